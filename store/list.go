@@ -1,0 +1,138 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/redis/go-redis/v9"
+)
+
+func (k *keys) set(s hold.Set) string {
+	switch s {
+	case hold.SetScheduled:
+		return k.scheduled
+	case hold.SetExpiring:
+		return k.expiring
+	case hold.SetWorking:
+		return k.leased
+	case hold.SetAttention:
+		return k.attention
+	case hold.SetSettled:
+		return k.settled
+	default:
+		return k.refs
+	}
+}
+
+// Page returns up to n holds of a set that come after a place in it, in the set's order over all partitions, and Redis' time. Fewer than n
+// means that the end was reached. For [hold.SetReferences] a mark's name is a reference: the page begins with the first one not before it.
+func (s *Store) Page(ctx context.Context, set hold.Set, after hold.Mark, n int) ([]hold.Listed, time.Time, error) {
+	n = min(max(n, 1), batch)
+	rev := "0"
+	if set == hold.SetSettled {
+		rev = "1"
+	}
+	runs := make([]run, len(s.parts))
+	for p := range s.parts {
+		k := &s.parts[p]
+		runs[p] = run{keys: []string{k.set(set), k.holds}, args: []any{after.Score, after.Name, n, rev}}
+	}
+	var all []hold.Listed
+	var bad error
+	now := time.Time{}
+	for _, cmd := range s.exec(ctx, pageScript, runs) {
+		r := open(cmd)
+		now = r.time()
+		for r.more() {
+			member, score, rec := r.str(), r.int(), r.str()
+			if r.err != nil || rec == "" {
+				continue
+			}
+			id := member[strings.IndexByte(member, 0)+1:]
+			h, _, err := decode(id, rec)
+			if err != nil {
+				bad = errors.Join(bad, err)
+				continue
+			}
+			all = append(all, hold.Listed{Hold: h, Mark: hold.Mark{Score: score, Name: member}})
+		}
+		if r.err != nil {
+			return nil, now, r.err
+		}
+	}
+	slices.SortFunc(all, func(a, b hold.Listed) int {
+		c := cmp.Or(cmp.Compare(a.Mark.Score, b.Mark.Score), cmp.Compare(a.Mark.Name, b.Mark.Name))
+		if rev == "1" {
+			return -c
+		}
+		return c
+	})
+	if len(all) > n {
+		all = all[:n]
+	}
+	return all, now, bad
+}
+
+// Counts tells how many holds there are. Its cost doesn't depend on how many. Ready is left to [Store.Due], which knows the lanes.
+func (s *Store) Counts(ctx context.Context) (hold.Counts, error) {
+	var c hold.Counts
+	var sums []func()
+	pipe := s.rdb.Pipeline()
+	add := func(to *int64, key string) {
+		cmd := pipe.ZCard(ctx, key)
+		sums = append(sums, func() { *to += cmd.Val() })
+	}
+	for p := range s.parts {
+		k := &s.parts[p]
+		add(&c.Open, k.expiring)
+		add(&c.Scheduled, k.scheduled)
+		add(&c.Working, k.leased)
+		add(&c.Attention, k.attention)
+		add(&c.Settled, k.settled)
+		add(&c.Unverified, k.unverified)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return c, err
+	}
+	for _, sum := range sums {
+		sum()
+	}
+	return c, nil
+}
+
+// Beat says that a replica lives, for at most ttl. It returns the replicas that live.
+func (s *Store) Beat(ctx context.Context, replica string, ttl time.Duration) ([]string, error) {
+	now, err := s.rdb.Time(ctx).Result()
+	if err != nil {
+		return nil, err
+	}
+	pipe := s.rdb.Pipeline()
+	// Seconds are enough, and a Cluster's servers may disagree by a little: ttl is far above that.
+	pipe.ZAdd(ctx, keyReplica+"alive", redis.Z{Score: float64(now.Add(ttl).UnixMilli()), Member: replica})
+	alive := pipe.ZRangeByScore(ctx, keyReplica+"alive", &redis.ZRangeBy{Min: strconv.FormatInt(now.UnixMilli(), 10), Max: "+inf", Count: 1000})
+	pipe.ZRemRangeByScore(ctx, keyReplica+"alive", "-inf", strconv.FormatInt(now.Add(-24*time.Hour).UnixMilli(), 10))
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, err
+	}
+	return alive.Val(), nil
+}
+
+// Leave takes a replica off the list of those that live: it has stopped as it should.
+func (s *Store) Leave(ctx context.Context, replica string) error {
+	return s.rdb.ZRem(ctx, keyReplica+"alive", replica).Err()
+}
+
+// Ping says whether Redis answers and can be written.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := s.rdb.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("Redis does not answer: %w", err)
+	}
+	return nil
+}

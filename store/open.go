@@ -1,0 +1,344 @@
+package store
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-redis/redis_rate/v10"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// Options say which Redis to use and how. The zero value of each but URL works.
+type Options struct {
+	// URL is redis://, rediss://, unix://, redis+sentinel://host,…?master_name=… or redis+cluster://host,… (rediss+… with TLS).
+	URL string
+	// Partitions spread the holds over a Cluster; written to Redis once, and never to be changed by a setting. 0 means 1.
+	Partitions int
+	// Livemode marks this Redis as one of real or of test money; the other kind refuses to start on it.
+	Livemode bool
+	// AllowUnsafe accepts a Redis that may evict or forget, with a warning instead of an error.
+	AllowUnsafe bool
+	// Budget is shared by all replicas; its zero value sets no limit.
+	Budget Budget
+	// EventsMax is where a partition's stream of events is trimmed. 0 means 10,000.
+	EventsMax int
+	// PoolSize bounds the connections to each Redis server. 0 means 16.
+	PoolSize int
+	// Dialer replaces the network, for a Redis in the same process.
+	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// Store keeps holds in Redis.
+type Store struct {
+	rdb       redis.UniversalClient
+	limiter   *redis_rate.Limiter
+	parts     []keys
+	eventsMax int
+	budget    Budget
+}
+
+//go:embed lua/*.lua
+var lua embed.FS
+
+func script(name string) *redis.Script {
+	src, err := lua.ReadFile("lua/" + name + ".lua")
+	if err != nil {
+		panic(err) // embedded: the build is broken
+	}
+	return redis.NewScript(string(src))
+}
+
+var (
+	dueScript        = script("due")
+	claimScript      = script("claim")
+	commitScript     = script("commit")
+	readScript       = script("read")
+	milestonesScript = script("milestones")
+	touchScript      = script("touch")
+	pageScript       = script("page")
+)
+
+// keys are the names of one partition's keys. This is the only place that makes them. All carry the same hash tag, so that
+// a script finds them on one server of a Cluster.
+type keys struct {
+	holds, scheduled, leased, expiring, settled, attention, unverified, refs, lanes, ready, events string
+}
+
+const (
+	keyPartitions = "holdd:partitions"
+	keyMode       = "holdd:mode"
+	keySlow       = "holdd:slow:"
+	keyReplica    = "holdd:replica:"
+)
+
+func partitionKeys(p int) keys {
+	k := "holdd:{" + strconv.Itoa(p) + "}:"
+	return keys{
+		holds: k + "holds", scheduled: k + "scheduled", leased: k + "leased", expiring: k + "expiring", settled: k + "settled",
+		attention: k + "attention", unverified: k + "unverified", refs: k + "refs", lanes: k + "lanes", ready: k + "ready", events: k + "events",
+	}
+}
+
+// Open connects, refuses a Redis that would lose holds, and makes sure that it is this daemon's kind. Warnings are for the log.
+func Open(ctx context.Context, o Options) (s *Store, warnings []string, err error) {
+	rdb, err := dial(o)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, rdb.Close())
+			s = nil
+		}
+	}()
+	if o.Partitions == 0 {
+		o.Partitions = 1
+	}
+	if o.EventsMax == 0 {
+		o.EventsMax = 10_000
+	}
+	s = &Store{rdb: rdb, limiter: redis_rate.NewLimiter(rdb), eventsMax: o.EventsMax, budget: o.Budget}
+	for p := range o.Partitions {
+		s.parts = append(s.parts, partitionKeys(p))
+	}
+	if err := rdb.Ping(ctx).Err(); err != nil {
+		return nil, nil, fmt.Errorf("Redis at %s does not answer: start it, or set redis_url: %w", redacted(o.URL), err)
+	}
+	faults, warnings := s.unsafe(ctx)
+	if len(faults) > 0 && !o.AllowUnsafe {
+		return nil, nil, fmt.Errorf("this Redis would lose holds: %s (or set allow_unsafe_redis, if losing them is fine)", strings.Join(faults, "; "))
+	}
+	for _, f := range faults {
+		warnings = append(warnings, "unsafe Redis allowed: "+f)
+	}
+	if err := s.agree(ctx, keyPartitions, strconv.Itoa(o.Partitions), "this Redis is divided into %s partitions, the setting says %s: set partitions to what it is"); err != nil {
+		return nil, nil, err
+	}
+	mode := "test"
+	if o.Livemode {
+		mode = "live"
+	}
+	if err := s.agree(ctx, keyMode, mode, "this Redis keeps holds of %s mode, the Stripe key is for %s mode: use another Redis or another key"); err != nil {
+		return nil, nil, err
+	}
+	return s, warnings, nil
+}
+
+// agree writes a fact about this Redis once; whoever says otherwise later is refused.
+func (s *Store) agree(ctx context.Context, key, value, sentence string) error {
+	if err := s.rdb.SetNX(ctx, key, value, 0).Err(); err != nil {
+		return fmt.Errorf("Redis can't be written: %w", err)
+	}
+	is, err := s.rdb.Get(ctx, key).Result()
+	if err != nil {
+		return fmt.Errorf("Redis can't be read: %w", err)
+	}
+	if is != value {
+		return fmt.Errorf(sentence, is, value)
+	}
+	return nil
+}
+
+// Close gives the connections back.
+func (s *Store) Close() error { return s.rdb.Close() }
+
+func dial(o Options) (redis.UniversalClient, error) {
+	if o.PoolSize == 0 {
+		o.PoolSize = 16
+	}
+	scheme, rest, ok := strings.Cut(o.URL, "://")
+	if !ok {
+		return nil, fmt.Errorf("redis_url has no scheme: write it as redis://host:6379/0")
+	}
+	kind, wire := "", scheme
+	if w, k, plus := strings.Cut(scheme, "+"); plus {
+		kind, wire = k, w
+	}
+	plain, err := oneHost(wire+"://"+rest, kind != "")
+	if err != nil {
+		return nil, err
+	}
+	// go-redis retries by itself after a lost connection. A claim whose reply was lost would be repeated and its first holds would wait for
+	// their lease to end; everybody who calls this store tries again anyway, knowing what is at stake.
+	const noRetries = -1
+	notices := &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	switch kind {
+	case "":
+		ro, err := redis.ParseURL(plain)
+		if err != nil {
+			return nil, badURL(err)
+		}
+		ro.MaxRetries, ro.PoolSize, ro.Dialer, ro.ContextTimeoutEnabled, ro.MaintNotificationsConfig = noRetries, o.PoolSize, o.Dialer, true, notices
+		ro.ReadTimeout, ro.WriteTimeout, ro.DialTimeout = within(ro.ReadTimeout), within(ro.WriteTimeout), within(ro.DialTimeout)
+		return redis.NewClient(ro), nil
+	case "sentinel":
+		fo, err := redis.ParseFailoverURL(plain)
+		if err != nil {
+			return nil, badURL(err)
+		}
+		if fo.MasterName == "" {
+			return nil, errors.New("redis_url: a sentinel URL needs ?master_name=…")
+		}
+		fo.MaxRetries, fo.PoolSize, fo.Dialer, fo.ContextTimeoutEnabled = noRetries, o.PoolSize, o.Dialer, true
+		fo.ReadTimeout, fo.WriteTimeout, fo.DialTimeout = within(fo.ReadTimeout), within(fo.WriteTimeout), within(fo.DialTimeout)
+		return redis.NewFailoverClient(fo), nil
+	case "cluster":
+		co, err := redis.ParseClusterURL(plain)
+		if err != nil {
+			return nil, badURL(err)
+		}
+		co.MaxRetries, co.PoolSize, co.Dialer, co.ContextTimeoutEnabled, co.MaintNotificationsConfig = noRetries, o.PoolSize, o.Dialer, true, notices
+		co.ReadTimeout, co.WriteTimeout, co.DialTimeout = within(co.ReadTimeout), within(co.WriteTimeout), within(co.DialTimeout)
+		return redis.NewClusterClient(co), nil
+	default:
+		return nil, fmt.Errorf("redis_url: scheme %q is unknown: use redis, rediss, unix, redis+sentinel or redis+cluster", scheme)
+	}
+}
+
+// within bounds a time-out that a URL left open. A claim's reply must be here long before its lease ends.
+func within(d time.Duration) time.Duration {
+	if d == 0 {
+		return 3 * time.Second
+	}
+	return d
+}
+
+// oneHost turns host,host,… into what go-redis understands: the first host, the rest as addr parameters.
+func oneHost(raw string, many bool) (string, error) {
+	u, err := url.Parse(raw)
+	if err != nil && many {
+		// Several host:port pairs are no valid authority; take them apart by hand.
+		return splitHosts(raw)
+	}
+	if err != nil {
+		return "", badURL(err)
+	}
+	if strings.Contains(u.Host, ",") {
+		return splitHosts(raw)
+	}
+	return raw, nil
+}
+
+func splitHosts(raw string) (string, error) {
+	scheme, rest, _ := strings.Cut(raw, "://")
+	end := strings.IndexAny(rest, "/?")
+	if end < 0 {
+		end = len(rest)
+	}
+	auth, tail := rest[:end], rest[end:]
+	user := ""
+	if i := strings.LastIndex(auth, "@"); i >= 0 {
+		user, auth = auth[:i+1], auth[i+1:]
+	}
+	hosts := strings.Split(auth, ",")
+	q := "?"
+	if strings.Contains(tail, "?") {
+		q = "&"
+	}
+	for _, h := range hosts[1:] {
+		tail += q + "addr=" + url.QueryEscape(h)
+		q = "&"
+	}
+	return scheme + "://" + user + hosts[0] + tail, nil
+}
+
+// badURL keeps the password that a URL may carry out of its error.
+func badURL(err error) error {
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		err = ue.Err
+	}
+	return fmt.Errorf("redis_url can't be used: %w", err)
+}
+
+func redacted(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "redis_url"
+	}
+	u.RawQuery = ""
+	return u.Redacted()
+}
+
+// unsafe lists what makes this Redis forget, and what could not be found out. A managed Redis may hide its settings.
+func (s *Store) unsafe(ctx context.Context) (faults, warnings []string) {
+	var mu = make(chan struct{}, 1)
+	check := func(ctx context.Context, c *redis.Client) error {
+		f, w := examine(ctx, c)
+		mu <- struct{}{}
+		faults, warnings = append(faults, f...), append(warnings, w...)
+		<-mu
+		return nil
+	}
+	var err error
+	switch c := s.rdb.(type) {
+	case *redis.ClusterClient:
+		err = c.ForEachMaster(ctx, check)
+	case *redis.Client:
+		err = check(ctx, c)
+	}
+	if err != nil {
+		warnings = append(warnings, "not every Redis server could be examined: "+err.Error())
+	}
+	return faults, warnings
+}
+
+func examine(ctx context.Context, c *redis.Client) (faults, warnings []string) {
+	info := map[string]string{}
+	for _, section := range []string{"server", "memory", "persistence"} {
+		text, err := c.Info(ctx, section).Result()
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(text) {
+			if k, v, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+				info[k] = v
+			}
+		}
+	}
+	setting := func(name, fallback string) (string, bool) {
+		if m, err := c.ConfigGet(ctx, name).Result(); err == nil {
+			if v, ok := m[name]; ok {
+				return v, true
+			}
+		}
+		v, ok := info[fallback]
+		return v, ok
+	}
+	if v, ok := info["redis_version"]; ok && tooOld(v) {
+		faults = append(faults, "version "+v+" is too old: holdd needs 6.2 or newer")
+	}
+	if v, ok := setting("maxmemory-policy", "maxmemory_policy"); !ok {
+		warnings = append(warnings, "Redis hides maxmemory-policy: make sure that it is noeviction")
+	} else if v != "noeviction" {
+		faults = append(faults, "maxmemory-policy is "+v+", which evicts holds: set it to noeviction")
+	}
+	aof, aofKnown := info["aof_enabled"]
+	save, saveKnown := setting("save", "")
+	switch {
+	case !aofKnown && !saveKnown:
+		warnings = append(warnings, "Redis hides how it persists: make sure that it writes to disk, best with appendonly yes")
+	case aof == "1":
+	case saveKnown && save != "":
+		warnings = append(warnings, "Redis has snapshots but no append-only file: what came since the last one is lost when it dies, set appendonly yes")
+	case saveKnown:
+		faults = append(faults, "nothing is written to disk: set appendonly yes")
+	}
+	return faults, warnings
+}
+
+func tooOld(version string) bool {
+	major, rest, _ := strings.Cut(version, ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	a, err1 := strconv.Atoi(major)
+	b, err2 := strconv.Atoi(minor)
+	return err1 == nil && err2 == nil && (a < 6 || a == 6 && b < 2)
+}

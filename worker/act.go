@@ -1,0 +1,146 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/sony/gobreaker/v2"
+	"go.uber.org/zap"
+)
+
+// maxCalls bounds the calls under one claim: act, read back, act again, read back.
+const maxCalls = 4
+
+// result is a handled claim on its way to the store.
+type result struct {
+	before hold.Hold // as claimed; its version is the fencing token
+	change hold.Change
+	call   hold.Call // the last one that was sent
+	answer hold.Answer
+	at     time.Time
+}
+
+// act carries a claim to what it comes to. It sends nothing when stopping, when the lease may end before the answer, or when Stripe is away:
+// then the hold is given back as it was.
+func (w *Worker) act(stopping, calls context.Context, j job) result {
+	h := j.claim.Hold
+	r := result{before: h}
+	h.Claimed(j.claim.Since, j.claim.TakenOver)
+	tokens := map[hold.Op]int{j.lane: 1}
+	sent := false
+	park := func(wait time.Duration) result {
+		r.at = w.now()
+		if !sent {
+			r.change = h.Unsent()
+		}
+		if wait > 0 {
+			r.change = r.change.Parked(r.at.Add(wait))
+		} else if sent {
+			r.change = r.change.Parked(r.at)
+		}
+		return r
+	}
+	for range maxCalls {
+		if stopping.Err() != nil {
+			return park(0)
+		}
+		if time.Until(j.until) < w.o.CallTimeout {
+			return park(0)
+		}
+		call := h.Call(w.now())
+		if tokens[call.Op] == 0 {
+			granted, wait, err := w.store.Take(calls, h.Account, call.Op, 1)
+			if err != nil {
+				w.storeFailed(stopping, "take from the budget", err)
+				return park(time.Second)
+			}
+			if granted == 0 {
+				return park(wait)
+			}
+			tokens[call.Op] = 1
+		}
+		done, err := w.breaker.Allow()
+		if err != nil {
+			return park(time.Second)
+		}
+		tokens[call.Op]--
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(calls, w.o.CallTimeout)
+		a := w.stripe.Do(ctx, call)
+		cancel()
+		w.judge(done, a)
+		if w.o.Observer != nil {
+			w.o.Observer.Called(call.Op, a.Kind, time.Since(began))
+		}
+		w.throttle(calls, h.Account, call.Op, a)
+		r.call, r.answer, r.at = call, a, w.now()
+		r.change = h.Answered(call, a, r.at)
+		sent = true
+		if !r.change.Now {
+			return r
+		}
+		h = r.change.Hold
+	}
+	return park(time.Second)
+}
+
+// Bounds of the pause that a refusal for its rate brings upon all replicas.
+const (
+	slowFor      = 2 * time.Second
+	forbiddenFor = time.Minute
+)
+
+// throttle tells all replicas when Stripe says that something is too much, or not allowed, for one account.
+func (w *Worker) throttle(ctx context.Context, account string, op hold.Op, a hold.Answer) {
+	d := time.Duration(0)
+	switch a.Kind {
+	case hold.AnswerRateLimited:
+		d = slowFor
+	case hold.AnswerForbidden:
+		d = forbiddenFor
+		w.log.Error("Stripe doesn't let this key do this: give it the permission, or check the connected account",
+			zap.String("account", account), zap.Stringer("op", op), zap.String("code", a.Code), zap.String("message", a.Message), zap.String("request_id", a.RequestID))
+	default:
+		return
+	}
+	if err := w.store.Slow(ctx, account, op, d); err != nil {
+		w.storeFailed(ctx, "slow an account down", err)
+	}
+}
+
+func newBreaker(w *Worker) *gobreaker.TwoStepCircuitBreaker[hold.Answer] {
+	return gobreaker.NewTwoStepCircuitBreaker[hold.Answer](gobreaker.Settings{
+		Name:        "stripe",
+		MaxRequests: 1,
+		Timeout:     5 * time.Second,
+		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= 5 },
+		OnStateChange: func(_ string, _, to gobreaker.State) {
+			switch to {
+			case gobreaker.StateOpen:
+				w.log.Error("Stripe is away: nothing is claimed, one call every few seconds tries whether it is back")
+			case gobreaker.StateClosed:
+				w.log.Info("Stripe is back")
+			}
+		},
+	})
+}
+
+// judge tells the breaker whether Stripe is there, and whether it takes the key. An error that Stripe replays tells nothing about now.
+func (w *Worker) judge(done func(error), a hold.Answer) {
+	switch a.Kind {
+	case hold.AnswerUnknown, hold.AnswerUnreachable:
+		done(errAway)
+	case hold.AnswerUnauthorized:
+		done(nil)
+		if w.rejected.CompareAndSwap(false, true) {
+			w.log.Error("Stripe rejects the key: nothing is claimed until it is accepted again; set stripe_api_key to a valid one and restart",
+				zap.String("request_id", a.RequestID))
+		}
+	default:
+		done(nil)
+		if w.rejected.CompareAndSwap(true, false) {
+			w.log.Info("Stripe accepts the key again")
+		}
+	}
+}

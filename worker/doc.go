@@ -1,0 +1,2 @@
+// Package worker is the loop.
+package worker

@@ -1,0 +1,96 @@
+package hold
+
+import "time"
+
+// Status is a PaymentIntent's status at Stripe.
+type Status string
+
+const (
+	StatusRequiresPaymentMethod Status = "requires_payment_method"
+	StatusRequiresConfirmation  Status = "requires_confirmation"
+	StatusRequiresAction        Status = "requires_action"
+	StatusProcessing            Status = "processing"
+	StatusRequiresCapture       Status = "requires_capture"
+	StatusCanceled              Status = "canceled"
+	StatusSucceeded             Status = "succeeded"
+)
+
+// Intent is what Stripe says of a PaymentIntent at one moment.
+type Intent struct {
+	ID                 string
+	Status             Status
+	Amount             int64 // of the intent
+	Capturable         int64
+	Received           int64
+	Currency           string
+	CancellationReason string
+	Created            time.Time
+	CaptureBefore      time.Time // zero where the charge doesn't tell
+	Livemode           bool
+	Method             string // type of the payment method, such as card; empty if the charge wasn't read
+	Metadata           map[string]string
+}
+
+// lapsed reports whether a canceled intent was let go by the card network, not by a person or a program.
+// Newer API versions say "expired" where older ones say "automatic".
+func (in *Intent) lapsed() bool {
+	return in.CancellationReason == "automatic" || in.CancellationReason == "expired"
+}
+
+// AnswerKind is what became of a request to Stripe. The set is closed: everything that can come back is one of these.
+type AnswerKind uint8
+
+const (
+	AnswerOK               AnswerKind = iota + 1 // 200 and a body that could be read: Answer.Intent tells
+	AnswerUnexpectedState                        // payment_intent_unexpected_state
+	AnswerChargeGone                             // charge_already_captured, charge_expired_for_capture and their kin
+	AnswerAmountTooLarge                         // amount_too_large
+	AnswerMissing                                // resource_missing
+	AnswerLockTimeout                            // 429 lock_timeout: somebody else works on the intent
+	AnswerRateLimited                            // 429 for a rate
+	AnswerKeyInUse                               // 409: a request with the same key is under way
+	AnswerIdempotencyError                       // the key was used with other parameters
+	AnswerDeclined                               // 402 card_error
+	AnswerUnauthorized                           // 401: the key is wrong or revoked
+	AnswerForbidden                              // 403: the key may not do this
+	AnswerInvalid                                // any other 4xx: nothing happened and trying again won't help
+	AnswerUnreachable                            // the request never left: nothing happened
+	AnswerUnknown                                // no reply, a broken one, 5xx, 424: the effect may have happened
+	AnswerReplayedError                          // a 5xx that Stripe keeps for this key: it will never say anything else
+)
+
+var answerNames = [...]string{
+	"", "ok", "unexpected_state", "charge_gone", "amount_too_large", "not_found", "lock_timeout", "rate_limited",
+	"key_in_use", "idempotency_error", "declined", "unauthorized", "forbidden", "invalid", "unreachable", "unknown", "replayed_error",
+}
+
+func (k AnswerKind) String() string { return name(answerNames[:], int(k)) }
+
+// AnswerKinds lists every kind, in the order of their values.
+func AnswerKinds() []AnswerKind {
+	kinds := make([]AnswerKind, 0, len(answerNames)-1)
+	for k := AnswerOK; k <= AnswerReplayedError; k++ {
+		kinds = append(kinds, k)
+	}
+	return kinds
+}
+
+// Answer is the outcome of one request to Stripe. None of its fields carries a secret.
+type Answer struct {
+	Kind       AnswerKind
+	Intent     *Intent // where the body carried one, error bodies included
+	RequestID  string
+	HTTPStatus int    // 0 when there was no reply
+	Code       string // Stripe's error code or decline code
+	Message    string // for people; at most MaxNote bytes are kept
+	Replayed   bool   // Stripe sent a stored answer
+}
+
+// Call is one request to be sent to Stripe.
+type Call struct {
+	Op            Op
+	PaymentIntent string
+	Account       string
+	Amount        int64  // of a capture; 0: everything that is capturable
+	Key           string // idempotency key; empty for a read
+}

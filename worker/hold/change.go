@@ -1,0 +1,330 @@
+package hold
+
+import (
+	"time"
+)
+
+// Rules are the settings that decisions depend on.
+type Rules struct {
+	ExpiryMargin time.Duration   // how long before its deadline a hold's policy acts
+	Thresholds   []time.Duration // how long before its deadline people are told
+}
+
+// NoticeType names an event that others may want to know of.
+type NoticeType string
+
+const (
+	NoticeScheduled    NoticeType = "hold.scheduled"
+	NoticeChanged      NoticeType = "hold.changed"
+	NoticePaused       NoticeType = "hold.paused"
+	NoticeResumed      NoticeType = "hold.resumed"
+	NoticeExpiring     NoticeType = "hold.expiring"
+	NoticeRetrying     NoticeType = "hold.retrying"
+	NoticeCaptured     NoticeType = "hold.captured"
+	NoticeCanceled     NoticeType = "hold.canceled"
+	NoticeExpired      NoticeType = "hold.expired"
+	NoticeAttention    NoticeType = "hold.attention"
+	NoticeAcknowledged NoticeType = "hold.acknowledged"
+)
+
+// Notice is an event as the machine knows it; whoever publishes it adds an id and a time.
+type Notice struct {
+	Type      NoticeType
+	Cause     Cause
+	Threshold time.Duration // of hold.expiring: which threshold was passed, 0 for the deadline itself
+}
+
+// Change is what follows from something that happened. It takes effect when the store has committed it, or not at all.
+type Change struct {
+	Hold    Hold
+	Notices []Notice
+	// Now asks for the next step in the same breath: by the worker that holds the claim, or straight into the ready queue.
+	Now bool
+	// NewDeadline asks for the milestones to be computed anew; otherwise the one that is next stays next.
+	NewDeadline bool
+	// Same tells that nothing is to be written.
+	Same bool
+}
+
+func (c *Change) notify(t NoticeType, cause Cause) {
+	c.Notices = append(c.Notices, Notice{Type: t, Cause: cause})
+}
+
+// plan sets what comes next from the hold's own terms.
+func (h *Hold) plan(now time.Time) {
+	h.Retries, h.Misses = 0, 0
+	switch {
+	case h.CancelWanted:
+		h.State, h.Next, h.NextAt, h.Why = Scheduled, OpCancel, now, CauseTrigger
+	case !h.CaptureAt.IsZero():
+		h.State, h.Next, h.NextAt, h.Why = Scheduled, OpCapture, h.CaptureAt, CauseSchedule
+	case !h.CancelAt.IsZero():
+		h.State, h.Next, h.NextAt, h.Why = Scheduled, OpCancel, h.CancelAt, CauseSchedule
+	default:
+		h.State, h.Next, h.NextAt, h.Why = Waiting, 0, time.Time{}, 0
+	}
+}
+
+// windows are how long authorizations last where the charge doesn't tell (Stripe's docs, by payment method).
+var windows = map[string]time.Duration{
+	"klarna": 28 * 24 * time.Hour, "affirm": 30 * 24 * time.Hour, "afterpay_clearpay": 13 * 24 * time.Hour, "paypal": 10 * 24 * time.Hour,
+}
+
+const assumedWindow = 7 * 24 * time.Hour
+
+func assumedDeadline(in *Intent, now time.Time) time.Time {
+	w, ok := windows[in.Method]
+	if !ok {
+		w = assumedWindow
+	}
+	if t := in.Created.Add(w); t.After(now) {
+		return t
+	}
+	// Stripe still has the hold, so the assumption is wrong; how much longer nobody knows.
+	return now.Add(24 * time.Hour)
+}
+
+// New makes a hold of a draft. in is what Stripe says of the intent, nil if it could not be asked: then the hold is accepted on the caller's
+// word and checked later. Errors are *[Problem].
+func New(d *Draft, in *Intent, by string, now time.Time) (Change, error) {
+	now = now.UTC().Truncate(time.Millisecond)
+	h := Hold{
+		ID: d.ID, PaymentIntent: d.ID, Account: d.Account, Reference: d.Reference,
+		Amount: d.Amount, Currency: d.Currency, CaptureAt: d.CaptureAt, CancelAt: d.CancelAt, CaptureAmount: d.CaptureAmount,
+		ExpiresAt: d.ExpiresAt, ExpiresSource: SourceCaller, OnExpiry: d.OnExpiry, Metadata: d.Metadata,
+		Revision: 1, Generation: 1, CreatedAt: now,
+	}
+	if h.ExpiresAt.IsZero() {
+		h.ExpiresAt, h.ExpiresSource = now.Add(assumedWindow), SourceAssumed
+	}
+	if in != nil {
+		if in.Status != StatusRequiresCapture {
+			return Change{}, problem(NotCapturable, "payment_intent", "%s is %s at Stripe, not requires_capture: there is no hold to act on", d.ID, in.Status)
+		}
+		if d.Currency != "" && d.Currency != in.Currency {
+			return Change{}, problem(CurrencyMismatch, "currency", "%s is in %s, not in %s", d.ID, in.Currency, d.Currency)
+		}
+		if d.Amount != 0 && d.Amount != in.Capturable {
+			return Change{}, problem(AmountMismatch, "amount", "%s holds %d %s, not %d", d.ID, in.Capturable, in.Currency, d.Amount)
+		}
+		h.adopt(in, now)
+	}
+	if err := checkCaptureAmount(h.CaptureAmount, h.Amount, h.Currency); err != nil {
+		return Change{}, err
+	}
+	// An assumption made without Stripe is no ground to send a booking system away.
+	if in != nil || h.ExpiresSource == SourceCaller {
+		if err := h.beforeDeadline(); err != nil {
+			return Change{}, err
+		}
+	}
+	h.plan(now)
+	h.record(Entry{At: now, Kind: EntryScheduled, By: by})
+	c := Change{Hold: h, NewDeadline: true}
+	c.notify(NoticeScheduled, 0)
+	return c, nil
+}
+
+// adopt takes over what Stripe says of an intent that still holds money.
+func (h *Hold) adopt(in *Intent, now time.Time) {
+	known := h.Verified // an assumption that Stripe's word was the ground of is not made anew: the deadline would run away
+	h.Amount, h.Currency, h.Verified = in.Capturable, in.Currency, true
+	switch {
+	case !in.CaptureBefore.IsZero():
+		h.ExpiresAt, h.ExpiresSource = in.CaptureBefore, SourceCharge
+	case h.ExpiresSource == SourceAssumed && (!known || !h.ExpiresAt.After(now)):
+		h.ExpiresAt = assumedDeadline(in, now)
+	}
+}
+
+func (h *Hold) beforeDeadline() error {
+	if t := h.OwnTime(); !t.IsZero() && !t.Before(h.ExpiresAt) {
+		field := "capture_at"
+		if h.CaptureAt.IsZero() {
+			field = "cancel_at"
+		}
+		p := problem(AfterDeadline, field, "%s is not before %s, when the authorization ends (%s)", t.Format(time.RFC3339), h.ExpiresAt.Format(time.RFC3339), h.ExpiresSource)
+		p.Deadline = h.ExpiresAt
+		return p
+	}
+	return nil
+}
+
+// SameTerms reports whether scheduling d once more would ask for what h already is.
+func (h *Hold) SameTerms(d *Draft) bool {
+	if len(d.Metadata) != len(h.Metadata) {
+		return false
+	}
+	for k, v := range d.Metadata {
+		if w, ok := h.Metadata[k]; !ok || v != w {
+			return false
+		}
+	}
+	return d.ID == h.ID && d.Account == h.Account && d.Reference == h.Reference && d.CaptureAt.Equal(h.CaptureAt) && d.CancelAt.Equal(h.CancelAt) &&
+		d.CaptureAmount == h.CaptureAmount && d.OnExpiry == h.OnExpiry &&
+		(d.Amount == 0 || h.Amount == 0 || d.Amount == h.Amount && d.Currency == h.Currency)
+}
+
+// touchable says whether a wish still comes in time.
+func (h *Hold) touchable() error {
+	switch {
+	case h.State.Final():
+		return h.already()
+	case h.State == Working:
+		return problem(TooLate, "", "hold %s is being worked on (%s): look again in a moment", h.ID, h.Next)
+	}
+	return nil
+}
+
+// reopen makes sure that a hold leaving Attention is looked up before its key is used again: Stripe may have kept the refusal for it.
+func (h *Hold) reopen() {
+	if h.State == Attention && (h.Attempt.Count > 0 || h.Attempt.Unknown) {
+		h.ReadFirst = true
+	}
+}
+
+// Patched changes a hold's terms. Errors are *[Problem].
+func (h Hold) Patched(p *Patch, by string, now time.Time) (Change, error) {
+	if err := h.touchable(); err != nil {
+		return Change{}, err
+	}
+	old := h
+	now = now.UTC().Truncate(time.Millisecond)
+	if err := p.terms(&h, now); err != nil {
+		return Change{}, err
+	}
+	timeSent := p.CaptureAt != nil || p.CancelAt != nil
+	timed := !h.OwnTime().Equal(old.OwnTime()) || h.CaptureAt.IsZero() != old.CaptureAt.IsZero()
+	money := timed || h.CaptureAmount != old.CaptureAmount
+	if old.CancelWanted && (money || timeSent) {
+		return Change{}, problem(CancelWasAccepted, "", "hold %s is being canceled: it can't be rescheduled", h.ID)
+	}
+	if timed && (h.Verified || h.ExpiresSource == SourceCaller) {
+		if err := h.beforeDeadline(); err != nil {
+			return Change{}, err
+		}
+	}
+	sameMetadata := p.Metadata == nil || h.SameTerms(&Draft{ID: old.ID, Account: old.Account, Reference: h.Reference, CaptureAt: h.CaptureAt,
+		CancelAt: h.CancelAt, CaptureAmount: h.CaptureAmount, OnExpiry: h.OnExpiry, Metadata: old.Metadata})
+	again := old.State == Attention && timeSent // a person confirms the time: that is a wish, though the terms stay
+	if !money && !again && h.OnExpiry == old.OnExpiry && h.Reference == old.Reference && sameMetadata {
+		return Change{Hold: old, Same: true}, nil
+	}
+	if again || timed && old.State != Paused {
+		h.reopen()
+		h.plan(now)
+	}
+	h.Revision++
+	h.Acknowledged = false
+	h.record(Entry{At: now, Kind: EntryChanged, By: by})
+	c := Change{Hold: h, NewDeadline: timed || again || old.Acknowledged || h.OnExpiry != old.OnExpiry}
+	c.notify(NoticeChanged, 0)
+	return c, nil
+}
+
+// Capturing asks for the money now; amount 0 means what the terms say.
+func (h Hold) Capturing(amount int64, by string, now time.Time) (Change, error) {
+	if err := h.touchable(); err != nil {
+		return Change{}, err
+	}
+	if h.CancelWanted {
+		return Change{}, problem(CancelWasAccepted, "", "hold %s is being canceled: it can't be captured any more", h.ID)
+	}
+	if h.State == Paused {
+		return Change{}, problem(HoldPaused, "", "hold %s is paused: resume it first", h.ID)
+	}
+	want := amount
+	if want == 0 {
+		want = h.CaptureAmount
+	}
+	if err := checkCaptureAmount(want, h.Amount, h.Currency); err != nil {
+		return Change{}, err
+	}
+	if h.Next == OpCapture && h.Why == CauseTrigger && h.State == Scheduled && (amount == 0 || amount == h.CaptureAmount) {
+		return Change{Hold: h, Same: true}, nil // asked before, not yet claimed
+	}
+	if amount > 0 {
+		h.CaptureAmount = amount
+	}
+	return h.triggered(OpCapture, by, now), nil
+}
+
+// Canceling asks to let the money go now. Once accepted nothing captures this hold any more.
+func (h Hold) Canceling(by string, now time.Time) (Change, error) {
+	if err := h.touchable(); err != nil {
+		return Change{}, err
+	}
+	if h.CancelWanted && h.State == Scheduled {
+		return Change{Hold: h, Same: true}, nil
+	}
+	h.CancelWanted = true
+	return h.triggered(OpCancel, by, now), nil
+}
+
+func (h Hold) triggered(op Op, by string, now time.Time) Change {
+	now = now.UTC().Truncate(time.Millisecond)
+	h.reopen()
+	h.State, h.Next, h.NextAt, h.Why = Scheduled, op, now, CauseTrigger
+	h.Retries, h.Misses = 0, 0
+	h.Revision++
+	h.record(Entry{At: now, Kind: EntryTriggered, By: by, Op: op})
+	return Change{Hold: h, Now: true}
+}
+
+// Pausing puts off the hold's own time until it is resumed. The deadline is not put off: near it, on_expiry cancel still acts, because
+// letting go is what would happen anyway; capture does not, because somebody said no.
+func (h Hold) Pausing(cause Cause, by string, now time.Time) (Change, error) {
+	if err := h.touchable(); err != nil {
+		return Change{}, err
+	}
+	switch {
+	case h.State == Paused:
+		return Change{}, problem(AlreadyPaused, "", "hold %s is paused already", h.ID)
+	case h.State == Attention:
+		return Change{}, problem(TooLate, "", "hold %s waits for a person: nothing is going to happen that could be paused", h.ID)
+	case h.CancelWanted:
+		return Change{}, problem(CancelWasAccepted, "", "hold %s is being canceled: it can't be paused", h.ID)
+	}
+	h.State, h.Next, h.NextAt, h.Why = Paused, 0, time.Time{}, cause
+	h.Revision++
+	h.record(Entry{At: now, Kind: EntryPaused, By: by, Cause: cause})
+	c := Change{Hold: h, NewDeadline: true}
+	c.notify(NoticePaused, cause)
+	return c, nil
+}
+
+// Resuming takes a paused hold back to its own terms. A time that passed meanwhile means now.
+func (h Hold) Resuming(by string, now time.Time) (Change, error) {
+	if err := h.touchable(); err != nil {
+		return Change{}, err
+	}
+	now = now.UTC().Truncate(time.Millisecond)
+	if h.State != Paused {
+		return Change{}, problem(NotPaused, "", "hold %s is not paused", h.ID)
+	}
+	h.plan(now)
+	h.Revision++
+	h.record(Entry{At: now, Kind: EntryResumed, By: by})
+	c := Change{Hold: h, NewDeadline: true}
+	c.notify(NoticeResumed, 0)
+	return c, nil
+}
+
+// Acknowledging silences the thresholds that are still to come, until the terms change.
+func (h Hold) Acknowledging(by string, now time.Time) (Change, error) {
+	if h.State.Final() {
+		return Change{}, h.already()
+	}
+	if h.State == Working {
+		return Change{}, problem(TooLate, "", "hold %s is being worked on (%s): look again in a moment", h.ID, h.Next)
+	}
+	if h.Acknowledged {
+		return Change{Hold: h, Same: true}, nil
+	}
+	h.Acknowledged = true
+	h.Revision++
+	h.record(Entry{At: now, Kind: EntryAcknowledged, By: by})
+	c := Change{Hold: h, NewDeadline: true}
+	c.notify(NoticeAcknowledged, 0)
+	return c, nil
+}

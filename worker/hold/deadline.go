@@ -1,0 +1,175 @@
+package hold
+
+import "time"
+
+// recheck is how often a hold that is still open after its deadline is looked at again.
+const recheck = 5 * time.Minute
+
+// busyRecheck is how soon a hold is looked at again when its policy is due while somebody works on it.
+const busyRecheck = 30 * time.Second
+
+// actTime is when the deadline's policy is due. A hold whose own time lies between then and the deadline keeps its own time.
+func (h *Hold) actTime(r Rules) time.Time {
+	act := h.ExpiresAt.Add(-r.ExpiryMargin)
+	if own := h.OwnTime(); h.State != Paused && own.After(act) && own.Before(h.ExpiresAt) {
+		return own
+	}
+	return act
+}
+
+// NextMilestone is the first thing after t that the deadline brings about: a threshold at which people are told, the policy, the deadline
+// itself, and after it a look every few minutes for as long as the hold is open.
+func (h *Hold) NextMilestone(t time.Time, r Rules) time.Time {
+	next := time.Time{}
+	consider := func(c time.Time) {
+		if c.After(t) && (next.IsZero() || c.Before(next)) {
+			next = c
+		}
+	}
+	if !h.Acknowledged {
+		for _, d := range r.Thresholds {
+			consider(h.ExpiresAt.Add(-d))
+		}
+	}
+	consider(h.actTime(r))
+	consider(h.ExpiresAt)
+	if next.IsZero() {
+		next = t.Add(recheck)
+	}
+	return next
+}
+
+// Milestone is called when a milestone that was set for due has come. It returns what follows and when the next one is. With Change.Same
+// the record stays as it is, so that a claim that somebody holds stays good; its notices are to be published all the same.
+func (h Hold) Milestone(due, now time.Time, r Rules) (Change, time.Time) {
+	now = now.UTC().Truncate(time.Millisecond)
+	if h.State.Final() {
+		return Change{Hold: h, Same: true}, time.Time{}
+	}
+	reached := func(t time.Time) bool { return !t.Before(due) && !t.After(now) }
+	c := Change{Hold: h, Same: true}
+	next := h.NextMilestone(now, r)
+
+	// Of several thresholds that passed while nobody looked, only the last is news.
+	if !h.Acknowledged && h.ExpiresAt.After(now) {
+		last := time.Duration(0)
+		for _, d := range r.Thresholds {
+			if reached(h.ExpiresAt.Add(-d)) && (last == 0 || d < last) {
+				last = d
+			}
+		}
+		if last > 0 {
+			c.Notices = append(c.Notices, Notice{Type: NoticeExpiring, Threshold: last})
+		}
+	}
+	if reached(h.ExpiresAt) {
+		c.Notices = append(c.Notices, Notice{Type: NoticeExpiring, Cause: CauseLapsed})
+	}
+
+	act := h.actTime(r)
+	switch {
+	case !h.ExpiresAt.After(now):
+		if h.State == Working || h.wishStands() || h.State == Scheduled && !h.OwnTime().IsZero() && !h.OwnTime().After(now) {
+			return c, next // it is being acted on: the answer will tell
+		}
+		h.Next, h.NextAt = OpRead, now
+	case act.After(now):
+		return c, next
+	case h.State == Working:
+		return c, minTime(next, now.Add(busyRecheck))
+	case h.wishStands():
+		// The wish is due and so is the deadline: a window of the capture job must not hold it back.
+		if h.NextAt.After(now) {
+			return c, minTime(next, maxTime(h.NextAt, now.Add(busyRecheck)))
+		}
+		next = minTime(next, now.Add(recheck))
+	case !reached(act):
+		return c, next
+	default:
+		op := Op(0)
+		switch {
+		case h.OnExpiry == PolicyCancel && (h.State != Attention || h.Why == CauseAfterDeadline):
+			op = OpCancel
+		case h.OnExpiry == PolicyCapture && !h.CancelWanted && h.CancelAt.IsZero() && (h.State == Waiting || h.State == Scheduled || h.State == Attention && h.Why == CauseAfterDeadline):
+			op = OpCapture
+		}
+		if op == 0 && h.Acknowledged {
+			return c, next
+		}
+		if op == 0 {
+			c.Notices = append(c.Notices, Notice{Type: NoticeExpiring, Cause: CauseOnExpiry, Threshold: h.ExpiresAt.Sub(now)})
+			return c, next
+		}
+		h.reopen()
+		h.State, h.Next, h.NextAt, h.Why, h.Retries = Scheduled, op, now, CauseOnExpiry, 0
+		h.record(Entry{At: now, Kind: EntryTriggered, By: "holdd", Op: op, Cause: CauseOnExpiry})
+	}
+	c.Hold, c.Same, c.Now = h, false, true
+	return c, next
+}
+
+// wishStands reports whether the hold will be acted on before its deadline by its own wish, so that the policy has nothing to say. The
+// policy speaks for holds that would otherwise just sit there: a capture that was asked for and is late, because Stripe is away or there
+// is a queue, must not be turned into a cancel.
+func (h *Hold) wishStands() bool {
+	if h.State != Scheduled {
+		return false
+	}
+	if h.Why == CauseTrigger || h.Why == CauseOnExpiry || h.CancelWanted {
+		return true
+	}
+	own := h.OwnTime()
+	return !own.IsZero() && own.Before(h.ExpiresAt)
+}
+
+func minTime(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func maxTime(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// Placement tells the store where a hold belongs. Zero times mean: not there.
+type Placement struct {
+	Due       time.Time // becomes ready then
+	Ready     bool      // goes straight to the ready queue instead
+	Milestone time.Time // next milestone of the deadline
+	Keep      bool      // the milestone that is set stays
+	Settled   time.Time
+	Attention bool
+	Verify    time.Time // to be checked against Stripe, nearest first
+}
+
+// Place says where the changed hold belongs.
+func (c *Change) Place(now time.Time, r Rules) Placement {
+	h := &c.Hold
+	if h.State.Final() {
+		return Placement{Settled: h.SettledAt}
+	}
+	p := Placement{Attention: h.State == Attention, Keep: !c.NewDeadline}
+	if c.NewDeadline {
+		p.Milestone = h.NextMilestone(now, r)
+		// Terms may come, and deadlines be learned, when the policy's time is over already: it speaks at once.
+		if act := h.actTime(r); !act.After(now) && h.ExpiresAt.After(now) {
+			p.Milestone = act
+		}
+	}
+	if h.Next != 0 {
+		p.Due = h.NextAt
+		p.Ready = c.Now
+	}
+	if !h.Verified && h.State != Attention && !(h.ExpiresSource == SourceCaller && h.Amount > 0) {
+		p.Verify = h.ExpiresAt
+		if h.Next != 0 {
+			p.Verify = minTime(h.NextAt, h.ExpiresAt)
+		}
+	}
+	return p
+}

@@ -1,0 +1,57 @@
+// Package hold is what a hold is and what may happen to it next. It is pure: no I/O, no clock; every decision takes now.
+//
+// The states, and what leads from one to the next. ready is never stored: it is a scheduled hold whose time has come.
+//
+//	waiting   -> scheduled  a time is set, or somebody asks for capture or cancel, or the deadline's policy is due
+//	waiting   -> paused     somebody pauses it
+//	waiting   -> working    its deadline has passed: Stripe is read
+//	scheduled -> ready      its time comes
+//	scheduled -> waiting    its time is cleared
+//	scheduled -> paused     somebody pauses it
+//	ready     -> working    a worker claims it
+//	working   -> scheduled  nothing happened at Stripe: again later
+//	working   -> working    the outcome isn't known: again later, closed to changes
+//	working   -> captured   Stripe says so
+//	working   -> canceled   Stripe says so
+//	working   -> expired    Stripe says that the network let it go
+//	working   -> attention  nothing that holdd may do alone is left
+//	working   -> waiting    looked up at the deadline and still held
+//	working   -> paused     looked up at the deadline and still held
+//	paused    -> scheduled  resumed, or the deadline's policy is due
+//	paused    -> waiting    resumed with no time set
+//	paused    -> working    its deadline has passed: Stripe is read
+//	attention -> scheduled  a person sets a time or asks for capture or cancel, or the deadline's policy is due
+//	attention -> waiting    a person clears its time
+//	attention -> working    its deadline has passed: Stripe is read
+//	waiting   -> attention  a check in the background found that the caller was wrong
+//	scheduled -> attention  the same
+//	paused    -> attention  the same
+//	waiting   -> captured   seen in passing: somebody else did it
+//	waiting   -> canceled   the same
+//	waiting   -> expired    the same
+//	paused    -> captured   the same
+//	paused    -> canceled   the same
+//	paused    -> expired    the same
+//	scheduled -> captured   the same
+//	scheduled -> canceled   the same
+//	scheduled -> expired    the same
+//	attention -> captured   the same
+//	attention -> canceled   the same
+//	attention -> expired    the same
+//
+// The rules that keep money safe, and where they live:
+//
+//   - One effect has one idempotency key ([Hold.Call]): hold, operation, digest of the parameters, generation. It can be derived from the
+//     record alone, so a claim that is in the store is also the note of the key that is about to be used.
+//   - The generation moves only in told, after a read that shows the money still held. Every request is final, so a late twin of an
+//     earlier generation meets an unexpected state and changes nothing.
+//   - An answer that is missing, broken or 5xx is [AnswerUnknown]. Until Stripe has told, the hold is Working and closed to wishes: were a
+//     cancel accepted meanwhile, the lost request could still turn out to have captured.
+//   - A key is used again only while Stripe surely remembers it (23 h). After that, and when Stripe keeps replaying an error, the intent
+//     is read first.
+//   - An accepted cancel is for good (Hold.CancelWanted): nothing captures that hold any more, whatever comes.
+//   - The deadline's policy speaks for holds that would otherwise just sit there. A wish that is due and late, because Stripe is away or
+//     there is a queue, is never turned into its opposite.
+//
+// What a caller wishes comes in as a [Wish] or [Patch], whichever way it came, and is checked here and nowhere else.
+package hold

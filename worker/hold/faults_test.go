@@ -1,0 +1,454 @@
+package hold_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// Each test here is one way in which money could move wrongly or a hold be forgotten, in as few steps as it takes.
+
+// refused brings a claimed hold to Attention by Stripe's refusal.
+func refused(t *testing.T, h hold.Hold, now time.Time) hold.Hold {
+	t.Helper()
+	h = claim(h, now)
+	c := h.Answered(h.Call(now), hold.Answer{Kind: hold.AnswerInvalid, HTTPStatus: 400, Code: "nope"}, now)
+	if c.Hold.State != hold.Attention {
+		t.Fatalf("state %s, want attention", c.Hold.State)
+	}
+	return c.Hold
+}
+
+func TestPatchingTheSameTimeDoesNotUndoAnAcceptedCancel(t *testing.T) {
+	at := t0.Add(2 * day)
+	h := must(t)(made(t, held(), captureAt(at)).Canceling("api", t0))
+	h = refused(t, h, t0)
+	c, err := h.Patched(&hold.Patch{CaptureAt: ptr(rfc(at)), Metadata: map[string]string{"room": "12"}}, "api", t0)
+	if err == nil && c.Hold.Next == hold.OpCapture {
+		t.Error("a cancel was accepted, and the hold is going to be captured")
+	}
+	h = c.Hold
+	if err == nil {
+		h = claim(h, at)
+		if op := h.Call(at).Op; op == hold.OpCapture {
+			t.Error("the next call is a capture")
+		}
+	}
+}
+
+func TestADeadlineDoesNotUndoAWish(t *testing.T) {
+	end := t0.Add(7 * day)
+	for _, tt := range []struct {
+		name  string
+		h     hold.Hold
+		wish  func(hold.Hold, time.Time) (hold.Change, error)
+		wantO hold.Op
+	}{
+		{"cancel, with a time to capture", made(t, held(), captureAt(end.Add(-time.Minute))), func(h hold.Hold, at time.Time) (hold.Change, error) { return h.Canceling("api", at) }, hold.OpCancel},
+		{"cancel, with no time", made(t, held()), func(h hold.Hold, at time.Time) (hold.Change, error) { return h.Canceling("api", at) }, hold.OpCancel},
+		{"capture, with no time", made(t, held()), func(h hold.Hold, at time.Time) (hold.Change, error) { return h.Capturing(0, "api", at) }, hold.OpCapture},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := must(t)(tt.wish(tt.h, end.Add(-2*time.Second)))
+			now := end.Add(-time.Second)
+			h = claim(h, now)
+			// Stripe is out of reach; the back-off goes beyond the deadline.
+			for h.NextAt.Before(end) {
+				now = now.Add(100 * time.Millisecond)
+				h = h.Answered(h.Call(now), hold.Answer{Kind: hold.AnswerRateLimited, HTTPStatus: 429}, now).Hold
+				h = claim(h, now)
+			}
+			h = h.Unsent().Hold
+			now = end.Add(time.Second)
+			c, _ := h.Milestone(end, now, rules)
+			h = c.Hold
+			// The network has not let it go yet.
+			ends := end.Add(time.Hour)
+			for range 4 {
+				if h.Next == 0 {
+					t.Fatalf("the wish is forgotten: state %s, no next step", h.State)
+				}
+				now = later(now, h.NextAt)
+				h = claim(h, now)
+				call := h.Call(now)
+				if call.Op == hold.OpRead {
+					h = h.Answered(call, hold.Answer{Kind: hold.AnswerOK, Intent: held(func(in *hold.Intent) { in.CaptureBefore = ends })}, now).Hold
+					continue
+				}
+				if call.Op != tt.wantO {
+					t.Fatalf("call %s, want %s", call.Op, tt.wantO)
+				}
+				return
+			}
+			t.Fatal("four claims, and nothing but reads")
+		})
+	}
+}
+
+func TestAPausedHoldThatThePolicyCancelsIsNeverCaptured(t *testing.T) {
+	end := t0.Add(7 * day)
+	h := must(t)(made(t, held(), captureAt(t0.Add(day))).Pausing(0, "api", t0))
+	act := end.Add(-time.Hour)
+	c, _ := h.Milestone(act, act, rules)
+	if c.Hold.Next != hold.OpCancel {
+		t.Fatalf("next %s, want cancel", c.Hold.Next)
+	}
+	h = c.Hold
+	h.NextAt = end.Add(time.Second) // a back-off beyond the deadline
+	now := end.Add(2 * time.Second)
+	c, _ = h.Milestone(end, now, rules)
+	h = claim(c.Hold, now)
+	if call := h.Call(now); call.Op == hold.OpRead {
+		h = h.Answered(call, hold.Answer{Kind: hold.AnswerOK, Intent: held(func(in *hold.Intent) { in.CaptureBefore = end.Add(time.Hour) })}, now).Hold
+	}
+	if op := h.Call(now).Op; op == hold.OpCapture {
+		t.Error("somebody said no, and the hold is captured")
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// policyActs plays the milestones from now on as the expiry job does, until the deadline, and returns what the policy asked for.
+func policyActs(t *testing.T, c hold.Change, now time.Time) hold.Op {
+	t.Helper()
+	h := c.Hold
+	due := c.Place(now, rules).Milestone
+	for i := 0; due.Before(h.ExpiresAt); i++ {
+		if i > 100000 {
+			t.Fatal("the milestones never come to the deadline")
+		}
+		now = later(now, due)
+		if !now.Before(h.ExpiresAt) {
+			break
+		}
+		var c hold.Change
+		c, due = h.Milestone(due, now, rules)
+		if !c.Same && c.Hold.Why == hold.CauseOnExpiry {
+			return c.Hold.Next
+		}
+		h = c.Hold
+	}
+	return 0
+}
+
+func TestThePolicyActsHoweverLateTheDeadlineIsLearned(t *testing.T) {
+	end := t0.Add(7 * day)
+	inside := end.Add(-30 * time.Minute)
+	policy := hold.PolicyCapture.String()
+	ok := func(c hold.Change, err error) hold.Change {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	newInside := ok(hold.New(&hold.Draft{ID: pi, OnExpiry: hold.PolicyCapture}, held(), "api", inside))
+	cleared := ok(made(t, held(), captureAt(end.Add(-time.Minute)), onExpiry(hold.PolicyCapture)).Patched(&hold.Patch{CaptureAt: ptr("")}, "api", inside))
+	changed := ok(made(t, held(), onExpiry(hold.PolicyAlert)).Patched(&hold.Patch{OnExpiry: &policy}, "api", inside))
+	paused := ok(made(t, held(), captureAt(end.Add(-time.Minute))).Pausing(0, "api", inside))
+	resumed := ok(paused.Hold.Resuming("api", inside))
+	nearer := made(t, nil, onExpiry(hold.PolicyCapture)).Observed(held(func(in *hold.Intent) { in.CaptureBefore = t0.Add(4*day + 18*time.Hour) }), t0.Add(4*day+17*time.Hour+30*time.Minute))
+	for _, tt := range []struct {
+		name string
+		c    hold.Change
+		now  time.Time
+		want hold.Op
+	}{
+		{"scheduled inside the margin", newInside, inside, hold.OpCapture},
+		{"truth nearer than assumed", nearer, t0.Add(4*day + 17*time.Hour + 30*time.Minute), hold.OpCapture},
+		{"time cleared inside the margin", cleared, inside, hold.OpCapture},
+		{"policy changed inside the margin", changed, inside, hold.OpCapture},
+		{"paused inside the margin", paused, inside, hold.OpCancel},
+		{"resumed inside the margin: its own time stands", resumed, inside, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if !tt.c.NewDeadline {
+				t.Error("the milestones are not computed anew")
+			}
+			if got := policyActs(t, tt.c, tt.now); got != tt.want {
+				t.Errorf("until the deadline the policy asks for %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestContradictionsBackOff(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		read *hold.Intent
+		kind hold.AnswerKind
+	}{
+		{"capture refused by state, yet held", held(), hold.AnswerUnexpectedState},
+		{"charge gone, yet held", held(), hold.AnswerChargeGone},
+		{"held, with nothing to capture", held(func(in *hold.Intent) { in.Capturable = 0 }), hold.AnswerOK},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := made(t, nil, captureAt(t0.Add(time.Hour)))
+			now := t0.Add(time.Hour)
+			h = claim(h, now)
+			for i := range 100 {
+				call := h.Call(now)
+				a := hold.Answer{Kind: hold.AnswerOK, Intent: tt.read}
+				if call.Op != hold.OpRead {
+					a = hold.Answer{Kind: tt.kind, HTTPStatus: 400}
+				}
+				c := h.Answered(call, a, now)
+				h = c.Hold
+				if !c.Now {
+					return
+				}
+				if i == 20 {
+					t.Fatalf("20 calls without a pause, generation %d, and no end", h.Generation)
+				}
+			}
+		})
+	}
+}
+
+func TestAnOutageIsNoFlood(t *testing.T) {
+	// Every capture is answered with a 500 that Stripe keeps, every read works: an hour of it.
+	h := made(t, held(), captureAt(t0.Add(time.Hour)))
+	now := t0.Add(time.Hour)
+	end := now.Add(time.Hour)
+	notices, calls, stored := 0, 0, map[string]bool{}
+	for now.Before(end) && h.State != hold.Attention {
+		h = claim(h, now)
+		for range 10 {
+			call := h.Call(now)
+			calls++
+			a := hold.Answer{Kind: hold.AnswerUnknown, HTTPStatus: 500}
+			switch {
+			case call.Op == hold.OpRead:
+				a = hold.Answer{Kind: hold.AnswerOK, Intent: held()}
+			case stored[call.Key]:
+				a.Kind = hold.AnswerReplayedError
+			}
+			stored[call.Key] = true
+			c := h.Answered(call, a, now)
+			notices += len(c.Notices)
+			h = c.Hold
+			if !c.Now {
+				break
+			}
+		}
+		now = later(now, h.NextAt)
+	}
+	if calls > 400 {
+		t.Errorf("%d calls in an hour for one hold", calls)
+	}
+	if notices > 20 {
+		t.Errorf("%d notices in an hour for one hold", notices)
+	}
+}
+
+func TestAcceptedButNotDoneStaysClosed(t *testing.T) {
+	for _, status := range []hold.Status{hold.StatusProcessing, hold.StatusRequiresCapture} {
+		t.Run(string(status), func(t *testing.T) {
+			now := t0.Add(time.Hour)
+			h := claim(made(t, held(), captureAt(now)), now)
+			c := h.Answered(h.Call(now), hold.Answer{Kind: hold.AnswerOK, HTTPStatus: 200, Intent: intent(status)}, now)
+			if !c.Hold.Attempt.Unknown || c.Hold.State != hold.Working {
+				t.Errorf("unknown %v, state %s: the capture was accepted and may still come", c.Hold.Attempt.Unknown, c.Hold.State)
+			}
+			_, err := c.Hold.Canceling("api", now)
+			wantCode(t, err, hold.TooLate)
+		})
+	}
+}
+
+func TestOnlyAnIntentMakesAnUnknownOutcomeKnown(t *testing.T) {
+	for _, kind := range hold.AnswerKinds() {
+		if kind == hold.AnswerOK {
+			continue
+		}
+		t.Run(kind.String(), func(t *testing.T) {
+			now := t0.Add(time.Hour)
+			h := claim(made(t, held(), captureAt(now)), now)
+			h = h.Answered(h.Call(now), hold.Answer{Kind: hold.AnswerUnknown}, now).Hold
+			now = now.Add(day)
+			h = claim(h, now)
+			call := h.Call(now)
+			if call.Op != hold.OpRead {
+				t.Fatalf("a key of a day ago is used again")
+			}
+			c := h.Answered(call, hold.Answer{Kind: kind, HTTPStatus: 400}, now)
+			if !c.Hold.Attempt.Unknown {
+				t.Error("a read without an intent has made a lost capture known")
+			}
+			if c.Hold.State != hold.Working && c.Hold.State != hold.Attention {
+				t.Errorf("state %s", c.Hold.State)
+			}
+		})
+	}
+}
+
+func TestALostCaptureIsReadBackBeforeARefusalIsBelieved(t *testing.T) {
+	// Parameters are judged before the key is looked up, so such a refusal says nothing about the request before it.
+	for _, kind := range []hold.AnswerKind{hold.AnswerInvalid, hold.AnswerDeclined, hold.AnswerAmountTooLarge} {
+		t.Run(kind.String(), func(t *testing.T) {
+			now := t0.Add(time.Hour)
+			h := claim(made(t, held(), captureAt(now)), now)
+			h = h.Answered(h.Call(now), hold.Answer{Kind: hold.AnswerUnknown}, now).Hold
+			h = claim(h, now.Add(time.Minute))
+			c := h.Answered(h.Call(now.Add(time.Minute)), hold.Answer{Kind: kind, HTTPStatus: 400}, now.Add(time.Minute))
+			h = c.Hold
+			if h.State == hold.Attention && !h.Attempt.Unknown {
+				t.Error("a person is told that nothing happened, which nobody knows")
+			}
+			if h.State != hold.Attention {
+				if call := h.Call(now.Add(2 * time.Minute)); call.Op != hold.OpRead {
+					t.Errorf("next call %s, want read", call.Op)
+				}
+			}
+		})
+	}
+}
+
+func TestWhatWasTakenOverIsReadBackAfterAttention(t *testing.T) {
+	now := t0.Add(time.Hour)
+	h := claim(claim(made(t, held(), captureAt(now)), now), now.Add(time.Minute)) // the first worker died
+	h = h.Answered(h.Call(now), hold.Answer{Kind: hold.AnswerIdempotencyError}, now).Hold
+	h.Attempt.Count = 0 // as if the answer had come to a request that wasn't counted
+	c, err := h.Capturing(0, "api", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h = claim(c.Hold, now)
+	if call := h.Call(now); call.Op != hold.OpRead {
+		t.Errorf("first call after attention is %s, want read", call.Op)
+	}
+}
+
+func TestConfirmingATimeInAttentionSchedulesAnew(t *testing.T) {
+	at := t0.Add(2 * day)
+	h := made(t, nil, captureAt(at), told(amount, "eur")).Observed(held(func(in *hold.Intent) { in.Capturable = 41000 }), t0).Hold
+	if h.State != hold.Attention {
+		t.Fatalf("state %s", h.State)
+	}
+	c, err := h.Patched(&hold.Patch{CaptureAt: ptr(rfc(at))}, "api", t0)
+	wantCode(t, err, "")
+	if c.Same || c.Hold.State != hold.Scheduled || c.Hold.Next != hold.OpCapture {
+		t.Errorf("same %v, state %s, next %s: a person confirmed the time, and nothing will happen", c.Same, c.Hold.State, c.Hold.Next)
+	}
+}
+
+func TestAnAssumedDeadlineDoesNotRunAway(t *testing.T) {
+	in := held(func(in *hold.Intent) { in.CaptureBefore, in.Created = time.Time{}, t0.Add(-10*day) })
+	h := made(t, in)
+	first, rev := h.ExpiresAt, h.Revision
+	for i := 1; i <= 40; i++ { // reconcile looks every quarter of an hour
+		h = h.Observed(in, t0.Add(time.Duration(i)*15*time.Minute)).Hold
+	}
+	if !h.ExpiresAt.Equal(first) || h.Revision != rev {
+		t.Errorf("after ten hours of looking the deadline has moved by %v, revision by %d", h.ExpiresAt.Sub(first), h.Revision-rev)
+	}
+}
+
+func TestAttentionIsAnnouncedOnce(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		in   *hold.Intent
+	}{
+		{"holds too little", held(func(in *hold.Intent) { in.Capturable = 100 })},
+		{"in no state to be captured", intent(hold.StatusRequiresAction)},
+		{"ends too early", held(func(in *hold.Intent) { in.CaptureBefore = t0.Add(day) })},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := made(t, nil, captureAt(t0.Add(2*day)), part(2000))
+			notices := 0
+			for i := range 10 {
+				c := h.Observed(tt.in, t0.Add(time.Duration(i)*time.Minute))
+				h = c.Hold
+				for _, n := range c.Notices {
+					if n.Type == hold.NoticeAttention {
+						notices++
+					}
+				}
+			}
+			if h.State != hold.Attention || notices != 1 {
+				t.Errorf("state %s, announced %d times", h.State, notices)
+			}
+		})
+	}
+}
+
+func TestAMismatchDoesNotStopAnAcceptedCancel(t *testing.T) {
+	in := held(func(in *hold.Intent) { in.Capturable = 41000 })
+	h := must(t)(made(t, nil, told(amount, "eur"), captureAt(t0.Add(day))).Canceling("api", t0))
+	if c := h.Observed(in, t0); c.Hold.Next != hold.OpCancel {
+		t.Errorf("seen in passing: state %s, next %s; letting go needs no amount", c.Hold.State, c.Hold.Next)
+	}
+	h = claim(h, t0)
+	h.ReadFirst = true
+	if c := h.Answered(h.Call(t0), hold.Answer{Kind: hold.AnswerOK, Intent: in}, t0); c.Hold.Next != hold.OpCancel {
+		t.Errorf("under a claim: state %s, next %s", c.Hold.State, c.Hold.Next)
+	}
+}
+
+func TestThePolicyNeverCapturesWhatIsToBeReleased(t *testing.T) {
+	// The deadline turned out to be nearer than the time at which the caller lets go.
+	h := made(t, held(), cancelAt(t0.Add(6*day)), onExpiry(hold.PolicyCapture))
+	h = h.Observed(held(func(in *hold.Intent) { in.CaptureBefore = t0.Add(5 * day) }), t0).Hold
+	act := h.ExpiresAt.Add(-time.Hour)
+	if c, _ := h.Milestone(act, act, rules); c.Hold.Next == hold.OpCapture {
+		t.Error("the caller wants it released, the policy captures it")
+	}
+}
+
+func TestNoSecretIsEchoed(t *testing.T) {
+	for _, s := range []string{"pi_3PxYzA2eZvKYlo2C1gQmT0aB_secret_Zm9vYmFyYmF6", "sk_live_51Habcdefghijklmnop", "rk_test_51Habcdefghijklmnop"} {
+		for name, err := range map[string]error{"id": hold.CheckID(s), "account": hold.CheckAccount(s)} {
+			if err == nil {
+				t.Errorf("%s: accepted", name)
+			} else if strings.Contains(err.Error(), "secret_Zm9v") || strings.Contains(err.Error(), "51Habcdef") {
+				t.Errorf("%s: the error carries a secret", name)
+			}
+		}
+	}
+}
+
+func TestNotesStayText(t *testing.T) {
+	now := t0.Add(time.Hour)
+	h := claim(made(t, held(), captureAt(now)), now)
+	h = h.Answered(h.Call(now), hold.Answer{Kind: hold.AnswerInvalid, Message: "x" + strings.Repeat("é", hold.MaxNote)}, now).Hold
+	note := h.History[len(h.History)-1].Note
+	if !utf8.ValidString(note) || len(note) > hold.MaxNote {
+		t.Errorf("%d bytes, valid %v", len(note), utf8.ValidString(note))
+	}
+}
+
+func TestTimesHaveMilliseconds(t *testing.T) {
+	now := t0.Add(1234567 * time.Nanosecond)
+	h := must(t)(made(t, held()).Capturing(0, "api", now))
+	if !h.NextAt.Equal(h.NextAt.Truncate(time.Millisecond)) {
+		t.Errorf("next at %v", h.NextAt)
+	}
+}
+
+func TestALateTwinOfOursIsOurs(t *testing.T) {
+	now := t0.Add(time.Hour)
+	for _, tt := range []struct {
+		name string
+		with *hold.Intent
+	}{{"told in the error", captured(amount)}, {"told by a read", nil}} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := claim(made(t, held(), captureAt(now)), now)
+			h.Generation = 2 // a request of the first is still on its way
+			c := h.Answered(h.Call(now), hold.Answer{Kind: hold.AnswerUnexpectedState, Intent: tt.with}, now)
+			if c.Now {
+				c = c.Hold.Answered(c.Hold.Call(now), hold.Answer{Kind: hold.AnswerOK, Intent: captured(amount)}, now)
+			}
+			if c.Hold.State != hold.Captured || c.Hold.Why != hold.CauseSchedule {
+				t.Errorf("%s by %s, want captured by schedule", c.Hold.State, c.Hold.Why)
+			}
+		})
+	}
+}

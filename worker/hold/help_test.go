@@ -1,0 +1,138 @@
+package hold_test
+
+import (
+	"errors"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+const (
+	pi     = "pi_3PxYzA2eZvKYlo2C1gQmT0aB"
+	amount = int64(42000)
+	day    = 24 * time.Hour
+)
+
+var (
+	t0    = time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)
+	rules = hold.Rules{ExpiryMargin: time.Hour, Thresholds: []time.Duration{72 * time.Hour, 24 * time.Hour, 6 * time.Hour, time.Hour}}
+)
+
+// intent is what Stripe says of an intent made at t0, whose authorization ends after seven days.
+func intent(status hold.Status, edit ...func(*hold.Intent)) *hold.Intent {
+	in := &hold.Intent{ID: pi, Status: status, Amount: amount, Currency: "eur", Created: t0, CaptureBefore: t0.Add(7 * day), Method: "card"}
+	switch status {
+	case hold.StatusRequiresCapture:
+		in.Capturable = amount
+	case hold.StatusSucceeded:
+		in.Received = amount
+	}
+	for _, e := range edit {
+		e(in)
+	}
+	return in
+}
+
+func held(edit ...func(*hold.Intent)) *hold.Intent {
+	return intent(hold.StatusRequiresCapture, edit...)
+}
+func captured(n int64) *hold.Intent {
+	return intent(hold.StatusSucceeded, func(in *hold.Intent) { in.Received = n })
+}
+func canceled(reason string) *hold.Intent {
+	return intent(hold.StatusCanceled, func(in *hold.Intent) { in.CancellationReason = reason })
+}
+
+// made is a new hold, verified unless in is nil.
+func made(t testing.TB, in *hold.Intent, edit ...func(*hold.Draft)) hold.Hold {
+	t.Helper()
+	d := &hold.Draft{ID: pi, OnExpiry: hold.PolicyCancel}
+	for _, e := range edit {
+		e(d)
+	}
+	c, err := hold.New(d, in, "api", t0)
+	if err != nil {
+		t.Fatalf("new hold: %v", err)
+	}
+	return c.Hold
+}
+
+func captureAt(at time.Time) func(*hold.Draft) { return func(d *hold.Draft) { d.CaptureAt = at } }
+func cancelAt(at time.Time) func(*hold.Draft)  { return func(d *hold.Draft) { d.CancelAt = at } }
+func onExpiry(p hold.Policy) func(*hold.Draft) { return func(d *hold.Draft) { d.OnExpiry = p } }
+func part(n int64) func(*hold.Draft)           { return func(d *hold.Draft) { d.CaptureAmount = n } }
+func told(n int64, c string) func(*hold.Draft) {
+	return func(d *hold.Draft) { d.Amount, d.Currency = n, c }
+}
+
+// claim does what the store does when it leases a hold, then what the worker does with the lease.
+func claim(h hold.Hold, now time.Time) hold.Hold {
+	takenOver := h.State == hold.Working
+	if !takenOver {
+		h.Prior, h.State = h.State, hold.Working
+	}
+	h.Version++
+	h.Claimed(now, takenOver)
+	return h
+}
+
+// must is for wishes that are granted.
+func must(t testing.TB) func(hold.Change, error) hold.Hold {
+	return func(c hold.Change, err error) hold.Hold {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("refused: %v", err)
+		}
+		return c.Hold
+	}
+}
+
+// wantCode checks that err is a *Problem of this code, "" meaning none.
+func wantCode(t testing.TB, err error, code hold.Code) {
+	t.Helper()
+	if err == nil {
+		if code != "" {
+			t.Errorf("granted, want %s", code)
+		}
+		return
+	}
+	var p *hold.Problem
+	if !errors.As(err, &p) {
+		t.Errorf("%T %v, want *Problem", err, err)
+		return
+	}
+	if p.Code != code {
+		t.Errorf("refused with %s (%v), want %q", p.Code, err, code)
+	}
+	if p.Detail == "" {
+		t.Errorf("problem %s says nothing to people", p.Code)
+	}
+}
+
+// deep is a copy that shares nothing with h, to see whether somebody changes h behind our back.
+func deep(h hold.Hold) hold.Hold {
+	if h.Metadata != nil {
+		m := make(map[string]string, len(h.Metadata))
+		for k, v := range h.Metadata {
+			m[k] = v
+		}
+		h.Metadata = m
+	}
+	if h.History != nil {
+		h.History = append(make([]hold.Entry, 0, cap(h.History)), h.History[:cap(h.History)]...)[:len(h.History)]
+	}
+	return h
+}
+
+func same(a, b hold.Hold) bool {
+	// Compare beyond the length: an append in place would show there.
+	a.History, b.History = a.History[:cap(a.History)], b.History[:cap(b.History)]
+	return reflect.DeepEqual(a, b)
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// rfc is how tests write times into wishes.
+func rfc(t time.Time) string { return t.Format(time.RFC3339Nano) }

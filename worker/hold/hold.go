@@ -1,0 +1,251 @@
+package hold
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// State is where a hold stands. Waiting to Attention are open, the last three are final.
+type State uint8
+
+const (
+	Waiting   State = iota + 1 // no time set: a trigger or the deadline decides
+	Paused                     // somebody said "not now"; the deadline still counts
+	Scheduled                  // will be acted on when Next comes
+	Ready                      // due and not yet claimed; never stored, see [Hold.StateAt]
+	Working                    // claimed, or its outcome isn't known yet
+	Attention                  // a person must look; can be scheduled anew
+	Captured                   // final: the money was taken
+	Canceled                   // final: the money was let go
+	Expired                    // final: the card network let it go
+)
+
+var stateNames = [...]string{"", "waiting", "paused", "scheduled", "ready", "working", "attention", "captured", "canceled", "expired"}
+
+// States lists every state, in the order of their values.
+func States() []State {
+	return []State{Waiting, Paused, Scheduled, Ready, Working, Attention, Captured, Canceled, Expired}
+}
+
+func (s State) String() string { return name(stateNames[:], int(s)) }
+
+// Final reports whether nothing more can happen to a hold in this state.
+func (s State) Final() bool { return s >= Captured && s <= Expired }
+
+// ParseState is the inverse of [State.String].
+func ParseState(s string) (State, bool) {
+	i := parse(stateNames[:], s)
+	return State(i), i > 0
+}
+
+// Op is something that can be asked of Stripe about a hold.
+type Op uint8
+
+const (
+	OpCapture Op = iota + 1
+	OpCancel
+	OpRead // retrieve: learn the truth, change nothing
+)
+
+var opNames = [...]string{"", "capture", "cancel", "read"}
+
+func (o Op) String() string { return name(opNames[:], int(o)) }
+
+// Policy says what happens to a hold that is still open when its deadline draws near.
+type Policy uint8
+
+const (
+	PolicyCancel  Policy = iota + 1 // let the money go while we can say so ourselves
+	PolicyCapture                   // take the money before it is gone
+	PolicyAlert                     // only tell somebody
+)
+
+var policyNames = [...]string{"", "cancel", "capture", "alert"}
+
+func (p Policy) String() string { return name(policyNames[:], int(p)) }
+
+// ParsePolicy is the inverse of [Policy.String].
+func ParsePolicy(s string) (Policy, bool) {
+	i := parse(policyNames[:], s)
+	return Policy(i), i > 0
+}
+
+// Source tells how well a deadline is known.
+type Source uint8
+
+const (
+	SourceAssumed Source = iota + 1 // creation + 7 days, because nobody said better
+	SourceCharge                    // capture_before of the charge
+	SourceCaller                    // expires_at sent along by the caller, unchecked
+)
+
+var sourceNames = [...]string{"", "assumed", "capture_before", "caller"}
+
+func (s Source) String() string { return name(sourceNames[:], int(s)) }
+
+// Cause tells why something happened to a hold.
+type Cause uint8
+
+const (
+	CauseSchedule       Cause = iota + 1 // the hold's own time came
+	CauseTrigger                         // somebody asked for it now
+	CauseOnExpiry                        // the deadline's policy
+	CauseElsewhere                       // somebody else did it at Stripe: the Dashboard, another system
+	CauseLapsed                          // the card network's deadline passed
+	CauseAmountTooLarge                  // more than the authorization allows
+	CauseNotFound                        // Stripe doesn't know the intent under this account and mode
+	CauseRefused                         // Stripe or the bank refused for good
+	CauseKeyConflict                     // Stripe saw our idempotency key with other parameters: a bug
+	CauseNotCapturable                   // the intent is in no state to be captured
+	CauseMismatch                        // the truth at Stripe is not what the caller said
+	CauseReview                          // a fraud review at Stripe
+	CauseAfterDeadline                   // the hold will end before its own time comes
+)
+
+var causeNames = [...]string{
+	"", "schedule", "trigger", "on_expiry", "elsewhere", "lapsed", "amount_too_large", "not_found", "refused",
+	"key_conflict", "not_capturable", "mismatch", "review", "after_deadline",
+}
+
+func (c Cause) String() string { return name(causeNames[:], int(c)) }
+
+// Limits of what a hold may carry. They bound its record in Redis.
+const (
+	MaxMetadataPairs = 20
+	MaxMetadataKey   = 40  // characters, as at Stripe
+	MaxMetadataValue = 500 // characters, as at Stripe
+	MaxReference     = 200 // bytes
+	MaxHistory       = 32  // entries; the first and the newest are kept
+	MaxNote          = 300 // bytes of a text from outside in one history entry
+)
+
+// Attempt is what is known of the requests sent under the current generation of the idempotency key.
+type Attempt struct {
+	Count   uint32    // requests sent
+	FirstAt time.Time // when the first one may have left: Stripe may forget the key 24 h after it
+	Unknown bool      // at least one has an outcome that isn't known
+}
+
+// Hold is an authorization and what is to become of it. Times have millisecond precision, amounts are minor units.
+type Hold struct {
+	ID            string // the PaymentIntent that first placed it
+	PaymentIntent string // the one that holds the money now
+	Account       string // connected account, empty for one's own
+	Reference     string // the caller's booking
+	Amount        int64  // authorized; 0: not known yet
+	Currency      string // lower case, empty while Amount isn't known
+	CaptureAt     time.Time
+	CancelAt      time.Time // at most one of the two is set
+	CaptureAmount int64     // 0: everything
+	ExpiresAt     time.Time
+	ExpiresSource Source
+	OnExpiry      Policy
+	State         State
+	Revision      uint64
+	Metadata      map[string]string
+	Verified      bool // Stripe has confirmed amount, currency and state
+	CreatedAt     time.Time
+	SettledAt     time.Time
+	CapturedTotal int64 // what was really taken
+	Acknowledged  bool  // a person knows that this hold nears its end
+	CancelWanted  bool  // a cancel was accepted: from here on nothing may capture
+	History       []Entry
+	Forgotten     uint32 // history entries dropped to keep the bound
+
+	// What the worker does at its next claim.
+	Next       Op
+	NextAt     time.Time
+	Why        Cause // why Next, later why it ended
+	Generation uint32
+	Attempt    Attempt
+	ReadFirst  bool   // the key must not be used again before Stripe has been read back
+	Misses     uint32 // times Stripe said that it doesn't know the intent
+	Retries    uint32 // consecutive retries, for the back-off
+
+	// Version is the store's fencing token: it grows with every write and every claim.
+	Version uint64
+	// Prior is the state from which a claimed hold was taken, and the one it goes back to if nothing was sent.
+	Prior State
+}
+
+// StateAt is the state that people see: a hold whose time has come and that nobody has claimed is ready.
+func (h *Hold) StateAt(now time.Time) State {
+	if h.State == Scheduled && h.Next != 0 && !h.NextAt.After(now) {
+		return Ready
+	}
+	return h.State
+}
+
+// OwnTime is when the caller wants something to happen, zero if never.
+func (h *Hold) OwnTime() time.Time {
+	if !h.CaptureAt.IsZero() {
+		return h.CaptureAt
+	}
+	return h.CancelAt
+}
+
+// EntryKind says what a line of a hold's history tells.
+type EntryKind uint8
+
+const (
+	EntryScheduled EntryKind = iota + 1
+	EntryChanged
+	EntryTriggered
+	EntryPaused
+	EntryResumed
+	EntryAcknowledged
+	EntryAttempt
+	EntryObserved
+	EntryOutcome
+)
+
+var entryNames = [...]string{"", "scheduled", "changed", "triggered", "paused", "resumed", "acknowledged", "attempt", "observed", "outcome"}
+
+func (k EntryKind) String() string { return name(entryNames[:], int(k)) }
+
+// Entry is one line of a hold's history.
+type Entry struct {
+	At        time.Time
+	Kind      EntryKind
+	By        string     // who: api, cli, inbox, stripe, holdd, or the name of a token
+	Op        Op         // of a trigger or an attempt
+	Key       string     // idempotency key of an attempt
+	RequestID string     // Stripe's
+	Answer    AnswerKind // of an attempt
+	Cause     Cause
+	Note      string // at most MaxNote bytes
+}
+
+func (h *Hold) record(e Entry) {
+	e.Note, e.RequestID = clip(e.Note, MaxNote), clip(e.RequestID, 64)
+	e.At = e.At.Truncate(time.Millisecond)
+	// The slice may be shared with an older copy of the hold: never append in place.
+	h.History = append(slices.Clip(h.History), e)
+	if over := len(h.History) - MaxHistory; over > 0 {
+		h.History = append(h.History[:1:1], h.History[1+over:]...)
+		h.Forgotten += uint32(over)
+	}
+}
+
+// clip cuts a text to at most n bytes of valid UTF-8.
+func clip(s string, n int) string {
+	if len(s) > n {
+		s = s[:n]
+	}
+	return strings.ToValidUTF8(s, "")
+}
+
+func name(names []string, i int) string {
+	if i <= 0 || i >= len(names) {
+		return "unknown"
+	}
+	return names[i]
+}
+
+func parse(names []string, s string) int {
+	if s == "" {
+		return 0
+	}
+	return max(0, slices.Index(names, s))
+}

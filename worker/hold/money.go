@@ -1,0 +1,38 @@
+package hold
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Currencies without minor units at Stripe, and those with three digits (docs: supported currencies).
+var (
+	zeroDecimal  = []string{"bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"}
+	threeDecimal = []string{"bhd", "jod", "kwd", "omr", "tnd"}
+)
+
+// Money writes an amount in minor units as people do: 1250, "eur" is "12.50 EUR".
+func Money(minor int64, currency string) string {
+	if currency == "" {
+		if minor == 0 {
+			return "unknown"
+		}
+		return strconv.FormatInt(minor, 10)
+	}
+	code := strings.ToUpper(currency)
+	digits := int64(100)
+	width := 2
+	switch {
+	case slices.Contains(zeroDecimal, currency):
+		return strconv.FormatInt(minor, 10) + " " + code
+	case slices.Contains(threeDecimal, currency):
+		digits, width = 1000, 3
+	}
+	sign := ""
+	if minor < 0 {
+		sign, minor = "-", -minor
+	}
+	return fmt.Sprintf("%s%d.%0*d %s", sign, minor/digits, width, minor%digits, code)
+}

@@ -1,0 +1,79 @@
+package hold
+
+import (
+	"fmt"
+	"time"
+)
+
+// Code names what is wrong with a wish. Codes are stable: callers branch on them.
+type Code string
+
+const (
+	InvalidID         Code = "invalid_id"
+	InvalidAmount     Code = "invalid_amount"
+	AmountTooLarge    Code = "amount_too_large"
+	InvalidCurrency   Code = "invalid_currency"
+	CurrencyMismatch  Code = "currency_mismatch"
+	AmountMismatch    Code = "amount_mismatch"
+	InvalidTime       Code = "invalid_time"
+	UnknownTimeZone   Code = "unknown_time_zone"
+	InThePast         Code = "in_the_past"
+	AfterDeadline     Code = "after_deadline"
+	ConflictingTimes  Code = "conflicting_times"
+	InvalidPolicy     Code = "invalid_on_expiry"
+	InvalidReference  Code = "invalid_reference"
+	InvalidMetadata   Code = "invalid_metadata"
+	NotCapturable     Code = "not_capturable"
+	IntentNotFound    Code = "payment_intent_not_found"
+	HoldNotFound      Code = "hold_not_found"
+	HoldExists        Code = "hold_exists"
+	TooLate           Code = "too_late"
+	AlreadyCaptured   Code = "already_captured"
+	AlreadyCanceled   Code = "already_canceled"
+	AlreadyExpired    Code = "already_expired"
+	AlreadyPaused     Code = "already_paused"
+	NotPaused         Code = "not_paused"
+	HoldPaused        Code = "hold_paused"
+	RevisionMismatch  Code = "revision_mismatch"
+	NothingToChange   Code = "nothing_to_change"
+	NothingToSilence  Code = "nothing_to_acknowledge"
+	CancelWasAccepted Code = "cancel_accepted"
+)
+
+// Problem is a wish that can't be granted, told so that the caller knows what to do. Nothing was changed.
+type Problem struct {
+	Code     Code
+	Field    string    // the input's field at fault, if one is
+	Detail   string    // a sentence for people
+	Deadline time.Time // of AfterDeadline
+}
+
+func (p *Problem) Error() string {
+	if p.Field != "" {
+		return p.Field + ": " + p.Detail
+	}
+	return p.Detail
+}
+
+// Is lets errors.Is(err, &Problem{Code: c}) match by code.
+func (p *Problem) Is(target error) bool {
+	t, ok := target.(*Problem)
+	return ok && t.Code == p.Code
+}
+
+func problem(code Code, field, format string, args ...any) *Problem {
+	return &Problem{Code: code, Field: field, Detail: fmt.Sprintf(format, args...)}
+}
+
+// already answers a wish that came after a hold's end.
+func (h *Hold) already() *Problem {
+	at := h.SettledAt.UTC().Format(time.RFC3339)
+	switch h.State {
+	case Captured:
+		return problem(AlreadyCaptured, "", "hold %s was captured at %s", h.ID, at)
+	case Canceled:
+		return problem(AlreadyCanceled, "", "hold %s was canceled at %s", h.ID, at)
+	default:
+		return problem(AlreadyExpired, "", "hold %s expired at %s", h.ID, at)
+	}
+}

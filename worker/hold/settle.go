@@ -1,0 +1,348 @@
+package hold
+
+import "time"
+
+// Claimed tells the hold that a worker has it now. since is when this or an unfinished earlier claim began; takenOver says that there was
+// such an earlier claim: whatever it sent, its outcome isn't known.
+func (h *Hold) Claimed(since time.Time, takenOver bool) {
+	if h.Attempt.FirstAt.IsZero() {
+		h.Attempt.FirstAt = since
+	}
+	if takenOver {
+		h.Attempt.Unknown = true
+	}
+}
+
+// Unsent gives a claimed hold back as it was, because nothing was sent for it under this claim.
+func (h Hold) Unsent() Change {
+	if h.Attempt.Count == 0 && !h.Attempt.Unknown {
+		h.Attempt.FirstAt = time.Time{}
+	}
+	h.release()
+	return Change{Hold: h, Now: true}
+}
+
+// Parked ends a claim that would have gone on at once ([Change].Now) but can't: it goes on at the given time.
+func (c Change) Parked(at time.Time) Change {
+	c.Hold.NextAt = at.UTC().Truncate(time.Millisecond)
+	c.Hold.release()
+	c.Now = false
+	return c
+}
+
+// Call is the request that a claimed hold needs now.
+func (h *Hold) Call(now time.Time) Call {
+	c := Call{Op: h.Next, PaymentIntent: h.PaymentIntent, Account: h.Account}
+	sent := h.Attempt.Count > 0 || h.Attempt.Unknown
+	stale := sent && now.Sub(h.Attempt.FirstAt) >= keyFresh
+	if h.ReadFirst || stale || h.Amount == 0 {
+		c.Op = OpRead
+	}
+	if h.CancelWanted && c.Op == OpCapture {
+		c.Op = OpCancel // nothing leads here; were there a way, it must not lead to a capture
+	}
+	switch c.Op {
+	case OpCapture:
+		c.Amount = h.captureAmount()
+		c.Key = h.key(OpCapture, c.Amount)
+	case OpCancel:
+		c.Key = h.key(OpCancel, 0)
+	}
+	return c
+}
+
+// captureAmount is what a capture names: the wanted part; everything (0) where Stripe has confirmed the amount; and else exactly what the
+// caller said that there is, so that nobody is charged more than anybody knew of.
+func (h *Hold) captureAmount() int64 {
+	switch {
+	case h.CaptureAmount > 0:
+		return h.CaptureAmount
+	case h.Verified:
+		return 0
+	default:
+		return h.Amount
+	}
+}
+
+// Answered decides what follows from Stripe's answer to call. Change.Now asks for another call under the same claim.
+func (h Hold) Answered(call Call, a Answer, now time.Time) Change {
+	now = now.UTC().Truncate(time.Millisecond)
+	if call.Op != OpRead {
+		h.Attempt.Count++
+		if h.Attempt.FirstAt.IsZero() {
+			h.Attempt.FirstAt = now
+		}
+		h.record(Entry{At: now, Kind: EntryAttempt, By: "holdd", Op: call.Op, Key: call.Key, RequestID: a.RequestID, Answer: a.Kind, Note: a.Code})
+	}
+	switch a.Kind {
+	case AnswerOK:
+		if a.Intent != nil {
+			return h.told(call, a.Intent, call.Op == OpRead && (h.Attempt.Unknown || h.Generation > 1) || call.Op == h.Next && call.Op != OpRead, now)
+		}
+		return h.unknown(call, now)
+
+	case AnswerUnexpectedState, AnswerChargeGone:
+		// Had this key had its effect before, Stripe would have said so again. So whoever ended the hold did it without this key;
+		// only a request of an earlier generation that came late can still have been ours.
+		if call.Op != OpRead {
+			h.Attempt.Unknown = false
+		}
+		if a.Intent != nil && a.Intent.Status != StatusRequiresCapture {
+			return h.told(call, a.Intent, h.Generation > 1, now)
+		}
+		if call.Op != OpRead && !h.ReadFirst {
+			h.ReadFirst = true
+			return Change{Hold: h, Now: true}
+		}
+		return h.retry(now, 5*time.Second, 5*time.Minute)
+
+	case AnswerMissing:
+		// Rarely Stripe doesn't see an intent for a moment: look once more before a person is called.
+		h.Misses++
+		if h.Misses < 2 {
+			h.ReadFirst = true
+			return h.retry(now, 10*time.Second, time.Minute)
+		}
+		return h.attention(CauseNotFound, a, now)
+
+	case AnswerLockTimeout:
+		return h.retry(now, time.Second, 30*time.Second)
+
+	case AnswerRateLimited:
+		return h.retry(now, 2*time.Second, time.Minute)
+
+	case AnswerKeyInUse:
+		// Another request with our key is under way: its outcome isn't known yet.
+		h.Attempt.Unknown = true
+		return h.retry(now, time.Second, 30*time.Second)
+
+	case AnswerUnreachable, AnswerUnauthorized, AnswerForbidden:
+		return h.retry(now, 2*time.Second, time.Minute)
+
+	case AnswerAmountTooLarge:
+		return h.refused(call, CauseAmountTooLarge, a, now)
+	case AnswerIdempotencyError:
+		return h.attention(CauseKeyConflict, a, now)
+	case AnswerDeclined, AnswerInvalid:
+		return h.refused(call, CauseRefused, a, now)
+
+	case AnswerReplayedError:
+		// This key will never say anything else. Only reading back can move on.
+		h.ReadFirst = true
+		return h.unknown(call, now)
+	default:
+		return h.unknown(call, now)
+	}
+}
+
+// unknown keeps the hold Working: nobody may change it until Stripe has told what happened. A read that failed changed nothing.
+func (h Hold) unknown(call Call, now time.Time) Change {
+	if call.Op != OpRead {
+		h.Attempt.Unknown = true
+	}
+	return h.retry(now, time.Second, time.Minute)
+}
+
+func (h Hold) retry(now time.Time, base, cap time.Duration) Change {
+	h.Retries++
+	h.NextAt = now.Add(backoff(h.ID, h.Retries, base, cap))
+	h.release()
+	c := Change{Hold: h}
+	if h.Retries&(h.Retries-1) == 0 { // the 1st, 2nd, 4th, 8th …: an outage is no reason for a flood
+		c.notify(NoticeRetrying, h.Why)
+	}
+	return c
+}
+
+// release ends a claim without an outcome.
+func (h *Hold) release() {
+	switch {
+	case h.Attempt.Unknown:
+		h.State = Working
+	case h.Next == OpCapture || h.Next == OpCancel:
+		h.State = Scheduled
+	default:
+		h.State = h.Prior
+	}
+}
+
+// refused is an answer that ends an attempt for good. What was sent before it may still have had its effect: then the truth is read first.
+func (h Hold) refused(call Call, cause Cause, a Answer, now time.Time) Change {
+	if h.Attempt.Unknown && call.Op != OpRead && !h.ReadFirst {
+		h.ReadFirst = true
+		return Change{Hold: h, Now: true}
+	}
+	return h.attention(cause, a, now)
+}
+
+func (h Hold) attention(cause Cause, a Answer, now time.Time) Change {
+	note := a.Message
+	if a.Code != "" {
+		note = a.Code + ": " + note
+	}
+	return h.look(cause, note, now)
+}
+
+// look hands the hold to a person.
+func (h Hold) look(cause Cause, note string, now time.Time) Change {
+	h.State, h.Next, h.NextAt, h.Why = Attention, 0, time.Time{}, cause
+	h.Revision++
+	h.record(Entry{At: now, Kind: EntryOutcome, By: "holdd", Cause: cause, Note: note})
+	c := Change{Hold: h}
+	c.notify(NoticeAttention, cause)
+	return c
+}
+
+// told decides by what Stripe says of the intent in answer to a claimed hold's call.
+// ours says whether an effect that shows may be that of a request of this hold.
+func (h Hold) told(call Call, in *Intent, ours bool, now time.Time) Change {
+	switch in.Status {
+	case StatusSucceeded, StatusCanceled:
+		return h.settle(in, ours, now)
+	case StatusRequiresCapture:
+		if call.Op != OpRead {
+			// Accepted, yet the money is still held: Stripe has done something else than what was asked, or not yet.
+			h.ReadFirst, h.Attempt.Unknown = true, true
+			return h.retry(now, 5*time.Second, 5*time.Minute)
+		}
+		// Proof that no effect of this generation happened: from here a new key is safe, because what is sent is always final
+		// and a late twin can only meet an unexpected state.
+		if in.Capturable <= 0 {
+			h.ReadFirst = true
+			return h.retry(now, 5*time.Second, 5*time.Minute)
+		}
+		spent := h.Attempt.Count > 0 || h.Attempt.Unknown
+		if spent {
+			h.Generation++
+			h.Retries++
+		}
+		h.Attempt, h.ReadFirst, h.Misses = Attempt{}, false, 0
+		c := h.stillHeld(in, now)
+		if spent && c.Now && h.Retries > 1 {
+			// What was tried came to nothing more than once: another try at once would go round in a circle.
+			return c.Parked(now.Add(backoff(h.ID, h.Retries, time.Second, time.Minute)))
+		}
+		return c
+	case StatusProcessing:
+		h.ReadFirst = true
+		h.Attempt.Unknown = h.Attempt.Unknown || call.Op != OpRead
+		return h.retry(now, 5*time.Second, 5*time.Minute)
+	default:
+		return h.look(CauseNotCapturable, "status "+string(in.Status), now)
+	}
+}
+
+// settle ends the hold as Stripe says it ended, with the cause told: ours if we asked for just this, somebody else's if not.
+func (h Hold) settle(in *Intent, ours bool, now time.Time) Change {
+	state, cause, notice := Captured, h.Why, NoticeCaptured
+	switch {
+	case in.Status == StatusSucceeded:
+		want := h.captureAmount()
+		if !ours || h.Next != OpCapture || want > 0 && in.Received != want {
+			cause = CauseElsewhere
+		}
+		h.CapturedTotal = in.Received
+	case in.lapsed():
+		state, cause, notice = Expired, CauseLapsed, NoticeExpired
+	default:
+		state, notice = Canceled, NoticeCanceled
+		if !ours || h.Next != OpCancel {
+			cause = CauseElsewhere
+		}
+	}
+	if in.Currency != "" {
+		h.Currency = in.Currency
+	}
+	if in.Amount > 0 && h.Amount == 0 {
+		h.Amount = in.Amount
+	}
+	h.State, h.SettledAt, h.Why = state, now, cause
+	h.Next, h.NextAt, h.ReadFirst, h.Attempt.Unknown = 0, time.Time{}, false, false
+	h.Revision++
+	h.record(Entry{At: now, Kind: EntryOutcome, By: "stripe", Cause: cause})
+	c := Change{Hold: h}
+	c.notify(notice, cause)
+	return c
+}
+
+// stillHeld goes on with a hold whose money Stripe still holds, with what Stripe says of amount and deadline.
+func (h Hold) stillHeld(in *Intent, now time.Time) Change {
+	old := h
+	letGo := h.CancelWanted || h.Next == OpCancel // needs no amount
+	if !h.Verified && !letGo && (h.Amount != 0 && h.Amount != in.Capturable || h.Currency != "" && h.Currency != in.Currency) {
+		said, is := Money(h.Amount, h.Currency), Money(in.Capturable, in.Currency)
+		h.adopt(in, now)
+		c := h.look(CauseMismatch, "said "+said+", is "+is, now)
+		c.NewDeadline = true
+		return c
+	}
+	h.adopt(in, now)
+	moved := !h.ExpiresAt.Equal(old.ExpiresAt)
+	c := Change{NewDeadline: moved || !old.Verified}
+	if moved || h.Amount != old.Amount {
+		h.Revision++
+		h.record(Entry{At: now, Kind: EntryObserved, By: "stripe", Note: Money(h.Amount, h.Currency) + " until " + h.ExpiresAt.Format(time.RFC3339)})
+	}
+	late := h.beforeDeadline() != nil && h.OwnTime().After(now)
+	switch {
+	case h.CaptureAmount > h.Amount && (h.State == Attention || h.State == Working && h.Prior == Attention): // told before
+	case h.CaptureAmount > h.Amount && !letGo:
+		c2 := h.look(CauseAmountTooLarge, "wanted "+Money(h.CaptureAmount, h.Currency)+", holds "+Money(h.Amount, h.Currency), now)
+		c2.NewDeadline = c.NewDeadline
+		return c2
+	case late && !old.Verified && h.Why == CauseSchedule:
+		c2 := h.look(CauseAfterDeadline, "ends at "+h.ExpiresAt.Format(time.RFC3339), now)
+		c2.NewDeadline = c.NewDeadline
+		return c2
+	case late && moved:
+		c.Notices = append(c.Notices, Notice{Type: NoticeExpiring, Cause: CauseAfterDeadline, Threshold: h.ExpiresAt.Sub(now)})
+	}
+	switch {
+	case h.State != Working: // seen in passing, not under a claim
+	case h.Next == OpCapture || h.Next == OpCancel:
+		c.Now = true
+	case h.Prior == Paused || h.Prior == Attention: // looked up at the deadline
+		h.State, h.Next, h.NextAt = h.Prior, 0, time.Time{}
+	default:
+		why := h.Why
+		h.plan(now)
+		if h.State == Waiting {
+			h.Why = why
+		}
+	}
+	c.Hold = h
+	return c
+}
+
+// Observed brings a hold that nobody has claimed to Stripe's truth: background checks, reconciliation, webhooks. A hold under work is left to
+// whoever works on it, who will meet the same truth.
+func (h Hold) Observed(in *Intent, now time.Time) Change {
+	now = now.UTC().Truncate(time.Millisecond)
+	if h.State.Final() || h.State == Working {
+		return Change{Hold: h, Same: true}
+	}
+	switch in.Status {
+	case StatusSucceeded, StatusCanceled:
+		return h.settle(in, false, now)
+	case StatusRequiresCapture:
+		old := h
+		c := h.stillHeld(in, now)
+		c.Same = len(c.Notices) == 0 && old.Verified && c.Hold.Revision == old.Revision && c.Hold.ExpiresAt.Equal(old.ExpiresAt)
+		return c
+	case StatusProcessing:
+		return Change{Hold: h, Same: true}
+	default:
+		if h.State == Attention && h.Why == CauseNotCapturable {
+			return Change{Hold: h, Same: true}
+		}
+		return h.look(CauseNotCapturable, "status "+string(in.Status), now)
+	}
+}
+
+// NotFound is what a background check found: Stripe doesn't know the intent.
+func (h Hold) NotFound(now time.Time) Change {
+	if h.State.Final() || h.State == Working || h.State == Attention {
+		return Change{Hold: h, Same: true}
+	}
+	return h.look(CauseNotFound, "Stripe doesn't know this intent under this account and mode", now)
+}

@@ -1,0 +1,85 @@
+package hold
+
+import "time"
+
+// The words in which the worker and the store speak to each other. They stand here because neither knows the other.
+
+// Write is one hold's change, to be committed whole or not at all.
+type Write struct {
+	// Version is the one that the decision was made on; 0: there must be no such hold yet. The hold's new version is one more.
+	Version uint64
+	Hold    Hold
+	Place   Placement
+	// Was is the reference before the change, so that its index follows.
+	Was    string
+	Events [][]byte // JSON, published with the change
+	Drop   bool     // forget the hold
+}
+
+// Claim is a hold that the store has leased to a worker.
+type Claim struct {
+	Hold      Hold
+	Since     time.Time // when this claim began, or the unfinished one that it takes over
+	TakenOver bool      // an earlier claim did not report
+}
+
+// Lane is a queue of ready holds that share one of Stripe's limits.
+type Lane struct {
+	Partition int
+	Account   string
+	Op        Op
+	Head      time.Time // nearest deadline in it
+	Ready     int
+}
+
+// Due is what a look at the schedule found.
+type Due struct {
+	Now       time.Time // Redis' time
+	Promoted  int       // holds that became ready
+	TakenOver int       // leases that ran out
+	Next      time.Time // when the next hold falls due, zero if none is scheduled
+	More      bool      // the look was bounded and there is more
+	Lanes     []Lane    // nearest deadline first
+}
+
+// Milestone is a hold whose next milestone has come.
+type Milestone struct {
+	Hold Hold
+	Due  time.Time // what the milestone was set to
+}
+
+// Touch moves a hold's milestone without changing its record, if it is still the one that was seen.
+type Touch struct {
+	ID       string
+	Was, New time.Time
+	Events   [][]byte
+}
+
+// Counts are how many holds there are, by where they stand.
+type Counts struct {
+	Open, Scheduled, Ready, Working, Attention, Settled, Unverified int64
+}
+
+// Set is one of the orders in which the store keeps holds.
+type Set uint8
+
+const (
+	SetScheduled  Set = iota + 1 // by the time that they become ready
+	SetExpiring                  // open ones, by the next milestone of their deadline
+	SetWorking                   // by the end of their lease
+	SetAttention                 // by their deadline
+	SetSettled                   // by their end, newest first
+	SetReferences                // by reference
+)
+
+// Mark is a place in a set: after the hold with this score and name. Its zero value is the beginning.
+type Mark struct {
+	Score int64  `json:"s,omitempty"`
+	Name  string `json:"n,omitempty"`
+}
+
+// Listed is a hold in a set, and its place there.
+type Listed struct {
+	Hold Hold
+	Mark Mark
+}

@@ -1,0 +1,124 @@
+package worker
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// Event is what is published when something happened to a hold: in the stream of events, and to whoever listens.
+type Event struct {
+	ID        string          `json:"id"`
+	Type      hold.NoticeType `json:"type"`
+	Timestamp time.Time       `json:"timestamp"`
+	Data      EventData       `json:"data"`
+}
+
+// EventData is what an event tells of its hold.
+type EventData struct {
+	Hold      hold.View `json:"hold"`
+	Cause     string    `json:"cause,omitempty"`
+	Threshold string    `json:"threshold,omitempty"` // of hold.expiring: how long before the deadline
+}
+
+// events makes the events of a change. Their ids come from the hold and its version: a repeated commit makes the same ids.
+func (w *Worker) events(c *hold.Change, version uint64, now time.Time) [][]byte {
+	return w.encode(c, strconv.FormatUint(version, 10), now)
+}
+
+func (w *Worker) encode(c *hold.Change, mark string, now time.Time) [][]byte {
+	if len(c.Notices) == 0 {
+		return nil
+	}
+	v := c.Hold.View(now, false)
+	v.Livemode = w.o.Livemode
+	out := make([][]byte, 0, len(c.Notices))
+	for i, n := range c.Notices {
+		e := Event{
+			ID:   "evt_" + strings.TrimPrefix(c.Hold.ID, "pi_") + "_" + mark + "_" + strconv.Itoa(i+1),
+			Type: n.Type, Timestamp: now, Data: EventData{Hold: v},
+		}
+		if n.Cause != 0 {
+			e.Data.Cause = n.Cause.String()
+		}
+		if n.Type == hold.NoticeExpiring {
+			e.Data.Threshold = n.Threshold.String()
+		}
+		b, err := json.Marshal(e)
+		if err != nil {
+			// Strings, numbers and times of bounded years: there is nothing that could fail.
+			panic(err)
+		}
+		out = append(out, b)
+	}
+	return out
+}
+
+// notice logs a change that was committed, a line each, and counts it.
+func (w *Worker) notice(c *hold.Change, call hold.Call, a hold.Answer, lateness time.Duration) {
+	for _, n := range c.Notices {
+		w.logNotice(&c.Hold, n, call, a, lateness)
+		if w.o.Observer != nil {
+			w.o.Observer.Noticed(&c.Hold, n, lateness)
+		}
+	}
+}
+
+func (w *Worker) logNotice(h *hold.Hold, n hold.Notice, call hold.Call, a hold.Answer, lateness time.Duration) {
+	level := zapcore.InfoLevel
+	switch n.Type {
+	case hold.NoticeExpired, hold.NoticeExpiring, hold.NoticeRetrying:
+		level = zapcore.WarnLevel
+	case hold.NoticeAttention:
+		level = zapcore.ErrorLevel
+	case hold.NoticeScheduled, hold.NoticeChanged:
+		level = zapcore.DebugLevel
+	}
+	ce := w.log.Check(level, string(n.Type))
+	if ce == nil {
+		return
+	}
+	amount := h.Amount
+	if n.Type == hold.NoticeCaptured {
+		amount = h.CapturedTotal
+	}
+	fields := make([]zap.Field, 0, 16)
+	fields = append(fields,
+		zap.String("event", string(n.Type)), zap.String("hold", h.ID), zap.String("payment_intent", h.PaymentIntent), zap.String("account", h.Account),
+		zap.String("reference", h.Reference), zap.Int64("amount", amount), zap.String("currency", h.Currency),
+		zap.Uint32("attempt", attempts(h)), zap.String("idempotency_key", call.Key), zap.String("request_id", a.RequestID),
+		zap.Int64("lateness_ms", lateness.Milliseconds()), zap.String("cause", causeName(n.Cause)))
+	if a.Kind != 0 && a.Kind != hold.AnswerOK {
+		fields = append(fields, zap.Stringer("answer", a.Kind), zap.String("code", a.Code), zap.String("message", a.Message))
+	}
+	if n.Type == hold.NoticeExpiring {
+		fields = append(fields, zap.Duration("threshold", n.Threshold), zap.Time("expires_at", h.ExpiresAt))
+	}
+	if n.Type == hold.NoticeRetrying {
+		fields = append(fields, zap.Time("next_at", h.NextAt))
+	}
+	ce.Write(fields...)
+}
+
+// attempts counts the requests of a hold that its history tells of.
+func attempts(h *hold.Hold) uint32 {
+	n := h.Forgotten
+	for i := range h.History {
+		if h.History[i].Kind == hold.EntryAttempt {
+			n++
+		}
+	}
+	return n
+}
+
+func causeName(c hold.Cause) string {
+	if c == 0 {
+		return ""
+	}
+	return c.String()
+}

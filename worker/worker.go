@@ -1,0 +1,247 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/robfig/cron/v3"
+	"github.com/sony/gobreaker/v2"
+	"go.uber.org/zap"
+)
+
+// Store is what the worker needs of the place where holds are kept. Its methods are described at package store.
+type Store interface {
+	Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
+	Commit(ctx context.Context, writes []hold.Write) ([]bool, error)
+	Page(ctx context.Context, set hold.Set, after hold.Mark, n int) ([]hold.Listed, time.Time, error)
+
+	Due(ctx context.Context, promote bool, limit int) (hold.Due, error)
+	Claim(ctx context.Context, lane hold.Lane, n int, lease time.Duration, before time.Time) ([]hold.Claim, time.Time, error)
+	Milestones(ctx context.Context, n int) ([]hold.Milestone, time.Time, error)
+	Touch(ctx context.Context, touches []hold.Touch) ([]bool, error)
+	Unverified(ctx context.Context, n int) ([]hold.Milestone, time.Time, error)
+	Settled(ctx context.Context, before time.Time, n int) ([]hold.Milestone, error)
+
+	Take(ctx context.Context, account string, op hold.Op, n int) (granted int, wait time.Duration, err error)
+	Slow(ctx context.Context, account string, op hold.Op, d time.Duration) error
+
+	Counts(ctx context.Context) (hold.Counts, error)
+	Beat(ctx context.Context, replica string, ttl time.Duration) (alive []string, err error)
+	Leave(ctx context.Context, replica string) error
+	Ping(ctx context.Context) error
+}
+
+// Stripe is what the worker needs of Stripe. Every answer is one of the closed kinds; there is no error beside it.
+type Stripe interface {
+	Do(ctx context.Context, call hold.Call) hold.Answer
+	// List returns one page of intents, newest first, that come after the intent named.
+	List(ctx context.Context, account, after string, n int) (page []hold.Intent, more bool, a hold.Answer)
+	// Check asks something cheap, to learn whether Stripe answers and takes the key.
+	Check(ctx context.Context) hold.Answer
+}
+
+// Observer is told what happens, for metrics. Its methods must be quick and safe for concurrent use.
+type Observer interface {
+	Called(op hold.Op, kind hold.AnswerKind, took time.Duration)
+	Noticed(h *hold.Hold, n hold.Notice, lateness time.Duration)
+	Counted(c hold.Counts, alive int, nearest time.Time)
+}
+
+// Schedules are cron expressions, one for each job.
+type Schedules struct {
+	Capture, Expiry, Report, Purge string
+}
+
+// Options say how to work. Zero values mean the defaults of the settings.
+type Options struct {
+	Rules       hold.Rules
+	Schedules   Schedules
+	Concurrency int           // calls to Stripe under way at once
+	Lease       time.Duration // within this time a crashed replica's work is taken over
+	CallTimeout time.Duration // of one call to Stripe
+	Grace       time.Duration // for what is under way when stopping
+	Retention   time.Duration // of settled holds
+	Livemode    bool
+	Replica     string // this process, unique among the replicas
+	Logger      *zap.Logger
+	Observer    Observer // may be nil
+}
+
+func (o *Options) defaults() error {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	set(&o.Lease, 30*time.Second)
+	set(&o.CallTimeout, 10*time.Second)
+	set(&o.Grace, 20*time.Second)
+	set(&o.Retention, 90*24*time.Hour)
+	set(&o.Rules.ExpiryMargin, time.Hour)
+	if o.Concurrency == 0 {
+		o.Concurrency = 64
+	}
+	for p, v := range map[*string]string{
+		&o.Schedules.Capture: "@every 1s", &o.Schedules.Expiry: "@every 1s", &o.Schedules.Report: "@every 15s", &o.Schedules.Purge: "@hourly",
+	} {
+		if *p == "" {
+			*p = v
+		}
+	}
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	if o.Replica == "" {
+		return errors.New("a replica needs a name that no other has")
+	}
+	if o.CallTimeout*2 > o.Lease {
+		return fmt.Errorf("a call may take %s and a lease lasts %s: a lease must last at least twice as long, or a slow call outlives it", o.CallTimeout, o.Lease)
+	}
+	return nil
+}
+
+// lookahead is how far a look at the schedule sees. What falls due within it is acted on at its moment, not at the next tick.
+const lookahead = time.Second
+
+// tickSlack is taken off a lease, so that the next look after its end still comes within the time promised for taking over.
+const tickSlack = 2 * time.Second
+
+// Worker sees holds to their end. Make it with New; it works while Run runs, and takes wishes at any time.
+type Worker struct {
+	o      Options
+	store  Store
+	stripe Stripe
+	log    *zap.Logger
+
+	offset    atomic.Int64 // Redis' time minus ours, in nanoseconds
+	promotion atomic.Int64 // until when scheduled holds are promoted, Unix nanoseconds of our clock: set by the capture job
+	wake      chan struct{}
+	running   atomic.Bool
+	storeDown atomic.Bool
+
+	breaker  *gobreaker.TwoStepCircuitBreaker[hold.Answer]
+	rejected atomic.Bool // Stripe refuses the key
+
+	jobs        chan job
+	results     chan result
+	outstanding atomic.Int64 // claims that are not committed yet
+	inflight    sync.WaitGroup
+}
+
+// New makes a worker. Its options are checked here; schedules by [Worker.Run].
+func New(s Store, st Stripe, o Options) (*Worker, error) {
+	if err := o.defaults(); err != nil {
+		return nil, err
+	}
+	w := &Worker{
+		o: o, store: s, stripe: st, log: o.Logger,
+		wake: make(chan struct{}, 1),
+		jobs: make(chan job, o.capacity()), results: make(chan result, o.capacity()),
+	}
+	w.breaker = newBreaker(w)
+	return w, nil
+}
+
+// capacity is how many claims a replica holds at once: as many as can be under way, and half as many again, so that no handler waits for
+// Redis. More would only make others wait behind this replica.
+func (o *Options) capacity() int { return o.Concurrency + (o.Concurrency+1)/2 }
+
+// now is Redis' time as far as this replica knows. Whether a hold is due is never decided by it.
+func (w *Worker) now() time.Time {
+	return time.Now().Add(time.Duration(w.offset.Load())).UTC().Truncate(time.Millisecond)
+}
+
+func (w *Worker) sync(redis time.Time) {
+	if !redis.IsZero() {
+		w.offset.Store(int64(time.Until(redis)))
+	}
+}
+
+// Run works until ctx ends. Then it claims nothing more, lets calls that are under way finish within the grace time, gives the rest back,
+// and returns. What is still open then is safe in the store.
+func (w *Worker) Run(ctx context.Context) error {
+	c, err := w.schedule(ctx)
+	if err != nil {
+		return err
+	}
+	// Calls outlive ctx by the grace time; results are committed after that still.
+	calls, hangUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer hangUp()
+	var handlers, settler, drainer sync.WaitGroup
+	for range w.o.Concurrency {
+		handlers.Go(func() {
+			for j := range w.jobs {
+				w.results <- w.act(ctx, calls, j)
+			}
+		})
+	}
+	settler.Go(w.settle)
+	drainer.Go(func() { w.drainLoop(ctx) })
+	w.running.Store(true)
+	c.Start()
+	w.report(ctx)
+
+	<-ctx.Done()
+	w.running.Store(false)
+	ticks := c.Stop()
+	drainer.Wait()
+	close(w.jobs)
+	timer := time.AfterFunc(w.o.Grace, hangUp)
+	defer timer.Stop()
+	handlers.Wait()
+	close(w.results)
+	settler.Wait()
+	<-ticks.Done()
+	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if err := w.store.Leave(leave, w.o.Replica); err != nil {
+		w.log.Warn("this replica's heartbeat could not be taken back; others may report it as stopped", zap.Error(err))
+	}
+	return nil
+}
+
+func (w *Worker) schedule(ctx context.Context) (*cron.Cron, error) {
+	logger := cronLogger{w.log}
+	c := cron.New(cron.WithLogger(logger), cron.WithChain(cron.Recover(logger), cron.SkipIfStillRunning(logger)))
+	for _, j := range []struct {
+		name, spec string
+		run        func(context.Context)
+	}{
+		{"capture", w.o.Schedules.Capture, w.capture},
+		{"expiry", w.o.Schedules.Expiry, w.expiry},
+		{"report", w.o.Schedules.Report, w.report},
+		{"purge", w.o.Schedules.Purge, w.purge},
+		{"verify", "@every 5s", w.verify},
+	} {
+		if _, err := c.AddFunc(j.spec, func() { j.run(ctx) }); err != nil {
+			return nil, fmt.Errorf("schedule_%s %q is no cron schedule: write it as %q or %q: %w", j.name, j.spec, "@every 1s", "TZ=Europe/Paris */5 9-18 * * *", err)
+		}
+	}
+	return c, nil
+}
+
+// capture is the job that lets scheduled holds become ready. The work itself is done by the drain loop, which goes on between two ticks.
+func (w *Worker) capture(context.Context) {
+	w.promotion.Store(time.Now().Add(lookahead + lookahead/10).UnixNano())
+	w.Nudge()
+}
+
+// Nudge makes the worker look at the schedule now: something may have become due that a tick would see only later.
+func (w *Worker) Nudge() {
+	select {
+	case w.wake <- struct{}{}:
+	default: // a look is coming already
+	}
+}
+
+type cronLogger struct{ log *zap.Logger }
+
+func (l cronLogger) Info(msg string, kv ...any) { l.log.Sugar().Debugw("cron: "+msg, kv...) }
+func (l cronLogger) Error(err error, msg string, kv ...any) {
+	l.log.Sugar().Errorw("cron: "+msg, append(kv, "error", err)...)
+}
