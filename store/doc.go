@@ -8,7 +8,7 @@
 //	scheduled   zset   by the time to act: not due yet
 //	ready:LANE  zset   by deadline: due; a lane is one operation of one account, since these share one of Stripe's limits
 //	lanes       zset   the lanes that have work, by their nearest deadline
-//	leased      zset   by the end of the lease: claimed, or closed until an outcome is known
+//	leased      zset   by the end of the lease: claimed; or to be tried again whatever window the schedule has (nobody's lease)
 //	expiring    zset   all open holds, by the next milestone of their deadline
 //	attention   zset   by deadline: a person must look
 //	settled     zset   by their end: kept for the retention

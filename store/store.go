@@ -116,15 +116,18 @@ func appendWrite(args []any, w *hold.Write) []any {
 	case p.Due.IsZero():
 	case p.Ready:
 		lane = laneName(byte(h.Next), h.Account)
-	case h.State == hold.Working:
+	case p.Pressing:
 		// Nobody holds this lease: it ends when the hold is to be looked at again.
 		leased = score(p.Due)
 	default:
 		scheduled = score(p.Due)
 	}
 	expiring := score(p.Milestone)
-	if p.Keep && !w.Drop {
+	switch {
+	case p.Keep && !w.Drop:
 		expiring = "="
+	case p.Overdue && w.Version > 0 && expiring != "":
+		expiring = "<" + expiring
 	}
 	attention := ""
 	if p.Attention {

@@ -12,6 +12,9 @@ import (
 // maxCalls bounds the calls under one claim: act, read back, act again, read back.
 const maxCalls = 4
 
+// budgetPatience is how long a claim waits for the budget before it is put off.
+const budgetPatience = time.Second
+
 // result is a handled claim on its way to the store.
 type result struct {
 	before hold.Hold // as claimed; its version is the fencing token
@@ -41,7 +44,7 @@ func (w *Worker) act(stopping, calls context.Context, j job) result {
 		}
 		return r
 	}
-	for range maxCalls {
+	for n := 0; n < maxCalls; {
 		if stopping.Err() != nil {
 			return park(0)
 		}
@@ -55,8 +58,15 @@ func (w *Worker) act(stopping, calls context.Context, j job) result {
 				w.storeFailed(stopping, "take from the budget", err)
 				return park(time.Second)
 			}
-			if granted == 0 {
+			if granted == 0 && wait > budgetPatience {
 				return park(wait)
+			}
+			if granted == 0 {
+				select { // the budget refills in a moment; the check above bounds how often
+				case <-stopping.Done():
+				case <-time.After(wait):
+				}
+				continue
 			}
 			tokens[call.Op] = 1
 		}
@@ -65,6 +75,7 @@ func (w *Worker) act(stopping, calls context.Context, j job) result {
 			return park(time.Second)
 		}
 		tokens[call.Op]--
+		n++
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(calls, w.o.CallTimeout)
 		a := w.stripe.Do(ctx, call)

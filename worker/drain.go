@@ -81,7 +81,7 @@ func (w *Worker) claim(ctx context.Context, lanes []hold.Lane) (claimed int, wai
 		return 0, 0
 	}
 	if w.rejected.Load() {
-		return 0, 0 // the report job asks Stripe whether the key works again
+		return 0, 0 // the verify job asks Stripe whether the key works again
 	}
 	free := w.o.capacity() - int(w.outstanding.Load())
 	switch w.breaker.State() {

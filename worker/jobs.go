@@ -53,7 +53,7 @@ func (w *Worker) passMilestones(ctx context.Context, found []hold.Milestone, now
 			continue
 		}
 		write := w.write(&m.Hold, &c, now)
-		write.Place.Keep, write.Place.Milestone = false, next
+		write.Place.Keep, write.Place.Overdue, write.Place.Milestone = false, false, next
 		writes, written = append(writes, write), append(written, c)
 	}
 	passed := false
@@ -83,15 +83,8 @@ func (w *Worker) passMilestones(ctx context.Context, found []hold.Milestone, now
 // heartbeat is how long a replica counts as alive after its last report.
 const heartbeat = 45 * time.Second
 
-// report is the job that tells how things are, and asks whether a key that Stripe rejected works again.
+// report is the job that tells how things are.
 func (w *Worker) report(ctx context.Context) {
-	if w.rejected.Load() {
-		if done, err := w.breaker.Allow(); err == nil {
-			check, cancel := context.WithTimeout(ctx, w.o.CallTimeout)
-			w.judge(done, w.stripe.Check(check))
-			cancel()
-		}
-	}
 	alive, err := w.store.Beat(ctx, w.o.Replica, heartbeat)
 	if err != nil {
 		w.storeFailed(ctx, "report", err)
@@ -162,6 +155,7 @@ const (
 // through the list, newest first, since most were placed just now; the rest one by one.
 func (w *Worker) verify(ctx context.Context) {
 	if w.rejected.Load() || w.breaker.State() != gobreaker.StateClosed {
+		w.probe(ctx)
 		return
 	}
 	found, now, err := w.store.Unverified(ctx, verifyBatch)
@@ -190,6 +184,25 @@ func (w *Worker) verify(ctx context.Context) {
 		w.verifyOneByOne(ctx, a, holds)
 	}
 }
+
+// probe asks Stripe something harmless, so that work resumes though nothing is due: whether it is back, whether it takes the key again.
+func (w *Worker) probe(ctx context.Context) {
+	if w.rejected.Load() && time.Since(w.probed) < keyProbe {
+		return // a key doesn't get better by asking every few seconds
+	}
+	w.probed = time.Now()
+	done, err := w.breaker.Allow()
+	if err != nil {
+		return
+	}
+	check, cancel := context.WithTimeout(ctx, w.o.CallTimeout)
+	defer cancel()
+	w.judge(done, w.stripe.Check(check))
+	w.Nudge()
+}
+
+// keyProbe is how often a rejected key is tried again.
+const keyProbe = 30 * time.Second
 
 // verifyByList returns the holds that the first pages of the list did not tell of.
 func (w *Worker) verifyByList(ctx context.Context, account string, holds []hold.Hold) []hold.Hold {

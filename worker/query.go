@@ -53,12 +53,9 @@ func (q *Query) sets() []hold.Set {
 	case q.Reference != "":
 		return []hold.Set{hold.SetReferences}
 	case q.State == hold.Working:
-		// A lease that just ran out is ready again, still to be told as working.
 		return []hold.Set{hold.SetWorking}
 	case q.State == hold.Attention:
 		return []hold.Set{hold.SetAttention}
-	case q.State == hold.Scheduled && q.ExpiringWithin == 0:
-		return []hold.Set{hold.SetScheduled}
 	case q.State.Final():
 		return []hold.Set{hold.SetSettled}
 	case q.State != 0 || q.ExpiringWithin > 0:
@@ -271,7 +268,7 @@ func (w *Worker) Ready(ctx context.Context) []Check {
 	switch {
 	case w.rejected.Load():
 		stripe.OK, stripe.Detail = false, "Stripe rejects the key: set stripe_api_key to a valid one and restart"
-	case w.breaker.State() == gobreaker.StateOpen:
+	case w.breaker.State() != gobreaker.StateClosed:
 		stripe.OK, stripe.Detail = false, "Stripe does not answer: holds wait, and work resumes by itself"
 	}
 	scheduler := Check{Name: "scheduler", OK: w.running.Load()}

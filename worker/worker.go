@@ -55,6 +55,7 @@ type Observer interface {
 // Schedules are cron expressions, one for each job.
 type Schedules struct {
 	Capture, Expiry, Report, Purge string
+	Verify                         string // of the checks in the background; not a setting
 }
 
 // Options say how to work. Zero values mean the defaults of the settings.
@@ -87,7 +88,7 @@ func (o *Options) defaults() error {
 		o.Concurrency = 64
 	}
 	for p, v := range map[*string]string{
-		&o.Schedules.Capture: "@every 1s", &o.Schedules.Expiry: "@every 1s", &o.Schedules.Report: "@every 15s", &o.Schedules.Purge: "@hourly",
+		&o.Schedules.Capture: "@every 1s", &o.Schedules.Expiry: "@every 1s", &o.Schedules.Report: "@every 15s", &o.Schedules.Purge: "@hourly", &o.Schedules.Verify: "@every 5s",
 	} {
 		if *p == "" {
 			*p = v
@@ -126,6 +127,7 @@ type Worker struct {
 
 	breaker  *gobreaker.TwoStepCircuitBreaker[hold.Answer]
 	rejected atomic.Bool // Stripe refuses the key
+	probed   time.Time   // when it was last asked whether it still does; of the verify job alone
 
 	jobs        chan job
 	results     chan result
@@ -216,7 +218,7 @@ func (w *Worker) schedule(ctx context.Context) (*cron.Cron, error) {
 		{"expiry", w.o.Schedules.Expiry, w.expiry},
 		{"report", w.o.Schedules.Report, w.report},
 		{"purge", w.o.Schedules.Purge, w.purge},
-		{"verify", "@every 5s", w.verify},
+		{"verify", w.o.Schedules.Verify, w.verify},
 	} {
 		if _, err := c.AddFunc(j.spec, func() { j.run(ctx) }); err != nil {
 			return nil, fmt.Errorf("schedule_%s %q is no cron schedule: write it as %q or %q: %w", j.name, j.spec, "@every 1s", "TZ=Europe/Paris */5 9-18 * * *", err)

@@ -2,7 +2,8 @@
 -- KEYS: 1 holds, 2 scheduled, 3 leased, 4 expiring, 5 settled, 6 attention, 7 unverified, 8 refs, 9 lanes, 10 ready, 11 events
 -- ARGV: 1 length at which the events are trimmed; then per hold
 --       id, version it must have (48 bits; "": there must be none), record ("": forget it),
---       scores in scheduled, leased, expiring, settled, attention, unverified ("": not in it; expiring "=": as it is),
+--       scores in scheduled, leased, expiring, settled, attention, unverified ("": not in it; expiring "=": as it is,
+--       "<score": likewise if its milestone has come and nobody has passed it yet, else the score),
 --       lane ("": not ready), deadline, reference index to remove, to add ("": none), number of events, events
 -- Returns: per hold 1 committed, 0 somebody else was first. A change that was committed before counts as committed and does nothing: the
 -- reply to it may have been lost.
@@ -40,6 +41,12 @@ for i, id in ipairs(ids) do
     end
     for k = 2, 7 do
       local score = ARGV[p + 1 + k]
+      if string.sub(score, 1, 1) == '<' then
+        local t = redis.call('TIME')
+        local set = redis.call('ZSCORE', KEYS[4], id)
+        score = string.sub(score, 2)
+        if set and tonumber(set) <= t[1] * 1000 + math.floor(t[2] / 1000) and tonumber(set) < tonumber(score) then score = '=' end
+      end
       if score == '' then
         if old then rem[k][#rem[k] + 1] = id end
       elseif score ~= '=' then

@@ -324,7 +324,7 @@ func (h Hold) Acknowledging(by string, now time.Time) (Change, error) {
 	h.Acknowledged = true
 	h.Revision++
 	h.record(Entry{At: now, Kind: EntryAcknowledged, By: by})
-	c := Change{Hold: h, NewDeadline: true}
+	c := Change{Hold: h}
 	c.notify(NoticeAcknowledged, 0)
 	return c, nil
 }

@@ -11,7 +11,7 @@ const busyRecheck = 30 * time.Second
 // actTime is when the deadline's policy is due. A hold whose own time lies between then and the deadline keeps its own time.
 func (h *Hold) actTime(r Rules) time.Time {
 	act := h.ExpiresAt.Add(-r.ExpiryMargin)
-	if own := h.OwnTime(); h.State != Paused && own.After(act) && own.Before(h.ExpiresAt) {
+	if own := h.OwnTime(); (h.State == Scheduled || h.State == Working) && own.After(act) && own.Before(h.ExpiresAt) {
 		return own
 	}
 	return act
@@ -140,8 +140,10 @@ func maxTime(a, b time.Time) time.Time {
 type Placement struct {
 	Due       time.Time // becomes ready then
 	Ready     bool      // goes straight to the ready queue instead
+	Pressing  bool      // becomes ready at its time even while the schedule waits for a window
 	Milestone time.Time // next milestone of the deadline
 	Keep      bool      // the milestone that is set stays
+	Overdue   bool      // the milestone that is set stays if it has come and nobody has passed it yet
 	Settled   time.Time
 	Attention bool
 	Verify    time.Time // to be checked against Stripe, nearest first
@@ -155,7 +157,7 @@ func (c *Change) Place(now time.Time, r Rules) Placement {
 	}
 	p := Placement{Attention: h.State == Attention, Keep: !c.NewDeadline}
 	if c.NewDeadline {
-		p.Milestone = h.NextMilestone(now, r)
+		p.Milestone, p.Overdue = h.NextMilestone(now, r), true
 		// Terms may come, and deadlines be learned, when the policy's time is over already: it speaks at once.
 		if act := h.actTime(r); !act.After(now) && h.ExpiresAt.After(now) {
 			p.Milestone = act
@@ -164,6 +166,7 @@ func (c *Change) Place(now time.Time, r Rules) Placement {
 	if h.Next != 0 {
 		p.Due = h.NextAt
 		p.Ready = c.Now
+		p.Pressing = h.State == Working || h.Why == CauseTrigger || h.Why == CauseOnExpiry
 	}
 	if !h.Verified && h.State != Attention && !(h.ExpiresSource == SourceCaller && h.Amount > 0) {
 		p.Verify = h.ExpiresAt

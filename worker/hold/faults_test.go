@@ -452,3 +452,31 @@ func TestALateTwinOfOursIsOurs(t *testing.T) {
 		})
 	}
 }
+
+func TestALostRequestMayStillBeOnItsWay(t *testing.T) {
+	// A read that is faster than the lost request proves nothing about it: were a cancel accepted now, the capture could still come.
+	now := t0.Add(time.Hour)
+	h := claim(made(t, held(), captureAt(now)), now)
+	h.Attempt.FirstAt = now.Add(-23 * time.Hour) // an earlier claim did not get through to Stripe
+	h = h.Answered(h.Call(now), hold.Answer{Kind: hold.AnswerUnknown}, now).Hold
+	now = now.Add(time.Second)
+	h = claim(h, now)
+	call := h.Call(now)
+	if call.Op != hold.OpRead {
+		t.Fatalf("call %s", call.Op)
+	}
+	c := h.Answered(call, hold.Answer{Kind: hold.AnswerOK, Intent: held()}, now)
+	if c.Now {
+		c = c.Parked(now.Add(time.Second)) // no budget
+	}
+	_, err := c.Hold.Canceling("api", now)
+	wantCode(t, err, hold.TooLate)
+
+	// A minute later the read tells.
+	now = now.Add(time.Minute)
+	h = claim(c.Hold, now)
+	c = h.Answered(h.Call(now), hold.Answer{Kind: hold.AnswerOK, Intent: held()}, now)
+	if c.Hold.Attempt.Unknown || c.Hold.Generation != 2 {
+		t.Errorf("unknown %v, generation %d, a minute after the request", c.Hold.Attempt.Unknown, c.Hold.Generation)
+	}
+}

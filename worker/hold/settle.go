@@ -116,7 +116,17 @@ func (h Hold) Answered(call Call, a Answer, now time.Time) Change {
 		h.Attempt.Unknown = true
 		return h.retry(now, time.Second, 30*time.Second)
 
-	case AnswerUnreachable, AnswerUnauthorized, AnswerForbidden:
+	case AnswerUnreachable:
+		// Nothing left this machine: as far as Stripe knows, nobody has used the key.
+		if call.Op != OpRead {
+			h.Attempt.Count--
+		}
+		if h.Attempt.Count == 0 && !h.Attempt.Unknown {
+			h.Attempt.FirstAt = time.Time{}
+		}
+		return h.retry(now, 2*time.Second, time.Minute)
+
+	case AnswerUnauthorized, AnswerForbidden:
 		return h.retry(now, 2*time.Second, time.Minute)
 
 	case AnswerAmountTooLarge:
@@ -210,6 +220,12 @@ func (h Hold) told(call Call, in *Intent, ours bool, now time.Time) Change {
 		if in.Capturable <= 0 {
 			h.ReadFirst = true
 			return h.retry(now, 5*time.Second, 5*time.Minute)
+		}
+		// A request that was given up may still be on its way. Until it can't be, this read proves nothing.
+		if at := h.lastSent(); h.Attempt.Unknown && now.Sub(at) < inFlight {
+			h.ReadFirst, h.NextAt = true, at.Add(inFlight)
+			h.release()
+			return Change{Hold: h}
 		}
 		spent := h.Attempt.Count > 0 || h.Attempt.Unknown
 		if spent {
@@ -345,4 +361,17 @@ func (h Hold) NotFound(now time.Time) Change {
 		return Change{Hold: h, Same: true}
 	}
 	return h.look(CauseNotFound, "Stripe doesn't know this intent under this account and mode", now)
+}
+
+// inFlight is how long a request may still be on its way to its effect after it was given up.
+const inFlight = 30 * time.Second
+
+// lastSent is when the last request that may have had an effect was given up.
+func (h *Hold) lastSent() time.Time {
+	for i := len(h.History) - 1; i >= 0; i-- {
+		if h.History[i].Kind == EntryAttempt {
+			return h.History[i].At
+		}
+	}
+	return time.Time{}
 }

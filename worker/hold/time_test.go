@@ -75,7 +75,7 @@ func TestParseTime(t *testing.T) {
 	}
 }
 
-func TestEveryLocalMinuteIsFoundAgain(t *testing.T) {
+func TestLocalTimesAreFoundAgain(t *testing.T) {
 	// Over the two changes of a year: what clocks show leads back to the instant, or to its first occurrence.
 	for _, zone := range []string{"Europe/Paris", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca", "America/St_Johns", "Pacific/Chatham"} {
 		loc, err := time.LoadLocation(zone)
@@ -83,8 +83,8 @@ func TestEveryLocalMinuteIsFoundAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-		for m := range 365 * 24 * 4 {
-			at := start.Add(time.Duration(m) * 15 * time.Minute)
+		for m := range 365 * 24 * 2 {
+			at := start.Add(time.Duration(m) * 30 * time.Minute)
 			got, err := hold.ParseTime("capture_at", at.In(loc).Format("2006-01-02T15:04"), zone)
 			if err != nil {
 				t.Fatalf("%s at %v: %v", zone, at, err)

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// change is what all commands share that change one hold.
+type change struct {
+	*connection
+	yes      bool
+	revision uint64
+}
+
+func (a *app) changing(cmd *cobra.Command) *change {
+	c := &change{connection: a.connect(cmd)}
+	cmd.Args = oneHold
+	cmd.ValidArgsFunction = c.completeHolds
+	cmd.Flags().Uint64Var(&c.revision, "revision", 0, "do it only if the hold still has this revision")
+	return c
+}
+
+// mayMoveMoney adds --yes.
+func (c *change) mayMoveMoney(cmd *cobra.Command) {
+	cmd.Flags().BoolVarP(&c.yes, "yes", "y", false, "don't ask")
+}
+
+// settled reports whether asking is pointless: holdd is going to say no, and its answer is the better one.
+func settled(v *hold.View) bool { return v.SettledAt != nil || v.State == "working" }
+
+// consent finds the hold that name means. Unless --yes was given it shows the hold and asks ask's question, where that is not empty, and
+// keeps the revision that was shown, so that what was confirmed is what happens.
+func (c *change) consent(ctx context.Context, client *api.Client, name string, ask func(v *hold.View, clk clock) (extra []fact, question string)) (string, error) {
+	if c.yes {
+		return c.resolve(ctx, client, name)
+	}
+	clk, err := c.clock(time.Now())
+	if err != nil {
+		return "", err
+	}
+	v, err := c.find(ctx, client, name)
+	if err != nil {
+		return "", err
+	}
+	extra, question := ask(&v, clk)
+	if question == "" || settled(&v) {
+		return v.ID, nil
+	}
+	if c.revision == 0 {
+		c.revision = v.Revision
+	}
+	return v.ID, c.app.confirm(ctx, v.Livemode, append(facts(&v, clk), extra...), question)
+}
+
+// tell shows a hold after a change.
+func (c *change) tell(v *hold.View) error {
+	if c.json {
+		return c.app.line(v)
+	}
+	clk, err := c.clock(time.Now())
+	if err != nil {
+		return err
+	}
+	a := c.app
+	markLive(a.out, a.face.colorOut, v.Livemode)
+	fmt.Fprint(a.out, booking(v)+" ")
+	if v.Amount > 0 {
+		fmt.Fprint(a.out, amount(v)+" ")
+	}
+	fmt.Fprint(a.out, a.paint(stateColors[v.State], v.State))
+	if n := next(v, clk); n != "" && n != v.State {
+		fmt.Fprintf(a.out, ": %s", clean(n))
+	}
+	fmt.Fprintln(a.out)
+	return nil
+}
+
+func (a *app) captureCommand() *cobra.Command {
+	var amount int64
+	var wait time.Duration
+	cmd := &cobra.Command{
+		Use: "capture HOLD", Short: "Take the money now",
+		Long: `Take the money of a hold now: all that its terms say, or --amount.
+
+Shows booking and amount and asks first. Then it waits for the outcome: exit code 0 means captured.`,
+		Example: "  holdd capture BK-2071\n  holdd capture pi_3PxYzA2eZvKYlo2C1gQmT0aB --amount 12500 --yes",
+	}
+	c := a.changing(cmd)
+	c.mayMoveMoney(cmd)
+	cmd.Flags().Int64Var(&amount, "amount", 0, "take only this much, in minor units: 1250 is 12.50 (default: what the hold's terms say)")
+	waitFlag(cmd, &wait)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if cmd.Flags().Changed("amount") && amount <= 0 {
+			return usage("leave --amount out to take what the hold's terms say", "--amount %d is no amount: give minor units above zero, such as 1250 for 12.50", amount)
+		}
+		client, err := c.client()
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		id, err := c.consent(cmd.Context(), client, args[0], func(v *hold.View, _ clock) ([]fact, string) { return askCapture(v, amount) })
+		if err != nil {
+			return err
+		}
+		v, err := client.Capture(cmd.Context(), id, amount, c.revision)
+		if err != nil {
+			return explain(err, id)
+		}
+		return c.outcome(cmd.Context(), client, v, "captured", wait)
+	}
+	return cmd
+}
+
+func askCapture(v *hold.View, wanted int64) ([]fact, string) {
+	if wanted == 0 {
+		wanted = v.CaptureAmount
+	}
+	switch {
+	case wanted == 0 && v.Amount == 0:
+		return nil, fmt.Sprintf("Capture all of %s now?", booking(v))
+	case wanted == 0:
+		wanted = v.Amount
+	}
+	var extra []fact
+	if v.Amount > wanted {
+		extra = []fact{{"released", hold.Money(v.Amount-wanted, v.Currency)}}
+	}
+	return extra, fmt.Sprintf("Capture %s of %s now?", hold.Money(wanted, v.Currency), booking(v))
+}
+
+func askCancel(v *hold.View) string {
+	if v.Amount == 0 {
+		return fmt.Sprintf("Let all of %s go now? It can't be captured any more.", booking(v))
+	}
+	return fmt.Sprintf("Let %s of %s go now? It can't be captured any more.", hold.Money(v.Amount, v.Currency), booking(v))
+}
+
+func (a *app) cancelCommand() *cobra.Command {
+	var wait time.Duration
+	cmd := &cobra.Command{
+		Use: "cancel HOLD", Short: "Let the money go now",
+		Long: `Release a hold now. Once accepted, nothing captures it any more.
+
+Shows booking and amount and asks first. Then it waits for the outcome: exit code 0 means canceled.`,
+		Example: "  holdd cancel BK-2071",
+	}
+	c := a.changing(cmd)
+	c.mayMoveMoney(cmd)
+	waitFlag(cmd, &wait)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		client, err := c.client()
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		id, err := c.consent(cmd.Context(), client, args[0], func(v *hold.View, _ clock) ([]fact, string) { return nil, askCancel(v) })
+		if err != nil {
+			return err
+		}
+		v, err := client.Cancel(cmd.Context(), id, c.revision)
+		if err != nil {
+			return explain(err, id)
+		}
+		return c.outcome(cmd.Context(), client, v, "canceled", wait)
+	}
+	return cmd
+}
+
+func (a *app) pauseCommand() *cobra.Command {
+	return a.plainChange("pause HOLD", "Put off a hold's own time until it is resumed; its deadline still counts", (*api.Client).Pause, nil)
+}
+
+func (a *app) acknowledgeCommand() *cobra.Command {
+	return a.plainChange("acknowledge HOLD", "Say that a person knows of a hold's deadline: no further warnings", (*api.Client).Acknowledge, nil)
+}
+
+func (a *app) resumeCommand() *cobra.Command {
+	return a.plainChange("resume HOLD", "Go on with a paused hold; asks first if its time has passed", (*api.Client).Resume, func(v *hold.View, clk clock) ([]fact, string) {
+		switch passed := func(t *time.Time) bool { return t != nil && !t.After(clk.now.Add(slack)) }; {
+		case passed(v.CaptureAt):
+			return askCapture(v, 0)
+		case passed(v.CancelAt):
+			return nil, askCancel(v)
+		}
+		return nil, ""
+	})
+}
+
+// plainChange is a command with no terms of its own.
+func (a *app) plainChange(use, short string, do func(*api.Client, context.Context, string, uint64) (hold.View, error), ask func(*hold.View, clock) ([]fact, string)) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short}
+	c := a.changing(cmd)
+	if ask != nil {
+		c.mayMoveMoney(cmd)
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		client, err := c.client()
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		var id string
+		if ask != nil {
+			id, err = c.consent(cmd.Context(), client, args[0], ask)
+		} else {
+			id, err = c.resolve(cmd.Context(), client, args[0])
+		}
+		if err != nil {
+			return err
+		}
+		v, err := do(client, cmd.Context(), id, c.revision)
+		if err != nil {
+			return explain(err, id)
+		}
+		return c.tell(&v)
+	}
+	return cmd
+}

@@ -1,0 +1,189 @@
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/holdd/holdd/config"
+	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/gateway"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+)
+
+// Options are the settings and what can't be a setting.
+type Options struct {
+	Settings *config.Settings
+	Logger   *zap.Logger
+	Version  string
+	// Ready is called once with the address that is listened on, in the form that a client takes. May be nil.
+	Ready func(url string)
+	// Transport replaces the network to Stripe, for a simulator in the same process. May be nil.
+	Transport http.RoundTripper
+	// DialRedis replaces the network to Redis, for one in the same process. May be nil.
+	DialRedis func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// drainAPI is how long requests that are being answered may take once the daemon stops.
+const drainAPI = 5 * time.Second
+
+// startTime bounds what has to be asked of Redis before anything runs.
+const startTime = 15 * time.Second
+
+// Run is the daemon: it returns when ctx has ended and everything has stopped, or with the error that kept it from starting or running.
+func Run(ctx context.Context, o Options) (err error) {
+	s, log := o.Settings, o.Logger
+	for _, warning := range s.Warnings() {
+		log.Warn(warning)
+	}
+	tokens, err := readTokens(s.TokensFile)
+	if err != nil {
+		return err
+	}
+	stripe, err := gateway.New(gateway.Options{
+		Key: gateway.Key(s.StripeAPIKey.Reveal()), Base: s.StripeAPIBase, Concurrency: s.Concurrency, Timeout: s.CallTimeout, Transport: o.Transport,
+	})
+	if err != nil {
+		return err
+	}
+	defer stripe.Close()
+
+	starting, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	st, warnings, err := store.Open(starting, store.Options{
+		URL: s.RedisURL.Reveal(), Partitions: s.Partitions, Livemode: stripe.Livemode(), AllowUnsafe: s.AllowUnsafeRedis,
+		Budget: budget(s, stripe.Livemode()), EventsMax: s.EventsMax, Dialer: o.DialRedis,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	for _, warning := range warnings {
+		log.Warn(warning)
+	}
+
+	redis.SetLogger(redisLog{log})
+	metrics := newMetrics()
+	w, err := worker.New(st, listing{stripe}, worker.Options{
+		Rules:       hold.Rules{ExpiryMargin: s.ExpiryMargin, Thresholds: s.AlertThresholds},
+		Schedules:   worker.Schedules{Capture: s.ScheduleCapture, Expiry: s.ScheduleExpiry, Report: s.ScheduleReport, Purge: s.SchedulePurge},
+		Concurrency: s.Concurrency, Lease: s.Lease, CallTimeout: s.CallTimeout, Grace: s.ShutdownGrace, Retention: s.Retention,
+		Livemode: stripe.Livemode(), Replica: replicaName(), Logger: log, Observer: metrics,
+	})
+	if err != nil {
+		return err
+	}
+	handler, err := api.New(api.Options{
+		Holds: w, Livemode: stripe.Livemode(), Version: o.Version, Tokens: tokens, Metrics: metrics.handler(), Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	metrics.countUnauthorized(handler.Unauthorized)
+	listener, err := api.Listen(s.Listen)
+	if err != nil {
+		return err
+	}
+	server := api.NewServer(handler, log)
+
+	// The worker outlives the listener by design, so it has a context of its own.
+	working, stopWorker := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWorker()
+	worked := make(chan error, 1)
+	go func() { worked <- w.Run(working) }()
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+
+	url := address(listener.Addr())
+	log.Info("holdd is up", zap.String("version", o.Version), zap.String("listen", url), zap.Bool("livemode", stripe.Livemode()),
+		zap.Int("partitions", s.Partitions), zap.Int("concurrency", s.Concurrency))
+	if o.Ready != nil {
+		o.Ready(url)
+	}
+
+	select {
+	case <-ctx.Done():
+		log.Info("stopping: calls under way are finished, the rest is given back")
+	case err = <-served:
+		err = fmt.Errorf("the API stopped: %w", err)
+	case err = <-worked:
+		worked <- err
+	}
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainAPI)
+	defer cancel()
+	if e := server.Shutdown(stopping); e != nil {
+		err = errors.Join(err, server.Close())
+	}
+	stopWorker()
+	err = errors.Join(err, <-worked)
+	if err == nil {
+		log.Info("stopped")
+	}
+	return err
+}
+
+// budget is what all replicas together may send. A sandbox has as much over all as for one kind of request; real accounts have
+// four times as much.
+func budget(s *config.Settings, livemode bool) store.Budget {
+	total := s.Rate
+	if livemode {
+		total = 4 * s.Rate
+	}
+	return store.Budget{Write: s.Rate, Read: s.RateRead, Total: total}
+}
+
+func readTokens(path string) (t *api.Tokens, err error) {
+	if path == "" {
+		return nil, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("tokens_file can't be read: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	t, err = api.ParseTokens(f)
+	if err != nil {
+		return nil, fmt.Errorf("tokens_file %s: %w", path, err)
+	}
+	return t, nil
+}
+
+// replicaName is unique among replicas and across restarts, and tells an operator where to look.
+func replicaName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return host + "-" + strings.ToLower(rand.Text()[:6])
+}
+
+func address(a net.Addr) string {
+	if a.Network() == "unix" {
+		return "unix://" + a.String()
+	}
+	return "http://" + a.String()
+}
+
+// listing lets the gateway be asked for pages in the worker's words.
+type listing struct{ *gateway.Gateway }
+
+func (l listing) List(ctx context.Context, account, after string, n int) ([]hold.Intent, bool, hold.Answer) {
+	return l.Gateway.List(ctx, gateway.ListQuery{Account: account, StartingAfter: after, Limit: n})
+}
+
+// redisLog takes what go-redis says of its connections. The worker says once when Redis is away and when it is back; this is the detail.
+type redisLog struct{ log *zap.Logger }
+
+func (l redisLog) Printf(_ context.Context, format string, v ...any) {
+	l.log.Debug("redis client: " + fmt.Sprintf(format, v...))
+}

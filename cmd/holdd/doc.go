@@ -1,0 +1,21 @@
+// Command holdd is the daemon and its command line.
+//
+// # The model
+//
+// `main` is signals and exit codes; [Run] does the work with everything handed in, so that a test can run a whole command. `holdd
+// serve` reads the settings and hands them to package daemon. Every other command is a client of a running holdd's HTTP API and knows
+// neither Redis nor Stripe: what a person may do by hand is what a program may do, and is written down in the same history.
+//
+// # What can go wrong
+//
+//   - A person confirms one thing and another happens, because the hold changed between the question and the answer. So the question
+//     shows the hold as it is, and its revision goes along as If-Match: a changed hold is refused, never captured with other terms.
+//   - A script hangs on a question nobody sees. Without a terminal a command that moves money refuses, and names --yes.
+//   - A script repeats a command whose answer was lost. Exit code 4 means that nothing was done, 6 that nobody knows: they are never
+//     mixed. Exit codes are an interface; they are listed in exit.go and by `holdd help exit-codes`.
+//   - An accepted capture is taken for a capture. `holdd capture` and `holdd cancel` wait for the outcome, and say so when
+//     it isn't there yet.
+//   - What a booking is called reaches a terminal. References, notes and metadata come from outside: what can't be printed is
+//     replaced before it is.
+//   - Live and test mode look alike. Live mode is told with every table and every question.
+package main

@@ -1,0 +1,298 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+const tableBlock = 500 // rows that are laid out together; a longer list is several tables, so that memory stays bounded
+
+func (a *app) listCommand() *cobra.Command {
+	var state, within string
+	var q api.ListQuery
+	var limit int
+	var all bool
+	cmd := &cobra.Command{
+		Use: "list", Short: "Holds, as a table or with --json one a line", Args: cobra.NoArgs,
+		Long:    `List holds. With --json it is NDJSON: one hold a line, as they come, so that a list of any length can be piped.`,
+		Example: "  holdd list --state attention\n  holdd list --expiring-within 24h\n  holdd list --all --json | jq -r 'select(.state==\"scheduled\").id'",
+	}
+	c := a.connect(cmd)
+	f := cmd.Flags()
+	var names []cobra.Completion
+	for _, s := range hold.States() {
+		names = append(names, s.String())
+	}
+	f.StringVar(&state, "state", "", "only holds in this state: "+strings.Join(names, ", "))
+	f.StringVar(&q.Reference, "reference", "", "only references that begin so")
+	f.StringVar(&q.Account, "account", "", "only those of this connected account")
+	f.StringVar(&within, "expiring-within", "", "only open holds whose authorization ends within: 24h, 3d")
+	f.IntVar(&limit, "limit", 50, "at most this many")
+	f.BoolVar(&all, "all", false, "all of them")
+	cmd.MarkFlagsMutuallyExclusive("limit", "all")
+	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if state != "" {
+			var ok bool
+			if q.State, ok = hold.ParseState(state); !ok {
+				return usage("", "the state %.40q is unknown: give one of %s", state, strings.Join(names, ", "))
+			}
+		}
+		if within != "" {
+			var err error
+			if q.ExpiringWithin, err = api.ParseSpan(within); err != nil {
+				return usage("", "--expiring-within %w", err)
+			}
+		}
+		if limit < 1 {
+			return usage("--all lists all", "--limit %d is no number of holds", limit)
+		}
+		q.Limit = api.MaxList
+		if !all {
+			q.Limit = min(limit+1, api.MaxList) // one more tells that there is more
+		} else {
+			limit = 0
+		}
+		return c.list(cmd.Context(), q, limit)
+	}
+	return cmd
+}
+
+// list shows up to limit holds; 0 means all.
+func (c *connection) list(ctx context.Context, q api.ListQuery, limit int) error {
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	clk, err := c.clock(time.Now())
+	if err != nil {
+		return err
+	}
+	var block []hold.View
+	flush := func() {
+		if len(block) > 0 {
+			c.holdTable(block, clk)
+			block = block[:0]
+		}
+	}
+	n := 0
+	for v, err := range client.All(ctx, q) {
+		if err != nil {
+			flush()
+			return explain(err, "")
+		}
+		if limit > 0 && n == limit {
+			flush()
+			c.app.note("there are more: --limit for more of them, --all for all")
+			return nil
+		}
+		n++
+		if c.json {
+			if err := c.app.line(v); err != nil {
+				return err
+			}
+			continue
+		}
+		if block = append(block, v); len(block) == tableBlock {
+			flush()
+		}
+	}
+	flush()
+	if n == 0 {
+		c.app.note("no holds match")
+	}
+	return nil
+}
+
+func (c *connection) holdTable(views []hold.View, clk clock) {
+	a := c.app
+	markLive(a.out, a.face.colorOut, slices.ContainsFunc(views, func(v hold.View) bool { return v.Livemode }))
+	t := a.newTable("booking", "hold", "account", "amount", "state", "next", "expires")
+	for i := range views {
+		v := &views[i]
+		expires := ""
+		if v.SettledAt == nil {
+			expires = clk.both(v.ExpiresAt)
+		}
+		t.AppendRow([]any{clean(v.Reference), v.ID, v.Account, amount(v), a.paint(stateColors[v.State], v.State), clean(next(v, clk)), expires})
+	}
+	t.Render()
+}
+
+func (a *app) showCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "show HOLD", Short: "One hold, with all that happened to it", Args: oneHold,
+		Example: "  holdd show BK-2071\n  holdd show pi_3PxYzA2eZvKYlo2C1gQmT0aB --json",
+	}
+	c := a.connect(cmd)
+	cmd.ValidArgsFunction = c.completeHolds
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		client, err := c.client()
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		v, err := c.find(cmd.Context(), client, args[0])
+		if err != nil {
+			return err
+		}
+		if c.json {
+			return a.line(v)
+		}
+		clk, err := c.clock(time.Now())
+		if err != nil {
+			return err
+		}
+		a.show(&v, clk)
+		return nil
+	}
+	return cmd
+}
+
+func (a *app) show(v *hold.View, clk clock) {
+	markLive(a.out, a.face.colorOut, v.Livemode)
+	f := facts(v, clk)
+	if v.CapturedAmount > 0 {
+		f = append(f, fact{"captured", hold.Money(v.CapturedAmount, v.Currency)})
+	}
+	for i := range f {
+		if f[i].name == "state" {
+			f[i].value = a.paint(stateColors[v.State], v.State)
+			if v.Cause != "" && v.Cause != "schedule" {
+				f[i].value += " (" + v.Cause + ")"
+			}
+		}
+	}
+	if v.SettledAt == nil {
+		f = append(f, fact{"on expiry", v.OnExpiry}, fact{"next", clean(next(v, clk))})
+		if !v.Verified {
+			f = append(f, fact{"checked", "not yet: Stripe has not confirmed amount and deadline"})
+		}
+		if v.Acknowledged {
+			f = append(f, fact{"warnings", "acknowledged"})
+		}
+	} else {
+		f = append(f, fact{"ended", clk.both(*v.SettledAt)})
+	}
+	f = append(f, fact{"revision", fmt.Sprint(v.Revision)})
+	keys := make([]string, 0, len(v.Metadata))
+	for k := range v.Metadata {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	for _, k := range keys {
+		f = append(f, fact{"metadata", clean(k) + " = " + clean(v.Metadata[k])})
+	}
+	writeFacts(a.out, f)
+	if len(v.History) == 0 {
+		return
+	}
+	fmt.Fprintln(a.out)
+	t := a.newTable("when", "what", "by", "how", "request")
+	for i, e := range v.History {
+		t.AppendRow([]any{clk.exact(e.At), strings.TrimSpace(e.Kind + " " + e.Op), clean(e.By), how(&e), clean(e.RequestID)})
+		if i == 0 && v.HistoryOmitted > 0 {
+			t.AppendRow([]any{fmt.Sprintf("… %d more", v.HistoryOmitted)})
+		}
+	}
+	t.Render()
+}
+
+// how is an entry's answer, cause and note in one cell.
+func how(e *hold.EntryView) string {
+	var parts []string
+	for _, s := range []string{e.Answer, e.Cause, e.Note} {
+		if s != "" {
+			parts = append(parts, clean(s))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (a *app) planCommand() *cobra.Command {
+	var ahead string
+	cmd := &cobra.Command{
+		Use: "plan", Short: "What will happen when, and what is at risk", Args: cobra.NoArgs,
+		Example: "  holdd plan --next 7d",
+	}
+	c := a.connect(cmd)
+	cmd.Flags().StringVar(&ahead, "next", "24h", "how far to look ahead: 24h, 7d")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		span, err := api.ParseSpan(ahead)
+		if err != nil {
+			return usage("", "--next %w", err)
+		}
+		client, err := c.client()
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		p, err := client.Plan(cmd.Context(), span)
+		if err != nil {
+			return explain(err, "")
+		}
+		if c.json {
+			return a.line(p)
+		}
+		clk, err := c.clock(p.From)
+		if err != nil {
+			return err
+		}
+		a.showPlan(&p, clk)
+		return nil
+	}
+	return cmd
+}
+
+func (a *app) showPlan(p *api.Plan, clk clock) {
+	markLive(a.out, a.face.colorOut, p.Livemode)
+	if len(p.Hours) == 0 {
+		fmt.Fprintf(a.out, "Nothing is due until %s.\n", clk.absolute(p.Until))
+	} else {
+		t := a.newTable("hour", "captures", "to capture", "releases", "to release")
+		for _, h := range p.Hours {
+			captures, take := sums(h.Capture)
+			releases, free := sums(h.Cancel)
+			t.AppendRow([]any{clk.absolute(h.Start), captures, take, releases, free})
+		}
+		t.Render()
+	}
+	if len(p.AtRisk) > 0 {
+		fmt.Fprintf(a.out, "\n%s\n", a.paint(alarm, "At risk:"))
+		t := a.newTable("booking", "hold", "amount", "state", "expires", "why")
+		for i := range p.AtRisk {
+			v := &p.AtRisk[i].Hold
+			t.AppendRow([]any{clean(v.Reference), v.ID, amount(v), a.paint(stateColors[v.State], v.State), clk.both(v.ExpiresAt), clean(p.AtRisk[i].Why)})
+		}
+		t.Render()
+	}
+	if p.Truncated {
+		a.note("there is more than was looked at: look less far ahead with --next")
+	}
+}
+
+func sums(in []api.Sum) (count, money string) {
+	n := 0
+	var parts []string
+	for _, s := range in {
+		n += s.Count
+		if s.Currency == "" {
+			parts = append(parts, fmt.Sprintf("%d of unknown amount", s.Count))
+		} else {
+			parts = append(parts, hold.Money(s.Amount, s.Currency))
+		}
+	}
+	if n == 0 {
+		return "", ""
+	}
+	return fmt.Sprint(n), strings.Join(parts, " + ")
+}

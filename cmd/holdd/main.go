@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	_ "time/tzdata" // zones of schedules and local times, on machines that have none installed
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	os.Exit(Run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
+}
+
+// Run carries out one command line and returns its exit code. environ is "KEY=value"; nothing else of the process is looked at. Terminals
+// are recognized where the three streams are files.
+func Run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := newApp(environ, stdin, stdout, stderr)
+	root := a.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if a.out.err != nil && ctx.Err() == nil {
+		err = &exit{code: exitFailed, err: a.out.err, hint: "the output could not be written; what was asked for may have been done"}
+	}
+	return a.report(ctx, err)
+}
+
+// app is what all commands share: where they read and write, and their environment.
+type app struct {
+	environ []string
+	stdin   io.Reader
+	out     *stickyWriter
+	stderr  io.Writer
+	face    face
+}
+
+func newApp(environ []string, stdin io.Reader, stdout, stderr io.Writer) *app {
+	a := &app{environ: environ, stdin: stdin, out: &stickyWriter{w: stdout}, stderr: stderr}
+	a.face = newFace(a.env, stdin, stdout, stderr)
+	return a
+}
+
+// env looks a variable up; the last one counts, as with exec.
+func (a *app) env(name string) string {
+	v := ""
+	for _, kv := range a.environ {
+		if k, value, ok := strings.Cut(kv, "="); ok && k == name {
+			v = value
+		}
+	}
+	return v
+}
+
+// stickyWriter remembers the first failure, so that a full disk doesn't look like success.
+type stickyWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (s *stickyWriter) Write(p []byte) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	n, err := s.w.Write(p)
+	s.err = err
+	return n, err
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "holdd",
+		Short: "Sees each card hold to its end: captured or released at its time",
+		Long: `holdd captures or releases card authorizations ("holds") at Stripe at their time, and warns before one expires.
+
+"holdd serve" is the daemon. All other commands speak to it over its HTTP API.`,
+		SilenceErrors: true, // told by report, once
+		SilenceUsage:  true, // a failed call is no reason to explain the command line
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(a.stdin)
+	root.SetOut(a.out)
+	root.SetErr(a.stderr)
+	root.AddGroup(
+		&cobra.Group{ID: "daemon", Title: "The daemon:"},
+		&cobra.Group{ID: "holds", Title: "Holds:"},
+		&cobra.Group{ID: "money", Title: "Holds, moving money at once:"},
+	)
+	group := func(id string, cmds ...*cobra.Command) {
+		for _, c := range cmds {
+			c.GroupID = id
+		}
+		root.AddCommand(cmds...)
+	}
+	group("daemon", a.serveCommand(), a.configCommand())
+	group("holds", a.scheduleCommand(), a.listCommand(), a.showCommand(), a.planCommand(), a.rescheduleCommand(),
+		a.pauseCommand(), a.resumeCommand(), a.acknowledgeCommand())
+	group("money", a.captureCommand(), a.cancelCommand())
+	root.AddCommand(a.versionCommand(), exitCodesTopic(), environmentTopic())
+	return root
+}

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// memory keeps holds for the tests' API. The rules are the real ones of package hold; the worker is replaced by what the beginning of a
+// reference asks for:
+//
+//	STUCK   a trigger is accepted and never carried out
+//	REFUSED a trigger ends in attention
+//	LAPSED  a trigger finds the hold expired
+//	RACE    somebody else changes the hold each time it is looked at
+//
+// All others do what was triggered, the second time they are looked at after it.
+type memory struct {
+	mu    sync.Mutex
+	holds map[string]hold.Hold
+	seen  map[string]int
+	away  bool
+}
+
+func newMemory() *memory { return &memory{holds: map[string]hold.Hold{}, seen: map[string]int{}} }
+
+func notFound(id string) error {
+	return &hold.Problem{Code: hold.HoldNotFound, Detail: "there is no hold " + id}
+}
+
+func (m *memory) Schedule(_ context.Context, wishes []hold.Wish, by string) []worker.Scheduled {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := make([]worker.Scheduled, len(wishes))
+	for i := range wishes {
+		if m.away {
+			out[i].Err = worker.ErrUnavailable
+			continue
+		}
+		d, err := wishes[i].Draft(time.Now())
+		if err != nil {
+			out[i].Err = err
+			continue
+		}
+		if old, ok := m.holds[d.ID]; ok {
+			if out[i].Hold = old; !old.SameTerms(d) {
+				out[i] = worker.Scheduled{Err: &hold.Problem{Code: hold.HoldExists, Detail: "hold " + d.ID + " is scheduled with other terms"}}
+			}
+			continue
+		}
+		c, err := hold.New(d, nil, by, time.Now())
+		if err != nil {
+			out[i].Err = err
+			continue
+		}
+		c.Hold.Verified = d.Complete()
+		m.holds[d.ID] = c.Hold
+		out[i] = worker.Scheduled{Hold: c.Hold, Created: true}
+	}
+	return out
+}
+
+func (m *memory) Get(_ context.Context, id string) (hold.Hold, time.Time, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h, ok := m.holds[id]
+	if !ok {
+		return hold.Hold{}, time.Now(), notFound(id)
+	}
+	shown := h
+	if strings.HasPrefix(h.Reference, "RACE") {
+		h.Revision++
+	}
+	if h.Why == hold.CauseTrigger && h.State == hold.Scheduled {
+		if m.seen[id]++; m.seen[id] > 1 {
+			m.act(&h)
+		}
+	}
+	m.holds[id] = h
+	return shown, time.Now(), nil
+}
+
+// act is the worker.
+func (m *memory) act(h *hold.Hold) {
+	now := time.Now()
+	op := h.Next
+	entry := hold.Entry{At: now, Kind: hold.EntryAttempt, By: "holdd", Op: op, Answer: hold.AnswerOK, RequestID: "req_123"}
+	switch {
+	case strings.HasPrefix(h.Reference, "STUCK"):
+		return
+	case strings.HasPrefix(h.Reference, "REFUSED"):
+		h.State, h.Why, h.Next = hold.Attention, hold.CauseRefused, 0
+	case strings.HasPrefix(h.Reference, "LAPSED"):
+		h.State, h.Why, h.Next, h.SettledAt = hold.Expired, hold.CauseLapsed, 0, now
+	case op == hold.OpCancel:
+		h.State, h.Next, h.SettledAt = hold.Canceled, 0, now
+	default:
+		h.State, h.Next, h.SettledAt = hold.Captured, 0, now
+		if h.CapturedTotal = h.CaptureAmount; h.CapturedTotal == 0 {
+			h.CapturedTotal = h.Amount
+		}
+	}
+	h.History = append(h.History, entry)
+}
+
+func (m *memory) List(_ context.Context, q worker.Query) (worker.Page, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	page := worker.Page{Now: now}
+	if m.away {
+		return page, worker.ErrUnavailable
+	}
+	all := slices.SortedFunc(maps.Values(m.holds), func(a, b hold.Hold) int { return cmp.Compare(a.ID, b.ID) })
+	limit := cmp.Or(q.Limit, 50)
+	for _, h := range all {
+		if h.ID <= q.Cursor || !strings.HasPrefix(h.Reference, q.Reference) || q.Account != "" && h.Account != q.Account ||
+			q.State != 0 && h.StateAt(now) != q.State || q.ExpiringWithin != 0 && (h.State.Final() || h.ExpiresAt.After(now.Add(q.ExpiringWithin))) {
+			continue
+		}
+		if len(page.Holds) == limit {
+			page.Next = page.Holds[limit-1].ID
+			break
+		}
+		page.Holds = append(page.Holds, h)
+	}
+	return page, nil
+}
+
+func (m *memory) change(id string, revision uint64, do func(hold.Hold) (hold.Change, error)) (hold.Hold, time.Time, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	h, ok := m.holds[id]
+	switch {
+	case !ok:
+		return h, now, notFound(id)
+	case revision != 0 && revision != h.Revision:
+		return h, now, &hold.Problem{Code: hold.RevisionMismatch, Detail: "hold " + id + " has changed meanwhile"}
+	}
+	c, err := do(h)
+	if err != nil {
+		return h, now, err
+	}
+	m.holds[id] = c.Hold
+	return c.Hold, now, nil
+}
+
+func (m *memory) Patch(_ context.Context, id string, p hold.Patch, revision uint64, by string) (hold.Hold, time.Time, error) {
+	return m.change(id, revision, func(h hold.Hold) (hold.Change, error) { return h.Patched(&p, by, time.Now()) })
+}
+
+func (m *memory) Capture(_ context.Context, id string, amount int64, revision uint64, by string) (hold.Hold, time.Time, error) {
+	return m.change(id, revision, func(h hold.Hold) (hold.Change, error) { return h.Capturing(amount, by, time.Now()) })
+}
+
+func (m *memory) Cancel(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
+	return m.change(id, revision, func(h hold.Hold) (hold.Change, error) { return h.Canceling(by, time.Now()) })
+}
+
+func (m *memory) Pause(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
+	return m.change(id, revision, func(h hold.Hold) (hold.Change, error) { return h.Pausing(0, by, time.Now()) })
+}
+
+func (m *memory) Resume(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
+	return m.change(id, revision, func(h hold.Hold) (hold.Change, error) { return h.Resuming(by, time.Now()) })
+}
+
+func (m *memory) Acknowledge(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
+	return m.change(id, revision, func(h hold.Hold) (hold.Change, error) { return h.Acknowledging(by, time.Now()) })
+}
+
+func (m *memory) Plan(_ context.Context, next time.Duration) (worker.Plan, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	p := worker.Plan{From: now, Until: now.Add(next)}
+	for _, h := range m.holds {
+		if h.Next == hold.OpCapture && h.NextAt.Before(p.Until) {
+			p.Hours = append(p.Hours, worker.PlanHour{Start: h.NextAt.Truncate(time.Hour), Capture: []worker.Sum{{Currency: h.Currency, Count: 1, Amount: h.Amount}}})
+		}
+		if !h.State.Final() && h.ExpiresAt.Before(p.Until) {
+			p.AtRisk = append(p.AtRisk, worker.Risk{Hold: h, Why: "expires with nothing scheduled"})
+		}
+	}
+	return p, nil
+}
+
+func (m *memory) Ready(context.Context) []worker.Check {
+	return []worker.Check{{Name: "redis", OK: true}}
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/holdd/holdd/worker/api"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"holdd": main})
+}
+
+const operateToken = "operate-0123456789abcdef0123456789"
+
+// TestScripts runs the real command line, each command in a process of its own, against the real API. The scripts are documentation: read
+// them to learn what the command line does.
+//
+// The command "api" starts a holdd without a worker and sets HOLDD_URL: "api live" says that money is real, "api tokens" demands a token
+// (one is in the file token), "api away" has lost its store, "api unix" listens on a socket.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: false,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("TZ", "UTC")
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // else each command of a race test ends a second late
+			// Files whose times depend on today.
+			for name, text := range map[string]string{
+				"local.ndjson": `{"payment_intent": "pi_local0001", "capture_at": "` + time.Now().Add(48*time.Hour).Format("2006-01-02T15:04") + `"}`,
+				"due.ndjson": `{"payment_intent": "pi_due00001"}` + "\n" +
+					`{"payment_intent": "pi_due00002", "cancel_at": "` + time.Now().UTC().Format(time.RFC3339) + `"}`,
+			} {
+				if err := os.WriteFile(filepath.Join(env.WorkDir, name), []byte(text+"\n"), 0o600); err != nil {
+					return err
+				}
+			}
+			env.Setenv("in2d", time.Now().Add(48*time.Hour+time.Minute).UTC().Format(time.RFC3339))
+			env.Setenv("in5d", time.Now().Add(120*time.Hour+time.Minute).UTC().Format(time.RFC3339))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"api":  startAPI,
+			"exit": expectExit,
+		},
+	})
+}
+
+func startAPI(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("usage: api [live] [tokens] [away] [unix]")
+	}
+	store := newMemory()
+	store.away = slices.Contains(args, "away")
+	o := api.Options{Holds: store, Livemode: slices.Contains(args, "live"), Version: "test"}
+	if slices.Contains(args, "tokens") {
+		tokens, err := api.ParseTokens(strings.NewReader("desk operate " + operateToken + "\nboard read read-0123456789abcdef0123456789\n"))
+		ts.Check(err)
+		o.Tokens = tokens
+		ts.Check(os.WriteFile(ts.MkAbs("token"), []byte(operateToken+"\n"), 0o600))
+		ts.Check(os.WriteFile(ts.MkAbs("readtoken"), []byte("read-0123456789abcdef0123456789\n"), 0o600))
+	}
+	handler, err := api.New(o)
+	ts.Check(err)
+	network, address := "tcp", "127.0.0.1:0"
+	if slices.Contains(args, "unix") {
+		dir, err := os.MkdirTemp("", "holdd") // a socket's path is short
+		ts.Check(err)
+		ts.Defer(func() { _ = os.RemoveAll(dir) })
+		network, address = "unix", filepath.Join(dir, "s")
+	}
+	l, err := net.Listen(network, address)
+	ts.Check(err)
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Second}
+	go func() { _ = server.Serve(l) }()
+	ts.Defer(func() { _ = server.Close() })
+	if network == "unix" {
+		ts.Setenv("HOLDD_URL", "unix://"+address)
+	} else {
+		ts.Setenv("HOLDD_URL", "http://"+l.Addr().String())
+	}
+}
+
+// expectExit runs a command and checks its exit code: "exit 3 holdd show pi_absent1".
+func expectExit(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exit CODE COMMAND…")
+	}
+	got := "0"
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		got = strings.TrimPrefix(err.Error(), "exit status ")
+	}
+	if got != args[0] {
+		ts.Fatalf("exit code %s, want %s", got, args[0])
+	}
+}

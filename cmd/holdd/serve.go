@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/holdd/holdd/cmd/holdd/daemon"
+	"github.com/holdd/holdd/config"
+)
+
+func (a *app) serveCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "serve", Short: "Run the daemon", Args: cobra.NoArgs,
+		Long: `Run the daemon. Settings come from --config (YAML), over it the environment, over it flags; secrets have no flags. "holdd config show"
+lists them all. It ends at SIGTERM or SIGINT, after the calls in flight.`,
+		Example: "  STRIPE_API_KEY_FILE=/run/secrets/stripe REDIS_URL=redis://127.0.0.1:6379/0 holdd serve",
+	}
+	load := a.settingsFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		s, err := load()
+		if err != nil {
+			return err
+		}
+		log := newLogger(s, a.stderr)
+		defer func() { _ = log.Sync() }() // standard error can't always be synced, and nothing is lost by it
+		release, _ := build()
+		if err := serve(cmd.Context(), s, log, release); err != nil {
+			return &exit{code: exitFailed, err: err, hint: "\"holdd config check\" looks at the settings"}
+		}
+		return nil
+	}
+	return cmd
+}
+
+func serve(ctx context.Context, s *config.Settings, log *zap.Logger, release string) error {
+	return daemon.Run(ctx, daemon.Options{Settings: s, Logger: log, Version: release})
+}
+
+// newLogger writes JSON lines, or for people where somebody looks on. Nothing is sampled: each outcome is a record.
+func newLogger(s *config.Settings, w io.Writer) *zap.Logger {
+	level, err := zapcore.ParseLevel(s.LogLevel)
+	if err != nil {
+		level = zapcore.InfoLevel // settings were checked
+	}
+	enc := zap.NewProductionEncoderConfig()
+	enc.TimeKey, enc.MessageKey = "time", "message"
+	enc.EncodeTime = func(t time.Time, out zapcore.PrimitiveArrayEncoder) {
+		out.AppendString(t.UTC().Format("2006-01-02T15:04:05.000Z"))
+	}
+	enc.EncodeDuration = zapcore.StringDurationEncoder
+	encoder := zapcore.NewJSONEncoder(enc)
+	if s.LogFormat == "console" || s.LogFormat == "auto" && isTerminal(w) {
+		enc.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
+		enc.EncodeLevel = zapcore.CapitalLevelEncoder
+		encoder = zapcore.NewConsoleEncoder(enc)
+	}
+	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), level))
+}

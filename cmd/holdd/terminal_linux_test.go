@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// onTerminal runs a command with all three streams on a terminal, and returns what the person sees.
+func onTerminal(t *testing.T, env []string, typed string, args ...string) (code int, screen string) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tty, err := os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen bytes.Buffer
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		_, _ = io.Copy(&seen, master) // ends with EIO once the other side is closed
+	}()
+	if _, err := master.WriteString(typed); err != nil {
+		t.Fatal(err)
+	}
+	code = Run(context.Background(), args, env, tty, tty, tty)
+	tty.Close()
+	<-drained
+	master.Close()
+	return code, seen.String()
+}
+
+func TestColoursOnATerminalOnly(t *testing.T) {
+	store, env := memoryAPI(t)
+	store.Schedule(t.Context(), []hold.Wish{{PaymentIntent: "pi_color0001", Reference: "BK-1", Amount: 1200, Currency: "eur", ExpiresAt: "2030-01-01T00:00:00Z"}}, "api")
+	store.Schedule(t.Context(), []hold.Wish{{PaymentIntent: "pi_color0002", Reference: "BK-2"}}, "api")
+	if _, screen := onTerminal(t, env, "", "list"); !strings.Contains(screen, "\x1b[34mwaiting\x1b[0m") {
+		t.Errorf("no colours: %q", screen)
+	}
+	if _, screen := onTerminal(t, env, "", "show", "pi_absent001"); !strings.Contains(screen, "\x1b[1;31merror:\x1b[0m there is no hold") {
+		t.Errorf("no colours: %q", screen)
+	}
+	for _, plain := range []string{"NO_COLOR=1", "TERM=dumb"} {
+		for _, args := range [][]string{{"list"}, {"show", "pi_absent001"}} {
+			if _, screen := onTerminal(t, append(env, plain), "", args...); strings.Contains(screen, "\x1b") {
+				t.Errorf("%s: %q", plain, screen)
+			}
+		}
+	}
+	if _, screen := onTerminal(t, env, "", "list", "--json"); strings.Contains(screen, "\x1b") {
+		t.Errorf("colours for a machine: %q", screen)
+	}
+}
+
+func TestQuestionOnATerminal(t *testing.T) {
+	store, env := memoryAPI(t)
+	store.Schedule(t.Context(), []hold.Wish{{PaymentIntent: "pi_asked0001", Reference: "BK-1"}}, "api")
+	code, screen := onTerminal(t, env, "n\n", "cancel", "BK-1")
+	if code != exitFailed || !strings.Contains(screen, "Let all of BK-1 go now?") || store.holds["pi_asked0001"].CancelWanted {
+		t.Errorf("exit code %d: %q", code, screen)
+	}
+	code, screen = onTerminal(t, env, "YES\n", "cancel", "BK-1")
+	if code != exitOK || store.holds["pi_asked0001"].State != hold.Canceled {
+		t.Errorf("exit code %d: %q", code, screen)
+	}
+}
+
+func TestProgressBarOnATerminalOnly(t *testing.T) {
+	_, env := memoryAPI(t)
+	path := t.TempDir() + "/holds.ndjson"
+	if err := os.WriteFile(path, []byte(`{"payment_intent":"pi_bar000001"}`+"\n"+`{"payment_intent":"pi_bar000002"}`+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, screen := onTerminal(t, env, "", "schedule", "--file", path)
+	if code != exitOK || !strings.Contains(screen, "2 scheduled, 0 were before, 0 refused") {
+		t.Errorf("exit code %d: %q", code, screen)
+	}
+	if !strings.Contains(screen, "scheduling ... done!") {
+		t.Errorf("no bar: %q", screen)
+	}
+	if _, screen := onTerminal(t, append(env, "TERM=dumb"), "", "schedule", "--file", path); strings.Contains(screen, "scheduling") {
+		t.Errorf("a bar on a terminal that can't redraw: %q", screen)
+	}
+}

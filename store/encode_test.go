@@ -1,0 +1,226 @@
+package store
+
+import (
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+	"google.golang.org/protobuf/encoding/protowire"
+	"pgregory.net/rapid"
+)
+
+// typical is a hold as most are while they wait: scheduled through the API with all that a caller sends along.
+func typical() hold.Hold {
+	created := time.Date(2026, 11, 3, 9, 30, 0, 0, time.UTC)
+	capture := created.Add(5*24*time.Hour + 90*time.Minute)
+	return hold.Hold{
+		ID: "pi_3PxYzA2eZvKYlo2C1gQmT0aB", PaymentIntent: "pi_3PxYzA2eZvKYlo2C1gQmT0aB", Reference: "BK-2071", Amount: 38_500, Currency: "eur",
+		CaptureAt: capture, ExpiresAt: created.Add(7 * 24 * time.Hour), ExpiresSource: hold.SourceCharge, OnExpiry: hold.PolicyCancel,
+		State: hold.Scheduled, Revision: 1, Verified: true, CreatedAt: created,
+		History: []hold.Entry{{At: created, Kind: hold.EntryScheduled, By: "api"}},
+		Next:    hold.OpCapture, NextAt: capture, Why: hold.CauseSchedule, Generation: 1, Version: 1,
+	}
+}
+
+// full has every field set, each to something that its neighbour doesn't have.
+func full() hold.Hold {
+	h := typical()
+	day := func(n int) time.Time { return h.CreatedAt.Add(time.Duration(n)*24*time.Hour + 7*time.Millisecond) }
+	h.PaymentIntent, h.Account, h.Metadata = "pi_3QyZzA2eZvKYlo2C1gQmT0xY", "acct_1PxYzA2eZvKYlo2C", map[string]string{"room": "41ü", "": "x", "guest": ""}
+	h.CaptureAmount, h.OnExpiry, h.State, h.Prior, h.Revision = 38_499, hold.PolicyAlert, hold.Working, hold.Paused, 1<<40
+	h.CancelAt, h.SettledAt, h.CapturedTotal = day(1), day(2), 38_000
+	h.Acknowledged, h.CancelWanted, h.ReadFirst = true, true, true
+	h.Forgotten, h.NextAt, h.Generation, h.Misses, h.Retries, h.Version = 9, day(3), 4, 5, 6, 1<<47+3
+	h.Attempt = hold.Attempt{Count: 2, FirstAt: day(4), Unknown: true}
+	h.History = []hold.Entry{
+		{At: day(0), Kind: hold.EntryAttempt, By: "token a", Op: hold.OpCancel, Key: "holdd-k", RequestID: "req_1", Answer: hold.AnswerReplayedError, Cause: hold.CauseReview, Note: "ein Satz"},
+		{At: day(-3), Kind: hold.EntryOutcome}, {},
+	}
+	return h
+}
+
+func roundTrip(t testing.TB, h hold.Hold) hold.Hold {
+	t.Helper()
+	got, since, err := decode(h.ID, string(encode(nil, &h)))
+	if err != nil || !since.IsZero() {
+		t.Fatalf("%v, claimed since %v", err, since)
+	}
+	return got
+}
+
+func TestEveryFieldSurvives(t *testing.T) {
+	t.Parallel()
+	for name, h := range map[string]hold.Hold{"typical": typical(), "full": full()} {
+		if got := roundTrip(t, h); !reflect.DeepEqual(got, h) {
+			t.Errorf("%s:\n got %+v\nwant %+v", name, got, h)
+		}
+	}
+	// Each field by itself, so that one that a later change adds to the hold and not to the record is found.
+	typ := reflect.TypeFor[hold.Hold]()
+	f := full()
+	for i := range typ.NumField() {
+		if reflect.ValueOf(f).Field(i).IsZero() {
+			t.Errorf("the full hold leaves out %s", typ.Field(i).Name)
+		}
+	}
+	for _, e := range []reflect.Value{reflect.ValueOf(f.History[0]), reflect.ValueOf(f.Attempt)} {
+		for i := range e.NumField() {
+			if e.Field(i).IsZero() {
+				t.Errorf("the full hold leaves out %s.%s", e.Type(), e.Type().Field(i).Name)
+			}
+		}
+	}
+}
+
+// anyHold draws holds over the whole range of what a record may carry, sensible or not.
+func anyHold() *rapid.Generator[hold.Hold] {
+	return rapid.Custom(func(t *rapid.T) hold.Hold {
+		when := func(name string) time.Time {
+			ms := rapid.OneOf(rapid.Just(int64(0)), rapid.Int64Range(1, 1<<47)).Draw(t, name)
+			if ms == 0 {
+				return time.Time{}
+			}
+			return time.UnixMilli(ms).UTC()
+		}
+		text := rapid.OneOf(rapid.Just(""), rapid.String(), rapid.StringN(0, -1, 200))
+		number := rapid.Uint32()
+		h := hold.Hold{
+			ID: rapid.StringMatching(`pi_[A-Za-z0-9]{8,27}`).Draw(t, "id"), Account: rapid.StringMatching(`(acct_[A-Za-z0-9]{8,64})?`).Draw(t, "account"), Reference: text.Draw(t, "reference"),
+			Amount: rapid.Int64().Draw(t, "amount"), Currency: text.Draw(t, "currency"), CaptureAt: when("capture"), CancelAt: when("cancel"),
+			CaptureAmount: rapid.Int64().Draw(t, "capture amount"), ExpiresAt: when("expires"), ExpiresSource: hold.Source(rapid.Byte().Draw(t, "source")),
+			OnExpiry: hold.Policy(rapid.ByteRange(1, 255).Draw(t, "policy")), State: hold.State(rapid.Byte().Draw(t, "state")), Revision: rapid.Uint64().Draw(t, "revision"),
+			Verified: rapid.Bool().Draw(t, "verified"), CreatedAt: when("created"), SettledAt: when("settled"), CapturedTotal: rapid.Int64().Draw(t, "total"),
+			Acknowledged: rapid.Bool().Draw(t, "acknowledged"), CancelWanted: rapid.Bool().Draw(t, "cancel wanted"), Forgotten: number.Draw(t, "forgotten"),
+			Next: hold.Op(rapid.Byte().Draw(t, "next")), NextAt: when("next at"), Why: hold.Cause(rapid.Byte().Draw(t, "why")), Generation: number.Draw(t, "generation"),
+			Attempt:   hold.Attempt{Count: number.Draw(t, "attempts"), FirstAt: when("first"), Unknown: rapid.Bool().Draw(t, "unknown")},
+			ReadFirst: rapid.Bool().Draw(t, "read first"), Misses: number.Draw(t, "misses"), Retries: number.Draw(t, "retries"),
+			Version: rapid.Uint64Range(0, 1<<48-1).Draw(t, "version"), Prior: hold.State(rapid.Byte().Draw(t, "prior")),
+		}
+		h.PaymentIntent = rapid.OneOf(rapid.Just(h.ID), rapid.StringMatching(`pi_[A-Za-z0-9]{8,27}`)).Draw(t, "intent")
+		h.Metadata = rapid.MapOfN(text, text, 0, hold.MaxMetadataPairs).Draw(t, "metadata")
+		if len(h.Metadata) == 0 {
+			h.Metadata = nil
+		}
+		for range rapid.IntRange(0, hold.MaxHistory).Draw(t, "lines") {
+			h.History = append(h.History, hold.Entry{
+				At: when("at"), Kind: hold.EntryKind(rapid.Byte().Draw(t, "kind")), By: text.Draw(t, "by"), Op: hold.Op(rapid.Byte().Draw(t, "op")), Key: text.Draw(t, "key"),
+				RequestID: text.Draw(t, "request"), Answer: hold.AnswerKind(rapid.Byte().Draw(t, "answer")), Cause: hold.Cause(rapid.Byte().Draw(t, "cause")), Note: text.Draw(t, "note"),
+			})
+		}
+		// What is to happen next always has a time.
+		if h.Next != 0 && h.NextAt.IsZero() {
+			h.NextAt = h.OwnTime()
+		}
+		return h
+	})
+}
+
+func TestAnyHoldSurvives(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		h := anyHold().Draw(t, "hold")
+		got, _, err := decode(h.ID, string(encode(nil, &h)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, h) {
+			t.Fatalf("\n got %+v\nwant %+v", got, h)
+		}
+		if a, b := encode(nil, &h), encode([]byte("before"), &got); string(a) != string(b[6:]) {
+			t.Fatal("the same hold has two records: a repeated commit would not find its own")
+		}
+	})
+}
+
+func TestUnknownFieldsAreSkipped(t *testing.T) {
+	t.Parallel()
+	h := full()
+	rec := encode(nil, &h)
+	split := headerSize + len(h.Account)
+	extra := protowire.AppendVarint(protowire.AppendTag(nil, 900, protowire.VarintType), 1<<60)
+	extra = protowire.AppendString(protowire.AppendTag(extra, 901, protowire.BytesType), "of a later holdd")
+	extra = protowire.AppendFixed32(protowire.AppendTag(extra, 902, protowire.Fixed32Type), 7)
+	extra = protowire.AppendFixed64(protowire.AppendTag(extra, 903, protowire.Fixed64Type), 7)
+	extra = protowire.AppendTag(extra, 904, protowire.StartGroupType)
+	extra = protowire.AppendTag(extra, 904, protowire.EndGroupType)
+	for name, with := range map[string]string{
+		"at the end": string(rec) + string(extra), "in front": string(rec[:split]) + string(extra) + string(rec[split:]),
+	} {
+		got, _, err := decode(h.ID, with)
+		if err != nil || !reflect.DeepEqual(got, h) {
+			t.Errorf("%s: %v\n got %+v\nwant %+v", name, err, got, h)
+		}
+	}
+	// A field that is missing has the value that all holds had before it was invented.
+	got, _, err := decode("pi_12345678", string(encode(nil, &hold.Hold{State: hold.Waiting, ID: "pi_12345678", PaymentIntent: "pi_12345678", OnExpiry: hold.PolicyCancel, Generation: 1, Revision: 1})))
+	if err != nil || got.OnExpiry != hold.PolicyCancel || got.Revision != 1 || got.Generation != 1 || got.PaymentIntent != "pi_12345678" {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// Records as the first version wrote them. They are never to be changed: whatever comes must still read them.
+func TestRecordsOfVersionOneAreRead(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]hold.Hold{"typical": typical(), "full": full()} {
+		file := filepath.Join("testdata", "record-v1-"+name+".hex")
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec, err := hex.DecodeString(strings.Join(strings.Fields(string(text)), ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, _, err := decode(want.ID, string(rec))
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %v\n got %+v\nwant %+v", file, err, got, want)
+		}
+		if now := encode(nil, &want); encoding == 1 && string(now) != string(rec) {
+			t.Errorf("%s: encoding 1 has changed to\n%x", file, now)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	for _, h := range []hold.Hold{typical(), full()} {
+		f.Add(string(encode(nil, &h)))
+	}
+	f.Add("")
+	f.Add("\x01")
+	f.Fuzz(func(t *testing.T, rec string) {
+		h, _, err := decode("pi_12345678", rec)
+		if err != nil {
+			if !strings.Contains(err.Error(), "pi_12345678") {
+				t.Errorf("which hold is it? %v", err)
+			}
+			return
+		}
+		// What can be read is stable: reading what was written of it gives the same.
+		again, _, err := decode(h.ID, string(encode(nil, &h)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		third, _, err := decode(h.ID, string(encode(nil, &again)))
+		if err != nil || !reflect.DeepEqual(again, third) {
+			t.Fatalf("%v\n%+v\n%+v", err, again, third)
+		}
+		_ = fmt.Sprint(h.State, h.Next, h.Why, h.OnExpiry, h.ExpiresSource, h.StateAt(time.Now())) // names of values from the future don't panic
+	})
+}
+
+// The bar for the size of a pending hold's record.
+func TestRecordIsSmall(t *testing.T) {
+	t.Parallel()
+	h := typical()
+	rec := encode(nil, &h)
+	t.Logf("a typical pending hold's record: %d bytes, %d of them header", len(rec), headerSize)
+	if len(rec) > 100 {
+		t.Errorf("a typical pending hold's record has grown to %d bytes", len(rec))
+	}
+}

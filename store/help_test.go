@@ -1,0 +1,321 @@
+package store_test
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"sort"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/store/storetest"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// env is a store and a way to look behind it.
+type env struct {
+	testing.TB
+	s   *store.Store
+	rdb redis.UniversalClient
+}
+
+// onReal opens a store on a redis-server of its own.
+func onReal(t testing.TB, o store.Options, args ...string) *env {
+	t.Helper()
+	r := storetest.StartUnix(t, args...)
+	o.URL = r.URL()
+	c := r.Client()
+	t.Cleanup(func() { c.Close() })
+	return &env{TB: t, s: mustOpen(t, o), rdb: c}
+}
+
+// inProcess opens a store on a miniredis without a socket. It hides its settings, so the store warns and uses it.
+func inProcess(t testing.TB, o store.Options) *env {
+	t.Helper()
+	m := miniredis.NewMiniRedis()
+	t.Cleanup(m.Close)
+	o.URL = "redis://in-process"
+	o.Dialer = func(context.Context, string, string) (net.Conn, error) { return m.Dial() }
+	c := redis.NewClient(&redis.Options{
+		Dialer: o.Dialer, MaxRetries: -1, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})
+	t.Cleanup(func() { c.Close() })
+	return &env{TB: t, s: mustOpen(t, o), rdb: c}
+}
+
+func mustOpen(t testing.TB, o store.Options) *store.Store {
+	t.Helper()
+	s, _, err := store.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// onBoth runs a test on a real Redis and on miniredis: what the simulation proves must be true of the real one.
+func onBoth(t *testing.T, f func(t *testing.T, e *env)) {
+	t.Helper()
+	t.Run("redis", func(t *testing.T) { f(t, onReal(t, store.Options{})) })
+	t.Run("miniredis", func(t *testing.T) { f(t, inProcess(t, store.Options{})) })
+}
+
+// at is a fixed time, days after which everything in a test is arranged. It lies in the past, so that all of it is due.
+var at = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// later is far enough ahead that nothing set to it falls due during a test.
+var later = time.Now().Add(90 * 24 * time.Hour).UTC().Truncate(time.Second)
+
+// scheduled is a hold to be captured at due, and the write that creates it.
+func scheduled(id string, due, deadline time.Time) hold.Write {
+	return hold.Write{
+		Hold: hold.Hold{
+			ID: id, PaymentIntent: id, Amount: 12_300, Currency: "eur", CaptureAt: due, ExpiresAt: deadline, ExpiresSource: hold.SourceCharge,
+			OnExpiry: hold.PolicyCancel, State: hold.Scheduled, Revision: 1, Verified: true, CreatedAt: at, Generation: 1,
+			Next: hold.OpCapture, NextAt: due, Why: hold.CauseSchedule,
+			History: []hold.Entry{{At: at, Kind: hold.EntryScheduled, By: "api"}},
+		},
+		Place: hold.Placement{Due: due, Milestone: deadline.Add(-time.Hour)},
+	}
+}
+
+// ready is a hold whose time has come.
+func ready(id string, op hold.Op, account string, deadline time.Time) hold.Write {
+	w := scheduled(id, at, deadline)
+	w.Hold.Next, w.Hold.Account = op, account
+	w.Place.Ready = true
+	return w
+}
+
+// from is a write that changes a hold as it was read or claimed. The caller changes its Hold and Place.
+func from(h hold.Hold) hold.Write {
+	return hold.Write{Version: h.Version, Hold: h, Was: h.Reference}
+}
+
+// settle is the write with which a claimed hold ends as captured.
+func settle(h hold.Hold, end time.Time) hold.Write {
+	w := from(h)
+	w.Hold.State, w.Hold.Next, w.Hold.NextAt, w.Hold.SettledAt, w.Hold.CapturedTotal = hold.Captured, 0, time.Time{}, end, h.Amount
+	w.Place = hold.Placement{Settled: end}
+	return w
+}
+
+func (e *env) commit(writes ...hold.Write) []bool {
+	e.Helper()
+	ok, err := e.s.Commit(e.Context(), writes)
+	if err != nil {
+		e.Fatal(err)
+	}
+	return ok
+}
+
+// put commits writes that nothing stands against.
+func (e *env) put(writes ...hold.Write) {
+	e.Helper()
+	for i, ok := range e.commit(writes...) {
+		if !ok {
+			e.Fatalf("%s was not committed", writes[i].Hold.ID)
+		}
+	}
+}
+
+func (e *env) read(id string) *hold.Hold {
+	e.Helper()
+	h, _, err := e.s.Read(e.Context(), id)
+	if err != nil {
+		e.Fatal(err)
+	}
+	return h[0]
+}
+
+func (e *env) due(promote bool) hold.Due {
+	e.Helper()
+	d, err := e.s.Due(e.Context(), promote, 256)
+	if err != nil {
+		e.Fatal(err)
+	}
+	return d
+}
+
+func (e *env) claim(l hold.Lane, n int, lease time.Duration) ([]hold.Claim, time.Time) {
+	e.Helper()
+	c, now, err := e.s.Claim(e.Context(), l, n, lease, time.Time{})
+	if err != nil {
+		e.Fatal(err)
+	}
+	return c, now
+}
+
+// dump shows all that is in Redis, one line a member, times by the names given. Unnamed times are "?", unless zero.
+func (e *env) dump(names map[time.Time]string) string {
+	e.Helper()
+	ctx := e.Context()
+	when := func(ms int64) string {
+		if ms == 0 {
+			return "-"
+		}
+		for t, name := range names {
+			if t.UnixMilli() == ms {
+				return name
+			}
+		}
+		return "?"
+	}
+	keys, err := e.rdb.Keys(ctx, "*").Result()
+	if err != nil {
+		e.Fatal(err)
+	}
+	sort.Strings(keys)
+	var b strings.Builder
+	for _, k := range keys {
+		short := strings.TrimPrefix(k, "holdd:{0}:")
+		switch e.rdb.Type(ctx, k).Val() {
+		case "hash":
+			m := e.rdb.HGetAll(ctx, k).Val()
+			for _, id := range sortedKeys(m) {
+				fmt.Fprintf(&b, "%s %s %s\n", short, id, header(m[id], when))
+			}
+		case "zset":
+			for _, z := range e.rdb.ZRangeWithScores(ctx, k, 0, -1).Val() {
+				fmt.Fprintf(&b, "%s %s %s\n", short, strings.ReplaceAll(z.Member.(string), "\x00", "|"), when(int64(z.Score)))
+			}
+		case "stream":
+			for _, m := range e.rdb.XRange(ctx, k, "-", "+").Val() {
+				fmt.Fprintf(&b, "%s %v\n", short, m.Values["event"])
+			}
+		}
+	}
+	return b.String()
+}
+
+// header shows the part of a record that the scripts read, byte by byte.
+func header(rec string, when func(int64) string) string {
+	if len(rec) < 23 || rec[0] != 1 {
+		return fmt.Sprintf("%q", rec)
+	}
+	n := func(off int) int64 { return int64(binary.BigEndian.Uint64([]byte("\x00\x00" + rec[off:off+6]))) }
+	version := n(4)
+	v := fmt.Sprintf("v%d", version)
+	if version > 1<<32 {
+		v = "v?" // a fencing token drawn from the clock
+	}
+	return strings.TrimSpace(fmt.Sprintf("%s %s<%s %s since:%s deadline:%s %s", v, hold.State(rec[1]), hold.State(rec[2]), hold.Op(rec[3]),
+		when(n(10)), when(n(16)), rec[23:23+int(rec[22])]))
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	var out []string
+	for k := range m {
+		out = append(out, k)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// lines makes a table of a raw string: no indentation, no empty lines.
+func lines(s string) string {
+	var out []string
+	for l := range strings.Lines(s) {
+		if l = strings.TrimSpace(l); l != "" {
+			out = append(out, l)
+		}
+	}
+	return strings.Join(out, "\n") + "\n"
+}
+
+// invariants checks what must be true of every partition whatever happened.
+func (e *env) invariants(partitions int) {
+	e.Helper()
+	ctx := e.Context()
+	for p := range partitions {
+		pre := fmt.Sprintf("holdd:{%d}:", p)
+		holds := e.rdb.HGetAll(ctx, pre+"holds").Val()
+		sets := map[string]map[string]bool{}
+		load := func(key string) map[string]bool {
+			set := map[string]bool{}
+			for _, m := range e.rdb.ZRange(ctx, pre+key, 0, -1).Val() {
+				id := m[strings.IndexByte(m, 0)+1:]
+				if _, ok := holds[id]; !ok {
+					e.Errorf("partition %d: %s names %q, which doesn't exist", p, key, id)
+				}
+				set[id] = true
+			}
+			sets[key] = set
+			return set
+		}
+		queued := map[string]string{}
+		queue := func(key string) {
+			for id := range load(key) {
+				if other := queued[id]; other != "" {
+					e.Errorf("partition %d: %s is in %s and in %s", p, id, other, key)
+				}
+				queued[id] = key
+			}
+		}
+		queue("scheduled")
+		queue("leased")
+		lanes := map[string]bool{}
+		for _, l := range e.rdb.ZRange(ctx, pre+"lanes", 0, -1).Val() {
+			lanes[l] = true
+		}
+		for _, key := range e.keysLike(pre + "ready:*") {
+			lane := strings.TrimPrefix(key, pre+"ready:")
+			queue("ready:" + lane)
+			if !lanes[lane] {
+				e.Errorf("partition %d: lane %s has holds and is not among the lanes", p, lane)
+			}
+			for id := range sets["ready:"+lane] {
+				rec := holds[id]
+				if want := fmt.Sprintf("%d:%s", rec[3], rec[23:23+int(rec[22])]); lane != want {
+					e.Errorf("partition %d: %s waits in lane %s, its record says %s", p, id, lane, want)
+				}
+			}
+		}
+		for _, key := range []string{"expiring", "attention", "settled", "unverified", "refs"} {
+			load(key)
+		}
+		for id, rec := range holds {
+			st := hold.State(rec[1])
+			switch {
+			case st.Final() && (queued[id] != "" || sets["expiring"][id] || sets["attention"][id] || sets["unverified"][id] || !sets["settled"][id]):
+				e.Errorf("partition %d: %s is %s and still has a place: queue %q, expiring %t", p, id, st, queued[id], sets["expiring"][id])
+			case !st.Final() && (!sets["expiring"][id] || sets["settled"][id]):
+				e.Errorf("partition %d: %s is %s, in expiring: %t, in settled: %t", p, id, st, sets["expiring"][id], sets["settled"][id])
+			case (st == hold.Scheduled || st == hold.Working) && queued[id] == "":
+				e.Errorf("partition %d: %s is %s and in no queue: nothing will ever happen to it", p, id, st)
+			}
+		}
+	}
+}
+
+func (e *env) keysLike(pattern string) []string {
+	e.Helper()
+	pattern = strings.ReplaceAll(strings.ReplaceAll(pattern, "{", "\\{"), "}", "\\}")
+	if c, ok := e.rdb.(*redis.ClusterClient); ok {
+		found := make(chan []string, 64)
+		if err := c.ForEachMaster(e.Context(), func(ctx context.Context, m *redis.Client) error {
+			k, err := m.Keys(ctx, pattern).Result()
+			found <- k
+			return err
+		}); err != nil {
+			e.Fatal(err)
+		}
+		close(found)
+		var all []string
+		for k := range found {
+			all = append(all, k...)
+		}
+		return all
+	}
+	k, err := e.rdb.Keys(e.Context(), pattern).Result()
+	if err != nil {
+		e.Fatal(err)
+	}
+	return k
+}

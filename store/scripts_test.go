@@ -1,0 +1,403 @@
+package store_test
+
+import (
+	"maps"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// Times by name, as the tables show them.
+var (
+	due    = at
+	dead   = at.Add(7 * 24 * time.Hour)
+	dead2  = dead.Add(2 * time.Hour)
+	mile   = dead.Add(-time.Hour)
+	soon   = later
+	moved  = later.Add(time.Hour)
+	named  = map[time.Time]string{due: "due", dead: "dead", dead2: "dead2", mile: "mile", soon: "soon", moved: "moved", dead2.Add(-time.Hour): "dead2-1h"}
+	future = later.Add(48 * time.Hour)
+)
+
+// Each script's effect on all of Redis. The keys of the store itself are left out: holdd:partitions and holdd:mode are strings.
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	lane := hold.Lane{Op: hold.OpCapture}
+	cases := []struct {
+		name   string
+		before func(e *env)
+		was    string
+		act    func(e *env, names map[time.Time]string)
+		is     string
+		odd    bool // what a caller should not do is done: a hold is left without a milestone
+	}{
+		{
+			name: "commit: a new hold, scheduled",
+			act: func(e *env, _ map[time.Time]string) {
+				w := scheduled("pi_a", soon, future)
+				w.Hold.Reference, w.Place.Milestone, w.Events = "BK-1", moved, [][]byte{[]byte("one"), []byte("two")}
+				e.put(w)
+			},
+			is: `events one
+				events two
+				expiring pi_a moved
+				holds pi_a v1 scheduled<unknown capture since:- deadline:?
+				refs BK-1|pi_a -
+				scheduled pi_a soon`,
+		}, {
+			name: "commit: a new hold that is due goes straight to its lane",
+			act:  func(e *env, _ map[time.Time]string) { e.put(ready("pi_a", hold.OpCancel, "acct_x", dead)) },
+			is: `expiring pi_a mile
+				holds pi_a v1 scheduled<unknown cancel since:- deadline:dead acct_x
+				lanes 2:acct_x dead
+				ready:2:acct_x pi_a dead`,
+		}, {
+			name: "commit: a new hold that waits, unverified",
+			act: func(e *env, _ map[time.Time]string) {
+				w := scheduled("pi_a", soon, dead)
+				w.Hold.State, w.Hold.Next, w.Hold.NextAt, w.Hold.CaptureAt, w.Hold.Why = hold.Waiting, 0, time.Time{}, time.Time{}, 0
+				w.Hold.Verified = false
+				w.Place = hold.Placement{Milestone: mile, Verify: dead}
+				e.put(w)
+			},
+			is: `expiring pi_a mile
+				holds pi_a v1 waiting<unknown unknown since:- deadline:dead
+				unverified pi_a dead`,
+		}, {
+			name:   "commit: from scheduled to attention, its milestone stays",
+			before: func(e *env) { e.put(scheduled("pi_a", soon, dead)) },
+			was: `expiring pi_a mile
+				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
+				scheduled pi_a soon`,
+			act: func(e *env, _ map[time.Time]string) {
+				w := from(*e.read("pi_a"))
+				w.Hold.State, w.Hold.Next, w.Hold.NextAt = hold.Attention, 0, time.Time{}
+				w.Place = hold.Placement{Keep: true, Attention: true}
+				e.put(w)
+			},
+			is: `attention pi_a dead
+				expiring pi_a mile
+				holds pi_a v2 attention<unknown unknown since:- deadline:dead`,
+		}, {
+			name: "commit: another reference, another deadline",
+			before: func(e *env) {
+				w := scheduled("pi_a", soon, dead)
+				w.Hold.Reference = "BK-1"
+				e.put(w)
+			},
+			was: `expiring pi_a mile
+				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
+				refs BK-1|pi_a -
+				scheduled pi_a soon`,
+			act: func(e *env, _ map[time.Time]string) {
+				w := from(*e.read("pi_a"))
+				w.Hold.Reference, w.Hold.ExpiresAt = "BK-2", dead2
+				w.Place = hold.Placement{Due: moved, Milestone: dead2.Add(-time.Hour)}
+				e.put(w)
+			},
+			is: `expiring pi_a dead2-1h
+				holds pi_a v2 scheduled<unknown capture since:- deadline:dead2
+				refs BK-2|pi_a -
+				scheduled pi_a moved`,
+		}, {
+			name: "commit: the reference is taken away",
+			before: func(e *env) {
+				w := scheduled("pi_a", soon, dead)
+				w.Hold.Reference = "BK-1"
+				e.put(w)
+			},
+			was: `expiring pi_a mile
+				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
+				refs BK-1|pi_a -
+				scheduled pi_a soon`,
+			act: func(e *env, _ map[time.Time]string) {
+				w := from(*e.read("pi_a"))
+				w.Hold.Reference = ""
+				w.Place = hold.Placement{Due: soon, Keep: true}
+				e.put(w)
+			},
+			is: `expiring pi_a mile
+				holds pi_a v2 scheduled<unknown capture since:- deadline:dead
+				scheduled pi_a soon`,
+		}, {
+			name:   "commit: a ready hold is canceled: another lane, the empty one is seen by the next look",
+			before: func(e *env) { e.put(ready("pi_a", hold.OpCapture, "", dead)) },
+			was: `expiring pi_a mile
+				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
+				lanes 1: dead
+				ready:1: pi_a dead`,
+			act: func(e *env, _ map[time.Time]string) {
+				w := from(*e.read("pi_a"))
+				w.Hold.Next, w.Hold.CancelWanted = hold.OpCancel, true
+				w.Place = hold.Placement{Due: due, Ready: true, Keep: true}
+				e.put(w)
+				e.due(false)
+			},
+			is: `expiring pi_a mile
+				holds pi_a v2 scheduled<unknown cancel since:- deadline:dead
+				lanes 2: dead
+				ready:2: pi_a dead`,
+		}, {
+			name: "commit: a stale decision changes nothing, nor does a second birth",
+			before: func(e *env) {
+				e.put(scheduled("pi_a", soon, dead))
+				w := from(*e.read("pi_a"))
+				w.Hold.Revision++
+				w.Place = hold.Placement{Due: soon, Keep: true}
+				e.put(w)
+			},
+			was: `expiring pi_a mile
+				holds pi_a v2 scheduled<unknown capture since:- deadline:dead
+				scheduled pi_a soon`,
+			act: func(e *env, _ map[time.Time]string) {
+				stale, born := from(*e.read("pi_a")), ready("pi_a", hold.OpCapture, "", dead2)
+				stale.Version, stale.Hold.Reference, stale.Place = 1, "BK-9", hold.Placement{Settled: due}
+				stale.Events, born.Events = [][]byte{[]byte("no")}, [][]byte{[]byte("no")}
+				gone := scheduled("pi_b", soon, dead)
+				gone.Version = 4
+				for _, w := range []hold.Write{stale, born, gone} {
+					if e.commit(w)[0] {
+						e.Errorf("%s, version %d, was committed", w.Hold.ID, w.Version)
+					}
+				}
+			},
+			is: `expiring pi_a mile
+				holds pi_a v2 scheduled<unknown capture since:- deadline:dead
+				scheduled pi_a soon`,
+		}, {
+			name:   "due: what is due is promoted only if asked",
+			before: func(e *env) { e.put(scheduled("pi_a", due, dead), scheduled("pi_b", soon, dead)) },
+			was: `expiring pi_a mile
+				expiring pi_b mile
+				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
+				holds pi_b v1 scheduled<unknown capture since:- deadline:dead
+				scheduled pi_a due
+				scheduled pi_b soon`,
+			act: func(e *env, _ map[time.Time]string) {
+				if d := e.due(false); d.Promoted != 0 || len(d.Lanes) != 0 || !d.Next.IsZero() || d.More {
+					e.Errorf("not asked to promote: %+v", d)
+				}
+				d := e.due(true)
+				if d.Promoted != 1 || d.TakenOver != 0 || !d.Next.Equal(soon) || d.More || len(d.Lanes) != 1 {
+					e.Errorf("%+v", d)
+				} else if l := d.Lanes[0]; l.Op != hold.OpCapture || l.Account != "" || l.Ready != 1 || !l.Head.Equal(dead) {
+					e.Errorf("%+v", l)
+				}
+			},
+			is: `expiring pi_a mile
+				expiring pi_b mile
+				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
+				holds pi_b v1 scheduled<unknown capture since:- deadline:dead
+				lanes 1: dead
+				ready:1: pi_a dead
+				scheduled pi_b soon`,
+		}, {
+			name:   "claim: the nearest deadline is leased, its version grows, the claim's beginning is stamped",
+			before: func(e *env) { e.put(ready("pi_b", hold.OpCapture, "", dead2), ready("pi_a", hold.OpCapture, "", dead)) },
+			was: `expiring pi_a mile
+				expiring pi_b dead2-1h
+				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
+				holds pi_b v1 scheduled<unknown capture since:- deadline:dead2
+				lanes 1: dead
+				ready:1: pi_a dead
+				ready:1: pi_b dead2`,
+			act: func(e *env, names map[time.Time]string) {
+				claims, now := e.claim(lane, 1, time.Minute)
+				names[now], names[now.Add(time.Minute)] = "now", "now+1m"
+				if len(claims) != 1 || claims[0].TakenOver || !claims[0].Since.Equal(now) || claims[0].Hold.State != hold.Working || claims[0].Hold.Prior != hold.Scheduled {
+					e.Errorf("%+v", claims)
+				}
+			},
+			is: `expiring pi_a mile
+				expiring pi_b dead2-1h
+				holds pi_a v2 working<scheduled capture since:now deadline:dead
+				holds pi_b v1 scheduled<unknown capture since:- deadline:dead2
+				lanes 1: dead2
+				leased pi_a now+1m
+				ready:1: pi_b dead2`,
+		}, {
+			name: "commit: a claimed hold ends: out of the lease and of all that waits",
+			before: func(e *env) {
+				w := ready("pi_a", hold.OpCapture, "", dead)
+				w.Hold.Reference, w.Place.Verify = "BK-1", dead
+				e.put(w)
+			},
+			was: `expiring pi_a mile
+				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
+				lanes 1: dead
+				ready:1: pi_a dead
+				refs BK-1|pi_a -
+				unverified pi_a dead`,
+			act: func(e *env, _ map[time.Time]string) {
+				claims, _ := e.claim(lane, 1, time.Minute)
+				e.put(settle(claims[0].Hold, moved))
+			},
+			is: `holds pi_a v3 captured<scheduled unknown since:- deadline:dead
+				refs BK-1|pi_a -
+				settled pi_a moved`,
+		}, {
+			name:   "commit: an unknown outcome stays closed until its time",
+			before: func(e *env) { e.put(ready("pi_a", hold.OpCapture, "", dead)) },
+			was: `expiring pi_a mile
+				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
+				lanes 1: dead
+				ready:1: pi_a dead`,
+			act: func(e *env, _ map[time.Time]string) {
+				claims, _ := e.claim(lane, 1, time.Minute)
+				w := from(claims[0].Hold)
+				w.Hold.NextAt, w.Hold.Attempt = soon, hold.Attempt{Count: 1, FirstAt: claims[0].Since, Unknown: true}
+				w.Place = hold.Placement{Due: soon, Keep: true}
+				e.put(w)
+			},
+			is: `expiring pi_a mile
+				holds pi_a v3 working<scheduled capture since:- deadline:dead
+				leased pi_a soon`,
+		}, {
+			name: "commit: dropped, nothing is left but what happened",
+			before: func(e *env) {
+				w := scheduled("pi_a", soon, dead)
+				w.Hold.State, w.Hold.Next, w.Hold.SettledAt, w.Hold.Reference = hold.Canceled, 0, moved, "BK-1"
+				w.Place, w.Events = hold.Placement{Settled: moved}, [][]byte{[]byte("canceled")}
+				e.put(w)
+			},
+			was: `events canceled
+				holds pi_a v1 canceled<unknown unknown since:- deadline:dead
+				refs BK-1|pi_a -
+				settled pi_a moved`,
+			act: func(e *env, _ map[time.Time]string) {
+				w := from(*e.read("pi_a"))
+				w.Drop = true
+				e.put(w)
+				e.put(w) // its reply was lost
+			},
+			is: `events canceled`,
+		}, {
+			name: "commit: an open hold is dropped from everywhere",
+			before: func(e *env) {
+				w := ready("pi_a", hold.OpCapture, "", dead)
+				w.Hold.Reference, w.Place.Attention, w.Place.Verify = "BK-1", true, soon
+				e.put(w)
+			},
+			was: `attention pi_a dead
+				expiring pi_a mile
+				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
+				lanes 1: dead
+				ready:1: pi_a dead
+				refs BK-1|pi_a -
+				unverified pi_a soon`,
+			act: func(e *env, _ map[time.Time]string) {
+				w := from(*e.read("pi_a"))
+				w.Drop, w.Place = true, hold.Placement{Due: due, Ready: true, Keep: true}
+				e.put(w)
+				e.due(true)
+			},
+			is: ``,
+		}, {
+			name:   "touch: a milestone moves on once, the record stays",
+			odd:    true,
+			before: func(e *env) { e.put(scheduled("pi_a", soon, dead), scheduled("pi_b", soon, dead)) },
+			was: `expiring pi_a mile
+				expiring pi_b mile
+				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
+				holds pi_b v1 scheduled<unknown capture since:- deadline:dead
+				scheduled pi_a soon
+				scheduled pi_b soon`,
+			act: func(e *env, _ map[time.Time]string) {
+				touches := []hold.Touch{
+					{ID: "pi_a", Was: mile, New: moved, Events: [][]byte{[]byte("warned"), []byte("twice")}},
+					{ID: "pi_b", Was: mile},
+					{ID: "pi_b", Was: mile, New: moved, Events: [][]byte{[]byte("no")}},
+					{ID: "pi_c", Was: mile, New: moved, Events: [][]byte{[]byte("no")}},
+					{ID: "pi_a", New: dead, Events: [][]byte{[]byte("no")}},
+				}
+				for range 2 {
+					moved, err := e.s.Touch(e.Context(), touches)
+					if err != nil || moved[2] || moved[3] || moved[4] || moved[0] != moved[1] {
+						e.Errorf("%v, %v", moved, err)
+					}
+				}
+			},
+			is: `events warned
+				events twice
+				expiring pi_a moved
+				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
+				holds pi_b v1 scheduled<unknown capture since:- deadline:dead
+				scheduled pi_a soon
+				scheduled pi_b soon`,
+		}, {
+			name:   "milestones, unverified, settled, pages, reads, counts change nothing",
+			before: func(e *env) { e.put(scheduled("pi_a", soon, dead), ready("pi_b", hold.OpRead, "acct_y", dead2)) },
+			was: `expiring pi_a mile
+				expiring pi_b dead2-1h
+				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
+				holds pi_b v1 scheduled<unknown read since:- deadline:dead2 acct_y
+				lanes 3:acct_y dead2
+				ready:3:acct_y pi_b dead2
+				scheduled pi_a soon`,
+			act: func(e *env, _ map[time.Time]string) { lookAtAll(e) },
+			is: `expiring pi_a mile
+				expiring pi_b dead2-1h
+				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
+				holds pi_b v1 scheduled<unknown read since:- deadline:dead2 acct_y
+				lanes 3:acct_y dead2
+				ready:3:acct_y pi_b dead2
+				scheduled pi_a soon`,
+		},
+	}
+	onBoth(t, func(t *testing.T, e *env) {
+		for _, c := range cases {
+			t.Run(c.name, func(t *testing.T) {
+				if err := e.rdb.FlushDB(t.Context()).Err(); err != nil {
+					t.Fatal(err)
+				}
+				e := &env{TB: t, s: e.s, rdb: e.rdb}
+				names := maps.Clone(named)
+				if c.before != nil {
+					c.before(e)
+				}
+				if got, want := e.dump(names), lines(c.was); got != want && c.was != "" {
+					t.Errorf("before:\n%swant:\n%s", got, want)
+				}
+				c.act(e, names)
+				if got, want := e.dump(names), lines(c.is); got != want && !(c.is == "" && got == "") {
+					t.Errorf("after:\n%swant:\n%s", got, want)
+				}
+				if !c.odd {
+					e.invariants(1)
+				}
+			})
+		}
+	})
+}
+
+// lookAtAll calls everything that only reads.
+func lookAtAll(e *env) {
+	e.Helper()
+	ctx := e.Context()
+	found, now, err := e.s.Milestones(ctx, 10)
+	if err != nil || len(found) != 2 || found[0].Hold.ID != "pi_a" || !found[0].Due.Equal(mile) || now.IsZero() {
+		e.Errorf("milestones: %+v, %v", found, err)
+	}
+	if u, _, err := e.s.Unverified(ctx, 10); err != nil || len(u) != 0 {
+		e.Errorf("unverified: %+v, %v", u, err)
+	}
+	if s, err := e.s.Settled(ctx, future, 10); err != nil || len(s) != 0 {
+		e.Errorf("settled: %+v, %v", s, err)
+	}
+	for _, set := range []hold.Set{hold.SetScheduled, hold.SetExpiring, hold.SetWorking, hold.SetAttention, hold.SetSettled, hold.SetReferences} {
+		if _, _, err := e.s.Page(ctx, set, hold.Mark{}, 10); err != nil {
+			e.Error(err)
+		}
+	}
+	holds, _, err := e.s.Read(ctx, "pi_b", "pi_none", "pi_a")
+	if err != nil || holds[0].ID != "pi_b" || holds[1] != nil || holds[2].ID != "pi_a" {
+		e.Errorf("read: %v, %v", holds, err)
+	}
+	if _, now, err := e.s.Read(ctx); err != nil || now.IsZero() {
+		e.Errorf("reading nothing tells the time: %v, %v", now, err)
+	}
+	if c, err := e.s.Counts(ctx); err != nil || c != (hold.Counts{Open: 2, Scheduled: 1}) {
+		e.Errorf("counts: %+v, %v", c, err)
+	}
+}

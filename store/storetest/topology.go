@@ -1,0 +1,187 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Cluster is a Redis Cluster of masters without replicas.
+type Cluster struct {
+	Masters []*Redis
+}
+
+// slots is how many hash slots a Cluster has.
+const slots = 16384
+
+// StartCluster runs n masters that share the slots evenly, and waits until all of them agree. It takes about two seconds.
+func StartCluster(tb testing.TB, n int) *Cluster {
+	tb.Helper()
+	c := &Cluster{}
+	for range n {
+		c.Masters = append(c.Masters, start(tb, &Redis{tb: tb, busPort: 1}))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var clients []*redis.Client
+	for i, m := range c.Masters {
+		rdb := m.Client()
+		defer rdb.Close()
+		clients = append(clients, rdb)
+		must(tb, rdb.Do(ctx, "cluster", "set-config-epoch", i+1).Err())
+		must(tb, rdb.Do(ctx, "cluster", "addslotsrange", i*slots/n, (i+1)*slots/n-1).Err())
+	}
+	for _, m := range c.Masters[1:] {
+		must(tb, clients[0].Do(ctx, "cluster", "meet", "127.0.0.1", m.port, m.busPort).Err())
+	}
+	for i, rdb := range clients {
+		Until(tb, patience, fmt.Sprintf("master %d knows the whole Cluster", i), func() bool {
+			info := rdb.ClusterInfo(ctx).Val()
+			if !strings.Contains(info, "cluster_state:ok") {
+				return false
+			}
+			table, err := rdb.ClusterSlots(ctx).Result()
+			return err == nil && len(table) == n
+		})
+	}
+	return c
+}
+
+// URL names all masters.
+func (c *Cluster) URL() string {
+	var hosts []string
+	for _, m := range c.Masters {
+		hosts = append(hosts, m.Addr())
+	}
+	return "redis+cluster://" + strings.Join(hosts, ",")
+}
+
+// Sentinel is a master with replicas, watched by sentinels that replace the master when it dies.
+type Sentinel struct {
+	Servers   []*Redis // the first is the master at the start
+	Sentinels []*Redis
+	tb        testing.TB
+}
+
+// masterName is how the sentinels call the master.
+const masterName = "holds"
+
+// StartSentinel runs a master with two replicas and three sentinels that find it down after a second, and waits until a failover would
+// succeed. It takes about three seconds.
+func StartSentinel(tb testing.TB) *Sentinel {
+	tb.Helper()
+	s := &Sentinel{tb: tb}
+	master := Start(tb, "--repl-diskless-sync-delay", "0")
+	s.Servers = append(s.Servers, master)
+	for range 2 {
+		s.Servers = append(s.Servers, Start(tb, "--repl-diskless-sync-delay", "0", "--replicaof", "127.0.0.1 "+strconv.Itoa(master.port)))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for _, replica := range s.Servers[1:] {
+		rdb := replica.Client()
+		defer rdb.Close()
+		Until(tb, patience, "replica is in step", func() bool {
+			return strings.Contains(rdb.Info(ctx, "replication").Val(), "master_link_status:up")
+		})
+	}
+	for range 3 {
+		s.Sentinels = append(s.Sentinels, startSentinel(tb, master.port))
+	}
+	for _, w := range s.Sentinels {
+		rdb := w.Client()
+		defer rdb.Close()
+		Until(tb, patience, "sentinel knows the others and the replicas", func() bool {
+			info := rdb.Info(ctx, "sentinel").Val()
+			return strings.Contains(info, "status=ok") && strings.Contains(info, "slaves=2") && strings.Contains(info, "sentinels=3")
+		})
+	}
+	return s
+}
+
+func startSentinel(tb testing.TB, master int) *Redis {
+	tb.Helper()
+	r := &Redis{tb: tb, bin: binary(tb)}
+	for range tries {
+		r.port = freePort(tb)
+		r.dir = tb.TempDir()
+		conf := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nlogfile %s\nsentinel monitor %s 127.0.0.1 %d 2\n"+
+			"sentinel down-after-milliseconds %[4]s 1000\nsentinel failover-timeout %[4]s 5000\nsentinel parallel-syncs %[4]s 2\n",
+			r.port, r.dir, filepath.Join(r.dir, "log"), masterName, master)
+		file := filepath.Join(r.dir, "sentinel.conf") // a sentinel writes its state back into it
+		must(tb, os.WriteFile(file, []byte(conf), 0o600))
+		if err := r.run([]string{file, "--sentinel"}); err == nil {
+			tb.Cleanup(r.Kill)
+			return r
+		}
+	}
+	tb.Fatalf("no sentinel started:\n%s", r.log())
+	return nil
+}
+
+// URL names all sentinels.
+func (s *Sentinel) URL() string {
+	var hosts []string
+	for _, w := range s.Sentinels {
+		hosts = append(hosts, w.Addr())
+	}
+	return "redis+sentinel://" + strings.Join(hosts, ",") + "?master_name=" + masterName
+}
+
+// Master is the server that most sentinels call the master now.
+func (s *Sentinel) Master() *Redis {
+	s.tb.Helper()
+	r := s.elected()
+	if r == nil {
+		s.tb.Fatal("the sentinels agree on no master")
+	}
+	return r
+}
+
+// elected is the server that most sentinels call the master, nil if there is none.
+func (s *Sentinel) elected() *Redis {
+	votes := map[string]int{}
+	for _, w := range s.Sentinels {
+		c := redis.NewSentinelClient(&redis.Options{Addr: w.Addr(), MaxRetries: -1})
+		if addr, err := c.GetMasterAddrByName(context.Background(), masterName).Result(); err == nil && len(addr) == 2 {
+			votes[addr[1]]++
+		}
+		c.Close()
+	}
+	for _, r := range s.Servers {
+		if 2*votes[strconv.Itoa(r.port)] > len(s.Sentinels) {
+			return r
+		}
+	}
+	return nil
+}
+
+// AwaitFailover waits until the sentinels agree on another master than old and it takes writes.
+func (s *Sentinel) AwaitFailover(old *Redis) *Redis {
+	s.tb.Helper()
+	var now *Redis
+	Until(s.tb, time.Minute, "the sentinels made another server the master", func() bool {
+		now = s.elected()
+		if now == nil || now == old {
+			return false
+		}
+		c := now.Client()
+		defer c.Close()
+		return strings.Contains(c.Info(context.Background(), "replication").Val(), "role:master")
+	})
+	return now
+}
+
+func must(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+}

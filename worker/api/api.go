@@ -1,0 +1,273 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"reflect"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"go.uber.org/zap"
+
+	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// Holds is what the API does with holds. Errors are *[hold.Problem] where the caller is at fault and wrap [worker.ErrUnavailable] where the
+// same may work in a moment. A time that is returned is Redis' own. A revision of 0 means whatever revision the hold has.
+type Holds interface {
+	Schedule(ctx context.Context, wishes []hold.Wish, by string) []worker.Scheduled // same length and order
+	Get(ctx context.Context, id string) (hold.Hold, time.Time, error)
+	List(ctx context.Context, q worker.Query) (worker.Page, error)
+	Patch(ctx context.Context, id string, p hold.Patch, revision uint64, by string) (hold.Hold, time.Time, error)
+	Capture(ctx context.Context, id string, amount int64, revision uint64, by string) (hold.Hold, time.Time, error)
+	Cancel(ctx context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error)
+	Pause(ctx context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error)
+	Resume(ctx context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error)
+	Acknowledge(ctx context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error)
+	Plan(ctx context.Context, next time.Duration) (worker.Plan, error)
+	Ready(ctx context.Context) []worker.Check
+}
+
+// Options of an API. Only Holds must be set.
+type Options struct {
+	Holds    Holds
+	Livemode bool   // shown with each hold
+	Version  string // shown in the OpenAPI document and by /healthz
+
+	// Tokens are required from every caller. Nil: none are, and only callers on this machine are answered.
+	Tokens *Tokens
+
+	Metrics http.Handler // serves /metrics; nil: not found
+	Logger  *zap.Logger  // nil: nothing is logged
+
+	MaxBody     int64         // bytes of a batch; 0: 1 MiB. Other bodies may have 64 KiB
+	MaxInFlight int           // requests served at a time, others wait; 0: 128
+	Timeout     time.Duration // of one request, waiting included; 0: 30 s
+}
+
+// API is the HTTP API. It is an [http.Handler].
+type API struct {
+	opts   Options
+	log    *zap.Logger
+	mux    *http.ServeMux
+	cross  *http.CrossOriginProtection
+	slots  chan struct{}
+	spec   []byte // OpenAPI document
+	page   []byte // documentation page
+	failed atomic.Uint64
+}
+
+// New makes the API.
+func New(o Options) (*API, error) {
+	if o.Holds == nil {
+		return nil, errors.New("an API needs holds to serve")
+	}
+	if o.MaxBody < 0 || o.MaxInFlight < 0 || o.Timeout < 0 {
+		return nil, errors.New("the API's bounds must not be negative")
+	}
+	if o.MaxBody == 0 {
+		o.MaxBody = maxBatchBody
+	}
+	if o.MaxInFlight == 0 {
+		o.MaxInFlight = 128
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 30 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	if o.Version == "" {
+		o.Version = "unknown"
+	}
+	a := &API{opts: o, log: o.Logger, mux: http.NewServeMux(), cross: http.NewCrossOriginProtection(), slots: make(chan struct{}, o.MaxInFlight)}
+
+	doc := huma.NewAPI(huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI:    "3.1.0",
+			Info:       &huma.Info{Title: "holdd", Version: o.Version, Description: description},
+			Components: &huma.Components{Schemas: huma.NewMapRegistry("#/components/schemas/", schemaName)},
+		},
+		Formats:                      map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat}, // the second for …+json
+		DefaultFormat:                "application/json",
+		RejectUnknownQueryParameters: true,
+		Transformers:                 []huma.Transformer{transform},
+	}, humago.NewAdapter(a.mux, ""))
+	a.registerHolds(doc)
+	a.registerTriggers(doc)
+	a.registerReports(doc)
+
+	spec, err := document(doc.OpenAPI(), o.Tokens != nil)
+	if err != nil {
+		return nil, fmt.Errorf("OpenAPI document: %w", err)
+	}
+	a.spec = spec
+	a.page = docsPage(doc.OpenAPI())
+	a.mux.HandleFunc("GET /openapi.json", a.serveSpec)
+	a.mux.HandleFunc("GET /docs", a.serveDocs)
+	if o.Metrics != nil {
+		a.mux.Handle("GET /metrics", o.Metrics)
+	}
+	return a, nil
+}
+
+// Unauthorized is how many requests were refused for their token or their role since the start.
+func (a *API) Unauthorized() uint64 { return a.failed.Load() }
+
+// ServeHTTP guards, bounds and routes.
+func (a *API) ServeHTTP(plain http.ResponseWriter, r *http.Request) {
+	w := &answerWriter{ResponseWriter: plain}
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+
+	c := &call{method: r.Method, path: r.URL.Path}
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so
+				panic(p)
+			}
+			a.log.Error("request ended in a panic", append(c.fields(), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))...)
+			if w.begun { // half an answer must not look like a whole one
+				panic(http.ErrAbortHandler)
+			}
+			newProblem(Internal, "", "internal error: holdd's log tells more").write(w)
+		}
+	}()
+	if p := a.admit(r, c); p != nil {
+		p.write(w)
+		return
+	}
+	// The mux's own answers are plain text: find out first whether it knows the route.
+	handler, pattern := a.mux.Handler(r)
+	if pattern == "" {
+		refusal(handler, r).write(w)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), callKey{}, c), a.opts.Timeout)
+	defer cancel()
+	if !unbounded(r.URL.Path) {
+		select {
+		case a.slots <- struct{}{}:
+			defer func() { <-a.slots }()
+		case <-ctx.Done():
+			newProblem(Unavailable, "", "too many requests at a time: send the same again in a moment").write(w)
+			return
+		}
+	}
+	r = r.WithContext(ctx)
+	c.w, c.r = plain, r // MaxBytesReader must meet net/http's own
+	a.mux.ServeHTTP(w, r)
+}
+
+// unbounded routes must answer while all else is stuck: what watches the process asks them.
+func unbounded(path string) bool {
+	return path == "/healthz" || path == "/readyz" || path == "/metrics"
+}
+
+// refusal turns the mux's 404 and 405 into problems.
+func refusal(h http.Handler, r *http.Request) refused {
+	rec := &headerOnly{header: http.Header{}}
+	h.ServeHTTP(rec, r)
+	if rec.status == http.StatusMethodNotAllowed {
+		allow := rec.header.Get("Allow")
+		return refused{newProblem(MethodNotAllowed, "", fmt.Sprintf("%s knows %s, not %.20s", cut(r.URL.Path, 100), allow, r.Method)), allow}
+	}
+	return refused{newProblem(RouteNotFound, "", fmt.Sprintf("there is nothing at %s: /docs lists what there is", cut(r.URL.Path, 100))), ""}
+}
+
+type refused struct {
+	*Problem
+	allow string
+}
+
+func (r refused) write(w http.ResponseWriter) {
+	if r.allow != "" {
+		w.Header().Set("Allow", r.allow)
+	}
+	r.Problem.write(w)
+}
+
+// answerWriter knows whether the answer has begun.
+type answerWriter struct {
+	http.ResponseWriter
+	begun bool
+}
+
+func (w *answerWriter) WriteHeader(status int) {
+	w.begun = true
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *answerWriter) Write(b []byte) (int, error) {
+	w.begun = true
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap is for [http.ResponseController].
+func (w *answerWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// headerOnly keeps status and header of an answer and drops the rest.
+type headerOnly struct {
+	header http.Header
+	status int
+}
+
+func (h *headerOnly) Header() http.Header         { return h.header }
+func (h *headerOnly) WriteHeader(status int)      { h.status = status }
+func (h *headerOnly) Write(b []byte) (int, error) { return len(b), nil }
+
+func cut(s string, n int) string {
+	if len(s) > n {
+		return s[:n] + "…"
+	}
+	return s
+}
+
+// call is what is known of the request that is being served.
+type call struct {
+	method, path string
+	by           string // who, for the history
+	known        bool   // may be told more than that the process is alive
+	w            http.ResponseWriter
+	r            *http.Request
+}
+
+type callKey struct{}
+
+func callOf(ctx context.Context) *call {
+	if c, ok := ctx.Value(callKey{}).(*call); ok {
+		return c
+	}
+	return &call{}
+}
+
+func (c *call) fields() []zap.Field {
+	return []zap.Field{zap.String("method", c.method), zap.String("path", cut(c.path, 200)), zap.String("by", c.by)}
+}
+
+func (a *API) serveSpec(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(a.spec) // the caller has gone: nobody is left to tell
+}
+
+// schemaName gives the types of other packages the names that callers know them by.
+func schemaName(t reflect.Type, hint string) string {
+	switch t {
+	case reflect.TypeFor[hold.View](), reflect.TypeFor[*hold.View]():
+		return "Hold"
+	case reflect.TypeFor[hold.EntryView]():
+		return "HistoryEntry"
+	case reflect.TypeFor[captureBody]():
+		return "Capture"
+	case reflect.TypeFor[batchBody]():
+		return "Wishes"
+	}
+	return huma.DefaultSchemaNamer(t, hint)
+}

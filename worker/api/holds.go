@@ -1,0 +1,269 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"go.uber.org/zap"
+
+	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+type none struct{}
+
+// holdInput names one hold, and the revision it must have.
+type holdInput struct {
+	ID      string `path:"id" maxLength:"100" doc:"The PaymentIntent that first placed the hold" example:"pi_3PxYzA2eZvKYlo2C1gQmT0aB"`
+	IfMatch string `header:"If-Match" maxLength:"100" doc:"ETag of the hold as you know it: the change is refused with 412 if the hold has changed since" example:"\"3\""`
+}
+
+type getInput struct {
+	ID string `path:"id" maxLength:"100" doc:"The PaymentIntent that first placed the hold" example:"pi_3PxYzA2eZvKYlo2C1gQmT0aB"`
+}
+
+type holdOutput struct {
+	Status   int
+	ETag     string `header:"ETag" doc:"The hold's revision, for If-Match" example:"\"3\""`
+	Location string `header:"Location" doc:"Path of the hold, if it was created"`
+	Body     hold.View
+}
+
+type batchOutput struct {
+	Body Batch
+}
+
+func (a *API) registerHolds(doc huma.API) {
+	huma.Register(doc, huma.Operation{
+		OperationID: "scheduleHold", Method: http.MethodPost, Path: "/v1/holds", DefaultStatus: http.StatusCreated, Tags: []string{"holds"},
+		Summary:     "Schedule a hold",
+		Description: "The hold will be captured or released at its time. The same request again answers 200 and the hold as it is; other terms answer 409 `hold_exists`; a time beyond the end of the authorization answers 422 `after_deadline`, with `deadline`.",
+	}, a.schedule)
+	huma.Register(doc, huma.Operation{
+		OperationID: "scheduleHolds", Method: http.MethodPost, Path: "/v1/holds:batch", Tags: []string{"holds"},
+		Summary:     "Schedule many holds",
+		Description: "Up to 1000 holds, each answered by itself and in the same order: look at each result's `status`. 503 tells that none of them could be tried.",
+	}, a.scheduleBatch)
+	huma.Register(doc, huma.Operation{
+		OperationID: "getHold", Method: http.MethodGet, Path: "/v1/holds/{id}", Tags: []string{"holds"},
+		Summary: "One hold, with its history",
+	}, a.get)
+	huma.Register(doc, huma.Operation{
+		OperationID: "changeHold", Method: http.MethodPatch, Path: "/v1/holds/{id}", Tags: []string{"holds"},
+		Summary:     "Change a hold's terms",
+		Description: "Fields left out stay as they are. Setting one time clears the other; an empty time clears it. Once the hold is being worked on the answer is 409 `too_late`.",
+	}, a.patch)
+}
+
+func (a *API) registerTriggers(doc huma.API) {
+	huma.Register(doc, huma.Operation{
+		OperationID: "captureHold", Method: http.MethodPost, Path: "/v1/holds/{id}/capture", DefaultStatus: http.StatusAccepted, Tags: []string{"triggers"},
+		Summary:     "Take the money now",
+		Description: "Accepted and carried out at once by the worker: the hold tells the outcome. Without a body, what the hold's terms say is taken.",
+	}, a.capture)
+	trigger := func(id, verb, summary, description string, status int, do func(context.Context, string, uint64, string) (hold.Hold, time.Time, error)) {
+		huma.Register(doc, huma.Operation{
+			OperationID: id, Method: http.MethodPost, Path: "/v1/holds/{id}/" + verb, DefaultStatus: status, Tags: []string{"triggers"},
+			Summary: summary, Description: description,
+		}, func(ctx context.Context, in *holdInput) (*holdOutput, error) {
+			return a.change(ctx, in, func(revision uint64, by string) (hold.Hold, time.Time, error) {
+				if err := callOf(ctx).withBody(maxSingleBody, false, noFields); err != nil {
+					return hold.Hold{}, time.Time{}, err
+				}
+				return do(ctx, in.ID, revision, by)
+			}, status)
+		})
+	}
+	h := a.opts.Holds
+	trigger("cancelHold", "cancel", "Let the money go now", "Accepted and carried out at once by the worker. From here on nothing captures this hold any more.", http.StatusAccepted, h.Cancel)
+	trigger("pauseHold", "pause", "Put off the hold's own time", "Until it is resumed. The end of the authorization isn't put off by it.", http.StatusOK, h.Pause)
+	trigger("resumeHold", "resume", "Go on with a paused hold", "A time that passed meanwhile means now.", http.StatusOK, h.Resume)
+	trigger("acknowledgeHold", "acknowledge", "Say that a person knows of the deadline", "Silences the warnings still to come, until the terms change.", http.StatusOK, h.Acknowledge)
+}
+
+func (a *API) schedule(ctx context.Context, _ *none) (*holdOutput, error) {
+	c := callOf(ctx)
+	var w hold.Wish
+	if err := c.withBody(maxSingleBody, true, func(b []byte) error { return decode(b, &w) }); err != nil {
+		return nil, a.answer(ctx, err)
+	}
+	done := a.opts.Holds.Schedule(ctx, []hold.Wish{w}, c.by)
+	if len(done) != 1 {
+		return nil, a.answer(ctx, errors.New("scheduling one hold did not give one answer"))
+	}
+	if done[0].Err != nil {
+		return nil, a.answer(ctx, done[0].Err)
+	}
+	out := a.show(&done[0].Hold, seen(&done[0]), http.StatusOK, false)
+	if done[0].Created {
+		out.Status, out.Location = http.StatusCreated, "/v1/holds/"+done[0].Hold.ID
+	}
+	return out, nil
+}
+
+func (a *API) scheduleBatch(ctx context.Context, _ *none) (*batchOutput, error) {
+	c := callOf(ctx)
+	var wishes []hold.Wish
+	var problems []*Problem
+	err := c.withBody(a.opts.MaxBody, true, func(b []byte) (err error) {
+		wishes, problems, err = decodeBatch(b)
+		return err
+	})
+	if err != nil {
+		return nil, a.answer(ctx, err)
+	}
+	valid := wishes[:0] // in place: each is read before it is overwritten
+	for i := range wishes {
+		if problems[i] == nil {
+			valid = append(valid, wishes[i])
+		}
+	}
+	var done []worker.Scheduled
+	if len(valid) > 0 {
+		done = a.opts.Holds.Schedule(ctx, valid, c.by)
+	}
+	if len(done) != len(valid) {
+		return nil, a.answer(ctx, errors.New("scheduling a batch did not give an answer for each"))
+	}
+	results := make([]BatchResult, len(problems))
+	views := make([]hold.View, len(done))
+	var inner error // a thousand holds that met the same trouble are one line in the log
+	troubled, unavailable, next := 0, 0, 0
+	for i, p := range problems {
+		if p == nil {
+			d := &done[next]
+			if d.Err == nil {
+				views[next] = d.Hold.View(seen(d), false)
+				views[next].Livemode = a.opts.Livemode
+				results[i] = BatchResult{Status: http.StatusOK, Hold: &views[next]}
+				if d.Created {
+					results[i].Status = http.StatusCreated
+				}
+				next++
+				continue
+			}
+			next++
+			var own bool
+			if p, own = classify(d.Err); !own {
+				inner = d.Err
+				troubled++
+			}
+			if p.Code == Unavailable {
+				unavailable++
+			}
+		}
+		results[i] = BatchResult{Status: p.Status, Problem: p}
+	}
+	if troubled > 0 {
+		a.log.Error("holds of a batch could not be scheduled", append(c.fields(), zap.Int("holds", troubled), zap.Error(inner))...)
+	}
+	if unavailable == len(results) {
+		p, _ := classify(worker.ErrUnavailable)
+		return nil, p
+	}
+	return &batchOutput{Body: Batch{Results: results}}, nil
+}
+
+// seen is the time at which a scheduled hold is shown. An older one was read a moment ago; whether it is shown as scheduled or ready is all that depends on it.
+func seen(d *worker.Scheduled) time.Time {
+	if d.Created {
+		return d.Hold.CreatedAt
+	}
+	return time.Now()
+}
+
+func (a *API) get(ctx context.Context, in *getInput) (*holdOutput, error) {
+	if err := checkID(in.ID); err != nil {
+		return nil, err
+	}
+	h, now, err := a.opts.Holds.Get(ctx, in.ID)
+	if err != nil {
+		return nil, a.answer(ctx, err)
+	}
+	return a.show(&h, now, http.StatusOK, true), nil
+}
+
+func (a *API) patch(ctx context.Context, in *holdInput) (*holdOutput, error) {
+	return a.change(ctx, in, func(revision uint64, by string) (hold.Hold, time.Time, error) {
+		var p hold.Patch
+		if err := callOf(ctx).withBody(maxSingleBody, true, func(b []byte) error { return decodePatch(b, &p) }); err != nil {
+			return hold.Hold{}, time.Time{}, err
+		}
+		return a.opts.Holds.Patch(ctx, in.ID, p, revision, by)
+	}, http.StatusOK)
+}
+
+func (a *API) capture(ctx context.Context, in *holdInput) (*holdOutput, error) {
+	return a.change(ctx, in, func(revision uint64, by string) (hold.Hold, time.Time, error) {
+		var amount int64
+		err := callOf(ctx).withBody(maxSingleBody, false, func(b []byte) (err error) {
+			amount, err = decodeCapture(b)
+			return err
+		})
+		if err == nil && amount < 0 {
+			err = newProblem(hold.InvalidAmount, "amount", strconv.FormatInt(amount, 10)+" is negative: send minor units, such as 1250 for 12.50")
+		}
+		if err != nil {
+			return hold.Hold{}, time.Time{}, err
+		}
+		h, now, err := a.opts.Holds.Capture(ctx, in.ID, amount, revision, by)
+		var p *hold.Problem
+		if errors.As(err, &p) && p.Field == "capture_amount" { // its name in the terms, not in this request
+			q := *p
+			q.Field = "amount"
+			err = &q
+		}
+		return h, now, err
+	}, http.StatusAccepted)
+}
+
+// change checks what all changes to one hold have in common.
+func (a *API) change(ctx context.Context, in *holdInput, do func(revision uint64, by string) (hold.Hold, time.Time, error), status int) (*holdOutput, error) {
+	if err := checkID(in.ID); err != nil {
+		return nil, err
+	}
+	revision, err := parseIfMatch(in.IfMatch)
+	if err != nil {
+		return nil, err
+	}
+	h, now, err := do(revision, callOf(ctx).by)
+	if err != nil {
+		return nil, a.answer(ctx, err)
+	}
+	return a.show(&h, now, status, false), nil
+}
+
+func (a *API) show(h *hold.Hold, now time.Time, status int, history bool) *holdOutput {
+	out := &holdOutput{Status: status, ETag: etag(h.Revision), Body: h.View(now, history)}
+	out.Body.Livemode = a.opts.Livemode
+	return out
+}
+
+func checkID(id string) error {
+	var p *hold.Problem
+	if errors.As(hold.CheckID(id), &p) {
+		q := problemOf(p)
+		q.Field = "id"
+		return q
+	}
+	return nil
+}
+
+// parseIfMatch reads the one revision that a change is meant for; 0: any. A list or a weak tag can't name one revision.
+func parseIfMatch(s string) (uint64, error) {
+	s = strings.TrimSpace(s)
+	if s == "" || s == "*" {
+		return 0, nil
+	}
+	if len(s) > 2 && s[0] == '"' && s[len(s)-1] == '"' {
+		if n, err := strconv.ParseUint(s[1:len(s)-1], 10, 64); err == nil && n > 0 && s[1] != '0' && s[1] != '+' {
+			return n, nil
+		}
+	}
+	return 0, newProblem(InvalidIfMatch, "If-Match", `send the ETag of the hold as it came, such as "3", or leave it out`)
+}

@@ -1,0 +1,254 @@
+package api_test
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+var _ api.Holds = (*worker.Worker)(nil) // what the daemon serves
+
+// memory keeps holds as the store does, as far as the API can see: every decision is package hold's own.
+type memory struct {
+	mu    sync.Mutex
+	now   time.Time
+	holds map[string]hold.Hold
+	truth map[string]*hold.Intent // what Stripe would say; absent: it isn't asked
+	fail  error                   // what everything answers
+	by    string                  // of the last change
+	wait  chan struct{}           // Get waits for it
+	ready []worker.Check
+	query worker.Query
+	next  time.Duration
+}
+
+func newMemory() *memory {
+	return &memory{now: time.Now().UTC().Truncate(time.Millisecond), holds: map[string]hold.Hold{}, truth: map[string]*hold.Intent{}}
+}
+
+func (m *memory) Schedule(_ context.Context, wishes []hold.Wish, by string) []worker.Scheduled {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := make([]worker.Scheduled, len(wishes))
+	for i := range wishes {
+		out[i] = m.schedule(&wishes[i], by)
+	}
+	return out
+}
+
+func (m *memory) schedule(w *hold.Wish, by string) worker.Scheduled {
+	if m.fail != nil {
+		return worker.Scheduled{Err: m.fail}
+	}
+	d, err := w.Draft(m.now)
+	if err != nil {
+		return worker.Scheduled{Err: err}
+	}
+	if h, ok := m.holds[d.ID]; ok {
+		if !h.SameTerms(d) {
+			return worker.Scheduled{Err: &hold.Problem{Code: hold.HoldExists, Detail: "hold " + d.ID + " is scheduled with other terms: change it instead"}}
+		}
+		return worker.Scheduled{Hold: h}
+	}
+	c, err := hold.New(d, m.truth[d.ID], by, m.now)
+	if err != nil {
+		return worker.Scheduled{Err: err}
+	}
+	m.holds[d.ID], m.by = c.Hold, by
+	return worker.Scheduled{Hold: c.Hold, Created: true}
+}
+
+func (m *memory) Get(ctx context.Context, id string) (hold.Hold, time.Time, error) {
+	if m.wait != nil {
+		select {
+		case <-m.wait:
+		case <-ctx.Done():
+			return hold.Hold{}, time.Time{}, ctx.Err()
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h, err := m.find(id, 0)
+	return h, m.now, err
+}
+
+func (m *memory) find(id string, revision uint64) (hold.Hold, error) {
+	if m.fail != nil {
+		return hold.Hold{}, m.fail
+	}
+	h, ok := m.holds[id]
+	if !ok {
+		return h, &hold.Problem{Code: hold.HoldNotFound, Detail: "there is no hold " + id}
+	}
+	if revision != 0 && revision != h.Revision {
+		return h, &hold.Problem{Code: hold.RevisionMismatch, Detail: "hold " + id + " has changed: read it again"}
+	}
+	return h, nil
+}
+
+func (m *memory) change(id string, revision uint64, by string, f func(hold.Hold) (hold.Change, error)) (hold.Hold, time.Time, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h, err := m.find(id, revision)
+	if err != nil {
+		return h, m.now, err
+	}
+	c, err := f(h)
+	if err != nil {
+		return h, m.now, err
+	}
+	m.holds[id], m.by = c.Hold, by
+	return c.Hold, m.now, nil
+}
+
+func (m *memory) Patch(_ context.Context, id string, p hold.Patch, revision uint64, by string) (hold.Hold, time.Time, error) {
+	return m.change(id, revision, by, func(h hold.Hold) (hold.Change, error) { return h.Patched(&p, by, m.now) })
+}
+
+func (m *memory) Capture(_ context.Context, id string, amount int64, revision uint64, by string) (hold.Hold, time.Time, error) {
+	return m.change(id, revision, by, func(h hold.Hold) (hold.Change, error) { return h.Capturing(amount, by, m.now) })
+}
+
+func (m *memory) Cancel(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
+	return m.change(id, revision, by, func(h hold.Hold) (hold.Change, error) { return h.Canceling(by, m.now) })
+}
+
+func (m *memory) Pause(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
+	return m.change(id, revision, by, func(h hold.Hold) (hold.Change, error) { return h.Pausing(hold.CauseTrigger, by, m.now) })
+}
+
+func (m *memory) Resume(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
+	return m.change(id, revision, by, func(h hold.Hold) (hold.Change, error) { return h.Resuming(by, m.now) })
+}
+
+func (m *memory) Acknowledge(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
+	return m.change(id, revision, by, func(h hold.Hold) (hold.Change, error) { return h.Acknowledging(by, m.now) })
+}
+
+func (m *memory) List(_ context.Context, q worker.Query) (worker.Page, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.query = q
+	if m.fail != nil {
+		return worker.Page{}, m.fail
+	}
+	page := worker.Page{Now: m.now}
+	all := slices.SortedFunc(maps.Values(m.holds), func(a, b hold.Hold) int { return cmp.Compare(a.ID, b.ID) })
+	for _, h := range all {
+		switch {
+		case h.ID <= q.Cursor:
+		case q.State != 0 && h.StateAt(m.now) != q.State, !strings.HasPrefix(h.Reference, q.Reference), q.Account != "" && h.Account != q.Account:
+		case q.ExpiringWithin != 0 && h.ExpiresAt.After(m.now.Add(q.ExpiringWithin)):
+		case len(page.Holds) == q.Limit:
+			page.Next = page.Holds[len(page.Holds)-1].ID
+			return page, nil
+		default:
+			page.Holds = append(page.Holds, h)
+		}
+	}
+	return page, nil
+}
+
+func (m *memory) Plan(_ context.Context, next time.Duration) (worker.Plan, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.next = next
+	p := worker.Plan{From: m.now, Until: m.now.Add(next)}
+	for _, h := range m.holds {
+		p.Hours = append(p.Hours, worker.PlanHour{Start: h.NextAt.Truncate(time.Hour), Capture: []worker.Sum{{Currency: h.Currency, Count: 1, Amount: h.Amount}}})
+		p.AtRisk = append(p.AtRisk, worker.Risk{Hold: h, Why: "ends before its capture time"})
+	}
+	return p, m.fail
+}
+
+func (m *memory) Ready(context.Context) []worker.Check { return m.ready }
+
+// put makes a hold that is scheduled for an hour from now.
+func (m *memory) put(t testing.TB, id string) hold.Hold {
+	t.Helper()
+	s := m.schedule(&hold.Wish{PaymentIntent: id, Amount: 12500, Currency: "eur", Reference: "BK-1", CaptureAt: m.now.Add(time.Hour).Format(time.RFC3339),
+		ExpiresAt: m.now.Add(72 * time.Hour).Format(time.RFC3339)}, "test")
+	if s.Err != nil {
+		t.Fatal(s.Err)
+	}
+	return s.Hold
+}
+
+// image is everything that a request could have changed.
+func (m *memory) image() map[string]hold.Hold {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.holds)
+}
+
+// serve starts a real server with the bounds of the real one.
+func serve(t testing.TB, o api.Options) (*httptest.Server, *api.API) {
+	t.Helper()
+	a, err := api.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(a)
+	s.Config = api.NewServer(a, nil)
+	s.Start()
+	t.Cleanup(s.Close)
+	return s, a
+}
+
+func client(t testing.TB, url, token string) *api.Client {
+	t.Helper()
+	c, err := api.NewClient(url, token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// answer is what came back from a raw request.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func send(t testing.TB, method, url, body string, headers ...string) answer {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(headers); i += 2 {
+		if headers[i] == "Host" {
+			req.Host = headers[i+1]
+		}
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer{res.StatusCode, res.Header, string(b)}
+}
+
+const id = "pi_3PxYzA2eZvKYlo2C1gQmT0aB"

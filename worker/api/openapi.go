@@ -1,0 +1,180 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+const description = "A hold is a Stripe PaymentIntent in `requires_capture`. holdd captures or releases it at its time, once, and warns before it lapses. " +
+	"Amounts are integers in minor units. Times are RFC 3339, or local with `time_zone`. " +
+	"`ETag` is the hold's revision; send it as `If-Match` to change only what you have seen. " +
+	"Errors are `application/problem+json` with a stable `code`. A request that got no answer may be sent again: the same wish is granted once."
+
+// spoken tells what an operation takes and answers beyond what its Go types say.
+type spoken struct {
+	body     any // type and example of the request's body, nil: none
+	required bool
+	example  any            // of the answer
+	also     map[int]string // further answers with the same body
+	problems []hold.Code    // one example for each; beside those that every operation has
+}
+
+// document completes what huma made of the types, and writes it as JSON.
+func document(o *huma.OpenAPI, tokens bool) ([]byte, error) {
+	reg := o.Components.Schemas
+	body := []hold.Code{InvalidJSON, BodyRequired, BodyTooLarge, UnsupportedType, UnknownField, InvalidType}
+	change := []hold.Code{hold.InvalidID, InvalidIfMatch, hold.HoldNotFound, hold.TooLate, hold.AlreadyCaptured, hold.AlreadyCanceled, hold.AlreadyExpired, hold.CancelWasAccepted, hold.RevisionMismatch}
+	terms := []hold.Code{hold.InvalidAmount, hold.AmountTooLarge, hold.InvalidTime, hold.UnknownTimeZone, hold.InThePast, hold.AfterDeadline, hold.ConflictingTimes, hold.InvalidPolicy, hold.InvalidReference, hold.InvalidMetadata}
+	plain, full := exampleHold(), exampleHold()
+	full.History = []hold.EntryView{{At: plain.CreatedAt, Kind: "scheduled", By: "api"}}
+	wish := hold.Wish{PaymentIntent: plain.ID, Reference: "BK-2071", CaptureAt: "2026-12-01T11:00", TimeZone: "Europe/Paris", Metadata: map[string]string{"room": "12"}}
+	at, amount := "2026-12-02T11:00:00+01:00", int64(9900)
+
+	ops := map[string]spoken{
+		"scheduleHold": {body: wish, required: true, example: plain, also: map[int]string{200: "The same was scheduled before"},
+			problems: slices.Concat(body, terms, []hold.Code{hold.InvalidID, hold.InvalidCurrency, hold.CurrencyMismatch, hold.AmountMismatch, hold.NotCapturable, hold.IntentNotFound, hold.HoldExists})},
+		"scheduleHolds": {body: batchBody{Holds: []hold.Wish{wish, {PaymentIntent: "pi_3PxYzA2eZvKYlo2C1gQmT0aC", CaptureAt: "2026-12-01"}}}, required: true,
+			example:  Batch{Results: []BatchResult{{Status: 201, Hold: &plain}, {Status: 422, Problem: newProblem(hold.InvalidTime, "capture_at", `"2026-12-01" is no time: send RFC 3339, such as 2026-12-01T11:00:00+01:00, or a local time with time_zone`)}}},
+			problems: slices.Concat(body, []hold.Code{InvalidBatch})},
+		"getHold":         {example: full, problems: []hold.Code{hold.InvalidID, hold.HoldNotFound}},
+		"changeHold":      {body: hold.Patch{CaptureAt: &at, CaptureAmount: &amount}, required: true, example: plain, problems: slices.Concat(body, change, terms, []hold.Code{hold.NothingToChange})},
+		"captureHold":     {body: captureBody{Amount: 12500}, example: plain, problems: slices.Concat(body, change, []hold.Code{hold.InvalidAmount, hold.AmountTooLarge, hold.HoldPaused})},
+		"cancelHold":      {example: plain, problems: change},
+		"pauseHold":       {example: plain, problems: slices.Concat(change, []hold.Code{hold.AlreadyPaused})},
+		"resumeHold":      {example: plain, problems: slices.Concat(change, []hold.Code{hold.NotPaused})},
+		"acknowledgeHold": {example: plain, problems: slices.Concat(change, []hold.Code{hold.NothingToSilence})},
+		"listHolds":       {example: ListPage{Holds: []hold.View{plain}, Next: "eyJ2IjoxfQ", Now: plain.CreatedAt}, problems: []hold.Code{hold.InvalidID, InvalidParameter, UnknownParameter}},
+		"plan": {example: Plan{From: plain.CreatedAt, Until: plain.CreatedAt.Add(24 * time.Hour), AtRisk: []Risk{{Hold: plain, Why: "ends before its capture time"}},
+			Hours: []PlanHour{{Start: plain.CreatedAt.Truncate(time.Hour), Capture: []Sum{{Currency: "eur", Count: 2, Amount: 25000}}, Cancel: []Sum{}}}},
+			problems: []hold.Code{InvalidParameter, UnknownParameter}},
+		"ready": {example: Readiness{Ready: true, Checks: []Check{{Name: "redis", OK: true}}}, also: map[int]string{503: "Not ready: the checks that are not ok tell why"}},
+		"alive": {example: Info{Status: "ok", Version: "1.0.0"}},
+	}
+	problem := reg.Schema(reflect.TypeFor[Problem](), true, "Problem")
+	for _, item := range o.Paths {
+		for _, op := range operations(item) {
+			s, ok := ops[op.OperationID]
+			if !ok {
+				return nil, fmt.Errorf("operation %s has no example", op.OperationID)
+			}
+			if err := s.complete(op, reg, problem); err != nil {
+				return nil, err
+			}
+			delete(ops, op.OperationID)
+		}
+	}
+	if len(ops) > 0 {
+		return nil, fmt.Errorf("examples without operations: %v", slices.Collect(maps.Keys(ops)))
+	}
+	for _, other := range [][3]string{{"/metrics", "metrics", "Prometheus metrics"}, {"/openapi.json", "openapi", "This document"}, {"/docs", "docs", "This document, for people"}} {
+		kind := map[string]string{"/metrics": "text/plain", "/openapi.json": "application/json", "/docs": "text/html"}[other[0]]
+		o.AddOperation(&huma.Operation{OperationID: other[1], Method: http.MethodGet, Path: other[0], Summary: other[2], Tags: []string{"process"},
+			Responses: map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{kind: {}}}}})
+	}
+
+	// Answers may gain fields; what is sent may not have others than these.
+	asked := []string{"Wish", "Wishes", "Patch", "Capture"}
+	for name, s := range reg.Map() {
+		if !slices.Contains(asked, name) {
+			s.AdditionalProperties = nil
+		}
+	}
+	delete(reg.Map(), "ErrorModel") // huma's own shape of errors never leaves this API
+	delete(reg.Map(), "ErrorDetail")
+	if tokens {
+		o.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer", Description: "A token of the tokens file. One with the role read may only GET"}}
+		o.Security = []map[string][]string{{"token": {}}}
+	}
+	return json.Marshal(o)
+}
+
+func (s spoken) complete(op *huma.Operation, reg huma.Registry, problem *huma.Schema) error {
+	if s.body != nil {
+		example, err := plainJSON(s.body)
+		if err != nil {
+			return err
+		}
+		op.RequestBody = &huma.RequestBody{Required: s.required, Content: map[string]*huma.MediaType{
+			"application/json": {Schema: reg.Schema(reflect.TypeOf(s.body), true, ""), Example: example}}}
+	}
+	example, err := plainJSON(s.example)
+	if err != nil {
+		return err
+	}
+	delete(op.Responses, "default")
+	good := op.Responses[strconv.Itoa(op.DefaultStatus)]
+	good.Content["application/json"].Example = example
+	for status, why := range s.also {
+		twin := *good
+		twin.Description = why
+		op.Responses[strconv.Itoa(status)] = &twin
+	}
+	if op.OperationID == "alive" || op.OperationID == "ready" {
+		return nil
+	}
+	byStatus := map[int][]hold.Code{}
+	for _, code := range slices.Concat(s.problems, []hold.Code{TokenRequired, TokenInvalid, TokenReadOnly, HostNotAllowed, CrossOriginRefused, Internal, Unavailable}) {
+		if op.Method == http.MethodGet && (code == TokenReadOnly || code == CrossOriginRefused) {
+			continue
+		}
+		k := kindOf[code]
+		byStatus[k.status] = append(byStatus[k.status], code)
+	}
+	for status, codes := range byStatus {
+		examples, names := map[string]*huma.Example{}, make([]string, 0, len(codes))
+		for _, code := range codes {
+			names = append(names, "`"+string(code)+"`")
+			value, err := plainJSON(newProblem(code, "", kindOf[code].title))
+			if err != nil {
+				return err
+			}
+			examples[string(code)] = &huma.Example{Summary: kindOf[code].title, Value: value}
+		}
+		op.Responses[strconv.Itoa(status)] = &huma.Response{Description: http.StatusText(status) + ": " + strings.Join(names, ", "),
+			Content: map[string]*huma.MediaType{"application/problem+json": {Schema: problem, Examples: examples}}}
+	}
+	return nil
+}
+
+// operations lists what a path knows.
+func operations(p *huma.PathItem) []*huma.Operation {
+	var out []*huma.Operation
+	for _, op := range []*huma.Operation{p.Get, p.Post, p.Patch} {
+		if op != nil {
+			out = append(out, op)
+		}
+	}
+	return out
+}
+
+// plainJSON turns a Go value into what its JSON says, so that examples are shown as they travel.
+func plainJSON(v any) (any, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	var out any
+	err = json.Unmarshal(b, &out)
+	return out, err
+}
+
+func exampleHold() hold.View {
+	created := time.Date(2026, 11, 28, 9, 30, 0, 0, time.UTC)
+	capture := time.Date(2026, 12, 1, 10, 0, 0, 0, time.UTC)
+	return hold.View{
+		ID: "pi_3PxYzA2eZvKYlo2C1gQmT0aB", PaymentIntent: "pi_3PxYzA2eZvKYlo2C1gQmT0aB", Reference: "BK-2071", Amount: 12500, Currency: "eur",
+		CaptureAt: &capture, ExpiresAt: created.Add(7 * 24 * time.Hour), ExpiresAtSource: "capture_before", OnExpiry: "cancel", State: "scheduled",
+		Next: "capture", NextAt: &capture, Cause: "schedule", Revision: 1, Verified: true, CreatedAt: created, Metadata: map[string]string{"room": "12"},
+	}
+}

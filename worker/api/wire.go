@@ -1,0 +1,117 @@
+package api
+
+import (
+	"time"
+
+	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// Bounds of what one request may ask for.
+const (
+	MaxBatch      = 1000                // holds in one batch
+	MaxList       = 200                 // holds on one page
+	maxSingleBody = 64 << 10            // bytes of a body that speaks of one hold
+	maxBatchBody  = 1 << 20             // bytes of a batch, unless Options says otherwise
+	maxPlan       = 90 * 24 * time.Hour // as far ahead as a hold's time may lie
+)
+
+// BatchResult is what became of one hold of a batch: Hold or Problem, with the status that it would have had alone.
+type BatchResult struct {
+	Status  int        `json:"status" doc:"As if it had been sent alone: 201 created, 200 scheduled before, else the problem's"`
+	Hold    *hold.View `json:"hold,omitempty"`
+	Problem *Problem   `json:"problem,omitempty"`
+}
+
+// Batch answers POST /v1/holds:batch, in the order of the request.
+type Batch struct {
+	Results []BatchResult `json:"results" nullable:"false"`
+}
+
+// ListPage is one page of a list. A page may hold fewer than asked for, even none, and still have a Next.
+type ListPage struct {
+	Holds []hold.View `json:"holds" nullable:"false"`
+	Next  string      `json:"next,omitempty" doc:"Send it as cursor to get the next page; absent at the end"`
+	Now   time.Time   `json:"now" doc:"Redis' time at which this was true"`
+}
+
+// Plan is what will happen by itself, and what is at risk.
+type Plan struct {
+	From      time.Time  `json:"from"`
+	Until     time.Time  `json:"until"`
+	Hours     []PlanHour `json:"hours" nullable:"false" doc:"Hours in which something falls due; what is overdue is in the first"`
+	AtRisk    []Risk     `json:"at_risk" nullable:"false" doc:"Holds that may lapse, nearest deadline first, at most 100"`
+	Truncated bool       `json:"truncated,omitempty" doc:"There is more than was looked at"`
+	Livemode  bool       `json:"livemode" doc:"Real money"`
+}
+
+// PlanHour is what falls due within the hour that begins at Start.
+type PlanHour struct {
+	Start   time.Time `json:"start"`
+	Capture []Sum     `json:"capture" nullable:"false"`
+	Cancel  []Sum     `json:"cancel" nullable:"false"`
+}
+
+// Sum is an amount of money in one currency, in minor units.
+type Sum struct {
+	Currency string `json:"currency,omitempty" doc:"Absent where the amount isn't known yet"`
+	Count    int    `json:"count"`
+	Amount   int64  `json:"amount" doc:"Minor units"`
+}
+
+// Risk is a hold that may lapse, and why.
+type Risk struct {
+	Hold hold.View `json:"hold"`
+	Why  string    `json:"why"`
+}
+
+// Readiness answers GET /readyz.
+type Readiness struct {
+	Ready  bool    `json:"ready"`
+	Checks []Check `json:"checks" nullable:"false"`
+}
+
+// Check is one line of the readiness report.
+type Check struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail,omitempty" doc:"What is wrong and what to do; told only to those with a token, where tokens are required"`
+}
+
+// Info answers GET /healthz: the process is alive. Version and Livemode are told only to those with a token, where tokens are required.
+type Info struct {
+	Status   string `json:"status" enum:"ok"`
+	Version  string `json:"version,omitempty"`
+	Livemode *bool  `json:"livemode,omitempty" doc:"Real money"`
+}
+
+// captureBody is the body of POST /v1/holds/{id}/capture.
+type captureBody struct {
+	Amount int64 `json:"amount,omitempty" doc:"Take this much, in minor units, and release the rest. Left out: what the hold's terms say" example:"12500"`
+}
+
+// batchBody is the body of POST /v1/holds:batch.
+type batchBody struct {
+	Holds []hold.Wish `json:"holds" maxItems:"1000" minItems:"1" nullable:"false"`
+}
+
+func planOf(p worker.Plan, livemode bool) Plan {
+	out := Plan{From: p.From.UTC(), Until: p.Until.UTC(), Hours: make([]PlanHour, 0, len(p.Hours)), AtRisk: make([]Risk, 0, len(p.AtRisk)), Truncated: p.Truncated, Livemode: livemode}
+	for _, h := range p.Hours {
+		out.Hours = append(out.Hours, PlanHour{Start: h.Start.UTC(), Capture: sumsOf(h.Capture), Cancel: sumsOf(h.Cancel)})
+	}
+	for i := range p.AtRisk {
+		v := p.AtRisk[i].Hold.View(p.From, false)
+		v.Livemode = livemode
+		out.AtRisk = append(out.AtRisk, Risk{Hold: v, Why: p.AtRisk[i].Why})
+	}
+	return out
+}
+
+func sumsOf(in []worker.Sum) []Sum {
+	out := make([]Sum, 0, len(in))
+	for _, s := range in {
+		out = append(out, Sum(s))
+	}
+	return out
+}

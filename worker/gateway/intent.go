@@ -1,0 +1,60 @@
+package gateway
+
+import (
+	"regexp"
+	"time"
+
+	"github.com/stripe/stripe-go/v76"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+var (
+	wordForm     = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
+	currencyForm = regexp.MustCompile(`^[a-z]{3}$`)
+)
+
+// intent translates a PaymentIntent. It returns nil for a body that was JSON and yet no PaymentIntent, or another one than was asked for:
+// stripe-go takes {}, null and "pi_…" for one as well. An empty id stands for any.
+func (g *Gateway) intent(pi *stripe.PaymentIntent, id string) *hold.Intent {
+	if pi == nil || pi.Object != "payment_intent" || id != "" && pi.ID != id || hold.CheckID(pi.ID) != nil ||
+		!wordForm.MatchString(string(pi.Status)) || !currencyForm.MatchString(string(pi.Currency)) ||
+		pi.Amount < 0 || pi.AmountCapturable < 0 || pi.AmountReceived < 0 || pi.Created <= 0 {
+		return nil
+	}
+	in := &hold.Intent{
+		ID: pi.ID, Status: hold.Status(pi.Status),
+		Amount: pi.Amount, Capturable: pi.AmountCapturable, Received: pi.AmountReceived,
+		Currency: string(pi.Currency), CancellationReason: word(string(pi.CancellationReason)),
+		Created: time.Unix(pi.Created, 0).UTC(), Livemode: pi.Livemode,
+	}
+	if len(pi.Metadata) > 0 {
+		in.Metadata = make(map[string]string, len(pi.Metadata))
+		for k, v := range pi.Metadata {
+			in.Metadata[k] = g.scrub.secrets(v) // a key has 40 characters at most, a client secret more
+		}
+	}
+	if c := pi.LatestCharge; c != nil && c.PaymentMethodDetails != nil {
+		d := c.PaymentMethodDetails
+		in.Method = word(string(d.Type))
+		switch {
+		case d.Card != nil && d.Card.CaptureBefore > 0:
+			in.CaptureBefore = time.Unix(d.Card.CaptureBefore, 0).UTC()
+		case d.CardPresent != nil && d.CardPresent.CaptureBefore > 0:
+			in.CaptureBefore = time.Unix(d.CardPresent.CaptureBefore, 0).UTC()
+		}
+	} else if len(pi.PaymentMethodTypes) == 1 {
+		// Of several allowed methods nobody knows which was used, and a deadline is derived from it: taking a card for Klarna
+		// would turn 7 days into 28.
+		in.Method = word(pi.PaymentMethodTypes[0])
+	}
+	return in
+}
+
+// word returns s if it is an identifier of Stripe's, and nothing else.
+func word(s string) string {
+	if !wordForm.MatchString(s) {
+		return ""
+	}
+	return s
+}

@@ -1,0 +1,441 @@
+package hold_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// A whole life of one hold under everything that can go wrong, against a small Stripe that knows what really happened.
+
+// world is Stripe's side: one intent, and the keys that it remembers.
+type world struct {
+	in      *hold.Intent
+	keys    map[string]stored
+	flight  []flight // requests whose senders have given up on them, still on their way
+	others  bool     // somebody else ended it
+	effects []effect
+}
+
+type stored struct {
+	call hold.Call
+	at   time.Time
+	ans  hold.Answer
+}
+
+type flight struct {
+	call   hold.Call
+	arrive time.Time
+}
+
+type effect struct {
+	call hold.Call
+	at   time.Time
+}
+
+// inFlight is how long a request may be on its way after its sender gave up. The machine reads back after a lost request only when the
+// same key was answered, or after more time than this.
+const inFlight = 3 * time.Second
+
+func (w *world) end(status hold.Status, received int64, reason string) {
+	in := *w.in
+	in.Status, in.Capturable, in.Received, in.CancellationReason = status, 0, received, reason
+	w.in = &in
+}
+
+func (w *world) seen() *hold.Intent { in := *w.in; return &in }
+
+// serve executes a call that has arrived. fault is what goes wrong on Stripe's side.
+func (w *world) serve(c hold.Call, now time.Time, fault string) hold.Answer {
+	if !now.Before(w.in.CaptureBefore) && w.in.Status == hold.StatusRequiresCapture {
+		w.end(hold.StatusCanceled, 0, "automatic")
+	}
+	switch fault {
+	case "lock":
+		return hold.Answer{Kind: hold.AnswerLockTimeout, HTTPStatus: 429}
+	case "rate":
+		return hold.Answer{Kind: hold.AnswerRateLimited, HTTPStatus: 429}
+	case "unauthorized":
+		return hold.Answer{Kind: hold.AnswerUnauthorized, HTTPStatus: 401}
+	}
+	if c.Op == hold.OpRead {
+		if fault == "500 before" || fault == "500 after" {
+			return hold.Answer{Kind: hold.AnswerUnknown, HTTPStatus: 500}
+		}
+		return hold.Answer{Kind: hold.AnswerOK, HTTPStatus: 200, Intent: w.seen()}
+	}
+	if s, ok := w.keys[c.Key]; ok && now.Sub(s.at) < 24*time.Hour {
+		if s.call != c {
+			return hold.Answer{Kind: hold.AnswerIdempotencyError, HTTPStatus: 400}
+		}
+		a := s.ans
+		a.Replayed = true
+		if a.Kind == hold.AnswerUnknown {
+			a.Kind = hold.AnswerReplayedError
+		}
+		return a
+	}
+	a := hold.Answer{Kind: hold.AnswerUnknown, HTTPStatus: 500}
+	if fault != "500 before" {
+		if w.in.Status != hold.StatusRequiresCapture {
+			a = hold.Answer{Kind: hold.AnswerUnexpectedState, HTTPStatus: 400, Intent: w.seen()}
+			if fault == "bare" {
+				a.Intent = nil
+			}
+		} else {
+			if c.Op == hold.OpCapture {
+				n := c.Amount
+				if n == 0 {
+					n = w.in.Capturable
+				}
+				w.end(hold.StatusSucceeded, n, "")
+			} else {
+				w.end(hold.StatusCanceled, 0, "requested_by_customer")
+			}
+			w.effects = append(w.effects, effect{c, now})
+			a = hold.Answer{Kind: hold.AnswerOK, HTTPStatus: 200, Intent: w.seen()}
+		}
+		if fault == "500 after" {
+			a = hold.Answer{Kind: hold.AnswerUnknown, HTTPStatus: 500}
+		}
+	}
+	w.keys[c.Key] = stored{c, now, a}
+	return a
+}
+
+// life is one run.
+type life struct {
+	t         *rapid.T
+	w         world
+	h         hold.Hold // as the store has it
+	now       time.Time
+	milestone time.Time
+	lease     time.Time // zero: nobody works on it
+	since     time.Time
+	canceled  time.Time // when a cancel was accepted
+	faults    bool
+}
+
+func (l *life) draw(name string, from ...string) string {
+	return rapid.SampledFrom(from).Draw(l.t, name)
+}
+
+func (l *life) fail(format string, args ...any) {
+	l.t.Helper()
+	l.t.Fatalf(format, args...)
+}
+
+// commit does what the store does.
+func (l *life) commit(c hold.Change) {
+	if c.Same {
+		return
+	}
+	c.Hold.Version = l.h.Version + 1
+	p := c.Place(l.now, rules)
+	if !p.Keep {
+		l.milestone = p.Milestone
+	}
+	l.h = c.Hold
+	if l.h.CancelWanted && l.canceled.IsZero() {
+		l.canceled = l.now
+	}
+}
+
+func (l *life) arrive() {
+	l.w.flight = slices.DeleteFunc(l.w.flight, func(f flight) bool {
+		if f.arrive.After(l.now) {
+			return false
+		}
+		l.w.serve(f.call, f.arrive, "")
+		l.check()
+		return true
+	})
+}
+
+func (l *life) pass(d time.Duration) {
+	l.now = l.now.Add(d)
+	l.arrive()
+}
+
+// check is done after everything that may have moved money.
+func (l *life) check() {
+	if len(l.w.effects) > 1 {
+		l.fail("money moved %d times: %+v", len(l.w.effects), l.w.effects)
+	}
+	for _, e := range l.w.effects {
+		if e.call.Op == hold.OpCapture && !l.canceled.IsZero() && e.at.After(l.canceled) {
+			l.fail("captured at +%v by %s, after a cancel was accepted at +%v", e.at.Sub(t0), e.call.Key, l.canceled.Sub(t0))
+		}
+	}
+}
+
+// work is one claim of a worker, which may die anywhere.
+func (l *life) work() {
+	if l.h.State.Final() || l.h.Next == 0 {
+		return
+	}
+	if !l.lease.IsZero() {
+		if l.now.Before(l.lease) {
+			return
+		}
+	} else if l.h.NextAt.After(l.now) {
+		return
+	}
+	// What the store's claim does.
+	over := l.h.State == hold.Working
+	if !over {
+		l.h.Prior, l.h.State, l.since = l.h.State, hold.Working, l.now
+	}
+	l.h.Version++
+	l.lease = l.now.Add(30 * time.Second)
+	h := l.h
+	h.Claimed(l.since, over)
+	for range 6 {
+		call := h.Call(l.now)
+		if l.h.CancelWanted && call.Op == hold.OpCapture {
+			l.fail("a capture is about to be sent, and a cancel was accepted")
+		}
+		if call.Op == hold.OpCapture {
+			want := l.h.CaptureAmount
+			if want == 0 && call.Amount != 0 {
+				want = l.h.Amount
+			}
+			if call.Amount != want {
+				l.fail("captures %d, want %d", call.Amount, want)
+			}
+		}
+		fault := ""
+		if l.faults {
+			fault = l.draw("fault", "", "", "", "", "unsent", "die", "die after", "unreachable", "never arrives", "late", "reply lost", "twin", "lock", "rate", "unauthorized", "500 before", "500 after", "bare", "404", "in use")
+		}
+		var a hold.Answer
+		switch fault {
+		case "unsent":
+			l.commit(h.Unsent())
+			l.lease = time.Time{}
+			return
+		case "die":
+			return
+		case "die after":
+			l.w.serve(call, l.now, "")
+			l.check()
+			return
+		case "unreachable":
+			a = hold.Answer{Kind: hold.AnswerUnreachable}
+		case "never arrives":
+			a = hold.Answer{Kind: hold.AnswerUnknown}
+		case "late":
+			a = hold.Answer{Kind: hold.AnswerUnknown}
+			l.w.flight = append(l.w.flight, flight{call, l.now.Add(inFlight)})
+		case "reply lost":
+			l.w.serve(call, l.now, "")
+			a = hold.Answer{Kind: hold.AnswerUnknown}
+		case "twin":
+			a = l.w.serve(call, l.now, "")
+			l.w.flight = append(l.w.flight, flight{call, l.now.Add(inFlight)})
+		case "404":
+			a = hold.Answer{Kind: hold.AnswerMissing, HTTPStatus: 404}
+		case "in use":
+			a = hold.Answer{Kind: hold.AnswerLockTimeout, HTTPStatus: 429}
+			if call.Op != hold.OpRead {
+				a = hold.Answer{Kind: hold.AnswerKeyInUse, HTTPStatus: 409}
+			}
+		default:
+			a = l.w.serve(call, l.now, fault)
+		}
+		l.check()
+		if a.Kind == hold.AnswerIdempotencyError {
+			l.fail("the same key with other parameters: %+v", call)
+		}
+		c := h.Answered(call, a, l.now)
+		if l.faults && l.draw("store", "up", "up", "up", "up", "down") == "down" {
+			return // the answer is lost with the worker
+		}
+		if !c.Now {
+			l.commit(c)
+			l.lease = time.Time{}
+			return
+		}
+		if l.faults && l.draw("budget", "there", "there", "spent") == "spent" {
+			l.commit(c.Parked(l.now.Add(2 * time.Second)))
+			l.lease = time.Time{}
+			return
+		}
+		l.commit(c)
+		h = l.h
+	}
+	if !l.faults {
+		l.fail("six calls under one claim and no end: %s next %s", l.h.State, l.h.Next)
+	}
+	l.commit(h.Unsent())
+	l.lease = time.Time{}
+}
+
+func (l *life) expiry() {
+	for i := 0; !l.h.State.Final() && !l.milestone.After(l.now); i++ {
+		if i > 50 {
+			l.fail("milestones without end at +%v", l.now.Sub(t0))
+		}
+		c, next := l.h.Milestone(l.milestone, l.now, rules)
+		l.commit(c)
+		if !c.Hold.State.Final() && !next.After(l.now) {
+			l.fail("the next milestone of an open hold lies behind: +%v at +%v", next.Sub(t0), l.now.Sub(t0))
+		}
+		l.milestone = next
+	}
+}
+
+func (l *life) wish() {
+	was := l.h
+	var c hold.Change
+	var err error
+	what := l.draw("wish", "capture", "capture part", "cancel", "pause", "resume", "time", "same time", "release", "clear", "policy", "metadata")
+	switch what {
+	case "capture":
+		c, err = l.h.Capturing(0, "api", l.now)
+	case "capture part":
+		c, err = l.h.Capturing(500, "api", l.now)
+	case "cancel":
+		c, err = l.h.Canceling("api", l.now)
+	case "pause":
+		c, err = l.h.Pausing(0, "api", l.now)
+	case "resume":
+		c, err = l.h.Resuming("api", l.now)
+	case "time":
+		c, err = l.h.Patched(&hold.Patch{CaptureAt: ptr(rfc(l.now.Add(time.Hour)))}, "api", l.now)
+	case "same time":
+		c, err = l.h.Patched(&hold.Patch{CaptureAt: ptr(rfc(l.h.CaptureAt)), Metadata: map[string]string{"a": l.now.String()}}, "api", l.now)
+	case "release":
+		c, err = l.h.Patched(&hold.Patch{CancelAt: ptr(rfc(l.now.Add(time.Hour)))}, "api", l.now)
+	case "clear":
+		c, err = l.h.Patched(&hold.Patch{CaptureAt: ptr(""), CancelAt: ptr("")}, "api", l.now)
+	case "policy":
+		c, err = l.h.Patched(&hold.Patch{OnExpiry: ptr("capture")}, "api", l.now)
+	case "metadata":
+		c, err = l.h.Patched(&hold.Patch{Metadata: map[string]string{"b": l.now.String()}}, "api", l.now)
+	}
+	if was.State == hold.Working && err == nil {
+		l.fail("%s was granted while the outcome isn't known", what)
+	}
+	if err == nil {
+		l.commit(c)
+	}
+}
+
+func TestLife(t *testing.T) {
+	ends := map[hold.State]int{}
+	rapid.Check(t, func(rt *rapid.T) {
+		l := &life{t: rt, now: t0, faults: true}
+		l.w = world{in: held(), keys: map[string]stored{}}
+		d := &hold.Draft{ID: pi, OnExpiry: rapid.SampledFrom([]hold.Policy{hold.PolicyCancel, hold.PolicyCapture, hold.PolicyAlert}).Draw(rt, "policy")}
+		switch l.draw("own time", "none", "capture", "release", "near the end") {
+		case "capture":
+			d.CaptureAt = t0.Add(time.Hour)
+		case "release":
+			d.CancelAt = t0.Add(time.Hour)
+		case "near the end":
+			d.CaptureAt = l.w.in.CaptureBefore.Add(-10 * time.Minute)
+		}
+		if l.draw("part", "all", "part") == "part" {
+			d.CaptureAmount = 500
+		}
+		var in *hold.Intent
+		switch l.draw("checked", "at once", "later", "later, told") {
+		case "at once":
+			in = l.w.seen()
+		case "later, told":
+			d.Amount, d.Currency = amount, "eur"
+		}
+		c, err := hold.New(d, in, "api", t0)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		l.commit(c)
+
+		for range rapid.IntRange(5, 60).Draw(rt, "steps") {
+			switch l.draw("step", "work", "work", "work", "work", "wait", "wait", "wait", "wish", "wish", "expiry", "look", "elsewhere", "to the act", "next") {
+			case "work":
+				l.work()
+			case "wait":
+				l.pass(rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second, 5 * time.Second, 31 * time.Second, 10 * time.Minute, time.Hour, 12 * time.Hour, 23 * time.Hour, 25 * time.Hour}).Draw(rt, "how long"))
+			case "next":
+				if l.h.NextAt.After(l.now) {
+					l.pass(l.h.NextAt.Sub(l.now))
+				}
+				l.work()
+			case "to the act":
+				if act := l.h.ExpiresAt.Add(-rules.ExpiryMargin); act.After(l.now) {
+					l.pass(act.Sub(l.now))
+				}
+			case "wish":
+				l.wish()
+			case "expiry":
+				l.expiry()
+			case "look":
+				if l.lease.IsZero() {
+					if l.now.Before(l.w.in.CaptureBefore) || l.w.in.Status != hold.StatusRequiresCapture {
+						l.commit(l.h.Observed(l.w.seen(), l.now))
+					}
+				}
+			case "elsewhere":
+				if rapid.IntRange(0, 9).Draw(rt, "rarely") == 0 && l.w.in.Status == hold.StatusRequiresCapture {
+					l.w.others = true
+					if l.draw("dashboard", "capture", "cancel") == "capture" {
+						l.w.end(hold.StatusSucceeded, amount, "")
+					} else {
+						l.w.end(hold.StatusCanceled, 0, "requested_by_customer")
+					}
+				}
+			}
+		}
+
+		// The faults end, and the hold is left to run.
+		l.faults = false
+		for i := 0; !l.h.State.Final(); i++ {
+			if i > 2000 {
+				rt.Fatalf("no end: %s next %s at +%v, now +%v; Stripe says %s", l.h.State, l.h.Next, l.h.NextAt.Sub(t0), l.now.Sub(t0), l.w.in.Status)
+			}
+			l.work()
+			l.expiry()
+			to := l.milestone
+			if l.h.Next != 0 {
+				at := l.h.NextAt
+				if !l.lease.IsZero() {
+					at = l.lease
+				}
+				if at.Before(to) {
+					to = at
+				}
+			}
+			if to.After(l.now) {
+				l.pass(to.Sub(l.now))
+			}
+		}
+		l.pass(inFlight)
+		in = l.w.in
+		want := hold.Captured
+		if in.Status == hold.StatusCanceled {
+			want = hold.Canceled
+			if in.CancellationReason == "automatic" {
+				want = hold.Expired
+			}
+		}
+		if l.h.State != want || l.h.CapturedTotal != in.Received {
+			rt.Fatalf("the hold says %s, %d; Stripe says %s, %d", l.h.State, l.h.CapturedTotal, in.Status, in.Received)
+		}
+		if l.w.others && len(l.w.effects) > 0 {
+			rt.Fatalf("moved by others and by us")
+		}
+		ends[l.h.State]++
+	})
+	t.Logf("ends: %v", ends)
+	for _, s := range []hold.State{hold.Captured, hold.Canceled, hold.Expired} {
+		if ends[s] == 0 && !t.Failed() {
+			t.Errorf("no run ended %s: the test has lost its reach", s)
+		}
+	}
+}

@@ -1,0 +1,20 @@
+package hold_test
+
+import (
+	"flag"
+	"os"
+	"testing"
+)
+
+// TestMain asks for more random runs than rapid's hundred: one costs some 30 µs. -rapid.checks on the command line wins.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "rapid.checks" })
+	if !asked {
+		if err := flag.Set("rapid.checks", "10000"); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}

@@ -1,0 +1,273 @@
+package stripesim
+
+// charge is one try at taking money from a card.
+type charge struct {
+	id             string
+	intent         *intent
+	created        int64
+	amount         int64
+	captured       int64
+	refunded       int64
+	isCaptured     bool
+	allRefunded    bool
+	failed         bool
+	failureCode    string
+	failureMessage string
+	declineCode    string
+	captureBefore  int64
+	kind           Kind
+	method         *method
+	extended       bool
+	multicapture   bool
+	incremental    bool
+	maximum        int64 // overcapture.maximum_amount_capturable
+	overcapture    bool
+	threeD         bool
+	review         *review
+	metadata       map[string]string
+	description    string
+	customer       string
+	receiptEmail   string
+	suffix         string
+}
+
+type review struct {
+	id      string
+	created int64
+	open    bool
+	reason  string
+	closed  string
+	charge  string
+	intent  string
+}
+
+type billingDetails struct {
+	Address addressJSON `json:"address"`
+	Email   *string     `json:"email"`
+	Name    *string     `json:"name"`
+	Phone   *string     `json:"phone"`
+}
+
+type addressJSON struct {
+	City       *string `json:"city"`
+	Country    *string `json:"country"`
+	Line1      *string `json:"line1"`
+	Line2      *string `json:"line2"`
+	PostalCode *string `json:"postal_code"`
+	State      *string `json:"state"`
+}
+
+type outcomeJSON struct {
+	NetworkStatus string  `json:"network_status"`
+	Reason        *string `json:"reason"`
+	RiskLevel     string  `json:"risk_level"`
+	RiskScore     int     `json:"risk_score"`
+	SellerMessage string  `json:"seller_message"`
+	Type          string  `json:"type"`
+}
+
+type statusJSON struct {
+	Status string `json:"status"`
+}
+
+type overcaptureJSON struct {
+	MaximumAmountCapturable int64  `json:"maximum_amount_capturable"`
+	Status                  string `json:"status"`
+}
+
+type cardDetailsJSON struct {
+	AmountAuthorized         *int64           `json:"amount_authorized"`
+	Brand                    string           `json:"brand"`
+	CaptureBefore            *int64           `json:"capture_before,omitempty"`
+	Checks                   *checksJSON      `json:"checks"`
+	Country                  string           `json:"country"`
+	ExpMonth                 int              `json:"exp_month"`
+	ExpYear                  int              `json:"exp_year"`
+	ExtendedAuthorization    *statusJSON      `json:"extended_authorization,omitempty"`
+	Fingerprint              string           `json:"fingerprint"`
+	Funding                  string           `json:"funding"`
+	IncrementalAuthorization *statusJSON      `json:"incremental_authorization,omitempty"`
+	Installments             *string          `json:"installments"`
+	Last4                    string           `json:"last4"`
+	Mandate                  *string          `json:"mandate"`
+	Multicapture             *statusJSON      `json:"multicapture,omitempty"`
+	Network                  string           `json:"network"`
+	Overcapture              *overcaptureJSON `json:"overcapture,omitempty"`
+	ThreeDSecure             *threeDJSON      `json:"three_d_secure"`
+	Wallet                   *string          `json:"wallet"`
+}
+
+type threeDJSON struct {
+	AuthenticationFlow *string `json:"authentication_flow"`
+	Result             string  `json:"result"`
+	ResultReason       *string `json:"result_reason"`
+	Version            string  `json:"version"`
+}
+
+type checksJSON struct {
+	AddressLine1Check      *string `json:"address_line1_check"`
+	AddressPostalCodeCheck *string `json:"address_postal_code_check"`
+	CVCCheck               string  `json:"cvc_check"`
+}
+
+type presentDetailsJSON struct {
+	AmountAuthorized                  *int64  `json:"amount_authorized"`
+	Brand                             string  `json:"brand"`
+	CaptureBefore                     *int64  `json:"capture_before,omitempty"`
+	CardholderName                    *string `json:"cardholder_name"`
+	Country                           string  `json:"country"`
+	ExpMonth                          int     `json:"exp_month"`
+	ExpYear                           int     `json:"exp_year"`
+	Fingerprint                       string  `json:"fingerprint"`
+	Funding                           string  `json:"funding"`
+	GeneratedCard                     *string `json:"generated_card"`
+	IncrementalAuthorizationSupported bool    `json:"incremental_authorization_supported"`
+	Last4                             string  `json:"last4"`
+	Network                           string  `json:"network"`
+	OvercaptureSupported              bool    `json:"overcapture_supported"`
+	ReadMethod                        string  `json:"read_method"`
+	Receipt                           *string `json:"receipt"`
+}
+
+type methodDetailsJSON struct {
+	Card        *cardDetailsJSON    `json:"card,omitempty"`
+	CardPresent *presentDetailsJSON `json:"card_present,omitempty"`
+	Type        string              `json:"type"`
+}
+
+// chargeJSON is charge as version 2023-10-16 shows it.
+type chargeJSON struct {
+	ID                            string             `json:"id"`
+	Object                        string             `json:"object"`
+	Amount                        int64              `json:"amount"`
+	AmountCaptured                int64              `json:"amount_captured"`
+	AmountRefunded                int64              `json:"amount_refunded"`
+	Application                   *string            `json:"application"`
+	ApplicationFee                *string            `json:"application_fee"`
+	ApplicationFeeAmount          *int64             `json:"application_fee_amount"`
+	BalanceTransaction            *string            `json:"balance_transaction"`
+	BillingDetails                billingDetails     `json:"billing_details"`
+	CalculatedStatementDescriptor string             `json:"calculated_statement_descriptor"`
+	Captured                      bool               `json:"captured"`
+	Created                       int64              `json:"created"`
+	Currency                      string             `json:"currency"`
+	Customer                      *string            `json:"customer"`
+	Description                   *string            `json:"description"`
+	Disputed                      bool               `json:"disputed"`
+	FailureBalanceTransaction     *string            `json:"failure_balance_transaction"`
+	FailureCode                   *string            `json:"failure_code"`
+	FailureMessage                *string            `json:"failure_message"`
+	FraudDetails                  struct{}           `json:"fraud_details"`
+	Invoice                       *string            `json:"invoice"`
+	Livemode                      bool               `json:"livemode"`
+	Metadata                      map[string]string  `json:"metadata"`
+	OnBehalfOf                    *string            `json:"on_behalf_of"`
+	Outcome                       outcomeJSON        `json:"outcome"`
+	Paid                          bool               `json:"paid"`
+	PaymentIntent                 any                `json:"payment_intent"`
+	PaymentMethod                 string             `json:"payment_method"`
+	PaymentMethodDetails          *methodDetailsJSON `json:"payment_method_details"`
+	ReceiptEmail                  *string            `json:"receipt_email"`
+	ReceiptNumber                 *string            `json:"receipt_number"`
+	ReceiptURL                    *string            `json:"receipt_url"`
+	Refunded                      bool               `json:"refunded"`
+	Review                        *string            `json:"review"`
+	Shipping                      *string            `json:"shipping"`
+	Source                        *string            `json:"source"`
+	SourceTransfer                *string            `json:"source_transfer"`
+	StatementDescriptor           *string            `json:"statement_descriptor"`
+	StatementDescriptorSuffix     *string            `json:"statement_descriptor_suffix"`
+	Status                        string             `json:"status"`
+	TransferData                  *string            `json:"transfer_data"`
+	TransferGroup                 *string            `json:"transfer_group"`
+}
+
+func availability(b bool) *statusJSON {
+	if b {
+		return &statusJSON{"available"}
+	}
+	return &statusJSON{"unavailable"}
+}
+
+func (c *charge) view(expand string) *chargeJSON {
+	in := c.intent
+	j := &chargeJSON{
+		ID: c.id, Object: "charge", Amount: c.amount, AmountCaptured: c.captured, AmountRefunded: c.refunded,
+		ApplicationFeeAmount: in.fee, CalculatedStatementDescriptor: "STRIPESIM", Captured: c.isCaptured, Created: c.created,
+		Currency: in.currency, Customer: opt(c.customer), Description: opt(c.description), FailureCode: opt(c.failureCode),
+		FailureMessage: opt(c.failureMessage), Metadata: c.metadata, OnBehalfOf: opt(in.onBehalfOf), Paid: !c.failed,
+		PaymentIntent: in.id, PaymentMethod: c.method.id, ReceiptEmail: opt(c.receiptEmail), Refunded: c.allRefunded,
+		StatementDescriptorSuffix: opt(c.suffix), StatementDescriptor: opt(in.descriptor), Status: "succeeded", TransferGroup: opt(in.transferGroup),
+		Outcome: outcomeJSON{NetworkStatus: "approved_by_network", RiskLevel: "normal", RiskScore: 20, SellerMessage: "Payment complete.", Type: "authorized"},
+	}
+	if j.Metadata == nil {
+		j.Metadata = map[string]string{}
+	}
+	if c.review != nil && c.review.open {
+		j.Review = &c.review.id
+	}
+	if expand == "payment_intent" {
+		j.PaymentIntent = in.view(nil)
+	}
+	if c.failed {
+		j.Status = "failed"
+		reason := c.declineCode
+		j.Outcome = outcomeJSON{NetworkStatus: "declined_by_network", Reason: &reason, RiskLevel: "normal", RiskScore: 20,
+			SellerMessage: "The bank returned the decline code `" + reason + "`.", Type: "issuer_declined"}
+	}
+	m := c.method
+	var before *int64
+	if !c.isCaptured && !c.failed {
+		before = optInt(c.captureBefore)
+	}
+	authorized := optInt(c.amount)
+	if c.failed {
+		authorized = nil
+	}
+	if c.kind == Terminal {
+		j.PaymentMethodDetails = &methodDetailsJSON{Type: "card_present", CardPresent: &presentDetailsJSON{
+			AmountAuthorized: authorized, Brand: m.brand, CaptureBefore: before, Country: "US", ExpMonth: m.expMonth, ExpYear: m.expYear,
+			Fingerprint: m.fingerprint, Funding: m.funding, IncrementalAuthorizationSupported: c.incremental, Last4: m.last4,
+			Network: m.brand, OvercaptureSupported: c.overcapture, ReadMethod: "contactless_emv",
+		}}
+		return j
+	}
+	d := &cardDetailsJSON{
+		AmountAuthorized: authorized, Brand: m.brand, CaptureBefore: before, Checks: &checksJSON{CVCCheck: "pass"}, Country: "US",
+		ExpMonth: m.expMonth, ExpYear: m.expYear, Fingerprint: m.fingerprint, Funding: m.funding, Last4: m.last4, Network: m.brand,
+		ExtendedAuthorization:    &statusJSON{"disabled"},
+		IncrementalAuthorization: availability(c.incremental), Multicapture: availability(c.multicapture),
+		Overcapture: &overcaptureJSON{MaximumAmountCapturable: c.maximum, Status: availability(c.overcapture).Status},
+	}
+	if c.extended {
+		d.ExtendedAuthorization.Status = "enabled"
+	}
+	if c.threeD {
+		d.ThreeDSecure = &threeDJSON{Result: "authenticated", Version: "2.2.0", AuthenticationFlow: opt("challenge")}
+	}
+	j.PaymentMethodDetails = &methodDetailsJSON{Type: "card", Card: d}
+	return j
+}
+
+type reviewJSON struct {
+	ID                string  `json:"id"`
+	Object            string  `json:"object"`
+	BillingZip        *string `json:"billing_zip"`
+	Charge            string  `json:"charge"`
+	ClosedReason      *string `json:"closed_reason"`
+	Created           int64   `json:"created"`
+	IPAddress         *string `json:"ip_address"`
+	IPAddressLocation *string `json:"ip_address_location"`
+	Livemode          bool    `json:"livemode"`
+	Open              bool    `json:"open"`
+	OpenedReason      string  `json:"opened_reason"`
+	PaymentIntent     string  `json:"payment_intent"`
+	Reason            string  `json:"reason"`
+	Session           *string `json:"session"`
+}
+
+func (r *review) view() *reviewJSON {
+	j := &reviewJSON{ID: r.id, Object: "review", Charge: r.charge, ClosedReason: opt(r.closed), Created: r.created, Open: r.open,
+		OpenedReason: "rule", PaymentIntent: r.intent, Reason: r.reason}
+	return j
+}

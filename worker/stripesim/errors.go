@@ -1,0 +1,123 @@
+package stripesim
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+const (
+	codeUnexpectedState = "payment_intent_unexpected_state"
+
+	typeInvalid     = "invalid_request_error"
+	typeCard        = "card_error"
+	typeAPI         = "api_error"
+	typeIdempotency = "idempotency_error"
+)
+
+// apiError is an answer that is not a success. intent and charge are rendered into its body when it is sent.
+type apiError struct {
+	status      int
+	typ         string
+	code        string
+	declineCode string
+	message     string
+	param       string
+	charge      string
+	method      *method
+	intent      *intent
+	reason      string // Stripe-Rate-Limited-Reason
+	shouldRetry string // Stripe-Should-Retry
+	unstored    bool   // found before execution began: the idempotency key stays unused
+}
+
+func (e *apiError) Error() string {
+	return fmt.Sprintf("stripesim: %d %s %s: %s", e.status, e.typ, e.code, e.message)
+}
+
+// errorJSON is api_errors of Stripe's OpenAPI document.
+type errorJSON struct {
+	Charge        string      `json:"charge,omitempty"`
+	Code          string      `json:"code,omitempty"`
+	DeclineCode   string      `json:"decline_code,omitempty"`
+	DocURL        string      `json:"doc_url,omitempty"`
+	Message       string      `json:"message"`
+	Param         string      `json:"param,omitempty"`
+	PaymentIntent *intentJSON `json:"payment_intent,omitempty"`
+	PaymentMethod *methodJSON `json:"payment_method,omitempty"`
+	RequestLogURL string      `json:"request_log_url,omitempty"`
+	Type          string      `json:"type"`
+}
+
+func (e *apiError) json(requestID string) errorJSON {
+	j := errorJSON{
+		Charge: e.charge, Code: e.code, DeclineCode: e.declineCode, Message: e.message, Param: e.param, Type: e.typ,
+	}
+	if e.code != "" {
+		j.DocURL = "https://stripe.com/docs/error-codes/" + strings.ReplaceAll(e.code, "_", "-")
+	}
+	if requestID != "" {
+		j.RequestLogURL = "https://dashboard.stripe.com/test/logs/" + requestID
+	}
+	if e.method != nil {
+		j.PaymentMethod = e.method.view()
+	}
+	if e.intent != nil {
+		j.PaymentIntent = e.intent.view(nil)
+	}
+	return j
+}
+
+func invalid(code, param, format string, args ...any) *apiError {
+	return &apiError{status: http.StatusBadRequest, typ: typeInvalid, code: code, param: param, message: fmt.Sprintf(format, args...)}
+}
+
+// refused is an invalid that is found before execution begins, so that no key remembers it.
+func refused(code, param, format string, args ...any) *apiError {
+	e := invalid(code, param, format, args...)
+	e.unstored = true
+	return e
+}
+
+func missing(kind, param, id string) *apiError {
+	e := invalid("resource_missing", param, "No such %s: '%s'", kind, id)
+	e.status = http.StatusNotFound
+	return e
+}
+
+func unexpectedState(in *intent, format string, args ...any) *apiError {
+	e := invalid(codeUnexpectedState, "", format, args...)
+	e.intent = in
+	return e
+}
+
+func rateLimited(reason string) *apiError {
+	return &apiError{
+		status: http.StatusTooManyRequests, typ: typeInvalid, code: "rate_limit", reason: reason, unstored: true,
+		message: "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits.",
+	}
+}
+
+func lockTimeout() *apiError {
+	return &apiError{
+		status: http.StatusTooManyRequests, typ: typeInvalid, code: "lock_timeout", shouldRetry: "true", unstored: true,
+		message: "This object cannot be accessed right now because another API request or Stripe process is currently accessing it. " +
+			"If you see this error intermittently, retry the request. If you see this error frequently and are making multiple " +
+			"concurrent requests to a single object, make your requests serially or at a lower rate.",
+	}
+}
+
+func keyInUse(key string) *apiError {
+	return &apiError{
+		status: http.StatusConflict, typ: typeInvalid, code: "idempotency_key_in_use", shouldRetry: "true", unstored: true,
+		message: fmt.Sprintf("There is currently another in-progress request using this Idempotent Key (that probably means you "+
+			"submitted twice, and the other request is still going through): %s. Please try again later.", key),
+	}
+}
+
+func serverError(status int, code string) *apiError {
+	return &apiError{
+		status: status, typ: typeAPI, code: code,
+		message: "An unknown error occurred. If you need assistance, contact us at https://support.stripe.com.",
+	}
+}

@@ -1,0 +1,59 @@
+package stripesim
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+)
+
+const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+// span is 62^8: how many ids an account can make before they repeat. The multiplier shares no factor with it, so that
+// counting through it visits every value once, in an order that looks like none.
+const (
+	span       = 62 * 62 * 62 * 62 * 62 * 62 * 62 * 62
+	multiplier = 131_273_853_219_413 % span
+)
+
+func base62(n uint64, width int) string {
+	var b [32]byte
+	for i := width - 1; i >= 0; i-- {
+		b[i] = alphabet[n%62]
+		n /= 62
+	}
+	return string(b[:width])
+}
+
+// digest is width characters that depend on the seed and the words, and on nothing else.
+func digest(seed uint64, width int, words ...string) string {
+	h := sha256.New()
+	var s [8]byte
+	binary.LittleEndian.PutUint64(s[:], seed)
+	h.Write(s[:])
+	for _, w := range words {
+		h.Write([]byte(w))
+		h.Write([]byte{0})
+	}
+	sum := h.Sum(nil)
+	b := make([]byte, width)
+	for i := range b {
+		b[i] = alphabet[int(sum[i])%62]
+	}
+	return string(b)
+}
+
+func scramble(seed, n uint64) uint64 {
+	hi := seed % span
+	return mulmod(n%span, multiplier, span, hi)
+}
+
+// mulmod is (a*b + c) mod m, for m below 2^48: split so that nothing overflows.
+func mulmod(a, b, m, c uint64) uint64 {
+	var r uint64
+	for ; b > 0; b >>= 1 {
+		if b&1 == 1 {
+			r = (r + a) % m
+		}
+		a = a * 2 % m
+	}
+	return (r + c) % m
+}
