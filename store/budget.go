@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/go-redis/redis_rate/v10"
 	"github.com/holdd/holdd/worker/hold"
 )
 
@@ -19,46 +18,37 @@ type Budget struct {
 // that second within what Stripe's own bucket lets through when requests arrive unevenly.
 func burst(rate int) int { return max(1, rate/10) }
 
+// budgetKeys are of one account, and so on one server of a Cluster.
+func budgetKeys(account string, op hold.Op) []string {
+	k := keyBudget + "{" + account + "}:"
+	if account == "" {
+		k = keyBudget + "{own}:" // an empty hash tag would be none
+	}
+	return []string{k + "slow:" + op.String(), k + op.String(), k + "all"}
+}
+
 // Take draws up to n requests of one kind. With 0 granted, wait tells when it makes sense to ask again.
 func (s *Store) Take(ctx context.Context, account string, op hold.Op, n int) (granted int, wait time.Duration, err error) {
-	b := s.budget
-	slow, err := s.rdb.PTTL(ctx, slowKey(account, op)).Result()
-	if err != nil {
-		return 0, 0, err
+	if n <= 0 {
+		return 0, 0, nil
 	}
-	if slow > 0 {
-		return 0, slow, nil
-	}
-	granted = n
-	perOp := b.Write
+	rate := s.budget.Write
 	if op == hold.OpRead {
-		perOp = b.Read
+		rate = s.budget.Read
 	}
-	for _, l := range []struct {
-		key  string
-		rate int
-	}{{"holdd:budget:" + op.String() + ":" + account, perOp}, {totalKey(account), b.Total}} {
-		if l.rate == 0 || b.Total > 0 && l.rate >= b.Total && l.key != totalKey(account) {
-			continue // no limit, or one that the total covers
-		}
-		r, err := s.limiter.AllowAtMost(ctx, l.key, redis_rate.Limit{Rate: l.rate, Burst: burst(l.rate), Period: time.Second}, granted)
-		if err != nil {
-			return 0, 0, err
-		}
-		// What the first bucket gave and the second didn't is not given back: the budget is never overdrawn, and it refills within a second.
-		if r.Allowed == 0 {
-			return 0, max(r.RetryAfter, time.Millisecond), nil
-		}
-		granted = r.Allowed
-	}
-	return granted, 0, nil
+	r := open(s.exec(ctx, takeScript, []run{{
+		keys: budgetKeys(account, op),
+		args: []any{n, rate, burst(rate), s.budget.Total, burst(s.budget.Total)},
+	}})[0])
+	granted = int(r.int())
+	wait = time.Duration(r.int()) * time.Microsecond
+	return granted, wait, r.err
 }
 
 // Slow stops requests of one kind on all replicas for a while, because Stripe said that they are too many.
 func (s *Store) Slow(ctx context.Context, account string, op hold.Op, d time.Duration) error {
-	return s.rdb.Set(ctx, slowKey(account, op), 1, d).Err()
+	if d < time.Millisecond {
+		return nil
+	}
+	return s.exec(ctx, slowScript, []run{{keys: budgetKeys(account, op)[:1], args: []any{d.Milliseconds()}}})[0].Err()
 }
-
-func totalKey(account string) string { return "holdd:budget:all:" + account }
-
-func slowKey(account string, op hold.Op) string { return keySlow + op.String() + ":" + account }

@@ -17,8 +17,12 @@
 //	events      stream what happened, trimmed
 //
 // Of scheduled, ready and leased a hold is in at most one. Beside the partitions there are holdd:partitions and holdd:mode, which say what kind of
-// Redis this is; holdd:slow:…, set while Stripe finds an account's requests too many; rate:holdd:budget:…, the buckets of the shared budget
-// (the prefix is go-redis/redis_rate's); holdd:replica:alive.
+// Redis this is; holdd:budget:{ACCOUNT}:…, the buckets of the shared budget and the pause after Stripe found requests too many; holdd:replicas,
+// who lives; holdd:ping. A Redis user needs the pattern ~holdd:* and no other.
+//
+// The budget is a script of our own and not go-redis/redis_rate, which was tried first: its AllowAtMost charges fractions of a
+// request that it doesn't grant, which loses up to half of a rate such as Stripe's to replicas that ask often, and two buckets and the pause cost three
+// round trips instead of one.
 //
 // # One script for all changes
 //

@@ -2,7 +2,6 @@ package store
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -24,7 +23,8 @@ import (
 //	byte  23     length of the account, then the account
 //
 // The body is protobuf's wire format with the field numbers below: a field that this version doesn't know is skipped, one that is missing
-// is zero, so that records survive upgrades both ways. Whoever changes the header raises the encoding and teaches decode the old one.
+// is zero, so that records can be read after an upgrade and, while replicas of both versions run, before it. (What an older replica
+// skipped is gone when it writes the record: a new field must be of a kind that can be missed.) Whoever changes the header raises the encoding and teaches decode the old one.
 const (
 	encoding   = 1
 	headerSize = 23
@@ -212,13 +212,11 @@ func encodeEntry(e *hold.Entry, last time.Time) []byte {
 	return b
 }
 
-var errRecord = errors.New("not a hold's record: was it written by something else, or by a newer holdd?")
-
 // decode reads the record of the hold id. since is when its claim began.
 func decode(id string, rec string) (h hold.Hold, since time.Time, err error) {
 	b := []byte(rec)
 	if len(b) < headerSize || b[0] != encoding || len(b) < headerSize+int(b[22]) {
-		return h, since, fmt.Errorf("hold %s: %w", id, errRecord)
+		return h, since, fmt.Errorf("hold %s: %w", id, hold.ErrRecord)
 	}
 	h = hold.Hold{
 		ID: id, PaymentIntent: id, State: hold.State(b[1]), Prior: hold.State(b[2]), Next: hold.Op(b[3]), Version: get48(b, verOff),
@@ -252,11 +250,11 @@ func decode(id string, rec string) (h hold.Hold, since time.Time, err error) {
 		case fMetadata:
 			k, size := protowire.ConsumeString(v)
 			if size < 0 {
-				return errRecord
+				return hold.ErrRecord
 			}
 			val, size := protowire.ConsumeString(v[size:])
 			if size < 0 {
-				return errRecord
+				return hold.ErrRecord
 			}
 			if h.Metadata == nil {
 				h.Metadata = map[string]string{}
@@ -342,7 +340,7 @@ func fields(b []byte, f func(num protowire.Number, n uint64, v []byte) error) er
 	for len(b) > 0 {
 		num, typ, size := protowire.ConsumeTag(b)
 		if size < 0 {
-			return errRecord
+			return hold.ErrRecord
 		}
 		b = b[size:]
 		var n uint64
@@ -356,7 +354,7 @@ func fields(b []byte, f func(num protowire.Number, n uint64, v []byte) error) er
 			size = protowire.ConsumeFieldValue(num, typ, b)
 		}
 		if size < 0 {
-			return errRecord
+			return hold.ErrRecord
 		}
 		b = b[size:]
 		if err := f(num, n, v); err != nil {

@@ -4,13 +4,11 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"net"
 	"sort"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/holdd/holdd/store"
 	"github.com/holdd/holdd/store/storetest"
 	"github.com/holdd/holdd/worker/hold"
@@ -38,12 +36,10 @@ func onReal(t testing.TB, o store.Options, args ...string) *env {
 // inProcess opens a store on a miniredis without a socket. It hides its settings, so the store warns and uses it.
 func inProcess(t testing.TB, o store.Options) *env {
 	t.Helper()
-	m := miniredis.NewMiniRedis()
-	t.Cleanup(m.Close)
-	o.URL = "redis://in-process"
-	o.Dialer = func(context.Context, string, string) (net.Conn, error) { return m.Dial() }
+	m := storetest.InProcess(t)
+	o.URL, o.Dialer = m.URL(), m.Dial
 	c := redis.NewClient(&redis.Options{
-		Dialer: o.Dialer, MaxRetries: -1, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+		Dialer: m.Dial, MaxRetries: -1, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 	t.Cleanup(func() { c.Close() })
 	return &env{TB: t, s: mustOpen(t, o), rdb: c}

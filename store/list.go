@@ -3,7 +3,6 @@ package store
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -32,7 +31,7 @@ func (k *keys) set(s hold.Set) string {
 }
 
 // Page returns up to n holds of a set that come after a place in it, in the set's order over all partitions, and Redis' time. Fewer than n
-// means that the end was reached. For [hold.SetReferences] a mark's name is a reference: the page begins with the first one not before it.
+// means that the end was reached. A hold whose record is gone or can't be read is listed without a state. For [hold.SetReferences] a mark's name is a reference: the page begins with the first one not before it.
 func (s *Store) Page(ctx context.Context, set hold.Set, after hold.Mark, n int) ([]hold.Listed, time.Time, error) {
 	n = min(max(n, 1), batch)
 	rev := "0"
@@ -45,23 +44,23 @@ func (s *Store) Page(ctx context.Context, set hold.Set, after hold.Mark, n int) 
 		runs[p] = run{keys: []string{k.set(set), k.holds}, args: []any{after.Score, after.Name, n, rev}}
 	}
 	var all []hold.Listed
-	var bad error
 	now := time.Time{}
 	for _, cmd := range s.exec(ctx, pageScript, runs) {
 		r := open(cmd)
 		now = r.time()
 		for r.more() {
 			member, score, rec := r.str(), r.int(), r.str()
-			if r.err != nil || rec == "" {
+			if r.err != nil {
 				continue
 			}
 			id := member[strings.IndexByte(member, 0)+1:]
-			h, _, err := decode(id, rec)
-			if err != nil {
-				bad = errors.Join(bad, err)
-				continue
+			l := hold.Listed{Hold: hold.Hold{ID: id}, Mark: hold.Mark{Score: score, Name: member}}
+			if rec != "" {
+				if h, _, err := decode(id, rec); err == nil {
+					l.Hold = h
+				}
 			}
-			all = append(all, hold.Listed{Hold: h, Mark: hold.Mark{Score: score, Name: member}})
+			all = append(all, l)
 		}
 		if r.err != nil {
 			return nil, now, r.err
@@ -77,7 +76,7 @@ func (s *Store) Page(ctx context.Context, set hold.Set, after hold.Mark, n int) 
 	if len(all) > n {
 		all = all[:n]
 	}
-	return all, now, bad
+	return all, now, nil
 }
 
 // Counts tells how many holds there are. Its cost doesn't depend on how many. Ready is left to [Store.Due], which knows the lanes.
@@ -115,9 +114,9 @@ func (s *Store) Beat(ctx context.Context, replica string, ttl time.Duration) ([]
 	}
 	pipe := s.rdb.Pipeline()
 	// Seconds are enough, and a Cluster's servers may disagree by a little: ttl is far above that.
-	pipe.ZAdd(ctx, keyReplica+"alive", redis.Z{Score: float64(now.Add(ttl).UnixMilli()), Member: replica})
-	alive := pipe.ZRangeByScore(ctx, keyReplica+"alive", &redis.ZRangeBy{Min: strconv.FormatInt(now.UnixMilli(), 10), Max: "+inf", Count: 1000})
-	pipe.ZRemRangeByScore(ctx, keyReplica+"alive", "-inf", strconv.FormatInt(now.Add(-24*time.Hour).UnixMilli(), 10))
+	pipe.ZAdd(ctx, keyAlive, redis.Z{Score: float64(now.Add(ttl).UnixMilli()), Member: replica})
+	alive := pipe.ZRangeByScore(ctx, keyAlive, &redis.ZRangeBy{Min: strconv.FormatInt(now.UnixMilli(), 10), Max: "+inf", Count: 1000})
+	pipe.ZRemRangeByScore(ctx, keyAlive, "-inf", strconv.FormatInt(now.Add(-24*time.Hour).UnixMilli(), 10))
 	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, err
 	}
@@ -126,13 +125,13 @@ func (s *Store) Beat(ctx context.Context, replica string, ttl time.Duration) ([]
 
 // Leave takes a replica off the list of those that live: it has stopped as it should.
 func (s *Store) Leave(ctx context.Context, replica string) error {
-	return s.rdb.ZRem(ctx, keyReplica+"alive", replica).Err()
+	return s.rdb.ZRem(ctx, keyAlive, replica).Err()
 }
 
-// Ping says whether Redis answers and can be written.
+// Ping says whether Redis answers and can be written: one that is full, read-only or can't reach its disk is of no use.
 func (s *Store) Ping(ctx context.Context) error {
-	if err := s.rdb.Ping(ctx).Err(); err != nil {
-		return fmt.Errorf("Redis does not answer: %w", err)
+	if err := s.rdb.Set(ctx, keyPing, 1, time.Minute).Err(); err != nil {
+		return fmt.Errorf("Redis can't be written: %w", err)
 	}
 	return nil
 }

@@ -110,7 +110,7 @@ func (m *model) write(w hold.Write) bool {
 	case p.Due.IsZero():
 	case p.Ready:
 		n.ready = true
-	case w.Hold.State == hold.Working:
+	case p.Pressing:
 		n.leased = p.Due
 	default:
 		n.scheduled = p.Due
@@ -158,6 +158,7 @@ func (m *model) draw(t *rapid.T, id string) hold.Write {
 		w.Place.Attention = w.Hold.State == hold.Attention
 	default:
 		w.Place.Due, w.Place.Ready = w.Hold.NextAt, rapid.Bool().Draw(t, "ready")
+		w.Place.Pressing = w.Hold.State == hold.Working
 	}
 	if !w.Hold.State.Final() {
 		// An open hold always has a milestone: what stays must be there.
@@ -434,12 +435,13 @@ func (m *model) check(t *rapid.T) {
 func TestStoreIsItsModel(t *testing.T) {
 	t.Parallel()
 	for _, partitions := range []int{1, 7} {
-		for name, open := range map[string]func() *env{
-			"redis":     func() *env { return onReal(t, store.Options{Partitions: partitions}) },
-			"miniredis": func() *env { return inProcess(t, store.Options{Partitions: partitions}) },
+		for name, open := range map[string]func(testing.TB, store.Options) *env{
+			"redis":     func(t testing.TB, o store.Options) *env { return onReal(t, o) },
+			"miniredis": inProcess,
 		} {
 			t.Run(fmt.Sprintf("%s/%d", name, partitions), func(t *testing.T) {
-				e := open()
+				t.Parallel()
+				e := open(t, store.Options{Partitions: partitions})
 				rapid.Check(t, func(rt *rapid.T) {
 					if err := e.rdb.FlushDB(t.Context()).Err(); err != nil {
 						rt.Fatal(err)

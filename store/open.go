@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-redis/redis_rate/v10"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
@@ -39,7 +38,6 @@ type Options struct {
 // Store keeps holds in Redis.
 type Store struct {
 	rdb       redis.UniversalClient
-	limiter   *redis_rate.Limiter
 	parts     []keys
 	eventsMax int
 	budget    Budget
@@ -64,6 +62,8 @@ var (
 	milestonesScript = script("milestones")
 	touchScript      = script("touch")
 	pageScript       = script("page")
+	takeScript       = script("take")
+	slowScript       = script("slow")
 )
 
 // keys are the names of one partition's keys. This is the only place that makes them. All carry the same hash tag, so that
@@ -75,8 +75,9 @@ type keys struct {
 const (
 	keyPartitions = "holdd:partitions"
 	keyMode       = "holdd:mode"
-	keySlow       = "holdd:slow:"
-	keyReplica    = "holdd:replica:"
+	keyBudget     = "holdd:budget:"
+	keyAlive      = "holdd:replicas"
+	keyPing       = "holdd:ping"
 )
 
 func partitionKeys(p int) keys {
@@ -105,7 +106,7 @@ func Open(ctx context.Context, o Options) (s *Store, warnings []string, err erro
 	if o.EventsMax == 0 {
 		o.EventsMax = 10_000
 	}
-	s = &Store{rdb: rdb, limiter: redis_rate.NewLimiter(rdb), eventsMax: o.EventsMax, budget: o.Budget}
+	s = &Store{rdb: rdb, eventsMax: o.EventsMax, budget: o.Budget}
 	for p := range o.Partitions {
 		s.parts = append(s.parts, partitionKeys(p))
 	}
@@ -167,7 +168,8 @@ func dial(o Options) (redis.UniversalClient, error) {
 		return nil, err
 	}
 	// go-redis retries by itself after a lost connection. A claim whose reply was lost would be repeated and its first holds would wait for
-	// their lease to end; everybody who calls this store tries again anyway, knowing what is at stake.
+	// their lease to end; everybody who calls this store tries again anyway, knowing what is at stake. (A Cluster's client still follows
+	// redirections, and repeats what a dying connection swallowed: there such a wait can happen, and nothing else.)
 	const noRetries = -1
 	notices := &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	switch kind {
@@ -250,11 +252,11 @@ func splitHosts(raw string) (string, error) {
 	return scheme + "://" + user + hosts[0] + tail, nil
 }
 
-// badURL keeps the password that a URL may carry out of its error.
+// badURL says that a URL can't be used. What url.Parse says of it may quote the password; what go-redis says of parameters may not.
 func badURL(err error) error {
 	var ue *url.Error
 	if errors.As(err, &ue) {
-		err = ue.Err
+		return errors.New("redis_url is no URL: write it as redis://user:password@host:6379/0, and percent-encode / ? # @ : and % in the password")
 	}
 	return fmt.Errorf("redis_url can't be used: %w", err)
 }
@@ -329,7 +331,9 @@ func examine(ctx context.Context, c *redis.Client) (faults, warnings []string) {
 	case aof == "1":
 	case saveKnown && save != "":
 		warnings = append(warnings, "Redis has snapshots but no append-only file: what came since the last one is lost when it dies, set appendonly yes")
-	case saveKnown:
+	case !saveKnown:
+		warnings = append(warnings, "Redis has no append-only file and hides whether it makes snapshots: make sure that it writes to disk, best with appendonly yes")
+	default:
 		faults = append(faults, "nothing is written to disk: set appendonly yes")
 	}
 	return faults, warnings

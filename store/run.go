@@ -48,17 +48,10 @@ func (s *Store) exec(ctx context.Context, script *redis.Script, runs []run) []*r
 	if _, err := pipe.Exec(ctx); err == nil {
 		return cmds
 	}
-	pipe = s.rdb.Pipeline()
-	again := 0
 	for i, r := range runs {
+		// One by one: a pipeline of many texts would be large, and this happens once to each script and server.
 		if err := cmds[i].Err(); err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
-			cmds[i] = script.Eval(ctx, pipe, r.keys, r.args...)
-			again++
-		}
-	}
-	if again > 0 {
-		if _, err := pipe.Exec(ctx); err != nil {
-			return cmds
+			cmds[i] = script.Eval(ctx, s.rdb, r.keys, r.args...)
 		}
 	}
 	return cmds

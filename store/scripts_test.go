@@ -247,7 +247,7 @@ func TestScripts(t *testing.T) {
 				claims, _ := e.claim(lane, 1, time.Minute)
 				w := from(claims[0].Hold)
 				w.Hold.NextAt, w.Hold.Attempt = soon, hold.Attempt{Count: 1, FirstAt: claims[0].Since, Unknown: true}
-				w.Place = hold.Placement{Due: soon, Keep: true}
+				w.Place = hold.Placement{Due: soon, Pressing: true, Keep: true}
 				e.put(w)
 			},
 			is: `expiring pi_a mile

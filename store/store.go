@@ -10,7 +10,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Read returns holds by id, nil where there is none, and Redis' time.
+// Read returns holds by id, nil where there is none, and Redis' time. With an error that is [hold.ErrRecord], those that could be read are there.
 func (s *Store) Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error) {
 	holds := make([]*hold.Hold, len(ids))
 	where := make([][]int, len(s.parts)) // positions in ids, by partition
@@ -40,6 +40,7 @@ func (s *Store) Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Tim
 		}
 	}
 	now := time.Time{}
+	var bad error
 	for i, cmd := range s.exec(ctx, readScript, runs) {
 		r := open(cmd)
 		now = r.time()
@@ -50,7 +51,8 @@ func (s *Store) Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Tim
 			}
 			h, _, err := decode(ids[at], rec)
 			if err != nil {
-				return nil, now, err
+				bad = errors.Join(bad, err)
+				continue
 			}
 			holds[at] = &h
 		}
@@ -58,7 +60,7 @@ func (s *Store) Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Tim
 			return nil, now, r.err
 		}
 	}
-	return holds, now, nil
+	return holds, now, bad
 }
 
 // Commit writes changes, each whole or not at all; ok[i] is false where somebody else was first. A write that is sent twice, because the
@@ -149,7 +151,7 @@ func appendWrite(args []any, w *hold.Write) []any {
 }
 
 // Due looks at the schedule of all partitions: leases that ran out become ready again, and so do, with promote, holds whose time has
-// come. At most limit of each per partition.
+// come. At most limit of each per partition. With an error, what the partitions that answered said is there.
 func (s *Store) Due(ctx context.Context, promote bool, limit int) (hold.Due, error) {
 	flag := "0"
 	if promote {
@@ -158,12 +160,15 @@ func (s *Store) Due(ctx context.Context, promote bool, limit int) (hold.Due, err
 	runs := make([]run, len(s.parts))
 	for p := range s.parts {
 		k := &s.parts[p]
-		runs[p] = run{keys: []string{k.scheduled, k.leased, k.holds, k.lanes, k.ready}, args: []any{min(limit, batch), flag}}
+		runs[p] = run{keys: []string{k.scheduled, k.leased, k.holds, k.lanes, k.ready}, args: []any{bounded(limit), flag, maxLanes}}
 	}
 	var d hold.Due
+	var failed error
 	for p, cmd := range s.exec(ctx, dueScript, runs) {
 		r := open(cmd)
-		d.Now = r.time()
+		if now := r.time(); !now.IsZero() {
+			d.Now = now
+		}
 		d.Promoted += int(r.int())
 		d.TakenOver += int(r.int())
 		if next := r.optionalTime(); !next.IsZero() && (d.Next.IsZero() || next.Before(d.Next)) {
@@ -177,17 +182,23 @@ func (s *Store) Due(ctx context.Context, promote bool, limit int) (hold.Due, err
 				d.Lanes = append(d.Lanes, lane)
 			}
 		}
-		if r.err != nil {
-			return d, r.err
-		}
+		failed = errors.Join(failed, r.err)
 	}
 	slices.SortStableFunc(d.Lanes, func(a, b hold.Lane) int { return a.Head.Compare(b.Head) })
-	return d, nil
+	return d, failed
 }
+
+// maxLanes bounds how many lanes one look tells of in each partition.
+const maxLanes = 1024
+
+func bounded(n int) int { return max(1, min(n, batch)) }
 
 // Claim leases up to n holds of a lane, nearest deadline first; with before set only such whose deadline is not after it.
 // The lease begins at the time returned. Claims that come along with an error are good.
 func (s *Store) Claim(ctx context.Context, lane hold.Lane, n int, lease time.Duration, before time.Time) ([]hold.Claim, time.Time, error) {
+	if n <= 0 {
+		return nil, time.Time{}, nil
+	}
 	k := &s.parts[lane.Partition]
 	name := laneName(byte(lane.Op), lane.Account)
 	cmd := s.exec(ctx, claimScript, []run{{
@@ -230,14 +241,16 @@ func (s *Store) sweep(ctx context.Context, set func(*keys) string, n int, upto s
 	runs := make([]run, len(s.parts))
 	for p := range s.parts {
 		k := &s.parts[p]
-		runs[p] = run{keys: []string{set(k), k.holds}, args: []any{min(n, batch), upto}}
+		runs[p] = run{keys: []string{set(k), k.holds}, args: []any{bounded(n), upto}}
 	}
 	var found []hold.Milestone
 	var bad error
 	now := time.Time{}
 	for _, cmd := range s.exec(ctx, milestonesScript, runs) {
 		r := open(cmd)
-		now = r.time()
+		if t := r.time(); !t.IsZero() {
+			now = t
+		}
 		for r.more() {
 			id, due, rec := r.str(), r.time(), r.str()
 			if r.err != nil {
@@ -254,9 +267,7 @@ func (s *Store) sweep(ctx context.Context, set func(*keys) string, n int, upto s
 			}
 			found = append(found, hold.Milestone{Hold: h, Due: due})
 		}
-		if r.err != nil {
-			return found, now, errors.Join(r.err, bad)
-		}
+		bad = errors.Join(bad, r.err)
 	}
 	return found, now, bad
 }

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/holdd/holdd/worker/hold"
@@ -38,9 +39,12 @@ func (w *Worker) drain(ctx context.Context) {
 		due, err := w.store.Due(ctx, promote, perLook)
 		if err != nil {
 			w.storeFailed(ctx, "look at the schedule", err)
-			return
+			if len(due.Lanes) == 0 {
+				return
+			}
+		} else {
+			w.storeWorks()
 		}
-		w.storeWorks()
 		w.sync(due.Now)
 		more = due.More
 		claimed, wait := w.claim(ctx, due.Lanes)
@@ -131,7 +135,7 @@ func (w *Worker) claim(ctx context.Context, lanes []hold.Lane) (claimed int, wai
 		}
 		claimed += len(claims)
 		free -= len(claims)
-		if err != nil {
+		if err != nil && !errors.Is(err, hold.ErrRecord) {
 			return claimed, 0
 		}
 	}
@@ -140,6 +144,14 @@ func (w *Worker) claim(ctx context.Context, lanes []hold.Lane) (claimed int, wai
 
 func (w *Worker) storeFailed(ctx context.Context, doing string, err error) {
 	if ctx.Err() != nil {
+		return
+	}
+	if errors.Is(err, hold.ErrRecord) {
+		// Met again with every look: once a minute is enough to be found.
+		now := time.Now().Unix()
+		if last := w.oddRecord.Load(); now-last >= 60 && w.oddRecord.CompareAndSwap(last, now) {
+			w.log.Error("Redis holds records that can't be read; the other holds are not touched by it", zap.String("doing", doing), zap.Error(err))
+		}
 		return
 	}
 	if w.storeDown.CompareAndSwap(false, true) {

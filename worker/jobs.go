@@ -28,7 +28,7 @@ func (w *Worker) expiry(ctx context.Context) {
 			return
 		}
 		w.sync(now)
-		if !w.passMilestones(ctx, found, now) || err != nil || len(found) < sweepSize {
+		if !w.passMilestones(ctx, found, now) || len(found) < sweepSize {
 			return
 		}
 	}
@@ -116,7 +116,6 @@ func (w *Worker) purge(ctx context.Context) {
 		found, err := w.store.Settled(ctx, before, sweepSize)
 		if err != nil {
 			w.storeFailed(ctx, "look for what is to be purged", err)
-			return
 		}
 		writes := make([]hold.Write, 0, len(found))
 		for _, m := range found {
@@ -161,7 +160,6 @@ func (w *Worker) verify(ctx context.Context) {
 	found, now, err := w.store.Unverified(ctx, verifyBatch)
 	if err != nil {
 		w.storeFailed(ctx, "look for unverified holds", err)
-		return
 	}
 	w.sync(now)
 	accounts := map[string][]hold.Hold{}

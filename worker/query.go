@@ -112,7 +112,7 @@ func (w *Worker) List(ctx context.Context, q Query) (Page, error) {
 				done = true
 				break
 			}
-			if q.match(&f.Hold, now) {
+			if f.Hold.State != 0 && q.match(&f.Hold, now) {
 				page.Holds = append(page.Holds, f.Hold)
 				if len(page.Holds) == limit {
 					page.Next = at.String()
@@ -200,7 +200,7 @@ func (w *Worker) walk(ctx context.Context, set hold.Set, p *Plan, visit func(*ho
 		}
 		for _, f := range found {
 			mark = f.Mark
-			if !visit(&f.Hold, now) {
+			if f.Hold.State != 0 && !visit(&f.Hold, now) {
 				return nil
 			}
 		}

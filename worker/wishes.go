@@ -61,7 +61,7 @@ func (w *Worker) scheduleRound(ctx context.Context, wishes []hold.Wish, todo []i
 		}
 	}
 	existing, now, err := w.store.Read(ctx, ids...)
-	if err != nil {
+	if err != nil { // one that can't be read may be one of these: none is decided without knowing
 		fail(w.unavailable(ctx, "read holds", err), todo)
 		return nil
 	}

@@ -124,6 +124,7 @@ type Worker struct {
 	wake      chan struct{}
 	running   atomic.Bool
 	storeDown atomic.Bool
+	oddRecord atomic.Int64 // when records that can't be read were last told of, Unix seconds
 
 	breaker  *gobreaker.TwoStepCircuitBreaker[hold.Answer]
 	rejected atomic.Bool // Stripe refuses the key

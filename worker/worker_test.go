@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -565,9 +566,9 @@ func TestSettledHoldsArePurged(t *testing.T) {
 		}
 		for _, key := range w.redis.Keys() {
 			switch key {
-			case "holdd:partitions", "holdd:mode", "holdd:{0}:events", "holdd:replica:alive":
+			case "holdd:partitions", "holdd:mode", "holdd:{0}:events", "holdd:replicas":
 			default:
-				if len(key) < 5 || key[:5] != "rate:" {
+				if !strings.HasPrefix(key, "holdd:budget:") {
 					t.Errorf("%s is left", key)
 				}
 			}

@@ -21,18 +21,21 @@ local recs = redis.call('HMGET', KEYS[1], unpack(ids))
 local reply, sets, dels, events = {}, {}, {}, {}
 local add, rem = {}, {}
 for k = 2, 8 do add[k] = {}; rem[k] = {} end
-local unlane, lanes = {}, {}
+local unlane, lanes, seen = {}, {}, {}
 
 for i, id in ipairs(ids) do
   local p, old = items[i], recs[i]
   local version, rec = ARGV[p + 1], ARGV[p + 2]
-  if old and old == rec then
+  if seen[id] then
+    reply[i] = 0 -- named twice: the first was first
+  elseif old and old == rec then
     reply[i] = 1
   elseif (version == '' and old) or (version ~= '' and (not old or string.sub(old, 5, 10) ~= version)) then
     reply[i] = 0
     if not old and rec == '' then reply[i] = 1 end
   else
     reply[i] = 1
+    seen[id] = true
     if rec == '' then
       dels[#dels + 1] = id
     else
@@ -54,7 +57,7 @@ for i, id in ipairs(ids) do
         add[k][#add[k] + 1] = id
       end
     end
-    if old then
+    if old and #old >= 23 then
       local op = string.byte(old, 4)
       if op > 0 then
         local lane = op .. ':' .. string.sub(old, 24, 23 + string.byte(old, 23))

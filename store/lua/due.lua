@@ -1,7 +1,8 @@
 -- Moves what has come due into the ready lanes: leases that ran out, always; scheduled holds, if asked. Then tells which lanes have work.
 -- KEYS: 1 scheduled, 2 leased, 3 holds, 4 lanes, 5 ready (the lanes' keys are this one and a colon and the lane)
--- ARGV: 1 how many at the most of each, 2 "1" to promote scheduled holds
+-- ARGV: 1 how many at the most of each, 2 "1" to promote scheduled holds, 3 how many lanes to tell of
 -- Returns: now (ms), promoted, taken over, score of the next scheduled hold or "", "1" if there is more, then lane, head, length of each lane
+-- A record that this script can't read is put off by a minute, not dropped.
 -- Invariant: a hold leaves one set and enters the next in the same script, so it is never in none.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -12,10 +13,13 @@ local function promote(from)
   local ids = redis.call('ZRANGEBYSCORE', from, '-inf', now, 'LIMIT', 0, limit)
   if #ids == 0 then return 0 end
   local recs = redis.call('HMGET', KEYS[3], unpack(ids))
-  local adds = {}
+  local adds, odd = {}, {}
   for i, id in ipairs(ids) do
     local r = recs[i]
-    if r then
+    if r and (#r < 23 or string.byte(r, 1) ~= 1 or #r < 23 + string.byte(r, 23)) then
+      odd[#odd + 1] = now + 60000
+      odd[#odd + 1] = id
+    elseif r then
       local op = string.byte(r, 4)
       local lane = op .. ':' .. string.sub(r, 24, 23 + string.byte(r, 23))
       local b1, b2, b3, b4, b5, b6 = string.byte(r, 17, 22)
@@ -29,6 +33,7 @@ local function promote(from)
   end
   for lane, add in pairs(adds) do redis.call('ZADD', KEYS[5] .. ':' .. lane, unpack(add)) end
   redis.call('ZREM', from, unpack(ids))
+  if #odd > 0 then redis.call('ZADD', from, unpack(odd)) end
   return #ids
 end
 
@@ -44,11 +49,13 @@ for lane, deadline in pairs(heads) do redis.call('ZADD', KEYS[4], 'LT', deadline
 local more = '0'
 if taken == limit or promoted == limit then more = '1' end
 local reply = {now, promoted, taken, next_due, more}
-local lanes = redis.call('ZRANGE', KEYS[4], 0, 63)
-for _, lane in ipairs(lanes) do
+local lanes = redis.call('ZRANGE', KEYS[4], 0, ARGV[3] - 1, 'WITHSCORES')
+for i = 1, #lanes, 2 do
+  local lane = lanes[i]
   local key = KEYS[5] .. ':' .. lane
   local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
   if head[2] then
+    if head[2] ~= lanes[i + 1] then redis.call('ZADD', KEYS[4], head[2], lane) end
     reply[#reply + 1] = lane
     reply[#reply + 1] = head[2]
     reply[#reply + 1] = redis.call('ZCARD', key)

@@ -96,6 +96,10 @@ func (h Hold) Milestone(due, now time.Time, r Rules) (Change, time.Time) {
 		if op == 0 && h.Acknowledged {
 			return c, next
 		}
+		if n := len(c.Notices); op == 0 && n > 0 {
+			c.Notices[n-1].Cause = CauseOnExpiry // one word of it is enough
+			return c, next
+		}
 		if op == 0 {
 			c.Notices = append(c.Notices, Notice{Type: NoticeExpiring, Cause: CauseOnExpiry, Threshold: h.ExpiresAt.Sub(now)})
 			return c, next

@@ -1,8 +1,14 @@
 package hold
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // The words in which the worker and the store speak to each other. They stand here because neither knows the other.
+
+// ErrRecord is wrapped by a store's errors about single records that it can't read. The rest of what it returns is good.
+var ErrRecord = errors.New("not a hold's record: was it written by something else, or by a newer holdd?")
 
 // Write is one hold's change, to be committed whole or not at all.
 type Write struct {

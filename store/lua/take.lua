@@ -1,0 +1,32 @@
+-- Draws requests from the budget that all replicas share: nothing while the account is slowed, else as many as both buckets hold.
+-- KEYS: 1 slowed, 2 bucket of the kind of request, 3 bucket over all (all of one account)
+-- ARGV: 1 how many at the most, then for each bucket rate a second (0: no limit) and burst
+-- Returns: granted, microseconds until it makes sense to ask again (0 if any was granted)
+-- A bucket is the generic cell rate algorithm: one number, the time at which it would be full again. Only whole requests are charged, and only
+-- what both buckets grant, so nothing of the rate is lost between two that ask.
+local slow = redis.call('PTTL', KEYS[1])
+if slow > 0 then return {0, slow * 1000} end
+local t = redis.call('TIME')
+local now = t[1] * 1000000 + t[2]
+local n, wait = tonumber(ARGV[1]), 0
+local tats = {}
+for b = 1, 2 do
+  local rate, burst = tonumber(ARGV[2 * b]), tonumber(ARGV[2 * b + 1])
+  if rate > 0 then
+    local gap = 1000000 / rate
+    local tat = math.max(tonumber(redis.call('GET', KEYS[b + 1]) or 0), now)
+    tats[b] = tat
+    local room = math.floor((now + burst * gap - tat) / gap + 1e-6)
+    if room < 1 then wait = math.max(wait, math.ceil(tat + gap - burst * gap - now)) end
+    n = math.min(n, math.max(room, 0))
+  end
+end
+if n < 1 then return {0, math.max(wait, 1)} end
+for b = 1, 2 do
+  if tats[b] then
+    local rate = tonumber(ARGV[2 * b])
+    local tat = tats[b] + n * 1000000 / rate
+    redis.call('SET', KEYS[b + 1], string.format('%.0f', tat), 'PX', math.ceil((tat - now) / 1000) + 1000)
+  end
+end
+return {n, 0}

@@ -1,0 +1,272 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/store/storetest"
+)
+
+const secret = "S3cr3tPassw0rd"
+
+func TestURLForms(t *testing.T) {
+	t.Parallel()
+	tcp := storetest.Start(t, "--requirepass", secret)
+	sock := storetest.StartUnix(t)
+	for _, url := range []string{
+		"redis://:" + secret + "@" + tcp.Addr(), "redis://default:" + secret + "@" + tcp.Addr() + "/0", "redis://:" + secret + "@" + tcp.Addr() + "/3?read_timeout=1s",
+		"unix://" + sock.Addr(), "unix://" + sock.Addr() + "?db=2",
+	} {
+		s, warnings, err := store.Open(t.Context(), store.Options{URL: url})
+		if err != nil || len(warnings) != 0 {
+			t.Errorf("%s: %v, %q", url, err, warnings)
+			continue
+		}
+		e := &env{TB: t, s: s}
+		e.put(scheduled("pi_a", soon, dead))
+		if err := errors.Join(s.Ping(t.Context()), s.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A URL that can't be used is answered with a sentence that says how to write it, and that never repeats a password, whatever is wrong.
+func TestBadURLsAreToldWithoutTheirPassword(t *testing.T) {
+	t.Parallel()
+	free := storetest.Start(t)
+	free.Kill() // an address where nothing listens
+	locked := storetest.Start(t, "--requirepass", "another")
+	for _, url := range []string{
+		"", "localhost:6379", "S3cr3tPassw0rd@localhost", "http://:" + secret + "@localhost", "redis+magic://:" + secret + "@localhost", "redis://:" + secret + "@" + free.Addr(),
+		"redis://user:" + secret + "@" + free.Addr() + "/0", "redis://user:" + secret + "/x@localhost:6379", "redis://:" + secret + "?x@localhost:6379", "redis://:" + secret + "#x@localhost",
+		"redis://:" + secret + "%zz@localhost", "redis://:%" + secret + "@localhost:6379", "redis://:" + secret + " x@localhost", "redis://:" + secret + "@localhost:port", "redis://:" + secret + "@localhost/nine",
+		"redis://:" + secret + "@localhost?no_such=1", "redis://:" + secret + "@localhost?read_timeout=soon", "redis://:" + secret + "@[::1", "redis://:" + secret + "\x7f@localhost",
+		"redis+sentinel://:" + secret + "@a:1,b:2", "redis+sentinel://:" + secret + "/@a:1,b:2?master_name=m", "redis+sentinel://:" + secret + "@" + free.Addr() + "," + free.Addr() + "?master_name=m",
+		"redis+sentinel://" + free.Addr() + "?master_name=m&sentinel_password=" + secret, "redis+sentinel://" + free.Addr() + "?master_name=m&no_such=" + secret,
+		"redis+cluster://:" + secret + "@" + free.Addr() + "," + free.Addr(), "redis+cluster://:" + secret + "%zz@a:1,b:2", "redis+cluster://:" + secret + "@a:x,b:y", "redis+cluster://:" + secret + "/@a:1,b:2",
+		"redis://:" + secret + "@" + locked.Addr(), "unix://:" + secret + "@/no/such/socket", "rediss://:" + secret + "@" + locked.Addr(),
+	} {
+		t.Run(strings.ReplaceAll(url, "/", "_"), func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			s, warnings, err := store.Open(ctx, store.Options{URL: url})
+			if err == nil || s != nil {
+				t.Fatalf("it was taken, with %q", warnings)
+			}
+			text := fmt.Sprint(err, warnings)
+			// Even the beginning of a password is too much.
+			if strings.Contains(text, secret[:4]) {
+				t.Errorf("the password is in the error: %s", text)
+			}
+			if ctx.Err() != nil {
+				t.Errorf("it took too long: %s", text)
+			}
+			if !strings.Contains(text, "redis_url") && !strings.Contains(text, "Redis") {
+				t.Errorf("what is at fault? %s", text)
+			}
+		})
+	}
+}
+
+func TestRedisThatDoesNotAnswerGivesASentence(t *testing.T) {
+	t.Parallel()
+	r := storetest.Start(t)
+	r.Pause() // a server that hangs, or a network that swallows
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	_, _, err := store.Open(ctx, store.Options{URL: r.URL() + "?read_timeout=100ms&dial_timeout=100ms"})
+	if err == nil || !strings.Contains(err.Error(), "does not answer: start it, or set redis_url") || !strings.Contains(err.Error(), r.Addr()) {
+		t.Errorf("%v", err)
+	}
+	r.Resume()
+	s := mustOpen(t, store.Options{URL: r.URL()})
+	r.Kill()
+	if err := s.Ping(ctx); err == nil || !strings.Contains(err.Error(), "does not answer") {
+		t.Errorf("%v", err)
+	}
+	if _, err := s.Due(ctx, true, 1); err == nil {
+		t.Error("a dead Redis has an answer")
+	}
+	r.Restart()
+	storetest.Until(t, 10*time.Second, "the store works again by itself", func() bool { return s.Ping(ctx) == nil })
+}
+
+func TestUnsafeRedisIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		args    []string
+		fault   string // of the refusal, "" if it is taken
+		warning string // "" for none
+	}{
+		{"as it should be", nil, "", ""},
+		{"evicts", []string{"--maxmemory-policy", "allkeys-lru"}, "allkeys-lru", ""},
+		{"evicts what expires", []string{"--maxmemory-policy", "volatile-ttl"}, "volatile-ttl", ""},
+		{"writes nothing", []string{"--appendonly", "no"}, "appendonly yes", ""},
+		{"both", []string{"--appendonly", "no", "--maxmemory-policy", "allkeys-lfu"}, "allkeys-lfu, which evicts holds: set it to noeviction; nothing is written to disk", ""},
+		{"snapshots only", []string{"--appendonly", "no", "--save", "60 1"}, "", "snapshots but no append-only file"},
+		{"snapshots as well", []string{"--save", "60 1"}, "", ""},
+		{"CONFIG hidden", []string{"--rename-command", "CONFIG", ""}, "", ""}, // INFO tells enough
+		{"CONFIG hidden, evicts", []string{"--rename-command", "CONFIG", "", "--maxmemory-policy", "allkeys-lru"}, "allkeys-lru", ""},
+		{"CONFIG hidden, no append-only file", []string{"--rename-command", "CONFIG", "", "--appendonly", "no"}, "", "append-only file"},
+		{"CONFIG and INFO hidden", []string{"--rename-command", "CONFIG", "", "--rename-command", "INFO", ""}, "", "hides maxmemory-policy"},
+		{"CONFIG and INFO hidden, how it persists", []string{"--rename-command", "CONFIG", "", "--rename-command", "INFO", ""}, "", "hides how it persists"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r := storetest.Start(t, c.args...)
+			s, warnings, err := store.Open(t.Context(), store.Options{URL: r.URL()})
+			switch {
+			case c.fault != "":
+				if err == nil || !strings.Contains(err.Error(), c.fault) || !strings.Contains(err.Error(), "allow_unsafe_redis") {
+					t.Errorf("%v", err)
+				}
+				raw := r.Client()
+				if n := raw.DBSize(t.Context()).Val(); n != 0 {
+					t.Errorf("a Redis that was refused has %d keys", n)
+				}
+				raw.Close()
+				if s, warnings, err = store.Open(t.Context(), store.Options{URL: r.URL(), AllowUnsafe: true}); err != nil || !strings.Contains(strings.Join(warnings, "\n"), "unsafe Redis allowed") {
+					t.Errorf("allowed: %q, %v", warnings, err)
+				}
+			case err != nil:
+				t.Error(err)
+			case c.warning == "" && len(warnings) != 0, !strings.Contains(strings.Join(warnings, "\n"), c.warning):
+				t.Errorf("warnings: %q", warnings)
+			}
+			if s != nil {
+				e := &env{TB: t, s: s}
+				e.put(scheduled("pi_a", soon, dead))
+				s.Close()
+			}
+		})
+	}
+}
+
+// A user of a managed Redis may use its keys and commands, and may not look into its settings.
+func TestUserWithoutInfoIsWarnedAndUsed(t *testing.T) {
+	t.Parallel()
+	r := storetest.Start(t)
+	raw := r.Client()
+	defer raw.Close()
+	if err := raw.Do(t.Context(), "ACL", "SETUSER", "holdd", "on", ">"+secret, "~holdd:*", "~rate:holdd:*", "&*", "+@all", "-@admin", "-@dangerous").Err(); err != nil {
+		t.Fatal(err)
+	}
+	s, warnings, err := store.Open(t.Context(), store.Options{URL: "redis://holdd:" + secret + "@" + r.Addr(), Budget: store.Budget{Write: 10, Read: 10, Total: 15}})
+	if err != nil || len(warnings) != 2 || !strings.Contains(warnings[0], "hides maxmemory-policy") || !strings.Contains(warnings[1], "hides how it persists") {
+		t.Fatalf("%q, %v", warnings, err)
+	}
+	defer s.Close()
+	// Such a user needs nothing else for any of the calls.
+	e := &env{TB: t, s: s, rdb: raw}
+	w := ready("pi_a", 1, "", dead)
+	w.Hold.Reference, w.Events = "BK", [][]byte{[]byte("e")}
+	e.put(w, scheduled("pi_b", due, dead2))
+	e.due(true)
+	c, _ := e.claim(captures, 1, time.Minute)
+	e.put(settle(c[0].Hold, moved))
+	if n, _, err := s.Take(t.Context(), "acct_a", 1, 5); err != nil || n == 0 {
+		t.Errorf("take: %d, %v", n, err)
+	}
+	if err := s.Slow(t.Context(), "acct_a", 1, time.Second); err != nil {
+		t.Error(err)
+	}
+	if alive, err := s.Beat(t.Context(), "one", time.Minute); err != nil || len(alive) != 1 {
+		t.Errorf("beat: %v, %v", alive, err)
+	}
+	if err := errors.Join(s.Leave(t.Context(), "one"), s.Ping(t.Context())); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Touch(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Counts(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := raw.Do(t.Context(), "ACL", "SETUSER", "holdd", "-@write").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := store.Open(t.Context(), store.Options{URL: "redis://holdd:" + secret + "@" + r.Addr()}); err == nil || !strings.Contains(err.Error(), "can't be written") {
+		t.Errorf("a user who may not write: %v", err)
+	}
+}
+
+func TestDifferingSettingsAreRefused(t *testing.T) {
+	t.Parallel()
+	r := storetest.StartUnix(t)
+	mustOpen(t, store.Options{URL: r.URL(), Partitions: 4})
+	mustOpen(t, store.Options{URL: r.URL(), Partitions: 4})
+	for name, c := range map[string]struct {
+		o    store.Options
+		want string
+	}{
+		"fewer":  {store.Options{}, "divided into 4 partitions, the setting says 1"},
+		"more":   {store.Options{Partitions: 8}, "divided into 4 partitions, the setting says 8"},
+		"live":   {store.Options{Partitions: 4, Livemode: true}, "holds of test mode, the Stripe key is for live mode"},
+		"unsafe": {store.Options{Partitions: 2, AllowUnsafe: true}, "divided into 4"},
+	} {
+		c.o.URL = r.URL()
+		if s, _, err := store.Open(t.Context(), c.o); err == nil || s != nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	live := storetest.StartUnix(t)
+	mustOpen(t, store.Options{URL: live.URL(), Livemode: true})
+	if _, _, err := store.Open(t.Context(), store.Options{URL: live.URL()}); err == nil || !strings.Contains(err.Error(), "of live mode, the Stripe key is for test mode") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestVersionsThatAreTooOldAreRefused(t *testing.T) {
+	t.Parallel()
+	for version, refused := range map[string]bool{"5.0.14": true, "6.0.20": true, "6.2.0": false, "7.0.15": false, "10.1": false, "unheard of": false} {
+		// A server that says PONG to everything but INFO.
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go serveInfo(l, "redis_version:"+version+"\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\n")
+		_, _, err = store.Open(t.Context(), store.Options{URL: "redis://" + l.Addr().String()})
+		if got := err != nil && strings.Contains(err.Error(), "too old"); got != refused {
+			t.Errorf("%s: %v", version, err)
+		}
+		l.Close()
+	}
+}
+
+func serveInfo(l net.Listener, info string) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			b := make([]byte, 4096)
+			for {
+				n, err := c.Read(b)
+				if err != nil {
+					return
+				}
+				// One answer to each command of a pipeline: arrays begin with a star.
+				for cmd := range strings.SplitSeq(strings.TrimPrefix(string(b[:n]), "*"), "\r\n*") {
+					switch up := strings.ToUpper(cmd); {
+					case strings.Contains(up, "\r\nINFO\r\n"):
+						fmt.Fprintf(c, "$%d\r\n%s\r\n", len(info), info)
+					case strings.Contains(up, "\r\nPING"):
+						fmt.Fprint(c, "+PONG\r\n")
+					default:
+						fmt.Fprint(c, "-ERR unknown command\r\n")
+					}
+				}
+			}
+		}()
+	}
+}

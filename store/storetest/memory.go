@@ -1,0 +1,98 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"testing"
+
+	"github.com/alicebob/miniredis/v2"
+)
+
+// Memory is a Redis inside the test process, for simulations: it needs no socket and, inside a testing/synctest bubble, follows the
+// bubble's clock. It hides its settings as some managed ones do.
+type Memory struct {
+	*miniredis.Miniredis
+}
+
+// InProcess starts a Redis inside the test process, until the test ends.
+func InProcess(tb testing.TB) *Memory {
+	tb.Helper()
+	m := &Memory{miniredis.NewMiniRedis()}
+	m.ClockTTL(true)
+	tb.Cleanup(m.Close)
+	return m
+}
+
+// URL goes together with [Memory.Dial].
+func (m *Memory) URL() string { return "redis://in-process" }
+
+// Dial is the dialer of a store's or client's options. The network and the address don't matter.
+func (m *Memory) Dial(context.Context, string, string) (net.Conn, error) {
+	c, err := m.Miniredis.Dial()
+	if err != nil {
+		return nil, err
+	}
+	b := &buffered{Conn: c, more: make(chan struct{}, 1), closed: make(chan struct{})}
+	go b.pump()
+	return b, nil
+}
+
+// buffered is a connection whose writes never wait for the other side, as a socket's don't. Over a bare pipe a pipeline of commands
+// comes to a halt: the server waits until its first reply is read, the client until its last command is.
+type buffered struct {
+	net.Conn
+	more   chan struct{} // there is something to send
+	closed chan struct{}
+	once   sync.Once
+
+	mu    sync.Mutex
+	queue []byte
+	err   error
+}
+
+// maxQueue bounds what a client may send without reading an answer.
+const maxQueue = 64 << 20
+
+func (b *buffered) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err == nil && len(b.queue)+len(p) > maxQueue {
+		b.err = errors.New("more was sent than this Redis takes in before it is read from")
+	}
+	if b.err != nil {
+		return 0, b.err
+	}
+	b.queue = append(b.queue, p...)
+	select {
+	case b.more <- struct{}{}:
+	default:
+	}
+	return len(p), nil
+}
+
+func (b *buffered) pump() {
+	for {
+		select {
+		case <-b.closed:
+			return
+		case <-b.more:
+		}
+		b.mu.Lock()
+		p := b.queue
+		b.queue = nil
+		b.mu.Unlock()
+		if _, err := b.Conn.Write(p); err != nil {
+			b.mu.Lock()
+			b.err = err
+			b.mu.Unlock()
+			return
+		}
+	}
+}
+
+func (b *buffered) Close() error {
+	b.once.Do(func() { close(b.closed) })
+	return b.Conn.Close()
+}
