@@ -225,17 +225,44 @@ func lines(s string) string {
 	return strings.Join(out, "\n") + "\n"
 }
 
+// snapshot is all of a partition at one moment, while others may be at work.
+func (e *env) snapshot(p int) (holds map[string]string, sets map[string][]string) {
+	e.Helper()
+	pre := fmt.Sprintf("holdd:{%d}:", p)
+	const script = `local out = {redis.call('HGETALL', KEYS[1] .. 'holds')}
+		for _, k in ipairs(redis.call('KEYS', ARGV[1])) do
+			if redis.call('TYPE', k).ok == 'zset' then out[#out+1] = {k, redis.call('ZRANGE', k, 0, -1)} end
+		end
+		return out`
+	all, err := e.rdb.Eval(context.Background(), script, []string{pre}, fmt.Sprintf("holdd:\\{%d\\}:*", p)).Slice()
+	if err != nil {
+		e.Fatal(err)
+	}
+	strs := func(v any) (out []string) {
+		for _, s := range v.([]any) {
+			out = append(out, s.(string))
+		}
+		return out
+	}
+	holds, sets = map[string]string{}, map[string][]string{}
+	for h := strs(all[0]); len(h) > 0; h = h[2:] {
+		holds[h[0]] = h[1]
+	}
+	for _, s := range all[1:] {
+		sets[strings.TrimPrefix(s.([]any)[0].(string), pre)] = strs(s.([]any)[1])
+	}
+	return holds, sets
+}
+
 // invariants checks what must be true of every partition whatever happened.
 func (e *env) invariants(partitions int) {
 	e.Helper()
-	ctx := e.Context()
 	for p := range partitions {
-		pre := fmt.Sprintf("holdd:{%d}:", p)
-		holds := e.rdb.HGetAll(ctx, pre+"holds").Val()
+		holds, members := e.snapshot(p)
 		sets := map[string]map[string]bool{}
 		load := func(key string) map[string]bool {
 			set := map[string]bool{}
-			for _, m := range e.rdb.ZRange(ctx, pre+key, 0, -1).Val() {
+			for _, m := range members[key] {
 				id := m[strings.IndexByte(m, 0)+1:]
 				if _, ok := holds[id]; !ok {
 					e.Errorf("partition %d: %s names %q, which doesn't exist", p, key, id)
@@ -257,17 +284,23 @@ func (e *env) invariants(partitions int) {
 		queue("scheduled")
 		queue("leased")
 		lanes := map[string]bool{}
-		for _, l := range e.rdb.ZRange(ctx, pre+"lanes", 0, -1).Val() {
+		for _, l := range members["lanes"] {
 			lanes[l] = true
 		}
-		for _, key := range e.keysLike(pre + "ready:*") {
-			lane := strings.TrimPrefix(key, pre+"ready:")
+		for key := range members {
+			lane, ok := strings.CutPrefix(key, "ready:")
+			if !ok {
+				continue
+			}
 			queue("ready:" + lane)
 			if !lanes[lane] {
 				e.Errorf("partition %d: lane %s has holds and is not among the lanes", p, lane)
 			}
 			for id := range sets["ready:"+lane] {
 				rec := holds[id]
+				if rec == "" {
+					continue // told above
+				}
 				if want := fmt.Sprintf("%d:%s", rec[3], rec[23:23+int(rec[22])]); lane != want {
 					e.Errorf("partition %d: %s waits in lane %s, its record says %s", p, id, lane, want)
 				}

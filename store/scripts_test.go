@@ -211,7 +211,7 @@ func TestScripts(t *testing.T) {
 			},
 			is: `expiring pi_a mile
 				expiring pi_b dead2-1h
-				holds pi_a v2 working<scheduled capture since:now deadline:dead
+				holds pi_a v? working<scheduled capture since:now deadline:dead
 				holds pi_b v1 scheduled<unknown capture since:- deadline:dead2
 				lanes 1: dead2
 				leased pi_a now+1m
@@ -233,7 +233,7 @@ func TestScripts(t *testing.T) {
 				claims, _ := e.claim(lane, 1, time.Minute)
 				e.put(settle(claims[0].Hold, moved))
 			},
-			is: `holds pi_a v3 captured<scheduled unknown since:- deadline:dead
+			is: `holds pi_a v? captured<scheduled unknown since:- deadline:dead
 				refs BK-1|pi_a -
 				settled pi_a moved`,
 		}, {
@@ -251,7 +251,7 @@ func TestScripts(t *testing.T) {
 				e.put(w)
 			},
 			is: `expiring pi_a mile
-				holds pi_a v3 working<scheduled capture since:- deadline:dead
+				holds pi_a v? working<scheduled capture since:- deadline:dead
 				leased pi_a soon`,
 		}, {
 			name: "commit: dropped, nothing is left but what happened",

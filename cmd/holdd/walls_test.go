@@ -1,0 +1,117 @@
+package main_test
+
+import (
+	"encoding/json"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/holdd/holdd"
+
+// walls say which modules and packages outside the standard library each package may import itself, and why no others.
+var walls = map[string]struct {
+	may []string
+	why string
+}{
+	"worker/hold": {nil, "deciding is pure: no I/O, no library whose upgrade could change a decision"},
+	"worker": {[]string{"worker/hold", "github.com/robfig/cron/v3", "go.uber.org/zap", "github.com/sony/gobreaker/v2"},
+		"the loop knows neither Redis nor Stripe nor HTTP: it declares what it needs of them"},
+	"store": {[]string{"worker/hold", "github.com/redis/go-redis/v9", "google.golang.org/protobuf"},
+		"the store keeps holds and decides nothing about them"},
+	"worker/gateway": {[]string{"worker/hold", "github.com/stripe/stripe-go/v76"},
+		"the only code that speaks Stripe speaks of nothing else"},
+	"worker/stripesim": {nil, "an independent judge shares no code with what it judges"},
+	"worker/api": {[]string{"worker", "worker/hold", "github.com/danielgtaylor/huma/v2", "github.com/go-json-experiment/json", "go.uber.org/zap"},
+		"the ways in reach holds through the worker only"},
+	"config": {[]string{"github.com/knadh/koanf", "github.com/spf13/pflag", "github.com/robfig/cron/v3", "go.yaml.in/yaml/v3"},
+		"settings are copied into each part's options, so they depend on none"},
+}
+
+// never are packages that must not be linked into the production binary.
+var never = []string{
+	module + "/worker/stripesim", module + "/worker/simtest", module + "/store/storetest", module + "/cmd/holdd-dev",
+	"github.com/alicebob/miniredis", "github.com/stripe/stripe-mock", "pgregory.net/rapid", "testing", "github.com/rogpeppe",
+}
+
+type pkg struct {
+	ImportPath string
+	Standard   bool
+	Imports    []string
+	Doc        string
+	Name       string
+	GoFiles    []string
+}
+
+func list(t *testing.T, args ...string) (out []pkg) {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Standard,Imports,Doc,Name,GoFiles"}, args...)...)
+	cmd.Dir = "../.."
+	b, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for d := json.NewDecoder(strings.NewReader(string(b))); d.More(); {
+		var p pkg
+		if err := d.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+func TestWalls(t *testing.T) {
+	standard := map[string]bool{}
+	for _, p := range list(t, "std") {
+		standard[p.ImportPath] = true
+	}
+	seen := 0
+	for _, p := range list(t, "./...") {
+		wall, ok := walls[strings.TrimPrefix(p.ImportPath, module+"/")]
+		if !ok {
+			continue
+		}
+		seen++
+		for _, imp := range p.Imports {
+			allowed := standard[imp] || slices.ContainsFunc(wall.may, func(may string) bool {
+				if !strings.Contains(strings.SplitN(may, "/", 2)[0], ".") { // one of our own: exactly it
+					return imp == module+"/"+may
+				}
+				return imp == may || strings.HasPrefix(imp, may+"/")
+			})
+			if !allowed {
+				t.Errorf("%s imports %s: %s", p.ImportPath, imp, wall.why)
+			}
+		}
+	}
+	if seen != len(walls) {
+		t.Errorf("%d of %d walled packages were found", seen, len(walls))
+	}
+}
+
+func TestTheProductionBinaryLinksNoTestCode(t *testing.T) {
+	deps := list(t, "-deps", "./cmd/holdd")
+	if len(deps) < 50 {
+		t.Fatalf("only %d packages", len(deps))
+	}
+	for _, p := range deps {
+		for _, n := range never {
+			if p.ImportPath == n || strings.HasPrefix(p.ImportPath, n+"/") {
+				t.Errorf("cmd/holdd links %s", p.ImportPath)
+			}
+		}
+	}
+}
+
+func TestEveryPackageIsExplained(t *testing.T) {
+	for _, p := range list(t, "./...") {
+		if len(p.GoFiles) == 0 {
+			continue // tests alone
+		}
+		if len(p.Doc) < 25 {
+			t.Errorf("%s has no doc comment that explains it", p.ImportPath)
+		}
+	}
+}

@@ -1,0 +1,313 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/store/storetest"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// crew works on a store as replicas do: schedules, claims, settles, and goes on after errors until everything is settled.
+type crew struct {
+	*env
+	mu           sync.Mutex
+	acknowledged map[string]bool // commits of births that were reported
+	settledBy    map[string]int  // commits of ends that were reported
+	failures     int
+}
+
+func (c *crew) failed(err error) bool {
+	if err == nil {
+		return false
+	}
+	c.mu.Lock()
+	c.failures++
+	c.mu.Unlock()
+	// Redis is away: as a replica would, wait a little. A context ends it when the test does.
+	wait, cancel := context.WithTimeout(c.Context(), 20*time.Millisecond)
+	defer cancel()
+	<-wait.Done()
+	return true
+}
+
+// schedule places n holds, in pieces, each until it is acknowledged.
+func (c *crew) schedule(from, n int) {
+	for i := from; i < from+n && c.Context().Err() == nil; i += 20 {
+		var writes []hold.Write
+		for j := i; j < min(i+20, from+n); j++ {
+			id := fmt.Sprintf("pi_%05d", j)
+			w := scheduled(id, at, dead.Add(time.Duration(j)*time.Second))
+			w.Hold.Reference, w.Events = "BK-"+id, [][]byte{[]byte("scheduled " + id)}
+			w.Place.Ready = j%2 == 0
+			writes = append(writes, w)
+		}
+		for c.Context().Err() == nil {
+			ok, err := c.s.Commit(c.Context(), writes)
+			if c.failed(err) {
+				continue
+			}
+			c.mu.Lock()
+			for k := range ok {
+				// A birth that somebody has claimed meanwhile is no longer what was written: it exists, that is what counts.
+				c.acknowledged[writes[k].Hold.ID] = true
+			}
+			c.mu.Unlock()
+			break
+		}
+	}
+}
+
+// drain claims and settles until n holds are settled.
+func (c *crew) drain(n int64, lease time.Duration) {
+	for c.Context().Err() == nil {
+		counts, err := c.s.Counts(c.Context())
+		if err == nil && counts.Settled >= n {
+			return
+		}
+		d, err := c.s.Due(c.Context(), true, 50)
+		if c.failed(err) {
+			continue
+		}
+		for _, l := range d.Lanes {
+			claims, _, err := c.s.Claim(c.Context(), l, 20, lease, time.Time{})
+			c.failed(err)
+			var ends []hold.Write
+			for _, cl := range claims {
+				if rand.IntN(10) == 0 {
+					continue // a replica that dies with its claim
+				}
+				end := settle(cl.Hold, at)
+				end.Events = [][]byte{[]byte("captured " + cl.Hold.ID)}
+				ends = append(ends, end)
+			}
+			// As the worker does: again and again, until Redis has said something.
+			for len(ends) > 0 && c.Context().Err() == nil {
+				ok, err := c.s.Commit(c.Context(), ends)
+				if c.failed(err) {
+					continue
+				}
+				c.mu.Lock()
+				for i := range ok {
+					if ok[i] {
+						c.settledBy[ends[i].Hold.ID]++
+					}
+				}
+				c.mu.Unlock()
+				break
+			}
+		}
+	}
+}
+
+func newCrew(e *env) *crew {
+	return &crew{env: e, acknowledged: map[string]bool{}, settledBy: map[string]int{}}
+}
+
+// work schedules and settles n holds with two replicas at once, while trouble comes.
+func (c *crew) work(n int, trouble func()) {
+	c.Helper()
+	ctx, cancel := context.WithTimeout(c.Context(), 2*time.Minute)
+	defer cancel()
+	c.env = &env{TB: inContext{c.TB, ctx}, s: c.s, rdb: c.rdb}
+	var wg sync.WaitGroup
+	for i := range 2 {
+		wg.Go(func() { c.schedule(i*n/2, n/2) })
+		wg.Go(func() { c.drain(int64(n), time.Second) })
+	}
+	if trouble != nil {
+		trouble()
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		counts, err := c.s.Counts(context.Background())
+		c.Fatalf("not done in two minutes: %+v, %v", counts, err)
+	}
+}
+
+// inContext is a test whose context ends earlier.
+type inContext struct {
+	testing.TB
+	ctx context.Context
+}
+
+func (t inContext) Context() context.Context { return t.ctx }
+
+// complete checks that each hold was scheduled, captured, and published, and that nothing else is left.
+func (c *crew) complete(n, partitions int) {
+	c.Helper()
+	counts, err := c.s.Counts(c.Context())
+	if err != nil || counts != (hold.Counts{Settled: int64(n)}) {
+		c.Fatalf("in the end: %+v, %v", counts, err)
+	}
+	for i := range n {
+		id := fmt.Sprintf("pi_%05d", i)
+		h := c.read(id)
+		if h == nil || h.State != hold.Captured {
+			c.Errorf("%s: %+v", id, h)
+		}
+		if by := c.settledBy[id]; by > 1 {
+			c.Errorf("%s was settled by %d replicas", id, by)
+		}
+	}
+	c.invariants(partitions)
+	var after hold.Mark
+	var listed []string
+	for {
+		page, _, err := c.s.Page(c.Context(), hold.SetReferences, after, 100)
+		if err != nil {
+			c.Fatal(err)
+		}
+		for _, l := range page {
+			listed, after = append(listed, l.Hold.ID), l.Mark
+		}
+		if len(page) < 100 {
+			break
+		}
+	}
+	if len(listed) != n || !slices.IsSorted(listed) {
+		c.Errorf("%d references of %d, in order: %t", len(listed), n, slices.IsSorted(listed))
+	}
+}
+
+func (c *crew) eachEventOnce(n, partitions int) {
+	c.Helper()
+	ev := c.events(partitions)
+	all := len(ev)
+	slices.Sort(ev)
+	if ev = slices.Compact(ev); all != 2*n || len(ev) != all {
+		c.Errorf("%d events, %d different ones, of %d", all, len(ev), 2*n)
+	}
+}
+
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	cluster := storetest.StartCluster(t, 3)
+	s, warnings, err := store.Open(t.Context(), store.Options{URL: cluster.URL(), Partitions: 8, Budget: store.Budget{Write: 100, Total: 150}})
+	if err != nil || len(warnings) != 0 {
+		t.Fatalf("%v, %q", err, warnings)
+	}
+	defer s.Close()
+	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{cluster.Masters[0].Addr()}, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}})
+	defer rdb.Close()
+	e := &env{TB: t, s: s, rdb: rdb}
+	c := newCrew(e)
+	c.work(400, nil)
+	c.env = e
+	c.complete(400, 8)
+	c.eachEventOnce(400, 8)
+	used := 0
+	for _, m := range cluster.Masters {
+		raw := m.Client()
+		if keys := raw.Keys(t.Context(), "holdd:{*").Val(); len(keys) > 0 {
+			used++
+		}
+		raw.Close()
+	}
+	if used < 2 {
+		t.Errorf("8 partitions are on %d of 3 masters", used)
+	}
+	if n, _, err := s.Take(t.Context(), "acct_a", hold.OpCapture, 3); err != nil || n < 1 {
+		t.Errorf("take: %d, %v", n, err)
+	}
+	if alive, err := s.Beat(t.Context(), "one", time.Minute); err != nil || len(alive) != 1 {
+		t.Errorf("beat: %v, %v", alive, err)
+	}
+}
+
+// In a Cluster every master's settings count, not only those of the one that happens to be asked.
+func TestClusterWithOneUnsafeMasterIsRefused(t *testing.T) {
+	t.Parallel()
+	cluster := storetest.StartCluster(t, 3)
+	raw := cluster.Masters[2].Client()
+	defer raw.Close()
+	if err := raw.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-random").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := store.Open(t.Context(), store.Options{URL: cluster.URL(), Partitions: 8}); err == nil || !strings.Contains(err.Error(), "allkeys-random") {
+		t.Errorf("%v", err)
+	}
+}
+
+// One master of a Cluster is away: the partitions of the others go on.
+func TestClusterWithADeadMasterGoesOnWithTheOthers(t *testing.T) {
+	t.Parallel()
+	cluster := storetest.StartCluster(t, 3)
+	// As operators do who prefer a part of the service to none.
+	for _, m := range cluster.Masters {
+		raw := m.Client()
+		raw.ConfigSet(t.Context(), "cluster-require-full-coverage", "no")
+		raw.Close()
+	}
+	s := mustOpen(t, store.Options{URL: cluster.URL(), Partitions: 8})
+	e := &env{TB: t, s: s}
+	var writes []hold.Write
+	for i := range 80 {
+		writes = append(writes, ready(fmt.Sprintf("pi_%d", i), hold.OpCapture, "", dead))
+	}
+	e.put(writes...)
+	all := e.due(true).Lanes
+	cluster.Masters[0].Kill()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	claimed := 0
+	for range 5 {
+		d, _ := s.Due(ctx, true, 100)
+		for _, l := range d.Lanes {
+			c, _, _ := s.Claim(ctx, l, 100, time.Minute, time.Time{})
+			claimed += len(c)
+		}
+	}
+	if len(all) != 8 || claimed == 0 || claimed == 80 {
+		t.Errorf("of 80 holds in %d partitions, of which some can't be reached, %d were claimed", len(all), claimed)
+	}
+}
+
+func TestSentinelFailover(t *testing.T) {
+	t.Parallel()
+	sentinel := storetest.StartSentinel(t)
+	s, warnings, err := store.Open(t.Context(), store.Options{URL: sentinel.URL(), Partitions: 8})
+	if err != nil || len(warnings) != 0 {
+		t.Fatalf("%v, %q", err, warnings)
+	}
+	defer s.Close()
+	const n = 600
+	c := newCrew(&env{TB: t, s: s})
+	old := sentinel.Master()
+	c.work(n, func() {
+		storetest.Until(t, 30*time.Second, "some are settled and not all", func() bool {
+			counts, err := s.Counts(t.Context())
+			return err == nil && counts.Settled > n/6
+		})
+		old.Kill()
+		sentinel.AwaitFailover(old)
+	})
+	if c.failures == 0 {
+		t.Error("the failover went unnoticed: it tested nothing")
+	}
+	raw := sentinel.Master().Client()
+	defer raw.Close()
+	c.env = &env{TB: t, s: s, rdb: raw}
+	// The replica may not have got the last writes: a birth that was acknowledged and lost is told of, not silently missing.
+	lost := 0
+	for id := range c.acknowledged {
+		if c.read(id) == nil {
+			lost++
+		}
+	}
+	t.Logf("%d calls failed, %d acknowledged holds were lost with the old master", c.failures, lost)
+	c.invariants(8)
+	counts, err := s.Counts(t.Context())
+	if err != nil || counts.Open != 0 || counts.Settled < n-int64(lost) {
+		t.Errorf("after the failover: %+v, %v", counts, err)
+	}
+}
