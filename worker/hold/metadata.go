@@ -1,0 +1,128 @@
+package hold
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Keys of the terms that stand in a PaymentIntent's metadata: written by a booking system that schedules by metadata, and by holdd to mirror
+// terms that came another way, so that a lost Redis can be rebuilt.
+const (
+	MetaCaptureAt     = "holdd_capture_at"
+	MetaCancelAt      = "holdd_cancel_at"
+	MetaTimeZone      = "holdd_time_zone"
+	MetaCaptureAmount = "holdd_capture_amount"
+	MetaOnExpiry      = "holdd_on_expiry"
+	MetaReference     = "holdd_reference"
+	MetaPaused        = "holdd_paused"   // "true": the hold was paused
+	MetaWaiting       = "holdd_waiting"  // "true": there is a hold, and no time is set
+	MetaPairs         = "holdd_metadata" // the hold's own metadata as JSON, in pieces: holdd_metadata, holdd_metadata_2, …
+)
+
+// Limits of a PaymentIntent's metadata at Stripe.
+const (
+	stripeMetadataKeys  = 50
+	stripeMetadataValue = 500
+)
+
+// WishOf reads the terms that stand in an intent's metadata. ok is false where there are none: the intent is not ours to touch. An error says
+// which of them is wrong.
+func WishOf(in *Intent, account string) (w Wish, paused, ok bool, err error) {
+	m := in.Metadata
+	w = Wish{
+		PaymentIntent: in.ID, Account: account, CaptureAt: m[MetaCaptureAt], CancelAt: m[MetaCancelAt], TimeZone: m[MetaTimeZone],
+		OnExpiry: m[MetaOnExpiry], Reference: m[MetaReference],
+	}
+	amount := m[MetaCaptureAmount]
+	if w.CaptureAt == "" && w.CancelAt == "" && m[MetaWaiting] == "" && m[MetaPaused] == "" && amount == "" && w.OnExpiry == "" && w.Reference == "" {
+		return w, false, false, nil
+	}
+	if amount != "" {
+		w.CaptureAmount, err = strconv.ParseInt(amount, 10, 64)
+		if err != nil || w.CaptureAmount <= 0 {
+			return w, false, true, problem(InvalidAmount, MetaCaptureAmount, "%.40q is no amount: write minor units, such as 1250 for 12.50", amount)
+		}
+	}
+	var pairs strings.Builder
+	for i := 1; ; i++ {
+		piece, there := m[pieceKey(i)]
+		if !there {
+			break
+		}
+		pairs.WriteString(piece)
+	}
+	if pairs.Len() > 0 {
+		if err := json.Unmarshal([]byte(pairs.String()), &w.Metadata); err != nil {
+			return w, false, true, problem(InvalidMetadata, MetaPairs, "this is no JSON object of strings")
+		}
+	}
+	return w, m[MetaPaused] == "true", true, nil
+}
+
+func pieceKey(i int) string {
+	if i == 1 {
+		return MetaPairs
+	}
+	return MetaPairs + "_" + strconv.Itoa(i)
+}
+
+// Terms are the pairs that make an intent's metadata say what the hold's terms are: to be written where it says something else. An empty value
+// removes a key, as Stripe has it. ok is false where they don't fit beside what else stands there.
+func (h *Hold) Terms(in map[string]string) (pairs map[string]string, ok bool) {
+	want := map[string]string{}
+	set := func(k, v string) {
+		if v != "" {
+			want[k] = v
+		}
+	}
+	if !h.CaptureAt.IsZero() {
+		set(MetaCaptureAt, h.CaptureAt.UTC().Format(time.RFC3339Nano))
+	}
+	if !h.CancelAt.IsZero() {
+		set(MetaCancelAt, h.CancelAt.UTC().Format(time.RFC3339Nano))
+	}
+	if h.CaptureAmount > 0 {
+		set(MetaCaptureAmount, strconv.FormatInt(h.CaptureAmount, 10))
+	}
+	if h.OnExpiry != PolicyCancel {
+		set(MetaOnExpiry, h.OnExpiry.String())
+	}
+	set(MetaReference, h.Reference)
+	if h.State == Paused {
+		set(MetaPaused, "true")
+	}
+	if h.OwnTime().IsZero() {
+		set(MetaWaiting, "true")
+	}
+	if len(h.Metadata) > 0 {
+		b, err := json.Marshal(h.Metadata) // sorted by key
+		if err != nil {
+			return nil, false
+		}
+		rest := []rune(string(b))
+		for i := 1; len(rest) > 0; i++ {
+			n := min(len(rest), stripeMetadataValue)
+			set(pieceKey(i), string(rest[:n]))
+			rest = rest[n:]
+		}
+	}
+	pairs = map[string]string{}
+	total := len(want)
+	for k, v := range in {
+		if !strings.HasPrefix(k, "holdd_") {
+			total++
+			continue
+		}
+		if w, there := want[k]; there && w == v {
+			delete(want, k)
+		} else if !there {
+			pairs[k] = ""
+		}
+	}
+	for k, v := range want {
+		pairs[k] = v
+	}
+	return pairs, total <= stripeMetadataKeys
+}
