@@ -275,7 +275,11 @@ func (h Hold) settle(in *Intent, ours bool, now time.Time) Change {
 	h.State, h.SettledAt, h.Why = state, now, cause
 	h.Next, h.NextAt, h.ReadFirst, h.Attempt.Unknown = 0, time.Time{}, false, false
 	h.Revision++
-	h.record(Entry{At: now, Kind: EntryOutcome, By: "stripe", Cause: cause})
+	by := "holdd"
+	if cause == CauseElsewhere || cause == CauseLapsed {
+		by = "stripe"
+	}
+	h.record(Entry{At: now, Kind: EntryOutcome, By: by, Cause: cause})
 	c := Change{Hold: h}
 	c.notify(notice, cause)
 	return c
