@@ -31,28 +31,38 @@ func (w *Worker) drainLoop(ctx context.Context) {
 	}
 }
 
+// look is how long what a look at the schedule said is worked on before the next look: long enough that looks cost nothing beside the
+// work, short enough that nothing nearer waits.
+const look = 100 * time.Millisecond
+
 // drain claims and hands out ready holds for as long as there are any, or some are about to be.
 func (w *Worker) drain(ctx context.Context) {
-	more := false
+	var due hold.Due
+	var looked time.Time
 	for ctx.Err() == nil {
-		promote := more || time.Now().UnixNano() < w.promotion.Load()
-		due, err := w.store.Due(ctx, promote, perLook)
-		if err != nil {
-			w.storeFailed(ctx, "look at the schedule", err)
-			if len(due.Lanes) == 0 {
-				return
+		promote := due.More || time.Now().UnixNano() < w.promotion.Load()
+		if ready(due.Lanes) == 0 || due.More || time.Since(looked) >= look {
+			var err error
+			looked = time.Now()
+			if due, err = w.store.Due(ctx, promote, perLook); err != nil {
+				w.storeFailed(ctx, "look at the schedule", err)
+				if len(due.Lanes) == 0 {
+					return
+				}
+			} else {
+				w.storeWorks()
 			}
-		} else {
-			w.storeWorks()
+			w.sync(due.Now)
 		}
-		w.sync(due.Now)
-		more = due.More
-		claimed, wait := w.claim(ctx, due.Lanes)
-		if claimed > 0 || more {
+		claimed, wait, stale := w.claim(ctx, due.Lanes)
+		if stale {
+			looked = time.Time{}
+		}
+		if claimed > 0 || due.More {
 			continue
 		}
 		if !due.Next.IsZero() && promote {
-			if d := due.Next.Sub(due.Now); d <= lookahead && (wait == 0 || d < wait) {
+			if d := due.Next.Sub(w.now()); d <= lookahead && (wait == 0 || d < wait) {
 				wait = max(d, time.Millisecond)
 			}
 		}
@@ -63,6 +73,14 @@ func (w *Worker) drain(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// ready counts the holds of the lanes that are not claimed yet.
+func ready(lanes []hold.Lane) (n int) {
+	for i := range lanes {
+		n += lanes[i].Ready
+	}
+	return n
 }
 
 // sleep waits, or less if there is something to look at. It reports whether to go on.
@@ -79,34 +97,38 @@ func (w *Worker) sleep(ctx context.Context, d time.Duration) bool {
 }
 
 // claim takes holds from the lanes, nearest deadline first, as many as there are handlers and budget for. With nothing claimed, wait tells
-// when to try again; 0 means that there is nothing to wait for.
-func (w *Worker) claim(ctx context.Context, lanes []hold.Lane) (claimed int, wait time.Duration) {
-	if len(lanes) == 0 {
-		return 0, 0
+// when to try again; 0 means that there is nothing to wait for. It keeps the lanes' counts, so that it can go on with the same lanes unless they
+// are stale.
+func (w *Worker) claim(ctx context.Context, lanes []hold.Lane) (claimed int, wait time.Duration, stale bool) {
+	if ready(lanes) == 0 {
+		return 0, 0, false
 	}
 	if w.rejected.Load() {
-		return 0, 0 // the verify job asks Stripe whether the key works again
+		return 0, 0, false // the verify job asks Stripe whether the key works again
 	}
-	free := w.o.capacity() - int(w.outstanding.Load())
+	free := min(w.o.ahead()-int(w.unanswered.Load()), w.o.uncommitted()-int(w.outstanding.Load()))
 	switch w.breaker.State() {
 	case gobreaker.StateOpen:
-		return 0, 0 // the next tick looks again
+		return 0, 0, false // the next tick looks again
 	case gobreaker.StateHalfOpen:
 		free = min(free, 1)
 	}
 	// Taking a few at a time would spend a round trip on each: wait until a good part is free. A finishing handler wakes us.
 	if free <= 0 || free < w.o.Concurrency/4 && w.breaker.State() == gobreaker.StateClosed {
-		return 0, time.Second
+		return 0, time.Second, false
 	}
 	for i, lane := range lanes {
 		if free <= 0 {
 			break
 		}
 		want := min(free, lane.Ready)
+		if want <= 0 {
+			continue
+		}
 		granted, retry, err := w.store.Take(ctx, lane.Account, lane.Op, want)
 		if err != nil {
 			w.storeFailed(ctx, "take from the budget", err)
-			return claimed, 0
+			return claimed, 0, true
 		}
 		if granted == 0 {
 			if wait == 0 || retry < wait {
@@ -131,15 +153,21 @@ func (w *Worker) claim(ctx context.Context, lanes []hold.Lane) (claimed int, wai
 		}
 		for _, c := range claims {
 			w.outstanding.Add(1)
+			w.unanswered.Add(1)
 			w.jobs <- job{claim: c, lane: lane.Op, until: sent.Add(w.o.Lease - tickSlack)}
 		}
 		claimed += len(claims)
 		free -= len(claims)
+		lanes[i].Ready -= len(claims)
+		if len(claims) == 0 || len(claims) < granted && before.IsZero() {
+			lanes[i].Ready = 0 // others were faster
+		}
+		stale = stale || !before.IsZero()
 		if err != nil && !errors.Is(err, hold.ErrRecord) {
-			return claimed, 0
+			return claimed, 0, true
 		}
 	}
-	return claimed, wait
+	return claimed, wait, stale || wait > 0
 }
 
 func (w *Worker) storeFailed(ctx context.Context, doing string, err error) {

@@ -12,7 +12,7 @@ import (
 var errAway = errors.New("Stripe did not answer")
 
 // settleBatch bounds how many results share a round trip.
-const settleBatch = 128
+const settleBatch = 256
 
 // settlePatience is how long results are kept for a Redis that is away once the worker stops. After it they are left to whoever takes over
 // the lease, and the idempotency key makes Stripe tell the same again.

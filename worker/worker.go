@@ -132,6 +132,7 @@ type Worker struct {
 
 	jobs        chan job
 	results     chan result
+	unanswered  atomic.Int64 // claims that wait for Stripe
 	outstanding atomic.Int64 // claims that are not committed yet
 	inflight    sync.WaitGroup
 }
@@ -144,15 +145,19 @@ func New(s Store, st Stripe, o Options) (*Worker, error) {
 	w := &Worker{
 		o: o, store: s, stripe: st, log: o.Logger,
 		wake: make(chan struct{}, 1),
-		jobs: make(chan job, o.capacity()), results: make(chan result, o.capacity()),
+		jobs: make(chan job, o.ahead()), results: make(chan result, o.uncommitted()),
 	}
 	w.breaker = newBreaker(w)
 	return w, nil
 }
 
-// capacity is how many claims a replica holds at once: as many as can be under way, and half as many again, so that no handler waits for
-// Redis. More would only make others wait behind this replica.
-func (o *Options) capacity() int { return o.Concurrency + (o.Concurrency+1)/2 }
+// ahead is how many claims may wait for Stripe: as many as can be under way, and half as many again, so that no handler waits for Redis.
+// More would only make others wait behind this replica.
+func (o *Options) ahead() int { return o.Concurrency + (o.Concurrency+1)/2 }
+
+// uncommitted is how many claims a replica may have that are not settled in the store: handlers go on while the last outcomes are written,
+// and what has piled up meanwhile shares the next round trip.
+func (o *Options) uncommitted() int { return 4 * o.Concurrency }
 
 // now is Redis' time as far as this replica knows. Whether a hold is due is never decided by it.
 func (w *Worker) now() time.Time {
@@ -179,7 +184,12 @@ func (w *Worker) Run(ctx context.Context) error {
 	for range w.o.Concurrency {
 		handlers.Go(func() {
 			for j := range w.jobs {
-				w.results <- w.act(ctx, calls, j)
+				r := w.act(ctx, calls, j)
+				w.results <- r
+				// Half the handlers' worth of claims is worth a look; waking for each would be a look for each.
+				if n := w.unanswered.Add(-1); n == int64(w.o.Concurrency) || n == 0 {
+					w.Nudge()
+				}
 			}
 		})
 	}
