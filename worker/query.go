@@ -42,7 +42,7 @@ func parseCursor(s string) (c cursor, err error) {
 		err = json.Unmarshal(b, &c)
 	}
 	if err != nil || c.Set < hold.SetScheduled || c.Set > hold.SetReferences {
-		return c, &hold.Problem{Code: "invalid_cursor", Field: "cursor", Detail: "this cursor is not one of ours: begin again without it"}
+		return c, &hold.Problem{Code: hold.InvalidCursor, Field: "cursor", Detail: "this cursor is not one of ours: begin again without it"}
 	}
 	return c, nil
 }

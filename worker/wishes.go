@@ -26,18 +26,29 @@ func (w *Worker) Schedule(ctx context.Context, wishes []hold.Wish, by string) []
 		todo = append(todo, i)
 	}
 	for round := 0; len(todo) > 0; round++ {
-		// Of wishes that name the same intent one is granted at a time: the later ones are compared with it.
-		seen := map[string]bool{}
-		var now, later []int
+		// Of wishes that name the same intent one is granted; the later ones are compared with it.
+		first := map[string]int{}
+		var now, twins, later []int
 		for _, i := range todo {
-			if id := wishes[i].PaymentIntent; seen[id] {
-				later = append(later, i)
+			if _, seen := first[wishes[i].PaymentIntent]; seen {
+				twins = append(twins, i)
 			} else {
-				seen[id] = true
+				first[wishes[i].PaymentIntent] = i
 				now = append(now, i)
 			}
 		}
 		conflicts := w.scheduleRound(ctx, wishes, now, out, by)
+		for _, i := range twins {
+			granted := &out[first[wishes[i].PaymentIntent]]
+			switch d, err := wishes[i].Draft(w.now()); {
+			case err != nil:
+				out[i] = Scheduled{Err: err}
+			case granted.Err == nil && granted.Hold.ID != "":
+				out[i] = same(d, &granted.Hold)
+			default:
+				later = append(later, i)
+			}
+		}
 		if round >= len(wishes)+maxRounds {
 			for _, i := range append(conflicts, later...) {
 				out[i] = Scheduled{Err: fmt.Errorf("others keep changing hold %s: %w", wishes[i].PaymentIntent, ErrUnavailable)}

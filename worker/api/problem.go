@@ -62,6 +62,7 @@ var kinds = []kind{
 	{MethodNotAllowed, 405, "The path does not know this method"},
 	{BodyTimeout, 408, "The body did not arrive in time"},
 	{hold.HoldExists, 409, "The hold is scheduled with other terms"},
+	{hold.InvalidCursor, 422, "The cursor is not one of ours"},
 	{hold.TooLate, 409, "The hold is being worked on"},
 	{hold.AlreadyCaptured, 409, "The hold was captured already"},
 	{hold.AlreadyCanceled, 409, "The hold was canceled already"},

@@ -38,6 +38,7 @@ const (
 	NothingToChange   Code = "nothing_to_change"
 	NothingToSilence  Code = "nothing_to_acknowledge"
 	CancelWasAccepted Code = "cancel_accepted"
+	InvalidCursor     Code = "invalid_cursor"
 )
 
 // Problem is a wish that can't be granted, told so that the caller knows what to do. Nothing was changed.
