@@ -14,9 +14,15 @@ type Budget struct {
 	Total int // a second for each account over all kinds; 0: no limit
 }
 
-// burst is how much may be taken at once. The first second of a drain sends burst more than the rate: keeping it small keeps even
-// that second within what Stripe's own bucket lets through when requests arrive unevenly.
-func burst(rate int) int { return max(1, rate/10) }
+// burst is how much of a bucket may be taken at once, beyond which it only drips. Any second then sees at most the rate and the burst.
+// Captures and cancels are what Stripe's limit is met with, day after day, so they hardly have any; a few reads at once are a booking system
+// that schedules several holds and waits for the answers.
+func burst(rate, share int) int { return max(1, rate/share) }
+
+const (
+	writeBurst = 100 // a hundredth of the rate
+	otherBurst = 10
+)
 
 // budgetKeys are of one account, and so on one server of a Cluster.
 func budgetKeys(account string, op hold.Op) []string {
@@ -32,13 +38,13 @@ func (s *Store) Take(ctx context.Context, account string, op hold.Op, n int) (gr
 	if n <= 0 {
 		return 0, 0, nil
 	}
-	rate := s.budget.Write
+	rate, share := s.budget.Write, writeBurst
 	if op == hold.OpRead {
-		rate = s.budget.Read
+		rate, share = s.budget.Read, otherBurst
 	}
 	r := open(s.exec(ctx, takeScript, []run{{
 		keys: budgetKeys(account, op),
-		args: []any{n, rate, burst(rate), s.budget.Total, burst(s.budget.Total)},
+		args: []any{n, rate, burst(rate, share), s.budget.Total, burst(s.budget.Total, otherBurst)},
 	}})[0])
 	granted = int(r.int())
 	wait = time.Duration(r.int()) * time.Microsecond

@@ -127,11 +127,22 @@ func Open(ctx context.Context, o Options) (s *Store, warnings []string, err erro
 	if o.Livemode {
 		mode = "live"
 	}
-	if err := s.agree(ctx, keyMode, mode, "this Redis keeps holds of %s mode, the Stripe key is for %s mode: use another Redis or another key"); err != nil {
+	if err := s.agree(ctx, keyMode, mode, "this Redis keeps holds of %s mode, the Stripe key is for %s mode: set redis_url to another Redis, or stripe_api_key to a key of that mode"); err != nil {
 		return nil, nil, err
 	}
 	return s, warnings, nil
 }
+
+// ErrSetting is wrapped by errors of [Open] that only another setting mends.
+var ErrSetting = errors.New("")
+
+func wrong(format string, args ...any) error {
+	return settingError{fmt.Errorf(format, args...)}
+}
+
+type settingError struct{ error }
+
+func (e settingError) Unwrap() []error { return []error{e.error, ErrSetting} }
 
 // agree writes a fact about this Redis once; whoever says otherwise later is refused.
 func (s *Store) agree(ctx context.Context, key, value, sentence string) error {
@@ -143,7 +154,7 @@ func (s *Store) agree(ctx context.Context, key, value, sentence string) error {
 		return fmt.Errorf("Redis can't be read: %w", err)
 	}
 	if is != value {
-		return fmt.Errorf(sentence, is, value)
+		return wrong(sentence, is, value)
 	}
 	return nil
 }
@@ -157,7 +168,7 @@ func dial(o Options) (redis.UniversalClient, error) {
 	}
 	scheme, rest, ok := strings.Cut(o.URL, "://")
 	if !ok {
-		return nil, fmt.Errorf("redis_url has no scheme: write it as redis://host:6379/0")
+		return nil, wrong("redis_url has no scheme: write it as redis://host:6379/0")
 	}
 	kind, wire := "", scheme
 	if w, k, plus := strings.Cut(scheme, "+"); plus {
@@ -187,7 +198,7 @@ func dial(o Options) (redis.UniversalClient, error) {
 			return nil, badURL(err)
 		}
 		if fo.MasterName == "" {
-			return nil, errors.New("redis_url: a sentinel URL needs ?master_name=…")
+			return nil, wrong("redis_url: a sentinel URL needs ?master_name=…")
 		}
 		fo.MaxRetries, fo.PoolSize, fo.Dialer, fo.ContextTimeoutEnabled = noRetries, o.PoolSize, o.Dialer, true
 		fo.ReadTimeout, fo.WriteTimeout, fo.DialTimeout = within(fo.ReadTimeout), within(fo.WriteTimeout), within(fo.DialTimeout)
@@ -201,7 +212,7 @@ func dial(o Options) (redis.UniversalClient, error) {
 		co.ReadTimeout, co.WriteTimeout, co.DialTimeout = within(co.ReadTimeout), within(co.WriteTimeout), within(co.DialTimeout)
 		return redis.NewClusterClient(co), nil
 	default:
-		return nil, fmt.Errorf("redis_url: scheme %q is unknown: use redis, rediss, unix, redis+sentinel or redis+cluster", scheme)
+		return nil, wrong("redis_url: scheme %q is unknown: use redis, rediss, unix, redis+sentinel or redis+cluster", scheme)
 	}
 }
 
@@ -256,9 +267,9 @@ func splitHosts(raw string) (string, error) {
 func badURL(err error) error {
 	var ue *url.Error
 	if errors.As(err, &ue) {
-		return errors.New("redis_url is no URL: write it as redis://user:password@host:6379/0, and percent-encode / ? # @ : and % in the password")
+		return wrong("%s", "redis_url is no URL: write it as redis://user:password@host:6379/0, and percent-encode / ? # @ : and % in the password")
 	}
-	return fmt.Errorf("redis_url can't be used: %w", err)
+	return wrong("redis_url can't be used: %w", err)
 }
 
 func redacted(raw string) string {

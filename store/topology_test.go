@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,6 +25,7 @@ type crew struct {
 	acknowledged map[string]bool // commits of births that were reported
 	settledBy    map[string]int  // commits of ends that were reported
 	failures     int
+	placed       atomic.Bool // all were scheduled
 }
 
 func (c *crew) failed(err error) bool {
@@ -67,11 +69,12 @@ func (c *crew) schedule(from, n int) {
 	}
 }
 
-// drain claims and settles until n holds are settled.
-func (c *crew) drain(n int64, lease time.Duration) {
+// drain claims and settles until all that were scheduled are settled.
+func (c *crew) drain(lease time.Duration) {
 	for c.Context().Err() == nil {
+		placed := c.placed.Load()
 		counts, err := c.s.Counts(c.Context())
-		if err == nil && counts.Settled >= n {
+		if err == nil && placed && counts.Open == 0 {
 			return
 		}
 		d, err := c.s.Due(c.Context(), true, 50)
@@ -119,11 +122,15 @@ func (c *crew) work(n int, trouble func()) {
 	ctx, cancel := context.WithTimeout(c.Context(), 2*time.Minute)
 	defer cancel()
 	c.env = &env{TB: inContext{c.TB, ctx}, s: c.s, rdb: c.rdb}
-	var wg sync.WaitGroup
+	var wg, placing sync.WaitGroup
 	for i := range 2 {
-		wg.Go(func() { c.schedule(i*n/2, n/2) })
-		wg.Go(func() { c.drain(int64(n), time.Second) })
+		placing.Go(func() { c.schedule(i*n/2, n/2) })
+		wg.Go(func() { c.drain(time.Second) })
 	}
+	wg.Go(func() {
+		placing.Wait()
+		c.placed.Store(true)
+	})
 	if trouble != nil {
 		trouble()
 	}
@@ -297,7 +304,7 @@ func TestSentinelFailover(t *testing.T) {
 	raw := sentinel.Master().Client()
 	defer raw.Close()
 	c.env = &env{TB: t, s: s, rdb: raw}
-	// The replica may not have got the last writes: a birth that was acknowledged and lost is told of, not silently missing.
+	// The replica may not have got the last writes: such a hold is found again only from Stripe. What it did get is whole.
 	lost := 0
 	for id := range c.acknowledged {
 		if c.read(id) == nil {
@@ -307,7 +314,7 @@ func TestSentinelFailover(t *testing.T) {
 	t.Logf("%d calls failed, %d acknowledged holds were lost with the old master", c.failures, lost)
 	c.invariants(8)
 	counts, err := s.Counts(t.Context())
-	if err != nil || counts.Open != 0 || counts.Settled < n-int64(lost) {
+	if err != nil || counts.Open != 0 || counts.Settled != int64(n-lost) {
 		t.Errorf("after the failover: %+v, %v", counts, err)
 	}
 }

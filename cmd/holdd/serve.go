@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
+	"runtime"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,15 +32,25 @@ lists them all. It ends at SIGTERM or SIGINT, after the calls in flight.`,
 		log := newLogger(s, a.stderr)
 		defer func() { _ = log.Sync() }() // standard error can't always be synced, and nothing is lost by it
 		release, _ := build()
-		if err := serve(cmd.Context(), s, log, release); err != nil {
-			return &exit{code: exitFailed, err: err, hint: "\"holdd config check\" looks at the settings"}
+		err = serve(cmd.Context(), s, log, release)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, daemon.ErrSetting):
+			return &exit{code: exitUsage, err: err}
+		default:
+			return &exit{code: exitFailed, err: err}
 		}
-		return nil
 	}
 	return cmd
 }
 
 func serve(ctx context.Context, s *config.Settings, log *zap.Logger, release string) error {
+	// A sidecar's memory matters more than the little that collecting sooner costs; the memory profiler's table serves nobody here.
+	runtime.MemProfileRate = 0
+	if set := debug.SetGCPercent(50); set != 100 {
+		debug.SetGCPercent(set) // somebody chose GOGC
+	}
 	return daemon.Run(ctx, daemon.Options{Settings: s, Logger: log, Version: release})
 }
 

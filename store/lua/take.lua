@@ -16,8 +16,9 @@ for b = 1, 2 do
     local gap = 1000000 / rate
     local tat = math.max(tonumber(redis.call('GET', KEYS[b + 1]) or 0), now)
     tats[b] = tat
-    local room = math.floor((now + burst * gap - tat) / gap + 1e-6)
-    if room < 1 then wait = math.max(wait, math.ceil(tat + gap - burst * gap - now)) end
+    -- Differences first: a time in microseconds leaves a double no room for fractions of one.
+    local room = math.floor((burst * gap - (tat - now)) / gap + 1e-6)
+    if room < 1 then wait = math.max(wait, math.ceil(tat - now + gap - burst * gap)) end
     n = math.min(n, math.max(room, 0))
   end
 end

@@ -47,7 +47,7 @@ func StartCluster(tb testing.TB, n int) *Cluster {
 			if !strings.Contains(info, "cluster_state:ok") {
 				return false
 			}
-			table, err := rdb.ClusterSlots(ctx).Result()
+			table, err := rdb.ClusterShards(ctx).Result()
 			return err == nil && len(table) == n
 		})
 	}
@@ -73,7 +73,7 @@ type Sentinel struct {
 // masterName is how the sentinels call the master.
 const masterName = "holds"
 
-// StartSentinel runs a master with two replicas and three sentinels that find it down after a second, and waits until a failover would
+// StartSentinel runs a master with two replicas and three sentinels that find it down after a second and a half, and waits until a failover would
 // succeed. It takes about three seconds.
 func StartSentinel(tb testing.TB) *Sentinel {
 	tb.Helper()
@@ -113,7 +113,7 @@ func startSentinel(tb testing.TB, master int) *Redis {
 		r.port = freePort(tb)
 		r.dir = tb.TempDir()
 		conf := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nlogfile %s\nsentinel monitor %s 127.0.0.1 %d 2\n"+
-			"sentinel down-after-milliseconds %[4]s 1000\nsentinel failover-timeout %[4]s 5000\nsentinel parallel-syncs %[4]s 2\n",
+			"sentinel down-after-milliseconds %[4]s 1500\nsentinel failover-timeout %[4]s 5000\nsentinel parallel-syncs %[4]s 2\n",
 			r.port, r.dir, filepath.Join(r.dir, "log"), masterName, master)
 		file := filepath.Join(r.dir, "sentinel.conf") // a sentinel writes its state back into it
 		must(tb, os.WriteFile(file, []byte(conf), 0o600))
@@ -138,10 +138,11 @@ func (s *Sentinel) URL() string {
 // Master is the server that most sentinels call the master now.
 func (s *Sentinel) Master() *Redis {
 	s.tb.Helper()
-	r := s.elected()
-	if r == nil {
-		s.tb.Fatal("the sentinels agree on no master")
-	}
+	var r *Redis
+	Until(s.tb, patience, "the sentinels agree on a master", func() bool {
+		r = s.elected()
+		return r != nil
+	})
 	return r
 }
 

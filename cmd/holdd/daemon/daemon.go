@@ -34,6 +34,9 @@ type Options struct {
 	DialRedis func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
+// ErrSetting is wrapped by errors of [Run] that only another setting mends.
+var ErrSetting = store.ErrSetting
+
 // drainAPI is how long requests that are being answered may take once the daemon stops.
 const drainAPI = 5 * time.Second
 
@@ -148,12 +151,12 @@ func readTokens(path string) (t *api.Tokens, err error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("tokens_file can't be read: %w", err)
+		return nil, fmt.Errorf("tokens_file can't be read: %w%w", err, ErrSetting)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	t, err = api.ParseTokens(f)
 	if err != nil {
-		return nil, fmt.Errorf("tokens_file %s: %w", path, err)
+		return nil, fmt.Errorf("tokens_file %s: %w%w", path, err, ErrSetting)
 	}
 	return t, nil
 }

@@ -1,0 +1,176 @@
+package store_test
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// pending fills a store with n holds that are not due, as an API would have placed them. Their ids are as long as Stripe's.
+func pending(b *testing.B, n int) *env {
+	b.Helper()
+	e := onReal(b, store.Options{})
+	for from := 0; from < n; from += 1000 {
+		var writes []hold.Write
+		for i := from; i < min(from+1000, n); i++ {
+			w := scheduled(fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", i), later.Add(time.Duration(i)*time.Second), later.Add(time.Duration(i)*time.Minute))
+			w.Hold.Reference, w.Place.Milestone = fmt.Sprintf("BK-%06d", i), w.Hold.ExpiresAt.Add(-time.Hour)
+			writes = append(writes, w)
+		}
+		e.put(writes...)
+	}
+	return e
+}
+
+func eachSize(b *testing.B, f func(b *testing.B, e *env)) {
+	for _, n := range []int{10_000, 100_000} {
+		b.Run(fmt.Sprintf("pending=%d", n), func(b *testing.B) {
+			e := pending(b, n)
+			b.ReportAllocs()
+			b.ResetTimer()
+			f(b, e)
+		})
+	}
+}
+
+// hundred are new holds that are due.
+func hundred(round int) []hold.Write {
+	writes := make([]hold.Write, 100)
+	for i := range writes {
+		writes[i] = ready(fmt.Sprintf("pi_3PxYzA2eZvNew%06d%04d", round, i), hold.OpCapture, "", dead.Add(time.Duration(i)*time.Second))
+		writes[i].Hold.Reference = fmt.Sprintf("BK-%06d", i)
+		writes[i].Events = [][]byte{[]byte(`{"id":"evt","type":"hold.scheduled","data":{"hold":{"id":"pi_3PxYzA2eZvKYlo2C1gQmT0aB"}}}`)}
+	}
+	return writes
+}
+
+func (e *env) drop(ids ...string) {
+	e.Helper()
+	holds, _, err := e.s.Read(e.Context(), ids...)
+	if err != nil {
+		e.Fatal(err)
+	}
+	var writes []hold.Write
+	for _, h := range holds {
+		w := from(*h)
+		w.Drop = true
+		writes = append(writes, w)
+	}
+	e.put(writes...)
+}
+
+func BenchmarkCommit100New(b *testing.B) {
+	eachSize(b, func(b *testing.B, e *env) {
+		for round := 0; b.Loop(); round++ {
+			b.StopTimer()
+			writes := hundred(round)
+			b.StartTimer()
+			e.put(writes...)
+			b.StopTimer()
+			var ids []string
+			for _, w := range writes {
+				ids = append(ids, w.Hold.ID)
+			}
+			e.drop(ids...)
+			b.StartTimer()
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100, "ns/hold")
+	})
+}
+
+func BenchmarkClaim100(b *testing.B) {
+	eachSize(b, func(b *testing.B, e *env) {
+		for round := 0; b.Loop(); round++ {
+			b.StopTimer()
+			e.put(hundred(round)...)
+			b.StartTimer()
+			claims, _ := e.claim(captures, 100, time.Minute)
+			b.StopTimer()
+			if len(claims) != 100 {
+				b.Fatalf("claimed %d", len(claims))
+			}
+			e.drop(ids(claims)...)
+			b.StartTimer()
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100, "ns/hold")
+	})
+}
+
+func BenchmarkSettle100(b *testing.B) {
+	eachSize(b, func(b *testing.B, e *env) {
+		for round := 0; b.Loop(); round++ {
+			b.StopTimer()
+			e.put(hundred(round)...)
+			claims, _ := e.claim(captures, 100, time.Minute)
+			ends := make([]hold.Write, len(claims))
+			for i := range claims {
+				ends[i] = settle(claims[i].Hold, moved)
+				ends[i].Events = [][]byte{[]byte(`{"id":"evt","type":"hold.captured","data":{"hold":{"id":"pi_3PxYzA2eZvKYlo2C1gQmT0aB"}}}`)}
+			}
+			b.StartTimer()
+			e.put(ends...)
+			b.StopTimer()
+			e.drop(ids(claims)...)
+			b.StartTimer()
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100, "ns/hold")
+	})
+}
+
+func BenchmarkDueIdle(b *testing.B) {
+	eachSize(b, func(b *testing.B, e *env) {
+		for b.Loop() {
+			if d := e.due(true); d.Promoted != 0 {
+				b.Fatal(d)
+			}
+		}
+	})
+}
+
+func BenchmarkPage100(b *testing.B) {
+	eachSize(b, func(b *testing.B, e *env) {
+		for b.Loop() {
+			listed, _, err := e.s.Page(b.Context(), hold.SetExpiring, hold.Mark{Score: later.UnixMilli() + 1}, 100)
+			if err != nil || len(listed) != 100 {
+				b.Fatal(len(listed), err)
+			}
+		}
+	})
+}
+
+// BenchmarkMemory tells how many bytes of Redis a pending hold takes: by MEMORY USAGE of each key, and by what the process says.
+func BenchmarkMemory(b *testing.B) {
+	const n = 100_000
+	empty := used(pending(b, 0))
+	e := pending(b, n)
+	bytes, total := map[string]float64{}, 0.0
+	for _, key := range []string{"holds", "scheduled", "expiring", "refs"} {
+		bytes[key+"-B/hold"] = float64(e.rdb.MemoryUsage(b.Context(), "holdd:{0}:"+key, 0).Val()) / n
+		total += bytes[key+"-B/hold"]
+	}
+	bytes["B/hold"], bytes["used_memory-B/hold"] = total, (used(e)-empty)/n
+	for b.Loop() { // it was measured once: there is nothing to repeat
+	}
+	for unit, v := range bytes {
+		b.ReportMetric(v, unit)
+	}
+}
+
+func used(e *env) float64 {
+	for line := range strings.Lines(e.rdb.Info(e.Context(), "memory").Val()) {
+		if v, ok := strings.CutPrefix(line, "used_memory:"); ok {
+			n, err := strconv.ParseFloat(strings.TrimSpace(v), 64)
+			if err != nil {
+				e.Fatal(err)
+			}
+			return n
+		}
+	}
+	e.Fatal("Redis doesn't tell its memory")
+	return 0
+}

@@ -1,0 +1,253 @@
+package store_test
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/store/storetest"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// grant is what was let through at one moment.
+type grant struct {
+	at time.Time
+	n  int
+}
+
+// busiest is the most that was let through in any window of a second.
+func busiest(grants []grant) int {
+	slices.SortFunc(grants, func(a, b grant) int { return a.at.Compare(b.at) })
+	most, sum, first := 0, 0, 0
+	for _, g := range grants {
+		sum += g.n
+		for g.at.Sub(grants[first].at) >= time.Second {
+			sum -= grants[first].n
+			first++
+		}
+		most = max(most, sum)
+	}
+	return most
+}
+
+// draw has each of the stores ask for each of the kinds, as often as the waits say, for a while.
+func draw(t *testing.T, stores []*store.Store, ops []hold.Op, account string, n int, d time.Duration) (grants []grant, asked int) {
+	t.Helper()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	end := time.Now().Add(d)
+	for i, s := range stores {
+		for _, op := range ops {
+			wg.Go(func() {
+				for time.Now().Before(end) {
+					got, wait, err := s.Take(t.Context(), account, op, n)
+					mu.Lock()
+					asked++
+					grants = append(grants, grant{time.Now(), got})
+					mu.Unlock()
+					switch {
+					case err != nil, got < 0, got > n, got > 0 && wait != 0, got == 0 && (wait <= 0 || wait > 2*time.Second):
+						t.Errorf("granted %d of %d, wait %s: %v", got, n, wait, err)
+						return
+					case got == 0:
+						// Nobody wakes up at the very moment.
+						timer := time.NewTimer(wait + time.Duration(i)*700*time.Microsecond)
+						<-timer.C
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	return grants, asked
+}
+
+func sum(grants []grant) int {
+	n := 0
+	for _, g := range grants {
+		n += g.n
+	}
+	return n
+}
+
+// three opens three stores on one Redis inside a bubble.
+func three(t *testing.T, b store.Budget) []*store.Store {
+	t.Helper()
+	m := storetest.InProcess(t)
+	var all []*store.Store
+	for range 3 {
+		all = append(all, mustOpen(t, store.Options{URL: m.URL(), Dialer: m.Dial, Budget: b}))
+	}
+	return all
+}
+
+func TestBudgetIsNeverExceededAndUsed(t *testing.T) {
+	t.Parallel()
+	const seconds = 5
+	for _, c := range []struct {
+		b     store.Budget
+		ops   []hold.Op
+		n     int
+		limit int // a second
+		burst int
+	}{
+		{store.Budget{Write: 25}, []hold.Op{hold.OpCapture}, 64, 25, 1},
+		{store.Budget{Write: 25}, []hold.Op{hold.OpCapture}, 1, 25, 1},
+		{store.Budget{Write: 25, Total: 25}, []hold.Op{hold.OpCapture, hold.OpCancel}, 64, 25, 2},
+		{store.Budget{Write: 25, Read: 80, Total: 30}, []hold.Op{hold.OpCapture, hold.OpCancel, hold.OpRead}, 64, 30, 3},
+		{store.Budget{Write: 1}, []hold.Op{hold.OpCapture}, 64, 1, 1},
+		{store.Budget{Write: 7}, []hold.Op{hold.OpCancel}, 5, 7, 1},
+		{store.Budget{Write: 300}, []hold.Op{hold.OpCapture}, 64, 300, 3},
+		{store.Budget{Read: 10, Write: 1}, []hold.Op{hold.OpRead}, 64, 10, 1},
+		{store.Budget{Total: 40}, []hold.Op{hold.OpRead, hold.OpCapture}, 64, 40, 4},
+	} {
+		t.Run(fmt.Sprintf("%+v, %v, %d at once", c.b, c.ops, c.n), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				grants, asked := draw(t, three(t, c.b), c.ops, "acct_a", c.n, seconds*time.Second)
+				if most := busiest(grants); most > c.limit+c.burst {
+					t.Errorf("%d in one second, allowed are %d and a burst of %d", most, c.limit, c.burst)
+				}
+				got := sum(grants)
+				if got > c.limit*seconds+c.burst || got < c.limit*seconds*95/100-1 {
+					t.Errorf("%d in %d seconds at %d a second", got, seconds, c.limit)
+				}
+				// Who waits as told doesn't ask in vain all the time.
+				if most := 12*got*len(c.ops) + 100; asked > most {
+					t.Errorf("asked %d times for %d", asked, got)
+				}
+			})
+		})
+	}
+}
+
+func TestBudgetsAreApart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := three(t, store.Budget{Write: 10, Read: 20})
+		take := func(account string, op hold.Op) int {
+			t.Helper()
+			n, _, err := s[0].Take(t.Context(), account, op, 100)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		for _, account := range []string{"", "acct_a", "acct_b"} {
+			if c, x, r := take(account, hold.OpCapture), take(account, hold.OpCancel), take(account, hold.OpRead); c != 1 || x != 1 || r != 2 {
+				t.Errorf("%q: %d captures, %d cancels, %d reads at first", account, c, x, r)
+			}
+			if c := take(account, hold.OpCapture); c != 0 {
+				t.Errorf("%q: %d more", account, c)
+			}
+		}
+		if n, wait, err := s[1].Take(t.Context(), "", hold.OpCapture, 0); n != 0 || err != nil {
+			t.Errorf("of nothing: %d, %s, %v", n, wait, err)
+		}
+		for range 5 {
+			if n, _, err := three(t, store.Budget{})[0].Take(t.Context(), "", hold.OpCapture, 1000); n != 1000 || err != nil {
+				t.Errorf("without a limit: %d, %v", n, err)
+			}
+		}
+	})
+}
+
+// A bucket that nobody drew from for long gives its whole burst, at every rate.
+func TestFreshBucketGivesItsBurst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := storetest.InProcess(t)
+		for _, rate := range []int{1, 2, 3, 7, 10, 19, 20, 25, 33, 99, 100, 999, 1000, 12_345} {
+			s := mustOpen(t, store.Options{URL: m.URL(), Dialer: m.Dial, Budget: store.Budget{Write: rate, Total: rate}})
+			for round := range 5 {
+				time.Sleep(2*time.Second + 137*time.Microsecond) // the bubble's
+				if n, wait, err := s.Take(t.Context(), fmt.Sprint(rate), hold.OpCapture, 1<<20); n != max(1, rate/100) || err != nil {
+					t.Errorf("rate %d, round %d: %d, wait %s, %v", rate, round, n, wait, err)
+				}
+			}
+		}
+	})
+}
+
+func TestSlowStopsAllReplicas(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := three(t, store.Budget{Write: 1000, Total: 2000})
+		ctx := t.Context()
+		if err := s[0].Slow(ctx, "acct_a", hold.OpCapture, 5*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		// What another replica says later and for shorter takes nothing off.
+		for _, d := range []time.Duration{time.Second, 0, -time.Second, time.Nanosecond} {
+			if err := s[1].Slow(ctx, "acct_a", hold.OpCapture, d); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range s {
+			if n, wait, err := s[i].Take(ctx, "acct_a", hold.OpCapture, 3); n != 0 || err != nil || wait <= 4*time.Second || wait > 5*time.Second {
+				t.Errorf("replica %d: %d, wait %s, %v", i, n, wait, err)
+			}
+			if n, _, err := s[i].Take(ctx, "acct_a", hold.OpCancel, 3); n != 3 || err != nil {
+				t.Errorf("another kind: %d, %v", n, err)
+			}
+			if n, _, err := s[i].Take(ctx, "acct_b", hold.OpCapture, 3); n != 3 || err != nil {
+				t.Errorf("another account: %d, %v", n, err)
+			}
+		}
+		if err := s[2].Slow(ctx, "acct_a", hold.OpCapture, 7*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		_, wait, _ := s[0].Take(ctx, "acct_a", hold.OpCapture, 3)
+		if wait <= 6*time.Second {
+			t.Errorf("a longer pause was asked for, it is %s", wait)
+		}
+		time.Sleep(wait + time.Millisecond) // the bubble's
+		if n, _, err := s[0].Take(ctx, "acct_a", hold.OpCapture, 3); n != 3 || err != nil {
+			t.Errorf("after the pause: %d, %v", n, err)
+		}
+	})
+}
+
+// On a real Redis, by its own clock: what is let through in a time is never more than the rate and one burst.
+func TestBudgetOnRedis(t *testing.T) {
+	t.Parallel()
+	r := storetest.StartUnix(t)
+	const rate, goal = 4000, 2000
+	var stores []*store.Store
+	for range 3 {
+		stores = append(stores, mustOpen(t, store.Options{URL: r.URL(), Budget: store.Budget{Write: rate, Total: 2 * rate}}))
+	}
+	began := time.Now()
+	var mu sync.Mutex
+	got := 0
+	var wg sync.WaitGroup
+	for _, s := range stores {
+		wg.Go(func() {
+			for {
+				n, _, err := s.Take(t.Context(), "", hold.OpCapture, 64)
+				mu.Lock()
+				got += n
+				done := got >= goal || err != nil
+				mu.Unlock()
+				if err != nil {
+					t.Error(err)
+				}
+				if done {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	took := time.Since(began)
+	if most := int(rate*took.Seconds()) + rate/10 + 1; got > most {
+		t.Errorf("%d in %s, at most %d were allowed", got, took, most)
+	}
+	raw := r.Client()
+	defer raw.Close()
+	storetest.Until(t, 5*time.Second, "buckets that are full again are forgotten", func() bool { return len(raw.Keys(t.Context(), "*budget*").Val()) == 0 })
+}

@@ -1,0 +1,268 @@
+package store_test
+
+import (
+	"cmp"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+	"pgregory.net/rapid"
+)
+
+func (m *model) commit(t *rapid.T) {
+	var writes []hold.Write
+	for _, id := range rapid.SliceOfNDistinct(modelIDs, 1, 5, rapid.ID).Draw(t, "ids") {
+		writes = append(writes, m.draw(t, id))
+	}
+	var want []bool
+	for _, w := range writes {
+		want = append(want, m.write(w))
+	}
+	for range rapid.IntRange(1, 2).Draw(t, "times sent") { // again: its reply was lost
+		ok, err := m.s.Commit(m.Context(), writes)
+		if err != nil || !slices.Equal(ok, want) {
+			t.Fatalf("commit: %v, %v, should be %v\n%+v", ok, err, want, writes)
+		}
+	}
+}
+
+func (m *model) due(t *rapid.T) {
+	promote, limit := rapid.Bool().Draw(t, "promote"), rapid.IntRange(1, 4).Draw(t, "limit")
+	d, err := m.s.Due(m.Context(), promote, limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want hold.Due
+	for p := range m.partitions {
+		move := func(set func(*modelled) time.Time) int {
+			n := 0
+			for _, h := range m.in(p, set) {
+				if m.come(set(h)) && n < limit {
+					h.scheduled, h.leased, h.ready = time.Time{}, time.Time{}, true
+					n++
+				}
+			}
+			return n
+		}
+		taken, promoted := move(leasedTo), 0
+		if promote {
+			promoted = move(scheduledAt)
+			if left := m.in(p, scheduledAt); len(left) > 0 && (want.Next.IsZero() || left[0].scheduled.Before(want.Next)) {
+				want.Next = left[0].scheduled
+			}
+		}
+		want.TakenOver, want.Promoted = want.TakenOver+taken, want.Promoted+promoted
+		want.More = want.More || taken == limit || promoted == limit
+	}
+	want.Lanes = m.lanes()
+	for i := 1; i < len(d.Lanes); i++ {
+		if d.Lanes[i].Head.Before(d.Lanes[i-1].Head) {
+			t.Fatalf("lanes out of order: %+v", d.Lanes)
+		}
+	}
+	slices.SortFunc(d.Lanes, compareLanes)
+	if d.Now.IsZero() || d.Now.After(later) {
+		t.Fatalf("now is %v", d.Now)
+	}
+	d.Now = time.Time{}
+	if !reflect.DeepEqual(d, want) {
+		t.Fatalf("due (promote %t, %d):\n got %+v\nwant %+v", promote, limit, d, want)
+	}
+}
+
+func compareLanes(a, b hold.Lane) int {
+	return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Op, b.Op), cmp.Compare(a.Account, b.Account))
+}
+
+// lanes are those that have work, by name.
+func (m *model) lanes() []hold.Lane {
+	found := map[hold.Lane]bool{}
+	for id, h := range m.holds {
+		if h.ready {
+			found[hold.Lane{Partition: m.partition(id), Account: h.hold.Account, Op: h.hold.Next}] = true
+		}
+	}
+	var out []hold.Lane
+	for l := range found {
+		in := m.lane(l)
+		l.Head, l.Ready = in[0].hold.ExpiresAt, len(in)
+		out = append(out, l)
+	}
+	slices.SortFunc(out, compareLanes)
+	return out
+}
+
+func (m *model) claim(t *rapid.T) {
+	l := hold.Lane{Partition: rapid.IntRange(0, m.partitions-1).Draw(t, "partition"), Op: hold.Op(rapid.IntRange(1, 3).Draw(t, "op")), Account: accounts.Draw(t, "account")}
+	if all := m.lanes(); len(all) > 0 {
+		l = rapid.SampledFrom(all).Draw(t, "lane")
+	}
+	n, before := rapid.IntRange(1, 4).Draw(t, "n"), time.Time{}
+	if rapid.Bool().Draw(t, "bounded") {
+		before = times.Draw(t, "before")
+	}
+	lease := rapid.SampledFrom([]time.Duration{-time.Hour, 100 * 24 * time.Hour}).Draw(t, "lease") // one that has run out, one that won't
+	claims, now, err := m.s.Claim(m.Context(), l, n, lease, before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []hold.Claim
+	for _, h := range m.lane(l) {
+		if len(want) == n || !before.IsZero() && h.hold.ExpiresAt.After(before) {
+			break
+		}
+		takenOver := h.hold.State == hold.Working
+		if !takenOver {
+			h.hold.Prior, h.hold.State, h.since = h.hold.State, hold.Working, now
+		}
+		if i := len(want); i < len(claims) {
+			if v := claims[i].Hold.Version; v <= h.hold.Version {
+				t.Fatalf("a claim's version is %d, before it was %d", v, h.hold.Version)
+			}
+			h.hold.Version = claims[i].Hold.Version
+		}
+		h.ready, h.leased = false, now.Add(lease)
+		want = append(want, hold.Claim{Hold: h.hold, Since: h.since, TakenOver: takenOver})
+	}
+	if !reflect.DeepEqual(claims, want) {
+		t.Fatalf("claim of %+v:\n got %+v\nwant %+v", l, claims, want)
+	}
+}
+
+func (m *model) sweeps(t *rapid.T) {
+	n := rapid.IntRange(1, 4).Draw(t, "n")
+	expect := func(what string, set func(*modelled) time.Time, upto time.Time, got []hold.Milestone, err error) {
+		var want []hold.Milestone
+		for p := range m.partitions {
+			in := m.in(p, set)
+			for _, h := range in[:min(n, len(in))] {
+				if !set(h).After(upto) {
+					want = append(want, hold.Milestone{Hold: h.hold, Due: set(h)})
+				}
+			}
+		}
+		if what == "unverified" {
+			slices.SortStableFunc(want, func(a, b hold.Milestone) int { return a.Due.Compare(b.Due) })
+		}
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Fatalf("%s: %v\n got %+v\nwant %+v", what, err, got, want)
+		}
+	}
+	ctx := m.Context()
+	found, _, err := m.s.Milestones(ctx, n)
+	expect("milestones", milestone, later.Add(-time.Hour), found, err)
+	found, _, err = m.s.Unverified(ctx, n)
+	expect("unverified", verify, later.Add(1000*time.Hour), found, err)
+	before := times.Draw(t, "before")
+	found, err = m.s.Settled(ctx, before, n)
+	expect("settled", settledAt, before, found, err)
+}
+
+func (m *model) touch(t *rapid.T) {
+	var touches []hold.Touch
+	var want []bool
+	for range rapid.IntRange(1, 4).Draw(t, "touches") {
+		touch := hold.Touch{ID: modelIDs.Draw(t, "id"), Was: times.Draw(t, "was"), New: times.Draw(t, "new")}
+		h := m.holds[touch.ID]
+		if h != nil && rapid.Bool().Draw(t, "right") {
+			touch.Was = h.milestone
+		}
+		m.n++
+		touch.Events = [][]byte{fmt.Appendf(nil, "event %d", m.n)}
+		ok := h != nil && !h.milestone.IsZero() && h.milestone.Equal(touch.Was)
+		if ok {
+			h.milestone = touch.New
+			m.published = append(m.published, string(touch.Events[0]))
+		}
+		touches, want = append(touches, touch), append(want, ok)
+	}
+	if got, err := m.s.Touch(m.Context(), touches); err != nil || !slices.Equal(got, want) {
+		t.Fatalf("touch: %v, %v, should be %v\n%+v", got, err, want, touches)
+	}
+}
+
+// page walks through a whole set, a few at a time, from the beginning or from somewhere.
+func (m *model) page(t *rapid.T) {
+	sets := map[hold.Set]func(*modelled) time.Time{
+		hold.SetScheduled: scheduledAt, hold.SetExpiring: milestone, hold.SetWorking: leasedTo, hold.SetAttention: attention, hold.SetSettled: settledAt,
+	}
+	set := hold.Set(rapid.IntRange(1, 6).Draw(t, "set"))
+	n := rapid.IntRange(1, 3).Draw(t, "n")
+	var after hold.Mark
+	var want, got []string
+	if key := sets[set]; key != nil {
+		for _, h := range m.in(-1, key) {
+			want = append(want, h.hold.ID)
+		}
+		if set == hold.SetSettled {
+			slices.Reverse(want)
+		}
+	} else {
+		after.Name = references.Draw(t, "from")
+		var members []string
+		for id, h := range m.holds {
+			if h.hold.Reference != "" && h.hold.Reference+"\x00" > after.Name {
+				members = append(members, h.hold.Reference+"\x00"+id)
+			}
+		}
+		slices.Sort(members)
+		for _, member := range members {
+			want = append(want, member[strings.IndexByte(member, 0)+1:])
+		}
+	}
+	for {
+		listed, _, err := m.s.Page(m.Context(), set, after, n)
+		if err != nil || len(listed) > n {
+			t.Fatalf("page of %d: %d, %v", n, len(listed), err)
+		}
+		for _, l := range listed {
+			if h := m.holds[l.Hold.ID]; h == nil || !reflect.DeepEqual(l.Hold, h.hold) {
+				t.Fatalf("listed %+v, which is %+v", l.Hold, h)
+			}
+			got = append(got, l.Hold.ID)
+			after = l.Mark
+		}
+		if len(listed) < n {
+			break
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Fatalf("set %d in pages of %d: %v, should be %v", set, n, got, want)
+	}
+}
+
+// check compares everything that can be read after each step.
+func (m *model) check(t *rapid.T) {
+	var names []string
+	want := hold.Counts{}
+	for id := range m.holds {
+		names = append(names, id)
+	}
+	names = append(names, "pi_never")
+	holds, _, err := m.s.Read(m.Context(), names...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, id := range names {
+		if h := m.holds[id]; (h == nil) != (holds[i] == nil) || h != nil && !reflect.DeepEqual(*holds[i], h.hold) {
+			t.Fatalf("%s is %+v, should be %+v", id, holds[i], h)
+		}
+	}
+	for set, n := range map[*int64]func(*modelled) time.Time{
+		&want.Open: milestone, &want.Scheduled: scheduledAt, &want.Working: leasedTo, &want.Attention: attention, &want.Settled: settledAt, &want.Unverified: verify,
+	} {
+		*set = int64(len(m.in(-1, n)))
+	}
+	if got, err := m.s.Counts(m.Context()); err != nil || got != want {
+		t.Fatalf("counts: %+v, %v, should be %+v", got, err, want)
+	}
+	got, published := m.env.events(m.partitions), slices.Clone(m.published)
+	slices.Sort(got)
+	slices.Sort(published)
+	if !slices.Equal(got, published) {
+		t.Fatalf("events: %v, should be %v", got, published)
+	}
+}

@@ -1,0 +1,213 @@
+package store_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// walk reads a set to its end, in pages of n, calling between after each page.
+func (e *env) walk(set hold.Set, after hold.Mark, n int, between func(page int)) (ids []string) {
+	e.Helper()
+	for page := 0; ; page++ {
+		listed, now, err := e.s.Page(e.Context(), set, after, n)
+		if err != nil || now.IsZero() || len(listed) > n {
+			e.Fatalf("page %d: %d, %v, %v", page, len(listed), now, err)
+		}
+		for _, l := range listed {
+			ids, after = append(ids, l.Hold.ID), l.Mark
+		}
+		if len(listed) < n {
+			return ids
+		}
+		if between != nil {
+			between(page)
+		}
+	}
+}
+
+func TestPagesOfEqualScoresLoseAndRepeatNothing(t *testing.T) {
+	t.Parallel()
+	for _, partitions := range []int{1, 5} {
+		e := onReal(t, store.Options{Partitions: partitions})
+		var writes []hold.Write
+		var want []string
+		for i := range 500 {
+			id := fmt.Sprintf("pi_%03d", i)
+			writes, want = append(writes, scheduled(id, soon, dead)), append(want, id) // all of them at one instant
+		}
+		e.put(writes...)
+		for _, n := range []int{1, 7, 100, 256, 1000} {
+			if got := e.walk(hold.SetScheduled, hold.Mark{}, min(n, 256), nil); !slices.Equal(got, want) {
+				t.Errorf("%d partitions, pages of %d: %d of %d, in order: %t", partitions, n, len(got), len(want), slices.IsSorted(got))
+			}
+		}
+		// While a caller reads on, holds before and after the place go, and new ones come.
+		gone := map[string]bool{}
+		drop := func(id string) {
+			if h := e.read(id); h != nil {
+				w := from(*h)
+				w.Drop = true
+				e.put(w)
+				gone[id] = true
+			}
+		}
+		got := e.walk(hold.SetScheduled, hold.Mark{}, 50, func(page int) {
+			last := page*50 + 49
+			drop(want[last])   // the very one that the mark names
+			drop(want[last-9]) // before it
+			if last+60 < len(want) {
+				drop(want[last+60]) // after it
+			}
+			e.put(scheduled(fmt.Sprintf("pi_%03da", last-20), soon, dead)) // a new one, before it
+		})
+		seen := map[string]int{}
+		for _, id := range got {
+			seen[id]++
+		}
+		for i, id := range want {
+			if seen[id] > 1 || seen[id] == 0 && !gone[id] {
+				t.Errorf("%d partitions: hold %d was listed %d times, gone: %t", partitions, i, seen[id], gone[id])
+			}
+		}
+		if !slices.IsSorted(got) {
+			t.Error("out of order")
+		}
+	}
+}
+
+func TestSettledPagesAreNewestFirst(t *testing.T) {
+	t.Parallel()
+	for _, partitions := range []int{1, 5} {
+		e := onReal(t, store.Options{Partitions: partitions})
+		var writes []hold.Write
+		for i := range 300 {
+			w := scheduled(fmt.Sprintf("pi_%03d", i), soon, dead)
+			w.Hold.State, w.Hold.Next, w.Hold.SettledAt = hold.Captured, 0, at.Add(time.Duration(i/10)*time.Minute) // ten at each instant
+			w.Place = hold.Placement{Settled: w.Hold.SettledAt}
+			writes = append(writes, w)
+		}
+		e.put(writes...)
+		var want []string
+		for i := range 300 {
+			want = append(want, fmt.Sprintf("pi_%03d", 299-i))
+		}
+		for _, n := range []int{1, 10, 64} {
+			if got := e.walk(hold.SetSettled, hold.Mark{}, n, nil); !slices.Equal(got, want) {
+				t.Errorf("%d partitions, pages of %d: %v", partitions, n, got)
+			}
+		}
+		// A settled hold that comes while somebody reads is newer than all: it is not pushed into a later page.
+		got := e.walk(hold.SetSettled, hold.Mark{}, 40, func(page int) {
+			w := writes[0]
+			w.Hold.ID = fmt.Sprintf("pi_new_%d", page)
+			w.Place.Settled = moved
+			e.put(w)
+		})
+		if !slices.Equal(got, want) {
+			t.Errorf("with others coming: %v", got)
+		}
+	}
+}
+
+func TestReferencesArePagedByPrefix(t *testing.T) {
+	t.Parallel()
+	refs := []string{
+		"B", "BK", "BK-", "BK-1", "BK-10", "BK-2", "BK.", "BK-é", "BK-ü", "BK-日本", "BK-\U0001F600", "BK-\x7f", "BK- ", "bk-1", "BL", "A", "é", "\x01", "\x01\x01", "BK-\u0080", "BK-\u07ff", "BK-\uffff",
+	}
+	for _, partitions := range []int{1, 5} {
+		onRedisAndMemory(t, partitions, func(t *testing.T, e *env) {
+			var all []string
+			for i, ref := range refs {
+				for j := range 3 { // several holds of one booking
+					w := scheduled(fmt.Sprintf("pi_%d_%d", j, i), soon, dead)
+					w.Hold.Reference = ref
+					e.put(w)
+					all = append(all, ref+"\x00"+w.Hold.ID)
+				}
+			}
+			e.put(scheduled("pi_without", soon, dead))
+			slices.Sort(all) // by byte, as Redis does
+			for _, prefix := range append([]string{"", "BK-\xc3", "BK-\xff", "\x00", "\xff", "C"}, refs...) {
+				for _, n := range []int{1, 4, 100} {
+					var want, got []string
+					for _, m := range all {
+						if strings.HasPrefix(m, prefix) {
+							want = append(want, m)
+						}
+					}
+					after := hold.Mark{Name: prefix}
+				pages:
+					for {
+						listed, _, err := e.s.Page(t.Context(), hold.SetReferences, after, n)
+						if err != nil {
+							t.Fatal(err)
+						}
+						for _, l := range listed {
+							if !strings.HasPrefix(l.Hold.Reference, prefix) && !strings.HasPrefix(l.Mark.Name, prefix) {
+								break pages
+							}
+							got, after = append(got, l.Hold.Reference+"\x00"+l.Hold.ID), l.Mark
+						}
+						if len(listed) < n {
+							break
+						}
+					}
+					if !slices.Equal(got, want) {
+						t.Errorf("%d partitions, prefix %q, pages of %d:\n got %q\nwant %q", partitions, prefix, n, got, want)
+					}
+				}
+			}
+		})
+	}
+}
+
+func onRedisAndMemory(t *testing.T, partitions int, f func(t *testing.T, e *env)) {
+	t.Helper()
+	o := store.Options{Partitions: partitions}
+	t.Run(fmt.Sprintf("redis/%d", partitions), func(t *testing.T) { f(t, onReal(t, o)) })
+	t.Run(fmt.Sprintf("miniredis/%d", partitions), func(t *testing.T) { f(t, inProcess(t, o)) })
+}
+
+func TestPagesAreMergedOverPartitions(t *testing.T) {
+	t.Parallel()
+	e := onReal(t, store.Options{Partitions: 5})
+	var writes []hold.Write
+	for i := range 200 {
+		w := scheduled(fmt.Sprintf("pi_%03d", (i*73)%200), soon.Add(time.Duration(i)*time.Second), dead.Add(-time.Duration(i)*time.Minute))
+		if i%2 == 0 {
+			w.Hold.State, w.Hold.Next, w.Place = hold.Attention, 0, hold.Placement{Milestone: mile, Attention: true}
+		}
+		writes = append(writes, w)
+	}
+	e.put(writes...)
+	for name, c := range map[string]struct {
+		set hold.Set
+		key func(h *hold.Hold) time.Time
+		n   int
+	}{
+		"scheduled": {hold.SetScheduled, func(h *hold.Hold) time.Time { return h.NextAt }, 100},
+		"attention": {hold.SetAttention, func(h *hold.Hold) time.Time { return h.ExpiresAt }, 100},
+	} {
+		last := time.Time{}
+		got := e.walk(c.set, hold.Mark{}, 9, nil)
+		for _, id := range got {
+			k := c.key(e.read(id))
+			if k.Before(last) {
+				t.Errorf("%s: %s comes too late", name, id)
+			}
+			last = k
+		}
+		if len(got) != c.n {
+			t.Errorf("%s: %d of %d", name, len(got), c.n)
+		}
+	}
+	if got := e.walk(hold.SetWorking, hold.Mark{}, 10, nil); len(got) != 0 {
+		t.Errorf("nobody works, listed are %v", got)
+	}
+}
