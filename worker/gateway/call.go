@@ -108,6 +108,7 @@ func (g *Gateway) send(ctx context.Context, limit int64, id string, mutation boo
 	ctx, cancel := context.WithTimeout(ctx, g.timeout)
 	defer cancel()
 	ctx, f := begin(ctx, limit)
+	defer func() { a.Repeated = f.repeated() }()
 	defer func() {
 		// A panic here would take the daemon down with every other call under way. What came of this one isn't known, and that is an
 		// answer. The panic's value is not quoted: it may hold what the body held.

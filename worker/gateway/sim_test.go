@@ -340,3 +340,25 @@ func TestSimOverSockets(t *testing.T) {
 		}
 	}
 }
+
+// net/http sends a request with an Idempotency-Key again by itself when a kept-alive connection dies. The answer to the second try can come
+// before Stripe looks at the key: it must not pass for "nothing happened".
+func TestSimRepeatedOnTheWay(t *testing.T) {
+	sim := stripesim.New(stripesim.Options{Seed: 1, EndpointRate: -1, OverallRate: -1})
+	s := httptest.NewUnstartedServer(sim.Handler())
+	s.Config.ErrorLog = quiet()
+	s.Start()
+	defer s.Close()
+	w := &world{t: t, sim: sim, g: open(t, gateway.Options{Base: s.URL})}
+	id := w.authorize(stripesim.Hold{})
+	w.do(hold.Call{Op: hold.OpRead, PaymentIntent: id}, hold.AnswerOK) // leaves a connection that is kept alive
+	w.fault(stripesim.Rule{Intent: id, Class: stripesim.ClassCapture, Nth: 1, Fault: stripesim.Fault{Kind: stripesim.DropReply}})
+	w.fault(stripesim.Rule{Intent: id, Class: stripesim.ClassCapture, Times: 1, Fault: stripesim.Fault{Kind: stripesim.LockTimeout}})
+	a := w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k-" + id}, hold.AnswerLockTimeout)
+	if !a.Repeated || w.effects(id, stripesim.Captured) != 1 {
+		t.Errorf("repeated %v, captured %d times", a.Repeated, w.effects(id, stripesim.Captured))
+	}
+	if a := w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k-" + id}, hold.AnswerOK); a.Repeated {
+		t.Error("an ordinary call passes for a repeated one")
+	}
+}

@@ -25,7 +25,7 @@ type flight struct {
 	limit int64 // of the body, in bytes
 	trace httptrace.ClientTrace
 
-	connected atomic.Bool // a connection was had, so from then on the request may have left
+	conns     atomic.Int32 // connections that were had; from the first on the request may have left
 	given     bool        // the request was given to a transport that may not tell when it has a connection
 	status    int         // 0 while there is no answer
 	requestID string
@@ -39,12 +39,16 @@ type flightKey struct{}
 // begin puts a new flight on the context.
 func begin(ctx context.Context, limit int64) (context.Context, *flight) {
 	f := &flight{limit: limit}
-	f.trace.GotConn = func(httptrace.GotConnInfo) { f.connected.Store(true) }
+	f.trace.GotConn = func(httptrace.GotConnInfo) { f.conns.Add(1) }
 	return httptrace.WithClientTrace(context.WithValue(ctx, flightKey{}, f), &f.trace), f
 }
 
 // sent reports whether the request may have left.
-func (f *flight) sent() bool { return f.given || f.connected.Load() }
+func (f *flight) sent() bool { return f.given || f.conns.Load() > 0 }
+
+// repeated reports whether the transport sent the request more than once: an answer that Stripe gives before it looks at the key
+// then says nothing of the earlier try.
+func (f *flight) repeated() bool { return f.conns.Load() > 1 }
 
 // wire is the RoundTripper beneath stripe-go.
 type wire struct {
@@ -55,7 +59,8 @@ type wire struct {
 // RoundTrip sends the request and notes what it learns.
 //
 // net/http repeats a request that carries an Idempotency-Key by itself when a kept-alive connection turns out to be dead. So the
-// last error may be that of a dial although an earlier try has left: only the sticky mark tells.
+// last error may be that of a dial although an earlier try has left: only the sticky count tells. And the answer may be a 429 to the second
+// try while the first one captures: [hold.Answer].Repeated says so.
 func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	f := req.Context().Value(flightKey{}).(*flight)
 	f.given = !w.traces // before the call, so that it holds even if the transport panics

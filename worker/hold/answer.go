@@ -84,6 +84,7 @@ type Answer struct {
 	Code       string // Stripe's error code or decline code
 	Message    string // for people; at most MaxNote bytes are kept
 	Replayed   bool   // Stripe sent a stored answer
+	Repeated   bool   // the request was sent more than once on the way, and an earlier try may have had its effect
 }
 
 // Call is one request to be sent to Stripe.

@@ -480,3 +480,22 @@ func TestALostRequestMayStillBeOnItsWay(t *testing.T) {
 		t.Errorf("unknown %v, generation %d, a minute after the request", c.Hold.Attempt.Unknown, c.Hold.Generation)
 	}
 }
+
+func TestAnAnswerToARepeatedRequestSaysNothingOfTheFirst(t *testing.T) {
+	h := made(t, held(), captureAt(t0.Add(time.Hour)))
+	h.Prior, h.State = h.State, hold.Working
+	h.Claimed(t0.Add(time.Hour), false)
+	for _, kind := range []hold.AnswerKind{hold.AnswerLockTimeout, hold.AnswerRateLimited, hold.AnswerUnauthorized, hold.AnswerForbidden} {
+		now := t0.Add(time.Hour)
+		c := h.Answered(h.Call(now), hold.Answer{Kind: kind, Repeated: true}, now)
+		if c.Hold.State != hold.Working {
+			t.Errorf("%s: the hold is %s and open to changes", kind, c.Hold.State)
+		}
+		if _, err := c.Hold.Canceling("api", now); err == nil {
+			t.Errorf("%s: a cancel was accepted", kind)
+		}
+		if c := h.Answered(h.Call(now), hold.Answer{Kind: kind}, now); c.Hold.State != hold.Scheduled {
+			t.Errorf("%s, sent once: %s", kind, c.Hold.State)
+		}
+	}
+}

@@ -73,6 +73,11 @@ func (h Hold) Answered(call Call, a Answer, now time.Time) Change {
 			h.Attempt.FirstAt = now
 		}
 		h.record(Entry{At: now, Kind: EntryAttempt, By: "holdd", Op: call.Op, Key: call.Key, RequestID: a.RequestID, Answer: a.Kind, Note: a.Code})
+		if a.Repeated {
+			// What follows is the answer to the last try. Where it is one that comes before Stripe looks at the key (a lock, a rate), it says
+			// nothing of the tries before it.
+			h.Attempt.Unknown = true
+		}
 	}
 	switch a.Kind {
 	case AnswerOK:
