@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"strconv"
 	"sync"
 	"time"
 
@@ -46,8 +47,8 @@ func (w *Worker) passMilestones(ctx context.Context, found []hold.Milestone, now
 		}
 		c, next := m.Hold.Milestone(m.Due, now, w.o.Rules)
 		if c.Same {
-			// One mark for each hold, deadline and threshold: a repeated warning would have the same id.
-			mark := "d" + m.Due.Format("060102150405")
+			// One mark for each milestone of each version: a commit since then may set the same time anew, with something else to tell.
+			mark := "d" + m.Due.Format("060102150405") + "v" + strconv.FormatUint(m.Hold.Version, 10)
 			touches = append(touches, hold.Touch{ID: m.Hold.ID, Was: m.Due, New: next, Events: w.encode(&c, mark, now)})
 			touched = append(touched, c)
 			continue
