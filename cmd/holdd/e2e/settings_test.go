@@ -1,0 +1,111 @@
+package e2e_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/store/storetest"
+)
+
+const (
+	liveKey     = "sk_live_51ThisMustNeverBeShownAnywhere"
+	brokenKey   = "pk_test_51ThisMustNeverBeShownEither"
+	exitOK      = 0
+	exitFailed  = 1
+	exitSetting = 2
+)
+
+// A wrong setting is told in a sentence that names it and says where it was set. Nothing starts: Redis is never asked.
+func TestWrongSettingIsNamed(t *testing.T) {
+	t.Parallel()
+	bin := binary(t, shipped)
+	unknown := writeFile(t, "unknown.yaml", "listen: 127.0.0.1:0\nconcurency: 5\n")
+	broken := writeFile(t, "broken.yaml", "listen: [127.0.0.1\n")
+	for _, c := range []struct {
+		what  string
+		env   []string // over a good key; "NAME=" takes a variable away
+		args  []string
+		names []string // what the sentence must contain
+	}{
+		{"no key", []string{"STRIPE_API_KEY="}, nil, []string{"stripe_api_key is not set", "STRIPE_API_KEY_FILE"}},
+		{"a publishable key", []string{"STRIPE_API_KEY=" + brokenKey}, nil, []string{"stripe_api_key is a publishable key", "environment STRIPE_API_KEY"}},
+		{"a live key in the clear", []string{"STRIPE_API_KEY=" + liveKey, "STRIPE_API_BASE=http://stripe.example"}, nil, []string{"stripe_api_base is not https"}},
+		{"a file that isn't there", []string{"STRIPE_API_KEY=", "STRIPE_API_KEY_FILE=/nowhere/key"}, nil, []string{"stripe_api_key_file names /nowhere/key"}},
+		{"a number that is none", []string{"HOLDD_CONCURRENCY=many"}, nil, []string{"concurrency", "many", "environment HOLDD_CONCURRENCY"}},
+		{"a number out of range", nil, []string{"--rate", "0"}, []string{"rate", "out of range", "flag --rate"}},
+		{"a duration without a unit", []string{"HOLDD_LEASE=30"}, nil, []string{"lease", "no unit", "30s"}},
+		{"a call longer than half a lease", []string{"HOLDD_CALL_TIMEOUT=20s"}, nil, []string{"call_timeout is 20s", "lease", "30s"}},
+		{"a schedule that is none", []string{"HOLDD_SCHEDULE_CAPTURE=every second"}, nil, []string{"schedule_capture", "every second"}},
+		{"an address that others reach", []string{"HOLDD_LISTEN=0.0.0.0:0"}, nil, []string{"listen is 0.0.0.0:0", "tokens_file"}},
+		{"a Redis that is none", []string{"REDIS_URL=mysql://127.0.0.1"}, nil, []string{"redis_url", "redis://"}},
+		{"an unknown variable", []string{"HOLDD_LEESE=30s"}, nil, []string{"HOLDD_LEESE is no setting", "did you mean HOLDD_LEASE?"}},
+		{"an unknown line in the file", nil, []string{"--config", unknown}, []string{"concurency is no setting", "did you mean concurrency?", "unknown.yaml:2"}},
+		{"a file that can't be read as YAML", nil, []string{"--config", broken}, []string{"broken.yaml"}},
+		{"an unknown flag", nil, []string{"--leese", "30s"}, []string{"--leese"}},
+		{"a choice that isn't there", []string{"HOLDD_LOG_LEVEL=loud"}, nil, []string{"log_level", "loud", "debug, info, warn, error"}},
+	} {
+		// If anything were asked of Redis it would not be refused for the setting.
+		env := append([]string{"STRIPE_API_KEY=" + apiKey, "REDIS_URL=redis://127.0.0.1:1"}, c.env...)
+		code, out, errs := command(t, bin, env, append([]string{"serve"}, c.args...)...)
+		if code != exitSetting || out != "" {
+			t.Errorf("%s: exit code %d, standard output %q, and it should be %d and nothing\n%s", c.what, code, out, exitSetting, errs)
+		}
+		for _, name := range c.names {
+			if !strings.Contains(errs, name) {
+				t.Errorf("%s: the sentence does not say %q:\n%s", c.what, name, errs)
+			}
+		}
+		for _, secret := range []string{liveKey, brokenKey, apiKey} {
+			if strings.Contains(errs, secret) {
+				t.Errorf("%s: a key is shown:\n%s", c.what, errs)
+			}
+		}
+	}
+}
+
+// What only Redis or a file's text can tell is refused at start-up, in a sentence as well.
+func TestRefusedAtStart(t *testing.T) {
+	t.Parallel()
+	bin := binary(t, shipped)
+	good := storetest.Start(t)
+	evicting := storetest.Start(t, "--maxmemory-policy", "allkeys-lru")
+	forgetful := storetest.Start(t, "--appendonly", "no")
+	w := &world{tb: t, redis: good, stripe: &stripeServer{addr: "127.0.0.1:1"}}
+	w.start(bin, "HOLDD_PARTITIONS=4").stop(exitOK)
+
+	for _, c := range []struct {
+		what  string
+		env   []string
+		code  int
+		names []string
+	}{
+		{"a Redis that evicts", []string{"REDIS_URL=" + evicting.URL()}, exitFailed, []string{"maxmemory-policy is allkeys-lru", "noeviction", "allow_unsafe_redis"}},
+		{"a Redis that forgets", []string{"REDIS_URL=" + forgetful.URL()}, exitFailed, []string{"nothing is written to disk", "appendonly yes"}},
+		{"a Redis that isn't there", []string{"REDIS_URL=redis://127.0.0.1:1"}, exitFailed, []string{"Redis at redis://127.0.0.1:1 does not answer", "redis_url"}},
+		{"other partitions", []string{"HOLDD_PARTITIONS=8"}, exitSetting, []string{"4 partitions", "set partitions"}},
+		{"the other mode", []string{"HOLDD_PARTITIONS=4", "STRIPE_API_KEY=" + liveKey, "STRIPE_API_BASE="}, exitSetting, []string{"test mode", "live mode", "redis_url", "stripe_api_key"}},
+		{"a Redis address with a bad parameter", []string{"REDIS_URL=" + good.URL() + "/zero"}, exitSetting, []string{"redis_url"}},
+		{"tokens that are none", []string{"HOLDD_PARTITIONS=4", "HOLDD_TOKENS_FILE=" + writeFile(t, "tokens", "frontdesk everything abc\n")}, exitSetting, []string{"tokens_file"}},
+	} {
+		env := append(append(w.env(), "HOLDD_LISTEN=127.0.0.1:0"), c.env...)
+		code, _, errs := command(t, bin, env, "serve")
+		if code != c.code {
+			t.Errorf("%s: exit code %d, and it should be %d\n%s", c.what, code, c.code, errs)
+		}
+		for _, name := range c.names {
+			if !strings.Contains(errs, name) {
+				t.Errorf("%s: the sentence does not say %q:\n%s", c.what, name, errs)
+			}
+		}
+		if strings.Contains(errs, liveKey) || strings.Contains(errs, apiKey) {
+			t.Errorf("%s: a key is shown:\n%s", c.what, errs)
+		}
+	}
+
+	// Told that losing holds is fine, it starts, and says what it thinks of it.
+	w.redis = evicting
+	r := w.start(bin, "HOLDD_ALLOW_UNSAFE_REDIS=true")
+	storetest.Until(t, time.Second, "the log warns", func() bool { return r.log.says("maxmemory-policy is allkeys-lru") })
+	r.stop(exitOK)
+}

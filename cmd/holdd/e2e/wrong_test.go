@@ -1,0 +1,244 @@
+package e2e_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/store/storetest"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/stripesim"
+)
+
+// answer is what came back over the wire.
+type answer struct {
+	status  int
+	kind    string
+	problem struct {
+		Type, Title, Detail, Code, Field string
+		Status                           int
+		Deadline                         *time.Time
+	}
+	text string
+}
+
+// raw sends a request as it stands, without a client that could put it right, and reads the answer while the body is still being sent: a
+// body that is refused is not read to its end. chunked leaves the length open.
+func raw(tb testing.TB, r *replica, method, path string, header http.Header, body []byte, chunked bool) answer {
+	tb.Helper()
+	addr := strings.TrimPrefix(r.url, "http://")
+	conn, err := net.DialTimeout("tcp", addr, startTime)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(startTime)) // a connection that can't have one fails below
+	var head bytes.Buffer
+	var end []byte
+	fmt.Fprintf(&head, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n", method, path, addr)
+	if header.Get("Content-Type") == "" {
+		head.WriteString("Content-Type: application/json\r\n")
+	}
+	_ = header.Write(&head)
+	if chunked {
+		fmt.Fprintf(&head, "Transfer-Encoding: chunked\r\n\r\n%x\r\n", len(body))
+		end = []byte("\r\n0\r\n\r\n")
+	} else {
+		fmt.Fprintf(&head, "Content-Length: %d\r\n\r\n", len(body))
+	}
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		for _, part := range [][]byte{head.Bytes(), body, end} {
+			if _, err := conn.Write(part); err != nil {
+				return // the answer tells why it was not wanted
+			}
+		}
+	}()
+	resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
+	if err != nil {
+		tb.Errorf("%s %s with %d bytes got no answer: %v", method, path, len(body), err)
+		return answer{}
+	}
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20)) // what is cut short fails to be JSON
+	conn.Close()
+	<-sent
+	a := answer{status: resp.StatusCode, kind: resp.Header.Get("Content-Type"), text: string(text)}
+	_ = json.Unmarshal(text, &a.problem) // what isn't a problem is seen by its missing code
+	return a
+}
+
+// kept is everything that Redis keeps of holds, byte by byte: holds, orders, events.
+func (w *world) kept() map[string]string {
+	w.tb.Helper()
+	rdb := w.redis.Client()
+	defer rdb.Close()
+	ctx := w.tb.Context()
+	out := map[string]string{}
+	it := rdb.Scan(ctx, 0, "*", 1000).Iterator()
+	for it.Next(ctx) {
+		key := it.Val()
+		switch {
+		case strings.HasPrefix(key, "holdd:budget:"), key == "holdd:replicas", key == "holdd:ping":
+			continue // the daemon's own pulse
+		}
+		dump, err := rdb.Dump(ctx, key).Result()
+		if err != nil {
+			w.tb.Fatal(err)
+		}
+		out[key] = dump
+	}
+	if err := it.Err(); err != nil {
+		w.tb.Fatal(err)
+	}
+	return out
+}
+
+func TestWrongInputChangesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, boundless)
+	r := w.start(binary(t, shipped), highBudget...)
+	at := soon(48 * time.Hour)
+	all := dueAt(w.authorize(4), at)
+	w.schedule(r, all[:2])
+	id, fresh := all[0].id, all[2].id
+	paid := all[3].id
+	done := dueAt(all[3:], soon(0))
+	w.send(r, []hold.Wish{{PaymentIntent: paid, Amount: done[0].amount, Currency: "eur", ExpiresAt: stamp(done[0].deadline), CaptureAt: stamp(done[0].due)}})
+	storetest.Until(t, startTime, "one is captured", func() bool { return len(w.views(r, hold.Captured)) == 1 })
+
+	// wish is a schedule of the intent that is free, with one thing changed.
+	wish := func(change string) string {
+		m := map[string]any{}
+		for _, part := range []string{fmt.Sprintf(`{"payment_intent":%q,"capture_at":%q}`, fresh, stamp(at)), change} {
+			if err := json.Unmarshal([]byte(part), &m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	big := []byte(`{"payment_intent":"` + fresh + `","reference":"` + strings.Repeat("x", 10<<20) + `"}`)
+	post, patch, get := http.MethodPost, http.MethodPatch, http.MethodGet
+	before := w.kept()
+	for _, c := range []struct {
+		what, method, path, body string
+		status                   int
+		code                     hold.Code
+	}{
+		{"a malformed id", post, "/v1/holds", wish(`{"payment_intent":"order-17"}`), 422, hold.InvalidID},
+		{"an id with a path in it", post, "/v1/holds", wish(`{"payment_intent":"pi_12345678/../../accounts"}`), 422, hold.InvalidID},
+		{"a malformed account", post, "/v1/holds", wish(`{"account":"acme"}`), 422, hold.InvalidID},
+		{"a malformed id in the path", get, "/v1/holds/order-17", "", 422, hold.InvalidID},
+		{"a negative amount", post, "/v1/holds", wish(`{"amount":-1,"currency":"eur"}`), 422, hold.InvalidAmount},
+		{"an amount that is too large", post, "/v1/holds", wish(`{"amount":100000000,"currency":"eur"}`), 422, hold.InvalidAmount},
+		{"an amount beyond 64 bits", post, "/v1/holds", strings.Replace(wish(`{"amount":1,"currency":"eur"}`), `"amount":1`, `"amount":99999999999999999999`, 1), 422, hold.InvalidAmount},
+		{"an amount with a fraction", post, "/v1/holds", wish(`{"amount":12.5,"currency":"eur"}`), 422, hold.InvalidAmount},
+		{"an amount that is a string", post, "/v1/holds", wish(`{"amount":"1250","currency":"eur"}`), 422, "invalid_type"},
+		{"an amount other than Stripe's", post, "/v1/holds", wish(`{"amount":77,"currency":"eur"}`), 422, hold.AmountMismatch},
+		{"a negative capture amount", post, "/v1/holds", wish(`{"capture_amount":-5}`), 422, hold.InvalidAmount},
+		{"more to capture than there is", post, "/v1/holds", wish(`{"capture_amount":10003}`), 422, hold.AmountTooLarge},
+		{"a time that is long past", post, "/v1/holds", wish(`{"capture_at":"2020-01-01T00:00:00Z"}`), 422, hold.InThePast},
+		{"a time two hours ago", post, "/v1/holds", wish(fmt.Sprintf(`{"capture_at":%q}`, stamp(soon(-2*time.Hour)))), 422, hold.InThePast},
+		{"a day that no calendar has", post, "/v1/holds", wish(`{"capture_at":"2027-02-30T10:00:00Z"}`), 422, hold.InvalidTime},
+		{"a local hour that no clock has", post, "/v1/holds", wish(`{"capture_at":"2027-02-03T25:00","time_zone":"Europe/Paris"}`), 422, hold.InvalidTime},
+		{"a local time without a zone", post, "/v1/holds", wish(`{"capture_at":"2027-02-03T10:00"}`), 422, hold.InvalidTime},
+		{"a time that is none", post, "/v1/holds", wish(`{"capture_at":"tomorrow"}`), 422, hold.InvalidTime},
+		{"a time years ahead", post, "/v1/holds", wish(`{"capture_at":"2099-01-01T00:00:00Z"}`), 422, hold.InvalidTime},
+		{"a time after the deadline", post, "/v1/holds", wish(fmt.Sprintf(`{"capture_at":%q}`, stamp(soon(8*24*time.Hour)))), 422, hold.AfterDeadline},
+		{"an unknown zone", post, "/v1/holds", wish(`{"capture_at":"2027-02-03T10:00","time_zone":"Europe/Atlantis"}`), 422, hold.UnknownTimeZone},
+		{"a zone that is a path", post, "/v1/holds", wish(`{"capture_at":"2027-02-03T10:00","time_zone":"../../etc/passwd"}`), 422, hold.UnknownTimeZone},
+		{"both times", post, "/v1/holds", wish(fmt.Sprintf(`{"cancel_at":%q}`, stamp(at))), 422, hold.ConflictingTimes},
+		{"another currency than Stripe's", post, "/v1/holds", wish(`{"amount":10002,"currency":"usd"}`), 422, hold.CurrencyMismatch},
+		{"a currency that is none", post, "/v1/holds", wish(`{"amount":10002,"currency":"euro"}`), 422, hold.InvalidCurrency},
+		{"an unknown policy", post, "/v1/holds", wish(`{"on_expiry":"keep"}`), 422, hold.InvalidPolicy},
+		{"an unknown field", post, "/v1/holds", wish(`{"captureAt":"now"}`), 422, "unknown_field"},
+		{"a field in other letters", post, "/v1/holds", wish(`{"Amount":5}`), 422, "unknown_field"},
+		{"a field twice", post, "/v1/holds", `{"payment_intent":"` + fresh + `","payment_intent":"` + id + `"}`, 400, "invalid_json"},
+		{"no JSON", post, "/v1/holds", `payment_intent=` + fresh, 400, "invalid_json"},
+		{"half of the JSON", post, "/v1/holds", wish(`{}`)[:40], 400, "invalid_json"},
+		{"JSON that is no object", post, "/v1/holds", `["` + fresh + `"]`, 422, "invalid_type"},
+		{"two objects", post, "/v1/holds", wish(`{}`) + wish(`{}`), 400, "invalid_json"},
+		{"no body", post, "/v1/holds", "", 400, "body_required"},
+		{"a metadata value of 600 characters", post, "/v1/holds", wish(`{"metadata":{"k":"` + strings.Repeat("x", 600) + `"}}`), 422, hold.InvalidMetadata},
+		{"an intent that Stripe doesn't know", post, "/v1/holds", wish(`{"payment_intent":"pi_3NobodyHasEverSeen00"}`), 404, hold.IntentNotFound},
+		{"other terms for the same hold", post, "/v1/holds", wish(fmt.Sprintf(`{"payment_intent":%q,"capture_amount":5}`, id)), 409, hold.HoldExists},
+		{"an unknown hold", get, "/v1/holds/pi_3NobodyHasEverSeen00", "", 404, hold.HoldNotFound},
+		{"a change of an unknown hold", patch, "/v1/holds/pi_3NobodyHasEverSeen00", `{"reference":"x"}`, 404, hold.HoldNotFound},
+		{"a capture of an unknown hold", post, "/v1/holds/pi_3NobodyHasEverSeen00/capture", "", 404, hold.HoldNotFound},
+		{"a capture of more than there is", post, "/v1/holds/" + id + "/capture", `{"amount":10001}`, 422, hold.AmountTooLarge},
+		{"a capture of less than nothing", post, "/v1/holds/" + id + "/capture", `{"amount":-1}`, 422, hold.InvalidAmount},
+		{"a capture of zero", post, "/v1/holds/" + id + "/capture", `{"amount":0}`, 422, hold.InvalidAmount},
+		{"a capture with a field too many", post, "/v1/holds/" + id + "/capture", `{"amount":1,"final":false}`, 422, "unknown_field"},
+		{"a second capture", post, "/v1/holds/" + paid + "/capture", "", 409, hold.AlreadyCaptured},
+		{"a cancel of what is captured", post, "/v1/holds/" + paid + "/cancel", "", 409, hold.AlreadyCaptured},
+		{"a change of what is captured", patch, "/v1/holds/" + paid, `{"reference":"x"}`, 409, hold.AlreadyCaptured},
+		{"a resume of what isn't paused", post, "/v1/holds/" + id + "/resume", "", 409, hold.NotPaused},
+		{"a change of nothing", patch, "/v1/holds/" + id, `{}`, 422, hold.NothingToChange},
+		{"a change to null", patch, "/v1/holds/" + id, `{"capture_at":null}`, 422, "invalid_type"},
+		{"a change to a time after the deadline", patch, "/v1/holds/" + id, fmt.Sprintf(`{"capture_at":%q}`, stamp(soon(8*24*time.Hour))), 422, hold.AfterDeadline},
+		{"an unknown parameter", get, "/v1/holds?status=open", "", 422, "unknown_parameter"},
+		{"an unknown state", get, "/v1/holds?state=open", "", 422, "invalid_parameter"},
+		{"a cursor that is none", get, "/v1/holds?cursor=zzz", "", 422, "invalid_cursor"},
+		{"an unknown path", get, "/v1/hold", "", 404, "route_not_found"},
+		{"a method that the path doesn't know", http.MethodDelete, "/v1/holds/" + id, "", 405, "method_not_allowed"},
+		{"an empty batch", post, "/v1/holds:batch", `{"holds":[]}`, 422, "invalid_batch"},
+	} {
+		a := raw(t, r, c.method, c.path, http.Header{}, []byte(c.body), false)
+		judgeProblem(t, c.what, a, c.status, c.code)
+		if c.code == hold.AfterDeadline && (a.problem.Deadline == nil || !a.problem.Deadline.Equal(all[0].deadline)) {
+			t.Errorf("%s: the deadline told is %v, and it is %v", c.what, a.problem.Deadline, all[0].deadline)
+		}
+	}
+	for _, chunked := range []bool{false, true} {
+		for _, path := range []string{"/v1/holds", "/v1/holds:batch", "/v1/holds/" + id + "/capture"} {
+			judgeProblem(t, "10 MB to "+path, raw(t, r, post, path, http.Header{}, big, chunked), 413, "body_too_large")
+		}
+	}
+	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+	judgeProblem(t, "a form", raw(t, r, post, "/v1/holds", form, []byte("payment_intent="+fresh), false), 415, "unsupported_media_type")
+	page := http.Header{"Origin": {"https://evil.example"}, "Sec-Fetch-Site": {"cross-site"}}
+	judgeProblem(t, "a web page's request", raw(t, r, post, "/v1/holds/"+id+"/cancel", page, nil, false), 403, "cross_origin_refused")
+	stale := http.Header{"If-Match": {`"99"`}}
+	judgeProblem(t, "another revision", raw(t, r, post, "/v1/holds/"+id+"/cancel", stale, nil, false), 412, hold.RevisionMismatch)
+
+	if after := w.kept(); !maps.Equal(before, after) {
+		for k := range after {
+			if before[k] != after[k] {
+				t.Errorf("wrong input changed %s in Redis", k)
+			}
+		}
+	}
+	if v := w.views(r, hold.Scheduled); len(v) != 2 || v[id].Revision != 1 {
+		t.Errorf("the holds are now %+v", v)
+	}
+	for _, e := range w.sim.Ledger() {
+		if e.Kind != stripesim.Authorized && e.Intent != paid {
+			t.Errorf("wrong input moved money: %+v", e)
+		}
+	}
+}
+
+func judgeProblem(tb testing.TB, what string, a answer, status int, code hold.Code) {
+	tb.Helper()
+	p := a.problem
+	switch {
+	case a.status != status || p.Code != string(code) || p.Status != status:
+		tb.Errorf("%s: answered with %d %q, and it should be %d %q\n%.300s", what, a.status, p.Code, status, code, a.text)
+	case !strings.HasPrefix(a.kind, "application/problem+json"):
+		tb.Errorf("%s: the problem comes as %q", what, a.kind)
+	case p.Title == "" || p.Detail == "" || p.Type == "":
+		tb.Errorf("%s: the problem is not clear: %s", what, a.text)
+	}
+}
