@@ -26,8 +26,8 @@ type flight struct {
 	trace httptrace.ClientTrace
 
 	conns     atomic.Int32 // connections that were had; from the first on the request may have left
-	given     bool        // the request was given to a transport that may not tell when it has a connection
-	status    int         // 0 while there is no answer
+	given     bool         // the request was given to a transport that may not tell when it has a connection
+	status    int          // 0 while there is no answer
 	requestID string
 	replayed  bool
 	retry     string // Stripe-Should-Retry
