@@ -6,7 +6,7 @@ BIN     := .build/holdd
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test race fuzz check tidy redis clean
+.PHONY: help run build test torture fuzz check redis clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ build: ## the production binary, stripped, at .build/holdd
 test: redis ## all tests with the race detector, on a real redis-server, then each fuzz target for a few seconds
 	GORACE=atexit_sleep_ms=0 $(GO) test -race -timeout 15m ./...
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=3s
+
+FOR ?= 5m
+torture: redis ## real processes under real faults for FOR (5m); the short form is part of make test
+	$(GO) test ./cmd/holdd/torture -run TestTorture -torture.for=$(FOR) -timeout 0 -v
 
 FUZZTIME ?= 60s
 fuzz: ## each fuzz target for FUZZTIME (60s)

@@ -193,6 +193,9 @@ func TestHeadThatLeavesALaneTakesItsPlaceAlong(t *testing.T) {
 		if len(d.Lanes) != 2 || d.Lanes[0].Account != "acct_b" || d.Lanes[1].Account != "acct_a" || !d.Lanes[1].Head.Equal(dead.Add(9*time.Hour)) {
 			t.Errorf("%+v", d.Lanes)
 		}
+		if first := e.rdb.ZRange(t.Context(), "holdd:{0}:lanes", 0, 0).Val(); !slices.Equal(first, []string{"1:acct_b"}) {
+			t.Errorf("first of the lanes is still %v", first)
+		}
 	})
 }
 
@@ -223,6 +226,13 @@ func TestGarbageHidesNoOtherHold(t *testing.T) {
 
 				if _, err := e.s.Due(ctx, true, 10); err != nil {
 					t.Errorf("due: %v", err)
+				}
+				if len(rec) < 23 || rec[0] != 1 { // what the scripts can't read is met again later
+					for id, set := range map[string]string{"pi_0": "scheduled", "pi_1": "leased"} {
+						if again := e.rdb.ZScore(ctx, k+set, id).Val(); int64(again) <= time.Now().UnixMilli() {
+							t.Errorf("%s is in %s at %.0f", id, set, again)
+						}
+					}
 				}
 				claims := map[string]bool{}
 				for range 3 {

@@ -131,7 +131,7 @@ func (s *Store) Leave(ctx context.Context, replica string) error {
 // Ping says whether Redis answers and can be written: one that is full, read-only or can't reach its disk is of no use.
 func (s *Store) Ping(ctx context.Context) error {
 	if err := s.rdb.Set(ctx, keyPing, 1, time.Minute).Err(); err != nil {
-		return fmt.Errorf("Redis can't be written: %w", err)
+		return fmt.Errorf("this Redis can't be written: %w", err)
 	}
 	return nil
 }

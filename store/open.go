@@ -111,7 +111,7 @@ func Open(ctx context.Context, o Options) (s *Store, warnings []string, err erro
 		s.parts = append(s.parts, partitionKeys(p))
 	}
 	if err := rdb.Ping(ctx).Err(); err != nil {
-		return nil, nil, fmt.Errorf("Redis at %s does not answer: start it, or set redis_url: %w", redacted(o.URL), err)
+		return nil, nil, fmt.Errorf("the Redis at %s does not answer: start it, or set redis_url: %w", redacted(o.URL), err)
 	}
 	faults, warnings := s.unsafe(ctx)
 	if len(faults) > 0 && !o.AllowUnsafe {
@@ -147,11 +147,11 @@ func (e settingError) Unwrap() []error { return []error{e.error, ErrSetting} }
 // agree writes a fact about this Redis once; whoever says otherwise later is refused.
 func (s *Store) agree(ctx context.Context, key, value, sentence string) error {
 	if err := s.rdb.SetNX(ctx, key, value, 0).Err(); err != nil {
-		return fmt.Errorf("Redis can't be written: %w", err)
+		return fmt.Errorf("this Redis can't be written: %w", err)
 	}
 	is, err := s.rdb.Get(ctx, key).Result()
 	if err != nil {
-		return fmt.Errorf("Redis can't be read: %w", err)
+		return fmt.Errorf("this Redis can't be read: %w", err)
 	}
 	if is != value {
 		return wrong(sentence, is, value)

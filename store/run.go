@@ -57,7 +57,7 @@ func (s *Store) exec(ctx context.Context, script *redis.Script, runs []run) []*r
 	return cmds
 }
 
-var errReply = errors.New("Redis sent an answer that this holdd doesn't understand: is another program using its keys?")
+var errReply = errors.New("the Redis sent an answer that this holdd doesn't understand: is another program using its keys?")
 
 // reply walks through the flat list that a script returns.
 type reply struct {

@@ -134,7 +134,6 @@ type Worker struct {
 	results     chan result
 	unanswered  atomic.Int64 // claims that wait for Stripe
 	outstanding atomic.Int64 // claims that are not committed yet
-	inflight    sync.WaitGroup
 }
 
 // New makes a worker. Its options are checked here; schedules by [Worker.Run].

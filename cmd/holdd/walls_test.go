@@ -32,7 +32,7 @@ var walls = map[string]struct {
 // never are packages that must not be linked into the production binary.
 var never = []string{
 	module + "/worker/stripesim", module + "/worker/simtest", module + "/store/storetest", module + "/cmd/holdd-dev",
-	"github.com/alicebob/miniredis", "github.com/stripe/stripe-mock", "pgregory.net/rapid", "testing", "github.com/rogpeppe",
+	"github.com/alicebob/miniredis", "github.com/Shopify/toxiproxy", "github.com/stripe/stripe-mock", "pgregory.net/rapid", "testing", "github.com/rogpeppe",
 }
 
 type pkg struct {

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package torture
+
+import "syscall"
+
+func ownProcess() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
