@@ -262,7 +262,7 @@ func TestGarbageHidesNoOtherHold(t *testing.T) {
 				}
 				// One at a time: a page of garbage alone must not look like the end.
 				seen, after := 0, hold.Mark{}
-				for {
+				for range 10 {
 					listed, _, err := e.s.Page(ctx, hold.SetSettled, after, 1)
 					if err != nil {
 						t.Error(err)

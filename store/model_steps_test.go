@@ -213,7 +213,7 @@ func (m *model) page(t *rapid.T) {
 			want = append(want, member[strings.IndexByte(member, 0)+1:])
 		}
 	}
-	for {
+	for len(got) <= len(m.holds) {
 		listed, _, err := m.s.Page(m.Context(), set, after, n)
 		if err != nil || len(listed) > n {
 			t.Fatalf("page of %d: %d, %v", n, len(listed), err)

@@ -190,6 +190,7 @@ func dial(o Options) (redis.UniversalClient, error) {
 			return nil, badURL(err)
 		}
 		ro.MaxRetries, ro.PoolSize, ro.Dialer, ro.ContextTimeoutEnabled, ro.MaintNotificationsConfig = noRetries, o.PoolSize, o.Dialer, true, notices
+		ro.DialerRetries = 1 // whoever calls tries again
 		ro.ReadTimeout, ro.WriteTimeout, ro.DialTimeout = within(ro.ReadTimeout), within(ro.WriteTimeout), within(ro.DialTimeout)
 		return redis.NewClient(ro), nil
 	case "sentinel":
@@ -201,6 +202,7 @@ func dial(o Options) (redis.UniversalClient, error) {
 			return nil, wrong("redis_url: a sentinel URL needs ?master_name=…")
 		}
 		fo.MaxRetries, fo.PoolSize, fo.Dialer, fo.ContextTimeoutEnabled = noRetries, o.PoolSize, o.Dialer, true
+		fo.DialerRetries = 1 // whoever calls tries again
 		fo.ReadTimeout, fo.WriteTimeout, fo.DialTimeout = within(fo.ReadTimeout), within(fo.WriteTimeout), within(fo.DialTimeout)
 		return redis.NewFailoverClient(fo), nil
 	case "cluster":
@@ -209,6 +211,7 @@ func dial(o Options) (redis.UniversalClient, error) {
 			return nil, badURL(err)
 		}
 		co.MaxRetries, co.PoolSize, co.Dialer, co.ContextTimeoutEnabled, co.MaintNotificationsConfig = noRetries, o.PoolSize, o.Dialer, true, notices
+		co.DialerRetries = 1 // whoever calls tries again
 		co.ReadTimeout, co.WriteTimeout, co.DialTimeout = within(co.ReadTimeout), within(co.WriteTimeout), within(co.DialTimeout)
 		return redis.NewClusterClient(co), nil
 	default:

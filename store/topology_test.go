@@ -169,7 +169,7 @@ func (c *crew) complete(n, partitions int) {
 	c.invariants(partitions)
 	var after hold.Mark
 	var listed []string
-	for {
+	for len(listed) <= n {
 		page, _, err := c.s.Page(c.Context(), hold.SetReferences, after, 100)
 		if err != nil {
 			c.Fatal(err)
