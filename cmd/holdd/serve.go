@@ -51,7 +51,11 @@ func serve(ctx context.Context, s *config.Settings, log *zap.Logger, release str
 	if set := debug.SetGCPercent(50); set != 100 {
 		debug.SetGCPercent(set) // somebody chose GOGC
 	}
-	return daemon.Run(ctx, daemon.Options{Settings: s, Logger: log, Version: release})
+	return daemon.Run(ctx, daemon.Options{
+		Settings: s, Logger: log, Version: release,
+		// What starting needed (the OpenAPI document, the settings) is garbage now, and an idle daemon would keep it for minutes.
+		Ready: func(string) { debug.FreeOSMemory() },
+	})
 }
 
 // newLogger writes JSON lines, or for people where somebody looks on. Nothing is sampled: each outcome is a record.

@@ -90,6 +90,17 @@ func TestReplicaKilledInTheMiddleOfADrain(t *testing.T) {
 
 func TestReplicaWakesWithAnOldLease(t *testing.T) {
 	t.Parallel()
+	// On a busy machine the moment of the stop can be one at which the replica holds no claim. Such a round is right and shows nothing.
+	for range 3 {
+		if wakesWithAnOldLease(t) {
+			return
+		}
+	}
+	t.Error("the sleeper never had anything to lose: this test shows nothing")
+}
+
+// wakesWithAnOldLease reports whether the sleeper found claims of its own taken over.
+func wakesWithAnOldLease(t *testing.T) bool {
 	w := newWorld(t, slowStripe)
 	bin := binary(t, watched)
 	sleeper, other := w.start(bin, shortLease...), w.start(bin, shortLease...)
@@ -112,9 +123,7 @@ func TestReplicaWakesWithAnOldLease(t *testing.T) {
 	w.judge(sleeper, all, oneLine)
 	w.judge(sleeper, more, ofTheFirst)
 	t.Logf("%d answers were of captures that the sleeper had sent; awake, it told %d outcomes", w.sim.Stats().Replayed, sleeper.log.outcomesCount()-told)
-	if !sleeper.log.says("another replica has taken this hold over") {
-		t.Error("the sleeper had nothing to lose: this test shows nothing")
-	}
+	return sleeper.log.says("another replica has taken this hold over")
 }
 
 func TestReplicaToldToStopGivesTheRestBack(t *testing.T) {
