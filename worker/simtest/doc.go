@@ -1,0 +1,52 @@
+// Package simtest lets the whole system live through small worlds full of faults, in virtual time, and judges what came of it. It has nothing but
+// tests.
+//
+// # A world
+//
+// The replicas are real: package worker with its cron, package store with its scripts and go-redis, the gateway with stripe-go. Redis is miniredis, Stripe is
+// the simulator, time is testing/synctest's: weeks pass in a second. Everything from outside is drawn from one seed before the world begins
+// (draw): the holds and what people want of them, when they change their minds, what they do at the Dashboard, and what goes wrong. A plan is plain lists, so
+// that shrink can take items away while the same promise still breaks.
+//
+// Faults are at the edges, never inside the logic:
+//
+//   - the connection to Redis (wire): cut before a command, after it, in the middle of a pipeline or of a reply; slow; taking effect after its sender gave up; down; frozen;
+//     scripts forgotten; Redis coming back as it was seconds ago.
+//   - the way to Stripe (lifeline): what the simulator can do wrong, no connection, requests that arrive up to 25 s late whether their sender still waits or is
+//     dead, a revoked key; locks that Stripe holds for seconds; keys that Stripe forgets after a day.
+//   - the process: killed at a moment, or before or after a given call; stopped as by SIGTERM; paused for up to two leases, and going on where it was.
+//   - people: wishes around the very moment of the claim, answers that are lost, the same wish again at another replica, wrong accounts, untrue amounts and
+//     deadlines, the Dashboard, somebody who settles what needs attention.
+//
+// # Same seed, same run
+//
+// Goroutines are scheduled as the machine likes, so the order of what happens must not depend on them. Every request gets a delay of its own, to the
+// nanosecond, drawn from the seed and from what the request says (not from a shared source of chance, whose order would be the goroutines'). No two
+// requests act at once, time passes only when all goroutines wait, and so virtual time alone orders what happens. Whoever wakes together with others (a pause
+// that ends, a deadline that several requests share) is spread in the same way. [TestSameSeedSameRun] compares every line of what happened: each
+// command and reply of Redis, each request and answer of Stripe, each wish. Lines of one and the same nanosecond are compared in the order of their text.
+// This holds for any GOMAXPROCS and under the race detector, whose scheduler is random on purpose. A seed's world changes when plan_test.go draws
+// otherwise.
+//
+// # The judge
+//
+// It knows the plan, the simulator's ledger, what was seen on the wires, what people asked and heard, and what holdd says in the end. It is written from
+// the promises: at most one effect; never early; never after an accepted cancel; the amount agreed on; nearest deadline first; no wish turned into its
+// opposite; what is due done in time while all is well; each threshold told, each end told once; nothing acknowledged lost; each hold ends as Stripe says;
+// history tells of requests that were sent, and of all that were answered; what callers were told was so, and stays so; the rate kept. A wish whose answer nobody heard may
+// or may not have been granted: what happens must be allowed by one of the possibilities (model_test.go).
+//
+// # Does it bite
+//
+// testdata/mutants has a file for each guard of the system: where it is, and the code without it. [TestMutants] makes sure that each is still there,
+// and with -mutants builds the system without it and looks for a seed that notices. A file with a note names a guard that others cover.
+//
+// # What it can't show
+//
+//   - Replicas' clocks are one clock here: a bubble has no other. That due is decided by Redis alone is shown by package store.
+//   - A request that lies longer than 30 s between its sender's decision and Stripe, after its sender gave up, is taken for lost by the system. A process
+//     that is frozen in the microseconds between its last look at the clock and the kernel's write, and for longer than that, can send such a request. Here
+//     what has left arrives within 25 s, and what is frozen before it leaves meets its own time-out.
+//   - Wishes that were granted within the tail that Redis lost are taken for unanswered. They are gone until Stripe is asked for them.
+//   - miniredis is no Redis: what it does otherwise is for the tests on real ones.
+package simtest

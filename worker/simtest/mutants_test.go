@@ -1,0 +1,136 @@
+package simtest
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/txtar"
+)
+
+var (
+	mutate = flag.Bool("mutants", false, "take out one guard of the system after the other and see whether the simulation notices")
+	only   = flag.String("mutant", "", "only those that match this pattern")
+)
+
+// mutant is the system without one of its guards.
+type mutant struct {
+	name, guard, file string
+	note              string // why the simulation can't notice, if it can't
+	source            string // the file without the guard
+}
+
+func mutants(t *testing.T) (all []mutant) {
+	files, err := filepath.Glob("testdata/mutants/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no mutants: %v", err)
+	}
+	for _, f := range files {
+		a, err := txtar.ParseFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := mutant{name: strings.TrimSuffix(filepath.Base(f), ".txt")}
+		for l := range strings.Lines(string(a.Comment)) {
+			k, v, _ := strings.Cut(strings.TrimSpace(l), ": ")
+			switch k {
+			case "guard":
+				m.guard = v
+			case "file":
+				m.file = v
+			case "note":
+				m.note = v
+			default:
+				t.Fatalf("%s: what is %q?", f, l)
+			}
+		}
+		src, err := os.ReadFile(filepath.Join("../..", m.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.source = string(src)
+		for i := 0; i+1 < len(a.Files); i += 2 {
+			search, replace := strings.TrimSuffix(string(a.Files[i].Data), "\n"), strings.TrimSuffix(string(a.Files[i+1].Data), "\n")
+			if n := strings.Count(m.source, search); n != 1 {
+				t.Errorf("%s: the guard is %d times in %s, should be there once: bring the search text in line with the code", f, n, m.file)
+			}
+			m.source = strings.Replace(m.source, search, replace, 1)
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+var begins = regexp.MustCompile(`seed (\d+) begins`)
+
+// TestMutants shows that the simulation bites: without any single guard of the system, some seed breaks a promise. It takes minutes; without
+// -mutants it only makes sure that each guard is still where its mutant looks for it.
+func TestMutants(t *testing.T) {
+	all := mutants(t)
+	if !*mutate || t.Failed() {
+		return
+	}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range all {
+		if ok, _ := path.Match(*only, m.name); *only != "" && !ok {
+			continue
+		}
+		dir := t.TempDir()
+		changed, overlay, bin := filepath.Join(dir, filepath.Base(m.file)), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "simtest")
+		if err := os.WriteFile(changed, []byte(m.source), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		text, _ := json.Marshal(map[string]map[string]string{"Replace": {filepath.Join(root, m.file): changed}})
+		if err := os.WriteFile(overlay, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command("go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", bin, ".").CombinedOutput(); err != nil {
+			t.Errorf("%s doesn't compile: %v\n%s", m.name, err, out)
+			continue
+		}
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+		cmd := exec.CommandContext(ctx, bin, "-test.run", "^TestSeeds$", "-hunt", "-seeds", fmt.Sprint(*seeds), "-seed", fmt.Sprint(*first))
+		cmd.Env = append(os.Environ(), "GOMAXPROCS=2")
+		out, err := cmd.CombinedOutput()
+		cancel()
+		os.Remove(bin)
+		tried := len(begins.FindAllString(string(out), -1))
+		switch {
+		case err == nil && m.note == "":
+			fmt.Printf("MISSED  %-26s %s (%d seeds)\n", m.name, m.guard, tried)
+			t.Errorf("%s: %s: nothing breaks in %d seeds without it", m.name, m.guard, tried)
+		case err == nil:
+			fmt.Printf("covered %-26s %s (%d seeds; %s)\n", m.name, m.guard, tried, m.note)
+		default:
+			fmt.Printf("caught  %-26s %s: %s (%d tried, %s)\n", m.name, m.guard, verdict(string(out)), tried, time.Since(began).Round(time.Second))
+		}
+	}
+}
+
+// verdict is the line that tells what broke.
+func verdict(out string) string {
+	for l := range strings.Lines(out) {
+		if i := strings.Index(l, ": seed "); i >= 0 {
+			return strings.TrimSpace(l[i+2:])
+		}
+	}
+	for l := range strings.Lines(out) {
+		if strings.HasPrefix(l, "panic:") || strings.HasPrefix(l, "fatal error:") {
+			return strings.TrimSpace(l)
+		}
+	}
+	return "it ended in an error"
+}

@@ -1,0 +1,165 @@
+package simtest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/holdd/holdd/worker/stripesim"
+)
+
+// request is one that a replica sent to Stripe, as it was seen on the line.
+type request struct {
+	at, answered time.Time
+	replica      string
+	op, intent   string
+	account, key string
+	amount       string
+	id           string // of Stripe's, also where nobody heard it
+	status       int
+	heard        bool // the replica got the answer, whole or in pieces
+	fault        string
+}
+
+// line is a replica's way to Stripe.
+type lifeline struct {
+	w    *world
+	r    *replica
+	next http.RoundTripper
+}
+
+func (l *lifeline) RoundTrip(req *http.Request) (*http.Response, error) {
+	w, r := l.w, l.r
+	var body []byte
+	if req.Body != nil {
+		body, _ = io.ReadAll(req.Body)
+		req.Body.Close()
+	}
+	rec := &request{replica: r.name, account: req.Header.Get("Stripe-Account"), key: req.Header.Get("Idempotency-Key")}
+	rec.op, rec.intent = operation(req.Method, req.URL.Path)
+	if form, err := url.ParseQuery(string(body)); err == nil {
+		rec.amount = form.Get("amount_to_capture")
+	}
+	key := strings.Join([]string{r.name, req.Method, req.URL.Path, req.URL.RawQuery, rec.account, rec.key, string(body)}, " ")
+	key += fmt.Sprintf(" %d", w.ordinal(key))
+	d := throw(w.p.seed, "stripe", key)
+
+	time.Sleep(r.stalled(key) + d.between(20*time.Microsecond, 900*time.Microsecond))
+	if r.dead.Load() {
+		return nil, errDead
+	}
+	if err := req.Context().Err(); err != nil {
+		return nil, err
+	}
+	f := w.hit("stripe", r, rec.op, key)
+	if f != nil {
+		rec.fault = f.kind
+	}
+	if rec.fault == "stripe:dial" || rec.fault == "stripe:down" {
+		w.tr.add(false, "%s stripe %s %s: no connection", r.name, rec.op, rec.intent)
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+	}
+	if w.killHere(r, "stripe", false) {
+		w.tr.add(false, "%s stripe %s %s: dies before it", r.name, rec.op, rec.intent)
+		return nil, errDead
+	}
+	rec.at = time.Now()
+	sf := stripesim.Fault{Before: d.between(2*time.Millisecond, 180*time.Millisecond), After: d.between(time.Millisecond, 60*time.Millisecond)}
+	if kind, ok := strings.CutPrefix(rec.fault, "stripe:"); ok {
+		switch kind {
+		case "late":
+			sf.Before = d.between(2*time.Second, maxLate)
+			if f.where != "" { // meant to come after all that was tried in its place
+				sf.Before = d.between(maxLate-time.Second, maxLate)
+			}
+		default:
+			sf.Kind = stripesim.FaultKind(kind)
+		}
+	}
+	w.mu.Lock()
+	w.requests = append(w.requests, rec)
+	w.mu.Unlock()
+
+	// What has left this machine arrives, whether its sender waits for it or not.
+	out := req.Clone(context.WithoutCancel(req.Context()))
+	out.Body = io.NopCloser(bytes.NewReader(body))
+	type reply struct {
+		resp *http.Response
+		err  error
+	}
+	done := make(chan reply, 1)
+	w.go_(func() {
+		time.Sleep(sf.Before)
+		sf.Before = 0
+		w.arriving.Lock() // until the simulator has asked for the fault
+		w.next = sf
+		resp, err := l.next.RoundTrip(out)
+		status := 0
+		if resp != nil {
+			status = resp.StatusCode
+			w.mu.Lock()
+			rec.id, rec.status = resp.Header.Get("Request-Id"), status
+			w.mu.Unlock()
+		}
+		w.tr.add(false, "%s stripe %s %s %s %s: %d %s %v", r.name, rec.op, rec.intent, rec.amount, short(rec.key), status, rec.fault, errText(err))
+		done <- reply{resp, err}
+	})
+	select {
+	case a := <-done:
+		time.Sleep(r.stalled(key))
+		if w.killHere(r, "stripe", true) {
+			w.tr.add(false, "%s dies after stripe %s %s", r.name, rec.op, rec.intent)
+		}
+		if r.dead.Load() {
+			return nil, io.ErrUnexpectedEOF
+		}
+		if err := req.Context().Err(); err != nil {
+			return nil, err
+		}
+		w.mu.Lock()
+		rec.heard, rec.answered = a.err == nil, time.Now()
+		w.mu.Unlock()
+		return a.resp, a.err
+	case <-req.Context().Done():
+		w.tr.add(false, "%s stripe %s %s: given up", r.name, rec.op, rec.intent)
+		time.Sleep(r.stalled(key) + d.between(time.Microsecond, time.Millisecond))
+		return nil, req.Context().Err()
+	}
+}
+
+// maxLate is how long a request may be under way. That a lost one has arrived or never will after half a minute is what the system relies on.
+const maxLate = 25 * time.Second
+
+func operation(method, path string) (op, intent string) {
+	path = strings.TrimPrefix(path, "/v1/payment_intents")
+	parts := strings.Split(strings.Trim(path, "/"), "/")
+	switch {
+	case len(parts) == 2:
+		return parts[1], parts[0]
+	case parts[0] != "":
+		return "read", parts[0]
+	}
+	return "list", ""
+}
+
+func short(key string) string {
+	if i := strings.LastIndex(key, "-"); i > 0 {
+		parts := strings.Split(key, "-")
+		return strings.Join(parts[max(0, len(parts)-3):], "-")
+	}
+	return key
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
