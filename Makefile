@@ -13,7 +13,7 @@ help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## a first look: Redis, a Stripe simulator, holdd and a small hotel in one process; Ctrl-C ends it
-	$(GO) run ./cmd/holdd-dev
+	@$(GO) build -o .build/holdd-dev ./cmd/holdd-dev && exec .build/holdd-dev
 
 build: ## the production binary, stripped, at .build/holdd
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN) ./cmd/holdd
