@@ -48,6 +48,9 @@ func (w *Worker) drain(ctx context.Context) {
 		w.sync(due.Now)
 		more = due.More
 		claimed, wait := w.claim(ctx, due.Lanes)
+		if claimed == 0 && wait > 0 {
+			w.backlog.Store(time.Now().UnixNano())
+		}
 		if claimed > 0 || more {
 			continue
 		}
