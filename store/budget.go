@@ -9,7 +9,7 @@ import (
 
 // Budget is how many requests may go to Stripe. All replicas draw on the same one.
 type Budget struct {
-	Write int // captures, and as many cancels, a second for each account; 0: no limit
+	Write int // captures, as many cancels, and half as many updates a second for each account; 0: no limit
 	Read  int // reads a second for each account; 0: no limit
 	Total int // a second for each account over all kinds; 0: no limit
 }
@@ -39,8 +39,11 @@ func (s *Store) Take(ctx context.Context, account string, op hold.Op, n int) (gr
 		return 0, 0, nil
 	}
 	rate, share := s.budget.Write, writeBurst
-	if op == hold.OpRead {
+	switch {
+	case op == hold.OpRead:
 		rate, share = s.budget.Read, otherBurst
+	case op == hold.OpUpdate && rate > 0:
+		rate, share = max(1, rate/2), otherBurst // nobody waits for it: half is left for what somebody waits for
 	}
 	r := open(s.exec(ctx, takeScript, []run{{
 		keys: budgetKeys(account, op),

@@ -14,15 +14,22 @@
 //	settled     zset   by their end: kept for the retention
 //	unverified  zset   accepted on the caller's word, by the time that it matters
 //	refs        zset   "reference NUL id", by name: found by prefix
+//	mirror      zset   holds whose terms are to be written to their intents, by the time from which on
+//	looks       zset   intents that are to be read at Stripe, by when that was asked for: an id, or "id NUL account" of one that was no hold then
+//	heard       zset   intents that Stripe told of and that are no holds, by when: three days and 100,000 of them
 //	events      stream what happened, trimmed
 //
-// Of scheduled, ready and leased a hold is in at most one. Beside the partitions there are holdd:partitions and holdd:mode, which say what kind of
+// Of scheduled, ready and leased a hold is in at most one. Beside the partitions there are holdd:inbox, a stream of wishes with the
+// consumer group holdd, from which what was answered is removed, and holdd:inbox:rejected, the last thousand or so that were not granted; holdd:partitions and holdd:mode, which say what kind of
 // Redis this is; holdd:budget:{ACCOUNT}:…, the buckets of the shared budget and the pause after Stripe found requests too many; holdd:replicas,
-// who lives; holdd:ping. A Redis user needs the pattern ~holdd:* and no other.
+// who lives; holdd:{reconcile}:run, :findings and :accounts, the comparison with Stripe that is under way or was last, and the connected accounts that were met; holdd:ping. A Redis user needs the pattern ~holdd:* and no other.
 //
 // The budget is a script of our own and not go-redis/redis_rate, which was tried first: its AllowAtMost charges fractions of a
 // request that it doesn't grant, which loses up to half of a rate such as Stripe's to replicas that ask often, and two buckets and the pause cost three
 // round trips instead of one.
+//
+// Attempts to authorize a card stand under holdd:{authorizations}:… whatever the partitions: attempt:ID, a hash with the digest of what was asked,
+// who is at it until when, and a record without any secret, kept for 72 h; and open, a zset of attempts by the time to look after them.
 //
 // # One script for all changes
 //
@@ -35,6 +42,12 @@
 // is claimed, and the script stamps when the claim began. A claim that was not reported leaves the stamp and the state behind, so whoever takes over
 // knows that something may have been sent, and when.
 //
+// # Nothing told is lost between two scripts
+//
+// note.lua looks whether there is a hold and else remembers the intent; commit.lua, when it makes a hold, takes it out of what is remembered and into
+// looks. Both are atomic, so whichever comes first the hold is looked at. No commit takes a hold out of looks: only whoever has looked does, by the
+// time that it was asked for, which a second note moves on.
+//
 // # Clock
 //
 // Due is decided by Redis' TIME inside the scripts, so replicas' clocks don't matter. In a Cluster each partition follows the clock of its
@@ -45,5 +58,12 @@
 // With appendfsync everysec a crash loses up to a second of writes; a failover loses what the replica had not got. What can come back
 // is an older record of a hold: a claim forgotten (acted on again under the same key, which Stripe answers with the same answer), an outcome
 // forgotten (likewise, or read back), a wish forgotten (found again only from Stripe). [Open] refuses a Redis that may evict or that writes
-// nothing to disk.
+// nothing to disk. A Redis that is emptied while it is in use has lost holdd:partitions and holdd:mode as well: [Store.Watch] notices it by them.
+//
+// # Comparing with Stripe
+//
+// One replica at a time compares, under a lock that is a lease with a fencing token. The run's state, opaque to this package, is
+// written together with the findings since the last time and only by the holder of the token, so that whoever takes over goes on where
+// the dead holder's last word was. The lock keeps work from being done twice; that nothing is set back by two who compare at once is up to the
+// holds' versions, not to it.
 package store

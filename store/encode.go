@@ -66,6 +66,8 @@ const (
 	flagCancelWanted
 	flagReadFirst
 	flagUnknown
+	flagMirrored
+	flagUnmirrorable
 )
 
 func put48(b []byte, off int, n uint64) {
@@ -165,7 +167,8 @@ func encode(b []byte, h *hold.Hold) []byte {
 
 func flags(h *hold.Hold) uint64 {
 	return bit(flagVerified, h.Verified) | bit(flagAcknowledged, h.Acknowledged) | bit(flagCancelWanted, h.CancelWanted) |
-		bit(flagReadFirst, h.ReadFirst) | bit(flagUnknown, h.Attempt.Unknown)
+		bit(flagReadFirst, h.ReadFirst) | bit(flagUnknown, h.Attempt.Unknown) |
+		bit(flagMirrored, h.Mirrored) | bit(flagUnmirrorable, h.Unmirrorable)
 }
 
 func bit(flag uint64, set bool) uint64 {
@@ -263,6 +266,7 @@ func decode(id string, rec string) (h hold.Hold, since time.Time, err error) {
 		case fFlags:
 			h.Verified, h.Acknowledged = n&flagVerified != 0, n&flagAcknowledged != 0
 			h.CancelWanted, h.ReadFirst, h.Attempt.Unknown = n&flagCancelWanted != 0, n&flagReadFirst != 0, n&flagUnknown != 0
+			h.Mirrored, h.Unmirrorable = n&flagMirrored != 0, n&flagUnmirrorable != 0
 		case fCreatedAt:
 			h.CreatedAt = fromMillis(n)
 			last = h.CreatedAt

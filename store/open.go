@@ -41,6 +41,7 @@ type Store struct {
 	parts     []keys
 	eventsMax int
 	budget    Budget
+	facts     map[string]string // what stands in Redis about itself
 }
 
 //go:embed lua/*.lua
@@ -64,12 +65,15 @@ var (
 	pageScript       = script("page")
 	takeScript       = script("take")
 	slowScript       = script("slow")
+	noteScript       = script("note")
+	inboxScript      = script("inbox")
 )
 
 // keys are the names of one partition's keys. This is the only place that makes them. All carry the same hash tag, so that
 // a script finds them on one server of a Cluster.
 type keys struct {
 	holds, scheduled, leased, expiring, settled, attention, unverified, refs, lanes, ready, events string
+	mirror, looks, heard                                                                           string
 }
 
 const (
@@ -85,6 +89,7 @@ func partitionKeys(p int) keys {
 	return keys{
 		holds: k + "holds", scheduled: k + "scheduled", leased: k + "leased", expiring: k + "expiring", settled: k + "settled",
 		attention: k + "attention", unverified: k + "unverified", refs: k + "refs", lanes: k + "lanes", ready: k + "ready", events: k + "events",
+		mirror: k + "mirror", looks: k + "looks", heard: k + "heard",
 	}
 }
 
@@ -106,7 +111,7 @@ func Open(ctx context.Context, o Options) (s *Store, warnings []string, err erro
 	if o.EventsMax == 0 {
 		o.EventsMax = 10_000
 	}
-	s = &Store{rdb: rdb, eventsMax: o.EventsMax, budget: o.Budget}
+	s = &Store{rdb: rdb, eventsMax: o.EventsMax, budget: o.Budget, facts: map[string]string{}}
 	for p := range o.Partitions {
 		s.parts = append(s.parts, partitionKeys(p))
 	}
@@ -146,6 +151,7 @@ func (e settingError) Unwrap() []error { return []error{e.error, ErrSetting} }
 
 // agree writes a fact about this Redis once; whoever says otherwise later is refused.
 func (s *Store) agree(ctx context.Context, key, value, sentence string) error {
+	s.facts[key] = value
 	if err := s.rdb.SetNX(ctx, key, value, 0).Err(); err != nil {
 		return fmt.Errorf("this Redis can't be written: %w", err)
 	}

@@ -79,8 +79,8 @@ func (s *Store) Commit(ctx context.Context, writes []hold.Write) (ok []bool, err
 		k := &s.parts[p]
 		for _, piece := range chunks(at) {
 			r := run{
-				keys: []string{k.holds, k.scheduled, k.leased, k.expiring, k.settled, k.attention, k.unverified, k.refs, k.lanes, k.ready, k.events},
-				args: make([]any, 1, 1+16*len(piece)),
+				keys: []string{k.holds, k.scheduled, k.leased, k.expiring, k.settled, k.attention, k.unverified, k.refs, k.lanes, k.ready, k.events, k.mirror, k.heard, k.looks},
+				args: make([]any, 1, 1+17*len(piece)),
 			}
 			r.args[0] = s.eventsMax
 			for _, i := range piece {
@@ -135,6 +135,10 @@ func appendWrite(args []any, w *hold.Write) []any {
 	if p.Attention {
 		attention = score(h.ExpiresAt)
 	}
+	mirror := score(p.Mirror)
+	if p.MirrorKeep && !w.Drop {
+		mirror = "="
+	}
 	refOut, refIn := "", ""
 	if w.Was != "" && (w.Drop || w.Was != h.Reference) {
 		refOut = w.Was + "\x00" + h.ID
@@ -143,7 +147,7 @@ func appendWrite(args []any, w *hold.Write) []any {
 		refIn = h.Reference + "\x00" + h.ID
 	}
 	args = append(args, h.ID, version, record, scheduled, leased, expiring, score(p.Settled), attention, score(p.Verify),
-		lane, score(h.ExpiresAt), refOut, refIn, len(w.Events))
+		lane, score(h.ExpiresAt), refOut, refIn, mirror, len(w.Events))
 	for _, e := range w.Events {
 		args = append(args, e)
 	}

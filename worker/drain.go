@@ -58,6 +58,9 @@ func (w *Worker) drain(ctx context.Context) {
 		if stale {
 			looked = time.Time{}
 		}
+		if claimed == 0 && wait > 0 {
+			w.backlog.Store(time.Now().UnixNano())
+		}
 		if claimed > 0 || due.More {
 			continue
 		}

@@ -107,6 +107,7 @@ func (w *Worker) report(ctx context.Context) {
 	if w.o.Observer != nil {
 		w.o.Observer.Counted(counts, len(alive), nearest)
 	}
+	w.watch(ctx)
 }
 
 // purge is the job that forgets holds which ended long ago.
@@ -137,6 +138,9 @@ func (w *Worker) purge(ctx context.Context) {
 				gone++
 			}
 		}
+	}
+	if err := w.store.Tidy(ctx); err != nil {
+		w.storeFailed(ctx, "tidy the inbox", err)
 	}
 	if gone > 0 {
 		w.log.Info("purged settled holds", zap.Int("holds", gone), zap.Duration("older_than", w.o.Retention))
@@ -306,6 +310,11 @@ func (w *Worker) list(ctx context.Context, account, after string) (page []hold.I
 
 // ask sends a request that reads only, through the breaker.
 func (w *Worker) ask(ctx context.Context, account string, timeout time.Duration, f func(context.Context) hold.Answer) hold.Answer {
+	return w.request(ctx, account, hold.OpRead, timeout, f)
+}
+
+// request sends a request that is outside of any claim and can be repeated without harm, through the breaker.
+func (w *Worker) request(ctx context.Context, account string, op hold.Op, timeout time.Duration, f func(context.Context) hold.Answer) hold.Answer {
 	done, err := w.breaker.Allow()
 	if err != nil {
 		return hold.Answer{Kind: hold.AnswerUnreachable}
@@ -320,8 +329,8 @@ func (w *Worker) ask(ctx context.Context, account string, timeout time.Duration,
 	}
 	w.judge(done, a)
 	if w.o.Observer != nil {
-		w.o.Observer.Called(hold.OpRead, a.Kind, time.Since(began))
+		w.o.Observer.Called(op, a.Kind, time.Since(began))
 	}
-	w.throttle(ctx, account, hold.OpRead, a)
+	w.throttle(ctx, account, op, a)
 	return a
 }

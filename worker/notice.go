@@ -61,6 +61,7 @@ func (w *Worker) encode(c *hold.Change, mark string, now time.Time) [][]byte {
 
 // notice logs a change that was committed, a line each, and counts it.
 func (w *Worker) notice(c *hold.Change, call hold.Call, a hold.Answer, lateness time.Duration) {
+	w.recon.met(c.Hold.Account)
 	for _, n := range c.Notices {
 		w.logNotice(&c.Hold, n, call, a, lateness)
 		if w.o.Observer != nil {

@@ -275,5 +275,5 @@ func (w *Worker) Ready(ctx context.Context) []Check {
 	if !scheduler.OK {
 		scheduler.Detail = "this replica is starting or stopping"
 	}
-	return []Check{redis, stripe, scheduler}
+	return append([]Check{redis, stripe, scheduler}, w.emptied()...)
 }

@@ -60,7 +60,7 @@ type Risk struct {
 
 // Check is one line of the readiness report.
 type Check struct {
-	Name   string // redis, stripe, scheduler
+	Name   string // redis, stripe, scheduler; and schedule while it is being rebuilt
 	OK     bool
-	Detail string // what is wrong and what to do; empty if OK
+	Detail string // what is wrong and what to do; of one that is OK, what an operator should know
 }

@@ -34,6 +34,17 @@ type Store interface {
 	Beat(ctx context.Context, replica string, ttl time.Duration) (alive []string, err error)
 	Leave(ctx context.Context, replica string) error
 	Ping(ctx context.Context) error
+
+	Attempts
+	Hearsay
+	Mailbox
+	Unmirrored(ctx context.Context, n int) ([]hold.Milestone, time.Time, error)
+
+	BeginReconcile(ctx context.Context, state []byte, lease, stale, gap time.Duration) (token int64, found []byte, err error)
+	SaveReconcile(ctx context.Context, token int64, state []byte, findings [][]byte, lease time.Duration, done bool) (ok bool, err error)
+	Reconciled(ctx context.Context, n int) (state []byte, findings [][]byte, held, done bool, err error)
+	Watch(ctx context.Context) (emptied bool, err error)
+	Accounts(ctx context.Context, met []string) (all []string, err error)
 }
 
 // Stripe is what the worker needs of Stripe. Every answer is one of the closed kinds; there is no error beside it.
@@ -43,6 +54,10 @@ type Stripe interface {
 	List(ctx context.Context, account, after string, n int) (page []hold.Intent, more bool, a hold.Answer)
 	// Check asks something cheap, to learn whether Stripe answers and takes the key.
 	Check(ctx context.Context) hold.Answer
+	// Update sets pairs of an intent's metadata; an empty value removes its pair.
+	Update(ctx context.Context, id, account string, metadata map[string]string, key string) hold.Answer
+
+	Authorizer
 }
 
 // Observer is told what happens, for metrics. Its methods must be quick and safe for concurrent use.
@@ -50,12 +65,17 @@ type Observer interface {
 	Called(op hold.Op, kind hold.AnswerKind, took time.Duration)
 	Noticed(h *hold.Hold, n hold.Notice, lateness time.Duration)
 	Counted(c hold.Counts, alive int, nearest time.Time)
+	Reconciled(r Reconciliation)
+	Rejected(source string, code hold.Code) // a wish of the inbox, or terms in metadata
 }
 
 // Schedules are cron expressions, one for each job.
 type Schedules struct {
 	Capture, Expiry, Report, Purge string
+	Reconcile                      string
 	Verify                         string // of the checks in the background; not a setting
+	Abandon                        string // of authorizations that nobody finished; not a setting
+	Look, Inbox, Mirror            string // not settings
 }
 
 // Options say how to work. Zero values mean the defaults of the settings.
@@ -66,11 +86,14 @@ type Options struct {
 	Lease       time.Duration // within this time a crashed replica's work is taken over
 	CallTimeout time.Duration // of one call to Stripe
 	Grace       time.Duration // for what is under way when stopping
+	ReadRate    int           // reads a second that the budget has; reconcile takes half of them at the most
 	Retention   time.Duration // of settled holds
 	Livemode    bool
 	Replica     string // this process, unique among the replicas
 	Logger      *zap.Logger
 	Observer    Observer // may be nil
+	// Decode reads a wish of the inbox, by the same rules as the API's; its errors are *[hold.Problem]. Nil: the inbox is not read.
+	Decode func(text []byte) (hold.Wish, error)
 }
 
 func (o *Options) defaults() error {
@@ -87,8 +110,14 @@ func (o *Options) defaults() error {
 	if o.Concurrency == 0 {
 		o.Concurrency = 64
 	}
+	if o.ReadRate == 0 {
+		o.ReadRate = 25
+	}
 	for p, v := range map[*string]string{
-		&o.Schedules.Capture: "@every 1s", &o.Schedules.Expiry: "@every 1s", &o.Schedules.Report: "@every 15s", &o.Schedules.Purge: "@hourly", &o.Schedules.Verify: "@every 5s",
+		&o.Schedules.Reconcile: "@every 15m",
+		&o.Schedules.Capture:   "@every 1s", &o.Schedules.Expiry: "@every 1s", &o.Schedules.Report: "@every 15s", &o.Schedules.Purge: "@hourly", &o.Schedules.Verify: "@every 5s",
+		&o.Schedules.Abandon: "@every 10s",
+		&o.Schedules.Look:    "@every 1s", &o.Schedules.Inbox: "@every 1s", &o.Schedules.Mirror: "@every 2s",
 	} {
 		if *p == "" {
 			*p = v
@@ -124,6 +153,7 @@ type Worker struct {
 	wake      chan struct{}
 	running   atomic.Bool
 	storeDown atomic.Bool
+	backlog   atomic.Int64 // when holds that are due last had to wait for the budget, Unix nanoseconds of our clock
 	oddRecord atomic.Int64 // when records that can't be read were last told of, Unix seconds
 
 	breaker  *gobreaker.TwoStepCircuitBreaker[hold.Answer]
@@ -134,6 +164,8 @@ type Worker struct {
 	results     chan result
 	unanswered  atomic.Int64 // claims that wait for Stripe
 	outstanding atomic.Int64 // claims that are not committed yet
+
+	recon reconciler
 }
 
 // New makes a worker. Its options are checked here; schedules by [Worker.Run].
@@ -195,6 +227,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	settler.Go(w.settle)
 	drainer.Go(func() { w.drainLoop(ctx) })
 	w.running.Store(true)
+	w.recon.open(ctx)
 	c.Start()
 	w.report(ctx)
 
@@ -202,6 +235,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.running.Store(false)
 	ticks := c.Stop()
 	drainer.Wait()
+	w.recon.close()
 	close(w.jobs)
 	timer := time.AfterFunc(w.o.Grace, hangUp)
 	defer timer.Stop()
@@ -228,7 +262,12 @@ func (w *Worker) schedule(ctx context.Context) (*cron.Cron, error) {
 		{"expiry", w.o.Schedules.Expiry, w.expiry},
 		{"report", w.o.Schedules.Report, w.report},
 		{"purge", w.o.Schedules.Purge, w.purge},
+		{"reconcile", w.o.Schedules.Reconcile, w.reconcile},
 		{"verify", w.o.Schedules.Verify, w.verify},
+		{"look", w.o.Schedules.Look, w.look},
+		{"inbox", w.o.Schedules.Inbox, w.inbox},
+		{"mirror", w.o.Schedules.Mirror, w.mirror},
+		{"abandon", w.o.Schedules.Abandon, w.abandon},
 	} {
 		if _, err := c.AddFunc(j.spec, func() { j.run(ctx) }); err != nil {
 			return nil, fmt.Errorf("schedule_%s %q is no cron schedule: write it as %q or %q: %w", j.name, j.spec, "@every 1s", "TZ=Europe/Paris */5 9-18 * * *", err)

@@ -17,5 +17,7 @@
 //     it isn't there yet.
 //   - What a booking is called reaches a terminal. References, notes and metadata come from outside: what can't be printed is
 //     replaced before it is.
+//   - A comparison with Stripe outlives the command. `holdd reconcile` only begins or joins it and looks on: interrupting the command stops
+//     nothing, a daemon that restarts goes on, and exit code 6 says that the end wasn't seen.
 //   - Live and test mode look alike. Live mode is told with every table and every question.
 package main

@@ -1,10 +1,12 @@
 -- Commits changes to holds, each whole or not at all, if the hold is still the one that the decision was made on.
--- KEYS: 1 holds, 2 scheduled, 3 leased, 4 expiring, 5 settled, 6 attention, 7 unverified, 8 refs, 9 lanes, 10 ready, 11 events
+-- KEYS: 1 holds, 2 scheduled, 3 leased, 4 expiring, 5 settled, 6 attention, 7 unverified, 8 refs, 9 lanes, 10 ready, 11 events,
+--       12 mirror, 13 heard, 14 looks
 -- ARGV: 1 length at which the events are trimmed; then per hold
 --       id, version it must have (48 bits; "": there must be none), record ("": forget it),
 --       scores in scheduled, leased, expiring, settled, attention, unverified ("": not in it; expiring "=": as it is,
 --       "<score": likewise if its milestone has come and nobody has passed it yet, else the score),
---       lane ("": not ready), deadline, reference index to remove, to add ("": none), number of events, events
+--       lane ("": not ready), deadline, reference index to remove, to add ("": none), score in mirror ("": not in it, "=": as it is),
+--       number of events, events
 -- Returns: per hold 1 committed, 0 somebody else was first. A change that was committed before counts as committed and does nothing: the
 -- reply to it may have been lost.
 -- One script serves all transitions: which may happen is decided once, in Go, on the version that this script insists on.
@@ -13,14 +15,16 @@ local items, ids, n = {}, {}, 2
 while ARGV[n] do
   items[#items + 1] = n
   ids[#ids + 1] = ARGV[n]
-  n = n + 14 + ARGV[n + 13]
+  n = n + 15 + ARGV[n + 14]
 end
 if #ids == 0 then return {} end
 
 local recs = redis.call('HMGET', KEYS[1], unpack(ids))
 local reply, sets, dels, events = {}, {}, {}, {}
 local add, rem = {}, {}
-for k = 2, 8 do add[k] = {}; rem[k] = {} end
+local sorted = {2, 3, 4, 5, 6, 7, 8, 12}
+for _, k in ipairs(sorted) do add[k] = {}; rem[k] = {} end
+local born = {}
 local unlane, lanes, seen = {}, {}, {}
 
 for i, id in ipairs(ids) do
@@ -76,13 +80,28 @@ for i, id in ipairs(ids) do
       add[8][#add[8] + 1] = 0
       add[8][#add[8] + 1] = ARGV[p + 12]
     end
-    for e = p + 14, p + 13 + ARGV[p + 13] do events[#events + 1] = ARGV[e] end
+    local mirror = ARGV[p + 13]
+    if mirror == '' then
+      if old then rem[12][#rem[12] + 1] = id end
+    elseif mirror ~= '=' then
+      add[12][#add[12] + 1] = mirror
+      add[12][#add[12] + 1] = id
+    end
+    if not old then born[#born + 1] = id end
+    for e = p + 15, p + 14 + ARGV[p + 14] do events[#events + 1] = ARGV[e] end
   end
 end
 
 if #sets > 0 then redis.call('HSET', KEYS[1], unpack(sets)) end
 if #dels > 0 then redis.call('HDEL', KEYS[1], unpack(dels)) end
-for k = 2, 8 do
+-- What Stripe told of a hold before there was one: it is looked at now.
+for _, id in ipairs(born) do
+  if redis.call('ZREM', KEYS[13], id) == 1 then
+    local t = redis.call('TIME')
+    redis.call('ZADD', KEYS[14], t[1] * 1000 + math.floor(t[2] / 1000), id)
+  end
+end
+for _, k in ipairs(sorted) do
   if #rem[k] > 0 then redis.call('ZREM', KEYS[k], unpack(rem[k])) end
   if #add[k] > 0 then redis.call('ZADD', KEYS[k], unpack(add[k])) end
 end

@@ -36,7 +36,13 @@ type Holds interface {
 
 // Options of an API. Only Holds must be set.
 type Options struct {
-	Holds    Holds
+	Holds Holds
+	// Reconciler compares with Stripe; nil: what asks for it is answered that it is not available.
+	Reconciler Reconciler
+	// Authorizations authorizes cards; nil: what asks for it is answered that it is not available.
+	Authorizations Authorizations
+	// Webhook takes Stripe's events; nil: the path is not found.
+	Webhook  *Webhook
 	Livemode bool   // shown with each hold
 	Version  string // shown in the OpenAPI document and by /healthz
 
@@ -58,6 +64,7 @@ type API struct {
 	mux    *http.ServeMux
 	cross  *http.CrossOriginProtection
 	slots  chan struct{}
+	hook   *webhook
 	spec   []byte // OpenAPI document
 	page   []byte // documentation page
 	failed atomic.Uint64
@@ -86,7 +93,7 @@ func New(o Options) (*API, error) {
 	if o.Version == "" {
 		o.Version = "unknown"
 	}
-	a := &API{opts: o, log: o.Logger, mux: http.NewServeMux(), cross: http.NewCrossOriginProtection(), slots: make(chan struct{}, o.MaxInFlight)}
+	a := &API{opts: o, hook: newWebhook(o.Webhook, o.Logger), log: o.Logger, mux: http.NewServeMux(), cross: http.NewCrossOriginProtection(), slots: make(chan struct{}, o.MaxInFlight)}
 
 	doc := huma.NewAPI(huma.Config{
 		OpenAPI: &huma.OpenAPI{
@@ -102,6 +109,8 @@ func New(o Options) (*API, error) {
 	a.registerHolds(doc)
 	a.registerTriggers(doc)
 	a.registerReports(doc)
+	a.registerReconcile(doc)
+	a.registerAuthorizations(doc)
 
 	spec, err := document(doc.OpenAPI(), o.Tokens != nil)
 	if err != nil {
@@ -140,6 +149,10 @@ func (a *API) ServeHTTP(plain http.ResponseWriter, r *http.Request) {
 			newProblem(Internal, "", "internal error: holdd's log tells more").write(w)
 		}
 	}()
+	if r.URL.Path == WebhookPath {
+		a.hook.serve(w, plain, r)
+		return
+	}
 	if p := a.admit(r, c); p != nil {
 		p.write(w)
 		return
@@ -268,6 +281,8 @@ func schemaName(t reflect.Type, hint string) string {
 		return "Capture"
 	case reflect.TypeFor[batchBody]():
 		return "Wishes"
+	case reflect.TypeFor[reconcileBody]():
+		return "Reconcile"
 	}
 	return huma.DefaultSchemaNamer(t, hint)
 }

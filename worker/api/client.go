@@ -34,6 +34,7 @@ type Client struct {
 	where string // as given
 	auth  *secret
 	as    string
+	extra [2]string // one more header
 	http  *http.Client
 }
 
@@ -108,6 +109,12 @@ func redacted(s string) string {
 func (c *Client) As(name string) *Client {
 	d := *c
 	d.as = name
+	return &d
+}
+
+func (c *Client) with(header, value string) *Client {
+	d := *c
+	d.extra = [2]string{header, value}
 	return &d
 }
 
@@ -294,6 +301,9 @@ func (c *Client) call(ctx context.Context, method, path string, revision uint64,
 	}
 	if c.as != "" {
 		req.Header.Set(clientHeader, c.as)
+	}
+	if c.extra[0] != "" {
+		req.Header.Set(c.extra[0], c.extra[1])
 	}
 	if revision != 0 {
 		req.Header.Set("If-Match", etag(revision))

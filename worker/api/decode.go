@@ -21,6 +21,22 @@ var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // withBody reads the request's body, at most limit bytes, and hands it to use. The bytes are gone afterwards: what is kept must be copied.
 func (c *call) withBody(limit int64, required bool, use func(body []byte) error) error {
+	return c.withRaw(limit, func(body []byte) error {
+		if len(bytes.TrimSpace(body)) == 0 {
+			if required {
+				return newProblem(BodyRequired, "", "send a JSON object as the body")
+			}
+			return use(nil)
+		}
+		if p := jsonOnly(c.r.Header); p != nil {
+			return p
+		}
+		return use(body)
+	})
+}
+
+// withRaw is withBody for a body of whatever kind.
+func (c *call) withRaw(limit int64, use func(body []byte) error) error {
 	r := c.r
 	tooLarge := newProblem(BodyTooLarge, "", fmt.Sprintf("the body has more than %d bytes: send less at a time", limit))
 	if r.ContentLength > limit { // known before a byte was read
@@ -46,17 +62,7 @@ func (c *call) withBody(limit int64, required bool, use func(body []byte) error)
 	case err != nil:
 		return newProblem(InvalidJSON, "", "the body could not be read to its end")
 	}
-	body := buf.Bytes()
-	if len(bytes.TrimSpace(body)) == 0 {
-		if required {
-			return newProblem(BodyRequired, "", "send a JSON object as the body")
-		}
-		return use(nil)
-	}
-	if p := jsonOnly(r.Header); p != nil {
-		return p
-	}
-	return use(body)
+	return use(buf.Bytes())
 }
 
 // jsonOnly refuses what isn't JSON by its own word. A web page can't send this type to another origin without asking first.
@@ -83,6 +89,17 @@ func decode(body []byte, into any) error {
 		return noObject(k)
 	}
 	return nil
+}
+
+// ParseWish reads one wish as strictly as the API does, for wishes that come another way. Errors are *[hold.Problem].
+func ParseWish(text []byte) (hold.Wish, error) {
+	var w hold.Wish
+	err := decode(text, &w)
+	var p *Problem
+	if errors.As(err, &p) {
+		return hold.Wish{}, &hold.Problem{Code: p.Code, Field: p.Field, Detail: p.Detail}
+	}
+	return w, err
 }
 
 func noObject(k jsontext.Kind) *Problem {

@@ -41,8 +41,17 @@
 //   - Two daemons at one socket. Looking whether a socket is stale and binding a new one happens under a lock of its folder.
 //   - A lost answer. The client never repeats a change by itself and says that it isn't known whether it was done ([Unreachable]).
 //
+// Webhooks. /webhooks/stripe stands before admission: whoever calls shows by the signature that it is Stripe, has no token, and may come through a proxy
+// under any name. Before the signature is found good nothing is done for anybody: no header, no body; and what is spent until then is bounded: 64 at a
+// time in places of their own, so that a flood takes none from the API; 1 MiB of body, which has 5 s to arrive; one log line a minute; a
+// counter ([API.Forged]). A good answer means that what the event says is safe in the store. Events of the other mode are refused, but for
+// those of connected accounts, whose endpoints are sent both.
+//
 // /healthz and /readyz speak to callers without a token, because what watches processes has none; where tokens are required they leave out version
 // and details for them. /docs and /openapi.json are open as well: they are the same for every holdd, and a browser can't send a token by itself.
+//
+// POST /v1/reconcile begins a run that outlives its request, or joins the one under way: so it may be repeated, and a caller that lost the answer finds
+// the run with GET. What it does is package worker's.
 //
 // Answers carry no validator for caching: a hold's revision is that of its terms, while state and history move on. ETag is for If-Match only.
 package api

@@ -41,6 +41,9 @@ func document(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 	wish := hold.Wish{PaymentIntent: plain.ID, Reference: "BK-2071", CaptureAt: "2026-12-01T11:00", TimeZone: "Europe/Paris", Metadata: map[string]string{"room": "12"}}
 	at, amount := "2026-12-02T11:00:00+01:00", int64(9900)
 
+	authorizing := []hold.Code{hold.InvalidIdempotencyKey, hold.InvalidField, hold.InvalidID, hold.CardDeclined, hold.IdempotencyKeyReused, hold.InProgress,
+		hold.AuthorizationAbandoned, hold.AlreadyCaptured, hold.AuthorizationRefused, hold.OutcomeUnknown}
+
 	ops := map[string]spoken{
 		"scheduleHold": {body: wish, required: true, example: plain, also: map[int]string{200: "The same was scheduled before"},
 			problems: slices.Concat(body, terms, []hold.Code{hold.InvalidID, hold.InvalidCurrency, hold.CurrencyMismatch, hold.AmountMismatch, hold.NotCapturable, hold.IntentNotFound, hold.HoldExists})},
@@ -58,6 +61,15 @@ func document(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 		"plan": {example: Plan{From: plain.CreatedAt, Until: plain.CreatedAt.Add(24 * time.Hour), AtRisk: []Risk{{Hold: plain, Why: "ends before its capture time"}},
 			Hours: []PlanHour{{Start: plain.CreatedAt.Truncate(time.Hour), Capture: []Sum{{Currency: "eur", Count: 2, Amount: 25000}}, Cancel: []Sum{}}}},
 			problems: []hold.Code{InvalidParameter, UnknownParameter}},
+		"reconcile": {body: reconcileBody{DryRun: true}, example: exampleRun(), also: map[int]string{200: "One was under way: this is it"},
+			problems: slices.Concat(body, []hold.Code{hold.InvalidID})},
+		"getReconcile": {example: exampleRun(), problems: []hold.Code{RunNotFound, InvalidParameter, UnknownParameter}},
+		"authorize": {body: exampleAuthorization, required: true, example: Authorization{ID: plain.ID, Status: "authorized", Hold: &plain},
+			also:     map[int]string{200: "It was authorized before", 202: "The guest's bank wants the guest: confirm afterwards"},
+			problems: slices.Concat(body, terms, authorizing, []hold.Code{hold.InvalidCurrency})},
+		"confirmAuthorization": {body: hold.ConfirmationWish{}, example: Authorization{ID: plain.ID, Status: "authorized", Hold: &plain},
+			also:     map[int]string{200: "It was authorized before", 202: "The guest's bank wants the guest: confirm afterwards"},
+			problems: slices.Concat(body, authorizing, []hold.Code{hold.AuthorizationNotFound})},
 		"ready": {example: Readiness{Ready: true, Checks: []Check{{Name: "redis", OK: true}}}, also: map[int]string{503: "Not ready: the checks that are not ok tell why"}},
 		"alive": {example: Info{Status: "ok", Version: "1.0.0"}},
 	}
@@ -84,7 +96,7 @@ func document(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 	}
 
 	// Answers may gain fields; what is sent may not have others than these.
-	asked := []string{"Wish", "Wishes", "Patch", "Capture"}
+	asked := []string{"Wish", "Wishes", "Patch", "Capture", "Reconcile", "AuthorizationWish", "ConfirmationWish"}
 	for name, s := range reg.Map() {
 		if !slices.Contains(asked, name) {
 			s.AdditionalProperties = nil
@@ -168,6 +180,9 @@ func plainJSON(v any) (any, error) {
 	err = json.Unmarshal(b, &out)
 	return out, err
 }
+
+var exampleAuthorization = hold.AuthorizationWish{PaymentMethod: "pm_1PxYzA2eZvKYlo2C", Amount: 12500, Currency: "eur", Reference: "BK-2071",
+	CaptureAt: "2026-12-01T11:00", TimeZone: "Europe/Paris", Metadata: map[string]string{"room": "12"}}
 
 func exampleHold() hold.View {
 	created := time.Date(2026, 11, 28, 9, 30, 0, 0, time.UTC)

@@ -36,6 +36,8 @@ const (
 	CrossOriginRefused hold.Code = "cross_origin_refused"
 	Unavailable        hold.Code = "unavailable"
 	Internal           hold.Code = "internal_error"
+	RunNotFound        hold.Code = "run_not_found"
+	InvalidSignature   hold.Code = "invalid_signature" // of a webhook
 	UnexpectedAnswer   hold.Code = "unexpected_answer" // of the client: what answered doesn't speak this API
 )
 
@@ -51,18 +53,27 @@ var kinds = []kind{
 	{InvalidJSON, 400, "The body is not valid JSON"},
 	{BodyRequired, 400, "The request needs a JSON body"},
 	{InvalidIfMatch, 400, "If-Match is not one quoted revision"},
+	{InvalidSignature, 400, "The webhook is not signed as it should be"},
+	{worker.WrongMode, 400, "The event is of the other mode"},
 	{TokenRequired, 401, "A token is required"},
 	{TokenInvalid, 401, "The token is unknown"},
 	{TokenReadOnly, 403, "The token may only read"},
 	{HostNotAllowed, 403, "Without tokens only loopback names are answered"},
 	{CrossOriginRefused, 403, "A web page of another origin may not change anything"},
 	{RouteNotFound, 404, "There is nothing at this path"},
+	{hold.InvalidIdempotencyKey, 400, "Idempotency-Key is missing or not 8 to 128 characters"},
+	{hold.CardDeclined, 402, "The card was declined"},
+	{hold.AuthorizationNotFound, 404, "There is no such authorization"},
 	{hold.HoldNotFound, 404, "There is no such hold"},
 	{hold.IntentNotFound, 404, "Stripe doesn't know this PaymentIntent"},
+	{RunNotFound, 404, "There was no such comparison with Stripe"},
 	{MethodNotAllowed, 405, "The path does not know this method"},
 	{BodyTimeout, 408, "The body did not arrive in time"},
 	{hold.HoldExists, 409, "The hold is scheduled with other terms"},
 	{hold.InvalidCursor, 422, "The cursor is not one of ours"},
+	{hold.IdempotencyKeyReused, 409, "The Idempotency-Key came with another request before"},
+	{hold.InProgress, 409, "The same request is under way"},
+	{hold.AuthorizationAbandoned, 409, "The authorization was not finished in time"},
 	{hold.TooLate, 409, "The hold is being worked on"},
 	{hold.AlreadyCaptured, 409, "The hold was captured already"},
 	{hold.AlreadyCanceled, 409, "The hold was canceled already"},
@@ -81,6 +92,8 @@ var kinds = []kind{
 	{UnknownParameter, 422, "A query parameter is not known"},
 	{InvalidBatch, 422, "The batch is empty or has too many holds"},
 	{hold.InvalidID, 422, "The id is not valid"},
+	{hold.InvalidField, 422, "A field is not valid"},
+	{hold.AuthorizationRefused, 422, "Stripe refused the request"},
 	{hold.InvalidAmount, 422, "The amount is not valid"},
 	{hold.AmountTooLarge, 422, "The amount is more than the hold has"},
 	{hold.InvalidCurrency, 422, "The currency is not valid"},
@@ -98,6 +111,7 @@ var kinds = []kind{
 	{hold.NothingToChange, 422, "The change names no term"},
 	{Internal, 500, "Internal error"},
 	{Unavailable, 503, "Not available for the moment"},
+	{hold.OutcomeUnknown, 503, "It isn't known yet whether the card was authorized"},
 }
 
 var kindOf = func() map[hold.Code]kind {
@@ -120,7 +134,11 @@ type Problem struct {
 	Code     hold.Code  `json:"code" doc:"Stable name of the problem: branch on this" example:"hold_exists"`
 	Field    string     `json:"field,omitempty" doc:"Field or parameter at fault"`
 	Deadline *time.Time `json:"deadline,omitempty" doc:"When the authorization ends, of after_deadline"`
-	Errors   []Fault    `json:"errors,omitempty" doc:"All faults, where there are several"`
+	// Of card_declined.
+	DeclineCode   string `json:"decline_code,omitempty" doc:"Why the bank refused, of card_declined" example:"insufficient_funds"`
+	PaymentIntent string `json:"payment_intent,omitempty" doc:"The authorization, which can be confirmed with another card, of card_declined"`
+
+	Errors []Fault `json:"errors,omitempty" doc:"All faults, where there are several"`
 }
 
 // Fault is one of several things wrong with a request.
@@ -152,7 +170,7 @@ func (p *Problem) ContentType(string) string { return "application/problem+json"
 // GetHeaders are the headers that go with the problem.
 func (p *Problem) GetHeaders() http.Header {
 	switch p.Code {
-	case Unavailable:
+	case Unavailable, hold.OutcomeUnknown, hold.InProgress:
 		return http.Header{"Retry-After": {retryAfter}}
 	case TokenRequired:
 		return http.Header{"Www-Authenticate": {`Bearer realm="holdd"`}}
@@ -181,6 +199,7 @@ func newProblem(code hold.Code, field, detail string) *Problem {
 
 func problemOf(p *hold.Problem) *Problem {
 	out := newProblem(p.Code, p.Field, p.Detail)
+	out.DeclineCode, out.PaymentIntent = p.DeclineCode, p.PaymentIntent
 	if !p.Deadline.IsZero() {
 		t := p.Deadline.UTC()
 		out.Deadline = &t

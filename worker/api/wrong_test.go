@@ -253,8 +253,11 @@ func codesIn(t *testing.T, file string) map[string]hold.Code {
 
 func TestEveryCodeHasItsStatus(t *testing.T) {
 	want := map[int][]hold.Code{
-		404: {hold.HoldNotFound, hold.IntentNotFound},
-		409: {hold.HoldExists, hold.TooLate, hold.AlreadyCaptured, hold.AlreadyCanceled, hold.AlreadyExpired, hold.AlreadyPaused, hold.NotPaused, hold.HoldPaused, hold.CancelWasAccepted, hold.NothingToSilence},
+		400: {hold.InvalidIdempotencyKey},
+		402: {hold.CardDeclined},
+		404: {hold.HoldNotFound, hold.IntentNotFound, hold.AuthorizationNotFound},
+		503: {hold.OutcomeUnknown},
+		409: {hold.IdempotencyKeyReused, hold.InProgress, hold.AuthorizationAbandoned, hold.HoldExists, hold.TooLate, hold.AlreadyCaptured, hold.AlreadyCanceled, hold.AlreadyExpired, hold.AlreadyPaused, hold.NotPaused, hold.HoldPaused, hold.CancelWasAccepted, hold.NothingToSilence},
 		412: {hold.RevisionMismatch},
 	}
 	status := map[hold.Code]int{}

@@ -80,7 +80,7 @@ func (g *Gateway) read(ctx context.Context, c hold.Call) hold.Answer {
 	if why := wrong(c.PaymentIntent, c.Account, "", false); why != "" {
 		return notSent(why)
 	}
-	p := &stripe.PaymentIntentParams{Expand: []*string{stripe.String("latest_charge")}}
+	p := &stripe.PaymentIntentParams{Expand: latestCharge()}
 	return g.one(ctx, c.PaymentIntent, false, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = params(ctx, c.Account, "")
 		return g.api.PaymentIntents.Get(c.PaymentIntent, p)
@@ -152,7 +152,7 @@ func (g *Gateway) List(ctx context.Context, q ListQuery) (page []hold.Intent, mo
 	case q.Limit == 0:
 		q.Limit = MaxPage
 	}
-	p := &stripe.PaymentIntentListParams{Expand: []*string{stripe.String("data.latest_charge")}}
+	p := &stripe.PaymentIntentListParams{Expand: []*string{stripe.String("data.latest_charge"), stripe.String("data.review")}}
 	p.Limit = stripe.Int64(int64(q.Limit))
 	if q.Account != "" {
 		p.StripeAccount = &q.Account

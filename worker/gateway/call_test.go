@@ -29,16 +29,28 @@ func TestRequestsAreFrozen(t *testing.T) {
 		{"capture part", do(hold.Call{Op: hold.OpCapture, PaymentIntent: intent, Account: account, Amount: 1250, Key: "k-2"}),
 			"POST " + path + "/capture key=k-2 account=" + account + " amount_to_capture=1250"},
 		{"cancel", do(hold.Call{Op: hold.OpCancel, PaymentIntent: intent, Key: "k-3"}), "POST " + path + "/cancel key=k-3 account= cancellation_reason=abandoned"},
-		{"read", do(hold.Call{Op: hold.OpRead, PaymentIntent: intent, Account: account}), "GET " + path + " key= account=" + account + " expand[0]=latest_charge"},
-		{"read ignores key and amount", do(hold.Call{Op: hold.OpRead, PaymentIntent: intent, Amount: 5, Key: "k-4"}), "GET " + path + " key= account= expand[0]=latest_charge"},
+		{"read", do(hold.Call{Op: hold.OpRead, PaymentIntent: intent, Account: account}), "GET " + path + " key= account=" + account + " expand[0]=latest_charge&expand[1]=review"},
+		{"read ignores key and amount", do(hold.Call{Op: hold.OpRead, PaymentIntent: intent, Amount: 5, Key: "k-4"}), "GET " + path + " key= account= expand[0]=latest_charge&expand[1]=review"},
 		{"not final", capture(gateway.CaptureParams{PaymentIntent: intent, Key: "k-5", Amount: new(int64(700)), Final: new(false)}),
 			"POST " + path + "/capture key=k-5 account= amount_to_capture=700&final_capture=false"},
 		{"release the rest", capture(gateway.CaptureParams{PaymentIntent: intent, Key: "k-6", Amount: new(int64(0)), Final: new(true)}),
 			"POST " + path + "/capture key=k-6 account= amount_to_capture=0&final_capture=true"},
-		{"list", list(gateway.ListQuery{}), "GET /v1/payment_intents key= account= expand[0]=data.latest_charge&limit=100"},
+		{"update", update(map[string]string{"holdd_capture_at": "2026-12-01T10:00:00Z", "holdd_paused": ""}, account, "k-7"),
+			"POST " + path + " key=k-7 account=" + account + " expand[0]=latest_charge&expand[1]=review&metadata[holdd_capture_at]=2026-12-01T10:00:00Z&metadata[holdd_paused]="},
+		{"authorize", authorize(full), "POST /v1/payment_intents key=k-8 account=" + account + " amount=12500&capture_method=manual&confirm=true&confirmation_method=manual" +
+			"&currency=eur&customer=cus_1&description=Room 12&expand[0]=latest_charge&expand[1]=review&metadata[holdd_capture_at]=2026-12-01T10:00:00Z&metadata[room]=12&payment_method=pm_1" +
+			"&payment_method_options[card][cvc_token]=cvctok_1&payment_method_options[card][request_extended_authorization]=if_available&payment_method_types[0]=card" +
+			"&receipt_email=guest@example.com&return_url=https://hotel.example/booked&setup_future_usage=off_session"},
+		{"authorize off session", authorize(plain), "POST /v1/payment_intents key=k-9 account= amount=12500&capture_method=manual&confirm=true&confirmation_method=manual" +
+			"&currency=eur&expand[0]=latest_charge&expand[1]=review&off_session=true&payment_method=pm_1&payment_method_types[0]=card"},
+		{"confirm", confirm(hold.AuthorizeCall{PaymentIntent: intent, Key: "k-10"}), "POST " + path + "/confirm key=k-10 account= expand[0]=latest_charge&expand[1]=review&use_stripe_sdk=true"},
+		{"confirm with another card", confirm(hold.AuthorizeCall{PaymentIntent: intent, Account: account, PaymentMethod: "pm_2", CVCToken: hold.NewSecret("cvctok_2"), ReturnURL: "app://back/x", Key: "k-11"}),
+			"POST " + path + "/confirm key=k-11 account=" + account + " expand[0]=latest_charge&expand[1]=review&payment_method=pm_2&payment_method_options[card][cvc_token]=cvctok_2&return_url=app://back/x"},
+		{"look", look(intent, account), "GET " + path + " key= account=" + account + " expand[0]=latest_charge&expand[1]=review"},
+		{"list", list(gateway.ListQuery{}), "GET /v1/payment_intents key= account= expand[0]=data.latest_charge&expand[1]=data.review&limit=100"},
 		{"list page", list(gateway.ListQuery{Account: account, CreatedFrom: time.Unix(1764000000, 0), CreatedTo: time.Unix(1764003600, 1), StartingAfter: intent, Limit: 20}),
-			"GET /v1/payment_intents key= account=" + account + " created[gte]=1764000000&created[lt]=1764003601&expand[0]=data.latest_charge&limit=20&starting_after=" + intent},
-		{"list from", list(gateway.ListQuery{CreatedFrom: time.Unix(1764000000, 0)}), "GET /v1/payment_intents key= account= created[gte]=1764000000&expand[0]=data.latest_charge&limit=100"},
+			"GET /v1/payment_intents key= account=" + account + " created[gte]=1764000000&created[lt]=1764003601&expand[0]=data.latest_charge&expand[1]=data.review&limit=20&starting_after=" + intent},
+		{"list from", list(gateway.ListQuery{CreatedFrom: time.Unix(1764000000, 0)}), "GET /v1/payment_intents key= account= created[gte]=1764000000&expand[0]=data.latest_charge&expand[1]=data.review&limit=100"},
 		{"check", func(g *gateway.Gateway) hold.Answer { return g.Check(context.Background()) }, "GET /v1/payment_intents key= account= limit=1"},
 	} {
 		var got []string
@@ -57,7 +69,7 @@ func TestRequestsAreFrozen(t *testing.T) {
 			if r.Header.Get("Authorization") != "Bearer "+testKey || r.Header.Get("Stripe-Version") != "2023-10-16" || r.URL.Host != "api.stripe.com" || r.URL.Scheme != "https" {
 				t.Errorf("%s: %v %v", tt.name, r.URL, r.Header)
 			}
-			if r.URL.Path == "/v1/payment_intents" {
+			if r.URL.Path == "/v1/payment_intents" && r.Method == "GET" {
 				return reply(200, `{"object":"list","has_more":false,"data":[]}`), nil
 			}
 			return reply(200, body("requires_capture")), nil
@@ -77,6 +89,30 @@ func do(c hold.Call) func(*gateway.Gateway) hold.Answer {
 
 func capture(c gateway.CaptureParams) func(*gateway.Gateway) hold.Answer {
 	return func(g *gateway.Gateway) hold.Answer { return g.Capture(context.Background(), c) }
+}
+
+func update(m map[string]string, account, key string) func(*gateway.Gateway) hold.Answer {
+	return func(g *gateway.Gateway) hold.Answer { return g.Update(context.Background(), intent, account, m, key) }
+}
+
+// full is an authorization with everything that can be asked for; plain one with nothing that can be left out.
+var (
+	full = hold.AuthorizeCall{Account: account, Amount: 12500, Currency: "eur", PaymentMethod: "pm_1", Customer: "cus_1", SetupFutureUsage: "off_session", Extended: true,
+		CVCToken: hold.NewSecret("cvctok_1"), Description: "Room 12", ReceiptEmail: "guest@example.com", ReturnURL: "https://hotel.example/booked",
+		Metadata: map[string]string{"room": "12", "holdd_capture_at": "2026-12-01T10:00:00Z"}, Key: "k-8"}
+	plain = hold.AuthorizeCall{Amount: 12500, Currency: "eur", PaymentMethod: "pm_1", OffSession: true, Key: "k-9"}
+)
+
+func authorize(c hold.AuthorizeCall) func(*gateway.Gateway) hold.Answer {
+	return func(g *gateway.Gateway) hold.Answer { return g.Authorize(context.Background(), c).Answer }
+}
+
+func confirm(c hold.AuthorizeCall) func(*gateway.Gateway) hold.Answer {
+	return func(g *gateway.Gateway) hold.Answer { return g.Confirm(context.Background(), c).Answer }
+}
+
+func look(id, account string) func(*gateway.Gateway) hold.Answer {
+	return func(g *gateway.Gateway) hold.Answer { return g.Look(context.Background(), id, account).Answer }
 }
 
 func list(q gateway.ListQuery) func(*gateway.Gateway) hold.Answer {
@@ -114,6 +150,21 @@ func TestWrongCallsAreNotSent(t *testing.T) {
 		"negative amount":       with(func(c *hold.Call) { c.Amount = -1 }),
 		"zero, not final":       capture(gateway.CaptureParams{PaymentIntent: intent, Key: "k", Amount: new(int64(0)), Final: new(false)}),
 		"zero":                  capture(gateway.CaptureParams{PaymentIntent: intent, Key: "k", Amount: new(int64(0))}),
+		"authorize, no key":     authorize(hold.AuthorizeCall{Amount: 1, Currency: "eur", PaymentMethod: "pm_1"}),
+		"authorize nothing":     authorize(hold.AuthorizeCall{Currency: "eur", PaymentMethod: "pm_1", Key: "k"}),
+		"authorize, no card":    authorize(hold.AuthorizeCall{Amount: 1, Currency: "eur", Key: "k"}),
+		"authorize, brackets":   authorize(hold.AuthorizeCall{Amount: 1, Currency: "eur", PaymentMethod: "pm_1", Key: "k", Metadata: map[string]string{"a]": "b"}}),
+		"confirm, no key":       confirm(hold.AuthorizeCall{PaymentIntent: intent}),
+		"confirm no id":         confirm(hold.AuthorizeCall{PaymentIntent: "..", Key: "k"}),
+		"look at a secret":      look(intent+"_secret_abc", ""),
+		"update of nothing":     update(nil, "", "k"),
+		"update without key":    update(map[string]string{"a": "b"}, "", ""),
+		"update, a bad account": update(map[string]string{"a": "b"}, "hotel", "k"),
+		"update, long key":      update(map[string]string{strings.Repeat("k", 41): "b"}, "", "k"),
+		"update, empty key":     update(map[string]string{"": "b"}, "", "k"),
+		"update, brackets":      update(map[string]string{"a][amount": "b"}, "", "k"),
+		"update, long value":    update(map[string]string{"a": strings.Repeat("é", 501)}, "", "k"),
+		"update, not UTF-8":     update(map[string]string{"a": "\xff"}, "", "k"),
 		"page too large":        list(gateway.ListQuery{Limit: 101}),
 		"page negative":         list(gateway.ListQuery{Limit: -1}),
 		"page of no account":    list(gateway.ListQuery{Account: "hotel"}),

@@ -53,7 +53,10 @@
 //   - cancel: cancellation_reason abandoned. Of the four reasons it is the only one that says nothing untrue: the guest did not
 //     ask, nothing is a duplicate, and "fraudulent" would put the card on a block list. Having one tells our release from the
 //     network's, whose reason is automatic.
-//   - read and list: latest_charge expanded, because capture_before is there and nowhere else.
+//   - authorize and confirm: capture_method and confirmation_method manual, payment_method_types card; use_stripe_sdk where the guest is there and no
+//     return_url is given. The client secret and the bank's page come out as a [hold.Secret], which nothing prints.
+//   - read and list: latest_charge expanded, because capture_before is there and nowhere else; review as well, because only it says
+//     whether it is open.
 //
 // stripe-go's own retries are off: they sleep without looking at the context, and retries here are durable ones. Its telemetry is off. It
 // runs uname -a once and sends what that says along as X-Stripe-Client-User-Agent; it can't be told not to.
@@ -64,6 +67,13 @@
 // ever printed: an [hold.Answer] takes Stripe's message, code and decline code, and fixed words of ours for everything else. What is taken
 // is searched for the key, for anything that has the form of a secret and for card numbers, and is bounded. stripe-go's logger is one that
 // can't print. A [Key] can't be printed.
+//
+// # Events
+//
+// [ParseEvent] takes a webhook for Stripe's if one of the secrets signed it not long ago; while a secret is being replaced there are several on
+// either side. Of the body it reads the few fields that have been the same in all versions of the API for ten years, and none of the rest, so
+// that the version that the endpoint is set to doesn't matter. An event repeated within the tolerance passes: what comes twice must do no harm
+// anyway. Nothing of a body that isn't signed is looked at, and nothing of one that is gets into an error.
 //
 // # Bounds
 //

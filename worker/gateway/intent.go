@@ -11,6 +11,7 @@ import (
 
 var (
 	wordForm     = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
+	reviewForm   = regexp.MustCompile(`^prv_[A-Za-z0-9]{1,64}$`)
 	currencyForm = regexp.MustCompile(`^[a-z]{3}$`)
 )
 
@@ -33,6 +34,10 @@ func (g *Gateway) intent(pi *stripe.PaymentIntent, id string) *hold.Intent {
 		for k, v := range pi.Metadata {
 			in.Metadata[k] = g.scrub.secrets(v) // a key has 40 characters at most, a client secret more
 		}
+	}
+	// Whether the id stays after a review was closed is not known, so the review itself is asked for and has to say that it is open.
+	if r := pi.Review; r != nil && r.Open && reviewForm.MatchString(r.ID) {
+		in.Review = r.ID
 	}
 	if c := pi.LatestCharge; c != nil && c.PaymentMethodDetails != nil {
 		d := c.PaymentMethodDetails

@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"log"
@@ -72,6 +73,16 @@ func TestNoSecretComesOut(t *testing.T) {
 			for op, call := range calls {
 				look(op.String(), g.Do(t.Context(), call))
 			}
+			for what, au := range map[string]hold.Authorized{
+				"authorize": g.Authorize(t.Context(), plain), "confirm": g.Confirm(t.Context(), hold.AuthorizeCall{PaymentIntent: intent, Key: "k"}), "peek": g.Look(t.Context(), intent, ""),
+			} {
+				look(what, au.Answer)
+				answers = append(answers, fmt.Sprintf("%s, %s: %+v %#v %s %q %x", name, what, au, au, au.ClientSecret, au.RedirectURL, au.ClientSecret))
+				if b, err := json.Marshal(au); err == nil {
+					answers = append(answers, string(b))
+				}
+			}
+			look("update", g.Update(t.Context(), intent, "", map[string]string{"a": "b"}, "k"))
 			page, _, a := g.List(t.Context(), gateway.ListQuery{})
 			look("list", a)
 			answers = append(answers, fmt.Sprintf("%s: %+v", name, page))

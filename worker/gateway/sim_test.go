@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"maps"
 	"net/http/httptest"
 	"slices"
 	"testing"
@@ -361,4 +362,32 @@ func TestSimRepeatedOnTheWay(t *testing.T) {
 	if a := w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k-" + id}, hold.AnswerOK); a.Repeated {
 		t.Error("an ordinary call passes for a repeated one")
 	}
+}
+
+func TestSimUpdates(t *testing.T) {
+	inWorld(t, stripesim.Options{}, func(t *testing.T, w *world) {
+		id := w.authorize(stripesim.Hold{Amount: 10000, Currency: "eur", PaymentMethod: "pm_card_visa", Metadata: map[string]string{"room": "12", "holdd_paused": "true"}})
+		pairs := map[string]string{"holdd_capture_at": "2026-12-01T10:00:00Z", "holdd_paused": ""}
+		a := w.g.Update(t.Context(), id, "", pairs, "u-1")
+		if a.Kind != hold.AnswerOK || a.Intent.CaptureBefore.IsZero() || !maps.Equal(a.Intent.Metadata, map[string]string{"room": "12", "holdd_capture_at": "2026-12-01T10:00:00Z"}) {
+			t.Errorf("%+v %+v", a, a.Intent)
+		}
+		if a = w.g.Update(t.Context(), id, "", pairs, "u-1"); a.Kind != hold.AnswerOK || !a.Replayed {
+			t.Errorf("again: %+v", a)
+		}
+		if a = w.g.Update(t.Context(), id, "", map[string]string{"room": "13"}, "u-1"); a.Kind != hold.AnswerIdempotencyError {
+			t.Errorf("other pairs: %+v", a)
+		}
+		w.fault(stripesim.Rule{Class: stripesim.ClassUpdate, Times: 1, Fault: stripesim.Fault{Kind: stripesim.DropReply}})
+		if a = w.g.Update(t.Context(), id, "", map[string]string{"room": "13"}, "u-2"); a.Kind != hold.AnswerUnknown {
+			t.Errorf("reply lost: %+v", a)
+		}
+		if st, _ := w.sim.Intent(id); st.Metadata["room"] != "13" {
+			t.Errorf("%v", st.Metadata)
+		}
+		w.fault(stripesim.Rule{Class: stripesim.ClassUpdate, Times: 1, Fault: stripesim.Fault{Kind: stripesim.RateLimited}})
+		if a = w.g.Update(t.Context(), id, "", map[string]string{"room": "14"}, "u-3"); a.Kind != hold.AnswerRateLimited {
+			t.Errorf("rate: %+v", a)
+		}
+	})
 }

@@ -29,6 +29,7 @@ type Intent struct {
 	Livemode           bool
 	Method             string // type of the payment method, such as card; empty if the charge wasn't read
 	Metadata           map[string]string
+	Review             string // id of the fraud review, while it is open
 }
 
 // lapsed reports whether a canceled intent was let go by the card network, not by a person or a program.

@@ -8,6 +8,7 @@ import (
 type Rules struct {
 	ExpiryMargin time.Duration   // how long before its deadline a hold's policy acts
 	Thresholds   []time.Duration // how long before its deadline people are told
+	Mirror       bool            // terms are written to the intent's metadata
 }
 
 // NoticeType names an event that others may want to know of.
@@ -42,6 +43,10 @@ type Change struct {
 	Now bool
 	// NewDeadline asks for the milestones to be computed anew; otherwise the one that is next stays next.
 	NewDeadline bool
+	// NewTerms asks for the terms to be written to the intent's metadata.
+	NewTerms bool
+	// MirrorAt is when writing them is to be tried again.
+	MirrorAt time.Time
 	// Same tells that nothing is to be written.
 	Same bool
 }
@@ -113,16 +118,47 @@ func New(d *Draft, in *Intent, by string, now time.Time) (Change, error) {
 		return Change{}, err
 	}
 	// An assumption made without Stripe is no ground to send a booking system away.
+	late := false
 	if in != nil || h.ExpiresSource == SourceCaller {
-		if err := h.beforeDeadline(); err != nil {
+		if err := h.beforeDeadline(); err != nil && !d.Found {
 			return Change{}, err
+		} else if err != nil {
+			late = true
 		}
 	}
 	h.plan(now)
 	h.record(Entry{At: now, Kind: EntryScheduled, By: by})
 	c := Change{Hold: h, NewDeadline: true}
 	c.notify(NoticeScheduled, 0)
-	return c, nil
+	next := Change{}
+	switch {
+	case d.Paused:
+		var err error
+		if next, err = h.Pausing(0, by, now); err != nil {
+			return Change{}, err
+		}
+	case late:
+		next = h.look(CauseAfterDeadline, "ends at "+h.ExpiresAt.Format(time.RFC3339), now)
+	case d.Overdue:
+		next = h.look(CauseOverdue, "was to be captured at "+h.CaptureAt.Format(time.RFC3339), now)
+	default:
+		c.placed(d)
+		return c, nil
+	}
+	next.Notices, next.NewDeadline = append(c.Notices, next.Notices...), true
+	next.placed(d)
+	return next, nil
+}
+
+// placed says of a new hold whether its terms stand in the intent's metadata: those that were found there do.
+func (c *Change) placed(d *Draft) {
+	c.retermed()
+	c.Hold.Mirrored, c.NewTerms = d.Found, !d.Found
+}
+
+// retermed says that the terms are others now than what stands in the intent's metadata.
+func (c *Change) retermed() {
+	c.Hold.Mirrored, c.Hold.Unmirrorable, c.NewTerms = false, false, true
 }
 
 // adopt takes over what Stripe says of an intent that still holds money.
@@ -218,6 +254,7 @@ func (h Hold) Patched(p *Patch, by string, now time.Time) (Change, error) {
 	h.Acknowledged = false
 	h.record(Entry{At: now, Kind: EntryChanged, By: by})
 	c := Change{Hold: h, NewDeadline: timed || again || old.Acknowledged || h.OnExpiry != old.OnExpiry}
+	c.retermed()
 	c.notify(NoticeChanged, 0)
 	return c, nil
 }
@@ -289,6 +326,7 @@ func (h Hold) Pausing(cause Cause, by string, now time.Time) (Change, error) {
 	h.Revision++
 	h.record(Entry{At: now, Kind: EntryPaused, By: by, Cause: cause})
 	c := Change{Hold: h, NewDeadline: true}
+	c.retermed()
 	c.notify(NoticePaused, cause)
 	return c, nil
 }
@@ -306,6 +344,7 @@ func (h Hold) Resuming(by string, now time.Time) (Change, error) {
 	h.Revision++
 	h.record(Entry{At: now, Kind: EntryResumed, By: by})
 	c := Change{Hold: h, NewDeadline: true}
+	c.retermed()
 	c.notify(NoticeResumed, 0)
 	return c, nil
 }

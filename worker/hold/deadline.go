@@ -151,6 +151,9 @@ type Placement struct {
 	Settled   time.Time
 	Attention bool
 	Verify    time.Time // to be checked against Stripe, nearest first
+
+	Mirror     time.Time // its terms are to be written to the intent's metadata from then on
+	MirrorKeep bool      // whether and when they are stays as it is
 }
 
 // Place says where the changed hold belongs.
@@ -171,6 +174,15 @@ func (c *Change) Place(now time.Time, r Rules) Placement {
 		p.Due = h.NextAt
 		p.Ready = c.Now
 		p.Pressing = h.State == Working || h.Why == CauseTrigger || h.Why == CauseOnExpiry
+	}
+	switch {
+	case !r.Mirror || h.Mirrored || h.Unmirrorable:
+	case c.NewTerms:
+		p.Mirror = now
+	case !c.MirrorAt.IsZero():
+		p.Mirror = c.MirrorAt
+	default:
+		p.MirrorKeep = true
 	}
 	if !h.Verified && h.State != Attention && !(h.ExpiresSource == SourceCaller && h.Amount > 0) {
 		p.Verify = h.ExpiresAt

@@ -53,5 +53,8 @@
 //   - The deadline's policy speaks for holds that would otherwise just sit there. A wish that is due and late, because Stripe is away or
 //     there is a queue, is never turned into its opposite.
 //
+// Terms that are found in an intent's metadata ([WishOf], [Wish.Recovered]) become a hold by the same [New]. Only what a caller would be told is told to a
+// person instead: such a hold begins in attention where its time is not before its deadline, or where its capture is more than a day late.
+//
 // What a caller wishes comes in as a [Wish] or [Patch], whichever way it came, and is checked here and nowhere else.
 package hold

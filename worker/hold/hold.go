@@ -45,10 +45,12 @@ type Op uint8
 const (
 	OpCapture Op = iota + 1
 	OpCancel
-	OpRead // retrieve: learn the truth, change nothing
+	OpRead      // retrieve: learn the truth, change nothing
+	OpAuthorize // create or confirm an intent: never what a hold does next
+	OpUpdate    // write the terms to the intent's metadata: never what a hold does next
 )
 
-var opNames = [...]string{"", "capture", "cancel", "read"}
+var opNames = [...]string{"", "capture", "cancel", "read", "authorize", "update"}
 
 func (o Op) String() string { return name(opNames[:], int(o)) }
 
@@ -101,11 +103,12 @@ const (
 	CauseMismatch                        // the truth at Stripe is not what the caller said
 	CauseReview                          // a fraud review at Stripe
 	CauseAfterDeadline                   // the hold will end before its own time comes
+	CauseOverdue                         // found again so long after its time that a person decides
 )
 
 var causeNames = [...]string{
 	"", "schedule", "trigger", "on_expiry", "elsewhere", "lapsed", "amount_too_large", "not_found", "refused",
-	"key_conflict", "not_capturable", "mismatch", "review", "after_deadline",
+	"key_conflict", "not_capturable", "mismatch", "review", "after_deadline", "overdue",
 }
 
 func (c Cause) String() string { return name(causeNames[:], int(c)) }
@@ -150,6 +153,8 @@ type Hold struct {
 	CapturedTotal int64 // what was really taken
 	Acknowledged  bool  // a person knows that this hold nears its end
 	CancelWanted  bool  // a cancel was accepted: from here on nothing may capture
+	Mirrored      bool  // the terms stand in the intent's metadata
+	Unmirrorable  bool  // they can't, and it was given up
 	History       []Entry
 	Forgotten     uint32 // history entries dropped to keep the bound
 

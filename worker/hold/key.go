@@ -13,6 +13,9 @@ import (
 // the hour in between covers clocks that disagree and requests that are slow.
 const keyFresh = 23 * time.Hour
 
+// keyPrefix begins every idempotency key of ours, so that Stripe's events tell which requests were.
+const keyPrefix = "holdd-"
+
 // key derives the idempotency key from what the request will do, so that the same effect has the same key on every replica and after
 // every crash, and another effect never shares it: hold, operation, digest of the parameters, generation. Stripe doesn't
 // make the endpoint a part of a key's scope, hence the operation in it.
@@ -27,7 +30,7 @@ func (h *Hold) key(op Op, amount int64) string {
 	binary.BigEndian.PutUint64(n[:], uint64(amount))
 	d.Write(n[:])
 	sum := d.Sum(nil)
-	return "holdd-" + h.ID + "-" + op.String() + "-" + hex.EncodeToString(sum[:8]) + "-" + strconv.FormatUint(uint64(h.Generation), 10)
+	return keyPrefix + h.ID + "-" + op.String() + "-" + hex.EncodeToString(sum[:8]) + "-" + strconv.FormatUint(uint64(h.Generation), 10)
 }
 
 // backoff is how long to wait before retry n (from 1): base doubled each time up to cap, then shortened by up to half. The

@@ -19,6 +19,9 @@ const (
 	MetaPaused        = "holdd_paused"   // "true": the hold was paused
 	MetaWaiting       = "holdd_waiting"  // "true": there is a hold, and no time is set
 	MetaPairs         = "holdd_metadata" // the hold's own metadata as JSON, in pieces: holdd_metadata, holdd_metadata_2, …
+
+	// MetaAuthorization names the attempt that created the intent, so that it is found again when the answer was lost. It is no term.
+	MetaAuthorization = "holdd_authorization"
 )
 
 // Limits of a PaymentIntent's metadata at Stripe.
@@ -101,17 +104,17 @@ func (h *Hold) Terms(in map[string]string) (pairs map[string]string, ok bool) {
 		if err != nil {
 			return nil, false
 		}
-		rest := []rune(string(b))
-		for i := 1; len(rest) > 0; i++ {
-			n := min(len(rest), stripeMetadataValue)
-			set(pieceKey(i), string(rest[:n]))
-			rest = rest[n:]
+		rest := string(b)
+		for i := 1; rest != ""; i++ {
+			piece := clip(rest, stripeMetadataValue) // in bytes: right whether Stripe counts these or characters
+			set(pieceKey(i), piece)
+			rest = rest[len(piece):]
 		}
 	}
 	pairs = map[string]string{}
 	total := len(want)
 	for k, v := range in {
-		if !strings.HasPrefix(k, "holdd_") {
+		if !strings.HasPrefix(k, "holdd_") || k == MetaAuthorization {
 			total++
 			continue
 		}

@@ -39,6 +39,16 @@ const (
 	NothingToSilence  Code = "nothing_to_acknowledge"
 	CancelWasAccepted Code = "cancel_accepted"
 	InvalidCursor     Code = "invalid_cursor"
+
+	InvalidField           Code = "invalid_field"
+	InvalidIdempotencyKey  Code = "invalid_idempotency_key"
+	IdempotencyKeyReused   Code = "idempotency_key_reused"
+	InProgress             Code = "in_progress"
+	OutcomeUnknown         Code = "outcome_unknown"
+	CardDeclined           Code = "card_declined"
+	AuthorizationRefused   Code = "authorization_refused"
+	AuthorizationNotFound  Code = "authorization_not_found"
+	AuthorizationAbandoned Code = "authorization_abandoned"
 )
 
 // Problem is a wish that can't be granted, told so that the caller knows what to do. Nothing was changed.
@@ -47,6 +57,10 @@ type Problem struct {
 	Field    string    // the input's field at fault, if one is
 	Detail   string    // a sentence for people
 	Deadline time.Time // of AfterDeadline
+
+	// Of CardDeclined: why the bank refused, and the authorization that can be confirmed with another card, if there is one.
+	DeclineCode   string
+	PaymentIntent string
 }
 
 func (p *Problem) Error() string {

@@ -353,7 +353,7 @@ func (h Hold) Observed(in *Intent, now time.Time) Change {
 		old := h
 		c := h.stillHeld(in, now)
 		c.Same = len(c.Notices) == 0 && old.Verified && c.Hold.Revision == old.Revision && c.Hold.ExpiresAt.Equal(old.ExpiresAt)
-		return c
+		return c.reviewed(in, now)
 	case StatusProcessing:
 		return Change{Hold: h, Same: true}
 	default:

@@ -24,6 +24,7 @@ type View struct {
 	Revision        uint64            `json:"revision" doc:"Grows with each accepted change; the ETag"`
 	Verified        bool              `json:"verified" doc:"Stripe has confirmed amount, currency and state"`
 	Acknowledged    bool              `json:"acknowledged,omitempty"`
+	Mirrored        bool              `json:"mirrored" doc:"The terms stand in the PaymentIntent's metadata, from which a lost schedule can be rebuilt"`
 	CreatedAt       time.Time         `json:"created_at"`
 	SettledAt       *time.Time        `json:"settled_at,omitempty"`
 	Livemode        bool              `json:"livemode" doc:"Real money"`
@@ -51,7 +52,7 @@ func (h *Hold) View(now time.Time, history bool) View {
 		ID: h.ID, PaymentIntent: h.PaymentIntent, Account: h.Account, Reference: h.Reference,
 		Amount: h.Amount, Currency: h.Currency, CaptureAt: optional(h.CaptureAt), CancelAt: optional(h.CancelAt), CaptureAmount: h.CaptureAmount,
 		CapturedAmount: h.CapturedTotal, ExpiresAt: h.ExpiresAt.UTC(), ExpiresAtSource: h.ExpiresSource.String(), OnExpiry: h.OnExpiry.String(),
-		State: h.StateAt(now).String(), Revision: h.Revision, Verified: h.Verified, Acknowledged: h.Acknowledged,
+		State: h.StateAt(now).String(), Revision: h.Revision, Verified: h.Verified, Acknowledged: h.Acknowledged, Mirrored: h.Mirrored,
 		CreatedAt: h.CreatedAt.UTC(), SettledAt: optional(h.SettledAt), Metadata: h.Metadata,
 	}
 	if h.Next != 0 {

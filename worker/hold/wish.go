@@ -1,6 +1,7 @@
 package hold
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -41,6 +42,11 @@ type Draft struct {
 	CaptureAt, CancelAt          time.Time
 	OnExpiry                     Policy
 	Metadata                     map[string]string
+
+	// Of terms that were found, see [Wish.Recovered].
+	Found   bool // nobody waits for the answer: what a caller would be told, a person is told
+	Overdue bool // too long ago to be acted on without a person
+	Paused  bool
 }
 
 // Complete reports whether the caller told everything that a read at Stripe would.
@@ -81,10 +87,15 @@ func CheckAccount(id string) error {
 
 // Draft checks the wish against everything that can be known without Stripe. Errors are *[Problem].
 func (w *Wish) Draft(now time.Time) (*Draft, error) {
-	d := &Draft{ID: w.PaymentIntent, Account: w.Account, Reference: w.Reference, Amount: w.Amount, CaptureAmount: w.CaptureAmount}
 	if err := CheckID(w.PaymentIntent); err != nil {
 		return nil, err
 	}
+	return w.terms(now)
+}
+
+// terms checks all but the intent's id, which an authorization doesn't have yet.
+func (w *Wish) terms(now time.Time) (*Draft, error) {
+	d := &Draft{ID: w.PaymentIntent, Account: w.Account, Reference: w.Reference, Amount: w.Amount, CaptureAmount: w.CaptureAmount}
 	if err := CheckAccount(w.Account); err != nil {
 		return nil, err
 	}
@@ -131,6 +142,35 @@ func (w *Wish) Draft(now time.Time) (*Draft, error) {
 			return nil, problem(InvalidTime, "expires_at", "%s is more than %d days ahead: send the charge's capture_before", w.ExpiresAt, int(Horizon.Hours()/24))
 		}
 	}
+	return d, nil
+}
+
+// RecoverGrace is how far back the capture time of terms that were found at Stripe may lie and still mean "now".
+const RecoverGrace = 24 * time.Hour
+
+// Recovered is [Wish.Draft] for terms that were found in an intent's metadata. Somebody was told long ago that they are good: a time that passed
+// while nobody knew of them is no reason to drop them. A capture up to [RecoverGrace] late is made now. A later one is left to a person, since a
+// guest no longer expects it. A release is never too late: it is what the guest is owed.
+func (w *Wish) Recovered(paused bool, now time.Time) (*Draft, error) {
+	d, err := w.Draft(now)
+	own, field := w.CaptureAt, "capture_at"
+	if own == "" {
+		own, field = w.CancelAt, "cancel_at"
+	}
+	var p *Problem
+	if errors.As(err, &p) && p.Code == InThePast && p.Field == field {
+		at, bad := ParseTime(field, own, w.TimeZone)
+		if bad != nil {
+			return nil, bad
+		}
+		if d, err = w.Draft(at); err == nil {
+			d.Overdue = field == "capture_at" && now.Sub(at) > RecoverGrace
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	d.Found, d.Paused = true, paused
 	return d, nil
 }
 

@@ -89,3 +89,28 @@ type Listed struct {
 	Hold Hold
 	Mark Mark
 }
+
+// Look is an intent that is to be read at Stripe, because Stripe told that something happened to it.
+type Look struct {
+	Hold  Hold      // without a state if there is none
+	Seek  bool      // there was no hold when it was asked for: its metadata may have terms
+	Asked time.Time // when, by which the store knows it again
+}
+
+// Letter is an entry of the inbox.
+type Letter struct {
+	ID   string
+	At   time.Time // when it was written
+	Size int       // bytes; -1: it has no field hold
+	Text string    // JSON of a wish, cut if it is too large
+}
+
+// Rejected is a wish that was not granted and that nobody waits for.
+type Rejected struct {
+	Source string // inbox or stripe
+	ID     string // of the entry or the event
+	Code   Code
+	Field  string
+	Reason string
+	Text   string // the original
+}

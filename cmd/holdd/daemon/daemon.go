@@ -78,21 +78,25 @@ func Run(ctx context.Context, o Options) (err error) {
 	redis.SetLogger(redisLog{log})
 	metrics := newMetrics()
 	w, err := worker.New(st, listing{stripe}, worker.Options{
-		Rules:       hold.Rules{ExpiryMargin: s.ExpiryMargin, Thresholds: s.AlertThresholds},
-		Schedules:   worker.Schedules{Capture: s.ScheduleCapture, Expiry: s.ScheduleExpiry, Report: s.ScheduleReport, Purge: s.SchedulePurge},
+		Rules:       hold.Rules{ExpiryMargin: s.ExpiryMargin, Thresholds: s.AlertThresholds, Mirror: s.MirrorTerms},
+		Schedules:   worker.Schedules{Capture: s.ScheduleCapture, Expiry: s.ScheduleExpiry, Report: s.ScheduleReport, Purge: s.SchedulePurge, Reconcile: s.ScheduleReconcile},
+		ReadRate:    s.RateRead,
 		Concurrency: s.Concurrency, Lease: s.Lease, CallTimeout: s.CallTimeout, Grace: s.ShutdownGrace, Retention: s.Retention,
 		Livemode: stripe.Livemode(), Replica: replicaName(), Logger: log, Observer: metrics,
+		Decode: api.ParseWish,
 	})
 	if err != nil {
 		return err
 	}
 	handler, err := api.New(api.Options{
-		Holds: w, Livemode: stripe.Livemode(), Version: o.Version, Tokens: tokens, Metrics: metrics.handler(), Logger: log,
+		Holds: w, Reconciler: w, Authorizations: w, Livemode: stripe.Livemode(), Version: o.Version, Tokens: tokens, Metrics: metrics.handler(), Logger: log,
+		Webhook: webhook(s, w),
 	})
 	if err != nil {
 		return err
 	}
 	metrics.countUnauthorized(handler.Unauthorized)
+	metrics.countForged(handler.Forged)
 	listener, err := api.Listen(s.Listen)
 	if err != nil {
 		return err
@@ -143,6 +147,23 @@ func budget(s *config.Settings, livemode bool) store.Budget {
 		total = 4 * s.Rate
 	}
 	return store.Budget{Write: s.Rate, Read: s.RateRead, Total: total}
+}
+
+// webhook takes Stripe's events if there are secrets to know them by.
+func webhook(s *config.Settings, w *worker.Worker) *api.Webhook {
+	if len(s.StripeWebhookSecrets) == 0 {
+		return nil
+	}
+	secrets := make([]string, len(s.StripeWebhookSecrets))
+	for i, secret := range s.StripeWebhookSecrets {
+		secrets[i] = secret.Reveal()
+	}
+	return &api.Webhook{
+		Parse: func(body []byte, signature string) (hold.Event, error) {
+			return gateway.ParseEvent(body, signature, secrets, 0)
+		},
+		Take: w.Event,
+	}
 }
 
 func readTokens(path string) (t *api.Tokens, err error) {

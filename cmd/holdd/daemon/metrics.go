@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -20,6 +21,9 @@ type metrics struct {
 	holds    *prometheus.GaugeVec
 	replicas prometheus.Gauge
 	nearest  prometheus.Gauge
+	findings *prometheus.CounterVec
+	compared prometheus.Gauge
+	rejected *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -38,13 +42,27 @@ func newMetrics() *metrics {
 		nearest: prometheus.NewGauge(prometheus.GaugeOpts{Name: "holdd_nearest_deadline_timestamp_seconds",
 			Help: "Deadline of the open hold whose deadline brings something next, in Unix time; 0 if no hold is open."}),
 	}
-	m.registry.MustRegister(m.outcomes, m.money, m.lateness, m.calls, m.holds, m.replicas, m.nearest,
+	m.findings = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdd_reconcile_findings_total",
+		Help: "What comparisons with Stripe found, by kind; what stays as it is counts in each."}, []string{"kind"})
+	for _, k := range worker.FindingKinds() {
+		m.findings.WithLabelValues(string(k)) // a first one is an increase, not a new series
+	}
+	m.compared = prometheus.NewGauge(prometheus.GaugeOpts{Name: "holdd_reconcile_last_success_timestamp_seconds",
+		Help: "When this replica last finished a comparison with Stripe, in Unix time; 0 if never."})
+	m.rejected = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdd_rejected_total",
+		Help: "Wishes of the inbox, and terms in PaymentIntents' metadata, that were not taken: they are in holdd:inbox:rejected."}, []string{"source", "code"})
+	m.registry.MustRegister(m.rejected, m.findings, m.compared, m.outcomes, m.money, m.lateness, m.calls, m.holds, m.replicas, m.nearest,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
 func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})
+}
+
+func (m *metrics) countForged(count func() uint64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "holdd_webhooks_forged_total",
+		Help: "Webhooks refused for their signature."}, func() float64 { return float64(count()) }))
 }
 
 func (m *metrics) countUnauthorized(count func() uint64) {
@@ -70,6 +88,17 @@ func (m *metrics) Noticed(h *hold.Hold, n hold.Notice, lateness time.Duration) {
 	case hold.NoticeCanceled:
 		m.lateness.WithLabelValues(string(n.Type)).Observe(lateness.Seconds())
 	}
+}
+
+func (m *metrics) Rejected(source string, code hold.Code) {
+	m.rejected.WithLabelValues(source, string(code)).Inc()
+}
+
+func (m *metrics) Reconciled(r worker.Reconciliation) {
+	for k, n := range r.Counts {
+		m.findings.WithLabelValues(string(k)).Add(float64(n))
+	}
+	m.compared.Set(float64(r.FinishedAt.Unix()))
 }
 
 func (m *metrics) Counted(c hold.Counts, alive int, nearest time.Time) {

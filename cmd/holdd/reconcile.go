@@ -1,0 +1,141 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+const (
+	pollRun     = 300 * time.Millisecond // between two looks at a run
+	pollFailing = 20                     // looks in a row that may go wrong: a daemon that restarts goes on with the run
+)
+
+func (a *app) reconcileCommand() *cobra.Command {
+	var dry bool
+	var accounts []string
+	cmd := &cobra.Command{
+		Use: "reconcile", Short: "Compare Stripe with the schedule, and put right what differs", Args: cobra.NoArgs,
+		Long: `Compare Stripe with the schedule, both ways, and list what differed.
+
+Holds whose terms stand in Stripe and that the schedule has lost are scheduled anew. Those that somebody settled in the Dashboard are settled.
+PaymentIntents that hold money and have no terms are listed ("orphan") and left alone. The daemon does the same by itself every quarter of an hour.
+
+If a comparison is under way already, its progress and findings are shown.`,
+		Example: "  holdd reconcile --dry-run\n  holdd reconcile --json | jq '.findings[] | select(.kind==\"orphan\")'",
+	}
+	c := a.connect(cmd)
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "only tell what would be done")
+	cmd.Flags().StringArrayVar(&accounts, "account", nil, "a connected account to look at besides those that have open holds; may be repeated")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		client, err := c.client()
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		run, started, err := client.Reconcile(cmd.Context(), dry, accounts)
+		if err != nil {
+			return explain(err, "")
+		}
+		if !started {
+			a.note("a comparison is under way already, begun by %s: this is it", clean(run.By))
+		}
+		if run, err = a.await(cmd.Context(), client, run); err != nil {
+			return explain(err, "")
+		}
+		if c.json {
+			err = a.line(run)
+		} else {
+			a.showRun(&run)
+		}
+		if run.State != "finished" {
+			return &exit{code: exitUnknown, err: fmt.Errorf("the comparison did not get to its end: %s", clean(run.Error)), hint: "it goes on by itself; holdd reconcile shows it again"}
+		}
+		return err
+	}
+	return cmd
+}
+
+// await follows a run to its end.
+func (a *app) await(ctx context.Context, client *api.Client, run api.Reconciliation) (api.Reconciliation, error) {
+	b := a.newBar("comparing with Stripe", 100)
+	ended := false
+	defer func() { b.stop(ended) }()
+	shown, failing := 0, 0
+	for {
+		if run.Percent > shown {
+			b.add(int64(run.Percent - shown))
+			shown = run.Percent
+		}
+		if run.State != "running" {
+			ended = run.State == "finished"
+			return run, nil
+		}
+		t := time.NewTimer(pollRun)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return run, ctx.Err()
+		case <-t.C:
+		}
+		next, err := client.Reconciliation(ctx, run.ID)
+		var away *api.Unreachable
+		if err != nil && (!errors.As(err, &away) && !errors.Is(err, &api.Problem{Code: api.Unavailable}) || failing >= pollFailing) {
+			return run, err
+		}
+		if err != nil {
+			failing++
+			continue
+		}
+		failing, run = 0, next
+	}
+}
+
+func (a *app) showRun(r *api.Reconciliation) {
+	markLive(a.out, a.face.colorOut, r.Livemode)
+	if len(r.Findings) > 0 {
+		// What needs a person first.
+		rank := map[string]int{"unreadable": 1, "rejected": 2, "orphan": 3, "attention": 4}
+		slices.SortStableFunc(r.Findings, func(x, y api.Finding) int { return cmp.Compare(cmp.Or(rank[x.Kind], 9), cmp.Or(rank[y.Kind], 9)) })
+		colors := map[string]string{"unreadable": alarm, "rejected": red, "orphan": yellow, "attention": alarm, "scheduled": cyan, "captured": green, "canceled": faint, "expired": red}
+		for block := range slices.Chunk(r.Findings, tableBlock) {
+			t := a.newTable("finding", "booking", "intent", "account", "amount", "what")
+			for _, f := range block {
+				money := ""
+				if f.Currency != "" {
+					money = hold.Money(f.Amount, f.Currency)
+				}
+				t.AppendRow([]any{a.paint(colors[f.Kind], f.Kind), clean(f.Reference), f.PaymentIntent, f.Account, money, clean(f.Detail)})
+			}
+			t.Render()
+		}
+		if r.Omitted > 0 {
+			a.note("%d more are counted and not listed", r.Omitted)
+		}
+	}
+	did := "compared"
+	if r.DryRun {
+		did = "dry run, nothing was changed: compared"
+	}
+	parts := []string{fmt.Sprintf("%s %d intents of Stripe's, %d of them scheduled", did, r.Listed, r.Compared)}
+	if r.Read > 0 {
+		parts = append(parts, fmt.Sprintf("%d holds read one by one", r.Read))
+	}
+	if len(r.Counts) == 0 {
+		parts = append(parts, "no differences")
+	}
+	for _, k := range slices.Sorted(maps.Keys(r.Counts)) {
+		parts = append(parts, fmt.Sprintf("%d %s", r.Counts[k], k))
+	}
+	a.note("%s", strings.Join(parts, ", "))
+}

@@ -1,0 +1,34 @@
+-- Reads from the inbox for one consumer: first what a consumer took and did not answer in time, then what is new.
+-- KEYS: 1 inbox
+-- ARGV: 1 group, 2 consumer, 3 how many at the most, 4 milliseconds after which an entry is taken over, 5 most bytes of an entry
+-- Returns: now (ms), then per entry id, bytes ("-1": no field hold), the field hold cut to the most bytes
+local t = redis.call('TIME')
+local reply = {t[1] * 1000 + math.floor(t[2] / 1000)}
+local left = tonumber(ARGV[3])
+local function add(entries)
+  if type(entries) ~= 'table' then return end
+  for _, e in ipairs(entries) do
+    local value
+    if type(e) == 'table' and type(e[2]) == 'table' then
+      for f = 1, #e[2], 2 do
+        if e[2][f] == 'hold' then value = e[2][f + 1] end
+      end
+    end
+    if type(e) == 'table' then
+      reply[#reply + 1] = e[1]
+      reply[#reply + 1] = value and tostring(#value) or '-1'
+      reply[#reply + 1] = value and string.sub(value, 1, tonumber(ARGV[5])) or ''
+      left = left - 1
+    end
+  end
+end
+if redis.call('EXISTS', KEYS[1]) == 0 then return reply end
+local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0')
+if type(made) == 'table' and made.err and not string.find(made.err, 'BUSYGROUP', 1, true) then return redis.error_reply(made.err) end
+local claimed = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[4], '0-0', 'COUNT', left)
+add(claimed[2])
+if left > 0 then
+  local new = redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', left, 'STREAMS', KEYS[1], '>')
+  if type(new) == 'table' and type(new[1]) == 'table' then add(new[1][2]) end
+end
+return reply

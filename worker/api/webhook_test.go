@@ -1,0 +1,191 @@
+package api_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// hooks is a webhook whose signature is the word good.
+func hooks(take func(context.Context, hold.Event) (string, error)) *api.Webhook {
+	return &api.Webhook{
+		Parse: func(body []byte, signature string) (hold.Event, error) {
+			if signature != "good" {
+				return hold.Event{}, errors.New("not signed by anybody")
+			}
+			return hold.Event{ID: string(body)}, nil
+		},
+		Take: take,
+	}
+}
+
+func hook(t *testing.T, url, body, signature string) answer {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+api.WebhookPath, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Host = "hooks.example.com" // as behind a proxy that hands the name on
+	r.Header.Set("Stripe-Signature", signature)
+	return do(t, r)
+}
+
+func do(t *testing.T, r *http.Request) answer {
+	t.Helper()
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var b strings.Builder
+	buf := make([]byte, 4096)
+	for {
+		n, err := res.Body.Read(buf)
+		b.Write(buf[:n])
+		if err != nil {
+			break
+		}
+	}
+	return answer{res.StatusCode, res.Header, b.String()}
+}
+
+func TestAWebhookNeedsASignatureAndNothingElse(t *testing.T) {
+	var taken []string
+	result := map[string]error{"later": fmt.Errorf("x: %w", worker.ErrUnavailable), "odd": errors.New("secret detail"), "mode": &hold.Problem{Code: worker.WrongMode, Detail: "other mode"}}
+	core, logs := observer.New(zap.DebugLevel)
+	a, err := api.New(api.Options{Holds: newMemory(), Tokens: tokens(t), Logger: zap.New(core), Webhook: hooks(func(_ context.Context, e hold.Event) (string, error) {
+		taken = append(taken, e.ID)
+		return "noted", result[e.ID]
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(a)
+	defer s.Close()
+	for _, c := range []struct {
+		body, signature string
+		want            int
+		says            string
+	}{
+		{"evt", "good", 200, `{"result":"noted"}`}, {"evt", "bad", 400, "invalid_signature"}, {"evt", "", 400, "invalid_signature"}, {"evt", strings.Repeat("x", 5000), 400, "invalid_signature"},
+		{"later", "good", 503, "unavailable"}, {"odd", "good", 503, "unavailable"}, {"mode", "good", 400, "wrong_mode"},
+		{strings.Repeat("x", 1<<20+1), "good", 413, "body_too_large"}, {strings.Repeat("x", 1<<20), "good", 200, "noted"}, {"", "good", 200, "noted"},
+	} {
+		if got := hook(t, s.URL, c.body, c.signature); got.status != c.want || !strings.Contains(got.body, c.says) || strings.Contains(got.body, "secret detail") {
+			t.Errorf("%.10s %.10s: %d %s", c.body, c.signature, got.status, got.body)
+		}
+	}
+	if len(taken) != 6 {
+		t.Errorf("%d were taken", len(taken))
+	}
+	if a.Forged() != 3 || a.Unauthorized() != 0 {
+		t.Errorf("%d forged", a.Forged())
+	}
+	if n := logs.FilterMessage("a webhook was refused").Len(); n != 1 {
+		t.Errorf("%d lines about refusals within a moment", n)
+	}
+	r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+api.WebhookPath, nil)
+	if got := do(t, r); got.status != 405 || got.header.Get("Allow") != "POST" {
+		t.Errorf("%d %v", got.status, got.header)
+	}
+	without, _ := serve(t, api.Options{Holds: newMemory()})
+	if got := hook(t, without.URL, "evt", "good"); got.status != 404 || !strings.Contains(got.body, "STRIPE_WEBHOOK_SECRETS") {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}
+
+// Senders that trickle keep no place for long, and events that hang don't keep the API from answering.
+func TestWebhooksAreBounded(t *testing.T) {
+	block := make(chan struct{})
+	var mu sync.Mutex
+	inside, most := 0, 0
+	a, err := api.New(api.Options{Holds: newMemory(), Webhook: hooks(func(ctx context.Context, _ hold.Event) (string, error) {
+		mu.Lock()
+		inside++
+		most = max(most, inside)
+		mu.Unlock()
+		defer func() { mu.Lock(); inside--; mu.Unlock() }()
+		select {
+		case <-block:
+		case <-ctx.Done():
+			return "", ctx.Err()
+		}
+		return "noted", nil
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := api.NewServer(a, nil)
+	go server.Serve(l)
+	defer server.Close()
+	url := "http://" + l.Addr().String()
+
+	slow, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	began := time.Now()
+	fmt.Fprintf(slow, "POST %s HTTP/1.1\r\nHost: x\r\nStripe-Signature: good\r\nContent-Length: 100\r\n\r\nx", api.WebhookPath)
+
+	var wg sync.WaitGroup
+	for range 100 {
+		wg.Go(func() { hook(t, url, "evt", "good") })
+	}
+	if got := send(t, "GET", url+"/v1/holds", ""); got.status != 200 {
+		t.Errorf("while webhooks hang the API answers %d", got.status)
+	}
+	line := make([]byte, 64)
+	n, _ := slow.Read(line)
+	if took := time.Since(began); !strings.Contains(string(line[:n]), " 408 ") || took > 15*time.Second {
+		t.Errorf("after %s: %q", took, line[:n])
+	}
+	close(block)
+	wg.Wait()
+	if most > 64 {
+		t.Errorf("%d at a time", most)
+	}
+}
+
+// What is read from the inbox is what the API would read, and a refusal has a code.
+func FuzzParseWish(f *testing.F) {
+	for _, s := range []string{`{"payment_intent":"pi_12345678","amount":5,"currency":"eur"}`, `{"Amount":5}`, `{"amount":5,"amount":6}`, `null`, `{"metadata":{"a":null}}`, "{\"reference\":\"\xff\"}"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		w, err := api.ParseWish(text)
+		var p *hold.Problem
+		if err != nil {
+			if !errors.As(err, &p) || p.Code == "" || p.Detail == "" {
+				t.Errorf("%q: %v", text, err)
+			}
+			return
+		}
+		var same hold.Wish
+		if json.Unmarshal(text, &same) != nil || same.PaymentIntent != w.PaymentIntent || same.Amount != w.Amount || same.CaptureAt != w.CaptureAt {
+			t.Errorf("%q is read as %+v", text, w)
+		}
+		if _, err := w.Draft(time.Unix(1764000000, 0)); err != nil && !errors.As(err, &p) {
+			t.Errorf("%q: %v", text, err)
+		}
+	})
+}

@@ -1,0 +1,572 @@
+package worker_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/gateway"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/stripesim"
+)
+
+const clickKey = "click-0001"
+
+func booking(d time.Duration) hold.AuthorizationWish {
+	return hold.AuthorizationWish{PaymentMethod: "pm_card_visa", Amount: 12_500, Currency: "eur", Reference: "BK-2071", CaptureAt: in(d),
+		Metadata: map[string]string{"room": "12"}}
+}
+
+// authorizations are the intents on which Stripe authorized money, and how often.
+func (w *world) authorizations() map[string]int {
+	n := map[string]int{}
+	for _, e := range w.sim.Ledger() {
+		if e.Kind == stripesim.Authorized {
+			n[e.Intent]++
+		}
+	}
+	return n
+}
+
+// oneAuthorization checks that the ledger has one, and returns its intent.
+func (w *world) oneAuthorization() string {
+	w.t.Helper()
+	got := w.authorizations()
+	if len(got) != 1 {
+		w.t.Fatalf("authorizations: %v", got)
+	}
+	for id, n := range got {
+		if n != 1 {
+			w.t.Fatalf("authorizations: %v", got)
+		}
+		return id
+	}
+	return ""
+}
+
+func code(err error) hold.Code {
+	var p *hold.Problem
+	if errors.As(err, &p) {
+		return p.Code
+	}
+	if errors.Is(err, worker.ErrUnavailable) {
+		return "unavailable"
+	}
+	return ""
+}
+
+// insistent is a caller that repeats a request for as long as its outcome isn't known.
+func insistent[T any](t *testing.T, do func() (T, error)) (T, error) {
+	t.Helper()
+	for range 60 {
+		out, err := do()
+		switch code(err) {
+		case hold.OutcomeUnknown, hold.InProgress, "unavailable":
+			time.Sleep(7 * time.Second)
+			continue
+		}
+		return out, err
+	}
+	t.Fatal("the outcome was never known")
+	panic("unreachable")
+}
+
+func TestAuthorizesAtOnce(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		wish := booking(20 * time.Minute)
+		a, err := r.Authorize(w.ctx, clickKey, wish, "api")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.Status != worker.StatusAuthorized || !a.Created || a.Hold == nil || a.Hold.State != hold.Scheduled || a.Hold.Amount != 12_500 || !a.Hold.Verified ||
+			a.Hold.ExpiresSource != hold.SourceCharge || a.Hold.Reference != "BK-2071" || a.Hold.Metadata["room"] != "12" || !a.Hold.Mirrored || a.ClientSecret.Reveal() != "" {
+			t.Errorf("%+v %+v", a, a.Hold)
+		}
+		id := w.oneAuthorization()
+		st, _ := w.sim.Intent(id)
+		if st.Metadata["room"] != "12" || st.Metadata[hold.MetaCaptureAt] == "" || st.Metadata[hold.MetaAuthorization] == "" {
+			t.Errorf("terms are not in the metadata: %v", st.Metadata)
+		}
+		again, err := r.Authorize(w.ctx, clickKey, wish, "api")
+		if err != nil || again.Created || again.Hold == nil || again.Hold.ID != id {
+			t.Errorf("again: %+v %v", again, err)
+		}
+		other := wish
+		other.Amount++
+		if _, err := r.Authorize(w.ctx, clickKey, other, "api"); code(err) != hold.IdempotencyKeyReused {
+			t.Errorf("same key, another amount: %v", err)
+		}
+		if _, err := r.ConfirmAuthorization(w.ctx, id, clickKey, hold.ConfirmationWish{}, "api"); code(err) != hold.IdempotencyKeyReused {
+			t.Errorf("same key at confirm: %v", err)
+		}
+		w.oneAuthorization()
+		w.eventually(r, id, hold.Captured, 21*time.Minute)
+		w.once(id, "captured 12500 by api")
+		if again, err = r.Authorize(w.ctx, clickKey, wish, "api"); err != nil || again.Hold.State != hold.Captured {
+			t.Errorf("after its time has passed: %+v %v", again, err)
+		}
+	})
+}
+
+func TestGuestPassesThreeDSecure(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		wish := booking(48 * time.Hour)
+		wish.PaymentMethod = "pm_card_threeDSecure2Required"
+		wish.ReturnURL = "https://hotel.example/booked"
+		a, err := r.Authorize(w.ctx, clickKey, wish, "api")
+		if err != nil || a.Status != worker.StatusRequiresAction || a.Hold != nil || a.NextAction != "redirect_to_url" || a.RedirectURL.Reveal() == "" {
+			t.Fatalf("%+v %v", a, err)
+		}
+		st, _ := w.sim.Intent(a.PaymentIntent)
+		if a.ClientSecret.Reveal() != st.ClientSecret || st.ClientSecret == "" {
+			t.Error("no client secret")
+		}
+		again, err := r.Authorize(w.ctx, clickKey, wish, "api")
+		if err != nil || again.ClientSecret.Reveal() != st.ClientSecret || again.PaymentIntent != a.PaymentIntent {
+			t.Errorf("again: %+v %v", again, err)
+		}
+		if c, err := r.ConfirmAuthorization(w.ctx, a.PaymentIntent, "confirm-01", hold.ConfirmationWish{}, "api"); err != nil || c.Status != worker.StatusRequiresAction {
+			t.Errorf("confirmed before the guest acted: %+v %v", c, err)
+		}
+		if err := w.sim.Dashboard().CompleteAction(a.PaymentIntent); err != nil {
+			t.Fatal(err)
+		}
+		if again, err = r.Authorize(w.ctx, clickKey, wish, "api"); err != nil || again.Status != worker.StatusRequiresConfirmation {
+			t.Errorf("after the guest acted: %+v %v", again, err)
+		}
+		c, err := r.ConfirmAuthorization(w.ctx, a.PaymentIntent, "confirm-01", hold.ConfirmationWish{}, "api")
+		if err != nil || c.Status != worker.StatusAuthorized || !c.Created || c.Hold.State != hold.Scheduled || c.Hold.Reference != "BK-2071" {
+			t.Fatalf("%+v %v", c, err)
+		}
+		for i, key := range []string{"confirm-01", "confirm-02"} {
+			if c, err = r.ConfirmAuthorization(w.ctx, a.PaymentIntent, key, hold.ConfirmationWish{}, "api"); err != nil || c.Created || c.Hold == nil {
+				t.Errorf("%d: %+v %v", i, c, err)
+			}
+		}
+		time.Sleep(65 * time.Minute) // the one that looks after what was abandoned finds nothing to do
+		if id := w.oneAuthorization(); len(w.effects(id)) != 0 {
+			t.Errorf("%v", w.effects(id))
+		}
+		for _, s := range []string{st.ClientSecret, "_secret_"} {
+			w.nowhere(s)
+		}
+	})
+}
+
+// nowhere checks that a text is in no log line and nowhere in Redis.
+func (w *world) nowhere(secret string) {
+	w.t.Helper()
+	for _, e := range w.logs.All() {
+		if s := fmt.Sprint(e.Message, e.ContextMap()); strings.Contains(s, secret) {
+			w.t.Errorf("in the log: %s", s)
+		}
+	}
+	if strings.Contains(w.redis.Dump(), secret) {
+		w.t.Errorf("%q is in Redis", secret)
+	}
+}
+
+func TestBankRefuses(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		wish := booking(48 * time.Hour)
+		wish.PaymentMethod = "pm_card_visa_chargeDeclinedInsufficientFunds"
+		for i := range 2 {
+			_, err := r.Authorize(w.ctx, clickKey, wish, "api")
+			var p *hold.Problem
+			if !errors.As(err, &p) || p.Code != hold.CardDeclined || p.DeclineCode != "insufficient_funds" || p.Detail != "Your card has insufficient funds." || p.PaymentIntent == "" {
+				t.Fatalf("%d: %#v", i, err)
+			}
+			if i == 1 { // with another card
+				c, err := r.ConfirmAuthorization(w.ctx, p.PaymentIntent, "confirm-01", hold.ConfirmationWish{PaymentMethod: "pm_card_mastercard"}, "api")
+				if err != nil || c.Status != worker.StatusAuthorized || c.Hold.Reference != "BK-2071" {
+					t.Errorf("%+v %v", c, err)
+				}
+			}
+		}
+		w.oneAuthorization()
+		off := booking(48 * time.Hour)
+		off.PaymentMethod, off.OffSession, off.Customer = "pm_card_authenticationRequired", true, w.customer()
+		_, err := r.Authorize(w.ctx, "off-session-1", off, "api")
+		var p *hold.Problem
+		if !errors.As(err, &p) || p.Code != hold.CardDeclined || p.DeclineCode != "authentication_required" {
+			t.Errorf("%#v", err)
+		}
+		wish.PaymentMethod = "pm_nonesuch"
+		if _, err := r.Authorize(w.ctx, "no-such-card", wish, "api"); code(err) != hold.AuthorizationRefused {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// customer makes a customer at Stripe.
+func (w *world) customer() string {
+	w.t.Helper()
+	req, _ := http.NewRequestWithContext(w.ctx, http.MethodPost, "http://stripe.test/v1/customers", nil)
+	req.Header.Set("Authorization", "Bearer sk_test_world")
+	res, err := w.sim.Transport().RoundTrip(req)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var c struct{ ID string }
+	if err := json.NewDecoder(res.Body).Decode(&c); err != nil || c.ID == "" {
+		w.t.Fatal(err)
+	}
+	return c.ID
+}
+
+func TestWhatGuestsDoNotFinishIsCanceled(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		wish := booking(48 * time.Hour)
+		wish.PaymentMethod = "pm_card_threeDSecure2Required"
+		a, err := r.Authorize(w.ctx, clickKey, wish, "api")
+		if err != nil {
+			t.Fatal(err)
+		}
+		acted, err := r.Authorize(w.ctx, "click-0002", wish, "api")
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(59 * time.Minute)
+		if st, _ := w.sim.Intent(a.PaymentIntent); st.Status == "canceled" {
+			t.Error("canceled before its hour was over")
+		}
+		if err := w.sim.Dashboard().CompleteAction(acted.PaymentIntent); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := r.ConfirmAuthorization(w.ctx, acted.PaymentIntent, "confirm-02", hold.ConfirmationWish{}, "api"); err != nil || c.Hold == nil {
+			t.Fatalf("%+v %v", c, err)
+		}
+		time.Sleep(61 * time.Second)
+		if _, err := r.ConfirmAuthorization(w.ctx, a.PaymentIntent, "confirm-01", hold.ConfirmationWish{PaymentMethod: "pm_card_visa"}, "api"); code(err) != hold.AuthorizationAbandoned {
+			t.Errorf("confirmed after the hour: %v", err)
+		}
+		time.Sleep(3 * time.Minute)
+		if st, _ := w.sim.Intent(a.PaymentIntent); st.Status != "canceled" || st.CancellationReason != "abandoned" {
+			t.Errorf("%s %s", st.Status, st.CancellationReason)
+		}
+		if n := w.logs.FilterMessage("authorization.abandoned").Len(); n != 1 {
+			t.Errorf("reported %d times", n)
+		}
+		if id := w.oneAuthorization(); id != acted.PaymentIntent || len(w.effects(id)) != 0 {
+			t.Errorf("%v", w.effects(id))
+		}
+		if _, err := r.Authorize(w.ctx, clickKey, wish, "api"); code(err) != hold.AuthorizationAbandoned {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+func TestDoubleClick(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.start(), w.start()
+		w.sim.SetServiceTime(800 * time.Millisecond)
+		wish := booking(48 * time.Hour)
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		got := map[string]int{}
+		for i := range 20 {
+			wg.Go(func() {
+				r := a
+				if i%2 == 1 {
+					r = b
+				}
+				out, err := r.Authorize(w.ctx, clickKey, wish, "api")
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				got[fmt.Sprint(out.PaymentIntent, " ", out.Created)]++
+			})
+		}
+		wg.Wait()
+		id := w.oneAuthorization()
+		if got[id+" true"] != 1 || got[id+" false"] != 19 {
+			t.Errorf("%v", got)
+		}
+	})
+}
+
+var faultKinds = []stripesim.FaultKind{stripesim.DropRequest, stripesim.DropReply, stripesim.BrokenBody, stripesim.CutBody, stripesim.ErrorBefore, stripesim.ErrorAfter,
+	stripesim.Unavailable, stripesim.HTML, stripesim.HTMLAfter, stripesim.RateLimited, stripesim.LockTimeout, stripesim.Conflict, stripesim.Dependency,
+	stripesim.Forbidden, stripesim.NotFound, stripesim.Unauthorized}
+
+// TestEveryFaultOfCreate: whatever goes wrong with the first one, two, four requests, a caller that insists gets one authorization, and it is scheduled.
+func TestEveryFaultOfCreate(t *testing.T) {
+	for _, kind := range faultKinds {
+		for _, times := range []int{1, 2, 4} {
+			t.Run(fmt.Sprint(kind, times), func(t *testing.T) {
+				inWorld(t, func(w *world) {
+					r := w.start()
+					wish := booking(48 * time.Hour)
+					w.fault(stripesim.ClassCreate, times, kind)
+					a, err := insistent(t, func() (worker.Authorization, error) {
+						a, err := r.Authorize(w.ctx, clickKey, wish, "api")
+						if code(err) == hold.AuthorizationRefused { // told that nothing happened: the caller tries again
+							err = worker.ErrUnavailable
+						}
+						return a, err
+					})
+					if err != nil || a.Hold == nil || a.Hold.State != hold.Scheduled {
+						t.Fatalf("%+v %v", a, err)
+					}
+					time.Sleep(3 * time.Minute) // the job has looked after what was left
+					if id := w.oneAuthorization(); id != a.PaymentIntent || len(w.effects(id)) != 0 {
+						t.Errorf("%v", w.effects(id))
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestEveryFaultOfConfirm is the same for what follows 3-D Secure.
+func TestEveryFaultOfConfirm(t *testing.T) {
+	for _, kind := range faultKinds {
+		for _, class := range []stripesim.Class{stripesim.ClassConfirm, stripesim.ClassRetrieve} {
+			t.Run(fmt.Sprint(kind, " ", class), func(t *testing.T) {
+				inWorld(t, func(w *world) {
+					r := w.start()
+					wish := booking(48 * time.Hour)
+					wish.PaymentMethod = "pm_card_threeDSecure2Required"
+					first, err := r.Authorize(w.ctx, clickKey, wish, "api")
+					if err != nil {
+						t.Fatal(err)
+					}
+					if err := w.sim.Dashboard().CompleteAction(first.PaymentIntent); err != nil {
+						t.Fatal(err)
+					}
+					w.fault(class, 2, kind)
+					a, err := insistent(t, func() (worker.Authorization, error) {
+						a, err := r.ConfirmAuthorization(w.ctx, first.PaymentIntent, "confirm-01", hold.ConfirmationWish{}, "api")
+						if c := code(err); c == hold.AuthorizationRefused || c == hold.AuthorizationNotFound {
+							err = worker.ErrUnavailable
+						}
+						return a, err
+					})
+					if err != nil || a.Hold == nil || a.Hold.State != hold.Scheduled {
+						t.Fatalf("%+v %v", a, err)
+					}
+					time.Sleep(3 * time.Minute) // the job has looked after what was left
+					if id := w.oneAuthorization(); id != a.PaymentIntent || len(w.effects(id)) != 0 {
+						t.Errorf("%v", w.effects(id))
+					}
+				})
+			})
+		}
+	}
+}
+
+// fault makes the next calls of a class go wrong.
+func (w *world) fault(class stripesim.Class, times int, kind stripesim.FaultKind) {
+	w.t.Helper()
+	if _, err := w.sim.AddFault(stripesim.Rule{Class: class, Times: times, Fault: stripesim.Fault{Kind: kind}}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// TestCrashAnywhere kills the replica at each of its side effects, before and after; another one takes the caller's repetition, or nobody repeats it.
+func TestCrashAnywhere(t *testing.T) {
+	for step := 1; ; step++ {
+		finished := false
+		for _, repeats := range []bool{true, false} {
+			inWorld(t, func(w *world) {
+				r := w.start()
+				doomed := w.doom(r, step)
+				wish := booking(48 * time.Hour)
+				type result struct {
+					a   worker.Authorization
+					err error
+				}
+				done := make(chan result, 1)
+				go func() {
+					a, err := doomed.Authorize(w.ctx, clickKey, wish, "api")
+					done <- result{a, err}
+				}()
+				first := <-done
+				finished = !r.dead.Load()
+				second := w.start()
+				if repeats {
+					a, err := insistent(t, func() (worker.Authorization, error) { return second.Authorize(w.ctx, clickKey, wish, "api") })
+					if err != nil || a.Hold == nil || a.Hold.State != hold.Scheduled {
+						t.Fatalf("step %d: %+v %v after %v", step, a, err, first.err)
+					}
+				}
+				time.Sleep(3 * time.Minute) // the job has looked after what was left
+				got := w.authorizations()
+				if len(got) == 0 && !repeats {
+					return // it died before the card was asked, and nobody asked again
+				}
+				id := w.oneAuthorization()
+				if h := w.hold(second, id); h.State != hold.Scheduled || !h.CaptureAt.Equal(h.NextAt) || h.Reference != "BK-2071" {
+					t.Errorf("step %d, repeats %t: %+v", step, repeats, h)
+				}
+			})
+		}
+		if finished {
+			if step < 5 {
+				t.Fatalf("only %d steps", step)
+			}
+			t.Logf("%d places to crash at", step-1)
+			return
+		}
+		if step > 60 {
+			t.Fatal("no end of steps")
+		}
+	}
+}
+
+// TestRedisForgets: an attempt that Redis has lost meets its own answer at Stripe.
+func TestRedisForgets(t *testing.T) {
+	for _, kind := range []stripesim.FaultKind{"", stripesim.DropReply, stripesim.ErrorAfter, stripesim.ErrorBefore} {
+		t.Run(string(kind), func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				r := w.start()
+				wish := booking(48 * time.Hour)
+				if kind != "" {
+					w.fault(stripesim.ClassCreate, 1, kind)
+				}
+				ctx, cancel := context.WithTimeout(w.ctx, 20*time.Second)
+				defer cancel()
+				_, _ = r.Authorize(ctx, clickKey, wish, "api")
+				w.redis.FlushAll()
+				a, err := insistent(t, func() (worker.Authorization, error) { return r.Authorize(w.ctx, clickKey, wish, "api") })
+				if err != nil || a.Hold == nil || a.Hold.ID != w.oneAuthorization() {
+					t.Fatalf("%+v %v", a, err)
+				}
+			})
+		})
+	}
+}
+
+// TestDeadlineBeforeItsTime: the card is authorized and the time lies beyond: a person is told, and the money isn't forgotten.
+func TestDeadlineBeforeItsTime(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		a, err := r.Authorize(w.ctx, clickKey, booking(8*24*time.Hour), "api")
+		if err != nil || a.Hold == nil || a.Hold.State != hold.Attention || a.Hold.Why != hold.CauseAfterDeadline {
+			t.Fatalf("%+v %v", a.Hold, err)
+		}
+		wish := booking(20 * 24 * time.Hour)
+		wish.ExtendedAuthorization = true
+		if a, err = r.Authorize(w.ctx, "extended-1", wish, "api"); err != nil || a.Hold.State != hold.Scheduled {
+			t.Fatalf("%+v %v", a.Hold, err)
+		}
+	})
+}
+
+// TestCallerGoesAway: a browser that closes leaves no card held without a hold.
+func TestCallerGoesAway(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		w.sim.SetFaults(func(c stripesim.Call) stripesim.Fault {
+			if c.Class == stripesim.ClassCreate {
+				return stripesim.Fault{Before: 2 * time.Second, After: 2 * time.Second}
+			}
+			return stripesim.Fault{}
+		})
+		ctx, cancel := context.WithCancel(w.ctx)
+		done := make(chan error, 1)
+		go func() {
+			_, err := r.Authorize(ctx, clickKey, booking(48*time.Hour), "api")
+			done <- err
+		}()
+		time.Sleep(time.Second)
+		cancel()
+		<-done
+		synctest.Wait()
+		if h := w.hold(r, w.oneAuthorization()); h.State != hold.Scheduled {
+			t.Errorf("%+v", h)
+		}
+	})
+}
+
+// doomed counts a replica's side effects and dies at one of them.
+type doomed struct {
+	mu   sync.Mutex
+	n    int
+	at   int
+	dies *replica
+}
+
+// step reports whether to go on.
+func (d *doomed) step() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.n++; d.n == d.at {
+		d.dies.kill()
+	}
+	return d.n < d.at
+}
+
+// doom makes a worker on the replica's connections that dies at its nth side effect: before one, or after it and before its answer is heard.
+func (w *world) doom(r *replica, at int) *worker.Worker {
+	w.t.Helper()
+	d := &doomed{at: at, dies: r}
+	g, err := gateway.New(gateway.Options{Key: "sk_test_world", Base: "http://stripe.test", Transport: &lifeline{r: r, next: roundTrip(func(req *http.Request) (*http.Response, error) {
+		if !d.step() {
+			return nil, errDead
+		}
+		res, err := w.sim.Transport().RoundTrip(req)
+		d.step()
+		return res, err
+	})}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	o := w.opts
+	o.Replica = "doomed"
+	out, err := worker.New(&doomedStore{r.store, d}, listing{g}, o)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return out
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+type doomedStore struct {
+	*store.Store
+	d *doomed
+}
+
+func (s *doomedStore) around(err *error) func() {
+	s.d.step()
+	return func() {
+		if !s.d.step() {
+			*err = errDead
+		}
+	}
+}
+
+func (s *doomedStore) BeginAuthorization(ctx context.Context, a hold.Authorization, token string, lease, look time.Duration) (rec hold.Authorization, b hold.Begin, now time.Time, err error) {
+	defer s.around(&err)()
+	return s.Store.BeginAuthorization(ctx, a, token, lease, look)
+}
+
+func (s *doomedStore) SaveAuthorization(ctx context.Context, a hold.Authorization, token string, release bool, next time.Time) (ok bool, err error) {
+	defer s.around(&err)()
+	return s.Store.SaveAuthorization(ctx, a, token, release, next)
+}
+
+func (s *doomedStore) Commit(ctx context.Context, writes []hold.Write) (ok []bool, err error) {
+	defer s.around(&err)()
+	return s.Store.Commit(ctx, writes)
+}

@@ -1,0 +1,308 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/sony/gobreaker/v2"
+	"go.uber.org/zap"
+)
+
+// Hearsay is what the worker needs of the store about what Stripe tells by itself.
+type Hearsay interface {
+	Note(ctx context.Context, id, account string, seek bool) error
+	Looks(ctx context.Context, n int) ([]hold.Look, time.Time, error)
+	Looked(ctx context.Context, l hold.Look, again time.Time) error
+}
+
+// WrongMode is the code of an event of the other mode: test money's at a holdd for live money, or the other way round.
+const WrongMode hold.Code = "wrong_mode"
+
+// heeded are the events that can concern a hold. What the others tell is told by one of these as well, or is of no concern.
+var heeded = map[string]bool{
+	"payment_intent.amount_capturable_updated": true, "payment_intent.succeeded": true, "payment_intent.canceled": true,
+	"payment_intent.payment_failed": true, "payment_intent.requires_action": true,
+	"charge.captured": true, "charge.expired": true, "charge.updated": true, "review.opened": true, "review.closed": true,
+}
+
+// Event takes in what Stripe tells by a signed event. Once it returns without an error, what that means is in the store: the hold is settled or
+// changed, or it is going to be looked at, or it is remembered for when the hold comes. The result says which, for people: settled, changed,
+// noted, ignored. Errors are *hold.Problem, or wrap ErrUnavailable: then Stripe is to send it again.
+func (w *Worker) Event(ctx context.Context, e hold.Event) (result string, err error) {
+	switch {
+	case e.Livemode != w.o.Livemode && e.Account != "":
+		return "ignored", nil // an endpoint for connected accounts gets the events of both modes
+	case e.Livemode != w.o.Livemode:
+		return "", &hold.Problem{Code: WrongMode, Detail: "this event is of the other mode: compare the endpoint's secret and STRIPE_API_KEY, one is of test mode and one is live"}
+	case !heeded[e.Type] || e.PaymentIntent == "" || e.Automatic:
+		return "ignored", nil
+	}
+	for range maxRounds {
+		holds, now, err := w.store.Read(ctx, e.PaymentIntent)
+		if err != nil {
+			return "", w.unavailable(ctx, "read a hold", err)
+		}
+		w.sync(now)
+		h := holds[0]
+		if h == nil {
+			return w.stranger(ctx, &e)
+		}
+		c, hearing := h.Heard(&e, now)
+		if hearing == hold.HearLater {
+			return "", fmt.Errorf("hold %s is being worked on: %w", h.ID, ErrUnavailable)
+		}
+		if hearing == hold.HearLook {
+			// Before the change: should that be all that gets done, the look finds the rest.
+			if err := w.store.Note(ctx, h.ID, h.Account, false); err != nil {
+				return "", w.unavailable(ctx, "note an event", err)
+			}
+			result = "noted"
+		}
+		if c.Same {
+			if result == "" {
+				result = "ignored"
+			}
+			return result, nil
+		}
+		ok, err := w.insist(ctx, []hold.Write{w.write(h, &c, now)})
+		if err != nil {
+			return "", w.unavailable(ctx, "write a hold", err)
+		}
+		if ok[0] {
+			w.told(&c, now)
+			if c.Hold.State.Final() {
+				return "settled", nil
+			}
+			return "changed", nil
+		}
+	}
+	return "", fmt.Errorf("others keep changing hold %s: %w", e.PaymentIntent, ErrUnavailable)
+}
+
+// stranger keeps what is told of an intent that is no hold: one whose metadata has terms is looked at, any other is remembered.
+func (w *Worker) stranger(ctx context.Context, e *hold.Event) (string, error) {
+	if e.Type == "charge.updated" {
+		return "ignored", nil // comes with every payment there is, and tells nothing that the others don't
+	}
+	seek := false
+	if e.Intent != nil && e.Intent.Status == hold.StatusRequiresCapture {
+		_, _, seek, _ = hold.WishOf(e.Intent, e.Account) // what is wrong with them is told by what stands at Stripe when it is read
+	}
+	if err := w.store.Note(ctx, e.PaymentIntent, e.Account, seek); err != nil {
+		return "", w.unavailable(ctx, "note an event", err)
+	}
+	return "noted", nil
+}
+
+// told logs a change that was committed outside of any claim, and wakes the drain loop if there is something to do.
+func (w *Worker) told(c *hold.Change, now time.Time) {
+	w.notice(c, hold.Call{}, hold.Answer{}, 0)
+	if c.Now || c.Hold.Next != 0 && c.Hold.NextAt.Before(now.Add(lookahead)) {
+		w.Nudge()
+	}
+}
+
+const (
+	lookBatch = 100             // looks that one sweep takes on in each partition
+	lookSpan  = 5 * time.Second // that one tick goes on while there is more
+	lookAgain = 5 * time.Second // until a look that came to nothing is tried again
+)
+
+// look is the job that reads at Stripe what events have told of. However many events there were, each intent is read once.
+func (w *Worker) look(ctx context.Context) {
+	for end := time.Now().Add(lookSpan); ctx.Err() == nil && time.Now().Before(end); {
+		if w.rejected.Load() || w.breaker.State() != gobreaker.StateClosed {
+			return // the verify job asks whether Stripe is back
+		}
+		looks, now, err := w.store.Looks(ctx, lookBatch)
+		if err != nil {
+			w.storeFailed(ctx, "look for what Stripe told of", err)
+		}
+		w.sync(now)
+		if len(looks) == 0 || !w.lookAt(ctx, looks, end) {
+			return
+		}
+	}
+}
+
+// lookAt reads what the budget allows until the time is over. It reports whether all were seen to.
+func (w *Worker) lookAt(ctx context.Context, looks []hold.Look, end time.Time) bool {
+	queues := map[string][]hold.Look{}
+	var accounts []string
+	for _, l := range looks {
+		switch {
+		case l.Hold.State == hold.Working: // its worker meets the same truth, or gives it back
+			w.lookedAt(ctx, l, w.now().Add(lookAgain))
+			continue
+		case l.Hold.State == 0 && !l.Seek, l.Hold.State.Final():
+			w.lookedAt(ctx, l, time.Time{})
+			continue
+		}
+		a := l.Hold.Account
+		if queues[a] == nil {
+			accounts = append(accounts, a)
+		}
+		queues[a] = append(queues[a], l)
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	gate := make(chan struct{}, verifyAtOnce)
+	for len(accounts) > 0 {
+		pause, left := time.Duration(0), accounts[:0]
+		for _, a := range accounts {
+			granted, wait, err := w.store.Take(ctx, a, hold.OpRead, len(queues[a]))
+			if err != nil {
+				w.storeFailed(ctx, "take from the budget", err)
+				return false
+			}
+			for _, l := range queues[a][:granted] {
+				gate <- struct{}{}
+				wg.Go(func() {
+					defer func() { <-gate }()
+					w.lookOne(ctx, l)
+				})
+			}
+			if queues[a] = queues[a][granted:]; len(queues[a]) > 0 {
+				left = append(left, a)
+			}
+			if granted == 0 && (pause == 0 || wait < pause) {
+				pause = wait
+			}
+		}
+		accounts = left
+		if len(accounts) == 0 {
+			return true
+		}
+		if time.Now().Add(pause).After(end) {
+			return false
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(pause):
+		}
+	}
+	return true
+}
+
+func (w *Worker) lookedAt(ctx context.Context, l hold.Look, again time.Time) {
+	if err := w.store.Looked(ctx, l, again); err != nil {
+		w.storeFailed(ctx, "take off a look", err)
+	}
+}
+
+// lookOne brings one hold to what Stripe says, or makes a hold of the terms that stand at Stripe.
+func (w *Worker) lookOne(ctx context.Context, l hold.Look) {
+	a := w.read(ctx, &l.Hold, w.o.CallTimeout)
+	var err error
+	switch {
+	case a.Kind == hold.AnswerOK && a.Intent != nil && l.Seek:
+		err = w.seek(ctx, a.Intent, l.Hold.Account)
+	case a.Kind == hold.AnswerOK && a.Intent != nil:
+		err = w.seen(ctx, &l.Hold, l.Hold.Observed(a.Intent, w.now()))
+	case a.Kind == hold.AnswerMissing && l.Seek:
+		err = w.reject(ctx, hold.Rejected{Source: "stripe", ID: l.Hold.ID, Code: hold.IntentNotFound, Field: "payment_intent",
+			Reason: "an event told of it and this key doesn't see it: compare the endpoint's account and mode with the key's"}, l.Hold.Account)
+	case a.Kind == hold.AnswerMissing:
+		err = w.seen(ctx, &l.Hold, l.Hold.NotFound(w.now()))
+	default:
+		w.lookedAt(ctx, l, w.now().Add(lookAgain))
+		return
+	}
+	if err != nil {
+		w.log.Debug("a look is made again", zap.String("hold", l.Hold.ID), zap.Error(err))
+		w.lookedAt(ctx, l, w.now().Add(lookAgain))
+		return
+	}
+	w.lookedAt(ctx, l, time.Time{})
+}
+
+// errChanged says that somebody else changed the hold meanwhile.
+var errChanged = errors.New("somebody else changed the hold")
+
+// seen commits what was observed of a hold that nobody has claimed.
+func (w *Worker) seen(ctx context.Context, h *hold.Hold, c hold.Change) error {
+	if c.Same {
+		return nil
+	}
+	now := w.now()
+	ok, err := w.insist(ctx, []hold.Write{w.write(h, &c, now)})
+	if err != nil {
+		return w.unavailable(ctx, "write what Stripe says", err)
+	}
+	if !ok[0] {
+		return errChanged
+	}
+	w.told(&c, now)
+	return nil
+}
+
+// seek makes a hold of an intent whose metadata has terms. What is wrong with them is rejected, and told.
+func (w *Worker) seek(ctx context.Context, in *hold.Intent, account string) error {
+	wish, paused, ours, err := hold.WishOf(in, account)
+	if !ours || in.Status != hold.StatusRequiresCapture {
+		return nil // over by now
+	}
+	holds, now, e := w.store.Read(ctx, in.ID)
+	if e != nil {
+		return w.unavailable(ctx, "read a hold", e)
+	}
+	if holds[0] != nil {
+		return w.store.Note(ctx, in.ID, account, false) // somebody has scheduled it meanwhile
+	}
+	w.sync(now)
+	var d *hold.Draft
+	var c hold.Change
+	if err == nil {
+		d, err = wish.Recovered(paused, now)
+	}
+	if err == nil {
+		c, err = hold.New(d, in, "stripe", now)
+	}
+	var p *hold.Problem
+	if errors.As(err, &p) {
+		return w.reject(ctx, hold.Rejected{Source: "stripe", ID: in.ID, Code: p.Code, Field: p.Field, Reason: p.Detail, Text: termsOf(in)}, account)
+	}
+	if err != nil {
+		return err
+	}
+	return w.seen(ctx, &hold.Hold{}, c)
+}
+
+// termsOf are the pairs of an intent's metadata that speak to holdd, as JSON.
+func termsOf(in *hold.Intent) string {
+	terms := map[string]string{}
+	for k, v := range in.Metadata {
+		if strings.HasPrefix(k, "holdd_") {
+			terms[k] = v
+		}
+	}
+	b, err := json.Marshal(terms)
+	if err != nil {
+		return "" // a map of strings
+	}
+	return string(b)
+}
+
+// reject puts a wish that nobody waits for where people find it, and says so loudly.
+func (w *Worker) reject(ctx context.Context, r hold.Rejected, account string) error {
+	if err := w.store.Reject(ctx, r); err != nil {
+		return w.unavailable(ctx, "write down a reject", err)
+	}
+	event := "inbox.rejected"
+	if r.Source == "stripe" {
+		event = "metadata.rejected"
+	}
+	w.log.Error(event, zap.String("event", event), zap.String("id", r.ID), zap.String("account", account), zap.String("code", string(r.Code)),
+		zap.String("field", r.Field), zap.String("reason", r.Reason))
+	if w.o.Observer != nil {
+		w.o.Observer.Rejected(r.Source, r.Code)
+	}
+	return nil
+}

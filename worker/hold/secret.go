@@ -1,0 +1,33 @@
+package hold
+
+import "fmt"
+
+// Secret is a text that only its addressee may see. Whatever prints, formats or marshals it gets a placeholder.
+type Secret struct{ reveal func() string }
+
+// NewSecret hides s.
+func NewSecret(s string) Secret {
+	if s == "" {
+		return Secret{}
+	}
+	return Secret{func() string { return s }}
+}
+
+// Reveal is the text itself.
+func (s Secret) Reveal() string {
+	if s.reveal == nil {
+		return ""
+	}
+	return s.reveal()
+}
+
+const hidden = "[secret]"
+
+// String returns a placeholder.
+func (Secret) String() string { return hidden }
+
+// Format writes a placeholder whatever the verb.
+func (Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(hidden)) }
+
+// MarshalText returns a placeholder, for JSON and loggers.
+func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }

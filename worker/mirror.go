@@ -1,0 +1,147 @@
+package worker
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/sony/gobreaker/v2"
+	"go.uber.org/zap"
+)
+
+const (
+	mirrorBatch  = 100
+	mirrorAtOnce = 4
+	mirrorSpan   = 10 * time.Second // that one tick goes on while there is more
+	mirrorAgain  = time.Minute      // until one that came to nothing is tried again
+	mirrorClear  = 5 * time.Second  // a hold that is about to be acted on is left alone
+	backlogSpan  = 2 * time.Second  // after holds had to wait for the budget nothing is mirrored
+)
+
+// mirror is the job that writes holds' terms to their intents' metadata, where a lost schedule is found again. It is the last in every queue: it has
+// a budget of its own that leaves half of the rate alone, and it stops while anything that is due waits for the budget.
+func (w *Worker) mirror(ctx context.Context) {
+	if !w.o.Rules.Mirror {
+		return
+	}
+	for end := time.Now().Add(mirrorSpan); ctx.Err() == nil && time.Now().Before(end); {
+		found, now, err := w.store.Unmirrored(ctx, mirrorBatch)
+		if err != nil {
+			w.storeFailed(ctx, "look for terms to mirror", err)
+		}
+		w.sync(now)
+		var todo []hold.Milestone
+		for _, m := range found {
+			h := &m.Hold
+			if h.State == 0 || h.State.Final() || h.State == hold.Working || h.Next != 0 && h.NextAt.Before(now.Add(mirrorClear)) {
+				continue
+			}
+			todo = append(todo, m)
+		}
+		if len(todo) == 0 || !w.mirrorAll(ctx, todo, end) {
+			return
+		}
+	}
+}
+
+// mayMirror tells whether Stripe is there and nothing more urgent waits for it.
+func (w *Worker) mayMirror() bool {
+	return !w.rejected.Load() && w.breaker.State() == gobreaker.StateClosed && time.Since(time.Unix(0, w.backlog.Load())) > backlogSpan
+}
+
+func (w *Worker) mirrorAll(ctx context.Context, todo []hold.Milestone, end time.Time) bool {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	gate := make(chan struct{}, mirrorAtOnce)
+	shut := map[string]bool{} // accounts that have to wait longer than this tick
+	for _, m := range todo {
+		a := m.Hold.Account
+		for !shut[a] {
+			if !w.mayMirror() || ctx.Err() != nil || time.Now().After(end) {
+				return false
+			}
+			granted, wait, err := w.store.Take(ctx, a, hold.OpUpdate, 1)
+			if err != nil {
+				w.storeFailed(ctx, "take from the budget", err)
+				return false
+			}
+			if granted > 0 {
+				gate <- struct{}{}
+				wg.Go(func() {
+					defer func() { <-gate }()
+					w.mirrorOne(ctx, &m)
+				})
+				break
+			}
+			if wait > budgetPatience {
+				shut[a] = true
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return false
+			case <-time.After(wait):
+			}
+		}
+	}
+	return len(shut) == 0
+}
+
+// mirrorOne writes one hold's terms. The answer shows what stands there then: what earlier terms have left is taken out by a second request.
+func (w *Worker) mirrorOne(ctx context.Context, m *hold.Milestone) {
+	h := &m.Hold
+	var known map[string]string
+	for try := 0; ; try++ {
+		pairs, key, fits := h.Mirror(known, m.Due)
+		switch {
+		case !fits:
+			w.unmirrorable(ctx, h, hold.Answer{}, "they don't fit beside what stands there: Stripe keeps 50 pairs")
+			return
+		case len(pairs) == 0:
+			w.mirrored(ctx, h, h.MirrorDone(true))
+			return
+		case try == 2:
+			w.unmirrorable(ctx, h, hold.Answer{}, "Stripe shows other terms than were written")
+			return
+		case try == 1: // rare, and so is waited for
+			if granted, _, err := w.store.Take(ctx, h.Account, hold.OpUpdate, 1); err != nil || granted == 0 {
+				w.mirrored(ctx, h, h.MirrorLater(w.now().Add(mirrorClear)))
+				return
+			}
+		}
+		a := w.request(ctx, h.Account, hold.OpUpdate, w.o.CallTimeout, func(ctx context.Context) hold.Answer {
+			return w.stripe.Update(ctx, h.PaymentIntent, h.Account, pairs, key)
+		})
+		switch a.Kind {
+		case hold.AnswerOK:
+			known = map[string]string{}
+			if a.Intent != nil && a.Intent.Metadata != nil {
+				known = a.Intent.Metadata
+			}
+		case hold.AnswerMissing, hold.AnswerInvalid, hold.AnswerIdempotencyError, hold.AnswerUnexpectedState, hold.AnswerDeclined:
+			w.unmirrorable(ctx, h, a, "Stripe doesn't take them")
+			return
+		default:
+			w.mirrored(ctx, h, h.MirrorLater(w.now().Add(mirrorAgain)))
+			return
+		}
+	}
+}
+
+func (w *Worker) unmirrorable(ctx context.Context, h *hold.Hold, a hold.Answer, why string) {
+	w.log.Warn("a hold's terms can't be written to its intent: were Redis lost, this hold would not be found again",
+		zap.String("hold", h.ID), zap.String("payment_intent", h.PaymentIntent), zap.String("account", h.Account), zap.String("reference", h.Reference),
+		zap.String("reason", why), zap.String("code", a.Code), zap.String("message", a.Message), zap.String("request_id", a.RequestID))
+	w.mirrored(ctx, h, h.MirrorDone(false))
+}
+
+// mirrored notes how it went. If the hold was changed or claimed meanwhile nothing is noted, and its terms are written once more.
+func (w *Worker) mirrored(ctx context.Context, h *hold.Hold, c hold.Change) {
+	if h.Next != 0 && h.NextAt.Before(w.now().Add(time.Second)) {
+		return // it fell due during the request, and may be in the queue: it must not be taken out of it by this
+	}
+	if _, err := w.store.Commit(ctx, []hold.Write{w.write(h, &c, w.now())}); err != nil {
+		w.storeFailed(ctx, "note that terms are mirrored", err)
+	}
+}

@@ -1,0 +1,77 @@
+package worker_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/store/storetest"
+	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/gateway"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/stripesim"
+	"go.uber.org/zap"
+)
+
+// Ten thousand holds of every kind, a real Redis, and FLUSHALL: the schedule is what it was.
+func TestTenThousandHoldsAreRebuilt(t *testing.T) {
+	real := storetest.Start(t)
+	raw := real.Client()
+	defer raw.Close()
+	w := &world{t: t, ctx: t.Context(), sim: stripesim.New(stripesim.Options{Seed: 1, EndpointRate: -1, OverallRate: -1}), log: zap.NewNop()}
+	st, _, err := store.Open(t.Context(), store.Options{URL: real.URL(), Partitions: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	g, err := gateway.New(gateway.Options{Key: "sk_test_world", Base: "http://stripe.test", Transport: w.sim.Transport()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wk, err := worker.New(st, listing{g}, worker.Options{
+		Replica: "one", ReadRate: 1_000_000, Rules: hold.Rules{ExpiryMargin: time.Hour},
+		Schedules: worker.Schedules{Reconcile: "@every 24h", Report: "@every 1s"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- wk.Run(ctx) }()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	r := &replica{Worker: wk, store: st}
+
+	finished := func(not string) (run worker.Reconciliation) {
+		storetest.Until(t, 5*time.Minute, "a comparison that has ended", func() bool {
+			found, ok, err := wk.Reconciliation(t.Context(), "")
+			run = found
+			return err == nil && ok && run.ID != not && run.State == worker.RunFinished
+		})
+		return run
+	}
+	first := finished("")
+	before := w.placed(r, kinds(w, 10_000, time.Hour))
+	if err := raw.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	run := finished(first.ID)
+	t.Logf("rebuilt %d holds %s after they were lost", run.Counts[worker.FoundScheduled], time.Since(began).Round(time.Millisecond))
+	if run.Counts[worker.FoundScheduled] != 10_000 || len(run.Counts) != 1 || run.Accounts != 2 {
+		t.Errorf("%+v", run.Counts)
+	}
+	w.same(r, before)
+	again, _, err := wk.Reconcile(t.Context(), false, nil, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if run := finished(run.ID); run.ID != again.ID || len(run.Counts) != 0 || run.Compared != 10_000 || run.Read != 0 {
+		t.Errorf("a second look: %+v", run)
+	}
+}

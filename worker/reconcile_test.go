@@ -1,0 +1,533 @@
+package worker_test
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/stripesim"
+)
+
+// seldom lets only what a test asks for compare.
+func seldom(w *world, _ *stripesim.Options) { w.opts.Schedules.Reconcile = "@every 2000h" }
+
+// compared asks for a comparison and waits for its end.
+func (w *world) compared(r *replica, dry bool, accounts ...string) worker.Reconciliation {
+	w.t.Helper()
+	run, _, err := r.Reconcile(w.ctx, dry, accounts, "test")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return w.ended(r, run.ID)
+}
+
+func (w *world) ended(r *replica, id string) worker.Reconciliation {
+	w.t.Helper()
+	for end := time.Now().Add(2 * time.Hour); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		run, ok, err := r.Reconciliation(w.ctx, id)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if ok && run.State == worker.RunFinished {
+			return run
+		}
+	}
+	run, _, _ := r.Reconciliation(w.ctx, "")
+	w.t.Fatalf("the run does not end: %+v", run)
+	return run
+}
+
+func counts(t *testing.T, run worker.Reconciliation, want map[worker.FindingKind]int64) {
+	t.Helper()
+	if !maps.Equal(run.Counts, want) {
+		t.Errorf("found %v, want %v\n%+v", run.Counts, want, run.Findings)
+	}
+}
+
+func meta(pairs ...string) func(*stripesim.Hold) {
+	return func(h *stripesim.Hold) {
+		h.Metadata = map[string]string{}
+		for i := 0; i < len(pairs); i += 2 {
+			h.Metadata[pairs[i]] = pairs[i+1]
+		}
+	}
+}
+
+func of(account string) func(*stripesim.Hold) {
+	return func(h *stripesim.Hold) { h.Account = account }
+}
+
+// dump is all of Redis but what counts time and budget.
+func (w *world) dump() map[string]string {
+	all := map[string]string{}
+	for _, key := range w.redis.Keys() {
+		if strings.HasPrefix(key, "holdd:budget:") || key == "holdd:ping" || key == "holdd:replicas" {
+			continue
+		}
+		switch w.redis.Type(key) {
+		case "string":
+			all[key], _ = w.redis.Get(key)
+		case "hash":
+			fields, _ := w.redis.HKeys(key)
+			for _, f := range fields {
+				all[key] += f + "=" + w.redis.HGet(key, f) + ";"
+			}
+		case "zset":
+			members, _ := w.redis.SortedSet(key)
+			all[key] = fmt.Sprint(members)
+		case "list":
+			l, _ := w.redis.List(key)
+			all[key] = fmt.Sprint(l)
+		case "stream":
+			s, _ := w.redis.Stream(key)
+			all[key] = fmt.Sprint(len(s))
+		}
+	}
+	return all
+}
+
+// An intent whose webhook never came is found by the job and captured at its time, with no call to the API.
+func TestTermsInMetadataAreFoundAndActedOn(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		time.Sleep(time.Minute)
+		at := time.Now().Add(40 * time.Minute).UTC().Truncate(time.Second)
+		id := w.authorize(meta(hold.MetaCaptureAt, at.Format(time.RFC3339), hold.MetaReference, "BK-7", hold.MetaCaptureAmount, "4200"))
+		late := w.authorize(meta(hold.MetaCaptureAt, in(3*time.Minute)))
+		waits := w.authorize(meta(hold.MetaPaused, "true", hold.MetaCancelAt, in(20*time.Minute)))
+		orphan := w.authorize(meta("order", "17"))
+		bad := w.authorize(meta(hold.MetaCaptureAt, "soon"))
+		time.Sleep(16 * time.Minute)
+		h := w.hold(r, id)
+		if h.State != hold.Scheduled || !h.CaptureAt.Equal(at) || h.Reference != "BK-7" || h.CaptureAmount != 4200 || h.Amount != 10_000 || !h.Verified || h.History[0].By != "reconcile" {
+			t.Errorf("found as %+v", h)
+		}
+		w.eventually(r, late, hold.Captured, 10*time.Second)
+		if h := w.hold(r, waits); h.State != hold.Paused {
+			t.Errorf("paused, and found as %s", h.State)
+		}
+		time.Sleep(22 * time.Minute)
+		w.once(id)
+		h = w.eventually(r, id, hold.Captured, 4*time.Minute)
+		if d := h.SettledAt.Sub(at); d < 0 || d > time.Second {
+			t.Errorf("captured %s after its time", d)
+		}
+		w.once(id, "captured 4200 by api", "released 5800 by api")
+		for _, other := range []string{waits, orphan, bad} {
+			w.once(other)
+		}
+		time.Sleep(time.Hour)
+		if n := w.logs.FilterMessage("metadata.rejected").Len(); n != 1 {
+			t.Errorf("%d lines tell of the bad metadata", n)
+		}
+		line := w.logs.FilterMessage("metadata.rejected").All()[0].ContextMap()
+		if line["payment_intent"] != bad || !strings.Contains(fmt.Sprint(line["reason"]), `"soon" is no time`) {
+			t.Errorf("%v", line)
+		}
+		if n := w.logs.FilterMessage("reconcile.orphan").Len(); n != 1 {
+			t.Errorf("%d lines tell of the orphan", n)
+		}
+	})
+}
+
+// What others did is found, what is in order is left alone, and a second look finds nothing new.
+func TestWhatOthersDidIsFound(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		var ids []string
+		for range 6 {
+			id := w.authorize()
+			ids = append(ids, id)
+			w.schedule(r, hold.Wish{PaymentIntent: id, CaptureAt: in(60 * time.Hour), Reference: "BK"})
+			time.Sleep(time.Second) // the budget lets each be checked
+		}
+		connected := w.authorize(of("acct_00000001"))
+		w.schedule(r, hold.Wish{PaymentIntent: connected, Account: "acct_00000001", CaptureAt: in(60 * time.Hour)})
+		time.Sleep(time.Minute)
+		if err := w.sim.Dashboard().Capture(ids[0], 9_000); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.sim.Dashboard().Cancel(ids[1], "requested_by_customer"); err != nil {
+			t.Fatal(err)
+		}
+		w.sim.SetCaptureBefore(ids[2], time.Now().Add(5*24*time.Hour).Truncate(time.Second))
+		if err := w.sim.Dashboard().Cancel(connected, ""); err != nil {
+			t.Fatal(err)
+		}
+		// Known to Redis, and not to Stripe any more under this account.
+		w.schedule(r, hold.Wish{PaymentIntent: "pi_00000000gone", Amount: 100, Currency: "eur", ExpiresAt: in(50 * time.Hour), CaptureAt: in(40 * time.Hour)})
+		time.Sleep(time.Minute)
+		before := w.dump()
+		dry := w.compared(r, true)
+		if after := w.dump(); !maps.Equal(before, after) {
+			t.Errorf("the dry run changed Redis:\n%v\n%v", before, after)
+		}
+		want := map[worker.FindingKind]int64{worker.FoundCaptured: 1, worker.FoundCanceled: 2, worker.FoundChanged: 1, worker.FoundAttention: 1}
+		counts(t, dry, want)
+		run := w.compared(r, false)
+		counts(t, run, want)
+		if !dry.DryRun || run.DryRun || len(dry.Findings) != 5 || len(run.Findings) != 5 || run.Listed != 7 || run.Compared != 7 || run.Accounts != 2 || run.Read != 1 || run.Percent != 100 {
+			t.Errorf("%+v", run)
+		}
+		if h := w.hold(r, ids[0]); h.State != hold.Captured || h.CapturedTotal != 9_000 || h.Why != hold.CauseElsewhere {
+			t.Errorf("%s of %d because of %s", h.State, h.CapturedTotal, h.Why)
+		}
+		if h := w.hold(r, "pi_00000000gone"); h.State != hold.Attention || h.Why != hold.CauseNotFound {
+			t.Errorf("%s because of %s", h.State, h.Why)
+		}
+		counts(t, w.compared(r, false), map[worker.FindingKind]int64{})
+		time.Sleep(61 * time.Hour)
+		w.once(ids[0], "captured 9000 by dashboard", "released 1000 by dashboard")
+		w.once(ids[3], "captured 10000 by api")
+		for _, l := range w.logs.FilterMessage("hold.attention").All() {
+			if l.ContextMap()["hold"] != "pi_00000000gone" {
+				t.Errorf("reported as a failure: %v", l.ContextMap())
+			}
+		}
+	}, slowly, seldom)
+}
+
+// Of intents found long after their time: a capture within a day is made, a later one is a person's, a release is always owed.
+func TestWhatIsFoundLate(t *testing.T) {
+	inWorld(t, func(w *world) {
+		first := w.start()
+		hour := func(n int) string { return in(time.Duration(n) * time.Hour) }
+		within, over := w.authorize(meta(hold.MetaCaptureAt, hour(30))), w.authorize(meta(hold.MetaCaptureAt, hour(20), hold.MetaReference, "BK-9"))
+		release := w.authorize(meta(hold.MetaCancelAt, hour(2)))
+		beyond := w.authorize(meta(hold.MetaCaptureAt, hour(24*20)))
+		first.end()
+		time.Sleep(50 * time.Hour)
+		w.redis.FlushAll()
+		r := w.start()
+		w.eventually(r, within, hold.Captured, 10*time.Second)
+		w.eventually(r, release, hold.Canceled, 10*time.Second)
+		if h := w.hold(r, over); h.State != hold.Attention || h.Why != hold.CauseOverdue || h.Reference != "BK-9" || h.CaptureAt.IsZero() {
+			t.Errorf("%+v", h)
+		}
+		if h := w.hold(r, beyond); h.State != hold.Attention || h.Why != hold.CauseAfterDeadline {
+			t.Errorf("%+v", h)
+		}
+		w.once(over)
+		if n := w.logs.FilterMessage("hold.attention").Len(); n != 2 {
+			t.Errorf("%d lines of attention", n)
+		}
+		// The person decides.
+		if _, _, err := r.Capture(w.ctx, over, 0, 0, "desk"); err != nil {
+			t.Fatal(err)
+		}
+		w.eventually(r, over, hold.Captured, 10*time.Second)
+	})
+}
+
+// A comparison leaves half of the budget alone, gets no 429, and what is due meanwhile is captured in time.
+func TestReconcileLeavesTheBudgetToOthers(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		w.sim.SetRates(-1, -1)
+		for range 6_000 {
+			w.authorize(meta("order", "1"))
+		}
+		at := time.Now().Add(time.Minute)
+		var due []string
+		for range 100 {
+			id := w.authorize()
+			due = append(due, id)
+			w.schedule(r, hold.Wish{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: in(100 * time.Hour), CaptureAt: at.Format(time.RFC3339Nano)})
+		}
+		time.Sleep(58 * time.Second)
+		w.sim.SetRates(25, 100)
+		before := w.sim.Stats()
+		began := time.Now()
+		run, started, err := r.Reconcile(w.ctx, false, nil, "test")
+		if err != nil || !started {
+			t.Fatal(started, err)
+		}
+		run = w.ended(r, run.ID)
+		if took := time.Since(began); run.Pages != 61 || took < 4*time.Second {
+			t.Errorf("%d pages in %s: more than half of 25 a second", run.Pages, took)
+		}
+		for _, id := range due {
+			h := w.eventually(r, id, hold.Captured, 20*time.Second)
+			if late := h.SettledAt.Sub(at); late > 6*time.Second { // 100 at 25 a second
+				t.Errorf("captured %s late", late)
+			}
+		}
+		if n := w.sim.Stats().RateLimited - before.RateLimited; n != 0 {
+			t.Errorf("%d answers of 429", n)
+		}
+	}, seldom, func(w *world, _ *stripesim.Options) { w.opts.Schedules.Verify = "@every 2000h" })
+}
+
+// Of two replicas whose job comes at the same time one compares. When it dies in the middle the other goes on where it was.
+func TestOneReplicaComparesAndAnotherGoesOn(t *testing.T) {
+	var lists atomic.Int64
+	var stop atomic.Int64
+	inWorld(t, func(w *world) {
+		first := w.start()
+		second := w.start()
+		w.sim.SetRates(-1, -1)
+		var ids []string
+		for i := range 1_000 {
+			ids = append(ids, w.authorize(meta(hold.MetaCaptureAt, in(48*time.Hour), hold.MetaReference, fmt.Sprint("BK-", i))))
+		}
+		lists.Store(0)
+		stop.Store(4) // the fifth page never comes
+		time.Sleep(15*time.Minute + 3*time.Second)
+		run, ok, err := second.Reconciliation(w.ctx, "")
+		if err != nil || !ok || run.State != worker.RunUnderWay || run.Pages != 4 || run.Counts[worker.FoundScheduled] != 400 {
+			t.Fatalf("%v %v %+v", ok, err, run)
+		}
+		if n := w.logs.FilterMessage("reconcile.started").Len(); n != 2 { // one at the start, one by the job
+			t.Errorf("%d runs", n)
+		}
+		holder, other := first, second
+		if run.Replica == "replica-2" {
+			holder, other = second, first
+		}
+		holder.kill()
+		stop.Store(1 << 40)
+		done := w.ended(other, run.ID)
+		if done.Pages != 10 || done.Takeovers != 1 || done.Replica == run.Replica {
+			t.Errorf("%+v", done)
+		}
+		counts(t, done, map[worker.FindingKind]int64{worker.FoundScheduled: 1000})
+		if took := done.FinishedAt.Sub(run.UpdatedAt); took > 75*time.Second {
+			t.Errorf("taken over after %s", took)
+		}
+		if len(done.Findings) != 500 {
+			t.Errorf("%d findings are kept", len(done.Findings))
+		}
+		// Four by the first, the one that never came, six by the second; the killed one's retries stay with it.
+		if n := lists.Load(); n < 11 || n > 16 {
+			t.Errorf("%d lists", n)
+		}
+		for _, id := range []string{ids[0], ids[500], ids[999]} {
+			if h := w.hold(other, id); h.State != hold.Scheduled {
+				t.Errorf("%s", h.State)
+			}
+		}
+	}, func(w *world, o *stripesim.Options) {
+		o.Faults = func(c stripesim.Call) stripesim.Fault {
+			if c.Class == stripesim.ClassList && lists.Add(1) > stop.Load() && stop.Load() > 0 {
+				return stripesim.Fault{Before: time.Hour}
+			}
+			return stripesim.Fault{}
+		}
+		stop.Store(1 << 40)
+		w.opts.Schedules.Verify = "@every 2000h"
+	})
+}
+
+// A hold that changes between the list and the look is not set back to what the list said.
+func TestAnOldListSetsNothingBack(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		id := w.authorize(func(h *stripesim.Hold) { h.Incremental = true })
+		w.schedule(r, hold.Wish{PaymentIntent: id, CaptureAt: in(60 * time.Hour)})
+		fresh := w.authorize(meta(hold.MetaCaptureAt, in(50*time.Hour)))
+		time.Sleep(time.Minute)
+		// The reply to the list is made, and on its way for five seconds.
+		if _, err := w.sim.AddFault(stripesim.Rule{Class: stripesim.ClassList, Times: 1, Fault: stripesim.Fault{After: 5 * time.Second}}); err != nil {
+			t.Fatal(err)
+		}
+		run, _, err := r.Reconcile(w.ctx, false, nil, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if err := w.sim.Dashboard().Increment(id, 15_000); err != nil {
+			t.Fatal(err)
+		}
+		patch := "BK-15"
+		if _, _, err := r.Patch(w.ctx, id, hold.Patch{Reference: &patch}, 0, "test"); err != nil {
+			t.Fatal(err)
+		}
+		w.schedule(r, hold.Wish{PaymentIntent: fresh, CancelAt: in(20 * time.Hour)}) // other terms, by the API, meanwhile
+		run = w.ended(r, run.ID)
+		if h := w.hold(r, id); h.Reference != "BK-15" || h.Amount != 10_000 {
+			t.Errorf("%+v", h)
+		}
+		if h := w.hold(r, fresh); h.CancelAt.IsZero() || !h.CaptureAt.IsZero() {
+			t.Errorf("%+v", h)
+		}
+		counts(t, run, map[worker.FindingKind]int64{})
+		run = w.compared(r, false)
+		counts(t, run, map[worker.FindingKind]int64{worker.FoundChanged: 1})
+		if h := w.hold(r, id); h.Amount != 15_000 {
+			t.Errorf("%+v", h)
+		}
+	}, seldom)
+}
+
+// A Redis emptied under running replicas is noticed, told of, and rebuilt at once, connected accounts included.
+func TestAnEmptiedRedisIsRebuilt(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		w.start()
+		wishes := kinds(w, 60, time.Minute)
+		before := w.placed(r, wishes)
+		time.Sleep(31 * time.Second) // two reports, in which each replica hears of the other's connected account
+		w.redis.FlushAll()
+		time.Sleep(16 * time.Second)
+		if n := w.logs.FilterMessageSnippet("Redis was emptied").Len(); n != 1 {
+			t.Errorf("%d lines say that Redis was emptied", n)
+		}
+		checks := r.Ready(w.ctx)
+		for _, c := range checks {
+			if !c.OK {
+				t.Errorf("not ready: %+v", c)
+			}
+		}
+		run, ok, err := r.Reconciliation(w.ctx, "")
+		if err != nil || !ok {
+			t.Fatal(ok, err)
+		}
+		w.ended(r, run.ID)
+		w.same(r, before)
+		time.Sleep(20 * time.Second)
+		if n := len(r.Ready(w.ctx)); n != 3 {
+			t.Errorf("%d checks once it is rebuilt", n)
+		}
+		// Each is acted on at its own time, once.
+		time.Sleep(time.Hour)
+		for id, h := range before {
+			if h.State == hold.Scheduled {
+				if got := len(w.effects(id)); got < 1 || got > 2 {
+					t.Errorf("%s: %v", id, w.effects(id))
+				}
+			}
+		}
+	}, slowly, func(w *world, _ *stripesim.Options) {
+		w.opts.Schedules.Report = "@every 15s"
+		w.store.Budget = store.Budget{} // each is checked when it is scheduled
+	})
+}
+
+// kinds are wishes of every kind, ten to forty units ahead.
+func kinds(w *world, n int, unit time.Duration) []hold.Wish {
+	var wishes []hold.Wish
+	w.sim.SetRates(-1, -1)
+	for i := range n {
+		account := ""
+		if i%7 == 0 {
+			account = "acct_00000001"
+		}
+		wish := hold.Wish{PaymentIntent: w.authorize(of(account)), Account: account}
+		at := in(time.Duration(10+i%30) * unit)
+		switch i % 10 {
+		case 0, 1, 2, 8, 9:
+			wish.CaptureAt = at
+		case 3:
+			wish.CancelAt = at
+		case 4:
+			wish.CaptureAt, wish.CaptureAmount = at, int64(1+i%10_000)
+		case 5:
+			wish.OnExpiry = "capture"
+		case 6:
+			wish.CaptureAt, wish.OnExpiry = at, "alert"
+			wish.Metadata = map[string]string{"room": fmt.Sprint(i), "note": "zimmer für zwei, " + strings.Repeat("n", 300), "more": strings.Repeat("x", 500)}
+		case 7: // neither time nor policy
+		}
+		if i%3 == 0 {
+			wish.Reference = fmt.Sprint("BK-", i)
+		}
+		wishes = append(wishes, wish)
+	}
+	return wishes
+}
+
+// placed schedules wishes, pauses every tenth, and writes the terms to the intents' metadata.
+func (w *world) placed(r *replica, wishes []hold.Wish) map[string]hold.Hold {
+	w.t.Helper()
+	out := map[string]hold.Hold{}
+	for part := range slices.Chunk(wishes, 200) {
+		for _, s := range r.Schedule(w.ctx, part, "test") {
+			if s.Err != nil {
+				w.t.Fatal(s.Err)
+			}
+			out[s.Hold.ID] = s.Hold
+		}
+	}
+	i := 0
+	for _, wish := range wishes {
+		h := out[wish.PaymentIntent]
+		if i++; i%10 == 9 {
+			var err error
+			if h, _, err = r.Pause(w.ctx, h.ID, 0, "test"); err != nil {
+				w.t.Fatal(err)
+			}
+			out[h.ID] = h
+		}
+		pairs, fits := h.Terms(nil)
+		if !fits {
+			w.t.Fatalf("the terms of %s don't fit", h.ID)
+		}
+		w.update(h.ID, h.Account, pairs)
+	}
+	return out
+}
+
+// update writes an intent's metadata at Stripe.
+func (w *world) update(id, account string, pairs map[string]string) {
+	w.t.Helper()
+	form := url.Values{}
+	for k, v := range pairs {
+		form.Set("metadata["+k+"]", v)
+	}
+	req, err := http.NewRequestWithContext(w.ctx, http.MethodPost, "http://stripe.test/v1/payment_intents/"+id, strings.NewReader(form.Encode()))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Authorization", "Bearer sk_test_world")
+	if account != "" {
+		req.Header.Set("Stripe-Account", account)
+	}
+	res, err := w.sim.Transport().RoundTrip(req)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		b, _ := io.ReadAll(res.Body)
+		w.t.Fatalf("update: %s %s %v", res.Status, b, pairs)
+	}
+}
+
+// same checks that the schedule is what it was: everything that terms, money and time are.
+func (w *world) same(r *replica, before map[string]hold.Hold) {
+	w.t.Helper()
+	wrong := 0
+	for id, was := range before {
+		is := w.hold(r, id)
+		if why := differs(&was, &is); why != "" {
+			if wrong++; wrong <= 5 {
+				w.t.Errorf("%s: %s", id, why)
+			}
+		}
+	}
+	if wrong > 5 {
+		w.t.Errorf("%d of %d holds differ", wrong, len(before))
+	}
+}
+
+func differs(was, is *hold.Hold) string {
+	sum := func(h *hold.Hold) string {
+		return fmt.Sprint(h.ID, h.PaymentIntent, h.Account, h.Reference, h.Amount, h.Currency, h.CaptureAt.UnixMilli(), h.CancelAt.UnixMilli(), h.CaptureAmount, h.OnExpiry,
+			h.State, h.Next, h.NextAt.UnixMilli(), h.Why, h.Metadata, h.ExpiresAt.UnixMilli(), h.ExpiresSource, h.Verified, h.Revision)
+	}
+	if a, b := sum(was), sum(is); a != b {
+		return "was " + a + ", is " + b
+	}
+	return ""
+}
