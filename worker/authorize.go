@@ -221,8 +221,12 @@ func (a *attempt) create(ctx context.Context) (Authorization, error) {
 				return a.stop(ctx)
 			}
 		case hold.AnswerIdempotencyError:
-			a.forget(ctx)
-			return Authorization{}, reused()
+			if a.fresh {
+				a.forget(ctx)
+				return Authorization{}, reused()
+			}
+			// The caller asks for the same as before (the digest says so), and an older holdd worded it otherwise: what became of that is searched for.
+			a.unknown, spent = true, true
 		default:
 			if a.unknown { // an earlier request may have been granted all the same
 				if found, sure := a.search(ctx); found != "" {
@@ -303,8 +307,15 @@ func (a *attempt) confirm(ctx context.Context) (Authorization, error) {
 		case hold.AnswerRateLimited, hold.AnswerUnauthorized, hold.AnswerForbidden:
 			return a.stop(ctx)
 		case hold.AnswerIdempotencyError:
-			a.forget(ctx)
-			return Authorization{}, reused()
+			if a.fresh {
+				a.forget(ctx)
+				return Authorization{}, reused()
+			}
+			a.unknown = true
+			a.rec.Generation++
+			if !a.keep(ctx) {
+				return a.notKnown(ctx)
+			}
 		default:
 			if !a.unknown {
 				return a.refused(ctx, au)

@@ -454,6 +454,48 @@ func TestRedisForgets(t *testing.T) {
 	}
 }
 
+// TestAnotherVersionWordsItOtherwise: a request whose answer was lost was sent by a holdd that put other parameters to the same wish. The repetition must not
+// be told to take a new key, under which the card would be authorized once more.
+func TestAnotherVersionWordsItOtherwise(t *testing.T) {
+	for _, arrived := range []bool{true, false} {
+		inWorld(t, func(w *world) {
+			r := w.start()
+			wish := booking(48 * time.Hour)
+			w.fault(stripesim.ClassCreate, 10, stripesim.DropRequest)
+			if _, err := r.Authorize(w.ctx, clickKey, wish, "api"); code(err) != hold.OutcomeUnknown {
+				t.Fatal(err)
+			}
+			w.sim.ClearFaults()
+			id, err := hold.AuthorizationID(clickKey)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, call, err := wish.Draft(id, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			call.Key, call.Description = (&hold.Authorization{ID: id, Generation: 1}).Key(), "worded otherwise"
+			if !arrived {
+				call.PaymentMethod = "pm_card_visa_chargeDeclinedInsufficientFunds"
+			}
+			older, err := gateway.New(gateway.Options{Key: "sk_test_world", Base: "http://stripe.test", Transport: w.sim.Transport()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer older.Close()
+			older.Authorize(w.ctx, call)
+			a, err := insistent(t, func() (worker.Authorization, error) { return r.Authorize(w.ctx, clickKey, wish, "api") })
+			if arrived {
+				if err != nil || a.Hold == nil || a.Hold.ID != w.oneAuthorization() {
+					t.Fatalf("%+v %v", a, err)
+				}
+			} else if code(err) != hold.CardDeclined {
+				t.Fatalf("%+v %v", a, err)
+			}
+		})
+	}
+}
+
 // TestDeadlineBeforeItsTime: the card is authorized and the time lies beyond: a person is told, and the money isn't forgotten.
 func TestDeadlineBeforeItsTime(t *testing.T) {
 	inWorld(t, func(w *world) {
