@@ -7,10 +7,10 @@ FOR     ?= 5m
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test soak mutants torture fuzz check redis clean
+.PHONY: help run build test soak mutants torture fuzz check deploy-check redis clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## a first look: Redis, a Stripe simulator, holdd and a small hotel in one process; Ctrl-C ends it
 	@$(GO) build -o .build/holdd-dev ./cmd/holdd-dev && exec .build/holdd-dev
@@ -46,6 +46,22 @@ check: ## formatting, vet, staticcheck, tidy modules
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) mod tidy -diff
+
+# The unit names the place where people install holdd: systemd-analyze wants a program to be there. Tests are never taken from the cache: Go doesn't see
+# that files outside of their module have changed.
+UNIT := .build/unit/holdd.service
+deploy-check: export PATH := $(CURDIR)/.build/tools:$(PATH)
+deploy-check: redis build ## deploy/ as its readers see it: promtool, helm, systemd-analyze, and each example against the binary
+	@.ci/deploy
+	cd deploy/prometheus && promtool check rules holdd.rules.yaml && promtool test rules holdd.rules.test.yaml
+	helm lint --strict deploy/helm/holdd --set existingSecret=holdd
+	helm template holdd deploy/helm/holdd --set existingSecret=holdd >/dev/null
+	@if command -v systemd-analyze >/dev/null; then set -e; mkdir -p $(dir $(UNIT)); \
+	  sed 's,/usr/local/bin/holdd serve,$(CURDIR)/$(BIN) serve,' deploy/systemd/holdd.service >$(UNIT); \
+	  echo systemd-analyze verify holdd.service; out=$$(systemd-analyze verify --man=no $(UNIT) 2>&1) || true; [ -z "$$out" ] || { echo "$$out"; exit 1; }; \
+	  out=$$(systemd-analyze security --offline=true --no-pager --threshold=15 $(UNIT)) || { echo "$$out"; exit 1; }; echo "$$out" | tail -1; \
+	fi
+	cd deploy/check && $(GO) vet . && $(GO) run $(STATICCHECK) . && $(GO) mod tidy -diff && $(GO) test -count=1 .
 
 redis: ## make sure that a real redis-server is there
 	@.ci/redis

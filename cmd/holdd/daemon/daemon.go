@@ -77,7 +77,7 @@ func Run(ctx context.Context, o Options) (err error) {
 
 	redis.SetLogger(redisLog{log})
 	metrics := newMetrics()
-	w, err := worker.New(st, listing{stripe}, worker.Options{
+	w, err := worker.New(st, listing{stripe, metrics}, worker.Options{
 		Rules:       hold.Rules{ExpiryMargin: s.ExpiryMargin, Thresholds: s.AlertThresholds, Mirror: s.MirrorTerms},
 		Schedules:   worker.Schedules{Capture: s.ScheduleCapture, Expiry: s.ScheduleExpiry, Report: s.ScheduleReport, Purge: s.SchedulePurge, Reconcile: s.ScheduleReconcile},
 		ReadRate:    s.RateRead,
@@ -96,6 +96,8 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	metrics.countUnauthorized(handler.Unauthorized)
+	metrics.tell(o.Version, stripe.Livemode(), budget(s, stripe.Livemode()))
+	metrics.registry.MustRegister(newOutlook(w))
 	metrics.countForged(handler.Forged)
 	listener, err := api.Listen(s.Listen)
 	if err != nil {
@@ -198,11 +200,21 @@ func address(a net.Addr) string {
 	return "http://" + a.String()
 }
 
-// listing lets the gateway be asked for pages in the worker's words.
-type listing struct{ *gateway.Gateway }
+// listing lets the gateway be asked for pages in the worker's words, and counts what the worker asks on its own account.
+type listing struct {
+	*gateway.Gateway
+	metrics *metrics
+}
 
 func (l listing) List(ctx context.Context, account, after string, n int) ([]hold.Intent, bool, hold.Answer) {
 	return l.Gateway.List(ctx, gateway.ListQuery{Account: account, StartingAfter: after, Limit: n})
+}
+
+func (l listing) Check(ctx context.Context) hold.Answer {
+	began := time.Now()
+	a := l.Gateway.Check(ctx)
+	l.metrics.called(opCheck, a.Kind, time.Since(began))
+	return a
 }
 
 // redisLog takes what go-redis says of its connections. The worker says once when Redis is away and when it is back; this is the detail.

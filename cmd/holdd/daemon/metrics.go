@@ -17,14 +17,19 @@ type metrics struct {
 	outcomes *prometheus.CounterVec
 	money    *prometheus.CounterVec
 	lateness *prometheus.HistogramVec
-	calls    *prometheus.HistogramVec
+	calls    *prometheus.CounterVec
+	took     *prometheus.HistogramVec
 	holds    *prometheus.GaugeVec
 	replicas prometheus.Gauge
 	nearest  prometheus.Gauge
+	reported prometheus.Gauge
 	findings *prometheus.CounterVec
 	compared prometheus.Gauge
 	rejected *prometheus.CounterVec
 }
+
+// opCheck is the request that asks whether Stripe answers and takes the key. It belongs to no hold.
+const opCheck = "check"
 
 func newMetrics() *metrics {
 	m := &metrics{
@@ -35,12 +40,16 @@ func newMetrics() *metrics {
 		lateness: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "holdd_lateness_seconds",
 			Help:    "Time from when a hold fell due to when it was captured or canceled.",
 			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 43200}}, []string{"type"}),
-		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "holdd_stripe_request_duration_seconds",
-			Help: "Requests to Stripe by operation and answer.", Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}}, []string{"op", "answer"}),
+		calls: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdd_stripe_requests_total",
+			Help: "Requests to Stripe by operation and what became of them."}, []string{"op", "answer"}),
+		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "holdd_stripe_request_duration_seconds",
+			Help: "How long requests to Stripe took, by operation.", Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}}, []string{"op"}),
 		holds:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdd_holds", Help: "Holds by where they stand."}, []string{"state"}),
 		replicas: prometheus.NewGauge(prometheus.GaugeOpts{Name: "holdd_replicas", Help: "Replicas that have reported lately."}),
 		nearest: prometheus.NewGauge(prometheus.GaugeOpts{Name: "holdd_nearest_deadline_timestamp_seconds",
 			Help: "Deadline of the open hold whose deadline brings something next, in Unix time; 0 if no hold is open."}),
+		reported: prometheus.NewGauge(prometheus.GaugeOpts{Name: "holdd_last_report_timestamp_seconds",
+			Help: "When this replica last told Redis that it lives and counted the holds, in Unix time; 0 if never."}),
 	}
 	m.findings = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdd_reconcile_findings_total",
 		Help: "What comparisons with Stripe found, by kind; what stays as it is counts in each."}, []string{"kind"})
@@ -51,9 +60,40 @@ func newMetrics() *metrics {
 		Help: "When this replica last finished a comparison with Stripe, in Unix time; 0 if never."})
 	m.rejected = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdd_rejected_total",
 		Help: "Wishes of the inbox, and terms in PaymentIntents' metadata, that were not taken: they are in holdd:inbox:rejected."}, []string{"source", "code"})
-	m.registry.MustRegister(m.rejected, m.findings, m.compared, m.outcomes, m.money, m.lateness, m.calls, m.holds, m.replicas, m.nearest,
+	m.begin()
+	m.registry.MustRegister(m.calls, m.reported, m.rejected, m.findings, m.compared)
+	m.registry.MustRegister(m.outcomes, m.money, m.lateness, m.took, m.holds, m.replicas, m.nearest,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// begin makes the series that alerts watch. A counter that first appears as 1 has not increased, as Prometheus sees it, so the first
+// hold that lapses would go unnoticed.
+func (m *metrics) begin() {
+	for _, answer := range hold.AnswerKinds() {
+		for _, op := range []string{hold.OpCapture.String(), hold.OpCancel.String(), hold.OpRead.String(), hold.OpAuthorize.String(), hold.OpUpdate.String(), opCheck} {
+			m.calls.WithLabelValues(op, answer.String())
+		}
+	}
+	for event, causes := range map[hold.NoticeType][]hold.Cause{
+		hold.NoticeCaptured: {hold.CauseSchedule, hold.CauseTrigger, hold.CauseOnExpiry, hold.CauseElsewhere},
+		hold.NoticeCanceled: {hold.CauseSchedule, hold.CauseTrigger, hold.CauseOnExpiry, hold.CauseElsewhere},
+		hold.NoticeExpired:  {hold.CauseLapsed},
+		hold.NoticeExpiring: {0, hold.CauseLapsed, hold.CauseOnExpiry, hold.CauseAfterDeadline},
+		hold.NoticeAttention: {hold.CauseAmountTooLarge, hold.CauseNotFound, hold.CauseRefused, hold.CauseKeyConflict, hold.CauseNotCapturable,
+			hold.CauseMismatch, hold.CauseReview},
+	} {
+		for _, cause := range causes {
+			m.outcomes.WithLabelValues(string(event), causeLabel(cause))
+		}
+	}
+}
+
+func causeLabel(c hold.Cause) string {
+	if c == 0 {
+		return ""
+	}
+	return c.String()
 }
 
 func (m *metrics) handler() http.Handler {
@@ -72,15 +112,16 @@ func (m *metrics) countUnauthorized(count func() uint64) {
 
 // Called implements worker.Observer, as do the methods below.
 func (m *metrics) Called(op hold.Op, kind hold.AnswerKind, took time.Duration) {
-	m.calls.WithLabelValues(op.String(), kind.String()).Observe(took.Seconds())
+	m.called(op.String(), kind, took)
+}
+
+func (m *metrics) called(op string, kind hold.AnswerKind, took time.Duration) {
+	m.calls.WithLabelValues(op, kind.String()).Inc()
+	m.took.WithLabelValues(op).Observe(took.Seconds())
 }
 
 func (m *metrics) Noticed(h *hold.Hold, n hold.Notice, lateness time.Duration) {
-	cause := ""
-	if n.Cause != 0 {
-		cause = n.Cause.String()
-	}
-	m.outcomes.WithLabelValues(string(n.Type), cause).Inc()
+	m.outcomes.WithLabelValues(string(n.Type), causeLabel(n.Cause)).Inc()
 	switch n.Type {
 	case hold.NoticeCaptured:
 		m.money.WithLabelValues(h.Currency).Add(float64(h.CapturedTotal))
@@ -108,6 +149,7 @@ func (m *metrics) Counted(c hold.Counts, alive int, nearest time.Time) {
 		m.holds.WithLabelValues(state).Set(float64(n))
 	}
 	m.replicas.Set(float64(alive))
+	m.reported.SetToCurrentTime()
 	if nearest.IsZero() {
 		m.nearest.Set(0)
 		return

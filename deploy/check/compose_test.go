@@ -1,0 +1,65 @@
+package check
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/types"
+)
+
+func TestCompose(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "deploy", "compose")
+	write(t, filepath.Join(dir, "compose.yaml"), string(read(t, deploy, "compose/compose.yaml")))
+	o, err := cli.NewProjectOptions([]string{filepath.Join(dir, "compose.yaml")}, cli.WithWorkingDirectory(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := o.LoadProject(t.Context()) // strict: by the specification's schema
+	if err != nil {
+		t.Fatal(err)
+	}
+	if names := slices.Sorted(maps.Keys(p.Services)); !slices.Equal(names, []string{"holdd", "redis"}) {
+		t.Fatalf("it has the services %v", names)
+	}
+	for name, s := range p.Services {
+		if !s.ReadOnly || !slices.Equal(s.CapDrop, []string{"ALL"}) || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") || s.MemLimit == 0 || s.User == "" || s.Restart != "always" {
+			t.Errorf("%s is not locked down, not bounded, or not started again", name)
+		}
+		for _, port := range s.Ports {
+			if port.HostIP != "127.0.0.1" {
+				t.Errorf("%s can be reached from other machines at %s", name, port.Published)
+			}
+		}
+	}
+	redis := strings.Join(p.Services["redis"].Command, " ")
+	for _, want := range []string{"--appendonly yes", "--maxmemory-policy noeviction"} {
+		if !strings.Contains(redis, want) {
+			t.Errorf("Redis runs without %s: %s", want, redis)
+		}
+	}
+	if v := p.Services["redis"].Volumes; len(v) != 1 || v[0].Target != "/data" || v[0].Type != "volume" || !p.Networks["store"].Internal {
+		t.Error("Redis' data has no volume, or others reach it")
+	}
+
+	holdd := p.Services["holdd"]
+	if _, err := os.Stat(filepath.Join(deploy, "compose", "../..", holdd.Build.Dockerfile)); err != nil {
+		t.Error(err)
+	}
+	env := map[string]string{}
+	for name, value := range holdd.Environment {
+		if value != nil && name != "GOMEMLIMIT" {
+			env[name] = *value
+		}
+		if secret, ok := strings.CutPrefix(env[name], "/run/secrets/"); ok && !slices.ContainsFunc(holdd.Secrets, func(s types.ServiceSecretConfig) bool { return s.Source == secret }) {
+			t.Errorf("%s names a secret that the service does not have", name)
+		}
+	}
+	if s := load(t, "", env, "/run/secrets/"); s.Local() || s.RedisURL.Reveal() != "redis://redis:6379/0" {
+		t.Errorf("holdd listens at %s", s.Listen)
+	}
+}

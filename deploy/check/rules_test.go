@@ -1,0 +1,117 @@
+package check
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+)
+
+// anchors are what GitHub makes of a page's headings.
+func anchors(page string) (all []string) {
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(page, -1) {
+		text := regexp.MustCompile(`[^\p{L}\p{N}\- _]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		all = append(all, strings.ReplaceAll(text, " ", "-"))
+	}
+	return all
+}
+
+func TestEveryAlertIsTriedAndExplained(t *testing.T) {
+	var cases struct {
+		Tests []struct {
+			Name     string
+			AlertsBy []struct {
+				Alertname string
+				ExpAlerts []any `json:"exp_alerts"`
+			} `json:"alert_rule_test"`
+		}
+	}
+	if err := yaml.Unmarshal(read(t, deploy, "prometheus/holdd.rules.test.yaml"), &cases); err != nil {
+		t.Fatal(err)
+	}
+	fires, quiet := map[string]bool{}, map[string]bool{}
+	for _, c := range cases.Tests {
+		for _, a := range c.AlertsBy {
+			if len(a.ExpAlerts) > 0 {
+				fires[a.Alertname] = true
+			} else {
+				quiet[a.Alertname] = true
+			}
+		}
+	}
+	chapters := anchors(string(read(t, deploy, "runbook.md")))
+	n := 0
+	for _, g := range rules(t).Groups {
+		for _, r := range g.Rules {
+			n++
+			if !fires[r.Alert] || !quiet[r.Alert] {
+				t.Errorf("%s has no case in which it fires, or none in which it does not", r.Alert)
+			}
+			const page = "https://github.com/holdd/holdd/blob/main/deploy/runbook.md#"
+			anchor, ok := strings.CutPrefix(r.Annotations["runbook_url"], page)
+			if !ok || !slices.Contains(chapters, anchor) {
+				t.Errorf("%s: the runbook has no chapter %q", r.Alert, r.Annotations["runbook_url"])
+			}
+			if r.Annotations["summary"] == "" || r.Annotations["description"] == "" || !slices.Contains([]string{"critical", "warning", "info"}, r.Labels["severity"]) {
+				t.Errorf("%s lacks a summary, a description or a severity", r.Alert)
+			}
+		}
+	}
+	if n < 20 {
+		t.Errorf("only %d alerts were found", n)
+	}
+}
+
+func TestPromtoolAcceptsRulesAndScrapeExample(t *testing.T) {
+	promtool := tool(t, "promtool")
+	for _, args := range [][]string{{"check", "rules", "holdd.rules.yaml"}, {"test", "rules", "holdd.rules.test.yaml"}} {
+		cmd := exec.Command(promtool, args...)
+		cmd.Dir = filepath.Join(deploy, "prometheus")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	dir := t.TempDir() // the example names a file with a token, which is not in the repository
+	for _, name := range []string{"prometheus.example.yaml", "holdd.rules.yaml"} {
+		write(t, filepath.Join(dir, name), string(read(t, deploy, "prometheus", name)))
+	}
+	write(t, filepath.Join(dir, "holdd_token"), token)
+	cmd := exec.Command(promtool, "check", "config", "prometheus.example.yaml")
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("promtool check config: %v\n%s", err, out)
+	}
+}
+
+// pages are those of deploy/ and the first of all.
+var pages = []string{"../../README.md", "../README.md", "../runbook.md"}
+
+func TestLinksLeadSomewhere(t *testing.T) {
+	links := 0
+	for _, page := range pages {
+		text := string(read(t, page))
+		for _, m := range regexp.MustCompile(`\]\(([^)#\s]*)(#[^)\s]*)?\)`).FindAllStringSubmatch(text, -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			links++
+			path := page
+			if m[1] != "" {
+				path = filepath.Join(filepath.Dir(page), m[1])
+			}
+			if _, err := os.Stat(path); err != nil {
+				t.Errorf("%s: %s: %v", page, m[0], err)
+			} else if m[2] != "" && !slices.Contains(anchors(string(read(t, path))), m[2][1:]) {
+				t.Errorf("%s: %s: there is no such heading", page, m[0])
+			}
+		}
+	}
+	if links < 20 {
+		t.Errorf("only %d links were found", links)
+	}
+}

@@ -1,0 +1,105 @@
+package check
+
+import (
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/holdd/holdd/config"
+)
+
+// load reads settings as `holdd serve` does. Files that the platform would put in place are put in a directory of the test: mounted says which
+// paths of env begin where.
+func load(t *testing.T, settings string, env map[string]string, mounted ...string) *config.Settings {
+	t.Helper()
+	dir := t.TempDir()
+	environ := []string{}
+	for name, value := range env {
+		for _, m := range mounted {
+			if rest, ok := strings.CutPrefix(value, m); ok {
+				text := apiKey
+				if strings.Contains(rest, "token") {
+					text = "check operate " + token
+				}
+				value = write(t, filepath.Join(dir, filepath.Base(rest)), text)
+			}
+		}
+		environ = append(environ, name+"="+value)
+	}
+	path := ""
+	if settings != "" {
+		path = write(t, filepath.Join(dir, "holdd.yaml"), settings)
+	}
+	s, err := config.Load(nil, environ, path)
+	if err != nil {
+		t.Fatalf("these settings are wrong: %v", err)
+	}
+	return s
+}
+
+func TestSettingsOfTheExampleFileAreRight(t *testing.T) {
+	example := string(read(t, top, "config/holdd.example.yaml"))
+	s := load(t, example, map[string]string{"STRIPE_API_KEY": apiKey})
+	if len(s.Warnings()) > 0 {
+		t.Errorf("it warns: %q", s.Warnings())
+	}
+	// The same with every setting that is commented out.
+	full := regexp.MustCompile(`(?m)^# ([a-z_]+:)`).ReplaceAllString(example, "$1")
+	for _, r := range [][2]string{
+		{"[whsec_...]", "[whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw]"}, {"[slack://..., smtp://...]", "[slack://hook:A-B-C@webhook]"},
+		{"/run/secrets/holdd_callback_secret", write(t, filepath.Join(t.TempDir(), "secret"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")},
+		{"/run/secrets/stripe_api_key", write(t, filepath.Join(t.TempDir(), "key"), apiKey)},
+		{"/etc/holdd/tokens", write(t, filepath.Join(t.TempDir(), "tokens"), "check read "+token)},
+	} {
+		if !strings.Contains(full, r[0]) {
+			t.Errorf("the example has no %q any more", r[0])
+		}
+		full = strings.ReplaceAll(full, r[0], r[1])
+	}
+	if s := load(t, full, nil); s.TokensFile == "" || s.CallbackURL == "" {
+		t.Error("what was commented out was not read")
+	}
+}
+
+func TestTheUnitsSettingsAreRight(t *testing.T) {
+	unit := string(read(t, deploy, "systemd/holdd.service"))
+	env := map[string]string{}
+	for _, m := range regexp.MustCompile(`(?m)^(?:#  )?\s*Environment=(.*)$`).FindAllStringSubmatch(unit, -1) {
+		for _, kv := range strings.Fields(m[1]) {
+			name, value, _ := strings.Cut(kv, "=")
+			env[name] = value
+			if cred, ok := strings.CutPrefix(value, "%d/"); ok && !strings.Contains(unit, "LoadCredential="+cred+":") {
+				t.Errorf("%s is a credential that the unit does not load", cred)
+			}
+		}
+	}
+	if len(env) < 3 {
+		t.Fatalf("only %v was found", env)
+	}
+	for _, line := range []string{"\nExecStart=/usr/local/bin/holdd serve --config /etc/holdd/holdd.yaml\n", "\nRestartPreventExitStatus=2\n", "\nRestart=always\n"} {
+		if !strings.Contains(unit, line) {
+			t.Errorf("the unit has no line %q", strings.TrimSpace(line))
+		}
+	}
+	load(t, string(read(t, top, "config/holdd.example.yaml")), env, "%d/")
+}
+
+// The supervisors' rules rest on these two.
+func TestExitCodesAreWhatTheSupervisorsTake(t *testing.T) {
+	for _, c := range []struct {
+		env  string
+		code int
+	}{
+		{"REDIS_URL=redis://127.0.0.1:1/0", 1}, // nobody listens there: started again
+		{"HOLDD_LEASE=never", 2},               // a wrong setting: left alone
+	} {
+		cmd := exec.Command(filepath.Join(bin, "holdd"), "serve")
+		cmd.Env = []string{"STRIPE_API_KEY=" + apiKey, c.env}
+		out, err := cmd.CombinedOutput()
+		if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != c.code {
+			t.Errorf("%s: %v, and it should end with %d\n%s", c.env, err, c.code, out)
+		}
+	}
+}
