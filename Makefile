@@ -47,9 +47,14 @@ STRIP := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
 bench: redis bench-programs ## holdd beside asynq, BullMQ and stripe-go alone, with every bar; QUICK=1 is the short form
 	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) $(if $(QUICK),-quick,-results results) $(BENCHFLAGS)
 
+profile: redis bench-programs ## CPU and allocations of a drain: the top functions, and the profiles in .build/profile
+	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -profile $(CURDIR)/.build/profile
+	@for p in cpu allocs; do echo; $(GO) tool pprof -top -nodecount 35 $$([ $$p = cpu ] || echo -sample_index=alloc_space) .build/profile/$$p.pprof 2>/dev/null; done
+	@echo; $(GO) tool pprof -top -cum -nodecount 45 .build/profile/cpu.pprof 2>/dev/null
+
 bench-programs: build
 	@mkdir -p $(BENCH) && cp $(BIN) $(BENCH)/holdd
-	@cd cmd/bench && for p in stub bare asynqworker; do $(STRIP) -o $(CURDIR)/$(BENCH)/$$p ./$$p || exit 1; done && $(GO) build -o $(CURDIR)/$(BENCH)/bench .
+	@cd cmd/bench && for p in stub bare asynqworker profiled; do $(STRIP) -o $(CURDIR)/$(BENCH)/$$p ./$$p || exit 1; done && $(GO) build -o $(CURDIR)/$(BENCH)/bench .
 
 check: ## formatting, vet, staticcheck, tidy modules
 	@out=$$(gofmt -l .); [ -z "$$out" ] || { echo "not gofmt-ed: $$out"; exit 1; }

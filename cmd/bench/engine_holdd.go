@@ -25,6 +25,9 @@ const (
 type holdd struct {
 	b    *bench
 	rate int // of the budget; 0: as high as the setting goes
+	// program and env are for the daemon under profilers.
+	program string
+	env     []string
 }
 
 func (holdd) name() string { return "holdd" }
@@ -95,12 +98,16 @@ func (e holdd) serve(ctx context.Context, s *server, stripe string) (*proc, stri
 		rate = "100000"
 	}
 	url := "http://127.0.0.1:" + strconv.Itoa(port)
-	p, err := e.b.start("holdd", []string{
+	program := e.program
+	if program == "" {
+		program = "holdd"
+	}
+	p, err := e.b.start("holdd", append([]string{
 		"STRIPE_API_KEY=" + capture.Key, "STRIPE_API_BASE=" + stripe, "REDIS_URL=redis://" + s.addr, "HOLDD_LISTEN=127.0.0.1:" + strconv.Itoa(port),
 		"HOLDD_CONCURRENCY=" + strconv.Itoa(concurrency), "HOLDD_RATE=" + rate, "HOLDD_RATE_READ=" + rate,
 		"HOLDD_MIRROR_TERMS=false", // the others write nothing to Stripe but captures
 		"HOLDD_LOG_FORMAT=json",
-	}, e.b.bin("holdd"), "serve")
+	}, e.env...), e.b.bin(program), "serve")
 	if err != nil {
 		return nil, "", err
 	}

@@ -66,6 +66,7 @@ func run(ctx context.Context, args []string) (err error) {
 	fs.StringVar(&b.bins, "bin", ".build/bench", "folder of the programs that are measured; make bench builds them")
 	results := fs.String("results", "", "folder to write table and chart to; empty: nowhere")
 	short := fs.Bool("quick", false, "one round, less of everything")
+	profiles := fs.String("profile", "", "only drain holdd, under profilers, and write the profiles to this folder")
 	rounds := fs.Int("rounds", 0, "rounds; the table shows medians")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -87,6 +88,9 @@ func run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer b.stripe.stop()
+	if *profiles != "" {
+		return b.profile(ctx, *profiles)
+	}
 	if err := b.all(ctx); err != nil {
 		return err
 	}
