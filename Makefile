@@ -7,7 +7,7 @@ FOR     ?= 5m
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test soak mutants torture fuzz check redis clean
+.PHONY: help run build test soak mutants torture fuzz bench profile check redis clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,21 @@ fuzz: ## each fuzz target for FUZZTIME (60s, or a count such as 20000x)
 	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
 	    echo "fuzz $$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$pkg" </dev/null; \
 	  done; done
+
+# The benchmarks are a module of their own, so that the engines that holdd is compared with are no dependency of it.
+BENCH := .build/bench
+STRIP := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
+bench: redis bench-programs ## holdd beside asynq, BullMQ and stripe-go alone, with every bar; QUICK=1 is the short form
+	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) $(if $(QUICK),-quick,-results results) $(BENCHFLAGS)
+
+profile: redis bench-programs ## CPU and allocations of a drain: the top functions, and the profiles in .build/profile
+	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -profile $(CURDIR)/.build/profile
+	@for p in cpu allocs; do echo; $(GO) tool pprof -top -nodecount 35 $$([ $$p = cpu ] || echo -sample_index=alloc_space) .build/profile/$$p.pprof 2>/dev/null; done
+	@echo; $(GO) tool pprof -top -cum -nodecount 45 .build/profile/cpu.pprof 2>/dev/null
+
+bench-programs: build
+	@mkdir -p $(BENCH) && cp $(BIN) $(BENCH)/holdd
+	@cd cmd/bench && for p in stub bare asynqworker profiled; do $(STRIP) -o $(CURDIR)/$(BENCH)/$$p ./$$p || exit 1; done && $(GO) build -o $(CURDIR)/$(BENCH)/bench .
 
 check: ## formatting, vet, staticcheck, tidy modules
 	@out=$$(gofmt -l .); [ -z "$$out" ] || { echo "not gofmt-ed: $$out"; exit 1; }
