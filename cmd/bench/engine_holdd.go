@@ -32,14 +32,8 @@ type holdd struct {
 
 func (holdd) name() string { return "holdd" }
 
-// nobody is the Stripe of a worker that only schedules.
-type nobody struct{}
-
-func (nobody) Do(context.Context, hold.Call) hold.Answer { return hold.Answer{} }
-func (nobody) List(context.Context, string, string, int) ([]hold.Intent, bool, hold.Answer) {
-	return nil, false, hold.Answer{}
-}
-func (nobody) Check(context.Context) hold.Answer { return hold.Answer{} }
+// nobody is the Stripe of a worker that only schedules, and so calls nothing.
+type nobody struct{ worker.Stripe }
 
 // scheduler is a worker on the real store that takes wishes and captures nothing.
 func scheduler(ctx context.Context, s *server) (*worker.Worker, *store.Store, error) {
@@ -104,7 +98,7 @@ func (e holdd) serve(ctx context.Context, s *server, stripe string) (*proc, stri
 	}
 	p, err := e.b.start("holdd", append([]string{
 		"STRIPE_API_KEY=" + capture.Key, "STRIPE_API_BASE=" + stripe, "REDIS_URL=redis://" + s.addr, "HOLDD_LISTEN=127.0.0.1:" + strconv.Itoa(port),
-		"HOLDD_CONCURRENCY=" + strconv.Itoa(concurrency), "HOLDD_RATE=" + rate, "HOLDD_RATE_READ=" + rate,
+		"HOLDD_CONCURRENCY=" + strconv.Itoa(concurrency), "HOLDD_RATE=" + rate,
 		"HOLDD_MIRROR_TERMS=false", // the others write nothing to Stripe but captures
 		"HOLDD_LOG_FORMAT=json",
 	}, e.env...), e.b.bin(program), "serve")

@@ -134,7 +134,7 @@ func (b *bench) idle(ctx context.Context, engines []engine, span time.Duration) 
 
 // sizes are those of the binaries, stripped.
 func (b *bench) sizes() error {
-	for e, bin := range map[engine]string{holdd{b: b}: "holdd", asynqEngine{b}: "asynqworker"} {
+	for bin, e := range map[string]engine{"holdd": holdd{b: b}, "asynqworker": asynqEngine{b}} {
 		info, err := os.Stat(b.bin(bin))
 		if err != nil {
 			return fmt.Errorf("%w: run make bench", err)

@@ -60,6 +60,12 @@ func main() {
 		h["Content-Length"] = []string{strconv.Itoa(len(body))}
 		_, _ = w.Write(body)
 	})
+	mux.HandleFunc("GET /v1/payment_intents/{id}", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		body := append(append(append([]byte{}, head...), r.PathValue("id")...), tail...)
+		body = bytes.ReplaceAll(body, []byte(`"status": "succeeded"`), []byte(`"status": "requires_capture"`))
+		_, _ = w.Write(bytes.Replace(body, []byte(`"amount_capturable": 0`), []byte(`"amount_capturable": 12000`), 1))
+	})
 	mux.HandleFunc("GET /v1/", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, `{"object":"list","data":[],"has_more":false,"url":"/v1/payment_intents"}`)
