@@ -44,8 +44,11 @@ fuzz: ## each fuzz target for FUZZTIME (60s, or a count such as 20000x)
 # The benchmarks are a module of their own, so that the engines that holdd is compared with are no dependency of it.
 BENCH := .build/bench
 STRIP := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
-bench: redis bench-programs ## holdd beside asynq, BullMQ and stripe-go alone, with every bar; QUICK=1 is the short form
+bench: redis bench-programs bench-bullmq ## holdd beside asynq, BullMQ and stripe-go alone, with every bar; QUICK=1 is the short form
 	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) $(if $(QUICK),-quick,-results results) $(BENCHFLAGS)
+
+bench-bullmq:
+	@cmd/bench/bullmq/install $(BENCH)/bullmq
 
 profile: redis bench-programs ## CPU and allocations of a drain: the top functions, and the profiles in .build/profile
 	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -profile $(CURDIR)/.build/profile

@@ -40,7 +40,7 @@ type size struct {
 
 var (
 	full  = size{rounds: 3, drain: 20_000, slow: 4_000, late: 10 * time.Second, idle: 20 * time.Second, pending: 100_000, http: 20_000, limited: 10_000, limitedPatience: 2 * time.Minute}
-	quick = size{rounds: 1, drain: 10_000, slow: 1_500, late: 5 * time.Second, idle: 5 * time.Second, pending: 20_000, http: 10_000, limited: 2_000, limitedPatience: 30 * time.Second}
+	quick = size{rounds: 1, drain: 6_000, slow: 1_200, late: 3 * time.Second, idle: 5 * time.Second, pending: 100_000, http: 10_000, limited: 2_000, limitedPatience: 30 * time.Second}
 )
 
 // bench is one run of everything.
@@ -101,6 +101,11 @@ func run(ctx context.Context, args []string) (err error) {
 func (b *bench) all(ctx context.Context) error {
 	h := holdd{b: b}
 	engines := []engine{bare{b}, h, asynqEngine{b}}
+	if e := newBullMQ(b); e != nil {
+		engines = append(engines, *e)
+	} else {
+		b.say("BullMQ is left out: there is no node, or its packages were not installed")
+	}
 	queues := engines[1:]
 	if err := b.sizes(); err != nil {
 		return err
