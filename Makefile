@@ -7,10 +7,10 @@ FOR     ?= 5m
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test soak mutants torture fuzz bench profile check redis clean
+.PHONY: help run build test soak mutants torture fuzz bench bench-limit bench-scale bench-programs bench-bullmq profile check redis clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## a first look: Redis, a Stripe simulator, holdd and a small hotel in one process; Ctrl-C ends it
 	@$(GO) build -o .build/holdd-dev ./cmd/holdd-dev && exec .build/holdd-dev
@@ -49,6 +49,12 @@ bench: redis bench-programs bench-bullmq ## holdd beside asynq, BullMQ and strip
 
 bench-bullmq:
 	@cmd/bench/bullmq/install $(BENCH)/bullmq
+
+bench-limit: redis bench-programs ## only the run under Stripe's limit, four replicas
+	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -only limit $(if $(QUICK),-quick)
+
+bench-scale: redis bench-programs ## each operation with 10k and 1M holds pending, and the ratio; TEN_MILLION=1 for 10M as well
+	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -only scale $(if $(QUICK),-quick) $(if $(TEN_MILLION),-ten-million)
 
 profile: redis bench-programs ## CPU and allocations of a drain: the top functions, and the profiles in .build/profile
 	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -profile $(CURDIR)/.build/profile

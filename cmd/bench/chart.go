@@ -79,7 +79,7 @@ text { font: 13px system-ui, sans-serif; fill: #57606a }
 		}
 		s.WriteString("</g>\n")
 	}
-	fmt.Fprintf(&s, `<text x="16" y="%d">bare: stripe-go in a loop, no queue. Medians of one run of `+"make bench"+`; ratios count, not figures of different machines.</text>`+"\n", height-14)
+	fmt.Fprintf(&s, `<text x="16" y="%d">bare: stripe-go in a loop, no queue. Medians of one run of make bench; ratios count, not figures of different machines.</text>`+"\n", height-14)
 	s.WriteString("</svg>\n")
 	return s.String()
 }

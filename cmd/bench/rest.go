@@ -137,7 +137,7 @@ func (b *bench) sizes() error {
 	for _, program := range []struct {
 		e   engine
 		bin string
-	}{{holdd{b: b}, "holdd"}, {asynqEngine{b}, "asynqworker"}} {
+	}{{holdd{b: b}, "holdd"}, {asynqEngine{b: b}, "asynqworker"}} {
 		info, err := os.Stat(b.bin(program.bin))
 		if err != nil {
 			return fmt.Errorf("%w: run make bench", err)
