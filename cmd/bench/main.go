@@ -35,11 +35,12 @@ type size struct {
 	pending, http   int
 	limited         int
 	limitedPatience time.Duration
-	million         bool
+	references      bool // pending holds with a reference as well
+	million         bool // and a million of them without
 }
 
 var (
-	full  = size{rounds: 3, drain: 20_000, slow: 4_000, late: 10 * time.Second, idle: 20 * time.Second, pending: 100_000, http: 20_000, limited: 10_000, limitedPatience: 2 * time.Minute}
+	full  = size{rounds: 3, drain: 20_000, slow: 4_000, late: 10 * time.Second, idle: 20 * time.Second, pending: 100_000, http: 20_000, limited: 10_000, limitedPatience: 2 * time.Minute, references: true}
 	quick = size{rounds: 1, drain: 6_000, slow: 1_200, late: 3 * time.Second, idle: 5 * time.Second, pending: 100_000, http: 10_000, limited: 4_000, limitedPatience: 30 * time.Second}
 )
 
@@ -67,6 +68,7 @@ func run(ctx context.Context, args []string) (err error) {
 	fs.StringVar(&b.bins, "bin", ".build/bench", "folder of the programs that are measured; make bench builds them")
 	results := fs.String("results", "", "folder to write table and chart to; empty: nowhere")
 	short := fs.Bool("quick", false, "one round, less of everything")
+	million := fs.Bool("million", false, "measure the memory of a million pending as well")
 	only := fs.String("only", "", "one part alone: limit or scale")
 	ten := fs.Bool("ten-million", false, "scale: ten million pending as well (6 GB of memory, a quarter of an hour)")
 	profiles := fs.String("profile", "", "only drain holdd, under profilers, and write the profiles to this folder")
@@ -77,6 +79,7 @@ func run(ctx context.Context, args []string) (err error) {
 	if *short {
 		b.size = quick
 	}
+	b.size.million = *million
 	if *rounds > 0 {
 		b.size.rounds = *rounds
 	}
@@ -164,8 +167,16 @@ func (b *bench) all(ctx context.Context) error {
 		if err := b.memory(ctx, e, b.size.pending, pending, false); err != nil {
 			return err
 		}
+		if !b.size.references {
+			continue
+		}
 		if err := b.memory(ctx, e, b.size.pending, pendingRef, true); err != nil {
 			return err
+		}
+		if b.size.million {
+			if err := b.memory(ctx, e, 1_000_000, pendingMillion, false); err != nil {
+				return err
+			}
 		}
 	}
 	b.say("idle")
