@@ -69,7 +69,7 @@ func run(ctx context.Context, args []string) (err error) {
 	results := fs.String("results", "", "folder to write table and chart to; empty: nowhere")
 	short := fs.Bool("quick", false, "one round, less of everything")
 	million := fs.Bool("million", false, "measure the memory of a million pending as well")
-	only := fs.String("only", "", "one part alone: limit or scale")
+	only := fs.String("only", "", "one part alone: limit, scale or cluster")
 	ten := fs.Bool("ten-million", false, "scale: ten million pending as well (6 GB of memory, a quarter of an hour)")
 	profiles := fs.String("profile", "", "only drain holdd, under profilers, and write the profiles to this folder")
 	rounds := fs.Int("rounds", 0, "rounds; the table shows medians")
@@ -114,10 +114,15 @@ func run(ctx context.Context, args []string) (err error) {
 		if *ten {
 			sizes = append(sizes, 10_000_000)
 		}
-		return b.scale(ctx, sizes, os.Stdout)
+		if err := b.scale(ctx, sizes, os.Stdout); err != nil {
+			return err
+		}
+		return b.cluster(ctx, os.Stdout)
+	case "cluster":
+		return b.cluster(ctx, os.Stdout)
 	case "":
 	default:
-		return fmt.Errorf("-only %q: it is limit or scale", *only)
+		return fmt.Errorf("-only %q: it is limit, scale or cluster", *only)
 	}
 	if err := b.all(ctx); err != nil {
 		return err

@@ -144,7 +144,7 @@ func (b *bench) fill(ctx context.Context, n int) (r *atSize, err error) {
 	if err != nil {
 		return r, err
 	}
-	r.w, r.st, err = scheduler(ctx, s)
+	r.w, r.st, err = holdd{b: b}.scheduler(ctx, s)
 	return r, err
 }
 
@@ -217,15 +217,7 @@ func (r *atSize) once(ctx context.Context, round int) error {
 	}); err != nil {
 		return err
 	}
-	settled := time.Now().UTC().Truncate(time.Millisecond)
-	ends, drops := make([]hold.Write, len(claims)), make([]hold.Write, len(claims))
-	for i := range claims {
-		h := claims[i].Hold
-		ends[i] = hold.Write{Version: h.Version, Hold: h, Was: h.Reference, Place: hold.Placement{Settled: settled}}
-		g := &ends[i].Hold
-		g.State, g.Next, g.NextAt, g.SettledAt, g.CapturedTotal = hold.Captured, 0, time.Time{}, settled, h.Amount
-		ends[i].Events = [][]byte{[]byte(`{"id":"evt","type":"hold.captured","data":{"hold":{"id":"pi_3PxYzA2eZvKYlo2C1gQmT0aB"}}}`)}
-	}
+	ends, drops := captured(claims), make([]hold.Write, len(claims))
 	if err := timed("settle 100", func() error {
 		ok, err := st.Commit(ctx, ends)
 		if err == nil && slices.Contains(ok, false) {
@@ -248,4 +240,18 @@ func (r *atSize) once(ctx context.Context, round int) error {
 	}
 	_, err = st.Commit(ctx, drops)
 	return err
+}
+
+// captured are the writes with which claims end.
+func captured(claims []hold.Claim) []hold.Write {
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	out := make([]hold.Write, len(claims))
+	for i := range claims {
+		h := claims[i].Hold
+		out[i] = hold.Write{Version: h.Version, Hold: h, Was: h.Reference, Place: hold.Placement{Settled: now}}
+		g := &out[i].Hold
+		g.State, g.Next, g.NextAt, g.SettledAt, g.CapturedTotal = hold.Captured, 0, time.Time{}, now, h.Amount
+		out[i].Events = [][]byte{[]byte(`{"id":"evt","type":"hold.captured","data":{"hold":{"id":"pi_3PxYzA2eZvKYlo2C1gQmT0aB"}}}`)}
+	}
+	return out
 }
