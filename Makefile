@@ -7,10 +7,10 @@ FOR     ?= 5m
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test soak mutants torture fuzz bench profile check redis clean
+.PHONY: help run build test soak mutants torture fuzz bench bench-limit bench-scale bench-programs bench-bullmq profile check redis clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## a first look: Redis, a Stripe simulator, holdd and a small hotel in one process; Ctrl-C ends it
 	@$(GO) build -o .build/holdd-dev ./cmd/holdd-dev && exec .build/holdd-dev
@@ -44,8 +44,17 @@ fuzz: ## each fuzz target for FUZZTIME (60s, or a count such as 20000x)
 # The benchmarks are a module of their own, so that the engines that holdd is compared with are no dependency of it.
 BENCH := .build/bench
 STRIP := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
-bench: redis bench-programs ## holdd beside asynq, BullMQ and stripe-go alone, with every bar; QUICK=1 is the short form
-	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) $(if $(QUICK),-quick,-results results) $(BENCHFLAGS)
+bench: redis bench-programs bench-bullmq ## holdd beside asynq, BullMQ and stripe-go alone, with every bar; QUICK=1 is the short form, MILLION=1 weighs 1M pending as well
+	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) $(if $(QUICK),-quick,-results results) $(if $(MILLION),-million)
+
+bench-bullmq:
+	@cmd/bench/bullmq/install $(BENCH)/bullmq
+
+bench-limit: redis bench-programs ## only the run under Stripe's limit, four replicas
+	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -only limit $(if $(QUICK),-quick)
+
+bench-scale: redis bench-programs ## each operation with 10k and 1M holds pending, and the ratio; TEN_MILLION=1 for 10M as well
+	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -only scale $(if $(QUICK),-quick) $(if $(TEN_MILLION),-ten-million)
 
 profile: redis bench-programs ## CPU and allocations of a drain: the top functions, and the profiles in .build/profile
 	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -profile $(CURDIR)/.build/profile
@@ -61,6 +70,7 @@ check: ## formatting, vet, staticcheck, tidy modules
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) mod tidy -diff
+	cd cmd/bench && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && $(GO) mod tidy -diff
 
 redis: ## make sure that a real redis-server is there
 	@.ci/redis

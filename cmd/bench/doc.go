@@ -20,6 +20,19 @@
 // Engines take turns, each round begins with another one, and the table shows medians: other load on the machine then falls on all. Figures of
 // different runs can't be compared, ratios within one can.
 //
+// # Under a limit
+//
+// Many holds fall due at one instant, at a simulator that allows so many captures a second and answers 429 beyond; four workers. Deadlines are such
+// that taking the nearest first saves every hold with three seconds to spare, and the order of scheduling says nothing about them. The limit is
+// twenty times Stripe's, so that it takes seconds, and asynq's own retries come twenty times sooner. "Passed over by" is the most by
+// which a hold was captured before another whose deadline was nearer; deadlines are whole seconds, as Stripe's are.
+//
+// # Scale
+//
+// bench-scale fills several Redis servers with more and more holds and then does each operation of the store on one after the other, so that the
+// sizes share whatever else the machine does. It also spreads holds over the masters of a Cluster: there the client has the same cores as the
+// servers, so what the servers could do shows in the CPU time of the busiest of them.
+//
 // # What would make the figures wrong
 //
 //   - A hold that is captured twice or not at all ends the run with an error: a fast engine that loses work is not fast.

@@ -4,13 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/hibiken/asynq"
 )
 
 // asynqEngine is asynq with a delayed task for each hold.
-type asynqEngine struct{ b *bench }
+type asynqEngine struct {
+	b     *bench
+	hurry int // by how much its retries come sooner; 0: as they are
+}
 
 func (asynqEngine) name() string { return "asynq" }
 
@@ -51,7 +55,11 @@ func (asynqEngine) seed(ctx context.Context, s *server, all []task) (time.Durati
 }
 
 func (e asynqEngine) start(_ context.Context, s *server, stripe string) (*proc, error) {
-	p, err := e.b.start("asynq", workerEnv(s, stripe), e.b.bin("asynqworker"))
+	env := workerEnv(s, stripe)
+	if e.hurry > 0 {
+		env = append(env, "BENCH_HURRY="+strconv.Itoa(e.hurry))
+	}
+	p, err := e.b.start("asynq", env, e.b.bin("asynqworker"))
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -25,6 +26,9 @@ const (
 type holdd struct {
 	b    *bench
 	rate int // of the budget; 0: as high as the setting goes
+	// url and partitions are for other Redis than one server with one partition.
+	url        string
+	partitions int
 	// program and env are for the daemon under profilers.
 	program string
 	env     []string
@@ -32,14 +36,29 @@ type holdd struct {
 
 func (holdd) name() string { return "holdd" }
 
+func (e holdd) redisURL(s *server) string {
+	if e.url != "" {
+		return e.url
+	}
+	return "redis://" + s.addr
+}
+
 // nobody is the Stripe of a worker that only schedules, and so calls nothing.
 type nobody struct{ worker.Stripe }
 
 // scheduler is a worker on the real store that takes wishes and captures nothing.
-func scheduler(ctx context.Context, s *server) (*worker.Worker, *store.Store, error) {
-	st, _, err := store.Open(ctx, store.Options{URL: "redis://" + s.addr})
+func (e holdd) scheduler(ctx context.Context, s *server) (*worker.Worker, *store.Store, error) {
+	st, _, err := store.Open(ctx, store.Options{URL: e.redisURL(s), Partitions: e.partitions})
 	if err != nil {
 		return nil, nil, err
+	}
+	// A Redis that is in use: its last comparison with Stripe is not long ago. (A new one is compared with Stripe at once.)
+	if token, _, err := st.BeginReconcile(ctx, []byte("{}"), time.Minute, time.Minute, time.Hour); err != nil {
+		return nil, nil, errors.Join(err, st.Close())
+	} else if token > 0 {
+		if _, err := st.SaveReconcile(ctx, token, []byte("{}"), nil, 0, true); err != nil {
+			return nil, nil, errors.Join(err, st.Close())
+		}
 	}
 	w, err := worker.New(st, nobody{}, worker.Options{Replica: "bench"})
 	if err != nil {
@@ -54,8 +73,8 @@ func (t *task) wish() hold.Wish {
 		ExpiresAt: t.expires.UTC().Format(time.RFC3339Nano), CaptureAt: t.at.UTC().Format(time.RFC3339Nano)}
 }
 
-func (holdd) seed(ctx context.Context, s *server, all []task) (time.Duration, error) {
-	w, st, err := scheduler(ctx, s)
+func (e holdd) seed(ctx context.Context, s *server, all []task) (time.Duration, error) {
+	w, st, err := e.scheduler(ctx, s)
 	if err != nil {
 		return 0, err
 	}
@@ -97,7 +116,7 @@ func (e holdd) serve(ctx context.Context, s *server, stripe string) (*proc, stri
 		program = "holdd"
 	}
 	p, err := e.b.start("holdd", append([]string{
-		"STRIPE_API_KEY=" + capture.Key, "STRIPE_API_BASE=" + stripe, "REDIS_URL=redis://" + s.addr, "HOLDD_LISTEN=127.0.0.1:" + strconv.Itoa(port),
+		"STRIPE_API_KEY=" + capture.Key, "STRIPE_API_BASE=" + stripe, "REDIS_URL=" + e.redisURL(s), "HOLDD_PARTITIONS=" + strconv.Itoa(max(1, e.partitions)), "HOLDD_LISTEN=127.0.0.1:" + strconv.Itoa(port),
 		"HOLDD_CONCURRENCY=" + strconv.Itoa(concurrency), "HOLDD_RATE=" + rate,
 		"HOLDD_MIRROR_TERMS=false", // the others write nothing to Stripe but captures
 		"HOLDD_LOG_FORMAT=json",

@@ -19,7 +19,7 @@ func (b *bench) late(ctx context.Context, e engine, span time.Duration) error {
 	if err := b.stripe.reset(n, 0); err != nil {
 		return err
 	}
-	at := time.Now().Add(4 * time.Second).Truncate(time.Millisecond)
+	at := time.Now().Add(3 * time.Second).Truncate(time.Millisecond)
 	all := tasks(n, at, false)
 	for i := range all {
 		all[i].at = at.Add(time.Duration(i) * time.Second / perSecond)

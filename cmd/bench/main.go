@@ -35,12 +35,13 @@ type size struct {
 	pending, http   int
 	limited         int
 	limitedPatience time.Duration
-	million         bool
+	references      bool // pending holds with a reference as well
+	million         bool // and a million of them without
 }
 
 var (
-	full  = size{rounds: 3, drain: 20_000, slow: 4_000, late: 10 * time.Second, idle: 20 * time.Second, pending: 100_000, http: 20_000, limited: 10_000, limitedPatience: 2 * time.Minute}
-	quick = size{rounds: 1, drain: 10_000, slow: 1_500, late: 5 * time.Second, idle: 5 * time.Second, pending: 20_000, http: 10_000, limited: 2_000, limitedPatience: 30 * time.Second}
+	full  = size{rounds: 3, drain: 20_000, slow: 4_000, late: 10 * time.Second, idle: 20 * time.Second, pending: 100_000, http: 20_000, limited: 10_000, limitedPatience: 2 * time.Minute, references: true}
+	quick = size{rounds: 1, drain: 6_000, slow: 1_200, late: 3 * time.Second, idle: 5 * time.Second, pending: 100_000, http: 10_000, limited: 4_000, limitedPatience: 30 * time.Second}
 )
 
 // bench is one run of everything.
@@ -50,6 +51,7 @@ type bench struct {
 	size    size
 	stripe  *stub
 	samples samples
+	limits  []underLimit
 	seeded  map[string]float64 // tasks a second, by engine
 	began   time.Time
 }
@@ -66,6 +68,9 @@ func run(ctx context.Context, args []string) (err error) {
 	fs.StringVar(&b.bins, "bin", ".build/bench", "folder of the programs that are measured; make bench builds them")
 	results := fs.String("results", "", "folder to write table and chart to; empty: nowhere")
 	short := fs.Bool("quick", false, "one round, less of everything")
+	million := fs.Bool("million", false, "measure the memory of a million pending as well")
+	only := fs.String("only", "", "one part alone: limit, scale or cluster")
+	ten := fs.Bool("ten-million", false, "scale: ten million pending as well (6 GB of memory, a quarter of an hour)")
 	profiles := fs.String("profile", "", "only drain holdd, under profilers, and write the profiles to this folder")
 	rounds := fs.Int("rounds", 0, "rounds; the table shows medians")
 	if err := fs.Parse(args); err != nil {
@@ -74,6 +79,7 @@ func run(ctx context.Context, args []string) (err error) {
 	if *short {
 		b.size = quick
 	}
+	b.size.million = *million
 	if *rounds > 0 {
 		b.size.rounds = *rounds
 	}
@@ -91,6 +97,33 @@ func run(ctx context.Context, args []string) (err error) {
 	if *profiles != "" {
 		return b.profile(ctx, *profiles)
 	}
+	switch *only {
+	case "limit":
+		if err := b.underLimit(ctx); err != nil {
+			return err
+		}
+		fmt.Println()
+		head, rows := b.limitRows()
+		text(os.Stdout, head, rows)
+		return nil
+	case "scale":
+		sizes := []int{10_000, 1_000_000}
+		if *short {
+			sizes = []int{10_000, 100_000}
+		}
+		if *ten {
+			sizes = append(sizes, 10_000_000)
+		}
+		if err := b.scale(ctx, sizes, os.Stdout); err != nil {
+			return err
+		}
+		return b.cluster(ctx, os.Stdout)
+	case "cluster":
+		return b.cluster(ctx, os.Stdout)
+	case "":
+	default:
+		return fmt.Errorf("-only %q: it is limit, scale or cluster", *only)
+	}
 	if err := b.all(ctx); err != nil {
 		return err
 	}
@@ -100,7 +133,12 @@ func run(ctx context.Context, args []string) (err error) {
 // all runs the engines in turn, so that what else the machine does falls on all of them.
 func (b *bench) all(ctx context.Context) error {
 	h := holdd{b: b}
-	engines := []engine{bare{b}, h, asynqEngine{b}}
+	engines := []engine{bare{b}, h, asynqEngine{b: b}}
+	if e := newBullMQ(b); e != nil {
+		engines = append(engines, *e)
+	} else {
+		b.say("BullMQ is left out: there is no node, or its packages were not installed")
+	}
 	queues := engines[1:]
 	if err := b.sizes(); err != nil {
 		return err
@@ -134,10 +172,21 @@ func (b *bench) all(ctx context.Context) error {
 		if err := b.memory(ctx, e, b.size.pending, pending, false); err != nil {
 			return err
 		}
+		if !b.size.references {
+			continue
+		}
 		if err := b.memory(ctx, e, b.size.pending, pendingRef, true); err != nil {
 			return err
 		}
+		if b.size.million {
+			if err := b.memory(ctx, e, 1_000_000, pendingMillion, false); err != nil {
+				return err
+			}
+		}
 	}
 	b.say("idle")
-	return b.idle(ctx, queues, b.size.idle)
+	if err := b.idle(ctx, queues, b.size.idle); err != nil {
+		return err
+	}
+	return b.underLimit(ctx)
 }

@@ -62,7 +62,9 @@ func (b *bench) start(name string, env []string, bin string, args ...string) (*p
 func (p *proc) pid() int { return p.cmd.Process.Pid }
 
 // line waits for the next line of the program's output.
-func (p *proc) line() (string, error) {
+func (p *proc) line() (string, error) { return p.lineWithin(patience) }
+
+func (p *proc) lineWithin(d time.Duration) (string, error) {
 	type answer struct {
 		s   string
 		err error
@@ -78,8 +80,8 @@ func (p *proc) line() (string, error) {
 			return "", p.failed(a.err)
 		}
 		return a.s, nil
-	case <-time.After(patience):
-		return "", p.failed(errors.New("it said nothing for " + patience.String()))
+	case <-time.After(d):
+		return "", p.failed(errors.New("it said nothing for " + d.String()))
 	}
 }
 

@@ -22,7 +22,7 @@ type server struct {
 	rdb       *redis.Client
 }
 
-func (b *bench) redis(ctx context.Context) (*server, error) {
+func (b *bench) redis(ctx context.Context, args ...string) (*server, error) {
 	dir, err := os.MkdirTemp(b.dir, "redis")
 	if err != nil {
 		return nil, err
@@ -33,8 +33,8 @@ func (b *bench) redis(ctx context.Context) (*server, error) {
 		if err != nil {
 			return nil, err
 		}
-		p, err := b.start("redis-server", nil, "redis-server", "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir, "--save", "",
-			"--appendonly", "yes", "--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0", "--daemonize", "no")
+		p, err := b.start("redis-server", nil, "redis-server", append([]string{"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir, "--save", "",
+			"--appendonly", "yes", "--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0", "--daemonize", "no"}, args...)...)
 		if err != nil {
 			return nil, err
 		}

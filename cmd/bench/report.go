@@ -3,6 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -213,11 +216,78 @@ func text(w io.Writer, head row, rows []row) {
 	fmt.Fprintln(w)
 }
 
+// limitRows are the runs under a rate limit, engines side by side, and whether each met its bars.
+func (b *bench) limitRows() (head row, rows []row) {
+	for _, r := range b.limits {
+		met := ""
+		if r.engine == "holdd" {
+			met = "met"
+			if !r.good() {
+				met = "NOT MET"
+			}
+		}
+		took := fmt.Sprintf("%.2f s", r.took.Seconds())
+		if r.open > 0 {
+			took = "> " + took
+		}
+		rows = append(rows, row{r.engine, fmt.Sprintf("%.2f s", r.ideal().Seconds()), took, fmt.Sprintf("%.3f", r.took.Seconds()/r.ideal().Seconds()),
+			fmt.Sprint(r.limited), fmt.Sprint(r.captured), fmt.Sprint(r.lapsed), fmt.Sprint(r.open), r.passed.String(), met})
+	}
+	return row{"under a limit", "it allows", "took", "ratio", "429s", "captured", "lapsed", "open", "passed over by", ""}, rows
+}
+
+// table is one of those that are printed and written.
+type table struct {
+	title string
+	head  row
+	rows  []row
+}
+
+func (b *bench) tables() []table {
+	var out []table
+	head, rows := b.figures()
+	out = append(out, table{"Side by side", head, rows})
+	head, rows = barRows(b.judge())
+	out = append(out, table{"Bars", head, rows})
+	if head, rows = b.limitRows(); len(rows) > 0 {
+		out = append(out, table{fmt.Sprintf("%d holds due at one instant, %d a second allowed, %d workers, enough time for all", b.limits[0].holds, limitRate, replicas), head, rows})
+	}
+	return out
+}
+
+// report prints the tables, and writes them and the chart to a folder if one is named.
 func (b *bench) report(w io.Writer, dir string) error {
 	fmt.Fprintln(w)
-	head, rows := b.figures()
-	text(w, head, rows)
-	head, rows = barRows(b.judge())
-	text(w, head, rows)
+	tables := b.tables()
+	for _, t := range tables {
+		text(w, t.head, t.rows)
+	}
+	if dir == "" {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	var md strings.Builder
+	fmt.Fprintf(&md, "# holdd beside other ways to capture later\n\nWritten by `make bench`: %d rounds, medians, %s, %d cores. Figures of different runs can't be compared, ratios within one can.\n"+
+		"What is measured and how stands in [doc.go](../doc.go).\n", b.size.rounds, runtime.Version(), runtime.NumCPU())
+	for _, t := range tables {
+		fmt.Fprintf(&md, "\n## %s\n\n", t.title)
+		markdown(&md, t.head, t.rows)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "results.md"), []byte(md.String()), 0o644); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "chart.svg"), []byte(b.chart(tables[0].head[1:])), 0o644); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "Written to %s: results.md, chart.svg\n", dir)
 	return nil
+}
+
+func markdown(w io.Writer, head row, rows []row) {
+	fmt.Fprintf(w, "| %s |\n|---|%s\n", strings.Join(head, " | "), strings.Repeat("---:|", len(head)-1))
+	for _, r := range rows {
+		fmt.Fprintf(w, "| %s |\n", strings.Join(r, " | "))
+	}
 }

@@ -25,7 +25,7 @@ func (b *bench) memory(ctx context.Context, e engine, n int, m measure, referenc
 	// Spread over a week, as bookings are: scores that are all the same would be shorter.
 	all := tasks(n+1, time.Now().Add(24*time.Hour).Truncate(time.Millisecond), references)[1:]
 	for i := range all {
-		all[i].at = all[i].at.Add(time.Duration(i) * 5 * 24 * time.Hour / time.Duration(n))
+		all[i].at = all[i].at.Add(time.Duration(i) * (5 * 24 * time.Hour / time.Duration(n)))
 		all[i].expires = all[i].at.Add(24 * time.Hour)
 	}
 	if _, err := e.seed(ctx, s, all); err != nil {
@@ -134,12 +134,15 @@ func (b *bench) idle(ctx context.Context, engines []engine, span time.Duration) 
 
 // sizes are those of the binaries, stripped.
 func (b *bench) sizes() error {
-	for bin, e := range map[string]engine{"holdd": holdd{b: b}, "asynqworker": asynqEngine{b}} {
-		info, err := os.Stat(b.bin(bin))
+	for _, program := range []struct {
+		e   engine
+		bin string
+	}{{holdd{b: b}, "holdd"}, {asynqEngine{b: b}, "asynqworker"}} {
+		info, err := os.Stat(b.bin(program.bin))
 		if err != nil {
 			return fmt.Errorf("%w: run make bench", err)
 		}
-		b.add(binaryMB, e, float64(info.Size())/1e6)
+		b.add(binaryMB, program.e, float64(info.Size())/1e6)
 	}
 	return nil
 }

@@ -32,10 +32,19 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	hurry := time.Duration(1)
+	if s := os.Getenv("BENCH_HURRY"); s != "" {
+		if hurry, err = time.ParseDuration(s + "ns"); err != nil || hurry < 1 {
+			return fmt.Errorf("BENCH_HURRY %q: %w", s, err)
+		}
+	}
 	do := capture.New(os.Getenv("BENCH_STRIPE"), concurrency)
 	// Both checks are at a second: the queue's is by default, and the one for delayed tasks, 5 s by default, is set to what holdd's cron has.
 	server := asynq.NewServer(asynq.RedisClientOpt{Addr: os.Getenv("BENCH_REDIS"), PoolSize: concurrency + 16}, asynq.Config{
 		Concurrency: concurrency, TaskCheckInterval: time.Second, DelayedTaskCheckInterval: time.Second, LogLevel: asynq.ErrorLevel,
+		RetryDelayFunc: func(n int, err error, t *asynq.Task) time.Duration {
+			return asynq.DefaultRetryDelayFunc(n, err, t) / hurry
+		},
 	})
 	mux := asynq.NewServeMux()
 	mux.HandleFunc("capture", func(ctx context.Context, t *asynq.Task) error {
