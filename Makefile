@@ -7,7 +7,7 @@ FOR     ?= 5m
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test soak mutants torture fuzz check deploy-check redis clean
+.PHONY: help run build test soak mutants torture fuzz bench bench-scale bench-programs profile check deploy-check redis clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,11 +41,36 @@ fuzz: ## each fuzz target for FUZZTIME (60s, or a count such as 20000x)
 	    echo "fuzz $$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$pkg" </dev/null; \
 	  done; done
 
+# The benchmarks are a module of their own, so that the engines that holdd is compared with are no dependency of it.
+BENCH := .build/bench
+STRIP := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
+bench: redis bench-programs bench-bullmq ## holdd beside asynq, BullMQ and stripe-go alone, with every bar; QUICK=1 is the short form, MILLION=1 weighs 1M pending as well
+	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) $(if $(QUICK),-quick,-results results) $(if $(MILLION),-million)
+
+bench-bullmq:
+	@cmd/bench/bullmq/install $(BENCH)/bullmq
+
+bench-limit: redis bench-programs ## only the run under Stripe's limit, four replicas
+	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -only limit $(if $(QUICK),-quick)
+
+bench-scale: redis bench-programs ## each operation with 10k and 1M holds pending, and the ratio; TEN_MILLION=1 for 10M as well
+	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -only scale $(if $(QUICK),-quick) $(if $(TEN_MILLION),-ten-million)
+
+profile: redis bench-programs ## CPU and allocations of a drain: the top functions, and the profiles in .build/profile
+	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) -profile $(CURDIR)/.build/profile
+	@for p in cpu allocs; do echo; $(GO) tool pprof -top -nodecount 35 $$([ $$p = cpu ] || echo -sample_index=alloc_space) .build/profile/$$p.pprof 2>/dev/null; done
+	@echo; $(GO) tool pprof -top -cum -nodecount 45 .build/profile/cpu.pprof 2>/dev/null
+
+bench-programs: build
+	@mkdir -p $(BENCH) && cp $(BIN) $(BENCH)/holdd
+	@cd cmd/bench && for p in stub bare asynqworker profiled; do $(STRIP) -o $(CURDIR)/$(BENCH)/$$p ./$$p || exit 1; done && $(GO) build -o $(CURDIR)/$(BENCH)/bench .
+
 check: ## formatting, vet, staticcheck, tidy modules
 	@out=$$(gofmt -l .); [ -z "$$out" ] || { echo "not gofmt-ed: $$out"; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) mod tidy -diff
+	cd cmd/bench && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && $(GO) mod tidy -diff
 
 # The unit names the place where people install holdd: systemd-analyze wants a program to be there. Tests are never taken from the cache: Go doesn't see
 # that files outside of their module have changed.

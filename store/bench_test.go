@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -173,4 +174,62 @@ func used(e *env) float64 {
 	}
 	e.Fatal("Redis doesn't tell its memory")
 	return 0
+}
+
+// BenchmarkDrain takes holds from the schedule to their end as the worker does, 64 at a time, and tells what that costs Redis.
+func BenchmarkDrain(b *testing.B) {
+	const n, at64 = 20_000, 64
+	event := []byte(`{"id":"evt_3PxYzA2eZvKYlo2C00000000_1764547200001_1","type":"hold.captured","timestamp":"2026-03-01T12:00:00.123Z","data":{"hold":{"id":"` +
+		strings.Repeat("x", 480) + `"},"cause":"schedule"}}`)
+	for b.Loop() {
+		b.StopTimer()
+		e := onReal(b, store.Options{}, "--appendonly", "yes")
+		var writes []hold.Write
+		for i := range n {
+			w := scheduled(fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", i), at.Add(time.Duration(i)*time.Second), later.Add(time.Duration(i)*time.Minute))
+			w.Hold.Reference, w.Place.Milestone = fmt.Sprintf("BK-%06d", i), w.Hold.ExpiresAt.Add(-time.Hour)
+			writes = append(writes, w)
+		}
+		for part := range slices.Chunk(writes, 500) {
+			e.put(part...)
+		}
+		before := e.cpu()
+		b.StartTimer()
+		for left := n; left > 0; {
+			e.due(true)
+			for range 4 {
+				claims, _ := e.claim(captures, at64, time.Minute)
+				ends := make([]hold.Write, len(claims))
+				for i := range claims {
+					h := claims[i].Hold
+					h.History = append(h.History, hold.Entry{At: moved, Kind: hold.EntryAttempt, Op: hold.OpCapture, Key: "holdd-" + h.ID + "-capture-0123456789abcdef-1",
+						RequestID: "req_b7pQ2mXw9ZkLrT", Answer: hold.AnswerOK})
+					ends[i] = settle(h, moved)
+					ends[i].Events = [][]byte{event}
+				}
+				e.put(ends...)
+				left -= len(claims)
+			}
+		}
+		b.StopTimer()
+		b.ReportMetric(float64((e.cpu()-before).Microseconds())/n, "redis-µs/hold")
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/hold")
+}
+
+// cpu is the time that Redis has used.
+func (e *env) cpu() time.Duration {
+	var sum time.Duration
+	for line := range strings.Lines(e.rdb.Info(e.Context(), "cpu").Val()) {
+		k, v, _ := strings.Cut(strings.TrimSpace(line), ":")
+		if k == "used_cpu_user" || k == "used_cpu_sys" {
+			s, err := strconv.ParseFloat(v, 64)
+			if err != nil {
+				e.Fatal(err)
+			}
+			sum += time.Duration(s * float64(time.Second))
+		}
+	}
+	return sum
 }

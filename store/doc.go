@@ -60,6 +60,13 @@
 // forgotten (likewise, or read back), a wish forgotten (found again only from Stripe). [Open] refuses a Redis that may evict or that writes
 // nothing to disk. A Redis that is emptied while it is in use has lost holdd:partitions and holdd:mode as well: [Store.Watch] notices it by them.
 //
+// # Dividing anew
+//
+// A hold's partition is a hash of its id modulo their number, so another number means that holds move. [Repartition] does that while nobody works: replicas
+// are refused from holdd:partitions = "1>64" until it says "64", and one that runs already is seen by its heartbeat. Each hold is told to its new partition
+// first and taken out of the old one after, by scripts that can be repeated; so whatever interrupts it, a hold is in at least one of them, and the
+// next run goes on. Partitions of a Cluster lie on different servers: no script could do both at once.
+//
 // # Comparing with Stripe
 //
 // One replica at a time compares, under a lock that is a lease with a fencing token. The run's state, opaque to this package, is

@@ -159,6 +159,9 @@ func (s *Store) agree(ctx context.Context, key, value, sentence string) error {
 	if err != nil {
 		return fmt.Errorf("this Redis can't be read: %w", err)
 	}
+	if from, to, going := strings.Cut(is, under); going && key == keyPartitions {
+		return wrong("this Redis is being divided from %s into %s partitions: let that end (holdd repartition --to %s goes on with it), then set partitions to %s", from, to, to, to)
+	}
 	if is != value {
 		return wrong(sentence, is, value)
 	}

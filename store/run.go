@@ -17,13 +17,15 @@ import (
 const batch = 256
 
 // partition tells where a hold lives: the same place for as long as the number of partitions stays.
-func (s *Store) partition(id string) int {
-	if len(s.parts) == 1 {
+func (s *Store) partition(id string) int { return partitionOf(id, len(s.parts)) }
+
+func partitionOf(id string, partitions int) int {
+	if partitions == 1 {
 		return 0
 	}
 	f := fnv.New32a()
 	f.Write([]byte(id))
-	return int(f.Sum32() % uint32(len(s.parts)))
+	return int(f.Sum32() % uint32(partitions))
 }
 
 // run is one call of a script.

@@ -104,7 +104,7 @@
 //   - A 429 for a rate: that account's requests of that kind pause for all replicas.
 //   - Stopping: claims end, calls under way get the grace time, what was claimed and not sent goes straight back to the ready queue.
 //
-// Bounds: claims held at once are one and a half times the concurrency; a claim makes at most four calls; jobs take on 256 holds of a partition at a
+// Bounds: claims that wait for Stripe are twice the concurrency, those that are not settled four times; a claim makes at most four calls; jobs take on 256 holds of a partition at a
 // time; pages of lists look at 1,000 holds at the most. A comparison looks at 1,000 accounts, keeps 1,000 findings (500 of a kind; the counts are
 // exact), remembers a million intents as seen, and logs a hundred lines about findings, each once a day.
 package worker

@@ -18,10 +18,16 @@ const settleBatch = 256
 // the lease, and the idempotency key makes Stripe tell the same again.
 const settlePatience = 5 * time.Second
 
-// settle commits results, as many at once as have come in while the last ones were written.
+// settleWait is how long a result waits for others that are about to come: a script for each would cost Redis more than the work in it.
+const settleWait = 2 * time.Millisecond
+
+// settle commits results, as many at once as have come in while the last ones were written, and a little longer while others are at Stripe.
 func (w *Worker) settle() {
+	late := time.NewTimer(settleWait)
+	defer late.Stop()
 	for first := range w.results {
-		batch := []result{first}
+		batch := append(make([]result, 0, w.o.Concurrency), first)
+		late.Reset(settleWait)
 	collect:
 		for len(batch) < settleBatch {
 			select {
@@ -30,7 +36,19 @@ func (w *Worker) settle() {
 					break collect
 				}
 				batch = append(batch, r)
+				continue
 			default:
+			}
+			if len(batch) >= w.o.Concurrency || w.unanswered.Load() == 0 {
+				break
+			}
+			select {
+			case r, ok := <-w.results:
+				if !ok {
+					break collect
+				}
+				batch = append(batch, r)
+			case <-late.C:
 				break collect
 			}
 		}

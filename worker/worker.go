@@ -182,9 +182,9 @@ func New(s Store, st Stripe, o Options) (*Worker, error) {
 	return w, nil
 }
 
-// ahead is how many claims may wait for Stripe: as many as can be under way, and half as many again, so that no handler waits for Redis.
-// More would only make others wait behind this replica.
-func (o *Options) ahead() int { return o.Concurrency + (o.Concurrency+1)/2 }
+// ahead is how many claims may wait for Stripe: as many as can be under way, and as many again, so that no handler waits for Redis and a claim takes
+// as many at once as there are handlers. More would only make others wait behind this replica.
+func (o *Options) ahead() int { return 2 * o.Concurrency }
 
 // uncommitted is how many claims a replica may have that are not settled in the store: handlers go on while the last outcomes are written,
 // and what has piled up meanwhile shares the next round trip.

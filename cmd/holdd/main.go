@@ -78,7 +78,7 @@ func (a *app) root() *cobra.Command {
 		Short: "Sees each card hold to its end: captured or released at its time",
 		Long: `holdd captures or releases card authorizations ("holds") at Stripe at their time, and warns before one expires.
 
-"holdd serve" is the daemon. All other commands speak to it over its HTTP API.`,
+"holdd serve" is the daemon. The commands about holds speak to it over its HTTP API.`,
 		SilenceErrors: true, // told by report, once
 		SilenceUsage:  true, // a failed call is no reason to explain the command line
 		Args:          cobra.NoArgs,
@@ -98,7 +98,7 @@ func (a *app) root() *cobra.Command {
 		}
 		root.AddCommand(cmds...)
 	}
-	group("daemon", a.serveCommand(), a.configCommand())
+	group("daemon", a.serveCommand(), a.configCommand(), a.repartitionCommand())
 	group("holds", a.scheduleCommand(), a.listCommand(), a.showCommand(), a.planCommand(), a.rescheduleCommand(),
 		a.pauseCommand(), a.resumeCommand(), a.acknowledgeCommand(), a.reconcileCommand())
 	group("money", a.captureCommand(), a.cancelCommand())

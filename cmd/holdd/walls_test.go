@@ -20,7 +20,7 @@ var walls = map[string]struct {
 		"the loop knows neither Redis nor Stripe nor HTTP: it declares what it needs of them"},
 	"store": {[]string{"worker/hold", "github.com/redis/go-redis/v9", "google.golang.org/protobuf"},
 		"the store keeps holds and decides nothing about them"},
-	"worker/gateway": {[]string{"worker/hold", "github.com/stripe/stripe-go/v76"},
+	"worker/gateway": {[]string{"worker/hold", "github.com/stripe/stripe-go/v76", "github.com/go-json-experiment/json"},
 		"the only code that speaks Stripe speaks of nothing else"},
 	"worker/stripesim": {nil, "an independent judge shares no code with what it judges"},
 	"worker/api": {[]string{"worker", "worker/hold", "github.com/danielgtaylor/huma/v2", "github.com/go-json-experiment/json", "go.uber.org/zap"},

@@ -33,7 +33,7 @@ func (g *Gateway) Authorize(ctx context.Context, c hold.AuthorizeCall) hold.Auth
 	p.OffSession, p.UseStripeSDK = presence(&c)
 	return g.authorization(ctx, "", true, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = params(ctx, c.Account, c.Key)
-		return g.api.PaymentIntents.New(p)
+		return g.intents.New(p)
 	})
 }
 
@@ -46,7 +46,7 @@ func (g *Gateway) Confirm(ctx context.Context, c hold.AuthorizeCall) hold.Author
 	p.OffSession, p.UseStripeSDK = presence(&c)
 	return g.authorization(ctx, c.PaymentIntent, true, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = params(ctx, c.Account, c.Key)
-		return g.api.PaymentIntents.Confirm(c.PaymentIntent, p)
+		return g.intents.Confirm(c.PaymentIntent, p)
 	})
 }
 
@@ -58,7 +58,7 @@ func (g *Gateway) Look(ctx context.Context, id, account string) hold.Authorized 
 	p := &stripe.PaymentIntentParams{Expand: latestCharge()}
 	return g.authorization(ctx, id, false, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = params(ctx, account, "")
-		return g.api.PaymentIntents.Get(id, p)
+		return g.intents.Get(id, p)
 	})
 }
 

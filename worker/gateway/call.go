@@ -59,9 +59,9 @@ func (g *Gateway) Capture(ctx context.Context, c CaptureParams) hold.Answer {
 		return notSent(fmt.Sprintf("a capture of %d minor units would mean nothing", *n))
 	}
 	p := &stripe.PaymentIntentCaptureParams{AmountToCapture: c.Amount, FinalCapture: c.Final}
-	return g.one(ctx, c.PaymentIntent, true, func(ctx context.Context) (*stripe.PaymentIntent, error) {
+	return g.settle(ctx, c.PaymentIntent, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = params(ctx, c.Account, c.Key)
-		return g.api.PaymentIntents.Capture(c.PaymentIntent, p)
+		return g.intents.Capture(c.PaymentIntent, p)
 	})
 }
 
@@ -70,9 +70,9 @@ func (g *Gateway) cancel(ctx context.Context, c hold.Call) hold.Answer {
 		return notSent(why)
 	}
 	p := &stripe.PaymentIntentCancelParams{CancellationReason: stripe.String(string(stripe.PaymentIntentCancellationReasonAbandoned))}
-	return g.one(ctx, c.PaymentIntent, true, func(ctx context.Context) (*stripe.PaymentIntent, error) {
+	return g.settle(ctx, c.PaymentIntent, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = params(ctx, c.Account, c.Key)
-		return g.api.PaymentIntents.Cancel(c.PaymentIntent, p)
+		return g.intents.Cancel(c.PaymentIntent, p)
 	})
 }
 
@@ -83,7 +83,7 @@ func (g *Gateway) read(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.PaymentIntentParams{Expand: latestCharge()}
 	return g.one(ctx, c.PaymentIntent, false, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = params(ctx, c.Account, "")
-		return g.api.PaymentIntents.Get(c.PaymentIntent, p)
+		return g.intents.Get(c.PaymentIntent, p)
 	})
 }
 
@@ -170,7 +170,7 @@ func (g *Gateway) list(ctx context.Context, p *stripe.PaymentIntentListParams) (
 	p.Single = true // or the iterator would read on by itself, beyond the caller's budget
 	a = g.send(ctx, maxListBody, "", false, func(ctx context.Context) (bool, error) {
 		p.Context = ctx
-		it := g.api.PaymentIntents.List(p)
+		it := g.intents.List(p)
 		if err := it.Err(); err != nil {
 			return false, err
 		}

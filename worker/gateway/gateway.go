@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/stripe/stripe-go/v76"
-	"github.com/stripe/stripe-go/v76/client"
+	"github.com/stripe/stripe-go/v76/paymentintent"
 )
 
 // Defaults of [Options].
@@ -52,7 +52,7 @@ type Options struct {
 
 // Gateway speaks with Stripe. It is safe for concurrent use.
 type Gateway struct {
-	api     *client.API
+	intents paymentintent.Client
 	timeout time.Duration
 	live    bool
 	pool    *http.Transport // nil when the transport is the caller's
@@ -98,7 +98,7 @@ func New(o Options) (*Gateway, error) {
 		MaxNetworkRetries: stripe.Int64(0),
 		EnableTelemetry:   stripe.Bool(false),
 	})
-	g.api = client.New(string(o.Key), &stripe.Backends{API: backend, Connect: backend, Uploads: backend})
+	g.intents = paymentintent.Client{B: backend, Key: string(o.Key)}
 	return g, nil
 }
 

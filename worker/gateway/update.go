@@ -33,7 +33,7 @@ func (g *Gateway) Update(ctx context.Context, id, account string, metadata map[s
 	p := &stripe.PaymentIntentParams{Metadata: maps.Clone(metadata), Expand: latestCharge()}
 	return g.one(ctx, id, true, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = params(ctx, account, key)
-		return g.api.PaymentIntents.Update(id, p)
+		return g.intents.Update(id, p)
 	})
 }
 

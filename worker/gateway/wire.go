@@ -32,6 +32,8 @@ type flight struct {
 	replayed  bool
 	retry     string // Stripe-Should-Retry
 	mediaType string
+	keep      bool   // a good answer's body is ours to read
+	body      []byte // then
 }
 
 type flightKey struct{}
@@ -81,6 +83,9 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	f.mediaType = mediaType(res.Header)
 	if res.Body != nil {
 		res.Body = &bounded{ReadCloser: res.Body, left: f.limit}
+		if f.keep && res.StatusCode == http.StatusOK {
+			f.take(res)
+		}
 	}
 	return res, nil
 }

@@ -1,0 +1,71 @@
+// Command asynqworker is what a user of asynq would run instead of holdd: a worker whose task captures by stripe-go.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/stripe/stripe-go/v76"
+
+	"github.com/holdd/holdd/cmd/bench/capture"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "asynqworker:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	concurrency, err := strconv.Atoi(os.Getenv("BENCH_CONCURRENCY"))
+	if err != nil {
+		return err
+	}
+	hurry := time.Duration(1)
+	if s := os.Getenv("BENCH_HURRY"); s != "" {
+		if hurry, err = time.ParseDuration(s + "ns"); err != nil || hurry < 1 {
+			return fmt.Errorf("BENCH_HURRY %q: %w", s, err)
+		}
+	}
+	do := capture.New(os.Getenv("BENCH_STRIPE"), concurrency)
+	// Both checks are at a second: the queue's is by default, and the one for delayed tasks, 5 s by default, is set to what holdd's cron has.
+	server := asynq.NewServer(asynq.RedisClientOpt{Addr: os.Getenv("BENCH_REDIS"), PoolSize: concurrency + 16}, asynq.Config{
+		Concurrency: concurrency, TaskCheckInterval: time.Second, DelayedTaskCheckInterval: time.Second, LogLevel: asynq.ErrorLevel,
+		RetryDelayFunc: func(n int, err error, t *asynq.Task) time.Duration {
+			return asynq.DefaultRetryDelayFunc(n, err, t) / hurry
+		},
+	})
+	mux := asynq.NewServeMux()
+	mux.HandleFunc("capture", func(ctx context.Context, t *asynq.Task) error {
+		var hold struct {
+			PaymentIntent string `json:"payment_intent"`
+		}
+		if err := json.Unmarshal(t.Payload(), &hold); err != nil {
+			return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
+		}
+		err := do(ctx, hold.PaymentIntent)
+		var e *stripe.Error
+		if errors.As(err, &e) && e.HTTPStatusCode != 429 && e.HTTPStatusCode >= 400 && e.HTTPStatusCode < 500 {
+			return fmt.Errorf("%w: %w", err, asynq.SkipRetry) // it lapsed: trying again brings nothing
+		}
+		return err
+	})
+	if err := server.Start(mux); err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	<-ctx.Done()
+	server.Shutdown()
+	return nil
+}

@@ -1,0 +1,47 @@
+// Command bare captures by stripe-go in a loop of so many goroutines, with no queue before it and nothing written down: what there is to
+// reach. It reads how many holds to capture from standard input.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+
+	"github.com/holdd/holdd/cmd/bench/capture"
+)
+
+func main() {
+	concurrency, err := strconv.Atoi(os.Getenv("BENCH_CONCURRENCY"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bare: BENCH_CONCURRENCY:", err)
+		os.Exit(2)
+	}
+	do := capture.New(os.Getenv("BENCH_STRIPE"), concurrency)
+	fmt.Println("ready")
+	var n int
+	if _, err := fmt.Scan(&n); err != nil {
+		return // nothing to do: it was only to be there
+	}
+	numbers := make(chan int, concurrency)
+	var wg sync.WaitGroup
+	for range concurrency {
+		wg.Go(func() {
+			for i := range numbers {
+				if err := do(context.Background(), fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", i)); err != nil {
+					fmt.Fprintln(os.Stderr, "bare:", err)
+					os.Exit(1)
+				}
+			}
+		})
+	}
+	for i := range n {
+		numbers <- i
+	}
+	close(numbers)
+	wg.Wait()
+	fmt.Println("done")
+	fmt.Scanln() //nolint:errcheck // stays until it is ended, so that its CPU time can be read
+	select {}
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// concurrency is how many captures each engine may have under way.
+const concurrency = 64
+
+// task is a hold as every engine gets it: what a booking system knows, and when to capture.
+type task struct {
+	number    int
+	at        time.Time
+	expires   time.Time
+	reference string
+	id        string // empty: made from the number
+}
+
+func (t *task) intent() string {
+	if t.id != "" {
+		return t.id
+	}
+	return fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", t.number) // as long as Stripe's
+}
+
+// tasks are n holds that fall due at the same time.
+func tasks(n int, at time.Time, references bool) []task {
+	out := make([]task, n)
+	for i := range out {
+		out[i] = task{number: i, at: at, expires: at.Add(6 * 24 * time.Hour)}
+		if references {
+			out[i].reference = fmt.Sprintf("BK-%08d", i)
+		}
+	}
+	return out
+}
+
+// engine is one way to capture later.
+type engine interface {
+	name() string
+	// seed writes tasks down for later, as fast as it can, and tells how long that took. The bare loop has nowhere to.
+	seed(ctx context.Context, s *server, all []task) (time.Duration, error)
+	// start runs a worker and returns when it is ready.
+	start(ctx context.Context, s *server, stripe string) (*proc, error)
+}
+
+// workerEnv is what the workers beside holdd are told.
+func workerEnv(s *server, stripe string) []string {
+	addr := ""
+	if s != nil {
+		addr = s.addr
+	}
+	return []string{"BENCH_REDIS=" + addr, "BENCH_STRIPE=" + stripe, "BENCH_CONCURRENCY=" + strconv.Itoa(concurrency)}
+}
+
+// bare is stripe-go in a loop, without a queue.
+type bare struct{ b *bench }
+
+func (bare) name() string { return "bare" }
+
+func (bare) seed(context.Context, *server, []task) (time.Duration, error) { return 0, nil }
+
+func (e bare) start(_ context.Context, s *server, stripe string) (*proc, error) {
+	p, err := e.b.start("bare", workerEnv(s, stripe), e.b.bin("bare"))
+	if err != nil {
+		return nil, err
+	}
+	if err := p.ready(); err != nil {
+		p.stop()
+		return nil, err
+	}
+	return p, nil
+}
+
+// inParallel runs f for parts of what is from 0 to n, at most so many at a time, and returns the first error.
+func inParallel(n, part, at int, f func(from, to int) error) error {
+	type span struct{ from, to int }
+	spans := make(chan span)
+	errs := make(chan error, at)
+	for range at {
+		go func() {
+			var first error
+			for s := range spans {
+				if first == nil {
+					first = f(s.from, s.to)
+				}
+			}
+			errs <- first
+		}()
+	}
+	for from := 0; from < n; from += part {
+		spans <- span{from, min(from+part, n)}
+	}
+	close(spans)
+	var err error
+	for range at {
+		if e := <-errs; err == nil {
+			err = e
+		}
+	}
+	return err
+}

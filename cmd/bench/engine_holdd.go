@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/holdd/holdd/cmd/bench/capture"
+	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+const (
+	batch   = 500 // holds scheduled at once
+	callers = 4   // that schedule at the same time
+)
+
+// holdd is the built binary, with a budget that limits nothing.
+type holdd struct {
+	b    *bench
+	rate int // of the budget; 0: as high as the setting goes
+	// url and partitions are for other Redis than one server with one partition.
+	url        string
+	partitions int
+	// program and env are for the daemon under profilers.
+	program string
+	env     []string
+}
+
+func (holdd) name() string { return "holdd" }
+
+func (e holdd) redisURL(s *server) string {
+	if e.url != "" {
+		return e.url
+	}
+	return "redis://" + s.addr
+}
+
+// nobody is the Stripe of a worker that only schedules, and so calls nothing.
+type nobody struct{ worker.Stripe }
+
+// scheduler is a worker on the real store that takes wishes and captures nothing.
+func (e holdd) scheduler(ctx context.Context, s *server) (*worker.Worker, *store.Store, error) {
+	st, _, err := store.Open(ctx, store.Options{URL: e.redisURL(s), Partitions: e.partitions})
+	if err != nil {
+		return nil, nil, err
+	}
+	// A Redis that is in use: its last comparison with Stripe is not long ago. (A new one is compared with Stripe at once.)
+	if token, _, err := st.BeginReconcile(ctx, []byte("{}"), time.Minute, time.Minute, time.Hour); err != nil {
+		return nil, nil, errors.Join(err, st.Close())
+	} else if token > 0 {
+		if _, err := st.SaveReconcile(ctx, token, []byte("{}"), nil, 0, true); err != nil {
+			return nil, nil, errors.Join(err, st.Close())
+		}
+	}
+	w, err := worker.New(st, nobody{}, worker.Options{Replica: "bench"})
+	if err != nil {
+		_ = st.Close()
+		return nil, nil, err
+	}
+	return w, st, nil
+}
+
+func (t *task) wish() hold.Wish {
+	return hold.Wish{PaymentIntent: t.intent(), Reference: t.reference, Amount: 12000, Currency: "eur",
+		ExpiresAt: t.expires.UTC().Format(time.RFC3339Nano), CaptureAt: t.at.UTC().Format(time.RFC3339Nano)}
+}
+
+func (e holdd) seed(ctx context.Context, s *server, all []task) (time.Duration, error) {
+	w, st, err := e.scheduler(ctx, s)
+	if err != nil {
+		return 0, err
+	}
+	defer st.Close()
+	began := time.Now()
+	err = inParallel(len(all), batch, callers, func(from, to int) error {
+		wishes := make([]hold.Wish, 0, batch)
+		for i := from; i < to; i++ {
+			wishes = append(wishes, all[i].wish())
+		}
+		for _, r := range w.Schedule(ctx, wishes, "api") {
+			if r.Err != nil {
+				return fmt.Errorf("holdd: schedule: %w", r.Err)
+			}
+		}
+		return ctx.Err()
+	})
+	return time.Since(began), err
+}
+
+func (e holdd) start(ctx context.Context, s *server, stripe string) (*proc, error) {
+	p, _, err := e.serve(ctx, s, stripe)
+	return p, err
+}
+
+// serve runs the daemon and waits until it is ready to work. It returns the address of its API.
+func (e holdd) serve(ctx context.Context, s *server, stripe string) (*proc, string, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, "", err
+	}
+	rate := strconv.Itoa(e.rate)
+	if e.rate == 0 {
+		rate = "100000"
+	}
+	url := "http://127.0.0.1:" + strconv.Itoa(port)
+	program := e.program
+	if program == "" {
+		program = "holdd"
+	}
+	p, err := e.b.start("holdd", append([]string{
+		"STRIPE_API_KEY=" + capture.Key, "STRIPE_API_BASE=" + stripe, "REDIS_URL=" + e.redisURL(s), "HOLDD_PARTITIONS=" + strconv.Itoa(max(1, e.partitions)), "HOLDD_LISTEN=127.0.0.1:" + strconv.Itoa(port),
+		"HOLDD_CONCURRENCY=" + strconv.Itoa(concurrency), "HOLDD_RATE=" + rate,
+		"HOLDD_MIRROR_TERMS=false", // the others write nothing to Stripe but captures
+		"HOLDD_LOG_FORMAT=json",
+	}, e.env...), e.b.bin(program), "serve")
+	if err != nil {
+		return nil, "", err
+	}
+	for until := time.Now().Add(patience); ; {
+		if res, err := http.Get(url + "/readyz"); err == nil {
+			_ = res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				return p, url, nil
+			}
+		}
+		err := p.alive()
+		if err == nil && time.Now().After(until) {
+			err = p.failed(fmt.Errorf("it is not ready within %s", patience))
+		}
+		if err == nil {
+			err = wait(ctx, time.Millisecond)
+		}
+		if err != nil {
+			p.stop()
+			return nil, "", err
+		}
+	}
+}
+
+// seedHTTP schedules in batches through the API of a running daemon.
+func (holdd) seedHTTP(ctx context.Context, url string, all []task) (time.Duration, error) {
+	var bodies [][]byte
+	for from := 0; from < len(all); from += batch {
+		var wishes []hold.Wish
+		for i := from; i < min(from+batch, len(all)); i++ {
+			wishes = append(wishes, all[i].wish())
+		}
+		b, err := json.Marshal(map[string]any{"holds": wishes})
+		if err != nil {
+			return 0, err
+		}
+		bodies = append(bodies, b)
+	}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: callers}}
+	defer client.CloseIdleConnections()
+	began := time.Now()
+	err := inParallel(len(bodies), 1, callers, func(i, _ int) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/v1/holds:batch", bytes.NewReader(bodies[i]))
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Content-Type", "application/json")
+		res, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		answer, err := io.ReadAll(res.Body)
+		if err != nil {
+			return err
+		}
+		want := min(batch, len(all)-i*batch)
+		if got := bytes.Count(answer, []byte(`"status":201`)); got != want {
+			return fmt.Errorf("holdd: a batch of %d was answered %s, %d of it created: %.300s", want, res.Status, got, answer)
+		}
+		return nil
+	})
+	return time.Since(began), err
+}

@@ -1,0 +1,19 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+)
+
+// profile drains once under the profilers and leaves cpu.pprof and allocs.pprof in dir.
+func (b *bench) profile(ctx context.Context, dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return b.drain(ctx, holdd{b: b, program: "profiled", env: []string{"BENCH_PROFILES=" + dir}}, b.size.drain, 0)
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// server is a redis-server of its own: append-only file, flushed every second. Rewrites of the file are off, since one would fall into
+// whichever run it pleases.
+type server struct {
+	*proc
+	addr, dir string
+	rdb       *redis.Client
+}
+
+func (b *bench) redis(ctx context.Context, args ...string) (*server, error) {
+	dir, err := os.MkdirTemp(b.dir, "redis")
+	if err != nil {
+		return nil, err
+	}
+	var s *server
+	for range 5 { // a port that was free may be taken by somebody else
+		port, err := freePort()
+		if err != nil {
+			return nil, err
+		}
+		p, err := b.start("redis-server", nil, "redis-server", append([]string{"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir, "--save", "",
+			"--appendonly", "yes", "--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0", "--daemonize", "no"}, args...)...)
+		if err != nil {
+			return nil, err
+		}
+		s = &server{proc: p, dir: dir, addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
+		s.rdb = redis.NewClient(&redis.Options{Addr: s.addr, MaxRetries: -1, PoolSize: 2, DialerRetries: 1,
+			MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}, DisableIdentity: true})
+		until := time.Now().Add(patience)
+		for time.Now().Before(until) && p.alive() == nil {
+			if s.up() && s.rdb.Ping(ctx).Err() == nil {
+				return s, nil
+			}
+			if err := wait(ctx, 5*time.Millisecond); err != nil {
+				s.stop()
+				return nil, err
+			}
+		}
+		s.stop()
+	}
+	return nil, errors.New("redis-server does not come up")
+}
+
+// up asks without the client, whose pool would log each look that came too early.
+func (s *server) up() bool {
+	c, err := net.DialTimeout("tcp", s.addr, time.Second)
+	if err != nil {
+		return false
+	}
+	return c.Close() == nil
+}
+
+func (s *server) stop() {
+	if s == nil {
+		return
+	}
+	_ = s.rdb.Close()
+	s.kill() // nothing in it is needed any more
+	_ = os.RemoveAll(s.dir)
+}
+
+// usage is what Redis says of itself.
+type usage struct {
+	cpu      time.Duration // user and system, without forks
+	commands int64         // those that scripts run included
+	reads    int64         // reads from sockets that brought something: round trips, as near as a server can tell
+	memory   int64         // used_memory, bytes
+}
+
+func (s *server) usage(ctx context.Context) (u usage, err error) {
+	text, err := s.rdb.Info(ctx, "everything").Result()
+	if err != nil {
+		return u, err
+	}
+	for line := range strings.Lines(text) {
+		k, v, _ := strings.Cut(strings.TrimSpace(line), ":")
+		switch k {
+		case "used_cpu_user", "used_cpu_sys":
+			f, err := strconv.ParseFloat(v, 64)
+			if err != nil {
+				return u, err
+			}
+			u.cpu += time.Duration(f * float64(time.Second))
+		case "total_commands_processed":
+			u.commands, err = strconv.ParseInt(v, 10, 64)
+		case "total_reads_processed":
+			u.reads, err = strconv.ParseInt(v, 10, 64)
+		case "used_memory":
+			u.memory, err = strconv.ParseInt(v, 10, 64)
+		}
+		if err != nil {
+			return u, fmt.Errorf("redis says %q: %w", line, err)
+		}
+	}
+	return u, nil
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}

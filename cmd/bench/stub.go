@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// stub is the process that answers captures, and what it has counted.
+type stub struct {
+	*proc
+	url string
+}
+
+func (b *bench) stub() (*stub, error) {
+	p, err := b.start("stub", nil, b.bin("stub"))
+	if err != nil {
+		return nil, err
+	}
+	url, err := p.line()
+	if err != nil {
+		p.stop()
+		return nil, err
+	}
+	return &stub{p, url}, nil
+}
+
+// reset begins a run of n holds, each answered after a delay.
+func (s *stub) reset(n int, delay time.Duration) error {
+	res, err := http.PostForm(s.url+"/_stub/reset", url.Values{"n": {strconv.Itoa(n)}, "delay": {delay.String()}})
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("stub: reset: %s", res.Status)
+	}
+	return nil
+}
+
+type counted struct{ Count, Again, First, Last, Stray int64 }
+
+func (s *stub) counted() (c counted, err error) {
+	res, err := http.Get(s.url + "/_stub/count")
+	if err != nil {
+		return c, err
+	}
+	defer res.Body.Close()
+	return c, json.NewDecoder(res.Body).Decode(&c)
+}
+
+// arrivals are the moments at which the holds' first captures came, zero where none did.
+func (s *stub) arrivals() ([]time.Time, error) {
+	res, err := http.Get(s.url + "/_stub/arrivals")
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]time.Time, len(b)/8)
+	for i := range out {
+		if ns := binary.LittleEndian.Uint64(b[8*i:]); ns != 0 {
+			out[i] = time.Unix(0, int64(ns))
+		}
+	}
+	return out, nil
+}
+
+// until waits until n holds were captured, and fails if nothing more comes for a long while or a worker has ended.
+func (s *stub) until(ctx context.Context, n int64, worker *proc) (c counted, err error) {
+	moved := time.Now()
+	for {
+		was := c.Count
+		if c, err = s.counted(); err != nil {
+			return c, err
+		}
+		if c.Count >= n {
+			if c.Again > 0 || c.Stray > 0 {
+				err = fmt.Errorf("%s: %d captures were sent twice and %d were nobody's", worker.name, c.Again, c.Stray)
+			}
+			return c, err
+		}
+		if c.Count > was {
+			moved = time.Now()
+		}
+		err := worker.alive()
+		if err == nil && time.Since(moved) > patience {
+			err = worker.failed(fmt.Errorf("%d of %d holds were captured, and for %s no other", c.Count, n, patience))
+		}
+		if err == nil {
+			err = wait(ctx, 10*time.Millisecond)
+		}
+		if err != nil {
+			return c, err
+		}
+	}
+}

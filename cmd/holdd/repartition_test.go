@@ -1,0 +1,54 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/store/storetest"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+func TestRepartitionCommand(t *testing.T) {
+	r := storetest.StartUnix(t)
+	env := []string{"REDIS_URL=" + r.URL(), "STRIPE_API_KEY=sk_test_repartition"}
+	if code, _, stderr := run(t, env, "repartition", "--to", "4"); code != exitUsage || !strings.Contains(stderr, "nothing of holdd's in this Redis") {
+		t.Errorf("%d %s", code, stderr)
+	}
+	s, _, err := store.Open(t.Context(), store.Options{URL: r.URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	due := time.Now().Add(time.Hour)
+	for i := range 20 {
+		id := fmt.Sprintf("pi_%08d", i)
+		if ok, err := s.Commit(t.Context(), []hold.Write{{
+			Hold: hold.Hold{ID: id, PaymentIntent: id, Amount: 100, Currency: "eur", CaptureAt: due, ExpiresAt: due.Add(time.Hour), State: hold.Scheduled,
+				OnExpiry: hold.PolicyCancel, Revision: 1, Generation: 1, Next: hold.OpCapture, NextAt: due, Why: hold.CauseSchedule},
+			Place: hold.Placement{Due: due, Milestone: due},
+		}}); err != nil || !ok[0] {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Beat(t.Context(), "desk-1", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := run(t, env, "repartition", "--to", "4"); code != exitUsage || !strings.Contains(stderr, "stop desk-1 first") {
+		t.Errorf("%d %s", code, stderr)
+	}
+	if err := s.Leave(t.Context(), "desk-1"); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := run(t, env, "repartition", "--to", "4"); code != exitOK || !strings.Contains(stderr, "set partitions (HOLDD_PARTITIONS) to 4 and start the replicas") {
+		t.Errorf("%d %s", code, stderr)
+	}
+	if _, _, err := store.Open(t.Context(), store.Options{URL: r.URL()}); err == nil || !strings.Contains(err.Error(), "divided into 4 partitions") {
+		t.Error(err)
+	}
+	if code, _, stderr := run(t, env, "repartition"); code != exitUsage || !strings.Contains(stderr, `"to"`) {
+		t.Errorf("%d %s", code, stderr)
+	}
+}

@@ -1,0 +1,24 @@
+package store
+
+import "testing"
+
+func BenchmarkEncode(b *testing.B) {
+	h := typical()
+	var buf []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = encode(buf[:0], &h)
+	}
+	b.ReportMetric(float64(len(buf)), "B/record")
+}
+
+func BenchmarkDecode(b *testing.B) {
+	h := typical()
+	rec := string(encode(nil, &h))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := decode(h.ID, rec); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,281 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// MaxPartitions is the most that a Redis is divided into: a look at the schedule asks each of them.
+const MaxPartitions = 1024
+
+// under parts the numbers while holdd:partitions says that a Redis is being divided anew: "1>64".
+const under = ">"
+
+var (
+	moveOutScript  = script("move_out")
+	moveInScript   = script("move_in")
+	moveAwayScript = script("move_away")
+)
+
+// byID are the sorted sets that name holds by their id alone, in the order of the move scripts.
+func (k *keys) byID() []string {
+	return []string{k.scheduled, k.leased, k.expiring, k.settled, k.attention, k.unverified, k.mirror}
+}
+
+func (k *keys) moving() []string {
+	return append([]string{k.holds, k.ready, k.lanes, k.refs}, k.byID()...)
+}
+
+// Repartition divides the holds of a Redis anew, into to partitions, and tells progress (which may be nil) how many of how many holds it has looked at.
+// It returns how many it moved. Nobody may work on this Redis meanwhile: it refuses while a replica's heartbeat is there, and from its first write to its last
+// [Open] refuses as well. Interrupted at any point it has lost nothing, and called again with the same number it goes on.
+//
+// Events stay in the streams that they are in.
+func Repartition(ctx context.Context, o Options, to int, progress func(done, total int64)) (moved int64, err error) {
+	if to < 1 || to > MaxPartitions {
+		return 0, wrong("a Redis is divided into 1 to %d partitions, not %d", MaxPartitions, to)
+	}
+	rdb, err := dial(o)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, rdb.Close()) }()
+	s := &Store{rdb: rdb}
+	from, err := s.beginMove(ctx, o, to)
+	if err != nil || from == to {
+		return 0, err
+	}
+	for p := range max(from, to) {
+		s.parts = append(s.parts, partitionKeys(p))
+	}
+	m := mover{s: s, from: from, to: to, progress: progress}
+	for p := range from {
+		n, err := rdb.HLen(ctx, s.parts[p].holds).Result()
+		if err != nil {
+			return 0, fmt.Errorf("holds can't be counted: %w", err)
+		}
+		m.total += n
+	}
+	for p := range from {
+		if err := m.empty(ctx, p); err != nil {
+			return m.moved, fmt.Errorf("%w; nothing is lost: run the same command again", err)
+		}
+	}
+	if err := s.replace(ctx, strconv.Itoa(from)+under+strconv.Itoa(to), strconv.Itoa(to)); err != nil {
+		return m.moved, err
+	}
+	return m.moved, nil
+}
+
+// beginMove closes the Redis to everybody else, or finds it closed by a move that did not end.
+func (s *Store) beginMove(ctx context.Context, o Options, to int) (from int, err error) {
+	is, err := s.rdb.Get(ctx, keyPartitions).Result()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return 0, wrong("there is nothing of holdd's in this Redis: set partitions to %d and start", to)
+	case err != nil:
+		return 0, fmt.Errorf("the Redis at %s can't be read: %w", redacted(o.URL), err)
+	}
+	begun, target, going := strings.Cut(is, under)
+	if from, err = strconv.Atoi(begun); err != nil || from < 1 || from > MaxPartitions {
+		return 0, wrong("%s is %q, which is no number of partitions: is another program using holdd's keys?", keyPartitions, is)
+	}
+	if going && target != strconv.Itoa(to) {
+		return 0, wrong("this Redis is in the middle of being divided from %s into %s partitions: finish that first", begun, target)
+	}
+	if !going && from == to {
+		return from, nil
+	}
+	if err := s.nobody(ctx); err != nil {
+		return 0, err
+	}
+	if !going {
+		if err := s.replace(ctx, is, begun+under+strconv.Itoa(to)); err != nil {
+			return 0, err
+		}
+	}
+	// One that passed Open before the door closed shows its first heartbeat now.
+	t := time.NewTimer(settle)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case <-t.C:
+	}
+	if err := s.nobody(ctx); err != nil {
+		if !going {
+			err = errors.Join(err, s.replace(ctx, begun+under+strconv.Itoa(to), begun))
+		}
+		return 0, err
+	}
+	return from, nil
+}
+
+// settle is how long a replica takes at the most from [Open] to its first heartbeat.
+const settle = 2 * time.Second
+
+// nobody makes sure that no replica lives.
+func (s *Store) nobody(ctx context.Context) error {
+	now, err := s.rdb.Time(ctx).Result()
+	if err != nil {
+		return err
+	}
+	alive, err := s.rdb.ZRangeByScore(ctx, keyAlive, &redis.ZRangeBy{Min: strconv.FormatInt(now.UnixMilli(), 10), Max: "+inf", Count: 10}).Result()
+	if err != nil {
+		return err
+	}
+	if len(alive) > 0 {
+		return wrong("replicas still run on this Redis: stop %s first (one that was killed counts until its heartbeat has run out, within a minute)", strings.Join(alive, ", "))
+	}
+	return nil
+}
+
+// replace changes what holdd:partitions says if it says what is expected.
+func (s *Store) replace(ctx context.Context, was, is string) error {
+	err := s.rdb.Watch(ctx, func(tx *redis.Tx) error {
+		got, err := tx.Get(ctx, keyPartitions).Result()
+		if err != nil {
+			return err
+		}
+		if got != was {
+			return wrong("%s became %q meanwhile: does somebody else divide this Redis?", keyPartitions, got)
+		}
+		_, err = tx.TxPipelined(ctx, func(p redis.Pipeliner) error {
+			p.Set(ctx, keyPartitions, is, 0)
+			return nil
+		})
+		return err
+	}, keyPartitions)
+	if err != nil {
+		return fmt.Errorf("%s can't be written: %w", keyPartitions, err)
+	}
+	return nil
+}
+
+// mover moves holds from the partitions that there were to those that there shall be.
+type mover struct {
+	s                  *Store
+	from, to           int
+	done, total, moved int64
+	progress           func(done, total int64)
+}
+
+// maxPasses bounds how often a partition is looked through. The second finds nothing, unless somebody writes meanwhile.
+const maxPasses = 5
+
+// empty moves everything out of a partition that belongs elsewhere.
+func (m *mover) empty(ctx context.Context, p int) error {
+	k := &m.s.parts[p]
+	for pass := range maxPasses {
+		left, cursor := 0, uint64(0)
+		for {
+			found, next, err := m.s.rdb.HScan(ctx, k.holds, cursor, "", batch).Result()
+			if err != nil {
+				return fmt.Errorf("holds of partition %d can't be read: %w", p, err)
+			}
+			away := map[int][]string{}
+			for i := 0; i < len(found); i += 2 { // id, record, id, record, …
+				if to := partitionOf(found[i], m.to); to != p {
+					away[to] = append(away[to], found[i])
+				}
+			}
+			for to, ids := range away {
+				left += len(ids)
+				for _, piece := range chunks(ids) {
+					if err := m.move(ctx, p, to, piece); err != nil {
+						return err
+					}
+				}
+			}
+			if pass == 0 {
+				m.done += int64(len(found) / 2)
+				if m.progress != nil {
+					m.progress(m.done, m.total)
+				}
+			}
+			if cursor = next; cursor == 0 {
+				break
+			}
+		}
+		if left == 0 {
+			return m.hearsay(ctx, p)
+		}
+	}
+	return fmt.Errorf("partition %d doesn't come to rest: stop all replicas, they still write to it", p)
+}
+
+// move takes some holds from one partition to another: told there first, taken out here after.
+func (m *mover) move(ctx context.Context, from, to int, ids []string) error {
+	here, there := &m.s.parts[from], &m.s.parts[to]
+	args := make([]any, len(ids))
+	for i, id := range ids {
+		args[i] = id
+	}
+	r := open(m.s.exec(ctx, moveOutScript, []run{{keys: append([]string{here.holds, here.ready}, here.byID()...), args: args}})[0])
+	var in, out []any
+	for _, id := range ids {
+		rec, lane, head := r.str(), r.str(), r.str()
+		ref := ""
+		// One that can't be read keeps its sets; its reference is not known, and nobody can find it by that anyway.
+		if h, _, err := decode(id, rec); err == nil && h.Reference != "" {
+			ref = h.Reference + "\x00" + id
+		}
+		in, out = append(in, id, ref, rec, lane, head), append(out, id, ref, rec)
+		for range here.byID() {
+			in = append(in, r.str())
+		}
+	}
+	if r.err != nil {
+		return fmt.Errorf("holds can't be read: %w", r.err)
+	}
+	if err := m.s.exec(ctx, moveInScript, []run{{keys: there.moving(), args: in}})[0].Err(); err != nil {
+		return fmt.Errorf("holds can't be written: %w", err)
+	}
+	n, err := m.s.exec(ctx, moveAwayScript, []run{{keys: here.moving(), args: out}})[0].Int64()
+	if err != nil {
+		return fmt.Errorf("holds that have moved can't be taken out of where they were: %w", err)
+	}
+	m.moved += n
+	return nil
+}
+
+// hearsay moves what Stripe told of intents, which may be no holds.
+func (m *mover) hearsay(ctx context.Context, p int) error {
+	for _, set := range []func(*keys) string{func(k *keys) string { return k.looks }, func(k *keys) string { return k.heard }} {
+		key, cursor := set(&m.s.parts[p]), uint64(0)
+		for {
+			found, next, err := m.s.rdb.ZScan(ctx, key, cursor, "", batch).Result()
+			if err != nil {
+				return fmt.Errorf("what Stripe told of can't be read: %w", err)
+			}
+			for i := 0; i+1 < len(found); i += 2 {
+				member := found[i]
+				id, _, _ := strings.Cut(member, seekMark)
+				to := partitionOf(id, m.to)
+				if to == p {
+					continue
+				}
+				score, err := strconv.ParseFloat(found[i+1], 64)
+				if err != nil {
+					return errReply
+				}
+				if err := m.s.rdb.ZAdd(ctx, set(&m.s.parts[to]), redis.Z{Score: score, Member: member}).Err(); err != nil {
+					return fmt.Errorf("what Stripe told of can't be written: %w", err)
+				}
+				if err := m.s.rdb.ZRem(ctx, key, member).Err(); err != nil {
+					return fmt.Errorf("what Stripe told of can't be written: %w", err)
+				}
+			}
+			if cursor = next; cursor == 0 {
+				break
+			}
+		}
+	}
+	return nil
+}

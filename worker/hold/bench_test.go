@@ -1,0 +1,44 @@
+package hold_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// What is decided for each hold on its way: a wish is read, and after the claim its call and its answer.
+
+func BenchmarkWish(b *testing.B) {
+	w := hold.Wish{PaymentIntent: pi, Reference: "BK-2071", Amount: amount, Currency: "eur",
+		CaptureAt: t0.Add(5 * day).Format(time.RFC3339), ExpiresAt: t0.Add(6 * day).Format(time.RFC3339)}
+	b.ReportAllocs()
+	for b.Loop() {
+		d, err := w.Draft(t0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		c, err := hold.New(d, nil, "api", t0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if p := c.Place(t0, rules); p.Due.IsZero() {
+			b.Fatal("it would never be due")
+		}
+	}
+}
+
+func BenchmarkCaptured(b *testing.B) {
+	h := made(b, held(), captureAt(t0.Add(time.Hour)))
+	now := t0.Add(time.Hour)
+	h = claim(h, now)
+	a := hold.Answer{Kind: hold.AnswerOK, HTTPStatus: 200, RequestID: "req_b7pQ2mXw9ZkLrT", Intent: captured(amount)}
+	b.ReportAllocs()
+	for b.Loop() {
+		call := h.Call(now)
+		c := h.Answered(call, a, now)
+		if c.Hold.State != hold.Captured {
+			b.Fatal(c.Hold.State)
+		}
+	}
+}
