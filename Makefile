@@ -7,7 +7,7 @@ FOR     ?= 5m
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test soak mutants torture fuzz bench bench-scale bench-programs profile check deploy-check redis clean
+.PHONY: help run build test soak mutants torture fuzz bench bench-limit bench-scale bench-programs bench-bullmq profile check deploy-check redis clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
