@@ -30,25 +30,28 @@ const (
 	barRoom     = 240
 )
 
-// chart draws the measures that matter most. Its colours are read on white and on black, and follow the reader's preference where the
-// viewer has one.
+// chart draws the measures that matter most. It brings its own background, so that it can be read on any page, and follows the reader's
+// preference for light or dark.
 func (b *bench) chart(engines []string) string {
 	var s strings.Builder
 	height := 56 + (len(panels)+1)/2*panelHeight + 30
 	fmt.Fprintf(&s, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img" aria-labelledby="title">`+"\n", chartWidth, height, chartWidth, height)
 	s.WriteString(`<title id="title">holdd beside other ways to capture later</title>
 <style>
+.page { fill: #ffffff; stroke: #d0d7de }
 text { font: 13px system-ui, sans-serif; fill: #57606a }
 .head { font-weight: 600; font-size: 14px; fill: #24292f }
 .value { font-variant-numeric: tabular-nums }
 .holdd { fill: #1a7f5a } .other { fill: #8c959f } .bare { fill: #c4cad1 }
 .name-holdd { font-weight: 600; fill: #1a7f5a }
 @media (prefers-color-scheme: dark) {
+  .page { fill: #0d1117; stroke: #30363d }
   text { fill: #9da7b1 } .head { fill: #e6edf3 }
   .holdd { fill: #3fb98a } .other { fill: #6e7681 } .bare { fill: #484f58 } .name-holdd { fill: #3fb98a }
 }
 </style>
 `)
+	fmt.Fprintf(&s, `<rect class="page" x="0.5" y="0.5" width="%d" height="%d" rx="8"/>`+"\n", chartWidth-1, height-1)
 	fmt.Fprintf(&s, `<text x="16" y="30" class="head" style="font-size:17px">The same holds, the same Redis, the same stand-in for Stripe</text>`+"\n")
 	for i, p := range panels {
 		x, y := 16+i%2*(panelWidth+28), 60+i/2*panelHeight

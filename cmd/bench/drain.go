@@ -20,7 +20,7 @@ func (b *bench) drain(ctx context.Context, e engine, n int, delay time.Duration)
 	if err := b.stripe.reset(n, delay); err != nil {
 		return err
 	}
-	p, err := b.due(ctx, e, s, n)
+	p, err := b.due(ctx, e, s, n, delay)
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (b *bench) drain(ctx context.Context, e engine, n int, delay time.Duration)
 }
 
 // due seeds n holds and starts a worker, and returns shortly before they fall due. How long seeding takes is learned from the runs before.
-func (b *bench) due(ctx context.Context, e engine, s *server, n int) (*proc, error) {
+func (b *bench) due(ctx context.Context, e engine, s *server, n int, delay time.Duration) (*proc, error) {
 	if _, ok := e.(bare); ok {
 		return e.start(ctx, s, b.stripe.url)
 	}
@@ -107,7 +107,7 @@ func (b *bench) due(ctx context.Context, e engine, s *server, n int) (*proc, err
 		if err := s.rdb.FlushAll(ctx).Err(); err != nil {
 			return nil, err
 		}
-		if err := b.stripe.reset(n, 0); err != nil {
+		if err := b.stripe.reset(n, delay); err != nil {
 			return nil, err
 		}
 	}

@@ -46,7 +46,7 @@ var measures = [...]struct{ title, unit string }{
 	pending:        {"Redis memory a pending hold", "B"},
 	pendingRef:     {"the same with a reference", "B"},
 	pendingMillion: {"the same, a million pending", "B"},
-	schedule:       {"schedule, from Go", "/s"},
+	schedule:       {"schedule, client library", "/s"},
 	scheduleHTTP:   {"schedule, HTTP batches", "/s"},
 	late50:         {"lateness at 200/s, p50", "ms"},
 	late99:         {"lateness at 200/s, p99", "ms"},
