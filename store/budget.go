@@ -33,10 +33,16 @@ func budgetKeys(account string, op hold.Op) []string {
 	return []string{k + "slow:" + op.String(), k + op.String(), k + "all"}
 }
 
-// Take draws up to n requests of one kind. With 0 granted, wait tells when it makes sense to ask again.
+// Take draws up to n requests of one kind, to be sent at once. With 0 granted, wait tells when it makes sense to ask again.
 func (s *Store) Take(ctx context.Context, account string, op hold.Op, n int) (granted int, wait time.Duration, err error) {
+	r, err := s.Reserve(ctx, account, op, n, 0)
+	return r.Granted, r.Wait, err
+}
+
+// Reserve draws up to n requests of one kind that may be sent within a time from now on, each at its moment.
+func (s *Store) Reserve(ctx context.Context, account string, op hold.Op, n int, ahead time.Duration) (hold.Reservation, error) {
 	if n <= 0 {
-		return 0, 0, nil
+		return hold.Reservation{}, nil
 	}
 	rate, share := s.budget.Write, writeBurst
 	switch {
@@ -47,11 +53,11 @@ func (s *Store) Take(ctx context.Context, account string, op hold.Op, n int) (gr
 	}
 	r := open(s.exec(ctx, takeScript, []run{{
 		keys: budgetKeys(account, op),
-		args: []any{n, rate, burst(rate, share), s.budget.Total, burst(s.budget.Total, otherBurst)},
+		args: []any{n, rate, burst(rate, share), s.budget.Total, burst(s.budget.Total, otherBurst), ahead.Microseconds()},
 	}})[0])
-	granted = int(r.int())
-	wait = time.Duration(r.int()) * time.Microsecond
-	return granted, wait, r.err
+	us := func() time.Duration { return time.Duration(r.int()) * time.Microsecond }
+	granted := hold.Reservation{Granted: int(r.int()), Wait: us(), First: us(), Step: us()}
+	return granted, r.err
 }
 
 // Slow stops requests of one kind on all replicas for a while, because Stripe said that they are too many.

@@ -216,6 +216,58 @@ func TestSlowStopsAllReplicas(t *testing.T) {
 	})
 }
 
+// Who asks ahead loses nothing of the rate by waking up late, and what is promised for later stays within it.
+func TestBudgetAskedAhead(t *testing.T) {
+	t.Parallel()
+	const seconds, ahead = 20, 200 * time.Millisecond
+	for _, b := range []store.Budget{{Write: 25}, {Write: 25, Total: 25}, {Write: 500, Total: 2000}, {Write: 7}, {Write: 1}, {Write: 100, Total: 30}} {
+		t.Run(fmt.Sprintf("%+v", b), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				limit := b.Write
+				if b.Total > 0 {
+					limit = min(limit, b.Total)
+				}
+				var mu sync.Mutex
+				var wg sync.WaitGroup
+				var grants []grant
+				inVain := 0
+				end := time.Now().Add(seconds * time.Second)
+				for i, s := range three(t, b) {
+					wg.Go(func() {
+						for time.Now().Before(end) {
+							r, err := s.Reserve(t.Context(), "acct_a", hold.OpCapture, 64, ahead)
+							if err != nil || r.Granted == 0 && r.Wait <= 0 || r.Granted > 0 && (r.Wait != 0 || r.First < 0 || r.First > ahead) {
+								t.Errorf("%+v: %v", r, err)
+								return
+							}
+							mu.Lock()
+							if r.Granted == 0 {
+								inVain++
+							}
+							for n := range r.Granted {
+								grants = append(grants, grant{time.Now().Add(r.First + time.Duration(n)*r.Step), 1})
+							}
+							mu.Unlock()
+							time.Sleep(r.Wait + time.Duration(10+30*i)*time.Millisecond) // the bubble's: each is late in its own way
+						}
+					})
+				}
+				wg.Wait()
+				if most := busiest(grants); most > limit+max(1, limit/10) {
+					t.Errorf("%d in one second, allowed are %d", most, limit)
+				}
+				if got := len(grants); got < limit*seconds*98/100-1 || got > limit*(seconds+1)+2 {
+					t.Errorf("%d in %d seconds at %d a second", got, seconds, limit)
+				}
+				if most := 3 * seconds * int(time.Second/(ahead/2)); inVain > most {
+					t.Errorf("asked in vain %d times", inVain)
+				}
+			})
+		})
+	}
+}
+
 // On a real Redis, by its own clock: what is let through in a time is never more than the rate and one burst.
 func TestBudgetOnRedis(t *testing.T) {
 	t.Parallel()

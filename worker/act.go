@@ -44,6 +44,9 @@ func (w *Worker) act(stopping, calls context.Context, j job) result {
 		}
 		return r
 	}
+	if d := time.Until(j.turn); d > time.Millisecond/2 {
+		pause(stopping, d)
+	}
 	for n := 0; n < maxCalls; {
 		if stopping.Err() != nil {
 			return park(0)
@@ -53,22 +56,20 @@ func (w *Worker) act(stopping, calls context.Context, j job) result {
 		}
 		call := h.Call(w.now())
 		if tokens[call.Op] == 0 {
-			granted, wait, err := w.store.Take(calls, h.Account, call.Op, 1)
+			budget, err := w.store.Reserve(calls, h.Account, call.Op, 1, lead)
 			if err != nil {
 				w.storeFailed(stopping, "take from the budget", err)
 				return park(time.Second)
 			}
-			if granted == 0 && wait > budgetPatience {
-				return park(wait)
+			if budget.Granted == 0 && budget.Wait > budgetPatience {
+				return park(budget.Wait)
 			}
-			if granted == 0 {
-				select { // the budget refills in a moment; the check above bounds how often
-				case <-stopping.Done():
-				case <-time.After(wait):
-				}
+			tokens[call.Op] = budget.Granted
+			// The budget refills in a moment; the check above bounds how often.
+			if d := budget.First + budget.Wait; d > 0 {
+				pause(stopping, d)
 				continue
 			}
-			tokens[call.Op] = 1
 		}
 		done, err := w.breaker.Allow()
 		if err != nil {

@@ -198,14 +198,15 @@ func (a *attempt) search(ctx context.Context) (id string, sure bool) {
 // take draws one request from the budget, waiting for it as long as a guest does.
 func (w *Worker) take(ctx context.Context, account string, op hold.Op) bool {
 	for end := time.Now().Add(checkPatience); ; {
-		granted, wait, err := w.store.Take(ctx, account, op, 1)
+		budget, err := w.store.Reserve(ctx, account, op, 1, lead)
 		if err != nil {
 			w.storeFailed(ctx, "take from the budget", err)
 			return false
 		}
-		if granted > 0 {
-			return true
+		if budget.Granted > 0 {
+			return budget.First <= 0 || pause(ctx, budget.First)
 		}
+		wait := budget.Wait
 		if time.Now().Add(wait).After(end) || !pause(ctx, wait) {
 			return false
 		}

@@ -15,7 +15,12 @@ type job struct {
 	claim hold.Claim
 	lane  hold.Op
 	until time.Time // our clock: when the lease ends, reckoned from before the claim was sent
+	turn  time.Time // our clock: when the budget lets its first request go
 }
+
+// lead is how far into the future requests are taken from the budget: far enough that nothing of a slow rate is lost between two looks and that a
+// claim is worth its round trip, near enough that a nearer deadline which comes meanwhile hardly waits.
+const lead = 200 * time.Millisecond
 
 // perLook bounds how many holds one look promotes in each partition.
 const perLook = 256
@@ -128,17 +133,19 @@ func (w *Worker) claim(ctx context.Context, lanes []hold.Lane) (claimed int, wai
 		if want <= 0 {
 			continue
 		}
-		granted, retry, err := w.store.Take(ctx, lane.Account, lane.Op, want)
+		budget, err := w.store.Reserve(ctx, lane.Account, lane.Op, want, lead)
 		if err != nil {
 			w.storeFailed(ctx, "take from the budget", err)
 			return claimed, 0, true
 		}
+		granted := budget.Granted
 		if granted == 0 {
-			if wait == 0 || retry < wait {
-				wait = retry
+			if wait == 0 || budget.Wait < wait {
+				wait = budget.Wait
 			}
 			continue
 		}
+		turn := time.Now().Add(budget.First)
 		// Where the budget is the bound, the same lane in another partition may have nearer deadlines: take no further than to its head.
 		before := time.Time{}
 		if granted < want {
@@ -157,7 +164,8 @@ func (w *Worker) claim(ctx context.Context, lanes []hold.Lane) (claimed int, wai
 		for _, c := range claims {
 			w.outstanding.Add(1)
 			w.unanswered.Add(1)
-			w.jobs <- job{claim: c, lane: lane.Op, until: sent.Add(w.o.Lease - tickSlack)}
+			w.jobs <- job{claim: c, lane: lane.Op, until: sent.Add(w.o.Lease - tickSlack), turn: turn}
+			turn = turn.Add(budget.Step)
 		}
 		claimed += len(claims)
 		free -= len(claims)

@@ -28,6 +28,7 @@ type Store interface {
 	Settled(ctx context.Context, before time.Time, n int) ([]hold.Milestone, error)
 
 	Take(ctx context.Context, account string, op hold.Op, n int) (granted int, wait time.Duration, err error)
+	Reserve(ctx context.Context, account string, op hold.Op, n int, ahead time.Duration) (hold.Reservation, error)
 	Slow(ctx context.Context, account string, op hold.Op, d time.Duration) error
 
 	Counts(ctx context.Context) (hold.Counts, error)

@@ -114,3 +114,10 @@ type Rejected struct {
 	Reason string
 	Text   string // the original
 }
+
+// Reservation is what a budget has granted: the first request may be sent after First, each other a Step after the one before. With nothing granted,
+// Wait tells when it makes sense to ask again.
+type Reservation struct {
+	Granted           int
+	Wait, First, Step time.Duration
+}
