@@ -207,7 +207,7 @@ func TestHelpIsComplete(t *testing.T) {
 	if code != exitOK {
 		t.Fatal("no help")
 	}
-	for _, name := range []string{"serve", "schedule", "list", "show", "capture", "cancel", "reschedule", "pause", "resume", "acknowledge", "plan", "config", "version", "completion", "exit-codes", "environment"} {
+	for _, name := range []string{"serve", "schedule", "list", "show", "capture", "cancel", "reschedule", "pause", "resume", "acknowledge", "plan", "doctor", "config", "version", "completion", "exit-codes", "environment"} {
 		if !strings.Contains(stdout, " "+name+" ") {
 			t.Errorf("help does not name %s", name)
 		}
