@@ -215,7 +215,8 @@ func (s *Server) clock(ctx context.Context, c *redis.Client) error {
 }
 
 // commandsOutsideScripts are those that this package sends by itself; those of the scripts are found in the scripts.
-var commandsOutsideScripts = []string{"EVAL", "EVALSHA", "GET", "PING", "SET", "SETNX", "TIME", "ZADD", "ZCARD", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYSCORE"}
+var commandsOutsideScripts = []string{"EVAL", "EVALSHA", "GET", "PING", "SET", "SETNX", "TIME",
+	"ZADD", "ZCARD", "ZRANGE", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYSCORE", "ZREVRANGE"}
 
 var scriptCall = regexp.MustCompile(`redis\.p?call\(\s*'([A-Za-z]+)'`)
 
