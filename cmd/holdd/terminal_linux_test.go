@@ -100,3 +100,11 @@ func TestProgressBarOnATerminalOnly(t *testing.T) {
 		t.Errorf("a bar on a terminal that can't redraw: %q", screen)
 	}
 }
+
+func TestProgressBarCanBeStoppedAtOnce(t *testing.T) {
+	a := newApp(nil, strings.NewReader(""), io.Discard, io.Discard)
+	a.face.barErr = true
+	for range 100 {
+		a.newBar("nothing to do", 0).stop(true)
+	}
+}
