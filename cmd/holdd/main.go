@@ -98,7 +98,7 @@ func (a *app) root() *cobra.Command {
 		}
 		root.AddCommand(cmds...)
 	}
-	group("daemon", a.serveCommand(), a.doctorCommand(), a.configCommand())
+	group("daemon", a.serveCommand(), a.doctorCommand(), a.configCommand(), a.logLevelCommand())
 	group("holds", a.scheduleCommand(), a.listCommand(), a.showCommand(), a.planCommand(), a.rescheduleCommand(),
 		a.pauseCommand(), a.resumeCommand(), a.acknowledgeCommand())
 	group("money", a.captureCommand(), a.cancelCommand())

@@ -40,6 +40,8 @@
 //   - Lost updates. If-Match compares revisions in the store's script, not here.
 //   - Two daemons at one socket. Looking whether a socket is stale and binding a new one happens under a lock of its folder.
 //   - A lost answer. The client never repeats a change by itself and says that it isn't known whether it was done ([Unreachable]).
+//   - A log that somebody silenced, or set to debug, and forgot. /v1/log-level changes the level for a day at the most, takes the role operate, and leaves a
+//     line that tells by whom, whatever the levels are.
 //
 // /healthz and /readyz speak to callers without a token, because what watches processes has none; where tokens are required they leave out version
 // and details for them. /docs and /openapi.json are open as well: they are the same for every holdd, and a browser can't send a token by itself.

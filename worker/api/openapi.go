@@ -58,8 +58,10 @@ func document(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 		"plan": {example: Plan{From: plain.CreatedAt, Until: plain.CreatedAt.Add(24 * time.Hour), AtRisk: []Risk{{Hold: plain, Why: "ends before its capture time"}},
 			Hours: []PlanHour{{Start: plain.CreatedAt.Truncate(time.Hour), Capture: []Sum{{Currency: "eur", Count: 2, Amount: 25000}}, Cancel: []Sum{}}}},
 			problems: []hold.Code{InvalidParameter, UnknownParameter}},
-		"ready": {example: Readiness{Ready: true, Checks: []Check{{Name: "redis", OK: true}}}, also: map[int]string{503: "Not ready: the checks that are not ok tell why"}},
-		"alive": {example: Info{Status: "ok", Version: "1.0.0"}},
+		"ready":       {example: Readiness{Ready: true, Checks: []Check{{Name: "redis", OK: true}}}, also: map[int]string{503: "Not ready: the checks that are not ok tell why"}},
+		"logLevel":    {example: LogLevel{Level: "info", Setting: "info"}, problems: []hold.Code{RouteNotFound}},
+		"setLogLevel": {example: LogLevel{Level: "debug", Setting: "info", Until: new(plain.CreatedAt.Add(15 * time.Minute))}, problems: []hold.Code{InvalidParameter, UnknownParameter, RouteNotFound}},
+		"alive":       {example: Info{Status: "ok", Version: "1.0.0"}},
 	}
 	problem := reg.Schema(reflect.TypeFor[Problem](), true, "Problem")
 	for _, item := range o.Paths {
@@ -150,7 +152,7 @@ func (s spoken) complete(op *huma.Operation, reg huma.Registry, problem *huma.Sc
 // operations lists what a path knows.
 func operations(p *huma.PathItem) []*huma.Operation {
 	var out []*huma.Operation
-	for _, op := range []*huma.Operation{p.Get, p.Post, p.Patch} {
+	for _, op := range []*huma.Operation{p.Get, p.Post, p.Put, p.Patch} {
 		if op != nil {
 			out = append(out, op)
 		}
