@@ -129,7 +129,15 @@ func (a *app) drawPlan(p *api.Plan, clk clock) {
 	if each > 1 {
 		unit = fmt.Sprintf("in %d h", each)
 	}
-	fmt.Fprintf(a.out, "\n%-*s%s\n%-*s%s\n", margin, "captures", a.paint(green, bars(captures, top)), margin, "releases", a.paint(blue, bars(releases, top)))
+	fmt.Fprintln(a.out)
+	for _, row := range []struct {
+		name, color string
+		numbers     []int
+	}{{"captures", green, captures}, {"releases", blue, releases}} {
+		if slices.Max(row.numbers) > 0 {
+			fmt.Fprintf(a.out, "%-*s%s\n", margin, row.name, a.paint(row.color, bars(row.numbers, top)))
+		}
+	}
 	fmt.Fprintf(a.out, "%*s%s\n%*sholds %s, at most %d\n", margin, "", axis(first, each, columns, clk), margin, "", unit, top)
 }
 
