@@ -86,7 +86,7 @@ var fields = []*field{
 	schedule("schedule_report", "@every 15s", "when to report gauges and the heartbeat", func(s *Settings) *string { return &s.ScheduleReport }),
 	schedule("schedule_purge", "@hourly", "when to drop settled holds older than retention", func(s *Settings) *string { return &s.SchedulePurge }),
 
-	choice("log_level", "info", "least level that is logged", []string{"debug", "info", "warn", "error"},
+	choice("log_level", "info", "least level that is logged; outcomes are info", []string{"debug", "info", "warn", "error"},
 		func(s *Settings) *string { return &s.LogLevel }),
 	choice("log_format", "auto", "json, console, or auto: json unless on a terminal", []string{"json", "console", "auto"},
 		func(s *Settings) *string { return &s.LogFormat }),

@@ -38,10 +38,21 @@ func (s *Store) Page(ctx context.Context, set hold.Set, after hold.Mark, n int) 
 	if set == hold.SetSettled {
 		rev = "1"
 	}
-	runs := make([]run, len(s.parts))
+	runs := make([]run, 0, len(s.parts))
+	add := func(k *keys, key string) {
+		runs = append(runs, run{keys: []string{key, k.holds}, args: []any{after.Score, after.Name, n, rev}})
+	}
+	if set == hold.SetReady {
+		if err := s.eachLane(ctx, add); err != nil {
+			return nil, time.Time{}, err
+		}
+	}
 	for p := range s.parts {
-		k := &s.parts[p]
-		runs[p] = run{keys: []string{k.set(set), k.holds}, args: []any{after.Score, after.Name, n, rev}}
+		if k := &s.parts[p]; set != hold.SetReady {
+			add(k, k.set(set))
+		} else if len(runs) == 0 {
+			add(k, k.ready) // no lane: nothing is there either, but the time
+		}
 	}
 	var all []hold.Listed
 	now := time.Time{}
@@ -132,6 +143,24 @@ func (s *Store) Leave(ctx context.Context, replica string) error {
 func (s *Store) Ping(ctx context.Context) error {
 	if err := s.rdb.Set(ctx, keyPing, 1, time.Minute).Err(); err != nil {
 		return fmt.Errorf("this Redis can't be written: %w", err)
+	}
+	return nil
+}
+
+// eachLane names the queues of what is ready: up to maxLanes in each partition.
+func (s *Store) eachLane(ctx context.Context, add func(k *keys, key string)) error {
+	pipe := s.rdb.Pipeline()
+	lanes := make([]*redis.StringSliceCmd, len(s.parts))
+	for p := range s.parts {
+		lanes[p] = pipe.ZRange(ctx, s.parts[p].lanes, 0, maxLanes-1)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return err
+	}
+	for p := range s.parts {
+		for _, lane := range lanes[p].Val() {
+			add(&s.parts[p], s.parts[p].ready+":"+lane)
+		}
 	}
 	return nil
 }

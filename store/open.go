@@ -297,9 +297,16 @@ func redacted(raw string) string {
 func (s *Store) unsafe(ctx context.Context) (faults, warnings []string) {
 	var mu = make(chan struct{}, 1)
 	check := func(ctx context.Context, c *redis.Client) error {
-		f, w := examine(ctx, c)
+		server := examine(ctx, c)
 		mu <- struct{}{}
-		faults, warnings = append(faults, f...), append(warnings, w...)
+		for _, t := range []Trait{server.Version, server.Eviction, server.Persistence} {
+			if t.Fault != "" {
+				faults = append(faults, t.Fault+": "+t.Mend)
+			}
+			if t.Warning != "" {
+				warnings = append(warnings, t.Warning+": "+t.Mend)
+			}
+		}
 		<-mu
 		return nil
 	}
@@ -312,52 +319,6 @@ func (s *Store) unsafe(ctx context.Context) (faults, warnings []string) {
 	}
 	if err != nil {
 		warnings = append(warnings, "not every Redis server could be examined: "+err.Error())
-	}
-	return faults, warnings
-}
-
-func examine(ctx context.Context, c *redis.Client) (faults, warnings []string) {
-	info := map[string]string{}
-	for _, section := range []string{"server", "memory", "persistence"} {
-		text, err := c.Info(ctx, section).Result()
-		if err != nil {
-			continue
-		}
-		for line := range strings.Lines(text) {
-			if k, v, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-				info[k] = v
-			}
-		}
-	}
-	setting := func(name, fallback string) (string, bool) {
-		if m, err := c.ConfigGet(ctx, name).Result(); err == nil {
-			if v, ok := m[name]; ok {
-				return v, true
-			}
-		}
-		v, ok := info[fallback]
-		return v, ok
-	}
-	if v, ok := info["redis_version"]; ok && tooOld(v) {
-		faults = append(faults, "version "+v+" is too old: holdd needs 6.2 or newer")
-	}
-	if v, ok := setting("maxmemory-policy", "maxmemory_policy"); !ok {
-		warnings = append(warnings, "Redis hides maxmemory-policy: make sure that it is noeviction")
-	} else if v != "noeviction" {
-		faults = append(faults, "maxmemory-policy is "+v+", which evicts holds: set it to noeviction")
-	}
-	aof, aofKnown := info["aof_enabled"]
-	save, saveKnown := setting("save", "")
-	switch {
-	case !aofKnown && !saveKnown:
-		warnings = append(warnings, "Redis hides how it persists: make sure that it writes to disk, best with appendonly yes")
-	case aof == "1":
-	case saveKnown && save != "":
-		warnings = append(warnings, "Redis has snapshots but no append-only file: what came since the last one is lost when it dies, set appendonly yes")
-	case !saveKnown:
-		warnings = append(warnings, "Redis has no append-only file and hides whether it makes snapshots: make sure that it writes to disk, best with appendonly yes")
-	default:
-		faults = append(faults, "nothing is written to disk: set appendonly yes")
 	}
 	return faults, warnings
 }

@@ -166,30 +166,7 @@ func TestUserWithoutInfoIsWarnedAndUsed(t *testing.T) {
 	defer s.Close()
 	// Such a user needs nothing else for any of the calls.
 	e := &env{TB: t, s: s, rdb: raw}
-	w := ready("pi_a", 1, "", dead)
-	w.Hold.Reference, w.Events = "BK", [][]byte{[]byte("e")}
-	e.put(w, scheduled("pi_b", due, dead2))
-	e.due(true)
-	c, _ := e.claim(captures, 1, time.Minute)
-	e.put(settle(c[0].Hold, moved))
-	if n, _, err := s.Take(t.Context(), "acct_a", 1, 5); err != nil || n == 0 {
-		t.Errorf("take: %d, %v", n, err)
-	}
-	if err := s.Slow(t.Context(), "acct_a", 1, time.Second); err != nil {
-		t.Error(err)
-	}
-	if alive, err := s.Beat(t.Context(), "one", time.Minute); err != nil || len(alive) != 1 {
-		t.Errorf("beat: %v, %v", alive, err)
-	}
-	if err := errors.Join(s.Leave(t.Context(), "one"), s.Ping(t.Context())); err != nil {
-		t.Error(err)
-	}
-	if _, err := s.Touch(t.Context(), nil); err != nil {
-		t.Error(err)
-	}
-	if _, err := s.Counts(t.Context()); err != nil {
-		t.Error(err)
-	}
+	e.callAll()
 	if err := raw.Do(t.Context(), "ACL", "SETUSER", "holdd", "-@write").Err(); err != nil {
 		t.Fatal(err)
 	}

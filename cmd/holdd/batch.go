@@ -315,7 +315,16 @@ func (b *bar) stop(complete bool) {
 	if complete {
 		b.tracker.MarkAsDone() // empty lines were counted in the total
 	}
-	b.pw.Stop()
-	<-b.ended
+	// A stop that comes before the drawing has begun is lost: a short list would wait for ever.
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for ended := false; !ended; {
+		b.pw.Stop()
+		select {
+		case <-b.ended:
+			ended = true
+		case <-again.C:
+		}
+	}
 	b.pw, b.tracker = nil, nil
 }

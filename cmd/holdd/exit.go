@@ -29,7 +29,8 @@ const (
 const exitCodes = `Exit codes are stable.
 
   0    done
-  1    refused: holdd said no to what was asked (its message says why), or a person answered no
+  1    refused: holdd said no to what was asked (its message says why), a person answered no, or doctor
+       found something wrong
   2    wrong usage, a wrong setting or token, or a question that nobody is there to answer
   3    there is no such hold
   4    holdd does not answer, or can't for the moment: nothing was done, try again

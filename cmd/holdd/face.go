@@ -7,7 +7,7 @@ package main
 //   - Nothing is asked unless a person can answer: standard input has to be a terminal. Otherwise: exit code 2, and a hint at --yes.
 //   - The answer to a question is "no" unless it is "y" or "yes".
 //   - Colours help and never tell: without them nothing is missing. None with NO_COLOR, TERM=dumb, or without a terminal.
-//   - A progress bar is drawn on a terminal only.
+//   - A progress bar is drawn on a terminal only, and so is a chart, as wide as fits: what it shows stands in the table as well.
 //   - Tables have no lines and no column that is always empty. Times stand in the reader's zone, with how far away they are.
 //   - Money is written as people do, with its currency. Live mode is told before the first line.
 //   - --json is for machines: the API's own JSON, one object a line, times in UTC, never coloured, never cut.
@@ -15,11 +15,13 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -34,6 +36,7 @@ type face struct {
 	colorOut bool
 	colorErr bool
 	barErr   bool // standard error is a terminal that can redraw a line
+	width    int  // columns of the terminal that standard output is; 0: it is none, or one that draws nothing
 }
 
 func newFace(env func(string) string, stdin io.Reader, stdout, stderr io.Writer) face {
@@ -43,12 +46,32 @@ func newFace(env func(string) string, stdin io.Reader, stdout, stderr io.Writer)
 		colorOut: isTerminal(stdout) && !plain,
 		colorErr: isTerminal(stderr) && !plain,
 		barErr:   isTerminal(stderr) && env("TERM") != "dumb",
+		width:    width(env, stdout),
 	}
 }
 
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// width is that of the terminal, or what COLUMNS says where the terminal doesn't know. A terminal that is dumb, or whose locale has no UTF-8,
+// has none: nothing can be drawn on it.
+func width(env func(string) string, stdout io.Writer) int {
+	if !isTerminal(stdout) || env("TERM") == "dumb" {
+		return 0
+	}
+	locale := strings.ToUpper(cmp.Or(env("LC_ALL"), env("LC_CTYPE"), env("LANG"), "UTF-8"))
+	if !strings.Contains(locale, "UTF-8") && !strings.Contains(locale, "UTF8") {
+		return 0
+	}
+	if n, _, err := term.GetSize(int(stdout.(*os.File).Fd())); err == nil && n > 0 {
+		return n
+	}
+	if n, err := strconv.Atoi(env("COLUMNS")); err == nil && n > 0 {
+		return n
+	}
+	return 80
 }
 
 const (

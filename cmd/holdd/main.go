@@ -98,7 +98,7 @@ func (a *app) root() *cobra.Command {
 		}
 		root.AddCommand(cmds...)
 	}
-	group("daemon", a.serveCommand(), a.configCommand(), a.repartitionCommand())
+	group("daemon", a.serveCommand(), a.doctorCommand(), a.configCommand(), a.logLevelCommand(), a.repartitionCommand())
 	group("holds", a.scheduleCommand(), a.listCommand(), a.showCommand(), a.planCommand(), a.rescheduleCommand(),
 		a.pauseCommand(), a.resumeCommand(), a.acknowledgeCommand(), a.reconcileCommand())
 	group("money", a.captureCommand(), a.cancelCommand())

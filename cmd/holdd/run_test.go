@@ -181,7 +181,7 @@ func TestLogIsOneObjectALine(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	log := newLogger(settings, &out)
+	log, _ := newLogger(settings, &out)
 	log.Debug("not at this level")
 	for range 300 { // nothing is sampled
 		log.Info("captured", zap.String("hold", "pi_1"), zap.Any("settings", settings))
@@ -207,7 +207,7 @@ func TestHelpIsComplete(t *testing.T) {
 	if code != exitOK {
 		t.Fatal("no help")
 	}
-	for _, name := range []string{"serve", "schedule", "list", "show", "capture", "cancel", "reschedule", "pause", "resume", "acknowledge", "plan", "config", "version", "completion", "exit-codes", "environment"} {
+	for _, name := range []string{"serve", "schedule", "list", "show", "capture", "cancel", "reschedule", "pause", "resume", "acknowledge", "plan", "doctor", "log-level", "config", "version", "completion", "exit-codes", "environment"} {
 		if !strings.Contains(stdout, " "+name+" ") {
 			t.Errorf("help does not name %s", name)
 		}

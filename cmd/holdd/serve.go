@@ -29,10 +29,10 @@ lists them all. It ends at SIGTERM or SIGINT, after the calls in flight.`,
 		if err != nil {
 			return err
 		}
-		log := newLogger(s, a.stderr)
+		log, level := newLogger(s, a.stderr)
 		defer func() { _ = log.Sync() }() // standard error can't always be synced, and nothing is lost by it
 		release, _ := build()
-		err = serve(cmd.Context(), s, log, release)
+		err = serve(cmd.Context(), s, log, level, release)
 		switch {
 		case err == nil:
 			return nil
@@ -45,24 +45,25 @@ lists them all. It ends at SIGTERM or SIGINT, after the calls in flight.`,
 	return cmd
 }
 
-func serve(ctx context.Context, s *config.Settings, log *zap.Logger, release string) error {
+func serve(ctx context.Context, s *config.Settings, log *zap.Logger, level zap.AtomicLevel, release string) error {
 	// A sidecar's memory matters more than the little that collecting sooner costs; the memory profiler's table serves nobody here.
 	runtime.MemProfileRate = 0
 	if set := debug.SetGCPercent(50); set != 100 {
 		debug.SetGCPercent(set) // somebody chose GOGC
 	}
 	return daemon.Run(ctx, daemon.Options{
-		Settings: s, Logger: log, Version: release,
+		Settings: s, Logger: log, Level: &level, Version: release,
 		// What starting needed (the OpenAPI document, the settings) is garbage now, and an idle daemon would keep it for minutes.
 		Ready: func(string) { debug.FreeOSMemory() },
 	})
 }
 
-// newLogger writes JSON lines, or for people where somebody looks on. Nothing is sampled: each outcome is a record.
-func newLogger(s *config.Settings, w io.Writer) *zap.Logger {
-	level, err := zapcore.ParseLevel(s.LogLevel)
+// newLogger writes JSON lines, or for people where somebody looks on. Nothing is sampled: each outcome is a record. Its level can be changed while
+// it is in use.
+func newLogger(s *config.Settings, w io.Writer) (*zap.Logger, zap.AtomicLevel) {
+	level, err := zap.ParseAtomicLevel(s.LogLevel)
 	if err != nil {
-		level = zapcore.InfoLevel // settings were checked
+		level = zap.NewAtomicLevel() // info; settings were checked
 	}
 	enc := zap.NewProductionEncoderConfig()
 	enc.TimeKey, enc.MessageKey = "time", "message"
@@ -76,5 +77,5 @@ func newLogger(s *config.Settings, w io.Writer) *zap.Logger {
 		enc.EncodeLevel = zapcore.CapitalLevelEncoder
 		encoder = zapcore.NewConsoleEncoder(enc)
 	}
-	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), level))
+	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), level)), level
 }

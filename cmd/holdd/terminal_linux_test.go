@@ -100,3 +100,22 @@ func TestProgressBarOnATerminalOnly(t *testing.T) {
 		t.Errorf("a bar on a terminal that can't redraw: %q", screen)
 	}
 }
+
+func TestProgressBarCanBeStoppedAtOnce(t *testing.T) {
+	a := newApp(nil, strings.NewReader(""), io.Discard, io.Discard)
+	a.face.barErr = true
+	for range 100 {
+		a.newBar("nothing to do", 0).stop(true)
+	}
+}
+
+// On a terminal the log is for people; told to write JSON it does so there as well.
+func TestLogOnATerminal(t *testing.T) {
+	env := []string{"STRIPE_API_KEY=sk_test_terminal", "REDIS_URL=redis://127.0.0.1:1/0", "HOLDD_SHUTDOWN_GRACE=1s"}
+	if code, screen := onTerminal(t, env, "", "serve"); code != exitFailed || !strings.Contains(screen, "\tWARN\tshutdown_grace is 1s") {
+		t.Errorf("exit code %d: %q", code, screen)
+	}
+	if code, screen := onTerminal(t, append(env, "HOLDD_LOG_FORMAT=json"), "", "serve"); code != exitFailed || !strings.Contains(screen, `"level":"warn"`) {
+		t.Errorf("exit code %d: %q", code, screen)
+	}
+}

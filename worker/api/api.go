@@ -51,6 +51,8 @@ type Options struct {
 
 	Metrics http.Handler // serves /metrics; nil: not found
 	Logger  *zap.Logger  // nil: nothing is logged
+	// Level is that of Logger, for operators to change; nil: they can't.
+	Level *zap.AtomicLevel
 
 	MaxBody     int64         // bytes of a batch; 0: 1 MiB. Other bodies may have 64 KiB
 	MaxInFlight int           // requests served at a time, others wait; 0: 128
@@ -65,6 +67,7 @@ type API struct {
 	cross  *http.CrossOriginProtection
 	slots  chan struct{}
 	hook   *webhook
+	level  *leveler
 	spec   []byte // OpenAPI document
 	page   []byte // documentation page
 	failed atomic.Uint64
@@ -95,6 +98,8 @@ func New(o Options) (*API, error) {
 	}
 	a := &API{opts: o, hook: newWebhook(o.Webhook, o.Logger), log: o.Logger, mux: http.NewServeMux(), cross: http.NewCrossOriginProtection(), slots: make(chan struct{}, o.MaxInFlight)}
 
+	a.level = newLeveler(o.Level, o.Logger)
+
 	doc := huma.NewAPI(huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI:    "3.1.0",
@@ -111,6 +116,7 @@ func New(o Options) (*API, error) {
 	a.registerReports(doc)
 	a.registerReconcile(doc)
 	a.registerAuthorizations(doc)
+	a.registerLevel(doc)
 
 	spec, err := document(doc.OpenAPI(), o.Tokens != nil)
 	if err != nil {

@@ -40,6 +40,8 @@
 //   - Lost updates. If-Match compares revisions in the store's script, not here.
 //   - Two daemons at one socket. Looking whether a socket is stale and binding a new one happens under a lock of its folder.
 //   - A lost answer. The client never repeats a change by itself and says that it isn't known whether it was done ([Unreachable]).
+//   - A log that somebody silenced, or set to debug, and forgot. /v1/log-level changes the level for a day at the most, takes the role operate, and leaves a
+//     line that tells by whom, whatever the levels are.
 //
 // Webhooks. /webhooks/stripe stands before admission: whoever calls shows by the signature that it is Stripe, has no token, and may come through a proxy
 // under any name. Before the signature is found good nothing is done for anybody: no header, no body; and what is spent until then is bounded: 64 at a

@@ -70,8 +70,10 @@ func document(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 		"confirmAuthorization": {body: hold.ConfirmationWish{}, example: Authorization{ID: plain.ID, Status: "authorized", Hold: &plain},
 			also:     map[int]string{200: "It was authorized before", 202: "The guest's bank wants the guest: confirm afterwards"},
 			problems: slices.Concat(body, authorizing, []hold.Code{hold.AuthorizationNotFound})},
-		"ready": {example: Readiness{Ready: true, Checks: []Check{{Name: "redis", OK: true}}}, also: map[int]string{503: "Not ready: the checks that are not ok tell why"}},
-		"alive": {example: Info{Status: "ok", Version: "1.0.0"}},
+		"ready":       {example: Readiness{Ready: true, Checks: []Check{{Name: "redis", OK: true}}}, also: map[int]string{503: "Not ready: the checks that are not ok tell why"}},
+		"alive":       {example: Info{Status: "ok", Version: "1.0.0"}},
+		"logLevel":    {example: LogLevel{Level: "info", Setting: "info"}, problems: []hold.Code{RouteNotFound}},
+		"setLogLevel": {example: LogLevel{Level: "debug", Setting: "info", Until: new(plain.CreatedAt.Add(15 * time.Minute))}, problems: []hold.Code{InvalidParameter, UnknownParameter, RouteNotFound}},
 	}
 	problem := reg.Schema(reflect.TypeFor[Problem](), true, "Problem")
 	for _, item := range o.Paths {
@@ -162,7 +164,7 @@ func (s spoken) complete(op *huma.Operation, reg huma.Registry, problem *huma.Sc
 // operations lists what a path knows.
 func operations(p *huma.PathItem) []*huma.Operation {
 	var out []*huma.Operation
-	for _, op := range []*huma.Operation{p.Get, p.Post, p.Patch} {
+	for _, op := range []*huma.Operation{p.Get, p.Post, p.Put, p.Patch} {
 		if op != nil {
 			out = append(out, op)
 		}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"slices"
 	"time"
 
 	"github.com/holdd/holdd/worker"
@@ -39,7 +40,9 @@ type ListPage struct {
 type Plan struct {
 	From      time.Time  `json:"from"`
 	Until     time.Time  `json:"until"`
-	Hours     []PlanHour `json:"hours" nullable:"false" doc:"Hours in which something falls due; what is overdue is in the first"`
+	Hours     []PlanHour `json:"hours" nullable:"false" doc:"Hours in which something falls due or is done by a deadline's policy; what is overdue is in the first"`
+	Capture   []Sum      `json:"capture" nullable:"false" doc:"All hours together"`
+	Cancel    []Sum      `json:"cancel" nullable:"false" doc:"All hours together"`
 	AtRisk    []Risk     `json:"at_risk" nullable:"false" doc:"Holds that may lapse, nearest deadline first, at most 100"`
 	Truncated bool       `json:"truncated,omitempty" doc:"There is more than was looked at"`
 	Livemode  bool       `json:"livemode" doc:"Real money"`
@@ -97,9 +100,12 @@ type batchBody struct {
 
 func planOf(p worker.Plan, livemode bool) Plan {
 	out := Plan{From: p.From.UTC(), Until: p.Until.UTC(), Hours: make([]PlanHour, 0, len(p.Hours)), AtRisk: make([]Risk, 0, len(p.AtRisk)), Truncated: p.Truncated, Livemode: livemode}
+	var capture, cancel []worker.Sum
 	for _, h := range p.Hours {
+		capture, cancel = total(capture, h.Capture), total(cancel, h.Cancel)
 		out.Hours = append(out.Hours, PlanHour{Start: h.Start.UTC(), Capture: sumsOf(h.Capture), Cancel: sumsOf(h.Cancel)})
 	}
+	out.Capture, out.Cancel = sumsOf(capture), sumsOf(cancel)
 	for i := range p.AtRisk {
 		v := p.AtRisk[i].Hold.View(p.From, false)
 		v.Livemode = livemode
@@ -114,4 +120,18 @@ func sumsOf(in []worker.Sum) []Sum {
 		out = append(out, Sum(s))
 	}
 	return out
+}
+
+// total adds sums to sums, each currency to its own.
+func total(all, more []worker.Sum) []worker.Sum {
+	for _, m := range more {
+		i := slices.IndexFunc(all, func(s worker.Sum) bool { return s.Currency == m.Currency })
+		if i < 0 {
+			all = append(all, m)
+			continue
+		}
+		all[i].Count += m.Count
+		all[i].Amount += m.Amount
+	}
+	return all
 }

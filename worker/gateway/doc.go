@@ -61,6 +61,9 @@
 // stripe-go's own retries are off: they sleep without looking at the context, and retries here are durable ones. Its telemetry is off. It
 // runs uname -a once and sends what that says along as X-Stripe-Client-User-Agent; it can't be told not to.
 //
+// Beside what holds need, [Gateway.Inspect] asks on an operator's behalf what the key may do and what time it is at Stripe. Whether the key may
+// capture is learned from the capture of an intent that there isn't: permissions are looked at first, so 403 is a no and 404 a yes.
+//
 // # Secrets
 //
 // An error of stripe-go prints the intent's client_secret, and its errors about unreadable bodies print the body. So none of them is

@@ -81,6 +81,9 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	f.replayed = res.Header.Get("Idempotent-Replayed") == "true"
 	f.retry = res.Header.Get("Stripe-Should-Retry")
 	f.mediaType = mediaType(res.Header)
+	if d, ok := req.Context().Value(dateKey{}).(*string); ok { // whoever asks for the time, see inspect.go
+		*d = res.Header.Get("Date")
+	}
 	if res.Body != nil {
 		res.Body = &bounded{ReadCloser: res.Body, left: f.limit}
 		if f.keep && res.StatusCode == http.StatusOK {

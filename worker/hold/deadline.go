@@ -86,13 +86,7 @@ func (h Hold) Milestone(due, now time.Time, r Rules) (Change, time.Time) {
 	case !reached(act):
 		return c, next
 	default:
-		op := Op(0)
-		switch {
-		case h.OnExpiry == PolicyCancel && (h.State != Attention || h.Why == CauseAfterDeadline):
-			op = OpCancel
-		case h.OnExpiry == PolicyCapture && !h.CancelWanted && h.CancelAt.IsZero() && (h.State == Waiting || h.State == Scheduled || h.State == Attention && h.Why == CauseAfterDeadline):
-			op = OpCapture
-		}
+		op := h.policyOp()
 		if op == 0 && h.Acknowledged {
 			return c, next
 		}

@@ -76,6 +76,7 @@ const (
 	SetAttention                 // by their deadline
 	SetSettled                   // by their end, newest first
 	SetReferences                // by reference
+	SetReady                     // due and not claimed, by deadline
 )
 
 // Mark is a place in a set: after the hold with this score and name. Its zero value is the beginning.

@@ -47,6 +47,7 @@ Kinds of fault: drop_request drop_reply broken_body cut_body error_before error_
 lock_timeout conflict dependency unauthorized forbidden not_found decline; none with delays alone.
 Classes: payment_intents.{create confirm retrieve update capture cancel increment_authorization list search} events.{list retrieve}
 charges.retrieve reviews.retrieve account.retrieve balance.retrieve customers.{create retrieve list} payment_methods.{create retrieve attach}
+webhook_endpoints.list
 `
 
 type duration time.Duration

@@ -28,6 +28,7 @@ const (
 	ClassMethodCreate   Class = "payment_methods.create"
 	ClassMethod         Class = "payment_methods.retrieve"
 	ClassMethodAttach   Class = "payment_methods.attach"
+	ClassEndpoints      Class = "webhook_endpoints.list"
 	ClassUnknown        Class = "unknown"
 )
 
@@ -108,7 +109,8 @@ var (
 		"type": enum("card").must(), "card[number]": str, "card[exp_month]": integer, "card[exp_year]": integer, "card[cvc]": str,
 		"card[token]": str, "billing_details": tree, "metadata": mapping, "expand": list, "allow_redisplay": str,
 	}
-	attachSpec = paramSpec{"customer": str.must(), "expand": list}
+	endpointsSpec = join(pageSpec, expandSpec)
+	attachSpec    = paramSpec{"customer": str.must(), "expand": list}
 )
 
 // match recognizes a call, or returns nil.
@@ -183,6 +185,10 @@ func match(httpMethod, path string) *route {
 			return &route{class: ClassCustomers, spec: customersSpec, run: runCustomers}
 		case n == 2 && get:
 			return &route{class: ClassCustomer, id: id, spec: expandSpec, run: runCustomer}
+		}
+	case "webhook_endpoints":
+		if n == 1 && get {
+			return &route{class: ClassEndpoints, spec: endpointsSpec, run: runEndpoints}
 		}
 	case "payment_methods":
 		switch {

@@ -199,8 +199,9 @@ func TestAnswersFitStripesDocument(t *testing.T) {
 			}
 		})
 	}
+	c.sim.SetEndpoints(stripesim.Endpoint{URL: "https://hotel.example/a", APIVersion: stripesim.APIVersion}, stripesim.Endpoint{URL: "https://hotel.example/b", Disabled: true})
 	t.Run("lists", func(t *testing.T) {
-		for url, query := range map[string]string{"/v1/payment_intents": "limit=100&expand[]=data.latest_charge", "/v1/events": "limit=100", "/v1/customers": "", "/v1/balance": "",
+		for url, query := range map[string]string{"/v1/payment_intents": "limit=100&expand[]=data.latest_charge", "/v1/events": "limit=100", "/v1/customers": "", "/v1/balance": "", "/v1/webhook_endpoints": "limit=2",
 			"/v1/payment_intents/search": "query=" + q(`status:"canceled"`)} {
 			check.wrong = nil
 			response := doc.Paths[spec.Path(url)]["get"].Responses["200"].Content["application/json"].Schema

@@ -108,6 +108,7 @@ func (s *Sim) serve(ctx context.Context, c call) reply {
 	h := http.Header{}
 	h.Set("Content-Type", "application/json")
 	h.Set("Request-Id", requestID)
+	h.Set("Date", s.Now().UTC().Format(http.TimeFormat)) // net/http would tell the machine's time
 	h.Set("Stripe-Version", cmpOr(c.header.Get("Stripe-Version"), APIVersion))
 	if accountID != s.platform {
 		h.Set("Stripe-Account", accountID)

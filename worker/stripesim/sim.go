@@ -29,6 +29,7 @@ type Sim struct {
 	faultFunc atomic.Pointer[func(Call) Fault]
 	faults    faults
 	keys      keyring
+	endpoints atomic.Pointer[[]Endpoint]
 	ledger    ledger
 	hooks     hooks
 }

@@ -26,6 +26,8 @@ type Options struct {
 	Settings *config.Settings
 	Logger   *zap.Logger
 	Version  string
+	// Level is that of Logger, for operators to change at run time; nil: they can't.
+	Level *zap.AtomicLevel
 	// Ready is called once with the address that is listened on, in the form that a client takes. May be nil.
 	Ready func(url string)
 	// Transport replaces the network to Stripe, for a simulator in the same process. May be nil.
@@ -89,7 +91,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	handler, err := api.New(api.Options{
-		Holds: w, Reconciler: w, Authorizations: w, Livemode: stripe.Livemode(), Version: o.Version, Tokens: tokens, Metrics: metrics.handler(), Logger: log,
+		Holds: w, Reconciler: w, Authorizations: w, Livemode: stripe.Livemode(), Version: o.Version, Tokens: tokens, Metrics: metrics.handler(), Logger: log, Level: o.Level,
 		Webhook: webhook(s, w),
 	})
 	if err != nil {

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/store/storetest"
+	"github.com/holdd/holdd/worker/stripesim"
+)
+
+const doctorKey = "rk_test_51DoctorTestsOnlyTopSecret"
+
+// TestDoctorScripts runs "holdd doctor" against real Redis servers and the simulator of Stripe. Commands of the scripts beside testscript's own:
+//
+//	redis [ARGS…]     starts a redis-server with these arguments, and sets REDIS_URL
+//	redis-do ARGS…    sends it one command, and shows the answer
+//	redis-pause       stops it where it is: it takes connections and doesn't answer
+//	stripe            starts a Stripe, and sets STRIPE_API_BASE and STRIPE_API_KEY (a restricted key)
+//	sim revoke        its key is rejected from now on
+//	sim allow CLASS…  its key may do no more than this; without any: everything
+//	sim advance 2m    its clock moves
+//	sim endpoint URL [EVENT…]   it has this webhook endpoint, and no other; -disabled before the URL: a disabled one
+//	sim drop          it closes connections without an answer
+func TestDoctorScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/doctor",
+		Setup: func(env *testscript.Env) error {
+			env.Values[patientKey{}] = &patient{tb: t}
+			env.Setenv("TZ", "UTC")
+			env.Setenv("GORACE", "atexit_sleep_ms=0")
+			env.Setenv("STRIPE_API_KEY", doctorKey)
+			env.Setenv("soon", fmt.Sprint(time.Now().Add(time.Hour).UnixMilli()))
+			env.Setenv("past", fmt.Sprint(time.Now().Add(-time.Hour).UnixMilli()))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exit": expectExit, "redis": startRedis, "redis-do": askRedis, "redis-pause": pauseRedis, "stripe": startStripe, "sim": orderSim,
+		},
+	})
+}
+
+// patient is what a script has started.
+type patient struct {
+	tb    testing.TB
+	redis *storetest.Redis
+	sim   *stripesim.Sim
+}
+
+type patientKey struct{}
+
+func patientOf(ts *testscript.TestScript) *patient { return ts.Value(patientKey{}).(*patient) }
+
+func startRedis(ts *testscript.TestScript, _ bool, args []string) {
+	p := patientOf(ts)
+	p.redis = storetest.Start(p.tb, args...)
+	ts.Defer(p.redis.Kill)
+	ts.Setenv("REDIS_URL", p.redis.URL())
+	ts.Setenv("REDIS_ADDR", p.redis.Addr())
+}
+
+func askRedis(ts *testscript.TestScript, _ bool, args []string) {
+	c := patientOf(ts).redis.Client()
+	defer c.Close()
+	cmd := make([]any, len(args))
+	for i := range args {
+		cmd[i] = args[i]
+	}
+	v, err := c.Do(patientOf(ts).tb.Context(), cmd...).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		ts.Fatalf("%q: %v", args, err)
+	}
+	fmt.Fprintln(ts.Stdout(), v)
+}
+
+func pauseRedis(ts *testscript.TestScript, _ bool, _ []string) { patientOf(ts).redis.Pause() }
+
+func startStripe(ts *testscript.TestScript, _ bool, _ []string) {
+	p := patientOf(ts)
+	p.sim = stripesim.New(stripesim.Options{Seed: 1})
+	server := httptest.NewServer(p.sim.Handler())
+	ts.Defer(server.Close)
+	ts.Setenv("STRIPE_API_BASE", server.URL)
+}
+
+func orderSim(ts *testscript.TestScript, _ bool, args []string) {
+	sim := patientOf(ts).sim
+	switch what, rest := args[0], args[1:]; what {
+	case "revoke":
+		sim.RevokeKey(doctorKey)
+	case "allow":
+		classes := make([]stripesim.Class, len(rest))
+		for i := range rest {
+			classes[i] = stripesim.Class(rest[i])
+		}
+		if sim.RestoreKey(doctorKey); len(classes) > 0 {
+			sim.RestrictKey(doctorKey, classes...)
+		}
+	case "advance":
+		d, err := time.ParseDuration(rest[0])
+		ts.Check(err)
+		sim.Advance(d)
+	case "endpoint":
+		var e stripesim.Endpoint
+		if rest[0] == "-disabled" {
+			e.Disabled, rest = true, rest[1:]
+		}
+		e.URL, e.Events = rest[0], rest[1:]
+		sim.SetEndpoints(e)
+	case "drop":
+		_, err := sim.AddFault(stripesim.Rule{Fault: stripesim.Fault{Kind: stripesim.DropRequest}})
+		ts.Check(err)
+	default:
+		ts.Fatalf("sim does not know %s", what)
+	}
+}
+
+// Which clock is named as the one to set follows from which two agree.
+func TestJudgeClocks(t *testing.T) {
+	at := func(least, most time.Duration) span { return span{least, most, true} }
+	const none = verdict(0)
+	for name, row := range map[string]struct {
+		redis, stripe span
+		want          [2]verdict // none: no such line
+		mend          [2]string  // a part of it
+	}{
+		"all agree":               {at(-time.Millisecond, time.Millisecond), at(-300*time.Millisecond, time.Second), [2]verdict{verdictOK, verdictOK}, [2]string{}},
+		"a little off":            {at(4*time.Second, 5*time.Second), at(0, time.Second), [2]verdict{verdictOK, verdictOK}, [2]string{}},
+		"Redis' is off":           {at(9*time.Second, 10*time.Second), at(0, time.Second), [2]verdict{verdictWarning, verdictOK}, [2]string{"the clock of the Redis server", ""}},
+		"Redis' is far off":       {at(-2*time.Hour, -time.Hour), at(0, time.Second), [2]verdict{verdictWrong, verdictOK}, [2]string{"the clock of the Redis server", ""}},
+		"this one is off":         {at(time.Hour, time.Hour), at(time.Hour, time.Hour+time.Second), [2]verdict{verdictWrong, verdictWrong}, [2]string{"this machine's clock", "this machine's clock"}},
+		"Redis' and this are off": {at(0, time.Millisecond), at(-time.Hour, -59*time.Minute), [2]verdict{verdictOK, verdictWrong}, [2]string{"", "and that of the Redis server"}},
+		"Stripe is away":          {at(time.Hour, time.Hour), span{}, [2]verdict{verdictWrong, none}, [2]string{"which of the two is right", ""}},
+		"Redis is away":           {span{}, at(time.Hour, time.Hour), [2]verdict{none, verdictWrong}, [2]string{"", "this machine's clock"}},
+		"both are away":           {span{}, span{}, [2]verdict{}, [2]string{}},
+	} {
+		got := map[string]finding{}
+		for _, f := range judgeClocks(row.redis, row.stripe) {
+			got[f.Check] = f
+		}
+		for i, check := range []string{"redis clock", "stripe clock"} {
+			f := got[check]
+			if f.Status != row.want[i] || !strings.Contains(f.Mend, row.mend[i]) || (f.Mend == "") != (row.want[i] <= verdictOK) {
+				t.Errorf("%s: %s: %+v", name, check, f)
+			}
+		}
+	}
+}
+
+func TestJudgeMemory(t *testing.T) {
+	const mib = 1 << 20
+	for _, row := range []struct {
+		used, limit, machine int64
+		want                 verdict
+	}{
+		{0, 0, 0, verdictOK}, {10 * mib, 100 * mib, 1000 * mib, verdictOK}, {80 * mib, 100 * mib, 1000 * mib, verdictWarning}, {95 * mib, 100 * mib, 1000 * mib, verdictWrong},
+		{95 * mib, 0, 1000 * mib, verdictOK}, {850 * mib, 0, 1000 * mib, verdictWarning}, {10 * mib, 0, 0, verdictOK},
+	} {
+		if f := judgeMemory(&store.Server{Used: row.used, Limit: row.limit, Machine: row.machine}); f.Status != row.want {
+			t.Errorf("%+v: %+v", row, f)
+		}
+	}
+}

@@ -1,0 +1,94 @@
+package e2e_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/holdd/holdd/store/storetest"
+	"github.com/holdd/holdd/worker/stripesim"
+)
+
+// The level of a running daemon is changed for a while, by who may operate, and the log tells by whom. Whatever is logged beside them, each
+// outcome is there.
+func TestLogLevelAtRunTime(t *testing.T) {
+	t.Parallel()
+	const operate, read = "operate-0123456789abcdef0123456789", "read-0123456789abcdef0123456789"
+	w := newWorld(t, boundless)
+	bin := binary(t, shipped)
+	r := w.start(bin, append(highBudget, "HOLDD_TOKENS_FILE="+writeFile(t, "tokens", "desk operate "+operate+"\nboard read "+read+"\n"))...)
+	person := func(token string) *desk {
+		return &desk{t, bin, []string{"HOLDD_URL=" + r.url, "HOLDD_TOKEN=" + token, "HOLDD_TIME_ZONE=UTC"}}
+	}
+	d := person(operate)
+	d.run(0, []string{"log-level"}, "info, as the settings say")
+	person(read).run(0, []string{"log-level"}, "info, as the settings say")
+	person(read).run(2, []string{"log-level", "debug"}, "may only read")
+	d.run(2, []string{"log-level", "trace"}, `invalid argument "trace"`)
+	d.run(2, []string{"log-level", "debug", "--for", "soon"}, "--for")
+	d.run(1, []string{"log-level", "debug", "--for", "2d"}, "longer than a day")
+	if r.log.says(`"level":"debug"`) || r.log.says("log level changed") {
+		t.Error("it was changed by somebody who may not, or did not")
+	}
+
+	d.run(0, []string{"log-level", "debug", "--for", "10m"}, "debug until ", "(in 9 min", "then info again")
+	storetest.Until(t, startTime, "a line of the level debug", func() bool { return r.log.says(`"level":"debug"`) })
+	if !r.log.says(`"message":"log level changed","from":"info","to":"debug","by":"desk","until":"`) {
+		t.Errorf("the change left no line:\n%s", r.log.tail(20))
+	}
+	d.run(0, []string{"schedule", w.authorize(1)[0].id, "--capture-at", "now", "--yes"})
+	storetest.Until(t, startTime, "an outcome among it all", func() bool { return r.log.outcomesCount() == 1 })
+
+	// What nobody takes back comes back by itself.
+	d.run(0, []string{"log-level", "error", "--for", "200ms"})
+	storetest.Until(t, startTime, "the level is back", func() bool { return r.log.says(`"from":"error","to":"info","by":"holdd"`) })
+	d.run(0, []string{"log-level", "--json"}, `{"level":"info","setting":"info"}`)
+	if !r.log.says(`"from":"debug","to":"error","by":"desk"`) {
+		t.Error("who silenced the log is not in it")
+	}
+}
+
+// Without a setting the log is JSON, but for people where somebody looks on; the setting has the last word.
+func TestLogForm(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, stripesim.Options{Seed: 5})
+	bin := binary(t, shipped)
+	for form, isJSON := range map[string]bool{"": true, "auto": true, "json": true, "console": false} {
+		var out bytes.Buffer
+		cmd := exec.Command(bin, "serve")
+		cmd.Env = append([]string{"HOLDD_LISTEN=127.0.0.1:0", "HOLDD_LOG_FORMAT=" + form, "GORACE=atexit_sleep_ms=0"}, w.env()...)
+		pipe, err := cmd.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		stopped := false
+		buf := make([]byte, 4096)
+		for {
+			k, err := pipe.Read(buf)
+			out.Write(buf[:k])
+			if !stopped && strings.Contains(out.String(), "holdd is up") {
+				stopped = true
+				if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err != nil {
+				break // it has ended, and so has what it writes
+			}
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Fatalf("%q: %v\n%s", form, err, &out)
+		}
+		for line := range strings.Lines(out.String()) {
+			if json.Valid([]byte(line)) != isJSON || !isJSON && !strings.Contains(line, "\tINFO\t") {
+				t.Errorf("%q: %s", form, line)
+			}
+		}
+	}
+}

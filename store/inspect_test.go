@@ -1,0 +1,224 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/store/storetest"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/redis/go-redis/v9"
+)
+
+// callAll makes each of the calls that change something, and those that read, once.
+func (e *env) callAll() {
+	e.Helper()
+	w := ready("pi_a", 1, "", dead)
+	w.Hold.Reference, w.Events = "BK", [][]byte{[]byte("e")}
+	e.put(w, scheduled("pi_b", due, dead2))
+	e.due(true)
+	c, _ := e.claim(captures, 1, time.Minute)
+	e.put(settle(c[0].Hold, moved))
+	if n, _, err := e.s.Take(e.Context(), "acct_a", 1, 5); err != nil || n == 0 {
+		e.Errorf("take: %d, %v", n, err)
+	}
+	if err := e.s.Slow(e.Context(), "acct_a", 1, time.Second); err != nil {
+		e.Error(err)
+	}
+	if alive, err := e.s.Beat(e.Context(), "one", time.Minute); err != nil || len(alive) != 1 {
+		e.Errorf("beat: %v, %v", alive, err)
+	}
+	if err := errors.Join(e.s.Leave(e.Context(), "one"), e.s.Ping(e.Context())); err != nil {
+		e.Error(err)
+	}
+	if _, err := e.s.Touch(e.Context(), nil); err != nil {
+		e.Error(err)
+	}
+	if _, err := e.s.Counts(e.Context()); err != nil {
+		e.Error(err)
+	}
+	if _, err := e.s.Settled(e.Context(), later, 10); err != nil {
+		e.Error(err)
+	}
+	if _, _, err := e.s.Milestones(e.Context(), 10); err != nil {
+		e.Error(err)
+	}
+	if _, _, err := e.s.Page(e.Context(), hold.SetSettled, hold.Mark{}, 10); err != nil {
+		e.Error(err)
+	}
+	e.read("pi_b")
+	ctx := e.Context()
+	if err := e.rdb.XAdd(ctx, &redis.XAddArgs{Stream: "holdd:inbox", Values: []any{"hold", "{}"}}).Err(); err != nil {
+		e.Error(err)
+	}
+	letters, _, err := e.s.Inbox(ctx, "one", 10, time.Minute, 100)
+	if err != nil || len(letters) != 1 {
+		e.Fatalf("inbox: %v, %v", letters, err)
+	}
+	err = errors.Join(e.s.Handled(ctx, []string{letters[0].ID}), e.s.Reject(ctx, hold.Rejected{Source: "inbox", ID: letters[0].ID}), e.s.Tidy(ctx),
+		e.s.Note(ctx, "pi_b", "", false), e.s.Note(ctx, "pi_c", "", true))
+	if _, _, e1 := e.s.Looks(ctx, 10); e1 != nil {
+		err = errors.Join(err, e1)
+	}
+	if _, _, e1 := e.s.Unmirrored(ctx, 10); e1 != nil {
+		err = errors.Join(err, e1)
+	}
+	if _, e1 := e.s.Watch(ctx); e1 != nil {
+		err = errors.Join(err, e1)
+	}
+	if _, e1 := e.s.Accounts(ctx, []string{"acct_a"}); e1 != nil {
+		err = errors.Join(err, e1)
+	}
+	if token, _, e1 := e.s.BeginReconcile(ctx, []byte("{}"), time.Minute, time.Minute, 0); e1 != nil || token == 0 {
+		e.Errorf("reconcile: %d, %v", token, e1)
+	} else if _, e1 := e.s.SaveReconcile(ctx, token, []byte("{}"), [][]byte{[]byte("{}")}, 0, true); e1 != nil {
+		err = errors.Join(err, e1)
+	}
+	if _, _, _, _, e1 := e.s.Reconciled(ctx, 1); e1 != nil {
+		err = errors.Join(err, e1)
+	}
+	a := hold.Authorization{ID: "a", Digest: "d", State: hold.AuthorizationBegun, Generation: 1}
+	if _, _, _, e1 := e.s.BeginAuthorization(ctx, a, "t", time.Minute, time.Minute); e1 != nil {
+		err = errors.Join(err, e1)
+	}
+	if _, e1 := e.s.SaveAuthorization(ctx, a, "t", true, later); e1 != nil {
+		err = errors.Join(err, e1)
+	}
+	if _, _, e1 := e.s.DueAuthorizations(ctx, 1); e1 != nil {
+		err = errors.Join(err, e1)
+	}
+	if err = errors.Join(err, e.s.ForgetAuthorization(ctx, a, "t")); err != nil {
+		e.Error(err)
+	}
+}
+
+func inspect(t *testing.T, o store.Options) store.Inspection {
+	t.Helper()
+	in, err := store.Inspect(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return in
+}
+
+func TestInspectTellsWhatThereIs(t *testing.T) {
+	t.Parallel()
+	r := storetest.Start(t, "--maxmemory", "100mb", "--requirepass", secret)
+	url := "redis://:" + secret + "@" + r.Addr()
+	in := inspect(t, store.Options{URL: url})
+	if len(in.Servers) != 1 || in.Cluster || in.Partitions != "" || in.Mode != "" || len(in.Replicas) != 0 || strings.Contains(in.Address, secret) {
+		t.Fatalf("%+v", in)
+	}
+	s := in.Servers[0]
+	for _, trait := range []store.Trait{s.Version, s.Eviction, s.Persistence, s.Disk} {
+		if trait.Value == "" || trait.Fault != "" || trait.Warning != "" {
+			t.Errorf("%+v", trait)
+		}
+	}
+	if s.Role != "master" || s.Followers != 0 || s.Used < 100_000 || s.Limit != 100<<20 || s.Machine < s.Used || s.User != "default" || !s.RightsKnown || len(s.Lacking) != 0 {
+		t.Errorf("%+v", s)
+	}
+	if !s.ClockKnown || s.ClockMin > 0 || s.ClockMax < 0 || s.RoundTrip <= 0 || s.ClockMax-s.ClockMin > s.RoundTrip+time.Millisecond {
+		t.Errorf("the clock of the same machine: %s to %s in %s", s.ClockMin, s.ClockMax, s.RoundTrip)
+	}
+
+	st := mustOpen(t, store.Options{URL: url, Partitions: 3, Livemode: true})
+	for name, ttl := range map[string]time.Duration{"alive": time.Hour, "stopped": time.Millisecond} {
+		if _, err := st.Beat(t.Context(), name, ttl); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in = inspect(t, store.Options{URL: url})
+	if in.Partitions != "3" || in.Mode != "live" || len(in.Replicas) != 2 || in.Replicas[0].Name != "alive" || in.Replicas[0].Until.Before(in.Now) ||
+		in.Replicas[1].Name != "stopped" || in.Replicas[1].Until.After(in.Now.Add(time.Second)) {
+		t.Errorf("%+v", in)
+	}
+}
+
+// What Open refuses can still be looked at, and looking changes nothing.
+func TestInspectChangesNothing(t *testing.T) {
+	t.Parallel()
+	r := storetest.Start(t, "--appendonly", "no", "--maxmemory-policy", "allkeys-lru")
+	raw := r.Client()
+	defer raw.Close()
+	s := inspect(t, store.Options{URL: r.URL()}).Servers[0]
+	if s.Eviction.Fault == "" || s.Persistence.Fault == "" || s.Eviction.Mend == "" || s.Persistence.Mend == "" {
+		t.Errorf("%+v", s)
+	}
+	if n, err := raw.DBSize(t.Context()).Result(); err != nil || n != 0 {
+		t.Errorf("%d keys, %v", n, err)
+	}
+	if stats := raw.Info(t.Context(), "persistence").Val(); !strings.Contains(stats, "rdb_changes_since_last_save:0") {
+		t.Error("it wrote")
+	}
+}
+
+// The list of commands is what a user needs, and all that a user needs.
+func TestRights(t *testing.T) {
+	t.Parallel()
+	r := storetest.Start(t)
+	raw := r.Client()
+	defer raw.Close()
+	allow := func(rules ...any) {
+		t.Helper()
+		if err := raw.Do(t.Context(), append([]any{"ACL", "SETUSER", "holdd", "reset", "on", ">" + secret}, rules...)...).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var exactly []any
+	for _, c := range store.Commands() {
+		exactly = append(exactly, "+"+c)
+	}
+	url := "redis://holdd:" + secret + "@" + r.Addr()
+	allow(append(exactly, "~holdd:*")...)
+	if s := inspect(t, store.Options{URL: url}).Servers[0]; !s.RightsKnown || len(s.Lacking) != 0 || s.User != "holdd" {
+		t.Errorf("%+v", s)
+	}
+	(&env{TB: t, s: mustOpen(t, store.Options{URL: url, Budget: store.Budget{Write: 10, Read: 10, Total: 15}}), rdb: raw}).callAll()
+
+	allow(append(exactly, "~holdd:*", "-ZREM", "-XADD")...)
+	if s := inspect(t, store.Options{URL: url}).Servers[0]; !s.RightsKnown || !slices.Equal(s.Lacking, []string{"XADD", "ZREM"}) {
+		t.Errorf("%+v", s)
+	}
+	allow(append(exactly, "~holdd:*", "-EVAL", "-EVALSHA")...)
+	if s := inspect(t, store.Options{URL: url}).Servers[0]; !s.RightsKnown || !slices.Equal(s.Lacking, []string{"EVAL", "EVALSHA"}) {
+		t.Errorf("%+v", s)
+	}
+	allow(append(exactly, "~holdd:{0}*", "~holdd:replicas", "~holdd:partitions", "~holdd:mode")...)
+	if s := inspect(t, store.Options{URL: url}).Servers[0]; !s.RightsKnown || !slices.Contains(s.Lacking, "SET") || !slices.Contains(s.Lacking, "GET") {
+		t.Errorf("a user who lacks keys: %+v", s)
+	}
+}
+
+func TestInspectACluster(t *testing.T) {
+	t.Parallel()
+	in := inspect(t, store.Options{URL: storetest.StartCluster(t, 2).URL()})
+	if !in.Cluster || len(in.Servers) != 2 {
+		t.Fatalf("%+v", in)
+	}
+	for _, s := range in.Servers {
+		if !s.RightsKnown || len(s.Lacking) != 0 || s.Role != "master" || !s.ClockKnown {
+			t.Errorf("%+v", s)
+		}
+	}
+}
+
+func TestInspectTellsARedisThatIsAway(t *testing.T) {
+	t.Parallel()
+	r := storetest.Start(t)
+	r.Pause()
+	defer r.Resume()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	in, err := store.Inspect(ctx, store.Options{URL: "redis://:" + secret + "@" + r.Addr()})
+	if err == nil || !strings.Contains(err.Error(), "does not answer") || strings.Contains(err.Error()+in.Address, secret) {
+		t.Errorf("%+v, %v", in, err)
+	}
+	if _, err := store.Inspect(t.Context(), store.Options{URL: "no url"}); !errors.Is(err, store.ErrSetting) {
+		t.Errorf("%v", err)
+	}
+}

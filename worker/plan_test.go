@@ -1,0 +1,92 @@
+package worker_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/stripesim"
+)
+
+// A plan counts each hold once, whatever it waits for: its time, its turn, an answer, or its deadline.
+func TestPlanSeesEveryHoldThatWillMove(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		place := func(wish hold.Wish, amount int64, currency string, ends time.Duration) {
+			wish.PaymentIntent = w.authorize(func(h *stripesim.Hold) { h.Amount, h.Currency = amount, currency })
+			wish.Amount, wish.Currency, wish.ExpiresAt = amount, currency, in(ends)
+			w.schedule(r, wish)
+		}
+		const far = 6 * 24 * time.Hour
+		// Twenty are due at once and the budget lets one through now and then; Stripe takes its time for it.
+		if _, err := w.sim.AddFault(stripesim.Rule{Fault: stripesim.Fault{After: 5 * time.Second}}); err != nil {
+			t.Fatal(err)
+		}
+		for range 20 {
+			place(hold.Wish{CaptureAt: in(time.Minute)}, 10_000, "eur", far)
+		}
+		place(hold.Wish{CaptureAt: in(3 * time.Hour)}, 20_000, "eur", far)
+		place(hold.Wish{CaptureAt: in(3 * time.Hour), CaptureAmount: 500}, 9000, "jpy", far)
+		place(hold.Wish{CancelAt: in(5 * time.Hour)}, 30_000, "eur", far)
+		place(hold.Wish{CancelAt: in(50 * time.Hour)}, 30_000, "eur", far)
+		place(hold.Wish{}, 40_000, "eur", 11*time.Hour)
+		place(hold.Wish{OnExpiry: "capture"}, 50_000, "eur", 11*time.Hour)
+		place(hold.Wish{OnExpiry: "alert", Reference: "ALERT"}, 60_000, "eur", 12*time.Hour)
+		place(hold.Wish{}, 70_000, "eur", far)
+		time.Sleep(time.Minute + 3*time.Second)
+		p, err := r.Plan(w.ctx, 24*time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// What was captured is gone, what is under work or waits for its turn is in the first hour.
+		settled := 0
+		for _, e := range w.sim.Ledger() {
+			if e.Kind == stripesim.Captured {
+				settled++ // Stripe has done it, and its answer is on its way: it is under work
+			}
+		}
+		if settled == 0 || settled > 10 {
+			t.Fatalf("%d captures: that isn't the mix that this test is about", settled)
+		}
+		find := func(op string, currency string) (count int, amount int64, hours int) {
+			for _, h := range p.Hours {
+				sums := h.Capture
+				if op == "cancel" {
+					sums = h.Cancel
+				}
+				for _, s := range sums {
+					if s.Currency == currency {
+						count, amount, hours = count+s.Count, amount+s.Amount, hours+1
+					}
+				}
+			}
+			return count, amount, hours
+		}
+		for _, want := range []struct {
+			op, currency string
+			count        int
+			amount       int64
+			hours        int
+		}{{"capture", "eur", 22, 20*10_000 + 20_000 + 50_000, 3}, {"capture", "jpy", 1, 500, 1}, {"cancel", "eur", 2, 70_000, 2}, {"cancel", "jpy", 0, 0, 0}} {
+			if count, amount, hours := find(want.op, want.currency); count != want.count || amount != want.amount || hours != want.hours {
+				t.Errorf("%s %s: %d holds, %d in %d hours; want %+v", want.op, want.currency, count, amount, hours, want)
+			}
+		}
+		var why []string
+		for _, r := range p.AtRisk {
+			why = append(why, r.Why)
+		}
+		if got := strings.Join(why, "; "); got != "no time is set, and the deadline lets it go; no time is set, and the deadline only alerts" {
+			t.Errorf("at risk: %q", got)
+		}
+		if p.Truncated || !p.Until.Equal(p.From.Add(24*time.Hour)) {
+			t.Errorf("%+v", p)
+		}
+	}, func(w *world, _ *stripesim.Options) {
+		w.store.Budget = store.Budget{Write: 1, Read: 25, Total: 100}
+		w.opts = worker.Options{Rules: w.opts.Rules, Logger: w.log}
+	})
+}
