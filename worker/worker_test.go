@@ -192,7 +192,8 @@ func TestTheDeadlineIsActedOnAtItsMargin(t *testing.T) {
 
 // slowly lets a replica look every half minute, so that days go by quickly.
 func slowly(w *world, _ *stripesim.Options) {
-	w.opts.Schedules = worker.Schedules{Capture: "@every 30s", Expiry: "@every 30s", Report: "@every 1h", Verify: "@every 5m"}
+	w.opts.Schedules = worker.Schedules{Capture: "@every 30s", Expiry: "@every 30s", Report: "@every 1h", Verify: "@every 5m",
+		Look: "@every 30s", Inbox: "@every 30s", Mirror: "@every 30s", Abandon: "@every 5m"}
 }
 
 func TestATimeAfterTheDeadlineIsRefusedWithTheDeadline(t *testing.T) {
@@ -464,7 +465,8 @@ func TestWishesUntilTheMomentOfTheClaim(t *testing.T) {
 		w.sim.RemoveFault(out)
 		w.eventually(r, id, hold.Canceled, 5*time.Minute)
 	}, func(w *world, _ *stripesim.Options) {
-		w.opts.Schedules = worker.Schedules{Capture: "@every 5s", Expiry: "@every 5s"}
+		slowly(w, nil)
+		w.opts.Schedules.Capture, w.opts.Schedules.Expiry = "@every 5s", "@every 5s"
 	})
 }
 
