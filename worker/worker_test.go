@@ -76,7 +76,7 @@ func TestWhateverTheReplyTheMoneyMovesOnce(t *testing.T) {
 					if got := w.effects(released); len(got) != 1 {
 						t.Errorf("released by %q", got)
 					}
-				})
+				}, calmly)
 			})
 		}
 	}
@@ -194,6 +194,12 @@ func TestTheDeadlineIsActedOnAtItsMargin(t *testing.T) {
 func slowly(w *world, _ *stripesim.Options) {
 	w.opts.Schedules = worker.Schedules{Capture: "@every 30s", Expiry: "@every 30s", Report: "@every 1h", Verify: "@every 5m",
 		Look: "@every 30s", Inbox: "@every 30s", Mirror: "@every 30s", Abandon: "@every 5m"}
+}
+
+// calmly lets a replica look every few seconds, where minutes or an hour go by and no second of them counts.
+func calmly(w *world, _ *stripesim.Options) {
+	w.opts.Schedules = worker.Schedules{Capture: "@every 5s", Expiry: "@every 5s", Report: "@every 1m", Verify: "@every 30s",
+		Look: "@every 5s", Inbox: "@every 1m", Mirror: "@every 10s"}
 }
 
 func TestATimeAfterTheDeadlineIsRefusedWithTheDeadline(t *testing.T) {
