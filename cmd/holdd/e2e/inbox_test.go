@@ -125,7 +125,7 @@ func TestInboxOfADeadReplica(t *testing.T) {
 	defer rdb.Close()
 	ctx := t.Context()
 	owed := int64(0)
-	storetest.Until(t, startTime, "the first replica is in the middle of it", func() bool {
+	storetest.Until(t, time.Minute, "the first replica is in the middle of it", func() bool {
 		left := rdb.XLen(ctx, "holdd:inbox").Val()
 		return left < many-200 && left > many/10
 	})
@@ -138,7 +138,7 @@ func TestInboxOfADeadReplica(t *testing.T) {
 		t.Fatalf("%d entries were in its hands and %d left: this test shows nothing", owed, left)
 	}
 	other := w.start(bin, settings...)
-	storetest.Until(t, startTime, "what the dead had in its hands is taken over", func() bool {
+	storetest.Until(t, time.Minute, "what the dead had in its hands is taken over", func() bool {
 		p, err := rdb.XPending(ctx, "holdd:inbox", "holdd").Result()
 		return err == nil && p.Count == 0 && rdb.XLen(ctx, "holdd:inbox").Val() == 0
 	})

@@ -331,7 +331,7 @@ func TestDashboardSettlesTheHold(t *testing.T) {
 			w.compared(r)
 			d.lead(r)
 			d.lost.Store(how != "webhook")
-			at := soon(8 * time.Second)
+			at := soon(15 * time.Second)
 			all := dueAt(w.authorize(4), at)
 			w.schedule(r, all)
 			people := w.sim.Dashboard()
