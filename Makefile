@@ -7,7 +7,7 @@ FOR     ?= 5m
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test soak mutants torture fuzz bench bench-limit bench-scale bench-programs bench-bullmq profile check deploy-check redis clean
+.PHONY: help run build test soak mutants torture fuzz bench bench-limit bench-scale bench-programs bench-bullmq profile check deploy-check redis languages clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ mutants: ## take out one guard after the other and see whether the simulation no
 	$(GO) test ./worker/simtest -run TestMutants -mutants -timeout 0 -v
 
 # Fuzzing is bounded by a count there: a bound in time makes Go's fuzzer fail by itself on a busy machine.
-test: redis ## all tests with the race detector, on a real redis-server, then each fuzz target for a while
+test: redis languages ## all tests with the race detector, on a real redis-server, then each fuzz target for a while
 	GORACE=atexit_sleep_ms=0 $(GO) test -race -timeout 15m ./...
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=20000x
 
@@ -90,6 +90,9 @@ deploy-check: redis build ## deploy/ as its readers see it: promtool, helm, syst
 
 redis: ## make sure that a real redis-server is there
 	@.ci/redis
+
+languages: ## make sure that what the README's snippets are written in is there
+	@.ci/languages
 
 clean: ## remove what was built
 	rm -rf .build

@@ -8,7 +8,7 @@ import (
 // check looks at settings that only make sense together. It keeps quiet about those that couldn't be read.
 
 // unused are settings whose form stands and whose use doesn't yet. Whoever sets one is told, and not left to wait for what won't come.
-var unused = []string{"notify_urls", "callback_url", "stripe_webhook_secrets"}
+var unused = []string{"notify_urls", "callback_url"}
 
 func (l *loader) check() {
 	s := l.set

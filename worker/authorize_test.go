@@ -161,7 +161,7 @@ func TestGuestPassesThreeDSecure(t *testing.T) {
 		for _, s := range []string{st.ClientSecret, "_secret_"} {
 			w.nowhere(s)
 		}
-	})
+	}, calmly)
 }
 
 // nowhere checks that a text is in no log line and nowhere in Redis.
@@ -267,7 +267,7 @@ func TestWhatGuestsDoNotFinishIsCanceled(t *testing.T) {
 		if _, err := r.Authorize(w.ctx, clickKey, wish, "api"); code(err) != hold.AuthorizationAbandoned {
 			t.Errorf("%v", err)
 		}
-	})
+	}, calmly)
 }
 
 func TestDoubleClick(t *testing.T) {
@@ -329,7 +329,7 @@ func TestEveryFaultOfCreate(t *testing.T) {
 					if id := w.oneAuthorization(); id != a.PaymentIntent || len(w.effects(id)) != 0 {
 						t.Errorf("%v", w.effects(id))
 					}
-				})
+				}, calmly)
 			})
 		}
 	}
@@ -366,7 +366,7 @@ func TestEveryFaultOfConfirm(t *testing.T) {
 					if id := w.oneAuthorization(); id != a.PaymentIntent || len(w.effects(id)) != 0 {
 						t.Errorf("%v", w.effects(id))
 					}
-				})
+				}, calmly)
 			})
 		}
 	}
@@ -416,7 +416,7 @@ func TestCrashAnywhere(t *testing.T) {
 				if h := w.hold(second, id); h.State != hold.Scheduled || !h.CaptureAt.Equal(h.NextAt) || h.Reference != "BK-2071" {
 					t.Errorf("step %d, repeats %t: %+v", step, repeats, h)
 				}
-			})
+			}, calmly)
 		}
 		if finished {
 			if step < 5 {

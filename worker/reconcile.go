@@ -428,7 +428,7 @@ func (c *comparison) work(ctx context.Context) {
 	w := c.w
 	fields := []zap.Field{zap.String("run", c.run.ID), zap.Bool("dry_run", c.dry), zap.String("by", c.run.By)}
 	if c.run.Takeovers > 0 {
-		w.log.Info("reconcile.resumed", append(fields, zap.Int("account", c.run.At+1), zap.Int("accounts", len(c.run.Order)), zap.String("after", c.run.After))...)
+		w.log.Info("reconcile.resumed", append(fields, zap.Int("position", c.run.At+1), zap.Int("accounts", len(c.run.Order)), zap.String("after", c.run.After))...)
 	} else {
 		w.log.Info("reconcile.started", fields...)
 	}

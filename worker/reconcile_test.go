@@ -137,7 +137,7 @@ func TestTermsInMetadataAreFoundAndActedOn(t *testing.T) {
 		if n := w.logs.FilterMessage("reconcile.orphan").Len(); n != 1 {
 			t.Errorf("%d lines tell of the orphan", n)
 		}
-	})
+	}, calmly, func(w *world, _ *stripesim.Options) { w.opts.Schedules.Capture = "@every 1s" })
 }
 
 // What others did is found, what is in order is left alone, and a second look finds nothing new.
@@ -324,7 +324,8 @@ func TestOneReplicaComparesAndAnotherGoesOn(t *testing.T) {
 			return stripesim.Fault{}
 		}
 		stop.Store(1 << 40)
-		w.opts.Schedules.Verify = "@every 2000h"
+		calmly(w, nil)
+		w.opts.Schedules.Report, w.opts.Schedules.Verify = "@every 15s", "@every 2000h"
 	})
 }
 

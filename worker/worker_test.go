@@ -76,7 +76,7 @@ func TestWhateverTheReplyTheMoneyMovesOnce(t *testing.T) {
 					if got := w.effects(released); len(got) != 1 {
 						t.Errorf("released by %q", got)
 					}
-				})
+				}, calmly)
 			})
 		}
 	}
@@ -192,7 +192,14 @@ func TestTheDeadlineIsActedOnAtItsMargin(t *testing.T) {
 
 // slowly lets a replica look every half minute, so that days go by quickly.
 func slowly(w *world, _ *stripesim.Options) {
-	w.opts.Schedules = worker.Schedules{Capture: "@every 30s", Expiry: "@every 30s", Report: "@every 1h", Verify: "@every 5m"}
+	w.opts.Schedules = worker.Schedules{Capture: "@every 30s", Expiry: "@every 30s", Report: "@every 1h", Verify: "@every 5m",
+		Look: "@every 30s", Inbox: "@every 30s", Mirror: "@every 30s", Abandon: "@every 5m"}
+}
+
+// calmly lets a replica look every few seconds, where minutes or an hour go by and no second of them counts.
+func calmly(w *world, _ *stripesim.Options) {
+	w.opts.Schedules = worker.Schedules{Capture: "@every 5s", Expiry: "@every 5s", Report: "@every 1m", Verify: "@every 30s",
+		Look: "@every 5s", Inbox: "@every 1m", Mirror: "@every 10s"}
 }
 
 func TestATimeAfterTheDeadlineIsRefusedWithTheDeadline(t *testing.T) {
@@ -464,7 +471,8 @@ func TestWishesUntilTheMomentOfTheClaim(t *testing.T) {
 		w.sim.RemoveFault(out)
 		w.eventually(r, id, hold.Canceled, 5*time.Minute)
 	}, func(w *world, _ *stripesim.Options) {
-		w.opts.Schedules = worker.Schedules{Capture: "@every 5s", Expiry: "@every 5s"}
+		slowly(w, nil)
+		w.opts.Schedules.Capture, w.opts.Schedules.Expiry = "@every 5s", "@every 5s"
 	})
 }
 

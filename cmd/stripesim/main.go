@@ -50,6 +50,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) erro
 	rate := fs.Float64("rate", 25, "calls a second for each account and endpoint; negative: no limit")
 	overall := fs.Float64("overall-rate", 100, "calls a second for each account; negative: no limit")
 	speed := fs.Float64("speed", 1, "how many seconds of the simulator's clock pass in one")
+	clock := fs.Duration("clock-offset", 0, "the simulator's clock against the machine's at the start; negative: it is behind")
 	deadline := fs.Duration("deadline", 0, "how long authorizations last; 0: as the card networks say")
 	service := fs.Duration("service-time", 0, "how long a change holds its PaymentIntent's lock")
 	account := fs.String("account", "", "the platform's account id; empty: made from the seed")
@@ -105,7 +106,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) erro
 		level = slog.LevelDebug
 	}
 	o := stripesim.Options{
-		Seed: *seed, EndpointRate: *rate, OverallRate: *overall, Speed: *speed, ServiceTime: *service, Account: *account,
+		Seed: *seed, EndpointRate: *rate, OverallRate: *overall, Speed: *speed, ClockOffset: *clock, ServiceTime: *service, Account: *account,
 		Webhook: stripesim.Webhook{URL: *url, Secrets: secrets, APIVersion: *apiVersion},
 		Logger:  slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})),
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"testing"
 
 	"github.com/holdd/holdd/worker/api"
@@ -54,6 +55,91 @@ func FuzzSchedule(f *testing.F) {
 			}
 		default:
 			t.Errorf("%q: %d %s", body, w.Code, w.Body)
+		}
+	})
+}
+
+// Whatever is sent to change a hold, it is left as it was, or what the answer shows is what stands there.
+func FuzzChange(f *testing.F) {
+	m := newMemory()
+	a, err := api.New(api.Options{Holds: m})
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, s := range []string{
+		`{"capture_at":"2026-12-01T11:00","time_zone":"Europe/Paris"}`, `{"cancel_at":""}`, `{"capture_amount":1}`, `{"capture_amount":-1}`, `{"capture_amount":null}`, `{"amount":100}`,
+		`{"reference":"x","metadata":{"a":""},"on_expiry":"alert"}`, `{"on_expiry":1}`, `{}`, ``, `null`, `{"amount":1e2}`, "{\"reference\":\"\xff\"}",
+	} {
+		for _, verb := range []string{"", "capture", "reconcile"} {
+			f.Add([]byte(s), verb, `"1"`)
+		}
+	}
+	f.Add([]byte(``), "pause", `W/"1"`)
+	f.Fuzz(func(t *testing.T, body []byte, verb, match string) {
+		clear(m.holds)
+		m.put(t, id)
+		before := m.holds[id]
+		method, path := http.MethodPost, "/v1/holds/"+id+"/"+url.PathEscape(verb)
+		if verb == "" {
+			method, path = http.MethodPatch, "/v1/holds/"+id
+		}
+		r, err := http.NewRequest(method, "http://127.0.0.1"+path, bytes.NewReader(body))
+		if err != nil {
+			return // nothing that a client could send
+		}
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("If-Match", match)
+		w := httptest.NewRecorder()
+		a.ServeHTTP(w, r)
+		after := m.holds[id]
+		switch {
+		case w.Code == 200 || w.Code == 202:
+			var v hold.View
+			if json.Unmarshal(w.Body.Bytes(), &v) != nil || v.Revision != after.Revision || v.CaptureAmount != after.CaptureAmount || v.Reference != after.Reference ||
+				after.CaptureAmount > after.Amount || after.CaptureAmount < 0 || after.Version < before.Version {
+				t.Errorf("%s %q: %s and %+v", path, body, w.Body, after)
+			}
+		case w.Code >= 400 && w.Code < 500:
+			codeOf(t, answer{w.Code, w.Header(), w.Body.String()})
+			if after.Version != before.Version || after.Revision != before.Revision {
+				t.Errorf("%s %q was refused and changed", path, body)
+			}
+		case w.Code >= 300 && w.Code < 400: // the mux cleans a path
+		default:
+			t.Errorf("%s %q: %d %s", path, body, w.Code, w.Body)
+		}
+	})
+}
+
+// Whatever is asked for, the answer is a page, a plan, or a problem.
+func FuzzQuery(f *testing.F) {
+	m := newMemory()
+	a, err := api.New(api.Options{Holds: m})
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, q := range []string{
+		"", "state=scheduled&limit=200", "state=open", "limit=-1", "limit=9223372036854775808", "expiring_within=72h", "expiring_within=-1ns", "expiring_within=1e9h", "cursor=zzz", "cursor=AAAA",
+		"reference=%00&account=acct_1", "next=24h", "next=9999999h", "next=%ff", "id=rec_1", "a=1;b=2", "state=scheduled&state=captured", "%",
+	} {
+		f.Add("/v1/holds", q)
+		f.Add("/v1/plan", q)
+	}
+	f.Fuzz(func(t *testing.T, path, query string) {
+		r := &http.Request{Method: http.MethodGet, URL: &url.URL{Scheme: "http", Host: "127.0.0.1", Path: path, RawQuery: query}, Host: "127.0.0.1", Header: http.Header{}, Body: http.NoBody}
+		w := httptest.NewRecorder()
+		a.ServeHTTP(w, r)
+		switch {
+		case w.Code == 200:
+			if w.Body.Len() == 0 {
+				t.Errorf("%q %q: an empty answer", path, query)
+			}
+		case w.Code >= 400 && w.Code < 500:
+			codeOf(t, answer{w.Code, w.Header(), w.Body.String()})
+		case w.Code >= 300 && w.Code < 400: // the mux cleans a path
+		case w.Code == 503 && path == "/readyz", w.Code == 503 && path == "/v1/reconcile": // there is none here
+		default:
+			t.Errorf("%q %q: %d %s", path, query, w.Code, w.Body)
 		}
 	})
 }

@@ -47,7 +47,7 @@
 //
 // # Clocks
 //
-// Objects, deadlines, keys and events live by the simulator's own clock: time.Now, times Speed, plus what Advance added.
+// Objects, deadlines, keys and events live by the simulator's own clock: time.Now plus ClockOffset, times Speed, plus what Advance added.
 // Limits, locks, delays and webhook retries live by time.Now, because those who wait for them do. Inside a bubble both
 // are virtual. Ids and client secrets come from Options.Seed and the order of calls, so that a seeded run can be told
 // again; ids of different accounts never collide.

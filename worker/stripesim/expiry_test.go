@@ -136,3 +136,23 @@ func TestClock(t *testing.T) {
 		}
 	})
 }
+
+// A clock that is behind makes what is new look old, and lasts for as long as any other.
+func TestClockOffset(t *testing.T) {
+	s := stripesim.New(stripesim.Options{Seed: 1, ClockOffset: -time.Hour})
+	id, err := s.Authorize(stripesim.Hold{Amount: 500})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, _ := s.Intent(id)
+	if age := time.Since(st.Created); age < time.Hour || age > time.Hour+time.Minute {
+		t.Errorf("made %s ago", age)
+	}
+	if left := st.CaptureBefore.Sub(s.Now()); left < 7*24*time.Hour-time.Minute {
+		t.Errorf("held for %s", left)
+	}
+	s.Advance(time.Hour)
+	if d := time.Since(s.Now()).Abs(); d > time.Minute {
+		t.Errorf("an hour forward, and %s apart", d)
+	}
+}

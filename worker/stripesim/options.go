@@ -53,6 +53,10 @@ type Options struct {
 	// Speed lets the simulator's clock run faster than the machine's; 0 means 1. Delays and limits follow the machine's clock.
 	Speed float64
 
+	// ClockOffset sets the simulator's clock against the machine's from the start; negative: it is behind, so that what is made now looks as if
+	// it had been made that long ago to whoever has the machine's time.
+	ClockOffset time.Duration
+
 	// Webhook says where events go. They are listed at GET /v1/events in any case.
 	Webhook Webhook
 	// OnEvent, if set, is called with every event, in the goroutine that caused it, without any lock held

@@ -47,6 +47,7 @@ type tuning struct {
 func New(o Options) *Sim {
 	o = o.withDefaults()
 	s := &Sim{opt: o, base: time.Now(), accounts: map[string]*account{}, byTail: map[string]*account{}}
+	s.offset.Store(int64(o.ClockOffset))
 	s.platform = o.Account
 	if s.platform == "" {
 		s.platform = "acct_1" + digest(o.Seed, 15, "platform")

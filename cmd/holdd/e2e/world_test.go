@@ -132,13 +132,19 @@ func (w *world) schedule(r *replica, all []booking) {
 	w.send(r, wishes)
 }
 
-func (w *world) send(r *replica, wishes []hold.Wish) {
+// batch sends wishes, and leaves what is answered to the caller.
+func (w *world) batch(r *replica, wishes []hold.Wish) []api.BatchResult {
 	w.tb.Helper()
 	results, err := r.client.ScheduleBatch(w.tb.Context(), wishes)
 	if err != nil {
 		w.tb.Fatal(err)
 	}
-	for i, res := range results {
+	return results
+}
+
+func (w *world) send(r *replica, wishes []hold.Wish) {
+	w.tb.Helper()
+	for i, res := range w.batch(r, wishes) {
 		if res.Status != http.StatusCreated {
 			w.tb.Fatalf("hold %d was not scheduled: %d %v", i, res.Status, res.Problem)
 		}

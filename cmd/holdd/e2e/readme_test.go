@@ -1,0 +1,339 @@
+package e2e_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/store/storetest"
+	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/stripesim"
+)
+
+// root is the folder of the module, where a reader of its README stands.
+const root = "../../.."
+
+// snippet is a block of the README.
+type snippet struct{ under, language, text string }
+
+// snippets are the blocks of one section.
+func snippets(tb testing.TB, section string) (out []snippet) {
+	tb.Helper()
+	b, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	_, text, ok := strings.Cut(string(b), "\n## "+section+"\n")
+	if !ok {
+		tb.Fatalf("the README has no section %q", section)
+	}
+	if i := strings.Index(text, "\n## "); i >= 0 {
+		text = text[:i+1]
+	}
+	under, in := "", -1
+	for line := range strings.Lines(text) {
+		switch {
+		case in < 0 && strings.HasPrefix(line, "### "):
+			under = strings.TrimSpace(line[4:])
+		case in < 0 && strings.HasPrefix(line, "```"):
+			out = append(out, snippet{under, strings.TrimSpace(line[3:]), ""})
+			in = len(out) - 1
+		case strings.HasPrefix(line, "```"):
+			in = -1
+		case in >= 0:
+			out[in].text += line
+		}
+	}
+	return out
+}
+
+// run runs a snippet as it stands, from the README's folder, with nothing of the test's environment but where programs are.
+func (s snippet) run(tb testing.TB, env ...string) string {
+	tb.Helper()
+	var cmd *exec.Cmd
+	switch s.language {
+	case "sh":
+		cmd = exec.Command("sh", "-eu", "-c", s.text)
+	case "python":
+		cmd = exec.Command("python3", "-I", writeFile(tb, "snippet.py", s.text))
+	case "js":
+		cmd = exec.Command("node", writeFile(tb, "snippet.mjs", s.text))
+	case "go":
+		cmd = exec.Command("go", "run", writeFile(tb, "main.go", s.text))
+	default:
+		tb.Fatalf("nothing is known of the language %q", s.language)
+	}
+	cmd.Dir, cmd.SysProcAttr, cmd.WaitDelay = root, ownProcess(), startTime
+	for _, k := range []string{"PATH", "HOME", "GOPATH", "GOMODCACHE", "GOCACHE", "GOFLAGS", "GOPROXY", "GOTOOLCHAIN", "PYENV_ROOT"} {
+		if v, ok := os.LookupEnv(k); ok {
+			cmd.Env = append(cmd.Env, k+"="+v)
+		}
+	}
+	cmd.Env = append(cmd.Env, env...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		tb.Fatalf("%s, in %s: %v (make languages installs what is missing)\n%s\n%s%s", s.under, s.language, err, s.text, out.String(), errs.String())
+	}
+	return out.String()
+}
+
+// simulator is cmd/stripesim as its users run it.
+type simulator struct {
+	tb  testing.TB
+	url string
+}
+
+func startSimulator(tb testing.TB, flags []string, env ...string) *simulator {
+	tb.Helper()
+	bin := filepath.Join(tb.TempDir(), "stripesim")
+	if b, err := exec.Command("go", "build", "-o", bin, "github.com/holdd/holdd/cmd/stripesim").CombinedOutput(); err != nil {
+		tb.Fatalf("%v\n%s", err, b)
+	}
+	out := &screen{}
+	cmd := exec.Command(bin, append([]string{"--listen", "127.0.0.1:0", "--rate", "-1", "--overall-rate", "-1"}, flags...)...)
+	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = append([]string{}, env...), out, out, ownProcess()
+	if err := cmd.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM) // one that has ended already shows below
+		if err := cmd.Wait(); err != nil || tb.Failed() {
+			tb.Logf("stripesim: %v\n%s", err, out.text())
+		}
+	})
+	s := &simulator{tb: tb}
+	address := regexp.MustCompile(`API (http://[0-9.:]+)`)
+	storetest.Until(tb, startTime, "stripesim is up", func() bool {
+		if m := address.FindStringSubmatch(out.text()); m != nil {
+			s.url = m[1]
+		}
+		return s.url != ""
+	})
+	return s
+}
+
+// screen takes what a process writes.
+type screen struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *screen) text() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// order asks the simulator's control endpoints.
+func (s *simulator) order(method, path, body string, into any) {
+	s.tb.Helper()
+	req, err := http.NewRequestWithContext(s.tb.Context(), method, s.url+path, strings.NewReader(body))
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK || into != nil && json.Unmarshal(b, into) != nil {
+		s.tb.Fatalf("%s %s: %s %s %v", method, path, res.Status, b, err)
+	}
+}
+
+func (s *simulator) place() string {
+	s.tb.Helper()
+	var in struct{ ID string }
+	s.order(http.MethodPost, "/_sim/holds", `{"amount":12000,"currency":"eur","payment_method":"pm_card_visa"}`, &in)
+	return in.ID
+}
+
+// What the README shows of each way in is run as it stands, on the built binary, a real Redis, and the simulator as a process: the hold gets there, and is
+// captured at its time.
+func TestReadmeWaysIn(t *testing.T) {
+	t.Parallel()
+	blocks := snippets(t, "Ways in")
+	w, d := newHookedWorld(t, boundless) // its Redis; its Stripe stays unused
+	sim := startSimulator(t, []string{"--webhook-url", d.server.URL + api.WebhookPath}, "STRIPESIM_WEBHOOK_SECRETS="+signingSecret)
+	secrets := "STRIPE_WEBHOOK_SECRETS=" + signingSecret + ",whsec_e2e_the_old_one"
+	r := w.start(binary(t, shipped), append(highBudget, secrets, "STRIPE_API_BASE="+sim.url, "HOLDD_SCHEDULE_RECONCILE=@every 5h")...)
+	d.lead(r)
+	w.compared(r)
+	stop := d.server.Close // events that nobody waits for any more
+	t.Cleanup(stop)
+
+	// The binary that the README names is where it says, for those who stand beside it.
+	bin := t.TempDir()
+	if err := os.Symlink(binary(t, shipped), filepath.Join(bin, "holdd")); err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now().Add(6 * time.Hour).Truncate(time.Second)
+	zone := time.FixedZone("", 3600)
+	env := func(pi string) []string {
+		return []string{"HOLDD_URL=" + r.url, "REDIS_URL=" + w.redis.URL(), "STRIPE_API_BASE=" + sim.url, "STRIPE_API_KEY=" + apiKey, secrets, "PI=" + pi,
+			"AT=" + at.In(zone).Format(time.RFC3339)}
+	}
+	scheduled := func(pi, by string) {
+		t.Helper()
+		v := w.eventually(r, pi, hold.Scheduled, startTime)
+		if v.Reference != "BK-2071" || v.CaptureAt == nil || !v.CaptureAt.Equal(at) || v.History[0].By != by {
+			t.Errorf("%+v", v)
+		}
+	}
+	newest := func() string {
+		var all []stripesim.IntentState
+		sim.order(http.MethodGet, "/_sim/intents", "", &all)
+		return all[len(all)-1].ID
+	}
+	ran := map[string]int{}
+	var due []string
+	for _, s := range blocks {
+		name := s.under + ": " + s.language
+		ran[name]++
+		switch {
+		case s.language == "": // to be read
+		case name == "curl: sh", s.language == "python", s.language == "js", s.language == "go":
+			pi := sim.place()
+			out := s.run(t, env(pi)...)
+			if !strings.Contains(out, "scheduled") {
+				t.Errorf("%s says %q", name, out)
+			}
+			scheduled(pi, "api")
+			due = append(due, pi)
+		case strings.HasPrefix(name, "Redis"):
+			pi := sim.place()
+			s.run(t, env(pi)...)
+			scheduled(pi, "inbox")
+			due = append(due, pi)
+		case strings.HasPrefix(name, "Metadata") && strings.Contains(s.text, "holdd reconcile"):
+			s.text = strings.ReplaceAll(s.text, ".build/", bin+"/") // all that is changed: where make build has put it
+			s.run(t, env("")...)
+		case strings.HasPrefix(name, "Metadata"):
+			s.run(t, env("")...)
+			scheduled(newest(), "stripe")
+			due = append(due, newest())
+		case strings.HasPrefix(name, "Cards") && strings.Contains(s.text, "/confirm"):
+			a, err := r.client.Authorize(t.Context(), "readme-three-d-secure", stay("pm_card_threeDSecure2Required", at))
+			if err != nil || a.Status != "requires_action" {
+				t.Fatalf("%s %v", a.Status, err)
+			}
+			sim.order(http.MethodPost, "/_sim/dashboard/"+a.ID+"/complete_action", "", nil)
+			s.run(t, env(a.ID)...)
+			scheduled(a.ID, "api")
+		case strings.HasPrefix(name, "Cards"):
+			s.run(t, env("")...)
+			s.run(t, env("")...) // a double click
+			scheduled(newest(), "api")
+			due = append(due, newest())
+		case strings.HasPrefix(name, "Webhooks"):
+			pi := sim.place()
+			w.send(r, []hold.Wish{{PaymentIntent: pi, CaptureAt: stamp(at)}})
+			d.lost.Store(true)
+			sim.order(http.MethodPost, "/_sim/dashboard/"+pi+"/capture", `{}`, nil)
+			if out := s.run(t, env(pi)...); !strings.Contains(out, `{"result":"noted"}`) {
+				t.Errorf("%s says %q", name, out)
+			}
+			if v := w.eventually(r, pi, hold.Captured, startTime); v.Cause != "elsewhere" {
+				t.Errorf("%+v", v)
+			}
+		default:
+			t.Errorf("nobody runs the block under %q in %q", s.under, s.language)
+		}
+	}
+	for name, n := range map[string]int{"curl: sh": 1, "Python: python": 1, "Node: js": 1, "Go: go": 1, "Redis, also while holdd is down: sh": 1, "Webhooks: sh": 1,
+		"Metadata of the PaymentIntent, and no call to holdd: sh": 2, "Cards authorized here: sh": 2} {
+		if ran[name] != n {
+			t.Errorf("%q was run %d times of %d: the README shows no such block", name, ran[name], n)
+		}
+	}
+	if len(due) != 7 {
+		t.Errorf("%d holds", len(due))
+	}
+	now := stamp(soon(time.Second))
+	for _, pi := range due {
+		if _, err := r.client.Patch(t.Context(), pi, hold.Patch{CaptureAt: &now}, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, pi := range due {
+		w.eventually(r, pi, hold.Captured, startTime)
+	}
+	noFailures(t, r)
+}
+
+// Each event that the README tells to send is one that holdd listens to.
+func TestReadmeEventsAreHeard(t *testing.T) {
+	t.Parallel()
+	var types []string
+	for _, s := range snippets(t, "Ways in") {
+		if s.under == "Webhooks" && s.language == "" {
+			types = append(types, strings.Fields(s.text)...)
+		}
+	}
+	if len(types) != 10 || !slices.Contains(types, "review.closed") {
+		t.Fatalf("the README lists %v", types)
+	}
+	w := newWorld(t, boundless)
+	r := w.start(binary(t, shipped), withHooks...)
+	pi := w.place(stripesim.Hold{Amount: 10_000})
+	w.send(r, []hold.Wish{{PaymentIntent: pi, CaptureAt: stamp(soon(time.Hour))}})
+	objects := map[string]string{
+		"payment_intent": `{"id":"` + pi + `","object":"payment_intent","status":"requires_capture","amount":10000,"amount_capturable":10000,"currency":"eur","created":1}`,
+		"charge":         `{"id":"ch_1","object":"charge","payment_intent":"` + pi + `"}`,
+		"review":         `{"id":"prv_1","object":"review","open":false,"reason":"approved","payment_intent":"` + pi + `"}`,
+	}
+	for i, typ := range append(types, "charge.refunded", "invoice.paid") {
+		family, _, _ := strings.Cut(typ, ".")
+		object := objects[family]
+		if object == "" {
+			object = `{}`
+		}
+		body := fmt.Appendf(nil, `{"id":"evt_%d","object":"event","type":%q,"created":1,"livemode":false,"data":{"object":%s}}`, i, typ, object)
+		status, text := hook(t, r, body, stripesim.Sign(body, time.Now(), signingSecret))
+		heard := strings.Contains(text, "noted") || strings.Contains(text, "changed") || strings.Contains(text, "settled")
+		if status != http.StatusOK || heard != (i < len(types)) {
+			t.Errorf("%s: %d %s", typ, status, text)
+		}
+	}
+}
+
+// hook posts a webhook and returns what is said to it.
+func hook(tb testing.TB, r *replica, body []byte, signature string) (int, string) {
+	tb.Helper()
+	req, err := http.NewRequestWithContext(tb.Context(), http.MethodPost, r.url+api.WebhookPath, bytes.NewReader(body))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	req.Header.Set("Stripe-Signature", signature)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return res.StatusCode, string(b)
+}

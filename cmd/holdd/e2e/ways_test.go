@@ -1,0 +1,399 @@
+package e2e_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/store/storetest"
+	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/stripesim"
+)
+
+const signingSecret = "whsec_e2e_of_the_endpoint"
+
+// withHooks lets a replica take Stripe's events. The first secret is on its way out.
+var withHooks = append([]string{"STRIPE_WEBHOOK_SECRETS=whsec_e2e_the_old_one," + signingSecret}, highBudget...)
+
+// door is where Stripe sends its events: a proxy with a name of its own, as stands before most services. It can lose them.
+type door struct {
+	server       *httptest.Server
+	to           atomic.Pointer[url.URL]
+	lost         atomic.Bool
+	passed, gone atomic.Int64
+}
+
+// newHookedWorld is a world whose Stripe sends its events to the first replica.
+func newHookedWorld(tb testing.TB, o stripesim.Options) (*world, *door) {
+	tb.Helper()
+	d := &door{}
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(d.to.Load())
+			r.Out.Host = "hooks.example.com"
+		},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }, // Stripe sends it again
+	}
+	d.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if d.lost.Load() {
+			d.gone.Add(1)
+			return // 200: Stripe thinks that it has arrived
+		}
+		if d.to.Load() == nil {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		d.passed.Add(1)
+		proxy.ServeHTTP(w, r)
+	}))
+	tb.Cleanup(d.server.Close)
+	o.Webhook = stripesim.Webhook{URL: d.server.URL + api.WebhookPath, Secrets: []string{signingSecret}}
+	w := newWorld(tb, o)
+	w.run()
+	return w, d
+}
+
+// run lets Stripe do by itself what time brings.
+func (w *world) run() {
+	ctx, stop := w.tb.Context(), make(chan struct{})
+	go func() {
+		defer close(stop)
+		w.sim.Run(ctx) // the test's context ends before its clean-up
+	}()
+	w.tb.Cleanup(func() { <-stop })
+}
+
+func (d *door) lead(r *replica) {
+	u, err := url.Parse(r.url)
+	if err != nil {
+		d.server.Close()
+		panic(err)
+	}
+	d.to.Store(u)
+}
+
+// place authorizes a hold at Stripe as a booking system does that writes the terms beside it.
+func (w *world) place(h stripesim.Hold) string {
+	w.tb.Helper()
+	id, err := w.sim.Authorize(h)
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	return id
+}
+
+func terms(pairs ...string) map[string]string {
+	m := map[string]string{}
+	for i := 0; i < len(pairs); i += 2 {
+		m["holdd_"+pairs[i]] = pairs[i+1]
+	}
+	return m
+}
+
+// moved is what happened to the money of an intent since it was authorized, such as "captured 700 by api, released 300 by api".
+func (w *world) moved(id string) string {
+	var out []string
+	for _, e := range w.sim.Ledger() {
+		if e.Intent == id && e.Kind != stripesim.Authorized && e.Kind != stripesim.Incremented {
+			out = append(out, fmt.Sprintf("%s %d by %s", e.Kind, e.Amount, e.By))
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+// last is when the last thing happened to the money of an intent.
+func (w *world) last(id string) (t time.Time) {
+	for _, e := range w.sim.Ledger() {
+		if e.Intent == id {
+			t = e.Time
+		}
+	}
+	return t
+}
+
+// eventually waits until a hold is there, in that state.
+func (w *world) eventually(r *replica, id string, s hold.State, within time.Duration) (v hold.View) {
+	w.tb.Helper()
+	storetest.Until(w.tb, within, fmt.Sprintf("%s is %s", id, s), func() bool {
+		var err error
+		v, err = r.client.Get(w.tb.Context(), id)
+		return err == nil && v.State == s.String()
+	})
+	return v
+}
+
+// compared waits until a replica's own comparison with Stripe has ended, so that the next one is one that the test asks for.
+func (w *world) compared(r *replica) {
+	w.tb.Helper()
+	storetest.Until(w.tb, startTime, "the first comparison with Stripe is over", func() bool { return r.log.says(`"reconcile.finished"`) })
+}
+
+// sent is how many requests of a kind Stripe got.
+func (w *world) sent(c stripesim.Class) (n int64) {
+	for a, k := range w.sim.Stats().Calls {
+		if a.Class == c {
+			n += k
+		}
+	}
+	return n
+}
+
+// noFailures checks that a replica reported nothing that a person would have to look at.
+func noFailures(tb testing.TB, r *replica) {
+	tb.Helper()
+	for _, line := range r.log.errors() {
+		tb.Errorf("%s reports a failure: %s", r.name, line)
+	}
+}
+
+// errors are the lines of level error, outcomes included.
+func (l *logbook) errors() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []string
+	for _, line := range l.others {
+		if strings.Contains(line, `"level":"error"`) {
+			out = append(out, line)
+		}
+	}
+	for _, es := range l.outcomes {
+		for _, e := range es {
+			if e.Level == "error" {
+				out = append(out, fmt.Sprintf("%+v", e))
+			}
+		}
+	}
+	return out
+}
+
+// lines is how many lines that are no outcomes contain the text.
+func (l *logbook) lines(text string) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range l.others {
+		if strings.Contains(line, text) {
+			n++
+		}
+	}
+	return n
+}
+
+// byMetadata places one hold of each kind that metadata can tell, due at the same time, and says what is to become of each.
+func (w *world) byMetadata(at time.Time) map[string]string {
+	paris, err := time.LoadLocation("Europe/Paris")
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	when := stamp(at)
+	return map[string]string{
+		w.place(stripesim.Hold{Amount: 10_000, Metadata: terms("capture_at", when, "reference", "BK-1")}):                                                   "captured 10000 by api",
+		w.place(stripesim.Hold{Amount: 10_000, Metadata: terms("capture_at", when, "capture_amount", "7000")}):                                              "captured 7000 by api, released 3000 by api",
+		w.place(stripesim.Hold{Amount: 900, Currency: "jpy", Metadata: terms("capture_at", when)}):                                                          "captured 900 by api",
+		w.place(stripesim.Hold{Amount: 10_000, Metadata: terms("cancel_at", when)}):                                                                         "canceled 10000 by api",
+		w.place(stripesim.Hold{Amount: 10_000, Account: "acct_1Connected00001", Metadata: terms("capture_at", when)}):                                       "captured 10000 by api",
+		w.place(stripesim.Hold{Amount: 10_000, Metadata: terms("capture_at", at.In(paris).Format("2006-01-02T15:04:05.000"), "time_zone", "Europe/Paris")}): "captured 10000 by api",
+		w.place(stripesim.Hold{Amount: 10_000, Metadata: terms("reference", "BK-waits")}):                                                                   "",
+		w.place(stripesim.Hold{Amount: 10_000, Metadata: map[string]string{"room": "12"}}):                                                                  "", // nobody's but its owner's
+		w.place(stripesim.Hold{Amount: 10_000, Metadata: terms("capture_at", when, "paused", "true")}):                                                      "",
+		w.place(stripesim.Hold{Amount: 10_000, Metadata: terms("capture_at", "tomorrow")}):                                                                  "", // told to a person
+	}
+}
+
+// judgeMetadata waits for what byMetadata wants, and checks that it came at its time and once.
+func (w *world) judgeMetadata(want map[string]string, at time.Time) (late time.Duration) {
+	w.tb.Helper()
+	storetest.Until(w.tb, time.Until(at)+startTime, "everything was done that the metadata asks for", func() bool {
+		for id, done := range want {
+			if done != "" && w.moved(id) == "" {
+				return false
+			}
+		}
+		return true
+	})
+	for id, done := range want {
+		if got := w.moved(id); got != done {
+			w.tb.Errorf("%s: %q, and it should be %q", id, got, done)
+		}
+		if done == "" {
+			continue
+		}
+		d := w.last(id).Sub(at)
+		if late = max(late, d); d < 0 {
+			w.tb.Errorf("%s: %s early", id, -d)
+		}
+	}
+	return late
+}
+
+// A PaymentIntent that carries metadata is seen to at its time, and nobody calls holdd.
+func TestMetadataNeedsNoCall(t *testing.T) {
+	t.Parallel()
+	w, d := newHookedWorld(t, boundless)
+	// The comparisons with Stripe are far away: what arrives came by webhook.
+	r := w.start(binary(t, watched), append(withHooks, "HOLDD_SCHEDULE_RECONCILE=@every 5h")...)
+	w.compared(r)
+	d.lead(r)
+	at := soon(4 * time.Second)
+	want := w.byMetadata(at)
+	late := w.judgeMetadata(want, at)
+	t.Logf("%d events were taken; the last act came %s after its time", d.passed.Load(), late.Round(time.Millisecond))
+	storetest.Until(t, startTime, "wrong terms are told of", func() bool { return r.log.lines(`"metadata.rejected"`) == 1 })
+	rdb := w.redis.Client()
+	defer rdb.Close()
+	rejected, err := rdb.XRange(t.Context(), "holdd:inbox:rejected", "-", "+").Result()
+	if err != nil || len(rejected) != 1 || rejected[0].Values["source"] != "stripe" || rejected[0].Values["code"] != string(hold.InvalidTime) ||
+		!strings.Contains(fmt.Sprint(rejected[0].Values["hold"]), "tomorrow") || want[fmt.Sprint(rejected[0].Values["id"])] != "" {
+		t.Errorf("rejected: %v %v", rejected, err)
+	}
+	if n := len(r.log.errors()); n != 1 {
+		t.Errorf("%d lines of level error, and the wrong terms are one: %v", n, r.log.errors())
+	}
+	storetest.Until(t, startTime, "five holds are shown as captured", func() bool { return len(w.views(r, hold.Captured)) == 5 })
+}
+
+// The same once its webhooks were lost: the cron job finds it.
+func TestMetadataIsFoundByTheJob(t *testing.T) {
+	t.Parallel()
+	w, d := newHookedWorld(t, boundless)
+	r := w.start(binary(t, watched), append(withHooks, "HOLDD_SCHEDULE_RECONCILE=@every 1s")...)
+	// A connected account that nothing tells of is met by its first hold.
+	w.send(r, []hold.Wish{{PaymentIntent: w.place(stripesim.Hold{Amount: 5, Account: "acct_1Connected00001"}), Account: "acct_1Connected00001"}})
+	d.lost.Store(true)
+	d.lead(r)
+	at := soon(10 * time.Second)
+	late := w.judgeMetadata(w.byMetadata(at), at)
+	if d.passed.Load() != 0 || d.gone.Load() == 0 {
+		t.Errorf("%d events came through and %d were lost: this test shows nothing", d.passed.Load(), d.gone.Load())
+	}
+	t.Logf("%d events were lost; the last act came %s after its time", d.gone.Load(), late.Round(time.Millisecond))
+}
+
+// And the command finds it. Its dry run tells the same and changes nothing.
+func TestMetadataIsFoundByTheCommand(t *testing.T) {
+	t.Parallel()
+	w, d := newHookedWorld(t, boundless)
+	bin := binary(t, watched)
+	r := w.start(bin, append(withHooks, "HOLDD_SCHEDULE_RECONCILE=@every 5h", "HOLDD_SCHEDULE_REPORT=@every 1h")...)
+	w.compared(r)
+	d.lost.Store(true)
+	d.lead(r)
+	at := soon(12 * time.Second)
+	want := w.byMetadata(at)
+	desk := &desk{t, bin, []string{"HOLDD_URL=" + r.url}}
+	storetest.Until(t, startTime, "the events are lost", func() bool { return d.gone.Load() >= int64(len(want)) })
+
+	before := w.kept()
+	args := []string{"reconcile", "--account", "acct_1Connected00001"}
+	dry := desk.run(0, append(args, "--dry-run"), "dry run, nothing was changed", "BK-1", "scheduled", "rejected", "capture at", `"tomorrow" is no time`, "acct_1Connected00001", "JPY")
+	if after := w.kept(); !maps.Equal(before, after) {
+		t.Errorf("the dry run changed Redis")
+	}
+	if n := len(w.views(r, hold.Scheduled)); n != 0 {
+		t.Errorf("the dry run scheduled %d holds", n)
+	}
+	var run api.Reconciliation
+	if err := json.Unmarshal([]byte(desk.run(0, append(args, "--json"))), &run); err != nil {
+		t.Fatal(err)
+	}
+	// The intent without terms is too young to be called an orphan: its owner may be about to schedule it.
+	if run.Counts["scheduled"] != 8 || run.Counts["rejected"] != 1 || len(run.Counts) != 2 || run.Listed != 10 || run.Accounts != 2 || run.DryRun {
+		t.Errorf("found %+v", run)
+	}
+	if n := strings.Count(dry, "pi_"); n != len(run.Findings) {
+		t.Errorf("the dry run listed %d intents, the real one %d", n, len(run.Findings))
+	}
+	w.judgeMetadata(want, at)
+	desk.run(0, args, "8 of them scheduled, 1 rejected")
+}
+
+// What a person captures or cancels in the Dashboard is settled by its webhook, or at the next comparison: never captured again, and no failure.
+func TestDashboardSettlesTheHold(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"webhook", "reconcile", "nothing"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			w, d := newHookedWorld(t, boundless)
+			every := "@every 5h"
+			if how == "reconcile" {
+				every = "@every 1s"
+			}
+			r := w.start(binary(t, watched), append(withHooks, "HOLDD_SCHEDULE_RECONCILE="+every)...)
+			w.compared(r)
+			d.lead(r)
+			d.lost.Store(how != "webhook")
+			at := soon(15 * time.Second)
+			all := dueAt(w.authorize(4), at)
+			w.schedule(r, all)
+			people := w.sim.Dashboard()
+			began := time.Now()
+			for _, err := range []error{people.Capture(all[0].id, 0), people.Capture(all[1].id, 4_000), people.Cancel(all[2].id, "requested_by_customer")} {
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if how != "nothing" {
+				w.eventually(r, all[0].id, hold.Captured, startTime)
+				w.eventually(r, all[1].id, hold.Captured, startTime)
+				w.eventually(r, all[2].id, hold.Canceled, startTime)
+				took := time.Since(began)
+				if time.Now().After(at) {
+					t.Fatalf("settled after %s, when the holds were due: this test shows nothing", took)
+				}
+				t.Logf("settled %s after the Dashboard", took.Round(time.Millisecond))
+			}
+			// The time of all of them comes, and one more is captured by it.
+			storetest.Until(t, startTime, "the last is captured at its time", func() bool { return w.moved(all[3].id) != "" })
+			v := w.eventually(r, all[0].id, hold.Captured, startTime)
+			part := w.eventually(r, all[1].id, hold.Captured, startTime)
+			gone := w.eventually(r, all[2].id, hold.Canceled, startTime)
+			w.eventually(r, all[3].id, hold.Captured, startTime)
+			if v.Cause != "elsewhere" || v.CapturedAmount != all[0].amount || part.CapturedAmount != 4_000 || gone.Cause != "elsewhere" {
+				t.Errorf("shown as %+v, %+v, %+v", v, part, gone)
+			}
+			for i, want := range []string{"captured 10000 by dashboard", "captured 4000 by dashboard, released 6001 by dashboard", "canceled 10002 by dashboard", "captured 10003 by api"} {
+				if got := w.moved(all[i].id); got != want {
+					t.Errorf("booking %d: %q, and it should be %q", i, got, want)
+				}
+			}
+			if n := w.sent(stripesim.ClassCapture); how != "nothing" && n != 1 {
+				t.Errorf("%d captures were sent, and one was to be", n)
+			}
+			for i, b := range all {
+				told := r.log.of(b.id)
+				if len(told) != 1 || told[0].Level != "info" || i < 3 && told[0].Cause != "elsewhere" {
+					t.Errorf("booking %d: the log says %+v", i, told)
+				}
+			}
+			if n := len(w.views(r, hold.Attention)); n != 0 {
+				t.Errorf("%d holds want a person's attention", n)
+			}
+			noFailures(t, r)
+		})
+	}
+}
+
+// deliver posts an event as Stripe does.
+func deliver(client *http.Client, to string, payload []byte, signature string) (status int, err error) {
+	req, err := http.NewRequest(http.MethodPost, to+api.WebhookPath, bytes.NewReader(payload))
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Content-Type", "application/json; charset=utf-8")
+	req.Header.Set("Stripe-Signature", signature)
+	res, err := client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	res.Body.Close()
+	return res.StatusCode, nil
+}
