@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -101,13 +102,8 @@ func TestMutants(t *testing.T) {
 			continue
 		}
 		began := time.Now()
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
-		cmd := exec.CommandContext(ctx, bin, "-test.run", "^TestSeeds$", "-hunt", "-seeds", fmt.Sprint(*seeds), "-seed", fmt.Sprint(*first))
-		cmd.Env = append(os.Environ(), "GOMAXPROCS=2")
-		out, err := cmd.CombinedOutput()
-		cancel()
+		out, tried, err := chase(t, bin)
 		os.Remove(bin)
-		tried := len(begins.FindAllString(string(out), -1))
 		switch {
 		case err == nil && m.note == "":
 			fmt.Printf("MISSED  %-26s %s (%d seeds)\n", m.name, m.guard, tried)
@@ -118,6 +114,28 @@ func TestMutants(t *testing.T) {
 			fmt.Printf("caught  %-26s %s: %s (%d tried, %s)\n", m.name, m.guard, verdict(string(out)), tried, time.Since(began).Round(time.Second))
 		}
 	}
+}
+
+var failing = regexp.MustCompile(`: seed (\d+): `)
+
+// chase looks for a seed that fails without the guard and doesn't with it.
+func chase(t *testing.T, bin string) (out []byte, tried int, err error) {
+	for from, end := *first, *first+uint64(*seeds); from < end; {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+		out, err = exec.CommandContext(ctx, bin, "-test.run", "^TestSeeds$", "-hunt", "-seeds", fmt.Sprint(end-from), "-seed", fmt.Sprint(from)).CombinedOutput()
+		cancel()
+		tried += len(begins.FindAllString(string(out), -1))
+		m := failing.FindSubmatch(out)
+		if err == nil || m == nil {
+			return out, tried, err
+		}
+		seed, _ := strconv.ParseUint(string(m[1]), 10, 64)
+		if len(run(t, draw(seed)).breaches) == 0 {
+			return out, tried, err
+		}
+		from, err = seed+1, nil // it fails either way
+	}
+	return out, tried, err
 }
 
 // verdict is the line that tells what broke.

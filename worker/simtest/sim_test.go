@@ -20,6 +20,7 @@ var (
 	first    = flag.Uint64("seed", 1, "the first of their seeds")
 	lasting  = flag.Duration("for", 0, "simulate fresh seeds for so long instead")
 	hunt     = flag.Bool("hunt", false, "stop at the first seed that fails, and don't shrink it")
+	survey   = flag.Bool("survey", false, "go through all seeds whatever fails, and only list the failures")
 	replayed = os.Getenv("SIMTEST_SEED")
 )
 
@@ -67,7 +68,7 @@ func TestSeeds(t *testing.T) {
 		for shard := range runtime.GOMAXPROCS(0) {
 			t.Run(strconv.Itoa(shard), func(t *testing.T) {
 				t.Parallel()
-				for failed.Load() < 3 {
+				for failed.Load() < 3 || *survey {
 					seed := next.Add(1) - 1
 					if last > 0 && seed >= last || last == 0 && time.Now().After(until) {
 						return
@@ -84,9 +85,9 @@ func TestSeeds(t *testing.T) {
 						continue
 					}
 					failed.Add(1)
-					if *hunt {
+					if *hunt || *survey {
 						t.Errorf("seed %d: %s", seed, o.breaches[0])
-						return
+						continue
 					}
 					small, runs := shrink(t, o)
 					t.Errorf("seed %d breaks a promise; replay it with\n\tSIMTEST_SEED=%d go test -run TestReplay -v ./worker/simtest\n%s\nshrunk in %d runs to\n%s%s\n%s",

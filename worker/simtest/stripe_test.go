@@ -79,6 +79,8 @@ func (l *lifeline) RoundTrip(req *http.Request) (*http.Response, error) {
 			if f.where != "" { // meant to come after all that was tried in its place
 				sf.Before = d.between(maxLate-time.Second, maxLate)
 			}
+		case "unavailable for good":
+			sf.Kind, sf.ShouldRetry = stripesim.Unavailable, "false"
 		default:
 			sf.Kind = stripesim.FaultKind(kind)
 		}

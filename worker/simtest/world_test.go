@@ -223,11 +223,18 @@ func (w *world) start(slot int) {
 		if err == nil {
 			break
 		}
-		if ctx.Err() != nil || try > 3600 {
+		if ctx.Err() != nil {
+			return
+		}
+		if try > 10_000 {
 			w.breach("start: %s never came up: %v", r.name, err)
 			return
 		}
-		time.Sleep(throw(w.p.seed, "open", name, fmt.Sprint(try)).between(500*time.Millisecond, 1500*time.Millisecond))
+		wait := time.Second
+		if try > 60 {
+			wait = max(wait, w.p.tick/4)
+		}
+		time.Sleep(throw(w.p.seed, "open", name, fmt.Sprint(try)).between(wait/2, wait))
 	}
 	g, err := gateway.New(gateway.Options{Key: "sk_test_world", Base: "http://stripe.test", Transport: &lifeline{w: w, r: r, next: w.sim.Transport()}})
 	if err != nil {
@@ -463,6 +470,9 @@ func (w *world) suffer(f *fault) {
 // close ends the world and hands it to the judge.
 func (w *world) close(cancel context.CancelFunc) (o outcome) {
 	lasted := w.since()
+	for back := w.since() + 4*w.p.tick + 5*time.Minute; len(w.alive()) == 0 && w.since() < back; { // who was killed last may not be back yet
+		time.Sleep(time.Second)
+	}
 	rs := w.alive()
 	final := map[string]*hold.Hold{}
 	if len(rs) == 0 {
