@@ -26,6 +26,7 @@ var (
 
 // tally is what the closing lines tell.
 type tally struct {
+	began              time.Time
 	mu                 sync.Mutex
 	worlds, holds, ask int
 	lasted             time.Duration
@@ -46,7 +47,8 @@ func (y *tally) add(o *outcome) {
 
 func (y *tally) String() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "%d seeds, %d holds, %d wishes, %.1f years simulated; faults survived:", y.worlds, y.holds, y.ask, y.lasted.Hours()/24/365)
+	fmt.Fprintf(&s, "%d seeds, %d holds, %d wishes, %.1f years simulated in %s; faults survived:", y.worlds, y.holds, y.ask, y.lasted.Hours()/24/365,
+		time.Since(y.began).Round(time.Second))
 	for _, k := range slices.Sorted(maps.Keys(y.hits)) {
 		fmt.Fprintf(&s, "\n  %-24s %d", k, y.hits[k])
 	}
@@ -55,7 +57,7 @@ func (y *tally) String() string {
 
 // TestSeeds lets many small worlds happen and judges each.
 func TestSeeds(t *testing.T) {
-	y := &tally{hits: map[string]int{}}
+	y := &tally{began: time.Now(), hits: map[string]int{}}
 	var next atomic.Uint64
 	next.Store(*first)
 	last, until := *first+uint64(*seeds), time.Time{}
@@ -90,8 +92,9 @@ func TestSeeds(t *testing.T) {
 						continue
 					}
 					small, runs := shrink(t, o)
-					t.Errorf("seed %d breaks a promise; replay it with\n\tSIMTEST_SEED=%d go test -run TestReplay -v ./worker/simtest\n%s\nshrunk in %d runs to\n%s%s\n%s",
-						seed, seed, strings.Join(o.breaches, "\n"), runs, &small.plan, small.story, strings.Join(small.breaches, "\n"))
+					t.Errorf("seed %d breaks a promise; replay it with\n\tSIMTEST_SEED=%d go test -run TestReplay -v ./worker/simtest\n%s\nshrunk in %d runs to\n%s%s\n%s\nfor kept_test.go:\n%s",
+						seed, seed, strings.Join(o.breaches, "\n"), runs, &small.plan, small.story, strings.Join(small.breaches, "\n"),
+						strings.ReplaceAll(fmt.Sprintf("%#v", small.plan), "simtest.", ""))
 				}
 			})
 		}
