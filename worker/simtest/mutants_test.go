@@ -118,8 +118,11 @@ func TestMutants(t *testing.T) {
 
 var failing = regexp.MustCompile(`: seed (\d+): `)
 
-// chase looks for a seed that fails without the guard and doesn't with it.
+// chase looks for a world that fails without the guard and doesn't with it: first among those that are kept, then among the seeds.
 func chase(t *testing.T, bin string) (out []byte, tried int, err error) {
+	if out, err = exec.CommandContext(t.Context(), bin, "-test.run", "^TestKept$").CombinedOutput(); err != nil {
+		return out, 1, err
+	}
 	for from, end := *first, *first+uint64(*seeds); from < end; {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 		out, err = exec.CommandContext(ctx, bin, "-test.run", "^TestSeeds$", "-hunt", "-seeds", fmt.Sprint(end-from), "-seed", fmt.Sprint(from)).CombinedOutput()
@@ -143,6 +146,11 @@ func verdict(out string) string {
 	for l := range strings.Lines(out) {
 		if i := strings.Index(l, ": seed "); i >= 0 {
 			return strings.TrimSpace(l[i+2:])
+		}
+	}
+	for l := range strings.Lines(out) {
+		if _, b, ok := strings.Cut(l, "BREACH "); ok {
+			return "a kept world: " + strings.TrimSpace(b)
 		}
 	}
 	for l := range strings.Lines(out) {

@@ -231,6 +231,8 @@ func (p *plan) tugOfWar(h *placed) {
 		for n := range 3 {
 			h.acts = append(h.acts, act{n: 13 + n, at: h.due + time.Duration(17+2*n)*time.Second + d.between(0, 2*time.Second), kind: "cancel"})
 		}
+	case h.own != "none" && p.tick <= 5*time.Second && d.chance(0.2): // Redis is away for a moment just when the outcome is to be written
+		add(fault{kind: "redis:down", from: h.due + 5*time.Millisecond, to: h.due + d.between(300*time.Millisecond, 2500*time.Millisecond)})
 	}
 }
 

@@ -66,7 +66,8 @@ type world struct {
 	ids      map[int]string // of holds
 	calls    []*call
 	requests []*request
-	breaches []string // seen while it ran
+	owner    map[string]string // who claimed a hold last
+	breaches []string          // seen while it ran
 	tails    [][2]time.Time
 	closing  bool
 }
@@ -324,7 +325,7 @@ func run(t *testing.T, p plan) (o outcome) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		w := &world{p: p, ctx: ctx, began: time.Now(), ordinals: map[string]int{}, hits: map[string]int{}, struck: map[int]int{}, ids: map[int]string{}, redis: miniredis.NewMiniRedis()}
+		w := &world{p: p, ctx: ctx, began: time.Now(), ordinals: map[string]int{}, hits: map[string]int{}, struck: map[int]int{}, ids: map[int]string{}, owner: map[string]string{}, redis: miniredis.NewMiniRedis()}
 		w.tr = &trace{began: w.began}
 		w.redis.ClockTTL(true)
 		w.slots = make([]*replica, p.slots)
