@@ -319,6 +319,18 @@ func (j *judge) answers(c *case_) {
 			j.fail(c, "answers", "%s was answered %s before it was so", k.kind, p.Code)
 		}
 	}
+	// The same wish again is the same hold, or one that was changed meanwhile.
+	for _, a := range c.wished.sure {
+		for _, b := range c.calls {
+			if a.kind != "schedule" || b.kind != "schedule" || !a.end.Before(b.begin) || b.granted() || b.unsure() || j.lost(a.begin, b.end) {
+				continue
+			}
+			var p *hold.Problem
+			if !errors.As(b.err, &p) || p.Code != hold.HoldExists && p.Code != hold.InThePast {
+				j.fail(c, "answers", "scheduled at +%s, the same wish again at +%s was refused: %v", a.end.Sub(j.began), b.end.Sub(j.began), b.err)
+			}
+		}
+	}
 	// A cancel that was accepted is for good.
 	for _, a := range c.wished.sure {
 		for _, b := range c.wished.sure {
