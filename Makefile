@@ -25,9 +25,11 @@ soak: ## the simulation with fresh seeds for FOR (5m); a seed that fails is prin
 mutants: ## take out one guard after the other and see whether the simulation notices
 	$(GO) test ./worker/simtest -run TestMutants -mutants -timeout 0 -v
 
-# Fuzzing is bounded by a count there: a bound in time makes Go's fuzzer fail by itself on a busy machine.
-test: redis languages ## all tests with the race detector, on a real redis-server, then each fuzz target for a while
+# With the race detector the simulation goes through a few worlds, without it through a thousand (three minutes on two idle cores). Fuzzing is
+# bounded by a count: a bound in time makes Go's fuzzer fail by itself on a busy machine.
+test: redis languages ## all tests with the race detector, on a real redis-server, then 1,000 simulated worlds, then each fuzz target for a while
 	GORACE=atexit_sleep_ms=0 $(GO) test -race -timeout 15m ./...
+	cd worker/simtest && $(GO) test -run '^TestSeeds$$' -timeout 15m
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=20000x
 
 torture: redis ## real processes under real faults for FOR (5m); the short form is part of make test

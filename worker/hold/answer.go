@@ -88,6 +88,14 @@ type Answer struct {
 	Repeated   bool   // the request was sent more than once on the way, and an earlier try may have had its effect
 }
 
+// note is what a hold's history tells of an answer.
+func (a *Answer) note() string {
+	if a.Code == "" {
+		return a.Message
+	}
+	return a.Code + ": " + a.Message
+}
+
 // Call is one request to be sent to Stripe.
 type Call struct {
 	Op            Op

@@ -47,6 +47,8 @@
 //     earlier generation meets an unexpected state and changes nothing.
 //   - An answer that is missing, broken or 5xx is [AnswerUnknown]. Until Stripe has told, the hold is Working and closed to wishes: were a
 //     cancel accepted meanwhile, the lost request could still turn out to have captured.
+//   - Stripe not finding the intent is no proof of anything. With an outcome unknown the hold stays closed and is looked at again for a day,
+//     while a person is told; then it is handed over. A hold of which nothing unknown was sent goes to a person after the second look.
 //   - A key is used again only while Stripe surely remembers it (23 h). After that, and when Stripe keeps replaying an error, the intent
 //     is read first.
 //   - An accepted cancel is for good (Hold.CancelWanted): nothing captures that hold any more, whatever comes.

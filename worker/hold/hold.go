@@ -165,7 +165,7 @@ type Hold struct {
 	Generation uint32
 	Attempt    Attempt
 	ReadFirst  bool   // the key must not be used again before Stripe has been read back
-	Misses     uint32 // times Stripe said that it doesn't know the intent
+	Misses     uint32 // times in a row that Stripe didn't know the intent, or told nothing of an outcome that isn't known
 	Retries    uint32 // consecutive retries, for the back-off
 
 	// Version is the store's fencing token: it grows with every write and every claim.

@@ -439,3 +439,86 @@ func TestLife(t *testing.T) {
 		}
 	}
 }
+
+// A 404 says nothing of what a request did whose answer was lost.
+func TestNotFoundIsNoProof(t *testing.T) {
+	due := t0.Add(2 * day)
+	lost := func(t *testing.T) (h hold.Hold, now time.Time) {
+		h, now = claim(made(t, held(), captureAt(due)), due), due
+		return h.Answered(h.Call(now), hold.Answer{Kind: hold.AnswerUnknown}, now).Hold, now
+	}
+	missing := hold.Answer{Kind: hold.AnswerMissing, HTTPStatus: 404, Code: "resource_missing", Message: "No such payment_intent"}
+	look := func(h hold.Hold, a hold.Answer) (hold.Change, time.Time) {
+		now := h.NextAt
+		h = claim(h, now)
+		return h.Answered(h.Call(now), a, now), now
+	}
+
+	t.Run("closed until Stripe tells", func(t *testing.T) {
+		h, now := lost(t)
+		alarms := 0
+		for range 50 {
+			var c hold.Change
+			c, now = look(h, missing)
+			h = c.Hold
+			for _, n := range c.Notices {
+				if n.Type == hold.NoticeAttention {
+					alarms++
+				}
+			}
+			_, err := h.Canceling("api", now)
+			wantCode(t, err, hold.TooLate)
+		}
+		if alarms != 1 {
+			t.Errorf("%d alarms, want one", alarms)
+		}
+		c, _ := look(h, hold.Answer{Kind: hold.AnswerOK, Intent: captured(amount)})
+		if h := c.Hold; h.State != hold.Captured || h.Why != hold.CauseSchedule {
+			t.Errorf("%s by %s, want captured by its schedule", h.State, h.Why)
+		}
+		if c, _ := look(h, hold.Answer{Kind: hold.AnswerOK, Intent: held()}); c.Hold.Generation != 2 || c.Hold.Next != hold.OpCapture {
+			t.Errorf("still held: %+v, want another try under another key", c.Hold)
+		}
+	})
+	t.Run("not for ever", func(t *testing.T) {
+		h, now := lost(t)
+		for n := 0; h.State != hold.Attention; n++ {
+			if n > 1000 {
+				t.Fatal("nobody is ever handed this hold")
+			}
+			var c hold.Change
+			c, now = look(h, missing)
+			h = c.Hold
+		}
+		if d := now.Sub(due); d < 10*time.Hour || d > 2*day {
+			t.Errorf("handed over after %s, want about a day", d)
+		}
+		h = must(t)(h.Canceling("api", now))
+		h = claim(h, now)
+		if call := h.Call(now); call.Op != hold.OpRead {
+			t.Errorf("first %s, want a read", call.Op)
+		}
+	})
+	t.Run("told once", func(t *testing.T) {
+		h := made(t, nil, captureAt(due))
+		h = h.NotFound(t0).Hold
+		for at := h.ExpiresAt; at.Before(h.ExpiresAt.Add(time.Hour)); at = at.Add(5 * time.Minute) {
+			c, _ := h.Milestone(at, at, rules)
+			h = claim(c.Hold, at)
+			for range 2 {
+				c = h.Answered(h.Call(at), missing, at)
+				if len(c.Notices) > 0 && c.Notices[0].Type == hold.NoticeAttention {
+					t.Fatalf("told again at %s", at)
+				}
+				h = c.Hold
+				if h.Next == 0 {
+					break
+				}
+				h = claim(h, at)
+			}
+			if h.State != hold.Attention || h.Next != 0 {
+				t.Fatalf("%s, next %s: want it before a person", h.State, h.Next)
+			}
+		}
+	})
+}

@@ -87,6 +87,7 @@ func TestAnswers(t *testing.T) {
 	}
 	first := func(a after) after { a.read = true; return a }
 	gen := func(a after, n uint32) after { a.gen = n; return a }
+	told := func(a after) after { a.notice = alarm; return a }
 	at := func(a after, s hold.State) after { a.state, a.why = s, 0; return a }
 
 	for _, tt := range []struct {
@@ -168,6 +169,8 @@ func TestAnswers(t *testing.T) {
 		{readLost, hold.AnswerUnknown, "", first(lost(capt, short))},
 		{readLost, hold.AnswerReplayedError, "", first(lost(capt, short))},
 		{readLost, hold.AnswerMissing, "", first(lost(capt, miss))},
+		{missed(readLost), hold.AnswerMissing, "", first(told(lost(capt, miss)))},
+		{missed(readLost), hold.AnswerInvalid, "", first(told(lost(capt, miss)))},
 		{readLost, hold.AnswerLockTimeout, "", first(lost(capt, short))},
 		{readLost, hold.AnswerRateLimited, "", first(lost(capt, rate))},
 		{readLost, hold.AnswerUnauthorized, "", first(lost(capt, rate))},

@@ -102,6 +102,9 @@ func (h Hold) Answered(call Call, a Answer, now time.Time) Change {
 		return h.retry(now, 5*time.Second, 5*time.Minute)
 
 	case AnswerMissing:
+		if h.Attempt.Unknown {
+			return h.untold(CauseNotFound, a, now)
+		}
 		// Rarely Stripe doesn't see an intent for a moment: look once more before a person is called.
 		h.Misses++
 		if h.Misses < 2 {
@@ -187,19 +190,45 @@ func (h Hold) refused(call Call, cause Cause, a Answer, now time.Time) Change {
 		h.ReadFirst = true
 		return Change{Hold: h, Now: true}
 	}
+	if h.Attempt.Unknown {
+		return h.untold(cause, a, now)
+	}
 	return h.attention(cause, a, now)
 }
 
-func (h Hold) attention(cause Cause, a Answer, now time.Time) Change {
-	note := a.Message
-	if a.Code != "" {
-		note = a.Code + ": " + note
+// maxUntold bounds how often Stripe is asked for an outcome that it tells nothing of: at one look every few minutes, a day or so.
+const maxUntold = 300
+
+// untold is for an answer by which Stripe tells nothing of a request that was sent: it doesn't find the intent, or refuses to be read. That
+// is no proof that the request had no effect (the wrong key may be set, or Stripe may not see the intent for a moment), so the hold stays closed to
+// wishes, and is looked at again and again. A person is told at the second time. After a day of it nothing that could be wished would be
+// carried out either: then the hold is handed over, and what is wished of it begins with a read.
+func (h Hold) untold(cause Cause, a Answer, now time.Time) Change {
+	h.Misses++
+	if h.Misses > maxUntold {
+		return h.attention(cause, a, now)
 	}
-	return h.look(cause, note, now)
+	if h.Misses == 2 {
+		h.record(Entry{At: now, Kind: EntryObserved, By: "stripe", Cause: cause, Note: a.note()})
+	}
+	h.ReadFirst = true
+	c := h.retry(now, 10*time.Second, 5*time.Minute)
+	if h.Misses == 2 {
+		c.Notices = []Notice{{Type: NoticeAttention, Cause: cause}}
+	}
+	return c
 }
 
-// look hands the hold to a person.
+func (h Hold) attention(cause Cause, a Answer, now time.Time) Change {
+	return h.look(cause, a.note(), now)
+}
+
+// look hands the hold to a person, who is told once: after the deadline an open hold is looked up every few minutes.
 func (h Hold) look(cause Cause, note string, now time.Time) Change {
+	if h.State == Working && h.Prior == Attention && h.Next == OpRead && h.Why == cause {
+		h.State, h.Next, h.NextAt = Attention, 0, time.Time{}
+		return Change{Hold: h}
+	}
 	h.State, h.Next, h.NextAt, h.Why = Attention, 0, time.Time{}, cause
 	h.Revision++
 	h.record(Entry{At: now, Kind: EntryOutcome, By: "holdd", Cause: cause, Note: note})

@@ -26,7 +26,7 @@
 // that ends, a deadline that several requests share) is spread in the same way. [TestSameSeedSameRun] compares every line of what happened: each
 // command and reply of Redis, each request and answer of Stripe, each wish. Lines of one and the same nanosecond are compared in the order of their text.
 // This holds for any GOMAXPROCS and under the race detector, whose scheduler is random on purpose. A seed's world changes when plan_test.go draws
-// otherwise.
+// otherwise; worlds that taught something are therefore kept as plans, in kept_test.go.
 //
 // # The judge
 //

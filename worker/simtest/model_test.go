@@ -45,6 +45,7 @@ func (t terms) after(c *call) terms {
 	case c.kind == "patch policy":
 		t.policy = *c.patch.OnExpiry
 	case strings.HasPrefix(c.kind, "patch"), c.kind == "clear":
+		was := t
 		if c.patch.CaptureAt != nil {
 			t.captureAt = parse(*c.patch.CaptureAt)
 			if !t.captureAt.IsZero() {
@@ -56,6 +57,9 @@ func (t terms) after(c *call) terms {
 			if !t.cancelAt.IsZero() {
 				t.captureAt = time.Time{}
 			}
+		}
+		if t.captureAt != was.captureAt || t.cancelAt != was.cancelAt {
+			t.captureNow = time.Time{} // a new time takes the place of "now"
 		}
 	case c.kind == "capture", c.kind == "capture part":
 		t.captureNow = c.begin

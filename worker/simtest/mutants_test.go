@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -101,13 +102,8 @@ func TestMutants(t *testing.T) {
 			continue
 		}
 		began := time.Now()
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
-		cmd := exec.CommandContext(ctx, bin, "-test.run", "^TestSeeds$", "-hunt", "-seeds", fmt.Sprint(*seeds), "-seed", fmt.Sprint(*first))
-		cmd.Env = append(os.Environ(), "GOMAXPROCS=2")
-		out, err := cmd.CombinedOutput()
-		cancel()
+		out, tried, err := chase(t, bin)
 		os.Remove(bin)
-		tried := len(begins.FindAllString(string(out), -1))
 		switch {
 		case err == nil && m.note == "":
 			fmt.Printf("MISSED  %-26s %s (%d seeds)\n", m.name, m.guard, tried)
@@ -120,11 +116,41 @@ func TestMutants(t *testing.T) {
 	}
 }
 
+var failing = regexp.MustCompile(`: seed (\d+): `)
+
+// chase looks for a world that fails without the guard and doesn't with it: first among those that are kept, then among the seeds.
+func chase(t *testing.T, bin string) (out []byte, tried int, err error) {
+	if out, err = exec.CommandContext(t.Context(), bin, "-test.run", "^TestKept$").CombinedOutput(); err != nil {
+		return out, 1, err
+	}
+	for from, end := *first, *first+uint64(*seeds); from < end; {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+		out, err = exec.CommandContext(ctx, bin, "-test.run", "^TestSeeds$", "-hunt", "-seeds", fmt.Sprint(end-from), "-seed", fmt.Sprint(from)).CombinedOutput()
+		cancel()
+		tried += len(begins.FindAllString(string(out), -1))
+		m := failing.FindSubmatch(out)
+		if err == nil || m == nil {
+			return out, tried, err
+		}
+		seed, _ := strconv.ParseUint(string(m[1]), 10, 64)
+		if len(run(t, draw(seed)).breaches) == 0 {
+			return out, tried, err
+		}
+		from, err = seed+1, nil // it fails either way
+	}
+	return out, tried, err
+}
+
 // verdict is the line that tells what broke.
 func verdict(out string) string {
 	for l := range strings.Lines(out) {
 		if i := strings.Index(l, ": seed "); i >= 0 {
 			return strings.TrimSpace(l[i+2:])
+		}
+	}
+	for l := range strings.Lines(out) {
+		if _, b, ok := strings.Cut(l, "BREACH "); ok {
+			return "a kept world: " + strings.TrimSpace(b)
 		}
 	}
 	for l := range strings.Lines(out) {

@@ -178,6 +178,7 @@ func (p *plan) tugOfWar(h *placed) {
 		p.faults = append(p.faults, f)
 	}
 	end := h.at + h.life
+	defer func() { slices.SortStableFunc(h.acts, func(a, b act) int { return int(a.at - b.at) }) }()
 	switch {
 	case h.own != "none" && h.lie == 0 && p.tick >= 30*time.Minute && d.chance(0.15): // an effect nobody heard of, and Stripe away until it has forgotten the key
 		first := (h.due - begin).Truncate(p.tick) + p.tick + begin + 20*time.Second
@@ -185,6 +186,19 @@ func (p *plan) tugOfWar(h *placed) {
 		h.lieLife, h.acts = 0, nil
 		add(fault{kind: "stripe:drop_reply", from: h.due - time.Second, to: first})
 		add(fault{kind: "stripe:down", from: first, to: first + 25*time.Hour})
+	case h.own != "none" && h.lie == 0 && d.chance(0.06): // Stripe says 500 to the first try, and to that key for ever
+		h.life, h.lieLife, h.acts = max(h.life, h.due-h.at+p.margin+40*p.tick+20*time.Minute), 0, nil
+		h.part = min(h.part, h.amount)
+		add(fault{kind: "stripe:error_before", where: h.own, from: h.due - time.Second, to: h.due + p.tick*3/2 + time.Second})
+	case h.own != "none" && h.wished == "" && d.chance(0.06): // its time is beyond a deadline that nobody could ask for
+		h.declared, h.lie, h.lieLife, h.acts, h.policy = false, 0, 0, nil, pick(d, "capture", "cancel")
+		h.due = (h.at + h.life + d.between(time.Second, p.margin)).Truncate(time.Millisecond)
+		add(fault{kind: "stripe:down", from: h.told - time.Second, to: h.told + 3*time.Second})
+	case d.chance(0.06): // changed just after a threshold has passed, before anybody could say so
+		at := end - p.thresholds[d.IntN(len(p.thresholds))] + d.between(0, p.tick)
+		if at > h.told+time.Second {
+			h.acts = []act{{n: 21, at: at, kind: pick(d, "patch policy", "patch capture_at"), policy: pick(d, "alert", "capture", "cancel"), time: end - time.Second}}
+		}
 	case d.chance(0.12):
 		at := d.between(h.told+time.Second, max(h.told+2*time.Second, h.due))
 		h.acts = append(h.acts, act{n: 11, at: at, kind: pick(d, "cancel", "cancel", "capture")})
@@ -194,16 +208,31 @@ func (p *plan) tugOfWar(h *placed) {
 			a.amount = 0
 		}
 		add(fault{kind: "stripe:" + pick(d, "dial", "unavailable", "rate_limited", "lock_timeout", "forbidden", "html", "drop_request"), from: at - 6*time.Second, to: at + d.between(time.Second, 30*time.Second)})
-	case h.own == "capture" && p.tick <= time.Second && d.chance(0.15):
+	case h.own == "capture" && p.tick <= time.Second && d.chance(0.2): // Redis forgets that it was captured, and somebody wants something else
+		wants := "patch amount"
+		if d.chance(0.5) {
+			h.declared, h.part, h.acts, wants = false, 0, nil, "cancel"
+		}
+		lost := h.due + 1500*time.Millisecond
+		add(fault{kind: "redis:lose tail", from: h.due - 300*time.Millisecond, to: lost})
+		for n := range 2 {
+			h.acts = append(h.acts, act{n: 17 + n, at: lost + d.between(0, 900*time.Millisecond), kind: wants})
+			if wants == "patch amount" {
+				h.acts[len(h.acts)-1].amount = 1 + d.Int64N(h.amount)
+			}
+		}
+	case h.own == "capture" && p.tick <= time.Second && d.chance(0.25): // a capture is lost on its way, and a cancel comes before it arrives
 		add(fault{kind: "stripe:late", where: "capture", from: h.due - time.Second, to: h.due + 2*time.Second})
-		add(fault{kind: "stripe:not_found", where: "capture", from: h.due + 9*time.Second, to: h.due + 14*time.Second})
+		add(fault{kind: "stripe:unavailable for good", where: "capture", from: h.due + 9*time.Second, to: h.due + 12*time.Second})
 		for _, op := range []string{"capture", "cancel"} {
-			add(fault{kind: "stripe:dial", where: op, from: h.due + 14*time.Second, to: h.due + time.Minute})
+			add(fault{kind: "stripe:dial", where: op, from: h.due + 12*time.Second, to: h.due + time.Minute})
 		}
 		h.life, h.lie, h.lieLife, h.acts = max(h.life, h.due-h.at+time.Minute+p.margin), 0, 0, nil
 		for n := range 3 {
 			h.acts = append(h.acts, act{n: 13 + n, at: h.due + time.Duration(17+2*n)*time.Second + d.between(0, 2*time.Second), kind: "cancel"})
 		}
+	case h.own != "none" && p.tick <= 5*time.Second && d.chance(0.2): // Redis is away for a moment just when the outcome is to be written
+		add(fault{kind: "redis:down", from: h.due + 5*time.Millisecond, to: h.due + d.between(300*time.Millisecond, 2500*time.Millisecond)})
 	}
 }
 
@@ -307,7 +336,7 @@ func (p *plan) drawAct(k int, h *placed, end time.Duration) act {
 
 // stripeFaults are those that the simulator knows how to make.
 var stripeFaults = []string{"drop_request", "drop_reply", "broken_body", "cut_body", "error_before", "error_after", "unavailable", "html", "html_after",
-	"rate_limited", "lock_timeout", "conflict", "dependency", "unauthorized", "forbidden", "not_found"}
+	"rate_limited", "lock_timeout", "conflict", "dependency", "unavailable for good", "unauthorized", "forbidden", "not_found"}
 
 // killAt are the calls before or after which a replica dies.
 var killAt = []string{"due", "claim", "commit", "commit", "take", "touch", "milestones", "stripe", "stripe", "stripe"}

@@ -148,6 +148,7 @@ func (c *wire) exchange(req []byte) ([]byte, error) {
 			time.Sleep(time.Until(arrive))
 			if epoch == w.epoch() {
 				reply, _ := c.do(cmds)
+				w.claimed(r, label, reply)
 				w.tr.add(false, "%s redis %s %s %s: takes effect after it was given up: %s", r.name, label, digest, ids, brief(label, reply))
 			}
 		})
@@ -174,6 +175,7 @@ func (c *wire) exchange(req []byte) ([]byte, error) {
 	}
 	w.tr.add(label == "due" || label == "milestones" || label == "report" || label == "take" || label == "other" || label == "unverified" || label == "read",
 		"%s redis %s %s %s: %s %s", r.name, label, digest, ids, brief(label, reply), kind)
+	w.claimed(r, label, reply)
 	w.watch(label, cmds, reply)
 	if w.killHere(r, label, true) {
 		w.tr.add(false, "%s dies after %s", r.name, label)

@@ -20,11 +20,13 @@ var (
 	first    = flag.Uint64("seed", 1, "the first of their seeds")
 	lasting  = flag.Duration("for", 0, "simulate fresh seeds for so long instead")
 	hunt     = flag.Bool("hunt", false, "stop at the first seed that fails, and don't shrink it")
+	survey   = flag.Bool("survey", false, "go through all seeds whatever fails, and only list the failures")
 	replayed = os.Getenv("SIMTEST_SEED")
 )
 
 // tally is what the closing lines tell.
 type tally struct {
+	began              time.Time
 	mu                 sync.Mutex
 	worlds, holds, ask int
 	lasted             time.Duration
@@ -45,7 +47,8 @@ func (y *tally) add(o *outcome) {
 
 func (y *tally) String() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "%d seeds, %d holds, %d wishes, %.1f years simulated; faults survived:", y.worlds, y.holds, y.ask, y.lasted.Hours()/24/365)
+	fmt.Fprintf(&s, "%d seeds, %d holds, %d wishes, %.1f years simulated in %s; faults survived:", y.worlds, y.holds, y.ask, y.lasted.Hours()/24/365,
+		time.Since(y.began).Round(time.Second))
 	for _, k := range slices.Sorted(maps.Keys(y.hits)) {
 		fmt.Fprintf(&s, "\n  %-24s %d", k, y.hits[k])
 	}
@@ -54,7 +57,7 @@ func (y *tally) String() string {
 
 // TestSeeds lets many small worlds happen and judges each.
 func TestSeeds(t *testing.T) {
-	y := &tally{hits: map[string]int{}}
+	y := &tally{began: time.Now(), hits: map[string]int{}}
 	var next atomic.Uint64
 	next.Store(*first)
 	last, until := *first+uint64(*seeds), time.Time{}
@@ -67,7 +70,7 @@ func TestSeeds(t *testing.T) {
 		for shard := range runtime.GOMAXPROCS(0) {
 			t.Run(strconv.Itoa(shard), func(t *testing.T) {
 				t.Parallel()
-				for failed.Load() < 3 {
+				for failed.Load() < 3 || *survey {
 					seed := next.Add(1) - 1
 					if last > 0 && seed >= last || last == 0 && time.Now().After(until) {
 						return
@@ -84,13 +87,14 @@ func TestSeeds(t *testing.T) {
 						continue
 					}
 					failed.Add(1)
-					if *hunt {
+					if *hunt || *survey {
 						t.Errorf("seed %d: %s", seed, o.breaches[0])
-						return
+						continue
 					}
 					small, runs := shrink(t, o)
-					t.Errorf("seed %d breaks a promise; replay it with\n\tSIMTEST_SEED=%d go test -run TestReplay -v ./worker/simtest\n%s\nshrunk in %d runs to\n%s%s\n%s",
-						seed, seed, strings.Join(o.breaches, "\n"), runs, &small.plan, small.story, strings.Join(small.breaches, "\n"))
+					t.Errorf("seed %d breaks a promise; replay it with\n\tSIMTEST_SEED=%d go test -run TestReplay -v ./worker/simtest\n%s\nshrunk in %d runs to\n%s%s\n%s\nfor kept_test.go:\n%s",
+						seed, seed, strings.Join(o.breaches, "\n"), runs, &small.plan, small.story, strings.Join(small.breaches, "\n"),
+						strings.ReplaceAll(fmt.Sprintf("%#v", small.plan), "simtest.", ""))
 				}
 			})
 		}

@@ -71,6 +71,7 @@ func (l *lifeline) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, errDead
 	}
 	rec.at = time.Now()
+	w.mine(r, rec)
 	sf := stripesim.Fault{Before: d.between(2*time.Millisecond, 180*time.Millisecond), After: d.between(time.Millisecond, 60*time.Millisecond)}
 	if kind, ok := strings.CutPrefix(rec.fault, "stripe:"); ok {
 		switch kind {
@@ -79,6 +80,8 @@ func (l *lifeline) RoundTrip(req *http.Request) (*http.Response, error) {
 			if f.where != "" { // meant to come after all that was tried in its place
 				sf.Before = d.between(maxLate-time.Second, maxLate)
 			}
+		case "unavailable for good":
+			sf.Kind, sf.ShouldRetry = stripesim.Unavailable, "false"
 		default:
 			sf.Kind = stripesim.FaultKind(kind)
 		}

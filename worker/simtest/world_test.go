@@ -66,7 +66,8 @@ type world struct {
 	ids      map[int]string // of holds
 	calls    []*call
 	requests []*request
-	breaches []string // seen while it ran
+	owner    map[string]string // who claimed a hold last
+	breaches []string          // seen while it ran
 	tails    [][2]time.Time
 	closing  bool
 }
@@ -223,11 +224,18 @@ func (w *world) start(slot int) {
 		if err == nil {
 			break
 		}
-		if ctx.Err() != nil || try > 3600 {
+		if ctx.Err() != nil {
+			return
+		}
+		if try > 10_000 {
 			w.breach("start: %s never came up: %v", r.name, err)
 			return
 		}
-		time.Sleep(throw(w.p.seed, "open", name, fmt.Sprint(try)).between(500*time.Millisecond, 1500*time.Millisecond))
+		wait := time.Second
+		if try > 60 {
+			wait = max(wait, w.p.tick/4)
+		}
+		time.Sleep(throw(w.p.seed, "open", name, fmt.Sprint(try)).between(wait/2, wait))
 	}
 	g, err := gateway.New(gateway.Options{Key: "sk_test_world", Base: "http://stripe.test", Transport: &lifeline{w: w, r: r, next: w.sim.Transport()}})
 	if err != nil {
@@ -317,7 +325,7 @@ func run(t *testing.T, p plan) (o outcome) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		w := &world{p: p, ctx: ctx, began: time.Now(), ordinals: map[string]int{}, hits: map[string]int{}, struck: map[int]int{}, ids: map[int]string{}, redis: miniredis.NewMiniRedis()}
+		w := &world{p: p, ctx: ctx, began: time.Now(), ordinals: map[string]int{}, hits: map[string]int{}, struck: map[int]int{}, ids: map[int]string{}, owner: map[string]string{}, redis: miniredis.NewMiniRedis()}
 		w.tr = &trace{began: w.began}
 		w.redis.ClockTTL(true)
 		w.slots = make([]*replica, p.slots)
@@ -463,6 +471,9 @@ func (w *world) suffer(f *fault) {
 // close ends the world and hands it to the judge.
 func (w *world) close(cancel context.CancelFunc) (o outcome) {
 	lasted := w.since()
+	for back := w.since() + 4*w.p.tick + 5*time.Minute; len(w.alive()) == 0 && w.since() < back; { // who was killed last may not be back yet
+		time.Sleep(time.Second)
+	}
 	rs := w.alive()
 	final := map[string]*hold.Hold{}
 	if len(rs) == 0 {

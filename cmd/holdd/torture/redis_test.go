@@ -104,6 +104,7 @@ func (w *world) failover(ctx context.Context, rng *rand.Rand, s *storetest.Senti
 	if now == old {
 		// Replicas that have been without their master too often are none that a Sentinel takes: people start the old one again.
 		w.count("Sentinel found no replica fit, the old master was started again")
+		w.t.Logf("no master was elected within %s (apart: %v); what the sentinels think of the replicas:\n%s", electing, apart, unfit(s))
 		old.Restart()
 	} else {
 		w.count("Sentinel failover")
@@ -123,6 +124,33 @@ func (w *world) failover(ctx context.Context, rng *rand.Rand, s *storetest.Senti
 
 // electing is how long a failover is waited for.
 const electing = 20 * time.Second
+
+// unfit tells by what a Sentinel judges a replica: it takes none that is down or silent, whose INFO is older than five seconds, or whose link to the
+// master was down for longer than ten times down-after-milliseconds before the master was found down.
+func unfit(s *storetest.Sentinel) string {
+	var out strings.Builder
+	for i, w := range s.Sentinels {
+		c := w.Client()
+		replicas, err := c.Do(context.Background(), "sentinel", "replicas", "holds").Slice()
+		c.Close()
+		fmt.Fprintf(&out, "  sentinel %d, tilt %v: %v", i+1, strings.Contains(ask(w, "info", "sentinel"), "sentinel_tilt:1"), err)
+		for _, r := range replicas {
+			fields := map[any]any{}
+			switch r := r.(type) {
+			case map[any]any:
+				fields = r
+			case []any:
+				for k := 0; k+1 < len(r); k += 2 {
+					fields[r[k]] = r[k+1]
+				}
+			}
+			fmt.Fprintf(&out, "\n    port %v: flags %v, link down %v ms, INFO %v ms old, last ping answered %v ms ago, priority %v, master %v", fields["port"], fields["flags"],
+				fields["master-link-down-time"], fields["info-refresh"], fields["last-ok-ping-reply"], fields["slave-priority"], fields["master-port"])
+		}
+		out.WriteString("\n")
+	}
+	return out.String()
+}
 
 // elected is the server that most sentinels call the master, if it takes writes; else it is old.
 func elected(s *storetest.Sentinel, old *storetest.Redis) *storetest.Redis {
