@@ -455,11 +455,10 @@ func TestNotFoundIsNoProof(t *testing.T) {
 	}
 
 	t.Run("closed until Stripe tells", func(t *testing.T) {
-		h, now := lost(t)
+		h, _ := lost(t)
 		alarms := 0
 		for range 50 {
-			var c hold.Change
-			c, now = look(h, missing)
+			c, now := look(h, missing)
 			h = c.Hold
 			for _, n := range c.Notices {
 				if n.Type == hold.NoticeAttention {
