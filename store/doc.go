@@ -44,6 +44,8 @@
 //
 // With appendfsync everysec a crash loses up to a second of writes; a failover loses what the replica had not got. What can come back
 // is an older record of a hold: a claim forgotten (acted on again under the same key, which Stripe answers with the same answer), an outcome
-// forgotten (likewise, or read back), a wish forgotten (found again only from Stripe). [Open] refuses a Redis that may evict or that writes
+// forgotten (likewise, or read back), a wish forgotten (found again only from Stripe). And half a script: Redis 7.0 that lost power in the
+// middle of a transaction leaves its beginning in the append-only file, and runs it when it starts the next time. So each script puts a hold into its next set
+// before it takes it out of the last one: what is in two sets is met twice and acted on once, what is in none would be forgotten. [Open] refuses a Redis that may evict or that writes
 // nothing to disk.
 package store

@@ -61,8 +61,10 @@ for i, id in ipairs(ids) do
       local op = string.byte(old, 4)
       if op > 0 then
         local lane = op .. ':' .. string.sub(old, 24, 23 + string.byte(old, 23))
-        if not unlane[lane] then unlane[lane] = {} end
-        table.insert(unlane[lane], id)
+        if lane ~= ARGV[p + 9] then
+          if not unlane[lane] then unlane[lane] = {} end
+          table.insert(unlane[lane], id)
+        end
       end
     end
     local lane = ARGV[p + 9]
@@ -80,17 +82,20 @@ for i, id in ipairs(ids) do
   end
 end
 
-if #sets > 0 then redis.call('HSET', KEYS[1], unpack(sets)) end
-if #dels > 0 then redis.call('HDEL', KEYS[1], unpack(dels)) end
+-- Into the next set first, out of the last one last: a Redis that lost power can come back with the beginning of this.
 for k = 2, 8 do
-  if #rem[k] > 0 then redis.call('ZREM', KEYS[k], unpack(rem[k])) end
   if #add[k] > 0 then redis.call('ZADD', KEYS[k], unpack(add[k])) end
 end
-for lane, members in pairs(unlane) do redis.call('ZREM', KEYS[10] .. ':' .. lane, unpack(members)) end
 for lane, members in pairs(lanes) do
   redis.call('ZADD', KEYS[10] .. ':' .. lane, unpack(members))
   redis.call('ZADD', KEYS[9], 'LT', members[1], lane)
   for m = 3, #members, 2 do redis.call('ZADD', KEYS[9], 'LT', members[m], lane) end
 end
+if #sets > 0 then redis.call('HSET', KEYS[1], unpack(sets)) end
+if #dels > 0 then redis.call('HDEL', KEYS[1], unpack(dels)) end
+for k = 2, 8 do
+  if #rem[k] > 0 then redis.call('ZREM', KEYS[k], unpack(rem[k])) end
+end
+for lane, members in pairs(unlane) do redis.call('ZREM', KEYS[10] .. ':' .. lane, unpack(members)) end
 for _, event in ipairs(events) do redis.call('XADD', KEYS[11], 'MAXLEN', '~', maxlen, '*', 'event', event) end
 return reply
