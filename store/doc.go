@@ -58,8 +58,10 @@
 //
 // With appendfsync everysec a crash loses up to a second of writes; a failover loses what the replica had not got. What can come back
 // is an older record of a hold: a claim forgotten (acted on again under the same key, which Stripe answers with the same answer), an outcome
-// forgotten (likewise, or read back), a wish forgotten (found again only from Stripe). [Open] refuses a Redis that may evict or that writes
-// nothing to disk. A Redis that is emptied while it is in use has lost holdd:partitions and holdd:mode as well: [Store.Watch] notices it by them.
+// forgotten (likewise, or read back), a wish forgotten (found again only from Stripe). And half a script: Redis 7.0 that died in the
+// middle of writing a transaction leaves its beginning in the append-only file, and runs it when it starts the next time but one. So each script puts a hold into
+// its next set (and a lane among the lanes) before it writes the record, and takes it out of the last one at the end: what is in two sets is met twice and acted on
+// once, what is in none would be forgotten. [Open] refuses a Redis that may evict or that writes nothing to disk. A Redis that is emptied while it is in use has lost holdd:partitions and holdd:mode as well: [Store.Watch] notices it by them.
 //
 // # Dividing anew
 //

@@ -57,9 +57,10 @@ for i, id in ipairs(ids) do
     end
   end
 end
-redis.call('ZREM', KEYS[1], unpack(ids))
-if #sets > 0 then redis.call('HSET', KEYS[3], unpack(sets)) end
+-- Into the next set first, out of the last one last: a Redis that lost power can come back with the beginning of this.
 if #leases > 0 then redis.call('ZADD', KEYS[2], unpack(leases)) end
+if #sets > 0 then redis.call('HSET', KEYS[3], unpack(sets)) end
+redis.call('ZREM', KEYS[1], unpack(ids))
 local head = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 if head[2] then redis.call('ZADD', KEYS[4], head[2], ARGV[3]) else redis.call('ZREM', KEYS[4], ARGV[3]) end
 return reply

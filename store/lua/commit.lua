@@ -65,8 +65,10 @@ for i, id in ipairs(ids) do
       local op = string.byte(old, 4)
       if op > 0 then
         local lane = op .. ':' .. string.sub(old, 24, 23 + string.byte(old, 23))
-        if not unlane[lane] then unlane[lane] = {} end
-        table.insert(unlane[lane], id)
+        if lane ~= ARGV[p + 9] then
+          if not unlane[lane] then unlane[lane] = {} end
+          table.insert(unlane[lane], id)
+        end
       end
     end
     local lane = ARGV[p + 9]
@@ -92,24 +94,27 @@ for i, id in ipairs(ids) do
   end
 end
 
-if #sets > 0 then redis.call('HSET', KEYS[1], unpack(sets)) end
-if #dels > 0 then redis.call('HDEL', KEYS[1], unpack(dels)) end
--- What Stripe told of a hold before there was one: it is looked at now.
-for _, id in ipairs(born) do
-  if redis.call('ZREM', KEYS[13], id) == 1 then
-    local t = redis.call('TIME')
-    redis.call('ZADD', KEYS[14], t[1] * 1000 + math.floor(t[2] / 1000), id)
-  end
-end
+-- Into the next set first, out of the last one last: a Redis that died can come back with the beginning of this.
 for _, k in ipairs(sorted) do
-  if #rem[k] > 0 then redis.call('ZREM', KEYS[k], unpack(rem[k])) end
   if #add[k] > 0 then redis.call('ZADD', KEYS[k], unpack(add[k])) end
 end
-for lane, members in pairs(unlane) do redis.call('ZREM', KEYS[10] .. ':' .. lane, unpack(members)) end
 for lane, members in pairs(lanes) do
+  for m = 1, #members, 2 do redis.call('ZADD', KEYS[9], 'LT', members[m], lane) end
   redis.call('ZADD', KEYS[10] .. ':' .. lane, unpack(members))
-  redis.call('ZADD', KEYS[9], 'LT', members[1], lane)
-  for m = 3, #members, 2 do redis.call('ZADD', KEYS[9], 'LT', members[m], lane) end
 end
+-- What Stripe told of a hold before there was one: it is looked at now.
+for _, id in ipairs(born) do
+  if redis.call('ZSCORE', KEYS[13], id) then
+    local t = redis.call('TIME')
+    redis.call('ZADD', KEYS[14], t[1] * 1000 + math.floor(t[2] / 1000), id)
+    redis.call('ZREM', KEYS[13], id)
+  end
+end
+if #sets > 0 then redis.call('HSET', KEYS[1], unpack(sets)) end
+if #dels > 0 then redis.call('HDEL', KEYS[1], unpack(dels)) end
+for _, k in ipairs(sorted) do
+  if #rem[k] > 0 then redis.call('ZREM', KEYS[k], unpack(rem[k])) end
+end
+for lane, members in pairs(unlane) do redis.call('ZREM', KEYS[10] .. ':' .. lane, unpack(members)) end
 for _, event in ipairs(events) do redis.call('XADD', KEYS[11], 'MAXLEN', '~', maxlen, '*', 'event', event) end
 return reply

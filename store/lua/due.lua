@@ -13,13 +13,16 @@ local function promote(from)
   local ids = redis.call('ZRANGEBYSCORE', from, '-inf', now, 'LIMIT', 0, limit)
   if #ids == 0 then return 0 end
   local recs = redis.call('HMGET', KEYS[3], unpack(ids))
-  local adds, odd = {}, {}
+  local adds, odd, gone = {}, {}, {}
   for i, id in ipairs(ids) do
     local r = recs[i]
     if r and (#r < 23 or string.byte(r, 1) ~= 1 or #r < 23 + string.byte(r, 23)) then
       odd[#odd + 1] = now + 60000
       odd[#odd + 1] = id
-    elseif r then
+    else
+      gone[#gone + 1] = id
+    end
+    if r and gone[#gone] == id then
       local op = string.byte(r, 4)
       local lane = op .. ':' .. string.sub(r, 24, 23 + string.byte(r, 23))
       local b1, b2, b3, b4, b5, b6 = string.byte(r, 17, 22)
@@ -31,9 +34,13 @@ local function promote(from)
       if not heads[lane] or deadline < heads[lane] then heads[lane] = deadline end
     end
   end
-  for lane, add in pairs(adds) do redis.call('ZADD', KEYS[5] .. ':' .. lane, unpack(add)) end
-  redis.call('ZREM', from, unpack(ids))
+  -- Into the next set first, out of the last one last: a Redis that died can come back with the beginning of this.
+  for lane, add in pairs(adds) do
+    redis.call('ZADD', KEYS[4], 'LT', heads[lane], lane)
+    redis.call('ZADD', KEYS[5] .. ':' .. lane, unpack(add))
+  end
   if #odd > 0 then redis.call('ZADD', from, unpack(odd)) end
+  if #gone > 0 then redis.call('ZREM', from, unpack(gone)) end
   return #ids
 end
 
@@ -44,8 +51,6 @@ if ARGV[2] == '1' then
   local head = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
   if head[2] then next_due = head[2] end
 end
-for lane, deadline in pairs(heads) do redis.call('ZADD', KEYS[4], 'LT', deadline, lane) end
-
 local more = '0'
 if taken == limit or promoted == limit then more = '1' end
 local reply = {now, promoted, taken, next_due, more}

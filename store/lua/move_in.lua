@@ -7,8 +7,8 @@ for p = 1, #ARGV, step do
   redis.call('HSET', KEYS[1], id, ARGV[p + 2])
   if ARGV[p + 1] ~= '' then redis.call('ZADD', KEYS[4], 0, ARGV[p + 1]) end
   if ARGV[p + 3] ~= '' then
-    redis.call('ZADD', KEYS[2] .. ':' .. ARGV[p + 3], ARGV[p + 4], id)
     redis.call('ZADD', KEYS[3], 'LT', ARGV[p + 4], ARGV[p + 3])
+    redis.call('ZADD', KEYS[2] .. ':' .. ARGV[p + 3], ARGV[p + 4], id)
   end
   for k = 5, #KEYS do
     local score = ARGV[p + k]

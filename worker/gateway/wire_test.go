@@ -100,12 +100,12 @@ func TestRealConnections(t *testing.T) {
 			io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n")
 		}), "http", "https", 1), hold.AnswerUnreachable, "", 0},
 		{"502 HTML", listen(t, func(c net.Conn) {
-			if request(bufio.NewReader(c)) {
+			for r := bufio.NewReader(c); request(r); {
 				write(c, "502 Bad Gateway", "text/html", "<html>")
 			}
 		}), hold.AnswerUnknown, "502 Bad Gateway, body text/html", 0},
 		{"429 text", listen(t, func(c net.Conn) {
-			if request(bufio.NewReader(c)) {
+			for r := bufio.NewReader(c); request(r); {
 				write(c, "429 Too Many Requests", "text/plain", "slow down")
 			}
 		}), hold.AnswerRateLimited, "", 0},
