@@ -86,6 +86,9 @@ const heartbeat = 45 * time.Second
 
 // report is the job that tells how things are.
 func (w *Worker) report(ctx context.Context) {
+	if w.o.Observer != nil {
+		w.o.Observer.Reported(w.Ready(ctx))
+	}
 	alive, err := w.store.Beat(ctx, w.o.Replica, heartbeat)
 	if err != nil {
 		w.storeFailed(ctx, "report", err)
@@ -107,6 +110,7 @@ func (w *Worker) report(ctx context.Context) {
 	if w.o.Observer != nil {
 		w.o.Observer.Counted(counts, len(alive), nearest)
 	}
+	w.tellConditions(ctx, alive)
 	w.watch(ctx)
 }
 

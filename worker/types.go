@@ -47,9 +47,9 @@ type PlanHour struct {
 
 // Sum is an amount of money in one currency, in minor units.
 type Sum struct {
-	Currency string // empty: amount not known yet
-	Count    int
-	Amount   int64
+	Currency string `json:"currency"` // empty: amount not known yet
+	Count    int    `json:"count"`
+	Amount   int64  `json:"amount"`
 }
 
 // Risk is a hold that may lapse, and why.

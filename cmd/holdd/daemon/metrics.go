@@ -94,6 +94,10 @@ func (m *metrics) Rejected(source string, code hold.Code) {
 	m.rejected.WithLabelValues(source, string(code)).Inc()
 }
 
+func (m *metrics) Reported([]worker.Check) {}
+
+func (m *metrics) AtRisk(worker.Capacity) {}
+
 func (m *metrics) Reconciled(r worker.Reconciliation) {
 	for k, n := range r.Counts {
 		m.findings.WithLabelValues(string(k)).Add(float64(n))
