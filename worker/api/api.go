@@ -41,6 +41,8 @@ type Options struct {
 	Reconciler Reconciler
 	// Authorizations authorizes cards; nil: what asks for it is answered that it is not available.
 	Authorizations Authorizations
+	// Deliveries are the ways out; nil: what asks for them is answered that they are not available.
+	Deliveries Deliveries
 	// Webhook takes Stripe's events; nil: the path is not found.
 	Webhook  *Webhook
 	Livemode bool   // shown with each hold
@@ -111,6 +113,7 @@ func New(o Options) (*API, error) {
 	a.registerReports(doc)
 	a.registerReconcile(doc)
 	a.registerAuthorizations(doc)
+	a.registerDeliveries(doc)
 
 	spec, err := document(doc.OpenAPI(), o.Tokens != nil)
 	if err != nil {
@@ -283,6 +286,8 @@ func schemaName(t reflect.Type, hint string) string {
 		return "Wishes"
 	case reflect.TypeFor[reconcileBody]():
 		return "Reconcile"
+	case reflect.TypeFor[replayBody]():
+		return "Replay"
 	}
 	return huma.DefaultSchemaNamer(t, hint)
 }

@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"net/http"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/holdd/holdd/worker"
@@ -24,6 +26,16 @@ type metrics struct {
 	findings *prometheus.CounterVec
 	compared prometheus.Gauge
 	rejected *prometheus.CounterVec
+
+	ready       *prometheus.GaugeVec
+	heartbeat   prometheus.Gauge
+	atRisk      prometheus.Gauge
+	moneyAtRisk *prometheus.GaugeVec
+	sent        *prometheus.CounterVec
+	dropped     *prometheus.CounterVec
+
+	mu     sync.Mutex
+	behind map[string]map[int]backlog // by sink and partition
 }
 
 func newMetrics() *metrics {
@@ -51,6 +63,16 @@ func newMetrics() *metrics {
 		Help: "When this replica last finished a comparison with Stripe, in Unix time; 0 if never."})
 	m.rejected = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdd_rejected_total",
 		Help: "Wishes of the inbox, and terms in PaymentIntents' metadata, that were not taken: they are in holdd:inbox:rejected."}, []string{"source", "code"})
+	m.ready = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdd_ready", Help: "1 for each line of the readiness report that is well, 0 for one that is not; stripe is the state of the circuit."}, []string{"check"})
+	m.heartbeat = prometheus.NewGauge(prometheus.GaugeOpts{Name: "holdd_heartbeat_timestamp_seconds", Help: "When this replica last reported, in Unix time."})
+	m.atRisk = prometheus.NewGauge(prometheus.GaugeOpts{Name: "holdd_capacity_at_risk_holds",
+		Help: "Holds that will lapse before their turn, when this replica last looked: more is due than the budget lets through. Take the maximum over replicas."})
+	m.moneyAtRisk = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdd_capacity_at_risk_minor_units", Help: "Money of these holds, in minor units of its currency."}, []string{"currency"})
+	m.sent = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdd_deliveries_total",
+		Help: "Tries to tell a sink, by what it is about (an alert's kind, or event) and what came of it."}, []string{"sink", "kind", "result"})
+	m.dropped = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdd_delivery_dropped_total",
+		Help: "Events that a sink was never told of: dead letters, which can be replayed, and such that were trimmed from the stream."}, []string{"sink", "reason"})
+	m.registry.MustRegister(m.ready, m.heartbeat, m.atRisk, m.moneyAtRisk, m.sent, m.dropped, backlogs{m})
 	m.registry.MustRegister(m.rejected, m.findings, m.compared, m.outcomes, m.money, m.lateness, m.calls, m.holds, m.replicas, m.nearest,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -94,9 +116,77 @@ func (m *metrics) Rejected(source string, code hold.Code) {
 	m.rejected.WithLabelValues(source, string(code)).Inc()
 }
 
-func (m *metrics) Reported([]worker.Check) {}
+// checkNames are the lines of the readiness report that are always there.
+var checkNames = []string{"redis", "stripe", "scheduler"}
 
-func (m *metrics) AtRisk(worker.Capacity) {}
+func (m *metrics) Reported(checks []worker.Check) {
+	m.heartbeat.SetToCurrentTime()
+	for _, c := range checks {
+		if slices.Contains(checkNames, c.Name) {
+			m.ready.WithLabelValues(c.Name).Set(map[bool]float64{true: 1}[c.OK])
+		}
+	}
+}
+
+func (m *metrics) AtRisk(c worker.Capacity) {
+	m.atRisk.Set(float64(c.Holds))
+	m.moneyAtRisk.Reset()
+	for _, s := range c.Sums {
+		m.moneyAtRisk.WithLabelValues(s.Currency).Set(float64(s.Amount))
+	}
+}
+
+// Sent implements alert.Observer, as do the methods below. A sink's name comes from the settings.
+func (m *metrics) Sent(sink, kind, result string) { m.sent.WithLabelValues(sink, kind, result).Inc() }
+
+// backlog is how far behind a sink is in a partition.
+type backlog struct {
+	oldest time.Time
+	parked int
+}
+
+func (m *metrics) Waiting(sink string, partition int, oldest time.Time, parked int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.behind == nil {
+		m.behind = map[string]map[int]backlog{}
+	}
+	if m.behind[sink] == nil {
+		m.behind[sink] = map[int]backlog{}
+	}
+	m.behind[sink][partition] = backlog{oldest, parked}
+}
+
+func (m *metrics) Dropped(sink string, dead, lost int64) {
+	m.dropped.WithLabelValues(sink, "dead").Add(float64(dead))
+	m.dropped.WithLabelValues(sink, "lost").Add(float64(lost))
+}
+
+var (
+	backlogDesc = prometheus.NewDesc("holdd_delivery_backlog_seconds", "Age of the oldest event that a sink has not taken, by this replica if it delivers to it; 0 if none waits.", []string{"sink"}, nil)
+	parkedDesc  = prometheus.NewDesc("holdd_delivery_parked_holds", "Holds whose events a sink refuses while it takes those of others.", []string{"sink"}, nil)
+)
+
+// backlogs are read when they are asked for: an age grows by itself.
+type backlogs struct{ m *metrics }
+
+func (b backlogs) Describe(ch chan<- *prometheus.Desc) { ch <- backlogDesc; ch <- parkedDesc }
+
+func (b backlogs) Collect(ch chan<- prometheus.Metric) {
+	b.m.mu.Lock()
+	defer b.m.mu.Unlock()
+	for sink, parts := range b.m.behind {
+		age, parked := time.Duration(0), 0
+		for _, p := range parts {
+			parked += p.parked
+			if !p.oldest.IsZero() {
+				age = max(age, time.Since(p.oldest))
+			}
+		}
+		ch <- prometheus.MustNewConstMetric(backlogDesc, prometheus.GaugeValue, age.Seconds(), sink)
+		ch <- prometheus.MustNewConstMetric(parkedDesc, prometheus.GaugeValue, float64(parked), sink)
+	}
+}
 
 func (m *metrics) Reconciled(r worker.Reconciliation) {
 	for k, n := range r.Counts {
