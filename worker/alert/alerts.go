@@ -116,12 +116,23 @@ func New(o Options) (*Alerts, error) {
 	return a, nil
 }
 
+// lastWords is how long deliveries that are under way may take once holdd stops.
+const lastWords = 3 * time.Second
+
 // Run delivers until ctx ends. Each sink and partition has a goroutine of its own: none waits for another.
 func (a *Alerts) Run(ctx context.Context) {
+	// What is on its way when it ends is waited for a moment: cut off, nobody would know whether it was taken, and it would be sent twice.
+	sends, hangUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer hangUp()
+	stop := context.AfterFunc(ctx, func() {
+		sleep(sends, lastWords)
+		hangUp()
+	})
+	defer stop()
 	var all sync.WaitGroup
 	for _, s := range a.sinks {
 		for p := range a.store.Partitions() {
-			c := &courier{a: a, sink: s, partition: p, log: a.log.With(zap.String("sink", s.name))}
+			c := &courier{a: a, sink: s, partition: p, sends: sends, log: a.log.With(zap.String("sink", s.name))}
 			all.Go(func() { c.run(ctx) })
 		}
 	}

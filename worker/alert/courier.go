@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,8 +36,9 @@ const (
 
 // state is what a sink's deliverer knows of one partition, kept in the store.
 type state struct {
-	Cursor  string    `json:"cursor"` // everything up to it is delivered, parked or given up
-	Pos     int64     `json:"pos"`    // how many events the stream had up to there; -1: not known
+	Cursor  string    `json:"cursor"`          // everything up to it is delivered, parked or given up
+	Ahead   []string  `json:"ahead,omitempty"` // entries after it of which the same is true
+	Pos     int64     `json:"pos"`             // how many events the stream had up to there; -1: not known
 	Failing time.Time `json:"failing,omitzero"`
 	Tries   int       `json:"tries,omitempty"`
 	Next    time.Time `json:"next,omitzero"`  // no try before
@@ -60,6 +63,7 @@ type courier struct {
 	a         *Alerts
 	sink      *sink
 	partition int
+	sends     context.Context // of the requests themselves: it outlives the deliverer's by a moment
 	log       *zap.Logger
 
 	token   int64
@@ -122,6 +126,9 @@ func (c *courier) begin(ctx context.Context) (time.Duration, error) {
 	} else if json.Unmarshal(raw, &c.st) != nil {
 		c.st = state{Cursor: start, Pos: -1}
 	}
+	for _, entry := range c.st.Ahead {
+		c.done[entry] = true
+	}
 	for id, v := range park {
 		var q parked
 		if json.Unmarshal(v, &q) == nil {
@@ -167,7 +174,7 @@ var errLeaseLost = errors.New("another replica delivers to this sink")
 
 // save notes how far it came.
 func (c *courier) save(ctx context.Context, lease time.Duration) error {
-	c.st.Parked = len(c.parked)
+	c.st.Parked, c.st.Ahead = len(c.parked), slices.Sorted(maps.Keys(c.done))
 	raw, err := json.Marshal(&c.st)
 	if err != nil {
 		return err
@@ -336,7 +343,7 @@ func (c *courier) send(ctx context.Context, groups []*group) {
 					return
 				}
 				g.tried = true
-				g.out = c.one(ctx, g.msgs[i:i+1])
+				g.out = c.one(g.msgs[i : i+1])
 				if g.out.verdict != taken {
 					return
 				}
@@ -356,7 +363,7 @@ func (c *courier) sendDigest(ctx context.Context, groups []*group) {
 		if len(all) == 0 {
 			return true
 		}
-		out := c.one(ctx, all)
+		out := c.one(all)
 		for _, g := range of {
 			g.tried, g.out = true, out
 			if out.verdict == taken {
@@ -377,8 +384,8 @@ func (c *courier) sendDigest(ctx context.Context, groups []*group) {
 	flush()
 }
 
-func (c *courier) one(ctx context.Context, msgs []message) outcome {
-	bounded, cancel := context.WithTimeout(ctx, sendTime)
+func (c *courier) one(msgs []message) outcome {
+	bounded, cancel := context.WithTimeout(c.sends, sendTime)
 	defer cancel()
 	out := c.sink.send(bounded, msgs)
 	for i := range msgs {
