@@ -165,6 +165,7 @@ type queue struct {
 
 // turn is one hold in the queue. Times are from now.
 type turn struct {
+	id            string
 	due, deadline time.Duration
 	amount        int64
 	currency      string
@@ -176,7 +177,7 @@ func (q *queue) add(h *hold.Hold, due time.Time) {
 	if h.Next != hold.OpCapture && h.Next != hold.OpCancel || !due.Before(h.ExpiresAt) {
 		return
 	}
-	t := turn{due: max(0, due.Sub(q.now)), deadline: h.ExpiresAt.Sub(q.now), amount: h.Amount, currency: h.Currency}
+	t := turn{id: h.ID, due: max(0, due.Sub(q.now)), deadline: h.ExpiresAt.Sub(q.now), amount: h.Amount, currency: h.Currency}
 	if h.CaptureAmount > 0 {
 		t.amount = h.CaptureAmount
 	}
@@ -248,9 +249,11 @@ func (q *queue) serve(c *Capacity, rate, total int) {
 // byDeadline is a heap.
 type byDeadline []turn
 
-func (b byDeadline) Len() int           { return len(b) }
-func (b byDeadline) Less(i, j int) bool { return b[i].deadline < b[j].deadline }
-func (b byDeadline) Swap(i, j int)      { b[i], b[j] = b[j], b[i] }
+func (b byDeadline) Len() int { return len(b) }
+func (b byDeadline) Less(i, j int) bool { // as Redis orders them
+	return cmp.Or(cmp.Compare(b[i].deadline, b[j].deadline), cmp.Compare(b[i].id, b[j].id)) < 0
+}
+func (b byDeadline) Swap(i, j int) { b[i], b[j] = b[j], b[i] }
 
 // Push implements heap.Interface, as does Pop.
 func (b *byDeadline) Push(x any) {

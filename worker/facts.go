@@ -58,8 +58,6 @@ type Reject struct {
 
 const (
 	tellTime = 3 * time.Second
-	// conditionTTL is how long what a replica sees counts when it says no more: it may have died.
-	conditionTTL = 2 * heartbeat
 	// conditionQuiet is how long a condition must be gone before people are told that it is over: one that flickers is one episode.
 	conditionQuiet = time.Minute
 	// limitedFrom is how many refusals for the rate between two reports are worth telling of. A few are how limits are met.
@@ -110,7 +108,7 @@ func (w *Worker) tellConditions(ctx context.Context, alive []string) {
 			w.o.Observer.AtRisk(c)
 		}
 	}
-	news, err := w.store.Conditions(ctx, w.o.Replica, conditionTTL, conditionQuiet, list)
+	news, err := w.store.Conditions(ctx, w.o.Replica, 2*w.beat(), conditionQuiet, list)
 	if err != nil {
 		w.storeFailed(ctx, "tell what this replica sees", err)
 		return

@@ -214,6 +214,11 @@ func (c *courier) round(ctx context.Context) (time.Duration, error) {
 		if err := c.missed(ctx); err != nil {
 			return 0, err
 		}
+		there := map[string]bool{}
+		for _, e := range events {
+			there[e.ID] = c.done[e.ID]
+		}
+		maps.DeleteFunc(c.done, func(id string, _ bool) bool { return !there[id] })
 	}
 	groups := c.group(events, now)
 	if c.st.Tries == 0 {
