@@ -21,6 +21,7 @@ build: ## the production binary, stripped, at .build/holdd
 
 soak: ## the simulation with fresh seeds for FOR (5m); a seed that fails is printed with the command that replays it
 	$(GO) test ./worker/simtest -run TestSeeds -for $(FOR) -timeout 0 -v
+	$(GO) test ./worker/alert -run TestThirtyDaysOfHolds -worlds 10 -timeout 0 -v
 
 mutants: ## take out one guard after the other and see whether the simulation notices
 	$(GO) test ./worker/simtest -run TestMutants -mutants -timeout 0 -v

@@ -7,9 +7,6 @@ import (
 
 // check looks at settings that only make sense together. It keeps quiet about those that couldn't be read.
 
-// unused are settings whose form stands and whose use doesn't yet. Whoever sets one is told, and not left to wait for what won't come.
-var unused = []string{"notify_urls", "callback_url"}
-
 func (l *loader) check() {
 	s := l.set
 	ok := func(keys ...string) bool {
@@ -57,11 +54,6 @@ func (l *loader) check() {
 			l.problem("callback_url", "is given without callback_secret, so that nobody could tell holdd's events from forged ones: give HOLDD_CALLBACK_SECRET or callback_secret_file")
 		case s.CallbackURL == "" && s.CallbackSecret.IsSet():
 			l.problem("callback_secret", "is given without callback_url: give both, or neither")
-		}
-	}
-	for _, key := range unused {
-		if s.sources[key].kind != "" {
-			l.warn("%s is checked, and this version does nothing with it yet", key)
 		}
 	}
 	if ok("stripe_api_base") {

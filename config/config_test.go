@@ -208,7 +208,7 @@ func TestDefaults(t *testing.T) {
 		{"ScheduleCapture", s.ScheduleCapture, "@every 1s"},
 		{"MirrorTerms", s.MirrorTerms, true},
 		{"AllowUnsafeRedis", s.AllowUnsafeRedis, false},
-		{"EventsMax", s.EventsMax, 10000},
+		{"EventsMax", s.EventsMax, 50000},
 		{"LogFormat", s.LogFormat, "auto"},
 		{"Warnings", s.Warnings(), []string(nil)},
 	} {

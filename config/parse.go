@@ -255,6 +255,20 @@ func callbackSecret(s string) error {
 	return nil
 }
 
+func pingURL(s string) error {
+	if _, err := webURL(s); err != nil {
+		return errors.New("is no web address of a healthchecks service: write it as https://hc-ping.com/…")
+	}
+	return nil
+}
+
+func timeZone(s string) (string, error) {
+	if _, err := time.LoadLocation(s); err != nil || s == "Local" {
+		return "", fmt.Errorf("%.64q is no time zone: write an IANA name, such as Europe/Paris", s)
+	}
+	return s, nil
+}
+
 func notifyURL(s string) error {
 	if scheme, rest, ok := strings.Cut(s, "://"); !ok || scheme == "" || rest == "" {
 		return errors.New("has an entry that is no address: write service://…, such as slack://… or smtp://…")

@@ -28,8 +28,13 @@ type Settings struct {
 
 	AlertThresholds []time.Duration // before the deadline, longest first, no two alike
 	NotifyURLs      []Secret        // chat and mail, in the notification library's form
+	AlertTimeZone   string          // IANA zone in which alerts write times
+	RunbookURL      string          // what alerts link to
+	PingURL         Secret          // dead man's switch; a secret because its path is
 	CallbackURL     string
-	CallbackSecret  Secret // Standard Webhooks: whsec_ and base64
+	// CallbackSeverity is all for every event, else the least severity of those alerts that are posted.
+	CallbackSeverity string
+	CallbackSecret   Secret // Standard Webhooks: whsec_ and base64
 	// CallbackSecretFile is where the secret was read from, if from a file.
 	CallbackSecretFile string
 

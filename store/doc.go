@@ -18,11 +18,12 @@
 //	looks       zset   intents that are to be read at Stripe, by when that was asked for: an id, or "id NUL account" of one that was no hold then
 //	heard       zset   intents that Stripe told of and that are no holds, by when: three days and 100,000 of them
 //	events      stream what happened, trimmed
+//	sink:NAME   hash   one way out: who delivers to it until when, and how far it has come; :parked, :dead and :again are what it did not take
 //
 // Of scheduled, ready and leased a hold is in at most one. Beside the partitions there are holdd:inbox, a stream of wishes with the
 // consumer group holdd, from which what was answered is removed, and holdd:inbox:rejected, the last thousand or so that were not granted; holdd:partitions and holdd:mode, which say what kind of
 // Redis this is; holdd:budget:{ACCOUNT}:…, the buckets of the shared budget and the pause after Stripe found requests too many; holdd:replicas,
-// who lives; holdd:{reconcile}:run, :findings and :accounts, the comparison with Stripe that is under way or was last, and the connected accounts that were met; holdd:ping. A Redis user needs the pattern ~holdd:* and no other.
+// who lives; holdd:{0}:told, what was published that is no hold's, :episodes and :condition:NAME, what replicas see and which of them; holdd:turn:NAME, whose turn it is; holdd:{reconcile}:run, :findings and :accounts, the comparison with Stripe that is under way or was last, and the connected accounts that were met; holdd:ping. A Redis user needs the pattern ~holdd:* and no other.
 //
 // The budget is a script of our own and not go-redis/redis_rate, which was tried first: its AllowAtMost charges fractions of a
 // request that it doesn't grant, which loses up to half of a rate such as Stripe's to replicas that ask often, and two buckets and the pause cost three

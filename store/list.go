@@ -54,6 +54,41 @@ func (s *Store) Page(ctx context.Context, set hold.Set, after hold.Mark, n int) 
 			add(k, k.ready) // no lane: nothing is there either, but the time
 		}
 	}
+	return s.page(ctx, runs, n, rev == "1")
+}
+
+// PageLane is [Store.Page] for the holds of one lane, nearest deadline first.
+func (s *Store) PageLane(ctx context.Context, lane hold.Lane, after hold.Mark, n int) ([]hold.Listed, error) {
+	n = min(max(n, 1), batch)
+	k := &s.parts[lane.Partition]
+	all, _, err := s.page(ctx, []run{{keys: []string{k.ready + ":" + laneName(byte(lane.Op), lane.Account), k.holds}, args: []any{after.Score, after.Name, n, "0"}}}, n, false)
+	return all, err
+}
+
+// Falling counts the scheduled holds that fall due in each of n windows from a time on. What is overdue counts in the first.
+func (s *Store) Falling(ctx context.Context, from time.Time, step time.Duration, n int) ([]int64, error) {
+	pipe := s.rdb.Pipeline()
+	counts := make([]int64, n)
+	var cmds []*redis.IntCmd
+	for p := range s.parts {
+		for i := range n {
+			low := "(" + strconv.FormatInt(from.Add(time.Duration(i)*step).UnixMilli(), 10)
+			if i == 0 {
+				low = "-inf"
+			}
+			cmds = append(cmds, pipe.ZCount(ctx, s.parts[p].scheduled, low, strconv.FormatInt(from.Add(time.Duration(i+1)*step).UnixMilli(), 10)))
+		}
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, err
+	}
+	for i, c := range cmds {
+		counts[i%n] += c.Val()
+	}
+	return counts, nil
+}
+
+func (s *Store) page(ctx context.Context, runs []run, n int, rev bool) ([]hold.Listed, time.Time, error) {
 	var all []hold.Listed
 	now := time.Time{}
 	for _, cmd := range s.exec(ctx, pageScript, runs) {
@@ -79,7 +114,7 @@ func (s *Store) Page(ctx context.Context, set hold.Set, after hold.Mark, n int) 
 	}
 	slices.SortFunc(all, func(a, b hold.Listed) int {
 		c := cmp.Or(cmp.Compare(a.Mark.Score, b.Mark.Score), cmp.Compare(a.Mark.Name, b.Mark.Name))
-		if rev == "1" {
+		if rev {
 			return -c
 		}
 		return c

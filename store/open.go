@@ -27,7 +27,7 @@ type Options struct {
 	AllowUnsafe bool
 	// Budget is shared by all replicas; its zero value sets no limit.
 	Budget Budget
-	// EventsMax is where a partition's stream of events is trimmed. 0 means 10,000.
+	// EventsMax is where a partition's stream of events is trimmed. 0 means 50,000.
 	EventsMax int
 	// PoolSize bounds the connections to each Redis server. 0 means 16.
 	PoolSize int
@@ -109,7 +109,7 @@ func Open(ctx context.Context, o Options) (s *Store, warnings []string, err erro
 		o.Partitions = 1
 	}
 	if o.EventsMax == 0 {
-		o.EventsMax = 10_000
+		o.EventsMax = 50_000
 	}
 	s = &Store{rdb: rdb, eventsMax: o.EventsMax, budget: o.Budget, facts: map[string]string{}}
 	for p := range o.Partitions {

@@ -122,6 +122,11 @@ func (a *attempt) cancel(ctx context.Context, in *hold.Intent) {
 		return
 	}
 	declined := a.rec.State == hold.AuthorizationDeclined
+	// Before it is settled: should that be all that gets done, the next look meets it canceled and has nothing to tell.
+	if err := a.w.publish(ctx, TypeAuthorizationAbandoned, in.ID, EventData{Cause: string(in.Status), Intent: &Finding{
+		PaymentIntent: in.ID, Account: a.rec.Account, Reference: in.Metadata[hold.MetaReference], Amount: in.Amount, Currency: in.Currency}}); err != nil {
+		a.w.storeFailed(ctx, "tell of an authorization that was given up", err)
+	}
 	a.settled(ctx, hold.AuthorizationGivenUp)
 	a.w.log.Warn("authorization.abandoned", zap.String("event", "authorization.abandoned"), zap.String("payment_intent", in.ID), zap.String("account", a.rec.Account),
 		zap.String("reference", in.Metadata[hold.MetaReference]), zap.Int64("amount", in.Amount), zap.String("currency", in.Currency),

@@ -109,6 +109,7 @@ func (w *Worker) throttle(ctx context.Context, account string, op hold.Op, a hol
 	switch a.Kind {
 	case hold.AnswerRateLimited:
 		d = slowFor
+		w.limited.Add(1)
 	case hold.AnswerForbidden:
 		d = forbiddenFor
 		w.log.Error("Stripe doesn't let this key do this: give it the permission, or check the connected account",

@@ -552,6 +552,7 @@ func (c *comparison) found(f Finding) {
 		return
 	}
 	c.logged++
+	c.tell(f)
 	fields := []zap.Field{zap.String("payment_intent", f.PaymentIntent), zap.String("account", f.Account),
 		zap.Int64("amount", f.Amount), zap.String("currency", f.Currency), zap.String("reason", f.Detail)}
 	switch f.Kind {
@@ -561,6 +562,22 @@ func (c *comparison) found(f Finding) {
 		c.w.log.Error("metadata.rejected", append(fields, zap.String("event", "metadata.rejected"))...)
 	default:
 		c.w.log.Error("reconcile.unreadable", append(fields, zap.String("event", "reconcile.unreadable"))...)
+	}
+}
+
+// tell puts a finding on the stream of events, once: what was told by another run, or by an event of Stripe's, isn't told again.
+func (c *comparison) tell(f Finding) {
+	ctx, cancel := context.WithTimeout(context.Background(), tellTime)
+	defer cancel()
+	var err error
+	switch f.Kind {
+	case FoundOrphan:
+		err = c.w.publish(ctx, TypeOrphan, f.PaymentIntent, EventData{Intent: &f})
+	case FoundRejected:
+		err = c.w.publish(ctx, TypeMetadataRejected, f.PaymentIntent, EventData{Reject: &Reject{Source: "stripe", ID: f.PaymentIntent, Account: f.Account, Reason: f.Detail}})
+	}
+	if err != nil {
+		c.w.storeFailed(ctx, "tell of a finding", err)
 	}
 }
 

@@ -89,6 +89,16 @@
 // nor for a hold that is about to be acted on. One update does in most cases. Its answer shows what stands there then, and what earlier terms left
 // is taken out by a second. An update that was given up as unknown and arrives after a later one puts earlier terms back; nothing here sees that, reconcile compares.
 //
+// # Telling people
+//
+// What happens to a hold is published with the change. What is no hold's is published by facts.go, once over all replicas: rejects, orphans and abandoned
+// authorizations by what they are about; conditions such as Stripe being away as episodes, which begin with the first replica that sees one and end a
+// minute after the last one saw it; a replica's end by whoever finds its heartbeat lapsed. Package alert takes it from there.
+//
+// Capacity (capacity.go): every minute one replica counts what is due and what falls due within a day. Where that makes no queue of half a minute nothing is read. Where
+// it does, the holds in it, 20,000 at the most, are served on paper at the budget's rate, nearest deadline first; captures whose turn comes after their
+// deadline are told of, with their sums. It reckons with the budget as it is set: that Stripe is away is another alert.
+//
 // # What can go wrong, and what then
 //
 //   - The process dies at any line: its claims' leases end, another replica claims them and knows that something may have been sent. It sends the same

@@ -295,11 +295,14 @@ func (w *Worker) reject(ctx context.Context, r hold.Rejected, account string) er
 	if err := w.store.Reject(ctx, r); err != nil {
 		return w.unavailable(ctx, "write down a reject", err)
 	}
-	event := "inbox.rejected"
+	event := TypeInboxRejected
 	if r.Source == "stripe" {
-		event = "metadata.rejected"
+		event = TypeMetadataRejected
 	}
-	w.log.Error(event, zap.String("event", event), zap.String("id", r.ID), zap.String("account", account), zap.String("code", string(r.Code)),
+	if err := w.publish(ctx, event, r.ID, EventData{Reject: &Reject{Source: r.Source, ID: r.ID, Account: account, Code: string(r.Code), Field: r.Field, Reason: r.Reason}}); err != nil {
+		return w.unavailable(ctx, "tell of a reject", err)
+	}
+	w.log.Error(string(event), zap.String("event", string(event)), zap.String("id", r.ID), zap.String("account", account), zap.String("code", string(r.Code)),
 		zap.String("field", r.Field), zap.String("reason", r.Reason))
 	if w.o.Observer != nil {
 		w.o.Observer.Rejected(r.Source, r.Code)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/robfig/cron/v3"
 	"github.com/sony/gobreaker/v2"
 	"go.uber.org/zap"
 )
@@ -81,12 +82,25 @@ func (w *Worker) passMilestones(ctx context.Context, found []hold.Milestone, now
 	return passed
 }
 
-// heartbeat is how long a replica counts as alive after its last report.
+// heartbeat is how long a replica counts as alive after its last report: at least this long, and three turns of the report job.
 const heartbeat = 45 * time.Second
+
+// beat is how long this replica's word counts.
+func (w *Worker) beat() time.Duration {
+	s, err := cron.ParseStandard(w.o.Schedules.Report)
+	if err != nil {
+		return heartbeat // refused at the start
+	}
+	next := s.Next(time.Now())
+	return max(heartbeat, 3*s.Next(next).Sub(next))
+}
 
 // report is the job that tells how things are.
 func (w *Worker) report(ctx context.Context) {
-	alive, err := w.store.Beat(ctx, w.o.Replica, heartbeat)
+	if w.o.Observer != nil {
+		w.o.Observer.Reported(w.Ready(ctx))
+	}
+	alive, err := w.store.Beat(ctx, w.o.Replica, w.beat())
 	if err != nil {
 		w.storeFailed(ctx, "report", err)
 		return
@@ -107,6 +121,7 @@ func (w *Worker) report(ctx context.Context) {
 	if w.o.Observer != nil {
 		w.o.Observer.Counted(counts, len(alive), nearest)
 	}
+	w.tellConditions(ctx, alive)
 	w.watch(ctx)
 }
 

@@ -19,11 +19,20 @@ type Event struct {
 	Data      EventData       `json:"data"`
 }
 
-// EventData is what an event tells of its hold.
+// EventData is what an event tells: of its hold, or of what else its type is about (facts.go).
 type EventData struct {
-	Hold      hold.View `json:"hold"`
+	Hold      hold.View `json:"hold,omitzero"`
 	Cause     string    `json:"cause,omitempty"`
 	Threshold string    `json:"threshold,omitempty"` // of hold.expiring: how long before the deadline
+
+	Reject   *Reject   `json:"reject,omitempty"`
+	Intent   *Finding  `json:"intent,omitempty"` // of reconcile.orphan and authorization.abandoned
+	Capacity *Capacity `json:"capacity,omitempty"`
+	Replica  string    `json:"replica,omitempty"` // that saw it; of replica.stopped: that stopped
+	Alive    []string  `json:"alive,omitempty"`   // of replica.stopped: those that go on, ten at the most
+	Sink     string    `json:"sink,omitempty"`    // of sink.*
+	Count    int64     `json:"count,omitempty"`   // of sink.lost (-1: it isn't known) and sink.dead
+	Detail   string    `json:"detail,omitempty"`
 }
 
 // events makes the events of a change. Their ids come from the hold and its version: a repeated commit makes the same ids.

@@ -322,7 +322,10 @@ func (w *Worker) watch(ctx context.Context) {
 		w.recon.emptied = w.now()
 		w.recon.mu.Unlock()
 		w.log.Error("Redis was emptied while in use: every hold is being looked for at Stripe and scheduled anew where its terms stand in the intent's metadata",
-			zap.String("event", "redis.emptied"))
+			zap.String("event", string(TypeRedisEmptied)))
+		if err := w.publish(ctx, TypeRedisEmptied, w.now().Format(time.RFC3339), EventData{Replica: w.o.Replica}); err != nil {
+			w.storeFailed(ctx, "tell that Redis was emptied", err)
+		}
 	}
 	if all, err := w.store.Accounts(ctx, w.recon.list()); err != nil {
 		w.storeFailed(ctx, "share the accounts that were met", err)

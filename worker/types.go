@@ -47,9 +47,9 @@ type PlanHour struct {
 
 // Sum is an amount of money in one currency, in minor units.
 type Sum struct {
-	Currency string // empty: amount not known yet
-	Count    int
-	Amount   int64
+	Currency string `json:"currency"` // empty: amount not known yet
+	Count    int    `json:"count"`
+	Amount   int64  `json:"amount"`
 }
 
 // Risk is a hold that may lapse, and why.
@@ -63,4 +63,16 @@ type Check struct {
 	Name   string // redis, stripe, scheduler; and schedule while it is being rebuilt
 	OK     bool
 	Detail string // what is wrong and what to do; of one that is OK, what an operator should know
+}
+
+// SinkStatus is how a way out stands, over all partitions.
+type SinkStatus struct {
+	Sink    string
+	Failing time.Time // since when it takes nothing, zero if it does
+	Reason  string    // of what it did not take last
+	Gone    bool      // it asked not to be told any more
+	Oldest  time.Time // when the oldest event that waits happened, zero if none does
+	Parked  int       // holds whose events wait while those of others go on
+	Dead    int64     // events that were given up and can be replayed
+	Lost    int64     // events that were trimmed before it was back
 }

@@ -39,6 +39,7 @@ type Store interface {
 	Attempts
 	Hearsay
 	Mailbox
+	Teller
 	Unmirrored(ctx context.Context, n int) ([]hold.Milestone, time.Time, error)
 
 	BeginReconcile(ctx context.Context, state []byte, lease, stale, gap time.Duration) (token int64, found []byte, err error)
@@ -68,6 +69,8 @@ type Observer interface {
 	Counted(c hold.Counts, alive int, nearest time.Time)
 	Reconciled(r Reconciliation)
 	Rejected(source string, code hold.Code) // a wish of the inbox, or terms in metadata
+	Reported(checks []Check)                // with each turn of the report job
+	AtRisk(c Capacity)                      // whenever it was looked at; the zero value: nothing is
 }
 
 // Schedules are cron expressions, one for each job.
@@ -88,6 +91,8 @@ type Options struct {
 	CallTimeout time.Duration // of one call to Stripe
 	Grace       time.Duration // for what is under way when stopping
 	ReadRate    int           // reads a second that the budget has; reconcile takes half of them at the most
+	WriteRate   int           // captures, and as many cancels, a second of each account that the budget has; 0: no limit is known, and none is warned of
+	TotalRate   int           // requests a second of each account over all kinds; 0: no limit
 	Retention   time.Duration // of settled holds
 	Livemode    bool
 	Replica     string // this process, unique among the replicas
@@ -155,6 +160,7 @@ type Worker struct {
 	running   atomic.Bool
 	storeDown atomic.Bool
 	backlog   atomic.Int64 // when holds that are due last had to wait for the budget, Unix nanoseconds of our clock
+	limited   atomic.Int64 // refusals for the rate since the last report
 	oddRecord atomic.Int64 // when records that can't be read were last told of, Unix seconds
 
 	breaker  *gobreaker.TwoStepCircuitBreaker[hold.Answer]
@@ -166,7 +172,8 @@ type Worker struct {
 	unanswered  atomic.Int64 // claims that wait for Stripe
 	outstanding atomic.Int64 // claims that are not committed yet
 
-	recon reconciler
+	recon  reconciler
+	seeing conditions // of the report job alone
 }
 
 // New makes a worker. Its options are checked here; schedules by [Worker.Run].

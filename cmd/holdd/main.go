@@ -100,7 +100,7 @@ func (a *app) root() *cobra.Command {
 	}
 	group("daemon", a.serveCommand(), a.doctorCommand(), a.configCommand(), a.logLevelCommand(), a.repartitionCommand())
 	group("holds", a.scheduleCommand(), a.listCommand(), a.showCommand(), a.planCommand(), a.rescheduleCommand(),
-		a.pauseCommand(), a.resumeCommand(), a.acknowledgeCommand(), a.reconcileCommand())
+		a.pauseCommand(), a.resumeCommand(), a.acknowledgeCommand(), a.reconcileCommand(), a.callbacksCommand())
 	group("money", a.captureCommand(), a.cancelCommand())
 	root.AddCommand(a.versionCommand(), exitCodesTopic(), environmentTopic())
 	return root

@@ -22,6 +22,8 @@ var walls = map[string]struct {
 		"the store keeps holds and decides nothing about them"},
 	"worker/gateway": {[]string{"worker/hold", "github.com/stripe/stripe-go/v76", "github.com/go-json-experiment/json"},
 		"the only code that speaks Stripe speaks of nothing else"},
+	"worker/alert": {[]string{"worker", "worker/hold", "go.uber.org/zap", "github.com/standard-webhooks/standard-webhooks/libraries"},
+		"the ways out know events, not where they are kept"},
 	"worker/stripesim": {nil, "an independent judge shares no code with what it judges"},
 	"worker/api": {[]string{"worker", "worker/hold", "github.com/danielgtaylor/huma/v2", "github.com/go-json-experiment/json", "go.uber.org/zap"},
 		"the ways in reach holds through the worker only"},

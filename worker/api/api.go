@@ -41,6 +41,8 @@ type Options struct {
 	Reconciler Reconciler
 	// Authorizations authorizes cards; nil: what asks for it is answered that it is not available.
 	Authorizations Authorizations
+	// Deliveries are the ways out; nil: what asks for them is answered that they are not available.
+	Deliveries Deliveries
 	// Webhook takes Stripe's events; nil: the path is not found.
 	Webhook  *Webhook
 	Livemode bool   // shown with each hold
@@ -117,6 +119,7 @@ func New(o Options) (*API, error) {
 	a.registerReconcile(doc)
 	a.registerAuthorizations(doc)
 	a.registerLevel(doc)
+	a.registerDeliveries(doc)
 
 	spec, err := document(doc.OpenAPI(), o.Tokens != nil)
 	if err != nil {
@@ -289,6 +292,8 @@ func schemaName(t reflect.Type, hint string) string {
 		return "Wishes"
 	case reflect.TypeFor[reconcileBody]():
 		return "Reconcile"
+	case reflect.TypeFor[replayBody]():
+		return "Replay"
 	}
 	return huma.DefaultSchemaNamer(t, hint)
 }

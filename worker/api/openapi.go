@@ -63,7 +63,11 @@ func document(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 			problems: []hold.Code{InvalidParameter, UnknownParameter}},
 		"reconcile": {body: reconcileBody{DryRun: true}, example: exampleRun(), also: map[int]string{200: "One was under way: this is it"},
 			problems: slices.Concat(body, []hold.Code{hold.InvalidID})},
-		"getReconcile": {example: exampleRun(), problems: []hold.Code{RunNotFound, InvalidParameter, UnknownParameter}},
+		"getReconcile":   {example: exampleRun(), problems: []hold.Code{RunNotFound, InvalidParameter, UnknownParameter}},
+		"listDeliveries": {example: Sinks{Sinks: []Sink{{Sink: "callback", FailingSince: &plain.CreatedAt, Reason: "HTTP 502", OldestAt: &plain.CreatedAt, DeadLetters: 1}}}},
+		"listDeadLetters": {example: DeadLetters{Sink: "callback", Total: 1, Dead: []DeadLetter{{ID: "0:1795858200000-0", EventID: "evt_3PxYzA2eZvKYlo2C1gQmT0aB_1_1", Type: "hold.scheduled",
+			At: plain.CreatedAt, Hold: plain.ID, Reason: "HTTP 502"}}}, problems: []hold.Code{SinkNotFound, InvalidParameter, UnknownParameter}},
+		"replayDeadLetters": {body: replayBody{Sink: "callback"}, example: Replayed{Replayed: 1}, problems: slices.Concat(body, []hold.Code{SinkNotFound, InvalidParameter})},
 		"authorize": {body: exampleAuthorization, required: true, example: Authorization{ID: plain.ID, Status: "authorized", Hold: &plain},
 			also:     map[int]string{200: "It was authorized before", 202: "The guest's bank wants the guest: confirm afterwards"},
 			problems: slices.Concat(body, terms, authorizing, []hold.Code{hold.InvalidCurrency})},
@@ -98,7 +102,7 @@ func document(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 	}
 
 	// Answers may gain fields; what is sent may not have others than these.
-	asked := []string{"Wish", "Wishes", "Patch", "Capture", "Reconcile", "AuthorizationWish", "ConfirmationWish"}
+	asked := []string{"Wish", "Wishes", "Patch", "Capture", "Reconcile", "Replay", "AuthorizationWish", "ConfirmationWish"}
 	for name, s := range reg.Map() {
 		if !slices.Contains(asked, name) {
 			s.AdditionalProperties = nil

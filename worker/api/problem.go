@@ -37,6 +37,7 @@ const (
 	Unavailable        hold.Code = "unavailable"
 	Internal           hold.Code = "internal_error"
 	RunNotFound        hold.Code = "run_not_found"
+	SinkNotFound       hold.Code = "sink_not_found"
 	InvalidSignature   hold.Code = "invalid_signature" // of a webhook
 	UnexpectedAnswer   hold.Code = "unexpected_answer" // of the client: what answered doesn't speak this API
 )
@@ -67,6 +68,7 @@ var kinds = []kind{
 	{hold.HoldNotFound, 404, "There is no such hold"},
 	{hold.IntentNotFound, 404, "Stripe doesn't know this PaymentIntent"},
 	{RunNotFound, 404, "There was no such comparison with Stripe"},
+	{SinkNotFound, 404, "There is no such sink"},
 	{MethodNotAllowed, 405, "The path does not know this method"},
 	{BodyTimeout, 408, "The body did not arrive in time"},
 	{hold.HoldExists, 409, "The hold is scheduled with other terms"},

@@ -122,3 +122,46 @@ type Reservation struct {
 	Granted           int
 	Wait, First, Step time.Duration
 }
+
+// Condition is something that replicas see for a while, such as that Stripe is away.
+type Condition struct {
+	Name   string // small letters
+	Active bool   // this replica sees it
+	Level  int    // how bad; an episode that gets worse is told anew
+	// Raised and Cleared are the events of the beginning and the end of an episode. The end may be empty: then nobody is told.
+	Raised, Cleared []byte
+}
+
+// News is what a [Condition] came to.
+type News uint8
+
+// The first three are told once, to the replica whose word made the difference.
+const (
+	NewsBegins News = iota + 1
+	NewsEnds
+	NewsWorse
+)
+
+// Published is an event as it stands in a partition's stream.
+type Published struct {
+	ID    string // of the entry: grows
+	Event []byte // JSON
+}
+
+// Progress is what a sink's deliverer notes, all of it at once or nothing.
+type Progress struct {
+	State  []byte            // opaque to the store
+	Park   map[string][]byte // what waits beside the stream, by hold
+	Unpark []string
+	Dead   []DeadLetter // what was given up
+	Again  []string     // entries of dead letters that were delivered after all, or given up anew
+}
+
+// DeadLetter is an event that a sink was not able to take for days.
+type DeadLetter struct {
+	Sink      string
+	Partition int
+	ID        string // of the entry
+	Reason    string
+	Event     []byte
+}

@@ -14,6 +14,7 @@ import (
 	"github.com/holdd/holdd/config"
 	"github.com/holdd/holdd/store"
 	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/alert"
 	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/gateway"
 	"github.com/holdd/holdd/worker/hold"
@@ -79,19 +80,27 @@ func Run(ctx context.Context, o Options) (err error) {
 
 	redis.SetLogger(redisLog{log})
 	metrics := newMetrics()
+	replica := replicaName()
+	alerts, err := alert.New(alertOptions(s, st, replica, stripe.Livemode(), o.Version, log, metrics))
+	if err != nil {
+		return fmt.Errorf("%w%w", err, ErrSetting)
+	}
+	limits := budget(s, stripe.Livemode())
 	w, err := worker.New(st, listing{stripe, metrics}, worker.Options{
 		Rules:       hold.Rules{ExpiryMargin: s.ExpiryMargin, Thresholds: s.AlertThresholds, Mirror: s.MirrorTerms},
 		Schedules:   worker.Schedules{Capture: s.ScheduleCapture, Expiry: s.ScheduleExpiry, Report: s.ScheduleReport, Purge: s.SchedulePurge, Reconcile: s.ScheduleReconcile},
-		ReadRate:    s.RateRead,
+		ReadRate:    limits.Read,
+		WriteRate:   limits.Write,
+		TotalRate:   limits.Total,
 		Concurrency: s.Concurrency, Lease: s.Lease, CallTimeout: s.CallTimeout, Grace: s.ShutdownGrace, Retention: s.Retention,
-		Livemode: stripe.Livemode(), Replica: replicaName(), Logger: log, Observer: metrics,
+		Livemode: stripe.Livemode(), Replica: replica, Logger: log, Observer: reporting{metrics, alerts},
 		Decode: api.ParseWish,
 	})
 	if err != nil {
 		return err
 	}
 	handler, err := api.New(api.Options{
-		Holds: w, Reconciler: w, Authorizations: w, Livemode: stripe.Livemode(), Version: o.Version, Tokens: tokens, Metrics: metrics.handler(), Logger: log, Level: o.Level,
+		Holds: w, Reconciler: w, Authorizations: w, Deliveries: alerts, Livemode: stripe.Livemode(), Version: o.Version, Tokens: tokens, Metrics: metrics.handler(), Logger: log, Level: o.Level,
 		Webhook: webhook(s, w),
 	})
 	if err != nil {
@@ -112,6 +121,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer stopWorker()
 	worked := make(chan error, 1)
 	go func() { worked <- w.Run(working) }()
+	told := make(chan struct{})
+	go func() { defer close(told); alerts.Run(working) }()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 
@@ -137,6 +148,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	stopWorker()
 	err = errors.Join(err, <-worked)
+	<-told
 	if err == nil {
 		log.Info("stopped")
 	}
@@ -151,6 +163,30 @@ func budget(s *config.Settings, livemode bool) store.Budget {
 		total = 4 * s.Rate
 	}
 	return store.Budget{Write: s.Rate, Read: s.RateRead, Total: total}
+}
+
+// reporting tells the alerts as well how things are.
+type reporting struct {
+	*metrics
+	alerts *alert.Alerts
+}
+
+func (r reporting) Reported(checks []worker.Check) { r.alerts.Reported(checks) }
+
+// alertOptions say where to.
+func alertOptions(s *config.Settings, st *store.Store, replica string, livemode bool, version string, log *zap.Logger, m *metrics) alert.Options {
+	o := alert.Options{Store: st, Replica: replica, Logger: log, Observer: m, PingURL: s.PingURL.Reveal(), Runbook: s.RunbookURL, Livemode: livemode, Version: version}
+	if zone, err := time.LoadLocation(s.AlertTimeZone); err == nil { // checked with the settings
+		o.Zone = zone
+	}
+	for _, u := range s.NotifyURLs {
+		o.Notify = append(o.Notify, u.Reveal())
+	}
+	if s.CallbackURL != "" {
+		least, _ := alert.ParseSeverity(s.CallbackSeverity) // all is none
+		o.Callback = &alert.Callback{URL: s.CallbackURL, Secret: s.CallbackSecret.Reveal(), Least: least}
+	}
+	return o
 }
 
 // webhook takes Stripe's events if there are secrets to know them by.

@@ -1,0 +1,100 @@
+package alert_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/alert"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// What people read.
+func TestWords(t *testing.T) {
+	now := time.Date(2026, 12, 1, 5, 0, 0, 0, time.UTC)
+	paris, err := time.LoadLocation("Europe/Paris")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := hold.View{ID: "pi_1", Reference: "BK-2071 <!channel> @all", Amount: 12000, Currency: "eur", ExpiresAt: now.Add(6 * time.Hour), State: "waiting", OnExpiry: "cancel"}
+	a, ok := alert.Of(&worker.Event{ID: "evt_1", Type: hold.NoticeExpiring, Timestamp: now, Data: worker.EventData{Hold: h, Threshold: "6h0m0s"}},
+		alert.Style{Zone: paris, Runbook: "https://hotel.example/runbook", Livemode: true})
+	want := `[critical] BK-2071 !channel ＠all, 120.00 EUR: ends in 6 h
+Hold: pi_1
+Ends: Tue 1 Dec 2026 12:00 CET (in 6 h).
+By itself: it is released shortly before it ends (on_expiry is cancel).
+Do: holdd capture pi_1, or holdd cancel pi_1; holdd acknowledge pi_1 if this is fine.
+More: https://hotel.example/runbook#expiry_near`
+	if got := a.Title + "\n" + a.Text; !ok || got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+	h.ExpiresAt = now.Add(100 * time.Hour)
+	for cause, kind := range map[hold.Cause]alert.Kind{
+		hold.CauseRefused: alert.CaptureRefused, hold.CauseAmountTooLarge: alert.CaptureRefused, hold.CauseNotFound: alert.Attention, hold.CauseReview: alert.Attention,
+		hold.CauseAfterDeadline: alert.ExpiresFirst,
+	} {
+		a, ok := alert.Of(&worker.Event{ID: "evt_1", Type: hold.NoticeAttention, Timestamp: now, Data: worker.EventData{Hold: h, Cause: cause.String()}}, alert.Style{})
+		if !ok || a.Kind != kind || (a.Severity == alert.Critical) != (kind == alert.CaptureRefused) || !strings.Contains(a.Title, "(test mode)") {
+			t.Errorf("%s: %+v", cause, a)
+		}
+	}
+	for _, quiet := range []hold.NoticeType{hold.NoticeScheduled, hold.NoticeChanged, hold.NoticeRetrying, hold.NoticeCaptured, hold.NoticeCanceled, "nonsense"} {
+		if a, ok := alert.Of(&worker.Event{ID: "evt_1", Type: quiet, Data: worker.EventData{Hold: h}}, alert.Style{}); ok {
+			t.Errorf("%s: %+v", quiet, a)
+		}
+	}
+}
+
+// An address that can't be used is refused without being repeated.
+func TestAddresses(t *testing.T) {
+	for _, good := range []string{"slack://hook:T000-B000-XXXX@webhook", "discord://tok3n@123456", "mattermost://chat.example/tok3n?severity=critical", "telegram://123:abc@telegram?chats=-42",
+		"ntfy://ntfy.sh/topic", "gotify://push.example/tok3n", "pagerduty://key@events", "opsgenie://api.opsgenie.com/key", "smtp://u:p@mail.example:587/?from=a@b.example&to=c@d.example,e@f.example",
+		"generic://relay.example/x", "generic+http://127.0.0.1:9/x?a=b&severity=info"} {
+		if err := alert.CheckAddress(good); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"", "slack://s3cret@webhook", "skype://s3cret@x", "telegram://s3cret@telegram?chats=1,2", "smtp://u:s3cret@mail.example/?from=a@b.example", "ntfy://s3cret",
+		"generic+ftp://s3cret/x", "generic://s3cret/x?severity=loud", "pagerduty:///s3cret", "http://s3cret/"} {
+		err := alert.CheckAddress(bad)
+		if err == nil || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
+// The switch is told that all is well, or what isn't; people are told past Redis that Redis is away, and when it is back.
+func TestPingAndRedisAway(t *testing.T) {
+	pings := make(chan string, 16)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { pings <- r.Method + " " + r.URL.Path }))
+	defer server.Close()
+	b := newBench(t, store.Options{})
+	a, _ := b.run(alert.Options{PingURL: server.URL + "/uuid/", Notify: []string{newPeople(t).address("")}})
+	a.Reported([]worker.Check{{Name: "redis", OK: true}})
+	if got := <-pings; got != "GET /uuid/" {
+		t.Error(got)
+	}
+	a.Reported([]worker.Check{{Name: "redis", OK: true}, {Name: "stripe", Detail: "Stripe does not answer"}})
+	if got := <-pings; got != "POST /uuid/fail" {
+		t.Error(got)
+	}
+	inWorld(t, func(w *world) {
+		r := w.start()
+		defer r.end()
+		time.Sleep(time.Minute)
+		w.redis.SetError("LOADING gone")
+		time.Sleep(3 * time.Minute)
+		w.redis.SetError("")
+		time.Sleep(2 * time.Minute)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if got := fmt.Sprint(w.lines); got != "[[critical] Redis does not answer [over] Redis is back: work goes on]" {
+			t.Error(got)
+		}
+	})
+}

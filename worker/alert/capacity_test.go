@@ -1,0 +1,89 @@
+package alert_test
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/stripesim"
+)
+
+// More falls due at once than one capture a second lets through before the deadlines: people learn before the first hold lapses how many
+// will, and over how much money; and that is what comes to pass.
+func TestABacklogThatCantBeServedIsToldOfBeforeTheFirstHoldLapses(t *testing.T) {
+	const n, served = 600, 400 // a hold a second from when they fall due
+	inWorld(t, func(w *world) {
+		r := w.start()
+		defer r.end()
+		due := time.Now().Add(10 * time.Minute)
+		var wishes []hold.Wish
+		amounts := map[string]int64{}
+		for i := range n {
+			amount := int64(10_000 + i)
+			id, err := w.sim.Authorize(stripesim.Hold{Amount: amount, Currency: "eur", PaymentMethod: "pm_card_visa"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			in, _ := w.sim.Intent(id)
+			amounts[id] = amount
+			wishes = append(wishes, hold.Wish{PaymentIntent: id, Amount: amount, Currency: "eur", ExpiresAt: stamp(in.CaptureBefore), CaptureAt: stamp(due)})
+		}
+		for _, s := range r.Schedule(w.ctx, wishes, "test") {
+			if s.Err != nil {
+				t.Fatal(s.Err)
+			}
+		}
+		time.Sleep(25 * time.Minute)
+		var told *worker.Event
+		for _, p := range w.posts {
+			var e worker.Event
+			if err := json.Unmarshal(p.event, &e); err != nil {
+				t.Fatal(err)
+			}
+			if e.Type == worker.TypeCapacityShort {
+				if told != nil {
+					t.Errorf("told twice: %+v", e.Data.Capacity)
+				}
+				told = &e
+			}
+		}
+		lost, sum := 0, int64(0)
+		first := time.Time{}
+		for _, e := range w.sim.Ledger() {
+			if e.Kind == stripesim.Expired {
+				lost, sum = lost+1, sum+amounts[e.Intent]
+				if first.IsZero() {
+					first = e.Time
+				}
+			}
+		}
+		if told == nil || told.Data.Capacity == nil || lost == 0 {
+			t.Fatalf("told %v, %d were lost", told, lost)
+		}
+		c := told.Data.Capacity
+		t.Logf("told %s before: %d holds, %+v; lost were %d over %d", first.Sub(told.Timestamp), c.Holds, c.Sums, lost, sum)
+		if !told.Timestamp.Before(first) {
+			t.Errorf("told at %s, and the first lapsed at %s", told.Timestamp, first)
+		}
+		// By a plain rule: all have the same deadline, and so many seconds lie before it.
+		if c.Holds != n-served || c.Sums[0].Count != c.Holds || c.Sums[0].Currency != "eur" || c.AtLeast || c.First.Sub(due) != served*time.Second {
+			t.Errorf("%+v", c)
+		}
+		if c.Holds != lost || c.Sums[0].Amount != sum {
+			t.Errorf("told of %d over %d, and %d over %d were lost", c.Holds, c.Sums[0].Amount, lost, sum)
+		}
+	}, func(w *world, o *stripesim.Options) {
+		w.store.Budget = store.Budget{Write: 1, Read: 25}
+		w.work.WriteRate = 1
+		w.poll = 10 * time.Second
+		never := "@every 2000h"
+		w.work.Schedules = worker.Schedules{Expiry: "@every 5s", Reconcile: never, Purge: never, Abandon: never, Look: never, Inbox: never, Mirror: never, Verify: never}
+		began := time.Now()
+		o.Deadline = func(stripesim.Card) time.Duration {
+			return began.Add(10*time.Minute + served*time.Second).Sub(time.Now())
+		}
+	})
+}

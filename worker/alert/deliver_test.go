@@ -1,0 +1,342 @@
+package alert_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/store/storetest"
+	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/alert"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/redis/go-redis/v9"
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+)
+
+const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqrTwjU"
+
+// receiver is a booking system that checks signatures by the library that its makers would use.
+type receiver struct {
+	t      *testing.T
+	server *httptest.Server
+	mu     sync.Mutex
+	got    []worker.Event
+	answer func(e *worker.Event) int // 0: 204
+	header http.Header
+}
+
+func newReceiver(t *testing.T) *receiver {
+	r := &receiver{t: t}
+	hook, err := standardwebhooks.NewWebhook(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		body, err := io.ReadAll(q.Body)
+		if err == nil {
+			err = hook.Verify(body, q.Header)
+		}
+		var e worker.Event
+		if err == nil {
+			err = json.Unmarshal(body, &e)
+		}
+		if err != nil || q.Header.Get("webhook-id") != e.ID {
+			t.Errorf("a delivery that a receiver would refuse: %v %s %s", err, q.Header.Get("webhook-id"), body)
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.answer != nil {
+			if code := r.answer(&e); code != 0 {
+				for k, v := range r.header {
+					w.Header()[k] = v
+				}
+				w.WriteHeader(code)
+				return
+			}
+		}
+		r.got = append(r.got, e)
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	t.Cleanup(r.server.Close)
+	return r
+}
+
+func (r *receiver) set(f func(e *worker.Event) int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.answer = f
+}
+
+func (r *receiver) marks() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []string
+	for _, e := range r.got {
+		out = append(out, e.Data.Hold.ID+"/"+e.ID)
+	}
+	return out
+}
+
+// bench is a real Redis with deliverers.
+type bench struct {
+	t     *testing.T
+	redis *storetest.Redis
+	rdb   redis.UniversalClient
+	store *store.Store
+}
+
+func newBench(t *testing.T, o store.Options) *bench {
+	b := &bench{t: t, redis: storetest.Start(t)}
+	b.rdb = b.redis.Client()
+	t.Cleanup(func() { b.rdb.Close() })
+	o.URL = b.redis.URL()
+	s, _, err := store.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	b.store = s
+	return b
+}
+
+// event puts one on the stream as the scripts do.
+func (b *bench) event(id, holdID string, at time.Time) {
+	b.t.Helper()
+	e, err := json.Marshal(worker.Event{ID: id, Type: hold.NoticeChanged, Timestamp: at, Data: worker.EventData{Hold: hold.View{ID: holdID}}})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if err := b.rdb.XAdd(b.t.Context(), &redis.XAddArgs{Stream: "holdd:{0}:events", Values: []any{"event", e}}).Err(); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) run(o alert.Options) (a *alert.Alerts, stop func()) {
+	b.t.Helper()
+	o.Store, o.Replica = b.store, "one"
+	if o.Poll == 0 {
+		o.Poll = 20 * time.Millisecond
+	}
+	a, err := alert.New(o)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); a.Run(ctx) }()
+	stop = sync.OnceFunc(func() { cancel(); <-done })
+	b.t.Cleanup(stop)
+	storetest.Until(b.t, 10*time.Second, "somebody delivers", func() bool {
+		n, err := b.rdb.Keys(b.t.Context(), "holdd:{0}:sink:*").Result()
+		return err == nil && len(n) > 0 && b.rdb.HGet(b.t.Context(), n[0], "state").Err() == nil
+	})
+	return a, stop
+}
+
+func TestEventsArriveSignedInOrderAndGoOnAfterARestart(t *testing.T) {
+	b, r := newBench(t, store.Options{}), newReceiver(t)
+	o := alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: secret}}
+	_, stop := b.run(o)
+	var want []string
+	for i := range 200 {
+		id := fmt.Sprintf("evt_%03d", i)
+		b.event(id, fmt.Sprintf("pi_%d", i%7), time.Now())
+		want = append(want, fmt.Sprintf("pi_%d/%s", i%7, id))
+		if i == 100 {
+			storetest.Until(t, 10*time.Second, "some to arrive", func() bool { return len(r.marks()) > 20 })
+			stop()
+			_, stop = b.run(o)
+		}
+	}
+	storetest.Until(t, 20*time.Second, "all to arrive", func() bool {
+		m := r.marks()
+		return slices.Contains(m, want[198]) && slices.Contains(m, want[199]) && slices.Contains(m, want[193]) && len(m) >= 200
+	})
+	got := r.marks()
+	for h := range 7 {
+		of := func(list []string) (out []string) {
+			for _, m := range list {
+				if strings.HasPrefix(m, fmt.Sprintf("pi_%d/", h)) && !slices.Contains(out, m) {
+					out = append(out, m)
+				}
+			}
+			return out
+		}
+		if !slices.Equal(of(got), of(want)) {
+			t.Errorf("hold %d: %v", h, of(got))
+		}
+	}
+	if len(got) != 200 {
+		t.Errorf("%d deliveries of 200 events, and nothing crashed", len(got))
+	}
+}
+
+// A hold whose events are refused holds no other back, and is told of in order once it isn't.
+func TestARefusedHoldIsParked(t *testing.T) {
+	b, r := newBench(t, store.Options{}), newReceiver(t)
+	for _, code := range []int{422, 500} {
+		bad := fmt.Sprintf("pi_bad%d", code)
+		r.set(func(e *worker.Event) int { return map[bool]int{true: code}[e.Data.Hold.ID == bad] })
+		a, stop := b.run(alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: secret}})
+		before := len(r.marks())
+		for i := range 5 {
+			b.event(fmt.Sprintf("evt_%d_bad_%d", code, i), bad, time.Now())
+			b.event(fmt.Sprintf("evt_%d_good_%d", code, i), fmt.Sprint("pi_good", i), time.Now())
+		}
+		storetest.Until(t, 20*time.Second, "the others", func() bool { return len(r.marks()) == before+5 })
+		storetest.Until(t, 20*time.Second, "the hold to be parked", func() bool {
+			s, err := a.Statuses(t.Context())
+			return err == nil && s[0].Parked == 1 && s[0].Failing.IsZero() && !s[0].Oldest.IsZero()
+		})
+		r.set(nil)
+		storetest.Until(t, 30*time.Second, "the parked hold", func() bool { return len(r.marks()) == before+10 })
+		var of []string
+		for _, m := range r.marks() {
+			if strings.HasPrefix(m, bad) {
+				of = append(of, m)
+			}
+		}
+		if !slices.IsSorted(of) || len(of) != 5 {
+			t.Errorf("%v", of)
+		}
+		storetest.Until(t, 10*time.Second, "nothing to wait", func() bool {
+			s, err := a.Statuses(t.Context())
+			return err == nil && s[0].Parked == 0 && s[0].Oldest.IsZero()
+		})
+		stop()
+	}
+}
+
+func TestGoneIsTheEndAndIsToldOf(t *testing.T) {
+	b, r := newBench(t, store.Options{}), newReceiver(t)
+	people := newPeople(t)
+	r.set(func(*worker.Event) int { return http.StatusGone })
+	o := alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: secret}, Notify: []string{people.address("")}}
+	a, stop := b.run(o)
+	storetest.Until(t, 10*time.Second, "both", func() bool { s, err := b.store.SinkStates(t.Context(), "callback"); return err == nil && len(s[0]) > 0 })
+	b.event("evt_1", "pi_1", time.Now())
+	storetest.Until(t, 10*time.Second, "the end", func() bool { s, err := a.Statuses(t.Context()); return err == nil && s[0].Gone })
+	storetest.Until(t, 10*time.Second, "people to be told", func() bool { return people.has("callback takes no events: HTTP 410") })
+	r.set(nil)
+	stop()
+	if len(r.marks()) != 0 {
+		t.Error("it was told again")
+	}
+	o.Callback.URL += "/elsewhere"
+	b.run(o)
+	storetest.Until(t, 10*time.Second, "the new address to get what waits", func() bool { return slices.Contains(r.marks(), "pi_1/evt_1") })
+}
+
+// Days later: dead letters, which can be replayed.
+func TestWhatNobodyTakesForDaysIsADeadLetterAndCanBeReplayed(t *testing.T) {
+	b, r := newBench(t, store.Options{}), newReceiver(t)
+	r.set(func(*worker.Event) int { return http.StatusInternalServerError })
+	a, _ := b.run(alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: secret}})
+	for i := range 3 {
+		b.event(fmt.Sprint("evt_old", i), fmt.Sprint("pi_", i), time.Now().Add(-73*time.Hour))
+	}
+	storetest.Until(t, 10*time.Second, "dead letters", func() bool {
+		list, total, err := a.DeadLetters(t.Context(), "callback", 10)
+		return err == nil && total == 3 && list[0].Reason == "HTTP 500"
+	})
+	r.set(nil)
+	b.event("evt_new", "pi_9", time.Now())
+	storetest.Until(t, 30*time.Second, "it works again", func() bool { return slices.Contains(r.marks(), "pi_9/evt_new") })
+	if n, err := a.Replay(t.Context(), "callback", nil); err != nil || n != 3 {
+		t.Fatal(n, err)
+	}
+	storetest.Until(t, 30*time.Second, "the replay", func() bool {
+		m := r.marks()
+		return slices.Contains(m, "pi_0/evt_old0") && slices.Contains(m, "pi_1/evt_old1") && slices.Contains(m, "pi_2/evt_old2")
+	})
+}
+
+// What was trimmed is counted exactly.
+func TestWhatWasTrimmedIsToldOf(t *testing.T) {
+	b, r := newBench(t, store.Options{EventsMax: 100}), newReceiver(t)
+	people := newPeople(t)
+	o := alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: secret}, Notify: []string{people.address("?severity=info")}}
+	_, stop := b.run(o)
+	b.event("evt_first", "pi_1", time.Now())
+	storetest.Until(t, 10*time.Second, "the first", func() bool { return len(r.marks()) == 1 })
+	stop()
+	for i := range 500 {
+		b.event(fmt.Sprint("evt_", i), "pi_1", time.Now())
+	}
+	if err := b.rdb.XTrimMaxLen(t.Context(), "holdd:{0}:events", 60).Err(); err != nil {
+		t.Fatal(err)
+	}
+	b.run(o)
+	storetest.Until(t, 20*time.Second, "the rest", func() bool { m := r.marks(); return slices.Contains(m, "pi_1/evt_499") })
+	storetest.Until(t, 20*time.Second, "people to be told", func() bool { return people.has("callback was away for too long: 440 events were dropped") })
+}
+
+// Retry-After is honoured by the whole sink, and redirects are not followed.
+func TestTooManyAndElsewhere(t *testing.T) {
+	b, r := newBench(t, store.Options{}), newReceiver(t)
+	var tries []time.Time
+	r.header = http.Header{"Retry-After": {"6"}, "Location": {"http://127.0.0.1:1/"}}
+	r.set(func(*worker.Event) int {
+		if tries = append(tries, time.Now()); len(tries) == 1 {
+			return http.StatusTooManyRequests
+		}
+		return 0
+	})
+	a, _ := b.run(alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: secret}})
+	b.event("evt_1", "pi_1", time.Now())
+	storetest.Until(t, 30*time.Second, "the second try", func() bool { return len(r.marks()) == 1 })
+	r.mu.Lock()
+	if d := tries[1].Sub(tries[0]); d < 6*time.Second || d > 12*time.Second {
+		t.Errorf("tried again after %s", d)
+	}
+	r.mu.Unlock()
+	r.set(func(*worker.Event) int { return http.StatusFound })
+	b.event("evt_2", "pi_1", time.Now())
+	storetest.Until(t, 10*time.Second, "the reason", func() bool {
+		s, err := a.Statuses(t.Context())
+		return err == nil && strings.Contains(s[0].Reason, "redirects are not followed") && !s[0].Failing.IsZero()
+	})
+}
+
+// people are those who read a chat.
+type people struct {
+	server *httptest.Server
+	mu     sync.Mutex
+	got    []map[string]any
+}
+
+func newPeople(t *testing.T) *people {
+	p := &people{}
+	p.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		var m map[string]any
+		if err := json.NewDecoder(q.Body).Decode(&m); err != nil {
+			t.Error(err)
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.got = append(p.got, m)
+	}))
+	t.Cleanup(p.server.Close)
+	return p
+}
+
+func (p *people) address(query string) string {
+	return "generic+http://" + strings.TrimPrefix(p.server.URL, "http://") + "/hook" + query
+}
+
+func (p *people) has(text string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(p.got, func(m map[string]any) bool { return strings.Contains(fmt.Sprint(m["title"], m["message"]), text) })
+}
