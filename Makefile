@@ -4,6 +4,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BIN     := .build/holdd
 FOR     ?= 5m
+SEEDS   ?= 400
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
@@ -23,8 +24,8 @@ soak: ## the simulation with fresh seeds for FOR (5m); a seed that fails is prin
 	$(GO) test ./worker/simtest -run TestSeeds -for $(FOR) -timeout 0 -v
 	$(GO) test ./worker/alert -run TestThirtyDaysOfHolds -worlds 10 -timeout 0 -v
 
-mutants: ## take out one guard after the other and see whether the simulation notices
-	$(GO) test ./worker/simtest -run TestMutants -mutants -timeout 0 -v
+mutants: ## take out one guard after the other and see which of SEEDS (400) worlds notices
+	$(GO) test ./worker/simtest -run TestMutants -mutants -seeds $(SEEDS) -timeout 0 -v
 
 # With the race detector the simulation goes through a few worlds, without it through a thousand (three minutes on two idle cores). Fuzzing is
 # bounded by a count: a bound in time makes Go's fuzzer fail by itself on a busy machine.
