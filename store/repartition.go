@@ -36,7 +36,8 @@ func (k *keys) moving() []string {
 // It returns how many it moved. Nobody may work on this Redis meanwhile: it refuses while a replica's heartbeat is there, and from its first write to its last
 // [Open] refuses as well. Interrupted at any point it has lost nothing, and called again with the same number it goes on.
 //
-// Events stay in the streams that they are in.
+// Events stay in the streams that they are in. Of partitions that are no more nobody delivers what still waits there: before a number is made smaller, all
+// should have been delivered.
 func Repartition(ctx context.Context, o Options, to int, progress func(done, total int64)) (moved int64, err error) {
 	if to < 1 || to > MaxPartitions {
 		return 0, wrong("a Redis is divided into 1 to %d partitions, not %d", MaxPartitions, to)

@@ -18,6 +18,8 @@ Redis one is best.
 Stop all replicas first: the command refuses while one runs, and while it is under way no replica starts. Interrupted, it has lost nothing: the same
 command again goes on. Afterwards set partitions (HOLDD_PARTITIONS) to the new number and start the replicas. Holds that fall due meanwhile are acted on then.
 
+Before you go to a smaller number let "holdd callbacks" show that nothing waits: events of partitions that are no more are not delivered.
+
 It reads the daemon's settings file and environment to find the Redis.`,
 		Example: "  holdd repartition --to 64",
 	}
