@@ -456,7 +456,7 @@ func (w *world) mine(r *replica, rec *request) {
 	w.mu.Lock()
 	owner, torn := w.owner[rec.intent], len(w.tails) > 0
 	w.mu.Unlock()
-	if rec.op != "read" && rec.op != "list" && owner != r.name && !torn {
+	if (rec.op == "capture" || rec.op == "cancel") && !strings.HasPrefix(rec.key, "holdd-abandon-") && owner != r.name && !torn {
 		w.breach("one claim: %s sends %s of %s, which %s has claimed since", r.name, rec.op, rec.intent, owner)
 	}
 }

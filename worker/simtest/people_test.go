@@ -228,7 +228,8 @@ type keep struct {
 	text   string
 	hash   map[string]string
 	zset   map[string]float64
-	stream []miniredis.StreamEntry
+	stream []miniredis.StreamEntry // without its groups: what was taken and not answered comes again
+	list   []string
 	ttl    time.Duration
 }
 
@@ -252,6 +253,12 @@ func (w *world) snapshot() map[string]keep {
 		case "stream":
 			v.stream, _ = w.redis.Stream(k)
 			v.stream = slices.Clone(v.stream)
+		case "list":
+			v.list, _ = w.redis.List(k)
+			v.list = slices.Clone(v.list)
+		case "set":
+			v.list, _ = w.redis.Members(k)
+			v.list = slices.Clone(v.list)
 		default:
 			w.breach("world: key %s of type %s is not kept", k, v.kind)
 		}
@@ -274,6 +281,10 @@ func (w *world) restore(all map[string]keep) {
 			for m, s := range v.zset {
 				w.redis.ZAdd(k, s, m)
 			}
+		case "list":
+			w.redis.Push(k, v.list...)
+		case "set":
+			w.redis.SetAdd(k, v.list...)
 		case "stream":
 			for _, e := range v.stream {
 				w.redis.XAdd(k, e.ID, e.Values)

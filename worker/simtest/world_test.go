@@ -241,15 +241,14 @@ func (w *world) start(slot int) {
 	if err != nil {
 		panic(err)
 	}
-	every := "@every " + w.p.tick.String()
 	log := zap.NewNop()
 	if testing.Verbose() {
 		log = zap.New(&tale{w: w, r: r})
 	}
 	r.Worker, err = worker.New(r.store, listing{g}, worker.Options{
-		Rules:       hold.Rules{ExpiryMargin: w.p.margin, Thresholds: w.p.thresholds},
-		Schedules:   worker.Schedules{Capture: every, Expiry: every, Report: "@every " + (w.p.tick * 12).String(), Purge: "@every 2160h", Verify: "@every " + (w.p.tick * 4).String()},
-		Concurrency: w.p.handlers, Lease: w.p.lease, Replica: name, Logger: log, CallTimeout: 10 * time.Second,
+		Rules:     hold.Rules{ExpiryMargin: w.p.margin, Thresholds: w.p.thresholds},
+		Schedules: w.p.schedules(),
+		ReadRate:  w.p.write, Concurrency: w.p.handlers, Lease: w.p.lease, Replica: name, Logger: log, CallTimeout: 10 * time.Second,
 	})
 	if err != nil {
 		panic(err)
@@ -328,6 +327,7 @@ func run(t *testing.T, p plan) (o outcome) {
 		w := &world{p: p, ctx: ctx, began: time.Now(), ordinals: map[string]int{}, hits: map[string]int{}, struck: map[int]int{}, ids: map[int]string{}, owner: map[string]string{}, redis: miniredis.NewMiniRedis()}
 		w.tr = &trace{began: w.began}
 		w.redis.ClockTTL(true)
+		w.redis.Seed(int(p.seed))
 		w.slots = make([]*replica, p.slots)
 		w.sim = stripesim.New(stripesim.Options{Seed: p.seed, EndpointRate: float64(2*p.write + 2), OverallRate: float64(8*p.write + 8), ServiceTime: p.service,
 			Deadline: func(c stripesim.Card) time.Duration {
