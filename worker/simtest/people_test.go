@@ -28,6 +28,7 @@ type call struct {
 	err        error // heard
 	got        hold.Hold
 	replica    string
+	paused     bool // of terms that stood at Stripe
 }
 
 // granted says that the sender knows that it was.
@@ -62,7 +63,11 @@ func (c *call) String() string {
 // live is a hold's life as far as people make it.
 func (w *world) live(h *placed) {
 	time.Sleep(w.in(h.at))
-	id, err := w.sim.Authorize(stripesim.Hold{Amount: h.amount, Currency: h.currency, Account: h.account, Metadata: map[string]string{"life": h.life.String()}})
+	if h.way == "card" {
+		w.pay(h)
+		return
+	}
+	id, err := w.sim.Authorize(stripesim.Hold{Amount: h.amount, Currency: h.currency, Account: h.account, Metadata: h.pairs(w)})
 	if err != nil {
 		w.breach("world: %v", err)
 		return
@@ -76,6 +81,16 @@ func (w *world) live(h *placed) {
 			time.Sleep(w.in(a.at))
 			w.perform(h, id, a)
 		})
+	}
+	switch h.way {
+	case "metadata":
+		return
+	case "inbox":
+		w.post(h.n, h.told, h.letter(w, id))
+		if h.again > 0 {
+			w.post(h.n, h.told+h.again, h.letter(w, id))
+		}
+		return
 	}
 	time.Sleep(w.in(h.told))
 	w.perform(h, id, act{kind: "schedule", at: h.told, loseReply: throw(w.p.seed, "told", fmt.Sprint(h.n)).chance(0.2)})
