@@ -264,13 +264,14 @@ func (w *world) happened(e stripesim.Event) {
 		w.count("webhook: doubled")
 	}
 	for i := range times {
-		w.go_(func() { w.deliver(e, i, d.between(time.Millisecond, y.late)) })
+		late := d.between(time.Millisecond, y.late)
+		w.go_(func() { w.deliver(e, i, late) })
 	}
 }
 
 // heeds leaves out what comes with everything and that no endpoint would ask for.
 func (p *plan) heeds(kind string) bool {
-	return strings.HasPrefix(kind, "payment_intent.") || kind == "charge.captured" || kind == "charge.expired" || strings.HasPrefix(kind, "review.")
+	return strings.HasPrefix(kind, "payment_intent.") && kind != "payment_intent.created" || kind == "charge.captured" || kind == "charge.expired" || strings.HasPrefix(kind, "review.")
 }
 
 func (w *world) count(kind string) {
