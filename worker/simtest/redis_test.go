@@ -365,7 +365,7 @@ func script(keys []string, args int) string {
 
 // background are requests that a story leaves out.
 var background = map[string]bool{"due": true, "milestones": true, "report": true, "take": true, "other": true, "unverified": true, "read": true, "looks": true, "mirror": true,
-	"expiring": true, "compare": true, "inbox": true}
+	"expiring": true, "attention": true, "compare": true, "inbox": true}
 
 // chance is what a process draws by itself: tokens of attempts and names of comparisons.
 var chance = regexp.MustCompile(`rec_[a-z2-7]{16}|[A-Z2-7]{26}`)

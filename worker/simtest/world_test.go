@@ -396,6 +396,9 @@ func (w *world) play() {
 			calm = max(calm, a.at)
 		}
 	}
+	for _, l := range w.p.ways.letters {
+		calm = max(calm, l.at)
+	}
 	for _, f := range w.p.faults {
 		calm = max(calm, f.to+f.back)
 	}
