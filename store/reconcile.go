@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -82,8 +84,8 @@ func (s *Store) Accounts(ctx context.Context, met []string) ([]string, error) {
 
 // Watch looks whether Redis has lost everything while it was in use, and writes down again what it is. Of several replicas that look, one is told.
 func (s *Store) Watch(ctx context.Context) (emptied bool, err error) {
-	for key, value := range s.facts {
-		wrote, err := s.rdb.SetNX(ctx, key, value, 0).Result()
+	for _, key := range slices.Sorted(maps.Keys(s.facts)) {
+		wrote, err := s.rdb.SetNX(ctx, key, s.facts[key], 0).Result()
 		if err != nil {
 			return emptied, err
 		}

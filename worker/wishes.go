@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -186,7 +188,8 @@ func (w *Worker) check(ctx context.Context, drafts []*hold.Draft, which []int) m
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	gate := make(chan struct{}, checkAtOnce)
-	for account, ns := range byAccount {
+	for _, account := range slices.Sorted(maps.Keys(byAccount)) {
+		ns := byAccount[account]
 		granted, _, err := w.store.Take(ctx, account, hold.OpRead, len(ns))
 		if err != nil {
 			w.storeFailed(ctx, "take from the budget", err)

@@ -224,9 +224,10 @@ func (w *Worker) Run(ctx context.Context) error {
 		handlers.Go(func() {
 			for j := range w.jobs {
 				r := w.act(ctx, calls, j)
+				n := w.unanswered.Add(-1) // before the settler sees the result: it waits for others only while some are at Stripe
 				w.results <- r
 				// Half the handlers' worth of claims is worth a look; waking for each would be a look for each.
-				if n := w.unanswered.Add(-1); n == int64(w.o.Concurrency) || n == 0 {
+				if n == int64(w.o.Concurrency) || n == 0 {
 					w.Nudge()
 				}
 			}

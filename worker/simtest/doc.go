@@ -18,6 +18,20 @@
 //   - people: wishes around the very moment of the claim, answers that are lost, the same wish again at another replica, wrong accounts, untrue amounts and
 //     deadlines, the Dashboard, somebody who settles what needs attention.
 //
+// # Ways in
+//
+// In three worlds of ten holds come by other ways than the API as well (ways_plan_test.go draws them):
+//
+//   - by metadata alone, some of it unreadable; the simulator's own events are signed and delivered to a random replica, late, twice, in another order, or never, and again
+//     for as long as they are refused, as Stripe does; reconcile runs in a part of these worlds, and always where there are no events.
+//   - by the inbox, also while no replica lives, the same entry twice, entries that are no wish, a replica that dies between taking and answering.
+//   - by cards that holdd authorizes: at once, after 3-D Secure, refused and then with another card, left alone; the same Idempotency-Key clicked several times at several
+//     replicas, which die before and after writing the attempt down and before and after Stripe; callers who repeat for as long as they don't know.
+//   - Redis emptied entirely while in use, with and without the mirror.
+//
+// Where Redis was emptied a hold has two lives. In the second it has the terms that stood at Stripe at that moment, and none if none stood there: then
+// the next comparison must have told of it.
+//
 // # Same seed, same run
 //
 // Goroutines are scheduled as the machine likes, so the order of what happens must not depend on them. Every request gets a delay of its own, to the
@@ -33,7 +47,10 @@
 // It knows the plan, the simulator's ledger, what was seen on the wires, what people asked and heard, and what holdd says in the end. It is written from
 // the promises: at most one effect; never early; never after an accepted cancel; the amount agreed on; nearest deadline first; no wish turned into its
 // opposite; what is due done in time while all is well; each threshold told, each end told once; nothing acknowledged lost; each hold ends as Stripe says;
-// history tells of requests that were sent, and of all that were answered; what callers were told was so, and stays so; the rate kept. A wish whose answer nobody heard may
+// history tells of requests that were sent, and of all that were answered; what callers were told was so, and stays so; the rate kept. Of the ways in (ways_judge_test.go):
+// one key authorizes once at the most, and what a guest was told is so; what nobody finished is let go; a finished comparison knows each hold whose terms stood at Stripe,
+// and has told of terms that it can't read and of money without terms; what others did is settled once Stripe's word of it was taken in, or a comparison has looked;
+// an entry of the inbox is a hold, or a reject with its reason; terms stand at Stripe soon after they were agreed on; nobody else's metadata is touched. A wish whose answer nobody heard may
 // or may not have been granted: what happens must be allowed by one of the possibilities (model_test.go).
 //
 // # Does it bite
@@ -47,6 +64,9 @@
 //   - A request that lies longer than 30 s between its sender's decision and Stripe, after its sender gave up, is taken for lost by the system. A process
 //     that is frozen in the microseconds between its last look at the clock and the kernel's write, and for longer than that, can send such a request. Here
 //     what has left arrives within 25 s, and what is frozen before it leaves meets its own time-out.
-//   - Wishes that were granted within the tail that Redis lost are taken for unanswered. They are gone until Stripe is asked for them.
+//   - Wishes that were granted within the tail that Redis lost are taken for unanswered. They are gone until Stripe is asked for them. Of an emptied Redis what stood at
+//     Stripe is known to the nanosecond; that it was all that should have stood there is judged only where nothing else was wrong for two minutes.
+//   - Connected accounts after an emptied Redis: known to replicas that have met them, so judged only where none died.
+//   - Reviews, amounts and deadlines that Stripe changes, more than a page of intents: package worker shows these by themselves.
 //   - miniredis is no Redis: what it does otherwise is for the tests on real ones.
 package simtest

@@ -42,9 +42,15 @@ func (j *judge) rule() {
 	for i := range j.p.holds {
 		h := &j.p.holds[i]
 		id := j.ids[h.n]
+		if id == "" {
+			continue // nobody got so far
+		}
 		c := &case_{placed: h, id: id, final: j.final[id], deadline: j.at(h.at + h.life)}
 		c.intent, _ = j.sim.Intent(id)
 		c.deadline = c.intent.CaptureBefore
+		if c.deadline.IsZero() {
+			continue // no bank ever agreed
+		}
 		for _, e := range ledger {
 			if e.Intent == id && e.Kind != stripesim.Authorized {
 				c.effects = append(c.effects, e)
@@ -77,6 +83,7 @@ func (j *judge) rule() {
 				c.events = append(c.events, e)
 			}
 		}
+		j.byOtherWays(c)
 		c.nearest = c.deadline
 		if h.declared {
 			c.nearest = earlier(c.nearest, j.at(h.at+h.life+h.lieLife).Truncate(time.Second))
@@ -92,7 +99,10 @@ func (j *judge) rule() {
 		j.announced(c)
 		j.inTime(c)
 		j.warned(c)
+		j.waysIn(c)
 	}
+	j.cards()
+	j.letters()
 	j.limits()
 }
 
@@ -159,7 +169,7 @@ func (j *judge) allowed(c *case_) {
 			j.fail(c, "amount", "%d were captured, agreed were %v", e.Amount, amounts)
 		}
 		if e.Kind == stripesim.Captured && !c.torn {
-			for _, k := range c.wished.sure {
+			for _, k := range c.wished.granted(e.Time) {
 				if k.kind == "cancel" {
 					j.fail(c, "never after a cancel", "captured at +%s, a cancel was accepted at +%s", e.Time.Sub(j.began), k.end.Sub(j.began))
 				}
@@ -173,7 +183,7 @@ func (c *case_) fair(t *terms) []int64 {
 	if t.part > 0 {
 		return []int64{t.part}
 	}
-	if c.declared && c.lie != 0 && len(c.calls) == 1 {
+	if c.declared && c.lie != 0 && len(c.calls) == 1 && c.way == "" && c.wished.before == nil {
 		return []int64{c.amount + c.lie} // never more than anybody knew of
 	}
 	if c.declared {
@@ -206,15 +216,16 @@ func (j *judge) asTold(c *case_) {
 	if want == hold.Captured && c.final.CapturedTotal != c.intent.Received {
 		j.fail(c, "told true", "holdd says that %d were taken, Stripe says %d", c.final.CapturedTotal, c.intent.Received)
 	}
-	by := ""
+	by, another := "", false // life of the hold, since Redis was emptied
 	for _, e := range c.effects {
 		if e.Final || e.Kind == stripesim.Captured {
 			by = cmp.Or(by, e.By)
+			another = another || j.way.emptied.After(e.Time)
 		}
 	}
 	ours := c.final.Why != hold.CauseElsewhere && c.final.Why != hold.CauseLapsed
 	switch {
-	case by == "api" && !ours && !c.torn:
+	case by == "api" && !ours && !c.torn && !another:
 		j.fail(c, "told true", "our own %s is called %s", want, c.final.Why)
 	case by == "dashboard" && ours && !j.doubt(c, want):
 		j.fail(c, "told true", "somebody else's %s is called ours (%s)", want, c.final.Why)
@@ -240,7 +251,7 @@ func (c *case_) wished_() bool { return c.placed.wished != "" }
 
 // ended: nothing acknowledged is lost, every hold ends, and what nobody could end was told to somebody.
 func (j *judge) ended(c *case_) {
-	known := slices.ContainsFunc(c.wished.sure, func(k *call) bool { return k.kind == "schedule" || k.kind == "other" })
+	known := slices.ContainsFunc(c.wished.sure, func(k *call) bool { return seedKinds[k.kind] })
 	switch {
 	case c.final == nil && known:
 		j.fail(c, "nothing lost", "it was scheduled, and is gone")
@@ -343,6 +354,9 @@ func (j *judge) answers(c *case_) {
 	for i, a := range c.calls {
 		if !a.granted() || j.lost(a.begin, a.end) {
 			continue
+		}
+		if !j.way.emptied.IsZero() && a.begin.Before(j.way.emptied) {
+			continue // another life
 		}
 		if c.final != nil && a.got.Revision > c.final.Revision {
 			j.fail(c, "answers", "revision %d was told, in the end it is %d", a.got.Revision, c.final.Revision)
@@ -456,7 +470,7 @@ func (w *world) mine(r *replica, rec *request) {
 	w.mu.Lock()
 	owner, torn := w.owner[rec.intent], len(w.tails) > 0
 	w.mu.Unlock()
-	if rec.op != "read" && rec.op != "list" && owner != r.name && !torn {
+	if (rec.op == "capture" || rec.op == "cancel") && !strings.HasPrefix(rec.key, "holdd-abandon-") && owner != r.name && !torn {
 		w.breach("one claim: %s sends %s of %s, which %s has claimed since", r.name, rec.op, rec.intent, owner)
 	}
 }
@@ -480,11 +494,11 @@ func (w *world) known(id string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// calm says that nothing went wrong within a span, nor shortly before.
-func (j *judge) calm(from, to time.Time) bool {
+// calm says that nothing went wrong within a span, nor shortly before, but for faults of the kinds named.
+func (j *judge) calm(from, to time.Time, but ...string) bool {
 	from = from.Add(-5*j.p.tick - 2*time.Minute)
 	for _, f := range j.p.faults {
-		if !j.at(f.from).After(to) && !j.at(f.to+f.back).Before(from) {
+		if !slices.Contains(but, f.kind) && !j.at(f.from).After(to) && !j.at(f.to+f.back).Before(from) {
 			return false
 		}
 	}
@@ -502,7 +516,7 @@ func (j *judge) inTime(c *case_) {
 		return
 	}
 	last := c.wished.sure[len(c.wished.sure)-1]
-	t := c.wished.at(last.end)[0]
+	t := c.wished.since(last.end)[0]
 	due := t.cancelNow
 	if due.IsZero() && !t.paused {
 		due = t.captureNow

@@ -34,11 +34,11 @@ func (t terms) String() string {
 // after is the terms once a wish is granted.
 func (t terms) after(c *call) terms {
 	switch {
-	case c.kind == "schedule" || c.kind == "other":
+	case seedKinds[c.kind]:
 		if t.scheduled {
 			return t // the same again changes nothing
 		}
-		t = terms{scheduled: true, part: c.wish.CaptureAmount, policy: cmp.Or(c.wish.OnExpiry, "cancel")}
+		t = terms{scheduled: true, part: c.wish.CaptureAmount, policy: cmp.Or(c.wish.OnExpiry, "cancel"), paused: c.paused}
 		t.captureAt, t.cancelAt = parse(c.wish.CaptureAt), parse(c.wish.CancelAt)
 	case c.kind == "patch amount":
 		t.part = *c.patch.CaptureAmount
@@ -85,10 +85,32 @@ func parse(s string) time.Time {
 type wished struct {
 	sure   []*call // granted, in the order of their revisions
 	unsure []*call // perhaps granted
+
+	emptied time.Time // when Redis lost everything
+	before  *wished   // until then
 }
 
 // at are all the terms that may have held at a moment: what was granted by then for sure, with each choice of what may have been.
 func (v *wished) at(now time.Time) (all []terms) {
+	switch {
+	case v.before == nil || now.After(v.emptied.Add(45*time.Second)):
+		return v.since(now)
+	case now.Before(v.emptied):
+		return v.before.at(now)
+	}
+	return append(v.before.since(now), v.since(now)...) // what was on its way has its effect yet
+}
+
+// granted are the wishes that stood for sure in the life that a moment belongs to.
+func (v *wished) granted(at time.Time) []*call {
+	if v.before != nil && at.Before(v.emptied) {
+		return v.before.sure
+	}
+	return v.sure
+}
+
+// since is at, of the life that began when Redis was emptied, or of the only one.
+func (v *wished) since(now time.Time) (all []terms) {
 	var list []*call
 	var maybe []bool
 	for _, c := range v.sure {

@@ -102,7 +102,7 @@ func TestMutants(t *testing.T) {
 			continue
 		}
 		began := time.Now()
-		out, tried, err := chase(t, bin)
+		out, tried, err := chase(t, bin, strings.HasPrefix(m.name, "way-"))
 		os.Remove(bin)
 		switch {
 		case err == nil && m.note == "":
@@ -119,13 +119,13 @@ func TestMutants(t *testing.T) {
 var failing = regexp.MustCompile(`: seed (\d+): `)
 
 // chase looks for a world that fails without the guard and doesn't with it: first among those that are kept, then among the seeds.
-func chase(t *testing.T, bin string) (out []byte, tried int, err error) {
+func chase(t *testing.T, bin string, ways bool) (out []byte, tried int, err error) {
 	if out, err = exec.CommandContext(t.Context(), bin, "-test.run", "^TestKept$").CombinedOutput(); err != nil {
 		return out, 1, err
 	}
 	for from, end := *first, *first+uint64(*seeds); from < end; {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
-		out, err = exec.CommandContext(ctx, bin, "-test.run", "^TestSeeds$", "-hunt", "-seeds", fmt.Sprint(end-from), "-seed", fmt.Sprint(from)).CombinedOutput()
+		out, err = exec.CommandContext(ctx, bin, "-test.run", "^TestSeeds$", "-hunt", "-ways="+strconv.FormatBool(ways), "-seeds", fmt.Sprint(end-from), "-seed", fmt.Sprint(from)).CombinedOutput()
 		cancel()
 		tried += len(begins.FindAllString(string(out), -1))
 		m := failing.FindSubmatch(out)

@@ -28,6 +28,7 @@ type call struct {
 	err        error // heard
 	got        hold.Hold
 	replica    string
+	paused     bool // of terms that stood at Stripe
 }
 
 // granted says that the sender knows that it was.
@@ -62,7 +63,11 @@ func (c *call) String() string {
 // live is a hold's life as far as people make it.
 func (w *world) live(h *placed) {
 	time.Sleep(w.in(h.at))
-	id, err := w.sim.Authorize(stripesim.Hold{Amount: h.amount, Currency: h.currency, Account: h.account, Metadata: map[string]string{"life": h.life.String()}})
+	if h.way == "card" {
+		w.pay(h)
+		return
+	}
+	id, err := w.sim.Authorize(stripesim.Hold{Amount: h.amount, Currency: h.currency, Account: h.account, Metadata: h.pairs(w)})
 	if err != nil {
 		w.breach("world: %v", err)
 		return
@@ -76,6 +81,16 @@ func (w *world) live(h *placed) {
 			time.Sleep(w.in(a.at))
 			w.perform(h, id, a)
 		})
+	}
+	switch h.way {
+	case "metadata":
+		return
+	case "inbox":
+		w.post(h.n, h.told, h.letter(w, id))
+		if h.again > 0 {
+			w.post(h.n, h.told+h.again, h.letter(w, id))
+		}
+		return
 	}
 	time.Sleep(w.in(h.told))
 	w.perform(h, id, act{kind: "schedule", at: h.told, loseReply: throw(w.p.seed, "told", fmt.Sprint(h.n)).chance(0.2)})
@@ -228,7 +243,8 @@ type keep struct {
 	text   string
 	hash   map[string]string
 	zset   map[string]float64
-	stream []miniredis.StreamEntry
+	stream []miniredis.StreamEntry // without its groups: what was taken and not answered comes again
+	list   []string
 	ttl    time.Duration
 }
 
@@ -252,6 +268,12 @@ func (w *world) snapshot() map[string]keep {
 		case "stream":
 			v.stream, _ = w.redis.Stream(k)
 			v.stream = slices.Clone(v.stream)
+		case "list":
+			v.list, _ = w.redis.List(k)
+			v.list = slices.Clone(v.list)
+		case "set":
+			v.list, _ = w.redis.Members(k)
+			v.list = slices.Clone(v.list)
 		default:
 			w.breach("world: key %s of type %s is not kept", k, v.kind)
 		}
@@ -274,6 +296,10 @@ func (w *world) restore(all map[string]keep) {
 			for m, s := range v.zset {
 				w.redis.ZAdd(k, s, m)
 			}
+		case "list":
+			w.redis.Push(k, v.list...)
+		case "set":
+			w.redis.SetAdd(k, v.list...)
 		case "stream":
 			for _, e := range v.stream {
 				w.redis.XAdd(k, e.ID, e.Values)

@@ -23,6 +23,7 @@ type plan struct {
 	service    time.Duration // how long a change at Stripe holds its intent's lock
 	holds      []placed
 	faults     []fault
+	ways       ways
 }
 
 // placed is one hold and what people do with it.
@@ -44,6 +45,10 @@ type placed struct {
 	lieLife   time.Duration // added to the declared deadline
 	reference string
 	acts      []act
+	way       string        // by which it comes to holdd: empty for the API, or metadata, inbox, card
+	again     time.Duration // until the inbox gets the same entry once more
+	spoiled   bool          // of metadata: a term that nobody can read
+	card      *paid
 }
 
 // act is something that somebody does with a hold.
@@ -104,6 +109,7 @@ func (p placed) String() string {
 	if p.declared {
 		fmt.Fprintf(&s, ", declared (amount %+d, deadline %+v)", p.lie, p.lieLife)
 	}
+	s.WriteString(p.how())
 	if p.wished != "" {
 		s.WriteString(", told with the wrong account")
 	}
@@ -166,6 +172,7 @@ func draw(seed uint64) plan {
 	for i := range p.holds {
 		p.tugOfWar(&p.holds[i])
 	}
+	p.drawWays()
 	return p
 }
 
@@ -394,16 +401,4 @@ func (p *plan) drawFaults(n int) []fault {
 		f.where, f.after = "", false
 	}
 	return []fault{f}
-}
-
-func (p *plan) String() string {
-	var s strings.Builder
-	fmt.Fprintf(&s, "%d replicas of %d handlers, %d partitions, a tick every %s, %d requests a second, margin %s\n", p.slots, p.handlers, p.partitions, p.tick, p.write, p.margin)
-	for _, h := range p.holds {
-		fmt.Fprintf(&s, "  %s\n", h)
-	}
-	for _, f := range p.faults {
-		fmt.Fprintf(&s, "  fault %d: %s\n", f.n, f)
-	}
-	return s.String()
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -109,7 +110,7 @@ func (c *wire) exchange(req []byte) ([]byte, error) {
 		return c.do(cmds)
 	}
 	w, r := c.w, c.r
-	digest := fmt.Sprintf("%08x", uint32(mix(0, string(req))))
+	digest := fmt.Sprintf("%08x", uint32(mix(0, plain(label, req))))
 	key := r.name + " " + label + " " + digest
 	key += fmt.Sprintf(" %d", w.ordinal(key))
 	d := throw(w.p.seed, "redis", key)
@@ -173,7 +174,7 @@ func (c *wire) exchange(req []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.tr.add(label == "due" || label == "milestones" || label == "report" || label == "take" || label == "other" || label == "unverified" || label == "read",
+	w.tr.add(background[label],
 		"%s redis %s %s %s: %s %s", r.name, label, digest, ids, brief(label, reply), kind)
 	w.claimed(r, label, reply)
 	w.watch(label, cmds, reply)
@@ -301,7 +302,7 @@ func describe(cmds [][]byte) (label string, ids string) {
 			continue
 		case "EVALSHA", "EVAL":
 			n, _ := strconv.Atoi(ws[2])
-			name = script(n, ws[3:3+n])
+			name = script(ws[3:3+n], len(ws)-3-n)
 			if name == "commit" || name == "touch" || name == "read" {
 				for _, a := range ws[3+n:] {
 					if strings.HasPrefix(a, "pi_") && len(a) < 60 {
@@ -309,8 +310,10 @@ func describe(cmds [][]byte) (label string, ids string) {
 					}
 				}
 			}
-		case "TIME", "ZADD", "ZCARD", "ZRANGEBYSCORE":
+		case "TIME", "ZADD", "ZCARD", "ZRANGEBYSCORE", "SETNX", "SADD", "SRANDMEMBER", "XLEN":
 			name = "report"
+		case "XACK":
+			name = "handled"
 		default:
 			name = "other"
 		}
@@ -321,31 +324,58 @@ func describe(cmds [][]byte) (label string, ids string) {
 	return label, strings.TrimSpace(ids)
 }
 
-// script tells the scripts apart by the keys that they take.
-func script(n int, keys []string) string {
-	last := ""
-	if n > 0 {
-		last = keys[n-1][strings.LastIndex(keys[n-1], ":")+1:]
+// script tells the scripts apart by the keys that they take, and some by how much they are told.
+func script(keys []string, args int) string {
+	if len(keys) == 0 {
+		return "other"
 	}
-	switch {
-	case n == 11:
+	name := func(i int) string { return keys[i][strings.LastIndex(keys[i], ":")+1:] }
+	switch n := len(keys); {
+	case strings.HasPrefix(keys[0], "holdd:{reconcile}"):
+		return "compare"
+	case keys[0] == "holdd:inbox":
+		return "inbox"
+	case strings.HasPrefix(keys[0], "holdd:{authorizations}") && n == 2:
+		return "attempt"
+	case strings.HasPrefix(keys[0], "holdd:{authorizations}"):
+		return "report"
+	case n > 10:
 		return "commit"
 	case n == 5:
 		return "due"
 	case n == 4:
 		return "claim"
+	case n == 3 && name(0) == "holds":
+		return "note"
 	case n == 3:
 		return "take"
-	case n == 2 && last == "events":
+	case n == 2 && name(1) == "events":
 		return "touch"
-	case n == 2 && strings.HasSuffix(keys[0], ":unverified"):
+	case n == 2 && name(0) == "unverified":
 		return "unverified"
+	case n == 2 && (name(0) == "looks" || name(0) == "mirror" || args > 2):
+		return name(0)
 	case n == 2:
 		return "milestones"
-	case n == 1 && last == "holds":
+	case n == 1 && name(0) == "holds":
 		return "read"
 	}
 	return "other"
+}
+
+// background are requests that a story leaves out.
+var background = map[string]bool{"due": true, "milestones": true, "report": true, "take": true, "other": true, "unverified": true, "read": true, "looks": true, "mirror": true,
+	"expiring": true, "attention": true, "compare": true, "inbox": true}
+
+// chance is what a process draws by itself: tokens of attempts and names of comparisons.
+var chance = regexp.MustCompile(`rec_[a-z2-7]{16}|[A-Z2-7]{26}`)
+
+// plain is a request or a reply without that, so that the same seed is the same run.
+func plain(label string, text []byte) string {
+	if label == "compare" || label == "attempt" {
+		return chance.ReplaceAllString(string(text), "*")
+	}
+	return string(text)
 }
 
 // brief is what a trace tells of a reply.
@@ -362,7 +392,7 @@ func brief(label string, reply []byte) string {
 		}
 		return fmt.Sprint(ids)
 	}
-	return fmt.Sprintf("%08x", uint32(mix(0, string(reply))))
+	return fmt.Sprintf("%08x", uint32(mix(0, plain(label, reply))))
 }
 
 // readReply reads one whole value of the protocol, as it is.

@@ -21,6 +21,7 @@ var (
 	lasting  = flag.Duration("for", 0, "simulate fresh seeds for so long instead")
 	hunt     = flag.Bool("hunt", false, "stop at the first seed that fails, and don't shrink it")
 	survey   = flag.Bool("survey", false, "go through all seeds whatever fails, and only list the failures")
+	inWays   = flag.Bool("ways", false, "only worlds in which holds come by other ways than the API")
 	replayed = os.Getenv("SIMTEST_SEED")
 )
 
@@ -75,13 +76,17 @@ func TestSeeds(t *testing.T) {
 					if last > 0 && seed >= last || last == 0 && time.Now().After(until) {
 						return
 					}
+					p := draw(seed)
+					if *inWays && !p.ways.on {
+						continue
+					}
 					if *hunt {
 						if failed.Load() > 0 {
 							return
 						}
 						fmt.Printf("seed %d begins\n", seed)
 					}
-					o := run(t, draw(seed))
+					o := run(t, p)
 					y.add(&o)
 					if len(o.breaches) == 0 {
 						continue

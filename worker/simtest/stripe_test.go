@@ -146,8 +146,12 @@ func operation(method, path string) (op, intent string) {
 	switch {
 	case len(parts) == 2:
 		return parts[1], parts[0]
+	case parts[0] != "" && method == http.MethodPost:
+		return "update", parts[0]
 	case parts[0] != "":
 		return "read", parts[0]
+	case method == http.MethodPost:
+		return "create", ""
 	}
 	return "list", ""
 }

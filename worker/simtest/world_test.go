@@ -20,6 +20,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/holdd/holdd/store"
 	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/gateway"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/stripesim"
@@ -69,6 +70,7 @@ type world struct {
 	owner    map[string]string // who claimed a hold last
 	breaches []string          // seen while it ran
 	tails    [][2]time.Time
+	way      wayside
 	closing  bool
 }
 
@@ -241,15 +243,25 @@ func (w *world) start(slot int) {
 	if err != nil {
 		panic(err)
 	}
-	every := "@every " + w.p.tick.String()
 	log := zap.NewNop()
+	var cores []zapcore.Core
 	if testing.Verbose() {
-		log = zap.New(&tale{w: w, r: r})
+		cores = append(cores, &tale{w: w, r: r})
+	}
+	wo := worker.Options{}
+	if w.p.ways.on {
+		cores = append(cores, &ears{w: w, r: r})
+		wo.Observer, wo.Decode = eye{w: w, r: r}, api.ParseWish
+	}
+	if len(cores) > 0 {
+		log = zap.New(zapcore.NewTee(cores...))
 	}
 	r.Worker, err = worker.New(r.store, listing{g}, worker.Options{
-		Rules:       hold.Rules{ExpiryMargin: w.p.margin, Thresholds: w.p.thresholds},
-		Schedules:   worker.Schedules{Capture: every, Expiry: every, Report: "@every " + (w.p.tick * 12).String(), Purge: "@every 2160h", Verify: "@every " + (w.p.tick * 4).String()},
-		Concurrency: w.p.handlers, Lease: w.p.lease, Replica: name, Logger: log, CallTimeout: 10 * time.Second,
+		Observer:  wo.Observer,
+		Decode:    wo.Decode,
+		Rules:     hold.Rules{ExpiryMargin: w.p.margin, Thresholds: w.p.thresholds, Mirror: w.p.ways.mirror > 0},
+		Schedules: w.p.schedules(),
+		ReadRate:  w.p.write, Concurrency: w.p.handlers, Lease: w.p.lease, Replica: name, Logger: log, CallTimeout: 10 * time.Second,
 	})
 	if err != nil {
 		panic(err)
@@ -328,8 +340,10 @@ func run(t *testing.T, p plan) (o outcome) {
 		w := &world{p: p, ctx: ctx, began: time.Now(), ordinals: map[string]int{}, hits: map[string]int{}, struck: map[int]int{}, ids: map[int]string{}, owner: map[string]string{}, redis: miniredis.NewMiniRedis()}
 		w.tr = &trace{began: w.began}
 		w.redis.ClockTTL(true)
+		w.redis.Seed(int(p.seed))
 		w.slots = make([]*replica, p.slots)
-		w.sim = stripesim.New(stripesim.Options{Seed: p.seed, EndpointRate: float64(2*p.write + 2), OverallRate: float64(8*p.write + 8), ServiceTime: p.service,
+		w.way.said, w.way.guests = map[string]time.Time{}, map[int]bool{}
+		w.sim = stripesim.New(stripesim.Options{OnEvent: w.listen(), Seed: p.seed, EndpointRate: float64(2*p.write + 2), OverallRate: float64(8*p.write + 8), ServiceTime: p.service,
 			Deadline: func(c stripesim.Card) time.Duration {
 				d, _ := time.ParseDuration(c.Metadata["life"])
 				return d
@@ -357,6 +371,9 @@ func (w *world) play() {
 	for i := range w.p.holds {
 		w.go_(func() { w.live(&w.p.holds[i]) })
 	}
+	for _, l := range w.p.ways.letters {
+		w.go_(func() { w.post(0, l.at, l.text) })
+	}
 	for i := range w.p.faults {
 		w.go_(func() { w.suffer(&w.p.faults[i]) })
 	}
@@ -370,11 +387,17 @@ func (w *world) play() {
 	}
 	last, calm := time.Duration(0), time.Duration(0)
 	for _, h := range w.p.holds {
-		calm = max(calm, h.told)
+		calm = max(calm, h.told+h.again)
 		last = max(last, h.at+h.life+max(0, h.lieLife))
+		if h.card != nil && h.card.guest != "acts" {
+			last = max(last, h.at+70*time.Minute)
+		}
 		for _, a := range h.acts {
 			calm = max(calm, a.at)
 		}
+	}
+	for _, l := range w.p.ways.letters {
+		calm = max(calm, l.at)
 	}
 	for _, f := range w.p.faults {
 		calm = max(calm, f.to+f.back)
@@ -383,7 +406,7 @@ func (w *world) play() {
 	w.over.Store(true)
 	w.tr.add(false, "from here on nothing goes wrong")
 	horizon := max(last, w.since()) + 12*w.p.tick + 40*time.Minute
-	for w.since() < horizon && !w.settled() {
+	for w.since() < horizon && !(w.settled() && w.waysSettled()) {
 		time.Sleep(2*w.p.tick + time.Second)
 	}
 }
@@ -455,6 +478,9 @@ func (w *world) suffer(f *fault) {
 		time.Sleep(w.in(f.to))
 		w.sim.RestoreKey("sk_test_world")
 		w.tr.add(false, "Stripe takes the key again")
+	case "redis:emptied":
+		w.struckBy(f)
+		w.empty()
 	case "redis:lose tail":
 		w.struckBy(f)
 		was := w.snapshot()
@@ -482,6 +508,9 @@ func (w *world) close(cancel context.CancelFunc) (o outcome) {
 		for i := range w.p.holds {
 			n := w.p.holds[i].n
 			id := w.ids[n]
+			if id == "" {
+				continue
+			}
 			h, _, err := rs[0].Get(w.ctx, id)
 			for range 100 { // connections from before Redis was another one
 				if !errors.Is(err, worker.ErrUnavailable) {

@@ -1,0 +1,354 @@
+package simtest
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/stripesim"
+)
+
+// byOtherWays adds the wishes that nobody got an answer to: terms that stand in metadata, entries of the inbox, clicks. What holdd tells to have
+// scheduled is granted from then on. With a Redis that was emptied a second life begins, of the terms that stood at Stripe.
+func (j *judge) byOtherWays(c *case_) {
+	if !j.p.ways.on {
+		return
+	}
+	wish := c.wish(j.world, c.id)
+	maybe := func(kind string, at time.Time) *call {
+		k := &call{n: c.n, id: c.id, kind: kind, wish: wish, begin: at, end: at}
+		c.wished.unsure = append(c.wished.unsure, k)
+		return k
+	}
+	switch c.way {
+	case "metadata":
+		if !c.spoiled {
+			j.promote(c, maybe("metadata", j.at(c.at)), time.Time{}, "stripe", "reconcile")
+		}
+	case "inbox":
+		for _, p := range j.way.posted {
+			if p.n == c.n {
+				j.promote(c, maybe("inbox", p.at), time.Time{}, "inbox")
+			}
+		}
+	case "card":
+		k := maybe("click", j.at(c.at))
+		for _, x := range j.way.clicks {
+			if x.n == c.n && x.granted() && x.out.Hold != nil && !j.lost(x.begin, x.end) {
+				c.wished.sure = append(c.wished.sure, &call{n: c.n, id: c.id, kind: "click", wish: wish, begin: x.begin, end: x.end, heard: true, got: *x.out.Hold})
+			}
+		}
+		if !slices.ContainsFunc(c.wished.sure, func(k *call) bool { return k.kind == "click" }) {
+			j.promote(c, k, time.Time{}, "people", "stripe", "reconcile")
+		} else {
+			c.wished.unsure = slices.DeleteFunc(c.wished.unsure, func(u *call) bool { return u == k })
+		}
+	}
+	j.order(c)
+	t := j.way.emptied
+	if t.IsZero() || t.Before(c.intent.Created) {
+		return
+	}
+	before := c.wished
+	c.wished = wished{emptied: t, before: &before}
+	for _, k := range before.sure {
+		switch {
+		case !k.begin.Before(t):
+			c.wished.sure = append(c.wished.sure, k)
+		case k.end.After(t.Add(-2 * time.Second)):
+			c.wished.unsure = append(c.wished.unsure, k)
+		}
+	}
+	for _, k := range before.unsure {
+		if k.begin.After(t.Add(-time.Minute)) {
+			c.wished.unsure = append(c.wished.unsure, k)
+		}
+	}
+	if st := j.way.stood[c.n]; st.terms() && !c.spoiled {
+		k := st.call(c, t)
+		c.wished.unsure = append(c.wished.unsure, k)
+		j.promote(c, k, t, "stripe", "reconcile")
+	}
+	j.order(c)
+}
+
+func (j *judge) order(c *case_) {
+	slices.SortStableFunc(c.wished.sure, func(a, b *call) int {
+		return cmp.Or(cmp.Compare(a.got.Revision, b.got.Revision), a.end.Compare(b.end))
+	})
+	slices.SortStableFunc(c.wished.unsure, func(a, b *call) int { return a.begin.Compare(b.begin) })
+}
+
+// promote makes a perhaps granted wish a granted one, if holdd says that it was this one and when.
+func (j *judge) promote(c *case_, k *call, since time.Time, by ...string) {
+	if c.final == nil || c.final.Forgotten > 0 || len(c.final.History) == 0 || !slices.Contains(by, c.final.History[0].By) {
+		return
+	}
+	for _, e := range c.events {
+		if e.Type != hold.NoticeScheduled || e.Timestamp.Before(since) || e.Timestamp.Before(k.begin.Truncate(time.Millisecond)) || j.lost(e.Timestamp, e.Timestamp) {
+			continue
+		}
+		k.end, k.heard, k.got.Revision = e.Timestamp, true, 1
+		for _, a := range c.events {
+			if a.Type == hold.NoticeAttention && !a.Timestamp.After(e.Timestamp.Add(time.Second)) {
+				k.got.State = hold.Attention
+			}
+		}
+		c.wished.unsure = slices.DeleteFunc(c.wished.unsure, func(u *call) bool { return u == k })
+		c.wished.sure = append(c.wished.sure, k)
+		return
+	}
+}
+
+// terms tells whether the metadata speaks to holdd of money that is held.
+func (s standing) terms() bool {
+	if s.status != "requires_capture" {
+		return false
+	}
+	for k := range s.metadata {
+		if strings.HasPrefix(k, "holdd_") && k != "holdd_authorization" && k != "holdd_metadata" {
+			return true
+		}
+	}
+	return false
+}
+
+func (s standing) call(c *case_, at time.Time) *call {
+	m := s.metadata
+	part, _ := strconv.ParseInt(m["holdd_capture_amount"], 10, 64)
+	return &call{n: c.n, id: c.id, kind: "stood", begin: at, end: at, paused: m["holdd_paused"] == "true",
+		wish: hold.Wish{CaptureAt: m["holdd_capture_at"], CancelAt: m["holdd_cancel_at"], CaptureAmount: part, OnExpiry: m["holdd_on_expiry"]}}
+}
+
+// seedKinds are the wishes that a hold begins with.
+var seedKinds = map[string]bool{"schedule": true, "other": true, "metadata": true, "inbox": true, "click": true, "stood": true}
+
+// waysIn judges what only concerns the ways in, of one hold.
+func (j *judge) waysIn(c *case_) {
+	if !j.p.ways.on || c.wished_() {
+		return
+	}
+	j.foreign(c)
+	j.found(c)
+	j.toldByStripe(c)
+	j.mirrored(c)
+}
+
+// foreign: nothing that isn't holdd's is touched in anybody's metadata.
+func (j *judge) foreign(c *case_) {
+	for k, v := range c.marks() {
+		if c.intent.Metadata[k] != v {
+			j.fail(c, "foreign metadata", "%s is %q, and was %q", k, c.intent.Metadata[k], v)
+		}
+	}
+	if c.spoiled && slices.ContainsFunc(c.effects, func(e stripesim.Effect) bool { return e.By == "api" }) && len(c.wished.sure) == 0 && len(c.wished.unsure) == 0 {
+		j.fail(c, "spoiled terms", "acted on, though nobody can read its terms")
+	}
+}
+
+// until is when the money of a hold was gone.
+func (c *case_) until() time.Time {
+	for _, e := range c.effects {
+		if e.Final || e.Kind == stripesim.Captured {
+			return e.Time
+		}
+	}
+	return c.deadline
+}
+
+// found: a comparison that was finished knows each hold whose terms stood at Stripe when it began, and tells of what it may not touch.
+func (j *judge) found(c *case_) {
+	for _, r := range j.way.compared {
+		gone := c.until()
+		if !c.intent.Created.Before(r.StartedAt.Add(-2*time.Second)) || !gone.After(r.FinishedAt.Add(time.Second)) || r.Counts[worker.FoundUnlisted] > 0 ||
+			j.lost(r.StartedAt.Add(-time.Minute), j.at(j.since())) || c.account != "" && (j.way.emptied.IsZero() || j.deaths()) {
+			continue
+		}
+		t := j.way.emptied
+		again := !t.IsZero() && t.Before(r.StartedAt)
+		stood := (c.way == "metadata" || c.way == "card") && !c.spoiled
+		if again && c.intent.Created.Before(t) {
+			stood = j.way.stood[c.n].terms() && !c.spoiled
+		}
+		switch {
+		case stood && c.final == nil:
+			j.fail(c, "found again", "its terms stood at Stripe when a comparison began at +%s, which ended at +%s, and no hold is known", r.StartedAt.Sub(j.began), r.FinishedAt.Sub(j.began))
+		case c.spoiled && c.final == nil && j.way.said["metadata.rejected "+c.id].IsZero():
+			j.fail(c, "reported", "its terms can't be read, and nobody was told")
+		case again && !stood && !c.spoiled && c.final == nil && r.StartedAt.Sub(c.intent.Created) > 10*time.Minute+2*time.Second && j.way.said["reconcile.orphan "+c.id].IsZero():
+			j.fail(c, "reported", "it was lost with Redis, and the comparison at +%s told nobody of money without terms", r.StartedAt.Sub(j.began))
+		}
+	}
+}
+
+// deaths: a replica that dies forgets which accounts it has met.
+func (j *judge) deaths() bool {
+	return slices.ContainsFunc(j.p.faults, func(f fault) bool { return strings.HasPrefix(f.kind, "kill") || f.kind == "stop" })
+}
+
+// ended_ is when holdd told of the end of a hold.
+func (c *case_) ended_() time.Time {
+	for _, e := range c.events {
+		if e.Type == hold.NoticeCaptured || e.Type == hold.NoticeCanceled || e.Type == hold.NoticeExpired {
+			return e.Timestamp
+		}
+	}
+	return time.Time{}
+}
+
+// toldByStripe: what others did is known once Stripe's word of it was taken in, or a comparison has looked.
+func (j *judge) toldByStripe(c *case_) {
+	end := c.until()
+	if c.final == nil || len(j.tails) > 0 || len(c.wished.sure) == 0 || slices.ContainsFunc(c.effects, func(e stripesim.Effect) bool { return e.By == "api" }) {
+		return
+	}
+	known := c.wished.sure[0].end
+	check := func(how string, from, by time.Time) {
+		if !j.calm(earlier(from, end), by) || by.After(j.at(j.since())) {
+			return
+		}
+		if at := c.ended_(); at.IsZero() || at.After(by) {
+			j.fail(c, "told by Stripe", "ended at +%s, %s at +%s, and not settled by +%s", end.Sub(j.began), how, from.Sub(j.began), by.Sub(j.began))
+		}
+	}
+	for _, d := range j.way.delivered {
+		if d.id == c.id && (d.kind == "payment_intent.succeeded" || d.kind == "payment_intent.canceled") && d.at.After(known) && !d.at.Before(end) {
+			check(d.kind+" was taken in", d.at, d.at.Add(2*j.p.look()+j.patience()))
+		}
+	}
+	for _, r := range j.way.compared {
+		if r.StartedAt.After(end.Add(time.Second)) && r.StartedAt.After(known) && r.Counts[worker.FoundUnlisted] == 0 {
+			check("a comparison began", r.StartedAt, r.FinishedAt.Add(j.patience()))
+		}
+	}
+}
+
+// mirrored: while all is well terms stand at Stripe soon after they were agreed on.
+func (j *judge) mirrored(c *case_) {
+	t := j.way.emptied
+	st, there := j.way.stood[c.n]
+	if t.IsZero() || !there || j.p.ways.mirror == 0 || st.status != "requires_capture" || c.wished.before == nil || len(c.wished.before.unsure) > 0 || len(c.wished.before.sure) == 0 {
+		return
+	}
+	last := c.wished.before.sure[0].end
+	for _, k := range c.wished.before.sure {
+		if k.begin.Before(t) && k.end.After(last) {
+			last = k.end
+		}
+	}
+	if t.Sub(last) < 2*j.p.ways.mirror+2*time.Minute || !j.calm(last, t, "redis:emptied") || slices.ContainsFunc(c.events, func(e worker.Event) bool { return e.Type == hold.NoticeAttention }) {
+		return
+	}
+	all := c.wished.before.at(t)
+	if len(all) != 1 || !all[0].captureNow.IsZero() || !all[0].cancelNow.IsZero() {
+		return
+	}
+	want := all[0]
+	due := want.captureAt
+	if due.IsZero() {
+		due = want.cancelAt
+	}
+	if !due.IsZero() && due.Before(t.Add(time.Minute)) && !want.paused {
+		return
+	}
+	got := terms{}.after(st.call(c, t))
+	if got != want || !st.terms() {
+		j.fail(c, "mirrored", "agreed on at +%s: %s; at Stripe stood %s when Redis was emptied at +%s", last.Sub(j.began), want, got, t.Sub(j.began))
+	}
+}
+
+// cards: one key is one authorization at the most; who was told something was told the truth; what was authorized is not forgotten.
+func (j *judge) cards() {
+	if !j.p.ways.on {
+		return
+	}
+	placed := map[int][]stripesim.Effect{}
+	for _, e := range j.sim.Ledger() {
+		if e.Kind != stripesim.Authorized {
+			continue
+		}
+		in, _ := j.sim.Intent(e.Intent)
+		n, _ := strconv.Atoi(in.Metadata["n"])
+		placed[n] = append(placed[n], e)
+	}
+	for i := range j.p.holds {
+		h := &j.p.holds[i]
+		if h.way != "card" {
+			continue
+		}
+		if len(placed[h.n]) > 1 {
+			j.breach("one authorization: H%d: %d authorizations: %+v", h.n, len(placed[h.n]), placed[h.n])
+		}
+		for _, k := range j.way.clicks {
+			if k.n != h.n || !k.heard {
+				continue
+			}
+			var p *hold.Problem
+			switch {
+			case k.err == nil && k.out.Status == worker.StatusAuthorized:
+				if len(placed[h.n]) == 0 || placed[h.n][0].Intent != k.out.PaymentIntent || placed[h.n][0].Time.After(k.end) {
+					j.breach("card: H%d: told authorized by %s, and it was not", h.n, k.out.PaymentIntent)
+				}
+			case errors.As(k.err, &p):
+				switch p.Code {
+				case hold.CardDeclined:
+					if p.Detail == "" || p.DeclineCode == "" {
+						j.breach("card: H%d: refused without a word to show: %v", h.n, k.err)
+					}
+				case hold.AuthorizationAbandoned, hold.OutcomeUnknown, hold.InProgress, hold.AuthorizationRefused, hold.AlreadyCaptured, hold.AlreadyCanceled, hold.AlreadyExpired,
+					hold.InThePast, hold.AuthorizationNotFound:
+				default:
+					j.breach("card: H%d: answered %s: %v", h.n, p.Code, k.err)
+				}
+			}
+		}
+		if id := j.ids[h.n]; id != "" && len(placed[h.n]) == 0 && j.p.tick >= 30*time.Second && len(j.tails) == 0 {
+			if in, _ := j.sim.Intent(id); in.Status != "canceled" && j.at(j.since()).Sub(in.Created) > 62*time.Minute+j.p.look()*3+time.Minute && j.calm(in.Created, j.at(j.since())) {
+				j.breach("card: H%d: nobody finished it, and it is still %s", h.n, in.Status)
+			}
+		}
+	}
+}
+
+// letters: each entry of the inbox that was not lost with Redis became a hold, or is among the rejects with a reason and its own words.
+func (j *judge) letters() {
+	if !j.p.ways.on {
+		return
+	}
+	rejects := j.rejects()
+	left, _ := j.redis.Stream("holdd:inbox")
+	for _, p := range j.way.posted {
+		if j.lost(p.at, p.at.Add(2*j.p.look()+time.Minute)) || j.way.emptied.After(p.at) {
+			continue
+		}
+		r, no := rejects["inbox "+p.id]
+		_, yes := j.final[j.ids[p.n]]
+		switch {
+		case slices.ContainsFunc(left, func(e miniredis.StreamEntry) bool { return e.ID == p.id }):
+			j.breach("inbox: entry %s of +%s was never answered", p.id, p.at.Sub(j.began))
+		case no && (r["code"] == "" || r["reason"] == "" || r["hold"] == ""):
+			j.breach("inbox: entry %s was rejected without a reason: %v", p.id, r)
+		case p.n == 0 && !no:
+			j.breach("inbox: entry %s is no wish, and was not rejected", p.id)
+		case p.n > 0 && !no && !yes:
+			j.breach("inbox: H%d: entry %s was taken, and there is neither a hold nor a reject", p.n, p.id)
+		case p.n > 0 && no && j.calm(p.at, p.at.Add(2*j.p.look()+j.patience())) && !slices.Contains([]string{"hold_exists", "after_deadline", "in_the_past", "already_captured", "already_canceled",
+			"already_expired", "not_capturable", "amount_mismatch", "amount_too_large", "payment_intent_not_found"}, r["code"]):
+			j.breach("inbox: H%d: a good entry was rejected as %s: %s", p.n, r["code"], r["reason"])
+		}
+	}
+	for what := range rejects {
+		if strings.HasPrefix(what, "inbox ") && len(j.tails) == 0 && !slices.ContainsFunc(j.way.posted, func(p posted) bool { return "inbox "+p.id == what }) {
+			j.breach("inbox: %s was rejected and never posted", what)
+		}
+	}
+}
+
+func (k *click) String() string { return fmt.Sprintf("%s %v", k.key, k.out.Status) }
