@@ -22,6 +22,8 @@ func load(t *testing.T, settings string, env map[string]string, mounted ...strin
 				text := apiKey
 				if strings.Contains(rest, "token") {
 					text = "check operate " + token
+				} else if strings.Contains(rest, "callback") {
+					text = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 				}
 				value = write(t, filepath.Join(dir, filepath.Base(rest)), text)
 			}
