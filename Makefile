@@ -27,7 +27,7 @@ mutants: ## take out one guard after the other and see whether the simulation no
 	$(GO) test ./worker/simtest -run TestMutants -mutants -timeout 0 -v
 
 # With the race detector the simulation goes through a few worlds, without it through a thousand (three minutes on two idle cores); likewise the alerts
-# through 500 holds and 5,000. Fuzzing is
+# through 300 holds and 5,000. Fuzzing is
 # bounded by a count: a bound in time makes Go's fuzzer fail by itself on a busy machine.
 test: redis languages ## all tests with the race detector, on a real redis-server, then 1,000 simulated worlds and 5,000 holds' alerts, then each fuzz target for a while
 	GORACE=atexit_sleep_ms=0 $(GO) test -race -timeout 15m ./...

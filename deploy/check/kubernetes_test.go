@@ -184,6 +184,7 @@ extraEnv: [{name: HOLDD_LOG_LEVEL, value: debug}]
 		{"defaults", []string{"--set", "existingSecret=holdd"}, []string{"ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service"}},
 		{"everything", []string{"-f", everything}, []string{"ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "PodMonitor", "PrometheusRule", "Service"}},
 		{"one replica", []string{"--set", "existingSecret=holdd,replicaCount=1,networkPolicy.enabled=false"}, []string{"ConfigMap", "Deployment", "Service"}},
+		{"mail", []string{"--set", "existingSecret=holdd,networkPolicy.morePorts={587}"}, []string{"ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			out, err := run(append([]string{"template", "release", chart}, c.args...)...)

@@ -3,4 +3,4 @@
 package alert_test
 
 // holdsInAWorld is few under the race detector, which makes each some ten times as dear.
-const holdsInAWorld = 500
+const holdsInAWorld = 300
