@@ -22,16 +22,18 @@ build: ## the production binary, stripped, at .build/holdd
 
 soak: ## the simulation with fresh seeds for FOR (5m); a seed that fails is printed with the command that replays it
 	$(GO) test ./worker/simtest -run TestSeeds -for $(FOR) -timeout 0 -v
-	$(GO) test ./worker/alert -run TestThirtyDaysOfHolds -worlds 10 -timeout 0 -v
+	$(GO) test ./worker/alert -run TestThirtyDaysOfHolds -worlds 5 -timeout 0 -v
 
 mutants: ## take out one guard after the other and see which of SEEDS (400) worlds notices
 	$(GO) test ./worker/simtest -run TestMutants -mutants -seeds $(SEEDS) -timeout 0 -v
 
-# With the race detector the simulation goes through a few worlds, without it through a thousand (three minutes on two idle cores). Fuzzing is
+# With the race detector the simulation goes through a few worlds, without it through a thousand (three minutes on two idle cores); likewise the alerts
+# through 300 holds and 5,000. Fuzzing is
 # bounded by a count: a bound in time makes Go's fuzzer fail by itself on a busy machine.
-test: redis languages ## all tests with the race detector, on a real redis-server, then 1,000 simulated worlds, then each fuzz target for a while
+test: redis languages ## all tests with the race detector, on a real redis-server, then 1,000 simulated worlds and 5,000 holds' alerts, then each fuzz target for a while
 	GORACE=atexit_sleep_ms=0 $(GO) test -race -timeout 15m ./...
 	cd worker/simtest && $(GO) test -run '^TestSeeds$$' -timeout 15m
+	$(GO) test ./worker/alert -run '^TestThirtyDaysOfHolds$$' -timeout 15m
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=20000x
 
 torture: redis ## real processes under real faults for FOR (5m); the short form is part of make test

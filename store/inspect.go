@@ -215,8 +215,8 @@ func (s *Server) clock(ctx context.Context, c *redis.Client) error {
 }
 
 // commandsOutsideScripts are those that this package sends by itself; those of the scripts are found in the scripts.
-var commandsOutsideScripts = []string{"EVAL", "EVALSHA", "GET", "PING", "SADD", "SET", "SETNX", "SRANDMEMBER", "TIME",
-	"XACK", "XDEL", "XINFO", "XLEN", "ZADD", "ZCARD", "ZRANGE", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYSCORE", "ZREVRANGE"}
+var commandsOutsideScripts = []string{"EVAL", "EVALSHA", "GET", "HGET", "PING", "SADD", "SET", "SETNX", "SRANDMEMBER", "TIME",
+	"XACK", "XADD", "XDEL", "XGROUP", "XINFO", "XLEN", "XRANGE", "ZADD", "ZCARD", "ZCOUNT", "ZRANGE", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYSCORE", "ZREVRANGE"}
 
 var scriptCall = regexp.MustCompile(`redis\.p?call\(\s*'([A-Za-z]+)'`)
 

@@ -94,6 +94,63 @@ func (e *env) callAll() {
 	if err = errors.Join(err, e.s.ForgetAuthorization(ctx, a, "t")); err != nil {
 		e.Error(err)
 	}
+	e.callOutbox()
+}
+
+// callOutbox makes the calls by which people and the booking system are told.
+func (e *env) callOutbox() {
+	e.Helper()
+	ctx := e.Context()
+	did := func(what string, err error) {
+		e.Helper()
+		if err != nil {
+			e.Errorf("%s: %v", what, err)
+		}
+	}
+	_, err := e.s.Publish(ctx, "about", []byte("{}"))
+	did("publish", err)
+	for _, active := range []bool{true, false} {
+		_, err = e.s.Conditions(ctx, "one", time.Minute, 0, []hold.Condition{{Name: "away", Active: active, Raised: []byte("{}"), Cleared: []byte("{}")}})
+		did("conditions", err)
+	}
+	_, err = e.s.Lapsed(ctx)
+	did("lapsed", err)
+	_, err = e.s.Turn(ctx, "capacity", time.Minute)
+	did("turn", err)
+	_, err = e.s.Falling(ctx, time.Now(), time.Hour, 2)
+	did("falling", err)
+	_, err = e.s.PageLane(ctx, hold.Lane{Op: hold.OpCapture}, hold.Mark{}, 10)
+	did("page of a lane", err)
+	token, _, _, _, err := e.s.BeginSink(ctx, "callback", 0, "one", time.Minute)
+	did("begin", err)
+	events, _, err := e.s.Events(ctx, 0, "0-0", 10)
+	did("events", err)
+	_, _, err = e.s.Stream(ctx, 0)
+	did("stream", err)
+	ok, err := e.s.SaveSink(ctx, "callback", 0, token, hold.Progress{State: []byte("{}"), Park: map[string][]byte{"pi_a": []byte("{}")},
+		Dead: []hold.DeadLetter{{Event: []byte("{}"), Reason: "HTTP 500"}}}, time.Minute)
+	did("save", err)
+	if !ok || len(events) == 0 {
+		e.Errorf("saved: %t, with %d events", ok, len(events))
+	}
+	list, _, err := e.s.DeadLetters(ctx, "callback", 10)
+	did("dead letters", err)
+	if len(list) != 1 {
+		e.Fatalf("%d dead letters", len(list))
+	}
+	n, err := e.s.Replay(ctx, "callback", []string{list[0].ID})
+	did("replay", err)
+	_, err = e.s.Replay(ctx, "callback", nil)
+	did("replay of all", err)
+	again, err := e.s.Again(ctx, "callback", 0, 10)
+	did("again", err)
+	if n != 1 || len(again) != 1 {
+		e.Fatalf("%d were replayed, %d wait", n, len(again))
+	}
+	_, err = e.s.SaveSink(ctx, "callback", 0, token, hold.Progress{State: []byte("{}"), Unpark: []string{"pi_a"}, Again: []string{again[0].ID}}, 0)
+	did("save", err)
+	_, err = e.s.SinkStates(ctx, "callback")
+	did("states", err)
 }
 
 func inspect(t *testing.T, o store.Options) store.Inspection {

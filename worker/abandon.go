@@ -75,6 +75,10 @@ func (w *Worker) lookAfter(ctx context.Context, id string) {
 	case hold.StatusSucceeded:
 		a.settled(ctx, hold.AuthorizationDone)
 	case hold.StatusCanceled:
+		if in.CancellationReason == "abandoned" && !a.tellAbandoned(ctx, in) { // by a process that died before it told
+			a.save(ctx, true, w.now().Add(lookLater))
+			return
+		}
 		a.settled(ctx, hold.AuthorizationGivenUp)
 	case hold.StatusProcessing:
 		a.save(ctx, true, w.now().Add(lookLater))
@@ -122,13 +126,23 @@ func (a *attempt) cancel(ctx context.Context, in *hold.Intent) {
 		return
 	}
 	declined := a.rec.State == hold.AuthorizationDeclined
-	// Before it is settled: should that be all that gets done, the next look meets it canceled and has nothing to tell.
-	if err := a.w.publish(ctx, TypeAuthorizationAbandoned, in.ID, EventData{Cause: string(in.Status), Intent: &Finding{
-		PaymentIntent: in.ID, Account: a.rec.Account, Reference: in.Metadata[hold.MetaReference], Amount: in.Amount, Currency: in.Currency}}); err != nil {
-		a.w.storeFailed(ctx, "tell of an authorization that was given up", err)
+	// Before it is settled: should nothing more get done, the next look meets it canceled, and tells.
+	if !a.tellAbandoned(ctx, in) {
+		a.save(ctx, true, a.w.now().Add(lookLater))
+		return
 	}
 	a.settled(ctx, hold.AuthorizationGivenUp)
 	a.w.log.Warn("authorization.abandoned", zap.String("event", "authorization.abandoned"), zap.String("payment_intent", in.ID), zap.String("account", a.rec.Account),
 		zap.String("reference", in.Metadata[hold.MetaReference]), zap.Int64("amount", in.Amount), zap.String("currency", in.Currency),
 		zap.String("idempotency_key", key), zap.String("request_id", au.RequestID), zap.Bool("declined", declined), zap.String("cause", string(in.Status)))
+}
+
+// tellAbandoned tells, once, that an authorization was given up. It returns false if that could not be written down.
+func (a *attempt) tellAbandoned(ctx context.Context, in *hold.Intent) bool {
+	err := a.w.publish(ctx, TypeAuthorizationAbandoned, in.ID, EventData{Cause: string(in.Status), Intent: &Finding{
+		PaymentIntent: in.ID, Account: a.rec.Account, Reference: in.Metadata[hold.MetaReference], Amount: in.Amount, Currency: in.Currency}})
+	if err != nil {
+		a.w.storeFailed(ctx, "tell of an authorization that was given up", err)
+	}
+	return err == nil
 }

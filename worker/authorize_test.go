@@ -270,6 +270,38 @@ func TestWhatGuestsDoNotFinishIsCanceled(t *testing.T) {
 	}, calmly)
 }
 
+// Whoever canceled what a guest never finished died before it told anybody.
+func TestAnAbandonedAuthorizationIsToldOfAfterACrash(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		wish := booking(48 * time.Hour)
+		wish.PaymentMethod = "pm_card_threeDSecure2Required"
+		a, err := r.Authorize(w.ctx, clickKey, wish, "api")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.kill()
+		if err := w.sim.Dashboard().Cancel(a.PaymentIntent, "abandoned"); err != nil {
+			t.Fatal(err)
+		}
+		r = w.start()
+		time.Sleep(2 * time.Hour)
+		events, _, err := r.store.Events(w.ctx, 0, "0-0", 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := 0
+		for _, e := range events {
+			if strings.Contains(string(e.Event), string(worker.TypeAuthorizationAbandoned)) && strings.Contains(string(e.Event), a.PaymentIntent) {
+				told++
+			}
+		}
+		if told != 1 {
+			t.Errorf("told %d times", told)
+		}
+	}, calmly)
+}
+
 func TestDoubleClick(t *testing.T) {
 	inWorld(t, func(w *world) {
 		a, b := w.start(), w.start()

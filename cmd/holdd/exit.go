@@ -124,6 +124,8 @@ func judge(p *api.Problem, look string) (code int, hint string) {
 		return exitUsage, "give a token of holdd's tokens file with --token-file or HOLDD_TOKEN_FILE"
 	case api.TokenReadOnly:
 		return exitUsage, "use a token with the role operate"
+	case api.SinkNotFound: // a name on the command line
+		return exitUsage, "holdd callbacks lists them"
 	case api.HostNotAllowed, api.UnexpectedAnswer, api.RouteNotFound, api.MethodNotAllowed:
 		return exitUsage, "check --url and HOLDD_URL"
 	case api.Unavailable:

@@ -61,5 +61,17 @@ func TestCompose(t *testing.T) {
 	}
 	if s := load(t, "", env, "/run/secrets/"); s.Local() || s.RedisURL.Reveal() != "redis://redis:6379/0" {
 		t.Errorf("holdd listens at %s", s.Listen)
+	} else if len(s.NotifyURLs) > 0 || s.CallbackURL != "" || s.PingURL.Reveal() != "" || s.AlertTimeZone != "UTC" {
+		t.Error("somebody is told that nobody named")
+	}
+	maps.Copy(env, map[string]string{"HOLDD_NOTIFY_URLS": "slack://hook:A-B-C@webhook", "HOLDD_PING_URL": "https://hc-ping.example/x", "HOLDD_CALLBACK_URL": "https://hotel.example/events",
+		"HOLDD_CALLBACK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "HOLDD_ALERT_TIME_ZONE": "Europe/Paris"})
+	for name := range env {
+		if _, ok := holdd.Environment[name]; !ok {
+			t.Errorf("%s is not among what compose.yaml hands on", name)
+		}
+	}
+	if s := load(t, "", env, "/run/secrets/"); len(s.NotifyURLs) != 1 || s.CallbackURL == "" || s.PingURL.Reveal() == "" {
+		t.Error("what .env says was not read")
 	}
 }

@@ -92,7 +92,7 @@ func judge(t *testing.T, pod corev1.PodSpec, c corev1.Container, settings string
 			continue
 		case e.ValueFrom != nil:
 			e.Value = map[string]string{"REDIS_URL": "redis://:secret@redis:6379/0", "STRIPE_WEBHOOK_SECRETS": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-				"HOLDD_NOTIFY_URLS": "slack://hook:A-B-C@webhook"}[e.Name]
+				"HOLDD_NOTIFY_URLS": "slack://hook:A-B-C@webhook", "HOLDD_PING_URL": "https://hc-ping.example/x"}[e.Name]
 		}
 		env[e.Name] = e.Value
 		if strings.HasPrefix(e.Value, "/run/secrets/holdd/") && !mounts(pod, c, e.Value) {
@@ -159,8 +159,9 @@ existingSecret: holdd
 replicaCount: 3
 image: {digest: "sha256:`+strings.Repeat("0f", 32)+`"}
 imagePullSecrets: [{name: registry}]
-secretKeys: {webhookSecrets: webhook_secrets, notifyURLs: notify_urls}
-settings: {expiry_margin: 2h, alert_thresholds: [48h, 6h], schedule_capture: "TZ=Europe/Paris */5 9-18 * * *", rate: 50}
+secretKeys: {callbackSecret: callback_secret, webhookSecrets: webhook_secrets, notifyURLs: notify_urls, pingURL: ping_url}
+settings: {expiry_margin: 2h, alert_thresholds: [48h, 6h], schedule_capture: "TZ=Europe/Paris */5 9-18 * * *", rate: 50,
+  callback_url: "https://hotel.example/holdd-events", callback_severity: warning, alert_time_zone: Europe/Paris, runbook_url: "https://wiki.example/holdd", events_max: 100000}
 networkPolicy:
   from: [{namespaceSelector: {matchLabels: {team: booking}}}]
   egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8}}], ports: [{port: 6380}]}]
@@ -183,6 +184,7 @@ extraEnv: [{name: HOLDD_LOG_LEVEL, value: debug}]
 		{"defaults", []string{"--set", "existingSecret=holdd"}, []string{"ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service"}},
 		{"everything", []string{"-f", everything}, []string{"ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "PodMonitor", "PrometheusRule", "Service"}},
 		{"one replica", []string{"--set", "existingSecret=holdd,replicaCount=1,networkPolicy.enabled=false"}, []string{"ConfigMap", "Deployment", "Service"}},
+		{"mail", []string{"--set", "existingSecret=holdd,networkPolicy.morePorts={587}"}, []string{"ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			out, err := run(append([]string{"template", "release", chart}, c.args...)...)
@@ -202,6 +204,7 @@ extraEnv: [{name: HOLDD_LOG_LEVEL, value: debug}]
 		"a secret is missing":          nil,
 		"a value that nobody knows":    {"--set", "existingSecret=holdd,replicas=3"},
 		"a key in the settings":        {"--set", "existingSecret=holdd,settings.stripe_api_key=x"},
+		"a switch's address in them":   {"--set", "existingSecret=holdd,settings.ping_url=x"},
 		"the address in the settings ": {"--set", "existingSecret=holdd,settings.listen=x"},
 	} {
 		if out, err := run(append([]string{"template", "release", chart}, args...)...); err == nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/redis/go-redis/v9"
 	"sigs.k8s.io/yaml"
 )
 
@@ -125,6 +126,11 @@ func matches(ms []*labels.Matcher, s map[string]string) bool {
 // lived gives the metrics of a daemon that has captured and released, and that has something at risk.
 func lived(t *testing.T, w *world) (text string) {
 	t.Helper()
+	w.deaf.Store(true)
+	w.must(t, "holdd schedule "+w.authorize(t)+" --reference BK-0 --capture-at +1h")
+	// No look at the metrics yet: what is at risk is told as it was then, for a minute.
+	storetest.Until(t, patient, "the booking system does not take it", func() bool { return w.unheard.Load() > 0 })
+	w.deaf.Store(false)
 	w.must(t, "holdd schedule "+w.authorize(t)+" --reference BK-1 --capture-at now --yes")
 	w.must(t, "holdd schedule "+w.authorize(t)+" --reference BK-2 --cancel-at now --yes")
 	soon := w.authorize(t)
@@ -137,7 +143,32 @@ func lived(t *testing.T, w *world) (text string) {
 		_, text = w.get(t, "/metrics")
 		return strings.Contains(text, `holdd_events_total{cause="schedule",type="hold.captured"} 1`) &&
 			strings.Contains(text, `holdd_events_total{cause="schedule",type="hold.canceled"} 1`) && strings.Contains(text, `holdd_holds{state="settled"} 2`) &&
-			strings.Contains(text, "holdd_rejected_total{")
+			strings.Contains(text, "holdd_rejected_total{") && strings.Contains(text, `holdd_deliveries_total{kind="event",result="taken",sink="callback"}`)
+	})
+	return text
+}
+
+// short gives the metrics of a daemon that can't serve in time what is due: 200 captures within ten seconds of the deadline, five a second.
+func short(t *testing.T) (text string) {
+	t.Helper()
+	w := newWorld(t, "HOLDD_RATE=5", "HOLDD_RATE_READ=5")
+	due := time.Now().Add(20 * time.Minute)
+	rdb := w.redis.Client()
+	defer rdb.Close()
+	for i := range 200 {
+		wish := fmt.Sprintf(`{"payment_intent": %q, "reference": "BK-%d", "amount": 12000, "currency": "eur", "capture_at": %q, "expires_at": %q}`,
+			w.authorize(t), i, due.Format(time.RFC3339), due.Add(10*time.Second).Format(time.RFC3339))
+		if err := rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: "holdd:inbox", Values: []any{"hold", wish}}).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	storetest.Until(t, patient, "it sees what is coming", func() bool {
+		// One look in 50 seconds is enough for a day ahead, and too seldom for a test: give the turn back.
+		if err := rdb.Del(t.Context(), "holdd:turn:capacity").Err(); err != nil {
+			t.Fatal(err)
+		}
+		_, text = w.get(t, "/metrics")
+		return strings.Contains(text, "holdd_capacity_at_risk_holds 150\n") && strings.Contains(text, `holdd_capacity_at_risk_minor_units{currency="eur"} 1.8e+06`)
 	})
 	return text
 }
@@ -175,13 +206,19 @@ func rules(t *testing.T) (f ruleFile) {
 func TestBoardAndRulesAskForWhatTheDaemonTells(t *testing.T) {
 	w := newWorld(t)
 	text := lived(t, w)
+	queue := short(t)
 	all := scrape(t, text)
+	for name, series := range scrape(t, queue) {
+		all[name] = append(all[name], series...)
+	}
 
 	t.Run("the metrics are well named", func(t *testing.T) {
-		cmd := exec.Command(tool(t, "promtool"), "check", "metrics")
-		cmd.Stdin = strings.NewReader(text)
-		if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
-			t.Errorf("promtool check metrics: %v\n%s", err, out)
+		for _, told := range []string{text, queue} {
+			cmd := exec.Command(tool(t, "promtool"), "check", "metrics")
+			cmd.Stdin = strings.NewReader(told)
+			if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+				t.Errorf("promtool check metrics: %v\n%s", err, out)
+			}
 		}
 	})
 	t.Run("no series names a hold, a booking or a secret", func(t *testing.T) {
@@ -240,7 +277,7 @@ func TestBoardAndRulesAskForWhatTheDaemonTells(t *testing.T) {
 		}
 	})
 	t.Run("what is at risk is told", func(t *testing.T) {
-		for _, want := range []string{`holdd_at_risk_holds{within="1h"} 1`, `holdd_at_risk_holds{within="24h"} 1`, `holdd_at_risk_minor_units{currency="eur"} 12000`} {
+		for _, want := range []string{"holdd_capacity_at_risk_holds 0", `holdd_delivery_dropped_total{reason="lost",sink="callback"} 0`, `holdd_at_risk_holds{within="1h"} 1`, `holdd_at_risk_holds{within="24h"} 1`, `holdd_at_risk_minor_units{currency="eur"} 12000`} {
 			if !strings.Contains(text, want+"\n") {
 				t.Errorf("the metrics don't say %s", want)
 			}

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,14 +10,18 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/holdd/holdd/worker/alert"
 	"sigs.k8s.io/yaml"
 )
 
-// anchors are what GitHub makes of a page's headings.
+// anchors are what GitHub makes of a page's headings, and those that it has by itself.
 func anchors(page string) (all []string) {
 	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(page, -1) {
 		text := regexp.MustCompile(`[^\p{L}\p{N}\- _]`).ReplaceAllString(strings.ToLower(m[1]), "")
 		all = append(all, strings.ReplaceAll(text, " ", "-"))
+	}
+	for _, m := range regexp.MustCompile(`<a id="(\w+)"></a>`).FindAllStringSubmatch(page, -1) {
+		all = append(all, m[1])
 	}
 	return all
 }
@@ -64,6 +69,21 @@ func TestEveryAlertIsTriedAndExplained(t *testing.T) {
 	}
 	if n < 20 {
 		t.Errorf("only %d alerts were found", n)
+	}
+}
+
+// Messages link to the page by the name of their kind.
+func TestTheRunbookKnowsEachKindOfAlert(t *testing.T) {
+	page := string(read(t, deploy, "runbook.md"))
+	for _, k := range alert.Kinds() {
+		if anchor := fmt.Sprintf("<a id=%q></a>\n", k); strings.Count(page, anchor) != 1 {
+			t.Errorf("the runbook has not one %s", anchor)
+		} else if _, after, _ := strings.Cut(page, anchor); !regexp.MustCompile(`^(<a id="\w+"></a>\n)*\n## \w`).MatchString(after) {
+			t.Errorf("%s stands before no chapter", anchor)
+		}
+		if !strings.Contains(page, fmt.Sprintf("| [`%s`](#%s) |", k, k)) {
+			t.Errorf("the table at its beginning does not tell of %s", k)
+		}
 	}
 }
 

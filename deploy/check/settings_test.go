@@ -22,6 +22,8 @@ func load(t *testing.T, settings string, env map[string]string, mounted ...strin
 				text := apiKey
 				if strings.Contains(rest, "token") {
 					text = "check operate " + token
+				} else if strings.Contains(rest, "callback") {
+					text = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 				}
 				value = write(t, filepath.Join(dir, filepath.Base(rest)), text)
 			}
@@ -48,7 +50,8 @@ func TestSettingsOfTheExampleFileAreRight(t *testing.T) {
 	// The same with every setting that is commented out.
 	full := regexp.MustCompile(`(?m)^# ([a-z_]+:)`).ReplaceAllString(example, "$1")
 	for _, r := range [][2]string{
-		{"[whsec_...]", "[whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw]"}, {"[slack://..., smtp://...]", "[slack://hook:A-B-C@webhook]"},
+		{"[whsec_...]", "[whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw]"}, {`[slack://..., "smtp://...&severity=critical"]`, `[slack://hook:A-B-C@webhook, "smtp://u:p@mail.example/?from=a@b.example&to=c@d.example&severity=critical"]`},
+		{"https://hc-ping.com/...", "https://hc-ping.com/check"},
 		{"/run/secrets/holdd_callback_secret", write(t, filepath.Join(t.TempDir(), "secret"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")},
 		{"/run/secrets/stripe_api_key", write(t, filepath.Join(t.TempDir(), "key"), apiKey)},
 		{"/etc/holdd/tokens", write(t, filepath.Join(t.TempDir(), "tokens"), "check read "+token)},
@@ -58,7 +61,7 @@ func TestSettingsOfTheExampleFileAreRight(t *testing.T) {
 		}
 		full = strings.ReplaceAll(full, r[0], r[1])
 	}
-	if s := load(t, full, nil); s.TokensFile == "" || s.CallbackURL == "" {
+	if s := load(t, full, nil); s.TokensFile == "" || s.CallbackURL == "" || len(s.NotifyURLs) != 2 || s.PingURL.Reveal() == "" {
 		t.Error("what was commented out was not read")
 	}
 }

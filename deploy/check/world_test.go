@@ -12,7 +12,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -87,9 +89,11 @@ type world struct {
 	redis     *storetest.Redis
 	url       string
 	tokenFile string
+	deaf      atomic.Bool  // the booking system: it does not take what it is told
+	unheard   atomic.Int64 // what it was told in vain
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, settings ...string) *world {
 	t.Helper()
 	w := &world{sim: stripesim.New(stripesim.Options{Seed: 1, EndpointRate: -1, OverallRate: -1}), redis: storetest.Start(t)}
 	stripe := httptest.NewServer(w.sim.Handler())
@@ -97,9 +101,17 @@ func newWorld(t *testing.T) *world {
 	dir := t.TempDir()
 	w.tokenFile = write(t, filepath.Join(dir, "token"), token)
 	tokens := write(t, filepath.Join(dir, "tokens"), "check operate "+token+"\n")
+	hotel := httptest.NewServer(http.HandlerFunc(func(a http.ResponseWriter, _ *http.Request) {
+		if w.deaf.Load() {
+			w.unheard.Add(1)
+			a.WriteHeader(http.StatusBadGateway)
+		}
+	}))
+	t.Cleanup(hotel.Close)
 	cmd := exec.Command(filepath.Join(bin, "holdd"), "serve")
-	w.url = startDaemon(t, cmd, "STRIPE_API_KEY="+apiKey, "STRIPE_API_BASE="+stripe.URL, "REDIS_URL="+w.redis.URL(),
-		"HOLDD_TOKENS_FILE="+tokens, "HOLDD_SCHEDULE_REPORT=@every 1s", "HOLDD_RATE=1000", "HOLDD_RATE_READ=1000")
+	w.url = startDaemon(t, cmd, slices.Concat([]string{"STRIPE_API_KEY=" + apiKey, "STRIPE_API_BASE=" + stripe.URL, "REDIS_URL=" + w.redis.URL(),
+		"HOLDD_CALLBACK_URL=" + hotel.URL, "HOLDD_CALLBACK_SECRET=whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+		"HOLDD_TOKENS_FILE=" + tokens, "HOLDD_SCHEDULE_REPORT=@every 1s", "HOLDD_RATE=1000", "HOLDD_RATE_READ=1000"}, settings)...)
 	return w
 }
 

@@ -15,7 +15,7 @@ for i = 3, #ARGV do
   elseif c == 'XGROUP' then
     ok = redis.acl_check_cmd(c, 'CREATE', ARGV[1], 'holdd', '0') and redis.acl_check_cmd(c, 'DELCONSUMER', ARGV[1], 'holdd', 'c')
   elseif c == 'XINFO' then
-    ok = redis.acl_check_cmd(c, 'CONSUMERS', ARGV[1], 'holdd')
+    ok = redis.acl_check_cmd(c, 'CONSUMERS', ARGV[1], 'holdd') and redis.acl_check_cmd(c, 'STREAM', ARGV[1])
   elseif c == 'XREADGROUP' then
     ok = redis.acl_check_cmd(c, 'GROUP', 'holdd', 'c', 'STREAMS', ARGV[1], '>')
   elseif c == 'XAUTOCLAIM' then

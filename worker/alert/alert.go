@@ -141,6 +141,9 @@ func ofHold(a *Alert, w *writer, e *worker.Event) bool {
 		w.act(h)
 	case e.Type == hold.NoticeExpiring && (e.Data.Cause == hold.CauseAfterDeadline.String() || !own.IsZero() && !own.Before(h.ExpiresAt)):
 		a.Kind, a.Severity = ExpiresFirst, byTime(left)
+		if e.Data.Cause == hold.CauseAfterDeadline.String() {
+			a.Severity = max(a.Severity, Warning) // news, and the time to do something is now
+		}
 		w.head(h, "ends %s, before its own time comes", w.ahead(h.ExpiresAt))
 		w.line("Its own time: %s.", w.when(own))
 		w.itself(h)

@@ -43,6 +43,12 @@ More: https://hotel.example/runbook#expiry_near`
 			t.Errorf("%s: %+v", cause, a)
 		}
 	}
+	due := now.Add(200 * time.Hour)
+	h.CaptureAt, h.ExpiresAtSource = &due, "assumed"
+	a, ok = alert.Of(&worker.Event{ID: "evt_1", Type: hold.NoticeExpiring, Timestamp: now, Data: worker.EventData{Hold: h, Cause: hold.CauseAfterDeadline.String()}}, alert.Style{})
+	if !ok || a.Kind != alert.ExpiresFirst || a.Severity != alert.Warning || !strings.Contains(a.Text, "which is only assumed") {
+		t.Errorf("%+v", a)
+	}
 	for _, quiet := range []hold.NoticeType{hold.NoticeScheduled, hold.NoticeChanged, hold.NoticeRetrying, hold.NoticeCaptured, hold.NoticeCanceled, "nonsense"} {
 		if a, ok := alert.Of(&worker.Event{ID: "evt_1", Type: quiet, Data: worker.EventData{Hold: h}}, alert.Style{}); ok {
 			t.Errorf("%s: %+v", quiet, a)

@@ -216,6 +216,15 @@ func (a *Alerts) Has(sink string) bool {
 	return false
 }
 
+// Names are those of the sinks.
+func (a *Alerts) Names() []string {
+	names := make([]string, len(a.sinks))
+	for i, s := range a.sinks {
+		names[i] = s.name
+	}
+	return names
+}
+
 // now is this replica's clock. Deliveries are about minutes and days; nothing that is due to a hold depends on them.
 func (a *Alerts) now() time.Time { return time.Now().UTC() }
 

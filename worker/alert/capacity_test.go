@@ -83,7 +83,7 @@ func TestABacklogThatCantBeServedIsToldOfBeforeTheFirstHoldLapses(t *testing.T) 
 		w.work.Schedules = worker.Schedules{Expiry: "@every 5s", Reconcile: never, Purge: never, Abandon: never, Look: never, Inbox: never, Mirror: never, Verify: never}
 		began := time.Now()
 		o.Deadline = func(stripesim.Card) time.Duration {
-			return began.Add(10*time.Minute + served*time.Second).Sub(time.Now())
+			return time.Until(began.Add(10*time.Minute + served*time.Second))
 		}
 	})
 }

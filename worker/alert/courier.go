@@ -380,8 +380,12 @@ func (c *courier) sendDigest(ctx context.Context, groups []*group) {
 	}
 	for _, g := range groups {
 		for i := range g.msgs {
+			alone := c.sink.pager && g.msgs[i].alert.Hold == ""
+			if alone && !flush() {
+				return
+			}
 			all, of = append(all, g.msgs[i]), append(of, g)
-			if len(all) >= digestMax && !flush() {
+			if (alone || len(all) >= digestMax) && !flush() {
 				return
 			}
 		}

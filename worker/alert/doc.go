@@ -34,7 +34,7 @@
 //
 // Each sink has its own least severity. What comes in at once is one message of up to 20 lines, so that a morning with 500 deadlines is no flood. Texts say the booking,
 // the money, when it ends, what will happen by itself, and what to do. Text from outside (a reference, a reason) is cut and stripped of what chats would act on.
-// A pager is told the end of what it was told of, under the same key.
+// A pager is told the end of what it was told of, under the same key; what has an end is therefore a message of its own there.
 //
 // Notification libraries were measured and left out: shoutrrr v0.13 brings text/template, with which Go's linker keeps every exported method of everything: the
 // binary grows from 19 to 31 MB and the idle daemon from 24 to 30 MB resident. Its addresses are kept as the form of notify_urls. What is lost is its length: whatever

@@ -72,7 +72,7 @@ func newNotify(o *Options, address string) (*sink, error) {
 		return nil, fmt.Errorf("notify_urls: an address of %s can't be used, %w: write it as %s", name, err, known.form)
 	}
 	d := digest(u.String())
-	return &sink{name: name + "-" + d, address: d, least: least, batch: true, atOnce: 1,
+	return &sink{name: name + "-" + d, address: d, least: least, batch: true, pager: name == "pagerduty" || name == "opsgenie", atOnce: 1,
 		send: func(ctx context.Context, m []message) outcome { return send(ctx, join(m)) }}, nil
 }
 
@@ -104,7 +104,11 @@ func join(m []message) *notice {
 
 // whole is title and text as one.
 func (n *notice) whole(most int) string {
-	s := n.title + "\n" + n.text
+	return cut(n.title+"\n"+n.text, most)
+}
+
+// cut bounds a text to so many characters.
+func cut(s string, most int) string {
 	if r := []rune(s); len(r) > most {
 		s = string(r[:most-1]) + "…"
 	}

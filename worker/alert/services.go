@@ -47,8 +47,14 @@ func do(c *http.Client, req *http.Request) outcome {
 
 // posting makes a service of an address and of what is posted there.
 func posting(c *http.Client, to string, header http.Header, body func(n *notice) any) service {
+	return postingTo(c, header, func(n *notice) (string, any) { return to, body(n) })
+}
+
+// postingTo is posting where the address depends on what is posted.
+func postingTo(c *http.Client, header http.Header, what func(n *notice) (to string, body any)) service {
 	return func(ctx context.Context, n *notice) outcome {
-		b, err := json.Marshal(body(n))
+		to, body := what(n)
+		b, err := json.Marshal(body)
 		if err != nil {
 			return outcome{verdict: refused, reason: "it can't be written as JSON"}
 		}
@@ -159,7 +165,7 @@ func pagerduty(u *url.URL, c *http.Client) (service, error) {
 			action = "resolve"
 		}
 		return object{"routing_key": key, "event_action": action, "dedup_key": n.incident(),
-			"payload": object{"summary": n.title, "source": "holdd", "severity": n.worst.String(), "custom_details": object{"text": n.text}}}
+			"payload": object{"summary": cut(n.title, 1000), "source": "holdd", "severity": n.worst.String(), "custom_details": object{"text": n.text}}}
 	}), nil
 }
 
@@ -168,8 +174,13 @@ func opsgenie(u *url.URL, c *http.Client) (service, error) {
 	if key == "" {
 		return nil, errIncomplete
 	}
-	return posting(c, "https://"+u.Host+"/v2/alerts", http.Header{"Authorization": {"GenieKey " + key}}, func(n *notice) any {
-		return object{"message": n.title, "alias": n.incident(), "description": n.text, "source": "holdd", "priority": map[Severity]string{Info: "P5", Warning: "P3", Critical: "P1"}[n.worst]}
+	alerts := "https://" + u.Host + "/v2/alerts"
+	return postingTo(c, http.Header{"Authorization": {"GenieKey " + key}}, func(n *notice) (string, any) {
+		if n.over {
+			return alerts + "/" + url.PathEscape(n.incident()) + "/close?identifierType=alias", object{"source": "holdd", "note": cut(n.title, 1000)}
+		}
+		return alerts, object{"message": cut(n.title, 130), "alias": n.incident(), "description": n.whole(15_000), "source": "holdd",
+			"priority": map[Severity]string{Info: "P5", Warning: "P3", Critical: "P1"}[n.worst]}
 	}), nil
 }
 

@@ -46,6 +46,7 @@ type sink struct {
 	address string   // digest of where it leads
 	least   Severity // 0: every event, whether people need to know or not
 	batch   bool     // takes several messages as one
+	pager   bool     // knows incidents: what has an end is told by itself, else the end would find none
 	atOnce  int
 	send    func(ctx context.Context, m []message) outcome
 }

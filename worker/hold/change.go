@@ -55,6 +55,11 @@ func (c *Change) notify(t NoticeType, cause Cause) {
 	c.Notices = append(c.Notices, Notice{Type: t, Cause: cause})
 }
 
+// endsFirst tells that the authorization will end, as far as is known, before the hold's own time comes.
+func (c *Change) endsFirst(now time.Time) {
+	c.Notices = append(c.Notices, Notice{Type: NoticeExpiring, Cause: CauseAfterDeadline, Threshold: c.Hold.ExpiresAt.Sub(now)})
+}
+
 // plan sets what comes next from the hold's own terms.
 func (h *Hold) plan(now time.Time) {
 	h.Retries, h.Misses = 0, 0
@@ -117,19 +122,18 @@ func New(d *Draft, in *Intent, by string, now time.Time) (Change, error) {
 	if err := checkCaptureAmount(h.CaptureAmount, h.Amount, h.Currency); err != nil {
 		return Change{}, err
 	}
-	// An assumption made without Stripe is no ground to send a booking system away.
-	late := false
-	if in != nil || h.ExpiresSource == SourceCaller {
-		if err := h.beforeDeadline(); err != nil && !d.Found {
-			return Change{}, err
-		} else if err != nil {
-			late = true
-		}
+	// An assumption made without Stripe is no ground to send a booking system away, but people are told what is likely.
+	late, known := h.beforeDeadline(), in != nil || h.ExpiresSource == SourceCaller
+	if late != nil && known && !d.Found {
+		return Change{}, late
 	}
 	h.plan(now)
 	h.record(Entry{At: now, Kind: EntryScheduled, By: by})
 	c := Change{Hold: h, NewDeadline: true}
 	c.notify(NoticeScheduled, 0)
+	if late != nil && !known && !h.CaptureAt.IsZero() { // a release that comes too late costs nobody anything
+		c.endsFirst(now)
+	}
 	next := Change{}
 	switch {
 	case d.Paused:
@@ -137,7 +141,7 @@ func New(d *Draft, in *Intent, by string, now time.Time) (Change, error) {
 		if next, err = h.Pausing(0, by, now); err != nil {
 			return Change{}, err
 		}
-	case late:
+	case late != nil && known:
 		next = h.look(CauseAfterDeadline, "ends at "+h.ExpiresAt.Format(time.RFC3339), now)
 	case d.Overdue:
 		next = h.look(CauseOverdue, "was to be captured at "+h.CaptureAt.Format(time.RFC3339), now)
@@ -235,10 +239,9 @@ func (h Hold) Patched(p *Patch, by string, now time.Time) (Change, error) {
 	if old.CancelWanted && (money || timeSent) {
 		return Change{}, problem(CancelWasAccepted, "", "hold %s is being canceled: it can't be rescheduled", h.ID)
 	}
-	if timed && (h.Verified || h.ExpiresSource == SourceCaller) {
-		if err := h.beforeDeadline(); err != nil {
-			return Change{}, err
-		}
+	late, known := h.beforeDeadline(), h.Verified || h.ExpiresSource == SourceCaller
+	if timed && late != nil && known {
+		return Change{}, late
 	}
 	sameMetadata := p.Metadata == nil || h.SameTerms(&Draft{ID: old.ID, Account: old.Account, Reference: h.Reference, CaptureAt: h.CaptureAt,
 		CancelAt: h.CancelAt, CaptureAmount: h.CaptureAmount, OnExpiry: h.OnExpiry, Metadata: old.Metadata})
@@ -256,6 +259,9 @@ func (h Hold) Patched(p *Patch, by string, now time.Time) (Change, error) {
 	c := Change{Hold: h, NewDeadline: timed || again || old.Acknowledged || h.OnExpiry != old.OnExpiry}
 	c.retermed()
 	c.notify(NoticeChanged, 0)
+	if timed && late != nil && !h.CaptureAt.IsZero() {
+		c.endsFirst(now)
+	}
 	return c, nil
 }
 

@@ -349,7 +349,8 @@ func (h Hold) stillHeld(in *Intent, now time.Time) Change {
 		c2.NewDeadline = c.NewDeadline
 		return c2
 	case late && moved:
-		c.Notices = append(c.Notices, Notice{Type: NoticeExpiring, Cause: CauseAfterDeadline, Threshold: h.ExpiresAt.Sub(now)})
+		c.Hold = h
+		c.endsFirst(now)
 	}
 	switch {
 	case h.State != Working: // seen in passing, not under a claim

@@ -217,6 +217,48 @@ func TestNewAgainstStripe(t *testing.T) {
 	}
 }
 
+// People learn at once that the authorization will probably end before the hold's time; Stripe is asked later, and what it says is told as well.
+func TestATimeBeyondAnAssumedDeadlineIsToldOf(t *testing.T) {
+	told := func(notices []hold.Notice) (n int) {
+		for _, x := range notices {
+			if x.Type == hold.NoticeExpiring && x.Cause == hold.CauseAfterDeadline && x.Threshold > 0 {
+				n++
+			}
+		}
+		return n
+	}
+	for _, tt := range []struct {
+		name string
+		d    hold.Draft
+		want int
+	}{
+		{"beyond", hold.Draft{CaptureAt: t0.Add(20 * day)}, 1},
+		{"beyond and paused", hold.Draft{CaptureAt: t0.Add(20 * day), Paused: true}, 1},
+		{"at it", hold.Draft{CaptureAt: t0.Add(7 * day)}, 1},
+		{"before", hold.Draft{CaptureAt: t0.Add(day)}, 0},
+		{"nothing is lost", hold.Draft{CancelAt: t0.Add(20 * day)}, 0},
+	} {
+		d := tt.d
+		d.ID, d.OnExpiry = pi, hold.PolicyCancel
+		c, err := hold.New(&d, nil, "api", t0)
+		if err != nil || told(c.Notices) != tt.want {
+			t.Errorf("%s: %+v, %v", tt.name, c.Notices, err)
+		}
+	}
+	h := made(t, nil, func(d *hold.Draft) { d.CaptureAt = t0.Add(day) })
+	for at, want := range map[time.Time]int{t0.Add(2 * day): 0, t0.Add(30 * day): 1} {
+		text := at.Format(time.RFC3339)
+		c, err := h.Patched(&hold.Patch{CaptureAt: &text}, "api", t0)
+		if err != nil || told(c.Notices) != want {
+			t.Errorf("moved to %s: %+v, %v", at, c.Notices, err)
+		}
+	}
+	h = made(t, nil, func(d *hold.Draft) { d.CaptureAt = t0.Add(20 * day) })
+	if c := h.Observed(held(), t0.Add(time.Minute)); c.Hold.State != hold.Attention || c.Hold.Why != hold.CauseAfterDeadline {
+		t.Errorf("Stripe says the same: %s %s", c.Hold.State, c.Hold.Why)
+	}
+}
+
 func wish(edit func(*hold.Wish)) hold.Wish {
 	w := hold.Wish{PaymentIntent: pi}
 	edit(&w)

@@ -85,6 +85,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return fmt.Errorf("%w%w", err, ErrSetting)
 	}
+	metrics.sinks(alerts.Names())
 	limits := budget(s, stripe.Livemode())
 	w, err := worker.New(st, listing{stripe, metrics}, worker.Options{
 		Rules:       hold.Rules{ExpiryMargin: s.ExpiryMargin, Thresholds: s.AlertThresholds, Mirror: s.MirrorTerms},

@@ -28,13 +28,13 @@ type metrics struct {
 	compared prometheus.Gauge
 	rejected *prometheus.CounterVec
 
-	atRisk      prometheus.Gauge
-	moneyAtRisk *prometheus.GaugeVec
-	sent        *prometheus.CounterVec
-	dropped     *prometheus.CounterVec
+	sent    *prometheus.CounterVec
+	dropped *prometheus.CounterVec
 
-	mu     sync.Mutex
-	behind map[string]map[int]backlog // by sink and partition
+	mu       sync.Mutex
+	behind   map[string]map[int]backlog // by sink and partition
+	capacity worker.Capacity
+	lookedAt time.Time // when capacity was looked at; zero: never
 }
 
 // opCheck is the request that asks whether Stripe answers and takes the key. It belongs to no hold.
@@ -69,14 +69,11 @@ func newMetrics() *metrics {
 		Help: "When this replica last finished a comparison with Stripe, in Unix time; 0 if never."})
 	m.rejected = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdd_rejected_total",
 		Help: "Wishes of the inbox, and terms in PaymentIntents' metadata, that were not taken: they are in holdd:inbox:rejected."}, []string{"source", "code"})
-	m.atRisk = prometheus.NewGauge(prometheus.GaugeOpts{Name: "holdd_capacity_at_risk_holds",
-		Help: "Holds that will lapse before their turn, when this replica last looked: more is due than the budget lets through. Take the maximum over replicas."})
-	m.moneyAtRisk = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdd_capacity_at_risk_minor_units", Help: "Money of these holds, in minor units of its currency."}, []string{"currency"})
 	m.sent = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdd_deliveries_total",
 		Help: "Tries to tell a sink, by what it is about (an alert's kind, or event) and what came of it."}, []string{"sink", "kind", "result"})
 	m.dropped = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdd_delivery_dropped_total",
 		Help: "Events that a sink was never told of: dead letters, which can be replayed, and such that were trimmed from the stream."}, []string{"sink", "reason"})
-	m.registry.MustRegister(m.atRisk, m.moneyAtRisk, m.sent, m.dropped, backlogs{m})
+	m.registry.MustRegister(m.sent, m.dropped, backlogs{m}, shortage{m})
 	m.begin()
 	m.registry.MustRegister(m.calls, m.reported, m.rejected, m.findings, m.compared)
 	m.registry.MustRegister(m.outcomes, m.money, m.lateness, m.took, m.holds, m.replicas, m.nearest,
@@ -150,14 +147,6 @@ func (m *metrics) Noticed(h *hold.Hold, n hold.Notice, lateness time.Duration) {
 
 func (m *metrics) Rejected(source string, code hold.Code) {
 	m.rejected.WithLabelValues(source, string(code)).Inc()
-}
-
-func (m *metrics) AtRisk(c worker.Capacity) {
-	m.atRisk.Set(float64(c.Holds))
-	m.moneyAtRisk.Reset()
-	for _, s := range c.Sums {
-		m.moneyAtRisk.WithLabelValues(s.Currency).Set(float64(s.Amount))
-	}
 }
 
 func (m *metrics) Reconciled(r worker.Reconciliation) {

@@ -58,8 +58,8 @@ func newOutlook(w forecaster) *outlook {
 		worker: w,
 		ready:  prometheus.NewDesc("holdd_ready", "Whether this replica has what it needs to work, as /readyz tells: 1 or 0 for each check.", []string{"check"}, nil),
 		atRisk: prometheus.NewDesc("holdd_at_risk_holds",
-			"Open holds that may lapse, by how soon their deadline comes; those of an hour are among those of a day. At most 100, nearest deadline first.", []string{"within"}, nil),
-		money: prometheus.NewDesc("holdd_at_risk_minor_units", "What the holds at risk within a day hold, in minor units of its currency.", []string{"currency"}, nil),
+			"Open holds that may lapse for what they are (paused, refused, without a time), by how soon their deadline comes; those of an hour are among those of a day. At most 100, nearest deadline first. Those that only come too late in the queue are in holdd_capacity_at_risk_holds.", []string{"within"}, nil),
+		money: prometheus.NewDesc("holdd_at_risk_minor_units", "What the holds of holdd_at_risk_holds within a day hold, in minor units of its currency.", []string{"currency"}, nil),
 	}
 }
 

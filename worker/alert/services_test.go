@@ -1,0 +1,277 @@
+package alert_test
+
+import (
+	"bufio"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	netmail "net/mail"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/store/storetest"
+	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/alert"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/redis/go-redis/v9"
+)
+
+// vendors are the services' own ends: they note what they are sent.
+type vendors struct {
+	mu  sync.Mutex
+	got map[string][]call // by host
+}
+
+type call struct {
+	what   string // method and address
+	header http.Header
+	body   map[string]any
+}
+
+func (v *vendors) RoundTrip(q *http.Request) (*http.Response, error) {
+	raw, err := io.ReadAll(q.Body)
+	if err != nil {
+		return nil, err
+	}
+	c := call{what: q.Method + " " + q.URL.String(), header: q.Header}
+	if err := json.Unmarshal(raw, &c.body); err != nil {
+		return nil, err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.got[q.URL.Host] = append(v.got[q.URL.Host], c)
+	return &http.Response{StatusCode: http.StatusAccepted, Body: http.NoBody, Request: q, Header: http.Header{}}, nil
+}
+
+// have waits until each of so many hosts was told n times.
+func (v *vendors) have(t *testing.T, hosts, n int) {
+	t.Helper()
+	storetest.Until(t, 20*time.Second, fmt.Sprintf("each of %d to be told %d times", hosts, n), func() bool {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		told := 0
+		for _, calls := range v.got {
+			if len(calls) == n {
+				told++
+			}
+		}
+		return told == hosts
+	})
+}
+
+// Each service is sent what its documentation asks for.
+func TestServicesAreSentWhatTheyDocument(t *testing.T) {
+	hotel := hold.View{ID: "pi_1", Reference: "BK-2071", Amount: 12000, Currency: "eur", ExpiresAt: time.Now().Add(time.Hour), State: "attention", OnExpiry: "alert"}
+	refused := worker.Event{ID: "evt_1", Type: hold.NoticeAttention, Timestamp: time.Now(), Data: worker.EventData{Hold: hotel, Cause: hold.CauseRefused.String()}}
+	away := worker.Event{ID: "evt_2", Type: worker.TypeStripeAway, Timestamp: time.Now()}
+	back := worker.Event{ID: "evt_3", Type: worker.TypeStripeBack, Timestamp: time.Now()}
+	about := func(e *worker.Event) (title, text string) {
+		a, ok := alert.Of(e, alert.Style{})
+		if !ok {
+			t.Fatal("it is no alert")
+		}
+		return a.Title, a.Text
+	}
+	title, text := about(&refused)
+	whole := title + "\n" + text
+	over, overText := about(&back)
+	type object = map[string]any
+	page := func(action, key, title, text string) object {
+		return object{"routing_key": "key", "event_action": action, "dedup_key": key,
+			"payload": object{"summary": title, "source": "holdd", "severity": "critical", "custom_details": object{"text": text}}}
+	}
+	type want struct {
+		what   string
+		header [2]string
+		body   object
+	}
+	table := []struct {
+		address, host string
+		first         want
+		last          *want // of the end of an incident
+	}{
+		{"slack://hook:T000-B000-XXXX@webhook", "hooks.slack.com", want{"POST https://hooks.slack.com/services/T000/B000/XXXX", [2]string{}, object{"text": whole}}, nil},
+		{"mattermost://chat.example/tok3n", "chat.example", want{"POST https://chat.example/hooks/tok3n", [2]string{}, object{"text": whole}}, nil},
+		{"discord://tok3n@123456", "discord.com", want{"POST https://discord.com/api/webhooks/123456/tok3n", [2]string{},
+			object{"content": whole, "allowed_mentions": object{"parse": []any{}}}}, nil},
+		{"telegram://123:abc@telegram?chats=-42", "api.telegram.org", want{"POST https://api.telegram.org/bot123:abc/sendMessage", [2]string{}, object{"chat_id": "-42", "text": whole}}, nil},
+		{"ntfy://u:p@ntfy.example/hotel", "ntfy.example", want{"POST https://ntfy.example", [2]string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("u:p"))},
+			object{"topic": "hotel", "title": title, "message": text, "priority": 5.0}}, nil},
+		{"gotify://push.example/tok3n", "push.example", want{"POST https://push.example/message", [2]string{"X-Gotify-Key", "tok3n"}, object{"title": title, "message": text, "priority": 9.0}}, nil},
+		{"pagerduty://key@events", "events.pagerduty.com", want{"POST https://events.pagerduty.com/v2/enqueue", [2]string{}, page("trigger", "holdd-pi_1", title, text)},
+			&want{"POST https://events.pagerduty.com/v2/enqueue", [2]string{}, page("resolve", "holdd-stripe_away", over, overText)}},
+		{"opsgenie://api.opsgenie.com/key", "api.opsgenie.com", want{"POST https://api.opsgenie.com/v2/alerts", [2]string{"Authorization", "GenieKey key"},
+			object{"message": title, "alias": "holdd-pi_1", "description": whole, "source": "holdd", "priority": "P1"}},
+			&want{"POST https://api.opsgenie.com/v2/alerts/holdd-stripe_away/close?identifierType=alias", [2]string{"Authorization", "GenieKey key"}, object{"source": "holdd", "note": over}}},
+		{"generic+https://u:p@relay.example/x?a=b", "relay.example", want{"POST https://relay.example/x?a=b", [2]string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("u:p"))},
+			object{"title": title, "message": text, "body": text, "severity": "critical", "kind": "capture_refused", "over": false, "hold": "pi_1", "id": "evt_1"}}, nil},
+	}
+	v := &vendors{got: map[string][]call{}}
+	b := newBench(t, store.Options{})
+	o := alert.Options{Transport: v}
+	for _, s := range table {
+		o.Notify = append(o.Notify, s.address)
+	}
+	b.run(o)
+	storetest.Until(t, 10*time.Second, "all to begin", func() bool {
+		keys, err := b.rdb.Keys(t.Context(), "holdd:{0}:sink:*").Result()
+		ready := 0
+		for _, k := range keys {
+			if b.rdb.HExists(t.Context(), k, "state").Val() {
+				ready++
+			}
+		}
+		return err == nil && ready == len(table)
+	})
+	put := func(events ...worker.Event) {
+		t.Helper()
+		pipe := b.rdb.TxPipeline() // as one: a digest has all of them
+		for i := range events {
+			raw, err := json.Marshal(&events[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: "holdd:{0}:events", Values: []any{"event", raw}})
+		}
+		if _, err := pipe.Exec(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(refused)
+	v.have(t, len(table), 1)
+	put(away, back)
+	// Chats are sent both as one, pagers each by itself.
+	v.have(t, len(table)-2, 2)
+	v.have(t, 2, 3)
+	for _, s := range table {
+		calls := v.got[s.host]
+		for i, w := range []*want{&s.first, s.last} {
+			if w == nil {
+				continue
+			}
+			got := calls[0]
+			if i == 1 {
+				got = calls[len(calls)-1]
+			}
+			if got.what != w.what || got.header.Get("Content-Type") != "application/json" || w.header[0] != "" && got.header.Get(w.header[0]) != w.header[1] {
+				t.Errorf("%s: %s %v", s.host, got.what, got.header)
+			}
+			if !reflect.DeepEqual(got.body, w.body) {
+				t.Errorf("%s: got %v\nwant %v", s.host, got.body, w.body)
+			}
+		}
+	}
+}
+
+// mailbox is a mail server that takes what it is sent, without encryption, from whoever has the password.
+func mailbox(t *testing.T, rcpt string) (addr string, letters chan string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	letters = make(chan string, 4)
+	serve := func(c net.Conn) {
+		defer c.Close()
+		r := bufio.NewReader(c)
+		say := func(s string) { fmt.Fprint(c, s+"\r\n") }
+		say("220 mail.example")
+		var said strings.Builder
+		for {
+			line, err := r.ReadString('\n')
+			if err != nil {
+				return
+			}
+			said.WriteString(line)
+			switch verb, _, _ := strings.Cut(strings.TrimSpace(line), " "); strings.ToUpper(verb) {
+			case "EHLO":
+				say("250-mail.example\r\n250 AUTH PLAIN")
+			case "AUTH":
+				say("235 welcome")
+			case "RCPT":
+				say(rcpt)
+			case "DATA":
+				say("354 go on")
+				for !strings.HasSuffix(said.String(), "\r\n.\r\n") {
+					line, err := r.ReadString('\n')
+					if err != nil {
+						return
+					}
+					said.WriteString(line)
+				}
+				letters <- said.String()
+				say("250 taken")
+			case "QUIT":
+				say("221 bye")
+				return
+			default:
+				say("250 ok")
+			}
+		}
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go serve(c)
+		}
+	}()
+	return l.Addr().String(), letters
+}
+
+func TestMail(t *testing.T) {
+	b := newBench(t, store.Options{})
+	addr, letters := mailbox(t, "250 ok")
+	_, stop := b.run(alert.Options{Notify: []string{"smtp://desk:s3cret@" + addr + "/?from=holdd@hotel.example&to=desk@hotel.example,night@hotel.example"}})
+	e := worker.Event{ID: "evt_1", Type: hold.NoticeExpired, Timestamp: time.Now(), Data: worker.EventData{Hold: hold.View{ID: "pi_1", Reference: "Übernachtung\r\nBcc: x@y.example", Amount: 12000, Currency: "eur"}}}
+	raw, err := json.Marshal(&e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: "holdd:{0}:events", Values: []any{"event", raw}}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	said := <-letters
+	stop()
+	for _, want := range []string{"AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00desk\x00s3cret")), "MAIL FROM:<holdd@hotel.example>", "RCPT TO:<desk@hotel.example>", "RCPT TO:<night@hotel.example>"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("it did not say %q:\n%s", want, said)
+		}
+	}
+	_, letter, _ := strings.Cut(said, "DATA\r\n")
+	m, err := netmail.ReadMessage(strings.NewReader(letter))
+	if err != nil {
+		t.Fatal(err)
+	}
+	subject, err := new(mime.WordDecoder).DecodeHeader(m.Header.Get("Subject"))
+	body, _ := io.ReadAll(m.Body)
+	if err != nil || !strings.HasPrefix(subject, "[critical] Übernachtung") || !strings.Contains(subject, "has expired") || m.Header.Get("Bcc") != "" || m.Header.Get("To") != "desk@hotel.example, night@hotel.example" ||
+		m.Header.Get("Message-Id") != "<evt_1@holdd>" || m.Header.Get("Auto-Submitted") != "auto-generated" || !strings.Contains(string(body), "Hold: pi_1") {
+		t.Errorf("%q %v\n%s", subject, m.Header, body)
+	}
+	if _, err := m.Header.Date(); err != nil {
+		t.Error(err)
+	}
+
+	// One that refuses is asked again, and what it said is known; its address isn't.
+	addr, _ = mailbox(t, "550 no such user")
+	b = newBench(t, store.Options{})
+	a, _ := b.run(alert.Options{Notify: []string{"smtp://desk:s3cret@" + addr + "/?from=holdd@hotel.example&to=gone@hotel.example"}})
+	if err := b.rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: "holdd:{0}:events", Values: []any{"event", raw}}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	storetest.Until(t, 10*time.Second, "the refusal", func() bool {
+		s, err := a.Statuses(t.Context())
+		return err == nil && s[0].Parked == 1
+	})
+}
