@@ -394,6 +394,8 @@ type eye struct {
 	r *replica
 }
 
+func (eye) Reported([]worker.Check)                        {}
+func (eye) AtRisk(worker.Capacity)                         {}
 func (eye) Called(hold.Op, hold.AnswerKind, time.Duration) {}
 func (eye) Noticed(*hold.Hold, hold.Notice, time.Duration) {}
 func (eye) Counted(hold.Counts, int, time.Time)            {}
