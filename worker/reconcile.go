@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdd/holdd/worker/hold"
@@ -123,7 +124,7 @@ type reconciler struct {
 	known    sync.Mutex           // guards accounts alone: whoever acts on a hold doesn't wait for a comparison to begin
 	accounts map[string]bool      // met since the start: an emptied Redis knows none
 	told     map[string]time.Time // what the log was told, and when
-	emptied  time.Time            // when Redis was found to have lost everything, until it is rebuilt
+	emptied  atomic.Int64         // when Redis was found to have lost everything, until it is rebuilt: Unix milliseconds, 0 if it has not
 }
 
 func (r *reconciler) open(life context.Context) {
@@ -318,9 +319,7 @@ func (w *Worker) watch(ctx context.Context) {
 		return
 	}
 	if emptied {
-		w.recon.mu.Lock()
-		w.recon.emptied = w.now()
-		w.recon.mu.Unlock()
+		w.recon.emptied.Store(w.now().UnixMilli())
 		w.log.Error("Redis was emptied while in use: every hold is being looked for at Stripe and scheduled anew where its terms stand in the intent's metadata",
 			zap.String("event", string(TypeRedisEmptied)))
 		if err := w.publish(ctx, TypeRedisEmptied, w.now().Format(time.RFC3339), EventData{Replica: w.o.Replica}); err != nil {
@@ -347,11 +346,9 @@ func (w *Worker) watch(ctx context.Context) {
 		if json.Unmarshal(state, &last) != nil {
 			return
 		}
-		w.recon.mu.Lock()
-		if !last.StartedAt.Before(w.recon.emptied) {
-			w.recon.emptied = time.Time{}
+		if at := w.recon.emptied.Load(); last.StartedAt.UnixMilli() >= at {
+			w.recon.emptied.CompareAndSwap(at, 0)
 		}
-		w.recon.mu.Unlock()
 		return
 	}
 	if w.rejected.Load() || w.breaker.State() != gobreaker.StateClosed {
@@ -364,12 +361,11 @@ func (w *Worker) watch(ctx context.Context) {
 
 // emptied is the line of the readiness report that tells that Redis was emptied, for as long as it is so.
 func (w *Worker) emptied() []Check {
-	w.recon.mu.Lock()
-	defer w.recon.mu.Unlock()
-	if w.recon.emptied.IsZero() {
+	at := w.recon.emptied.Load()
+	if at == 0 {
 		return nil
 	}
-	return []Check{{Name: "schedule", OK: true, Detail: "Redis was found emptied at " + w.recon.emptied.Format(time.RFC3339) +
+	return []Check{{Name: "schedule", OK: true, Detail: "Redis was found emptied at " + time.UnixMilli(at).UTC().Format(time.RFC3339) +
 		": the schedule is being rebuilt from Stripe; see holdd reconcile for what was found, and find out what emptied it"}}
 }
 
