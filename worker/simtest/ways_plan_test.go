@@ -137,6 +137,9 @@ func (p *plan) drawWays() {
 		p.faults = append(p.faults, f)
 	}
 	if d.chance(0.35) {
+		if d.chance(0.5) {
+			p.faults = nil // what the mirror leaves undone shows only where nothing else is wrong
+		}
 		at := begin + d.between(p.span/4, p.span*3/4)
 		add(fault{kind: "redis:emptied", from: at, to: at, slot: -1})
 	}
@@ -144,6 +147,21 @@ func (p *plan) drawWays() {
 		at := p.holds[d.IntN(len(p.holds))].told - d.between(0, time.Second)
 		for slot := range p.slots {
 			add(fault{kind: "kill", from: at + time.Duration(slot)*time.Millisecond, to: at, slot: slot, back: d.between(2*time.Second, 20*time.Second)})
+		}
+	}
+	for i := range p.holds { // where it comes in
+		h, d := &p.holds[i], throw(p.seed, "coming in", fmt.Sprint(p.holds[i].n))
+		switch {
+		case h.way == "card" && d.chance(0.3):
+			add(fault{kind: "stripe:" + pick(d, "error_after", "error_after", "error_before", "drop_reply", "html_after", "cut_body", "late"), where: pick(d, "create", "create", "confirm"),
+				from: h.at, to: h.at + pick(d, time.Second, 5*time.Second, 40*time.Second), p: pick(d, 0.5, 1), slot: -1})
+		case h.way == "inbox" && d.chance(0.25):
+			add(fault{kind: "kill at", where: pick(d, "inbox", "inbox", "handled", "commit"), after: d.chance(0.7), from: h.told, to: h.told + 3*p.look(), slot: d.IntN(p.slots),
+				back: d.between(time.Second, 40*time.Second)})
+		case h.way == "inbox" && d.chance(0.25):
+			add(fault{kind: pick(d, "redis:cut before", "redis:cut after"), where: pick(d, "read", "commit", "handled"), from: h.told, to: h.told + 2*p.look(), p: 1, slot: -1})
+		case h.way == "metadata" && p.ways.hooks && d.chance(0.15):
+			add(fault{kind: pick(d, "redis:cut before", "redis:cut after"), where: pick(d, "read", "commit", "note"), from: h.at, to: h.at + p.ways.late, p: 0.6, slot: -1})
 		}
 	}
 	if d.chance(0.4) { // in the middle of it
@@ -158,7 +176,7 @@ func (p *plan) drawWay(h *placed) {
 	switch h.way = pick(d, "", "", "metadata", "metadata", "inbox", "card", "card"); h.way {
 	case "metadata":
 		h.honest()
-		h.spoiled = d.chance(0.08)
+		h.spoiled = d.chance(0.15)
 	case "inbox":
 		if d.chance(0.4) {
 			h.again = d.between(time.Millisecond, pick(d, time.Second, p.tick*2, 40*time.Second))

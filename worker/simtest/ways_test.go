@@ -342,7 +342,7 @@ func (w *world) waysSettled() bool {
 		if ok && h.wished == "" && in.Status == "requires_capture" {
 			return false
 		}
-		if ok && h.card != nil && h.card.guest != "acts" && in.Status != "canceled" && in.Status != "succeeded" {
+		if ok && h.card != nil && w.p.tick >= 30*time.Second && in.Status != "canceled" && in.Status != "succeeded" {
 			return false
 		}
 	}
