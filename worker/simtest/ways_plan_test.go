@@ -35,6 +35,7 @@ type paid struct {
 	guest  string          // acts, fails, leaves; of a card that asks for 3-D Secure
 	think  time.Duration   // until the guest has acted
 	second string          // card that is tried once the first was refused
+	hasty  bool            // nobody asks again after an answer that was lost
 }
 
 func (p *plan) String() string {
@@ -120,7 +121,7 @@ func (p *plan) drawWays() {
 	if d.chance(0.65) {
 		w.mirror = max(2*time.Second, p.tick*time.Duration(pick(d, 1, 3)))
 	}
-	if !w.hooks || d.chance(0.6) {
+	if d.chance(0.65) {
 		w.compare = max(20*time.Second, p.span/time.Duration(pick(d, 5, 10)))
 	}
 	for i := range p.holds {
@@ -151,7 +152,14 @@ func (p *plan) drawWays() {
 	}
 	for i := range p.holds { // where it comes in
 		h, d := &p.holds[i], throw(p.seed, "coming in", fmt.Sprint(p.holds[i].n))
+		for _, a := range h.acts {
+			if strings.HasPrefix(a.kind, "dashboard") && p.ways.hooks && d.chance(0.4) {
+				add(fault{kind: "redis:cut before", where: "commit", from: a.at, to: a.at + p.ways.late + time.Second, p: pick(d, 0.6, 1), slot: -1})
+			}
+		}
 		switch {
+		case h.way == "card" && h.card.hasty && d.chance(0.7):
+			add(fault{kind: "kill at", where: "stripe", after: true, from: h.at, to: h.at + 20*time.Second, slot: d.IntN(p.slots), back: d.between(time.Second, 40*time.Second)})
 		case h.way == "card" && d.chance(0.3):
 			add(fault{kind: "stripe:" + pick(d, "error_after", "error_after", "error_before", "drop_reply", "html_after", "cut_body", "late"), where: pick(d, "create", "create", "confirm"),
 				from: h.at, to: h.at + pick(d, time.Second, 5*time.Second, 40*time.Second), p: pick(d, 0.5, 1), slot: -1})
@@ -195,6 +203,7 @@ func (p *plan) drawWay(h *placed) {
 		if d.chance(0.5) {
 			c.second = "pm_card_mastercard"
 		}
+		c.hasty = d.chance(0.25)
 		h.card = &c
 	}
 }

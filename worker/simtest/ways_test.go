@@ -226,7 +226,7 @@ func (w *world) insist(h *placed, i int, key string, confirm bool, do func(conte
 				said = fmt.Sprintf("%s %s %s", out.PaymentIntent, out.Status, errText(err))
 			}
 			w.tr.add(false, "people: click %d %s of H%d at %s -> %s", i+1, key, h.n, r.name, said)
-			if !c.unsure() {
+			if !c.unsure() || h.card.hasty {
 				return c
 			}
 		}
