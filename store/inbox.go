@@ -50,9 +50,10 @@ func (s *Store) Handled(ctx context.Context, ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	pipe := s.rdb.Pipeline() // one that is acknowledged and not removed comes to no harm: nobody is given it again
-	pipe.XAck(ctx, keyInbox, inboxGroup, ids...)
+	// Removed first: what is cut off in between is acknowledged by the next take-over, which finds it gone. The other way round it would stay for ever.
+	pipe := s.rdb.Pipeline()
 	pipe.XDel(ctx, keyInbox, ids...)
+	pipe.XAck(ctx, keyInbox, inboxGroup, ids...)
 	_, err := pipe.Exec(ctx)
 	return err
 }

@@ -23,7 +23,7 @@
 // In three worlds of ten holds come by other ways than the API as well (ways_plan_test.go draws them):
 //
 //   - by metadata alone, some of it unreadable; the simulator's own events are signed and delivered to a random replica, late, twice, in another order, or never, and again
-//     for as long as they are refused, as Stripe does; reconcile runs in a part of these worlds, and always where there are no events.
+//     for as long as they are refused, as Stripe does; reconcile runs in a part of these worlds.
 //   - by the inbox, also while no replica lives, the same entry twice, entries that are no wish, a replica that dies between taking and answering.
 //   - by cards that holdd authorizes: at once, after 3-D Secure, refused and then with another card, left alone; the same Idempotency-Key clicked several times at several
 //     replicas, which die before and after writing the attempt down and before and after Stripe; callers who repeat for as long as they don't know.

@@ -103,6 +103,7 @@ func (j *judge) rule() {
 	}
 	j.cards()
 	j.letters()
+	j.rebuilt()
 	j.limits()
 }
 

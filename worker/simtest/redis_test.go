@@ -312,7 +312,7 @@ func describe(cmds [][]byte) (label string, ids string) {
 			}
 		case "TIME", "ZADD", "ZCARD", "ZRANGEBYSCORE", "SETNX", "SADD", "SRANDMEMBER", "XLEN":
 			name = "report"
-		case "XACK":
+		case "XDEL":
 			name = "handled"
 		default:
 			name = "other"

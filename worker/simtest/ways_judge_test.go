@@ -42,7 +42,11 @@ func (j *judge) byOtherWays(c *case_) {
 		k := maybe("click", j.at(c.at))
 		for _, x := range j.way.clicks {
 			if x.n == c.n && x.granted() && x.out.Hold != nil && !j.lost(x.begin, x.end) {
-				c.wished.sure = append(c.wished.sure, &call{n: c.n, id: c.id, kind: "click", wish: wish, begin: x.begin, end: x.end, heard: true, got: *x.out.Hold})
+				// Whoever hears of it first, the hold may be there since the first click.
+				k := &call{n: c.n, id: c.id, kind: "click", wish: wish, begin: j.at(c.at), end: x.end, heard: true, got: *x.out.Hold}
+				k.got.Revision = 1 // however far it had come by then
+				c.wished.sure = append(c.wished.sure, k)
+				break
 			}
 		}
 		if !slices.ContainsFunc(c.wished.sure, func(k *call) bool { return k.kind == "click" }) {
@@ -148,7 +152,8 @@ func (j *judge) foreign(c *case_) {
 			j.fail(c, "foreign metadata", "%s is %q, and was %q", k, c.intent.Metadata[k], v)
 		}
 	}
-	if c.spoiled && slices.ContainsFunc(c.effects, func(e stripesim.Effect) bool { return e.By == "api" }) && len(c.wished.sure) == 0 && len(c.wished.unsure) == 0 {
+	if c.spoiled && slices.ContainsFunc(c.effects, func(e stripesim.Effect) bool { return e.By == "api" }) &&
+		!slices.ContainsFunc(c.calls, func(k *call) bool { return seedKinds[k.kind] && (k.granted() || k.unsure()) }) {
 		j.fail(c, "spoiled terms", "acted on, though nobody can read its terms")
 	}
 }
@@ -165,6 +170,19 @@ func (c *case_) until() time.Time {
 
 // found: a comparison that was finished knows each hold whose terms stood at Stripe when it began, and tells of what it may not touch.
 func (j *judge) found(c *case_) {
+	if by := j.well(c.intent.Created.Add(2 * time.Minute)).Add(3*j.p.look() + 3*time.Minute + j.patience()); c.way == "card" && c.final == nil && len(j.tails) == 0 && c.until().After(by) &&
+		by.Before(j.at(j.since())) {
+		j.fail(c, "found again", "its card was authorized at +%s, and no hold is known", c.intent.Created.Sub(j.began))
+	}
+	for _, d := range j.way.delivered {
+		by := d.at.Add(2*j.p.look() + j.patience())
+		if d.id != c.id || d.kind != "payment_intent.amount_capturable_updated" || c.way != "card" && c.way != "metadata" || !j.calm(d.at, by) || len(j.tails) > 0 || !c.until().After(by) || by.After(j.at(j.since())) {
+			continue
+		}
+		if told := !j.way.said["metadata.rejected "+c.id].IsZero(); c.final == nil && (!c.spoiled || !told) {
+			j.fail(c, "found again", "Stripe told of it at +%s, and nothing came of it", d.at.Sub(j.began))
+		}
+	}
 	for _, r := range j.way.compared {
 		gone := c.until()
 		if !c.intent.Created.Before(r.StartedAt.Add(-2*time.Second)) || !gone.After(r.FinishedAt.Add(time.Second)) || r.Counts[worker.FoundUnlisted] > 0 ||
@@ -185,6 +203,28 @@ func (j *judge) found(c *case_) {
 		case again && !stood && !c.spoiled && c.final == nil && r.StartedAt.Sub(c.intent.Created) > 10*time.Minute+2*time.Second && j.way.said["reconcile.orphan "+c.id].IsZero():
 			j.fail(c, "reported", "it was lost with Redis, and the comparison at +%s told nobody of money without terms", r.StartedAt.Sub(j.began))
 		}
+	}
+}
+
+// well is a moment, or the end of the last fault if that comes later.
+func (j *judge) well(at time.Time) time.Time {
+	for _, f := range j.p.faults {
+		if end := j.at(f.to + f.back); end.After(at) {
+			at = end
+		}
+	}
+	return at
+}
+
+// rebuilt: a Redis that was emptied is noticed, and compared.
+func (j *judge) rebuilt() {
+	t := j.way.emptied
+	by := t.Add(9*j.p.tick + 2*time.Minute)
+	if t.IsZero() || !j.calm(t, by, "redis:emptied") || by.After(j.at(j.since())) {
+		return
+	}
+	if !slices.ContainsFunc(j.way.compared, func(r worker.Reconciliation) bool { return r.StartedAt.After(t) && r.FinishedAt.Before(by) }) {
+		j.breach("found again: Redis was emptied at +%s, and nobody has compared by +%s", t.Sub(j.began), by.Sub(j.began))
 	}
 }
 
@@ -210,6 +250,13 @@ func (j *judge) toldByStripe(c *case_) {
 		return
 	}
 	known := c.wished.sure[0].end
+	for _, d := range j.way.delivered {
+		if d.id == c.id && (d.kind == "payment_intent.succeeded" || d.kind == "payment_intent.canceled") && d.result != "noted" && d.at.After(known) {
+			if at := c.ended_(); at.IsZero() || at.After(d.at.Add(time.Second)) {
+				j.fail(c, "told by Stripe", "%s was taken in at +%s as %s, and the hold was open", d.kind, d.at.Sub(j.began), d.result)
+			}
+		}
+	}
 	check := func(how string, from, by time.Time) {
 		if !j.calm(earlier(from, end), by) || by.After(j.at(j.since())) {
 			return
@@ -269,8 +316,9 @@ func (j *judge) cards() {
 	if !j.p.ways.on {
 		return
 	}
-	placed := map[int][]stripesim.Effect{}
+	placed, others := map[int][]stripesim.Effect{}, map[string]bool{} // others: intents that people ended
 	for _, e := range j.sim.Ledger() {
+		others[e.Intent] = others[e.Intent] || e.By == "dashboard" && e.Kind != stripesim.Authorized
 		if e.Kind != stripesim.Authorized {
 			continue
 		}
@@ -302,7 +350,12 @@ func (j *judge) cards() {
 					if p.Detail == "" || p.DeclineCode == "" {
 						j.breach("card: H%d: refused without a word to show: %v", h.n, k.err)
 					}
-				case hold.AuthorizationAbandoned, hold.OutcomeUnknown, hold.InProgress, hold.AuthorizationRefused, hold.AlreadyCaptured, hold.AlreadyCanceled, hold.AlreadyExpired,
+				case hold.AuthorizationAbandoned:
+					in, _ := j.sim.Intent(j.ids[h.n])
+					if len(placed[h.n]) == 0 && k.end.Before(in.Created.Add(time.Hour)) && !others[in.ID] {
+						j.breach("card: H%d: told at +%s that it was not finished in time, and the guest's hour was not over", h.n, k.end.Sub(j.began))
+					}
+				case hold.OutcomeUnknown, hold.InProgress, hold.AuthorizationRefused, hold.AlreadyCaptured, hold.AlreadyCanceled, hold.AlreadyExpired,
 					hold.InThePast, hold.AuthorizationNotFound:
 				default:
 					j.breach("card: H%d: answered %s: %v", h.n, p.Code, k.err)
@@ -310,7 +363,9 @@ func (j *judge) cards() {
 			}
 		}
 		if id := j.ids[h.n]; id != "" && len(placed[h.n]) == 0 && j.p.tick >= 30*time.Second && len(j.tails) == 0 {
-			if in, _ := j.sim.Intent(id); in.Status != "canceled" && j.at(j.since()).Sub(in.Created) > 62*time.Minute+j.p.look()*3+time.Minute && j.calm(in.Created, j.at(j.since())) {
+			in, _ := j.sim.Intent(id)
+			by := j.well(in.Created.Add(62 * time.Minute)).Add(3*j.p.look() + 2*time.Minute)
+			if in.Status != "canceled" && by.Before(j.at(j.since())) {
 				j.breach("card: H%d: nobody finished it, and it is still %s", h.n, in.Status)
 			}
 		}

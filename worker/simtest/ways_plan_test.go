@@ -35,6 +35,7 @@ type paid struct {
 	guest  string          // acts, fails, leaves; of a card that asks for 3-D Secure
 	think  time.Duration   // until the guest has acted
 	second string          // card that is tried once the first was refused
+	hasty  bool            // nobody asks again after an answer that was lost
 }
 
 func (p *plan) String() string {
@@ -120,7 +121,7 @@ func (p *plan) drawWays() {
 	if d.chance(0.65) {
 		w.mirror = max(2*time.Second, p.tick*time.Duration(pick(d, 1, 3)))
 	}
-	if !w.hooks || d.chance(0.6) {
+	if d.chance(0.65) {
 		w.compare = max(20*time.Second, p.span/time.Duration(pick(d, 5, 10)))
 	}
 	for i := range p.holds {
@@ -137,6 +138,9 @@ func (p *plan) drawWays() {
 		p.faults = append(p.faults, f)
 	}
 	if d.chance(0.35) {
+		if d.chance(0.5) {
+			p.faults = nil // what the mirror leaves undone shows only where nothing else is wrong
+		}
 		at := begin + d.between(p.span/4, p.span*3/4)
 		add(fault{kind: "redis:emptied", from: at, to: at, slot: -1})
 	}
@@ -144,6 +148,28 @@ func (p *plan) drawWays() {
 		at := p.holds[d.IntN(len(p.holds))].told - d.between(0, time.Second)
 		for slot := range p.slots {
 			add(fault{kind: "kill", from: at + time.Duration(slot)*time.Millisecond, to: at, slot: slot, back: d.between(2*time.Second, 20*time.Second)})
+		}
+	}
+	for i := range p.holds { // where it comes in
+		h, d := &p.holds[i], throw(p.seed, "coming in", fmt.Sprint(p.holds[i].n))
+		for _, a := range h.acts {
+			if strings.HasPrefix(a.kind, "dashboard") && p.ways.hooks && d.chance(0.4) {
+				add(fault{kind: "redis:cut before", where: "commit", from: a.at, to: a.at + p.ways.late + time.Second, p: pick(d, 0.6, 1), slot: -1})
+			}
+		}
+		switch {
+		case h.way == "card" && h.card.hasty && d.chance(0.7):
+			add(fault{kind: "kill at", where: "stripe", after: true, from: h.at, to: h.at + 20*time.Second, slot: d.IntN(p.slots), back: d.between(time.Second, 40*time.Second)})
+		case h.way == "card" && d.chance(0.3):
+			add(fault{kind: "stripe:" + pick(d, "error_after", "error_after", "error_before", "drop_reply", "html_after", "cut_body", "late"), where: pick(d, "create", "create", "confirm"),
+				from: h.at, to: h.at + pick(d, time.Second, 5*time.Second, 40*time.Second), p: pick(d, 0.5, 1), slot: -1})
+		case h.way == "inbox" && d.chance(0.25):
+			add(fault{kind: "kill at", where: pick(d, "inbox", "inbox", "handled", "commit"), after: d.chance(0.7), from: h.told, to: h.told + 3*p.look(), slot: d.IntN(p.slots),
+				back: d.between(time.Second, 40*time.Second)})
+		case h.way == "inbox" && d.chance(0.25):
+			add(fault{kind: pick(d, "redis:cut before", "redis:cut after"), where: pick(d, "read", "commit", "handled"), from: h.told, to: h.told + 2*p.look(), p: 1, slot: -1})
+		case h.way == "metadata" && p.ways.hooks && d.chance(0.15):
+			add(fault{kind: pick(d, "redis:cut before", "redis:cut after"), where: pick(d, "read", "commit", "note"), from: h.at, to: h.at + p.ways.late, p: 0.6, slot: -1})
 		}
 	}
 	if d.chance(0.4) { // in the middle of it
@@ -158,7 +184,7 @@ func (p *plan) drawWay(h *placed) {
 	switch h.way = pick(d, "", "", "metadata", "metadata", "inbox", "card", "card"); h.way {
 	case "metadata":
 		h.honest()
-		h.spoiled = d.chance(0.08)
+		h.spoiled = d.chance(0.15)
 	case "inbox":
 		if d.chance(0.4) {
 			h.again = d.between(time.Millisecond, pick(d, time.Second, p.tick*2, 40*time.Second))
@@ -177,6 +203,7 @@ func (p *plan) drawWay(h *placed) {
 		if d.chance(0.5) {
 			c.second = "pm_card_mastercard"
 		}
+		c.hasty = d.chance(0.25)
 		h.card = &c
 	}
 }

@@ -389,7 +389,7 @@ func (w *world) play() {
 	for _, h := range w.p.holds {
 		calm = max(calm, h.told+h.again)
 		last = max(last, h.at+h.life+max(0, h.lieLife))
-		if h.card != nil && h.card.guest != "acts" {
+		if h.card != nil && w.p.tick >= 30*time.Second {
 			last = max(last, h.at+70*time.Minute)
 		}
 		for _, a := range h.acts {
