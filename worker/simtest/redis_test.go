@@ -333,6 +333,10 @@ func script(keys []string, args int) string {
 	switch n := len(keys); {
 	case strings.HasPrefix(keys[0], "holdd:{reconcile}"):
 		return "compare"
+	case keys[0] == "holdd:{0}:told":
+		return "publish"
+	case keys[0] == "holdd:{0}:episodes":
+		return "report"
 	case keys[0] == "holdd:inbox":
 		return "inbox"
 	case strings.HasPrefix(keys[0], "holdd:{authorizations}") && n == 2:
@@ -367,12 +371,13 @@ func script(keys []string, args int) string {
 var background = map[string]bool{"due": true, "milestones": true, "report": true, "take": true, "other": true, "unverified": true, "read": true, "looks": true, "mirror": true,
 	"expiring": true, "attention": true, "compare": true, "inbox": true}
 
-// chance is what a process draws by itself: tokens of attempts and names of comparisons.
-var chance = regexp.MustCompile(`rec_[a-z2-7]{16}|[A-Z2-7]{26}`)
+// chance is what a process draws by itself: tokens of attempts, names of comparisons and of events that are no hold's.
+var chance = regexp.MustCompile(`rec_[a-z2-7]{16}|evt_[a-z2-7]{20}|[A-Z2-7]{26}`)
 
 // plain is a request or a reply without that, so that the same seed is the same run.
 func plain(label string, text []byte) string {
-	if label == "compare" || label == "attempt" {
+	switch label {
+	case "compare", "attempt", "publish", "report":
 		return chance.ReplaceAllString(string(text), "*")
 	}
 	return string(text)
