@@ -105,7 +105,7 @@ func (w *Worker) mirrorOne(ctx context.Context, m *hold.Milestone) {
 			w.unmirrorable(ctx, h, hold.Answer{}, "Stripe shows other terms than were written")
 			return
 		case try == 1: // rare, and so is waited for
-			if granted, _, err := w.store.Take(ctx, h.Account, hold.OpUpdate, 1); err != nil || granted == 0 {
+			if !w.take(ctx, h.Account, hold.OpUpdate) {
 				w.mirrored(ctx, h, h.MirrorLater(w.now().Add(mirrorClear)))
 				return
 			}

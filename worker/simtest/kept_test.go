@@ -20,6 +20,11 @@ var kept = []struct {
 			faults: []fault{
 				{n: 2, kind: "stripe:not_found", from: 245 * time.Second, to: 285 * time.Second, p: 1, slot: -1},
 				{n: 4, kind: "stripe:late", from: 231358901395, to: 240 * time.Second, p: 1, slot: -1}}}},
+	{"an intent with a term that nobody can read is scheduled by API, and the mirror has to take that term out by a second request: it gave up for want of budget each time, and began anew for ever",
+		plan{seed: 898, span: 40 * time.Minute, tick: 30 * time.Second, slots: 1, handlers: 1, partitions: 1, margin: time.Minute, thresholds: []time.Duration{4 * time.Minute, time.Minute}, write: 2,
+			lease: 30 * time.Second, ways: ways{on: true, mirror: 30 * time.Second},
+			holds: []placed{{n: 1, at: 5 * time.Second, told: 5 * time.Second, life: 30 * time.Minute, amount: 60685, currency: "usd", own: "none", reference: "BK-1", way: "metadata", spoiled: true,
+				acts: []act{{n: 1, at: time.Minute, kind: "again"}}}}}},
 	{"a replica falls asleep with claims that no handler has begun with, and wakes when they are another's", asleep()},
 }
 

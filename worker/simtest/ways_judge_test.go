@@ -75,7 +75,7 @@ func (j *judge) byOtherWays(c *case_) {
 			c.wished.unsure = append(c.wished.unsure, k)
 		}
 	}
-	if st := j.way.stood[c.n]; st.terms() && !c.spoiled {
+	if st := j.way.stood[c.n]; st.terms() {
 		k := st.call(c, t)
 		c.wished.unsure = append(c.wished.unsure, k)
 		j.promote(c, k, t, "stripe", "reconcile")
@@ -113,7 +113,7 @@ func (j *judge) promote(c *case_, k *call, since time.Time, by ...string) {
 
 // terms tells whether the metadata speaks to holdd of money that is held.
 func (s standing) terms() bool {
-	if s.status != "requires_capture" {
+	if s.status != "requires_capture" || s.metadata["holdd_on_expiry"] == "perhaps" {
 		return false
 	}
 	for k := range s.metadata {
@@ -193,7 +193,7 @@ func (j *judge) found(c *case_) {
 		again := !t.IsZero() && t.Before(r.StartedAt)
 		stood := (c.way == "metadata" || c.way == "card") && !c.spoiled
 		if again && c.intent.Created.Before(t) {
-			stood = j.way.stood[c.n].terms() && !c.spoiled
+			stood = j.way.stood[c.n].terms()
 		}
 		switch {
 		case stood && c.final == nil:
@@ -273,12 +273,38 @@ func (j *judge) toldByStripe(c *case_) {
 	for _, r := range j.way.compared {
 		if r.StartedAt.After(end.Add(time.Second)) && r.StartedAt.After(known) && r.Counts[worker.FoundUnlisted] == 0 {
 			check("a comparison began", r.StartedAt, r.FinishedAt.Add(j.patience()))
+			if at := c.ended_(); j.alone(c, r.StartedAt, r.FinishedAt) && (at.IsZero() || at.After(r.FinishedAt.Add(time.Second))) {
+				j.fail(c, "told by Stripe", "ended at +%s, and a comparison from +%s to +%s left it open", end.Sub(j.began), r.StartedAt.Sub(j.began), r.FinishedAt.Sub(j.began))
+			}
 		}
 	}
 }
 
+// alone: nobody but a comparison can have had to do with a hold within a span.
+func (j *judge) alone(c *case_, from, to time.Time) bool {
+	if to.Sub(from) > 5*time.Second || !to.Before(c.nearest.Add(-j.p.margin-5*time.Second)) {
+		return false
+	}
+	for _, k := range c.calls {
+		if k.begin.Before(to.Add(5*time.Second)) && (k.end.IsZero() || k.end.After(from.Add(-5*time.Second))) {
+			return false
+		}
+	}
+	later := func(t time.Time) bool { return t.IsZero() || t.After(to.Add(5*time.Second)) }
+	return !slices.ContainsFunc(c.wished.at(to), func(t terms) bool { return !later(t.captureAt) || !later(t.cancelAt) || !later(t.captureNow) || !later(t.cancelNow) })
+}
+
 // mirrored: while all is well terms stand at Stripe soon after they were agreed on.
 func (j *judge) mirrored(c *case_) {
+	written := map[string]int{}
+	for _, r := range c.requests {
+		if r.op == "update" && r.status == 200 {
+			same := r.key[:strings.LastIndex(r.key, "-")]
+			if written[same]++; written[same] == 10 {
+				j.fail(c, "mirrored", "the same terms are written again and again")
+			}
+		}
+	}
 	t := j.way.emptied
 	st, there := j.way.stood[c.n]
 	if t.IsZero() || !there || j.p.ways.mirror == 0 || st.status != "requires_capture" || c.wished.before == nil || len(c.wished.before.unsure) > 0 || len(c.wished.before.sure) == 0 {
