@@ -225,7 +225,7 @@ func TestDoubleClickAndAKill(t *testing.T) {
 				}
 			}
 			t.Logf("answered %v; %d answers of Stripe's were of the dead replica's request", answers, w.sim.Stats().Replayed)
-			noFailures(t, other)
+			noFailures(t, other, `"event":"replica.stopped"`)
 		})
 	}
 }
