@@ -291,7 +291,9 @@ func (j *judge) alone(c *case_, from, to time.Time) bool {
 		}
 	}
 	later := func(t time.Time) bool { return t.IsZero() || t.After(to.Add(5*time.Second)) }
-	return !slices.ContainsFunc(c.wished.at(to), func(t terms) bool { return !later(t.captureAt) || !later(t.cancelAt) || !later(t.captureNow) || !later(t.cancelNow) })
+	return !slices.ContainsFunc(c.wished.at(to), func(t terms) bool {
+		return !later(t.captureAt) || !later(t.cancelAt) || !later(t.captureNow) || !later(t.cancelNow)
+	})
 }
 
 // mirrored: while all is well terms stand at Stripe soon after they were agreed on.
