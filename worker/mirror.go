@@ -119,6 +119,8 @@ func (w *Worker) mirrorOne(ctx context.Context, m *hold.Milestone) {
 			if a.Intent != nil && a.Intent.Metadata != nil {
 				known = a.Intent.Metadata
 			}
+		case hold.AnswerKeyInUse:
+			return // another replica is writing the very same: putting it off would take the hold away from under its note
 		case hold.AnswerMissing, hold.AnswerInvalid, hold.AnswerIdempotencyError, hold.AnswerUnexpectedState, hold.AnswerDeclined:
 			w.unmirrorable(ctx, h, a, "Stripe doesn't take them")
 			return

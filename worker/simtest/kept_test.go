@@ -25,6 +25,10 @@ var kept = []struct {
 			lease: 30 * time.Second, ways: ways{on: true, mirror: 30 * time.Second},
 			holds: []placed{{n: 1, at: 5 * time.Second, told: 5 * time.Second, life: 30 * time.Minute, amount: 60685, currency: "usd", own: "none", reference: "BK-1", way: "metadata", spoiled: true,
 				acts: []act{{n: 1, at: time.Minute, kind: "again"}}}}}},
+	{"two replicas mirror the same terms in step: the one that met the other's key put it off, and so the other's note came too late, at every tick",
+		plan{seed: 541, span: 6 * time.Hour, tick: 10 * time.Minute, slots: 2, handlers: 1, partitions: 1, margin: 70 * time.Minute, thresholds: []time.Duration{280 * time.Minute, 140 * time.Minute}, write: 5,
+			lease: 30 * time.Second, service: 7 * time.Second, ways: ways{on: true, mirror: 10 * time.Minute},
+			holds: []placed{{n: 2, at: 20 * time.Minute, told: 31 * time.Minute, life: 338 * time.Minute, amount: 11379, currency: "jpy", own: "none", policy: "cancel", reference: "BK-2"}}}},
 	{"a replica falls asleep with claims that no handler has begun with, and wakes when they are another's", asleep()},
 }
 
