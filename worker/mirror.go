@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdd/holdd/worker/hold"
@@ -50,7 +51,9 @@ func (w *Worker) mayMirror() bool {
 	return !w.rejected.Load() && w.breaker.State() == gobreaker.StateClosed && time.Since(time.Unix(0, w.backlog.Load())) > backlogSpan
 }
 
+// mirrorAll reports whether it makes sense to look for more at once.
 func (w *Worker) mirrorAll(ctx context.Context, todo []hold.Milestone, end time.Time) bool {
+	var left atomic.Bool
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	gate := make(chan struct{}, mirrorAtOnce)
@@ -70,7 +73,9 @@ func (w *Worker) mirrorAll(ctx context.Context, todo []hold.Milestone, end time.
 				gate <- struct{}{}
 				wg.Go(func() {
 					defer func() { <-gate }()
-					w.mirrorOne(ctx, &m)
+					if !w.mirrorOne(ctx, &m) {
+						left.Store(true)
+					}
 				})
 				break
 			}
@@ -85,11 +90,13 @@ func (w *Worker) mirrorAll(ctx context.Context, todo []hold.Milestone, end time.
 			}
 		}
 	}
-	return len(shut) == 0
+	wg.Wait()
+	return len(shut) == 0 && !left.Load()
 }
 
-// mirrorOne writes one hold's terms. The answer shows what stands there then: what earlier terms have left is taken out by a second request.
-func (w *Worker) mirrorOne(ctx context.Context, m *hold.Milestone) {
+// mirrorOne writes one hold's terms. The answer shows what stands there then: what earlier terms have left is taken out by a second request. It reports
+// false where it left the hold to another replica, and so it would be found again at once.
+func (w *Worker) mirrorOne(ctx context.Context, m *hold.Milestone) bool {
 	h := &m.Hold
 	var known map[string]string
 	for try := 0; ; try++ {
@@ -97,17 +104,17 @@ func (w *Worker) mirrorOne(ctx context.Context, m *hold.Milestone) {
 		switch {
 		case !fits:
 			w.unmirrorable(ctx, h, hold.Answer{}, "they don't fit beside what stands there: Stripe keeps 50 pairs")
-			return
+			return true
 		case len(pairs) == 0:
 			w.mirrored(ctx, h, h.MirrorDone(true))
-			return
+			return true
 		case try == 2:
 			w.unmirrorable(ctx, h, hold.Answer{}, "Stripe shows other terms than were written")
-			return
+			return true
 		case try == 1: // rare, and so is waited for
 			if !w.take(ctx, h.Account, hold.OpUpdate) {
 				w.mirrored(ctx, h, h.MirrorLater(w.now().Add(mirrorClear)))
-				return
+				return true
 			}
 		}
 		a := w.request(ctx, h.Account, hold.OpUpdate, w.o.CallTimeout, func(ctx context.Context) hold.Answer {
@@ -120,13 +127,13 @@ func (w *Worker) mirrorOne(ctx context.Context, m *hold.Milestone) {
 				known = a.Intent.Metadata
 			}
 		case hold.AnswerKeyInUse:
-			return // another replica is writing the very same: putting it off would take the hold away from under its note
+			return false // another replica is writing the very same: putting it off would take the hold away from under its note
 		case hold.AnswerMissing, hold.AnswerInvalid, hold.AnswerIdempotencyError, hold.AnswerUnexpectedState, hold.AnswerDeclined:
 			w.unmirrorable(ctx, h, a, "Stripe doesn't take them")
-			return
+			return true
 		default:
 			w.mirrored(ctx, h, h.MirrorLater(w.now().Add(mirrorAgain)))
-			return
+			return true
 		}
 	}
 }
