@@ -67,7 +67,7 @@ func (w *Worker) lookAfter(ctx context.Context, id string) {
 	}
 	switch in.Status {
 	case hold.StatusRequiresCapture:
-		if _, _, err := w.place(ctx, nil, in, a.rec.Account, a.rec.By); err != nil {
+		if _, _, err := w.place(ctx, in, a.rec.Account, a.rec.By); err != nil {
 			a.save(ctx, true, w.now().Add(lookLater))
 			return
 		}

@@ -65,7 +65,6 @@ type attempt struct {
 	w       *Worker
 	rec     hold.Authorization
 	token   string
-	draft   *hold.Draft // nil: the terms stand in the intent's metadata
 	call    hold.AuthorizeCall
 	until   time.Time // our clock: when the lease ends, reckoned from before it was asked for
 	unknown bool      // a request may have been sent under the present key, and what became of it isn't known
@@ -80,7 +79,7 @@ func (w *Worker) Authorize(ctx context.Context, key string, wish hold.Authorizat
 		return Authorization{}, err
 	}
 	a := &attempt{w: w, rec: hold.Authorization{ID: id, Digest: wish.Digest(), State: hold.AuthorizationBegun, Account: wish.Account, Generation: 1, By: by}}
-	a.draft, a.call, err = wish.Draft(id, w.now())
+	_, a.call, err = wish.Draft(id, w.now())
 	past := errors.Is(err, &hold.Problem{Code: hold.InThePast})
 	switch {
 	case past:
@@ -96,7 +95,7 @@ func (w *Worker) Authorize(ctx context.Context, key string, wish hold.Authorizat
 		return Authorization{}, err
 	}
 	if past {
-		if a.draft, a.call, err = wish.Draft(id, a.rec.BegunAt); err != nil {
+		if _, a.call, err = wish.Draft(id, a.rec.BegunAt); err != nil {
 			return Authorization{}, err
 		}
 	}

@@ -486,6 +486,28 @@ func TestRedisForgets(t *testing.T) {
 	}
 }
 
+// TestRedisForgetsAHoldThatWasChanged: the repetition of the click finds the hold's terms where they were mirrored to, not those that it was begun with.
+func TestRedisForgetsAHoldThatWasChanged(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		wish := booking(48 * time.Hour)
+		a, err := r.Authorize(w.ctx, clickKey, wish, "api")
+		if err != nil {
+			t.Fatal(err)
+		}
+		release, none := in(24*time.Hour), ""
+		if _, _, err := r.Patch(w.ctx, a.Hold.ID, hold.Patch{CaptureAt: &none, CancelAt: &release}, 0, "api"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute) // it is mirrored
+		w.redis.FlushAll()
+		again, err := r.Authorize(w.ctx, clickKey, wish, "api")
+		if err != nil || again.Hold == nil || again.Hold.ID != a.Hold.ID || !again.Hold.CaptureAt.IsZero() || again.Hold.CancelAt.IsZero() {
+			t.Fatalf("%+v %v", again, err)
+		}
+	}, func(w *world, _ *stripesim.Options) { w.opts.Rules.Mirror = true })
+}
+
 // TestAnotherVersionWordsItOtherwise: a request whose answer was lost was sent by a holdd that put other parameters to the same wish. The repetition must not
 // be told to take a new key, under which the card would be authorized once more.
 func TestAnotherVersionWordsItOtherwise(t *testing.T) {

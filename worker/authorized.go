@@ -70,7 +70,7 @@ func (a *attempt) settle(ctx context.Context, au hold.Authorized) (Authorization
 	out := Authorization{PaymentIntent: in.ID, Now: a.w.now()}
 	switch in.Status {
 	case hold.StatusRequiresCapture:
-		h, created, err := a.w.place(ctx, a.draft, in, a.rec.Account, a.rec.By)
+		h, created, err := a.w.place(ctx, in, a.rec.Account, a.rec.By)
 		if err != nil {
 			return a.release(ctx, err)
 		}
@@ -248,11 +248,10 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// place makes the hold of an authorized intent, or finds it. Without a draft its terms are those of the intent's metadata.
-func (w *Worker) place(ctx context.Context, d *hold.Draft, in *hold.Intent, account, by string) (h hold.Hold, created bool, err error) {
-	if d == nil {
-		d = w.standing(in, account, w.now())
-	}
+// place makes the hold of an authorized intent, or finds it. Its terms are those of the intent's metadata, and not the caller's: where Redis has lost the
+// hold, terms that were changed since stand only there, and the repetition of an old request must not bring the old ones back.
+func (w *Worker) place(ctx context.Context, in *hold.Intent, account, by string) (h hold.Hold, created bool, err error) {
+	d := w.standing(in, account, w.now())
 	for range maxRounds {
 		existing, now, err := w.store.Read(ctx, in.ID)
 		if err != nil {
