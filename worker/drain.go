@@ -122,7 +122,7 @@ func (w *Worker) claim(ctx context.Context, lanes []hold.Lane) (claimed int, wai
 		free = min(free, 1)
 	}
 	// Taking a few at a time would spend a round trip on each: wait until a good part is free. A finishing handler wakes us.
-	if free <= 0 || free < w.o.Concurrency/4 && w.breaker.State() == gobreaker.StateClosed {
+	if free <= 0 || free < w.o.Concurrency/2 && w.breaker.State() == gobreaker.StateClosed {
 		return 0, time.Second, false
 	}
 	for i, lane := range lanes {

@@ -18,15 +18,17 @@ const settleBatch = 256
 // the lease, and the idempotency key makes Stripe tell the same again.
 const settlePatience = 5 * time.Second
 
-// settleWait is how long a result waits for others that are about to come: a script for each would cost Redis more than the work in it.
-const settleWait = 2 * time.Millisecond
+// settleWait is how long a result waits for others that are about to come: a script for each would cost Redis more than the work in it (38 µs a hold
+// in batches of 16, 24 in batches of 32 and more).
+const settleWait = 5 * time.Millisecond
 
 // settle commits results, as many at once as have come in while the last ones were written, and a little longer while others are at Stripe.
 func (w *Worker) settle() {
 	late := time.NewTimer(settleWait)
 	defer late.Stop()
+	batch := make([]result, 0, settleBatch)
 	for first := range w.results {
-		batch := append(make([]result, 0, w.o.Concurrency), first)
+		batch = append(batch[:0], first)
 		late.Reset(settleWait)
 	collect:
 		for len(batch) < settleBatch {
@@ -54,6 +56,7 @@ func (w *Worker) settle() {
 		}
 		w.commit(batch)
 		w.outstanding.Add(-int64(len(batch)))
+		clear(batch) // or it would keep what the last burst's holds refer to
 		w.Nudge()
 	}
 }

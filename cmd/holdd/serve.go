@@ -46,50 +46,15 @@ lists them all. It ends at SIGTERM or SIGINT, after the calls in flight.`,
 }
 
 func serve(ctx context.Context, s *config.Settings, log *zap.Logger, level zap.AtomicLevel, release string) error {
-	// A sidecar's memory matters more than the little that collecting sooner costs; the memory profiler's table serves nobody here.
-	runtime.MemProfileRate = 0
-	if set := debug.SetGCPercent(50); set != 100 {
-		debug.SetGCPercent(set) // somebody chose GOGC
-	}
-	ended := make(chan struct{})
-	defer close(ended)
-	go giveBack(ended)
+	runtime.MemProfileRate = 0 // the memory profiler's table serves nobody here
+	small, done := context.WithCancel(context.WithoutCancel(ctx))
+	defer done()
+	go daemon.KeepSmall(small)
 	return daemon.Run(ctx, daemon.Options{
 		Settings: s, Logger: log, Level: &level, Version: release,
 		// What starting needed (the OpenAPI document, the settings) is garbage now, and an idle daemon would keep it for minutes.
 		Ready: func(string) { debug.FreeOSMemory() },
 	})
-}
-
-const (
-	restAfter = 5 * time.Second
-	// busyBytes is what a daemon at rest allocates within that time at the most, several times over.
-	busyBytes = 2 << 20
-)
-
-// giveBack returns memory to the system once a burst of work is over. By itself Go would keep it for minutes, beside a booking system that could use it.
-func giveBack(ended <-chan struct{}) {
-	t := time.NewTicker(restAfter)
-	defer t.Stop()
-	var m runtime.MemStats
-	var before uint64
-	rested := false
-	for {
-		select {
-		case <-ended:
-			return
-		case <-t.C:
-		}
-		runtime.ReadMemStats(&m)
-		switch busy := m.TotalAlloc-before > busyBytes; {
-		case busy:
-			rested = false
-		case !rested:
-			debug.FreeOSMemory()
-			rested = true
-		}
-		before = m.TotalAlloc
-	}
 }
 
 // newLogger writes JSON lines, or for people where somebody looks on. Nothing is sampled: each outcome is a record. Its level can be changed while

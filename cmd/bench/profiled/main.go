@@ -10,7 +10,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"runtime/pprof"
 	"syscall"
 
@@ -30,9 +29,9 @@ func main() {
 
 func run() (err error) {
 	runtime.MemProfileRate = 16 << 10
-	debug.SetGCPercent(50) // as the shipped binary does
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	go daemon.KeepSmall(context.WithoutCancel(ctx))
 	settings, err := config.Load(nil, os.Environ(), "")
 	if err != nil {
 		return err
