@@ -17,7 +17,7 @@ func (g *Gateway) Authorize(ctx context.Context, c hold.AuthorizeCall) hold.Auth
 	switch why := wrongAccount(c.Account, c.Key); {
 	case why != "":
 		return hold.Authorized{Answer: notSent(why)}
-	case c.Amount <= 0 || c.PaymentMethod == "" || !currencyForm.MatchString(c.Currency):
+	case c.Amount <= 0 || c.PaymentMethod == "" || !currency(c.Currency):
 		return hold.Authorized{Answer: notSent("an authorization needs an amount, a currency and a payment method")}
 	}
 	if why := wrongPairs(c.Metadata); why != "" {

@@ -59,9 +59,9 @@ func (g *Gateway) Capture(ctx context.Context, c CaptureParams) hold.Answer {
 		return notSent(fmt.Sprintf("a capture of %d minor units would mean nothing", *n))
 	}
 	p := &stripe.PaymentIntentCaptureParams{AmountToCapture: c.Amount, FinalCapture: c.Final}
-	return g.settle(ctx, c.PaymentIntent, func(ctx context.Context) (*stripe.PaymentIntent, error) {
+	return g.settle(ctx, c.PaymentIntent, "capture", func(ctx context.Context) stripe.ParamsContainer {
 		p.Params = params(ctx, c.Account, c.Key)
-		return g.intents.Capture(c.PaymentIntent, p)
+		return p
 	})
 }
 
@@ -70,9 +70,9 @@ func (g *Gateway) cancel(ctx context.Context, c hold.Call) hold.Answer {
 		return notSent(why)
 	}
 	p := &stripe.PaymentIntentCancelParams{CancellationReason: stripe.String(string(stripe.PaymentIntentCancellationReasonAbandoned))}
-	return g.settle(ctx, c.PaymentIntent, func(ctx context.Context) (*stripe.PaymentIntent, error) {
+	return g.settle(ctx, c.PaymentIntent, "cancel", func(ctx context.Context) stripe.ParamsContainer {
 		p.Params = params(ctx, c.Account, c.Key)
-		return g.intents.Cancel(c.PaymentIntent, p)
+		return p
 	})
 }
 

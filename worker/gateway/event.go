@@ -125,7 +125,7 @@ func about(e *hold.Event, s *subject) bool {
 	switch s.Object {
 	case "payment_intent":
 		id = s.ID
-		if hold.CheckID(id) != nil || !wordForm.MatchString(s.Status) || !currencyForm.MatchString(s.Currency) ||
+		if hold.CheckID(id) != nil || word(s.Status) == "" || !currency(s.Currency) ||
 			s.Amount < 0 || s.AmountCapturable < 0 || s.AmountReceived < 0 || s.Created <= 0 {
 			return false
 		}

@@ -9,17 +9,13 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-var (
-	wordForm     = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
-	reviewForm   = regexp.MustCompile(`^prv_[A-Za-z0-9]{1,64}$`)
-	currencyForm = regexp.MustCompile(`^[a-z]{3}$`)
-)
+var reviewForm = regexp.MustCompile(`^prv_[A-Za-z0-9]{1,64}$`)
 
 // intent translates a PaymentIntent. It returns nil for a body that was JSON and yet no PaymentIntent, or another one than was asked for:
 // stripe-go takes {}, null and "pi_…" for one as well. An empty id stands for any.
 func (g *Gateway) intent(pi *stripe.PaymentIntent, id string) *hold.Intent {
 	if pi == nil || pi.Object != "payment_intent" || id != "" && pi.ID != id || hold.CheckID(pi.ID) != nil ||
-		!wordForm.MatchString(string(pi.Status)) || !currencyForm.MatchString(string(pi.Currency)) ||
+		word(string(pi.Status)) == "" || !currency(string(pi.Currency)) ||
 		pi.Amount < 0 || pi.AmountCapturable < 0 || pi.AmountReceived < 0 || pi.Created <= 0 {
 		return nil
 	}
@@ -58,8 +54,20 @@ func (g *Gateway) intent(pi *stripe.PaymentIntent, id string) *hold.Intent {
 
 // word returns s if it is an identifier of Stripe's, and nothing else.
 func word(s string) string {
-	if !wordForm.MatchString(s) {
+	if s == "" || len(s) > 40 || !letter(s[0]) {
 		return ""
+	}
+	for i := range len(s) {
+		if c := s[i]; !letter(c) && !digit(c) && c != '_' {
+			return ""
+		}
 	}
 	return s
 }
+
+func currency(s string) bool {
+	return len(s) == 3 && letter(s[0]) && letter(s[1]) && letter(s[2])
+}
+
+func letter(c byte) bool { return 'a' <= c && c <= 'z' }
+func digit(c byte) bool  { return '0' <= c && c <= '9' }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"net/http/httptrace"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync/atomic"
 )
 
@@ -32,8 +34,8 @@ type flight struct {
 	replayed  bool
 	retry     string // Stripe-Should-Retry
 	mediaType string
-	keep      bool   // a good answer's body is ours to read
-	body      []byte // then
+	body      *bytes.Buffer // where a good answer's body is kept, which is ours to read then; nil: nowhere
+	taken     bool          // it is there, to its end
 }
 
 type flightKey struct{}
@@ -86,7 +88,7 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	if res.Body != nil {
 		res.Body = &bounded{ReadCloser: res.Body, left: f.limit}
-		if f.keep && res.StatusCode == http.StatusOK {
+		if f.body != nil && res.StatusCode == http.StatusOK {
 			f.take(res)
 		}
 	}
@@ -123,21 +125,29 @@ func isDial(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial" || errors.As(err, &dns)
 }
 
-var (
-	requestIDForm = regexp.MustCompile(`^req_[A-Za-z0-9_-]{1,64}$`)
-	mediaTypeForm = regexp.MustCompile(`^[a-z]{1,20}/[a-z0-9.+-]{1,40}$`)
-)
-
 // requestID is Stripe's id of the request. Headers are as much from outside as bodies: what doesn't look like an id is dropped.
 func requestID(h http.Header) string {
-	if id := h.Get("Request-Id"); requestIDForm.MatchString(id) {
-		return id
+	id := h.Get("Request-Id")
+	rest, ok := strings.CutPrefix(id, "req_")
+	if !ok || rest == "" || len(rest) > 64 {
+		return ""
 	}
-	return ""
+	for i := range len(rest) {
+		if c := rest[i]; !letter(c|0x20) && !digit(c) && c != '_' && c != '-' {
+			return ""
+		}
+	}
+	return id
 }
 
+var mediaTypeForm = regexp.MustCompile(`^[a-z]{1,20}/[a-z0-9.+-]{1,40}$`)
+
 func mediaType(h http.Header) string {
-	t, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
+	given := h.Get("Content-Type")
+	if given == "application/json" { // as every good answer of Stripe's
+		return given
+	}
+	t, _, _ := mime.ParseMediaType(given)
 	if !mediaTypeForm.MatchString(t) {
 		return "of no known type"
 	}
