@@ -1,6 +1,10 @@
 package store_test
 
 import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -66,4 +70,80 @@ func TestPausedRedis(t *testing.T) {
 		t.Errorf("events: %v", ev)
 	}
 	e.invariants(1)
+}
+
+// A Redis that dies in the midst of writing a script's commands to its append-only file. Redis 7.0 drops them from memory when it starts, but cuts
+// the file after the last whole command and not before MULTI: at the start after that it runs the beginning, together with what was written first
+// in between. Whichever command was the last to be whole, every hold gets to its end, and none stays in a
+// queue after it.
+func TestScriptThatIsInTheFileByHalf(t *testing.T) {
+	t.Parallel()
+	const n, lease = 3, 50 * time.Millisecond
+	captured := func(claims []hold.Claim) (ends []hold.Write) {
+		for _, c := range claims {
+			ends = append(ends, settle(c.Hold, moved))
+		}
+		return ends
+	}
+	for script, steps := range []func(e *env){
+		func(e *env) { e.due(true) },
+		func(e *env) { e.due(true); e.claim(captures, n, lease) },
+		func(e *env) { e.due(true); claims, _ := e.claim(captures, n, lease); e.put(captured(claims)...) },
+	} {
+		t.Run([]string{"promote", "claim", "settle"}[script], func(t *testing.T) {
+			t.Parallel()
+			r := storetest.Start(t)
+			raw := r.Client()
+			t.Cleanup(func() { raw.Close() })
+			e := &env{TB: t, s: mustOpen(t, store.Options{URL: r.URL()}), rdb: raw}
+			for i := range n {
+				e.put(scheduled(fmt.Sprintf("pi_%d", i), at, dead))
+			}
+			steps(e)
+			r.Kill()
+			files, err := filepath.Glob(filepath.Join(r.Dir(), "appendonlydir", "*.incr.aof"))
+			if err != nil || len(files) != 1 {
+				t.Fatalf("the append-only file: %v %v", files, err)
+			}
+			whole, err := os.ReadFile(files[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			begin := bytes.LastIndex(whole, []byte("*1\r\n$5\r\nMULTI\r\n"))
+			end := bytes.LastIndex(whole, []byte("*1\r\n$4\r\nEXEC\r\n"))
+			if begin < 0 || end < begin {
+				t.Fatal("the script is not in the file as a transaction")
+			}
+			cuts := 0
+			for cut := begin + 1; cut <= end; cut++ {
+				if whole[cut] != '*' || whole[cut-1] != '\n' { // a command ends here
+					continue
+				}
+				cuts++
+				if err := os.WriteFile(files[0], whole[:cut+5], 0o600); err != nil {
+					t.Fatal(err)
+				}
+				r.Restart()
+				e.put(scheduled(fmt.Sprintf("pi_later_%d", cut), at, dead))
+				r.Kill()
+				r.Restart()
+				storetest.Until(t, 30*time.Second, fmt.Sprintf("all are settled after a cut at command %d", cuts), func() bool {
+					e.due(true)
+					claims, _ := e.claim(captures, n+1, lease)
+					e.put(captured(claims)...)
+					counts, err := e.s.Counts(t.Context())
+					if err != nil || counts.Settled != n+1 {
+						return false
+					}
+					_, sets := e.snapshot(0)
+					return len(sets["scheduled"])+len(sets["leased"])+len(sets["lanes"]) == 0
+				})
+				r.Kill()
+			}
+			t.Logf("%d places to cut", cuts)
+			if cuts < 3 {
+				t.Error("that tested next to nothing")
+			}
+		})
+	}
 }

@@ -3,11 +3,13 @@
 -- ARGV: 1 how many at the most of each, 2 "1" to promote scheduled holds, 3 how many lanes to tell of
 -- Returns: now (ms), promoted, taken over, score of the next scheduled hold or "", "1" if there is more, then lane, head, length of each lane
 -- A record that this script can't read is put off by a minute, not dropped.
+-- A settled hold has no business here; one whose settlement was in the append-only file by half only is taken out.
 -- Invariant: a hold leaves one set and enters the next in the same script, so it is never in none.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local limit = tonumber(ARGV[1])
 local heads = {}
+local FINAL_FROM = 7
 
 local function promote(from)
   local ids = redis.call('ZRANGEBYSCORE', from, '-inf', now, 'LIMIT', 0, limit)
@@ -22,7 +24,7 @@ local function promote(from)
     else
       gone[#gone + 1] = id
     end
-    if r and gone[#gone] == id then
+    if r and gone[#gone] == id and string.byte(r, 2) < FINAL_FROM then
       local op = string.byte(r, 4)
       local lane = op .. ':' .. string.sub(r, 24, 23 + string.byte(r, 23))
       local b1, b2, b3, b4, b5, b6 = string.byte(r, 17, 22)
