@@ -50,8 +50,8 @@ fuzz: ## each fuzz target for FUZZTIME (60s, or a count such as 20000x)
 # The benchmarks are a module of their own, so that the engines that holdd is compared with are no dependency of it.
 BENCH := .build/bench
 STRIP := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
-bench: redis bench-programs bench-bullmq ## holdd beside asynq, BullMQ and stripe-go alone, with every bar; QUICK=1 is the short form, MILLION=1 weighs 1M pending as well
-	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) $(if $(QUICK),-quick,-results results) $(if $(MILLION),-million)
+bench: redis bench-programs bench-bullmq ## holdd beside asynq, BullMQ and stripe-go alone, with every bar; QUICK=1 is the short form
+	@cd cmd/bench && $(CURDIR)/$(BENCH)/bench -bin $(CURDIR)/$(BENCH) $(if $(QUICK),-quick,-results results)
 
 bench-bullmq:
 	@cmd/bench/bullmq/install $(BENCH)/bullmq

@@ -40,7 +40,7 @@ type size struct {
 }
 
 var (
-	full  = size{rounds: 3, drain: 20_000, slow: 4_000, late: 10 * time.Second, idle: 20 * time.Second, pending: 100_000, http: 20_000, limited: 10_000, limitedPatience: 2 * time.Minute, references: true}
+	full  = size{rounds: 3, drain: 20_000, slow: 4_000, late: 10 * time.Second, idle: 20 * time.Second, pending: 100_000, http: 20_000, limited: 10_000, limitedPatience: 2 * time.Minute, references: true, million: true}
 	quick = size{rounds: 1, drain: 6_000, slow: 1_200, late: 2 * time.Second, idle: 4 * time.Second, pending: 100_000, http: 10_000, limited: 3_000, limitedPatience: 20 * time.Second}
 )
 
@@ -68,7 +68,6 @@ func run(ctx context.Context, args []string) (err error) {
 	fs.StringVar(&b.bins, "bin", ".build/bench", "folder of the programs that are measured; make bench builds them")
 	results := fs.String("results", "", "folder to write table and chart to; empty: nowhere")
 	short := fs.Bool("quick", false, "one round, less of everything")
-	million := fs.Bool("million", false, "measure the memory of a million pending as well")
 	only := fs.String("only", "", "one part alone: limit, scale or cluster")
 	ten := fs.Bool("ten-million", false, "scale: ten million pending as well (6 GB of memory, a quarter of an hour)")
 	profiles := fs.String("profile", "", "only drain holdd, under profilers, and write the profiles to this folder")
@@ -79,7 +78,6 @@ func run(ctx context.Context, args []string) (err error) {
 	if *short {
 		b.size = quick
 	}
-	b.size.million = *million
 	if *rounds > 0 {
 		b.size.rounds = *rounds
 	}
