@@ -103,8 +103,8 @@ func (b *bench) idle(ctx context.Context, engines []engine, span time.Duration) 
 		defer p.stop()
 		all = append(all, running{e: e, p: p})
 	}
-	// What comes up has caches to fill and garbage to give back.
-	if err := wait(ctx, 3*time.Second); err != nil {
+	// What comes up has caches to fill and garbage to give back; holdd does the latter once it has been quiet for five seconds.
+	if err := wait(ctx, 10*time.Second); err != nil {
 		return err
 	}
 	var err error
