@@ -46,20 +46,25 @@ func KeepSmall(ctx context.Context) {
 			continue
 		}
 		allocated, live := look()
+		ticker := time.NewTicker(calmLook)
 		for worked := time.Now(); time.Since(worked) < calmFor; {
 			if chosen == 100 {
 				debug.SetGCPercent(max(restPercent, min(mostPercent, int(room*100/max(live, 1)))))
 			}
 			select {
 			case <-ctx.Done():
+				ticker.Stop()
 				return
-			case <-time.After(calmLook):
-			}
-			before := allocated
-			if allocated, live = look(); allocated-before > busyRate*uint64(calmLook)/uint64(time.Second) {
-				worked = time.Now()
+			case <-collected: // a heap that has grown since must not have as much again several times over
+				_, live = look()
+			case <-ticker.C:
+				before := allocated
+				if allocated, live = look(); allocated-before > busyRate*uint64(calmLook)/uint64(time.Second) {
+					worked = time.Now()
+				}
 			}
 		}
+		ticker.Stop()
 		if chosen == 100 {
 			debug.SetGCPercent(restPercent)
 		}
