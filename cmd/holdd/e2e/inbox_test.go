@@ -88,11 +88,12 @@ func TestInboxIsTakenInLater(t *testing.T) {
 			t.Errorf("%s: rejected as %.300v", b.code, v)
 		}
 	}
+	storetest.Until(t, startTime, "the log tells of each reject", func() bool { return r.log.lines(`"inbox.rejected"`) >= len(bad) })
+	w.await(r, len(all), time.Minute)
+	w.judge(r, all, oneLine)
 	if n := r.log.lines(`"inbox.rejected"`); n != len(bad) {
 		t.Errorf("the log tells of %d rejects", n)
 	}
-	w.await(r, len(all), time.Minute)
-	w.judge(r, all, oneLine)
 	v := w.eventually(r, all[0].id, hold.Captured, startTime)
 	if v.Reference != reference(0) || v.History[0].By != "inbox" {
 		t.Errorf("%+v", v)
