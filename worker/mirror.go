@@ -95,7 +95,7 @@ func (w *Worker) mirrorAll(ctx context.Context, todo []hold.Milestone, end time.
 }
 
 // mirrorOne writes one hold's terms. The answer shows what stands there then: what earlier terms have left is taken out by a second request. It reports
-// false where it left the hold to another replica, and so it would be found again at once.
+// false where the hold would be found again at once: it was left to another replica, or Redis didn't take the note.
 func (w *Worker) mirrorOne(ctx context.Context, m *hold.Milestone) bool {
 	h := &m.Hold
 	var known map[string]string
@@ -103,18 +103,14 @@ func (w *Worker) mirrorOne(ctx context.Context, m *hold.Milestone) bool {
 		pairs, key, fits := h.Mirror(known, m.Due)
 		switch {
 		case !fits:
-			w.unmirrorable(ctx, h, hold.Answer{}, "they don't fit beside what stands there: Stripe keeps 50 pairs")
-			return true
+			return w.unmirrorable(ctx, h, hold.Answer{}, "they don't fit beside what stands there: Stripe keeps 50 pairs")
 		case len(pairs) == 0:
-			w.mirrored(ctx, h, h.MirrorDone(true))
-			return true
+			return w.mirrored(ctx, h, h.MirrorDone(true))
 		case try == 2:
-			w.unmirrorable(ctx, h, hold.Answer{}, "Stripe shows other terms than were written")
-			return true
+			return w.unmirrorable(ctx, h, hold.Answer{}, "Stripe shows other terms than were written")
 		case try == 1: // rare, and so is waited for
 			if !w.take(ctx, h.Account, hold.OpUpdate) {
-				w.mirrored(ctx, h, h.MirrorLater(w.now().Add(mirrorClear)))
-				return true
+				return w.mirrored(ctx, h, h.MirrorLater(w.now().Add(mirrorClear)))
 			}
 		}
 		a := w.request(ctx, h.Account, hold.OpUpdate, w.o.CallTimeout, func(ctx context.Context) hold.Answer {
@@ -129,28 +125,29 @@ func (w *Worker) mirrorOne(ctx context.Context, m *hold.Milestone) bool {
 		case hold.AnswerKeyInUse:
 			return false // another replica is writing the very same: putting it off would take the hold away from under its note
 		case hold.AnswerMissing, hold.AnswerInvalid, hold.AnswerIdempotencyError, hold.AnswerUnexpectedState, hold.AnswerDeclined:
-			w.unmirrorable(ctx, h, a, "Stripe doesn't take them")
-			return true
+			return w.unmirrorable(ctx, h, a, "Stripe doesn't take them")
 		default:
-			w.mirrored(ctx, h, h.MirrorLater(w.now().Add(mirrorAgain)))
-			return true
+			return w.mirrored(ctx, h, h.MirrorLater(w.now().Add(mirrorAgain)))
 		}
 	}
 }
 
-func (w *Worker) unmirrorable(ctx context.Context, h *hold.Hold, a hold.Answer, why string) {
+func (w *Worker) unmirrorable(ctx context.Context, h *hold.Hold, a hold.Answer, why string) bool {
 	w.log.Warn("a hold's terms can't be written to its intent: were Redis lost, this hold would not be found again",
 		zap.String("hold", h.ID), zap.String("payment_intent", h.PaymentIntent), zap.String("account", h.Account), zap.String("reference", h.Reference),
 		zap.String("reason", why), zap.String("code", a.Code), zap.String("message", a.Message), zap.String("request_id", a.RequestID))
-	w.mirrored(ctx, h, h.MirrorDone(false))
+	return w.mirrored(ctx, h, h.MirrorDone(false))
 }
 
-// mirrored notes how it went. If the hold was changed or claimed meanwhile nothing is noted, and its terms are written once more.
-func (w *Worker) mirrored(ctx context.Context, h *hold.Hold, c hold.Change) {
+// mirrored notes how it went. If the hold was changed or claimed meanwhile nothing is noted, and its terms are written once more. It reports whether Redis
+// was there to tell.
+func (w *Worker) mirrored(ctx context.Context, h *hold.Hold, c hold.Change) bool {
 	if h.Next != 0 && h.NextAt.Before(w.now().Add(time.Second)) {
-		return // it fell due during the request, and may be in the queue: it must not be taken out of it by this
+		return true // it fell due during the request, and may be in the queue: it must not be taken out of it by this
 	}
 	if _, err := w.store.Commit(ctx, []hold.Write{w.write(h, &c, w.now())}); err != nil {
 		w.storeFailed(ctx, "note that terms are mirrored", err)
+		return false
 	}
+	return true
 }
