@@ -29,6 +29,11 @@ var kept = []struct {
 		plan{seed: 541, span: 6 * time.Hour, tick: 10 * time.Minute, slots: 2, handlers: 1, partitions: 1, margin: 70 * time.Minute, thresholds: []time.Duration{280 * time.Minute, 140 * time.Minute}, write: 5,
 			lease: 30 * time.Second, service: 7 * time.Second, ways: ways{on: true, mirror: 10 * time.Minute},
 			holds: []placed{{n: 2, at: 20 * time.Minute, told: 31 * time.Minute, life: 338 * time.Minute, amount: 11379, currency: "jpy", own: "none", policy: "cancel", reference: "BK-2"}}}},
+	{"Redis takes no commit for a while: terms that had just been written were found unwritten at once, and written again several times a second",
+		plan{seed: 592, span: 6 * time.Minute, tick: 5 * time.Second, slots: 1, handlers: 1, partitions: 1, margin: 15 * time.Second, thresholds: []time.Duration{time.Minute, 30 * time.Second, 15 * time.Second}, write: 25,
+			lease: 30 * time.Second, ways: ways{on: true, mirror: 5 * time.Second},
+			holds:  []placed{{n: 8, at: 5 * time.Second, told: 5 * time.Second, life: 5 * time.Minute, amount: 44100, currency: "eur", own: "none", policy: "cancel", reference: "BK-8"}},
+			faults: []fault{{n: 1, kind: "redis:cut before", from: 7 * time.Second, to: 30 * time.Second, p: 1, slot: -1, where: "commit"}}}},
 	{"a replica falls asleep with claims that no handler has begun with, and wakes when they are another's", asleep()},
 }
 
