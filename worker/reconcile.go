@@ -141,6 +141,15 @@ func (r *reconciler) close() {
 	r.under.Wait()
 }
 
+// alive reports whether a run can begin; r.mu is held.
+func (r *reconciler) alive() bool { return r.life != nil && r.life.Err() == nil }
+
+func (r *reconciler) lives() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.alive()
+}
+
 // met remembers an account, so that it is listed though nothing in Redis tells of it.
 func (r *reconciler) met(account string) {
 	if account == "" {
@@ -193,8 +202,8 @@ func (w *Worker) reconcileDry(by string) (Reconciliation, bool, error) {
 	r := &w.recon
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.life == nil || r.life.Err() != nil {
-		return Reconciliation{}, false, fmt.Errorf("%w (this replica is starting or stopping)", ErrUnavailable)
+	if !r.alive() {
+		return Reconciliation{}, false, errNotRunning
 	}
 	if r.dry != nil {
 		if v := r.dry.view(); v.State == RunUnderWay {
@@ -265,10 +274,8 @@ func (w *Worker) reconcile(ctx context.Context) {
 // startReconcile takes the lock and begins, or goes on with what a replica that died left. It returns nil if there is nothing to do.
 func (w *Worker) startReconcile(ctx context.Context, by string, gap time.Duration) (*comparison, error) {
 	r := &w.recon
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.life == nil || r.life.Err() != nil {
-		return nil, fmt.Errorf("%w (this replica is starting or stopping)", ErrUnavailable)
+	if !r.lives() {
+		return nil, errNotRunning
 	}
 	c := w.newComparison(by)
 	state, err := json.Marshal(&c.run)
@@ -291,11 +298,21 @@ func (w *Worker) startReconcile(ctx context.Context, by string, gap time.Duratio
 		c.partial = len(c.run.Order) > 0
 		c.fill()
 	}
-	w.launch(c)
+	// Not held while Redis was asked: a slow one must not keep a run under way, or the end of this process, waiting.
+	r.mu.Lock()
+	goes := r.alive()
+	if goes {
+		w.launch(c)
+	}
+	r.mu.Unlock()
+	if !goes {
+		c.finish(ctx, errNotRunning) // gives the lock back, for another to go on
+		return nil, errNotRunning
+	}
 	return c, nil
 }
 
-// launch lets a run begin; r.mu is held.
+// launch lets a run begin; w.recon.mu is held.
 func (w *Worker) launch(c *comparison) {
 	life := w.recon.life
 	w.recon.under.Go(func() { c.work(life) })
@@ -372,6 +389,8 @@ func (w *Worker) emptied() []Check {
 var (
 	errFenced = errors.New("another replica goes on with it, or Redis has forgotten it")
 	errStripe = errors.New("Stripe does not answer")
+
+	errNotRunning = fmt.Errorf("%w (this replica is starting or stopping)", ErrUnavailable)
 )
 
 // comparison is a run under way in this replica.
