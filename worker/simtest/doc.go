@@ -15,15 +15,15 @@
 //   - the way to Stripe (lifeline): what the simulator can do wrong, no connection, requests that arrive up to 25 s late whether their sender still waits or is
 //     dead, a revoked key; locks that Stripe holds for seconds; keys that Stripe forgets after a day.
 //   - the process: killed at a moment, or before or after a given call; stopped as by SIGTERM; paused for up to two leases, and going on where it was.
-//   - people: wishes around the very moment of the claim, answers that are lost, the same wish again at another replica, wrong accounts, untrue amounts and
-//     deadlines, the Dashboard, somebody who settles what needs attention.
+//   - people: wishes around the very moment of the claim, some for one revision only, answers that are lost, the same wish again at another replica, wrong
+//     accounts, untrue amounts and deadlines, the Dashboard (where more may be authorized, too), somebody who settles what needs attention.
 //
 // # Ways in
 //
 // In three worlds of ten holds come by other ways than the API as well (ways_plan_test.go draws them):
 //
 //   - by metadata alone, some of it unreadable; the simulator's own events are signed and delivered to a random replica, late, twice, in another order, or never, and again
-//     for as long as they are refused, as Stripe does; reconcile runs in a part of these worlds.
+//     for as long as they are refused, as Stripe does; reconcile runs in a part of these worlds, over pages of one or three intents in some, and when people ask for it.
 //   - by the inbox, also while no replica lives, the same entry twice, entries that are no wish, a replica that dies between taking and answering.
 //   - by cards that holdd authorizes: at once, after 3-D Secure, refused and then with another card, left alone; the same Idempotency-Key clicked several times at several
 //     replicas, which die before and after writing the attempt down and before and after Stripe; callers who repeat for as long as they don't know.
@@ -50,13 +50,14 @@
 // history tells of requests that were sent, and of all that were answered; what callers were told was so, and stays so; the rate kept. Of the ways in (ways_judge_test.go):
 // one key authorizes once at the most, and what a guest was told is so; what nobody finished is let go; a finished comparison knows each hold whose terms stood at Stripe,
 // and has told of terms that it can't read and of money without terms; what others did is settled once Stripe's word of it was taken in, or a comparison has looked;
-// an entry of the inbox is a hold, or a reject with its reason; terms stand at Stripe soon after they were agreed on; nobody else's metadata is touched. A wish whose answer nobody heard may
+// an entry of the inbox is a hold, or a reject with its reason; a comparison is finished once, and whoever authorizes is alone at it; terms stand at Stripe soon after they were agreed on; nobody else's metadata is touched. A wish whose answer nobody heard may
 // or may not have been granted: what happens must be allowed by one of the possibilities (model_test.go).
 //
 // # Does it bite
 //
 // testdata/mutants has a file for each guard of the system: where it is, and the code without it. [TestMutants] makes sure that each is still there,
-// and with -mutants builds the system without it and looks for a seed that notices. A file with a note names a guard that others cover.
+// and with -mutants builds the system without it and looks for a world that notices: first among those that are kept, then among the seeds. A guard that nothing
+// notices is a failure: either a world is missing, or the guard is.
 //
 // # What it can't show
 //
@@ -67,6 +68,6 @@
 //   - Wishes that were granted within the tail that Redis lost are taken for unanswered. They are gone until Stripe is asked for them. Of an emptied Redis what stood at
 //     Stripe is known to the nanosecond; that it was all that should have stood there is judged only where nothing else was wrong for two minutes.
 //   - Connected accounts after an emptied Redis: known to replicas that have met them, so judged only where none died.
-//   - Reviews, amounts and deadlines that Stripe changes, more than a page of intents: package worker shows these by themselves.
+//   - Reviews, and deadlines that Stripe changes: package worker shows these by themselves.
 //   - miniredis is no Redis: what it does otherwise is for the tests on real ones.
 package simtest

@@ -32,6 +32,7 @@ type case_ struct {
 	requests []*request
 	final    *hold.Hold
 	events   []worker.Event
+	since    time.Time // when the money was authorized
 	deadline time.Time // Stripe's
 	nearest  time.Time // the nearest that holdd can have known of
 	torn     bool      // Redis lost something while it was worked on
@@ -52,7 +53,10 @@ func (j *judge) rule() {
 			continue // no bank ever agreed
 		}
 		for _, e := range ledger {
-			if e.Intent == id && e.Kind != stripesim.Authorized {
+			switch {
+			case e.Intent == id && e.Kind == stripesim.Authorized:
+				c.since = e.Time
+			case e.Intent == id:
 				c.effects = append(c.effects, e)
 			}
 		}
@@ -157,7 +161,7 @@ func (j *judge) allowed(c *case_) {
 			case stripesim.Captured:
 				if t.mayCapture(e.Time, c.nearest, j.p.margin) {
 					ok = true
-					amounts = append(amounts, c.fair(&t)...)
+					amounts = append(amounts, c.fair(&t, e.Time)...)
 				}
 			case stripesim.Canceled:
 				ok = ok || t.mayCancel(e.Time, c.nearest, j.p.margin)
@@ -169,7 +173,7 @@ func (j *judge) allowed(c *case_) {
 		if c.torn { // a claim that Redis forgot may have sent what was agreed on before a change
 			for _, k := range c.wished.sure {
 				for _, t := range c.wished.at(k.end) {
-					amounts = append(amounts, c.fair(&t)...)
+					amounts = append(amounts, c.fair(&t, e.Time)...)
 				}
 			}
 		}
@@ -187,17 +191,34 @@ func (j *judge) allowed(c *case_) {
 }
 
 // fair are the amounts that a capture under these terms may have.
-func (c *case_) fair(t *terms) []int64 {
+func (c *case_) fair(t *terms, at time.Time) []int64 {
 	if t.part > 0 {
 		return []int64{t.part}
 	}
 	if c.declared && c.lie != 0 && len(c.calls) == 1 && c.way == "" && c.wished.before == nil {
 		return []int64{c.amount + c.lie} // never more than anybody knew of
 	}
+	held := c.held(at)
 	if c.declared {
-		return []int64{c.amount, c.amount + c.lie}
+		return []int64{c.amount, c.amount + c.lie, held}
 	}
-	return []int64{c.amount}
+	return []int64{held}
+}
+
+// acted says that by a moment somebody had taken the money, or let it go.
+func (c *case_) acted(by time.Time) bool {
+	return slices.ContainsFunc(c.effects, func(e stripesim.Effect) bool { return e.Kind != stripesim.Incremented && !e.Time.After(by) })
+}
+
+// held is what Stripe held at a moment, with what was added to it.
+func (c *case_) held(at time.Time) int64 {
+	sum := c.amount
+	for _, e := range c.effects {
+		if e.Kind == stripesim.Incremented && !e.Time.After(at) {
+			sum += e.Amount
+		}
+	}
+	return sum
 }
 
 // asTold: what holdd says in the end is what is true at Stripe, and who did it.
@@ -220,6 +241,9 @@ func (j *judge) asTold(c *case_) {
 	if c.final.State != want {
 		j.fail(c, "told true", "holdd says %s, at Stripe it is %s (%s)", c.final.State, c.intent.Status, c.intent.CancellationReason)
 		return
+	}
+	if c.final.Next != 0 || !c.final.NextAt.IsZero() {
+		j.fail(c, "told true", "it has ended, and holdd says that it is going to %s it", c.final.Next)
 	}
 	if want == hold.Captured && c.final.CapturedTotal != c.intent.Received {
 		j.fail(c, "told true", "holdd says that %d were taken, Stripe says %d", c.final.CapturedTotal, c.intent.Received)
@@ -336,6 +360,22 @@ func (j *judge) answers(c *case_) {
 		state := map[hold.Code]stripesim.EffectKind{hold.AlreadyCaptured: stripesim.Captured, hold.AlreadyCanceled: stripesim.Canceled, hold.AlreadyExpired: stripesim.Expired}[p.Code]
 		if state != "" && !slices.ContainsFunc(c.effects, func(e stripesim.Effect) bool { return e.Kind == state && !e.Time.After(k.end) }) {
 			j.fail(c, "answers", "%s was answered %s before it was so", k.kind, p.Code)
+		}
+	}
+	// A wish on the revision that was just read is refused only if somebody else was faster.
+	for i, a := range c.calls {
+		var p *hold.Problem
+		if a.revision == 0 || !a.heard || !errors.As(a.err, &p) || p.Code != hold.RevisionMismatch || c.final == nil || j.lost(a.begin.Add(-time.Minute), a.end) {
+			continue
+		}
+		others := slices.ContainsFunc(c.final.History, func(e hold.Entry) bool {
+			return e.By != "people" && !e.At.Before(a.begin.Add(-time.Second)) && !e.At.After(a.end)
+		})
+		for k, b := range c.calls {
+			others = others || k != i && b.begin.Before(a.end) && (b.end.IsZero() || b.end.After(a.begin.Add(-time.Second)) || b.unsure())
+		}
+		if !others && c.final.Forgotten == 0 {
+			j.fail(c, "answers", "%s at +%s was refused because of itself: %v", a.kind, a.begin.Sub(j.began), a.err)
 		}
 	}
 	// The same wish again is the same hold, or one that was changed meanwhile.
@@ -513,6 +553,13 @@ func (j *judge) calm(from, to time.Time, but ...string) bool {
 	return true
 }
 
+// trouble says that something of a kind went wrong within a span.
+func (j *judge) trouble(kind string, from, to time.Time) bool {
+	return slices.ContainsFunc(j.p.faults, func(f fault) bool {
+		return strings.HasPrefix(f.kind, kind) && !j.at(f.from).After(to) && !j.at(f.to+f.back).Before(from)
+	})
+}
+
 // patience is how long what is due may take while all is well: two ticks, and the queue before it.
 func (j *judge) patience() time.Duration {
 	return 2*j.p.tick + 5*time.Second + time.Duration(len(j.p.holds))*(j.p.service+time.Second)
@@ -520,7 +567,7 @@ func (j *judge) patience() time.Duration {
 
 // inTime: what is due is done while nothing is wrong.
 func (j *judge) inTime(c *case_) {
-	if c.wished_() || c.lie != 0 || c.lieLife != 0 || len(c.wished.unsure) > 0 || len(c.wished.sure) == 0 {
+	if c.wished_() || c.lie != 0 || c.lieLife != 0 || len(c.wished.unsure) > 0 || len(c.wished.sure) == 0 || c.declared && c.held(c.deadline) != c.amount {
 		return
 	}
 	last := c.wished.sure[len(c.wished.sure)-1]
@@ -534,7 +581,7 @@ func (j *judge) inTime(c *case_) {
 			}
 		}
 	}
-	if due.IsZero() || last.got.State == hold.Attention || t.part > c.amount {
+	if due.IsZero() || last.got.State == hold.Attention || t.part > c.held(due) {
 		return
 	}
 	if due.Before(last.end) {
@@ -555,7 +602,7 @@ func (j *judge) inTime(c *case_) {
 	if by.After(c.deadline.Add(-j.p.margin)) || by.After(j.at(j.since())) {
 		return
 	}
-	if !slices.ContainsFunc(c.effects, func(e stripesim.Effect) bool { return !e.Time.After(by) }) {
+	if !c.acted(by) {
 		j.fail(c, "in time", "due at +%s, and nothing was done by +%s though all was well", due.Sub(j.began), by.Sub(j.began))
 	}
 }
@@ -580,7 +627,7 @@ func (j *judge) warned(c *case_) {
 		if !at.After(s.end) || !j.calm(at, by) || by.After(j.at(j.since())) || by.After(c.deadline) {
 			continue
 		}
-		if slices.ContainsFunc(c.effects, func(e stripesim.Effect) bool { return !e.Time.After(by) }) {
+		if c.acted(by) {
 			continue // it ended about then
 		}
 		if !slices.ContainsFunc(c.events, func(e worker.Event) bool {

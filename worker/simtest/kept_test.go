@@ -35,6 +35,96 @@ var kept = []struct {
 			holds:  []placed{{n: 8, at: 5 * time.Second, told: 5 * time.Second, life: 5 * time.Minute, amount: 44100, currency: "eur", own: "none", policy: "cancel", reference: "BK-8"}},
 			faults: []fault{{n: 1, kind: "redis:cut before", from: 7 * time.Second, to: 30 * time.Second, p: 1, slot: -1, where: "commit"}}}},
 	{"a replica falls asleep with claims that no handler has begun with, and wakes when they are another's", asleep()},
+	{"a release whose time lies behind a deadline that nobody knew of: the policy says capture, and must not", calm(30*time.Second, ways{},
+		placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 20 * time.Minute, amount: 5000, currency: "eur", own: "cancel", due: 20*time.Minute + 30*time.Second, policy: "capture"},
+	).with(fault{n: 1, kind: "stripe:down", from: 5 * time.Second, to: 10 * time.Second, slot: -1})},
+	{"whoever captured has died before it could say so, and Stripe can't be reached: until it can, nobody may be told that the hold is canceled", calm(time.Second, ways{},
+		placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 10 * time.Minute, amount: 5000, currency: "eur", own: "capture", due: 20 * time.Second, acts: []act{
+			{n: 1, at: 55 * time.Second, kind: "cancel"}, {n: 2, at: 63 * time.Second, kind: "cancel"}, {n: 3, at: 70 * time.Second, kind: "cancel"}}},
+	).with(fault{n: 1, kind: "kill at", where: "stripe", after: true, from: 19 * time.Second, to: 22 * time.Second, back: 5 * time.Second},
+		fault{n: 2, kind: "stripe:dial", from: 25 * time.Second, to: 90 * time.Second, p: 1, slot: -1})},
+	{"Stripe refuses a capture, and would refuse its key for a day: a person who wishes it again means that it be tried again", calm(5*time.Second, ways{},
+		placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 30 * time.Minute, amount: 5000, currency: "eur", own: "capture", due: time.Minute, acts: []act{{n: 1, at: 10 * time.Minute, kind: "capture"}}},
+	).with(fault{n: 1, kind: "stripe:refused", where: "capture", from: 55 * time.Second, to: 70 * time.Second, p: 1, slot: -1})},
+	{"replies to changes are lost between Redis and the replica: their callers, who said which revision was meant, are not refused because of their own changes", matched()},
+	{"somebody releases a hold at the Dashboard, no webhook comes: the comparison settles it", calm(30*time.Second, ways{on: true, compare: 2 * time.Minute},
+		placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 38 * time.Minute, amount: 5000, currency: "eur", own: "capture", due: 30 * time.Minute, acts: []act{{n: 1, at: 5 * time.Minute, kind: "dashboard cancel"}}})},
+	{"somebody captures at the Dashboard just what was to be captured: it is told as somebody else's", calm(30*time.Second, ways{on: true, compare: 2 * time.Minute},
+		placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 38 * time.Minute, amount: 5000, currency: "eur", own: "capture", due: 30 * time.Minute,
+			acts: []act{{n: 1, at: 5 * time.Minute, kind: "dashboard capture", amount: 5000}}})},
+	{"Redis is emptied long after terms were changed: those that stand at Stripe are the changed ones", calm(30*time.Second, ways{on: true, mirror: 30 * time.Second},
+		placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 38 * time.Minute, amount: 5000, currency: "eur", own: "capture", due: 30 * time.Minute,
+			acts: []act{{n: 1, at: time.Minute, kind: "patch capture_at", time: 20 * time.Minute}}},
+	).with(fault{n: 1, kind: "redis:emptied", from: 12 * time.Minute, to: 12 * time.Minute, slot: -1})},
+	{"a card is authorized by a replica that dies before it can say so, and its caller doesn't ask again", calm(30*time.Second, ways{on: true},
+		placed{n: 1, at: 20 * time.Second, told: 20 * time.Second, life: 38 * time.Minute, amount: 5000, currency: "eur", own: "capture", due: 30 * time.Minute, way: "card",
+			card: &paid{method: "pm_card_visa", clicks: []time.Duration{0}, guest: "acts", hasty: true}},
+	).with(fault{n: 1, kind: "kill at", where: "stripe", after: true, from: 20 * time.Second, to: 25 * time.Second, back: 5 * time.Second})},
+	{"a guest clicks twice, and Stripe takes its time: one request to authorize at a time", double()},
+	{"a replica falls asleep in the middle of a comparison, and wakes when another has gone on with it", drowsy()},
+	{"somebody asks for a comparison while one is under way and Redis is slow: that one goes on", asking()},
+	{"more is authorized while an older list is under way: what was learned meanwhile stands", grown()},
+}
+
+// calm is a world of one replica and one partition in which nothing goes wrong by itself, and whose people look after nothing.
+func calm(tick time.Duration, w ways, holds ...placed) plan {
+	for i := range holds {
+		holds[i].reference = "BK"
+	}
+	return plan{seed: 1, span: 240 * time.Hour, tick: tick, slots: 1, handlers: 2, partitions: 1, margin: time.Minute, thresholds: []time.Duration{4 * time.Minute, 2 * time.Minute, time.Minute},
+		write: 25, lease: 30 * time.Second, ways: w, holds: holds}
+}
+
+func (p plan) with(faults ...fault) plan {
+	p.faults = faults
+	return p
+}
+
+func matched() plan {
+	var all []placed
+	for n := range 8 {
+		all = append(all, placed{n: n + 1, at: 5 * time.Second, told: 6 * time.Second, life: 30 * time.Minute, amount: 5000, currency: "eur", own: "capture", due: 20 * time.Minute,
+			acts: []act{{n: 1, at: time.Minute, kind: "patch capture_at", time: 10 * time.Minute, match: true}}})
+	}
+	return calm(5*time.Second, ways{}, all...).with(fault{n: 1, kind: "redis:cut after", where: "commit", from: 59 * time.Second, to: 61 * time.Second, p: 0.4, slot: -1})
+}
+
+func double() plan {
+	p := calm(5*time.Second, ways{on: true}, placed{n: 1, at: 20 * time.Second, told: 20 * time.Second, life: 30 * time.Minute, amount: 5000, currency: "eur", own: "capture", due: 2 * time.Minute, way: "card",
+		card: &paid{method: "pm_card_visa", clicks: []time.Duration{0, 2 * time.Second, 3 * time.Second}, guest: "acts"}})
+	p.slots, p.service = 3, 6*time.Second
+	return p
+}
+
+func drowsy() plan {
+	var all []placed
+	for n := range 6 {
+		all = append(all, placed{n: n + 1, at: 5*time.Second + time.Duration(n)*time.Second, told: 12 * time.Second, life: 30 * time.Minute, amount: 5000, currency: "eur", own: "capture", due: 20 * time.Minute})
+	}
+	p := calm(5*time.Second, ways{on: true, compare: time.Minute, page: 2}, all...)
+	p.slots = 2
+	return p.with(fault{n: 1, kind: "stripe:slow reply", where: "list", from: 55 * time.Second, to: 66 * time.Second, p: 1, slot: -1},
+		fault{n: 2, kind: "pause", from: 64 * time.Second, to: 150 * time.Second, slot: 1})
+}
+
+func asking() plan {
+	var all []placed
+	for n := range 6 {
+		all = append(all, placed{n: n + 1, at: 5 * time.Second, told: 6 * time.Second, life: 30 * time.Minute, amount: 5000, currency: "eur", own: "capture", due: 20 * time.Minute})
+	}
+	p := calm(5*time.Second, ways{on: true, compare: time.Minute, page: 1, asked: []asked{{at: 61400 * time.Millisecond}, {at: 62400 * time.Millisecond}, {at: 63400 * time.Millisecond}}}, all...)
+	p.write = 2
+	for n := range 3 {
+		at := time.Duration(61400+1000*n) * time.Millisecond
+		p.faults = append(p.faults, fault{n: n + 1, kind: "redis:late", where: "compare", from: at, to: at + 10*time.Millisecond, p: 1, slot: -1})
+	}
+	return p
+}
+
+func grown() plan {
+	p := calm(5*time.Second, ways{on: true, hooks: true, compare: time.Minute}, placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 30 * time.Minute, amount: 5000, currency: "eur", own: "capture",
+		due: 20 * time.Minute, acts: []act{{n: 1, at: 61 * time.Second, kind: "dashboard increment", amount: 9000}, {n: 2, at: 66 * time.Second, kind: "patch amount", amount: 8000}}})
+	return p.with(fault{n: 1, kind: "stripe:slow reply", where: "list", from: 55 * time.Second, to: 66 * time.Second, p: 1, slot: -1})
 }
 
 func asleep() plan {

@@ -23,6 +23,7 @@ type call struct {
 	wish       hold.Wish
 	patch      hold.Patch
 	amount     int64
+	revision   uint64 // that it must have, 0: any
 	begin, end time.Time
 	heard      bool
 	err        error // heard
@@ -67,7 +68,7 @@ func (w *world) live(h *placed) {
 		w.pay(h)
 		return
 	}
-	id, err := w.sim.Authorize(stripesim.Hold{Amount: h.amount, Currency: h.currency, Account: h.account, Metadata: h.pairs(w)})
+	id, err := w.sim.Authorize(stripesim.Hold{Amount: h.amount, Currency: h.currency, Account: h.account, Metadata: h.pairs(w), Incremental: true})
 	if err != nil {
 		w.breach("world: %v", err)
 		return
@@ -130,6 +131,10 @@ func (w *world) perform(h *placed, id string, a act) {
 		err := w.sim.Dashboard().Cancel(id, "requested_by_customer")
 		w.tr.add(false, "people: Dashboard cancels %s: %v", id, err)
 		return
+	case "dashboard increment":
+		err := w.sim.Dashboard().Increment(id, a.amount)
+		w.tr.add(false, "people: Dashboard holds %d of %s: %v", a.amount, id, err)
+		return
 	}
 	c := call{n: h.n, id: id, kind: a.kind, amount: a.amount}
 	at := stamp(w.at(a.time))
@@ -158,7 +163,15 @@ func (w *world) perform(h *placed, id string, a act) {
 		rs := w.alive()
 		if len(rs) > 0 {
 			again := c
-			if !w.ask(rs[d.IntN(len(rs))], &again, a.loseReply && try == 0) || a.giveUp {
+			r := rs[d.IntN(len(rs))]
+			if a.match {
+				seen, _, err := r.Get(w.ctx, id)
+				if err != nil {
+					return
+				}
+				again.revision = seen.Revision
+			}
+			if !w.ask(r, &again, a.loseReply && try == 0) || a.giveUp {
 				return
 			}
 		}
@@ -188,17 +201,17 @@ func (c *call) send(ctx context.Context, w *worker.Worker) (h hold.Hold, err err
 		s := w.Schedule(ctx, []hold.Wish{c.wish}, "people")[0]
 		return s.Hold, s.Err
 	case strings.HasPrefix(c.kind, "patch"), c.kind == "clear":
-		h, _, err = w.Patch(ctx, c.id, c.patch, 0, "people")
+		h, _, err = w.Patch(ctx, c.id, c.patch, c.revision, "people")
 	case c.kind == "capture" || c.kind == "capture part":
-		h, _, err = w.Capture(ctx, c.id, c.amount, 0, "people")
+		h, _, err = w.Capture(ctx, c.id, c.amount, c.revision, "people")
 	case c.kind == "cancel":
-		h, _, err = w.Cancel(ctx, c.id, 0, "people")
+		h, _, err = w.Cancel(ctx, c.id, c.revision, "people")
 	case c.kind == "pause":
-		h, _, err = w.Pause(ctx, c.id, 0, "people")
+		h, _, err = w.Pause(ctx, c.id, c.revision, "people")
 	case c.kind == "resume":
-		h, _, err = w.Resume(ctx, c.id, 0, "people")
+		h, _, err = w.Resume(ctx, c.id, c.revision, "people")
 	case c.kind == "acknowledge":
-		h, _, err = w.Acknowledge(ctx, c.id, 0, "people")
+		h, _, err = w.Acknowledge(ctx, c.id, c.revision, "people")
 	default:
 		panic("nobody knows how to " + c.kind)
 	}

@@ -61,6 +61,7 @@ type act struct {
 	policy    string
 	loseReply bool
 	giveUp    bool // doesn't ask again after an answer that was lost
+	match     bool // only if the hold is still what it was when it was last looked at
 }
 
 // fault is something that goes wrong for a while, or at a moment.
@@ -122,6 +123,9 @@ func (p placed) String() string {
 			fmt.Fprintf(&s, " +%s", a.time.Round(time.Millisecond))
 		}
 		s.WriteString(" " + a.policy)
+		if a.match {
+			s.WriteString(" (if nobody else has changed it)")
+		}
 		if a.loseReply {
 			s.WriteString(" (the answer is lost)")
 		}
@@ -306,7 +310,7 @@ func (p *plan) drawAct(k int, h *placed, end time.Duration) act {
 	d := throw(p.seed, "act", fmt.Sprint(h.n), fmt.Sprint(k))
 	a := act{n: k, loseReply: d.chance(0.2), giveUp: d.chance(0.2)}
 	a.kind = pick(d, "capture", "capture", "capture part", "cancel", "cancel", "cancel", "patch capture_at", "patch capture_at", "patch cancel_at", "patch amount", "patch policy", "clear",
-		"pause", "pause", "resume", "resume", "acknowledge", "again", "other", "dashboard capture", "dashboard cancel")
+		"pause", "pause", "resume", "resume", "acknowledge", "again", "other", "dashboard capture", "dashboard cancel", "dashboard increment")
 	switch {
 	case h.own != "none" && d.chance(0.6): // around the claim
 		a.at = h.due + d.between(-50*time.Millisecond, 1200*time.Millisecond)
@@ -329,7 +333,15 @@ func (p *plan) drawAct(k int, h *placed, end time.Duration) act {
 	}
 	a.time = a.time.Truncate(time.Millisecond)
 	a.policy = pick(d, "cancel", "capture", "alert")
-	if !strings.Contains(a.kind, "part") && !strings.Contains(a.kind, "amount") && a.kind != "dashboard capture" {
+	switch {
+	case a.kind == "dashboard increment" && h.lie != 0: // nobody could tell which of the two was untrue
+		a.kind = "again"
+	case a.kind == "dashboard increment":
+		a.amount = h.amount + 1 + d.Int64N(h.amount)
+	case a.kind != "again" && a.kind != "other" && !strings.HasPrefix(a.kind, "dashboard"):
+		a.match = d.chance(0.15)
+	}
+	if !strings.Contains(a.kind, "part") && !strings.Contains(a.kind, "amount") && a.kind != "dashboard capture" && a.kind != "dashboard increment" {
 		a.amount = 0
 	}
 	if !strings.Contains(a.kind, "_at") {
@@ -343,7 +355,7 @@ func (p *plan) drawAct(k int, h *placed, end time.Duration) act {
 
 // stripeFaults are those that the simulator knows how to make.
 var stripeFaults = []string{"drop_request", "drop_reply", "broken_body", "cut_body", "error_before", "error_after", "unavailable", "html", "html_after",
-	"rate_limited", "lock_timeout", "conflict", "dependency", "unavailable for good", "unauthorized", "forbidden", "not_found"}
+	"rate_limited", "lock_timeout", "conflict", "dependency", "unavailable for good", "unauthorized", "forbidden", "not_found", "refused", "slow reply"}
 
 // killAt are the calls before or after which a replica dies.
 var killAt = []string{"due", "claim", "commit", "commit", "take", "touch", "milestones", "stripe", "stripe", "stripe"}

@@ -80,6 +80,13 @@ func (l *lifeline) RoundTrip(req *http.Request) (*http.Response, error) {
 			if f.where != "" { // meant to come after all that was tried in its place
 				sf.Before = d.between(maxLate-time.Second, maxLate)
 			}
+		case "slow reply":
+			sf.After = d.between(2*time.Second, 8*time.Second)
+			if f.where != "" {
+				sf.After = d.between(7*time.Second, 8*time.Second)
+			}
+		case "refused":
+			sf.Kind, sf.Status, sf.Code = stripesim.ErrorBefore, http.StatusBadRequest, "charge_not_capturable_for_now"
 		case "unavailable for good":
 			sf.Kind, sf.ShouldRetry = stripesim.Unavailable, "false"
 		default:

@@ -170,9 +170,9 @@ func (c *case_) until() time.Time {
 
 // found: a comparison that was finished knows each hold whose terms stood at Stripe when it began, and tells of what it may not touch.
 func (j *judge) found(c *case_) {
-	if by := j.well(c.intent.Created.Add(2 * time.Minute)).Add(3*j.p.look() + 3*time.Minute + j.patience()); c.way == "card" && c.final == nil && len(j.tails) == 0 && c.until().After(by) &&
+	if by := j.well(c.since.Add(2 * time.Minute)).Add(3*j.p.look() + 3*time.Minute + j.patience()); c.way == "card" && c.final == nil && len(j.tails) == 0 && c.until().After(by) &&
 		by.Before(j.at(j.since())) {
-		j.fail(c, "found again", "its card was authorized at +%s, and no hold is known", c.intent.Created.Sub(j.began))
+		j.fail(c, "found again", "its card was authorized at +%s, and no hold is known", c.since.Sub(j.began))
 	}
 	for _, d := range j.way.delivered {
 		by := d.at.Add(2*j.p.look() + j.patience())
@@ -185,8 +185,8 @@ func (j *judge) found(c *case_) {
 	}
 	for _, r := range j.way.compared {
 		gone := c.until()
-		if !c.intent.Created.Before(r.StartedAt.Add(-2*time.Second)) || !gone.After(r.FinishedAt.Add(time.Second)) || r.Counts[worker.FoundUnlisted] > 0 ||
-			j.lost(r.StartedAt.Add(-time.Minute), j.at(j.since())) || c.account != "" && (j.way.emptied.IsZero() || j.deaths()) {
+		if !c.since.Before(r.StartedAt.Add(-2*time.Second)) || !gone.After(r.FinishedAt.Add(time.Second)) || r.Counts[worker.FoundUnlisted] > 0 ||
+			j.lost(r.StartedAt.Add(-time.Minute), j.at(j.since())) || c.account != "" && !j.met(c.account) {
 			continue
 		}
 		t := j.way.emptied
@@ -216,8 +216,15 @@ func (j *judge) well(at time.Time) time.Time {
 	return at
 }
 
-// rebuilt: a Redis that was emptied is noticed, and compared.
+// rebuilt: a Redis that was emptied is noticed, and compared. One comparison is finished once, whoever goes on with it.
 func (j *judge) rebuilt() {
+	for i, a := range j.way.compared {
+		for _, b := range j.way.compared[:i] {
+			if a.ID == b.ID && len(j.tails) == 0 && j.way.emptied.IsZero() {
+				j.breach("one comparison: that of +%s was finished at +%s and again at +%s", a.StartedAt.Sub(j.began), b.FinishedAt.Sub(j.began), a.FinishedAt.Sub(j.began))
+			}
+		}
+	}
 	t := j.way.emptied
 	by := t.Add(9*j.p.tick + 2*time.Minute)
 	if t.IsZero() || !j.calm(t, by, "redis:emptied") || by.After(j.at(j.since())) {
@@ -226,6 +233,17 @@ func (j *judge) rebuilt() {
 	if !slices.ContainsFunc(j.way.compared, func(r worker.Reconciliation) bool { return r.StartedAt.After(t) && r.FinishedAt.Before(by) }) {
 		j.breach("found again: Redis was emptied at +%s, and nobody has compared by +%s", t.Sub(j.began), by.Sub(j.began))
 	}
+}
+
+// met: a connected account is known to all replicas once one has had to do with it for two reports, and still is when Redis is emptied.
+func (j *judge) met(account string) bool {
+	t := j.way.emptied
+	if t.IsZero() || j.deaths() {
+		return false
+	}
+	return slices.ContainsFunc(j.world.calls, func(c *call) bool {
+		return c.kind == "schedule" && c.granted() && c.got.Account == account && c.end.Before(t.Add(-8*j.p.tick-5*time.Second))
+	})
 }
 
 // deaths: a replica that dies forgets which accounts it has met.
@@ -298,10 +316,15 @@ func (j *judge) alone(c *case_, from, to time.Time) bool {
 
 // mirrored: while all is well terms stand at Stripe soon after they were agreed on, and what was heard to stand there is not written for ever.
 func (j *judge) mirrored(c *case_) {
-	written := map[string]int{}
+	written, before := map[string]int{}, map[string]time.Time{}
 	for _, r := range c.requests {
 		if r.op == "update" && r.status == 200 && r.heard {
 			same := r.key[:strings.LastIndex(r.key, "-")]
+			aTurnLater := r.at.Sub(before[same]) > j.p.ways.mirror/2
+			before[same] = r.at
+			if aTurnLater && j.trouble("redis:", r.answered, r.answered.Add(5*time.Second)) {
+				continue // Redis may not have taken it down
+			}
 			if written[same]++; written[same] == 10 {
 				j.fail(c, "mirrored", "the same terms are written again and again")
 			}
@@ -339,11 +362,24 @@ func (j *judge) mirrored(c *case_) {
 	}
 }
 
+// byTurns: whoever authorizes is alone at it, so that a guest who clicks twice is not told of a conflict.
+func (j *judge) byTurns() {
+	for i, a := range j.world.requests {
+		for _, b := range j.world.requests[:i] {
+			alike := a.key == b.key && (a.op == "create" || a.op == "confirm") && a.heard && b.heard
+			if alike && a.at.Before(b.answered) && b.at.Before(a.answered) && len(j.tails) == 0 && j.way.emptied.IsZero() {
+				j.breach("one at a time: %s of %s with key %s at +%s, while %s does so since +%s", a.op, a.replica, short(a.key), a.at.Sub(j.began), b.replica, b.at.Sub(j.began))
+			}
+		}
+	}
+}
+
 // cards: one key is one authorization at the most; who was told something was told the truth; what was authorized is not forgotten.
 func (j *judge) cards() {
 	if !j.p.ways.on {
 		return
 	}
+	j.byTurns()
 	placed, others := map[int][]stripesim.Effect{}, map[string]bool{} // others: intents that people ended
 	for _, e := range j.sim.Ledger() {
 		others[e.Intent] = others[e.Intent] || e.By == "dashboard" && e.Kind != stripesim.Authorized

@@ -18,7 +18,15 @@ type ways struct {
 	late    time.Duration // at the most, until one is first sent
 	mirror  time.Duration // schedule of the mirror, 0: off
 	compare time.Duration // schedule of reconcile, 0: only the one that each Redis begins with
+	asked   []asked       // comparisons that people ask for
+	page    int           // intents of one page of a list, 0: as many as are asked for
 	letters []letter      // entries of the inbox that nobody could grant
+}
+
+// asked is a comparison that somebody asks for.
+type asked struct {
+	at  time.Duration
+	dry bool
 }
 
 // letter is an entry that is no wish.
@@ -42,10 +50,13 @@ func (p *plan) String() string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "%d replicas of %d handlers, %d partitions, a tick every %s, %d requests a second, margin %s\n", p.slots, p.handlers, p.partitions, p.tick, p.write, p.margin)
 	if p.ways.on {
-		fmt.Fprintf(&s, "  webhooks %v (%.0f%% lost, %.0f%% doubled, up to %s late), mirror every %s, reconcile every %s\n", p.ways.hooks, p.ways.lost*100, p.ways.twice*100, p.ways.late, p.ways.mirror, p.ways.compare)
+		fmt.Fprintf(&s, "  webhooks %v (%.0f%% lost, %.0f%% doubled, up to %s late), mirror every %s, reconcile every %s, pages of %d\n", p.ways.hooks, p.ways.lost*100, p.ways.twice*100, p.ways.late, p.ways.mirror, p.ways.compare, p.ways.page)
 	}
 	for _, h := range p.holds {
 		fmt.Fprintf(&s, "  %s\n", h)
+	}
+	for _, a := range p.ways.asked {
+		fmt.Fprintf(&s, "  comparison asked for at +%s, dry %v\n", a.at, a.dry)
 	}
 	for _, l := range p.ways.letters {
 		fmt.Fprintf(&s, "  entry of the inbox +%s: %s\n", l.at, l.text)
@@ -123,6 +134,12 @@ func (p *plan) drawWays() {
 	}
 	if d.chance(0.65) {
 		w.compare = max(20*time.Second, p.span/time.Duration(pick(d, 5, 10)))
+	}
+	w.page = pick(d, 0, 0, 1, 3)
+	if d.chance(0.2) {
+		for range 1 + d.IntN(3) {
+			w.asked = append(w.asked, asked{at: begin + d.between(0, p.span), dry: d.chance(0.3)})
+		}
 	}
 	for i := range p.holds {
 		p.drawWay(&p.holds[i])

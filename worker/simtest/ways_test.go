@@ -200,6 +200,19 @@ func (w *world) confirm(h *placed, i int, id, verb, card string) {
 	})
 }
 
+// compare is somebody who asks for a comparison, once.
+func (w *world) compare(i int, a asked) {
+	d := throw(w.p.seed, "asked", fmt.Sprint(i))
+	time.Sleep(w.in(a.at) + d.between(10*time.Microsecond, 2*time.Millisecond))
+	rs := w.alive()
+	if len(rs) == 0 || w.gone() {
+		return
+	}
+	r := rs[d.IntN(len(rs))]
+	run, started, err := r.Reconcile(w.ctx, a.dry, nil, "people")
+	w.tr.add(false, "people: a comparison asked for at %s, dry %v: %v, %v %s", r.name, a.dry, run.DryRun, started, errText(err))
+}
+
 // insist repeats a request for as long as nobody knows what became of it, up to a point.
 func (w *world) insist(h *placed, i int, key string, confirm bool, do func(context.Context, *replica) (worker.Authorization, error)) (c *click) {
 	for try := range 8 {

@@ -256,7 +256,7 @@ func (w *world) start(slot int) {
 	if len(cores) > 0 {
 		log = zap.New(zapcore.NewTee(cores...))
 	}
-	r.Worker, err = worker.New(r.store, listing{g}, worker.Options{
+	r.Worker, err = worker.New(r.store, listing{g, w.p.ways.page}, worker.Options{
 		Observer:  wo.Observer,
 		Decode:    wo.Decode,
 		Rules:     hold.Rules{ExpiryMargin: w.p.margin, Thresholds: w.p.thresholds, Mirror: w.p.ways.mirror > 0},
@@ -285,9 +285,15 @@ func (w *world) start(slot int) {
 	})
 }
 
-type listing struct{ *gateway.Gateway }
+type listing struct {
+	*gateway.Gateway
+	page int
+}
 
 func (l listing) List(ctx context.Context, account, after string, n int) ([]hold.Intent, bool, hold.Answer) {
+	if l.page > 0 {
+		n = min(n, l.page)
+	}
 	return l.Gateway.List(ctx, gateway.ListQuery{Account: account, StartingAfter: after, Limit: n})
 }
 
@@ -371,6 +377,9 @@ func (w *world) play() {
 	for i := range w.p.holds {
 		w.go_(func() { w.live(&w.p.holds[i]) })
 	}
+	for i, a := range w.p.ways.asked {
+		w.go_(func() { w.compare(i, a) })
+	}
 	for _, l := range w.p.ways.letters {
 		w.go_(func() { w.post(0, l.at, l.text) })
 	}
@@ -395,6 +404,9 @@ func (w *world) play() {
 		for _, a := range h.acts {
 			calm = max(calm, a.at)
 		}
+	}
+	for _, a := range w.p.ways.asked {
+		calm = max(calm, a.at)
 	}
 	for _, l := range w.p.ways.letters {
 		calm = max(calm, l.at)
