@@ -249,9 +249,12 @@ func (h Hold) Patched(p *Patch, by string, now time.Time) (Change, error) {
 	if !money && !again && h.OnExpiry == old.OnExpiry && h.Reference == old.Reference && sameMetadata {
 		return Change{Hold: old, Same: true}, nil
 	}
-	if again || timed && old.State != Paused {
+	switch {
+	case again || timed && old.State != Paused:
 		h.reopen()
 		h.plan(now)
+	case h.OnExpiry != old.OnExpiry && old.State == Scheduled && old.Why == CauseOnExpiry:
+		h.unpolicied(late != nil, now)
 	}
 	h.Revision++
 	h.Acknowledged = false
@@ -259,6 +262,9 @@ func (h Hold) Patched(p *Patch, by string, now time.Time) (Change, error) {
 	c := Change{Hold: h, NewDeadline: timed || again || old.Acknowledged || h.OnExpiry != old.OnExpiry}
 	c.retermed()
 	c.notify(NoticeChanged, 0)
+	if h.State == Attention && old.State != Attention {
+		c.notify(NoticeAttention, h.Why)
+	}
 	if timed && late != nil && !h.CaptureAt.IsZero() {
 		c.endsFirst(now)
 	}

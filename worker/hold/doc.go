@@ -6,8 +6,8 @@
 //	waiting   -> paused     somebody pauses it
 //	waiting   -> working    its deadline has passed: Stripe is read
 //	scheduled -> ready      its time comes
-//	scheduled -> waiting    its time is cleared
-//	scheduled -> paused     somebody pauses it
+//	scheduled -> waiting    its time is cleared, or the deadline's policy is changed before it could act
+//	scheduled -> paused     somebody pauses it, or the policy is changed that was about to act on a paused hold
 //	ready     -> working    a worker claims it
 //	working   -> scheduled  nothing happened at Stripe: again later
 //	working   -> working    the outcome isn't known: again later, closed to changes
@@ -24,8 +24,8 @@
 //	attention -> waiting    a person clears its time
 //	attention -> working    its deadline has passed: Stripe is read
 //	waiting   -> attention  a check in the background found that the caller was wrong
-//	scheduled -> attention  the same
-//	paused    -> attention  the same
+//	scheduled -> attention  the same, or the policy is changed that was about to act on a hold whose own time is behind its deadline
+//	paused    -> attention  a check in the background found that the caller was wrong
 //	waiting   -> captured   seen in passing: somebody else did it
 //	waiting   -> canceled   the same
 //	waiting   -> expired    the same
@@ -53,7 +53,7 @@
 //     is read first.
 //   - An accepted cancel is for good (Hold.CancelWanted): nothing captures that hold any more, whatever comes.
 //   - The deadline's policy speaks for holds that would otherwise just sit there. A wish that is due and late, because Stripe is away or
-//     there is a queue, is never turned into its opposite.
+//     there is a queue, is never turned into its opposite. A policy that is changed before it could act, because Stripe was away, is the new one.
 //
 // Terms that are found in an intent's metadata ([WishOf], [Wish.Recovered]) become a hold by the same [New]. Only what a caller would be told is told to a
 // person instead: such a hold begins in attention where its time is not before its deadline, or where its capture is more than a day late.

@@ -436,7 +436,11 @@ var invariants = map[string]func(s *step) bool{
 		if s.err != nil || h.State != hold.Attention || s.from.h.State == hold.Attention || s.from.h.State == hold.Working && s.from.h.Prior == hold.Attention {
 			return false
 		}
-		return h.Next != 0 || h.Why == 0 || len(s.c.Notices) != 1 || s.c.Notices[0].Type != hold.NoticeAttention || s.c.Now || !s.c.Place(s.from.now, rules).Attention
+		told := s.c.Notices
+		if s.wish && len(told) > 0 && told[0].Type == hold.NoticeChanged {
+			told = told[1:]
+		}
+		return h.Next != 0 || h.Why == 0 || len(told) != 1 || told[0].Type != hold.NoticeAttention || s.c.Now || !s.c.Place(s.from.now, rules).Attention
 	},
 	"the revision never falls": func(s *step) bool {
 		return s.err == nil && s.c.Hold.Revision < s.from.h.Revision

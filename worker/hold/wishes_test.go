@@ -110,6 +110,56 @@ func TestWishesByState(t *testing.T) {
 	}
 }
 
+// A policy that was about to act, and could not yet, is not held to what it was: who changes it meanwhile is obeyed.
+func TestAPolicyThatIsChangedWhileItActsIsTheNewOne(t *testing.T) {
+	late := t0.Add(7*day - 30*time.Minute)
+	for _, tt := range []struct {
+		name   string
+		h      hold.Hold
+		to     string
+		state  hold.State
+		acts   hold.Op // once the new policy has spoken
+		paused hold.Cause
+	}{
+		{name: "to capture", h: made(t, held()), to: "capture", state: hold.Waiting, acts: hold.OpCapture},
+		{name: "to alert", h: made(t, held()), to: "alert", state: hold.Waiting},
+		{name: "to cancel", h: made(t, held(), onExpiry(hold.PolicyCapture)), to: "cancel", state: hold.Waiting, acts: hold.OpCancel},
+		{name: "paused", h: must(t)(made(t, held(), captureAt(t0.Add(day))).Pausing(hold.CauseReview, "stripe", t0)), to: "capture", state: hold.Paused, paused: hold.CauseReview},
+		{name: "paused and resumed", h: must(t)(must(t)(made(t, held()).Pausing(0, "api", t0)).Resuming("api", t0)), to: "capture", state: hold.Waiting, acts: hold.OpCapture},
+		{name: "a time behind the deadline", h: made(t, held(), captureAt(t0.Add(8*day)), func(d *hold.Draft) { d.Found = true }), to: "capture", state: hold.Attention, acts: hold.OpCapture},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c, _ := tt.h.Milestone(t0.Add(7*day-time.Hour), late, rules)
+			if c.Hold.State != hold.Scheduled || c.Hold.Why != hold.CauseOnExpiry {
+				t.Fatalf("the policy does not act: %s %s", c.Hold.State, c.Hold.Why)
+			}
+			h := claim(c.Hold, late)
+			call := h.Call(late)
+			h = h.Answered(call, hold.Answer{Kind: hold.AnswerUnauthorized}, late).Hold
+			p, err := h.Patched(&hold.Patch{OnExpiry: &tt.to}, "api", late)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.Hold.State != tt.state || p.Hold.Next != 0 || tt.paused != 0 && p.Hold.Why != tt.paused {
+				t.Errorf("%s, next %s, %s", p.Hold.State, p.Hold.Next, p.Hold.Why)
+			}
+			due := p.Place(late, rules).Milestone
+			if due.IsZero() || due.After(late) {
+				t.Fatalf("the deadline speaks at %s, not now", due)
+			}
+			if c, _ := p.Hold.Milestone(due, late, rules); c.Hold.Next != tt.acts {
+				t.Errorf("the new policy does %s", c.Hold.Next)
+			}
+		})
+	}
+	// What was sent and may have had its effect is not taken back.
+	c, _ := made(t, held()).Milestone(t0.Add(7*day-time.Hour), late, rules)
+	h := claim(c.Hold, late)
+	h = h.Answered(h.Call(late), hold.Answer{Kind: hold.AnswerUnknown}, late).Hold
+	_, err := h.Patched(&hold.Patch{OnExpiry: ptr("capture")}, "api", late)
+	wantCode(t, err, hold.TooLate)
+}
+
 func TestWishesRepeated(t *testing.T) {
 	now := t0.Add(time.Hour)
 	for name, do := range map[string]func(h hold.Hold) (hold.Change, error){

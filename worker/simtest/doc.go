@@ -27,6 +27,7 @@
 //   - by the inbox, also while no replica lives, the same entry twice, entries that are no wish, a replica that dies between taking and answering.
 //   - by cards that holdd authorizes: at once, after 3-D Secure, refused and then with another card, left alone; the same Idempotency-Key clicked several times at several
 //     replicas, which die before and after writing the attempt down and before and after Stripe; callers who repeat for as long as they don't know.
+//   - reviews that Stripe opens, and closes in one way or another, or never; deadlines that it moves.
 //   - Redis emptied entirely while in use, with and without the mirror.
 //
 // Where Redis was emptied a hold has two lives. In the second it has the terms that stood at Stripe at that moment, and none if none stood there: then
@@ -50,7 +51,7 @@
 // history tells of requests that were sent, and of all that were answered; what callers were told was so, and stays so; the rate kept. Of the ways in (ways_judge_test.go):
 // one key authorizes once at the most, and what a guest was told is so; what nobody finished is let go; a finished comparison knows each hold whose terms stood at Stripe,
 // and has told of terms that it can't read and of money without terms; what others did is settled once Stripe's word of it was taken in, or a comparison has looked;
-// an entry of the inbox is a hold, or a reject with its reason; a comparison is finished once, and whoever authorizes is alone at it; terms stand at Stripe soon after they were agreed on; nobody else's metadata is touched. A wish whose answer nobody heard may
+// an entry of the inbox is a hold, or a reject with its reason; nothing is taken under a review that Stripe told of, and an approved one lets the hold go on; a comparison is finished once, and whoever authorizes is alone at it; terms stand at Stripe soon after they were agreed on; nobody else's metadata is touched. A wish whose answer nobody heard may
 // or may not have been granted: what happens must be allowed by one of the possibilities (model_test.go).
 //
 // # Does it bite
@@ -68,6 +69,5 @@
 //   - Wishes that were granted within the tail that Redis lost are taken for unanswered. They are gone until Stripe is asked for them. Of an emptied Redis what stood at
 //     Stripe is known to the nanosecond; that it was all that should have stood there is judged only where nothing else was wrong for two minutes.
 //   - Connected accounts after an emptied Redis: known to replicas that have met them, so judged only where none died.
-//   - Reviews, and deadlines that Stripe changes: package worker shows these by themselves.
 //   - miniredis is no Redis: what it does otherwise is for the tests on real ones.
 package simtest

@@ -87,8 +87,11 @@ func (j *judge) rule() {
 				c.events = append(c.events, e)
 			}
 		}
-		j.byOtherWays(c)
 		c.nearest = c.deadline
+		for _, was := range j.way.moved[c.n] {
+			c.nearest = earlier(c.nearest, was)
+		}
+		j.byOtherWays(c)
 		if h.declared {
 			c.nearest = earlier(c.nearest, j.at(h.at+h.life+h.lieLife).Truncate(time.Second))
 		} else {
@@ -165,6 +168,10 @@ func (j *judge) allowed(c *case_) {
 				}
 			case stripesim.Canceled:
 				ok = ok || t.mayCancel(e.Time, c.nearest, j.p.margin)
+				if len(j.way.reviews[c.n]) > 0 && j.way.reviews[c.n][0].at.Before(e.Time) {
+					t.paused = true // as long as holdd believes it to be open
+					ok = ok || t.mayCancel(e.Time, c.nearest, j.p.margin)
+				}
 			}
 		}
 		if !ok && !c.torn {
@@ -533,6 +540,9 @@ func (w *world) known(id string) (time.Time, bool) {
 			continue
 		}
 		in, _ := w.sim.Intent(id)
+		if len(w.way.moved[h.n]) > 0 {
+			return in.CaptureBefore, false
+		}
 		if h.declared {
 			return in.CaptureBefore, h.lieLife == 0
 		}
@@ -587,6 +597,15 @@ func (j *judge) inTime(c *case_) {
 	if due.Before(last.end) {
 		due = last.end
 	}
+	if len(j.way.reviews[c.n]) > 0 {
+		heard := j.approved(c)
+		if heard.IsZero() {
+			return
+		}
+		if due.Before(heard) {
+			due = heard
+		}
+	}
 	by := due.Add(j.patience())
 	if !j.calm(due, by) { // work resumes by itself
 		for _, f := range j.p.faults {
@@ -599,7 +618,7 @@ func (j *judge) inTime(c *case_) {
 			return
 		}
 	}
-	if by.After(c.deadline.Add(-j.p.margin)) || by.After(j.at(j.since())) {
+	if by.After(c.nearest.Add(-j.p.margin)) || by.After(j.at(j.since())) {
 		return
 	}
 	if !c.acted(by) {
@@ -609,7 +628,7 @@ func (j *judge) inTime(c *case_) {
 
 // warned: each threshold before the deadline is told while nothing is wrong.
 func (j *judge) warned(c *case_) {
-	if c.wished_() || len(c.wished.sure) == 0 || c.lie != 0 || c.lieLife != 0 {
+	if c.wished_() || len(c.wished.sure) == 0 || c.lie != 0 || c.lieLife != 0 || len(j.way.moved[c.n]) > 0 {
 		return
 	}
 	s := c.wished.sure[0]

@@ -63,6 +63,13 @@ var kept = []struct {
 	{"a guest clicks twice, and Stripe takes its time: one request to authorize at a time", double()},
 	{"a replica falls asleep in the middle of a comparison, and wakes when another has gone on with it", drowsy()},
 	{"somebody asks for a comparison while one is under way and Redis is slow: that one goes on", asking()},
+	{"Stripe reviews a payment past the time at which it was to be captured, and approves it: it is captured then", calm(5*time.Second, ways{on: true, hooks: true},
+		placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 30 * time.Minute, amount: 5000, currency: "eur", own: "capture", due: 5 * time.Minute,
+			acts: []act{{n: 1, at: time.Minute, kind: "dashboard review"}, {n: 2, at: 8 * time.Minute, kind: "dashboard approve"}}})},
+	{"the policy was about to release, Stripe rejected the key, and meanwhile somebody says that the policy is to capture", calm(30*time.Second, ways{},
+		placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 30 * time.Minute, amount: 5000, currency: "eur", own: "none", policy: "cancel",
+			acts: []act{{n: 1, at: 29*time.Minute + 20*time.Second, kind: "patch policy", policy: "capture"}}},
+	).with(fault{n: 1, kind: "stripe:forbidden", where: "cancel", from: 28 * time.Minute, to: 29*time.Minute + 25*time.Second, p: 1, slot: -1})},
 	{"more is authorized while an older list is under way: what was learned meanwhile stands", grown()},
 }
 

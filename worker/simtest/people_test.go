@@ -122,18 +122,7 @@ func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
 // perform does one thing, and again for as long as its answer is not heard: that is what booking systems do.
 func (w *world) perform(h *placed, id string, a act) {
-	switch a.kind {
-	case "dashboard capture":
-		err := w.sim.Dashboard().Capture(id, min(a.amount, h.amount))
-		w.tr.add(false, "people: Dashboard captures %d of %s: %v", a.amount, id, err)
-		return
-	case "dashboard cancel":
-		err := w.sim.Dashboard().Cancel(id, "requested_by_customer")
-		w.tr.add(false, "people: Dashboard cancels %s: %v", id, err)
-		return
-	case "dashboard increment":
-		err := w.sim.Dashboard().Increment(id, a.amount)
-		w.tr.add(false, "people: Dashboard holds %d of %s: %v", a.amount, id, err)
+	if w.elsewhere(h, id, a) {
 		return
 	}
 	c := call{n: h.n, id: id, kind: a.kind, amount: a.amount}
@@ -177,6 +166,42 @@ func (w *world) perform(h *placed, id string, a act) {
 		}
 		time.Sleep(d.between(500*time.Millisecond, 6*time.Second) << try)
 	}
+}
+
+// elsewhere does what isn't asked of holdd, and reports whether this was such a thing.
+func (w *world) elsewhere(h *placed, id string, a act) bool {
+	var err error
+	switch a.kind {
+	case "dashboard capture":
+		err = w.sim.Dashboard().Capture(id, min(a.amount, h.amount))
+	case "dashboard cancel":
+		err = w.sim.Dashboard().Cancel(id, "requested_by_customer")
+	case "dashboard increment":
+		err = w.sim.Dashboard().Increment(id, a.amount)
+	case "dashboard review":
+		err = w.sim.Dashboard().OpenReview(id)
+	case "dashboard approve":
+		err = w.sim.Dashboard().CloseReview(id, "approved")
+	case "dashboard object":
+		err = w.sim.Dashboard().CloseReview(id, "disputed")
+	case "stripe deadline":
+		if was, _ := w.sim.Intent(id); w.at(a.time).After(time.Now()) {
+			if err = w.sim.SetCaptureBefore(id, w.at(a.time)); err == nil {
+				w.mu.Lock()
+				w.way.moved[h.n] = append(w.way.moved[h.n], was.CaptureBefore)
+				w.mu.Unlock()
+			}
+		}
+	default:
+		return false
+	}
+	w.tr.add(false, "people: %s %d +%s of %s: %v", a.kind, a.amount, a.time, id, err)
+	if err == nil && (strings.HasSuffix(a.kind, "review") || strings.HasSuffix(a.kind, "approve") || strings.HasSuffix(a.kind, "object")) {
+		w.mu.Lock()
+		w.way.reviews[h.n] = append(w.way.reviews[h.n], review{a.kind, time.Now()})
+		w.mu.Unlock()
+	}
+	return true
 }
 
 // ask sends one wish to one replica; again tells that its sender doesn't know what became of it.

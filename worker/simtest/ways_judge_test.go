@@ -143,6 +143,53 @@ func (j *judge) waysIn(c *case_) {
 	j.found(c)
 	j.toldByStripe(c)
 	j.mirrored(c)
+	j.underReview(c)
+}
+
+// approved is when holdd was told that the last review was closed and the payment may go on; zero if it was not, or only when a person had been called.
+func (j *judge) approved(c *case_) time.Time {
+	all := j.way.reviews[c.n]
+	last := all[len(all)-1]
+	if last.kind != "dashboard approve" {
+		return time.Time{}
+	}
+	for _, d := range j.way.delivered {
+		if d.id == c.id && d.kind == "review.closed" && !d.at.Before(last.at) && d.at.Before(last.at.Add(30*time.Minute)) {
+			return d.at.Add(2 * j.p.look())
+		}
+	}
+	return time.Time{}
+}
+
+// underReview: nothing is taken by itself while a review is open of which Stripe has told.
+func (j *judge) underReview(c *case_) {
+	all := j.way.reviews[c.n]
+	for i, o := range all {
+		if o.kind != "dashboard review" {
+			continue
+		}
+		closed := j.at(j.since())
+		if i+1 < len(all) {
+			closed = all[i+1].at
+		}
+		wanted := slices.ContainsFunc(c.calls, func(k *call) bool { // whoever changes a hold under review knows what it means
+			return !seedKinds[k.kind] && !k.end.Before(o.at.Add(-time.Minute))
+		})
+		if wanted || len(c.wished.sure) == 0 || c.final == nil || c.wished.before != nil {
+			continue
+		}
+		for _, d := range j.way.delivered {
+			if d.id != c.id || d.kind != "review.opened" || d.at.Before(o.at) || d.at.Before(c.wished.sure[0].end) {
+				continue
+			}
+			from := d.at.Add(2*j.p.look() + j.patience())
+			for _, e := range c.effects {
+				if e.Kind == stripesim.Captured && e.By == "api" && e.Time.After(from) && e.Time.Before(closed) && j.calm(o.at, e.Time) {
+					j.fail(c, "under review", "captured at +%s, a review is open since +%s, of which Stripe told at +%s", e.Time.Sub(j.began), o.at.Sub(j.began), d.at.Sub(j.began))
+				}
+			}
+		}
+	}
 }
 
 // foreign: nothing that isn't holdd's is touched in anybody's metadata.
@@ -332,7 +379,7 @@ func (j *judge) mirrored(c *case_) {
 	}
 	t := j.way.emptied
 	st, there := j.way.stood[c.n]
-	if t.IsZero() || !there || j.p.ways.mirror == 0 || st.status != "requires_capture" || c.wished.before == nil || len(c.wished.before.unsure) > 0 || len(c.wished.before.sure) == 0 {
+	if t.IsZero() || !there || j.p.ways.mirror == 0 || len(j.way.reviews[c.n]) > 0 || st.status != "requires_capture" || c.wished.before == nil || len(c.wished.before.unsure) > 0 || len(c.wished.before.sure) == 0 {
 		return
 	}
 	last := c.wished.before.sure[0].end

@@ -143,6 +143,7 @@ func (p *plan) drawWays() {
 	}
 	for i := range p.holds {
 		p.drawWay(&p.holds[i])
+		p.drawDoubt(&p.holds[i])
 	}
 	if d.chance(0.25) {
 		for n := range 1 + d.IntN(3) {
@@ -223,6 +224,30 @@ func (p *plan) drawWay(h *placed) {
 		c.hasty = d.chance(0.25)
 		h.card = &c
 	}
+}
+
+// drawDoubt lets Stripe look closer at a payment, or change its mind on how long it is held.
+func (p *plan) drawDoubt(h *placed) {
+	d := throw(p.seed, "doubt", fmt.Sprint(h.n))
+	end := h.at + h.life
+	switch {
+	case d.chance(0.12):
+		if d.chance(0.5) {
+			h.acts = nil // nobody interferes
+		}
+		at := d.between(h.at+time.Millisecond, max(h.at+time.Second, min(h.due, end)))
+		h.acts = append(h.acts, act{n: 31, at: at, kind: "dashboard review"})
+		if d.chance(0.8) {
+			at += d.between(time.Second, max(2*time.Second, (end-at)/3))
+			h.acts = append(h.acts, act{n: 32, at: at, kind: pick(d, "dashboard approve", "dashboard approve", "dashboard object")})
+		}
+	case d.chance(0.08):
+		at := d.between(h.told+time.Second, max(h.told+2*time.Second, end))
+		h.acts = append(h.acts, act{n: 33, at: at, kind: "stripe deadline", time: (at + d.between(time.Second, (end-at)*9/8+time.Minute)).Truncate(time.Second)})
+	default:
+		return
+	}
+	slices.SortStableFunc(h.acts, func(a, b act) int { return int(a.at - b.at) })
 }
 
 // honest takes away what only a caller of the API can say.

@@ -28,7 +28,15 @@ type wayside struct {
 	said      map[string]time.Time    // what was logged first when, by event and intent
 	clicks    []*click
 	guests    map[int]bool // who have acted
-	busy      int          // clicks and entries that are not done
+	reviews   map[int][]review
+	moved     map[int][]time.Time // by hold, its deadlines before the last
+	busy      int                 // clicks and entries that are not done
+}
+
+// review is the beginning or the end of one.
+type review struct {
+	kind string
+	at   time.Time
 }
 
 // standing is a hold's intent at a moment.

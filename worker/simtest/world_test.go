@@ -348,7 +348,7 @@ func run(t *testing.T, p plan) (o outcome) {
 		w.redis.ClockTTL(true)
 		w.redis.Seed(int(p.seed))
 		w.slots = make([]*replica, p.slots)
-		w.way.said, w.way.guests = map[string]time.Time{}, map[int]bool{}
+		w.way = wayside{said: map[string]time.Time{}, guests: map[int]bool{}, reviews: map[int][]review{}, moved: map[int][]time.Time{}}
 		w.sim = stripesim.New(stripesim.Options{OnEvent: w.listen(), Seed: p.seed, EndpointRate: float64(2*p.write + 2), OverallRate: float64(8*p.write + 8), ServiceTime: p.service,
 			Deadline: func(c stripesim.Card) time.Duration {
 				d, _ := time.ParseDuration(c.Metadata["life"])
@@ -403,6 +403,9 @@ func (w *world) play() {
 		}
 		for _, a := range h.acts {
 			calm = max(calm, a.at)
+			if a.kind == "stripe deadline" {
+				last = max(last, a.time)
+			}
 		}
 	}
 	for _, a := range w.p.ways.asked {
