@@ -66,10 +66,10 @@ var kept = []struct {
 	{"Stripe reviews a payment past the time at which it was to be captured, and approves it: it is captured then", calm(5*time.Second, ways{on: true, hooks: true},
 		placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 30 * time.Minute, amount: 5000, currency: "eur", own: "capture", due: 5 * time.Minute,
 			acts: []act{{n: 1, at: time.Minute, kind: "dashboard review"}, {n: 2, at: 8 * time.Minute, kind: "dashboard approve"}}})},
-	{"the policy was about to release, Stripe rejected the key, and meanwhile somebody says that the policy is to capture", calm(30*time.Second, ways{},
+	{"the policy was about to release, Stripe could not be reached, and meanwhile somebody says that the policy is to capture", calm(5*time.Second, ways{},
 		placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 30 * time.Minute, amount: 5000, currency: "eur", own: "none", policy: "cancel",
-			acts: []act{{n: 1, at: 29*time.Minute + 20*time.Second, kind: "patch policy", policy: "capture"}}},
-	).with(fault{n: 1, kind: "stripe:forbidden", where: "cancel", from: 28 * time.Minute, to: 29*time.Minute + 25*time.Second, p: 1, slot: -1})},
+			acts: []act{{n: 1, at: 29*time.Minute + 30*time.Second, kind: "patch policy", policy: "capture"}}},
+	).with(fault{n: 1, kind: "stripe:dial", where: "cancel", from: 28 * time.Minute, to: 29*time.Minute + 33*time.Second, p: 1, slot: -1})},
 	{"more is authorized while an older list is under way: what was learned meanwhile stands", grown()},
 }
 

@@ -172,7 +172,7 @@ func (p *plan) drawWays() {
 		h, d := &p.holds[i], throw(p.seed, "coming in", fmt.Sprint(p.holds[i].n))
 		for _, a := range h.acts {
 			if strings.HasPrefix(a.kind, "dashboard") && p.ways.hooks && d.chance(0.4) {
-				add(fault{kind: "redis:cut before", where: "commit", from: a.at, to: a.at + p.ways.late + time.Second, p: pick(d, 0.6, 1), slot: -1})
+				add(fault{kind: "redis:cut before", where: "commit", from: a.at, to: a.at + min(p.ways.late, 30*time.Minute) + time.Second, p: pick(d, 0.6, 1), slot: -1})
 			}
 		}
 		switch {
