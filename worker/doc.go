@@ -108,7 +108,7 @@
 //     began before the claim was sent. What it would commit later is refused by the version. Between that look and the wire it could still sleep: then
 //     a request arrives late, under a key that already has its answer, or at an intent that is final already.
 //   - Redis is away: nothing is claimed; results are kept and committed when it is back; wishes are answered with ErrUnavailable.
-//   - Redis is slow: whoever waits for it holds no lock that others need. A comparison that was asked for once did, and the one under way stood still with it.
+//   - Redis is slow: whoever waits for it holds no lock that others need. (Whoever asked for a comparison once did: the one under way stood still meanwhile.)
 //   - Stripe is away: a breaker opens after five calls in a row without an answer; claimed holds are given back untouched; one call every few
 //     seconds tries whether it is back. A schedule is then accepted unchecked.
 //   - The key is rejected: nothing is claimed, one check every half minute asks whether it works again.

@@ -141,13 +141,13 @@ func (r *reconciler) close() {
 	r.under.Wait()
 }
 
-// alive reports whether a run can begin; r.mu is held.
-func (r *reconciler) alive() bool { return r.life != nil && r.life.Err() == nil }
+// aliveHeld reports whether a run can begin; r.mu is held.
+func (r *reconciler) aliveHeld() bool { return r.life != nil && r.life.Err() == nil }
 
-func (r *reconciler) lives() bool {
+func (r *reconciler) alive() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.alive()
+	return r.aliveHeld()
 }
 
 // met remembers an account, so that it is listed though nothing in Redis tells of it.
@@ -202,7 +202,7 @@ func (w *Worker) reconcileDry(by string) (Reconciliation, bool, error) {
 	r := &w.recon
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.alive() {
+	if !r.aliveHeld() {
 		return Reconciliation{}, false, errNotRunning
 	}
 	if r.dry != nil {
@@ -274,7 +274,7 @@ func (w *Worker) reconcile(ctx context.Context) {
 // startReconcile takes the lock and begins, or goes on with what a replica that died left. It returns nil if there is nothing to do.
 func (w *Worker) startReconcile(ctx context.Context, by string, gap time.Duration) (*comparison, error) {
 	r := &w.recon
-	if !r.lives() {
+	if !r.alive() {
 		return nil, errNotRunning
 	}
 	c := w.newComparison(by)
@@ -300,7 +300,7 @@ func (w *Worker) startReconcile(ctx context.Context, by string, gap time.Duratio
 	}
 	// Not held while Redis was asked: a slow one must not keep a run under way, or the end of this process, waiting.
 	r.mu.Lock()
-	goes := r.alive()
+	goes := r.aliveHeld()
 	if goes {
 		w.launch(c)
 	}
