@@ -300,6 +300,7 @@ func (j *judge) ended(c *case_) {
 		if len(c.effects) > 0 && slices.ContainsFunc(c.effects, func(e stripesim.Effect) bool { return e.By == "api" }) {
 			j.fail(c, "ends", "acted on though it is of the wrong account")
 		}
+	case j.handedOver(c):
 	case !c.final.State.Final():
 		j.fail(c, "ends", "still %s (next %s at +%s, %s) at +%s; at Stripe %s since the deadline at +%s", c.final.State, c.final.Next, c.final.NextAt.Sub(j.began), c.final.Why,
 			j.since(), c.intent.Status, c.deadline.Sub(j.began))
@@ -307,6 +308,13 @@ func (j *judge) ended(c *case_) {
 	if c.final.State == hold.Attention && c.final.Why == hold.CauseKeyConflict || slices.ContainsFunc(c.events, func(e worker.Event) bool { return e.Data.Cause == "key_conflict" }) {
 		j.fail(c, "key", "Stripe saw one key with two meanings")
 	}
+}
+
+// handedOver: a person was called to a hold that Stripe has told nothing of. It is looked up at its deadline, which is the assumed one, days after
+// this world's end.
+func (j *judge) handedOver(c *case_) bool {
+	return c.final.State == hold.Attention && !c.final.Verified && c.final.ExpiresAt.After(j.at(j.since())) &&
+		slices.ContainsFunc(c.events, func(e worker.Event) bool { return e.Type == hold.NoticeAttention })
 }
 
 // limits: what Stripe refused for its rate was refused by a fault.

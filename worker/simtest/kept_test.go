@@ -49,6 +49,8 @@ var kept = []struct {
 	{"replies to changes are lost between Redis and the replica: their callers, who said which revision was meant, are not refused because of their own changes", matched()},
 	{"somebody releases a hold at the Dashboard, no webhook comes: the comparison settles it", calm(30*time.Second, ways{on: true, compare: 2 * time.Minute},
 		placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 38 * time.Minute, amount: 5000, currency: "eur", own: "capture", due: 30 * time.Minute, acts: []act{{n: 1, at: 5 * time.Minute, kind: "dashboard cancel"}}})},
+	{"terms that nobody can read, and no webhook comes: the comparison tells of them", calm(30*time.Second, ways{on: true, compare: 2 * time.Minute},
+		placed{n: 1, at: 5 * time.Second, told: 5 * time.Second, life: 38 * time.Minute, amount: 5000, currency: "eur", own: "capture", due: 30 * time.Minute, way: "metadata", spoiled: true})},
 	{"somebody captures at the Dashboard just what was to be captured: it is told as somebody else's", calm(30*time.Second, ways{on: true, compare: 2 * time.Minute},
 		placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 38 * time.Minute, amount: 5000, currency: "eur", own: "capture", due: 30 * time.Minute,
 			acts: []act{{n: 1, at: 5 * time.Minute, kind: "dashboard capture", amount: 5000}}})},
