@@ -239,6 +239,7 @@ func TestContextEndsAfterSending(t *testing.T) {
 			}
 			arrived <- struct{}{}
 			<-r.Context().Done()
+			panic(http.ErrAbortHandler) // a 200 could still be heard by a caller that is about to go
 		}))
 		s.EnableHTTP2 = h2
 		s.Config.ErrorLog = quiet()

@@ -125,19 +125,25 @@ func TestInboxOfADeadReplica(t *testing.T) {
 	rdb := w.redis.Client()
 	defer rdb.Close()
 	ctx := t.Context()
-	owed := int64(0)
-	storetest.Until(t, time.Minute, "the first replica is in the middle of it", func() bool {
-		left := rdb.XLen(ctx, "holdd:inbox").Val()
-		return left < many-200 && left > many/10
+	owed, left := int64(0), int64(0)
+	storetest.Until(t, time.Minute, "the first replica is in the middle of it, with a batch in its hands", func() bool {
+		if left = rdb.XLen(ctx, "holdd:inbox").Val(); left > many-200 {
+			return false
+		}
+		if left <= many/10 {
+			t.Fatalf("%d entries are left: it was too fast, this test shows nothing", left)
+		}
+		victim.signal(syscall.SIGSTOP) // between two batches nothing is in its hands
+		left = rdb.XLen(ctx, "holdd:inbox").Val()
+		if p, err := rdb.XPending(ctx, "holdd:inbox", "holdd").Result(); err == nil {
+			owed = p.Count
+		}
+		if owed == 0 {
+			victim.signal(syscall.SIGCONT)
+		}
+		return owed > 0
 	})
 	victim.signal(syscall.SIGKILL)
-	if p, err := rdb.XPending(ctx, "holdd:inbox", "holdd").Result(); err == nil {
-		owed = p.Count
-	}
-	left := rdb.XLen(ctx, "holdd:inbox").Val()
-	if owed == 0 || left == 0 {
-		t.Fatalf("%d entries were in its hands and %d left: this test shows nothing", owed, left)
-	}
 	other := w.start(bin, settings...)
 	storetest.Until(t, time.Minute, "what the dead had in its hands is taken over", func() bool {
 		p, err := rdb.XPending(ctx, "holdd:inbox", "holdd").Result()
