@@ -17,9 +17,9 @@ import (
 var slowStripe = stripesim.Options{Seed: 5, EndpointRate: -1, OverallRate: -1, ServiceTime: 150 * time.Millisecond}
 
 // lease is short, so that the tests don't take long. That it is 30 s if nothing is set is shown by TestLeaseIsHalfAMinuteByDefault.
-const lease = 6 * time.Second
+const lease = 10 * time.Second
 
-var shortLease = append([]string{"HOLDD_LEASE=6s", "HOLDD_CALL_TIMEOUT=2s", "HOLDD_CONCURRENCY=32"}, highBudget...)
+var shortLease = append([]string{"HOLDD_LEASE=10s", "HOLDD_CALL_TIMEOUT=4s", "HOLDD_CONCURRENCY=32"}, highBudget...)
 
 // inTheMiddle waits until each replica has seen some holds to their end and most are still to come.
 func (w *world) inTheMiddle(all []booking) {
