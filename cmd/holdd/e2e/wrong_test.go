@@ -110,7 +110,9 @@ func (w *world) kept() map[string]string {
 func TestWrongInputChangesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, boundless)
-	r := w.start(binary(t, shipped), highBudget...)
+	// What holdd does by itself must not look like something that wrong input did.
+	r := w.start(binary(t, shipped), append([]string{"HOLDD_MIRROR_TERMS=false"}, highBudget...)...)
+	w.compared(r)
 	at := soon(48 * time.Hour)
 	all := dueAt(w.authorize(4), at)
 	w.schedule(r, all[:2])
