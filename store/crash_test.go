@@ -16,7 +16,7 @@ import (
 // Redis dies again and again in the midst of it all, and comes back with its append-only file.
 func TestKilledRedisLosesNothingThatItAcknowledged(t *testing.T) {
 	t.Parallel()
-	r := storetest.Start(t)
+	r := storetest.Start(t, storetest.WrittenFirst...)
 	s := mustOpen(t, store.Options{URL: r.URL(), Partitions: 3})
 	raw := r.Client()
 	defer raw.Close()
@@ -92,7 +92,7 @@ func TestScriptThatIsInTheFileByHalf(t *testing.T) {
 	} {
 		t.Run([]string{"promote", "claim", "settle"}[script], func(t *testing.T) {
 			t.Parallel()
-			r := storetest.Start(t)
+			r := storetest.Start(t, storetest.WrittenFirst...)
 			raw := r.Client()
 			t.Cleanup(func() { raw.Close() })
 			e := &env{TB: t, s: mustOpen(t, store.Options{URL: r.URL()}), rdb: raw}

@@ -57,7 +57,9 @@
 //
 // # What Redis may lose
 //
-// With appendfsync everysec a crash loses up to a second of writes; a failover loses what the replica had not got. What can come back
+// With appendfsync everysec a machine that dies loses up to a second of writes, and two seconds where its disk is slow: while a flush is under
+// way Redis keeps what comes next in its own memory for as long, and answers all the same, so that then even a process that dies alone
+// takes acknowledged writes with it. With always neither does. A failover loses what the replica had not got. What can come back
 // is an older record of a hold: a claim forgotten (acted on again under the same key, which Stripe answers with the same answer), an outcome
 // forgotten (likewise, or read back), a wish forgotten (found again only from Stripe). And half a script: Redis 7.0 that died in the
 // middle of writing a transaction leaves its beginning in the append-only file, and runs it when it starts the next time but one. So each script puts a hold into

@@ -40,8 +40,14 @@ type Redis struct {
 	done chan struct{} // closed when the process has ended
 }
 
+// WrittenFirst are arguments for [Start] with which a server has written each change to its file before it answers, so that [Redis.Kill]
+// loses nothing. As it runs by default it may lose what it answered in the last two seconds: while the disk is busy with a flush,
+// appendfsync everysec keeps in memory what should be appended, and answers all the same (flushAppendOnlyFile in Redis' aof.c). "no"
+// never flushes and so never keeps anything back; the operating system, which a kill doesn't harm, has it all.
+var WrittenFirst = []string{"--appendfsync", "no"}
+
 // Start runs a redis-server on a free port of the loopback interface until the test ends. It appends to a file and flushes it
-// every second, as a production server should; args (such as "--maxmemory-policy", "allkeys-lru") come last and win.
+// every second, as a production server should; args (such as "--maxmemory-policy", "allkeys-lru", or [WrittenFirst]) come last and win.
 func Start(tb testing.TB, args ...string) *Redis {
 	tb.Helper()
 	return start(tb, &Redis{tb: tb, args: args})

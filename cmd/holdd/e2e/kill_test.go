@@ -162,7 +162,7 @@ func TestReplicaToldToStopGivesTheRestBack(t *testing.T) {
 
 func TestRedisKilledInTheMiddleOfADrain(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, slowStripe)
+	w := newWorld(t, slowStripe, storetest.WrittenFirst...)
 	bin := binary(t, watched)
 	one, two := w.start(bin, shortLease...), w.start(bin, shortLease...)
 	all := dueAt(w.authorize(1000), soon(3*time.Second))

@@ -33,9 +33,10 @@ type world struct {
 	replicas []*replica
 }
 
-func newWorld(tb testing.TB, o stripesim.Options) *world {
+// newWorld starts a Stripe and, with args, a Redis.
+func newWorld(tb testing.TB, o stripesim.Options, args ...string) *world {
 	tb.Helper()
-	w := &world{tb: tb, sim: stripesim.New(o), redis: storetest.Start(tb)}
+	w := &world{tb: tb, sim: stripesim.New(o), redis: storetest.Start(tb, args...)}
 	w.stripe = &stripeServer{tb: tb, handler: w.sim.Handler()}
 	w.stripe.open()
 	tb.Cleanup(w.stripe.close)

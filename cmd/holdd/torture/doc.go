@@ -30,7 +30,8 @@
 // # What Redis may lose
 //
 // A Redis that flushes its file once a second, or whose replicas follow it a moment later, forgets the last moment when it dies. holdd
-// can't know what was forgotten, so some things are allowed, are counted and are in the report. They are bounded by when Redis died:
+// can't know what was forgotten, so some things are allowed, are counted and are in the report. They are bounded by when Redis died (where
+// the end of its file is taken away, by the moment from which on it is):
 //
 //   - a wish whose acknowledgement came within two seconds before that may be gone, and so may the hold;
 //   - a claim may be gone while its request is on the way to Stripe. Then a cancel is accepted that comes too late: the money is

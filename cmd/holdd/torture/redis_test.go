@@ -40,9 +40,9 @@ func (w *world) breakRedis(ctx context.Context, rng *rand.Rand, r *storetest.Red
 // powerCut kills Redis and takes away the end of its file, as much as would not have been on the disk yet.
 func (w *world) powerCut(ctx context.Context, rng *rand.Rand, r *storetest.Redis) {
 	w.count("Redis without power: the end of its file lost")
+	before := time.Now()
 	file, flushed := appendOnly(w.t, r)
 	pause(ctx, between(rng, 100*time.Millisecond, 900*time.Millisecond))
-	before := time.Now()
 	r.Kill()
 	w.died(before, time.Now())
 	_, all := appendOnly(w.t, r)

@@ -51,7 +51,8 @@ type world struct {
 // loss is a moment in which Redis may have forgotten: what was written from "from" to "to" may be gone.
 type loss struct{ from, to time.Time }
 
-// tail is how much of what it has acknowledged a Redis that dies may lose.
+// tail is how much of what it has acknowledged a Redis that dies may lose: with appendfsync everysec it keeps back what it should append
+// for up to two seconds, while the disk is busy with the last flush.
 const tail = 2 * time.Second
 
 func newWorld(t testing.TB, name, bin string, seed uint64, lasts time.Duration, short bool) *world {
