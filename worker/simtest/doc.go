@@ -11,7 +11,7 @@
 // Faults are at the edges, never inside the logic:
 //
 //   - the connection to Redis (wire): cut before a command, after it, in the middle of a pipeline or of a reply; slow; taking effect after its sender gave up; down; frozen;
-//     scripts forgotten; Redis coming back as it was seconds ago.
+//     scripts forgotten; Redis coming back as it was seconds ago; its clock apart from everybody else's by up to two minutes.
 //   - the way to Stripe (lifeline): what the simulator can do wrong, no connection, requests that arrive up to 25 s late whether their sender still waits or is
 //     dead, a revoked key; locks that Stripe holds for seconds; keys that Stripe forgets after a day.
 //   - the process: killed at a moment, or before or after a given call; stopped as by SIGTERM; paused for up to two leases, and going on where it was.
@@ -64,7 +64,8 @@
 //
 // # What it can't show
 //
-//   - Replicas' clocks are one clock here: a bubble has no other. That due is decided by Redis alone is shown by package store.
+//   - Replicas' clocks are one clock here: a bubble has no other. What a replica writes and compares is by Redis' clock, so its own counts
+//     only by how far it is from Redis', which is drawn; that two replicas are unlike far from it is not.
 //   - A request that lies longer than 30 s between its sender's decision and Stripe, after its sender gave up, is taken for lost by the system. A process
 //     that is frozen in the microseconds between its last look at the clock and the kernel's write, and for longer than that, can send such a request. Here
 //     what has left arrives within 25 s, and what is frozen before it leaves meets its own time-out.

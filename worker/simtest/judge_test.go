@@ -94,7 +94,7 @@ func (j *judge) rule() {
 		if h.declared {
 			c.nearest = earlier(c.nearest, j.at(h.at+h.life+h.lieLife).Truncate(time.Second))
 		} else {
-			c.nearest = earlier(c.nearest, j.at(h.told).Add(7*24*time.Hour))
+			c.nearest = earlier(c.nearest, j.there(j.at(h.told)).Add(7*24*time.Hour))
 		}
 		j.oneEffect(c)
 		j.allowed(c)
@@ -161,15 +161,15 @@ func (j *judge) allowed(c *case_) {
 		for _, t := range all {
 			switch e.Kind {
 			case stripesim.Captured:
-				if t.mayCapture(e.Time, c.nearest, j.p.margin) {
+				if t.mayCapture(e.Time, j.there(e.Time), c.nearest, j.p.margin) {
 					ok = true
 					amounts = append(amounts, c.fair(&t, e.Time)...)
 				}
 			case stripesim.Canceled:
-				ok = ok || t.mayCancel(e.Time, c.nearest, j.p.margin)
+				ok = ok || t.mayCancel(e.Time, j.there(e.Time), c.nearest, j.p.margin)
 				if len(j.way.reviews[c.n]) > 0 && j.way.reviews[c.n][0].at.Before(e.Time) {
 					t.paused = true // as long as holdd believes it to be open
-					ok = ok || t.mayCancel(e.Time, c.nearest, j.p.margin)
+					ok = ok || t.mayCancel(e.Time, j.there(e.Time), c.nearest, j.p.margin)
 				}
 			}
 		}
@@ -273,7 +273,7 @@ func (j *judge) asTold(c *case_) {
 // doubt: a request for the same was sent, or a claim was never reported on, so that nobody can tell whose effect it is.
 func (j *judge) doubt(c *case_, s hold.State) bool {
 	for kind := range j.hits {
-		if !strings.HasPrefix(kind, "stripe:") {
+		if !strings.HasPrefix(kind, "stripe:") && kind != "redis:clock apart" {
 			return true
 		}
 	}
@@ -313,7 +313,7 @@ func (j *judge) ended(c *case_) {
 // handedOver: a person was called to a hold that Stripe has told nothing of. It is looked up at its deadline, which is the assumed one, days after
 // this world's end.
 func (j *judge) handedOver(c *case_) bool {
-	return c.final.State == hold.Attention && !c.final.Verified && c.final.ExpiresAt.After(j.at(j.since())) &&
+	return c.final.State == hold.Attention && !c.final.Verified && c.final.ExpiresAt.After(j.there(j.at(j.since()))) &&
 		slices.ContainsFunc(c.events, func(e worker.Event) bool { return e.Type == hold.NoticeAttention })
 }
 

@@ -210,7 +210,7 @@ func (j *judge) inTime(c *case_) {
 		due = t.captureNow
 		for _, own := range []time.Time{t.captureAt, t.cancelAt} {
 			if due.IsZero() && !own.IsZero() {
-				due = own
+				due = j.here(own)
 			}
 		}
 	}
@@ -241,7 +241,7 @@ func (j *judge) inTime(c *case_) {
 			return
 		}
 	}
-	if by.After(c.nearest.Add(-j.p.margin)) || by.After(j.at(j.since())) {
+	if by.After(j.here(c.nearest.Add(-j.p.margin))) || by.After(j.at(j.since())) {
 		return
 	}
 	if !c.acted(by) {
@@ -264,7 +264,7 @@ func (j *judge) warned(c *case_) {
 		}
 	}
 	for _, d := range j.p.thresholds {
-		at := c.deadline.Add(-d)
+		at := j.here(c.deadline.Add(-d))
 		by := at.Add(2*j.p.tick + 3*time.Second)
 		if !at.After(s.end) || !j.calm(at, by) || by.After(j.at(j.since())) || by.After(c.deadline) {
 			continue

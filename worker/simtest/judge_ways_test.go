@@ -247,7 +247,7 @@ func (j *judge) found(c *case_) {
 			j.fail(c, "found again", "its terms stood at Stripe when a comparison began at +%s, which ended at +%s, and no hold is known", r.StartedAt.Sub(j.began), r.FinishedAt.Sub(j.began))
 		case c.spoiled && c.final == nil && j.way.said["metadata.rejected "+c.id].IsZero():
 			j.fail(c, "reported", "its terms can't be read, and nobody was told")
-		case again && !stood && !c.spoiled && c.final == nil && r.StartedAt.Sub(c.intent.Created) > 10*time.Minute+2*time.Second && j.way.said["reconcile.orphan "+c.id].IsZero():
+		case again && !stood && !c.spoiled && c.final == nil && j.there(r.StartedAt).Sub(c.intent.Created) > 10*time.Minute+2*time.Second && j.way.said["reconcile.orphan "+c.id].IsZero():
 			j.fail(c, "reported", "it was lost with Redis, and the comparison at +%s told nobody of money without terms", r.StartedAt.Sub(j.began))
 		}
 	}
@@ -347,7 +347,7 @@ func (j *judge) toldByStripe(c *case_) {
 
 // alone: nobody but a comparison can have had to do with a hold within a span.
 func (j *judge) alone(c *case_, from, to time.Time) bool {
-	if to.Sub(from) > 5*time.Second || !to.Before(c.nearest.Add(-j.p.margin-5*time.Second)) {
+	if to.Sub(from) > 5*time.Second || !j.there(to).Before(c.nearest.Add(-j.p.margin-5*time.Second)) {
 		return false
 	}
 	for _, k := range c.calls {
@@ -355,7 +355,8 @@ func (j *judge) alone(c *case_, from, to time.Time) bool {
 			return false
 		}
 	}
-	later := func(t time.Time) bool { return t.IsZero() || t.After(to.Add(5*time.Second)) }
+	clock := j.there(to)
+	later := func(t time.Time) bool { return t.IsZero() || t.After(clock.Add(5*time.Second)) && t.After(to.Add(5*time.Second)) }
 	return !slices.ContainsFunc(c.wished.at(to), func(t terms) bool {
 		return !later(t.captureAt) || !later(t.cancelAt) || !later(t.captureNow) || !later(t.cancelNow)
 	})
@@ -400,7 +401,7 @@ func (j *judge) mirrored(c *case_) {
 	if due.IsZero() {
 		due = want.cancelAt
 	}
-	if !due.IsZero() && due.Before(t.Add(time.Minute)) && !want.paused {
+	if !due.IsZero() && due.Before(j.there(t).Add(time.Minute)) && !want.paused {
 		return
 	}
 	got := terms{}.after(st.call(c, t))
@@ -463,7 +464,7 @@ func (j *judge) cards() {
 					}
 				case hold.AuthorizationAbandoned:
 					in, _ := j.sim.Intent(j.ids[h.n])
-					if len(placed[h.n]) == 0 && k.end.Before(in.Created.Add(time.Hour)) && !others[in.ID] {
+					if len(placed[h.n]) == 0 && j.there(k.end).Before(in.Created.Add(time.Hour)) && !others[in.ID] {
 						j.breach("card: H%d: told at +%s that it was not finished in time, and the guest's hour was not over", h.n, k.end.Sub(j.began))
 					}
 				case hold.OutcomeUnknown, hold.InProgress, hold.AuthorizationRefused, hold.AlreadyCaptured, hold.AlreadyCanceled, hold.AlreadyExpired,
@@ -475,7 +476,7 @@ func (j *judge) cards() {
 		}
 		if id := j.ids[h.n]; id != "" && len(placed[h.n]) == 0 && j.p.tick >= 30*time.Second && len(j.tails) == 0 {
 			in, _ := j.sim.Intent(id)
-			by := j.well(in.Created.Add(62 * time.Minute)).Add(3*j.p.look() + 2*time.Minute)
+			by := j.well(j.here(in.Created.Add(62 * time.Minute))).Add(3*j.p.look() + 2*time.Minute)
 			if in.Status != "canceled" && by.Before(j.at(j.since())) {
 				j.breach("card: H%d: nobody finished it, and it is still %s", h.n, in.Status)
 			}

@@ -147,8 +147,9 @@ func (v *wished) since(now time.Time) (all []terms) {
 	return all
 }
 
-// mayCapture says whether these terms allow a capture at a moment. deadline is the nearest that holdd can have known of.
-func (t *terms) mayCapture(now, deadline time.Time, margin time.Duration) bool {
+// mayCapture says whether these terms allow a capture at a moment. clock is what Redis' clock shows then, by which times and deadlines are
+// kept; deadline is the nearest that holdd can have known of.
+func (t *terms) mayCapture(now, clock, deadline time.Time, margin time.Duration) bool {
 	switch {
 	case !t.scheduled || !t.cancelNow.IsZero() && !t.cancelNow.After(now):
 		return false
@@ -156,22 +157,22 @@ func (t *terms) mayCapture(now, deadline time.Time, margin time.Duration) bool {
 		return true
 	case t.paused:
 		return false
-	case !t.captureAt.IsZero() && !t.captureAt.After(now):
+	case !t.captureAt.IsZero() && !t.captureAt.After(clock):
 		return true
 	}
-	return t.policy == "capture" && t.cancelAt.IsZero() && !now.Before(deadline.Add(-margin))
+	return t.policy == "capture" && t.cancelAt.IsZero() && !clock.Before(deadline.Add(-margin))
 }
 
-func (t *terms) mayCancel(now, deadline time.Time, margin time.Duration) bool {
+func (t *terms) mayCancel(now, clock, deadline time.Time, margin time.Duration) bool {
 	switch {
 	case !t.scheduled:
 		return false
 	case !t.cancelNow.IsZero() && !t.cancelNow.After(now):
 		return true
-	case !t.cancelAt.IsZero() && !t.cancelAt.After(now) && !t.paused:
+	case !t.cancelAt.IsZero() && !t.cancelAt.After(clock) && !t.paused:
 		return true
 	}
 	// The policy speaks for holds that would otherwise just sit there: it turns no wish into its opposite.
 	stands := !t.captureNow.IsZero() || !t.captureAt.IsZero() && !t.paused && t.captureAt.Before(deadline)
-	return t.policy == "cancel" && !stands && !now.Before(deadline.Add(-margin))
+	return t.policy == "cancel" && !stands && !clock.Before(deadline.Add(-margin))
 }

@@ -21,6 +21,7 @@ type plan struct {
 	write      int // requests of one kind a second and account
 	lease      time.Duration
 	service    time.Duration // how long a change at Stripe holds its intent's lock
+	ahead      time.Duration // Redis' clock, of everybody else's
 	holds      []placed
 	faults     []fault
 	ways       ways
@@ -177,6 +178,9 @@ func draw(seed uint64) plan {
 		p.tugOfWar(&p.holds[i])
 	}
 	p.drawWays()
+	if d := throw(seed, "clock"); d.chance(0.25) {
+		p.ahead = pick(d, time.Duration(-1), 1) * d.between(100*time.Millisecond, min(p.span/8, 2*time.Minute)).Truncate(time.Millisecond)
+	}
 	return p
 }
 

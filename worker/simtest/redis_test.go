@@ -205,6 +205,7 @@ func (c *wire) exchange(req []byte) ([]byte, error) {
 // do hands commands to Redis one by one: over a pipe without a buffer a pipeline would come to a halt.
 func (c *wire) do(cmds [][]byte) ([]byte, error) {
 	var all []byte
+	c.w.wind()
 	for _, cmd := range cmds {
 		if _, err := c.inner.Write(cmd); err != nil {
 			return nil, err

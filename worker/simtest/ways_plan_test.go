@@ -52,6 +52,9 @@ func (p *plan) String() string {
 	if p.ways.on {
 		fmt.Fprintf(&s, "  webhooks %v (%.0f%% lost, %.0f%% doubled, up to %s late), mirror every %s, reconcile every %s, pages of %d\n", p.ways.hooks, p.ways.lost*100, p.ways.twice*100, p.ways.late, p.ways.mirror, p.ways.compare, p.ways.page)
 	}
+	if p.ahead != 0 {
+		fmt.Fprintf(&s, "  Redis' clock is ahead by %s\n", p.ahead)
+	}
 	for _, h := range p.holds {
 		fmt.Fprintf(&s, "  %s\n", h)
 	}

@@ -124,6 +124,7 @@ func (w *world) busy(by int) {
 // post is a booking system that writes to the inbox, whoever lives.
 func (w *world) post(n int, at time.Duration, text string) {
 	time.Sleep(w.in(at))
+	w.wind()
 	id, err := w.redis.XAdd("holdd:inbox", "*", []string{"hold", text})
 	if err != nil {
 		w.breach("world: %v", err)
@@ -424,6 +425,7 @@ func (eye) Rejected(string, hold.Code)                     {}
 func (e eye) Reconciled(r worker.Reconciliation) {
 	e.w.mu.Lock()
 	defer e.w.mu.Unlock()
+	r.StartedAt, r.FinishedAt = e.w.here(r.StartedAt), e.w.here(r.FinishedAt)
 	e.w.way.compared = append(e.w.way.compared, r)
 }
 

@@ -91,6 +91,17 @@ func (w *world) at(d time.Duration) time.Time     { return w.began.Add(d) }
 func (w *world) in(d time.Duration) time.Duration { return time.Until(w.at(d)) }
 func (w *world) since() time.Duration             { return time.Since(w.began) }
 
+// there is what Redis' clock shows at a moment, here the moment at which it shows a time.
+func (w *world) there(t time.Time) time.Time { return t.Add(w.p.ahead) }
+func (w *world) here(t time.Time) time.Time  { return t.Add(-w.p.ahead) }
+
+// wind sets Redis' clock, which stands still until it is wound again.
+func (w *world) wind() {
+	if w.p.ahead != 0 {
+		w.redis.SetTime(w.there(time.Now()))
+	}
+}
+
 func (w *world) go_(f func()) {
 	w.work.Go(f)
 }
@@ -360,6 +371,9 @@ func run(t *testing.T, p plan) (o outcome) {
 				return f
 			}})
 		w.go_(func() { w.sim.Run(ctx) })
+		if p.ahead != 0 {
+			w.hits["redis:clock apart"] = 1
+		}
 		for slot := range p.slots {
 			w.go_(func() {
 				time.Sleep(time.Duration(slot+1) * 137 * time.Millisecond)
@@ -498,8 +512,10 @@ func (w *world) suffer(f *fault) {
 		w.empty()
 	case "redis:lose tail":
 		w.struckBy(f)
+		w.wind()
 		was := w.snapshot()
 		time.Sleep(w.in(f.to))
+		w.wind()
 		w.restore(was)
 		w.mu.Lock()
 		w.server++
@@ -534,6 +550,9 @@ func (w *world) close(cancel context.CancelFunc) (o outcome) {
 				time.Sleep(time.Second)
 				h, _, err = rs[0].Get(w.ctx, id)
 			}
+			for i := range h.History {
+				h.History[i].At = w.here(h.History[i].At)
+			}
 			switch {
 			case err == nil:
 				final[id] = &h
@@ -559,6 +578,7 @@ func (w *world) close(cancel context.CancelFunc) (o outcome) {
 				w.breach("events: %q is no event: %v", e.Values[1], err)
 				continue
 			}
+			ev.Timestamp = w.here(ev.Timestamp)
 			j.events = append(j.events, ev)
 		}
 	}
