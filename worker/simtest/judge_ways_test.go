@@ -356,7 +356,9 @@ func (j *judge) alone(c *case_, from, to time.Time) bool {
 		}
 	}
 	clock := j.there(to)
-	later := func(t time.Time) bool { return t.IsZero() || t.After(clock.Add(5*time.Second)) && t.After(to.Add(5*time.Second)) }
+	later := func(t time.Time) bool {
+		return t.IsZero() || t.After(clock.Add(5*time.Second)) && t.After(to.Add(5*time.Second))
+	}
 	return !slices.ContainsFunc(c.wished.at(to), func(t terms) bool {
 		return !later(t.captureAt) || !later(t.cancelAt) || !later(t.captureNow) || !later(t.cancelNow)
 	})

@@ -283,14 +283,17 @@ type keep struct {
 	zset   map[string]float64
 	stream []miniredis.StreamEntry // without its groups: what was taken and not answered comes again
 	list   []string
-	ttl    time.Duration
+	until  time.Time // by Redis' clock, zero for ever
 }
 
 // snapshot is what Redis has on its disk, or its replica in its memory.
 func (w *world) snapshot() map[string]keep {
-	all := map[string]keep{}
+	all, now := map[string]keep{}, w.wind()
 	for _, k := range w.redis.Keys() {
-		v := keep{kind: w.redis.Type(k), ttl: w.redis.TTL(k)}
+		v := keep{kind: w.redis.Type(k)}
+		if ttl := w.redis.TTL(k); ttl > 0 {
+			v.until = now.Add(ttl)
+		}
 		switch v.kind {
 		case "string":
 			v.text, _ = w.redis.Get(k)
@@ -322,7 +325,11 @@ func (w *world) snapshot() map[string]keep {
 
 func (w *world) restore(all map[string]keep) {
 	w.redis.FlushAll()
+	now := w.wind()
 	for k, v := range all {
+		if !v.until.IsZero() && !v.until.After(now) {
+			continue
+		}
 		switch v.kind {
 		case "string":
 			w.redis.Set(k, v.text)
@@ -343,8 +350,8 @@ func (w *world) restore(all map[string]keep) {
 				w.redis.XAdd(k, e.ID, e.Values)
 			}
 		}
-		if v.ttl > 0 {
-			w.redis.SetTTL(k, v.ttl)
+		if !v.until.IsZero() {
+			w.redis.SetTTL(k, v.until.Sub(now))
 		}
 	}
 }

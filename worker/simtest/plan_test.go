@@ -75,6 +75,7 @@ type fault struct {
 	where    string // which call, empty: any
 	after    bool   // of kill-at: once it has had its effect
 	back     time.Duration
+	step     time.Duration // of lose-tail: how far the clock of the server that takes over is from the last one's
 }
 
 func (f fault) String() string {
@@ -87,6 +88,9 @@ func (f fault) String() string {
 	}
 	if f.where != "" {
 		s += " at " + f.where
+	}
+	if f.step != 0 {
+		s += fmt.Sprintf(", and its clock goes by %s", f.step)
 	}
 	if f.after {
 		s += ", once it has had its effect"
@@ -148,6 +152,9 @@ var scales = []struct{ tick, span time.Duration }{
 
 const begin = 2 * time.Second // the replicas are up by then
 
+// maxStep is how far the clocks of two servers of Redis are from each other.
+const maxStep = 20 * time.Second
+
 func draw(seed uint64) plan {
 	d := throw(seed, "plan")
 	scale := scales[d.IntN(len(scales))]
@@ -180,6 +187,12 @@ func draw(seed uint64) plan {
 	p.drawWays()
 	if d := throw(seed, "clock"); d.chance(0.25) {
 		p.ahead = pick(d, time.Duration(-1), 1) * d.between(100*time.Millisecond, min(p.span/8, 2*time.Minute)).Truncate(time.Millisecond)
+	}
+	for i := range p.faults {
+		f := &p.faults[i]
+		if d := throw(seed, "clock", fmt.Sprint(f.n)); f.kind == "redis:lose tail" && d.chance(0.5) {
+			f.step = pick(d, time.Duration(-1), 1) * d.between(100*time.Millisecond, min(p.span/16, maxStep)).Truncate(time.Millisecond)
+		}
 	}
 	return p
 }

@@ -425,7 +425,6 @@ func (eye) Rejected(string, hold.Code)                     {}
 func (e eye) Reconciled(r worker.Reconciliation) {
 	e.w.mu.Lock()
 	defer e.w.mu.Unlock()
-	r.StartedAt, r.FinishedAt = e.w.here(r.StartedAt), e.w.here(r.FinishedAt)
 	e.w.way.compared = append(e.w.way.compared, r)
 }
 

@@ -70,6 +70,7 @@ type world struct {
 	owner    map[string]string // who claimed a hold last
 	breaches []string          // seen while it ran
 	tails    [][2]time.Time
+	clocks   []reign // of Redis' servers, in their order
 	way      wayside
 	closing  bool
 }
@@ -91,15 +92,44 @@ func (w *world) at(d time.Duration) time.Time     { return w.began.Add(d) }
 func (w *world) in(d time.Duration) time.Duration { return time.Until(w.at(d)) }
 func (w *world) since() time.Duration             { return time.Since(w.began) }
 
-// there is what Redis' clock shows at a moment, here the moment at which it shows a time.
-func (w *world) there(t time.Time) time.Time { return t.Add(w.p.ahead) }
-func (w *world) here(t time.Time) time.Time  { return t.Add(-w.p.ahead) }
+// reign is the time from which on one server's clock is Redis'.
+type reign struct {
+	from  time.Time
+	ahead time.Duration
+}
 
-// wind sets Redis' clock, which stands still until it is wound again.
-func (w *world) wind() {
-	if w.p.ahead != 0 {
-		w.redis.SetTime(w.there(time.Now()))
+// there is what Redis' clock shows at a moment.
+func (w *world) there(t time.Time) time.Time {
+	i := len(w.clocks) - 1
+	for i > 0 && w.clocks[i].from.After(t) {
+		i--
 	}
+	return t.Add(w.clocks[i].ahead)
+}
+
+// here is the moment at which it shows a time: the last one, where it was set back, and where it was set forward and never showed it the moment of that.
+func (w *world) here(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	i := len(w.clocks) - 1
+	for i > 0 && t.Add(-w.clocks[i].ahead).Before(w.clocks[i].from) {
+		i--
+	}
+	at := t.Add(-w.clocks[i].ahead)
+	if i+1 < len(w.clocks) && at.After(w.clocks[i+1].from) {
+		at = w.clocks[i+1].from
+	}
+	return at
+}
+
+// wind sets Redis' clock, which stands still until it is wound again, and tells what it shows.
+func (w *world) wind() time.Time {
+	w.mu.Lock()
+	now := time.Now().Add(w.clocks[len(w.clocks)-1].ahead)
+	w.mu.Unlock()
+	w.redis.SetTime(now)
+	return now
 }
 
 func (w *world) go_(f func()) {
@@ -356,6 +386,7 @@ func run(t *testing.T, p plan) (o outcome) {
 		defer cancel()
 		w := &world{p: p, ctx: ctx, began: time.Now(), ordinals: map[string]int{}, hits: map[string]int{}, struck: map[int]int{}, ids: map[int]string{}, owner: map[string]string{}, redis: miniredis.NewMiniRedis()}
 		w.tr = &trace{began: w.began}
+		w.clocks = []reign{{w.began, p.ahead}}
 		w.redis.ClockTTL(true)
 		w.redis.Seed(int(p.seed))
 		w.slots = make([]*replica, p.slots)
@@ -512,10 +543,14 @@ func (w *world) suffer(f *fault) {
 		w.empty()
 	case "redis:lose tail":
 		w.struckBy(f)
-		w.wind()
 		was := w.snapshot()
 		time.Sleep(w.in(f.to))
-		w.wind()
+		w.mu.Lock()
+		if f.step != 0 {
+			w.clocks = append(w.clocks, reign{time.Now(), w.clocks[len(w.clocks)-1].ahead + f.step})
+			w.hits["redis:clock set"]++
+		}
+		w.mu.Unlock()
 		w.restore(was)
 		w.mu.Lock()
 		w.server++
@@ -570,6 +605,10 @@ func (w *world) close(cancel context.CancelFunc) (o outcome) {
 	cancel()
 	w.work.Wait()
 	j := &judge{world: w, final: final}
+	for i := range w.way.compared {
+		r := &w.way.compared[i]
+		r.StartedAt, r.FinishedAt = w.here(r.StartedAt), w.here(r.FinishedAt)
+	}
 	for part := range w.p.partitions {
 		entries, _ := w.redis.Stream(fmt.Sprintf("holdd:{%d}:events", part))
 		for _, e := range entries {
