@@ -186,16 +186,17 @@ func TestSlowAndManyCallers(t *testing.T) {
 		return c
 	}
 	var worst time.Duration
+	stood := standstill(t)
 	served := func(when string) {
 		t.Helper()
-		began := time.Now()
+		began, before := time.Now(), stood()
 		if _, err := r.client.Ready(t.Context()); err != nil {
 			t.Errorf("%s: %v", when, err)
 		}
 		if _, err := r.client.List(t.Context(), api.ListQuery{}); err != nil {
 			t.Errorf("%s: %v", when, err)
 		}
-		took := time.Since(began)
+		took := time.Since(began) - (stood() - before)
 		worst = max(worst, took)
 		if took > 5*time.Second {
 			t.Errorf("%s an answer took %s", when, took)

@@ -62,6 +62,7 @@ func TestReplicaKilledInTheMiddleOfADrain(t *testing.T) {
 	w.schedule(victim, all)
 	w.inTheMiddle(all)
 
+	stood := standstill(t)
 	victim.signal(syscall.SIGKILL)
 	killed, before := time.Now(), w.taken()
 	claimed := w.claims()
@@ -74,7 +75,7 @@ func TestReplicaKilledInTheMiddleOfADrain(t *testing.T) {
 		}
 		return len(claimed) == 0
 	})
-	took := time.Since(killed)
+	took := time.Since(killed) - stood()
 	w.await(other, len(all), time.Minute)
 	w.judge(other, all, mayBeLost)
 	t.Logf("killed after %d captures; the last claim was taken over %s later; %d answers were of captures that the dead had sent", before,
@@ -137,9 +138,9 @@ func TestReplicaToldToStopGivesTheRestBack(t *testing.T) {
 	w.schedule(first, all)
 	w.inTheMiddle(all)
 
-	told := time.Now()
+	stood, told := standstill(t), time.Now()
 	first.signal(syscall.SIGTERM)
-	took := time.Since(told)
+	took := time.Since(told) - stood()
 	if code := first.cmd.ProcessState.ExitCode(); code != 0 || took > 10*time.Second {
 		t.Errorf("told to stop, it ended with %d after %s: it should be 0, within the grace time of 10 s", code, took)
 	}
