@@ -200,6 +200,13 @@ func shrink(t *testing.T, o outcome) (small outcome, runs int) {
 	}
 	for _, simpler := range []func(*plan){
 		func(p *plan) { p.partitions = 1 }, func(p *plan) { p.handlers = 1 }, func(p *plan) { p.service = 0 },
+		func(p *plan) { p.ahead = 0 },
+		func(p *plan) {
+			p.faults = slices.Clone(p.faults)
+			for i := range p.faults {
+				p.faults[i].step = 0
+			}
+		},
 		func(p *plan) {
 			if !slices.ContainsFunc(p.faults, func(f fault) bool { return f.slot > 0 }) {
 				p.slots = 1
