@@ -190,12 +190,27 @@ func TestCtrlCEndsItWithASummary(t *testing.T) {
 
 // What Stripe did under one of holdd's keys and holdd's log does not tell of is what the comparison is for.
 func TestADifferenceIsToldAndFails(t *testing.T) {
+	// holdd may look at the intent in just that moment. Such a round is right, and shows nothing.
+	for range 3 {
+		code, out, errs := meddledWith(t)
+		if strings.Contains(out, "captured by others at Stripe") {
+			continue
+		}
+		if code != exitFailed || !strings.Contains(out, "DIFFERS from Stripe's ledger\n  HB-0001 ") {
+			t.Errorf("exit code %d, standard error %q, output:\n%s", code, errs, out)
+		}
+		return
+	}
+	t.Error("holdd was told each time: this test shows nothing")
+}
+
+// meddledWith runs a hotel whose first booking is captured behind holdd's back, when the hotel closes.
+func meddledWith(t *testing.T) (code int, text, failure string) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
 	ledgerURL := regexp.MustCompile(`(http://\S+)/_sim/`)
 	intent := regexp.MustCompile(`"payment_intent":"(pi_\w+)"`)
 	base := ""
-	var once sync.Once
 	capture := func() error {
 		resp, err := http.Get(base + "/_sim/ledger")
 		if err != nil {
@@ -227,19 +242,17 @@ func TestADifferenceIsToldAndFails(t *testing.T) {
 			base = m[1]
 		}
 		if strings.Contains(line, "  booked  ") {
-			once.Do(func() {
-				if err := capture(); err != nil {
-					t.Error(err)
-				}
-				interrupt()
-			})
+			interrupt()
+		}
+		if strings.Contains(line, "the hotel closes") {
+			if err := capture(); err != nil {
+				t.Error(err)
+			}
 		}
 	}}
 	var errs bytes.Buffer
-	code := Run(ctx, []string{"--day", "1m"}, out, &errs)
-	if code != exitFailed || !strings.Contains(out.String(), "DIFFERS from Stripe's ledger\n  HB-0001 ") {
-		t.Errorf("exit code %d, standard error %q, output:\n%s", code, errs.String(), out.String())
-	}
+	code = Run(ctx, []string{"--day", "1m"}, out, &errs)
+	return code, out.String(), errs.String()
 }
 
 func TestUsage(t *testing.T) {

@@ -164,11 +164,15 @@ func (s *Sentinel) elected() *Redis {
 	return nil
 }
 
+// tilt is how long a failover may take. A sentinel that finds itself two seconds late, as on a machine that stood still, trusts nothing it sees for half a
+// minute and starts no failover (TILT mode).
+const tilt = 3 * time.Minute
+
 // AwaitFailover waits until the sentinels agree on another master than old and it takes writes.
 func (s *Sentinel) AwaitFailover(old *Redis) *Redis {
 	s.tb.Helper()
 	var now *Redis
-	Until(s.tb, time.Minute, "the sentinels made another server the master", func() bool {
+	Until(s.tb, tilt, "the sentinels made another server the master", func() bool {
 		now = s.elected()
 		if now == nil || now == old {
 			return false

@@ -129,7 +129,7 @@ func TestEmptiedRedisIsRebuiltFromStripe(t *testing.T) {
 		}
 	}
 	card := func(key string) int64 { return rdb.ZCard(ctx, "holdd:{0}:"+key).Val() }
-	storetest.Until(t, 2*time.Minute, "all holds are in the schedule, met with Stripe, and their terms stand there", func() bool {
+	storetest.Until(t, 5*time.Minute, "all holds are in the schedule, met with Stripe, and their terms stand there", func() bool {
 		return card("expiring") == many && card("mirror") == 0 && card("unverified") == 0 && rdb.XLen(ctx, "holdd:inbox").Val() == 0
 	})
 	before := w.shown(r)

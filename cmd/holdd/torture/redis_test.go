@@ -14,8 +14,8 @@ import (
 	"github.com/holdd/holdd/store/storetest"
 )
 
-// recovery bounds how long a Redis may take to be whole again.
-const recovery = time.Minute
+// recovery bounds how long a Redis may take to be whole again. Sentinels that a standstill of the machine has confused begin half a minute later.
+const recovery = 3 * time.Minute
 
 // breakRedis ends, freezes or cuts off a Redis that stands alone, and starts it again with what is left of its file.
 func (w *world) breakRedis(ctx context.Context, rng *rand.Rand, r *storetest.Redis) {
