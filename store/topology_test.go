@@ -119,7 +119,7 @@ func newCrew(e *env) *crew {
 // work schedules and settles n holds with two replicas at once, while trouble comes.
 func (c *crew) work(n int, trouble func()) {
 	c.Helper()
-	ctx, cancel := context.WithTimeout(c.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(c.Context(), 5*time.Minute)
 	defer cancel()
 	c.env = &env{TB: inContext{c.TB, ctx}, s: c.s, rdb: c.rdb}
 	var wg, placing sync.WaitGroup
@@ -137,7 +137,7 @@ func (c *crew) work(n int, trouble func()) {
 	wg.Wait()
 	if ctx.Err() != nil {
 		counts, err := c.s.Counts(context.Background())
-		c.Fatalf("not done in two minutes: %+v, %v", counts, err)
+		c.Fatalf("not done in five minutes: %+v, %v", counts, err)
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 )
 
 // startTime is how long a process may take to come up or down on a busy machine.
-const startTime = 30 * time.Second
+const startTime = time.Minute
 
 // replica is a holdd serve process.
 type replica struct {
