@@ -11,8 +11,7 @@
 // Faults are at the edges, never inside the logic:
 //
 //   - the connection to Redis (wire): cut before a command, after it, in the middle of a pipeline or of a reply; slow; taking effect after its sender gave up; down; frozen;
-//     scripts forgotten; Redis coming back as it was seconds ago, with a clock of another server's; its clock apart from everybody
-//     else's by up to two minutes.
+//     scripts forgotten; Redis coming back as it was seconds ago, with another server's clock; its clock apart from everybody else's by up to two minutes.
 //   - the way to Stripe (lifeline): what the simulator can do wrong, no connection, requests that arrive up to 25 s late whether their sender still waits or is
 //     dead, a revoked key; locks that Stripe holds for seconds; keys that Stripe forgets after a day.
 //   - the process: killed at a moment, or before or after a given call; stopped as by SIGTERM; paused for up to two leases, and going on where it was.
