@@ -37,7 +37,7 @@ func (quiet) Printf(context.Context, string, ...any) {}
 
 func TestMain(m *testing.M) {
 	redis.SetLogger(quiet{})
-	debug.SetGCPercent(400)
+	debug.SetGCPercent(1000)
 	// Each script runs in a Lua state of its own; ours are small.
 	lua.RegistrySize, lua.CallStackSize = 1024, 64
 	os.Exit(m.Run())
