@@ -87,7 +87,7 @@ func (w *Worker) act(stopping, calls context.Context, j job) result {
 		}
 		w.throttle(calls, h.Account, call.Op, a)
 		r.call, r.answer, r.at = call, a, w.now()
-		r.change = h.Answered(call, a, r.at)
+		r.change = r.change.Then(h.Answered(call, a, r.at))
 		sent = true
 		if !r.change.Now {
 			return r

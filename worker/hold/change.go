@@ -1,6 +1,7 @@
 package hold
 
 import (
+	"slices"
 	"time"
 )
 
@@ -49,6 +50,16 @@ type Change struct {
 	MirrorAt time.Time
 	// Same tells that nothing is to be written.
 	Same bool
+}
+
+// Then is next, which followed from c before c was written, with what c asked for beside the hold: a deadline that it learned has its milestones yet, and
+// what it had to tell is told, but of a hold that has come to its end meanwhile, or to a person, who sees it.
+func (c Change) Then(next Change) Change {
+	next.NewDeadline = next.NewDeadline || c.NewDeadline
+	if s := next.Hold.State; !s.Final() && s != Attention {
+		next.Notices = slices.Concat(c.Notices, next.Notices)
+	}
+	return next
 }
 
 func (c *Change) notify(t NoticeType, cause Cause) {

@@ -51,6 +51,8 @@
 //     while a person is told; then it is handed over. A hold of which nothing unknown was sent goes to a person after the second look.
 //   - A key is used again only while Stripe surely remembers it (23 h). After that, and when Stripe keeps replaying an error, the intent
 //     is read first.
+//   - What follows from several answers under one claim is written once ([Change.Then]): a deadline that the first told has its milestones, even
+//     where the next call comes to nothing.
 //   - An accepted cancel is for good (Hold.CancelWanted): nothing captures that hold any more, whatever comes.
 //   - The deadline's policy speaks for holds that would otherwise just sit there. A wish that is due and late, because Stripe is away or
 //     there is a queue, is never turned into its opposite. A policy that is changed before it could act, because Stripe was away, is the new one.

@@ -111,12 +111,9 @@ func (c Change) reviewed(in *Intent, now time.Time) Change {
 			return c
 		}
 		p.Hold.History[len(p.Hold.History)-1].Note = in.Review // a fresh slice: record never appends in place
-		p.Notices = append(c.Notices, p.Notices...)
-		return p
+		return c.Then(p)
 	case h.State == Paused && h.Why == CauseReview && now.Sub(h.lastAt(EntryPaused)) >= reviewPatience:
-		a := h.look(CauseReview, "the review is over, and how it was closed was not told", now)
-		a.NewDeadline = c.NewDeadline
-		return a
+		return c.Then(h.look(CauseReview, "the review is over, and how it was closed was not told", now))
 	}
 	return c
 }

@@ -140,6 +140,9 @@ func (l *life) commit(c hold.Change) {
 		l.milestone = p.Milestone
 	}
 	l.h = c.Hold
+	if end := l.h.ExpiresAt; !l.h.State.Final() && end.After(l.now) && l.milestone.After(end) {
+		l.fail("its deadline is at +%v, and nobody looks at it before +%v", end.Sub(t0), l.milestone.Sub(t0))
+	}
 	if l.h.CancelWanted && l.canceled.IsZero() {
 		l.canceled = l.now
 	}
@@ -194,15 +197,18 @@ func (l *life) work() {
 	l.lease = l.now.Add(30 * time.Second)
 	h := l.h
 	h.Claimed(l.since, over)
+	// What follows from several answers under one claim is written once, in the end.
+	var c hold.Change
+	sent := false
 	for range 6 {
 		call := h.Call(l.now)
 		if l.h.CancelWanted && call.Op == hold.OpCapture {
 			l.fail("a capture is about to be sent, and a cancel was accepted")
 		}
 		if call.Op == hold.OpCapture {
-			want := l.h.CaptureAmount
+			want := h.CaptureAmount
 			if want == 0 && call.Amount != 0 {
-				want = l.h.Amount
+				want = h.Amount
 			}
 			if call.Amount != want {
 				l.fail("captures %d, want %d", call.Amount, want)
@@ -215,7 +221,11 @@ func (l *life) work() {
 		var a hold.Answer
 		switch fault {
 		case "unsent":
-			l.commit(h.Unsent())
+			if sent {
+				l.commit(c.Parked(l.now))
+			} else {
+				l.commit(h.Unsent())
+			}
 			l.lease = time.Time{}
 			return
 		case "die":
@@ -251,7 +261,7 @@ func (l *life) work() {
 		if a.Kind == hold.AnswerIdempotencyError {
 			l.fail("the same key with other parameters: %+v", call)
 		}
-		c := h.Answered(call, a, l.now)
+		c, sent = c.Then(h.Answered(call, a, l.now)), true
 		if l.faults && l.draw("store", "up", "up", "up", "up", "down") == "down" {
 			return // the answer is lost with the worker
 		}
@@ -265,13 +275,12 @@ func (l *life) work() {
 			l.lease = time.Time{}
 			return
 		}
-		l.commit(c)
-		h = l.h
+		h = c.Hold
 	}
 	if !l.faults {
 		l.fail("six calls under one claim and no end: %s next %s", l.h.State, l.h.Next)
 	}
-	l.commit(h.Unsent())
+	l.commit(c.Parked(l.now.Add(time.Second)))
 	l.lease = time.Time{}
 }
 
@@ -330,7 +339,8 @@ func TestLife(t *testing.T) {
 	ends := map[hold.State]int{}
 	rapid.Check(t, func(rt *rapid.T) {
 		l := &life{t: rt, now: t0, faults: true}
-		l.w = world{in: held(), keys: map[string]stored{}}
+		lasts := rapid.SampledFrom([]time.Duration{7 * day, 7 * day, 5 * day, 3 * day}).Draw(rt, "lasts") // who hasn't asked Stripe assumes a week
+		l.w = world{in: held(func(in *hold.Intent) { in.CaptureBefore = t0.Add(lasts) }), keys: map[string]stored{}}
 		d := &hold.Draft{ID: pi, OnExpiry: rapid.SampledFrom([]hold.Policy{hold.PolicyCancel, hold.PolicyCapture, hold.PolicyAlert}).Draw(rt, "policy")}
 		switch l.draw("own time", "none", "capture", "release", "near the end") {
 		case "capture":

@@ -341,13 +341,9 @@ func (h Hold) stillHeld(in *Intent, now time.Time) Change {
 	switch {
 	case h.CaptureAmount > h.Amount && (h.State == Attention || h.State == Working && h.Prior == Attention): // told before
 	case h.CaptureAmount > h.Amount && !letGo:
-		c2 := h.look(CauseAmountTooLarge, "wanted "+Money(h.CaptureAmount, h.Currency)+", holds "+Money(h.Amount, h.Currency), now)
-		c2.NewDeadline = c.NewDeadline
-		return c2
+		return c.Then(h.look(CauseAmountTooLarge, "wanted "+Money(h.CaptureAmount, h.Currency)+", holds "+Money(h.Amount, h.Currency), now))
 	case late && !old.Verified && h.Why == CauseSchedule:
-		c2 := h.look(CauseAfterDeadline, "ends at "+h.ExpiresAt.Format(time.RFC3339), now)
-		c2.NewDeadline = c.NewDeadline
-		return c2
+		return c.Then(h.look(CauseAfterDeadline, "ends at "+h.ExpiresAt.Format(time.RFC3339), now))
 	case late && moved:
 		c.Hold = h
 		c.endsFirst(now)
