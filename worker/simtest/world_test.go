@@ -607,7 +607,11 @@ func (w *world) close(cancel context.CancelFunc) (o outcome) {
 	j := &judge{world: w, final: final}
 	for i := range w.way.compared {
 		r := &w.way.compared[i]
-		r.StartedAt, r.FinishedAt = w.here(r.StartedAt), w.here(r.FinishedAt)
+		// A replica that has just come up has not heard of Redis' clock yet: its first comparison may begin by its own.
+		if began := w.here(r.StartedAt); began.Before(r.StartedAt) {
+			r.StartedAt = began
+		}
+		r.FinishedAt = w.here(r.FinishedAt)
 	}
 	for part := range w.p.partitions {
 		entries, _ := w.redis.Stream(fmt.Sprintf("holdd:{%d}:events", part))
