@@ -86,6 +86,9 @@ func (j *judge) rule() {
 				c.events = append(c.events, e)
 			}
 		}
+		for _, k := range c.wished.sure {
+			k.lifted = k.got.State == hold.Scheduled && slices.ContainsFunc(c.events, func(e worker.Event) bool { return e.Type == hold.NoticeAttention && !e.Timestamp.After(k.end) })
+		}
 		c.nearest = c.deadline
 		for _, was := range j.way.moved[c.n] {
 			c.nearest = earlier(c.nearest, was)

@@ -58,6 +58,7 @@ func (t terms) after(c *call) terms {
 				t.captureAt = time.Time{}
 			}
 		}
+		t.paused = t.paused && !c.lifted
 		if t.captureAt != was.captureAt || t.cancelAt != was.cancelAt {
 			t.captureNow = time.Time{} // a new time takes the place of "now"
 		}

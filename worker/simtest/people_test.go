@@ -30,6 +30,7 @@ type call struct {
 	got        hold.Hold
 	replica    string
 	paused     bool // of terms that stood at Stripe
+	lifted     bool // a person had been called to the hold, and scheduled it: it is paused no longer
 }
 
 // granted says that the sender knows that it was.

@@ -71,6 +71,7 @@ type world struct {
 	breaches []string          // seen while it ran
 	tails    [][2]time.Time
 	clocks   []reign // of Redis' servers, in their order
+	ups      []time.Time
 	way      wayside
 	closing  bool
 }
@@ -314,6 +315,7 @@ func (w *world) start(slot int) {
 		return
 	}
 	w.slots[slot] = r
+	w.ups = append(w.ups, time.Now())
 	w.mu.Unlock()
 	w.tr.add(false, "%s is up", name)
 	r.ready.Store(true)
@@ -607,9 +609,11 @@ func (w *world) close(cancel context.CancelFunc) (o outcome) {
 	j := &judge{world: w, final: final}
 	for i := range w.way.compared {
 		r := &w.way.compared[i]
-		// A replica that has just come up has not heard of Redis' clock yet: its first comparison may begin by its own.
-		if began := w.here(r.StartedAt); began.Before(r.StartedAt) {
-			r.StartedAt = began
+		// A replica that has just come up has not heard of Redis' clock yet: its first comparison begins by its own.
+		if !slices.ContainsFunc(w.ups, func(up time.Time) bool {
+			return !r.StartedAt.Before(up.Truncate(time.Millisecond)) && r.StartedAt.Before(up.Add(time.Second))
+		}) {
+			r.StartedAt = w.here(r.StartedAt)
 		}
 		r.FinishedAt = w.here(r.FinishedAt)
 	}
