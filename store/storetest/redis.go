@@ -210,8 +210,8 @@ func (r *Redis) PID() int {
 	return r.cmd.Process.Pid
 }
 
-// Kill is kill -9, and waits for the end. What was not flushed to the disk is with the operating system and survives: what
-// only a power cut would lose is not lost here. A server that is down stays down.
+// Kill is kill -9, and waits for the end. What the server has written survives with the operating system, flushed or not; what it has answered
+// and kept back, as with a slow disk and without [WrittenFirst], is lost. A server that is down stays down.
 func (r *Redis) Kill() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
