@@ -32,9 +32,9 @@ var (
 )
 
 var (
-	eventForm     = regexp.MustCompile(`^evt_[A-Za-z0-9_]{1,250}$`)
-	eventTypeForm = regexp.MustCompile(`^[a-z][a-z0-9_.]{0,99}$`)
-	ourKeyForm    = regexp.MustCompile(`^[!-~]{1,255}$`)
+	eventForm     = form{regexp.MustCompile(`^evt_[A-Za-z0-9_]+$`), 254}
+	eventTypeForm = form{regexp.MustCompile(`^[a-z][a-z0-9_.]*$`), 100}
+	ourKeyForm    = form{regexp.MustCompile(`^[!-~]+$`), maxKey}
 )
 
 // event is what is read of a body. Names and types of these have been the same in every version of the API.
@@ -98,7 +98,7 @@ func ParseEvent(body []byte, signature string, secrets []string, tolerance time.
 		return hold.Event{}, err
 	}
 	var raw event
-	if json.Unmarshal(body, &raw) != nil || raw.Object != "event" || !eventForm.MatchString(raw.ID) || !eventTypeForm.MatchString(raw.Type) ||
+	if json.Unmarshal(body, &raw) != nil || raw.Object != "event" || !eventForm.fits(raw.ID) || !eventTypeForm.fits(raw.Type) ||
 		hold.CheckAccount(raw.Account) != nil || raw.Created <= 0 {
 		return hold.Event{}, ErrNoEvent
 	}
@@ -139,7 +139,7 @@ func about(e *hold.Event, s *subject) bool {
 		if reason == "" && !s.Open {
 			reason = s.Reason // where the version has no closed_reason
 		}
-		if !reviewForm.MatchString(s.ID) {
+		if !reviewForm.fits(s.ID) {
 			return false
 		}
 		e.Review = &hold.Review{ID: s.ID, Open: s.Open, Reason: word(reason)}
@@ -179,7 +179,7 @@ func causeKey(request json.RawMessage) string {
 	var r struct {
 		Key string `json:"idempotency_key"`
 	}
-	if len(request) == 0 || request[0] != '{' || json.Unmarshal(request, &r) != nil || !ourKeyForm.MatchString(r.Key) {
+	if len(request) == 0 || request[0] != '{' || json.Unmarshal(request, &r) != nil || !ourKeyForm.fits(r.Key) {
 		return ""
 	}
 	return r.Key

@@ -9,7 +9,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-var reviewForm = regexp.MustCompile(`^prv_[A-Za-z0-9]{1,64}$`)
+var reviewForm = form{regexp.MustCompile(`^prv_[A-Za-z0-9]+$`), 68}
 
 // intent translates a PaymentIntent. It returns nil for a body that was JSON and yet no PaymentIntent, or another one than was asked for:
 // stripe-go takes {}, null and "pi_…" for one as well. An empty id stands for any.
@@ -32,7 +32,7 @@ func (g *Gateway) intent(pi *stripe.PaymentIntent, id string) *hold.Intent {
 		}
 	}
 	// Whether the id stays after a review was closed is not known, so the review itself is asked for and has to say that it is open.
-	if r := pi.Review; r != nil && r.Open && reviewForm.MatchString(r.ID) {
+	if r := pi.Review; r != nil && r.Open && reviewForm.fits(r.ID) {
 		in.Review = r.ID
 	}
 	if c := pi.LatestCharge; c != nil && c.PaymentMethodDetails != nil {

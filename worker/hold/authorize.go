@@ -143,11 +143,11 @@ func (a *Authorization) Key() string {
 	return "holdd-" + verb + "-" + a.ID + "-" + strconv.FormatUint(uint64(a.Generation), 10)
 }
 
-var callerKey = regexp.MustCompile(`^[!-~]{8,128}$`)
+var callerKey = regexp.MustCompile(`^[!-~]{8,}$`)
 
 // AuthorizationID names the attempt that belongs to a caller's idempotency key.
 func AuthorizationID(key string) (string, error) {
-	if !callerKey.MatchString(key) {
+	if len(key) > 128 || !callerKey.MatchString(key) {
 		return "", problem(InvalidIdempotencyKey, "Idempotency-Key", "send 8 to 128 visible ASCII characters that are new for each authorization, such as a UUID, and the same again when you repeat it")
 	}
 	sum := sha256.Sum256([]byte("holdd authorization\x00" + key))
@@ -170,21 +170,24 @@ func (w *AuthorizationWish) Digest() string { return digest("authorize", w) }
 func (w *ConfirmationWish) Digest(id string) string { return digest("confirm", id, w) }
 
 var (
-	methodID   = regexp.MustCompile(`^(pm|card|src)_[A-Za-z0-9_]{1,100}$`)
-	customerID = regexp.MustCompile(`^cus_[A-Za-z0-9]{1,100}$`)
-	cvcToken   = regexp.MustCompile(`^cvctok_[A-Za-z0-9_]{1,100}$`)
+	methodID   = regexp.MustCompile(`^(pm|card|src)_[A-Za-z0-9_]+$`)
+	customerID = regexp.MustCompile(`^cus_[A-Za-z0-9]+$`)
+	cvcToken   = regexp.MustCompile(`^cvctok_[A-Za-z0-9_]+$`)
 	scheme     = regexp.MustCompile(`^[a-z][a-z0-9+.-]{1,40}$`)
 )
 
+// longestID is the most characters that an object's id may have. Stripe's have some 30 today.
+const longestID = 105
+
 func checkMethod(id string) error {
-	if !methodID.MatchString(id) {
+	if len(id) > longestID || !methodID.MatchString(id) {
 		return problem(InvalidField, "payment_method", "%s is no PaymentMethod: send the id that Stripe.js gave, it starts with pm_", echo(id))
 	}
 	return nil
 }
 
 func checkCVC(token string) error {
-	if token != "" && !cvcToken.MatchString(token) { // never shown: it may be the code itself
+	if token != "" && (len(token) > longestID || !cvcToken.MatchString(token)) { // never shown: it may be the code itself
 		return problem(InvalidField, "cvc_token", "this is no token of a security code: send what Stripe.js made of it, it starts with cvctok_")
 	}
 	return nil
@@ -224,7 +227,7 @@ func (w *AuthorizationWish) Draft(attempt string, now time.Time) (*Draft, Author
 		}
 	}
 	switch {
-	case w.Customer != "" && !customerID.MatchString(w.Customer):
+	case w.Customer != "" && (len(w.Customer) > longestID || !customerID.MatchString(w.Customer)):
 		return none(problem(InvalidField, "customer", "%s is no customer: send an id that starts with cus_", echo(w.Customer)))
 	case w.SetupFutureUsage != "" && w.SetupFutureUsage != "off_session" && w.SetupFutureUsage != "on_session":
 		return none(problem(InvalidField, "setup_future_usage", "%.40q is unknown: send off_session or on_session", w.SetupFutureUsage))

@@ -55,7 +55,7 @@ func (d *Draft) Complete() bool {
 }
 
 var (
-	accountID = regexp.MustCompile(`^acct_[A-Za-z0-9]{8,64}$`)
+	accountID = regexp.MustCompile(`^acct_[A-Za-z0-9]{8,}$`) // and at most 64: a bound that is written out takes a step for each repetition, and keeps that for good
 	currency  = regexp.MustCompile(`^[a-z]{3}$`)
 	localTime = regexp.MustCompile(`^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?$`)
 )
@@ -84,7 +84,7 @@ func echo(s string) string {
 
 // CheckAccount says whether id can be a connected account's; empty is one's own.
 func CheckAccount(id string) error {
-	if id != "" && !accountID.MatchString(id) {
+	if id != "" && (len(id) > len("acct_")+64 || !accountID.MatchString(id)) {
 		return problem(InvalidID, "account", "%s is no account id: send one that starts with acct_, or leave it out", echo(id))
 	}
 	return nil
