@@ -127,6 +127,7 @@ func New(o Options) (*API, error) {
 	}
 	a.spec = spec
 	a.page = docsPage(doc.OpenAPI())
+	forgetAnswers(doc.OpenAPI())
 	a.mux.HandleFunc("GET /openapi.json", a.serveSpec)
 	a.mux.HandleFunc("GET /docs", a.serveDocs)
 	if o.Metrics != nil {

@@ -117,6 +117,15 @@ func document(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 	return json.Marshal(o)
 }
 
+// forgetAnswers drops what the document says of answers once it is written. Nothing is checked by it, and it would stay: half a megabyte.
+func forgetAnswers(o *huma.OpenAPI) {
+	for _, item := range o.Paths {
+		for _, op := range operations(item) {
+			op.Responses = nil
+		}
+	}
+}
+
 func (s spoken) complete(op *huma.Operation, reg huma.Registry, problem *huma.Schema) error {
 	if s.body != nil {
 		example, err := plainJSON(s.body)
