@@ -11,7 +11,7 @@ import (
 const (
 	// calmFor is how long nothing may be going on before memory is given back.
 	calmFor = 5 * time.Second
-	// calmLook is how often that is looked at, and the time within which two collections mean work: at rest there is one in minutes.
+	// calmLook is how often that is looked at.
 	calmLook = 500 * time.Millisecond
 	// busyRate is more than a daemon allocates at rest, several times over, and some fifty captures' worth; bytes a second.
 	busyRate = 2 << 20
@@ -24,7 +24,8 @@ const (
 // KeepSmall looks after the memory of this process until ctx ends. A sidecar that rests has to be small, and Go by itself would keep what a burst
 // needed for minutes. Yet collecting soon while there is work is the largest single cost of a capture after the request itself (a quarter of the CPU
 // time at GOGC=50, with a heap of a few MB): so there is room for garbage while something goes on, a fixed amount however large the heap. At rest this
-// wakes up for nothing but the garbage collector. Where somebody chose GOGC, it stays.
+// wakes up for nothing but the garbage collector, which then runs once in minutes; a burst may be over after one collection too, so each is followed up.
+// Where somebody chose GOGC, it stays.
 func KeepSmall(ctx context.Context) {
 	chosen := debug.SetGCPercent(restPercent)
 	if chosen != 100 {
@@ -36,14 +37,11 @@ func KeepSmall(ctx context.Context) {
 		return read[0].Value.Uint64(), read[1].Value.Uint64()
 	}
 	collected := collections(ctx)
-	for last := time.Now(); ; last = time.Now() {
+	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-collected:
-		}
-		if time.Since(last) > calmLook {
-			continue
 		}
 		allocated, live := look()
 		ticker := time.NewTicker(calmLook)

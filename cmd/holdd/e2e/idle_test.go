@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,7 +23,7 @@ func testIdle(t *testing.T) {
 	}
 	w := newWorld(t, stripesim.Options{Seed: 4})
 	r := w.start(binary(t, shipped), "HOLDD_MIRROR_TERMS=false") // to write a thousand holds' terms to Stripe is a minute's work, and not idleness
-	w.schedule(r, dueAt(w.authorize(1000), soon(24*time.Hour)))
+	all := dueAt(w.authorize(1000), soon(24*time.Hour))
 
 	// Idle is what comes after the work of taking them in: from when a second brings less than a twentieth of one.
 	const tick = time.Second / 100 // what the kernel counts in, for programs
@@ -32,7 +33,17 @@ func testIdle(t *testing.T) {
 		used = cpuTime(t, r.pid()) - from
 		return used, used <= most
 	}
-	storetest.Until(t, 30*time.Second, "the daemon comes to rest", func() bool { _, ok := calm(time.Second, 5*tick); return ok })
+	rest := func(d time.Duration) {
+		storetest.Until(t, d+30*time.Second, "the daemon comes to rest", func() bool { _, ok := calm(d, time.Duration(d.Seconds()*5*float64(tick))); return ok })
+	}
+	// They come a few at a time, after the daemon has looked after what its start left: memory has to be given back after a collection now and then as well
+	// as after many in a row.
+	rest(6 * time.Second)
+	for some := range slices.Chunk(all, 100) {
+		w.schedule(r, some)
+		calm(600*time.Millisecond, 0)
+	}
+	rest(time.Second)
 	const span = 10 * time.Second
 	used, _ := calm(span, 0)
 	rss := memory(t, r.pid())
