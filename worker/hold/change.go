@@ -265,7 +265,10 @@ func (h Hold) Patched(p *Patch, by string, now time.Time) (Change, error) {
 		h.reopen()
 		h.plan(now)
 	case h.OnExpiry != old.OnExpiry && old.State == Scheduled && old.Why == CauseOnExpiry:
-		h.unpolicied(late != nil, now)
+		h.unpolicied(now)
+		if late != nil && h.State == Scheduled {
+			h.State, h.Next, h.NextAt, h.Why = Attention, 0, time.Time{}, CauseAfterDeadline
+		}
 	}
 	h.Revision++
 	h.Acknowledged = false

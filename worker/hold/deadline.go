@@ -106,31 +106,36 @@ func (h Hold) Milestone(due, now time.Time, r Rules) (Change, time.Time) {
 	return c, next
 }
 
-// unpolicied takes a hold back to where it was before its deadline's policy spoke, because that is another policy now and nothing was sent for the first
-// one that may have had an effect. The deadline then speaks by the new one.
-func (h *Hold) unpolicied(late bool, now time.Time) {
-	paused, by := h.wasPaused()
+// unpolicied takes a hold back to where it was before its deadline's policy spoke, because that is another policy or another deadline now, and nothing was
+// sent that may have had an effect. The deadline then speaks anew.
+func (h *Hold) unpolicied(now time.Time) {
+	state, why := h.stoodAt()
 	h.plan(now)
-	switch {
-	case paused:
-		h.State, h.Next, h.NextAt, h.Why = Paused, 0, time.Time{}, by
-	case late:
-		h.State, h.Next, h.NextAt, h.Why = Attention, 0, time.Time{}, CauseAfterDeadline
+	if state != 0 {
+		h.State, h.Next, h.NextAt, h.Why = state, 0, time.Time{}, why
 	}
 }
 
-// wasPaused reads in the history whether, and why, a hold on which its policy acts was paused before. Where the history is cut short it is believed to
-// have been: nothing is taken for a pause that nobody remembers.
-func (h *Hold) wasPaused() (bool, Cause) {
+// stoodAt reads in the history where, and why, a hold on which its policy acts stood before, if it was held back: [Paused], or in [Attention] for the one
+// reason that a policy gets over. Where the history is cut short it is believed to have been paused: nothing is taken for a pause that nobody remembers.
+func (h *Hold) stoodAt() (State, Cause) {
 	for i := len(h.History) - 1; i > 0; i-- {
 		switch e := &h.History[i]; e.Kind {
 		case EntryPaused:
-			return true, e.Cause
-		case EntryResumed, EntryOutcome:
-			return false, 0
+			return Paused, e.Cause
+		case EntryOutcome:
+			if e.Cause == CauseAfterDeadline {
+				return Attention, e.Cause
+			}
+			return 0, 0
+		case EntryResumed:
+			return 0, 0
 		}
 	}
-	return h.Forgotten > 0, 0
+	if h.Forgotten > 0 {
+		return Paused, 0
+	}
+	return 0, 0
 }
 
 // wishStands reports whether the hold will be acted on before its deadline by its own wish, so that the policy has nothing to say. The

@@ -6,8 +6,8 @@
 //	waiting   -> paused     somebody pauses it
 //	waiting   -> working    its deadline has passed: Stripe is read
 //	scheduled -> ready      its time comes
-//	scheduled -> waiting    its time is cleared, or the deadline's policy is changed before it could act
-//	scheduled -> paused     somebody pauses it, or the policy is changed that was about to act on a paused hold
+//	scheduled -> waiting    its time is cleared, or the deadline's policy is changed, or its deadline turns out to be later, before it could act
+//	scheduled -> paused     somebody pauses it, or the same of a paused hold's policy
 //	ready     -> working    a worker claims it
 //	working   -> scheduled  nothing happened at Stripe: again later
 //	working   -> working    the outcome isn't known: again later, closed to changes
@@ -15,8 +15,8 @@
 //	working   -> canceled   Stripe says so
 //	working   -> expired    Stripe says that the network let it go
 //	working   -> attention  nothing that holdd may do alone is left
-//	working   -> waiting    looked up at the deadline and still held
-//	working   -> paused     looked up at the deadline and still held
+//	working   -> waiting    looked up at the deadline and still held, or the deadline turns out to be later than its policy took it for
+//	working   -> paused     the same
 //	paused    -> scheduled  resumed, or the deadline's policy is due
 //	paused    -> waiting    resumed with no time set
 //	paused    -> working    its deadline has passed: Stripe is read
@@ -24,7 +24,7 @@
 //	attention -> waiting    a person clears its time
 //	attention -> working    its deadline has passed: Stripe is read
 //	waiting   -> attention  a check in the background found that the caller was wrong
-//	scheduled -> attention  the same, or the policy is changed that was about to act on a hold whose own time is behind its deadline
+//	scheduled -> attention  the same, or the policy of a hold whose own time is behind its deadline is changed, or early, before it could act
 //	paused    -> attention  a check in the background found that the caller was wrong
 //	waiting   -> captured   seen in passing: somebody else did it
 //	waiting   -> canceled   the same
@@ -55,7 +55,8 @@
 //     where the next call comes to nothing.
 //   - An accepted cancel is for good (Hold.CancelWanted): nothing captures that hold any more, whatever comes.
 //   - The deadline's policy speaks for holds that would otherwise just sit there. A wish that is due and late, because Stripe is away or
-//     there is a queue, is never turned into its opposite. A policy that is changed before it could act, because Stripe was away, is the new one.
+//     there is a queue, is never turned into its opposite. A policy that is changed before it could act, because Stripe was away, is the new one, and
+//     one whose deadline turns out to be later waits for it.
 //
 // Terms that are found in an intent's metadata ([WishOf], [Wish.Recovered]) become a hold by the same [New]. Only what a caller would be told is told to a
 // person instead: such a hold begins in attention where its time is not before its deadline, or where its capture is more than a day late.

@@ -205,6 +205,9 @@ func (l *life) work() {
 		if l.h.CancelWanted && call.Op == hold.OpCapture {
 			l.fail("a capture is about to be sent, and a cancel was accepted")
 		}
+		if act := h.ExpiresAt.Add(-rules.ExpiryMargin); h.Why == hold.CauseOnExpiry && call.Op != hold.OpRead && l.now.Before(act) {
+			l.fail("the policy acts at +%v, and is due at +%v", l.now.Sub(t0), act.Sub(t0))
+		}
 		if call.Op == hold.OpCapture {
 			want := h.CaptureAmount
 			if want == 0 && call.Amount != 0 {
@@ -339,7 +342,7 @@ func TestLife(t *testing.T) {
 	ends := map[hold.State]int{}
 	rapid.Check(t, func(rt *rapid.T) {
 		l := &life{t: rt, now: t0, faults: true}
-		lasts := rapid.SampledFrom([]time.Duration{7 * day, 7 * day, 5 * day, 3 * day}).Draw(rt, "lasts") // who hasn't asked Stripe assumes a week
+		lasts := rapid.SampledFrom([]time.Duration{7 * day, 7 * day, 5 * day, 3 * day, 9 * day}).Draw(rt, "lasts") // who hasn't asked Stripe assumes a week
 		l.w = world{in: held(func(in *hold.Intent) { in.CaptureBefore = t0.Add(lasts) }), keys: map[string]stored{}}
 		d := &hold.Draft{ID: pi, OnExpiry: rapid.SampledFrom([]hold.Policy{hold.PolicyCancel, hold.PolicyCapture, hold.PolicyAlert}).Draw(rt, "policy")}
 		switch l.draw("own time", "none", "capture", "release", "near the end") {

@@ -322,6 +322,12 @@ func (h Hold) settle(in *Intent, ours bool, now time.Time) Change {
 // stillHeld goes on with a hold whose money Stripe still holds, with what Stripe says of amount and deadline.
 func (h Hold) stillHeld(in *Intent, now time.Time) Change {
 	old := h
+	if truth := h; h.Why == CauseOnExpiry {
+		// What the policy was about to do is early if the authorization lasts longer than was known.
+		if truth.adopt(in, now); truth.ExpiresAt.After(h.ExpiresAt) {
+			h.unpolicied(now)
+		}
+	}
 	letGo := h.CancelWanted || h.Next == OpCancel // needs no amount
 	if !h.Verified && !letGo && (h.Amount != 0 && h.Amount != in.Capturable || h.Currency != "" && h.Currency != in.Currency) {
 		said, is := Money(h.Amount, h.Currency), Money(in.Capturable, in.Currency)
@@ -333,6 +339,9 @@ func (h Hold) stillHeld(in *Intent, now time.Time) Change {
 	h.adopt(in, now)
 	moved := !h.ExpiresAt.Equal(old.ExpiresAt)
 	c := Change{NewDeadline: moved || !old.Verified}
+	if h.State == Attention && old.Why == CauseOnExpiry {
+		c.notify(NoticeAttention, h.Why)
+	}
 	if moved || h.Amount != old.Amount {
 		h.Revision++
 		h.record(Entry{At: now, Kind: EntryObserved, By: "stripe", Note: Money(h.Amount, h.Currency) + " until " + h.ExpiresAt.Format(time.RFC3339)})

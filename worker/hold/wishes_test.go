@@ -114,19 +114,19 @@ func TestWishesByState(t *testing.T) {
 func TestAPolicyThatIsChangedWhileItActsIsTheNewOne(t *testing.T) {
 	late := t0.Add(7*day - 30*time.Minute)
 	for _, tt := range []struct {
-		name   string
-		h      hold.Hold
-		to     string
-		state  hold.State
-		acts   hold.Op // once the new policy has spoken
-		paused hold.Cause
+		name  string
+		h     hold.Hold
+		to    string
+		state hold.State
+		acts  hold.Op    // once the new policy has spoken
+		why   hold.Cause // 0: any
 	}{
 		{name: "to capture", h: made(t, held()), to: "capture", state: hold.Waiting, acts: hold.OpCapture},
 		{name: "to alert", h: made(t, held()), to: "alert", state: hold.Waiting},
 		{name: "to cancel", h: made(t, held(), onExpiry(hold.PolicyCapture)), to: "cancel", state: hold.Waiting, acts: hold.OpCancel},
-		{name: "paused", h: must(t)(made(t, held(), captureAt(t0.Add(day))).Pausing(hold.CauseReview, "stripe", t0)), to: "capture", state: hold.Paused, paused: hold.CauseReview},
+		{name: "paused", h: must(t)(made(t, held(), captureAt(t0.Add(day))).Pausing(hold.CauseReview, "stripe", t0)), to: "capture", state: hold.Paused, why: hold.CauseReview},
 		{name: "paused and resumed", h: must(t)(must(t)(made(t, held()).Pausing(0, "api", t0)).Resuming("api", t0)), to: "capture", state: hold.Waiting, acts: hold.OpCapture},
-		{name: "a time behind the deadline", h: made(t, held(), captureAt(t0.Add(8*day)), func(d *hold.Draft) { d.Found = true }), to: "capture", state: hold.Attention, acts: hold.OpCapture},
+		{name: "a time behind the deadline", h: made(t, held(), captureAt(t0.Add(8*day)), func(d *hold.Draft) { d.Found = true }), to: "capture", state: hold.Attention, why: hold.CauseAfterDeadline, acts: hold.OpCapture},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, _ := tt.h.Milestone(t0.Add(7*day-time.Hour), late, rules)
@@ -140,7 +140,7 @@ func TestAPolicyThatIsChangedWhileItActsIsTheNewOne(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if p.Hold.State != tt.state || p.Hold.Next != 0 || tt.paused != 0 && p.Hold.Why != tt.paused {
+			if p.Hold.State != tt.state || p.Hold.Next != 0 || tt.why != 0 && p.Hold.Why != tt.why {
 				t.Errorf("%s, next %s, %s", p.Hold.State, p.Hold.Next, p.Hold.Why)
 			}
 			due := p.Place(late, rules).Milestone
@@ -158,6 +158,50 @@ func TestAPolicyThatIsChangedWhileItActsIsTheNewOne(t *testing.T) {
 	h = h.Answered(h.Call(late), hold.Answer{Kind: hold.AnswerUnknown}, late).Hold
 	_, err := h.Patched(&hold.Patch{OnExpiry: ptr("capture")}, "api", late)
 	wantCode(t, err, hold.TooLate)
+}
+
+// A policy acts before its deadline and not weeks before it, because nobody knew better when it spoke.
+func TestAPolicyWhoseDeadlineTurnsOutToBeLaterWaitsForIt(t *testing.T) {
+	assumed, truth := t0.Add(7*day), t0.Add(30*day)
+	late := assumed.Add(-30 * time.Minute)
+	longer := held(func(in *hold.Intent) { in.CaptureBefore = truth })
+	for _, tt := range []struct {
+		name  string
+		h     hold.Hold
+		state hold.State
+		next  hold.Op
+		why   hold.Cause
+		acts  hold.Op // in the end
+	}{
+		{"to capture", made(t, nil, onExpiry(hold.PolicyCapture)), hold.Waiting, 0, 0, hold.OpCapture},
+		{"to cancel", made(t, nil), hold.Waiting, 0, 0, hold.OpCancel},
+		{"told an amount", made(t, nil, told(amount, "eur")), hold.Waiting, 0, 0, hold.OpCancel},
+		{"paused", must(t)(made(t, nil, captureAt(t0.Add(day))).Pausing(0, "api", t0)), hold.Paused, 0, 0, hold.OpCancel},
+		{"in attention", made(t, held(), captureAt(t0.Add(8*day)), func(d *hold.Draft) { d.Found = true }), hold.Attention, 0, hold.CauseAfterDeadline, hold.OpCancel},
+		{"its own time lies between the two", made(t, nil, captureAt(t0.Add(20*day))), hold.Scheduled, hold.OpCapture, hold.CauseSchedule, 0},
+		{"its own time lies behind both", made(t, nil, captureAt(t0.Add(31*day))), hold.Attention, 0, hold.CauseAfterDeadline, hold.OpCancel},
+	} {
+		policy, _ := tt.h.Milestone(assumed.Add(-time.Hour), late, rules)
+		if policy.Hold.Why != hold.CauseOnExpiry {
+			t.Fatalf("%s: the policy does not act: %s %s", tt.name, policy.Hold.State, policy.Hold.Why)
+		}
+		read := hold.Call{Op: hold.OpRead}
+		for way, c := range map[string]hold.Change{
+			"under a claim": claim(policy.Hold, late).Answered(read, hold.Answer{Kind: hold.AnswerOK, Intent: longer}, late),
+			"in passing":    policy.Hold.Observed(longer, late),
+		} {
+			if h := c.Hold; h.State != tt.state || h.Next != tt.next || tt.why != 0 && h.Why != tt.why || c.Now {
+				t.Errorf("%s, %s: %s, next %s (now %v), %s", tt.name, way, h.State, h.Next, c.Now, h.Why)
+			}
+			told := len(c.Notices) == 1 && c.Notices[0].Type == hold.NoticeAttention
+			if told != (tt.state == hold.Attention) {
+				t.Errorf("%s, %s: told %+v", tt.name, way, c.Notices)
+			}
+			if op := policyActs(t, c, late); op != tt.acts {
+				t.Errorf("%s, %s: before its deadline the policy does %q, want %q", tt.name, way, op, tt.acts)
+			}
+		}
+	}
 }
 
 func TestWishesRepeated(t *testing.T) {

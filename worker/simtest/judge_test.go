@@ -34,6 +34,7 @@ type case_ struct {
 	since    time.Time // when the money was authorized
 	deadline time.Time // Stripe's
 	nearest  time.Time // the nearest that holdd can have known of
+	read     time.Time // the nearest by which a policy may act: an assumed one is checked before
 	torn     bool      // Redis lost something while it was worked on
 }
 
@@ -96,7 +97,9 @@ func (j *judge) rule() {
 		j.byOtherWays(c)
 		if h.declared {
 			c.nearest = earlier(c.nearest, j.at(h.at+h.life+h.lieLife).Truncate(time.Second))
+			c.read = c.nearest
 		} else {
+			c.read = c.nearest
 			c.nearest = earlier(c.nearest, j.there(j.at(h.told)).Add(7*24*time.Hour))
 		}
 		j.oneEffect(c)
@@ -164,15 +167,15 @@ func (j *judge) allowed(c *case_) {
 		for _, t := range all {
 			switch e.Kind {
 			case stripesim.Captured:
-				if t.mayCapture(e.Time, j.there(e.Time), c.nearest, j.p.margin) {
+				if t.mayCapture(e.Time, j.there(e.Time), c.read, j.p.margin) {
 					ok = true
 					amounts = append(amounts, c.fair(&t, e.Time)...)
 				}
 			case stripesim.Canceled:
-				ok = ok || t.mayCancel(e.Time, j.there(e.Time), c.nearest, j.p.margin)
+				ok = ok || t.mayCancel(e.Time, j.there(e.Time), c.nearest, c.read, j.p.margin)
 				if len(j.way.reviews[c.n]) > 0 && j.way.reviews[c.n][0].at.Before(e.Time) {
 					t.paused = true // as long as holdd believes it to be open
-					ok = ok || t.mayCancel(e.Time, j.there(e.Time), c.nearest, j.p.margin)
+					ok = ok || t.mayCancel(e.Time, j.there(e.Time), c.nearest, c.read, j.p.margin)
 				}
 			}
 		}

@@ -77,6 +77,9 @@ var kept = []struct {
 		placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 30 * time.Minute, amount: 5000, currency: "eur", own: "none", policy: "cancel",
 			acts: []act{{n: 1, at: 29*time.Minute + 30*time.Second, kind: "patch policy", policy: "capture"}}},
 	).with(fault{n: 1, kind: "stripe:dial", where: "cancel", from: 28 * time.Minute, to: 29*time.Minute + 33*time.Second, p: 1, slot: -1})},
+	{"Stripe could not be asked for a week, and the authorization lasts longer than was assumed: the policy reads it first, and has to wait", calm(time.Minute, ways{},
+		placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 9 * 24 * time.Hour, amount: 5000, currency: "eur", own: "none", policy: "capture"},
+	).with(fault{n: 1, kind: "stripe:down", from: 5 * time.Second, to: 7*24*time.Hour - 20*time.Second, slot: -1})},
 	{"more is authorized while an older list is under way: what was learned meanwhile stands", grown()},
 }
 

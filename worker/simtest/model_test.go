@@ -149,7 +149,7 @@ func (v *wished) since(now time.Time) (all []terms) {
 }
 
 // mayCapture says whether these terms allow a capture at a moment. clock is what Redis' clock shows then, by which times and deadlines are
-// kept; deadline is the nearest that holdd can have known of.
+// kept; deadline is the nearest by which the policy may act.
 func (t *terms) mayCapture(now, clock, deadline time.Time, margin time.Duration) bool {
 	switch {
 	case !t.scheduled || !t.cancelNow.IsZero() && !t.cancelNow.After(now):
@@ -164,7 +164,8 @@ func (t *terms) mayCapture(now, clock, deadline time.Time, margin time.Duration)
 	return t.policy == "capture" && t.cancelAt.IsZero() && !clock.Before(deadline.Add(-margin))
 }
 
-func (t *terms) mayCancel(now, clock, deadline time.Time, margin time.Duration) bool {
+// mayCancel is the same of a cancel. nearest is the nearest deadline that holdd can have known of.
+func (t *terms) mayCancel(now, clock, nearest, deadline time.Time, margin time.Duration) bool {
 	switch {
 	case !t.scheduled:
 		return false
@@ -174,6 +175,6 @@ func (t *terms) mayCancel(now, clock, deadline time.Time, margin time.Duration) 
 		return true
 	}
 	// The policy speaks for holds that would otherwise just sit there: it turns no wish into its opposite.
-	stands := !t.captureNow.IsZero() || !t.captureAt.IsZero() && !t.paused && t.captureAt.Before(deadline)
+	stands := !t.captureNow.IsZero() || !t.captureAt.IsZero() && !t.paused && t.captureAt.Before(nearest)
 	return t.policy == "cancel" && !stands && !clock.Before(deadline.Add(-margin))
 }
