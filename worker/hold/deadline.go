@@ -99,6 +99,9 @@ func (h Hold) Milestone(due, now time.Time, r Rules) (Change, time.Time) {
 			return c, next
 		}
 		h.reopen()
+		if h.ExpiresSource == SourceAssumed && !h.Verified {
+			h.ReadFirst = true // the authorization may last for weeks yet
+		}
 		h.State, h.Next, h.NextAt, h.Why, h.Retries = Scheduled, op, now, CauseOnExpiry, 0
 		h.record(Entry{At: now, Kind: EntryTriggered, By: "holdd", Op: op, Cause: CauseOnExpiry})
 	}

@@ -56,7 +56,7 @@
 //   - An accepted cancel is for good (Hold.CancelWanted): nothing captures that hold any more, whatever comes.
 //   - The deadline's policy speaks for holds that would otherwise just sit there. A wish that is due and late, because Stripe is away or
 //     there is a queue, is never turned into its opposite. A policy that is changed before it could act, because Stripe was away, is the new one, and
-//     one whose deadline turns out to be later waits for it.
+//     one whose deadline turns out to be later waits for it: a deadline that is assumed is checked before its policy acts.
 //
 // Terms that are found in an intent's metadata ([WishOf], [Wish.Recovered]) become a hold by the same [New]. Only what a caller would be told is told to a
 // person instead: such a hold begins in attention where its time is not before its deadline, or where its capture is more than a day late.

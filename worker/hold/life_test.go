@@ -205,7 +205,7 @@ func (l *life) work() {
 		if l.h.CancelWanted && call.Op == hold.OpCapture {
 			l.fail("a capture is about to be sent, and a cancel was accepted")
 		}
-		if act := h.ExpiresAt.Add(-rules.ExpiryMargin); h.Why == hold.CauseOnExpiry && call.Op != hold.OpRead && l.now.Before(act) {
+		if act := l.w.in.CaptureBefore.Add(-rules.ExpiryMargin); h.Why == hold.CauseOnExpiry && call.Op != hold.OpRead && l.now.Before(act) {
 			l.fail("the policy acts at +%v, and is due at +%v", l.now.Sub(t0), act.Sub(t0))
 		}
 		if call.Op == hold.OpCapture {

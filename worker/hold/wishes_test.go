@@ -185,9 +185,12 @@ func TestAPolicyWhoseDeadlineTurnsOutToBeLaterWaitsForIt(t *testing.T) {
 		if policy.Hold.Why != hold.CauseOnExpiry {
 			t.Fatalf("%s: the policy does not act: %s %s", tt.name, policy.Hold.State, policy.Hold.Why)
 		}
-		read := hold.Call{Op: hold.OpRead}
+		claimed, read := claim(policy.Hold, late), hold.Call{Op: hold.OpRead}
+		if call := claimed.Call(late); call.Op != hold.OpRead && !tt.h.Verified {
+			t.Errorf("%s: the policy does %s by a deadline that nobody has checked", tt.name, call.Op)
+		}
 		for way, c := range map[string]hold.Change{
-			"under a claim": claim(policy.Hold, late).Answered(read, hold.Answer{Kind: hold.AnswerOK, Intent: longer}, late),
+			"under a claim": claimed.Answered(read, hold.Answer{Kind: hold.AnswerOK, Intent: longer}, late),
 			"in passing":    policy.Hold.Observed(longer, late),
 		} {
 			if h := c.Hold; h.State != tt.state || h.Next != tt.next || tt.why != 0 && h.Why != tt.why || c.Now {
