@@ -95,7 +95,7 @@ func (j *judge) rule() {
 			c.nearest = earlier(c.nearest, was)
 		}
 		j.byOtherWays(c)
-		if h.declared {
+		if h.dated() {
 			c.nearest = earlier(c.nearest, j.at(h.at+h.life+h.lieLife).Truncate(time.Second))
 			c.read = c.nearest
 		} else {

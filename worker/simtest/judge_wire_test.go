@@ -68,7 +68,7 @@ func (w *world) known(id string) (time.Time, bool) {
 		if len(w.way.moved[h.n]) > 0 {
 			return in.CaptureBefore, false
 		}
-		if h.declared {
+		if h.dated() {
 			return in.CaptureBefore, h.lieLife == 0
 		}
 		read := slices.ContainsFunc(w.calls, func(c *call) bool { return c.id == id && c.granted() && c.got.Verified })

@@ -80,6 +80,9 @@ var kept = []struct {
 	{"Stripe could not be asked for a week, and the authorization lasts longer than was assumed: the policy reads it first, and has to wait", calm(time.Minute, ways{},
 		placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 9 * 24 * time.Hour, amount: 5000, currency: "eur", own: "none", policy: "capture"},
 	).with(fault{n: 1, kind: "stripe:down", from: 5 * time.Second, to: 7*24*time.Hour - 20*time.Second, slot: -1})},
+	{"the same, and the amount is known: the policy looks before it acts, though it would not have to for the amount's sake", calm(time.Minute, ways{},
+		placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 9 * 24 * time.Hour, amount: 5000, currency: "eur", own: "none", policy: "capture", declared: true, undated: true},
+	).with(fault{n: 1, kind: "stripe:down", from: 5 * time.Second, to: 7*24*time.Hour - 20*time.Second, slot: -1})},
 	{"more is authorized while an older list is under way: what was learned meanwhile stands", grown()},
 }
 

@@ -114,6 +114,8 @@ func (h *placed) wish(w *world, id string) hold.Wish {
 	}
 	if h.declared {
 		wish.Amount, wish.Currency = h.amount+h.lie, h.currency
+	}
+	if h.dated() {
 		wish.ExpiresAt = stamp(w.at(h.at + h.life + h.lieLife).Truncate(time.Second))
 	}
 	return wish

@@ -42,6 +42,7 @@ type placed struct {
 	part      int64
 	policy    string
 	declared  bool
+	undated   bool          // only the amount is declared, where nothing is false of it
 	lie       int64         // added to the declared amount
 	lieLife   time.Duration // added to the declared deadline
 	reference string
@@ -98,6 +99,9 @@ func (f fault) String() string {
 	return s
 }
 
+// dated says whether the deadline is declared as well.
+func (p *placed) dated() bool { return p.declared && (!p.undated || p.lie != 0 || p.lieLife != 0) }
+
 func (p placed) String() string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "H%d: %d %s", p.n, p.amount, p.currency)
@@ -113,7 +117,7 @@ func (p placed) String() string {
 	}
 	fmt.Fprintf(&s, ", on_expiry %s", p.policy)
 	if p.declared {
-		fmt.Fprintf(&s, ", declared (amount %+d, deadline %+v)", p.lie, p.lieLife)
+		fmt.Fprintf(&s, ", declared (amount %+d, deadline %+v, told %v)", p.lie, p.lieLife, p.dated())
 	}
 	s.WriteString(p.how())
 	if p.wished != "" {
@@ -306,6 +310,7 @@ func (p *plan) drawHold(n int, accounts []string, rush time.Duration) placed {
 	if h.declared && d.chance(0.12) {
 		h.lieLife = d.between(-h.life/4, h.life/2).Truncate(time.Second)
 	}
+	h.undated = h.declared && throw(p.seed, "undated", fmt.Sprint(n)).chance(0.25)
 	if len(accounts) > 1 && d.chance(0.05) {
 		h.wished = "acct_simtestwrong3"
 	}
