@@ -108,6 +108,9 @@
 //     began before the claim was sent. What it would commit later is refused by the version. Between that look and the wire it could still sleep: then
 //     a request arrives late, under a key that already has its answer, or at an intent that is final already.
 //   - Redis is away: nothing is claimed; results are kept and committed when it is back; wishes are answered with ErrUnavailable.
+//   - Redis' reply to a wish is lost: it is written once more, which changes nothing where it stands already. Where a claim or another wish has gone on from
+//     it meanwhile, the hold's history tells, and it was granted: it must not be refused for what it brought about itself. Where other terms have come
+//     since, nobody can tell, and the answer is ErrUnavailable.
 //   - Redis is slow: whoever waits for it holds no lock that others need. (Whoever asked for a comparison once did: the one under way stood still meanwhile.)
 //   - Stripe is away: a breaker opens after five calls in a row without an answer; claimed holds are given back untouched; one call every few
 //     seconds tries whether it is back. A schedule is then accepted unchecked.

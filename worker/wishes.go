@@ -225,12 +225,21 @@ func (w *Worker) Get(ctx context.Context, id string) (hold.Hold, time.Time, erro
 	return *holds[0], now, nil
 }
 
-// change decides about a hold and commits it, anew if somebody else was faster.
+// change decides about a hold and commits it, anew if somebody else was faster. Who was faster may have gone on from this very change, whose reply was lost:
+// then it was granted, whatever the hold has come to since.
 func (w *Worker) change(ctx context.Context, id string, revision uint64, decide func(h hold.Hold, now time.Time) (hold.Change, error)) (hold.Hold, time.Time, error) {
+	var tried *hold.Change
 	for range maxRounds {
 		h, now, err := w.Get(ctx, id)
 		if err != nil {
 			return h, now, err
+		}
+		if tried != nil && h.Follows(&tried.Hold) {
+			if !h.SameTermsAs(&tried.Hold) { // it was changed once more, or somebody else said something else in the same millisecond
+				return h, now, fmt.Errorf("others keep changing hold %s: %w", id, ErrUnavailable)
+			}
+			w.notice(tried, hold.Call{}, hold.Answer{}, 0)
+			return h, now, nil
 		}
 		if revision != 0 && revision != h.Revision {
 			return h, now, &hold.Problem{Code: hold.RevisionMismatch, Detail: fmt.Sprintf("hold %s is at revision %d, not %d: read it again", id, h.Revision, revision)}
@@ -251,6 +260,7 @@ func (w *Worker) change(ctx context.Context, id string, revision uint64, decide 
 			}
 			return c.Hold, now, nil
 		}
+		tried = &c
 	}
 	return hold.Hold{}, time.Time{}, fmt.Errorf("others keep changing hold %s: %w", id, ErrUnavailable)
 }

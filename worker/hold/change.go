@@ -1,6 +1,7 @@
 package hold
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -216,6 +217,21 @@ func (h *Hold) SameTerms(d *Draft) bool {
 		(d.Amount == 0 || h.Amount == 0 || d.Amount == h.Amount && d.Currency == h.Currency)
 }
 
+// SameTermsAs reports whether two states of one hold have the same terms.
+func (h *Hold) SameTermsAs(other *Hold) bool {
+	return h.SameTerms(&Draft{ID: other.ID, Account: other.Account, Reference: other.Reference, CaptureAt: other.CaptureAt, CancelAt: other.CancelAt,
+		CaptureAmount: other.CaptureAmount, OnExpiry: other.OnExpiry, Metadata: other.Metadata})
+}
+
+// Follows reports whether what made the hold into wanted stands in its history, so that it is what became of wanted.
+func (h *Hold) Follows(wanted *Hold) bool {
+	if len(wanted.History) == 0 || h.Revision < wanted.Revision {
+		return false
+	}
+	e := wanted.History[len(wanted.History)-1]
+	return slices.ContainsFunc(h.History, func(f Entry) bool { return f.At.Equal(e.At) && f.Kind == e.Kind && f.By == e.By && f.Op == e.Op })
+}
+
 // touchable says whether a wish still comes in time.
 func (h *Hold) touchable() error {
 	switch {
@@ -254,8 +270,7 @@ func (h Hold) Patched(p *Patch, by string, now time.Time) (Change, error) {
 	if timed && late != nil && known {
 		return Change{}, late
 	}
-	sameMetadata := p.Metadata == nil || h.SameTerms(&Draft{ID: old.ID, Account: old.Account, Reference: h.Reference, CaptureAt: h.CaptureAt,
-		CancelAt: h.CancelAt, CaptureAmount: h.CaptureAmount, OnExpiry: h.OnExpiry, Metadata: old.Metadata})
+	sameMetadata := maps.Equal(h.Metadata, old.Metadata)
 	again := old.State == Attention && timeSent // a person confirms the time: that is a wish, though the terms stay
 	if !money && !again && h.OnExpiry == old.OnExpiry && h.Reference == old.Reference && sameMetadata {
 		return Change{Hold: old, Same: true}, nil

@@ -207,6 +207,40 @@ func TestAPolicyWhoseDeadlineTurnsOutToBeLaterWaitsForIt(t *testing.T) {
 	}
 }
 
+// Whoever is not told that a wish was granted finds it in the hold's history, whatever became of the hold, and no other's wish for it.
+func TestAGrantedWishIsRecognized(t *testing.T) {
+	due := t0.Add(day)
+	was := made(t, held(), captureAt(due))
+	part := must(t)(was.Patched(&hold.Patch{CaptureAmount: ptr(int64(700))}, "api", due))
+	canceling := must(t)(was.Canceling("api", due))
+	worked := func(h hold.Hold, in *hold.Intent) hold.Hold {
+		h = claim(h, due)
+		return h.Answered(h.Call(due), hold.Answer{Kind: hold.AnswerOK, Intent: in}, due).Hold
+	}
+	for _, tt := range []struct {
+		name           string
+		now, wanted    hold.Hold
+		follows, terms bool
+	}{
+		{"as it was written", part, part, true, true},
+		{"claimed since", claim(part, due), part, true, true},
+		{"captured since", worked(part, captured(700)), part, true, true},
+		{"canceled since", worked(canceling, canceled("abandoned")), canceling, true, true},
+		{"paused since", must(t)(part.Pausing(0, "api", due)), part, true, true},
+		{"changed since", must(t)(part.Patched(&hold.Patch{CaptureAmount: ptr(int64(800))}, "api", due.Add(time.Second))), part, true, false},
+		{"never written", was, part, false, false},
+		{"claimed before it", claim(was, due), part, false, false},
+		{"another wish was faster", must(t)(was.Pausing(0, "api", due)), part, false, false},
+		{"another time", must(t)(was.Patched(&hold.Patch{CaptureAmount: ptr(int64(700))}, "api", due.Add(time.Millisecond))), part, false, true},
+		{"another caller", must(t)(was.Canceling("desk", due)), canceling, false, true},
+		{"another amount in the same millisecond", must(t)(was.Patched(&hold.Patch{CaptureAmount: ptr(int64(800))}, "api", due)), part, true, false},
+	} {
+		if follows, terms := tt.now.Follows(&tt.wanted), tt.now.SameTermsAs(&tt.wanted); follows != tt.follows || terms != tt.terms {
+			t.Errorf("%s: follows %v, same terms %v", tt.name, follows, terms)
+		}
+	}
+}
+
 func TestWishesRepeated(t *testing.T) {
 	now := t0.Add(time.Hour)
 	for name, do := range map[string]func(h hold.Hold) (hold.Change, error){

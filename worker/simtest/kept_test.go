@@ -52,6 +52,7 @@ var kept = []struct {
 		fault{n: 2, kind: "stripe:dial", where: "cancel", from: 10 * time.Second, to: 70 * time.Second, p: 1, slot: -1},
 		fault{n: 3, kind: "stripe:refused", where: "cancel", from: 70 * time.Second, to: 90 * time.Second, p: 1, slot: -1})},
 	{"replies to changes are lost between Redis and the replica: their callers, who said which revision was meant, are not refused because of their own changes", matched()},
+	{"the reply to a change is lost, and before it is repeated another replica acts on the hold: it was granted, and nobody is told otherwise", overtaken()},
 	{"somebody releases a hold at the Dashboard, no webhook comes: the comparison settles it", calm(30*time.Second, ways{on: true, compare: 2 * time.Minute},
 		placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 38 * time.Minute, amount: 5000, currency: "eur", own: "capture", due: 30 * time.Minute, acts: []act{{n: 1, at: 5 * time.Minute, kind: "dashboard cancel"}}})},
 	{"terms that nobody can read, and no webhook comes: the comparison tells of them", calm(30*time.Second, ways{on: true, compare: 2 * time.Minute},
@@ -107,6 +108,20 @@ func matched() plan {
 			acts: []act{{n: 1, at: time.Minute, kind: "patch capture_at", time: 10 * time.Minute, match: true}}})
 	}
 	return calm(5*time.Second, ways{}, all...).with(fault{n: 1, kind: "redis:cut after", where: "commit", from: 59 * time.Second, to: 61 * time.Second, p: 0.4, slot: -1})
+}
+
+// overtaken is a world in which the reply to a change is lost, and before it can be repeated another replica has acted on the hold.
+func overtaken() plan {
+	var all []placed
+	for n := range 48 {
+		all = append(all, placed{n: n + 1, at: 5 * time.Second, told: 6 * time.Second, life: 30 * time.Minute, amount: 5000, currency: "eur", own: "capture", due: time.Minute,
+			acts: []act{{n: 1, at: time.Minute - 4*time.Millisecond - time.Duration(n)*50*time.Microsecond, kind: []string{"patch amount", "capture part", "cancel", "patch capture_at"}[n%4],
+				amount: int64(1000 + n), time: time.Minute - time.Millisecond}}})
+	}
+	p := calm(time.Second, ways{}, all...)
+	p.slots, p.handlers, p.write = 2, 48, 100
+	return p.with(fault{n: 1, kind: "redis:cut after", where: "commit", from: time.Minute - 20*time.Millisecond, to: time.Minute - time.Millisecond, p: 0.5, slot: 0},
+		fault{n: 2, kind: "redis:slow", where: "commit", from: time.Minute - 20*time.Millisecond, to: time.Minute + 100*time.Millisecond, p: 1, slot: 0})
 }
 
 func double() plan {
