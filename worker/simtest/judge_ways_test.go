@@ -370,8 +370,9 @@ func (j *judge) mirrored(c *case_) {
 	for _, r := range c.requests {
 		if r.op == "update" && r.status == 200 && r.heard {
 			same := r.key[:strings.LastIndex(r.key, "-")]
-			aTurnLater := r.at.Sub(before[same]) > j.p.ways.mirror/2
-			before[same] = r.at
+			its := r.replica + " " + same // each replica has its turns
+			aTurnLater := r.at.Sub(before[its]) > j.p.ways.mirror/2
+			before[its] = r.at
 			if aTurnLater && j.trouble("redis:", r.answered, r.answered.Add(5*time.Second)) {
 				continue // Redis may not have taken it down
 			}
