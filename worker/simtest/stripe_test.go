@@ -55,7 +55,10 @@ func (l *lifeline) RoundTrip(req *http.Request) (*http.Response, error) {
 	if r.dead.Load() {
 		return nil, errDead
 	}
-	if err := req.Context().Err(); err != nil {
+	if err := req.Context().Err(); err != nil { // it slept past its time, and can't know that nothing has left
+		w.mu.Lock()
+		w.unsent[rec.key] = true
+		w.mu.Unlock()
 		return nil, err
 	}
 	f := w.hit("stripe", r, rec.op, key)

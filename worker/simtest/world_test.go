@@ -67,6 +67,7 @@ type world struct {
 	ids      map[int]string // of holds
 	calls    []*call
 	requests []*request
+	unsent   map[string]bool   // keys of requests that a replica slept through
 	owner    map[string]string // who claimed a hold last
 	breaches []string          // seen while it ran
 	tails    [][2]time.Time
@@ -386,7 +387,7 @@ func run(t *testing.T, p plan) (o outcome) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		w := &world{p: p, ctx: ctx, began: time.Now(), ordinals: map[string]int{}, hits: map[string]int{}, struck: map[int]int{}, ids: map[int]string{}, owner: map[string]string{}, redis: miniredis.NewMiniRedis()}
+		w := &world{p: p, ctx: ctx, began: time.Now(), ordinals: map[string]int{}, hits: map[string]int{}, struck: map[int]int{}, ids: map[int]string{}, owner: map[string]string{}, unsent: map[string]bool{}, redis: miniredis.NewMiniRedis()}
 		w.tr = &trace{began: w.began}
 		w.clocks = []reign{{w.began, p.ahead}}
 		w.redis.ClockTTL(true)
