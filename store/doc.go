@@ -35,10 +35,13 @@
 //
 // # One script for all changes
 //
-// What may happen to a hold is decided once, in Go, by package hold. commit.lua writes the decision if the hold still has the version that
-// the decision was made on, and moves it between the sets in the same breath. So of cancel, capture, change and expiry that race, one wins and the
-// others read again and are told that they came too late. The version is the fencing token as well: a claim raises it, so whoever
-// held an earlier lease commits nothing. A commit that is repeated because its reply was lost finds its own record and reports success.
+// What may happen to a hold is decided once, in Go, by package hold. commit.lua writes the decision if the hold still has the version that the
+// decision was made on, and moves it between the sets in the same breath. So of cancel, capture, change and expiry that race, one wins and the others
+// read again and are told that they came too late. The version is the fencing token as well: a claim raises it, so whoever held an earlier lease
+// commits nothing. By counting alone a claim that a failover forgot and one that came after it could have the same version, and the first claimant
+// would write over what was granted since: so a claim raises it to the time, and beyond that by what the clock shows below the millisecond, since a
+// clock that a failover set back has what is due at a moment claimed in the same millisecond again. A commit that is repeated because its reply was
+// lost finds its own record and reports success.
 //
 // claim.lua is the note that is written down before a call leaves: the idempotency key is a function of the record, the record can't change while it
 // is claimed, and the script stamps when the claim began. A claim that was not reported leaves the stamp and the state behind, so whoever takes over

@@ -3,10 +3,12 @@
 -- ARGV: 1 how many at the most, 2 lease (ms), 3 the lane's name, 4 nothing with a deadline after this (ms) or ""
 -- Returns: now (ms), then id, record, "1" if an earlier claim did not report
 -- Fencing: the version in the record grows here, so whoever held an earlier lease can't commit any more. It grows to the time in milliseconds
--- at least, not just by one: a claim that a failover forgot then has a version that no later write reaches by counting.
+-- at least, not just by one: a claim that a failover forgot then has a version that no later write reaches by counting. And it leaps on by what
+-- the clock shows below the millisecond, because what is due at a moment is claimed in the same millisecond again where a failover set the clock back.
 -- A record that this script can't read stays leased and untouched: it is told to the caller, and met again.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local leap = t[2] % 1000 * 1000
 local ids
 if ARGV[4] == '' then
   ids = redis.call('ZRANGE', KEYS[1], 0, ARGV[1] - 1)
@@ -45,7 +47,7 @@ for i, id in ipairs(ids) do
       if state ~= WORKING then prior, since, taken = state, began, '0' end
       local b1, b2, b3, b4, b5, b6 = string.byte(r, 5, 10)
       local version = ((((b1 * 256 + b2) * 256 + b3) * 256 + b4) * 256 + b5) * 256 + b6
-      version = math.max(version + 1, now)
+      version = math.max(version + 1, now) + leap
       r = string.sub(r, 1, 1) .. string.char(WORKING, prior, op) .. pack48(version) .. since .. string.sub(r, 17)
       sets[#sets + 1] = id
       sets[#sets + 1] = r
