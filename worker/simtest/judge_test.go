@@ -109,6 +109,7 @@ func (j *judge) rule() {
 		j.history(c)
 		j.answers(c)
 		j.announced(c)
+		j.logged(c)
 		j.inTime(c)
 		j.warned(c)
 		j.waysIn(c)

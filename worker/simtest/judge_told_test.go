@@ -139,6 +139,17 @@ func sameTerms(a, b *hold.Hold) bool {
 		a.CancelWanted == b.CancelWanted && a.Next == b.Next
 }
 
+// logged: what holdd did with the money stands in the log of whoever did it, if nobody died or slept.
+func (j *judge) logged(c *case_) {
+	if c.final == nil || !c.final.State.Final() || len(j.tails) > 0 || !j.way.emptied.IsZero() || !slices.Contains([]hold.Cause{hold.CauseSchedule, hold.CauseTrigger, hold.CauseOnExpiry}, c.final.Why) ||
+		slices.ContainsFunc(j.p.faults, func(f fault) bool { return f.kind == "stop" || f.kind == "pause" || strings.HasPrefix(f.kind, "kill") }) {
+		return
+	}
+	if line := "hold." + c.final.State.String(); j.way.said[line+" "+c.id].IsZero() {
+		j.fail(c, "logged", "it is %s, and no line of a log says so", c.final.State)
+	}
+}
+
 // announced: each end is told once, nothing twice, and nothing is open past its deadline without a word.
 func (j *judge) announced(c *case_) {
 	seen, ends := map[string]bool{}, map[hold.NoticeType]int{}

@@ -382,7 +382,7 @@ type ears struct {
 	r *replica
 }
 
-func (e *ears) Enabled(l zapcore.Level) bool      { return l >= zapcore.WarnLevel }
+func (e *ears) Enabled(l zapcore.Level) bool      { return l >= zapcore.InfoLevel }
 func (e *ears) With([]zapcore.Field) zapcore.Core { return e }
 func (e *ears) Sync() error                       { return nil }
 func (e *ears) Check(x zapcore.Entry, c *zapcore.CheckedEntry) *zapcore.CheckedEntry {

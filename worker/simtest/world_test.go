@@ -286,19 +286,15 @@ func (w *world) start(slot int) {
 	if err != nil {
 		panic(err)
 	}
-	log := zap.NewNop()
-	var cores []zapcore.Core
+	cores := []zapcore.Core{&ears{w: w, r: r}}
 	if testing.Verbose() {
 		cores = append(cores, &tale{w: w, r: r})
 	}
 	wo := worker.Options{}
 	if w.p.ways.on {
-		cores = append(cores, &ears{w: w, r: r})
 		wo.Observer, wo.Decode = eye{w: w, r: r}, api.ParseWish
 	}
-	if len(cores) > 0 {
-		log = zap.New(zapcore.NewTee(cores...))
-	}
+	log := zap.New(zapcore.NewTee(cores...))
 	r.Worker, err = worker.New(r.store, listing{g, w.p.ways.page}, worker.Options{
 		Observer:  wo.Observer,
 		Decode:    wo.Decode,
