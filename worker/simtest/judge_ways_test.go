@@ -60,15 +60,17 @@ func (j *judge) byOtherWays(c *case_) {
 	if t.IsZero() || t.Before(c.intent.Created) {
 		return
 	}
-	before := c.wished
+	all, before := c.wished.sure, wished{unsure: c.wished.unsure}
 	c.wished = wished{emptied: t, before: &before}
-	for _, k := range before.sure {
+	for _, k := range all { // the revisions of the second life begin at 1 again: those of the first say nothing of their order
 		switch {
 		case !k.begin.Before(t):
 			c.wished.sure = append(c.wished.sure, k)
+			continue
 		case k.end.After(t.Add(-2 * time.Second)):
 			c.wished.unsure = append(c.wished.unsure, k)
 		}
+		before.sure = append(before.sure, k)
 	}
 	for _, k := range before.unsure {
 		if k.begin.After(t.Add(-time.Minute)) {
