@@ -47,6 +47,9 @@
 // is claimed, and the script stamps when the claim began. A claim that was not reported leaves the stamp and the state behind, so whoever takes over
 // knows that something may have been sent, and when.
 //
+// touch.lua moves a milestone on where the record stays as it is, so that whoever holds a claim can commit. It insists on the version as well: what
+// there is to do at a milestone was decided on the record that was read with it, and a policy that was changed in between would never have spoken.
+//
 // # Nothing told is lost between two scripts
 //
 // note.lua looks whether there is a hold and else remembers the intent; commit.lua, when it makes a hold, takes it out of what is remembered and into

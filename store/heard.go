@@ -75,8 +75,8 @@ func (s *Store) Looked(ctx context.Context, l hold.Look, again time.Time) error 
 		member += seekMark + l.Hold.Account
 	}
 	return s.exec(ctx, touchScript, []run{{
-		keys: []string{k.looks, k.events},
-		args: []any{s.eventsMax, member, score(l.Asked), score(again), 0},
+		keys: []string{k.looks, k.events, k.holds},
+		args: []any{s.eventsMax, member, "=", score(l.Asked), score(again), 0},
 	}})[0].Err()
 }
 

@@ -172,7 +172,12 @@ func (m *model) touch(t *rapid.T) {
 		}
 		m.n++
 		touch.Events = [][]byte{fmt.Appendf(nil, "event %d", m.n)}
-		ok := h != nil && !h.milestone.IsZero() && h.milestone.Equal(touch.Was)
+		if h != nil && rapid.IntRange(0, 3).Draw(t, "current") > 0 {
+			touch.Version = h.hold.Version
+		} else {
+			touch.Version = rapid.Uint64Range(0, 3).Draw(t, "version")
+		}
+		ok := h != nil && !h.milestone.IsZero() && h.milestone.Equal(touch.Was) && h.hold.Version == touch.Version
 		if ok {
 			h.milestone = touch.New
 			m.published = append(m.published, string(touch.Events[0]))

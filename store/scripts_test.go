@@ -305,15 +305,17 @@ func TestScripts(t *testing.T) {
 				scheduled pi_b soon`,
 			act: func(e *env, _ map[time.Time]string) {
 				touches := []hold.Touch{
-					{ID: "pi_a", Was: mile, New: moved, Events: [][]byte{[]byte("warned"), []byte("twice")}},
-					{ID: "pi_b", Was: mile},
+					{ID: "pi_b", Version: 2, Was: mile, New: moved, Events: [][]byte{[]byte("no")}},
 					{ID: "pi_b", Was: mile, New: moved, Events: [][]byte{[]byte("no")}},
+					{ID: "pi_a", Version: 1, Was: mile, New: moved, Events: [][]byte{[]byte("warned"), []byte("twice")}},
+					{ID: "pi_b", Version: 1, Was: mile},
+					{ID: "pi_b", Version: 1, Was: mile, New: moved, Events: [][]byte{[]byte("no")}},
 					{ID: "pi_c", Was: mile, New: moved, Events: [][]byte{[]byte("no")}},
-					{ID: "pi_a", New: dead, Events: [][]byte{[]byte("no")}},
+					{ID: "pi_a", Version: 1, New: dead, Events: [][]byte{[]byte("no")}},
 				}
 				for range 2 {
 					moved, err := e.s.Touch(e.Context(), touches)
-					if err != nil || moved[2] || moved[3] || moved[4] || moved[0] != moved[1] {
+					if err != nil || moved[0] || moved[1] || moved[4] || moved[5] || moved[6] || moved[2] != moved[3] {
 						e.Errorf("%v, %v", moved, err)
 					}
 				}

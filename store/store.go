@@ -276,7 +276,7 @@ func (s *Store) sweep(ctx context.Context, set func(*keys) string, n int, upto s
 	return found, now, bad
 }
 
-// Touch moves milestones on and publishes what is to be told, each only if nobody else did so before.
+// Touch moves milestones on and publishes what is to be told, each only if nobody else did so before, or wrote to the hold.
 func (s *Store) Touch(ctx context.Context, touches []hold.Touch) ([]bool, error) {
 	moved := make([]bool, len(touches))
 	where := make([][]int, len(s.parts))
@@ -288,10 +288,14 @@ func (s *Store) Touch(ctx context.Context, touches []hold.Touch) ([]bool, error)
 	var spots [][]int
 	for p, at := range where {
 		for _, piece := range chunks(at) {
-			r := run{keys: []string{s.parts[p].expiring, s.parts[p].events}, args: []any{s.eventsMax}}
+			r := run{keys: []string{s.parts[p].expiring, s.parts[p].events, s.parts[p].holds}, args: []any{s.eventsMax}}
 			for _, i := range piece {
 				t := &touches[i]
-				r.args = append(r.args, t.ID, score(t.Was), score(t.New), len(t.Events))
+				version := ""
+				if t.Version > 0 {
+					version = version48(t.Version)
+				}
+				r.args = append(r.args, t.ID, version, score(t.Was), score(t.New), len(t.Events))
 				for _, e := range t.Events {
 					r.args = append(r.args, e)
 				}

@@ -50,7 +50,7 @@ func (w *Worker) passMilestones(ctx context.Context, found []hold.Milestone, now
 		if c.Same {
 			// One mark for each milestone of each version: a commit since then may set the same time anew, with something else to tell.
 			mark := "d" + m.Due.Format("060102150405") + "v" + strconv.FormatUint(m.Hold.Version, 10)
-			touches = append(touches, hold.Touch{ID: m.Hold.ID, Was: m.Due, New: next, Events: w.encode(&c, mark, now)})
+			touches = append(touches, hold.Touch{ID: m.Hold.ID, Version: m.Hold.Version, Was: m.Due, New: next, Events: w.encode(&c, mark, now)})
 			touched = append(touched, c)
 			continue
 		}

@@ -54,9 +54,11 @@ type Milestone struct {
 	Due  time.Time // what the milestone was set to
 }
 
-// Touch moves a hold's milestone without changing its record, if it is still the one that was seen.
+// Touch moves a hold's milestone without changing its record, if both are still what was seen: a change in between may have set the same
+// time anew, and then there is more to do at it, or something else to tell.
 type Touch struct {
 	ID       string
+	Version  uint64 // of the record that was seen, 0 if there was none
 	Was, New time.Time
 	Events   [][]byte
 }

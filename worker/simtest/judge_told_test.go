@@ -225,6 +225,9 @@ func (j *judge) inTime(c *case_) {
 			}
 		}
 	}
+	if due.IsZero() && t.captureAt.IsZero() && t.cancelAt.IsZero() {
+		j.policyInTime(c, &t, last)
+	}
 	if due.IsZero() || last.got.State == hold.Attention || t.part > c.held(due) {
 		return
 	}
@@ -257,6 +260,22 @@ func (j *judge) inTime(c *case_) {
 	}
 	if !c.acted(by) {
 		j.fail(c, "in time", "due at +%s, and nothing was done by +%s though all was well", due.Sub(j.began), by.Sub(j.began))
+	}
+}
+
+// policyInTime: what people wished last is that the policy speaks, and there was room for it to act before the authorization ended.
+func (j *judge) policyInTime(c *case_, t *terms, last *call) {
+	from := j.here(c.deadline.Add(-j.p.margin))
+	if from.Before(last.end) {
+		from = last.end
+	}
+	queue := time.Duration(len(j.p.holds)) * (j.p.service + time.Second/time.Duration(j.p.write))
+	switch {
+	case t.policy != "cancel" && (t.policy != "capture" || t.paused), t.part > c.held(from), len(j.way.reviews[c.n]) > 0, len(j.way.moved[c.n]) > 0, !c.intent.Expired:
+	case c.deadline.Before(from.Add(2*j.p.tick + 2*time.Second + queue)), !j.calm(from, c.deadline), c.deadline.After(j.at(j.since())):
+	case slices.ContainsFunc(c.events, func(e worker.Event) bool { return e.Type == hold.NoticeAttention }):
+	default:
+		j.fail(c, "in time", "its policy was to %s it from +%s on, and it lapsed at +%s though all was well", t.policy, from.Sub(j.began), c.deadline.Sub(j.began))
 	}
 }
 

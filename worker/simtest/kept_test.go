@@ -102,6 +102,7 @@ var kept = []struct {
 	{"the same, and the amount is known: the policy looks before it acts, though it would not have to for the amount's sake", calm(10*time.Minute, ways{},
 		placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 9 * 24 * time.Hour, amount: 5000, currency: "eur", own: "none", policy: "capture", declared: true, undated: true},
 	).with(fault{n: 1, kind: "stripe:down", from: 5 * time.Second, to: 7*24*time.Hour - 5*time.Minute, slot: -1})},
+	{"a policy is changed just as its time is looked at: whoever looked has seen the older one, and passed the time of both", looked()},
 	{"more is authorized while an older list is under way: what was learned meanwhile stands", grown()},
 }
 
@@ -140,6 +141,18 @@ func overtaken() plan {
 	p.slots, p.handlers, p.write = 2, 48, 100
 	return p.with(fault{n: 1, kind: "redis:cut after", where: "commit", from: time.Minute - 20*time.Millisecond, to: time.Minute - time.Millisecond, p: 0.5, slot: 0},
 		fault{n: 2, kind: "redis:slow", where: "commit", from: time.Minute - 20*time.Millisecond, to: time.Minute + 100*time.Millisecond, p: 1, slot: 0})
+}
+
+// looked is a world in which policies that say nothing are changed into ones that act, around the moment at which their time has come.
+func looked() plan {
+	var all []placed
+	for n := range 48 {
+		all = append(all, placed{n: n + 1, at: 5 * time.Second, told: 6 * time.Second, life: 10 * time.Minute, amount: 5000, currency: "eur", own: "none", policy: "alert",
+			acts: []act{{n: 1, at: 9*time.Minute + 5*time.Second - 3*time.Millisecond + time.Duration(n)*125*time.Microsecond, kind: "patch policy", policy: []string{"capture", "cancel"}[n%2]}}})
+	}
+	p := calm(time.Second, ways{}, all...)
+	p.handlers, p.write = 48, 100
+	return p
 }
 
 func double() plan {
