@@ -184,7 +184,7 @@ func (j *judge) allowed(c *case_) {
 			j.fail(c, "never early", "%s at +%s though nothing allows it then: %+v", e.Kind, e.Time.Sub(j.began), all)
 		}
 		if c.torn { // a claim that Redis forgot may have sent what was agreed on before a change
-			for _, k := range c.wished.sure {
+			for _, k := range slices.Concat(c.wished.sure, c.wished.unsure) { // Redis may have forgotten the wish as well
 				for _, t := range c.wished.at(k.end) {
 					amounts = append(amounts, c.fair(&t, e.Time)...)
 				}

@@ -225,9 +225,7 @@ func (j *judge) inTime(c *case_) {
 			}
 		}
 	}
-	if due.IsZero() && t.captureAt.IsZero() && t.cancelAt.IsZero() {
-		j.policyInTime(c, &t, last)
-	}
+	j.beforeItLapses(c, &t, last, due)
 	if due.IsZero() || last.got.State == hold.Attention || t.part > c.held(due) {
 		return
 	}
@@ -263,19 +261,25 @@ func (j *judge) inTime(c *case_) {
 	}
 }
 
-// policyInTime: what people wished last is that the policy speaks, and there was room for it to act before the authorization ended.
-func (j *judge) policyInTime(c *case_, t *terms, last *call) {
-	from := j.here(c.deadline.Add(-j.p.margin))
-	if from.Before(last.end) {
-		from = last.end
+// beforeItLapses: what people wished last is done, or else their policy speaks, where there was room for it before the authorization ended.
+func (j *judge) beforeItLapses(c *case_, t *terms, last *call, due time.Time) {
+	what := "it was due"
+	if due.IsZero() || !due.Before(j.here(c.nearest)) {
+		if t.policy != "cancel" && (t.policy != "capture" || t.paused || !t.cancelAt.IsZero()) {
+			return
+		}
+		what, due = "its policy was to "+t.policy+" it", j.here(c.deadline.Add(-j.p.margin))
 	}
-	queue := time.Duration(len(j.p.holds)) * (j.p.service + time.Second/time.Duration(j.p.write))
+	if due.Before(last.end) {
+		due = last.end
+	}
+	room := 2*j.p.tick + 2*time.Second + time.Duration(len(j.p.holds))*(j.p.service+time.Second/time.Duration(j.p.write))
 	switch {
-	case t.policy != "cancel" && (t.policy != "capture" || t.paused), t.part > c.held(from), len(j.way.reviews[c.n]) > 0, len(j.way.moved[c.n]) > 0, !c.intent.Expired:
-	case c.deadline.Before(from.Add(2*j.p.tick + 2*time.Second + queue)), !j.calm(from, c.deadline), c.deadline.After(j.at(j.since())):
+	case !c.intent.Expired, t.part > c.held(due), len(j.way.reviews[c.n]) > 0, len(j.way.moved[c.n]) > 0:
+	case c.deadline.Before(due.Add(room)), !j.calm(due, c.deadline), c.deadline.After(j.at(j.since())):
 	case slices.ContainsFunc(c.events, func(e worker.Event) bool { return e.Type == hold.NoticeAttention }):
 	default:
-		j.fail(c, "in time", "its policy was to %s it from +%s on, and it lapsed at +%s though all was well", t.policy, from.Sub(j.began), c.deadline.Sub(j.began))
+		j.fail(c, "in time", "%s at +%s, and it lapsed at +%s though all was well", what, due.Sub(j.began), c.deadline.Sub(j.began))
 	}
 }
 
