@@ -264,7 +264,7 @@ func (j *judge) inTime(c *case_) {
 // beforeItLapses: what people wished last is done, or else their policy speaks, where there was room for it before the authorization ended.
 func (j *judge) beforeItLapses(c *case_, t *terms, last *call, due time.Time) {
 	what := "it was due"
-	if due.IsZero() || !due.Before(j.here(c.nearest)) {
+	if due.IsZero() || !due.Before(j.here(c.deadline)) {
 		if t.policy != "cancel" && (t.policy != "capture" || t.paused || !t.cancelAt.IsZero()) {
 			return
 		}
