@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"strconv"
 	"sync"
 	"time"
 
@@ -48,9 +47,7 @@ func (w *Worker) passMilestones(ctx context.Context, found []hold.Milestone, now
 		}
 		c, next := m.Hold.Milestone(m.Due, now, w.o.Rules)
 		if c.Same {
-			// One mark for each milestone of each version: a commit since then may set the same time anew, with something else to tell.
-			mark := "d" + m.Due.Format("060102150405") + "v" + strconv.FormatUint(m.Hold.Version, 10)
-			touches = append(touches, hold.Touch{ID: m.Hold.ID, Version: m.Hold.Version, Was: m.Due, New: next, Events: w.encode(&c, mark, now)})
+			touches = append(touches, hold.Touch{ID: m.Hold.ID, Version: m.Hold.Version, Was: m.Due, New: next, Events: w.passing(&c, m.Due, now)})
 			touched = append(touched, c)
 			continue
 		}

@@ -35,10 +35,19 @@ type EventData struct {
 	Detail   string    `json:"detail,omitempty"`
 }
 
-// events makes the events of a change. Their ids come from the hold and its version: a repeated commit makes the same ids.
+// events makes the events of a change that is committed as a version. Receivers drop an id that they have seen, so an id stands for one event for ever:
+// versions alone are counted anew where Redis has lost the hold, or its last seconds, hence the time.
 func (w *Worker) events(c *hold.Change, version uint64, now time.Time) [][]byte {
-	return w.encode(c, strconv.FormatUint(version, 10), now)
+	return w.encode(c, strconv.FormatUint(version, 10)+"t"+base36(now), now)
 }
+
+// passing makes the events of a milestone that is passed while the hold stays what it is. Where a failover lets it be passed again it is the same
+// news, and has the same ids. The milestones of one version may be less than a second apart.
+func (w *Worker) passing(c *hold.Change, due, now time.Time) [][]byte {
+	return w.encode(c, "d"+base36(due)+"v"+strconv.FormatUint(c.Hold.Version, 10), now)
+}
+
+func base36(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 36) }
 
 func (w *Worker) encode(c *hold.Change, mark string, now time.Time) [][]byte {
 	if len(c.Notices) == 0 {

@@ -65,7 +65,7 @@ func document(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 			problems: slices.Concat(body, []hold.Code{hold.InvalidID})},
 		"getReconcile":   {example: exampleRun(), problems: []hold.Code{RunNotFound, InvalidParameter, UnknownParameter}},
 		"listDeliveries": {example: Sinks{Sinks: []Sink{{Sink: "callback", FailingSince: &plain.CreatedAt, Reason: "HTTP 502", OldestAt: &plain.CreatedAt, DeadLetters: 1}}}},
-		"listDeadLetters": {example: DeadLetters{Sink: "callback", Total: 1, Dead: []DeadLetter{{ID: "0:1795858200000-0", EventID: "evt_3PxYzA2eZvKYlo2C1gQmT0aB_1_1", Type: "hold.scheduled",
+		"listDeadLetters": {example: DeadLetters{Sink: "callback", Total: 1, Dead: []DeadLetter{{ID: "0:1795858200000-0", EventID: "evt_3PxYzA2eZvKYlo2C1gQmT0aB_1tmj0v3a10_1", Type: "hold.scheduled",
 			At: plain.CreatedAt, Hold: plain.ID, Reason: "HTTP 502"}}}, problems: []hold.Code{SinkNotFound, InvalidParameter, UnknownParameter}},
 		"replayDeadLetters": {body: replayBody{Sink: "callback"}, example: Replayed{Replayed: 1}, problems: slices.Concat(body, []hold.Code{SinkNotFound, InvalidParameter})},
 		"authorize": {body: exampleAuthorization, required: true, example: Authorization{ID: plain.ID, Status: "authorized", Hold: &plain},

@@ -118,6 +118,7 @@ func (j *judge) rule() {
 	j.letters()
 	j.rebuilt()
 	j.limits()
+	j.named()
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -150,6 +150,24 @@ func (j *judge) logged(c *case_) {
 	}
 }
 
+// named: whoever receives events drops an id that was seen, so two that tell different things have two, whatever Redis has lost in between.
+func (j *judge) named() {
+	first := map[string]*worker.Event{}
+	for _, all := range [][]worker.Event{j.lostEvents, j.events} {
+		for i := range all {
+			e := &all[i]
+			f := first[e.ID]
+			if f == nil {
+				first[e.ID] = e
+				continue
+			}
+			if f.Type != e.Type || f.Data.Cause != e.Data.Cause || f.Data.Threshold != e.Data.Threshold {
+				j.breach("one id: %s is %s %s %s, and %s %s %s", e.ID, f.Type, f.Data.Cause, f.Data.Threshold, e.Type, e.Data.Cause, e.Data.Threshold)
+			}
+		}
+	}
+}
+
 // announced: each end is told once, nothing twice, and nothing is open past its deadline without a word.
 func (j *judge) announced(c *case_) {
 	seen, ends := map[string]bool{}, map[hold.NoticeType]int{}
@@ -273,10 +291,11 @@ func (j *judge) beforeItLapses(c *case_, t *terms, last *call, due time.Time) {
 	if due.Before(last.end) {
 		due = last.end
 	}
+	end := earlier(c.deadline, j.here(c.deadline))
 	room := 2*j.p.tick + 2*time.Second + time.Duration(len(j.p.holds))*(j.p.service+time.Second/time.Duration(j.p.write))
 	switch {
 	case !c.intent.Expired, t.part > c.held(due), len(j.way.reviews[c.n]) > 0, len(j.way.moved[c.n]) > 0:
-	case c.deadline.Before(due.Add(room)), !j.calm(due, c.deadline), c.deadline.After(j.at(j.since())):
+	case end.Before(due.Add(room)), !j.calm(due, end), end.After(j.at(j.since())):
 	case slices.ContainsFunc(c.events, func(e worker.Event) bool { return e.Type == hold.NoticeAttention }):
 	default:
 		j.fail(c, "in time", "%s at +%s, and it lapsed at +%s though all was well", what, due.Sub(j.began), c.deadline.Sub(j.began))

@@ -103,6 +103,13 @@ var kept = []struct {
 		placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 9 * 24 * time.Hour, amount: 5000, currency: "eur", own: "none", policy: "capture", declared: true, undated: true},
 	).with(fault{n: 1, kind: "stripe:down", from: 5 * time.Second, to: 7*24*time.Hour - 5*time.Minute, slot: -1})},
 	{"a policy is changed just as its time is looked at: whoever looked has seen the older one, and passed the time of both", looked()},
+	{"a milestone, and less than a second later another one that nobody could look at until the authorization had lapsed: who drops ids that were seen hears of both", calm(time.Second, ways{},
+		placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 10 * time.Minute, amount: 5000, currency: "eur", own: "cancel", due: 9*time.Minute + 5*time.Second + 838*time.Millisecond},
+	).with(fault{n: 1, kind: "redis:down", from: 9*time.Minute + 5*time.Second + 500*time.Millisecond, to: 10*time.Minute + 5*time.Second + 500*time.Millisecond, p: 1, slot: -1})},
+	{"Redis comes back without its last seconds, and what happens next to a hold has the version that was forgotten: who drops ids that were seen hears of it",
+		calm(time.Second, ways{}, placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 10 * time.Minute, amount: 5000, currency: "eur", own: "capture", due: 8 * time.Minute, acts: []act{
+			{n: 1, at: 61 * time.Second, kind: "patch capture_at", time: 7 * time.Minute}, {n: 2, at: 65 * time.Second, kind: "pause"}}},
+		).with(fault{n: 1, kind: "redis:lose tail", from: 60 * time.Second, to: 63 * time.Second, p: 1, slot: -1})},
 	{"more is authorized while an older list is under way: what was learned meanwhile stands", grown()},
 }
 

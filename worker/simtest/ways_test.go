@@ -345,9 +345,11 @@ func (w *world) empty() {
 			stood[h.n] = standing{in.Status, maps.Clone(in.Metadata)}
 		}
 	}
+	lost := w.published()
 	w.redis.FlushAll()
 	now := time.Now()
 	w.mu.Lock()
+	w.lostEvents = append(w.lostEvents, lost...)
 	w.way.emptied, w.way.stood = now, stood
 	w.tails = append(w.tails, [2]time.Time{now.Add(-2 * time.Second), now})
 	w.mu.Unlock()

@@ -57,24 +57,25 @@ type world struct {
 	arriving sync.Mutex
 	next     stripesim.Fault
 
-	mu       sync.Mutex
-	ordinals map[string]int
-	hits     map[string]int // faults that struck, by kind
-	struck   map[int]int    // the same, by number in the plan
-	server   int            // grows when Redis comes back as another
-	slots    []*replica
-	born     int
-	ids      map[int]string // of holds
-	calls    []*call
-	requests []*request
-	unsent   map[string]bool   // keys of requests that a replica slept through
-	owner    map[string]string // who claimed a hold last
-	breaches []string          // seen while it ran
-	tails    [][2]time.Time
-	clocks   []reign // of Redis' servers, in their order
-	ups      []time.Time
-	way      wayside
-	closing  bool
+	mu         sync.Mutex
+	ordinals   map[string]int
+	hits       map[string]int // faults that struck, by kind
+	struck     map[int]int    // the same, by number in the plan
+	server     int            // grows when Redis comes back as another
+	slots      []*replica
+	born       int
+	ids        map[int]string // of holds
+	calls      []*call
+	requests   []*request
+	unsent     map[string]bool   // keys of requests that a replica slept through
+	owner      map[string]string // who claimed a hold last
+	breaches   []string          // seen while it ran
+	tails      [][2]time.Time
+	lostEvents []worker.Event // that stood in Redis before it lost something: somebody may have read them
+	clocks     []reign        // of Redis' servers, in their order
+	ups        []time.Time
+	way        wayside
+	closing    bool
 }
 
 // replica is one process.
@@ -550,8 +551,10 @@ func (w *world) suffer(f *fault) {
 			w.hits["redis:clock set"]++
 		}
 		w.mu.Unlock()
+		lost := w.published()
 		w.restore(was)
 		w.mu.Lock()
+		w.lostEvents = append(w.lostEvents, lost...)
 		w.server++
 		w.tails = append(w.tails, [2]time.Time{w.at(f.from), time.Now()})
 		w.mu.Unlock()
@@ -614,18 +617,7 @@ func (w *world) close(cancel context.CancelFunc) (o outcome) {
 		}
 		r.FinishedAt = w.here(r.FinishedAt)
 	}
-	for part := range w.p.partitions {
-		entries, _ := w.redis.Stream(fmt.Sprintf("holdd:{%d}:events", part))
-		for _, e := range entries {
-			var ev worker.Event
-			if err := json.Unmarshal([]byte(e.Values[1]), &ev); err != nil {
-				w.breach("events: %q is no event: %v", e.Values[1], err)
-				continue
-			}
-			ev.Timestamp = w.here(ev.Timestamp)
-			j.events = append(j.events, ev)
-		}
-	}
+	j.events = w.published()
 	j.rule()
 	w.redis.Close()
 	time.Sleep(5 * time.Second) // go-redis' own goroutines end within seconds of their pool's end
@@ -641,6 +633,23 @@ func (w *world) close(cancel context.CancelFunc) (o outcome) {
 	}
 	slices.Sort(w.breaches)
 	return outcome{plan: w.p, breaches: w.breaches, digest: w.tr.digest(), story: w.tr.story(), full: w.tr.full(), hits: w.hits, calls: len(w.calls), lasted: lasted}
+}
+
+// published are the events that stand in Redis.
+func (w *world) published() (all []worker.Event) {
+	for part := range w.p.partitions {
+		entries, _ := w.redis.Stream(fmt.Sprintf("holdd:{%d}:events", part))
+		for _, e := range entries {
+			var ev worker.Event
+			if err := json.Unmarshal([]byte(e.Values[1]), &ev); err != nil {
+				w.breach("events: %q is no event: %v", e.Values[1], err)
+				continue
+			}
+			ev.Timestamp = w.here(ev.Timestamp)
+			all = append(all, ev)
+		}
+	}
+	return all
 }
 
 // tale puts what a replica logs into the story; of no account for the digest, since it is only there when somebody reads.
