@@ -47,7 +47,7 @@ func (w *Worker) passMilestones(ctx context.Context, found []hold.Milestone, now
 		}
 		c, next := m.Hold.Milestone(m.Due, now, w.o.Rules)
 		if c.Same {
-			touches = append(touches, hold.Touch{ID: m.Hold.ID, Version: m.Hold.Version, Was: m.Due, New: next, Events: w.passing(&c, m.Due, now)})
+			touches = append(touches, hold.Touch{ID: m.Hold.ID, Version: m.Hold.Version, Was: m.Due, New: next, Events: w.passing(&c, now)})
 			touched = append(touched, c)
 			continue
 		}

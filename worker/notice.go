@@ -38,18 +38,26 @@ type EventData struct {
 // events makes the events of a change that is committed as a version. Receivers drop an id that they have seen, so an id stands for one event for ever:
 // versions alone are counted anew where Redis has lost the hold, or its last seconds, hence the time.
 func (w *Worker) events(c *hold.Change, version uint64, now time.Time) [][]byte {
-	return w.encode(c, strconv.FormatUint(version, 10)+"t"+base36(now), now)
+	mark := strconv.FormatUint(version, 10) + "t" + base36(now)
+	return w.encode(c, now, func(i int) string { return mark + "_" + strconv.Itoa(i+1) })
 }
 
-// passing makes the events of a milestone that is passed while the hold stays what it is. Where a failover lets it be passed again it is the same
-// news, and has the same ids. The milestones of one version may be less than a second apart.
-func (w *Worker) passing(c *hold.Change, due, now time.Time) [][]byte {
-	return w.encode(c, "d"+base36(due)+"v"+strconv.FormatUint(c.Hold.Version, 10), now)
+// passing makes the events of a milestone that is passed while the hold stays what it is. Their ids say what they tell: where a failover lets a
+// milestone be passed again, the same news has the same id, and what is news by then has another.
+func (w *Worker) passing(c *hold.Change, now time.Time) [][]byte {
+	mark := "d" + base36(c.Hold.ExpiresAt) + "v" + strconv.FormatUint(c.Hold.Version, 10)
+	return w.encode(c, now, func(i int) string {
+		n := &c.Notices[i]
+		if n.Cause != 0 {
+			return mark + "_" + n.Cause.String() + "_" + strconv.FormatInt(int64(n.Threshold), 36)
+		}
+		return mark + "_" + strconv.FormatInt(int64(n.Threshold), 36)
+	})
 }
 
 func base36(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 36) }
 
-func (w *Worker) encode(c *hold.Change, mark string, now time.Time) [][]byte {
+func (w *Worker) encode(c *hold.Change, now time.Time, mark func(i int) string) [][]byte {
 	if len(c.Notices) == 0 {
 		return nil
 	}
@@ -58,7 +66,7 @@ func (w *Worker) encode(c *hold.Change, mark string, now time.Time) [][]byte {
 	out := make([][]byte, 0, len(c.Notices))
 	for i, n := range c.Notices {
 		e := Event{
-			ID:   "evt_" + strings.TrimPrefix(c.Hold.ID, "pi_") + "_" + mark + "_" + strconv.Itoa(i+1),
+			ID:   "evt_" + strings.TrimPrefix(c.Hold.ID, "pi_") + "_" + mark(i),
 			Type: n.Type, Timestamp: now, Data: EventData{Hold: v},
 		}
 		if n.Cause != 0 {
