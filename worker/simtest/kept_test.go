@@ -34,19 +34,7 @@ var kept = []struct {
 			lease: 30 * time.Second, ways: ways{on: true, mirror: 5 * time.Second},
 			holds:  []placed{{n: 8, at: 5 * time.Second, told: 5 * time.Second, life: 5 * time.Minute, amount: 44100, currency: "eur", own: "none", policy: "cancel", reference: "BK-8"}},
 			faults: []fault{{n: 1, kind: "redis:cut before", from: 7 * time.Second, to: 30 * time.Second, p: 1, slot: -1, where: "commit"}}}},
-	{"Redis forgets claims, and its clock goes back by as much as it takes until the same holds are claimed in the same millisecond again: who had them first wrote over changes that had been granted since",
-		plan{seed: 0x18ea7787e9011d73, span: 80 * time.Second, tick: time.Second, slots: 2, handlers: 1, partitions: 2, margin: 6666666666,
-			thresholds: []time.Duration{26666666664, 13333333332, 6666666666}, write: 2, lease: 30 * time.Second,
-			holds: []placed{
-				{n: 1, at: 17891347851, told: 17953177643, life: 33249146632, amount: 34434, currency: "jpy", own: "capture", due: 25257 * time.Millisecond, part: 20302, policy: "cancel", reference: "BK-1",
-					acts: []act{{n: 17, at: 27120573537, kind: "patch amount", amount: 14805}, {n: 18, at: 27604714279, kind: "patch amount", amount: 4658}}},
-				{n: 7, at: 5946888794, told: 7332611652, life: 85976777872, amount: 90630, currency: "jpy", own: "capture", due: 25257 * time.Millisecond, reference: "BK-7"},
-				{n: 8, at: 6140475173, told: 6146382127, life: 65444800639, amount: 79122, currency: "jpy", own: "capture", due: 25257 * time.Millisecond, policy: "cancel", reference: "BK-8",
-					acts: []act{{n: 2, at: 27472153128, kind: "pause", match: true}}}},
-			faults: []fault{
-				{n: 5, kind: "redis:lose tail", from: 26109429993, to: 26573232199, p: 0.3, slot: -1, step: -3423 * time.Millisecond},
-				{n: 106, kind: "redis:lose tail", from: 24957 * time.Millisecond, to: 26757 * time.Millisecond, p: 1, slot: -1, step: -2126 * time.Millisecond},
-				{n: 708, kind: "stripe:late", from: 24257 * time.Millisecond, to: 27257 * time.Millisecond, p: 1, slot: -1, where: "capture"}}}},
+	{"Redis forgets claims, and its clock goes back by as much as it takes until the same holds are claimed in the same millisecond again: who had them first wrote over changes that had been granted since", stepped()},
 	{"a replica falls asleep with claims that no handler has begun with, and wakes when they are another's", asleep()},
 	{"a release whose time lies behind a deadline that nobody knew of: the policy says capture, and must not", calm(30*time.Second, ways{},
 		placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 20 * time.Minute, amount: 5000, currency: "eur", own: "cancel", due: 20*time.Minute + 30*time.Second, policy: "capture"},
@@ -198,6 +186,20 @@ func grown() plan {
 	p := calm(5*time.Second, ways{on: true, hooks: true, compare: time.Minute}, placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 30 * time.Minute, amount: 5000, currency: "eur", own: "capture",
 		due: 20 * time.Minute, acts: []act{{n: 1, at: 61 * time.Second, kind: "dashboard increment", amount: 9000}, {n: 2, at: 66 * time.Second, kind: "patch amount", amount: 8000}}})
 	return p.with(fault{n: 1, kind: "stripe:slow reply", where: "list", from: 55 * time.Second, to: 66 * time.Second, p: 1, slot: -1})
+}
+
+// stepped is a world in which many holds are claimed as they fall due, and once more when a clock that was set back shows the same moment again. Some claims
+// of the second time come in the same millisecond as the first.
+func stepped() plan {
+	var all []placed
+	for n := range 24 {
+		all = append(all, placed{n: n + 1, at: 5 * time.Second, told: 6 * time.Second, life: 30 * time.Minute, amount: 5000, currency: "eur", own: "capture", due: 30 * time.Second, part: 4000,
+			acts: []act{{n: 1, at: 32 * time.Second, kind: "patch amount", amount: 3000}, {n: 2, at: 33 * time.Second, kind: "patch amount", amount: 2000}, {n: 3, at: 34 * time.Second, kind: "patch amount", amount: 1000}}})
+	}
+	p := calm(time.Second, ways{}, all...)
+	p.slots, p.handlers, p.partitions, p.write = 2, 24, 8, 100
+	return p.with(fault{n: 1, kind: "stripe:late", where: "capture", from: 29 * time.Second, to: 37 * time.Second, p: 1, slot: -1},
+		fault{n: 2, kind: "redis:lose tail", from: 29500 * time.Millisecond, to: 31500 * time.Millisecond, p: 1, slot: -1, step: -5 * time.Second})
 }
 
 func asleep() plan {
