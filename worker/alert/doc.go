@@ -11,7 +11,8 @@
 // A sink is a way out: the callback, or one of notify_urls. Each has a deliverer (courier.go) for each partition, a goroutine of its own, and reads the stream
 // from its own cursor. Of several replicas one delivers, under a lease with a fencing token in Redis; the cursor and what else it knows are saved under that
 // token. After a crash another goes on within a minute and a half from what was saved: what was sent since is sent again, under the same webhook-id, which
-// is the event's id. So: at least once, in order for each hold; a receiver drops what it has seen.
+// is the event's id. So: at least once, in order for each hold; a receiver drops what it has seen. Therefore no two pieces of news ever have one id: it says
+// when the change was decided, as versions begin again where Redis has lost them, or which threshold of which deadline it tells of.
 //
 // # When a sink doesn't take something
 //
