@@ -215,6 +215,11 @@ func TestIntentIsTranslated(t *testing.T) {
 	if got := read(one); got.Method != "klarna" {
 		t.Errorf("the only allowed method: %+v", got)
 	}
+	klarna := strings.NewReplacer(`"type":"card"`, `"type":"klarna"`, `"card":{"brand":"visa","last4":"4242","capture_before":1764604800}`,
+		`"klarna":{"payment_method_category":"pay_later"}`).Replace(body("requires_capture"))
+	if got := read(klarna); got.Method != "klarna" || !got.CaptureBefore.IsZero() {
+		t.Errorf("a charge without capture_before: %+v", got)
+	}
 	noCharge := body("requires_capture")
 	noCharge = noCharge[:strings.Index(noCharge, `"latest_charge"`)] + `"latest_charge":null}`
 	if got := read(noCharge); !got.CaptureBefore.IsZero() {

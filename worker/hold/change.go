@@ -87,23 +87,48 @@ func (h *Hold) plan(now time.Time) {
 	}
 }
 
-// windows are how long authorizations last where the charge doesn't tell (Stripe's docs, by payment method).
+const day = 24 * time.Hour
+
+// windows is how long an authorization lasts if its charge has no capture_before. Japan's 30 days
+// and extended authorizations are not listed, because only capture_before shows them.
 var windows = map[string]time.Duration{
-	"klarna": 28 * 24 * time.Hour, "affirm": 30 * 24 * time.Hour, "afterpay_clearpay": 13 * 24 * time.Hour, "paypal": 10 * 24 * time.Hour,
+	"affirm":            30 * day,
+	"afterpay_clearpay": 13 * day,
+	"cashapp":           7 * day,
+	"klarna":            28 * day, // back to midnight: see alignEnd
+	"paypal":            10 * day, // Stripe extends it to 20 days, unless PayPal refuses
 }
 
-const assumedWindow = 7 * 24 * time.Hour
+// assumedWindow applies to cards and to methods that windows does not list.
+const assumedWindow = 7 * day
 
-func assumedDeadline(in *Intent, now time.Time) time.Time {
+// windowEnd returns when the window of the intent's payment method ends. It counts from the intent's
+// creation, because the charge is never older.
+func windowEnd(in *Intent) time.Time {
 	w, ok := windows[in.Method]
 	if !ok {
 		w = assumedWindow
 	}
-	if t := in.Created.Add(w); t.After(now) {
-		return t
+	return alignEnd(in.Method, in.Created.Add(w))
+}
+
+// alignEnd moves the end of a Klarna window back to midnight UTC. "Midnight of the 28th day" could
+// mean the start or the end of that day: the start is the one in Stripe's example (1 October 14:00
+// to 29 October 00:00), and it is safe for both.
+func alignEnd(method string, end time.Time) time.Time {
+	if method == "klarna" {
+		return end.UTC().Truncate(day)
 	}
-	// Stripe still has the hold, so the assumption is wrong; how much longer nobody knows.
-	return now.Add(24 * time.Hour)
+	return end
+}
+
+// assumedDeadline returns the deadline of an authorization whose charge has no capture_before.
+func assumedDeadline(in *Intent, now time.Time) time.Time {
+	if end := windowEnd(in); end.After(now) {
+		return end
+	}
+	// Stripe still has the hold, so the window is longer than assumed, by an unknown time.
+	return alignEnd(in.Method, now.Add(day))
 }
 
 // New makes a hold of a draft. in is what Stripe says of the intent, nil if it could not be asked: then the hold is accepted on the caller's

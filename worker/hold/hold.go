@@ -77,7 +77,7 @@ func ParsePolicy(s string) (Policy, bool) {
 type Source uint8
 
 const (
-	SourceAssumed Source = iota + 1 // creation + 7 days, because nobody said better
+	SourceAssumed Source = iota + 1 // the usual window of the payment method, 7 days if unknown
 	SourceCharge                    // capture_before of the charge
 	SourceCaller                    // expires_at sent along by the caller, unchecked
 )
