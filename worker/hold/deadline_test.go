@@ -33,6 +33,7 @@ func TestAssumedDeadline_ByMethod(t *testing.T) {
 		{"Afterpay and Clearpay: 13 days", "afterpay_clearpay", 13 * day},
 		{"Cash App: 7 days", "cashapp", 7 * day},
 		{"PayPal: 10 days, not the 20 of an extension", "paypal", 10 * day},
+		{"Terminal: 2 days, the shortest of all brands", "card_present", 2 * day},
 		{"card: 7 days", "card", 7 * day},
 		{"another method: 7 days", "revolut_pay", 7 * day},
 		{"unknown method: 7 days", "", 7 * day},
