@@ -213,6 +213,11 @@ func (h *Hold) adopt(in *Intent, now time.Time) {
 		h.ExpiresAt, h.ExpiresSource = in.CaptureBefore, SourceCharge
 	case h.ExpiresSource == SourceAssumed && (!known || !h.ExpiresAt.After(now)):
 		h.ExpiresAt = assumedDeadline(in, now)
+	case h.ExpiresSource == SourceAssumed && in.Method != "":
+		// The record may carry a later end than the method's window has. Acting early is the safe side.
+		if end := windowEnd(in); end.After(now) {
+			h.ExpiresAt = minTime(h.ExpiresAt, end)
+		}
 	}
 }
 

@@ -117,3 +117,26 @@ func TestDeadline_CaptureBeforeOverridesMethod(t *testing.T) {
 		}
 	}
 }
+
+func TestObserved_AssumedDeadlineMovesOnlyEarlier(t *testing.T) {
+	midnight := time.Date(2026, 12, 18, 0, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		name, method string
+		stored, want time.Time
+	}{
+		{"a later one recorded", "klarna", t0.Add(28 * day), midnight},
+		{"the same recorded", "klarna", midnight, midnight},
+		{"an earlier one recorded", "klarna", t0.Add(7 * day), t0.Add(7 * day)},
+		{"the method cannot be seen", "", t0.Add(28 * day), t0.Add(28 * day)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newAt(t, byMethod("klarna", t0), t0)
+			h.ExpiresAt = tt.stored
+			c := h.Observed(byMethod(tt.method, t0), t0.Add(day))
+			moved := !tt.stored.Equal(tt.want)
+			if !c.Hold.ExpiresAt.Equal(tt.want) || c.NewDeadline != moved || c.Same == moved {
+				t.Errorf("ends at %v, new deadline %v, same %v; want %v", c.Hold.ExpiresAt, c.NewDeadline, c.Same, tt.want)
+			}
+		})
+	}
+}
