@@ -106,6 +106,9 @@ func (m *model) write(w hold.Write) bool {
 	if p.Keep || p.Overdue && m.come(was) && was.Before(p.Milestone) {
 		n.milestone = was
 	}
+	if p.Overdue && m.come(was) && !p.UntoldBy.IsZero() && !was.After(p.UntoldBy) && p.UntoldAt.Before(was) {
+		n.milestone = p.UntoldAt
+	}
 	if p.Attention {
 		n.attention = w.Hold.ExpiresAt
 	}
@@ -169,6 +172,9 @@ func (m *model) draw(t *rapid.T, id string) hold.Write {
 			w.Place.Keep = rapid.Bool().Draw(t, "keep")
 		}
 		w.Place.Overdue = !w.Place.Keep && rapid.Bool().Draw(t, "overdue")
+		if w.Place.Overdue && rapid.Bool().Draw(t, "perhaps untold") {
+			w.Place.UntoldBy, w.Place.UntoldAt = times.Draw(t, "untold by"), times.Draw(t, "untold at")
+		}
 		if rapid.Bool().Draw(t, "unverified") {
 			w.Place.Verify = times.Draw(t, "verify")
 		}

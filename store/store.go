@@ -130,6 +130,9 @@ func appendWrite(args []any, w *hold.Write) []any {
 		expiring = "="
 	case p.Overdue && w.Version > 0 && expiring != "":
 		expiring = "<" + expiring
+		if !p.UntoldBy.IsZero() {
+			expiring += ":" + score(p.UntoldBy) + ":" + score(p.UntoldAt)
+		}
 	}
 	attention := ""
 	if p.Attention {

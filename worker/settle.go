@@ -101,7 +101,7 @@ func (w *Worker) commit(batch []result) {
 func (w *Worker) write(before *hold.Hold, c *hold.Change, now time.Time) hold.Write {
 	return hold.Write{
 		Version: before.Version, Hold: c.Hold, Was: before.Reference,
-		Place: c.Place(now, w.o.Rules), Events: w.events(c, before.Version+1, now),
+		Place: c.Place(before, now, w.o.Rules), Events: w.events(c, before.Version+1, now),
 	}
 }
 

@@ -4,7 +4,8 @@
 -- ARGV: 1 length at which the events are trimmed; then per hold
 --       id, version it must have (48 bits; "": there must be none), record ("": forget it),
 --       scores in scheduled, leased, expiring, settled, attention, unverified ("": not in it; expiring "=": as it is,
---       "<score": likewise if its milestone has come and nobody has passed it yet, else the score),
+--       "<score": likewise if its milestone has come and nobody has passed it yet, else the score;
+--       "<score:by:at": the same, but one that has come, was set to by or earlier, and lies behind at, is set to at),
 --       lane ("": not ready), deadline, reference index to remove, to add ("": none), score in mirror ("": not in it, "=": as it is),
 --       number of events, events
 -- Returns: per hold 1 committed, 0 somebody else was first. A change that was committed before counts as committed and does nothing: the
@@ -51,8 +52,15 @@ for i, id in ipairs(ids) do
       if string.sub(score, 1, 1) == '<' then
         local t = redis.call('TIME')
         local set = redis.call('ZSCORE', KEYS[4], id)
-        score = string.sub(score, 2)
-        if set and tonumber(set) <= t[1] * 1000 + math.floor(t[2] / 1000) and tonumber(set) < tonumber(score) then score = '=' end
+        local by, at
+        score, by, at = string.match(score, '^<(%d+):?(%d*):?(%d*)$')
+        if set and tonumber(set) <= t[1] * 1000 + math.floor(t[2] / 1000) then
+          if by ~= '' and tonumber(set) <= tonumber(by) and tonumber(at) < tonumber(set) then
+            score = at
+          elseif tonumber(set) < tonumber(score) then
+            score = '='
+          end
+        end
       end
       if score == '' then
         if old then rem[k][#rem[k] + 1] = id end

@@ -253,10 +253,22 @@ func (g *guest) want() (out []string) {
 		own = g.cancelAt
 	}
 	acts := !own.IsZero() && !g.paused // by its own time
+	first := g.placed.Add(tick) // the job's first turn
+	if left := g.ends.Sub(first); g.ends.Sub(g.placed) <= 72*time.Hour && g.acknowledged.IsZero() { // it came inside a threshold, and is warned of at once
+		severity := alert.Info
+		switch {
+		case acts:
+		case left <= 6*time.Hour:
+			severity = alert.Critical
+		case left <= 24*time.Hour || g.paused:
+			severity = alert.Warning
+		}
+		tell(alert.ExpiryNear, severity)
+	}
 	for _, before := range []time.Duration{72 * time.Hour, 24 * time.Hour, 6 * time.Hour} {
 		at := g.ends.Add(-before)
 		switch {
-		case !at.After(g.placed), acts && at.After(own), !g.acknowledged.IsZero() && at.After(g.acknowledged):
+		case !at.After(g.placed), !at.After(first) && before < 72*time.Hour, acts && at.After(own), !g.acknowledged.IsZero() && at.After(g.acknowledged):
 		case acts:
 			tell(alert.ExpiryNear, alert.Info)
 		case before == 72*time.Hour && g.paused:
@@ -332,6 +344,9 @@ func thirtyDays(t *testing.T, seed uint64, n int) {
 				for _, own := range []*time.Time{&g.captureAt, &g.cancelAt} {
 					if d := g.ends.Add(-th).Sub(*own); !own.IsZero() && d > -2*tick && d < 2*tick {
 						*own = own.Add(-4 * tick)
+						if own.Before(g.placed.Add(tick)) { // the first warning comes then
+							*own = time.Time{}
+						}
 					}
 				}
 			}

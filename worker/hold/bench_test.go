@@ -22,7 +22,7 @@ func BenchmarkWish(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if p := c.Place(t0, rules); p.Due.IsZero() {
+		if p := c.Place(&hold.Hold{}, t0, rules); p.Due.IsZero() {
 			b.Fatal("it would never be due")
 		}
 	}

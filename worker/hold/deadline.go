@@ -50,7 +50,7 @@ func (h Hold) Milestone(due, now time.Time, r Rules) (Change, time.Time) {
 	c := Change{Hold: h, Same: true}
 	next := h.NextMilestone(now, r)
 
-	// Of several thresholds that passed while nobody looked, only the last is news.
+	// Of several thresholds that passed since the last look, only the last is told.
 	if !h.Acknowledged && h.ExpiresAt.After(now) {
 		last := time.Duration(0)
 		for _, d := range r.Thresholds {
@@ -66,7 +66,7 @@ func (h Hold) Milestone(due, now time.Time, r Rules) (Change, time.Time) {
 		c.Notices = append(c.Notices, Notice{Type: NoticeExpiring, Cause: CauseLapsed})
 	}
 
-	act := h.actTime(r)
+	act, op := h.actTime(r), h.policyOp()
 	switch {
 	case !h.ExpiresAt.After(now):
 		if h.State == Working || h.wishStands() || h.State == Scheduled && !h.OwnTime().IsZero() && !h.OwnTime().After(now) {
@@ -83,10 +83,9 @@ func (h Hold) Milestone(due, now time.Time, r Rules) (Change, time.Time) {
 			return c, minTime(next, maxTime(h.NextAt, now.Add(busyRecheck)))
 		}
 		next = minTime(next, now.Add(recheck))
-	case !reached(act):
+	case op == 0 && !reached(act):
 		return c, next
 	default:
-		op := h.policyOp()
 		if op == 0 && h.Acknowledged {
 			return c, next
 		}
@@ -177,6 +176,8 @@ type Placement struct {
 	Milestone time.Time // next milestone of the deadline
 	Keep      bool      // the milestone that is set stays
 	Overdue   bool      // the milestone that is set stays if it has come and nobody has passed it yet
+	UntoldBy  time.Time // a milestone still set to this or earlier has a threshold that was not told
+	UntoldAt  time.Time // what such a milestone is set to: where the new deadline has that threshold
 	Settled   time.Time
 	Attention bool
 	Verify    time.Time // to be checked against Stripe, nearest first
@@ -185,8 +186,36 @@ type Placement struct {
 	MirrorKeep bool      // whether and when they are stays as it is
 }
 
-// Place says where the changed hold belongs.
-func (c *Change) Place(now time.Time, r Rules) Placement {
+// passed is the nearest threshold that lies behind now, 0 if none does or the deadline has passed.
+func (h *Hold) passed(now time.Time, r Rules) time.Duration {
+	nearest := time.Duration(0)
+	for _, d := range r.Thresholds {
+		if !h.ExpiresAt.Add(-d).After(now) && h.ExpiresAt.After(now) && (nearest == 0 || d < nearest) {
+			nearest = d
+		}
+	}
+	return nearest
+}
+
+// warn makes the expiry job tell at once of the threshold that a new hold, or one whose deadline
+// has moved, is already inside. What was told by the old deadline is not told again.
+func (p *Placement) warn(before, h *Hold, now time.Time, r Rules) {
+	d := h.passed(now, r)
+	if d == 0 || h.Acknowledged {
+		return
+	}
+	at := h.ExpiresAt.Add(-d)
+	switch told := before.passed(now, r); {
+	case told == 0 || d < told:
+		p.Milestone = minTime(p.Milestone, at)
+	case d == told && h.ExpiresAt.Before(before.ExpiresAt):
+		// Only the store knows whether the job was late with it, and would look past it now.
+		p.UntoldBy, p.UntoldAt = before.ExpiresAt.Add(-d), minTime(p.Milestone, at)
+	}
+}
+
+// Place says where the changed hold belongs. before is the hold as it was, the zero Hold if it is new.
+func (c *Change) Place(before *Hold, now time.Time, r Rules) Placement {
 	h := &c.Hold
 	if h.State.Final() {
 		return Placement{Settled: h.SettledAt}
@@ -197,7 +226,11 @@ func (c *Change) Place(now time.Time, r Rules) Placement {
 		// Terms may come, and deadlines be learned, when the policy's time is over already: it speaks at once.
 		if act := h.actTime(r); !act.After(now) && h.ExpiresAt.After(now) {
 			p.Milestone = act
+			if h.policyOp() != 0 {
+				p.Milestone = now // thresholds between act and now were told
+			}
 		}
+		p.warn(before, h, now, r)
 	}
 	if h.Next != 0 {
 		p.Due = h.NextAt

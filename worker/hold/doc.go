@@ -58,6 +58,9 @@
 //     there is a queue, is never turned into its opposite. A policy that is changed before it could act, because Stripe was away, is the new one, and
 //     one whose deadline turns out to be later waits for it: a deadline that is assumed is checked before its policy acts.
 //
+// An open hold is warned of at each threshold before its deadline, once, unless it is acknowledged. One that arrives inside a threshold, or whose deadline
+// moves to inside one, is warned of at once by the nearest that has passed: [Change.Place] sets its milestone back to there, and the expiry job tells.
+//
 // Terms that are found in an intent's metadata ([WishOf], [Wish.Recovered]) become a hold by the same [New]. Only what a caller would be told is told to a
 // person instead: such a hold begins in attention where its time is not before its deadline, or where its capture is more than a day late.
 //

@@ -332,7 +332,7 @@ var invariants = map[string]func(s *step) bool{
 		}
 		h := &s.c.Hold
 		return h.Next != 0 || !h.NextAt.IsZero() || h.SettledAt.IsZero() || h.Attempt.Unknown || s.c.Now || s.c.Same || len(s.c.Notices) != 1 ||
-			s.c.Notices[0].Type != hold.NoticeType("hold."+h.State.String()) || s.c.Place(s.from.now, rules).Settled.IsZero()
+			s.c.Notices[0].Type != hold.NoticeType("hold."+h.State.String()) || s.c.Place(&s.from.h, s.from.now, rules).Settled.IsZero()
 	},
 	"the generation moves only when a read shows the money held": func(s *step) bool {
 		if s.err != nil || s.c.Hold.Generation == s.from.h.Generation {
@@ -440,7 +440,7 @@ var invariants = map[string]func(s *step) bool{
 		if s.wish && len(told) > 0 && told[0].Type == hold.NoticeChanged {
 			told = told[1:]
 		}
-		return h.Next != 0 || h.Why == 0 || len(told) != 1 || told[0].Type != hold.NoticeAttention || s.c.Now || !s.c.Place(s.from.now, rules).Attention
+		return h.Next != 0 || h.Why == 0 || len(told) != 1 || told[0].Type != hold.NoticeAttention || s.c.Now || !s.c.Place(&s.from.h, s.from.now, rules).Attention
 	},
 	"the revision never falls": func(s *step) bool {
 		return s.err == nil && s.c.Hold.Revision < s.from.h.Revision
@@ -507,7 +507,7 @@ var invariants = map[string]func(s *step) bool{
 		if s.err != nil || s.c.Same || s.c.Hold.State.Final() || s.claimed {
 			return false
 		}
-		p := s.c.Place(s.from.now, rules)
+		p := s.c.Place(&s.from.h, s.from.now, rules)
 		h := &s.c.Hold
 		return h.Next != 0 && p.Due.IsZero() || h.Next == 0 && (!p.Due.IsZero() || p.Ready) || s.c.NewDeadline == p.Keep || s.c.NewDeadline && p.Milestone.IsZero() || !p.Settled.IsZero() ||
 			(h.State == hold.Attention) != p.Attention

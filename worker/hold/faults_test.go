@@ -120,7 +120,7 @@ func later(a, b time.Time) time.Time {
 func policyActs(t *testing.T, c hold.Change, now time.Time) hold.Op {
 	t.Helper()
 	h := c.Hold
-	due := c.Place(now, rules).Milestone
+	due := c.Place(&c.Hold, now, rules).Milestone
 	for i := 0; due.Before(h.ExpiresAt); i++ {
 		if i > 100000 {
 			t.Fatal("the milestones never come to the deadline")

@@ -55,7 +55,7 @@ func FuzzWish(f *testing.F) {
 			if !h.SameTerms(d) {
 				t.Fatal("the same wish again is another wish")
 			}
-			if p := c.Place(t0, rules); p.Milestone.IsZero() {
+			if p := c.Place(&hold.Hold{}, t0, rules); p.Milestone.IsZero() {
 				t.Fatal("no milestone ahead")
 			}
 			p := hold.Patch{CaptureAt: &w.CancelAt, CancelAt: &w.CaptureAt, TimeZone: w.TimeZone, CaptureAmount: &w.Amount, OnExpiry: &w.Reference, Reference: &w.OnExpiry, Metadata: w.Metadata}

@@ -135,7 +135,7 @@ func (l *life) commit(c hold.Change) {
 		return
 	}
 	c.Hold.Version = l.h.Version + 1
-	p := c.Place(l.now, rules)
+	p := c.Place(&l.h, l.now, rules)
 	if !p.Keep {
 		l.milestone = p.Milestone
 	}

@@ -266,7 +266,7 @@ func TestAnswers(t *testing.T) {
 				if g.State == hold.Captured && g.CapturedTotal != a.Intent.Received {
 					t.Errorf("captured %d, Stripe says %d", g.CapturedTotal, a.Intent.Received)
 				}
-				if (tt.want.state == atten) != c.Place(now, rules).Attention {
+				if (tt.want.state == atten) != c.Place(&h, now, rules).Attention {
 					t.Error("not where a person looks")
 				}
 				if !same(kept, h) {

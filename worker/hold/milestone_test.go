@@ -92,7 +92,7 @@ func TestDeadlines(t *testing.T) {
 		c := drawDeadline(rt)
 		h, r := c.h, c.r
 		first := (&hold.Change{Hold: h, NewDeadline: true})
-		due := first.Place(t0, r).Milestone
+		due := first.Place(&hold.Hold{}, t0, r).Milestone
 		wantOp, wantTold := c.says()
 		act := c.ends.Add(-r.ExpiryMargin)
 		ackAt := t0.Add(40 * day)
@@ -101,6 +101,15 @@ func TestDeadlines(t *testing.T) {
 		}
 		now, acked := t0, false
 		var thresholds []time.Duration
+		arrived := time.Duration(0) // the nearest threshold that it arrives inside of
+		for _, d := range r.Thresholds {
+			if !c.ends.Add(-d).After(t0) && (arrived == 0 || d < arrived) {
+				arrived = d
+			}
+		}
+		if arrived > 0 && due.After(t0) {
+			rt.Fatalf("it arrives inside the threshold %v, and is looked at only at -%v", arrived, c.ends.Sub(due))
+		}
 		var lapsed, policyTold int
 		var op hold.Op
 		inMargin, looked := false, 0
@@ -118,7 +127,7 @@ func TestDeadlines(t *testing.T) {
 					rt.Fatal(err)
 				}
 				h = a.Hold
-				if p := a.Place(now, r); !p.Keep {
+				if p := a.Place(&h, now, r); !p.Keep {
 					due = p.Milestone
 				}
 			}
@@ -227,6 +236,26 @@ func TestThresholdsOnTimeAreEachToldOnce(t *testing.T) {
 	for i := range want {
 		if got[i] != want[i] {
 			t.Errorf("%v, want %v", got, want)
+		}
+	}
+}
+
+// A change inside the margin lets the policy act, and tells no threshold that was told before.
+func TestMilestone_ThresholdIsToldOnceThoughTheHoldChanges(t *testing.T) {
+	for _, r := range []hold.Rules{rules, {ExpiryMargin: 12 * time.Hour, Thresholds: rules.Thresholds}} {
+		h := made(t, held(), captureAt(t0.Add(7*day-time.Second)))
+		inside := h.ExpiresAt.Add(-50 * time.Minute)
+		c, err := h.Pausing(0, "api", inside)
+		if err != nil {
+			t.Fatal(err)
+		}
+		due := c.Place(&h, inside, r).Milestone
+		if due.After(inside) {
+			t.Fatalf("the policy's time is over, and it is looked at only at %s", due)
+		}
+		told, _ := c.Hold.Milestone(due, inside, r)
+		if told.Hold.Next != hold.OpCancel || len(told.Notices) != 0 {
+			t.Errorf("margin %s: next %s, notices %v", r.ExpiryMargin, told.Hold.Next, told.Notices)
 		}
 	}
 }

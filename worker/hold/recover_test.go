@@ -56,7 +56,7 @@ func TestRecovered(t *testing.T) {
 			if alerted := len(ch.Notices) == 2 && ch.Notices[1].Type == hold.NoticeAttention; alerted != (c.state == hold.Attention) {
 				t.Errorf("%v", ch.Notices)
 			}
-			if c.state == hold.Attention && ch.Place(now, hold.Rules{}).Attention != true {
+			if c.state == hold.Attention && ch.Place(&hold.Hold{}, now, hold.Rules{}).Attention != true {
 				t.Error("not where a person looks")
 			}
 		})

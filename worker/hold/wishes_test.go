@@ -143,7 +143,7 @@ func TestAPolicyThatIsChangedWhileItActsIsTheNewOne(t *testing.T) {
 			if p.Hold.State != tt.state || p.Hold.Next != 0 || tt.why != 0 && p.Hold.Why != tt.why {
 				t.Errorf("%s, next %s, %s", p.Hold.State, p.Hold.Next, p.Hold.Why)
 			}
-			due := p.Place(late, rules).Milestone
+			due := p.Place(&h, late, rules).Milestone
 			if due.IsZero() || due.After(late) {
 				t.Fatalf("the deadline speaks at %s, not now", due)
 			}
@@ -341,7 +341,7 @@ func TestNewAgainstStripe(t *testing.T) {
 			if !h.SameTerms(&d) {
 				t.Error("the same wish again is another wish")
 			}
-			if p := c.Place(t0, rules); p.Verify.IsZero() == (tt.in == nil && !(tt.d.Amount > 0 && !tt.d.ExpiresAt.IsZero())) {
+			if p := c.Place(&hold.Hold{}, t0, rules); p.Verify.IsZero() == (tt.in == nil && !(tt.d.Amount > 0 && !tt.d.ExpiresAt.IsZero())) {
 				t.Errorf("to be checked at %v", p.Verify)
 			}
 		})

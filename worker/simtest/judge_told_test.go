@@ -316,6 +316,7 @@ func (j *judge) warned(c *case_) {
 			return
 		}
 	}
+	j.warnedAtOnce(c, s)
 	for _, d := range j.p.thresholds {
 		at := j.here(c.deadline.Add(-d))
 		by := at.Add(2*j.p.tick + 3*time.Second)
@@ -330,5 +331,40 @@ func (j *judge) warned(c *case_) {
 		}) {
 			j.fail(c, "alert", "open %s before its deadline at +%s, and nobody was told", d, c.deadline.Sub(j.began))
 		}
+	}
+}
+
+// warnedAtOnce: a hold that arrives inside a threshold is warned of at once by the nearest that has
+// passed, and no threshold is told twice.
+func (j *judge) warnedAtOnce(c *case_, s *call) {
+	told := map[string]int{}
+	for _, e := range c.events {
+		if e.Type == hold.NoticeExpiring && e.Data.Cause == "" {
+			told[e.Data.Threshold]++
+		}
+	}
+	for d, n := range told {
+		if n > 1 && len(j.tails) == 0 && len(j.clocks) == 1 {
+			j.fail(c, "alert", "%d events warn of the threshold %s", n, d)
+		}
+	}
+	by := s.end.Add(2*j.p.tick + 3*time.Second)
+	nearest := time.Duration(0)
+	for _, d := range j.p.thresholds {
+		switch at := j.here(c.deadline.Add(-d)); {
+		case at.After(by):
+		case at.After(s.begin):
+			return // it passes just then
+		case nearest == 0 || d < nearest:
+			nearest = d
+		}
+	}
+	if nearest == 0 || !j.calm(s.begin, by) || by.After(j.here(c.deadline)) || by.After(c.deadline) || by.After(j.at(j.since())) || c.acted(by) {
+		return
+	}
+	if !slices.ContainsFunc(c.events, func(e worker.Event) bool {
+		return e.Type == hold.NoticeExpiring && e.Data.Threshold == nearest.String() && !e.Timestamp.After(by)
+	}) {
+		j.fail(c, "alert", "scheduled at +%s, inside the threshold %s, and nobody was told by +%s", s.end.Sub(j.began), nearest, by.Sub(j.began))
 	}
 }
