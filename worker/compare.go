@@ -272,7 +272,7 @@ func (c *comparison) page(ctx context.Context, account string, page []hold.Inten
 		if in.Status == hold.StatusRequiresCapture && !h.State.Final() && !lastChange(h).Before(asked.Add(-clockSlack)) {
 			continue
 		}
-		if s, ok := observe(h, in, now); ok {
+		if s, ok := observe(h, in, now, c.w.o.Rules); ok {
 			steps = append(steps, s)
 		}
 	}
@@ -314,11 +314,12 @@ func lastChange(h *hold.Hold) time.Time {
 }
 
 // observe brings a known hold to what Stripe says.
-func observe(h *hold.Hold, in *hold.Intent, now time.Time) (step, bool) {
+func observe(h *hold.Hold, in *hold.Intent, now time.Time, r hold.Rules) (step, bool) {
 	ch := h.Observed(in, now)
 	if ch.Same {
 		return step{}, false
 	}
+	ch.HandOver(h, now, r)
 	after := &ch.Hold
 	s := step{before: *h, change: ch, tell: Finding{PaymentIntent: h.PaymentIntent, Account: h.Account, Reference: h.Reference, Amount: after.Amount, Currency: after.Currency}}
 	switch {
@@ -363,6 +364,7 @@ func (c *comparison) unknown(account string, in *hold.Intent, now time.Time) (st
 		c.found(tell)
 		return step{}, false
 	}
+	ch.HandOver(&hold.Hold{}, now, c.w.o.Rules)
 	tell.Kind, tell.Detail = FoundScheduled, scheduledAs(&ch.Hold)
 	if ch.Hold.State == hold.Attention {
 		tell.Kind, tell.Detail = FoundAttention, ch.Hold.Why.String()+": "+ch.Hold.History[len(ch.Hold.History)-1].Note
@@ -497,7 +499,7 @@ func (c *comparison) check(ctx context.Context, holds []hold.Hold, silent *int) 
 			switch {
 			case a.Kind == hold.AnswerOK && a.Intent != nil:
 				*silent = 0
-				if s, ok := observe(h, a.Intent, now); ok {
+				if s, ok := observe(h, a.Intent, now, c.w.o.Rules); ok {
 					steps = append(steps, s)
 				}
 			case a.Kind == hold.AnswerMissing:

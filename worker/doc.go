@@ -30,7 +30,7 @@
 //	schedule to Stripe   open holds that no list told of are read one by one; what Stripe doesn't know, asked twice, is a person's.
 //
 // Terms that are found late were told to be good once, so a time that passed is no reason to drop them: a capture up to 24 h late is made now, a later
-// one and one whose time is not before its deadline go to attention with an alert, a release is made however late. (Whoever schedules
+// one, one whose time is not before its deadline, and one whose on_expiry would act at once go to attention with an alert, a release is made however late. (Whoever schedules
 // by API is there to be told in_the_past or after_deadline; here nobody is.)
 //
 // Nothing is set back: a change is committed only to the version that it was decided on, and what a list says of a hold that still holds money is

@@ -192,7 +192,7 @@ func TestTermsAreMirrored(t *testing.T) {
 		if _, _, err := r.Patch(w.ctx, id, hold.Patch{CaptureAt: &empty, CancelAt: &cancel, Metadata: map[string]string{"note": "", "b": ""}}, 0, "test"); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := r.Pause(w.ctx, id, 0, "test"); err != nil {
+		if _, _, err := r.Pause(w.ctx, id, 0, false, "test"); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Second)

@@ -464,7 +464,7 @@ func (w *world) placed(r *replica, wishes []hold.Wish) map[string]hold.Hold {
 		h := out[wish.PaymentIntent]
 		if i++; i%10 == 9 {
 			var err error
-			if h, _, err = r.Pause(w.ctx, h.ID, 0, "test"); err != nil {
+			if h, _, err = r.Pause(w.ctx, h.ID, 0, false, "test"); err != nil {
 				w.t.Fatal(err)
 			}
 			out[h.ID] = h

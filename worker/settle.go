@@ -97,8 +97,9 @@ func (w *Worker) commit(batch []result) {
 	}
 }
 
-// write is the change as the store takes it.
+// write is the change as the store takes it. A hold that its policy would act on without a warning is handed over first.
 func (w *Worker) write(before *hold.Hold, c *hold.Change, now time.Time) hold.Write {
+	c.HandOver(before, now, w.o.Rules)
 	return hold.Write{
 		Version: before.Version, Hold: c.Hold, Was: before.Reference,
 		Place: c.Place(before, now, w.o.Rules), Events: w.events(c, before.Version+1, now),

@@ -2,7 +2,9 @@ package worker_test
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,10 +70,10 @@ func TestExpiring_HoldArrivesInsideAThreshold(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		w.warned(id, "6h0m0s")
 		w.schedule(r, req) // the same request again is no news
-		if _, _, err := r.Pause(w.ctx, id, 0, "test"); err != nil {
+		if _, _, err := r.Pause(w.ctx, id, 0, false, "test"); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := r.Resume(w.ctx, id, 0, "test"); err != nil {
+		if _, _, err := r.Resume(w.ctx, id, 0, false, "test"); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
@@ -199,4 +201,221 @@ func TestExpiring_FoundInMetadata(t *testing.T) {
 		time.Sleep(time.Minute)
 		w.warned(id, "6h0m0s")
 	})
+}
+
+func TestConfirm_ScheduledInsideTheMargin(t *testing.T) {
+	for policy, want := range map[string]struct {
+		code   hold.Code
+		state  hold.State
+		effect string
+	}{
+		"":        {hold.WouldCancelNow, hold.Canceled, "canceled 10000 by api"},
+		"cancel":  {hold.WouldCancelNow, hold.Canceled, "canceled 10000 by api"},
+		"capture": {hold.WouldCaptureNow, hold.Captured, "captured 10000 by api"},
+	} {
+		t.Run(policy, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				r := w.start()
+				id := w.ending(50 * time.Minute)
+				req := hold.Wish{PaymentIntent: id, OnExpiry: policy}
+				got := r.Schedule(w.ctx, []hold.Wish{req}, "test")[0]
+				var p *hold.Problem
+				if !errors.As(got.Err, &p) || p.Code != want.code || p.Field != "confirm" || p.Deadline.IsZero() {
+					t.Fatalf("%+v", got)
+				}
+				time.Sleep(10 * time.Second)
+				w.once(id)
+				req.Confirm = true
+				if h := w.schedule(r, req); h.Why != hold.CauseOnExpiry || h.Next == 0 {
+					t.Errorf("the answer says %s, next %s", h.State, h.Next)
+				}
+				req.Confirm = false
+				w.schedule(r, req) // the same request again is accepted, confirmed or not
+				w.eventually(r, id, want.state, 5*time.Second)
+				w.once(id, want.effect)
+			})
+		})
+	}
+}
+
+func TestConfirm_NotAskedWithoutAnImmediateEffect(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		for name, req := range map[string]hold.Wish{
+			"only an alert":                  {OnExpiry: "alert"},
+			"its own time before the end":    {CaptureAt: in(45 * time.Minute)},
+			"a release before the end":       {CancelAt: in(45 * time.Minute), OnExpiry: "capture"},
+			"a time that the caller set now": {CaptureAt: in(0)},
+		} {
+			req.PaymentIntent = w.ending(50 * time.Minute)
+			if got := r.Schedule(w.ctx, []hold.Wish{req}, "test")[0]; got.Err != nil {
+				t.Errorf("%s: %v", name, got.Err)
+			}
+		}
+		id := w.ending(61 * time.Minute)
+		w.schedule(r, hold.Wish{PaymentIntent: id})
+	})
+}
+
+func TestConfirm_EachOfABatchByItself(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		near, far, sure := w.ending(50*time.Minute), w.ending(50*time.Hour), w.ending(50*time.Minute)
+		got := r.Schedule(w.ctx, []hold.Wish{{PaymentIntent: near}, {PaymentIntent: far}, {PaymentIntent: sure, Confirm: true}}, "test")
+		if !errors.Is(got[0].Err, &hold.Problem{Code: hold.WouldCancelNow}) || got[1].Err != nil || got[2].Err != nil {
+			t.Errorf("%+v", got)
+		}
+		w.eventually(r, sure, hold.Canceled, 10*time.Second)
+		w.once(near)
+	})
+}
+
+func TestConfirm_ChangesInsideTheMargin(t *testing.T) {
+	none, policy := "", "capture"
+	for name, c := range map[string]struct {
+		req    hold.Wish
+		before func(r *replica, w *world, id string)
+		do     func(r *replica, w *world, id string, confirm bool) error
+		code   hold.Code
+		state  hold.State
+	}{
+		"time cleared": {hold.Wish{CaptureAt: "later"}, nil, func(r *replica, w *world, id string, confirm bool) error {
+			_, _, err := r.Patch(w.ctx, id, hold.Patch{CaptureAt: &none, Confirm: confirm}, 0, "test")
+			return err
+		}, hold.WouldCancelNow, hold.Canceled},
+		"policy changed": {hold.Wish{OnExpiry: "alert"}, nil, func(r *replica, w *world, id string, confirm bool) error {
+			_, _, err := r.Patch(w.ctx, id, hold.Patch{OnExpiry: &policy, Confirm: confirm}, 0, "test")
+			return err
+		}, hold.WouldCaptureNow, hold.Captured},
+		"paused": {hold.Wish{CaptureAt: "later"}, nil, func(r *replica, w *world, id string, confirm bool) error {
+			_, _, err := r.Pause(w.ctx, id, 0, confirm, "test")
+			return err
+		}, hold.WouldCancelNow, hold.Canceled},
+		"resumed": {hold.Wish{OnExpiry: "capture"}, func(r *replica, w *world, id string) {
+			if _, _, err := r.Pause(w.ctx, id, 0, true, "test"); err != nil {
+				w.t.Fatal(err)
+			}
+		}, func(r *replica, w *world, id string, confirm bool) error {
+			_, _, err := r.Resume(w.ctx, id, 0, confirm, "test")
+			return err
+		}, hold.WouldCaptureNow, hold.Captured},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				r := w.start()
+				id := w.ending(61 * time.Minute)
+				req := c.req
+				req.PaymentIntent = id
+				if req.CaptureAt != "" {
+					req.CaptureAt = in(50 * time.Minute)
+				}
+				w.schedule(r, req)
+				if c.before != nil {
+					c.before(r, w, id)
+				}
+				time.Sleep(10 * time.Minute)
+				if err := c.do(r, w, id, false); !errors.Is(err, &hold.Problem{Code: c.code}) {
+					t.Fatal(err)
+				}
+				time.Sleep(10 * time.Second)
+				w.once(id)
+				if err := c.do(r, w, id, true); err != nil {
+					t.Fatal(err)
+				}
+				w.eventually(r, id, c.state, 5*time.Second)
+			})
+		})
+	}
+}
+
+func TestConfirm_Inbox(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		time.Sleep(5 * time.Second)
+		asked, sure := w.ending(50*time.Minute), w.ending(50*time.Minute)
+		w.put(`{"payment_intent":"` + asked + `"}`)
+		w.put(`{"payment_intent":"` + sure + `","confirm":true}`)
+		w.appears(r, sure, hold.Canceled, 10*time.Second)
+		w.once(asked)
+		rejected := w.left("holdd:inbox:rejected")
+		if len(rejected) != 1 || !strings.Contains(rejected[0], "|code|would_cancel_now|") || !strings.Contains(rejected[0], asked) || !strings.Contains(rejected[0], `send "confirm": true`) {
+			t.Errorf("%q", rejected)
+		}
+	}, withInbox)
+}
+
+// A card is authorized before its deadline is known, and money that is held has a hold.
+func TestHandOver_AuthorizedInsideTheMargin(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		req := booking(0)
+		req.CaptureAt = ""
+		a, err := r.Authorize(w.ctx, clickKey, req, "api")
+		if err != nil || a.Hold == nil || a.Hold.State != hold.Attention || a.Hold.Why != hold.CauseInsideMargin {
+			t.Fatalf("%+v %v", a.Hold, err)
+		}
+		time.Sleep(time.Minute)
+		w.once(a.PaymentIntent)
+	}, func(w *world, _ *stripesim.Options) { w.opts.Rules.ExpiryMargin = 8 * 24 * time.Hour })
+}
+
+// Without a caller to ask, a hold that comes when its policy's time is over requires attention, and the policy does not act.
+func TestHandOver_FoundInMetadata(t *testing.T) {
+	for _, policy := range []string{"cancel", "capture"} {
+		inWorld(t, func(w *world) {
+			r := w.start()
+			id := w.ending(50*time.Minute, func(h *stripesim.Hold) {
+				h.Metadata = map[string]string{hold.MetaWaiting: "true", hold.MetaOnExpiry: policy}
+			})
+			run := w.compared(r, false)
+			if h := w.hold(r, id); h.State != hold.Attention || h.Why != hold.CauseInsideMargin {
+				t.Fatalf("%s %s", h.State, h.Why)
+			}
+			counts(t, run, map[worker.FindingKind]int64{worker.FoundAttention: 1})
+			time.Sleep(10 * time.Minute)
+			w.once(id)
+			w.told(id, hold.NoticeAttention)
+			if _, _, err := r.Capture(w.ctx, id, 0, 0, "test"); err != nil {
+				t.Fatal(err)
+			}
+			w.eventually(r, id, hold.Captured, 5*time.Second)
+		})
+	}
+}
+
+func TestHandOver_DeadlineLearnedInsideTheMargin(t *testing.T) {
+	for _, policy := range []string{"cancel", "capture"} {
+		inWorld(t, func(w *world) {
+			r := w.start()
+			id := w.ending(50 * time.Minute)
+			down, err := w.sim.AddFault(stripesim.Rule{Fault: stripesim.Fault{Kind: stripesim.Unavailable}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.schedule(r, hold.Wish{PaymentIntent: id, OnExpiry: policy})
+			w.sim.RemoveFault(down)
+			h := w.eventually(r, id, hold.Attention, time.Minute)
+			if h.Why != hold.CauseInsideMargin || !h.Verified {
+				t.Fatalf("%s, verified %v", h.Why, h.Verified)
+			}
+			time.Sleep(10 * time.Minute)
+			w.once(id)
+			w.told(id, hold.NoticeAttention)
+			w.warned(id, "1h0m0s")
+		})
+	}
+}
+
+// told checks that one event of a type was published.
+func (w *world) told(id string, want hold.NoticeType) {
+	w.t.Helper()
+	n := 0
+	for _, e := range w.events(id) {
+		if e.Type == want {
+			n++
+		}
+	}
+	if n != 1 {
+		w.t.Errorf("%d events %s, want one", n, want)
+	}
 }

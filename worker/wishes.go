@@ -119,6 +119,9 @@ func (w *Worker) scheduleRound(ctx context.Context, wishes []hold.Wish, todo []i
 			in = a.Intent
 		}
 		c, err := hold.New(d, in, by, now)
+		if err == nil {
+			c, err = c.Confirm(&hold.Hold{}, d.Confirm, now, w.o.Rules)
+		}
 		if err != nil {
 			out[i] = Scheduled{Err: err}
 			continue
@@ -265,9 +268,20 @@ func (w *Worker) change(ctx context.Context, id string, revision uint64, decide 
 	return hold.Hold{}, time.Time{}, fmt.Errorf("others keep changing hold %s: %w", id, ErrUnavailable)
 }
 
+// confirm is change for requests that may make the deadline's policy act at once.
+func (w *Worker) confirm(ctx context.Context, id string, revision uint64, confirmed bool, decide func(h hold.Hold, now time.Time) (hold.Change, error)) (hold.Hold, time.Time, error) {
+	return w.change(ctx, id, revision, func(h hold.Hold, now time.Time) (hold.Change, error) {
+		c, err := decide(h, now)
+		if err != nil {
+			return c, err
+		}
+		return c.Confirm(&h, confirmed, now, w.o.Rules)
+	})
+}
+
 // Patch changes a hold's terms; revision 0 means whatever it is. Errors are *hold.Problem or wrap ErrUnavailable, here and below.
 func (w *Worker) Patch(ctx context.Context, id string, p hold.Patch, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return w.change(ctx, id, revision, func(h hold.Hold, now time.Time) (hold.Change, error) { return h.Patched(&p, by, now) })
+	return w.confirm(ctx, id, revision, p.Confirm, func(h hold.Hold, now time.Time) (hold.Change, error) { return h.Patched(&p, by, now) })
 }
 
 // Capture asks for the money now. It is taken by the worker: the hold tells when it is done. Amount 0 means what the terms say.
@@ -281,13 +295,13 @@ func (w *Worker) Cancel(ctx context.Context, id string, revision uint64, by stri
 }
 
 // Pause puts the hold's own time off until it is resumed.
-func (w *Worker) Pause(ctx context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return w.change(ctx, id, revision, func(h hold.Hold, now time.Time) (hold.Change, error) { return h.Pausing(0, by, now) })
+func (w *Worker) Pause(ctx context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error) {
+	return w.confirm(ctx, id, revision, confirmed, func(h hold.Hold, now time.Time) (hold.Change, error) { return h.Pausing(0, by, now) })
 }
 
 // Resume takes a paused hold back to its terms.
-func (w *Worker) Resume(ctx context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return w.change(ctx, id, revision, func(h hold.Hold, now time.Time) (hold.Change, error) { return h.Resuming(by, now) })
+func (w *Worker) Resume(ctx context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error) {
+	return w.confirm(ctx, id, revision, confirmed, func(h hold.Hold, now time.Time) (hold.Change, error) { return h.Resuming(by, now) })
 }
 
 // Acknowledge says that a person knows that the hold nears its end.

@@ -441,12 +441,12 @@ func TestWishesUntilTheMomentOfTheClaim(t *testing.T) {
 		if _, _, err := r.Patch(w.ctx, id, hold.Patch{CaptureAt: &later}, 1, "test"); !errors.Is(err, &hold.Problem{Code: hold.RevisionMismatch}) {
 			t.Error(err)
 		}
-		if _, _, err := r.Pause(w.ctx, id, 0, "test"); err != nil {
+		if _, _, err := r.Pause(w.ctx, id, 0, false, "test"); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(4 * time.Hour)
 		w.once(id)
-		if _, _, err := r.Resume(w.ctx, id, 0, "test"); err != nil {
+		if _, _, err := r.Resume(w.ctx, id, 0, false, "test"); err != nil {
 			t.Fatal(err)
 		}
 		w.eventually(r, id, hold.Captured, 10*time.Second)

@@ -67,17 +67,18 @@ type failure struct {
 // batch carries one run of schedule --file.
 type batch struct {
 	*change
-	client   *api.Client
-	wishes   []hold.Wish
-	lines    []int
-	bytes    int
-	read     int // lines that hold something
-	created  int
-	existed  int
-	failures []failure // those not yet shown; bounded by maxShown
-	failed   int
-	worst    int // exit code
-	bar      *bar
+	client      *api.Client
+	wishes      []hold.Wish
+	lines       []int
+	bytes       int
+	read        int // lines that hold something
+	created     int
+	existed     int
+	failures    []failure // those not yet shown; bounded by maxShown
+	failed      int
+	unconfirmed int // of these, for want of a confirmation
+	worst       int // exit code
+	bar         *bar
 }
 
 // scheduleFile reads line by line and schedules in batches, so that a file of any size needs little memory.
@@ -164,10 +165,16 @@ func (b *batch) send(ctx context.Context) error {
 	if err := b.askOnce(ctx); err != nil {
 		return err
 	}
+	if b.yes {
+		for i := range b.wishes {
+			b.wishes[i].Confirm = true
+		}
+	}
 	results, err := b.client.ScheduleBatch(ctx, b.wishes)
 	if err != nil {
 		return explain(err, "")
 	}
+	asked := b.confirmResults(ctx, results)
 	for i, r := range results {
 		switch {
 		case r.Problem != nil || r.Hold == nil:
@@ -185,7 +192,7 @@ func (b *batch) send(ctx context.Context) error {
 	}
 	b.bar.add(int64(len(results)))
 	b.wishes, b.lines, b.bytes = b.wishes[:0], b.lines[:0], 0
-	return nil
+	return asked
 }
 
 // askOnce asks when the first holds come along whose time is now. One yes is for the whole file.
@@ -217,8 +224,49 @@ func (b *batch) askOnce(ctx context.Context) error {
 	return err
 }
 
+// confirmResults asks about the holds of this batch whose policy would act at once, and schedules
+// them after a yes, which is for the whole file. Without a terminal they stay refused.
+func (b *batch) confirmResults(ctx context.Context, results []api.BatchResult) error {
+	var at []int
+	var again []hold.Wish
+	for i, r := range results {
+		if r.Problem == nil || r.Problem.Code != hold.WouldCancelNow && r.Problem.Code != hold.WouldCaptureNow {
+			continue
+		}
+		w := b.wishes[i]
+		w.Confirm = true
+		at, again = append(at, i), append(again, w)
+	}
+	if len(at) == 0 || b.yes || !b.app.face.canAsk {
+		return nil
+	}
+	about, err := b.client.Info(ctx)
+	if err != nil {
+		return explain(err, "")
+	}
+	b.bar.stop(false)
+	err = b.app.confirm(ctx, about.Livemode != nil && *about.Livemode, []fact{
+		{"lines", fmt.Sprintf("%d to %d", b.lines[0], b.lines[len(b.lines)-1])}, {"end at once", fmt.Sprintf("%d, the first in line %d", len(at), b.lines[at[0]])},
+	}, "They end so soon that on_expiry moves their money at once. Go on, for the whole file?")
+	if err != nil {
+		return err
+	}
+	b.yes = true
+	done, err := b.client.ScheduleBatch(ctx, again)
+	if err != nil {
+		return explain(err, "")
+	}
+	for n, i := range at {
+		results[i] = done[n]
+	}
+	return nil
+}
+
 func (b *batch) refused(f failure) error {
 	b.failed++
+	if _, now := movesMoneyNow(f.Problem); now {
+		b.unconfirmed++
+	}
 	code, _ := judge(f.Problem, "")
 	b.worst = max(b.worst, code)
 	if b.json {
@@ -244,6 +292,9 @@ func (b *batch) summary(err error) error {
 		}
 	}
 	b.app.note("%d scheduled, %d were before, %d refused", b.created, b.existed, b.failed)
+	if b.unconfirmed > 0 {
+		b.app.note("%d of these would move money at once: add --yes, or \"confirm\": true to their lines", b.unconfirmed)
+	}
 	if err != nil {
 		b.app.note("stopped with %d of %d lines not answered; run again, it leaves alone what is scheduled", b.read-b.created-b.existed-b.failed, b.read)
 		return explain(err, "")

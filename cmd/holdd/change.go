@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -56,6 +58,66 @@ func (c *change) consent(ctx context.Context, client *api.Client, name string, a
 		c.revision = v.Revision
 	}
 	return v.ID, c.app.confirm(ctx, v.Livemode, append(facts(&v, clk), extra...), question)
+}
+
+const confirmHint = "add --yes to do it without being asked"
+
+// movesMoneyNow reports whether holdd refused because the deadline's policy would act at once.
+func movesMoneyNow(err error) (*api.Problem, bool) {
+	p, ok := errors.AsType[*api.Problem](err)
+	return p, ok && (p.Code == hold.WouldCancelNow || p.Code == hold.WouldCaptureNow)
+}
+
+// confirmed sends a request. If holdd refuses it because money would move at once, it asks, and
+// after a yes sends it again with confirm. --yes confirms from the start. about describes the hold.
+func (c *change) confirmed(ctx context.Context, client *api.Client, about func(ends time.Time, clk clock) (name string, shown []fact, err error), send func(confirm bool) error) error {
+	err := send(c.yes)
+	p, now := movesMoneyNow(err)
+	if !now || c.yes {
+		return err
+	}
+	if !c.app.face.canAsk {
+		why, _, _ := strings.Cut(p.Detail, "; ")
+		return usage(confirmHint, "%s, and there is no terminal to ask on: nothing was done", why)
+	}
+	clk, err := c.clock(time.Now())
+	if err != nil {
+		return err
+	}
+	info, err := client.Info(ctx)
+	if err != nil {
+		return explain(err, "")
+	}
+	var ends time.Time
+	if p.Deadline != nil {
+		ends = *p.Deadline
+	}
+	name, shown, err := about(ends, clk)
+	if err != nil {
+		return err
+	}
+	question := fmt.Sprintf("It ends so soon that on_expiry acts at once. Let the money of %s go now? It can't be captured any more.", name)
+	if p.Code == hold.WouldCaptureNow {
+		question = fmt.Sprintf("It ends so soon that on_expiry acts at once. Capture the money of %s now?", name)
+	}
+	if err := c.app.confirm(ctx, info.Livemode != nil && *info.Livemode, shown, question); err != nil {
+		return err
+	}
+	return send(true)
+}
+
+// confirmedHold is confirmed for a hold that holdd knows. What is shown is what happens: the revision is kept.
+func (c *change) confirmedHold(ctx context.Context, client *api.Client, id string, send func(confirm bool) error) error {
+	return c.confirmed(ctx, client, func(_ time.Time, clk clock) (string, []fact, error) {
+		v, err := client.Get(ctx, id)
+		if err != nil {
+			return "", nil, explain(err, id)
+		}
+		if c.revision == 0 {
+			c.revision = v.Revision
+		}
+		return booking(&v), facts(&v, clk), nil
+	}, send)
 }
 
 // tell shows a hold after a change.
@@ -173,11 +235,15 @@ Shows booking and amount and asks first. Then it waits for the outcome: exit cod
 }
 
 func (a *app) pauseCommand() *cobra.Command {
-	return a.plainChange("pause HOLD", "Put off a hold's own time until it is resumed; its deadline still counts", (*api.Client).Pause, nil)
+	return a.plainChange("pause HOLD", "Put off a hold's own time until it is resumed; its deadline still counts", (*api.Client).Pause,
+		func(*hold.View, clock) ([]fact, string) { return nil, "" })
 }
 
 func (a *app) acknowledgeCommand() *cobra.Command {
-	return a.plainChange("acknowledge HOLD", "Say that a person knows of a hold's deadline: no further warnings", (*api.Client).Acknowledge, nil)
+	return a.plainChange("acknowledge HOLD", "Say that a person knows of a hold's deadline: no further warnings",
+		func(client *api.Client, ctx context.Context, id string, revision uint64, _ bool) (hold.View, error) {
+			return client.Acknowledge(ctx, id, revision)
+		}, nil)
 }
 
 func (a *app) resumeCommand() *cobra.Command {
@@ -193,7 +259,7 @@ func (a *app) resumeCommand() *cobra.Command {
 }
 
 // plainChange is a command with no terms of its own.
-func (a *app) plainChange(use, short string, do func(*api.Client, context.Context, string, uint64) (hold.View, error), ask func(*hold.View, clock) ([]fact, string)) *cobra.Command {
+func (a *app) plainChange(use, short string, do func(*api.Client, context.Context, string, uint64, bool) (hold.View, error), ask func(*hold.View, clock) ([]fact, string)) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short}
 	c := a.changing(cmd)
 	if ask != nil {
@@ -214,7 +280,11 @@ func (a *app) plainChange(use, short string, do func(*api.Client, context.Contex
 		if err != nil {
 			return err
 		}
-		v, err := do(client, cmd.Context(), id, c.revision)
+		var v hold.View
+		err = c.confirmedHold(cmd.Context(), client, id, func(confirm bool) (err error) {
+			v, err = do(client, cmd.Context(), id, c.revision, confirm)
+			return err
+		})
 		if err != nil {
 			return explain(err, id)
 		}

@@ -138,6 +138,8 @@ func judge(p *api.Problem, look string) (code int, hint string) {
 		return exitConflict, "change it with: holdd reschedule"
 	case hold.AfterDeadline:
 		return exitFailed, "choose a time before the authorization ends"
+	case hold.WouldCancelNow, hold.WouldCaptureNow:
+		return exitUsage, confirmHint
 	case hold.InvalidTime, hold.UnknownTimeZone:
 		return exitUsage, "write 2026-12-01T11:00:00+01:00, or 2026-12-01T11:00 with --time-zone Europe/Paris, or +36h, or now"
 	}

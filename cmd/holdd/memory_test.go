@@ -56,6 +56,9 @@ func (m *memory) Schedule(_ context.Context, wishes []hold.Wish, by string) []wo
 			continue
 		}
 		c, err := hold.New(d, nil, by, time.Now())
+		if err == nil {
+			c, err = c.Confirm(&hold.Hold{}, d.Confirm, time.Now(), hold.Rules{ExpiryMargin: time.Hour})
+		}
 		if err != nil {
 			out[i].Err = err
 			continue
@@ -134,7 +137,7 @@ func (m *memory) List(_ context.Context, q worker.Query) (worker.Page, error) {
 	return page, nil
 }
 
-func (m *memory) change(id string, revision uint64, do func(hold.Hold) (hold.Change, error)) (hold.Hold, time.Time, error) {
+func (m *memory) change(id string, revision uint64, confirmed bool, do func(hold.Hold) (hold.Change, error)) (hold.Hold, time.Time, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
@@ -146,6 +149,9 @@ func (m *memory) change(id string, revision uint64, do func(hold.Hold) (hold.Cha
 		return h, now, &hold.Problem{Code: hold.RevisionMismatch, Detail: "hold " + id + " has changed meanwhile"}
 	}
 	c, err := do(h)
+	if err == nil {
+		c, err = c.Confirm(&h, confirmed, now, hold.Rules{ExpiryMargin: time.Hour})
+	}
 	if err != nil {
 		return h, now, err
 	}
@@ -154,27 +160,27 @@ func (m *memory) change(id string, revision uint64, do func(hold.Hold) (hold.Cha
 }
 
 func (m *memory) Patch(_ context.Context, id string, p hold.Patch, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.change(id, revision, func(h hold.Hold) (hold.Change, error) { return h.Patched(&p, by, time.Now()) })
+	return m.change(id, revision, p.Confirm, func(h hold.Hold) (hold.Change, error) { return h.Patched(&p, by, time.Now()) })
 }
 
 func (m *memory) Capture(_ context.Context, id string, amount int64, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.change(id, revision, func(h hold.Hold) (hold.Change, error) { return h.Capturing(amount, by, time.Now()) })
+	return m.change(id, revision, true, func(h hold.Hold) (hold.Change, error) { return h.Capturing(amount, by, time.Now()) })
 }
 
 func (m *memory) Cancel(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.change(id, revision, func(h hold.Hold) (hold.Change, error) { return h.Canceling(by, time.Now()) })
+	return m.change(id, revision, true, func(h hold.Hold) (hold.Change, error) { return h.Canceling(by, time.Now()) })
 }
 
-func (m *memory) Pause(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.change(id, revision, func(h hold.Hold) (hold.Change, error) { return h.Pausing(0, by, time.Now()) })
+func (m *memory) Pause(_ context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error) {
+	return m.change(id, revision, confirmed, func(h hold.Hold) (hold.Change, error) { return h.Pausing(0, by, time.Now()) })
 }
 
-func (m *memory) Resume(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.change(id, revision, func(h hold.Hold) (hold.Change, error) { return h.Resuming(by, time.Now()) })
+func (m *memory) Resume(_ context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error) {
+	return m.change(id, revision, confirmed, func(h hold.Hold) (hold.Change, error) { return h.Resuming(by, time.Now()) })
 }
 
 func (m *memory) Acknowledge(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.change(id, revision, func(h hold.Hold) (hold.Change, error) { return h.Acknowledging(by, time.Now()) })
+	return m.change(id, revision, true, func(h hold.Hold) (hold.Change, error) { return h.Acknowledging(by, time.Now()) })
 }
 
 func (m *memory) Plan(_ context.Context, next time.Duration) (worker.Plan, error) {

@@ -43,6 +43,15 @@ func TestScripts(t *testing.T) {
 					return err
 				}
 			}
+			soon := time.Now().Add(50 * time.Minute).UTC().Format(time.RFC3339)
+			env.Setenv("in50m", soon)
+			near := `{"payment_intent": "pi_near0001"}` + "\n"
+			for _, id := range []string{"pi_near0002", "pi_near0003"} {
+				near += `{"payment_intent": "` + id + `", "amount": 500, "currency": "eur", "expires_at": "` + soon + `"}` + "\n"
+			}
+			if err := os.WriteFile(filepath.Join(env.WorkDir, "near.ndjson"), []byte(near), 0o600); err != nil {
+				return err
+			}
 			env.Setenv("in2d", time.Now().Add(48*time.Hour+time.Minute).UTC().Format(time.RFC3339))
 			env.Setenv("in5d", time.Now().Add(120*time.Hour+time.Minute).UTC().Format(time.RFC3339))
 			return nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -63,7 +64,8 @@ func (a *app) rescheduleCommand() *cobra.Command {
 		Long: `Change a hold's terms. What isn't given stays. Setting one time clears the other; an empty time ("") clears it, and the hold
 then waits for a trigger.
 
-If the new time is now or past, money moves at once: then it shows booking and amount and asks first.`,
+If the new time is now or past, or on_expiry would act at once after the change, money moves at once: then it shows booking and amount
+and asks first.`,
 		Example: "  holdd reschedule BK-2071 --capture-at '2026-12-02 11:00' --time-zone Europe/Paris\n  holdd reschedule BK-2071 --capture-at +6h --capture-amount 9900",
 	}
 	c := a.changing(cmd)
@@ -99,7 +101,12 @@ If the new time is now or past, money moves at once: then it shows booking and a
 		if err != nil {
 			return err
 		}
-		v, err := client.Patch(cmd.Context(), id, p, c.revision)
+		var v hold.View
+		err = c.confirmedHold(cmd.Context(), client, id, func(confirm bool) (err error) {
+			p.Confirm = confirm
+			v, err = client.Patch(cmd.Context(), id, p, c.revision)
+			return err
+		})
 		if err != nil {
 			return explain(err, id)
 		}
@@ -151,7 +158,7 @@ watched all the same. The same again does no harm.
 With --file, many: one JSON object a line, as for the API ({"payment_intent": "pi_…", "capture_at": "…"}); "-" is standard input. What was
 refused is listed with its line number, and the exit code is 1. Run again, it leaves alone what is scheduled already.
 
-A time that is now or past moves money at once: that is asked first.`,
+A time that is now or past moves money at once, and so does on_expiry for a hold that ends within the expiry margin: that is asked first.`,
 		Example: `  holdd schedule pi_3PxYzA2eZvKYlo2C1gQmT0aB --capture-at 2026-12-01T11:00 --time-zone Europe/Paris --reference BK-2071
   holdd schedule --file holds.ndjson`,
 	}
@@ -210,7 +217,17 @@ func (c *change) scheduleOne(cmd *cobra.Command, w *hold.Wish, now time.Time) er
 			return err
 		}
 	}
-	v, created, err := client.Schedule(cmd.Context(), *w)
+	var v hold.View
+	var created bool
+	err = c.confirmed(cmd.Context(), client, func(ends time.Time, clk clock) (string, []fact, error) {
+		return clean(cmp.Or(w.Reference, w.PaymentIntent)), []fact{
+			{"booking", clean(w.Reference)}, {"hold", clean(w.PaymentIntent)}, {"account", clean(w.Account)}, {"expires", clk.both(ends)},
+		}, nil
+	}, func(confirm bool) (err error) {
+		w.Confirm = confirm
+		v, created, err = client.Schedule(cmd.Context(), *w)
+		return err
+	})
 	if err != nil {
 		return explain(err, "")
 	}

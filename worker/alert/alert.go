@@ -168,6 +168,8 @@ func ofHold(a *Alert, w *writer, e *worker.Event) bool {
 			a.Kind = ExpiresFirst
 			w.head(h, "ends %s, before its own time comes", w.ahead(h.ExpiresAt))
 			w.line("Its own time: %s.", w.when(own))
+		case hold.CauseInsideMargin.String():
+			w.head(h, "ends %s, too soon for on_expiry to act without a warning", w.ahead(h.ExpiresAt))
 		default:
 			w.head(h, "needs a person (%s)", e.Data.Cause)
 		}

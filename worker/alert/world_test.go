@@ -369,7 +369,7 @@ func thirtyDays(t *testing.T, seed uint64, n int) {
 		}
 		for _, g := range guests {
 			if g.paused {
-				if _, _, err := replicas[0].Pause(w.ctx, g.id, 0, "test"); err != nil {
+				if _, _, err := replicas[0].Pause(w.ctx, g.id, 0, false, "test"); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -27,8 +27,8 @@ type Holds interface {
 	Patch(ctx context.Context, id string, p hold.Patch, revision uint64, by string) (hold.Hold, time.Time, error)
 	Capture(ctx context.Context, id string, amount int64, revision uint64, by string) (hold.Hold, time.Time, error)
 	Cancel(ctx context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error)
-	Pause(ctx context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error)
-	Resume(ctx context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error)
+	Pause(ctx context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error)
+	Resume(ctx context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error)
 	Acknowledge(ctx context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error)
 	Plan(ctx context.Context, next time.Duration) (worker.Plan, error)
 	Ready(ctx context.Context) []worker.Check
@@ -289,6 +289,8 @@ func schemaName(t reflect.Type, hint string) string {
 		return "HistoryEntry"
 	case reflect.TypeFor[captureBody]():
 		return "Capture"
+	case reflect.TypeFor[confirmBody]():
+		return "Confirm"
 	case reflect.TypeFor[batchBody]():
 		return "Wishes"
 	case reflect.TypeFor[reconcileBody]():

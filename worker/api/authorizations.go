@@ -54,7 +54,7 @@ func (a *API) registerAuthorizations(doc huma.API) {
 	huma.Register(doc, huma.Operation{
 		OperationID: "authorize", Method: http.MethodPost, Path: "/v1/authorizations", DefaultStatus: http.StatusCreated, Tags: []string{"authorizations"},
 		Summary: "Authorize a card and schedule its hold",
-		Description: "Creates and confirms a PaymentIntent with separate capture. 201: authorized, with the hold. 202: the guest's bank wants the guest; confirm afterwards, within the hour. " +
+		Description: "Creates and confirms a PaymentIntent with separate capture. 201: authorized, with the hold; one that ends so soon that `on_expiry` would act at once requires attention instead. 202: the guest's bank wants the guest; confirm afterwards, within the hour. " +
 			"402 `card_declined`: `detail` can be shown to the guest, `decline_code` tells why; `payment_intent` can be confirmed with another card. " +
 			"Repeat a request that got no answer, or 409 `in_progress` or 503, with the same `Idempotency-Key`: it never authorizes twice.",
 	}, a.authorize)

@@ -228,14 +228,14 @@ func (c *Client) Cancel(ctx context.Context, id string, revision uint64) (hold.V
 	return c.one(ctx, http.MethodPost, id, "/cancel", revision, nil)
 }
 
-// Pause puts off the hold's own time until it is resumed. Its deadline still counts.
-func (c *Client) Pause(ctx context.Context, id string, revision uint64) (hold.View, error) {
-	return c.one(ctx, http.MethodPost, id, "/pause", revision, nil)
+// Pause puts off the hold's own time until it is resumed. Its deadline still counts. With confirm the deadline's policy may act at once.
+func (c *Client) Pause(ctx context.Context, id string, revision uint64, confirm bool) (hold.View, error) {
+	return c.one(ctx, http.MethodPost, id, "/pause", revision, confirmBody{Confirm: confirm})
 }
 
-// Resume takes a paused hold back to its own terms.
-func (c *Client) Resume(ctx context.Context, id string, revision uint64) (hold.View, error) {
-	return c.one(ctx, http.MethodPost, id, "/resume", revision, nil)
+// Resume takes a paused hold back to its own terms. With confirm the deadline's policy may act at once.
+func (c *Client) Resume(ctx context.Context, id string, revision uint64, confirm bool) (hold.View, error) {
+	return c.one(ctx, http.MethodPost, id, "/resume", revision, confirmBody{Confirm: confirm})
 }
 
 // Acknowledge silences the warnings about the hold's deadline that are still to come.

@@ -130,6 +130,8 @@ func jsonProblem(err error) *Problem {
 			return newProblem(hold.InvalidAmount, field, fmt.Sprintf("%.40s is no whole number of minor units that can be: send 1250 for 12.50", meaning.JSONValue))
 		case amount:
 			return newProblem(InvalidType, field, fmt.Sprintf("is %s: send a whole number of minor units, such as 1250 for 12.50", article(kind)))
+		case field == "confirm":
+			return newProblem(InvalidType, field, fmt.Sprintf("is %s: send true or false", article(kind)))
 		case field == "metadata":
 			return newProblem(InvalidType, field, fmt.Sprintf("is %s: send an object of strings", article(kind)))
 		case field == "holds":
@@ -225,6 +227,16 @@ func decodeCapture(body []byte) (int64, error) {
 		return 0, nil
 	}
 	return *b.Amount, nil
+}
+
+// decodeConfirm reads whether the caller has confirmed; an empty body has not.
+func decodeConfirm(body []byte) (bool, error) {
+	if body == nil {
+		return false, nil
+	}
+	var b confirmBody
+	err := decode(body, &b)
+	return b.Confirm, err
 }
 
 // noFields accepts an empty body or an empty object, where there is nothing to say.

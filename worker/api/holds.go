@@ -41,8 +41,10 @@ type batchOutput struct {
 func (a *API) registerHolds(doc huma.API) {
 	huma.Register(doc, huma.Operation{
 		OperationID: "scheduleHold", Method: http.MethodPost, Path: "/v1/holds", DefaultStatus: http.StatusCreated, Tags: []string{"holds"},
-		Summary:     "Schedule a hold",
-		Description: "The hold will be captured or released at its time. The same request again answers 200 and the hold as it is; other terms answer 409 `hold_exists`; a time beyond the end of the authorization answers 422 `after_deadline`, with `deadline`.",
+		Summary: "Schedule a hold",
+		Description: "The hold will be captured or released at its time. The same request again answers 200 and the hold as it is; other terms answer 409 `hold_exists`; a time beyond the end of the authorization answers 422 `after_deadline`, with `deadline`. " +
+			"If the authorization ends so soon that `on_expiry` would act at once, the answer is 422 `would_cancel_now` or `would_capture_now` unless `confirm` is true. " +
+			"If the deadline could not be read and turns out to be that near, the hold requires attention and `on_expiry` does not act, unless `confirm` was true.",
 	}, a.schedule)
 	huma.Register(doc, huma.Operation{
 		OperationID: "scheduleHolds", Method: http.MethodPost, Path: "/v1/holds:batch", Tags: []string{"holds"},
@@ -56,7 +58,7 @@ func (a *API) registerHolds(doc huma.API) {
 	huma.Register(doc, huma.Operation{
 		OperationID: "changeHold", Method: http.MethodPatch, Path: "/v1/holds/{id}", Tags: []string{"holds"},
 		Summary:     "Change a hold's terms",
-		Description: "Fields left out stay as they are. Setting one time clears the other; an empty time clears it. Once the hold is being worked on the answer is 409 `too_late`.",
+		Description: "Fields left out stay as they are. Setting one time clears the other; an empty time clears it. Once the hold is being worked on the answer is 409 `too_late`. A change after which `on_expiry` acts at once answers 422 `would_cancel_now` or `would_capture_now` unless `confirm` is true.",
 	}, a.patch)
 }
 
@@ -66,23 +68,42 @@ func (a *API) registerTriggers(doc huma.API) {
 		Summary:     "Take the money now",
 		Description: "Accepted and carried out at once by the worker: the hold tells the outcome. Without a body, what the hold's terms say is taken.",
 	}, a.capture)
-	trigger := func(id, verb, summary, description string, status int, do func(context.Context, string, uint64, string) (hold.Hold, time.Time, error)) {
+	register := func(id, verb, summary, description string, status int, do func(ctx context.Context, in *holdInput, revision uint64, by string) (hold.Hold, time.Time, error)) {
 		huma.Register(doc, huma.Operation{
 			OperationID: id, Method: http.MethodPost, Path: "/v1/holds/{id}/" + verb, DefaultStatus: status, Tags: []string{"triggers"},
 			Summary: summary, Description: description,
 		}, func(ctx context.Context, in *holdInput) (*holdOutput, error) {
 			return a.change(ctx, in, func(revision uint64, by string) (hold.Hold, time.Time, error) {
-				if err := callOf(ctx).withBody(maxSingleBody, false, noFields); err != nil {
-					return hold.Hold{}, time.Time{}, err
-				}
-				return do(ctx, in.ID, revision, by)
+				return do(ctx, in, revision, by)
 			}, status)
 		})
 	}
+	trigger := func(id, verb, summary, description string, status int, do func(context.Context, string, uint64, string) (hold.Hold, time.Time, error)) {
+		register(id, verb, summary, description, status, func(ctx context.Context, in *holdInput, revision uint64, by string) (hold.Hold, time.Time, error) {
+			if err := callOf(ctx).withBody(maxSingleBody, false, noFields); err != nil {
+				return hold.Hold{}, time.Time{}, err
+			}
+			return do(ctx, in.ID, revision, by)
+		})
+	}
+	confirmed := func(id, verb, summary, description string, do func(context.Context, string, uint64, bool, string) (hold.Hold, time.Time, error)) {
+		register(id, verb, summary, description+" If `on_expiry` then acts at once, the answer is 422 `would_cancel_now` or `would_capture_now` unless `confirm` is true.", http.StatusOK,
+			func(ctx context.Context, in *holdInput, revision uint64, by string) (hold.Hold, time.Time, error) {
+				var confirm bool
+				err := callOf(ctx).withBody(maxSingleBody, false, func(b []byte) (err error) {
+					confirm, err = decodeConfirm(b)
+					return err
+				})
+				if err != nil {
+					return hold.Hold{}, time.Time{}, err
+				}
+				return do(ctx, in.ID, revision, confirm, by)
+			})
+	}
 	h := a.opts.Holds
 	trigger("cancelHold", "cancel", "Let the money go now", "Accepted and carried out at once by the worker. From here on nothing captures this hold any more.", http.StatusAccepted, h.Cancel)
-	trigger("pauseHold", "pause", "Put off the hold's own time", "Until it is resumed. The end of the authorization isn't put off by it.", http.StatusOK, h.Pause)
-	trigger("resumeHold", "resume", "Go on with a paused hold", "A time that passed meanwhile means now.", http.StatusOK, h.Resume)
+	confirmed("pauseHold", "pause", "Put off the hold's own time", "Until it is resumed. The end of the authorization isn't put off by it.", h.Pause)
+	confirmed("resumeHold", "resume", "Go on with a paused hold", "A time that passed meanwhile means now.", h.Resume)
 	trigger("acknowledgeHold", "acknowledge", "Say that a person knows of the deadline", "Silences the warnings still to come, until the terms change.", http.StatusOK, h.Acknowledge)
 }
 

@@ -34,6 +34,8 @@ type memory struct {
 	next  time.Duration
 }
 
+var rules = hold.Rules{ExpiryMargin: time.Hour}
+
 func newMemory() *memory {
 	return &memory{now: time.Now().UTC().Truncate(time.Millisecond), holds: map[string]hold.Hold{}, truth: map[string]*hold.Intent{}}
 }
@@ -63,6 +65,9 @@ func (m *memory) schedule(w *hold.Wish, by string) worker.Scheduled {
 		return worker.Scheduled{Hold: h}
 	}
 	c, err := hold.New(d, m.truth[d.ID], by, m.now)
+	if err == nil {
+		c, err = c.Confirm(&hold.Hold{}, d.Confirm, m.now, rules)
+	}
 	if err != nil {
 		return worker.Scheduled{Err: err}
 	}
@@ -98,7 +103,7 @@ func (m *memory) find(id string, revision uint64) (hold.Hold, error) {
 	return h, nil
 }
 
-func (m *memory) change(id string, revision uint64, by string, f func(hold.Hold) (hold.Change, error)) (hold.Hold, time.Time, error) {
+func (m *memory) change(id string, revision uint64, confirmed bool, by string, f func(hold.Hold) (hold.Change, error)) (hold.Hold, time.Time, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	h, err := m.find(id, revision)
@@ -106,6 +111,9 @@ func (m *memory) change(id string, revision uint64, by string, f func(hold.Hold)
 		return h, m.now, err
 	}
 	c, err := f(h)
+	if err == nil {
+		c, err = c.Confirm(&h, confirmed, m.now, rules)
+	}
 	if err != nil {
 		return h, m.now, err
 	}
@@ -114,27 +122,27 @@ func (m *memory) change(id string, revision uint64, by string, f func(hold.Hold)
 }
 
 func (m *memory) Patch(_ context.Context, id string, p hold.Patch, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.change(id, revision, by, func(h hold.Hold) (hold.Change, error) { return h.Patched(&p, by, m.now) })
+	return m.change(id, revision, p.Confirm, by, func(h hold.Hold) (hold.Change, error) { return h.Patched(&p, by, m.now) })
 }
 
 func (m *memory) Capture(_ context.Context, id string, amount int64, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.change(id, revision, by, func(h hold.Hold) (hold.Change, error) { return h.Capturing(amount, by, m.now) })
+	return m.change(id, revision, true, by, func(h hold.Hold) (hold.Change, error) { return h.Capturing(amount, by, m.now) })
 }
 
 func (m *memory) Cancel(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.change(id, revision, by, func(h hold.Hold) (hold.Change, error) { return h.Canceling(by, m.now) })
+	return m.change(id, revision, true, by, func(h hold.Hold) (hold.Change, error) { return h.Canceling(by, m.now) })
 }
 
-func (m *memory) Pause(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.change(id, revision, by, func(h hold.Hold) (hold.Change, error) { return h.Pausing(hold.CauseTrigger, by, m.now) })
+func (m *memory) Pause(_ context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error) {
+	return m.change(id, revision, confirmed, by, func(h hold.Hold) (hold.Change, error) { return h.Pausing(hold.CauseTrigger, by, m.now) })
 }
 
-func (m *memory) Resume(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.change(id, revision, by, func(h hold.Hold) (hold.Change, error) { return h.Resuming(by, m.now) })
+func (m *memory) Resume(_ context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error) {
+	return m.change(id, revision, confirmed, by, func(h hold.Hold) (hold.Change, error) { return h.Resuming(by, m.now) })
 }
 
 func (m *memory) Acknowledge(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.change(id, revision, by, func(h hold.Hold) (hold.Change, error) { return h.Acknowledging(by, m.now) })
+	return m.change(id, revision, true, by, func(h hold.Hold) (hold.Change, error) { return h.Acknowledging(by, m.now) })
 }
 
 func (m *memory) List(_ context.Context, q worker.Query) (worker.Page, error) {

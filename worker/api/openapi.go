@@ -36,6 +36,7 @@ func document(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 	body := []hold.Code{InvalidJSON, BodyRequired, BodyTooLarge, UnsupportedType, UnknownField, InvalidType}
 	change := []hold.Code{hold.InvalidID, InvalidIfMatch, hold.HoldNotFound, hold.TooLate, hold.AlreadyCaptured, hold.AlreadyCanceled, hold.AlreadyExpired, hold.CancelWasAccepted, hold.RevisionMismatch}
 	terms := []hold.Code{hold.InvalidAmount, hold.AmountTooLarge, hold.InvalidTime, hold.UnknownTimeZone, hold.InThePast, hold.AfterDeadline, hold.ConflictingTimes, hold.InvalidPolicy, hold.InvalidReference, hold.InvalidMetadata}
+	confirm := []hold.Code{hold.WouldCancelNow, hold.WouldCaptureNow}
 	plain, full := exampleHold(), exampleHold()
 	full.History = []hold.EntryView{{At: plain.CreatedAt, Kind: "scheduled", By: "api"}}
 	wish := hold.Wish{PaymentIntent: plain.ID, Reference: "BK-2071", CaptureAt: "2026-12-01T11:00", TimeZone: "Europe/Paris", Metadata: map[string]string{"room": "12"}}
@@ -46,16 +47,16 @@ func document(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 
 	ops := map[string]spoken{
 		"scheduleHold": {body: wish, required: true, example: plain, also: map[int]string{200: "The same was scheduled before"},
-			problems: slices.Concat(body, terms, []hold.Code{hold.InvalidID, hold.InvalidCurrency, hold.CurrencyMismatch, hold.AmountMismatch, hold.NotCapturable, hold.IntentNotFound, hold.HoldExists})},
+			problems: slices.Concat(body, terms, []hold.Code{hold.InvalidID, hold.InvalidCurrency, hold.CurrencyMismatch, hold.AmountMismatch, hold.NotCapturable, hold.IntentNotFound, hold.HoldExists}, confirm)},
 		"scheduleHolds": {body: batchBody{Holds: []hold.Wish{wish, {PaymentIntent: "pi_3PxYzA2eZvKYlo2C1gQmT0aC", CaptureAt: "2026-12-01"}}}, required: true,
 			example:  Batch{Results: []BatchResult{{Status: 201, Hold: &plain}, {Status: 422, Problem: newProblem(hold.InvalidTime, "capture_at", `"2026-12-01" is no time: send RFC 3339, such as 2026-12-01T11:00:00+01:00, or a local time with time_zone`)}}},
 			problems: slices.Concat(body, []hold.Code{InvalidBatch})},
 		"getHold":         {example: full, problems: []hold.Code{hold.InvalidID, hold.HoldNotFound}},
-		"changeHold":      {body: hold.Patch{CaptureAt: &at, CaptureAmount: &amount}, required: true, example: plain, problems: slices.Concat(body, change, terms, []hold.Code{hold.NothingToChange})},
+		"changeHold":      {body: hold.Patch{CaptureAt: &at, CaptureAmount: &amount}, required: true, example: plain, problems: slices.Concat(body, change, terms, confirm, []hold.Code{hold.NothingToChange})},
 		"captureHold":     {body: captureBody{Amount: 12500}, example: plain, problems: slices.Concat(body, change, []hold.Code{hold.InvalidAmount, hold.AmountTooLarge, hold.HoldPaused})},
 		"cancelHold":      {example: plain, problems: change},
-		"pauseHold":       {example: plain, problems: slices.Concat(change, []hold.Code{hold.AlreadyPaused})},
-		"resumeHold":      {example: plain, problems: slices.Concat(change, []hold.Code{hold.NotPaused})},
+		"pauseHold":       {body: confirmBody{}, example: plain, problems: slices.Concat(body, change, confirm, []hold.Code{hold.AlreadyPaused})},
+		"resumeHold":      {body: confirmBody{}, example: plain, problems: slices.Concat(body, change, confirm, []hold.Code{hold.NotPaused})},
 		"acknowledgeHold": {example: plain, problems: slices.Concat(change, []hold.Code{hold.NothingToSilence})},
 		"listHolds":       {example: ListPage{Holds: []hold.View{plain}, Next: "eyJ2IjoxfQ", Now: plain.CreatedAt}, problems: []hold.Code{hold.InvalidID, InvalidParameter, UnknownParameter}},
 		"plan": {example: Plan{From: plain.CreatedAt, Until: plain.CreatedAt.Add(24 * time.Hour), AtRisk: []Risk{{Hold: plain, Why: "ends before its capture time"}},
@@ -102,7 +103,7 @@ func document(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 	}
 
 	// Answers may gain fields; what is sent may not have others than these.
-	asked := []string{"Wish", "Wishes", "Patch", "Capture", "Reconcile", "Replay", "AuthorizationWish", "ConfirmationWish"}
+	asked := []string{"Wish", "Wishes", "Patch", "Capture", "Confirm", "Reconcile", "Replay", "AuthorizationWish", "ConfirmationWish"}
 	for name, s := range reg.Map() {
 		if !slices.Contains(asked, name) {
 			s.AdditionalProperties = nil

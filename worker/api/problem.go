@@ -105,6 +105,8 @@ var kinds = []kind{
 	{hold.UnknownTimeZone, 422, "The time zone is not known"},
 	{hold.InThePast, 422, "The time is past"},
 	{hold.AfterDeadline, 422, "The authorization ends before that time"},
+	{hold.WouldCancelNow, 422, "The deadline's policy would release the money at once"},
+	{hold.WouldCaptureNow, 422, "The deadline's policy would capture the money at once"},
 	{hold.ConflictingTimes, 422, "A hold is captured or canceled, not both"},
 	{hold.InvalidPolicy, 422, "The policy is not known"},
 	{hold.InvalidReference, 422, "The reference is not valid"},
@@ -135,7 +137,7 @@ type Problem struct {
 	Detail   string     `json:"detail" doc:"What is wrong here and what to do about it"`
 	Code     hold.Code  `json:"code" doc:"Stable name of the problem: branch on this" example:"hold_exists"`
 	Field    string     `json:"field,omitempty" doc:"Field or parameter at fault"`
-	Deadline *time.Time `json:"deadline,omitempty" doc:"When the authorization ends, of after_deadline"`
+	Deadline *time.Time `json:"deadline,omitempty" doc:"When the authorization ends, of after_deadline, would_cancel_now and would_capture_now"`
 	// Of card_declined.
 	DeclineCode   string `json:"decline_code,omitempty" doc:"Why the bank refused, of card_declined" example:"insufficient_funds"`
 	PaymentIntent string `json:"payment_intent,omitempty" doc:"The authorization, which can be confirmed with another card, of card_declined"`

@@ -78,19 +78,19 @@ func TestChangesAndTriggers(t *testing.T) {
 	if _, err = c.Patch(ctx, id, hold.Patch{CaptureAt: &later}, 1); !errors.Is(err, &api.Problem{Code: hold.RevisionMismatch}) {
 		t.Fatalf("an old revision: %v", err)
 	}
-	if v, err = c.Pause(ctx, id, 2); err != nil || v.State != "paused" {
+	if v, err = c.Pause(ctx, id, 2, false); err != nil || v.State != "paused" {
 		t.Fatalf("pause: %v %v", v.State, err)
 	}
-	if _, err = c.Pause(ctx, id, 0); !errors.Is(err, &api.Problem{Code: hold.AlreadyPaused}) {
+	if _, err = c.Pause(ctx, id, 0, false); !errors.Is(err, &api.Problem{Code: hold.AlreadyPaused}) {
 		t.Fatalf("pause again: %v", err)
 	}
 	if _, err = c.Capture(ctx, id, 0, 0); !errors.Is(err, &api.Problem{Code: hold.HoldPaused}) {
 		t.Fatalf("capture of a paused one: %v", err)
 	}
-	if v, err = c.Resume(ctx, id, 0); err != nil || v.State != "scheduled" {
+	if v, err = c.Resume(ctx, id, 0, false); err != nil || v.State != "scheduled" {
 		t.Fatalf("resume: %v %v", v.State, err)
 	}
-	if _, err = c.Resume(ctx, id, 0); !errors.Is(err, &api.Problem{Code: hold.NotPaused}) {
+	if _, err = c.Resume(ctx, id, 0, false); !errors.Is(err, &api.Problem{Code: hold.NotPaused}) {
 		t.Fatalf("resume again: %v", err)
 	}
 	if v, err = c.Acknowledge(ctx, id, 0); err != nil || !v.Acknowledged {

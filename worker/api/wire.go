@@ -93,6 +93,11 @@ type captureBody struct {
 	Amount int64 `json:"amount,omitempty" doc:"Take this much, in minor units, and release the rest. Left out: what the hold's terms say" example:"12500"`
 }
 
+// confirmBody is the body of POST /v1/holds/{id}/pause and resume.
+type confirmBody struct {
+	Confirm bool `json:"confirm,omitempty" doc:"Do it although the deadline's policy then captures or releases the money at once"`
+}
+
 // batchBody is the body of POST /v1/holds:batch.
 type batchBody struct {
 	Holds []hold.Wish `json:"holds" maxItems:"1000" minItems:"1" nullable:"false"`

@@ -100,6 +100,10 @@ func TestWrongInputChangesNothing(t *testing.T) {
 		{"a far time", "POST", "/v1/holds", w(`"capture_at":%q`, in(100*24*time.Hour)), 422, hold.InvalidTime, "capture_at"},
 		{"unknown zone", "POST", "/v1/holds", w(`"capture_at":"2026-12-01T10:00","time_zone":"Mars/Olympus"`), 422, hold.UnknownTimeZone, "time_zone"},
 		{"after the deadline", "POST", "/v1/holds", w(`"capture_at":%q,"expires_at":%q`, in(3*time.Hour), in(2*time.Hour)), 422, hold.AfterDeadline, "capture_at"},
+		{"released at once", "POST", "/v1/holds", w(`"amount":100,"currency":"eur","expires_at":%q`, in(50*time.Minute)), 422, hold.WouldCancelNow, "confirm"},
+		{"released at once, not confirmed", "POST", "/v1/holds", w(`"amount":100,"currency":"eur","expires_at":%q,"confirm":false`, in(50*time.Minute)), 422, hold.WouldCancelNow, "confirm"},
+		{"captured at once", "POST", "/v1/holds", w(`"amount":100,"currency":"eur","expires_at":%q,"on_expiry":"capture"`, in(50*time.Minute)), 422, hold.WouldCaptureNow, "confirm"},
+		{"confirmed by a word", "POST", "/v1/holds", w(`"confirm":"yes"`), 422, api.InvalidType, "confirm"},
 		{"two times", "POST", "/v1/holds", w(`"capture_at":%q,"cancel_at":%q`, in(time.Hour), in(time.Hour)), 422, hold.ConflictingTimes, "cancel_at"},
 		{"unknown policy", "POST", "/v1/holds", w(`"on_expiry":"pray"`), 422, hold.InvalidPolicy, "on_expiry"},
 		{"long reference", "POST", "/v1/holds", w(`"reference":%q`, strings.Repeat("x", 201)), 422, hold.InvalidReference, "reference"},
@@ -145,6 +149,9 @@ func TestWrongInputChangesNothing(t *testing.T) {
 		{"capture by another name", "POST", hold1 + "/capture", `{"capture_amount":1}`, 422, api.UnknownField, "capture_amount"},
 		{"cancel with an amount", "POST", hold1 + "/cancel", `{"amount":1}`, 422, api.UnknownField, "amount"},
 		{"pause with null", "POST", hold1 + "/pause", `null`, 422, api.InvalidType, ""},
+		{"only a confirmation", "PATCH", hold1, `{"confirm":true}`, 422, hold.NothingToChange, ""},
+		{"pause with a word", "POST", hold1 + "/pause", `{"confirm":"yes"}`, 422, api.InvalidType, "confirm"},
+		{"resume with more", "POST", hold1 + "/resume", `{"confirm":true,"amount":1}`, 422, api.UnknownField, "amount"},
 		{"resume what isn't paused", "POST", hold1 + "/resume", ``, 409, hold.NotPaused, ""},
 
 		{"unknown state", "GET", "/v1/holds?state=lost", ``, 422, api.InvalidParameter, "state"},
@@ -172,7 +179,7 @@ func TestWrongInputChangesNothing(t *testing.T) {
 			if err := json.Unmarshal([]byte(a.body), &p); err != nil || p.Field != c.field {
 				t.Errorf("field %q: %s", p.Field, a.body)
 			}
-			if c.code == hold.AfterDeadline && p.Deadline == nil {
+			if (c.code == hold.AfterDeadline || c.code == hold.WouldCancelNow || c.code == hold.WouldCaptureNow) && p.Deadline == nil {
 				t.Errorf("no deadline: %s", a.body)
 			}
 			if c.status == 405 && a.header.Get("Allow") == "" {

@@ -49,6 +49,8 @@ type Change struct {
 	NewTerms bool
 	// MirrorAt is when writing them is to be tried again.
 	MirrorAt time.Time
+	// Confirmed says that the caller knows that the deadline's policy acts at once.
+	Confirmed bool
 	// Same tells that nothing is to be written.
 	Same bool
 }
@@ -167,7 +169,11 @@ func New(d *Draft, in *Intent, by string, now time.Time) (Change, error) {
 		return Change{}, late
 	}
 	h.plan(now)
-	h.record(Entry{At: now, Kind: EntryScheduled, By: by})
+	scheduled := Entry{At: now, Kind: EntryScheduled, By: by}
+	if d.Confirm {
+		scheduled.Note = confirmedNote
+	}
+	h.record(scheduled)
 	c := Change{Hold: h, NewDeadline: true}
 	c.notify(NoticeScheduled, 0)
 	if late != nil && !known && !h.CaptureAt.IsZero() { // a release that comes too late costs nobody anything

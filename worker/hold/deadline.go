@@ -97,15 +97,20 @@ func (h Hold) Milestone(due, now time.Time, r Rules) (Change, time.Time) {
 			c.Notices = append(c.Notices, Notice{Type: NoticeExpiring, Cause: CauseOnExpiry, Threshold: h.ExpiresAt.Sub(now)})
 			return c, next
 		}
-		h.reopen()
-		if h.ExpiresSource == SourceAssumed && !h.Verified {
-			h.ReadFirst = true // the authorization may last for weeks yet
-		}
-		h.State, h.Next, h.NextAt, h.Why, h.Retries = Scheduled, op, now, CauseOnExpiry, 0
-		h.record(Entry{At: now, Kind: EntryTriggered, By: "holdd", Op: op, Cause: CauseOnExpiry})
+		h.startPolicy(op, now)
 	}
 	c.Hold, c.Same, c.Now = h, false, true
 	return c, next
+}
+
+// startPolicy schedules what the deadline's policy does.
+func (h *Hold) startPolicy(op Op, now time.Time) {
+	h.reopen()
+	if h.ExpiresSource == SourceAssumed && !h.Verified {
+		h.ReadFirst = true // the authorization may last for weeks yet
+	}
+	h.State, h.Next, h.NextAt, h.Why, h.Retries = Scheduled, op, now, CauseOnExpiry, 0
+	h.record(Entry{At: now, Kind: EntryTriggered, By: "holdd", Op: op, Cause: CauseOnExpiry})
 }
 
 // unpolicied takes a hold back to where it was before its deadline's policy spoke, because that is another policy or another deadline now, and nothing was

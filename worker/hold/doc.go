@@ -61,8 +61,12 @@
 // An open hold is warned of at each threshold before its deadline, once, unless it is acknowledged. One that arrives inside a threshold, or whose deadline
 // moves to inside one, is warned of at once by the nearest that has passed: [Change.Place] sets its milestone back to there, and the expiry job tells.
 //
+// The policy acts at once on a hold that arrives, or is changed, within its margin, and only where the caller has confirmed that ([Change.Confirm]). Where
+// a deadline is learned that late and no caller can be asked, the hold requires attention and the policy does not act ([Change.HandOver]): a warning
+// comes first, and letting the authorization lapse is less harm than money moved unseen. A person captures, cancels or sets a time until the deadline.
+//
 // Terms that are found in an intent's metadata ([WishOf], [Wish.Recovered]) become a hold by the same [New]. Only what a caller would be told is told to a
-// person instead: such a hold begins in attention where its time is not before its deadline, or where its capture is more than a day late.
+// person instead: such a hold begins in attention where its time is not before its deadline, or where its capture is more than a day late, or where its policy would act at once.
 //
 // What a caller wishes comes in as a [Wish] or [Patch], whichever way it came, and is checked here and nowhere else.
 package hold

@@ -104,11 +104,12 @@ const (
 	CauseReview                          // a fraud review at Stripe
 	CauseAfterDeadline                   // the hold will end before its own time comes
 	CauseOverdue                         // found again so long after its time that a person decides
+	CauseInsideMargin                    // its deadline became known only when the policy's time was over
 )
 
 var causeNames = [...]string{
 	"", "schedule", "trigger", "on_expiry", "elsewhere", "lapsed", "amount_too_large", "not_found", "refused",
-	"key_conflict", "not_capturable", "mismatch", "review", "after_deadline", "overdue",
+	"key_conflict", "not_capturable", "mismatch", "review", "after_deadline", "overdue", "inside_margin",
 }
 
 func (c Cause) String() string { return name(causeNames[:], int(c)) }

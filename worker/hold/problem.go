@@ -39,6 +39,8 @@ const (
 	NothingToSilence  Code = "nothing_to_acknowledge"
 	CancelWasAccepted Code = "cancel_accepted"
 	InvalidCursor     Code = "invalid_cursor"
+	WouldCancelNow    Code = "would_cancel_now"
+	WouldCaptureNow   Code = "would_capture_now"
 
 	InvalidField           Code = "invalid_field"
 	InvalidIdempotencyKey  Code = "invalid_idempotency_key"
@@ -56,7 +58,7 @@ type Problem struct {
 	Code     Code
 	Field    string    // the input's field at fault, if one is
 	Detail   string    // a sentence for people
-	Deadline time.Time // of AfterDeadline
+	Deadline time.Time // of AfterDeadline, WouldCancelNow, WouldCaptureNow
 
 	// Of CardDeclined: why the bank refused, and the authorization that can be confirmed with another card, if there is one.
 	DeclineCode   string

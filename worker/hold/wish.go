@@ -31,6 +31,7 @@ type Wish struct {
 	CaptureAmount int64             `json:"capture_amount,omitempty" doc:"Take only this much, in minor units; the rest is released"`
 	OnExpiry      string            `json:"on_expiry,omitempty" doc:"What to do with a hold that is still open near its deadline: cancel (default), capture or alert"`
 	Metadata      map[string]string `json:"metadata,omitempty" doc:"Up to 20 pairs of your own"`
+	Confirm       bool              `json:"confirm,omitempty" doc:"Do it although the deadline's policy then captures or releases the money at once"`
 }
 
 // Draft is a wish found to be well formed, with its times as instants. It has not met Stripe's truth yet.
@@ -42,6 +43,7 @@ type Draft struct {
 	CaptureAt, CancelAt          time.Time
 	OnExpiry                     Policy
 	Metadata                     map[string]string
+	Confirm                      bool // the policy may act at once; no term, so a repetition may leave it out
 
 	// Of terms that were found, see [Wish.Recovered].
 	Found   bool // nobody waits for the answer: what a caller would be told, a person is told
@@ -100,7 +102,7 @@ func (w *Wish) Draft(now time.Time) (*Draft, error) {
 
 // terms checks all but the intent's id, which an authorization doesn't have yet.
 func (w *Wish) terms(now time.Time) (*Draft, error) {
-	d := &Draft{ID: w.PaymentIntent, Account: w.Account, Reference: w.Reference, Amount: w.Amount, CaptureAmount: w.CaptureAmount}
+	d := &Draft{ID: w.PaymentIntent, Account: w.Account, Reference: w.Reference, Amount: w.Amount, CaptureAmount: w.CaptureAmount, Confirm: w.Confirm}
 	if err := CheckAccount(w.Account); err != nil {
 		return nil, err
 	}
@@ -188,6 +190,7 @@ type Patch struct {
 	OnExpiry      *string           `json:"on_expiry,omitempty" doc:"cancel, capture or alert"`
 	Reference     *string           `json:"reference,omitempty"`
 	Metadata      map[string]string `json:"metadata,omitempty" doc:"Pairs to set; an empty value removes a pair"`
+	Confirm       bool              `json:"confirm,omitempty" doc:"Do it although the deadline's policy then captures or releases the money at once"`
 }
 
 // terms applies the patch to h's terms and checks the result, without deciding whether h may change at all.

@@ -47,7 +47,7 @@
 //
 // It knows the plan, the simulator's ledger, what was seen on the wires (judge_wire_test.go), what people asked and heard (judge_told_test.go), and what holdd
 // says in the end. It is written from the promises: at most one effect; never early; never after an accepted cancel; the amount agreed on; nearest deadline
-// first; no wish turned into its opposite; what is due done in time while all is well; each threshold told, each end told once, no event's id ever another's; nothing acknowledged lost; each
+// first; no wish turned into its opposite; what is due done in time while all is well; each threshold told, also to a hold that arrives inside it, and once; a policy acts at once only where that was confirmed; each end told once, no event's id ever another's; nothing acknowledged lost; each
 // hold ends as Stripe says; history tells of requests that were sent, and of all that were answered; what was done stands in a log; what callers were told was so, and stays so;
 // the rate kept. Of the ways in (judge_ways_test.go): one key authorizes once at the most, and what a guest was told is so; what nobody finished is let go; a finished
 // comparison knows each hold whose terms stood at Stripe, and has told of terms that it can't read and of money without terms; what others did is settled once

@@ -112,6 +112,7 @@ func (j *judge) rule() {
 		j.logged(c)
 		j.inTime(c)
 		j.warned(c)
+		j.askedFirst(c)
 		j.waysIn(c)
 	}
 	j.cards()

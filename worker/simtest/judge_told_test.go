@@ -368,3 +368,40 @@ func (j *judge) warnedAtOnce(c *case_, s *call) {
 		j.fail(c, "alert", "scheduled at +%s, inside the threshold %s, and nobody was told by +%s", s.end.Sub(j.began), nearest, by.Sub(j.began))
 	}
 }
+
+// askedFirst: the deadline's policy moves no money at once unless a request confirmed that, and a
+// request is refused for it only within the margin.
+func (j *judge) askedFirst(c *case_) {
+	confirmed := false
+	for _, k := range c.calls {
+		confirmed = confirmed || k.confirm || k.kind == "inbox" && !c.unconfirmed
+		var p *hold.Problem
+		if !k.heard || !errors.As(k.err, &p) || p.Code != hold.WouldCancelNow && p.Code != hold.WouldCaptureNow {
+			continue
+		}
+		if k.confirm {
+			j.fail(c, "asked first", "%s at +%s was confirmed, and refused: %v", k.kind, k.begin.Sub(j.began), k.err)
+		}
+		if early := p.Deadline.Add(-j.p.margin); j.there(k.end).Before(early) && len(j.clocks) == 1 {
+			j.fail(c, "asked first", "%s at +%s was refused before the margin: %v", k.kind, k.begin.Sub(j.began), k.err)
+		}
+	}
+	if confirmed || c.final == nil || c.final.Why != hold.CauseOnExpiry || c.final.State != hold.Captured && c.final.State != hold.Canceled || len(j.tails) > 0 || len(j.clocks) > 1 {
+		return
+	}
+	if act := c.final.ExpiresAt.Add(-j.p.margin); !c.final.CreatedAt.Before(act) {
+		j.fail(c, "asked first", "it came when its policy's time was over, nobody confirmed, and it is %s", c.final.State)
+	}
+	for _, e := range c.events {
+		if e.Type != hold.NoticeChanged && e.Type != hold.NoticePaused && e.Type != hold.NoticeResumed && e.Type != hold.NoticeScheduled {
+			continue
+		}
+		// Long inside the margin its policy has acted, or has nothing to do: if it acts after a change, the change made it.
+		act := e.Data.Hold.ExpiresAt.Add(-j.p.margin)
+		if i := slices.IndexFunc(c.final.History, func(h hold.Entry) bool {
+			return h.Kind == hold.EntryTriggered && h.Cause == hold.CauseOnExpiry && !h.At.Before(e.Timestamp)
+		}); i > 0 && !j.there(e.Timestamp).Before(act.Add(2*j.p.tick+3*time.Second)) && j.calm(e.Timestamp.Add(-time.Minute), e.Timestamp) && e.Data.Hold.State == "waiting" {
+			j.fail(c, "asked first", "%s at +%s let its policy act at once, and nobody confirmed", e.Type, e.Timestamp.Sub(j.began))
+		}
+	}
+}

@@ -512,7 +512,7 @@ func (j *judge) letters() {
 		case p.n > 0 && !no && !yes:
 			j.breach("inbox: H%d: entry %s was taken, and there is neither a hold nor a reject", p.n, p.id)
 		case p.n > 0 && no && j.calm(p.at, p.at.Add(2*j.p.look()+j.patience())) && !slices.Contains([]string{"hold_exists", "after_deadline", "in_the_past", "already_captured", "already_canceled",
-			"already_expired", "not_capturable", "amount_mismatch", "amount_too_large", "payment_intent_not_found"}, r["code"]):
+			"already_expired", "not_capturable", "amount_mismatch", "amount_too_large", "payment_intent_not_found", "would_cancel_now", "would_capture_now"}, r["code"]):
 			j.breach("inbox: H%d: a good entry was rejected as %s: %s", p.n, r["code"], r["reason"])
 		}
 	}

@@ -29,6 +29,7 @@ type call struct {
 	err        error // heard
 	got        hold.Hold
 	replica    string
+	confirm    bool // that the deadline's policy may act at once
 	paused     bool // of terms that stood at Stripe
 	lifted     bool // a person had been called to the hold, and scheduled it: it is paused no longer
 }
@@ -99,7 +100,7 @@ func (w *world) live(h *placed) {
 }
 
 func (h *placed) wish(w *world, id string) hold.Wish {
-	wish := hold.Wish{PaymentIntent: id, Account: h.account, Reference: h.reference, CaptureAmount: h.part, OnExpiry: h.policy}
+	wish := hold.Wish{PaymentIntent: id, Account: h.account, Reference: h.reference, CaptureAmount: h.part, OnExpiry: h.policy, Confirm: !h.unconfirmed}
 	if h.wished != "" {
 		wish.Account = h.wished
 	}
@@ -128,12 +129,13 @@ func (w *world) perform(h *placed, id string, a act) {
 	if w.elsewhere(h, id, a) {
 		return
 	}
-	c := call{n: h.n, id: id, kind: a.kind, amount: a.amount}
+	c := call{n: h.n, id: id, kind: a.kind, amount: a.amount, confirm: !a.unconfirmed}
+	c.patch.Confirm = c.confirm
 	at := stamp(w.at(a.time))
 	empty := ""
 	switch a.kind {
 	case "schedule", "again":
-		c.kind, c.wish = "schedule", h.wish(w, id)
+		c.kind, c.wish, c.confirm = "schedule", h.wish(w, id), !h.unconfirmed
 	case "other":
 		c.wish = h.wish(w, id)
 		c.wish.Reference += "-x"
@@ -235,9 +237,9 @@ func (c *call) send(ctx context.Context, w *worker.Worker) (h hold.Hold, err err
 	case c.kind == "cancel":
 		h, _, err = w.Cancel(ctx, c.id, c.revision, "people")
 	case c.kind == "pause":
-		h, _, err = w.Pause(ctx, c.id, c.revision, "people")
+		h, _, err = w.Pause(ctx, c.id, c.revision, c.confirm, "people")
 	case c.kind == "resume":
-		h, _, err = w.Resume(ctx, c.id, c.revision, "people")
+		h, _, err = w.Resume(ctx, c.id, c.revision, c.confirm, "people")
 	case c.kind == "acknowledge":
 		h, _, err = w.Acknowledge(ctx, c.id, c.revision, "people")
 	default:

@@ -51,19 +51,22 @@ type placed struct {
 	again     time.Duration // until the inbox gets the same entry once more
 	spoiled   bool          // of metadata: a term that nobody can read
 	card      *paid
+
+	unconfirmed bool // its policy may not act at once: whoever schedules it does not confirm that
 }
 
 // act is something that somebody does with a hold.
 type act struct {
-	n         int
-	at        time.Duration
-	kind      string // see perform
-	amount    int64
-	time      time.Duration
-	policy    string
-	loseReply bool
-	giveUp    bool // doesn't ask again after an answer that was lost
-	match     bool // only if the hold is still what it was when it was last looked at
+	n           int
+	at          time.Duration
+	kind        string // see perform
+	amount      int64
+	time        time.Duration
+	policy      string
+	loseReply   bool
+	giveUp      bool // doesn't ask again after an answer that was lost
+	unconfirmed bool // see placed
+	match       bool // only if the hold is still what it was when it was last looked at
 }
 
 // fault is something that goes wrong for a while, or at a moment.
@@ -120,6 +123,9 @@ func (p placed) String() string {
 		fmt.Fprintf(&s, ", declared (amount %+d, deadline %+v, told %v)", p.lie, p.lieLife, p.dated())
 	}
 	s.WriteString(p.how())
+	if p.unconfirmed {
+		s.WriteString(", not confirmed")
+	}
 	if p.wished != "" {
 		s.WriteString(", told with the wrong account")
 	}
@@ -132,6 +138,9 @@ func (p placed) String() string {
 			fmt.Fprintf(&s, " +%s", a.time.Round(time.Millisecond))
 		}
 		s.WriteString(" " + a.policy)
+		if a.unconfirmed {
+			s.WriteString(" (not confirmed)")
+		}
 		if a.match {
 			s.WriteString(" (if nobody else has changed it)")
 		}
@@ -188,6 +197,7 @@ func draw(seed uint64) plan {
 	for i := range p.holds {
 		p.tugOfWar(&p.holds[i])
 	}
+	p.drawLate()
 	p.drawWays()
 	if d := throw(seed, "clock"); d.chance(0.25) {
 		p.ahead = pick(d, time.Duration(-1), 1) * d.between(100*time.Millisecond, min(p.span/8, 2*time.Minute)).Truncate(time.Millisecond)
@@ -199,6 +209,25 @@ func draw(seed uint64) plan {
 		}
 	}
 	return p
+}
+
+// drawLate lets some holds come when their policy's time is over, and leaves some requests
+// without a confirmation.
+func (p *plan) drawLate() {
+	for i := range p.holds {
+		h := &p.holds[i]
+		d := throw(p.seed, "late", fmt.Sprint(h.n))
+		h.unconfirmed = d.chance(0.5)
+		if d.chance(0.06) && h.lie == 0 && h.wished == "" {
+			end := h.at + h.life
+			h.own, h.lieLife, h.part, h.acts = "none", 0, 0, nil
+			h.told = max(h.at+time.Millisecond, end-d.between(p.margin/10, p.margin))
+			h.due = h.told
+		}
+		for k := range h.acts {
+			h.acts[k].unconfirmed = throw(p.seed, "confirms", fmt.Sprint(h.n), fmt.Sprint(h.acts[k].n)).chance(0.5)
+		}
+	}
 }
 
 // tugOfWar makes trouble on purpose where chance alone takes too long to find it: two opposite wishes while Stripe can't be asked; a capture that is

@@ -123,7 +123,7 @@ func TestEmptiedRedisIsRebuiltFromStripe(t *testing.T) {
 	}
 	for i, wish := range wishes {
 		if i%25 == 0 && (wish.CaptureAt != "" || wish.CancelAt != "") {
-			if _, err := r.client.Pause(ctx, wish.PaymentIntent, 0); err != nil {
+			if _, err := r.client.Pause(ctx, wish.PaymentIntent, 0, false); err != nil {
 				t.Fatal(err)
 			}
 		}
