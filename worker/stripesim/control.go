@@ -24,7 +24,8 @@ const ControlHelp = `Control endpoints (JSON in, JSON out; durations as in Go: "
   POST   /_sim/holds                    {"amount":10000,"currency":"eur","payment_method":"pm_card_visa","account":"","metadata":{},
                                          "kind":"online|off_session|terminal","multicapture":false,"incremental":false,
                                          "overcapture":false,"extended":false}   places an authorization -> {"id":"pi_…"}
-  POST   /_sim/dashboard/{id}/capture          {"amount":700}   as a person would; without amount: all
+  POST   /_sim/dashboard/{id}/capture          {"amount":700}   as a person would; without amount: all;
+                                               "final":false keeps the rest (multicapture)
   POST   /_sim/dashboard/{id}/cancel           {"reason":"duplicate"}
   POST   /_sim/dashboard/{id}/increment        {"amount":12000}   the new total
   POST   /_sim/dashboard/{id}/complete_action  the guest passes 3-D Secure
@@ -237,6 +238,7 @@ func (s *Sim) controlDashboard(r *http.Request) error {
 		Amount int64
 		Reason string
 		In     duration
+		Final  *bool
 	}
 	if err := decode(r, &in); err != nil {
 		return err
@@ -244,6 +246,9 @@ func (s *Sim) controlDashboard(r *http.Request) error {
 	id, d := r.PathValue("id"), s.Dashboard()
 	switch r.PathValue("act") {
 	case "capture":
+		if in.Final != nil && !*in.Final {
+			return d.CapturePart(id, in.Amount)
+		}
 		return d.Capture(id, in.Amount)
 	case "cancel":
 		return d.Cancel(id, in.Reason)

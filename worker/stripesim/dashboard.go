@@ -164,6 +164,16 @@ func (d Dashboard) Capture(id string, amount int64) error {
 	})
 }
 
+// CapturePart takes an amount in minor units and keeps the rest for later captures, where the charge allows more than one.
+func (d Dashboard) CapturePart(id string, amount int64) error {
+	return d.change(id, func(op *operation, in *intent) *apiError {
+		if err := checkAmount(amount, "amount_to_capture"); err != nil {
+			return err
+		}
+		return in.capture(op, captureOrder{amount: &amount})
+	})
+}
+
 // Cancel lets go; an empty reason is none.
 func (d Dashboard) Cancel(id, reason string) error {
 	return d.change(id, func(op *operation, in *intent) *apiError { return in.cancel(op, reason) })
