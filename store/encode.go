@@ -58,6 +58,7 @@ const (
 	fAttemptFirstAt = 22
 	fMisses         = 23
 	fRetries        = 24
+	fElsewhere      = 25
 )
 
 const (
@@ -68,6 +69,7 @@ const (
 	flagUnknown
 	flagMirrored
 	flagUnmirrorable
+	flagSingleCapture // without it a capture reads first, so an older replica may drop it
 )
 
 func put48(b []byte, off int, n uint64) {
@@ -162,13 +164,14 @@ func encode(b []byte, h *hold.Hold) []byte {
 	num(fAttemptFirstAt, millis(h.Attempt.FirstAt))
 	num(fMisses, uint64(h.Misses))
 	num(fRetries, uint64(h.Retries))
+	num(fElsewhere, uint64(h.CapturedElsewhere))
 	return b
 }
 
 func flags(h *hold.Hold) uint64 {
 	return bit(flagVerified, h.Verified) | bit(flagAcknowledged, h.Acknowledged) | bit(flagCancelWanted, h.CancelWanted) |
 		bit(flagReadFirst, h.ReadFirst) | bit(flagUnknown, h.Attempt.Unknown) |
-		bit(flagMirrored, h.Mirrored) | bit(flagUnmirrorable, h.Unmirrorable)
+		bit(flagMirrored, h.Mirrored) | bit(flagUnmirrorable, h.Unmirrorable) | bit(flagSingleCapture, h.SingleCapture)
 }
 
 func bit(flag uint64, set bool) uint64 {
@@ -267,6 +270,7 @@ func decode(id string, rec string) (h hold.Hold, since time.Time, err error) {
 			h.Verified, h.Acknowledged = n&flagVerified != 0, n&flagAcknowledged != 0
 			h.CancelWanted, h.ReadFirst, h.Attempt.Unknown = n&flagCancelWanted != 0, n&flagReadFirst != 0, n&flagUnknown != 0
 			h.Mirrored, h.Unmirrorable = n&flagMirrored != 0, n&flagUnmirrorable != 0
+			h.SingleCapture = n&flagSingleCapture != 0
 		case fCreatedAt:
 			h.CreatedAt = fromMillis(n)
 			last = h.CreatedAt
@@ -297,6 +301,8 @@ func decode(id string, rec string) (h hold.Hold, since time.Time, err error) {
 			h.Misses = uint32(n)
 		case fRetries:
 			h.Retries = uint32(n)
+		case fElsewhere:
+			h.CapturedElsewhere = int64(n)
 		}
 		return nil
 	})

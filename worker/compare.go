@@ -331,6 +331,8 @@ func observe(h *hold.Hold, in *hold.Intent, now time.Time, r hold.Rules) (step, 
 		s.tell.Kind, s.tell.Detail = FoundExpired, "the card network let it go"
 	case after.State == hold.Attention && h.State != hold.Attention:
 		s.tell.Kind, s.tell.Detail = FoundAttention, after.Why.String()+": "+after.History[len(after.History)-1].Note
+	case after.CapturedElsewhere != h.CapturedElsewhere:
+		s.tell.Kind, s.tell.Detail = FoundChanged, hold.Money(after.CapturedElsewhere, after.Currency)+" captured by another system, "+hold.Money(after.Amount, after.Currency)+" left"
 	case h.Verified && h.Amount != after.Amount:
 		s.tell.Kind, s.tell.Detail = FoundChanged, "the amount was "+hold.Money(h.Amount, h.Currency)
 	case h.Verified && !h.ExpiresAt.Equal(after.ExpiresAt):

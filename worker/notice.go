@@ -99,12 +99,19 @@ func (w *Worker) notice(c *hold.Change, call hold.Call, a hold.Answer, lateness 
 func (w *Worker) logNotice(h *hold.Hold, n hold.Notice, call hold.Call, a hold.Answer, lateness time.Duration) {
 	level := zapcore.InfoLevel
 	switch n.Type {
+	case hold.NoticeCaptured:
+		if h.CaptureAmount > 0 && h.CapturedTotal > h.CaptureAmount {
+			level = zapcore.WarnLevel
+		}
 	case hold.NoticeExpired, hold.NoticeExpiring, hold.NoticeRetrying:
 		level = zapcore.WarnLevel
 	case hold.NoticeAttention:
 		level = zapcore.ErrorLevel
 	case hold.NoticeScheduled, hold.NoticeChanged:
 		level = zapcore.DebugLevel
+		if n.Cause == hold.CauseElsewhere {
+			level = zapcore.WarnLevel
+		}
 	}
 	ce := w.log.Check(level, string(n.Type))
 	if ce == nil {
@@ -122,6 +129,9 @@ func (w *Worker) logNotice(h *hold.Hold, n hold.Notice, call hold.Call, a hold.A
 		zap.Int64("lateness_ms", lateness.Milliseconds()), zap.String("cause", causeName(n.Cause)))
 	if a.Kind != 0 && a.Kind != hold.AnswerOK {
 		fields = append(fields, zap.Stringer("answer", a.Kind), zap.String("code", a.Code), zap.String("message", a.Message))
+	}
+	if h.CapturedElsewhere > 0 {
+		fields = append(fields, zap.Int64("captured_elsewhere", h.CapturedElsewhere), zap.Int64("capture_amount", h.CaptureAmount))
 	}
 	if n.Type == hold.NoticeExpiring {
 		fields = append(fields, zap.Duration("threshold", n.Threshold), zap.Time("expires_at", h.ExpiresAt))

@@ -164,6 +164,9 @@ func (a *app) show(v *hold.View, clk clock) {
 	if v.CapturedAmount > 0 {
 		f = append(f, fact{"captured", hold.Money(v.CapturedAmount, v.Currency)})
 	}
+	if v.CapturedElsewhere > 0 {
+		f = append(f, fact{"captured elsewhere", hold.Money(v.CapturedElsewhere, v.Currency)})
+	}
 	for i := range f {
 		if f[i].name == "state" {
 			f[i].value = a.paint(stateColors[v.State], v.State)

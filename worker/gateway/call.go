@@ -26,7 +26,12 @@ func (g *Gateway) Do(ctx context.Context, c hold.Call) hold.Answer {
 	switch c.Op {
 	case hold.OpCapture:
 		p := CaptureParams{PaymentIntent: c.PaymentIntent, Account: c.Account, Key: c.Key}
-		if c.Amount != 0 {
+		switch {
+		case c.ReleaseRest && c.Amount != 0:
+			return notSent("a capture that releases the rest takes no amount")
+		case c.ReleaseRest:
+			p.Amount, p.Final = &c.Amount, stripe.Bool(true)
+		case c.Amount != 0:
 			p.Amount = &c.Amount
 		}
 		return g.Capture(ctx, p)

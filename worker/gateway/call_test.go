@@ -28,6 +28,8 @@ func TestRequestsAreFrozen(t *testing.T) {
 		{"capture all", do(hold.Call{Op: hold.OpCapture, PaymentIntent: intent, Key: "k-1"}), "POST " + path + "/capture key=k-1 account= "},
 		{"capture part", do(hold.Call{Op: hold.OpCapture, PaymentIntent: intent, Account: account, Amount: 1250, Key: "k-2"}),
 			"POST " + path + "/capture key=k-2 account=" + account + " amount_to_capture=1250"},
+		{"capture nothing, release the rest", do(hold.Call{Op: hold.OpCapture, PaymentIntent: intent, Key: "k-2", ReleaseRest: true}),
+			"POST " + path + "/capture key=k-2 account= amount_to_capture=0&final_capture=true"},
 		{"cancel", do(hold.Call{Op: hold.OpCancel, PaymentIntent: intent, Key: "k-3"}), "POST " + path + "/cancel key=k-3 account= cancellation_reason=abandoned"},
 		{"read", do(hold.Call{Op: hold.OpRead, PaymentIntent: intent, Account: account}), "GET " + path + " key= account=" + account + " expand[0]=latest_charge&expand[1]=review"},
 		{"read ignores key and amount", do(hold.Call{Op: hold.OpRead, PaymentIntent: intent, Amount: 5, Key: "k-4"}), "GET " + path + " key= account= expand[0]=latest_charge&expand[1]=review"},

@@ -44,6 +44,9 @@ func (g *Gateway) intent(pi *stripe.PaymentIntent, id string) *hold.Intent {
 		case d.CardPresent != nil && d.CardPresent.CaptureBefore > 0:
 			in.CaptureBefore = time.Unix(d.CardPresent.CaptureBefore, 0).UTC()
 		}
+		// Of other payment methods this API version doesn't tell.
+		in.SingleCapture = d.Card != nil && d.Card.Multicapture != nil &&
+			d.Card.Multicapture.Status == stripe.ChargePaymentMethodDetailsCardMulticaptureStatusUnavailable
 	} else if len(pi.PaymentMethodTypes) == 1 {
 		// Of several allowed methods nobody knows which was used, and a deadline is derived from it: taking a card for Klarna
 		// would turn 7 days into 28.

@@ -130,6 +130,22 @@ func TestSimSettles(t *testing.T) {
 		if rest.Kind != hold.AnswerOK || rest.Intent.Status != hold.StatusSucceeded || rest.Intent.Received != 3000 {
 			t.Errorf("rest: %+v %+v", rest, rest.Intent)
 		}
+
+		id = w.authorize(stripesim.Hold{Multicapture: true})
+		if err := w.sim.Dashboard().CapturePart(id, 4000); err != nil {
+			t.Fatal(err)
+		}
+		in = w.do(hold.Call{Op: hold.OpRead, PaymentIntent: id}, hold.AnswerOK).Intent
+		if in.Status != hold.StatusRequiresCapture || in.Received != 4000 || in.Capturable != 6000 || in.SingleCapture {
+			t.Errorf("captured in part by another system: %+v", in)
+		}
+		in = w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, ReleaseRest: true, Key: "release"}, hold.AnswerOK).Intent
+		if in.Status != hold.StatusSucceeded || in.Received != 4000 {
+			t.Errorf("released: %+v", in)
+		}
+		if in = w.do(hold.Call{Op: hold.OpRead, PaymentIntent: w.authorize(stripesim.Hold{})}, hold.AnswerOK).Intent; !in.SingleCapture {
+			t.Errorf("without multicapture: %+v", in)
+		}
 	})
 }
 

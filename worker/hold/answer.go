@@ -21,7 +21,7 @@ type Intent struct {
 	Status             Status
 	Amount             int64 // of the intent
 	Capturable         int64
-	Received           int64
+	Received           int64 // captured so far: above zero with requires_capture where another system took a part
 	Currency           string
 	CancellationReason string
 	Created            time.Time
@@ -30,12 +30,18 @@ type Intent struct {
 	Method             string // type of the payment method, such as card; empty if the charge wasn't read
 	Metadata           map[string]string
 	Review             string // id of the fraud review, while it is open
+	SingleCapture      bool   // the charge was read and says that it can be captured only once
 }
 
 // lapsed reports whether a canceled intent was let go by the card network, not by a person or a program.
 // Newer API versions say "expired" where older ones say "automatic".
 func (in *Intent) lapsed() bool {
 	return in.CancellationReason == "automatic" || in.CancellationReason == "expired"
+}
+
+// holds reports whether an amount that a caller said is what the intent holds: all that was authorized, or what is left of it.
+func (in *Intent) holds(amount int64) bool {
+	return amount == in.Capturable || amount == in.Capturable+in.Received
 }
 
 // AnswerKind is what became of a request to Stripe. The set is closed: everything that can come back is one of these.
@@ -102,5 +108,6 @@ type Call struct {
 	PaymentIntent string
 	Account       string
 	Amount        int64  // of a capture; 0: everything that is capturable
+	ReleaseRest   bool   // of a capture: take nothing and release what is left after earlier captures
 	Key           string // idempotency key; empty for a read
 }

@@ -155,12 +155,12 @@ func New(d *Draft, in *Intent, by string, now time.Time) (Change, error) {
 		if d.Currency != "" && d.Currency != in.Currency {
 			return Change{}, problem(CurrencyMismatch, "currency", "%s is in %s, not in %s", d.ID, in.Currency, d.Currency)
 		}
-		if d.Amount != 0 && d.Amount != in.Capturable {
+		if d.Amount != 0 && !in.holds(d.Amount) {
 			return Change{}, problem(AmountMismatch, "amount", "%s holds %d %s, not %d", d.ID, in.Capturable, in.Currency, d.Amount)
 		}
 		h.adopt(in, now)
 	}
-	if err := checkCaptureAmount(h.CaptureAmount, h.Amount, h.Currency); err != nil {
+	if err := checkCaptureAmount(h.CaptureAmount, h.authorized(), h.Currency); err != nil {
 		return Change{}, err
 	}
 	// An assumption made without Stripe is no ground to send a booking system away, but people are told what is likely.
@@ -169,11 +169,14 @@ func New(d *Draft, in *Intent, by string, now time.Time) (Change, error) {
 		return Change{}, late
 	}
 	h.plan(now)
-	scheduled := Entry{At: now, Kind: EntryScheduled, By: by}
+scheduled := Entry{At: now, Kind: EntryScheduled, By: by}
 	if d.Confirm {
 		scheduled.Note = confirmedNote
 	}
 	h.record(scheduled)
+	if h.CapturedElsewhere > 0 {
+		h.record(Entry{At: now, Kind: EntryObserved, By: "stripe", Cause: CauseElsewhere, Note: h.sharedNote()})
+	}
 	c := Change{Hold: h, NewDeadline: true}
 	c.notify(NoticeScheduled, 0)
 	if late != nil && !known && !h.CaptureAt.IsZero() { // a release that comes too late costs nobody anything
@@ -214,6 +217,8 @@ func (c *Change) retermed() {
 func (h *Hold) adopt(in *Intent, now time.Time) {
 	known := h.Verified // an assumption that Stripe's word was the ground of is not made anew: the deadline would run away
 	h.Amount, h.Currency, h.Verified = in.Capturable, in.Currency, true
+	// Each capture of holdd's is final, so what an open intent has received was taken by another system.
+	h.CapturedElsewhere, h.SingleCapture = in.Received, in.SingleCapture && in.Received == 0
 	switch {
 	case !in.CaptureBefore.IsZero():
 		h.ExpiresAt, h.ExpiresSource = in.CaptureBefore, SourceCharge
@@ -252,7 +257,7 @@ func (h *Hold) SameTerms(d *Draft) bool {
 	}
 	return d.ID == h.ID && d.Account == h.Account && d.Reference == h.Reference && d.CaptureAt.Equal(h.CaptureAt) && d.CancelAt.Equal(h.CancelAt) &&
 		d.CaptureAmount == h.CaptureAmount && d.OnExpiry == h.OnExpiry &&
-		(d.Amount == 0 || h.Amount == 0 || d.Amount == h.Amount && d.Currency == h.Currency)
+		(d.Amount == 0 || h.Amount == 0 || (d.Amount == h.Amount || d.Amount == h.authorized()) && d.Currency == h.Currency)
 }
 
 // SameTermsAs reports whether two states of one hold have the same terms.
@@ -353,7 +358,7 @@ func (h Hold) Capturing(amount int64, by string, now time.Time) (Change, error) 
 	if want == 0 {
 		want = h.CaptureAmount
 	}
-	if err := checkCaptureAmount(want, h.Amount, h.Currency); err != nil {
+	if err := checkCaptureAmount(want, h.authorized(), h.Currency); err != nil {
 		return Change{}, err
 	}
 	if h.Next == OpCapture && h.Why == CauseTrigger && h.State == Scheduled && (amount == 0 || amount == h.CaptureAmount) {

@@ -49,6 +49,9 @@
 //     cancel accepted meanwhile, the lost request could still turn out to have captured.
 //   - Stripe not finding the intent is no proof of anything. With an outcome unknown the hold stays closed and is looked at again for a day,
 //     while a person is told; then it is handed over. A hold of which nothing unknown was sent goes to a person after the second look.
+//   - Hold.CaptureAmount is the total wanted, whoever takes it. What another system has captured counts (Hold.CapturedElsewhere): a capture
+//     sends what is missing, or releases the rest where nothing is. An amount is sent without a read under the same claim only where Stripe
+//     has said that the charge can be captured once. What is captured between that read and the capture can't be known in time.
 //   - A key is used again only while Stripe surely remembers it (23 h). After that, and when Stripe keeps replaying an error, the intent
 //     is read first.
 //   - What follows from several answers under one claim is written once ([Change.Then]): a deadline that the first told has its milestones, even

@@ -55,7 +55,7 @@ func (h Hold) Heard(e *Event, now time.Time) (Change, Hearing) {
 	}
 	switch {
 	case e.Intent != nil && (e.Intent.Status == StatusSucceeded || e.Intent.Status == StatusCanceled):
-		return h.settle(e.Intent, h.owns(e.Key), now), HearNothing
+		return h.settle(e.Intent, h.owns(e.Key), nil, now), HearNothing
 	case e.closesReview():
 		return h.reviewClosed(e.Review, now), HearLook
 	}

@@ -51,6 +51,7 @@ type facet struct {
 	why                                          hold.Cause
 	claimed, unknown, sent, readFirst, cancel    bool
 	verified, priced, part, due, stale, ownDue   bool
+	single, shared, enough                       bool
 	ownKind, end, misses, retries, gen, own, pol int
 }
 
@@ -59,6 +60,7 @@ func (n *node) facet(r hold.Rules) facet {
 	clamp := func(v, m uint32) int { return int(min(v, m)) }
 	f := facet{state: h.State, next: h.Next, why: h.Why, claimed: n.claimed, unknown: h.Attempt.Unknown, sent: h.Attempt.Count > 0,
 		readFirst: h.ReadFirst, cancel: h.CancelWanted, verified: h.Verified, priced: h.Amount > 0, part: h.CaptureAmount > 0,
+		single: h.SingleCapture, shared: h.CapturedElsewhere > 0, enough: h.CaptureAmount > 0 && h.CapturedElsewhere >= h.CaptureAmount,
 		due: h.Next != 0 && !h.NextAt.After(n.now), misses: clamp(h.Misses, 2), retries: clamp(h.Retries, 1), gen: clamp(h.Generation, 2), pol: int(h.OnExpiry),
 		stale: !h.Attempt.FirstAt.IsZero() && n.now.Sub(h.Attempt.FirstAt) >= 23*time.Hour}
 	if h.State == hold.Working {
@@ -95,6 +97,9 @@ func (n *node) facet(r hold.Rules) facet {
 var (
 	intents = map[string]*hold.Intent{
 		"held":      held(),
+		"multi":     held(multi),
+		"shared":    shared(200),
+		"enough":    shared(500),
 		"less":      held(func(in *hold.Intent) { in.Capturable = 100 }),
 		"nearer":    held(func(in *hold.Intent) { in.CaptureBefore = t0.Add(day) }),
 		"longer":    held(func(in *hold.Intent) { in.CaptureBefore = t0.Add(20 * day) }),
@@ -108,7 +113,7 @@ var (
 		"method":    intent(hold.StatusRequiresPaymentMethod),
 		"confirm":   intent(hold.StatusRequiresConfirmation),
 	}
-	intentNames = []string{"held", "less", "nearer", "longer", "captured", "part", "canceled", "automatic", "expired", "busy", "action", "method", "confirm"}
+	intentNames = []string{"held", "multi", "shared", "enough", "less", "nearer", "longer", "captured", "part", "canceled", "automatic", "expired", "busy", "action", "method", "confirm"}
 )
 
 // wishes are all that people can ask of a hold.
@@ -478,7 +483,7 @@ var invariants = map[string]func(s *step) bool{
 		h := &s.from.h
 		switch s.call.Op {
 		case hold.OpCapture:
-			if h.CaptureAmount > 0 && s.call.Amount != h.CaptureAmount || h.CaptureAmount == 0 && !h.Verified && s.call.Amount != h.Amount || s.call.Amount > h.Amount || s.call.Amount < 0 {
+			if h.CaptureAmount > 0 && s.call.Amount != max(0, h.CaptureAmount-h.CapturedElsewhere) || s.call.ReleaseRest != (h.CaptureAmount > 0 && h.CaptureAmount <= h.CapturedElsewhere) || h.CaptureAmount == 0 && !h.Verified && s.call.Amount != h.Amount || s.call.Amount > h.Amount || s.call.Amount < 0 {
 				return true
 			}
 			fallthrough
@@ -488,6 +493,18 @@ var invariants = map[string]func(s *step) bool{
 			return s.call.Key != "" || s.call.Amount != 0
 		}
 		return false
+	},
+	"an amount is captured only after a read under the same claim, where others may capture as well": func(s *step) bool {
+		h := &s.c.Hold
+		return s.name == "claimed" && h.CaptureAmount > 0 && !h.SingleCapture && h.Call(s.from.now).Op == hold.OpCapture
+	},
+	"no request takes more than what is missing from the total wanted": func(s *step) bool {
+		h := &s.from.h
+		return s.call.Op == hold.OpCapture && h.CaptureAmount > 0 && s.call.Amount > 0 && s.call.Amount+h.CapturedElsewhere > h.CaptureAmount
+	},
+	"what another system took is never more than what was taken": func(s *step) bool {
+		h := &s.c.Hold
+		return s.err == nil && (h.CapturedElsewhere < 0 || h.State == hold.Captured && h.CapturedElsewhere > h.CapturedTotal)
 	},
 	"a key that Stripe may have forgotten is not used": func(s *step) bool {
 		a := s.from.h.Attempt

@@ -22,7 +22,7 @@ var (
 
 // intent is what Stripe says of an intent made at t0, whose authorization ends after seven days.
 func intent(status hold.Status, edit ...func(*hold.Intent)) *hold.Intent {
-	in := &hold.Intent{ID: pi, Status: status, Amount: amount, Currency: "eur", Created: t0, CaptureBefore: t0.Add(7 * day), Method: "card"}
+	in := &hold.Intent{ID: pi, Status: status, Amount: amount, Currency: "eur", Created: t0, CaptureBefore: t0.Add(7 * day), Method: "card", SingleCapture: true}
 	switch status {
 	case hold.StatusRequiresCapture:
 		in.Capturable = amount
@@ -38,6 +38,15 @@ func intent(status hold.Status, edit ...func(*hold.Intent)) *hold.Intent {
 func held(edit ...func(*hold.Intent)) *hold.Intent {
 	return intent(hold.StatusRequiresCapture, edit...)
 }
+
+// shared is an intent of which another system has taken n and left the rest.
+func shared(n int64) *hold.Intent {
+	return held(func(in *hold.Intent) { in.Capturable, in.Received, in.SingleCapture = amount-n, n, false })
+}
+
+// multi is one of which it has taken nothing, and may.
+func multi(in *hold.Intent) { in.SingleCapture = false }
+
 func captured(n int64) *hold.Intent {
 	return intent(hold.StatusSucceeded, func(in *hold.Intent) { in.Received = n })
 }

@@ -137,11 +137,11 @@ type Hold struct {
 	PaymentIntent string // the one that holds the money now
 	Account       string // connected account, empty for one's own
 	Reference     string // the caller's booking
-	Amount        int64  // authorized; 0: not known yet
+	Amount        int64  // held: what can still be captured; 0: not known yet
 	Currency      string // lower case, empty while Amount isn't known
 	CaptureAt     time.Time
 	CancelAt      time.Time // at most one of the two is set
-	CaptureAmount int64     // 0: everything
+	CaptureAmount int64     // the total wanted, whoever takes it; 0: everything
 	ExpiresAt     time.Time
 	ExpiresSource Source
 	OnExpiry      Policy
@@ -152,10 +152,16 @@ type Hold struct {
 	CreatedAt     time.Time
 	SettledAt     time.Time
 	CapturedTotal int64 // what was really taken
-	Acknowledged  bool  // a person knows that this hold nears its end
-	CancelWanted  bool  // a cancel was accepted: from here on nothing may capture
-	Mirrored      bool  // the terms stand in the intent's metadata
-	Unmirrorable  bool  // they can't, and it was given up
+	// CapturedElsewhere is what another system took, as far as is known: of a hold that is still open,
+	// or of CapturedTotal.
+	CapturedElsewhere int64
+	// SingleCapture is Stripe's word that the charge can be captured only once. Without it another
+	// system may take a part at any time, so a capture that names an amount begins with a read.
+	SingleCapture bool
+	Acknowledged  bool // a person knows that this hold nears its end
+	CancelWanted  bool // a cancel was accepted: from here on nothing may capture
+	Mirrored      bool // the terms stand in the intent's metadata
+	Unmirrorable  bool // they can't, and it was given up
 	History       []Entry
 	Forgotten     uint32 // history entries dropped to keep the bound
 

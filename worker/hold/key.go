@@ -19,18 +19,22 @@ const keyPrefix = "holdd-"
 // key derives the idempotency key from what the request will do, so that the same effect has the same key on every replica and after
 // every crash, and another effect never shares it: hold, operation, digest of the parameters, generation. Stripe doesn't
 // make the endpoint a part of a key's scope, hence the operation in it.
-func (h *Hold) key(op Op, amount int64) string {
+func (h *Hold) key(c Call) string {
 	d := sha256.New()
 	var n [8]byte
-	for _, s := range []string{h.Account, h.PaymentIntent, op.String()} {
+	for _, s := range []string{h.Account, h.PaymentIntent, c.Op.String()} {
 		binary.BigEndian.PutUint64(n[:], uint64(len(s)))
 		d.Write(n[:])
 		d.Write([]byte(s))
 	}
-	binary.BigEndian.PutUint64(n[:], uint64(amount))
+	amount := uint64(c.Amount)
+	if c.ReleaseRest {
+		amount = ^uint64(0) // no amount: taking nothing and taking everything are both sent as 0
+	}
+	binary.BigEndian.PutUint64(n[:], amount)
 	d.Write(n[:])
 	sum := d.Sum(nil)
-	return keyPrefix + h.ID + "-" + op.String() + "-" + hex.EncodeToString(sum[:8]) + "-" + strconv.FormatUint(uint64(h.Generation), 10)
+	return keyPrefix + h.ID + "-" + c.Op.String() + "-" + hex.EncodeToString(sum[:8]) + "-" + strconv.FormatUint(uint64(h.Generation), 10)
 }
 
 // backoff is how long to wait before retry n (from 1): base doubled each time up to cap, then shortened by up to half. The

@@ -362,8 +362,10 @@ func TestACaptureNamesItsAmount(t *testing.T) {
 	}{
 		{"confirmed, everything", made(t, held(), captureAt(due)), capt, 0},
 		{"confirmed, a part", made(t, held(), captureAt(due), part(500)), capt, 500},
+		{"confirmed, everything, where others may take a part", made(t, held(multi), captureAt(due)), capt, 0},
+		{"confirmed, a part, where others may take one: read", made(t, held(multi), captureAt(due), part(500)), read, 0},
 		{"on the caller's word: exactly that", made(t, nil, captureAt(due), told(amount, "eur")), capt, amount},
-		{"on the caller's word, a part", made(t, nil, captureAt(due), told(amount, "eur"), part(1)), capt, 1},
+		{"on the caller's word, a part: read", made(t, nil, captureAt(due), told(amount, "eur"), part(1)), read, 0},
 		{"nobody knows: read", made(t, nil, captureAt(due)), read, 0},
 		{"nobody knows, a part: read", made(t, nil, captureAt(due), part(500)), read, 0},
 	} {

@@ -11,6 +11,11 @@ func (h *Hold) Claimed(since time.Time, takenOver bool) {
 	if takenOver {
 		h.Attempt.Unknown = true
 	}
+	// What another system has taken may be news since the last read, and an amount that is sent takes
+	// no notice of it. A capture of everything needs no read: it takes only what is left.
+	if h.Next == OpCapture && h.CaptureAmount > 0 && !h.SingleCapture {
+		h.ReadFirst = true
+	}
 }
 
 // Unsent gives a claimed hold back as it was, because nothing was sent for it under this claim.
@@ -43,25 +48,36 @@ func (h *Hold) Call(now time.Time) Call {
 	}
 	switch c.Op {
 	case OpCapture:
-		c.Amount = h.captureAmount()
-		c.Key = h.key(OpCapture, c.Amount)
+		c.Amount, c.ReleaseRest = h.captureAmount()
+		c.Key = h.key(c)
 	case OpCancel:
-		c.Key = h.key(OpCancel, 0)
+		c.Key = h.key(c)
 	}
 	return c
 }
 
-// captureAmount is what a capture names: the wanted part; everything (0) where Stripe has confirmed the amount; and else exactly what the
-// caller said that there is, so that nobody is charged more than anybody knew of.
-func (h *Hold) captureAmount() int64 {
+// captureAmount is what a capture names: what is missing from the wanted total; everything (0) where Stripe has confirmed the amount; and
+// else exactly what the caller said that there is, so that nobody is charged more than anybody knew of. releaseRest says that another
+// system has reached the total already: nothing may be taken any more.
+func (h *Hold) captureAmount() (n int64, releaseRest bool) {
 	switch {
+	case h.CaptureAmount > 0 && h.CaptureAmount <= h.CapturedElsewhere:
+		return 0, true
 	case h.CaptureAmount > 0:
-		return h.CaptureAmount
+		return h.CaptureAmount - h.CapturedElsewhere, false
 	case h.Verified:
-		return 0
+		return 0, false
 	default:
-		return h.Amount
+		return h.Amount, false
 	}
+}
+
+// authorized is what there is to take in all, whoever takes it.
+func (h *Hold) authorized() int64 { return h.Amount + h.CapturedElsewhere }
+
+// sharedNote says of an open hold what another system has taken, and what is left.
+func (h *Hold) sharedNote() string {
+	return Money(h.CapturedElsewhere, h.Currency) + " captured by another system, " + Money(h.Amount, h.Currency) + " left"
 }
 
 // Answered decides what follows from Stripe's answer to call. Change.Now asks for another call under the same claim.
@@ -82,7 +98,7 @@ func (h Hold) Answered(call Call, a Answer, now time.Time) Change {
 	switch a.Kind {
 	case AnswerOK:
 		if a.Intent != nil {
-			return h.told(call, a.Intent, call.Op == OpRead && (h.Attempt.Unknown || h.Generation > 1) || call.Op == h.Next && call.Op != OpRead, now)
+			return h.told(call, a, call.Op == OpRead && (h.Attempt.Unknown || h.Generation > 1) || call.Op == h.Next && call.Op != OpRead, now)
 		}
 		return h.unknown(call, now)
 
@@ -93,7 +109,7 @@ func (h Hold) Answered(call Call, a Answer, now time.Time) Change {
 			h.Attempt.Unknown = false
 		}
 		if a.Intent != nil && a.Intent.Status != StatusRequiresCapture {
-			return h.told(call, a.Intent, h.Generation > 1, now)
+			return h.told(call, a, h.Generation > 1, now)
 		}
 		if call.Op != OpRead && !h.ReadFirst {
 			h.ReadFirst = true
@@ -239,10 +255,14 @@ func (h Hold) look(cause Cause, note string, now time.Time) Change {
 
 // told decides by what Stripe says of the intent in answer to a claimed hold's call.
 // ours says whether an effect that shows may be that of a request of this hold.
-func (h Hold) told(call Call, in *Intent, ours bool, now time.Time) Change {
+func (h Hold) told(call Call, a Answer, ours bool, now time.Time) Change {
+	in := a.Intent
 	switch in.Status {
 	case StatusSucceeded, StatusCanceled:
-		return h.settle(in, ours, now)
+		if call.Op != OpCapture || a.Kind != AnswerOK {
+			return h.settle(in, ours, nil, now)
+		}
+		return h.settle(in, ours, &call, now)
 	case StatusRequiresCapture:
 		if call.Op != OpRead {
 			// Accepted, yet the money is still held: Stripe has done something else than what was asked, or not yet.
@@ -282,16 +302,26 @@ func (h Hold) told(call Call, in *Intent, ours bool, now time.Time) Change {
 	}
 }
 
-// settle ends the hold as Stripe says it ended, with the cause told: ours if we asked for just this, somebody else's if not.
-func (h Hold) settle(in *Intent, ours bool, now time.Time) Change {
-	state, cause, notice := Captured, h.Why, NoticeCaptured
+// settle ends the hold as Stripe says it ended, with the cause told: ours if we asked for just this, somebody else's if not. confirmed is
+// the capture whose own answer this is, nil if there is none: it took what it named, whatever others took before it.
+func (h Hold) settle(in *Intent, ours bool, confirmed *Call, now time.Time) Change {
+	state, cause, notice, note := Captured, h.Why, NoticeCaptured, ""
 	switch {
 	case in.Status == StatusSucceeded:
-		want := h.captureAmount()
-		if !ours || h.Next != OpCapture || want > 0 && in.Received != want {
-			cause = CauseElsewhere
+		want, _ := h.captureAmount()
+		took := in.Received - h.CapturedElsewhere
+		if confirmed != nil && (want > 0 || confirmed.ReleaseRest) {
+			took = min(confirmed.Amount, in.Received)
 		}
-		h.CapturedTotal = in.Received
+		if !ours || h.Next != OpCapture || took <= 0 || want > 0 && took != want {
+			cause = CauseElsewhere
+			note = h.doubt(ours, want, in)
+			took = 0
+		}
+		h.CapturedTotal, h.CapturedElsewhere = in.Received, in.Received-took
+		if took > 0 && h.CapturedElsewhere > 0 {
+			note = Money(took, in.Currency) + " captured by holdd, " + Money(h.CapturedElsewhere, in.Currency) + " by another system"
+		}
 	case in.lapsed():
 		state, cause, notice = Expired, CauseLapsed, NoticeExpired
 	default:
@@ -313,10 +343,19 @@ func (h Hold) settle(in *Intent, ours bool, now time.Time) Change {
 	if cause == CauseElsewhere || cause == CauseLapsed {
 		by = "stripe"
 	}
-	h.record(Entry{At: now, Kind: EntryOutcome, By: by, Cause: cause})
+	h.record(Entry{At: now, Kind: EntryOutcome, By: by, Cause: cause, Note: note})
 	c := Change{Hold: h}
 	c.notify(notice, cause)
 	return c
+}
+
+// doubt is the note of a capture that is not known to be holdd's. want is what a request of holdd's named, ours that there was one.
+func (h *Hold) doubt(ours bool, want int64, in *Intent) string {
+	note := Money(in.Received, in.Currency) + " captured by another system"
+	if ours && h.Next == OpCapture && want > 0 && in.Received >= h.CapturedElsewhere+want {
+		note += "; a request of holdd's for " + Money(want, in.Currency) + " may be part of it"
+	}
+	return note
 }
 
 // stillHeld goes on with a hold whose money Stripe still holds, with what Stripe says of amount and deadline.
@@ -329,7 +368,7 @@ func (h Hold) stillHeld(in *Intent, now time.Time) Change {
 		}
 	}
 	letGo := h.CancelWanted || h.Next == OpCancel // needs no amount
-	if !h.Verified && !letGo && (h.Amount != 0 && h.Amount != in.Capturable || h.Currency != "" && h.Currency != in.Currency) {
+	if !h.Verified && !letGo && (h.Amount != 0 && !in.holds(h.Amount) || h.Currency != "" && h.Currency != in.Currency) {
 		said, is := Money(h.Amount, h.Currency), Money(in.Capturable, in.Currency)
 		h.adopt(in, now)
 		c := h.look(CauseMismatch, "said "+said+", is "+is, now)
@@ -342,15 +381,23 @@ func (h Hold) stillHeld(in *Intent, now time.Time) Change {
 	if h.State == Attention && old.Why == CauseOnExpiry {
 		c.notify(NoticeAttention, h.Why)
 	}
-	if moved || h.Amount != old.Amount {
+	shared := h.CapturedElsewhere != old.CapturedElsewhere
+	if moved || h.Amount != old.Amount || shared {
 		h.Revision++
-		h.record(Entry{At: now, Kind: EntryObserved, By: "stripe", Note: Money(h.Amount, h.Currency) + " until " + h.ExpiresAt.Format(time.RFC3339)})
+		e := Entry{At: now, Kind: EntryObserved, By: "stripe", Note: Money(h.Amount, h.Currency) + " until " + h.ExpiresAt.Format(time.RFC3339)}
+		if shared {
+			e.Cause, e.Note = CauseElsewhere, h.sharedNote()+" until "+h.ExpiresAt.Format(time.RFC3339)
+			if len(c.Notices) == 0 {
+				c.notify(NoticeChanged, CauseElsewhere)
+			}
+		}
+		h.record(e)
 	}
 	late := h.beforeDeadline() != nil && h.OwnTime().After(now)
 	switch {
-	case h.CaptureAmount > h.Amount && (h.State == Attention || h.State == Working && h.Prior == Attention): // told before
-	case h.CaptureAmount > h.Amount && !letGo:
-		return c.Then(h.look(CauseAmountTooLarge, "wanted "+Money(h.CaptureAmount, h.Currency)+", holds "+Money(h.Amount, h.Currency), now))
+	case h.CaptureAmount > h.authorized() && (h.State == Attention || h.State == Working && h.Prior == Attention): // told before
+	case h.CaptureAmount > h.authorized() && !letGo:
+		return c.Then(h.look(CauseAmountTooLarge, "wanted "+Money(h.CaptureAmount, h.Currency)+", holds "+Money(h.authorized(), h.Currency), now))
 	case late && !old.Verified && h.Why == CauseSchedule:
 		return c.Then(h.look(CauseAfterDeadline, "ends at "+h.ExpiresAt.Format(time.RFC3339), now))
 	case late && moved:
@@ -383,11 +430,11 @@ func (h Hold) Observed(in *Intent, now time.Time) Change {
 	}
 	switch in.Status {
 	case StatusSucceeded, StatusCanceled:
-		return h.settle(in, false, now)
+		return h.settle(in, false, nil, now)
 	case StatusRequiresCapture:
 		old := h
 		c := h.stillHeld(in, now)
-		c.Same = len(c.Notices) == 0 && old.Verified && c.Hold.Revision == old.Revision && c.Hold.ExpiresAt.Equal(old.ExpiresAt)
+		c.Same = len(c.Notices) == 0 && old.Verified && c.Hold.Revision == old.Revision && c.Hold.SingleCapture == old.SingleCapture && c.Hold.ExpiresAt.Equal(old.ExpiresAt)
 		return c.reviewed(in, now)
 	case StatusProcessing:
 		return Change{Hold: h, Same: true}

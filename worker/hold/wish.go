@@ -218,7 +218,7 @@ func (p *Patch) terms(h *Hold, now time.Time) error {
 	if p.CaptureAmount != nil {
 		h.CaptureAmount = *p.CaptureAmount
 	}
-	if err := checkCaptureAmount(h.CaptureAmount, h.Amount, h.Currency); err != nil {
+	if err := checkCaptureAmount(h.CaptureAmount, h.authorized(), h.Currency); err != nil {
 		return err
 	}
 	if p.OnExpiry != nil {

@@ -1,0 +1,215 @@
+package hold_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// With multicapture another system can capture a part of an intent and leave the rest held. What holdd captures then is what is
+// missing from the total wanted.
+
+// capturable is a hold whose capture is due now, with a total wanted; 0: everything.
+func capturable(t *testing.T, in *hold.Intent, total int64, edit ...func(*hold.Draft)) hold.Hold {
+	t.Helper()
+	return claim(made(t, in, append(edit, captureAt(t0), part(total))...), t0)
+}
+
+// answered lets the hold read, if it wants to, and returns the call that follows.
+func answered(t *testing.T, h hold.Hold, in *hold.Intent) (hold.Hold, hold.Call) {
+	t.Helper()
+	call := h.Call(t0)
+	if call.Op != hold.OpRead {
+		return h, call
+	}
+	c := h.Answered(call, hold.Answer{Kind: hold.AnswerOK, Intent: in}, t0)
+	if !c.Now {
+		t.Fatalf("after the read: state %s because of %s, next %s", c.Hold.State, c.Hold.Why, c.Hold.Next)
+	}
+	return c.Hold, c.Hold.Call(t0)
+}
+
+func TestCall_CapturesWhatIsMissing(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		known   *hold.Intent // when it was scheduled; nil: not read
+		edit    []func(*hold.Draft)
+		then    *hold.Intent // when it is due
+		total   int64
+		amount  int64
+		release bool
+	}{
+		{"nothing taken yet", held(multi), nil, held(multi), 5_000, 5_000, false},
+		{"known when scheduled", shared(4_000), nil, shared(4_000), 5_000, 1_000, false},
+		{"taken since it was scheduled", held(multi), nil, shared(4_000), 5_000, 1_000, false},
+		{"more taken since it was scheduled", shared(1_000), nil, shared(4_000), 5_000, 1_000, false},
+		{"not verified, nothing said", nil, nil, shared(4_000), 5_000, 1_000, false},
+		{"not verified, the amount authorized said", nil, []func(*hold.Draft){told(amount, "eur")}, shared(4_000), 5_000, 1_000, false},
+		{"more wanted than is left", shared(40_000), nil, shared(40_000), 41_000, 1_000, false},
+		{"the total is reached", held(multi), nil, shared(5_000), 5_000, 0, true},
+		{"the total is exceeded", held(multi), nil, shared(6_000), 5_000, 0, true},
+		{"everything wanted", held(multi), nil, shared(4_000), 0, 0, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, call := answered(t, capturable(t, tt.known, tt.total, tt.edit...), tt.then)
+			if call.Op != hold.OpCapture || call.Amount != tt.amount || call.ReleaseRest != tt.release {
+				t.Errorf("%s of %d, release %v; want a capture of %d, release %v", call.Op, call.Amount, call.ReleaseRest, tt.amount, tt.release)
+			}
+		})
+	}
+}
+
+func TestCall_ReadsBeforeAnAmountIsCaptured(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		in    *hold.Intent
+		total int64
+		edit  []func(*hold.Draft)
+		want  hold.Op
+	}{
+		{"captured once only", held(), 5_000, nil, hold.OpCapture},
+		{"captured once only, everything", held(), 0, nil, hold.OpCapture},
+		{"multicapture", held(multi), 5_000, nil, hold.OpRead},
+		{"multicapture, everything: takes only what is left", held(multi), 0, nil, hold.OpCapture},
+		{"not verified", nil, 5_000, []func(*hold.Draft){told(amount, "eur")}, hold.OpRead},
+		{"not verified, everything: names all that was said to be held", nil, 0, []func(*hold.Draft){told(amount, "eur")}, hold.OpCapture},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := capturable(t, tt.in, tt.total, tt.edit...)
+			if call := h.Call(t0); call.Op != tt.want {
+				t.Errorf("%s, want %s", call.Op, tt.want)
+			}
+		})
+	}
+	t.Run("each claim reads anew", func(t *testing.T) {
+		h, call := answered(t, capturable(t, held(multi), 5_000), held(multi))
+		c := h.Answered(call, hold.Answer{Kind: hold.AnswerLockTimeout}, t0)
+		h = claim(c.Hold, c.Hold.NextAt)
+		if call := h.Call(c.Hold.NextAt); call.Op != hold.OpRead {
+			t.Errorf("%s of %d: what was taken meanwhile isn't known", call.Op, call.Amount)
+		}
+	})
+	t.Run("a lost capture is read back, not sent again", func(t *testing.T) {
+		h, call := answered(t, capturable(t, held(multi), 5_000), held(multi))
+		c := h.Answered(call, hold.Answer{Kind: hold.AnswerUnknown}, t0)
+		h = claim(c.Hold, c.Hold.NextAt)
+		if call := h.Call(c.Hold.NextAt); call.Op != hold.OpRead {
+			t.Errorf("%s of %d, want read", call.Op, call.Amount)
+		}
+	})
+}
+
+func TestKeys_NameTheAmountSent(t *testing.T) {
+	seen := map[string]string{}
+	for name, in := range map[string]*hold.Intent{"nothing taken": held(multi), "4,000 taken": shared(4_000), "total reached": shared(5_000)} {
+		_, call := answered(t, capturable(t, held(multi), 5_000), in)
+		if was := seen[call.Key]; was != "" {
+			t.Errorf("%s and %s share the key %s", name, was, call.Key)
+		}
+		seen[call.Key] = name
+	}
+	// Both are sent with an amount of zero, or none.
+	_, everything := answered(t, capturable(t, held(multi), 0), shared(5_000))
+	if was := seen[everything.Key]; was != "" {
+		t.Errorf("a capture of everything and %s share the key %s", was, everything.Key)
+	}
+}
+
+func TestSettle_SaysWhoTookWhat(t *testing.T) {
+	ok := func(in *hold.Intent) hold.Answer { return hold.Answer{Kind: hold.AnswerOK, Intent: in} }
+	lost := hold.Answer{Kind: hold.AnswerUnknown}
+	for _, tt := range []struct {
+		name      string
+		read      *hold.Intent
+		total     int64
+		answer    hold.Answer
+		readBack  *hold.Intent // after an answer that was lost
+		elsewhere int64
+		why       hold.Cause
+		note      string
+	}{
+		{"all by holdd", held(multi), 5_000, ok(captured(5_000)), nil, 0, own, ""},
+		{"the missing part by holdd", shared(4_000), 5_000, ok(captured(5_000)), nil, 4_000, own, "10.00 EUR captured by holdd, 40.00 EUR by another system"},
+		{"nothing by holdd", shared(5_000), 5_000, ok(captured(5_000)), nil, 5_000, elsewhere, "50.00 EUR captured by another system"},
+		{"the rest by holdd, everything wanted", shared(4_000), 0, ok(captured(amount)), nil, 4_000, own, "380.00 EUR captured by holdd, 40.00 EUR by another system"},
+		{"a part was taken between read and capture", shared(1_000), 5_000, ok(captured(7_000)), nil, 3_000, own, "40.00 EUR captured by holdd, 30.00 EUR by another system"},
+		{"the reply is lost, the total is there", shared(4_000), 5_000, lost, captured(5_000), 4_000, own, "10.00 EUR captured by holdd, 40.00 EUR by another system"},
+		{"the reply is lost, nothing more was taken", shared(4_000), 5_000, lost, captured(4_000), 4_000, elsewhere, "40.00 EUR captured by another system"},
+		{"the reply is lost, more was taken", shared(4_000), 5_000, lost, captured(9_000), 9_000, elsewhere,
+			"90.00 EUR captured by another system; a request of holdd's for 10.00 EUR may be part of it"},
+		{"nothing more was taken, everything wanted", shared(4_000), 0, lost, captured(4_000), 4_000, elsewhere, "40.00 EUR captured by another system"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			known := held(multi)
+			if tt.total == 0 {
+				known = tt.read
+			}
+			h, call := answered(t, capturable(t, known, tt.total), tt.read)
+			c := h.Answered(call, tt.answer, t0)
+			if tt.readBack != nil {
+				h = claim(c.Hold, t0.Add(day))
+				c = h.Answered(h.Call(t0.Add(day)), ok(tt.readBack), t0.Add(day))
+			}
+			h = c.Hold
+			received := tt.readBack
+			if received == nil {
+				received = tt.answer.Intent
+			}
+			if h.State != hold.Captured || h.CapturedTotal != received.Received || h.CapturedElsewhere != tt.elsewhere || h.Why != tt.why {
+				t.Errorf("%s because of %s, %d in all, %d elsewhere; want %d, %d, %s", h.State, h.Why, h.CapturedTotal, h.CapturedElsewhere, received.Received, tt.elsewhere, tt.why)
+			}
+			if last := h.History[len(h.History)-1]; last.Note != tt.note {
+				t.Errorf("the history says %q, want %q", last.Note, tt.note)
+			}
+			if v := h.View(t0, false); v.CapturedAmount != received.Received || v.CapturedElsewhere != tt.elsewhere {
+				t.Errorf("shown as %d, %d elsewhere", v.CapturedAmount, v.CapturedElsewhere)
+			}
+		})
+	}
+}
+
+func TestObserved_PartialCaptureElsewhere(t *testing.T) {
+	h := made(t, held(multi), captureAt(t0.Add(day)), part(5_000))
+	c := h.Observed(shared(4_000), t0)
+	h = c.Hold
+	last := h.History[len(h.History)-1]
+	if h.State != hold.Scheduled || h.Amount != amount-4_000 || h.CapturedElsewhere != 4_000 || last.Cause != elsewhere || !strings.HasPrefix(last.Note, "40.00 EUR captured by another system, 380.00 EUR left") {
+		t.Errorf("%s, %d held, %d elsewhere, %+v", h.State, h.Amount, h.CapturedElsewhere, last)
+	}
+	if len(c.Notices) != 1 || c.Notices[0].Type != hold.NoticeChanged || c.Notices[0].Cause != elsewhere {
+		t.Errorf("notices %+v", c.Notices)
+	}
+	if again := h.Observed(shared(4_000), t0); !again.Same {
+		t.Error("the same once more is a change")
+	}
+	// All that was authorized can still be wanted, whoever has taken a part of it; and the schedule request may be repeated.
+	if _, err := h.Capturing(amount, "api", t0); err != nil {
+		t.Error(err)
+	}
+	_, err := h.Capturing(amount+1, "api", t0)
+	wantCode(t, err, hold.AmountTooLarge)
+	d := &hold.Draft{ID: pi, OnExpiry: hold.PolicyCancel, CaptureAt: t0.Add(day), CaptureAmount: 5_000, Amount: amount, Currency: "eur"}
+	if !h.SameTerms(d) {
+		t.Error("the schedule request with the amount authorized is another one now")
+	}
+	// A new hold with a part taken, and an amount that is neither what was authorized nor what is left.
+	if _, err := hold.New(d, shared(4_000), "api", t0); err != nil {
+		t.Error(err)
+	}
+	d.Amount = 5_000
+	_, err = hold.New(d, shared(4_000), "api", t0)
+	wantCode(t, err, hold.AmountMismatch)
+}
+
+func TestCanceling_AfterPartialCaptureElsewhere(t *testing.T) {
+	h := claim(must(t)(made(t, shared(4_000)).Canceling("api", t0)), t0)
+	call := h.Call(t0)
+	if call.Op != hold.OpCancel {
+		t.Fatalf("call %s", call.Op)
+	}
+	h = h.Answered(call, hold.Answer{Kind: hold.AnswerOK, Intent: captured(4_000)}, t0).Hold
+	if h.State != hold.Captured || h.Why != elsewhere || h.CapturedElsewhere != 4_000 {
+		t.Errorf("%s because of %s, %d elsewhere", h.State, h.Why, h.CapturedElsewhere)
+	}
+}

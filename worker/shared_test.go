@@ -1,0 +1,65 @@
+package worker_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/stripesim"
+)
+
+func multicapture(h *stripesim.Hold) { h.Multicapture = true }
+
+// Another system captures a part of 10,000 a moment before holdd is to capture 5,000, and no webhook tells.
+func TestCapture_PartTakenElsewhere(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		wish      hold.Wish
+		elsewhere int64
+		want      []string
+		total     int64
+		why       hold.Cause
+	}{
+		{"what is missing", hold.Wish{CaptureAmount: 5_000}, 4_000, []string{"captured 4000 by dashboard", "captured 1000 by api", "released 5000 by api"}, 5_000, hold.CauseSchedule},
+		{"what is missing, on the caller's word", hold.Wish{CaptureAmount: 5_000, Amount: 10_000, Currency: "eur", ExpiresAt: "+"}, 4_000,
+			[]string{"captured 4000 by dashboard", "captured 1000 by api", "released 5000 by api"}, 5_000, hold.CauseSchedule},
+		{"nothing is missing", hold.Wish{CaptureAmount: 5_000}, 6_000, []string{"captured 6000 by dashboard", "released 4000 by api"}, 6_000, hold.CauseElsewhere},
+		{"everything", hold.Wish{}, 4_000, []string{"captured 4000 by dashboard", "captured 6000 by api"}, 10_000, hold.CauseSchedule},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				r := w.start()
+				id := w.authorize(multicapture)
+				if tt.wish.PaymentIntent, tt.wish.CaptureAt = id, in(time.Minute); tt.wish.ExpiresAt != "" {
+					tt.wish.ExpiresAt = in(7 * 24 * time.Hour)
+				}
+				w.schedule(r, tt.wish)
+				if err := w.sim.Dashboard().CapturePart(id, tt.elsewhere); err != nil {
+					t.Fatal(err)
+				}
+				h := w.eventually(r, id, hold.Captured, 5*time.Minute)
+				w.once(id, tt.want...)
+				if h.CapturedTotal != tt.total || h.Why != tt.why {
+					t.Errorf("%d in all because of %s, want %d, %s", h.CapturedTotal, h.Why, tt.total, tt.why)
+				}
+				if tt.wish.CaptureAmount > 0 && h.CapturedElsewhere != tt.elsewhere {
+					t.Errorf("%d elsewhere, want %d", h.CapturedElsewhere, tt.elsewhere)
+				}
+			}, calmly)
+		})
+	}
+}
+
+// A charge that can be captured only once costs no read before its capture.
+func TestCapture_SingleCaptureNeedsNoRead(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		id := w.authorize()
+		w.schedule(r, hold.Wish{PaymentIntent: id, CaptureAt: in(time.Minute), CaptureAmount: 5_000})
+		before := w.sim.Stats().Calls[stripesim.Answer{Class: stripesim.ClassRetrieve, Status: 200}]
+		w.eventually(r, id, hold.Captured, 5*time.Minute)
+		if n := w.sim.Stats().Calls[stripesim.Answer{Class: stripesim.ClassRetrieve, Status: 200}] - before; n != 0 {
+			t.Errorf("%d reads", n)
+		}
+	}, calmly)
+}
