@@ -169,7 +169,7 @@ func New(d *Draft, in *Intent, by string, now time.Time) (Change, error) {
 		return Change{}, late
 	}
 	h.plan(now)
-scheduled := Entry{At: now, Kind: EntryScheduled, By: by}
+	scheduled := Entry{At: now, Kind: EntryScheduled, By: by}
 	if d.Confirm {
 		scheduled.Note = confirmedNote
 	}

@@ -16,7 +16,7 @@
 //     dead, a revoked key; locks that Stripe holds for seconds; keys that Stripe forgets after a day.
 //   - the process: killed at a moment, or before or after a given call; stopped as by SIGTERM; paused for up to two leases, and going on where it was.
 //   - people: wishes around the very moment of the claim, some for one revision only, answers that are lost, the same wish again at another replica, wrong
-//     accounts, untrue amounts and deadlines, the Dashboard (where more may be authorized, too), somebody who settles what needs attention.
+//     accounts, untrue amounts and deadlines, the Dashboard (where more may be authorized, too), another system that captures parts and leaves the rest held, somebody who settles what needs attention.
 //
 // # Ways in
 //
@@ -47,7 +47,9 @@
 //
 // It knows the plan, the simulator's ledger, what was seen on the wires (judge_wire_test.go), what people asked and heard (judge_told_test.go), and what holdd
 // says in the end. It is written from the promises: at most one effect; never early; never after an accepted cancel; the amount agreed on; nearest deadline
-// first; no wish turned into its opposite; what is due done in time while all is well; each threshold told, also to a hold that arrives inside it, and once; a policy acts at once only where that was confirmed; each end told once, no event's id ever another's; nothing acknowledged lost; each
+// first; no wish turned into its opposite; never more taken in all than the total wanted, as far as the last read before a capture told; what is due done in
+// time while all is well; each threshold told, also to a hold that arrives inside it, and once; a policy acts at once only where that was confirmed; each end
+// told once, no event's id ever another's; nothing acknowledged lost; each
 // hold ends as Stripe says; history tells of requests that were sent, and of all that were answered; what was done stands in a log; what callers were told was so, and stays so;
 // the rate kept. Of the ways in (judge_ways_test.go): one key authorizes once at the most, and what a guest was told is so; what nobody finished is let go; a finished
 // comparison knows each hold whose terms stood at Stripe, and has told of terms that it can't read and of money without terms; what others did is settled once

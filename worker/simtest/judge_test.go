@@ -147,7 +147,7 @@ func (j *judge) fail(c *case_, rule, format string, args ...any) {
 func (j *judge) oneEffect(c *case_) {
 	n := 0
 	for _, e := range c.effects {
-		if e.Kind == stripesim.Captured || e.Kind == stripesim.Canceled || e.Kind == stripesim.Expired {
+		if e.Final || e.By == "api" && e.Kind != stripesim.Released {
 			n++
 		}
 	}
@@ -159,9 +159,10 @@ func (j *judge) oneEffect(c *case_) {
 // allowed: never early, never after an accepted cancel, the exact amount, never the opposite of the wish.
 func (j *judge) allowed(c *case_) {
 	for _, e := range c.effects {
-		if e.By != "api" || e.Kind == stripesim.Released {
+		if e.By != "api" || e.Kind == stripesim.Released && !e.Final {
 			continue
 		}
+		early, late := j.known(c, &e)
 		if !strings.HasPrefix(e.Key, "holdd-"+c.id+"-") {
 			j.fail(c, "key", "%s with key %q, which isn't this hold's", e.Kind, e.Key)
 		}
@@ -172,8 +173,13 @@ func (j *judge) allowed(c *case_) {
 			case stripesim.Captured:
 				if t.mayCapture(e.Time, j.there(e.Time), c.read, j.p.margin) {
 					ok = true
-					amounts = append(amounts, c.fair(&t, e.Time)...)
+					amounts = append(amounts, c.fair(&t, early, late)...)
 				}
+			case stripesim.Released: // of a hold of which another system has taken a part
+				if t.mayCapture(e.Time, j.there(e.Time), c.read, j.p.margin) && slices.Contains(c.fair(&t, early, late), 0) {
+					ok = true
+				}
+				ok = ok || t.mayCancel(e.Time, j.there(e.Time), c.nearest, c.read, j.p.margin)
 			case stripesim.Canceled:
 				ok = ok || t.mayCancel(e.Time, j.there(e.Time), c.nearest, c.read, j.p.margin)
 				if len(j.way.reviews[c.n]) > 0 && j.way.reviews[c.n][0].at.Before(e.Time) {
@@ -188,8 +194,19 @@ func (j *judge) allowed(c *case_) {
 		if c.torn { // a claim that Redis forgot may have sent what was agreed on before a change
 			for _, k := range slices.Concat(c.wished.sure, c.wished.unsure) { // Redis may have forgotten the wish as well
 				for _, t := range c.wished.at(k.end) {
-					amounts = append(amounts, c.fair(&t, e.Time)...)
+					amounts = append(amounts, c.fair(&t, early, late)...)
 				}
+			}
+		}
+		if ok && e.Kind == stripesim.Captured && !c.torn {
+			most := int64(0)
+			for _, t := range all {
+				if most = max(most, t.part); t.part == 0 {
+					most = c.held(e.Time) + c.parts(e.Time) + e.Amount
+				}
+			}
+			if sum := c.parts(early) + e.Amount; sum > most {
+				j.fail(c, "never too much", "%d were captured after another system's %d, at most %d were wanted", e.Amount, c.parts(early), most)
 			}
 		}
 		if ok && e.Kind == stripesim.Captured && !slices.Contains(amounts, e.Amount) {
@@ -205,10 +222,44 @@ func (j *judge) allowed(c *case_) {
 	}
 }
 
-// fair are the amounts that a capture under these terms may have.
-func (c *case_) fair(t *terms, at time.Time) []int64 {
+// known is the span in which the replica that sent a capture learned what another system had taken by then: of the last read that it
+// made before, or the capture's own moment if there was none.
+func (j *judge) known(c *case_, e *stripesim.Effect) (early, late time.Time) {
+	early, late = e.Time, e.Time
+	i := slices.IndexFunc(c.requests, func(r *request) bool { return r.id == e.RequestID })
+	if i < 0 || c.torn {
+		return early, late
+	}
+	sent, read := c.requests[i], time.Time{}
+	for _, r := range c.requests {
+		if r.op == "read" && r.heard && r.replica == sent.replica && !r.answered.After(sent.at) && r.answered.After(read) {
+			read, early = r.answered, r.at
+		}
+	}
+	return early, late
+}
+
+// parts is what another system has captured by a moment, leaving the rest held.
+func (c *case_) parts(at time.Time) (sum int64) {
+	for _, e := range c.effects {
+		if e.Kind == stripesim.Captured && !e.Final && !e.Time.After(at) {
+			sum += e.Amount
+		}
+	}
+	return sum
+}
+
+// fair are the amounts that a capture under these terms may have: of a total, what is missing once another system has taken its parts,
+// as it was known between early and late.
+func (c *case_) fair(t *terms, early, at time.Time) (all []int64) {
 	if t.part > 0 {
-		return []int64{t.part}
+		all = []int64{max(0, t.part-c.parts(early))}
+		for _, e := range c.effects {
+			if e.Time.After(early) && !e.Time.After(at) {
+				all = append(all, max(0, t.part-c.parts(e.Time)))
+			}
+		}
+		return all
 	}
 	if c.declared && c.lie != 0 && len(c.calls) == 1 && c.way == "" && c.wished.before == nil {
 		return []int64{c.amount + c.lie} // never more than anybody knew of
@@ -222,7 +273,7 @@ func (c *case_) fair(t *terms, at time.Time) []int64 {
 
 // acted says that by a moment somebody had taken the money, or let it go.
 func (c *case_) acted(by time.Time) bool {
-	return slices.ContainsFunc(c.effects, func(e stripesim.Effect) bool { return e.Kind != stripesim.Incremented && !e.Time.After(by) })
+	return slices.ContainsFunc(c.effects, func(e stripesim.Effect) bool { return e.Final && !e.Time.After(by) })
 }
 
 // held is what Stripe held at a moment, with what was added to it.
@@ -233,7 +284,7 @@ func (c *case_) held(at time.Time) int64 {
 			sum += e.Amount
 		}
 	}
-	return sum
+	return sum - c.parts(at)
 }
 
 // asTold: what holdd says in the end is what is true at Stripe, and who did it.
@@ -265,10 +316,13 @@ func (j *judge) asTold(c *case_) {
 	}
 	by, another := "", false // life of the hold, since Redis was emptied
 	for _, e := range c.effects {
-		if e.Final || e.Kind == stripesim.Captured {
+		if e.Final && e.Kind != stripesim.Released {
 			by = cmp.Or(by, e.By)
 			another = another || j.way.emptied.After(e.Time)
 		}
+	}
+	if others := c.parts(c.deadline); want == hold.Captured && by == "api" && c.final.Why != hold.CauseElsewhere && len(j.p.faults) == 0 && c.final.CaptureAmount > 0 && c.final.CapturedElsewhere != others {
+		j.fail(c, "told true", "holdd says that another system took %d, it took %d", c.final.CapturedElsewhere, others)
 	}
 	ours := c.final.Why != hold.CauseElsewhere && c.final.Why != hold.CauseLapsed
 	switch {

@@ -193,8 +193,9 @@ func (j *judge) announced(c *case_) {
 	if ends[hold.NoticeScheduled] == 0 && len(j.tails) == 0 {
 		j.fail(c, "told once", "no event tells that it was scheduled")
 	}
-	// Open past the deadline: Stripe let it go by itself.
-	if c.intent.Expired && j.at(c.told).Before(c.deadline) {
+	// Open past the deadline: Stripe let it go by itself. Of an intent of which a part was captured it shows no such thing: that has
+	// succeeded, and the event that ends the hold tells of it.
+	if c.intent.Expired && c.intent.Received == 0 && j.at(c.told).Before(c.deadline) {
 		word := slices.ContainsFunc(c.events, func(e worker.Event) bool {
 			return e.Type == hold.NoticeExpiring || e.Type == hold.NoticeExpired || e.Type == hold.NoticeAttention
 		})
@@ -244,7 +245,7 @@ func (j *judge) inTime(c *case_) {
 		}
 	}
 	j.beforeItLapses(c, &t, last, due)
-	if due.IsZero() || last.got.State == hold.Attention || t.part > c.held(due) {
+	if due.IsZero() || last.got.State == hold.Attention || t.part > c.held(due)+c.parts(due) {
 		return
 	}
 	if due.Before(last.end) {
@@ -294,7 +295,7 @@ func (j *judge) beforeItLapses(c *case_, t *terms, last *call, due time.Time) {
 	end := earlier(c.deadline, j.here(c.deadline))
 	room := 2*j.p.tick + 2*time.Second + time.Duration(len(j.p.holds))*(j.p.service+time.Second/time.Duration(j.p.write))
 	switch {
-	case !c.intent.Expired, t.part > c.held(due), len(j.way.reviews[c.n]) > 0, len(j.way.moved[c.n]) > 0:
+	case !c.intent.Expired, t.part > c.held(due)+c.parts(due), len(j.way.reviews[c.n]) > 0, len(j.way.moved[c.n]) > 0:
 	case end.Before(due.Add(room)), !j.calm(due, end), end.After(j.at(j.since())):
 	case slices.ContainsFunc(c.events, func(e worker.Event) bool { return e.Type == hold.NoticeAttention }):
 	default:

@@ -210,7 +210,7 @@ func (j *judge) foreign(c *case_) {
 // until is when the money of a hold was gone.
 func (c *case_) until() time.Time {
 	for _, e := range c.effects {
-		if e.Final || e.Kind == stripesim.Captured {
+		if e.Final {
 			return e.Time
 		}
 	}

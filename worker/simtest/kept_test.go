@@ -103,6 +103,15 @@ var kept = []struct {
 		calm(time.Second, ways{}, placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 10 * time.Minute, amount: 5000, currency: "eur", own: "capture", due: 8 * time.Minute, acts: []act{
 			{n: 1, at: 61 * time.Second, kind: "patch capture_at", time: 7 * time.Minute}, {n: 2, at: 65 * time.Second, kind: "pause"}}},
 		).with(fault{n: 1, kind: "redis:lose tail", from: 60 * time.Second, to: 63 * time.Second, p: 1, slot: -1})},
+	{"another system takes a part of a hold before it is due, and no webhook comes: what is captured is what is missing from the total", calm(30*time.Second, ways{},
+		placed{n: 1, at: 5 * time.Second, told: 6 * time.Second, life: 38 * time.Minute, amount: 10_000, currency: "eur", own: "capture", due: 30 * time.Minute, part: 5000, multi: true,
+			acts: []act{{n: 1, at: 5 * time.Minute, kind: "dashboard part", amount: 4000}}},
+		placed{n: 2, at: 5 * time.Second, told: 6 * time.Second, life: 38 * time.Minute, amount: 10_000, currency: "eur", own: "capture", due: 30 * time.Minute, part: 5000, multi: true, declared: true,
+			acts: []act{{n: 1, at: 5 * time.Minute, kind: "dashboard part", amount: 4000}}},
+		placed{n: 3, at: 5 * time.Second, told: 6 * time.Second, life: 38 * time.Minute, amount: 10_000, currency: "eur", own: "capture", due: 30 * time.Minute, part: 5000, multi: true,
+			acts: []act{{n: 1, at: 5 * time.Minute, kind: "dashboard part", amount: 6000}}},
+		placed{n: 4, at: 5 * time.Second, told: 6 * time.Second, life: 38 * time.Minute, amount: 10_000, currency: "eur", own: "capture", due: 30 * time.Minute, multi: true,
+			acts: []act{{n: 1, at: 5 * time.Minute, kind: "dashboard part", amount: 4000}}})},
 	{"more is authorized while an older list is under way: what was learned meanwhile stands", grown()},
 }
 

@@ -70,7 +70,7 @@ func (w *world) live(h *placed) {
 		w.pay(h)
 		return
 	}
-	id, err := w.sim.Authorize(stripesim.Hold{Amount: h.amount, Currency: h.currency, Account: h.account, Metadata: h.pairs(w), Incremental: true})
+	id, err := w.sim.Authorize(stripesim.Hold{Amount: h.amount, Currency: h.currency, Account: h.account, Metadata: h.pairs(w), Incremental: true, Multicapture: h.multi})
 	if err != nil {
 		w.breach("world: %v", err)
 		return
@@ -179,6 +179,8 @@ func (w *world) elsewhere(h *placed, id string, a act) bool {
 	switch a.kind {
 	case "dashboard capture":
 		err = w.sim.Dashboard().Capture(id, min(a.amount, h.amount))
+	case "dashboard part":
+		err = w.sim.Dashboard().CapturePart(id, a.amount)
 	case "dashboard cancel":
 		err = w.sim.Dashboard().Cancel(id, "requested_by_customer")
 	case "dashboard increment":

@@ -51,6 +51,7 @@ type placed struct {
 	again     time.Duration // until the inbox gets the same entry once more
 	spoiled   bool          // of metadata: a term that nobody can read
 	card      *paid
+	multi     bool // another system may capture parts and leave the rest held
 
 	unconfirmed bool // its policy may not act at once: whoever schedules it does not confirm that
 }
@@ -121,6 +122,9 @@ func (p placed) String() string {
 	fmt.Fprintf(&s, ", on_expiry %s", p.policy)
 	if p.declared {
 		fmt.Fprintf(&s, ", declared (amount %+d, deadline %+v, told %v)", p.lie, p.lieLife, p.dated())
+	}
+	if p.multi {
+		s.WriteString(", multicapture")
 	}
 	s.WriteString(p.how())
 	if p.unconfirmed {
@@ -199,6 +203,9 @@ func draw(seed uint64) plan {
 	}
 	p.drawLate()
 	p.drawWays()
+	for i := range p.holds {
+		p.drawParts(&p.holds[i])
+	}
 	if d := throw(seed, "clock"); d.chance(0.25) {
 		p.ahead = pick(d, time.Duration(-1), 1) * d.between(100*time.Millisecond, min(p.span/8, 2*time.Minute)).Truncate(time.Millisecond)
 	}
@@ -295,6 +302,25 @@ func (p *plan) tugOfWar(h *placed) {
 	case h.own != "none" && p.tick <= 5*time.Second && d.chance(0.2): // Redis is away for a moment just when the outcome is to be written
 		add(fault{kind: "redis:down", from: h.due + 5*time.Millisecond, to: h.due + d.between(300*time.Millisecond, 2500*time.Millisecond)})
 	}
+}
+
+// drawParts lets another system capture parts of a hold, most often about the time at which it is due.
+func (p *plan) drawParts(h *placed) {
+	d := throw(p.seed, "parts", fmt.Sprint(h.n))
+	if h.multi = h.way != "card" && h.wished == "" && h.lie == 0 && d.chance(0.2); !h.multi {
+		return
+	}
+	if h.own == "capture" && h.part == 0 && d.chance(0.6) {
+		h.part = 1 + d.Int64N(h.amount)
+	}
+	for k := range pick(d, 1, 1, 2) {
+		at := d.between(h.told, h.at+h.life)
+		if h.own != "none" && d.chance(0.7) {
+			at = h.due - d.between(0, max(2*time.Second, (h.due-h.told)/4))
+		}
+		h.acts = append(h.acts, act{n: 31 + k, at: max(at, h.told+time.Millisecond), kind: "dashboard part", amount: 1 + d.Int64N(h.amount*2/3)})
+	}
+	slices.SortStableFunc(h.acts, func(a, b act) int { return int(a.at - b.at) })
 }
 
 // onTick is a moment shortly around one of the ticks: where the replicas are busy.
