@@ -59,6 +59,8 @@ const (
 	fMisses         = 23
 	fRetries        = 24
 	fElsewhere      = 25
+	fCalls          = 26
+	fRefusals       = 27
 )
 
 const (
@@ -165,6 +167,8 @@ func encode(b []byte, h *hold.Hold) []byte {
 	num(fMisses, uint64(h.Misses))
 	num(fRetries, uint64(h.Retries))
 	num(fElsewhere, uint64(h.CapturedElsewhere))
+	num(fCalls, uint64(h.Calls))
+	num(fRefusals, uint64(h.Refusals))
 	return b
 }
 
@@ -303,6 +307,10 @@ func decode(id string, rec string) (h hold.Hold, since time.Time, err error) {
 			h.Retries = uint32(n)
 		case fElsewhere:
 			h.CapturedElsewhere = int64(n)
+		case fCalls:
+			h.Calls = uint32(n)
+		case fRefusals:
+			h.Refusals = uint32(n)
 		}
 		return nil
 	})

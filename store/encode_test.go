@@ -36,6 +36,7 @@ func full() hold.Hold {
 	h.CaptureAmount, h.OnExpiry, h.State, h.Prior, h.Revision = 38_499, hold.PolicyAlert, hold.Working, hold.Paused, 1<<40
 	h.CancelAt, h.SettledAt, h.CapturedTotal = day(1), day(2), 38_000
 	h.CapturedElsewhere, h.SingleCapture = 37_000, true
+	h.Calls, h.Refusals = 7, 8
 	h.Acknowledged, h.CancelWanted, h.ReadFirst, h.Mirrored, h.Unmirrorable = true, true, true, true, true
 	h.Forgotten, h.NextAt, h.Generation, h.Misses, h.Retries, h.Version = 9, day(3), 4, 5, 6, 1<<47+3
 	h.Attempt = hold.Attempt{Count: 2, FirstAt: day(4), Unknown: true}
@@ -98,6 +99,7 @@ func anyHold() *rapid.Generator[hold.Hold] {
 			OnExpiry: hold.Policy(rapid.ByteRange(1, 255).Draw(t, "policy")), State: hold.State(rapid.Byte().Draw(t, "state")), Revision: rapid.Uint64().Draw(t, "revision"),
 			Verified: rapid.Bool().Draw(t, "verified"), CreatedAt: when("created"), SettledAt: when("settled"), CapturedTotal: rapid.Int64().Draw(t, "total"),
 			CapturedElsewhere: rapid.Int64().Draw(t, "elsewhere"), SingleCapture: rapid.Bool().Draw(t, "single capture"),
+			Calls: number.Draw(t, "calls"), Refusals: number.Draw(t, "refusals"),
 			Acknowledged: rapid.Bool().Draw(t, "acknowledged"), CancelWanted: rapid.Bool().Draw(t, "cancel wanted"), Mirrored: rapid.Bool().Draw(t, "mirrored"), Forgotten: number.Draw(t, "forgotten"),
 			Next: hold.Op(rapid.Byte().Draw(t, "next")), NextAt: when("next at"), Why: hold.Cause(rapid.Byte().Draw(t, "why")), Generation: number.Draw(t, "generation"),
 			Attempt:   hold.Attempt{Count: number.Draw(t, "attempts"), FirstAt: when("first"), Unknown: rapid.Bool().Draw(t, "unknown")},
@@ -174,6 +176,8 @@ func TestRecordsOfVersionOneAreRead(t *testing.T) {
 	before.Mirrored, before.Unmirrorable = false, false
 	// And before parts that other systems capture were counted.
 	before.CapturedElsewhere, before.SingleCapture = 0, false
+	// And before calls without an outcome were.
+	before.Calls, before.Refusals = 0, 0
 	for name, want := range map[string]hold.Hold{"typical": typical(), "full": before} {
 		file := filepath.Join("testdata", "record-v1-"+name+".hex")
 		text, err := os.ReadFile(file)

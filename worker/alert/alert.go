@@ -164,6 +164,11 @@ func ofHold(a *Alert, w *writer, e *worker.Event) bool {
 		case hold.CauseRefused.String(), hold.CauseAmountTooLarge.String(), hold.CauseNotCapturable.String(), hold.CauseKeyConflict.String():
 			a.Kind, a.Severity = CaptureRefused, Critical
 			w.head(h, "was refused at Stripe (%s)", e.Data.Cause)
+		case hold.CauseNoOutcome.String():
+			w.head(h, "has no outcome yet, after many calls to Stripe")
+			w.line("By itself: holdd goes on trying to %s it, at most every few minutes; holdd show %s has Stripe's answers.", h.Next, h.ID)
+			w.act(h)
+			return true
 		case hold.CauseAfterDeadline.String():
 			a.Kind = ExpiresFirst
 			w.head(h, "ends %s, before its own time comes", w.ahead(h.ExpiresAt))

@@ -36,7 +36,7 @@ More: https://hotel.example/runbook#expiry_near`
 	h.ExpiresAt = now.Add(100 * time.Hour)
 	for cause, kind := range map[hold.Cause]alert.Kind{
 		hold.CauseRefused: alert.CaptureRefused, hold.CauseAmountTooLarge: alert.CaptureRefused, hold.CauseNotFound: alert.Attention, hold.CauseReview: alert.Attention,
-		hold.CauseAfterDeadline: alert.ExpiresFirst, hold.CauseInsideMargin: alert.Attention,
+		hold.CauseAfterDeadline: alert.ExpiresFirst, hold.CauseInsideMargin: alert.Attention, hold.CauseNoOutcome: alert.Attention,
 	} {
 		a, ok := alert.Of(&worker.Event{ID: "evt_1", Type: hold.NoticeAttention, Timestamp: now, Data: worker.EventData{Hold: h, Cause: cause.String()}}, alert.Style{})
 		if !ok || a.Kind != kind || (a.Severity == alert.Critical) != (kind == alert.CaptureRefused) || !strings.Contains(a.Title, "(test mode)") {

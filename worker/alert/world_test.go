@@ -252,8 +252,8 @@ func (g *guest) want() (out []string) {
 	if own.IsZero() {
 		own = g.cancelAt
 	}
-	acts := !own.IsZero() && !g.paused // by its own time
-	first := g.placed.Add(tick) // the job's first turn
+	acts := !own.IsZero() && !g.paused                                                              // by its own time
+	first := g.placed.Add(tick)                                                                     // the job's first turn
 	if left := g.ends.Sub(first); g.ends.Sub(g.placed) <= 72*time.Hour && g.acknowledged.IsZero() { // it came inside a threshold, and is warned of at once
 		severity := alert.Info
 		switch {

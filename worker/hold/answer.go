@@ -73,6 +73,12 @@ var answerNames = [...]string{
 
 func (k AnswerKind) String() string { return name(answerNames[:], int(k)) }
 
+// outage reports an answer that says nothing of the one hold: Stripe can't be reached, limits the rate, or rejects the key. It
+// has an alert of its own, and the back-off bounds the calls.
+func (k AnswerKind) outage() bool {
+	return k == AnswerUnreachable || k == AnswerRateLimited || k == AnswerUnauthorized
+}
+
 // AnswerKinds lists every kind, in the order of their values.
 func AnswerKinds() []AnswerKind {
 	kinds := make([]AnswerKind, 0, len(answerNames)-1)

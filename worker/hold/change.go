@@ -76,7 +76,7 @@ func (c *Change) endsFirst(now time.Time) {
 
 // plan sets what comes next from the hold's own terms.
 func (h *Hold) plan(now time.Time) {
-	h.Retries, h.Misses = 0, 0
+	h.tryAnew()
 	switch {
 	case h.CancelWanted:
 		h.State, h.Next, h.NextAt, h.Why = Scheduled, OpCancel, now, CauseTrigger
@@ -88,6 +88,9 @@ func (h *Hold) plan(now time.Time) {
 		h.State, h.Next, h.NextAt, h.Why = Waiting, 0, time.Time{}, 0
 	}
 }
+
+// tryAnew forgets how often what came before was tried.
+func (h *Hold) tryAnew() { h.Retries, h.Misses, h.Calls, h.Refusals = 0, 0, 0, 0 }
 
 const day = 24 * time.Hour
 
@@ -386,7 +389,7 @@ func (h Hold) triggered(op Op, by string, now time.Time) Change {
 	now = now.UTC().Truncate(time.Millisecond)
 	h.reopen()
 	h.State, h.Next, h.NextAt, h.Why = Scheduled, op, now, CauseTrigger
-	h.Retries, h.Misses = 0, 0
+	h.tryAnew()
 	h.Revision++
 	h.record(Entry{At: now, Kind: EntryTriggered, By: by, Op: op})
 	return Change{Hold: h, Now: true}

@@ -110,6 +110,7 @@ func (h *Hold) startPolicy(op Op, now time.Time) {
 		h.ReadFirst = true // the authorization may last for weeks yet
 	}
 	h.State, h.Next, h.NextAt, h.Why, h.Retries = Scheduled, op, now, CauseOnExpiry, 0
+	h.Calls, h.Refusals = 0, 0
 	h.record(Entry{At: now, Kind: EntryTriggered, By: "holdd", Op: op, Cause: CauseOnExpiry})
 }
 

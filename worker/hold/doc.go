@@ -54,6 +54,8 @@
 //     has said that the charge can be captured once. What is captured between that read and the capture can't be known in time.
 //   - A key is used again only while Stripe surely remembers it (23 h). After that, and when Stripe keeps replaying an error, the intent
 //     is read first.
+//   - No answer is met for ever in silence. A request that Stripe refuses for the state twice, while a read shows the money held, goes to
+//     attention. Whatever else leads to no outcome is told at [MaxCallsBeforeAlert] calls and goes on; an outage has alerts of its own.
 //   - What follows from several answers under one claim is written once ([Change.Then]): a deadline that the first told has its milestones, even
 //     where the next call comes to nothing.
 //   - An accepted cancel is for good (Hold.CancelWanted): nothing captures that hold any more, whatever comes.

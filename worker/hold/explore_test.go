@@ -53,6 +53,7 @@ type facet struct {
 	verified, priced, part, due, stale, ownDue   bool
 	single, shared, enough                       bool
 	ownKind, end, misses, retries, gen, own, pol int
+	refusals                                     int
 }
 
 func (n *node) facet(r hold.Rules) facet {
@@ -61,7 +62,7 @@ func (n *node) facet(r hold.Rules) facet {
 	f := facet{state: h.State, next: h.Next, why: h.Why, claimed: n.claimed, unknown: h.Attempt.Unknown, sent: h.Attempt.Count > 0,
 		readFirst: h.ReadFirst, cancel: h.CancelWanted, verified: h.Verified, priced: h.Amount > 0, part: h.CaptureAmount > 0,
 		single: h.SingleCapture, shared: h.CapturedElsewhere > 0, enough: h.CaptureAmount > 0 && h.CapturedElsewhere >= h.CaptureAmount,
-		due: h.Next != 0 && !h.NextAt.After(n.now), misses: clamp(h.Misses, 2), retries: clamp(h.Retries, 1), gen: clamp(h.Generation, 2), pol: int(h.OnExpiry),
+		due: h.Next != 0 && !h.NextAt.After(n.now), misses: clamp(h.Misses, 2), retries: clamp(h.Retries, 1), refusals: clamp(h.Refusals, 1), gen: clamp(h.Generation, 2), pol: int(h.OnExpiry),
 		stale: !h.Attempt.FirstAt.IsZero() && n.now.Sub(h.Attempt.FirstAt) >= 23*time.Hour}
 	if h.State == hold.Working {
 		f.prior = h.Prior

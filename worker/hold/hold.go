@@ -105,11 +105,12 @@ const (
 	CauseAfterDeadline                   // the hold will end before its own time comes
 	CauseOverdue                         // found again so long after its time that a person decides
 	CauseInsideMargin                    // its deadline became known only when the policy's time was over
+	CauseNoOutcome                       // many calls in a row led to no outcome
 )
 
 var causeNames = [...]string{
 	"", "schedule", "trigger", "on_expiry", "elsewhere", "lapsed", "amount_too_large", "not_found", "refused",
-	"key_conflict", "not_capturable", "mismatch", "review", "after_deadline", "overdue", "inside_margin",
+	"key_conflict", "not_capturable", "mismatch", "review", "after_deadline", "overdue", "inside_margin", "no_outcome",
 }
 
 func (c Cause) String() string { return name(causeNames[:], int(c)) }
@@ -174,6 +175,8 @@ type Hold struct {
 	ReadFirst  bool   // the key must not be used again before Stripe has been read back
 	Misses     uint32 // times in a row that Stripe didn't know the intent, or told nothing of an outcome that isn't known
 	Retries    uint32 // consecutive retries, for the back-off
+	Calls      uint32 // calls in a row whose answers led to no outcome, without those that an outage explains
+	Refusals   uint32 // times in a row that Stripe refused for the state and a read showed the money held
 
 	// Version is the store's fencing token: it grows with every write and every claim.
 	Version uint64

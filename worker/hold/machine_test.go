@@ -384,7 +384,7 @@ func TestHistoryIsBounded(t *testing.T) {
 	first := h.History[0]
 	for i := range 200 {
 		h = claim(h, now)
-		h = h.Answered(h.Call(now), hold.Answer{Kind: hold.AnswerLockTimeout, RequestID: fmt.Sprint("req_", i)}, now).Hold
+		h = h.Answered(h.Call(now), hold.Answer{Kind: hold.AnswerRateLimited, RequestID: fmt.Sprint("req_", i)}, now).Hold
 		now = h.NextAt
 	}
 	if len(h.History) != hold.MaxHistory || h.History[0] != first || int(h.Forgotten) != 201-hold.MaxHistory {

@@ -1,6 +1,10 @@
 package hold
 
-import "time"
+import (
+	"slices"
+	"strconv"
+	"time"
+)
 
 // Claimed tells the hold that a worker has it now. since is when this or an unfinished earlier claim began; takenOver says that there was
 // such an earlier claim: whatever it sent, its outcome isn't known.
@@ -83,6 +87,37 @@ func (h *Hold) sharedNote() string {
 // Answered decides what follows from Stripe's answer to call. Change.Now asks for another call under the same claim.
 func (h Hold) Answered(call Call, a Answer, now time.Time) Change {
 	now = now.UTC().Truncate(time.Millisecond)
+	return h.follow(call, a, now).bounded(&h, a, now)
+}
+
+// MaxCallsBeforeAlert is how many calls in a row may lead to no outcome before a person is told. It is a power of two.
+const MaxCallsBeforeAlert = 16
+
+// bounded tells a person of a hold on which call after call led to no outcome, at the 16th, 32nd, 64th …, whatever Stripe answers. The hold
+// goes on as it is: an unknown outcome is no failure, and what Stripe answers may be an outage of this one operation.
+func (c Change) bounded(was *Hold, a Answer, now time.Time) Change {
+	h := &c.Hold
+	if h.State.Final() || h.State == Attention || h.Next != was.Next {
+		h.Calls, h.Refusals = 0, 0
+		return c
+	}
+	if a.Kind.outage() {
+		return c
+	}
+	h.Calls++
+	told := h.Misses >= 2 // see untold
+	if h.Calls < MaxCallsBeforeAlert || h.Calls&(h.Calls-1) != 0 || told {
+		return c
+	}
+	note := strconv.FormatUint(uint64(h.Calls), 10) + " calls without an outcome, the last answer: " + a.Kind.String()
+	h.record(Entry{At: now, Kind: EntryObserved, By: "holdd", Cause: CauseNoOutcome, Note: note})
+	c.Notices = slices.DeleteFunc(slices.Clone(c.Notices), func(n Notice) bool { return n.Type == NoticeRetrying })
+	c.notify(NoticeAttention, CauseNoOutcome)
+	return c
+}
+
+// follow decides what follows from Stripe's answer to call.
+func (h Hold) follow(call Call, a Answer, now time.Time) Change {
 	if call.Op != OpRead {
 		h.Attempt.Count++
 		if h.Attempt.FirstAt.IsZero() {
@@ -253,6 +288,10 @@ func (h Hold) look(cause Cause, note string, now time.Time) Change {
 	return c
 }
 
+// maxRefusals is how often Stripe may refuse for the state of an intent or its charge while a read shows the money held. Once may be
+// a passing disagreement. Twice it won't succeed later: the card network has let the charge go, and the intent doesn't show it yet.
+const maxRefusals = 2
+
 // told decides by what Stripe says of the intent in answer to a claimed hold's call.
 // ours says whether an effect that shows may be that of a request of this hold.
 func (h Hold) told(call Call, a Answer, ours bool, now time.Time) Change {
@@ -281,14 +320,27 @@ func (h Hold) told(call Call, a Answer, ours bool, now time.Time) Change {
 			h.release()
 			return Change{Hold: h}
 		}
-		spent := h.Attempt.Count > 0 || h.Attempt.Unknown
+		spent, last := h.Attempt.Count > 0 || h.Attempt.Unknown, h.last(EntryAttempt)
+		refused := spent && (last.Answer == AnswerUnexpectedState || last.Answer == AnswerChargeGone)
 		if spent {
 			h.Generation++
 			h.Retries++
 		}
+		if refused {
+			h.Refusals++
+		}
 		h.Attempt, h.ReadFirst, h.Misses = Attempt{}, false, 0
 		c := h.stillHeld(in, now)
-		if spent && c.Now && h.Retries > 1 {
+		switch {
+		case refused && c.Now && h.Refusals >= maxRefusals:
+			cause := CauseRefused
+			if last.Answer == AnswerUnexpectedState {
+				cause = CauseNotCapturable
+			}
+			return c.Then(c.Hold.look(cause, last.Note+": refused again, and the intent is "+string(in.Status), now))
+		case refused && c.Now:
+			return c.Parked(now.Add(backoff(h.ID, h.Retries, 5*time.Second, 5*time.Minute)))
+		case spent && c.Now && h.Retries > 1:
 			// What was tried came to nothing more than once: another try at once would go round in a circle.
 			return c.Parked(now.Add(backoff(h.ID, h.Retries, time.Second, time.Minute)))
 		}

@@ -95,7 +95,7 @@ func (m *metrics) begin() {
 		hold.NoticeExpired:  {hold.CauseLapsed},
 		hold.NoticeExpiring: {0, hold.CauseLapsed, hold.CauseOnExpiry, hold.CauseAfterDeadline},
 		hold.NoticeAttention: {hold.CauseAmountTooLarge, hold.CauseNotFound, hold.CauseRefused, hold.CauseKeyConflict, hold.CauseNotCapturable,
-			hold.CauseMismatch, hold.CauseReview, hold.CauseInsideMargin},
+			hold.CauseMismatch, hold.CauseReview, hold.CauseInsideMargin, hold.CauseNoOutcome},
 	} {
 		for _, cause := range causes {
 			m.outcomes.WithLabelValues(string(event), causeLabel(cause))

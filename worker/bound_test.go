@@ -1,0 +1,34 @@
+package worker_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/stripesim"
+)
+
+// The card network has let a charge go, and Stripe still shows the intent as capturable, for days.
+func TestCapture_AuthorizationExpiredWhileHeld(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		id := w.authorize()
+		if _, err := w.sim.AddFault(stripesim.Rule{Class: stripesim.ClassCapture, Fault: stripesim.Fault{Kind: stripesim.ErrorBefore, Status: http.StatusBadRequest,
+			Code: "capture_charge_authorization_expired"}}); err != nil {
+			t.Fatal(err)
+		}
+		w.schedule(r, hold.Wish{PaymentIntent: id, CaptureAt: in(time.Minute)})
+		h := w.eventually(r, id, hold.Attention, 5*time.Minute)
+		time.Sleep(3 * time.Hour)
+		captures := int64(0)
+		for a, n := range w.sim.Stats().Calls {
+			if a.Class == stripesim.ClassCapture {
+				captures += n
+			}
+		}
+		if told := w.logs.FilterMessage("hold.attention").Len(); h.Why != hold.CauseRefused || captures != 2 || told != 1 {
+			t.Errorf("because of %s, %d captures in three hours, told %d times", h.Why, captures, told)
+		}
+	}, calmly)
+}

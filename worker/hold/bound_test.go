@@ -1,0 +1,256 @@
+package hold_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// No answer may be met again and again without a person hearing of it.
+
+// loop is a hold on which a worker acts whenever it is due.
+type loop struct {
+	h         hold.Hold
+	now       time.Time
+	calls     int // in all
+	counted   int // those since the last alert or new step that no outage explains
+	captures  int
+	alerts    int
+	attention bool // the hold came to attention
+}
+
+// outage are the kinds that have an alert of their own.
+func outage(k hold.AnswerKind) bool {
+	return k == hold.AnswerUnreachable || k == hold.AnswerRateLimited || k == hold.AnswerUnauthorized
+}
+
+// over says that holdd does nothing more by itself.
+func (l *loop) over() bool { return l.h.State.Final() || l.h.State == hold.Attention || l.h.Next == 0 }
+
+// claim plays one claim, whose worker makes at most four calls.
+func (l *loop) claim(answer func(hold.Call) hold.Answer) {
+	l.now = later(l.now, l.h.NextAt)
+	h := claim(l.h, l.now)
+	var c hold.Change
+	for n := range 4 {
+		call, next := h.Call(l.now), h.Next
+		a := answer(call)
+		l.calls++
+		if call.Op == hold.OpCapture {
+			l.captures++
+		}
+		if !outage(a.Kind) {
+			l.counted++
+		}
+		c = c.Then(h.Answered(call, a, l.now))
+		h = c.Hold
+		if h.Next != next {
+			l.counted = 0
+		}
+		if !c.Now {
+			break
+		}
+		if n == 3 {
+			c = c.Parked(l.now.Add(time.Second))
+		}
+	}
+	for _, n := range c.Notices {
+		if n.Type == hold.NoticeAttention {
+			l.alerts++
+			l.counted = 0
+		}
+	}
+	l.h = c.Hold
+	l.attention = l.attention || l.h.State == hold.Attention
+}
+
+// bounds are holds on which something is due.
+func bounds(t *testing.T) map[string]hold.Hold {
+	due := t0.Add(2 * day)
+	policy, _ := made(t, held()).Milestone(t0.Add(7*day-time.Hour), t0.Add(7*day-time.Hour), rules)
+	over := made(t, held())
+	over.Next, over.NextAt = hold.OpRead, t0.Add(7*day)
+	taken := made(t, held(), captureAt(due))
+	taken.State, taken.Prior, taken.NextAt = hold.Working, hold.Scheduled, due
+	return map[string]hold.Hold{
+		"capture":                 made(t, held(), captureAt(due)),
+		"capture of a part":       made(t, held(), captureAt(due), part(500)),
+		"capture of a shared one": made(t, shared(200), captureAt(due), part(500)),
+		"release of the rest":     made(t, shared(600), captureAt(due), part(500)),
+		"not verified":            made(t, nil, captureAt(due), told(amount, "eur")),
+		"nothing known":           made(t, nil, captureAt(due)),
+		"cancel":                  made(t, held(), cancelAt(due)),
+		"cancel asked for":        must(t)(made(t, held()).Canceling("api", due)),
+		"capture asked for":       must(t)(made(t, held()).Capturing(0, "api", due)),
+		"policy":                  policy.Hold,
+		"taken over":              taken,
+		"read at the deadline":    over,
+	}
+}
+
+func TestAnswered_AlertsWithinTheBound(t *testing.T) {
+	reads := append([]hold.Answer{}, allAnswers...)
+	reads = append(reads, hold.Answer{Kind: hold.AnswerOK, Intent: held(func(in *hold.Intent) { in.Capturable = 0 })})
+	for name, start := range bounds(t) {
+		t.Run(name, func(t *testing.T) {
+			for _, written := range allAnswers {
+				for _, read := range reads {
+					what := fmt.Sprintf("%s%s, reads %s%s", written.Kind, status(written), read.Kind, status(read))
+					l := loop{h: start, now: t0.Add(2 * day)}
+					for range 40 {
+						if l.over() || l.alerts > 0 {
+							break
+						}
+						l.claim(func(c hold.Call) hold.Answer {
+							if c.Op == hold.OpRead {
+								return read
+							}
+							return written
+						})
+						if l.counted > hold.MaxCallsBeforeAlert {
+							t.Fatalf("%s: %d calls, and no alert; %s next %s", what, l.counted, l.h.State, l.h.Next)
+						}
+					}
+					if l.attention && l.alerts == 0 {
+						t.Fatalf("%s: attention without an alert", what)
+					}
+				}
+			}
+		})
+	}
+}
+
+func status(a hold.Answer) string {
+	if a.Intent == nil {
+		return ""
+	}
+	return " with " + string(a.Intent.Status)
+}
+
+// The same with answers in any order: nobody can find a sequence that goes on in silence.
+func TestAnswered_AlertsWithinTheBoundForAnySequence(t *testing.T) {
+	starts := bounds(t)
+	var names []string
+	for n := range starts {
+		names = append(names, n)
+	}
+	quiet := make([]hold.Answer, 0, len(allAnswers))
+	for _, a := range allAnswers { // those that end a hold, or hand it over, would end each run at once
+		if a.Intent == nil && a.Kind != hold.AnswerIdempotencyError && a.Kind != hold.AnswerDeclined && a.Kind != hold.AnswerInvalid && a.Kind != hold.AnswerAmountTooLarge ||
+			a.Intent != nil && (a.Intent.Status == hold.StatusRequiresCapture || a.Intent.Status == hold.StatusProcessing) {
+			quiet = append(quiet, a)
+		}
+	}
+	long := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		l := loop{h: starts[rapid.SampledFrom(names).Draw(rt, "hold")], now: t0.Add(2 * day)}
+		pool := rapid.SliceOfN(rapid.SampledFrom(quiet), 1, 4).Draw(rt, "answers")
+		for range 60 {
+			if l.over() || l.alerts > 0 {
+				break
+			}
+			l.claim(func(c hold.Call) hold.Answer { return rapid.SampledFrom(pool).Draw(rt, c.Op.String()) })
+			if l.counted > hold.MaxCallsBeforeAlert {
+				rt.Fatalf("%d calls, and no alert; %s next %s", l.counted, l.h.State, l.h.Next)
+			}
+		}
+		if l.alerts > 0 && !l.attention {
+			long++
+		}
+	})
+	if long == 0 {
+		t.Error("no run came to the bound: the test has lost its reach")
+	}
+}
+
+func TestAnswered_ChargeGoneWhileHeld(t *testing.T) {
+	for _, tt := range []struct {
+		kind  hold.AnswerKind
+		cause hold.Cause
+	}{{hold.AnswerChargeGone, hold.CauseRefused}, {hold.AnswerUnexpectedState, hold.CauseNotCapturable}} {
+		for name, h := range map[string]hold.Hold{"capture": made(t, held(), captureAt(t0.Add(day))), "cancel": made(t, held(), cancelAt(t0.Add(day)))} {
+			t.Run(name+" "+tt.kind.String(), func(t *testing.T) {
+				l := loop{h: h, now: t0.Add(day)}
+				answer := func(c hold.Call) hold.Answer {
+					if c.Op == hold.OpRead {
+						return hold.Answer{Kind: hold.AnswerOK, Intent: held()}
+					}
+					return hold.Answer{Kind: tt.kind, HTTPStatus: 400, Code: "capture_charge_authorization_expired"}
+				}
+				for range 20 {
+					if !l.over() {
+						l.claim(answer)
+					}
+				}
+				if l.h.State != hold.Attention || l.h.Why != tt.cause || l.alerts != 1 || l.calls != 4 {
+					t.Errorf("%s because of %s, %d alerts after %d calls; want attention because of %s, one alert, 4 calls", l.h.State, l.h.Why, l.alerts, l.calls, tt.cause)
+				}
+				if took := l.now.Sub(t0.Add(day)); took < 2*time.Second || took > 10*time.Second {
+					t.Errorf("the second try came after %v", took)
+				}
+				// A person may have it tried again, and hears of it again.
+				l.h = must(t)(l.h.Canceling("api", l.now))
+				for range 20 {
+					if !l.over() {
+						l.claim(answer)
+					}
+				}
+				if l.h.State != hold.Attention || l.alerts != 2 || l.calls != 8 {
+					t.Errorf("tried again: %s, %d alerts after %d calls", l.h.State, l.alerts, l.calls)
+				}
+			})
+		}
+	}
+}
+
+func TestAnswered_OutageNeedsNobody(t *testing.T) {
+	for _, k := range []hold.AnswerKind{hold.AnswerUnreachable, hold.AnswerRateLimited, hold.AnswerUnauthorized} {
+		for name, h := range bounds(t) {
+			t.Run(k.String()+" "+name, func(t *testing.T) {
+				l := loop{h: h, now: t0.Add(2 * day)}
+				l.now = later(l.now, h.NextAt)
+				began := l.now
+				for l.now.Before(began.Add(day)) {
+					l.claim(func(hold.Call) hold.Answer { return hold.Answer{Kind: k} })
+				}
+				if l.alerts > 0 || l.attention || l.calls > 24*125 {
+					t.Errorf("%d alerts, attention %v, %d calls in a day", l.alerts, l.attention, l.calls)
+				}
+			})
+		}
+	}
+	// An outage of captures alone, whose outcome is unknown or read back as nothing, is told and goes on: once it is over the hold is captured.
+	for name, read := range map[string]hold.Answer{"reads fail as well": {Kind: hold.AnswerUnknown}, "reads work": {Kind: hold.AnswerOK, Intent: held()}} {
+		t.Run(name, func(t *testing.T) {
+			l := loop{h: made(t, held(), captureAt(t0.Add(day))), now: t0.Add(day)}
+			for l.now.Before(t0.Add(2 * day)) {
+				l.claim(func(c hold.Call) hold.Answer {
+					if c.Op == hold.OpRead {
+						return read
+					}
+					return hold.Answer{Kind: hold.AnswerUnknown, HTTPStatus: 500}
+				})
+			}
+			if l.attention || l.alerts < 1 || l.alerts > 9 {
+				t.Errorf("attention %v, %d alerts in %d calls", l.attention, l.alerts, l.calls)
+			}
+			for range 4 {
+				if !l.over() {
+					l.claim(func(c hold.Call) hold.Answer {
+						if c.Op == hold.OpRead {
+							return hold.Answer{Kind: hold.AnswerOK, Intent: held()}
+						}
+						return hold.Answer{Kind: hold.AnswerOK, Intent: captured(amount)}
+					})
+				}
+			}
+			if l.h.State != hold.Captured {
+				t.Errorf("after the outage: %s", l.h.State)
+			}
+		})
+	}
+}
