@@ -17,10 +17,10 @@ func pending(b *testing.B, n int) *env {
 	b.Helper()
 	e := onReal(b, store.Options{})
 	for from := 0; from < n; from += 1000 {
-		var writes []hold.Write
+		var writes []hold.RecordWrite
 		for i := from; i < min(from+1000, n); i++ {
 			w := scheduled(fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", i), later.Add(time.Duration(i)*time.Second), later.Add(time.Duration(i)*time.Minute))
-			w.Hold.Reference, w.Place.Milestone = fmt.Sprintf("BK-%06d", i), w.Hold.ExpiresAt.Add(-time.Hour)
+			w.Hold.Reference, w.Placement.NextMilestone = fmt.Sprintf("BK-%06d", i), w.Hold.ExpiresAt.Add(-time.Hour)
 			writes = append(writes, w)
 		}
 		e.put(writes...)
@@ -40,8 +40,8 @@ func eachSize(b *testing.B, f func(b *testing.B, e *env)) {
 }
 
 // hundred are new holds that are due.
-func hundred(round int) []hold.Write {
-	writes := make([]hold.Write, 100)
+func hundred(round int) []hold.RecordWrite {
+	writes := make([]hold.RecordWrite, 100)
 	for i := range writes {
 		writes[i] = ready(fmt.Sprintf("pi_3PxYzA2eZvNew%06d%04d", round, i), hold.OpCapture, "", dead.Add(time.Duration(i)*time.Second))
 		writes[i].Hold.Reference = fmt.Sprintf("BK-%06d", i)
@@ -56,7 +56,7 @@ func (e *env) drop(ids ...string) {
 	if err != nil {
 		e.Fatal(err)
 	}
-	var writes []hold.Write
+	var writes []hold.RecordWrite
 	for _, h := range holds {
 		w := from(*h)
 		w.Drop = true
@@ -108,9 +108,9 @@ func BenchmarkSettle100(b *testing.B) {
 			b.StopTimer()
 			e.put(hundred(round)...)
 			claims, _ := e.claim(captures, 100, time.Minute)
-			ends := make([]hold.Write, len(claims))
+			ends := make([]hold.RecordWrite, len(claims))
 			for i := range claims {
-				ends[i] = settle(claims[i].Hold, moved)
+				ends[i] = heartbeatGrace(claims[i].Hold, moved)
 				ends[i].Events = [][]byte{[]byte(`{"id":"evt","type":"hold.captured","data":{"hold":{"id":"pi_3PxYzA2eZvKYlo2C1gQmT0aB"}}}`)}
 			}
 			b.StartTimer()
@@ -126,7 +126,7 @@ func BenchmarkSettle100(b *testing.B) {
 func BenchmarkDueIdle(b *testing.B) {
 	eachSize(b, func(b *testing.B, e *env) {
 		for b.Loop() {
-			if d := e.due(true); d.Promoted != 0 {
+			if d := e.due(true); d.PromotedHolds != 0 {
 				b.Fatal(d)
 			}
 		}
@@ -136,7 +136,7 @@ func BenchmarkDueIdle(b *testing.B) {
 func BenchmarkPage100(b *testing.B) {
 	eachSize(b, func(b *testing.B, e *env) {
 		for b.Loop() {
-			listed, _, err := e.s.Page(b.Context(), hold.SetExpiring, hold.Mark{Score: later.UnixMilli() + 1}, 100)
+			listed, _, err := e.s.Page(b.Context(), hold.SetExpiring, hold.Position{Score: later.UnixMilli() + 1}, 100)
 			if err != nil || len(listed) != 100 {
 				b.Fatal(len(listed), err)
 			}
@@ -184,10 +184,10 @@ func BenchmarkDrain(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()
 		e := onReal(b, store.Options{}, "--appendonly", "yes")
-		var writes []hold.Write
+		var writes []hold.RecordWrite
 		for i := range n {
 			w := scheduled(fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", i), at.Add(time.Duration(i)*time.Second), later.Add(time.Duration(i)*time.Minute))
-			w.Hold.Reference, w.Place.Milestone = fmt.Sprintf("BK-%06d", i), w.Hold.ExpiresAt.Add(-time.Hour)
+			w.Hold.Reference, w.Placement.NextMilestone = fmt.Sprintf("BK-%06d", i), w.Hold.ExpiresAt.Add(-time.Hour)
 			writes = append(writes, w)
 		}
 		for part := range slices.Chunk(writes, 500) {
@@ -199,12 +199,12 @@ func BenchmarkDrain(b *testing.B) {
 			e.due(true)
 			for range 4 {
 				claims, _ := e.claim(captures, at64, time.Minute)
-				ends := make([]hold.Write, len(claims))
+				ends := make([]hold.RecordWrite, len(claims))
 				for i := range claims {
 					h := claims[i].Hold
-					h.History = append(h.History, hold.Entry{At: moved, Kind: hold.EntryAttempt, Op: hold.OpCapture, Key: "holdd-" + h.ID + "-capture-0123456789abcdef-1",
+					h.History = append(h.History, hold.HistoryEntry{At: moved, Kind: hold.HistoryAttempt, Op: hold.OpCapture, Key: "holdd-" + h.ID + "-capture-0123456789abcdef-1",
 						RequestID: "req_b7pQ2mXw9ZkLrT", Answer: hold.AnswerOK})
-					ends[i] = settle(h, moved)
+					ends[i] = heartbeatGrace(h, moved)
 					ends[i].Events = [][]byte{event}
 				}
 				e.put(ends...)

@@ -14,10 +14,10 @@ type Budget struct {
 	Total int // a second for each account over all kinds; 0: no limit
 }
 
-// burst is how much of a bucket may be taken at once, beyond which it only drips. Any second then sees at most the rate and the burst.
+// burstSize is how much of a bucket may be taken at once, beyond which it only drips. Any second then sees at most the rate and the burst.
 // Captures and cancels are what Stripe's limit is met with, day after day, so they hardly have any; a few reads at once are a booking system
 // that schedules several holds and waits for the answers.
-func burst(rate, share int) int { return max(1, rate/share) }
+func burstSize(rate, share int) int { return max(1, rate/share) }
 
 const (
 	writeBurst = 100 // a hundredth of the rate
@@ -33,8 +33,8 @@ func budgetKeys(account string, op hold.Op) []string {
 	return []string{k + "slow:" + op.String(), k + op.String(), k + "all"}
 }
 
-// Take draws up to n requests of one kind, to be sent at once. With 0 granted, wait tells when it makes sense to ask again.
-func (s *Store) Take(ctx context.Context, account string, op hold.Op, n int) (granted int, wait time.Duration, err error) {
+// TryReserve draws up to n requests of one kind, to be sent at once. With 0 granted, wait tells when it makes sense to ask again.
+func (s *Store) TryReserve(ctx context.Context, account string, op hold.Op, n int) (granted int, wait time.Duration, err error) {
 	r, err := s.Reserve(ctx, account, op, n, 0)
 	return r.Granted, r.Wait, err
 }
@@ -51,19 +51,19 @@ func (s *Store) Reserve(ctx context.Context, account string, op hold.Op, n int, 
 	case op == hold.OpUpdate && rate > 0:
 		rate, share = max(1, rate/2), otherBurst // nobody waits for it: half is left for what somebody waits for
 	}
-	r := open(s.exec(ctx, takeScript, []run{{
+	r := newReply(s.runScript(ctx, reserveScript, []scriptCall{{
 		keys: budgetKeys(account, op),
-		args: []any{n, rate, burst(rate, share), s.budget.Total, burst(s.budget.Total, otherBurst), ahead.Microseconds()},
+		args: []any{n, rate, burstSize(rate, share), s.budget.Total, burstSize(s.budget.Total, otherBurst), ahead.Microseconds()},
 	}})[0])
 	us := func() time.Duration { return time.Duration(r.int()) * time.Microsecond }
 	granted := hold.Reservation{Granted: int(r.int()), Wait: us(), First: us(), Step: us()}
 	return granted, r.err
 }
 
-// Slow stops requests of one kind on all replicas for a while, because Stripe said that they are too many.
-func (s *Store) Slow(ctx context.Context, account string, op hold.Op, d time.Duration) error {
+// PauseAccount stops requests of one kind on all replicas for a while, because Stripe said that they are too many.
+func (s *Store) PauseAccount(ctx context.Context, account string, op hold.Op, d time.Duration) error {
 	if d < time.Millisecond {
 		return nil
 	}
-	return s.exec(ctx, slowScript, []run{{keys: budgetKeys(account, op)[:1], args: []any{d.Milliseconds()}}})[0].Err()
+	return s.runScript(ctx, pauseScript, []scriptCall{{keys: budgetKeys(account, op)[:1], args: []any{d.Milliseconds()}}})[0].Err()
 }

@@ -44,7 +44,7 @@ func draw(t *testing.T, stores []*store.Store, ops []hold.Op, account string, n 
 		for _, op := range ops {
 			wg.Go(func() {
 				for time.Now().Before(end) {
-					got, wait, err := s.Take(t.Context(), account, op, n)
+					got, wait, err := s.TryReserve(t.Context(), account, op, n)
 					mu.Lock()
 					asked++
 					grants = append(grants, grant{time.Now(), got})
@@ -135,7 +135,7 @@ func TestBudgetsAreApart(t *testing.T) {
 		s := three(t, store.Budget{Write: 10, Read: 20})
 		take := func(account string, op hold.Op) int {
 			t.Helper()
-			n, _, err := s[0].Take(t.Context(), account, op, 100)
+			n, _, err := s[0].TryReserve(t.Context(), account, op, 100)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -149,11 +149,11 @@ func TestBudgetsAreApart(t *testing.T) {
 				t.Errorf("%q: %d more", account, c)
 			}
 		}
-		if n, wait, err := s[1].Take(t.Context(), "", hold.OpCapture, 0); n != 0 || err != nil {
+		if n, wait, err := s[1].TryReserve(t.Context(), "", hold.OpCapture, 0); n != 0 || err != nil {
 			t.Errorf("of nothing: %d, %s, %v", n, wait, err)
 		}
 		for range 5 {
-			if n, _, err := three(t, store.Budget{})[0].Take(t.Context(), "", hold.OpCapture, 1000); n != 1000 || err != nil {
+			if n, _, err := three(t, store.Budget{})[0].TryReserve(t.Context(), "", hold.OpCapture, 1000); n != 1000 || err != nil {
 				t.Errorf("without a limit: %d, %v", n, err)
 			}
 		}
@@ -169,7 +169,7 @@ func TestFreshBucketGivesItsBurst(t *testing.T) {
 			s := mustOpen(t, store.Options{URL: m.URL(), Dialer: m.Dial, Budget: store.Budget{Write: rate, Total: rate}})
 			for round := range 5 {
 				time.Sleep(2*time.Second + 137*time.Microsecond) // the bubble's
-				if n, wait, err := s.Take(t.Context(), fmt.Sprint(rate), hold.OpCapture, 1<<20); n != max(1, rate/100) || err != nil {
+				if n, wait, err := s.TryReserve(t.Context(), fmt.Sprint(rate), hold.OpCapture, 1<<20); n != max(1, rate/100) || err != nil {
 					t.Errorf("rate %d, round %d: %d, wait %s, %v", rate, round, n, wait, err)
 				}
 			}
@@ -182,35 +182,35 @@ func TestSlowStopsAllReplicas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := three(t, store.Budget{Write: 1000, Total: 2000})
 		ctx := t.Context()
-		if err := s[0].Slow(ctx, "acct_a", hold.OpCapture, 5*time.Second); err != nil {
+		if err := s[0].PauseAccount(ctx, "acct_a", hold.OpCapture, 5*time.Second); err != nil {
 			t.Fatal(err)
 		}
 		// What another replica says later and for shorter takes nothing off.
 		for _, d := range []time.Duration{time.Second, 0, -time.Second, time.Nanosecond} {
-			if err := s[1].Slow(ctx, "acct_a", hold.OpCapture, d); err != nil {
+			if err := s[1].PauseAccount(ctx, "acct_a", hold.OpCapture, d); err != nil {
 				t.Fatal(err)
 			}
 		}
 		for i := range s {
-			if n, wait, err := s[i].Take(ctx, "acct_a", hold.OpCapture, 3); n != 0 || err != nil || wait <= 4*time.Second || wait > 5*time.Second {
+			if n, wait, err := s[i].TryReserve(ctx, "acct_a", hold.OpCapture, 3); n != 0 || err != nil || wait <= 4*time.Second || wait > 5*time.Second {
 				t.Errorf("replica %d: %d, wait %s, %v", i, n, wait, err)
 			}
-			if n, _, err := s[i].Take(ctx, "acct_a", hold.OpCancel, 3); n != 3 || err != nil {
+			if n, _, err := s[i].TryReserve(ctx, "acct_a", hold.OpCancel, 3); n != 3 || err != nil {
 				t.Errorf("another kind: %d, %v", n, err)
 			}
-			if n, _, err := s[i].Take(ctx, "acct_b", hold.OpCapture, 3); n != 3 || err != nil {
+			if n, _, err := s[i].TryReserve(ctx, "acct_b", hold.OpCapture, 3); n != 3 || err != nil {
 				t.Errorf("another account: %d, %v", n, err)
 			}
 		}
-		if err := s[2].Slow(ctx, "acct_a", hold.OpCapture, 7*time.Second); err != nil {
+		if err := s[2].PauseAccount(ctx, "acct_a", hold.OpCapture, 7*time.Second); err != nil {
 			t.Fatal(err)
 		}
-		_, wait, _ := s[0].Take(ctx, "acct_a", hold.OpCapture, 3)
+		_, wait, _ := s[0].TryReserve(ctx, "acct_a", hold.OpCapture, 3)
 		if wait <= 6*time.Second {
 			t.Errorf("a longer pause was asked for, it is %s", wait)
 		}
 		time.Sleep(wait + time.Millisecond) // the bubble's
-		if n, _, err := s[0].Take(ctx, "acct_a", hold.OpCapture, 3); n != 3 || err != nil {
+		if n, _, err := s[0].TryReserve(ctx, "acct_a", hold.OpCapture, 3); n != 3 || err != nil {
 			t.Errorf("after the pause: %d, %v", n, err)
 		}
 	})
@@ -284,7 +284,7 @@ func TestBudgetOnRedis(t *testing.T) {
 	for _, s := range stores {
 		wg.Go(func() {
 			for {
-				n, _, err := s.Take(t.Context(), "", hold.OpCapture, 64)
+				n, _, err := s.TryReserve(t.Context(), "", hold.OpCapture, 64)
 				mu.Lock()
 				got += n
 				done := got >= goal || err != nil

@@ -57,7 +57,7 @@ func TestPausedRedis(t *testing.T) {
 	w.Events = [][]byte{[]byte("once")}
 	r.Pause()
 	began := time.Now()
-	if _, err := s.Commit(t.Context(), []hold.Write{w}); err == nil {
+	if _, err := s.Commit(t.Context(), []hold.RecordWrite{w}); err == nil {
 		t.Fatal("a stopped Redis has committed")
 	}
 	if took := time.Since(began); took > 5*time.Second {
@@ -79,9 +79,9 @@ func TestPausedRedis(t *testing.T) {
 func TestScriptThatIsInTheFileByHalf(t *testing.T) {
 	t.Parallel()
 	const n, lease = 3, 50 * time.Millisecond
-	captured := func(claims []hold.Claim) (ends []hold.Write) {
+	captured := func(claims []hold.Claim) (ends []hold.RecordWrite) {
 		for _, c := range claims {
-			ends = append(ends, settle(c.Hold, moved))
+			ends = append(ends, heartbeatGrace(c.Hold, moved))
 		}
 		return ends
 	}

@@ -26,11 +26,11 @@ import (
 // is zero, so that records can be read after an upgrade and, while replicas of both versions run, before it. (What an older replica
 // skipped is gone when it writes the record: a new field must be of a kind that can be missed.) Whoever changes the header raises the encoding and teaches decode the old one.
 const (
-	encoding   = 1
-	headerSize = 23
-	verOff     = 4
-	sinceOff   = 10
-	deadOff    = 16
+	encodingVersion = 1
+	headerSize      = 23
+	versionOffset   = 4
+	claimedAtOffset = 10
+	deadlineOffset  = 16
 )
 
 const (
@@ -86,7 +86,7 @@ func get48(b []byte, off int) uint64 {
 	return binary.BigEndian.Uint64(w[:])
 }
 
-func millis(t time.Time) uint64 {
+func toMillis(t time.Time) uint64 {
 	if t.IsZero() {
 		return 0
 	}
@@ -107,14 +107,14 @@ func version48(n uint64) string {
 	return string(b[:])
 }
 
-// encode appends h's record to b.
-func encode(b []byte, h *hold.Hold) []byte {
+// encodeRecord appends h's record to b.
+func encodeRecord(b []byte, h *hold.Hold) []byte {
 	start := len(b)
 	b = append(b, make([]byte, headerSize)...)
 	head := b[start:]
-	head[0], head[1], head[2], head[3] = encoding, byte(h.State), byte(h.Prior), byte(h.Next)
-	put48(head, verOff, h.Version)
-	put48(head, deadOff, millis(h.ExpiresAt))
+	head[0], head[1], head[2], head[3] = encodingVersion, byte(h.State), byte(h.PreviousState), byte(h.NextOp)
+	put48(head, versionOffset, h.Version)
+	put48(head, deadlineOffset, toMillis(h.ExpiresAt))
 	head[22] = byte(len(h.Account))
 	b = append(b, h.Account...)
 
@@ -134,8 +134,8 @@ func encode(b []byte, h *hold.Hold) []byte {
 	str(fReference, h.Reference)
 	num(fAmount, uint64(h.Amount))
 	str(fCurrency, h.Currency)
-	num(fCaptureAt, millis(h.CaptureAt))
-	num(fCancelAt, millis(h.CancelAt))
+	num(fCaptureAt, toMillis(h.CaptureAt))
+	num(fCancelAt, toMillis(h.CancelAt))
 	num(fCaptureAmount, uint64(h.CaptureAmount))
 	num(fSource, uint64(h.ExpiresSource))
 	if h.OnExpiry != hold.PolicyCancel {
@@ -147,24 +147,24 @@ func encode(b []byte, h *hold.Hold) []byte {
 		pair = protowire.AppendString(pair, h.Metadata[k])
 		b = protowire.AppendBytes(protowire.AppendTag(b, fMetadata, protowire.BytesType), pair)
 	}
-	num(fFlags, flags(h))
-	num(fCreatedAt, millis(h.CreatedAt))
-	num(fSettledAt, millis(h.SettledAt))
-	num(fCapturedTotal, uint64(h.CapturedTotal))
+	num(fFlags, recordFlags(h))
+	num(fCreatedAt, toMillis(h.CreatedAt))
+	num(fSettledAt, toMillis(h.SettledAt))
+	num(fCapturedTotal, uint64(h.CapturedAmount))
 	last := h.CreatedAt
 	for i := range h.History {
 		b = protowire.AppendBytes(protowire.AppendTag(b, fHistory, protowire.BytesType), encodeEntry(&h.History[i], last))
 		last = h.History[i].At
 	}
-	num(fForgotten, uint64(h.Forgotten))
-	if own := h.OwnTime(); !h.NextAt.Equal(own) || h.Next == 0 {
-		num(fNextAt, millis(h.NextAt))
+	num(fForgotten, uint64(h.HistoryDropped))
+	if own := h.ActionTime(); !h.NextAt.Equal(own) || h.NextOp == 0 {
+		num(fNextAt, toMillis(h.NextAt))
 	}
-	num(fWhy, uint64(h.Why))
+	num(fWhy, uint64(h.Reason))
 	num(fGeneration, uint64(h.Generation-1))
 	num(fAttemptCount, uint64(h.Attempt.Count))
-	num(fAttemptFirstAt, millis(h.Attempt.FirstAt))
-	num(fMisses, uint64(h.Misses))
+	num(fAttemptFirstAt, toMillis(h.Attempt.FirstAt))
+	num(fMisses, uint64(h.InconclusiveReads))
 	num(fRetries, uint64(h.Retries))
 	num(fElsewhere, uint64(h.CapturedElsewhere))
 	num(fCalls, uint64(h.Calls))
@@ -172,13 +172,13 @@ func encode(b []byte, h *hold.Hold) []byte {
 	return b
 }
 
-func flags(h *hold.Hold) uint64 {
-	return bit(flagVerified, h.Verified) | bit(flagAcknowledged, h.Acknowledged) | bit(flagCancelWanted, h.CancelWanted) |
-		bit(flagReadFirst, h.ReadFirst) | bit(flagUnknown, h.Attempt.Unknown) |
-		bit(flagMirrored, h.Mirrored) | bit(flagUnmirrorable, h.Unmirrorable) | bit(flagSingleCapture, h.SingleCapture)
+func recordFlags(h *hold.Hold) uint64 {
+	return flagIf(flagVerified, h.Verified) | flagIf(flagAcknowledged, h.Acknowledged) | flagIf(flagCancelWanted, h.CancelWanted) |
+		flagIf(flagReadFirst, h.ReadFirst) | flagIf(flagUnknown, h.Attempt.Unknown) |
+		flagIf(flagMirrored, h.Mirrored) | flagIf(flagUnmirrorable, h.Unmirrorable) | flagIf(flagSingleCapture, h.SingleCapture)
 }
 
-func bit(flag uint64, set bool) uint64 {
+func flagIf(flag uint64, set bool) uint64 {
 	if set {
 		return flag
 	}
@@ -198,7 +198,7 @@ const (
 	eNote
 )
 
-func encodeEntry(e *hold.Entry, last time.Time) []byte {
+func encodeEntry(e *hold.HistoryEntry, last time.Time) []byte {
 	b := make([]byte, 0, 16+len(e.By)+len(e.Key)+len(e.RequestID)+len(e.Note))
 	num := func(f protowire.Number, n uint64) {
 		if n != 0 {
@@ -210,7 +210,7 @@ func encodeEntry(e *hold.Entry, last time.Time) []byte {
 			b = protowire.AppendString(protowire.AppendTag(b, f, protowire.BytesType), s)
 		}
 	}
-	num(eAfter, protowire.EncodeZigZag(int64(millis(e.At))-int64(millis(last))))
+	num(eAfter, protowire.EncodeZigZag(int64(toMillis(e.At))-int64(toMillis(last))))
 	num(eKind, uint64(e.Kind))
 	str(eBy, e.By)
 	num(eOp, uint64(e.Op))
@@ -222,20 +222,20 @@ func encodeEntry(e *hold.Entry, last time.Time) []byte {
 	return b
 }
 
-// decode reads the record of the hold id. since is when its claim began.
-func decode(id string, rec string) (h hold.Hold, since time.Time, err error) {
+// decodeRecord reads the record of the hold id. since is when its claim began.
+func decodeRecord(id string, rec string) (h hold.Hold, since time.Time, err error) {
 	b := []byte(rec)
-	if len(b) < headerSize || b[0] != encoding || len(b) < headerSize+int(b[22]) {
-		return h, since, fmt.Errorf("hold %s: %w", id, hold.ErrRecord)
+	if len(b) < headerSize || b[0] != encodingVersion || len(b) < headerSize+int(b[22]) {
+		return h, since, fmt.Errorf("hold %s: %w", id, hold.ErrUnreadableRecord)
 	}
 	h = hold.Hold{
-		ID: id, PaymentIntent: id, State: hold.State(b[1]), Prior: hold.State(b[2]), Next: hold.Op(b[3]), Version: get48(b, verOff),
-		ExpiresAt: fromMillis(get48(b, deadOff)), OnExpiry: hold.PolicyCancel, Revision: 1, Generation: 1,
+		ID: id, PaymentIntent: id, State: hold.State(b[1]), PreviousState: hold.State(b[2]), NextOp: hold.Op(b[3]), Version: get48(b, versionOffset),
+		ExpiresAt: fromMillis(get48(b, deadlineOffset)), OnExpiry: hold.PolicyCancel, Revision: 1, Generation: 1,
 	}
-	since = fromMillis(get48(b, sinceOff))
+	since = fromMillis(get48(b, claimedAtOffset))
 	h.Account = string(b[headerSize : headerSize+int(b[22])])
 	nextAt, last := uint64(0), time.Time{}
-	err = fields(b[headerSize+int(b[22]):], func(f protowire.Number, n uint64, v []byte) error {
+	err = eachField(b[headerSize+int(b[22]):], func(f protowire.Number, n uint64, v []byte) error {
 		switch f {
 		case fIntent:
 			h.PaymentIntent = string(v)
@@ -252,7 +252,7 @@ func decode(id string, rec string) (h hold.Hold, since time.Time, err error) {
 		case fCaptureAmount:
 			h.CaptureAmount = int64(n)
 		case fSource:
-			h.ExpiresSource = hold.Source(n)
+			h.ExpiresSource = hold.DeadlineSource(n)
 		case fOnExpiry:
 			h.OnExpiry = hold.Policy(n)
 		case fRevision:
@@ -260,11 +260,11 @@ func decode(id string, rec string) (h hold.Hold, since time.Time, err error) {
 		case fMetadata:
 			k, size := protowire.ConsumeString(v)
 			if size < 0 {
-				return hold.ErrRecord
+				return hold.ErrUnreadableRecord
 			}
 			val, size := protowire.ConsumeString(v[size:])
 			if size < 0 {
-				return hold.ErrRecord
+				return hold.ErrUnreadableRecord
 			}
 			if h.Metadata == nil {
 				h.Metadata = map[string]string{}
@@ -281,7 +281,7 @@ func decode(id string, rec string) (h hold.Hold, since time.Time, err error) {
 		case fSettledAt:
 			h.SettledAt = fromMillis(n)
 		case fCapturedTotal:
-			h.CapturedTotal = int64(n)
+			h.CapturedAmount = int64(n)
 		case fHistory:
 			e, err := decodeEntry(v, last)
 			if err != nil {
@@ -290,11 +290,11 @@ func decode(id string, rec string) (h hold.Hold, since time.Time, err error) {
 			last = e.At
 			h.History = append(h.History, e)
 		case fForgotten:
-			h.Forgotten = uint32(n)
+			h.HistoryDropped = uint32(n)
 		case fNextAt:
 			nextAt = n
 		case fWhy:
-			h.Why = hold.Cause(n)
+			h.Reason = hold.Cause(n)
 		case fGeneration:
 			h.Generation = uint32(n) + 1
 		case fAttemptCount:
@@ -302,7 +302,7 @@ func decode(id string, rec string) (h hold.Hold, since time.Time, err error) {
 		case fAttemptFirstAt:
 			h.Attempt.FirstAt = fromMillis(n)
 		case fMisses:
-			h.Misses = uint32(n)
+			h.InconclusiveReads = uint32(n)
 		case fRetries:
 			h.Retries = uint32(n)
 		case fElsewhere:
@@ -318,20 +318,20 @@ func decode(id string, rec string) (h hold.Hold, since time.Time, err error) {
 		return h, since, fmt.Errorf("hold %s: %w", id, err)
 	}
 	h.NextAt = fromMillis(nextAt)
-	if nextAt == 0 && h.Next != 0 {
-		h.NextAt = h.OwnTime()
+	if nextAt == 0 && h.NextOp != 0 {
+		h.NextAt = h.ActionTime()
 	}
 	return h, since, nil
 }
 
-func decodeEntry(b []byte, last time.Time) (e hold.Entry, err error) {
+func decodeEntry(b []byte, last time.Time) (e hold.HistoryEntry, err error) {
 	after := int64(0)
-	err = fields(b, func(f protowire.Number, n uint64, v []byte) error {
+	err = eachField(b, func(f protowire.Number, n uint64, v []byte) error {
 		switch f {
 		case eAfter:
 			after = protowire.DecodeZigZag(n)
 		case eKind:
-			e.Kind = hold.EntryKind(n)
+			e.Kind = hold.HistoryKind(n)
 		case eBy:
 			e.By = string(v)
 		case eOp:
@@ -349,16 +349,16 @@ func decodeEntry(b []byte, last time.Time) (e hold.Entry, err error) {
 		}
 		return nil
 	})
-	e.At = fromMillis(uint64(int64(millis(last)) + after))
+	e.At = fromMillis(uint64(int64(toMillis(last)) + after))
 	return e, err
 }
 
-// fields calls f for each field of a body; of n and v only the one of the field's wire type is set.
-func fields(b []byte, f func(num protowire.Number, n uint64, v []byte) error) error {
+// eachField calls f for each field of a body; of n and v only the one of the field's wire type is set.
+func eachField(b []byte, f func(num protowire.Number, n uint64, v []byte) error) error {
 	for len(b) > 0 {
 		num, typ, size := protowire.ConsumeTag(b)
 		if size < 0 {
-			return hold.ErrRecord
+			return hold.ErrUnreadableRecord
 		}
 		b = b[size:]
 		var n uint64
@@ -372,7 +372,7 @@ func fields(b []byte, f func(num protowire.Number, n uint64, v []byte) error) er
 			size = protowire.ConsumeFieldValue(num, typ, b)
 		}
 		if size < 0 {
-			return hold.ErrRecord
+			return hold.ErrUnreadableRecord
 		}
 		b = b[size:]
 		if err := f(num, n, v); err != nil {

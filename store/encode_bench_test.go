@@ -7,17 +7,17 @@ func BenchmarkEncode(b *testing.B) {
 	var buf []byte
 	b.ReportAllocs()
 	for b.Loop() {
-		buf = encode(buf[:0], &h)
+		buf = encodeRecord(buf[:0], &h)
 	}
 	b.ReportMetric(float64(len(buf)), "B/record")
 }
 
 func BenchmarkDecode(b *testing.B) {
 	h := typical()
-	rec := string(encode(nil, &h))
+	rec := string(encodeRecord(nil, &h))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, err := decode(h.ID, rec); err != nil {
+		if _, _, err := decodeRecord(h.ID, rec); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -23,8 +23,8 @@ func typical() hold.Hold {
 		ID: "pi_3PxYzA2eZvKYlo2C1gQmT0aB", PaymentIntent: "pi_3PxYzA2eZvKYlo2C1gQmT0aB", Reference: "BK-2071", Amount: 38_500, Currency: "eur",
 		CaptureAt: capture, ExpiresAt: created.Add(7 * 24 * time.Hour), ExpiresSource: hold.SourceCharge, OnExpiry: hold.PolicyCancel,
 		State: hold.Scheduled, Revision: 1, Verified: true, CreatedAt: created,
-		History: []hold.Entry{{At: created, Kind: hold.EntryScheduled, By: "api"}},
-		Next:    hold.OpCapture, NextAt: capture, Why: hold.CauseSchedule, Generation: 1, Version: 1,
+		History: []hold.HistoryEntry{{At: created, Kind: hold.HistoryScheduled, By: "api"}},
+		NextOp:  hold.OpCapture, NextAt: capture, Reason: hold.CauseSchedule, Generation: 1, Version: 1,
 	}
 }
 
@@ -33,23 +33,23 @@ func full() hold.Hold {
 	h := typical()
 	day := func(n int) time.Time { return h.CreatedAt.Add(time.Duration(n)*24*time.Hour + 7*time.Millisecond) }
 	h.PaymentIntent, h.Account, h.Metadata = "pi_3QyZzA2eZvKYlo2C1gQmT0xY", "acct_1PxYzA2eZvKYlo2C", map[string]string{"room": "41ü", "": "x", "guest": ""}
-	h.CaptureAmount, h.OnExpiry, h.State, h.Prior, h.Revision = 38_499, hold.PolicyAlert, hold.Working, hold.Paused, 1<<40
-	h.CancelAt, h.SettledAt, h.CapturedTotal = day(1), day(2), 38_000
+	h.CaptureAmount, h.OnExpiry, h.State, h.PreviousState, h.Revision = 38_499, hold.PolicyAlert, hold.Working, hold.Paused, 1<<40
+	h.CancelAt, h.SettledAt, h.CapturedAmount = day(1), day(2), 38_000
 	h.CapturedElsewhere, h.SingleCapture = 37_000, true
 	h.Calls, h.Refusals = 7, 8
 	h.Acknowledged, h.CancelWanted, h.ReadFirst, h.Mirrored, h.Unmirrorable = true, true, true, true, true
-	h.Forgotten, h.NextAt, h.Generation, h.Misses, h.Retries, h.Version = 9, day(3), 4, 5, 6, 1<<47+3
+	h.HistoryDropped, h.NextAt, h.Generation, h.InconclusiveReads, h.Retries, h.Version = 9, day(3), 4, 5, 6, 1<<47+3
 	h.Attempt = hold.Attempt{Count: 2, FirstAt: day(4), Unknown: true}
-	h.History = []hold.Entry{
-		{At: day(0), Kind: hold.EntryAttempt, By: "token a", Op: hold.OpCancel, Key: "holdd-k", RequestID: "req_1", Answer: hold.AnswerReplayedError, Cause: hold.CauseReview, Note: "ein Satz"},
-		{At: day(-3), Kind: hold.EntryOutcome}, {},
+	h.History = []hold.HistoryEntry{
+		{At: day(0), Kind: hold.HistoryAttempt, By: "token a", Op: hold.OpCancel, Key: "holdd-k", RequestID: "req_1", Answer: hold.AnswerReplayedError, Cause: hold.CauseReview, Note: "ein Satz"},
+		{At: day(-3), Kind: hold.HistoryOutcome}, {},
 	}
 	return h
 }
 
 func roundTrip(t testing.TB, h hold.Hold) hold.Hold {
 	t.Helper()
-	got, since, err := decode(h.ID, string(encode(nil, &h)))
+	got, since, err := decodeRecord(h.ID, string(encodeRecord(nil, &h)))
 	if err != nil || !since.IsZero() {
 		t.Fatalf("%v, claimed since %v", err, since)
 	}
@@ -95,16 +95,16 @@ func anyHold() *rapid.Generator[hold.Hold] {
 		h := hold.Hold{
 			ID: rapid.StringMatching(`pi_[A-Za-z0-9]{8,27}`).Draw(t, "id"), Account: rapid.StringMatching(`(acct_[A-Za-z0-9]{8,64})?`).Draw(t, "account"), Reference: text.Draw(t, "reference"),
 			Amount: rapid.Int64().Draw(t, "amount"), Currency: text.Draw(t, "currency"), CaptureAt: when("capture"), CancelAt: when("cancel"),
-			CaptureAmount: rapid.Int64().Draw(t, "capture amount"), ExpiresAt: when("expires"), ExpiresSource: hold.Source(rapid.Byte().Draw(t, "source")),
+			CaptureAmount: rapid.Int64().Draw(t, "capture amount"), ExpiresAt: when("expires"), ExpiresSource: hold.DeadlineSource(rapid.Byte().Draw(t, "source")),
 			OnExpiry: hold.Policy(rapid.ByteRange(1, 255).Draw(t, "policy")), State: hold.State(rapid.Byte().Draw(t, "state")), Revision: rapid.Uint64().Draw(t, "revision"),
-			Verified: rapid.Bool().Draw(t, "verified"), CreatedAt: when("created"), SettledAt: when("settled"), CapturedTotal: rapid.Int64().Draw(t, "total"),
+			Verified: rapid.Bool().Draw(t, "verified"), CreatedAt: when("created"), SettledAt: when("settled"), CapturedAmount: rapid.Int64().Draw(t, "total"),
 			CapturedElsewhere: rapid.Int64().Draw(t, "elsewhere"), SingleCapture: rapid.Bool().Draw(t, "single capture"),
 			Calls: number.Draw(t, "calls"), Refusals: number.Draw(t, "refusals"),
-			Acknowledged: rapid.Bool().Draw(t, "acknowledged"), CancelWanted: rapid.Bool().Draw(t, "cancel wanted"), Mirrored: rapid.Bool().Draw(t, "mirrored"), Forgotten: number.Draw(t, "forgotten"),
-			Next: hold.Op(rapid.Byte().Draw(t, "next")), NextAt: when("next at"), Why: hold.Cause(rapid.Byte().Draw(t, "why")), Generation: number.Draw(t, "generation"),
+			Acknowledged: rapid.Bool().Draw(t, "acknowledged"), CancelWanted: rapid.Bool().Draw(t, "cancel wanted"), Mirrored: rapid.Bool().Draw(t, "mirrored"), HistoryDropped: number.Draw(t, "forgotten"),
+			NextOp: hold.Op(rapid.Byte().Draw(t, "next")), NextAt: when("next at"), Reason: hold.Cause(rapid.Byte().Draw(t, "why")), Generation: number.Draw(t, "generation"),
 			Attempt:   hold.Attempt{Count: number.Draw(t, "attempts"), FirstAt: when("first"), Unknown: rapid.Bool().Draw(t, "unknown")},
-			ReadFirst: rapid.Bool().Draw(t, "read first"), Misses: number.Draw(t, "misses"), Retries: number.Draw(t, "retries"),
-			Version: rapid.Uint64Range(0, 1<<48-1).Draw(t, "version"), Prior: hold.State(rapid.Byte().Draw(t, "prior")),
+			ReadFirst: rapid.Bool().Draw(t, "read first"), InconclusiveReads: number.Draw(t, "misses"), Retries: number.Draw(t, "retries"),
+			Version: rapid.Uint64Range(0, 1<<48-1).Draw(t, "version"), PreviousState: hold.State(rapid.Byte().Draw(t, "prior")),
 		}
 		h.PaymentIntent = rapid.OneOf(rapid.Just(h.ID), rapid.StringMatching(`pi_[A-Za-z0-9]{8,27}`)).Draw(t, "intent")
 		h.Metadata = rapid.MapOfN(text, text, 0, hold.MaxMetadataPairs).Draw(t, "metadata")
@@ -112,14 +112,14 @@ func anyHold() *rapid.Generator[hold.Hold] {
 			h.Metadata = nil
 		}
 		for range rapid.IntRange(0, hold.MaxHistory).Draw(t, "lines") {
-			h.History = append(h.History, hold.Entry{
-				At: when("at"), Kind: hold.EntryKind(rapid.Byte().Draw(t, "kind")), By: text.Draw(t, "by"), Op: hold.Op(rapid.Byte().Draw(t, "op")), Key: text.Draw(t, "key"),
+			h.History = append(h.History, hold.HistoryEntry{
+				At: when("at"), Kind: hold.HistoryKind(rapid.Byte().Draw(t, "kind")), By: text.Draw(t, "by"), Op: hold.Op(rapid.Byte().Draw(t, "op")), Key: text.Draw(t, "key"),
 				RequestID: text.Draw(t, "request"), Answer: hold.AnswerKind(rapid.Byte().Draw(t, "answer")), Cause: hold.Cause(rapid.Byte().Draw(t, "cause")), Note: text.Draw(t, "note"),
 			})
 		}
 		// What is to happen next always has a time.
-		if h.Next != 0 && h.NextAt.IsZero() {
-			h.NextAt = h.OwnTime()
+		if h.NextOp != 0 && h.NextAt.IsZero() {
+			h.NextAt = h.ActionTime()
 		}
 		return h
 	})
@@ -129,14 +129,14 @@ func TestAnyHoldSurvives(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		h := anyHold().Draw(t, "hold")
-		got, _, err := decode(h.ID, string(encode(nil, &h)))
+		got, _, err := decodeRecord(h.ID, string(encodeRecord(nil, &h)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !reflect.DeepEqual(got, h) {
 			t.Fatalf("\n got %+v\nwant %+v", got, h)
 		}
-		if a, b := encode(nil, &h), encode([]byte("before"), &got); string(a) != string(b[6:]) {
+		if a, b := encodeRecord(nil, &h), encodeRecord([]byte("before"), &got); string(a) != string(b[6:]) {
 			t.Fatal("the same hold has two records: a repeated commit would not find its own")
 		}
 	})
@@ -145,7 +145,7 @@ func TestAnyHoldSurvives(t *testing.T) {
 func TestUnknownFieldsAreSkipped(t *testing.T) {
 	t.Parallel()
 	h := full()
-	rec := encode(nil, &h)
+	rec := encodeRecord(nil, &h)
 	split := headerSize + len(h.Account)
 	extra := protowire.AppendVarint(protowire.AppendTag(nil, 900, protowire.VarintType), 1<<60)
 	extra = protowire.AppendString(protowire.AppendTag(extra, 901, protowire.BytesType), "of a later holdd")
@@ -156,13 +156,13 @@ func TestUnknownFieldsAreSkipped(t *testing.T) {
 	for name, with := range map[string]string{
 		"at the end": string(rec) + string(extra), "in front": string(rec[:split]) + string(extra) + string(rec[split:]),
 	} {
-		got, _, err := decode(h.ID, with)
+		got, _, err := decodeRecord(h.ID, with)
 		if err != nil || !reflect.DeepEqual(got, h) {
 			t.Errorf("%s: %v\n got %+v\nwant %+v", name, err, got, h)
 		}
 	}
 	// A field that is missing has the value that all holds had before it was invented.
-	got, _, err := decode("pi_12345678", string(encode(nil, &hold.Hold{State: hold.Waiting, ID: "pi_12345678", PaymentIntent: "pi_12345678", OnExpiry: hold.PolicyCancel, Generation: 1, Revision: 1})))
+	got, _, err := decodeRecord("pi_12345678", string(encodeRecord(nil, &hold.Hold{State: hold.Waiting, ID: "pi_12345678", PaymentIntent: "pi_12345678", OnExpiry: hold.PolicyCancel, Generation: 1, Revision: 1})))
 	if err != nil || got.OnExpiry != hold.PolicyCancel || got.Revision != 1 || got.Generation != 1 || got.PaymentIntent != "pi_12345678" {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -188,11 +188,11 @@ func TestRecordsOfVersionOneAreRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, _, err := decode(want.ID, string(rec))
+		got, _, err := decodeRecord(want.ID, string(rec))
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %v\n got %+v\nwant %+v", file, err, got, want)
 		}
-		if now := encode(nil, &want); encoding == 1 && string(now) != string(rec) {
+		if now := encodeRecord(nil, &want); encodingVersion == 1 && string(now) != string(rec) {
 			t.Errorf("%s: encoding 1 has changed to\n%x", file, now)
 		}
 	}
@@ -200,12 +200,12 @@ func TestRecordsOfVersionOneAreRead(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	for _, h := range []hold.Hold{typical(), full()} {
-		f.Add(string(encode(nil, &h)))
+		f.Add(string(encodeRecord(nil, &h)))
 	}
 	f.Add("")
 	f.Add("\x01")
 	f.Fuzz(func(t *testing.T, rec string) {
-		h, _, err := decode("pi_12345678", rec)
+		h, _, err := decodeRecord("pi_12345678", rec)
 		if err != nil {
 			if !strings.Contains(err.Error(), "pi_12345678") {
 				t.Errorf("which hold is it? %v", err)
@@ -213,15 +213,15 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		// What can be read is stable: reading what was written of it gives the same.
-		again, _, err := decode(h.ID, string(encode(nil, &h)))
+		again, _, err := decodeRecord(h.ID, string(encodeRecord(nil, &h)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		third, _, err := decode(h.ID, string(encode(nil, &again)))
+		third, _, err := decodeRecord(h.ID, string(encodeRecord(nil, &again)))
 		if err != nil || !reflect.DeepEqual(again, third) {
 			t.Fatalf("%v\n%+v\n%+v", err, again, third)
 		}
-		_ = fmt.Sprint(h.State, h.Next, h.Why, h.OnExpiry, h.ExpiresSource, h.StateAt(time.Now())) // names of values from the future don't panic
+		_ = fmt.Sprint(h.State, h.NextOp, h.Reason, h.OnExpiry, h.ExpiresSource, h.StateAt(time.Now())) // names of values from the future don't panic
 	})
 }
 
@@ -229,7 +229,7 @@ func FuzzDecode(f *testing.F) {
 func TestRecordIsSmall(t *testing.T) {
 	t.Parallel()
 	h := typical()
-	rec := encode(nil, &h)
+	rec := encodeRecord(nil, &h)
 	t.Logf("a typical pending hold's record: %d bytes, %d of them header", len(rec), headerSize)
 	if len(rec) > 100 {
 		t.Errorf("a typical pending hold's record has grown to %d bytes", len(rec))

@@ -35,7 +35,7 @@ func (e *env) events(partitions int) []string {
 func (e *env) takenOver(n int) {
 	e.Helper()
 	storetest.Until(e, 5*time.Second, fmt.Sprintf("%d leases run out", n), func() bool {
-		n -= e.due(false).TakenOver
+		n -= e.due(false).ExpiredLeases
 		return n <= 0
 	})
 }
@@ -47,15 +47,15 @@ func TestOldClaimerCommitsNothing(t *testing.T) {
 		old, began := e.claim(captures, 1, time.Millisecond)
 		e.takenOver(1)
 		now, _ := e.claim(captures, 1, time.Minute)
-		if len(now) != 1 || !now[0].TakenOver || !now[0].Since.Equal(began) || now[0].Hold.Version <= old[0].Hold.Version || now[0].Hold.Prior != hold.Scheduled {
+		if len(now) != 1 || !now[0].TakenOver || !now[0].Since.Equal(began) || now[0].Hold.Version <= old[0].Hold.Version || now[0].Hold.PreviousState != hold.Scheduled {
 			t.Fatalf("taken over: %+v\nbefore: %+v", now, old)
 		}
-		late := settle(old[0].Hold, moved)
+		late := heartbeatGrace(old[0].Hold, moved)
 		late.Events = [][]byte{[]byte("late")}
 		if e.commit(late)[0] {
 			t.Fatal("a claim that was taken over has committed")
 		}
-		good := settle(now[0].Hold, moved)
+		good := heartbeatGrace(now[0].Hold, moved)
 		good.Events = [][]byte{[]byte("good")}
 		e.put(good)
 		if e.commit(late)[0] {
@@ -75,7 +75,7 @@ func TestLateClaimerThatNobodyTookOverCommits(t *testing.T) {
 		e.put(ready("pi_a", hold.OpCapture, "acct_x", dead))
 		old, _ := e.claim(hold.Lane{Op: hold.OpCapture, Account: "acct_x"}, 1, time.Millisecond)
 		e.takenOver(1)
-		e.put(settle(old[0].Hold, moved))
+		e.put(heartbeatGrace(old[0].Hold, moved))
 		e.invariants(1)
 		if d := e.due(true); len(d.Lanes) != 0 {
 			t.Fatalf("its lane is still there: %+v", d.Lanes)
@@ -97,13 +97,13 @@ func TestClaimThatRedisForgotCommitsNothing(t *testing.T) {
 		e.rdb.ZAdd(t.Context(), "holdd:{0}:lanes", z(dead, "1:"))
 
 		cancel := from(*e.read("pi_a"))
-		cancel.Hold.Next, cancel.Hold.CancelWanted = hold.OpCancel, true
-		cancel.Place = hold.Placement{Due: due, Ready: true, Keep: true}
+		cancel.Hold.NextOp, cancel.Hold.CancelWanted = hold.OpCancel, true
+		cancel.Placement = hold.Placement{DueAt: due, Ready: true, KeepMilestone: true}
 		e.put(cancel)
 
 		again := from(lost[0].Hold)
 		again.Hold.State, again.Hold.NextAt = hold.Scheduled, soon
-		again.Place = hold.Placement{Due: soon, Keep: true}
+		again.Placement = hold.Placement{DueAt: soon, KeepMilestone: true}
 		if e.commit(again)[0] {
 			t.Errorf("a forgotten claim has overwritten a cancel that was accepted: cancel wanted is %t now", e.read("pi_a").CancelWanted)
 		}
@@ -145,15 +145,15 @@ func TestCommitIsRepeatedAfterALostReply(t *testing.T) {
 	s, lose := forgetful(t, r, store.Options{Partitions: 3})
 	e := &env{TB: t, s: s, rdb: c}
 	ctx := t.Context()
-	var births []hold.Write
+	var births []hold.RecordWrite
 	for i := range 40 {
 		w := ready(fmt.Sprintf("pi_%d", i), hold.OpCapture, "", dead)
 		w.Events = [][]byte{fmt.Appendf(nil, "born %d", i)}
 		births = append(births, w)
 	}
-	lossy := func(writes []hold.Write) {
+	lossy := func(writes []hold.RecordWrite) {
 		t.Helper()
-		if _, err := s.Due(ctx, false, 1); err != nil { // the connection is there: the next read is the reply
+		if _, err := s.PromoteDue(ctx, false, 1); err != nil { // the connection is there: the next read is the reply
 			t.Fatal(err)
 		}
 		lose.Store(1)
@@ -166,11 +166,11 @@ func TestCommitIsRepeatedAfterALostReply(t *testing.T) {
 		}
 	}
 	lossy(births)
-	var ends []hold.Write
+	var ends []hold.RecordWrite
 	for p := range 3 {
 		claims, _ := e.claim(hold.Lane{Partition: p, Op: hold.OpCapture}, 100, time.Minute)
 		for _, c := range claims {
-			w := settle(c.Hold, moved)
+			w := heartbeatGrace(c.Hold, moved)
 			w.Events = [][]byte{[]byte("end " + c.Hold.ID)}
 			ends = append(ends, w)
 		}
@@ -184,7 +184,7 @@ func TestCommitIsRepeatedAfterALostReply(t *testing.T) {
 	if len(ev) != 80 || len(slices.Compact(ev)) != 80 {
 		t.Fatalf("%d events, %d different ones, of 80", len(ev), len(slices.Compact(ev)))
 	}
-	var drops []hold.Write
+	var drops []hold.RecordWrite
 	for _, w := range ends {
 		d := from(*e.read(w.Hold.ID))
 		d.Drop = true
@@ -232,13 +232,13 @@ func TestOneOfManyRacingDecisionsWins(t *testing.T) {
 	var wg sync.WaitGroup
 	for r := range racers {
 		wg.Go(func() {
-			var writes []hold.Write
+			var writes []hold.RecordWrite
 			for i := range holds {
 				h := scheduled(fmt.Sprintf("pi_%d", i), soon, dead).Hold
 				h.Version = 1
 				w := from(h)
 				w.Hold.Reference = fmt.Sprintf("racer %d", r)
-				w.Place = hold.Placement{Due: soon.Add(time.Duration(r) * time.Second), Keep: true}
+				w.Placement = hold.Placement{DueAt: soon.Add(time.Duration(r) * time.Second), KeepMilestone: true}
 				w.Events = [][]byte{fmt.Appendf(nil, "%d by %d", i, r)}
 				writes = append(writes, w)
 			}
@@ -294,7 +294,7 @@ func TestCommitOfManyWithConflicts(t *testing.T) {
 	for _, partitions := range []int{1, 7} {
 		e := onReal(t, store.Options{Partitions: partitions})
 		const n = 700 // several pieces in one partition
-		var first, second []hold.Write
+		var first, second []hold.RecordWrite
 		for i := range n {
 			first = append(first, scheduled(fmt.Sprintf("pi_%d", i), soon, dead))
 		}
@@ -306,7 +306,7 @@ func TestCommitOfManyWithConflicts(t *testing.T) {
 				w.Version = 2
 			}
 			w.Hold.Reference = "new"
-			w.Place = hold.Placement{Due: moved, Keep: true}
+			w.Placement = hold.Placement{DueAt: moved, KeepMilestone: true}
 			second = append(second, w)
 		}
 		for i, ok := range e.commit(second...) {
@@ -348,20 +348,20 @@ func TestCommitWithoutRoomIsRefusedWhole(t *testing.T) {
 	e.rdb.ConfigSet(ctx, "maxmemory", "1")
 	w := scheduled("pi_b", soon, dead)
 	w.Hold.Reference, w.Events = "BK", [][]byte{[]byte("no")}
-	if ok, err := e.s.Commit(ctx, []hold.Write{w}); err == nil || ok[0] || !strings.Contains(err.Error(), "OOM") {
+	if ok, err := e.s.Commit(ctx, []hold.RecordWrite{w}); err == nil || ok[0] || !strings.Contains(err.Error(), "OOM") {
 		t.Errorf("a new hold without room: %v, %v", ok, err)
 	}
-	if ok, err := e.s.Commit(ctx, []hold.Write{settle(claimed[0].Hold, moved)}); err == nil || ok[0] {
+	if ok, err := e.s.Commit(ctx, []hold.RecordWrite{heartbeatGrace(claimed[0].Hold, moved)}); err == nil || ok[0] {
 		t.Errorf("an end without room: %v, %v", ok, err)
 	}
-	if d, err := e.s.Due(ctx, true, 10); err == nil {
+	if d, err := e.s.PromoteDue(ctx, true, 10); err == nil {
 		t.Errorf("promoted without room: %+v", d)
 	}
 	if after := e.dump(named); after != before {
 		t.Errorf("it was changed in part:\n%s\nbefore:\n%s", after, before)
 	}
 	e.rdb.ConfigSet(ctx, "maxmemory", "0")
-	e.put(w, settle(claimed[0].Hold, moved))
+	e.put(w, heartbeatGrace(claimed[0].Hold, moved))
 	e.due(true)
 	e.invariants(1)
 }

@@ -69,40 +69,40 @@ var at = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 var later = time.Now().Add(90 * 24 * time.Hour).UTC().Truncate(time.Second)
 
 // scheduled is a hold to be captured at due, and the write that creates it.
-func scheduled(id string, due, deadline time.Time) hold.Write {
-	return hold.Write{
+func scheduled(id string, due, deadline time.Time) hold.RecordWrite {
+	return hold.RecordWrite{
 		Hold: hold.Hold{
 			ID: id, PaymentIntent: id, Amount: 12_300, Currency: "eur", CaptureAt: due, ExpiresAt: deadline, ExpiresSource: hold.SourceCharge,
 			OnExpiry: hold.PolicyCancel, State: hold.Scheduled, Revision: 1, Verified: true, CreatedAt: at, Generation: 1,
-			Next: hold.OpCapture, NextAt: due, Why: hold.CauseSchedule,
-			History: []hold.Entry{{At: at, Kind: hold.EntryScheduled, By: "api"}},
+			NextOp: hold.OpCapture, NextAt: due, Reason: hold.CauseSchedule,
+			History: []hold.HistoryEntry{{At: at, Kind: hold.HistoryScheduled, By: "api"}},
 		},
-		Place: hold.Placement{Due: due, Milestone: deadline.Add(-time.Hour)},
+		Placement: hold.Placement{DueAt: due, NextMilestone: deadline.Add(-time.Hour)},
 	}
 }
 
 // ready is a hold whose time has come.
-func ready(id string, op hold.Op, account string, deadline time.Time) hold.Write {
+func ready(id string, op hold.Op, account string, deadline time.Time) hold.RecordWrite {
 	w := scheduled(id, at, deadline)
-	w.Hold.Next, w.Hold.Account = op, account
-	w.Place.Ready = true
+	w.Hold.NextOp, w.Hold.Account = op, account
+	w.Placement.Ready = true
 	return w
 }
 
 // from is a write that changes a hold as it was read or claimed. The caller changes its Hold and Place.
-func from(h hold.Hold) hold.Write {
-	return hold.Write{Version: h.Version, Hold: h, Was: h.Reference}
+func from(h hold.Hold) hold.RecordWrite {
+	return hold.RecordWrite{Version: h.Version, Hold: h, PreviousReference: h.Reference}
 }
 
-// settle is the write with which a claimed hold ends as captured.
-func settle(h hold.Hold, end time.Time) hold.Write {
+// heartbeatGrace is the write with which a claimed hold ends as captured.
+func heartbeatGrace(h hold.Hold, end time.Time) hold.RecordWrite {
 	w := from(h)
-	w.Hold.State, w.Hold.Next, w.Hold.NextAt, w.Hold.SettledAt, w.Hold.CapturedTotal = hold.Captured, 0, time.Time{}, end, h.Amount
-	w.Place = hold.Placement{Settled: end}
+	w.Hold.State, w.Hold.NextOp, w.Hold.NextAt, w.Hold.SettledAt, w.Hold.CapturedAmount = hold.Captured, 0, time.Time{}, end, h.Amount
+	w.Placement = hold.Placement{SettledAt: end}
 	return w
 }
 
-func (e *env) commit(writes ...hold.Write) []bool {
+func (e *env) commit(writes ...hold.RecordWrite) []bool {
 	e.Helper()
 	ok, err := e.s.Commit(e.Context(), writes)
 	if err != nil {
@@ -112,7 +112,7 @@ func (e *env) commit(writes ...hold.Write) []bool {
 }
 
 // put commits writes that nothing stands against.
-func (e *env) put(writes ...hold.Write) {
+func (e *env) put(writes ...hold.RecordWrite) {
 	e.Helper()
 	for i, ok := range e.commit(writes...) {
 		if !ok {
@@ -130,9 +130,9 @@ func (e *env) read(id string) *hold.Hold {
 	return h[0]
 }
 
-func (e *env) due(promote bool) hold.Due {
+func (e *env) due(promote bool) hold.PromoteResult {
 	e.Helper()
-	d, err := e.s.Due(e.Context(), promote, 256)
+	d, err := e.s.PromoteDue(e.Context(), promote, 256)
 	if err != nil {
 		e.Fatal(err)
 	}

@@ -21,32 +21,32 @@ const (
 	idleConsumer = 24 * time.Hour
 )
 
-// Inbox takes up to n entries of the inbox for a consumer: those first that another took more than idle ago and did not answer. Each must be
+// ReadInbox takes up to n entries of the inbox for a consumer: those first that another took more than idle ago and did not answer. Each must be
 // answered with [Store.Handled], or it comes again. An entry of more than most bytes comes cut.
-func (s *Store) Inbox(ctx context.Context, consumer string, n int, idle time.Duration, most int) ([]hold.Letter, time.Time, error) {
+func (s *Store) ReadInbox(ctx context.Context, consumer string, n int, idle time.Duration, most int) ([]hold.InboxEntry, time.Time, error) {
 	if n, err := s.rdb.XLen(ctx, keyInbox).Result(); err != nil || n == 0 {
 		return nil, time.Time{}, err // looked at every second, and empty most of the time
 	}
-	r := open(s.exec(ctx, inboxScript, []run{{
-		keys: []string{keyInbox}, args: []any{inboxGroup, consumer, bounded(n), idle.Milliseconds(), most},
+	r := newReply(s.runScript(ctx, inboxScript, []scriptCall{{
+		keys: []string{keyInbox}, args: []any{inboxGroup, consumer, clampBatch(n), idle.Milliseconds(), most},
 	}})[0])
 	now := r.time()
-	var letters []hold.Letter
+	var entries []hold.InboxEntry
 	for r.more() {
-		l := hold.Letter{ID: r.str(), Size: int(r.int()), Text: r.str()}
+		l := hold.InboxEntry{ID: r.str(), Size: int(r.int()), Text: r.str()}
 		ms, _, _ := strings.Cut(l.ID, "-")
 		if n, err := strconv.ParseInt(ms, 10, 64); err == nil {
 			l.At = time.UnixMilli(n).UTC()
 		}
 		if r.err == nil {
-			letters = append(letters, l)
+			entries = append(entries, l)
 		}
 	}
-	return letters, now, r.err
+	return entries, now, r.err
 }
 
-// Handled acknowledges entries of the inbox and removes them.
-func (s *Store) Handled(ctx context.Context, ids []string) error {
+// AckInbox acknowledges entries of the inbox and removes them.
+func (s *Store) AckInbox(ctx context.Context, ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}
@@ -58,16 +58,16 @@ func (s *Store) Handled(ctx context.Context, ids []string) error {
 	return err
 }
 
-// Reject writes down what was not taken, and why.
-func (s *Store) Reject(ctx context.Context, r hold.Rejected) error {
+// RecordRejection writes down what was not taken, and why.
+func (s *Store) RecordRejection(ctx context.Context, r hold.RejectedRequest) error {
 	return s.rdb.XAdd(ctx, &redis.XAddArgs{
 		Stream: keyRejected, MaxLen: rejectedMax, Approx: true,
 		Values: []any{"source", r.Source, "id", r.ID, "code", string(r.Code), "field", r.Field, "reason", r.Reason, "hold", r.Text},
 	}).Err()
 }
 
-// Tidy forgets consumers of replicas that are gone. One that is owed entries stays: with it they would be lost.
-func (s *Store) Tidy(ctx context.Context) error {
+// PruneConsumers forgets consumers of replicas that are gone. One that is owed entries stays: with it they would be lost.
+func (s *Store) PruneConsumers(ctx context.Context) error {
 	consumers, err := s.rdb.XInfoConsumers(ctx, keyInbox, inboxGroup).Result()
 	if err != nil {
 		if strings.Contains(err.Error(), "no such key") || redis.HasErrorPrefix(err, "NOGROUP") {

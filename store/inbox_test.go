@@ -26,9 +26,9 @@ func TestTheInboxHandsOutEachEntryToOneConsumer(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	take := func(consumer string, n int, idle time.Duration) []hold.Letter {
+	take := func(consumer string, n int, idle time.Duration) []hold.InboxEntry {
 		t.Helper()
-		l, _, err := s.Inbox(t.Context(), consumer, n, idle, 100)
+		l, _, err := s.ReadInbox(t.Context(), consumer, n, idle, 100)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -48,31 +48,31 @@ func TestTheInboxHandsOutEachEntryToOneConsumer(t *testing.T) {
 	if rest := take("b", 3, time.Hour); len(rest) != 1 || rest[0].Size != 1000 || len(rest[0].Text) != 100 {
 		t.Fatalf("%+v", rest)
 	}
-	if err := s.Handled(t.Context(), []string{got[0].ID}); err != nil {
+	if err := s.AckInbox(t.Context(), []string{got[0].ID}); err != nil {
 		t.Fatal(err)
 	}
 	// What was not answered is taken over once it is idle, oldest first, before what is new.
 	add("hold", `{"n":5}`)
 	storetest.Until(t, 5*time.Second, "entries are idle", func() bool {
-		l, _, err := s.Inbox(t.Context(), "c", 2, 50*time.Millisecond, 100)
+		l, _, err := s.ReadInbox(t.Context(), "c", 2, 50*time.Millisecond, 100)
 		return err == nil && len(l) == 2 && l[0].ID == got[1].ID && l[1].ID == got[2].ID
 	})
-	if err := s.Handled(t.Context(), nil); err != nil {
+	if err := s.AckInbox(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	if n := c.XLen(t.Context(), "holdd:inbox").Val(); n != 4 {
 		t.Errorf("%d entries of 4", n)
 	}
-	if err := s.Reject(t.Context(), hold.Rejected{Source: "inbox", ID: got[1].ID, Code: "x", Reason: "y", Text: "z"}); err != nil {
+	if err := s.RecordRejection(t.Context(), hold.RejectedRequest{Source: "inbox", ID: got[1].ID, Code: "x", Reason: "y", Text: "z"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Tidy(t.Context()); err != nil {
+	if err := s.PruneConsumers(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.FlushAll(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Tidy(t.Context()); err != nil {
+	if err := s.PruneConsumers(t.Context()); err != nil {
 		t.Errorf("without an inbox: %v", err)
 	}
 	add("hold", `{"n":6}`)
@@ -93,9 +93,9 @@ func TestWhatStripeToldIsLookedAtOrRemembered(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			looks := func() []hold.Look {
+			refreshes := func() []hold.PendingRefresh {
 				t.Helper()
-				l, _, err := s.Looks(t.Context(), 10)
+				l, _, err := s.PendingRefreshes(t.Context(), 10)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -105,48 +105,48 @@ func TestWhatStripeToldIsLookedAtOrRemembered(t *testing.T) {
 			commit := func(id string) {
 				t.Helper()
 				h := hold.Hold{ID: id, PaymentIntent: id, Account: "acct_12345678", State: hold.Waiting, Revision: 1, Generation: 1, OnExpiry: hold.PolicyCancel, ExpiresAt: at, CreatedAt: at}
-				ok, err := s.Commit(t.Context(), []hold.Write{{Hold: h, Place: hold.Placement{Milestone: at, Mirror: at.Add(-2 * time.Hour)}}})
+				ok, err := s.Commit(t.Context(), []hold.RecordWrite{{Hold: h, Placement: hold.Placement{NextMilestone: at, MirrorAt: at.Add(-2 * time.Hour)}}})
 				if err != nil || !ok[0] {
 					t.Fatal(ok, err)
 				}
 			}
-			note := func(id string, seek bool) {
+			note := func(id string, adoptUnknown bool) {
 				t.Helper()
-				if err := s.Note(t.Context(), id, "acct_12345678", seek); err != nil {
+				if err := s.RequestRefresh(t.Context(), id, "acct_12345678", adoptUnknown); err != nil {
 					t.Fatal(err)
 				}
 			}
 			note("pi_before00", false)
-			if l := looks(); len(l) != 0 {
+			if l := refreshes(); len(l) != 0 {
 				t.Fatalf("%+v", l)
 			}
 			commit("pi_before00")
 			commit("pi_untold00")
-			l := looks()
-			if len(l) != 1 || l[0].Hold.ID != "pi_before00" || l[0].Hold.State != hold.Waiting || l[0].Seek {
+			l := refreshes()
+			if len(l) != 1 || l[0].Hold.ID != "pi_before00" || l[0].Hold.State != hold.Waiting || l[0].AdoptUnknown {
 				t.Fatalf("%+v", l)
 			}
 			// Told again while it is looked at: the look that is over doesn't take the new one off.
 			note("pi_before00", false)
-			if err := s.Looked(t.Context(), l[0], time.Time{}); err != nil {
+			if err := s.FinishRefresh(t.Context(), l[0], time.Time{}); err != nil {
 				t.Fatal(err)
 			}
-			storetest.Until(t, time.Second, "it is looked at again", func() bool { l = looks(); return len(l) == 1 })
-			if err := s.Looked(t.Context(), l[0], time.Time{}); err != nil {
+			storetest.Until(t, time.Second, "it is looked at again", func() bool { l = refreshes(); return len(l) == 1 })
+			if err := s.FinishRefresh(t.Context(), l[0], time.Time{}); err != nil {
 				t.Fatal(err)
 			}
-			if l := looks(); len(l) != 0 {
+			if l := refreshes(); len(l) != 0 {
 				t.Fatalf("%+v", l)
 			}
 			note("pi_terms000", true)
-			l = looks()
-			if len(l) != 1 || !l[0].Seek || l[0].Hold.ID != "pi_terms000" || l[0].Hold.Account != "acct_12345678" || l[0].Hold.State != 0 {
+			l = refreshes()
+			if len(l) != 1 || !l[0].AdoptUnknown || l[0].Hold.ID != "pi_terms000" || l[0].Hold.Account != "acct_12345678" || l[0].Hold.State != 0 {
 				t.Fatalf("%+v", l)
 			}
-			if err := s.Looked(t.Context(), l[0], time.Now().Add(time.Hour)); err != nil {
+			if err := s.FinishRefresh(t.Context(), l[0], time.Now().Add(time.Hour)); err != nil {
 				t.Fatal(err)
 			}
-			if l := looks(); len(l) != 0 {
+			if l := refreshes(); len(l) != 0 {
 				t.Fatalf("put off, and %+v", l)
 			}
 			if m, _, err := s.Unmirrored(t.Context(), 10); err != nil || len(m) != 2 {

@@ -17,34 +17,34 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Trait is one property of a Redis server, and what is wrong with it.
-type Trait struct {
+// ServerProperty is one property of a Redis server, and what is wrong with it.
+type ServerProperty struct {
 	Value   string // as the server tells it; empty if it doesn't
 	Fault   string // holds would be lost: [Open] refuses such a server unless told otherwise
 	Warning string // to be looked at
-	Mend    string // what to do about either
+	Hint    string // what to do about either
 }
 
 // Server is what one Redis server tells of itself. What it hides is zero.
 type Server struct {
 	Address     string
-	Version     Trait
-	Eviction    Trait
-	Persistence Trait
-	Disk        Trait  // how writing to disk goes; Open doesn't ask
-	Role        string // master or slave
-	Followers   int    // replicas that follow it
-	Used, Limit int64  // bytes of memory: used, and maxmemory
-	Machine     int64  // bytes of memory that the machine has
+	Version     ServerProperty
+	Eviction    ServerProperty
+	Persistence ServerProperty
+	Disk        ServerProperty // how writing to disk goes; Open doesn't ask
+	Role        string         // master or slave
+	Followers   int            // replicas that follow it
+	Used, Limit int64          // bytes of memory: used, and maxmemory
+	Machine     int64          // bytes of memory that the machine has
 
 	RoundTrip time.Duration // the best of a few
 	// The server's clock minus this machine's lies between these two.
 	ClockMin, ClockMax time.Duration
 	ClockKnown         bool
 
-	User        string   // as whom this process is known there
-	Lacking     []string // commands that the user may not use on the keys holdd:…
-	RightsKnown bool     // false before Redis 7.0, which can't be asked
+	User             string   // as whom this process is known there
+	MissingCommands  []string // commands that the user may not use on the keys holdd:…
+	PermissionsKnown bool     // false before Redis 7.0, which can't be asked
 }
 
 // Replica is a holdd that has reported, and is expected to report again until the time given.
@@ -66,14 +66,14 @@ type Inspection struct {
 
 const (
 	inspectedReplicas = 100
-	roundTrips        = 3
+	clockSamples      = 3
 )
 
 // Inspect looks at the Redis of these options without writing to it, whatever is wrong with it: also one that [Open] would refuse. What could
 // be learned until an error is returned as well. Errors say what to do, and hold no password.
 func Inspect(ctx context.Context, o Options) (in Inspection, err error) {
-	in.Address = redacted(o.URL)
-	rdb, err := dial(o)
+	in.Address = redactURL(o.URL)
+	rdb, err := newClient(o)
 	if err != nil {
 		return in, err
 	}
@@ -83,9 +83,9 @@ func Inspect(ctx context.Context, o Options) (in Inspection, err error) {
 	}
 	var mu sync.Mutex
 	look := func(ctx context.Context, c *redis.Client) error {
-		s := examine(ctx, c)
-		s.rights(ctx, c)
-		err := s.clock(ctx, c)
+		s := examineServer(ctx, c)
+		s.checkPermissions(ctx, c)
+		err := s.measureClock(ctx, c)
 		mu.Lock()
 		defer mu.Unlock()
 		in.Servers = append(in.Servers, s)
@@ -110,7 +110,7 @@ func Inspect(ctx context.Context, o Options) (in Inspection, err error) {
 	if in.Now, err = rdb.Time(ctx).Result(); err != nil {
 		return in, fmt.Errorf("this Redis can't be read: %w", err)
 	}
-	alive, err := rdb.ZRevRangeWithScores(ctx, keyAlive, 0, inspectedReplicas-1).Result()
+	alive, err := rdb.ZRevRangeWithScores(ctx, keyReplicas, 0, inspectedReplicas-1).Result()
 	if err != nil {
 		return in, fmt.Errorf("this Redis can't be read: %w", err)
 	}
@@ -121,8 +121,8 @@ func Inspect(ctx context.Context, o Options) (in Inspection, err error) {
 	return in, nil
 }
 
-// examine asks one server what it is, and judges what decides whether holds are safe there. A managed Redis may hide its settings.
-func examine(ctx context.Context, c *redis.Client) Server {
+// examineServer asks one server what it is, and judges what decides whether holds are safe there. A managed Redis may hide its settings.
+func examineServer(ctx context.Context, c *redis.Client) Server {
 	info := map[string]string{}
 	for _, section := range []string{"server", "memory", "persistence", "replication"} {
 		text, err := c.Info(ctx, section).Result()
@@ -152,16 +152,16 @@ func examine(ctx context.Context, c *redis.Client) Server {
 		Used: number("used_memory"), Limit: number("maxmemory"), Machine: number("total_system_memory")}
 
 	s.Version.Value = info["redis_version"]
-	if v := s.Version.Value; v != "" && tooOld(v) {
-		s.Version.Fault, s.Version.Mend = "version "+v+" is too old", "holdd needs 6.2 or newer"
+	if v := s.Version.Value; v != "" && isTooOld(v) {
+		s.Version.Fault, s.Version.Hint = "version "+v+" is too old", "holdd needs 6.2 or newer"
 	}
 	policy, known := setting("maxmemory-policy", "maxmemory_policy")
 	s.Eviction.Value = policy
 	switch {
 	case !known:
-		s.Eviction.Warning, s.Eviction.Mend = "Redis hides maxmemory-policy", "make sure that it is noeviction"
+		s.Eviction.Warning, s.Eviction.Hint = "Redis hides maxmemory-policy", "make sure that it is noeviction"
 	case policy != "noeviction":
-		s.Eviction.Fault, s.Eviction.Mend = "maxmemory-policy is "+policy+", which evicts holds", "set it to noeviction"
+		s.Eviction.Fault, s.Eviction.Hint = "maxmemory-policy is "+policy+", which evicts holds", "set it to noeviction"
 	}
 	aof, aofKnown := info["aof_enabled"]
 	save, saveKnown := setting("save", "")
@@ -169,37 +169,37 @@ func examine(ctx context.Context, c *redis.Client) Server {
 	p := &s.Persistence
 	switch {
 	case !aofKnown && !saveKnown:
-		p.Warning, p.Mend = "Redis hides how it persists", "make sure that it writes to disk, best with appendonly yes"
+		p.Warning, p.Hint = "Redis hides how it persists", "make sure that it writes to disk, best with appendonly yes"
 	case aof == "1":
 		p.Value = "append-only file"
 	case saveKnown && save != "":
-		p.Value, p.Warning, p.Mend = "snapshots", "Redis has snapshots but no append-only file, so what came since the last one is lost when it dies", appendOnly
+		p.Value, p.Warning, p.Hint = "snapshots", "Redis has snapshots but no append-only file, so what came since the last one is lost when it dies", appendOnly
 	case !saveKnown:
 		p.Warning = "Redis has no append-only file and hides whether it makes snapshots"
-		p.Mend = "make sure that it writes to disk, best with appendonly yes"
+		p.Hint = "make sure that it writes to disk, best with appendonly yes"
 	default:
-		p.Value, p.Fault, p.Mend = "nothing", "nothing is written to disk", appendOnly
+		p.Value, p.Fault, p.Hint = "nothing", "nothing is written to disk", appendOnly
 	}
 	fsync, _ := setting("appendfsync", "")
 	d := &s.Disk
 	switch {
 	case aof == "1" && info["aof_last_write_status"] == "err":
-		d.Fault, d.Mend = "the last write to the append-only file went wrong, and Redis takes no changes until one succeeds", "make room on its disk and see its log"
+		d.Fault, d.Hint = "the last write to the append-only file went wrong, and Redis takes no changes until one succeeds", "make room on its disk and see its log"
 	case aof != "1" && info["rdb_last_bgsave_status"] == "err":
-		d.Fault, d.Mend = "the last snapshot went wrong", "make room on its disk and see its log"
+		d.Fault, d.Hint = "the last snapshot went wrong", "make room on its disk and see its log"
 	case info["aof_last_bgrewrite_status"] == "err":
-		d.Warning, d.Mend = "the append-only file could not be rewritten, and grows", "make room on its disk and see its log"
+		d.Warning, d.Hint = "the append-only file could not be rewritten, and grows", "make room on its disk and see its log"
 	case aof == "1" && fsync == "no":
-		d.Warning, d.Mend = "appendfsync is no, so that a crash of the machine loses what the kernel has not written yet", "set it to everysec or always"
+		d.Warning, d.Hint = "appendfsync is no, so that a crash of the machine loses what the kernel has not written yet", "set it to everysec or always"
 	case aof == "1" && fsync != "":
 		d.Value = "appendfsync " + fsync
 	}
 	return s
 }
 
-// clock measures the round trip, and the server's clock against this machine's.
-func (s *Server) clock(ctx context.Context, c *redis.Client) error {
-	for i := range roundTrips {
+// measureClock measures the round trip, and the server's clock against this machine's.
+func (s *Server) measureClock(ctx context.Context, c *redis.Client) error {
+	for i := range clockSamples {
 		sent := time.Now()
 		there, err := c.Time(ctx).Result()
 		if err != nil {
@@ -218,10 +218,10 @@ func (s *Server) clock(ctx context.Context, c *redis.Client) error {
 var commandsOutsideScripts = []string{"EVAL", "EVALSHA", "GET", "HGET", "PING", "SADD", "SET", "SETNX", "SRANDMEMBER", "TIME",
 	"XACK", "XADD", "XDEL", "XGROUP", "XINFO", "XLEN", "XRANGE", "ZADD", "ZCARD", "ZCOUNT", "ZRANGE", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYSCORE", "ZREVRANGE"}
 
-var scriptCall = regexp.MustCompile(`redis\.p?call\(\s*'([A-Za-z]+)'`)
+var redisCallPattern = regexp.MustCompile(`redis\.p?call\(\s*'([A-Za-z]+)'`)
 
-// Commands are all that a Redis user of holdd's must be allowed to use, on the keys holdd:*.
-func Commands() []string {
+// RequiredCommands are all that a Redis user of holdd's must be allowed to use, on the keys holdd:*.
+func RequiredCommands() []string {
 	all := map[string]bool{}
 	for _, c := range commandsOutsideScripts {
 		all[c] = true
@@ -235,27 +235,27 @@ func Commands() []string {
 		if err != nil {
 			panic(err)
 		}
-		for _, m := range scriptCall.FindAllSubmatch(src, -1) {
+		for _, m := range redisCallPattern.FindAllSubmatch(src, -1) {
 			all[strings.ToUpper(string(m[1]))] = true
 		}
 	}
 	return slices.Sorted(maps.Keys(all))
 }
 
-var rightsScript = script("rights")
+var permissionsScript = script("permissions")
 
-// rights asks which commands the user may not use. A server that doesn't let scripts ask leaves RightsKnown false.
-func (s *Server) rights(ctx context.Context, c *redis.Client) {
+// checkPermissions asks which commands the user may not use. A server that doesn't let scripts ask leaves RightsKnown false.
+func (s *Server) checkPermissions(ctx context.Context, c *redis.Client) {
 	args := []any{partitionKeys(0).holds, budgetKeys("", hold.OpCapture)[1]}
-	for _, name := range Commands() {
+	for _, name := range RequiredCommands() {
 		args = append(args, name)
 	}
-	lacking, err := rightsScript.Eval(ctx, c, nil, args...).StringSlice()
+	lacking, err := permissionsScript.Eval(ctx, c, nil, args...).StringSlice()
 	switch {
 	case err == redis.Nil: // before 7.0
 	case err != nil && strings.HasPrefix(err.Error(), "NOPERM"):
-		s.Lacking, s.RightsKnown = []string{"EVAL", "EVALSHA"}, true
+		s.MissingCommands, s.PermissionsKnown = []string{"EVAL", "EVALSHA"}, true
 	case err == nil:
-		s.Lacking, s.RightsKnown = lacking, true
+		s.MissingCommands, s.PermissionsKnown = lacking, true
 	}
 }

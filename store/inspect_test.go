@@ -22,32 +22,32 @@ func (e *env) callAll() {
 	e.put(w, scheduled("pi_b", due, dead2))
 	e.due(true)
 	c, _ := e.claim(captures, 1, time.Minute)
-	e.put(settle(c[0].Hold, moved))
-	if n, _, err := e.s.Take(e.Context(), "acct_a", 1, 5); err != nil || n == 0 {
+	e.put(heartbeatGrace(c[0].Hold, moved))
+	if n, _, err := e.s.TryReserve(e.Context(), "acct_a", 1, 5); err != nil || n == 0 {
 		e.Errorf("take: %d, %v", n, err)
 	}
-	if err := e.s.Slow(e.Context(), "acct_a", 1, time.Second); err != nil {
+	if err := e.s.PauseAccount(e.Context(), "acct_a", 1, time.Second); err != nil {
 		e.Error(err)
 	}
-	if alive, err := e.s.Beat(e.Context(), "one", time.Minute); err != nil || len(alive) != 1 {
+	if alive, err := e.s.Heartbeat(e.Context(), "one", time.Minute); err != nil || len(alive) != 1 {
 		e.Errorf("beat: %v, %v", alive, err)
 	}
-	if err := errors.Join(e.s.Leave(e.Context(), "one"), e.s.Ping(e.Context())); err != nil {
+	if err := errors.Join(e.s.Deregister(e.Context(), "one"), e.s.Ping(e.Context())); err != nil {
 		e.Error(err)
 	}
-	if _, err := e.s.Touch(e.Context(), nil); err != nil {
+	if _, err := e.s.AdvanceMilestones(e.Context(), nil); err != nil {
 		e.Error(err)
 	}
 	if _, err := e.s.Counts(e.Context()); err != nil {
 		e.Error(err)
 	}
-	if _, err := e.s.Settled(e.Context(), later, 10); err != nil {
+	if _, err := e.s.SettledBefore(e.Context(), later, 10); err != nil {
 		e.Error(err)
 	}
-	if _, _, err := e.s.Milestones(e.Context(), 10); err != nil {
+	if _, _, err := e.s.DueMilestones(e.Context(), 10); err != nil {
 		e.Error(err)
 	}
-	if _, _, err := e.s.Page(e.Context(), hold.SetSettled, hold.Mark{}, 10); err != nil {
+	if _, _, err := e.s.Page(e.Context(), hold.SetSettled, hold.Position{}, 10); err != nil {
 		e.Error(err)
 	}
 	e.read("pi_b")
@@ -55,22 +55,22 @@ func (e *env) callAll() {
 	if err := e.rdb.XAdd(ctx, &redis.XAddArgs{Stream: "holdd:inbox", Values: []any{"hold", "{}"}}).Err(); err != nil {
 		e.Error(err)
 	}
-	letters, _, err := e.s.Inbox(ctx, "one", 10, time.Minute, 100)
-	if err != nil || len(letters) != 1 {
-		e.Fatalf("inbox: %v, %v", letters, err)
+	entries, _, err := e.s.ReadInbox(ctx, "one", 10, time.Minute, 100)
+	if err != nil || len(entries) != 1 {
+		e.Fatalf("inbox: %v, %v", entries, err)
 	}
-	err = errors.Join(e.s.Handled(ctx, []string{letters[0].ID}), e.s.Reject(ctx, hold.Rejected{Source: "inbox", ID: letters[0].ID}), e.s.Tidy(ctx),
-		e.s.Note(ctx, "pi_b", "", false), e.s.Note(ctx, "pi_c", "", true))
-	if _, _, e1 := e.s.Looks(ctx, 10); e1 != nil {
+	err = errors.Join(e.s.AckInbox(ctx, []string{entries[0].ID}), e.s.RecordRejection(ctx, hold.RejectedRequest{Source: "inbox", ID: entries[0].ID}), e.s.PruneConsumers(ctx),
+		e.s.RequestRefresh(ctx, "pi_b", "", false), e.s.RequestRefresh(ctx, "pi_c", "", true))
+	if _, _, e1 := e.s.PendingRefreshes(ctx, 10); e1 != nil {
 		err = errors.Join(err, e1)
 	}
 	if _, _, e1 := e.s.Unmirrored(ctx, 10); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if _, e1 := e.s.Watch(ctx); e1 != nil {
+	if _, e1 := e.s.DetectDataLoss(ctx); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if _, e1 := e.s.Accounts(ctx, []string{"acct_a"}); e1 != nil {
+	if _, e1 := e.s.ShareAccounts(ctx, []string{"acct_a"}); e1 != nil {
 		err = errors.Join(err, e1)
 	}
 	if token, _, e1 := e.s.BeginReconcile(ctx, []byte("{}"), time.Minute, time.Minute, 0); e1 != nil || token == 0 {
@@ -78,10 +78,10 @@ func (e *env) callAll() {
 	} else if _, e1 := e.s.SaveReconcile(ctx, token, []byte("{}"), [][]byte{[]byte("{}")}, 0, true); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if _, _, _, _, e1 := e.s.Reconciled(ctx, 1); e1 != nil {
+	if _, _, _, _, e1 := e.s.ReadReconcile(ctx, 1); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	a := hold.Authorization{ID: "a", Digest: "d", State: hold.AuthorizationBegun, Generation: 1}
+	a := hold.AuthorizationAttempt{ID: "a", Digest: "d", State: hold.AttemptBegun, Generation: 1}
 	if _, _, _, e1 := e.s.BeginAuthorization(ctx, a, "t", time.Minute, time.Minute); e1 != nil {
 		err = errors.Join(err, e1)
 	}
@@ -107,28 +107,28 @@ func (e *env) callOutbox() {
 			e.Errorf("%s: %v", what, err)
 		}
 	}
-	_, err := e.s.Publish(ctx, "about", []byte("{}"))
+	_, err := e.s.PublishOnce(ctx, "about", []byte("{}"))
 	did("publish", err)
 	for _, active := range []bool{true, false} {
-		_, err = e.s.Conditions(ctx, "one", time.Minute, 0, []hold.Condition{{Name: "away", Active: active, Raised: []byte("{}"), Cleared: []byte("{}")}})
+		_, err = e.s.ReportConditions(ctx, "one", time.Minute, 0, []hold.Condition{{Name: "away", Active: active, RaisedEvent: []byte("{}"), ClearedEvent: []byte("{}")}})
 		did("conditions", err)
 	}
-	_, err = e.s.Lapsed(ctx)
+	_, err = e.s.DeadReplicas(ctx)
 	did("lapsed", err)
-	_, err = e.s.Turn(ctx, "capacity", time.Minute)
+	_, err = e.s.AcquireLock(ctx, "capacity", time.Minute)
 	did("turn", err)
-	_, err = e.s.Falling(ctx, time.Now(), time.Hour, 2)
+	_, err = e.s.DueHistogram(ctx, time.Now(), time.Hour, 2)
 	did("falling", err)
-	_, err = e.s.PageLane(ctx, hold.Lane{Op: hold.OpCapture}, hold.Mark{}, 10)
+	_, err = e.s.PageLane(ctx, hold.Lane{Op: hold.OpCapture}, hold.Position{}, 10)
 	did("page of a lane", err)
 	token, _, _, _, err := e.s.BeginSink(ctx, "callback", 0, "one", time.Minute)
 	did("begin", err)
-	events, _, err := e.s.Events(ctx, 0, "0-0", 10)
+	events, _, err := e.s.ReadEvents(ctx, 0, "0-0", 10)
 	did("events", err)
-	_, _, err = e.s.Stream(ctx, 0)
+	_, _, err = e.s.StreamLength(ctx, 0)
 	did("stream", err)
-	ok, err := e.s.SaveSink(ctx, "callback", 0, token, hold.Progress{State: []byte("{}"), Park: map[string][]byte{"pi_a": []byte("{}")},
-		Dead: []hold.DeadLetter{{Event: []byte("{}"), Reason: "HTTP 500"}}}, time.Minute)
+	ok, err := e.s.SaveSink(ctx, "callback", 0, token, hold.SinkProgress{State: []byte("{}"), Park: map[string][]byte{"pi_a": []byte("{}")},
+		DeadLetters: []hold.DeadLetter{{Event: []byte("{}"), Reason: "HTTP 500"}}}, time.Minute)
 	did("save", err)
 	if !ok || len(events) == 0 {
 		e.Errorf("saved: %t, with %d events", ok, len(events))
@@ -138,16 +138,16 @@ func (e *env) callOutbox() {
 	if len(list) != 1 {
 		e.Fatalf("%d dead letters", len(list))
 	}
-	n, err := e.s.Replay(ctx, "callback", []string{list[0].ID})
+	n, err := e.s.RequeueDeadLetters(ctx, "callback", []string{list[0].ID})
 	did("replay", err)
-	_, err = e.s.Replay(ctx, "callback", nil)
+	_, err = e.s.RequeueDeadLetters(ctx, "callback", nil)
 	did("replay of all", err)
-	again, err := e.s.Again(ctx, "callback", 0, 10)
+	again, err := e.s.RequeuedDeadLetters(ctx, "callback", 0, 10)
 	did("again", err)
 	if n != 1 || len(again) != 1 {
 		e.Fatalf("%d were replayed, %d wait", n, len(again))
 	}
-	_, err = e.s.SaveSink(ctx, "callback", 0, token, hold.Progress{State: []byte("{}"), Unpark: []string{"pi_a"}, Again: []string{again[0].ID}}, 0)
+	_, err = e.s.SaveSink(ctx, "callback", 0, token, hold.SinkProgress{State: []byte("{}"), Unpark: []string{"pi_a"}, Requeued: []string{again[0].ID}}, 0)
 	did("save", err)
 	_, err = e.s.SinkStates(ctx, "callback")
 	did("states", err)
@@ -171,12 +171,12 @@ func TestInspectTellsWhatThereIs(t *testing.T) {
 		t.Fatalf("%+v", in)
 	}
 	s := in.Servers[0]
-	for _, trait := range []store.Trait{s.Version, s.Eviction, s.Persistence, s.Disk} {
+	for _, trait := range []store.ServerProperty{s.Version, s.Eviction, s.Persistence, s.Disk} {
 		if trait.Value == "" || trait.Fault != "" || trait.Warning != "" {
 			t.Errorf("%+v", trait)
 		}
 	}
-	if s.Role != "master" || s.Followers != 0 || s.Used < 100_000 || s.Limit != 100<<20 || s.Machine < s.Used || s.User != "default" || !s.RightsKnown || len(s.Lacking) != 0 {
+	if s.Role != "master" || s.Followers != 0 || s.Used < 100_000 || s.Limit != 100<<20 || s.Machine < s.Used || s.User != "default" || !s.PermissionsKnown || len(s.MissingCommands) != 0 {
 		t.Errorf("%+v", s)
 	}
 	if !s.ClockKnown || s.ClockMin > 0 || s.ClockMax < 0 || s.RoundTrip <= 0 || s.ClockMax-s.ClockMin > s.RoundTrip+time.Millisecond {
@@ -185,7 +185,7 @@ func TestInspectTellsWhatThereIs(t *testing.T) {
 
 	st := mustOpen(t, store.Options{URL: url, Partitions: 3, Livemode: true})
 	for name, ttl := range map[string]time.Duration{"alive": time.Hour, "stopped": time.Millisecond} {
-		if _, err := st.Beat(t.Context(), name, ttl); err != nil {
+		if _, err := st.Heartbeat(t.Context(), name, ttl); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -203,7 +203,7 @@ func TestInspectChangesNothing(t *testing.T) {
 	raw := r.Client()
 	defer raw.Close()
 	s := inspect(t, store.Options{URL: r.URL()}).Servers[0]
-	if s.Eviction.Fault == "" || s.Persistence.Fault == "" || s.Eviction.Mend == "" || s.Persistence.Mend == "" {
+	if s.Eviction.Fault == "" || s.Persistence.Fault == "" || s.Eviction.Hint == "" || s.Persistence.Hint == "" {
 		t.Errorf("%+v", s)
 	}
 	if n, err := raw.DBSize(t.Context()).Result(); err != nil || n != 0 {
@@ -227,26 +227,26 @@ func TestRights(t *testing.T) {
 		}
 	}
 	var exactly []any
-	for _, c := range store.Commands() {
+	for _, c := range store.RequiredCommands() {
 		exactly = append(exactly, "+"+c)
 	}
 	url := "redis://holdd:" + secret + "@" + r.Addr()
 	allow(append(exactly, "~holdd:*")...)
-	if s := inspect(t, store.Options{URL: url}).Servers[0]; !s.RightsKnown || len(s.Lacking) != 0 || s.User != "holdd" {
+	if s := inspect(t, store.Options{URL: url}).Servers[0]; !s.PermissionsKnown || len(s.MissingCommands) != 0 || s.User != "holdd" {
 		t.Errorf("%+v", s)
 	}
 	(&env{TB: t, s: mustOpen(t, store.Options{URL: url, Budget: store.Budget{Write: 10, Read: 10, Total: 15}}), rdb: raw}).callAll()
 
 	allow(append(exactly, "~holdd:*", "-ZREM", "-XADD")...)
-	if s := inspect(t, store.Options{URL: url}).Servers[0]; !s.RightsKnown || !slices.Equal(s.Lacking, []string{"XADD", "ZREM"}) {
+	if s := inspect(t, store.Options{URL: url}).Servers[0]; !s.PermissionsKnown || !slices.Equal(s.MissingCommands, []string{"XADD", "ZREM"}) {
 		t.Errorf("%+v", s)
 	}
 	allow(append(exactly, "~holdd:*", "-EVAL", "-EVALSHA")...)
-	if s := inspect(t, store.Options{URL: url}).Servers[0]; !s.RightsKnown || !slices.Equal(s.Lacking, []string{"EVAL", "EVALSHA"}) {
+	if s := inspect(t, store.Options{URL: url}).Servers[0]; !s.PermissionsKnown || !slices.Equal(s.MissingCommands, []string{"EVAL", "EVALSHA"}) {
 		t.Errorf("%+v", s)
 	}
 	allow(append(exactly, "~holdd:{0}*", "~holdd:replicas", "~holdd:partitions", "~holdd:mode")...)
-	if s := inspect(t, store.Options{URL: url}).Servers[0]; !s.RightsKnown || !slices.Contains(s.Lacking, "SET") || !slices.Contains(s.Lacking, "GET") {
+	if s := inspect(t, store.Options{URL: url}).Servers[0]; !s.PermissionsKnown || !slices.Contains(s.MissingCommands, "SET") || !slices.Contains(s.MissingCommands, "GET") {
 		t.Errorf("a user who lacks keys: %+v", s)
 	}
 }
@@ -258,7 +258,7 @@ func TestInspectACluster(t *testing.T) {
 		t.Fatalf("%+v", in)
 	}
 	for _, s := range in.Servers {
-		if !s.RightsKnown || len(s.Lacking) != 0 || s.Role != "master" || !s.ClockKnown {
+		if !s.PermissionsKnown || len(s.MissingCommands) != 0 || s.Role != "master" || !s.ClockKnown {
 			t.Errorf("%+v", s)
 		}
 	}

@@ -36,7 +36,7 @@ func TestLeasesThatEndAreReadyByDeadline(t *testing.T) {
 		e.takenOver(5)
 		e.put(ready("pi_new", hold.OpCapture, "", dead.Add(90*time.Minute)))
 		d := e.due(true)
-		if len(d.Lanes) != 1 || d.Lanes[0].Ready != 6 || !d.Lanes[0].Head.Equal(dead) {
+		if len(d.Lanes) != 1 || d.Lanes[0].Ready != 6 || !d.Lanes[0].NearestDeadline.Equal(dead) {
 			t.Fatalf("%+v", d.Lanes)
 		}
 		c, _ := e.claim(captures, 10, time.Minute)
@@ -80,7 +80,7 @@ func TestClaimGoesNoFurtherThanItsBound(t *testing.T) {
 		if got := claim(5, dead.Add(2*time.Hour)); !slices.Equal(got, []string{"pi_1", "pi_2"}) { // the bound itself belongs to it
 			t.Fatalf("to the bound: %v", got)
 		}
-		if d := e.due(false); len(d.Lanes) != 1 || d.Lanes[0].Ready != 3 || !d.Lanes[0].Head.Equal(dead.Add(3*time.Hour)) {
+		if d := e.due(false); len(d.Lanes) != 1 || d.Lanes[0].Ready != 3 || !d.Lanes[0].NearestDeadline.Equal(dead.Add(3*time.Hour)) {
 			t.Fatalf("%+v", d.Lanes)
 		}
 		e.invariants(1)
@@ -90,7 +90,7 @@ func TestClaimGoesNoFurtherThanItsBound(t *testing.T) {
 func TestLooksAreBounded(t *testing.T) {
 	t.Parallel()
 	e := onReal(t, store.Options{})
-	var writes []hold.Write
+	var writes []hold.RecordWrite
 	for i := range 600 {
 		writes = append(writes, scheduled(fmt.Sprintf("pi_%03d", i), due, dead.Add(-time.Duration(i)*time.Second)))
 	}
@@ -99,8 +99,8 @@ func TestLooksAreBounded(t *testing.T) {
 		promoted int
 		more     bool
 	}{{256, true}, {256, true}, {88, false}, {0, false}} {
-		d, err := e.s.Due(t.Context(), true, 1000) // more than one script call takes on
-		if err != nil || d.Promoted != want.promoted || d.More != want.more {
+		d, err := e.s.PromoteDue(t.Context(), true, 1000) // more than one script call takes on
+		if err != nil || d.PromotedHolds != want.promoted || d.More != want.more {
 			t.Fatalf("round %d: %+v, %v", round, d, err)
 		}
 	}
@@ -108,14 +108,14 @@ func TestLooksAreBounded(t *testing.T) {
 	if err != nil || len(c) != 256 || c[0].Hold.ID != "pi_599" || c[255].Hold.ID != "pi_344" {
 		t.Fatalf("claimed %d, %v", len(c), err)
 	}
-	if m, _, err := e.s.Milestones(t.Context(), 1000); err != nil || len(m) != 256 {
+	if m, _, err := e.s.DueMilestones(t.Context(), 1000); err != nil || len(m) != 256 {
 		t.Fatalf("milestones: %d, %v", len(m), err)
 	}
 	for _, n := range []int{0, -5} {
-		if d, err := e.s.Due(t.Context(), true, n); err != nil || d.Promoted > 1 || d.TakenOver > 1 {
+		if d, err := e.s.PromoteDue(t.Context(), true, n); err != nil || d.PromotedHolds > 1 || d.ExpiredLeases > 1 {
 			t.Errorf("at most %d: %+v, %v", n, d, err)
 		}
-		if m, _, err := e.s.Milestones(t.Context(), n); err != nil || len(m) > 1 {
+		if m, _, err := e.s.DueMilestones(t.Context(), n); err != nil || len(m) > 1 {
 			t.Errorf("at most %d milestones: %d, %v", n, len(m), err)
 		}
 	}
@@ -140,7 +140,7 @@ func TestLanesAreIndependent(t *testing.T) {
 			t.Fatalf("%d lanes of %d: %+v", len(d.Lanes), len(all), d.Lanes)
 		}
 		for i, l := range d.Lanes { // nearest deadline first
-			if l.Op != all[i].op || l.Account != all[i].account || l.Ready != 3 || !l.Head.Equal(dead.Add(time.Duration(10*i)*time.Minute)) {
+			if l.Op != all[i].op || l.Account != all[i].account || l.Ready != 3 || !l.NearestDeadline.Equal(dead.Add(time.Duration(10*i)*time.Minute)) {
 				t.Errorf("lane %d: %+v", i, l)
 			}
 		}
@@ -167,7 +167,7 @@ func TestManyFullLanesHideNoOther(t *testing.T) {
 	t.Parallel()
 	e := onReal(t, store.Options{})
 	const accounts = 300
-	var writes []hold.Write
+	var writes []hold.RecordWrite
 	for i := range accounts {
 		writes = append(writes, ready(fmt.Sprintf("pi_%d", i), hold.OpCapture, fmt.Sprintf("acct_%d", i), dead.Add(time.Duration(i)*time.Second)))
 	}
@@ -188,9 +188,9 @@ func TestHeadThatLeavesALaneTakesItsPlaceAlong(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, e *env) {
 		e.put(ready("pi_a", hold.OpCapture, "acct_a", dead), ready("pi_z", hold.OpCapture, "acct_a", dead.Add(9*time.Hour)), ready("pi_b", hold.OpCapture, "acct_b", dead2))
-		e.put(settle(*e.read("pi_a"), moved))
+		e.put(heartbeatGrace(*e.read("pi_a"), moved))
 		d := e.due(false)
-		if len(d.Lanes) != 2 || d.Lanes[0].Account != "acct_b" || d.Lanes[1].Account != "acct_a" || !d.Lanes[1].Head.Equal(dead.Add(9*time.Hour)) {
+		if len(d.Lanes) != 2 || d.Lanes[0].Account != "acct_b" || d.Lanes[1].Account != "acct_a" || !d.Lanes[1].NearestDeadline.Equal(dead.Add(9*time.Hour)) {
 			t.Errorf("%+v", d.Lanes)
 		}
 		if first := e.rdb.ZRange(t.Context(), "holdd:{0}:lanes", 0, 0).Val(); !slices.Equal(first, []string{"1:acct_b"}) {
@@ -214,7 +214,7 @@ func TestGarbageHidesNoOtherHold(t *testing.T) {
 				k := "holdd:{0}:"
 				bad := func(id string) { e.rdb.HSet(ctx, k+"holds", id, rec) }
 				e.put(scheduled("pi_a", due, dead), ready("pi_b", hold.OpCapture, "", dead), scheduled("pi_c", due, dead))
-				e.put(settle(*e.read("pi_c"), at))
+				e.put(heartbeatGrace(*e.read("pi_c"), at))
 				for _, id := range []string{"pi_0", "pi_1", "pi_2", "pi_3"} {
 					bad(id)
 				}
@@ -224,7 +224,7 @@ func TestGarbageHidesNoOtherHold(t *testing.T) {
 				e.rdb.ZAdd(ctx, k+"settled", z(at.Add(-time.Hour), "pi_3"))
 				e.rdb.ZAdd(ctx, k+"expiring", z(at.Add(-time.Hour), "pi_0"))
 
-				if _, err := e.s.Due(ctx, true, 10); err != nil {
+				if _, err := e.s.PromoteDue(ctx, true, 10); err != nil {
 					t.Errorf("due: %v", err)
 				}
 				if len(rec) < 23 || rec[0] != 1 { // what the scripts can't read is met again later
@@ -254,14 +254,14 @@ func TestGarbageHidesNoOtherHold(t *testing.T) {
 						}
 					}
 				}
-				found, _, _ := e.s.Milestones(ctx, 10)
+				found, _, _ := e.s.DueMilestones(ctx, 10)
 				for _, id := range []string{"pi_a", "pi_b"} {
-					if !slices.ContainsFunc(found, func(m hold.Milestone) bool { return m.Hold.ID == id }) {
+					if !slices.ContainsFunc(found, func(m hold.DueHold) bool { return m.Hold.ID == id }) {
 						t.Errorf("the milestone of %s is missing", id)
 					}
 				}
 				// One at a time: a page of garbage alone must not look like the end.
-				seen, after := 0, hold.Mark{}
+				seen, after := 0, hold.Position{}
 				for range 10 {
 					listed, _, err := e.s.Page(ctx, hold.SetSettled, after, 1)
 					if err != nil {
@@ -273,7 +273,7 @@ func TestGarbageHidesNoOtherHold(t *testing.T) {
 					if listed[0].Hold.State != 0 {
 						seen++
 					}
-					after = listed[0].Mark
+					after = listed[0].Position
 				}
 				if seen != 1 {
 					t.Errorf("%d settled holds were listed of 1", seen)

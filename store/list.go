@@ -13,7 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-func (k *keys) set(s hold.Set) string {
+func (k *keys) set(s hold.SortedSet) string {
 	switch s {
 	case hold.SetScheduled:
 		return k.scheduled
@@ -26,21 +26,21 @@ func (k *keys) set(s hold.Set) string {
 	case hold.SetSettled:
 		return k.settled
 	default:
-		return k.refs
+		return k.references
 	}
 }
 
 // Page returns up to n holds of a set that come after a place in it, in the set's order over all partitions, and Redis' time. Fewer than n
 // means that the end was reached. A hold whose record is gone or can't be read is listed without a state. For [hold.SetReferences] a mark's name is a reference: the page begins with the first one not before it.
-func (s *Store) Page(ctx context.Context, set hold.Set, after hold.Mark, n int) ([]hold.Listed, time.Time, error) {
-	n = min(max(n, 1), batch)
+func (s *Store) Page(ctx context.Context, set hold.SortedSet, after hold.Position, n int) ([]hold.ListedHold, time.Time, error) {
+	n = min(max(n, 1), scriptBatch)
 	rev := "0"
 	if set == hold.SetSettled {
 		rev = "1"
 	}
-	runs := make([]run, 0, len(s.parts))
+	runs := make([]scriptCall, 0, len(s.parts))
 	add := func(k *keys, key string) {
-		runs = append(runs, run{keys: []string{key, k.holds}, args: []any{after.Score, after.Name, n, rev}})
+		runs = append(runs, scriptCall{keys: []string{key, k.holds}, args: []any{after.Score, after.Member, n, rev}})
 	}
 	if set == hold.SetReady {
 		if err := s.eachLane(ctx, add); err != nil {
@@ -58,15 +58,15 @@ func (s *Store) Page(ctx context.Context, set hold.Set, after hold.Mark, n int) 
 }
 
 // PageLane is [Store.Page] for the holds of one lane, nearest deadline first.
-func (s *Store) PageLane(ctx context.Context, lane hold.Lane, after hold.Mark, n int) ([]hold.Listed, error) {
-	n = min(max(n, 1), batch)
+func (s *Store) PageLane(ctx context.Context, lane hold.Lane, after hold.Position, n int) ([]hold.ListedHold, error) {
+	n = min(max(n, 1), scriptBatch)
 	k := &s.parts[lane.Partition]
-	all, _, err := s.page(ctx, []run{{keys: []string{k.ready + ":" + laneName(byte(lane.Op), lane.Account), k.holds}, args: []any{after.Score, after.Name, n, "0"}}}, n, false)
+	all, _, err := s.page(ctx, []scriptCall{{keys: []string{k.ready + ":" + laneName(byte(lane.Op), lane.Account), k.holds}, args: []any{after.Score, after.Member, n, "0"}}}, n, false)
 	return all, err
 }
 
-// Falling counts the scheduled holds that fall due in each of n windows from a time on. What is overdue counts in the first.
-func (s *Store) Falling(ctx context.Context, from time.Time, step time.Duration, n int) ([]int64, error) {
+// DueHistogram counts the scheduled holds that fall due in each of n windows from a time on. What is overdue counts in the first.
+func (s *Store) DueHistogram(ctx context.Context, from time.Time, step time.Duration, n int) ([]int64, error) {
 	pipe := s.rdb.Pipeline()
 	counts := make([]int64, n)
 	var cmds []*redis.IntCmd
@@ -88,11 +88,11 @@ func (s *Store) Falling(ctx context.Context, from time.Time, step time.Duration,
 	return counts, nil
 }
 
-func (s *Store) page(ctx context.Context, runs []run, n int, rev bool) ([]hold.Listed, time.Time, error) {
-	var all []hold.Listed
+func (s *Store) page(ctx context.Context, runs []scriptCall, n int, rev bool) ([]hold.ListedHold, time.Time, error) {
+	var all []hold.ListedHold
 	now := time.Time{}
-	for _, cmd := range s.exec(ctx, pageScript, runs) {
-		r := open(cmd)
+	for _, cmd := range s.runScript(ctx, pageScript, runs) {
+		r := newReply(cmd)
 		now = r.time()
 		for r.more() {
 			member, score, rec := r.str(), r.int(), r.str()
@@ -100,9 +100,9 @@ func (s *Store) page(ctx context.Context, runs []run, n int, rev bool) ([]hold.L
 				continue
 			}
 			id := member[strings.IndexByte(member, 0)+1:]
-			l := hold.Listed{Hold: hold.Hold{ID: id}, Mark: hold.Mark{Score: score, Name: member}}
+			l := hold.ListedHold{Hold: hold.Hold{ID: id}, Position: hold.Position{Score: score, Member: member}}
 			if rec != "" {
-				if h, _, err := decode(id, rec); err == nil {
+				if h, _, err := decodeRecord(id, rec); err == nil {
 					l.Hold = h
 				}
 			}
@@ -112,8 +112,8 @@ func (s *Store) page(ctx context.Context, runs []run, n int, rev bool) ([]hold.L
 			return nil, now, r.err
 		}
 	}
-	slices.SortFunc(all, func(a, b hold.Listed) int {
-		c := cmp.Or(cmp.Compare(a.Mark.Score, b.Mark.Score), cmp.Compare(a.Mark.Name, b.Mark.Name))
+	slices.SortFunc(all, func(a, b hold.ListedHold) int {
+		c := cmp.Or(cmp.Compare(a.Position.Score, b.Position.Score), cmp.Compare(a.Position.Member, b.Position.Member))
 		if rev {
 			return -c
 		}
@@ -152,26 +152,26 @@ func (s *Store) Counts(ctx context.Context) (hold.Counts, error) {
 	return c, nil
 }
 
-// Beat says that a replica lives, for at most ttl. It returns the replicas that live.
-func (s *Store) Beat(ctx context.Context, replica string, ttl time.Duration) ([]string, error) {
+// Heartbeat says that a replica lives, for at most ttl. It returns the replicas that live.
+func (s *Store) Heartbeat(ctx context.Context, replica string, ttl time.Duration) ([]string, error) {
 	now, err := s.rdb.Time(ctx).Result()
 	if err != nil {
 		return nil, err
 	}
 	pipe := s.rdb.Pipeline()
 	// Seconds are enough, and a Cluster's servers may disagree by a little: ttl is far above that.
-	pipe.ZAdd(ctx, keyAlive, redis.Z{Score: float64(now.Add(ttl).UnixMilli()), Member: replica})
-	alive := pipe.ZRangeByScore(ctx, keyAlive, &redis.ZRangeBy{Min: strconv.FormatInt(now.UnixMilli(), 10), Max: "+inf", Count: 1000})
-	pipe.ZRemRangeByScore(ctx, keyAlive, "-inf", strconv.FormatInt(now.Add(-24*time.Hour).UnixMilli(), 10))
+	pipe.ZAdd(ctx, keyReplicas, redis.Z{Score: float64(now.Add(ttl).UnixMilli()), Member: replica})
+	alive := pipe.ZRangeByScore(ctx, keyReplicas, &redis.ZRangeBy{Min: strconv.FormatInt(now.UnixMilli(), 10), Max: "+inf", Count: 1000})
+	pipe.ZRemRangeByScore(ctx, keyReplicas, "-inf", strconv.FormatInt(now.Add(-24*time.Hour).UnixMilli(), 10))
 	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, err
 	}
 	return alive.Val(), nil
 }
 
-// Leave takes a replica off the list of those that live: it has stopped as it should.
-func (s *Store) Leave(ctx context.Context, replica string) error {
-	return s.rdb.ZRem(ctx, keyAlive, replica).Err()
+// Deregister takes a replica off the list of those that live: it has stopped as it should.
+func (s *Store) Deregister(ctx context.Context, replica string) error {
+	return s.rdb.ZRem(ctx, keyReplicas, replica).Err()
 }
 
 // Ping says whether Redis answers and can be written: one that is full, read-only or can't reach its disk is of no use.

@@ -13,7 +13,7 @@ import (
 )
 
 func (m *model) commit(t *rapid.T) {
-	var writes []hold.Write
+	var writes []hold.RecordWrite
 	for _, id := range rapid.SliceOfNDistinct(modelIDs, 1, 5, rapid.ID).Draw(t, "ids") {
 		writes = append(writes, m.draw(t, id))
 	}
@@ -31,11 +31,11 @@ func (m *model) commit(t *rapid.T) {
 
 func (m *model) due(t *rapid.T) {
 	promote, limit := rapid.Bool().Draw(t, "promote"), rapid.IntRange(1, 4).Draw(t, "limit")
-	d, err := m.s.Due(m.Context(), promote, limit)
+	d, err := m.s.PromoteDue(m.Context(), promote, limit)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var want hold.Due
+	var want hold.PromoteResult
 	for p := range m.partitions {
 		move := func(set func(*modelled) time.Time) int {
 			n := 0
@@ -50,16 +50,16 @@ func (m *model) due(t *rapid.T) {
 		taken, promoted := move(leasedTo), 0
 		if promote {
 			promoted = move(scheduledAt)
-			if left := m.in(p, scheduledAt); len(left) > 0 && (want.Next.IsZero() || left[0].scheduled.Before(want.Next)) {
-				want.Next = left[0].scheduled
+			if left := m.in(p, scheduledAt); len(left) > 0 && (want.NextDueAt.IsZero() || left[0].scheduled.Before(want.NextDueAt)) {
+				want.NextDueAt = left[0].scheduled
 			}
 		}
-		want.TakenOver, want.Promoted = want.TakenOver+taken, want.Promoted+promoted
+		want.ExpiredLeases, want.PromotedHolds = want.ExpiredLeases+taken, want.PromotedHolds+promoted
 		want.More = want.More || taken == limit || promoted == limit
 	}
 	want.Lanes = m.lanes()
 	for i := 1; i < len(d.Lanes); i++ {
-		if d.Lanes[i].Head.Before(d.Lanes[i-1].Head) {
+		if d.Lanes[i].NearestDeadline.Before(d.Lanes[i-1].NearestDeadline) {
 			t.Fatalf("lanes out of order: %+v", d.Lanes)
 		}
 	}
@@ -82,13 +82,13 @@ func (m *model) lanes() []hold.Lane {
 	found := map[hold.Lane]bool{}
 	for id, h := range m.holds {
 		if h.ready {
-			found[hold.Lane{Partition: m.partition(id), Account: h.hold.Account, Op: h.hold.Next}] = true
+			found[hold.Lane{Partition: m.partition(id), Account: h.hold.Account, Op: h.hold.NextOp}] = true
 		}
 	}
 	var out []hold.Lane
 	for l := range found {
 		in := m.lane(l)
-		l.Head, l.Ready = in[0].hold.ExpiresAt, len(in)
+		l.NearestDeadline, l.Ready = in[0].hold.ExpiresAt, len(in)
 		out = append(out, l)
 	}
 	slices.SortFunc(out, compareLanes)
@@ -116,7 +116,7 @@ func (m *model) claim(t *rapid.T) {
 		}
 		takenOver := h.hold.State == hold.Working
 		if !takenOver {
-			h.hold.Prior, h.hold.State, h.since = h.hold.State, hold.Working, now
+			h.hold.PreviousState, h.hold.State, h.since = h.hold.State, hold.Working, now
 		}
 		if i := len(want); i < len(claims) {
 			if v := claims[i].Hold.Version; v <= h.hold.Version {
@@ -134,41 +134,41 @@ func (m *model) claim(t *rapid.T) {
 
 func (m *model) sweeps(t *rapid.T) {
 	n := rapid.IntRange(1, 4).Draw(t, "n")
-	expect := func(what string, set func(*modelled) time.Time, upto time.Time, got []hold.Milestone, err error) {
-		var want []hold.Milestone
+	expect := func(what string, set func(*modelled) time.Time, upto time.Time, got []hold.DueHold, err error) {
+		var want []hold.DueHold
 		for p := range m.partitions {
 			in := m.in(p, set)
 			for _, h := range in[:min(n, len(in))] {
 				if !set(h).After(upto) {
-					want = append(want, hold.Milestone{Hold: h.hold, Due: set(h)})
+					want = append(want, hold.DueHold{Hold: h.hold, DueAt: set(h)})
 				}
 			}
 		}
 		if what == "unverified" {
-			slices.SortStableFunc(want, func(a, b hold.Milestone) int { return a.Due.Compare(b.Due) })
+			slices.SortStableFunc(want, func(a, b hold.DueHold) int { return a.DueAt.Compare(b.DueAt) })
 		}
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Fatalf("%s: %v\n got %+v\nwant %+v", what, err, got, want)
 		}
 	}
 	ctx := m.Context()
-	found, _, err := m.s.Milestones(ctx, n)
+	found, _, err := m.s.DueMilestones(ctx, n)
 	expect("milestones", milestone, later.Add(-time.Hour), found, err)
 	found, _, err = m.s.Unverified(ctx, n)
 	expect("unverified", verify, later.Add(1000*time.Hour), found, err)
 	before := times.Draw(t, "before")
-	found, err = m.s.Settled(ctx, before, n)
+	found, err = m.s.SettledBefore(ctx, before, n)
 	expect("settled", settledAt, before, found, err)
 }
 
 func (m *model) touch(t *rapid.T) {
-	var touches []hold.Touch
+	var touches []hold.MilestoneAdvance
 	var want []bool
 	for range rapid.IntRange(1, 4).Draw(t, "touches") {
-		touch := hold.Touch{ID: modelIDs.Draw(t, "id"), Was: times.Draw(t, "was"), New: times.Draw(t, "new")}
+		touch := hold.MilestoneAdvance{ID: modelIDs.Draw(t, "id"), From: times.Draw(t, "was"), To: times.Draw(t, "new")}
 		h := m.holds[touch.ID]
 		if h != nil && rapid.Bool().Draw(t, "right") {
-			touch.Was = h.milestone
+			touch.From = h.milestone
 		}
 		m.n++
 		touch.Events = [][]byte{fmt.Appendf(nil, "event %d", m.n)}
@@ -177,26 +177,26 @@ func (m *model) touch(t *rapid.T) {
 		} else {
 			touch.Version = rapid.Uint64Range(0, 3).Draw(t, "version")
 		}
-		ok := h != nil && !h.milestone.IsZero() && h.milestone.Equal(touch.Was) && h.hold.Version == touch.Version
+		ok := h != nil && !h.milestone.IsZero() && h.milestone.Equal(touch.From) && h.hold.Version == touch.Version
 		if ok {
-			h.milestone = touch.New
+			h.milestone = touch.To
 			m.published = append(m.published, string(touch.Events[0]))
 		}
 		touches, want = append(touches, touch), append(want, ok)
 	}
-	if got, err := m.s.Touch(m.Context(), touches); err != nil || !slices.Equal(got, want) {
+	if got, err := m.s.AdvanceMilestones(m.Context(), touches); err != nil || !slices.Equal(got, want) {
 		t.Fatalf("touch: %v, %v, should be %v\n%+v", got, err, want, touches)
 	}
 }
 
 // page walks through a whole set, a few at a time, from the beginning or from somewhere.
 func (m *model) page(t *rapid.T) {
-	sets := map[hold.Set]func(*modelled) time.Time{
+	sets := map[hold.SortedSet]func(*modelled) time.Time{
 		hold.SetScheduled: scheduledAt, hold.SetExpiring: milestone, hold.SetWorking: leasedTo, hold.SetAttention: attention, hold.SetSettled: settledAt,
 	}
-	set := hold.Set(rapid.IntRange(1, 6).Draw(t, "set"))
+	set := hold.SortedSet(rapid.IntRange(1, 6).Draw(t, "set"))
 	n := rapid.IntRange(1, 3).Draw(t, "n")
-	var after hold.Mark
+	var after hold.Position
 	var want, got []string
 	if key := sets[set]; key != nil {
 		for _, h := range m.in(-1, key) {
@@ -206,10 +206,10 @@ func (m *model) page(t *rapid.T) {
 			slices.Reverse(want)
 		}
 	} else {
-		after.Name = references.Draw(t, "from")
+		after.Member = references.Draw(t, "from")
 		var members []string
 		for id, h := range m.holds {
-			if h.hold.Reference != "" && h.hold.Reference+"\x00" > after.Name {
+			if h.hold.Reference != "" && h.hold.Reference+"\x00" > after.Member {
 				members = append(members, h.hold.Reference+"\x00"+id)
 			}
 		}
@@ -228,7 +228,7 @@ func (m *model) page(t *rapid.T) {
 				t.Fatalf("listed %+v, which is %+v", l.Hold, h)
 			}
 			got = append(got, l.Hold.ID)
-			after = l.Mark
+			after = l.Position
 		}
 		if len(listed) < n {
 			break

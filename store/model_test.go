@@ -69,7 +69,7 @@ func verify(h *modelled) time.Time      { return h.verify }
 
 func (m *model) lane(l hold.Lane) []*modelled {
 	return m.in(l.Partition, func(h *modelled) time.Time {
-		if !h.ready || h.hold.Next != l.Op || h.hold.Account != l.Account {
+		if !h.ready || h.hold.NextOp != l.Op || h.hold.Account != l.Account {
 			return time.Time{}
 		}
 		return h.hold.ExpiresAt
@@ -77,7 +77,7 @@ func (m *model) lane(l hold.Lane) []*modelled {
 }
 
 // write is what Commit should do.
-func (m *model) write(w hold.Write) bool {
+func (m *model) write(w hold.RecordWrite) bool {
 	h := m.holds[w.Hold.ID]
 	same := w.Hold
 	same.Version = w.Version + 1
@@ -100,26 +100,26 @@ func (m *model) write(w hold.Write) bool {
 	if h != nil {
 		was = h.milestone
 	}
-	p := w.Place
-	n := &modelled{hold: w.Hold, milestone: p.Milestone, settled: p.Settled, verify: p.Verify}
+	p := w.Placement
+	n := &modelled{hold: w.Hold, milestone: p.NextMilestone, settled: p.SettledAt, verify: p.VerifyAt}
 	n.hold.Version = w.Version + 1
-	if p.Keep || p.Overdue && m.come(was) && was.Before(p.Milestone) {
+	if p.KeepMilestone || p.KeepOverdueMilestone && m.come(was) && was.Before(p.NextMilestone) {
 		n.milestone = was
 	}
-	if p.Overdue && m.come(was) && !p.UntoldBy.IsZero() && !was.After(p.UntoldBy) && p.UntoldAt.Before(was) {
+	if p.KeepOverdueMilestone && m.come(was) && !p.UntoldBy.IsZero() && !was.After(p.UntoldBy) && p.UntoldAt.Before(was) {
 		n.milestone = p.UntoldAt
 	}
-	if p.Attention {
+	if p.NeedsAttention {
 		n.attention = w.Hold.ExpiresAt
 	}
 	switch {
-	case p.Due.IsZero():
+	case p.DueAt.IsZero():
 	case p.Ready:
 		n.ready = true
-	case p.Pressing:
-		n.leased = p.Due
+	case p.Urgent:
+		n.leased = p.DueAt
 	default:
-		n.scheduled = p.Due
+		n.scheduled = p.DueAt
 	}
 	m.holds[w.Hold.ID] = n
 	return true
@@ -140,43 +140,43 @@ var (
 )
 
 // draw makes a write to a hold: as often as not on the right version, with some place.
-func (m *model) draw(t *rapid.T, id string) hold.Write {
-	w := hold.Write{Hold: scheduled(id, at, times.Draw(t, "deadline")).Hold}
+func (m *model) draw(t *rapid.T, id string) hold.RecordWrite {
+	w := hold.RecordWrite{Hold: scheduled(id, at, times.Draw(t, "deadline")).Hold}
 	if h := m.holds[id]; h != nil {
-		w.Hold, w.Version, w.Was = h.hold, h.hold.Version, h.hold.Reference
+		w.Hold, w.Version, w.PreviousReference = h.hold, h.hold.Version, h.hold.Reference
 		w.Drop = rapid.IntRange(0, 5).Draw(t, "drop") == 0
 	}
 	if rapid.IntRange(0, 7).Draw(t, "stale") == 0 {
 		w.Version = rapid.Uint64Range(0, 3).Draw(t, "version")
 	}
 	w.Hold.Reference, w.Hold.Account, w.Hold.Revision = references.Draw(t, "reference"), accounts.Draw(t, "account"), rapid.Uint64Range(1, 3).Draw(t, "revision")
-	w.Hold.ExpiresAt, w.Hold.Prior = times.Draw(t, "deadline"), 0
+	w.Hold.ExpiresAt, w.Hold.PreviousState = times.Draw(t, "deadline"), 0
 	w.Hold.State = rapid.SampledFrom([]hold.State{hold.Waiting, hold.Scheduled, hold.Scheduled, hold.Working, hold.Attention, hold.Captured}).Draw(t, "state")
-	w.Hold.Next = hold.Op(rapid.IntRange(1, 3).Draw(t, "op"))
+	w.Hold.NextOp = hold.Op(rapid.IntRange(1, 3).Draw(t, "op"))
 	w.Hold.NextAt = times.Draw(t, "next")
-	w.Place = hold.Placement{Milestone: times.Draw(t, "milestone")}
+	w.Placement = hold.Placement{NextMilestone: times.Draw(t, "milestone")}
 	switch w.Hold.State {
 	case hold.Captured:
-		w.Hold.Next, w.Hold.NextAt, w.Hold.SettledAt = 0, time.Time{}, times.Draw(t, "end")
-		w.Place = hold.Placement{Settled: w.Hold.SettledAt}
+		w.Hold.NextOp, w.Hold.NextAt, w.Hold.SettledAt = 0, time.Time{}, times.Draw(t, "end")
+		w.Placement = hold.Placement{SettledAt: w.Hold.SettledAt}
 	case hold.Waiting, hold.Attention:
-		w.Hold.Next, w.Hold.NextAt = 0, time.Time{}
-		w.Place.Attention = w.Hold.State == hold.Attention
+		w.Hold.NextOp, w.Hold.NextAt = 0, time.Time{}
+		w.Placement.NeedsAttention = w.Hold.State == hold.Attention
 	default:
-		w.Place.Due, w.Place.Ready = w.Hold.NextAt, rapid.Bool().Draw(t, "ready")
-		w.Place.Pressing = w.Hold.State == hold.Working
+		w.Placement.DueAt, w.Placement.Ready = w.Hold.NextAt, rapid.Bool().Draw(t, "ready")
+		w.Placement.Urgent = w.Hold.State == hold.Working
 	}
 	if !w.Hold.State.Final() {
 		// An open hold always has a milestone: what stays must be there.
 		if h := m.holds[id]; h != nil && !h.milestone.IsZero() {
-			w.Place.Keep = rapid.Bool().Draw(t, "keep")
+			w.Placement.KeepMilestone = rapid.Bool().Draw(t, "keep")
 		}
-		w.Place.Overdue = !w.Place.Keep && rapid.Bool().Draw(t, "overdue")
-		if w.Place.Overdue && rapid.Bool().Draw(t, "perhaps untold") {
-			w.Place.UntoldBy, w.Place.UntoldAt = times.Draw(t, "untold by"), times.Draw(t, "untold at")
+		w.Placement.KeepOverdueMilestone = !w.Placement.KeepMilestone && rapid.Bool().Draw(t, "overdue")
+		if w.Placement.KeepOverdueMilestone && rapid.Bool().Draw(t, "perhaps untold") {
+			w.Placement.UntoldBy, w.Placement.UntoldAt = times.Draw(t, "untold by"), times.Draw(t, "untold at")
 		}
 		if rapid.Bool().Draw(t, "unverified") {
-			w.Place.Verify = times.Draw(t, "verify")
+			w.Placement.VerifyAt = times.Draw(t, "verify")
 		}
 	}
 	for range rapid.IntRange(0, 2).Draw(t, "events") {

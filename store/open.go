@@ -28,7 +28,7 @@ type Options struct {
 	// Budget is shared by all replicas; its zero value sets no limit.
 	Budget Budget
 	// EventsMax is where a partition's stream of events is trimmed. 0 means 50,000.
-	EventsMax int
+	MaxEvents int
 	// PoolSize bounds the connections to each Redis server. 0 means 16.
 	PoolSize int
 	// Dialer replaces the network, for a Redis in the same process.
@@ -41,7 +41,7 @@ type Store struct {
 	parts     []keys
 	eventsMax int
 	budget    Budget
-	facts     map[string]string // what stands in Redis about itself
+	identity  map[string]string // what stands in Redis about itself
 }
 
 //go:embed lua/*.lua
@@ -56,31 +56,31 @@ func script(name string) *redis.Script {
 }
 
 var (
-	dueScript        = script("due")
-	claimScript      = script("claim")
-	commitScript     = script("commit")
-	readScript       = script("read")
-	milestonesScript = script("milestones")
-	touchScript      = script("touch")
-	pageScript       = script("page")
-	takeScript       = script("take")
-	slowScript       = script("slow")
-	noteScript       = script("note")
-	inboxScript      = script("inbox")
+	promoteScript        = script("promote")
+	claimScript          = script("claim")
+	commitScript         = script("commit")
+	readScript           = script("read")
+	readDueScript        = script("read_due")
+	advanceScript        = script("advance")
+	pageScript           = script("page")
+	reserveScript        = script("reserve")
+	pauseScript          = script("pause")
+	requestRefreshScript = script("request_refresh")
+	inboxScript          = script("inbox")
 )
 
 // keys are the names of one partition's keys. This is the only place that makes them. All carry the same hash tag, so that
 // a script finds them on one server of a Cluster.
 type keys struct {
-	holds, scheduled, leased, expiring, settled, attention, unverified, refs, lanes, ready, events string
-	mirror, looks, heard                                                                           string
+	holds, scheduled, leased, expiring, settled, attention, unverified, references, lanes, ready, events string
+	mirror, refresh, unmatched                                                                           string
 }
 
 const (
 	keyPartitions = "holdd:partitions"
 	keyMode       = "holdd:mode"
 	keyBudget     = "holdd:budget:"
-	keyAlive      = "holdd:replicas"
+	keyReplicas   = "holdd:replicas"
 	keyPing       = "holdd:ping"
 )
 
@@ -88,14 +88,14 @@ func partitionKeys(p int) keys {
 	k := "holdd:{" + strconv.Itoa(p) + "}:"
 	return keys{
 		holds: k + "holds", scheduled: k + "scheduled", leased: k + "leased", expiring: k + "expiring", settled: k + "settled",
-		attention: k + "attention", unverified: k + "unverified", refs: k + "refs", lanes: k + "lanes", ready: k + "ready", events: k + "events",
-		mirror: k + "mirror", looks: k + "looks", heard: k + "heard",
+		attention: k + "attention", unverified: k + "unverified", references: k + "refs", lanes: k + "lanes", ready: k + "ready", events: k + "events",
+		mirror: k + "mirror", refresh: k + "looks", unmatched: k + "heard",
 	}
 }
 
 // Open connects, refuses a Redis that would lose holds, and makes sure that it is this daemon's kind. Warnings are for the log.
 func Open(ctx context.Context, o Options) (s *Store, warnings []string, err error) {
-	rdb, err := dial(o)
+	rdb, err := newClient(o)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -108,31 +108,31 @@ func Open(ctx context.Context, o Options) (s *Store, warnings []string, err erro
 	if o.Partitions == 0 {
 		o.Partitions = 1
 	}
-	if o.EventsMax == 0 {
-		o.EventsMax = 50_000
+	if o.MaxEvents == 0 {
+		o.MaxEvents = 50_000
 	}
-	s = &Store{rdb: rdb, eventsMax: o.EventsMax, budget: o.Budget, facts: map[string]string{}}
+	s = &Store{rdb: rdb, eventsMax: o.MaxEvents, budget: o.Budget, identity: map[string]string{}}
 	for p := range o.Partitions {
 		s.parts = append(s.parts, partitionKeys(p))
 	}
 	if err := rdb.Ping(ctx).Err(); err != nil {
-		return nil, nil, fmt.Errorf("the Redis at %s does not answer: start it, or set redis_url: %w", redacted(o.URL), err)
+		return nil, nil, fmt.Errorf("the Redis at %s does not answer: start it, or set redis_url: %w", redactURL(o.URL), err)
 	}
-	faults, warnings := s.unsafe(ctx)
+	faults, warnings := s.findUnsafe(ctx)
 	if len(faults) > 0 && !o.AllowUnsafe {
 		return nil, nil, fmt.Errorf("this Redis would lose holds: %s (or set allow_unsafe_redis, if losing them is fine)", strings.Join(faults, "; "))
 	}
 	for _, f := range faults {
 		warnings = append(warnings, "unsafe Redis allowed: "+f)
 	}
-	if err := s.agree(ctx, keyPartitions, strconv.Itoa(o.Partitions), "this Redis is divided into %s partitions, the setting says %s: set partitions to what it is"); err != nil {
+	if err := s.recordOrCompare(ctx, keyPartitions, strconv.Itoa(o.Partitions), "this Redis is divided into %s partitions, the setting says %s: set partitions to what it is"); err != nil {
 		return nil, nil, err
 	}
 	mode := "test"
 	if o.Livemode {
 		mode = "live"
 	}
-	if err := s.agree(ctx, keyMode, mode, "this Redis keeps holds of %s mode, the Stripe key is for %s mode: set redis_url to another Redis, or stripe_api_key to a key of that mode"); err != nil {
+	if err := s.recordOrCompare(ctx, keyMode, mode, "this Redis keeps holds of %s mode, the Stripe key is for %s mode: set redis_url to another Redis, or stripe_api_key to a key of that mode"); err != nil {
 		return nil, nil, err
 	}
 	return s, warnings, nil
@@ -141,7 +141,7 @@ func Open(ctx context.Context, o Options) (s *Store, warnings []string, err erro
 // ErrSetting is wrapped by errors of [Open] that only another setting mends.
 var ErrSetting = errors.New("")
 
-func wrong(format string, args ...any) error {
+func settingErrorf(format string, args ...any) error {
 	return settingError{fmt.Errorf(format, args...)}
 }
 
@@ -149,9 +149,9 @@ type settingError struct{ error }
 
 func (e settingError) Unwrap() []error { return []error{e.error, ErrSetting} }
 
-// agree writes a fact about this Redis once; whoever says otherwise later is refused.
-func (s *Store) agree(ctx context.Context, key, value, sentence string) error {
-	s.facts[key] = value
+// recordOrCompare writes a fact about this Redis once; whoever says otherwise later is refused.
+func (s *Store) recordOrCompare(ctx context.Context, key, value, sentence string) error {
+	s.identity[key] = value
 	if err := s.rdb.SetNX(ctx, key, value, 0).Err(); err != nil {
 		return fmt.Errorf("this Redis can't be written: %w", err)
 	}
@@ -159,11 +159,11 @@ func (s *Store) agree(ctx context.Context, key, value, sentence string) error {
 	if err != nil {
 		return fmt.Errorf("this Redis can't be read: %w", err)
 	}
-	if from, to, going := strings.Cut(is, under); going && key == keyPartitions {
-		return wrong("this Redis is being divided from %s into %s partitions: let that end (holdd repartition --to %s goes on with it), then set partitions to %s", from, to, to, to)
+	if from, to, going := strings.Cut(is, repartitionSeparator); going && key == keyPartitions {
+		return settingErrorf("this Redis is being divided from %s into %s partitions: let that end (holdd repartition --to %s goes on with it), then set partitions to %s", from, to, to, to)
 	}
 	if is != value {
-		return wrong(sentence, is, value)
+		return settingErrorf(sentence, is, value)
 	}
 	return nil
 }
@@ -171,19 +171,19 @@ func (s *Store) agree(ctx context.Context, key, value, sentence string) error {
 // Close gives the connections back.
 func (s *Store) Close() error { return s.rdb.Close() }
 
-func dial(o Options) (redis.UniversalClient, error) {
+func newClient(o Options) (redis.UniversalClient, error) {
 	if o.PoolSize == 0 {
 		o.PoolSize = 16
 	}
 	scheme, rest, ok := strings.Cut(o.URL, "://")
 	if !ok {
-		return nil, wrong("redis_url has no scheme: write it as redis://host:6379/0")
+		return nil, settingErrorf("redis_url has no scheme: write it as redis://host:6379/0")
 	}
 	kind, wire := "", scheme
 	if w, k, plus := strings.Cut(scheme, "+"); plus {
 		kind, wire = k, w
 	}
-	plain, err := oneHost(wire+"://"+rest, kind != "")
+	plain, err := normalizeHosts(wire+"://"+rest, kind != "")
 	if err != nil {
 		return nil, err
 	}
@@ -196,55 +196,55 @@ func dial(o Options) (redis.UniversalClient, error) {
 	case "":
 		ro, err := redis.ParseURL(plain)
 		if err != nil {
-			return nil, badURL(err)
+			return nil, invalidURLError(err)
 		}
 		ro.MaxRetries, ro.PoolSize, ro.Dialer, ro.ContextTimeoutEnabled, ro.MaintNotificationsConfig = noRetries, o.PoolSize, o.Dialer, true, notices
 		ro.DialerRetries = 1 // whoever calls tries again
-		ro.ReadTimeout, ro.WriteTimeout, ro.DialTimeout = within(ro.ReadTimeout), within(ro.WriteTimeout), within(ro.DialTimeout)
+		ro.ReadTimeout, ro.WriteTimeout, ro.DialTimeout = defaultTimeout(ro.ReadTimeout), defaultTimeout(ro.WriteTimeout), defaultTimeout(ro.DialTimeout)
 		return redis.NewClient(ro), nil
 	case "sentinel":
 		fo, err := redis.ParseFailoverURL(plain)
 		if err != nil {
-			return nil, badURL(err)
+			return nil, invalidURLError(err)
 		}
 		if fo.MasterName == "" {
-			return nil, wrong("redis_url: a sentinel URL needs ?master_name=…")
+			return nil, settingErrorf("redis_url: a sentinel URL needs ?master_name=…")
 		}
 		fo.MaxRetries, fo.PoolSize, fo.Dialer, fo.ContextTimeoutEnabled = noRetries, o.PoolSize, o.Dialer, true
 		fo.DialerRetries = 1 // whoever calls tries again
-		fo.ReadTimeout, fo.WriteTimeout, fo.DialTimeout = within(fo.ReadTimeout), within(fo.WriteTimeout), within(fo.DialTimeout)
+		fo.ReadTimeout, fo.WriteTimeout, fo.DialTimeout = defaultTimeout(fo.ReadTimeout), defaultTimeout(fo.WriteTimeout), defaultTimeout(fo.DialTimeout)
 		return redis.NewFailoverClient(fo), nil
 	case "cluster":
 		co, err := redis.ParseClusterURL(plain)
 		if err != nil {
-			return nil, badURL(err)
+			return nil, invalidURLError(err)
 		}
 		co.MaxRetries, co.PoolSize, co.Dialer, co.ContextTimeoutEnabled, co.MaintNotificationsConfig = noRetries, o.PoolSize, o.Dialer, true, notices
 		co.DialerRetries = 1 // whoever calls tries again
-		co.ReadTimeout, co.WriteTimeout, co.DialTimeout = within(co.ReadTimeout), within(co.WriteTimeout), within(co.DialTimeout)
+		co.ReadTimeout, co.WriteTimeout, co.DialTimeout = defaultTimeout(co.ReadTimeout), defaultTimeout(co.WriteTimeout), defaultTimeout(co.DialTimeout)
 		return redis.NewClusterClient(co), nil
 	default:
-		return nil, wrong("redis_url: scheme %q is unknown: use redis, rediss, unix, redis+sentinel or redis+cluster", scheme)
+		return nil, settingErrorf("redis_url: scheme %q is unknown: use redis, rediss, unix, redis+sentinel or redis+cluster", scheme)
 	}
 }
 
-// within bounds a time-out that a URL left open. A claim's reply must be here long before its lease ends.
-func within(d time.Duration) time.Duration {
+// defaultTimeout bounds a time-out that a URL left open. A claim's reply must be here long before its lease ends.
+func defaultTimeout(d time.Duration) time.Duration {
 	if d == 0 {
 		return 3 * time.Second
 	}
 	return d
 }
 
-// oneHost turns host,host,… into what go-redis understands: the first host, the rest as addr parameters.
-func oneHost(raw string, many bool) (string, error) {
+// normalizeHosts turns host,host,… into what go-redis understands: the first host, the rest as addr parameters.
+func normalizeHosts(raw string, many bool) (string, error) {
 	u, err := url.Parse(raw)
 	if err != nil && many {
 		// Several host:port pairs are no valid authority; take them apart by hand.
 		return splitHosts(raw)
 	}
 	if err != nil {
-		return "", badURL(err)
+		return "", invalidURLError(err)
 	}
 	if strings.Contains(u.Host, ",") {
 		return splitHosts(raw)
@@ -275,16 +275,16 @@ func splitHosts(raw string) (string, error) {
 	return scheme + "://" + user + hosts[0] + tail, nil
 }
 
-// badURL says that a URL can't be used. What url.Parse says of it may quote the password; what go-redis says of parameters may not.
-func badURL(err error) error {
+// invalidURLError says that a URL can't be used. What url.Parse says of it may quote the password; what go-redis says of parameters may not.
+func invalidURLError(err error) error {
 	var ue *url.Error
 	if errors.As(err, &ue) {
-		return wrong("%s", "redis_url is no URL: write it as redis://user:password@host:6379/0, and percent-encode / ? # @ : and % in the password")
+		return settingErrorf("%s", "redis_url is no URL: write it as redis://user:password@host:6379/0, and percent-encode / ? # @ : and % in the password")
 	}
-	return wrong("redis_url can't be used: %w", err)
+	return settingErrorf("redis_url can't be used: %w", err)
 }
 
-func redacted(raw string) string {
+func redactURL(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return "redis_url"
@@ -293,18 +293,18 @@ func redacted(raw string) string {
 	return u.Redacted()
 }
 
-// unsafe lists what makes this Redis forget, and what could not be found out. A managed Redis may hide its settings.
-func (s *Store) unsafe(ctx context.Context) (faults, warnings []string) {
+// findUnsafe lists what makes this Redis forget, and what could not be found out. A managed Redis may hide its settings.
+func (s *Store) findUnsafe(ctx context.Context) (faults, warnings []string) {
 	var mu = make(chan struct{}, 1)
 	check := func(ctx context.Context, c *redis.Client) error {
-		server := examine(ctx, c)
+		server := examineServer(ctx, c)
 		mu <- struct{}{}
-		for _, t := range []Trait{server.Version, server.Eviction, server.Persistence} {
+		for _, t := range []ServerProperty{server.Version, server.Eviction, server.Persistence} {
 			if t.Fault != "" {
-				faults = append(faults, t.Fault+": "+t.Mend)
+				faults = append(faults, t.Fault+": "+t.Hint)
 			}
 			if t.Warning != "" {
-				warnings = append(warnings, t.Warning+": "+t.Mend)
+				warnings = append(warnings, t.Warning+": "+t.Hint)
 			}
 		}
 		<-mu
@@ -323,7 +323,7 @@ func (s *Store) unsafe(ctx context.Context) (faults, warnings []string) {
 	return faults, warnings
 }
 
-func tooOld(version string) bool {
+func isTooOld(version string) bool {
 	major, rest, _ := strings.Cut(version, ".")
 	minor, _, _ := strings.Cut(rest, ".")
 	a, err1 := strconv.Atoi(major)

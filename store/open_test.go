@@ -91,7 +91,7 @@ func TestRedisThatDoesNotAnswerGivesASentence(t *testing.T) {
 	if err := s.Ping(ctx); err == nil || !strings.Contains(err.Error(), "Redis") {
 		t.Errorf("%v", err)
 	}
-	if _, err := s.Due(ctx, true, 1); err == nil {
+	if _, err := s.PromoteDue(ctx, true, 1); err == nil {
 		t.Error("a dead Redis has an answer")
 	}
 	r.Restart()

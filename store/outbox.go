@@ -11,20 +11,20 @@ import (
 )
 
 const (
-	keyTold       = "holdd:{0}:told"
+	keyPublished  = "holdd:{0}:told"
 	keyEpisodes   = "holdd:{0}:episodes"
 	keyConditions = "holdd:{0}:condition"
 
-	// toldFor is how long it is remembered that something was told of: longer than any authorization lasts.
-	toldFor = 35 * 24 * time.Hour
-	toldMax = 10_000
+	// publishedFor is how long it is remembered that something was told of: longer than any authorization lasts.
+	publishedFor = 35 * 24 * time.Hour
+	maxPublished = 10_000
 
-	// sinkKept is how long a sink is remembered that no replica serves any more.
-	sinkKept = 35 * 24 * time.Hour
-	// deadMax is where a partition's dead letters of a sink are trimmed.
-	deadMax = 10_000
-	// replayMax bounds how many dead letters one call takes up, in each partition.
-	replayMax = 1000
+	// sinkTTL is how long a sink is remembered that no replica serves any more.
+	sinkTTL = 35 * 24 * time.Hour
+	// maxDeadLetters is where a partition's dead letters of a sink are trimmed.
+	maxDeadLetters = 10_000
+	// maxRequeue bounds how many dead letters one call takes up, in each partition.
+	maxRequeue = 1000
 )
 
 var (
@@ -45,17 +45,17 @@ func (s *Store) sinkKeys(sink string, partition int) (state, parked, dead, again
 // Partitions is how many parts the holds are spread over; each has a stream of events.
 func (s *Store) Partitions() int { return len(s.parts) }
 
-// Publish puts an event that is no hold's on the first partition's stream, once for whatever it is about. first is false if it was told before.
-func (s *Store) Publish(ctx context.Context, about string, event []byte) (first bool, err error) {
-	r := open(s.exec(ctx, publishScript, []run{{
-		keys: []string{keyTold, s.parts[0].events}, args: []any{about, event, toldFor.Milliseconds(), toldMax, s.eventsMax},
+// PublishOnce puts an event that is no hold's on the first partition's stream, once for whatever it is about. first is false if it was told before.
+func (s *Store) PublishOnce(ctx context.Context, about string, event []byte) (first bool, err error) {
+	r := newReply(s.runScript(ctx, publishScript, []scriptCall{{
+		keys: []string{keyPublished, s.parts[0].events}, args: []any{about, event, publishedFor.Milliseconds(), maxPublished, s.eventsMax},
 	}})[0])
 	return r.int() == 1, r.err
 }
 
-// Conditions takes in what a replica sees, and publishes the beginning and the end of each episode, once over all replicas. Its word counts
+// ReportConditions takes in what a replica sees, and publishes the beginning and the end of each episode, once over all replicas. Its word counts
 // for ttl; an episode ends once nobody has seen the condition for quiet.
-func (s *Store) Conditions(ctx context.Context, replica string, ttl, quiet time.Duration, list []hold.Condition) ([]hold.News, error) {
+func (s *Store) ReportConditions(ctx context.Context, replica string, ttl, quiet time.Duration, list []hold.Condition) ([]hold.ConditionChange, error) {
 	args := make([]any, 0, 4+5*len(list))
 	args = append(args, s.eventsMax, replica, ttl.Milliseconds(), quiet.Milliseconds())
 	for i := range list {
@@ -64,27 +64,27 @@ func (s *Store) Conditions(ctx context.Context, replica string, ttl, quiet time.
 		if c.Active {
 			active = "1"
 		}
-		args = append(args, c.Name, active, c.Level, c.Raised, c.Cleared)
+		args = append(args, c.Name, active, c.Severity, c.RaisedEvent, c.ClearedEvent)
 	}
-	news := make([]hold.News, len(list))
-	r := open(s.exec(ctx, conditionsScript, []run{{keys: []string{keyEpisodes, s.parts[0].events, keyConditions}, args: args}})[0])
-	for i := range news {
-		news[i] = hold.News(r.int())
+	changes := make([]hold.ConditionChange, len(list))
+	r := newReply(s.runScript(ctx, conditionsScript, []scriptCall{{keys: []string{keyEpisodes, s.parts[0].events, keyConditions}, args: args}})[0])
+	for i := range changes {
+		changes[i] = hold.ConditionChange(r.int())
 	}
-	return news, r.err
+	return changes, r.err
 }
 
-// Lapsed are the replicas whose heartbeat has ended without a word.
-func (s *Store) Lapsed(ctx context.Context) ([]string, error) {
+// DeadReplicas are the replicas whose heartbeat has ended without a word.
+func (s *Store) DeadReplicas(ctx context.Context) ([]string, error) {
 	now, err := s.rdb.Time(ctx).Result()
 	if err != nil {
 		return nil, err
 	}
-	return s.rdb.ZRangeByScore(ctx, keyAlive, &redis.ZRangeBy{Min: "-inf", Max: "(" + strconv.FormatInt(now.UnixMilli(), 10), Count: 100}).Result()
+	return s.rdb.ZRangeByScore(ctx, keyReplicas, &redis.ZRangeBy{Min: "-inf", Max: "(" + strconv.FormatInt(now.UnixMilli(), 10), Count: 100}).Result()
 }
 
-// Turn takes a turn at something that one replica at a time does, for d. It reports whether this call got it.
-func (s *Store) Turn(ctx context.Context, what string, d time.Duration) (bool, error) {
+// AcquireLock takes a turn at something that one replica at a time does, for d. It reports whether this call got it.
+func (s *Store) AcquireLock(ctx context.Context, what string, d time.Duration) (bool, error) {
 	return s.rdb.SetNX(ctx, "holdd:turn:"+what, 1, d).Result()
 }
 
@@ -92,7 +92,7 @@ func (s *Store) Turn(ctx context.Context, what string, d time.Duration) (bool, e
 // for a sink that has none yet; such a one begins after the event start, so that it isn't told of what was before it.
 func (s *Store) BeginSink(ctx context.Context, sink string, partition int, holder string, lease time.Duration) (token int64, state []byte, start string, parked map[string][]byte, err error) {
 	k, p, _, _ := s.sinkKeys(sink, partition)
-	r := open(s.exec(ctx, sinkBeginScript, []run{{keys: []string{k, p, s.parts[partition].events}, args: []any{lease.Milliseconds(), holder, sinkKept.Milliseconds()}}})[0])
+	r := newReply(s.runScript(ctx, sinkBeginScript, []scriptCall{{keys: []string{k, p, s.parts[partition].events}, args: []any{lease.Milliseconds(), holder, sinkTTL.Milliseconds()}}})[0])
 	token = r.int()
 	if r.err != nil || token == 0 {
 		return 0, nil, "", nil, r.err
@@ -113,9 +113,9 @@ func (s *Store) BeginSink(ctx context.Context, sink string, partition int, holde
 
 // SaveSink notes how far the deliverer with this token has come, and renews its lease; a lease of 0 gives it back. ok is false where the lease is somebody
 // else's by now: whoever is told so stops.
-func (s *Store) SaveSink(ctx context.Context, sink string, partition int, token int64, p hold.Progress, lease time.Duration) (ok bool, err error) {
+func (s *Store) SaveSink(ctx context.Context, sink string, partition int, token int64, p hold.SinkProgress, lease time.Duration) (ok bool, err error) {
 	k, parked, dead, again := s.sinkKeys(sink, partition)
-	args := []any{token, lease.Milliseconds(), p.State, sinkKept.Milliseconds(), deadMax}
+	args := []any{token, lease.Milliseconds(), p.State, sinkTTL.Milliseconds(), maxDeadLetters}
 	args = append(args, len(p.Park))
 	for id, v := range p.Park {
 		args = append(args, id, v)
@@ -124,22 +124,22 @@ func (s *Store) SaveSink(ctx context.Context, sink string, partition int, token 
 	for _, id := range p.Unpark {
 		args = append(args, id)
 	}
-	args = append(args, len(p.Dead))
-	for i := range p.Dead {
-		args = append(args, p.Dead[i].Event, p.Dead[i].Reason)
+	args = append(args, len(p.DeadLetters))
+	for i := range p.DeadLetters {
+		args = append(args, p.DeadLetters[i].Event, p.DeadLetters[i].Reason)
 	}
-	args = append(args, len(p.Again))
-	for _, id := range p.Again {
+	args = append(args, len(p.Requeued))
+	for _, id := range p.Requeued {
 		args = append(args, id)
 	}
-	r := open(s.exec(ctx, sinkSaveScript, []run{{keys: []string{k, parked, dead, again}, args: args}})[0])
+	r := newReply(s.runScript(ctx, sinkSaveScript, []scriptCall{{keys: []string{k, parked, dead, again}, args: args}})[0])
 	return r.int() == 1, r.err
 }
 
-// Events returns up to n events of a partition that come after the entry named. torn says that this entry is not in the stream any more, so that some that came
+// ReadEvents returns up to n events of a partition that come after the entry named. torn says that this entry is not in the stream any more, so that some that came
 // after it may be gone as well.
-func (s *Store) Events(ctx context.Context, partition int, after string, n int) (events []hold.Published, torn bool, err error) {
-	found, err := s.rdb.XRangeN(ctx, s.parts[partition].events, after, "+", int64(bounded(n))+1).Result()
+func (s *Store) ReadEvents(ctx context.Context, partition int, after string, n int) (events []hold.StreamEvent, torn bool, err error) {
+	found, err := s.rdb.XRangeN(ctx, s.parts[partition].events, after, "+", int64(clampBatch(n))+1).Result()
 	if err != nil {
 		return nil, false, err
 	}
@@ -147,28 +147,28 @@ func (s *Store) Events(ctx context.Context, partition int, after string, n int) 
 	if len(found) > 0 && found[0].ID == after {
 		torn, found = false, found[1:]
 	}
-	return published(found[:min(len(found), n)]), torn && len(found) > 0, nil
+	return streamEvents(found[:min(len(found), n)]), torn && len(found) > 0, nil
 }
 
-// Stream tells how many events a partition's stream has, and how many it ever had: -1 where Redis (before 7.0) doesn't count them.
-func (s *Store) Stream(ctx context.Context, partition int) (length, added int64, err error) {
-	r := open(s.exec(ctx, streamScript, []run{{keys: []string{s.parts[partition].events}}})[0])
+// StreamLength tells how many events a partition's stream has, and how many it ever had: -1 where Redis (before 7.0) doesn't count them.
+func (s *Store) StreamLength(ctx context.Context, partition int) (length, added int64, err error) {
+	r := newReply(s.runScript(ctx, streamScript, []scriptCall{{keys: []string{s.parts[partition].events}}})[0])
 	length, added = r.int(), r.int()
 	return length, added, r.err
 }
 
-// Again returns up to n dead letters that are to be delivered once more.
-func (s *Store) Again(ctx context.Context, sink string, partition, n int) ([]hold.Published, error) {
+// RequeuedDeadLetters returns up to n dead letters that are to be delivered once more.
+func (s *Store) RequeuedDeadLetters(ctx context.Context, sink string, partition, n int) ([]hold.StreamEvent, error) {
 	_, _, _, again := s.sinkKeys(sink, partition)
-	found, err := s.rdb.XRangeN(ctx, again, "-", "+", int64(bounded(n))).Result()
-	return published(found), err
+	found, err := s.rdb.XRangeN(ctx, again, "-", "+", int64(clampBatch(n))).Result()
+	return streamEvents(found), err
 }
 
-func published(found []redis.XMessage) []hold.Published {
-	out := make([]hold.Published, 0, len(found))
+func streamEvents(found []redis.XMessage) []hold.StreamEvent {
+	out := make([]hold.StreamEvent, 0, len(found))
 	for _, m := range found {
 		event, _ := m.Values["event"].(string)
-		out = append(out, hold.Published{ID: m.ID, Event: []byte(event)})
+		out = append(out, hold.StreamEvent{ID: m.ID, Event: []byte(event)})
 	}
 	return out
 }
@@ -196,17 +196,17 @@ func (s *Store) DeadLetters(ctx context.Context, sink string, n int) (list []hol
 	return list, total, nil
 }
 
-// Replay takes up dead letters again: those named as [Store.DeadLetters] names them, or all. At most 1,000 of a partition in one call.
-func (s *Store) Replay(ctx context.Context, sink string, ids []string) (n int64, err error) {
+// RequeueDeadLetters takes up dead letters again: those named as [Store.DeadLetters] names them, or all. At most 1,000 of a partition in one call.
+func (s *Store) RequeueDeadLetters(ctx context.Context, sink string, ids []string) (n int64, err error) {
 	by := map[int][]any{}
 	for _, id := range ids {
 		p, entry, _ := strings.Cut(id, ":")
-		if i, err := strconv.Atoi(p); err == nil && i >= 0 && i < len(s.parts) && streamID(entry) {
+		if i, err := strconv.Atoi(p); err == nil && i >= 0 && i < len(s.parts) && isStreamID(entry) {
 			by[i] = append(by[i], entry)
 		}
 	}
 	for p := range s.parts {
-		args := []any{replayMax}
+		args := []any{maxRequeue}
 		if len(ids) > 0 {
 			if len(by[p]) == 0 {
 				continue
@@ -214,7 +214,7 @@ func (s *Store) Replay(ctx context.Context, sink string, ids []string) (n int64,
 			args = append(args, by[p]...)
 		}
 		_, _, dead, again := s.sinkKeys(sink, p)
-		r := open(s.exec(ctx, sinkReplayScript, []run{{keys: []string{dead, again}, args: args}})[0])
+		r := newReply(s.runScript(ctx, sinkReplayScript, []scriptCall{{keys: []string{dead, again}, args: args}})[0])
 		n += r.int()
 		if r.err != nil {
 			return n, r.err
@@ -223,8 +223,8 @@ func (s *Store) Replay(ctx context.Context, sink string, ids []string) (n int64,
 	return n, nil
 }
 
-// streamID says whether s can be an entry's id.
-func streamID(s string) bool {
+// isStreamID says whether s can be an entry's id.
+func isStreamID(s string) bool {
 	ms, seq, ok := strings.Cut(s, "-")
 	_, err1 := strconv.ParseUint(ms, 10, 64)
 	_, err2 := strconv.ParseUint(seq, 10, 64)

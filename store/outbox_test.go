@@ -14,14 +14,14 @@ import (
 func TestASinkHasOneDeliverer(t *testing.T) {
 	onBoth(t, func(t *testing.T, e *env) {
 		ctx := t.Context()
-		if _, err := e.s.Publish(ctx, "before", []byte("old")); err != nil {
+		if _, err := e.s.PublishOnce(ctx, "before", []byte("old")); err != nil {
 			t.Fatal(err)
 		}
 		first, state, start, parked, err := e.s.BeginSink(ctx, "callback", 0, "one", time.Minute)
 		if err != nil || first == 0 || state != nil || len(parked) != 0 {
 			t.Fatal(first, string(state), parked, err)
 		}
-		if events, torn, err := e.s.Events(ctx, 0, start, 10); err != nil || torn || len(events) != 0 {
+		if events, torn, err := e.s.ReadEvents(ctx, 0, start, 10); err != nil || torn || len(events) != 0 {
 			t.Fatal("a new sink is told of what was before it:", events, torn, err)
 		}
 		if token, _, _, _, err := e.s.BeginSink(ctx, "callback", 0, "two", time.Minute); err != nil || token != 0 {
@@ -30,7 +30,7 @@ func TestASinkHasOneDeliverer(t *testing.T) {
 		if token, _, _, _, err := e.s.BeginSink(ctx, "other", 0, "two", time.Minute); err != nil || token == 0 {
 			t.Fatal("another sink is held as well:", token, err)
 		}
-		p := hold.Progress{State: []byte("s1"), Park: map[string][]byte{"pi_1": []byte("a"), "pi_2": []byte("b")}, Dead: []hold.DeadLetter{{Event: []byte("e1"), Reason: "HTTP 500"}, {Event: []byte("e2"), Reason: "HTTP 500"}}}
+		p := hold.SinkProgress{State: []byte("s1"), Park: map[string][]byte{"pi_1": []byte("a"), "pi_2": []byte("b")}, DeadLetters: []hold.DeadLetter{{Event: []byte("e1"), Reason: "HTTP 500"}, {Event: []byte("e2"), Reason: "HTTP 500"}}}
 		if ok, err := e.s.SaveSink(ctx, "callback", 0, first, p, 50*time.Millisecond); err != nil || !ok {
 			t.Fatal(ok, err)
 		}
@@ -42,10 +42,10 @@ func TestASinkHasOneDeliverer(t *testing.T) {
 		if err != nil || second <= first || string(state) != "s1" || len(parked) != 2 || string(parked["pi_2"]) != "b" {
 			t.Fatal(second, first, string(state), parked, err)
 		}
-		if ok, err := e.s.SaveSink(ctx, "callback", 0, first, hold.Progress{State: []byte("late"), Unpark: []string{"pi_1"}}, time.Minute); err != nil || ok {
+		if ok, err := e.s.SaveSink(ctx, "callback", 0, first, hold.SinkProgress{State: []byte("late"), Unpark: []string{"pi_1"}}, time.Minute); err != nil || ok {
 			t.Fatal("who lost the lease wrote:", ok, err)
 		}
-		if ok, err := e.s.SaveSink(ctx, "callback", 0, second, hold.Progress{State: []byte("s2"), Unpark: []string{"pi_1"}}, 0); err != nil || !ok {
+		if ok, err := e.s.SaveSink(ctx, "callback", 0, second, hold.SinkProgress{State: []byte("s2"), Unpark: []string{"pi_1"}}, 0); err != nil || !ok {
 			t.Fatal(ok, err)
 		}
 		if third, state, _, parked, err := e.s.BeginSink(ctx, "callback", 0, "three", time.Minute); err != nil || third <= second || string(state) != "s2" || len(parked) != 1 {
@@ -56,14 +56,14 @@ func TestASinkHasOneDeliverer(t *testing.T) {
 		if err != nil || total != 2 || len(dead) != 1 || string(dead[0].Event) != "e1" || dead[0].Reason != "HTTP 500" {
 			t.Fatal(dead, total, err)
 		}
-		if n, err := e.s.Replay(ctx, "callback", []string{dead[0].ID, "0:1-1", "7:1-1", "nonsense"}); err != nil || n != 1 {
+		if n, err := e.s.RequeueDeadLetters(ctx, "callback", []string{dead[0].ID, "0:1-1", "7:1-1", "nonsense"}); err != nil || n != 1 {
 			t.Fatal(n, err)
 		}
-		again, err := e.s.Again(ctx, "callback", 0, 10)
+		again, err := e.s.RequeuedDeadLetters(ctx, "callback", 0, 10)
 		if err != nil || len(again) != 1 || string(again[0].Event) != "e1" {
 			t.Fatal(again, err)
 		}
-		if n, err := e.s.Replay(ctx, "callback", nil); err != nil || n != 1 {
+		if n, err := e.s.RequeueDeadLetters(ctx, "callback", nil); err != nil || n != 1 {
 			t.Fatal(n, err)
 		}
 		if _, total, err := e.s.DeadLetters(ctx, "callback", 10); err != nil || total != 0 {
@@ -74,30 +74,30 @@ func TestASinkHasOneDeliverer(t *testing.T) {
 
 // A reader learns whether what it saw last is still there, and how many events there ever were.
 func TestEventsTellWhatIsMissing(t *testing.T) {
-	e := onReal(t, store.Options{EventsMax: 100})
+	e := onReal(t, store.Options{MaxEvents: 100})
 	ctx := t.Context()
 	publish := func(n int) {
 		for i := range n {
-			if _, err := e.s.Publish(ctx, fmt.Sprint(time.Now().UnixNano(), i), []byte("x")); err != nil {
+			if _, err := e.s.PublishOnce(ctx, fmt.Sprint(time.Now().UnixNano(), i), []byte("x")); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	publish(1)
-	events, torn, err := e.s.Events(ctx, 0, "0-0", 10)
+	events, torn, err := e.s.ReadEvents(ctx, 0, "0-0", 10)
 	if err != nil || torn || len(events) != 1 {
 		t.Fatal(events, torn, err)
 	}
 	at := events[0].ID
 	publish(3)
-	if events, torn, err := e.s.Events(ctx, 0, at, 2); err != nil || torn || len(events) != 2 {
+	if events, torn, err := e.s.ReadEvents(ctx, 0, at, 2); err != nil || torn || len(events) != 2 {
 		t.Fatal(events, torn, err)
 	}
 	publish(1000)
-	if _, torn, err := e.s.Events(ctx, 0, at, 2); err != nil || !torn {
+	if _, torn, err := e.s.ReadEvents(ctx, 0, at, 2); err != nil || !torn {
 		t.Fatal("what was trimmed isn't noticed:", torn, err)
 	}
-	length, added, err := e.s.Stream(ctx, 0)
+	length, added, err := e.s.StreamLength(ctx, 0)
 	if err != nil || added != 1004 || length >= 400 {
 		t.Fatal(length, added, err)
 	}
@@ -107,32 +107,32 @@ func TestEventsTellWhatIsMissing(t *testing.T) {
 func TestEpisodes(t *testing.T) {
 	onBoth(t, func(t *testing.T, e *env) {
 		ctx := t.Context()
-		say := func(replica string, active bool, level int, ttl time.Duration) hold.News {
+		say := func(replica string, active bool, level int, ttl time.Duration) hold.ConditionChange {
 			t.Helper()
-			news, err := e.s.Conditions(ctx, replica, ttl, 0, []hold.Condition{{Name: "stripe_away", Active: active, Level: level, Raised: []byte("away"), Cleared: []byte("back")}})
+			changes, err := e.s.ReportConditions(ctx, replica, ttl, 0, []hold.Condition{{Name: "stripe_away", Active: active, Severity: level, RaisedEvent: []byte("away"), ClearedEvent: []byte("back")}})
 			if err != nil {
 				t.Fatal(err)
 			}
-			return news[0]
+			return changes[0]
 		}
 		for i, c := range []struct {
 			replica string
 			active  bool
 			level   int
-			want    hold.News
+			want    hold.ConditionChange
 		}{
-			{"one", false, 0, 0}, {"one", true, 1, hold.NewsBegins}, {"one", true, 1, 0}, {"two", true, 1, 0}, {"two", true, 3, hold.NewsWorse}, {"one", true, 2, 0},
-			{"one", false, 0, 0}, {"three", false, 0, 0}, {"two", false, 0, hold.NewsEnds}, {"two", false, 0, 0},
+			{"one", false, 0, 0}, {"one", true, 1, hold.ConditionBegan}, {"one", true, 1, 0}, {"two", true, 1, 0}, {"two", true, 3, hold.ConditionWorsened}, {"one", true, 2, 0},
+			{"one", false, 0, 0}, {"three", false, 0, 0}, {"two", false, 0, hold.ConditionEnded}, {"two", false, 0, 0},
 		} {
 			if got := say(c.replica, c.active, c.level, time.Minute); got != c.want {
 				t.Fatalf("step %d: %d, want %d", i, got, c.want)
 			}
 		}
-		if got := say("dies", true, 0, 50*time.Millisecond); got != hold.NewsBegins {
+		if got := say("dies", true, 0, 50*time.Millisecond); got != hold.ConditionBegan {
 			t.Fatal(got)
 		}
-		storetest.Until(t, 5*time.Second, "its word's end", func() bool { return say("lives", false, 0, time.Minute) == hold.NewsEnds })
-		events, _, err := e.s.Events(ctx, 0, "0-0", 20)
+		storetest.Until(t, 5*time.Second, "its word's end", func() bool { return say("lives", false, 0, time.Minute) == hold.ConditionEnded })
+		events, _, err := e.s.ReadEvents(ctx, 0, "0-0", 20)
 		if err != nil || len(events) != 5 {
 			t.Fatalf("%d events %v", len(events), err)
 		}
@@ -141,10 +141,10 @@ func TestEpisodes(t *testing.T) {
 				t.Errorf("event %d is %s", i, events[i].Event)
 			}
 		}
-		if a, err := e.s.Publish(ctx, "x", []byte("1")); err != nil || !a {
+		if a, err := e.s.PublishOnce(ctx, "x", []byte("1")); err != nil || !a {
 			t.Error(a, err)
 		}
-		if a, err := e.s.Publish(ctx, "x", []byte("2")); err != nil || a {
+		if a, err := e.s.PublishOnce(ctx, "x", []byte("2")); err != nil || a {
 			t.Error("told twice", err)
 		}
 	})

@@ -12,7 +12,7 @@ import (
 )
 
 // walk reads a set to its end, in pages of n, calling between after each page.
-func (e *env) walk(set hold.Set, after hold.Mark, n int, between func(page int)) (ids []string) {
+func (e *env) walk(set hold.SortedSet, after hold.Position, n int, between func(page int)) (ids []string) {
 	e.Helper()
 	for page := 0; ; page++ {
 		if page > 1000 {
@@ -23,7 +23,7 @@ func (e *env) walk(set hold.Set, after hold.Mark, n int, between func(page int))
 			e.Fatalf("page %d: %d, %v, %v", page, len(listed), now, err)
 		}
 		for _, l := range listed {
-			ids, after = append(ids, l.Hold.ID), l.Mark
+			ids, after = append(ids, l.Hold.ID), l.Position
 		}
 		if len(listed) < n {
 			return ids
@@ -38,7 +38,7 @@ func TestPagesOfEqualScoresLoseAndRepeatNothing(t *testing.T) {
 	t.Parallel()
 	for _, partitions := range []int{1, 5} {
 		e := onReal(t, store.Options{Partitions: partitions})
-		var writes []hold.Write
+		var writes []hold.RecordWrite
 		var want []string
 		for i := range 500 {
 			id := fmt.Sprintf("pi_%03d", i)
@@ -46,7 +46,7 @@ func TestPagesOfEqualScoresLoseAndRepeatNothing(t *testing.T) {
 		}
 		e.put(writes...)
 		for _, n := range []int{1, 7, 100, 256, 1000} {
-			if got := e.walk(hold.SetScheduled, hold.Mark{}, min(n, 256), nil); !slices.Equal(got, want) {
+			if got := e.walk(hold.SetScheduled, hold.Position{}, min(n, 256), nil); !slices.Equal(got, want) {
 				t.Errorf("%d partitions, pages of %d: %d of %d, in order: %t", partitions, n, len(got), len(want), slices.IsSorted(got))
 			}
 		}
@@ -60,7 +60,7 @@ func TestPagesOfEqualScoresLoseAndRepeatNothing(t *testing.T) {
 				gone[id] = true
 			}
 		}
-		got := e.walk(hold.SetScheduled, hold.Mark{}, 50, func(page int) {
+		got := e.walk(hold.SetScheduled, hold.Position{}, 50, func(page int) {
 			last := page*50 + 49
 			drop(want[last])   // the very one that the mark names
 			drop(want[last-9]) // before it
@@ -88,11 +88,11 @@ func TestSettledPagesAreNewestFirst(t *testing.T) {
 	t.Parallel()
 	for _, partitions := range []int{1, 5} {
 		e := onReal(t, store.Options{Partitions: partitions})
-		var writes []hold.Write
+		var writes []hold.RecordWrite
 		for i := range 300 {
 			w := scheduled(fmt.Sprintf("pi_%03d", i), soon, dead)
-			w.Hold.State, w.Hold.Next, w.Hold.SettledAt = hold.Captured, 0, at.Add(time.Duration(i/10)*time.Minute) // ten at each instant
-			w.Place = hold.Placement{Settled: w.Hold.SettledAt}
+			w.Hold.State, w.Hold.NextOp, w.Hold.SettledAt = hold.Captured, 0, at.Add(time.Duration(i/10)*time.Minute) // ten at each instant
+			w.Placement = hold.Placement{SettledAt: w.Hold.SettledAt}
 			writes = append(writes, w)
 		}
 		e.put(writes...)
@@ -101,15 +101,15 @@ func TestSettledPagesAreNewestFirst(t *testing.T) {
 			want = append(want, fmt.Sprintf("pi_%03d", 299-i))
 		}
 		for _, n := range []int{1, 10, 64} {
-			if got := e.walk(hold.SetSettled, hold.Mark{}, n, nil); !slices.Equal(got, want) {
+			if got := e.walk(hold.SetSettled, hold.Position{}, n, nil); !slices.Equal(got, want) {
 				t.Errorf("%d partitions, pages of %d: %v", partitions, n, got)
 			}
 		}
 		// A settled hold that comes while somebody reads is newer than all: it is not pushed into a later page.
-		got := e.walk(hold.SetSettled, hold.Mark{}, 40, func(page int) {
+		got := e.walk(hold.SetSettled, hold.Position{}, 40, func(page int) {
 			w := writes[0]
 			w.Hold.ID = fmt.Sprintf("pi_new_%d", page)
-			w.Place.Settled = moved
+			w.Placement.SettledAt = moved
 			e.put(w)
 		})
 		if !slices.Equal(got, want) {
@@ -144,7 +144,7 @@ func TestReferencesArePagedByPrefix(t *testing.T) {
 							want = append(want, m)
 						}
 					}
-					after := hold.Mark{Name: prefix}
+					after := hold.Position{Member: prefix}
 				pages:
 					for len(got) <= len(all) {
 						listed, _, err := e.s.Page(t.Context(), hold.SetReferences, after, n)
@@ -152,10 +152,10 @@ func TestReferencesArePagedByPrefix(t *testing.T) {
 							t.Fatal(err)
 						}
 						for _, l := range listed {
-							if !strings.HasPrefix(l.Hold.Reference, prefix) && !strings.HasPrefix(l.Mark.Name, prefix) {
+							if !strings.HasPrefix(l.Hold.Reference, prefix) && !strings.HasPrefix(l.Position.Member, prefix) {
 								break pages
 							}
-							got, after = append(got, l.Hold.Reference+"\x00"+l.Hold.ID), l.Mark
+							got, after = append(got, l.Hold.Reference+"\x00"+l.Hold.ID), l.Position
 						}
 						if len(listed) < n {
 							break
@@ -180,17 +180,17 @@ func onRedisAndMemory(t *testing.T, partitions int, f func(t *testing.T, e *env)
 func TestPagesAreMergedOverPartitions(t *testing.T) {
 	t.Parallel()
 	e := onReal(t, store.Options{Partitions: 5})
-	var writes []hold.Write
+	var writes []hold.RecordWrite
 	for i := range 200 {
 		w := scheduled(fmt.Sprintf("pi_%03d", (i*73)%200), soon.Add(time.Duration(i)*time.Second), dead.Add(-time.Duration(i)*time.Minute))
 		if i%2 == 0 {
-			w.Hold.State, w.Hold.Next, w.Place = hold.Attention, 0, hold.Placement{Milestone: mile, Attention: true}
+			w.Hold.State, w.Hold.NextOp, w.Placement = hold.Attention, 0, hold.Placement{NextMilestone: mile, NeedsAttention: true}
 		}
 		writes = append(writes, w)
 	}
 	e.put(writes...)
 	for name, c := range map[string]struct {
-		set hold.Set
+		set hold.SortedSet
 		key func(h *hold.Hold) time.Time
 		n   int
 	}{
@@ -198,7 +198,7 @@ func TestPagesAreMergedOverPartitions(t *testing.T) {
 		"attention": {hold.SetAttention, func(h *hold.Hold) time.Time { return h.ExpiresAt }, 100},
 	} {
 		last := time.Time{}
-		got := e.walk(c.set, hold.Mark{}, 9, nil)
+		got := e.walk(c.set, hold.Position{}, 9, nil)
 		for _, id := range got {
 			k := c.key(e.read(id))
 			if k.Before(last) {
@@ -210,7 +210,7 @@ func TestPagesAreMergedOverPartitions(t *testing.T) {
 			t.Errorf("%s: %d of %d", name, len(got), c.n)
 		}
 	}
-	if got := e.walk(hold.SetWorking, hold.Mark{}, 10, nil); len(got) != 0 {
+	if got := e.walk(hold.SetWorking, hold.Position{}, 10, nil); len(got) != 0 {
 		t.Errorf("nobody works, listed are %v", got)
 	}
 }

@@ -15,7 +15,7 @@ func TestPagesOfWhatIsReady(t *testing.T) {
 	t.Parallel()
 	for _, partitions := range []int{1, 5} {
 		e := onReal(t, store.Options{Partitions: partitions})
-		if got := e.walk(hold.SetReady, hold.Mark{}, 7, nil); len(got) != 0 {
+		if got := e.walk(hold.SetReady, hold.Position{}, 7, nil); len(got) != 0 {
 			t.Errorf("an empty store: %v", got)
 		}
 		var want []string
@@ -26,7 +26,7 @@ func TestPagesOfWhatIsReady(t *testing.T) {
 		}
 		e.put(scheduled("pi_later", later, later.Add(time.Hour)))
 		for _, n := range []int{1, 7, 256} {
-			if got := e.walk(hold.SetReady, hold.Mark{}, n, nil); !slices.Equal(got, want) {
+			if got := e.walk(hold.SetReady, hold.Position{}, n, nil); !slices.Equal(got, want) {
 				t.Errorf("%d partitions, pages of %d: %v", partitions, n, got)
 			}
 		}

@@ -10,8 +10,8 @@ import (
 // maxFindings bounds how many findings of one comparison are kept.
 const maxFindings = 1000
 
-// maxShared bounds how many accounts are told of at once.
-const maxShared = 1000
+// maxAccounts bounds how many accounts are told of at once.
+const maxAccounts = 1000
 
 const (
 	keyReconcile = "holdd:{reconcile}:run"
@@ -31,7 +31,7 @@ var reconcileKeys = []string{keyReconcile, keyFindings}
 // and that nobody holds, begun less than stale ago, is gone on with: found is its state. Token 0 means that somebody is at it, or that
 // one was begun less than gap ago and has ended. The lock ends by itself after lease unless [Store.SaveReconcile] renews it.
 func (s *Store) BeginReconcile(ctx context.Context, state []byte, lease, stale, gap time.Duration) (token int64, found []byte, err error) {
-	r := open(s.exec(ctx, beginScript, []run{{keys: reconcileKeys, args: []any{lease.Milliseconds(), state, stale.Milliseconds(), gap.Milliseconds()}}})[0])
+	r := newReply(s.runScript(ctx, beginScript, []scriptCall{{keys: reconcileKeys, args: []any{lease.Milliseconds(), state, stale.Milliseconds(), gap.Milliseconds()}}})[0])
 	token = r.int()
 	if f := r.str(); f != "" {
 		found = []byte(f)
@@ -51,13 +51,13 @@ func (s *Store) SaveReconcile(ctx context.Context, token int64, state []byte, fi
 	for _, f := range findings {
 		args = append(args, f)
 	}
-	r := open(s.exec(ctx, saveScript, []run{{keys: reconcileKeys, args: args}})[0])
+	r := newReply(s.runScript(ctx, saveScript, []scriptCall{{keys: reconcileKeys, args: args}})[0])
 	return r.int() == 1, r.err
 }
 
-// Reconciled tells of the run that is under way or was last: its state, nil if there was none, and up to n findings. held says that somebody is at it.
-func (s *Store) Reconciled(ctx context.Context, n int) (state []byte, findings [][]byte, held, done bool, err error) {
-	r := open(s.exec(ctx, reconciledScript, []run{{keys: reconcileKeys, args: []any{max(0, min(n, maxFindings))}}})[0])
+// ReadReconcile tells of the run that is under way or was last: its state, nil if there was none, and up to n findings. held says that somebody is at it.
+func (s *Store) ReadReconcile(ctx context.Context, n int) (state []byte, findings [][]byte, held, done bool, err error) {
+	r := newReply(s.runScript(ctx, reconciledScript, []scriptCall{{keys: reconcileKeys, args: []any{max(0, min(n, maxFindings))}}})[0])
 	if !r.more() {
 		return nil, nil, false, false, r.err
 	}
@@ -68,24 +68,24 @@ func (s *Store) Reconciled(ctx context.Context, n int) (state []byte, findings [
 	return state, findings, held, done, r.err
 }
 
-// Accounts tells which connected accounts any replica has met, up to 1,000, and adds those that this one has. Replicas that know them all know what to
+// ShareAccounts tells which connected accounts any replica has met, up to 1,000, and adds those that this one has. Replicas that know them all know what to
 // look at after Redis has lost everything.
-func (s *Store) Accounts(ctx context.Context, met []string) ([]string, error) {
+func (s *Store) ShareAccounts(ctx context.Context, met []string) ([]string, error) {
 	pipe := s.rdb.Pipeline()
 	if len(met) > 0 {
 		pipe.SAdd(ctx, keyAccounts, met)
 	}
-	all := pipe.SRandMemberN(ctx, keyAccounts, maxShared)
+	all := pipe.SRandMemberN(ctx, keyAccounts, maxAccounts)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, err
 	}
 	return all.Val(), nil
 }
 
-// Watch looks whether Redis has lost everything while it was in use, and writes down again what it is. Of several replicas that look, one is told.
-func (s *Store) Watch(ctx context.Context) (emptied bool, err error) {
-	for _, key := range slices.Sorted(maps.Keys(s.facts)) {
-		wrote, err := s.rdb.SetNX(ctx, key, s.facts[key], 0).Result()
+// DetectDataLoss looks whether Redis has lost everything while it was in use, and writes down again what it is. Of several replicas that look, one is told.
+func (s *Store) DetectDataLoss(ctx context.Context) (emptied bool, err error) {
+	for _, key := range slices.Sorted(maps.Keys(s.identity)) {
+		wrote, err := s.rdb.SetNX(ctx, key, s.identity[key], 0).Result()
 		if err != nil {
 			return emptied, err
 		}

@@ -17,7 +17,7 @@ func TestOneAtATimeComparesAndNothingIsLostWhenItDies(t *testing.T) {
 	}
 	defer s.Close()
 	ctx := t.Context()
-	if state, _, held, done, err := s.Reconciled(ctx, 10); err != nil || state != nil || held || done {
+	if state, _, held, done, err := s.ReadReconcile(ctx, 10); err != nil || state != nil || held || done {
 		t.Fatal(string(state), held, done, err)
 	}
 	begin := func(lease, stale, gap time.Duration) (int64, string) {
@@ -61,7 +61,7 @@ func TestOneAtATimeComparesAndNothingIsLostWhenItDies(t *testing.T) {
 	if !save(second, "page 2", 0, true, "c") {
 		t.Error("the holder was refused")
 	}
-	state, findings, held, done, err := s.Reconciled(ctx, 2)
+	state, findings, held, done, err := s.ReadReconcile(ctx, 2)
 	if err != nil || string(state) != "page 2" || held || !done || len(findings) != 2 || string(findings[0]) != "a" {
 		t.Error(string(state), len(findings), held, done, err)
 	}
@@ -72,7 +72,7 @@ func TestOneAtATimeComparesAndNothingIsLostWhenItDies(t *testing.T) {
 	if third <= second || found != "" {
 		t.Error(third, found)
 	}
-	if _, findings, _, _, _ := s.Reconciled(ctx, 10); len(findings) != 0 {
+	if _, findings, _, _, _ := s.ReadReconcile(ctx, 10); len(findings) != 0 {
 		t.Error("findings of the run before are left")
 	}
 	// Unfinished and long ago: not worth going on with.
@@ -84,7 +84,7 @@ func TestOneAtATimeComparesAndNothingIsLostWhenItDies(t *testing.T) {
 		many := make([]string, 100)
 		save(third, "x", time.Minute, false, many...)
 	}
-	if _, findings, _, _, _ := s.Reconciled(ctx, 5000); len(findings) != 1000 {
+	if _, findings, _, _, _ := s.ReadReconcile(ctx, 5000); len(findings) != 1000 {
 		t.Errorf("%d findings", len(findings))
 	}
 }
@@ -105,7 +105,7 @@ func TestAnEmptiedRedisIsNoticedByOne(t *testing.T) {
 	defer raw.Close()
 	told := func() (n int) {
 		for _, s := range stores {
-			emptied, err := s.Watch(t.Context())
+			emptied, err := s.DetectDataLoss(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -66,24 +66,24 @@ func contents(ctx context.Context, t *testing.T, rdb redis.UniversalClient, part
 func populate(t *testing.T, s *store.Store, n int) {
 	t.Helper()
 	d := rand.New(rand.NewPCG(1, 2))
-	var writes []hold.Write
+	var writes []hold.RecordWrite
 	for i := range n {
 		id := fmt.Sprintf("pi_%06d", i)
 		w := scheduled(id, later.Add(time.Duration(d.IntN(1000))*time.Second), later.Add(time.Duration(1000+d.IntN(1000))*time.Second))
 		w.Hold.Reference = fmt.Sprintf("BK-%d", i%50)
-		w.Place.Mirror = later
+		w.Placement.MirrorAt = later
 		switch i % 7 {
 		case 0:
-			w.Place.Ready, w.Hold.Account = true, fmt.Sprintf("acct_%d", i%3)
+			w.Placement.Ready, w.Hold.Account = true, fmt.Sprintf("acct_%d", i%3)
 		case 1:
-			w.Place.Pressing = true
+			w.Placement.Urgent = true
 		case 2:
-			w.Place.Attention = true
+			w.Placement.NeedsAttention = true
 		case 3:
-			w.Place.Verify = later
+			w.Placement.VerifyAt = later
 		case 4:
-			w.Hold.State, w.Hold.Next, w.Hold.NextAt, w.Hold.SettledAt = hold.Captured, 0, time.Time{}, at
-			w.Place = hold.Placement{Settled: at}
+			w.Hold.State, w.Hold.NextOp, w.Hold.NextAt, w.Hold.SettledAt = hold.Captured, 0, time.Time{}, at
+			w.Placement = hold.Placement{SettledAt: at}
 		}
 		writes = append(writes, w)
 	}
@@ -92,7 +92,7 @@ func populate(t *testing.T, s *store.Store, n int) {
 		t.Fatal(err)
 	}
 	for i := range n {
-		if err := s.Note(t.Context(), fmt.Sprintf("pi_%06d", i*2), "acct_x", i%2 == 0); err != nil { // half of them are holds
+		if err := s.RequestRefresh(t.Context(), fmt.Sprintf("pi_%06d", i*2), "acct_x", i%2 == 0); err != nil { // half of them are holds
 			t.Fatal(err)
 		}
 	}
@@ -136,7 +136,7 @@ func TestRepartition(t *testing.T) {
 		if err != nil || holds[0] == nil || holds[1] == nil || holds[2] == nil {
 			t.Fatalf("%v %v", holds, err)
 		}
-		due, err := s.Due(t.Context(), false, 10)
+		due, err := s.PromoteDue(t.Context(), false, 10)
 		ready := 0
 		for _, l := range due.Lanes {
 			ready += l.Ready
@@ -235,16 +235,16 @@ func TestRepartitionRefuses(t *testing.T) {
 		defer s.Close()
 		refuses(0, "1 to 1024")
 		refuses(1025, "1 to 1024")
-		if _, err := s.Beat(t.Context(), "desk-1", 40*time.Second); err != nil {
+		if _, err := s.Heartbeat(t.Context(), "desk-1", 40*time.Second); err != nil {
 			t.Fatal(err)
 		}
 		refuses(3, "stop desk-1 first")
-		if err := s.Leave(t.Context(), "desk-1"); err != nil {
+		if err := s.Deregister(t.Context(), "desk-1"); err != nil {
 			t.Fatal(err)
 		}
 		// One that had just been let in shows itself while the door is closed.
 		time.AfterFunc(time.Second, func() {
-			if _, err := s.Beat(t.Context(), "desk-2", 40*time.Second); err != nil {
+			if _, err := s.Heartbeat(t.Context(), "desk-2", 40*time.Second); err != nil {
 				t.Error(err)
 			}
 		})

@@ -12,9 +12,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// batch is how many holds one script call takes on at the most: enough to make round trips cheap, few enough that Redis
+// scriptBatch is how many holds one script call takes on at the most: enough to make round trips cheap, few enough that Redis
 // answers others in between, and far below what Lua can unpack.
-const batch = 256
+const scriptBatch = 256
 
 // partition tells where a hold lives: the same place for as long as the number of partitions stays.
 func (s *Store) partition(id string) int { return partitionOf(id, len(s.parts)) }
@@ -28,15 +28,15 @@ func partitionOf(id string, partitions int) int {
 	return int(f.Sum32() % uint32(partitions))
 }
 
-// run is one call of a script.
-type run struct {
+// scriptCall is one call of a script.
+type scriptCall struct {
 	keys []string
 	args []any
 }
 
-// exec sends calls of one script in a single round trip (one to each server of a Cluster). Their results are independent: a failing call
+// runScript sends calls of one script in a single round trip (one to each server of a Cluster). Their results are independent: a failing call
 // has its error in its own command. A server that doesn't know the script yet is sent its text.
-func (s *Store) exec(ctx context.Context, script *redis.Script, runs []run) []*redis.Cmd {
+func (s *Store) runScript(ctx context.Context, script *redis.Script, runs []scriptCall) []*redis.Cmd {
 	cmds := make([]*redis.Cmd, len(runs))
 	if len(runs) == 1 {
 		cmds[0] = script.Run(ctx, s.rdb, runs[0].keys, runs[0].args...)
@@ -67,7 +67,7 @@ type reply struct {
 	err   error
 }
 
-func open(cmd *redis.Cmd) *reply {
+func newReply(cmd *redis.Cmd) *reply {
 	items, err := cmd.Slice()
 	if err != nil {
 		return &reply{err: err}
@@ -142,19 +142,19 @@ func (r *reply) optionalTime() time.Time {
 	return time.UnixMilli(r.score(s)).UTC()
 }
 
-func score(t time.Time) string {
+func scoreArg(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
 	return strconv.FormatInt(t.UnixMilli(), 10)
 }
 
-// chunks cuts a list into pieces of at most batch.
-func chunks[T any](list []T) [][]T {
+// splitBatches cuts a list into pieces of at most batch.
+func splitBatches[T any](list []T) [][]T {
 	var out [][]T
-	for len(list) > batch {
-		out = append(out, list[:batch:batch])
-		list = list[batch:]
+	for len(list) > scriptBatch {
+		out = append(out, list[:scriptBatch:scriptBatch])
+		list = list[scriptBatch:]
 	}
 	if len(list) > 0 {
 		out = append(out, list)

@@ -36,7 +36,7 @@ func TestScripts(t *testing.T) {
 			name: "commit: a new hold, scheduled",
 			act: func(e *env, _ map[time.Time]string) {
 				w := scheduled("pi_a", soon, future)
-				w.Hold.Reference, w.Place.Milestone, w.Events = "BK-1", moved, [][]byte{[]byte("one"), []byte("two")}
+				w.Hold.Reference, w.Placement.NextMilestone, w.Events = "BK-1", moved, [][]byte{[]byte("one"), []byte("two")}
 				e.put(w)
 			},
 			is: `events one
@@ -56,9 +56,9 @@ func TestScripts(t *testing.T) {
 			name: "commit: a new hold that waits, unverified",
 			act: func(e *env, _ map[time.Time]string) {
 				w := scheduled("pi_a", soon, dead)
-				w.Hold.State, w.Hold.Next, w.Hold.NextAt, w.Hold.CaptureAt, w.Hold.Why = hold.Waiting, 0, time.Time{}, time.Time{}, 0
+				w.Hold.State, w.Hold.NextOp, w.Hold.NextAt, w.Hold.CaptureAt, w.Hold.Reason = hold.Waiting, 0, time.Time{}, time.Time{}, 0
 				w.Hold.Verified = false
-				w.Place = hold.Placement{Milestone: mile, Verify: dead}
+				w.Placement = hold.Placement{NextMilestone: mile, VerifyAt: dead}
 				e.put(w)
 			},
 			is: `expiring pi_a mile
@@ -72,8 +72,8 @@ func TestScripts(t *testing.T) {
 				scheduled pi_a soon`,
 			act: func(e *env, _ map[time.Time]string) {
 				w := from(*e.read("pi_a"))
-				w.Hold.State, w.Hold.Next, w.Hold.NextAt = hold.Attention, 0, time.Time{}
-				w.Place = hold.Placement{Keep: true, Attention: true}
+				w.Hold.State, w.Hold.NextOp, w.Hold.NextAt = hold.Attention, 0, time.Time{}
+				w.Placement = hold.Placement{KeepMilestone: true, NeedsAttention: true}
 				e.put(w)
 			},
 			is: `attention pi_a dead
@@ -93,7 +93,7 @@ func TestScripts(t *testing.T) {
 			act: func(e *env, _ map[time.Time]string) {
 				w := from(*e.read("pi_a"))
 				w.Hold.Reference, w.Hold.ExpiresAt = "BK-2", dead2
-				w.Place = hold.Placement{Due: moved, Milestone: dead2.Add(-time.Hour)}
+				w.Placement = hold.Placement{DueAt: moved, NextMilestone: dead2.Add(-time.Hour)}
 				e.put(w)
 			},
 			is: `expiring pi_a dead2-1h
@@ -114,7 +114,7 @@ func TestScripts(t *testing.T) {
 			act: func(e *env, _ map[time.Time]string) {
 				w := from(*e.read("pi_a"))
 				w.Hold.Reference = ""
-				w.Place = hold.Placement{Due: soon, Keep: true}
+				w.Placement = hold.Placement{DueAt: soon, KeepMilestone: true}
 				e.put(w)
 			},
 			is: `expiring pi_a mile
@@ -129,8 +129,8 @@ func TestScripts(t *testing.T) {
 				ready:1: pi_a dead`,
 			act: func(e *env, _ map[time.Time]string) {
 				w := from(*e.read("pi_a"))
-				w.Hold.Next, w.Hold.CancelWanted = hold.OpCancel, true
-				w.Place = hold.Placement{Due: due, Ready: true, Keep: true}
+				w.Hold.NextOp, w.Hold.CancelWanted = hold.OpCancel, true
+				w.Placement = hold.Placement{DueAt: due, Ready: true, KeepMilestone: true}
 				e.put(w)
 				e.due(false)
 			},
@@ -144,7 +144,7 @@ func TestScripts(t *testing.T) {
 				e.put(scheduled("pi_a", soon, dead))
 				w := from(*e.read("pi_a"))
 				w.Hold.Revision++
-				w.Place = hold.Placement{Due: soon, Keep: true}
+				w.Placement = hold.Placement{DueAt: soon, KeepMilestone: true}
 				e.put(w)
 			},
 			was: `expiring pi_a mile
@@ -152,11 +152,11 @@ func TestScripts(t *testing.T) {
 				scheduled pi_a soon`,
 			act: func(e *env, _ map[time.Time]string) {
 				stale, born := from(*e.read("pi_a")), ready("pi_a", hold.OpCapture, "", dead2)
-				stale.Version, stale.Hold.Reference, stale.Place = 1, "BK-9", hold.Placement{Settled: due}
+				stale.Version, stale.Hold.Reference, stale.Placement = 1, "BK-9", hold.Placement{SettledAt: due}
 				stale.Events, born.Events = [][]byte{[]byte("no")}, [][]byte{[]byte("no")}
 				gone := scheduled("pi_b", soon, dead)
 				gone.Version = 4
-				for _, w := range []hold.Write{stale, born, gone} {
+				for _, w := range []hold.RecordWrite{stale, born, gone} {
 					if e.commit(w)[0] {
 						e.Errorf("%s, version %d, was committed", w.Hold.ID, w.Version)
 					}
@@ -175,13 +175,13 @@ func TestScripts(t *testing.T) {
 				scheduled pi_a due
 				scheduled pi_b soon`,
 			act: func(e *env, _ map[time.Time]string) {
-				if d := e.due(false); d.Promoted != 0 || len(d.Lanes) != 0 || !d.Next.IsZero() || d.More {
+				if d := e.due(false); d.PromotedHolds != 0 || len(d.Lanes) != 0 || !d.NextDueAt.IsZero() || d.More {
 					e.Errorf("not asked to promote: %+v", d)
 				}
 				d := e.due(true)
-				if d.Promoted != 1 || d.TakenOver != 0 || !d.Next.Equal(soon) || d.More || len(d.Lanes) != 1 {
+				if d.PromotedHolds != 1 || d.ExpiredLeases != 0 || !d.NextDueAt.Equal(soon) || d.More || len(d.Lanes) != 1 {
 					e.Errorf("%+v", d)
-				} else if l := d.Lanes[0]; l.Op != hold.OpCapture || l.Account != "" || l.Ready != 1 || !l.Head.Equal(dead) {
+				} else if l := d.Lanes[0]; l.Op != hold.OpCapture || l.Account != "" || l.Ready != 1 || !l.NearestDeadline.Equal(dead) {
 					e.Errorf("%+v", l)
 				}
 			},
@@ -205,7 +205,7 @@ func TestScripts(t *testing.T) {
 			act: func(e *env, names map[time.Time]string) {
 				claims, now := e.claim(lane, 1, time.Minute)
 				names[now], names[now.Add(time.Minute)] = "now", "now+1m"
-				if len(claims) != 1 || claims[0].TakenOver || !claims[0].Since.Equal(now) || claims[0].Hold.State != hold.Working || claims[0].Hold.Prior != hold.Scheduled {
+				if len(claims) != 1 || claims[0].TakenOver || !claims[0].Since.Equal(now) || claims[0].Hold.State != hold.Working || claims[0].Hold.PreviousState != hold.Scheduled {
 					e.Errorf("%+v", claims)
 				}
 			},
@@ -220,7 +220,7 @@ func TestScripts(t *testing.T) {
 			name: "commit: a claimed hold ends: out of the lease and of all that waits",
 			before: func(e *env) {
 				w := ready("pi_a", hold.OpCapture, "", dead)
-				w.Hold.Reference, w.Place.Verify = "BK-1", dead
+				w.Hold.Reference, w.Placement.VerifyAt = "BK-1", dead
 				e.put(w)
 			},
 			was: `expiring pi_a mile
@@ -231,7 +231,7 @@ func TestScripts(t *testing.T) {
 				unverified pi_a dead`,
 			act: func(e *env, _ map[time.Time]string) {
 				claims, _ := e.claim(lane, 1, time.Minute)
-				e.put(settle(claims[0].Hold, moved))
+				e.put(heartbeatGrace(claims[0].Hold, moved))
 			},
 			is: `holds pi_a v? captured<scheduled unknown since:- deadline:dead
 				refs BK-1|pi_a -
@@ -247,7 +247,7 @@ func TestScripts(t *testing.T) {
 				claims, _ := e.claim(lane, 1, time.Minute)
 				w := from(claims[0].Hold)
 				w.Hold.NextAt, w.Hold.Attempt = soon, hold.Attempt{Count: 1, FirstAt: claims[0].Since, Unknown: true}
-				w.Place = hold.Placement{Due: soon, Pressing: true, Keep: true}
+				w.Placement = hold.Placement{DueAt: soon, Urgent: true, KeepMilestone: true}
 				e.put(w)
 			},
 			is: `expiring pi_a mile
@@ -257,8 +257,8 @@ func TestScripts(t *testing.T) {
 			name: "commit: dropped, nothing is left but what happened",
 			before: func(e *env) {
 				w := scheduled("pi_a", soon, dead)
-				w.Hold.State, w.Hold.Next, w.Hold.SettledAt, w.Hold.Reference = hold.Canceled, 0, moved, "BK-1"
-				w.Place, w.Events = hold.Placement{Settled: moved}, [][]byte{[]byte("canceled")}
+				w.Hold.State, w.Hold.NextOp, w.Hold.SettledAt, w.Hold.Reference = hold.Canceled, 0, moved, "BK-1"
+				w.Placement, w.Events = hold.Placement{SettledAt: moved}, [][]byte{[]byte("canceled")}
 				e.put(w)
 			},
 			was: `events canceled
@@ -276,7 +276,7 @@ func TestScripts(t *testing.T) {
 			name: "commit: an open hold is dropped from everywhere",
 			before: func(e *env) {
 				w := ready("pi_a", hold.OpCapture, "", dead)
-				w.Hold.Reference, w.Place.Attention, w.Place.Verify = "BK-1", true, soon
+				w.Hold.Reference, w.Placement.NeedsAttention, w.Placement.VerifyAt = "BK-1", true, soon
 				e.put(w)
 			},
 			was: `attention pi_a dead
@@ -288,7 +288,7 @@ func TestScripts(t *testing.T) {
 				unverified pi_a soon`,
 			act: func(e *env, _ map[time.Time]string) {
 				w := from(*e.read("pi_a"))
-				w.Drop, w.Place = true, hold.Placement{Due: due, Ready: true, Keep: true}
+				w.Drop, w.Placement = true, hold.Placement{DueAt: due, Ready: true, KeepMilestone: true}
 				e.put(w)
 				e.due(true)
 			},
@@ -304,17 +304,17 @@ func TestScripts(t *testing.T) {
 				scheduled pi_a soon
 				scheduled pi_b soon`,
 			act: func(e *env, _ map[time.Time]string) {
-				touches := []hold.Touch{
-					{ID: "pi_b", Version: 2, Was: mile, New: moved, Events: [][]byte{[]byte("no")}},
-					{ID: "pi_b", Was: mile, New: moved, Events: [][]byte{[]byte("no")}},
-					{ID: "pi_a", Version: 1, Was: mile, New: moved, Events: [][]byte{[]byte("warned"), []byte("twice")}},
-					{ID: "pi_b", Version: 1, Was: mile},
-					{ID: "pi_b", Version: 1, Was: mile, New: moved, Events: [][]byte{[]byte("no")}},
-					{ID: "pi_c", Was: mile, New: moved, Events: [][]byte{[]byte("no")}},
-					{ID: "pi_a", Version: 1, New: dead, Events: [][]byte{[]byte("no")}},
+				touches := []hold.MilestoneAdvance{
+					{ID: "pi_b", Version: 2, From: mile, To: moved, Events: [][]byte{[]byte("no")}},
+					{ID: "pi_b", From: mile, To: moved, Events: [][]byte{[]byte("no")}},
+					{ID: "pi_a", Version: 1, From: mile, To: moved, Events: [][]byte{[]byte("warned"), []byte("twice")}},
+					{ID: "pi_b", Version: 1, From: mile},
+					{ID: "pi_b", Version: 1, From: mile, To: moved, Events: [][]byte{[]byte("no")}},
+					{ID: "pi_c", From: mile, To: moved, Events: [][]byte{[]byte("no")}},
+					{ID: "pi_a", Version: 1, To: dead, Events: [][]byte{[]byte("no")}},
 				}
 				for range 2 {
-					moved, err := e.s.Touch(e.Context(), touches)
+					moved, err := e.s.AdvanceMilestones(e.Context(), touches)
 					if err != nil || moved[0] || moved[1] || moved[4] || moved[5] || moved[6] || moved[2] != moved[3] {
 						e.Errorf("%v, %v", moved, err)
 					}
@@ -377,18 +377,18 @@ func TestScripts(t *testing.T) {
 func lookAtAll(e *env) {
 	e.Helper()
 	ctx := e.Context()
-	found, now, err := e.s.Milestones(ctx, 10)
-	if err != nil || len(found) != 2 || found[0].Hold.ID != "pi_a" || !found[0].Due.Equal(mile) || now.IsZero() {
+	found, now, err := e.s.DueMilestones(ctx, 10)
+	if err != nil || len(found) != 2 || found[0].Hold.ID != "pi_a" || !found[0].DueAt.Equal(mile) || now.IsZero() {
 		e.Errorf("milestones: %+v, %v", found, err)
 	}
 	if u, _, err := e.s.Unverified(ctx, 10); err != nil || len(u) != 0 {
 		e.Errorf("unverified: %+v, %v", u, err)
 	}
-	if s, err := e.s.Settled(ctx, future, 10); err != nil || len(s) != 0 {
+	if s, err := e.s.SettledBefore(ctx, future, 10); err != nil || len(s) != 0 {
 		e.Errorf("settled: %+v, %v", s, err)
 	}
-	for _, set := range []hold.Set{hold.SetScheduled, hold.SetExpiring, hold.SetWorking, hold.SetAttention, hold.SetSettled, hold.SetReferences} {
-		if _, _, err := e.s.Page(ctx, set, hold.Mark{}, 10); err != nil {
+	for _, set := range []hold.SortedSet{hold.SetScheduled, hold.SetExpiring, hold.SetWorking, hold.SetAttention, hold.SetSettled, hold.SetReferences} {
+		if _, _, err := e.s.Page(ctx, set, hold.Position{}, 10); err != nil {
 			e.Error(err)
 		}
 	}

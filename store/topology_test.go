@@ -45,12 +45,12 @@ func (c *crew) failed(err error) bool {
 // schedule places n holds, in pieces, each until it is acknowledged.
 func (c *crew) schedule(from, n int) {
 	for i := from; i < from+n && c.Context().Err() == nil; i += 20 {
-		var writes []hold.Write
+		var writes []hold.RecordWrite
 		for j := i; j < min(i+20, from+n); j++ {
 			id := fmt.Sprintf("pi_%05d", j)
 			w := scheduled(id, at, dead.Add(time.Duration(j)*time.Second))
 			w.Hold.Reference, w.Events = "BK-"+id, [][]byte{[]byte("scheduled " + id)}
-			w.Place.Ready = j%2 == 0
+			w.Placement.Ready = j%2 == 0
 			writes = append(writes, w)
 		}
 		for c.Context().Err() == nil {
@@ -77,19 +77,19 @@ func (c *crew) drain(lease time.Duration) {
 		if err == nil && placed && counts.Open == 0 {
 			return
 		}
-		d, err := c.s.Due(c.Context(), true, 50)
+		d, err := c.s.PromoteDue(c.Context(), true, 50)
 		if c.failed(err) {
 			continue
 		}
 		for _, l := range d.Lanes {
 			claims, _, err := c.s.Claim(c.Context(), l, 20, lease, time.Time{})
 			c.failed(err)
-			var ends []hold.Write
+			var ends []hold.RecordWrite
 			for _, cl := range claims {
 				if rand.IntN(10) == 0 {
 					continue // a replica that dies with its claim
 				}
-				end := settle(cl.Hold, at)
+				end := heartbeatGrace(cl.Hold, at)
 				end.Events = [][]byte{[]byte("captured " + cl.Hold.ID)}
 				ends = append(ends, end)
 			}
@@ -167,7 +167,7 @@ func (c *crew) complete(n, partitions int) {
 		}
 	}
 	c.invariants(partitions)
-	var after hold.Mark
+	var after hold.Position
 	var listed []string
 	for len(listed) <= n {
 		page, _, err := c.s.Page(c.Context(), hold.SetReferences, after, 100)
@@ -175,7 +175,7 @@ func (c *crew) complete(n, partitions int) {
 			c.Fatal(err)
 		}
 		for _, l := range page {
-			listed, after = append(listed, l.Hold.ID), l.Mark
+			listed, after = append(listed, l.Hold.ID), l.Position
 		}
 		if len(page) < 100 {
 			break
@@ -223,10 +223,10 @@ func TestCluster(t *testing.T) {
 	if used < 2 {
 		t.Errorf("8 partitions are on %d of 3 masters", used)
 	}
-	if n, _, err := s.Take(t.Context(), "acct_a", hold.OpCapture, 3); err != nil || n < 1 {
+	if n, _, err := s.TryReserve(t.Context(), "acct_a", hold.OpCapture, 3); err != nil || n < 1 {
 		t.Errorf("take: %d, %v", n, err)
 	}
-	if alive, err := s.Beat(t.Context(), "one", time.Minute); err != nil || len(alive) != 1 {
+	if alive, err := s.Heartbeat(t.Context(), "one", time.Minute); err != nil || len(alive) != 1 {
 		t.Errorf("beat: %v, %v", alive, err)
 	}
 }
@@ -257,7 +257,7 @@ func TestClusterWithADeadMasterGoesOnWithTheOthers(t *testing.T) {
 	}
 	s := mustOpen(t, store.Options{URL: cluster.URL(), Partitions: 8})
 	e := &env{TB: t, s: s}
-	var writes []hold.Write
+	var writes []hold.RecordWrite
 	for i := range 80 {
 		writes = append(writes, ready(fmt.Sprintf("pi_%d", i), hold.OpCapture, "", dead))
 	}
@@ -268,7 +268,7 @@ func TestClusterWithADeadMasterGoesOnWithTheOthers(t *testing.T) {
 	defer cancel()
 	claimed := 0
 	for range 5 {
-		d, _ := s.Due(ctx, true, 100)
+		d, _ := s.PromoteDue(ctx, true, 100)
 		for _, l := range d.Lanes {
 			c, _, _ := s.Claim(ctx, l, 100, time.Minute, time.Time{})
 			claimed += len(c)

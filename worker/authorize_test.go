@@ -21,8 +21,8 @@ import (
 
 const clickKey = "click-0001"
 
-func booking(d time.Duration) hold.AuthorizationWish {
-	return hold.AuthorizationWish{PaymentMethod: "pm_card_visa", Amount: 12_500, Currency: "eur", Reference: "BK-2071", CaptureAt: in(d),
+func booking(d time.Duration) hold.AuthorizeRequest {
+	return hold.AuthorizeRequest{PaymentMethod: "pm_card_visa", Amount: 12_500, Currency: "eur", Reference: "BK-2071", CaptureAt: in(d),
 		Metadata: map[string]string{"room": "12"}}
 }
 
@@ -83,8 +83,8 @@ func insistent[T any](t *testing.T, do func() (T, error)) (T, error) {
 func TestAuthorizesAtOnce(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
-		wish := booking(20 * time.Minute)
-		a, err := r.Authorize(w.ctx, clickKey, wish, "api")
+		req := booking(20 * time.Minute)
+		a, err := r.Authorize(w.ctx, clickKey, req, "api")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,22 +97,22 @@ func TestAuthorizesAtOnce(t *testing.T) {
 		if st.Metadata["room"] != "12" || st.Metadata[hold.MetaCaptureAt] == "" || st.Metadata[hold.MetaAuthorization] == "" {
 			t.Errorf("terms are not in the metadata: %v", st.Metadata)
 		}
-		again, err := r.Authorize(w.ctx, clickKey, wish, "api")
+		again, err := r.Authorize(w.ctx, clickKey, req, "api")
 		if err != nil || again.Created || again.Hold == nil || again.Hold.ID != id {
 			t.Errorf("again: %+v %v", again, err)
 		}
-		other := wish
+		other := req
 		other.Amount++
 		if _, err := r.Authorize(w.ctx, clickKey, other, "api"); code(err) != hold.IdempotencyKeyReused {
 			t.Errorf("same key, another amount: %v", err)
 		}
-		if _, err := r.ConfirmAuthorization(w.ctx, id, clickKey, hold.ConfirmationWish{}, "api"); code(err) != hold.IdempotencyKeyReused {
+		if _, err := r.ConfirmAuthorization(w.ctx, id, clickKey, hold.ConfirmRequest{}, "api"); code(err) != hold.IdempotencyKeyReused {
 			t.Errorf("same key at confirm: %v", err)
 		}
 		w.oneAuthorization()
 		w.eventually(r, id, hold.Captured, 21*time.Minute)
 		w.once(id, "captured 12500 by api")
-		if again, err = r.Authorize(w.ctx, clickKey, wish, "api"); err != nil || again.Hold.State != hold.Captured {
+		if again, err = r.Authorize(w.ctx, clickKey, req, "api"); err != nil || again.Hold.State != hold.Captured {
 			t.Errorf("after its time has passed: %+v %v", again, err)
 		}
 	})
@@ -121,10 +121,10 @@ func TestAuthorizesAtOnce(t *testing.T) {
 func TestGuestPassesThreeDSecure(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
-		wish := booking(48 * time.Hour)
-		wish.PaymentMethod = "pm_card_threeDSecure2Required"
-		wish.ReturnURL = "https://hotel.example/booked"
-		a, err := r.Authorize(w.ctx, clickKey, wish, "api")
+		req := booking(48 * time.Hour)
+		req.PaymentMethod = "pm_card_threeDSecure2Required"
+		req.ReturnURL = "https://hotel.example/booked"
+		a, err := r.Authorize(w.ctx, clickKey, req, "api")
 		if err != nil || a.Status != worker.StatusRequiresAction || a.Hold != nil || a.NextAction != "redirect_to_url" || a.RedirectURL.Reveal() == "" {
 			t.Fatalf("%+v %v", a, err)
 		}
@@ -132,25 +132,25 @@ func TestGuestPassesThreeDSecure(t *testing.T) {
 		if a.ClientSecret.Reveal() != st.ClientSecret || st.ClientSecret == "" {
 			t.Error("no client secret")
 		}
-		again, err := r.Authorize(w.ctx, clickKey, wish, "api")
+		again, err := r.Authorize(w.ctx, clickKey, req, "api")
 		if err != nil || again.ClientSecret.Reveal() != st.ClientSecret || again.PaymentIntent != a.PaymentIntent {
 			t.Errorf("again: %+v %v", again, err)
 		}
-		if c, err := r.ConfirmAuthorization(w.ctx, a.PaymentIntent, "confirm-01", hold.ConfirmationWish{}, "api"); err != nil || c.Status != worker.StatusRequiresAction {
+		if c, err := r.ConfirmAuthorization(w.ctx, a.PaymentIntent, "confirm-01", hold.ConfirmRequest{}, "api"); err != nil || c.Status != worker.StatusRequiresAction {
 			t.Errorf("confirmed before the guest acted: %+v %v", c, err)
 		}
 		if err := w.sim.Dashboard().CompleteAction(a.PaymentIntent); err != nil {
 			t.Fatal(err)
 		}
-		if again, err = r.Authorize(w.ctx, clickKey, wish, "api"); err != nil || again.Status != worker.StatusRequiresConfirmation {
+		if again, err = r.Authorize(w.ctx, clickKey, req, "api"); err != nil || again.Status != worker.StatusRequiresConfirmation {
 			t.Errorf("after the guest acted: %+v %v", again, err)
 		}
-		c, err := r.ConfirmAuthorization(w.ctx, a.PaymentIntent, "confirm-01", hold.ConfirmationWish{}, "api")
+		c, err := r.ConfirmAuthorization(w.ctx, a.PaymentIntent, "confirm-01", hold.ConfirmRequest{}, "api")
 		if err != nil || c.Status != worker.StatusAuthorized || !c.Created || c.Hold.State != hold.Scheduled || c.Hold.Reference != "BK-2071" {
 			t.Fatalf("%+v %v", c, err)
 		}
 		for i, key := range []string{"confirm-01", "confirm-02"} {
-			if c, err = r.ConfirmAuthorization(w.ctx, a.PaymentIntent, key, hold.ConfirmationWish{}, "api"); err != nil || c.Created || c.Hold == nil {
+			if c, err = r.ConfirmAuthorization(w.ctx, a.PaymentIntent, key, hold.ConfirmRequest{}, "api"); err != nil || c.Created || c.Hold == nil {
 				t.Errorf("%d: %+v %v", i, c, err)
 			}
 		}
@@ -180,16 +180,16 @@ func (w *world) nowhere(secret string) {
 func TestBankRefuses(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
-		wish := booking(48 * time.Hour)
-		wish.PaymentMethod = "pm_card_visa_chargeDeclinedInsufficientFunds"
+		req := booking(48 * time.Hour)
+		req.PaymentMethod = "pm_card_visa_chargeDeclinedInsufficientFunds"
 		for i := range 2 {
-			_, err := r.Authorize(w.ctx, clickKey, wish, "api")
+			_, err := r.Authorize(w.ctx, clickKey, req, "api")
 			var p *hold.Problem
 			if !errors.As(err, &p) || p.Code != hold.CardDeclined || p.DeclineCode != "insufficient_funds" || p.Detail != "Your card has insufficient funds." || p.PaymentIntent == "" {
 				t.Fatalf("%d: %#v", i, err)
 			}
 			if i == 1 { // with another card
-				c, err := r.ConfirmAuthorization(w.ctx, p.PaymentIntent, "confirm-01", hold.ConfirmationWish{PaymentMethod: "pm_card_mastercard"}, "api")
+				c, err := r.ConfirmAuthorization(w.ctx, p.PaymentIntent, "confirm-01", hold.ConfirmRequest{PaymentMethod: "pm_card_mastercard"}, "api")
 				if err != nil || c.Status != worker.StatusAuthorized || c.Hold.Reference != "BK-2071" {
 					t.Errorf("%+v %v", c, err)
 				}
@@ -203,8 +203,8 @@ func TestBankRefuses(t *testing.T) {
 		if !errors.As(err, &p) || p.Code != hold.CardDeclined || p.DeclineCode != "authentication_required" {
 			t.Errorf("%#v", err)
 		}
-		wish.PaymentMethod = "pm_nonesuch"
-		if _, err := r.Authorize(w.ctx, "no-such-card", wish, "api"); code(err) != hold.AuthorizationRefused {
+		req.PaymentMethod = "pm_nonesuch"
+		if _, err := r.Authorize(w.ctx, "no-such-card", req, "api"); code(err) != hold.AuthorizationRefused {
 			t.Errorf("%v", err)
 		}
 	})
@@ -230,13 +230,13 @@ func (w *world) customer() string {
 func TestWhatGuestsDoNotFinishIsCanceled(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
-		wish := booking(48 * time.Hour)
-		wish.PaymentMethod = "pm_card_threeDSecure2Required"
-		a, err := r.Authorize(w.ctx, clickKey, wish, "api")
+		req := booking(48 * time.Hour)
+		req.PaymentMethod = "pm_card_threeDSecure2Required"
+		a, err := r.Authorize(w.ctx, clickKey, req, "api")
 		if err != nil {
 			t.Fatal(err)
 		}
-		acted, err := r.Authorize(w.ctx, "click-0002", wish, "api")
+		acted, err := r.Authorize(w.ctx, "click-0002", req, "api")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -247,11 +247,11 @@ func TestWhatGuestsDoNotFinishIsCanceled(t *testing.T) {
 		if err := w.sim.Dashboard().CompleteAction(acted.PaymentIntent); err != nil {
 			t.Fatal(err)
 		}
-		if c, err := r.ConfirmAuthorization(w.ctx, acted.PaymentIntent, "confirm-02", hold.ConfirmationWish{}, "api"); err != nil || c.Hold == nil {
+		if c, err := r.ConfirmAuthorization(w.ctx, acted.PaymentIntent, "confirm-02", hold.ConfirmRequest{}, "api"); err != nil || c.Hold == nil {
 			t.Fatalf("%+v %v", c, err)
 		}
 		time.Sleep(61 * time.Second)
-		if _, err := r.ConfirmAuthorization(w.ctx, a.PaymentIntent, "confirm-01", hold.ConfirmationWish{PaymentMethod: "pm_card_visa"}, "api"); code(err) != hold.AuthorizationAbandoned {
+		if _, err := r.ConfirmAuthorization(w.ctx, a.PaymentIntent, "confirm-01", hold.ConfirmRequest{PaymentMethod: "pm_card_visa"}, "api"); code(err) != hold.AuthorizationAbandoned {
 			t.Errorf("confirmed after the hour: %v", err)
 		}
 		time.Sleep(3 * time.Minute)
@@ -264,7 +264,7 @@ func TestWhatGuestsDoNotFinishIsCanceled(t *testing.T) {
 		if id := w.oneAuthorization(); id != acted.PaymentIntent || len(w.effects(id)) != 0 {
 			t.Errorf("%v", w.effects(id))
 		}
-		if _, err := r.Authorize(w.ctx, clickKey, wish, "api"); code(err) != hold.AuthorizationAbandoned {
+		if _, err := r.Authorize(w.ctx, clickKey, req, "api"); code(err) != hold.AuthorizationAbandoned {
 			t.Errorf("%v", err)
 		}
 	}, calmly)
@@ -274,9 +274,9 @@ func TestWhatGuestsDoNotFinishIsCanceled(t *testing.T) {
 func TestAnAbandonedAuthorizationIsToldOfAfterACrash(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
-		wish := booking(48 * time.Hour)
-		wish.PaymentMethod = "pm_card_threeDSecure2Required"
-		a, err := r.Authorize(w.ctx, clickKey, wish, "api")
+		req := booking(48 * time.Hour)
+		req.PaymentMethod = "pm_card_threeDSecure2Required"
+		a, err := r.Authorize(w.ctx, clickKey, req, "api")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -286,7 +286,7 @@ func TestAnAbandonedAuthorizationIsToldOfAfterACrash(t *testing.T) {
 		}
 		r = w.start()
 		time.Sleep(2 * time.Hour)
-		events, _, err := r.store.Events(w.ctx, 0, "0-0", 100)
+		events, _, err := r.store.ReadEvents(w.ctx, 0, "0-0", 100)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -306,7 +306,7 @@ func TestDoubleClick(t *testing.T) {
 	inWorld(t, func(w *world) {
 		a, b := w.start(), w.start()
 		w.sim.SetServiceTime(800 * time.Millisecond)
-		wish := booking(48 * time.Hour)
+		req := booking(48 * time.Hour)
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		got := map[string]int{}
@@ -316,7 +316,7 @@ func TestDoubleClick(t *testing.T) {
 				if i%2 == 1 {
 					r = b
 				}
-				out, err := r.Authorize(w.ctx, clickKey, wish, "api")
+				out, err := r.Authorize(w.ctx, clickKey, req, "api")
 				mu.Lock()
 				defer mu.Unlock()
 				if err != nil {
@@ -345,10 +345,10 @@ func TestEveryFaultOfCreate(t *testing.T) {
 			t.Run(fmt.Sprint(kind, times), func(t *testing.T) {
 				inWorld(t, func(w *world) {
 					r := w.start()
-					wish := booking(48 * time.Hour)
+					req := booking(48 * time.Hour)
 					w.fault(stripesim.ClassCreate, times, kind)
-					a, err := insistent(t, func() (worker.Authorization, error) {
-						a, err := r.Authorize(w.ctx, clickKey, wish, "api")
+					a, err := insistent(t, func() (worker.AuthorizationResult, error) {
+						a, err := r.Authorize(w.ctx, clickKey, req, "api")
 						if code(err) == hold.AuthorizationRefused { // told that nothing happened: the caller tries again
 							err = worker.ErrUnavailable
 						}
@@ -374,9 +374,9 @@ func TestEveryFaultOfConfirm(t *testing.T) {
 			t.Run(fmt.Sprint(kind, " ", class), func(t *testing.T) {
 				inWorld(t, func(w *world) {
 					r := w.start()
-					wish := booking(48 * time.Hour)
-					wish.PaymentMethod = "pm_card_threeDSecure2Required"
-					first, err := r.Authorize(w.ctx, clickKey, wish, "api")
+					req := booking(48 * time.Hour)
+					req.PaymentMethod = "pm_card_threeDSecure2Required"
+					first, err := r.Authorize(w.ctx, clickKey, req, "api")
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -384,8 +384,8 @@ func TestEveryFaultOfConfirm(t *testing.T) {
 						t.Fatal(err)
 					}
 					w.fault(class, 2, kind)
-					a, err := insistent(t, func() (worker.Authorization, error) {
-						a, err := r.ConfirmAuthorization(w.ctx, first.PaymentIntent, "confirm-01", hold.ConfirmationWish{}, "api")
+					a, err := insistent(t, func() (worker.AuthorizationResult, error) {
+						a, err := r.ConfirmAuthorization(w.ctx, first.PaymentIntent, "confirm-01", hold.ConfirmRequest{}, "api")
 						if c := code(err); c == hold.AuthorizationRefused || c == hold.AuthorizationNotFound {
 							err = worker.ErrUnavailable
 						}
@@ -420,21 +420,21 @@ func TestCrashAnywhere(t *testing.T) {
 			inWorld(t, func(w *world) {
 				r := w.start()
 				doomed := w.doom(r, step)
-				wish := booking(48 * time.Hour)
+				req := booking(48 * time.Hour)
 				type result struct {
-					a   worker.Authorization
+					a   worker.AuthorizationResult
 					err error
 				}
 				done := make(chan result, 1)
 				go func() {
-					a, err := doomed.Authorize(w.ctx, clickKey, wish, "api")
+					a, err := doomed.Authorize(w.ctx, clickKey, req, "api")
 					done <- result{a, err}
 				}()
 				first := <-done
 				finished = !r.dead.Load()
 				second := w.start()
 				if repeats {
-					a, err := insistent(t, func() (worker.Authorization, error) { return second.Authorize(w.ctx, clickKey, wish, "api") })
+					a, err := insistent(t, func() (worker.AuthorizationResult, error) { return second.Authorize(w.ctx, clickKey, req, "api") })
 					if err != nil || a.Hold == nil || a.Hold.State != hold.Scheduled {
 						t.Fatalf("step %d: %+v %v after %v", step, a, err, first.err)
 					}
@@ -469,15 +469,15 @@ func TestRedisForgets(t *testing.T) {
 		t.Run(string(kind), func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				r := w.start()
-				wish := booking(48 * time.Hour)
+				req := booking(48 * time.Hour)
 				if kind != "" {
 					w.fault(stripesim.ClassCreate, 1, kind)
 				}
 				ctx, cancel := context.WithTimeout(w.ctx, 20*time.Second)
 				defer cancel()
-				_, _ = r.Authorize(ctx, clickKey, wish, "api")
+				_, _ = r.Authorize(ctx, clickKey, req, "api")
 				w.redis.FlushAll()
-				a, err := insistent(t, func() (worker.Authorization, error) { return r.Authorize(w.ctx, clickKey, wish, "api") })
+				a, err := insistent(t, func() (worker.AuthorizationResult, error) { return r.Authorize(w.ctx, clickKey, req, "api") })
 				if err != nil || a.Hold == nil || a.Hold.ID != w.oneAuthorization() {
 					t.Fatalf("%+v %v", a, err)
 				}
@@ -490,8 +490,8 @@ func TestRedisForgets(t *testing.T) {
 func TestRedisForgetsAHoldThatWasChanged(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
-		wish := booking(48 * time.Hour)
-		a, err := r.Authorize(w.ctx, clickKey, wish, "api")
+		req := booking(48 * time.Hour)
+		a, err := r.Authorize(w.ctx, clickKey, req, "api")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -501,7 +501,7 @@ func TestRedisForgetsAHoldThatWasChanged(t *testing.T) {
 		}
 		time.Sleep(time.Minute) // it is mirrored
 		w.redis.FlushAll()
-		again, err := r.Authorize(w.ctx, clickKey, wish, "api")
+		again, err := r.Authorize(w.ctx, clickKey, req, "api")
 		if err != nil || again.Hold == nil || again.Hold.ID != a.Hold.ID || !again.Hold.CaptureAt.IsZero() || again.Hold.CancelAt.IsZero() {
 			t.Fatalf("%+v %v", again, err)
 		}
@@ -514,21 +514,21 @@ func TestAnotherVersionWordsItOtherwise(t *testing.T) {
 	for _, arrived := range []bool{true, false} {
 		inWorld(t, func(w *world) {
 			r := w.start()
-			wish := booking(48 * time.Hour)
+			req := booking(48 * time.Hour)
 			w.fault(stripesim.ClassCreate, 10, stripesim.DropRequest)
-			if _, err := r.Authorize(w.ctx, clickKey, wish, "api"); code(err) != hold.OutcomeUnknown {
+			if _, err := r.Authorize(w.ctx, clickKey, req, "api"); code(err) != hold.OutcomeUnknown {
 				t.Fatal(err)
 			}
 			w.sim.ClearFaults()
-			id, err := hold.AuthorizationID(clickKey)
+			id, err := hold.AttemptID(clickKey)
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, call, err := wish.Draft(id, time.Now())
+			_, call, err := req.Validate(id, time.Now())
 			if err != nil {
 				t.Fatal(err)
 			}
-			call.Key, call.Description = (&hold.Authorization{ID: id, Generation: 1}).Key(), "worded otherwise"
+			call.Key, call.Description = (&hold.AuthorizationAttempt{ID: id, Generation: 1}).IdempotencyKey(), "worded otherwise"
 			if !arrived {
 				call.PaymentMethod = "pm_card_visa_chargeDeclinedInsufficientFunds"
 			}
@@ -538,7 +538,7 @@ func TestAnotherVersionWordsItOtherwise(t *testing.T) {
 			}
 			defer older.Close()
 			older.Authorize(w.ctx, call)
-			a, err := insistent(t, func() (worker.Authorization, error) { return r.Authorize(w.ctx, clickKey, wish, "api") })
+			a, err := insistent(t, func() (worker.AuthorizationResult, error) { return r.Authorize(w.ctx, clickKey, req, "api") })
 			if arrived {
 				if err != nil || a.Hold == nil || a.Hold.ID != w.oneAuthorization() {
 					t.Fatalf("%+v %v", a, err)
@@ -555,12 +555,12 @@ func TestDeadlineBeforeItsTime(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
 		a, err := r.Authorize(w.ctx, clickKey, booking(8*24*time.Hour), "api")
-		if err != nil || a.Hold == nil || a.Hold.State != hold.Attention || a.Hold.Why != hold.CauseAfterDeadline {
+		if err != nil || a.Hold == nil || a.Hold.State != hold.Attention || a.Hold.Reason != hold.CauseAfterDeadline {
 			t.Fatalf("%+v %v", a.Hold, err)
 		}
-		wish := booking(20 * 24 * time.Hour)
-		wish.ExtendedAuthorization = true
-		if a, err = r.Authorize(w.ctx, "extended-1", wish, "api"); err != nil || a.Hold.State != hold.Scheduled {
+		req := booking(20 * 24 * time.Hour)
+		req.ExtendedAuthorization = true
+		if a, err = r.Authorize(w.ctx, "extended-1", req, "api"); err != nil || a.Hold.State != hold.Scheduled {
 			t.Fatalf("%+v %v", a.Hold, err)
 		}
 	})
@@ -652,17 +652,17 @@ func (s *doomedStore) around(err *error) func() {
 	}
 }
 
-func (s *doomedStore) BeginAuthorization(ctx context.Context, a hold.Authorization, token string, lease, look time.Duration) (rec hold.Authorization, b hold.Begin, now time.Time, err error) {
+func (s *doomedStore) BeginAuthorization(ctx context.Context, a hold.AuthorizationAttempt, token string, lease, look time.Duration) (rec hold.AuthorizationAttempt, b hold.AttemptLookup, now time.Time, err error) {
 	defer s.around(&err)()
 	return s.Store.BeginAuthorization(ctx, a, token, lease, look)
 }
 
-func (s *doomedStore) SaveAuthorization(ctx context.Context, a hold.Authorization, token string, release bool, next time.Time) (ok bool, err error) {
+func (s *doomedStore) SaveAuthorization(ctx context.Context, a hold.AuthorizationAttempt, token string, release bool, next time.Time) (ok bool, err error) {
 	defer s.around(&err)()
 	return s.Store.SaveAuthorization(ctx, a, token, release, next)
 }
 
-func (s *doomedStore) Commit(ctx context.Context, writes []hold.Write) (ok []bool, err error) {
+func (s *doomedStore) Commit(ctx context.Context, writes []hold.RecordWrite) (ok []bool, err error) {
 	defer s.around(&err)()
 	return s.Store.Commit(ctx, writes)
 }

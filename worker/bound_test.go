@@ -18,7 +18,7 @@ func TestCapture_AuthorizationExpiredWhileHeld(t *testing.T) {
 			Code: "capture_charge_authorization_expired"}}); err != nil {
 			t.Fatal(err)
 		}
-		w.schedule(r, hold.Wish{PaymentIntent: id, CaptureAt: in(time.Minute)})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Minute)})
 		h := w.eventually(r, id, hold.Attention, 5*time.Minute)
 		time.Sleep(3 * time.Hour)
 		captures := int64(0)
@@ -27,8 +27,8 @@ func TestCapture_AuthorizationExpiredWhileHeld(t *testing.T) {
 				captures += n
 			}
 		}
-		if told := w.logs.FilterMessage("hold.attention").Len(); h.Why != hold.CauseRefused || captures != 2 || told != 1 {
-			t.Errorf("because of %s, %d captures in three hours, told %d times", h.Why, captures, told)
+		if told := w.logs.FilterMessage("hold.attention").Len(); h.Reason != hold.CauseRefused || captures != 2 || told != 1 {
+			t.Errorf("because of %s, %d captures in three hours, told %d times", h.Reason, captures, told)
 		}
 	}, calmly)
 }

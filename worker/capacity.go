@@ -19,10 +19,10 @@ const (
 	capacityHorizon = 24 * time.Hour
 	// capacityWindows is into how many windows that is cut in a single partition; the more partitions, the fewer.
 	capacityWindows = 288
-	// capacityQueue is how long a queue may be, in time, without being looked at more closely.
-	capacityQueue = 30 * time.Second
-	// capacityRead bounds how many holds a closer look reads.
-	capacityRead = 20_000
+	// minQueueTime is how long a queue may be, in time, without being looked at more closely.
+	minQueueTime = 30 * time.Second
+	// maxCapacityHolds bounds how many holds a closer look reads.
+	maxCapacityHolds = 20_000
 )
 
 // Capacity tells of holds whose authorization will end before their turn at Stripe comes, because more is due than the budget lets through.
@@ -45,35 +45,35 @@ func (w *Worker) capacity(ctx context.Context) (c Capacity, looked bool, err err
 	if c.Rate <= 0 {
 		return c, false, nil
 	}
-	if mine, err := w.store.Turn(ctx, "capacity", capacityEvery); err != nil || !mine {
+	if mine, err := w.store.AcquireLock(ctx, "capacity", capacityEvery); err != nil || !mine {
 		return c, false, err
 	}
-	due, err := w.store.Due(ctx, false, 1)
+	due, err := w.store.PromoteDue(ctx, false, 1)
 	if err != nil {
 		return c, false, err
 	}
-	if due.TakenOver > 0 {
-		w.Nudge()
+	if due.ExpiredLeases > 0 {
+		w.Wake()
 	}
 	counts, err := w.store.Counts(ctx)
 	if err != nil {
 		return c, false, err
 	}
-	waiting := int64(ready(due.Lanes))
-	if waiting+counts.Scheduled < w.queue() {
+	waiting := int64(countReady(due.Lanes))
+	if waiting+counts.Scheduled < w.minQueueLength() {
 		return c, true, nil // were all of it due at once, there would be no queue to speak of
 	}
 	windows := min(capacityWindows, max(24, 8*capacityWindows/w.store.Partitions()))
 	step := capacityHorizon / time.Duration(windows)
-	arrivals, err := w.store.Falling(ctx, due.Now, step, windows)
+	arrivals, err := w.store.DueHistogram(ctx, due.Now, step, windows)
 	if err != nil {
 		return c, false, err
 	}
-	from, until, busy := w.busy(waiting, arrivals, step)
+	from, until, busy := w.busyWindows(waiting, arrivals, step)
 	if !busy {
 		return c, true, nil
 	}
-	q := queue{now: due.Now}
+	q := capacityQueue{now: due.Now}
 	if from == 0 {
 		for _, lane := range due.Lanes {
 			if err := w.readLane(ctx, &q, lane); err != nil {
@@ -81,20 +81,20 @@ func (w *Worker) capacity(ctx context.Context) (c Capacity, looked bool, err err
 			}
 		}
 	}
-	mark := hold.Mark{Score: due.Now.Add(time.Duration(from)*step).UnixMilli() - 1, Name: "~"}
+	mark := hold.Position{Score: due.Now.Add(time.Duration(from)*step).UnixMilli() - 1, Member: "~"}
 	if from == 0 {
-		mark = hold.Mark{}
+		mark = hold.Position{}
 	}
 	end := due.Now.Add(time.Duration(until+1) * step)
 	for !q.full() {
-		page, _, err := w.store.Page(ctx, hold.SetScheduled, mark, sweepSize)
+		page, _, err := w.store.Page(ctx, hold.SetScheduled, mark, sweepBatch)
 		if err != nil {
 			return c, false, err
 		}
-		over := len(page) < sweepSize
+		over := len(page) < sweepBatch
 		for i := range page {
 			h := &page[i].Hold
-			mark = page[i].Mark
+			mark = page[i].Position
 			if h.NextAt.After(end) {
 				over = true
 				break
@@ -107,23 +107,25 @@ func (w *Worker) capacity(ctx context.Context) (c Capacity, looked bool, err err
 			break
 		}
 	}
-	q.serve(&c, w.o.WriteRate, w.o.TotalRate)
+	q.simulate(&c, w.o.WriteRate, w.o.TotalRate)
 	c.AtLeast = q.full()
 	return c, true, nil
 }
 
-// queue is how many holds make a queue that is worth a closer look.
-func (w *Worker) queue() int64 { return int64(w.o.WriteRate) * int64(capacityQueue/time.Second) }
+// minQueueLength is how many holds make a queue that is worth a closer look.
+func (w *Worker) minQueueLength() int64 {
+	return int64(w.o.WriteRate) * int64(minQueueTime/time.Second)
+}
 
-// busy finds the windows in which a queue may build up, as though all were of one account and kind, from where the queue was last empty.
-func (w *Worker) busy(waiting int64, arrivals []int64, step time.Duration) (from, until int, busy bool) {
+// busyWindows finds the windows in which a queue may build up, as though all were of one account and kind, from where the queue was last empty.
+func (w *Worker) busyWindows(waiting int64, arrivals []int64, step time.Duration) (from, until int, busy bool) {
 	served := int64(float64(w.o.WriteRate) * step.Seconds())
 	empty := 0
 	for i, a := range arrivals {
 		if waiting == 0 {
 			empty = i
 		}
-		if waiting+a >= w.queue() {
+		if waiting+a >= w.minQueueLength() {
 			if !busy {
 				from, busy = empty, true
 			}
@@ -134,79 +136,79 @@ func (w *Worker) busy(waiting int64, arrivals []int64, step time.Duration) (from
 	return from, until, busy
 }
 
-func (w *Worker) readLane(ctx context.Context, q *queue, lane hold.Lane) error {
+func (w *Worker) readLane(ctx context.Context, q *capacityQueue, lane hold.Lane) error {
 	if lane.Op != hold.OpCapture && lane.Op != hold.OpCancel {
 		return nil
 	}
-	for mark := (hold.Mark{}); !q.full(); {
-		page, err := w.store.PageLane(ctx, lane, mark, sweepSize)
+	for mark := (hold.Position{}); !q.full(); {
+		page, err := w.store.PageLane(ctx, lane, mark, sweepBatch)
 		if err != nil {
 			return fmt.Errorf("a lane can't be read: %w", err)
 		}
 		for i := range page {
-			mark = page[i].Mark
+			mark = page[i].Position
 			if page[i].Hold.State != 0 {
 				q.add(&page[i].Hold, q.now)
 			}
 		}
-		if len(page) < sweepSize {
+		if len(page) < sweepBatch {
 			return nil
 		}
 	}
 	return nil
 }
 
-// queue serves holds on paper.
-type queue struct {
+// capacityQueue serves holds on paper.
+type capacityQueue struct {
 	now   time.Time
 	n     int
-	items map[string]*[2][]turn // by account; captures, cancels
+	items map[string]*[2][]queuedHold // by account; captures, cancels
 }
 
-// turn is one hold in the queue. Times are from now.
-type turn struct {
+// queuedHold is one hold in the queue. Times are from now.
+type queuedHold struct {
 	id            string
 	due, deadline time.Duration
 	amount        int64
 	currency      string
 }
 
-func (q *queue) full() bool { return q.n >= capacityRead }
+func (q *capacityQueue) full() bool { return q.n >= maxCapacityHolds }
 
-func (q *queue) add(h *hold.Hold, due time.Time) {
-	if h.Next != hold.OpCapture && h.Next != hold.OpCancel || !due.Before(h.ExpiresAt) {
+func (q *capacityQueue) add(h *hold.Hold, due time.Time) {
+	if h.NextOp != hold.OpCapture && h.NextOp != hold.OpCancel || !due.Before(h.ExpiresAt) {
 		return
 	}
-	t := turn{id: h.ID, due: max(0, due.Sub(q.now)), deadline: h.ExpiresAt.Sub(q.now), amount: h.Amount, currency: h.Currency}
+	t := queuedHold{id: h.ID, due: max(0, due.Sub(q.now)), deadline: h.ExpiresAt.Sub(q.now), amount: h.Amount, currency: h.Currency}
 	if h.CaptureAmount > 0 {
 		t.amount = h.CaptureAmount
 	}
 	if q.items == nil {
-		q.items = map[string]*[2][]turn{}
+		q.items = map[string]*[2][]queuedHold{}
 	}
 	if q.items[h.Account] == nil {
-		q.items[h.Account] = &[2][]turn{}
+		q.items[h.Account] = &[2][]queuedHold{}
 	}
 	kind := 0
-	if h.Next == hold.OpCancel {
+	if h.NextOp == hold.OpCancel {
 		kind = 1
 	}
 	q.items[h.Account][kind] = append(q.items[h.Account][kind], t)
 	q.n++
 }
 
-// serve gives each its turn and notes the captures that come too late. A release that comes too late costs nobody anything, but it takes a turn.
-func (q *queue) serve(c *Capacity, rate, total int) {
+// simulate gives each its turn and notes the captures that come too late. A release that comes too late costs nobody anything, but it takes a turn.
+func (q *capacityQueue) simulate(c *Capacity, rate, total int) {
 	gap, between := time.Second/time.Duration(rate), time.Duration(0)
 	if total > 0 {
 		between = time.Second / time.Duration(total)
 	}
 	for _, kinds := range q.items {
-		var waiting [2]byDeadline
+		var waiting [2]deadlineHeap
 		var free [2]time.Duration
 		all := time.Duration(0)
 		for k := range kinds {
-			slices.SortFunc(kinds[k], func(a, b turn) int { return cmp.Compare(a.due, b.due) })
+			slices.SortFunc(kinds[k], func(a, b queuedHold) int { return cmp.Compare(a.due, b.due) })
 		}
 		for {
 			k, at := -1, time.Duration(0)
@@ -229,7 +231,7 @@ func (q *queue) serve(c *Capacity, rate, total int) {
 				heap.Push(&waiting[k], kinds[k][0])
 				kinds[k] = kinds[k][1:]
 			}
-			t, _ := heap.Pop(&waiting[k]).(turn)
+			t, _ := heap.Pop(&waiting[k]).(queuedHold)
 			if at < t.deadline {
 				free[k], all = at+gap, at+between
 				continue
@@ -246,23 +248,23 @@ func (q *queue) serve(c *Capacity, rate, total int) {
 	slices.SortFunc(c.Sums, func(a, b Sum) int { return cmp.Compare(a.Currency, b.Currency) })
 }
 
-// byDeadline is a heap.
-type byDeadline []turn
+// deadlineHeap is a heap.
+type deadlineHeap []queuedHold
 
-func (b byDeadline) Len() int { return len(b) }
-func (b byDeadline) Less(i, j int) bool { // as Redis orders them
+func (b deadlineHeap) Len() int { return len(b) }
+func (b deadlineHeap) Less(i, j int) bool { // as Redis orders them
 	return cmp.Or(cmp.Compare(b[i].deadline, b[j].deadline), cmp.Compare(b[i].id, b[j].id)) < 0
 }
-func (b byDeadline) Swap(i, j int) { b[i], b[j] = b[j], b[i] }
+func (b deadlineHeap) Swap(i, j int) { b[i], b[j] = b[j], b[i] }
 
 // Push implements heap.Interface, as does Pop.
-func (b *byDeadline) Push(x any) {
-	if t, ok := x.(turn); ok {
+func (b *deadlineHeap) Push(x any) {
+	if t, ok := x.(queuedHold); ok {
 		*b = append(*b, t)
 	}
 }
 
-func (b *byDeadline) Pop() any {
+func (b *deadlineHeap) Pop() any {
 	old := *b
 	t := old[len(old)-1]
 	*b = old[:len(old)-1]

@@ -16,14 +16,14 @@ import (
 const (
 	// clockSlack is by how much two replicas' notions of Redis' time may differ.
 	clockSlack = 2 * time.Second
-	// stripePatience is how many times in a row a list may go unanswered before the run is left for later.
-	stripePatience = 6
-	// budgetDry is how long the budget may give nothing before the run is left for later.
-	budgetDry = 10 * time.Minute
-	// missTwice is how long after Stripe didn't know an intent it is asked once more: rarely it doesn't see one for a moment.
-	missTwice   = 2 * time.Second
-	maxWalk     = 1 << 16 // pages of the schedule in one walk
-	maxLoggedAs = 100     // lines about findings in one run
+	// maxUnansweredLists is how many times in a row a list may go unanswered before the run is left for later.
+	maxUnansweredLists = 6
+	// maxBudgetDrought is how long the budget may give nothing before the run is left for later.
+	maxBudgetDrought = 10 * time.Minute
+	// notFoundRecheckAfter is how long after Stripe didn't know an intent it is asked once more: rarely it doesn't see one for a moment.
+	notFoundRecheckAfter = 2 * time.Second
+	maxPages             = 1 << 16 // pages of the schedule in one walk
+	maxFindingLines      = 100     // lines about findings in one run
 )
 
 // compare goes from Stripe to the schedule, account by account, then back for what the lists did not tell of.
@@ -41,13 +41,13 @@ func (c *comparison) compare(ctx context.Context) error {
 	for {
 		if c.run.At >= len(c.run.Order) {
 			// Another replica may have told of its accounts meanwhile.
-			if more, err := c.unlisted(ctx); err != nil {
+			if more, err := c.addNewAccounts(ctx); err != nil {
 				return err
 			} else if !more {
 				break
 			}
 		}
-		if err := c.account(ctx, c.run.Order[c.run.At]); err != nil {
+		if err := c.compareAccount(ctx, c.run.Order[c.run.At]); err != nil {
 			return err
 		}
 		c.edit(func(r *checkpoint) { r.At, r.After = r.At+1, ""; r.estimate(0) })
@@ -55,12 +55,12 @@ func (c *comparison) compare(ctx context.Context) error {
 			return err
 		}
 	}
-	if c.partial || c.more {
+	if c.partial || c.seenTruncated {
 		// What the lists told of isn't known, or not all of it. Reading every open hold one by one would cost more than the next run does.
 		c.w.log.Info("reconcile: holds that the lists did not tell of are left to the next run", zap.String("run", c.run.ID))
 		return nil
 	}
-	return c.rest(ctx)
+	return c.compareUnlisted(ctx)
 }
 
 // estimate sets how much of the run is done: lists are nine tenths of it.
@@ -72,29 +72,29 @@ func (r *checkpoint) estimate(ofAccount float64) {
 
 // accounts are one's own and those that have an open hold, or had one while this replica ran.
 func (c *comparison) accounts(ctx context.Context) ([]string, error) {
-	err := c.walk(ctx, func(found []hold.Listed) error {
+	err := c.eachOpenHold(ctx, func(found []hold.ListedHold) error {
 		for i := range found {
-			c.w.recon.met(found[i].Hold.Account)
+			c.w.recon.addAccount(found[i].Hold.Account)
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return append([]string{""}, c.w.recon.list()...), nil
+	return append([]string{""}, c.w.recon.knownAccounts()...), nil
 }
 
-// unlisted adds the accounts that became known since the run began, and reports whether there are any.
-func (c *comparison) unlisted(ctx context.Context) (bool, error) {
-	all, err := c.w.store.Accounts(ctx, nil)
+// addNewAccounts adds the accounts that became known since the run began, and reports whether there are any.
+func (c *comparison) addNewAccounts(ctx context.Context) (bool, error) {
+	all, err := c.w.store.ShareAccounts(ctx, nil)
 	if err != nil {
 		return false, fmt.Errorf("the accounts that were met can't be read: %w", err)
 	}
 	for _, a := range all {
-		c.w.recon.met(a)
+		c.w.recon.addAccount(a)
 	}
 	before := len(c.run.Order)
-	for _, a := range c.w.recon.list() {
+	for _, a := range c.w.recon.knownAccounts() {
 		if !slices.Contains(c.run.Order, a) {
 			c.edit(func(r *checkpoint) { r.Order = append(r.Order, a) })
 		}
@@ -103,22 +103,22 @@ func (c *comparison) unlisted(ctx context.Context) (bool, error) {
 	return len(c.run.Order) > before, nil
 }
 
-// walk goes through all open holds.
-func (c *comparison) walk(ctx context.Context, visit func([]hold.Listed) error) error {
-	mark := hold.Mark{}
-	for range maxWalk {
-		found, now, err := c.w.store.Page(ctx, hold.SetExpiring, mark, sweepSize)
+// eachOpenHold goes through all open holds.
+func (c *comparison) eachOpenHold(ctx context.Context, visit func([]hold.ListedHold) error) error {
+	mark := hold.Position{}
+	for range maxPages {
+		found, now, err := c.w.store.Page(ctx, hold.SetExpiring, mark, sweepBatch)
 		if err != nil {
 			return fmt.Errorf("the schedule can't be read: %w", err)
 		}
-		c.w.sync(now)
+		c.w.syncClock(now)
 		if err := visit(found); err != nil {
 			return err
 		}
-		if len(found) < sweepSize {
+		if len(found) < sweepBatch {
 			return nil
 		}
-		mark = found[len(found)-1].Mark
+		mark = found[len(found)-1].Position
 		if err := c.renew(ctx); err != nil {
 			return err
 		}
@@ -126,21 +126,21 @@ func (c *comparison) walk(ctx context.Context, visit func([]hold.Listed) error) 
 	return nil
 }
 
-// account pages through the intents of one account, newest first, from where the run stands.
-func (c *comparison) account(ctx context.Context, account string) error {
+// compareAccount pages through the intents of one account, newest first, from where the run stands.
+func (c *comparison) compareAccount(ctx context.Context, account string) error {
 	for silent := 0; ; {
-		if err := c.turn(ctx, account); err != nil {
+		if err := c.waitForRead(ctx, account); err != nil {
 			return err
 		}
-		asked := c.w.now()
-		page, more, a := c.w.list(ctx, account, c.run.After)
+		asked := c.w.redisNow()
+		page, more, a := c.w.listIntents(ctx, account, c.run.After)
 		switch a.Kind {
 		case hold.AnswerOK:
 			silent = 0
 		case hold.AnswerUnauthorized:
 			return fmt.Errorf("%w: it rejects the key", errStripe)
 		case hold.AnswerUnknown, hold.AnswerUnreachable, hold.AnswerRateLimited, hold.AnswerLockTimeout, hold.AnswerReplayedError, hold.AnswerKeyInUse:
-			if silent++; silent >= stripePatience {
+			if silent++; silent >= maxUnansweredLists {
 				return fmt.Errorf("%w (%s)", errStripe, a.Kind)
 			}
 			if err := c.pause(ctx, min(time.Second<<silent, 20*time.Second)); err != nil {
@@ -150,10 +150,10 @@ func (c *comparison) account(ctx context.Context, account string) error {
 		default:
 			// This account is lost to the run, the others are not.
 			c.edit(func(r *checkpoint) { r.Unreadable[account] = true })
-			c.found(Finding{Kind: FoundUnlisted, Account: account, Detail: fmt.Sprintf("Stripe refuses to list its intents (%s): check the key's permissions and the account", cmp.Or(a.Code, a.Kind.String()))})
+			c.recordFinding(Finding{Kind: FoundUnreadable, Account: account, Detail: fmt.Sprintf("Stripe refuses to list its intents (%s): check the key's permissions and the account", cmp.Or(a.Code, a.Kind.String()))})
 			return nil
 		}
-		if err := c.page(ctx, account, page, asked); err != nil {
+		if err := c.comparePage(ctx, account, page, asked); err != nil {
 			return err
 		}
 		c.edit(func(r *checkpoint) { r.Pages++ })
@@ -166,7 +166,7 @@ func (c *comparison) account(ctx context.Context, account string) error {
 		}
 		c.edit(func(r *checkpoint) {
 			r.After = last.ID
-			r.estimate(float64(r.StartedAt.Sub(last.Created)) / float64(reach))
+			r.estimate(float64(r.StartedAt.Sub(last.Created)) / float64(listWindow))
 		})
 		if err := c.save(ctx, reconcileLease, false); err != nil {
 			return err
@@ -177,25 +177,25 @@ func (c *comparison) account(ctx context.Context, account string) error {
 	}
 }
 
-// turn waits until another read may go out. It takes every other one of the budget's at the most, so that whoever schedules, checks or acts is not
+// waitForRead waits until another read may go out. It takes every other one of the budget's at the most, so that whoever schedules, checks or acts is not
 // kept waiting by a comparison.
-func (c *comparison) turn(ctx context.Context, account string) error {
+func (c *comparison) waitForRead(ctx context.Context, account string) error {
 	began := time.Now()
 	for {
 		if err := c.renew(ctx); err != nil {
 			return err
 		}
-		wait := c.w.recon.slot(2 * time.Second / time.Duration(c.w.o.ReadRate))
+		wait := c.w.recon.reserveReadSlot(2 * time.Second / time.Duration(c.w.o.ReadRate))
 		if wait <= 0 {
-			granted, retry, err := c.w.store.Take(ctx, account, hold.OpRead, 1)
+			granted, retry, err := c.w.store.TryReserve(ctx, account, hold.OpRead, 1)
 			if err != nil {
 				return fmt.Errorf("the budget can't be drawn on: %w", err)
 			}
 			if granted > 0 {
 				return nil
 			}
-			if time.Since(began) > budgetDry {
-				return fmt.Errorf("%w: the budget for reads has given nothing for %s", errStripe, budgetDry)
+			if time.Since(began) > maxBudgetDrought {
+				return fmt.Errorf("%w: the budget for reads has given nothing for %s", errStripe, maxBudgetDrought)
 			}
 			wait = min(max(retry, 10*time.Millisecond), 5*time.Second)
 		}
@@ -205,15 +205,15 @@ func (c *comparison) turn(ctx context.Context, account string) error {
 	}
 }
 
-// slot is how long to wait until a read may go out; 0 means now, and that the next is a step later.
-func (r *reconciler) slot(step time.Duration) time.Duration {
+// reserveReadSlot is how long to wait until a read may go out; 0 means now, and that the next is a step later.
+func (r *reconciler) reserveReadSlot(step time.Duration) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	if wait := r.next.Sub(now); wait > 0 {
+	if wait := r.nextReadAt.Sub(now); wait > 0 {
 		return wait
 	}
-	r.next = now.Add(step)
+	r.nextReadAt = now.Add(step)
 	return 0
 }
 
@@ -228,16 +228,16 @@ func (c *comparison) pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// step is a change that a comparison found necessary.
-type step struct {
-	before hold.Hold
-	change hold.Change
-	tell   Finding // without a kind: nothing to tell
+// comparedHold is a change that a comparison found necessary.
+type comparedHold struct {
+	before  hold.Hold
+	change  hold.Decision
+	finding Finding // without a kind: nothing to tell
 }
 
-// page compares one page of the list with the schedule. asked is when the list was asked for: what it says may be older than
+// comparePage compares one page of the list with the schedule. asked is when the list was asked for: what it says may be older than
 // what the schedule says of a hold that changed since.
-func (c *comparison) page(ctx context.Context, account string, page []hold.Intent, asked time.Time) error {
+func (c *comparison) comparePage(ctx context.Context, account string, page []hold.Intent, asked time.Time) error {
 	ids := make([]string, len(page))
 	for i := range page {
 		ids[i] = page[i].ID
@@ -249,8 +249,8 @@ func (c *comparison) page(ctx context.Context, account string, page []hold.Inten
 	if err != nil {
 		return err
 	}
-	now := c.w.now()
-	var steps []step
+	now := c.w.redisNow()
+	var steps []comparedHold
 	listed, compared := int64(0), int64(0)
 	for i := range page {
 		in, h := &page[i], holds[i]
@@ -260,19 +260,19 @@ func (c *comparison) page(ctx context.Context, account string, page []hold.Inten
 		listed++
 		if h == nil {
 			if in.Status == hold.StatusRequiresCapture {
-				if s, ok := c.unknown(account, in, now); ok {
+				if s, ok := c.adoptUnknown(account, in, now); ok {
 					steps = append(steps, s)
 				}
 			}
 			continue
 		}
 		compared++
-		c.saw(in.ID)
+		c.markSeen(in.ID)
 		// What has ended at Stripe stays so. What is still held may have been seen by somebody else after this page was made.
 		if in.Status == hold.StatusRequiresCapture && !h.State.Final() && !lastChange(h).Before(asked.Add(-clockSlack)) {
 			continue
 		}
-		if s, ok := observe(h, in, now, c.w.o.Rules); ok {
+		if s, ok := applyIntent(h, in, now, c.w.o.Rules); ok {
 			steps = append(steps, s)
 		}
 	}
@@ -284,19 +284,19 @@ func (c *comparison) page(ctx context.Context, account string, page []hold.Inten
 func (c *comparison) readAll(ctx context.Context, ids []string) (holds []*hold.Hold, unreadable map[int]bool, err error) {
 	holds, now, err := c.w.store.Read(ctx, ids...)
 	if err == nil {
-		c.w.sync(now)
+		c.w.syncClock(now)
 		return holds, nil, nil
 	}
-	if !errors.Is(err, hold.ErrRecord) {
+	if !errors.Is(err, hold.ErrUnreadableRecord) {
 		return nil, nil, fmt.Errorf("holds can't be read: %w", err)
 	}
-	c.w.storeFailed(ctx, "compare with Stripe", err)
+	c.w.reportStoreError(ctx, "compare with Stripe", err)
 	unreadable = map[int]bool{}
 	for i, h := range holds {
 		if h != nil {
 			continue
 		}
-		if _, _, err := c.w.store.Read(ctx, ids[i]); errors.Is(err, hold.ErrRecord) {
+		if _, _, err := c.w.store.Read(ctx, ids[i]); errors.Is(err, hold.ErrUnreadableRecord) {
 			unreadable[i] = true
 		} else if err != nil {
 			return nil, nil, fmt.Errorf("holds can't be read: %w", err)
@@ -313,82 +313,82 @@ func lastChange(h *hold.Hold) time.Time {
 	return h.CreatedAt
 }
 
-// observe brings a known hold to what Stripe says.
-func observe(h *hold.Hold, in *hold.Intent, now time.Time, r hold.Rules) (step, bool) {
-	ch := h.Observed(in, now)
-	if ch.Same {
-		return step{}, false
+// applyIntent brings a known hold to what Stripe says.
+func applyIntent(h *hold.Hold, in *hold.Intent, now time.Time, r hold.Rules) (comparedHold, bool) {
+	ch := h.ApplyIntent(in, now)
+	if ch.Unchanged {
+		return comparedHold{}, false
 	}
 	ch.HandOver(h, now, r)
 	after := &ch.Hold
-	s := step{before: *h, change: ch, tell: Finding{PaymentIntent: h.PaymentIntent, Account: h.Account, Reference: h.Reference, Amount: after.Amount, Currency: after.Currency}}
+	s := comparedHold{before: *h, change: ch, finding: Finding{PaymentIntent: h.PaymentIntent, Account: h.Account, Reference: h.Reference, Amount: after.Amount, Currency: after.Currency}}
 	switch {
 	case after.State == hold.Captured:
-		s.tell.Kind, s.tell.Amount, s.tell.Detail = FoundCaptured, after.CapturedTotal, "captured by somebody else"
+		s.finding.Kind, s.finding.Amount, s.finding.Detail = FoundCaptured, after.CapturedAmount, "captured by somebody else"
 	case after.State == hold.Canceled:
-		s.tell.Kind, s.tell.Detail = FoundCanceled, "released by somebody else"
+		s.finding.Kind, s.finding.Detail = FoundCanceled, "released by somebody else"
 	case after.State == hold.Expired:
-		s.tell.Kind, s.tell.Detail = FoundExpired, "the card network let it go"
+		s.finding.Kind, s.finding.Detail = FoundExpired, "the card network let it go"
 	case after.State == hold.Attention && h.State != hold.Attention:
-		s.tell.Kind, s.tell.Detail = FoundAttention, after.Why.String()+": "+after.History[len(after.History)-1].Note
+		s.finding.Kind, s.finding.Detail = FoundAttention, after.Reason.String()+": "+after.History[len(after.History)-1].Note
 	case after.CapturedElsewhere != h.CapturedElsewhere:
-		s.tell.Kind, s.tell.Detail = FoundChanged, hold.Money(after.CapturedElsewhere, after.Currency)+" captured by another system, "+hold.Money(after.Amount, after.Currency)+" left"
+		s.finding.Kind, s.finding.Detail = FoundChanged, hold.FormatAmount(after.CapturedElsewhere, after.Currency)+" captured by another system, "+hold.FormatAmount(after.Amount, after.Currency)+" left"
 	case h.Verified && h.Amount != after.Amount:
-		s.tell.Kind, s.tell.Detail = FoundChanged, "the amount was "+hold.Money(h.Amount, h.Currency)
+		s.finding.Kind, s.finding.Detail = FoundChanged, "the amount was "+hold.FormatAmount(h.Amount, h.Currency)
 	case h.Verified && !h.ExpiresAt.Equal(after.ExpiresAt):
-		s.tell.Kind, s.tell.Detail = FoundChanged, "ends at "+after.ExpiresAt.Format(time.RFC3339)+", not at "+h.ExpiresAt.Format(time.RFC3339)
+		s.finding.Kind, s.finding.Detail = FoundChanged, "ends at "+after.ExpiresAt.Format(time.RFC3339)+", not at "+h.ExpiresAt.Format(time.RFC3339)
 	}
 	return s, true
 }
 
-// unknown decides about an intent that holds money and that the schedule doesn't know.
-func (c *comparison) unknown(account string, in *hold.Intent, now time.Time) (step, bool) {
-	tell := Finding{PaymentIntent: in.ID, Account: account, Amount: in.Capturable, Currency: in.Currency}
-	wish, paused, ours, err := hold.WishOf(in, account)
+// adoptUnknown decides about an intent that holds money and that the schedule doesn't know.
+func (c *comparison) adoptUnknown(account string, in *hold.Intent, now time.Time) (comparedHold, bool) {
+	tell := Finding{PaymentIntent: in.ID, Account: account, Amount: in.AmountCapturable, Currency: in.Currency}
+	req, paused, ours, err := hold.RequestFromMetadata(in, account)
 	if !ours {
 		if now.Sub(in.Created) > orphanAge {
 			tell.Kind, tell.Detail = FoundOrphan, "nobody has scheduled it; it is left alone"
-			c.found(tell)
+			c.recordFinding(tell)
 		}
-		return step{}, false
+		return comparedHold{}, false
 	}
-	tell.Reference = wish.Reference
+	tell.Reference = req.Reference
 	var d *hold.Draft
-	var ch hold.Change
+	var ch hold.Decision
 	if err == nil {
-		d, err = wish.Recovered(paused, now)
+		d, err = req.ValidateRecovered(paused, now)
 	}
 	if err == nil {
 		ch, err = hold.New(d, in, "reconcile", now)
 	}
 	if err != nil {
 		tell.Kind, tell.Reference, tell.Detail = FoundRejected, "", err.Error()
-		c.found(tell)
-		return step{}, false
+		c.recordFinding(tell)
+		return comparedHold{}, false
 	}
 	ch.HandOver(&hold.Hold{}, now, c.w.o.Rules)
 	tell.Kind, tell.Detail = FoundScheduled, scheduledAs(&ch.Hold)
 	if ch.Hold.State == hold.Attention {
-		tell.Kind, tell.Detail = FoundAttention, ch.Hold.Why.String()+": "+ch.Hold.History[len(ch.Hold.History)-1].Note
+		tell.Kind, tell.Detail = FoundAttention, ch.Hold.Reason.String()+": "+ch.Hold.History[len(ch.Hold.History)-1].Note
 	}
-	return step{change: ch, tell: tell}, true
+	return comparedHold{change: ch, finding: tell}, true
 }
 
 func scheduledAs(h *hold.Hold) string {
 	switch {
 	case h.State == hold.Paused:
 		return "paused"
-	case h.Next != 0:
-		return h.Next.String() + " at " + h.NextAt.Format(time.RFC3339)
+	case h.NextOp != 0:
+		return h.NextOp.String() + " at " + h.NextAt.Format(time.RFC3339)
 	}
 	return h.State.String()
 }
 
 // commit writes changes, each if its hold is still what was compared. What somebody else changed meanwhile is left to the next run.
-func (c *comparison) commit(ctx context.Context, steps []step) error {
+func (c *comparison) commit(ctx context.Context, steps []comparedHold) error {
 	if c.dry {
 		for i := range steps {
-			c.found(steps[i].tell)
+			c.recordFinding(steps[i].finding)
 		}
 		return nil
 	}
@@ -396,12 +396,12 @@ func (c *comparison) commit(ctx context.Context, steps []step) error {
 		return nil
 	}
 	w := c.w
-	now := w.now()
-	writes := make([]hold.Write, len(steps))
+	now := w.redisNow()
+	writes := make([]hold.RecordWrite, len(steps))
 	for i := range steps {
-		writes[i] = w.write(&steps[i].before, &steps[i].change, now)
+		writes[i] = w.newWrite(&steps[i].before, &steps[i].change, now)
 	}
-	ok, err := w.insist(ctx, writes)
+	ok, err := w.commitWithRetry(ctx, writes)
 	if err != nil {
 		return fmt.Errorf("what Stripe says can't be written: %w", err)
 	}
@@ -411,36 +411,36 @@ func (c *comparison) commit(ctx context.Context, steps []step) error {
 		if !ok[i] {
 			continue
 		}
-		w.notice(&s.change, hold.Call{}, hold.Answer{}, 0)
-		soon = soon || s.change.Now || s.change.Hold.Next != 0 && s.change.Hold.NextAt.Before(now.Add(lookahead))
+		w.recordEvents(&s.change, hold.Call{}, hold.Answer{}, 0)
+		soon = soon || s.change.Again || s.change.Hold.NextOp != 0 && s.change.Hold.NextAt.Before(now.Add(lookahead))
 		if s.before.Version == 0 {
-			c.saw(s.change.Hold.ID)
+			c.markSeen(s.change.Hold.ID)
 		}
-		c.found(s.tell)
+		c.recordFinding(s.finding)
 	}
 	if soon {
-		w.Nudge()
+		w.Wake()
 	}
 	return nil
 }
 
-func (c *comparison) saw(intent string) {
+func (c *comparison) markSeen(intent string) {
 	if len(c.seen) >= maxSeen {
-		c.more = true
+		c.seenTruncated = true
 		return
 	}
 	c.seen[intent] = struct{}{}
 }
 
-// rest goes through the open holds that no list told of: placed longer ago than lists reach, or gone.
-func (c *comparison) rest(ctx context.Context) error {
+// compareUnlisted goes through the open holds that no list told of: placed longer ago than lists reach, or gone.
+func (c *comparison) compareUnlisted(ctx context.Context) error {
 	counts, err := c.w.store.Counts(ctx)
 	if err != nil {
 		return fmt.Errorf("holds can't be counted: %w", err)
 	}
 	passed := int64(0)
 	silent := 0
-	return c.walk(ctx, func(found []hold.Listed) error {
+	return c.eachOpenHold(ctx, func(found []hold.ListedHold) error {
 		var ask []hold.Hold
 		for i := range found {
 			h := &found[i].Hold
@@ -451,7 +451,7 @@ func (c *comparison) rest(ctx context.Context) error {
 			}
 			ask = append(ask, *h)
 		}
-		if err := c.check(ctx, ask, &silent); err != nil {
+		if err := c.retrieveHolds(ctx, ask, &silent); err != nil {
 			return err
 		}
 		passed += int64(len(found))
@@ -460,8 +460,8 @@ func (c *comparison) rest(ctx context.Context) error {
 	})
 }
 
-// check reads holds' intents one by one, some at a time. Each hold was read before its intent is, so what is written is never older than what it replaces.
-func (c *comparison) check(ctx context.Context, holds []hold.Hold, silent *int) error {
+// retrieveHolds reads holds' intents one by one, some at a time. Each hold was read before its intent is, so what is written is never older than what it replaces.
+func (c *comparison) retrieveHolds(ctx context.Context, holds []hold.Hold, silent *int) error {
 	for part := range slices.Chunk(holds, verifyAtOnce) {
 		answers := make([]hold.Answer, len(part))
 		ask := func(which func(i int) bool) error {
@@ -471,20 +471,20 @@ func (c *comparison) check(ctx context.Context, holds []hold.Hold, silent *int) 
 				if !which(i) {
 					continue
 				}
-				if err := c.turn(ctx, part[i].Account); err != nil {
+				if err := c.waitForRead(ctx, part[i].Account); err != nil {
 					return err
 				}
-				wg.Go(func() { answers[i] = c.w.read(ctx, &part[i], c.w.o.CallTimeout) })
+				wg.Go(func() { answers[i] = c.w.retrieveHold(ctx, &part[i], c.w.o.CallTimeout) })
 			}
 			return nil
 		}
 		if err := ask(func(int) bool { return true }); err != nil {
 			return err
 		}
-		missing := func(i int) bool { return answers[i].Kind == hold.AnswerMissing }
+		missing := func(i int) bool { return answers[i].Kind == hold.AnswerNotFound }
 		for i := range part {
 			if missing(i) {
-				if err := c.pause(ctx, missTwice); err != nil {
+				if err := c.pause(ctx, notFoundRecheckAfter); err != nil {
 					return err
 				}
 				break
@@ -493,21 +493,21 @@ func (c *comparison) check(ctx context.Context, holds []hold.Hold, silent *int) 
 		if err := ask(missing); err != nil {
 			return err
 		}
-		now := c.w.now()
-		var steps []step
+		now := c.w.redisNow()
+		var steps []comparedHold
 		unread := int64(0)
 		for i := range part {
 			h, a := &part[i], &answers[i]
 			switch {
 			case a.Kind == hold.AnswerOK && a.Intent != nil:
 				*silent = 0
-				if s, ok := observe(h, a.Intent, now, c.w.o.Rules); ok {
+				if s, ok := applyIntent(h, a.Intent, now, c.w.o.Rules); ok {
 					steps = append(steps, s)
 				}
-			case a.Kind == hold.AnswerMissing:
+			case a.Kind == hold.AnswerNotFound:
 				*silent = 0
-				if ch := h.NotFound(now); !ch.Same {
-					steps = append(steps, step{before: *h, change: ch, tell: Finding{Kind: FoundAttention, PaymentIntent: h.PaymentIntent, Account: h.Account,
+				if ch := h.ApplyNotFound(now); !ch.Unchanged {
+					steps = append(steps, comparedHold{before: *h, change: ch, finding: Finding{Kind: FoundAttention, PaymentIntent: h.PaymentIntent, Account: h.Account,
 						Reference: h.Reference, Amount: h.Amount, Currency: h.Currency, Detail: "Stripe doesn't know this intent under this account and mode"}})
 				}
 			case a.Kind == hold.AnswerUnauthorized:
@@ -533,8 +533,8 @@ func (c *comparison) check(ctx context.Context, holds []hold.Hold, silent *int) 
 	return nil
 }
 
-// found counts a finding, keeps it while there is room, and tells the log of what a person should see.
-func (c *comparison) found(f Finding) {
+// recordFinding counts a finding, keeps it while there is room, and tells the log of what a person should see.
+func (c *comparison) recordFinding(f Finding) {
 	if f.Kind == "" {
 		return
 	}
@@ -552,11 +552,11 @@ func (c *comparison) found(f Finding) {
 	if c.dry {
 		return
 	}
-	if f.Kind != FoundOrphan && f.Kind != FoundRejected && f.Kind != FoundUnlisted || c.logged >= maxLoggedAs || !c.w.recon.news(f) {
+	if f.Kind != FoundOrphan && f.Kind != FoundRejected && f.Kind != FoundUnreadable || c.logged >= maxFindingLines || !c.w.recon.shouldLog(f) {
 		return
 	}
 	c.logged++
-	c.tell(f)
+	c.publishFinding(f)
 	fields := []zap.Field{zap.String("payment_intent", f.PaymentIntent), zap.String("account", f.Account),
 		zap.Int64("amount", f.Amount), zap.String("currency", f.Currency), zap.String("reason", f.Detail)}
 	switch f.Kind {
@@ -569,34 +569,34 @@ func (c *comparison) found(f Finding) {
 	}
 }
 
-// tell puts a finding on the stream of events, once: what was told by another run, or by an event of Stripe's, isn't told again.
-func (c *comparison) tell(f Finding) {
-	ctx, cancel := context.WithTimeout(context.Background(), tellTime)
+// publishFinding puts a finding on the stream of events, once: what was told by another run, or by an event of Stripe's, isn't told again.
+func (c *comparison) publishFinding(f Finding) {
+	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
 	defer cancel()
 	var err error
 	switch f.Kind {
 	case FoundOrphan:
-		err = c.w.publish(ctx, TypeOrphan, f.PaymentIntent, EventData{Intent: &f})
+		err = c.w.publishOnce(ctx, TypeOrphan, f.PaymentIntent, EventData{Intent: &f})
 	case FoundRejected:
-		err = c.w.publish(ctx, TypeMetadataRejected, f.PaymentIntent, EventData{Reject: &Reject{Source: "stripe", ID: f.PaymentIntent, Account: f.Account, Reason: f.Detail}})
+		err = c.w.publishOnce(ctx, TypeMetadataRejected, f.PaymentIntent, EventData{Reject: &Rejection{Source: "stripe", ID: f.PaymentIntent, Account: f.Account, Reason: f.Detail}})
 	}
 	if err != nil {
-		c.w.storeFailed(ctx, "tell of a finding", err)
+		c.w.reportStoreError(ctx, "tell of a finding", err)
 	}
 }
 
-// news says whether the log has not been told of this lately: a run every quarter of an hour meets the same orphans.
-func (r *reconciler) news(f Finding) bool {
+// shouldLog says whether the log has not been told of this lately: a run every quarter of an hour meets the same orphans.
+func (r *reconciler) shouldLog(f Finding) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	key := string(f.Kind) + " " + f.Account + " " + f.PaymentIntent + " " + f.Detail
 	now := time.Now()
-	if at, there := r.told[key]; there && now.Sub(at) < toldAgain {
+	if at, there := r.loggedFindings[key]; there && now.Sub(at) < findingLogInterval {
 		return false
 	}
-	if r.told == nil || len(r.told) >= maxTold {
-		r.told = map[string]time.Time{}
+	if r.loggedFindings == nil || len(r.loggedFindings) >= maxLoggedFindings {
+		r.loggedFindings = map[string]time.Time{}
 	}
-	r.told[key] = now
+	r.loggedFindings[key] = now
 	return true
 }

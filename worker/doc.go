@@ -62,7 +62,7 @@
 // # What Stripe tells by itself
 //
 // A signed event is a hint and hardly ever the truth: it may be stale, come twice, or before one that happened earlier. Only what can't change any more
-// is believed: succeeded and canceled, and that a review was closed. [Worker.Event] settles a hold by these on the spot, in the same kind of
+// is believed: succeeded and canceled, and that a review was closed. [Worker.ApplyStripeEvent] settles a hold by these on the spot, in the same kind of
 // commit as everything else, so that a race with a claim has one winner. Of everything else it notes in the store that the intent is to be looked at; the look
 // job reads it a moment later, once for however many events, within the read budget and with the versions that keep it from undoing what happened meanwhile. So
 // an event is answered with as much as one write, and answered well only after it; when Redis is away Stripe is told to send it again, which it does

@@ -45,7 +45,7 @@ func (w *world) left(key string) []string {
 	return out
 }
 
-func withInbox(w *world, _ *stripesim.Options) { w.opts.Decode = api.ParseWish }
+func withInbox(w *world, _ *stripesim.Options) { w.opts.DecodeRequest = api.ParseWish }
 
 func TestTheInboxIsTakenInAlsoWhatCameWhileNobodyRan(t *testing.T) {
 	inWorld(t, func(w *world) {
@@ -53,9 +53,9 @@ func TestTheInboxIsTakenInAlsoWhatCameWhileNobodyRan(t *testing.T) {
 		for range 10 {
 			id := w.authorize()
 			ids = append(ids, id)
-			wish := fmt.Sprintf(`{"payment_intent":%q,"capture_at":%q,"reference":"BK"}`, id, in(30*time.Second))
-			w.put(wish)
-			w.put(wish) // the same again is fine
+			req := fmt.Sprintf(`{"payment_intent":%q,"capture_at":%q,"reference":"BK"}`, id, in(30*time.Second))
+			w.put(req)
+			w.put(req) // the same again is fine
 		}
 		for _, bad := range []string{`{`, `{"payment_intent":"pi_12345678","Amount":5}`, `{"payment_intent":"` + ids[0] + `"}`, `{"payment_intent":"` + ids[1] + `","capture_at":"1999-12-31T00:00:00Z"}`,
 			`{"payment_intent":"x"}`, `null`, `{"payment_intent":"pi_12345678","reference":"` + strings.Repeat("a", 70_000) + `"}`} {
@@ -131,9 +131,9 @@ func TestADeadReplicasEntriesAreTakenOver(t *testing.T) {
 		dead := w.start()
 		id := w.authorize()
 		w.put(fmt.Sprintf(`{"payment_intent":%q,"capture_at":%q}`, id, in(10*time.Minute)))
-		letters, _, err := dead.store.Inbox(w.ctx, "replica-0", 10, 30*time.Second, worker.MaxLetter)
-		if err != nil || len(letters) != 1 {
-			t.Fatalf("%v %v", letters, err)
+		entries, _, err := dead.store.ReadInbox(w.ctx, "replica-0", 10, 30*time.Second, worker.MaxInboxEntryBytes)
+		if err != nil || len(entries) != 1 {
+			t.Fatalf("%v %v", entries, err)
 		}
 		dead.kill()
 		r := w.start()
@@ -159,25 +159,25 @@ func TestTermsAreMirrored(t *testing.T) {
 				}
 			})
 		at := time.Now().Add(10 * time.Minute).UTC().Truncate(time.Second)
-		s := w.schedule(r, hold.Wish{PaymentIntent: id, CaptureAt: at.Format(time.RFC3339), CaptureAmount: 5_000, Reference: "BK-1", OnExpiry: "alert", Metadata: map[string]string{"note": strings.Repeat("ü", 490), "b": strings.Repeat("c", 300)}})
+		s := w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: at.Format(time.RFC3339), CaptureAmount: 5_000, Reference: "BK-1", OnExpiry: "alert", Metadata: map[string]string{"note": strings.Repeat("ü", 490), "b": strings.Repeat("c", 300)}})
 		if s.Mirrored {
 			t.Error("mirrored at once")
 		}
-		w.schedule(r, hold.Wish{PaymentIntent: plain})
-		w.schedule(r, hold.Wish{PaymentIntent: full})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: plain})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: full})
 		gone := "pi_goneforever00"
-		w.schedule(r, hold.Wish{PaymentIntent: gone, Amount: 5, Currency: "eur", ExpiresAt: in(48 * time.Hour), CaptureAt: in(10 * time.Minute)})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: gone, Amount: 5, Currency: "eur", ExpiresAt: in(48 * time.Hour), CaptureAt: in(10 * time.Minute)})
 		time.Sleep(10 * time.Second)
-		truth := func(id string) (hold.Wish, bool) {
+		truth := func(id string) (hold.ScheduleRequest, bool) {
 			st, _ := w.sim.Intent(id)
-			wish, paused, ok, err := hold.WishOf(&hold.Intent{ID: id, Metadata: st.Metadata}, "")
+			req, paused, ok, err := hold.RequestFromMetadata(&hold.Intent{ID: id, Metadata: st.Metadata}, "")
 			if !ok || err != nil {
 				t.Fatalf("%v %v %q %v", ok, err, st.Metadata, w.logs.FilterMessageSnippet("can't be written").All())
 			}
-			return wish, paused
+			return req, paused
 		}
-		if wish, _ := truth(id); wish.CaptureAt != at.Format(time.RFC3339) || wish.CaptureAmount != 5_000 || wish.Reference != "BK-1" || wish.OnExpiry != "alert" || len(wish.Metadata["note"]) != 980 {
-			t.Errorf("%+v", wish)
+		if req, _ := truth(id); req.CaptureAt != at.Format(time.RFC3339) || req.CaptureAmount != 5_000 || req.Reference != "BK-1" || req.OnExpiry != "alert" || len(req.Metadata["note"]) != 980 {
+			t.Errorf("%+v", req)
 		}
 		for id, want := range map[string]bool{id: true, plain: true, full: false, gone: false} {
 			if h := w.hold(r, id); h.Mirrored != want || h.Unmirrorable == want {
@@ -196,8 +196,8 @@ func TestTermsAreMirrored(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Second)
-		if wish, paused := truth(id); wish.CaptureAt != "" || wish.CancelAt == "" || len(wish.Metadata) != 0 || !paused {
-			t.Errorf("%+v %v", wish, paused)
+		if req, paused := truth(id); req.CaptureAt != "" || req.CancelAt == "" || len(req.Metadata) != 0 || !paused {
+			t.Errorf("%+v %v", req, paused)
 		}
 		if st, _ := w.sim.Intent(plain); st.Metadata["room"] != "12" || st.Metadata["holdd_waiting"] != "true" {
 			t.Errorf("%q", st.Metadata)
@@ -210,10 +210,10 @@ func TestTheMirrorTakesNothingFromCaptures(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.store.Budget.Total = 25 // a sandbox: everything shares one bucket
 		r := w.start()
-		var due, later []hold.Wish
+		var due, later []hold.ScheduleRequest
 		at := in(20 * time.Second)
 		for i := range 250 {
-			h := hold.Wish{PaymentIntent: w.authorize(), Amount: 10_000, Currency: "eur", ExpiresAt: in(5 * 24 * time.Hour), CaptureAt: at}
+			h := hold.ScheduleRequest{PaymentIntent: w.authorize(), Amount: 10_000, Currency: "eur", ExpiresAt: in(5 * 24 * time.Hour), CaptureAt: at}
 			if i >= 150 {
 				h.CaptureAt = in(time.Hour)
 				later = append(later, h)

@@ -12,64 +12,64 @@ import (
 )
 
 const (
-	sweepSize = 256  // holds that a job takes on at once, in each partition
-	maxSweeps = 1000 // times that one tick of a job goes on while there is more
+	sweepBatch       = 256  // holds that a job takes on at once, in each partition
+	maxSweepsPerTick = 1000 // times that one tick of a job goes on while there is more
 )
 
-// expiry is the job that watches the deadlines: it warns, lets the policy act, looks after what is past its deadline. It wakes the drain
+// passDueMilestones is the job that watches the deadlines: it warns, lets the policy act, looks after what is past its deadline. It wakes the drain
 // loop as well, so that what is ready and leases that ran out are seen to even while the capture job waits for its window.
-func (w *Worker) expiry(ctx context.Context) {
-	defer w.Nudge()
-	for range maxSweeps {
-		found, now, err := w.store.Milestones(ctx, sweepSize)
+func (w *Worker) passDueMilestones(ctx context.Context) {
+	defer w.Wake()
+	for range maxSweepsPerTick {
+		found, now, err := w.store.DueMilestones(ctx, sweepBatch)
 		if err != nil {
-			w.storeFailed(ctx, "look at the deadlines", err)
+			w.reportStoreError(ctx, "look at the deadlines", err)
 		}
 		if len(found) == 0 {
 			return
 		}
-		w.sync(now)
-		if !w.passMilestones(ctx, found, now) || len(found) < sweepSize {
+		w.syncClock(now)
+		if !w.passMilestones(ctx, found, now) || len(found) < sweepBatch {
 			return
 		}
 	}
 }
 
 // passMilestones reports whether any of them is behind us now. Of several replicas that look at once, each milestone is passed by one.
-func (w *Worker) passMilestones(ctx context.Context, found []hold.Milestone, now time.Time) bool {
-	var touches []hold.Touch
-	var writes []hold.Write
-	var touched, written []hold.Change
+func (w *Worker) passMilestones(ctx context.Context, found []hold.DueHold, now time.Time) bool {
+	var touches []hold.MilestoneAdvance
+	var writes []hold.RecordWrite
+	var touched, written []hold.Decision
 	for _, m := range found {
 		if m.Hold.State == 0 { // a milestone without a hold
-			touches, touched = append(touches, hold.Touch{ID: m.Hold.ID, Was: m.Due}), append(touched, hold.Change{})
+			touches, touched = append(touches, hold.MilestoneAdvance{ID: m.Hold.ID, From: m.DueAt}), append(touched, hold.Decision{})
 			continue
 		}
-		c, next := m.Hold.Milestone(m.Due, now, w.o.Rules)
-		if c.Same {
-			touches = append(touches, hold.Touch{ID: m.Hold.ID, Version: m.Hold.Version, Was: m.Due, New: next, Events: w.passing(&c, now)})
+		c, next := m.Hold.PassMilestone(m.DueAt, now, w.o.Rules)
+		if c.Unchanged {
+			touches = append(touches, hold.MilestoneAdvance{ID: m.Hold.ID, Version: m.Hold.Version, From: m.DueAt, To: next, Events: w.encodeMilestoneEvents(&c, now)})
 			touched = append(touched, c)
 			continue
 		}
-		write := w.write(&m.Hold, &c, now)
-		write.Place.Keep, write.Place.Overdue, write.Place.Milestone = false, false, next
+		write := w.newWrite(&m.Hold, &c, now)
+		write.Placement.KeepMilestone, write.Placement.KeepOverdueMilestone, write.Placement.NextMilestone = false, false, next
 		writes, written = append(writes, write), append(written, c)
 	}
 	passed := false
-	tell := func(ok []bool, err error, changes []hold.Change) {
+	tell := func(ok []bool, err error, changes []hold.Decision) {
 		if err != nil {
-			w.storeFailed(ctx, "pass milestones", err)
+			w.reportStoreError(ctx, "pass milestones", err)
 			return
 		}
 		for i := range ok {
 			if ok[i] {
 				passed = true
-				w.notice(&changes[i], hold.Call{}, hold.Answer{}, 0)
+				w.recordEvents(&changes[i], hold.Call{}, hold.Answer{}, 0)
 			}
 		}
 	}
 	if len(touches) > 0 {
-		ok, err := w.store.Touch(ctx, touches)
+		ok, err := w.store.AdvanceMilestones(ctx, touches)
 		tell(ok, err, touched)
 	}
 	if len(writes) > 0 {
@@ -79,36 +79,36 @@ func (w *Worker) passMilestones(ctx context.Context, found []hold.Milestone, now
 	return passed
 }
 
-// heartbeat is how long a replica counts as alive after its last report: at least this long, and three turns of the report job.
-const heartbeat = 45 * time.Second
+// minHeartbeatTTL is how long a replica counts as alive after its last report: at least this long, and three turns of the report job.
+const minHeartbeatTTL = 45 * time.Second
 
-// beat is how long this replica's word counts.
-func (w *Worker) beat() time.Duration {
+// heartbeatTTL is how long this replica's word counts.
+func (w *Worker) heartbeatTTL() time.Duration {
 	s, err := cron.ParseStandard(w.o.Schedules.Report)
 	if err != nil {
-		return heartbeat // refused at the start
+		return minHeartbeatTTL // refused at the start
 	}
 	next := s.Next(time.Now())
-	return max(heartbeat, 3*s.Next(next).Sub(next))
+	return max(minHeartbeatTTL, 3*s.Next(next).Sub(next))
 }
 
-// report is the job that tells how things are.
-func (w *Worker) report(ctx context.Context) {
+// reportStatus is the job that tells how things are.
+func (w *Worker) reportStatus(ctx context.Context) {
 	if w.o.Observer != nil {
-		w.o.Observer.Reported(w.Ready(ctx))
+		w.o.Observer.ReadinessChecked(w.Ready(ctx))
 	}
-	alive, err := w.store.Beat(ctx, w.o.Replica, w.beat())
+	alive, err := w.store.Heartbeat(ctx, w.o.Replica, w.heartbeatTTL())
 	if err != nil {
-		w.storeFailed(ctx, "report", err)
+		w.reportStoreError(ctx, "report", err)
 		return
 	}
 	counts, err := w.store.Counts(ctx)
 	if err != nil {
-		w.storeFailed(ctx, "report", err)
+		w.reportStoreError(ctx, "report", err)
 		return
 	}
 	nearest := time.Time{}
-	if first, _, err := w.store.Page(ctx, hold.SetExpiring, hold.Mark{}, 1); err == nil && len(first) > 0 {
+	if first, _, err := w.store.Page(ctx, hold.SetExpiring, hold.Position{}, 1); err == nil && len(first) > 0 {
 		nearest = first[0].Hold.ExpiresAt
 	}
 	counts.Ready = max(0, counts.Open-counts.Scheduled-counts.Working-counts.Attention)
@@ -116,25 +116,25 @@ func (w *Worker) report(ctx context.Context) {
 		zap.Int64("attention", counts.Attention), zap.Int64("settled", counts.Settled), zap.Int64("unverified", counts.Unverified),
 		zap.Int("replicas", len(alive)), zap.Time("nearest_deadline", nearest))
 	if w.o.Observer != nil {
-		w.o.Observer.Counted(counts, len(alive), nearest)
+		w.o.Observer.HoldsCounted(counts, len(alive), nearest)
 	}
-	w.tellConditions(ctx, alive)
-	w.watch(ctx)
+	w.reportConditions(ctx, alive)
+	w.detectDataLoss(ctx)
 }
 
-// purge is the job that forgets holds which ended long ago.
-func (w *Worker) purge(ctx context.Context) {
-	before := w.now().Add(-w.o.Retention)
+// purgeSettled is the job that forgets holds which ended long ago.
+func (w *Worker) purgeSettled(ctx context.Context) {
+	before := w.redisNow().Add(-w.o.Retention)
 	gone := 0
-	for range maxSweeps {
-		found, err := w.store.Settled(ctx, before, sweepSize)
+	for range maxSweepsPerTick {
+		found, err := w.store.SettledBefore(ctx, before, sweepBatch)
 		if err != nil {
-			w.storeFailed(ctx, "look for what is to be purged", err)
+			w.reportStoreError(ctx, "look for what is to be purged", err)
 		}
-		writes := make([]hold.Write, 0, len(found))
+		writes := make([]hold.RecordWrite, 0, len(found))
 		for _, m := range found {
 			if m.Hold.State.Final() {
-				writes = append(writes, hold.Write{Version: m.Hold.Version, Hold: m.Hold, Was: m.Hold.Reference, Drop: true})
+				writes = append(writes, hold.RecordWrite{Version: m.Hold.Version, Hold: m.Hold, PreviousReference: m.Hold.Reference, Drop: true})
 			}
 		}
 		if len(writes) == 0 {
@@ -142,7 +142,7 @@ func (w *Worker) purge(ctx context.Context) {
 		}
 		ok, err := w.store.Commit(ctx, writes)
 		if err != nil {
-			w.storeFailed(ctx, "purge", err)
+			w.reportStoreError(ctx, "purge", err)
 			return
 		}
 		for _, done := range ok {
@@ -151,8 +151,8 @@ func (w *Worker) purge(ctx context.Context) {
 			}
 		}
 	}
-	if err := w.store.Tidy(ctx); err != nil {
-		w.storeFailed(ctx, "tidy the inbox", err)
+	if err := w.store.PruneConsumers(ctx); err != nil {
+		w.reportStoreError(ctx, "tidy the inbox", err)
 	}
 	if gone > 0 {
 		w.log.Info("purged settled holds", zap.Int("holds", gone), zap.Duration("older_than", w.o.Retention))
@@ -167,18 +167,18 @@ const (
 	verifyAtOnce  = 8 // single reads under way at once
 )
 
-// verify checks in the background what was accepted on the caller's word, those first whose time is nearest. Many of one account are looked up
+// verifyUnverified checks in the background what was accepted on the caller's word, those first whose time is nearest. Many of one account are looked up
 // through the list, newest first, since most were placed just now; the rest one by one.
-func (w *Worker) verify(ctx context.Context) {
-	if w.rejected.Load() || w.breaker.State() != gobreaker.StateClosed {
-		w.probe(ctx)
+func (w *Worker) verifyUnverified(ctx context.Context) {
+	if w.keyRejected.Load() || w.breaker.State() != gobreaker.StateClosed {
+		w.probeStripe(ctx)
 		return
 	}
 	found, now, err := w.store.Unverified(ctx, verifyBatch)
 	if err != nil {
-		w.storeFailed(ctx, "look for unverified holds", err)
+		w.reportStoreError(ctx, "look for unverified holds", err)
 	}
-	w.sync(now)
+	w.syncClock(now)
 	accounts := map[string][]hold.Hold{}
 	var order []string
 	for _, m := range found[:min(len(found), verifyBatch)] {
@@ -200,24 +200,24 @@ func (w *Worker) verify(ctx context.Context) {
 	}
 }
 
-// probe asks Stripe something harmless, so that work resumes though nothing is due: whether it is back, whether it takes the key again.
-func (w *Worker) probe(ctx context.Context) {
-	if w.rejected.Load() && time.Since(w.probed) < keyProbe {
+// probeStripe asks Stripe something harmless, so that work resumes though nothing is due: whether it is back, whether it takes the key again.
+func (w *Worker) probeStripe(ctx context.Context) {
+	if w.keyRejected.Load() && time.Since(w.lastProbe) < keyProbeInterval {
 		return // a key doesn't get better by asking every few seconds
 	}
-	w.probed = time.Now()
+	w.lastProbe = time.Now()
 	done, err := w.breaker.Allow()
 	if err != nil {
 		return
 	}
 	check, cancel := context.WithTimeout(ctx, w.o.CallTimeout)
 	defer cancel()
-	w.judge(done, w.stripe.Check(check))
-	w.Nudge()
+	w.recordAnswer(done, w.stripe.Check(check))
+	w.Wake()
 }
 
-// keyProbe is how often a rejected key is tried again.
-const keyProbe = 30 * time.Second
+// keyProbeInterval is how often a rejected key is tried again.
+const keyProbeInterval = 30 * time.Second
 
 // verifyByList returns the holds that the first pages of the list did not tell of.
 func (w *Worker) verifyByList(ctx context.Context, account string, holds []hold.Hold) []hold.Hold {
@@ -227,10 +227,10 @@ func (w *Worker) verifyByList(ctx context.Context, account string, holds []hold.
 	}
 	after := ""
 	for range verifyPages {
-		if granted, _, err := w.store.Take(ctx, account, hold.OpRead, 1); err != nil || granted == 0 {
+		if granted, _, err := w.store.TryReserve(ctx, account, hold.OpRead, 1); err != nil || granted == 0 {
 			break
 		}
-		page, more, a := w.list(ctx, account, after)
+		page, more, a := w.listIntents(ctx, account, after)
 		if a.Kind != hold.AnswerOK || len(page) == 0 {
 			break
 		}
@@ -239,7 +239,7 @@ func (w *Worker) verifyByList(ctx context.Context, account string, holds []hold.
 			if h, ok := wanted[page[i].ID]; ok {
 				hits++
 				delete(wanted, page[i].ID)
-				w.observed(ctx, &h, &page[i])
+				w.applyIntent(ctx, &h, &page[i])
 			}
 		}
 		after = page[len(page)-1].ID
@@ -261,9 +261,9 @@ func (w *Worker) verifyOneByOne(ctx context.Context, account string, holds []hol
 	if len(holds) == 0 {
 		return
 	}
-	granted, _, err := w.store.Take(ctx, account, hold.OpRead, len(holds))
+	granted, _, err := w.store.TryReserve(ctx, account, hold.OpRead, len(holds))
 	if err != nil {
-		w.storeFailed(ctx, "take from the budget", err)
+		w.reportStoreError(ctx, "take from the budget", err)
 		return
 	}
 	gate := make(chan struct{}, verifyAtOnce)
@@ -272,61 +272,61 @@ func (w *Worker) verifyOneByOne(ctx context.Context, account string, holds []hol
 		gate <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-gate }()
-			a := w.read(ctx, &h, w.o.CallTimeout)
+			a := w.retrieveHold(ctx, &h, w.o.CallTimeout)
 			switch {
 			case a.Kind == hold.AnswerOK && a.Intent != nil:
-				w.observed(ctx, &h, a.Intent)
-			case a.Kind == hold.AnswerMissing:
-				c := h.NotFound(w.now())
-				w.save(ctx, &h, &c)
+				w.applyIntent(ctx, &h, a.Intent)
+			case a.Kind == hold.AnswerNotFound:
+				c := h.ApplyNotFound(w.redisNow())
+				w.commitDecision(ctx, &h, &c)
 			}
 		})
 	}
 	wg.Wait()
 }
 
-// observed brings a hold to what Stripe says of its intent, unless somebody else changes it meanwhile: then it is checked again.
-func (w *Worker) observed(ctx context.Context, h *hold.Hold, in *hold.Intent) {
-	c := h.Observed(in, w.now())
-	w.save(ctx, h, &c)
+// applyIntent brings a hold to what Stripe says of its intent, unless somebody else changes it meanwhile: then it is checked again.
+func (w *Worker) applyIntent(ctx context.Context, h *hold.Hold, in *hold.Intent) {
+	c := h.ApplyIntent(in, w.redisNow())
+	w.commitDecision(ctx, h, &c)
 }
 
-func (w *Worker) save(ctx context.Context, before *hold.Hold, c *hold.Change) {
-	if c.Same {
+func (w *Worker) commitDecision(ctx context.Context, before *hold.Hold, c *hold.Decision) {
+	if c.Unchanged {
 		return
 	}
-	ok, err := w.store.Commit(ctx, []hold.Write{w.write(before, c, w.now())})
+	ok, err := w.store.Commit(ctx, []hold.RecordWrite{w.newWrite(before, c, w.redisNow())})
 	if err != nil {
-		w.storeFailed(ctx, "write what Stripe says", err)
+		w.reportStoreError(ctx, "write what Stripe says", err)
 		return
 	}
 	if ok[0] {
-		w.notice(c, hold.Call{}, hold.Answer{}, 0)
+		w.recordEvents(c, hold.Call{}, hold.Answer{}, 0)
 	}
 }
 
-// read retrieves a hold's intent, outside of any claim. The caller has taken it from the budget.
-func (w *Worker) read(ctx context.Context, h *hold.Hold, timeout time.Duration) hold.Answer {
-	return w.ask(ctx, h.Account, timeout, func(ctx context.Context) hold.Answer {
+// retrieveHold retrieves a hold's intent, outside of any claim. The caller has taken it from the budget.
+func (w *Worker) retrieveHold(ctx context.Context, h *hold.Hold, timeout time.Duration) hold.Answer {
+	return w.callRead(ctx, h.Account, timeout, func(ctx context.Context) hold.Answer {
 		return w.stripe.Do(ctx, hold.Call{Op: hold.OpRead, PaymentIntent: h.PaymentIntent, Account: h.Account})
 	})
 }
 
-func (w *Worker) list(ctx context.Context, account, after string) (page []hold.Intent, more bool, a hold.Answer) {
-	a = w.ask(ctx, account, w.o.CallTimeout, func(ctx context.Context) (a hold.Answer) {
+func (w *Worker) listIntents(ctx context.Context, account, after string) (page []hold.Intent, more bool, a hold.Answer) {
+	a = w.callRead(ctx, account, w.o.CallTimeout, func(ctx context.Context) (a hold.Answer) {
 		page, more, a = w.stripe.List(ctx, account, after, verifyPerPage)
 		return a
 	})
 	return page, more, a
 }
 
-// ask sends a request that reads only, through the breaker.
-func (w *Worker) ask(ctx context.Context, account string, timeout time.Duration, f func(context.Context) hold.Answer) hold.Answer {
-	return w.request(ctx, account, hold.OpRead, timeout, f)
+// callRead sends a request that reads only, through the breaker.
+func (w *Worker) callRead(ctx context.Context, account string, timeout time.Duration, f func(context.Context) hold.Answer) hold.Answer {
+	return w.callOutsideClaim(ctx, account, hold.OpRead, timeout, f)
 }
 
-// request sends a request that is outside of any claim and can be repeated without harm, through the breaker.
-func (w *Worker) request(ctx context.Context, account string, op hold.Op, timeout time.Duration, f func(context.Context) hold.Answer) hold.Answer {
+// callOutsideClaim sends a request that is outside of any claim and can be repeated without harm, through the breaker.
+func (w *Worker) callOutsideClaim(ctx context.Context, account string, op hold.Op, timeout time.Duration, f func(context.Context) hold.Answer) hold.Answer {
 	done, err := w.breaker.Allow()
 	if err != nil {
 		return hold.Answer{Kind: hold.AnswerUnreachable}
@@ -339,10 +339,10 @@ func (w *Worker) request(ctx context.Context, account string, op hold.Op, timeou
 		done(nil) // the caller went away: that says nothing about Stripe
 		return hold.Answer{Kind: hold.AnswerUnknown}
 	}
-	w.judge(done, a)
+	w.recordAnswer(done, a)
 	if w.o.Observer != nil {
-		w.o.Observer.Called(op, a.Kind, time.Since(began))
+		w.o.Observer.CallFinished(op, a.Kind, time.Since(began))
 	}
-	w.throttle(ctx, account, op, a)
+	w.pauseIfLimited(ctx, account, op, a)
 	return a
 }

@@ -12,35 +12,35 @@ import (
 )
 
 const (
-	mirrorBatch  = 100
-	mirrorAtOnce = 4
-	mirrorSpan   = 10 * time.Second // that one tick goes on while there is more
-	mirrorAgain  = time.Minute      // until one that came to nothing is tried again
-	mirrorClear  = 5 * time.Second  // a hold that is about to be acted on is left alone
-	backlogSpan  = 2 * time.Second  // after holds had to wait for the budget nothing is mirrored
+	mirrorBatch       = 100
+	mirrorAtOnce      = 4
+	mirrorTimeBudget  = 10 * time.Second // that one tick goes on while there is more
+	mirrorRetryAfter  = time.Minute      // until one that came to nothing is tried again
+	mirrorQuietPeriod = 5 * time.Second  // a hold that is about to be acted on is left alone
+	budgetShortPause  = 2 * time.Second  // after holds had to wait for the budget nothing is mirrored
 )
 
-// mirror is the job that writes holds' terms to their intents' metadata, where a lost schedule is found again. It is the last in every queue: it has
+// mirrorTerms is the job that writes holds' terms to their intents' metadata, where a lost schedule is found again. It is the last in every queue: it has
 // a budget of its own that leaves half of the rate alone, and it stops while anything that is due waits for the budget.
-func (w *Worker) mirror(ctx context.Context) {
+func (w *Worker) mirrorTerms(ctx context.Context) {
 	if !w.o.Rules.Mirror {
 		return
 	}
-	for end := time.Now().Add(mirrorSpan); ctx.Err() == nil && time.Now().Before(end); {
+	for end := time.Now().Add(mirrorTimeBudget); ctx.Err() == nil && time.Now().Before(end); {
 		found, now, err := w.store.Unmirrored(ctx, mirrorBatch)
 		if err != nil {
-			w.storeFailed(ctx, "look for terms to mirror", err)
+			w.reportStoreError(ctx, "look for terms to mirror", err)
 		}
-		w.sync(now)
-		var todo []hold.Milestone
+		w.syncClock(now)
+		var todo []hold.DueHold
 		for _, m := range found {
 			h := &m.Hold
-			if h.State == 0 || h.State.Final() || h.State == hold.Working || h.Next != 0 && h.NextAt.Before(now.Add(mirrorClear)) {
+			if h.State == 0 || h.State.Final() || h.State == hold.Working || h.NextOp != 0 && h.NextAt.Before(now.Add(mirrorQuietPeriod)) {
 				continue
 			}
 			todo = append(todo, m)
 		}
-		if len(todo) == 0 || !w.mirrorAll(ctx, todo, end) {
+		if len(todo) == 0 || !w.mirrorHolds(ctx, todo, end) {
 			return
 		}
 	}
@@ -48,11 +48,11 @@ func (w *Worker) mirror(ctx context.Context) {
 
 // mayMirror tells whether Stripe is there and nothing more urgent waits for it.
 func (w *Worker) mayMirror() bool {
-	return !w.rejected.Load() && w.breaker.State() == gobreaker.StateClosed && time.Since(time.Unix(0, w.backlog.Load())) > backlogSpan
+	return !w.keyRejected.Load() && w.breaker.State() == gobreaker.StateClosed && time.Since(time.Unix(0, w.budgetShortAt.Load())) > budgetShortPause
 }
 
-// mirrorAll reports whether it makes sense to look for more at once.
-func (w *Worker) mirrorAll(ctx context.Context, todo []hold.Milestone, end time.Time) bool {
+// mirrorHolds reports whether it makes sense to look for more at once.
+func (w *Worker) mirrorHolds(ctx context.Context, todo []hold.DueHold, end time.Time) bool {
 	var left atomic.Bool
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -64,22 +64,22 @@ func (w *Worker) mirrorAll(ctx context.Context, todo []hold.Milestone, end time.
 			if !w.mayMirror() || ctx.Err() != nil || time.Now().After(end) {
 				return false
 			}
-			granted, wait, err := w.store.Take(ctx, a, hold.OpUpdate, 1)
+			granted, wait, err := w.store.TryReserve(ctx, a, hold.OpUpdate, 1)
 			if err != nil {
-				w.storeFailed(ctx, "take from the budget", err)
+				w.reportStoreError(ctx, "take from the budget", err)
 				return false
 			}
 			if granted > 0 {
 				gate <- struct{}{}
 				wg.Go(func() {
 					defer func() { <-gate }()
-					if !w.mirrorOne(ctx, &m) {
+					if !w.mirrorHold(ctx, &m) {
 						left.Store(true)
 					}
 				})
 				break
 			}
-			if wait > budgetPatience {
+			if wait > maxBudgetWait {
 				shut[a] = true
 				break
 			}
@@ -94,26 +94,26 @@ func (w *Worker) mirrorAll(ctx context.Context, todo []hold.Milestone, end time.
 	return len(shut) == 0 && !left.Load()
 }
 
-// mirrorOne writes one hold's terms. The answer shows what stands there then: what earlier terms have left is taken out by a second request. It reports
+// mirrorHold writes one hold's terms. The answer shows what stands there then: what earlier terms have left is taken out by a second request. It reports
 // false where the hold would be found again at once: it was left to another replica, or Redis didn't take the note.
-func (w *Worker) mirrorOne(ctx context.Context, m *hold.Milestone) bool {
+func (w *Worker) mirrorHold(ctx context.Context, m *hold.DueHold) bool {
 	h := &m.Hold
 	var known map[string]string
 	for try := 0; ; try++ {
-		pairs, key, fits := h.Mirror(known, m.Due)
+		pairs, key, fits := h.MetadataUpdate(known, m.DueAt)
 		switch {
 		case !fits:
-			return w.unmirrorable(ctx, h, hold.Answer{}, "they don't fit beside what stands there: Stripe keeps 50 pairs")
+			return w.commitUnmirrorable(ctx, h, hold.Answer{}, "they don't fit beside what stands there: Stripe keeps 50 pairs")
 		case len(pairs) == 0:
-			return w.mirrored(ctx, h, h.MirrorDone(true))
+			return w.commitMirrored(ctx, h, h.MarkMirrored(true))
 		case try == 2:
-			return w.unmirrorable(ctx, h, hold.Answer{}, "Stripe shows other terms than were written")
+			return w.commitUnmirrorable(ctx, h, hold.Answer{}, "Stripe shows other terms than were written")
 		case try == 1: // rare, and so is waited for
-			if !w.take(ctx, h.Account, hold.OpUpdate) {
-				return w.mirrored(ctx, h, h.MirrorLater(w.now().Add(mirrorClear)))
+			if !w.waitForBudget(ctx, h.Account, hold.OpUpdate) {
+				return w.commitMirrored(ctx, h, h.DeferMirror(w.redisNow().Add(mirrorQuietPeriod)))
 			}
 		}
-		a := w.request(ctx, h.Account, hold.OpUpdate, w.o.CallTimeout, func(ctx context.Context) hold.Answer {
+		a := w.callOutsideClaim(ctx, h.Account, hold.OpUpdate, w.o.CallTimeout, func(ctx context.Context) hold.Answer {
 			return w.stripe.Update(ctx, h.PaymentIntent, h.Account, pairs, key)
 		})
 		switch a.Kind {
@@ -124,29 +124,29 @@ func (w *Worker) mirrorOne(ctx context.Context, m *hold.Milestone) bool {
 			}
 		case hold.AnswerKeyInUse:
 			return false // another replica is writing the very same: putting it off would take the hold away from under its note
-		case hold.AnswerMissing, hold.AnswerInvalid, hold.AnswerIdempotencyError, hold.AnswerUnexpectedState, hold.AnswerDeclined:
-			return w.unmirrorable(ctx, h, a, "Stripe doesn't take them")
+		case hold.AnswerNotFound, hold.AnswerInvalid, hold.AnswerIdempotencyError, hold.AnswerUnexpectedState, hold.AnswerDeclined:
+			return w.commitUnmirrorable(ctx, h, a, "Stripe doesn't take them")
 		default:
-			return w.mirrored(ctx, h, h.MirrorLater(w.now().Add(mirrorAgain)))
+			return w.commitMirrored(ctx, h, h.DeferMirror(w.redisNow().Add(mirrorRetryAfter)))
 		}
 	}
 }
 
-func (w *Worker) unmirrorable(ctx context.Context, h *hold.Hold, a hold.Answer, why string) bool {
+func (w *Worker) commitUnmirrorable(ctx context.Context, h *hold.Hold, a hold.Answer, why string) bool {
 	w.log.Warn("a hold's terms can't be written to its intent: were Redis lost, this hold would not be found again",
 		zap.String("hold", h.ID), zap.String("payment_intent", h.PaymentIntent), zap.String("account", h.Account), zap.String("reference", h.Reference),
 		zap.String("reason", why), zap.String("code", a.Code), zap.String("message", a.Message), zap.String("request_id", a.RequestID))
-	return w.mirrored(ctx, h, h.MirrorDone(false))
+	return w.commitMirrored(ctx, h, h.MarkMirrored(false))
 }
 
-// mirrored notes how it went. If the hold was changed or claimed meanwhile nothing is noted, and its terms are written once more. It reports whether Redis
+// commitMirrored notes how it went. If the hold was changed or claimed meanwhile nothing is noted, and its terms are written once more. It reports whether Redis
 // was there to tell.
-func (w *Worker) mirrored(ctx context.Context, h *hold.Hold, c hold.Change) bool {
-	if h.Next != 0 && h.NextAt.Before(w.now().Add(time.Second)) {
+func (w *Worker) commitMirrored(ctx context.Context, h *hold.Hold, c hold.Decision) bool {
+	if h.NextOp != 0 && h.NextAt.Before(w.redisNow().Add(time.Second)) {
 		return true // it fell due during the request, and may be in the queue: it must not be taken out of it by this
 	}
-	if _, err := w.store.Commit(ctx, []hold.Write{w.write(h, &c, w.now())}); err != nil {
-		w.storeFailed(ctx, "note that terms are mirrored", err)
+	if _, err := w.store.Commit(ctx, []hold.RecordWrite{w.newWrite(h, &c, w.redisNow())}); err != nil {
+		w.reportStoreError(ctx, "note that terms are mirrored", err)
 		return false
 	}
 	return true

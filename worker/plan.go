@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// planned bounds how many holds a plan looks at in each order.
-	planned = 20_000
-	atRisk  = 100
+	// maxPlannedHolds bounds how many holds a plan looks at in each order.
+	maxPlannedHolds = 20_000
+	maxAtRisk       = 100
 )
 
 // Plan tells what will happen by itself within a span, and which holds may lapse in it. What is due already is in the first hour.
@@ -20,8 +20,8 @@ func (w *Worker) Plan(ctx context.Context, next time.Duration) (Plan, error) {
 	p := planner{w: w, next: next, hours: map[time.Time]*PlanHour{}, seen: map[string]bool{}}
 	// A hold is in one of the first three, or acts by its deadline's policy and is found by its milestone. It may move from one to the other while
 	// they are read: the planner counts it once.
-	for _, set := range []hold.Set{hold.SetReady, hold.SetWorking, hold.SetScheduled, hold.SetExpiring} {
-		if err := p.walk(ctx, set); err != nil {
+	for _, set := range []hold.SortedSet{hold.SetReady, hold.SetWorking, hold.SetScheduled, hold.SetExpiring} {
+		if err := p.readSet(ctx, set); err != nil {
 			return Plan{}, err
 		}
 	}
@@ -36,11 +36,11 @@ type planner struct {
 	seen  map[string]bool
 }
 
-// walk goes through a set until what comes is beyond the span, or enough was seen.
-func (p *planner) walk(ctx context.Context, set hold.Set) error {
-	mark := hold.Mark{}
+// readSet goes through a set until what comes is beyond the span, or enough was seen.
+func (p *planner) readSet(ctx context.Context, set hold.SortedSet) error {
+	mark := hold.Position{}
 	for seen := 0; ; {
-		found, now, err := p.w.store.Page(ctx, set, mark, sweepSize)
+		found, now, err := p.w.store.Page(ctx, set, mark, sweepBatch)
 		if err != nil {
 			return p.w.unavailable(ctx, "plan", err)
 		}
@@ -48,31 +48,31 @@ func (p *planner) walk(ctx context.Context, set hold.Set) error {
 			p.plan.From, p.plan.Until = now, now.Add(p.next)
 		}
 		for _, f := range found {
-			mark = f.Mark
+			mark = f.Position
 			if ordered := set == hold.SetScheduled || set == hold.SetExpiring; ordered && mark.Score > p.plan.Until.UnixMilli() {
 				return nil
 			}
 			if f.Hold.State != 0 {
-				p.visit(&f.Hold, now, set == hold.SetExpiring)
+				p.addHold(&f.Hold, now, set == hold.SetExpiring)
 			}
 		}
-		if seen += len(found); len(found) < sweepSize {
+		if seen += len(found); len(found) < sweepBatch {
 			return nil
 		}
-		if seen >= planned {
+		if seen >= maxPlannedHolds {
 			p.plan.Truncated = true
 			return nil
 		}
 	}
 }
 
-func (p *planner) visit(h *hold.Hold, now time.Time, deadlines bool) {
+func (p *planner) addHold(h *hold.Hold, now time.Time, deadlines bool) {
 	if deadlines && !h.ExpiresAt.After(p.plan.Until) {
-		if why := p.w.risk(h, now); why != "" {
-			p.plan.AtRisk = append(p.plan.AtRisk, Risk{Hold: *h, Why: why})
+		if why := p.w.atRiskReason(h, now); why != "" {
+			p.plan.AtRisk = append(p.plan.AtRisk, Risk{Hold: *h, Reason: why})
 		}
 	}
-	op, at := h.Foresee(now, p.w.o.Rules)
+	op, at := h.Forecast(now, p.w.o.Rules)
 	if op == 0 || at.After(p.plan.Until) || p.seen[h.ID] {
 		return
 	}
@@ -104,20 +104,20 @@ func (p *planner) result() Plan {
 	}
 	slices.SortFunc(p.plan.Hours, func(a, b PlanHour) int { return a.Start.Compare(b.Start) })
 	slices.SortStableFunc(p.plan.AtRisk, func(a, b Risk) int { return a.Hold.ExpiresAt.Compare(b.Hold.ExpiresAt) })
-	if len(p.plan.AtRisk) > atRisk {
-		p.plan.AtRisk, p.plan.Truncated = p.plan.AtRisk[:atRisk], true
+	if len(p.plan.AtRisk) > maxAtRisk {
+		p.plan.AtRisk, p.plan.Truncated = p.plan.AtRisk[:maxAtRisk], true
 	}
 	return p.plan
 }
 
-// risk says why a hold that ends soon may lapse with the money not taken, empty if it won't.
-func (w *Worker) risk(h *hold.Hold, now time.Time) string {
-	own := h.OwnTime()
+// atRiskReason says why a hold that ends soon may lapse with the money not taken, empty if it won't.
+func (w *Worker) atRiskReason(h *hold.Hold, now time.Time) string {
+	own := h.ActionTime()
 	switch {
 	case h.State.Final():
 		return ""
 	case h.State == hold.Attention:
-		return "a person must look: " + h.Why.String()
+		return "a person must look: " + h.Reason.String()
 	case h.State == hold.Paused:
 		return "paused"
 	case h.State == hold.Working && h.Attempt.Unknown:

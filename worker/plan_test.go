@@ -15,10 +15,10 @@ import (
 func TestPlanSeesEveryHoldThatWillMove(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
-		place := func(wish hold.Wish, amount int64, currency string, ends time.Duration) {
-			wish.PaymentIntent = w.authorize(func(h *stripesim.Hold) { h.Amount, h.Currency = amount, currency })
-			wish.Amount, wish.Currency, wish.ExpiresAt = amount, currency, in(ends)
-			w.schedule(r, wish)
+		place := func(req hold.ScheduleRequest, amount int64, currency string, ends time.Duration) {
+			req.PaymentIntent = w.authorize(func(h *stripesim.Hold) { h.Amount, h.Currency = amount, currency })
+			req.Amount, req.Currency, req.ExpiresAt = amount, currency, in(ends)
+			w.schedule(r, req)
 		}
 		const far = 6 * 24 * time.Hour
 		// Twenty are due at once and the budget lets one through now and then; Stripe takes its time for it.
@@ -26,16 +26,16 @@ func TestPlanSeesEveryHoldThatWillMove(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 20 {
-			place(hold.Wish{CaptureAt: in(time.Minute)}, 10_000, "eur", far)
+			place(hold.ScheduleRequest{CaptureAt: in(time.Minute)}, 10_000, "eur", far)
 		}
-		place(hold.Wish{CaptureAt: in(3 * time.Hour)}, 20_000, "eur", far)
-		place(hold.Wish{CaptureAt: in(3 * time.Hour), CaptureAmount: 500}, 9000, "jpy", far)
-		place(hold.Wish{CancelAt: in(5 * time.Hour)}, 30_000, "eur", far)
-		place(hold.Wish{CancelAt: in(50 * time.Hour)}, 30_000, "eur", far)
-		place(hold.Wish{}, 40_000, "eur", 11*time.Hour)
-		place(hold.Wish{OnExpiry: "capture"}, 50_000, "eur", 11*time.Hour)
-		place(hold.Wish{OnExpiry: "alert", Reference: "ALERT"}, 60_000, "eur", 12*time.Hour)
-		place(hold.Wish{}, 70_000, "eur", far)
+		place(hold.ScheduleRequest{CaptureAt: in(3 * time.Hour)}, 20_000, "eur", far)
+		place(hold.ScheduleRequest{CaptureAt: in(3 * time.Hour), CaptureAmount: 500}, 9000, "jpy", far)
+		place(hold.ScheduleRequest{CancelAt: in(5 * time.Hour)}, 30_000, "eur", far)
+		place(hold.ScheduleRequest{CancelAt: in(50 * time.Hour)}, 30_000, "eur", far)
+		place(hold.ScheduleRequest{}, 40_000, "eur", 11*time.Hour)
+		place(hold.ScheduleRequest{OnExpiry: "capture"}, 50_000, "eur", 11*time.Hour)
+		place(hold.ScheduleRequest{OnExpiry: "alert", Reference: "ALERT"}, 60_000, "eur", 12*time.Hour)
+		place(hold.ScheduleRequest{}, 70_000, "eur", far)
 		time.Sleep(time.Minute + 3*time.Second)
 		p, err := r.Plan(w.ctx, 24*time.Hour)
 		if err != nil {
@@ -77,7 +77,7 @@ func TestPlanSeesEveryHoldThatWillMove(t *testing.T) {
 		}
 		var why []string
 		for _, r := range p.AtRisk {
-			why = append(why, r.Why)
+			why = append(why, r.Reason)
 		}
 		if got := strings.Join(why, "; "); got != "no time is set, and the deadline lets it go; no time is set, and the deadline only alerts" {
 			t.Errorf("at risk: %q", got)

@@ -13,19 +13,19 @@ import (
 )
 
 const (
-	pageDefault = 50
-	pageMax     = 200
-	// examined bounds how many holds one page looks at, so that a filter that matches little costs no more than a page that matches much.
-	examined = 1000
+	defaultPageSize = 50
+	maxPageSize     = 200
+	// maxExamined bounds how many holds one page looks at, so that a filter that matches little costs no more than a page that matches much.
+	maxExamined = 1000
 )
 
-// cursor is where the next page begins.
-type cursor struct {
-	Set  hold.Set  `json:"t"`
-	Mark hold.Mark `json:"m"`
+// listCursor is where the next page begins.
+type listCursor struct {
+	Set  hold.SortedSet `json:"t"`
+	Mark hold.Position  `json:"m"`
 }
 
-func (c cursor) String() string {
+func (c listCursor) String() string {
 	b, err := json.Marshal(c)
 	if err != nil {
 		panic(err) // two numbers and a string
@@ -33,7 +33,7 @@ func (c cursor) String() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-func parseCursor(s string) (c cursor, err error) {
+func parseCursor(s string) (c listCursor, err error) {
 	b, err := base64.RawURLEncoding.DecodeString(s)
 	if err == nil {
 		err = json.Unmarshal(b, &c)
@@ -45,24 +45,24 @@ func parseCursor(s string) (c cursor, err error) {
 }
 
 // sets are the orders in which a query finds its holds, one after the other.
-func (q *Query) sets() []hold.Set {
+func (q *Query) sets() []hold.SortedSet {
 	switch {
 	case q.Reference != "":
-		return []hold.Set{hold.SetReferences}
+		return []hold.SortedSet{hold.SetReferences}
 	case q.State == hold.Working:
-		return []hold.Set{hold.SetWorking}
+		return []hold.SortedSet{hold.SetWorking}
 	case q.State == hold.Attention:
-		return []hold.Set{hold.SetAttention}
+		return []hold.SortedSet{hold.SetAttention}
 	case q.State.Final():
-		return []hold.Set{hold.SetSettled}
+		return []hold.SortedSet{hold.SetSettled}
 	case q.State != 0 || q.ExpiringWithin > 0:
-		return []hold.Set{hold.SetExpiring}
+		return []hold.SortedSet{hold.SetExpiring}
 	default:
-		return []hold.Set{hold.SetExpiring, hold.SetSettled}
+		return []hold.SortedSet{hold.SetExpiring, hold.SetSettled}
 	}
 }
 
-func (q *Query) match(h *hold.Hold, now time.Time) bool {
+func (q *Query) matches(h *hold.Hold, now time.Time) bool {
 	switch {
 	case q.State != 0 && h.StateAt(now) != q.State,
 		q.Account != "" && h.Account != q.Account,
@@ -78,11 +78,11 @@ func (q *Query) match(h *hold.Hold, now time.Time) bool {
 func (w *Worker) List(ctx context.Context, q Query) (Page, error) {
 	limit := q.Limit
 	if limit <= 0 {
-		limit = pageDefault
+		limit = defaultPageSize
 	}
-	limit = min(limit, pageMax)
+	limit = min(limit, maxPageSize)
 	sets := q.sets()
-	at := cursor{Set: sets[0]}
+	at := listCursor{Set: sets[0]}
 	if q.Cursor != "" {
 		c, err := parseCursor(q.Cursor)
 		if err != nil {
@@ -90,26 +90,26 @@ func (w *Worker) List(ctx context.Context, q Query) (Page, error) {
 		}
 		at = c
 	} else if at.Set == hold.SetReferences {
-		at.Mark.Name = q.Reference
+		at.Mark.Member = q.Reference
 	}
-	page := Page{Now: w.now()}
+	page := Page{Now: w.redisNow()}
 	for seen := 0; ; {
-		n := min(limit, examined-seen)
+		n := min(limit, maxExamined-seen)
 		found, now, err := w.store.Page(ctx, at.Set, at.Mark, n)
 		if err != nil {
 			return Page{}, w.unavailable(ctx, "list holds", err)
 		}
-		w.sync(now)
+		w.syncClock(now)
 		page.Now = now
 		done := len(found) < n
 		for _, f := range found {
 			seen++
-			at.Mark = f.Mark
-			if at.Set == hold.SetReferences && !strings.HasPrefix(f.Mark.Name, q.Reference) {
+			at.Mark = f.Position
+			if at.Set == hold.SetReferences && !strings.HasPrefix(f.Position.Member, q.Reference) {
 				done = true
 				break
 			}
-			if f.Hold.State != 0 && q.match(&f.Hold, now) {
+			if f.Hold.State != 0 && q.matches(&f.Hold, now) {
 				page.Holds = append(page.Holds, f.Hold)
 				if len(page.Holds) == limit {
 					page.Next = at.String()
@@ -122,9 +122,9 @@ func (w *Worker) List(ctx context.Context, q Query) (Page, error) {
 			if i < 0 || i == len(sets)-1 {
 				return page, nil
 			}
-			at = cursor{Set: sets[i+1]}
+			at = listCursor{Set: sets[i+1]}
 		}
-		if seen >= examined {
+		if seen >= maxExamined {
 			page.Next = at.String()
 			return page, nil
 		}
@@ -139,7 +139,7 @@ func (w *Worker) Ready(ctx context.Context) []Check {
 	}
 	stripe := Check{Name: "stripe", OK: true}
 	switch {
-	case w.rejected.Load():
+	case w.keyRejected.Load():
 		stripe.OK, stripe.Detail = false, "Stripe rejects the key: set stripe_api_key to a valid one and restart"
 	case w.breaker.State() != gobreaker.StateClosed:
 		stripe.OK, stripe.Detail = false, "Stripe does not answer: holds wait, and work resumes by itself"
@@ -148,5 +148,5 @@ func (w *Worker) Ready(ctx context.Context) []Check {
 	if !scheduler.OK {
 		scheduler.Detail = "this replica is starting or stopping"
 	}
-	return append([]Check{redis, stripe, scheduler}, w.emptied()...)
+	return append([]Check{redis, stripe, scheduler}, w.dataLossCheck()...)
 }

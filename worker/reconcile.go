@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// reach is how far back intents are listed. The longest authorization lasts 30 days.
-	reach = 35 * 24 * time.Hour
+	// listWindow is how far back intents are listed. The longest authorization lasts 30 days.
+	listWindow = 35 * 24 * time.Hour
 	// reconcileLease is how long a replica that died keeps others from going on.
 	reconcileLease = 45 * time.Second
 	// reconcileStale is how long an unfinished run is worth going on with: what came since it began is not in it.
@@ -32,10 +32,10 @@ const (
 	maxSeen        = 1 << 20 // intents of one run that are remembered as seen
 	// orphanAge is how long an intent's own system may still be about to schedule it.
 	orphanAge = 10 * time.Minute
-	// toldAgain is how long the log isn't told again of what has not changed.
-	toldAgain     = 24 * time.Hour
-	progressEvery = 50     // pages between two lines of the log
-	maxTold       = 10_000 // findings that are remembered as told
+	// findingLogInterval is how long the log isn't told again of what has not changed.
+	findingLogInterval = 24 * time.Hour
+	progressEvery      = 50     // pages between two lines of the log
+	maxLoggedFindings  = 10_000 // findings that are remembered as told
 )
 
 // FindingKind says what a comparison with Stripe found out about an intent.
@@ -43,20 +43,20 @@ type FindingKind string
 
 // What can be found. The last four need a person.
 const (
-	FoundScheduled FindingKind = "scheduled"  // terms stood in the metadata and no hold in the schedule: it is there now
-	FoundChanged   FindingKind = "changed"    // amount or deadline were others than known
-	FoundCaptured  FindingKind = "captured"   // somebody else captured it
-	FoundCanceled  FindingKind = "canceled"   // somebody else released it
-	FoundExpired   FindingKind = "expired"    // the card network let it go
-	FoundAttention FindingKind = "attention"  // the hold can't go on by itself
-	FoundOrphan    FindingKind = "orphan"     // holds money and has no terms: never touched
-	FoundRejected  FindingKind = "rejected"   // the terms in its metadata are wrong
-	FoundUnlisted  FindingKind = "unreadable" // Stripe refuses to list this account's intents
+	FoundScheduled  FindingKind = "scheduled"  // terms stood in the metadata and no hold in the schedule: it is there now
+	FoundChanged    FindingKind = "changed"    // amount or deadline were others than known
+	FoundCaptured   FindingKind = "captured"   // somebody else captured it
+	FoundCanceled   FindingKind = "canceled"   // somebody else released it
+	FoundExpired    FindingKind = "expired"    // the card network let it go
+	FoundAttention  FindingKind = "attention"  // the hold can't go on by itself
+	FoundOrphan     FindingKind = "orphan"     // holds money and has no terms: never touched
+	FoundRejected   FindingKind = "rejected"   // the terms in its metadata are wrong
+	FoundUnreadable FindingKind = "unreadable" // Stripe refuses to list this account's intents
 )
 
 // FindingKinds lists every kind.
 func FindingKinds() []FindingKind {
-	return []FindingKind{FoundScheduled, FoundChanged, FoundCaptured, FoundCanceled, FoundExpired, FoundAttention, FoundOrphan, FoundRejected, FoundUnlisted}
+	return []FindingKind{FoundScheduled, FoundChanged, FoundCaptured, FoundCanceled, FoundExpired, FoundAttention, FoundOrphan, FoundRejected, FoundUnreadable}
 }
 
 // Finding is one thing in which Stripe and the schedule differed.
@@ -75,7 +75,7 @@ type RunState string
 
 // A run that is interrupted goes on by itself where it was.
 const (
-	RunUnderWay    RunState = "running"
+	RunRunning     RunState = "running"
 	RunFinished    RunState = "finished"
 	RunInterrupted RunState = "interrupted"
 )
@@ -116,33 +116,33 @@ type checkpoint struct {
 
 // reconciler is what a replica knows of comparisons.
 type reconciler struct {
-	mu       sync.Mutex
-	life     context.Context // of the worker's Run; nil while it doesn't run
-	under    sync.WaitGroup
-	next     time.Time            // when the next read of a comparison may go out
-	dry      *comparison          // under way, or the last of this replica
-	known    sync.Mutex           // guards accounts alone: whoever acts on a hold doesn't wait for a comparison to begin
-	accounts map[string]bool      // met since the start: an emptied Redis knows none
-	told     map[string]time.Time // what the log was told, and when
-	emptied  atomic.Int64         // when Redis was found to have lost everything, until it is rebuilt: Unix milliseconds, 0 if it has not
+	mu             sync.Mutex
+	runContext     context.Context // of the worker's Run; nil while it doesn't run
+	running        sync.WaitGroup
+	nextReadAt     time.Time            // when the next read of a comparison may go out
+	dry            *comparison          // under way, or the last of this replica
+	accountsMu     sync.Mutex           // guards accounts alone: whoever acts on a hold doesn't wait for a comparison to begin
+	accounts       map[string]bool      // met since the start: an emptied Redis knows none
+	loggedFindings map[string]time.Time // what the log was told, and when
+	dataLostAt     atomic.Int64         // when Redis was found to have lost everything, until it is rebuilt: Unix milliseconds, 0 if it has not
 }
 
 func (r *reconciler) open(life context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.life = life
+	r.runContext = life
 }
 
 // close waits for what is under way, whose context has ended.
 func (r *reconciler) close() {
 	r.mu.Lock()
-	r.life = nil
+	r.runContext = nil
 	r.mu.Unlock()
-	r.under.Wait()
+	r.running.Wait()
 }
 
 // aliveHeld reports whether a run can begin; r.mu is held.
-func (r *reconciler) aliveHeld() bool { return r.life != nil && r.life.Err() == nil }
+func (r *reconciler) aliveHeld() bool { return r.runContext != nil && r.runContext.Err() == nil }
 
 func (r *reconciler) alive() bool {
 	r.mu.Lock()
@@ -150,13 +150,13 @@ func (r *reconciler) alive() bool {
 	return r.aliveHeld()
 }
 
-// met remembers an account, so that it is listed though nothing in Redis tells of it.
-func (r *reconciler) met(account string) {
+// addAccount remembers an account, so that it is listed though nothing in Redis tells of it.
+func (r *reconciler) addAccount(account string) {
 	if account == "" {
 		return
 	}
-	r.known.Lock()
-	defer r.known.Unlock()
+	r.accountsMu.Lock()
+	defer r.accountsMu.Unlock()
 	if r.accounts == nil {
 		r.accounts = map[string]bool{}
 	}
@@ -165,10 +165,10 @@ func (r *reconciler) met(account string) {
 	}
 }
 
-// list are the accounts that were met.
-func (r *reconciler) list() []string {
-	r.known.Lock()
-	defer r.known.Unlock()
+// knownAccounts are the accounts that were met.
+func (r *reconciler) knownAccounts() []string {
+	r.accountsMu.Lock()
+	defer r.accountsMu.Unlock()
 	return slices.Sorted(maps.Keys(r.accounts))
 }
 
@@ -177,12 +177,12 @@ func (r *reconciler) list() []string {
 // known to this replica alone, and does not keep a real one from beginning. Errors are *hold.Problem or wrap ErrUnavailable.
 func (w *Worker) Reconcile(ctx context.Context, dryRun bool, accounts []string, by string) (run Reconciliation, started bool, err error) {
 	for _, a := range accounts {
-		if err := hold.CheckAccount(a); err != nil {
+		if err := hold.CheckAccountID(a); err != nil {
 			return run, false, err
 		}
 	}
 	for _, a := range accounts {
-		w.recon.met(a)
+		w.recon.addAccount(a)
 	}
 	if dryRun {
 		return w.reconcileDry(by)
@@ -192,7 +192,7 @@ func (w *Worker) Reconcile(ctx context.Context, dryRun bool, accounts []string, 
 		return run, false, err
 	}
 	if c != nil {
-		return c.view(), true, nil
+		return c.snapshot(), true, nil
 	}
 	run, _, err = w.Reconciliation(ctx, "")
 	return run, false, err
@@ -206,14 +206,14 @@ func (w *Worker) reconcileDry(by string) (Reconciliation, bool, error) {
 		return Reconciliation{}, false, errNotRunning
 	}
 	if r.dry != nil {
-		if v := r.dry.view(); v.State == RunUnderWay {
+		if v := r.dry.snapshot(); v.State == RunRunning {
 			return v, false, nil
 		}
 	}
 	r.dry = w.newComparison(by)
 	r.dry.dry, r.dry.run.DryRun = true, true
-	v := r.dry.view()
-	w.launch(r.dry)
+	v := r.dry.snapshot()
+	w.startComparison(r.dry)
 	return v, true, nil
 }
 
@@ -224,11 +224,11 @@ func (w *Worker) Reconciliation(ctx context.Context, id string) (run Reconciliat
 	dry := w.recon.dry
 	w.recon.mu.Unlock()
 	if dry != nil {
-		if run = dry.view(); run.ID == id {
+		if run = dry.snapshot(); run.ID == id {
 			return run, true, nil
 		}
 	}
-	state, findings, held, done, err := w.store.Reconciled(ctx, maxFindings)
+	state, findings, held, done, err := w.store.ReadReconcile(ctx, maxFindings)
 	if err != nil {
 		return run, false, w.unavailable(ctx, "read the last comparison", err)
 	}
@@ -257,7 +257,7 @@ func (w *Worker) Reconciliation(ctx context.Context, id string) (run Reconciliat
 
 // reconcile is the job. Each replica has it; a run that another began within the same turn of the schedule is enough.
 func (w *Worker) reconcile(ctx context.Context) {
-	if w.rejected.Load() || w.breaker.State() != gobreaker.StateClosed {
+	if w.keyRejected.Load() || w.breaker.State() != gobreaker.StateClosed {
 		return
 	}
 	gap := time.Duration(0)
@@ -293,16 +293,16 @@ func (w *Worker) startReconcile(ctx context.Context, by string, gap time.Duratio
 	var left checkpoint
 	if found != nil && json.Unmarshal(found, &left) == nil {
 		c.run = left
-		c.run.Replica, c.run.State, c.run.Error = w.o.Replica, RunUnderWay, ""
+		c.run.Replica, c.run.State, c.run.Error = w.o.Replica, RunRunning, ""
 		c.run.Takeovers++
 		c.partial = len(c.run.Order) > 0
-		c.fill()
+		c.initMaps()
 	}
 	// Not held while Redis was asked: a slow one must not keep a run under way, or the end of this process, waiting.
 	r.mu.Lock()
 	goes := r.aliveHeld()
 	if goes {
-		w.launch(c)
+		w.startComparison(c)
 	}
 	r.mu.Unlock()
 	if !goes {
@@ -312,47 +312,47 @@ func (w *Worker) startReconcile(ctx context.Context, by string, gap time.Duratio
 	return c, nil
 }
 
-// launch lets a run begin; w.recon.mu is held.
-func (w *Worker) launch(c *comparison) {
-	life := w.recon.life
-	w.recon.under.Go(func() { c.work(life) })
+// startComparison lets a run begin; w.recon.mu is held.
+func (w *Worker) startComparison(c *comparison) {
+	life := w.recon.runContext
+	w.recon.running.Go(func() { c.work(life) })
 }
 
 func (w *Worker) newComparison(by string) *comparison {
-	now := w.now()
+	now := w.redisNow()
 	c := &comparison{w: w, seen: map[string]struct{}{}, done: make(chan struct{})}
-	c.run = checkpoint{Bound: now.Add(-reach), Reconciliation: Reconciliation{
-		ID: "rec_" + strings.ToLower(rand.Text()[:16]), State: RunUnderWay, By: by, Replica: w.o.Replica, StartedAt: now, UpdatedAt: now,
+	c.run = checkpoint{Bound: now.Add(-listWindow), Reconciliation: Reconciliation{
+		ID: "rec_" + strings.ToLower(rand.Text()[:16]), State: RunRunning, By: by, Replica: w.o.Replica, StartedAt: now, UpdatedAt: now,
 	}}
-	c.fill()
+	c.initMaps()
 	return c
 }
 
-// watch looks whether Redis was emptied, whether a run waits to be gone on with, and whether there never was one: an emptied Redis that was met at the start.
-func (w *Worker) watch(ctx context.Context) {
-	emptied, err := w.store.Watch(ctx)
+// detectDataLoss looks whether Redis was emptied, whether a run waits to be gone on with, and whether there never was one: an emptied Redis that was met at the start.
+func (w *Worker) detectDataLoss(ctx context.Context) {
+	emptied, err := w.store.DetectDataLoss(ctx)
 	if err != nil {
-		w.storeFailed(ctx, "look whether Redis still has its holds", err)
+		w.reportStoreError(ctx, "look whether Redis still has its holds", err)
 		return
 	}
 	if emptied {
-		w.recon.emptied.Store(w.now().UnixMilli())
+		w.recon.dataLostAt.Store(w.redisNow().UnixMilli())
 		w.log.Error("Redis was emptied while in use: every hold is being looked for at Stripe and scheduled anew where its terms stand in the intent's metadata",
-			zap.String("event", string(TypeRedisEmptied)))
-		if err := w.publish(ctx, TypeRedisEmptied, w.now().Format(time.RFC3339), EventData{Replica: w.o.Replica}); err != nil {
-			w.storeFailed(ctx, "tell that Redis was emptied", err)
+			zap.String("event", string(TypeRedisDataLost)))
+		if err := w.publishOnce(ctx, TypeRedisDataLost, w.redisNow().Format(time.RFC3339), EventData{Replica: w.o.Replica}); err != nil {
+			w.reportStoreError(ctx, "tell that Redis was emptied", err)
 		}
 	}
-	if all, err := w.store.Accounts(ctx, w.recon.list()); err != nil {
-		w.storeFailed(ctx, "share the accounts that were met", err)
+	if all, err := w.store.ShareAccounts(ctx, w.recon.knownAccounts()); err != nil {
+		w.reportStoreError(ctx, "share the accounts that were met", err)
 	} else {
 		for _, a := range all {
-			w.recon.met(a) // whichever replica compares after Redis lost everything knows them
+			w.recon.addAccount(a) // whichever replica compares after Redis lost everything knows them
 		}
 	}
-	state, _, held, done, err := w.store.Reconciled(ctx, 0)
+	state, _, held, done, err := w.store.ReadReconcile(ctx, 0)
 	if err != nil {
-		w.storeFailed(ctx, "look at the last comparison", err)
+		w.reportStoreError(ctx, "look at the last comparison", err)
 		return
 	}
 	if held {
@@ -363,12 +363,12 @@ func (w *Worker) watch(ctx context.Context) {
 		if json.Unmarshal(state, &last) != nil {
 			return
 		}
-		if at := w.recon.emptied.Load(); last.StartedAt.UnixMilli() >= at {
-			w.recon.emptied.CompareAndSwap(at, 0)
+		if at := w.recon.dataLostAt.Load(); last.StartedAt.UnixMilli() >= at {
+			w.recon.dataLostAt.CompareAndSwap(at, 0)
 		}
 		return
 	}
-	if w.rejected.Load() || w.breaker.State() != gobreaker.StateClosed {
+	if w.keyRejected.Load() || w.breaker.State() != gobreaker.StateClosed {
 		return
 	}
 	if _, err := w.startReconcile(ctx, "holdd", 0); err != nil && ctx.Err() == nil {
@@ -376,9 +376,9 @@ func (w *Worker) watch(ctx context.Context) {
 	}
 }
 
-// emptied is the line of the readiness report that tells that Redis was emptied, for as long as it is so.
-func (w *Worker) emptied() []Check {
-	at := w.recon.emptied.Load()
+// dataLossCheck is the line of the readiness report that tells that Redis was emptied, for as long as it is so.
+func (w *Worker) dataLossCheck() []Check {
+	at := w.recon.dataLostAt.Load()
 	if at == 0 {
 		return nil
 	}
@@ -395,23 +395,23 @@ var (
 
 // comparison is a run under way in this replica.
 type comparison struct {
-	w       *Worker
-	dry     bool
-	token   int64
-	partial bool                // part of the lists was read by another: what it saw isn't known
-	seen    map[string]struct{} // payment intents that the lists told of and the schedule knows
-	more    bool                // there were more of them than are remembered
-	saved   time.Time
-	logged  int
-	done    chan struct{}
+	w             *Worker
+	dry           bool
+	token         int64
+	partial       bool                // part of the lists was read by another: what it saw isn't known
+	seen          map[string]struct{} // payment intents that the lists told of and the schedule knows
+	seenTruncated bool                // there were more of them than are remembered
+	saved         time.Time
+	logged        int
+	done          chan struct{}
 
 	mu    sync.Mutex // guards run for readers; only the run's own goroutine writes
 	run   checkpoint
 	fresh []Finding // not saved yet; of a dry run all
 }
 
-// fill makes maps of what JSON may have left nil.
-func (c *comparison) fill() {
+// initMaps makes maps of what JSON may have left nil.
+func (c *comparison) initMaps() {
 	if c.run.Counts == nil {
 		c.run.Counts = map[FindingKind]int64{}
 	}
@@ -423,7 +423,7 @@ func (c *comparison) fill() {
 	}
 }
 
-func (c *comparison) view() Reconciliation {
+func (c *comparison) snapshot() Reconciliation {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	v := c.run.Reconciliation
@@ -457,7 +457,7 @@ func (c *comparison) work(ctx context.Context) {
 	case err == nil:
 		w.log.Info("reconcile.finished", fields...)
 		if w.o.Observer != nil && !c.dry {
-			w.o.Observer.Reconciled(c.view())
+			w.o.Observer.ReconcileFinished(c.snapshot())
 		}
 	case ctx.Err() != nil, errors.Is(err, errFenced):
 		w.log.Info("reconcile.left", append(fields, zap.Error(err))...)
@@ -468,7 +468,7 @@ func (c *comparison) work(ctx context.Context) {
 
 // finish writes how the run ended. One that did not get to its end gives the lock back, so that whoever looks next goes on with it.
 func (c *comparison) finish(ctx context.Context, err error) {
-	now := c.w.now()
+	now := c.w.redisNow()
 	c.edit(func(r *checkpoint) {
 		r.UpdatedAt = now
 		if err == nil {
@@ -486,7 +486,7 @@ func (c *comparison) finish(ctx context.Context, err error) {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 	defer cancel()
 	if e := c.save(last, 0, err == nil); e != nil && !errors.Is(e, errFenced) {
-		c.w.storeFailed(ctx, "write the end of a comparison", e)
+		c.w.reportStoreError(ctx, "write the end of a comparison", e)
 	}
 }
 
@@ -495,7 +495,7 @@ func (c *comparison) save(ctx context.Context, lease time.Duration, done bool) e
 	if c.dry {
 		return nil
 	}
-	now := c.w.now()
+	now := c.w.redisNow()
 	c.edit(func(r *checkpoint) { r.UpdatedAt = now })
 	state, err := json.Marshal(&c.run)
 	if err != nil {
@@ -531,7 +531,7 @@ func (c *comparison) renew(ctx context.Context) error {
 }
 
 func (c *comparison) fields() []zap.Field {
-	v := c.view()
+	v := c.snapshot()
 	f := []zap.Field{zap.Int("percent", v.Percent), zap.Int64("pages", v.Pages), zap.Int64("listed", v.Listed), zap.Int64("compared", v.Compared), zap.Int64("read", v.Read),
 		zap.Int64("unread", v.Unread), zap.Duration("took", v.UpdatedAt.Sub(v.StartedAt))}
 	for _, k := range FindingKinds() {

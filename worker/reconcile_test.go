@@ -148,11 +148,11 @@ func TestWhatOthersDidIsFound(t *testing.T) {
 		for range 6 {
 			id := w.authorize()
 			ids = append(ids, id)
-			w.schedule(r, hold.Wish{PaymentIntent: id, CaptureAt: in(60 * time.Hour), Reference: "BK"})
+			w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(60 * time.Hour), Reference: "BK"})
 			time.Sleep(time.Second) // the budget lets each be checked
 		}
 		connected := w.authorize(of("acct_00000001"))
-		w.schedule(r, hold.Wish{PaymentIntent: connected, Account: "acct_00000001", CaptureAt: in(60 * time.Hour)})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: connected, Account: "acct_00000001", CaptureAt: in(60 * time.Hour)})
 		time.Sleep(time.Minute)
 		if err := w.sim.Dashboard().Capture(ids[0], 9_000); err != nil {
 			t.Fatal(err)
@@ -165,7 +165,7 @@ func TestWhatOthersDidIsFound(t *testing.T) {
 			t.Fatal(err)
 		}
 		// Known to Redis, and not to Stripe any more under this account.
-		w.schedule(r, hold.Wish{PaymentIntent: "pi_00000000gone", Amount: 100, Currency: "eur", ExpiresAt: in(50 * time.Hour), CaptureAt: in(40 * time.Hour)})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: "pi_00000000gone", Amount: 100, Currency: "eur", ExpiresAt: in(50 * time.Hour), CaptureAt: in(40 * time.Hour)})
 		time.Sleep(time.Minute)
 		before := w.dump()
 		dry := w.compared(r, true)
@@ -179,11 +179,11 @@ func TestWhatOthersDidIsFound(t *testing.T) {
 		if !dry.DryRun || run.DryRun || len(dry.Findings) != 5 || len(run.Findings) != 5 || run.Listed != 7 || run.Compared != 7 || run.Accounts != 2 || run.Read != 1 || run.Percent != 100 {
 			t.Errorf("%+v", run)
 		}
-		if h := w.hold(r, ids[0]); h.State != hold.Captured || h.CapturedTotal != 9_000 || h.Why != hold.CauseElsewhere {
-			t.Errorf("%s of %d because of %s", h.State, h.CapturedTotal, h.Why)
+		if h := w.hold(r, ids[0]); h.State != hold.Captured || h.CapturedAmount != 9_000 || h.Reason != hold.CauseElsewhere {
+			t.Errorf("%s of %d because of %s", h.State, h.CapturedAmount, h.Reason)
 		}
-		if h := w.hold(r, "pi_00000000gone"); h.State != hold.Attention || h.Why != hold.CauseNotFound {
-			t.Errorf("%s because of %s", h.State, h.Why)
+		if h := w.hold(r, "pi_00000000gone"); h.State != hold.Attention || h.Reason != hold.CauseNotFound {
+			t.Errorf("%s because of %s", h.State, h.Reason)
 		}
 		counts(t, w.compared(r, false), map[worker.FindingKind]int64{})
 		time.Sleep(61 * time.Hour)
@@ -211,10 +211,10 @@ func TestWhatIsFoundLate(t *testing.T) {
 		r := w.start()
 		w.eventually(r, within, hold.Captured, 10*time.Second)
 		w.eventually(r, release, hold.Canceled, 10*time.Second)
-		if h := w.hold(r, over); h.State != hold.Attention || h.Why != hold.CauseOverdue || h.Reference != "BK-9" || h.CaptureAt.IsZero() {
+		if h := w.hold(r, over); h.State != hold.Attention || h.Reason != hold.CauseOverdue || h.Reference != "BK-9" || h.CaptureAt.IsZero() {
 			t.Errorf("%+v", h)
 		}
-		if h := w.hold(r, beyond); h.State != hold.Attention || h.Why != hold.CauseAfterDeadline {
+		if h := w.hold(r, beyond); h.State != hold.Attention || h.Reason != hold.CauseAfterDeadline {
 			t.Errorf("%+v", h)
 		}
 		w.once(over)
@@ -242,7 +242,7 @@ func TestReconcileLeavesTheBudgetToOthers(t *testing.T) {
 		for range 100 {
 			id := w.authorize()
 			due = append(due, id)
-			w.schedule(r, hold.Wish{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: in(100 * time.Hour), CaptureAt: at.Format(time.RFC3339Nano)})
+			w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: in(100 * time.Hour), CaptureAt: at.Format(time.RFC3339Nano)})
 		}
 		time.Sleep(58 * time.Second)
 		w.sim.SetRates(25, 100)
@@ -284,7 +284,7 @@ func TestOneReplicaComparesAndAnotherGoesOn(t *testing.T) {
 		stop.Store(4) // the fifth page never comes
 		time.Sleep(15*time.Minute + 3*time.Second)
 		run, ok, err := second.Reconciliation(w.ctx, "")
-		if err != nil || !ok || run.State != worker.RunUnderWay || run.Pages != 4 || run.Counts[worker.FoundScheduled] != 400 {
+		if err != nil || !ok || run.State != worker.RunRunning || run.Pages != 4 || run.Counts[worker.FoundScheduled] != 400 {
 			t.Fatalf("%v %v %+v", ok, err, run)
 		}
 		if n := w.logs.FilterMessage("reconcile.started").Len(); n != 2 { // one at the start, one by the job
@@ -334,7 +334,7 @@ func TestAnOldListSetsNothingBack(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
 		id := w.authorize(func(h *stripesim.Hold) { h.Incremental = true })
-		w.schedule(r, hold.Wish{PaymentIntent: id, CaptureAt: in(60 * time.Hour)})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(60 * time.Hour)})
 		fresh := w.authorize(meta(hold.MetaCaptureAt, in(50*time.Hour)))
 		time.Sleep(time.Minute)
 		// The reply to the list is made, and on its way for five seconds.
@@ -353,7 +353,7 @@ func TestAnOldListSetsNothingBack(t *testing.T) {
 		if _, _, err := r.Patch(w.ctx, id, hold.Patch{Reference: &patch}, 0, "test"); err != nil {
 			t.Fatal(err)
 		}
-		w.schedule(r, hold.Wish{PaymentIntent: fresh, CancelAt: in(20 * time.Hour)}) // other terms, by the API, meanwhile
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: fresh, CancelAt: in(20 * time.Hour)}) // other terms, by the API, meanwhile
 		run = w.ended(r, run.ID)
 		if h := w.hold(r, id); h.Reference != "BK-15" || h.Amount != 10_000 {
 			t.Errorf("%+v", h)
@@ -375,8 +375,8 @@ func TestAnEmptiedRedisIsRebuilt(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
 		w.start()
-		wishes := kinds(w, 60, time.Minute)
-		before := w.placed(r, wishes)
+		reqs := kinds(w, 60, time.Minute)
+		before := w.placed(r, reqs)
 		time.Sleep(31 * time.Second) // two reports, in which each replica hears of the other's connected account
 		w.redis.FlushAll()
 		time.Sleep(16 * time.Second)
@@ -415,43 +415,43 @@ func TestAnEmptiedRedisIsRebuilt(t *testing.T) {
 }
 
 // kinds are wishes of every kind, ten to forty units ahead.
-func kinds(w *world, n int, unit time.Duration) []hold.Wish {
-	var wishes []hold.Wish
+func kinds(w *world, n int, unit time.Duration) []hold.ScheduleRequest {
+	var reqs []hold.ScheduleRequest
 	w.sim.SetRates(-1, -1)
 	for i := range n {
 		account := ""
 		if i%7 == 0 {
 			account = "acct_00000001"
 		}
-		wish := hold.Wish{PaymentIntent: w.authorize(of(account)), Account: account}
+		req := hold.ScheduleRequest{PaymentIntent: w.authorize(of(account)), Account: account}
 		at := in(time.Duration(10+i%30) * unit)
 		switch i % 10 {
 		case 0, 1, 2, 8, 9:
-			wish.CaptureAt = at
+			req.CaptureAt = at
 		case 3:
-			wish.CancelAt = at
+			req.CancelAt = at
 		case 4:
-			wish.CaptureAt, wish.CaptureAmount = at, int64(1+i%10_000)
+			req.CaptureAt, req.CaptureAmount = at, int64(1+i%10_000)
 		case 5:
-			wish.OnExpiry = "capture"
+			req.OnExpiry = "capture"
 		case 6:
-			wish.CaptureAt, wish.OnExpiry = at, "alert"
-			wish.Metadata = map[string]string{"room": fmt.Sprint(i), "note": "zimmer für zwei, " + strings.Repeat("n", 300), "more": strings.Repeat("x", 500)}
+			req.CaptureAt, req.OnExpiry = at, "alert"
+			req.Metadata = map[string]string{"room": fmt.Sprint(i), "note": "zimmer für zwei, " + strings.Repeat("n", 300), "more": strings.Repeat("x", 500)}
 		case 7: // neither time nor policy
 		}
 		if i%3 == 0 {
-			wish.Reference = fmt.Sprint("BK-", i)
+			req.Reference = fmt.Sprint("BK-", i)
 		}
-		wishes = append(wishes, wish)
+		reqs = append(reqs, req)
 	}
-	return wishes
+	return reqs
 }
 
 // placed schedules wishes, pauses every tenth, and writes the terms to the intents' metadata.
-func (w *world) placed(r *replica, wishes []hold.Wish) map[string]hold.Hold {
+func (w *world) placed(r *replica, reqs []hold.ScheduleRequest) map[string]hold.Hold {
 	w.t.Helper()
 	out := map[string]hold.Hold{}
-	for part := range slices.Chunk(wishes, 200) {
+	for part := range slices.Chunk(reqs, 200) {
 		for _, s := range r.Schedule(w.ctx, part, "test") {
 			if s.Err != nil {
 				w.t.Fatal(s.Err)
@@ -460,8 +460,8 @@ func (w *world) placed(r *replica, wishes []hold.Wish) map[string]hold.Hold {
 		}
 	}
 	i := 0
-	for _, wish := range wishes {
-		h := out[wish.PaymentIntent]
+	for _, req := range reqs {
+		h := out[req.PaymentIntent]
 		if i++; i%10 == 9 {
 			var err error
 			if h, _, err = r.Pause(w.ctx, h.ID, 0, false, "test"); err != nil {
@@ -469,7 +469,7 @@ func (w *world) placed(r *replica, wishes []hold.Wish) map[string]hold.Hold {
 			}
 			out[h.ID] = h
 		}
-		pairs, fits := h.Terms(nil)
+		pairs, fits := h.MetadataDiff(nil)
 		if !fits {
 			w.t.Fatalf("the terms of %s don't fit", h.ID)
 		}
@@ -525,7 +525,7 @@ func (w *world) same(r *replica, before map[string]hold.Hold) {
 func differs(was, is *hold.Hold) string {
 	sum := func(h *hold.Hold) string {
 		return fmt.Sprint(h.ID, h.PaymentIntent, h.Account, h.Reference, h.Amount, h.Currency, h.CaptureAt.UnixMilli(), h.CancelAt.UnixMilli(), h.CaptureAmount, h.OnExpiry,
-			h.State, h.Next, h.NextAt.UnixMilli(), h.Why, h.Metadata, h.ExpiresAt.UnixMilli(), h.ExpiresSource, h.Verified, h.Revision)
+			h.State, h.NextOp, h.NextAt.UnixMilli(), h.Reason, h.Metadata, h.ExpiresAt.UnixMilli(), h.ExpiresSource, h.Verified, h.Revision)
 	}
 	if a, b := sum(was), sum(is); a != b {
 		return "was " + a + ", is " + b

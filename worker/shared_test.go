@@ -14,17 +14,17 @@ func multicapture(h *stripesim.Hold) { h.Multicapture = true }
 func TestCapture_PartTakenElsewhere(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
-		wish      hold.Wish
+		wish      hold.ScheduleRequest
 		elsewhere int64
 		want      []string
 		total     int64
 		why       hold.Cause
 	}{
-		{"what is missing", hold.Wish{CaptureAmount: 5_000}, 4_000, []string{"captured 4000 by dashboard", "captured 1000 by api", "released 5000 by api"}, 5_000, hold.CauseSchedule},
-		{"what is missing, on the caller's word", hold.Wish{CaptureAmount: 5_000, Amount: 10_000, Currency: "eur", ExpiresAt: "+"}, 4_000,
+		{"what is missing", hold.ScheduleRequest{CaptureAmount: 5_000}, 4_000, []string{"captured 4000 by dashboard", "captured 1000 by api", "released 5000 by api"}, 5_000, hold.CauseSchedule},
+		{"what is missing, on the caller's word", hold.ScheduleRequest{CaptureAmount: 5_000, Amount: 10_000, Currency: "eur", ExpiresAt: "+"}, 4_000,
 			[]string{"captured 4000 by dashboard", "captured 1000 by api", "released 5000 by api"}, 5_000, hold.CauseSchedule},
-		{"nothing is missing", hold.Wish{CaptureAmount: 5_000}, 6_000, []string{"captured 6000 by dashboard", "released 4000 by api"}, 6_000, hold.CauseElsewhere},
-		{"everything", hold.Wish{}, 4_000, []string{"captured 4000 by dashboard", "captured 6000 by api"}, 10_000, hold.CauseSchedule},
+		{"nothing is missing", hold.ScheduleRequest{CaptureAmount: 5_000}, 6_000, []string{"captured 6000 by dashboard", "released 4000 by api"}, 6_000, hold.CauseElsewhere},
+		{"everything", hold.ScheduleRequest{}, 4_000, []string{"captured 4000 by dashboard", "captured 6000 by api"}, 10_000, hold.CauseSchedule},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -39,8 +39,8 @@ func TestCapture_PartTakenElsewhere(t *testing.T) {
 				}
 				h := w.eventually(r, id, hold.Captured, 5*time.Minute)
 				w.once(id, tt.want...)
-				if h.CapturedTotal != tt.total || h.Why != tt.why {
-					t.Errorf("%d in all because of %s, want %d, %s", h.CapturedTotal, h.Why, tt.total, tt.why)
+				if h.CapturedAmount != tt.total || h.Reason != tt.why {
+					t.Errorf("%d in all because of %s, want %d, %s", h.CapturedAmount, h.Reason, tt.total, tt.why)
 				}
 				if tt.wish.CaptureAmount > 0 && h.CapturedElsewhere != tt.elsewhere {
 					t.Errorf("%d elsewhere, want %d", h.CapturedElsewhere, tt.elsewhere)
@@ -55,7 +55,7 @@ func TestCapture_SingleCaptureNeedsNoRead(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
 		id := w.authorize()
-		w.schedule(r, hold.Wish{PaymentIntent: id, CaptureAt: in(time.Minute), CaptureAmount: 5_000})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Minute), CaptureAmount: 5_000})
 		before := w.sim.Stats().Calls[stripesim.Answer{Class: stripesim.ClassRetrieve, Status: 200}]
 		w.eventually(r, id, hold.Captured, 5*time.Minute)
 		if n := w.sim.Stats().Calls[stripesim.Answer{Class: stripesim.ClassRetrieve, Status: 200}] - before; n != 0 {

@@ -6,8 +6,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Scheduled is what became of one wish. Err is a *hold.Problem where the wish is at fault, any other error where it can be sent again.
-type Scheduled struct {
+// ScheduleResult is what became of one wish. Err is a *hold.Problem where the wish is at fault, any other error where it can be sent again.
+type ScheduleResult struct {
 	Hold    hold.Hold
 	Created bool // false: the same wish was granted before
 	Err     error
@@ -54,8 +54,8 @@ type Sum struct {
 
 // Risk is a hold that may lapse, and why.
 type Risk struct {
-	Hold hold.Hold
-	Why  string
+	Hold   hold.Hold
+	Reason string
 }
 
 // Check is one line of the readiness report.
@@ -67,12 +67,12 @@ type Check struct {
 
 // SinkStatus is how a way out stands, over all partitions.
 type SinkStatus struct {
-	Sink    string
-	Failing time.Time // since when it takes nothing, zero if it does
-	Reason  string    // of what it did not take last
-	Gone    bool      // it asked not to be told any more
-	Oldest  time.Time // when the oldest event that waits happened, zero if none does
-	Parked  int       // holds whose events wait while those of others go on
-	Dead    int64     // events that were given up and can be replayed
-	Lost    int64     // events that were trimmed before it was back
+	Sink        string
+	Failing     time.Time // since when it takes nothing, zero if it does
+	Reason      string    // of what it did not take last
+	Disabled    bool      // it asked not to be told any more
+	Oldest      time.Time // when the oldest event that waits happened, zero if none does
+	Parked      int       // holds whose events wait while those of others go on
+	DeadLetters int64     // events that were given up and can be replayed
+	EventsLost  int64     // events that were trimmed before it was back
 }

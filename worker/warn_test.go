@@ -24,14 +24,14 @@ func (w *world) ending(d time.Duration, f ...func(*stripesim.Hold)) string {
 }
 
 // events are the published events of a hold, oldest first.
-func (w *world) events(id string) (all []worker.Event) {
+func (w *world) events(id string) (all []worker.EventEnvelope) {
 	w.t.Helper()
 	entries, err := w.redis.Stream("holdd:{0}:events")
 	if err != nil {
 		return nil
 	}
 	for _, e := range entries {
-		var ev worker.Event
+		var ev worker.EventEnvelope
 		if err := json.Unmarshal([]byte(e.Values[1]), &ev); err != nil {
 			w.t.Fatal(err)
 		}
@@ -52,7 +52,7 @@ func (w *world) warned(id string, want ...string) {
 			w.t.Errorf("event %s (%s) was published twice", e.ID, e.Type)
 		}
 		ids[e.ID] = true
-		if e.Type == hold.NoticeExpiring {
+		if e.Type == hold.EventExpiring {
 			got = append(got, e.Data.Threshold)
 		}
 	}
@@ -65,7 +65,7 @@ func TestExpiring_HoldArrivesInsideAThreshold(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
 		id := w.ending(5 * time.Hour)
-		req := hold.Wish{PaymentIntent: id, OnExpiry: "alert"}
+		req := hold.ScheduleRequest{PaymentIntent: id, OnExpiry: "alert"}
 		w.schedule(r, req)
 		time.Sleep(10 * time.Second)
 		w.warned(id, "6h0m0s")
@@ -82,9 +82,9 @@ func TestExpiring_HoldArrivesInsideAThreshold(t *testing.T) {
 		w.warned(id, "6h0m0s", "1h0m0s")
 
 		timed := w.ending(5 * time.Hour)
-		w.schedule(r, hold.Wish{PaymentIntent: timed, CaptureAt: in(3 * time.Hour)})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: timed, CaptureAt: in(3 * time.Hour)})
 		far := w.ending(100 * time.Hour)
-		w.schedule(r, hold.Wish{PaymentIntent: far})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: far})
 		time.Sleep(10 * time.Second)
 		w.warned(timed, "6h0m0s") // as at any threshold, whatever its own time
 		w.warned(far)
@@ -95,7 +95,7 @@ func TestExpiring_AcknowledgedAtOnceIsNotWarned(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
 		id := w.ending(30 * time.Hour)
-		w.schedule(r, hold.Wish{PaymentIntent: id, OnExpiry: "alert"})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: "alert"})
 		if _, _, err := r.Acknowledge(w.ctx, id, 0, "test"); err != nil {
 			t.Fatal(err)
 		}
@@ -116,7 +116,7 @@ func TestExpiring_DeadlinePulledIn(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
 		id := w.ending(100 * time.Hour)
-		w.schedule(r, hold.Wish{PaymentIntent: id, OnExpiry: "alert"})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: "alert"})
 		move := func(d time.Duration) {
 			t.Helper()
 			time.Sleep(5 * time.Minute) // a list says nothing of a hold that has just changed
@@ -145,7 +145,7 @@ func TestExpiring_DeadlineLearnedAfterTheRequest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if h := w.schedule(r, hold.Wish{PaymentIntent: id, OnExpiry: "alert"}); h.Verified {
+		if h := w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: "alert"}); h.Verified {
 			t.Fatal("the deadline is known")
 		}
 		time.Sleep(2 * time.Second)
@@ -162,7 +162,7 @@ func TestExpiring_PulledInBeforeTheJobHasTold(t *testing.T) {
 		inWorld(t, func(w *world) {
 			r := w.start()
 			id := w.ending(6*time.Hour + 40*time.Minute)
-			w.schedule(r, hold.Wish{PaymentIntent: id, OnExpiry: "alert"})
+			w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: "alert"})
 			time.Sleep(35 * time.Minute)
 			want := []string{"24h0m0s"}
 			w.warned(id, want...)
@@ -217,8 +217,8 @@ func TestConfirm_ScheduledInsideTheMargin(t *testing.T) {
 			inWorld(t, func(w *world) {
 				r := w.start()
 				id := w.ending(50 * time.Minute)
-				req := hold.Wish{PaymentIntent: id, OnExpiry: policy}
-				got := r.Schedule(w.ctx, []hold.Wish{req}, "test")[0]
+				req := hold.ScheduleRequest{PaymentIntent: id, OnExpiry: policy}
+				got := r.Schedule(w.ctx, []hold.ScheduleRequest{req}, "test")[0]
 				var p *hold.Problem
 				if !errors.As(got.Err, &p) || p.Code != want.code || p.Field != "confirm" || p.Deadline.IsZero() {
 					t.Fatalf("%+v", got)
@@ -226,8 +226,8 @@ func TestConfirm_ScheduledInsideTheMargin(t *testing.T) {
 				time.Sleep(10 * time.Second)
 				w.once(id)
 				req.Confirm = true
-				if h := w.schedule(r, req); h.Why != hold.CauseOnExpiry || h.Next == 0 {
-					t.Errorf("the answer says %s, next %s", h.State, h.Next)
+				if h := w.schedule(r, req); h.Reason != hold.CauseOnExpiry || h.NextOp == 0 {
+					t.Errorf("the answer says %s, next %s", h.State, h.NextOp)
 				}
 				req.Confirm = false
 				w.schedule(r, req) // the same request again is accepted, confirmed or not
@@ -241,19 +241,19 @@ func TestConfirm_ScheduledInsideTheMargin(t *testing.T) {
 func TestConfirm_NotAskedWithoutAnImmediateEffect(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
-		for name, req := range map[string]hold.Wish{
+		for name, req := range map[string]hold.ScheduleRequest{
 			"only an alert":                  {OnExpiry: "alert"},
 			"its own time before the end":    {CaptureAt: in(45 * time.Minute)},
 			"a release before the end":       {CancelAt: in(45 * time.Minute), OnExpiry: "capture"},
 			"a time that the caller set now": {CaptureAt: in(0)},
 		} {
 			req.PaymentIntent = w.ending(50 * time.Minute)
-			if got := r.Schedule(w.ctx, []hold.Wish{req}, "test")[0]; got.Err != nil {
+			if got := r.Schedule(w.ctx, []hold.ScheduleRequest{req}, "test")[0]; got.Err != nil {
 				t.Errorf("%s: %v", name, got.Err)
 			}
 		}
 		id := w.ending(61 * time.Minute)
-		w.schedule(r, hold.Wish{PaymentIntent: id})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id})
 	})
 }
 
@@ -261,7 +261,7 @@ func TestConfirm_EachOfABatchByItself(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
 		near, far, sure := w.ending(50*time.Minute), w.ending(50*time.Hour), w.ending(50*time.Minute)
-		got := r.Schedule(w.ctx, []hold.Wish{{PaymentIntent: near}, {PaymentIntent: far}, {PaymentIntent: sure, Confirm: true}}, "test")
+		got := r.Schedule(w.ctx, []hold.ScheduleRequest{{PaymentIntent: near}, {PaymentIntent: far}, {PaymentIntent: sure, Confirm: true}}, "test")
 		if !errors.Is(got[0].Err, &hold.Problem{Code: hold.WouldCancelNow}) || got[1].Err != nil || got[2].Err != nil {
 			t.Errorf("%+v", got)
 		}
@@ -273,25 +273,25 @@ func TestConfirm_EachOfABatchByItself(t *testing.T) {
 func TestConfirm_ChangesInsideTheMargin(t *testing.T) {
 	none, policy := "", "capture"
 	for name, c := range map[string]struct {
-		req    hold.Wish
+		req    hold.ScheduleRequest
 		before func(r *replica, w *world, id string)
 		do     func(r *replica, w *world, id string, confirm bool) error
 		code   hold.Code
 		state  hold.State
 	}{
-		"time cleared": {hold.Wish{CaptureAt: "later"}, nil, func(r *replica, w *world, id string, confirm bool) error {
+		"time cleared": {hold.ScheduleRequest{CaptureAt: "later"}, nil, func(r *replica, w *world, id string, confirm bool) error {
 			_, _, err := r.Patch(w.ctx, id, hold.Patch{CaptureAt: &none, Confirm: confirm}, 0, "test")
 			return err
 		}, hold.WouldCancelNow, hold.Canceled},
-		"policy changed": {hold.Wish{OnExpiry: "alert"}, nil, func(r *replica, w *world, id string, confirm bool) error {
+		"policy changed": {hold.ScheduleRequest{OnExpiry: "alert"}, nil, func(r *replica, w *world, id string, confirm bool) error {
 			_, _, err := r.Patch(w.ctx, id, hold.Patch{OnExpiry: &policy, Confirm: confirm}, 0, "test")
 			return err
 		}, hold.WouldCaptureNow, hold.Captured},
-		"paused": {hold.Wish{CaptureAt: "later"}, nil, func(r *replica, w *world, id string, confirm bool) error {
+		"paused": {hold.ScheduleRequest{CaptureAt: "later"}, nil, func(r *replica, w *world, id string, confirm bool) error {
 			_, _, err := r.Pause(w.ctx, id, 0, confirm, "test")
 			return err
 		}, hold.WouldCancelNow, hold.Canceled},
-		"resumed": {hold.Wish{OnExpiry: "capture"}, func(r *replica, w *world, id string) {
+		"resumed": {hold.ScheduleRequest{OnExpiry: "capture"}, func(r *replica, w *world, id string) {
 			if _, _, err := r.Pause(w.ctx, id, 0, true, "test"); err != nil {
 				w.t.Fatal(err)
 			}
@@ -351,7 +351,7 @@ func TestHandOver_AuthorizedInsideTheMargin(t *testing.T) {
 		req := booking(0)
 		req.CaptureAt = ""
 		a, err := r.Authorize(w.ctx, clickKey, req, "api")
-		if err != nil || a.Hold == nil || a.Hold.State != hold.Attention || a.Hold.Why != hold.CauseInsideMargin {
+		if err != nil || a.Hold == nil || a.Hold.State != hold.Attention || a.Hold.Reason != hold.CauseInsideMargin {
 			t.Fatalf("%+v %v", a.Hold, err)
 		}
 		time.Sleep(time.Minute)
@@ -368,13 +368,13 @@ func TestHandOver_FoundInMetadata(t *testing.T) {
 				h.Metadata = map[string]string{hold.MetaWaiting: "true", hold.MetaOnExpiry: policy}
 			})
 			run := w.compared(r, false)
-			if h := w.hold(r, id); h.State != hold.Attention || h.Why != hold.CauseInsideMargin {
-				t.Fatalf("%s %s", h.State, h.Why)
+			if h := w.hold(r, id); h.State != hold.Attention || h.Reason != hold.CauseInsideMargin {
+				t.Fatalf("%s %s", h.State, h.Reason)
 			}
 			counts(t, run, map[worker.FindingKind]int64{worker.FoundAttention: 1})
 			time.Sleep(10 * time.Minute)
 			w.once(id)
-			w.told(id, hold.NoticeAttention)
+			w.told(id, hold.EventAttention)
 			if _, _, err := r.Capture(w.ctx, id, 0, 0, "test"); err != nil {
 				t.Fatal(err)
 			}
@@ -392,22 +392,22 @@ func TestHandOver_DeadlineLearnedInsideTheMargin(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.schedule(r, hold.Wish{PaymentIntent: id, OnExpiry: policy})
+			w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: policy})
 			w.sim.RemoveFault(down)
 			h := w.eventually(r, id, hold.Attention, time.Minute)
-			if h.Why != hold.CauseInsideMargin || !h.Verified {
-				t.Fatalf("%s, verified %v", h.Why, h.Verified)
+			if h.Reason != hold.CauseInsideMargin || !h.Verified {
+				t.Fatalf("%s, verified %v", h.Reason, h.Verified)
 			}
 			time.Sleep(10 * time.Minute)
 			w.once(id)
-			w.told(id, hold.NoticeAttention)
+			w.told(id, hold.EventAttention)
 			w.warned(id, "1h0m0s")
 		})
 	}
 }
 
 // told checks that one event of a type was published.
-func (w *world) told(id string, want hold.NoticeType) {
+func (w *world) told(id string, want hold.EventType) {
 	w.t.Helper()
 	n := 0
 	for _, e := range w.events(id) {

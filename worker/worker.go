@@ -17,36 +17,36 @@ import (
 // Store is what the worker needs of the place where holds are kept. Its methods are described at package store.
 type Store interface {
 	Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
-	Commit(ctx context.Context, writes []hold.Write) ([]bool, error)
-	Page(ctx context.Context, set hold.Set, after hold.Mark, n int) ([]hold.Listed, time.Time, error)
+	Commit(ctx context.Context, writes []hold.RecordWrite) ([]bool, error)
+	Page(ctx context.Context, set hold.SortedSet, after hold.Position, n int) ([]hold.ListedHold, time.Time, error)
 
-	Due(ctx context.Context, promote bool, limit int) (hold.Due, error)
+	PromoteDue(ctx context.Context, promote bool, limit int) (hold.PromoteResult, error)
 	Claim(ctx context.Context, lane hold.Lane, n int, lease time.Duration, before time.Time) ([]hold.Claim, time.Time, error)
-	Milestones(ctx context.Context, n int) ([]hold.Milestone, time.Time, error)
-	Touch(ctx context.Context, touches []hold.Touch) ([]bool, error)
-	Unverified(ctx context.Context, n int) ([]hold.Milestone, time.Time, error)
-	Settled(ctx context.Context, before time.Time, n int) ([]hold.Milestone, error)
+	DueMilestones(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
+	AdvanceMilestones(ctx context.Context, touches []hold.MilestoneAdvance) ([]bool, error)
+	Unverified(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
+	SettledBefore(ctx context.Context, before time.Time, n int) ([]hold.DueHold, error)
 
-	Take(ctx context.Context, account string, op hold.Op, n int) (granted int, wait time.Duration, err error)
+	TryReserve(ctx context.Context, account string, op hold.Op, n int) (granted int, wait time.Duration, err error)
 	Reserve(ctx context.Context, account string, op hold.Op, n int, ahead time.Duration) (hold.Reservation, error)
-	Slow(ctx context.Context, account string, op hold.Op, d time.Duration) error
+	PauseAccount(ctx context.Context, account string, op hold.Op, d time.Duration) error
 
 	Counts(ctx context.Context) (hold.Counts, error)
-	Beat(ctx context.Context, replica string, ttl time.Duration) (alive []string, err error)
-	Leave(ctx context.Context, replica string) error
+	Heartbeat(ctx context.Context, replica string, ttl time.Duration) (alive []string, err error)
+	Deregister(ctx context.Context, replica string) error
 	Ping(ctx context.Context) error
 
 	Attempts
-	Hearsay
-	Mailbox
-	Teller
-	Unmirrored(ctx context.Context, n int) ([]hold.Milestone, time.Time, error)
+	WebhookStore
+	InboxStore
+	EventPublisher
+	Unmirrored(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
 
 	BeginReconcile(ctx context.Context, state []byte, lease, stale, gap time.Duration) (token int64, found []byte, err error)
 	SaveReconcile(ctx context.Context, token int64, state []byte, findings [][]byte, lease time.Duration, done bool) (ok bool, err error)
-	Reconciled(ctx context.Context, n int) (state []byte, findings [][]byte, held, done bool, err error)
-	Watch(ctx context.Context) (emptied bool, err error)
-	Accounts(ctx context.Context, met []string) (all []string, err error)
+	ReadReconcile(ctx context.Context, n int) (state []byte, findings [][]byte, held, done bool, err error)
+	DetectDataLoss(ctx context.Context) (emptied bool, err error)
+	ShareAccounts(ctx context.Context, met []string) (all []string, err error)
 }
 
 // Stripe is what the worker needs of Stripe. Every answer is one of the closed kinds; there is no error beside it.
@@ -64,13 +64,13 @@ type Stripe interface {
 
 // Observer is told what happens, for metrics. Its methods must be quick and safe for concurrent use.
 type Observer interface {
-	Called(op hold.Op, kind hold.AnswerKind, took time.Duration)
-	Noticed(h *hold.Hold, n hold.Notice, lateness time.Duration)
-	Counted(c hold.Counts, alive int, nearest time.Time)
-	Reconciled(r Reconciliation)
-	Rejected(source string, code hold.Code) // a wish of the inbox, or terms in metadata
-	Reported(checks []Check)                // with each turn of the report job
-	AtRisk(c Capacity)                      // whenever it was looked at; the zero value: nothing is
+	CallFinished(op hold.Op, kind hold.AnswerKind, took time.Duration)
+	EventRecorded(h *hold.Hold, n hold.Event, lateness time.Duration)
+	HoldsCounted(c hold.Counts, alive int, nearest time.Time)
+	ReconcileFinished(r Reconciliation)
+	RequestRejected(source string, code hold.Code) // a wish of the inbox, or terms in metadata
+	ReadinessChecked(checks []Check)               // with each turn of the report job
+	CapacityChecked(c Capacity)                    // whenever it was looked at; the zero value: nothing is
 }
 
 // Schedules are cron expressions, one for each job.
@@ -79,7 +79,7 @@ type Schedules struct {
 	Reconcile                      string
 	Verify                         string // of the checks in the background; not a setting
 	Abandon                        string // of authorizations that nobody finished; not a setting
-	Look, Inbox, Mirror            string // not settings
+	Refresh, Inbox, Mirror         string // not settings
 }
 
 // Options say how to work. Zero values mean the defaults of the settings.
@@ -99,7 +99,7 @@ type Options struct {
 	Logger      *zap.Logger
 	Observer    Observer // may be nil
 	// Decode reads a wish of the inbox, by the same rules as the API's; its errors are *[hold.Problem]. Nil: the inbox is not read.
-	Decode func(text []byte) (hold.Wish, error)
+	DecodeRequest func(text []byte) (hold.ScheduleRequest, error)
 }
 
 func (o *Options) defaults() error {
@@ -123,7 +123,7 @@ func (o *Options) defaults() error {
 		&o.Schedules.Reconcile: "@every 15m",
 		&o.Schedules.Capture:   "@every 1s", &o.Schedules.Expiry: "@every 1s", &o.Schedules.Report: "@every 15s", &o.Schedules.Purge: "@hourly", &o.Schedules.Verify: "@every 5s",
 		&o.Schedules.Abandon: "@every 10s",
-		&o.Schedules.Look:    "@every 1s", &o.Schedules.Inbox: "@every 1s", &o.Schedules.Mirror: "@every 2s",
+		&o.Schedules.Refresh: "@every 1s", &o.Schedules.Inbox: "@every 1s", &o.Schedules.Mirror: "@every 2s",
 	} {
 		if *p == "" {
 			*p = v
@@ -144,8 +144,8 @@ func (o *Options) defaults() error {
 // lookahead is how far a look at the schedule sees. What falls due within it is acted on at its moment, not at the next tick.
 const lookahead = time.Second
 
-// tickSlack is taken off a lease, so that the next look after its end still comes within the time promised for taking over.
-const tickSlack = 2 * time.Second
+// leaseSlack is taken off a lease, so that the next look after its end still comes within the time promised for taking over.
+const leaseSlack = 2 * time.Second
 
 // Worker sees holds to their end. Make it with New; it works while Run runs, and takes wishes at any time.
 type Worker struct {
@@ -154,26 +154,26 @@ type Worker struct {
 	stripe Stripe
 	log    *zap.Logger
 
-	offset    atomic.Int64 // Redis' time minus ours, in nanoseconds
-	promotion atomic.Int64 // until when scheduled holds are promoted, Unix nanoseconds of our clock: set by the capture job
-	wake      chan struct{}
-	running   atomic.Bool
-	storeDown atomic.Bool
-	backlog   atomic.Int64 // when holds that are due last had to wait for the budget, Unix nanoseconds of our clock
-	limited   atomic.Int64 // refusals for the rate since the last report
-	oddRecord atomic.Int64 // when records that can't be read were last told of, Unix seconds
+	offset             atomic.Int64 // Redis' time minus ours, in nanoseconds
+	promoteUntil       atomic.Int64 // until when scheduled holds are promoted, Unix nanoseconds of our clock: set by the capture job
+	wake               chan struct{}
+	running            atomic.Bool
+	storeDown          atomic.Bool
+	budgetShortAt      atomic.Int64 // when holds that are due last had to wait for the budget, Unix nanoseconds of our clock
+	rateLimitedCalls   atomic.Int64 // refusals for the rate since the last report
+	unreadableLoggedAt atomic.Int64 // when records that can't be read were last told of, Unix seconds
 
-	breaker  *gobreaker.TwoStepCircuitBreaker[hold.Answer]
-	rejected atomic.Bool // Stripe refuses the key
-	probed   time.Time   // when it was last asked whether it still does; of the verify job alone
+	breaker     *gobreaker.TwoStepCircuitBreaker[hold.Answer]
+	keyRejected atomic.Bool // Stripe refuses the key
+	lastProbe   time.Time   // when it was last asked whether it still does; of the verify job alone
 
-	jobs        chan job
-	results     chan result
-	unanswered  atomic.Int64 // claims that wait for Stripe
-	outstanding atomic.Int64 // claims that are not committed yet
+	jobs              chan claimedHold
+	results           chan outcome
+	awaitingStripe    atomic.Int64 // claims that wait for Stripe
+	uncommittedClaims atomic.Int64 // claims that are not committed yet
 
-	recon  reconciler
-	seeing conditions // of the report job alone
+	recon          reconciler
+	conditionState conditionState // of the report job alone
 }
 
 // New makes a worker. Its options are checked here; schedules by [Worker.Run].
@@ -184,26 +184,26 @@ func New(s Store, st Stripe, o Options) (*Worker, error) {
 	w := &Worker{
 		o: o, store: s, stripe: st, log: o.Logger,
 		wake: make(chan struct{}, 1),
-		jobs: make(chan job, o.ahead()), results: make(chan result, o.uncommitted()),
+		jobs: make(chan claimedHold, o.maxAwaitingStripe()), results: make(chan outcome, o.maxUncommitted()),
 	}
 	w.breaker = newBreaker(w)
 	return w, nil
 }
 
-// ahead is how many claims may wait for Stripe: as many as can be under way, and as many again, so that no handler waits for Redis and a claim takes
+// maxAwaitingStripe is how many claims may wait for Stripe: as many as can be under way, and as many again, so that no handler waits for Redis and a claim takes
 // as many at once as there are handlers. More would only make others wait behind this replica.
-func (o *Options) ahead() int { return 2 * o.Concurrency }
+func (o *Options) maxAwaitingStripe() int { return 2 * o.Concurrency }
 
-// uncommitted is how many claims a replica may have that are not settled in the store: handlers go on while the last outcomes are written,
+// maxUncommitted is how many claims a replica may have that are not settled in the store: handlers go on while the last outcomes are written,
 // and what has piled up meanwhile shares the next round trip.
-func (o *Options) uncommitted() int { return 4 * o.Concurrency }
+func (o *Options) maxUncommitted() int { return 4 * o.Concurrency }
 
-// now is Redis' time as far as this replica knows. Whether a hold is due is never decided by it.
-func (w *Worker) now() time.Time {
+// redisNow is Redis' time as far as this replica knows. Whether a hold is due is never decided by it.
+func (w *Worker) redisNow() time.Time {
 	return time.Now().Add(time.Duration(w.offset.Load())).UTC().Truncate(time.Millisecond)
 }
 
-func (w *Worker) sync(redis time.Time) {
+func (w *Worker) syncClock(redis time.Time) {
 	if !redis.IsZero() {
 		w.offset.Store(int64(time.Until(redis)))
 	}
@@ -212,7 +212,7 @@ func (w *Worker) sync(redis time.Time) {
 // Run works until ctx ends. Then it claims nothing more, lets calls that are under way finish within the grace time, gives the rest back,
 // and returns. What is still open then is safe in the store.
 func (w *Worker) Run(ctx context.Context) error {
-	c, err := w.schedule(ctx)
+	c, err := w.newCron(ctx)
 	if err != nil {
 		return err
 	}
@@ -223,22 +223,22 @@ func (w *Worker) Run(ctx context.Context) error {
 	for range w.o.Concurrency {
 		handlers.Go(func() {
 			for j := range w.jobs {
-				r := w.act(ctx, calls, j)
-				n := w.unanswered.Add(-1) // before the settler sees the result: it waits for others only while some are at Stripe
+				r := w.execute(ctx, calls, j)
+				n := w.awaitingStripe.Add(-1) // before the settler sees the result: it waits for others only while some are at Stripe
 				w.results <- r
 				// Half the handlers' worth of claims is worth a look; waking for each would be a look for each.
 				if n == int64(w.o.Concurrency) || n == 0 {
-					w.Nudge()
+					w.Wake()
 				}
 			}
 		})
 	}
-	settler.Go(w.settle)
-	drainer.Go(func() { w.drainLoop(ctx) })
+	settler.Go(w.completeOutcomes)
+	drainer.Go(func() { w.dispatchLoop(ctx) })
 	w.running.Store(true)
 	w.recon.open(ctx)
 	c.Start()
-	w.report(ctx)
+	w.reportStatus(ctx)
 
 	<-ctx.Done()
 	w.running.Store(false)
@@ -254,29 +254,29 @@ func (w *Worker) Run(ctx context.Context) error {
 	<-ticks.Done()
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	if err := w.store.Leave(leave, w.o.Replica); err != nil {
+	if err := w.store.Deregister(leave, w.o.Replica); err != nil {
 		w.log.Warn("this replica's heartbeat could not be taken back; others may report it as stopped", zap.Error(err))
 	}
 	return nil
 }
 
-func (w *Worker) schedule(ctx context.Context) (*cron.Cron, error) {
+func (w *Worker) newCron(ctx context.Context) (*cron.Cron, error) {
 	logger := cronLogger{w.log}
 	c := cron.New(cron.WithLogger(logger), cron.WithChain(cron.Recover(logger), cron.SkipIfStillRunning(logger)))
 	for _, j := range []struct {
 		name, spec string
 		run        func(context.Context)
 	}{
-		{"capture", w.o.Schedules.Capture, w.capture},
-		{"expiry", w.o.Schedules.Expiry, w.expiry},
-		{"report", w.o.Schedules.Report, w.report},
-		{"purge", w.o.Schedules.Purge, w.purge},
+		{"capture", w.o.Schedules.Capture, w.openPromotion},
+		{"expiry", w.o.Schedules.Expiry, w.passDueMilestones},
+		{"report", w.o.Schedules.Report, w.reportStatus},
+		{"purge", w.o.Schedules.Purge, w.purgeSettled},
 		{"reconcile", w.o.Schedules.Reconcile, w.reconcile},
-		{"verify", w.o.Schedules.Verify, w.verify},
-		{"look", w.o.Schedules.Look, w.look},
-		{"inbox", w.o.Schedules.Inbox, w.inbox},
-		{"mirror", w.o.Schedules.Mirror, w.mirror},
-		{"abandon", w.o.Schedules.Abandon, w.abandon},
+		{"verify", w.o.Schedules.Verify, w.verifyUnverified},
+		{"look", w.o.Schedules.Refresh, w.refreshPending},
+		{"inbox", w.o.Schedules.Inbox, w.readInbox},
+		{"mirror", w.o.Schedules.Mirror, w.mirrorTerms},
+		{"abandon", w.o.Schedules.Abandon, w.resumeAttempts},
 	} {
 		if _, err := c.AddFunc(j.spec, func() { j.run(ctx) }); err != nil {
 			return nil, fmt.Errorf("schedule_%s %q is no cron schedule: write it as %q or %q: %w", j.name, j.spec, "@every 1s", "TZ=Europe/Paris */5 9-18 * * *", err)
@@ -285,14 +285,14 @@ func (w *Worker) schedule(ctx context.Context) (*cron.Cron, error) {
 	return c, nil
 }
 
-// capture is the job that lets scheduled holds become ready. The work itself is done by the drain loop, which goes on between two ticks.
-func (w *Worker) capture(context.Context) {
-	w.promotion.Store(time.Now().Add(lookahead + lookahead/10).UnixNano())
-	w.Nudge()
+// openPromotion is the job that lets scheduled holds become ready. The work itself is done by the drain loop, which goes on between two ticks.
+func (w *Worker) openPromotion(context.Context) {
+	w.promoteUntil.Store(time.Now().Add(lookahead + lookahead/10).UnixNano())
+	w.Wake()
 }
 
-// Nudge makes the worker look at the schedule now: something may have become due that a tick would see only later.
-func (w *Worker) Nudge() {
+// Wake makes the worker look at the schedule now: something may have become due that a tick would see only later.
+func (w *Worker) Wake() {
 	select {
 	case w.wake <- struct{}{}:
 	default: // a look is coming already

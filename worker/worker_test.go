@@ -17,7 +17,7 @@ func TestAHoldIsCapturedAtItsTime(t *testing.T) {
 		r := w.start()
 		id := w.authorize()
 		at := time.Now().Add(2*time.Minute + 345*time.Millisecond)
-		h := w.schedule(r, hold.Wish{PaymentIntent: id, Reference: "BK-1", CaptureAt: at.Format(time.RFC3339Nano)})
+		h := w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, Reference: "BK-1", CaptureAt: at.Format(time.RFC3339Nano)})
 		if !h.Verified || h.Amount != 10_000 || h.Currency != "eur" || h.ExpiresSource != hold.SourceCharge {
 			t.Fatalf("scheduled as %+v", h)
 		}
@@ -65,13 +65,13 @@ func TestWhateverTheReplyTheMoneyMovesOnce(t *testing.T) {
 							t.Fatal(err)
 						}
 					}
-					w.schedule(r, hold.Wish{PaymentIntent: id, CaptureAt: in(time.Minute), CaptureAmount: 7_000})
-					w.schedule(r, hold.Wish{PaymentIntent: released, CancelAt: in(time.Minute)})
+					w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Minute), CaptureAmount: 7_000})
+					w.schedule(r, hold.ScheduleRequest{PaymentIntent: released, CancelAt: in(time.Minute)})
 					h := w.eventually(r, id, hold.Captured, 20*time.Minute)
 					w.eventually(r, released, hold.Canceled, 20*time.Minute)
 					w.once(id, "captured 7000 by api", "released 3000 by api")
-					if h.CapturedTotal != 7_000 || h.Why != hold.CauseSchedule {
-						t.Errorf("captured %d because of %s", h.CapturedTotal, h.Why)
+					if h.CapturedAmount != 7_000 || h.Reason != hold.CauseSchedule {
+						t.Errorf("captured %d because of %s", h.CapturedAmount, h.Reason)
 					}
 					if got := w.effects(released); len(got) != 1 {
 						t.Errorf("released by %q", got)
@@ -86,7 +86,7 @@ func TestAKeyOlderThanADayIsNotUsedAgain(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
 		id := w.authorize()
-		w.schedule(r, hold.Wish{PaymentIntent: id, CaptureAt: in(time.Minute), CaptureAmount: 4_000})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Minute), CaptureAmount: 4_000})
 		// The reply is lost after the effect, and then nothing gets through for more than a day: by then Stripe has forgotten the key.
 		if _, err := w.sim.AddFault(stripesim.Rule{Class: stripesim.ClassCapture, Nth: 1, Fault: stripesim.Fault{Kind: stripesim.DropReply}}); err != nil {
 			t.Fatal(err)
@@ -123,16 +123,16 @@ func TestWhatOthersDidSettlesTheHoldWithTheCauseTold(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				r := w.start()
-				for _, wish := range []hold.Wish{{CaptureAt: in(time.Minute)}, {CancelAt: in(time.Minute)}} {
+				for _, req := range []hold.ScheduleRequest{{CaptureAt: in(time.Minute)}, {CancelAt: in(time.Minute)}} {
 					id := w.authorize()
-					wish.PaymentIntent = id
-					w.schedule(r, wish)
+					req.PaymentIntent = id
+					w.schedule(r, req)
 					if err := tt.do(w, id); err != nil {
 						t.Fatal(err)
 					}
 					h := w.eventually(r, id, tt.want, 2*time.Minute)
-					if h.Why != hold.CauseElsewhere {
-						t.Errorf("%s because of %s", h.State, h.Why)
+					if h.Reason != hold.CauseElsewhere {
+						t.Errorf("%s because of %s", h.State, h.Reason)
 					}
 				}
 			})
@@ -150,7 +150,7 @@ func TestTheDeadlineIsActedOnAtItsMargin(t *testing.T) {
 		{"", hold.Canceled, hold.CauseOnExpiry, time.Hour},
 		{"cancel", hold.Canceled, hold.CauseOnExpiry, time.Hour},
 		{"capture", hold.Captured, hold.CauseOnExpiry, time.Hour},
-		{"alert", hold.Expired, hold.CauseLapsed, 0},
+		{"alert", hold.Expired, hold.CauseExpired, 0},
 	} {
 		t.Run("on_expiry "+tt.policy, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -160,10 +160,10 @@ func TestTheDeadlineIsActedOnAtItsMargin(t *testing.T) {
 				if err := w.sim.SetCaptureBefore(id, deadline); err != nil {
 					t.Fatal(err)
 				}
-				h := w.schedule(r, hold.Wish{PaymentIntent: id, OnExpiry: tt.policy})
+				h := w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: tt.policy})
 				h = w.eventually(r, id, tt.want, 9*time.Hour)
-				if h.Why != tt.cause {
-					t.Errorf("because of %s, want %s", h.Why, tt.cause)
+				if h.Reason != tt.cause {
+					t.Errorf("because of %s, want %s", h.Reason, tt.cause)
 				}
 				if d := h.SettledAt.Sub(deadline.Add(-tt.before)); d < 0 || d > time.Minute {
 					t.Errorf("settled %s after %s before the deadline", d, tt.before)
@@ -193,20 +193,20 @@ func TestTheDeadlineIsActedOnAtItsMargin(t *testing.T) {
 // slowly lets a replica look every half minute, so that days go by quickly.
 func slowly(w *world, _ *stripesim.Options) {
 	w.opts.Schedules = worker.Schedules{Capture: "@every 30s", Expiry: "@every 30s", Report: "@every 1h", Verify: "@every 5m",
-		Look: "@every 30s", Inbox: "@every 30s", Mirror: "@every 30s", Abandon: "@every 5m"}
+		Refresh: "@every 30s", Inbox: "@every 30s", Mirror: "@every 30s", Abandon: "@every 5m"}
 }
 
 // calmly lets a replica look every few seconds, where minutes or an hour go by and no second of them counts.
 func calmly(w *world, _ *stripesim.Options) {
 	w.opts.Schedules = worker.Schedules{Capture: "@every 5s", Expiry: "@every 5s", Report: "@every 1m", Verify: "@every 30s",
-		Look: "@every 5s", Inbox: "@every 1m", Mirror: "@every 10s"}
+		Refresh: "@every 5s", Inbox: "@every 1m", Mirror: "@every 10s"}
 }
 
 func TestATimeAfterTheDeadlineIsRefusedWithTheDeadline(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
 		id := w.authorize()
-		s := r.Schedule(w.ctx, []hold.Wish{{PaymentIntent: id, CaptureAt: in(8 * 24 * time.Hour)}}, "test")[0]
+		s := r.Schedule(w.ctx, []hold.ScheduleRequest{{PaymentIntent: id, CaptureAt: in(8 * 24 * time.Hour)}}, "test")[0]
 		var p *hold.Problem
 		if !errors.As(s.Err, &p) || p.Code != hold.AfterDeadline || p.Deadline.IsZero() {
 			t.Fatalf("%+v", s.Err)
@@ -224,7 +224,7 @@ func TestACrashedReplicasWorkIsTakenOverWithinTheLease(t *testing.T) {
 		for range 40 {
 			id := w.authorize()
 			ids = append(ids, id)
-			w.schedule(a, hold.Wish{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: in(6 * 24 * time.Hour), CaptureAt: in(time.Minute)})
+			w.schedule(a, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: in(6 * 24 * time.Hour), CaptureAt: in(time.Minute)})
 		}
 		w.sim.SetServiceTime(3 * time.Second)
 		time.Sleep(time.Minute + 2*time.Second)
@@ -253,7 +253,7 @@ func TestTheBudgetIsNeverOverdrawnAndDeadlinesGoFirst(t *testing.T) {
 		for i := range ids {
 			ids[i] = w.authorize()
 			// Scheduled in the reverse order of their deadlines.
-			w.schedule(a, hold.Wish{PaymentIntent: ids[i], Amount: 10_000, Currency: "eur", ExpiresAt: in(6*24*time.Hour - time.Duration(i)*time.Hour/10), CaptureAt: time.Now().Add(time.Minute).Format(time.RFC3339)})
+			w.schedule(a, hold.ScheduleRequest{PaymentIntent: ids[i], Amount: 10_000, Currency: "eur", ExpiresAt: in(6*24*time.Hour - time.Duration(i)*time.Hour/10), CaptureAt: time.Now().Add(time.Minute).Format(time.RFC3339)})
 		}
 		began := time.Now().Add(time.Minute)
 		time.Sleep(time.Minute + 30*time.Second)
@@ -287,7 +287,7 @@ func TestStripeAwayBurnsNothingAndTurnsNobodyAway(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
 		id := w.authorize()
-		w.schedule(r, hold.Wish{PaymentIntent: id, CaptureAt: in(time.Minute)})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Minute)})
 		out, err := w.sim.AddFault(stripesim.Rule{Fault: stripesim.Fault{Kind: stripesim.DropRequest}})
 		if err != nil {
 			t.Fatal(err)
@@ -295,13 +295,13 @@ func TestStripeAwayBurnsNothingAndTurnsNobodyAway(t *testing.T) {
 		var others []string
 		for range 20 {
 			other := w.authorize()
-			h := w.schedule(r, hold.Wish{PaymentIntent: other, CaptureAt: in(20 * time.Minute)})
+			h := w.schedule(r, hold.ScheduleRequest{PaymentIntent: other, CaptureAt: in(20 * time.Minute)})
 			if h.Verified {
 				t.Fatal("verified while Stripe is away")
 			}
 			others = append(others, other)
 		}
-		missing := w.schedule(r, hold.Wish{PaymentIntent: "pi_000000000000000000000000", CaptureAt: in(20 * time.Minute)})
+		missing := w.schedule(r, hold.ScheduleRequest{PaymentIntent: "pi_000000000000000000000000", CaptureAt: in(20 * time.Minute)})
 		time.Sleep(10 * time.Minute)
 		ready := r.Ready(w.ctx)
 		if ok(ready, "stripe") {
@@ -315,8 +315,8 @@ func TestStripeAwayBurnsNothingAndTurnsNobodyAway(t *testing.T) {
 				t.Errorf("not checked after Stripe was back: %+v", h)
 			}
 		}
-		if h := w.eventually(r, missing.ID, hold.Attention, time.Minute); h.Why != hold.CauseNotFound {
-			t.Errorf("because of %s", h.Why)
+		if h := w.eventually(r, missing.ID, hold.Attention, time.Minute); h.Reason != hold.CauseNotFound {
+			t.Errorf("because of %s", h.Reason)
 		}
 		for _, other := range others {
 			w.eventually(r, other, hold.Captured, 20*time.Minute)
@@ -341,7 +341,7 @@ func TestARejectedKeyStopsClaimsAndLosesNothing(t *testing.T) {
 		for range 10 {
 			id := w.authorize()
 			ids = append(ids, id)
-			w.schedule(r, hold.Wish{PaymentIntent: id, CaptureAt: in(time.Minute)})
+			w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Minute)})
 		}
 		w.sim.RevokeKey("sk_test_world")
 		time.Sleep(10 * time.Minute)
@@ -366,7 +366,7 @@ func TestStoppingFinishesWhatIsUnderWayAndGivesTheRestBack(t *testing.T) {
 		for range 100 {
 			id := w.authorize()
 			ids = append(ids, id)
-			w.schedule(a, hold.Wish{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: in(6 * 24 * time.Hour), CaptureAt: in(time.Minute)})
+			w.schedule(a, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: in(6 * 24 * time.Hour), CaptureAt: in(time.Minute)})
 		}
 		w.sim.SetServiceTime(2 * time.Second)
 		time.Sleep(time.Minute + time.Second)
@@ -407,12 +407,12 @@ func TestAWindowHoldsTheScheduleBackAndNeverADeadline(t *testing.T) {
 		r := w.start()
 		// The bubble begins at midnight UTC on 2000-01-01; the window opens at 09:00.
 		inWindow, pressing, asked := w.authorize(), w.authorize(), w.authorize()
-		w.schedule(r, hold.Wish{PaymentIntent: inWindow, CaptureAt: in(time.Hour)})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: inWindow, CaptureAt: in(time.Hour)})
 		if err := w.sim.SetCaptureBefore(pressing, time.Now().Add(5*time.Hour)); err != nil {
 			t.Fatal(err)
 		}
-		w.schedule(r, hold.Wish{PaymentIntent: pressing, CaptureAt: in(2 * time.Hour)})
-		w.schedule(r, hold.Wish{PaymentIntent: asked})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: pressing, CaptureAt: in(2 * time.Hour)})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: asked})
 		if _, _, err := r.Capture(w.ctx, asked, 0, 0, "test"); err != nil {
 			t.Fatal(err)
 		}
@@ -432,7 +432,7 @@ func TestWishesUntilTheMomentOfTheClaim(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
 		id := w.authorize()
-		w.schedule(r, hold.Wish{PaymentIntent: id, CaptureAt: in(time.Hour)})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Hour)})
 		later := in(3 * time.Hour)
 		h, _, err := r.Patch(w.ctx, id, hold.Patch{CaptureAt: &later}, 1, "test")
 		if err != nil || h.Revision != 2 {
@@ -456,7 +456,7 @@ func TestWishesUntilTheMomentOfTheClaim(t *testing.T) {
 
 		// A cancel that is accepted is for good, even if Stripe can't be reached for hours.
 		id = w.authorize()
-		w.schedule(r, hold.Wish{PaymentIntent: id, CaptureAt: in(time.Hour)})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Hour)})
 		out, err := w.sim.AddFault(stripesim.Rule{Class: stripesim.ClassCancel, Fault: stripesim.Fault{Kind: stripesim.Unavailable}})
 		if err != nil {
 			t.Fatal(err)
@@ -480,11 +480,11 @@ func TestScheduleAgain(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
 		id := w.authorize()
-		wish := hold.Wish{PaymentIntent: id, CaptureAt: in(time.Minute), Reference: "BK-7"}
-		w.schedule(r, wish)
-		other := wish
+		req := hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Minute), Reference: "BK-7"}
+		w.schedule(r, req)
+		other := req
 		other.CaptureAmount = 100
-		got := r.Schedule(w.ctx, []hold.Wish{wish, other, wish}, "test")
+		got := r.Schedule(w.ctx, []hold.ScheduleRequest{req, other, req}, "test")
 		if got[0].Err != nil || got[0].Created || got[2].Err != nil || got[2].Created {
 			t.Errorf("the same again: %+v", got)
 		}
@@ -492,7 +492,7 @@ func TestScheduleAgain(t *testing.T) {
 			t.Errorf("other terms: %v", got[1].Err)
 		}
 		time.Sleep(5 * time.Hour)
-		if s := r.Schedule(w.ctx, []hold.Wish{wish}, "test")[0]; s.Err != nil || s.Created || s.Hold.State != hold.Captured {
+		if s := r.Schedule(w.ctx, []hold.ScheduleRequest{req}, "test")[0]; s.Err != nil || s.Created || s.Hold.State != hold.Captured {
 			t.Errorf("the same again long after: %+v", s)
 		}
 	}, slowly)
@@ -502,14 +502,14 @@ func TestListAndPlan(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
 		for i := range 30 {
-			wish := hold.Wish{PaymentIntent: w.authorize(), Amount: 10_000, Currency: "eur", ExpiresAt: in(6 * 24 * time.Hour), Reference: []string{"A-", "B-"}[i%2] + string(rune('a'+i))}
+			req := hold.ScheduleRequest{PaymentIntent: w.authorize(), Amount: 10_000, Currency: "eur", ExpiresAt: in(6 * 24 * time.Hour), Reference: []string{"A-", "B-"}[i%2] + string(rune('a'+i))}
 			switch i % 3 {
 			case 0:
-				wish.CaptureAt = in(time.Duration(i) * time.Hour)
+				req.CaptureAt = in(time.Duration(i) * time.Hour)
 			case 1:
-				wish.CancelAt = in(time.Duration(i) * time.Hour)
+				req.CancelAt = in(time.Duration(i) * time.Hour)
 			}
-			w.schedule(r, wish)
+			w.schedule(r, req)
 		}
 		time.Sleep(10 * time.Second)
 		count := func(q worker.Query) (n int) {
@@ -566,7 +566,7 @@ func TestSettledHoldsArePurged(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
 		id := w.authorize()
-		w.schedule(r, hold.Wish{PaymentIntent: id, CaptureAt: in(time.Second), Reference: "BK"})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Second), Reference: "BK"})
 		w.eventually(r, id, hold.Captured, time.Minute)
 		time.Sleep(26 * time.Hour)
 		if _, _, err := r.Get(w.ctx, id); !errors.Is(err, &hold.Problem{Code: hold.HoldNotFound}) {

@@ -198,11 +198,11 @@ func (w *world) authorize(f ...func(*stripesim.Hold)) string {
 	return id
 }
 
-func (w *world) schedule(r *replica, wish hold.Wish) hold.Hold {
+func (w *world) schedule(r *replica, req hold.ScheduleRequest) hold.Hold {
 	w.t.Helper()
-	s := r.Schedule(w.ctx, []hold.Wish{wish}, "test")[0]
+	s := r.Schedule(w.ctx, []hold.ScheduleRequest{req}, "test")[0]
 	if s.Err != nil {
-		w.t.Fatalf("schedule %+v: %v", wish, s.Err)
+		w.t.Fatalf("schedule %+v: %v", req, s.Err)
 	}
 	return s.Hold
 }
@@ -227,7 +227,7 @@ func (w *world) eventually(r *replica, id string, s hold.State, d time.Duration)
 			return h
 		}
 		if time.Now().After(end) {
-			w.t.Fatalf("%s is %s (next %s at %s, %s) after %s, want %s\n%+v", id, h.State, h.Next, h.NextAt, h.Why, d, s, h.History)
+			w.t.Fatalf("%s is %s (next %s at %s, %s) after %s, want %s\n%+v", id, h.State, h.NextOp, h.NextAt, h.Reason, d, s, h.History)
 		}
 		time.Sleep(max(100*time.Millisecond, d/500))
 	}

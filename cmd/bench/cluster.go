@@ -96,7 +96,7 @@ func (b *bench) spread(ctx context.Context, l *layout, n int) error {
 	l.add(perSchedule, float64(n)/took.Seconds())
 	began, left := time.Now(), int64(n)
 	for left > 0 {
-		due, err := st.Due(ctx, true, 256)
+		due, err := st.PromoteDue(ctx, true, 256)
 		if err != nil {
 			return err
 		}

@@ -68,8 +68,8 @@ func (e holdd) scheduler(ctx context.Context, s *server) (*worker.Worker, *store
 	return w, st, nil
 }
 
-func (t *task) wish() hold.Wish {
-	return hold.Wish{PaymentIntent: t.intent(), Reference: t.reference, Amount: 12000, Currency: "eur",
+func (t *task) wish() hold.ScheduleRequest {
+	return hold.ScheduleRequest{PaymentIntent: t.intent(), Reference: t.reference, Amount: 12000, Currency: "eur",
 		ExpiresAt: t.expires.UTC().Format(time.RFC3339Nano), CaptureAt: t.at.UTC().Format(time.RFC3339Nano)}
 }
 
@@ -81,7 +81,7 @@ func (e holdd) seed(ctx context.Context, s *server, all []task) (time.Duration, 
 	defer st.Close()
 	began := time.Now()
 	err = inParallel(len(all), batch, callers, func(from, to int) error {
-		wishes := make([]hold.Wish, 0, batch)
+		wishes := make([]hold.ScheduleRequest, 0, batch)
 		for i := from; i < to; i++ {
 			wishes = append(wishes, all[i].wish())
 		}
@@ -149,7 +149,7 @@ func (e holdd) serve(ctx context.Context, s *server, stripe string) (*proc, stri
 func (holdd) seedHTTP(ctx context.Context, url string, all []task) (time.Duration, error) {
 	var bodies [][]byte
 	for from := 0; from < len(all); from += batch {
-		var wishes []hold.Wish
+		var wishes []hold.ScheduleRequest
 		for i := from; i < min(from+batch, len(all)); i++ {
 			wishes = append(wishes, all[i].wish())
 		}

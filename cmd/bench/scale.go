@@ -161,8 +161,8 @@ func (r *atSize) timed(op string, f func() error) error {
 func (r *atSize) once(ctx context.Context, round int) error {
 	w, st, n, timed := r.w, r.st, r.pending, r.timed
 	if err := timed("look at the schedule", func() error {
-		d, err := st.Due(ctx, true, 256)
-		if err == nil && d.Promoted > 0 {
+		d, err := st.PromoteDue(ctx, true, 256)
+		if err == nil && d.PromotedHolds > 0 {
 			err = errors.New("something was due already")
 		}
 		return err
@@ -170,7 +170,7 @@ func (r *atSize) once(ctx context.Context, round int) error {
 		return err
 	}
 	timed("expiry sweep", func() error {
-		m, _, err := st.Milestones(ctx, 256)
+		m, _, err := st.DueMilestones(ctx, 256)
 		if err == nil && len(m) > 0 {
 			err = errors.New("a deadline was near already")
 		}
@@ -186,7 +186,7 @@ func (r *atSize) once(ctx context.Context, round int) error {
 		return err
 	}
 	at := time.Now()
-	wishes := make([]hold.Wish, scaleBatch)
+	wishes := make([]hold.ScheduleRequest, scaleBatch)
 	for i := range wishes {
 		wishes[i] = (&task{number: 90_000_000 + round*scaleBatch + i, at: at, expires: at.Add(6 * 24 * time.Hour), reference: "NEW-" + fmt.Sprint(i)}).wish()
 	}
@@ -200,7 +200,7 @@ func (r *atSize) once(ctx context.Context, round int) error {
 	}); err != nil {
 		return err
 	}
-	d, err := st.Due(ctx, true, 256)
+	d, err := st.PromoteDue(ctx, true, 256)
 	if err != nil {
 		return err
 	}
@@ -217,7 +217,7 @@ func (r *atSize) once(ctx context.Context, round int) error {
 	}); err != nil {
 		return err
 	}
-	ends, drops := captured(claims), make([]hold.Write, len(claims))
+	ends, drops := captured(claims), make([]hold.RecordWrite, len(claims))
 	if err := timed("settle 100", func() error {
 		ok, err := st.Commit(ctx, ends)
 		if err == nil && slices.Contains(ok, false) {
@@ -236,21 +236,21 @@ func (r *atSize) once(ctx context.Context, round int) error {
 		return err
 	}
 	for i, h := range holds {
-		drops[i] = hold.Write{Version: h.Version, Hold: *h, Was: h.Reference, Drop: true}
+		drops[i] = hold.RecordWrite{Version: h.Version, Hold: *h, PreviousReference: h.Reference, Drop: true}
 	}
 	_, err = st.Commit(ctx, drops)
 	return err
 }
 
 // captured are the writes with which claims end.
-func captured(claims []hold.Claim) []hold.Write {
+func captured(claims []hold.Claim) []hold.RecordWrite {
 	now := time.Now().UTC().Truncate(time.Millisecond)
-	out := make([]hold.Write, len(claims))
+	out := make([]hold.RecordWrite, len(claims))
 	for i := range claims {
 		h := claims[i].Hold
-		out[i] = hold.Write{Version: h.Version, Hold: h, Was: h.Reference, Place: hold.Placement{Settled: now}}
+		out[i] = hold.RecordWrite{Version: h.Version, Hold: h, PreviousReference: h.Reference, Placement: hold.Placement{SettledAt: now}}
 		g := &out[i].Hold
-		g.State, g.Next, g.NextAt, g.SettledAt, g.CapturedTotal = hold.Captured, 0, time.Time{}, now, h.Amount
+		g.State, g.NextOp, g.NextAt, g.SettledAt, g.CapturedAmount = hold.Captured, 0, time.Time{}, now, h.Amount
 		out[i].Events = [][]byte{[]byte(`{"id":"evt","type":"hold.captured","data":{"hold":{"id":"pi_3PxYzA2eZvKYlo2C1gQmT0aB"}}}`)}
 	}
 	return out

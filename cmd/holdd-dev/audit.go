@@ -148,7 +148,7 @@ func (d *done) words() string {
 		what string
 	}{{d.captured, "captured"}, {d.released, "released"}, {d.expired, "expired"}, {d.held, "still held"}} {
 		if p.n != 0 {
-			parts = append(parts, hold.Money(p.n, d.currency)+" "+p.what)
+			parts = append(parts, hold.FormatAmount(p.n, d.currency)+" "+p.what)
 		}
 	}
 	if len(parts) == 0 {

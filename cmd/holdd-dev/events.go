@@ -41,7 +41,7 @@ func (l *listener) Write(e zapcore.Entry, fields []zapcore.Field) error {
 		f.AddTo(m)
 	}
 	if name, ok := m.Fields["event"].(string); ok && name == e.Message {
-		l.event(hold.NoticeType(name), m.Fields)
+		l.event(hold.EventType(name), m.Fields)
 		return nil
 	}
 	if e.Level < zapcore.WarnLevel || strings.HasPrefix(e.Message, "Redis hides ") {
@@ -62,7 +62,7 @@ func sentence(message string, fields map[string]any) string {
 }
 
 // event is one log line about a hold.
-func (l *listener) event(what hold.NoticeType, fields map[string]any) {
+func (l *listener) event(what hold.EventType, fields map[string]any) {
 	text := func(k string) string { s, _ := fields[k].(string); return s }
 	number := func(k string) int64 { n, _ := fields[k].(int64); return n }
 	intent, cause, amount := text("hold"), text("cause"), number("amount")
@@ -75,34 +75,34 @@ func (l *listener) event(what hold.NoticeType, fields map[string]any) {
 		s = k.subject
 	}
 	switch what {
-	case hold.NoticeCaptured:
+	case hold.EventCaptured:
 		if k = l.books.settle(intent, captures[cause], amount); k == nil {
 			k = &booking{subject: s}
 		}
 		s.amount = amount
 		l.tell.line(s, green, "captured", l.whyCaptured(k, intent, cause, amount, number("lateness_ms")))
-	case hold.NoticeCanceled:
+	case hold.EventCanceled:
 		l.books.settle(intent, releases[cause], 0)
 		l.tell.line(s, green, "released", whyReleased(k, cause))
-	case hold.NoticeExpired:
+	case hold.EventExpired:
 		l.books.settle(intent, expired, 0)
 		l.tell.line(s, red, "expired", "nobody decided (on_expiry is alert), so the card network let the guest's money go")
-	case hold.NoticeExpiring:
+	case hold.EventExpiring:
 		l.expiring(s, cause, fields)
-	case hold.NoticeRetrying:
+	case hold.EventRetrying:
 		l.retrying(s, intent, fields)
-	case hold.NoticeAttention:
+	case hold.EventAttention:
 		l.books.count(neededPeople)
 		l.tell.line(s, red, "attention", "a person must look: "+strings.ReplaceAll(cause, "_", " "))
-	case hold.NoticeScheduled:
+	case hold.EventScheduled:
 		if k == nil {
 			l.tell.line(s, cyan, "booked", "scheduled by somebody else: "+intent)
 		}
-	case hold.NoticeChanged:
+	case hold.EventChanged:
 		if k == nil || !k.changing {
 			l.tell.line(s, cyan, "changed", "somebody else asked holdd: "+intent)
 		}
-	case hold.NoticePaused, hold.NoticeResumed, hold.NoticeAcknowledged:
+	case hold.EventPaused, hold.EventResumed, hold.EventAcknowledged:
 		l.tell.line(s, cyan, strings.TrimPrefix(string(what), "hold."), "as asked")
 	}
 }
@@ -132,7 +132,7 @@ func (l *listener) whyCaptured(k *booking, intent, cause string, amount, lateMS 
 		}
 	}
 	if rest := k.amount - amount; k.outcome == capturedInPart && rest > 0 {
-		why += "; " + hold.Money(rest, k.currency) + " go back to the guest"
+		why += "; " + hold.FormatAmount(rest, k.currency) + " go back to the guest"
 	}
 	if k.kind == lost {
 		why += fmt.Sprintf("; Stripe's ledger has %s of it", times(l.books.captures(intent), "capture"))
@@ -157,7 +157,7 @@ func whyReleased(k *booking, cause string) string {
 
 func (l *listener) expiring(s subject, cause string, fields map[string]any) {
 	switch cause {
-	case hold.CauseLapsed.String():
+	case hold.CauseExpired.String():
 		return // how it ended comes next
 	case hold.CauseAfterDeadline.String():
 		l.tell.line(s, yellow, "warning", "the authorization will end before the time planned")

@@ -176,7 +176,7 @@ func (g *guest) pay(authorization float64) bool {
 }
 
 // schedule hands the hold to holdd, and tells how it goes on if that was granted.
-func (g *guest) schedule(ctx context.Context, w hold.Wish, plan string) bool {
+func (g *guest) schedule(ctx context.Context, w hold.ScheduleRequest, plan string) bool {
 	w.PaymentIntent, w.Reference, w.Metadata = g.intent, g.ref, map[string]string{"guest": g.guest}
 	c, cancel := call(ctx)
 	defer cancel()

@@ -278,7 +278,7 @@ func TestTheSeedMakesTheBookings(t *testing.T) {
 			g := h.next(n + 1)
 			fmt.Fprintln(&b, g.subject, g.kind, g.card, g.days, g.part)
 			if g.part <= 0 || g.part >= g.amount || g.amount > 1_500_00 {
-				t.Fatalf("booking %d takes %s of %s", n, hold.Money(g.part, g.currency), hold.Money(g.amount, g.currency))
+				t.Fatalf("booking %d takes %s of %s", n, hold.FormatAmount(g.part, g.currency), hold.FormatAmount(g.amount, g.currency))
 			}
 		}
 		return b.String()

@@ -64,7 +64,7 @@ func at(t time.Time) string { return t.Format(time.RFC3339Nano) }
 // checkout schedules the capture so many days from now.
 func (g *guest) checkout(ctx context.Context, days float64) (time.Time, bool) {
 	t := g.in(days)
-	ok := g.schedule(ctx, hold.Wish{CaptureAt: at(t)}, "capture at checkout, "+clock(t))
+	ok := g.schedule(ctx, hold.ScheduleRequest{CaptureAt: at(t)}, "capture at checkout, "+clock(t))
 	return t, ok
 }
 
@@ -78,19 +78,19 @@ func tellNoFunds(_ context.Context, g *guest) { g.pay(authorizationDays) }
 
 func tellSaved(ctx context.Context, g *guest) {
 	if g.pay(shortDays) {
-		g.schedule(ctx, hold.Wish{OnExpiry: hold.PolicyCapture.String()}, "waits for the desk to tell; on_expiry capture")
+		g.schedule(ctx, hold.ScheduleRequest{OnExpiry: hold.PolicyCapture.String()}, "waits for the desk to tell; on_expiry capture")
 	}
 }
 
 func tellForgotten(ctx context.Context, g *guest) {
 	if g.pay(shortDays) {
-		g.schedule(ctx, hold.Wish{OnExpiry: hold.PolicyCancel.String()}, "waits for the desk to tell; on_expiry cancel")
+		g.schedule(ctx, hold.ScheduleRequest{OnExpiry: hold.PolicyCancel.String()}, "waits for the desk to tell; on_expiry cancel")
 	}
 }
 
 func tellLapsed(ctx context.Context, g *guest) {
 	if g.pay(shortDays) {
-		g.schedule(ctx, hold.Wish{OnExpiry: hold.PolicyAlert.String()}, "waits for the desk to tell; on_expiry alert")
+		g.schedule(ctx, hold.ScheduleRequest{OnExpiry: hold.PolicyAlert.String()}, "waits for the desk to tell; on_expiry alert")
 	}
 }
 
@@ -136,14 +136,14 @@ func tellDeposit(ctx context.Context, g *guest) {
 		return
 	}
 	t := g.in(g.days * 0.6)
-	g.schedule(ctx, hold.Wish{CancelAt: at(t)}, "a deposit, to be released at "+clock(t))
+	g.schedule(ctx, hold.ScheduleRequest{CancelAt: at(t)}, "a deposit, to be released at "+clock(t))
 }
 
 func tellMinibar(ctx context.Context, g *guest) {
-	if !g.pay(authorizationDays) || !g.schedule(ctx, hold.Wish{}, "a deposit for the mini-bar, until the desk tells") || !g.wait(ctx, g.day(1)) {
+	if !g.pay(authorizationDays) || !g.schedule(ctx, hold.ScheduleRequest{}, "a deposit for the mini-bar, until the desk tells") || !g.wait(ctx, g.day(1)) {
 		return
 	}
-	g.tell.line(g.subject, cyan, "mini-bar", "the guest had drinks for "+hold.Money(g.part, g.currency)+": the desk asks for just that")
+	g.tell.line(g.subject, cyan, "mini-bar", "the guest had drinks for "+hold.FormatAmount(g.part, g.currency)+": the desk asks for just that")
 	c, done := g.change(ctx)
 	defer done()
 	if _, err := g.client.Capture(c, g.intent, g.part, 0); err != nil {
@@ -160,7 +160,7 @@ func tellLost(ctx context.Context, g *guest) {
 		g.tell.line(g.subject, red, "fault", err.Error())
 	}
 	t := g.in(1)
-	g.schedule(ctx, hold.Wish{CaptureAt: at(t)}, "capture at checkout, "+clock(t)+", when a connection will break")
+	g.schedule(ctx, hold.ScheduleRequest{CaptureAt: at(t)}, "capture at checkout, "+clock(t)+", when a connection will break")
 }
 
 func tellDashboard(ctx context.Context, g *guest) {

@@ -103,7 +103,7 @@ func (a *audit) money() string {
 	w := newTable("currency", "says", "authorized", "", "captured", "", "released", "", "expired", "", "still held")
 	w.SetColumnConfigs(right(3, 5, 7, 9, 11))
 	for _, c := range a.currencies() {
-		amount := func(n int64) string { return strings.TrimSuffix(hold.Money(n, c), " "+strings.ToUpper(c)) }
+		amount := func(n int64) string { return strings.TrimSuffix(hold.FormatAmount(n, c), " "+strings.ToUpper(c)) }
 		row := func(first, who string, s sums) {
 			equals := "="
 			if !s.balanced() {

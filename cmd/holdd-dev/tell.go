@@ -59,7 +59,7 @@ type subject struct {
 func (t *teller) line(s subject, color, what, why string) {
 	amount := ""
 	if s.amount != 0 {
-		amount = hold.Money(s.amount, s.currency)
+		amount = hold.FormatAmount(s.amount, s.currency)
 	}
 	t.print(fmt.Sprintf("%s  %s  %s %s  %s  %s\n", t.paint(faint, clock(time.Now())), pad(clean(s.ref), 7), pad(clean(s.guest), 17),
 		fmt.Sprintf("%13s", amount), t.paint(color, pad(what, 9)), clean(why)))

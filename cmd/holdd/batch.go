@@ -28,7 +28,7 @@ const (
 )
 
 // askSchedule asks about a hold that holdd doesn't know yet: what the person gave is all there is to show.
-func (c *change) askSchedule(cmd *cobra.Command, info func(context.Context) (api.Info, error), w *hold.Wish) error {
+func (c *change) askSchedule(cmd *cobra.Command, info func(context.Context) (api.Info, error), w *hold.ScheduleRequest) error {
 	about, err := info(cmd.Context())
 	if err != nil {
 		return explain(err, "")
@@ -41,12 +41,12 @@ func (c *change) askSchedule(cmd *cobra.Command, info func(context.Context) (api
 	money := "all that it holds"
 	switch {
 	case w.CaptureAmount > 0 && w.CancelAt == "":
-		money = hold.Money(w.CaptureAmount, strings.ToLower(w.Currency))
+		money = hold.FormatAmount(w.CaptureAmount, strings.ToLower(w.Currency))
 		if w.Currency == "" {
 			money += " in minor units"
 		}
 	case w.Amount > 0:
-		money = hold.Money(w.Amount, strings.ToLower(w.Currency))
+		money = hold.FormatAmount(w.Amount, strings.ToLower(w.Currency))
 	}
 	name := w.PaymentIntent
 	if w.Reference != "" {
@@ -61,14 +61,14 @@ func (c *change) askSchedule(cmd *cobra.Command, info func(context.Context) (api
 type failure struct {
 	Line int `json:"line"`
 	api.BatchResult
-	wish hold.Wish
+	wish hold.ScheduleRequest
 }
 
 // batch carries one run of schedule --file.
 type batch struct {
 	*change
 	client      *api.Client
-	wishes      []hold.Wish
+	wishes      []hold.ScheduleRequest
 	lines       []int
 	bytes       int
 	read        int // lines that hold something
@@ -117,7 +117,7 @@ func (b *batch) run(ctx context.Context, in io.Reader) error {
 			continue
 		}
 		b.read++
-		var w hold.Wish
+		var w hold.ScheduleRequest
 		if err := decodeLine(text, &w); err != nil {
 			if err := b.refused(failure{Line: line, BatchResult: api.BatchResult{Status: 400, Problem: &api.Problem{
 				Title: "The line is no hold", Status: 400, Code: api.InvalidJSON, Detail: err.Error()}}}); err != nil {
@@ -145,7 +145,7 @@ func (b *batch) run(ctx context.Context, in io.Reader) error {
 	return b.send(ctx)
 }
 
-func decodeLine(text []byte, w *hold.Wish) error {
+func decodeLine(text []byte, w *hold.ScheduleRequest) error {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields() // a misspelt capture_at would leave a hold that nobody captures
 	if err := dec.Decode(w); err != nil {
@@ -228,7 +228,7 @@ func (b *batch) askOnce(ctx context.Context) error {
 // them after a yes, which is for the whole file. Without a terminal they stay refused.
 func (b *batch) confirmResults(ctx context.Context, results []api.BatchResult) error {
 	var at []int
-	var again []hold.Wish
+	var again []hold.ScheduleRequest
 	for i, r := range results {
 		if r.Problem == nil || r.Problem.Code != hold.WouldCancelNow && r.Problem.Code != hold.WouldCaptureNow {
 			continue

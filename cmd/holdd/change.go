@@ -191,16 +191,16 @@ func askCapture(v *hold.View, wanted int64) ([]fact, string) {
 	}
 	var extra []fact
 	if v.Amount > wanted {
-		extra = []fact{{"released", hold.Money(v.Amount-wanted, v.Currency)}}
+		extra = []fact{{"released", hold.FormatAmount(v.Amount-wanted, v.Currency)}}
 	}
-	return extra, fmt.Sprintf("Capture %s of %s now?", hold.Money(wanted, v.Currency), booking(v))
+	return extra, fmt.Sprintf("Capture %s of %s now?", hold.FormatAmount(wanted, v.Currency), booking(v))
 }
 
 func askCancel(v *hold.View) string {
 	if v.Amount == 0 {
 		return fmt.Sprintf("Let all of %s go now? It can't be captured any more.", booking(v))
 	}
-	return fmt.Sprintf("Let %s of %s go now? It can't be captured any more.", hold.Money(v.Amount, v.Currency), booking(v))
+	return fmt.Sprintf("Let %s of %s go now? It can't be captured any more.", hold.FormatAmount(v.Amount, v.Currency), booking(v))
 }
 
 func (a *app) cancelCommand() *cobra.Command {

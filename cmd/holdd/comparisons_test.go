@@ -22,10 +22,10 @@ func (c *comparisons) Reconcile(_ context.Context, dryRun bool, accounts []strin
 	if c.away {
 		return worker.Reconciliation{}, false, worker.ErrUnavailable
 	}
-	if c.run.State == worker.RunUnderWay {
+	if c.run.State == worker.RunRunning {
 		return c.run, false, nil
 	}
-	c.run = worker.Reconciliation{ID: "rec_1", DryRun: dryRun, State: worker.RunUnderWay, By: by, StartedAt: time.Now(), UpdatedAt: time.Now()}
+	c.run = worker.Reconciliation{ID: "rec_1", DryRun: dryRun, State: worker.RunRunning, By: by, StartedAt: time.Now(), UpdatedAt: time.Now()}
 	if len(accounts) > 0 {
 		c.run.Error = "Stripe does not answer"
 	}

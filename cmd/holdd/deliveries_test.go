@@ -37,7 +37,7 @@ func (s *sinks) Statuses(context.Context) ([]worker.SinkStatus, error) {
 	}
 	at := time.Date(2026, 11, 28, 9, 30, 0, 0, time.UTC)
 	return []worker.SinkStatus{
-		{Sink: "callback", Failing: at, Oldest: at, Reason: "HTTP 502 \x1b[31m", Parked: 2, Dead: int64(len(s.dead)), Lost: 7},
+		{Sink: "callback", Failing: at, Oldest: at, Reason: "HTTP 502 \x1b[31m", Parked: 2, DeadLetters: int64(len(s.dead)), EventsLost: 7},
 		{Sink: "slack-0a1b2c3d"},
 	}, nil
 }
@@ -52,7 +52,7 @@ func (s *sinks) DeadLetters(_ context.Context, sink string, n int) (list []hold.
 		return nil, 0, nil
 	}
 	for _, id := range s.dead[:min(n, len(s.dead))] {
-		e, err := json.Marshal(worker.Event{ID: "evt_" + id, Type: hold.NoticeCaptured, Timestamp: time.Date(2026, 11, 25, 8, 0, 0, 0, time.UTC), Data: worker.EventData{Hold: hold.View{ID: "pi_dead0001"}}})
+		e, err := json.Marshal(worker.EventEnvelope{ID: "evt_" + id, Type: hold.EventCaptured, Timestamp: time.Date(2026, 11, 25, 8, 0, 0, 0, time.UTC), Data: worker.EventData{Hold: hold.View{ID: "pi_dead0001"}}})
 		if err != nil {
 			return nil, 0, err
 		}

@@ -45,16 +45,16 @@ func judgeRedis(s *config.Settings, in store.Inspection, problem error) (out []f
 			out = append(out, *first)
 		}
 	}
-	trait := func(check string, of func(*store.Server) store.Trait, ok string) {
+	trait := func(check string, of func(*store.Server) store.ServerProperty, ok string) {
 		each(func(r *store.Server) finding {
 			t := of(r)
 			switch {
 			case t.Fault != "" && s.AllowUnsafeRedis && check != "redis version" && check != "redis disk":
-				return doubtful(check, t.Mend, "%s (allow_unsafe_redis lets holdd start)", t.Fault)
+				return doubtful(check, t.Hint, "%s (allow_unsafe_redis lets holdd start)", t.Fault)
 			case t.Fault != "":
-				return ill(check, t.Mend, "%s", t.Fault)
+				return ill(check, t.Hint, "%s", t.Fault)
 			case t.Warning != "":
-				return doubtful(check, t.Mend, "%s", t.Warning)
+				return doubtful(check, t.Hint, "%s", t.Warning)
 			case t.Value == "":
 				return fine(check, "not told by this Redis")
 			}
@@ -68,10 +68,10 @@ func judgeRedis(s *config.Settings, in store.Inspection, problem error) (out []f
 		}
 		return fine("redis", "%s answers in %s", where, took)
 	})
-	trait("redis version", func(r *store.Server) store.Trait { return r.Version }, "%s")
-	trait("redis persistence", func(r *store.Server) store.Trait { return r.Persistence }, "%s")
-	trait("redis disk", func(r *store.Server) store.Trait { return r.Disk }, "%s")
-	trait("redis eviction", func(r *store.Server) store.Trait { return r.Eviction }, "%s")
+	trait("redis version", func(r *store.Server) store.ServerProperty { return r.Version }, "%s")
+	trait("redis persistence", func(r *store.Server) store.ServerProperty { return r.Persistence }, "%s")
+	trait("redis disk", func(r *store.Server) store.ServerProperty { return r.Disk }, "%s")
+	trait("redis eviction", func(r *store.Server) store.ServerProperty { return r.Eviction }, "%s")
 	each(judgeMemory)
 	each(judgeRole)
 	each(judgeRights)
@@ -126,17 +126,17 @@ func judgeRole(r *store.Server) finding {
 func judgeRights(r *store.Server) finding {
 	const check = "redis rights"
 	switch {
-	case !r.RightsKnown:
+	case !r.PermissionsKnown:
 		return fine(check, "not to be found out: only Redis 7.0 and newer tell")
-	case len(r.Lacking) == 0:
+	case len(r.MissingCommands) == 0:
 		return fine(check, "the user %s may do what holdd needs", r.User)
 	}
 	var rules strings.Builder
-	for _, c := range r.Lacking {
+	for _, c := range r.MissingCommands {
 		rules.WriteString(" +" + strings.ToLower(c))
 	}
 	return ill(check, fmt.Sprintf("ACL SETUSER %s ~holdd:*%s", r.User, rules.String()),
-		"the user %s may not use %s on the keys holdd:*", r.User, strings.Join(r.Lacking, ", "))
+		"the user %s may not use %s on the keys holdd:*", r.User, strings.Join(r.MissingCommands, ", "))
 }
 
 func judgeMode(s *config.Settings, recorded string) finding {

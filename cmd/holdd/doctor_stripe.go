@@ -70,7 +70,7 @@ func judgePermissions(in *gateway.Inspection) (out []finding) {
 		{in.Write, "capture or cancel PaymentIntents", "PaymentIntents: Write"},
 	} {
 		switch p.answer.Kind {
-		case 0, hold.AnswerOK, hold.AnswerMissing:
+		case 0, hold.AnswerOK, hold.AnswerNotFound:
 		case hold.AnswerForbidden:
 			out = append(out, ill(check, edit+p.permissions, "this key may not %s", p.lacks))
 		case hold.AnswerRateLimited:

@@ -63,12 +63,12 @@ func booking(v *hold.View) string {
 
 // amount is the authorized one, with what is to be taken of it where that is less.
 func amount(v *hold.View) string {
-	s := hold.Money(v.Amount, v.Currency)
+	s := hold.FormatAmount(v.Amount, v.Currency)
 	switch {
 	case v.CapturedAmount > 0 && v.CapturedAmount != v.Amount:
-		return hold.Money(v.CapturedAmount, v.Currency) + " of " + s
+		return hold.FormatAmount(v.CapturedAmount, v.Currency) + " of " + s
 	case v.CaptureAmount > 0 && v.CaptureAmount != v.Amount && v.SettledAt == nil:
-		return hold.Money(v.CaptureAmount, v.Currency) + " of " + s
+		return hold.FormatAmount(v.CaptureAmount, v.Currency) + " of " + s
 	}
 	return s
 }
@@ -101,7 +101,7 @@ func facts(v *hold.View, c clock) []fact {
 		{"booking", clean(v.Reference)},
 		{"hold", v.ID},
 		{"account", v.Account},
-		{"amount", hold.Money(v.Amount, v.Currency) + " authorized"},
+		{"amount", hold.FormatAmount(v.Amount, v.Currency) + " authorized"},
 		{"state", v.State},
 	}
 	if v.PaymentIntent != v.ID {
@@ -114,7 +114,7 @@ func facts(v *hold.View, c clock) []fact {
 		f = append(f, fact{"cancel at", c.both(*v.CancelAt)})
 	}
 	if v.CaptureAmount > 0 {
-		f = append(f, fact{"to capture", hold.Money(v.CaptureAmount, v.Currency)})
+		f = append(f, fact{"to capture", hold.FormatAmount(v.CaptureAmount, v.Currency)})
 	}
 	if v.SettledAt == nil {
 		f = append(f, fact{"expires", c.both(v.ExpiresAt) + sourceOfDeadline(v.ExpiresAtSource)})

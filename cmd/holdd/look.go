@@ -162,10 +162,10 @@ func (a *app) show(v *hold.View, clk clock) {
 	markLive(a.out, a.face.colorOut, v.Livemode)
 	f := facts(v, clk)
 	if v.CapturedAmount > 0 {
-		f = append(f, fact{"captured", hold.Money(v.CapturedAmount, v.Currency)})
+		f = append(f, fact{"captured", hold.FormatAmount(v.CapturedAmount, v.Currency)})
 	}
 	if v.CapturedElsewhere > 0 {
-		f = append(f, fact{"captured elsewhere", hold.Money(v.CapturedElsewhere, v.Currency)})
+		f = append(f, fact{"captured elsewhere", hold.FormatAmount(v.CapturedElsewhere, v.Currency)})
 	}
 	for i := range f {
 		if f[i].name == "state" {
@@ -211,7 +211,7 @@ func (a *app) show(v *hold.View, clk clock) {
 }
 
 // how is an entry's answer, cause and note in one cell.
-func how(e *hold.EntryView) string {
+func how(e *hold.HistoryEntryView) string {
 	var parts []string
 	for _, s := range []string{e.Answer, e.Cause, e.Note} {
 		if s != "" {

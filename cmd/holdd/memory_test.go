@@ -35,23 +35,23 @@ func notFound(id string) error {
 	return &hold.Problem{Code: hold.HoldNotFound, Detail: "there is no hold " + id}
 }
 
-func (m *memory) Schedule(_ context.Context, wishes []hold.Wish, by string) []worker.Scheduled {
+func (m *memory) Schedule(_ context.Context, wishes []hold.ScheduleRequest, by string) []worker.ScheduleResult {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	out := make([]worker.Scheduled, len(wishes))
+	out := make([]worker.ScheduleResult, len(wishes))
 	for i := range wishes {
 		if m.away {
 			out[i].Err = worker.ErrUnavailable
 			continue
 		}
-		d, err := wishes[i].Draft(time.Now())
+		d, err := wishes[i].Validate(time.Now())
 		if err != nil {
 			out[i].Err = err
 			continue
 		}
 		if old, ok := m.holds[d.ID]; ok {
 			if out[i].Hold = old; !old.SameTerms(d) {
-				out[i] = worker.Scheduled{Err: &hold.Problem{Code: hold.HoldExists, Detail: "hold " + d.ID + " is scheduled with other terms"}}
+				out[i] = worker.ScheduleResult{Err: &hold.Problem{Code: hold.HoldExists, Detail: "hold " + d.ID + " is scheduled with other terms"}}
 			}
 			continue
 		}
@@ -63,9 +63,9 @@ func (m *memory) Schedule(_ context.Context, wishes []hold.Wish, by string) []wo
 			out[i].Err = err
 			continue
 		}
-		c.Hold.Verified = d.Complete()
+		c.Hold.Verified = d.NeedsNoRead()
 		m.holds[d.ID] = c.Hold
-		out[i] = worker.Scheduled{Hold: c.Hold, Created: true}
+		out[i] = worker.ScheduleResult{Hold: c.Hold, Created: true}
 	}
 	return out
 }
@@ -81,7 +81,7 @@ func (m *memory) Get(_ context.Context, id string) (hold.Hold, time.Time, error)
 	if strings.HasPrefix(h.Reference, "RACE") {
 		h.Revision++
 	}
-	if h.Why == hold.CauseTrigger && h.State == hold.Scheduled {
+	if h.Reason == hold.CauseTrigger && h.State == hold.Scheduled {
 		if m.seen[id]++; m.seen[id] > 1 {
 			m.act(&h)
 		}
@@ -93,21 +93,21 @@ func (m *memory) Get(_ context.Context, id string) (hold.Hold, time.Time, error)
 // act is the worker.
 func (m *memory) act(h *hold.Hold) {
 	now := time.Now()
-	op := h.Next
-	entry := hold.Entry{At: now, Kind: hold.EntryAttempt, By: "holdd", Op: op, Answer: hold.AnswerOK, RequestID: "req_123"}
+	op := h.NextOp
+	entry := hold.HistoryEntry{At: now, Kind: hold.HistoryAttempt, By: "holdd", Op: op, Answer: hold.AnswerOK, RequestID: "req_123"}
 	switch {
 	case strings.HasPrefix(h.Reference, "STUCK"):
 		return
 	case strings.HasPrefix(h.Reference, "REFUSED"):
-		h.State, h.Why, h.Next = hold.Attention, hold.CauseRefused, 0
+		h.State, h.Reason, h.NextOp = hold.Attention, hold.CauseRefused, 0
 	case strings.HasPrefix(h.Reference, "LAPSED"):
-		h.State, h.Why, h.Next, h.SettledAt = hold.Expired, hold.CauseLapsed, 0, now
+		h.State, h.Reason, h.NextOp, h.SettledAt = hold.Expired, hold.CauseExpired, 0, now
 	case op == hold.OpCancel:
-		h.State, h.Next, h.SettledAt = hold.Canceled, 0, now
+		h.State, h.NextOp, h.SettledAt = hold.Canceled, 0, now
 	default:
-		h.State, h.Next, h.SettledAt = hold.Captured, 0, now
-		if h.CapturedTotal = h.CaptureAmount; h.CapturedTotal == 0 {
-			h.CapturedTotal = h.Amount
+		h.State, h.NextOp, h.SettledAt = hold.Captured, 0, now
+		if h.CapturedAmount = h.CaptureAmount; h.CapturedAmount == 0 {
+			h.CapturedAmount = h.Amount
 		}
 	}
 	h.History = append(h.History, entry)
@@ -137,7 +137,7 @@ func (m *memory) List(_ context.Context, q worker.Query) (worker.Page, error) {
 	return page, nil
 }
 
-func (m *memory) change(id string, revision uint64, confirmed bool, do func(hold.Hold) (hold.Change, error)) (hold.Hold, time.Time, error) {
+func (m *memory) change(id string, revision uint64, confirmed bool, do func(hold.Hold) (hold.Decision, error)) (hold.Hold, time.Time, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
@@ -160,27 +160,27 @@ func (m *memory) change(id string, revision uint64, confirmed bool, do func(hold
 }
 
 func (m *memory) Patch(_ context.Context, id string, p hold.Patch, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.change(id, revision, p.Confirm, func(h hold.Hold) (hold.Change, error) { return h.Patched(&p, by, time.Now()) })
+	return m.change(id, revision, p.Confirm, func(h hold.Hold) (hold.Decision, error) { return h.ApplyPatch(&p, by, time.Now()) })
 }
 
 func (m *memory) Capture(_ context.Context, id string, amount int64, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.change(id, revision, true, func(h hold.Hold) (hold.Change, error) { return h.Capturing(amount, by, time.Now()) })
+	return m.change(id, revision, true, func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(amount, by, time.Now()) })
 }
 
 func (m *memory) Cancel(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.change(id, revision, true, func(h hold.Hold) (hold.Change, error) { return h.Canceling(by, time.Now()) })
+	return m.change(id, revision, true, func(h hold.Hold) (hold.Decision, error) { return h.RequestCancel(by, time.Now()) })
 }
 
 func (m *memory) Pause(_ context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error) {
-	return m.change(id, revision, confirmed, func(h hold.Hold) (hold.Change, error) { return h.Pausing(0, by, time.Now()) })
+	return m.change(id, revision, confirmed, func(h hold.Hold) (hold.Decision, error) { return h.Pause(0, by, time.Now()) })
 }
 
 func (m *memory) Resume(_ context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error) {
-	return m.change(id, revision, confirmed, func(h hold.Hold) (hold.Change, error) { return h.Resuming(by, time.Now()) })
+	return m.change(id, revision, confirmed, func(h hold.Hold) (hold.Decision, error) { return h.Resume(by, time.Now()) })
 }
 
 func (m *memory) Acknowledge(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.change(id, revision, true, func(h hold.Hold) (hold.Change, error) { return h.Acknowledging(by, time.Now()) })
+	return m.change(id, revision, true, func(h hold.Hold) (hold.Decision, error) { return h.Acknowledge(by, time.Now()) })
 }
 
 func (m *memory) Plan(_ context.Context, next time.Duration) (worker.Plan, error) {
@@ -189,11 +189,11 @@ func (m *memory) Plan(_ context.Context, next time.Duration) (worker.Plan, error
 	now := time.Now()
 	p := worker.Plan{From: now, Until: now.Add(next)}
 	for _, h := range m.holds {
-		if h.Next == hold.OpCapture && h.NextAt.Before(p.Until) {
+		if h.NextOp == hold.OpCapture && h.NextAt.Before(p.Until) {
 			p.Hours = append(p.Hours, worker.PlanHour{Start: h.NextAt.Truncate(time.Hour), Capture: []worker.Sum{{Currency: h.Currency, Count: 1, Amount: h.Amount}}})
 		}
 		if !h.State.Final() && h.ExpiresAt.Before(p.Until) {
-			p.AtRisk = append(p.AtRisk, worker.Risk{Hold: h, Why: "expires with nothing scheduled"})
+			p.AtRisk = append(p.AtRisk, worker.Risk{Hold: h, Reason: "expires with nothing scheduled"})
 		}
 	}
 	return p, nil

@@ -95,7 +95,7 @@ func sums(in []api.Sum) (count, money string) {
 		if s.Currency == "" {
 			parts = append(parts, fmt.Sprintf("%d of unknown amount", s.Count))
 		} else {
-			parts = append(parts, hold.Money(s.Amount, s.Currency))
+			parts = append(parts, hold.FormatAmount(s.Amount, s.Currency))
 		}
 	}
 	if n == 0 {

@@ -20,7 +20,7 @@ func TestPlanIsDrawnOnATerminalOnly(t *testing.T) {
 		if i == 8 {
 			when = at.Add(3 * time.Hour)
 		}
-		store.Schedule(t.Context(), []hold.Wish{{PaymentIntent: fmt.Sprintf("pi_chart%04d", i), Amount: 1200, Currency: "eur",
+		store.Schedule(t.Context(), []hold.ScheduleRequest{{PaymentIntent: fmt.Sprintf("pi_chart%04d", i), Amount: 1200, Currency: "eur",
 			ExpiresAt: at.Add(100 * time.Hour).UTC().Format(time.RFC3339), CaptureAt: when.UTC().Format(time.RFC3339)}}, "api")
 	}
 	_, screen := onTerminal(t, append(env, "COLUMNS=60"), "", "plan")

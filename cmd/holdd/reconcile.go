@@ -113,7 +113,7 @@ func (a *app) showRun(r *api.Reconciliation) {
 			for _, f := range block {
 				money := ""
 				if f.Currency != "" {
-					money = hold.Money(f.Amount, f.Currency)
+					money = hold.FormatAmount(f.Amount, f.Currency)
 				}
 				t.AppendRow([]any{a.paint(colors[f.Kind], f.Kind), clean(f.Reference), f.PaymentIntent, f.Account, money, clean(f.Detail)})
 			}

@@ -25,21 +25,21 @@ func TestRepartitionCommand(t *testing.T) {
 	due := time.Now().Add(time.Hour)
 	for i := range 20 {
 		id := fmt.Sprintf("pi_%08d", i)
-		if ok, err := s.Commit(t.Context(), []hold.Write{{
+		if ok, err := s.Commit(t.Context(), []hold.RecordWrite{{
 			Hold: hold.Hold{ID: id, PaymentIntent: id, Amount: 100, Currency: "eur", CaptureAt: due, ExpiresAt: due.Add(time.Hour), State: hold.Scheduled,
-				OnExpiry: hold.PolicyCancel, Revision: 1, Generation: 1, Next: hold.OpCapture, NextAt: due, Why: hold.CauseSchedule},
-			Place: hold.Placement{Due: due, Milestone: due},
+				OnExpiry: hold.PolicyCancel, Revision: 1, Generation: 1, NextOp: hold.OpCapture, NextAt: due, Reason: hold.CauseSchedule},
+			Placement: hold.Placement{DueAt: due, NextMilestone: due},
 		}}); err != nil || !ok[0] {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.Beat(t.Context(), "desk-1", time.Minute); err != nil {
+	if _, err := s.Heartbeat(t.Context(), "desk-1", time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if code, _, stderr := run(t, env, "repartition", "--to", "4"); code != exitUsage || !strings.Contains(stderr, "stop desk-1 first") {
 		t.Errorf("%d %s", code, stderr)
 	}
-	if err := s.Leave(t.Context(), "desk-1"); err != nil {
+	if err := s.Deregister(t.Context(), "desk-1"); err != nil {
 		t.Fatal(err)
 	}
 	if code, _, stderr := run(t, env, "repartition", "--to", "4"); code != exitOK || !strings.Contains(stderr, "set partitions (HOLDD_PARTITIONS) to 4 and start the replicas") {

@@ -58,8 +58,8 @@ func TestRelative(t *testing.T) {
 func TestNothingFromOutsideSteersTheTerminal(t *testing.T) {
 	store, env := memoryAPI(t)
 	evil := "BK\u009b31m\u202e-1"
-	wish := hold.Wish{PaymentIntent: "pi_evil00001", Reference: evil, Metadata: map[string]string{"a\x1b[2J": "b\x1b]0;title\a\nfake: line"}}
-	if done := store.Schedule(t.Context(), []hold.Wish{wish}, "api"); done[0].Err != nil {
+	wish := hold.ScheduleRequest{PaymentIntent: "pi_evil00001", Reference: evil, Metadata: map[string]string{"a\x1b[2J": "b\x1b]0;title\a\nfake: line"}}
+	if done := store.Schedule(t.Context(), []hold.ScheduleRequest{wish}, "api"); done[0].Err != nil {
 		t.Fatal(done[0].Err)
 	}
 	for _, args := range [][]string{{"list"}, {"show", "pi_evil00001"}, {"show", "BK\x1b[31m"}, {"pause", "pi_evil00001"}, {"pause", "pi_evil00001"}, {"plan", "--next", "30d"}} {
@@ -78,9 +78,9 @@ func TestNothingFromOutsideSteersTheTerminal(t *testing.T) {
 func TestListIsShownWholeHoweverLong(t *testing.T) {
 	store, env := memoryAPI(t)
 	const n = 1234 // more than a page, more than a block of the table
-	var wishes []hold.Wish
+	var wishes []hold.ScheduleRequest
 	for i := range n {
-		wishes = append(wishes, hold.Wish{PaymentIntent: fmt.Sprintf("pi_many%06d", i)})
+		wishes = append(wishes, hold.ScheduleRequest{PaymentIntent: fmt.Sprintf("pi_many%06d", i)})
 	}
 	for _, d := range store.Schedule(t.Context(), wishes, "api") {
 		if d.Err != nil {
@@ -143,7 +143,7 @@ func TestLostAnswerIsUnknown(t *testing.T) {
 
 func TestInterruptedWhileWaiting(t *testing.T) {
 	store, env := memoryAPI(t)
-	store.Schedule(t.Context(), []hold.Wish{{PaymentIntent: "pi_stuck0001", Reference: "STUCK"}}, "api")
+	store.Schedule(t.Context(), []hold.ScheduleRequest{{PaymentIntent: "pi_stuck0001", Reference: "STUCK"}}, "api")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var out, errs bytes.Buffer
@@ -166,7 +166,7 @@ func TestInterruptedWhileWaiting(t *testing.T) {
 
 func TestFullDiskIsNoSuccess(t *testing.T) {
 	store, env := memoryAPI(t)
-	store.Schedule(t.Context(), []hold.Wish{{PaymentIntent: "pi_full00001"}}, "api")
+	store.Schedule(t.Context(), []hold.ScheduleRequest{{PaymentIntent: "pi_full00001"}}, "api")
 	for _, args := range [][]string{{"list"}, {"list", "--json"}, {"show", "pi_full00001"}, {"version"}} {
 		var errs bytes.Buffer
 		if code := Run(t.Context(), args, env, strings.NewReader(""), full{}, &errs); code != exitFailed || !strings.Contains(errs.String(), "no space") {

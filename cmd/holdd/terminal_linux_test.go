@@ -50,8 +50,8 @@ func onTerminal(t *testing.T, env []string, typed string, args ...string) (code 
 
 func TestColoursOnATerminalOnly(t *testing.T) {
 	store, env := memoryAPI(t)
-	store.Schedule(t.Context(), []hold.Wish{{PaymentIntent: "pi_color0001", Reference: "BK-1", Amount: 1200, Currency: "eur", ExpiresAt: "2030-01-01T00:00:00Z"}}, "api")
-	store.Schedule(t.Context(), []hold.Wish{{PaymentIntent: "pi_color0002", Reference: "BK-2"}}, "api")
+	store.Schedule(t.Context(), []hold.ScheduleRequest{{PaymentIntent: "pi_color0001", Reference: "BK-1", Amount: 1200, Currency: "eur", ExpiresAt: "2030-01-01T00:00:00Z"}}, "api")
+	store.Schedule(t.Context(), []hold.ScheduleRequest{{PaymentIntent: "pi_color0002", Reference: "BK-2"}}, "api")
 	if _, screen := onTerminal(t, env, "", "list"); !strings.Contains(screen, "\x1b[34mwaiting\x1b[0m") {
 		t.Errorf("no colours: %q", screen)
 	}
@@ -72,7 +72,7 @@ func TestColoursOnATerminalOnly(t *testing.T) {
 
 func TestQuestionOnATerminal(t *testing.T) {
 	store, env := memoryAPI(t)
-	store.Schedule(t.Context(), []hold.Wish{{PaymentIntent: "pi_asked0001", Reference: "BK-1"}}, "api")
+	store.Schedule(t.Context(), []hold.ScheduleRequest{{PaymentIntent: "pi_asked0001", Reference: "BK-1"}}, "api")
 	code, screen := onTerminal(t, env, "n\n", "cancel", "BK-1")
 	if code != exitFailed || !strings.Contains(screen, "Let all of BK-1 go now?") || store.holds["pi_asked0001"].CancelWanted {
 		t.Errorf("exit code %d: %q", code, screen)

@@ -148,7 +148,7 @@ func (c *change) patch(cmd *cobra.Command, t *terms) (hold.Patch, error) {
 
 func (a *app) scheduleCommand() *cobra.Command {
 	var t terms
-	var w hold.Wish
+	var w hold.ScheduleRequest
 	var file string
 	cmd := &cobra.Command{
 		Use: "schedule PAYMENT_INTENT", Short: "Have a hold captured or released at its time",
@@ -206,7 +206,7 @@ A time that is now or past moves money at once, and so does on_expiry for a hold
 	return cmd
 }
 
-func (c *change) scheduleOne(cmd *cobra.Command, w *hold.Wish, now time.Time) error {
+func (c *change) scheduleOne(cmd *cobra.Command, w *hold.ScheduleRequest, now time.Time) error {
 	client, err := c.client()
 	if err != nil {
 		return err
@@ -237,6 +237,6 @@ func (c *change) scheduleOne(cmd *cobra.Command, w *hold.Wish, now time.Time) er
 	return c.tell(&v)
 }
 
-func dueAtOnce(w *hold.Wish, now time.Time) bool {
+func dueAtOnce(w *hold.ScheduleRequest, now time.Time) bool {
 	return due(w.CaptureAt, w.TimeZone, now) || due(w.CancelAt, w.TimeZone, now)
 }

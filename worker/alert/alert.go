@@ -89,7 +89,7 @@ type Style struct {
 
 // Read makes of an event what people are told. ok is false where it is nothing that anybody must know of.
 func Read(event []byte, s Style) (a Alert, ok bool) {
-	var e worker.Event
+	var e worker.EventEnvelope
 	if json.Unmarshal(event, &e) != nil {
 		return a, false
 	}
@@ -97,7 +97,7 @@ func Read(event []byte, s Style) (a Alert, ok bool) {
 }
 
 // Of is [Read] for an event that was read already. It is pure: the same event is the same alert, whoever looks and when.
-func Of(e *worker.Event, s Style) (a Alert, ok bool) {
+func Of(e *worker.EventEnvelope, s Style) (a Alert, ok bool) {
 	a = Alert{ID: e.ID, At: e.Timestamp, Hold: e.Data.Hold.ID}
 	w := &writer{style: s, now: e.Timestamp}
 	if strings.HasPrefix(string(e.Type), "hold.") {
@@ -124,22 +124,22 @@ func Of(e *worker.Event, s Style) (a Alert, ok bool) {
 }
 
 // ofHold decides what an event of a hold means to people.
-func ofHold(a *Alert, w *writer, e *worker.Event) bool {
+func ofHold(a *Alert, w *writer, e *worker.EventEnvelope) bool {
 	h := &e.Data.Hold
 	own := ownTime(h)
 	left := h.ExpiresAt.Sub(e.Timestamp)
 	switch {
-	case e.Type == hold.NoticeExpiring && e.Data.Cause == hold.CauseLapsed.String():
+	case e.Type == hold.EventExpiring && e.Data.Cause == hold.CauseExpired.String():
 		a.Kind, a.Severity = DeadlinePassed, Critical
 		w.head(h, "should have ended at %s and is still open", w.clock(h.ExpiresAt))
 		w.line("By itself: Stripe is asked now, and again every few minutes; what it says is told.")
 		w.line("Do: look at the payment in the Dashboard; if the money is gone, ask the guest for another card.")
-	case e.Type == hold.NoticeExpiring && e.Data.Cause == hold.CauseOnExpiry.String():
+	case e.Type == hold.EventExpiring && e.Data.Cause == hold.CauseOnExpiry.String():
 		a.Kind, a.Severity = DeadlinePolicy, Critical
 		w.head(h, "ends %s, and nothing will be done about it", w.ahead(h.ExpiresAt))
 		w.line("By itself: nothing (on_expiry is %s, the hold is %s).", h.OnExpiry, h.State)
 		w.act(h)
-	case e.Type == hold.NoticeExpiring && (e.Data.Cause == hold.CauseAfterDeadline.String() || !own.IsZero() && !own.Before(h.ExpiresAt)):
+	case e.Type == hold.EventExpiring && (e.Data.Cause == hold.CauseAfterDeadline.String() || !own.IsZero() && !own.Before(h.ExpiresAt)):
 		a.Kind, a.Severity = ExpiresFirst, byTime(left)
 		if e.Data.Cause == hold.CauseAfterDeadline.String() {
 			a.Severity = max(a.Severity, Warning) // news, and the time to do something is now
@@ -148,7 +148,7 @@ func ofHold(a *Alert, w *writer, e *worker.Event) bool {
 		w.line("Its own time: %s.", w.when(own))
 		w.itself(h)
 		w.act(h)
-	case e.Type == hold.NoticeExpiring:
+	case e.Type == hold.EventExpiring:
 		a.Kind, a.Severity = ExpiryNear, byTime(left)
 		if h.State == "attention" || h.State == "paused" {
 			a.Severity = max(a.Severity, Warning)
@@ -158,7 +158,7 @@ func ofHold(a *Alert, w *writer, e *worker.Event) bool {
 		w.head(h, "ends %s", w.ahead(h.ExpiresAt))
 		w.itself(h)
 		w.act(h)
-	case e.Type == hold.NoticeAttention:
+	case e.Type == hold.EventAttention:
 		a.Kind, a.Severity = Attention, max(byTime(left), Warning)
 		switch e.Data.Cause {
 		case hold.CauseRefused.String(), hold.CauseAmountTooLarge.String(), hold.CauseNotCapturable.String(), hold.CauseKeyConflict.String():
@@ -180,7 +180,7 @@ func ofHold(a *Alert, w *writer, e *worker.Event) bool {
 		}
 		w.itself(h)
 		w.act(h)
-	case e.Type == hold.NoticeExpired:
+	case e.Type == hold.EventExpired:
 		a.Kind, a.Severity = ExpiredUncaptured, Critical
 		if h.CancelAt != nil {
 			a.Severity = Info // it was to be let go
@@ -188,9 +188,9 @@ func ofHold(a *Alert, w *writer, e *worker.Event) bool {
 		w.head(h, "has expired: the card network let it go before it was captured")
 		w.line("By itself: nothing, this is final.")
 		w.line("Do: ask the guest for another payment; holdd show %s tells what happened.", h.ID)
-	case (e.Type == hold.NoticeCanceled || e.Type == hold.NoticeCaptured) && e.Data.Cause == hold.CauseOnExpiry.String():
+	case (e.Type == hold.EventCanceled || e.Type == hold.EventCaptured) && e.Data.Cause == hold.CauseOnExpiry.String():
 		a.Kind, a.Severity = DeadlinePolicy, Warning
-		if e.Type == hold.NoticeCaptured {
+		if e.Type == hold.EventCaptured {
 			a.Severity = Info
 			w.head(h, "was captured because its deadline was near")
 		} else {
@@ -229,7 +229,7 @@ func ownTime(h *hold.View) time.Time {
 }
 
 // ofFact decides what an event that is no hold's means to people.
-func ofFact(a *Alert, w *writer, e *worker.Event) bool {
+func ofFact(a *Alert, w *writer, e *worker.EventEnvelope) bool {
 	d := &e.Data
 	set := func(k Kind, s Severity, format string, args ...any) {
 		a.Kind, a.Severity = k, s
@@ -251,7 +251,7 @@ func ofFact(a *Alert, w *writer, e *worker.Event) bool {
 		if d.Intent == nil {
 			return false
 		}
-		set(Orphan, Warning, "%s holds %s and nobody has scheduled it", d.Intent.PaymentIntent, hold.Money(d.Intent.Amount, d.Intent.Currency))
+		set(Orphan, Warning, "%s holds %s and nobody has scheduled it", d.Intent.PaymentIntent, hold.FormatAmount(d.Intent.Amount, d.Intent.Currency))
 		w.account(d.Intent.Account)
 		w.line("By itself: nothing; the card network lets it go after some days.")
 		w.line("Do: holdd schedule %s --capture-at …, or release it in the Dashboard.", d.Intent.PaymentIntent)
@@ -260,15 +260,15 @@ func ofFact(a *Alert, w *writer, e *worker.Event) bool {
 			return false
 		}
 		set(AuthorizationAbandoned, Warning, "%s: the authorization of %s was never finished and has been canceled", or(plain(d.Intent.Reference, 80), d.Intent.PaymentIntent),
-			hold.Money(d.Intent.Amount, d.Intent.Currency))
+			hold.FormatAmount(d.Intent.Amount, d.Intent.Currency))
 		w.account(d.Intent.Account)
 		w.line("By itself: nothing; no money is held.")
 		w.line("Do: ask the guest for a card once more.")
-	case worker.TypeStripeAway:
+	case worker.TypeStripeUnavailable:
 		set(StripeAway, Critical, "Stripe does not answer")
 		w.line("By itself: holds wait, and work resumes once Stripe is back. Deadlines go on meanwhile.")
 		w.line("Do: look at https://status.stripe.com and at this machine's network.")
-	case worker.TypeStripeBack:
+	case worker.TypeStripeRecovered:
 		a.Over = true
 		set(StripeAway, Critical, "Stripe is back: work goes on")
 	case worker.TypeKeyRejected:
@@ -278,14 +278,14 @@ func ofFact(a *Alert, w *writer, e *worker.Event) bool {
 	case worker.TypeKeyAccepted:
 		a.Over = true
 		set(KeyRejected, Critical, "Stripe accepts the key again: work goes on")
-	case worker.TypeLimited:
+	case worker.TypeStripeRateLimited:
 		set(LimitsHit, Warning, "Stripe refuses requests for their rate (429)")
 		w.line("By itself: holdd slows down and tries again.")
 		w.line("Do: find out what else uses this account, or set rate and rate_read lower, or ask Stripe for more.")
-	case worker.TypeUnlimited:
+	case worker.TypeStripeRateLimitCleared:
 		a.Over = true
 		set(LimitsHit, Warning, "Stripe takes requests at their rate again")
-	case worker.TypeCapacityShort:
+	case worker.TypeCapacityAtRisk:
 		if d.Capacity == nil {
 			return false
 		}
@@ -299,36 +299,36 @@ func ofFact(a *Alert, w *writer, e *worker.Event) bool {
 		w.line("First to lapse: %s.", w.when(c.First))
 		w.line("By itself: nearest deadline first, at that rate.")
 		w.line("Do: raise rate if Stripe grants this account more; capture the large ones by hand: holdd list --state ready.")
-	case worker.TypeCapacityEnough:
+	case worker.TypeCapacityRecovered:
 		a.Over = true
 		set(CapacityShort, Critical, "everything that is due gets its turn in time again")
 	case worker.TypeReplicaStopped:
 		set(ReplicaStopped, Warning, "replica %s stopped without a word; %d go on", plain(d.Replica, 100), len(d.Alive))
 		w.line("By itself: its work was taken over.")
 		w.line("Do: look at its log and why it ended; start it again if nothing does so.")
-	case worker.TypeRedisEmptied:
+	case worker.TypeRedisDataLost:
 		set(RedisEmptied, Critical, "Redis was emptied while in use")
 		w.line("By itself: every hold whose terms stand at Stripe is scheduled anew from there.")
 		w.line("Do: find out what emptied it; holdd reconcile shows what was found. Lost are history, acknowledgements and changes not yet mirrored.")
-	case worker.TypeSinkDown, worker.TypeSinkGone:
+	case worker.TypeSinkFailing, worker.TypeSinkDisabled:
 		set(SinkDown, Critical, "%s takes no events: %s", plain(d.Sink, 40), plain(d.Detail, 200))
 		w.line("By itself: it is tried again for days, in order; nothing else waits for it.")
-		if e.Type == worker.TypeSinkGone {
+		if e.Type == worker.TypeSinkDisabled {
 			w.lines = w.lines[:0]
 			w.line("By itself: nothing; it answered 410, and is not asked again.")
 		}
 		w.line("Do: mend it or its address; then holdd callbacks tells what waits, and holdd callbacks replay sends what was given up.")
-	case worker.TypeSinkUp:
+	case worker.TypeSinkRecovered:
 		a.Over = true
 		set(SinkDown, Critical, "%s takes events again", plain(d.Sink, 40))
-	case worker.TypeSinkLost, worker.TypeSinkDead:
+	case worker.TypeSinkEventsLost, worker.TypeSinkDeadLetters:
 		n := strconv.FormatInt(d.Count, 10)
 		if d.Count < 0 {
 			n = "some"
 		}
 		set(EventsLost, Critical, "%s was away for too long: %s events were dropped before it was back", plain(d.Sink, 40), n)
 		w.line("Do: compare with holdd list; raise events_max if it may be away for so long.")
-		if e.Type == worker.TypeSinkDead {
+		if e.Type == worker.TypeSinkDeadLetters {
 			w.lines = w.lines[:0]
 			set(EventsLost, Critical, "%s did not take %s events for days: they are dead letters now", plain(d.Sink, 40), n)
 			w.line("Do: holdd callbacks dead lists them, holdd callbacks replay sends them once more.")
@@ -349,7 +349,7 @@ func or(s, other string) string {
 func sums(list []worker.Sum) string {
 	var parts []string
 	for _, s := range list[:min(len(list), 8)] {
-		parts = append(parts, hold.Money(s.Amount, s.Currency))
+		parts = append(parts, hold.FormatAmount(s.Amount, s.Currency))
 	}
 	return strings.Join(parts, " + ")
 }

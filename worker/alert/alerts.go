@@ -17,16 +17,16 @@ import (
 // Store is what deliveries need of the place where events are kept. Its methods are described at package store.
 type Store interface {
 	Partitions() int
-	Events(ctx context.Context, partition int, after string, n int) (events []hold.Published, torn bool, err error)
-	Stream(ctx context.Context, partition int) (length, added int64, err error)
+	ReadEvents(ctx context.Context, partition int, after string, n int) (events []hold.StreamEvent, torn bool, err error)
+	StreamLength(ctx context.Context, partition int) (length, added int64, err error)
 	BeginSink(ctx context.Context, sink string, partition int, holder string, lease time.Duration) (token int64, state []byte, start string, parked map[string][]byte, err error)
-	SaveSink(ctx context.Context, sink string, partition int, token int64, p hold.Progress, lease time.Duration) (ok bool, err error)
-	Again(ctx context.Context, sink string, partition, n int) ([]hold.Published, error)
+	SaveSink(ctx context.Context, sink string, partition int, token int64, p hold.SinkProgress, lease time.Duration) (ok bool, err error)
+	RequeuedDeadLetters(ctx context.Context, sink string, partition, n int) ([]hold.StreamEvent, error)
 	DeadLetters(ctx context.Context, sink string, n int) (list []hold.DeadLetter, total int64, err error)
-	Replay(ctx context.Context, sink string, ids []string) (n int64, err error)
+	RequeueDeadLetters(ctx context.Context, sink string, ids []string) (n int64, err error)
 	SinkStates(ctx context.Context, sink string) ([][]byte, error)
-	Publish(ctx context.Context, about string, event []byte) (first bool, err error)
-	Conditions(ctx context.Context, replica string, ttl, quiet time.Duration, list []hold.Condition) ([]hold.News, error)
+	PublishOnce(ctx context.Context, about string, event []byte) (first bool, err error)
+	ReportConditions(ctx context.Context, replica string, ttl, quiet time.Duration, list []hold.Condition) ([]hold.ConditionChange, error)
 }
 
 // Observer is told what comes of deliveries, for metrics. Its methods must be quick and safe for concurrent use.
@@ -166,14 +166,14 @@ func (a *Alerts) Statuses(ctx context.Context) ([]worker.SinkStatus, error) {
 				continue
 			}
 			t.Failing, t.Oldest = earlier(t.Failing, st.Failing), earlier(t.Oldest, st.Oldest)
-			t.Gone = t.Gone || st.Gone == s.address
+			t.Disabled = t.Disabled || st.Gone == s.address
 			t.Parked += st.Parked
-			t.Lost += st.Lost
+			t.EventsLost += st.Lost
 			if st.Reason != "" {
 				t.Reason = st.Reason
 			}
 		}
-		if _, t.Dead, err = a.store.DeadLetters(ctx, s.name, 1); err != nil {
+		if _, t.DeadLetters, err = a.store.DeadLetters(ctx, s.name, 1); err != nil {
 			return nil, fmt.Errorf("%w: %w", worker.ErrUnavailable, err)
 		}
 		out = append(out, t)
@@ -199,7 +199,7 @@ func (a *Alerts) DeadLetters(ctx context.Context, sink string, n int) ([]hold.De
 
 // Replay sends dead letters of a sink once more: those named, or all.
 func (a *Alerts) Replay(ctx context.Context, sink string, ids []string) (int64, error) {
-	n, err := a.store.Replay(ctx, sink, ids)
+	n, err := a.store.RequeueDeadLetters(ctx, sink, ids)
 	if err != nil {
 		return n, fmt.Errorf("%w: %w", worker.ErrUnavailable, err)
 	}

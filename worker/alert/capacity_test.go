@@ -19,7 +19,7 @@ func TestABacklogThatCantBeServedIsToldOfBeforeTheFirstHoldLapses(t *testing.T) 
 		r := w.start()
 		defer r.end()
 		due := time.Now().Add(10 * time.Minute)
-		var wishes []hold.Wish
+		var wishes []hold.ScheduleRequest
 		amounts := map[string]int64{}
 		for i := range n {
 			amount := int64(10_000 + i)
@@ -29,7 +29,7 @@ func TestABacklogThatCantBeServedIsToldOfBeforeTheFirstHoldLapses(t *testing.T) 
 			}
 			in, _ := w.sim.Intent(id)
 			amounts[id] = amount
-			wishes = append(wishes, hold.Wish{PaymentIntent: id, Amount: amount, Currency: "eur", ExpiresAt: stamp(in.CaptureBefore), CaptureAt: stamp(due)})
+			wishes = append(wishes, hold.ScheduleRequest{PaymentIntent: id, Amount: amount, Currency: "eur", ExpiresAt: stamp(in.CaptureBefore), CaptureAt: stamp(due)})
 		}
 		for _, s := range r.Schedule(w.ctx, wishes, "test") {
 			if s.Err != nil {
@@ -37,13 +37,13 @@ func TestABacklogThatCantBeServedIsToldOfBeforeTheFirstHoldLapses(t *testing.T) 
 			}
 		}
 		time.Sleep(25 * time.Minute)
-		var told *worker.Event
+		var told *worker.EventEnvelope
 		for _, p := range w.posts {
-			var e worker.Event
+			var e worker.EventEnvelope
 			if err := json.Unmarshal(p.event, &e); err != nil {
 				t.Fatal(err)
 			}
-			if e.Type == worker.TypeCapacityShort {
+			if e.Type == worker.TypeCapacityAtRisk {
 				if told != nil {
 					t.Errorf("told twice: %+v", e.Data.Capacity)
 				}
@@ -80,7 +80,7 @@ func TestABacklogThatCantBeServedIsToldOfBeforeTheFirstHoldLapses(t *testing.T) 
 		w.work.WriteRate = 1
 		w.poll = 10 * time.Second
 		never := "@every 2000h"
-		w.work.Schedules = worker.Schedules{Expiry: "@every 5s", Reconcile: never, Purge: never, Abandon: never, Look: never, Inbox: never, Mirror: never, Verify: never}
+		w.work.Schedules = worker.Schedules{Expiry: "@every 5s", Reconcile: never, Purge: never, Abandon: never, Refresh: never, Inbox: never, Mirror: never, Verify: never}
 		began := time.Now()
 		o.Deadline = func(stripesim.Card) time.Duration {
 			return time.Until(began.Add(10*time.Minute + served*time.Second))

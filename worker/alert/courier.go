@@ -73,7 +73,7 @@ type courier struct {
 	done    map[string]bool // entries after the cursor that were delivered
 	again   time.Time       // when dead letters were last looked for
 	changed bool
-	p       hold.Progress
+	p       hold.SinkProgress
 }
 
 // group are messages that must arrive in order.
@@ -116,11 +116,11 @@ func (c *courier) begin(ctx context.Context) (time.Duration, error) {
 	if err != nil || token == 0 {
 		return c.a.standBy() + rand.N(c.a.standBy()/5), err
 	}
-	c.until, c.st, c.parked, c.done, c.p = asked.Add(c.a.lease()), state{Cursor: start, Pos: -1}, map[string]*parked{}, map[string]bool{}, hold.Progress{}
+	c.until, c.st, c.parked, c.done, c.p = asked.Add(c.a.lease()), state{Cursor: start, Pos: -1}, map[string]*parked{}, map[string]bool{}, hold.SinkProgress{}
 	c.changed, c.again = true, time.Time{}
 	if raw == nil {
 		// Only what comes from now on: whoever adds an address doesn't want to hear of last week.
-		if length, added, err := c.a.store.Stream(ctx, c.partition); err == nil && (added >= 0 || length == 0) {
+		if length, added, err := c.a.store.StreamLength(ctx, c.partition); err == nil && (added >= 0 || length == 0) {
 			c.st.Pos = max(added, 0)
 		}
 	} else if json.Unmarshal(raw, &c.st) != nil {
@@ -188,7 +188,7 @@ func (c *courier) save(ctx context.Context, lease time.Duration) error {
 	if !ok {
 		return errLeaseLost
 	}
-	c.until, c.changed, c.p = asked.Add(lease), false, hold.Progress{}
+	c.until, c.changed, c.p = asked.Add(lease), false, hold.SinkProgress{}
 	return nil
 }
 
@@ -206,7 +206,7 @@ func (c *courier) round(ctx context.Context) (time.Duration, error) {
 	if wait := c.st.Next.Sub(now); wait > 0 {
 		return min(wait, c.a.standBy()), c.tellDown(ctx, now)
 	}
-	events, torn, err := c.a.store.Events(ctx, c.partition, c.st.Cursor, batchSize)
+	events, torn, err := c.a.store.ReadEvents(ctx, c.partition, c.st.Cursor, batchSize)
 	if err != nil {
 		return 0, err
 	}
@@ -224,7 +224,7 @@ func (c *courier) round(ctx context.Context) (time.Duration, error) {
 	if c.st.Tries == 0 {
 		if now.Sub(c.again) >= againEvery {
 			c.again = now
-			more, err := c.a.store.Again(ctx, c.sink.name, c.partition, batchSize)
+			more, err := c.a.store.RequeuedDeadLetters(ctx, c.sink.name, c.partition, batchSize)
 			if err != nil {
 				return 0, err
 			}
@@ -232,7 +232,7 @@ func (c *courier) round(ctx context.Context) (time.Duration, error) {
 				if m, ok := c.sink.read(e, c.a.style); ok {
 					groups = append(groups, &group{key: e.ID, msgs: []message{m}, kind: ofAgain})
 				} else {
-					c.p.Again, c.changed = append(c.p.Again, e.ID), true
+					c.p.Requeued, c.changed = append(c.p.Requeued, e.ID), true
 				}
 			}
 		}
@@ -262,7 +262,7 @@ func (c *courier) round(ctx context.Context) (time.Duration, error) {
 }
 
 // group sorts what the stream has by hold. What nobody wants to hear of, and what waits behind an event that is parked, is seen to already.
-func (c *courier) group(events []hold.Published, now time.Time) (groups []*group) {
+func (c *courier) group(events []hold.StreamEvent, now time.Time) (groups []*group) {
 	by := map[string]*group{}
 	for _, e := range events {
 		if c.done[e.ID] {
@@ -306,7 +306,7 @@ func (c *courier) due(now time.Time) (groups []*group) {
 		}
 		g := &group{key: id, kind: ofPark}
 		for _, e := range q.Events {
-			if m, ok := c.sink.read(hold.Published{Event: e}, c.a.style); ok {
+			if m, ok := c.sink.read(hold.StreamEvent{Event: e}, c.a.style); ok {
 				g.msgs = append(g.msgs, m)
 			}
 		}
@@ -411,7 +411,7 @@ func (c *courier) taken(groups []*group) (some bool) {
 			case ofStream:
 				c.done[m.entry] = true
 			case ofAgain:
-				c.p.Again = append(c.p.Again, m.entry)
+				c.p.Requeued = append(c.p.Requeued, m.entry)
 			}
 			some, c.changed = true, true
 		}
@@ -431,7 +431,7 @@ func (c *courier) taken(groups []*group) (some bool) {
 }
 
 // judge decides what follows from what was not taken: is it this hold's event, or is it the sink?
-func (c *courier) judge(ctx context.Context, groups []*group, events []hold.Published, now time.Time) {
+func (c *courier) judge(ctx context.Context, groups []*group, events []hold.StreamEvent, now time.Time) {
 	some := c.taken(groups)
 	var down *outcome
 	for _, g := range groups {
@@ -441,13 +441,13 @@ func (c *courier) judge(ctx context.Context, groups []*group, events []hold.Publ
 		switch {
 		case g.out.verdict == gone:
 			c.st.Gone, c.st.Reason, c.changed = c.sink.address, g.out.reason, true
-			c.log.Error("this way out asked not to be told any more, and is not; replay what waits once it is mended", zap.String("event", string(worker.TypeSinkGone)), zap.String("reason", g.out.reason))
-			c.publish(ctx, worker.TypeSinkGone, c.sink.name+":"+c.st.Cursor, worker.EventData{Sink: c.sink.name, Detail: g.out.reason})
+			c.log.Error("this way out asked not to be told any more, and is not; replay what waits once it is mended", zap.String("event", string(worker.TypeSinkDisabled)), zap.String("reason", g.out.reason))
+			c.publish(ctx, worker.TypeSinkDisabled, c.sink.name+":"+c.st.Cursor, worker.EventData{Sink: c.sink.name, Detail: g.out.reason})
 			return
 		case g.kind == ofAgain:
 			if g.out.verdict != later {
 				c.bury(g.msgs[0].event, g.out.reason, now)
-				c.p.Again = append(c.p.Again, g.msgs[0].entry)
+				c.p.Requeued = append(c.p.Requeued, g.msgs[0].entry)
 			}
 		case g.kind == ofPark:
 			c.putOff(g, now)
@@ -507,7 +507,7 @@ func (c *courier) putOff(g *group, now time.Time) {
 }
 
 // giveUp makes dead letters of what a sink that takes nothing has not taken for days.
-func (c *courier) giveUp(ctx context.Context, events []hold.Published, now time.Time) {
+func (c *courier) giveUp(ctx context.Context, events []hold.StreamEvent, now time.Time) {
 	n := int64(0)
 	for _, e := range events {
 		if !c.done[e.ID] && now.Sub(eventTime(e.Event)) > giveUpAfter {
@@ -517,12 +517,12 @@ func (c *courier) giveUp(ctx context.Context, events []hold.Published, now time.
 		}
 	}
 	if n > 0 {
-		c.publish(ctx, worker.TypeSinkDead, c.sink.name+":"+now.Format(time.DateOnly), worker.EventData{Sink: c.sink.name, Count: n})
+		c.publish(ctx, worker.TypeSinkDeadLetters, c.sink.name+":"+now.Format(time.DateOnly), worker.EventData{Sink: c.sink.name, Count: n})
 	}
 }
 
 func (c *courier) bury(event []byte, reason string, now time.Time) {
-	c.p.Dead = append(c.p.Dead, hold.DeadLetter{Event: event, Reason: reason})
+	c.p.DeadLetters = append(c.p.DeadLetters, hold.DeadLetter{Event: event, Reason: reason})
 	c.st.Dead++
 	c.changed = true
 	var e struct{ ID string }
@@ -531,7 +531,7 @@ func (c *courier) bury(event []byte, reason string, now time.Time) {
 }
 
 // advance moves the cursor over what is seen to, and returns what isn't.
-func (c *courier) advance(events []hold.Published) (left []hold.Published) {
+func (c *courier) advance(events []hold.StreamEvent) (left []hold.StreamEvent) {
 	for i, e := range events {
 		if !c.done[e.ID] {
 			return events[i:]
@@ -547,7 +547,7 @@ func (c *courier) advance(events []hold.Published) (left []hold.Published) {
 
 // missed finds out how many events were trimmed before this sink was told of them, and tells.
 func (c *courier) missed(ctx context.Context) error {
-	length, added, err := c.a.store.Stream(ctx, c.partition)
+	length, added, err := c.a.store.StreamLength(ctx, c.partition)
 	if err != nil {
 		return err
 	}
@@ -568,8 +568,8 @@ func (c *courier) missed(ctx context.Context) error {
 		c.st.Lost += n
 	}
 	c.changed = true
-	c.log.Error("events were trimmed before this way out was told of them", zap.String("event", string(worker.TypeSinkLost)), zap.Int64("events", n))
-	c.publish(ctx, worker.TypeSinkLost, c.sink.name+":"+itoa(c.partition)+":"+c.st.Cursor, worker.EventData{Sink: c.sink.name, Count: n})
+	c.log.Error("events were trimmed before this way out was told of them", zap.String("event", string(worker.TypeSinkEventsLost)), zap.Int64("events", n))
+	c.publish(ctx, worker.TypeSinkEventsLost, c.sink.name+":"+itoa(c.partition)+":"+c.st.Cursor, worker.EventData{Sink: c.sink.name, Count: n})
 	return nil
 }
 
@@ -580,24 +580,24 @@ func (c *courier) tellDown(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	cond := hold.Condition{Name: "sink_" + c.sink.name, Active: down,
-		Raised:  worker.NewFact(worker.TypeSinkDown, now, worker.EventData{Sink: c.sink.name, Detail: c.st.Reason}),
-		Cleared: worker.NewFact(worker.TypeSinkUp, now, worker.EventData{Sink: c.sink.name})}
+		RaisedEvent:  worker.EncodeSystemEvent(worker.TypeSinkFailing, now, worker.EventData{Sink: c.sink.name, Detail: c.st.Reason}),
+		ClearedEvent: worker.EncodeSystemEvent(worker.TypeSinkRecovered, now, worker.EventData{Sink: c.sink.name})}
 	ttl := giveUpAfter // who sees it is the partition, whichever replica serves it
-	if _, err := c.a.store.Conditions(ctx, "partition-"+itoa(c.partition), ttl, 0, []hold.Condition{cond}); err != nil {
+	if _, err := c.a.store.ReportConditions(ctx, "partition-"+itoa(c.partition), ttl, 0, []hold.Condition{cond}); err != nil {
 		return err
 	}
 	c.st.Told, c.changed = down, true
 	return nil
 }
 
-func (c *courier) publish(ctx context.Context, t hold.NoticeType, about string, d worker.EventData) {
-	if _, err := c.a.store.Publish(ctx, string(t)+":"+about, worker.NewFact(t, c.a.now(), d)); err != nil {
+func (c *courier) publish(ctx context.Context, t hold.EventType, about string, d worker.EventData) {
+	if _, err := c.a.store.PublishOnce(ctx, string(t)+":"+about, worker.EncodeSystemEvent(t, c.a.now(), d)); err != nil {
 		c.log.Warn("an alert about a way out could not be written down", zap.String("event", string(t)), zap.Error(err))
 	}
 }
 
 // oldest is when the oldest event that waits happened.
-func (c *courier) oldest(events []hold.Published) (t time.Time) {
+func (c *courier) oldest(events []hold.StreamEvent) (t time.Time) {
 	consider := func(e []byte) {
 		if at := eventTime(e); t.IsZero() || at.Before(t) {
 			t = at

@@ -57,7 +57,7 @@ const factKey = "holdd"
 func (s *sink) parallel() int { return max(1, s.atOnce) }
 
 // read makes a message of an event; ok is false where this sink doesn't want it.
-func (s *sink) read(e hold.Published, style Style) (m message, ok bool) {
+func (s *sink) read(e hold.StreamEvent, style Style) (m message, ok bool) {
 	var head struct {
 		ID   string
 		Data struct{ Hold struct{ ID string } }

@@ -31,7 +31,7 @@ func (w *writer) head(h *hold.View, format string, args ...any) {
 	if h.State == "captured" && h.CapturedAmount > 0 {
 		amount = h.CapturedAmount
 	}
-	w.title = name + ", " + hold.Money(amount, h.Currency) + ": " + fmt.Sprintf(format, args...)
+	w.title = name + ", " + hold.FormatAmount(amount, h.Currency) + ": " + fmt.Sprintf(format, args...)
 	w.line("Hold: %s", h.ID)
 	w.account(h.Account)
 	w.line("Ends: %s%s.", w.when(h.ExpiresAt), map[bool]string{true: ", which is only assumed"}[h.ExpiresAtSource == "assumed"])

@@ -223,13 +223,13 @@ func (r *replica) kill() {
 // reports hands what the report job found on.
 type reports struct{ a *alert.Alerts }
 
-func (reports) Called(hold.Op, hold.AnswerKind, time.Duration) {}
-func (reports) Noticed(*hold.Hold, hold.Notice, time.Duration) {}
-func (reports) Counted(hold.Counts, int, time.Time)            {}
-func (reports) Reconciled(worker.Reconciliation)               {}
-func (reports) Rejected(string, hold.Code)                     {}
-func (reports) AtRisk(worker.Capacity)                         {}
-func (r reports) Reported(checks []worker.Check)               { r.a.Reported(checks) }
+func (reports) CallFinished(hold.Op, hold.AnswerKind, time.Duration) {}
+func (reports) EventRecorded(*hold.Hold, hold.Event, time.Duration)  {}
+func (reports) HoldsCounted(hold.Counts, int, time.Time)             {}
+func (reports) ReconcileFinished(worker.Reconciliation)              {}
+func (reports) RequestRejected(string, hold.Code)                    {}
+func (reports) CapacityChecked(worker.Capacity)                      {}
+func (r reports) ReadinessChecked(checks []worker.Check)             { r.a.Reported(checks) }
 
 // guest is a hold as the test knows it.
 type guest struct {
@@ -319,7 +319,7 @@ func thirtyDays(t *testing.T, seed uint64, n int) {
 		began := time.Now()
 		day := func(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }
 		guests := make([]*guest, n)
-		var wishes []hold.Wish
+		var wishes []hold.ScheduleRequest
 		for i := range guests {
 			life := tick * time.Duration(8+random.IntN(int(day(28)/tick))) // from 2 h on
 			key := fmt.Sprint(i)
@@ -351,7 +351,7 @@ func thirtyDays(t *testing.T, seed uint64, n int) {
 				}
 			}
 			guests[i] = g
-			wish := hold.Wish{PaymentIntent: id, Reference: fmt.Sprintf("BK-%04d", i), Amount: int64(1000 + i), Currency: "eur", ExpiresAt: stamp(g.ends), OnExpiry: g.onExpiry}
+			wish := hold.ScheduleRequest{PaymentIntent: id, Reference: fmt.Sprintf("BK-%04d", i), Amount: int64(1000 + i), Currency: "eur", ExpiresAt: stamp(g.ends), OnExpiry: g.onExpiry}
 			if !g.captureAt.IsZero() {
 				wish.CaptureAt = stamp(g.captureAt)
 			}
@@ -417,7 +417,7 @@ func thirtyDays(t *testing.T, seed uint64, n int) {
 	}, func(w *world, o *stripesim.Options) {
 		every, never := "@every 30m", "@every 2000h"
 		w.work.Schedules = worker.Schedules{Capture: every, Expiry: every, Report: "@every 3h", Purge: never, Reconcile: never, Verify: never,
-			Abandon: never, Look: never, Inbox: never, Mirror: never}
+			Abandon: never, Refresh: never, Inbox: never, Mirror: never}
 		w.store.Partitions = 2
 		w.poll, w.cuts = time.Hour, 97
 		o.Deadline = func(c stripesim.Card) time.Duration { return days[c.Metadata["life"]] }
@@ -440,7 +440,7 @@ func (w *world) judge(guests []*guest, kills int, began time.Time) {
 			continue
 		}
 		seen[p.id] = true
-		var e worker.Event
+		var e worker.EventEnvelope
 		if err := json.Unmarshal(p.event, &e); err != nil {
 			t.Fatal(err)
 		}

@@ -21,7 +21,7 @@ import (
 // Holds is what the API does with holds. Errors are *[hold.Problem] where the caller is at fault and wrap [worker.ErrUnavailable] where the
 // same may work in a moment. A time that is returned is Redis' own. A revision of 0 means whatever revision the hold has.
 type Holds interface {
-	Schedule(ctx context.Context, wishes []hold.Wish, by string) []worker.Scheduled // same length and order
+	Schedule(ctx context.Context, wishes []hold.ScheduleRequest, by string) []worker.ScheduleResult // same length and order
 	Get(ctx context.Context, id string) (hold.Hold, time.Time, error)
 	List(ctx context.Context, q worker.Query) (worker.Page, error)
 	Patch(ctx context.Context, id string, p hold.Patch, revision uint64, by string) (hold.Hold, time.Time, error)
@@ -285,7 +285,7 @@ func schemaName(t reflect.Type, hint string) string {
 	switch t {
 	case reflect.TypeFor[hold.View](), reflect.TypeFor[*hold.View]():
 		return "Hold"
-	case reflect.TypeFor[hold.EntryView]():
+	case reflect.TypeFor[hold.HistoryEntryView]():
 		return "HistoryEntry"
 	case reflect.TypeFor[captureBody]():
 		return "Capture"

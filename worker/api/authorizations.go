@@ -14,8 +14,8 @@ import (
 
 // Authorizations is what the API does with cards. Errors are as those of [Holds].
 type Authorizations interface {
-	Authorize(ctx context.Context, key string, wish hold.AuthorizationWish, by string) (worker.Authorization, error)
-	ConfirmAuthorization(ctx context.Context, id, key string, wish hold.ConfirmationWish, by string) (worker.Authorization, error)
+	Authorize(ctx context.Context, key string, wish hold.AuthorizeRequest, by string) (worker.AuthorizationResult, error)
+	ConfirmAuthorization(ctx context.Context, id, key string, wish hold.ConfirmRequest, by string) (worker.AuthorizationResult, error)
 }
 
 // Authorization is what became of a card's authorization. ClientSecret and NextAction are for the guest's browser: they are told in this answer and
@@ -69,10 +69,10 @@ var errNoAuthorizations = newProblem(Unavailable, "", "this holdd authorizes no 
 
 func (a *API) authorize(ctx context.Context, in *authorizeInput) (*authorizationOutput, error) {
 	c := callOf(ctx)
-	if _, err := hold.AuthorizationID(in.Key); err != nil { // before the body: what has no key may not be tried
+	if _, err := hold.AttemptID(in.Key); err != nil { // before the body: what has no key may not be tried
 		return nil, a.answer(ctx, err)
 	}
-	var w hold.AuthorizationWish
+	var w hold.AuthorizeRequest
 	if err := c.withBody(maxSingleBody, true, func(b []byte) error { return decodeAuthorization(b, &w) }); err != nil {
 		return nil, a.answer(ctx, err)
 	}
@@ -90,11 +90,11 @@ func (a *API) confirm(ctx context.Context, in *confirmInput) (*authorizationOutp
 	if err := checkID(in.ID); err != nil {
 		return nil, err
 	}
-	if _, err := hold.AuthorizationID(in.Key); err != nil {
+	if _, err := hold.AttemptID(in.Key); err != nil {
 		return nil, a.answer(ctx, err)
 	}
 	c := callOf(ctx)
-	var w hold.ConfirmationWish
+	var w hold.ConfirmRequest
 	err := c.withBody(maxSingleBody, false, func(b []byte) error {
 		if b == nil {
 			return nil
@@ -129,7 +129,7 @@ func decodeAuthorization(body []byte, into any) error {
 	return nil
 }
 
-func (a *API) authorized(d *worker.Authorization) *authorizationOutput {
+func (a *API) authorized(d *worker.AuthorizationResult) *authorizationOutput {
 	out := &authorizationOutput{Status: http.StatusOK, Body: Authorization{ID: d.PaymentIntent, Status: string(d.Status), ClientSecret: d.ClientSecret.Reveal(), Livemode: a.opts.Livemode}}
 	switch {
 	case d.Hold != nil:
@@ -150,14 +150,14 @@ func (a *API) authorized(d *worker.Authorization) *authorizationOutput {
 
 // Authorize authorizes a card and schedules its hold. The key is new for each authorization and the same for its repetitions: after [Unreachable] or
 // a [Problem] with status 503 or code in_progress, call it again with the same.
-func (c *Client) Authorize(ctx context.Context, key string, w hold.AuthorizationWish) (Authorization, error) {
+func (c *Client) Authorize(ctx context.Context, key string, w hold.AuthorizeRequest) (Authorization, error) {
 	return c.authorization(ctx, "/v1/authorizations", key, w)
 }
 
 // ConfirmAuthorization confirms once the guest has acted, or with another card.
-func (c *Client) ConfirmAuthorization(ctx context.Context, id, key string, w hold.ConfirmationWish) (Authorization, error) {
+func (c *Client) ConfirmAuthorization(ctx context.Context, id, key string, w hold.ConfirmRequest) (Authorization, error) {
 	var wrong *hold.Problem
-	if errors.As(hold.CheckID(id), &wrong) { // a path must not be made of it
+	if errors.As(hold.CheckPaymentIntentID(id), &wrong) { // a path must not be made of it
 		return Authorization{}, problemOf(wrong)
 	}
 	return c.authorization(ctx, "/v1/authorizations/"+url.PathEscape(id)+"/confirm", key, w)
@@ -165,7 +165,7 @@ func (c *Client) ConfirmAuthorization(ctx context.Context, id, key string, w hol
 
 func (c *Client) authorization(ctx context.Context, path, key string, body any) (out Authorization, err error) {
 	var wrong *hold.Problem
-	if _, e := hold.AuthorizationID(key); errors.As(e, &wrong) {
+	if _, e := hold.AttemptID(key); errors.As(e, &wrong) {
 		return out, problemOf(wrong)
 	}
 	_, err = c.with("Idempotency-Key", key).call(ctx, http.MethodPost, path, 0, body, &out)

@@ -23,27 +23,27 @@ type cards struct {
 	now   time.Time
 	calls int
 	last  hold.AuthorizeCall
-	done  worker.Authorization
+	done  worker.AuthorizationResult
 	fail  error
 }
 
-func (c *cards) Authorize(_ context.Context, key string, w hold.AuthorizationWish, _ string) (worker.Authorization, error) {
-	id, err := hold.AuthorizationID(key)
+func (c *cards) Authorize(_ context.Context, key string, w hold.AuthorizeRequest, _ string) (worker.AuthorizationResult, error) {
+	id, err := hold.AttemptID(key)
 	if err != nil {
-		return worker.Authorization{}, err
+		return worker.AuthorizationResult{}, err
 	}
-	_, call, err := w.Draft(id, c.now)
+	_, call, err := w.Validate(id, c.now)
 	if err != nil {
-		return worker.Authorization{}, err
+		return worker.AuthorizationResult{}, err
 	}
 	c.calls, c.last = c.calls+1, call
 	return c.done, c.fail
 }
 
-func (c *cards) ConfirmAuthorization(_ context.Context, id, key string, w hold.ConfirmationWish, _ string) (worker.Authorization, error) {
-	call, err := w.Call(id)
+func (c *cards) ConfirmAuthorization(_ context.Context, id, key string, w hold.ConfirmRequest, _ string) (worker.AuthorizationResult, error) {
+	call, err := w.Validate(id)
 	if err != nil {
-		return worker.Authorization{}, err
+		return worker.AuthorizationResult{}, err
 	}
 	c.calls, c.last = c.calls+1, call
 	return c.done, c.fail
@@ -78,13 +78,13 @@ func authorizer(t testing.TB) (*api.API, *cards) {
 func TestAuthorizationAnswers(t *testing.T) {
 	a, c := authorizer(t)
 	good := `{"payment_method":"pm_1","amount":12500,"currency":"eur"}`
-	c.done = worker.Authorization{PaymentIntent: id, Status: worker.StatusRequiresAction, ClientSecret: hold.NewSecret(id + "_secret_x"), NextAction: "redirect_to_url", RedirectURL: hold.NewSecret("https://bank.example/x")}
+	c.done = worker.AuthorizationResult{PaymentIntent: id, Status: worker.StatusRequiresAction, ClientSecret: hold.NewSecret(id + "_secret_x"), NextAction: "redirect_to_url", RedirectURL: hold.NewSecret("https://bank.example/x")}
 	w := post(t, a, "/v1/authorizations", goodKey, good)
 	var out api.Authorization
 	if w.Code != 202 || json.Unmarshal(w.Body.Bytes(), &out) != nil || out.ClientSecret != id+"_secret_x" || out.NextAction.RedirectURL != "https://bank.example/x" || w.Header().Get("Cache-Control") != "no-store" {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	c.done = worker.Authorization{PaymentIntent: id, Status: worker.StatusAuthorized, Hold: &hold.Hold{ID: id, State: hold.Scheduled}, Created: true}
+	c.done = worker.AuthorizationResult{PaymentIntent: id, Status: worker.StatusAuthorized, Hold: &hold.Hold{ID: id, State: hold.Scheduled}, Created: true}
 	for _, path := range []string{"/v1/authorizations", "/v1/authorizations/" + id + "/confirm"} {
 		body := good
 		if strings.HasSuffix(path, "confirm") {
@@ -187,7 +187,7 @@ func TestWrongAuthorizationsAuthorizeNothing(t *testing.T) {
 // FuzzAuthorize: whatever the body, the answer is a call that says what the body said within Stripe's limits, or a problem and no call.
 func FuzzAuthorize(f *testing.F) {
 	a, c := authorizer(f)
-	c.done = worker.Authorization{PaymentIntent: id, Status: worker.StatusAuthorized, Hold: &hold.Hold{ID: id, State: hold.Scheduled}, Created: true}
+	c.done = worker.AuthorizationResult{PaymentIntent: id, Status: worker.StatusAuthorized, Hold: &hold.Hold{ID: id, State: hold.Scheduled}, Created: true}
 	for _, s := range []string{
 		`{"payment_method":"pm_1","amount":12500,"currency":"eur"}`, `{"payment_method":"pm_1","amount":1,"currency":"jpy","metadata":{"a":"b"},"on_expiry":"capture","cvc_token":"cvctok_1"}`,
 		`{"payment_method":"pm_1","amount":1,"currency":"eur","customer":"cus_1","off_session":true,"return_url":"app://x/y","receipt_email":"a@b.c"}`, `{"amount":1e3}`, `null`, `{"amount":1,"amount":2}`, "\xff",
@@ -203,7 +203,7 @@ func FuzzAuthorize(f *testing.F) {
 		a.ServeHTTP(w, r)
 		switch {
 		case w.Code == 201:
-			var sent hold.AuthorizationWish
+			var sent hold.AuthorizeRequest
 			if json.Unmarshal(body, &sent) != nil || c.calls != 1 || c.last.Amount != sent.Amount || c.last.Amount <= 0 || c.last.PaymentMethod != sent.PaymentMethod ||
 				len(c.last.Metadata) > 50 || c.last.Metadata[hold.MetaAuthorization] == "" {
 				t.Errorf("%q: %+v", body, c.last)

@@ -18,16 +18,16 @@ import (
 // instant grants every wish at no cost of its own but the check.
 type instant struct{ *memory }
 
-func (i instant) Schedule(_ context.Context, wishes []hold.Wish, by string) []worker.Scheduled {
-	out := make([]worker.Scheduled, len(wishes))
+func (i instant) Schedule(_ context.Context, wishes []hold.ScheduleRequest, by string) []worker.ScheduleResult {
+	out := make([]worker.ScheduleResult, len(wishes))
 	for n := range wishes {
-		d, err := wishes[n].Draft(i.now)
+		d, err := wishes[n].Validate(i.now)
 		if err != nil {
 			out[n].Err = err
 			continue
 		}
 		c, err := hold.New(d, nil, by, i.now)
-		out[n] = worker.Scheduled{Hold: c.Hold, Created: true, Err: err}
+		out[n] = worker.ScheduleResult{Hold: c.Hold, Created: true, Err: err}
 	}
 	return out
 }
@@ -36,9 +36,9 @@ func (i instant) Schedule(_ context.Context, wishes []hold.Wish, by string) []wo
 func BenchmarkBatch(b *testing.B) {
 	m := newMemory()
 	s, _ := serve(b, api.Options{Holds: instant{m}})
-	wishes := make([]hold.Wish, api.MaxBatch)
+	wishes := make([]hold.ScheduleRequest, api.MaxBatch)
 	for i := range wishes {
-		wishes[i] = hold.Wish{PaymentIntent: fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", i), Reference: fmt.Sprintf("BK-%d", i), Amount: 12500, Currency: "eur",
+		wishes[i] = hold.ScheduleRequest{PaymentIntent: fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", i), Reference: fmt.Sprintf("BK-%d", i), Amount: 12500, Currency: "eur",
 			CaptureAt: m.now.Add(time.Hour).Format(time.RFC3339), ExpiresAt: m.now.Add(72 * time.Hour).Format(time.RFC3339), Metadata: map[string]string{"room": "12", "guest": "7781"}}
 	}
 	body, err := json.Marshal(map[string]any{"holds": wishes})

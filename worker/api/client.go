@@ -125,13 +125,13 @@ func (c *Client) URL() string { return c.where }
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Schedule asks for a hold to be seen to its end. created is false where the same was scheduled before.
-func (c *Client) Schedule(ctx context.Context, w hold.Wish) (v hold.View, created bool, err error) {
+func (c *Client) Schedule(ctx context.Context, w hold.ScheduleRequest) (v hold.View, created bool, err error) {
 	status, err := c.call(ctx, http.MethodPost, "/v1/holds", 0, w, &v)
 	return v, status == http.StatusCreated, err
 }
 
 // ScheduleBatch schedules up to MaxBatch holds, each answered by itself, in the same order. A batch may have no more than 1 MiB of JSON.
-func (c *Client) ScheduleBatch(ctx context.Context, wishes []hold.Wish) ([]BatchResult, error) {
+func (c *Client) ScheduleBatch(ctx context.Context, wishes []hold.ScheduleRequest) ([]BatchResult, error) {
 	var out Batch
 	if _, err := c.call(ctx, http.MethodPost, "/v1/holds:batch", 0, batchBody{Holds: wishes}, &out); err != nil {
 		return nil, err
@@ -270,7 +270,7 @@ func (c *Client) Info(ctx context.Context) (Info, error) {
 
 func (c *Client) one(ctx context.Context, method, id, verb string, revision uint64, body any) (v hold.View, err error) {
 	var wrong *hold.Problem
-	if errors.As(hold.CheckID(id), &wrong) { // a path must not be made of it
+	if errors.As(hold.CheckPaymentIntentID(id), &wrong) { // a path must not be made of it
 		return v, problemOf(wrong)
 	}
 	_, err = c.call(ctx, method, "/v1/holds/"+url.PathEscape(id)+verb, revision, body, &v)

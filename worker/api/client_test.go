@@ -107,7 +107,7 @@ func TestNotHoldd(t *testing.T) {
 		fmt.Fprint(w, `{"results":[]}`)
 	}))
 	defer short.Close()
-	if _, err := client(t, short.URL, "").ScheduleBatch(t.Context(), []hold.Wish{{}}); !errors.As(err, &un) || !un.Unknown {
+	if _, err := client(t, short.URL, "").ScheduleBatch(t.Context(), []hold.ScheduleRequest{{}}); !errors.As(err, &un) || !un.Unknown {
 		t.Errorf("%v", err)
 	}
 	loop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

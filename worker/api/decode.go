@@ -92,12 +92,12 @@ func decode(body []byte, into any) error {
 }
 
 // ParseWish reads one wish as strictly as the API does, for wishes that come another way. Errors are *[hold.Problem].
-func ParseWish(text []byte) (hold.Wish, error) {
-	var w hold.Wish
+func ParseWish(text []byte) (hold.ScheduleRequest, error) {
+	var w hold.ScheduleRequest
 	err := decode(text, &w)
 	var p *Problem
 	if errors.As(err, &p) {
-		return hold.Wish{}, &hold.Problem{Code: p.Code, Field: p.Field, Detail: p.Detail}
+		return hold.ScheduleRequest{}, &hold.Problem{Code: p.Code, Field: p.Field, Detail: p.Detail}
 	}
 	return w, err
 }
@@ -248,7 +248,7 @@ func noFields(body []byte) error {
 }
 
 // decodeBatch reads {"holds":[…]}. What is wrong with one hold is that hold's problem; what is wrong with the JSON is everybody's.
-func decodeBatch(body []byte) (wishes []hold.Wish, problems []*Problem, err error) {
+func decodeBatch(body []byte) (wishes []hold.ScheduleRequest, problems []*Problem, err error) {
 	d := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true))
 	if d.PeekKind() != '{' {
 		return nil, nil, decode(body, &struct{}{}) // says what it is instead
@@ -286,7 +286,7 @@ func decodeBatch(body []byte) (wishes []hold.Wish, problems []*Problem, err erro
 			if len(wishes) == MaxBatch {
 				return nil, nil, newProblem(InvalidBatch, "holds", fmt.Sprintf("has more than %d holds: send several batches", MaxBatch))
 			}
-			var w hold.Wish
+			var w hold.ScheduleRequest
 			var p *Problem
 			if err := decode(raw, &w); err != nil {
 				errors.As(err, &p)

@@ -105,8 +105,8 @@ func (a *API) deliveries(ctx context.Context, _ *none) (*sinksOutput, error) {
 	}
 	out := &sinksOutput{Body: Sinks{Sinks: make([]Sink, 0, len(list)), Livemode: a.opts.Livemode}}
 	for _, s := range list {
-		out.Body.Sinks = append(out.Body.Sinks, Sink{Sink: s.Sink, FailingSince: optionalTime(s.Failing), Reason: s.Reason, Gone: s.Gone, OldestAt: optionalTime(s.Oldest),
-			ParkedHolds: s.Parked, DeadLetters: s.Dead, Lost: s.Lost})
+		out.Body.Sinks = append(out.Body.Sinks, Sink{Sink: s.Sink, FailingSince: optionalTime(s.Failing), Reason: s.Reason, Gone: s.Disabled, OldestAt: optionalTime(s.Oldest),
+			ParkedHolds: s.Parked, DeadLetters: s.DeadLetters, Lost: s.EventsLost})
 	}
 	return out, nil
 }
@@ -139,7 +139,7 @@ func (a *API) dead(ctx context.Context, in *deadInput) (*deadOutput, error) {
 	}
 	out := &deadOutput{Body: DeadLetters{Sink: in.Sink, Total: total, Dead: make([]DeadLetter, 0, len(list))}}
 	for _, d := range list {
-		var e worker.Event
+		var e worker.EventEnvelope
 		_ = json.Unmarshal(d.Event, &e) // what can't be read is listed by its id
 		out.Body.Dead = append(out.Body.Dead, DeadLetter{ID: d.ID, EventID: e.ID, Type: string(e.Type), At: e.Timestamp, Hold: e.Data.Hold.ID, Reason: d.Reason})
 	}

@@ -39,7 +39,7 @@ func FuzzSchedule(f *testing.F) {
 		switch {
 		case w.Code == 201 && !batch:
 			var v hold.View
-			var sent hold.Wish
+			var sent hold.ScheduleRequest
 			if json.Unmarshal(w.Body.Bytes(), &v) != nil || json.Unmarshal(body, &sent) != nil || v.ID != sent.PaymentIntent || v.Amount != sent.Amount || len(m.holds) != 1 {
 				t.Errorf("%q: %s", body, w.Body)
 			}

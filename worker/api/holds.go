@@ -109,11 +109,11 @@ func (a *API) registerTriggers(doc huma.API) {
 
 func (a *API) schedule(ctx context.Context, _ *none) (*holdOutput, error) {
 	c := callOf(ctx)
-	var w hold.Wish
+	var w hold.ScheduleRequest
 	if err := c.withBody(maxSingleBody, true, func(b []byte) error { return decode(b, &w) }); err != nil {
 		return nil, a.answer(ctx, err)
 	}
-	done := a.opts.Holds.Schedule(ctx, []hold.Wish{w}, c.by)
+	done := a.opts.Holds.Schedule(ctx, []hold.ScheduleRequest{w}, c.by)
 	if len(done) != 1 {
 		return nil, a.answer(ctx, errors.New("scheduling one hold did not give one answer"))
 	}
@@ -129,7 +129,7 @@ func (a *API) schedule(ctx context.Context, _ *none) (*holdOutput, error) {
 
 func (a *API) scheduleBatch(ctx context.Context, _ *none) (*batchOutput, error) {
 	c := callOf(ctx)
-	var wishes []hold.Wish
+	var wishes []hold.ScheduleRequest
 	var problems []*Problem
 	err := c.withBody(a.opts.MaxBody, true, func(b []byte) (err error) {
 		wishes, problems, err = decodeBatch(b)
@@ -144,7 +144,7 @@ func (a *API) scheduleBatch(ctx context.Context, _ *none) (*batchOutput, error) 
 			valid = append(valid, wishes[i])
 		}
 	}
-	var done []worker.Scheduled
+	var done []worker.ScheduleResult
 	if len(valid) > 0 {
 		done = a.opts.Holds.Schedule(ctx, valid, c.by)
 	}
@@ -191,7 +191,7 @@ func (a *API) scheduleBatch(ctx context.Context, _ *none) (*batchOutput, error) 
 }
 
 // seen is the time at which a scheduled hold is shown. An older one was read a moment ago; whether it is shown as scheduled or ready is all that depends on it.
-func seen(d *worker.Scheduled) time.Time {
+func seen(d *worker.ScheduleResult) time.Time {
 	if d.Created {
 		return d.Hold.CreatedAt
 	}
@@ -267,7 +267,7 @@ func (a *API) show(h *hold.Hold, now time.Time, status int, history bool) *holdO
 
 func checkID(id string) error {
 	var p *hold.Problem
-	if errors.As(hold.CheckID(id), &p) {
+	if errors.As(hold.CheckPaymentIntentID(id), &p) {
 		q := problemOf(p)
 		q.Field = "id"
 		return q

@@ -40,39 +40,39 @@ func newMemory() *memory {
 	return &memory{now: time.Now().UTC().Truncate(time.Millisecond), holds: map[string]hold.Hold{}, truth: map[string]*hold.Intent{}}
 }
 
-func (m *memory) Schedule(_ context.Context, wishes []hold.Wish, by string) []worker.Scheduled {
+func (m *memory) Schedule(_ context.Context, wishes []hold.ScheduleRequest, by string) []worker.ScheduleResult {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	out := make([]worker.Scheduled, len(wishes))
+	out := make([]worker.ScheduleResult, len(wishes))
 	for i := range wishes {
 		out[i] = m.schedule(&wishes[i], by)
 	}
 	return out
 }
 
-func (m *memory) schedule(w *hold.Wish, by string) worker.Scheduled {
+func (m *memory) schedule(w *hold.ScheduleRequest, by string) worker.ScheduleResult {
 	if m.fail != nil {
-		return worker.Scheduled{Err: m.fail}
+		return worker.ScheduleResult{Err: m.fail}
 	}
-	d, err := w.Draft(m.now)
+	d, err := w.Validate(m.now)
 	if err != nil {
-		return worker.Scheduled{Err: err}
+		return worker.ScheduleResult{Err: err}
 	}
 	if h, ok := m.holds[d.ID]; ok {
 		if !h.SameTerms(d) {
-			return worker.Scheduled{Err: &hold.Problem{Code: hold.HoldExists, Detail: "hold " + d.ID + " is scheduled with other terms: change it instead"}}
+			return worker.ScheduleResult{Err: &hold.Problem{Code: hold.HoldExists, Detail: "hold " + d.ID + " is scheduled with other terms: change it instead"}}
 		}
-		return worker.Scheduled{Hold: h}
+		return worker.ScheduleResult{Hold: h}
 	}
 	c, err := hold.New(d, m.truth[d.ID], by, m.now)
 	if err == nil {
 		c, err = c.Confirm(&hold.Hold{}, d.Confirm, m.now, rules)
 	}
 	if err != nil {
-		return worker.Scheduled{Err: err}
+		return worker.ScheduleResult{Err: err}
 	}
 	m.holds[d.ID], m.by = c.Hold, by
-	return worker.Scheduled{Hold: c.Hold, Created: true}
+	return worker.ScheduleResult{Hold: c.Hold, Created: true}
 }
 
 func (m *memory) Get(ctx context.Context, id string) (hold.Hold, time.Time, error) {
@@ -103,7 +103,7 @@ func (m *memory) find(id string, revision uint64) (hold.Hold, error) {
 	return h, nil
 }
 
-func (m *memory) change(id string, revision uint64, confirmed bool, by string, f func(hold.Hold) (hold.Change, error)) (hold.Hold, time.Time, error) {
+func (m *memory) change(id string, revision uint64, confirmed bool, by string, f func(hold.Hold) (hold.Decision, error)) (hold.Hold, time.Time, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	h, err := m.find(id, revision)
@@ -122,27 +122,27 @@ func (m *memory) change(id string, revision uint64, confirmed bool, by string, f
 }
 
 func (m *memory) Patch(_ context.Context, id string, p hold.Patch, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.change(id, revision, p.Confirm, by, func(h hold.Hold) (hold.Change, error) { return h.Patched(&p, by, m.now) })
+	return m.change(id, revision, p.Confirm, by, func(h hold.Hold) (hold.Decision, error) { return h.ApplyPatch(&p, by, m.now) })
 }
 
 func (m *memory) Capture(_ context.Context, id string, amount int64, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.change(id, revision, true, by, func(h hold.Hold) (hold.Change, error) { return h.Capturing(amount, by, m.now) })
+	return m.change(id, revision, true, by, func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(amount, by, m.now) })
 }
 
 func (m *memory) Cancel(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.change(id, revision, true, by, func(h hold.Hold) (hold.Change, error) { return h.Canceling(by, m.now) })
+	return m.change(id, revision, true, by, func(h hold.Hold) (hold.Decision, error) { return h.RequestCancel(by, m.now) })
 }
 
 func (m *memory) Pause(_ context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error) {
-	return m.change(id, revision, confirmed, by, func(h hold.Hold) (hold.Change, error) { return h.Pausing(hold.CauseTrigger, by, m.now) })
+	return m.change(id, revision, confirmed, by, func(h hold.Hold) (hold.Decision, error) { return h.Pause(hold.CauseTrigger, by, m.now) })
 }
 
 func (m *memory) Resume(_ context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error) {
-	return m.change(id, revision, confirmed, by, func(h hold.Hold) (hold.Change, error) { return h.Resuming(by, m.now) })
+	return m.change(id, revision, confirmed, by, func(h hold.Hold) (hold.Decision, error) { return h.Resume(by, m.now) })
 }
 
 func (m *memory) Acknowledge(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.change(id, revision, true, by, func(h hold.Hold) (hold.Change, error) { return h.Acknowledging(by, m.now) })
+	return m.change(id, revision, true, by, func(h hold.Hold) (hold.Decision, error) { return h.Acknowledge(by, m.now) })
 }
 
 func (m *memory) List(_ context.Context, q worker.Query) (worker.Page, error) {
@@ -176,7 +176,7 @@ func (m *memory) Plan(_ context.Context, next time.Duration) (worker.Plan, error
 	p := worker.Plan{From: m.now, Until: m.now.Add(next)}
 	for _, h := range m.holds {
 		p.Hours = append(p.Hours, worker.PlanHour{Start: h.NextAt.Truncate(time.Hour), Capture: []worker.Sum{{Currency: h.Currency, Count: 1, Amount: h.Amount}}})
-		p.AtRisk = append(p.AtRisk, worker.Risk{Hold: h, Why: "ends before its capture time"})
+		p.AtRisk = append(p.AtRisk, worker.Risk{Hold: h, Reason: "ends before its capture time"})
 	}
 	return p, m.fail
 }
@@ -186,7 +186,7 @@ func (m *memory) Ready(context.Context) []worker.Check { return m.ready }
 // put makes a hold that is scheduled for an hour from now.
 func (m *memory) put(t testing.TB, id string) hold.Hold {
 	t.Helper()
-	s := m.schedule(&hold.Wish{PaymentIntent: id, Amount: 12500, Currency: "eur", Reference: "BK-1", CaptureAt: m.now.Add(time.Hour).Format(time.RFC3339),
+	s := m.schedule(&hold.ScheduleRequest{PaymentIntent: id, Amount: 12500, Currency: "eur", Reference: "BK-1", CaptureAt: m.now.Add(time.Hour).Format(time.RFC3339),
 		ExpiresAt: m.now.Add(72 * time.Hour).Format(time.RFC3339)}, "test")
 	if s.Err != nil {
 		t.Fatal(s.Err)

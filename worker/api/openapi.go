@@ -34,12 +34,12 @@ type spoken struct {
 func document(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 	reg := o.Components.Schemas
 	body := []hold.Code{InvalidJSON, BodyRequired, BodyTooLarge, UnsupportedType, UnknownField, InvalidType}
-	change := []hold.Code{hold.InvalidID, InvalidIfMatch, hold.HoldNotFound, hold.TooLate, hold.AlreadyCaptured, hold.AlreadyCanceled, hold.AlreadyExpired, hold.CancelWasAccepted, hold.RevisionMismatch}
+	change := []hold.Code{hold.InvalidID, InvalidIfMatch, hold.HoldNotFound, hold.TooLate, hold.AlreadyCaptured, hold.AlreadyCanceled, hold.AlreadyExpired, hold.CancelAccepted, hold.RevisionMismatch}
 	terms := []hold.Code{hold.InvalidAmount, hold.AmountTooLarge, hold.InvalidTime, hold.UnknownTimeZone, hold.InThePast, hold.AfterDeadline, hold.ConflictingTimes, hold.InvalidPolicy, hold.InvalidReference, hold.InvalidMetadata}
 	confirm := []hold.Code{hold.WouldCancelNow, hold.WouldCaptureNow}
 	plain, full := exampleHold(), exampleHold()
-	full.History = []hold.EntryView{{At: plain.CreatedAt, Kind: "scheduled", By: "api"}}
-	wish := hold.Wish{PaymentIntent: plain.ID, Reference: "BK-2071", CaptureAt: "2026-12-01T11:00", TimeZone: "Europe/Paris", Metadata: map[string]string{"room": "12"}}
+	full.History = []hold.HistoryEntryView{{At: plain.CreatedAt, Kind: "scheduled", By: "api"}}
+	wish := hold.ScheduleRequest{PaymentIntent: plain.ID, Reference: "BK-2071", CaptureAt: "2026-12-01T11:00", TimeZone: "Europe/Paris", Metadata: map[string]string{"room": "12"}}
 	at, amount := "2026-12-02T11:00:00+01:00", int64(9900)
 
 	authorizing := []hold.Code{hold.InvalidIdempotencyKey, hold.InvalidField, hold.InvalidID, hold.CardDeclined, hold.IdempotencyKeyReused, hold.InProgress,
@@ -48,7 +48,7 @@ func document(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 	ops := map[string]spoken{
 		"scheduleHold": {body: wish, required: true, example: plain, also: map[int]string{200: "The same was scheduled before"},
 			problems: slices.Concat(body, terms, []hold.Code{hold.InvalidID, hold.InvalidCurrency, hold.CurrencyMismatch, hold.AmountMismatch, hold.NotCapturable, hold.IntentNotFound, hold.HoldExists}, confirm)},
-		"scheduleHolds": {body: batchBody{Holds: []hold.Wish{wish, {PaymentIntent: "pi_3PxYzA2eZvKYlo2C1gQmT0aC", CaptureAt: "2026-12-01"}}}, required: true,
+		"scheduleHolds": {body: batchBody{Holds: []hold.ScheduleRequest{wish, {PaymentIntent: "pi_3PxYzA2eZvKYlo2C1gQmT0aC", CaptureAt: "2026-12-01"}}}, required: true,
 			example:  Batch{Results: []BatchResult{{Status: 201, Hold: &plain}, {Status: 422, Problem: newProblem(hold.InvalidTime, "capture_at", `"2026-12-01" is no time: send RFC 3339, such as 2026-12-01T11:00:00+01:00, or a local time with time_zone`)}}},
 			problems: slices.Concat(body, []hold.Code{InvalidBatch})},
 		"getHold":         {example: full, problems: []hold.Code{hold.InvalidID, hold.HoldNotFound}},
@@ -57,7 +57,7 @@ func document(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 		"cancelHold":      {example: plain, problems: change},
 		"pauseHold":       {body: confirmBody{}, example: plain, problems: slices.Concat(body, change, confirm, []hold.Code{hold.AlreadyPaused})},
 		"resumeHold":      {body: confirmBody{}, example: plain, problems: slices.Concat(body, change, confirm, []hold.Code{hold.NotPaused})},
-		"acknowledgeHold": {example: plain, problems: slices.Concat(change, []hold.Code{hold.NothingToSilence})},
+		"acknowledgeHold": {example: plain, problems: slices.Concat(change, []hold.Code{hold.NothingToAcknowledge})},
 		"listHolds":       {example: ListPage{Holds: []hold.View{plain}, Next: "eyJ2IjoxfQ", Now: plain.CreatedAt}, problems: []hold.Code{hold.InvalidID, InvalidParameter, UnknownParameter}},
 		"plan": {example: Plan{From: plain.CreatedAt, Until: plain.CreatedAt.Add(24 * time.Hour), AtRisk: []Risk{{Hold: plain, Why: "ends before its capture time"}},
 			Hours: []PlanHour{{Start: plain.CreatedAt.Truncate(time.Hour), Capture: []Sum{{Currency: "eur", Count: 2, Amount: 25000}}, Cancel: []Sum{}}}},
@@ -72,7 +72,7 @@ func document(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 		"authorize": {body: exampleAuthorization, required: true, example: Authorization{ID: plain.ID, Status: "authorized", Hold: &plain},
 			also:     map[int]string{200: "It was authorized before", 202: "The guest's bank wants the guest: confirm afterwards"},
 			problems: slices.Concat(body, terms, authorizing, []hold.Code{hold.InvalidCurrency})},
-		"confirmAuthorization": {body: hold.ConfirmationWish{}, example: Authorization{ID: plain.ID, Status: "authorized", Hold: &plain},
+		"confirmAuthorization": {body: hold.ConfirmRequest{}, example: Authorization{ID: plain.ID, Status: "authorized", Hold: &plain},
 			also:     map[int]string{200: "It was authorized before", 202: "The guest's bank wants the guest: confirm afterwards"},
 			problems: slices.Concat(body, authorizing, []hold.Code{hold.AuthorizationNotFound})},
 		"ready":       {example: Readiness{Ready: true, Checks: []Check{{Name: "redis", OK: true}}}, also: map[int]string{503: "Not ready: the checks that are not ok tell why"}},
@@ -103,7 +103,7 @@ func document(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 	}
 
 	// Answers may gain fields; what is sent may not have others than these.
-	asked := []string{"Wish", "Wishes", "Patch", "Capture", "Confirm", "Reconcile", "Replay", "AuthorizationWish", "ConfirmationWish"}
+	asked := []string{"ScheduleRequest", "Wishes", "Patch", "Capture", "Confirm", "Reconcile", "Replay", "AuthorizeRequest", "ConfirmRequest"}
 	for name, s := range reg.Map() {
 		if !slices.Contains(asked, name) {
 			s.AdditionalProperties = nil
@@ -197,7 +197,7 @@ func plainJSON(v any) (any, error) {
 	return out, err
 }
 
-var exampleAuthorization = hold.AuthorizationWish{PaymentMethod: "pm_1PxYzA2eZvKYlo2C", Amount: 12500, Currency: "eur", Reference: "BK-2071",
+var exampleAuthorization = hold.AuthorizeRequest{PaymentMethod: "pm_1PxYzA2eZvKYlo2C", Amount: 12500, Currency: "eur", Reference: "BK-2071",
 	CaptureAt: "2026-12-01T11:00", TimeZone: "Europe/Paris", Metadata: map[string]string{"room": "12"}}
 
 func exampleHold() hold.View {

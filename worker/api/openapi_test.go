@@ -76,7 +76,7 @@ func TestOpenAPI(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("routes: %v", got)
 	}
-	for name, strict := range map[string]bool{"Wish": true, "Patch": true, "Capture": true, "Wishes": true, "Hold": false, "Problem": false, "ListPage": false} {
+	for name, strict := range map[string]bool{"ScheduleRequest": true, "Patch": true, "Capture": true, "Wishes": true, "Hold": false, "Problem": false, "ListPage": false} {
 		if s, ok := doc.Components.Schemas[name]; !ok || (s.AdditionalProperties == false) != strict || len(s.Properties) == 0 {
 			t.Errorf("%s: %v %+v", name, ok, s)
 		}

@@ -22,15 +22,15 @@ type runs struct {
 
 func (r *runs) Reconcile(_ context.Context, dryRun bool, accounts []string, by string) (worker.Reconciliation, bool, error) {
 	for _, a := range accounts {
-		if err := hold.CheckAccount(a); err != nil {
+		if err := hold.CheckAccountID(a); err != nil {
 			return worker.Reconciliation{}, false, err
 		}
 	}
-	if r.fail != nil || r.last.State == worker.RunUnderWay {
+	if r.fail != nil || r.last.State == worker.RunRunning {
 		return r.last, false, r.fail
 	}
 	r.accounts = accounts
-	r.last = worker.Reconciliation{ID: "rec_1", DryRun: dryRun, State: worker.RunUnderWay, By: by, StartedAt: time.Now(),
+	r.last = worker.Reconciliation{ID: "rec_1", DryRun: dryRun, State: worker.RunRunning, By: by, StartedAt: time.Now(),
 		Counts: map[worker.FindingKind]int64{worker.FoundOrphan: 3}, Findings: []worker.Finding{{Kind: worker.FoundOrphan, PaymentIntent: id, Amount: 100, Currency: "eur"}}}
 	return r.last, true, nil
 }

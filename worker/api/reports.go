@@ -66,7 +66,7 @@ func (a *API) list(ctx context.Context, in *listInput) (*listOutput, error) {
 	q := worker.Query{Reference: in.Reference, Account: in.Account, Limit: in.Limit, Cursor: in.Cursor}
 	q.State, _ = hold.ParseState(in.State) // its name was checked against the enum
 	var p *hold.Problem
-	if errors.As(hold.CheckAccount(in.Account), &p) {
+	if errors.As(hold.CheckAccountID(in.Account), &p) {
 		return nil, problemOf(p)
 	}
 	if in.ExpiringWithin != "" {

@@ -14,8 +14,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func wish(m *memory, id string) hold.Wish {
-	return hold.Wish{PaymentIntent: id, Reference: "BK-2071", Amount: 12500, Currency: "EUR", CaptureAt: m.now.Add(time.Hour).Format(time.RFC3339Nano),
+func wish(m *memory, id string) hold.ScheduleRequest {
+	return hold.ScheduleRequest{PaymentIntent: id, Reference: "BK-2071", Amount: 12500, Currency: "EUR", CaptureAt: m.now.Add(time.Hour).Format(time.RFC3339Nano),
 		ExpiresAt: m.now.Add(72 * time.Hour).Format(time.RFC3339Nano), Metadata: map[string]string{"room": "12 <b>"}}
 }
 
@@ -102,7 +102,7 @@ func TestChangesAndTriggers(t *testing.T) {
 	if v, err = c.Cancel(ctx, id, 0); err != nil || v.Next != "cancel" {
 		t.Fatalf("cancel: %+v %v", v, err)
 	}
-	if _, err = c.Capture(ctx, id, 0, 0); !errors.Is(err, &api.Problem{Code: hold.CancelWasAccepted}) {
+	if _, err = c.Capture(ctx, id, 0, 0); !errors.Is(err, &api.Problem{Code: hold.CancelAccepted}) {
 		t.Fatalf("capture after a cancel: %v", err)
 	}
 	if v, err = c.Get(ctx, id); err != nil || len(v.History) != 7 {
@@ -149,7 +149,7 @@ func TestBatch(t *testing.T) {
 	c := client(t, s.URL, "")
 	m.put(t, id)
 
-	wishes := []hold.Wish{wish(m, id+"1"), {PaymentIntent: "nonsense"}, wish(m, id+"2"), wish(m, id), wish(m, id+"1")}
+	wishes := []hold.ScheduleRequest{wish(m, id+"1"), {PaymentIntent: "nonsense"}, wish(m, id+"2"), wish(m, id), wish(m, id+"1")}
 	got, err := c.ScheduleBatch(t.Context(), wishes)
 	if err != nil {
 		t.Fatal(err)
@@ -187,7 +187,7 @@ func TestBatch(t *testing.T) {
 	}
 
 	m.fail = fmt.Errorf("dial: %w", worker.ErrUnavailable)
-	if _, err := c.ScheduleBatch(t.Context(), []hold.Wish{wish(m, id+"5"), wish(m, id+"6")}); !errors.Is(err, &api.Problem{Code: api.Unavailable}) {
+	if _, err := c.ScheduleBatch(t.Context(), []hold.ScheduleRequest{wish(m, id+"5"), wish(m, id+"6")}); !errors.Is(err, &api.Problem{Code: api.Unavailable}) {
 		t.Errorf("none could be tried: %v", err)
 	}
 	// One that is wrong by itself was answered, so the rest is told one by one.

@@ -74,7 +74,9 @@ type panicking struct{ *memory }
 
 func (panicking) Get(context.Context, string) (hold.Hold, time.Time, error) { panic("out of cheese") }
 
-func (panicking) Schedule(context.Context, []hold.Wish, string) []worker.Scheduled { return nil }
+func (panicking) Schedule(context.Context, []hold.ScheduleRequest, string) []worker.ScheduleResult {
+	return nil
+}
 
 func TestPanicsAndBrokenPromises(t *testing.T) {
 	core, logs := observer.New(zap.DebugLevel)

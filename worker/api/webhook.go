@@ -28,9 +28,9 @@ const (
 // Webhook says how Stripe's events are taken.
 type Webhook struct {
 	// Parse reads an event if it is signed. Its errors are shown to whoever sent it, and must carry nothing of the secrets.
-	Parse func(body []byte, signature string) (hold.Event, error)
+	Parse func(body []byte, signature string) (hold.StripeEvent, error)
 	// Take returns once what the event means is safe. Errors are *[hold.Problem], or such after which the event is to be sent again.
-	Take func(ctx context.Context, e hold.Event) (result string, err error)
+	Take func(ctx context.Context, e hold.StripeEvent) (result string, err error)
 }
 
 // webhook serves [WebhookPath]. It stands outside of the API's admission, since its callers show who they are by the signature and have no

@@ -22,13 +22,13 @@ import (
 )
 
 // hooks is a webhook whose signature is the word good.
-func hooks(take func(context.Context, hold.Event) (string, error)) *api.Webhook {
+func hooks(take func(context.Context, hold.StripeEvent) (string, error)) *api.Webhook {
 	return &api.Webhook{
-		Parse: func(body []byte, signature string) (hold.Event, error) {
+		Parse: func(body []byte, signature string) (hold.StripeEvent, error) {
 			if signature != "good" {
-				return hold.Event{}, errors.New("not signed by anybody")
+				return hold.StripeEvent{}, errors.New("not signed by anybody")
 			}
-			return hold.Event{ID: string(body)}, nil
+			return hold.StripeEvent{ID: string(body)}, nil
 		},
 		Take: take,
 	}
@@ -68,7 +68,7 @@ func TestAWebhookNeedsASignatureAndNothingElse(t *testing.T) {
 	var taken []string
 	result := map[string]error{"later": fmt.Errorf("x: %w", worker.ErrUnavailable), "odd": errors.New("secret detail"), "mode": &hold.Problem{Code: worker.WrongMode, Detail: "other mode"}}
 	core, logs := observer.New(zap.DebugLevel)
-	a, err := api.New(api.Options{Holds: newMemory(), Tokens: tokens(t), Logger: zap.New(core), Webhook: hooks(func(_ context.Context, e hold.Event) (string, error) {
+	a, err := api.New(api.Options{Holds: newMemory(), Tokens: tokens(t), Logger: zap.New(core), Webhook: hooks(func(_ context.Context, e hold.StripeEvent) (string, error) {
 		taken = append(taken, e.ID)
 		return "noted", result[e.ID]
 	})})
@@ -114,7 +114,7 @@ func TestWebhooksAreBounded(t *testing.T) {
 	block := make(chan struct{})
 	var mu sync.Mutex
 	inside, most := 0, 0
-	a, err := api.New(api.Options{Holds: newMemory(), Webhook: hooks(func(ctx context.Context, _ hold.Event) (string, error) {
+	a, err := api.New(api.Options{Holds: newMemory(), Webhook: hooks(func(ctx context.Context, _ hold.StripeEvent) (string, error) {
 		mu.Lock()
 		inside++
 		most = max(most, inside)
@@ -180,11 +180,11 @@ func FuzzParseWish(f *testing.F) {
 			}
 			return
 		}
-		var same hold.Wish
+		var same hold.ScheduleRequest
 		if json.Unmarshal(text, &same) != nil || same.PaymentIntent != w.PaymentIntent || same.Amount != w.Amount || same.CaptureAt != w.CaptureAt {
 			t.Errorf("%q is read as %+v", text, w)
 		}
-		if _, err := w.Draft(time.Unix(1764000000, 0)); err != nil && !errors.As(err, &p) {
+		if _, err := w.Validate(time.Unix(1764000000, 0)); err != nil && !errors.As(err, &p) {
 			t.Errorf("%q: %v", text, err)
 		}
 	})

@@ -100,7 +100,7 @@ type confirmBody struct {
 
 // batchBody is the body of POST /v1/holds:batch.
 type batchBody struct {
-	Holds []hold.Wish `json:"holds" maxItems:"1000" minItems:"1" nullable:"false"`
+	Holds []hold.ScheduleRequest `json:"holds" maxItems:"1000" minItems:"1" nullable:"false"`
 }
 
 func planOf(p worker.Plan, livemode bool) Plan {
@@ -114,7 +114,7 @@ func planOf(p worker.Plan, livemode bool) Plan {
 	for i := range p.AtRisk {
 		v := p.AtRisk[i].Hold.View(p.From, false)
 		v.Livemode = livemode
-		out.AtRisk = append(out.AtRisk, Risk{Hold: v, Why: p.AtRisk[i].Why})
+		out.AtRisk = append(out.AtRisk, Risk{Hold: v, Why: p.AtRisk[i].Reason})
 	}
 	return out
 }

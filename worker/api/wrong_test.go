@@ -42,7 +42,7 @@ func TestWrongInputChangesNothing(t *testing.T) {
 	s, _ := serve(t, api.Options{Holds: m})
 	m.put(t, id)
 	other := "pi_00000000other"
-	m.truth["pi_00000000usd"] = &hold.Intent{ID: "pi_00000000usd", Status: hold.StatusRequiresCapture, Amount: 500, Capturable: 500, Currency: "usd", CaptureBefore: m.now.Add(48 * time.Hour)}
+	m.truth["pi_00000000usd"] = &hold.Intent{ID: "pi_00000000usd", Status: hold.StatusRequiresCapture, Amount: 500, AmountCapturable: 500, Currency: "usd", CaptureBefore: m.now.Add(48 * time.Hour)}
 	m.truth["pi_00000000gone"] = &hold.Intent{ID: "pi_00000000gone", Status: hold.StatusCanceled, Currency: "usd"}
 	before := m.image()
 	in := func(d time.Duration) string { return m.now.Add(d).Format(time.RFC3339) }
@@ -264,7 +264,7 @@ func TestEveryCodeHasItsStatus(t *testing.T) {
 		402: {hold.CardDeclined},
 		404: {hold.HoldNotFound, hold.IntentNotFound, hold.AuthorizationNotFound},
 		503: {hold.OutcomeUnknown},
-		409: {hold.IdempotencyKeyReused, hold.InProgress, hold.AuthorizationAbandoned, hold.HoldExists, hold.TooLate, hold.AlreadyCaptured, hold.AlreadyCanceled, hold.AlreadyExpired, hold.AlreadyPaused, hold.NotPaused, hold.HoldPaused, hold.CancelWasAccepted, hold.NothingToSilence},
+		409: {hold.IdempotencyKeyReused, hold.InProgress, hold.AuthorizationAbandoned, hold.HoldExists, hold.TooLate, hold.AlreadyCaptured, hold.AlreadyCanceled, hold.AlreadyExpired, hold.AlreadyPaused, hold.NotPaused, hold.HoldPaused, hold.CancelAccepted, hold.NothingToAcknowledge},
 		412: {hold.RevisionMismatch},
 	}
 	status := map[hold.Code]int{}

@@ -13,15 +13,15 @@ import (
 // automatic payment methods some would send the guest elsewhere. It makes one attempt, see [Gateway.Do].
 //
 // The parameters follow from the call alone and are frozen for as long as its key lives, as those of [Gateway.Do] are.
-func (g *Gateway) Authorize(ctx context.Context, c hold.AuthorizeCall) hold.Authorized {
+func (g *Gateway) Authorize(ctx context.Context, c hold.AuthorizeCall) hold.AuthorizeAnswer {
 	switch why := wrongAccount(c.Account, c.Key); {
 	case why != "":
-		return hold.Authorized{Answer: notSent(why)}
+		return hold.AuthorizeAnswer{Answer: notSent(why)}
 	case c.Amount <= 0 || c.PaymentMethod == "" || !currency(c.Currency):
-		return hold.Authorized{Answer: notSent("an authorization needs an amount, a currency and a payment method")}
+		return hold.AuthorizeAnswer{Answer: notSent("an authorization needs an amount, a currency and a payment method")}
 	}
 	if why := wrongPairs(c.Metadata); why != "" {
-		return hold.Authorized{Answer: notSent(why)}
+		return hold.AuthorizeAnswer{Answer: notSent(why)}
 	}
 	p := &stripe.PaymentIntentParams{
 		Amount: &c.Amount, Currency: &c.Currency, PaymentMethod: &c.PaymentMethod, PaymentMethodTypes: []*string{stripe.String("card")},
@@ -38,9 +38,9 @@ func (g *Gateway) Authorize(ctx context.Context, c hold.AuthorizeCall) hold.Auth
 }
 
 // Confirm confirms an intent once more: after the guest has acted, or with another payment method. It makes one attempt, see [Gateway.Do].
-func (g *Gateway) Confirm(ctx context.Context, c hold.AuthorizeCall) hold.Authorized {
+func (g *Gateway) Confirm(ctx context.Context, c hold.AuthorizeCall) hold.AuthorizeAnswer {
 	if why := wrong(c.PaymentIntent, c.Account, c.Key, true); why != "" {
-		return hold.Authorized{Answer: notSent(why)}
+		return hold.AuthorizeAnswer{Answer: notSent(why)}
 	}
 	p := &stripe.PaymentIntentConfirmParams{PaymentMethod: text(c.PaymentMethod), ReturnURL: text(c.ReturnURL), PaymentMethodOptions: cardOptions(&c), Expand: latestCharge()}
 	p.OffSession, p.UseStripeSDK = presence(&c)
@@ -50,10 +50,10 @@ func (g *Gateway) Confirm(ctx context.Context, c hold.AuthorizeCall) hold.Author
 	})
 }
 
-// Look reads an intent as [Gateway.Do] does, and what the guest's browser needs to go on with it.
-func (g *Gateway) Look(ctx context.Context, id, account string) hold.Authorized {
+// RetrieveAuthorization reads an intent as [Gateway.Do] does, and what the guest's browser needs to go on with it.
+func (g *Gateway) RetrieveAuthorization(ctx context.Context, id, account string) hold.AuthorizeAnswer {
 	if why := wrong(id, account, "", false); why != "" {
-		return hold.Authorized{Answer: notSent(why)}
+		return hold.AuthorizeAnswer{Answer: notSent(why)}
 	}
 	p := &stripe.PaymentIntentParams{Expand: latestCharge()}
 	return g.authorization(ctx, id, false, func(ctx context.Context) (*stripe.PaymentIntent, error) {
@@ -64,7 +64,7 @@ func (g *Gateway) Look(ctx context.Context, id, account string) hold.Authorized 
 
 // authorization sends a request and keeps of its answer what no other call may know of. An answer of a refusal carries no client secret: what
 // the caller is to do next is to ask for another card.
-func (g *Gateway) authorization(ctx context.Context, id string, mutation bool, send func(context.Context) (*stripe.PaymentIntent, error)) (out hold.Authorized) {
+func (g *Gateway) authorization(ctx context.Context, id string, mutation bool, send func(context.Context) (*stripe.PaymentIntent, error)) (out hold.AuthorizeAnswer) {
 	out.Answer = g.one(ctx, id, mutation, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		pi, err := send(ctx)
 		if err != nil || pi == nil {
@@ -86,7 +86,7 @@ func (g *Gateway) authorization(ctx context.Context, id string, mutation bool, s
 		return pi, nil
 	})
 	if out.Kind != hold.AnswerOK {
-		return hold.Authorized{Answer: out.Answer}
+		return hold.AuthorizeAnswer{Answer: out.Answer}
 	}
 	return out
 }

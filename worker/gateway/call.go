@@ -113,7 +113,7 @@ func (g *Gateway) send(ctx context.Context, limit int64, id string, mutation boo
 	ctx, cancel := context.WithTimeout(ctx, g.timeout)
 	defer cancel()
 	ctx, f := begin(ctx, limit)
-	defer func() { a.Repeated = f.repeated() }()
+	defer func() { a.Retransmitted = f.repeated() }()
 	defer func() {
 		// A panic here would take the daemon down with every other call under way. What came of this one isn't known, and that is an
 		// answer. The panic's value is not quoted: it may hold what the body held.
@@ -150,9 +150,9 @@ func (g *Gateway) List(ctx context.Context, q ListQuery) (page []hold.Intent, mo
 	switch {
 	case q.Limit < 0 || q.Limit > MaxPage:
 		return nil, false, notSent(fmt.Sprintf("a page of %d: ask for 1 to %d", q.Limit, MaxPage))
-	case hold.CheckAccount(q.Account) != nil:
+	case hold.CheckAccountID(q.Account) != nil:
 		return nil, false, notSent("the account is no account's id")
-	case q.StartingAfter != "" && hold.CheckID(q.StartingAfter) != nil:
+	case q.StartingAfter != "" && hold.CheckPaymentIntentID(q.StartingAfter) != nil:
 		return nil, false, notSent("starting_after is no PaymentIntent's id")
 	case q.Limit == 0:
 		q.Limit = MaxPage
@@ -234,9 +234,9 @@ func seconds(t time.Time) int64 {
 // wrong says why a call can't be sent, or nothing. It doesn't quote: what is no id may well be a client secret.
 func wrong(id, account, key string, mutation bool) string {
 	switch {
-	case hold.CheckID(id) != nil:
+	case hold.CheckPaymentIntentID(id) != nil:
 		return "the id is no PaymentIntent's"
-	case hold.CheckAccount(account) != nil:
+	case hold.CheckAccountID(account) != nil:
 		return "the account is no account's id"
 	case mutation && key == "":
 		return "no idempotency key: without one a repeat could take the money twice"

@@ -114,7 +114,9 @@ func confirm(c hold.AuthorizeCall) func(*gateway.Gateway) hold.Answer {
 }
 
 func look(id, account string) func(*gateway.Gateway) hold.Answer {
-	return func(g *gateway.Gateway) hold.Answer { return g.Look(context.Background(), id, account).Answer }
+	return func(g *gateway.Gateway) hold.Answer {
+		return g.RetrieveAuthorization(context.Background(), id, account).Answer
+	}
 }
 
 func list(q gateway.ListQuery) func(*gateway.Gateway) hold.Answer {
@@ -198,8 +200,8 @@ func TestIntentIsTranslated(t *testing.T) {
 		return a.Intent
 	}
 	want := hold.Intent{
-		ID: intent, Status: hold.StatusRequiresCapture, Amount: 10000, Capturable: 10000, Currency: "eur",
-		Created: time.Unix(1764000000, 0).UTC(), CaptureBefore: time.Unix(1764604800, 0).UTC(), Method: "card",
+		ID: intent, Status: hold.StatusRequiresCapture, Amount: 10000, AmountCapturable: 10000, Currency: "eur",
+		Created: time.Unix(1764000000, 0).UTC(), CaptureBefore: time.Unix(1764604800, 0).UTC(), PaymentMethodType: "card",
 		Metadata: map[string]string{"holdd_reference": "BK-2071"},
 	}
 	if got := read(body("requires_capture")); !reflect.DeepEqual(*got, want) {
@@ -207,19 +209,19 @@ func TestIntentIsTranslated(t *testing.T) {
 	}
 
 	terminal := strings.NewReplacer(`"type":"card"`, `"type":"card_present"`, `"card":{`, `"card_present":{`).Replace(body("requires_capture"))
-	if got := read(terminal); got.Method != "card_present" || !got.CaptureBefore.Equal(want.CaptureBefore) {
+	if got := read(terminal); got.PaymentMethodType != "card_present" || !got.CaptureBefore.Equal(want.CaptureBefore) {
 		t.Errorf("terminal: %+v", got)
 	}
-	if got := read(idOnly(body("requires_capture"))); got.Method != "" || !got.CaptureBefore.IsZero() {
+	if got := read(idOnly(body("requires_capture"))); got.PaymentMethodType != "" || !got.CaptureBefore.IsZero() {
 		t.Errorf("of two allowed methods one was guessed: %+v", got)
 	}
 	one := strings.Replace(idOnly(body("requires_capture")), `["card","link"]`, `["klarna"]`, 1)
-	if got := read(one); got.Method != "klarna" {
+	if got := read(one); got.PaymentMethodType != "klarna" {
 		t.Errorf("the only allowed method: %+v", got)
 	}
 	klarna := strings.NewReplacer(`"type":"card"`, `"type":"klarna"`, `"card":{"brand":"visa","last4":"4242","capture_before":1764604800}`,
 		`"klarna":{"payment_method_category":"pay_later"}`).Replace(body("requires_capture"))
-	if got := read(klarna); got.Method != "klarna" || !got.CaptureBefore.IsZero() {
+	if got := read(klarna); got.PaymentMethodType != "klarna" || !got.CaptureBefore.IsZero() {
 		t.Errorf("a charge without capture_before: %+v", got)
 	}
 	noCharge := body("requires_capture")
@@ -229,7 +231,7 @@ func TestIntentIsTranslated(t *testing.T) {
 	}
 	lapsed := strings.NewReplacer(`"cancellation_reason":null`, `"cancellation_reason":"expired"`, `"livemode":false`, `"livemode":true`,
 		`"amount_received":0`, `"amount_received":400`).Replace(body("canceled"))
-	if got := read(lapsed); got.CancellationReason != "expired" || !got.Livemode || got.Received != 400 || got.Status != hold.StatusCanceled {
+	if got := read(lapsed); got.CancellationReason != "expired" || !got.Livemode || got.AmountReceived != 400 || got.Status != hold.StatusCanceled {
 		t.Errorf("lapsed: %+v", got)
 	}
 }

@@ -57,7 +57,7 @@ func kindOf(f *flight, e *stripe.Error, mutation bool) hold.AnswerKind {
 	case stripe.ErrorCodeAmountTooLarge:
 		return hold.AnswerAmountTooLarge
 	case stripe.ErrorCodeResourceMissing:
-		return hold.AnswerMissing
+		return hold.AnswerNotFound
 	}
 	switch f.status {
 	case http.StatusTooManyRequests:

@@ -90,7 +90,7 @@ var answers = []struct {
 	{name: "unauthorized payment", res: always(400, fault(invalid, "capture_unauthorized_payment", "")), want: hold.AnswerChargeGone, code: "capture_unauthorized_payment"},
 	{name: "too large", res: always(400, fault(invalid, "amount_too_large", "")), want: hold.AnswerAmountTooLarge, code: "amount_too_large"},
 	{name: "too large, retry", res: always(400, fault(invalid, "amount_too_large", ""), "Stripe-Should-Retry: true"), want: hold.AnswerAmountTooLarge, code: "amount_too_large"},
-	{name: "missing", res: always(404, fault(invalid, "resource_missing", "")), want: hold.AnswerMissing, code: "resource_missing"},
+	{name: "missing", res: always(404, fault(invalid, "resource_missing", "")), want: hold.AnswerNotFound, code: "resource_missing"},
 	{name: "no such URL", res: always(404, fault(invalid, "", "")), want: hold.AnswerInvalid},
 	{name: "404 HTML", res: always(404, "<html>", "Content-Type: text/html"), want: hold.AnswerUnknown},
 

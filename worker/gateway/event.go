@@ -90,20 +90,20 @@ func (r *reference) UnmarshalJSON(b []byte) error {
 
 // ParseEvent reads a webhook: body as it came, signature from the header Stripe-Signature, tolerance 0 for [DefaultTolerance]. The errors are
 // those above. An event that concerns no PaymentIntent has none.
-func ParseEvent(body []byte, signature string, secrets []string, tolerance time.Duration) (hold.Event, error) {
+func ParseEvent(body []byte, signature string, secrets []string, tolerance time.Duration) (hold.StripeEvent, error) {
 	if tolerance == 0 {
 		tolerance = DefaultTolerance
 	}
 	if err := verify(body, signature, secrets, tolerance); err != nil {
-		return hold.Event{}, err
+		return hold.StripeEvent{}, err
 	}
 	var raw event
 	if json.Unmarshal(body, &raw) != nil || raw.Object != "event" || !eventForm.fits(raw.ID) || !eventTypeForm.fits(raw.Type) ||
-		hold.CheckAccount(raw.Account) != nil || raw.Created <= 0 {
-		return hold.Event{}, ErrNoEvent
+		hold.CheckAccountID(raw.Account) != nil || raw.Created <= 0 {
+		return hold.StripeEvent{}, ErrNoEvent
 	}
-	e := hold.Event{
-		ID: raw.ID, Type: raw.Type, Account: raw.Account, Created: time.Unix(raw.Created, 0).UTC(), Livemode: raw.Livemode, Key: causeKey(raw.Request),
+	e := hold.StripeEvent{
+		ID: raw.ID, Type: raw.Type, Account: raw.Account, Created: time.Unix(raw.Created, 0).UTC(), Livemode: raw.Livemode, IdempotencyKey: causeKey(raw.Request),
 	}
 	family, verb, _ := strings.Cut(raw.Type, ".")
 	if strings.Contains(verb, ".") || family != "payment_intent" && family != "charge" && family != "review" {
@@ -111,27 +111,27 @@ func ParseEvent(body []byte, signature string, secrets []string, tolerance time.
 	}
 	var s subject
 	if json.Unmarshal(raw.Data.Object, &s) != nil {
-		return hold.Event{}, ErrNoEvent
+		return hold.StripeEvent{}, ErrNoEvent
 	}
 	if !about(&e, &s) {
-		return hold.Event{}, ErrNoEvent
+		return hold.StripeEvent{}, ErrNoEvent
 	}
 	return e, nil
 }
 
 // about fills in what the event is about, and reports whether that could be read.
-func about(e *hold.Event, s *subject) bool {
+func about(e *hold.StripeEvent, s *subject) bool {
 	id := string(s.PaymentIntent)
 	switch s.Object {
 	case "payment_intent":
 		id = s.ID
-		if hold.CheckID(id) != nil || word(s.Status) == "" || !currency(s.Currency) ||
+		if hold.CheckPaymentIntentID(id) != nil || word(s.Status) == "" || !currency(s.Currency) ||
 			s.Amount < 0 || s.AmountCapturable < 0 || s.AmountReceived < 0 || s.Created <= 0 {
 			return false
 		}
-		e.Automatic = s.CaptureMethod != "" && s.CaptureMethod != "manual"
+		e.AutomaticCapture = s.CaptureMethod != "" && s.CaptureMethod != "manual"
 		e.Intent = &hold.Intent{
-			ID: id, Status: hold.Status(s.Status), Amount: s.Amount, Capturable: s.AmountCapturable, Received: s.AmountReceived, Currency: s.Currency,
+			ID: id, Status: hold.Status(s.Status), Amount: s.Amount, AmountCapturable: s.AmountCapturable, AmountReceived: s.AmountReceived, Currency: s.Currency,
 			CancellationReason: word(s.CancellationReason), Created: time.Unix(s.Created, 0).UTC(), Livemode: e.Livemode, Metadata: s.Metadata,
 		}
 	case "review":
@@ -147,7 +147,7 @@ func about(e *hold.Event, s *subject) bool {
 	default:
 		return false
 	}
-	if id != "" && hold.CheckID(id) != nil {
+	if id != "" && hold.CheckPaymentIntentID(id) != nil {
 		return false
 	}
 	e.PaymentIntent = id // empty for a charge made without an intent

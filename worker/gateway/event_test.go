@@ -13,7 +13,7 @@ import (
 
 const hookSecret = "whsec_test_of_events"
 
-func parse(body string) (hold.Event, error) {
+func parse(body string) (hold.StripeEvent, error) {
 	return gateway.ParseEvent([]byte(body), stripesim.Sign([]byte(body), time.Now(), hookSecret), []string{"", "whsec_new", hookSecret}, 0)
 }
 
@@ -57,7 +57,7 @@ func TestWhatAnEventSays(t *testing.T) {
 		"request":{"id":"req_1","idempotency_key":"holdd-pi_12345678-capture-0-1"},"new_in_2030":[1,{}],
 		"data":{"object":{"id":"pi_12345678","object":"payment_intent","status":"succeeded","amount":500,"amount_capturable":0,"amount_received":400,"currency":"eur","created":1764000000,
 		"capture_method":"manual","latest_charge":{"anything":1},"cancellation_reason":null,"review":{"x":1},"metadata":{"a":"b"}},"previous_attributes":{"status":"requires_capture"}}}`)
-	if err != nil || e.Key != "holdd-pi_12345678-capture-0-1" || !e.Livemode || e.Account != "acct_12345678" || e.Intent.Received != 400 || e.Intent.Status != hold.StatusSucceeded || e.Automatic {
+	if err != nil || e.IdempotencyKey != "holdd-pi_12345678-capture-0-1" || !e.Livemode || e.Account != "acct_12345678" || e.Intent.AmountReceived != 400 || e.Intent.Status != hold.StatusSucceeded || e.AutomaticCapture {
 		t.Errorf("%+v %+v %v", e, e.Intent, err)
 	}
 	// Those that concern no hold are read and say so; their objects may look however they like.
@@ -101,7 +101,7 @@ func FuzzEvent(f *testing.F) {
 			}
 		case !signed && !strings.Contains(signature, "v1="):
 			t.Errorf("read without a signature: %+v", e)
-		case e.PaymentIntent != "" && hold.CheckID(e.PaymentIntent) != nil, e.Intent != nil && e.Intent.ID != e.PaymentIntent, e.Account != "" && hold.CheckAccount(e.Account) != nil:
+		case e.PaymentIntent != "" && hold.CheckPaymentIntentID(e.PaymentIntent) != nil, e.Intent != nil && e.Intent.ID != e.PaymentIntent, e.Account != "" && hold.CheckAccountID(e.Account) != nil:
 			t.Errorf("%+v", e)
 		}
 	})

@@ -21,11 +21,11 @@ func TestInspect(t *testing.T) {
 		read, expand, write, listed hold.AnswerKind
 		endpoints                   int
 	}{
-		"all is well":     {func(*world) {}, hold.AnswerOK, hold.AnswerOK, hold.AnswerMissing, hold.AnswerOK, 2},
+		"all is well":     {func(*world) {}, hold.AnswerOK, hold.AnswerOK, hold.AnswerNotFound, hold.AnswerOK, 2},
 		"a rejected key":  {func(w *world) { w.sim.RevokeKey(testKey) }, hold.AnswerUnauthorized, none, none, none, 0},
 		"reads only":      {func(w *world) { w.sim.RestrictKey(testKey, read...) }, hold.AnswerOK, hold.AnswerOK, hold.AnswerForbidden, hold.AnswerForbidden, 0},
 		"no permission":   {func(w *world) { w.sim.RestrictKey(testKey) }, hold.AnswerForbidden, none, hold.AnswerForbidden, hold.AnswerForbidden, 0},
-		"what is needed":  {func(w *world) { w.sim.RestrictKey(testKey, append(read, stripesim.ClassCapture)...) }, hold.AnswerOK, hold.AnswerOK, hold.AnswerMissing, hold.AnswerForbidden, 0},
+		"what is needed":  {func(w *world) { w.sim.RestrictKey(testKey, append(read, stripesim.ClassCapture)...) }, hold.AnswerOK, hold.AnswerOK, hold.AnswerNotFound, hold.AnswerForbidden, 0},
 		"Stripe is away":  {func(w *world) { w.fault(stripesim.Rule{Fault: stripesim.Fault{Kind: stripesim.DropRequest}}) }, hold.AnswerUnknown, none, none, none, 0},
 		"Stripe is ill":   {func(w *world) { w.fault(stripesim.Rule{Fault: stripesim.Fault{Kind: stripesim.Unavailable}}) }, hold.AnswerUnknown, none, none, none, 0},
 		"a proxy instead": {func(w *world) { w.fault(stripesim.Rule{Fault: stripesim.Fault{Kind: stripesim.HTML}}) }, hold.AnswerUnknown, none, none, none, 0},

@@ -14,14 +14,14 @@ var reviewForm = form{regexp.MustCompile(`^prv_[A-Za-z0-9]+$`), 68}
 // intent translates a PaymentIntent. It returns nil for a body that was JSON and yet no PaymentIntent, or another one than was asked for:
 // stripe-go takes {}, null and "pi_…" for one as well. An empty id stands for any.
 func (g *Gateway) intent(pi *stripe.PaymentIntent, id string) *hold.Intent {
-	if pi == nil || pi.Object != "payment_intent" || id != "" && pi.ID != id || hold.CheckID(pi.ID) != nil ||
+	if pi == nil || pi.Object != "payment_intent" || id != "" && pi.ID != id || hold.CheckPaymentIntentID(pi.ID) != nil ||
 		word(string(pi.Status)) == "" || !currency(string(pi.Currency)) ||
 		pi.Amount < 0 || pi.AmountCapturable < 0 || pi.AmountReceived < 0 || pi.Created <= 0 {
 		return nil
 	}
 	in := &hold.Intent{
 		ID: pi.ID, Status: hold.Status(pi.Status),
-		Amount: pi.Amount, Capturable: pi.AmountCapturable, Received: pi.AmountReceived,
+		Amount: pi.Amount, AmountCapturable: pi.AmountCapturable, AmountReceived: pi.AmountReceived,
 		Currency: string(pi.Currency), CancellationReason: word(string(pi.CancellationReason)),
 		Created: time.Unix(pi.Created, 0).UTC(), Livemode: pi.Livemode,
 	}
@@ -37,7 +37,7 @@ func (g *Gateway) intent(pi *stripe.PaymentIntent, id string) *hold.Intent {
 	}
 	if c := pi.LatestCharge; c != nil && c.PaymentMethodDetails != nil {
 		d := c.PaymentMethodDetails
-		in.Method = word(string(d.Type))
+		in.PaymentMethodType = word(string(d.Type))
 		switch {
 		case d.Card != nil && d.Card.CaptureBefore > 0:
 			in.CaptureBefore = time.Unix(d.Card.CaptureBefore, 0).UTC()
@@ -50,7 +50,7 @@ func (g *Gateway) intent(pi *stripe.PaymentIntent, id string) *hold.Intent {
 	} else if len(pi.PaymentMethodTypes) == 1 {
 		// Of several allowed methods nobody knows which was used, and a deadline is derived from it: taking a card for Klarna
 		// would turn 7 days into 28.
-		in.Method = word(pi.PaymentMethodTypes[0])
+		in.PaymentMethodType = word(pi.PaymentMethodTypes[0])
 	}
 	return in
 }

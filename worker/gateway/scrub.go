@@ -10,7 +10,7 @@ import (
 
 const withheld = "[withheld]"
 
-// maxScrubbed bounds what is looked at of a text from outside; a message is cut to [hold.MaxNote] afterwards.
+// maxScrubbed bounds what is looked at of a text from outside; a message is cut to [hold.MaxNoteBytes] afterwards.
 const maxScrubbed = 16 << 10
 
 var (
@@ -64,7 +64,7 @@ func (s *scrubber) message(text string) string {
 		return r
 	}, strings.ToValidUTF8(text, " "))
 	text = cardForm.ReplaceAllString(s.secrets(text), withheld)
-	return cut(strings.TrimSpace(text), hold.MaxNote)
+	return cut(strings.TrimSpace(text), hold.MaxNoteBytes)
 }
 
 // code returns an error code, or nothing if it can't be one.

@@ -63,7 +63,7 @@ func TestNoSecretComesOut(t *testing.T) {
 				if a.Intent != nil {
 					answers = append(answers, fmt.Sprintf("%s, %s, intent: %+v", name, what, *a.Intent))
 				}
-				if len(a.Message) > hold.MaxNote {
+				if len(a.Message) > hold.MaxNoteBytes {
 					t.Errorf("%s: a message of %d bytes", name, len(a.Message))
 				}
 				if strings.ContainsFunc(a.Message+a.Code+a.RequestID, func(r rune) bool { return r < ' ' || r == 0x7f }) {
@@ -73,8 +73,8 @@ func TestNoSecretComesOut(t *testing.T) {
 			for op, call := range calls {
 				look(op.String(), g.Do(t.Context(), call))
 			}
-			for what, au := range map[string]hold.Authorized{
-				"authorize": g.Authorize(t.Context(), plain), "confirm": g.Confirm(t.Context(), hold.AuthorizeCall{PaymentIntent: intent, Key: "k"}), "peek": g.Look(t.Context(), intent, ""),
+			for what, au := range map[string]hold.AuthorizeAnswer{
+				"authorize": g.Authorize(t.Context(), plain), "confirm": g.Confirm(t.Context(), hold.AuthorizeCall{PaymentIntent: intent, Key: "k"}), "peek": g.RetrieveAuthorization(t.Context(), intent, ""),
 			} {
 				look(what, au.Answer)
 				answers = append(answers, fmt.Sprintf("%s, %s: %+v %#v %s %q %x", name, what, au, au, au.ClientSecret, au.RedirectURL, au.ClientSecret))
@@ -134,7 +134,7 @@ func TestMessagesSurvive(t *testing.T) {
 		{"Invalid API Key provided: sk_test_****************Only", "Invalid API Key provided: [withheld]"},
 		{"Amount 999999999999 idr at 1764000000 is too much.", "Amount 999999999999 idr at 1764000000 is too much."},
 		{"Basic room, article SK_1002, task_secretary", "Basic room, article SK_1002, task_secretary"},
-		{strings.Repeat("é", 400), strings.Repeat("é", hold.MaxNote/2)},
+		{strings.Repeat("é", 400), strings.Repeat("é", hold.MaxNoteBytes/2)},
 		{"a\nb", "a b"},
 	} {
 		b := strings.Replace(fault(invalid, "", ""), "It is so.", strings.ReplaceAll(tt.in, "\n", `\n`), 1)
@@ -165,7 +165,7 @@ func FuzzAnswer(f *testing.F) {
 			if a.Kind == hold.AnswerOK && (a.Intent == nil || a.Intent.ID != intent) {
 				t.Errorf("%s: ok with %+v", op, a.Intent)
 			}
-			if len(a.Message) > hold.MaxNote || strings.Contains(fmt.Sprintf("%+v", a), testKey) || strings.Contains(a.Message, "panicked") {
+			if len(a.Message) > hold.MaxNoteBytes || strings.Contains(fmt.Sprintf("%+v", a), testKey) || strings.Contains(a.Message, "panicked") {
 				t.Errorf("%s: %+v", op, a)
 			}
 		}

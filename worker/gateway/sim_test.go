@@ -72,20 +72,20 @@ func TestSimSettles(t *testing.T) {
 	inWorld(t, stripesim.Options{Connected: []string{account}}, func(t *testing.T, w *world) {
 		id := w.authorize(stripesim.Hold{})
 		in := w.do(hold.Call{Op: hold.OpRead, PaymentIntent: id}, hold.AnswerOK).Intent
-		if in.Status != hold.StatusRequiresCapture || in.Capturable != 10000 || in.Currency != "eur" || in.Method != "card" || in.Livemode ||
+		if in.Status != hold.StatusRequiresCapture || in.AmountCapturable != 10000 || in.Currency != "eur" || in.PaymentMethodType != "card" || in.Livemode ||
 			!in.CaptureBefore.After(time.Now()) || in.Created.IsZero() {
 			t.Errorf("%+v", in)
 		}
 		a := w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "all"}, hold.AnswerOK)
-		if a.Intent.Status != hold.StatusSucceeded || a.Intent.Received != 10000 || a.RequestID == "" || a.Replayed {
+		if a.Intent.Status != hold.StatusSucceeded || a.Intent.AmountReceived != 10000 || a.RequestID == "" || a.Replayed {
 			t.Errorf("all: %+v %+v", a, a.Intent)
 		}
 		again := w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "all"}, hold.AnswerOK)
-		if !again.Replayed || again.Intent.Received != 10000 {
+		if !again.Replayed || again.Intent.AmountReceived != 10000 {
 			t.Errorf("the same key: %+v", again)
 		}
 		other := w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "other"}, hold.AnswerUnexpectedState)
-		if other.Intent == nil || other.Intent.Status != hold.StatusSucceeded || other.Intent.Received != 10000 {
+		if other.Intent == nil || other.Intent.Status != hold.StatusSucceeded || other.Intent.AmountReceived != 10000 {
 			t.Errorf("another key: %+v", other)
 		}
 		w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Amount: 500, Key: "all"}, hold.AnswerIdempotencyError)
@@ -96,7 +96,7 @@ func TestSimSettles(t *testing.T) {
 
 		id = w.authorize(stripesim.Hold{})
 		in = w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Amount: 2500, Key: "part"}, hold.AnswerOK).Intent
-		if in.Status != hold.StatusSucceeded || in.Received != 2500 || in.Capturable != 0 {
+		if in.Status != hold.StatusSucceeded || in.AmountReceived != 2500 || in.AmountCapturable != 0 {
 			t.Errorf("part: %+v", in)
 		}
 
@@ -112,22 +112,22 @@ func TestSimSettles(t *testing.T) {
 
 		id = w.authorize(stripesim.Hold{})
 		w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Amount: 10001, Key: "too-much"}, hold.AnswerAmountTooLarge)
-		w.do(hold.Call{Op: hold.OpRead, PaymentIntent: "pi_3NobodyKnowsThis"}, hold.AnswerMissing)
+		w.do(hold.Call{Op: hold.OpRead, PaymentIntent: "pi_3NobodyKnowsThis"}, hold.AnswerNotFound)
 
 		id = w.authorize(stripesim.Hold{Amount: 4000, Currency: "eur", PaymentMethod: "pm_card_visa", Account: account})
-		w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "wrong-account"}, hold.AnswerMissing)
+		w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "wrong-account"}, hold.AnswerNotFound)
 		in = w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Account: account, Key: "right-account"}, hold.AnswerOK).Intent
-		if in.Received != 4000 {
+		if in.AmountReceived != 4000 {
 			t.Errorf("connected: %+v", in)
 		}
 
 		id = w.authorize(stripesim.Hold{Amount: 9000, Currency: "eur", PaymentMethod: "pm_card_visa", Multicapture: true})
 		first := w.g.Capture(t.Context(), gateway.CaptureParams{PaymentIntent: id, Key: "m1", Amount: new(int64(3000)), Final: new(false)})
-		if first.Kind != hold.AnswerOK || first.Intent.Status != hold.StatusRequiresCapture || first.Intent.Capturable != 6000 {
+		if first.Kind != hold.AnswerOK || first.Intent.Status != hold.StatusRequiresCapture || first.Intent.AmountCapturable != 6000 {
 			t.Errorf("not final: %+v %+v", first, first.Intent)
 		}
 		rest := w.g.Capture(t.Context(), gateway.CaptureParams{PaymentIntent: id, Key: "m2", Amount: new(int64(0)), Final: new(true)})
-		if rest.Kind != hold.AnswerOK || rest.Intent.Status != hold.StatusSucceeded || rest.Intent.Received != 3000 {
+		if rest.Kind != hold.AnswerOK || rest.Intent.Status != hold.StatusSucceeded || rest.Intent.AmountReceived != 3000 {
 			t.Errorf("rest: %+v %+v", rest, rest.Intent)
 		}
 
@@ -136,11 +136,11 @@ func TestSimSettles(t *testing.T) {
 			t.Fatal(err)
 		}
 		in = w.do(hold.Call{Op: hold.OpRead, PaymentIntent: id}, hold.AnswerOK).Intent
-		if in.Status != hold.StatusRequiresCapture || in.Received != 4000 || in.Capturable != 6000 || in.SingleCapture {
+		if in.Status != hold.StatusRequiresCapture || in.AmountReceived != 4000 || in.AmountCapturable != 6000 || in.SingleCapture {
 			t.Errorf("captured in part by another system: %+v", in)
 		}
 		in = w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, ReleaseRest: true, Key: "release"}, hold.AnswerOK).Intent
-		if in.Status != hold.StatusSucceeded || in.Received != 4000 {
+		if in.Status != hold.StatusSucceeded || in.AmountReceived != 4000 {
 			t.Errorf("released: %+v", in)
 		}
 		if in = w.do(hold.Call{Op: hold.OpRead, PaymentIntent: w.authorize(stripesim.Hold{})}, hold.AnswerOK).Intent; !in.SingleCapture {
@@ -209,7 +209,7 @@ func TestSimStoredError(t *testing.T) {
 func TestSimOtherAnswers(t *testing.T) {
 	for kind, want := range map[stripesim.FaultKind]hold.AnswerKind{
 		stripesim.RateLimited: hold.AnswerRateLimited, stripesim.LockTimeout: hold.AnswerLockTimeout, stripesim.Conflict: hold.AnswerKeyInUse,
-		stripesim.Unauthorized: hold.AnswerUnauthorized, stripesim.Forbidden: hold.AnswerForbidden, stripesim.NotFound: hold.AnswerMissing,
+		stripesim.Unauthorized: hold.AnswerUnauthorized, stripesim.Forbidden: hold.AnswerForbidden, stripesim.NotFound: hold.AnswerNotFound,
 	} {
 		inWorld(t, stripesim.Options{}, func(t *testing.T, w *world) {
 			id := w.authorize(stripesim.Hold{})
@@ -266,7 +266,7 @@ func TestSimExpired(t *testing.T) {
 			if a.Intent == nil || a.Intent.Status != hold.StatusCanceled || a.Intent.CancellationReason != reason {
 				t.Errorf("%+v %+v", a, a.Intent)
 			}
-			if in := w.do(hold.Call{Op: hold.OpRead, PaymentIntent: id}, hold.AnswerOK).Intent; in.CancellationReason != reason || in.Capturable != 0 {
+			if in := w.do(hold.Call{Op: hold.OpRead, PaymentIntent: id}, hold.AnswerOK).Intent; in.CancellationReason != reason || in.AmountCapturable != 0 {
 				t.Errorf("%+v", in)
 			}
 		})
@@ -308,7 +308,7 @@ func TestSimList(t *testing.T) {
 				t.Fatalf("%+v", a)
 			}
 			for _, in := range page {
-				if in.CaptureBefore.IsZero() || in.Method != "card" {
+				if in.CaptureBefore.IsZero() || in.PaymentMethodType != "card" {
 					t.Fatalf("the charge isn't expanded: %+v", in)
 				}
 				got = append(got, in.ID)
@@ -372,10 +372,10 @@ func TestSimRepeatedOnTheWay(t *testing.T) {
 	w.fault(stripesim.Rule{Intent: id, Class: stripesim.ClassCapture, Nth: 1, Fault: stripesim.Fault{Kind: stripesim.DropReply}})
 	w.fault(stripesim.Rule{Intent: id, Class: stripesim.ClassCapture, Times: 1, Fault: stripesim.Fault{Kind: stripesim.LockTimeout}})
 	a := w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k-" + id}, hold.AnswerLockTimeout)
-	if !a.Repeated || w.effects(id, stripesim.Captured) != 1 {
-		t.Errorf("repeated %v, captured %d times", a.Repeated, w.effects(id, stripesim.Captured))
+	if !a.Retransmitted || w.effects(id, stripesim.Captured) != 1 {
+		t.Errorf("repeated %v, captured %d times", a.Retransmitted, w.effects(id, stripesim.Captured))
 	}
-	if a := w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k-" + id}, hold.AnswerOK); a.Repeated {
+	if a := w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k-" + id}, hold.AnswerOK); a.Retransmitted {
 		t.Error("an ordinary call passes for a repeated one")
 	}
 }

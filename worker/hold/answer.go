@@ -20,28 +20,28 @@ type Intent struct {
 	ID                 string
 	Status             Status
 	Amount             int64 // of the intent
-	Capturable         int64
-	Received           int64 // captured so far: above zero with requires_capture where another system took a part
+	AmountCapturable   int64
+	AmountReceived     int64 // captured so far: above zero with requires_capture where another system took a part
 	Currency           string
 	CancellationReason string
 	Created            time.Time
 	CaptureBefore      time.Time // zero where the charge doesn't tell
 	Livemode           bool
-	Method             string // type of the payment method, such as card; empty if the charge wasn't read
+	PaymentMethodType  string // type of the payment method, such as card; empty if the charge wasn't read
 	Metadata           map[string]string
 	Review             string // id of the fraud review, while it is open
 	SingleCapture      bool   // the charge was read and says that it can be captured only once
 }
 
-// lapsed reports whether a canceled intent was let go by the card network, not by a person or a program.
+// expiredByNetwork reports whether a canceled intent was let go by the card network, not by a person or a program.
 // Newer API versions say "expired" where older ones say "automatic".
-func (in *Intent) lapsed() bool {
+func (in *Intent) expiredByNetwork() bool {
 	return in.CancellationReason == "automatic" || in.CancellationReason == "expired"
 }
 
 // holds reports whether an amount that a caller said is what the intent holds: all that was authorized, or what is left of it.
 func (in *Intent) holds(amount int64) bool {
-	return amount == in.Capturable || amount == in.Capturable+in.Received
+	return amount == in.AmountCapturable || amount == in.AmountCapturable+in.AmountReceived
 }
 
 // AnswerKind is what became of a request to Stripe. The set is closed: everything that can come back is one of these.
@@ -52,7 +52,7 @@ const (
 	AnswerUnexpectedState                        // payment_intent_unexpected_state
 	AnswerChargeGone                             // charge_already_captured, charge_expired_for_capture and their kin
 	AnswerAmountTooLarge                         // amount_too_large
-	AnswerMissing                                // resource_missing
+	AnswerNotFound                               // resource_missing
 	AnswerLockTimeout                            // 429 lock_timeout: somebody else works on the intent
 	AnswerRateLimited                            // 429 for a rate
 	AnswerKeyInUse                               // 409: a request with the same key is under way
@@ -71,7 +71,7 @@ var answerNames = [...]string{
 	"key_in_use", "idempotency_error", "declined", "unauthorized", "forbidden", "invalid", "unreachable", "unknown", "replayed_error",
 }
 
-func (k AnswerKind) String() string { return name(answerNames[:], int(k)) }
+func (k AnswerKind) String() string { return enumName(answerNames[:], int(k)) }
 
 // outage reports an answer that says nothing of the one hold: Stripe can't be reached, limits the rate, or rejects the key. It
 // has an alert of its own, and the back-off bounds the calls.
@@ -90,18 +90,18 @@ func AnswerKinds() []AnswerKind {
 
 // Answer is the outcome of one request to Stripe. None of its fields carries a secret.
 type Answer struct {
-	Kind       AnswerKind
-	Intent     *Intent // where the body carried one, error bodies included
-	RequestID  string
-	HTTPStatus int    // 0 when there was no reply
-	Code       string // Stripe's error code or decline code
-	Message    string // for people; at most MaxNote bytes are kept
-	Replayed   bool   // Stripe sent a stored answer
-	Repeated   bool   // the request was sent more than once on the way, and an earlier try may have had its effect
+	Kind          AnswerKind
+	Intent        *Intent // where the body carried one, error bodies included
+	RequestID     string
+	HTTPStatus    int    // 0 when there was no reply
+	Code          string // Stripe's error code or decline code
+	Message       string // for people; at most MaxNote bytes are kept
+	Replayed      bool   // Stripe sent a stored answer
+	Retransmitted bool   // the request was sent more than once on the way, and an earlier try may have had its effect
 }
 
-// note is what a hold's history tells of an answer.
-func (a *Answer) note() string {
+// historyNote is what a hold's history tells of an answer.
+func (a *Answer) historyNote() string {
 	if a.Code == "" {
 		return a.Message
 	}

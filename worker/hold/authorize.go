@@ -14,8 +14,8 @@ import (
 	"unicode/utf8"
 )
 
-// AuthorizationWish is what a caller asks for when a card is to be authorized here: how to pay, and the terms of the hold that follows.
-type AuthorizationWish struct {
+// AuthorizeRequest is what a caller asks for when a card is to be authorized here: how to pay, and the terms of the hold that follows.
+type AuthorizeRequest struct {
 	PaymentMethod         string `json:"payment_method" doc:"The guest's card, as Stripe.js or a saved customer gives it" example:"pm_1PxYzA2eZvKYlo2C"`
 	Amount                int64  `json:"amount" doc:"To authorize, in minor units" example:"12500"`
 	Currency              string `json:"currency" doc:"ISO 4217, three letters" example:"eur"`
@@ -38,8 +38,8 @@ type AuthorizationWish struct {
 	Metadata      map[string]string `json:"metadata,omitempty" doc:"Up to 20 pairs of your own; they stand on the PaymentIntent as well"`
 }
 
-// ConfirmationWish is what a caller asks for once the guest has acted, or with another card.
-type ConfirmationWish struct {
+// ConfirmRequest is what a caller asks for once the guest has acted, or with another card.
+type ConfirmRequest struct {
 	Account       string `json:"account,omitempty" doc:"Connected account; empty for one's own"`
 	PaymentMethod string `json:"payment_method,omitempty" doc:"Another card, after the first was refused"`
 	OffSession    bool   `json:"off_session,omitempty" doc:"The guest is not there any more"`
@@ -66,8 +66,8 @@ type AuthorizeCall struct {
 	Key              string // idempotency key
 }
 
-// Authorized is what became of a request about an authorization. Beside the answer it has what only the guest's browser may see.
-type Authorized struct {
+// AuthorizeAnswer is what became of a request about an authorization. Beside the answer it has what only the guest's browser may see.
+type AuthorizeAnswer struct {
 	Answer
 	ClientSecret Secret
 	NextAction   string // type of what the guest is asked for, such as redirect_to_url
@@ -76,66 +76,70 @@ type Authorized struct {
 	FailureCode, FailureMessage string
 }
 
-// AuthorizationState is how far an attempt to authorize has come.
-type AuthorizationState uint8
+// AttemptState is how far an attempt to authorize has come.
+type AttemptState uint8
 
 const (
-	AuthorizationBegun    AuthorizationState = iota + 1 // written down; whether Stripe did it isn't known
-	AuthorizationOpen                                   // waits for the guest
-	AuthorizationDone                                   // authorized, and the hold is in the store
-	AuthorizationDeclined                               // the bank said no
-	AuthorizationInvalid                                // Stripe refused the request: nothing happened
-	AuthorizationGivenUp                                // canceled
+	AttemptBegun            AttemptState = iota + 1 // written down; whether Stripe did it isn't known
+	AttemptAwaitsCardholder                         // waits for the guest
+	AttemptAuthorized                               // authorized, and the hold is in the store
+	AttemptDeclined                                 // the bank said no
+	AttemptInvalid                                  // Stripe refused the request: nothing happened
+	AttemptAbandoned                                // canceled
 )
 
 // Finished reports whether the attempt's own answer is known for good.
-func (s AuthorizationState) Finished() bool { return s >= AuthorizationDone }
+func (s AttemptState) Finished() bool { return s >= AttemptAuthorized }
 
-// Authorization is an attempt to authorize as it is written down before the request leaves. It holds no secret and nothing of the card.
-type Authorization struct {
-	ID            string             `json:"-"` // from the caller's idempotency key
-	Digest        string             `json:"-"` // of what was asked for
-	State         AuthorizationState `json:"s"`
-	Confirm       bool               `json:"c,omitempty"` // of an intent that was there before
-	Account       string             `json:"a,omitempty"`
-	PaymentIntent string             `json:"p,omitempty"` // empty until Stripe has told
-	Generation    uint32             `json:"g"`           // of the key sent to Stripe
-	KeyAt         time.Time          `json:"k"`           // since when that key is in use
-	BegunAt       time.Time          `json:"-"`           // first asked for, as far as Redis knows
-	Since         time.Time          `json:"n,omitzero"`  // asked for no earlier than this, where Redis had forgotten it
-	Sent          bool               `json:"t,omitempty"` // of a confirmation: a request may have left
-	Code          string             `json:"e,omitempty"` // of a refusal
-	Message       string             `json:"m,omitempty"`
-	By            string             `json:"w,omitempty"`
+// AuthorizationAttempt is an attempt to authorize as it is written down before the request leaves. It holds no secret and nothing of the card.
+type AuthorizationAttempt struct {
+	ID              string       `json:"-"` // from the caller's idempotency key
+	Digest          string       `json:"-"` // of what was asked for
+	State           AttemptState `json:"s"`
+	Confirm         bool         `json:"c,omitempty"` // of an intent that was there before
+	Account         string       `json:"a,omitempty"`
+	PaymentIntent   string       `json:"p,omitempty"` // empty until Stripe has told
+	Generation      uint32       `json:"g"`           // of the key sent to Stripe
+	KeyUsedSince    time.Time    `json:"k"`           // since when that key is in use
+	BegunAt         time.Time    `json:"-"`           // first asked for, as far as Redis knows
+	IntentNotBefore time.Time    `json:"n,omitzero"`  // asked for no earlier than this, where Redis had forgotten it
+	ConfirmSent     bool         `json:"t,omitempty"` // of a confirmation: a request may have left
+	FailureCode     string       `json:"e,omitempty"` // of a refusal
+	FailureMessage  string       `json:"m,omitempty"`
+	By              string       `json:"w,omitempty"`
 }
 
-// Begin is what came of writing an attempt down.
-type Begin uint8
+// AttemptLookup is what came of writing an attempt down.
+type AttemptLookup uint8
 
 const (
-	BeginFresh    Begin = iota + 1 // nobody asked before
-	BeginTaken                     // asked before and not finished: go on with it
-	BeginFinished                  // asked before: its outcome is known
-	BeginBusy                      // somebody else is at it
-	BeginReused                    // the same key came with another request
-	BeginNone                      // there is none, and none was to be made
+	LookupCreated   AttemptLookup = iota + 1 // nobody asked before
+	LookupResumed                            // asked before and not finished: go on with it
+	LookupFinished                           // asked before: its outcome is known
+	LookupBusy                               // somebody else is at it
+	LookupKeyReused                          // the same key came with another request
+	LookupNotFound                           // there is none, and none was to be made
 )
 
-// GuestTime is how long a guest may take. After it Stripe forgets the confirmation, and holdd confirms nothing more.
-const GuestTime = time.Hour
+// ConfirmWindow is how long a guest may take. After it Stripe forgets the confirmation, and holdd confirms nothing more.
+const ConfirmWindow = time.Hour
 
-// AbandonAfter is when an intent that nobody finished is canceled, reckoned from its creation. Between GuestTime and this no request of holdd's
+// AbandonIntentAfter is when an intent that nobody finished is canceled, reckoned from its creation. Between GuestTime and this no request of holdd's
 // that could authorize is under way any more, so the cancel can't meet an authorization: Stripe would cancel that as well.
-const AbandonAfter = GuestTime + 2*time.Minute
+const AbandonIntentAfter = ConfirmWindow + 2*time.Minute
 
-// Abandoned reports whether it is too late to confirm an intent.
-func (in *Intent) Abandoned(now time.Time) bool { return !now.Before(in.Created.Add(GuestTime)) }
+// ConfirmWindowOver reports whether it is too late to confirm an intent.
+func (in *Intent) ConfirmWindowOver(now time.Time) bool {
+	return !now.Before(in.Created.Add(ConfirmWindow))
+}
 
-// KeyFresh reports whether Stripe surely still remembers the attempt's key.
-func (a *Authorization) KeyFresh(now time.Time) bool { return now.Before(a.KeyAt.Add(keyFresh)) }
+// IdempotencyKeyFresh reports whether Stripe surely still remembers the attempt's key.
+func (a *AuthorizationAttempt) IdempotencyKeyFresh(now time.Time) bool {
+	return now.Before(a.KeyUsedSince.Add(keyLifetime))
+}
 
-// Key is the idempotency key for Stripe. It is a function of the caller's, so that an attempt which Redis has forgotten meets its own answer.
-func (a *Authorization) Key() string {
+// IdempotencyKey is the idempotency key for Stripe. It is a function of the caller's, so that an attempt which Redis has forgotten meets its own answer.
+func (a *AuthorizationAttempt) IdempotencyKey() string {
 	verb := "authorize"
 	if a.Confirm {
 		verb = "confirm"
@@ -143,18 +147,18 @@ func (a *Authorization) Key() string {
 	return "holdd-" + verb + "-" + a.ID + "-" + strconv.FormatUint(uint64(a.Generation), 10)
 }
 
-var callerKey = regexp.MustCompile(`^[!-~]{8,}$`)
+var callerKeyPattern = regexp.MustCompile(`^[!-~]{8,}$`)
 
-// AuthorizationID names the attempt that belongs to a caller's idempotency key.
-func AuthorizationID(key string) (string, error) {
-	if len(key) > 128 || !callerKey.MatchString(key) {
+// AttemptID names the attempt that belongs to a caller's idempotency key.
+func AttemptID(key string) (string, error) {
+	if len(key) > 128 || !callerKeyPattern.MatchString(key) {
 		return "", problem(InvalidIdempotencyKey, "Idempotency-Key", "send 8 to 128 visible ASCII characters that are new for each authorization, such as a UUID, and the same again when you repeat it")
 	}
 	sum := sha256.Sum256([]byte("holdd authorization\x00" + key))
 	return hex.EncodeToString(sum[:16]), nil
 }
 
-func digest(parts ...any) string {
+func requestDigest(parts ...any) string {
 	b, err := json.Marshal(parts)
 	if err != nil {
 		panic(err) // strings, numbers and maps of strings
@@ -164,30 +168,30 @@ func digest(parts ...any) string {
 }
 
 // Digest tells one request from another without holding what it says.
-func (w *AuthorizationWish) Digest() string { return digest("authorize", w) }
+func (w *AuthorizeRequest) Digest() string { return requestDigest("authorize", w) }
 
 // Digest tells one request from another without holding what it says.
-func (w *ConfirmationWish) Digest(id string) string { return digest("confirm", id, w) }
+func (w *ConfirmRequest) Digest(id string) string { return requestDigest("confirm", id, w) }
 
 var (
-	methodID   = regexp.MustCompile(`^(pm|card|src)_[A-Za-z0-9_]+$`)
-	customerID = regexp.MustCompile(`^cus_[A-Za-z0-9]+$`)
-	cvcToken   = regexp.MustCompile(`^cvctok_[A-Za-z0-9_]+$`)
-	scheme     = regexp.MustCompile(`^[a-z][a-z0-9+.-]{1,40}$`)
+	paymentMethodPattern = regexp.MustCompile(`^(pm|card|src)_[A-Za-z0-9_]+$`)
+	customerPattern      = regexp.MustCompile(`^cus_[A-Za-z0-9]+$`)
+	cvcTokenPattern      = regexp.MustCompile(`^cvctok_[A-Za-z0-9_]+$`)
+	urlSchemePattern     = regexp.MustCompile(`^[a-z][a-z0-9+.-]{1,40}$`)
 )
 
-// longestID is the most characters that an object's id may have. Stripe's have some 30 today.
-const longestID = 105
+// maxIDLength is the most characters that an object's id may have. Stripe's have some 30 today.
+const maxIDLength = 105
 
-func checkMethod(id string) error {
-	if len(id) > longestID || !methodID.MatchString(id) {
-		return problem(InvalidField, "payment_method", "%s is no PaymentMethod: send the id that Stripe.js gave, it starts with pm_", echo(id))
+func checkPaymentMethod(id string) error {
+	if len(id) > maxIDLength || !paymentMethodPattern.MatchString(id) {
+		return problem(InvalidField, "payment_method", "%s is no PaymentMethod: send the id that Stripe.js gave, it starts with pm_", quoteUnlessSecret(id))
 	}
 	return nil
 }
 
 func checkCVC(token string) error {
-	if token != "" && (len(token) > longestID || !cvcToken.MatchString(token)) { // never shown: it may be the code itself
+	if token != "" && (len(token) > maxIDLength || !cvcTokenPattern.MatchString(token)) { // never shown: it may be the code itself
 		return problem(InvalidField, "cvc_token", "this is no token of a security code: send what Stripe.js made of it, it starts with cvctok_")
 	}
 	return nil
@@ -199,25 +203,25 @@ func checkReturnURL(s string) error {
 		return nil
 	}
 	u, err := url.Parse(s)
-	if err != nil || len(s) > 2048 || !scheme.MatchString(u.Scheme) || u.Scheme == "javascript" || u.Scheme == "data" || u.Host == "" || u.User != nil {
+	if err != nil || len(s) > 2048 || !urlSchemePattern.MatchString(u.Scheme) || u.Scheme == "javascript" || u.Scheme == "data" || u.Host == "" || u.User != nil {
 		return problem(InvalidField, "return_url", "send a whole address of at most 2048 characters, such as https://hotel.example/booked")
 	}
 	return nil
 }
 
-// Draft checks the wish against everything that can be known without Stripe. The call lacks its key, and names the attempt in the intent's metadata
+// Validate checks the wish against everything that can be known without Stripe. The call lacks its key, and names the attempt in the intent's metadata
 // beside the terms. Errors are *[Problem].
-func (w *AuthorizationWish) Draft(attempt string, now time.Time) (*Draft, AuthorizeCall, error) {
+func (w *AuthorizeRequest) Validate(attempt string, now time.Time) (*Draft, AuthorizeCall, error) {
 	none := func(err error) (*Draft, AuthorizeCall, error) { return nil, AuthorizeCall{}, err }
-	if err := checkMethod(w.PaymentMethod); err != nil {
+	if err := checkPaymentMethod(w.PaymentMethod); err != nil {
 		return none(err)
 	}
 	if w.Amount <= 0 {
 		return none(problem(InvalidAmount, "amount", "send the amount to authorize in minor units, such as 1250 for 12.50"))
 	}
-	terms := Wish{Account: w.Account, Reference: w.Reference, Amount: w.Amount, Currency: w.Currency, CaptureAt: w.CaptureAt, CancelAt: w.CancelAt,
+	terms := ScheduleRequest{Account: w.Account, Reference: w.Reference, Amount: w.Amount, Currency: w.Currency, CaptureAt: w.CaptureAt, CancelAt: w.CancelAt,
 		TimeZone: w.TimeZone, CaptureAmount: w.CaptureAmount, OnExpiry: w.OnExpiry, Metadata: w.Metadata}
-	d, err := terms.terms(now)
+	d, err := terms.validateTerms(now)
 	if err != nil {
 		return none(err)
 	}
@@ -227,15 +231,15 @@ func (w *AuthorizationWish) Draft(attempt string, now time.Time) (*Draft, Author
 		}
 	}
 	switch {
-	case w.Customer != "" && (len(w.Customer) > longestID || !customerID.MatchString(w.Customer)):
-		return none(problem(InvalidField, "customer", "%s is no customer: send an id that starts with cus_", echo(w.Customer)))
+	case w.Customer != "" && (len(w.Customer) > maxIDLength || !customerPattern.MatchString(w.Customer)):
+		return none(problem(InvalidField, "customer", "%s is no customer: send an id that starts with cus_", quoteUnlessSecret(w.Customer)))
 	case w.SetupFutureUsage != "" && w.SetupFutureUsage != "off_session" && w.SetupFutureUsage != "on_session":
 		return none(problem(InvalidField, "setup_future_usage", "%.40q is unknown: send off_session or on_session", w.SetupFutureUsage))
 	case w.Customer == "" && (w.SetupFutureUsage != "" || w.OffSession):
 		return none(problem(InvalidField, "customer", "a card is kept for a customer, and used without the guest from there: send the customer"))
 	case w.OffSession && w.CVCToken != "":
 		return none(problem(InvalidField, "cvc_token", "a guest who isn't there gives no security code: leave it or off_session out"))
-	case utf8.RuneCountInString(w.Description) > 1000 || !printable(w.Description):
+	case utf8.RuneCountInString(w.Description) > 1000 || !isSingleLine(w.Description):
 		return none(problem(InvalidField, "description", "send at most 1000 characters of one line"))
 	}
 	if err := checkCVC(w.CVCToken); err != nil {
@@ -248,7 +252,7 @@ func (w *AuthorizationWish) Draft(attempt string, now time.Time) (*Draft, Author
 		return none(problem(InvalidField, "receipt_email", "%.80q is no e-mail address", w.ReceiptEmail))
 	}
 	h := Hold{Reference: d.Reference, CaptureAt: d.CaptureAt, CancelAt: d.CancelAt, CaptureAmount: d.CaptureAmount, OnExpiry: d.OnExpiry, Metadata: d.Metadata}
-	pairs, fits := h.Terms(d.Metadata)
+	pairs, fits := h.MetadataDiff(d.Metadata)
 	maps.Copy(pairs, d.Metadata)
 	pairs[MetaAuthorization] = attempt
 	if !fits || len(pairs) > stripeMetadataKeys {
@@ -261,16 +265,16 @@ func (w *AuthorizationWish) Draft(attempt string, now time.Time) (*Draft, Author
 	}, nil
 }
 
-// Call checks the wish. Errors are *[Problem].
-func (w *ConfirmationWish) Call(id string) (AuthorizeCall, error) {
-	if err := CheckID(id); err != nil {
+// Validate checks the wish. Errors are *[Problem].
+func (w *ConfirmRequest) Validate(id string) (AuthorizeCall, error) {
+	if err := CheckPaymentIntentID(id); err != nil {
 		return AuthorizeCall{}, err
 	}
-	if err := CheckAccount(w.Account); err != nil {
+	if err := CheckAccountID(w.Account); err != nil {
 		return AuthorizeCall{}, err
 	}
 	if w.PaymentMethod != "" {
-		if err := checkMethod(w.PaymentMethod); err != nil {
+		if err := checkPaymentMethod(w.PaymentMethod); err != nil {
 			return AuthorizeCall{}, err
 		}
 	}
@@ -286,14 +290,14 @@ func (w *ConfirmationWish) Call(id string) (AuthorizeCall, error) {
 	return AuthorizeCall{PaymentIntent: id, Account: w.Account, PaymentMethod: w.PaymentMethod, OffSession: w.OffSession, CVCToken: NewSecret(w.CVCToken), ReturnURL: w.ReturnURL}, nil
 }
 
-func printable(s string) bool {
+func isSingleLine(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
-// Place makes the hold of an intent that was authorized here, whose terms stand in its metadata. Money that is held has a hold, whatever its terms:
+// NewAuthorized makes the hold of an intent that was authorized here, whose terms stand in its metadata. Money that is held has a hold, whatever its terms:
 // what its time can't reach goes to a person, and not back to the caller.
-func Place(d *Draft, in *Intent, by string, now time.Time) (Change, error) {
+func NewAuthorized(d *Draft, in *Intent, by string, now time.Time) (Decision, error) {
 	draft := *d
-	draft.ID, draft.Amount, draft.Currency, draft.Found = in.ID, 0, "", true
+	draft.ID, draft.Amount, draft.Currency, draft.FromMetadata = in.ID, 0, "", true
 	return New(&draft, in, by, now)
 }

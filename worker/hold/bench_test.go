@@ -10,11 +10,11 @@ import (
 // What is decided for each hold on its way: a wish is read, and after the claim its call and its answer.
 
 func BenchmarkWish(b *testing.B) {
-	w := hold.Wish{PaymentIntent: pi, Reference: "BK-2071", Amount: amount, Currency: "eur",
+	w := hold.ScheduleRequest{PaymentIntent: pi, Reference: "BK-2071", Amount: amount, Currency: "eur",
 		CaptureAt: t0.Add(5 * day).Format(time.RFC3339), ExpiresAt: t0.Add(6 * day).Format(time.RFC3339)}
 	b.ReportAllocs()
 	for b.Loop() {
-		d, err := w.Draft(t0)
+		d, err := w.Validate(t0)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -22,7 +22,7 @@ func BenchmarkWish(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if p := c.Place(&hold.Hold{}, t0, rules); p.Due.IsZero() {
+		if p := c.Placement(&hold.Hold{}, t0, rules); p.DueAt.IsZero() {
 			b.Fatal("it would never be due")
 		}
 	}
@@ -35,8 +35,8 @@ func BenchmarkCaptured(b *testing.B) {
 	a := hold.Answer{Kind: hold.AnswerOK, HTTPStatus: 200, RequestID: "req_b7pQ2mXw9ZkLrT", Intent: captured(amount)}
 	b.ReportAllocs()
 	for b.Loop() {
-		call := h.Call(now)
-		c := h.Answered(call, a, now)
+		call := h.NextCall(now)
+		c := h.ApplyAnswer(call, a, now)
 		if c.Hold.State != hold.Captured {
 			b.Fatal(c.Hold.State)
 		}

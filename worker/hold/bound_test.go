@@ -29,15 +29,17 @@ func outage(k hold.AnswerKind) bool {
 }
 
 // over says that holdd does nothing more by itself.
-func (l *loop) over() bool { return l.h.State.Final() || l.h.State == hold.Attention || l.h.Next == 0 }
+func (l *loop) over() bool {
+	return l.h.State.Final() || l.h.State == hold.Attention || l.h.NextOp == 0
+}
 
 // claim plays one claim, whose worker makes at most four calls.
 func (l *loop) claim(answer func(hold.Call) hold.Answer) {
 	l.now = later(l.now, l.h.NextAt)
 	h := claim(l.h, l.now)
-	var c hold.Change
+	var c hold.Decision
 	for n := range 4 {
-		call, next := h.Call(l.now), h.Next
+		call, next := h.NextCall(l.now), h.NextOp
 		a := answer(call)
 		l.calls++
 		if call.Op == hold.OpCapture {
@@ -46,20 +48,20 @@ func (l *loop) claim(answer func(hold.Call) hold.Answer) {
 		if !outage(a.Kind) {
 			l.counted++
 		}
-		c = c.Then(h.Answered(call, a, l.now))
+		c = c.FollowedBy(h.ApplyAnswer(call, a, l.now))
 		h = c.Hold
-		if h.Next != next {
+		if h.NextOp != next {
 			l.counted = 0
 		}
-		if !c.Now {
+		if !c.Again {
 			break
 		}
 		if n == 3 {
-			c = c.Parked(l.now.Add(time.Second))
+			c = c.DeferUntil(l.now.Add(time.Second))
 		}
 	}
-	for _, n := range c.Notices {
-		if n.Type == hold.NoticeAttention {
+	for _, n := range c.Events {
+		if n.Type == hold.EventAttention {
 			l.alerts++
 			l.counted = 0
 		}
@@ -71,11 +73,11 @@ func (l *loop) claim(answer func(hold.Call) hold.Answer) {
 // bounds are holds on which something is due.
 func bounds(t *testing.T) map[string]hold.Hold {
 	due := t0.Add(2 * day)
-	policy, _ := made(t, held()).Milestone(t0.Add(7*day-time.Hour), t0.Add(7*day-time.Hour), rules)
+	policy, _ := made(t, held()).PassMilestone(t0.Add(7*day-time.Hour), t0.Add(7*day-time.Hour), rules)
 	over := made(t, held())
-	over.Next, over.NextAt = hold.OpRead, t0.Add(7*day)
+	over.NextOp, over.NextAt = hold.OpRead, t0.Add(7*day)
 	taken := made(t, held(), captureAt(due))
-	taken.State, taken.Prior, taken.NextAt = hold.Working, hold.Scheduled, due
+	taken.State, taken.PreviousState, taken.NextAt = hold.Working, hold.Scheduled, due
 	return map[string]hold.Hold{
 		"capture":                 made(t, held(), captureAt(due)),
 		"capture of a part":       made(t, held(), captureAt(due), part(500)),
@@ -84,8 +86,8 @@ func bounds(t *testing.T) map[string]hold.Hold {
 		"not verified":            made(t, nil, captureAt(due), told(amount, "eur")),
 		"nothing known":           made(t, nil, captureAt(due)),
 		"cancel":                  made(t, held(), cancelAt(due)),
-		"cancel asked for":        must(t)(made(t, held()).Canceling("api", due)),
-		"capture asked for":       must(t)(made(t, held()).Capturing(0, "api", due)),
+		"cancel asked for":        must(t)(made(t, held()).RequestCancel("api", due)),
+		"capture asked for":       must(t)(made(t, held()).RequestCapture(0, "api", due)),
 		"policy":                  policy.Hold,
 		"taken over":              taken,
 		"read at the deadline":    over,
@@ -94,7 +96,7 @@ func bounds(t *testing.T) map[string]hold.Hold {
 
 func TestAnswered_AlertsWithinTheBound(t *testing.T) {
 	reads := append([]hold.Answer{}, allAnswers...)
-	reads = append(reads, hold.Answer{Kind: hold.AnswerOK, Intent: held(func(in *hold.Intent) { in.Capturable = 0 })})
+	reads = append(reads, hold.Answer{Kind: hold.AnswerOK, Intent: held(func(in *hold.Intent) { in.AmountCapturable = 0 })})
 	for name, start := range bounds(t) {
 		t.Run(name, func(t *testing.T) {
 			for _, written := range allAnswers {
@@ -112,7 +114,7 @@ func TestAnswered_AlertsWithinTheBound(t *testing.T) {
 							return written
 						})
 						if l.counted > hold.MaxCallsBeforeAlert {
-							t.Fatalf("%s: %d calls, and no alert; %s next %s", what, l.counted, l.h.State, l.h.Next)
+							t.Fatalf("%s: %d calls, and no alert; %s next %s", what, l.counted, l.h.State, l.h.NextOp)
 						}
 					}
 					if l.attention && l.alerts == 0 {
@@ -155,7 +157,7 @@ func TestAnswered_AlertsWithinTheBoundForAnySequence(t *testing.T) {
 			}
 			l.claim(func(c hold.Call) hold.Answer { return rapid.SampledFrom(pool).Draw(rt, c.Op.String()) })
 			if l.counted > hold.MaxCallsBeforeAlert {
-				rt.Fatalf("%d calls, and no alert; %s next %s", l.counted, l.h.State, l.h.Next)
+				rt.Fatalf("%d calls, and no alert; %s next %s", l.counted, l.h.State, l.h.NextOp)
 			}
 		}
 		if l.alerts > 0 && !l.attention {
@@ -186,14 +188,14 @@ func TestAnswered_ChargeGoneWhileHeld(t *testing.T) {
 						l.claim(answer)
 					}
 				}
-				if l.h.State != hold.Attention || l.h.Why != tt.cause || l.alerts != 1 || l.calls != 4 {
-					t.Errorf("%s because of %s, %d alerts after %d calls; want attention because of %s, one alert, 4 calls", l.h.State, l.h.Why, l.alerts, l.calls, tt.cause)
+				if l.h.State != hold.Attention || l.h.Reason != tt.cause || l.alerts != 1 || l.calls != 4 {
+					t.Errorf("%s because of %s, %d alerts after %d calls; want attention because of %s, one alert, 4 calls", l.h.State, l.h.Reason, l.alerts, l.calls, tt.cause)
 				}
 				if took := l.now.Sub(t0.Add(day)); took < 2*time.Second || took > 10*time.Second {
 					t.Errorf("the second try came after %v", took)
 				}
 				// A person may have it tried again, and hears of it again.
-				l.h = must(t)(l.h.Canceling("api", l.now))
+				l.h = must(t)(l.h.RequestCancel("api", l.now))
 				for range 20 {
 					if !l.over() {
 						l.claim(answer)

@@ -8,24 +8,24 @@ import (
 // policyNow is what the deadline's policy does with the hold at once, 0 if nothing. An assumed
 // deadline that Stripe was not asked about is read first.
 func (h *Hold) policyNow(now time.Time, r Rules) Op {
-	if h.State == 0 || h.State.Final() || h.State == Working || h.wishStands() || h.ExpiresSource == SourceAssumed && !h.Verified ||
-		!h.ExpiresAt.After(now) || h.actTime(r).After(now) {
+	if h.State == 0 || h.State.Final() || h.State == Working || h.actsInTime() || h.ExpiresSource == SourceAssumed && !h.Verified ||
+		!h.ExpiresAt.After(now) || h.policyTime(r).After(now) {
 		return 0
 	}
-	return h.policyOp()
+	return h.policyAction()
 }
 
 // Confirm refuses a request that makes the deadline's policy act at once, unless the caller has
 // confirmed that. before is the hold as it was, the zero Hold if it is new. Errors are *[Problem].
-func (c Change) Confirm(before *Hold, confirmed bool, now time.Time, r Rules) (Change, error) {
+func (c Decision) Confirm(before *Hold, confirmed bool, now time.Time, r Rules) (Decision, error) {
 	now = now.UTC().Truncate(time.Millisecond)
 	op := c.Hold.policyNow(now, r)
-	if c.Same || op == 0 || op == before.policyNow(now, r) {
+	if c.Unchanged || op == 0 || op == before.policyNow(now, r) {
 		return c, nil
 	}
 	if confirmed {
 		c.Hold.startPolicy(op, now) // the answer says what happens
-		c.Confirmed, c.Now = true, true
+		c.Confirmed, c.Again = true, true
 		return c, nil
 	}
 	code, verb := WouldCancelNow, "release"
@@ -33,9 +33,9 @@ func (c Change) Confirm(before *Hold, confirmed bool, now time.Time, r Rules) (C
 		code, verb = WouldCaptureNow, "capture"
 	}
 	p := problem(code, "confirm", `the authorization ends at %s, within the expiry margin of %s: on_expiry %s would %s the money at once; send "confirm": true to do that, or a time before the end, or another on_expiry`,
-		c.Hold.ExpiresAt.Format(time.RFC3339), short(r.ExpiryMargin), c.Hold.OnExpiry, verb)
+		c.Hold.ExpiresAt.Format(time.RFC3339), formatDuration(r.ExpiryMargin), c.Hold.OnExpiry, verb)
 	p.Deadline = c.Hold.ExpiresAt
-	return Change{}, p
+	return Decision{}, p
 }
 
 // confirmedNote in a hold's first history entry says that its caller sent confirm.
@@ -44,7 +44,7 @@ const confirmedNote = "confirmed"
 // HandOver requires attention for a hold whose policy would act at once because its deadline has
 // only now become known: by terms found at Stripe, or by a read that shows an earlier end. No caller
 // could be asked and no warning came. A confirmed request stands for the first read as well.
-func (c *Change) HandOver(before *Hold, now time.Time, r Rules) {
+func (c *Decision) HandOver(before *Hold, now time.Time, r Rules) {
 	h := &c.Hold
 	learned := before.State == 0 || h.Verified != before.Verified || !h.ExpiresAt.Equal(before.ExpiresAt)
 	op := h.policyNow(now, r)
@@ -54,9 +54,9 @@ func (c *Change) HandOver(before *Hold, now time.Time, r Rules) {
 	if c.Confirmed || !c.NewDeadline || !learned || op == 0 || op == before.policyNow(now, r) {
 		return
 	}
-	next := h.look(CauseInsideMargin, "ends at "+h.ExpiresAt.Format(time.RFC3339), now)
+	next := h.requireAttention(CauseInsideMargin, "ends at "+h.ExpiresAt.Format(time.RFC3339), now)
 	next.NewDeadline, next.NewTerms, next.MirrorAt = true, c.NewTerms, c.MirrorAt
-	told := slices.DeleteFunc(slices.Clone(c.Notices), func(n Notice) bool { return n.Type == NoticeAttention })
-	next.Notices = slices.Concat(told, next.Notices)
+	told := slices.DeleteFunc(slices.Clone(c.Events), func(n Event) bool { return n.Type == EventAttention })
+	next.Events = slices.Concat(told, next.Events)
 	*c = next
 }

@@ -2,16 +2,16 @@ package hold
 
 import "time"
 
-// recheck is how often a hold that is still open after its deadline is looked at again.
-const recheck = 5 * time.Minute
+// expiredRecheckInterval is how often a hold that is still open after its deadline is looked at again.
+const expiredRecheckInterval = 5 * time.Minute
 
-// busyRecheck is how soon a hold is looked at again when its policy is due while somebody works on it.
-const busyRecheck = 30 * time.Second
+// workingRecheckInterval is how soon a hold is looked at again when its policy is due while somebody works on it.
+const workingRecheckInterval = 30 * time.Second
 
-// actTime is when the deadline's policy is due. A hold whose own time lies between then and the deadline keeps its own time.
-func (h *Hold) actTime(r Rules) time.Time {
+// policyTime is when the deadline's policy is due. A hold whose own time lies between then and the deadline keeps its own time.
+func (h *Hold) policyTime(r Rules) time.Time {
 	act := h.ExpiresAt.Add(-r.ExpiryMargin)
-	if own := h.OwnTime(); (h.State == Scheduled || h.State == Working) && own.After(act) && own.Before(h.ExpiresAt) {
+	if own := h.ActionTime(); (h.State == Scheduled || h.State == Working) && own.After(act) && own.Before(h.ExpiresAt) {
 		return own
 	}
 	return act
@@ -31,23 +31,23 @@ func (h *Hold) NextMilestone(t time.Time, r Rules) time.Time {
 			consider(h.ExpiresAt.Add(-d))
 		}
 	}
-	consider(h.actTime(r))
+	consider(h.policyTime(r))
 	consider(h.ExpiresAt)
 	if next.IsZero() {
-		next = t.Add(recheck)
+		next = t.Add(expiredRecheckInterval)
 	}
 	return next
 }
 
-// Milestone is called when a milestone that was set for due has come. It returns what follows and when the next one is. With Change.Same
+// PassMilestone is called when a milestone that was set for due has come. It returns what follows and when the next one is. With Change.Same
 // the record stays as it is, so that a claim that somebody holds stays good; its notices are to be published all the same.
-func (h Hold) Milestone(due, now time.Time, r Rules) (Change, time.Time) {
+func (h Hold) PassMilestone(due, now time.Time, r Rules) (Decision, time.Time) {
 	now = now.UTC().Truncate(time.Millisecond)
 	if h.State.Final() {
-		return Change{Hold: h, Same: true}, time.Time{}
+		return Decision{Hold: h, Unchanged: true}, time.Time{}
 	}
 	reached := func(t time.Time) bool { return !t.Before(due) && !t.After(now) }
-	c := Change{Hold: h, Same: true}
+	c := Decision{Hold: h, Unchanged: true}
 	next := h.NextMilestone(now, r)
 
 	// Of several thresholds that passed since the last look, only the last is told.
@@ -59,104 +59,104 @@ func (h Hold) Milestone(due, now time.Time, r Rules) (Change, time.Time) {
 			}
 		}
 		if last > 0 {
-			c.Notices = append(c.Notices, Notice{Type: NoticeExpiring, Threshold: last})
+			c.Events = append(c.Events, Event{Type: EventExpiring, Threshold: last})
 		}
 	}
 	if reached(h.ExpiresAt) {
-		c.Notices = append(c.Notices, Notice{Type: NoticeExpiring, Cause: CauseLapsed})
+		c.Events = append(c.Events, Event{Type: EventExpiring, Cause: CauseExpired})
 	}
 
-	act, op := h.actTime(r), h.policyOp()
+	act, op := h.policyTime(r), h.policyAction()
 	switch {
 	case !h.ExpiresAt.After(now):
-		if h.State == Working || h.wishStands() || h.State == Scheduled && !h.OwnTime().IsZero() && !h.OwnTime().After(now) {
+		if h.State == Working || h.actsInTime() || h.State == Scheduled && !h.ActionTime().IsZero() && !h.ActionTime().After(now) {
 			return c, next // it is being acted on: the answer will tell
 		}
-		h.Next, h.NextAt = OpRead, now
+		h.NextOp, h.NextAt = OpRead, now
 	case act.After(now):
 		return c, next
 	case h.State == Working:
-		return c, minTime(next, now.Add(busyRecheck))
-	case h.wishStands():
+		return c, minTime(next, now.Add(workingRecheckInterval))
+	case h.actsInTime():
 		// The wish is due and so is the deadline: a window of the capture job must not hold it back.
 		if h.NextAt.After(now) {
-			return c, minTime(next, maxTime(h.NextAt, now.Add(busyRecheck)))
+			return c, minTime(next, maxTime(h.NextAt, now.Add(workingRecheckInterval)))
 		}
-		next = minTime(next, now.Add(recheck))
+		next = minTime(next, now.Add(expiredRecheckInterval))
 	case op == 0 && !reached(act):
 		return c, next
 	default:
 		if op == 0 && h.Acknowledged {
 			return c, next
 		}
-		if n := len(c.Notices); op == 0 && n > 0 {
-			c.Notices[n-1].Cause = CauseOnExpiry // one word of it is enough
+		if n := len(c.Events); op == 0 && n > 0 {
+			c.Events[n-1].Cause = CauseOnExpiry // one word of it is enough
 			return c, next
 		}
 		if op == 0 {
-			c.Notices = append(c.Notices, Notice{Type: NoticeExpiring, Cause: CauseOnExpiry, Threshold: h.ExpiresAt.Sub(now)})
+			c.Events = append(c.Events, Event{Type: EventExpiring, Cause: CauseOnExpiry, Threshold: h.ExpiresAt.Sub(now)})
 			return c, next
 		}
 		h.startPolicy(op, now)
 	}
-	c.Hold, c.Same, c.Now = h, false, true
+	c.Hold, c.Unchanged, c.Again = h, false, true
 	return c, next
 }
 
 // startPolicy schedules what the deadline's policy does.
 func (h *Hold) startPolicy(op Op, now time.Time) {
-	h.reopen()
+	h.readFirstAfterAttention()
 	if h.ExpiresSource == SourceAssumed && !h.Verified {
 		h.ReadFirst = true // the authorization may last for weeks yet
 	}
-	h.State, h.Next, h.NextAt, h.Why, h.Retries = Scheduled, op, now, CauseOnExpiry, 0
+	h.State, h.NextOp, h.NextAt, h.Reason, h.Retries = Scheduled, op, now, CauseOnExpiry, 0
 	h.Calls, h.Refusals = 0, 0
-	h.record(Entry{At: now, Kind: EntryTriggered, By: "holdd", Op: op, Cause: CauseOnExpiry})
+	h.appendHistory(HistoryEntry{At: now, Kind: HistoryTriggered, By: "holdd", Op: op, Cause: CauseOnExpiry})
 }
 
-// unpolicied takes a hold back to where it was before its deadline's policy spoke, because that is another policy or another deadline now, and nothing was
+// revertPolicy takes a hold back to where it was before its deadline's policy spoke, because that is another policy or another deadline now, and nothing was
 // sent that may have had an effect. The deadline then speaks anew.
-func (h *Hold) unpolicied(now time.Time) {
-	state, why := h.stoodAt()
-	h.plan(now)
+func (h *Hold) revertPolicy(now time.Time) {
+	state, why := h.stateBeforePolicy()
+	h.planNext(now)
 	if state != 0 {
-		h.State, h.Next, h.NextAt, h.Why = state, 0, time.Time{}, why
+		h.State, h.NextOp, h.NextAt, h.Reason = state, 0, time.Time{}, why
 	}
 }
 
-// stoodAt reads in the history where, and why, a hold on which its policy acts stood before, if it was held back: [Paused], or in [Attention] for the one
+// stateBeforePolicy reads in the history where, and why, a hold on which its policy acts stood before, if it was held back: [Paused], or in [Attention] for the one
 // reason that a policy gets over. Where the history is cut short it is believed to have been paused: nothing is taken for a pause that nobody remembers.
-func (h *Hold) stoodAt() (State, Cause) {
+func (h *Hold) stateBeforePolicy() (State, Cause) {
 	for i := len(h.History) - 1; i > 0; i-- {
 		switch e := &h.History[i]; e.Kind {
-		case EntryPaused:
+		case HistoryPaused:
 			return Paused, e.Cause
-		case EntryOutcome:
+		case HistoryOutcome:
 			if e.Cause == CauseAfterDeadline {
 				return Attention, e.Cause
 			}
 			return 0, 0
-		case EntryResumed:
+		case HistoryResumed:
 			return 0, 0
 		}
 	}
-	if h.Forgotten > 0 {
+	if h.HistoryDropped > 0 {
 		return Paused, 0
 	}
 	return 0, 0
 }
 
-// wishStands reports whether the hold will be acted on before its deadline by its own wish, so that the policy has nothing to say. The
+// actsInTime reports whether the hold will be acted on before its deadline by its own wish, so that the policy has nothing to say. The
 // policy speaks for holds that would otherwise just sit there: a capture that was asked for and is late, because Stripe is away or there
 // is a queue, must not be turned into a cancel.
-func (h *Hold) wishStands() bool {
+func (h *Hold) actsInTime() bool {
 	if h.State != Scheduled {
 		return false
 	}
-	if h.Why == CauseTrigger || h.Why == CauseOnExpiry || h.CancelWanted {
+	if h.Reason == CauseTrigger || h.Reason == CauseOnExpiry || h.CancelWanted {
 		return true
 	}
-	own := h.OwnTime()
+	own := h.ActionTime()
 	return !own.IsZero() && own.Before(h.ExpiresAt)
 }
 
@@ -176,20 +176,20 @@ func maxTime(a, b time.Time) time.Time {
 
 // Placement tells the store where a hold belongs. Zero times mean: not there.
 type Placement struct {
-	Due       time.Time // becomes ready then
-	Ready     bool      // goes straight to the ready queue instead
-	Pressing  bool      // becomes ready at its time even while the schedule waits for a window
-	Milestone time.Time // next milestone of the deadline
-	Keep      bool      // the milestone that is set stays
-	Overdue   bool      // the milestone that is set stays if it has come and nobody has passed it yet
-	UntoldBy  time.Time // a milestone still set to this or earlier has a threshold that was not told
-	UntoldAt  time.Time // what such a milestone is set to: where the new deadline has that threshold
-	Settled   time.Time
-	Attention bool
-	Verify    time.Time // to be checked against Stripe, nearest first
+	DueAt                time.Time // becomes ready then
+	Ready                bool      // goes straight to the ready queue instead
+	Urgent               bool      // becomes ready at its time even while the schedule waits for a window
+	NextMilestone        time.Time // next milestone of the deadline
+	KeepMilestone        bool      // the milestone that is set stays
+	KeepOverdueMilestone bool      // the milestone that is set stays if it has come and nobody has passed it yet
+	UntoldBy             time.Time // a milestone still set to this or earlier has a threshold that was not told
+	UntoldAt             time.Time // what such a milestone is set to: where the new deadline has that threshold
+	SettledAt            time.Time
+	NeedsAttention       bool
+	VerifyAt             time.Time // to be checked against Stripe, nearest first
 
-	Mirror     time.Time // its terms are to be written to the intent's metadata from then on
-	MirrorKeep bool      // whether and when they are stays as it is
+	MirrorAt   time.Time // its terms are to be written to the intent's metadata from then on
+	KeepMirror bool      // whether and when they are stays as it is
 }
 
 // passed is the nearest threshold that lies behind now, 0 if none does or the deadline has passed.
@@ -213,49 +213,49 @@ func (p *Placement) warn(before, h *Hold, now time.Time, r Rules) {
 	at := h.ExpiresAt.Add(-d)
 	switch told := before.passed(now, r); {
 	case told == 0 || d < told:
-		p.Milestone = minTime(p.Milestone, at)
+		p.NextMilestone = minTime(p.NextMilestone, at)
 	case d == told && h.ExpiresAt.Before(before.ExpiresAt):
 		// Only the store knows whether the job was late with it, and would look past it now.
-		p.UntoldBy, p.UntoldAt = before.ExpiresAt.Add(-d), minTime(p.Milestone, at)
+		p.UntoldBy, p.UntoldAt = before.ExpiresAt.Add(-d), minTime(p.NextMilestone, at)
 	}
 }
 
-// Place says where the changed hold belongs. before is the hold as it was, the zero Hold if it is new.
-func (c *Change) Place(before *Hold, now time.Time, r Rules) Placement {
+// Placement says where the changed hold belongs. before is the hold as it was, the zero Hold if it is new.
+func (c *Decision) Placement(before *Hold, now time.Time, r Rules) Placement {
 	h := &c.Hold
 	if h.State.Final() {
-		return Placement{Settled: h.SettledAt}
+		return Placement{SettledAt: h.SettledAt}
 	}
-	p := Placement{Attention: h.State == Attention, Keep: !c.NewDeadline}
+	p := Placement{NeedsAttention: h.State == Attention, KeepMilestone: !c.NewDeadline}
 	if c.NewDeadline {
-		p.Milestone, p.Overdue = h.NextMilestone(now, r), true
+		p.NextMilestone, p.KeepOverdueMilestone = h.NextMilestone(now, r), true
 		// Terms may come, and deadlines be learned, when the policy's time is over already: it speaks at once.
-		if act := h.actTime(r); !act.After(now) && h.ExpiresAt.After(now) {
-			p.Milestone = act
-			if h.policyOp() != 0 {
-				p.Milestone = now // thresholds between act and now were told
+		if act := h.policyTime(r); !act.After(now) && h.ExpiresAt.After(now) {
+			p.NextMilestone = act
+			if h.policyAction() != 0 {
+				p.NextMilestone = now // thresholds between act and now were told
 			}
 		}
 		p.warn(before, h, now, r)
 	}
-	if h.Next != 0 {
-		p.Due = h.NextAt
-		p.Ready = c.Now
-		p.Pressing = h.State == Working || h.Why == CauseTrigger || h.Why == CauseOnExpiry
+	if h.NextOp != 0 {
+		p.DueAt = h.NextAt
+		p.Ready = c.Again
+		p.Urgent = h.State == Working || h.Reason == CauseTrigger || h.Reason == CauseOnExpiry
 	}
 	switch {
 	case !r.Mirror || h.Mirrored || h.Unmirrorable:
 	case c.NewTerms:
-		p.Mirror = now
+		p.MirrorAt = now
 	case !c.MirrorAt.IsZero():
-		p.Mirror = c.MirrorAt
+		p.MirrorAt = c.MirrorAt
 	default:
-		p.MirrorKeep = true
+		p.KeepMirror = true
 	}
 	if !h.Verified && h.State != Attention && !(h.ExpiresSource == SourceCaller && h.Amount > 0) {
-		p.Verify = h.ExpiresAt
-		if h.Next != 0 {
-			p.Verify = minTime(h.NextAt, h.ExpiresAt)
+		p.VerifyAt = h.ExpiresAt
+		if h.NextOp != 0 {
+			p.VerifyAt = minTime(h.NextAt, h.ExpiresAt)
 		}
 	}
 	return p

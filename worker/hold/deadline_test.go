@@ -10,7 +10,7 @@ import (
 // byMethod is an authorization whose charge has no capture_before.
 func byMethod(method string, created time.Time) *hold.Intent {
 	return held(func(in *hold.Intent) {
-		in.CaptureBefore, in.Method, in.Created = time.Time{}, method, created
+		in.CaptureBefore, in.PaymentMethodType, in.Created = time.Time{}, method, created
 	})
 }
 
@@ -132,10 +132,10 @@ func TestObserved_AssumedDeadlineMovesOnlyEarlier(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			h := newAt(t, byMethod("klarna", t0), t0)
 			h.ExpiresAt = tt.stored
-			c := h.Observed(byMethod(tt.method, t0), t0.Add(day))
+			c := h.ApplyIntent(byMethod(tt.method, t0), t0.Add(day))
 			moved := !tt.stored.Equal(tt.want)
-			if !c.Hold.ExpiresAt.Equal(tt.want) || c.NewDeadline != moved || c.Same == moved {
-				t.Errorf("ends at %v, new deadline %v, same %v; want %v", c.Hold.ExpiresAt, c.NewDeadline, c.Same, tt.want)
+			if !c.Hold.ExpiresAt.Equal(tt.want) || c.NewDeadline != moved || c.Unchanged == moved {
+				t.Errorf("ends at %v, new deadline %v, same %v; want %v", c.Hold.ExpiresAt, c.NewDeadline, c.Unchanged, tt.want)
 			}
 		})
 	}

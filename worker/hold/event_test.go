@@ -12,11 +12,11 @@ const eventIntent = "pi_eventhold01"
 
 func eventHold(t *testing.T, now time.Time) hold.Hold {
 	t.Helper()
-	d, err := (&hold.Wish{PaymentIntent: eventIntent, CaptureAt: now.Add(24 * time.Hour).Format(time.RFC3339)}).Draft(now)
+	d, err := (&hold.ScheduleRequest{PaymentIntent: eventIntent, CaptureAt: now.Add(24 * time.Hour).Format(time.RFC3339)}).Validate(now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := hold.New(d, &hold.Intent{ID: eventIntent, Status: hold.StatusRequiresCapture, Amount: 500, Capturable: 500, Currency: "eur", Created: now}, "test", now)
+	c, err := hold.New(d, &hold.Intent{ID: eventIntent, Status: hold.StatusRequiresCapture, Amount: 500, AmountCapturable: 500, Currency: "eur", Created: now}, "test", now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,88 +27,88 @@ func TestHeard(t *testing.T) {
 	now := time.Unix(1764000000, 0).UTC()
 	plain := eventHold(t, now)
 	working := plain
-	working.State, working.Prior = hold.Working, hold.Scheduled
+	working.State, working.PreviousState = hold.Working, hold.Scheduled
 	reading := working
-	reading.Prior = hold.Paused
+	reading.PreviousState = hold.Paused
 	other := plain
 	other.PaymentIntent = "pi_another001"
 	final := plain
 	final.State = hold.Captured
-	succeeded := &hold.Intent{ID: eventIntent, Status: hold.StatusSucceeded, Amount: 500, Received: 300, Currency: "eur"}
+	succeeded := &hold.Intent{ID: eventIntent, Status: hold.StatusSucceeded, Amount: 500, AmountReceived: 300, Currency: "eur"}
 	lapsed := &hold.Intent{ID: eventIntent, Status: hold.StatusCanceled, CancellationReason: "automatic", Currency: "eur"}
-	stale := &hold.Intent{ID: eventIntent, Status: hold.StatusRequiresCapture, Amount: 999, Capturable: 999, Currency: "eur"}
+	stale := &hold.Intent{ID: eventIntent, Status: hold.StatusRequiresCapture, Amount: 999, AmountCapturable: 999, Currency: "eur"}
 	closed := &hold.Review{ID: "prv_1", Reason: "approved"}
 	for name, c := range map[string]struct {
 		h     hold.Hold
-		e     hold.Event
-		want  hold.Hearing
+		e     hold.StripeEvent
+		want  hold.EventAction
 		state hold.State
 		cause hold.Cause
 	}{
-		"captured elsewhere":         {plain, hold.Event{Intent: succeeded}, hold.HearNothing, hold.Captured, hold.CauseElsewhere},
-		"captured by our own key":    {plain, hold.Event{Intent: &hold.Intent{Status: hold.StatusSucceeded, Received: 500, Currency: "eur"}, Key: "holdd-" + eventIntent + "-capture-0-1"}, hold.HearNothing, hold.Captured, hold.CauseSchedule},
-		"by another hold's key":      {plain, hold.Event{Intent: succeeded, Key: "holdd-pi_another001-capture-0-1"}, hold.HearNothing, hold.Captured, hold.CauseElsewhere},
-		"lapsed":                     {plain, hold.Event{Intent: lapsed}, hold.HearNothing, hold.Expired, hold.CauseLapsed},
-		"a snapshot may be stale":    {plain, hold.Event{Intent: stale}, hold.HearLook, hold.Scheduled, hold.CauseSchedule},
-		"a charge's event":           {plain, hold.Event{}, hold.HearLook, hold.Scheduled, hold.CauseSchedule},
-		"an open review":             {plain, hold.Event{Review: &hold.Review{ID: "prv_1", Open: true}}, hold.HearLook, hold.Scheduled, hold.CauseSchedule},
-		"under work":                 {working, hold.Event{Intent: succeeded}, hold.HearLook, hold.Working, hold.CauseSchedule},
-		"under work, review closed":  {working, hold.Event{Review: closed}, hold.HearLook, hold.Working, hold.CauseSchedule},
-		"read while paused":          {reading, hold.Event{Review: closed}, hold.HearLater, hold.Working, hold.CauseSchedule},
-		"of an earlier intent":       {other, hold.Event{Intent: lapsed}, hold.HearNothing, hold.Scheduled, hold.CauseSchedule},
-		"of an account that isn't's": {plain, hold.Event{Intent: lapsed, Account: "acct_12345678"}, hold.HearNothing, hold.Scheduled, hold.CauseSchedule},
-		"after its end":              {final, hold.Event{Intent: lapsed}, hold.HearNothing, hold.Captured, hold.CauseSchedule},
+		"captured elsewhere":         {plain, hold.StripeEvent{Intent: succeeded}, hold.EventNeedsNothing, hold.Captured, hold.CauseElsewhere},
+		"captured by our own key":    {plain, hold.StripeEvent{Intent: &hold.Intent{Status: hold.StatusSucceeded, AmountReceived: 500, Currency: "eur"}, IdempotencyKey: "holdd-" + eventIntent + "-capture-0-1"}, hold.EventNeedsNothing, hold.Captured, hold.CauseSchedule},
+		"by another hold's key":      {plain, hold.StripeEvent{Intent: succeeded, IdempotencyKey: "holdd-pi_another001-capture-0-1"}, hold.EventNeedsNothing, hold.Captured, hold.CauseElsewhere},
+		"lapsed":                     {plain, hold.StripeEvent{Intent: lapsed}, hold.EventNeedsNothing, hold.Expired, hold.CauseExpired},
+		"a snapshot may be stale":    {plain, hold.StripeEvent{Intent: stale}, hold.EventNeedsRead, hold.Scheduled, hold.CauseSchedule},
+		"a charge's event":           {plain, hold.StripeEvent{}, hold.EventNeedsRead, hold.Scheduled, hold.CauseSchedule},
+		"an open review":             {plain, hold.StripeEvent{Review: &hold.Review{ID: "prv_1", Open: true}}, hold.EventNeedsRead, hold.Scheduled, hold.CauseSchedule},
+		"under work":                 {working, hold.StripeEvent{Intent: succeeded}, hold.EventNeedsRead, hold.Working, hold.CauseSchedule},
+		"under work, review closed":  {working, hold.StripeEvent{Review: closed}, hold.EventNeedsRead, hold.Working, hold.CauseSchedule},
+		"read while paused":          {reading, hold.StripeEvent{Review: closed}, hold.EventRetryLater, hold.Working, hold.CauseSchedule},
+		"of an earlier intent":       {other, hold.StripeEvent{Intent: lapsed}, hold.EventNeedsNothing, hold.Scheduled, hold.CauseSchedule},
+		"of an account that isn't's": {plain, hold.StripeEvent{Intent: lapsed, Account: "acct_12345678"}, hold.EventNeedsNothing, hold.Scheduled, hold.CauseSchedule},
+		"after its end":              {final, hold.StripeEvent{Intent: lapsed}, hold.EventNeedsNothing, hold.Captured, hold.CauseSchedule},
 	} {
 		c.e.PaymentIntent = eventIntent
-		got, hearing := c.h.Heard(&c.e, now)
-		if hearing != c.want || got.Hold.State != c.state || got.Hold.Why != c.cause || got.Same != (c.h.State == c.state) && name != "an open review" {
-			t.Errorf("%s: %s %s, hearing %d, same %v", name, got.Hold.State, got.Hold.Why, hearing, got.Same)
+		got, hearing := c.h.ApplyStripeEvent(&c.e, now)
+		if hearing != c.want || got.Hold.State != c.state || got.Hold.Reason != c.cause || got.Unchanged != (c.h.State == c.state) && name != "an open review" {
+			t.Errorf("%s: %s %s, hearing %d, same %v", name, got.Hold.State, got.Hold.Reason, hearing, got.Unchanged)
 		}
 	}
 }
 
 func TestAReviewPausesOnce(t *testing.T) {
 	now := time.Unix(1764000000, 0).UTC()
-	open := &hold.Intent{ID: eventIntent, Status: hold.StatusRequiresCapture, Amount: 500, Capturable: 500, Currency: "eur", Created: now, Review: "prv_1"}
+	open := &hold.Intent{ID: eventIntent, Status: hold.StatusRequiresCapture, Amount: 500, AmountCapturable: 500, Currency: "eur", Created: now, Review: "prv_1"}
 	over := *open
 	over.Review = ""
-	closed := func(reason string) *hold.Event {
-		return &hold.Event{PaymentIntent: eventIntent, Review: &hold.Review{ID: "prv_1", Reason: reason}}
+	closed := func(reason string) *hold.StripeEvent {
+		return &hold.StripeEvent{PaymentIntent: eventIntent, Review: &hold.Review{ID: "prv_1", Reason: reason}}
 	}
-	paused := eventHold(t, now).Observed(open, now).Hold
-	if paused.State != hold.Paused || paused.Why != hold.CauseReview {
+	paused := eventHold(t, now).ApplyIntent(open, now).Hold
+	if paused.State != hold.Paused || paused.Reason != hold.CauseReview {
 		t.Fatalf("%+v", paused)
 	}
 	// Somebody resumed it in spite of the review: it is not paused again.
-	c, err := paused.Resuming("desk", now)
-	if err != nil || c.Hold.Observed(open, now).Hold.State != hold.Scheduled {
+	c, err := paused.Resume("desk", now)
+	if err != nil || c.Hold.ApplyIntent(open, now).Hold.State != hold.Scheduled {
 		t.Errorf("paused again")
 	}
-	if c, _ := paused.Heard(closed("approved"), now); c.Hold.State != hold.Scheduled || len(c.Notices) != 1 || c.Notices[0].Type != hold.NoticeResumed {
+	if c, _ := paused.ApplyStripeEvent(closed("approved"), now); c.Hold.State != hold.Scheduled || len(c.Events) != 1 || c.Events[0].Type != hold.EventResumed {
 		t.Errorf("%+v", c.Hold)
-	} else if again, _ := c.Hold.Heard(closed("approved"), now); !again.Same {
+	} else if again, _ := c.Hold.ApplyStripeEvent(closed("approved"), now); !again.Unchanged {
 		t.Error("told twice, done twice")
 	}
-	if c, _ := paused.Heard(closed("refunded_as_fraud"), now); c.Hold.State != hold.Attention || c.Hold.Why != hold.CauseReview {
+	if c, _ := paused.ApplyStripeEvent(closed("refunded_as_fraud"), now); c.Hold.State != hold.Attention || c.Hold.Reason != hold.CauseReview {
 		t.Errorf("%+v", c.Hold)
 	}
 	// Closed before it was heard of: neither an event nor a read that comes late pauses the hold.
-	if c, _ := eventHold(t, now).Heard(closed("approved"), now); c.Same || c.Hold.Observed(open, now).Hold.State != hold.Scheduled {
+	if c, _ := eventHold(t, now).ApplyStripeEvent(closed("approved"), now); c.Unchanged || c.Hold.ApplyIntent(open, now).Hold.State != hold.Scheduled {
 		t.Error("a read that was overtaken paused it")
 	}
 	// A pause of somebody's own is not the review's to end.
-	own, err := eventHold(t, now).Pausing(0, "desk", now)
+	own, err := eventHold(t, now).Pause(0, "desk", now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, _ := own.Hold.Heard(closed("approved"), now); c.Hold.State != hold.Paused {
+	if c, _ := own.Hold.ApplyStripeEvent(closed("approved"), now); c.Hold.State != hold.Paused {
 		t.Errorf("resumed from a pause of the desk's")
 	}
 	// How it was closed never came through: a person is asked, not at once.
-	if s := paused.Observed(&over, now.Add(59*time.Minute)).Hold.State; s != hold.Paused {
+	if s := paused.ApplyIntent(&over, now.Add(59*time.Minute)).Hold.State; s != hold.Paused {
 		t.Errorf("%s", s)
 	}
-	if s := paused.Observed(&over, now.Add(61*time.Minute)).Hold.State; s != hold.Attention {
+	if s := paused.ApplyIntent(&over, now.Add(61*time.Minute)).Hold.State; s != hold.Attention {
 		t.Errorf("%s", s)
 	}
 }
@@ -116,21 +116,21 @@ func TestAReviewPausesOnce(t *testing.T) {
 func TestMirrorKeys(t *testing.T) {
 	now := time.Unix(1764000000, 0).UTC()
 	h := eventHold(t, now)
-	pairs, first, ok := h.Mirror(nil, now)
+	pairs, first, ok := h.MetadataUpdate(nil, now)
 	if !ok || pairs[hold.MetaCaptureAt] == "" || len(pairs) != 1 {
 		t.Errorf("%q", pairs)
 	}
-	if _, again, _ := h.Mirror(nil, now); again != first {
+	if _, again, _ := h.MetadataUpdate(nil, now); again != first {
 		t.Error("the same has another key")
 	}
-	if _, later, _ := h.Mirror(nil, now.Add(time.Second)); later == first {
+	if _, later, _ := h.MetadataUpdate(nil, now.Add(time.Second)); later == first {
 		t.Error("another try has the same key")
 	}
-	c, err := h.Pausing(0, "desk", now)
+	c, err := h.Pause(0, "desk", now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pairs, second, _ := c.Hold.Mirror(nil, now)
+	pairs, second, _ := c.Hold.MetadataUpdate(nil, now)
 	if second == first || pairs[hold.MetaPaused] != "true" || pairs[hold.MetaCancelAt] != "" {
 		t.Errorf("%q", pairs)
 	}
@@ -139,7 +139,7 @@ func TestMirrorKeys(t *testing.T) {
 	}
 	stands := maps.Clone(pairs)
 	maps.DeleteFunc(stands, func(_, v string) bool { return v == "" })
-	if rest, _, _ := c.Hold.Mirror(stands, now); len(rest) != 0 {
+	if rest, _, _ := c.Hold.MetadataUpdate(stands, now); len(rest) != 0 {
 		t.Errorf("written, and still to write: %q", rest)
 	}
 }
@@ -150,17 +150,17 @@ func FuzzWishOf(f *testing.F) {
 	f.Add("2026-12-01T11:00", "tomorrow", "-5", "explode", "\x00", "yes", `{"a":1}`)
 	f.Fuzz(func(t *testing.T, capture, cancel, amount, policy, reference, paused, pairs string) {
 		now := time.Unix(1764000000, 0)
-		in := &hold.Intent{ID: eventIntent, Status: hold.StatusRequiresCapture, Amount: 500, Capturable: 500, Currency: "eur", Created: now, Metadata: map[string]string{
-			hold.MetaCaptureAt: capture, hold.MetaCancelAt: cancel, hold.MetaCaptureAmount: amount, hold.MetaOnExpiry: policy, hold.MetaReference: reference, hold.MetaPaused: paused, hold.MetaPairs: pairs,
+		in := &hold.Intent{ID: eventIntent, Status: hold.StatusRequiresCapture, Amount: 500, AmountCapturable: 500, Currency: "eur", Created: now, Metadata: map[string]string{
+			hold.MetaCaptureAt: capture, hold.MetaCancelAt: cancel, hold.MetaCaptureAmount: amount, hold.MetaOnExpiry: policy, hold.MetaReference: reference, hold.MetaPaused: paused, hold.MetaMetadata: pairs,
 		}}
-		w, stop, ok, err := hold.WishOf(in, "")
+		w, stop, ok, err := hold.RequestFromMetadata(in, "")
 		if err != nil {
 			isProblem(t, err)
 		}
 		if err != nil || !ok {
 			return
 		}
-		d, err := w.Recovered(stop, now)
+		d, err := w.ValidateRecovered(stop, now)
 		if err != nil {
 			isProblem(t, err)
 		}

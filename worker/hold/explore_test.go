@@ -30,7 +30,7 @@ type step struct {
 	call    hold.Call   // of an answer
 	answer  hold.Answer // of an answer
 	seen    *hold.Intent
-	c       hold.Change
+	c       hold.Decision
 	err     error
 	claimed bool
 	wish    bool
@@ -39,9 +39,9 @@ type step struct {
 func (s *step) String() string {
 	show := func(h *hold.Hold) string {
 		return fmt.Sprintf("{%s next=%s why=%s prior=%s gen=%d unknown=%v count=%d readFirst=%v cancelWanted=%v verified=%v wants=%d of=%d}",
-			h.State, h.Next, h.Why, h.Prior, h.Generation, h.Attempt.Unknown, h.Attempt.Count, h.ReadFirst, h.CancelWanted, h.Verified, h.CaptureAmount, h.Amount)
+			h.State, h.NextOp, h.Reason, h.PreviousState, h.Generation, h.Attempt.Unknown, h.Attempt.Count, h.ReadFirst, h.CancelWanted, h.Verified, h.CaptureAmount, h.Amount)
 	}
-	return fmt.Sprintf("%s\n  from %s at +%s\n  to   %s now=%v same=%v err=%v", s.name, show(&s.from.h), s.from.now.Sub(t0), show(&s.c.Hold), s.c.Now, s.c.Same, s.err)
+	return fmt.Sprintf("%s\n  from %s at +%s\n  to   %s now=%v same=%v err=%v", s.name, show(&s.from.h), s.from.now.Sub(t0), show(&s.c.Hold), s.c.Again, s.c.Unchanged, s.err)
 }
 
 // facet is all of a node that may decide what happens next.
@@ -59,13 +59,13 @@ type facet struct {
 func (n *node) facet(r hold.Rules) facet {
 	h := &n.h
 	clamp := func(v, m uint32) int { return int(min(v, m)) }
-	f := facet{state: h.State, next: h.Next, why: h.Why, claimed: n.claimed, unknown: h.Attempt.Unknown, sent: h.Attempt.Count > 0,
+	f := facet{state: h.State, next: h.NextOp, why: h.Reason, claimed: n.claimed, unknown: h.Attempt.Unknown, sent: h.Attempt.Count > 0,
 		readFirst: h.ReadFirst, cancel: h.CancelWanted, verified: h.Verified, priced: h.Amount > 0, part: h.CaptureAmount > 0,
 		single: h.SingleCapture, shared: h.CapturedElsewhere > 0, enough: h.CaptureAmount > 0 && h.CapturedElsewhere >= h.CaptureAmount,
-		due: h.Next != 0 && !h.NextAt.After(n.now), misses: clamp(h.Misses, 2), retries: clamp(h.Retries, 1), refusals: clamp(h.Refusals, 1), gen: clamp(h.Generation, 2), pol: int(h.OnExpiry),
+		due: h.NextOp != 0 && !h.NextAt.After(n.now), misses: clamp(h.InconclusiveReads, 2), retries: clamp(h.Retries, 1), refusals: clamp(h.Refusals, 1), gen: clamp(h.Generation, 2), pol: int(h.OnExpiry),
 		stale: !h.Attempt.FirstAt.IsZero() && n.now.Sub(h.Attempt.FirstAt) >= 23*time.Hour}
 	if h.State == hold.Working {
-		f.prior = h.Prior
+		f.prior = h.PreviousState
 	}
 	if !n.claimed { // counts for the back-off alone
 		f.misses, f.retries = min(f.misses, 1), 0
@@ -80,7 +80,7 @@ func (n *node) facet(r hold.Rules) facet {
 	case !h.CancelAt.IsZero():
 		f.ownKind = 2
 	}
-	if own := h.OwnTime(); !own.IsZero() {
+	if own := h.ActionTime(); !own.IsZero() {
 		f.ownDue = !own.After(n.now)
 		if !own.Before(h.ExpiresAt) {
 			f.own = 1
@@ -101,7 +101,7 @@ var (
 		"multi":     held(multi),
 		"shared":    shared(200),
 		"enough":    shared(500),
-		"less":      held(func(in *hold.Intent) { in.Capturable = 100 }),
+		"less":      held(func(in *hold.Intent) { in.AmountCapturable = 100 }),
 		"nearer":    held(func(in *hold.Intent) { in.CaptureBefore = t0.Add(day) }),
 		"longer":    held(func(in *hold.Intent) { in.CaptureBefore = t0.Add(20 * day) }),
 		"captured":  captured(amount),
@@ -118,15 +118,15 @@ var (
 )
 
 // wishes are all that people can ask of a hold.
-func wishes(h hold.Hold, now time.Time) map[string]func() (hold.Change, error) {
-	patch := func(p *hold.Patch) func() (hold.Change, error) {
-		return func() (hold.Change, error) { return h.Patched(p, "api", now) }
+func wishes(h hold.Hold, now time.Time) map[string]func() (hold.Decision, error) {
+	patch := func(p *hold.Patch) func() (hold.Decision, error) {
+		return func() (hold.Decision, error) { return h.ApplyPatch(p, "api", now) }
 	}
 	same := h.CaptureAt
 	if same.IsZero() {
 		same = now.Add(2 * time.Hour)
 	}
-	return map[string]func() (hold.Change, error){
+	return map[string]func() (hold.Decision, error){
 		"patch capture_at":      patch(&hold.Patch{CaptureAt: ptr(rfc(now.Add(30 * time.Minute)))}),
 		"patch same capture_at": patch(&hold.Patch{CaptureAt: ptr(rfc(same)), Metadata: map[string]string{"n": fmt.Sprint(h.Revision)}}),
 		"patch cancel_at":       patch(&hold.Patch{CancelAt: ptr(rfc(now.Add(40 * time.Minute)))}),
@@ -134,12 +134,12 @@ func wishes(h hold.Hold, now time.Time) map[string]func() (hold.Change, error) {
 		"patch capture_amount":  patch(&hold.Patch{CaptureAmount: ptr(int64(500))}),
 		"patch on_expiry":       patch(&hold.Patch{OnExpiry: ptr("capture")}),
 		"patch reference":       patch(&hold.Patch{Reference: ptr(fmt.Sprint("BK-", h.Revision))}),
-		"capture":               func() (hold.Change, error) { return h.Capturing(0, "api", now) },
-		"capture 500":           func() (hold.Change, error) { return h.Capturing(500, "api", now) },
-		"cancel":                func() (hold.Change, error) { return h.Canceling("api", now) },
-		"pause":                 func() (hold.Change, error) { return h.Pausing(hold.CauseReview, "api", now) },
-		"resume":                func() (hold.Change, error) { return h.Resuming("api", now) },
-		"acknowledge":           func() (hold.Change, error) { return h.Acknowledging("api", now) },
+		"capture":               func() (hold.Decision, error) { return h.RequestCapture(0, "api", now) },
+		"capture 500":           func() (hold.Decision, error) { return h.RequestCapture(500, "api", now) },
+		"cancel":                func() (hold.Decision, error) { return h.RequestCancel("api", now) },
+		"pause":                 func() (hold.Decision, error) { return h.Pause(hold.CauseReview, "api", now) },
+		"resume":                func() (hold.Decision, error) { return h.Resume("api", now) },
+		"acknowledge":           func() (hold.Decision, error) { return h.Acknowledge("api", now) },
 	}
 }
 
@@ -165,7 +165,7 @@ var allAnswers = answers()
 
 // steps tries everything on n.
 func (n *node) steps(r hold.Rules, visit func(*step)) {
-	try := func(name string, c hold.Change, err error, edit func(*step)) {
+	try := func(name string, c hold.Decision, err error, edit func(*step)) {
 		s := &step{from: *n, name: name, c: c, err: err, claimed: n.claimed}
 		if edit != nil {
 			edit(s)
@@ -178,35 +178,35 @@ func (n *node) steps(r hold.Rules, visit func(*step)) {
 		try(name, c, err, func(s *step) { s.wish = true })
 	}
 	for _, name := range intentNames {
-		try("observed "+name, h.Observed(intents[name], now), nil, func(s *step) { s.seen = intents[name] })
+		try("observed "+name, h.ApplyIntent(intents[name], now), nil, func(s *step) { s.seen = intents[name] })
 	}
-	try("not found", h.NotFound(now), nil, nil)
+	try("not found", h.ApplyNotFound(now), nil, nil)
 	if !h.State.Final() {
-		for _, due := range []time.Time{h.ExpiresAt.Add(-24 * time.Hour), h.ExpiresAt.Add(-r.ExpiryMargin), h.OwnTime(), h.ExpiresAt, h.ExpiresAt.Add(5 * time.Minute)} {
+		for _, due := range []time.Time{h.ExpiresAt.Add(-24 * time.Hour), h.ExpiresAt.Add(-r.ExpiryMargin), h.ActionTime(), h.ExpiresAt, h.ExpiresAt.Add(5 * time.Minute)} {
 			if !due.IsZero() && !due.After(now) {
-				c, _ := h.Milestone(due, now, r)
+				c, _ := h.PassMilestone(due, now, r)
 				try("milestone at -"+h.ExpiresAt.Sub(due).String(), c, nil, nil)
 			}
 		}
 	}
-	if !h.State.Final() && h.Next != 0 && (n.claimed || !h.NextAt.After(now)) {
+	if !h.State.Final() && h.NextOp != 0 && (n.claimed || !h.NextAt.After(now)) {
 		// A claim, or the take-over of one whose lease ran out.
-		try("claimed", hold.Change{Hold: claim(h, now)}, nil, func(s *step) { s.claimed = true })
+		try("claimed", hold.Decision{Hold: claim(h, now)}, nil, func(s *step) { s.claimed = true })
 	}
 	if n.claimed {
-		call := h.Call(now)
+		call := h.NextCall(now)
 		for _, a := range allAnswers {
 			name := "answer " + a.Kind.String()
 			if a.Intent != nil {
 				name += " with " + string(a.Intent.Status)
 			}
-			try(name+" to "+call.Op.String(), h.Answered(call, a, now), nil, func(s *step) {
+			try(name+" to "+call.Op.String(), h.ApplyAnswer(call, a, now), nil, func(s *step) {
 				s.call, s.answer, s.seen = call, a, a.Intent
-				s.claimed = s.c.Now
+				s.claimed = s.c.Again
 			})
 		}
-		try("unsent", h.Unsent(), nil, func(s *step) { s.claimed = false })
-		try("parked", hold.Change{Hold: h, Now: true}.Parked(now.Add(time.Second)), nil, func(s *step) { s.claimed = false })
+		try("unsent", h.ReleaseUnsent(), nil, func(s *step) { s.claimed = false })
+		try("parked", hold.Decision{Hold: h, Again: true}.DeferUntil(now.Add(time.Second)), nil, func(s *step) { s.claimed = false })
 	}
 }
 
@@ -214,7 +214,7 @@ func (n *node) steps(r hold.Rules, visit func(*step)) {
 func (n *node) moments(r hold.Rules) []time.Time {
 	h := &n.h
 	var ts []time.Time
-	for _, t := range []time.Time{h.NextAt, h.OwnTime(), h.ExpiresAt.Add(-r.ExpiryMargin), h.ExpiresAt.Add(-time.Millisecond), h.ExpiresAt, h.Attempt.FirstAt.Add(23 * time.Hour)} {
+	for _, t := range []time.Time{h.NextAt, h.ActionTime(), h.ExpiresAt.Add(-r.ExpiryMargin), h.ExpiresAt.Add(-time.Millisecond), h.ExpiresAt, h.Attempt.FirstAt.Add(23 * time.Hour)} {
 		if t.After(n.now) && t.Before(t0.Add(30*day)) {
 			ts = append(ts, t)
 		}
@@ -282,7 +282,7 @@ var explore = sync.OnceValue(func() *exploration {
 					}
 				}
 			}
-			if s.err != nil || s.c.Same {
+			if s.err != nil || s.c.Unchanged {
 				return
 			}
 			from := s.from.h.State
@@ -296,7 +296,7 @@ var explore = sync.OnceValue(func() *exploration {
 			push(node{h: s.c.Hold, now: s.from.now, claimed: s.claimed})
 		})
 		if !same(before, n.h) {
-			x.broken["a hold is never changed in place"] = &step{from: n, c: hold.Change{Hold: before}}
+			x.broken["a hold is never changed in place"] = &step{from: n, c: hold.Decision{Hold: before}}
 		}
 		if !n.claimed || n.h.Attempt.Unknown {
 			for _, at := range n.moments(rules) {
@@ -322,7 +322,7 @@ var invariants = map[string]func(s *step) bool{
 		}
 		switch s.c.Hold.State {
 		case hold.Captured:
-			return s.seen.Status != hold.StatusSucceeded || s.c.Hold.CapturedTotal != s.seen.Received
+			return s.seen.Status != hold.StatusSucceeded || s.c.Hold.CapturedAmount != s.seen.AmountReceived
 		case hold.Canceled:
 			return s.seen.Status != hold.StatusCanceled || s.seen.CancellationReason == "automatic" || s.seen.CancellationReason == "expired"
 		default:
@@ -330,22 +330,22 @@ var invariants = map[string]func(s *step) bool{
 		}
 	},
 	"what is final stays": func(s *step) bool {
-		return s.from.h.State.Final() && s.err == nil && !(s.c.Same && reflect.DeepEqual(s.c.Hold, s.from.h))
+		return s.from.h.State.Final() && s.err == nil && !(s.c.Unchanged && reflect.DeepEqual(s.c.Hold, s.from.h))
 	},
 	"the end is told once and leaves nothing to do": func(s *step) bool {
 		if s.err != nil || !s.c.Hold.State.Final() || s.from.h.State.Final() {
 			return false
 		}
 		h := &s.c.Hold
-		return h.Next != 0 || !h.NextAt.IsZero() || h.SettledAt.IsZero() || h.Attempt.Unknown || s.c.Now || s.c.Same || len(s.c.Notices) != 1 ||
-			s.c.Notices[0].Type != hold.NoticeType("hold."+h.State.String()) || s.c.Place(&s.from.h, s.from.now, rules).Settled.IsZero()
+		return h.NextOp != 0 || !h.NextAt.IsZero() || h.SettledAt.IsZero() || h.Attempt.Unknown || s.c.Again || s.c.Unchanged || len(s.c.Events) != 1 ||
+			s.c.Events[0].Type != hold.EventType("hold."+h.State.String()) || s.c.Placement(&s.from.h, s.from.now, rules).SettledAt.IsZero()
 	},
 	"the generation moves only when a read shows the money held": func(s *step) bool {
 		if s.err != nil || s.c.Hold.Generation == s.from.h.Generation {
 			return false
 		}
 		return s.c.Hold.Generation != s.from.h.Generation+1 || s.answer.Kind != hold.AnswerOK || s.call.Op != hold.OpRead ||
-			s.seen == nil || s.seen.Status != hold.StatusRequiresCapture || s.seen.Capturable <= 0
+			s.seen == nil || s.seen.Status != hold.StatusRequiresCapture || s.seen.AmountCapturable <= 0
 	},
 	"the generation moves whenever a request may have left": func(s *step) bool {
 		return s.answer.Kind == hold.AnswerOK && s.call.Op == hold.OpRead && s.seen != nil && s.seen.Status == hold.StatusRequiresCapture &&
@@ -390,37 +390,37 @@ var invariants = map[string]func(s *step) bool{
 		if s.err != nil || !h.CancelWanted || h.State.Final() {
 			return false
 		}
-		return h.Next == hold.OpCapture || h.Call(s.from.now).Op == hold.OpCapture || h.Call(s.from.now.Add(day)).Op == hold.OpCapture
+		return h.NextOp == hold.OpCapture || h.NextCall(s.from.now).Op == hold.OpCapture || h.NextCall(s.from.now.Add(day)).Op == hold.OpCapture
 	},
 	"an accepted cancel is not forgotten": func(s *step) bool {
 		h := &s.c.Hold
 		if s.err != nil || !h.CancelWanted || h.State.Final() || h.State == hold.Attention {
 			return false
 		}
-		return h.State != hold.Scheduled && h.State != hold.Working || h.Next != hold.OpCancel && (h.Next != hold.OpRead || h.Prior != hold.Attention)
+		return h.State != hold.Scheduled && h.State != hold.Working || h.NextOp != hold.OpCancel && (h.NextOp != hold.OpRead || h.PreviousState != hold.Attention)
 	},
 	"what was triggered is not forgotten": func(s *step) bool {
 		was, h := &s.from.h, &s.c.Hold
-		if s.err != nil || was.Why != hold.CauseTrigger || was.Next != hold.OpCapture && was.Next != hold.OpCancel || h.State.Final() || h.State == hold.Attention {
+		if s.err != nil || was.Reason != hold.CauseTrigger || was.NextOp != hold.OpCapture && was.NextOp != hold.OpCancel || h.State.Final() || h.State == hold.Attention {
 			return false
 		}
 		if s.wish {
 			return false // somebody changed their mind
 		}
-		return h.Next != was.Next
+		return h.NextOp != was.NextOp
 	},
 	"a claim that ends leaves a next step, a person, or a wait": func(s *step) bool {
 		h := &s.c.Hold
-		if s.call.Op == 0 || s.c.Now || h.State.Final() {
+		if s.call.Op == 0 || s.c.Again || h.State.Final() {
 			return false
 		}
-		if h.Next == 0 {
+		if h.NextOp == 0 {
 			return h.State != hold.Attention && h.State != hold.Waiting && h.State != hold.Paused
 		}
-		return !h.NextAt.After(s.from.now) && !h.NextAt.Equal(h.OwnTime())
+		return !h.NextAt.After(s.from.now) && !h.NextAt.Equal(h.ActionTime())
 	},
 	"Now means that there is something to do": func(s *step) bool {
-		return s.c.Now && (s.c.Hold.Next == 0 || s.c.Hold.State.Final() || s.c.Same)
+		return s.c.Again && (s.c.Hold.NextOp == 0 || s.c.Hold.State.Final() || s.c.Unchanged)
 	},
 	"state and next step agree": func(s *step) bool {
 		h := &s.c.Hold
@@ -429,52 +429,52 @@ var invariants = map[string]func(s *step) bool{
 		}
 		switch h.State {
 		case hold.Scheduled:
-			return h.Next == 0
+			return h.NextOp == 0
 		case hold.Working:
-			return h.Next == 0
+			return h.NextOp == 0
 		case hold.Waiting, hold.Paused, hold.Attention:
-			return h.Next != 0 && h.Next != hold.OpRead
+			return h.NextOp != 0 && h.NextOp != hold.OpRead
 		}
-		return h.Next != 0
+		return h.NextOp != 0
 	},
 	"Attention comes with a notice and a cause, and is a person's": func(s *step) bool {
 		h := &s.c.Hold
-		if s.err != nil || h.State != hold.Attention || s.from.h.State == hold.Attention || s.from.h.State == hold.Working && s.from.h.Prior == hold.Attention {
+		if s.err != nil || h.State != hold.Attention || s.from.h.State == hold.Attention || s.from.h.State == hold.Working && s.from.h.PreviousState == hold.Attention {
 			return false
 		}
-		told := s.c.Notices
-		if s.wish && len(told) > 0 && told[0].Type == hold.NoticeChanged {
+		told := s.c.Events
+		if s.wish && len(told) > 0 && told[0].Type == hold.EventChanged {
 			told = told[1:]
 		}
-		return h.Next != 0 || h.Why == 0 || len(told) != 1 || told[0].Type != hold.NoticeAttention || s.c.Now || !s.c.Place(&s.from.h, s.from.now, rules).Attention
+		return h.NextOp != 0 || h.Reason == 0 || len(told) != 1 || told[0].Type != hold.EventAttention || s.c.Again || !s.c.Placement(&s.from.h, s.from.now, rules).NeedsAttention
 	},
 	"the revision never falls": func(s *step) bool {
 		return s.err == nil && s.c.Hold.Revision < s.from.h.Revision
 	},
 	"a granted wish grows the revision": func(s *step) bool {
-		return s.wish && s.err == nil && !s.c.Same && s.c.Hold.Revision == s.from.h.Revision
+		return s.wish && s.err == nil && !s.c.Unchanged && s.c.Hold.Revision == s.from.h.Revision
 	},
 	"a refused wish is a *Problem with a code, and no change": func(s *step) bool {
 		if s.err == nil {
 			return false
 		}
 		var p *hold.Problem
-		return !errors.As(s.err, &p) || p.Code == "" || !reflect.DeepEqual(s.c, hold.Change{})
+		return !errors.As(s.err, &p) || p.Code == "" || !reflect.DeepEqual(s.c, hold.Decision{})
 	},
 	"Same is the same": func(s *step) bool {
-		return s.err == nil && s.c.Same && !reflect.DeepEqual(s.c.Hold, s.from.h)
+		return s.err == nil && s.c.Unchanged && !reflect.DeepEqual(s.c.Hold, s.from.h)
 	},
 	"history is bounded and keeps its first line": func(s *step) bool {
 		was, h := &s.from.h, &s.c.Hold
 		return s.err == nil && (len(h.History) > hold.MaxHistory || len(h.History) == 0 || h.History[0] != was.History[0] ||
-			len(h.History)+int(h.Forgotten) < len(was.History)+int(was.Forgotten))
+			len(h.History)+int(h.HistoryDropped) < len(was.History)+int(was.HistoryDropped))
 	},
 	"every request is in the history with its key": func(s *step) bool {
 		if s.call.Op != hold.OpCapture && s.call.Op != hold.OpCancel {
 			return false
 		}
 		for _, e := range s.c.Hold.History {
-			if e.Kind == hold.EntryAttempt && e.Key == s.call.Key && e.Answer == s.answer.Kind && e.Op == s.call.Op {
+			if e.Kind == hold.HistoryAttempt && e.Key == s.call.Key && e.Answer == s.answer.Kind && e.Op == s.call.Op {
 				return false
 			}
 		}
@@ -497,7 +497,7 @@ var invariants = map[string]func(s *step) bool{
 	},
 	"an amount is captured only after a read under the same claim, where others may capture as well": func(s *step) bool {
 		h := &s.c.Hold
-		return s.name == "claimed" && h.CaptureAmount > 0 && !h.SingleCapture && h.Call(s.from.now).Op == hold.OpCapture
+		return s.name == "claimed" && h.CaptureAmount > 0 && !h.SingleCapture && h.NextCall(s.from.now).Op == hold.OpCapture
 	},
 	"no request takes more than what is missing from the total wanted": func(s *step) bool {
 		h := &s.from.h
@@ -505,7 +505,7 @@ var invariants = map[string]func(s *step) bool{
 	},
 	"what another system took is never more than what was taken": func(s *step) bool {
 		h := &s.c.Hold
-		return s.err == nil && (h.CapturedElsewhere < 0 || h.State == hold.Captured && h.CapturedElsewhere > h.CapturedTotal)
+		return s.err == nil && (h.CapturedElsewhere < 0 || h.State == hold.Captured && h.CapturedElsewhere > h.CapturedAmount)
 	},
 	"a key that Stripe may have forgotten is not used": func(s *step) bool {
 		a := s.from.h.Attempt
@@ -519,16 +519,16 @@ var invariants = map[string]func(s *step) bool{
 		return s.err == nil && s.from.h.Verified && !s.c.Hold.Verified
 	},
 	"money is said to be taken only when it was": func(s *step) bool {
-		return s.err == nil && s.c.Hold.CapturedTotal != 0 && s.c.Hold.State != hold.Captured
+		return s.err == nil && s.c.Hold.CapturedAmount != 0 && s.c.Hold.State != hold.Captured
 	},
 	"an open hold is in the store's indexes": func(s *step) bool {
-		if s.err != nil || s.c.Same || s.c.Hold.State.Final() || s.claimed {
+		if s.err != nil || s.c.Unchanged || s.c.Hold.State.Final() || s.claimed {
 			return false
 		}
-		p := s.c.Place(&s.from.h, s.from.now, rules)
+		p := s.c.Placement(&s.from.h, s.from.now, rules)
 		h := &s.c.Hold
-		return h.Next != 0 && p.Due.IsZero() || h.Next == 0 && (!p.Due.IsZero() || p.Ready) || s.c.NewDeadline == p.Keep || s.c.NewDeadline && p.Milestone.IsZero() || !p.Settled.IsZero() ||
-			(h.State == hold.Attention) != p.Attention
+		return h.NextOp != 0 && p.DueAt.IsZero() || h.NextOp == 0 && (!p.DueAt.IsZero() || p.Ready) || s.c.NewDeadline == p.KeepMilestone || s.c.NewDeadline && p.NextMilestone.IsZero() || !p.SettledAt.IsZero() ||
+			(h.State == hold.Attention) != p.NeedsAttention
 	},
 	"times have milliseconds": func(s *step) bool {
 		h := &s.c.Hold

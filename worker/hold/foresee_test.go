@@ -12,7 +12,7 @@ func TestForesee(t *testing.T) {
 	end := t0.Add(7 * day)
 	act := end.Add(-time.Hour)
 	set := func(state hold.State, why hold.Cause) func(*hold.Hold) {
-		return func(h *hold.Hold) { h.State, h.Why, h.Next, h.NextAt = state, why, 0, time.Time{} }
+		return func(h *hold.Hold) { h.State, h.Reason, h.NextOp, h.NextAt = state, why, 0, time.Time{} }
 	}
 	late := func(h *hold.Hold) { h.ExpiresAt = t0.Add(day) } // Stripe says that it ends before its own time
 	none := time.Time{}
@@ -46,7 +46,7 @@ func TestForesee(t *testing.T) {
 			if row.edit != nil {
 				row.edit(&h)
 			}
-			op, at := h.Foresee(row.now, rules)
+			op, at := h.Forecast(row.now, rules)
 			if op != row.op || !at.Equal(row.at) {
 				t.Fatalf("%s at %s, want %s at %s", op, at, row.op, row.at)
 			}
@@ -61,7 +61,7 @@ func TestForesee(t *testing.T) {
 			if row.now.After(h.ExpiresAt) {
 				return
 			}
-			if c, _ := h.Milestone(due, when, rules); c.Same != (op == 0) || !c.Same && c.Hold.Next != op {
+			if c, _ := h.PassMilestone(due, when, rules); c.Unchanged != (op == 0) || !c.Unchanged && c.Hold.NextOp != op {
 				t.Errorf("the policy did something else: %+v", c)
 			}
 		})

@@ -32,11 +32,11 @@ func FuzzWish(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		var w hold.Wish
+		var w hold.ScheduleRequest
 		if json.Unmarshal([]byte(s), &w) != nil {
 			return
 		}
-		d, err := w.Draft(t0)
+		d, err := w.Validate(t0)
 		if err != nil {
 			isProblem(t, err)
 			return
@@ -55,11 +55,11 @@ func FuzzWish(f *testing.F) {
 			if !h.SameTerms(d) {
 				t.Fatal("the same wish again is another wish")
 			}
-			if p := c.Place(&hold.Hold{}, t0, rules); p.Milestone.IsZero() {
+			if p := c.Placement(&hold.Hold{}, t0, rules); p.NextMilestone.IsZero() {
 				t.Fatal("no milestone ahead")
 			}
 			p := hold.Patch{CaptureAt: &w.CancelAt, CancelAt: &w.CaptureAt, TimeZone: w.TimeZone, CaptureAmount: &w.Amount, OnExpiry: &w.Reference, Reference: &w.OnExpiry, Metadata: w.Metadata}
-			if _, err := h.Patched(&p, "api", t0); err != nil {
+			if _, err := h.ApplyPatch(&p, "api", t0); err != nil {
 				isProblem(t, err)
 			}
 			if _, err := json.Marshal(h.View(t0, true)); err != nil {

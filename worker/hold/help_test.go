@@ -22,12 +22,12 @@ var (
 
 // intent is what Stripe says of an intent made at t0, whose authorization ends after seven days.
 func intent(status hold.Status, edit ...func(*hold.Intent)) *hold.Intent {
-	in := &hold.Intent{ID: pi, Status: status, Amount: amount, Currency: "eur", Created: t0, CaptureBefore: t0.Add(7 * day), Method: "card", SingleCapture: true}
+	in := &hold.Intent{ID: pi, Status: status, Amount: amount, Currency: "eur", Created: t0, CaptureBefore: t0.Add(7 * day), PaymentMethodType: "card", SingleCapture: true}
 	switch status {
 	case hold.StatusRequiresCapture:
-		in.Capturable = amount
+		in.AmountCapturable = amount
 	case hold.StatusSucceeded:
-		in.Received = amount
+		in.AmountReceived = amount
 	}
 	for _, e := range edit {
 		e(in)
@@ -41,14 +41,14 @@ func held(edit ...func(*hold.Intent)) *hold.Intent {
 
 // shared is an intent of which another system has taken n and left the rest.
 func shared(n int64) *hold.Intent {
-	return held(func(in *hold.Intent) { in.Capturable, in.Received, in.SingleCapture = amount-n, n, false })
+	return held(func(in *hold.Intent) { in.AmountCapturable, in.AmountReceived, in.SingleCapture = amount-n, n, false })
 }
 
 // multi is one of which it has taken nothing, and may.
 func multi(in *hold.Intent) { in.SingleCapture = false }
 
 func captured(n int64) *hold.Intent {
-	return intent(hold.StatusSucceeded, func(in *hold.Intent) { in.Received = n })
+	return intent(hold.StatusSucceeded, func(in *hold.Intent) { in.AmountReceived = n })
 }
 func canceled(reason string) *hold.Intent {
 	return intent(hold.StatusCanceled, func(in *hold.Intent) { in.CancellationReason = reason })
@@ -80,16 +80,16 @@ func told(n int64, c string) func(*hold.Draft) {
 func claim(h hold.Hold, now time.Time) hold.Hold {
 	takenOver := h.State == hold.Working
 	if !takenOver {
-		h.Prior, h.State = h.State, hold.Working
+		h.PreviousState, h.State = h.State, hold.Working
 	}
 	h.Version++
-	h.Claimed(now, takenOver)
+	h.MarkClaimed(now, takenOver)
 	return h
 }
 
 // must is for wishes that are granted.
-func must(t testing.TB) func(hold.Change, error) hold.Hold {
-	return func(c hold.Change, err error) hold.Hold {
+func must(t testing.TB) func(hold.Decision, error) hold.Hold {
+	return func(c hold.Decision, err error) hold.Hold {
 		t.Helper()
 		if err != nil {
 			t.Fatalf("refused: %v", err)
@@ -130,7 +130,7 @@ func deep(h hold.Hold) hold.Hold {
 		h.Metadata = m
 	}
 	if h.History != nil {
-		h.History = append(make([]hold.Entry, 0, cap(h.History)), h.History[:cap(h.History)]...)[:len(h.History)]
+		h.History = append(make([]hold.HistoryEntry, 0, cap(h.History)), h.History[:cap(h.History)]...)[:len(h.History)]
 	}
 	return h
 }

@@ -28,14 +28,14 @@ func States() []State {
 	return []State{Waiting, Paused, Scheduled, Ready, Working, Attention, Captured, Canceled, Expired}
 }
 
-func (s State) String() string { return name(stateNames[:], int(s)) }
+func (s State) String() string { return enumName(stateNames[:], int(s)) }
 
 // Final reports whether nothing more can happen to a hold in this state.
 func (s State) Final() bool { return s >= Captured && s <= Expired }
 
 // ParseState is the inverse of [State.String].
 func ParseState(s string) (State, bool) {
-	i := parse(stateNames[:], s)
+	i := parseEnum(stateNames[:], s)
 	return State(i), i > 0
 }
 
@@ -52,7 +52,7 @@ const (
 
 var opNames = [...]string{"", "capture", "cancel", "read", "authorize", "update"}
 
-func (o Op) String() string { return name(opNames[:], int(o)) }
+func (o Op) String() string { return enumName(opNames[:], int(o)) }
 
 // Policy says what happens to a hold that is still open when its deadline draws near.
 type Policy uint8
@@ -65,26 +65,26 @@ const (
 
 var policyNames = [...]string{"", "cancel", "capture", "alert"}
 
-func (p Policy) String() string { return name(policyNames[:], int(p)) }
+func (p Policy) String() string { return enumName(policyNames[:], int(p)) }
 
 // ParsePolicy is the inverse of [Policy.String].
 func ParsePolicy(s string) (Policy, bool) {
-	i := parse(policyNames[:], s)
+	i := parseEnum(policyNames[:], s)
 	return Policy(i), i > 0
 }
 
-// Source tells how well a deadline is known.
-type Source uint8
+// DeadlineSource tells how well a deadline is known.
+type DeadlineSource uint8
 
 const (
-	SourceAssumed Source = iota + 1 // the usual window of the payment method, 7 days if unknown
-	SourceCharge                    // capture_before of the charge
-	SourceCaller                    // expires_at sent along by the caller, unchecked
+	SourceAssumed DeadlineSource = iota + 1 // the usual window of the payment method, 7 days if unknown
+	SourceCharge                            // capture_before of the charge
+	SourceCaller                            // expires_at sent along by the caller, unchecked
 )
 
 var sourceNames = [...]string{"", "assumed", "capture_before", "caller"}
 
-func (s Source) String() string { return name(sourceNames[:], int(s)) }
+func (s DeadlineSource) String() string { return enumName(sourceNames[:], int(s)) }
 
 // Cause tells why something happened to a hold.
 type Cause uint8
@@ -94,7 +94,7 @@ const (
 	CauseTrigger                         // somebody asked for it now
 	CauseOnExpiry                        // the deadline's policy
 	CauseElsewhere                       // somebody else did it at Stripe: the Dashboard, another system
-	CauseLapsed                          // the card network's deadline passed
+	CauseExpired                         // the card network's deadline passed
 	CauseAmountTooLarge                  // more than the authorization allows
 	CauseNotFound                        // Stripe doesn't know the intent under this account and mode
 	CauseRefused                         // Stripe or the bank refused for good
@@ -113,16 +113,16 @@ var causeNames = [...]string{
 	"key_conflict", "not_capturable", "mismatch", "review", "after_deadline", "overdue", "inside_margin", "no_outcome",
 }
 
-func (c Cause) String() string { return name(causeNames[:], int(c)) }
+func (c Cause) String() string { return enumName(causeNames[:], int(c)) }
 
 // Limits of what a hold may carry. They bound its record in Redis.
 const (
-	MaxMetadataPairs = 20
-	MaxMetadataKey   = 40  // characters, as at Stripe
-	MaxMetadataValue = 500 // characters, as at Stripe
-	MaxReference     = 200 // bytes
-	MaxHistory       = 32  // entries; the first and the newest are kept
-	MaxNote          = 300 // bytes of a text from outside in one history entry
+	MaxMetadataPairs  = 20
+	MaxMetadataKey    = 40  // characters, as at Stripe
+	MaxMetadataValue  = 500 // characters, as at Stripe
+	MaxReferenceBytes = 200 // bytes
+	MaxHistory        = 32  // entries; the first and the newest are kept
+	MaxNoteBytes      = 300 // bytes of a text from outside in one history entry
 )
 
 // Attempt is what is known of the requests sent under the current generation of the idempotency key.
@@ -134,95 +134,95 @@ type Attempt struct {
 
 // Hold is an authorization and what is to become of it. Times have millisecond precision, amounts are minor units.
 type Hold struct {
-	ID            string // the PaymentIntent that first placed it
-	PaymentIntent string // the one that holds the money now
-	Account       string // connected account, empty for one's own
-	Reference     string // the caller's booking
-	Amount        int64  // held: what can still be captured; 0: not known yet
-	Currency      string // lower case, empty while Amount isn't known
-	CaptureAt     time.Time
-	CancelAt      time.Time // at most one of the two is set
-	CaptureAmount int64     // the total wanted, whoever takes it; 0: everything
-	ExpiresAt     time.Time
-	ExpiresSource Source
-	OnExpiry      Policy
-	State         State
-	Revision      uint64
-	Metadata      map[string]string
-	Verified      bool // Stripe has confirmed amount, currency and state
-	CreatedAt     time.Time
-	SettledAt     time.Time
-	CapturedTotal int64 // what was really taken
+	ID             string // the PaymentIntent that first placed it
+	PaymentIntent  string // the one that holds the money now
+	Account        string // connected account, empty for one's own
+	Reference      string // the caller's booking
+	Amount         int64  // held: what can still be captured; 0: not known yet
+	Currency       string // lower case, empty while Amount isn't known
+	CaptureAt      time.Time
+	CancelAt       time.Time // at most one of the two is set
+	CaptureAmount  int64     // the total wanted, whoever takes it; 0: everything
+	ExpiresAt      time.Time
+	ExpiresSource  DeadlineSource
+	OnExpiry       Policy
+	State          State
+	Revision       uint64
+	Metadata       map[string]string
+	Verified       bool // Stripe has confirmed amount, currency and state
+	CreatedAt      time.Time
+	SettledAt      time.Time
+	CapturedAmount int64 // what was really taken
 	// CapturedElsewhere is what another system took, as far as is known: of a hold that is still open,
 	// or of CapturedTotal.
 	CapturedElsewhere int64
 	// SingleCapture is Stripe's word that the charge can be captured only once. Without it another
 	// system may take a part at any time, so a capture that names an amount begins with a read.
-	SingleCapture bool
-	Acknowledged  bool // a person knows that this hold nears its end
-	CancelWanted  bool // a cancel was accepted: from here on nothing may capture
-	Mirrored      bool // the terms stand in the intent's metadata
-	Unmirrorable  bool // they can't, and it was given up
-	History       []Entry
-	Forgotten     uint32 // history entries dropped to keep the bound
+	SingleCapture  bool
+	Acknowledged   bool // a person knows that this hold nears its end
+	CancelWanted   bool // a cancel was accepted: from here on nothing may capture
+	Mirrored       bool // the terms stand in the intent's metadata
+	Unmirrorable   bool // they can't, and it was given up
+	History        []HistoryEntry
+	HistoryDropped uint32 // history entries dropped to keep the bound
 
 	// What the worker does at its next claim.
-	Next       Op
-	NextAt     time.Time
-	Why        Cause // why Next, later why it ended
-	Generation uint32
-	Attempt    Attempt
-	ReadFirst  bool   // the key must not be used again before Stripe has been read back
-	Misses     uint32 // times in a row that Stripe didn't know the intent, or told nothing of an outcome that isn't known
-	Retries    uint32 // consecutive retries, for the back-off
-	Calls      uint32 // calls in a row whose answers led to no outcome, without those that an outage explains
-	Refusals   uint32 // times in a row that Stripe refused for the state and a read showed the money held
+	NextOp            Op
+	NextAt            time.Time
+	Reason            Cause // why Next, later why it ended
+	Generation        uint32
+	Attempt           Attempt
+	ReadFirst         bool   // the key must not be used again before Stripe has been read back
+	InconclusiveReads uint32 // times in a row that Stripe didn't know the intent, or told nothing of an outcome that isn't known
+	Retries           uint32 // consecutive retries, for the back-off
+	Calls             uint32 // calls in a row whose answers led to no outcome, without those that an outage explains
+	Refusals          uint32 // times in a row that Stripe refused for the state and a read showed the money held
 
 	// Version is the store's fencing token: it grows with every write and every claim.
 	Version uint64
 	// Prior is the state from which a claimed hold was taken, and the one it goes back to if nothing was sent.
-	Prior State
+	PreviousState State
 }
 
 // StateAt is the state that people see: a hold whose time has come and that nobody has claimed is ready.
 func (h *Hold) StateAt(now time.Time) State {
-	if h.State == Scheduled && h.Next != 0 && !h.NextAt.After(now) {
+	if h.State == Scheduled && h.NextOp != 0 && !h.NextAt.After(now) {
 		return Ready
 	}
 	return h.State
 }
 
-// OwnTime is when the caller wants something to happen, zero if never.
-func (h *Hold) OwnTime() time.Time {
+// ActionTime is when the caller wants something to happen, zero if never.
+func (h *Hold) ActionTime() time.Time {
 	if !h.CaptureAt.IsZero() {
 		return h.CaptureAt
 	}
 	return h.CancelAt
 }
 
-// EntryKind says what a line of a hold's history tells.
-type EntryKind uint8
+// HistoryKind says what a line of a hold's history tells.
+type HistoryKind uint8
 
 const (
-	EntryScheduled EntryKind = iota + 1
-	EntryChanged
-	EntryTriggered
-	EntryPaused
-	EntryResumed
-	EntryAcknowledged
-	EntryAttempt
-	EntryObserved
-	EntryOutcome
+	HistoryScheduled HistoryKind = iota + 1
+	HistoryChanged
+	HistoryTriggered
+	HistoryPaused
+	HistoryResumed
+	HistoryAcknowledged
+	HistoryAttempt
+	HistoryObserved
+	HistoryOutcome
 )
 
-var entryNames = [...]string{"", "scheduled", "changed", "triggered", "paused", "resumed", "acknowledged", "attempt", "observed", "outcome"}
+var historyKindNames = [...]string{"", "scheduled", "changed", "triggered", "paused", "resumed", "acknowledged", "attempt", "observed", "outcome"}
 
-func (k EntryKind) String() string { return name(entryNames[:], int(k)) }
+func (k HistoryKind) String() string { return enumName(historyKindNames[:], int(k)) }
 
-// Entry is one line of a hold's history.
-type Entry struct {
+// HistoryEntry is one line of a hold's history.
+type HistoryEntry struct {
 	At        time.Time
-	Kind      EntryKind
+	Kind      HistoryKind
 	By        string     // who: api, cli, inbox, stripe, holdd, or the name of a token
 	Op        Op         // of a trigger or an attempt
 	Key       string     // idempotency key of an attempt
@@ -232,33 +232,33 @@ type Entry struct {
 	Note      string // at most MaxNote bytes
 }
 
-func (h *Hold) record(e Entry) {
-	e.Note, e.RequestID = clip(e.Note, MaxNote), clip(e.RequestID, 64)
+func (h *Hold) appendHistory(e HistoryEntry) {
+	e.Note, e.RequestID = truncateUTF8(e.Note, MaxNoteBytes), truncateUTF8(e.RequestID, 64)
 	e.At = e.At.Truncate(time.Millisecond)
 	// The slice may be shared with an older copy of the hold: never append in place.
 	h.History = append(slices.Clip(h.History), e)
 	if over := len(h.History) - MaxHistory; over > 0 {
 		h.History = append(h.History[:1:1], h.History[1+over:]...)
-		h.Forgotten += uint32(over)
+		h.HistoryDropped += uint32(over)
 	}
 }
 
-// clip cuts a text to at most n bytes of valid UTF-8.
-func clip(s string, n int) string {
+// truncateUTF8 cuts a text to at most n bytes of valid UTF-8.
+func truncateUTF8(s string, n int) string {
 	if len(s) > n {
 		s = s[:n]
 	}
 	return strings.ToValidUTF8(s, "")
 }
 
-func name(names []string, i int) string {
+func enumName(names []string, i int) string {
 	if i <= 0 || i >= len(names) {
 		return "unknown"
 	}
 	return names[i]
 }
 
-func parse(names []string, s string) int {
+func parseEnum(names []string, s string) int {
 	if s == "" {
 		return 0
 	}

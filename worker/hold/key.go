@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// keyFresh is how long an idempotency key is trusted. Stripe keeps keys for at least 24 h and may forget them after that;
+// keyLifetime is how long an idempotency key is trusted. Stripe keeps keys for at least 24 h and may forget them after that;
 // the hour in between covers clocks that disagree and requests that are slow.
-const keyFresh = 23 * time.Hour
+const keyLifetime = 23 * time.Hour
 
 // keyPrefix begins every idempotency key of ours, so that Stripe's events tell which requests were.
 const keyPrefix = "holdd-"
 
-// key derives the idempotency key from what the request will do, so that the same effect has the same key on every replica and after
+// idempotencyKey derives the idempotency key from what the request will do, so that the same effect has the same key on every replica and after
 // every crash, and another effect never shares it: hold, operation, digest of the parameters, generation. Stripe doesn't
 // make the endpoint a part of a key's scope, hence the operation in it.
-func (h *Hold) key(c Call) string {
+func (h *Hold) idempotencyKey(c Call) string {
 	d := sha256.New()
 	var n [8]byte
 	for _, s := range []string{h.Account, h.PaymentIntent, c.Op.String()} {

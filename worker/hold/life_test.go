@@ -39,20 +39,20 @@ type effect struct {
 	at   time.Time
 }
 
-// inFlight is how long a request may be on its way after its sender gave up. The machine reads back after a lost request only when the
+// maxInFlight is how long a request may be on its way after its sender gave up. The machine reads back after a lost request only when the
 // same key was answered, or after more time than this.
-const inFlight = 3 * time.Second
+const maxInFlight = 3 * time.Second
 
 func (w *world) end(status hold.Status, received int64, reason string) {
 	in := *w.in
-	in.Status, in.Capturable, in.Received, in.CancellationReason = status, 0, received, reason
+	in.Status, in.AmountCapturable, in.AmountReceived, in.CancellationReason = status, 0, received, reason
 	w.in = &in
 }
 
 // cancel lets go of what is held. An intent of which a part was captured has succeeded.
 func (w *world) cancel() {
-	if w.in.Received > 0 {
-		w.end(hold.StatusSucceeded, w.in.Received, "")
+	if w.in.AmountReceived > 0 {
+		w.end(hold.StatusSucceeded, w.in.AmountReceived, "")
 		return
 	}
 	w.end(hold.StatusCanceled, 0, "requested_by_customer")
@@ -61,7 +61,7 @@ func (w *world) cancel() {
 // take is another system that captures a part and keeps the rest.
 func (w *world) take(n int64) {
 	in := *w.in
-	in.Capturable, in.Received = in.Capturable-n, in.Received+n
+	in.AmountCapturable, in.AmountReceived = in.AmountCapturable-n, in.AmountReceived+n
 	w.in = &in
 	w.taken += n
 }
@@ -71,8 +71,8 @@ func (w *world) seen() *hold.Intent { in := *w.in; return &in }
 // serve executes a call that has arrived. fault is what goes wrong on Stripe's side.
 func (w *world) serve(c hold.Call, now time.Time, fault string) hold.Answer {
 	if !now.Before(w.in.CaptureBefore) && w.in.Status == hold.StatusRequiresCapture {
-		if w.in.Received > 0 {
-			w.end(hold.StatusSucceeded, w.in.Received, "")
+		if w.in.AmountReceived > 0 {
+			w.end(hold.StatusSucceeded, w.in.AmountReceived, "")
 		} else {
 			w.end(hold.StatusCanceled, 0, "automatic")
 		}
@@ -113,14 +113,14 @@ func (w *world) serve(c hold.Call, now time.Time, fault string) hold.Answer {
 			if c.Op == hold.OpCapture {
 				n := c.Amount
 				if n == 0 && !c.ReleaseRest {
-					n = w.in.Capturable
+					n = w.in.AmountCapturable
 				}
-				if n > w.in.Capturable {
+				if n > w.in.AmountCapturable {
 					a = hold.Answer{Kind: hold.AnswerAmountTooLarge, HTTPStatus: 400, Code: "amount_too_large"}
 					w.keys[c.Key] = stored{c, now, a}
 					return a
 				}
-				w.end(hold.StatusSucceeded, w.in.Received+n, "")
+				w.end(hold.StatusSucceeded, w.in.AmountReceived+n, "")
 			} else {
 				w.cancel()
 			}
@@ -159,14 +159,14 @@ func (l *life) fail(format string, args ...any) {
 }
 
 // commit does what the store does.
-func (l *life) commit(c hold.Change) {
-	if c.Same {
+func (l *life) commit(c hold.Decision) {
+	if c.Unchanged {
 		return
 	}
 	c.Hold.Version = l.h.Version + 1
-	p := c.Place(&l.h, l.now, rules)
-	if !p.Keep {
-		l.milestone = p.Milestone
+	p := c.Placement(&l.h, l.now, rules)
+	if !p.KeepMilestone {
+		l.milestone = p.NextMilestone
 	}
 	l.h = c.Hold
 	if end := l.h.ExpiresAt; !l.h.State.Final() && end.After(l.now) && l.milestone.After(end) {
@@ -198,8 +198,8 @@ func (l *life) check() {
 	if len(l.w.effects) > 1 {
 		l.fail("money moved %d times: %+v", len(l.w.effects), l.w.effects)
 	}
-	if len(l.w.effects) > 0 && l.w.effects[0].call.Op == hold.OpCapture && l.h.CaptureAmount > 0 && l.w.in.Received > max(l.h.CaptureAmount, l.w.taken) {
-		l.fail("%d captured in all, %d of it by another system, wanted are %d", l.w.in.Received, l.w.taken, l.h.CaptureAmount)
+	if len(l.w.effects) > 0 && l.w.effects[0].call.Op == hold.OpCapture && l.h.CaptureAmount > 0 && l.w.in.AmountReceived > max(l.h.CaptureAmount, l.w.taken) {
+		l.fail("%d captured in all, %d of it by another system, wanted are %d", l.w.in.AmountReceived, l.w.taken, l.h.CaptureAmount)
 	}
 	for _, e := range l.w.effects {
 		if e.call.Op == hold.OpCapture && !l.canceled.IsZero() && e.at.After(l.canceled) {
@@ -210,7 +210,7 @@ func (l *life) check() {
 
 // work is one claim of a worker, which may die anywhere.
 func (l *life) work() {
-	if l.h.State.Final() || l.h.Next == 0 {
+	if l.h.State.Final() || l.h.NextOp == 0 {
 		return
 	}
 	if !l.lease.IsZero() {
@@ -223,21 +223,21 @@ func (l *life) work() {
 	// What the store's claim does.
 	over := l.h.State == hold.Working
 	if !over {
-		l.h.Prior, l.h.State, l.since = l.h.State, hold.Working, l.now
+		l.h.PreviousState, l.h.State, l.since = l.h.State, hold.Working, l.now
 	}
 	l.h.Version++
 	l.lease = l.now.Add(30 * time.Second)
 	h := l.h
-	h.Claimed(l.since, over)
+	h.MarkClaimed(l.since, over)
 	// What follows from several answers under one claim is written once, in the end.
-	var c hold.Change
+	var c hold.Decision
 	sent := false
 	for range 6 {
-		call := h.Call(l.now)
+		call := h.NextCall(l.now)
 		if l.h.CancelWanted && call.Op == hold.OpCapture {
 			l.fail("a capture is about to be sent, and a cancel was accepted")
 		}
-		if act := l.w.in.CaptureBefore.Add(-rules.ExpiryMargin); h.Why == hold.CauseOnExpiry && call.Op != hold.OpRead && l.now.Before(act) {
+		if act := l.w.in.CaptureBefore.Add(-rules.ExpiryMargin); h.Reason == hold.CauseOnExpiry && call.Op != hold.OpRead && l.now.Before(act) {
 			l.fail("the policy acts at +%v, and is due at +%v", l.now.Sub(t0), act.Sub(t0))
 		}
 		if call.Op == hold.OpCapture {
@@ -257,9 +257,9 @@ func (l *life) work() {
 		switch fault {
 		case "unsent":
 			if sent {
-				l.commit(c.Parked(l.now))
+				l.commit(c.DeferUntil(l.now))
 			} else {
-				l.commit(h.Unsent())
+				l.commit(h.ReleaseUnsent())
 			}
 			l.lease = time.Time{}
 			return
@@ -277,15 +277,15 @@ func (l *life) work() {
 			a = hold.Answer{Kind: hold.AnswerUnknown}
 		case "late":
 			a = hold.Answer{Kind: hold.AnswerUnknown}
-			l.w.flight = append(l.w.flight, flight{call, l.now.Add(inFlight)})
+			l.w.flight = append(l.w.flight, flight{call, l.now.Add(maxInFlight)})
 		case "reply lost":
 			l.w.serve(call, l.now, "")
 			a = hold.Answer{Kind: hold.AnswerUnknown}
 		case "twin":
 			a = l.w.serve(call, l.now, "")
-			l.w.flight = append(l.w.flight, flight{call, l.now.Add(inFlight)})
+			l.w.flight = append(l.w.flight, flight{call, l.now.Add(maxInFlight)})
 		case "404":
-			a = hold.Answer{Kind: hold.AnswerMissing, HTTPStatus: 404}
+			a = hold.Answer{Kind: hold.AnswerNotFound, HTTPStatus: 404}
 		case "in use":
 			a = hold.Answer{Kind: hold.AnswerLockTimeout, HTTPStatus: 429}
 			if call.Op != hold.OpRead {
@@ -298,27 +298,27 @@ func (l *life) work() {
 		if a.Kind == hold.AnswerIdempotencyError {
 			l.fail("the same key with other parameters: %+v", call)
 		}
-		c, sent = c.Then(h.Answered(call, a, l.now)), true
+		c, sent = c.FollowedBy(h.ApplyAnswer(call, a, l.now)), true
 		if l.faults && l.draw("store", "up", "up", "up", "up", "down") == "down" {
 			l.died = true
 			return // the answer is lost with the worker
 		}
-		if !c.Now {
+		if !c.Again {
 			l.commit(c)
 			l.lease = time.Time{}
 			return
 		}
 		if l.faults && l.draw("budget", "there", "there", "spent") == "spent" {
-			l.commit(c.Parked(l.now.Add(2 * time.Second)))
+			l.commit(c.DeferUntil(l.now.Add(2 * time.Second)))
 			l.lease = time.Time{}
 			return
 		}
 		h = c.Hold
 	}
 	if !l.faults {
-		l.fail("six calls under one claim and no end: %s next %s", l.h.State, l.h.Next)
+		l.fail("six calls under one claim and no end: %s next %s", l.h.State, l.h.NextOp)
 	}
-	l.commit(c.Parked(l.now.Add(time.Second)))
+	l.commit(c.DeferUntil(l.now.Add(time.Second)))
 	l.lease = time.Time{}
 }
 
@@ -327,7 +327,7 @@ func (l *life) expiry() {
 		if i > 50 {
 			l.fail("milestones without end at +%v", l.now.Sub(t0))
 		}
-		c, next := l.h.Milestone(l.milestone, l.now, rules)
+		c, next := l.h.PassMilestone(l.milestone, l.now, rules)
 		l.commit(c)
 		if !c.Hold.State.Final() && !next.After(l.now) {
 			l.fail("the next milestone of an open hold lies behind: +%v at +%v", next.Sub(t0), l.now.Sub(t0))
@@ -338,32 +338,32 @@ func (l *life) expiry() {
 
 func (l *life) wish() {
 	was := l.h
-	var c hold.Change
+	var c hold.Decision
 	var err error
 	what := l.draw("wish", "capture", "capture part", "cancel", "pause", "resume", "time", "same time", "release", "clear", "policy", "metadata")
 	switch what {
 	case "capture":
-		c, err = l.h.Capturing(0, "api", l.now)
+		c, err = l.h.RequestCapture(0, "api", l.now)
 	case "capture part":
-		c, err = l.h.Capturing(500, "api", l.now)
+		c, err = l.h.RequestCapture(500, "api", l.now)
 	case "cancel":
-		c, err = l.h.Canceling("api", l.now)
+		c, err = l.h.RequestCancel("api", l.now)
 	case "pause":
-		c, err = l.h.Pausing(0, "api", l.now)
+		c, err = l.h.Pause(0, "api", l.now)
 	case "resume":
-		c, err = l.h.Resuming("api", l.now)
+		c, err = l.h.Resume("api", l.now)
 	case "time":
-		c, err = l.h.Patched(&hold.Patch{CaptureAt: ptr(rfc(l.now.Add(time.Hour)))}, "api", l.now)
+		c, err = l.h.ApplyPatch(&hold.Patch{CaptureAt: ptr(rfc(l.now.Add(time.Hour)))}, "api", l.now)
 	case "same time":
-		c, err = l.h.Patched(&hold.Patch{CaptureAt: ptr(rfc(l.h.CaptureAt)), Metadata: map[string]string{"a": l.now.String()}}, "api", l.now)
+		c, err = l.h.ApplyPatch(&hold.Patch{CaptureAt: ptr(rfc(l.h.CaptureAt)), Metadata: map[string]string{"a": l.now.String()}}, "api", l.now)
 	case "release":
-		c, err = l.h.Patched(&hold.Patch{CancelAt: ptr(rfc(l.now.Add(time.Hour)))}, "api", l.now)
+		c, err = l.h.ApplyPatch(&hold.Patch{CancelAt: ptr(rfc(l.now.Add(time.Hour)))}, "api", l.now)
 	case "clear":
-		c, err = l.h.Patched(&hold.Patch{CaptureAt: ptr(""), CancelAt: ptr("")}, "api", l.now)
+		c, err = l.h.ApplyPatch(&hold.Patch{CaptureAt: ptr(""), CancelAt: ptr("")}, "api", l.now)
 	case "policy":
-		c, err = l.h.Patched(&hold.Patch{OnExpiry: ptr("capture")}, "api", l.now)
+		c, err = l.h.ApplyPatch(&hold.Patch{OnExpiry: ptr("capture")}, "api", l.now)
 	case "metadata":
-		c, err = l.h.Patched(&hold.Patch{Metadata: map[string]string{"b": l.now.String()}}, "api", l.now)
+		c, err = l.h.ApplyPatch(&hold.Patch{Metadata: map[string]string{"b": l.now.String()}}, "api", l.now)
 	}
 	if was.State == hold.Working && err == nil {
 		l.fail("%s was granted while the outcome isn't known", what)
@@ -429,13 +429,13 @@ func TestLife(t *testing.T) {
 			case "look":
 				if l.lease.IsZero() {
 					if l.now.Before(l.w.in.CaptureBefore) || l.w.in.Status != hold.StatusRequiresCapture {
-						l.commit(l.h.Observed(l.w.seen(), l.now))
+						l.commit(l.h.ApplyIntent(l.w.seen(), l.now))
 					}
 				}
 			case "part elsewhere":
 				// Between claims: what is taken while a capture is on its way nobody can know of.
 				if l.w.multi && l.lease.IsZero() && len(l.w.flight) == 0 && l.w.in.Status == hold.StatusRequiresCapture {
-					l.w.take(min(rapid.Int64Range(1, 400).Draw(rt, "part"), l.w.in.Capturable-1))
+					l.w.take(min(rapid.Int64Range(1, 400).Draw(rt, "part"), l.w.in.AmountCapturable-1))
 				}
 			case "elsewhere":
 				if rapid.IntRange(0, 9).Draw(rt, "rarely") == 0 && l.w.in.Status == hold.StatusRequiresCapture {
@@ -453,12 +453,12 @@ func TestLife(t *testing.T) {
 		l.faults = false
 		for i := 0; !l.h.State.Final(); i++ {
 			if i > 2000 {
-				rt.Fatalf("no end: %s next %s at +%v, now +%v; Stripe says %s", l.h.State, l.h.Next, l.h.NextAt.Sub(t0), l.now.Sub(t0), l.w.in.Status)
+				rt.Fatalf("no end: %s next %s at +%v, now +%v; Stripe says %s", l.h.State, l.h.NextOp, l.h.NextAt.Sub(t0), l.now.Sub(t0), l.w.in.Status)
 			}
 			l.work()
 			l.expiry()
 			to := l.milestone
-			if l.h.Next != 0 {
+			if l.h.NextOp != 0 {
 				at := l.h.NextAt
 				if !l.lease.IsZero() {
 					at = l.lease
@@ -471,7 +471,7 @@ func TestLife(t *testing.T) {
 				l.pass(to.Sub(l.now))
 			}
 		}
-		l.pass(inFlight)
+		l.pass(maxInFlight)
 		in = l.w.in
 		want := hold.Captured
 		if in.Status == hold.StatusCanceled {
@@ -480,13 +480,13 @@ func TestLife(t *testing.T) {
 				want = hold.Expired
 			}
 		}
-		if l.h.State != want || l.h.CapturedTotal != in.Received {
-			rt.Fatalf("the hold says %s, %d; Stripe says %s, %d", l.h.State, l.h.CapturedTotal, in.Status, in.Received)
+		if l.h.State != want || l.h.CapturedAmount != in.AmountReceived {
+			rt.Fatalf("the hold says %s, %d; Stripe says %s, %d", l.h.State, l.h.CapturedAmount, in.Status, in.AmountReceived)
 		}
 		// What was taken before a capture of everything, which needs no read, may not be known; nor what a
 		// worker read that died, nor whether the missing amount was taken by a late twin.
 		known := l.h.CaptureAmount > 0 && !l.died && l.h.Generation == 1
-		if e := l.h.CapturedElsewhere; len(l.w.effects) > 0 && l.h.Why != hold.CauseElsewhere && (e > l.w.taken || known && e != l.w.taken) {
+		if e := l.h.CapturedElsewhere; len(l.w.effects) > 0 && l.h.Reason != hold.CauseElsewhere && (e > l.w.taken || known && e != l.w.taken) {
 			rt.Fatalf("the hold says that another system took %d, it took %d", l.h.CapturedElsewhere, l.w.taken)
 		}
 		if l.w.taken > 0 && len(l.w.effects) > 0 {
@@ -513,13 +513,13 @@ func TestNotFoundIsNoProof(t *testing.T) {
 	due := t0.Add(2 * day)
 	lost := func(t *testing.T) (h hold.Hold, now time.Time) {
 		h, now = claim(made(t, held(), captureAt(due)), due), due
-		return h.Answered(h.Call(now), hold.Answer{Kind: hold.AnswerUnknown}, now).Hold, now
+		return h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: hold.AnswerUnknown}, now).Hold, now
 	}
-	missing := hold.Answer{Kind: hold.AnswerMissing, HTTPStatus: 404, Code: "resource_missing", Message: "No such payment_intent"}
-	look := func(h hold.Hold, a hold.Answer) (hold.Change, time.Time) {
+	missing := hold.Answer{Kind: hold.AnswerNotFound, HTTPStatus: 404, Code: "resource_missing", Message: "No such payment_intent"}
+	look := func(h hold.Hold, a hold.Answer) (hold.Decision, time.Time) {
 		now := h.NextAt
 		h = claim(h, now)
-		return h.Answered(h.Call(now), a, now), now
+		return h.ApplyAnswer(h.NextCall(now), a, now), now
 	}
 
 	t.Run("closed until Stripe tells", func(t *testing.T) {
@@ -528,22 +528,22 @@ func TestNotFoundIsNoProof(t *testing.T) {
 		for range 50 {
 			c, now := look(h, missing)
 			h = c.Hold
-			for _, n := range c.Notices {
-				if n.Type == hold.NoticeAttention {
+			for _, n := range c.Events {
+				if n.Type == hold.EventAttention {
 					alarms++
 				}
 			}
-			_, err := h.Canceling("api", now)
+			_, err := h.RequestCancel("api", now)
 			wantCode(t, err, hold.TooLate)
 		}
 		if alarms != 1 {
 			t.Errorf("%d alarms, want one", alarms)
 		}
 		c, _ := look(h, hold.Answer{Kind: hold.AnswerOK, Intent: captured(amount)})
-		if h := c.Hold; h.State != hold.Captured || h.Why != hold.CauseSchedule {
-			t.Errorf("%s by %s, want captured by its schedule", h.State, h.Why)
+		if h := c.Hold; h.State != hold.Captured || h.Reason != hold.CauseSchedule {
+			t.Errorf("%s by %s, want captured by its schedule", h.State, h.Reason)
 		}
-		if c, _ := look(h, hold.Answer{Kind: hold.AnswerOK, Intent: held()}); c.Hold.Generation != 2 || c.Hold.Next != hold.OpCapture {
+		if c, _ := look(h, hold.Answer{Kind: hold.AnswerOK, Intent: held()}); c.Hold.Generation != 2 || c.Hold.NextOp != hold.OpCapture {
 			t.Errorf("still held: %+v, want another try under another key", c.Hold)
 		}
 	})
@@ -553,38 +553,38 @@ func TestNotFoundIsNoProof(t *testing.T) {
 			if n > 1000 {
 				t.Fatal("nobody is ever handed this hold")
 			}
-			var c hold.Change
+			var c hold.Decision
 			c, now = look(h, missing)
 			h = c.Hold
 		}
 		if d := now.Sub(due); d < 10*time.Hour || d > 2*day {
 			t.Errorf("handed over after %s, want about a day", d)
 		}
-		h = must(t)(h.Canceling("api", now))
+		h = must(t)(h.RequestCancel("api", now))
 		h = claim(h, now)
-		if call := h.Call(now); call.Op != hold.OpRead {
+		if call := h.NextCall(now); call.Op != hold.OpRead {
 			t.Errorf("first %s, want a read", call.Op)
 		}
 	})
 	t.Run("told once", func(t *testing.T) {
 		h := made(t, nil, captureAt(due))
-		h = h.NotFound(t0).Hold
+		h = h.ApplyNotFound(t0).Hold
 		for at := h.ExpiresAt; at.Before(h.ExpiresAt.Add(time.Hour)); at = at.Add(5 * time.Minute) {
-			c, _ := h.Milestone(at, at, rules)
+			c, _ := h.PassMilestone(at, at, rules)
 			h = claim(c.Hold, at)
 			for range 2 {
-				c = h.Answered(h.Call(at), missing, at)
-				if len(c.Notices) > 0 && c.Notices[0].Type == hold.NoticeAttention {
+				c = h.ApplyAnswer(h.NextCall(at), missing, at)
+				if len(c.Events) > 0 && c.Events[0].Type == hold.EventAttention {
 					t.Fatalf("told again at %s", at)
 				}
 				h = c.Hold
-				if h.Next == 0 {
+				if h.NextOp == 0 {
 					break
 				}
 				h = claim(h, at)
 			}
-			if h.State != hold.Attention || h.Next != 0 {
-				t.Fatalf("%s, next %s: want it before a person", h.State, h.Next)
+			if h.State != hold.Attention || h.NextOp != 0 {
+				t.Fatalf("%s, next %s: want it before a person", h.State, h.NextOp)
 			}
 		}
 	})

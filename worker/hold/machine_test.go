@@ -29,15 +29,15 @@ type after struct {
 	unknown bool
 	now     bool
 	wait    [2]time.Duration // NextAt lies so far ahead, at least and at most
-	notice  hold.NoticeType  // the only one; empty: none
+	notice  hold.EventType   // the only one; empty: none
 }
 
 var (
-	short  = [2]time.Duration{500 * time.Millisecond, time.Second}
-	rate   = [2]time.Duration{time.Second, 2 * time.Second}
-	state  = [2]time.Duration{2500 * time.Millisecond, 5 * time.Second}
-	miss   = [2]time.Duration{5 * time.Second, 10 * time.Second}
-	atOnce = [2]time.Duration{}
+	formatDuration = [2]time.Duration{500 * time.Millisecond, time.Second}
+	rate           = [2]time.Duration{time.Second, 2 * time.Second}
+	state          = [2]time.Duration{2500 * time.Millisecond, 5 * time.Second}
+	miss           = [2]time.Duration{5 * time.Second, 10 * time.Second}
+	atOnce         = [2]time.Duration{}
 )
 
 const (
@@ -53,8 +53,8 @@ const (
 	own       = hold.CauseSchedule
 	elsewhere = hold.CauseElsewhere
 
-	again = hold.NoticeRetrying
-	alarm = hold.NoticeAttention
+	again = hold.EventRetrying
+	alarm = hold.EventAttention
 )
 
 func TestAnswers(t *testing.T) {
@@ -70,14 +70,14 @@ func TestAnswers(t *testing.T) {
 	look := before{op: read, gen: 1} // at the deadline
 	missed := func(b before) before { b.misses = 1; b.read = true; return b }
 
-	end := func(s hold.State, why hold.Cause, n hold.NoticeType, gen uint32) after {
+	end := func(s hold.State, why hold.Cause, n hold.EventType, gen uint32) after {
 		return after{state: s, why: why, gen: gen, notice: n}
 	}
-	taken := end(hold.Captured, own, hold.NoticeCaptured, 1)
-	takenElse := end(hold.Captured, elsewhere, hold.NoticeCaptured, 1)
-	let := end(hold.Canceled, own, hold.NoticeCanceled, 1)
-	letElse := end(hold.Canceled, elsewhere, hold.NoticeCanceled, 1)
-	gone := end(hold.Expired, hold.CauseLapsed, hold.NoticeExpired, 1)
+	taken := end(hold.Captured, own, hold.EventCaptured, 1)
+	takenElse := end(hold.Captured, elsewhere, hold.EventCaptured, 1)
+	let := end(hold.Canceled, own, hold.EventCanceled, 1)
+	letElse := end(hold.Canceled, elsewhere, hold.EventCanceled, 1)
+	gone := end(hold.Expired, hold.CauseExpired, hold.EventExpired, 1)
 	person := func(why hold.Cause) after { return after{state: atten, why: why, gen: 1, notice: alarm} }
 	lost := func(op hold.Op, w [2]time.Duration) after {
 		return after{state: work, next: op, why: own, gen: 1, unknown: true, wait: w, notice: again}
@@ -105,7 +105,7 @@ func TestAnswers(t *testing.T) {
 		{capture, hold.AnswerOK, "busy", first(lost(capt, state))},
 		{capture, hold.AnswerOK, "action", person(hold.CauseNotCapturable)},
 		{capture, hold.AnswerOK, "method", person(hold.CauseNotCapturable)},
-		{capture, hold.AnswerOK, "", lost(capt, short)},
+		{capture, hold.AnswerOK, "", lost(capt, formatDuration)},
 		{capture, hold.AnswerUnexpectedState, "captured", takenElse},
 		{capture, hold.AnswerUnexpectedState, "canceled", letElse},
 		{capture, hold.AnswerUnexpectedState, "expired", gone},
@@ -115,19 +115,19 @@ func TestAnswers(t *testing.T) {
 		{capture, hold.AnswerChargeGone, "automatic", gone},
 		{capture, hold.AnswerChargeGone, "", after{state: work, next: capt, why: own, gen: 1, read: true, now: true}},
 		{capture, hold.AnswerAmountTooLarge, "", person(hold.CauseAmountTooLarge)},
-		{capture, hold.AnswerMissing, "", first(later(capt, miss))},
-		{missed(capture), hold.AnswerMissing, "", first(person(hold.CauseNotFound))},
-		{capture, hold.AnswerLockTimeout, "", later(capt, short)},
+		{capture, hold.AnswerNotFound, "", first(later(capt, miss))},
+		{missed(capture), hold.AnswerNotFound, "", first(person(hold.CauseNotFound))},
+		{capture, hold.AnswerLockTimeout, "", later(capt, formatDuration)},
 		{capture, hold.AnswerRateLimited, "", later(capt, rate)},
-		{capture, hold.AnswerKeyInUse, "", lost(capt, short)},
+		{capture, hold.AnswerKeyInUse, "", lost(capt, formatDuration)},
 		{capture, hold.AnswerIdempotencyError, "", person(hold.CauseKeyConflict)},
 		{capture, hold.AnswerDeclined, "", person(hold.CauseRefused)},
 		{capture, hold.AnswerUnauthorized, "", later(capt, rate)},
 		{capture, hold.AnswerForbidden, "", later(capt, rate)},
 		{capture, hold.AnswerInvalid, "", person(hold.CauseRefused)},
 		{capture, hold.AnswerUnreachable, "", later(capt, rate)},
-		{capture, hold.AnswerUnknown, "", lost(capt, short)},
-		{capture, hold.AnswerReplayedError, "", first(lost(capt, short))},
+		{capture, hold.AnswerUnknown, "", lost(capt, formatDuration)},
+		{capture, hold.AnswerReplayedError, "", first(lost(capt, formatDuration))},
 
 		// Capture again with the key of a lost one.
 		{lostCapture, hold.AnswerOK, "captured", taken},
@@ -137,41 +137,41 @@ func TestAnswers(t *testing.T) {
 		{lostCapture, hold.AnswerAmountTooLarge, "", after{state: work, next: capt, why: own, gen: 1, read: true, unknown: true, now: true}},
 		{lostCapture, hold.AnswerDeclined, "", after{state: work, next: capt, why: own, gen: 1, read: true, unknown: true, now: true}},
 		{lostCapture, hold.AnswerInvalid, "", after{state: work, next: capt, why: own, gen: 1, read: true, unknown: true, now: true}},
-		{lostCapture, hold.AnswerMissing, "", first(lost(capt, miss))},
-		{lostCapture, hold.AnswerLockTimeout, "", lost(capt, short)},
+		{lostCapture, hold.AnswerNotFound, "", first(lost(capt, miss))},
+		{lostCapture, hold.AnswerLockTimeout, "", lost(capt, formatDuration)},
 		{lostCapture, hold.AnswerRateLimited, "", lost(capt, rate)},
-		{lostCapture, hold.AnswerKeyInUse, "", lost(capt, short)},
+		{lostCapture, hold.AnswerKeyInUse, "", lost(capt, formatDuration)},
 		{lostCapture, hold.AnswerUnauthorized, "", lost(capt, rate)},
 		{lostCapture, hold.AnswerForbidden, "", lost(capt, rate)},
 		{lostCapture, hold.AnswerUnreachable, "", lost(capt, rate)},
-		{lostCapture, hold.AnswerUnknown, "", lost(capt, short)},
-		{lostCapture, hold.AnswerReplayedError, "", first(lost(capt, short))},
+		{lostCapture, hold.AnswerUnknown, "", lost(capt, formatDuration)},
+		{lostCapture, hold.AnswerReplayedError, "", first(lost(capt, formatDuration))},
 
 		// Capture under a second key: a late twin of the first may have been faster.
 		{capture2, hold.AnswerOK, "captured", gen(taken, 2)},
 		{capture2, hold.AnswerUnexpectedState, "captured", gen(taken, 2)},
 		{capture2, hold.AnswerUnexpectedState, "canceled", gen(letElse, 2)},
-		{capture2, hold.AnswerUnknown, "", gen(lost(capt, short), 2)},
+		{capture2, hold.AnswerUnknown, "", gen(lost(capt, formatDuration), 2)},
 
 		// The truth before a capture.
 		{readCapture, hold.AnswerOK, "held", after{state: work, next: capt, why: own, gen: 1, now: true}},
 		{readCapture, hold.AnswerOK, "captured", takenElse},
 		{readCapture, hold.AnswerOK, "busy", first(later(capt, state))},
-		{readCapture, hold.AnswerUnknown, "", first(later(capt, short))},
+		{readCapture, hold.AnswerUnknown, "", first(later(capt, formatDuration))},
 		{readCapture, hold.AnswerUnreachable, "", first(later(capt, rate))},
-		{readCapture, hold.AnswerMissing, "", first(later(capt, miss))},
+		{readCapture, hold.AnswerNotFound, "", first(later(capt, miss))},
 		{readLost, hold.AnswerOK, "held", after{state: work, next: capt, why: own, gen: 2, now: true}},
 		{readLost, hold.AnswerOK, "captured", taken},
 		{readLost, hold.AnswerOK, "canceled", letElse},
 		{readLost, hold.AnswerOK, "automatic", gone},
 		{readLost, hold.AnswerOK, "busy", first(lost(capt, state))},
-		{readLost, hold.AnswerOK, "", first(lost(capt, short))},
-		{readLost, hold.AnswerUnknown, "", first(lost(capt, short))},
-		{readLost, hold.AnswerReplayedError, "", first(lost(capt, short))},
-		{readLost, hold.AnswerMissing, "", first(lost(capt, miss))},
-		{missed(readLost), hold.AnswerMissing, "", first(told(lost(capt, miss)))},
+		{readLost, hold.AnswerOK, "", first(lost(capt, formatDuration))},
+		{readLost, hold.AnswerUnknown, "", first(lost(capt, formatDuration))},
+		{readLost, hold.AnswerReplayedError, "", first(lost(capt, formatDuration))},
+		{readLost, hold.AnswerNotFound, "", first(lost(capt, miss))},
+		{missed(readLost), hold.AnswerNotFound, "", first(told(lost(capt, miss)))},
 		{missed(readLost), hold.AnswerInvalid, "", first(told(lost(capt, miss)))},
-		{readLost, hold.AnswerLockTimeout, "", first(lost(capt, short))},
+		{readLost, hold.AnswerLockTimeout, "", first(lost(capt, formatDuration))},
 		{readLost, hold.AnswerRateLimited, "", first(lost(capt, rate))},
 		{readLost, hold.AnswerUnauthorized, "", first(lost(capt, rate))},
 		{readLost, hold.AnswerUnreachable, "", first(lost(capt, rate))},
@@ -183,20 +183,20 @@ func TestAnswers(t *testing.T) {
 		{cancel, hold.AnswerOK, "automatic", gone},
 		{cancel, hold.AnswerOK, "captured", takenElse},
 		{cancel, hold.AnswerOK, "held", first(lost(canc, state))},
-		{cancel, hold.AnswerOK, "", lost(canc, short)},
+		{cancel, hold.AnswerOK, "", lost(canc, formatDuration)},
 		{cancel, hold.AnswerUnexpectedState, "canceled", letElse},
 		{cancel, hold.AnswerUnexpectedState, "captured", takenElse},
 		{cancel, hold.AnswerUnexpectedState, "automatic", gone},
-		{cancel, hold.AnswerMissing, "", first(later(canc, miss))},
-		{cancel, hold.AnswerLockTimeout, "", later(canc, short)},
+		{cancel, hold.AnswerNotFound, "", first(later(canc, miss))},
+		{cancel, hold.AnswerLockTimeout, "", later(canc, formatDuration)},
 		{cancel, hold.AnswerRateLimited, "", later(canc, rate)},
-		{cancel, hold.AnswerKeyInUse, "", lost(canc, short)},
+		{cancel, hold.AnswerKeyInUse, "", lost(canc, formatDuration)},
 		{cancel, hold.AnswerIdempotencyError, "", person(hold.CauseKeyConflict)},
 		{cancel, hold.AnswerInvalid, "", person(hold.CauseRefused)},
 		{cancel, hold.AnswerUnauthorized, "", later(canc, rate)},
 		{cancel, hold.AnswerUnreachable, "", later(canc, rate)},
-		{cancel, hold.AnswerUnknown, "", lost(canc, short)},
-		{cancel, hold.AnswerReplayedError, "", first(lost(canc, short))},
+		{cancel, hold.AnswerUnknown, "", lost(canc, formatDuration)},
+		{cancel, hold.AnswerReplayedError, "", first(lost(canc, formatDuration))},
 		{lostCancel, hold.AnswerOK, "canceled", let},
 		{lostCancel, hold.AnswerUnexpectedState, "canceled", letElse},
 		{readLostCancel, hold.AnswerOK, "held", after{state: work, next: canc, why: own, gen: 2, now: true}},
@@ -210,9 +210,9 @@ func TestAnswers(t *testing.T) {
 		{look, hold.AnswerOK, "automatic", gone},
 		{look, hold.AnswerOK, "busy", at(first(later(read, state)), hold.Waiting)},
 		{look, hold.AnswerOK, "action", person(hold.CauseNotCapturable)},
-		{look, hold.AnswerMissing, "", at(first(later(read, miss)), hold.Waiting)},
-		{missed(look), hold.AnswerMissing, "", first(person(hold.CauseNotFound))},
-		{look, hold.AnswerUnknown, "", at(later(read, short), hold.Waiting)},
+		{look, hold.AnswerNotFound, "", at(first(later(read, miss)), hold.Waiting)},
+		{missed(look), hold.AnswerNotFound, "", first(person(hold.CauseNotFound))},
+		{look, hold.AnswerUnknown, "", at(later(read, formatDuration), hold.Waiting)},
 		{look, hold.AnswerRateLimited, "", at(later(read, rate), hold.Waiting)},
 		{look, hold.AnswerUnreachable, "", at(later(read, rate), hold.Waiting)},
 		{look, hold.AnswerUnauthorized, "", at(later(read, rate), hold.Waiting)},
@@ -229,15 +229,15 @@ func TestAnswers(t *testing.T) {
 					h = made(t, held(), cancelAt(due))
 				default:
 					h = made(t, held())
-					h.Next, h.NextAt = read, due
+					h.NextOp, h.NextAt = read, due
 				}
 				now := due.Add(time.Second)
-				h.Generation, h.Misses, h.ReadFirst = tt.was.gen, tt.was.misses, tt.was.read
+				h.Generation, h.InconclusiveReads, h.ReadFirst = tt.was.gen, tt.was.misses, tt.was.read
 				if tt.was.unknown {
-					h.State, h.Prior, h.Attempt = work, sched, hold.Attempt{Count: 1, FirstAt: now, Unknown: true}
+					h.State, h.PreviousState, h.Attempt = work, sched, hold.Attempt{Count: 1, FirstAt: now, Unknown: true}
 				}
 				h = claim(h, now)
-				call := h.Call(now)
+				call := h.NextCall(now)
 				if want := tt.was.op; tt.was.read && call.Op != read || !tt.was.read && call.Op != want {
 					t.Fatalf("call %s", call.Op)
 				}
@@ -246,27 +246,27 @@ func TestAnswers(t *testing.T) {
 				if tt.with != "" && a.Intent == nil {
 					t.Fatalf("no intent %q", tt.with)
 				}
-				c := h.Answered(call, a, now)
+				c := h.ApplyAnswer(call, a, now)
 				g := c.Hold
-				got := after{state: g.State, next: g.Next, why: g.Why, gen: g.Generation, read: g.ReadFirst, unknown: g.Attempt.Unknown, now: c.Now, wait: tt.want.wait}
-				if len(c.Notices) > 0 {
-					got.notice = c.Notices[0].Type
+				got := after{state: g.State, next: g.NextOp, why: g.Reason, gen: g.Generation, read: g.ReadFirst, unknown: g.Attempt.Unknown, now: c.Again, wait: tt.want.wait}
+				if len(c.Events) > 0 {
+					got.notice = c.Events[0].Type
 				}
 				if got != tt.want {
 					t.Errorf("\n got %+v\nwant %+v", got, tt.want)
 				}
-				if len(c.Notices) > 1 || c.Same {
-					t.Errorf("notices %v, same %v", c.Notices, c.Same)
+				if len(c.Events) > 1 || c.Unchanged {
+					t.Errorf("notices %v, same %v", c.Events, c.Unchanged)
 				}
 				if tt.want.wait != atOnce {
 					if d := g.NextAt.Sub(now); d < tt.want.wait[0] || d > tt.want.wait[1] {
 						t.Errorf("next in %v, want %v to %v", d, tt.want.wait[0], tt.want.wait[1])
 					}
 				}
-				if g.State == hold.Captured && g.CapturedTotal != a.Intent.Received {
-					t.Errorf("captured %d, Stripe says %d", g.CapturedTotal, a.Intent.Received)
+				if g.State == hold.Captured && g.CapturedAmount != a.Intent.AmountReceived {
+					t.Errorf("captured %d, Stripe says %d", g.CapturedAmount, a.Intent.AmountReceived)
 				}
-				if (tt.want.state == atten) != c.Place(&h, now, rules).Attention {
+				if (tt.want.state == atten) != c.Placement(&h, now, rules).NeedsAttention {
 					t.Error("not where a person looks")
 				}
 				if !same(kept, h) {
@@ -286,7 +286,7 @@ func TestKeys(t *testing.T) {
 		}
 		return claim(h, due)
 	}
-	key := func(edit ...func(*hold.Hold)) string { h := base(edit...); return h.Call(due).Key }
+	key := func(edit ...func(*hold.Hold)) string { h := base(edit...); return h.NextCall(due).Key }
 	want := key()
 	if want == "" || len(want) > 255 {
 		t.Fatalf("key %q", want)
@@ -298,7 +298,7 @@ func TestKeys(t *testing.T) {
 		"reference": func(h *hold.Hold) { h.Reference = "BK-1" },
 		"version":   func(h *hold.Hold) { h.Version, h.Revision = 99, 99 },
 		"deadline":  func(h *hold.Hold) { h.ExpiresAt = h.ExpiresAt.Add(time.Hour) },
-		"cause":     func(h *hold.Hold) { h.Why = hold.CauseTrigger },
+		"cause":     func(h *hold.Hold) { h.Reason = hold.CauseTrigger },
 	} {
 		if got := key(e); got != want {
 			t.Errorf("%s: another key for the same effect: %s, %s", name, got, want)
@@ -307,7 +307,7 @@ func TestKeys(t *testing.T) {
 	// What is another effect has another key. Stripe ignores the endpoint, hence the operation.
 	seen := map[string]string{want: "base"}
 	for name, e := range map[string]func(*hold.Hold){
-		"operation":      func(h *hold.Hold) { h.Next = canc },
+		"operation":      func(h *hold.Hold) { h.NextOp = canc },
 		"amount":         func(h *hold.Hold) { h.CaptureAmount = 500 },
 		"other amount":   func(h *hold.Hold) { h.CaptureAmount = 5000 },
 		"not verified":   func(h *hold.Hold) { h.Verified = false },
@@ -323,7 +323,7 @@ func TestKeys(t *testing.T) {
 		seen[k] = name
 	}
 	long := base(func(h *hold.Hold) { h.ID = "pi_" + fmt.Sprintf("%064d", 1); h.Generation = 1<<32 - 1 })
-	if k := long.Call(due).Key; len(k) > 255 {
+	if k := long.NextCall(due).Key; len(k) > 255 {
 		t.Errorf("%d characters: Stripe takes 255", len(k))
 	}
 }
@@ -345,7 +345,7 @@ func TestAnOldKeyIsNotTrusted(t *testing.T) {
 			h := claim(made(t, held(), captureAt(due)), due)
 			tt.sent.FirstAt = due
 			h.Attempt = tt.sent
-			if got := h.Call(due.Add(tt.age)).Op; got != tt.want {
+			if got := h.NextCall(due.Add(tt.age)).Op; got != tt.want {
 				t.Errorf("%s, want %s", got, tt.want)
 			}
 		})
@@ -371,7 +371,7 @@ func TestACaptureNamesItsAmount(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := claim(tt.h, due)
-			if c := h.Call(due); c.Op != tt.op || c.Amount != tt.want || c.PaymentIntent != pi {
+			if c := h.NextCall(due); c.Op != tt.op || c.Amount != tt.want || c.PaymentIntent != pi {
 				t.Errorf("%+v", c)
 			}
 		})
@@ -384,11 +384,11 @@ func TestHistoryIsBounded(t *testing.T) {
 	first := h.History[0]
 	for i := range 200 {
 		h = claim(h, now)
-		h = h.Answered(h.Call(now), hold.Answer{Kind: hold.AnswerRateLimited, RequestID: fmt.Sprint("req_", i)}, now).Hold
+		h = h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: hold.AnswerRateLimited, RequestID: fmt.Sprint("req_", i)}, now).Hold
 		now = h.NextAt
 	}
-	if len(h.History) != hold.MaxHistory || h.History[0] != first || int(h.Forgotten) != 201-hold.MaxHistory {
-		t.Errorf("%d lines, %d forgotten, first %+v", len(h.History), h.Forgotten, h.History[0])
+	if len(h.History) != hold.MaxHistory || h.History[0] != first || int(h.HistoryDropped) != 201-hold.MaxHistory {
+		t.Errorf("%d lines, %d forgotten, first %+v", len(h.History), h.HistoryDropped, h.History[0])
 	}
 	if last := h.History[len(h.History)-1]; last.RequestID != "req_199" {
 		t.Errorf("last %+v", last)
@@ -399,12 +399,12 @@ func TestUnsentGoesBackToWhatItWas(t *testing.T) {
 	due := t0.Add(2 * day)
 	h := made(t, held(), captureAt(due))
 	c := claim(h, due)
-	got := c.Unsent()
-	if got.Hold.State != sched || !got.Now || !got.Hold.Attempt.FirstAt.IsZero() || got.Hold.Attempt.Unknown || got.Hold.Next != capt {
+	got := c.ReleaseUnsent()
+	if got.Hold.State != sched || !got.Again || !got.Hold.Attempt.FirstAt.IsZero() || got.Hold.Attempt.Unknown || got.Hold.NextOp != capt {
 		t.Errorf("%+v", got)
 	}
 	again := claim(claim(h, due), due.Add(time.Minute)) // taken over
-	if got := again.Unsent(); got.Hold.State != work || !got.Hold.Attempt.Unknown || got.Hold.Attempt.FirstAt != due {
+	if got := again.ReleaseUnsent(); got.Hold.State != work || !got.Hold.Attempt.Unknown || got.Hold.Attempt.FirstAt != due {
 		t.Errorf("taken over and given back: %s %+v", got.Hold.State, got.Hold.Attempt)
 	}
 }

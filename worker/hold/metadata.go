@@ -18,7 +18,7 @@ const (
 	MetaReference     = "holdd_reference"
 	MetaPaused        = "holdd_paused"   // "true": the hold was paused
 	MetaWaiting       = "holdd_waiting"  // "true": there is a hold, and no time is set
-	MetaPairs         = "holdd_metadata" // the hold's own metadata as JSON, in pieces: holdd_metadata, holdd_metadata_2, …
+	MetaMetadata      = "holdd_metadata" // the hold's own metadata as JSON, in pieces: holdd_metadata, holdd_metadata_2, …
 
 	// MetaAuthorization names the attempt that created the intent, so that it is found again when the answer was lost. It is no term.
 	MetaAuthorization = "holdd_authorization"
@@ -30,11 +30,11 @@ const (
 	stripeMetadataValue = 500
 )
 
-// WishOf reads the terms that stand in an intent's metadata. ok is false where there are none: the intent is not ours to touch. An error says
+// RequestFromMetadata reads the terms that stand in an intent's metadata. ok is false where there are none: the intent is not ours to touch. An error says
 // which of them is wrong.
-func WishOf(in *Intent, account string) (w Wish, paused, ok bool, err error) {
+func RequestFromMetadata(in *Intent, account string) (w ScheduleRequest, paused, ok bool, err error) {
 	m := in.Metadata
-	w = Wish{
+	w = ScheduleRequest{
 		PaymentIntent: in.ID, Account: account, CaptureAt: m[MetaCaptureAt], CancelAt: m[MetaCancelAt], TimeZone: m[MetaTimeZone],
 		OnExpiry: m[MetaOnExpiry], Reference: m[MetaReference],
 	}
@@ -50,7 +50,7 @@ func WishOf(in *Intent, account string) (w Wish, paused, ok bool, err error) {
 	}
 	var pairs strings.Builder
 	for i := 1; ; i++ {
-		piece, there := m[pieceKey(i)]
+		piece, there := m[metadataPieceKey(i)]
 		if !there {
 			break
 		}
@@ -58,22 +58,22 @@ func WishOf(in *Intent, account string) (w Wish, paused, ok bool, err error) {
 	}
 	if pairs.Len() > 0 {
 		if err := json.Unmarshal([]byte(pairs.String()), &w.Metadata); err != nil {
-			return w, false, true, problem(InvalidMetadata, MetaPairs, "this is no JSON object of strings")
+			return w, false, true, problem(InvalidMetadata, MetaMetadata, "this is no JSON object of strings")
 		}
 	}
 	return w, m[MetaPaused] == "true", true, nil
 }
 
-func pieceKey(i int) string {
+func metadataPieceKey(i int) string {
 	if i == 1 {
-		return MetaPairs
+		return MetaMetadata
 	}
-	return MetaPairs + "_" + strconv.Itoa(i)
+	return MetaMetadata + "_" + strconv.Itoa(i)
 }
 
-// Terms are the pairs that make an intent's metadata say what the hold's terms are: to be written where it says something else. An empty value
+// MetadataDiff are the pairs that make an intent's metadata say what the hold's terms are: to be written where it says something else. An empty value
 // removes a key, as Stripe has it. ok is false where they don't fit beside what else stands there.
-func (h *Hold) Terms(in map[string]string) (pairs map[string]string, ok bool) {
+func (h *Hold) MetadataDiff(in map[string]string) (pairs map[string]string, ok bool) {
 	want := map[string]string{}
 	set := func(k, v string) {
 		if v != "" {
@@ -96,7 +96,7 @@ func (h *Hold) Terms(in map[string]string) (pairs map[string]string, ok bool) {
 	if h.State == Paused {
 		set(MetaPaused, "true")
 	}
-	if h.OwnTime().IsZero() {
+	if h.ActionTime().IsZero() {
 		set(MetaWaiting, "true")
 	}
 	if len(h.Metadata) > 0 {
@@ -106,8 +106,8 @@ func (h *Hold) Terms(in map[string]string) (pairs map[string]string, ok bool) {
 		}
 		rest := string(b)
 		for i := 1; rest != ""; i++ {
-			piece := clip(rest, stripeMetadataValue) // in bytes: right whether Stripe counts these or characters
-			set(pieceKey(i), piece)
+			piece := truncateUTF8(rest, stripeMetadataValue) // in bytes: right whether Stripe counts these or characters
+			set(metadataPieceKey(i), piece)
 			rest = rest[len(piece):]
 		}
 	}

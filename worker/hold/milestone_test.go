@@ -48,17 +48,17 @@ func drawDeadline(t *rapid.T) deadlineCase {
 	c.st = rapid.SampledFrom([]string{"as it is", "paused", "attention", "ends too early", "cancel wanted"}).Draw(t, "state")
 	switch c.st {
 	case "paused":
-		p, err := c.h.Pausing(0, "api", t0)
+		p, err := c.h.Pause(0, "api", t0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		c.h = p.Hold
 	case "attention":
-		c.h = c.h.NotFound(t0).Hold
+		c.h = c.h.ApplyNotFound(t0).Hold
 	case "ends too early":
-		c.h.State, c.h.Next, c.h.NextAt, c.h.Why = hold.Attention, 0, time.Time{}, hold.CauseAfterDeadline
+		c.h.State, c.h.NextOp, c.h.NextAt, c.h.Reason = hold.Attention, 0, time.Time{}, hold.CauseAfterDeadline
 	case "cancel wanted":
-		p, err := c.h.Canceling("api", t0)
+		p, err := c.h.RequestCancel("api", t0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,8 +91,8 @@ func TestDeadlines(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		c := drawDeadline(rt)
 		h, r := c.h, c.r
-		first := (&hold.Change{Hold: h, NewDeadline: true})
-		due := first.Place(&hold.Hold{}, t0, r).Milestone
+		first := (&hold.Decision{Hold: h, NewDeadline: true})
+		due := first.Placement(&hold.Hold{}, t0, r).NextMilestone
 		wantOp, wantTold := c.says()
 		act := c.ends.Add(-r.ExpiryMargin)
 		ackAt := t0.Add(40 * day)
@@ -122,13 +122,13 @@ func TestDeadlines(t *testing.T) {
 			}
 			if !acked && due.After(ackAt) && !ackAt.Before(now) {
 				now, acked = ackAt, true
-				a, err := h.Acknowledging("api", now)
+				a, err := h.Acknowledge("api", now)
 				if err != nil {
 					rt.Fatal(err)
 				}
 				h = a.Hold
-				if p := a.Place(&h, now, r); !p.Keep {
-					due = p.Milestone
+				if p := a.Placement(&h, now, r); !p.KeepMilestone {
+					due = p.NextMilestone
 				}
 			}
 			now = later(now, due)
@@ -138,18 +138,18 @@ func TestDeadlines(t *testing.T) {
 				inMargin = true
 			}
 			was := h
-			ch, next := h.Milestone(due, now, r)
+			ch, next := h.PassMilestone(due, now, r)
 			if !next.After(now) {
 				rt.Fatalf("next milestone %v lies behind %v", next, now)
 			}
-			if ch.Same && !same(ch.Hold, was) {
+			if ch.Unchanged && !same(ch.Hold, was) {
 				rt.Fatal("Same, and changed")
 			}
-			for _, n := range ch.Notices {
+			for _, n := range ch.Events {
 				switch {
-				case n.Type != hold.NoticeExpiring:
+				case n.Type != hold.EventExpiring:
 					rt.Fatalf("notice %s", n.Type)
-				case n.Cause == hold.CauseLapsed:
+				case n.Cause == hold.CauseExpired:
 					lapsed++
 				case n.Cause == hold.CauseOnExpiry:
 					policyTold++
@@ -166,20 +166,20 @@ func TestDeadlines(t *testing.T) {
 					thresholds = append(thresholds, n.Threshold)
 				}
 			}
-			if !ch.Same {
-				if !ch.Now || ch.Hold.Next == 0 || ch.Hold.NextAt.After(now) {
-					rt.Fatalf("changed to %s next %s, not now", ch.Hold.State, ch.Hold.Next)
+			if !ch.Unchanged {
+				if !ch.Again || ch.Hold.NextOp == 0 || ch.Hold.NextAt.After(now) {
+					rt.Fatalf("changed to %s next %s, not now", ch.Hold.State, ch.Hold.NextOp)
 				}
-				if was.Next != 0 && was.Next != hold.OpRead && ch.Hold.Next != was.Next && c.own != "beyond" {
-					rt.Fatalf("a wish to %s was turned into %s", was.Next, ch.Hold.Next)
+				if was.NextOp != 0 && was.NextOp != hold.OpRead && ch.Hold.NextOp != was.NextOp && c.own != "beyond" {
+					rt.Fatalf("a wish to %s was turned into %s", was.NextOp, ch.Hold.NextOp)
 				}
-				if ch.Hold.Why == hold.CauseOnExpiry && was.Why != hold.CauseOnExpiry {
+				if ch.Hold.Reason == hold.CauseOnExpiry && was.Reason != hold.CauseOnExpiry {
 					if now.Before(act) || !now.Before(c.ends) {
 						rt.Fatalf("the policy spoke at -%v", c.ends.Sub(now))
 					}
-					op = ch.Hold.Next
+					op = ch.Hold.NextOp
 				}
-				if ch.Hold.Next == hold.OpRead {
+				if ch.Hold.NextOp == hold.OpRead {
 					looked++
 					if now.Before(c.ends) {
 						rt.Fatal("read before the deadline")
@@ -220,11 +220,11 @@ func TestThresholdsOnTimeAreEachToldOnce(t *testing.T) {
 	due := h.NextMilestone(t0, rules)
 	var got []time.Duration
 	for due.Before(h.ExpiresAt.Add(time.Minute)) {
-		c, next := h.Milestone(due, due, rules)
-		for _, n := range c.Notices {
+		c, next := h.PassMilestone(due, due, rules)
+		for _, n := range c.Events {
 			got = append(got, n.Threshold)
 		}
-		if !c.Same { // the policy has spoken; a worker tries, in vain
+		if !c.Unchanged { // the policy has spoken; a worker tries, in vain
 			h = c.Hold
 		}
 		due = next
@@ -245,17 +245,17 @@ func TestMilestone_ThresholdIsToldOnceThoughTheHoldChanges(t *testing.T) {
 	for _, r := range []hold.Rules{rules, {ExpiryMargin: 12 * time.Hour, Thresholds: rules.Thresholds}} {
 		h := made(t, held(), captureAt(t0.Add(7*day-time.Second)))
 		inside := h.ExpiresAt.Add(-50 * time.Minute)
-		c, err := h.Pausing(0, "api", inside)
+		c, err := h.Pause(0, "api", inside)
 		if err != nil {
 			t.Fatal(err)
 		}
-		due := c.Place(&h, inside, r).Milestone
+		due := c.Placement(&h, inside, r).NextMilestone
 		if due.After(inside) {
 			t.Fatalf("the policy's time is over, and it is looked at only at %s", due)
 		}
-		told, _ := c.Hold.Milestone(due, inside, r)
-		if told.Hold.Next != hold.OpCancel || len(told.Notices) != 0 {
-			t.Errorf("margin %s: next %s, notices %v", r.ExpiryMargin, told.Hold.Next, told.Notices)
+		told, _ := c.Hold.PassMilestone(due, inside, r)
+		if told.Hold.NextOp != hold.OpCancel || len(told.Events) != 0 {
+			t.Errorf("margin %s: next %s, notices %v", r.ExpiryMargin, told.Hold.NextOp, told.Events)
 		}
 	}
 }
@@ -263,17 +263,17 @@ func TestMilestone_ThresholdIsToldOnceThoughTheHoldChanges(t *testing.T) {
 func TestPolicyWaitsForAWorker(t *testing.T) {
 	h := inState(t, hold.Working)
 	act := h.ExpiresAt.Add(-time.Hour)
-	c, next := h.Milestone(act, act, rules)
-	if !c.Same || next.After(act.Add(30*time.Second)) {
-		t.Errorf("same %v, next in %v", c.Same, next.Sub(act))
+	c, next := h.PassMilestone(act, act, rules)
+	if !c.Unchanged || next.After(act.Add(30*time.Second)) {
+		t.Errorf("same %v, next in %v", c.Unchanged, next.Sub(act))
 	}
 }
 
 func TestAFinalHoldHasNoMilestone(t *testing.T) {
 	for _, s := range []hold.State{hold.Captured, hold.Canceled, hold.Expired} {
 		h := inState(t, s)
-		c, next := h.Milestone(h.ExpiresAt, h.ExpiresAt, rules)
-		if !c.Same || !next.IsZero() || len(c.Notices) > 0 {
+		c, next := h.PassMilestone(h.ExpiresAt, h.ExpiresAt, rules)
+		if !c.Unchanged || !next.IsZero() || len(c.Events) > 0 {
 			t.Errorf("%s: %+v %v", s, c, next)
 		}
 	}

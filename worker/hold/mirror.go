@@ -9,20 +9,20 @@ import (
 	"time"
 )
 
-// mirrorKeys are all that a mirror may have written, but for the further pieces of the metadata.
-var mirrorKeys = []string{MetaCaptureAt, MetaCancelAt, MetaTimeZone, MetaCaptureAmount, MetaOnExpiry, MetaReference, MetaPaused, MetaWaiting, MetaPairs}
+// termKeys are all that a mirror may have written, but for the further pieces of the metadata.
+var termKeys = []string{MetaCaptureAt, MetaCancelAt, MetaTimeZone, MetaCaptureAmount, MetaOnExpiry, MetaReference, MetaPaused, MetaWaiting, MetaMetadata}
 
-// Mirror is what is to be written to the intent's metadata, and the idempotency key of it. in is the metadata as far as Stripe has told, nil before
+// MetadataUpdate is what is to be written to the intent's metadata, and the idempotency key of it. in is the metadata as far as Stripe has told, nil before
 // anything was asked: then a hold whose terms have changed takes out whatever earlier terms may have left. Writing the same twice does no harm;
 // the key is of the revision and of due, so that terms that come back (A, B, A) and a try that follows another are written anew.
-func (h *Hold) Mirror(in map[string]string, due time.Time) (pairs map[string]string, key string, ok bool) {
+func (h *Hold) MetadataUpdate(in map[string]string, due time.Time) (pairs map[string]string, key string, ok bool) {
 	if in == nil && h.Revision > 1 {
 		in = map[string]string{}
-		for _, k := range mirrorKeys {
+		for _, k := range termKeys {
 			in[k] = "?" // a value that no term has
 		}
 	}
-	pairs, ok = h.Terms(in)
+	pairs, ok = h.MetadataDiff(in)
 	d := sha256.New()
 	for _, k := range slices.Sorted(maps.Keys(pairs)) {
 		d.Write([]byte(strconv.Quote(k) + strconv.Quote(pairs[k])))
@@ -32,11 +32,11 @@ func (h *Hold) Mirror(in map[string]string, due time.Time) (pairs map[string]str
 	return pairs, key, ok
 }
 
-// MirrorDone says that the terms were written, or that they never will be.
-func (h Hold) MirrorDone(written bool) Change {
+// MarkMirrored says that the terms were written, or that they never will be.
+func (h Hold) MarkMirrored(written bool) Decision {
 	h.Mirrored, h.Unmirrorable = written, !written
-	return Change{Hold: h}
+	return Decision{Hold: h}
 }
 
-// MirrorLater says that they are to be written at another time.
-func (h Hold) MirrorLater(at time.Time) Change { return Change{Hold: h, MirrorAt: at} }
+// DeferMirror says that they are to be written at another time.
+func (h Hold) DeferMirror(at time.Time) Decision { return Decision{Hold: h, MirrorAt: at} }

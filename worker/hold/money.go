@@ -13,8 +13,8 @@ var (
 	threeDecimal = []string{"bhd", "jod", "kwd", "omr", "tnd"}
 )
 
-// Money writes an amount in minor units as people do: 1250, "eur" is "12.50 EUR".
-func Money(minor int64, currency string) string {
+// FormatAmount writes an amount in minor units as people do: 1250, "eur" is "12.50 EUR".
+func FormatAmount(minor int64, currency string) string {
 	if currency == "" {
 		if minor == 0 {
 			return "unknown"

@@ -9,38 +9,38 @@ import (
 type Code string
 
 const (
-	InvalidID         Code = "invalid_id"
-	InvalidAmount     Code = "invalid_amount"
-	AmountTooLarge    Code = "amount_too_large"
-	InvalidCurrency   Code = "invalid_currency"
-	CurrencyMismatch  Code = "currency_mismatch"
-	AmountMismatch    Code = "amount_mismatch"
-	InvalidTime       Code = "invalid_time"
-	UnknownTimeZone   Code = "unknown_time_zone"
-	InThePast         Code = "in_the_past"
-	AfterDeadline     Code = "after_deadline"
-	ConflictingTimes  Code = "conflicting_times"
-	InvalidPolicy     Code = "invalid_on_expiry"
-	InvalidReference  Code = "invalid_reference"
-	InvalidMetadata   Code = "invalid_metadata"
-	NotCapturable     Code = "not_capturable"
-	IntentNotFound    Code = "payment_intent_not_found"
-	HoldNotFound      Code = "hold_not_found"
-	HoldExists        Code = "hold_exists"
-	TooLate           Code = "too_late"
-	AlreadyCaptured   Code = "already_captured"
-	AlreadyCanceled   Code = "already_canceled"
-	AlreadyExpired    Code = "already_expired"
-	AlreadyPaused     Code = "already_paused"
-	NotPaused         Code = "not_paused"
-	HoldPaused        Code = "hold_paused"
-	RevisionMismatch  Code = "revision_mismatch"
-	NothingToChange   Code = "nothing_to_change"
-	NothingToSilence  Code = "nothing_to_acknowledge"
-	CancelWasAccepted Code = "cancel_accepted"
-	InvalidCursor     Code = "invalid_cursor"
-	WouldCancelNow    Code = "would_cancel_now"
-	WouldCaptureNow   Code = "would_capture_now"
+	InvalidID            Code = "invalid_id"
+	InvalidAmount        Code = "invalid_amount"
+	AmountTooLarge       Code = "amount_too_large"
+	InvalidCurrency      Code = "invalid_currency"
+	CurrencyMismatch     Code = "currency_mismatch"
+	AmountMismatch       Code = "amount_mismatch"
+	InvalidTime          Code = "invalid_time"
+	UnknownTimeZone      Code = "unknown_time_zone"
+	InThePast            Code = "in_the_past"
+	AfterDeadline        Code = "after_deadline"
+	ConflictingTimes     Code = "conflicting_times"
+	InvalidPolicy        Code = "invalid_on_expiry"
+	InvalidReference     Code = "invalid_reference"
+	InvalidMetadata      Code = "invalid_metadata"
+	NotCapturable        Code = "not_capturable"
+	IntentNotFound       Code = "payment_intent_not_found"
+	HoldNotFound         Code = "hold_not_found"
+	HoldExists           Code = "hold_exists"
+	TooLate              Code = "too_late"
+	AlreadyCaptured      Code = "already_captured"
+	AlreadyCanceled      Code = "already_canceled"
+	AlreadyExpired       Code = "already_expired"
+	AlreadyPaused        Code = "already_paused"
+	NotPaused            Code = "not_paused"
+	HoldPaused           Code = "hold_paused"
+	RevisionMismatch     Code = "revision_mismatch"
+	NothingToChange      Code = "nothing_to_change"
+	NothingToAcknowledge Code = "nothing_to_acknowledge"
+	CancelAccepted       Code = "cancel_accepted"
+	InvalidCursor        Code = "invalid_cursor"
+	WouldCancelNow       Code = "would_cancel_now"
+	WouldCaptureNow      Code = "would_capture_now"
 
 	InvalidField           Code = "invalid_field"
 	InvalidIdempotencyKey  Code = "invalid_idempotency_key"
@@ -82,8 +82,8 @@ func problem(code Code, field, format string, args ...any) *Problem {
 	return &Problem{Code: code, Field: field, Detail: fmt.Sprintf(format, args...)}
 }
 
-// already answers a wish that came after a hold's end.
-func (h *Hold) already() *Problem {
+// alreadySettled answers a wish that came after a hold's end.
+func (h *Hold) alreadySettled() *Problem {
 	at := h.SettledAt.UTC().Format(time.RFC3339)
 	switch h.State {
 	case Captured:

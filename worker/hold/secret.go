@@ -21,13 +21,13 @@ func (s Secret) Reveal() string {
 	return s.reveal()
 }
 
-const hidden = "[secret]"
+const secretPlaceholder = "[secret]"
 
 // String returns a placeholder.
-func (Secret) String() string { return hidden }
+func (Secret) String() string { return secretPlaceholder }
 
 // Format writes a placeholder whatever the verb.
-func (Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(hidden)) }
+func (Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(secretPlaceholder)) }
 
 // MarshalText returns a placeholder, for JSON and loggers.
-func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
+func (Secret) MarshalText() ([]byte, error) { return []byte(secretPlaceholder), nil }

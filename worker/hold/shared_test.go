@@ -19,15 +19,15 @@ func capturable(t *testing.T, in *hold.Intent, total int64, edit ...func(*hold.D
 // answered lets the hold read, if it wants to, and returns the call that follows.
 func answered(t *testing.T, h hold.Hold, in *hold.Intent) (hold.Hold, hold.Call) {
 	t.Helper()
-	call := h.Call(t0)
+	call := h.NextCall(t0)
 	if call.Op != hold.OpRead {
 		return h, call
 	}
-	c := h.Answered(call, hold.Answer{Kind: hold.AnswerOK, Intent: in}, t0)
-	if !c.Now {
-		t.Fatalf("after the read: state %s because of %s, next %s", c.Hold.State, c.Hold.Why, c.Hold.Next)
+	c := h.ApplyAnswer(call, hold.Answer{Kind: hold.AnswerOK, Intent: in}, t0)
+	if !c.Again {
+		t.Fatalf("after the read: state %s because of %s, next %s", c.Hold.State, c.Hold.Reason, c.Hold.NextOp)
 	}
-	return c.Hold, c.Hold.Call(t0)
+	return c.Hold, c.Hold.NextCall(t0)
 }
 
 func TestCall_CapturesWhatIsMissing(t *testing.T) {
@@ -77,24 +77,24 @@ func TestCall_ReadsBeforeAnAmountIsCaptured(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := capturable(t, tt.in, tt.total, tt.edit...)
-			if call := h.Call(t0); call.Op != tt.want {
+			if call := h.NextCall(t0); call.Op != tt.want {
 				t.Errorf("%s, want %s", call.Op, tt.want)
 			}
 		})
 	}
 	t.Run("each claim reads anew", func(t *testing.T) {
 		h, call := answered(t, capturable(t, held(multi), 5_000), held(multi))
-		c := h.Answered(call, hold.Answer{Kind: hold.AnswerLockTimeout}, t0)
+		c := h.ApplyAnswer(call, hold.Answer{Kind: hold.AnswerLockTimeout}, t0)
 		h = claim(c.Hold, c.Hold.NextAt)
-		if call := h.Call(c.Hold.NextAt); call.Op != hold.OpRead {
+		if call := h.NextCall(c.Hold.NextAt); call.Op != hold.OpRead {
 			t.Errorf("%s of %d: what was taken meanwhile isn't known", call.Op, call.Amount)
 		}
 	})
 	t.Run("a lost capture is read back, not sent again", func(t *testing.T) {
 		h, call := answered(t, capturable(t, held(multi), 5_000), held(multi))
-		c := h.Answered(call, hold.Answer{Kind: hold.AnswerUnknown}, t0)
+		c := h.ApplyAnswer(call, hold.Answer{Kind: hold.AnswerUnknown}, t0)
 		h = claim(c.Hold, c.Hold.NextAt)
-		if call := h.Call(c.Hold.NextAt); call.Op != hold.OpRead {
+		if call := h.NextCall(c.Hold.NextAt); call.Op != hold.OpRead {
 			t.Errorf("%s of %d, want read", call.Op, call.Amount)
 		}
 	})
@@ -146,23 +146,23 @@ func TestSettle_SaysWhoTookWhat(t *testing.T) {
 				known = tt.read
 			}
 			h, call := answered(t, capturable(t, known, tt.total), tt.read)
-			c := h.Answered(call, tt.answer, t0)
+			c := h.ApplyAnswer(call, tt.answer, t0)
 			if tt.readBack != nil {
 				h = claim(c.Hold, t0.Add(day))
-				c = h.Answered(h.Call(t0.Add(day)), ok(tt.readBack), t0.Add(day))
+				c = h.ApplyAnswer(h.NextCall(t0.Add(day)), ok(tt.readBack), t0.Add(day))
 			}
 			h = c.Hold
 			received := tt.readBack
 			if received == nil {
 				received = tt.answer.Intent
 			}
-			if h.State != hold.Captured || h.CapturedTotal != received.Received || h.CapturedElsewhere != tt.elsewhere || h.Why != tt.why {
-				t.Errorf("%s because of %s, %d in all, %d elsewhere; want %d, %d, %s", h.State, h.Why, h.CapturedTotal, h.CapturedElsewhere, received.Received, tt.elsewhere, tt.why)
+			if h.State != hold.Captured || h.CapturedAmount != received.AmountReceived || h.CapturedElsewhere != tt.elsewhere || h.Reason != tt.why {
+				t.Errorf("%s because of %s, %d in all, %d elsewhere; want %d, %d, %s", h.State, h.Reason, h.CapturedAmount, h.CapturedElsewhere, received.AmountReceived, tt.elsewhere, tt.why)
 			}
 			if last := h.History[len(h.History)-1]; last.Note != tt.note {
 				t.Errorf("the history says %q, want %q", last.Note, tt.note)
 			}
-			if v := h.View(t0, false); v.CapturedAmount != received.Received || v.CapturedElsewhere != tt.elsewhere {
+			if v := h.View(t0, false); v.CapturedAmount != received.AmountReceived || v.CapturedElsewhere != tt.elsewhere {
 				t.Errorf("shown as %d, %d elsewhere", v.CapturedAmount, v.CapturedElsewhere)
 			}
 		})
@@ -171,23 +171,23 @@ func TestSettle_SaysWhoTookWhat(t *testing.T) {
 
 func TestObserved_PartialCaptureElsewhere(t *testing.T) {
 	h := made(t, held(multi), captureAt(t0.Add(day)), part(5_000))
-	c := h.Observed(shared(4_000), t0)
+	c := h.ApplyIntent(shared(4_000), t0)
 	h = c.Hold
 	last := h.History[len(h.History)-1]
 	if h.State != hold.Scheduled || h.Amount != amount-4_000 || h.CapturedElsewhere != 4_000 || last.Cause != elsewhere || !strings.HasPrefix(last.Note, "40.00 EUR captured by another system, 380.00 EUR left") {
 		t.Errorf("%s, %d held, %d elsewhere, %+v", h.State, h.Amount, h.CapturedElsewhere, last)
 	}
-	if len(c.Notices) != 1 || c.Notices[0].Type != hold.NoticeChanged || c.Notices[0].Cause != elsewhere {
-		t.Errorf("notices %+v", c.Notices)
+	if len(c.Events) != 1 || c.Events[0].Type != hold.EventChanged || c.Events[0].Cause != elsewhere {
+		t.Errorf("notices %+v", c.Events)
 	}
-	if again := h.Observed(shared(4_000), t0); !again.Same {
+	if again := h.ApplyIntent(shared(4_000), t0); !again.Unchanged {
 		t.Error("the same once more is a change")
 	}
 	// All that was authorized can still be wanted, whoever has taken a part of it; and the schedule request may be repeated.
-	if _, err := h.Capturing(amount, "api", t0); err != nil {
+	if _, err := h.RequestCapture(amount, "api", t0); err != nil {
 		t.Error(err)
 	}
-	_, err := h.Capturing(amount+1, "api", t0)
+	_, err := h.RequestCapture(amount+1, "api", t0)
 	wantCode(t, err, hold.AmountTooLarge)
 	d := &hold.Draft{ID: pi, OnExpiry: hold.PolicyCancel, CaptureAt: t0.Add(day), CaptureAmount: 5_000, Amount: amount, Currency: "eur"}
 	if !h.SameTerms(d) {
@@ -203,13 +203,13 @@ func TestObserved_PartialCaptureElsewhere(t *testing.T) {
 }
 
 func TestCanceling_AfterPartialCaptureElsewhere(t *testing.T) {
-	h := claim(must(t)(made(t, shared(4_000)).Canceling("api", t0)), t0)
-	call := h.Call(t0)
+	h := claim(must(t)(made(t, shared(4_000)).RequestCancel("api", t0)), t0)
+	call := h.NextCall(t0)
 	if call.Op != hold.OpCancel {
 		t.Fatalf("call %s", call.Op)
 	}
-	h = h.Answered(call, hold.Answer{Kind: hold.AnswerOK, Intent: captured(4_000)}, t0).Hold
-	if h.State != hold.Captured || h.Why != elsewhere || h.CapturedElsewhere != 4_000 {
-		t.Errorf("%s because of %s, %d elsewhere", h.State, h.Why, h.CapturedElsewhere)
+	h = h.ApplyAnswer(call, hold.Answer{Kind: hold.AnswerOK, Intent: captured(4_000)}, t0).Hold
+	if h.State != hold.Captured || h.Reason != elsewhere || h.CapturedElsewhere != 4_000 {
+		t.Errorf("%s because of %s, %d elsewhere", h.State, h.Reason, h.CapturedElsewhere)
 	}
 }

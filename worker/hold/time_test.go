@@ -109,7 +109,7 @@ func TestMoney(t *testing.T) {
 		{999_999_999_999, "idr", "9999999999.99 IDR"},
 		{0, "", "unknown"}, {1250, "", "1250"},
 	} {
-		if got := hold.Money(tt.n, tt.cur); got != tt.want {
+		if got := hold.FormatAmount(tt.n, tt.cur); got != tt.want {
 			t.Errorf("%d %q: %q, want %q", tt.n, tt.cur, got, tt.want)
 		}
 	}

@@ -17,7 +17,7 @@ import (
 type judge struct {
 	*world
 	final  map[string]*hold.Hold
-	events []worker.Event
+	events []worker.EventEnvelope
 }
 
 // case_ is one hold before the judge.
@@ -30,7 +30,7 @@ type case_ struct {
 	calls    []*call
 	requests []*request
 	final    *hold.Hold
-	events   []worker.Event
+	events   []worker.EventEnvelope
 	since    time.Time // when the money was authorized
 	deadline time.Time // Stripe's
 	nearest  time.Time // the nearest that holdd can have known of
@@ -88,7 +88,7 @@ func (j *judge) rule() {
 			}
 		}
 		for _, k := range c.wished.sure {
-			k.lifted = k.got.State == hold.Scheduled && slices.ContainsFunc(c.events, func(e worker.Event) bool { return e.Type == hold.NoticeAttention && !e.Timestamp.After(k.end) })
+			k.lifted = k.got.State == hold.Scheduled && slices.ContainsFunc(c.events, func(e worker.EventEnvelope) bool { return e.Type == hold.EventAttention && !e.Timestamp.After(k.end) })
 		}
 		c.nearest = c.deadline
 		for _, was := range j.way.moved[c.n] {
@@ -308,11 +308,11 @@ func (j *judge) asTold(c *case_) {
 		j.fail(c, "told true", "holdd says %s, at Stripe it is %s (%s)", c.final.State, c.intent.Status, c.intent.CancellationReason)
 		return
 	}
-	if c.final.Next != 0 || !c.final.NextAt.IsZero() {
-		j.fail(c, "told true", "it has ended, and holdd says that it is going to %s it", c.final.Next)
+	if c.final.NextOp != 0 || !c.final.NextAt.IsZero() {
+		j.fail(c, "told true", "it has ended, and holdd says that it is going to %s it", c.final.NextOp)
 	}
-	if want == hold.Captured && c.final.CapturedTotal != c.intent.Received {
-		j.fail(c, "told true", "holdd says that %d were taken, Stripe says %d", c.final.CapturedTotal, c.intent.Received)
+	if want == hold.Captured && c.final.CapturedAmount != c.intent.Received {
+		j.fail(c, "told true", "holdd says that %d were taken, Stripe says %d", c.final.CapturedAmount, c.intent.Received)
 	}
 	by, another := "", false // life of the hold, since Redis was emptied
 	for _, e := range c.effects {
@@ -321,15 +321,15 @@ func (j *judge) asTold(c *case_) {
 			another = another || j.way.emptied.After(e.Time)
 		}
 	}
-	if others := c.parts(c.deadline); want == hold.Captured && by == "api" && c.final.Why != hold.CauseElsewhere && len(j.p.faults) == 0 && c.final.CaptureAmount > 0 && c.final.CapturedElsewhere != others {
+	if others := c.parts(c.deadline); want == hold.Captured && by == "api" && c.final.Reason != hold.CauseElsewhere && len(j.p.faults) == 0 && c.final.CaptureAmount > 0 && c.final.CapturedElsewhere != others {
 		j.fail(c, "told true", "holdd says that another system took %d, it took %d", c.final.CapturedElsewhere, others)
 	}
-	ours := c.final.Why != hold.CauseElsewhere && c.final.Why != hold.CauseLapsed
+	ours := c.final.Reason != hold.CauseElsewhere && c.final.Reason != hold.CauseExpired
 	switch {
 	case by == "api" && !ours && !c.torn && !another:
-		j.fail(c, "told true", "our own %s is called %s", want, c.final.Why)
+		j.fail(c, "told true", "our own %s is called %s", want, c.final.Reason)
 	case by == "dashboard" && ours && !j.doubt(c, want):
-		j.fail(c, "told true", "somebody else's %s is called ours (%s)", want, c.final.Why)
+		j.fail(c, "told true", "somebody else's %s is called ours (%s)", want, c.final.Reason)
 	}
 }
 
@@ -365,10 +365,10 @@ func (j *judge) ended(c *case_) {
 		}
 	case j.handedOver(c):
 	case !c.final.State.Final():
-		j.fail(c, "ends", "still %s (next %s at +%s, %s) at +%s; at Stripe %s since the deadline at +%s", c.final.State, c.final.Next, c.final.NextAt.Sub(j.began), c.final.Why,
+		j.fail(c, "ends", "still %s (next %s at +%s, %s) at +%s; at Stripe %s since the deadline at +%s", c.final.State, c.final.NextOp, c.final.NextAt.Sub(j.began), c.final.Reason,
 			j.since(), c.intent.Status, c.deadline.Sub(j.began))
 	}
-	if c.final.State == hold.Attention && c.final.Why == hold.CauseKeyConflict || slices.ContainsFunc(c.events, func(e worker.Event) bool { return e.Data.Cause == "key_conflict" }) {
+	if c.final.State == hold.Attention && c.final.Reason == hold.CauseKeyConflict || slices.ContainsFunc(c.events, func(e worker.EventEnvelope) bool { return e.Data.Cause == "key_conflict" }) {
 		j.fail(c, "key", "Stripe saw one key with two meanings")
 	}
 }
@@ -377,7 +377,7 @@ func (j *judge) ended(c *case_) {
 // this world's end.
 func (j *judge) handedOver(c *case_) bool {
 	return c.final.State == hold.Attention && !c.final.Verified && c.final.ExpiresAt.After(j.there(j.at(j.since()))) &&
-		slices.ContainsFunc(c.events, func(e worker.Event) bool { return e.Type == hold.NoticeAttention })
+		slices.ContainsFunc(c.events, func(e worker.EventEnvelope) bool { return e.Type == hold.EventAttention })
 }
 
 // limits: what Stripe refused for its rate was refused by a fault.

@@ -17,7 +17,7 @@ func (j *judge) history(c *case_) {
 		return
 	}
 	for _, e := range c.final.History {
-		if e.Kind != hold.EntryAttempt {
+		if e.Kind != hold.HistoryAttempt {
 			continue
 		}
 		found := slices.ContainsFunc(c.requests, func(r *request) bool {
@@ -30,11 +30,11 @@ func (j *judge) history(c *case_) {
 	// An answer that reached a replica which lived on to write it down is written down.
 	for _, e := range c.effects {
 		i := slices.IndexFunc(c.requests, func(r *request) bool { return r.id == e.RequestID && r.heard && r.fault == "" })
-		if e.By != "api" || i < 0 || c.final.Forgotten > 0 || len(j.tails) > 0 || j.suffered(c.requests[i]) {
+		if e.By != "api" || i < 0 || c.final.HistoryDropped > 0 || len(j.tails) > 0 || j.suffered(c.requests[i]) {
 			continue
 		}
-		if !slices.ContainsFunc(c.final.History, func(h hold.Entry) bool {
-			return h.Kind == hold.EntryAttempt && h.RequestID == e.RequestID && h.Key == e.Key
+		if !slices.ContainsFunc(c.final.History, func(h hold.HistoryEntry) bool {
+			return h.Kind == hold.HistoryAttempt && h.RequestID == e.RequestID && h.Key == e.Key
 		}) {
 			j.fail(c, "history", "it doesn't tell of request %s that had the effect", e.RequestID)
 		}
@@ -76,13 +76,13 @@ func (j *judge) answers(c *case_) {
 		if a.revision == 0 || !a.heard || !errors.As(a.err, &p) || p.Code != hold.RevisionMismatch || c.final == nil || j.lost(a.begin.Add(-time.Minute), a.end) {
 			continue
 		}
-		others := slices.ContainsFunc(c.final.History, func(e hold.Entry) bool {
+		others := slices.ContainsFunc(c.final.History, func(e hold.HistoryEntry) bool {
 			return e.By != "people" && !e.At.Before(a.begin.Add(-time.Second)) && !e.At.After(a.end)
 		})
 		for k, b := range c.calls {
 			others = others || k != i && b.begin.Before(a.end) && (b.end.IsZero() || b.end.After(a.begin.Add(-time.Second)) || b.unsure())
 		}
-		if !others && c.final.Forgotten == 0 {
+		if !others && c.final.HistoryDropped == 0 {
 			j.fail(c, "answers", "%s at +%s was refused because of itself: %v", a.kind, a.begin.Sub(j.began), a.err)
 		}
 	}
@@ -136,12 +136,12 @@ func (j *judge) answers(c *case_) {
 
 func sameTerms(a, b *hold.Hold) bool {
 	return a.State == b.State && a.CaptureAt.Equal(b.CaptureAt) && a.CancelAt.Equal(b.CancelAt) && a.CaptureAmount == b.CaptureAmount && a.OnExpiry == b.OnExpiry &&
-		a.CancelWanted == b.CancelWanted && a.Next == b.Next
+		a.CancelWanted == b.CancelWanted && a.NextOp == b.NextOp
 }
 
 // logged: what holdd did with the money stands in the log of whoever did it, if nobody died or slept.
 func (j *judge) logged(c *case_) {
-	if c.final == nil || !c.final.State.Final() || len(j.tails) > 0 || !j.way.emptied.IsZero() || !slices.Contains([]hold.Cause{hold.CauseSchedule, hold.CauseTrigger, hold.CauseOnExpiry}, c.final.Why) ||
+	if c.final == nil || !c.final.State.Final() || len(j.tails) > 0 || !j.way.emptied.IsZero() || !slices.Contains([]hold.Cause{hold.CauseSchedule, hold.CauseTrigger, hold.CauseOnExpiry}, c.final.Reason) ||
 		slices.ContainsFunc(j.p.faults, func(f fault) bool { return f.kind == "stop" || f.kind == "pause" || strings.HasPrefix(f.kind, "kill") }) {
 		return
 	}
@@ -152,8 +152,8 @@ func (j *judge) logged(c *case_) {
 
 // named: whoever receives events drops an id that was seen, so two that tell different things have two, whatever Redis has lost in between.
 func (j *judge) named() {
-	first := map[string]*worker.Event{}
-	for _, all := range [][]worker.Event{j.lostEvents, j.events} {
+	first := map[string]*worker.EventEnvelope{}
+	for _, all := range [][]worker.EventEnvelope{j.lostEvents, j.events} {
 		for i := range all {
 			e := &all[i]
 			f := first[e.ID]
@@ -170,7 +170,7 @@ func (j *judge) named() {
 
 // announced: each end is told once, nothing twice, and nothing is open past its deadline without a word.
 func (j *judge) announced(c *case_) {
-	seen, ends := map[string]bool{}, map[hold.NoticeType]int{}
+	seen, ends := map[string]bool{}, map[hold.EventType]int{}
 	for _, e := range c.events {
 		if seen[e.ID] && len(j.tails) == 0 {
 			j.fail(c, "told once", "event %s (%s) twice", e.ID, e.Type)
@@ -181,7 +181,7 @@ func (j *judge) announced(c *case_) {
 	if c.final == nil || c.wished_() {
 		return
 	}
-	last := map[hold.State]hold.NoticeType{hold.Captured: hold.NoticeCaptured, hold.Canceled: hold.NoticeCanceled, hold.Expired: hold.NoticeExpired}
+	last := map[hold.State]hold.EventType{hold.Captured: hold.EventCaptured, hold.Canceled: hold.EventCanceled, hold.Expired: hold.EventExpired}
 	for s, n := range last {
 		switch {
 		case c.final.State == s && ends[n] == 0:
@@ -190,14 +190,14 @@ func (j *judge) announced(c *case_) {
 			j.fail(c, "told once", "%d events %s of a hold that is %s", ends[n], n, c.final.State)
 		}
 	}
-	if ends[hold.NoticeScheduled] == 0 && len(j.tails) == 0 {
+	if ends[hold.EventScheduled] == 0 && len(j.tails) == 0 {
 		j.fail(c, "told once", "no event tells that it was scheduled")
 	}
 	// Open past the deadline: Stripe let it go by itself. Of an intent of which a part was captured it shows no such thing: that has
 	// succeeded, and the event that ends the hold tells of it.
 	if c.intent.Expired && c.intent.Received == 0 && j.at(c.told).Before(c.deadline) {
-		word := slices.ContainsFunc(c.events, func(e worker.Event) bool {
-			return e.Type == hold.NoticeExpiring || e.Type == hold.NoticeExpired || e.Type == hold.NoticeAttention
+		word := slices.ContainsFunc(c.events, func(e worker.EventEnvelope) bool {
+			return e.Type == hold.EventExpiring || e.Type == hold.EventExpired || e.Type == hold.EventAttention
 		})
 		if !word {
 			j.fail(c, "alert", "it lapsed at +%s, and nobody was told", c.deadline.Sub(j.began))
@@ -268,7 +268,7 @@ func (j *judge) inTime(c *case_) {
 			}
 		}
 		by = due.Add(j.patience() + 5*j.p.tick + 7*time.Minute)
-		if slices.ContainsFunc(c.events, func(e worker.Event) bool { return e.Type == hold.NoticeAttention }) {
+		if slices.ContainsFunc(c.events, func(e worker.EventEnvelope) bool { return e.Type == hold.EventAttention }) {
 			return
 		}
 	}
@@ -297,7 +297,7 @@ func (j *judge) beforeItLapses(c *case_, t *terms, last *call, due time.Time) {
 	switch {
 	case !c.intent.Expired, t.part > c.held(due)+c.parts(due), len(j.way.reviews[c.n]) > 0, len(j.way.moved[c.n]) > 0:
 	case end.Before(due.Add(room)), !j.calm(due, end), end.After(j.at(j.since())):
-	case slices.ContainsFunc(c.events, func(e worker.Event) bool { return e.Type == hold.NoticeAttention }):
+	case slices.ContainsFunc(c.events, func(e worker.EventEnvelope) bool { return e.Type == hold.EventAttention }):
 	default:
 		j.fail(c, "in time", "%s at +%s, and it lapsed at +%s though all was well", what, due.Sub(j.began), c.deadline.Sub(j.began))
 	}
@@ -327,8 +327,8 @@ func (j *judge) warned(c *case_) {
 		if c.acted(by) {
 			continue // it ended about then
 		}
-		if !slices.ContainsFunc(c.events, func(e worker.Event) bool {
-			return e.Type == hold.NoticeExpiring && !e.Timestamp.Before(at.Truncate(time.Millisecond)) && !e.Timestamp.After(by)
+		if !slices.ContainsFunc(c.events, func(e worker.EventEnvelope) bool {
+			return e.Type == hold.EventExpiring && !e.Timestamp.Before(at.Truncate(time.Millisecond)) && !e.Timestamp.After(by)
 		}) {
 			j.fail(c, "alert", "open %s before its deadline at +%s, and nobody was told", d, c.deadline.Sub(j.began))
 		}
@@ -340,7 +340,7 @@ func (j *judge) warned(c *case_) {
 func (j *judge) warnedAtOnce(c *case_, s *call) {
 	told := map[string]int{}
 	for _, e := range c.events {
-		if e.Type == hold.NoticeExpiring && e.Data.Cause == "" {
+		if e.Type == hold.EventExpiring && e.Data.Cause == "" {
 			told[e.Data.Threshold]++
 		}
 	}
@@ -363,8 +363,8 @@ func (j *judge) warnedAtOnce(c *case_, s *call) {
 	if nearest == 0 || !j.calm(s.begin, by) || by.After(j.here(c.deadline)) || by.After(c.deadline) || by.After(j.at(j.since())) || c.acted(by) {
 		return
 	}
-	if !slices.ContainsFunc(c.events, func(e worker.Event) bool {
-		return e.Type == hold.NoticeExpiring && e.Data.Threshold == nearest.String() && !e.Timestamp.After(by)
+	if !slices.ContainsFunc(c.events, func(e worker.EventEnvelope) bool {
+		return e.Type == hold.EventExpiring && e.Data.Threshold == nearest.String() && !e.Timestamp.After(by)
 	}) {
 		j.fail(c, "alert", "scheduled at +%s, inside the threshold %s, and nobody was told by +%s", s.end.Sub(j.began), nearest, by.Sub(j.began))
 	}
@@ -387,20 +387,20 @@ func (j *judge) askedFirst(c *case_) {
 			j.fail(c, "asked first", "%s at +%s was refused before the margin: %v", k.kind, k.begin.Sub(j.began), k.err)
 		}
 	}
-	if confirmed || c.final == nil || c.final.Why != hold.CauseOnExpiry || c.final.State != hold.Captured && c.final.State != hold.Canceled || len(j.tails) > 0 || len(j.clocks) > 1 {
+	if confirmed || c.final == nil || c.final.Reason != hold.CauseOnExpiry || c.final.State != hold.Captured && c.final.State != hold.Canceled || len(j.tails) > 0 || len(j.clocks) > 1 {
 		return
 	}
 	if act := c.final.ExpiresAt.Add(-j.p.margin); !c.final.CreatedAt.Before(act) {
 		j.fail(c, "asked first", "it came when its policy's time was over, nobody confirmed, and it is %s", c.final.State)
 	}
 	for _, e := range c.events {
-		if e.Type != hold.NoticeChanged && e.Type != hold.NoticePaused && e.Type != hold.NoticeResumed && e.Type != hold.NoticeScheduled {
+		if e.Type != hold.EventChanged && e.Type != hold.EventPaused && e.Type != hold.EventResumed && e.Type != hold.EventScheduled {
 			continue
 		}
 		// Long inside the margin its policy has acted, or has nothing to do: if it acts after a change, the change made it.
 		act := e.Data.Hold.ExpiresAt.Add(-j.p.margin)
-		if i := slices.IndexFunc(c.final.History, func(h hold.Entry) bool {
-			return h.Kind == hold.EntryTriggered && h.Cause == hold.CauseOnExpiry && !h.At.Before(e.Timestamp)
+		if i := slices.IndexFunc(c.final.History, func(h hold.HistoryEntry) bool {
+			return h.Kind == hold.HistoryTriggered && h.Cause == hold.CauseOnExpiry && !h.At.Before(e.Timestamp)
 		}); i > 0 && !j.there(e.Timestamp).Before(act.Add(2*j.p.tick+3*time.Second)) && j.calm(e.Timestamp.Add(-time.Minute), e.Timestamp) && e.Data.Hold.State == "waiting" {
 			j.fail(c, "asked first", "%s at +%s let its policy act at once, and nobody confirmed", e.Type, e.Timestamp.Sub(j.began))
 		}

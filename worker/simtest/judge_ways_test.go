@@ -94,16 +94,16 @@ func (j *judge) order(c *case_) {
 
 // promote makes a perhaps granted wish a granted one, if holdd says that it was this one and when.
 func (j *judge) promote(c *case_, k *call, since time.Time, by ...string) {
-	if c.final == nil || c.final.Forgotten > 0 || len(c.final.History) == 0 || !slices.Contains(by, c.final.History[0].By) {
+	if c.final == nil || c.final.HistoryDropped > 0 || len(c.final.History) == 0 || !slices.Contains(by, c.final.History[0].By) {
 		return
 	}
 	for _, e := range c.events {
-		if e.Type != hold.NoticeScheduled || e.Timestamp.Before(since) || e.Timestamp.Before(k.begin.Truncate(time.Millisecond)) || j.lost(e.Timestamp, e.Timestamp) {
+		if e.Type != hold.EventScheduled || e.Timestamp.Before(since) || e.Timestamp.Before(k.begin.Truncate(time.Millisecond)) || j.lost(e.Timestamp, e.Timestamp) {
 			continue
 		}
 		k.end, k.heard, k.got.Revision = e.Timestamp, true, 1
 		for _, a := range c.events {
-			if a.Type == hold.NoticeAttention && !a.Timestamp.After(e.Timestamp.Add(time.Second)) {
+			if a.Type == hold.EventAttention && !a.Timestamp.After(e.Timestamp.Add(time.Second)) {
 				k.got.State = hold.Attention
 			}
 		}
@@ -130,7 +130,7 @@ func (s standing) call(c *case_, at time.Time) *call {
 	m := s.metadata
 	part, _ := strconv.ParseInt(m["holdd_capture_amount"], 10, 64)
 	return &call{n: c.n, id: c.id, kind: "stood", begin: at, end: at, paused: m["holdd_paused"] == "true",
-		wish: hold.Wish{CaptureAt: m["holdd_capture_at"], CancelAt: m["holdd_cancel_at"], CaptureAmount: part, OnExpiry: m["holdd_on_expiry"]}}
+		wish: hold.ScheduleRequest{CaptureAt: m["holdd_capture_at"], CancelAt: m["holdd_cancel_at"], CaptureAmount: part, OnExpiry: m["holdd_on_expiry"]}}
 }
 
 // seedKinds are the wishes that a hold begins with.
@@ -234,7 +234,7 @@ func (j *judge) found(c *case_) {
 	}
 	for _, r := range j.way.compared {
 		gone := c.until()
-		if !c.since.Before(r.StartedAt.Add(-2*time.Second)) || !gone.After(r.FinishedAt.Add(time.Second)) || r.Counts[worker.FoundUnlisted] > 0 ||
+		if !c.since.Before(r.StartedAt.Add(-2*time.Second)) || !gone.After(r.FinishedAt.Add(time.Second)) || r.Counts[worker.FoundUnreadable] > 0 ||
 			j.lost(r.StartedAt.Add(-time.Minute), j.at(j.since())) || c.account != "" && !j.met(c.account) {
 			continue
 		}
@@ -303,7 +303,7 @@ func (j *judge) deaths() bool {
 // ended_ is when holdd told of the end of a hold.
 func (c *case_) ended_() time.Time {
 	for _, e := range c.events {
-		if e.Type == hold.NoticeCaptured || e.Type == hold.NoticeCanceled || e.Type == hold.NoticeExpired {
+		if e.Type == hold.EventCaptured || e.Type == hold.EventCanceled || e.Type == hold.EventExpired {
 			return e.Timestamp
 		}
 	}
@@ -338,7 +338,7 @@ func (j *judge) toldByStripe(c *case_) {
 		}
 	}
 	for _, r := range j.way.compared {
-		if r.StartedAt.After(end.Add(time.Second)) && r.StartedAt.After(known) && r.Counts[worker.FoundUnlisted] == 0 {
+		if r.StartedAt.After(end.Add(time.Second)) && r.StartedAt.After(known) && r.Counts[worker.FoundUnreadable] == 0 {
 			check("a comparison began", r.StartedAt, r.FinishedAt.Add(j.patience()))
 			if at := c.ended_(); j.alone(c, r.StartedAt, r.FinishedAt) && (at.IsZero() || at.After(r.FinishedAt.Add(time.Second))) {
 				j.fail(c, "told by Stripe", "ended at +%s, and a comparison from +%s to +%s left it open", end.Sub(j.began), r.StartedAt.Sub(j.began), r.FinishedAt.Sub(j.began))
@@ -394,7 +394,7 @@ func (j *judge) mirrored(c *case_) {
 			last = k.end
 		}
 	}
-	if t.Sub(last) < 2*j.p.ways.mirror+2*time.Minute || !j.calm(last, t, "redis:emptied") || slices.ContainsFunc(c.events, func(e worker.Event) bool { return e.Type == hold.NoticeAttention }) {
+	if t.Sub(last) < 2*j.p.ways.mirror+2*time.Minute || !j.calm(last, t, "redis:emptied") || slices.ContainsFunc(c.events, func(e worker.EventEnvelope) bool { return e.Type == hold.EventAttention }) {
 		return
 	}
 	all := c.wished.before.at(t)

@@ -20,7 +20,7 @@ type call struct {
 	n          int // of the hold
 	id         string
 	kind       string
-	wish       hold.Wish
+	wish       hold.ScheduleRequest
 	patch      hold.Patch
 	amount     int64
 	revision   uint64 // that it must have, 0: any
@@ -99,8 +99,8 @@ func (w *world) live(h *placed) {
 	w.perform(h, id, act{kind: "schedule", at: h.told, loseReply: throw(w.p.seed, "told", fmt.Sprint(h.n)).chance(0.2)})
 }
 
-func (h *placed) wish(w *world, id string) hold.Wish {
-	wish := hold.Wish{PaymentIntent: id, Account: h.account, Reference: h.reference, CaptureAmount: h.part, OnExpiry: h.policy, Confirm: !h.unconfirmed}
+func (h *placed) wish(w *world, id string) hold.ScheduleRequest {
+	wish := hold.ScheduleRequest{PaymentIntent: id, Account: h.account, Reference: h.reference, CaptureAmount: h.part, OnExpiry: h.policy, Confirm: !h.unconfirmed}
 	if h.wished != "" {
 		wish.Account = h.wished
 	}
@@ -230,7 +230,7 @@ func (w *world) ask(r *replica, c *call, deaf bool) (again bool) {
 func (c *call) send(ctx context.Context, w *worker.Worker) (h hold.Hold, err error) {
 	switch {
 	case c.kind == "schedule" || c.kind == "other":
-		s := w.Schedule(ctx, []hold.Wish{c.wish}, "people")[0]
+		s := w.Schedule(ctx, []hold.ScheduleRequest{c.wish}, "people")[0]
 		return s.Hold, s.Err
 	case strings.HasPrefix(c.kind, "patch"), c.kind == "clear":
 		h, _, err = w.Patch(ctx, c.id, c.patch, c.revision, "people")

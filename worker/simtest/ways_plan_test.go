@@ -95,13 +95,13 @@ func (p *plan) schedules() worker.Schedules {
 		return "@every " + d.String()
 	}
 	s := worker.Schedules{Capture: every(p.tick), Expiry: every(p.tick), Report: every(p.tick * 12), Purge: every(0), Verify: every(p.tick * 4),
-		Look: every(0), Inbox: every(0), Mirror: every(0), Abandon: every(0), Reconcile: every(0)}
+		Refresh: every(0), Inbox: every(0), Mirror: every(0), Abandon: every(0), Reconcile: every(0)}
 	if !p.ways.on {
 		return s
 	}
 	s.Mirror, s.Reconcile, s.Report = every(p.ways.mirror), every(p.ways.compare), every(p.tick*4)
 	if p.ways.hooks {
-		s.Look = every(p.look())
+		s.Refresh = every(p.look())
 	}
 	if len(p.ways.letters) > 0 {
 		s.Inbox = every(p.look())

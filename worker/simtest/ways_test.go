@@ -66,7 +66,7 @@ type click struct {
 	begin, end time.Time
 	heard      bool
 	err        error
-	out        worker.Authorization
+	out        worker.AuthorizationResult
 }
 
 func (c *click) granted() bool { return c.heard && c.err == nil }
@@ -167,10 +167,10 @@ func (w *world) pay(h *placed) {
 
 func (w *world) click(h *placed, i int) {
 	wish := h.wish(w, "")
-	aw := hold.AuthorizationWish{PaymentMethod: h.card.method, Amount: h.amount, Currency: h.currency, Account: h.account, Reference: wish.Reference, CaptureAt: wish.CaptureAt,
+	aw := hold.AuthorizeRequest{PaymentMethod: h.card.method, Amount: h.amount, Currency: h.currency, Account: h.account, Reference: wish.Reference, CaptureAt: wish.CaptureAt,
 		CancelAt: wish.CancelAt, CaptureAmount: wish.CaptureAmount, OnExpiry: wish.OnExpiry, Metadata: h.marks()}
 	key := fmt.Sprintf("click-%08d", h.n)
-	c := w.insist(h, i, key, false, func(ctx context.Context, r *replica) (worker.Authorization, error) {
+	c := w.insist(h, i, key, false, func(ctx context.Context, r *replica) (worker.AuthorizationResult, error) {
 		return r.Authorize(ctx, key, aw, "people")
 	})
 	var p *hold.Problem
@@ -204,8 +204,8 @@ func (w *world) click(h *placed, i int) {
 
 func (w *world) confirm(h *placed, i int, id, verb, card string) {
 	key := fmt.Sprintf("%s%08d", verb, h.n)
-	w.insist(h, i, key, true, func(ctx context.Context, r *replica) (worker.Authorization, error) {
-		return r.ConfirmAuthorization(ctx, id, key, hold.ConfirmationWish{Account: h.account, PaymentMethod: card}, "people")
+	w.insist(h, i, key, true, func(ctx context.Context, r *replica) (worker.AuthorizationResult, error) {
+		return r.ConfirmAuthorization(ctx, id, key, hold.ConfirmRequest{Account: h.account, PaymentMethod: card}, "people")
 	})
 }
 
@@ -223,7 +223,7 @@ func (w *world) compare(i int, a asked) {
 }
 
 // insist repeats a request for as long as nobody knows what became of it, up to a point.
-func (w *world) insist(h *placed, i int, key string, confirm bool, do func(context.Context, *replica) (worker.Authorization, error)) (c *click) {
+func (w *world) insist(h *placed, i int, key string, confirm bool, do func(context.Context, *replica) (worker.AuthorizationResult, error)) (c *click) {
 	for try := range 8 {
 		d := throw(w.p.seed, "click", key, fmt.Sprint(i), fmt.Sprint(try))
 		w.nap(d.between(10*time.Microsecond, 2*time.Millisecond))
@@ -322,7 +322,7 @@ func (w *world) deliver(e stripesim.Event, copy int, late time.Duration) {
 			return
 		}
 		ctx, cancel := context.WithTimeout(w.ctx, 10*time.Second)
-		result, err := r.Event(ctx, ev)
+		result, err := r.ApplyStripeEvent(ctx, ev)
 		ok := err == nil && ctx.Err() == nil && !r.dead.Load()
 		cancel()
 		w.tr.add(false, "Stripe tells %s of %s of %s (%s%d): %s %s", r.name, e.Type, e.Intent, strings.Repeat("again ", copy), try+1, result, errText(err))
@@ -418,13 +418,13 @@ type eye struct {
 	r *replica
 }
 
-func (eye) Reported([]worker.Check)                        {}
-func (eye) AtRisk(worker.Capacity)                         {}
-func (eye) Called(hold.Op, hold.AnswerKind, time.Duration) {}
-func (eye) Noticed(*hold.Hold, hold.Notice, time.Duration) {}
-func (eye) Counted(hold.Counts, int, time.Time)            {}
-func (eye) Rejected(string, hold.Code)                     {}
-func (e eye) Reconciled(r worker.Reconciliation) {
+func (eye) ReadinessChecked([]worker.Check)                      {}
+func (eye) CapacityChecked(worker.Capacity)                      {}
+func (eye) CallFinished(hold.Op, hold.AnswerKind, time.Duration) {}
+func (eye) EventRecorded(*hold.Hold, hold.Event, time.Duration)  {}
+func (eye) HoldsCounted(hold.Counts, int, time.Time)             {}
+func (eye) RequestRejected(string, hold.Code)                    {}
+func (e eye) ReconcileFinished(r worker.Reconciliation) {
 	e.w.mu.Lock()
 	defer e.w.mu.Unlock()
 	e.w.way.compared = append(e.w.way.compared, r)

@@ -71,8 +71,8 @@ type world struct {
 	owner      map[string]string // who claimed a hold last
 	breaches   []string          // seen while it ran
 	tails      [][2]time.Time
-	lostEvents []worker.Event // that stood in Redis before it lost something: somebody may have read them
-	clocks     []reign        // of Redis' servers, in their order
+	lostEvents []worker.EventEnvelope // that stood in Redis before it lost something: somebody may have read them
+	clocks     []reign                // of Redis' servers, in their order
 	ups        []time.Time
 	way        wayside
 	closing    bool
@@ -293,15 +293,15 @@ func (w *world) start(slot int) {
 	}
 	wo := worker.Options{}
 	if w.p.ways.on {
-		wo.Observer, wo.Decode = eye{w: w, r: r}, api.ParseWish
+		wo.Observer, wo.DecodeRequest = eye{w: w, r: r}, api.ParseWish
 	}
 	log := zap.New(zapcore.NewTee(cores...))
 	r.Worker, err = worker.New(r.store, listing{g, w.p.ways.page}, worker.Options{
-		Observer:  wo.Observer,
-		Decode:    wo.Decode,
-		Rules:     hold.Rules{ExpiryMargin: w.p.margin, Thresholds: w.p.thresholds, Mirror: w.p.ways.mirror > 0},
-		Schedules: w.p.schedules(),
-		ReadRate:  w.p.write, Concurrency: w.p.handlers, Lease: w.p.lease, Replica: name, Logger: log, CallTimeout: 10 * time.Second,
+		Observer:      wo.Observer,
+		DecodeRequest: wo.DecodeRequest,
+		Rules:         hold.Rules{ExpiryMargin: w.p.margin, Thresholds: w.p.thresholds, Mirror: w.p.ways.mirror > 0},
+		Schedules:     w.p.schedules(),
+		ReadRate:      w.p.write, Concurrency: w.p.handlers, Lease: w.p.lease, Replica: name, Logger: log, CallTimeout: 10 * time.Second,
 	})
 	if err != nil {
 		panic(err)
@@ -636,11 +636,11 @@ func (w *world) close(cancel context.CancelFunc) (o outcome) {
 }
 
 // published are the events that stand in Redis.
-func (w *world) published() (all []worker.Event) {
+func (w *world) published() (all []worker.EventEnvelope) {
 	for part := range w.p.partitions {
 		entries, _ := w.redis.Stream(fmt.Sprintf("holdd:{%d}:events", part))
 		for _, e := range entries {
-			var ev worker.Event
+			var ev worker.EventEnvelope
 			if err := json.Unmarshal([]byte(e.Values[1]), &ev); err != nil {
 				w.breach("events: %q is no event: %v", e.Values[1], err)
 				continue

@@ -68,7 +68,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer cancel()
 	st, warnings, err := store.Open(starting, store.Options{
 		URL: s.RedisURL.Reveal(), Partitions: s.Partitions, Livemode: stripe.Livemode(), AllowUnsafe: s.AllowUnsafeRedis,
-		Budget: budget(s, stripe.Livemode()), EventsMax: s.EventsMax, Dialer: o.DialRedis,
+		Budget: budget(s, stripe.Livemode()), MaxEvents: s.EventsMax, Dialer: o.DialRedis,
 	})
 	if err != nil {
 		return err
@@ -95,7 +95,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		TotalRate:   limits.Total,
 		Concurrency: s.Concurrency, Lease: s.Lease, CallTimeout: s.CallTimeout, Grace: s.ShutdownGrace, Retention: s.Retention,
 		Livemode: stripe.Livemode(), Replica: replica, Logger: log, Observer: reporting{metrics, alerts},
-		Decode: api.ParseWish,
+		DecodeRequest: api.ParseWish,
 	})
 	if err != nil {
 		return err
@@ -172,7 +172,7 @@ type reporting struct {
 	alerts *alert.Alerts
 }
 
-func (r reporting) Reported(checks []worker.Check) { r.alerts.Reported(checks) }
+func (r reporting) ReadinessChecked(checks []worker.Check) { r.alerts.Reported(checks) }
 
 // alertOptions say where to.
 func alertOptions(s *config.Settings, st *store.Store, replica string, livemode bool, version string, log *zap.Logger, m *metrics) alert.Options {
@@ -200,10 +200,10 @@ func webhook(s *config.Settings, w *worker.Worker) *api.Webhook {
 		secrets[i] = secret.Reveal()
 	}
 	return &api.Webhook{
-		Parse: func(body []byte, signature string) (hold.Event, error) {
+		Parse: func(body []byte, signature string) (hold.StripeEvent, error) {
 			return gateway.ParseEvent(body, signature, secrets, 0)
 		},
-		Take: w.Event,
+		Take: w.ApplyStripeEvent,
 	}
 }
 

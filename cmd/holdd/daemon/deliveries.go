@@ -77,8 +77,8 @@ var (
 	shortMoneyDesc = prometheus.NewDesc("holdd_capacity_at_risk_minor_units", "What the holds of holdd_capacity_at_risk_holds hold, in minor units of its currency.", []string{"currency"}, nil)
 )
 
-// AtRisk implements [worker.Observer].
-func (m *metrics) AtRisk(c worker.Capacity) {
+// CapacityChecked implements [worker.Observer].
+func (m *metrics) CapacityChecked(c worker.Capacity) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.capacity, m.lookedAt = c, time.Now()

@@ -89,12 +89,12 @@ func (m *metrics) begin() {
 			m.calls.WithLabelValues(op, answer.String())
 		}
 	}
-	for event, causes := range map[hold.NoticeType][]hold.Cause{
-		hold.NoticeCaptured: {hold.CauseSchedule, hold.CauseTrigger, hold.CauseOnExpiry, hold.CauseElsewhere},
-		hold.NoticeCanceled: {hold.CauseSchedule, hold.CauseTrigger, hold.CauseOnExpiry, hold.CauseElsewhere},
-		hold.NoticeExpired:  {hold.CauseLapsed},
-		hold.NoticeExpiring: {0, hold.CauseLapsed, hold.CauseOnExpiry, hold.CauseAfterDeadline},
-		hold.NoticeAttention: {hold.CauseAmountTooLarge, hold.CauseNotFound, hold.CauseRefused, hold.CauseKeyConflict, hold.CauseNotCapturable,
+	for event, causes := range map[hold.EventType][]hold.Cause{
+		hold.EventCaptured: {hold.CauseSchedule, hold.CauseTrigger, hold.CauseOnExpiry, hold.CauseElsewhere},
+		hold.EventCanceled: {hold.CauseSchedule, hold.CauseTrigger, hold.CauseOnExpiry, hold.CauseElsewhere},
+		hold.EventExpired:  {hold.CauseExpired},
+		hold.EventExpiring: {0, hold.CauseExpired, hold.CauseOnExpiry, hold.CauseAfterDeadline},
+		hold.EventAttention: {hold.CauseAmountTooLarge, hold.CauseNotFound, hold.CauseRefused, hold.CauseKeyConflict, hold.CauseNotCapturable,
 			hold.CauseMismatch, hold.CauseReview, hold.CauseInsideMargin, hold.CauseNoOutcome},
 	} {
 		for _, cause := range causes {
@@ -124,8 +124,8 @@ func (m *metrics) countUnauthorized(count func() uint64) {
 		Help: "API requests refused for their token."}, func() float64 { return float64(count()) }))
 }
 
-// Called implements worker.Observer, as do the methods below.
-func (m *metrics) Called(op hold.Op, kind hold.AnswerKind, took time.Duration) {
+// CallFinished implements worker.Observer, as do the methods below.
+func (m *metrics) CallFinished(op hold.Op, kind hold.AnswerKind, took time.Duration) {
 	m.called(op.String(), kind, took)
 }
 
@@ -134,29 +134,29 @@ func (m *metrics) called(op string, kind hold.AnswerKind, took time.Duration) {
 	m.took.WithLabelValues(op).Observe(took.Seconds())
 }
 
-func (m *metrics) Noticed(h *hold.Hold, n hold.Notice, lateness time.Duration) {
+func (m *metrics) EventRecorded(h *hold.Hold, n hold.Event, lateness time.Duration) {
 	m.outcomes.WithLabelValues(string(n.Type), causeLabel(n.Cause)).Inc()
 	switch n.Type {
-	case hold.NoticeCaptured:
-		m.money.WithLabelValues(h.Currency).Add(float64(h.CapturedTotal))
+	case hold.EventCaptured:
+		m.money.WithLabelValues(h.Currency).Add(float64(h.CapturedAmount))
 		m.lateness.WithLabelValues(string(n.Type)).Observe(lateness.Seconds())
-	case hold.NoticeCanceled:
+	case hold.EventCanceled:
 		m.lateness.WithLabelValues(string(n.Type)).Observe(lateness.Seconds())
 	}
 }
 
-func (m *metrics) Rejected(source string, code hold.Code) {
+func (m *metrics) RequestRejected(source string, code hold.Code) {
 	m.rejected.WithLabelValues(source, string(code)).Inc()
 }
 
-func (m *metrics) Reconciled(r worker.Reconciliation) {
+func (m *metrics) ReconcileFinished(r worker.Reconciliation) {
 	for k, n := range r.Counts {
 		m.findings.WithLabelValues(string(k)).Add(float64(n))
 	}
 	m.compared.Set(float64(r.FinishedAt.Unix()))
 }
 
-func (m *metrics) Counted(c hold.Counts, alive int, nearest time.Time) {
+func (m *metrics) HoldsCounted(c hold.Counts, alive int, nearest time.Time) {
 	for state, n := range map[string]int64{
 		"scheduled": c.Scheduled, "ready": c.Ready, "working": c.Working, "attention": c.Attention, "settled": c.Settled, "unverified": c.Unverified,
 	} {

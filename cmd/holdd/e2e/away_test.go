@@ -37,7 +37,7 @@ func TestStripeAwayInTheMiddleOfADrain(t *testing.T) {
 	})
 	// A hold can be scheduled all the same: a booking system must not go down with Stripe.
 	late := dueAt(w.authorize(1), soon(time.Second))
-	v, created, err := r.client.Schedule(t.Context(), hold.Wish{PaymentIntent: late[0].id, Reference: reference(0), CaptureAt: stamp(late[0].due)})
+	v, created, err := r.client.Schedule(t.Context(), hold.ScheduleRequest{PaymentIntent: late[0].id, Reference: reference(0), CaptureAt: stamp(late[0].due)})
 	if err != nil || !created || v.Verified {
 		t.Errorf("while Stripe is away a schedule is answered with %+v, created %v, %v", v, created, err)
 	}

@@ -17,8 +17,8 @@ import (
 )
 
 // stay is a guest's booking, to be paid with a card.
-func stay(card string, at time.Time) hold.AuthorizationWish {
-	return hold.AuthorizationWish{PaymentMethod: card, Amount: 12_500, Currency: "eur", Reference: "BK-2071", CaptureAt: stamp(at), Description: "Two nights",
+func stay(card string, at time.Time) hold.AuthorizeRequest {
+	return hold.AuthorizeRequest{PaymentMethod: card, Amount: 12_500, Currency: "eur", Reference: "BK-2071", CaptureAt: stamp(at), Description: "Two nights",
 		ReceiptEmail: "guest@example.com", Metadata: map[string]string{"room": "12"}}
 }
 
@@ -61,13 +61,13 @@ func TestCards(t *testing.T) {
 	if err != nil || guest.Status != "requires_action" || guest.Hold != nil || guest.ClientSecret == "" || guest.ClientSecret != st.ClientSecret || guest.NextAction == nil {
 		t.Fatalf("%s %+v %v", guest.Status, guest.NextAction, err)
 	}
-	if early, err := other.client.ConfirmAuthorization(ctx, guest.ID, "confirm-0001", hold.ConfirmationWish{}); err != nil || early.Status != "requires_action" {
+	if early, err := other.client.ConfirmAuthorization(ctx, guest.ID, "confirm-0001", hold.ConfirmRequest{}); err != nil || early.Status != "requires_action" {
 		t.Errorf("confirmed before the guest acted: %s %v", early.Status, err)
 	}
 	if err := w.sim.Dashboard().CompleteAction(guest.ID); err != nil {
 		t.Fatal(err)
 	}
-	done, err := other.client.ConfirmAuthorization(ctx, guest.ID, "confirm-0001", hold.ConfirmationWish{})
+	done, err := other.client.ConfirmAuthorization(ctx, guest.ID, "confirm-0001", hold.ConfirmRequest{})
 	if err != nil || done.Status != "authorized" || done.Hold == nil || done.Hold.State != "scheduled" {
 		t.Fatalf("%+v %v", done, err)
 	}
@@ -78,7 +78,7 @@ func TestCards(t *testing.T) {
 	if !errors.As(err, &p) || p.Status != http.StatusPaymentRequired || p.Code != hold.CardDeclined || p.DeclineCode != "insufficient_funds" || p.Detail != "Your card has insufficient funds." || p.PaymentIntent == "" {
 		t.Fatalf("%#v", err)
 	}
-	paid, err := other.client.ConfirmAuthorization(ctx, p.PaymentIntent, "confirm-0002", hold.ConfirmationWish{PaymentMethod: "pm_card_mastercard"})
+	paid, err := other.client.ConfirmAuthorization(ctx, p.PaymentIntent, "confirm-0002", hold.ConfirmRequest{PaymentMethod: "pm_card_mastercard"})
 	if err != nil || paid.Status != "authorized" || paid.ID != p.PaymentIntent || paid.Hold.Reference != "BK-2071" {
 		t.Errorf("%+v %v", paid, err)
 	}
@@ -113,7 +113,7 @@ func (w *world) secretless(secret string) {
 func TestAbandonedCard(t *testing.T) {
 	t.Parallel()
 	o := boundless
-	o.ClockOffset = -hold.AbandonAfter + 12*time.Second
+	o.ClockOffset = -hold.AbandonIntentAfter + 12*time.Second
 	w := newWorld(t, o)
 	r := w.start(binary(t, watched), highBudget...)
 	ctx := t.Context()
@@ -126,7 +126,7 @@ func TestAbandonedCard(t *testing.T) {
 		t.Fatal(err)
 	}
 	var p *api.Problem
-	if _, err := r.client.ConfirmAuthorization(ctx, guest.ID, "confirm-0001", hold.ConfirmationWish{}); !errors.As(err, &p) || p.Code != hold.AuthorizationAbandoned {
+	if _, err := r.client.ConfirmAuthorization(ctx, guest.ID, "confirm-0001", hold.ConfirmRequest{}); !errors.As(err, &p) || p.Code != hold.AuthorizationAbandoned {
 		t.Errorf("confirmed after the hour: %v", err)
 	}
 	var at time.Time
@@ -136,7 +136,7 @@ func TestAbandonedCard(t *testing.T) {
 		return st.Status == "canceled" && st.CancellationReason == "abandoned"
 	})
 	st, _ := w.sim.Intent(guest.ID)
-	if age := at.Sub(st.Created); age < hold.AbandonAfter {
+	if age := at.Sub(st.Created); age < hold.AbandonIntentAfter {
 		t.Errorf("canceled at the age of %s", age)
 	}
 	storetest.Until(t, startTime, "it is told of", func() bool { return r.log.lines(`"event":"authorization.abandoned"`) == 1 })

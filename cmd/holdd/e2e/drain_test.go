@@ -86,9 +86,9 @@ func testBudget(t *testing.T) {
 	// These have nothing told along: they are read at Stripe while the budget allows, and the rest in the background.
 	const unknown = 40
 	reads := w.authorize(unknown)
-	wishes := make([]hold.Wish, unknown)
+	wishes := make([]hold.ScheduleRequest, unknown)
 	for i, b := range reads {
-		wishes[i] = hold.Wish{PaymentIntent: b.id, CaptureAt: stamp(all[0].due.Add(24 * time.Hour))}
+		wishes[i] = hold.ScheduleRequest{PaymentIntent: b.id, CaptureAt: stamp(all[0].due.Add(24 * time.Hour))}
 	}
 	w.send(r, wishes)
 	w.await(r, len(all), time.Minute)

@@ -111,7 +111,7 @@ func TestForgedWebhooks(t *testing.T) {
 	r := w.start(binary(t, shipped), append(withHooks, "HOLDD_SCHEDULE_RECONCILE=@every 5h", "HOLDD_SCHEDULE_REPORT=@every 1h")...)
 	w.compared(r)
 	pi := w.place(stripesim.Hold{Amount: 10_000})
-	w.send(r, []hold.Wish{{PaymentIntent: pi, CaptureAt: stamp(soon(48 * time.Hour))}})
+	w.send(r, []hold.ScheduleRequest{{PaymentIntent: pi, CaptureAt: stamp(soon(48 * time.Hour))}})
 	storetest.Until(t, startTime, "it is met with Stripe, and mirrored", func() bool {
 		v := w.views(r, hold.Scheduled)[pi]
 		return v.Verified && v.Mirrored

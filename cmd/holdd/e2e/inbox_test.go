@@ -29,7 +29,7 @@ func (w *world) put(values ...[]string) {
 	}
 }
 
-func entryOf(tb testing.TB, wish hold.Wish) []string {
+func entryOf(tb testing.TB, wish hold.ScheduleRequest) []string {
 	tb.Helper()
 	b, err := json.Marshal(wish)
 	if err != nil {
@@ -46,7 +46,7 @@ func TestInboxIsTakenInLater(t *testing.T) {
 	all := dueAt(w.authorize(50), at)
 	var good [][]string
 	for i, b := range all {
-		good = append(good, entryOf(t, hold.Wish{PaymentIntent: b.id, Reference: reference(i), CaptureAt: stamp(at)}))
+		good = append(good, entryOf(t, hold.ScheduleRequest{PaymentIntent: b.id, Reference: reference(i), CaptureAt: stamp(at)}))
 	}
 	w.put(good...)
 	w.put(good...) // the same again is the same hold
@@ -119,7 +119,7 @@ func TestInboxOfADeadReplica(t *testing.T) {
 	at := soon(40 * time.Second)
 	var entries [][]string
 	for i, b := range dueAt(all, at) {
-		entries = append(entries, entryOf(t, hold.Wish{PaymentIntent: b.id, Reference: reference(i), CaptureAt: stamp(at)}))
+		entries = append(entries, entryOf(t, hold.ScheduleRequest{PaymentIntent: b.id, Reference: reference(i), CaptureAt: stamp(at)}))
 	}
 	w.put(entries...)
 	rdb := w.redis.Client()

@@ -178,7 +178,7 @@ func TestRedisKilledInTheMiddleOfADrain(t *testing.T) {
 			return !ok && checks["redis"].Name != "" && !checks["redis"].OK
 		})
 	}
-	_, _, err := one.client.Schedule(t.Context(), hold.Wish{PaymentIntent: all[0].id, CaptureAt: stamp(all[0].due)})
+	_, _, err := one.client.Schedule(t.Context(), hold.ScheduleRequest{PaymentIntent: all[0].id, CaptureAt: stamp(all[0].due)})
 	if !errors.Is(err, &api.Problem{Code: api.Unavailable}) {
 		t.Errorf("without Redis a schedule is answered with %v", err)
 	}

@@ -249,7 +249,7 @@ func TestReadmeWaysIn(t *testing.T) {
 		case strings.HasPrefix(name, "Webhooks"):
 			d.lost.Store(true) // that of its placing as well: a look that it asks for could meet the capture first
 			pi := sim.place()
-			w.send(r, []hold.Wish{{PaymentIntent: pi, CaptureAt: stamp(at)}})
+			w.send(r, []hold.ScheduleRequest{{PaymentIntent: pi, CaptureAt: stamp(at)}})
 			sim.order(http.MethodPost, "/_sim/dashboard/"+pi+"/capture", `{}`, nil)
 			if out := s.run(t, env(pi)...); !strings.Contains(out, `{"result":"noted"}`) {
 				t.Errorf("%s says %q", name, out)
@@ -297,7 +297,7 @@ func TestReadmeEventsAreHeard(t *testing.T) {
 	w := newWorld(t, boundless)
 	r := w.start(binary(t, shipped), withHooks...)
 	pi := w.place(stripesim.Hold{Amount: 10_000})
-	w.send(r, []hold.Wish{{PaymentIntent: pi, CaptureAt: stamp(soon(time.Hour))}})
+	w.send(r, []hold.ScheduleRequest{{PaymentIntent: pi, CaptureAt: stamp(soon(time.Hour))}})
 	objects := map[string]string{
 		"payment_intent": `{"id":"` + pi + `","object":"payment_intent","status":"requires_capture","amount":10000,"amount_capturable":10000,"currency":"eur","created":1}`,
 		"charge":         `{"id":"ch_1","object":"charge","payment_intent":"` + pi + `"}`,

@@ -17,7 +17,7 @@ import (
 )
 
 // wishOf is the nth of many holds, of every kind that there is: cards, currencies with and without minor units, accounts, times, amounts, policies.
-func (w *world) wishOf(i int, metadata map[string]string) (hold.Wish, stripesim.Hold) {
+func (w *world) wishOf(i int, metadata map[string]string) (hold.ScheduleRequest, stripesim.Hold) {
 	at := soon(time.Duration(10+i%30) * time.Hour)
 	h := stripesim.Hold{Amount: 10_000 + int64(i), Currency: []string{"eur", "jpy", "kwd", "usd", "krw"}[i%5], Metadata: metadata, PaymentMethod: "pm_card_visa"}
 	if h.Currency == "kwd" {
@@ -36,7 +36,7 @@ func (w *world) wishOf(i int, metadata map[string]string) (hold.Wish, stripesim.
 	if i%7 < 2 {
 		h.Account = fmt.Sprintf("acct_1Connected%05d", i%7)
 	}
-	wish := hold.Wish{Account: h.Account}
+	wish := hold.ScheduleRequest{Account: h.Account}
 	switch i % 10 {
 	case 0, 1, 2:
 		wish.CaptureAt = stamp(at)
@@ -92,7 +92,7 @@ func TestEmptiedRedisIsRebuiltFromStripe(t *testing.T) {
 	ctx := t.Context()
 
 	began := time.Now()
-	var wishes []hold.Wish
+	var wishes []hold.ScheduleRequest
 	inbox := rdb.Pipeline()
 	for i := range many {
 		wish, h := w.wishOf(i, nil)

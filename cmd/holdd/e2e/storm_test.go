@@ -59,7 +59,7 @@ func TestStormOfWebhooks(t *testing.T) {
 	rng := rand.New(rand.NewPCG(11, 7))
 	at := stamp(soon(5 * time.Hour))
 	var ids []string
-	var early, late []hold.Wish
+	var early, late []hold.ScheduleRequest
 	for i := range many {
 		h := stripesim.Hold{Amount: 10_000, Incremental: true}
 		if i%3 == 0 {
@@ -69,9 +69,9 @@ func TestStormOfWebhooks(t *testing.T) {
 		ids = append(ids, id)
 		switch i % 3 {
 		case 1:
-			early = append(early, hold.Wish{PaymentIntent: id, CaptureAt: at})
+			early = append(early, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: at})
 		case 2: // scheduled when much has happened already, and with what the booking system believes
-			late = append(late, hold.Wish{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: stamp(soon(100 * time.Hour)), CaptureAt: at})
+			late = append(late, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: stamp(soon(100 * time.Hour)), CaptureAt: at})
 		}
 	}
 	w.send(replicas[0], early)

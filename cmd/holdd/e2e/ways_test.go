@@ -271,7 +271,7 @@ func TestMetadataIsFoundByTheJob(t *testing.T) {
 	w, d := newHookedWorld(t, boundless)
 	r := w.start(binary(t, watched), append(withHooks, "HOLDD_SCHEDULE_RECONCILE=@every 1s")...)
 	// A connected account that nothing tells of is met by its first hold.
-	w.send(r, []hold.Wish{{PaymentIntent: w.place(stripesim.Hold{Amount: 5, Account: "acct_1Connected00001"}), Account: "acct_1Connected00001"}})
+	w.send(r, []hold.ScheduleRequest{{PaymentIntent: w.place(stripesim.Hold{Amount: 5, Account: "acct_1Connected00001"}), Account: "acct_1Connected00001"}})
 	d.lost.Store(true)
 	d.lead(r)
 	at := soon(10 * time.Second)

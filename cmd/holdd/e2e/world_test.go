@@ -125,16 +125,16 @@ func reference(i int) string { return fmt.Sprintf("BK-%05d", i) }
 // schedule has all bookings captured at the time that each has. What Stripe would tell is sent along, so that it costs no read.
 func (w *world) schedule(r *replica, all []booking) {
 	w.tb.Helper()
-	wishes := make([]hold.Wish, len(all))
+	wishes := make([]hold.ScheduleRequest, len(all))
 	for i, b := range all {
-		wishes[i] = hold.Wish{PaymentIntent: b.id, Reference: reference(i), Amount: b.amount, Currency: "eur",
+		wishes[i] = hold.ScheduleRequest{PaymentIntent: b.id, Reference: reference(i), Amount: b.amount, Currency: "eur",
 			ExpiresAt: stamp(b.deadline), CaptureAt: stamp(b.due)}
 	}
 	w.send(r, wishes)
 }
 
 // batch sends wishes, and leaves what is answered to the caller.
-func (w *world) batch(r *replica, wishes []hold.Wish) []api.BatchResult {
+func (w *world) batch(r *replica, wishes []hold.ScheduleRequest) []api.BatchResult {
 	w.tb.Helper()
 	results, err := r.client.ScheduleBatch(w.tb.Context(), wishes)
 	if err != nil {
@@ -143,7 +143,7 @@ func (w *world) batch(r *replica, wishes []hold.Wish) []api.BatchResult {
 	return results
 }
 
-func (w *world) send(r *replica, wishes []hold.Wish) {
+func (w *world) send(r *replica, wishes []hold.ScheduleRequest) {
 	w.tb.Helper()
 	for i, res := range w.batch(r, wishes) {
 		if res.Status != http.StatusCreated {

@@ -119,7 +119,7 @@ func TestWrongInputChangesNothing(t *testing.T) {
 	id, fresh := all[0].id, all[2].id
 	paid := all[3].id
 	done := dueAt(all[3:], soon(0))
-	w.send(r, []hold.Wish{{PaymentIntent: paid, Amount: done[0].amount, Currency: "eur", ExpiresAt: stamp(done[0].deadline), CaptureAt: stamp(done[0].due)}})
+	w.send(r, []hold.ScheduleRequest{{PaymentIntent: paid, Amount: done[0].amount, Currency: "eur", ExpiresAt: stamp(done[0].deadline), CaptureAt: stamp(done[0].due)}})
 	storetest.Until(t, startTime, "one is captured", func() bool { return len(w.views(r, hold.Captured)) == 1 })
 
 	// wish is a schedule of the intent that is free, with one thing changed.

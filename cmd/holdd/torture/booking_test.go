@@ -109,7 +109,7 @@ func (w *world) ask(ctx context.Context, rng *rand.Rand, b *booking, x *wish, do
 
 // refusals are the answers that a booking system may get for what it asks here. Any other would be a fault.
 var refusals = []hold.Code{
-	hold.TooLate, hold.AlreadyCaptured, hold.AlreadyCanceled, hold.AlreadyExpired, hold.CancelWasAccepted, hold.HoldNotFound, hold.NotCapturable,
+	hold.TooLate, hold.AlreadyCaptured, hold.AlreadyCanceled, hold.AlreadyExpired, hold.CancelAccepted, hold.HoldNotFound, hold.NotCapturable,
 }
 
 var currencies = []string{"eur", "usd", "gbp", "jpy"}
@@ -128,7 +128,7 @@ func (w *world) live(ctx context.Context, rng *rand.Rand, b *booking) {
 	b.id = id
 	part := func() int64 { return 100 + rng.Int64N(b.amount-100) }
 	at := time.Now().Add(between(rng, 300*time.Millisecond, 5*time.Second)).UTC().Truncate(time.Millisecond)
-	terms := hold.Wish{PaymentIntent: id, Account: b.account, Reference: fmt.Sprintf("BK-%05d", b.n)}
+	terms := hold.ScheduleRequest{PaymentIntent: id, Account: b.account, Reference: fmt.Sprintf("BK-%05d", b.n)}
 	first := &wish{earliest: at}
 	switch n := rng.IntN(100); {
 	case n < 10:

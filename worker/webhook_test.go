@@ -25,10 +25,10 @@ const signingSecret = "whsec_of_the_world"
 func endpoint(t *testing.T, r *replica, secrets ...string) http.Handler {
 	t.Helper()
 	a, err := api.New(api.Options{Holds: r, Webhook: &api.Webhook{
-		Parse: func(body []byte, signature string) (hold.Event, error) {
+		Parse: func(body []byte, signature string) (hold.StripeEvent, error) {
 			return gateway.ParseEvent(body, signature, secrets, 0)
 		},
-		Take: r.Event,
+		Take: r.ApplyStripeEvent,
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -158,22 +158,22 @@ func TestWhatOthersDoIsSettledBySecondsAndIsNoFailure(t *testing.T) {
 	inHookedWorld(t, func(w *hooked, r *replica) {
 		ids := []string{w.authorize(), w.authorize(), w.authorize(), w.authorize()}
 		for _, id := range ids[:3] {
-			w.schedule(r, hold.Wish{PaymentIntent: id, CaptureAt: in(10 * time.Minute)})
+			w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(10 * time.Minute)})
 		}
-		w.schedule(r, hold.Wish{PaymentIntent: ids[3], CaptureAt: in(time.Minute)})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: ids[3], CaptureAt: in(time.Minute)})
 		w.sim.Dashboard().Capture(ids[0], 4_000)
 		w.sim.Dashboard().Cancel(ids[1], "requested_by_customer")
 		w.flush()
 		h := w.hold(r, ids[0])
-		if h.State != hold.Captured || h.Why != hold.CauseElsewhere || h.CapturedTotal != 4_000 {
+		if h.State != hold.Captured || h.Reason != hold.CauseElsewhere || h.CapturedAmount != 4_000 {
 			t.Errorf("%+v", h)
 		}
-		if h := w.hold(r, ids[1]); h.State != hold.Canceled || h.Why != hold.CauseElsewhere {
+		if h := w.hold(r, ids[1]); h.State != hold.Canceled || h.Reason != hold.CauseElsewhere {
 			t.Errorf("%+v", h)
 		}
 		time.Sleep(2 * time.Minute)
 		w.flush() // of our own capture
-		if h := w.hold(r, ids[3]); h.State != hold.Captured || h.Why != hold.CauseSchedule {
+		if h := w.hold(r, ids[3]); h.State != hold.Captured || h.Reason != hold.CauseSchedule {
 			t.Errorf("%+v", h)
 		}
 		// The network lets go, and its last event is lost: the other one is enough.
@@ -195,14 +195,14 @@ func TestWhatOthersDoIsSettledBySecondsAndIsNoFailure(t *testing.T) {
 func TestOurOwnCaptureIsNotElsewhere(t *testing.T) {
 	inHookedWorld(t, func(w *hooked, r *replica) {
 		id := w.authorize()
-		w.schedule(r, hold.Wish{PaymentIntent: id, CaptureAt: in(time.Minute)})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Minute)})
 		w.sim.AddFault(stripesim.Rule{Class: stripesim.ClassCapture, Times: 1, Fault: stripesim.Fault{Kind: stripesim.DropReply}})
 		for range 70 {
 			time.Sleep(time.Second)
 			w.flush()
 		}
-		if h := w.eventually(r, id, hold.Captured, time.Minute); h.Why != hold.CauseSchedule {
-			t.Errorf("%s", h.Why)
+		if h := w.eventually(r, id, hold.Captured, time.Minute); h.Reason != hold.CauseSchedule {
+			t.Errorf("%s", h.Reason)
 		}
 	})
 }
@@ -223,7 +223,7 @@ func TestReviewsPauseAndResume(t *testing.T) {
 			inHookedWorld(t, func(w *hooked, r *replica) {
 				id, fraud := w.authorize(), w.authorize()
 				for _, id := range []string{id, fraud} {
-					w.schedule(r, hold.Wish{PaymentIntent: id, CaptureAt: in(2 * time.Minute)})
+					w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(2 * time.Minute)})
 				}
 				w.flush()
 				w.sim.Dashboard().OpenReview(id)
@@ -231,7 +231,7 @@ func TestReviewsPauseAndResume(t *testing.T) {
 				if name != "backwards" {
 					w.send(lose(w.pick()))
 					for _, id := range []string{id, fraud} {
-						if h := w.eventually(r, id, hold.Paused, 5*time.Second); h.Why != hold.CauseReview {
+						if h := w.eventually(r, id, hold.Paused, 5*time.Second); h.Reason != hold.CauseReview {
 							t.Fatalf("%+v", h)
 						}
 					}
@@ -260,9 +260,9 @@ func TestAnEventBeforeItsHoldIsNotLost(t *testing.T) {
 		w.sim.Dashboard().Cancel(id, "")
 		w.flush()
 		time.Sleep(time.Minute)
-		w.schedule(r, hold.Wish{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: in(5 * 24 * time.Hour), CaptureAt: in(48 * time.Hour)})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: in(5 * 24 * time.Hour), CaptureAt: in(48 * time.Hour)})
 		h := w.eventually(r, id, hold.Canceled, 5*time.Second)
-		if h.Why != hold.CauseElsewhere {
+		if h.Reason != hold.CauseElsewhere {
 			t.Errorf("%+v", h)
 		}
 	})
@@ -271,7 +271,7 @@ func TestAnEventBeforeItsHoldIsNotLost(t *testing.T) {
 func TestOnlySignedEventsAreTaken(t *testing.T) {
 	inHookedWorld(t, func(w *hooked, r *replica) {
 		id := w.authorize()
-		w.schedule(r, hold.Wish{PaymentIntent: id, CaptureAt: in(time.Hour)})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Hour)})
 		w.sim.Dashboard().Cancel(id, "")
 		payload := w.pick("payment_intent.canceled")[0].Payload
 		two := endpoint(t, r, "whsec_new", "whsec_old")
@@ -320,7 +320,7 @@ func live(payload []byte) []byte {
 func TestAnEventIsTakenOnlyOnceItIsSafe(t *testing.T) {
 	inHookedWorld(t, func(w *hooked, r *replica) {
 		id := w.authorize()
-		w.schedule(r, hold.Wish{PaymentIntent: id, CaptureAt: in(time.Hour)})
+		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Hour)})
 		w.sim.Dashboard().Cancel(id, "")
 		w.redis.SetError("LOADING away")
 		canceled := w.pick("payment_intent.canceled")
@@ -354,20 +354,20 @@ func TestAStormOfWebhooksLeavesTheTruth(t *testing.T) {
 						}
 					}))
 				}
-				var wishes []hold.Wish
+				var reqs []hold.ScheduleRequest
 				for i, id := range ids {
 					if i%3 == 1 {
-						wishes = append(wishes, hold.Wish{PaymentIntent: id, CaptureAt: in(15 * time.Minute)})
+						reqs = append(reqs, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(15 * time.Minute)})
 					}
 				}
-				schedule := func(wishes []hold.Wish) {
-					for i, s := range r.Schedule(w.ctx, wishes, "test") {
+				schedule := func(reqs []hold.ScheduleRequest) {
+					for i, s := range r.Schedule(w.ctx, reqs, "test") {
 						if s.Err != nil && !errors.Is(s.Err, &hold.Problem{Code: hold.NotCapturable}) {
-							t.Fatalf("%+v: %v", wishes[i], s.Err)
+							t.Fatalf("%+v: %v", reqs[i], s.Err)
 						}
 					}
 				}
-				schedule(wishes)
+				schedule(reqs)
 				d := w.sim.Dashboard()
 				increments := 0
 				for range 4 {
@@ -408,13 +408,13 @@ func TestAStormOfWebhooksLeavesTheTruth(t *testing.T) {
 				rng.Shuffle(len(queue), func(i, j int) { queue[i], queue[j] = queue[j], queue[i] })
 				for i, e := range queue {
 					if i == len(queue)/2 { // the booking system is late with the rest
-						wishes = nil
+						reqs = nil
 						for i, id := range ids {
 							if i%3 == 2 {
-								wishes = append(wishes, hold.Wish{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: in(5 * 24 * time.Hour), CaptureAt: in(14 * time.Minute)})
+								reqs = append(reqs, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: in(5 * 24 * time.Hour), CaptureAt: in(14 * time.Minute)})
 							}
 						}
-						schedule(wishes)
+						schedule(reqs)
 					}
 					if i%(storm/100) == 0 {
 						time.Sleep(time.Second) // what was told is looked at in between
@@ -435,7 +435,7 @@ func TestAStormOfWebhooksLeavesTheTruth(t *testing.T) {
 					case !known && truth.Status == "requires_capture" && truth.Metadata["holdd_capture_at"] != "" && !dropped[id]:
 						bad = "not scheduled"
 					case !known:
-					case truth.Status == "succeeded" && (h.State != hold.Captured || h.CapturedTotal != truth.Received),
+					case truth.Status == "succeeded" && (h.State != hold.Captured || h.CapturedAmount != truth.Received),
 						truth.Status == "canceled" && h.State != hold.Canceled:
 						bad = "not settled"
 					case truth.Status == "requires_capture" && h.State.Final():
@@ -446,7 +446,7 @@ func TestAStormOfWebhooksLeavesTheTruth(t *testing.T) {
 						bad = "under review and scheduled"
 					}
 					if bad != "" && !dropped[id] {
-						t.Errorf("%s is %s (%d received, review %q): %s, %s %s", id, truth.Status, truth.Received, truth.Review, bad, h.State, h.Why)
+						t.Errorf("%s is %s (%d received, review %q): %s, %s %s", id, truth.Status, truth.Received, truth.Review, bad, h.State, h.Reason)
 						if wrong++; wrong > 5 {
 							t.FailNow()
 						}
@@ -462,10 +462,10 @@ func TestAStormOfWebhooksLeavesTheTruth(t *testing.T) {
 					switch {
 					case truth.Status == "succeeded" && h.State != hold.Captured, truth.Status == "canceled" && h.State != hold.Canceled && h.State != hold.Expired,
 						truth.Status == "requires_capture" && h.State.Final(), h.State == hold.Scheduled, h.State == hold.Working:
-						if h.State == hold.Attention && h.Why == hold.CauseMismatch && truth.Status == "requires_capture" {
+						if h.State == hold.Attention && h.Reason == hold.CauseMismatch && truth.Status == "requires_capture" {
 							continue
 						}
-						t.Errorf("in the end %s is %s and its hold %s (%s)", id, truth.Status, h.State, h.Why)
+						t.Errorf("in the end %s is %s and its hold %s (%s)", id, truth.Status, h.State, h.Reason)
 					}
 				}
 			})

@@ -10,15 +10,15 @@ import (
 	"unicode/utf8"
 )
 
-// Grace is how far back a wished time may lie and still mean "now": clocks differ, and queues are slow.
-const Grace = time.Hour
+// PastTolerance is how far back a wished time may lie and still mean "now": clocks differ, and queues are slow.
+const PastTolerance = time.Hour
 
-// Horizon is how far ahead a time may lie. The longest authorization that Stripe offers is 30 days.
-const Horizon = 90 * 24 * time.Hour
+// MaxAhead is how far ahead a time may lie. The longest authorization that Stripe offers is 30 days.
+const MaxAhead = 90 * 24 * time.Hour
 
-// Wish is what a caller asks for when scheduling a hold, as it comes from the API, the inbox, an intent's metadata or the command line.
+// ScheduleRequest is what a caller asks for when scheduling a hold, as it comes from the API, the inbox, an intent's metadata or the command line.
 // Times are RFC 3339 with an offset, or local ("2026-10-25T02:30") together with TimeZone.
-type Wish struct {
+type ScheduleRequest struct {
 	PaymentIntent string            `json:"payment_intent" doc:"The PaymentIntent that places the hold" example:"pi_3PxYzA2eZvKYlo2C1gQmT0aB"`
 	Account       string            `json:"account,omitempty" doc:"Connected account; empty for one's own"`
 	Reference     string            `json:"reference,omitempty" doc:"Your booking; searchable by prefix" example:"BK-2071"`
@@ -45,25 +45,25 @@ type Draft struct {
 	Metadata                     map[string]string
 	Confirm                      bool // the policy may act at once; no term, so a repetition may leave it out
 
-	// Of terms that were found, see [Wish.Recovered].
-	Found   bool // nobody waits for the answer: what a caller would be told, a person is told
-	Overdue bool // too long ago to be acted on without a person
-	Paused  bool
+	// Of terms that were found, see [ScheduleRequest.ValidateRecovered].
+	FromMetadata     bool // nobody waits for the answer: what a caller would be told, a person is told
+	TooLateToCapture bool // too long ago to be acted on without a person
+	Paused           bool
 }
 
-// Complete reports whether the caller told everything that a read at Stripe would.
-func (d *Draft) Complete() bool {
+// NeedsNoRead reports whether the caller told everything that a read at Stripe would.
+func (d *Draft) NeedsNoRead() bool {
 	return d.Amount > 0 && d.Currency != "" && !d.ExpiresAt.IsZero()
 }
 
 var (
-	accountID = regexp.MustCompile(`^acct_[A-Za-z0-9]{8,}$`) // and at most 64: a bound that is written out takes a step for each repetition, and keeps that for good
-	currency  = regexp.MustCompile(`^[a-z]{3}$`)
-	localTime = regexp.MustCompile(`^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?$`)
+	accountIDPattern = regexp.MustCompile(`^acct_[A-Za-z0-9]{8,}$`) // and at most 64: a bound that is written out takes a step for each repetition, and keeps that for good
+	currencyPattern  = regexp.MustCompile(`^[a-z]{3}$`)
+	localTimePattern = regexp.MustCompile(`^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?$`)
 )
 
-// CheckID says whether id can be a PaymentIntent's: pi_ and 8 to 64 letters and digits.
-func CheckID(id string) error {
+// CheckPaymentIntentID says whether id can be a PaymentIntent's: pi_ and 8 to 64 letters and digits.
+func CheckPaymentIntentID(id string) error {
 	rest, ok := strings.CutPrefix(id, "pi_")
 	ok = ok && len(rest) >= 8 && len(rest) <= 64
 	for i := 0; ok && i < len(rest); i++ { // by hand: each call to Stripe is checked so, twice
@@ -71,46 +71,46 @@ func CheckID(id string) error {
 		ok = 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 	}
 	if !ok {
-		return problem(InvalidID, "payment_intent", "%s is no PaymentIntent id: send one that starts with pi_", echo(id))
+		return problem(InvalidID, "payment_intent", "%s is no PaymentIntent id: send one that starts with pi_", quoteUnlessSecret(id))
 	}
 	return nil
 }
 
-// echo shows a caller what was sent, unless that may be a secret sent by mistake.
-func echo(s string) string {
+// quoteUnlessSecret shows a caller what was sent, unless that may be a secret sent by mistake.
+func quoteUnlessSecret(s string) string {
 	if strings.Contains(s, "_secret") || strings.Contains(s, "sk_") || strings.Contains(s, "rk_") || strings.Contains(s, "whsec_") {
 		return "this (not repeated here, because it looks like a secret)"
 	}
 	return fmt.Sprintf("%.80q", s)
 }
 
-// CheckAccount says whether id can be a connected account's; empty is one's own.
-func CheckAccount(id string) error {
-	if id != "" && (len(id) > len("acct_")+64 || !accountID.MatchString(id)) {
-		return problem(InvalidID, "account", "%s is no account id: send one that starts with acct_, or leave it out", echo(id))
+// CheckAccountID says whether id can be a connected account's; empty is one's own.
+func CheckAccountID(id string) error {
+	if id != "" && (len(id) > len("acct_")+64 || !accountIDPattern.MatchString(id)) {
+		return problem(InvalidID, "account", "%s is no account id: send one that starts with acct_, or leave it out", quoteUnlessSecret(id))
 	}
 	return nil
 }
 
-// Draft checks the wish against everything that can be known without Stripe. Errors are *[Problem].
-func (w *Wish) Draft(now time.Time) (*Draft, error) {
-	if err := CheckID(w.PaymentIntent); err != nil {
+// Validate checks the wish against everything that can be known without Stripe. Errors are *[Problem].
+func (w *ScheduleRequest) Validate(now time.Time) (*Draft, error) {
+	if err := CheckPaymentIntentID(w.PaymentIntent); err != nil {
 		return nil, err
 	}
-	return w.terms(now)
+	return w.validateTerms(now)
 }
 
-// terms checks all but the intent's id, which an authorization doesn't have yet.
-func (w *Wish) terms(now time.Time) (*Draft, error) {
+// validateTerms checks all but the intent's id, which an authorization doesn't have yet.
+func (w *ScheduleRequest) validateTerms(now time.Time) (*Draft, error) {
 	d := &Draft{ID: w.PaymentIntent, Account: w.Account, Reference: w.Reference, Amount: w.Amount, CaptureAmount: w.CaptureAmount, Confirm: w.Confirm}
-	if err := CheckAccount(w.Account); err != nil {
+	if err := CheckAccountID(w.Account); err != nil {
 		return nil, err
 	}
 	if err := checkReference(w.Reference); err != nil {
 		return nil, err
 	}
 	d.Currency = strings.ToLower(w.Currency)
-	if d.Currency != "" && !currency.MatchString(d.Currency) {
+	if d.Currency != "" && !currencyPattern.MatchString(d.Currency) {
 		return nil, problem(InvalidCurrency, "currency", "%.20q is no currency: send three letters of ISO 4217, such as eur", w.Currency)
 	}
 	if (d.Currency == "") != (w.Amount == 0) {
@@ -132,10 +132,10 @@ func (w *Wish) terms(now time.Time) (*Draft, error) {
 	if w.CaptureAt != "" && w.CancelAt != "" {
 		return nil, problem(ConflictingTimes, "cancel_at", "a hold is captured or canceled, not both: send capture_at or cancel_at")
 	}
-	if d.CaptureAt, err = wishedTime("capture_at", w.CaptureAt, w.TimeZone, now); err != nil {
+	if d.CaptureAt, err = parseActionTime("capture_at", w.CaptureAt, w.TimeZone, now); err != nil {
 		return nil, err
 	}
-	if d.CancelAt, err = wishedTime("cancel_at", w.CancelAt, w.TimeZone, now); err != nil {
+	if d.CancelAt, err = parseActionTime("cancel_at", w.CancelAt, w.TimeZone, now); err != nil {
 		return nil, err
 	}
 	if w.ExpiresAt != "" {
@@ -145,21 +145,21 @@ func (w *Wish) terms(now time.Time) (*Draft, error) {
 		if !d.ExpiresAt.After(now) {
 			return nil, problem(InThePast, "expires_at", "%s is over: the authorization has ended", w.ExpiresAt)
 		}
-		if d.ExpiresAt.After(now.Add(Horizon)) {
-			return nil, problem(InvalidTime, "expires_at", "%s is more than %d days ahead: send the charge's capture_before", w.ExpiresAt, int(Horizon.Hours()/24))
+		if d.ExpiresAt.After(now.Add(MaxAhead)) {
+			return nil, problem(InvalidTime, "expires_at", "%s is more than %d days ahead: send the charge's capture_before", w.ExpiresAt, int(MaxAhead.Hours()/24))
 		}
 	}
 	return d, nil
 }
 
-// RecoverGrace is how far back the capture time of terms that were found at Stripe may lie and still mean "now".
-const RecoverGrace = 24 * time.Hour
+// RecoveredCaptureGrace is how far back the capture time of terms that were found at Stripe may lie and still mean "now".
+const RecoveredCaptureGrace = 24 * time.Hour
 
-// Recovered is [Wish.Draft] for terms that were found in an intent's metadata. Somebody was told long ago that they are good: a time that passed
-// while nobody knew of them is no reason to drop them. A capture up to [RecoverGrace] late is made now. A later one is left to a person, since a
+// ValidateRecovered is [ScheduleRequest.Validate] for terms that were found in an intent's metadata. Somebody was told long ago that they are good: a time that passed
+// while nobody knew of them is no reason to drop them. A capture up to [RecoveredCaptureGrace] late is made now. A later one is left to a person, since a
 // guest no longer expects it. A release is never too late: it is what the guest is owed.
-func (w *Wish) Recovered(paused bool, now time.Time) (*Draft, error) {
-	d, err := w.Draft(now)
+func (w *ScheduleRequest) ValidateRecovered(paused bool, now time.Time) (*Draft, error) {
+	d, err := w.Validate(now)
 	own, field := w.CaptureAt, "capture_at"
 	if own == "" {
 		own, field = w.CancelAt, "cancel_at"
@@ -170,14 +170,14 @@ func (w *Wish) Recovered(paused bool, now time.Time) (*Draft, error) {
 		if bad != nil {
 			return nil, bad
 		}
-		if d, err = w.Draft(at); err == nil {
-			d.Overdue = field == "capture_at" && now.Sub(at) > RecoverGrace
+		if d, err = w.Validate(at); err == nil {
+			d.TooLateToCapture = field == "capture_at" && now.Sub(at) > RecoveredCaptureGrace
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	d.Found, d.Paused = true, paused
+	d.FromMetadata, d.Paused = true, paused
 	return d, nil
 }
 
@@ -193,14 +193,14 @@ type Patch struct {
 	Confirm       bool              `json:"confirm,omitempty" doc:"Do it although the deadline's policy then captures or releases the money at once"`
 }
 
-// terms applies the patch to h's terms and checks the result, without deciding whether h may change at all.
-func (p *Patch) terms(h *Hold, now time.Time) error {
+// applyTo applies the patch to h's terms and checks the result, without deciding whether h may change at all.
+func (p *Patch) applyTo(h *Hold, now time.Time) error {
 	var err error
 	if p.CaptureAt != nil && p.CancelAt != nil && *p.CaptureAt != "" && *p.CancelAt != "" {
 		return problem(ConflictingTimes, "cancel_at", "a hold is captured or canceled, not both: send capture_at or cancel_at")
 	}
 	if p.CaptureAt != nil {
-		if h.CaptureAt, err = wishedTime("capture_at", *p.CaptureAt, p.TimeZone, now); err != nil {
+		if h.CaptureAt, err = parseActionTime("capture_at", *p.CaptureAt, p.TimeZone, now); err != nil {
 			return err
 		}
 		if !h.CaptureAt.IsZero() {
@@ -208,7 +208,7 @@ func (p *Patch) terms(h *Hold, now time.Time) error {
 		}
 	}
 	if p.CancelAt != nil {
-		if h.CancelAt, err = wishedTime("cancel_at", *p.CancelAt, p.TimeZone, now); err != nil {
+		if h.CancelAt, err = parseActionTime("cancel_at", *p.CancelAt, p.TimeZone, now); err != nil {
 			return err
 		}
 		if !h.CancelAt.IsZero() {
@@ -252,14 +252,14 @@ func (p *Patch) terms(h *Hold, now time.Time) error {
 }
 
 func checkReference(s string) error {
-	if len(s) > MaxReference || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return problem(InvalidReference, "reference", "send at most %d bytes of UTF-8 without control characters", MaxReference)
+	if len(s) > MaxReferenceBytes || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return problem(InvalidReference, "reference", "send at most %d bytes of UTF-8 without control characters", MaxReferenceBytes)
 	}
 	return nil
 }
 
-// maxAmounts are the currencies in which Stripe takes more than eight digits (docs: currencies, minimum and maximum amounts).
-var maxAmounts = map[string]int64{
+// maxAmountByCurrency are the currencies in which Stripe takes more than eight digits (docs: currencies, minimum and maximum amounts).
+var maxAmountByCurrency = map[string]int64{
 	"idr": 999_999_999_999, "lbp": 999_999_999_999, "cop": 9_999_999_999, "huf": 9_999_999_999, "jpy": 9_999_999_999, "inr": 999_999_999,
 }
 
@@ -267,7 +267,7 @@ func maxAmount(currency string) int64 {
 	if currency == "" { // not known yet: the widest, Stripe's answer narrows it
 		return 999_999_999_999
 	}
-	if n, ok := maxAmounts[currency]; ok {
+	if n, ok := maxAmountByCurrency[currency]; ok {
 		return n
 	}
 	return 99_999_999
@@ -323,8 +323,8 @@ func checkMetadata(m map[string]string) (map[string]string, error) {
 	return maps.Clone(m), nil
 }
 
-// wishedTime reads a time to act. Up to Grace in the past means now, and is kept as it was sent, so that a repeated wish is the same wish.
-func wishedTime(field, s, zone string, now time.Time) (time.Time, error) {
+// parseActionTime reads a time to act. Up to Grace in the past means now, and is kept as it was sent, so that a repeated wish is the same wish.
+func parseActionTime(field, s, zone string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
@@ -332,11 +332,11 @@ func wishedTime(field, s, zone string, now time.Time) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	if t.Before(now.Add(-Grace)) {
-		return time.Time{}, problem(InThePast, field, "%s is more than %s ago; it is %s", s, short(Grace), now.UTC().Format(time.RFC3339))
+	if t.Before(now.Add(-PastTolerance)) {
+		return time.Time{}, problem(InThePast, field, "%s is more than %s ago; it is %s", s, formatDuration(PastTolerance), now.UTC().Format(time.RFC3339))
 	}
-	if t.After(now.Add(Horizon)) {
-		return time.Time{}, problem(InvalidTime, field, "%s is more than %d days ahead: no authorization lasts that long", s, int(Horizon.Hours()/24))
+	if t.After(now.Add(MaxAhead)) {
+		return time.Time{}, problem(InvalidTime, field, "%s is more than %d days ahead: no authorization lasts that long", s, int(MaxAhead.Hours()/24))
 	}
 	return t, nil
 }
@@ -359,7 +359,7 @@ func ParseTime(field, s, zone string) (time.Time, error) {
 			return time.Time{}, problem(UnknownTimeZone, "time_zone", "%.64q is unknown: send an IANA name, such as Europe/Paris", zone)
 		}
 	}
-	if !localTime.MatchString(s) {
+	if !localTimePattern.MatchString(s) {
 		t, err := time.Parse(time.RFC3339, s)
 		if err != nil {
 			return time.Time{}, problem(InvalidTime, field, "%q is no time: send RFC 3339, such as 2026-12-01T11:00:00+01:00, or a local time with time_zone", s)
@@ -377,11 +377,11 @@ func ParseTime(field, s, zone string) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, problem(InvalidTime, field, "%q is no time that a calendar has", s)
 	}
-	return inZone(wall, loc).Truncate(time.Millisecond), nil
+	return resolveLocalTime(wall, loc).Truncate(time.Millisecond), nil
 }
 
-// inZone finds the instant at which clocks in loc show wall (whose own zone is ignored).
-func inZone(wall time.Time, loc *time.Location) time.Time {
+// resolveLocalTime finds the instant at which clocks in loc show wall (whose own zone is ignored).
+func resolveLocalTime(wall time.Time, loc *time.Location) time.Time {
 	_, before := wall.Add(-24 * time.Hour).In(loc).Zone()
 	_, after := wall.Add(24 * time.Hour).In(loc).Zone()
 	first := wall.Add(-time.Duration(before) * time.Second)
@@ -402,8 +402,8 @@ func inZone(wall time.Time, loc *time.Location) time.Time {
 	}
 }
 
-// short writes a duration as people do: 1h, 30m, 72h.
-func short(d time.Duration) string {
+// formatDuration writes a duration as people do: 1h, 30m, 72h.
+func formatDuration(d time.Duration) string {
 	s := d.String()
 	s = strings.TrimSuffix(s, "0s")
 	if strings.HasSuffix(s, "h0m") {

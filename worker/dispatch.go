@@ -10,89 +10,89 @@ import (
 	"go.uber.org/zap"
 )
 
-// job is a claim on its way to a handler.
-type job struct {
-	claim hold.Claim
-	lane  hold.Op
-	until time.Time // our clock: when the lease ends, reckoned from before the claim was sent
-	turn  time.Time // our clock: when the budget lets its first request go
+// claimedHold is a claim on its way to a handler.
+type claimedHold struct {
+	claim      hold.Claim
+	lane       hold.Op
+	leaseUntil time.Time // our clock: when the lease ends, reckoned from before the claim was sent
+	sendAt     time.Time // our clock: when the budget lets its first request go
 }
 
-// lead is how far into the future requests are taken from the budget: far enough that nothing of a slow rate is lost between two looks and that a
+// reserveAhead is how far into the future requests are taken from the budget: far enough that nothing of a slow rate is lost between two looks and that a
 // claim is worth its round trip, near enough that a nearer deadline which comes meanwhile hardly waits.
-const lead = 200 * time.Millisecond
+const reserveAhead = 200 * time.Millisecond
 
-// perLook bounds how many holds one look promotes in each partition.
-const perLook = 256
+// promoteLimit bounds how many holds one look promotes in each partition.
+const promoteLimit = 256
 
-func (w *Worker) drainLoop(ctx context.Context) {
+func (w *Worker) dispatchLoop(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-w.wake:
-			w.drain(ctx)
+			w.dispatchReady(ctx)
 		}
 	}
 }
 
-// look is how long what a look at the schedule said is worked on before the next look: long enough that looks cost nothing beside the
+// pollInterval is how long what a look at the schedule said is worked on before the next look: long enough that looks cost nothing beside the
 // work, short enough that nothing nearer waits.
-const look = 100 * time.Millisecond
+const pollInterval = 100 * time.Millisecond
 
-// drain claims and hands out ready holds for as long as there are any, or some are about to be.
-func (w *Worker) drain(ctx context.Context) {
-	var due hold.Due
+// dispatchReady claims and hands out ready holds for as long as there are any, or some are about to be.
+func (w *Worker) dispatchReady(ctx context.Context) {
+	var due hold.PromoteResult
 	var looked time.Time
 	for ctx.Err() == nil {
-		promote := due.More || time.Now().UnixNano() < w.promotion.Load()
-		if ready(due.Lanes) == 0 || due.More || time.Since(looked) >= look {
+		promote := due.More || time.Now().UnixNano() < w.promoteUntil.Load()
+		if countReady(due.Lanes) == 0 || due.More || time.Since(looked) >= pollInterval {
 			var err error
 			looked = time.Now()
-			if due, err = w.store.Due(ctx, promote, perLook); err != nil {
-				w.storeFailed(ctx, "look at the schedule", err)
+			if due, err = w.store.PromoteDue(ctx, promote, promoteLimit); err != nil {
+				w.reportStoreError(ctx, "look at the schedule", err)
 				if len(due.Lanes) == 0 {
 					return
 				}
 			} else {
-				w.storeWorks()
+				w.reportStoreRecovered()
 			}
-			w.sync(due.Now)
+			w.syncClock(due.Now)
 		}
-		claimed, wait, stale := w.claim(ctx, due.Lanes)
+		claimed, wait, stale := w.claimReady(ctx, due.Lanes)
 		if stale {
 			looked = time.Time{}
 		}
 		if claimed == 0 && wait > 0 {
-			w.backlog.Store(time.Now().UnixNano())
+			w.budgetShortAt.Store(time.Now().UnixNano())
 		}
 		if claimed > 0 || due.More {
 			continue
 		}
-		if !due.Next.IsZero() && promote {
-			if d := due.Next.Sub(w.now()); d <= lookahead && (wait == 0 || d < wait) {
+		if !due.NextDueAt.IsZero() && promote {
+			if d := due.NextDueAt.Sub(w.redisNow()); d <= lookahead && (wait == 0 || d < wait) {
 				wait = max(d, time.Millisecond)
 			}
 		}
 		if wait == 0 {
 			return
 		}
-		if !w.sleep(ctx, wait) {
+		if !w.waitForWake(ctx, wait) {
 			return
 		}
 	}
 }
 
-// ready counts the holds of the lanes that are not claimed yet.
-func ready(lanes []hold.Lane) (n int) {
+// countReady counts the holds of the lanes that are not claimed yet.
+func countReady(lanes []hold.Lane) (n int) {
 	for i := range lanes {
 		n += lanes[i].Ready
 	}
 	return n
 }
 
-// sleep waits, or less if there is something to look at. It reports whether to go on.
-func (w *Worker) sleep(ctx context.Context, d time.Duration) bool {
+// waitForWake waits, or less if there is something to look at. It reports whether to go on.
+func (w *Worker) waitForWake(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -104,17 +104,17 @@ func (w *Worker) sleep(ctx context.Context, d time.Duration) bool {
 	return true
 }
 
-// claim takes holds from the lanes, nearest deadline first, as many as there are handlers and budget for. With nothing claimed, wait tells
+// claimReady takes holds from the lanes, nearest deadline first, as many as there are handlers and budget for. With nothing claimed, wait tells
 // when to try again; 0 means that there is nothing to wait for. It keeps the lanes' counts, so that it can go on with the same lanes unless they
 // are stale.
-func (w *Worker) claim(ctx context.Context, lanes []hold.Lane) (claimed int, wait time.Duration, stale bool) {
-	if ready(lanes) == 0 {
+func (w *Worker) claimReady(ctx context.Context, lanes []hold.Lane) (claimed int, wait time.Duration, stale bool) {
+	if countReady(lanes) == 0 {
 		return 0, 0, false
 	}
-	if w.rejected.Load() {
+	if w.keyRejected.Load() {
 		return 0, 0, false // the verify job asks Stripe whether the key works again
 	}
-	free := min(w.o.ahead()-int(w.unanswered.Load()), w.o.uncommitted()-int(w.outstanding.Load()))
+	free := min(w.o.maxAwaitingStripe()-int(w.awaitingStripe.Load()), w.o.maxUncommitted()-int(w.uncommittedClaims.Load()))
 	switch w.breaker.State() {
 	case gobreaker.StateOpen:
 		return 0, 0, false // the next tick looks again
@@ -133,9 +133,9 @@ func (w *Worker) claim(ctx context.Context, lanes []hold.Lane) (claimed int, wai
 		if want <= 0 {
 			continue
 		}
-		budget, err := w.store.Reserve(ctx, lane.Account, lane.Op, want, lead)
+		budget, err := w.store.Reserve(ctx, lane.Account, lane.Op, want, reserveAhead)
 		if err != nil {
-			w.storeFailed(ctx, "take from the budget", err)
+			w.reportStoreError(ctx, "take from the budget", err)
 			return claimed, 0, true
 		}
 		granted := budget.Granted
@@ -151,20 +151,20 @@ func (w *Worker) claim(ctx context.Context, lanes []hold.Lane) (claimed int, wai
 		if granted < want {
 			for _, other := range lanes[i+1:] {
 				if other.Account == lane.Account && other.Op == lane.Op {
-					before = other.Head
+					before = other.NearestDeadline
 					break
 				}
 			}
 		}
 		sent := time.Now()
-		claims, _, err := w.store.Claim(ctx, lane, granted, w.o.Lease-tickSlack, before)
+		claims, _, err := w.store.Claim(ctx, lane, granted, w.o.Lease-leaseSlack, before)
 		if err != nil {
-			w.storeFailed(ctx, "claim holds", err)
+			w.reportStoreError(ctx, "claim holds", err)
 		}
 		for _, c := range claims {
-			w.outstanding.Add(1)
-			w.unanswered.Add(1)
-			w.jobs <- job{claim: c, lane: lane.Op, until: sent.Add(w.o.Lease - tickSlack), turn: turn}
+			w.uncommittedClaims.Add(1)
+			w.awaitingStripe.Add(1)
+			w.jobs <- claimedHold{claim: c, lane: lane.Op, leaseUntil: sent.Add(w.o.Lease - leaseSlack), sendAt: turn}
 			turn = turn.Add(budget.Step)
 		}
 		claimed += len(claims)
@@ -174,21 +174,21 @@ func (w *Worker) claim(ctx context.Context, lanes []hold.Lane) (claimed int, wai
 			lanes[i].Ready = 0 // others were faster
 		}
 		stale = stale || !before.IsZero()
-		if err != nil && !errors.Is(err, hold.ErrRecord) {
+		if err != nil && !errors.Is(err, hold.ErrUnreadableRecord) {
 			return claimed, 0, true
 		}
 	}
 	return claimed, wait, stale || wait > 0
 }
 
-func (w *Worker) storeFailed(ctx context.Context, doing string, err error) {
+func (w *Worker) reportStoreError(ctx context.Context, doing string, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	if errors.Is(err, hold.ErrRecord) {
+	if errors.Is(err, hold.ErrUnreadableRecord) {
 		// Met again with every look: once a minute is enough to be found.
 		now := time.Now().Unix()
-		if last := w.oddRecord.Load(); now-last >= 60 && w.oddRecord.CompareAndSwap(last, now) {
+		if last := w.unreadableLoggedAt.Load(); now-last >= 60 && w.unreadableLoggedAt.CompareAndSwap(last, now) {
 			w.log.Error("Redis holds records that can't be read; the other holds are not touched by it", zap.String("doing", doing), zap.Error(err))
 		}
 		return
@@ -198,7 +198,7 @@ func (w *Worker) storeFailed(ctx context.Context, doing string, err error) {
 	}
 }
 
-func (w *Worker) storeWorks() {
+func (w *Worker) reportStoreRecovered() {
 	if w.storeDown.CompareAndSwap(true, false) {
 		w.log.Info("Redis is back")
 	}

@@ -11,12 +11,12 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Event is what is published when something happened to a hold: in the stream of events, and to whoever listens.
-type Event struct {
-	ID        string          `json:"id"`
-	Type      hold.NoticeType `json:"type"`
-	Timestamp time.Time       `json:"timestamp"`
-	Data      EventData       `json:"data"`
+// EventEnvelope is what is published when something happened to a hold: in the stream of events, and to whoever listens.
+type EventEnvelope struct {
+	ID        string         `json:"id"`
+	Type      hold.EventType `json:"type"`
+	Timestamp time.Time      `json:"timestamp"`
+	Data      EventData      `json:"data"`
 }
 
 // EventData is what an event tells: of its hold, or of what else its type is about (facts.go).
@@ -25,29 +25,29 @@ type EventData struct {
 	Cause     string    `json:"cause,omitempty"`
 	Threshold string    `json:"threshold,omitempty"` // of hold.expiring: how long before the deadline
 
-	Reject   *Reject   `json:"reject,omitempty"`
-	Intent   *Finding  `json:"intent,omitempty"` // of reconcile.orphan and authorization.abandoned
-	Capacity *Capacity `json:"capacity,omitempty"`
-	Replica  string    `json:"replica,omitempty"` // that saw it; of replica.stopped: that stopped
-	Alive    []string  `json:"alive,omitempty"`   // of replica.stopped: those that go on, ten at the most
-	Sink     string    `json:"sink,omitempty"`    // of sink.*
-	Count    int64     `json:"count,omitempty"`   // of sink.lost (-1: it isn't known) and sink.dead
-	Detail   string    `json:"detail,omitempty"`
+	Reject   *Rejection `json:"reject,omitempty"`
+	Intent   *Finding   `json:"intent,omitempty"` // of reconcile.orphan and authorization.abandoned
+	Capacity *Capacity  `json:"capacity,omitempty"`
+	Replica  string     `json:"replica,omitempty"` // that saw it; of replica.stopped: that stopped
+	Alive    []string   `json:"alive,omitempty"`   // of replica.stopped: those that go on, ten at the most
+	Sink     string     `json:"sink,omitempty"`    // of sink.*
+	Count    int64      `json:"count,omitempty"`   // of sink.lost (-1: it isn't known) and sink.dead
+	Detail   string     `json:"detail,omitempty"`
 }
 
-// events makes the events of a change that is committed as a version. Receivers drop an id that they have seen, so an id stands for one event for ever:
+// encodeEvents makes the events of a change that is committed as a version. Receivers drop an id that they have seen, so an id stands for one event for ever:
 // versions alone are counted anew where Redis has lost the hold, or its last seconds, hence the time.
-func (w *Worker) events(c *hold.Change, version uint64, now time.Time) [][]byte {
+func (w *Worker) encodeEvents(c *hold.Decision, version uint64, now time.Time) [][]byte {
 	mark := strconv.FormatUint(version, 10) + "t" + base36(now)
-	return w.encode(c, now, func(i int) string { return mark + "_" + strconv.Itoa(i+1) })
+	return w.encodeAll(c, now, func(i int) string { return mark + "_" + strconv.Itoa(i+1) })
 }
 
-// passing makes the events of a milestone that is passed while the hold stays what it is. Their ids say what they tell: where a failover lets a
+// encodeMilestoneEvents makes the events of a milestone that is passed while the hold stays what it is. Their ids say what they tell: where a failover lets a
 // milestone be passed again, the same news has the same id, and what is news by then has another.
-func (w *Worker) passing(c *hold.Change, now time.Time) [][]byte {
+func (w *Worker) encodeMilestoneEvents(c *hold.Decision, now time.Time) [][]byte {
 	mark := "d" + base36(c.Hold.ExpiresAt) + "v" + strconv.FormatUint(c.Hold.Version, 10)
-	return w.encode(c, now, func(i int) string {
-		n := &c.Notices[i]
+	return w.encodeAll(c, now, func(i int) string {
+		n := &c.Events[i]
 		if n.Cause != 0 {
 			return mark + "_" + n.Cause.String() + "_" + strconv.FormatInt(int64(n.Threshold), 36)
 		}
@@ -57,22 +57,22 @@ func (w *Worker) passing(c *hold.Change, now time.Time) [][]byte {
 
 func base36(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 36) }
 
-func (w *Worker) encode(c *hold.Change, now time.Time, mark func(i int) string) [][]byte {
-	if len(c.Notices) == 0 {
+func (w *Worker) encodeAll(c *hold.Decision, now time.Time, mark func(i int) string) [][]byte {
+	if len(c.Events) == 0 {
 		return nil
 	}
 	v := c.Hold.View(now, false)
 	v.Livemode = w.o.Livemode
-	out := make([][]byte, 0, len(c.Notices))
-	for i, n := range c.Notices {
-		e := Event{
+	out := make([][]byte, 0, len(c.Events))
+	for i, n := range c.Events {
+		e := EventEnvelope{
 			ID:   "evt_" + strings.TrimPrefix(c.Hold.ID, "pi_") + "_" + mark(i),
 			Type: n.Type, Timestamp: now, Data: EventData{Hold: v},
 		}
 		if n.Cause != 0 {
 			e.Data.Cause = n.Cause.String()
 		}
-		if n.Type == hold.NoticeExpiring {
+		if n.Type == hold.EventExpiring {
 			e.Data.Threshold = n.Threshold.String()
 		}
 		b, err := json.Marshal(e)
@@ -85,29 +85,29 @@ func (w *Worker) encode(c *hold.Change, now time.Time, mark func(i int) string) 
 	return out
 }
 
-// notice logs a change that was committed, a line each, and counts it.
-func (w *Worker) notice(c *hold.Change, call hold.Call, a hold.Answer, lateness time.Duration) {
-	w.recon.met(c.Hold.Account)
-	for _, n := range c.Notices {
-		w.logNotice(&c.Hold, n, call, a, lateness)
+// recordEvents logs a change that was committed, a line each, and counts it.
+func (w *Worker) recordEvents(c *hold.Decision, call hold.Call, a hold.Answer, lateness time.Duration) {
+	w.recon.addAccount(c.Hold.Account)
+	for _, n := range c.Events {
+		w.logEvent(&c.Hold, n, call, a, lateness)
 		if w.o.Observer != nil {
-			w.o.Observer.Noticed(&c.Hold, n, lateness)
+			w.o.Observer.EventRecorded(&c.Hold, n, lateness)
 		}
 	}
 }
 
-func (w *Worker) logNotice(h *hold.Hold, n hold.Notice, call hold.Call, a hold.Answer, lateness time.Duration) {
+func (w *Worker) logEvent(h *hold.Hold, n hold.Event, call hold.Call, a hold.Answer, lateness time.Duration) {
 	level := zapcore.InfoLevel
 	switch n.Type {
-	case hold.NoticeCaptured:
-		if h.CaptureAmount > 0 && h.CapturedTotal > h.CaptureAmount {
+	case hold.EventCaptured:
+		if h.CaptureAmount > 0 && h.CapturedAmount > h.CaptureAmount {
 			level = zapcore.WarnLevel
 		}
-	case hold.NoticeExpired, hold.NoticeExpiring, hold.NoticeRetrying:
+	case hold.EventExpired, hold.EventExpiring, hold.EventRetrying:
 		level = zapcore.WarnLevel
-	case hold.NoticeAttention:
+	case hold.EventAttention:
 		level = zapcore.ErrorLevel
-	case hold.NoticeScheduled, hold.NoticeChanged:
+	case hold.EventScheduled, hold.EventChanged:
 		level = zapcore.DebugLevel
 		if n.Cause == hold.CauseElsewhere {
 			level = zapcore.WarnLevel
@@ -118,14 +118,14 @@ func (w *Worker) logNotice(h *hold.Hold, n hold.Notice, call hold.Call, a hold.A
 		return
 	}
 	amount := h.Amount
-	if n.Type == hold.NoticeCaptured {
-		amount = h.CapturedTotal
+	if n.Type == hold.EventCaptured {
+		amount = h.CapturedAmount
 	}
 	fields := make([]zap.Field, 0, 16)
 	fields = append(fields,
 		zap.String("event", string(n.Type)), zap.String("hold", h.ID), zap.String("payment_intent", h.PaymentIntent), zap.String("account", h.Account),
 		zap.String("reference", h.Reference), zap.Int64("amount", amount), zap.String("currency", h.Currency),
-		zap.Uint32("attempt", attempts(h)), zap.String("idempotency_key", call.Key), zap.String("request_id", a.RequestID),
+		zap.Uint32("attempt", countAttempts(h)), zap.String("idempotency_key", call.Key), zap.String("request_id", a.RequestID),
 		zap.Int64("lateness_ms", lateness.Milliseconds()), zap.String("cause", causeName(n.Cause)))
 	if a.Kind != 0 && a.Kind != hold.AnswerOK {
 		fields = append(fields, zap.Stringer("answer", a.Kind), zap.String("code", a.Code), zap.String("message", a.Message))
@@ -133,20 +133,20 @@ func (w *Worker) logNotice(h *hold.Hold, n hold.Notice, call hold.Call, a hold.A
 	if h.CapturedElsewhere > 0 {
 		fields = append(fields, zap.Int64("captured_elsewhere", h.CapturedElsewhere), zap.Int64("capture_amount", h.CaptureAmount))
 	}
-	if n.Type == hold.NoticeExpiring {
+	if n.Type == hold.EventExpiring {
 		fields = append(fields, zap.Duration("threshold", n.Threshold), zap.Time("expires_at", h.ExpiresAt))
 	}
-	if n.Type == hold.NoticeRetrying {
+	if n.Type == hold.EventRetrying {
 		fields = append(fields, zap.Time("next_at", h.NextAt))
 	}
 	ce.Write(fields...)
 }
 
-// attempts counts the requests of a hold that its history tells of.
-func attempts(h *hold.Hold) uint32 {
-	n := h.Forgotten
+// countAttempts counts the requests of a hold that its history tells of.
+func countAttempts(h *hold.Hold) uint32 {
+	n := h.HistoryDropped
 	for i := range h.History {
-		if h.History[i].Kind == hold.EntryAttempt {
+		if h.History[i].Kind == hold.HistoryAttempt {
 			n++
 		}
 	}
