@@ -12,26 +12,28 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// pending fills a store with n holds that are not due, as an API would have placed them. Their ids are as long as Stripe's.
-func pending(b *testing.B, n int) *env {
+// storeWithPendingHolds returns a store with n holds that are not due, with ids as long as
+// Stripe's.
+func storeWithPendingHolds(b *testing.B, n int) *env {
 	b.Helper()
-	e := onReal(b, store.Options{})
+	e := startRedis(b, store.Options{})
 	for from := 0; from < n; from += 1000 {
 		var writes []hold.RecordWrite
 		for i := from; i < min(from+1000, n); i++ {
-			w := scheduled(fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", i), later.Add(time.Duration(i)*time.Second), later.Add(time.Duration(i)*time.Minute))
+			w := scheduled(fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", i),
+				later.Add(time.Duration(i)*time.Second), later.Add(time.Duration(i)*time.Minute))
 			w.Hold.Reference, w.Placement.NextMilestone = fmt.Sprintf("BK-%06d", i), w.Hold.ExpiresAt.Add(-time.Hour)
 			writes = append(writes, w)
 		}
-		e.put(writes...)
+		e.mustCommit(writes...)
 	}
 	return e
 }
 
-func eachSize(b *testing.B, f func(b *testing.B, e *env)) {
+func benchmarkSizes(b *testing.B, f func(b *testing.B, e *env)) {
 	for _, n := range []int{10_000, 100_000} {
 		b.Run(fmt.Sprintf("pending=%d", n), func(b *testing.B) {
-			e := pending(b, n)
+			e := storeWithPendingHolds(b, n)
 			b.ReportAllocs()
 			b.ResetTimer()
 			f(b, e)
@@ -39,18 +41,19 @@ func eachSize(b *testing.B, f func(b *testing.B, e *env)) {
 	}
 }
 
-// hundred are new holds that are due.
-func hundred(round int) []hold.RecordWrite {
+// hundredReadyHolds returns writes that create a hundred due holds.
+func hundredReadyHolds(round int) []hold.RecordWrite {
 	writes := make([]hold.RecordWrite, 100)
 	for i := range writes {
-		writes[i] = ready(fmt.Sprintf("pi_3PxYzA2eZvNew%06d%04d", round, i), hold.OpCapture, "", dead.Add(time.Duration(i)*time.Second))
+		writes[i] = ready(fmt.Sprintf("pi_3PxYzA2eZvNew%06d%04d", round, i), hold.OpCapture, "",
+			dead.Add(time.Duration(i)*time.Second))
 		writes[i].Hold.Reference = fmt.Sprintf("BK-%06d", i)
 		writes[i].Events = [][]byte{[]byte(`{"id":"evt","type":"hold.scheduled","data":{"hold":{"id":"pi_3PxYzA2eZvKYlo2C1gQmT0aB"}}}`)}
 	}
 	return writes
 }
 
-func (e *env) drop(ids ...string) {
+func (e *env) deleteHolds(ids ...string) {
 	e.Helper()
 	holds, _, err := e.s.Read(e.Context(), ids...)
 	if err != nil {
@@ -62,22 +65,22 @@ func (e *env) drop(ids ...string) {
 		w.Drop = true
 		writes = append(writes, w)
 	}
-	e.put(writes...)
+	e.mustCommit(writes...)
 }
 
 func BenchmarkCommit100New(b *testing.B) {
-	eachSize(b, func(b *testing.B, e *env) {
+	benchmarkSizes(b, func(b *testing.B, e *env) {
 		for round := 0; b.Loop(); round++ {
 			b.StopTimer()
-			writes := hundred(round)
+			writes := hundredReadyHolds(round)
 			b.StartTimer()
-			e.put(writes...)
+			e.mustCommit(writes...)
 			b.StopTimer()
 			var ids []string
 			for _, w := range writes {
 				ids = append(ids, w.Hold.ID)
 			}
-			e.drop(ids...)
+			e.deleteHolds(ids...)
 			b.StartTimer()
 		}
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100, "ns/hold")
@@ -85,46 +88,46 @@ func BenchmarkCommit100New(b *testing.B) {
 }
 
 func BenchmarkClaim100(b *testing.B) {
-	eachSize(b, func(b *testing.B, e *env) {
+	benchmarkSizes(b, func(b *testing.B, e *env) {
 		for round := 0; b.Loop(); round++ {
 			b.StopTimer()
-			e.put(hundred(round)...)
+			e.mustCommit(hundredReadyHolds(round)...)
 			b.StartTimer()
-			claims, _ := e.claim(captures, 100, time.Minute)
+			claims, _ := e.claim(captureLane, 100, time.Minute)
 			b.StopTimer()
 			if len(claims) != 100 {
 				b.Fatalf("claimed %d", len(claims))
 			}
-			e.drop(ids(claims)...)
+			e.deleteHolds(ids(claims)...)
 			b.StartTimer()
 		}
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100, "ns/hold")
 	})
 }
 
-func BenchmarkSettle100(b *testing.B) {
-	eachSize(b, func(b *testing.B, e *env) {
+func BenchmarkCommit100Settled(b *testing.B) {
+	benchmarkSizes(b, func(b *testing.B, e *env) {
 		for round := 0; b.Loop(); round++ {
 			b.StopTimer()
-			e.put(hundred(round)...)
-			claims, _ := e.claim(captures, 100, time.Minute)
+			e.mustCommit(hundredReadyHolds(round)...)
+			claims, _ := e.claim(captureLane, 100, time.Minute)
 			ends := make([]hold.RecordWrite, len(claims))
 			for i := range claims {
-				ends[i] = heartbeatGrace(claims[i].Hold, moved)
+				ends[i] = capturedWrite(claims[i].Hold, moved)
 				ends[i].Events = [][]byte{[]byte(`{"id":"evt","type":"hold.captured","data":{"hold":{"id":"pi_3PxYzA2eZvKYlo2C1gQmT0aB"}}}`)}
 			}
 			b.StartTimer()
-			e.put(ends...)
+			e.mustCommit(ends...)
 			b.StopTimer()
-			e.drop(ids(claims)...)
+			e.deleteHolds(ids(claims)...)
 			b.StartTimer()
 		}
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100, "ns/hold")
 	})
 }
 
-func BenchmarkDueIdle(b *testing.B) {
-	eachSize(b, func(b *testing.B, e *env) {
+func BenchmarkPromoteDueIdle(b *testing.B) {
+	benchmarkSizes(b, func(b *testing.B, e *env) {
 		for b.Loop() {
 			if d := e.due(true); d.PromotedHolds != 0 {
 				b.Fatal(d)
@@ -134,7 +137,7 @@ func BenchmarkDueIdle(b *testing.B) {
 }
 
 func BenchmarkPage100(b *testing.B) {
-	eachSize(b, func(b *testing.B, e *env) {
+	benchmarkSizes(b, func(b *testing.B, e *env) {
 		for b.Loop() {
 			listed, _, err := e.s.Page(b.Context(), hold.SetExpiring, hold.Position{Score: later.UnixMilli() + 1}, 100)
 			if err != nil || len(listed) != 100 {
@@ -144,17 +147,18 @@ func BenchmarkPage100(b *testing.B) {
 	})
 }
 
-// BenchmarkMemory tells how many bytes of Redis a pending hold takes: by MEMORY USAGE of each key, and by what the process says.
+// BenchmarkMemory measures the bytes of Redis for a pending hold: by MEMORY USAGE of each key, and
+// by used_memory.
 func BenchmarkMemory(b *testing.B) {
 	const n = 100_000
-	empty := used(pending(b, 0))
-	e := pending(b, n)
+	empty := usedMemory(storeWithPendingHolds(b, 0))
+	e := storeWithPendingHolds(b, n)
 	bytes, total := map[string]float64{}, 0.0
-	for _, key := range []string{"holds", "scheduled", "expiring", "refs"} {
+	for _, key := range []string{"holds", "scheduled", "expiring", "references"} {
 		bytes[key+"-B/hold"] = float64(e.rdb.MemoryUsage(b.Context(), "holdd:{0}:"+key, 0).Val()) / n
 		total += bytes[key+"-B/hold"]
 	}
-	bytes["B/hold"], bytes["used_memory-B/hold"] = total, (used(e)-empty)/n
+	bytes["B/hold"], bytes["used_memory-B/hold"] = total, (usedMemory(e)-empty)/n
 	for b.Loop() { // it was measured once: there is nothing to repeat
 	}
 	for unit, v := range bytes {
@@ -162,7 +166,7 @@ func BenchmarkMemory(b *testing.B) {
 	}
 }
 
-func used(e *env) float64 {
+func usedMemory(e *env) float64 {
 	for line := range strings.Lines(e.rdb.Info(e.Context(), "memory").Val()) {
 		if v, ok := strings.CutPrefix(line, "used_memory:"); ok {
 			n, err := strconv.ParseFloat(strings.TrimSpace(v), 64)
@@ -176,50 +180,54 @@ func used(e *env) float64 {
 	return 0
 }
 
-// BenchmarkDrain takes holds from the schedule to their end as the worker does, 64 at a time, and tells what that costs Redis.
+// BenchmarkDrain takes holds from the schedule to their end as the worker does, 64 at a time, and
+// measures the CPU time of Redis.
 func BenchmarkDrain(b *testing.B) {
 	const n, at64 = 20_000, 64
 	event := []byte(`{"id":"evt_3PxYzA2eZvKYlo2C00000000_1764547200001_1","type":"hold.captured","timestamp":"2026-03-01T12:00:00.123Z","data":{"hold":{"id":"` +
 		strings.Repeat("x", 480) + `"},"cause":"schedule"}}`)
 	for b.Loop() {
 		b.StopTimer()
-		e := onReal(b, store.Options{}, "--appendonly", "yes")
+		e := startRedis(b, store.Options{}, "--appendonly", "yes")
 		var writes []hold.RecordWrite
 		for i := range n {
-			w := scheduled(fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", i), at.Add(time.Duration(i)*time.Second), later.Add(time.Duration(i)*time.Minute))
+			w := scheduled(fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", i),
+				at.Add(time.Duration(i)*time.Second), later.Add(time.Duration(i)*time.Minute))
 			w.Hold.Reference, w.Placement.NextMilestone = fmt.Sprintf("BK-%06d", i), w.Hold.ExpiresAt.Add(-time.Hour)
 			writes = append(writes, w)
 		}
 		for part := range slices.Chunk(writes, 500) {
-			e.put(part...)
+			e.mustCommit(part...)
 		}
-		before := e.cpu()
+		before := e.redisCPU()
 		b.StartTimer()
 		for left := n; left > 0; {
 			e.due(true)
 			for range 4 {
-				claims, _ := e.claim(captures, at64, time.Minute)
+				claims, _ := e.claim(captureLane, at64, time.Minute)
 				ends := make([]hold.RecordWrite, len(claims))
 				for i := range claims {
 					h := claims[i].Hold
-					h.History = append(h.History, hold.HistoryEntry{At: moved, Kind: hold.HistoryAttempt, Op: hold.OpCapture, Key: "holdd-" + h.ID + "-capture-0123456789abcdef-1",
+					h.History = append(h.History, hold.HistoryEntry{At: moved,
+						Kind: hold.HistoryAttempt, Op: hold.OpCapture,
+						Key:       "holdd-" + h.ID + "-capture-0123456789abcdef-1",
 						RequestID: "req_b7pQ2mXw9ZkLrT", Answer: hold.AnswerOK})
-					ends[i] = heartbeatGrace(h, moved)
+					ends[i] = capturedWrite(h, moved)
 					ends[i].Events = [][]byte{event}
 				}
-				e.put(ends...)
+				e.mustCommit(ends...)
 				left -= len(claims)
 			}
 		}
 		b.StopTimer()
-		b.ReportMetric(float64((e.cpu()-before).Microseconds())/n, "redis-µs/hold")
+		b.ReportMetric(float64((e.redisCPU()-before).Microseconds())/n, "redis-µs/hold")
 		b.StartTimer()
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/hold")
 }
 
-// cpu is the time that Redis has used.
-func (e *env) cpu() time.Duration {
+// redisCPU is the CPU time that Redis has used.
+func (e *env) redisCPU() time.Duration {
 	var sum time.Duration
 	for line := range strings.Lines(e.rdb.Info(e.Context(), "cpu").Val()) {
 		k, v, _ := strings.Cut(strings.TrimSpace(line), ":")

@@ -13,15 +13,15 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// grant is what was let through at one moment.
-type grant struct {
+// granted is how many requests a budget granted at one moment.
+type granted struct {
 	at time.Time
 	n  int
 }
 
-// busiest is the most that was let through in any window of a second.
-func busiest(grants []grant) int {
-	slices.SortFunc(grants, func(a, b grant) int { return a.at.Compare(b.at) })
+// mostInOneSecond is the most that was granted in any window of a second.
+func mostInOneSecond(grants []granted) int {
+	slices.SortFunc(grants, func(a, b granted) int { return a.at.Compare(b.at) })
 	most, sum, first := 0, 0, 0
 	for _, g := range grants {
 		sum += g.n
@@ -34,8 +34,9 @@ func busiest(grants []grant) int {
 	return most
 }
 
-// draw has each of the stores ask for each of the kinds, as often as the waits say, for a while.
-func draw(t *testing.T, stores []*store.Store, ops []hold.Op, account string, n int, d time.Duration) (grants []grant, asked int) {
+// draw lets each store reserve each kind of request for a while, waiting as it is told.
+func draw(t *testing.T, stores []*store.Store, ops []hold.Op, account string, n int,
+	d time.Duration) (grants []granted, asked int) {
 	t.Helper()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -47,18 +48,19 @@ func draw(t *testing.T, stores []*store.Store, ops []hold.Op, account string, n 
 					got, wait, err := s.TryReserve(t.Context(), account, op, n)
 					mu.Lock()
 					asked++
-					grants = append(grants, grant{time.Now(), got})
+					grants = append(grants, granted{time.Now(), got})
 					endless := asked > 50_000
 					mu.Unlock()
 					switch {
 					case endless:
 						t.Error("time doesn't go on: nothing is ever refused")
 						return
-					case err != nil, got < 0, got > n, got > 0 && wait != 0, got == 0 && (wait <= 0 || wait > 2*time.Second):
+					case err != nil, got < 0, got > n, got > 0 && wait != 0, got == 0 &&
+						(wait <= 0 || wait > 2*time.Second):
 						t.Errorf("granted %d of %d, wait %s: %v", got, n, wait, err)
 						return
 					case got == 0:
-						// Nobody wakes up at the very moment.
+						// A caller wakes up late.
 						timer := time.NewTimer(wait + time.Duration(i)*700*time.Microsecond)
 						<-timer.C
 					}
@@ -70,7 +72,7 @@ func draw(t *testing.T, stores []*store.Store, ops []hold.Op, account string, n 
 	return grants, asked
 }
 
-func sum(grants []grant) int {
+func countGranted(grants []granted) int {
 	n := 0
 	for _, g := range grants {
 		n += g.n
@@ -78,49 +80,49 @@ func sum(grants []grant) int {
 	return n
 }
 
-// three opens three stores on one Redis inside a bubble.
-func three(t *testing.T, b store.Budget) []*store.Store {
+// openThreeStores opens three stores on one Redis inside a bubble.
+func openThreeStores(t *testing.T, b store.Rates) []*store.Store {
 	t.Helper()
 	m := storetest.InProcess(t)
 	var all []*store.Store
 	for range 3 {
-		all = append(all, mustOpen(t, store.Options{URL: m.URL(), Dialer: m.Dial, Budget: b}))
+		all = append(all, mustOpen(t, store.Options{URL: m.URL(), Dialer: m.Dial, Rates: b}))
 	}
 	return all
 }
 
-func TestBudgetIsNeverExceededAndUsed(t *testing.T) {
+func TestTryReserve_UsesTheRateAndNeverExceedsIt(t *testing.T) {
 	t.Parallel()
 	const seconds = 5
 	for _, c := range []struct {
-		b     store.Budget
+		b     store.Rates
 		ops   []hold.Op
 		n     int
 		limit int // a second
 		burst int
 	}{
-		{store.Budget{Write: 25}, []hold.Op{hold.OpCapture}, 64, 25, 1},
-		{store.Budget{Write: 25}, []hold.Op{hold.OpCapture}, 1, 25, 1},
-		{store.Budget{Write: 25, Total: 25}, []hold.Op{hold.OpCapture, hold.OpCancel}, 64, 25, 2},
-		{store.Budget{Write: 25, Read: 80, Total: 30}, []hold.Op{hold.OpCapture, hold.OpCancel, hold.OpRead}, 64, 30, 3},
-		{store.Budget{Write: 1}, []hold.Op{hold.OpCapture}, 64, 1, 1},
-		{store.Budget{Write: 7}, []hold.Op{hold.OpCancel}, 5, 7, 1},
-		{store.Budget{Write: 300}, []hold.Op{hold.OpCapture}, 64, 300, 3},
-		{store.Budget{Read: 10, Write: 1}, []hold.Op{hold.OpRead}, 64, 10, 1},
-		{store.Budget{Total: 40}, []hold.Op{hold.OpRead, hold.OpCapture}, 64, 40, 4},
+		{store.Rates{Write: 25}, []hold.Op{hold.OpCapture}, 64, 25, 1},
+		{store.Rates{Write: 25}, []hold.Op{hold.OpCapture}, 1, 25, 1},
+		{store.Rates{Write: 25, Total: 25}, []hold.Op{hold.OpCapture, hold.OpCancel}, 64, 25, 2},
+		{store.Rates{Write: 25, Read: 80, Total: 30}, []hold.Op{hold.OpCapture, hold.OpCancel, hold.OpRead}, 64, 30, 3},
+		{store.Rates{Write: 1}, []hold.Op{hold.OpCapture}, 64, 1, 1},
+		{store.Rates{Write: 7}, []hold.Op{hold.OpCancel}, 5, 7, 1},
+		{store.Rates{Write: 300}, []hold.Op{hold.OpCapture}, 64, 300, 3},
+		{store.Rates{Read: 10, Write: 1}, []hold.Op{hold.OpRead}, 64, 10, 1},
+		{store.Rates{Total: 40}, []hold.Op{hold.OpRead, hold.OpCapture}, 64, 40, 4},
 	} {
 		t.Run(fmt.Sprintf("%+v, %v, %d at once", c.b, c.ops, c.n), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				grants, asked := draw(t, three(t, c.b), c.ops, "acct_a", c.n, seconds*time.Second)
-				if most := busiest(grants); most > c.limit+c.burst {
+				grants, asked := draw(t, openThreeStores(t, c.b), c.ops, "acct_a", c.n, seconds*time.Second)
+				if most := mostInOneSecond(grants); most > c.limit+c.burst {
 					t.Errorf("%d in one second, allowed are %d and a burst of %d", most, c.limit, c.burst)
 				}
-				got := sum(grants)
+				got := countGranted(grants)
 				if got > c.limit*seconds+c.burst || got < c.limit*seconds*95/100-1 {
 					t.Errorf("%d in %d seconds at %d a second", got, seconds, c.limit)
 				}
-				// Who waits as told doesn't ask in vain all the time.
+				// A caller that waits as it is told rarely asks in vain.
 				if most := 12*got*len(c.ops) + 100; asked > most {
 					t.Errorf("asked %d times for %d", asked, got)
 				}
@@ -129,10 +131,10 @@ func TestBudgetIsNeverExceededAndUsed(t *testing.T) {
 	}
 }
 
-func TestBudgetsAreApart(t *testing.T) {
+func TestTryReserve_KeepsAccountsAndKindsApart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := three(t, store.Budget{Write: 10, Read: 20})
+		s := openThreeStores(t, store.Rates{Write: 10, Read: 20})
 		take := func(account string, op hold.Op) int {
 			t.Helper()
 			n, _, err := s[0].TryReserve(t.Context(), account, op, 100)
@@ -142,7 +144,8 @@ func TestBudgetsAreApart(t *testing.T) {
 			return n
 		}
 		for _, account := range []string{"", "acct_a", "acct_b"} {
-			if c, x, r := take(account, hold.OpCapture), take(account, hold.OpCancel), take(account, hold.OpRead); c != 1 || x != 1 || r != 2 {
+			if c, x, r := take(account, hold.OpCapture), take(account, hold.OpCancel),
+				take(account, hold.OpRead); c != 1 || x != 1 || r != 2 {
 				t.Errorf("%q: %d captures, %d cancels, %d reads at first", account, c, x, r)
 			}
 			if c := take(account, hold.OpCapture); c != 0 {
@@ -153,23 +156,25 @@ func TestBudgetsAreApart(t *testing.T) {
 			t.Errorf("of nothing: %d, %s, %v", n, wait, err)
 		}
 		for range 5 {
-			if n, _, err := three(t, store.Budget{})[0].TryReserve(t.Context(), "", hold.OpCapture, 1000); n != 1000 || err != nil {
+			if n, _, err := openThreeStores(t, store.Rates{})[0].TryReserve(t.Context(), "",
+				hold.OpCapture, 1000); n != 1000 || err != nil {
 				t.Errorf("without a limit: %d, %v", n, err)
 			}
 		}
 	})
 }
 
-// A bucket that nobody drew from for long gives its whole burst, at every rate.
-func TestFreshBucketGivesItsBurst(t *testing.T) {
+// A bucket that was not used for a while grants its whole burst, at every rate.
+func TestTryReserve_FullBucketGrantsItsBurst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := storetest.InProcess(t)
 		for _, rate := range []int{1, 2, 3, 7, 10, 19, 20, 25, 33, 99, 100, 999, 1000, 12_345} {
-			s := mustOpen(t, store.Options{URL: m.URL(), Dialer: m.Dial, Budget: store.Budget{Write: rate, Total: rate}})
+			s := mustOpen(t, store.Options{URL: m.URL(), Dialer: m.Dial, Rates: store.Rates{Write: rate, Total: rate}})
 			for round := range 5 {
 				time.Sleep(2*time.Second + 137*time.Microsecond) // the bubble's
-				if n, wait, err := s.TryReserve(t.Context(), fmt.Sprint(rate), hold.OpCapture, 1<<20); n != max(1, rate/100) || err != nil {
+				if n, wait, err := s.TryReserve(t.Context(), fmt.Sprint(rate), hold.OpCapture,
+					1<<20); n != max(1, rate/100) || err != nil {
 					t.Errorf("rate %d, round %d: %d, wait %s, %v", rate, round, n, wait, err)
 				}
 			}
@@ -177,22 +182,23 @@ func TestFreshBucketGivesItsBurst(t *testing.T) {
 	})
 }
 
-func TestSlowStopsAllReplicas(t *testing.T) {
+func TestPauseAccount_StopsAllReplicas(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := three(t, store.Budget{Write: 1000, Total: 2000})
+		s := openThreeStores(t, store.Rates{Write: 1000, Total: 2000})
 		ctx := t.Context()
 		if err := s[0].PauseAccount(ctx, "acct_a", hold.OpCapture, 5*time.Second); err != nil {
 			t.Fatal(err)
 		}
-		// What another replica says later and for shorter takes nothing off.
+		// A later and shorter pause by another replica does not end the first one.
 		for _, d := range []time.Duration{time.Second, 0, -time.Second, time.Nanosecond} {
 			if err := s[1].PauseAccount(ctx, "acct_a", hold.OpCapture, d); err != nil {
 				t.Fatal(err)
 			}
 		}
 		for i := range s {
-			if n, wait, err := s[i].TryReserve(ctx, "acct_a", hold.OpCapture, 3); n != 0 || err != nil || wait <= 4*time.Second || wait > 5*time.Second {
+			if n, wait, err := s[i].TryReserve(ctx, "acct_a", hold.OpCapture, 3); n != 0 ||
+				err != nil || wait <= 4*time.Second || wait > 5*time.Second {
 				t.Errorf("replica %d: %d, wait %s, %v", i, n, wait, err)
 			}
 			if n, _, err := s[i].TryReserve(ctx, "acct_a", hold.OpCancel, 3); n != 3 || err != nil {
@@ -216,11 +222,13 @@ func TestSlowStopsAllReplicas(t *testing.T) {
 	})
 }
 
-// Who asks ahead loses nothing of the rate by waking up late, and what is promised for later stays within it.
-func TestBudgetAskedAhead(t *testing.T) {
+// A caller that reserves ahead loses nothing of the rate by waking up late, and what is granted for
+// later stays within the rate.
+func TestReserve_AheadLosesNothingToLateCallers(t *testing.T) {
 	t.Parallel()
 	const seconds, ahead = 20, 200 * time.Millisecond
-	for _, b := range []store.Budget{{Write: 25}, {Write: 25, Total: 25}, {Write: 500, Total: 2000}, {Write: 7}, {Write: 1}, {Write: 100, Total: 30}} {
+	for _, b := range []store.Rates{{Write: 25}, {Write: 25, Total: 25}, {Write: 500, Total: 2000},
+		{Write: 7}, {Write: 1}, {Write: 100, Total: 30}} {
 		t.Run(fmt.Sprintf("%+v", b), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -230,14 +238,15 @@ func TestBudgetAskedAhead(t *testing.T) {
 				}
 				var mu sync.Mutex
 				var wg sync.WaitGroup
-				var grants []grant
+				var grants []granted
 				inVain := 0
 				end := time.Now().Add(seconds * time.Second)
-				for i, s := range three(t, b) {
+				for i, s := range openThreeStores(t, b) {
 					wg.Go(func() {
 						for time.Now().Before(end) {
 							r, err := s.Reserve(t.Context(), "acct_a", hold.OpCapture, 64, ahead)
-							if err != nil || r.Granted == 0 && r.Wait <= 0 || r.Granted > 0 && (r.Wait != 0 || r.First < 0 || r.First > ahead) {
+							if err != nil || r.Granted == 0 && r.Wait <= 0 || r.Granted > 0 &&
+								(r.Wait != 0 || r.First < 0 || r.First > ahead) {
 								t.Errorf("%+v: %v", r, err)
 								return
 							}
@@ -246,15 +255,16 @@ func TestBudgetAskedAhead(t *testing.T) {
 								inVain++
 							}
 							for n := range r.Granted {
-								grants = append(grants, grant{time.Now().Add(r.First + time.Duration(n)*r.Step), 1})
+								grants = append(grants, granted{time.Now().Add(r.First + time.Duration(n)*r.Step), 1})
 							}
 							mu.Unlock()
-							time.Sleep(r.Wait + time.Duration(10+30*i)*time.Millisecond) // the bubble's: each is late in its own way
+							// the bubble's: each is late in its own way
+							time.Sleep(r.Wait + time.Duration(10+30*i)*time.Millisecond)
 						}
 					})
 				}
 				wg.Wait()
-				if most := busiest(grants); most > limit+max(1, limit/10) {
+				if most := mostInOneSecond(grants); most > limit+max(1, limit/10) {
 					t.Errorf("%d in one second, allowed are %d", most, limit)
 				}
 				if got := len(grants); got < limit*seconds*98/100-1 || got > limit*(seconds+1)+2 {
@@ -268,14 +278,15 @@ func TestBudgetAskedAhead(t *testing.T) {
 	}
 }
 
-// On a real Redis, by its own clock: what is let through in a time is never more than the rate and one burst.
-func TestBudgetOnRedis(t *testing.T) {
+// On a real Redis with a real clock, the budget never grants more than the rate and one burst.
+func TestTryReserve_OnRedis(t *testing.T) {
 	t.Parallel()
 	r := storetest.StartUnix(t)
 	const rate, goal = 4000, 2000
 	var stores []*store.Store
 	for range 3 {
-		stores = append(stores, mustOpen(t, store.Options{URL: r.URL(), Budget: store.Budget{Write: rate, Total: 2 * rate}}))
+		stores = append(stores, mustOpen(t, store.Options{URL: r.URL(), Rates: store.Rates{Write: rate,
+			Total: 2 * rate}}))
 	}
 	began := time.Now()
 	var mu sync.Mutex
@@ -305,5 +316,6 @@ func TestBudgetOnRedis(t *testing.T) {
 	}
 	raw := r.Client()
 	defer raw.Close()
-	storetest.Until(t, 5*time.Second, "buckets that are full again are forgotten", func() bool { return len(raw.Keys(t.Context(), "*budget*").Val()) == 0 })
+	storetest.Until(t, 5*time.Second, "buckets that are full again are forgotten",
+		func() bool { return len(raw.Keys(t.Context(), "*budget*").Val()) == 0 })
 }

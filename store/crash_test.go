@@ -13,15 +13,15 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Redis dies again and again in the midst of it all, and comes back with its append-only file.
-func TestKilledRedisLosesNothingThatItAcknowledged(t *testing.T) {
+// Redis is killed several times during the work, and comes back with its append-only file.
+func TestKilledRedis_KeepsAcknowledgedWrites(t *testing.T) {
 	t.Parallel()
 	r := storetest.Start(t, storetest.WrittenFirst...)
 	s := mustOpen(t, store.Options{URL: r.URL(), Partitions: 3})
 	raw := r.Client()
 	defer raw.Close()
 	e := &env{TB: t, s: s, rdb: raw}
-	c := newCrew(e)
+	c := newWorkload(e)
 	const n = 1000
 	kills := 0
 	c.work(n, func() {
@@ -33,20 +33,20 @@ func TestKilledRedisLosesNothingThatItAcknowledged(t *testing.T) {
 			r.Kill()
 			r.Restart()
 			kills++
-			e.invariants(3) // each script is in the file whole or not at all
+			e.checkInvariants(3) // each script is in the file whole or not at all
 		}
 	})
 	c.env = e
 	if c.failures == 0 {
-		t.Error("nobody noticed: it tested nothing")
+		t.Error("no call failed: the test proved nothing")
 	}
 	t.Logf("%d kills, %d calls failed", kills, c.failures)
-	c.complete(n, 3)
-	c.eachEventOnce(n, 3)
+	c.checkComplete(n, 3)
+	c.checkEvents(n, 3)
 }
 
-// A Redis that hangs: calls end by their time-out, and what was under way is found again.
-func TestPausedRedis(t *testing.T) {
+// Calls to a Redis that hangs time out, and the work continues when it answers again.
+func TestPausedRedis_CallsTimeOut(t *testing.T) {
 	t.Parallel()
 	r := storetest.Start(t)
 	s := mustOpen(t, store.Options{URL: r.URL() + "?read_timeout=200ms&write_timeout=200ms&dial_timeout=200ms"})
@@ -65,30 +65,34 @@ func TestPausedRedis(t *testing.T) {
 	}
 	r.Resume()
 	storetest.Until(t, 10*time.Second, "it answers again", func() bool { return s.Ping(t.Context()) == nil })
-	e.put(w)
+	e.mustCommit(w)
 	if ev := e.events(1); len(ev) != 1 {
 		t.Errorf("events: %v", ev)
 	}
-	e.invariants(1)
+	e.checkInvariants(1)
 }
 
-// A Redis that dies in the midst of writing a script's commands to its append-only file. Redis 7.0 drops them from memory when it starts, but cuts
-// the file after the last whole command and not before MULTI: at the start after that it runs the beginning, together with what was written first
-// in between. Whichever command was the last to be whole, every hold gets to its end, and none stays in a
-// queue after it.
-func TestScriptThatIsInTheFileByHalf(t *testing.T) {
+// Redis dies while it writes a script's commands to its append-only file. Redis 7.0 drops the
+// commands at the next start, but truncates the file after the last whole command and not before
+// MULTI. At the start after that it executes the beginning, together with what was written in
+// between. Wherever the file was cut, every hold reaches its end, and none stays in a queue.
+func TestHalfWrittenScript_LosesNoHold(t *testing.T) {
 	t.Parallel()
 	const n, lease = 3, 50 * time.Millisecond
 	captured := func(claims []hold.Claim) (ends []hold.RecordWrite) {
 		for _, c := range claims {
-			ends = append(ends, heartbeatGrace(c.Hold, moved))
+			ends = append(ends, capturedWrite(c.Hold, moved))
 		}
 		return ends
 	}
 	for script, steps := range []func(e *env){
 		func(e *env) { e.due(true) },
-		func(e *env) { e.due(true); e.claim(captures, n, lease) },
-		func(e *env) { e.due(true); claims, _ := e.claim(captures, n, lease); e.put(captured(claims)...) },
+		func(e *env) { e.due(true); e.claim(captureLane, n, lease) },
+		func(e *env) {
+			e.due(true)
+			claims, _ := e.claim(captureLane, n, lease)
+			e.mustCommit(captured(claims)...)
+		},
 	} {
 		t.Run([]string{"promote", "claim", "settle"}[script], func(t *testing.T) {
 			t.Parallel()
@@ -97,7 +101,7 @@ func TestScriptThatIsInTheFileByHalf(t *testing.T) {
 			t.Cleanup(func() { raw.Close() })
 			e := &env{TB: t, s: mustOpen(t, store.Options{URL: r.URL()}), rdb: raw}
 			for i := range n {
-				e.put(scheduled(fmt.Sprintf("pi_%d", i), at, dead))
+				e.mustCommit(scheduled(fmt.Sprintf("pi_%d", i), at, dead))
 			}
 			steps(e)
 			r.Kill()
@@ -124,20 +128,21 @@ func TestScriptThatIsInTheFileByHalf(t *testing.T) {
 					t.Fatal(err)
 				}
 				r.Restart()
-				e.put(scheduled(fmt.Sprintf("pi_later_%d", cut), at, dead))
+				e.mustCommit(scheduled(fmt.Sprintf("pi_later_%d", cut), at, dead))
 				r.Kill()
 				r.Restart()
-				storetest.Until(t, 30*time.Second, fmt.Sprintf("all are settled after a cut at command %d", cuts), func() bool {
-					e.due(true)
-					claims, _ := e.claim(captures, n+1, lease)
-					e.put(captured(claims)...)
-					counts, err := e.s.Counts(t.Context())
-					if err != nil || counts.Settled != n+1 {
-						return false
-					}
-					_, sets := e.snapshot(0)
-					return len(sets["scheduled"])+len(sets["leased"])+len(sets["lanes"]) == 0
-				})
+				storetest.Until(t, 30*time.Second,
+					fmt.Sprintf("all are settled after a cut at command %d", cuts), func() bool {
+						e.due(true)
+						claims, _ := e.claim(captureLane, n+1, lease)
+						e.mustCommit(captured(claims)...)
+						counts, err := e.s.Counts(t.Context())
+						if err != nil || counts.Settled != n+1 {
+							return false
+						}
+						_, sets := e.snapshot(0)
+						return len(sets["scheduled"])+len(sets["leased"])+len(sets["lanes"]) == 0
+					})
 				r.Kill()
 			}
 			t.Logf("%d places to cut", cuts)

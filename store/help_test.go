@@ -16,15 +16,15 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// env is a store and a way to look behind it.
+// env is a store and a client to look at its Redis.
 type env struct {
 	testing.TB
 	s   *store.Store
 	rdb redis.UniversalClient
 }
 
-// onReal opens a store on a redis-server of its own.
-func onReal(t testing.TB, o store.Options, args ...string) *env {
+// startRedis opens a store on a redis-server of its own.
+func startRedis(t testing.TB, o store.Options, args ...string) *env {
 	t.Helper()
 	r := storetest.StartUnix(t, args...)
 	o.URL = r.URL()
@@ -33,13 +33,15 @@ func onReal(t testing.TB, o store.Options, args ...string) *env {
 	return &env{TB: t, s: mustOpen(t, o), rdb: c}
 }
 
-// inProcess opens a store on a miniredis without a socket. It hides its settings, so the store warns and uses it.
-func inProcess(t testing.TB, o store.Options) *env {
+// startMiniredis opens a store on a miniredis without a socket. It hides its settings, so the store
+// warns about it.
+func startMiniredis(t testing.TB, o store.Options) *env {
 	t.Helper()
 	m := storetest.InProcess(t)
 	o.URL, o.Dialer = m.URL(), m.Dial
 	c := redis.NewClient(&redis.Options{
-		Dialer: m.Dial, MaxRetries: -1, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+		Dialer: m.Dial, MaxRetries: -1,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 	t.Cleanup(func() { c.Close() })
 	return &env{TB: t, s: mustOpen(t, o), rdb: c}
@@ -55,25 +57,28 @@ func mustOpen(t testing.TB, o store.Options) *store.Store {
 	return s
 }
 
-// onBoth runs a test on a real Redis and on miniredis: what the simulation proves must be true of the real one.
-func onBoth(t *testing.T, f func(t *testing.T, e *env)) {
+// onRedisAndMiniredis runs a test on both. What the simulation proves on miniredis must be true of
+// Redis.
+func onRedisAndMiniredis(t *testing.T, f func(t *testing.T, e *env)) {
 	t.Helper()
-	t.Run("redis", func(t *testing.T) { f(t, onReal(t, store.Options{})) })
-	t.Run("miniredis", func(t *testing.T) { f(t, inProcess(t, store.Options{})) })
+	t.Run("redis", func(t *testing.T) { f(t, startRedis(t, store.Options{})) })
+	t.Run("miniredis", func(t *testing.T) { f(t, startMiniredis(t, store.Options{})) })
 }
 
-// at is a fixed time, days after which everything in a test is arranged. It lies in the past, so that all of it is due.
+// at is a fixed time in the past. A hold that is due at it is due.
 var at = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// later is far enough ahead that nothing set to it falls due during a test.
+// later is so far ahead that a hold set to it does not fall due during a test.
 var later = time.Now().Add(90 * 24 * time.Hour).UTC().Truncate(time.Second)
 
-// scheduled is a hold to be captured at due, and the write that creates it.
+// scheduled is the write that creates a hold to be captured at due.
 func scheduled(id string, due, deadline time.Time) hold.RecordWrite {
 	return hold.RecordWrite{
 		Hold: hold.Hold{
-			ID: id, PaymentIntent: id, Amount: 12_300, Currency: "eur", CaptureAt: due, ExpiresAt: deadline, ExpiresSource: hold.SourceCharge,
-			OnExpiry: hold.PolicyCancel, State: hold.Scheduled, Revision: 1, Verified: true, CreatedAt: at, Generation: 1,
+			ID: id, PaymentIntent: id, Amount: 12_300, Currency: "eur", CaptureAt: due,
+			ExpiresAt: deadline, ExpiresSource: hold.SourceCharge,
+			OnExpiry: hold.PolicyCancel, State: hold.Scheduled, Revision: 1, Verified: true,
+			CreatedAt: at, Generation: 1,
 			NextOp: hold.OpCapture, NextAt: due, Reason: hold.CauseSchedule,
 			History: []hold.HistoryEntry{{At: at, Kind: hold.HistoryScheduled, By: "api"}},
 		},
@@ -81,7 +86,7 @@ func scheduled(id string, due, deadline time.Time) hold.RecordWrite {
 	}
 }
 
-// ready is a hold whose time has come.
+// ready is the write that creates a due hold.
 func ready(id string, op hold.Op, account string, deadline time.Time) hold.RecordWrite {
 	w := scheduled(id, at, deadline)
 	w.Hold.NextOp, w.Hold.Account = op, account
@@ -89,15 +94,17 @@ func ready(id string, op hold.Op, account string, deadline time.Time) hold.Recor
 	return w
 }
 
-// from is a write that changes a hold as it was read or claimed. The caller changes its Hold and Place.
+// from is a write that changes a hold as it was read or claimed. The caller changes its Hold and
+// Placement.
 func from(h hold.Hold) hold.RecordWrite {
 	return hold.RecordWrite{Version: h.Version, Hold: h, PreviousReference: h.Reference}
 }
 
-// heartbeatGrace is the write with which a claimed hold ends as captured.
-func heartbeatGrace(h hold.Hold, end time.Time) hold.RecordWrite {
+// capturedWrite is the write with which a claimed hold ends as captured.
+func capturedWrite(h hold.Hold, end time.Time) hold.RecordWrite {
 	w := from(h)
-	w.Hold.State, w.Hold.NextOp, w.Hold.NextAt, w.Hold.SettledAt, w.Hold.CapturedAmount = hold.Captured, 0, time.Time{}, end, h.Amount
+	w.Hold.State, w.Hold.NextOp, w.Hold.NextAt, w.Hold.SettledAt, w.Hold.CapturedAmount = hold.Captured,
+		0, time.Time{}, end, h.Amount
 	w.Placement = hold.Placement{SettledAt: end}
 	return w
 }
@@ -111,8 +118,8 @@ func (e *env) commit(writes ...hold.RecordWrite) []bool {
 	return ok
 }
 
-// put commits writes that nothing stands against.
-func (e *env) put(writes ...hold.RecordWrite) {
+// mustCommit commits writes that have no competitor.
+func (e *env) mustCommit(writes ...hold.RecordWrite) {
 	e.Helper()
 	for i, ok := range e.commit(writes...) {
 		if !ok {
@@ -148,7 +155,8 @@ func (e *env) claim(l hold.Lane, n int, lease time.Duration) ([]hold.Claim, time
 	return c, now
 }
 
-// dump shows all that is in Redis, one line a member, times by the names given. Unnamed times are "?", unless zero.
+// dump shows everything in Redis, one line per member, with times by the names given. Other times
+// are "?", zero is "-".
 func (e *env) dump(names map[time.Time]string) string {
 	e.Helper()
 	ctx := e.Context()
@@ -179,7 +187,8 @@ func (e *env) dump(names map[time.Time]string) string {
 			}
 		case "zset":
 			for _, z := range e.rdb.ZRangeWithScores(ctx, k, 0, -1).Val() {
-				fmt.Fprintf(&b, "%s %s %s\n", short, strings.ReplaceAll(z.Member.(string), "\x00", "|"), when(int64(z.Score)))
+				fmt.Fprintf(&b, "%s %s %s\n", short, strings.ReplaceAll(z.Member.(string), "\x00", "|"),
+					when(int64(z.Score)))
 			}
 		case "stream":
 			for _, m := range e.rdb.XRange(ctx, k, "-", "+").Val() {
@@ -190,7 +199,7 @@ func (e *env) dump(names map[time.Time]string) string {
 	return b.String()
 }
 
-// header shows the part of a record that the scripts read, byte by byte.
+// header shows the header of a record, field by field.
 func header(rec string, when func(int64) string) string {
 	if len(rec) < 23 || rec[0] != 1 {
 		return fmt.Sprintf("%q", rec)
@@ -201,7 +210,8 @@ func header(rec string, when func(int64) string) string {
 	if version > 1<<32 {
 		v = "v?" // a fencing token drawn from the clock
 	}
-	return strings.TrimSpace(fmt.Sprintf("%s %s<%s %s since:%s deadline:%s %s", v, hold.State(rec[1]), hold.State(rec[2]), hold.Op(rec[3]),
+	return strings.TrimSpace(fmt.Sprintf("%s %s<%s %s since:%s deadline:%s %s", v, hold.State(rec[1]),
+		hold.State(rec[2]), hold.Op(rec[3]),
 		when(n(10)), when(n(16)), rec[23:23+int(rec[22])]))
 }
 
@@ -214,8 +224,8 @@ func sortedKeys[V any](m map[string]V) []string {
 	return out
 }
 
-// lines makes a table of a raw string: no indentation, no empty lines.
-func lines(s string) string {
+// trimLines removes the indentation and the empty lines of a raw string.
+func trimLines(s string) string {
 	var out []string
 	for l := range strings.Lines(s) {
 		if l = strings.TrimSpace(l); l != "" {
@@ -225,7 +235,7 @@ func lines(s string) string {
 	return strings.Join(out, "\n") + "\n"
 }
 
-// snapshot is all of a partition at one moment, while others may be at work.
+// snapshot reads a whole partition at one moment, while others write.
 func (e *env) snapshot(p int) (holds map[string]string, sets map[string][]string) {
 	e.Helper()
 	pre := fmt.Sprintf("holdd:{%d}:", p)
@@ -254,8 +264,8 @@ func (e *env) snapshot(p int) (holds map[string]string, sets map[string][]string
 	return holds, sets
 }
 
-// invariants checks what must be true of every partition whatever happened.
-func (e *env) invariants(partitions int) {
+// checkInvariants checks what must be true of every partition at any time.
+func (e *env) checkInvariants(partitions int) {
 	e.Helper()
 	for p := range partitions {
 		holds, members := e.snapshot(p)
@@ -299,23 +309,26 @@ func (e *env) invariants(partitions int) {
 			for id := range sets["ready:"+lane] {
 				rec := holds[id]
 				if rec == "" {
-					continue // told above
+					continue // reported above
 				}
 				if want := fmt.Sprintf("%d:%s", rec[3], rec[23:23+int(rec[22])]); lane != want {
 					e.Errorf("partition %d: %s waits in lane %s, its record says %s", p, id, lane, want)
 				}
 			}
 		}
-		for _, key := range []string{"expiring", "attention", "settled", "unverified", "refs"} {
+		for _, key := range []string{"expiring", "attention", "settled", "unverified", "references"} {
 			load(key)
 		}
 		for id, rec := range holds {
 			st := hold.State(rec[1])
 			switch {
-			case st.Final() && (queued[id] != "" || sets["expiring"][id] || sets["attention"][id] || sets["unverified"][id] || !sets["settled"][id]):
-				e.Errorf("partition %d: %s is %s and still has a place: queue %q, expiring %t", p, id, st, queued[id], sets["expiring"][id])
+			case st.Final() && (queued[id] != "" || sets["expiring"][id] || sets["attention"][id] ||
+				sets["unverified"][id] || !sets["settled"][id]):
+				e.Errorf("partition %d: %s is %s and still has a place: queue %q, expiring %t", p, id,
+					st, queued[id], sets["expiring"][id])
 			case !st.Final() && (!sets["expiring"][id] || sets["settled"][id]):
-				e.Errorf("partition %d: %s is %s, in expiring: %t, in settled: %t", p, id, st, sets["expiring"][id], sets["settled"][id])
+				e.Errorf("partition %d: %s is %s, in expiring: %t, in settled: %t", p, id, st,
+					sets["expiring"][id], sets["settled"][id])
 			case (st == hold.Scheduled || st == hold.Working) && queued[id] == "":
 				e.Errorf("partition %d: %s is %s and in no queue: nothing will ever happen to it", p, id, st)
 			}
@@ -323,7 +336,7 @@ func (e *env) invariants(partitions int) {
 	}
 }
 
-func (e *env) keysLike(pattern string) []string {
+func (e *env) keysMatching(pattern string) []string {
 	e.Helper()
 	pattern = strings.ReplaceAll(strings.ReplaceAll(pattern, "{", "\\{"), "}", "\\}")
 	if c, ok := e.rdb.(*redis.ClusterClient); ok {

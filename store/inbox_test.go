@@ -12,7 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-func TestTheInboxHandsOutEachEntryToOneConsumer(t *testing.T) {
+func TestReadInbox_HandsEachEntryToOneConsumer(t *testing.T) {
 	r := storetest.Start(t)
 	s, _, err := store.Open(t.Context(), store.Options{URL: r.URL()})
 	if err != nil {
@@ -42,7 +42,8 @@ func TestTheInboxHandsOutEachEntryToOneConsumer(t *testing.T) {
 	add("other", "y")
 	add("hold", strings.Repeat("z", 1000))
 	got := take("a", 3, time.Hour)
-	if len(got) != 3 || got[0].Text != `{"n":1}` || got[1].Text != `{"n":2}` || got[2].Size != -1 || time.Since(got[0].At) > time.Minute {
+	if len(got) != 3 || got[0].Text != `{"n":1}` || got[1].Text != `{"n":2}` || got[2].Size != -1 ||
+		time.Since(got[0].At) > time.Minute {
 		t.Fatalf("%+v", got)
 	}
 	if rest := take("b", 3, time.Hour); len(rest) != 1 || rest[0].Size != 1000 || len(rest[0].Text) != 100 {
@@ -51,7 +52,8 @@ func TestTheInboxHandsOutEachEntryToOneConsumer(t *testing.T) {
 	if err := s.AckInbox(t.Context(), []string{got[0].ID}); err != nil {
 		t.Fatal(err)
 	}
-	// What was not answered is taken over once it is idle, oldest first, before what is new.
+	// Entries that were not acknowledged are taken over once they are idle, oldest first, before
+	// new entries.
 	add("hold", `{"n":5}`)
 	storetest.Until(t, 5*time.Second, "entries are idle", func() bool {
 		l, _, err := s.ReadInbox(t.Context(), "c", 2, 50*time.Millisecond, 100)
@@ -63,7 +65,8 @@ func TestTheInboxHandsOutEachEntryToOneConsumer(t *testing.T) {
 	if n := c.XLen(t.Context(), "holdd:inbox").Val(); n != 4 {
 		t.Errorf("%d entries of 4", n)
 	}
-	if err := s.RecordRejection(t.Context(), hold.RejectedRequest{Source: "inbox", ID: got[1].ID, Code: "x", Reason: "y", Text: "z"}); err != nil {
+	if err := s.RecordRejection(t.Context(), hold.RejectedRequest{Source: "inbox", ID: got[1].ID,
+		Code: "x", Reason: "y", Text: "z"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.PruneConsumers(t.Context()); err != nil {
@@ -81,7 +84,7 @@ func TestTheInboxHandsOutEachEntryToOneConsumer(t *testing.T) {
 	}
 }
 
-func TestWhatStripeToldIsLookedAtOrRemembered(t *testing.T) {
+func TestRequestRefresh_PendingOrRemembered(t *testing.T) {
 	r := storetest.Start(t)
 	for _, partitions := range []int{1, 4} {
 		t.Run(fmt.Sprint(partitions), func(t *testing.T) {
@@ -104,8 +107,11 @@ func TestWhatStripeToldIsLookedAtOrRemembered(t *testing.T) {
 			at := time.Now().Add(time.Hour)
 			commit := func(id string) {
 				t.Helper()
-				h := hold.Hold{ID: id, PaymentIntent: id, Account: "acct_12345678", State: hold.Waiting, Revision: 1, Generation: 1, OnExpiry: hold.PolicyCancel, ExpiresAt: at, CreatedAt: at}
-				ok, err := s.Commit(t.Context(), []hold.RecordWrite{{Hold: h, Placement: hold.Placement{NextMilestone: at, MirrorAt: at.Add(-2 * time.Hour)}}})
+				h := hold.Hold{ID: id, PaymentIntent: id, Account: "acct_12345678", State: hold.Waiting,
+					Revision: 1, Generation: 1, OnExpiry: hold.PolicyCancel, ExpiresAt: at, CreatedAt: at}
+				ok, err := s.Commit(t.Context(),
+					[]hold.RecordWrite{{Hold: h, Placement: hold.Placement{NextMilestone: at,
+						MirrorAt: at.Add(-2 * time.Hour)}}})
 				if err != nil || !ok[0] {
 					t.Fatal(ok, err)
 				}
@@ -126,12 +132,14 @@ func TestWhatStripeToldIsLookedAtOrRemembered(t *testing.T) {
 			if len(l) != 1 || l[0].Hold.ID != "pi_before00" || l[0].Hold.State != hold.Waiting || l[0].AdoptUnknown {
 				t.Fatalf("%+v", l)
 			}
-			// Told again while it is looked at: the look that is over doesn't take the new one off.
+			// A refresh that is requested anew while it is worked on is not removed with the first
+			// one.
 			note("pi_before00", false)
 			if err := s.FinishRefresh(t.Context(), l[0], time.Time{}); err != nil {
 				t.Fatal(err)
 			}
-			storetest.Until(t, time.Second, "it is looked at again", func() bool { l = refreshes(); return len(l) == 1 })
+			storetest.Until(t, time.Second, "it is looked at again",
+				func() bool { l = refreshes(); return len(l) == 1 })
 			if err := s.FinishRefresh(t.Context(), l[0], time.Time{}); err != nil {
 				t.Fatal(err)
 			}
@@ -140,7 +148,8 @@ func TestWhatStripeToldIsLookedAtOrRemembered(t *testing.T) {
 			}
 			note("pi_terms000", true)
 			l = refreshes()
-			if len(l) != 1 || !l[0].AdoptUnknown || l[0].Hold.ID != "pi_terms000" || l[0].Hold.Account != "acct_12345678" || l[0].Hold.State != 0 {
+			if len(l) != 1 || !l[0].AdoptUnknown || l[0].Hold.ID != "pi_terms000" ||
+				l[0].Hold.Account != "acct_12345678" || l[0].Hold.State != 0 {
 				t.Fatalf("%+v", l)
 			}
 			if err := s.FinishRefresh(t.Context(), l[0], time.Now().Add(time.Hour)); err != nil {

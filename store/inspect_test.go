@@ -14,23 +14,23 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// callAll makes each of the calls that change something, and those that read, once.
-func (e *env) callAll() {
+// callEveryMethod calls each method of the store once.
+func (e *env) callEveryMethod() {
 	e.Helper()
 	w := ready("pi_a", 1, "", dead)
 	w.Hold.Reference, w.Events = "BK", [][]byte{[]byte("e")}
-	e.put(w, scheduled("pi_b", due, dead2))
+	e.mustCommit(w, scheduled("pi_b", due, dead2))
 	e.due(true)
-	c, _ := e.claim(captures, 1, time.Minute)
-	e.put(heartbeatGrace(c[0].Hold, moved))
+	c, _ := e.claim(captureLane, 1, time.Minute)
+	e.mustCommit(capturedWrite(c[0].Hold, moved))
 	if n, _, err := e.s.TryReserve(e.Context(), "acct_a", 1, 5); err != nil || n == 0 {
-		e.Errorf("take: %d, %v", n, err)
+		e.Errorf("reserve: %d, %v", n, err)
 	}
 	if err := e.s.PauseAccount(e.Context(), "acct_a", 1, time.Second); err != nil {
 		e.Error(err)
 	}
 	if alive, err := e.s.Heartbeat(e.Context(), "one", time.Minute); err != nil || len(alive) != 1 {
-		e.Errorf("beat: %v, %v", alive, err)
+		e.Errorf("heartbeat: %v, %v", alive, err)
 	}
 	if err := errors.Join(e.s.Deregister(e.Context(), "one"), e.s.Ping(e.Context())); err != nil {
 		e.Error(err)
@@ -59,7 +59,8 @@ func (e *env) callAll() {
 	if err != nil || len(entries) != 1 {
 		e.Fatalf("inbox: %v, %v", entries, err)
 	}
-	err = errors.Join(e.s.AckInbox(ctx, []string{entries[0].ID}), e.s.RecordRejection(ctx, hold.RejectedRequest{Source: "inbox", ID: entries[0].ID}), e.s.PruneConsumers(ctx),
+	err = errors.Join(e.s.AckInbox(ctx, []string{entries[0].ID}), e.s.RecordRejection(ctx,
+		hold.RejectedRequest{Source: "inbox", ID: entries[0].ID}), e.s.PruneConsumers(ctx),
 		e.s.RequestRefresh(ctx, "pi_b", "", false), e.s.RequestRefresh(ctx, "pi_c", "", true))
 	if _, _, e1 := e.s.PendingRefreshes(ctx, 10); e1 != nil {
 		err = errors.Join(err, e1)
@@ -94,11 +95,11 @@ func (e *env) callAll() {
 	if err = errors.Join(err, e.s.ForgetAuthorization(ctx, a, "t")); err != nil {
 		e.Error(err)
 	}
-	e.callOutbox()
+	e.callOutboxMethods()
 }
 
-// callOutbox makes the calls by which people and the booking system are told.
-func (e *env) callOutbox() {
+// callOutboxMethods calls each method of Outbox once.
+func (e *env) callOutboxMethods() {
 	e.Helper()
 	ctx := e.Context()
 	did := func(what string, err error) {
@@ -110,15 +111,17 @@ func (e *env) callOutbox() {
 	_, err := e.s.PublishOnce(ctx, "about", []byte("{}"))
 	did("publish", err)
 	for _, active := range []bool{true, false} {
-		_, err = e.s.ReportConditions(ctx, "one", time.Minute, 0, []hold.Condition{{Name: "away", Active: active, RaisedEvent: []byte("{}"), ClearedEvent: []byte("{}")}})
+		_, err = e.s.ReportConditions(ctx, "one", time.Minute, 0,
+			[]hold.Condition{{Name: "stripe_unavailable", Active: active, RaisedEvent: []byte("{}"),
+				ClearedEvent: []byte("{}")}})
 		did("conditions", err)
 	}
 	_, err = e.s.DeadReplicas(ctx)
-	did("lapsed", err)
+	did("dead replicas", err)
 	_, err = e.s.AcquireLock(ctx, "capacity", time.Minute)
-	did("turn", err)
+	did("lock", err)
 	_, err = e.s.DueHistogram(ctx, time.Now(), time.Hour, 2)
-	did("falling", err)
+	did("due histogram", err)
 	_, err = e.s.PageLane(ctx, hold.Lane{Op: hold.OpCapture}, hold.Position{}, 10)
 	did("page of a lane", err)
 	token, _, _, _, err := e.s.BeginSink(ctx, "callback", 0, "one", time.Minute)
@@ -127,7 +130,8 @@ func (e *env) callOutbox() {
 	did("events", err)
 	_, _, err = e.s.StreamLength(ctx, 0)
 	did("stream", err)
-	ok, err := e.s.SaveSink(ctx, "callback", 0, token, hold.SinkProgress{State: []byte("{}"), Park: map[string][]byte{"pi_a": []byte("{}")},
+	ok, err := e.s.SaveSink(ctx, "callback", 0, token, hold.SinkProgress{State: []byte("{}"),
+		Park:        map[string][]byte{"pi_a": []byte("{}")},
 		DeadLetters: []hold.DeadLetter{{Event: []byte("{}"), Reason: "HTTP 500"}}}, time.Minute)
 	did("save", err)
 	if !ok || len(events) == 0 {
@@ -139,15 +143,16 @@ func (e *env) callOutbox() {
 		e.Fatalf("%d dead letters", len(list))
 	}
 	n, err := e.s.RequeueDeadLetters(ctx, "callback", []string{list[0].ID})
-	did("replay", err)
+	did("requeue", err)
 	_, err = e.s.RequeueDeadLetters(ctx, "callback", nil)
-	did("replay of all", err)
+	did("requeue all", err)
 	again, err := e.s.RequeuedDeadLetters(ctx, "callback", 0, 10)
-	did("again", err)
+	did("requeued", err)
 	if n != 1 || len(again) != 1 {
-		e.Fatalf("%d were replayed, %d wait", n, len(again))
+		e.Fatalf("%d were requeued, %d wait", n, len(again))
 	}
-	_, err = e.s.SaveSink(ctx, "callback", 0, token, hold.SinkProgress{State: []byte("{}"), Unpark: []string{"pi_a"}, Requeued: []string{again[0].ID}}, 0)
+	_, err = e.s.SaveSink(ctx, "callback", 0, token, hold.SinkProgress{State: []byte("{}"),
+		Unpark: []string{"pi_a"}, Requeued: []string{again[0].ID}}, 0)
 	did("save", err)
 	_, err = e.s.SinkStates(ctx, "callback")
 	did("states", err)
@@ -162,12 +167,13 @@ func inspect(t *testing.T, o store.Options) store.Inspection {
 	return in
 }
 
-func TestInspectTellsWhatThereIs(t *testing.T) {
+func TestInspect_Findings(t *testing.T) {
 	t.Parallel()
 	r := storetest.Start(t, "--maxmemory", "100mb", "--requirepass", secret)
 	url := "redis://:" + secret + "@" + r.Addr()
 	in := inspect(t, store.Options{URL: url})
-	if len(in.Servers) != 1 || in.Cluster || in.Partitions != "" || in.Mode != "" || len(in.Replicas) != 0 || strings.Contains(in.Address, secret) {
+	if len(in.Servers) != 1 || in.Cluster || in.Partitions != "" || in.Mode != "" ||
+		len(in.Replicas) != 0 || strings.Contains(in.Address, secret) {
 		t.Fatalf("%+v", in)
 	}
 	s := in.Servers[0]
@@ -176,10 +182,12 @@ func TestInspectTellsWhatThereIs(t *testing.T) {
 			t.Errorf("%+v", trait)
 		}
 	}
-	if s.Role != "master" || s.Followers != 0 || s.Used < 100_000 || s.Limit != 100<<20 || s.Machine < s.Used || s.User != "default" || !s.PermissionsKnown || len(s.MissingCommands) != 0 {
+	if s.Role != "master" || s.Followers != 0 || s.Used < 100_000 || s.Limit != 100<<20 ||
+		s.Machine < s.Used || s.User != "default" || !s.PermissionsKnown || len(s.MissingCommands) != 0 {
 		t.Errorf("%+v", s)
 	}
-	if !s.ClockKnown || s.ClockMin > 0 || s.ClockMax < 0 || s.RoundTrip <= 0 || s.ClockMax-s.ClockMin > s.RoundTrip+time.Millisecond {
+	if !s.ClockKnown || s.ClockMin > 0 || s.ClockMax < 0 || s.RoundTrip <= 0 ||
+		s.ClockMax-s.ClockMin > s.RoundTrip+time.Millisecond {
 		t.Errorf("the clock of the same machine: %s to %s in %s", s.ClockMin, s.ClockMax, s.RoundTrip)
 	}
 
@@ -190,14 +198,15 @@ func TestInspectTellsWhatThereIs(t *testing.T) {
 		}
 	}
 	in = inspect(t, store.Options{URL: url})
-	if in.Partitions != "3" || in.Mode != "live" || len(in.Replicas) != 2 || in.Replicas[0].Name != "alive" || in.Replicas[0].Until.Before(in.Now) ||
+	if in.Partitions != "3" || in.Mode != "live" || len(in.Replicas) != 2 ||
+		in.Replicas[0].Name != "alive" || in.Replicas[0].Until.Before(in.Now) ||
 		in.Replicas[1].Name != "stopped" || in.Replicas[1].Until.After(in.Now.Add(time.Second)) {
 		t.Errorf("%+v", in)
 	}
 }
 
-// What Open refuses can still be looked at, and looking changes nothing.
-func TestInspectChangesNothing(t *testing.T) {
+// Inspect examines what Open refuses, and changes nothing.
+func TestInspect_ChangesNothing(t *testing.T) {
 	t.Parallel()
 	r := storetest.Start(t, "--appendonly", "no", "--maxmemory-policy", "allkeys-lru")
 	raw := r.Client()
@@ -214,15 +223,16 @@ func TestInspectChangesNothing(t *testing.T) {
 	}
 }
 
-// The list of commands is what a user needs, and all that a user needs.
-func TestRights(t *testing.T) {
+// A user needs exactly the commands in the list.
+func TestRequiredCommands_AreSufficientAndNecessary(t *testing.T) {
 	t.Parallel()
 	r := storetest.Start(t)
 	raw := r.Client()
 	defer raw.Close()
 	allow := func(rules ...any) {
 		t.Helper()
-		if err := raw.Do(t.Context(), append([]any{"ACL", "SETUSER", "holdd", "reset", "on", ">" + secret}, rules...)...).Err(); err != nil {
+		if err := raw.Do(t.Context(), append([]any{"ACL", "SETUSER", "holdd", "reset", "on",
+			">" + secret}, rules...)...).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -232,26 +242,31 @@ func TestRights(t *testing.T) {
 	}
 	url := "redis://holdd:" + secret + "@" + r.Addr()
 	allow(append(exactly, "~holdd:*")...)
-	if s := inspect(t, store.Options{URL: url}).Servers[0]; !s.PermissionsKnown || len(s.MissingCommands) != 0 || s.User != "holdd" {
+	if s := inspect(t, store.Options{URL: url}).Servers[0]; !s.PermissionsKnown ||
+		len(s.MissingCommands) != 0 || s.User != "holdd" {
 		t.Errorf("%+v", s)
 	}
-	(&env{TB: t, s: mustOpen(t, store.Options{URL: url, Budget: store.Budget{Write: 10, Read: 10, Total: 15}}), rdb: raw}).callAll()
+	(&env{TB: t, s: mustOpen(t, store.Options{URL: url, Rates: store.Rates{Write: 10, Read: 10,
+		Total: 15}}), rdb: raw}).callEveryMethod()
 
 	allow(append(exactly, "~holdd:*", "-ZREM", "-XADD")...)
-	if s := inspect(t, store.Options{URL: url}).Servers[0]; !s.PermissionsKnown || !slices.Equal(s.MissingCommands, []string{"XADD", "ZREM"}) {
+	if s := inspect(t, store.Options{URL: url}).Servers[0]; !s.PermissionsKnown ||
+		!slices.Equal(s.MissingCommands, []string{"XADD", "ZREM"}) {
 		t.Errorf("%+v", s)
 	}
 	allow(append(exactly, "~holdd:*", "-EVAL", "-EVALSHA")...)
-	if s := inspect(t, store.Options{URL: url}).Servers[0]; !s.PermissionsKnown || !slices.Equal(s.MissingCommands, []string{"EVAL", "EVALSHA"}) {
+	if s := inspect(t, store.Options{URL: url}).Servers[0]; !s.PermissionsKnown ||
+		!slices.Equal(s.MissingCommands, []string{"EVAL", "EVALSHA"}) {
 		t.Errorf("%+v", s)
 	}
 	allow(append(exactly, "~holdd:{0}*", "~holdd:replicas", "~holdd:partitions", "~holdd:mode")...)
-	if s := inspect(t, store.Options{URL: url}).Servers[0]; !s.PermissionsKnown || !slices.Contains(s.MissingCommands, "SET") || !slices.Contains(s.MissingCommands, "GET") {
+	if s := inspect(t, store.Options{URL: url}).Servers[0]; !s.PermissionsKnown ||
+		!slices.Contains(s.MissingCommands, "SET") || !slices.Contains(s.MissingCommands, "GET") {
 		t.Errorf("a user who lacks keys: %+v", s)
 	}
 }
 
-func TestInspectACluster(t *testing.T) {
+func TestInspect_Cluster(t *testing.T) {
 	t.Parallel()
 	in := inspect(t, store.Options{URL: storetest.StartCluster(t, 2).URL()})
 	if !in.Cluster || len(in.Servers) != 2 {
@@ -264,7 +279,7 @@ func TestInspectACluster(t *testing.T) {
 	}
 }
 
-func TestInspectTellsARedisThatIsAway(t *testing.T) {
+func TestInspect_RedisUnavailable(t *testing.T) {
 	t.Parallel()
 	r := storetest.Start(t)
 	r.Pause()
@@ -272,7 +287,8 @@ func TestInspectTellsARedisThatIsAway(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	in, err := store.Inspect(ctx, store.Options{URL: "redis://:" + secret + "@" + r.Addr()})
-	if err == nil || !strings.Contains(err.Error(), "does not answer") || strings.Contains(err.Error()+in.Address, secret) {
+	if err == nil || !strings.Contains(err.Error(), "does not answer") ||
+		strings.Contains(err.Error()+in.Address, secret) {
 		t.Errorf("%+v, %v", in, err)
 	}
 	if _, err := store.Inspect(t.Context(), store.Options{URL: "no url"}); !errors.Is(err, store.ErrSetting) {

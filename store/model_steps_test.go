@@ -37,10 +37,10 @@ func (m *model) due(t *rapid.T) {
 	}
 	var want hold.PromoteResult
 	for p := range m.partitions {
-		move := func(set func(*modelled) time.Time) int {
+		move := func(set func(*modelHold) time.Time) int {
 			n := 0
 			for _, h := range m.in(p, set) {
-				if m.come(set(h)) && n < limit {
+				if m.hasPassed(set(h)) && n < limit {
 					h.scheduled, h.leased, h.ready = time.Time{}, time.Time{}, true
 					n++
 				}
@@ -50,7 +50,8 @@ func (m *model) due(t *rapid.T) {
 		taken, promoted := move(leasedTo), 0
 		if promote {
 			promoted = move(scheduledAt)
-			if left := m.in(p, scheduledAt); len(left) > 0 && (want.NextDueAt.IsZero() || left[0].scheduled.Before(want.NextDueAt)) {
+			if left := m.in(p, scheduledAt); len(left) > 0 &&
+				(want.NextDueAt.IsZero() || left[0].scheduled.Before(want.NextDueAt)) {
 				want.NextDueAt = left[0].scheduled
 			}
 		}
@@ -77,7 +78,7 @@ func compareLanes(a, b hold.Lane) int {
 	return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Op, b.Op), cmp.Compare(a.Account, b.Account))
 }
 
-// lanes are those that have work, by name.
+// lanes returns the lanes that have work, by name.
 func (m *model) lanes() []hold.Lane {
 	found := map[hold.Lane]bool{}
 	for id, h := range m.holds {
@@ -96,7 +97,8 @@ func (m *model) lanes() []hold.Lane {
 }
 
 func (m *model) claim(t *rapid.T) {
-	l := hold.Lane{Partition: rapid.IntRange(0, m.partitions-1).Draw(t, "partition"), Op: hold.Op(rapid.IntRange(1, 3).Draw(t, "op")), Account: accounts.Draw(t, "account")}
+	l := hold.Lane{Partition: rapid.IntRange(0, m.partitions-1).Draw(t, "partition"),
+		Op: hold.Op(rapid.IntRange(1, 3).Draw(t, "op")), Account: accounts.Draw(t, "account")}
 	if all := m.lanes(); len(all) > 0 {
 		l = rapid.SampledFrom(all).Draw(t, "lane")
 	}
@@ -104,7 +106,8 @@ func (m *model) claim(t *rapid.T) {
 	if rapid.Bool().Draw(t, "bounded") {
 		before = times.Draw(t, "before")
 	}
-	lease := rapid.SampledFrom([]time.Duration{-time.Hour, 100 * 24 * time.Hour}).Draw(t, "lease") // one that has run out, one that won't
+	// one that has run out, one that won't
+	lease := rapid.SampledFrom([]time.Duration{-time.Hour, 100 * 24 * time.Hour}).Draw(t, "lease")
 	claims, now, err := m.s.Claim(m.Context(), l, n, lease, before)
 	if err != nil {
 		t.Fatal(err)
@@ -132,9 +135,9 @@ func (m *model) claim(t *rapid.T) {
 	}
 }
 
-func (m *model) sweeps(t *rapid.T) {
+func (m *model) readDueSets(t *rapid.T) {
 	n := rapid.IntRange(1, 4).Draw(t, "n")
-	expect := func(what string, set func(*modelled) time.Time, upto time.Time, got []hold.DueHold, err error) {
+	expect := func(what string, set func(*modelHold) time.Time, upto time.Time, got []hold.DueHold, err error) {
 		var want []hold.DueHold
 		for p := range m.partitions {
 			in := m.in(p, set)
@@ -161,38 +164,39 @@ func (m *model) sweeps(t *rapid.T) {
 	expect("settled", settledAt, before, found, err)
 }
 
-func (m *model) touch(t *rapid.T) {
-	var touches []hold.MilestoneAdvance
+func (m *model) advanceMilestones(t *rapid.T) {
+	var advances []hold.MilestoneAdvance
 	var want []bool
-	for range rapid.IntRange(1, 4).Draw(t, "touches") {
-		touch := hold.MilestoneAdvance{ID: modelIDs.Draw(t, "id"), From: times.Draw(t, "was"), To: times.Draw(t, "new")}
-		h := m.holds[touch.ID]
+	for range rapid.IntRange(1, 4).Draw(t, "advances") {
+		advance := hold.MilestoneAdvance{ID: modelIDs.Draw(t, "id"), From: times.Draw(t, "was"), To: times.Draw(t, "new")}
+		h := m.holds[advance.ID]
 		if h != nil && rapid.Bool().Draw(t, "right") {
-			touch.From = h.milestone
+			advance.From = h.milestone
 		}
 		m.n++
-		touch.Events = [][]byte{fmt.Appendf(nil, "event %d", m.n)}
+		advance.Events = [][]byte{fmt.Appendf(nil, "event %d", m.n)}
 		if h != nil && rapid.IntRange(0, 3).Draw(t, "current") > 0 {
-			touch.Version = h.hold.Version
+			advance.Version = h.hold.Version
 		} else {
-			touch.Version = rapid.Uint64Range(0, 3).Draw(t, "version")
+			advance.Version = rapid.Uint64Range(0, 3).Draw(t, "version")
 		}
-		ok := h != nil && !h.milestone.IsZero() && h.milestone.Equal(touch.From) && h.hold.Version == touch.Version
+		ok := h != nil && !h.milestone.IsZero() && h.milestone.Equal(advance.From) && h.hold.Version == advance.Version
 		if ok {
-			h.milestone = touch.To
-			m.published = append(m.published, string(touch.Events[0]))
+			h.milestone = advance.To
+			m.published = append(m.published, string(advance.Events[0]))
 		}
-		touches, want = append(touches, touch), append(want, ok)
+		advances, want = append(advances, advance), append(want, ok)
 	}
-	if got, err := m.s.AdvanceMilestones(m.Context(), touches); err != nil || !slices.Equal(got, want) {
-		t.Fatalf("touch: %v, %v, should be %v\n%+v", got, err, want, touches)
+	if got, err := m.s.AdvanceMilestones(m.Context(), advances); err != nil || !slices.Equal(got, want) {
+		t.Fatalf("advance: %v, %v, should be %v\n%+v", got, err, want, advances)
 	}
 }
 
-// page walks through a whole set, a few at a time, from the beginning or from somewhere.
+// page reads a whole set, a few holds at a time, from the beginning or from a position.
 func (m *model) page(t *rapid.T) {
-	sets := map[hold.SortedSet]func(*modelled) time.Time{
-		hold.SetScheduled: scheduledAt, hold.SetExpiring: milestone, hold.SetWorking: leasedTo, hold.SetAttention: attention, hold.SetSettled: settledAt,
+	sets := map[hold.SortedSet]func(*modelHold) time.Time{
+		hold.SetScheduled: scheduledAt, hold.SetExpiring: milestone, hold.SetWorking: leasedTo,
+		hold.SetAttention: attention, hold.SetSettled: settledAt,
 	}
 	set := hold.SortedSet(rapid.IntRange(1, 6).Draw(t, "set"))
 	n := rapid.IntRange(1, 3).Draw(t, "n")
@@ -256,8 +260,9 @@ func (m *model) check(t *rapid.T) {
 			t.Fatalf("%s is %+v, should be %+v", id, holds[i], h)
 		}
 	}
-	for set, n := range map[*int64]func(*modelled) time.Time{
-		&want.Open: milestone, &want.Scheduled: scheduledAt, &want.Working: leasedTo, &want.Attention: attention, &want.Settled: settledAt, &want.Unverified: verify,
+	for set, n := range map[*int64]func(*modelHold) time.Time{
+		&want.Open: milestone, &want.Scheduled: scheduledAt, &want.Working: leasedTo,
+		&want.Attention: attention, &want.Settled: settledAt, &want.Unverified: verify,
 	} {
 		*set = int64(len(m.in(-1, n)))
 	}

@@ -14,9 +14,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// modelled is what the model keeps of one hold. The model's times are far from now, so that Redis' clock doesn't matter: a
-// time has come, or it won't come during the test.
-type modelled struct {
+// modelHold is what the model keeps of one hold. Its times are far from now, so that the clock of
+// Redis does not matter: a time has passed already, or does not pass during the test.
+type modelHold struct {
 	hold      hold.Hold
 	since     time.Time
 	scheduled time.Time // in one of scheduled, leased, ready, or in none
@@ -28,47 +28,47 @@ type modelled struct {
 	verify    time.Time
 }
 
-// model is the store as it should be, written for being read, not for speed.
+// model is the store as it should be, written to be read and not to be fast.
 type model struct {
 	*env
 	partitions int
-	holds      map[string]*modelled
+	holds      map[string]*modelHold
 	published  []string // in order, all partitions together
 	n          int      // events made so far
 }
 
-// partition is a promise: were it another, an upgrade would look for holds in the wrong place.
+// partition must never change: after an upgrade holdd would look for holds in the wrong place.
 func (m *model) partition(id string) int {
 	f := fnv.New32a()
 	f.Write([]byte(id))
 	return int(f.Sum32() % uint32(m.partitions))
 }
 
-func (m *model) come(t time.Time) bool { return !t.IsZero() && t.Before(later) }
+func (m *model) hasPassed(t time.Time) bool { return !t.IsZero() && t.Before(later) }
 
-// in lists the holds of a partition (or of all: -1) that are in a set, by score, then by name.
-func (m *model) in(p int, set func(*modelled) time.Time) []*modelled {
-	var out []*modelled
+// in lists the holds of a partition (of all: -1) that are in a set, by score, then by name.
+func (m *model) in(p int, set func(*modelHold) time.Time) []*modelHold {
+	var out []*modelHold
 	for id, h := range m.holds {
 		if (p < 0 || m.partition(id) == p) && !set(h).IsZero() {
 			out = append(out, h)
 		}
 	}
-	slices.SortFunc(out, func(a, b *modelled) int {
+	slices.SortFunc(out, func(a, b *modelHold) int {
 		return cmp.Or(set(a).Compare(set(b)), cmp.Compare(a.hold.ID, b.hold.ID))
 	})
 	return out
 }
 
-func scheduledAt(h *modelled) time.Time { return h.scheduled }
-func leasedTo(h *modelled) time.Time    { return h.leased }
-func milestone(h *modelled) time.Time   { return h.milestone }
-func settledAt(h *modelled) time.Time   { return h.settled }
-func attention(h *modelled) time.Time   { return h.attention }
-func verify(h *modelled) time.Time      { return h.verify }
+func scheduledAt(h *modelHold) time.Time { return h.scheduled }
+func leasedTo(h *modelHold) time.Time    { return h.leased }
+func milestone(h *modelHold) time.Time   { return h.milestone }
+func settledAt(h *modelHold) time.Time   { return h.settled }
+func attention(h *modelHold) time.Time   { return h.attention }
+func verify(h *modelHold) time.Time      { return h.verify }
 
-func (m *model) lane(l hold.Lane) []*modelled {
-	return m.in(l.Partition, func(h *modelled) time.Time {
+func (m *model) lane(l hold.Lane) []*modelHold {
+	return m.in(l.Partition, func(h *modelHold) time.Time {
 		if !h.ready || h.hold.NextOp != l.Op || h.hold.Account != l.Account {
 			return time.Time{}
 		}
@@ -76,14 +76,14 @@ func (m *model) lane(l hold.Lane) []*modelled {
 	})
 }
 
-// write is what Commit should do.
+// write does what Commit should do.
 func (m *model) write(w hold.RecordWrite) bool {
 	h := m.holds[w.Hold.ID]
 	same := w.Hold
 	same.Version = w.Version + 1
 	switch {
 	case h != nil && !w.Drop && h.since.IsZero() && reflect.DeepEqual(h.hold, same):
-		return true // what is to be written is there already: the reply to it was lost, or somebody did the same
+		return true // the record is in place already: its reply was lost, or another writer wrote the same
 	case w.Drop && h == nil:
 		return true
 	case w.Version == 0 && h != nil, w.Version != 0 && (h == nil || h.hold.Version != w.Version):
@@ -101,12 +101,12 @@ func (m *model) write(w hold.RecordWrite) bool {
 		was = h.milestone
 	}
 	p := w.Placement
-	n := &modelled{hold: w.Hold, milestone: p.NextMilestone, settled: p.SettledAt, verify: p.VerifyAt}
+	n := &modelHold{hold: w.Hold, milestone: p.NextMilestone, settled: p.SettledAt, verify: p.VerifyAt}
 	n.hold.Version = w.Version + 1
-	if p.KeepMilestone || p.KeepOverdueMilestone && m.come(was) && was.Before(p.NextMilestone) {
+	if p.KeepMilestone || p.KeepOverdueMilestone && m.hasPassed(was) && was.Before(p.NextMilestone) {
 		n.milestone = was
 	}
-	if p.KeepOverdueMilestone && m.come(was) && !p.UntoldBy.IsZero() && !was.After(p.UntoldBy) && p.UntoldAt.Before(was) {
+	if p.KeepOverdueMilestone && m.hasPassed(was) && !p.UntoldBy.IsZero() && !was.After(p.UntoldBy) && p.UntoldAt.Before(was) {
 		n.milestone = p.UntoldAt
 	}
 	if p.NeedsAttention {
@@ -129,7 +129,7 @@ var (
 	modelIDs   = rapid.SampledFrom([]string{"pi_a", "pi_b", "pi_c", "pi_d", "pi_e", "pi_f", "pi_ab", "pi_abc"})
 	references = rapid.SampledFrom([]string{"", "", "BK", "BK-1", "BK-10", "BK-2", "BK-é", "é", "\x01", "\xff"})
 	accounts   = rapid.SampledFrom([]string{"", "acct_a", "acct_b"})
-	// Few different times, so that many are equal; half of them have come.
+	// Few different times, so that many are equal. Half of them have passed.
 	times = rapid.Custom(func(t *rapid.T) time.Time {
 		base := at
 		if rapid.Bool().Draw(t, "later") {
@@ -139,7 +139,7 @@ var (
 	})
 )
 
-// draw makes a write to a hold: as often as not on the right version, with some place.
+// draw draws a write to a hold, about as often as not on the right version.
 func (m *model) draw(t *rapid.T, id string) hold.RecordWrite {
 	w := hold.RecordWrite{Hold: scheduled(id, at, times.Draw(t, "deadline")).Hold}
 	if h := m.holds[id]; h != nil {
@@ -149,9 +149,11 @@ func (m *model) draw(t *rapid.T, id string) hold.RecordWrite {
 	if rapid.IntRange(0, 7).Draw(t, "stale") == 0 {
 		w.Version = rapid.Uint64Range(0, 3).Draw(t, "version")
 	}
-	w.Hold.Reference, w.Hold.Account, w.Hold.Revision = references.Draw(t, "reference"), accounts.Draw(t, "account"), rapid.Uint64Range(1, 3).Draw(t, "revision")
+	w.Hold.Reference, w.Hold.Account, w.Hold.Revision = references.Draw(t, "reference"),
+		accounts.Draw(t, "account"), rapid.Uint64Range(1, 3).Draw(t, "revision")
 	w.Hold.ExpiresAt, w.Hold.PreviousState = times.Draw(t, "deadline"), 0
-	w.Hold.State = rapid.SampledFrom([]hold.State{hold.Waiting, hold.Scheduled, hold.Scheduled, hold.Working, hold.Attention, hold.Captured}).Draw(t, "state")
+	w.Hold.State = rapid.SampledFrom([]hold.State{hold.Waiting, hold.Scheduled, hold.Scheduled,
+		hold.Working, hold.Attention, hold.Captured}).Draw(t, "state")
 	w.Hold.NextOp = hold.Op(rapid.IntRange(1, 3).Draw(t, "op"))
 	w.Hold.NextAt = times.Draw(t, "next")
 	w.Placement = hold.Placement{NextMilestone: times.Draw(t, "milestone")}
@@ -167,7 +169,7 @@ func (m *model) draw(t *rapid.T, id string) hold.RecordWrite {
 		w.Placement.Urgent = w.Hold.State == hold.Working
 	}
 	if !w.Hold.State.Final() {
-		// An open hold always has a milestone: what stays must be there.
+		// An open hold always has a milestone: one that is kept must exist.
 		if h := m.holds[id]; h != nil && !h.milestone.IsZero() {
 			w.Placement.KeepMilestone = rapid.Bool().Draw(t, "keep")
 		}
@@ -186,19 +188,20 @@ func (m *model) draw(t *rapid.T, id string) hold.RecordWrite {
 	return w
 }
 
-func TestStoreIsItsModel(t *testing.T) {
+func TestStore_AgreesWithModel(t *testing.T) {
 	t.Parallel()
 	for _, partitions := range []int{1, 7} {
 		for name, open := range map[string]func(testing.TB, store.Options) *env{
-			"redis":     func(t testing.TB, o store.Options) *env { return onReal(t, o) },
-			"miniredis": inProcess,
+			"redis":     func(t testing.TB, o store.Options) *env { return startRedis(t, o) },
+			"miniredis": startMiniredis,
 		} {
 			t.Run(fmt.Sprintf("%s/%d", name, partitions), func(t *testing.T) {
 				t.Parallel()
 				e := open(t, store.Options{Partitions: partitions})
 				checks, failed := 0, false
 				rapid.Check(t, func(rt *rapid.T) {
-					// miniredis translates a script anew at each call: a part of the sequences must do. One that failed is made smaller to the end.
+					// miniredis compiles a script anew at each call, so it runs only some of the
+					// sequences. rapid may shrink one that failed.
 					if checks++; name == "miniredis" && checks > 100/(2*partitions) && !failed {
 						return
 					}
@@ -207,12 +210,14 @@ func TestStoreIsItsModel(t *testing.T) {
 					if err := e.rdb.FlushDB(t.Context()).Err(); err != nil {
 						rt.Fatal(err)
 					}
-					m := &model{env: &env{TB: t, s: e.s, rdb: e.rdb}, partitions: partitions, holds: map[string]*modelled{}}
+					m := &model{env: &env{TB: t, s: e.s, rdb: e.rdb}, partitions: partitions,
+						holds: map[string]*modelHold{}}
 					rt.Repeat(map[string]func(*rapid.T){
-						"": m.check, "commit": m.commit, "change": m.commit, "due": m.due, "claim": m.claim, "take": m.claim,
-						"sweeps": m.sweeps, "touch": m.touch, "page": m.page,
+						"": m.check, "commit": m.commit, "commit more": m.commit, "due": m.due,
+						"claim": m.claim, "claim more": m.claim,
+						"read due": m.readDueSets, "advance": m.advanceMilestones, "page": m.page,
 					})
-					m.invariants(partitions)
+					m.checkInvariants(partitions)
 					passed = true
 				})
 			})

@@ -15,12 +15,13 @@ import (
 
 const secret = "S3cr3tPassw0rd"
 
-func TestURLForms(t *testing.T) {
+func TestOpen_URLForms(t *testing.T) {
 	t.Parallel()
 	tcp := storetest.Start(t, "--requirepass", secret)
 	sock := storetest.StartUnix(t)
 	for _, url := range []string{
-		"redis://:" + secret + "@" + tcp.Addr(), "redis://default:" + secret + "@" + tcp.Addr() + "/0", "redis://:" + secret + "@" + tcp.Addr() + "/3?read_timeout=1s",
+		"redis://:" + secret + "@" + tcp.Addr(), "redis://default:" + secret + "@" + tcp.Addr() + "/0",
+		"redis://:" + secret + "@" + tcp.Addr() + "/3?read_timeout=1s",
 		"unix://" + sock.Addr(), "unix://" + sock.Addr() + "?db=2",
 	} {
 		s, warnings, err := store.Open(t.Context(), store.Options{URL: url})
@@ -29,28 +30,42 @@ func TestURLForms(t *testing.T) {
 			continue
 		}
 		e := &env{TB: t, s: s}
-		e.put(scheduled("pi_a", soon, dead))
+		e.mustCommit(scheduled("pi_a", soon, dead))
 		if err := errors.Join(s.Ping(t.Context()), s.Close()); err != nil {
 			t.Error(err)
 		}
 	}
 }
 
-// A URL that can't be used is answered with a sentence that says how to write it, and that never repeats a password, whatever is wrong.
-func TestBadURLsAreToldWithoutTheirPassword(t *testing.T) {
+// The error for an invalid URL says how to write it, and never contains a password, whatever is
+// wrong.
+func TestOpen_InvalidURLShowsNoPassword(t *testing.T) {
 	t.Parallel()
 	free := storetest.Start(t)
 	free.Kill() // an address where nothing listens
 	locked := storetest.Start(t, "--requirepass", "another")
 	for _, url := range []string{
-		"", "localhost:6379", "S3cr3tPassw0rd@localhost", "http://:" + secret + "@localhost", "redis+magic://:" + secret + "@localhost", "redis://:" + secret + "@" + free.Addr(),
-		"redis://user:" + secret + "@" + free.Addr() + "/0", "redis://user:" + secret + "/x@localhost:6379", "redis://:" + secret + "?x@localhost:6379", "redis://:" + secret + "#x@localhost",
-		"redis://:" + secret + "%zz@localhost", "redis://:%" + secret + "@localhost:6379", "redis://:" + secret + " x@localhost", "redis://:" + secret + "@localhost:port", "redis://:" + secret + "@localhost/nine",
-		"redis://:" + secret + "@localhost?no_such=1", "redis://:" + secret + "@localhost?read_timeout=soon", "redis://:" + secret + "@[::1", "redis://:" + secret + "\x7f@localhost",
-		"redis+sentinel://:" + secret + "@a:1,b:2", "redis+sentinel://:" + secret + "/@a:1,b:2?master_name=m", "redis+sentinel://:" + secret + "@" + free.Addr() + "," + free.Addr() + "?master_name=m",
-		"redis+sentinel://" + free.Addr() + "?master_name=m&sentinel_password=" + secret, "redis+sentinel://" + free.Addr() + "?master_name=m&no_such=" + secret,
-		"redis+cluster://:" + secret + "@" + free.Addr() + "," + free.Addr(), "redis+cluster://:" + secret + "%zz@a:1,b:2", "redis+cluster://:" + secret + "@a:x,b:y", "redis+cluster://:" + secret + "/@a:1,b:2",
-		"redis://:" + secret + "@" + locked.Addr(), "unix://:" + secret + "@/no/such/socket", "rediss://:" + secret + "@" + locked.Addr() + "?dial_timeout=200ms",
+		"", "localhost:6379", "S3cr3tPassw0rd@localhost", "http://:" + secret + "@localhost",
+		"redis+magic://:" + secret + "@localhost", "redis://:" + secret + "@" + free.Addr(),
+		"redis://user:" + secret + "@" + free.Addr() + "/0",
+		"redis://user:" + secret + "/x@localhost:6379", "redis://:" + secret + "?x@localhost:6379",
+		"redis://:" + secret + "#x@localhost",
+		"redis://:" + secret + "%zz@localhost", "redis://:%" + secret + "@localhost:6379",
+		"redis://:" + secret + " x@localhost", "redis://:" + secret + "@localhost:port",
+		"redis://:" + secret + "@localhost/nine",
+		"redis://:" + secret + "@localhost?no_such=1",
+		"redis://:" + secret + "@localhost?read_timeout=soon", "redis://:" + secret + "@[::1",
+		"redis://:" + secret + "\x7f@localhost",
+		"redis+sentinel://:" + secret + "@a:1,b:2",
+		"redis+sentinel://:" + secret + "/@a:1,b:2?master_name=m",
+		"redis+sentinel://:" + secret + "@" + free.Addr() + "," + free.Addr() + "?master_name=m",
+		"redis+sentinel://" + free.Addr() + "?master_name=m&sentinel_password=" + secret,
+		"redis+sentinel://" + free.Addr() + "?master_name=m&no_such=" + secret,
+		"redis+cluster://:" + secret + "@" + free.Addr() + "," + free.Addr(),
+		"redis+cluster://:" + secret + "%zz@a:1,b:2", "redis+cluster://:" + secret + "@a:x,b:y",
+		"redis+cluster://:" + secret + "/@a:1,b:2",
+		"redis://:" + secret + "@" + locked.Addr(), "unix://:" + secret + "@/no/such/socket",
+		"rediss://:" + secret + "@" + locked.Addr() + "?dial_timeout=200ms",
 	} {
 		t.Run(strings.ReplaceAll(url, "/", "_"), func(t *testing.T) {
 			t.Parallel()
@@ -75,14 +90,15 @@ func TestBadURLsAreToldWithoutTheirPassword(t *testing.T) {
 	}
 }
 
-func TestRedisThatDoesNotAnswerGivesASentence(t *testing.T) {
+func TestOpen_RedisDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	r := storetest.Start(t)
 	r.Pause() // a server that hangs, or a network that swallows
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	_, _, err := store.Open(ctx, store.Options{URL: r.URL() + "?read_timeout=100ms&dial_timeout=100ms"})
-	if err == nil || !strings.Contains(err.Error(), "does not answer: start it, or set redis_url") || !strings.Contains(err.Error(), r.Addr()) {
+	if err == nil || !strings.Contains(err.Error(), "does not answer: start it, or set redis_url") ||
+		!strings.Contains(err.Error(), r.Addr()) {
 		t.Errorf("%v", err)
 	}
 	r.Resume()
@@ -98,7 +114,7 @@ func TestRedisThatDoesNotAnswerGivesASentence(t *testing.T) {
 	storetest.Until(t, 10*time.Second, "the store works again by itself", func() bool { return s.Ping(ctx) == nil })
 }
 
-func TestUnsafeRedisIsRefused(t *testing.T) {
+func TestOpen_RefusesUnsafeRedis(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name    string
@@ -109,15 +125,20 @@ func TestUnsafeRedisIsRefused(t *testing.T) {
 		{"as it should be", nil, "", ""},
 		{"evicts", []string{"--maxmemory-policy", "allkeys-lru"}, "allkeys-lru", ""},
 		{"evicts what expires", []string{"--maxmemory-policy", "volatile-ttl"}, "volatile-ttl", ""},
-		{"writes nothing", []string{"--appendonly", "no"}, "appendonly yes", ""},
-		{"both", []string{"--appendonly", "no", "--maxmemory-policy", "allkeys-lfu"}, "allkeys-lfu, which evicts holds: set it to noeviction; nothing is written to disk", ""},
+		{"writes nothing", []string{"--appendonly", "no"}, "set appendonly to yes", ""},
+		{"both", []string{"--appendonly", "no", "--maxmemory-policy", "allkeys-lfu"},
+			"allkeys-lfu, which evicts holds: set maxmemory-policy to noeviction; nothing is written to disk", ""},
 		{"snapshots only", []string{"--appendonly", "no", "--save", "60 1"}, "", "snapshots but no append-only file"},
 		{"snapshots as well", []string{"--save", "60 1"}, "", ""},
 		{"CONFIG hidden", []string{"--rename-command", "CONFIG", ""}, "", ""}, // INFO tells enough
-		{"CONFIG hidden, evicts", []string{"--rename-command", "CONFIG", "", "--maxmemory-policy", "allkeys-lru"}, "allkeys-lru", ""},
-		{"CONFIG hidden, no append-only file", []string{"--rename-command", "CONFIG", "", "--appendonly", "no"}, "", "append-only file"},
-		{"CONFIG and INFO hidden", []string{"--rename-command", "CONFIG", "", "--rename-command", "INFO", ""}, "", "hides maxmemory-policy"},
-		{"CONFIG and INFO hidden, how it persists", []string{"--rename-command", "CONFIG", "", "--rename-command", "INFO", ""}, "", "hides how it persists"},
+		{"CONFIG hidden, evicts", []string{"--rename-command", "CONFIG", "", "--maxmemory-policy",
+			"allkeys-lru"}, "allkeys-lru", ""},
+		{"CONFIG hidden, no append-only file", []string{"--rename-command", "CONFIG", "",
+			"--appendonly", "no"}, "", "append-only file"},
+		{"CONFIG and INFO hidden", []string{"--rename-command", "CONFIG", "", "--rename-command",
+			"INFO", ""}, "", "hides maxmemory-policy"},
+		{"CONFIG and INFO hidden, how it persists", []string{"--rename-command", "CONFIG", "",
+			"--rename-command", "INFO", ""}, "", "hides how it persists"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -125,7 +146,8 @@ func TestUnsafeRedisIsRefused(t *testing.T) {
 			s, warnings, err := store.Open(t.Context(), store.Options{URL: r.URL()})
 			switch {
 			case c.fault != "":
-				if err == nil || !strings.Contains(err.Error(), c.fault) || !strings.Contains(err.Error(), "allow_unsafe_redis") {
+				if err == nil || !strings.Contains(err.Error(), c.fault) ||
+					!strings.Contains(err.Error(), "allow_unsafe_redis") {
 					t.Errorf("%v", err)
 				}
 				raw := r.Client()
@@ -133,7 +155,9 @@ func TestUnsafeRedisIsRefused(t *testing.T) {
 					t.Errorf("a Redis that was refused has %d keys", n)
 				}
 				raw.Close()
-				if s, warnings, err = store.Open(t.Context(), store.Options{URL: r.URL(), AllowUnsafe: true}); err != nil || !strings.Contains(strings.Join(warnings, "\n"), "unsafe Redis allowed") {
+				if s, warnings, err = store.Open(t.Context(), store.Options{URL: r.URL(),
+					AllowUnsafe: true}); err != nil ||
+					!strings.Contains(strings.Join(warnings, "\n"), "unsafe Redis allowed") {
 					t.Errorf("allowed: %q, %v", warnings, err)
 				}
 			case err != nil:
@@ -143,39 +167,45 @@ func TestUnsafeRedisIsRefused(t *testing.T) {
 			}
 			if s != nil {
 				e := &env{TB: t, s: s}
-				e.put(scheduled("pi_a", soon, dead))
+				e.mustCommit(scheduled("pi_a", soon, dead))
 				s.Close()
 			}
 		})
 	}
 }
 
-// A user of a managed Redis may use its keys and commands, and may not look into its settings.
-func TestUserWithoutInfoIsWarnedAndUsed(t *testing.T) {
+// The user of a managed Redis may use its keys and commands, but not read its settings.
+func TestOpen_UserWithoutInfo(t *testing.T) {
 	t.Parallel()
 	r := storetest.Start(t)
 	raw := r.Client()
 	defer raw.Close()
-	if err := raw.Do(t.Context(), "ACL", "SETUSER", "holdd", "on", ">"+secret, "~holdd:*", "~rate:holdd:*", "&*", "+@all", "-@admin", "-@dangerous").Err(); err != nil {
+	if err := raw.Do(t.Context(), "ACL", "SETUSER", "holdd", "on", ">"+secret, "~holdd:*",
+		"~rate:holdd:*", "&*", "+@all", "-@admin", "-@dangerous").Err(); err != nil {
 		t.Fatal(err)
 	}
-	s, warnings, err := store.Open(t.Context(), store.Options{URL: "redis://holdd:" + secret + "@" + r.Addr(), Budget: store.Budget{Write: 10, Read: 10, Total: 15}})
-	if err != nil || len(warnings) != 2 || !strings.Contains(warnings[0], "hides maxmemory-policy") || !strings.Contains(warnings[1], "hides how it persists") {
+	s, warnings, err := store.Open(t.Context(),
+		store.Options{URL: "redis://holdd:" + secret + "@" + r.Addr(), Rates: store.Rates{Write: 10,
+			Read: 10, Total: 15}})
+	if err != nil || len(warnings) != 2 || !strings.Contains(warnings[0], "hides maxmemory-policy") ||
+		!strings.Contains(warnings[1], "hides how it persists") {
 		t.Fatalf("%q, %v", warnings, err)
 	}
 	defer s.Close()
-	// Such a user needs nothing else for any of the calls.
+	// Such a user can make every call.
 	e := &env{TB: t, s: s, rdb: raw}
-	e.callAll()
+	e.callEveryMethod()
 	if err := raw.Do(t.Context(), "ACL", "SETUSER", "holdd", "-@write").Err(); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := store.Open(t.Context(), store.Options{URL: "redis://holdd:" + secret + "@" + r.Addr()}); err == nil || !strings.Contains(err.Error(), "can't be written") {
+	if _, _, err := store.Open(t.Context(),
+		store.Options{URL: "redis://holdd:" + secret + "@" + r.Addr()}); err == nil ||
+		!strings.Contains(err.Error(), "cannot write") {
 		t.Errorf("a user who may not write: %v", err)
 	}
 }
 
-func TestDifferingSettingsAreRefused(t *testing.T) {
+func TestOpen_RefusesOtherPartitionsOrMode(t *testing.T) {
 	t.Parallel()
 	r := storetest.StartUnix(t)
 	mustOpen(t, store.Options{URL: r.URL(), Partitions: 4})
@@ -196,15 +226,17 @@ func TestDifferingSettingsAreRefused(t *testing.T) {
 	}
 	live := storetest.StartUnix(t)
 	mustOpen(t, store.Options{URL: live.URL(), Livemode: true})
-	if _, _, err := store.Open(t.Context(), store.Options{URL: live.URL()}); err == nil || !strings.Contains(err.Error(), "of live mode, the Stripe key is for test mode") {
+	if _, _, err := store.Open(t.Context(), store.Options{URL: live.URL()}); err == nil ||
+		!strings.Contains(err.Error(), "of live mode, the Stripe key is for test mode") {
 		t.Errorf("%v", err)
 	}
 }
 
-func TestVersionsThatAreTooOldAreRefused(t *testing.T) {
+func TestOpen_RefusesOldVersions(t *testing.T) {
 	t.Parallel()
-	for version, refused := range map[string]bool{"5.0.14": true, "6.0.20": true, "6.2.0": false, "7.0.15": false, "10.1": false, "unheard of": false} {
-		// A server that says PONG to everything but INFO.
+	for version, refused := range map[string]bool{"5.0.14": true, "6.0.20": true, "6.2.0": false,
+		"7.0.15": false, "10.1": false, "unheard of": false} {
+		// This server answers only PING and INFO.
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -232,7 +264,7 @@ func serveInfo(l net.Listener, info string) {
 				if err != nil {
 					return
 				}
-				// One answer to each command of a pipeline: arrays begin with a star.
+				// One answer for each command of a pipeline. Arrays begin with a star.
 				for cmd := range strings.SplitSeq(strings.TrimPrefix(string(b[:n]), "*"), "\r\n*") {
 					switch up := strings.ToUpper(cmd); {
 					case strings.Contains(up, "\r\nINFO\r\n"):

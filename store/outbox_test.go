@@ -10,9 +10,10 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// One at a time delivers to a sink; who comes after goes on where the last word was, and whoever was before writes nothing more.
-func TestASinkHasOneDeliverer(t *testing.T) {
-	onBoth(t, func(t *testing.T, e *env) {
+// One replica at a time delivers to a sink. The next one continues from what was saved, and the one
+// before it can save nothing more.
+func TestBeginSink_OneDeliverer(t *testing.T) {
+	onRedisAndMiniredis(t, func(t *testing.T, e *env) {
 		ctx := t.Context()
 		if _, err := e.s.PublishOnce(ctx, "before", []byte("old")); err != nil {
 			t.Fatal(err)
@@ -22,7 +23,7 @@ func TestASinkHasOneDeliverer(t *testing.T) {
 			t.Fatal(first, string(state), parked, err)
 		}
 		if events, torn, err := e.s.ReadEvents(ctx, 0, start, 10); err != nil || torn || len(events) != 0 {
-			t.Fatal("a new sink is told of what was before it:", events, torn, err)
+			t.Fatal("a new sink gets events from before it:", events, torn, err)
 		}
 		if token, _, _, _, err := e.s.BeginSink(ctx, "callback", 0, "two", time.Minute); err != nil || token != 0 {
 			t.Fatal("two deliver:", token, err)
@@ -30,7 +31,9 @@ func TestASinkHasOneDeliverer(t *testing.T) {
 		if token, _, _, _, err := e.s.BeginSink(ctx, "other", 0, "two", time.Minute); err != nil || token == 0 {
 			t.Fatal("another sink is held as well:", token, err)
 		}
-		p := hold.SinkProgress{State: []byte("s1"), Park: map[string][]byte{"pi_1": []byte("a"), "pi_2": []byte("b")}, DeadLetters: []hold.DeadLetter{{Event: []byte("e1"), Reason: "HTTP 500"}, {Event: []byte("e2"), Reason: "HTTP 500"}}}
+		p := hold.SinkProgress{State: []byte("s1"), Park: map[string][]byte{"pi_1": []byte("a"),
+			"pi_2": []byte("b")}, DeadLetters: []hold.DeadLetter{{Event: []byte("e1"),
+			Reason: "HTTP 500"}, {Event: []byte("e2"), Reason: "HTTP 500"}}}
 		if ok, err := e.s.SaveSink(ctx, "callback", 0, first, p, 50*time.Millisecond); err != nil || !ok {
 			t.Fatal(ok, err)
 		}
@@ -42,13 +45,16 @@ func TestASinkHasOneDeliverer(t *testing.T) {
 		if err != nil || second <= first || string(state) != "s1" || len(parked) != 2 || string(parked["pi_2"]) != "b" {
 			t.Fatal(second, first, string(state), parked, err)
 		}
-		if ok, err := e.s.SaveSink(ctx, "callback", 0, first, hold.SinkProgress{State: []byte("late"), Unpark: []string{"pi_1"}}, time.Minute); err != nil || ok {
+		if ok, err := e.s.SaveSink(ctx, "callback", 0, first, hold.SinkProgress{State: []byte("late"),
+			Unpark: []string{"pi_1"}}, time.Minute); err != nil || ok {
 			t.Fatal("who lost the lease wrote:", ok, err)
 		}
-		if ok, err := e.s.SaveSink(ctx, "callback", 0, second, hold.SinkProgress{State: []byte("s2"), Unpark: []string{"pi_1"}}, 0); err != nil || !ok {
+		if ok, err := e.s.SaveSink(ctx, "callback", 0, second, hold.SinkProgress{State: []byte("s2"),
+			Unpark: []string{"pi_1"}}, 0); err != nil || !ok {
 			t.Fatal(ok, err)
 		}
-		if third, state, _, parked, err := e.s.BeginSink(ctx, "callback", 0, "three", time.Minute); err != nil || third <= second || string(state) != "s2" || len(parked) != 1 {
+		if third, state, _, parked, err := e.s.BeginSink(ctx, "callback", 0, "three",
+			time.Minute); err != nil || third <= second || string(state) != "s2" || len(parked) != 1 {
 			t.Fatal("what was given back is not free:", third, string(state), parked, err)
 		}
 
@@ -56,7 +62,8 @@ func TestASinkHasOneDeliverer(t *testing.T) {
 		if err != nil || total != 2 || len(dead) != 1 || string(dead[0].Event) != "e1" || dead[0].Reason != "HTTP 500" {
 			t.Fatal(dead, total, err)
 		}
-		if n, err := e.s.RequeueDeadLetters(ctx, "callback", []string{dead[0].ID, "0:1-1", "7:1-1", "nonsense"}); err != nil || n != 1 {
+		if n, err := e.s.RequeueDeadLetters(ctx, "callback", []string{dead[0].ID, "0:1-1", "7:1-1",
+			"nonsense"}); err != nil || n != 1 {
 			t.Fatal(n, err)
 		}
 		again, err := e.s.RequeuedDeadLetters(ctx, "callback", 0, 10)
@@ -72,9 +79,10 @@ func TestASinkHasOneDeliverer(t *testing.T) {
 	})
 }
 
-// A reader learns whether what it saw last is still there, and how many events there ever were.
-func TestEventsTellWhatIsMissing(t *testing.T) {
-	e := onReal(t, store.Options{MaxEvents: 100})
+// A reader learns whether its last entry is still in the stream, and how many events there ever
+// were.
+func TestReadEvents_ReportsTornStream(t *testing.T) {
+	e := startRedis(t, store.Options{MaxEvents: 100})
 	ctx := t.Context()
 	publish := func(n int) {
 		for i := range n {
@@ -103,13 +111,16 @@ func TestEventsTellWhatIsMissing(t *testing.T) {
 	}
 }
 
-// An episode is told of once over all replicas, at its beginning, when it gets worse, and at its end; whoever dies takes its word along.
-func TestEpisodes(t *testing.T) {
-	onBoth(t, func(t *testing.T, e *env) {
+// An episode is published once over all replicas: at its start, when it gets worse, and at its end.
+// The report of a replica that dies lapses.
+func TestReportConditions_Episodes(t *testing.T) {
+	onRedisAndMiniredis(t, func(t *testing.T, e *env) {
 		ctx := t.Context()
-		say := func(replica string, active bool, level int, ttl time.Duration) hold.ConditionChange {
+		report := func(replica string, active bool, level int, ttl time.Duration) hold.ConditionChange {
 			t.Helper()
-			changes, err := e.s.ReportConditions(ctx, replica, ttl, 0, []hold.Condition{{Name: "stripe_away", Active: active, Severity: level, RaisedEvent: []byte("away"), ClearedEvent: []byte("back")}})
+			changes, err := e.s.ReportConditions(ctx, replica, ttl, 0,
+				[]hold.Condition{{Name: "stripe_unavailable", Active: active, Severity: level,
+					RaisedEvent: []byte("unavailable"), ClearedEvent: []byte("recovered")}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -121,22 +132,26 @@ func TestEpisodes(t *testing.T) {
 			level   int
 			want    hold.ConditionChange
 		}{
-			{"one", false, 0, 0}, {"one", true, 1, hold.ConditionBegan}, {"one", true, 1, 0}, {"two", true, 1, 0}, {"two", true, 3, hold.ConditionWorsened}, {"one", true, 2, 0},
+			{"one", false, 0, 0}, {"one", true, 1, hold.ConditionBegan}, {"one", true, 1, 0},
+			{"two", true, 1, 0}, {"two", true, 3, hold.ConditionWorsened}, {"one", true, 2, 0},
 			{"one", false, 0, 0}, {"three", false, 0, 0}, {"two", false, 0, hold.ConditionEnded}, {"two", false, 0, 0},
 		} {
-			if got := say(c.replica, c.active, c.level, time.Minute); got != c.want {
+			if got := report(c.replica, c.active, c.level, time.Minute); got != c.want {
 				t.Fatalf("step %d: %d, want %d", i, got, c.want)
 			}
 		}
-		if got := say("dies", true, 0, 50*time.Millisecond); got != hold.ConditionBegan {
+		if got := report("dies", true, 0, 50*time.Millisecond); got != hold.ConditionBegan {
 			t.Fatal(got)
 		}
-		storetest.Until(t, 5*time.Second, "its word's end", func() bool { return say("lives", false, 0, time.Minute) == hold.ConditionEnded })
+		storetest.Until(t, 5*time.Second, "the report lapses", func() bool {
+			return report("lives", false, 0,
+				time.Minute) == hold.ConditionEnded
+		})
 		events, _, err := e.s.ReadEvents(ctx, 0, "0-0", 20)
 		if err != nil || len(events) != 5 {
 			t.Fatalf("%d events %v", len(events), err)
 		}
-		for i, want := range []string{"away", "away", "back", "away", "back"} {
+		for i, want := range []string{"unavailable", "unavailable", "recovered", "unavailable", "recovered"} {
 			if string(events[i].Event) != want {
 				t.Errorf("event %d is %s", i, events[i].Event)
 			}
@@ -145,7 +160,7 @@ func TestEpisodes(t *testing.T) {
 			t.Error(a, err)
 		}
 		if a, err := e.s.PublishOnce(ctx, "x", []byte("2")); err != nil || a {
-			t.Error("told twice", err)
+			t.Error("published twice", err)
 		}
 	})
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// walk reads a set to its end, in pages of n, calling between after each page.
-func (e *env) walk(set hold.SortedSet, after hold.Position, n int, between func(page int)) (ids []string) {
+// readPages reads a set to its end, in pages of n, and calls between after each page.
+func (e *env) readPages(set hold.SortedSet, after hold.Position, n int, between func(page int)) (ids []string) {
 	e.Helper()
 	for page := 0; ; page++ {
 		if page > 1000 {
@@ -34,40 +34,41 @@ func (e *env) walk(set hold.SortedSet, after hold.Position, n int, between func(
 	}
 }
 
-func TestPagesOfEqualScoresLoseAndRepeatNothing(t *testing.T) {
+func TestPage_EqualScores(t *testing.T) {
 	t.Parallel()
 	for _, partitions := range []int{1, 5} {
-		e := onReal(t, store.Options{Partitions: partitions})
+		e := startRedis(t, store.Options{Partitions: partitions})
 		var writes []hold.RecordWrite
 		var want []string
 		for i := range 500 {
 			id := fmt.Sprintf("pi_%03d", i)
 			writes, want = append(writes, scheduled(id, soon, dead)), append(want, id) // all of them at one instant
 		}
-		e.put(writes...)
+		e.mustCommit(writes...)
 		for _, n := range []int{1, 7, 100, 256, 1000} {
-			if got := e.walk(hold.SetScheduled, hold.Position{}, min(n, 256), nil); !slices.Equal(got, want) {
-				t.Errorf("%d partitions, pages of %d: %d of %d, in order: %t", partitions, n, len(got), len(want), slices.IsSorted(got))
+			if got := e.readPages(hold.SetScheduled, hold.Position{}, min(n, 256), nil); !slices.Equal(got, want) {
+				t.Errorf("%d partitions, pages of %d: %d of %d, in order: %t", partitions, n, len(got),
+					len(want), slices.IsSorted(got))
 			}
 		}
-		// While a caller reads on, holds before and after the place go, and new ones come.
+		// While a caller reads, holds before and after its position are deleted and created.
 		gone := map[string]bool{}
 		drop := func(id string) {
 			if h := e.read(id); h != nil {
 				w := from(*h)
 				w.Drop = true
-				e.put(w)
+				e.mustCommit(w)
 				gone[id] = true
 			}
 		}
-		got := e.walk(hold.SetScheduled, hold.Position{}, 50, func(page int) {
+		got := e.readPages(hold.SetScheduled, hold.Position{}, 50, func(page int) {
 			last := page*50 + 49
 			drop(want[last])   // the very one that the mark names
 			drop(want[last-9]) // before it
 			if last+60 < len(want) {
 				drop(want[last+60]) // after it
 			}
-			e.put(scheduled(fmt.Sprintf("pi_%03da", last-20), soon, dead)) // a new one, before it
+			e.mustCommit(scheduled(fmt.Sprintf("pi_%03da", last-20), soon, dead)) // a new one, before it
 		})
 		seen := map[string]int{}
 		for _, id := range got {
@@ -84,33 +85,36 @@ func TestPagesOfEqualScoresLoseAndRepeatNothing(t *testing.T) {
 	}
 }
 
-func TestSettledPagesAreNewestFirst(t *testing.T) {
+func TestPage_SettledNewestFirst(t *testing.T) {
 	t.Parallel()
 	for _, partitions := range []int{1, 5} {
-		e := onReal(t, store.Options{Partitions: partitions})
+		e := startRedis(t, store.Options{Partitions: partitions})
 		var writes []hold.RecordWrite
 		for i := range 300 {
 			w := scheduled(fmt.Sprintf("pi_%03d", i), soon, dead)
-			w.Hold.State, w.Hold.NextOp, w.Hold.SettledAt = hold.Captured, 0, at.Add(time.Duration(i/10)*time.Minute) // ten at each instant
+			// ten at each instant
+			w.Hold.State, w.Hold.NextOp, w.Hold.SettledAt = hold.Captured, 0,
+				at.Add(time.Duration(i/10)*time.Minute)
 			w.Placement = hold.Placement{SettledAt: w.Hold.SettledAt}
 			writes = append(writes, w)
 		}
-		e.put(writes...)
+		e.mustCommit(writes...)
 		var want []string
 		for i := range 300 {
 			want = append(want, fmt.Sprintf("pi_%03d", 299-i))
 		}
 		for _, n := range []int{1, 10, 64} {
-			if got := e.walk(hold.SetSettled, hold.Position{}, n, nil); !slices.Equal(got, want) {
+			if got := e.readPages(hold.SetSettled, hold.Position{}, n, nil); !slices.Equal(got, want) {
 				t.Errorf("%d partitions, pages of %d: %v", partitions, n, got)
 			}
 		}
-		// A settled hold that comes while somebody reads is newer than all: it is not pushed into a later page.
-		got := e.walk(hold.SetSettled, hold.Position{}, 40, func(page int) {
+		// A hold that settles while a caller reads is newer than all others. It does not move into
+		// a later page.
+		got := e.readPages(hold.SetSettled, hold.Position{}, 40, func(page int) {
 			w := writes[0]
 			w.Hold.ID = fmt.Sprintf("pi_new_%d", page)
 			w.Placement.SettledAt = moved
-			e.put(w)
+			e.mustCommit(w)
 		})
 		if !slices.Equal(got, want) {
 			t.Errorf("with others coming: %v", got)
@@ -118,25 +122,27 @@ func TestSettledPagesAreNewestFirst(t *testing.T) {
 	}
 }
 
-func TestReferencesArePagedByPrefix(t *testing.T) {
+func TestPage_ReferencesByPrefix(t *testing.T) {
 	t.Parallel()
-	refs := []string{
-		"B", "BK", "BK-", "BK-1", "BK-10", "BK-2", "BK.", "BK-é", "BK-ü", "BK-日本", "BK-\U0001F600", "BK-\x7f", "BK- ", "bk-1", "BL", "A", "é", "\x01", "\x01\x01", "BK-\u0080", "BK-\u07ff", "BK-\uffff",
+	references := []string{
+		"B", "BK", "BK-", "BK-1", "BK-10", "BK-2", "BK.", "BK-é", "BK-ü", "BK-日本", "BK-\U0001F600",
+		"BK-\x7f", "BK- ", "bk-1", "BL", "A", "é", "\x01", "\x01\x01", "BK-\u0080", "BK-\u07ff",
+		"BK-\uffff",
 	}
 	for _, partitions := range []int{1, 5} {
-		onRedisAndMemory(t, partitions, func(t *testing.T, e *env) {
+		onBothPartitioned(t, partitions, func(t *testing.T, e *env) {
 			var all []string
-			for i, ref := range refs {
+			for i, ref := range references {
 				for j := range 3 { // several holds of one booking
 					w := scheduled(fmt.Sprintf("pi_%d_%d", j, i), soon, dead)
 					w.Hold.Reference = ref
-					e.put(w)
+					e.mustCommit(w)
 					all = append(all, ref+"\x00"+w.Hold.ID)
 				}
 			}
-			e.put(scheduled("pi_without", soon, dead))
+			e.mustCommit(scheduled("pi_without", soon, dead))
 			slices.Sort(all) // by byte, as Redis does
-			for _, prefix := range append([]string{"", "BK-\xc3", "BK-\xff", "\x00", "\xff", "C"}, refs...) {
+			for _, prefix := range append([]string{"", "BK-\xc3", "BK-\xff", "\x00", "\xff", "C"}, references...) {
 				for _, n := range []int{1, 4, 100} {
 					var want, got []string
 					for _, m := range all {
@@ -152,7 +158,8 @@ func TestReferencesArePagedByPrefix(t *testing.T) {
 							t.Fatal(err)
 						}
 						for _, l := range listed {
-							if !strings.HasPrefix(l.Hold.Reference, prefix) && !strings.HasPrefix(l.Position.Member, prefix) {
+							if !strings.HasPrefix(l.Hold.Reference, prefix) &&
+								!strings.HasPrefix(l.Position.Member, prefix) {
 								break pages
 							}
 							got, after = append(got, l.Hold.Reference+"\x00"+l.Hold.ID), l.Position
@@ -162,7 +169,8 @@ func TestReferencesArePagedByPrefix(t *testing.T) {
 						}
 					}
 					if !slices.Equal(got, want) {
-						t.Errorf("%d partitions, prefix %q, pages of %d:\n got %q\nwant %q", partitions, prefix, n, got, want)
+						t.Errorf("%d partitions, prefix %q, pages of %d:\n got %q\nwant %q", partitions,
+							prefix, n, got, want)
 					}
 				}
 			}
@@ -170,25 +178,27 @@ func TestReferencesArePagedByPrefix(t *testing.T) {
 	}
 }
 
-func onRedisAndMemory(t *testing.T, partitions int, f func(t *testing.T, e *env)) {
+func onBothPartitioned(t *testing.T, partitions int, f func(t *testing.T, e *env)) {
 	t.Helper()
 	o := store.Options{Partitions: partitions}
-	t.Run(fmt.Sprintf("redis/%d", partitions), func(t *testing.T) { f(t, onReal(t, o)) })
-	t.Run(fmt.Sprintf("miniredis/%d", partitions), func(t *testing.T) { f(t, inProcess(t, o)) })
+	t.Run(fmt.Sprintf("redis/%d", partitions), func(t *testing.T) { f(t, startRedis(t, o)) })
+	t.Run(fmt.Sprintf("miniredis/%d", partitions), func(t *testing.T) { f(t, startMiniredis(t, o)) })
 }
 
-func TestPagesAreMergedOverPartitions(t *testing.T) {
+func TestPage_MergesPartitions(t *testing.T) {
 	t.Parallel()
-	e := onReal(t, store.Options{Partitions: 5})
+	e := startRedis(t, store.Options{Partitions: 5})
 	var writes []hold.RecordWrite
 	for i := range 200 {
-		w := scheduled(fmt.Sprintf("pi_%03d", (i*73)%200), soon.Add(time.Duration(i)*time.Second), dead.Add(-time.Duration(i)*time.Minute))
+		w := scheduled(fmt.Sprintf("pi_%03d", (i*73)%200), soon.Add(time.Duration(i)*time.Second),
+			dead.Add(-time.Duration(i)*time.Minute))
 		if i%2 == 0 {
-			w.Hold.State, w.Hold.NextOp, w.Placement = hold.Attention, 0, hold.Placement{NextMilestone: mile, NeedsAttention: true}
+			w.Hold.State, w.Hold.NextOp, w.Placement = hold.Attention, 0,
+				hold.Placement{NextMilestone: mile, NeedsAttention: true}
 		}
 		writes = append(writes, w)
 	}
-	e.put(writes...)
+	e.mustCommit(writes...)
 	for name, c := range map[string]struct {
 		set hold.SortedSet
 		key func(h *hold.Hold) time.Time
@@ -198,7 +208,7 @@ func TestPagesAreMergedOverPartitions(t *testing.T) {
 		"attention": {hold.SetAttention, func(h *hold.Hold) time.Time { return h.ExpiresAt }, 100},
 	} {
 		last := time.Time{}
-		got := e.walk(c.set, hold.Position{}, 9, nil)
+		got := e.readPages(c.set, hold.Position{}, 9, nil)
 		for _, id := range got {
 			k := c.key(e.read(id))
 			if k.Before(last) {
@@ -210,7 +220,31 @@ func TestPagesAreMergedOverPartitions(t *testing.T) {
 			t.Errorf("%s: %d of %d", name, len(got), c.n)
 		}
 	}
-	if got := e.walk(hold.SetWorking, hold.Position{}, 10, nil); len(got) != 0 {
-		t.Errorf("nobody works, listed are %v", got)
+	if got := e.readPages(hold.SetWorking, hold.Position{}, 10, nil); len(got) != 0 {
+		t.Errorf("no hold is claimed, listed are %v", got)
+	}
+}
+
+// Ready holds are paged by deadline over all lanes and partitions, without any other hold.
+func TestPage_ReadyHolds(t *testing.T) {
+	t.Parallel()
+	for _, partitions := range []int{1, 5} {
+		e := startRedis(t, store.Options{Partitions: partitions})
+		if got := e.readPages(hold.SetReady, hold.Position{}, 7, nil); len(got) != 0 {
+			t.Errorf("an empty store: %v", got)
+		}
+		var want []string
+		for i := range 100 {
+			id := fmt.Sprintf("pi_%03d", i)
+			want = append(want, id)
+			e.mustCommit(ready(id, []hold.Op{hold.OpCapture, hold.OpCancel}[i%2], []string{"", "acct_a",
+				"acct_b"}[i%3], dead.Add(time.Duration(i)*time.Minute)))
+		}
+		e.mustCommit(scheduled("pi_later", later, later.Add(time.Hour)))
+		for _, n := range []int{1, 7, 256} {
+			if got := e.readPages(hold.SetReady, hold.Position{}, n, nil); !slices.Equal(got, want) {
+				t.Errorf("%d partitions, pages of %d: %v", partitions, n, got)
+			}
+		}
 	}
 }

@@ -22,8 +22,9 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// contents is all that a Redis knows of holds, whatever the partitions: "set member" to score or record.
-func contents(ctx context.Context, t *testing.T, rdb redis.UniversalClient, parts int) map[string]string {
+// readContents reads everything that a Redis has about holds, whatever the partitions: "set member"
+// to score or record.
+func readContents(ctx context.Context, t *testing.T, rdb redis.UniversalClient, parts int) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	put := func(key, name, value string) {
@@ -62,14 +63,15 @@ func contents(ctx context.Context, t *testing.T, rdb redis.UniversalClient, part
 	return all
 }
 
-// populate fills a store with holds in every place there is.
+// populate fills a store with holds in every set.
 func populate(t *testing.T, s *store.Store, n int) {
 	t.Helper()
 	d := rand.New(rand.NewPCG(1, 2))
 	var writes []hold.RecordWrite
 	for i := range n {
 		id := fmt.Sprintf("pi_%06d", i)
-		w := scheduled(id, later.Add(time.Duration(d.IntN(1000))*time.Second), later.Add(time.Duration(1000+d.IntN(1000))*time.Second))
+		w := scheduled(id, later.Add(time.Duration(d.IntN(1000))*time.Second),
+			later.Add(time.Duration(1000+d.IntN(1000))*time.Second))
 		w.Hold.Reference = fmt.Sprintf("BK-%d", i%50)
 		w.Placement.MirrorAt = later
 		switch i % 7 {
@@ -92,13 +94,14 @@ func populate(t *testing.T, s *store.Store, n int) {
 		t.Fatal(err)
 	}
 	for i := range n {
-		if err := s.RequestRefresh(t.Context(), fmt.Sprintf("pi_%06d", i*2), "acct_x", i%2 == 0); err != nil { // half of them are holds
+		// half of them are holds
+		if err := s.RequestRefresh(t.Context(), fmt.Sprintf("pi_%06d", i*2), "acct_x", i%2 == 0); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-func TestRepartition(t *testing.T) {
+func TestRepartition_MovesEveryHold(t *testing.T) {
 	r := storetest.StartUnix(t)
 	rdb := r.Client()
 	defer rdb.Close()
@@ -108,23 +111,23 @@ func TestRepartition(t *testing.T) {
 	}
 	const n = 3000
 	populate(t, s, n)
-	before := contents(t.Context(), t, rdb, 1)
+	before := readContents(t.Context(), t, rdb, 1)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	parts := 1
 	for _, to := range []int{7, 3, 1} {
-		told := int64(0)
+		progress := int64(0)
 		moved, err := store.Repartition(t.Context(), store.Options{URL: r.URL()}, to, func(done, total int64) {
-			if done < told || done > total+n || total != n {
-				t.Errorf("%d of %d after %d", done, total, told)
+			if done < progress || done > total+n || total != n {
+				t.Errorf("%d of %d after %d", done, total, progress)
 			}
-			told = done
+			progress = done
 		})
-		if err != nil || moved < n/3 || told < n {
-			t.Fatalf("%d moved, told of %d: %v", moved, told, err)
+		if err != nil || moved < n/3 || progress < n {
+			t.Fatalf("%d moved, progress %d: %v", moved, progress, err)
 		}
-		if after := contents(t.Context(), t, rdb, to); !maps.Equal(before, after) {
+		if after := readContents(t.Context(), t, rdb, to); !maps.Equal(before, after) {
 			t.Fatalf("from %d to %d: %d entries became %d", parts, to, len(before), len(after))
 		}
 		s, _, err := store.Open(t.Context(), store.Options{URL: r.URL(), Partitions: to})
@@ -154,23 +157,23 @@ func TestRepartition(t *testing.T) {
 	}
 }
 
-// cut is a way to Redis that breaks after so many writes.
-type cut struct {
+// cutConn is a connection that breaks after some number of writes.
+type cutConn struct {
 	net.Conn
 	left *atomic.Int64
 }
 
 var errCut = errors.New("cut")
 
-func (c cut) Write(b []byte) (int, error) {
+func (c cutConn) Write(b []byte) (int, error) {
 	if c.left.Add(-1) < 0 {
 		return 0, errCut
 	}
 	return c.Conn.Write(b)
 }
 
-// TestRepartitionIsInterrupted cuts it off before each of its commands, and finishes it.
-func TestRepartitionIsInterrupted(t *testing.T) {
+// The repartition is interrupted before each of its commands, and then finished.
+func TestRepartition_Interrupted(t *testing.T) {
 	finished := false
 	for k := int64(1); !finished; k++ {
 		if k > 400 {
@@ -187,43 +190,48 @@ func TestRepartitionIsInterrupted(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			rdb := redis.NewClient(&redis.Options{Dialer: m.Dial, MaxRetries: -1, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}})
+			rdb := redis.NewClient(&redis.Options{Dialer: m.Dial, MaxRetries: -1,
+				MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}})
 			defer rdb.Close()
-			before := contents(t.Context(), t, rdb, 1)
+			before := readContents(t.Context(), t, rdb, 1)
 			var left atomic.Int64
 			left.Store(k)
 			cutOff := o
 			cutOff.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 				c, err := m.Dial(ctx, network, addr)
-				return cut{c, &left}, err
+				return cutConn{c, &left}, err
 			}
 			_, err = store.Repartition(t.Context(), cutOff, 3, nil)
 			finished = err == nil
 			if is := rdb.Get(t.Context(), "holdd:partitions").Val(); strings.Contains(is, ">") {
-				if _, _, err := store.Open(t.Context(), o); err == nil || !strings.Contains(err.Error(), "holdd repartition --to 3") || !errors.Is(err, store.ErrSetting) {
+				if _, _, err := store.Open(t.Context(), o); err == nil ||
+					!strings.Contains(err.Error(), "holdd repartition --to 3") ||
+					!errors.Is(err, store.ErrSetting) {
 					t.Errorf("opened in the middle: %v", err)
 				}
-				if _, err := store.Repartition(t.Context(), o, 5, nil); err == nil || !strings.Contains(err.Error(), "finish that first") {
+				if _, err := store.Repartition(t.Context(), o, 5, nil); err == nil ||
+					!strings.Contains(err.Error(), "finish that first") {
 					t.Errorf("divided otherwise in the middle: %v", err)
 				}
 			}
 			if _, err := store.Repartition(t.Context(), o, 3, nil); err != nil {
 				t.Fatal(err)
 			}
-			if after := contents(t.Context(), t, rdb, 3); !reflect.DeepEqual(before, after) {
+			if after := readContents(t.Context(), t, rdb, 3); !reflect.DeepEqual(before, after) {
 				t.Fatalf("cut off at %d: %d entries became %d", k, len(before), len(after))
 			}
 		})
 	}
 }
 
-func TestRepartitionRefuses(t *testing.T) {
+func TestRepartition_Refuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := storetest.InProcess(t)
 		o := store.Options{URL: m.URL(), Dialer: m.Dial}
 		refuses := func(to int, why string) {
 			t.Helper()
-			if moved, err := store.Repartition(t.Context(), o, to, nil); err == nil || !strings.Contains(err.Error(), why) || moved != 0 {
+			if moved, err := store.Repartition(t.Context(), o, to, nil); err == nil ||
+				!strings.Contains(err.Error(), why) || moved != 0 {
 				t.Errorf("%d moved: %v", moved, err)
 			}
 		}
@@ -242,7 +250,8 @@ func TestRepartitionRefuses(t *testing.T) {
 		if err := s.Deregister(t.Context(), "desk-1"); err != nil {
 			t.Fatal(err)
 		}
-		// One that had just been let in shows itself while the door is closed.
+		// A replica that passed Open just before sends its first heartbeat after Redis was closed
+		// to replicas.
 		time.AfterFunc(time.Second, func() {
 			if _, err := s.Heartbeat(t.Context(), "desk-2", 40*time.Second); err != nil {
 				t.Error(err)

@@ -10,18 +10,20 @@ import (
 
 // Times by name, as the tables show them.
 var (
-	due    = at
-	dead   = at.Add(7 * 24 * time.Hour)
-	dead2  = dead.Add(2 * time.Hour)
-	mile   = dead.Add(-time.Hour)
-	soon   = later
-	moved  = later.Add(time.Hour)
-	named  = map[time.Time]string{due: "due", dead: "dead", dead2: "dead2", mile: "mile", soon: "soon", moved: "moved", dead2.Add(-time.Hour): "dead2-1h"}
+	due   = at
+	dead  = at.Add(7 * 24 * time.Hour)
+	dead2 = dead.Add(2 * time.Hour)
+	mile  = dead.Add(-time.Hour)
+	soon  = later
+	moved = later.Add(time.Hour)
+	named = map[time.Time]string{due: "due", dead: "dead", dead2: "dead2", mile: "mile", soon: "soon",
+		moved: "moved", dead2.Add(-time.Hour): "dead2-1h"}
 	future = later.Add(48 * time.Hour)
 )
 
-// Each script's effect on all of Redis. The keys of the store itself are left out: holdd:partitions and holdd:mode are strings.
-func TestScripts(t *testing.T) {
+// The effect of each script on the whole Redis. The strings holdd:partitions and holdd:mode are
+// left out.
+func TestScripts_BeforeAndAfter(t *testing.T) {
 	t.Parallel()
 	lane := hold.Lane{Op: hold.OpCapture}
 	cases := []struct {
@@ -36,18 +38,19 @@ func TestScripts(t *testing.T) {
 			name: "commit: a new hold, scheduled",
 			act: func(e *env, _ map[time.Time]string) {
 				w := scheduled("pi_a", soon, future)
-				w.Hold.Reference, w.Placement.NextMilestone, w.Events = "BK-1", moved, [][]byte{[]byte("one"), []byte("two")}
-				e.put(w)
+				w.Hold.Reference, w.Placement.NextMilestone, w.Events = "BK-1", moved,
+					[][]byte{[]byte("one"), []byte("two")}
+				e.mustCommit(w)
 			},
 			is: `events one
 				events two
 				expiring pi_a moved
 				holds pi_a v1 scheduled<unknown capture since:- deadline:?
-				refs BK-1|pi_a -
+				references BK-1|pi_a -
 				scheduled pi_a soon`,
 		}, {
 			name: "commit: a new hold that is due goes straight to its lane",
-			act:  func(e *env, _ map[time.Time]string) { e.put(ready("pi_a", hold.OpCancel, "acct_x", dead)) },
+			act:  func(e *env, _ map[time.Time]string) { e.mustCommit(ready("pi_a", hold.OpCancel, "acct_x", dead)) },
 			is: `expiring pi_a mile
 				holds pi_a v1 scheduled<unknown cancel since:- deadline:dead acct_x
 				lanes 2:acct_x dead
@@ -56,17 +59,18 @@ func TestScripts(t *testing.T) {
 			name: "commit: a new hold that waits, unverified",
 			act: func(e *env, _ map[time.Time]string) {
 				w := scheduled("pi_a", soon, dead)
-				w.Hold.State, w.Hold.NextOp, w.Hold.NextAt, w.Hold.CaptureAt, w.Hold.Reason = hold.Waiting, 0, time.Time{}, time.Time{}, 0
+				w.Hold.State, w.Hold.NextOp, w.Hold.NextAt, w.Hold.CaptureAt,
+					w.Hold.Reason = hold.Waiting, 0, time.Time{}, time.Time{}, 0
 				w.Hold.Verified = false
 				w.Placement = hold.Placement{NextMilestone: mile, VerifyAt: dead}
-				e.put(w)
+				e.mustCommit(w)
 			},
 			is: `expiring pi_a mile
 				holds pi_a v1 waiting<unknown unknown since:- deadline:dead
 				unverified pi_a dead`,
 		}, {
 			name:   "commit: from scheduled to attention, its milestone stays",
-			before: func(e *env) { e.put(scheduled("pi_a", soon, dead)) },
+			before: func(e *env) { e.mustCommit(scheduled("pi_a", soon, dead)) },
 			was: `expiring pi_a mile
 				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
 				scheduled pi_a soon`,
@@ -74,7 +78,7 @@ func TestScripts(t *testing.T) {
 				w := from(*e.read("pi_a"))
 				w.Hold.State, w.Hold.NextOp, w.Hold.NextAt = hold.Attention, 0, time.Time{}
 				w.Placement = hold.Placement{KeepMilestone: true, NeedsAttention: true}
-				e.put(w)
+				e.mustCommit(w)
 			},
 			is: `attention pi_a dead
 				expiring pi_a mile
@@ -84,45 +88,45 @@ func TestScripts(t *testing.T) {
 			before: func(e *env) {
 				w := scheduled("pi_a", soon, dead)
 				w.Hold.Reference = "BK-1"
-				e.put(w)
+				e.mustCommit(w)
 			},
 			was: `expiring pi_a mile
 				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
-				refs BK-1|pi_a -
+				references BK-1|pi_a -
 				scheduled pi_a soon`,
 			act: func(e *env, _ map[time.Time]string) {
 				w := from(*e.read("pi_a"))
 				w.Hold.Reference, w.Hold.ExpiresAt = "BK-2", dead2
 				w.Placement = hold.Placement{DueAt: moved, NextMilestone: dead2.Add(-time.Hour)}
-				e.put(w)
+				e.mustCommit(w)
 			},
 			is: `expiring pi_a dead2-1h
 				holds pi_a v2 scheduled<unknown capture since:- deadline:dead2
-				refs BK-2|pi_a -
+				references BK-2|pi_a -
 				scheduled pi_a moved`,
 		}, {
 			name: "commit: the reference is taken away",
 			before: func(e *env) {
 				w := scheduled("pi_a", soon, dead)
 				w.Hold.Reference = "BK-1"
-				e.put(w)
+				e.mustCommit(w)
 			},
 			was: `expiring pi_a mile
 				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
-				refs BK-1|pi_a -
+				references BK-1|pi_a -
 				scheduled pi_a soon`,
 			act: func(e *env, _ map[time.Time]string) {
 				w := from(*e.read("pi_a"))
 				w.Hold.Reference = ""
 				w.Placement = hold.Placement{DueAt: soon, KeepMilestone: true}
-				e.put(w)
+				e.mustCommit(w)
 			},
 			is: `expiring pi_a mile
 				holds pi_a v2 scheduled<unknown capture since:- deadline:dead
 				scheduled pi_a soon`,
 		}, {
-			name:   "commit: a ready hold is canceled: another lane, the empty one is seen by the next look",
-			before: func(e *env) { e.put(ready("pi_a", hold.OpCapture, "", dead)) },
+			name:   "commit: a ready hold is canceled: another lane, the next promotion removes the empty one",
+			before: func(e *env) { e.mustCommit(ready("pi_a", hold.OpCapture, "", dead)) },
 			was: `expiring pi_a mile
 				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
 				lanes 1: dead
@@ -131,7 +135,7 @@ func TestScripts(t *testing.T) {
 				w := from(*e.read("pi_a"))
 				w.Hold.NextOp, w.Hold.CancelWanted = hold.OpCancel, true
 				w.Placement = hold.Placement{DueAt: due, Ready: true, KeepMilestone: true}
-				e.put(w)
+				e.mustCommit(w)
 				e.due(false)
 			},
 			is: `expiring pi_a mile
@@ -141,11 +145,11 @@ func TestScripts(t *testing.T) {
 		}, {
 			name: "commit: a stale decision changes nothing, nor does a second birth",
 			before: func(e *env) {
-				e.put(scheduled("pi_a", soon, dead))
+				e.mustCommit(scheduled("pi_a", soon, dead))
 				w := from(*e.read("pi_a"))
 				w.Hold.Revision++
 				w.Placement = hold.Placement{DueAt: soon, KeepMilestone: true}
-				e.put(w)
+				e.mustCommit(w)
 			},
 			was: `expiring pi_a mile
 				holds pi_a v2 scheduled<unknown capture since:- deadline:dead
@@ -166,8 +170,8 @@ func TestScripts(t *testing.T) {
 				holds pi_a v2 scheduled<unknown capture since:- deadline:dead
 				scheduled pi_a soon`,
 		}, {
-			name:   "due: what is due is promoted only if asked",
-			before: func(e *env) { e.put(scheduled("pi_a", due, dead), scheduled("pi_b", soon, dead)) },
+			name:   "promote: scheduled holds only if asked",
+			before: func(e *env) { e.mustCommit(scheduled("pi_a", due, dead), scheduled("pi_b", soon, dead)) },
 			was: `expiring pi_a mile
 				expiring pi_b mile
 				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
@@ -179,9 +183,11 @@ func TestScripts(t *testing.T) {
 					e.Errorf("not asked to promote: %+v", d)
 				}
 				d := e.due(true)
-				if d.PromotedHolds != 1 || d.ExpiredLeases != 0 || !d.NextDueAt.Equal(soon) || d.More || len(d.Lanes) != 1 {
+				if d.PromotedHolds != 1 || d.ExpiredLeases != 0 || !d.NextDueAt.Equal(soon) || d.More ||
+					len(d.Lanes) != 1 {
 					e.Errorf("%+v", d)
-				} else if l := d.Lanes[0]; l.Op != hold.OpCapture || l.Account != "" || l.Ready != 1 || !l.NearestDeadline.Equal(dead) {
+				} else if l := d.Lanes[0]; l.Op != hold.OpCapture || l.Account != "" || l.Ready != 1 ||
+					!l.NearestDeadline.Equal(dead) {
 					e.Errorf("%+v", l)
 				}
 			},
@@ -193,8 +199,10 @@ func TestScripts(t *testing.T) {
 				ready:1: pi_a dead
 				scheduled pi_b soon`,
 		}, {
-			name:   "claim: the nearest deadline is leased, its version grows, the claim's beginning is stamped",
-			before: func(e *env) { e.put(ready("pi_b", hold.OpCapture, "", dead2), ready("pi_a", hold.OpCapture, "", dead)) },
+			name: "claim: the nearest deadline is leased, its version grows, the claim's beginning is stamped",
+			before: func(e *env) {
+				e.mustCommit(ready("pi_b", hold.OpCapture, "", dead2), ready("pi_a", hold.OpCapture, "", dead))
+			},
 			was: `expiring pi_a mile
 				expiring pi_b dead2-1h
 				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
@@ -205,7 +213,8 @@ func TestScripts(t *testing.T) {
 			act: func(e *env, names map[time.Time]string) {
 				claims, now := e.claim(lane, 1, time.Minute)
 				names[now], names[now.Add(time.Minute)] = "now", "now+1m"
-				if len(claims) != 1 || claims[0].TakenOver || !claims[0].Since.Equal(now) || claims[0].Hold.State != hold.Working || claims[0].Hold.PreviousState != hold.Scheduled {
+				if len(claims) != 1 || claims[0].TakenOver || !claims[0].Since.Equal(now) ||
+					claims[0].Hold.State != hold.Working || claims[0].Hold.PreviousState != hold.Scheduled {
 					e.Errorf("%+v", claims)
 				}
 			},
@@ -221,24 +230,24 @@ func TestScripts(t *testing.T) {
 			before: func(e *env) {
 				w := ready("pi_a", hold.OpCapture, "", dead)
 				w.Hold.Reference, w.Placement.VerifyAt = "BK-1", dead
-				e.put(w)
+				e.mustCommit(w)
 			},
 			was: `expiring pi_a mile
 				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
 				lanes 1: dead
 				ready:1: pi_a dead
-				refs BK-1|pi_a -
+				references BK-1|pi_a -
 				unverified pi_a dead`,
 			act: func(e *env, _ map[time.Time]string) {
 				claims, _ := e.claim(lane, 1, time.Minute)
-				e.put(heartbeatGrace(claims[0].Hold, moved))
+				e.mustCommit(capturedWrite(claims[0].Hold, moved))
 			},
 			is: `holds pi_a v? captured<scheduled unknown since:- deadline:dead
-				refs BK-1|pi_a -
+				references BK-1|pi_a -
 				settled pi_a moved`,
 		}, {
 			name:   "commit: an unknown outcome stays closed until its time",
-			before: func(e *env) { e.put(ready("pi_a", hold.OpCapture, "", dead)) },
+			before: func(e *env) { e.mustCommit(ready("pi_a", hold.OpCapture, "", dead)) },
 			was: `expiring pi_a mile
 				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
 				lanes 1: dead
@@ -248,7 +257,7 @@ func TestScripts(t *testing.T) {
 				w := from(claims[0].Hold)
 				w.Hold.NextAt, w.Hold.Attempt = soon, hold.Attempt{Count: 1, FirstAt: claims[0].Since, Unknown: true}
 				w.Placement = hold.Placement{DueAt: soon, Urgent: true, KeepMilestone: true}
-				e.put(w)
+				e.mustCommit(w)
 			},
 			is: `expiring pi_a mile
 				holds pi_a v? working<scheduled capture since:- deadline:dead
@@ -259,17 +268,17 @@ func TestScripts(t *testing.T) {
 				w := scheduled("pi_a", soon, dead)
 				w.Hold.State, w.Hold.NextOp, w.Hold.SettledAt, w.Hold.Reference = hold.Canceled, 0, moved, "BK-1"
 				w.Placement, w.Events = hold.Placement{SettledAt: moved}, [][]byte{[]byte("canceled")}
-				e.put(w)
+				e.mustCommit(w)
 			},
 			was: `events canceled
 				holds pi_a v1 canceled<unknown unknown since:- deadline:dead
-				refs BK-1|pi_a -
+				references BK-1|pi_a -
 				settled pi_a moved`,
 			act: func(e *env, _ map[time.Time]string) {
 				w := from(*e.read("pi_a"))
 				w.Drop = true
-				e.put(w)
-				e.put(w) // its reply was lost
+				e.mustCommit(w)
+				e.mustCommit(w) // its reply was lost
 			},
 			is: `events canceled`,
 		}, {
@@ -277,26 +286,26 @@ func TestScripts(t *testing.T) {
 			before: func(e *env) {
 				w := ready("pi_a", hold.OpCapture, "", dead)
 				w.Hold.Reference, w.Placement.NeedsAttention, w.Placement.VerifyAt = "BK-1", true, soon
-				e.put(w)
+				e.mustCommit(w)
 			},
 			was: `attention pi_a dead
 				expiring pi_a mile
 				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
 				lanes 1: dead
 				ready:1: pi_a dead
-				refs BK-1|pi_a -
+				references BK-1|pi_a -
 				unverified pi_a soon`,
 			act: func(e *env, _ map[time.Time]string) {
 				w := from(*e.read("pi_a"))
 				w.Drop, w.Placement = true, hold.Placement{DueAt: due, Ready: true, KeepMilestone: true}
-				e.put(w)
+				e.mustCommit(w)
 				e.due(true)
 			},
 			is: ``,
 		}, {
-			name:   "touch: a milestone moves on once, the record stays",
+			name:   "advance: a milestone moves on once, the record stays",
 			odd:    true,
-			before: func(e *env) { e.put(scheduled("pi_a", soon, dead), scheduled("pi_b", soon, dead)) },
+			before: func(e *env) { e.mustCommit(scheduled("pi_a", soon, dead), scheduled("pi_b", soon, dead)) },
 			was: `expiring pi_a mile
 				expiring pi_b mile
 				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
@@ -304,17 +313,18 @@ func TestScripts(t *testing.T) {
 				scheduled pi_a soon
 				scheduled pi_b soon`,
 			act: func(e *env, _ map[time.Time]string) {
-				touches := []hold.MilestoneAdvance{
+				advances := []hold.MilestoneAdvance{
 					{ID: "pi_b", Version: 2, From: mile, To: moved, Events: [][]byte{[]byte("no")}},
 					{ID: "pi_b", From: mile, To: moved, Events: [][]byte{[]byte("no")}},
-					{ID: "pi_a", Version: 1, From: mile, To: moved, Events: [][]byte{[]byte("warned"), []byte("twice")}},
+					{ID: "pi_a", Version: 1, From: mile, To: moved, Events: [][]byte{[]byte("warned"),
+						[]byte("twice")}},
 					{ID: "pi_b", Version: 1, From: mile},
 					{ID: "pi_b", Version: 1, From: mile, To: moved, Events: [][]byte{[]byte("no")}},
 					{ID: "pi_c", From: mile, To: moved, Events: [][]byte{[]byte("no")}},
 					{ID: "pi_a", Version: 1, To: dead, Events: [][]byte{[]byte("no")}},
 				}
 				for range 2 {
-					moved, err := e.s.AdvanceMilestones(e.Context(), touches)
+					moved, err := e.s.AdvanceMilestones(e.Context(), advances)
 					if err != nil || moved[0] || moved[1] || moved[4] || moved[5] || moved[6] || moved[2] != moved[3] {
 						e.Errorf("%v, %v", moved, err)
 					}
@@ -328,8 +338,11 @@ func TestScripts(t *testing.T) {
 				scheduled pi_a soon
 				scheduled pi_b soon`,
 		}, {
-			name:   "milestones, unverified, settled, pages, reads, counts change nothing",
-			before: func(e *env) { e.put(scheduled("pi_a", soon, dead), ready("pi_b", hold.OpRead, "acct_y", dead2)) },
+			name: "milestones, unverified, settled, pages, reads, counts change nothing",
+			before: func(e *env) {
+				e.mustCommit(scheduled("pi_a", soon, dead),
+					ready("pi_b", hold.OpRead, "acct_y", dead2))
+			},
 			was: `expiring pi_a mile
 				expiring pi_b dead2-1h
 				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
@@ -337,7 +350,7 @@ func TestScripts(t *testing.T) {
 				lanes 3:acct_y dead2
 				ready:3:acct_y pi_b dead2
 				scheduled pi_a soon`,
-			act: func(e *env, _ map[time.Time]string) { lookAtAll(e) },
+			act: func(e *env, _ map[time.Time]string) { callReaders(e) },
 			is: `expiring pi_a mile
 				expiring pi_b dead2-1h
 				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
@@ -347,7 +360,7 @@ func TestScripts(t *testing.T) {
 				scheduled pi_a soon`,
 		},
 	}
-	onBoth(t, func(t *testing.T, e *env) {
+	onRedisAndMiniredis(t, func(t *testing.T, e *env) {
 		for _, c := range cases {
 			t.Run(c.name, func(t *testing.T) {
 				if err := e.rdb.FlushDB(t.Context()).Err(); err != nil {
@@ -358,23 +371,23 @@ func TestScripts(t *testing.T) {
 				if c.before != nil {
 					c.before(e)
 				}
-				if got, want := e.dump(names), lines(c.was); got != want && c.was != "" {
+				if got, want := e.dump(names), trimLines(c.was); got != want && c.was != "" {
 					t.Errorf("before:\n%swant:\n%s", got, want)
 				}
 				c.act(e, names)
-				if got, want := e.dump(names), lines(c.is); got != want && !(c.is == "" && got == "") {
+				if got, want := e.dump(names), trimLines(c.is); got != want && !(c.is == "" && got == "") {
 					t.Errorf("after:\n%swant:\n%s", got, want)
 				}
 				if !c.odd {
-					e.invariants(1)
+					e.checkInvariants(1)
 				}
 			})
 		}
 	})
 }
 
-// lookAtAll calls everything that only reads.
-func lookAtAll(e *env) {
+// callReaders calls every method that only reads.
+func callReaders(e *env) {
 	e.Helper()
 	ctx := e.Context()
 	found, now, err := e.s.DueMilestones(ctx, 10)
@@ -387,7 +400,8 @@ func lookAtAll(e *env) {
 	if s, err := e.s.SettledBefore(ctx, future, 10); err != nil || len(s) != 0 {
 		e.Errorf("settled: %+v, %v", s, err)
 	}
-	for _, set := range []hold.SortedSet{hold.SetScheduled, hold.SetExpiring, hold.SetWorking, hold.SetAttention, hold.SetSettled, hold.SetReferences} {
+	for _, set := range []hold.SortedSet{hold.SetScheduled, hold.SetExpiring, hold.SetWorking,
+		hold.SetAttention, hold.SetSettled, hold.SetReferences} {
 		if _, _, err := e.s.Page(ctx, set, hold.Position{}, 10); err != nil {
 			e.Error(err)
 		}

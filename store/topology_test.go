@@ -18,8 +18,9 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// crew works on a store as replicas do: schedules, claims, settles, and goes on after errors until everything is settled.
-type crew struct {
+// workload uses a store as replicas do: it schedules, claims and settles holds, and continues after
+// errors until all are settled.
+type workload struct {
 	*env
 	mu           sync.Mutex
 	acknowledged map[string]bool // commits of births that were reported
@@ -28,22 +29,22 @@ type crew struct {
 	placed       atomic.Bool // all were scheduled
 }
 
-func (c *crew) failed(err error) bool {
+func (c *workload) failed(err error) bool {
 	if err == nil {
 		return false
 	}
 	c.mu.Lock()
 	c.failures++
 	c.mu.Unlock()
-	// Redis is away: as a replica would, wait a little. A context ends it when the test does.
+	// Wait a little, as a replica would while Redis is unavailable. The context ends with the test.
 	wait, cancel := context.WithTimeout(c.Context(), 20*time.Millisecond)
 	defer cancel()
 	<-wait.Done()
 	return true
 }
 
-// schedule places n holds, in pieces, each until it is acknowledged.
-func (c *crew) schedule(from, n int) {
+// schedule creates n holds in batches, each repeated until it is acknowledged.
+func (c *workload) schedule(from, n int) {
 	for i := from; i < from+n && c.Context().Err() == nil; i += 20 {
 		var writes []hold.RecordWrite
 		for j := i; j < min(i+20, from+n); j++ {
@@ -60,7 +61,8 @@ func (c *crew) schedule(from, n int) {
 			}
 			c.mu.Lock()
 			for k := range ok {
-				// A birth that somebody has claimed meanwhile is no longer what was written: it exists, that is what counts.
+				// A write that is not committed, because the hold was claimed already, shows that
+				// the hold exists.
 				c.acknowledged[writes[k].Hold.ID] = true
 			}
 			c.mu.Unlock()
@@ -69,8 +71,8 @@ func (c *crew) schedule(from, n int) {
 	}
 }
 
-// drain claims and settles until all that were scheduled are settled.
-func (c *crew) drain(lease time.Duration) {
+// drain claims and settles holds until all that were scheduled are settled.
+func (c *workload) drain(lease time.Duration) {
 	for c.Context().Err() == nil {
 		placed := c.placed.Load()
 		counts, err := c.s.Counts(c.Context())
@@ -89,11 +91,11 @@ func (c *crew) drain(lease time.Duration) {
 				if rand.IntN(10) == 0 {
 					continue // a replica that dies with its claim
 				}
-				end := heartbeatGrace(cl.Hold, at)
+				end := capturedWrite(cl.Hold, at)
 				end.Events = [][]byte{[]byte("captured " + cl.Hold.ID)}
 				ends = append(ends, end)
 			}
-			// As the worker does: again and again, until Redis has said something.
+			// Repeat until Redis answers, as the worker does.
 			for len(ends) > 0 && c.Context().Err() == nil {
 				ok, err := c.s.Commit(c.Context(), ends)
 				if c.failed(err) {
@@ -112,16 +114,16 @@ func (c *crew) drain(lease time.Duration) {
 	}
 }
 
-func newCrew(e *env) *crew {
-	return &crew{env: e, acknowledged: map[string]bool{}, settledBy: map[string]int{}}
+func newWorkload(e *env) *workload {
+	return &workload{env: e, acknowledged: map[string]bool{}, settledBy: map[string]int{}}
 }
 
-// work schedules and settles n holds with two replicas at once, while trouble comes.
-func (c *crew) work(n int, trouble func()) {
+// work schedules and settles n holds with two replicas, while trouble runs.
+func (c *workload) work(n int, trouble func()) {
 	c.Helper()
 	ctx, cancel := context.WithTimeout(c.Context(), 5*time.Minute)
 	defer cancel()
-	c.env = &env{TB: inContext{c.TB, ctx}, s: c.s, rdb: c.rdb}
+	c.env = &env{TB: withContext{c.TB, ctx}, s: c.s, rdb: c.rdb}
 	var wg, placing sync.WaitGroup
 	for i := range 2 {
 		placing.Go(func() { c.schedule(i*n/2, n/2) })
@@ -141,16 +143,17 @@ func (c *crew) work(n int, trouble func()) {
 	}
 }
 
-// inContext is a test whose context ends earlier.
-type inContext struct {
+// withContext is a test whose context ends earlier.
+type withContext struct {
 	testing.TB
 	ctx context.Context
 }
 
-func (t inContext) Context() context.Context { return t.ctx }
+func (t withContext) Context() context.Context { return t.ctx }
 
-// complete checks that each hold was scheduled, captured, and published, and that nothing else is left.
-func (c *crew) complete(n, partitions int) {
+// checkComplete checks that each hold was scheduled, captured and published, and that nothing else
+// is left.
+func (c *workload) checkComplete(n, partitions int) {
 	c.Helper()
 	counts, err := c.s.Counts(c.Context())
 	if err != nil || counts != (hold.Counts{Settled: int64(n)}) {
@@ -166,7 +169,7 @@ func (c *crew) complete(n, partitions int) {
 			c.Errorf("%s was settled by %d replicas", id, by)
 		}
 	}
-	c.invariants(partitions)
+	c.checkInvariants(partitions)
 	var after hold.Position
 	var listed []string
 	for len(listed) <= n {
@@ -186,7 +189,7 @@ func (c *crew) complete(n, partitions int) {
 	}
 }
 
-func (c *crew) eachEventOnce(n, partitions int) {
+func (c *workload) checkEvents(n, partitions int) {
 	c.Helper()
 	ev := c.events(partitions)
 	all := len(ev)
@@ -196,22 +199,24 @@ func (c *crew) eachEventOnce(n, partitions int) {
 	}
 }
 
-func TestCluster(t *testing.T) {
+func TestCluster_Workload(t *testing.T) {
 	t.Parallel()
 	cluster := storetest.StartCluster(t, 3)
-	s, warnings, err := store.Open(t.Context(), store.Options{URL: cluster.URL(), Partitions: 8, Budget: store.Budget{Write: 100, Total: 150}})
+	s, warnings, err := store.Open(t.Context(), store.Options{URL: cluster.URL(), Partitions: 8,
+		Rates: store.Rates{Write: 100, Total: 150}})
 	if err != nil || len(warnings) != 0 {
 		t.Fatalf("%v, %q", err, warnings)
 	}
 	defer s.Close()
-	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{cluster.Masters[0].Addr()}, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}})
+	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{cluster.Masters[0].Addr()},
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}})
 	defer rdb.Close()
 	e := &env{TB: t, s: s, rdb: rdb}
-	c := newCrew(e)
+	c := newWorkload(e)
 	c.work(400, nil)
 	c.env = e
-	c.complete(400, 8)
-	c.eachEventOnce(400, 8)
+	c.checkComplete(400, 8)
+	c.checkEvents(400, 8)
 	used := 0
 	for _, m := range cluster.Masters {
 		raw := m.Client()
@@ -224,15 +229,15 @@ func TestCluster(t *testing.T) {
 		t.Errorf("8 partitions are on %d of 3 masters", used)
 	}
 	if n, _, err := s.TryReserve(t.Context(), "acct_a", hold.OpCapture, 3); err != nil || n < 1 {
-		t.Errorf("take: %d, %v", n, err)
+		t.Errorf("reserve: %d, %v", n, err)
 	}
 	if alive, err := s.Heartbeat(t.Context(), "one", time.Minute); err != nil || len(alive) != 1 {
-		t.Errorf("beat: %v, %v", alive, err)
+		t.Errorf("heartbeat: %v, %v", alive, err)
 	}
 }
 
-// In a Cluster every master's settings count, not only those of the one that happens to be asked.
-func TestClusterWithOneUnsafeMasterIsRefused(t *testing.T) {
+// Open examines every master of a Cluster.
+func TestOpen_RefusesClusterWithUnsafeMaster(t *testing.T) {
 	t.Parallel()
 	cluster := storetest.StartCluster(t, 3)
 	raw := cluster.Masters[2].Client()
@@ -240,16 +245,17 @@ func TestClusterWithOneUnsafeMasterIsRefused(t *testing.T) {
 	if err := raw.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-random").Err(); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := store.Open(t.Context(), store.Options{URL: cluster.URL(), Partitions: 8}); err == nil || !strings.Contains(err.Error(), "allkeys-random") {
+	if _, _, err := store.Open(t.Context(), store.Options{URL: cluster.URL(),
+		Partitions: 8}); err == nil || !strings.Contains(err.Error(), "allkeys-random") {
 		t.Errorf("%v", err)
 	}
 }
 
-// One master of a Cluster is away: the partitions of the others go on.
-func TestClusterWithADeadMasterGoesOnWithTheOthers(t *testing.T) {
+// One master of a Cluster is down. The partitions of the others keep working.
+func TestCluster_DeadMasterLeavesOthersWorking(t *testing.T) {
 	t.Parallel()
 	cluster := storetest.StartCluster(t, 3)
-	// As operators do who prefer a part of the service to none.
+	// This setting keeps the rest of the Cluster in service.
 	for _, m := range cluster.Masters {
 		raw := m.Client()
 		raw.ConfigSet(t.Context(), "cluster-require-full-coverage", "no")
@@ -261,7 +267,7 @@ func TestClusterWithADeadMasterGoesOnWithTheOthers(t *testing.T) {
 	for i := range 80 {
 		writes = append(writes, ready(fmt.Sprintf("pi_%d", i), hold.OpCapture, "", dead))
 	}
-	e.put(writes...)
+	e.mustCommit(writes...)
 	all := e.due(true).Lanes
 	cluster.Masters[0].Kill()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -279,7 +285,7 @@ func TestClusterWithADeadMasterGoesOnWithTheOthers(t *testing.T) {
 	}
 }
 
-func TestSentinelFailover(t *testing.T) {
+func TestSentinel_Failover(t *testing.T) {
 	t.Parallel()
 	sentinel := storetest.StartSentinel(t)
 	s, warnings, err := store.Open(t.Context(), store.Options{URL: sentinel.URL(), Partitions: 8})
@@ -288,7 +294,7 @@ func TestSentinelFailover(t *testing.T) {
 	}
 	defer s.Close()
 	const n = 600
-	c := newCrew(&env{TB: t, s: s})
+	c := newWorkload(&env{TB: t, s: s})
 	old := sentinel.Master()
 	c.work(n, func() {
 		storetest.Until(t, 30*time.Second, "some are settled and not all", func() bool {
@@ -304,7 +310,7 @@ func TestSentinelFailover(t *testing.T) {
 	raw := sentinel.Master().Client()
 	defer raw.Close()
 	c.env = &env{TB: t, s: s, rdb: raw}
-	// The replica may not have got the last writes: such a hold is found again only from Stripe. What it did get is whole.
+	// The Redis replica may not have received the last writes. What it did receive must be whole.
 	lost := 0
 	for id := range c.acknowledged {
 		if c.read(id) == nil {
@@ -312,7 +318,7 @@ func TestSentinelFailover(t *testing.T) {
 		}
 	}
 	t.Logf("%d calls failed, %d acknowledged holds were lost with the old master", c.failures, lost)
-	c.invariants(8)
+	c.checkInvariants(8)
 	counts, err := s.Counts(t.Context())
 	if err != nil || counts.Open != 0 || counts.Settled != int64(n-lost) {
 		t.Errorf("after the failover: %+v, %v", counts, err)

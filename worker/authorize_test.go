@@ -14,9 +14,12 @@ import (
 
 	"github.com/holdd/holdd/store"
 	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/gateway"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/stripesim"
+	"github.com/holdd/holdd/worker/wiring"
 )
 
 const clickKey = "click-0001"
@@ -58,7 +61,7 @@ func code(err error) hold.Code {
 	if errors.As(err, &p) {
 		return p.Code
 	}
-	if errors.Is(err, worker.ErrUnavailable) {
+	if errors.Is(err, health.ErrUnavailable) {
 		return "unavailable"
 	}
 	return ""
@@ -88,7 +91,7 @@ func TestAuthorizesAtOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if a.Status != worker.StatusAuthorized || !a.Created || a.Hold == nil || a.Hold.State != hold.Scheduled || a.Hold.Amount != 12_500 || !a.Hold.Verified ||
+		if a.Status != hold.AuthorizationDone || !a.Created || a.Hold == nil || a.Hold.State != hold.Scheduled || a.Hold.Amount != 12_500 || !a.Hold.Verified ||
 			a.Hold.ExpiresSource != hold.SourceCharge || a.Hold.Reference != "BK-2071" || a.Hold.Metadata["room"] != "12" || !a.Hold.Mirrored || a.ClientSecret.Reveal() != "" {
 			t.Errorf("%+v %+v", a, a.Hold)
 		}
@@ -106,7 +109,7 @@ func TestAuthorizesAtOnce(t *testing.T) {
 		if _, err := r.Authorize(w.ctx, clickKey, other, "api"); code(err) != hold.IdempotencyKeyReused {
 			t.Errorf("same key, another amount: %v", err)
 		}
-		if _, err := r.ConfirmAuthorization(w.ctx, id, clickKey, hold.ConfirmRequest{}, "api"); code(err) != hold.IdempotencyKeyReused {
+		if _, err := r.Confirm(w.ctx, id, clickKey, hold.ConfirmRequest{}, "api"); code(err) != hold.IdempotencyKeyReused {
 			t.Errorf("same key at confirm: %v", err)
 		}
 		w.oneAuthorization()
@@ -125,7 +128,7 @@ func TestGuestPassesThreeDSecure(t *testing.T) {
 		req.PaymentMethod = "pm_card_threeDSecure2Required"
 		req.ReturnURL = "https://hotel.example/booked"
 		a, err := r.Authorize(w.ctx, clickKey, req, "api")
-		if err != nil || a.Status != worker.StatusRequiresAction || a.Hold != nil || a.NextAction != "redirect_to_url" || a.RedirectURL.Reveal() == "" {
+		if err != nil || a.Status != hold.AuthorizationRequiresAction || a.Hold != nil || a.NextAction != "redirect_to_url" || a.RedirectURL.Reveal() == "" {
 			t.Fatalf("%+v %v", a, err)
 		}
 		st, _ := w.sim.Intent(a.PaymentIntent)
@@ -136,21 +139,21 @@ func TestGuestPassesThreeDSecure(t *testing.T) {
 		if err != nil || again.ClientSecret.Reveal() != st.ClientSecret || again.PaymentIntent != a.PaymentIntent {
 			t.Errorf("again: %+v %v", again, err)
 		}
-		if c, err := r.ConfirmAuthorization(w.ctx, a.PaymentIntent, "confirm-01", hold.ConfirmRequest{}, "api"); err != nil || c.Status != worker.StatusRequiresAction {
+		if c, err := r.Confirm(w.ctx, a.PaymentIntent, "confirm-01", hold.ConfirmRequest{}, "api"); err != nil || c.Status != hold.AuthorizationRequiresAction {
 			t.Errorf("confirmed before the guest acted: %+v %v", c, err)
 		}
 		if err := w.sim.Dashboard().CompleteAction(a.PaymentIntent); err != nil {
 			t.Fatal(err)
 		}
-		if again, err = r.Authorize(w.ctx, clickKey, req, "api"); err != nil || again.Status != worker.StatusRequiresConfirmation {
+		if again, err = r.Authorize(w.ctx, clickKey, req, "api"); err != nil || again.Status != hold.AuthorizationRequiresConfirmation {
 			t.Errorf("after the guest acted: %+v %v", again, err)
 		}
-		c, err := r.ConfirmAuthorization(w.ctx, a.PaymentIntent, "confirm-01", hold.ConfirmRequest{}, "api")
-		if err != nil || c.Status != worker.StatusAuthorized || !c.Created || c.Hold.State != hold.Scheduled || c.Hold.Reference != "BK-2071" {
+		c, err := r.Confirm(w.ctx, a.PaymentIntent, "confirm-01", hold.ConfirmRequest{}, "api")
+		if err != nil || c.Status != hold.AuthorizationDone || !c.Created || c.Hold.State != hold.Scheduled || c.Hold.Reference != "BK-2071" {
 			t.Fatalf("%+v %v", c, err)
 		}
 		for i, key := range []string{"confirm-01", "confirm-02"} {
-			if c, err = r.ConfirmAuthorization(w.ctx, a.PaymentIntent, key, hold.ConfirmRequest{}, "api"); err != nil || c.Created || c.Hold == nil {
+			if c, err = r.Confirm(w.ctx, a.PaymentIntent, key, hold.ConfirmRequest{}, "api"); err != nil || c.Created || c.Hold == nil {
 				t.Errorf("%d: %+v %v", i, c, err)
 			}
 		}
@@ -189,8 +192,8 @@ func TestBankRefuses(t *testing.T) {
 				t.Fatalf("%d: %#v", i, err)
 			}
 			if i == 1 { // with another card
-				c, err := r.ConfirmAuthorization(w.ctx, p.PaymentIntent, "confirm-01", hold.ConfirmRequest{PaymentMethod: "pm_card_mastercard"}, "api")
-				if err != nil || c.Status != worker.StatusAuthorized || c.Hold.Reference != "BK-2071" {
+				c, err := r.Confirm(w.ctx, p.PaymentIntent, "confirm-01", hold.ConfirmRequest{PaymentMethod: "pm_card_mastercard"}, "api")
+				if err != nil || c.Status != hold.AuthorizationDone || c.Hold.Reference != "BK-2071" {
 					t.Errorf("%+v %v", c, err)
 				}
 			}
@@ -247,11 +250,11 @@ func TestWhatGuestsDoNotFinishIsCanceled(t *testing.T) {
 		if err := w.sim.Dashboard().CompleteAction(acted.PaymentIntent); err != nil {
 			t.Fatal(err)
 		}
-		if c, err := r.ConfirmAuthorization(w.ctx, acted.PaymentIntent, "confirm-02", hold.ConfirmRequest{}, "api"); err != nil || c.Hold == nil {
+		if c, err := r.Confirm(w.ctx, acted.PaymentIntent, "confirm-02", hold.ConfirmRequest{}, "api"); err != nil || c.Hold == nil {
 			t.Fatalf("%+v %v", c, err)
 		}
 		time.Sleep(61 * time.Second)
-		if _, err := r.ConfirmAuthorization(w.ctx, a.PaymentIntent, "confirm-01", hold.ConfirmRequest{PaymentMethod: "pm_card_visa"}, "api"); code(err) != hold.AuthorizationAbandoned {
+		if _, err := r.Confirm(w.ctx, a.PaymentIntent, "confirm-01", hold.ConfirmRequest{PaymentMethod: "pm_card_visa"}, "api"); code(err) != hold.AuthorizationAbandoned {
 			t.Errorf("confirmed after the hour: %v", err)
 		}
 		time.Sleep(3 * time.Minute)
@@ -292,7 +295,7 @@ func TestAnAbandonedAuthorizationIsToldOfAfterACrash(t *testing.T) {
 		}
 		told := 0
 		for _, e := range events {
-			if strings.Contains(string(e.Event), string(worker.TypeAuthorizationAbandoned)) && strings.Contains(string(e.Event), a.PaymentIntent) {
+			if strings.Contains(string(e.Event), string(event.AuthorizationAbandoned)) && strings.Contains(string(e.Event), a.PaymentIntent) {
 				told++
 			}
 		}
@@ -347,10 +350,10 @@ func TestEveryFaultOfCreate(t *testing.T) {
 					r := w.start()
 					req := booking(48 * time.Hour)
 					w.fault(stripesim.ClassCreate, times, kind)
-					a, err := insistent(t, func() (worker.AuthorizationResult, error) {
+					a, err := insistent(t, func() (hold.AuthorizationResult, error) {
 						a, err := r.Authorize(w.ctx, clickKey, req, "api")
 						if code(err) == hold.AuthorizationRefused { // told that nothing happened: the caller tries again
-							err = worker.ErrUnavailable
+							err = health.ErrUnavailable
 						}
 						return a, err
 					})
@@ -384,10 +387,10 @@ func TestEveryFaultOfConfirm(t *testing.T) {
 						t.Fatal(err)
 					}
 					w.fault(class, 2, kind)
-					a, err := insistent(t, func() (worker.AuthorizationResult, error) {
-						a, err := r.ConfirmAuthorization(w.ctx, first.PaymentIntent, "confirm-01", hold.ConfirmRequest{}, "api")
+					a, err := insistent(t, func() (hold.AuthorizationResult, error) {
+						a, err := r.Confirm(w.ctx, first.PaymentIntent, "confirm-01", hold.ConfirmRequest{}, "api")
 						if c := code(err); c == hold.AuthorizationRefused || c == hold.AuthorizationNotFound {
-							err = worker.ErrUnavailable
+							err = health.ErrUnavailable
 						}
 						return a, err
 					})
@@ -422,19 +425,19 @@ func TestCrashAnywhere(t *testing.T) {
 				doomed := w.doom(r, step)
 				req := booking(48 * time.Hour)
 				type result struct {
-					a   worker.AuthorizationResult
+					a   hold.AuthorizationResult
 					err error
 				}
 				done := make(chan result, 1)
 				go func() {
-					a, err := doomed.Authorize(w.ctx, clickKey, req, "api")
+					a, err := doomed.Authorizer.Authorize(w.ctx, clickKey, req, "api")
 					done <- result{a, err}
 				}()
 				first := <-done
 				finished = !r.dead.Load()
 				second := w.start()
 				if repeats {
-					a, err := insistent(t, func() (worker.AuthorizationResult, error) { return second.Authorize(w.ctx, clickKey, req, "api") })
+					a, err := insistent(t, func() (hold.AuthorizationResult, error) { return second.Authorize(w.ctx, clickKey, req, "api") })
 					if err != nil || a.Hold == nil || a.Hold.State != hold.Scheduled {
 						t.Fatalf("step %d: %+v %v after %v", step, a, err, first.err)
 					}
@@ -477,7 +480,7 @@ func TestRedisForgets(t *testing.T) {
 				defer cancel()
 				_, _ = r.Authorize(ctx, clickKey, req, "api")
 				w.redis.FlushAll()
-				a, err := insistent(t, func() (worker.AuthorizationResult, error) { return r.Authorize(w.ctx, clickKey, req, "api") })
+				a, err := insistent(t, func() (hold.AuthorizationResult, error) { return r.Authorize(w.ctx, clickKey, req, "api") })
 				if err != nil || a.Hold == nil || a.Hold.ID != w.oneAuthorization() {
 					t.Fatalf("%+v %v", a, err)
 				}
@@ -532,13 +535,13 @@ func TestAnotherVersionWordsItOtherwise(t *testing.T) {
 			if !arrived {
 				call.PaymentMethod = "pm_card_visa_chargeDeclinedInsufficientFunds"
 			}
-			older, err := gateway.New(gateway.Options{Key: "sk_test_world", Base: "http://stripe.test", Transport: w.sim.Transport()})
+			older, err := gateway.New(gateway.Options{APIKey: "sk_test_world", BaseURL: "http://stripe.test", Transport: w.sim.Transport()})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer older.Close()
-			older.Authorize(w.ctx, call)
-			a, err := insistent(t, func() (worker.AuthorizationResult, error) { return r.Authorize(w.ctx, clickKey, req, "api") })
+			older.Do(w.ctx, hold.Call{Op: hold.OpAuthorize, Key: call.Key, Authorize: &call})
+			a, err := insistent(t, func() (hold.AuthorizationResult, error) { return r.Authorize(w.ctx, clickKey, req, "api") })
 			if arrived {
 				if err != nil || a.Hold == nil || a.Hold.ID != w.oneAuthorization() {
 					t.Fatalf("%+v %v", a, err)
@@ -614,7 +617,7 @@ func (d *doomed) step() bool {
 func (w *world) doom(r *replica, at int) *worker.Worker {
 	w.t.Helper()
 	d := &doomed{at: at, dies: r}
-	g, err := gateway.New(gateway.Options{Key: "sk_test_world", Base: "http://stripe.test", Transport: &lifeline{r: r, next: roundTrip(func(req *http.Request) (*http.Response, error) {
+	g, err := gateway.New(gateway.Options{APIKey: "sk_test_world", BaseURL: "http://stripe.test", Transport: &lifeline{r: r, next: roundTrip(func(req *http.Request) (*http.Response, error) {
 		if !d.step() {
 			return nil, errDead
 		}
@@ -627,7 +630,10 @@ func (w *world) doom(r *replica, at int) *worker.Worker {
 	}
 	o := w.opts
 	o.Replica = "doomed"
-	out, err := worker.New(&doomedStore{r.store, d}, listing{g}, o)
+	doomed := &doomedStore{r.store, d}
+	stores := wiring.Stores(r.store)
+	stores.Attempts, stores.Commit = doomed, doomed
+	out, err := wiring.New(stores, r.store, g, o)
 	if err != nil {
 		w.t.Fatal(err)
 	}

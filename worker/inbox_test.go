@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/intake"
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
@@ -45,7 +45,7 @@ func (w *world) left(key string) []string {
 	return out
 }
 
-func withInbox(w *world, _ *stripesim.Options) { w.opts.DecodeRequest = api.ParseWish }
+func withInbox(w *world, _ *stripesim.Options) { w.opts.DecodeRequest = api.ParseScheduleRequest }
 
 func TestTheInboxIsTakenInAlsoWhatCameWhileNobodyRan(t *testing.T) {
 	inWorld(t, func(w *world) {
@@ -131,7 +131,7 @@ func TestADeadReplicasEntriesAreTakenOver(t *testing.T) {
 		dead := w.start()
 		id := w.authorize()
 		w.put(fmt.Sprintf(`{"payment_intent":%q,"capture_at":%q}`, id, in(10*time.Minute)))
-		entries, _, err := dead.store.ReadInbox(w.ctx, "replica-0", 10, 30*time.Second, worker.MaxInboxEntryBytes)
+		entries, _, err := dead.store.ReadInbox(w.ctx, "replica-0", 10, 30*time.Second, intake.MaxInboxEntryBytes)
 		if err != nil || len(entries) != 1 {
 			t.Fatalf("%v %v", entries, err)
 		}
@@ -208,7 +208,7 @@ func TestTermsAreMirrored(t *testing.T) {
 // A crowd of holds that are due is captured as fast with terms to mirror as without, and all is mirrored in the end.
 func TestTheMirrorTakesNothingFromCaptures(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.store.Budget.Total = 25 // a sandbox: everything shares one bucket
+		w.store.Rates.Total = 25 // a sandbox: everything shares one bucket
 		r := w.start()
 		var due, later []hold.ScheduleRequest
 		at := in(20 * time.Second)

@@ -79,14 +79,14 @@ func TestPlanSeesEveryHoldThatWillMove(t *testing.T) {
 		for _, r := range p.AtRisk {
 			why = append(why, r.Reason)
 		}
-		if got := strings.Join(why, "; "); got != "no time is set, and the deadline lets it go; no time is set, and the deadline only alerts" {
+		if got := strings.Join(why, "; "); got != "no time is set, and on_expiry releases it; no time is set, and on_expiry only alerts" {
 			t.Errorf("at risk: %q", got)
 		}
 		if p.Truncated || !p.Until.Equal(p.From.Add(24*time.Hour)) {
 			t.Errorf("%+v", p)
 		}
 	}, func(w *world, _ *stripesim.Options) {
-		w.store.Budget = store.Budget{Write: 1, Read: 25, Total: 100}
+		w.store.Rates = store.Rates{Write: 1, Read: 25, Total: 100}
 		w.opts = worker.Options{Rules: w.opts.Rules, Logger: w.log}
 	})
 }

@@ -10,7 +10,9 @@ import (
 	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/gateway"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/reconcile"
 	"github.com/holdd/holdd/worker/stripesim"
+	"github.com/holdd/holdd/worker/wiring"
 	"go.uber.org/zap"
 )
 
@@ -25,11 +27,11 @@ func TestThousandsOfHoldsAreRebuilt(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer st.Close()
-	g, err := gateway.New(gateway.Options{Key: "sk_test_world", Base: "http://stripe.test", Transport: w.sim.Transport()})
+	g, err := gateway.New(gateway.Options{APIKey: "sk_test_world", BaseURL: "http://stripe.test", Transport: w.sim.Transport()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	wk, err := worker.New(st, listing{g}, worker.Options{
+	wk, err := wiring.NewWorker(st, g, worker.Options{
 		Replica: "one", ReadRate: 1_000_000, Rules: hold.Rules{ExpiryMargin: time.Hour},
 		Schedules: worker.Schedules{Reconcile: "@every 24h", Report: "@every 1s"},
 	})
@@ -45,13 +47,13 @@ func TestThousandsOfHoldsAreRebuilt(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	r := &replica{Worker: wk, store: st}
+	r := &replica{Worker: wk, parts: partsOf(wk), store: st}
 
-	finished := func(not string) (run worker.Reconciliation) {
+	finished := func(not string) (run reconcile.Reconciliation) {
 		storetest.Until(t, 5*time.Minute, "a comparison that has ended", func() bool {
-			found, ok, err := wk.Reconciliation(t.Context(), "")
+			found, ok, err := wk.Reconciler.Reconciliation(t.Context(), "")
 			run = found
-			return err == nil && ok && run.ID != not && run.State == worker.RunFinished
+			return err == nil && ok && run.ID != not && run.State == reconcile.RunFinished
 		})
 		return run
 	}
@@ -63,16 +65,16 @@ func TestThousandsOfHoldsAreRebuilt(t *testing.T) {
 	}
 	began := time.Now()
 	run := finished(first.ID)
-	t.Logf("rebuilt %d holds %s after they were lost", run.Counts[worker.FoundScheduled], time.Since(began).Round(time.Millisecond))
-	if run.Counts[worker.FoundScheduled] != many || len(run.Counts) != 1 || run.Accounts != 2 {
+	t.Logf("rebuilt %d holds %s after they were lost", run.Counts[reconcile.FoundScheduled], time.Since(began).Round(time.Millisecond))
+	if run.Counts[reconcile.FoundScheduled] != many || len(run.Counts) != 1 || run.Accounts != 2 {
 		t.Errorf("%+v", run.Counts)
 	}
 	w.same(r, before)
-	again, _, err := wk.Reconcile(t.Context(), false, nil, "test")
+	again, _, err := wk.Reconciler.Reconcile(t.Context(), false, nil, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if run := finished(run.ID); run.ID != again.ID || len(run.Counts) != 0 || run.Compared != many || run.Read != 0 {
+	if run := finished(run.ID); run.ID != again.ID || len(run.Counts) != 0 || run.Compared != many || run.Retrieved != 0 {
 		t.Errorf("a second look: %+v", run)
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/holdd/holdd/store"
-	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/reconcile"
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
@@ -22,7 +22,7 @@ import (
 func seldom(w *world, _ *stripesim.Options) { w.opts.Schedules.Reconcile = "@every 2000h" }
 
 // compared asks for a comparison and waits for its end.
-func (w *world) compared(r *replica, dry bool, accounts ...string) worker.Reconciliation {
+func (w *world) compared(r *replica, dry bool, accounts ...string) reconcile.Reconciliation {
 	w.t.Helper()
 	run, _, err := r.Reconcile(w.ctx, dry, accounts, "test")
 	if err != nil {
@@ -31,14 +31,14 @@ func (w *world) compared(r *replica, dry bool, accounts ...string) worker.Reconc
 	return w.ended(r, run.ID)
 }
 
-func (w *world) ended(r *replica, id string) worker.Reconciliation {
+func (w *world) ended(r *replica, id string) reconcile.Reconciliation {
 	w.t.Helper()
 	for end := time.Now().Add(2 * time.Hour); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		run, ok, err := r.Reconciliation(w.ctx, id)
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		if ok && run.State == worker.RunFinished {
+		if ok && run.State == reconcile.RunFinished {
 			return run
 		}
 	}
@@ -47,7 +47,7 @@ func (w *world) ended(r *replica, id string) worker.Reconciliation {
 	return run
 }
 
-func counts(t *testing.T, run worker.Reconciliation, want map[worker.FindingKind]int64) {
+func counts(t *testing.T, run reconcile.Reconciliation, want map[reconcile.FindingKind]int64) {
 	t.Helper()
 	if !maps.Equal(run.Counts, want) {
 		t.Errorf("found %v, want %v\n%+v", run.Counts, want, run.Findings)
@@ -172,11 +172,11 @@ func TestWhatOthersDidIsFound(t *testing.T) {
 		if after := w.dump(); !maps.Equal(before, after) {
 			t.Errorf("the dry run changed Redis:\n%v\n%v", before, after)
 		}
-		want := map[worker.FindingKind]int64{worker.FoundCaptured: 1, worker.FoundCanceled: 2, worker.FoundChanged: 1, worker.FoundAttention: 1}
+		want := map[reconcile.FindingKind]int64{reconcile.FoundCaptured: 1, reconcile.FoundCanceled: 2, reconcile.FoundChanged: 1, reconcile.FoundAttention: 1}
 		counts(t, dry, want)
 		run := w.compared(r, false)
 		counts(t, run, want)
-		if !dry.DryRun || run.DryRun || len(dry.Findings) != 5 || len(run.Findings) != 5 || run.Listed != 7 || run.Compared != 7 || run.Accounts != 2 || run.Read != 1 || run.Percent != 100 {
+		if !dry.DryRun || run.DryRun || len(dry.Findings) != 5 || len(run.Findings) != 5 || run.Listed != 7 || run.Compared != 7 || run.Accounts != 2 || run.Retrieved != 1 || run.Percent != 100 {
 			t.Errorf("%+v", run)
 		}
 		if h := w.hold(r, ids[0]); h.State != hold.Captured || h.CapturedAmount != 9_000 || h.Reason != hold.CauseElsewhere {
@@ -185,7 +185,7 @@ func TestWhatOthersDidIsFound(t *testing.T) {
 		if h := w.hold(r, "pi_00000000gone"); h.State != hold.Attention || h.Reason != hold.CauseNotFound {
 			t.Errorf("%s because of %s", h.State, h.Reason)
 		}
-		counts(t, w.compared(r, false), map[worker.FindingKind]int64{})
+		counts(t, w.compared(r, false), map[reconcile.FindingKind]int64{})
 		time.Sleep(61 * time.Hour)
 		w.once(ids[0], "captured 9000 by dashboard", "released 1000 by dashboard")
 		w.once(ids[3], "captured 10000 by api")
@@ -284,7 +284,7 @@ func TestOneReplicaComparesAndAnotherGoesOn(t *testing.T) {
 		stop.Store(4) // the fifth page never comes
 		time.Sleep(15*time.Minute + 3*time.Second)
 		run, ok, err := second.Reconciliation(w.ctx, "")
-		if err != nil || !ok || run.State != worker.RunRunning || run.Pages != 4 || run.Counts[worker.FoundScheduled] != 400 {
+		if err != nil || !ok || run.State != reconcile.RunRunning || run.Pages != 4 || run.Counts[reconcile.FoundScheduled] != 400 {
 			t.Fatalf("%v %v %+v", ok, err, run)
 		}
 		if n := w.logs.FilterMessage("reconcile.started").Len(); n != 2 { // one at the start, one by the job
@@ -300,7 +300,7 @@ func TestOneReplicaComparesAndAnotherGoesOn(t *testing.T) {
 		if done.Pages != 10 || done.Takeovers != 1 || done.Replica == run.Replica {
 			t.Errorf("%+v", done)
 		}
-		counts(t, done, map[worker.FindingKind]int64{worker.FoundScheduled: 1000})
+		counts(t, done, map[reconcile.FindingKind]int64{reconcile.FoundScheduled: 1000})
 		if took := done.FinishedAt.Sub(run.UpdatedAt); took > 75*time.Second {
 			t.Errorf("taken over after %s", took)
 		}
@@ -361,9 +361,9 @@ func TestAnOldListSetsNothingBack(t *testing.T) {
 		if h := w.hold(r, fresh); h.CancelAt.IsZero() || !h.CaptureAt.IsZero() {
 			t.Errorf("%+v", h)
 		}
-		counts(t, run, map[worker.FindingKind]int64{})
+		counts(t, run, map[reconcile.FindingKind]int64{})
 		run = w.compared(r, false)
-		counts(t, run, map[worker.FindingKind]int64{worker.FoundChanged: 1})
+		counts(t, run, map[reconcile.FindingKind]int64{reconcile.FoundChanged: 1})
 		if h := w.hold(r, id); h.Amount != 15_000 {
 			t.Errorf("%+v", h)
 		}
@@ -383,7 +383,7 @@ func TestAnEmptiedRedisIsRebuilt(t *testing.T) {
 		if n := w.logs.FilterMessageSnippet("Redis was emptied").Len(); n != 1 {
 			t.Errorf("%d lines say that Redis was emptied", n)
 		}
-		checks := r.Ready(w.ctx)
+		checks := r.Readiness.Check(w.ctx)
 		for _, c := range checks {
 			if !c.OK {
 				t.Errorf("not ready: %+v", c)
@@ -396,7 +396,7 @@ func TestAnEmptiedRedisIsRebuilt(t *testing.T) {
 		w.ended(r, run.ID)
 		w.same(r, before)
 		time.Sleep(20 * time.Second)
-		if n := len(r.Ready(w.ctx)); n != 3 {
+		if n := len(r.Readiness.Check(w.ctx)); n != 3 {
 			t.Errorf("%d checks once it is rebuilt", n)
 		}
 		// Each is acted on at its own time, once.
@@ -410,7 +410,7 @@ func TestAnEmptiedRedisIsRebuilt(t *testing.T) {
 		}
 	}, slowly, func(w *world, _ *stripesim.Options) {
 		w.opts.Schedules.Report = "@every 15s"
-		w.store.Budget = store.Budget{} // each is checked when it is scheduled
+		w.store.Rates = store.Rates{} // each is checked when it is scheduled
 	})
 }
 
@@ -469,7 +469,7 @@ func (w *world) placed(r *replica, reqs []hold.ScheduleRequest) map[string]hold.
 			}
 			out[h.ID] = h
 		}
-		pairs, fits := h.MetadataDiff(nil)
+		pairs, fits := hold.MetadataDiff(&h, nil)
 		if !fits {
 			w.t.Fatalf("the terms of %s don't fit", h.ID)
 		}

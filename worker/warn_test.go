@@ -8,8 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/reconcile"
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
@@ -24,14 +25,14 @@ func (w *world) ending(d time.Duration, f ...func(*stripesim.Hold)) string {
 }
 
 // events are the published events of a hold, oldest first.
-func (w *world) events(id string) (all []worker.EventEnvelope) {
+func (w *world) events(id string) (all []event.Envelope) {
 	w.t.Helper()
 	entries, err := w.redis.Stream("holdd:{0}:events")
 	if err != nil {
 		return nil
 	}
 	for _, e := range entries {
-		var ev worker.EventEnvelope
+		var ev event.Envelope
 		if err := json.Unmarshal([]byte(e.Values[1]), &ev); err != nil {
 			w.t.Fatal(err)
 		}
@@ -371,7 +372,7 @@ func TestHandOver_FoundInMetadata(t *testing.T) {
 			if h := w.hold(r, id); h.State != hold.Attention || h.Reason != hold.CauseInsideMargin {
 				t.Fatalf("%s %s", h.State, h.Reason)
 			}
-			counts(t, run, map[worker.FindingKind]int64{worker.FoundAttention: 1})
+			counts(t, run, map[reconcile.FindingKind]int64{reconcile.FoundAttention: 1})
 			time.Sleep(10 * time.Minute)
 			w.once(id)
 			w.told(id, hold.EventAttention)

@@ -24,11 +24,11 @@ const signingSecret = "whsec_of_the_world"
 // endpoint is the webhook's handler in front of a replica.
 func endpoint(t *testing.T, r *replica, secrets ...string) http.Handler {
 	t.Helper()
-	a, err := api.New(api.Options{Holds: r, Webhook: &api.Webhook{
+	a, err := api.New(api.Options{Holds: api.Holds{Scheduler: r, Changer: r, Reader: r, Planner: r, ReadinessChecker: r.Readiness}, Webhook: &api.Webhook{
 		Parse: func(body []byte, signature string) (hold.StripeEvent, error) {
 			return gateway.ParseEvent(body, signature, secrets, 0)
 		},
-		Take: r.ApplyStripeEvent,
+		Take: r.Webhooks.ApplyStripeEvent,
 	}})
 	if err != nil {
 		t.Fatal(err)

@@ -8,7 +8,9 @@ import (
 
 	"github.com/holdd/holdd/store"
 	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/query"
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
@@ -193,7 +195,7 @@ func TestTheDeadlineIsActedOnAtItsMargin(t *testing.T) {
 // slowly lets a replica look every half minute, so that days go by quickly.
 func slowly(w *world, _ *stripesim.Options) {
 	w.opts.Schedules = worker.Schedules{Capture: "@every 30s", Expiry: "@every 30s", Report: "@every 1h", Verify: "@every 5m",
-		Refresh: "@every 30s", Inbox: "@every 30s", Mirror: "@every 30s", Abandon: "@every 5m"}
+		Refresh: "@every 30s", Inbox: "@every 30s", Mirror: "@every 30s", Resume: "@every 5m"}
 }
 
 // calmly lets a replica look every few seconds, where minutes or an hour go by and no second of them counts.
@@ -239,7 +241,7 @@ func TestACrashedReplicasWorkIsTakenOverWithinTheLease(t *testing.T) {
 			w.once(id, "captured 10000 by api")
 		}
 	}, func(w *world, o *stripesim.Options) {
-		w.store.Budget = store.Budget{}
+		w.store.Rates = store.Rates{}
 		o.EndpointRate, o.OverallRate = -1, -1
 	})
 }
@@ -303,7 +305,7 @@ func TestStripeAwayBurnsNothingAndTurnsNobodyAway(t *testing.T) {
 		}
 		missing := w.schedule(r, hold.ScheduleRequest{PaymentIntent: "pi_000000000000000000000000", CaptureAt: in(20 * time.Minute)})
 		time.Sleep(10 * time.Minute)
-		ready := r.Ready(w.ctx)
+		ready := r.Readiness.Check(w.ctx)
 		if ok(ready, "stripe") {
 			t.Error("ready while Stripe is away")
 		}
@@ -325,7 +327,7 @@ func TestStripeAwayBurnsNothingAndTurnsNobodyAway(t *testing.T) {
 	})
 }
 
-func ok(checks []worker.Check, name string) bool {
+func ok(checks []health.Check, name string) bool {
 	for _, c := range checks {
 		if c.Name == name {
 			return c.OK
@@ -345,7 +347,7 @@ func TestARejectedKeyStopsClaimsAndLosesNothing(t *testing.T) {
 		}
 		w.sim.RevokeKey("sk_test_world")
 		time.Sleep(10 * time.Minute)
-		if ok(r.Ready(w.ctx), "stripe") {
+		if ok(r.Readiness.Check(w.ctx), "stripe") {
 			t.Error("ready with a key that is rejected")
 		}
 		if calls := w.sim.Stats().Calls; len(calls) == 0 {
@@ -396,7 +398,7 @@ func TestStoppingFinishesWhatIsUnderWayAndGivesTheRestBack(t *testing.T) {
 			w.once(id, "captured 10000 by api")
 		}
 	}, func(w *world, o *stripesim.Options) {
-		w.store.Budget = store.Budget{}
+		w.store.Rates = store.Rates{}
 		w.opts.Concurrency = 8
 		o.EndpointRate, o.OverallRate = -1, -1
 	})
@@ -512,7 +514,7 @@ func TestListAndPlan(t *testing.T) {
 			w.schedule(r, req)
 		}
 		time.Sleep(10 * time.Second)
-		count := func(q worker.Query) (n int) {
+		count := func(q query.Query) (n int) {
 			q.Limit = 4
 			seen := map[string]bool{}
 			for {
@@ -532,12 +534,12 @@ func TestListAndPlan(t *testing.T) {
 			}
 		}
 		for _, tt := range []struct {
-			q    worker.Query
+			q    query.Query
 			want int
 		}{
-			{worker.Query{}, 30}, {worker.Query{State: hold.Captured}, 1}, {worker.Query{State: hold.Waiting}, 10}, {worker.Query{State: hold.Scheduled}, 19},
-			{worker.Query{Reference: "A-"}, 15}, {worker.Query{Reference: "A-c"}, 1}, {worker.Query{Reference: "C"}, 0},
-			{worker.Query{ExpiringWithin: 7 * 24 * time.Hour}, 29}, {worker.Query{ExpiringWithin: time.Hour}, 0}, {worker.Query{Account: "acct_nobodyhere"}, 0},
+			{query.Query{}, 30}, {query.Query{State: hold.Captured}, 1}, {query.Query{State: hold.Waiting}, 10}, {query.Query{State: hold.Scheduled}, 19},
+			{query.Query{Reference: "A-"}, 15}, {query.Query{Reference: "A-c"}, 1}, {query.Query{Reference: "C"}, 0},
+			{query.Query{ExpiringWithin: 7 * 24 * time.Hour}, 29}, {query.Query{ExpiringWithin: time.Hour}, 0}, {query.Query{Account: "acct_nobodyhere"}, 0},
 		} {
 			if got := count(tt.q); got != tt.want {
 				t.Errorf("%+v: %d holds, want %d", tt.q, got, tt.want)

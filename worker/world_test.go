@@ -16,9 +16,14 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/holdd/holdd/store"
 	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/authorize"
 	"github.com/holdd/holdd/worker/gateway"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/intake"
+	"github.com/holdd/holdd/worker/query"
+	"github.com/holdd/holdd/worker/reconcile"
 	"github.com/holdd/holdd/worker/stripesim"
+	"github.com/holdd/holdd/worker/wiring"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -39,8 +44,23 @@ type world struct {
 	replicas []*replica
 }
 
+// parts are the parts of a worker that tests call.
+type parts struct {
+	*intake.Scheduler
+	*intake.Changer
+	*query.Reader
+	*query.Planner
+	*authorize.Authorizer
+	*reconcile.Reconciler
+}
+
+func partsOf(w *worker.Worker) parts {
+	return parts{w.Scheduler, w.Changer, w.Reader, w.Planner, w.Authorizer, w.Reconciler}
+}
+
 type replica struct {
 	*worker.Worker
+	parts
 	store *store.Store
 	stop  context.CancelFunc
 	done  chan error
@@ -84,7 +104,7 @@ func inWorld(t *testing.T, f func(w *world), tune ...func(*world, *stripesim.Opt
 		w := &world{t: t, ctx: ctx, logs: logs, log: zap.New(core), redis: miniredis.NewMiniRedis()}
 		w.redis.ClockTTL(true)
 		w.opts = worker.Options{Rules: hold.Rules{ExpiryMargin: time.Hour, Thresholds: []time.Duration{72 * time.Hour, 24 * time.Hour, 6 * time.Hour, time.Hour}}, Logger: w.log}
-		w.store = store.Options{URL: "redis://in-process:6379", Budget: store.Budget{Write: 25, Read: 25, Total: 100}}
+		w.store = store.Options{URL: "redis://in-process:6379", Rates: store.Rates{Write: 25, Read: 25, Total: 100}}
 		o := stripesim.Options{Seed: 1}
 		for _, f := range tune {
 			f(w, &o)
@@ -124,16 +144,17 @@ func (w *world) start() *replica {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	g, err := gateway.New(gateway.Options{Key: "sk_test_world", Base: "http://stripe.test", Transport: &lifeline{r: r, next: w.sim.Transport()}})
+	g, err := gateway.New(gateway.Options{APIKey: "sk_test_world", BaseURL: "http://stripe.test", Transport: &lifeline{r: r, next: w.sim.Transport()}})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	o := w.opts
 	o.Replica = fmt.Sprint("replica-", len(w.replicas)+1)
-	r.Worker, err = worker.New(r.store, listing{g}, o)
+	r.Worker, err = wiring.NewWorker(r.store, g, o)
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	r.parts = partsOf(r.Worker)
 	ctx, stop := context.WithCancel(w.ctx)
 	r.stop = stop
 	go func() { r.done <- r.Run(ctx) }()
@@ -176,12 +197,6 @@ func (l *lifeline) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, io.ErrUnexpectedEOF
 	}
 	return resp, err
-}
-
-type listing struct{ *gateway.Gateway }
-
-func (l listing) List(ctx context.Context, account, after string, n int) ([]hold.Intent, bool, hold.Answer) {
-	return l.Gateway.List(ctx, gateway.ListQuery{Account: account, StartingAfter: after, Limit: n})
 }
 
 // authorize places a hold of 100.00 EUR at Stripe.

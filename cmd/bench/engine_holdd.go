@@ -14,7 +14,9 @@ import (
 	"github.com/holdd/holdd/cmd/bench/capture"
 	"github.com/holdd/holdd/store"
 	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/gateway"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/wiring"
 )
 
 const (
@@ -43,8 +45,8 @@ func (e holdd) redisURL(s *server) string {
 	return "redis://" + s.addr
 }
 
-// nobody is the Stripe of a worker that only schedules, and so calls nothing.
-type nobody struct{ worker.Stripe }
+// noStripe is the client of a worker that only schedules, and so calls nothing.
+type noStripe struct{ gateway.Client }
 
 // scheduler is a worker on the real store that takes wishes and captures nothing.
 func (e holdd) scheduler(ctx context.Context, s *server) (*worker.Worker, *store.Store, error) {
@@ -60,7 +62,7 @@ func (e holdd) scheduler(ctx context.Context, s *server) (*worker.Worker, *store
 			return nil, nil, errors.Join(err, st.Close())
 		}
 	}
-	w, err := worker.New(st, nobody{}, worker.Options{Replica: "bench"})
+	w, err := wiring.NewWorker(st, noStripe{}, worker.Options{Replica: "bench"})
 	if err != nil {
 		_ = st.Close()
 		return nil, nil, err
@@ -85,7 +87,7 @@ func (e holdd) seed(ctx context.Context, s *server, all []task) (time.Duration, 
 		for i := from; i < to; i++ {
 			wishes = append(wishes, all[i].wish())
 		}
-		for _, r := range w.Schedule(ctx, wishes, "api") {
+		for _, r := range w.Scheduler.Schedule(ctx, wishes, "api") {
 			if r.Err != nil {
 				return fmt.Errorf("holdd: schedule: %w", r.Err)
 			}

@@ -11,6 +11,7 @@ import (
 	"github.com/holdd/holdd/store"
 	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/query"
 )
 
 // Of how many holds one operation of the scale benchmark is, and how often each is repeated.
@@ -177,7 +178,7 @@ func (r *atSize) once(ctx context.Context, round int) error {
 		return err
 	})
 	if err := timed("list 50 by reference", func() error {
-		page, err := w.List(ctx, worker.Query{Reference: fmt.Sprintf("BK-%06d", (round*7919+n/3)/100%(n/100)), Limit: 50})
+		page, err := w.Reader.List(ctx, query.Query{Reference: fmt.Sprintf("BK-%06d", (round*7919+n/3)/100%(n/100)), Limit: 50})
 		if err == nil && len(page.Holds) != 50 {
 			err = fmt.Errorf("found %d holds and not 50", len(page.Holds))
 		}
@@ -191,7 +192,7 @@ func (r *atSize) once(ctx context.Context, round int) error {
 		wishes[i] = (&task{number: 90_000_000 + round*scaleBatch + i, at: at, expires: at.Add(6 * 24 * time.Hour), reference: "NEW-" + fmt.Sprint(i)}).wish()
 	}
 	if err := timed("schedule 100", func() error {
-		for _, s := range w.Schedule(ctx, wishes, "api") {
+		for _, s := range w.Scheduler.Schedule(ctx, wishes, "api") {
 			if s.Err != nil {
 				return s.Err
 			}

@@ -5,7 +5,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/reconcile"
 )
 
 // comparisons stands for the worker's: a run is at its end the third time that it is looked at. The account acct_interrupted is one that it
@@ -13,38 +14,38 @@ import (
 type comparisons struct {
 	away bool
 	mu   sync.Mutex
-	run  worker.Reconciliation
+	run  reconcile.Reconciliation
 }
 
-func (c *comparisons) Reconcile(_ context.Context, dryRun bool, accounts []string, by string) (worker.Reconciliation, bool, error) {
+func (c *comparisons) Reconcile(_ context.Context, dryRun bool, accounts []string, by string) (reconcile.Reconciliation, bool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.away {
-		return worker.Reconciliation{}, false, worker.ErrUnavailable
+		return reconcile.Reconciliation{}, false, health.ErrUnavailable
 	}
-	if c.run.State == worker.RunRunning {
+	if c.run.State == reconcile.RunRunning {
 		return c.run, false, nil
 	}
-	c.run = worker.Reconciliation{ID: "rec_1", DryRun: dryRun, State: worker.RunRunning, By: by, StartedAt: time.Now(), UpdatedAt: time.Now()}
+	c.run = reconcile.Reconciliation{ID: "rec_1", DryRun: dryRun, State: reconcile.RunRunning, By: by, StartedAt: time.Now(), UpdatedAt: time.Now()}
 	if len(accounts) > 0 {
 		c.run.Error = "Stripe does not answer"
 	}
 	return c.run, true, nil
 }
 
-func (c *comparisons) Reconciliation(_ context.Context, id string) (worker.Reconciliation, bool, error) {
+func (c *comparisons) Reconciliation(_ context.Context, id string) (reconcile.Reconciliation, bool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.run.Percent += 50; c.run.Percent >= 100 {
-		c.run.Percent, c.run.State, c.run.FinishedAt, c.run.Listed, c.run.Compared = 100, worker.RunFinished, time.Now(), 700, 640
-		c.run.Counts = map[worker.FindingKind]int64{worker.FoundScheduled: 600, worker.FoundOrphan: 1, worker.FoundRejected: 1}
-		c.run.Findings = []worker.Finding{
-			{Kind: worker.FoundScheduled, PaymentIntent: "pi_found0001", Reference: "BK-1", Amount: 12500, Currency: "eur", Detail: "capture at 2026-12-01T11:00:00Z"},
-			{Kind: worker.FoundOrphan, PaymentIntent: "pi_orphan001", Account: "acct_12345678", Amount: 900, Currency: "jpy", Detail: "nobody has scheduled it; it is left alone"},
-			{Kind: worker.FoundRejected, PaymentIntent: "pi_reject001", Amount: 100, Currency: "eur", Detail: "capture_at: \"\x1b[31msoon\" is no time"},
+		c.run.Percent, c.run.State, c.run.FinishedAt, c.run.Listed, c.run.Compared = 100, reconcile.RunFinished, time.Now(), 700, 640
+		c.run.Counts = map[reconcile.FindingKind]int64{reconcile.FoundScheduled: 600, reconcile.FoundOrphan: 1, reconcile.FoundRejected: 1}
+		c.run.Findings = []reconcile.Finding{
+			{Kind: reconcile.FoundScheduled, PaymentIntent: "pi_found0001", Reference: "BK-1", Amount: 12500, Currency: "eur", Detail: "capture at 2026-12-01T11:00:00Z"},
+			{Kind: reconcile.FoundOrphan, PaymentIntent: "pi_orphan001", Account: "acct_12345678", Amount: 900, Currency: "jpy", Detail: "nobody has scheduled it; it is left alone"},
+			{Kind: reconcile.FoundRejected, PaymentIntent: "pi_reject001", Amount: 100, Currency: "eur", Detail: "capture_at: \"\x1b[31msoon\" is no time"},
 		}
 		if c.run.Error != "" {
-			c.run.State = worker.RunInterrupted
+			c.run.State = reconcile.RunInterrupted
 		}
 	}
 	return c.run, id == "" || id == c.run.ID, nil

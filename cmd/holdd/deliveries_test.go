@@ -8,7 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/event"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
 )
 
@@ -29,14 +30,14 @@ func newSinks(away bool) *sinks {
 
 func (s *sinks) Has(sink string) bool { return sink == "callback" || sink == "slack-0a1b2c3d" }
 
-func (s *sinks) Statuses(context.Context) ([]worker.SinkStatus, error) {
+func (s *sinks) Statuses(context.Context) ([]event.SinkStatus, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.away {
-		return nil, worker.ErrUnavailable
+		return nil, health.ErrUnavailable
 	}
 	at := time.Date(2026, 11, 28, 9, 30, 0, 0, time.UTC)
-	return []worker.SinkStatus{
+	return []event.SinkStatus{
 		{Sink: "callback", Failing: at, Oldest: at, Reason: "HTTP 502 \x1b[31m", Parked: 2, DeadLetters: int64(len(s.dead)), EventsLost: 7},
 		{Sink: "slack-0a1b2c3d"},
 	}, nil
@@ -46,13 +47,13 @@ func (s *sinks) DeadLetters(_ context.Context, sink string, n int) (list []hold.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.away {
-		return nil, 0, worker.ErrUnavailable
+		return nil, 0, health.ErrUnavailable
 	}
 	if sink != "callback" {
 		return nil, 0, nil
 	}
 	for _, id := range s.dead[:min(n, len(s.dead))] {
-		e, err := json.Marshal(worker.EventEnvelope{ID: "evt_" + id, Type: hold.EventCaptured, Timestamp: time.Date(2026, 11, 25, 8, 0, 0, 0, time.UTC), Data: worker.EventData{Hold: hold.View{ID: "pi_dead0001"}}})
+		e, err := json.Marshal(event.Envelope{ID: "evt_" + id, Type: hold.EventCaptured, Timestamp: time.Date(2026, 11, 25, 8, 0, 0, 0, time.UTC), Data: event.Data{Hold: hold.View{ID: "pi_dead0001"}}})
 		if err != nil {
 			return nil, 0, err
 		}
@@ -68,7 +69,7 @@ func (s *sinks) Replay(_ context.Context, sink string, ids []string) (int64, err
 	before := len(s.dead)
 	switch {
 	case s.away:
-		return 0, worker.ErrUnavailable
+		return 0, health.ErrUnavailable
 	case sink != "callback":
 	case len(ids) == 0:
 		s.dead = s.dead[min(1000, len(s.dead)):]

@@ -129,7 +129,7 @@ func examination(ctx context.Context, s *config.Settings, problem error) diagnos
 		})
 		seen.Go(func() {
 			var g *gateway.Gateway
-			g, keyErr = gateway.New(gateway.Options{Key: gateway.Key(s.StripeAPIKey.Reveal()), Base: s.StripeAPIBase, Concurrency: 1,
+			g, keyErr = gateway.New(gateway.Options{APIKey: gateway.APIKey(s.StripeAPIKey.Reveal()), BaseURL: s.StripeAPIBase, Concurrency: 1,
 				Timeout: min(doctorStripeCall, s.CallTimeout)})
 			if keyErr == nil {
 				stripe = g.Inspect(ctx)
@@ -210,7 +210,9 @@ func redisClock(in store.Inspection) (worst span) {
 	return worst
 }
 
-func stripeClock(in gateway.Inspection) span { return span{in.ClockMin, in.ClockMax, in.ClockKnown} }
+func stripeClock(in gateway.Inspection) span {
+	return span{in.ClockOffsetMin, in.ClockOffsetMax, in.ClockOffsetKnown}
+}
 
 // Clocks that are so far apart are worth a look, and are wrong. Redis' clock decides what is due, and Stripe's when a hold lapses; this machine's
 // dates the log, and tells whether a signed webhook is fresh.

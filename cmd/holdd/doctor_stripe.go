@@ -34,7 +34,7 @@ func judgeStripe(s *config.Settings, in gateway.Inspection, problem error) (out 
 	if s.Live() {
 		mode = "live"
 	}
-	read, took := in.Read, in.Took.Round(time.Millisecond)
+	read, took := in.ListIntents, in.Latency.Round(time.Millisecond)
 	switch read.Kind {
 	case hold.AnswerOK, hold.AnswerForbidden, hold.AnswerRateLimited, hold.AnswerUnauthorized:
 	default:
@@ -65,9 +65,9 @@ func judgePermissions(in *gateway.Inspection) (out []finding) {
 		answer             hold.Answer
 		lacks, permissions string
 	}{
-		{in.Read, "read PaymentIntents", "PaymentIntents: Write"},
-		{in.Expand, "read what belongs to a PaymentIntent, such as its charge, where the deadline stands", "Charges: Read and Reviews: Read"},
-		{in.Write, "capture or cancel PaymentIntents", "PaymentIntents: Write"},
+		{in.ListIntents, "read PaymentIntents", "PaymentIntents: Write"},
+		{in.ListExpanded, "read what belongs to a PaymentIntent, such as its charge, where the deadline stands", "Charges: Read and Reviews: Read"},
+		{in.CaptureIntent, "capture or cancel PaymentIntents", "PaymentIntents: Write"},
 	} {
 		switch p.answer.Kind {
 		case 0, hold.AnswerOK, hold.AnswerNotFound:
@@ -88,9 +88,9 @@ func judgePermissions(in *gateway.Inspection) (out []finding) {
 // judgeEndpoints looks for the webhook endpoint that leads to holdd. Without one, what others do to a hold is learned by comparing, later.
 func judgeEndpoints(s *config.Settings, in *gateway.Inspection) (out []finding) {
 	const check = "stripe webhooks"
-	if in.Listed.Kind != hold.AnswerOK {
+	if in.ListEndpoints.Kind != hold.AnswerOK {
 		return []finding{doubtful(check, "give the key Webhook Endpoints: Read, or see in the Dashboard (Developers, Webhooks) that one leads to "+api.WebhookPath,
-			"the endpoints can't be listed: %s", cmp.Or(in.Listed.Message, in.Listed.Kind.String()))}
+			"the endpoints can't be listed: %s", cmp.Or(in.ListEndpoints.Message, in.ListEndpoints.Kind.String()))}
 	}
 	found := false
 	for _, e := range in.Endpoints {

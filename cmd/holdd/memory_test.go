@@ -9,8 +9,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/intake"
+	"github.com/holdd/holdd/worker/query"
 )
 
 // memory keeps holds for the tests' API. The rules are the real ones of package hold; the worker is replaced by what the beginning of a
@@ -35,13 +38,13 @@ func notFound(id string) error {
 	return &hold.Problem{Code: hold.HoldNotFound, Detail: "there is no hold " + id}
 }
 
-func (m *memory) Schedule(_ context.Context, wishes []hold.ScheduleRequest, by string) []worker.ScheduleResult {
+func (m *memory) Schedule(_ context.Context, wishes []hold.ScheduleRequest, by string) []intake.ScheduleResult {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	out := make([]worker.ScheduleResult, len(wishes))
+	out := make([]intake.ScheduleResult, len(wishes))
 	for i := range wishes {
 		if m.away {
-			out[i].Err = worker.ErrUnavailable
+			out[i].Err = health.ErrUnavailable
 			continue
 		}
 		d, err := wishes[i].Validate(time.Now())
@@ -51,7 +54,7 @@ func (m *memory) Schedule(_ context.Context, wishes []hold.ScheduleRequest, by s
 		}
 		if old, ok := m.holds[d.ID]; ok {
 			if out[i].Hold = old; !old.SameTerms(d) {
-				out[i] = worker.ScheduleResult{Err: &hold.Problem{Code: hold.HoldExists, Detail: "hold " + d.ID + " is scheduled with other terms"}}
+				out[i] = intake.ScheduleResult{Err: &hold.Problem{Code: hold.HoldExists, Detail: "hold " + d.ID + " is scheduled with other terms"}}
 			}
 			continue
 		}
@@ -65,7 +68,7 @@ func (m *memory) Schedule(_ context.Context, wishes []hold.ScheduleRequest, by s
 		}
 		c.Hold.Verified = d.NeedsNoRead()
 		m.holds[d.ID] = c.Hold
-		out[i] = worker.ScheduleResult{Hold: c.Hold, Created: true}
+		out[i] = intake.ScheduleResult{Hold: c.Hold, Created: true}
 	}
 	return out
 }
@@ -113,13 +116,13 @@ func (m *memory) act(h *hold.Hold) {
 	h.History = append(h.History, entry)
 }
 
-func (m *memory) List(_ context.Context, q worker.Query) (worker.Page, error) {
+func (m *memory) List(_ context.Context, q query.Query) (query.Page, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	page := worker.Page{Now: now}
+	page := query.Page{Now: now}
 	if m.away {
-		return page, worker.ErrUnavailable
+		return page, health.ErrUnavailable
 	}
 	all := slices.SortedFunc(maps.Values(m.holds), func(a, b hold.Hold) int { return cmp.Compare(a.ID, b.ID) })
 	limit := cmp.Or(q.Limit, 50)
@@ -183,22 +186,35 @@ func (m *memory) Acknowledge(_ context.Context, id string, revision uint64, by s
 	return m.change(id, revision, true, func(h hold.Hold) (hold.Decision, error) { return h.Acknowledge(by, time.Now()) })
 }
 
-func (m *memory) Plan(_ context.Context, next time.Duration) (worker.Plan, error) {
+func (m *memory) Plan(_ context.Context, next time.Duration) (query.Plan, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	p := worker.Plan{From: now, Until: now.Add(next)}
+	p := query.Plan{From: now, Until: now.Add(next)}
 	for _, h := range m.holds {
 		if h.NextOp == hold.OpCapture && h.NextAt.Before(p.Until) {
-			p.Hours = append(p.Hours, worker.PlanHour{Start: h.NextAt.Truncate(time.Hour), Capture: []worker.Sum{{Currency: h.Currency, Count: 1, Amount: h.Amount}}})
+			p.Hours = append(p.Hours, query.PlanHour{Start: h.NextAt.Truncate(time.Hour), Capture: []hold.Sum{{Currency: h.Currency, Count: 1, Amount: h.Amount}}})
 		}
 		if !h.State.Final() && h.ExpiresAt.Before(p.Until) {
-			p.AtRisk = append(p.AtRisk, worker.Risk{Hold: h, Reason: "expires with nothing scheduled"})
+			p.AtRisk = append(p.AtRisk, query.Risk{Hold: h, Reason: "expires with nothing scheduled"})
 		}
 	}
 	return p, nil
 }
 
-func (m *memory) Ready(context.Context) []worker.Check {
-	return []worker.Check{{Name: "redis", OK: true}}
+func (m *memory) Check(context.Context) []health.Check {
+	return []health.Check{{Name: "redis", OK: true}}
+}
+
+// parts is what serves holds in these tests.
+type parts interface {
+	api.Scheduler
+	api.Changer
+	api.Reader
+	api.Planner
+	api.ReadinessChecker
+}
+
+func holdsOf(p parts) api.Holds {
+	return api.Holds{Scheduler: p, Changer: p, Reader: p, Planner: p, ReadinessChecker: p}
 }

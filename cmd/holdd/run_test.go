@@ -25,7 +25,7 @@ import (
 func memoryAPI(t *testing.T) (*memory, []string) {
 	t.Helper()
 	store := newMemory()
-	handler, err := api.New(api.Options{Holds: store})
+	handler, err := api.New(api.Options{Holds: holdsOf(store)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestInterruptedWhileWaiting(t *testing.T) {
 	defer cancel()
 	var out, errs bytes.Buffer
 	seen := &cancelAtCount{memory: store, cancel: cancel}
-	handler, err := api.New(api.Options{Holds: seen})
+	handler, err := api.New(api.Options{Holds: holdsOf(seen)})
 	if err != nil {
 		t.Fatal(err)
 	}

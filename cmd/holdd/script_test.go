@@ -69,7 +69,7 @@ func startAPI(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	store := newMemory()
 	store.away = slices.Contains(args, "away")
-	o := api.Options{Holds: store, Reconciler: &comparisons{away: store.away}, Deliveries: newSinks(store.away), Livemode: slices.Contains(args, "live"), Version: "test"}
+	o := api.Options{Holds: holdsOf(store), Reconciler: &comparisons{away: store.away}, Deliveries: newSinks(store.away), Livemode: slices.Contains(args, "live"), Version: "test"}
 	if slices.Contains(args, "tokens") {
 		tokens, err := api.ParseTokens(strings.NewReader("desk operate " + operateToken + "\nboard read read-0123456789abcdef0123456789\n"))
 		ts.Check(err)

@@ -10,23 +10,49 @@ import (
 
 const module = "github.com/holdd/holdd"
 
-// walls say which modules and packages outside the standard library each package may import itself, and why no others.
+// walls say which modules and packages outside the standard library each package may import itself, and
+// why no others.
 var walls = map[string]struct {
 	may []string
 	why string
 }{
-	"worker/hold": {nil, "deciding is pure: no I/O, no library whose upgrade could change a decision"},
-	"worker": {[]string{"worker/hold", "github.com/robfig/cron/v3", "go.uber.org/zap", "github.com/sony/gobreaker/v2"},
-		"the loop knows neither Redis nor Stripe nor HTTP: it declares what it needs of them"},
+	"worker/hold":  {nil, "deciding is pure: no I/O, no library whose upgrade could change a decision"},
+	"worker/clock": {nil, "Redis' clock is one number"},
+	"worker/health": {[]string{"worker/hold", "go.uber.org/zap"},
+		"every part reports here, so it knows none of them"},
+	"worker/event": {[]string{"worker/hold"}, "what is published depends on the hold alone"},
+	"worker/commit": {[]string{"worker/event", "worker/hold", "go.uber.org/zap"},
+		"every part writes through it, so it knows none of them"},
+	"worker/execute": {[]string{"worker/hold"}, "one loop for every machine, whatever sends its calls"},
+	"worker/gateway": {[]string{"worker/execute", "worker/hold", "github.com/stripe/stripe-go/v76",
+		"github.com/go-json-experiment/json", "github.com/sony/gobreaker/v2", "go.uber.org/zap"},
+		"the only code that talks to Stripe knows nothing of what the answers lead to"},
+	"worker/query": {[]string{"worker/clock", "worker/event", "worker/health", "worker/hold"},
+		"questions are answered by reading the schedule alone"},
+	"worker/intake": {[]string{"worker/clock", "worker/commit", "worker/event", "worker/execute", "worker/health",
+		"worker/hold", "go.uber.org/zap"},
+		"requests reach the engine through committed holds only"},
+	"worker/authorize": {[]string{"worker/clock", "worker/commit", "worker/event", "worker/execute", "worker/health",
+		"worker/hold", "go.uber.org/zap"},
+		"an authorization reaches the engine through its committed hold only"},
+	"worker/reconcile": {[]string{"worker/clock", "worker/commit", "worker/event", "worker/execute", "worker/health",
+		"worker/hold", "github.com/robfig/cron/v3", "go.uber.org/zap"},
+		"what Stripe says reaches the engine through committed holds only"},
+	"worker": {[]string{"worker/authorize", "worker/clock", "worker/commit", "worker/event", "worker/execute",
+		"worker/health", "worker/hold", "worker/intake", "worker/query", "worker/reconcile",
+		"github.com/robfig/cron/v3", "go.uber.org/zap"},
+		"the engine knows neither Redis nor Stripe nor HTTP: it declares what it needs of them"},
+	"worker/wiring": {[]string{"store", "worker", "worker/gateway", "worker/reconcile"},
+		"the one place that knows the engine, the store and the gateway together"},
 	"store": {[]string{"worker/hold", "github.com/redis/go-redis/v9", "google.golang.org/protobuf"},
 		"the store keeps holds and decides nothing about them"},
-	"worker/gateway": {[]string{"worker/hold", "github.com/stripe/stripe-go/v76", "github.com/go-json-experiment/json"},
-		"the only code that speaks Stripe speaks of nothing else"},
-	"worker/alert": {[]string{"worker", "worker/hold", "go.uber.org/zap", "github.com/standard-webhooks/standard-webhooks/libraries"},
-		"the ways out know events, not where they are kept"},
+	"worker/alert": {[]string{"worker/event", "worker/health", "worker/hold", "go.uber.org/zap",
+		"github.com/standard-webhooks/standard-webhooks/libraries"},
+		"sinks know events, not where they are kept"},
+	"worker/api": {[]string{"worker/event", "worker/health", "worker/hold", "worker/intake", "worker/query",
+		"worker/reconcile", "github.com/danielgtaylor/huma/v2", "github.com/go-json-experiment/json", "go.uber.org/zap"},
+		"the API reaches holds through the parts of the worker only"},
 	"worker/stripesim": {nil, "an independent judge shares no code with what it judges"},
-	"worker/api": {[]string{"worker", "worker/hold", "github.com/danielgtaylor/huma/v2", "github.com/go-json-experiment/json", "go.uber.org/zap"},
-		"the ways in reach holds through the worker only"},
 	"config": {[]string{"github.com/knadh/koanf", "github.com/spf13/pflag", "github.com/robfig/cron/v3", "go.yaml.in/yaml/v3"},
 		"settings are copied into each part's options, so they depend on none"},
 }

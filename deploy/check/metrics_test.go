@@ -164,7 +164,7 @@ func short(t *testing.T) (text string) {
 	}
 	storetest.Until(t, patient, "it sees what is coming", func() bool {
 		// One look in 50 seconds is enough for a day ahead, and too seldom for a test: give the turn back.
-		if err := rdb.Del(t.Context(), "holdd:turn:capacity").Err(); err != nil {
+		if err := rdb.Del(t.Context(), "holdd:lock:capacity").Err(); err != nil {
 			t.Fatal(err)
 		}
 		_, text = w.get(t, "/metrics")

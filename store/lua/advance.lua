@@ -1,28 +1,36 @@
--- Moves milestones on, each only if it is still the one that was seen, of the record that was seen, and publishes what is to be told: so each is told
--- once, however many replicas look, and none is passed by who doesn't know what it is about now. The records stay as they are: a claim that somebody
--- holds stays good.
--- KEYS: 1 expiring, 2 events, 3 holds
--- ARGV: 1 length at which the events are trimmed; then per hold: id, version seen (48 bits; "": no record, "=": whatever it is), score seen,
---       new score ("": remove), number of events, events
--- Returns: per hold 1 moved, 0 somebody else was first
+-- Moves deadline milestones and publishes their events. A milestone moves only from the time that
+-- the caller saw, and only if the record still has the version that the caller saw. So one replica
+-- publishes it, however many replicas read it. The script does not rewrite the record: a worker
+-- that has claimed the hold can still commit.
+-- KEYS:  1 expiring (or refresh), 2 events, 3 holds
+-- ARGV:  1 number of events to keep in the stream; then for each milestone its arguments and events:
+--        ADVANCE_ID           hold id
+--        ADVANCE_VERSION      6 bytes; "": there must be no record; "=": any record will do
+--        ADVANCE_FROM         score that the caller saw
+--        ADVANCE_TO           new score; "": remove the hold from the set
+--        ADVANCE_EVENT_COUNT  how many events follow
+-- Reply: for each milestone 1 if it moved, 0 if it had another score or the record another version
 local reply, n = {}, 2
 while ARGV[n] do
-  local version = ARGV[n + 1]
-  local score = redis.call('ZSCORE', KEYS[1], ARGV[n])
-  local moved = score and tonumber(score) == tonumber(ARGV[n + 2])
+  local id, version, to = ARGV[n + ADVANCE_ID], ARGV[n + ADVANCE_VERSION], ARGV[n + ADVANCE_TO]
+  local score = redis.call('ZSCORE', KEYS[1], id)
+  local moved = score and tonumber(score) == tonumber(ARGV[n + ADVANCE_FROM])
   if moved and version ~= '=' then
-    local rec = redis.call('HGET', KEYS[3], ARGV[n])
-    moved = (rec and string.sub(rec, 5, 10) or '') == version
+    local rec = redis.call('HGET', KEYS[3], id)
+    moved = (rec and record_version(rec) or '') == version
   end
+  local events, next_milestone = n + ADVANCE_SIZE, n + ADVANCE_SIZE + ARGV[n + ADVANCE_EVENT_COUNT]
   if moved then
-    if ARGV[n + 3] == '' then
-      redis.call('ZREM', KEYS[1], ARGV[n])
+    if to == '' then
+      redis.call('ZREM', KEYS[1], id)
     else
-      redis.call('ZADD', KEYS[1], ARGV[n + 3], ARGV[n])
+      redis.call('ZADD', KEYS[1], to, id)
     end
-    for e = n + 5, n + 4 + ARGV[n + 4] do redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[e]) end
+    for e = events, next_milestone - 1 do
+      redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[e])
+    end
   end
   reply[#reply + 1] = moved and 1 or 0
-  n = n + 5 + ARGV[n + 4]
+  n = next_milestone
 end
 return reply

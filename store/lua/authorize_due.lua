@@ -1,9 +1,8 @@
--- Finds attempts to authorize that are to be looked after.
--- KEYS: 1 open attempts by the time to look after them
--- ARGV: 1 how many at the most
--- Returns: now, then ids
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
+-- Returns open authorization attempts whose next check is due.
+-- KEYS:  1 open attempts by the time of their next check
+-- ARGV:  1 maximum number of attempts
+-- Reply: now (ms), then attempt ids
+local now = now_ms()
 local reply = redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
 table.insert(reply, 1, now)
 return reply

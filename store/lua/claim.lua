@@ -1,14 +1,21 @@
--- Leases the holds with the nearest deadlines of one lane to the caller.
--- KEYS: 1 the lane, 2 leased, 3 holds, 4 lanes
--- ARGV: 1 how many at the most, 2 lease (ms), 3 the lane's name, 4 nothing with a deadline after this (ms) or ""
--- Returns: now (ms), then id, record, "1" if an earlier claim did not report
--- Fencing: the version in the record grows here, so whoever held an earlier lease can't commit any more. It grows to the time in milliseconds
--- at least, not just by one: a claim that a failover forgot then has a version that no later write reaches by counting. And it leaps on by what
--- the clock shows below the millisecond, because what is due at a moment is claimed in the same millisecond again where a failover set the clock back.
--- A record that this script can't read stays leased and untouched: it is told to the caller, and met again.
+-- Claims holds of one lane for a worker, nearest deadline first, under a lease.
+-- KEYS:  1 the lane, 2 leased, 3 holds, 4 lanes
+-- ARGV:  1 maximum number of holds
+--        2 length of the lease, ms
+--        3 name of the lane
+--        4 claim nothing with a deadline after this (ms); "": no bound
+-- Reply: now (ms), then for each hold its id, its record, "1" if it takes over an earlier claim
+--
+-- A claim raises the version, so the worker of an earlier claim cannot commit. The version becomes
+-- at least the time in milliseconds: no later write reaches it by counting if a failover forgets
+-- this claim. The microseconds are added on top, because a failover may set the clock back, and the
+-- same hold is then claimed again in the same millisecond.
+--
+-- A record that this release cannot read is leased and not changed. The caller reports it, and it
+-- returns when the lease ends.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local leap = t[2] % 1000 * 1000
+local microseconds = t[2] % 1000 * 1000
 local ids
 if ARGV[4] == '' then
   ids = redis.call('ZRANGE', KEYS[1], 0, ARGV[1] - 1)
@@ -18,51 +25,45 @@ end
 local reply = {now}
 if #ids == 0 then return reply end
 
-local function pack48(n)
-  local b6 = n % 256; n = (n - b6) / 256
-  local b5 = n % 256; n = (n - b5) / 256
-  local b4 = n % 256; n = (n - b4) / 256
-  local b3 = n % 256; n = (n - b3) / 256
-  local b2 = n % 256; n = (n - b2) / 256
-  return string.char(n, b2, b3, b4, b5, b6)
-end
-
-local WORKING, FINAL_FROM = 5, 7
-local began = pack48(now)
-local lease = now + ARGV[2]
+local now48, lease_end = bytes48(now), now + ARGV[2]
 local recs = redis.call('HMGET', KEYS[3], unpack(ids))
-local sets, leases = {}, {}
+local records, leases = {}, {}
 for i, id in ipairs(ids) do
-  local r = recs[i]
-  if r and (#r < 23 or string.byte(r, 1) ~= 1 or #r < 23 + string.byte(r, 23)) then
-    leases[#leases + 1] = lease
+  local rec = recs[i]
+  if rec and not is_readable(rec) then
+    leases[#leases + 1] = lease_end
     leases[#leases + 1] = id
     reply[#reply + 1] = id
-    reply[#reply + 1] = r
+    reply[#reply + 1] = rec
     reply[#reply + 1] = '0'
-  elseif r then
-    local state, prior, op = string.byte(r, 2, 4)
-    if state < FINAL_FROM and op > 0 then
-      local since, taken = string.sub(r, 11, 16), '1'
-      if state ~= WORKING then prior, since, taken = state, began, '0' end
-      local b1, b2, b3, b4, b5, b6 = string.byte(r, 5, 10)
-      local version = ((((b1 * 256 + b2) * 256 + b3) * 256 + b4) * 256 + b5) * 256 + b6
-      version = math.max(version + 1, now) + leap
-      r = string.sub(r, 1, 1) .. string.char(WORKING, prior, op) .. pack48(version) .. since .. string.sub(r, 17)
-      sets[#sets + 1] = id
-      sets[#sets + 1] = r
-      leases[#leases + 1] = lease
+  elseif rec then
+    local state = record_state(rec)
+    if not is_final(state) and record_next_op(rec) > 0 then
+      local previous_state = record_previous_state(rec)
+      local claimed_at, taken_over = record_claimed_at(rec), '1'
+      if state ~= STATE_WORKING then previous_state, claimed_at, taken_over = state, now48, '0' end
+      local version = record_version_number(rec)
+      version = math.max(version + 1, now) + microseconds
+      rec = claimed_record(rec, previous_state, version, claimed_at)
+      records[#records + 1] = id
+      records[#records + 1] = rec
+      leases[#leases + 1] = lease_end
       leases[#leases + 1] = id
       reply[#reply + 1] = id
-      reply[#reply + 1] = r
-      reply[#reply + 1] = taken
+      reply[#reply + 1] = rec
+      reply[#reply + 1] = taken_over
     end
   end
 end
--- Into the next set first, out of the last one last: a Redis that lost power can come back with the beginning of this.
+-- Add to the next set before removing from the last one: a Redis that lost power can come back with
+-- only the first of these commands.
 if #leases > 0 then redis.call('ZADD', KEYS[2], unpack(leases)) end
-if #sets > 0 then redis.call('HSET', KEYS[3], unpack(sets)) end
+if #records > 0 then redis.call('HSET', KEYS[3], unpack(records)) end
 redis.call('ZREM', KEYS[1], unpack(ids))
 local head = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-if head[2] then redis.call('ZADD', KEYS[4], head[2], ARGV[3]) else redis.call('ZREM', KEYS[4], ARGV[3]) end
+if head[2] then
+  redis.call('ZADD', KEYS[4], head[2], ARGV[3])
+else
+  redis.call('ZREM', KEYS[4], ARGV[3])
+end
 return reply

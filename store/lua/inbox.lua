@@ -1,9 +1,14 @@
--- Reads from the inbox for one consumer: first what a consumer took and did not answer in time, then what is new.
--- KEYS: 1 inbox
--- ARGV: 1 group, 2 consumer, 3 how many at the most, 4 milliseconds after which an entry is taken over, 5 most bytes of an entry
--- Returns: now (ms), then per entry id, bytes ("-1": no field hold), the field hold cut to the most bytes
-local t = redis.call('TIME')
-local reply = {t[1] * 1000 + math.floor(t[2] / 1000)}
+-- Reads entries of the inbox for a consumer: first entries that a consumer took and did not
+-- acknowledge in time, then new ones.
+-- KEYS:  1 inbox
+-- ARGV:  1 group
+--        2 consumer
+--        3 maximum number of entries
+--        4 how long an entry must be idle before another consumer takes it over, ms
+--        5 maximum bytes of an entry
+-- Reply: now (ms), then for each entry its id, the size of its field "hold" (-1: it has none), the
+--        field, cut to the maximum
+local reply = {now_ms()}
 local left = tonumber(ARGV[3])
 local function add(entries)
   if type(entries) ~= 'table' then return end
@@ -23,8 +28,10 @@ local function add(entries)
   end
 end
 if redis.call('EXISTS', KEYS[1]) == 0 then return reply end
-local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0')
-if type(made) == 'table' and made.err and not string.find(made.err, 'BUSYGROUP', 1, true) then return redis.error_reply(made.err) end
+local created = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0')
+if type(created) == 'table' and created.err and not string.find(created.err, 'BUSYGROUP', 1, true) then
+  return redis.error_reply(created.err)
+end
 local claimed = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[4], '0-0', 'COUNT', left)
 add(claimed[2])
 if left > 0 then

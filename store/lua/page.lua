@@ -1,19 +1,23 @@
--- Reads a piece of a set from a place on, whatever was added or removed since the place was noted.
--- KEYS: 1 the set, 2 holds
--- ARGV: 1 score and 2 member of the place (member "": the beginning), 3 how many at the most, 4 "1" for highest first
--- Returns: now (ms), then member, score, record ("" where there is none)
--- The place is found by bisection, in log(n) look-ups, since neither scores nor ranks alone name it: many holds share a
--- score, and ranks move.
-local t = redis.call('TIME')
-local reply = {t[1] * 1000 + math.floor(t[2] / 1000)}
-local from_score, from_member, n, rev = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
+-- Reads a page of a sorted set after a position, whatever was added or removed since the caller
+-- took the position.
+-- KEYS:  1 the set, 2 holds
+-- ARGV:  1 score and 2 member of the position (member "", score 0: the beginning)
+--        3 maximum number of members
+--        4 "1": highest score first
+-- Reply: now (ms), then for each member its name, its score, the record of its hold ("": there is none)
+--
+-- A bisection finds the position in log(n) reads. Neither score nor rank finds it alone: many holds
+-- share a score, and ranks change.
+local reply = {now_ms()}
+local from_score, from_member = tonumber(ARGV[1]), ARGV[2]
+local n, descending = tonumber(ARGV[3]), ARGV[4] == '1'
 
 local function range(from, to)
-  if rev then return redis.call('ZREVRANGE', KEYS[1], from, to, 'WITHSCORES') end
+  if descending then return redis.call('ZREVRANGE', KEYS[1], from, to, 'WITHSCORES') end
   return redis.call('ZRANGE', KEYS[1], from, to, 'WITHSCORES')
 end
 
--- Lua compares strings by locale, Redis orders them by byte.
+-- Lua compares strings by locale, Redis compares them by byte.
 local function less(a, b)
   for i = 1, math.min(#a, #b) do
     local x, y = string.byte(a, i), string.byte(b, i)
@@ -22,25 +26,25 @@ local function less(a, b)
   return #a < #b
 end
 
-local function beyond(member, score)
+local function is_after_position(member, score)
   score = tonumber(score)
-  if score ~= from_score then return (score > from_score) ~= rev end
+  if score ~= from_score then return (score > from_score) ~= descending end
   if member == from_member then return false end
-  return less(from_member, member) ~= rev
+  return less(from_member, member) ~= descending
 end
 
-local lo, hi = 0, redis.call('ZCARD', KEYS[1])
-if from_member == '' and from_score == 0 then hi = 0 end
-while lo < hi do
-  local mid = math.floor((lo + hi) / 2)
-  local e = range(mid, mid)
-  if beyond(e[1], e[2]) then hi = mid else lo = mid + 1 end
+local low, high = 0, redis.call('ZCARD', KEYS[1])
+if from_member == '' and from_score == 0 then high = 0 end
+while low < high do
+  local middle = math.floor((low + high) / 2)
+  local entry = range(middle, middle)
+  if is_after_position(entry[1], entry[2]) then high = middle else low = middle + 1 end
 end
 
-local found = range(lo, lo + n - 1)
+local found = range(low, low + n - 1)
 local ids = {}
 for i = 1, #found, 2 do
-  local zero = string.find(found[i], '\0', 1, true)
+  local zero = string.find(found[i], '\0', 1, true) -- a reference stands before it
   ids[#ids + 1] = zero and string.sub(found[i], zero + 1) or found[i]
 end
 if #ids == 0 then return reply end

@@ -1,52 +1,54 @@
--- Moves what has come due into the ready lanes: leases that ran out, always; scheduled holds, if asked. Then tells which lanes have work.
--- KEYS: 1 scheduled, 2 leased, 3 holds, 4 lanes, 5 ready (the lanes' keys are this one and a colon and the lane)
--- ARGV: 1 how many at the most of each, 2 "1" to promote scheduled holds, 3 how many lanes to tell of
--- Returns: now (ms), promoted, taken over, score of the next scheduled hold or "", "1" if there is more, then lane, head, length of each lane
--- A record that this script can't read is put off by a minute, not dropped.
--- A settled hold has no business here; one whose settlement was in the append-only file by half only is taken out.
--- Invariant: a hold leaves one set and enters the next in the same script, so it is never in none.
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
+-- Promotes due holds to their ready lanes: always those whose lease ended, and scheduled ones if
+-- the caller asks for them. Then lists the lanes that have work.
+-- KEYS:  1 scheduled, 2 leased, 3 holds, 4 lanes, 5 ready (the key of a lane is this one with :LANE)
+-- ARGV:  1 maximum number of holds, for each of the two sets
+--        2 "1": promote scheduled holds
+--        3 maximum number of lanes to list
+-- Reply: now (ms), number of scheduled holds promoted, number of leases that ended, score of the next
+--        scheduled hold or "", "1" if there is more, then for each lane its name, its nearest deadline,
+--        its number of holds
+--
+-- A record that this release cannot read is put off by a minute and not removed. A final hold is
+-- removed: a crash in the middle of writing the append-only file can leave one here.
+-- A hold leaves one set and enters the next in the same script, so it is never in none.
+local now = now_ms()
 local limit = tonumber(ARGV[1])
-local heads = {}
-local FINAL_FROM = 7
+local nearest = {} -- by lane
 
 local function promote(from)
   local ids = redis.call('ZRANGEBYSCORE', from, '-inf', now, 'LIMIT', 0, limit)
   if #ids == 0 then return 0 end
   local recs = redis.call('HMGET', KEYS[3], unpack(ids))
-  local adds, odd, gone = {}, {}, {}
+  local join_lanes, put_off, remove = {}, {}, {}
   for i, id in ipairs(ids) do
-    local r = recs[i]
-    if r and (#r < 23 or string.byte(r, 1) ~= 1 or #r < 23 + string.byte(r, 23)) then
-      odd[#odd + 1] = now + 60000
-      odd[#odd + 1] = id
+    local rec = recs[i]
+    if rec and not is_readable(rec) then
+      put_off[#put_off + 1] = now + 60000
+      put_off[#put_off + 1] = id
     else
-      gone[#gone + 1] = id
-    end
-    if r and gone[#gone] == id and string.byte(r, 2) < FINAL_FROM then
-      local op = string.byte(r, 4)
-      local lane = op .. ':' .. string.sub(r, 24, 23 + string.byte(r, 23))
-      local b1, b2, b3, b4, b5, b6 = string.byte(r, 17, 22)
-      local deadline = ((((b1 * 256 + b2) * 256 + b3) * 256 + b4) * 256 + b5) * 256 + b6
-      local add = adds[lane]
-      if not add then add = {}; adds[lane] = add end
-      add[#add + 1] = deadline
-      add[#add + 1] = id
-      if not heads[lane] or deadline < heads[lane] then heads[lane] = deadline end
+      remove[#remove + 1] = id
+      if rec and not is_final(record_state(rec)) then
+        local lane, deadline = record_lane(rec), record_deadline(rec)
+        local add = join_lanes[lane]
+        if not add then add = {}; join_lanes[lane] = add end
+        add[#add + 1] = deadline
+        add[#add + 1] = id
+        if not nearest[lane] or deadline < nearest[lane] then nearest[lane] = deadline end
+      end
     end
   end
-  -- Into the next set first, out of the last one last: a Redis that died can come back with the beginning of this.
-  for lane, add in pairs(adds) do
-    redis.call('ZADD', KEYS[4], 'LT', heads[lane], lane)
+  -- Add to the next set before removing from the last one: a Redis that died can come back with
+  -- only the first of these commands.
+  for lane, add in pairs(join_lanes) do
+    redis.call('ZADD', KEYS[4], 'LT', nearest[lane], lane)
     redis.call('ZADD', KEYS[5] .. ':' .. lane, unpack(add))
   end
-  if #odd > 0 then redis.call('ZADD', from, unpack(odd)) end
-  if #gone > 0 then redis.call('ZREM', from, unpack(gone)) end
+  if #put_off > 0 then redis.call('ZADD', from, unpack(put_off)) end
+  if #remove > 0 then redis.call('ZREM', from, unpack(remove)) end
   return #ids
 end
 
-local taken = promote(KEYS[2])
+local ended_leases = promote(KEYS[2])
 local promoted, next_due = 0, ''
 if ARGV[2] == '1' then
   promoted = promote(KEYS[1])
@@ -54,8 +56,8 @@ if ARGV[2] == '1' then
   if head[2] then next_due = head[2] end
 end
 local more = '0'
-if taken == limit or promoted == limit then more = '1' end
-local reply = {now, promoted, taken, next_due, more}
+if ended_leases == limit or promoted == limit then more = '1' end
+local reply = {now, promoted, ended_leases, next_due, more}
 local lanes = redis.call('ZRANGE', KEYS[4], 0, ARGV[3] - 1, 'WITHSCORES')
 for i = 1, #lanes, 2 do
   local lane = lanes[i]

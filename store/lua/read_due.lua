@@ -1,12 +1,12 @@
--- Tells which holds have reached a milestone of their deadline, or which wait to be checked, first ones first.
--- KEYS: 1 expiring or unverified, 2 holds
--- ARGV: 1 how many at the most, 2 highest score ("": now)
--- Returns: now (ms), then id, score, record ("" where there is none)
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local upto = ARGV[2]
-if upto == '' then upto = now end
-local found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', upto, 'WITHSCORES', 'LIMIT', 0, ARGV[1])
+-- Reads the holds of a sorted set up to a score, lowest score first.
+-- KEYS:  1 the set, 2 holds
+-- ARGV:  1 maximum number of holds
+--        2 highest score; "": now
+-- Reply: now (ms), then for each hold its id, its score, its record ("": there is none)
+local now = now_ms()
+local highest = ARGV[2]
+if highest == '' then highest = now end
+local found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', highest, 'WITHSCORES', 'LIMIT', 0, ARGV[1])
 local reply = {now}
 local ids = {}
 for i = 1, #found, 2 do ids[#ids + 1] = found[i] end

@@ -1,23 +1,29 @@
--- Begins a comparison with Stripe, or goes on with one whose holder died, unless somebody is at it.
--- KEYS: 1 run, 2 findings
--- ARGV: 1 how long the lock is held (ms), 2 state of a new run, 3 after how long an unfinished run is begun anew (ms),
---       4 how long after the beginning of a finished one none is begun (ms)
--- Returns: token, state of the run that is gone on with or ""; token 0: not begun
--- Fencing: the token grows with each holder, to the time in milliseconds at least, so that it is higher than one that Redis forgot.
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local r = redis.call('HMGET', KEYS[1], 'token', 'until', 'done', 'started', 'state')
-local token = math.max(tonumber(r[1] or 0) + 1, now)
-local started = tonumber(r[4] or 0)
-if r[1] then
-  if tonumber(r[2]) > now then return {0, ''} end
-  if r[3] == '1' and now - started < tonumber(ARGV[4]) then return {0, ''} end
-  if r[3] ~= '1' and now - started < tonumber(ARGV[3]) then
-    redis.call('HSET', KEYS[1], 'token', string.format('%.0f', token), 'until', string.format('%.0f', now + ARGV[1]))
-    return {token, r[5]}
+-- Begins a reconcile run, or takes over an unfinished one whose lock ended.
+-- KEYS:  1 run, 2 findings
+-- ARGV:  1 how long to hold the lock, ms
+--        2 state of a new run
+--        3 age at which an unfinished run is dropped and a new one begins, ms
+--        4 minimum time from the beginning of a finished run to the next run, ms
+-- Reply: token (0: not begun), state of the run that was taken over or ""
+--
+-- Each holder of the lock gets a higher token. A token is at least the time in milliseconds, so
+-- that it is higher than one that Redis has lost.
+local now = now_ms()
+local run = redis.call('HMGET', KEYS[1], 'token', 'until', 'done', 'started', 'state')
+local last_token, lock_end = run[1], tonumber(run[2] or 0)
+local done, started = run[3] == '1', tonumber(run[4] or 0)
+local token = math.max(tonumber(last_token or 0) + 1, now)
+if last_token then
+  if lock_end > now then return {0, ''} end
+  if done and now - started < tonumber(ARGV[4]) then return {0, ''} end
+  if not done and now - started < tonumber(ARGV[3]) then
+    redis.call('HSET', KEYS[1], 'token', string.format('%.0f', token),
+      'until', string.format('%.0f', now + ARGV[1]))
+    return {token, run[5]}
   end
 end
-redis.call('HSET', KEYS[1], 'token', string.format('%.0f', token), 'until', string.format('%.0f', now + ARGV[1]), 'done', '0',
+redis.call('HSET', KEYS[1], 'token', string.format('%.0f', token),
+  'until', string.format('%.0f', now + ARGV[1]), 'done', '0',
   'started', string.format('%.0f', now), 'state', ARGV[2])
 redis.call('DEL', KEYS[2])
 return {token, ''}

@@ -1,13 +1,15 @@
--- Notes how far a sink has come, and holds its lease further.
--- KEYS: 1 the sink, 2 what it has parked, 3 its dead letters, 4 what is to be delivered once more
--- ARGV: 1 token, 2 how long the lease is held from now (ms; 0: given back), 3 state, 4 how long a sink that nobody serves is remembered (ms),
---       5 dead letters kept at the most, then four times a number and as many: parked (key, value), no longer parked (key),
---       dead letters (event, reason), delivered once more (entry)
--- Returns: 1 noted, 0 somebody else holds the lease or Redis has forgotten it
+-- Saves the progress of a sink and extends its lease, if the caller still has it.
+-- KEYS:  1 the sink, 2 its parked deliveries, 3 its dead letters, 4 its requeued events
+-- ARGV:  1 token
+--        2 length of the lease from now, ms; 0: give it back
+--        3 state
+--        4 how long Redis remembers a sink that no replica serves, ms
+--        5 number of dead letters to keep
+--        then four lists, each a count and its items: deliveries to park (key, value), to unpark (key),
+--        dead letters to add (event, reason), requeued events to remove (entry)
+-- Reply: 1 saved, 0 another replica has the lease or Redis has lost it
 if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return {0} end
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-redis.call('HSET', KEYS[1], 'until', string.format('%.0f', now + ARGV[2]), 'state', ARGV[3])
+redis.call('HSET', KEYS[1], 'until', string.format('%.0f', now_ms() + ARGV[2]), 'state', ARGV[3])
 local n = 6
 local function each(width, f)
   local count = tonumber(ARGV[n])
@@ -17,9 +19,11 @@ local function each(width, f)
     n = n + width
   end
 end
-each(2, function(k, v) redis.call('HSET', KEYS[2], k, v) end)
-each(1, function(k) redis.call('HDEL', KEYS[2], k) end)
-each(2, function(event, reason) redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*', 'event', event, 'reason', reason) end)
-each(1, function(id) redis.call('XDEL', KEYS[4], id) end)
-for _, k in ipairs(KEYS) do redis.call('PEXPIRE', k, ARGV[4]) end
+each(2, function(key, value) redis.call('HSET', KEYS[2], key, value) end)
+each(1, function(key) redis.call('HDEL', KEYS[2], key) end)
+each(2, function(event, reason)
+  redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*', 'event', event, 'reason', reason)
+end)
+each(1, function(entry) redis.call('XDEL', KEYS[4], entry) end)
+for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ARGV[4]) end
 return {1}

@@ -10,8 +10,8 @@ import (
 	"github.com/alicebob/miniredis/v2"
 )
 
-// Memory is a Redis inside the test process, for simulations: it needs no socket and, inside a testing/synctest bubble, follows the
-// bubble's clock. It hides its settings as some managed ones do.
+// Memory is a Redis inside the test process, for simulations. It needs no socket, and follows the
+// clock of a testing/synctest bubble. Like some managed ones, it hides its settings.
 type Memory struct {
 	*miniredis.Miniredis
 }
@@ -25,10 +25,10 @@ func InProcess(tb testing.TB) *Memory {
 	return m
 }
 
-// URL goes together with [Memory.Dial].
+// URL is used together with [Memory.Dial].
 func (m *Memory) URL() string { return "redis://in-process" }
 
-// Dial is the dialer of a store's or client's options. The network and the address don't matter.
+// Dial is the dialer for the options of a store or client. It ignores network and address.
 func (m *Memory) Dial(context.Context, string, string) (net.Conn, error) {
 	c, err := m.Miniredis.Dial()
 	if err != nil {
@@ -39,8 +39,9 @@ func (m *Memory) Dial(context.Context, string, string) (net.Conn, error) {
 	return b, nil
 }
 
-// buffered is a connection whose writes never wait for the other side, as a socket's don't. Over a bare pipe a pipeline of commands
-// comes to a halt: the server waits until its first reply is read, the client until its last command is.
+// buffered is a connection whose writes never wait for the other side, as on a socket. Over a bare
+// pipe a pipeline of commands deadlocks: the server waits until its first reply is read, the client
+// until its last command is read.
 type buffered struct {
 	net.Conn
 	more   chan struct{} // there is something to send
@@ -52,7 +53,7 @@ type buffered struct {
 	err   error
 }
 
-// maxQueue bounds what a client may send without reading an answer.
+// maxQueue bounds the bytes that a client may send without reading a reply.
 const maxQueue = 64 << 20
 
 func (b *buffered) Write(p []byte) (int, error) {

@@ -20,12 +20,12 @@ import (
 )
 
 const (
-	patience = time.Minute          // for a server on a busy machine to come up
-	pace     = 5 * time.Millisecond // between two looks at it
-	tries    = 5                    // ports tried: one that was free may be taken by somebody else
+	startTimeout = time.Minute          // for a server on a busy machine to come up
+	pollInterval = 5 * time.Millisecond // between two checks
+	portAttempts = 5                    // another process may take a port that was free
 )
 
-// Redis is a redis-server process. Its methods fail the test when they can't do what they say.
+// Redis is a redis-server process. Its methods fail the test when they cannot do what they say.
 type Redis struct {
 	tb      testing.TB
 	port    int
@@ -40,23 +40,26 @@ type Redis struct {
 	done chan struct{} // closed when the process has ended
 }
 
-// WrittenFirst are arguments for [Start] with which a server has written each change to its file before it answers, so that [Redis.Kill]
-// loses nothing. As it runs by default it may lose what it answered in the last two seconds: while the disk is busy with a flush,
-// appendfsync everysec keeps in memory what should be appended, and answers all the same (flushAppendOnlyFile in Redis' aof.c). "no"
-// never flushes and so never keeps anything back; the operating system, which a kill doesn't harm, has it all.
+// WrittenFirst are arguments for [Start] with which the server writes each change to its file
+// before it answers, so that [Redis.Kill] loses nothing. By default it can lose the writes of the
+// last two seconds: while the disk is busy with a flush, appendfsync everysec keeps new writes in
+// memory and answers all the same (flushAppendOnlyFile in aof.c of Redis). "no" never flushes, so
+// it never keeps writes back, and a kill does not affect the operating system, which has them.
 var WrittenFirst = []string{"--appendfsync", "no"}
 
-// Start runs a redis-server on a free port of the loopback interface until the test ends. It appends to a file and flushes it
-// every second, as a production server should; args (such as "--maxmemory-policy", "allkeys-lru", or [WrittenFirst]) come last and win.
+// Start runs a redis-server on a free port of the loopback interface until the test ends. It has an
+// append-only file that is flushed every second, as in production. The args, such as
+// "--maxmemory-policy", "allkeys-lru" or [WrittenFirst], come last and win.
 func Start(tb testing.TB, args ...string) *Redis {
 	tb.Helper()
 	return start(tb, &Redis{tb: tb, args: args})
 }
 
-// StartUnix is [Start] on a Unix socket and no port.
+// StartUnix is [Start] on a Unix socket, without a port.
 func StartUnix(tb testing.TB, args ...string) *Redis {
 	tb.Helper()
-	// A socket's path must be short: a test's own directory, named after the test, may be too long.
+	// The path of a socket must be short. The directory of the test has the test's name and may be
+	// too long.
 	dir, err := os.MkdirTemp("", "holdd")
 	if err != nil {
 		tb.Fatal(err)
@@ -70,7 +73,7 @@ func start(tb testing.TB, r *Redis) *Redis {
 	r.bin = binary(tb)
 	r.dir = tb.TempDir()
 	var err error
-	for range tries {
+	for range portAttempts {
 		if r.socket == "" {
 			r.port = freePort(tb)
 			if r.busPort != 0 {
@@ -93,22 +96,25 @@ func binary(tb testing.TB) string {
 	tb.Helper()
 	bin, err := exec.LookPath("redis-server")
 	if err != nil {
-		tb.Fatalf("this test needs a real redis-server on the PATH (Debian: apt-get install redis-server; macOS: brew install redis): %v", err)
+		tb.Fatalf("this test needs a real redis-server on the PATH "+
+			"(Debian: apt-get install redis-server; macOS: brew install redis): %v", err)
 	}
 	return bin
 }
 
-// launch starts the process and waits until it answers, its append-only file read.
+// launch starts the process and waits until it has read its append-only file and answers.
 func (r *Redis) launch() error {
 	args := []string{
-		"--port", strconv.Itoa(r.port), "--bind", "127.0.0.1", "--dir", r.dir, "--logfile", filepath.Join(r.dir, "log"), "--daemonize", "no",
+		"--port", strconv.Itoa(r.port), "--bind", "127.0.0.1", "--dir", r.dir, "--logfile",
+		filepath.Join(r.dir, "log"), "--daemonize", "no",
 		"--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--latency-tracking", "no",
 	}
 	if r.socket != "" {
 		args = append(args, "--unixsocket", r.socket)
 	}
 	if r.busPort != 0 {
-		args = append(args, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(r.busPort), "--cluster-node-timeout", "2000")
+		args = append(args, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(r.busPort),
+			"--cluster-node-timeout", "2000")
 	}
 	return r.run(append(args, r.args...))
 }
@@ -129,25 +135,25 @@ func (r *Redis) run(args []string) error {
 	r.cmd, r.done = cmd, done
 	r.mu.Unlock()
 
-	bound := time.NewTimer(patience)
+	bound := time.NewTimer(startTimeout)
 	defer bound.Stop()
-	tick := time.NewTicker(pace)
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
-	for !r.answers() {
+	for !r.isUp() {
 		select {
 		case <-done:
 			return errors.New("it ended at once")
 		case <-bound.C:
 			r.Kill()
-			return fmt.Errorf("it did not answer within %s", patience)
+			return fmt.Errorf("it did not answer within %s", startTimeout)
 		case <-tick.C:
 		}
 	}
 	return nil
 }
 
-// answers asks without a client library, whose pool would log each look that came too early.
-func (r *Redis) answers() bool {
+// isUp asks without a client library, whose pool would log each failed try.
+func (r *Redis) isUp() bool {
 	network := "tcp"
 	if r.socket != "" {
 		network = "unix"
@@ -162,11 +168,11 @@ func (r *Redis) answers() bool {
 		return false
 	}
 	line, err := bufio.NewReader(c).ReadString('\n')
-	// A server that wants a password, or whose commands were taken away, is up as well.
+	// A server that wants a password, or lacks the command, is up as well.
 	return err == nil && !strings.HasPrefix(line, "-LOADING")
 }
 
-// URL is what [github.com/holdd/holdd/store.Options] takes.
+// URL is the URL for [github.com/holdd/holdd/store.Options].
 func (r *Redis) URL() string {
 	if r.socket != "" {
 		return "unix://" + r.socket
@@ -185,14 +191,16 @@ func (r *Redis) Addr() string {
 // Port is 0 on a Unix socket.
 func (r *Redis) Port() int { return r.port }
 
-// Dir is where the server keeps its files.
+// Dir is the directory of the server's files.
 func (r *Redis) Dir() string { return r.dir }
 
-// Client returns a new connection pool to look at the server with, without retries. The caller closes it.
+// Client returns a new client without retries. The caller closes it.
 func (r *Redis) Client() *redis.Client {
 	o := &redis.Options{
-		Addr: r.Addr(), MaxRetries: -1, DialTimeout: patience, ReadTimeout: patience, WriteTimeout: patience, DialerRetries: 1,
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}, DisableIdentity: true,
+		Addr: r.Addr(), MaxRetries: -1, DialTimeout: startTimeout, ReadTimeout: startTimeout,
+		WriteTimeout: startTimeout, DialerRetries: 1,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+		DisableIdentity:          true,
 	}
 	if r.socket != "" {
 		o.Network = "unix"
@@ -200,7 +208,7 @@ func (r *Redis) Client() *redis.Client {
 	return redis.NewClient(o)
 }
 
-// PID is the number of the process, 0 while it is down.
+// PID is the process id, 0 while the server is down.
 func (r *Redis) PID() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -210,8 +218,9 @@ func (r *Redis) PID() int {
 	return r.cmd.Process.Pid
 }
 
-// Kill is kill -9, and waits for the end. What the server has written survives with the operating system, flushed or not; what it has answered
-// and kept back, as with a slow disk and without [WrittenFirst], is lost. A server that is down stays down.
+// Kill is kill -9, and waits for the end. Writes to the file survive, flushed or not. Writes that
+// the server has answered and kept back, as with a slow disk and without [WrittenFirst], are lost.
+// A server that is down stays down.
 func (r *Redis) Kill() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -223,7 +232,8 @@ func (r *Redis) Kill() {
 	r.cmd = nil
 }
 
-// Restart starts the server again at the same address, after a kill if it still runs, with the append-only file that it left.
+// Restart starts the server again at the same address, after a kill if it still runs, with its
+// append-only file.
 func (r *Redis) Restart() {
 	r.tb.Helper()
 	r.Kill()
@@ -235,13 +245,13 @@ func (r *Redis) Restart() {
 	}
 }
 
-// Pause stops the process where it is (SIGSTOP): connections stay, nothing answers.
+// Pause stops the process (SIGSTOP): connections stay open, and the server does not answer.
 func (r *Redis) Pause() {
 	r.tb.Helper()
 	r.signal(syscall.SIGSTOP)
 }
 
-// Resume lets a paused process go on (SIGCONT).
+// Resume continues a paused process (SIGCONT).
 func (r *Redis) Resume() {
 	r.tb.Helper()
 	r.signal(syscall.SIGCONT)
@@ -277,12 +287,12 @@ func freePort(tb testing.TB) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// Until waits for cond, looking again and again, and fails the test when it isn't met within d. what names it.
+// Until polls cond, and fails the test if it is not met within d. what names the condition.
 func Until(tb testing.TB, d time.Duration, what string, cond func() bool) {
 	tb.Helper()
 	bound := time.NewTimer(d)
 	defer bound.Stop()
-	tick := time.NewTicker(pace)
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for !cond() {
 		select {

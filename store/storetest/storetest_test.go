@@ -8,9 +8,10 @@ import (
 	"github.com/holdd/holdd/store/storetest"
 )
 
-func TestKillAndRestartKeepsWhatWasWritten(t *testing.T) {
+func TestRestart_KeepsWrites(t *testing.T) {
 	t.Parallel()
-	for name, start := range map[string]func(testing.TB, ...string) *storetest.Redis{"tcp": storetest.Start, "unix": storetest.StartUnix} {
+	for name, start := range map[string]func(testing.TB,
+		...string) *storetest.Redis{"tcp": storetest.Start, "unix": storetest.StartUnix} {
 		t.Run(name, func(t *testing.T) {
 			r := start(t)
 			c := r.Client()
@@ -31,7 +32,7 @@ func TestKillAndRestartKeepsWhatWasWritten(t *testing.T) {
 	}
 }
 
-func TestPauseAndResume(t *testing.T) {
+func TestPause_Resume(t *testing.T) {
 	t.Parallel()
 	r := storetest.Start(t)
 	c := r.Client()
@@ -52,7 +53,7 @@ func TestPauseAndResume(t *testing.T) {
 	}
 }
 
-func TestSentinelFailsOver(t *testing.T) {
+func TestStartSentinel_FailsOver(t *testing.T) {
 	t.Parallel()
 	s := storetest.StartSentinel(t)
 	old := s.Master()
@@ -67,7 +68,7 @@ func TestSentinelFailsOver(t *testing.T) {
 	}
 }
 
-func TestClusterServesAllSlots(t *testing.T) {
+func TestStartCluster_ServesAllSlots(t *testing.T) {
 	t.Parallel()
 	c := storetest.StartCluster(t, 3)
 	if len(c.Masters) != 3 {

@@ -18,17 +18,18 @@ type Cluster struct {
 	Masters []*Redis
 }
 
-// slots is how many hash slots a Cluster has.
+// slots is the number of hash slots of a Cluster.
 const slots = 16384
 
-// StartCluster runs n masters that share the slots evenly, and waits until all of them agree. It takes about two seconds.
+// StartCluster runs n masters that share the slots evenly, and waits until all of them agree. It
+// takes about two seconds.
 func StartCluster(tb testing.TB, n int) *Cluster {
 	tb.Helper()
 	c := &Cluster{}
 	for range n {
 		c.Masters = append(c.Masters, start(tb, &Redis{tb: tb, busPort: 1}))
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	var clients []*redis.Client
 	for i, m := range c.Masters {
@@ -42,7 +43,7 @@ func StartCluster(tb testing.TB, n int) *Cluster {
 		must(tb, clients[0].Do(ctx, "cluster", "meet", "127.0.0.1", m.port, m.busPort).Err())
 	}
 	for i, rdb := range clients {
-		Until(tb, patience, fmt.Sprintf("master %d knows the whole Cluster", i), func() bool {
+		Until(tb, startTimeout, fmt.Sprintf("master %d knows the whole Cluster", i), func() bool {
 			info := rdb.ClusterInfo(ctx).Val()
 			if !strings.Contains(info, "cluster_state:ok") {
 				return false
@@ -70,25 +71,26 @@ type Sentinel struct {
 	tb        testing.TB
 }
 
-// masterName is how the sentinels call the master.
+// masterName is the name of the master in the configuration of the sentinels.
 const masterName = "holds"
 
-// StartSentinel runs a master with two replicas and three sentinels that find it down after a second and a half, and waits until a failover would
-// succeed. It takes about three seconds.
+// StartSentinel runs a master with two replicas and three sentinels that consider it down after 1.5
+// s, and waits until a failover would succeed. It takes about three seconds.
 func StartSentinel(tb testing.TB) *Sentinel {
 	tb.Helper()
 	s := &Sentinel{tb: tb}
 	master := Start(tb, "--repl-diskless-sync-delay", "0")
 	s.Servers = append(s.Servers, master)
 	for range 2 {
-		s.Servers = append(s.Servers, Start(tb, "--repl-diskless-sync-delay", "0", "--replicaof", "127.0.0.1 "+strconv.Itoa(master.port)))
+		s.Servers = append(s.Servers, Start(tb, "--repl-diskless-sync-delay", "0", "--replicaof",
+			"127.0.0.1 "+strconv.Itoa(master.port)))
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	for _, replica := range s.Servers[1:] {
 		rdb := replica.Client()
 		defer rdb.Close()
-		Until(tb, patience, "replica is in step", func() bool {
+		Until(tb, startTimeout, "replica is in step", func() bool {
 			return strings.Contains(rdb.Info(ctx, "replication").Val(), "master_link_status:up")
 		})
 	}
@@ -98,9 +100,10 @@ func StartSentinel(tb testing.TB) *Sentinel {
 	for _, w := range s.Sentinels {
 		rdb := w.Client()
 		defer rdb.Close()
-		Until(tb, patience, "sentinel knows the others and the replicas", func() bool {
+		Until(tb, startTimeout, "sentinel knows the others and the replicas", func() bool {
 			info := rdb.Info(ctx, "sentinel").Val()
-			return strings.Contains(info, "status=ok") && strings.Contains(info, "slaves=2") && strings.Contains(info, "sentinels=3")
+			return strings.Contains(info, "status=ok") && strings.Contains(info, "slaves=2") &&
+				strings.Contains(info, "sentinels=3")
 		})
 	}
 	return s
@@ -109,7 +112,7 @@ func StartSentinel(tb testing.TB) *Sentinel {
 func startSentinel(tb testing.TB, master int) *Redis {
 	tb.Helper()
 	r := &Redis{tb: tb, bin: binary(tb)}
-	for range tries {
+	for range portAttempts {
 		r.port = freePort(tb)
 		r.dir = tb.TempDir()
 		conf := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nlogfile %s\nsentinel monitor %s 127.0.0.1 %d 2\n"+
@@ -139,15 +142,15 @@ func (s *Sentinel) URL() string {
 func (s *Sentinel) Master() *Redis {
 	s.tb.Helper()
 	var r *Redis
-	Until(s.tb, patience, "the sentinels agree on a master", func() bool {
-		r = s.elected()
+	Until(s.tb, startTimeout, "the sentinels agree on a master", func() bool {
+		r = s.currentMaster()
 		return r != nil
 	})
 	return r
 }
 
-// elected is the server that most sentinels call the master, nil if there is none.
-func (s *Sentinel) elected() *Redis {
+// currentMaster is the server that most sentinels call the master, nil if there is none.
+func (s *Sentinel) currentMaster() *Redis {
 	votes := map[string]int{}
 	for _, w := range s.Sentinels {
 		c := redis.NewSentinelClient(&redis.Options{Addr: w.Addr(), MaxRetries: -1})
@@ -164,16 +167,16 @@ func (s *Sentinel) elected() *Redis {
 	return nil
 }
 
-// tilt is how long a failover may take. A sentinel that finds itself two seconds late, as on a machine that stood still, trusts nothing it sees for half a
-// minute and starts no failover (TILT mode).
-const tilt = 3 * time.Minute
+// failoverTimeout bounds a failover. A sentinel that finds itself two seconds late, as on a machine
+// that stood still, starts no failover for half a minute (TILT mode).
+const failoverTimeout = 3 * time.Minute
 
 // AwaitFailover waits until the sentinels agree on another master than old and it takes writes.
 func (s *Sentinel) AwaitFailover(old *Redis) *Redis {
 	s.tb.Helper()
 	var now *Redis
-	Until(s.tb, tilt, "the sentinels made another server the master", func() bool {
-		now = s.elected()
+	Until(s.tb, failoverTimeout, "the sentinels made another server the master", func() bool {
+		now = s.currentMaster()
 		if now == nil || now == old {
 			return false
 		}

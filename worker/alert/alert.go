@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/hold"
 )
 
@@ -88,16 +88,16 @@ type Style struct {
 }
 
 // Read makes of an event what people are told. ok is false where it is nothing that anybody must know of.
-func Read(event []byte, s Style) (a Alert, ok bool) {
-	var e worker.EventEnvelope
-	if json.Unmarshal(event, &e) != nil {
+func Read(data []byte, s Style) (a Alert, ok bool) {
+	var e event.Envelope
+	if json.Unmarshal(data, &e) != nil {
 		return a, false
 	}
 	return Of(&e, s)
 }
 
 // Of is [Read] for an event that was read already. It is pure: the same event is the same alert, whoever looks and when.
-func Of(e *worker.EventEnvelope, s Style) (a Alert, ok bool) {
+func Of(e *event.Envelope, s Style) (a Alert, ok bool) {
 	a = Alert{ID: e.ID, At: e.Timestamp, Hold: e.Data.Hold.ID}
 	w := &writer{style: s, now: e.Timestamp}
 	if strings.HasPrefix(string(e.Type), "hold.") {
@@ -124,7 +124,7 @@ func Of(e *worker.EventEnvelope, s Style) (a Alert, ok bool) {
 }
 
 // ofHold decides what an event of a hold means to people.
-func ofHold(a *Alert, w *writer, e *worker.EventEnvelope) bool {
+func ofHold(a *Alert, w *writer, e *event.Envelope) bool {
 	h := &e.Data.Hold
 	own := ownTime(h)
 	left := h.ExpiresAt.Sub(e.Timestamp)
@@ -229,25 +229,25 @@ func ownTime(h *hold.View) time.Time {
 }
 
 // ofFact decides what an event that is no hold's means to people.
-func ofFact(a *Alert, w *writer, e *worker.EventEnvelope) bool {
+func ofFact(a *Alert, w *writer, e *event.Envelope) bool {
 	d := &e.Data
 	set := func(k Kind, s Severity, format string, args ...any) {
 		a.Kind, a.Severity = k, s
 		w.title = fmt.Sprintf(format, args...)
 	}
 	switch e.Type {
-	case worker.TypeInboxRejected, worker.TypeMetadataRejected:
-		if d.Reject == nil {
+	case event.InboxRejected, event.MetadataRejected:
+		if d.Rejection == nil {
 			return false
 		}
-		set(BadInboxEntry, Warning, "a wish in the inbox was not taken: %s", plain(d.Reject.Reason, 200))
-		if e.Type == worker.TypeMetadataRejected {
-			set(BadMetadata, Warning, "the terms of %s were not taken: %s", plain(d.Reject.ID, 80), plain(d.Reject.Reason, 200))
+		set(BadInboxEntry, Warning, "a wish in the inbox was not taken: %s", plain(d.Rejection.Reason, 200))
+		if e.Type == event.MetadataRejected {
+			set(BadMetadata, Warning, "the terms of %s were not taken: %s", plain(d.Rejection.ID, 80), plain(d.Rejection.Reason, 200))
 		}
-		w.line("Field: %s. Code: %s. Entry or intent: %s.", or(plain(d.Reject.Field, 80), "-"), or(d.Reject.Code, "-"), plain(d.Reject.ID, 80))
+		w.line("Field: %s. Code: %s. Entry or intent: %s.", or(plain(d.Rejection.Field, 80), "-"), or(d.Rejection.Code, "-"), plain(d.Rejection.ID, 80))
 		w.line("By itself: nothing; the hold is not scheduled.")
 		w.line("Do: mend it where it was written and send it again; the original is in holdd:inbox:rejected.")
-	case worker.TypeOrphan:
+	case event.Orphan:
 		if d.Intent == nil {
 			return false
 		}
@@ -255,7 +255,7 @@ func ofFact(a *Alert, w *writer, e *worker.EventEnvelope) bool {
 		w.account(d.Intent.Account)
 		w.line("By itself: nothing; the card network lets it go after some days.")
 		w.line("Do: holdd schedule %s --capture-at …, or release it in the Dashboard.", d.Intent.PaymentIntent)
-	case worker.TypeAuthorizationAbandoned:
+	case event.AuthorizationAbandoned:
 		if d.Intent == nil {
 			return false
 		}
@@ -264,28 +264,28 @@ func ofFact(a *Alert, w *writer, e *worker.EventEnvelope) bool {
 		w.account(d.Intent.Account)
 		w.line("By itself: nothing; no money is held.")
 		w.line("Do: ask the guest for a card once more.")
-	case worker.TypeStripeUnavailable:
+	case event.StripeUnavailable:
 		set(StripeAway, Critical, "Stripe does not answer")
 		w.line("By itself: holds wait, and work resumes once Stripe is back. Deadlines go on meanwhile.")
 		w.line("Do: look at https://status.stripe.com and at this machine's network.")
-	case worker.TypeStripeRecovered:
+	case event.StripeRecovered:
 		a.Over = true
 		set(StripeAway, Critical, "Stripe is back: work goes on")
-	case worker.TypeKeyRejected:
+	case event.KeyRejected:
 		set(KeyRejected, Critical, "Stripe rejects the key")
 		w.line("By itself: nothing is claimed; every half minute it is asked whether the key works again.")
 		w.line("Do: set stripe_api_key to a valid key and restart holdd.")
-	case worker.TypeKeyAccepted:
+	case event.KeyAccepted:
 		a.Over = true
 		set(KeyRejected, Critical, "Stripe accepts the key again: work goes on")
-	case worker.TypeStripeRateLimited:
+	case event.StripeRateLimited:
 		set(LimitsHit, Warning, "Stripe refuses requests for their rate (429)")
 		w.line("By itself: holdd slows down and tries again.")
 		w.line("Do: find out what else uses this account, or set rate and rate_read lower, or ask Stripe for more.")
-	case worker.TypeStripeRateLimitCleared:
+	case event.StripeRateLimitCleared:
 		a.Over = true
 		set(LimitsHit, Warning, "Stripe takes requests at their rate again")
-	case worker.TypeCapacityAtRisk:
+	case event.CapacityAtRisk:
 		if d.Capacity == nil {
 			return false
 		}
@@ -294,41 +294,41 @@ func ofFact(a *Alert, w *writer, e *worker.EventEnvelope) bool {
 		if c.AtLeast {
 			atLeast = "at least "
 		}
-		set(CapacityShort, Critical, "%s%d holds over %s will lapse before their turn, the first %s", atLeast, c.Holds, sums(c.Sums), w.ahead(c.First))
+		set(CapacityShort, Critical, "%s%d holds over %s will lapse before their turn, the first %s", atLeast, c.Holds, sums(c.Sums), w.ahead(c.FirstAt))
 		w.line("More is due than %d captures a second let through.", c.Rate)
-		w.line("First to lapse: %s.", w.when(c.First))
+		w.line("First to lapse: %s.", w.when(c.FirstAt))
 		w.line("By itself: nearest deadline first, at that rate.")
 		w.line("Do: raise rate if Stripe grants this account more; capture the large ones by hand: holdd list --state ready.")
-	case worker.TypeCapacityRecovered:
+	case event.CapacityRecovered:
 		a.Over = true
 		set(CapacityShort, Critical, "everything that is due gets its turn in time again")
-	case worker.TypeReplicaStopped:
+	case event.ReplicaStopped:
 		set(ReplicaStopped, Warning, "replica %s stopped without a word; %d go on", plain(d.Replica, 100), len(d.Alive))
 		w.line("By itself: its work was taken over.")
 		w.line("Do: look at its log and why it ended; start it again if nothing does so.")
-	case worker.TypeRedisDataLost:
+	case event.RedisDataLost:
 		set(RedisEmptied, Critical, "Redis was emptied while in use")
 		w.line("By itself: every hold whose terms stand at Stripe is scheduled anew from there.")
 		w.line("Do: find out what emptied it; holdd reconcile shows what was found. Lost are history, acknowledgements and changes not yet mirrored.")
-	case worker.TypeSinkFailing, worker.TypeSinkDisabled:
+	case event.SinkFailing, event.SinkDisabled:
 		set(SinkDown, Critical, "%s takes no events: %s", plain(d.Sink, 40), plain(d.Detail, 200))
 		w.line("By itself: it is tried again for days, in order; nothing else waits for it.")
-		if e.Type == worker.TypeSinkDisabled {
+		if e.Type == event.SinkDisabled {
 			w.lines = w.lines[:0]
 			w.line("By itself: nothing; it answered 410, and is not asked again.")
 		}
 		w.line("Do: mend it or its address; then holdd callbacks tells what waits, and holdd callbacks replay sends what was given up.")
-	case worker.TypeSinkRecovered:
+	case event.SinkRecovered:
 		a.Over = true
 		set(SinkDown, Critical, "%s takes events again", plain(d.Sink, 40))
-	case worker.TypeSinkEventsLost, worker.TypeSinkDeadLetters:
+	case event.SinkEventsLost, event.SinkDeadLetters:
 		n := strconv.FormatInt(d.Count, 10)
 		if d.Count < 0 {
 			n = "some"
 		}
 		set(EventsLost, Critical, "%s was away for too long: %s events were dropped before it was back", plain(d.Sink, 40), n)
 		w.line("Do: compare with holdd list; raise events_max if it may be away for so long.")
-		if e.Type == worker.TypeSinkDeadLetters {
+		if e.Type == event.SinkDeadLetters {
 			w.lines = w.lines[:0]
 			set(EventsLost, Critical, "%s did not take %s events for days: they are dead letters now", plain(d.Sink, 40), n)
 			w.line("Do: holdd callbacks dead lists them, holdd callbacks replay sends them once more.")
@@ -346,7 +346,7 @@ func or(s, other string) string {
 	return s
 }
 
-func sums(list []worker.Sum) string {
+func sums(list []hold.Sum) string {
 	var parts []string
 	for _, s := range list[:min(len(list), 8)] {
 		parts = append(parts, hold.FormatAmount(s.Amount, s.Currency))

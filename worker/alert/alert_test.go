@@ -9,8 +9,9 @@ import (
 	"time"
 
 	"github.com/holdd/holdd/store"
-	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/alert"
+	"github.com/holdd/holdd/worker/event"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
 )
 
@@ -22,7 +23,7 @@ func TestWords(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := hold.View{ID: "pi_1", Reference: "BK-2071 <!channel> @all", Amount: 12000, Currency: "eur", ExpiresAt: now.Add(6 * time.Hour), State: "waiting", OnExpiry: "cancel"}
-	a, ok := alert.Of(&worker.EventEnvelope{ID: "evt_1", Type: hold.EventExpiring, Timestamp: now, Data: worker.EventData{Hold: h, Threshold: "6h0m0s"}},
+	a, ok := alert.Of(&event.Envelope{ID: "evt_1", Type: hold.EventExpiring, Timestamp: now, Data: event.Data{Hold: h, Threshold: "6h0m0s"}},
 		alert.Style{Zone: paris, Runbook: "https://hotel.example/runbook", Livemode: true})
 	want := `[critical] BK-2071 !channel ＠all, 120.00 EUR: ends in 6 h
 Hold: pi_1
@@ -38,19 +39,19 @@ More: https://hotel.example/runbook#expiry_near`
 		hold.CauseRefused: alert.CaptureRefused, hold.CauseAmountTooLarge: alert.CaptureRefused, hold.CauseNotFound: alert.Attention, hold.CauseReview: alert.Attention,
 		hold.CauseAfterDeadline: alert.ExpiresFirst, hold.CauseInsideMargin: alert.Attention, hold.CauseNoOutcome: alert.Attention,
 	} {
-		a, ok := alert.Of(&worker.EventEnvelope{ID: "evt_1", Type: hold.EventAttention, Timestamp: now, Data: worker.EventData{Hold: h, Cause: cause.String()}}, alert.Style{})
+		a, ok := alert.Of(&event.Envelope{ID: "evt_1", Type: hold.EventAttention, Timestamp: now, Data: event.Data{Hold: h, Cause: cause.String()}}, alert.Style{})
 		if !ok || a.Kind != kind || (a.Severity == alert.Critical) != (kind == alert.CaptureRefused) || !strings.Contains(a.Title, "(test mode)") {
 			t.Errorf("%s: %+v", cause, a)
 		}
 	}
 	due := now.Add(200 * time.Hour)
 	h.CaptureAt, h.ExpiresAtSource = &due, "assumed"
-	a, ok = alert.Of(&worker.EventEnvelope{ID: "evt_1", Type: hold.EventExpiring, Timestamp: now, Data: worker.EventData{Hold: h, Cause: hold.CauseAfterDeadline.String()}}, alert.Style{})
+	a, ok = alert.Of(&event.Envelope{ID: "evt_1", Type: hold.EventExpiring, Timestamp: now, Data: event.Data{Hold: h, Cause: hold.CauseAfterDeadline.String()}}, alert.Style{})
 	if !ok || a.Kind != alert.ExpiresFirst || a.Severity != alert.Warning || !strings.Contains(a.Text, "which is only assumed") {
 		t.Errorf("%+v", a)
 	}
 	for _, quiet := range []hold.EventType{hold.EventScheduled, hold.EventChanged, hold.EventRetrying, hold.EventCaptured, hold.EventCanceled, "nonsense"} {
-		if a, ok := alert.Of(&worker.EventEnvelope{ID: "evt_1", Type: quiet, Data: worker.EventData{Hold: h}}, alert.Style{}); ok {
+		if a, ok := alert.Of(&event.Envelope{ID: "evt_1", Type: quiet, Data: event.Data{Hold: h}}, alert.Style{}); ok {
 			t.Errorf("%s: %+v", quiet, a)
 		}
 	}
@@ -81,11 +82,11 @@ func TestPingAndRedisAway(t *testing.T) {
 	defer server.Close()
 	b := newBench(t, store.Options{})
 	a, _ := b.run(alert.Options{PingURL: server.URL + "/uuid/", Notify: []string{newPeople(t).address("")}})
-	a.Reported([]worker.Check{{Name: "redis", OK: true}})
+	a.Reported([]health.Check{{Name: "redis", OK: true}})
 	if got := <-pings; got != "GET /uuid/" {
 		t.Error(got)
 	}
-	a.Reported([]worker.Check{{Name: "redis", OK: true}, {Name: "stripe", Detail: "Stripe does not answer"}})
+	a.Reported([]health.Check{{Name: "redis", OK: true}, {Name: "stripe", Detail: "Stripe does not answer"}})
 	if got := <-pings; got != "POST /uuid/fail" {
 		t.Error(got)
 	}

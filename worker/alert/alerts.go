@@ -9,7 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/event"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
 	"go.uber.org/zap"
 )
@@ -144,7 +145,7 @@ func (a *Alerts) Run(ctx context.Context) {
 }
 
 // Reported takes in what the report job found. It never waits.
-func (a *Alerts) Reported(checks []worker.Check) {
+func (a *Alerts) Reported(checks []health.Check) {
 	if a.ping != nil {
 		a.ping.tell(checks)
 	}
@@ -152,14 +153,14 @@ func (a *Alerts) Reported(checks []worker.Check) {
 }
 
 // Statuses tells how each sink stands.
-func (a *Alerts) Statuses(ctx context.Context) ([]worker.SinkStatus, error) {
-	var out []worker.SinkStatus
+func (a *Alerts) Statuses(ctx context.Context) ([]event.SinkStatus, error) {
+	var out []event.SinkStatus
 	for _, s := range a.sinks {
 		states, err := a.store.SinkStates(ctx, s.name)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", worker.ErrUnavailable, err)
+			return nil, fmt.Errorf("%w: %w", health.ErrUnavailable, err)
 		}
-		t := worker.SinkStatus{Sink: s.name}
+		t := event.SinkStatus{Sink: s.name}
 		for _, raw := range states {
 			var st state
 			if json.Unmarshal(raw, &st) != nil {
@@ -174,7 +175,7 @@ func (a *Alerts) Statuses(ctx context.Context) ([]worker.SinkStatus, error) {
 			}
 		}
 		if _, t.DeadLetters, err = a.store.DeadLetters(ctx, s.name, 1); err != nil {
-			return nil, fmt.Errorf("%w: %w", worker.ErrUnavailable, err)
+			return nil, fmt.Errorf("%w: %w", health.ErrUnavailable, err)
 		}
 		out = append(out, t)
 	}
@@ -192,7 +193,7 @@ func earlier(a, b time.Time) time.Time {
 func (a *Alerts) DeadLetters(ctx context.Context, sink string, n int) ([]hold.DeadLetter, int64, error) {
 	list, total, err := a.store.DeadLetters(ctx, sink, n)
 	if err != nil {
-		return nil, 0, fmt.Errorf("%w: %w", worker.ErrUnavailable, err)
+		return nil, 0, fmt.Errorf("%w: %w", health.ErrUnavailable, err)
 	}
 	return list, total, nil
 }
@@ -201,7 +202,7 @@ func (a *Alerts) DeadLetters(ctx context.Context, sink string, n int) ([]hold.De
 func (a *Alerts) Replay(ctx context.Context, sink string, ids []string) (int64, error) {
 	n, err := a.store.RequeueDeadLetters(ctx, sink, ids)
 	if err != nil {
-		return n, fmt.Errorf("%w: %w", worker.ErrUnavailable, err)
+		return n, fmt.Errorf("%w: %w", health.ErrUnavailable, err)
 	}
 	return n, nil
 }

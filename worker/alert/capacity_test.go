@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdd/holdd/store"
 	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/stripesim"
 )
@@ -37,13 +38,13 @@ func TestABacklogThatCantBeServedIsToldOfBeforeTheFirstHoldLapses(t *testing.T) 
 			}
 		}
 		time.Sleep(25 * time.Minute)
-		var told *worker.EventEnvelope
+		var told *event.Envelope
 		for _, p := range w.posts {
-			var e worker.EventEnvelope
+			var e event.Envelope
 			if err := json.Unmarshal(p.event, &e); err != nil {
 				t.Fatal(err)
 			}
-			if e.Type == worker.TypeCapacityAtRisk {
+			if e.Type == event.CapacityAtRisk {
 				if told != nil {
 					t.Errorf("told twice: %+v", e.Data.Capacity)
 				}
@@ -69,18 +70,18 @@ func TestABacklogThatCantBeServedIsToldOfBeforeTheFirstHoldLapses(t *testing.T) 
 			t.Errorf("told at %s, and the first lapsed at %s", told.Timestamp, first)
 		}
 		// By a plain rule: all have the same deadline, and so many seconds lie before it.
-		if c.Holds != n-served || c.Sums[0].Count != c.Holds || c.Sums[0].Currency != "eur" || c.AtLeast || c.First.Sub(due) != served*time.Second {
+		if c.Holds != n-served || c.Sums[0].Count != c.Holds || c.Sums[0].Currency != "eur" || c.AtLeast || c.FirstAt.Sub(due) != served*time.Second {
 			t.Errorf("%+v", c)
 		}
 		if c.Holds != lost || c.Sums[0].Amount != sum {
 			t.Errorf("told of %d over %d, and %d over %d were lost", c.Holds, c.Sums[0].Amount, lost, sum)
 		}
 	}, func(w *world, o *stripesim.Options) {
-		w.store.Budget = store.Budget{Write: 1, Read: 25}
+		w.store.Rates = store.Rates{Write: 1, Read: 25}
 		w.work.WriteRate = 1
 		w.poll = 10 * time.Second
 		never := "@every 2000h"
-		w.work.Schedules = worker.Schedules{Expiry: "@every 5s", Reconcile: never, Purge: never, Abandon: never, Refresh: never, Inbox: never, Mirror: never, Verify: never}
+		w.work.Schedules = worker.Schedules{Expiry: "@every 5s", Reconcile: never, Purge: never, Resume: never, Refresh: never, Inbox: never, Mirror: never, Verify: never}
 		began := time.Now()
 		o.Deadline = func(stripesim.Card) time.Duration {
 			return time.Until(began.Add(10*time.Minute + served*time.Second))

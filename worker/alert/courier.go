@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/hold"
 	"go.uber.org/zap"
 )
@@ -441,8 +441,8 @@ func (c *courier) judge(ctx context.Context, groups []*group, events []hold.Stre
 		switch {
 		case g.out.verdict == gone:
 			c.st.Gone, c.st.Reason, c.changed = c.sink.address, g.out.reason, true
-			c.log.Error("this way out asked not to be told any more, and is not; replay what waits once it is mended", zap.String("event", string(worker.TypeSinkDisabled)), zap.String("reason", g.out.reason))
-			c.publish(ctx, worker.TypeSinkDisabled, c.sink.name+":"+c.st.Cursor, worker.EventData{Sink: c.sink.name, Detail: g.out.reason})
+			c.log.Error("this way out asked not to be told any more, and is not; replay what waits once it is mended", zap.String("event", string(event.SinkDisabled)), zap.String("reason", g.out.reason))
+			c.publish(ctx, event.SinkDisabled, c.sink.name+":"+c.st.Cursor, event.Data{Sink: c.sink.name, Detail: g.out.reason})
 			return
 		case g.kind == ofAgain:
 			if g.out.verdict != later {
@@ -517,7 +517,7 @@ func (c *courier) giveUp(ctx context.Context, events []hold.StreamEvent, now tim
 		}
 	}
 	if n > 0 {
-		c.publish(ctx, worker.TypeSinkDeadLetters, c.sink.name+":"+now.Format(time.DateOnly), worker.EventData{Sink: c.sink.name, Count: n})
+		c.publish(ctx, event.SinkDeadLetters, c.sink.name+":"+now.Format(time.DateOnly), event.Data{Sink: c.sink.name, Count: n})
 	}
 }
 
@@ -568,8 +568,8 @@ func (c *courier) missed(ctx context.Context) error {
 		c.st.Lost += n
 	}
 	c.changed = true
-	c.log.Error("events were trimmed before this way out was told of them", zap.String("event", string(worker.TypeSinkEventsLost)), zap.Int64("events", n))
-	c.publish(ctx, worker.TypeSinkEventsLost, c.sink.name+":"+itoa(c.partition)+":"+c.st.Cursor, worker.EventData{Sink: c.sink.name, Count: n})
+	c.log.Error("events were trimmed before this way out was told of them", zap.String("event", string(event.SinkEventsLost)), zap.Int64("events", n))
+	c.publish(ctx, event.SinkEventsLost, c.sink.name+":"+itoa(c.partition)+":"+c.st.Cursor, event.Data{Sink: c.sink.name, Count: n})
 	return nil
 }
 
@@ -580,8 +580,8 @@ func (c *courier) tellDown(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	cond := hold.Condition{Name: "sink_" + c.sink.name, Active: down,
-		RaisedEvent:  worker.EncodeSystemEvent(worker.TypeSinkFailing, now, worker.EventData{Sink: c.sink.name, Detail: c.st.Reason}),
-		ClearedEvent: worker.EncodeSystemEvent(worker.TypeSinkRecovered, now, worker.EventData{Sink: c.sink.name})}
+		RaisedEvent:  event.EncodeSystem(event.SinkFailing, now, event.Data{Sink: c.sink.name, Detail: c.st.Reason}),
+		ClearedEvent: event.EncodeSystem(event.SinkRecovered, now, event.Data{Sink: c.sink.name})}
 	ttl := giveUpAfter // who sees it is the partition, whichever replica serves it
 	if _, err := c.a.store.ReportConditions(ctx, "partition-"+itoa(c.partition), ttl, 0, []hold.Condition{cond}); err != nil {
 		return err
@@ -590,8 +590,8 @@ func (c *courier) tellDown(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-func (c *courier) publish(ctx context.Context, t hold.EventType, about string, d worker.EventData) {
-	if _, err := c.a.store.PublishOnce(ctx, string(t)+":"+about, worker.EncodeSystemEvent(t, c.a.now(), d)); err != nil {
+func (c *courier) publish(ctx context.Context, t hold.EventType, about string, d event.Data) {
+	if _, err := c.a.store.PublishOnce(ctx, string(t)+":"+about, event.EncodeSystem(t, c.a.now(), d)); err != nil {
 		c.log.Warn("an alert about a way out could not be written down", zap.String("event", string(t)), zap.Error(err))
 	}
 }

@@ -15,8 +15,8 @@ import (
 
 	"github.com/holdd/holdd/store"
 	"github.com/holdd/holdd/store/storetest"
-	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/alert"
+	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/redis/go-redis/v9"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
@@ -29,8 +29,8 @@ type receiver struct {
 	t      *testing.T
 	server *httptest.Server
 	mu     sync.Mutex
-	got    []worker.EventEnvelope
-	answer func(e *worker.EventEnvelope) int // 0: 204
+	got    []event.Envelope
+	answer func(e *event.Envelope) int // 0: 204
 	header http.Header
 }
 
@@ -45,7 +45,7 @@ func newReceiver(t *testing.T) *receiver {
 		if err == nil {
 			err = hook.Verify(body, q.Header)
 		}
-		var e worker.EventEnvelope
+		var e event.Envelope
 		if err == nil {
 			err = json.Unmarshal(body, &e)
 		}
@@ -72,7 +72,7 @@ func newReceiver(t *testing.T) *receiver {
 	return r
 }
 
-func (r *receiver) set(f func(e *worker.EventEnvelope) int) {
+func (r *receiver) set(f func(e *event.Envelope) int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.answer = f
@@ -113,7 +113,7 @@ func newBench(t *testing.T, o store.Options) *bench {
 // event puts one on the stream as the scripts do.
 func (b *bench) event(id, holdID string, at time.Time) {
 	b.t.Helper()
-	e, err := json.Marshal(worker.EventEnvelope{ID: id, Type: hold.EventChanged, Timestamp: at, Data: worker.EventData{Hold: hold.View{ID: holdID}}})
+	e, err := json.Marshal(event.Envelope{ID: id, Type: hold.EventChanged, Timestamp: at, Data: event.Data{Hold: hold.View{ID: holdID}}})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func TestARefusedHoldIsParked(t *testing.T) {
 	b, r := newBench(t, store.Options{}), newReceiver(t)
 	for _, code := range []int{422, 500} {
 		bad := fmt.Sprintf("pi_bad%d", code)
-		r.set(func(e *worker.EventEnvelope) int { return map[bool]int{true: code}[e.Data.Hold.ID == bad] })
+		r.set(func(e *event.Envelope) int { return map[bool]int{true: code}[e.Data.Hold.ID == bad] })
 		a, stop := b.run(alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: secret}})
 		before := len(r.marks())
 		for i := range 5 {
@@ -221,7 +221,7 @@ func TestARefusedHoldIsParked(t *testing.T) {
 func TestGoneIsTheEndAndIsToldOf(t *testing.T) {
 	b, r := newBench(t, store.Options{}), newReceiver(t)
 	people := newPeople(t)
-	r.set(func(*worker.EventEnvelope) int { return http.StatusGone })
+	r.set(func(*event.Envelope) int { return http.StatusGone })
 	o := alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: secret}, Notify: []string{people.address("")}}
 	a, stop := b.run(o)
 	storetest.Until(t, 10*time.Second, "both", func() bool { s, err := b.store.SinkStates(t.Context(), "callback"); return err == nil && len(s[0]) > 0 })
@@ -241,7 +241,7 @@ func TestGoneIsTheEndAndIsToldOf(t *testing.T) {
 // Days later: dead letters, which can be replayed.
 func TestWhatNobodyTakesForDaysIsADeadLetterAndCanBeReplayed(t *testing.T) {
 	b, r := newBench(t, store.Options{}), newReceiver(t)
-	r.set(func(*worker.EventEnvelope) int { return http.StatusInternalServerError })
+	r.set(func(*event.Envelope) int { return http.StatusInternalServerError })
 	a, _ := b.run(alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: secret}})
 	for i := range 3 {
 		b.event(fmt.Sprint("evt_old", i), fmt.Sprint("pi_", i), time.Now().Add(-73*time.Hour))
@@ -287,7 +287,7 @@ func TestTooManyAndElsewhere(t *testing.T) {
 	b, r := newBench(t, store.Options{}), newReceiver(t)
 	var tries []time.Time
 	r.header = http.Header{"Retry-After": {"6"}, "Location": {"http://127.0.0.1:1/"}}
-	r.set(func(*worker.EventEnvelope) int {
+	r.set(func(*event.Envelope) int {
 		if tries = append(tries, time.Now()); len(tries) == 1 {
 			return http.StatusTooManyRequests
 		}
@@ -301,7 +301,7 @@ func TestTooManyAndElsewhere(t *testing.T) {
 		t.Errorf("tried again after %s", d)
 	}
 	r.mu.Unlock()
-	r.set(func(*worker.EventEnvelope) int { return http.StatusFound })
+	r.set(func(*event.Envelope) int { return http.StatusFound })
 	b.event("evt_2", "pi_1", time.Now())
 	storetest.Until(t, 10*time.Second, "the reason", func() bool {
 		s, err := a.Statuses(t.Context())

@@ -18,8 +18,8 @@ import (
 
 	"github.com/holdd/holdd/store"
 	"github.com/holdd/holdd/store/storetest"
-	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/alert"
+	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/redis/go-redis/v9"
 )
@@ -70,10 +70,10 @@ func (v *vendors) have(t *testing.T, hosts, n int) {
 // Each service is sent what its documentation asks for.
 func TestServicesAreSentWhatTheyDocument(t *testing.T) {
 	hotel := hold.View{ID: "pi_1", Reference: "BK-2071", Amount: 12000, Currency: "eur", ExpiresAt: time.Now().Add(time.Hour), State: "attention", OnExpiry: "alert"}
-	refused := worker.EventEnvelope{ID: "evt_1", Type: hold.EventAttention, Timestamp: time.Now(), Data: worker.EventData{Hold: hotel, Cause: hold.CauseRefused.String()}}
-	away := worker.EventEnvelope{ID: "evt_2", Type: worker.TypeStripeUnavailable, Timestamp: time.Now()}
-	back := worker.EventEnvelope{ID: "evt_3", Type: worker.TypeStripeRecovered, Timestamp: time.Now()}
-	about := func(e *worker.EventEnvelope) (title, text string) {
+	refused := event.Envelope{ID: "evt_1", Type: hold.EventAttention, Timestamp: time.Now(), Data: event.Data{Hold: hotel, Cause: hold.CauseRefused.String()}}
+	away := event.Envelope{ID: "evt_2", Type: event.StripeUnavailable, Timestamp: time.Now()}
+	back := event.Envelope{ID: "evt_3", Type: event.StripeRecovered, Timestamp: time.Now()}
+	about := func(e *event.Envelope) (title, text string) {
 		a, ok := alert.Of(e, alert.Style{})
 		if !ok {
 			t.Fatal("it is no alert")
@@ -131,7 +131,7 @@ func TestServicesAreSentWhatTheyDocument(t *testing.T) {
 		}
 		return err == nil && ready == len(table)
 	})
-	put := func(events ...worker.EventEnvelope) {
+	put := func(events ...event.Envelope) {
 		t.Helper()
 		pipe := b.rdb.TxPipeline() // as one: a digest has all of them
 		for i := range events {
@@ -233,7 +233,7 @@ func TestMail(t *testing.T) {
 	b := newBench(t, store.Options{})
 	addr, letters := mailbox(t, "250 ok")
 	_, stop := b.run(alert.Options{Notify: []string{"smtp://desk:s3cret@" + addr + "/?from=holdd@hotel.example&to=desk@hotel.example,night@hotel.example"}})
-	e := worker.EventEnvelope{ID: "evt_1", Type: hold.EventExpired, Timestamp: time.Now(), Data: worker.EventData{Hold: hold.View{ID: "pi_1", Reference: "Übernachtung\r\nBcc: x@y.example", Amount: 12000, Currency: "eur"}}}
+	e := event.Envelope{ID: "evt_1", Type: hold.EventExpired, Timestamp: time.Now(), Data: event.Data{Hold: hold.View{ID: "pi_1", Reference: "Übernachtung\r\nBcc: x@y.example", Amount: 12000, Currency: "eur"}}}
 	raw, err := json.Marshal(&e)
 	if err != nil {
 		t.Fatal(err)

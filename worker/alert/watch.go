@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/health"
 	"go.uber.org/zap"
 )
 
@@ -43,7 +43,7 @@ func newPinger(o *Options) (*pinger, error) {
 }
 
 // tell never waits: what was not sent yet is stale.
-func (p *pinger) tell(checks []worker.Check) {
+func (p *pinger) tell(checks []health.Check) {
 	var why []string
 	for _, c := range checks {
 		if !c.OK {
@@ -107,7 +107,7 @@ type redisWatch struct {
 
 func newRedisWatch(a *Alerts) *redisWatch { return &redisWatch{a: a, news: make(chan bool, 1)} }
 
-func (r *redisWatch) tell(checks []worker.Check) {
+func (r *redisWatch) tell(checks []health.Check) {
 	away := false
 	for _, c := range checks {
 		away = away || c.Name == "redis" && !c.OK

@@ -24,9 +24,15 @@ import (
 	"github.com/holdd/holdd/store/storetest"
 	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/alert"
+	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/gateway"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/intake"
+	"github.com/holdd/holdd/worker/query"
+	"github.com/holdd/holdd/worker/reconcile"
 	"github.com/holdd/holdd/worker/stripesim"
+	"github.com/holdd/holdd/worker/wiring"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -67,8 +73,21 @@ type post struct {
 	event []byte
 }
 
+// parts are the parts of a worker that tests call.
+type parts struct {
+	*intake.Scheduler
+	*intake.Changer
+	*query.Reader
+	*reconcile.Reconciler
+}
+
+func partsOf(w *worker.Worker) parts {
+	return parts{w.Scheduler, w.Changer, w.Reader, w.Reconciler}
+}
+
 type replica struct {
 	*worker.Worker
+	parts
 	name  string
 	w     *world
 	dead  atomic.Bool
@@ -152,12 +171,6 @@ func (l lifeline) RoundTrip(q *http.Request) (*http.Response, error) {
 	return a, err
 }
 
-type listing struct{ *gateway.Gateway }
-
-func (l listing) List(ctx context.Context, account, after string, n int) ([]hold.Intent, bool, hold.Answer) {
-	return l.Gateway.List(ctx, gateway.ListQuery{Account: account, StartingAfter: after, Limit: n})
-}
-
 func (w *world) start() *replica {
 	w.t.Helper()
 	w.n++
@@ -177,7 +190,7 @@ func (w *world) start() *replica {
 	if r.store, _, err = store.Open(w.ctx, so); err != nil {
 		w.t.Fatal(err)
 	}
-	g, err := gateway.New(gateway.Options{Key: "sk_test_world", Base: "http://stripe.test", Transport: lifeline{r, w.sim.Transport()}})
+	g, err := gateway.New(gateway.Options{APIKey: "sk_test_world", BaseURL: "http://stripe.test", Transport: lifeline{r, w.sim.Transport()}})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -188,9 +201,10 @@ func (w *world) start() *replica {
 	}
 	o := w.work
 	o.Replica, o.Observer = r.name, reports{a}
-	if r.Worker, err = worker.New(r.store, listing{g}, o); err != nil {
+	if r.Worker, err = wiring.NewWorker(r.store, g, o); err != nil {
 		w.t.Fatal(err)
 	}
+	r.parts = partsOf(r.Worker)
 	ctx, stop := context.WithCancel(w.ctx)
 	r.stop = stop
 	go func() {
@@ -226,10 +240,10 @@ type reports struct{ a *alert.Alerts }
 func (reports) CallFinished(hold.Op, hold.AnswerKind, time.Duration) {}
 func (reports) EventRecorded(*hold.Hold, hold.Event, time.Duration)  {}
 func (reports) HoldsCounted(hold.Counts, int, time.Time)             {}
-func (reports) ReconcileFinished(worker.Reconciliation)              {}
+func (reports) ReconcileFinished(reconcile.Reconciliation)           {}
 func (reports) RequestRejected(string, hold.Code)                    {}
-func (reports) CapacityChecked(worker.Capacity)                      {}
-func (r reports) ReadinessChecked(checks []worker.Check)             { r.a.Reported(checks) }
+func (reports) CapacityChecked(event.CapacityRisk)                   {}
+func (r reports) ReadinessChecked(checks []health.Check)             { r.a.Reported(checks) }
 
 // guest is a hold as the test knows it.
 type guest struct {
@@ -417,7 +431,7 @@ func thirtyDays(t *testing.T, seed uint64, n int) {
 	}, func(w *world, o *stripesim.Options) {
 		every, never := "@every 30m", "@every 2000h"
 		w.work.Schedules = worker.Schedules{Capture: every, Expiry: every, Report: "@every 3h", Purge: never, Reconcile: never, Verify: never,
-			Abandon: never, Refresh: never, Inbox: never, Mirror: never}
+			Resume: never, Refresh: never, Inbox: never, Mirror: never}
 		w.store.Partitions = 2
 		w.poll, w.cuts = time.Hour, 97
 		o.Deadline = func(c stripesim.Card) time.Duration { return days[c.Metadata["life"]] }
@@ -440,7 +454,7 @@ func (w *world) judge(guests []*guest, kills int, began time.Time) {
 			continue
 		}
 		seen[p.id] = true
-		var e worker.EventEnvelope
+		var e event.Envelope
 		if err := json.Unmarshal(p.event, &e); err != nil {
 			t.Fatal(err)
 		}

@@ -14,24 +14,53 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"go.uber.org/zap"
 
-	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/intake"
+	"github.com/holdd/holdd/worker/query"
 )
 
-// Holds is what the API does with holds. Errors are *[hold.Problem] where the caller is at fault and wrap [worker.ErrUnavailable] where the
-// same may work in a moment. A time that is returned is Redis' own. A revision of 0 means whatever revision the hold has.
-type Holds interface {
-	Schedule(ctx context.Context, wishes []hold.ScheduleRequest, by string) []worker.ScheduleResult // same length and order
-	Get(ctx context.Context, id string) (hold.Hold, time.Time, error)
-	List(ctx context.Context, q worker.Query) (worker.Page, error)
+// Holds are the parts of the worker that the API serves. Their errors are *[hold.Problem] where the caller is
+// at fault, and wrap [health.ErrUnavailable] where the same request may work in a moment. A time that they
+// return is Redis' time. A revision of 0 means any.
+type Holds struct {
+	Scheduler
+	Changer
+	Reader
+	Planner
+	ReadinessChecker
+}
+
+// Scheduler schedules holds.
+type Scheduler interface {
+	// Schedule returns one result for each request, in their order.
+	Schedule(ctx context.Context, reqs []hold.ScheduleRequest, by string) []intake.ScheduleResult
+}
+
+// Changer changes holds.
+type Changer interface {
 	Patch(ctx context.Context, id string, p hold.Patch, revision uint64, by string) (hold.Hold, time.Time, error)
 	Capture(ctx context.Context, id string, amount int64, revision uint64, by string) (hold.Hold, time.Time, error)
 	Cancel(ctx context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error)
 	Pause(ctx context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error)
 	Resume(ctx context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error)
 	Acknowledge(ctx context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error)
-	Plan(ctx context.Context, next time.Duration) (worker.Plan, error)
-	Ready(ctx context.Context) []worker.Check
+}
+
+// Reader finds and lists holds.
+type Reader interface {
+	Get(ctx context.Context, id string) (hold.Hold, time.Time, error)
+	List(ctx context.Context, q query.Query) (query.Page, error)
+}
+
+// Planner tells what will happen.
+type Planner interface {
+	Plan(ctx context.Context, next time.Duration) (query.Plan, error)
+}
+
+// ReadinessChecker tells what keeps this replica from working.
+type ReadinessChecker interface {
+	Check(ctx context.Context) []health.Check
 }
 
 // Options of an API. Only Holds must be set.
@@ -39,8 +68,8 @@ type Options struct {
 	Holds Holds
 	// Reconciler compares with Stripe; nil: what asks for it is answered that it is not available.
 	Reconciler Reconciler
-	// Authorizations authorizes cards; nil: what asks for it is answered that it is not available.
-	Authorizations Authorizations
+	// Authorizer authorizes cards; nil: what asks for it is answered that it is not available.
+	Authorizer Authorizer
 	// Deliveries are the ways out; nil: what asks for them is answered that they are not available.
 	Deliveries Deliveries
 	// Webhook takes Stripe's events; nil: the path is not found.
@@ -77,7 +106,7 @@ type API struct {
 
 // New makes the API.
 func New(o Options) (*API, error) {
-	if o.Holds == nil {
+	if o.Holds.Scheduler == nil || o.Holds.Changer == nil || o.Holds.Reader == nil || o.Holds.Planner == nil || o.Holds.ReadinessChecker == nil {
 		return nil, errors.New("an API needs holds to serve")
 	}
 	if o.MaxBody < 0 || o.MaxInFlight < 0 || o.Timeout < 0 {
@@ -292,7 +321,7 @@ func schemaName(t reflect.Type, hint string) string {
 	case reflect.TypeFor[confirmBody]():
 		return "Confirm"
 	case reflect.TypeFor[batchBody]():
-		return "Wishes"
+		return "ScheduleRequests"
 	case reflect.TypeFor[reconcileBody]():
 		return "Reconcile"
 	case reflect.TypeFor[replayBody]():

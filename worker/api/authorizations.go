@@ -8,14 +8,13 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Authorizations is what the API does with cards. Errors are as those of [Holds].
-type Authorizations interface {
-	Authorize(ctx context.Context, key string, wish hold.AuthorizeRequest, by string) (worker.AuthorizationResult, error)
-	ConfirmAuthorization(ctx context.Context, id, key string, wish hold.ConfirmRequest, by string) (worker.AuthorizationResult, error)
+// Authorizer authorizes cards. Its errors are as those of [Holds].
+type Authorizer interface {
+	Authorize(ctx context.Context, key string, req hold.AuthorizeRequest, by string) (hold.AuthorizationResult, error)
+	Confirm(ctx context.Context, id, key string, req hold.ConfirmRequest, by string) (hold.AuthorizationResult, error)
 }
 
 // Authorization is what became of a card's authorization. ClientSecret and NextAction are for the guest's browser: they are told in this answer and
@@ -76,10 +75,10 @@ func (a *API) authorize(ctx context.Context, in *authorizeInput) (*authorization
 	if err := c.withBody(maxSingleBody, true, func(b []byte) error { return decodeAuthorization(b, &w) }); err != nil {
 		return nil, a.answer(ctx, err)
 	}
-	if a.opts.Authorizations == nil {
+	if a.opts.Authorizer == nil {
 		return nil, errNoAuthorizations
 	}
-	done, err := a.opts.Authorizations.Authorize(ctx, in.Key, w, c.by)
+	done, err := a.opts.Authorizer.Authorize(ctx, in.Key, w, c.by)
 	if err != nil {
 		return nil, a.answer(ctx, err)
 	}
@@ -104,10 +103,10 @@ func (a *API) confirm(ctx context.Context, in *confirmInput) (*authorizationOutp
 	if err != nil {
 		return nil, a.answer(ctx, err)
 	}
-	if a.opts.Authorizations == nil {
+	if a.opts.Authorizer == nil {
 		return nil, errNoAuthorizations
 	}
-	done, err := a.opts.Authorizations.ConfirmAuthorization(ctx, in.ID, in.Key, w, c.by)
+	done, err := a.opts.Authorizer.Confirm(ctx, in.ID, in.Key, w, c.by)
 	if err != nil {
 		return nil, a.answer(ctx, err)
 	}
@@ -129,7 +128,7 @@ func decodeAuthorization(body []byte, into any) error {
 	return nil
 }
 
-func (a *API) authorized(d *worker.AuthorizationResult) *authorizationOutput {
+func (a *API) authorized(d *hold.AuthorizationResult) *authorizationOutput {
 	out := &authorizationOutput{Status: http.StatusOK, Body: Authorization{ID: d.PaymentIntent, Status: string(d.Status), ClientSecret: d.ClientSecret.Reveal(), Livemode: a.opts.Livemode}}
 	switch {
 	case d.Hold != nil:

@@ -11,39 +11,36 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/hold"
 )
-
-var _ api.Authorizations = (*worker.Worker)(nil) // what the daemon serves
 
 // cards authorizes whatever package hold takes for a good wish.
 type cards struct {
 	now   time.Time
 	calls int
 	last  hold.AuthorizeCall
-	done  worker.AuthorizationResult
+	done  hold.AuthorizationResult
 	fail  error
 }
 
-func (c *cards) Authorize(_ context.Context, key string, w hold.AuthorizeRequest, _ string) (worker.AuthorizationResult, error) {
+func (c *cards) Authorize(_ context.Context, key string, w hold.AuthorizeRequest, _ string) (hold.AuthorizationResult, error) {
 	id, err := hold.AttemptID(key)
 	if err != nil {
-		return worker.AuthorizationResult{}, err
+		return hold.AuthorizationResult{}, err
 	}
 	_, call, err := w.Validate(id, c.now)
 	if err != nil {
-		return worker.AuthorizationResult{}, err
+		return hold.AuthorizationResult{}, err
 	}
 	c.calls, c.last = c.calls+1, call
 	return c.done, c.fail
 }
 
-func (c *cards) ConfirmAuthorization(_ context.Context, id, key string, w hold.ConfirmRequest, _ string) (worker.AuthorizationResult, error) {
+func (c *cards) Confirm(_ context.Context, id, key string, w hold.ConfirmRequest, _ string) (hold.AuthorizationResult, error) {
 	call, err := w.Validate(id)
 	if err != nil {
-		return worker.AuthorizationResult{}, err
+		return hold.AuthorizationResult{}, err
 	}
 	c.calls, c.last = c.calls+1, call
 	return c.done, c.fail
@@ -68,7 +65,7 @@ func post(t testing.TB, h http.Handler, path, key, body string) *httptest.Respon
 func authorizer(t testing.TB) (*api.API, *cards) {
 	t.Helper()
 	c := &cards{now: time.Now().UTC()}
-	a, err := api.New(api.Options{Holds: newMemory(), Authorizations: c})
+	a, err := api.New(api.Options{Holds: holdsOf(newMemory()), Authorizer: c})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,13 +75,13 @@ func authorizer(t testing.TB) (*api.API, *cards) {
 func TestAuthorizationAnswers(t *testing.T) {
 	a, c := authorizer(t)
 	good := `{"payment_method":"pm_1","amount":12500,"currency":"eur"}`
-	c.done = worker.AuthorizationResult{PaymentIntent: id, Status: worker.StatusRequiresAction, ClientSecret: hold.NewSecret(id + "_secret_x"), NextAction: "redirect_to_url", RedirectURL: hold.NewSecret("https://bank.example/x")}
+	c.done = hold.AuthorizationResult{PaymentIntent: id, Status: hold.AuthorizationRequiresAction, ClientSecret: hold.NewSecret(id + "_secret_x"), NextAction: "redirect_to_url", RedirectURL: hold.NewSecret("https://bank.example/x")}
 	w := post(t, a, "/v1/authorizations", goodKey, good)
 	var out api.Authorization
 	if w.Code != 202 || json.Unmarshal(w.Body.Bytes(), &out) != nil || out.ClientSecret != id+"_secret_x" || out.NextAction.RedirectURL != "https://bank.example/x" || w.Header().Get("Cache-Control") != "no-store" {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	c.done = worker.AuthorizationResult{PaymentIntent: id, Status: worker.StatusAuthorized, Hold: &hold.Hold{ID: id, State: hold.Scheduled}, Created: true}
+	c.done = hold.AuthorizationResult{PaymentIntent: id, Status: hold.AuthorizationDone, Hold: &hold.Hold{ID: id, State: hold.Scheduled}, Created: true}
 	for _, path := range []string{"/v1/authorizations", "/v1/authorizations/" + id + "/confirm"} {
 		body := good
 		if strings.HasSuffix(path, "confirm") {
@@ -175,7 +172,7 @@ func TestWrongAuthorizationsAuthorizeNothing(t *testing.T) {
 	if c.calls > 1 {
 		t.Errorf("%d authorizations", c.calls)
 	}
-	plain, err := api.New(api.Options{Holds: newMemory()})
+	plain, err := api.New(api.Options{Holds: holdsOf(newMemory())})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +184,7 @@ func TestWrongAuthorizationsAuthorizeNothing(t *testing.T) {
 // FuzzAuthorize: whatever the body, the answer is a call that says what the body said within Stripe's limits, or a problem and no call.
 func FuzzAuthorize(f *testing.F) {
 	a, c := authorizer(f)
-	c.done = worker.AuthorizationResult{PaymentIntent: id, Status: worker.StatusAuthorized, Hold: &hold.Hold{ID: id, State: hold.Scheduled}, Created: true}
+	c.done = hold.AuthorizationResult{PaymentIntent: id, Status: hold.AuthorizationDone, Hold: &hold.Hold{ID: id, State: hold.Scheduled}, Created: true}
 	for _, s := range []string{
 		`{"payment_method":"pm_1","amount":12500,"currency":"eur"}`, `{"payment_method":"pm_1","amount":1,"currency":"jpy","metadata":{"a":"b"},"on_expiry":"capture","cvc_token":"cvctok_1"}`,
 		`{"payment_method":"pm_1","amount":1,"currency":"eur","customer":"cus_1","off_session":true,"return_url":"app://x/y","receipt_email":"a@b.c"}`, `{"amount":1e3}`, `null`, `{"amount":1,"amount":2}`, "\xff",

@@ -10,16 +10,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/intake"
 )
 
 // instant grants every wish at no cost of its own but the check.
 type instant struct{ *memory }
 
-func (i instant) Schedule(_ context.Context, wishes []hold.ScheduleRequest, by string) []worker.ScheduleResult {
-	out := make([]worker.ScheduleResult, len(wishes))
+func (i instant) Schedule(_ context.Context, wishes []hold.ScheduleRequest, by string) []intake.ScheduleResult {
+	out := make([]intake.ScheduleResult, len(wishes))
 	for n := range wishes {
 		d, err := wishes[n].Validate(i.now)
 		if err != nil {
@@ -27,7 +27,7 @@ func (i instant) Schedule(_ context.Context, wishes []hold.ScheduleRequest, by s
 			continue
 		}
 		c, err := hold.New(d, nil, by, i.now)
-		out[n] = worker.ScheduleResult{Hold: c.Hold, Created: true, Err: err}
+		out[n] = intake.ScheduleResult{Hold: c.Hold, Created: true, Err: err}
 	}
 	return out
 }
@@ -35,7 +35,7 @@ func (i instant) Schedule(_ context.Context, wishes []hold.ScheduleRequest, by s
 // BenchmarkBatch is one HTTP connection that schedules batches of 1000; an operation is one hold.
 func BenchmarkBatch(b *testing.B) {
 	m := newMemory()
-	s, _ := serve(b, api.Options{Holds: instant{m}})
+	s, _ := serve(b, api.Options{Holds: holdsOf(instant{m})})
 	wishes := make([]hold.ScheduleRequest, api.MaxBatch)
 	for i := range wishes {
 		wishes[i] = hold.ScheduleRequest{PaymentIntent: fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", i), Reference: fmt.Sprintf("BK-%d", i), Amount: 12500, Currency: "eur",
@@ -63,7 +63,7 @@ func BenchmarkBatch(b *testing.B) {
 // BenchmarkSchedule is one connection that schedules holds one by one.
 func BenchmarkSchedule(b *testing.B) {
 	m := newMemory()
-	s, _ := serve(b, api.Options{Holds: instant{m}})
+	s, _ := serve(b, api.Options{Holds: holdsOf(instant{m})})
 	c := client(b, s.URL, "")
 	w := wish(m, id)
 	b.ReportAllocs()

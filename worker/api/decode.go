@@ -91,8 +91,8 @@ func decode(body []byte, into any) error {
 	return nil
 }
 
-// ParseWish reads one wish as strictly as the API does, for wishes that come another way. Errors are *[hold.Problem].
-func ParseWish(text []byte) (hold.ScheduleRequest, error) {
+// ParseScheduleRequest decodes a request as strictly as the API does, for requests from other sources. Errors are *[hold.Problem].
+func ParseScheduleRequest(text []byte) (hold.ScheduleRequest, error) {
 	var w hold.ScheduleRequest
 	err := decode(text, &w)
 	var p *Problem

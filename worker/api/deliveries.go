@@ -10,13 +10,14 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/event"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
 )
 
 // Deliveries are the ways out. Errors are as those of [Holds].
 type Deliveries interface {
-	Statuses(ctx context.Context) ([]worker.SinkStatus, error)
+	Statuses(ctx context.Context) ([]event.SinkStatus, error)
 	DeadLetters(ctx context.Context, sink string, n int) (list []hold.DeadLetter, total int64, err error)
 	Replay(ctx context.Context, sink string, ids []string) (int64, error)
 	Has(sink string) bool
@@ -97,7 +98,7 @@ func (a *API) registerDeliveries(doc huma.API) {
 
 func (a *API) deliveries(ctx context.Context, _ *none) (*sinksOutput, error) {
 	if a.opts.Deliveries == nil {
-		return nil, a.answer(ctx, worker.ErrUnavailable)
+		return nil, a.answer(ctx, health.ErrUnavailable)
 	}
 	list, err := a.opts.Deliveries.Statuses(ctx)
 	if err != nil {
@@ -121,7 +122,7 @@ func optionalTime(t time.Time) *time.Time {
 
 func (a *API) known(ctx context.Context, sink string) error {
 	if a.opts.Deliveries == nil {
-		return a.answer(ctx, worker.ErrUnavailable)
+		return a.answer(ctx, health.ErrUnavailable)
 	}
 	if !a.opts.Deliveries.Has(sink) {
 		return newProblem(SinkNotFound, "sink", "there is no such sink: GET /v1/deliveries lists them")
@@ -139,7 +140,7 @@ func (a *API) dead(ctx context.Context, in *deadInput) (*deadOutput, error) {
 	}
 	out := &deadOutput{Body: DeadLetters{Sink: in.Sink, Total: total, Dead: make([]DeadLetter, 0, len(list))}}
 	for _, d := range list {
-		var e worker.EventEnvelope
+		var e event.Envelope
 		_ = json.Unmarshal(d.Event, &e) // what can't be read is listed by its id
 		out.Body.Dead = append(out.Body.Dead, DeadLetter{ID: d.ID, EventID: e.ID, Type: string(e.Type), At: e.Timestamp, Hold: e.Data.Hold.ID, Reason: d.Reason})
 	}

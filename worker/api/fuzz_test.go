@@ -15,7 +15,7 @@ import (
 // Whatever the body, the answer is a hold that says what the body said, or a problem, and what is refused leaves nothing behind.
 func FuzzSchedule(f *testing.F) {
 	m := newMemory()
-	a, err := api.New(api.Options{Holds: m})
+	a, err := api.New(api.Options{Holds: holdsOf(m)})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func FuzzSchedule(f *testing.F) {
 // Whatever is sent to change a hold, it is left as it was, or what the answer shows is what stands there.
 func FuzzChange(f *testing.F) {
 	m := newMemory()
-	a, err := api.New(api.Options{Holds: m})
+	a, err := api.New(api.Options{Holds: holdsOf(m)})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func FuzzChange(f *testing.F) {
 // Whatever is asked for, the answer is a page, a plan, or a problem.
 func FuzzQuery(f *testing.F) {
 	m := newMemory()
-	a, err := api.New(api.Options{Holds: m})
+	a, err := api.New(api.Options{Holds: holdsOf(m)})
 	if err != nil {
 		f.Fatal(err)
 	}

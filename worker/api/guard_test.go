@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
 )
 
@@ -30,10 +30,10 @@ func tokens(t testing.TB) *api.Tokens {
 
 func TestTokens(t *testing.T) {
 	m := newMemory()
-	m.ready = []worker.Check{{Name: "redis", Detail: "10.0.0.7:6379 does not answer"}}
+	m.ready = []health.Check{{Name: "redis", Detail: "10.0.0.7:6379 does not answer"}}
 	m.put(t, id)
 	before := m.by
-	s, a := serve(t, api.Options{Holds: m, Tokens: tokens(t), Version: "1.2.3", Metrics: http.NotFoundHandler()})
+	s, a := serve(t, api.Options{Holds: holdsOf(m), Tokens: tokens(t), Version: "1.2.3", Metrics: http.NotFoundHandler()})
 	wishBody := `{"payment_intent":"` + id + `2"}`
 	for _, c := range []struct {
 		method, path, body, auth string
@@ -127,7 +127,7 @@ func (failing) Read([]byte) (int, error) { return 0, errors.New("disk on fire") 
 func TestOtherPeoplesPages(t *testing.T) {
 	m := newMemory()
 	m.put(t, id)
-	s, _ := serve(t, api.Options{Holds: m})
+	s, _ := serve(t, api.Options{Holds: holdsOf(m)})
 	port := s.Listener.Addr().(*net.TCPAddr).Port
 	for _, c := range []struct {
 		what, method string
@@ -172,7 +172,7 @@ func TestOtherAddressesNeedTokens(t *testing.T) {
 		{&net.TCPAddr{IP: net.IPv6loopback, Port: 8420}, nil, 200},
 		{&net.UnixAddr{Name: "/run/holdd.sock", Net: "unix"}, nil, 200},
 	} {
-		a, err := api.New(api.Options{Holds: newMemory(), Tokens: c.tokens})
+		a, err := api.New(api.Options{Holds: holdsOf(newMemory()), Tokens: c.tokens})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,8 +11,9 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"go.uber.org/zap"
 
-	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/intake"
 )
 
 type none struct{}
@@ -144,7 +145,7 @@ func (a *API) scheduleBatch(ctx context.Context, _ *none) (*batchOutput, error) 
 			valid = append(valid, wishes[i])
 		}
 	}
-	var done []worker.ScheduleResult
+	var done []intake.ScheduleResult
 	if len(valid) > 0 {
 		done = a.opts.Holds.Schedule(ctx, valid, c.by)
 	}
@@ -184,14 +185,14 @@ func (a *API) scheduleBatch(ctx context.Context, _ *none) (*batchOutput, error) 
 		a.log.Error("holds of a batch could not be scheduled", append(c.fields(), zap.Int("holds", troubled), zap.Error(inner))...)
 	}
 	if unavailable == len(results) {
-		p, _ := classify(worker.ErrUnavailable)
+		p, _ := classify(health.ErrUnavailable)
 		return nil, p
 	}
 	return &batchOutput{Body: Batch{Results: results}}, nil
 }
 
 // seen is the time at which a scheduled hold is shown. An older one was read a moment ago; whether it is shown as scheduled or ready is all that depends on it.
-func seen(d *worker.ScheduleResult) time.Time {
+func seen(d *intake.ScheduleResult) time.Time {
 	if d.Created {
 		return d.Hold.CreatedAt
 	}

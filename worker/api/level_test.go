@@ -19,7 +19,7 @@ func TestLogLevel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		level := zap.NewAtomicLevelAt(zapcore.InfoLevel)
 		core, logs := observer.New(&level)
-		a, err := api.New(api.Options{Holds: newMemory(), Tokens: tokens(t), Logger: zap.New(core), Level: &level})
+		a, err := api.New(api.Options{Holds: holdsOf(newMemory()), Tokens: tokens(t), Logger: zap.New(core), Level: &level})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +71,7 @@ func TestLogLevel(t *testing.T) {
 		told(5, "info", "front-desk")
 	})
 
-	s, _ := serve(t, api.Options{Holds: newMemory()})
+	s, _ := serve(t, api.Options{Holds: holdsOf(newMemory())})
 	for _, method := range []string{"GET", "PUT"} {
 		if a := send(t, method, s.URL+"/v1/log-level?level=info", ""); a.status == 200 {
 			t.Errorf("a log without a level: %d %s", a.status, a.body)

@@ -56,7 +56,7 @@ func TestUnixSocket(t *testing.T) {
 		t.Errorf("a living socket: %v", err)
 	}
 	m := newMemory()
-	a, err := api.New(api.Options{Holds: m})
+	a, err := api.New(api.Options{Holds: holdsOf(m)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,12 +13,25 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/intake"
+	"github.com/holdd/holdd/worker/query"
 )
 
-var _ api.Holds = (*worker.Worker)(nil) // what the daemon serves
+// parts is what serves holds in these tests.
+type parts interface {
+	api.Scheduler
+	api.Changer
+	api.Reader
+	api.Planner
+	api.ReadinessChecker
+}
+
+func holdsOf(p parts) api.Holds {
+	return api.Holds{Scheduler: p, Changer: p, Reader: p, Planner: p, ReadinessChecker: p}
+}
 
 // memory keeps holds as the store does, as far as the API can see: every decision is package hold's own.
 type memory struct {
@@ -29,8 +42,8 @@ type memory struct {
 	fail  error                   // what everything answers
 	by    string                  // of the last change
 	wait  chan struct{}           // Get waits for it
-	ready []worker.Check
-	query worker.Query
+	ready []health.Check
+	query query.Query
 	next  time.Duration
 }
 
@@ -40,39 +53,39 @@ func newMemory() *memory {
 	return &memory{now: time.Now().UTC().Truncate(time.Millisecond), holds: map[string]hold.Hold{}, truth: map[string]*hold.Intent{}}
 }
 
-func (m *memory) Schedule(_ context.Context, wishes []hold.ScheduleRequest, by string) []worker.ScheduleResult {
+func (m *memory) Schedule(_ context.Context, wishes []hold.ScheduleRequest, by string) []intake.ScheduleResult {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	out := make([]worker.ScheduleResult, len(wishes))
+	out := make([]intake.ScheduleResult, len(wishes))
 	for i := range wishes {
 		out[i] = m.schedule(&wishes[i], by)
 	}
 	return out
 }
 
-func (m *memory) schedule(w *hold.ScheduleRequest, by string) worker.ScheduleResult {
+func (m *memory) schedule(w *hold.ScheduleRequest, by string) intake.ScheduleResult {
 	if m.fail != nil {
-		return worker.ScheduleResult{Err: m.fail}
+		return intake.ScheduleResult{Err: m.fail}
 	}
 	d, err := w.Validate(m.now)
 	if err != nil {
-		return worker.ScheduleResult{Err: err}
+		return intake.ScheduleResult{Err: err}
 	}
 	if h, ok := m.holds[d.ID]; ok {
 		if !h.SameTerms(d) {
-			return worker.ScheduleResult{Err: &hold.Problem{Code: hold.HoldExists, Detail: "hold " + d.ID + " is scheduled with other terms: change it instead"}}
+			return intake.ScheduleResult{Err: &hold.Problem{Code: hold.HoldExists, Detail: "hold " + d.ID + " is scheduled with other terms: change it instead"}}
 		}
-		return worker.ScheduleResult{Hold: h}
+		return intake.ScheduleResult{Hold: h}
 	}
 	c, err := hold.New(d, m.truth[d.ID], by, m.now)
 	if err == nil {
 		c, err = c.Confirm(&hold.Hold{}, d.Confirm, m.now, rules)
 	}
 	if err != nil {
-		return worker.ScheduleResult{Err: err}
+		return intake.ScheduleResult{Err: err}
 	}
 	m.holds[d.ID], m.by = c.Hold, by
-	return worker.ScheduleResult{Hold: c.Hold, Created: true}
+	return intake.ScheduleResult{Hold: c.Hold, Created: true}
 }
 
 func (m *memory) Get(ctx context.Context, id string) (hold.Hold, time.Time, error) {
@@ -145,14 +158,14 @@ func (m *memory) Acknowledge(_ context.Context, id string, revision uint64, by s
 	return m.change(id, revision, true, by, func(h hold.Hold) (hold.Decision, error) { return h.Acknowledge(by, m.now) })
 }
 
-func (m *memory) List(_ context.Context, q worker.Query) (worker.Page, error) {
+func (m *memory) List(_ context.Context, q query.Query) (query.Page, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.query = q
 	if m.fail != nil {
-		return worker.Page{}, m.fail
+		return query.Page{}, m.fail
 	}
-	page := worker.Page{Now: m.now}
+	page := query.Page{Now: m.now}
 	all := slices.SortedFunc(maps.Values(m.holds), func(a, b hold.Hold) int { return cmp.Compare(a.ID, b.ID) })
 	for _, h := range all {
 		switch {
@@ -169,19 +182,19 @@ func (m *memory) List(_ context.Context, q worker.Query) (worker.Page, error) {
 	return page, nil
 }
 
-func (m *memory) Plan(_ context.Context, next time.Duration) (worker.Plan, error) {
+func (m *memory) Plan(_ context.Context, next time.Duration) (query.Plan, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.next = next
-	p := worker.Plan{From: m.now, Until: m.now.Add(next)}
+	p := query.Plan{From: m.now, Until: m.now.Add(next)}
 	for _, h := range m.holds {
-		p.Hours = append(p.Hours, worker.PlanHour{Start: h.NextAt.Truncate(time.Hour), Capture: []worker.Sum{{Currency: h.Currency, Count: 1, Amount: h.Amount}}})
-		p.AtRisk = append(p.AtRisk, worker.Risk{Hold: h, Reason: "ends before its capture time"})
+		p.Hours = append(p.Hours, query.PlanHour{Start: h.NextAt.Truncate(time.Hour), Capture: []hold.Sum{{Currency: h.Currency, Count: 1, Amount: h.Amount}}})
+		p.AtRisk = append(p.AtRisk, query.Risk{Hold: h, Reason: "ends before its capture time"})
 	}
 	return p, m.fail
 }
 
-func (m *memory) Ready(context.Context) []worker.Check { return m.ready }
+func (m *memory) Check(context.Context) []health.Check { return m.ready }
 
 // put makes a hold that is scheduled for an hour from now.
 func (m *memory) put(t testing.TB, id string) hold.Hold {

@@ -103,7 +103,7 @@ func document(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 	}
 
 	// Answers may gain fields; what is sent may not have others than these.
-	asked := []string{"ScheduleRequest", "Wishes", "Patch", "Capture", "Confirm", "Reconcile", "Replay", "AuthorizeRequest", "ConfirmRequest"}
+	asked := []string{"ScheduleRequest", "ScheduleRequests", "Patch", "Capture", "Confirm", "Reconcile", "Replay", "AuthorizeRequest", "ConfirmRequest"}
 	for name, s := range reg.Map() {
 		if !slices.Contains(asked, name) {
 			s.AdditionalProperties = nil

@@ -38,7 +38,7 @@ type openapi struct {
 
 func TestOpenAPI(t *testing.T) {
 	m := newMemory()
-	s, _ := serve(t, api.Options{Holds: m, Version: "1.2.3"})
+	s, _ := serve(t, api.Options{Holds: holdsOf(m), Version: "1.2.3"})
 	a := send(t, "GET", s.URL+"/openapi.json", "")
 	var doc openapi
 	if err := json.Unmarshal([]byte(a.body), &doc); err != nil || !strings.HasPrefix(doc.OpenAPI, "3.1") || a.header.Get("Content-Type") != "application/json" {
@@ -76,7 +76,7 @@ func TestOpenAPI(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("routes: %v", got)
 	}
-	for name, strict := range map[string]bool{"ScheduleRequest": true, "Patch": true, "Capture": true, "Wishes": true, "Hold": false, "Problem": false, "ListPage": false} {
+	for name, strict := range map[string]bool{"ScheduleRequest": true, "Patch": true, "Capture": true, "ScheduleRequests": true, "Hold": false, "Problem": false, "ListPage": false} {
 		if s, ok := doc.Components.Schemas[name]; !ok || (s.AdditionalProperties == false) != strict || len(s.Properties) == 0 {
 			t.Errorf("%s: %v %+v", name, ok, s)
 		}
@@ -99,7 +99,7 @@ func TestOpenAPI(t *testing.T) {
 		t.Errorf("%d %s", a.status, a.body)
 	}
 
-	withTokens, _ := serve(t, api.Options{Holds: newMemory(), Tokens: tokens(t)})
+	withTokens, _ := serve(t, api.Options{Holds: holdsOf(newMemory()), Tokens: tokens(t)})
 	if a := send(t, "GET", withTokens.URL+"/openapi.json", ""); !strings.Contains(a.body, `"scheme":"bearer"`) || !strings.Contains(a.body, `"security":[{"token":[]`) {
 		t.Errorf("no security: %s", a.body[:200])
 	}
@@ -107,7 +107,7 @@ func TestOpenAPI(t *testing.T) {
 
 // The page needs nobody else: no script, nothing from elsewhere.
 func TestDocsPage(t *testing.T) {
-	s, _ := serve(t, api.Options{Holds: newMemory(), Version: "1.2.3 <beta>"})
+	s, _ := serve(t, api.Options{Holds: holdsOf(newMemory()), Version: "1.2.3 <beta>"})
 	a := send(t, "GET", s.URL+"/docs", "")
 	if a.status != 200 || !strings.HasPrefix(a.header.Get("Content-Type"), "text/html") || !strings.Contains(a.header.Get("Content-Security-Policy"), "default-src 'none'") {
 		t.Fatalf("%d %v", a.status, a.header)

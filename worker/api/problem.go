@@ -10,8 +10,9 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"go.uber.org/zap"
 
-	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/intake"
 )
 
 // Codes of what can be wrong with a request before it becomes a wish, beside those of package hold. They are stable: callers branch on them.
@@ -55,7 +56,7 @@ var kinds = []kind{
 	{BodyRequired, 400, "The request needs a JSON body"},
 	{InvalidIfMatch, 400, "If-Match is not one quoted revision"},
 	{InvalidSignature, 400, "The webhook is not signed as it should be"},
-	{worker.WrongMode, 400, "The event is of the other mode"},
+	{intake.WrongMode, 400, "The event is of the other mode"},
 	{TokenRequired, 401, "A token is required"},
 	{TokenInvalid, 401, "The token is unknown"},
 	{TokenReadOnly, 403, "The token may only read"},
@@ -233,7 +234,7 @@ func classify(err error) (p *Problem, own bool) {
 		return p, true
 	case errors.As(err, &wish):
 		return problemOf(wish), true
-	case errors.Is(err, worker.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+	case errors.Is(err, health.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return newProblem(Unavailable, "", "holdd can't tell whether this was done: send the same again in a moment, that does no harm"), false
 	}
 	return newProblem(Internal, "", "internal error: holdd's log tells more"), false

@@ -8,15 +8,16 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/reconcile"
 )
 
 // Reconciler compares Stripe with the schedule. Errors are as those of [Holds].
 type Reconciler interface {
 	// Reconcile begins a run in the background, or joins the one under way.
-	Reconcile(ctx context.Context, dryRun bool, accounts []string, by string) (run worker.Reconciliation, started bool, err error)
+	Reconcile(ctx context.Context, dryRun bool, accounts []string, by string) (run reconcile.Reconciliation, started bool, err error)
 	// Reconciliation tells of a run by its id; an empty one means the newest.
-	Reconciliation(ctx context.Context, id string) (run worker.Reconciliation, ok bool, err error)
+	Reconciliation(ctx context.Context, id string) (run reconcile.Reconciliation, ok bool, err error)
 }
 
 // maxReconcileAccounts bounds how many accounts one request may name.
@@ -101,7 +102,7 @@ func (a *API) reconcile(ctx context.Context, _ *none) (*reconcileOutput, error) 
 		return nil, newProblem(InvalidParameter, "accounts", "send at most 100 accounts")
 	}
 	if a.opts.Reconciler == nil {
-		return nil, a.answer(ctx, worker.ErrUnavailable)
+		return nil, a.answer(ctx, health.ErrUnavailable)
 	}
 	run, started, err := a.opts.Reconciler.Reconcile(ctx, in.DryRun, in.Accounts, c.by)
 	if err != nil {
@@ -116,7 +117,7 @@ func (a *API) reconcile(ctx context.Context, _ *none) (*reconcileOutput, error) 
 
 func (a *API) getReconcile(ctx context.Context, in *reconcileInput) (*reconcileOutput, error) {
 	if a.opts.Reconciler == nil {
-		return nil, a.answer(ctx, worker.ErrUnavailable)
+		return nil, a.answer(ctx, health.ErrUnavailable)
 	}
 	run, ok, err := a.opts.Reconciler.Reconciliation(ctx, in.ID)
 	if err != nil {
@@ -128,10 +129,10 @@ func (a *API) getReconcile(ctx context.Context, in *reconcileInput) (*reconcileO
 	return &reconcileOutput{Status: http.StatusOK, Body: runOf(run, a.opts.Livemode)}, nil
 }
 
-func runOf(r worker.Reconciliation, livemode bool) Reconciliation {
+func runOf(r reconcile.Reconciliation, livemode bool) Reconciliation {
 	out := Reconciliation{
 		ID: r.ID, DryRun: r.DryRun, State: string(r.State), By: r.By, Replica: r.Replica, StartedAt: r.StartedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
-		Percent: r.Percent, Accounts: r.Accounts, Listed: r.Listed, Compared: r.Compared, Read: r.Read, Unread: r.Unread, Error: r.Error, Livemode: livemode,
+		Percent: r.Percent, Accounts: r.Accounts, Listed: r.Listed, Compared: r.Compared, Read: r.Retrieved, Unread: r.RetrieveFailed, Error: r.Error, Livemode: livemode,
 		Counts: map[string]int64{}, Findings: make([]Finding, 0, len(r.Findings)),
 	}
 	if !r.FinishedAt.IsZero() {

@@ -8,8 +8,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/query"
 )
 
 type listInput struct {
@@ -63,7 +63,7 @@ func (a *API) registerReports(doc huma.API) {
 }
 
 func (a *API) list(ctx context.Context, in *listInput) (*listOutput, error) {
-	q := worker.Query{Reference: in.Reference, Account: in.Account, Limit: in.Limit, Cursor: in.Cursor}
+	q := query.Query{Reference: in.Reference, Account: in.Account, Limit: in.Limit, Cursor: in.Cursor}
 	q.State, _ = hold.ParseState(in.State) // its name was checked against the enum
 	var p *hold.Problem
 	if errors.As(hold.CheckAccountID(in.Account), &p) {
@@ -106,7 +106,7 @@ func (a *API) plan(ctx context.Context, in *planInput) (*planOutput, error) {
 
 func (a *API) ready(ctx context.Context, _ *none) (*readyOutput, error) {
 	known := callOf(ctx).known
-	checks := a.opts.Holds.Ready(ctx)
+	checks := a.opts.Holds.Check(ctx)
 	out := &readyOutput{Status: http.StatusOK, Body: Readiness{Ready: true, Checks: make([]Check, 0, len(checks))}}
 	for _, c := range checks {
 		if !c.OK {

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
 )
 
@@ -21,7 +21,7 @@ func wish(m *memory, id string) hold.ScheduleRequest {
 
 func TestScheduleThenSameThenOther(t *testing.T) {
 	m := newMemory()
-	s, _ := serve(t, api.Options{Holds: m, Livemode: true})
+	s, _ := serve(t, api.Options{Holds: holdsOf(m), Livemode: true})
 	c := client(t, s.URL, "").As("cli")
 	w := wish(m, id)
 
@@ -46,7 +46,7 @@ func TestScheduleThenSameThenOther(t *testing.T) {
 	}
 
 	m2 := newMemory()
-	s2, _ := serve(t, api.Options{Holds: m2})
+	s2, _ := serve(t, api.Options{Holds: holdsOf(m2)})
 	b, _ := json.Marshal(wish(m2, id))
 	a := send(t, "POST", s2.URL+"/v1/holds", string(b))
 	if a.status != 201 || a.header.Get("Location") != "/v1/holds/"+id || a.header.Get("ETag") != `"1"` || a.header.Get("Content-Type") != "application/json" || a.header.Get("Cache-Control") != "no-store" {
@@ -65,7 +65,7 @@ func TestScheduleThenSameThenOther(t *testing.T) {
 
 func TestChangesAndTriggers(t *testing.T) {
 	m := newMemory()
-	s, _ := serve(t, api.Options{Holds: m})
+	s, _ := serve(t, api.Options{Holds: holdsOf(m)})
 	c := client(t, s.URL, "")
 	ctx := t.Context()
 	m.put(t, id)
@@ -124,7 +124,7 @@ func TestChangesAndTriggers(t *testing.T) {
 
 func TestIfMatch(t *testing.T) {
 	m := newMemory()
-	s, _ := serve(t, api.Options{Holds: m})
+	s, _ := serve(t, api.Options{Holds: holdsOf(m)})
 	m.put(t, id)
 	for _, c := range []struct {
 		tag    string
@@ -145,7 +145,7 @@ func TestIfMatch(t *testing.T) {
 
 func TestBatch(t *testing.T) {
 	m := newMemory()
-	s, _ := serve(t, api.Options{Holds: m, Livemode: true})
+	s, _ := serve(t, api.Options{Holds: holdsOf(m), Livemode: true})
 	c := client(t, s.URL, "")
 	m.put(t, id)
 
@@ -186,7 +186,7 @@ func TestBatch(t *testing.T) {
 		t.Error("a hold with an unknown field was scheduled")
 	}
 
-	m.fail = fmt.Errorf("dial: %w", worker.ErrUnavailable)
+	m.fail = fmt.Errorf("dial: %w", health.ErrUnavailable)
 	if _, err := c.ScheduleBatch(t.Context(), []hold.ScheduleRequest{wish(m, id+"5"), wish(m, id+"6")}); !errors.Is(err, &api.Problem{Code: api.Unavailable}) {
 		t.Errorf("none could be tried: %v", err)
 	}
@@ -199,7 +199,7 @@ func TestBatch(t *testing.T) {
 
 func TestListAndPlan(t *testing.T) {
 	m := newMemory()
-	s, _ := serve(t, api.Options{Holds: m, Livemode: true})
+	s, _ := serve(t, api.Options{Holds: holdsOf(m), Livemode: true})
 	c := client(t, s.URL, "")
 	for i := range 7 {
 		m.put(t, fmt.Sprintf("%s%d", id, i))
@@ -234,8 +234,8 @@ func TestListAndPlan(t *testing.T) {
 
 func TestHealth(t *testing.T) {
 	m := newMemory()
-	m.ready = []worker.Check{{Name: "redis", OK: true}, {Name: "stripe", Detail: "the key is refused: set STRIPE_API_KEY"}}
-	s, _ := serve(t, api.Options{Holds: m, Version: "1.2.3", Livemode: true, Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "holdd_up 1\n") })})
+	m.ready = []health.Check{{Name: "redis", OK: true}, {Name: "stripe", Detail: "the key is refused: set STRIPE_API_KEY"}}
+	s, _ := serve(t, api.Options{Holds: holdsOf(m), Version: "1.2.3", Livemode: true, Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "holdd_up 1\n") })})
 	c := client(t, s.URL, "")
 	if a := send(t, "GET", s.URL+"/readyz", ""); a.status != 503 {
 		t.Errorf("%d %s", a.status, a.body)
@@ -258,7 +258,7 @@ func TestHealth(t *testing.T) {
 	if a := send(t, "HEAD", s.URL+"/healthz", ""); a.status != 200 || a.body != "" {
 		t.Errorf("%d %s", a.status, a.body)
 	}
-	none, _ := serve(t, api.Options{Holds: m})
+	none, _ := serve(t, api.Options{Holds: holdsOf(m)})
 	if a := send(t, "GET", none.URL+"/metrics", ""); a.status != 404 || codeOf(t, a) != api.RouteNotFound {
 		t.Errorf("%d %s", a.status, a.body)
 	}

@@ -16,9 +16,10 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
-	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/intake"
 )
 
 func contextWith(r *http.Request, local net.Addr) context.Context {
@@ -34,13 +35,13 @@ func TestInnerTrouble(t *testing.T) {
 		level  zapcore.Level
 	}{
 		{errors.New("WRONGPASS secret-dsn"), 500, api.Internal, zap.ErrorLevel},
-		{fmt.Errorf("dial secret-dsn: %w", worker.ErrUnavailable), 503, api.Unavailable, zap.WarnLevel},
+		{fmt.Errorf("dial secret-dsn: %w", health.ErrUnavailable), 503, api.Unavailable, zap.WarnLevel},
 		{fmt.Errorf("secret-dsn: %w", context.DeadlineExceeded), 503, api.Unavailable, zap.WarnLevel},
 	} {
 		core, logs := observer.New(zap.DebugLevel)
 		m := newMemory()
 		m.fail = c.err
-		s, _ := serve(t, api.Options{Holds: m, Logger: zap.New(core)})
+		s, _ := serve(t, api.Options{Holds: holdsOf(m), Logger: zap.New(core)})
 		for _, r := range [][3]string{
 			{"GET", "/v1/holds/" + id, ""}, {"GET", "/v1/holds", ""}, {"GET", "/v1/plan", ""}, {"POST", "/v1/holds", `{"payment_intent":"` + id + `"}`},
 			{"PATCH", "/v1/holds/" + id, `{"reference":"x"}`}, {"POST", "/v1/holds/" + id + "/capture", ""}, {"POST", "/v1/holds/" + id + "/pause", ""},
@@ -74,13 +75,13 @@ type panicking struct{ *memory }
 
 func (panicking) Get(context.Context, string) (hold.Hold, time.Time, error) { panic("out of cheese") }
 
-func (panicking) Schedule(context.Context, []hold.ScheduleRequest, string) []worker.ScheduleResult {
+func (panicking) Schedule(context.Context, []hold.ScheduleRequest, string) []intake.ScheduleResult {
 	return nil
 }
 
 func TestPanicsAndBrokenPromises(t *testing.T) {
 	core, logs := observer.New(zap.DebugLevel)
-	s, _ := serve(t, api.Options{Holds: panicking{newMemory()}, Logger: zap.New(core)})
+	s, _ := serve(t, api.Options{Holds: holdsOf(panicking{newMemory()}), Logger: zap.New(core)})
 	for _, r := range [][3]string{{"GET", "/v1/holds/" + id, ""}, {"POST", "/v1/holds", `{"payment_intent":"` + id + `"}`}, {"POST", "/v1/holds:batch", `{"holds":[{"payment_intent":"` + id + `"}]}`}} {
 		a := send(t, r[0], s.URL+r[1], r[2])
 		if a.status != 500 || codeOf(t, a) != api.Internal || strings.Contains(a.body, "cheese") {
@@ -98,7 +99,7 @@ func TestInFlightIsBounded(t *testing.T) {
 	m := newMemory()
 	m.put(t, id)
 	m.wait = make(chan struct{})
-	s, _ := serve(t, api.Options{Holds: m, MaxInFlight: 1, Timeout: 300 * time.Millisecond})
+	s, _ := serve(t, api.Options{Holds: holdsOf(m), MaxInFlight: 1, Timeout: 300 * time.Millisecond})
 	first := make(chan answer, 2)
 	for range 2 {
 		go func() { first <- send(t, "GET", s.URL+"/v1/holds/"+id, "") }()
@@ -119,7 +120,7 @@ func TestInFlightIsBounded(t *testing.T) {
 
 // A body that never comes to its end is given up.
 func TestSlowBody(t *testing.T) {
-	a, err := api.New(api.Options{Holds: newMemory()})
+	a, err := api.New(api.Options{Holds: holdsOf(newMemory())})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +151,7 @@ func TestSlowBody(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	for _, o := range []api.Options{{}, {Holds: newMemory(), MaxBody: -1}, {Holds: newMemory(), MaxInFlight: -1}, {Holds: newMemory(), Timeout: -1}} {
+	for _, o := range []api.Options{{}, {Holds: holdsOf(newMemory()), MaxBody: -1}, {Holds: holdsOf(newMemory()), MaxInFlight: -1}, {Holds: holdsOf(newMemory()), Timeout: -1}} {
 		if _, err := api.New(o); err == nil {
 			t.Errorf("%+v was taken", o)
 		}

@@ -9,7 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
 )
 
@@ -104,7 +104,7 @@ func (h *webhook) answer(w http.ResponseWriter, err error) {
 		h.log.Error("an event of Stripe's was refused", zap.String("code", string(wish.Code)), zap.String("reason", wish.Detail))
 		newProblem(wish.Code, wish.Field, wish.Detail).write(w)
 	default:
-		if !errors.Is(err, worker.ErrUnavailable) {
+		if !errors.Is(err, health.ErrUnavailable) {
 			h.log.Error("an event of Stripe's could not be taken; Stripe sends it again", zap.Error(err))
 		}
 		newProblem(Unavailable, "", "the event is not taken yet: send it again").write(w)

@@ -16,9 +16,10 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
-	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/intake"
 )
 
 // hooks is a webhook whose signature is the word good.
@@ -66,11 +67,11 @@ func do(t *testing.T, r *http.Request) answer {
 
 func TestAWebhookNeedsASignatureAndNothingElse(t *testing.T) {
 	var taken []string
-	result := map[string]error{"later": fmt.Errorf("x: %w", worker.ErrUnavailable), "odd": errors.New("secret detail"), "mode": &hold.Problem{Code: worker.WrongMode, Detail: "other mode"}}
+	result := map[string]error{"later": fmt.Errorf("x: %w", health.ErrUnavailable), "odd": errors.New("secret detail"), "mode": &hold.Problem{Code: intake.WrongMode, Detail: "other mode"}}
 	core, logs := observer.New(zap.DebugLevel)
-	a, err := api.New(api.Options{Holds: newMemory(), Tokens: tokens(t), Logger: zap.New(core), Webhook: hooks(func(_ context.Context, e hold.StripeEvent) (string, error) {
+	a, err := api.New(api.Options{Holds: holdsOf(newMemory()), Tokens: tokens(t), Logger: zap.New(core), Webhook: hooks(func(_ context.Context, e hold.StripeEvent) (string, error) {
 		taken = append(taken, e.ID)
-		return "noted", result[e.ID]
+		return "queued", result[e.ID]
 	})})
 	if err != nil {
 		t.Fatal(err)
@@ -82,9 +83,9 @@ func TestAWebhookNeedsASignatureAndNothingElse(t *testing.T) {
 		want            int
 		says            string
 	}{
-		{"evt", "good", 200, `{"result":"noted"}`}, {"evt", "bad", 400, "invalid_signature"}, {"evt", "", 400, "invalid_signature"}, {"evt", strings.Repeat("x", 5000), 400, "invalid_signature"},
+		{"evt", "good", 200, `{"result":"queued"}`}, {"evt", "bad", 400, "invalid_signature"}, {"evt", "", 400, "invalid_signature"}, {"evt", strings.Repeat("x", 5000), 400, "invalid_signature"},
 		{"later", "good", 503, "unavailable"}, {"odd", "good", 503, "unavailable"}, {"mode", "good", 400, "wrong_mode"},
-		{strings.Repeat("x", 1<<20+1), "good", 413, "body_too_large"}, {strings.Repeat("x", 1<<20), "good", 200, "noted"}, {"", "good", 200, "noted"},
+		{strings.Repeat("x", 1<<20+1), "good", 413, "body_too_large"}, {strings.Repeat("x", 1<<20), "good", 200, "queued"}, {"", "good", 200, "queued"},
 	} {
 		if got := hook(t, s.URL, c.body, c.signature); got.status != c.want || !strings.Contains(got.body, c.says) || strings.Contains(got.body, "secret detail") {
 			t.Errorf("%.10s %.10s: %d %s", c.body, c.signature, got.status, got.body)
@@ -103,7 +104,7 @@ func TestAWebhookNeedsASignatureAndNothingElse(t *testing.T) {
 	if got := do(t, r); got.status != 405 || got.header.Get("Allow") != "POST" {
 		t.Errorf("%d %v", got.status, got.header)
 	}
-	without, _ := serve(t, api.Options{Holds: newMemory()})
+	without, _ := serve(t, api.Options{Holds: holdsOf(newMemory())})
 	if got := hook(t, without.URL, "evt", "good"); got.status != 404 || !strings.Contains(got.body, "STRIPE_WEBHOOK_SECRETS") {
 		t.Errorf("%d %s", got.status, got.body)
 	}
@@ -114,7 +115,7 @@ func TestWebhooksAreBounded(t *testing.T) {
 	block := make(chan struct{})
 	var mu sync.Mutex
 	inside, most := 0, 0
-	a, err := api.New(api.Options{Holds: newMemory(), Webhook: hooks(func(ctx context.Context, _ hold.StripeEvent) (string, error) {
+	a, err := api.New(api.Options{Holds: holdsOf(newMemory()), Webhook: hooks(func(ctx context.Context, _ hold.StripeEvent) (string, error) {
 		mu.Lock()
 		inside++
 		most = max(most, inside)
@@ -125,7 +126,7 @@ func TestWebhooksAreBounded(t *testing.T) {
 		case <-ctx.Done():
 			return "", ctx.Err()
 		}
-		return "noted", nil
+		return "queued", nil
 	})})
 	if err != nil {
 		t.Fatal(err)
@@ -167,12 +168,12 @@ func TestWebhooksAreBounded(t *testing.T) {
 }
 
 // What is read from the inbox is what the API would read, and a refusal has a code.
-func FuzzParseWish(f *testing.F) {
+func FuzzParseScheduleRequest(f *testing.F) {
 	for _, s := range []string{`{"payment_intent":"pi_12345678","amount":5,"currency":"eur"}`, `{"Amount":5}`, `{"amount":5,"amount":6}`, `null`, `{"metadata":{"a":null}}`, "{\"reference\":\"\xff\"}"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		w, err := api.ParseWish(text)
+		w, err := api.ParseScheduleRequest(text)
 		var p *hold.Problem
 		if err != nil {
 			if !errors.As(err, &p) || p.Code == "" || p.Detail == "" {

@@ -4,8 +4,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/query"
 )
 
 // Bounds of what one request may ask for.
@@ -103,9 +103,9 @@ type batchBody struct {
 	Holds []hold.ScheduleRequest `json:"holds" maxItems:"1000" minItems:"1" nullable:"false"`
 }
 
-func planOf(p worker.Plan, livemode bool) Plan {
+func planOf(p query.Plan, livemode bool) Plan {
 	out := Plan{From: p.From.UTC(), Until: p.Until.UTC(), Hours: make([]PlanHour, 0, len(p.Hours)), AtRisk: make([]Risk, 0, len(p.AtRisk)), Truncated: p.Truncated, Livemode: livemode}
-	var capture, cancel []worker.Sum
+	var capture, cancel []hold.Sum
 	for _, h := range p.Hours {
 		capture, cancel = total(capture, h.Capture), total(cancel, h.Cancel)
 		out.Hours = append(out.Hours, PlanHour{Start: h.Start.UTC(), Capture: sumsOf(h.Capture), Cancel: sumsOf(h.Cancel)})
@@ -119,7 +119,7 @@ func planOf(p worker.Plan, livemode bool) Plan {
 	return out
 }
 
-func sumsOf(in []worker.Sum) []Sum {
+func sumsOf(in []hold.Sum) []Sum {
 	out := make([]Sum, 0, len(in))
 	for _, s := range in {
 		out = append(out, Sum(s))
@@ -128,9 +128,9 @@ func sumsOf(in []worker.Sum) []Sum {
 }
 
 // total adds sums to sums, each currency to its own.
-func total(all, more []worker.Sum) []worker.Sum {
+func total(all, more []hold.Sum) []hold.Sum {
 	for _, m := range more {
-		i := slices.IndexFunc(all, func(s worker.Sum) bool { return s.Currency == m.Currency })
+		i := slices.IndexFunc(all, func(s hold.Sum) bool { return s.Currency == m.Currency })
 		if i < 0 {
 			all = append(all, m)
 			continue

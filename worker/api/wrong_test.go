@@ -39,7 +39,7 @@ func codeOf(t testing.TB, a answer) hold.Code {
 
 func TestWrongInputChangesNothing(t *testing.T) {
 	m := newMemory()
-	s, _ := serve(t, api.Options{Holds: m})
+	s, _ := serve(t, api.Options{Holds: holdsOf(m)})
 	m.put(t, id)
 	other := "pi_00000000other"
 	m.truth["pi_00000000usd"] = &hold.Intent{ID: "pi_00000000usd", Status: hold.StatusRequiresCapture, Amount: 500, AmountCapturable: 500, Currency: "usd", CaptureBefore: m.now.Add(48 * time.Hour)}
@@ -194,7 +194,7 @@ func TestWrongInputChangesNothing(t *testing.T) {
 
 func TestContentTypes(t *testing.T) {
 	m := newMemory()
-	s, _ := serve(t, api.Options{Holds: m})
+	s, _ := serve(t, api.Options{Holds: holdsOf(m)})
 	b := `{"payment_intent":"` + id + `"}`
 	for _, c := range []struct {
 		kind, encoding string
@@ -215,7 +215,7 @@ func TestContentTypes(t *testing.T) {
 // A body whose length isn't announced is bounded as well.
 func TestChunkedBodyIsBounded(t *testing.T) {
 	m := newMemory()
-	s, _ := serve(t, api.Options{Holds: m})
+	s, _ := serve(t, api.Options{Holds: holdsOf(m)})
 	body := io.MultiReader(strings.NewReader(`{"reference":"`), strings.NewReader(strings.Repeat("x", 10<<20)))
 	req, _ := http.NewRequestWithContext(t.Context(), "POST", s.URL+"/v1/holds", body)
 	req.Header.Set("Content-Type", "application/json")
@@ -274,7 +274,7 @@ func TestEveryCodeHasItsStatus(t *testing.T) {
 		}
 	}
 	m := newMemory()
-	s, _ := serve(t, api.Options{Holds: m})
+	s, _ := serve(t, api.Options{Holds: holdsOf(m)})
 	docs := send(t, "GET", s.URL+"/docs", "").body
 	for name, code := range codesIn(t, "../hold/problem.go") {
 		m.fail = fmt.Errorf("intake: %w", &hold.Problem{Code: code, Field: "f", Detail: "d"})
@@ -298,7 +298,7 @@ func TestEveryCodeHasItsStatus(t *testing.T) {
 }
 
 func TestSeveralFaultsAreAllTold(t *testing.T) {
-	s, _ := serve(t, api.Options{Holds: newMemory()})
+	s, _ := serve(t, api.Options{Holds: holdsOf(newMemory())})
 	var p api.Problem
 	a := send(t, "GET", s.URL+"/v1/holds?state=lost&limit=0", "")
 	if err := json.Unmarshal([]byte(a.body), &p); err != nil || len(p.Errors) != 2 || p.Errors[1].Field != "limit" {

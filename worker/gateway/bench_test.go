@@ -7,44 +7,45 @@ import (
 	"github.com/stripe/stripe-go/v76"
 	"github.com/stripe/stripe-go/v76/paymentintent"
 
-	"github.com/holdd/holdd/worker/gateway"
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// The gateway beside stripe-go alone, over the same transport within the process.
+// These benchmarks compare the gateway with stripe-go alone, over the same in-process transport.
 
-func BenchmarkCapture(b *testing.B) {
-	g := open(b, gateway.Options{Transport: always(200, body("succeeded"))})
+func BenchmarkDo_Capture(b *testing.B) {
+	g := gatewayOn(b, respondWith(200, intentBody("succeeded")))
 	b.ReportAllocs()
 	for b.Loop() {
-		if a := g.Do(b.Context(), calls[hold.OpCapture]); a.Kind != hold.AnswerOK {
+		if a := g.Do(b.Context(), callsByOp[hold.OpCapture]); a.Kind != hold.AnswerOK {
 			b.Fatalf("%+v", a)
 		}
 	}
 }
 
-func BenchmarkCaptureStripeGoAlone(b *testing.B) {
-	c := paymentintent.Client{Key: testKey, B: stripe.GetBackendWithConfig(stripe.APIBackend, &stripe.BackendConfig{
-		HTTPClient:        &http.Client{Transport: always(200, body("succeeded"))},
+func BenchmarkStripeGo_Capture(b *testing.B) {
+	backend := stripe.GetBackendWithConfig(stripe.APIBackend, &stripe.BackendConfig{
+		HTTPClient:        &http.Client{Transport: respondWith(200, intentBody("succeeded"))},
 		LeveledLogger:     &stripe.LeveledLogger{Level: stripe.LevelNull},
-		MaxNetworkRetries: stripe.Int64(0), EnableTelemetry: stripe.Bool(false),
-	})}
+		MaxNetworkRetries: stripe.Int64(0),
+		EnableTelemetry:   stripe.Bool(false),
+	})
+	c := paymentintent.Client{Key: testAPIKey, B: backend}
 	b.ReportAllocs()
 	for b.Loop() {
 		p := &stripe.PaymentIntentCaptureParams{}
 		p.Context = b.Context()
 		p.IdempotencyKey = stripe.String("holdd-capture-1")
-		if _, err := c.Capture(intent, p); err != nil {
+		if _, err := c.Capture(testIntentID, p); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
-func BenchmarkUnexpectedState(b *testing.B) {
-	g := open(b, gateway.Options{Transport: always(400, fault(invalid, "payment_intent_unexpected_state", `,"payment_intent":`+body("succeeded")))})
+func BenchmarkDo_UnexpectedState(b *testing.B) {
+	g := gatewayOn(b, unexpectedState(intentBody("succeeded")))
 	b.ReportAllocs()
 	for b.Loop() {
-		if a := g.Do(b.Context(), calls[hold.OpCapture]); a.Kind != hold.AnswerUnexpectedState {
+		if a := g.Do(b.Context(), callsByOp[hold.OpCapture]); a.Kind != hold.AnswerUnexpectedState {
 			b.Fatalf("%+v", a)
 		}
 	}

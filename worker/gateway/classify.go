@@ -15,51 +15,80 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// failed classifies everything but a good answer. It never uses err.Error() of an error that has seen a body: stripe-go puts
-// client secrets and pieces of bodies there.
-func (g *Gateway) failed(f *flight, err error, id string, mutation bool) hold.Answer {
-	a := hold.Answer{HTTPStatus: f.status, RequestID: f.requestID, Replayed: f.replayed}
+// classifyFailure classifies every answer but a good one. It never uses err.Error() of an error
+// that has seen a body: stripe-go puts client secrets and pieces of bodies there.
+func (g *Gateway) classifyFailure(t *callTrace, err error, r request) hold.Answer {
+	a := t.answer(0)
 	var se *stripe.Error
 	switch {
-	case f.status == 0 && !f.sent():
-		a.Kind, a.Message = hold.AnswerUnreachable, "nothing was sent: "+g.reason(err, true)
-	case f.status == 0:
-		a.Kind, a.Message = hold.AnswerUnknown, "no answer: "+g.reason(err, false)
-	case errors.As(err, &se) && f.status >= 400 && se.Type != "":
-		a.Kind = kindOf(f, se, mutation)
-		a.Code = cmp.Or(g.scrub.code(string(se.DeclineCode)), g.scrub.code(string(se.Code)))
-		a.Message = g.scrub.message(se.Msg)
-		a.Intent = g.intent(se.PaymentIntent, id)
-	case f.status == http.StatusTooManyRequests:
-		// Whoever says so, Stripe's edge or a proxy, did not let the request in.
-		a.Kind, a.Message = hold.AnswerRateLimited, "429 without an error of Stripe's: "+f.mediaType
+	case t.status == 0 && !t.maybeSent():
+		a.Kind = hold.AnswerUnreachable
+		a.Message = "nothing was sent: " + describeSendError(g.scrubber, err, true)
+	case t.status == 0:
+		a.Kind = hold.AnswerUnknown
+		a.Message = "no answer: " + describeSendError(g.scrubber, err, false)
+	case errors.As(err, &se) && t.status >= 400 && se.Type != "":
+		a.Kind = classifyStripeError(t, se, r.mutation)
+		a.Code = errorCode(g.scrubber, se)
+		a.Message = g.scrubber.redactMessage(se.Msg)
+		a.Intent = convertIntent(g.scrubber, se.PaymentIntent, r.intentID)
+	case t.status == http.StatusTooManyRequests:
+		// Stripe's edge or a proxy says so, and did not let the request in.
+		a.Kind, a.Message = hold.AnswerRateLimited, "429 without a Stripe error: body "+t.mediaType
 	default:
-		a.Kind, a.Message = unsettled(f, mutation), statusText(f.status)+", body "+f.mediaType+": "+g.unreadable(f, err)
+		a.Kind = inconclusiveKind(t, r.mutation)
+		body := t.mediaType + ": " + describeUnreadableBody(t, err)
+		a.Message = statusText(t.status) + ", body " + body
 	}
 	return a
 }
 
-// kindOf classifies an error of Stripe's own. Where the code and the status could disagree, the more careful reading comes first.
-func kindOf(f *flight, e *stripe.Error, mutation bool) hold.AnswerKind {
-	if openEnded(f.status) {
-		return unsettled(f, mutation)
+// classifyStripeError classifies an error that Stripe itself sent. Where code and status could
+// disagree, the more careful reading comes first.
+func classifyStripeError(t *callTrace, e *stripe.Error, mutation bool) hold.AnswerKind {
+	if isInconclusiveStatus(t.status) {
+		return inconclusiveKind(t, mutation)
 	}
-	switch e.Code {
-	case stripe.ErrorCodeIdempotencyKeyInUse: // before the type, which is idempotency_error as well
+	kind := kindByCode(e.Code)
+	if kind == 0 {
+		kind = kindByStatus(t.status, e.Type)
+	}
+	if kind == 0 {
+		kind = kindByType(e.Type)
+	}
+	switch {
+	case kind != 0:
+		return kind
+	case t.shouldRetry == "true": // Stripe knows better than the status: the matter is not closed
+		return hold.AnswerUnknown
+	}
+	return hold.AnswerInvalid
+}
+
+// kindByCode returns the kind of an error code, 0 if the code decides nothing.
+func kindByCode(code stripe.ErrorCode) hold.AnswerKind {
+	switch code {
+	case stripe.ErrorCodeIdempotencyKeyInUse: // of type idempotency_error as well
 		return hold.AnswerKeyInUse
 	case stripe.ErrorCodeLockTimeout:
 		return hold.AnswerLockTimeout
 	case stripe.ErrorCodePaymentIntentUnexpectedState:
 		return hold.AnswerUnexpectedState
 	case stripe.ErrorCodeChargeAlreadyCaptured, stripe.ErrorCodeChargeExpiredForCapture,
-		stripe.ErrorCodeCaptureChargeAuthorizationExpired, stripe.ErrorCodeCaptureUnauthorizedPayment:
+		stripe.ErrorCodeCaptureChargeAuthorizationExpired,
+		stripe.ErrorCodeCaptureUnauthorizedPayment:
 		return hold.AnswerChargeGone
 	case stripe.ErrorCodeAmountTooLarge:
 		return hold.AnswerAmountTooLarge
 	case stripe.ErrorCodeResourceMissing:
 		return hold.AnswerNotFound
 	}
-	switch f.status {
+	return 0
+}
+
+// kindByStatus returns the kind of an HTTP status, 0 if the status decides nothing.
+func kindByStatus(status int, errorType stripe.ErrorType) hold.AnswerKind {
+	switch status {
 	case http.StatusTooManyRequests:
 		return hold.AnswerRateLimited
 	case http.StatusUnauthorized:
@@ -67,67 +96,77 @@ func kindOf(f *flight, e *stripe.Error, mutation bool) hold.AnswerKind {
 	case http.StatusForbidden:
 		return hold.AnswerForbidden
 	case http.StatusConflict:
-		if e.Type == stripe.ErrorTypeIdempotency { // as in use, from before errors had codes
+		if errorType == stripe.ErrorTypeIdempotency { // key in use, without a code
 			return hold.AnswerKeyInUse
 		}
 		return hold.AnswerUnknown
 	case http.StatusRequestTimeout, http.StatusTooEarly:
-		return hold.AnswerUnknown // not in Stripe's docs: what came of the request isn't told
+		return hold.AnswerUnknown // Stripe does not document what became of the request
 	}
-	switch e.Type {
+	return 0
+}
+
+// kindByType returns the kind of an error type, 0 if the type decides nothing.
+func kindByType(errorType stripe.ErrorType) hold.AnswerKind {
+	switch errorType {
 	case stripe.ErrorTypeIdempotency:
 		return hold.AnswerIdempotencyError
 	case stripe.ErrorTypeCard:
 		return hold.AnswerDeclined
 	}
-	if f.retry == "true" {
-		return hold.AnswerUnknown // Stripe knows better than the status: the matter isn't closed
-	}
-	return hold.AnswerInvalid
+	return 0
 }
 
-// openEnded reports the statuses that say nothing about the effect: 5xx, and 424, where something that Stripe depends on went wrong.
-func openEnded(status int) bool {
+// isInconclusiveStatus reports whether a status says nothing about the effect: 5xx, and 424, where
+// something failed that Stripe depends on.
+func isInconclusiveStatus(status int) bool {
 	return status >= http.StatusInternalServerError || status == http.StatusFailedDependency
 }
 
-// unsettled is the kind of an answer that doesn't tell what happened: unknown, unless Stripe says that this key will never tell.
-// "Stripe-Should-Retry: false" says of the same request what a replay proves.
-func unsettled(f *flight, mutation bool) hold.AnswerKind {
-	if mutation && openEnded(f.status) && (f.replayed || f.retry == "false") {
+// inconclusiveKind is the kind of an answer that does not say what happened. It is unknown, unless
+// this idempotency key will never say: Stripe replayed the error, or says that a retry is useless.
+func inconclusiveKind(t *callTrace, mutation bool) hold.AnswerKind {
+	if mutation && isInconclusiveStatus(t.status) && (t.replayed || t.shouldRetry == "false") {
 		return hold.AnswerReplayedError
 	}
 	return hold.AnswerUnknown
 }
 
-// unreadable says why an answer could not be used, in fixed words.
-func (g *Gateway) unreadable(f *flight, err error) string {
+// errorCode returns the decline code of an error, otherwise its code, or "" if neither is a valid
+// code.
+func errorCode(s *scrubber, e *stripe.Error) string {
+	declineCode := s.validErrorCode(string(e.DeclineCode))
+	return cmp.Or(declineCode, s.validErrorCode(string(e.Code)))
+}
+
+// describeUnreadableBody says in fixed words why an answer is unusable.
+func describeUnreadableBody(t *callTrace, err error) string {
 	var op *net.OpError
 	switch {
-	case errors.Is(err, errTooLong):
-		return "longer than any of Stripe's"
+	case errors.Is(err, errBodyTooLong):
+		return errBodyTooLong.Error()
 	case errors.Is(err, context.DeadlineExceeded):
 		return "it did not end in time"
 	case errors.Is(err, context.Canceled):
 		return "the caller went away before its end"
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &op):
 		return "the connection broke before its end"
-	case f.status >= 300 && f.status < 400:
+	case t.status >= 300 && t.status < 400:
 		return "a redirect, which is not followed: check that the base URL is Stripe's"
-	case f.status >= 500:
-		return "a proxy's or Stripe's edge, not an error of Stripe's own"
-	case f.status >= 400:
-		return "no error of Stripe's: check that the base URL is Stripe's and what proxy is between"
+	case t.status >= 500:
+		return "from a proxy or Stripe's edge, not an error of the API"
+	case t.status >= 400:
+		return "not an error of Stripe's API: check the base URL and the proxies in between"
 	}
-	return "not what was asked for, so what happened isn't known"
+	return "not what was asked for, so what happened is unknown"
 }
 
-// reason says why no answer came. Unless quote is set, only errors are quoted whose text holds addresses and numbers alone: that of a
-// malformed answer quotes the answer.
-func (g *Gateway) reason(err error, quote bool) string {
+// describeSendError says why no answer came. Without quote it quotes only errors whose text has
+// nothing but addresses and numbers: the error of a malformed answer quotes the answer.
+func describeSendError(s *scrubber, err error, quote bool) string {
 	var ue *url.Error
 	if errors.As(err, &ue) {
-		err = ue.Err // leave out the URL
+		err = ue.Err // leaves out the URL
 	}
 	var (
 		op   *net.OpError
@@ -142,17 +181,18 @@ func (g *Gateway) reason(err error, quote bool) string {
 	case errors.Is(err, context.Canceled):
 		return "the caller went away"
 	case errors.As(err, &dns):
-		return g.scrub.message(dns.Error())
+		return s.redactMessage(dns.Error())
 	case errors.As(err, &op):
-		return g.scrub.message(op.Error())
+		return s.redactMessage(op.Error())
 	case errors.As(err, &cert):
-		return g.scrub.message(cert.Error() + ": check the base URL, the machine's clock and its certificates")
+		return s.redactMessage(cert.Error() +
+			": check the base URL, this machine's clock and its certificates")
 	case quote:
-		return g.scrub.message(err.Error())
+		return s.redactMessage(err.Error())
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "the connection was closed"
 	case errors.Is(err, errNoResponse):
 		return errNoResponse.Error()
 	}
-	return "the connection broke or what came back was no HTTP"
+	return "the connection broke, or the answer was not HTTP"
 }

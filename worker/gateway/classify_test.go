@@ -10,145 +10,259 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/holdd/holdd/worker/gateway"
 	"github.com/holdd/holdd/worker/hold"
 )
 
-const invalid = "invalid_request_error"
+const (
+	invalidRequestType = "invalid_request_error"
+	otherIntentID      = "pi_3Another0ne0000"
+)
 
-// answers is the table of doc.go, row by row. read is the kind for a read where it differs.
-var answers = []struct {
+var (
+	// Bodies that many cases share.
+	succeeded   = intentBody("succeeded")
+	serverError = errorBody("api_error", "", "")
+	badGateway  = "<html>Bad Gateway</html>"
+
+	insufficientFunds = `,"decline_code":"insufficient_funds"`
+)
+
+// unexpectedState is the error of a call on an intent in another state, with that intent unless
+// empty.
+func unexpectedState(intent string, headers ...string) roundTripFunc {
+	more := ""
+	if intent != "" {
+		more = `,"payment_intent":` + intent
+	}
+	body := errorBody(invalidRequestType, "payment_intent_unexpected_state", more)
+	return respondWith(400, body, headers...)
+}
+
+// invalidRequest is an error of the type invalid_request_error.
+func invalidRequest(status int, code string, headers ...string) roundTripFunc {
+	return respondWith(status, errorBody(invalidRequestType, code, ""), headers...)
+}
+
+// answerCases is the table of doc.go, row by row. read is the kind for a read where it differs.
+var answerCases = []struct {
 	name      string
-	res       transport
+	res       roundTripFunc
 	want      hold.AnswerKind
 	read      hold.AnswerKind
 	code      string
 	hasIntent bool
 }{
-	{name: "200", res: always(200, body("succeeded")), want: hold.AnswerOK, hasIntent: true},
-	{name: "200 replayed", res: always(200, body("succeeded"), "Idempotent-Replayed: true"), want: hold.AnswerOK, hasIntent: true},
-	{name: "200 without request id", res: always(200, body("succeeded"), "Request-Id: "), want: hold.AnswerOK, hasIntent: true},
+	{name: "200", res: respondWith(200, succeeded), want: hold.AnswerOK, hasIntent: true},
+	{name: "200 replayed", res: respondWith(200, succeeded, "Idempotent-Replayed: true"),
+		want: hold.AnswerOK, hasIntent: true},
+	{name: "200 without request id", res: respondWith(200, succeeded, "Request-Id: "),
+		want: hold.AnswerOK, hasIntent: true},
 
-	{name: "200 cut JSON", res: always(200, body("succeeded")[:200]), want: hold.AnswerUnknown},
-	{name: "200 empty", res: always(200, ""), want: hold.AnswerUnknown},
-	{name: "200 null", res: always(200, "null"), want: hold.AnswerUnknown},
-	{name: "200 {}", res: always(200, "{}"), want: hold.AnswerUnknown},
-	{name: "200 string", res: always(200, `"`+intent+`"`), want: hold.AnswerUnknown},
-	{name: "200 array", res: always(200, "[]"), want: hold.AnswerUnknown},
-	{name: "200 wrong type", res: always(200, strings.Replace(body("succeeded"), "10000", `"10000"`, 1)), want: hold.AnswerUnknown},
-	{name: "200 another intent", res: always(200, strings.ReplaceAll(body("succeeded"), intent, "pi_3Another0ne0000")), want: hold.AnswerUnknown},
-	{name: "200 another object", res: always(200, strings.Replace(body("succeeded"), "payment_intent", "charge", 1)), want: hold.AnswerUnknown},
-	{name: "200 no status", res: always(200, body("")), want: hold.AnswerUnknown},
-	{name: "200 negative amount", res: always(200, strings.Replace(body("succeeded"), "10000", "-1", 1)), want: hold.AnswerUnknown},
-	{name: "200 HTML", res: always(200, "<html>Sign in to the hotel's wifi</html>", "Content-Type: text/html"), want: hold.AnswerUnknown},
-	{name: "200 an error", res: always(200, fault(invalid, "lock_timeout", "")), want: hold.AnswerUnknown},
-	{name: "200 too long", res: always(200, body("succeeded")+strings.Repeat(" ", 1<<20)), want: hold.AnswerUnknown},
-	{name: "200 body breaks", res: breaks(200, body("succeeded")), want: hold.AnswerUnknown},
-	{name: "201", res: always(201, body("succeeded")), want: hold.AnswerUnknown},
-	{name: "204", res: always(204, ""), want: hold.AnswerUnknown},
-	{name: "302", res: always(302, body("succeeded"), "Location: https://elsewhere.example/"), want: hold.AnswerUnknown},
-	{name: "307", res: always(307, "", "Location: https://elsewhere.example/"), want: hold.AnswerUnknown},
-	{name: "304", res: always(304, ""), want: hold.AnswerUnknown},
+	{name: "200 cut JSON", res: respondWith(200, succeeded[:200]), want: hold.AnswerUnknown},
+	{name: "200 empty", res: respondWith(200, ""), want: hold.AnswerUnknown},
+	{name: "200 null", res: respondWith(200, "null"), want: hold.AnswerUnknown},
+	{name: "200 {}", res: respondWith(200, "{}"), want: hold.AnswerUnknown},
+	{name: "200 string", res: respondWith(200, `"`+testIntentID+`"`), want: hold.AnswerUnknown},
+	{name: "200 array", res: respondWith(200, "[]"), want: hold.AnswerUnknown},
+	{name: "200 wrong type",
+		res:  respondWith(200, strings.Replace(succeeded, "10000", `"10000"`, 1)),
+		want: hold.AnswerUnknown},
+	{name: "200 another intent",
+		res:  respondWith(200, strings.ReplaceAll(succeeded, testIntentID, otherIntentID)),
+		want: hold.AnswerUnknown},
+	{name: "200 another object",
+		res:  respondWith(200, strings.Replace(succeeded, "payment_intent", "charge", 1)),
+		want: hold.AnswerUnknown},
+	{name: "200 no status", res: respondWith(200, intentBody("")), want: hold.AnswerUnknown},
+	{name: "200 negative amount",
+		res:  respondWith(200, strings.Replace(succeeded, "10000", "-1", 1)),
+		want: hold.AnswerUnknown},
+	{name: "200 HTML",
+		res:  respondWith(200, "<html>Sign in to the hotel's wifi</html>", "Content-Type: text/html"),
+		want: hold.AnswerUnknown},
+	{name: "200 an error", res: invalidRequest(200, "lock_timeout"), want: hold.AnswerUnknown},
+	{name: "200 too long", res: respondWith(200, succeeded+strings.Repeat(" ", 1<<20)),
+		want: hold.AnswerUnknown},
+	{name: "200 body breaks", res: respondWithBrokenBody(200, succeeded), want: hold.AnswerUnknown},
+	{name: "201", res: respondWith(201, succeeded), want: hold.AnswerUnknown},
+	{name: "204", res: respondWith(204, ""), want: hold.AnswerUnknown},
+	{name: "302", res: respondWith(302, succeeded, "Location: https://elsewhere.example/"),
+		want: hold.AnswerUnknown},
+	{name: "307", res: respondWith(307, "", "Location: https://elsewhere.example/"),
+		want: hold.AnswerUnknown},
+	{name: "304", res: respondWith(304, ""), want: hold.AnswerUnknown},
 
-	{name: "500", res: always(500, fault("api_error", "", "")), want: hold.AnswerUnknown},
-	{name: "500 with a code", res: always(500, fault(invalid, "amount_too_large", "")), want: hold.AnswerUnknown, code: "amount_too_large"},
-	{name: "500 to be retried", res: always(500, fault("api_error", "", ""), "Stripe-Should-Retry: true"), want: hold.AnswerUnknown},
-	{name: "500 replayed", res: always(500, fault("api_error", "", ""), "Idempotent-Replayed: true"), want: hold.AnswerReplayedError, read: hold.AnswerUnknown},
-	{name: "500 spent", res: always(500, fault("api_error", "", ""), "Stripe-Should-Retry: false"), want: hold.AnswerReplayedError, read: hold.AnswerUnknown},
-	{name: "500 replayed, no JSON", res: always(500, "oops", "Idempotent-Replayed: true", "Content-Type: text/plain"), want: hold.AnswerReplayedError, read: hold.AnswerUnknown},
-	{name: "502 HTML", res: always(502, "<html>Bad Gateway</html>", "Content-Type: text/html"), want: hold.AnswerUnknown},
-	{name: "502 HTML, don't retry", res: always(502, "<html>Bad Gateway</html>", "Content-Type: text/html", "Stripe-Should-Retry: false"), want: hold.AnswerReplayedError, read: hold.AnswerUnknown},
-	{name: "503", res: always(503, fault("api_error", "", "")), want: hold.AnswerUnknown},
-	{name: "504 empty", res: always(504, ""), want: hold.AnswerUnknown},
-	{name: "599", res: always(599, fault("api_error", "", "")), want: hold.AnswerUnknown},
-	{name: "424", res: always(424, fault("api_error", "", "")), want: hold.AnswerUnknown},
-	{name: "424 replayed", res: always(424, fault("api_error", "", ""), "Idempotent-Replayed: true"), want: hold.AnswerReplayedError, read: hold.AnswerUnknown},
+	{name: "500", res: respondWith(500, serverError), want: hold.AnswerUnknown},
+	{name: "500 with a code", res: invalidRequest(500, "amount_too_large"),
+		want: hold.AnswerUnknown, code: "amount_too_large"},
+	{name: "500 should retry", res: respondWith(500, serverError, "Stripe-Should-Retry: true"),
+		want: hold.AnswerUnknown},
+	{name: "500 replayed", res: respondWith(500, serverError, "Idempotent-Replayed: true"),
+		want: hold.AnswerReplayedError, read: hold.AnswerUnknown},
+	{name: "500 should not retry",
+		res:  respondWith(500, serverError, "Stripe-Should-Retry: false"),
+		want: hold.AnswerReplayedError, read: hold.AnswerUnknown},
+	{name: "500 replayed, no JSON",
+		res:  respondWith(500, "oops", "Idempotent-Replayed: true", "Content-Type: text/plain"),
+		want: hold.AnswerReplayedError, read: hold.AnswerUnknown},
+	{name: "502 HTML", res: respondWith(502, badGateway, "Content-Type: text/html"),
+		want: hold.AnswerUnknown},
+	{name: "502 HTML, should not retry",
+		res:  respondWith(502, badGateway, "Content-Type: text/html", "Stripe-Should-Retry: false"),
+		want: hold.AnswerReplayedError, read: hold.AnswerUnknown},
+	{name: "503", res: respondWith(503, serverError), want: hold.AnswerUnknown},
+	{name: "504 empty", res: respondWith(504, ""), want: hold.AnswerUnknown},
+	{name: "599", res: respondWith(599, serverError), want: hold.AnswerUnknown},
+	{name: "424", res: respondWith(424, serverError), want: hold.AnswerUnknown},
+	{name: "424 replayed", res: respondWith(424, serverError, "Idempotent-Replayed: true"),
+		want: hold.AnswerReplayedError, read: hold.AnswerUnknown},
 
-	{name: "409 in use", res: always(409, fault("idempotency_error", "idempotency_key_in_use", "")), want: hold.AnswerKeyInUse, code: "idempotency_key_in_use"},
-	{name: "409 in use, no code", res: always(409, fault("idempotency_error", "", "")), want: hold.AnswerKeyInUse},
-	{name: "409 other", res: always(409, fault(invalid, "", "")), want: hold.AnswerUnknown},
-	{name: "409 HTML", res: always(409, "<html>", "Content-Type: text/html"), want: hold.AnswerUnknown},
-	{name: "408", res: always(408, fault(invalid, "", "")), want: hold.AnswerUnknown},
-	{name: "425", res: always(425, fault(invalid, "", "")), want: hold.AnswerUnknown},
+	{name: "409 in use",
+		res:  respondWith(409, errorBody("idempotency_error", "idempotency_key_in_use", "")),
+		want: hold.AnswerKeyInUse, code: "idempotency_key_in_use"},
+	{name: "409 in use, no code", res: respondWith(409, errorBody("idempotency_error", "", "")),
+		want: hold.AnswerKeyInUse},
+	{name: "409 other", res: invalidRequest(409, ""), want: hold.AnswerUnknown},
+	{name: "409 HTML", res: respondWith(409, "<html>", "Content-Type: text/html"),
+		want: hold.AnswerUnknown},
+	{name: "408", res: invalidRequest(408, ""), want: hold.AnswerUnknown},
+	{name: "425", res: invalidRequest(425, ""), want: hold.AnswerUnknown},
 
-	{name: "429 lock", res: always(429, fault(invalid, "lock_timeout", "")), want: hold.AnswerLockTimeout, code: "lock_timeout"},
-	{name: "429 rate", res: always(429, fault(invalid, "rate_limit", ""), "Stripe-Rate-Limited-Reason: endpoint-rate"), want: hold.AnswerRateLimited, code: "rate_limit"},
-	{name: "429 no code", res: always(429, fault(invalid, "", "")), want: hold.AnswerRateLimited},
-	{name: "429 rate, don't retry", res: always(429, fault(invalid, "rate_limit", ""), "Stripe-Should-Retry: false"), want: hold.AnswerRateLimited, code: "rate_limit"},
-	{name: "429 text", res: always(429, "Too many requests", "Content-Type: text/plain"), want: hold.AnswerRateLimited},
-	{name: "429 empty", res: always(429, ""), want: hold.AnswerRateLimited},
-	{name: "429 body breaks", res: breaks(429, fault(invalid, "lock_timeout", "")), want: hold.AnswerRateLimited},
+	{name: "429 lock", res: invalidRequest(429, "lock_timeout"), want: hold.AnswerLockTimeout,
+		code: "lock_timeout"},
+	{name: "429 rate",
+		res:  invalidRequest(429, "rate_limit", "Stripe-Rate-Limited-Reason: endpoint-rate"),
+		want: hold.AnswerRateLimited, code: "rate_limit"},
+	{name: "429 no code", res: invalidRequest(429, ""), want: hold.AnswerRateLimited},
+	{name: "429 rate, should not retry",
+		res:  invalidRequest(429, "rate_limit", "Stripe-Should-Retry: false"),
+		want: hold.AnswerRateLimited, code: "rate_limit"},
+	{name: "429 text", res: respondWith(429, "Too many requests", "Content-Type: text/plain"),
+		want: hold.AnswerRateLimited},
+	{name: "429 empty", res: respondWith(429, ""), want: hold.AnswerRateLimited},
+	{name: "429 body breaks",
+		res:  respondWithBrokenBody(429, errorBody(invalidRequestType, "lock_timeout", "")),
+		want: hold.AnswerRateLimited},
 
-	{name: "unexpected state", res: always(400, fault(invalid, "payment_intent_unexpected_state", `,"payment_intent":`+body("succeeded"))), want: hold.AnswerUnexpectedState, code: "payment_intent_unexpected_state", hasIntent: true},
-	{name: "unexpected state replayed", res: always(400, fault(invalid, "payment_intent_unexpected_state", `,"payment_intent":`+body("canceled")), "Idempotent-Replayed: true"), want: hold.AnswerUnexpectedState, code: "payment_intent_unexpected_state", hasIntent: true},
-	{name: "unexpected state, charge as id", res: always(400, fault(invalid, "payment_intent_unexpected_state", `,"payment_intent":`+idOnly(body("succeeded")))), want: hold.AnswerUnexpectedState, code: "payment_intent_unexpected_state", hasIntent: true},
-	{name: "unexpected state, no intent", res: always(400, fault(invalid, "payment_intent_unexpected_state", "")), want: hold.AnswerUnexpectedState, code: "payment_intent_unexpected_state"},
-	{name: "unexpected state, another intent", res: always(400, fault(invalid, "payment_intent_unexpected_state", `,"payment_intent":`+strings.ReplaceAll(body("succeeded"), intent, "pi_3Another0ne0000"))), want: hold.AnswerUnexpectedState, code: "payment_intent_unexpected_state"},
-	{name: "already captured", res: always(400, fault(invalid, "charge_already_captured", "")), want: hold.AnswerChargeGone, code: "charge_already_captured"},
-	{name: "expired for capture", res: always(400, fault(invalid, "charge_expired_for_capture", "")), want: hold.AnswerChargeGone, code: "charge_expired_for_capture"},
-	{name: "authorization expired", res: always(402, fault("card_error", "capture_charge_authorization_expired", "")), want: hold.AnswerChargeGone, code: "capture_charge_authorization_expired"},
-	{name: "unauthorized payment", res: always(400, fault(invalid, "capture_unauthorized_payment", "")), want: hold.AnswerChargeGone, code: "capture_unauthorized_payment"},
-	{name: "too large", res: always(400, fault(invalid, "amount_too_large", "")), want: hold.AnswerAmountTooLarge, code: "amount_too_large"},
-	{name: "too large, retry", res: always(400, fault(invalid, "amount_too_large", ""), "Stripe-Should-Retry: true"), want: hold.AnswerAmountTooLarge, code: "amount_too_large"},
-	{name: "missing", res: always(404, fault(invalid, "resource_missing", "")), want: hold.AnswerNotFound, code: "resource_missing"},
-	{name: "no such URL", res: always(404, fault(invalid, "", "")), want: hold.AnswerInvalid},
-	{name: "404 HTML", res: always(404, "<html>", "Content-Type: text/html"), want: hold.AnswerUnknown},
+	{name: "unexpected state", res: unexpectedState(succeeded), want: hold.AnswerUnexpectedState,
+		code: "payment_intent_unexpected_state", hasIntent: true},
+	{name: "unexpected state replayed",
+		res:  unexpectedState(intentBody("canceled"), "Idempotent-Replayed: true"),
+		want: hold.AnswerUnexpectedState, code: "payment_intent_unexpected_state", hasIntent: true},
+	{name: "unexpected state, charge not expanded",
+		res: unexpectedState(withUnexpandedCharge(succeeded)), want: hold.AnswerUnexpectedState,
+		code: "payment_intent_unexpected_state", hasIntent: true},
+	{name: "unexpected state, no intent", res: unexpectedState(""),
+		want: hold.AnswerUnexpectedState, code: "payment_intent_unexpected_state"},
+	{name: "unexpected state, another intent",
+		res:  unexpectedState(strings.ReplaceAll(succeeded, testIntentID, otherIntentID)),
+		want: hold.AnswerUnexpectedState, code: "payment_intent_unexpected_state"},
+	{name: "already captured", res: invalidRequest(400, "charge_already_captured"),
+		want: hold.AnswerChargeGone, code: "charge_already_captured"},
+	{name: "expired for capture", res: invalidRequest(400, "charge_expired_for_capture"),
+		want: hold.AnswerChargeGone, code: "charge_expired_for_capture"},
+	{name: "authorization expired",
+		res:  respondWith(402, errorBody("card_error", "capture_charge_authorization_expired", "")),
+		want: hold.AnswerChargeGone, code: "capture_charge_authorization_expired"},
+	{name: "unauthorized payment", res: invalidRequest(400, "capture_unauthorized_payment"),
+		want: hold.AnswerChargeGone, code: "capture_unauthorized_payment"},
+	{name: "too large", res: invalidRequest(400, "amount_too_large"),
+		want: hold.AnswerAmountTooLarge, code: "amount_too_large"},
+	{name: "too large, should retry",
+		res:  invalidRequest(400, "amount_too_large", "Stripe-Should-Retry: true"),
+		want: hold.AnswerAmountTooLarge, code: "amount_too_large"},
+	{name: "missing", res: invalidRequest(404, "resource_missing"), want: hold.AnswerNotFound,
+		code: "resource_missing"},
+	{name: "no such URL", res: invalidRequest(404, ""), want: hold.AnswerInvalid},
+	{name: "404 HTML", res: respondWith(404, "<html>", "Content-Type: text/html"),
+		want: hold.AnswerUnknown},
 
-	{name: "401", res: always(401, fault(invalid, "", "")), want: hold.AnswerUnauthorized},
-	{name: "403", res: always(403, fault(invalid, "account_invalid", "")), want: hold.AnswerForbidden, code: "account_invalid"},
-	{name: "403 HTML", res: always(403, "<html>Blocked</html>", "Content-Type: text/html"), want: hold.AnswerUnknown},
-	{name: "407 HTML", res: always(407, "<html>", "Content-Type: text/html"), want: hold.AnswerUnknown},
+	{name: "401", res: invalidRequest(401, ""), want: hold.AnswerUnauthorized},
+	{name: "403", res: invalidRequest(403, "account_invalid"), want: hold.AnswerForbidden,
+		code: "account_invalid"},
+	{name: "403 HTML", res: respondWith(403, "<html>Blocked</html>", "Content-Type: text/html"),
+		want: hold.AnswerUnknown},
+	{name: "407 HTML", res: respondWith(407, "<html>", "Content-Type: text/html"),
+		want: hold.AnswerUnknown},
 
-	{name: "other parameters", res: always(400, fault("idempotency_error", "", "")), want: hold.AnswerIdempotencyError},
-	{name: "declined", res: always(402, fault("card_error", "card_declined", `,"decline_code":"insufficient_funds"`)), want: hold.AnswerDeclined, code: "insufficient_funds"},
-	{name: "declined, no decline code", res: always(402, fault("card_error", "expired_card", "")), want: hold.AnswerDeclined, code: "expired_card"},
-	{name: "402 other", res: always(402, fault(invalid, "", "")), want: hold.AnswerInvalid},
+	{name: "other parameters", res: respondWith(400, errorBody("idempotency_error", "", "")),
+		want: hold.AnswerIdempotencyError},
+	{name: "declined",
+		res:  respondWith(402, errorBody("card_error", "card_declined", insufficientFunds)),
+		want: hold.AnswerDeclined, code: "insufficient_funds"},
+	{name: "declined, no decline code",
+		res:  respondWith(402, errorBody("card_error", "expired_card", "")),
+		want: hold.AnswerDeclined, code: "expired_card"},
+	{name: "402 other", res: invalidRequest(402, ""), want: hold.AnswerInvalid},
 
-	{name: "400", res: always(400, fault(invalid, "parameter_unknown", "")), want: hold.AnswerInvalid, code: "parameter_unknown"},
-	{name: "400 new code", res: always(400, fault(invalid, "something_new", ""), "Stripe-Should-Retry: false"), want: hold.AnswerInvalid, code: "something_new"},
-	{name: "400 to be retried", res: always(400, fault(invalid, "something_new", ""), "Stripe-Should-Retry: true"), want: hold.AnswerUnknown, code: "something_new"},
-	{name: "418", res: always(418, fault(invalid, "", "")), want: hold.AnswerInvalid},
-	{name: "400 not Stripe's", res: always(400, `{"error":"bad request"}`), want: hold.AnswerUnknown},
-	{name: "400 no error", res: always(400, `{"message":"bad request"}`), want: hold.AnswerUnknown},
-	{name: "400 no type", res: always(400, `{"error":{"message":"bad request"}}`), want: hold.AnswerUnknown},
-	{name: "400 body breaks", res: breaks(400, fault(invalid, "parameter_unknown", "")), want: hold.AnswerUnknown},
+	{name: "400", res: invalidRequest(400, "parameter_unknown"), want: hold.AnswerInvalid,
+		code: "parameter_unknown"},
+	{name: "400 new code", res: invalidRequest(400, "something_new", "Stripe-Should-Retry: false"),
+		want: hold.AnswerInvalid, code: "something_new"},
+	{name: "400 should retry",
+		res:  invalidRequest(400, "something_new", "Stripe-Should-Retry: true"),
+		want: hold.AnswerUnknown, code: "something_new"},
+	{name: "418", res: invalidRequest(418, ""), want: hold.AnswerInvalid},
+	{name: "400 not Stripe's", res: respondWith(400, `{"error":"bad request"}`),
+		want: hold.AnswerUnknown},
+	{name: "400 no error", res: respondWith(400, `{"message":"bad request"}`),
+		want: hold.AnswerUnknown},
+	{name: "400 no type", res: respondWith(400, `{"error":{"message":"bad request"}}`),
+		want: hold.AnswerUnknown},
+	{name: "400 body breaks",
+		res:  respondWithBrokenBody(400, errorBody(invalidRequestType, "parameter_unknown", "")),
+		want: hold.AnswerUnknown},
 
-	{name: "no reply", res: fails(io.ErrUnexpectedEOF), want: hold.AnswerUnknown},
-	{name: "reset", res: fails(&net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ECONNRESET)}), want: hold.AnswerUnknown},
-	{name: "anything", res: fails(errors.New("anything")), want: hold.AnswerUnknown},
-	{name: "dial refused", res: fails(&net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}), want: hold.AnswerUnreachable},
-	{name: "no such host", res: fails(&net.DNSError{Err: "no such host", Name: "api.stripe.com", IsNotFound: true}), want: hold.AnswerUnreachable},
-	{name: "neither", res: func(*http.Request) (*http.Response, error) { return nil, nil }, want: hold.AnswerUnknown},
-	{name: "panic", res: func(*http.Request) (*http.Response, error) { panic("bug: " + testKey) }, want: hold.AnswerUnknown},
+	{name: "no reply", res: failWith(io.ErrUnexpectedEOF), want: hold.AnswerUnknown},
+	{name: "reset",
+		res:  failWith(connError("read", syscall.ECONNRESET)),
+		want: hold.AnswerUnknown},
+	{name: "another error", res: failWith(errors.New("anything")), want: hold.AnswerUnknown},
+	{name: "dial refused",
+		res:  failWith(connError("dial", syscall.ECONNREFUSED)),
+		want: hold.AnswerUnreachable},
+	{name: "no such host",
+		res:  failWith(&net.DNSError{Err: "no such host", Name: "api.stripe.com", IsNotFound: true}),
+		want: hold.AnswerUnreachable},
+	{name: "neither answer nor error",
+		res:  func(*http.Request) (*http.Response, error) { return nil, nil },
+		want: hold.AnswerUnknown},
+	{name: "panic",
+		res:  func(*http.Request) (*http.Response, error) { panic("bug: " + testAPIKey) },
+		want: hold.AnswerUnknown},
 }
 
-func fails(err error) transport {
+func connError(op string, errno syscall.Errno) error {
+	return &net.OpError{Op: op, Net: "tcp", Err: os.NewSyscallError("socket", errno)}
+}
+
+func failWith(err error) roundTripFunc {
 	return func(*http.Request) (*http.Response, error) { return nil, err }
 }
 
-// breaks cuts the connection in the middle of the body.
-func breaks(status int, s string) transport {
+// respondWithBrokenBody cuts the connection in the middle of the body.
+func respondWithBrokenBody(status int, s string) roundTripFunc {
 	return func(*http.Request) (*http.Response, error) {
-		res := reply(status, s)
-		res.Body = io.NopCloser(io.MultiReader(strings.NewReader(s[:len(s)/2]), broken{}))
+		res := newResponse(status, s)
+		res.Body = io.NopCloser(io.MultiReader(strings.NewReader(s[:len(s)/2]), failingBody{}))
 		return res, nil
 	}
 }
 
-type broken struct{}
+type failingBody struct{}
 
-func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+func (failingBody) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
-// idOnly makes the charge of a body its id, as in the intent of an error.
-func idOnly(s string) string {
+// withUnexpandedCharge makes the charge of a body its id, as in the intent of an error.
+func withUnexpandedCharge(s string) string {
 	return s[:strings.Index(s, `"latest_charge"`)] + `"latest_charge":"ch_3PxYzA2eZvKYlo2C1x"}`
 }
 
-func TestEveryAnswerHasItsKind(t *testing.T) {
+func TestDo_ClassifiesEveryAnswer(t *testing.T) {
 	seen := map[hold.AnswerKind]bool{}
-	for _, tt := range answers {
-		g := open(t, gateway.Options{Transport: tt.res})
-		for op, call := range calls {
+	for _, tt := range answerCases {
+		g := gatewayOn(t, tt.res)
+		for op, call := range callsByOp {
 			want := tt.want
 			if op == hold.OpRead && tt.read != 0 {
 				want = tt.read
@@ -176,9 +290,10 @@ func TestEveryAnswerHasItsKind(t *testing.T) {
 	}
 }
 
-// TestListHasTheSameKinds: what isn't ok for one intent isn't ok for a page.
-func TestListHasTheSameKinds(t *testing.T) {
-	for _, tt := range answers {
+// TestDo_ClassifiesListsAndChecks applies the table to a page and to a check: an answer that is not
+// ok for one intent is not ok for them.
+func TestDo_ClassifiesListsAndChecks(t *testing.T) {
+	for _, tt := range answerCases {
 		if tt.want == hold.AnswerOK {
 			continue
 		}
@@ -186,18 +301,16 @@ func TestListHasTheSameKinds(t *testing.T) {
 		if tt.read != 0 {
 			want = tt.read
 		}
-		g := open(t, gateway.Options{Transport: tt.res})
-		page, more, a := g.List(t.Context(), gateway.ListQuery{})
-		if a.Kind != want || page != nil || more {
-			t.Errorf("%s: %s (%s), want %s; page %v, more %t", tt.name, a.Kind, a.Message, want, page, more)
-		}
-		if a := g.Check(t.Context()); a.Kind != want {
-			t.Errorf("%s: check says %s, want %s", tt.name, a.Kind, want)
+		g := gatewayOn(t, tt.res)
+		for _, op := range []hold.Op{hold.OpList, hold.OpCheck} {
+			if a := g.Do(t.Context(), hold.Call{Op: op}); a.Kind != want || a.Page != nil {
+				t.Errorf("%s, %s: %+v, want %s", tt.name, op, a, want)
+			}
 		}
 	}
 }
 
-func TestDocNamesEveryKind(t *testing.T) {
+func TestDoc_ListsEveryAnswerKind(t *testing.T) {
 	doc, err := os.ReadFile("doc.go")
 	if err != nil {
 		t.Fatal(err)
@@ -211,22 +324,23 @@ func TestDocNamesEveryKind(t *testing.T) {
 	}
 }
 
-func TestHeadersOfAnAnswer(t *testing.T) {
+func TestDo_ReadsResponseHeaders(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
-		res      transport
+		res      roundTripFunc
 		id       string
 		replayed bool
 		status   int
 	}{
-		{"ok", always(200, body("succeeded"), "Idempotent-Replayed: true"), "req_A1b2C3", true, 200},
-		{"error", always(400, fault(invalid, "amount_too_large", ""), "Idempotent-Replayed: true"), "req_A1b2C3", true, 400},
-		{"no JSON", always(502, "<html>"), "req_A1b2C3", false, 502},
-		{"cut body", always(200, "{"), "req_A1b2C3", false, 200},
-		{"no reply", fails(io.EOF), "", false, 0},
-		{"no id", always(200, body("succeeded"), "Request-Id: "+testKey), "", false, 200},
+		{"ok", respondWith(200, succeeded, "Idempotent-Replayed: true"), "req_A1b2C3", true, 200},
+		{"error", invalidRequest(400, "amount_too_large", "Idempotent-Replayed: true"),
+			"req_A1b2C3", true, 400},
+		{"no JSON", respondWith(502, "<html>"), "req_A1b2C3", false, 502},
+		{"cut body", respondWith(200, "{"), "req_A1b2C3", false, 200},
+		{"no reply", failWith(io.EOF), "", false, 0},
+		{"no id", respondWith(200, intentBody("succeeded"), "Request-Id: "+testAPIKey), "", false, 200},
 	} {
-		a := open(t, gateway.Options{Transport: tt.res}).Do(t.Context(), calls[hold.OpCapture])
+		a := gatewayOn(t, tt.res).Do(t.Context(), callsByOp[hold.OpCapture])
 		if a.RequestID != tt.id || a.Replayed != tt.replayed || a.HTTPStatus != tt.status {
 			t.Errorf("%s: %+v", tt.name, a)
 		}

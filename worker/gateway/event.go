@@ -12,48 +12,51 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// MaxEvent is the most bytes that a webhook's body may have. Stripe's are far below.
-const MaxEvent = 1 << 20
+// DefaultSignatureTolerance is how old a signature may be.
+const DefaultSignatureTolerance = 300 * time.Second
 
-// DefaultTolerance is how old a signature may be.
-const DefaultTolerance = 300 * time.Second
-
-// maxSignature bounds the header: 16 signatures have some 1,100 bytes.
-const maxSignature = 4 << 10
+const (
+	maxEventBytes           = 1 << 20 // Stripe's events are far smaller
+	maxSignatureHeaderBytes = 4 << 10 // 16 signatures have about 1,100 bytes
+)
 
 // Errors of [ParseEvent]. They carry nothing of what was sent.
 var (
-	// ErrForged: none of the secrets signed this body.
-	ErrForged = errors.New("the body is not signed with any of the signing secrets: compare STRIPE_WEBHOOK_SECRETS with the endpoint's in the Dashboard, and hand the body on unchanged")
-	// ErrTooOld: it was signed, but too long ago.
-	ErrTooOld = errors.New("the signature is too old: it may be a repeated one, or this machine's clock is wrong")
-	// ErrNoEvent: it is signed, and no event of Stripe's.
-	ErrNoEvent = errors.New("the body is signed and yet no event that can be read")
+	// ErrInvalidSignature says that none of the secrets signed the body.
+	ErrInvalidSignature = errors.New("the body is not signed with any of the signing secrets: " +
+		"compare STRIPE_WEBHOOK_SECRETS with the endpoint's in the Dashboard, " +
+		"and forward the body unchanged")
+	// ErrSignatureTooOld says that the body was signed too long ago.
+	ErrSignatureTooOld = errors.New("the signature is too old: " +
+		"the request may be a replay, or this machine's clock is wrong")
+	// ErrNotAnEvent says that the body is signed and no event of Stripe's.
+	ErrNotAnEvent = errors.New("the body is signed but is not a readable event")
 )
 
 var (
-	eventForm     = form{regexp.MustCompile(`^evt_[A-Za-z0-9_]+$`), 254}
-	eventTypeForm = form{regexp.MustCompile(`^[a-z][a-z0-9_.]*$`), 100}
-	ourKeyForm    = form{regexp.MustCompile(`^[!-~]+$`), maxKey}
+	eventIDPattern        = boundedPattern{regexp.MustCompile(`^evt_[A-Za-z0-9_]+$`), 254}
+	eventTypePattern      = boundedPattern{regexp.MustCompile(`^[a-z][a-z0-9_.]*$`), 100}
+	idempotencyKeyPattern = boundedPattern{regexp.MustCompile(`^[!-~]+$`), maxIdempotencyKeyLen}
 )
 
-// event is what is read of a body. Names and types of these have been the same in every version of the API.
-type event struct {
+// eventJSON has the fields that the gateway reads of a body. They have had the same names and types
+// in every version of the API.
+type eventJSON struct {
 	ID       string `json:"id"`
 	Object   string `json:"object"`
 	Type     string `json:"type"`
 	Account  string `json:"account"`
 	Created  int64  `json:"created"`
 	Livemode bool   `json:"livemode"`
-	// An id alone in versions before 2017-05-25.
+	// Before version 2017-05-25 this is an id alone.
 	Request json.RawMessage `json:"request"`
 	Data    struct {
 		Object json.RawMessage `json:"object"`
 	} `json:"data"`
 }
 
-// subject is the object that an event is about: a PaymentIntent, a charge or a review.
-type subject struct {
+// eventObject is the object that an event is about: a PaymentIntent, a charge or a review.
+type eventObject struct {
 	ID                 string            `json:"id"`
 	Object             string            `json:"object"`
 	Status             string            `json:"status"`
@@ -65,16 +68,17 @@ type subject struct {
 	CaptureMethod      string            `json:"capture_method"`
 	CancellationReason string            `json:"cancellation_reason"`
 	Metadata           map[string]string `json:"metadata"`
-	PaymentIntent      reference         `json:"payment_intent"` // of a charge or a review
+	PaymentIntent      expandableID      `json:"payment_intent"` // of a charge or a review
 	Open               bool              `json:"open"`
 	Reason             string            `json:"reason"`
 	ClosedReason       string            `json:"closed_reason"`
 }
 
-// reference is an object's id, whether it is expanded or not.
-type reference string
+// expandableID is the id of an object that may be expanded.
+type expandableID string
 
-func (r *reference) UnmarshalJSON(b []byte) error {
+// UnmarshalJSON reads an id, or the id of an object.
+func (r *expandableID) UnmarshalJSON(b []byte) error {
 	var o struct {
 		ID string `json:"id"`
 	}
@@ -82,67 +86,84 @@ func (r *reference) UnmarshalJSON(b []byte) error {
 		if err := json.Unmarshal(b, &o); err != nil {
 			return err
 		}
-		*r = reference(o.ID)
+		*r = expandableID(o.ID)
 		return nil
 	}
 	return json.Unmarshal(b, (*string)(r))
 }
 
-// ParseEvent reads a webhook: body as it came, signature from the header Stripe-Signature, tolerance 0 for [DefaultTolerance]. The errors are
-// those above. An event that concerns no PaymentIntent has none.
-func ParseEvent(body []byte, signature string, secrets []string, tolerance time.Duration) (hold.StripeEvent, error) {
+// ParseEvent verifies and reads a webhook. body is unchanged, signature is the header
+// Stripe-Signature, and a tolerance of 0 means [DefaultSignatureTolerance]. One secret that signed
+// the body is enough. An event that is not about a PaymentIntent has an empty PaymentIntent. Errors
+// are [ErrInvalidSignature], [ErrSignatureTooOld] and [ErrNotAnEvent].
+func ParseEvent(
+	body []byte, signature string, secrets []string, tolerance time.Duration,
+) (hold.StripeEvent, error) {
 	if tolerance == 0 {
-		tolerance = DefaultTolerance
+		tolerance = DefaultSignatureTolerance
 	}
-	if err := verify(body, signature, secrets, tolerance); err != nil {
+	if err := verifySignature(body, signature, secrets, tolerance); err != nil {
 		return hold.StripeEvent{}, err
 	}
-	var raw event
-	if json.Unmarshal(body, &raw) != nil || raw.Object != "event" || !eventForm.fits(raw.ID) || !eventTypeForm.fits(raw.Type) ||
-		hold.CheckAccountID(raw.Account) != nil || raw.Created <= 0 {
-		return hold.StripeEvent{}, ErrNoEvent
+	var raw eventJSON
+	if json.Unmarshal(body, &raw) != nil || !raw.isValid() {
+		return hold.StripeEvent{}, ErrNotAnEvent
 	}
 	e := hold.StripeEvent{
-		ID: raw.ID, Type: raw.Type, Account: raw.Account, Created: time.Unix(raw.Created, 0).UTC(), Livemode: raw.Livemode, IdempotencyKey: causeKey(raw.Request),
+		ID:             raw.ID,
+		Type:           raw.Type,
+		Account:        raw.Account,
+		Created:        time.Unix(raw.Created, 0).UTC(),
+		Livemode:       raw.Livemode,
+		IdempotencyKey: requestIdempotencyKey(raw.Request),
 	}
-	family, verb, _ := strings.Cut(raw.Type, ".")
-	if strings.Contains(verb, ".") || family != "payment_intent" && family != "charge" && family != "review" {
-		return e, nil // whatever it is about (a dispute, a refund, an invoice), it is no hold
+	if !concernsHolds(raw.Type) {
+		return e, nil
 	}
-	var s subject
-	if json.Unmarshal(raw.Data.Object, &s) != nil {
-		return hold.StripeEvent{}, ErrNoEvent
-	}
-	if !about(&e, &s) {
-		return hold.StripeEvent{}, ErrNoEvent
+	var s eventObject
+	if json.Unmarshal(raw.Data.Object, &s) != nil || !fillEvent(&e, &s) {
+		return hold.StripeEvent{}, ErrNotAnEvent
 	}
 	return e, nil
 }
 
-// about fills in what the event is about, and reports whether that could be read.
-func about(e *hold.StripeEvent, s *subject) bool {
+// isValid reports whether a decoded body is an event.
+func (e *eventJSON) isValid() bool {
+	return e.Object == "event" && e.Created > 0 && eventIDPattern.matches(e.ID) &&
+		eventTypePattern.matches(e.Type) && hold.CheckAccountID(e.Account) == nil
+}
+
+// concernsHolds reports whether events of a type are about an intent, its charge or its review. An
+// event with a third part in its type is about a dispute or a refund.
+func concernsHolds(eventType string) bool {
+	family, verb, _ := strings.Cut(eventType, ".")
+	switch family {
+	case "payment_intent", "charge", "review":
+		return !strings.Contains(verb, ".")
+	}
+	return false
+}
+
+// fillEvent adds the object that the event is about. It reports whether the object is valid.
+func fillEvent(e *hold.StripeEvent, s *eventObject) bool {
 	id := string(s.PaymentIntent)
 	switch s.Object {
 	case "payment_intent":
 		id = s.ID
-		if hold.CheckPaymentIntentID(id) != nil || word(s.Status) == "" || !currency(s.Currency) ||
-			s.Amount < 0 || s.AmountCapturable < 0 || s.AmountReceived < 0 || s.Created <= 0 {
+		if !s.isValidIntent() {
 			return false
 		}
 		e.AutomaticCapture = s.CaptureMethod != "" && s.CaptureMethod != "manual"
-		e.Intent = &hold.Intent{
-			ID: id, Status: hold.Status(s.Status), Amount: s.Amount, AmountCapturable: s.AmountCapturable, AmountReceived: s.AmountReceived, Currency: s.Currency,
-			CancellationReason: word(s.CancellationReason), Created: time.Unix(s.Created, 0).UTC(), Livemode: e.Livemode, Metadata: s.Metadata,
-		}
+		e.Intent = s.intent(e.Livemode)
 	case "review":
 		reason := s.ClosedReason
 		if reason == "" && !s.Open {
-			reason = s.Reason // where the version has no closed_reason
+			reason = s.Reason // in versions without closed_reason
 		}
-		if !reviewForm.fits(s.ID) {
+		if !reviewIDPattern.matches(s.ID) {
 			return false
 		}
-		e.Review = &hold.Review{ID: s.ID, Open: s.Open, Reason: word(reason)}
+		e.Review = &hold.Review{ID: s.ID, Open: s.Open, Reason: identifierOrEmpty(reason)}
 	case "charge":
 	default:
 		return false
@@ -150,36 +171,64 @@ func about(e *hold.StripeEvent, s *subject) bool {
 	if id != "" && hold.CheckPaymentIntentID(id) != nil {
 		return false
 	}
-	e.PaymentIntent = id // empty for a charge made without an intent
+	e.PaymentIntent = id // empty for a charge without an intent
 	return true
 }
 
-func verify(body []byte, signature string, secrets []string, tolerance time.Duration) error {
-	if len(signature) > maxSignature || len(body) > MaxEvent {
-		return ErrForged
+// isValidIntent reports whether the object is a PaymentIntent with all that a hold needs.
+func (s *eventObject) isValidIntent() bool {
+	return hold.CheckPaymentIntentID(s.ID) == nil && identifierOrEmpty(s.Status) != "" &&
+		isCurrencyCode(s.Currency) && s.Created > 0 &&
+		s.Amount >= 0 && s.AmountCapturable >= 0 && s.AmountReceived >= 0
+}
+
+// intent converts the object, which is a PaymentIntent.
+func (s *eventObject) intent(livemode bool) *hold.Intent {
+	return &hold.Intent{
+		ID:                 s.ID,
+		Status:             hold.Status(s.Status),
+		Amount:             s.Amount,
+		AmountCapturable:   s.AmountCapturable,
+		AmountReceived:     s.AmountReceived,
+		Currency:           s.Currency,
+		CancellationReason: identifierOrEmpty(s.CancellationReason),
+		Created:            time.Unix(s.Created, 0).UTC(),
+		Livemode:           livemode,
+		Metadata:           s.Metadata,
+	}
+}
+
+// verifySignature checks that one of the secrets signed the body not longer ago than tolerance.
+func verifySignature(
+	body []byte, signature string, secrets []string, tolerance time.Duration,
+) error {
+	if len(signature) > maxSignatureHeaderBytes || len(body) > maxEventBytes {
+		return ErrInvalidSignature
 	}
 	for _, secret := range secrets {
 		if secret == "" {
-			continue // would be anybody's
+			continue // every sender could sign with it
 		}
 		switch err := webhook.ValidatePayloadWithTolerance(body, signature, secret, tolerance); {
 		case err == nil:
 			return nil
-		case errors.Is(err, webhook.ErrTooOld): // told before the signatures are looked at
+		case errors.Is(err, webhook.ErrTooOld): // stripe-go checks the age before the signatures
 			if webhook.ValidatePayloadIgnoringTolerance(body, signature, secret) == nil {
-				return ErrTooOld
+				return ErrSignatureTooOld
 			}
 		}
 	}
-	return ErrForged
+	return ErrInvalidSignature
 }
 
-// causeKey is the idempotency key of the request that caused an event.
-func causeKey(request json.RawMessage) string {
+// requestIdempotencyKey returns the idempotency key of the request that caused an event, "" if
+// there is none.
+func requestIdempotencyKey(request json.RawMessage) string {
 	var r struct {
 		Key string `json:"idempotency_key"`
 	}
-	if len(request) == 0 || request[0] != '{' || json.Unmarshal(request, &r) != nil || !ourKeyForm.fits(r.Key) {
+	if len(request) == 0 || request[0] != '{' || json.Unmarshal(request, &r) != nil ||
+		!idempotencyKeyPattern.matches(r.Key) {
 		return ""
 	}
 	return r.Key

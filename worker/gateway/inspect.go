@@ -13,82 +13,86 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Inspection is what a few harmless requests tell of Stripe and the key. Answers that were not asked for have the kind 0: the ones after
-// Read are not where Read didn't get through.
+// Inspection is what a few harmless requests show of Stripe and the key. An answer has kind 0 if
+// its request was not sent: after ListIntents failed none of the others is.
 type Inspection struct {
-	Read      hold.Answer   // may PaymentIntents be listed?
-	Expand    hold.Answer   // and what is read of them beside, such as their charges?
-	Write     hold.Answer   // may they be captured and canceled? hold.AnswerMissing is a yes
-	Listed    hold.Answer   // may webhook endpoints be listed?
-	Endpoints []Endpoint    // at most 100
-	Took      time.Duration // by the first request, connecting included
+	ListIntents   hold.Answer       // may the key list PaymentIntents?
+	ListExpanded  hold.Answer       // may it read their charges and reviews as well?
+	CaptureIntent hold.Answer       // may it capture and cancel? [hold.AnswerNotFound] means yes
+	ListEndpoints hold.Answer       // may it list webhook endpoints?
+	Endpoints     []WebhookEndpoint // at most 100
+	Latency       time.Duration     // of the first request, connecting included
 
-	// Stripe's clock minus this machine's lies between these two, by the Date headers, which tell whole seconds. Without one, ClockKnown is false.
-	ClockMin, ClockMax time.Duration
-	ClockKnown         bool
+	// Stripe's clock minus this machine's is between these two. The Date headers, which they are
+	// derived from, have whole seconds. ClockOffsetKnown is false if no answer had the header.
+	ClockOffsetMin, ClockOffsetMax time.Duration
+	ClockOffsetKnown               bool
 }
 
-// Endpoint is a webhook endpoint of the account.
-type Endpoint struct {
-	URL        string   // without user, query and fragment, where secrets may stand
-	Path       string   // of URL
-	APIVersion string   // of its events; empty: the account's default
-	Events     []string // "*" is all
+// WebhookEndpoint is a webhook endpoint of the account.
+type WebhookEndpoint struct {
+	URL        string // without user, query and fragment, which may hold secrets
+	Path       string // of URL
+	APIVersion string // of its events; empty means the account's default
+	Events     []string
 	Enabled    bool
 }
 
-// nobody is a well-formed id that Stripe never gave out: its ids have no words in them.
-const nobody = "pi_0holddAsksWhetherThisKeyMayWrite"
+// nonexistentIntentID is a well-formed id that no PaymentIntent has: Stripe's ids contain no words.
+const nonexistentIntentID = "pi_0holddAsksWhetherThisKeyMayWrite"
 
-// Inspect finds out whether Stripe answers, what the key may do, and what time it is there. It sends four requests at the most, one after
-// the other, each bounded by the gateway's timeout, and changes nothing: whether the key may capture is learned from the capture of an intent
-// that there isn't. Stripe looks at the key's permissions first (403), and only then for the intent (404). No budget is asked.
+// Inspect finds out whether Stripe answers, what the key may do, and what time it is at Stripe. It
+// sends at most four requests, one after the other, each within the gateway's timeout, and takes
+// none of the budget. It changes nothing: whether the key may capture is learned from the capture
+// of an intent that does not exist. Stripe checks the key's permissions first (403) and then looks
+// for the intent (404).
 func (g *Gateway) Inspect(ctx context.Context) Inspection {
 	var in Inspection
-	c := &clock{in: &in}
-	began := time.Now()
-	in.Read = c.watch(ctx, g.Check)
-	in.Took = time.Since(began)
-	switch in.Read.Kind {
+	m := &clockOffsetMeter{inspection: &in}
+	do := func(c hold.Call) hold.Answer {
+		return m.measureDuring(ctx, func(ctx context.Context) hold.Answer { return g.Do(ctx, c) })
+	}
+	start := time.Now()
+	in.ListIntents = do(hold.Call{Op: hold.OpCheck})
+	in.Latency = time.Since(start)
+	switch in.ListIntents.Kind {
 	case hold.AnswerOK, hold.AnswerForbidden, hold.AnswerRateLimited:
-	default: // away, or the key is rejected: it would be the same again
+	default: // Stripe is unavailable or rejects the key: every other answer would be the same
 		return in
 	}
-	if in.Read.Kind == hold.AnswerOK {
-		in.Expand = c.watch(ctx, func(ctx context.Context) hold.Answer {
-			_, _, a := g.List(ctx, ListQuery{Limit: 1})
-			return a
-		})
+	if in.ListIntents.Kind == hold.AnswerOK {
+		in.ListExpanded = do(hold.Call{Op: hold.OpList, Limit: 1})
 	}
-	in.Write = c.watch(ctx, func(ctx context.Context) hold.Answer {
-		return g.Capture(ctx, CaptureParams{PaymentIntent: nobody, Key: "holdd-doctor-" + rand.Text()})
+	in.CaptureIntent = do(hold.Call{
+		Op: hold.OpCapture, PaymentIntent: nonexistentIntentID, Key: "holdd-doctor-" + rand.Text(),
 	})
-	in.Listed = c.watch(ctx, func(ctx context.Context) (a hold.Answer) {
-		in.Endpoints, a = g.endpoints(ctx)
+	in.ListEndpoints = m.measureDuring(ctx, func(ctx context.Context) (a hold.Answer) {
+		in.Endpoints, a = g.listWebhookEndpoints(ctx)
 		return a
 	})
 	return in
 }
 
-func (g *Gateway) endpoints(ctx context.Context) (all []Endpoint, a hold.Answer) {
+func (g *Gateway) listWebhookEndpoints(ctx context.Context) (all []WebhookEndpoint, a hold.Answer) {
 	p := &stripe.WebhookEndpointListParams{}
-	p.Limit = stripe.Int64(MaxPage)
+	p.Limit = stripe.Int64(maxPageSize)
 	p.Single = true
-	a = g.send(ctx, maxBody, "", false, func(ctx context.Context) (bool, error) {
+	a = g.sendAndClassify(ctx, request{}, func(ctx context.Context) (bool, error) {
 		p.Context = ctx
-		it := webhookendpoint.Client{B: g.intents.B, Key: g.intents.Key}.List(p)
+		client := webhookendpoint.Client{B: g.paymentIntents.B, Key: g.paymentIntents.Key}
+		it := client.List(p)
 		if err := it.Err(); err != nil {
 			return false, err
 		}
 		l := it.WebhookEndpointList()
-		if l.Data == nil || len(l.Data) > MaxPage {
+		if l.Data == nil || len(l.Data) > maxPageSize {
 			return false, nil
 		}
 		for _, e := range l.Data {
 			if e == nil {
 				return false, nil
 			}
-			all = append(all, g.endpoint(e))
+			all = append(all, convertEndpoint(g.scrubber, e))
 		}
 		return true, nil
 	})
@@ -98,39 +102,47 @@ func (g *Gateway) endpoints(ctx context.Context) (all []Endpoint, a hold.Answer)
 	return all, a
 }
 
-func (g *Gateway) endpoint(e *stripe.WebhookEndpoint) Endpoint {
-	out := Endpoint{APIVersion: g.scrub.message(e.APIVersion), Enabled: e.Status == "enabled"}
+func convertEndpoint(s *scrubber, e *stripe.WebhookEndpoint) WebhookEndpoint {
+	out := WebhookEndpoint{
+		APIVersion: s.redactMessage(e.APIVersion), Enabled: e.Status == "enabled",
+	}
 	if u, err := url.Parse(e.URL); err == nil {
 		u.User, u.RawQuery, u.Fragment = nil, "", ""
-		out.URL, out.Path = g.scrub.message(u.String()), g.scrub.message(u.Path)
+		out.URL, out.Path = s.redactMessage(u.String()), s.redactMessage(u.Path)
 	}
 	for _, t := range e.EnabledEvents {
-		out.Events = append(out.Events, g.scrub.message(t))
+		out.Events = append(out.Events, s.redactMessage(t))
 	}
 	return out
 }
 
-// clock learns what time it is at Stripe from the Date headers of several answers.
-type clock struct{ in *Inspection }
+// clockOffsetMeter learns Stripe's time from the Date headers of several answers.
+type clockOffsetMeter struct{ inspection *Inspection }
 
-type dateKey struct{}
+// dateHeaderKey is the context key of a *string that takes the Date header of the answer.
+type dateHeaderKey struct{}
 
-// watch carries out a request and narrows the difference of the clocks down by its answer: the header's second began before the answer came,
-// and had not ended before the request left.
-func (c *clock) watch(ctx context.Context, ask func(context.Context) hold.Answer) hold.Answer {
-	var date string
-	sent := time.Now()
-	a := ask(context.WithValue(ctx, dateKey{}, &date))
-	came := time.Now()
-	there, err := http.ParseTime(date)
+// measureDuring makes a call and narrows the clock offset by its answer. The second in the header
+// began before the answer came, and had not ended before the request was sent.
+func (m *clockOffsetMeter) measureDuring(
+	ctx context.Context, call func(context.Context) hold.Answer,
+) hold.Answer {
+	var dateHeader string
+	sentAt := time.Now()
+	a := call(context.WithValue(ctx, dateHeaderKey{}, &dateHeader))
+	receivedAt := time.Now()
+	stripeTime, err := http.ParseTime(dateHeader)
 	if err != nil {
 		return a
 	}
-	least, most := there.Sub(came), there.Add(time.Second).Sub(sent)
-	if in := c.in; !in.ClockKnown {
-		in.ClockMin, in.ClockMax, in.ClockKnown = least, most, true
-	} else if least, most = max(least, in.ClockMin), min(most, in.ClockMax); least <= most { // else a clock was set meanwhile
-		in.ClockMin, in.ClockMax = least, most
+	lowest, highest := stripeTime.Sub(receivedAt), stripeTime.Add(time.Second).Sub(sentAt)
+	in := m.inspection
+	if in.ClockOffsetKnown {
+		lowest, highest = max(lowest, in.ClockOffsetMin), min(highest, in.ClockOffsetMax)
+		if lowest > highest { // a clock was set meanwhile
+			return a
+		}
 	}
+	in.ClockOffsetMin, in.ClockOffsetMax, in.ClockOffsetKnown = lowest, highest, true
 	return a
 }

@@ -3,7 +3,6 @@ package gateway_test
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -14,94 +13,113 @@ import (
 )
 
 func TestInspect(t *testing.T) {
-	read := []stripesim.Class{stripesim.ClassList, stripesim.ClassRetrieve}
-	const none = hold.AnswerKind(0)
-	for name, row := range map[string]struct {
-		prepare                     func(*world)
-		read, expand, write, listed hold.AnswerKind
-		endpoints                   int
+	const notSent, ok = hold.AnswerKind(0), hold.AnswerOK
+	const forbidden, notFound = hold.AnswerForbidden, hold.AnswerNotFound
+	const unknown = hold.AnswerUnknown
+	restrict := func(classes ...stripesim.Class) func(*simEnv) {
+		return func(w *simEnv) { w.sim.RestrictKey(testAPIKey, classes...) }
+	}
+	fail := func(kind stripesim.FaultKind) func(*simEnv) {
+		return func(w *simEnv) { w.addFault(stripesim.Rule{Fault: stripesim.Fault{Kind: kind}}) }
+	}
+	revoke := func(w *simEnv) { w.sim.RevokeKey(testAPIKey) }
+	list, retrieve, capture := stripesim.ClassList, stripesim.ClassRetrieve, stripesim.ClassCapture
+	for name, tt := range map[string]struct {
+		prepare                         func(*simEnv)
+		list, expand, capture, endpoint hold.AnswerKind
+		endpoints                       int
 	}{
-		"all is well":     {func(*world) {}, hold.AnswerOK, hold.AnswerOK, hold.AnswerNotFound, hold.AnswerOK, 2},
-		"a rejected key":  {func(w *world) { w.sim.RevokeKey(testKey) }, hold.AnswerUnauthorized, none, none, none, 0},
-		"reads only":      {func(w *world) { w.sim.RestrictKey(testKey, read...) }, hold.AnswerOK, hold.AnswerOK, hold.AnswerForbidden, hold.AnswerForbidden, 0},
-		"no permission":   {func(w *world) { w.sim.RestrictKey(testKey) }, hold.AnswerForbidden, none, hold.AnswerForbidden, hold.AnswerForbidden, 0},
-		"what is needed":  {func(w *world) { w.sim.RestrictKey(testKey, append(read, stripesim.ClassCapture)...) }, hold.AnswerOK, hold.AnswerOK, hold.AnswerNotFound, hold.AnswerForbidden, 0},
-		"Stripe is away":  {func(w *world) { w.fault(stripesim.Rule{Fault: stripesim.Fault{Kind: stripesim.DropRequest}}) }, hold.AnswerUnknown, none, none, none, 0},
-		"Stripe is ill":   {func(w *world) { w.fault(stripesim.Rule{Fault: stripesim.Fault{Kind: stripesim.Unavailable}}) }, hold.AnswerUnknown, none, none, none, 0},
-		"a proxy instead": {func(w *world) { w.fault(stripesim.Rule{Fault: stripesim.Fault{Kind: stripesim.HTML}}) }, hold.AnswerUnknown, none, none, none, 0},
+		"full permissions":     {func(*simEnv) {}, ok, ok, notFound, ok, 2},
+		"key rejected":         {revoke, hold.AnswerUnauthorized, notSent, notSent, notSent, 0},
+		"reads only":           {restrict(list, retrieve), ok, ok, forbidden, forbidden, 0},
+		"no permission":        {restrict(), forbidden, notSent, forbidden, forbidden, 0},
+		"required permissions": {restrict(list, retrieve, capture), ok, ok, notFound, forbidden, 0},
+		"Stripe unreachable":   {fail(stripesim.DropRequest), unknown, notSent, notSent, notSent, 0},
+		"Stripe unavailable":   {fail(stripesim.Unavailable), unknown, notSent, notSent, notSent, 0},
+		"a proxy's page":       {fail(stripesim.HTML), unknown, notSent, notSent, notSent, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, stripesim.Options{}, func(t *testing.T, w *world) {
-				w.authorize(stripesim.Hold{})
-				w.sim.SetEndpoints(stripesim.Endpoint{URL: "https://who:pass@hotel.example/webhooks/stripe?token=t0psecret#x", APIVersion: "2020-08-27", Events: []string{"charge.expired"}},
-					stripesim.Endpoint{URL: "https://other.example/", Disabled: true})
-				row.prepare(w)
+			runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
+				w.createHold(stripesim.Hold{})
+				w.sim.SetEndpoints(
+					stripesim.Endpoint{
+						URL:        "https://who:pass@hotel.example/webhooks/stripe?token=t0psecret#x",
+						APIVersion: "2020-08-27", Events: []string{"charge.expired"},
+					},
+					stripesim.Endpoint{URL: "https://other.example/", Disabled: true},
+				)
+				tt.prepare(w)
 				effects := len(w.sim.Ledger())
-				in := w.g.Inspect(t.Context())
-				if in.Read.Kind != row.read || in.Expand.Kind != row.expand || in.Write.Kind != row.write || in.Listed.Kind != row.listed || len(in.Endpoints) != row.endpoints {
+				in := w.gateway.Inspect(t.Context())
+				if in.ListIntents.Kind != tt.list || in.ListExpanded.Kind != tt.expand ||
+					in.CaptureIntent.Kind != tt.capture || in.ListEndpoints.Kind != tt.endpoint ||
+					len(in.Endpoints) != tt.endpoints {
 					t.Errorf("%+v", in)
 				}
 				if len(w.sim.Ledger()) != effects {
 					t.Error("it moved money")
 				}
-				if s := fmt.Sprintf("%+v", in); strings.Contains(s, "t0psecret") || strings.Contains(s, "who:pass") {
-					t.Errorf("a secret came out: %s", s)
+				for _, secret := range []string{"t0psecret", "who:pass"} {
+					if s := fmt.Sprintf("%+v", in); strings.Contains(s, secret) {
+						t.Errorf("a secret came out: %s", s)
+					}
 				}
-				if row.endpoints == 0 {
-					return
-				}
-				if e := in.Endpoints[1]; e.URL != "https://hotel.example/webhooks/stripe" || e.Path != "/webhooks/stripe" || e.APIVersion != "2020-08-27" || !e.Enabled || len(e.Events) != 1 {
-					t.Errorf("%+v", e)
-				}
-				if e := in.Endpoints[0]; e.APIVersion != "" || e.Enabled || e.Events[0] != "*" {
-					t.Errorf("%+v", e)
+				if tt.endpoints > 0 {
+					checkEndpoints(t, in.Endpoints)
 				}
 			})
 		})
 	}
 }
 
-// The difference that is told holds the true one, and is no wider than the second that the header leaves open.
-func TestInspectTellsStripesClock(t *testing.T) {
-	for _, off := range []time.Duration{0, 400 * time.Millisecond, 90 * time.Second, 100 * time.Hour} {
-		inWorld(t, stripesim.Options{}, func(t *testing.T, w *world) {
-			w.sim.Advance(off)
-			w.fault(stripesim.Rule{Fault: stripesim.Fault{After: 300 * time.Millisecond}})
-			in := w.g.Inspect(t.Context())
-			if !in.ClockKnown || in.ClockMin > off || in.ClockMax < off || in.ClockMax-in.ClockMin > 1300*time.Millisecond {
-				t.Errorf("%s: %s to %s, %v", off, in.ClockMin, in.ClockMax, in.ClockKnown)
+func checkEndpoints(t *testing.T, endpoints []gateway.WebhookEndpoint) {
+	t.Helper()
+	if e := endpoints[1]; e.URL != "https://hotel.example/webhooks/stripe" || e.Path != "/webhooks/stripe" ||
+		e.APIVersion != "2020-08-27" || !e.Enabled || len(e.Events) != 1 {
+		t.Errorf("%+v", e)
+	}
+	if e := endpoints[0]; e.APIVersion != "" || e.Enabled || e.Events[0] != "*" {
+		t.Errorf("%+v", e)
+	}
+}
+
+// TestInspect_ClockOffset checks that the range has the true offset, and is no wider than the
+// second that the header leaves open and the time that the answer took.
+func TestInspect_ClockOffset(t *testing.T) {
+	for _, offset := range []time.Duration{0, 400 * time.Millisecond, 90 * time.Second, 100 * time.Hour} {
+		runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
+			w.sim.Advance(offset)
+			w.addFault(stripesim.Rule{Fault: stripesim.Fault{After: 300 * time.Millisecond}})
+			in := w.gateway.Inspect(t.Context())
+			if !in.ClockOffsetKnown || in.ClockOffsetMin > offset || in.ClockOffsetMax < offset ||
+				in.ClockOffsetMax-in.ClockOffsetMin > 1300*time.Millisecond {
+				t.Errorf("%s: %s to %s, %v", offset, in.ClockOffsetMin, in.ClockOffsetMax, in.ClockOffsetKnown)
 			}
-			if in.Took != 300*time.Millisecond {
-				t.Errorf("it took %s", in.Took)
+			if in.Latency != 300*time.Millisecond {
+				t.Errorf("it took %s", in.Latency)
 			}
 		})
 	}
-	g := open(t, gateway.Options{Transport: always(401, fault("invalid_request_error", "", ""))})
-	if in := g.Inspect(t.Context()); in.ClockKnown || in.Read.Kind != hold.AnswerUnauthorized {
+	g := gatewayOn(t, invalidRequest(401, ""))
+	if in := g.Inspect(t.Context()); in.ClockOffsetKnown || in.ListIntents.Kind != hold.AnswerUnauthorized {
 		t.Errorf("an answer without a date: %+v", in)
 	}
 }
 
-func TestStripeMockAcceptsAnInspection(t *testing.T) {
-	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer null.Close()
-	defer func(out *os.File) { os.Stdout = out }(os.Stdout)
-	os.Stdout = null // stripe-mock prints each request
-	mock := stripeMock(t)
+func TestInspect_AcceptedByStripeMock(t *testing.T) {
+	mock := newStripeMock(t)
 	var sent []string
-	g := open(t, gateway.Options{Transport: transport(func(r *http.Request) (*http.Response, error) {
+	g := gatewayOn(t, func(r *http.Request) (*http.Response, error) {
 		sent = append(sent, r.Method+" "+r.URL.Path)
 		return mock.RoundTrip(r)
-	})})
+	})
 	in := g.Inspect(t.Context())
-	if in.Read.Kind != hold.AnswerOK || in.Expand.Kind != hold.AnswerOK || in.Listed.Kind != hold.AnswerOK || len(in.Endpoints) == 0 {
+	if in.ListIntents.Kind != hold.AnswerOK || in.ListExpanded.Kind != hold.AnswerOK ||
+		in.ListEndpoints.Kind != hold.AnswerOK || len(in.Endpoints) == 0 {
 		t.Errorf("%+v", in)
 	}
-	if in.Write.HTTPStatus != 200 { // it knows every id
-		t.Errorf("%+v", in.Write)
+	if in.CaptureIntent.HTTPStatus != 200 { // stripe-mock knows every id
+		t.Errorf("%+v", in.CaptureIntent)
 	}
 	if len(sent) != 4 {
 		t.Errorf("%q", sent)

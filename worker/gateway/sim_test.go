@@ -14,23 +14,24 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// world is the simulator with a gateway on it, in virtual time.
-type world struct {
-	t   *testing.T
-	sim *stripesim.Sim
-	g   *gateway.Gateway
+// simEnv is the simulator with a gateway on it, in virtual time.
+type simEnv struct {
+	t       *testing.T
+	sim     *stripesim.Sim
+	gateway *gateway.Gateway
 }
 
-func inWorld(t *testing.T, o stripesim.Options, f func(t *testing.T, w *world)) {
+func runInSim(t *testing.T, o stripesim.Options, f func(t *testing.T, w *simEnv)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		o.Seed, o.EndpointRate, o.OverallRate = 1, -1, -1
 		sim := stripesim.New(o)
-		f(t, &world{t: t, sim: sim, g: open(t, gateway.Options{Transport: sim.Transport()})})
+		g := gatewayOn(t, sim.Transport().RoundTrip)
+		f(t, &simEnv{t: t, sim: sim, gateway: g})
 	})
 }
 
-func (w *world) authorize(h stripesim.Hold) string {
+func (w *simEnv) createHold(h stripesim.Hold) string {
 	w.t.Helper()
 	if h.Amount == 0 {
 		h.Amount, h.Currency, h.PaymentMethod = 10000, "eur", "pm_card_visa"
@@ -42,24 +43,24 @@ func (w *world) authorize(h stripesim.Hold) string {
 	return id
 }
 
-func (w *world) fault(r stripesim.Rule) {
+func (w *simEnv) addFault(r stripesim.Rule) {
 	w.t.Helper()
 	if _, err := w.sim.AddFault(r); err != nil {
 		w.t.Fatal(err)
 	}
 }
 
-func (w *world) do(c hold.Call, want hold.AnswerKind) hold.Answer {
+func (w *simEnv) checkDo(c hold.Call, want hold.AnswerKind) hold.Answer {
 	w.t.Helper()
-	a := w.g.Do(w.t.Context(), c)
+	a := w.gateway.Do(w.t.Context(), c)
 	if a.Kind != want {
 		w.t.Errorf("%s: %+v, want %s", c.Op, a, want)
 	}
 	return a
 }
 
-// effects counts what happened to an intent.
-func (w *world) effects(id string, kind stripesim.EffectKind) (n int) {
+// countEffects counts what happened to an intent.
+func (w *simEnv) countEffects(id string, kind stripesim.EffectKind) (n int) {
 	for _, e := range w.sim.Ledger() {
 		if e.Intent == id && e.Kind == kind {
 			n++
@@ -68,100 +69,111 @@ func (w *world) effects(id string, kind stripesim.EffectKind) (n int) {
 	return n
 }
 
-func TestSimSettles(t *testing.T) {
-	inWorld(t, stripesim.Options{Connected: []string{account}}, func(t *testing.T, w *world) {
-		id := w.authorize(stripesim.Hold{})
-		in := w.do(hold.Call{Op: hold.OpRead, PaymentIntent: id}, hold.AnswerOK).Intent
-		if in.Status != hold.StatusRequiresCapture || in.AmountCapturable != 10000 || in.Currency != "eur" || in.PaymentMethodType != "card" || in.Livemode ||
+func TestSim_Capture(t *testing.T) {
+	runInSim(t, stripesim.Options{Connected: []string{testAccountID}}, func(t *testing.T, w *simEnv) {
+		id := w.createHold(stripesim.Hold{})
+		in := w.checkDo(hold.Call{Op: hold.OpRead, PaymentIntent: id}, hold.AnswerOK).Intent
+		if in.Status != hold.StatusRequiresCapture || in.AmountCapturable != 10000 ||
+			in.Currency != "eur" || in.PaymentMethodType != "card" || in.Livemode ||
 			!in.CaptureBefore.After(time.Now()) || in.Created.IsZero() {
 			t.Errorf("%+v", in)
 		}
-		a := w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "all"}, hold.AnswerOK)
-		if a.Intent.Status != hold.StatusSucceeded || a.Intent.AmountReceived != 10000 || a.RequestID == "" || a.Replayed {
+		capture := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "all"}
+		a := w.checkDo(capture, hold.AnswerOK)
+		if a.Intent.Status != hold.StatusSucceeded || a.Intent.AmountReceived != 10000 ||
+			a.RequestID == "" || a.Replayed {
 			t.Errorf("all: %+v %+v", a, a.Intent)
 		}
-		again := w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "all"}, hold.AnswerOK)
+		again := w.checkDo(capture, hold.AnswerOK)
 		if !again.Replayed || again.Intent.AmountReceived != 10000 {
 			t.Errorf("the same key: %+v", again)
 		}
-		other := w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "other"}, hold.AnswerUnexpectedState)
-		if other.Intent == nil || other.Intent.Status != hold.StatusSucceeded || other.Intent.AmountReceived != 10000 {
-			t.Errorf("another key: %+v", other)
+		capture.Amount = 500
+		w.checkDo(capture, hold.AnswerIdempotencyError)
+		capture.Amount, capture.Key = 0, "other"
+		in = w.checkDo(capture, hold.AnswerUnexpectedState).Intent
+		if in == nil || in.Status != hold.StatusSucceeded || in.AmountReceived != 10000 {
+			t.Errorf("another key: %+v", in)
 		}
-		w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Amount: 500, Key: "all"}, hold.AnswerIdempotencyError)
-		w.do(hold.Call{Op: hold.OpCancel, PaymentIntent: id, Key: "late"}, hold.AnswerUnexpectedState)
-		if n := w.effects(id, stripesim.Captured); n != 1 {
+		w.checkDo(hold.Call{Op: hold.OpCancel, PaymentIntent: id, Key: "late"}, hold.AnswerUnexpectedState)
+		if n := w.countEffects(id, stripesim.Captured); n != 1 {
 			t.Errorf("%d captures", n)
 		}
 
-		id = w.authorize(stripesim.Hold{})
-		in = w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Amount: 2500, Key: "part"}, hold.AnswerOK).Intent
+		id = w.createHold(stripesim.Hold{})
+		capture = hold.Call{Op: hold.OpCapture, PaymentIntent: id, Amount: 2500, Key: "part"}
+		in = w.checkDo(capture, hold.AnswerOK).Intent
 		if in.Status != hold.StatusSucceeded || in.AmountReceived != 2500 || in.AmountCapturable != 0 {
 			t.Errorf("part: %+v", in)
 		}
 
-		id = w.authorize(stripesim.Hold{})
-		in = w.do(hold.Call{Op: hold.OpCancel, PaymentIntent: id, Key: "cancel"}, hold.AnswerOK).Intent
-		if in.Status != hold.StatusCanceled || in.CancellationReason != "abandoned" {
-			t.Errorf("cancel: %+v", in)
-		}
-		late := w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "after-cancel"}, hold.AnswerUnexpectedState)
-		if late.Intent == nil || late.Intent.Status != hold.StatusCanceled {
-			t.Errorf("capture after cancel: %+v", late)
-		}
+		id = w.createHold(stripesim.Hold{})
+		capture = hold.Call{Op: hold.OpCapture, PaymentIntent: id, Amount: 10001, Key: "too-much"}
+		w.checkDo(capture, hold.AnswerAmountTooLarge)
+		w.checkDo(hold.Call{Op: hold.OpRead, PaymentIntent: "pi_3NobodyKnowsThis"}, hold.AnswerNotFound)
 
-		id = w.authorize(stripesim.Hold{})
-		w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Amount: 10001, Key: "too-much"}, hold.AnswerAmountTooLarge)
-		w.do(hold.Call{Op: hold.OpRead, PaymentIntent: "pi_3NobodyKnowsThis"}, hold.AnswerNotFound)
-
-		id = w.authorize(stripesim.Hold{Amount: 4000, Currency: "eur", PaymentMethod: "pm_card_visa", Account: account})
-		w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "wrong-account"}, hold.AnswerNotFound)
-		in = w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Account: account, Key: "right-account"}, hold.AnswerOK).Intent
-		if in.AmountReceived != 4000 {
+		id = w.createHold(stripesim.Hold{
+			Amount: 4000, Currency: "eur", PaymentMethod: "pm_card_visa", Account: testAccountID,
+		})
+		capture = hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "wrong-account"}
+		w.checkDo(capture, hold.AnswerNotFound)
+		capture.Account, capture.Key = testAccountID, "right-account"
+		if in = w.checkDo(capture, hold.AnswerOK).Intent; in.AmountReceived != 4000 {
 			t.Errorf("connected: %+v", in)
 		}
 
-		id = w.authorize(stripesim.Hold{Amount: 9000, Currency: "eur", PaymentMethod: "pm_card_visa", Multicapture: true})
-		first := w.g.Capture(t.Context(), gateway.CaptureParams{PaymentIntent: id, Key: "m1", Amount: new(int64(3000)), Final: new(false)})
-		if first.Kind != hold.AnswerOK || first.Intent.Status != hold.StatusRequiresCapture || first.Intent.AmountCapturable != 6000 {
-			t.Errorf("not final: %+v %+v", first, first.Intent)
-		}
-		rest := w.g.Capture(t.Context(), gateway.CaptureParams{PaymentIntent: id, Key: "m2", Amount: new(int64(0)), Final: new(true)})
-		if rest.Kind != hold.AnswerOK || rest.Intent.Status != hold.StatusSucceeded || rest.Intent.AmountReceived != 3000 {
-			t.Errorf("rest: %+v %+v", rest, rest.Intent)
-		}
-
-		id = w.authorize(stripesim.Hold{Multicapture: true})
+		id = w.createHold(stripesim.Hold{Multicapture: true})
 		if err := w.sim.Dashboard().CapturePart(id, 4000); err != nil {
 			t.Fatal(err)
 		}
-		in = w.do(hold.Call{Op: hold.OpRead, PaymentIntent: id}, hold.AnswerOK).Intent
+		in = w.checkDo(hold.Call{Op: hold.OpRead, PaymentIntent: id}, hold.AnswerOK).Intent
 		if in.Status != hold.StatusRequiresCapture || in.AmountReceived != 4000 || in.AmountCapturable != 6000 || in.SingleCapture {
 			t.Errorf("captured in part by another system: %+v", in)
 		}
-		in = w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, ReleaseRest: true, Key: "release"}, hold.AnswerOK).Intent
-		if in.Status != hold.StatusSucceeded || in.AmountReceived != 4000 {
+		release := hold.Call{Op: hold.OpCapture, PaymentIntent: id, ReleaseRest: true, Key: "release"}
+		if in = w.checkDo(release, hold.AnswerOK).Intent; in.Status != hold.StatusSucceeded || in.AmountReceived != 4000 {
 			t.Errorf("released: %+v", in)
 		}
-		if in = w.do(hold.Call{Op: hold.OpRead, PaymentIntent: w.authorize(stripesim.Hold{})}, hold.AnswerOK).Intent; !in.SingleCapture {
+		read := hold.Call{Op: hold.OpRead, PaymentIntent: w.createHold(stripesim.Hold{})}
+		if in = w.checkDo(read, hold.AnswerOK).Intent; !in.SingleCapture {
 			t.Errorf("without multicapture: %+v", in)
 		}
 	})
 }
 
-// TestSimLostReply: whatever happened to the reply, the same key brings the outcome and no second effect.
-func TestSimLostReply(t *testing.T) {
-	for _, kind := range []stripesim.FaultKind{stripesim.DropReply, stripesim.BrokenBody, stripesim.CutBody, stripesim.HTMLAfter} {
-		for op, effect := range map[hold.Op]stripesim.EffectKind{hold.OpCapture: stripesim.Captured, hold.OpCancel: stripesim.Canceled} {
-			inWorld(t, stripesim.Options{}, func(t *testing.T, w *world) {
-				id := w.authorize(stripesim.Hold{})
-				w.fault(stripesim.Rule{Intent: id, Nth: 1, Fault: stripesim.Fault{Kind: kind}})
+func TestSim_Cancel(t *testing.T) {
+	runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
+		id := w.createHold(stripesim.Hold{})
+		in := w.checkDo(hold.Call{Op: hold.OpCancel, PaymentIntent: id, Key: "cancel"}, hold.AnswerOK).Intent
+		if in.Status != hold.StatusCanceled || in.CancellationReason != "abandoned" {
+			t.Errorf("cancel: %+v", in)
+		}
+		capture := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "late"}
+		in = w.checkDo(capture, hold.AnswerUnexpectedState).Intent
+		if in == nil || in.Status != hold.StatusCanceled {
+			t.Errorf("capture after cancel: %+v", in)
+		}
+	})
+}
+
+// TestSim_LostReply sends the same key again: it brings the outcome and no second effect.
+func TestSim_LostReply(t *testing.T) {
+	effects := map[hold.Op]stripesim.EffectKind{
+		hold.OpCapture: stripesim.Captured, hold.OpCancel: stripesim.Canceled,
+	}
+	for _, kind := range []stripesim.FaultKind{
+		stripesim.DropReply, stripesim.BrokenBody, stripesim.CutBody, stripesim.HTMLAfter,
+	} {
+		for op, effect := range effects {
+			runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
+				id := w.createHold(stripesim.Hold{})
+				w.addFault(stripesim.Rule{Intent: id, Nth: 1, Fault: stripesim.Fault{Kind: kind}})
 				c := hold.Call{Op: op, PaymentIntent: id, Key: "k"}
-				w.do(c, hold.AnswerUnknown)
-				if a := w.do(c, hold.AnswerOK); !a.Replayed {
+				w.checkDo(c, hold.AnswerUnknown)
+				if a := w.checkDo(c, hold.AnswerOK); !a.Replayed {
 					t.Errorf("%s, %s: %+v", kind, op, a)
 				}
-				if n := w.effects(id, effect); n != 1 {
+				if n := w.countEffects(id, effect); n != 1 {
 					t.Errorf("%s, %s: %d effects", kind, op, n)
 				}
 			})
@@ -169,241 +181,264 @@ func TestSimLostReply(t *testing.T) {
 	}
 }
 
-// TestSimLostRequest: nothing happened, and nobody can know; the same key does it.
-func TestSimLostRequest(t *testing.T) {
-	for _, kind := range []stripesim.FaultKind{stripesim.DropRequest, stripesim.HTML, stripesim.Unavailable, stripesim.Dependency} {
-		inWorld(t, stripesim.Options{}, func(t *testing.T, w *world) {
-			id := w.authorize(stripesim.Hold{})
-			w.fault(stripesim.Rule{Intent: id, Nth: 1, Fault: stripesim.Fault{Kind: kind}})
+// TestSim_LostRequest is unknown although nothing happened: the same key does it.
+func TestSim_LostRequest(t *testing.T) {
+	for _, kind := range []stripesim.FaultKind{
+		stripesim.DropRequest, stripesim.HTML, stripesim.Unavailable, stripesim.Dependency,
+	} {
+		runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
+			id := w.createHold(stripesim.Hold{})
+			w.addFault(stripesim.Rule{Intent: id, Nth: 1, Fault: stripesim.Fault{Kind: kind}})
 			c := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k"}
-			w.do(c, hold.AnswerUnknown)
-			if a := w.do(c, hold.AnswerOK); a.Replayed {
+			w.checkDo(c, hold.AnswerUnknown)
+			if a := w.checkDo(c, hold.AnswerOK); a.Replayed {
 				t.Errorf("%s: %+v", kind, a)
 			}
 		})
 	}
 }
 
-// TestSimStoredError: a 500 that is kept for the key, whether the effect happened or not. Only reading tells.
-func TestSimStoredError(t *testing.T) {
+// TestSim_StoredServerError replays a stored 500, whether the effect happened or not. Only a read
+// tells.
+func TestSim_StoredServerError(t *testing.T) {
 	for kind, want := range map[stripesim.FaultKind]hold.Status{
 		stripesim.ErrorAfter: hold.StatusSucceeded, stripesim.ErrorBefore: hold.StatusRequiresCapture,
 	} {
-		inWorld(t, stripesim.Options{}, func(t *testing.T, w *world) {
-			id := w.authorize(stripesim.Hold{})
-			w.fault(stripesim.Rule{Class: stripesim.ClassCapture, Intent: id, Nth: 1, Fault: stripesim.Fault{Kind: kind}})
+		runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
+			id := w.createHold(stripesim.Hold{})
+			fault := stripesim.Fault{Kind: kind}
+			w.addFault(stripesim.Rule{Class: stripesim.ClassCapture, Intent: id, Nth: 1, Fault: fault})
 			c := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k"}
-			w.do(c, hold.AnswerUnknown)
+			w.checkDo(c, hold.AnswerUnknown)
 			for range 2 {
-				if a := w.do(c, hold.AnswerReplayedError); !a.Replayed || a.HTTPStatus != 500 {
+				if a := w.checkDo(c, hold.AnswerReplayedError); !a.Replayed || a.HTTPStatus != 500 {
 					t.Errorf("%s: %+v", kind, a)
 				}
 			}
-			if in := w.do(hold.Call{Op: hold.OpRead, PaymentIntent: id}, hold.AnswerOK).Intent; in.Status != want {
+			in := w.checkDo(hold.Call{Op: hold.OpRead, PaymentIntent: id}, hold.AnswerOK).Intent
+			if in.Status != want {
 				t.Errorf("%s: %+v", kind, in)
 			}
 		})
 	}
 }
 
-func TestSimOtherAnswers(t *testing.T) {
+func TestSim_ErrorsNotStoredForKey(t *testing.T) {
 	for kind, want := range map[stripesim.FaultKind]hold.AnswerKind{
-		stripesim.RateLimited: hold.AnswerRateLimited, stripesim.LockTimeout: hold.AnswerLockTimeout, stripesim.Conflict: hold.AnswerKeyInUse,
-		stripesim.Unauthorized: hold.AnswerUnauthorized, stripesim.Forbidden: hold.AnswerForbidden, stripesim.NotFound: hold.AnswerNotFound,
+		stripesim.RateLimited:  hold.AnswerRateLimited,
+		stripesim.LockTimeout:  hold.AnswerLockTimeout,
+		stripesim.Conflict:     hold.AnswerKeyInUse,
+		stripesim.Unauthorized: hold.AnswerUnauthorized,
+		stripesim.Forbidden:    hold.AnswerForbidden,
+		stripesim.NotFound:     hold.AnswerNotFound,
 	} {
-		inWorld(t, stripesim.Options{}, func(t *testing.T, w *world) {
-			id := w.authorize(stripesim.Hold{})
-			w.fault(stripesim.Rule{Intent: id, Nth: 1, Fault: stripesim.Fault{Kind: kind}})
+		runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
+			id := w.createHold(stripesim.Hold{})
+			w.addFault(stripesim.Rule{Intent: id, Nth: 1, Fault: stripesim.Fault{Kind: kind}})
 			c := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k"}
-			w.do(c, want)
-			w.do(c, hold.AnswerOK) // none of them is kept for the key
+			w.checkDo(c, want)
+			w.checkDo(c, hold.AnswerOK)
 		})
 	}
 }
 
-// TestSimInUse: a second request with the key of one that is still under way, and one with another key meanwhile.
-func TestSimInUse(t *testing.T) {
-	inWorld(t, stripesim.Options{}, func(t *testing.T, w *world) {
-		id := w.authorize(stripesim.Hold{})
-		w.fault(stripesim.Rule{Intent: id, Nth: 1, Fault: stripesim.Fault{Service: 3 * time.Second}})
+// TestSim_ConcurrentCalls sends a second request with the key of one that is still under way, and
+// one with another key.
+func TestSim_ConcurrentCalls(t *testing.T) {
+	runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
+		id := w.createHold(stripesim.Hold{})
+		w.addFault(stripesim.Rule{Intent: id, Nth: 1, Fault: stripesim.Fault{Service: 3 * time.Second}})
 		c := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k"}
 		first := make(chan hold.Answer)
-		go func() { first <- w.g.Do(context.Background(), c) }()
+		go func() { first <- w.gateway.Do(context.Background(), c) }()
 		synctest.Wait()
-		w.do(c, hold.AnswerKeyInUse)
+		w.checkDo(c, hold.AnswerKeyInUse)
 		c.Key = "another"
-		w.do(c, hold.AnswerLockTimeout)
+		w.checkDo(c, hold.AnswerLockTimeout)
 		if a := <-first; a.Kind != hold.AnswerOK {
 			t.Errorf("%+v", a)
 		}
 	})
 }
 
-// TestSimTimeout: the gateway gives up on an answer that comes too late.
-func TestSimTimeout(t *testing.T) {
-	inWorld(t, stripesim.Options{}, func(t *testing.T, w *world) {
-		id := w.authorize(stripesim.Hold{})
-		w.fault(stripesim.Rule{Intent: id, Nth: 1, Fault: stripesim.Fault{After: time.Minute}})
+// TestSim_Timeout gives up on an answer that comes too late.
+func TestSim_Timeout(t *testing.T) {
+	runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
+		id := w.createHold(stripesim.Hold{})
+		w.addFault(stripesim.Rule{Intent: id, Nth: 1, Fault: stripesim.Fault{After: time.Minute}})
 		c := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k"}
 		start := time.Now()
-		w.do(c, hold.AnswerUnknown)
+		w.checkDo(c, hold.AnswerUnknown)
 		if took := time.Since(start); took != gateway.DefaultTimeout {
 			t.Errorf("gave up after %s", took)
 		}
-		if a := w.do(c, hold.AnswerOK); !a.Replayed {
+		if a := w.checkDo(c, hold.AnswerOK); !a.Replayed {
 			t.Errorf("%+v", a)
 		}
 	})
 }
 
-func TestSimExpired(t *testing.T) {
+func TestSim_ExpiredAuthorization(t *testing.T) {
 	for _, reason := range []string{"automatic", "expired"} {
-		inWorld(t, stripesim.Options{ExpiryReason: reason}, func(t *testing.T, w *world) {
-			id := w.authorize(stripesim.Hold{})
+		runInSim(t, stripesim.Options{ExpiryReason: reason}, func(t *testing.T, w *simEnv) {
+			id := w.createHold(stripesim.Hold{})
 			w.sim.Advance(31 * 24 * time.Hour)
 			w.sim.Tick()
-			a := w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k"}, hold.AnswerUnexpectedState)
-			if a.Intent == nil || a.Intent.Status != hold.StatusCanceled || a.Intent.CancellationReason != reason {
-				t.Errorf("%+v %+v", a, a.Intent)
+			capture := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k"}
+			in := w.checkDo(capture, hold.AnswerUnexpectedState).Intent
+			if in == nil || in.Status != hold.StatusCanceled || in.CancellationReason != reason {
+				t.Errorf("%+v", in)
 			}
-			if in := w.do(hold.Call{Op: hold.OpRead, PaymentIntent: id}, hold.AnswerOK).Intent; in.CancellationReason != reason || in.AmountCapturable != 0 {
+			in = w.checkDo(hold.Call{Op: hold.OpRead, PaymentIntent: id}, hold.AnswerOK).Intent
+			if in.CancellationReason != reason || in.AmountCapturable != 0 {
 				t.Errorf("%+v", in)
 			}
 		})
 	}
 }
 
-func TestSimChargeCodes(t *testing.T) {
-	inWorld(t, stripesim.Options{AlreadyCapturedCode: "charge_already_captured", ExpiredCode: "charge_expired_for_capture"}, func(t *testing.T, w *world) {
-		id := w.authorize(stripesim.Hold{})
+func TestSim_ChargeErrorCodes(t *testing.T) {
+	o := stripesim.Options{
+		AlreadyCapturedCode: "charge_already_captured", ExpiredCode: "charge_expired_for_capture",
+	}
+	runInSim(t, o, func(t *testing.T, w *simEnv) {
+		id := w.createHold(stripesim.Hold{})
 		if err := w.sim.Dashboard().Capture(id, 0); err != nil {
 			t.Fatal(err)
 		}
-		w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "a"}, hold.AnswerChargeGone)
-		id = w.authorize(stripesim.Hold{})
+		w.checkDo(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "a"}, hold.AnswerChargeGone)
+		id = w.createHold(stripesim.Hold{})
 		w.sim.Advance(31 * 24 * time.Hour)
 		w.sim.Tick()
-		w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "b"}, hold.AnswerChargeGone)
+		w.checkDo(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "b"}, hold.AnswerChargeGone)
 	})
 }
 
-// TestSimList pages through everything, newest first, each intent once.
-func TestSimList(t *testing.T) {
-	inWorld(t, stripesim.Options{}, func(t *testing.T, w *world) {
-		start := time.Now()
+// TestSim_ListPages reads all pages, newest first, and meets each intent once.
+func TestSim_ListPages(t *testing.T) {
+	runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 		var want []string
 		for range 250 {
-			want = append(want, w.authorize(stripesim.Hold{}))
+			want = append(want, w.createHold(stripesim.Hold{}))
 			w.sim.Advance(time.Second)
 		}
 		slices.Reverse(want)
 		var got []string
-		q := gateway.ListQuery{CreatedFrom: start, CreatedTo: start.Add(time.Hour)}
+		call := hold.Call{Op: hold.OpList}
 		pages := 0
 		for more := true; more; pages++ {
-			var page []hold.Intent
-			var a hold.Answer
-			page, more, a = w.g.List(t.Context(), q)
-			if a.Kind != hold.AnswerOK {
-				t.Fatalf("%+v", a)
-			}
-			for _, in := range page {
+			page := w.checkDo(call, hold.AnswerOK).Page
+			for _, in := range page.Intents {
 				if in.CaptureBefore.IsZero() || in.PaymentMethodType != "card" {
-					t.Fatalf("the charge isn't expanded: %+v", in)
+					t.Fatalf("the charge is not expanded: %+v", in)
 				}
 				got = append(got, in.ID)
 			}
-			q.StartingAfter = page[len(page)-1].ID
+			more, call.After = page.More, got[len(got)-1]
 		}
 		if pages != 3 || !slices.Equal(got, want) {
 			t.Errorf("%d pages, %d intents", pages, len(got))
 		}
-		page, _, a := w.g.List(t.Context(), gateway.ListQuery{CreatedFrom: start.Add(10 * time.Second), CreatedTo: start.Add(20 * time.Second)})
-		if len(page) != 10 || a.Kind != hold.AnswerOK {
-			t.Errorf("%d intents in 10 s: %+v", len(page), a)
-		}
-		if a := w.g.Check(t.Context()); a.Kind != hold.AnswerOK {
-			t.Errorf("%+v", a)
-		}
-		w.sim.RevokeKey(testKey)
-		if a := w.g.Check(t.Context()); a.Kind != hold.AnswerUnauthorized || a.Message == "" {
+	})
+}
+
+func TestSim_Check(t *testing.T) {
+	runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
+		w.createHold(stripesim.Hold{})
+		w.checkDo(hold.Call{Op: hold.OpCheck}, hold.AnswerOK)
+		w.sim.RevokeKey(testAPIKey)
+		if a := w.checkDo(hold.Call{Op: hold.OpCheck}, hold.AnswerUnauthorized); a.Message == "" {
 			t.Errorf("%+v", a)
 		}
 	})
 }
 
-// TestSimOverSockets: the same over real connections, where a dropped one is a dropped one.
-func TestSimOverSockets(t *testing.T) {
+// newServerEnv is the simulator behind a real listener, where a dropped connection is a dropped
+// one.
+func newServerEnv(t *testing.T) *simEnv {
+	t.Helper()
 	sim := stripesim.New(stripesim.Options{Seed: 1, EndpointRate: -1, OverallRate: -1})
 	s := httptest.NewUnstartedServer(sim.Handler())
-	s.Config.ErrorLog = quiet()
+	s.Config.ErrorLog = discardLogger()
 	s.Start()
-	defer s.Close()
-	w := &world{t: t, sim: sim, g: open(t, gateway.Options{Base: s.URL})}
-	for _, kind := range []stripesim.FaultKind{stripesim.DropRequest, stripesim.DropReply, stripesim.CutBody, stripesim.BrokenBody} {
-		id := w.authorize(stripesim.Hold{})
+	t.Cleanup(s.Close)
+	return &simEnv{t: t, sim: sim, gateway: newGateway(t, gateway.Options{BaseURL: s.URL})}
+}
+
+func TestSim_RealConnections(t *testing.T) {
+	w := newServerEnv(t)
+	for _, kind := range []stripesim.FaultKind{
+		stripesim.DropRequest, stripesim.DropReply, stripesim.CutBody, stripesim.BrokenBody,
+	} {
+		id := w.createHold(stripesim.Hold{})
 		c := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k-" + id}
-		w.fault(stripesim.Rule{Intent: id, Times: 2, Fault: stripesim.Fault{Kind: kind}})
-		// net/http may have sent it again by itself over a new connection, and met the second fault or the end of it.
+		w.addFault(stripesim.Rule{Intent: id, Times: 2, Fault: stripesim.Fault{Kind: kind}})
+		// net/http may send it again by itself over a new connection, into the second fault or past
+		// it.
 		for range 3 {
-			if a := w.g.Do(t.Context(), c); a.Kind == hold.AnswerOK {
+			if a := w.gateway.Do(t.Context(), c); a.Kind == hold.AnswerOK {
 				break
 			} else if a.Kind != hold.AnswerUnknown {
 				t.Errorf("%s: %+v", kind, a)
 			}
 		}
-		if st, _ := sim.Intent(id); st.Received != 10000 || w.effects(id, stripesim.Captured) != 1 {
+		if st, _ := w.sim.Intent(id); st.Received != 10000 || w.countEffects(id, stripesim.Captured) != 1 {
 			t.Errorf("%s: %+v", kind, st)
 		}
 	}
 }
 
-// net/http sends a request with an Idempotency-Key again by itself when a kept-alive connection dies. The answer to the second try can come
-// before Stripe looks at the key: it must not pass for "nothing happened".
-func TestSimRepeatedOnTheWay(t *testing.T) {
-	sim := stripesim.New(stripesim.Options{Seed: 1, EndpointRate: -1, OverallRate: -1})
-	s := httptest.NewUnstartedServer(sim.Handler())
-	s.Config.ErrorLog = quiet()
-	s.Start()
-	defer s.Close()
-	w := &world{t: t, sim: sim, g: open(t, gateway.Options{Base: s.URL})}
-	id := w.authorize(stripesim.Hold{})
-	w.do(hold.Call{Op: hold.OpRead, PaymentIntent: id}, hold.AnswerOK) // leaves a connection that is kept alive
-	w.fault(stripesim.Rule{Intent: id, Class: stripesim.ClassCapture, Nth: 1, Fault: stripesim.Fault{Kind: stripesim.DropReply}})
-	w.fault(stripesim.Rule{Intent: id, Class: stripesim.ClassCapture, Times: 1, Fault: stripesim.Fault{Kind: stripesim.LockTimeout}})
-	a := w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k-" + id}, hold.AnswerLockTimeout)
-	if !a.Retransmitted || w.effects(id, stripesim.Captured) != 1 {
-		t.Errorf("repeated %v, captured %d times", a.Retransmitted, w.effects(id, stripesim.Captured))
+// TestSim_RetransmittedByTransport checks that an answer to a second try does not pass for "nothing
+// happened". net/http sends a request with an Idempotency-Key again by itself when a kept-alive
+// connection dies, and Stripe can answer the second try before it looks at the key.
+func TestSim_RetransmittedByTransport(t *testing.T) {
+	w := newServerEnv(t)
+	id := w.createHold(stripesim.Hold{})
+	w.checkDo(hold.Call{Op: hold.OpRead, PaymentIntent: id}, hold.AnswerOK) // leaves an idle connection
+	lost := stripesim.Fault{Kind: stripesim.DropReply}
+	locked := stripesim.Fault{Kind: stripesim.LockTimeout}
+	w.addFault(stripesim.Rule{Intent: id, Class: stripesim.ClassCapture, Nth: 1, Fault: lost})
+	w.addFault(stripesim.Rule{Intent: id, Class: stripesim.ClassCapture, Times: 1, Fault: locked})
+	capture := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k-" + id}
+	a := w.checkDo(capture, hold.AnswerLockTimeout)
+	if !a.Retransmitted || w.countEffects(id, stripesim.Captured) != 1 {
+		t.Errorf("retransmitted %v, captured %d times", a.Retransmitted, w.countEffects(id, stripesim.Captured))
 	}
-	if a := w.do(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k-" + id}, hold.AnswerOK); a.Retransmitted {
-		t.Error("an ordinary call passes for a repeated one")
+	if a := w.checkDo(capture, hold.AnswerOK); a.Retransmitted {
+		t.Error("an ordinary call passes for a retransmitted one")
 	}
 }
 
-func TestSimUpdates(t *testing.T) {
-	inWorld(t, stripesim.Options{}, func(t *testing.T, w *world) {
-		id := w.authorize(stripesim.Hold{Amount: 10000, Currency: "eur", PaymentMethod: "pm_card_visa", Metadata: map[string]string{"room": "12", "holdd_paused": "true"}})
+func TestSim_UpdateMetadata(t *testing.T) {
+	runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
+		id := w.createHold(stripesim.Hold{
+			Amount: 10000, Currency: "eur", PaymentMethod: "pm_card_visa",
+			Metadata: map[string]string{"room": "12", "holdd_paused": "true"},
+		})
+		update := func(key string, pairs map[string]string, want hold.AnswerKind) hold.Answer {
+			t.Helper()
+			return w.checkDo(hold.Call{Op: hold.OpUpdate, PaymentIntent: id, Metadata: pairs, Key: key}, want)
+		}
+		failOnce := func(kind stripesim.FaultKind) {
+			fault := stripesim.Fault{Kind: kind}
+			w.addFault(stripesim.Rule{Class: stripesim.ClassUpdate, Times: 1, Fault: fault})
+		}
 		pairs := map[string]string{"holdd_capture_at": "2026-12-01T10:00:00Z", "holdd_paused": ""}
-		a := w.g.Update(t.Context(), id, "", pairs, "u-1")
-		if a.Kind != hold.AnswerOK || a.Intent.CaptureBefore.IsZero() || !maps.Equal(a.Intent.Metadata, map[string]string{"room": "12", "holdd_capture_at": "2026-12-01T10:00:00Z"}) {
+		after := map[string]string{"room": "12", "holdd_capture_at": "2026-12-01T10:00:00Z"}
+		a := update("u-1", pairs, hold.AnswerOK)
+		if a.Intent.CaptureBefore.IsZero() || !maps.Equal(a.Intent.Metadata, after) {
 			t.Errorf("%+v %+v", a, a.Intent)
 		}
-		if a = w.g.Update(t.Context(), id, "", pairs, "u-1"); a.Kind != hold.AnswerOK || !a.Replayed {
+		if a = update("u-1", pairs, hold.AnswerOK); !a.Replayed {
 			t.Errorf("again: %+v", a)
 		}
-		if a = w.g.Update(t.Context(), id, "", map[string]string{"room": "13"}, "u-1"); a.Kind != hold.AnswerIdempotencyError {
-			t.Errorf("other pairs: %+v", a)
-		}
-		w.fault(stripesim.Rule{Class: stripesim.ClassUpdate, Times: 1, Fault: stripesim.Fault{Kind: stripesim.DropReply}})
-		if a = w.g.Update(t.Context(), id, "", map[string]string{"room": "13"}, "u-2"); a.Kind != hold.AnswerUnknown {
-			t.Errorf("reply lost: %+v", a)
-		}
+		update("u-1", map[string]string{"room": "13"}, hold.AnswerIdempotencyError)
+		failOnce(stripesim.DropReply)
+		update("u-2", map[string]string{"room": "13"}, hold.AnswerUnknown)
 		if st, _ := w.sim.Intent(id); st.Metadata["room"] != "13" {
 			t.Errorf("%v", st.Metadata)
 		}
-		w.fault(stripesim.Rule{Class: stripesim.ClassUpdate, Times: 1, Fault: stripesim.Fault{Kind: stripesim.RateLimited}})
-		if a = w.g.Update(t.Context(), id, "", map[string]string{"room": "14"}, "u-3"); a.Kind != hold.AnswerRateLimited {
-			t.Errorf("rate: %+v", a)
-		}
+		failOnce(stripesim.RateLimited)
+		update("u-3", map[string]string{"room": "14"}, hold.AnswerRateLimited)
 	})
 }

@@ -88,16 +88,33 @@ func AnswerKinds() []AnswerKind {
 	return kinds
 }
 
-// Answer is the outcome of one request to Stripe. None of its fields carries a secret.
+// Answer is the outcome of one request to Stripe. Its only secrets are the cardholder's, which are of type
+// [Secret] and never print.
 type Answer struct {
 	Kind          AnswerKind
 	Intent        *Intent // where the body carried one, error bodies included
 	RequestID     string
-	HTTPStatus    int    // 0 when there was no reply
-	Code          string // Stripe's error code or decline code
-	Message       string // for people; at most MaxNote bytes are kept
-	Replayed      bool   // Stripe sent a stored answer
-	Retransmitted bool   // the request was sent more than once on the way, and an earlier try may have had its effect
+	HTTPStatus    int         // 0 when there was no reply
+	Code          string      // Stripe's error code or decline code
+	Message       string      // for people; at most MaxNote bytes are kept
+	Replayed      bool        // Stripe sent a stored answer
+	Retransmitted bool        // the request was sent more than once on the way, and an earlier try may have had its effect
+	Page          *Page       // of a list
+	Cardholder    *Cardholder // of an authorization, a confirmation or a read
+}
+
+// Page is one page of a list, newest first.
+type Page struct {
+	Intents []Intent
+	More    bool // there are older ones
+}
+
+// Cardholder is what only the cardholder's browser may see, and why the last attempt to pay failed.
+type Cardholder struct {
+	ClientSecret                Secret
+	NextAction                  string // its type, such as redirect_to_url
+	RedirectURL                 Secret
+	FailureCode, FailureMessage string
 }
 
 // historyNote is what a hold's history tells of an answer.
@@ -113,7 +130,19 @@ type Call struct {
 	Op            Op
 	PaymentIntent string
 	Account       string
-	Amount        int64  // of a capture; 0: everything that is capturable
-	ReleaseRest   bool   // of a capture: take nothing and release what is left after earlier captures
-	Key           string // idempotency key; empty for a read
+	Amount        int64             // of a capture; 0: everything that is capturable
+	ReleaseRest   bool              // of a capture: take nothing and release what is left after earlier captures
+	Key           string            // idempotency key; empty for a read
+	Metadata      map[string]string // of an update: the pairs to set, an empty value removes one
+	Authorize     *AuthorizeCall    // of an authorization or confirmation
+	After         string            // of a list: the last PaymentIntent of the page before
+	Limit         int               // of a list
 }
+
+// NotSentError says that a call was not sent, so that nothing can have happened.
+type NotSentError struct {
+	Reason     string
+	RetryAfter time.Duration // when it makes sense to try again
+}
+
+func (e *NotSentError) Error() string { return "not sent: " + e.Reason }

@@ -7,24 +7,24 @@ import (
 
 // policyNow is what the deadline's policy does with the hold at once, 0 if nothing. An assumed
 // deadline that Stripe was not asked about is read first.
-func (h *Hold) policyNow(now time.Time, r Rules) Op {
-	if h.State == 0 || h.State.Final() || h.State == Working || h.actsInTime() || h.ExpiresSource == SourceAssumed && !h.Verified ||
-		!h.ExpiresAt.After(now) || h.policyTime(r).After(now) {
+func policyNow(h *Hold, now time.Time, r Rules) Op {
+	if h.State == 0 || h.State.Final() || h.State == Working || actsInTime(h) || h.ExpiresSource == SourceAssumed && !h.Verified ||
+		!h.ExpiresAt.After(now) || policyTime(h, r).After(now) {
 		return 0
 	}
-	return h.policyAction()
+	return policyAction(h)
 }
 
 // Confirm refuses a request that makes the deadline's policy act at once, unless the caller has
 // confirmed that. before is the hold as it was, the zero Hold if it is new. Errors are *[Problem].
 func (c Decision) Confirm(before *Hold, confirmed bool, now time.Time, r Rules) (Decision, error) {
 	now = now.UTC().Truncate(time.Millisecond)
-	op := c.Hold.policyNow(now, r)
-	if c.Unchanged || op == 0 || op == before.policyNow(now, r) {
+	op := policyNow(&c.Hold, now, r)
+	if c.Unchanged || op == 0 || op == policyNow(before, now, r) {
 		return c, nil
 	}
 	if confirmed {
-		c.Hold.startPolicy(op, now) // the answer says what happens
+		startPolicy(&c.Hold, op, now) // the answer says what happens
 		c.Confirmed, c.Again = true, true
 		return c, nil
 	}
@@ -47,14 +47,14 @@ const confirmedNote = "confirmed"
 func (c *Decision) HandOver(before *Hold, now time.Time, r Rules) {
 	h := &c.Hold
 	learned := before.State == 0 || h.Verified != before.Verified || !h.ExpiresAt.Equal(before.ExpiresAt)
-	op := h.policyNow(now, r)
+	op := policyNow(h, now, r)
 	if before.State != 0 && !before.Verified && len(h.History) > 0 && h.History[0].Note == confirmedNote {
 		return
 	}
-	if c.Confirmed || !c.NewDeadline || !learned || op == 0 || op == before.policyNow(now, r) {
+	if c.Confirmed || !c.NewDeadline || !learned || op == 0 || op == policyNow(before, now, r) {
 		return
 	}
-	next := h.requireAttention(CauseInsideMargin, "ends at "+h.ExpiresAt.Format(time.RFC3339), now)
+	next := requireAttention(*h, CauseInsideMargin, "ends at "+h.ExpiresAt.Format(time.RFC3339), now)
 	next.NewDeadline, next.NewTerms, next.MirrorAt = true, c.NewTerms, c.MirrorAt
 	told := slices.DeleteFunc(slices.Clone(c.Events), func(n Event) bool { return n.Type == EventAttention })
 	next.Events = slices.Concat(told, next.Events)

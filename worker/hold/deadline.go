@@ -9,7 +9,7 @@ const expiredRecheckInterval = 5 * time.Minute
 const workingRecheckInterval = 30 * time.Second
 
 // policyTime is when the deadline's policy is due. A hold whose own time lies between then and the deadline keeps its own time.
-func (h *Hold) policyTime(r Rules) time.Time {
+func policyTime(h *Hold, r Rules) time.Time {
 	act := h.ExpiresAt.Add(-r.ExpiryMargin)
 	if own := h.ActionTime(); (h.State == Scheduled || h.State == Working) && own.After(act) && own.Before(h.ExpiresAt) {
 		return own
@@ -31,7 +31,7 @@ func (h *Hold) NextMilestone(t time.Time, r Rules) time.Time {
 			consider(h.ExpiresAt.Add(-d))
 		}
 	}
-	consider(h.policyTime(r))
+	consider(policyTime(h, r))
 	consider(h.ExpiresAt)
 	if next.IsZero() {
 		next = t.Add(expiredRecheckInterval)
@@ -66,10 +66,10 @@ func (h Hold) PassMilestone(due, now time.Time, r Rules) (Decision, time.Time) {
 		c.Events = append(c.Events, Event{Type: EventExpiring, Cause: CauseExpired})
 	}
 
-	act, op := h.policyTime(r), h.policyAction()
+	act, op := policyTime(&h, r), policyAction(&h)
 	switch {
 	case !h.ExpiresAt.After(now):
-		if h.State == Working || h.actsInTime() || h.State == Scheduled && !h.ActionTime().IsZero() && !h.ActionTime().After(now) {
+		if h.State == Working || actsInTime(&h) || h.State == Scheduled && !h.ActionTime().IsZero() && !h.ActionTime().After(now) {
 			return c, next // it is being acted on: the answer will tell
 		}
 		h.NextOp, h.NextAt = OpRead, now
@@ -77,7 +77,7 @@ func (h Hold) PassMilestone(due, now time.Time, r Rules) (Decision, time.Time) {
 		return c, next
 	case h.State == Working:
 		return c, minTime(next, now.Add(workingRecheckInterval))
-	case h.actsInTime():
+	case actsInTime(&h):
 		// The wish is due and so is the deadline: a window of the capture job must not hold it back.
 		if h.NextAt.After(now) {
 			return c, minTime(next, maxTime(h.NextAt, now.Add(workingRecheckInterval)))
@@ -97,28 +97,28 @@ func (h Hold) PassMilestone(due, now time.Time, r Rules) (Decision, time.Time) {
 			c.Events = append(c.Events, Event{Type: EventExpiring, Cause: CauseOnExpiry, Threshold: h.ExpiresAt.Sub(now)})
 			return c, next
 		}
-		h.startPolicy(op, now)
+		startPolicy(&h, op, now)
 	}
 	c.Hold, c.Unchanged, c.Again = h, false, true
 	return c, next
 }
 
 // startPolicy schedules what the deadline's policy does.
-func (h *Hold) startPolicy(op Op, now time.Time) {
-	h.readFirstAfterAttention()
+func startPolicy(h *Hold, op Op, now time.Time) {
+	readFirstAfterAttention(h)
 	if h.ExpiresSource == SourceAssumed && !h.Verified {
 		h.ReadFirst = true // the authorization may last for weeks yet
 	}
 	h.State, h.NextOp, h.NextAt, h.Reason, h.Retries = Scheduled, op, now, CauseOnExpiry, 0
 	h.Calls, h.Refusals = 0, 0
-	h.appendHistory(HistoryEntry{At: now, Kind: HistoryTriggered, By: "holdd", Op: op, Cause: CauseOnExpiry})
+	appendHistory(h, HistoryEntry{At: now, Kind: HistoryTriggered, By: "holdd", Op: op, Cause: CauseOnExpiry})
 }
 
 // revertPolicy takes a hold back to where it was before its deadline's policy spoke, because that is another policy or another deadline now, and nothing was
 // sent that may have had an effect. The deadline then speaks anew.
-func (h *Hold) revertPolicy(now time.Time) {
-	state, why := h.stateBeforePolicy()
-	h.planNext(now)
+func revertPolicy(h *Hold, now time.Time) {
+	state, why := stateBeforePolicy(h)
+	planNext(h, now)
 	if state != 0 {
 		h.State, h.NextOp, h.NextAt, h.Reason = state, 0, time.Time{}, why
 	}
@@ -126,7 +126,7 @@ func (h *Hold) revertPolicy(now time.Time) {
 
 // stateBeforePolicy reads in the history where, and why, a hold on which its policy acts stood before, if it was held back: [Paused], or in [Attention] for the one
 // reason that a policy gets over. Where the history is cut short it is believed to have been paused: nothing is taken for a pause that nobody remembers.
-func (h *Hold) stateBeforePolicy() (State, Cause) {
+func stateBeforePolicy(h *Hold) (State, Cause) {
 	for i := len(h.History) - 1; i > 0; i-- {
 		switch e := &h.History[i]; e.Kind {
 		case HistoryPaused:
@@ -149,7 +149,7 @@ func (h *Hold) stateBeforePolicy() (State, Cause) {
 // actsInTime reports whether the hold will be acted on before its deadline by its own wish, so that the policy has nothing to say. The
 // policy speaks for holds that would otherwise just sit there: a capture that was asked for and is late, because Stripe is away or there
 // is a queue, must not be turned into a cancel.
-func (h *Hold) actsInTime() bool {
+func actsInTime(h *Hold) bool {
 	if h.State != Scheduled {
 		return false
 	}
@@ -193,7 +193,7 @@ type Placement struct {
 }
 
 // passed is the nearest threshold that lies behind now, 0 if none does or the deadline has passed.
-func (h *Hold) passed(now time.Time, r Rules) time.Duration {
+func passed(h *Hold, now time.Time, r Rules) time.Duration {
 	nearest := time.Duration(0)
 	for _, d := range r.Thresholds {
 		if !h.ExpiresAt.Add(-d).After(now) && h.ExpiresAt.After(now) && (nearest == 0 || d < nearest) {
@@ -206,12 +206,12 @@ func (h *Hold) passed(now time.Time, r Rules) time.Duration {
 // warn makes the expiry job tell at once of the threshold that a new hold, or one whose deadline
 // has moved, is already inside. What was told by the old deadline is not told again.
 func (p *Placement) warn(before, h *Hold, now time.Time, r Rules) {
-	d := h.passed(now, r)
+	d := passed(h, now, r)
 	if d == 0 || h.Acknowledged {
 		return
 	}
 	at := h.ExpiresAt.Add(-d)
-	switch told := before.passed(now, r); {
+	switch told := passed(before, now, r); {
 	case told == 0 || d < told:
 		p.NextMilestone = minTime(p.NextMilestone, at)
 	case d == told && h.ExpiresAt.Before(before.ExpiresAt):
@@ -230,9 +230,9 @@ func (c *Decision) Placement(before *Hold, now time.Time, r Rules) Placement {
 	if c.NewDeadline {
 		p.NextMilestone, p.KeepOverdueMilestone = h.NextMilestone(now, r), true
 		// Terms may come, and deadlines be learned, when the policy's time is over already: it speaks at once.
-		if act := h.policyTime(r); !act.After(now) && h.ExpiresAt.After(now) {
+		if act := policyTime(h, r); !act.After(now) && h.ExpiresAt.After(now) {
 			p.NextMilestone = act
-			if h.policyAction() != 0 {
+			if policyAction(h) != 0 {
 				p.NextMilestone = now // thresholds between act and now were told
 			}
 		}

@@ -75,8 +75,8 @@ func (c *Decision) addExpiresBeforeDue(now time.Time) {
 }
 
 // planNext sets what comes next from the hold's own terms.
-func (h *Hold) planNext(now time.Time) {
-	h.tryAnew()
+func planNext(h *Hold, now time.Time) {
+	tryAnew(h)
 	switch {
 	case h.CancelWanted:
 		h.State, h.NextOp, h.NextAt, h.Reason = Scheduled, OpCancel, now, CauseTrigger
@@ -90,7 +90,7 @@ func (h *Hold) planNext(now time.Time) {
 }
 
 // tryAnew forgets how often what came before was tried.
-func (h *Hold) tryAnew() { h.Retries, h.InconclusiveReads, h.Calls, h.Refusals = 0, 0, 0, 0 }
+func tryAnew(h *Hold) { h.Retries, h.InconclusiveReads, h.Calls, h.Refusals = 0, 0, 0, 0 }
 
 const day = 24 * time.Hour
 
@@ -161,24 +161,24 @@ func New(d *Draft, in *Intent, by string, now time.Time) (Decision, error) {
 		if d.Amount != 0 && !in.holds(d.Amount) {
 			return Decision{}, problem(AmountMismatch, "amount", "%s holds %d %s, not %d", d.ID, in.AmountCapturable, in.Currency, d.Amount)
 		}
-		h.adoptIntent(in, now)
+		adoptIntent(&h, in, now)
 	}
-	if err := checkCaptureAmount(h.CaptureAmount, h.authorized(), h.Currency); err != nil {
+	if err := checkCaptureAmount(h.CaptureAmount, authorized(&h), h.Currency); err != nil {
 		return Decision{}, err
 	}
 	// An assumption made without Stripe is no ground to send a booking system away, but people are told what is likely.
-	late, known := h.checkBeforeDeadline(), in != nil || h.ExpiresSource == SourceCaller
+	late, known := checkBeforeDeadline(&h), in != nil || h.ExpiresSource == SourceCaller
 	if late != nil && known && !d.FromMetadata {
 		return Decision{}, late
 	}
-	h.planNext(now)
+	planNext(&h, now)
 	scheduled := HistoryEntry{At: now, Kind: HistoryScheduled, By: by}
 	if d.Confirm {
 		scheduled.Note = confirmedNote
 	}
-	h.appendHistory(scheduled)
+	appendHistory(&h, scheduled)
 	if h.CapturedElsewhere > 0 {
-		h.appendHistory(HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe", Cause: CauseElsewhere, Note: h.sharedNote()})
+		appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe", Cause: CauseElsewhere, Note: sharedNote(&h)})
 	}
 	c := Decision{Hold: h, NewDeadline: true}
 	c.addEvent(EventScheduled, 0)
@@ -193,9 +193,9 @@ func New(d *Draft, in *Intent, by string, now time.Time) (Decision, error) {
 			return Decision{}, err
 		}
 	case late != nil && known:
-		next = h.requireAttention(CauseAfterDeadline, "ends at "+h.ExpiresAt.Format(time.RFC3339), now)
+		next = requireAttention(h, CauseAfterDeadline, "ends at "+h.ExpiresAt.Format(time.RFC3339), now)
 	case d.TooLateToCapture:
-		next = h.requireAttention(CauseOverdue, "was to be captured at "+h.CaptureAt.Format(time.RFC3339), now)
+		next = requireAttention(h, CauseOverdue, "was to be captured at "+h.CaptureAt.Format(time.RFC3339), now)
 	default:
 		c.setMirroredFrom(d)
 		return c, nil
@@ -217,7 +217,7 @@ func (c *Decision) markTermsChanged() {
 }
 
 // adoptIntent takes over what Stripe says of an intent that still holds money.
-func (h *Hold) adoptIntent(in *Intent, now time.Time) {
+func adoptIntent(h *Hold, in *Intent, now time.Time) {
 	known := h.Verified // an assumption that Stripe's word was the ground of is not made anew: the deadline would run away
 	h.Amount, h.Currency, h.Verified = in.AmountCapturable, in.Currency, true
 	// Each capture of holdd's is final, so what an open intent has received was taken by another system.
@@ -235,7 +235,7 @@ func (h *Hold) adoptIntent(in *Intent, now time.Time) {
 	}
 }
 
-func (h *Hold) checkBeforeDeadline() error {
+func checkBeforeDeadline(h *Hold) error {
 	if t := h.ActionTime(); !t.IsZero() && !t.Before(h.ExpiresAt) {
 		field := "capture_at"
 		if h.CaptureAt.IsZero() {
@@ -260,17 +260,17 @@ func (h *Hold) SameTerms(d *Draft) bool {
 	}
 	return d.ID == h.ID && d.Account == h.Account && d.Reference == h.Reference && d.CaptureAt.Equal(h.CaptureAt) && d.CancelAt.Equal(h.CancelAt) &&
 		d.CaptureAmount == h.CaptureAmount && d.OnExpiry == h.OnExpiry &&
-		(d.Amount == 0 || h.Amount == 0 || (d.Amount == h.Amount || d.Amount == h.authorized()) && d.Currency == h.Currency)
+		(d.Amount == 0 || h.Amount == 0 || (d.Amount == h.Amount || d.Amount == authorized(h)) && d.Currency == h.Currency)
 }
 
 // SameTermsAs reports whether two states of one hold have the same terms.
-func (h *Hold) SameTermsAs(other *Hold) bool {
+func HaveSameTerms(h *Hold, other *Hold) bool {
 	return h.SameTerms(&Draft{ID: other.ID, Account: other.Account, Reference: other.Reference, CaptureAt: other.CaptureAt, CancelAt: other.CancelAt,
 		CaptureAmount: other.CaptureAmount, OnExpiry: other.OnExpiry, Metadata: other.Metadata})
 }
 
 // HistoryIncludes reports whether what made the hold into wanted stands in its history, so that it is what became of wanted.
-func (h *Hold) HistoryIncludes(wanted *Hold) bool {
+func HistoryIncludes(h *Hold, wanted *Hold) bool {
 	if len(wanted.History) == 0 || h.Revision < wanted.Revision {
 		return false
 	}
@@ -279,10 +279,10 @@ func (h *Hold) HistoryIncludes(wanted *Hold) bool {
 }
 
 // checkChangeable says whether a wish still comes in time.
-func (h *Hold) checkChangeable() error {
+func checkChangeable(h *Hold) error {
 	switch {
 	case h.State.Final():
-		return h.alreadySettled()
+		return alreadySettled(h)
 	case h.State == Working:
 		return problem(TooLate, "", "hold %s is being worked on (%s): look again in a moment", h.ID, h.NextOp)
 	}
@@ -290,7 +290,7 @@ func (h *Hold) checkChangeable() error {
 }
 
 // readFirstAfterAttention makes sure that a hold leaving Attention is looked up before its key is used again: Stripe may have kept the refusal for it.
-func (h *Hold) readFirstAfterAttention() {
+func readFirstAfterAttention(h *Hold) {
 	if h.State == Attention && (h.Attempt.Count > 0 || h.Attempt.Unknown) {
 		h.ReadFirst = true
 	}
@@ -298,7 +298,7 @@ func (h *Hold) readFirstAfterAttention() {
 
 // ApplyPatch changes a hold's terms. Errors are *[Problem].
 func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
-	if err := h.checkChangeable(); err != nil {
+	if err := checkChangeable(&h); err != nil {
 		return Decision{}, err
 	}
 	old := h
@@ -312,7 +312,7 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 	if old.CancelWanted && (money || timeSent) {
 		return Decision{}, problem(CancelAccepted, "", "hold %s is being canceled: it can't be rescheduled", h.ID)
 	}
-	late, known := h.checkBeforeDeadline(), h.Verified || h.ExpiresSource == SourceCaller
+	late, known := checkBeforeDeadline(&h), h.Verified || h.ExpiresSource == SourceCaller
 	if timed && late != nil && known {
 		return Decision{}, late
 	}
@@ -323,17 +323,17 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 	}
 	switch {
 	case again || timed && old.State != Paused:
-		h.readFirstAfterAttention()
-		h.planNext(now)
+		readFirstAfterAttention(&h)
+		planNext(&h, now)
 	case h.OnExpiry != old.OnExpiry && old.State == Scheduled && old.Reason == CauseOnExpiry:
-		h.revertPolicy(now)
+		revertPolicy(&h, now)
 		if late != nil && h.State == Scheduled {
 			h.State, h.NextOp, h.NextAt, h.Reason = Attention, 0, time.Time{}, CauseAfterDeadline
 		}
 	}
 	h.Revision++
 	h.Acknowledged = false
-	h.appendHistory(HistoryEntry{At: now, Kind: HistoryChanged, By: by})
+	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryChanged, By: by})
 	c := Decision{Hold: h, NewDeadline: timed || again || old.Acknowledged || h.OnExpiry != old.OnExpiry}
 	c.markTermsChanged()
 	c.addEvent(EventChanged, 0)
@@ -348,7 +348,7 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 
 // RequestCapture asks for the money now; amount 0 means what the terms say.
 func (h Hold) RequestCapture(amount int64, by string, now time.Time) (Decision, error) {
-	if err := h.checkChangeable(); err != nil {
+	if err := checkChangeable(&h); err != nil {
 		return Decision{}, err
 	}
 	if h.CancelWanted {
@@ -361,7 +361,7 @@ func (h Hold) RequestCapture(amount int64, by string, now time.Time) (Decision, 
 	if want == 0 {
 		want = h.CaptureAmount
 	}
-	if err := checkCaptureAmount(want, h.authorized(), h.Currency); err != nil {
+	if err := checkCaptureAmount(want, authorized(&h), h.Currency); err != nil {
 		return Decision{}, err
 	}
 	if h.NextOp == OpCapture && h.Reason == CauseTrigger && h.State == Scheduled && (amount == 0 || amount == h.CaptureAmount) {
@@ -370,35 +370,35 @@ func (h Hold) RequestCapture(amount int64, by string, now time.Time) (Decision, 
 	if amount > 0 {
 		h.CaptureAmount = amount
 	}
-	return h.scheduleNow(OpCapture, by, now), nil
+	return scheduleNow(h, OpCapture, by, now), nil
 }
 
 // RequestCancel asks to let the money go now. Once accepted nothing captures this hold any more.
 func (h Hold) RequestCancel(by string, now time.Time) (Decision, error) {
-	if err := h.checkChangeable(); err != nil {
+	if err := checkChangeable(&h); err != nil {
 		return Decision{}, err
 	}
 	if h.CancelWanted && h.State == Scheduled {
 		return Decision{Hold: h, Unchanged: true}, nil
 	}
 	h.CancelWanted = true
-	return h.scheduleNow(OpCancel, by, now), nil
+	return scheduleNow(h, OpCancel, by, now), nil
 }
 
-func (h Hold) scheduleNow(op Op, by string, now time.Time) Decision {
+func scheduleNow(h Hold, op Op, by string, now time.Time) Decision {
 	now = now.UTC().Truncate(time.Millisecond)
-	h.readFirstAfterAttention()
+	readFirstAfterAttention(&h)
 	h.State, h.NextOp, h.NextAt, h.Reason = Scheduled, op, now, CauseTrigger
-	h.tryAnew()
+	tryAnew(&h)
 	h.Revision++
-	h.appendHistory(HistoryEntry{At: now, Kind: HistoryTriggered, By: by, Op: op})
+	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryTriggered, By: by, Op: op})
 	return Decision{Hold: h, Again: true}
 }
 
 // Pause puts off the hold's own time until it is resumed. The deadline is not put off: near it, on_expiry cancel still acts, because
 // letting go is what would happen anyway; capture does not, because somebody said no.
 func (h Hold) Pause(cause Cause, by string, now time.Time) (Decision, error) {
-	if err := h.checkChangeable(); err != nil {
+	if err := checkChangeable(&h); err != nil {
 		return Decision{}, err
 	}
 	switch {
@@ -411,7 +411,7 @@ func (h Hold) Pause(cause Cause, by string, now time.Time) (Decision, error) {
 	}
 	h.State, h.NextOp, h.NextAt, h.Reason = Paused, 0, time.Time{}, cause
 	h.Revision++
-	h.appendHistory(HistoryEntry{At: now, Kind: HistoryPaused, By: by, Cause: cause})
+	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryPaused, By: by, Cause: cause})
 	c := Decision{Hold: h, NewDeadline: true}
 	c.markTermsChanged()
 	c.addEvent(EventPaused, cause)
@@ -420,16 +420,16 @@ func (h Hold) Pause(cause Cause, by string, now time.Time) (Decision, error) {
 
 // Resume takes a paused hold back to its own terms. A time that passed meanwhile means now.
 func (h Hold) Resume(by string, now time.Time) (Decision, error) {
-	if err := h.checkChangeable(); err != nil {
+	if err := checkChangeable(&h); err != nil {
 		return Decision{}, err
 	}
 	now = now.UTC().Truncate(time.Millisecond)
 	if h.State != Paused {
 		return Decision{}, problem(NotPaused, "", "hold %s is not paused", h.ID)
 	}
-	h.planNext(now)
+	planNext(&h, now)
 	h.Revision++
-	h.appendHistory(HistoryEntry{At: now, Kind: HistoryResumed, By: by})
+	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryResumed, By: by})
 	c := Decision{Hold: h, NewDeadline: true}
 	c.markTermsChanged()
 	c.addEvent(EventResumed, 0)
@@ -439,7 +439,7 @@ func (h Hold) Resume(by string, now time.Time) (Decision, error) {
 // Acknowledge silences the thresholds that are still to come, until the terms change.
 func (h Hold) Acknowledge(by string, now time.Time) (Decision, error) {
 	if h.State.Final() {
-		return Decision{}, h.alreadySettled()
+		return Decision{}, alreadySettled(&h)
 	}
 	if h.State == Working {
 		return Decision{}, problem(TooLate, "", "hold %s is being worked on (%s): look again in a moment", h.ID, h.NextOp)
@@ -449,7 +449,7 @@ func (h Hold) Acknowledge(by string, now time.Time) (Decision, error) {
 	}
 	h.Acknowledged = true
 	h.Revision++
-	h.appendHistory(HistoryEntry{At: now, Kind: HistoryAcknowledged, By: by})
+	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryAcknowledged, By: by})
 	c := Decision{Hold: h}
 	c.addEvent(EventAcknowledged, 0)
 	return c, nil

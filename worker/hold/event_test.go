@@ -116,21 +116,21 @@ func TestAReviewPausesOnce(t *testing.T) {
 func TestMirrorKeys(t *testing.T) {
 	now := time.Unix(1764000000, 0).UTC()
 	h := eventHold(t, now)
-	pairs, first, ok := h.MetadataUpdate(nil, now)
+	pairs, first, ok := hold.MetadataUpdate(&h, nil, now)
 	if !ok || pairs[hold.MetaCaptureAt] == "" || len(pairs) != 1 {
 		t.Errorf("%q", pairs)
 	}
-	if _, again, _ := h.MetadataUpdate(nil, now); again != first {
+	if _, again, _ := hold.MetadataUpdate(&h, nil, now); again != first {
 		t.Error("the same has another key")
 	}
-	if _, later, _ := h.MetadataUpdate(nil, now.Add(time.Second)); later == first {
+	if _, later, _ := hold.MetadataUpdate(&h, nil, now.Add(time.Second)); later == first {
 		t.Error("another try has the same key")
 	}
 	c, err := h.Pause(0, "desk", now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pairs, second, _ := c.Hold.MetadataUpdate(nil, now)
+	pairs, second, _ := hold.MetadataUpdate(&c.Hold, nil, now)
 	if second == first || pairs[hold.MetaPaused] != "true" || pairs[hold.MetaCancelAt] != "" {
 		t.Errorf("%q", pairs)
 	}
@@ -139,7 +139,7 @@ func TestMirrorKeys(t *testing.T) {
 	}
 	stands := maps.Clone(pairs)
 	maps.DeleteFunc(stands, func(_, v string) bool { return v == "" })
-	if rest, _, _ := c.Hold.MetadataUpdate(stands, now); len(rest) != 0 {
+	if rest, _, _ := hold.MetadataUpdate(&c.Hold, stands, now); len(rest) != 0 {
 		t.Errorf("written, and still to write: %q", rest)
 	}
 }

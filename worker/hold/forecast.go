@@ -3,7 +3,7 @@ package hold
 import "time"
 
 // policyAction is what the deadline's policy does with the hold as it stands, 0 if it only tells.
-func (h *Hold) policyAction() Op {
+func policyAction(h *Hold) Op {
 	switch {
 	case h.OnExpiry == PolicyCancel && (h.State != Attention || h.Reason == CauseAfterDeadline):
 		return OpCancel
@@ -21,10 +21,10 @@ func (h *Hold) Forecast(now time.Time, r Rules) (op Op, at time.Time) {
 		return 0, time.Time{}
 	case h.State == Working:
 		op, at = h.NextOp, now
-	case h.actsInTime():
+	case actsInTime(h):
 		op, at = h.NextOp, maxTime(h.NextAt, now)
 	case h.ExpiresAt.After(now):
-		op, at = h.policyAction(), maxTime(h.policyTime(r), now)
+		op, at = policyAction(h), maxTime(policyTime(h, r), now)
 	}
 	if op != OpCapture && op != OpCancel {
 		return 0, time.Time{}

@@ -48,9 +48,23 @@ const (
 	OpRead      // retrieve: learn the truth, change nothing
 	OpAuthorize // create or confirm an intent: never what a hold does next
 	OpUpdate    // write the terms to the intent's metadata: never what a hold does next
+	OpConfirm   // confirm an intent once more
+	OpList      // list intents, one page
+	OpCheck     // ask something harmless, to learn whether Stripe answers and accepts the key
 )
 
-var opNames = [...]string{"", "capture", "cancel", "read", "authorize", "update"}
+var opNames = [...]string{"", "capture", "cancel", "read", "authorize", "update", "confirm", "list", "check"}
+
+// Bucket is the operation whose budget a request is taken from.
+func (o Op) Bucket() Op {
+	switch o {
+	case OpConfirm:
+		return OpAuthorize
+	case OpList, OpCheck:
+		return OpRead
+	}
+	return o
+}
 
 func (o Op) String() string { return enumName(opNames[:], int(o)) }
 
@@ -232,7 +246,7 @@ type HistoryEntry struct {
 	Note      string // at most MaxNote bytes
 }
 
-func (h *Hold) appendHistory(e HistoryEntry) {
+func appendHistory(h *Hold, e HistoryEntry) {
 	e.Note, e.RequestID = truncateUTF8(e.Note, MaxNoteBytes), truncateUTF8(e.RequestID, 64)
 	e.At = e.At.Truncate(time.Millisecond)
 	// The slice may be shared with an older copy of the hold: never append in place.

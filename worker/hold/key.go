@@ -19,7 +19,7 @@ const keyPrefix = "holdd-"
 // idempotencyKey derives the idempotency key from what the request will do, so that the same effect has the same key on every replica and after
 // every crash, and another effect never shares it: hold, operation, digest of the parameters, generation. Stripe doesn't
 // make the endpoint a part of a key's scope, hence the operation in it.
-func (h *Hold) idempotencyKey(c Call) string {
+func idempotencyKey(h *Hold, c Call) string {
 	d := sha256.New()
 	var n [8]byte
 	for _, s := range []string{h.Account, h.PaymentIntent, c.Op.String()} {

@@ -1,6 +1,7 @@
 package hold_test
 
 import (
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -92,7 +93,7 @@ func (w *world) serve(c hold.Call, now time.Time, fault string) hold.Answer {
 		return hold.Answer{Kind: hold.AnswerOK, HTTPStatus: 200, Intent: w.seen()}
 	}
 	if s, ok := w.keys[c.Key]; ok && now.Sub(s.at) < 24*time.Hour {
-		if s.call != c {
+		if !reflect.DeepEqual(s.call, c) {
 			return hold.Answer{Kind: hold.AnswerIdempotencyError, HTTPStatus: 400}
 		}
 		a := s.ans

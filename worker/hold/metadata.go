@@ -73,7 +73,7 @@ func metadataPieceKey(i int) string {
 
 // MetadataDiff are the pairs that make an intent's metadata say what the hold's terms are: to be written where it says something else. An empty value
 // removes a key, as Stripe has it. ok is false where they don't fit beside what else stands there.
-func (h *Hold) MetadataDiff(in map[string]string) (pairs map[string]string, ok bool) {
+func MetadataDiff(h *Hold, in map[string]string) (pairs map[string]string, ok bool) {
 	want := map[string]string{}
 	set := func(k, v string) {
 		if v != "" {

@@ -36,3 +36,22 @@ func FormatAmount(minor int64, currency string) string {
 	}
 	return fmt.Sprintf("%s%d.%0*d %s", sign, minor/digits, width, minor%digits, code)
 }
+
+// Sum is money of one currency, in minor units.
+type Sum struct {
+	Currency string `json:"currency"` // empty: not known yet
+	Count    int    `json:"count"`    // holds
+	Amount   int64  `json:"amount"`
+}
+
+// AddToSums adds one hold's amount to the sum of its currency.
+func AddToSums(sums []Sum, currency string, amount int64) []Sum {
+	for i := range sums {
+		if sums[i].Currency == currency {
+			sums[i].Count++
+			sums[i].Amount += amount
+			return sums
+		}
+	}
+	return append(sums, Sum{Currency: currency, Count: 1, Amount: amount})
+}

@@ -83,7 +83,7 @@ func problem(code Code, field, format string, args ...any) *Problem {
 }
 
 // alreadySettled answers a wish that came after a hold's end.
-func (h *Hold) alreadySettled() *Problem {
+func alreadySettled(h *Hold) *Problem {
 	at := h.SettledAt.UTC().Format(time.RFC3339)
 	switch h.State {
 	case Captured:

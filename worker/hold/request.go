@@ -218,7 +218,7 @@ func (p *Patch) applyTo(h *Hold, now time.Time) error {
 	if p.CaptureAmount != nil {
 		h.CaptureAmount = *p.CaptureAmount
 	}
-	if err := checkCaptureAmount(h.CaptureAmount, h.authorized(), h.Currency); err != nil {
+	if err := checkCaptureAmount(h.CaptureAmount, authorized(h), h.Currency); err != nil {
 		return err
 	}
 	if p.OnExpiry != nil {

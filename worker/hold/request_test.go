@@ -237,7 +237,7 @@ func TestAGrantedWishIsRecognized(t *testing.T) {
 		{"another caller", must(t)(was.RequestCancel("desk", due)), canceling, false, true},
 		{"another amount in the same millisecond", must(t)(was.ApplyPatch(&hold.Patch{CaptureAmount: ptr(int64(800))}, "api", due)), part, true, false},
 	} {
-		if follows, terms := tt.now.HistoryIncludes(&tt.wanted), tt.now.SameTermsAs(&tt.wanted); follows != tt.follows || terms != tt.terms {
+		if follows, terms := hold.HistoryIncludes(&tt.now, &tt.wanted), hold.HaveSameTerms(&tt.now, &tt.wanted); follows != tt.follows || terms != tt.terms {
 			t.Errorf("%s: follows %v, same terms %v", tt.name, follows, terms)
 		}
 	}

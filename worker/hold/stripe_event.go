@@ -55,9 +55,9 @@ func (h Hold) ApplyStripeEvent(e *StripeEvent, now time.Time) (Decision, EventAc
 	}
 	switch {
 	case e.Intent != nil && (e.Intent.Status == StatusSucceeded || e.Intent.Status == StatusCanceled):
-		return h.settleAs(e.Intent, h.ownsKey(e.IdempotencyKey), nil, now), EventNeedsNothing
+		return settleAs(h, e.Intent, ownsKey(&h, e.IdempotencyKey), nil, now), EventNeedsNothing
 	case e.closesReview():
-		return h.applyReviewClosed(e.Review, now), EventNeedsRead
+		return applyReviewClosed(h, e.Review, now), EventNeedsRead
 	}
 	return same, EventNeedsRead
 }
@@ -65,25 +65,25 @@ func (h Hold) ApplyStripeEvent(e *StripeEvent, now time.Time) (Decision, EventAc
 func (e *StripeEvent) closesReview() bool { return e.Review != nil && !e.Review.Open }
 
 // ownsKey tells whether an idempotency key is one of this hold's.
-func (h *Hold) ownsKey(key string) bool { return strings.HasPrefix(key, keyPrefix+h.ID+"-") }
+func ownsKey(h *Hold, key string) bool { return strings.HasPrefix(key, keyPrefix+h.ID+"-") }
 
 // reviewApproved is how a review is closed that lets the payment go on.
 const reviewApproved = "approved"
 
 // applyReviewClosed resumes the hold that this review paused if it was approved, and hands it to a person if it was closed otherwise and the money is
 // still held. In any case the hold remembers it: an event or a read of the open review that comes after must not pause it any more.
-func (h Hold) applyReviewClosed(r *Review, now time.Time) Decision {
+func applyReviewClosed(h Hold, r *Review, now time.Time) Decision {
 	note := reviewClosedNote + r.ID
-	paused := h.State == Paused && h.Reason == CauseReview && h.lastEntryNote(HistoryPaused) == r.ID
-	if h.historyHasNote(note) {
+	paused := h.State == Paused && h.Reason == CauseReview && lastEntryNote(&h, HistoryPaused) == r.ID
+	if historyHasNote(&h, note) {
 		return Decision{Hold: h, Unchanged: true}
 	}
-	h.appendHistory(HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe", Cause: CauseReview, Note: note})
+	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe", Cause: CauseReview, Note: note})
 	switch {
 	case !paused:
 		return Decision{Hold: h}
 	case r.Reason != reviewApproved:
-		return h.requireAttention(CauseReview, "the review was closed as "+r.Reason, now)
+		return requireAttention(h, CauseReview, "the review was closed as "+r.Reason, now)
 	}
 	c, err := h.Resume("stripe", now)
 	if err != nil { // not paused after all
@@ -103,7 +103,7 @@ func (c Decision) pauseForReview(in *Intent, now time.Time) Decision {
 	switch {
 	case in.Review != "":
 		own := h.State == Waiting || h.State == Scheduled && h.Reason == CauseSchedule
-		if !own || h.historyHasNote(in.Review) || h.historyHasNote(reviewClosedNote+in.Review) {
+		if !own || historyHasNote(&h, in.Review) || historyHasNote(&h, reviewClosedNote+in.Review) {
 			return c
 		}
 		p, err := h.Pause(CauseReview, "stripe", now)
@@ -112,13 +112,13 @@ func (c Decision) pauseForReview(in *Intent, now time.Time) Decision {
 		}
 		p.Hold.History[len(p.Hold.History)-1].Note = in.Review // a fresh slice: record never appends in place
 		return c.FollowedBy(p)
-	case h.State == Paused && h.Reason == CauseReview && now.Sub(h.lastEntryAt(HistoryPaused)) >= reviewCloseTimeout:
-		return c.FollowedBy(h.requireAttention(CauseReview, "the review is over, and how it was closed was not told", now))
+	case h.State == Paused && h.Reason == CauseReview && now.Sub(lastEntryAt(&h, HistoryPaused)) >= reviewCloseTimeout:
+		return c.FollowedBy(requireAttention(h, CauseReview, "the review is over, and how it was closed was not told", now))
 	}
 	return c
 }
 
-func (h *Hold) historyHasNote(note string) bool {
+func historyHasNote(h *Hold, note string) bool {
 	for i := range h.History {
 		if h.History[i].Note == note {
 			return true
@@ -127,7 +127,7 @@ func (h *Hold) historyHasNote(note string) bool {
 	return false
 }
 
-func (h *Hold) lastEntry(k HistoryKind) HistoryEntry {
+func lastEntry(h *Hold, k HistoryKind) HistoryEntry {
 	for i := len(h.History) - 1; i >= 0; i-- {
 		if h.History[i].Kind == k {
 			return h.History[i]
@@ -136,5 +136,5 @@ func (h *Hold) lastEntry(k HistoryKind) HistoryEntry {
 	return HistoryEntry{}
 }
 
-func (h *Hold) lastEntryNote(k HistoryKind) string  { return h.lastEntry(k).Note }
-func (h *Hold) lastEntryAt(k HistoryKind) time.Time { return h.lastEntry(k).At }
+func lastEntryNote(h *Hold, k HistoryKind) string  { return lastEntry(h, k).Note }
+func lastEntryAt(h *Hold, k HistoryKind) time.Time { return lastEntry(h, k).At }

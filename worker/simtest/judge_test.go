@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/stripesim"
 )
@@ -17,7 +17,7 @@ import (
 type judge struct {
 	*world
 	final  map[string]*hold.Hold
-	events []worker.EventEnvelope
+	events []event.Envelope
 }
 
 // case_ is one hold before the judge.
@@ -30,7 +30,7 @@ type case_ struct {
 	calls    []*call
 	requests []*request
 	final    *hold.Hold
-	events   []worker.EventEnvelope
+	events   []event.Envelope
 	since    time.Time // when the money was authorized
 	deadline time.Time // Stripe's
 	nearest  time.Time // the nearest that holdd can have known of
@@ -88,7 +88,7 @@ func (j *judge) rule() {
 			}
 		}
 		for _, k := range c.wished.sure {
-			k.lifted = k.got.State == hold.Scheduled && slices.ContainsFunc(c.events, func(e worker.EventEnvelope) bool { return e.Type == hold.EventAttention && !e.Timestamp.After(k.end) })
+			k.lifted = k.got.State == hold.Scheduled && slices.ContainsFunc(c.events, func(e event.Envelope) bool { return e.Type == hold.EventAttention && !e.Timestamp.After(k.end) })
 		}
 		c.nearest = c.deadline
 		for _, was := range j.way.moved[c.n] {
@@ -368,7 +368,7 @@ func (j *judge) ended(c *case_) {
 		j.fail(c, "ends", "still %s (next %s at +%s, %s) at +%s; at Stripe %s since the deadline at +%s", c.final.State, c.final.NextOp, c.final.NextAt.Sub(j.began), c.final.Reason,
 			j.since(), c.intent.Status, c.deadline.Sub(j.began))
 	}
-	if c.final.State == hold.Attention && c.final.Reason == hold.CauseKeyConflict || slices.ContainsFunc(c.events, func(e worker.EventEnvelope) bool { return e.Data.Cause == "key_conflict" }) {
+	if c.final.State == hold.Attention && c.final.Reason == hold.CauseKeyConflict || slices.ContainsFunc(c.events, func(e event.Envelope) bool { return e.Data.Cause == "key_conflict" }) {
 		j.fail(c, "key", "Stripe saw one key with two meanings")
 	}
 }
@@ -377,7 +377,7 @@ func (j *judge) ended(c *case_) {
 // this world's end.
 func (j *judge) handedOver(c *case_) bool {
 	return c.final.State == hold.Attention && !c.final.Verified && c.final.ExpiresAt.After(j.there(j.at(j.since()))) &&
-		slices.ContainsFunc(c.events, func(e worker.EventEnvelope) bool { return e.Type == hold.EventAttention })
+		slices.ContainsFunc(c.events, func(e event.Envelope) bool { return e.Type == hold.EventAttention })
 }
 
 // limits: what Stripe refused for its rate was refused by a fault.

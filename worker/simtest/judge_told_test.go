@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/stripesim"
 )
@@ -152,8 +152,8 @@ func (j *judge) logged(c *case_) {
 
 // named: whoever receives events drops an id that was seen, so two that tell different things have two, whatever Redis has lost in between.
 func (j *judge) named() {
-	first := map[string]*worker.EventEnvelope{}
-	for _, all := range [][]worker.EventEnvelope{j.lostEvents, j.events} {
+	first := map[string]*event.Envelope{}
+	for _, all := range [][]event.Envelope{j.lostEvents, j.events} {
 		for i := range all {
 			e := &all[i]
 			f := first[e.ID]
@@ -196,7 +196,7 @@ func (j *judge) announced(c *case_) {
 	// Open past the deadline: Stripe let it go by itself. Of an intent of which a part was captured it shows no such thing: that has
 	// succeeded, and the event that ends the hold tells of it.
 	if c.intent.Expired && c.intent.Received == 0 && j.at(c.told).Before(c.deadline) {
-		word := slices.ContainsFunc(c.events, func(e worker.EventEnvelope) bool {
+		word := slices.ContainsFunc(c.events, func(e event.Envelope) bool {
 			return e.Type == hold.EventExpiring || e.Type == hold.EventExpired || e.Type == hold.EventAttention
 		})
 		if !word {
@@ -268,7 +268,7 @@ func (j *judge) inTime(c *case_) {
 			}
 		}
 		by = due.Add(j.patience() + 5*j.p.tick + 7*time.Minute)
-		if slices.ContainsFunc(c.events, func(e worker.EventEnvelope) bool { return e.Type == hold.EventAttention }) {
+		if slices.ContainsFunc(c.events, func(e event.Envelope) bool { return e.Type == hold.EventAttention }) {
 			return
 		}
 	}
@@ -297,7 +297,7 @@ func (j *judge) beforeItLapses(c *case_, t *terms, last *call, due time.Time) {
 	switch {
 	case !c.intent.Expired, t.part > c.held(due)+c.parts(due), len(j.way.reviews[c.n]) > 0, len(j.way.moved[c.n]) > 0:
 	case end.Before(due.Add(room)), !j.calm(due, end), end.After(j.at(j.since())):
-	case slices.ContainsFunc(c.events, func(e worker.EventEnvelope) bool { return e.Type == hold.EventAttention }):
+	case slices.ContainsFunc(c.events, func(e event.Envelope) bool { return e.Type == hold.EventAttention }):
 	default:
 		j.fail(c, "in time", "%s at +%s, and it lapsed at +%s though all was well", what, due.Sub(j.began), c.deadline.Sub(j.began))
 	}
@@ -327,7 +327,7 @@ func (j *judge) warned(c *case_) {
 		if c.acted(by) {
 			continue // it ended about then
 		}
-		if !slices.ContainsFunc(c.events, func(e worker.EventEnvelope) bool {
+		if !slices.ContainsFunc(c.events, func(e event.Envelope) bool {
 			return e.Type == hold.EventExpiring && !e.Timestamp.Before(at.Truncate(time.Millisecond)) && !e.Timestamp.After(by)
 		}) {
 			j.fail(c, "alert", "open %s before its deadline at +%s, and nobody was told", d, c.deadline.Sub(j.began))
@@ -363,7 +363,7 @@ func (j *judge) warnedAtOnce(c *case_, s *call) {
 	if nearest == 0 || !j.calm(s.begin, by) || by.After(j.here(c.deadline)) || by.After(c.deadline) || by.After(j.at(j.since())) || c.acted(by) {
 		return
 	}
-	if !slices.ContainsFunc(c.events, func(e worker.EventEnvelope) bool {
+	if !slices.ContainsFunc(c.events, func(e event.Envelope) bool {
 		return e.Type == hold.EventExpiring && e.Data.Threshold == nearest.String() && !e.Timestamp.After(by)
 	}) {
 		j.fail(c, "alert", "scheduled at +%s, inside the threshold %s, and nobody was told by +%s", s.end.Sub(j.began), nearest, by.Sub(j.began))

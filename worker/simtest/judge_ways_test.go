@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/intake"
+	"github.com/holdd/holdd/worker/reconcile"
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
@@ -234,7 +236,7 @@ func (j *judge) found(c *case_) {
 	}
 	for _, r := range j.way.compared {
 		gone := c.until()
-		if !c.since.Before(r.StartedAt.Add(-2*time.Second)) || !gone.After(r.FinishedAt.Add(time.Second)) || r.Counts[worker.FoundUnreadable] > 0 ||
+		if !c.since.Before(r.StartedAt.Add(-2*time.Second)) || !gone.After(r.FinishedAt.Add(time.Second)) || r.Counts[reconcile.FoundUnreadable] > 0 ||
 			j.lost(r.StartedAt.Add(-time.Minute), j.at(j.since())) || c.account != "" && !j.met(c.account) {
 			continue
 		}
@@ -279,7 +281,7 @@ func (j *judge) rebuilt() {
 	if t.IsZero() || !j.calm(t, by, "redis:emptied") || by.After(j.at(j.since())) {
 		return
 	}
-	if !slices.ContainsFunc(j.way.compared, func(r worker.Reconciliation) bool { return r.StartedAt.After(t) && r.FinishedAt.Before(by) }) {
+	if !slices.ContainsFunc(j.way.compared, func(r reconcile.Reconciliation) bool { return r.StartedAt.After(t) && r.FinishedAt.Before(by) }) {
 		j.breach("found again: Redis was emptied at +%s, and nobody has compared by +%s", t.Sub(j.began), by.Sub(j.began))
 	}
 }
@@ -318,7 +320,7 @@ func (j *judge) toldByStripe(c *case_) {
 	}
 	known := c.wished.sure[0].end
 	for _, d := range j.way.delivered {
-		if d.id == c.id && (d.kind == "payment_intent.succeeded" || d.kind == "payment_intent.canceled") && d.result != "noted" && d.at.After(known) {
+		if d.id == c.id && (d.kind == "payment_intent.succeeded" || d.kind == "payment_intent.canceled") && d.result != intake.EventQueued && d.at.After(known) {
 			if at := c.ended_(); at.IsZero() || at.After(d.at.Add(time.Second)) {
 				j.fail(c, "told by Stripe", "%s was taken in at +%s as %s, and the hold was open", d.kind, d.at.Sub(j.began), d.result)
 			}
@@ -338,7 +340,7 @@ func (j *judge) toldByStripe(c *case_) {
 		}
 	}
 	for _, r := range j.way.compared {
-		if r.StartedAt.After(end.Add(time.Second)) && r.StartedAt.After(known) && r.Counts[worker.FoundUnreadable] == 0 {
+		if r.StartedAt.After(end.Add(time.Second)) && r.StartedAt.After(known) && r.Counts[reconcile.FoundUnreadable] == 0 {
 			check("a comparison began", r.StartedAt, r.FinishedAt.Add(j.patience()))
 			if at := c.ended_(); j.alone(c, r.StartedAt, r.FinishedAt) && (at.IsZero() || at.After(r.FinishedAt.Add(time.Second))) {
 				j.fail(c, "told by Stripe", "ended at +%s, and a comparison from +%s to +%s left it open", end.Sub(j.began), r.StartedAt.Sub(j.began), r.FinishedAt.Sub(j.began))
@@ -394,7 +396,7 @@ func (j *judge) mirrored(c *case_) {
 			last = k.end
 		}
 	}
-	if t.Sub(last) < 2*j.p.ways.mirror+2*time.Minute || !j.calm(last, t, "redis:emptied") || slices.ContainsFunc(c.events, func(e worker.EventEnvelope) bool { return e.Type == hold.EventAttention }) {
+	if t.Sub(last) < 2*j.p.ways.mirror+2*time.Minute || !j.calm(last, t, "redis:emptied") || slices.ContainsFunc(c.events, func(e event.Envelope) bool { return e.Type == hold.EventAttention }) {
 		return
 	}
 	all := c.wished.before.at(t)
@@ -457,7 +459,7 @@ func (j *judge) cards() {
 			}
 			var p *hold.Problem
 			switch {
-			case k.err == nil && k.out.Status == worker.StatusAuthorized:
+			case k.err == nil && k.out.Status == hold.AuthorizationDone:
 				if len(placed[h.n]) == 0 || placed[h.n][0].Intent != k.out.PaymentIntent || placed[h.n][0].Time.After(k.end) {
 					j.breach("card: H%d: told authorized by %s, and it was not", h.n, k.out.PaymentIntent)
 				}

@@ -10,8 +10,9 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/query"
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
@@ -38,7 +39,7 @@ type call struct {
 func (c *call) granted() bool { return c.heard && c.err == nil }
 
 // unsure says that the sender doesn't know whether it was.
-func (c *call) unsure() bool { return !c.heard || errors.Is(c.err, worker.ErrUnavailable) }
+func (c *call) unsure() bool { return !c.heard || errors.Is(c.err, health.ErrUnavailable) }
 
 func (c *call) String() string {
 	said := "nothing was heard"
@@ -219,7 +220,7 @@ func (w *world) ask(r *replica, c *call, deaf bool) (again bool) {
 	w.mu.Unlock()
 	ctx, cancel := context.WithTimeout(w.ctx, 15*time.Second)
 	defer cancel()
-	got, err := c.send(ctx, r.Worker)
+	got, err := c.send(ctx, r.parts)
 	w.mu.Lock()
 	c.end, c.got, c.err, c.heard = time.Now(), got, err, !deaf && !r.dead.Load() && ctx.Err() == nil
 	w.mu.Unlock()
@@ -227,7 +228,7 @@ func (w *world) ask(r *replica, c *call, deaf bool) (again bool) {
 	return c.unsure()
 }
 
-func (c *call) send(ctx context.Context, w *worker.Worker) (h hold.Hold, err error) {
+func (c *call) send(ctx context.Context, w parts) (h hold.Hold, err error) {
 	switch {
 	case c.kind == "schedule" || c.kind == "other":
 		s := w.Schedule(ctx, []hold.ScheduleRequest{c.wish}, "people")[0]
@@ -256,7 +257,7 @@ func (w *world) look(round int) {
 	if len(rs) == 0 {
 		return
 	}
-	page, err := rs[0].List(w.ctx, worker.Query{State: hold.Attention})
+	page, err := rs[0].List(w.ctx, query.Query{State: hold.Attention})
 	if err != nil {
 		return
 	}

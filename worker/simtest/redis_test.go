@@ -334,7 +334,7 @@ func script(keys []string, args int) string {
 	switch n := len(keys); {
 	case strings.HasPrefix(keys[0], "holdd:{reconcile}"):
 		return "compare"
-	case keys[0] == "holdd:{0}:told":
+	case keys[0] == "holdd:{0}:published":
 		return "publish"
 	case keys[0] == "holdd:{0}:episodes":
 		return "report"
@@ -358,7 +358,7 @@ func script(keys []string, args int) string {
 		return "touch"
 	case n == 2 && name(0) == "unverified":
 		return "unverified"
-	case n == 2 && (name(0) == "looks" || name(0) == "mirror" || args > 2):
+	case n == 2 && (name(0) == "refresh" || name(0) == "mirror" || args > 2):
 		return name(0)
 	case n == 2:
 		return "milestones"
@@ -369,7 +369,7 @@ func script(keys []string, args int) string {
 }
 
 // background are requests that a story leaves out.
-var background = map[string]bool{"due": true, "milestones": true, "report": true, "take": true, "other": true, "unverified": true, "read": true, "looks": true, "mirror": true,
+var background = map[string]bool{"due": true, "milestones": true, "report": true, "take": true, "other": true, "unverified": true, "read": true, "refresh": true, "mirror": true,
 	"expiring": true, "attention": true, "compare": true, "inbox": true}
 
 // chance is what a process draws by itself: tokens of attempts, names of comparisons and of events that are no hold's.

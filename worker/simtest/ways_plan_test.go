@@ -95,7 +95,7 @@ func (p *plan) schedules() worker.Schedules {
 		return "@every " + d.String()
 	}
 	s := worker.Schedules{Capture: every(p.tick), Expiry: every(p.tick), Report: every(p.tick * 12), Purge: every(0), Verify: every(p.tick * 4),
-		Refresh: every(0), Inbox: every(0), Mirror: every(0), Abandon: every(0), Reconcile: every(0)}
+		Refresh: every(0), Inbox: every(0), Mirror: every(0), Resume: every(0), Reconcile: every(0)}
 	if !p.ways.on {
 		return s
 	}
@@ -111,7 +111,7 @@ func (p *plan) schedules() worker.Schedules {
 		case "inbox":
 			s.Inbox = every(p.look())
 		case "card":
-			s.Abandon = every(max(p.look(), 10*time.Second))
+			s.Resume = every(max(p.look(), 10*time.Second))
 		}
 	}
 	return s

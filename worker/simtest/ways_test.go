@@ -10,9 +10,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/gateway"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/reconcile"
 	"github.com/holdd/holdd/worker/stripesim"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -24,8 +26,8 @@ type wayside struct {
 	stood     map[int]standing // what stood at Stripe then, by hold
 	posted    []posted
 	delivered []delivery
-	compared  []worker.Reconciliation // finished
-	said      map[string]time.Time    // what was logged first when, by event and intent
+	compared  []reconcile.Reconciliation // finished
+	said      map[string]time.Time       // what was logged first when, by event and intent
 	clicks    []*click
 	guests    map[int]bool // who have acted
 	reviews   map[int][]review
@@ -66,7 +68,7 @@ type click struct {
 	begin, end time.Time
 	heard      bool
 	err        error
-	out        worker.AuthorizationResult
+	out        hold.AuthorizationResult
 }
 
 func (c *click) granted() bool { return c.heard && c.err == nil }
@@ -170,12 +172,12 @@ func (w *world) click(h *placed, i int) {
 	aw := hold.AuthorizeRequest{PaymentMethod: h.card.method, Amount: h.amount, Currency: h.currency, Account: h.account, Reference: wish.Reference, CaptureAt: wish.CaptureAt,
 		CancelAt: wish.CancelAt, CaptureAmount: wish.CaptureAmount, OnExpiry: wish.OnExpiry, Metadata: h.marks()}
 	key := fmt.Sprintf("click-%08d", h.n)
-	c := w.insist(h, i, key, false, func(ctx context.Context, r *replica) (worker.AuthorizationResult, error) {
+	c := w.insist(h, i, key, false, func(ctx context.Context, r *replica) (hold.AuthorizationResult, error) {
 		return r.Authorize(ctx, key, aw, "people")
 	})
 	var p *hold.Problem
 	switch {
-	case c.granted() && (c.out.Status == worker.StatusRequiresAction || c.out.Status == worker.StatusRequiresConfirmation):
+	case c.granted() && (c.out.Status == hold.AuthorizationRequiresAction || c.out.Status == hold.AuthorizationRequiresConfirmation):
 		w.mu.Lock()
 		first := !w.way.guests[h.n]
 		w.way.guests[h.n] = true
@@ -204,8 +206,8 @@ func (w *world) click(h *placed, i int) {
 
 func (w *world) confirm(h *placed, i int, id, verb, card string) {
 	key := fmt.Sprintf("%s%08d", verb, h.n)
-	w.insist(h, i, key, true, func(ctx context.Context, r *replica) (worker.AuthorizationResult, error) {
-		return r.ConfirmAuthorization(ctx, id, key, hold.ConfirmRequest{Account: h.account, PaymentMethod: card}, "people")
+	w.insist(h, i, key, true, func(ctx context.Context, r *replica) (hold.AuthorizationResult, error) {
+		return r.Confirm(ctx, id, key, hold.ConfirmRequest{Account: h.account, PaymentMethod: card}, "people")
 	})
 }
 
@@ -223,7 +225,7 @@ func (w *world) compare(i int, a asked) {
 }
 
 // insist repeats a request for as long as nobody knows what became of it, up to a point.
-func (w *world) insist(h *placed, i int, key string, confirm bool, do func(context.Context, *replica) (worker.AuthorizationResult, error)) (c *click) {
+func (w *world) insist(h *placed, i int, key string, confirm bool, do func(context.Context, *replica) (hold.AuthorizationResult, error)) (c *click) {
 	for try := range 8 {
 		d := throw(w.p.seed, "click", key, fmt.Sprint(i), fmt.Sprint(try))
 		w.nap(d.between(10*time.Microsecond, 2*time.Millisecond))
@@ -322,7 +324,7 @@ func (w *world) deliver(e stripesim.Event, copy int, late time.Duration) {
 			return
 		}
 		ctx, cancel := context.WithTimeout(w.ctx, 10*time.Second)
-		result, err := r.ApplyStripeEvent(ctx, ev)
+		result, err := r.Webhooks.ApplyStripeEvent(ctx, ev)
 		ok := err == nil && ctx.Err() == nil && !r.dead.Load()
 		cancel()
 		w.tr.add(false, "Stripe tells %s of %s of %s (%s%d): %s %s", r.name, e.Type, e.Intent, strings.Repeat("again ", copy), try+1, result, errText(err))
@@ -418,13 +420,13 @@ type eye struct {
 	r *replica
 }
 
-func (eye) ReadinessChecked([]worker.Check)                      {}
-func (eye) CapacityChecked(worker.Capacity)                      {}
+func (eye) ReadinessChecked([]health.Check)                      {}
+func (eye) CapacityChecked(event.CapacityRisk)                   {}
 func (eye) CallFinished(hold.Op, hold.AnswerKind, time.Duration) {}
 func (eye) EventRecorded(*hold.Hold, hold.Event, time.Duration)  {}
 func (eye) HoldsCounted(hold.Counts, int, time.Time)             {}
 func (eye) RequestRejected(string, hold.Code)                    {}
-func (e eye) ReconcileFinished(r worker.Reconciliation) {
+func (e eye) ReconcileFinished(r reconcile.Reconciliation) {
 	e.w.mu.Lock()
 	defer e.w.mu.Unlock()
 	e.w.way.compared = append(e.w.way.compared, r)

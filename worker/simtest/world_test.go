@@ -21,9 +21,16 @@ import (
 	"github.com/holdd/holdd/store"
 	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/authorize"
+	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/gateway"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/intake"
+	"github.com/holdd/holdd/worker/query"
+	"github.com/holdd/holdd/worker/reconcile"
 	"github.com/holdd/holdd/worker/stripesim"
+	"github.com/holdd/holdd/worker/wiring"
 	"github.com/redis/go-redis/v9"
 	lua "github.com/yuin/gopher-lua"
 	"go.uber.org/zap"
@@ -71,16 +78,31 @@ type world struct {
 	owner      map[string]string // who claimed a hold last
 	breaches   []string          // seen while it ran
 	tails      [][2]time.Time
-	lostEvents []worker.EventEnvelope // that stood in Redis before it lost something: somebody may have read them
-	clocks     []reign                // of Redis' servers, in their order
+	lostEvents []event.Envelope // that stood in Redis before it lost something: somebody may have read them
+	clocks     []reign          // of Redis' servers, in their order
 	ups        []time.Time
 	way        wayside
 	closing    bool
 }
 
+// parts are the parts of a worker that tests call.
+type parts struct {
+	*intake.Scheduler
+	*intake.Changer
+	*query.Reader
+	*query.Planner
+	*authorize.Authorizer
+	*reconcile.Reconciler
+}
+
+func partsOf(w *worker.Worker) parts {
+	return parts{w.Scheduler, w.Changer, w.Reader, w.Planner, w.Authorizer, w.Reconciler}
+}
+
 // replica is one process.
 type replica struct {
 	*worker.Worker
+	parts
 	w     *world
 	slot  int
 	name  string
@@ -253,7 +275,7 @@ func (w *world) start(slot int) {
 	ctx, stop := context.WithCancel(w.ctx)
 	r.stop = stop
 	so := store.Options{URL: "redis://in-process:6379?protocol=2&conn_max_idle_time=-1", Partitions: w.p.partitions,
-		Budget: store.Budget{Write: w.p.write, Read: w.p.write, Total: 4 * w.p.write},
+		Rates: store.Rates{Write: w.p.write, Read: w.p.write, Total: 4 * w.p.write},
 		Dialer: func(context.Context, string, string) (net.Conn, error) {
 			if r.dead.Load() {
 				return nil, errDead
@@ -283,7 +305,7 @@ func (w *world) start(slot int) {
 		}
 		time.Sleep(throw(w.p.seed, "open", name, fmt.Sprint(try)).between(wait/2, wait))
 	}
-	g, err := gateway.New(gateway.Options{Key: "sk_test_world", Base: "http://stripe.test", Transport: &lifeline{w: w, r: r, next: w.sim.Transport()}})
+	g, err := gateway.New(gateway.Options{APIKey: "sk_test_world", BaseURL: "http://stripe.test", Transport: &lifeline{w: w, r: r, next: w.sim.Transport()}})
 	if err != nil {
 		panic(err)
 	}
@@ -293,10 +315,10 @@ func (w *world) start(slot int) {
 	}
 	wo := worker.Options{}
 	if w.p.ways.on {
-		wo.Observer, wo.DecodeRequest = eye{w: w, r: r}, api.ParseWish
+		wo.Observer, wo.DecodeRequest = eye{w: w, r: r}, api.ParseScheduleRequest
 	}
 	log := zap.New(zapcore.NewTee(cores...))
-	r.Worker, err = worker.New(r.store, listing{g, w.p.ways.page}, worker.Options{
+	r.Worker, err = wiring.NewWorker(r.store, shortPages{g, w.p.ways.page}, worker.Options{
 		Observer:      wo.Observer,
 		DecodeRequest: wo.DecodeRequest,
 		Rules:         hold.Rules{ExpiryMargin: w.p.margin, Thresholds: w.p.thresholds, Mirror: w.p.ways.mirror > 0},
@@ -306,6 +328,7 @@ func (w *world) start(slot int) {
 	if err != nil {
 		panic(err)
 	}
+	r.parts = partsOf(r.Worker)
 	w.mu.Lock()
 	if w.closing {
 		w.mu.Unlock()
@@ -326,16 +349,17 @@ func (w *world) start(slot int) {
 	})
 }
 
-type listing struct {
+// shortPages lists fewer intents at once than asked for, so that small worlds have several pages.
+type shortPages struct {
 	*gateway.Gateway
-	page int
+	page int // 0: as asked for
 }
 
-func (l listing) List(ctx context.Context, account, after string, n int) ([]hold.Intent, bool, hold.Answer) {
-	if l.page > 0 {
-		n = min(n, l.page)
+func (s shortPages) Do(ctx context.Context, c hold.Call) hold.Answer {
+	if c.Op == hold.OpList && s.page > 0 {
+		c.Limit = min(c.Limit, s.page)
 	}
-	return l.Gateway.List(ctx, gateway.ListQuery{Account: account, StartingAfter: after, Limit: n})
+	return s.Gateway.Do(ctx, c)
 }
 
 // end stops a replica as SIGTERM does.
@@ -581,7 +605,7 @@ func (w *world) close(cancel context.CancelFunc) (o outcome) {
 			}
 			h, _, err := rs[0].Get(w.ctx, id)
 			for range 100 { // connections from before Redis was another one
-				if !errors.Is(err, worker.ErrUnavailable) {
+				if !errors.Is(err, health.ErrUnavailable) {
 					break
 				}
 				time.Sleep(time.Second)
@@ -636,11 +660,11 @@ func (w *world) close(cancel context.CancelFunc) (o outcome) {
 }
 
 // published are the events that stand in Redis.
-func (w *world) published() (all []worker.EventEnvelope) {
+func (w *world) published() (all []event.Envelope) {
 	for part := range w.p.partitions {
 		entries, _ := w.redis.Stream(fmt.Sprintf("holdd:{%d}:events", part))
 		for _, e := range entries {
-			var ev worker.EventEnvelope
+			var ev event.Envelope
 			if err := json.Unmarshal([]byte(e.Values[1]), &ev); err != nil {
 				w.breach("events: %q is no event: %v", e.Values[1], err)
 				continue

@@ -17,7 +17,10 @@ import (
 	"github.com/holdd/holdd/worker/alert"
 	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/gateway"
+	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/intake"
+	"github.com/holdd/holdd/worker/wiring"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 )
@@ -57,7 +60,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	stripe, err := gateway.New(gateway.Options{
-		Key: gateway.Key(s.StripeAPIKey.Reveal()), Base: s.StripeAPIBase, Concurrency: s.Concurrency, Timeout: s.CallTimeout, Transport: o.Transport,
+		APIKey: gateway.APIKey(s.StripeAPIKey.Reveal()), BaseURL: s.StripeAPIBase, Concurrency: s.Concurrency, Timeout: s.CallTimeout, Transport: o.Transport,
 	})
 	if err != nil {
 		return err
@@ -68,7 +71,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer cancel()
 	st, warnings, err := store.Open(starting, store.Options{
 		URL: s.RedisURL.Reveal(), Partitions: s.Partitions, Livemode: stripe.Livemode(), AllowUnsafe: s.AllowUnsafeRedis,
-		Budget: budget(s, stripe.Livemode()), MaxEvents: s.EventsMax, Dialer: o.DialRedis,
+		Rates: budget(s, stripe.Livemode()), MaxEvents: s.EventsMax, Dialer: o.DialRedis,
 	})
 	if err != nil {
 		return err
@@ -87,7 +90,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	metrics.sinks(alerts.Names())
 	limits := budget(s, stripe.Livemode())
-	w, err := worker.New(st, listing{stripe, metrics}, worker.Options{
+	w, err := wiring.NewWorker(st, stripe, worker.Options{
 		Rules:       hold.Rules{ExpiryMargin: s.ExpiryMargin, Thresholds: s.AlertThresholds, Mirror: s.MirrorTerms},
 		Schedules:   worker.Schedules{Capture: s.ScheduleCapture, Expiry: s.ScheduleExpiry, Report: s.ScheduleReport, Purge: s.SchedulePurge, Reconcile: s.ScheduleReconcile},
 		ReadRate:    limits.Read,
@@ -95,21 +98,21 @@ func Run(ctx context.Context, o Options) (err error) {
 		TotalRate:   limits.Total,
 		Concurrency: s.Concurrency, Lease: s.Lease, CallTimeout: s.CallTimeout, Grace: s.ShutdownGrace, Retention: s.Retention,
 		Livemode: stripe.Livemode(), Replica: replica, Logger: log, Observer: reporting{metrics, alerts},
-		DecodeRequest: api.ParseWish,
+		DecodeRequest: api.ParseScheduleRequest,
 	})
 	if err != nil {
 		return err
 	}
 	handler, err := api.New(api.Options{
-		Holds: w, Reconciler: w, Authorizations: w, Deliveries: alerts, Livemode: stripe.Livemode(), Version: o.Version, Tokens: tokens, Metrics: metrics.handler(), Logger: log, Level: o.Level,
-		Webhook: webhook(s, w),
+		Holds: holds(w), Reconciler: w.Reconciler, Authorizer: w.Authorizer, Deliveries: alerts, Livemode: stripe.Livemode(), Version: o.Version, Tokens: tokens, Metrics: metrics.handler(), Logger: log, Level: o.Level,
+		Webhook: webhook(s, w.Webhooks),
 	})
 	if err != nil {
 		return err
 	}
 	metrics.countUnauthorized(handler.Unauthorized)
 	metrics.tell(o.Version, stripe.Livemode(), budget(s, stripe.Livemode()))
-	metrics.registry.MustRegister(newOutlook(w))
+	metrics.registry.MustRegister(newOutlook(w.Readiness, w.Planner))
 	metrics.countForged(handler.Forged)
 	listener, err := api.Listen(s.Listen)
 	if err != nil {
@@ -158,12 +161,12 @@ func Run(ctx context.Context, o Options) (err error) {
 
 // budget is what all replicas together may send. A sandbox has as much over all as for one kind of request; real accounts have
 // four times as much.
-func budget(s *config.Settings, livemode bool) store.Budget {
+func budget(s *config.Settings, livemode bool) store.Rates {
 	total := s.Rate
 	if livemode {
 		total = 4 * s.Rate
 	}
-	return store.Budget{Write: s.Rate, Read: s.RateRead, Total: total}
+	return store.Rates{Write: s.Rate, Read: s.RateRead, Total: total}
 }
 
 // reporting tells the alerts as well how things are.
@@ -172,7 +175,7 @@ type reporting struct {
 	alerts *alert.Alerts
 }
 
-func (r reporting) ReadinessChecked(checks []worker.Check) { r.alerts.Reported(checks) }
+func (r reporting) ReadinessChecked(checks []health.Check) { r.alerts.Reported(checks) }
 
 // alertOptions say where to.
 func alertOptions(s *config.Settings, st *store.Store, replica string, livemode bool, version string, log *zap.Logger, m *metrics) alert.Options {
@@ -191,7 +194,7 @@ func alertOptions(s *config.Settings, st *store.Store, replica string, livemode 
 }
 
 // webhook takes Stripe's events if there are secrets to know them by.
-func webhook(s *config.Settings, w *worker.Worker) *api.Webhook {
+func webhook(s *config.Settings, w *intake.Webhooks) *api.Webhook {
 	if len(s.StripeWebhookSecrets) == 0 {
 		return nil
 	}
@@ -239,21 +242,9 @@ func address(a net.Addr) string {
 	return "http://" + a.String()
 }
 
-// listing lets the gateway be asked for pages in the worker's words, and counts what the worker asks on its own account.
-type listing struct {
-	*gateway.Gateway
-	metrics *metrics
-}
-
-func (l listing) List(ctx context.Context, account, after string, n int) ([]hold.Intent, bool, hold.Answer) {
-	return l.Gateway.List(ctx, gateway.ListQuery{Account: account, StartingAfter: after, Limit: n})
-}
-
-func (l listing) Check(ctx context.Context) hold.Answer {
-	began := time.Now()
-	a := l.Gateway.Check(ctx)
-	l.metrics.called(opCheck, a.Kind, time.Since(began))
-	return a
+// holds are the parts of the worker that the API serves.
+func holds(w *worker.Worker) api.Holds {
+	return api.Holds{Scheduler: w.Scheduler, Changer: w.Changer, Reader: w.Reader, Planner: w.Planner, ReadinessChecker: w.Readiness}
 }
 
 // redisLog takes what go-redis says of its connections. The worker says once when Redis is away and when it is back; this is the detail.

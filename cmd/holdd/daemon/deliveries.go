@@ -3,7 +3,7 @@ package daemon
 import (
 	"time"
 
-	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/event"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -78,7 +78,7 @@ var (
 )
 
 // CapacityChecked implements [worker.Observer].
-func (m *metrics) CapacityChecked(c worker.Capacity) {
+func (m *metrics) CapacityChecked(c event.CapacityRisk) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.capacity, m.lookedAt = c, time.Now()

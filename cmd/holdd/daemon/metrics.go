@@ -5,8 +5,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/reconcile"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -33,12 +34,9 @@ type metrics struct {
 
 	mu       sync.Mutex
 	behind   map[string]map[int]backlog // by sink and partition
-	capacity worker.Capacity
+	capacity event.CapacityRisk
 	lookedAt time.Time // when capacity was looked at; zero: never
 }
-
-// opCheck is the request that asks whether Stripe answers and takes the key. It belongs to no hold.
-const opCheck = "check"
 
 func newMetrics() *metrics {
 	m := &metrics{
@@ -62,7 +60,7 @@ func newMetrics() *metrics {
 	}
 	m.findings = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdd_reconcile_findings_total",
 		Help: "What comparisons with Stripe found, by kind; what stays as it is counts in each."}, []string{"kind"})
-	for _, k := range worker.FindingKinds() {
+	for _, k := range reconcile.FindingKinds() {
 		m.findings.WithLabelValues(string(k)) // a first one is an increase, not a new series
 	}
 	m.compared = prometheus.NewGauge(prometheus.GaugeOpts{Name: "holdd_reconcile_last_success_timestamp_seconds",
@@ -85,8 +83,8 @@ func newMetrics() *metrics {
 // hold that lapses would go unnoticed.
 func (m *metrics) begin() {
 	for _, answer := range hold.AnswerKinds() {
-		for _, op := range []string{hold.OpCapture.String(), hold.OpCancel.String(), hold.OpRead.String(), hold.OpAuthorize.String(), hold.OpUpdate.String(), opCheck} {
-			m.calls.WithLabelValues(op, answer.String())
+		for _, op := range []hold.Op{hold.OpCapture, hold.OpCancel, hold.OpRead, hold.OpAuthorize, hold.OpUpdate, hold.OpCheck} {
+			m.calls.WithLabelValues(op.String(), answer.String())
 		}
 	}
 	for event, causes := range map[hold.EventType][]hold.Cause{
@@ -126,12 +124,8 @@ func (m *metrics) countUnauthorized(count func() uint64) {
 
 // CallFinished implements worker.Observer, as do the methods below.
 func (m *metrics) CallFinished(op hold.Op, kind hold.AnswerKind, took time.Duration) {
-	m.called(op.String(), kind, took)
-}
-
-func (m *metrics) called(op string, kind hold.AnswerKind, took time.Duration) {
-	m.calls.WithLabelValues(op, kind.String()).Inc()
-	m.took.WithLabelValues(op).Observe(took.Seconds())
+	m.calls.WithLabelValues(op.String(), kind.String()).Inc()
+	m.took.WithLabelValues(op.String()).Observe(took.Seconds())
 }
 
 func (m *metrics) EventRecorded(h *hold.Hold, n hold.Event, lateness time.Duration) {
@@ -149,7 +143,7 @@ func (m *metrics) RequestRejected(source string, code hold.Code) {
 	m.rejected.WithLabelValues(source, string(code)).Inc()
 }
 
-func (m *metrics) ReconcileFinished(r worker.Reconciliation) {
+func (m *metrics) ReconcileFinished(r reconcile.Reconciliation) {
 	for k, n := range r.Counts {
 		m.findings.WithLabelValues(string(k)).Add(float64(n))
 	}

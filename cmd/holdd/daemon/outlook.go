@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"github.com/holdd/holdd/store"
-	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/query"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 // tell registers what doesn't change while the process runs: what it is, and how much it may ask of Stripe.
-func (m *metrics) tell(version string, livemode bool, b store.Budget) {
+func (m *metrics) tell(version string, livemode bool, b store.Rates) {
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdd_build_info", Help: "Always 1: the version that runs, and whether it moves real money."},
 		[]string{"version", "livemode"})
 	info.WithLabelValues(version, strconv.FormatBool(livemode)).Set(1)
@@ -37,26 +38,32 @@ var horizons = []struct {
 	span  time.Duration
 }{{"24h", 24 * time.Hour}, {"1h", time.Hour}}
 
-// forecaster is what the outlook asks of the worker.
-type forecaster interface {
-	Ready(ctx context.Context) []worker.Check
-	Plan(ctx context.Context, next time.Duration) (worker.Plan, error)
+// readinessChecker tells what keeps this replica from working.
+type readinessChecker interface {
+	Check(ctx context.Context) []health.Check
+}
+
+// planner tells which holds are at risk.
+type planner interface {
+	Plan(ctx context.Context, next time.Duration) (query.Plan, error)
 }
 
 // outlook is asked when somebody scrapes, and costs nothing otherwise. What can't be told for the moment is left out: an old figure would look like good news.
 type outlook struct {
-	worker               forecaster
+	readiness            readinessChecker
+	planner              planner
 	ready, atRisk, money *prometheus.Desc
 
 	mu   sync.Mutex
-	plan worker.Plan
+	plan query.Plan
 	at   time.Time // when the plan was made; zero: there is none
 }
 
-func newOutlook(w forecaster) *outlook {
+func newOutlook(r readinessChecker, p planner) *outlook {
 	return &outlook{
-		worker: w,
-		ready:  prometheus.NewDesc("holdd_ready", "Whether this replica has what it needs to work, as /readyz tells: 1 or 0 for each check.", []string{"check"}, nil),
+		readiness: r,
+		planner:   p,
+		ready:     prometheus.NewDesc("holdd_ready", "Whether this replica has what it needs to work, as /readyz tells: 1 or 0 for each check.", []string{"check"}, nil),
 		atRisk: prometheus.NewDesc("holdd_at_risk_holds",
 			"Open holds that may lapse for what they are (paused, refused, without a time), by how soon their deadline comes; those of an hour are among those of a day. At most 100, nearest deadline first. Those that only come too late in the queue are in holdd_capacity_at_risk_holds.", []string{"within"}, nil),
 		money: prometheus.NewDesc("holdd_at_risk_minor_units", "What the holds of holdd_at_risk_holds within a day hold, in minor units of its currency.", []string{"currency"}, nil),
@@ -75,7 +82,7 @@ func (o *outlook) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), outlookTime)
 	defer cancel()
 	redis := true
-	for _, c := range o.worker.Ready(ctx) {
+	for _, c := range o.readiness.Check(ctx) {
 		v := 0.0
 		if c.OK {
 			v = 1
@@ -111,15 +118,15 @@ func (o *outlook) Collect(ch chan<- prometheus.Metric) {
 }
 
 // look makes a plan, or gives the one that is recent enough. One at a time: several that scrape at once share it.
-func (o *outlook) look(ctx context.Context) (worker.Plan, bool) {
+func (o *outlook) look(ctx context.Context) (query.Plan, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.at.IsZero() && time.Since(o.at) < outlookAge {
 		return o.plan, true
 	}
-	p, err := o.worker.Plan(ctx, horizons[0].span)
+	p, err := o.planner.Plan(ctx, horizons[0].span)
 	if err != nil {
-		return worker.Plan{}, false // the worker has said that Redis is away
+		return query.Plan{}, false // the worker has said that Redis is away
 	}
 	o.plan, o.at = p, time.Now()
 	return p, true

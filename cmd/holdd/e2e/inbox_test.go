@@ -156,5 +156,5 @@ func TestInboxOfADeadReplica(t *testing.T) {
 	w.await(other, many, 2*time.Minute)
 	w.judge(other, all, oneLine)
 	// It says that the first one died; and two thousand captures at one moment can be more than a busy machine answers within a short lease's time for a call.
-	noFailures(t, other, `"event":"replica.stopped"`, "Stripe is away")
+	noFailures(t, other, `"event":"replica.stopped"`, "Stripe unavailable")
 }

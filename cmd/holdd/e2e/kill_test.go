@@ -124,7 +124,7 @@ func wakesWithAnOldLease(t *testing.T) bool {
 	w.judge(sleeper, all, oneLine)
 	w.judge(sleeper, more, oneLine)
 	t.Logf("%d answers were of captures that the sleeper had sent; awake, it told %d outcomes", w.sim.Stats().Replayed, sleeper.log.outcomesCount()-told)
-	return sleeper.log.says("another replica has taken this hold over")
+	return sleeper.log.says("another replica has taken over this hold")
 }
 
 func TestReplicaToldToStopGivesTheRestBack(t *testing.T) {

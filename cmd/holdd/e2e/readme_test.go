@@ -251,7 +251,7 @@ func TestReadmeWaysIn(t *testing.T) {
 			pi := sim.place()
 			w.send(r, []hold.ScheduleRequest{{PaymentIntent: pi, CaptureAt: stamp(at)}})
 			sim.order(http.MethodPost, "/_sim/dashboard/"+pi+"/capture", `{}`, nil)
-			if out := s.run(t, env(pi)...); !strings.Contains(out, `{"result":"noted"}`) {
+			if out := s.run(t, env(pi)...); !strings.Contains(out, `{"result":"queued"}`) {
 				t.Errorf("%s says %q", name, out)
 			}
 			if v := w.eventually(r, pi, hold.Captured, startTime); v.Cause != "elsewhere" {
@@ -311,7 +311,7 @@ func TestReadmeEventsAreHeard(t *testing.T) {
 		}
 		body := fmt.Appendf(nil, `{"id":"evt_%d","object":"event","type":%q,"created":1,"livemode":false,"data":{"object":%s}}`, i, typ, object)
 		status, text := hook(t, r, body, stripesim.Sign(body, time.Now(), signingSecret))
-		heard := strings.Contains(text, "noted") || strings.Contains(text, "changed") || strings.Contains(text, "settled")
+		heard := strings.Contains(text, "queued") || strings.Contains(text, "changed") || strings.Contains(text, "settled")
 		if status != http.StatusOK || heard != (i < len(types)) {
 			t.Errorf("%s: %d %s", typ, status, text)
 		}

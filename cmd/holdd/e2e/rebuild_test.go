@@ -194,11 +194,11 @@ func TestEmptiedRedisIsRebuiltFromStripe(t *testing.T) {
 			t.Errorf("only %d holds are %s", states[s], s)
 		}
 	}
-	if n := r.log.lines(`"redis.emptied"`); n != 1 {
+	if n := r.log.lines(`"redis.data_lost"`); n != 1 {
 		t.Errorf("%d lines tell that Redis was emptied", n)
 	}
 	for _, line := range r.log.errors() {
-		if !strings.Contains(line, `"redis.emptied"`) {
+		if !strings.Contains(line, `"redis.data_lost"`) {
 			t.Errorf("a failure is reported: %s", line)
 		}
 	}

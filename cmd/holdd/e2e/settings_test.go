@@ -81,7 +81,7 @@ func TestRefusedAtStart(t *testing.T) {
 		names []string
 	}{
 		{"a Redis that evicts", []string{"REDIS_URL=" + evicting.URL()}, exitFailed, []string{"maxmemory-policy is allkeys-lru", "noeviction", "allow_unsafe_redis"}},
-		{"a Redis that forgets", []string{"REDIS_URL=" + forgetful.URL()}, exitFailed, []string{"nothing is written to disk", "appendonly yes"}},
+		{"a Redis that forgets", []string{"REDIS_URL=" + forgetful.URL()}, exitFailed, []string{"nothing is written to disk", "set appendonly to yes"}},
 		{"a Redis that isn't there", []string{"REDIS_URL=redis://127.0.0.1:1"}, exitFailed, []string{"Redis at redis://127.0.0.1:1 does not answer", "redis_url"}},
 		{"other partitions", []string{"HOLDD_PARTITIONS=8"}, exitSetting, []string{"4 partitions", "set partitions"}},
 		{"the other mode", []string{"HOLDD_PARTITIONS=4", "STRIPE_API_KEY=" + liveKey, "STRIPE_API_BASE="}, exitSetting, []string{"test mode", "live mode", "redis_url", "stripe_api_key"}},

@@ -160,7 +160,7 @@ func TestStormOfWebhooks(t *testing.T) {
 	took := time.Since(began)
 	rdb := w.redis.Client()
 	defer rdb.Close()
-	storetest.Until(t, time.Minute, "everything was looked at", func() bool { return rdb.ZCard(t.Context(), "holdd:{0}:looks").Val() == 0 })
+	storetest.Until(t, time.Minute, "everything was looked at", func() bool { return rdb.ZCard(t.Context(), "holdd:{0}:refresh").Val() == 0 })
 	t.Logf("%d webhooks of %d events of %d intents in %s; done by people: %v; %d intents lost some, %d all", storm, len(all), many, took.Round(time.Millisecond), done, len(dropped), many-len(heard))
 
 	compare := func(when string, skip func(string) bool) {

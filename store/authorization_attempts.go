@@ -1,0 +1,99 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// AuthorizationAttempts keeps attempts to authorize a card, each under a lease for one caller.
+type AuthorizationAttempts struct{ conn *conn }
+
+var (
+	authorizeBeginScript = newScript("authorize_begin")
+	authorizeSaveScript  = newScript("authorize_save")
+	authorizeDueScript   = newScript("authorize_due")
+)
+
+// attemptTTL is how long an attempt is kept: three times as long as Stripe promises to remember a
+// key. A caller who repeats a request later meets what Stripe has, or begins anew.
+const attemptTTL = 72 * time.Hour
+
+// BeginAuthorization writes an attempt down, or resumes the one with its id, under a lease for the
+// caller with this token. It creates no attempt that has no state. It resumes an attempt that has
+// no digest whatever was requested, even a finished one. It returns the attempt that is stored, and
+// the time of Redis. The attempt is due for a check after checkIn.
+func (s *AuthorizationAttempts) BeginAuthorization(
+	ctx context.Context, a hold.AuthorizationAttempt, token string, lease, checkIn time.Duration,
+) (hold.AuthorizationAttempt, hold.AttemptLookup, time.Time, error) {
+	record := ""
+	if a.State != 0 {
+		b, err := json.Marshal(a)
+		if err != nil {
+			return a, 0, time.Time{}, err
+		}
+		record = string(b)
+	}
+	r := newReply(s.conn.runOnce(ctx, authorizeBeginScript, []string{keyAttempt + a.ID, keyOpenAttempts},
+		a.ID, a.Digest, token, lease.Milliseconds(), attemptTTL.Milliseconds(), checkIn.Milliseconds(), record,
+		flagArg(a.Digest == "")))
+	now := r.time()
+	lookup, stored, begunAt := hold.AttemptLookup(r.int()), r.str(), r.time()
+	if r.err != nil {
+		return a, 0, now, r.err
+	}
+	if stored != "" {
+		if err := json.Unmarshal([]byte(stored), &a); err != nil {
+			return a, 0, now, fmt.Errorf("authorization attempt %s: %w", a.ID, hold.ErrUnreadableRecord)
+		}
+	}
+	a.BegunAt = begunAt
+	if a.KeyUsedSince.IsZero() {
+		a.KeyUsedSince = begunAt
+	}
+	return a, lookup, now, nil
+}
+
+// SaveAuthorization writes the progress of an attempt, unless another caller has it now. With
+// release it gives the lease back. next is the time of the next check, zero for never.
+func (s *AuthorizationAttempts) SaveAuthorization(
+	ctx context.Context, a hold.AuthorizationAttempt, token string, release bool, next time.Time,
+) (bool, error) {
+	record, err := json.Marshal(a)
+	if err != nil {
+		return false, err
+	}
+	return s.save(ctx, a, token, string(record), release, next)
+}
+
+// ForgetAuthorization deletes an attempt of which no request left.
+func (s *AuthorizationAttempts) ForgetAuthorization(
+	ctx context.Context, a hold.AuthorizationAttempt, token string,
+) error {
+	_, err := s.save(ctx, a, token, "", true, time.Time{})
+	return err
+}
+
+func (s *AuthorizationAttempts) save(
+	ctx context.Context, a hold.AuthorizationAttempt, token, record string, release bool, next time.Time,
+) (bool, error) {
+	n, err := s.conn.runOnce(ctx, authorizeSaveScript, []string{keyAttempt + a.ID, keyOpenAttempts},
+		a.ID, token, record, flagArg(a.State.Finished()), flagArg(release), scoreArg(next), a.Digest,
+		attemptTTL.Milliseconds()).Int64()
+	return n == 1, err
+}
+
+// DueAuthorizations returns up to n attempts whose next check is due.
+func (s *AuthorizationAttempts) DueAuthorizations(
+	ctx context.Context, n int,
+) (ids []string, now time.Time, err error) {
+	r := newReply(s.conn.runOnce(ctx, authorizeDueScript, []string{keyOpenAttempts}, clampBatch(n)))
+	now = r.time()
+	for r.more() {
+		ids = append(ids, r.str())
+	}
+	return ids, now, r.err
+}

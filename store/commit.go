@@ -1,0 +1,166 @@
+package store
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+var commitScript = newScript("commit")
+
+// commitKeys are the keys of commit.lua, which sees the index of NAME as KEY_NAME.
+var commitKeys = []struct {
+	name string
+	of   func(*partitionKeys) string
+}{
+	{"HOLDS", func(k *partitionKeys) string { return k.holds }},
+	{"SCHEDULED", func(k *partitionKeys) string { return k.scheduled }},
+	{"LEASED", func(k *partitionKeys) string { return k.leased }},
+	{"EXPIRING", func(k *partitionKeys) string { return k.expiring }},
+	{"SETTLED", func(k *partitionKeys) string { return k.settled }},
+	{"ATTENTION", func(k *partitionKeys) string { return k.attention }},
+	{"UNVERIFIED", func(k *partitionKeys) string { return k.unverified }},
+	{"REFERENCES", func(k *partitionKeys) string { return k.references }},
+	{"LANES", func(k *partitionKeys) string { return k.lanes }},
+	{"READY", func(k *partitionKeys) string { return k.ready }},
+	{"EVENTS", func(k *partitionKeys) string { return k.events }},
+	{"MIRROR", func(k *partitionKeys) string { return k.mirror }},
+	{"UNMATCHED", func(k *partitionKeys) string { return k.unmatched }},
+	{"REFRESH", func(k *partitionKeys) string { return k.refresh }},
+}
+
+func commitKeyConstants() []constant {
+	out := make([]constant, len(commitKeys))
+	for i, key := range commitKeys {
+		out[i] = constant{"KEY_" + key.name, i + 1}
+	}
+	return out
+}
+
+// Arguments of one write, in the order in which commit.lua gets them. commit.lua explains each.
+const (
+	writeID = iota
+	writeVersion
+	writeRecord
+	writeScheduled
+	writeLeased
+	writeExpiring
+	writeSettled
+	writeAttention
+	writeUnverified
+	writeMirror
+	writeLane
+	writeDeadline
+	writeReferenceRemove
+	writeReferenceAdd
+	writeEventCount
+	writeSize
+)
+
+var writeArgs = argNames{"WRITE", []string{
+	writeID: "ID", writeVersion: "VERSION", writeRecord: "RECORD", writeScheduled: "SCHEDULED",
+	writeLeased: "LEASED", writeExpiring: "EXPIRING", writeSettled: "SETTLED", writeAttention: "ATTENTION",
+	writeUnverified: "UNVERIFIED", writeMirror: "MIRROR", writeLane: "LANE", writeDeadline: "DEADLINE",
+	writeReferenceRemove: "REFERENCE_REMOVE", writeReferenceAdd: "REFERENCE_ADD",
+	writeEventCount: "EVENT_COUNT",
+}}
+
+// unchanged leaves a hold's score in a set as it is.
+const unchanged = "="
+
+// Commit writes changes, each whole or not at all. ok[i] is false where another writer was first. A
+// write that is sent again, because its reply was lost, is committed once and reported as committed
+// both times. After an error each write may or may not have happened. A hold must not be named
+// twice.
+func (s *Holds) Commit(ctx context.Context, writes []hold.RecordWrite) (ok []bool, err error) {
+	batches := s.conn.splitByPartition(len(writes), func(i int) string { return writes[i].Hold.ID })
+	calls := make([]scriptCall, len(batches))
+	for n, b := range batches {
+		keys := make([]string, len(commitKeys))
+		for i, key := range commitKeys {
+			keys[i] = key.of(&s.conn.partitions[b.partition])
+		}
+		args := append(make([]any, 0, 1+(writeSize+2)*len(b.indexes)), s.conn.maxEvents)
+		for _, i := range b.indexes {
+			args = appendWrite(args, &writes[i])
+		}
+		calls[n] = scriptCall{keys: keys, args: args}
+	}
+	ok = make([]bool, len(writes))
+	for n, cmd := range s.conn.runScript(ctx, commitScript, calls) {
+		r := newReply(cmd)
+		for _, i := range batches[n].indexes {
+			ok[i] = r.int() == 1
+		}
+		if r.err != nil {
+			return ok, r.err
+		}
+	}
+	return ok, nil
+}
+
+// appendWrite appends the arguments and the events of a write.
+func appendWrite(args []any, w *hold.RecordWrite) []any {
+	h := w.Hold
+	var a [writeSize]string
+	a[writeID], a[writeVersion] = h.ID, versionArg(w.Version)
+	a[writeDeadline] = scoreArg(h.ExpiresAt)
+	if !w.Drop {
+		h.Version = w.Version + 1
+		a[writeRecord] = string(encodeRecord(make([]byte, 0, 256), &h))
+		setPlacement(&a, w)
+	}
+	setReferences(&a, w)
+	a[writeEventCount] = strconv.Itoa(len(w.Events))
+	for _, v := range a {
+		args = append(args, v)
+	}
+	for _, e := range w.Events {
+		args = append(args, e)
+	}
+	return args
+}
+
+// setPlacement says in which sets a hold is after a write.
+func setPlacement(a *[writeSize]string, w *hold.RecordWrite) {
+	p := &w.Placement
+	switch {
+	case p.DueAt.IsZero():
+	case p.Ready:
+		a[writeLane] = laneName(w.Hold.NextOp, w.Hold.Account)
+	case p.Urgent:
+		a[writeLeased] = scoreArg(p.DueAt) // no worker has this lease: it ends when the hold is due again
+	default:
+		a[writeScheduled] = scoreArg(p.DueAt)
+	}
+	a[writeExpiring] = scoreArg(p.NextMilestone)
+	switch {
+	case p.KeepMilestone:
+		a[writeExpiring] = unchanged
+	case p.KeepOverdueMilestone && w.Version > 0 && a[writeExpiring] != "":
+		a[writeExpiring] = "<" + a[writeExpiring]
+		if !p.UntoldBy.IsZero() {
+			a[writeExpiring] += ":" + scoreArg(p.UntoldBy) + ":" + scoreArg(p.UntoldAt)
+		}
+	}
+	a[writeSettled], a[writeUnverified] = scoreArg(p.SettledAt), scoreArg(p.VerifyAt)
+	if p.NeedsAttention {
+		a[writeAttention] = scoreArg(w.Hold.ExpiresAt)
+	}
+	a[writeMirror] = scoreArg(p.MirrorAt)
+	if p.KeepMirror {
+		a[writeMirror] = unchanged
+	}
+}
+
+// setReferences says how a write changes the index of references.
+func setReferences(a *[writeSize]string, w *hold.RecordWrite) {
+	id, before, after := w.Hold.ID, w.PreviousReference, w.Hold.Reference
+	if before != "" && (w.Drop || before != after) {
+		a[writeReferenceRemove] = referenceMember(before, id)
+	}
+	if after != "" && !w.Drop && (w.Version == 0 || before != after) {
+		a[writeReferenceAdd] = referenceMember(after, id)
+	}
+}

@@ -1,0 +1,373 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/store/storetest"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+var captureLane = hold.Lane{Op: hold.OpCapture}
+
+// events returns what was published in the partitions, in no order over them.
+func (e *env) events(partitions int) []string {
+	e.Helper()
+	var all []string
+	for p := range partitions {
+		for _, m := range e.rdb.XRange(e.Context(), fmt.Sprintf("holdd:{%d}:events", p), "-", "+").Val() {
+			all = append(all, m.Values["event"].(string))
+		}
+	}
+	return all
+}
+
+// awaitExpiredLeases waits until n leases have ended and their holds are ready again.
+func (e *env) awaitExpiredLeases(n int) {
+	e.Helper()
+	storetest.Until(e, 5*time.Second, fmt.Sprintf("%d leases run out", n), func() bool {
+		n -= e.due(false).ExpiredLeases
+		return n <= 0
+	})
+}
+
+func TestCommit_RejectsClaimThatWasTakenOver(t *testing.T) {
+	t.Parallel()
+	onRedisAndMiniredis(t, func(t *testing.T, e *env) {
+		e.mustCommit(ready("pi_a", hold.OpCapture, "", dead))
+		old, began := e.claim(captureLane, 1, time.Millisecond)
+		e.awaitExpiredLeases(1)
+		now, _ := e.claim(captureLane, 1, time.Minute)
+		if len(now) != 1 || !now[0].TakenOver || !now[0].Since.Equal(began) ||
+			now[0].Hold.Version <= old[0].Hold.Version || now[0].Hold.PreviousState != hold.Scheduled {
+			t.Fatalf("taken over: %+v\nbefore: %+v", now, old)
+		}
+		late := capturedWrite(old[0].Hold, moved)
+		late.Events = [][]byte{[]byte("late")}
+		if e.commit(late)[0] {
+			t.Fatal("a claim that was taken over has committed")
+		}
+		good := capturedWrite(now[0].Hold, moved)
+		good.Events = [][]byte{[]byte("good")}
+		e.mustCommit(good)
+		if e.commit(late)[0] {
+			t.Fatal("a claim that was taken over has committed after the end")
+		}
+		if ev := e.events(1); !slices.Equal(ev, []string{"good"}) {
+			t.Fatalf("events: %v", ev)
+		}
+		e.checkInvariants(1)
+	})
+}
+
+// A claim whose lease has ended can still commit while no other worker has claimed the hold,
+// wherever the hold is queued.
+func TestCommit_AcceptsExpiredClaimThatWasNotTakenOver(t *testing.T) {
+	t.Parallel()
+	onRedisAndMiniredis(t, func(t *testing.T, e *env) {
+		e.mustCommit(ready("pi_a", hold.OpCapture, "acct_x", dead))
+		old, _ := e.claim(hold.Lane{Op: hold.OpCapture, Account: "acct_x"}, 1, time.Millisecond)
+		e.awaitExpiredLeases(1)
+		e.mustCommit(capturedWrite(old[0].Hold, moved))
+		e.checkInvariants(1)
+		if d := e.due(true); len(d.Lanes) != 0 {
+			t.Fatalf("its lane is still there: %+v", d.Lanes)
+		}
+	})
+}
+
+// A failover or a crash can lose a claim. The worker of that claim must not undo what was decided
+// after it.
+func TestCommit_RejectsClaimThatRedisForgot(t *testing.T) {
+	t.Parallel()
+	onRedisAndMiniredis(t, func(t *testing.T, e *env) {
+		e.mustCommit(ready("pi_a", hold.OpCapture, "", dead))
+		before := e.rdb.HGet(t.Context(), "holdd:{0}:holds", "pi_a").Val()
+		lost, _ := e.claim(captureLane, 1, time.Minute)
+		// This is what a Redis replica looks like that did not receive the claim.
+		e.rdb.HSet(t.Context(), "holdd:{0}:holds", "pi_a", before)
+		e.rdb.Del(t.Context(), "holdd:{0}:leased")
+		e.rdb.ZAdd(t.Context(), "holdd:{0}:ready:1:", scored(dead, "pi_a"))
+		e.rdb.ZAdd(t.Context(), "holdd:{0}:lanes", scored(dead, "1:"))
+
+		cancel := from(*e.read("pi_a"))
+		cancel.Hold.NextOp, cancel.Hold.CancelWanted = hold.OpCancel, true
+		cancel.Placement = hold.Placement{DueAt: due, Ready: true, KeepMilestone: true}
+		e.mustCommit(cancel)
+
+		again := from(lost[0].Hold)
+		again.Hold.State, again.Hold.NextAt = hold.Scheduled, soon
+		again.Placement = hold.Placement{DueAt: soon, KeepMilestone: true}
+		if e.commit(again)[0] {
+			t.Errorf("a forgotten claim has overwritten an accepted cancel: cancel wanted is %t now",
+				e.read("pi_a").CancelWanted)
+		}
+	})
+}
+
+// lossyConn is a connection that can lose a reply after Redis has executed the command.
+type lossyConn struct {
+	net.Conn
+	lose *atomic.Int32
+}
+
+func (c lossyConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err == nil && c.lose.Add(-1) == 0 {
+		c.Close()
+		return 0, io.EOF
+	}
+	return n, err
+}
+
+// openWithLossyConn opens a store on r. The nth read from Redis after lose.Store(n) is lost with
+// its connection.
+func openWithLossyConn(t *testing.T, r *storetest.Redis, o store.Options) (s *store.Store, lose *atomic.Int32) {
+	t.Helper()
+	lose = &atomic.Int32{}
+	o.URL = r.URL()
+	o.Dialer = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", r.Addr())
+		return lossyConn{c, lose}, err
+	}
+	return mustOpen(t, o), lose
+}
+
+func TestCommit_RepeatedAfterLostReply(t *testing.T) {
+	t.Parallel()
+	r := storetest.Start(t)
+	c := r.Client()
+	defer c.Close()
+	s, lose := openWithLossyConn(t, r, store.Options{Partitions: 3})
+	e := &env{TB: t, s: s, rdb: c}
+	ctx := t.Context()
+	var births []hold.RecordWrite
+	for i := range 40 {
+		w := ready(fmt.Sprintf("pi_%d", i), hold.OpCapture, "", dead)
+		w.Events = [][]byte{fmt.Appendf(nil, "born %d", i)}
+		births = append(births, w)
+	}
+	lossy := func(writes []hold.RecordWrite) {
+		t.Helper()
+		if _, err := s.PromoteDue(ctx, false, 1); err != nil { // the connection is there: the next read is the reply
+			t.Fatal(err)
+		}
+		lose.Store(1)
+		if ok, err := s.Commit(ctx, writes); err == nil {
+			t.Fatalf("the reply was not lost: %v", ok)
+		}
+		lose.Store(0)
+		for range 2 {
+			e.mustCommit(writes...)
+		}
+	}
+	lossy(births)
+	var ends []hold.RecordWrite
+	for p := range 3 {
+		claims, _ := e.claim(hold.Lane{Partition: p, Op: hold.OpCapture}, 100, time.Minute)
+		for _, c := range claims {
+			w := capturedWrite(c.Hold, moved)
+			w.Events = [][]byte{[]byte("end " + c.Hold.ID)}
+			ends = append(ends, w)
+		}
+	}
+	if len(ends) != 40 {
+		t.Fatalf("claimed %d of 40", len(ends))
+	}
+	lossy(ends)
+	ev := e.events(3)
+	slices.Sort(ev)
+	if len(ev) != 80 || len(slices.Compact(ev)) != 80 {
+		t.Fatalf("%d events, %d different ones, of 80", len(ev), len(slices.Compact(ev)))
+	}
+	var drops []hold.RecordWrite
+	for _, w := range ends {
+		d := from(*e.read(w.Hold.ID))
+		d.Drop = true
+		drops = append(drops, d)
+	}
+	lossy(drops)
+	e.checkInvariants(3)
+	if keys := e.keysMatching("holdd:{*"); len(keys) != 3 {
+		t.Errorf("left behind beside three event streams: %v", keys)
+	}
+}
+
+// A claim whose reply was lost is not sent again. Its holds come back when the lease ends, marked
+// as taken over.
+func TestClaim_NotRepeatedAfterLostReply(t *testing.T) {
+	t.Parallel()
+	r := storetest.Start(t)
+	c := r.Client()
+	defer c.Close()
+	s, lose := openWithLossyConn(t, r, store.Options{})
+	e := &env{TB: t, s: s, rdb: c}
+	e.claim(captureLane, 1, time.Minute) // Redis knows the script from here on
+	e.mustCommit(ready("pi_a", hold.OpCapture, "", dead), ready("pi_b", hold.OpCapture, "", dead2))
+	lose.Store(1)
+	if _, _, err := s.Claim(t.Context(), captureLane, 1, time.Millisecond, time.Time{}); err == nil {
+		t.Fatal("the reply was not lost")
+	}
+	if ready := c.ZRange(t.Context(), "holdd:{0}:ready:1:", 0, -1).Val(); !slices.Equal(ready, []string{"pi_b"}) {
+		t.Fatalf("still ready: %v", ready)
+	}
+	e.awaitExpiredLeases(1)
+	claims, _ := e.claim(captureLane, 2, time.Minute)
+	if len(claims) != 2 || claims[0].Hold.ID != "pi_a" || !claims[0].TakenOver || claims[1].TakenOver {
+		t.Fatalf("%+v", claims)
+	}
+}
+
+func TestCommit_OneOfManyRacingWritersWins(t *testing.T) {
+	t.Parallel()
+	e := startRedis(t, store.Options{})
+	const holds, racers = 50, 8
+	for i := range holds {
+		e.mustCommit(scheduled(fmt.Sprintf("pi_%d", i), soon, dead))
+	}
+	wins := make([][racers]bool, holds)
+	var wg sync.WaitGroup
+	for r := range racers {
+		wg.Go(func() {
+			var writes []hold.RecordWrite
+			for i := range holds {
+				h := scheduled(fmt.Sprintf("pi_%d", i), soon, dead).Hold
+				h.Version = 1
+				w := from(h)
+				w.Hold.Reference = fmt.Sprintf("racer %d", r)
+				w.Placement = hold.Placement{DueAt: soon.Add(time.Duration(r) * time.Second), KeepMilestone: true}
+				w.Events = [][]byte{fmt.Appendf(nil, "%d by %d", i, r)}
+				writes = append(writes, w)
+			}
+			// Half of the writers commit one by one, so that batches and single calls interleave.
+			if r%2 == 0 {
+				ok, err := e.s.Commit(t.Context(), writes)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for i := range ok {
+					wins[i][r] = ok[i]
+				}
+				return
+			}
+			for i := range writes {
+				ok, err := e.s.Commit(t.Context(), writes[i:i+1])
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				wins[i][r] = ok[0]
+			}
+		})
+	}
+	wg.Wait()
+	var want []string
+	for i := range holds {
+		winner := slices.Index(wins[i][:], true)
+		if winner < 0 || slices.Contains(wins[i][winner+1:], true) {
+			t.Fatalf("hold %d was won by %v", i, wins[i])
+		}
+		h := e.read(fmt.Sprintf("pi_%d", i))
+		if h.Version != 2 || h.Reference != fmt.Sprintf("racer %d", winner) {
+			t.Errorf("hold %d: version %d, %q, won by %d", i, h.Version, h.Reference, winner)
+		}
+		want = append(want, fmt.Sprintf("%d by %d", i, winner))
+	}
+	got := e.events(1)
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("events of others than the winners:\n%v\n%v", got, want)
+	}
+	if n := e.rdb.ZCard(t.Context(), "holdd:{0}:references").Val(); n != holds {
+		t.Errorf("%d references of %d", n, holds)
+	}
+	e.checkInvariants(1)
+}
+
+func TestCommit_ManyWithConflicts(t *testing.T) {
+	t.Parallel()
+	for _, partitions := range []int{1, 7} {
+		e := startRedis(t, store.Options{Partitions: partitions})
+		const n = 700 // several pieces in one partition
+		var first, second []hold.RecordWrite
+		for i := range n {
+			first = append(first, scheduled(fmt.Sprintf("pi_%d", i), soon, dead))
+		}
+		e.mustCommit(first...)
+		for i := range n {
+			w := from(first[i].Hold)
+			w.Version = 1
+			if i%3 == 0 {
+				w.Version = 2
+			}
+			w.Hold.Reference = "new"
+			w.Placement = hold.Placement{DueAt: moved, KeepMilestone: true}
+			second = append(second, w)
+		}
+		for i, ok := range e.commit(second...) {
+			h := e.read(first[i].Hold.ID)
+			if ok != (i%3 != 0) || (h.Reference == "new") != ok {
+				t.Fatalf("%d partitions, write %d: committed %t, reference %q", partitions, i, ok, h.Reference)
+			}
+		}
+		e.checkInvariants(partitions)
+		if ok := e.commit(); len(ok) != 0 {
+			t.Fatal("nothing to commit")
+		}
+	}
+}
+
+// The documentation forbids it. Even so there must not be two winners.
+func TestCommit_HoldNamedTwice(t *testing.T) {
+	t.Parallel()
+	onRedisAndMiniredis(t, func(t *testing.T, e *env) {
+		a, b := scheduled("pi_a", soon, dead), ready("pi_a", hold.OpCancel, "", dead)
+		b.Hold.Reference = "second"
+		ok := e.commit(a, b)
+		if h := e.read("pi_a"); !ok[0] || ok[1] || h.Reference != "" {
+			t.Errorf("named twice in one commit: %v, reference %q", ok, h.Reference)
+		}
+		e.checkInvariants(1)
+	})
+}
+
+// A write for which Redis has no memory must leave nothing behind.
+func TestCommit_OutOfMemoryChangesNothing(t *testing.T) {
+	t.Parallel()
+	e := startRedis(t, store.Options{})
+	ctx := t.Context()
+	e.mustCommit(ready("pi_a", hold.OpCapture, "", dead), scheduled("pi_c", due, dead))
+	claimed, _ := e.claim(captureLane, 1, time.Minute)
+	// Redis has loaded the scripts by now, so it refuses the write itself.
+	before := e.dump(named)
+	e.rdb.ConfigSet(ctx, "maxmemory", "1")
+	w := scheduled("pi_b", soon, dead)
+	w.Hold.Reference, w.Events = "BK", [][]byte{[]byte("no")}
+	if ok, err := e.s.Commit(ctx, []hold.RecordWrite{w}); err == nil || ok[0] || !strings.Contains(err.Error(), "OOM") {
+		t.Errorf("a new hold without room: %v, %v", ok, err)
+	}
+	if ok, err := e.s.Commit(ctx, []hold.RecordWrite{capturedWrite(claimed[0].Hold, moved)}); err == nil || ok[0] {
+		t.Errorf("an end without room: %v, %v", ok, err)
+	}
+	if d, err := e.s.PromoteDue(ctx, true, 10); err == nil {
+		t.Errorf("promoted without room: %+v", d)
+	}
+	if after := e.dump(named); after != before {
+		t.Errorf("it was changed in part:\n%s\nbefore:\n%s", after, before)
+	}
+	e.rdb.ConfigSet(ctx, "maxmemory", "0")
+	e.mustCommit(w, capturedWrite(claimed[0].Hold, moved))
+	e.due(true)
+	e.checkInvariants(1)
+}

@@ -1,0 +1,107 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"hash/fnv"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// conn is one connection to Redis, which all parts of a [Store] share.
+type conn struct {
+	client     redis.UniversalClient
+	partitions []partitionKeys
+	maxEvents  int // in each partition's stream
+}
+
+// partition is the index of the partition that a hold belongs to.
+func (c *conn) partition(id string) int { return partitionOf(id, len(c.partitions)) }
+
+func (c *conn) keysOf(id string) *partitionKeys { return &c.partitions[c.partition(id)] }
+
+func partitionOf(id string, partitions int) int {
+	if partitions == 1 {
+		return 0
+	}
+	f := fnv.New32a()
+	f.Write([]byte(id))
+	return int(f.Sum32() % uint32(partitions))
+}
+
+// batch is a part of a list of holds that one script call can handle.
+type batch struct {
+	partition int
+	indexes   []int // in the list
+}
+
+// splitByPartition splits a list of n holds into batches.
+func (c *conn) splitByPartition(n int, id func(i int) string) []batch {
+	indexes := make([][]int, len(c.partitions))
+	for i := range n {
+		p := c.partition(id(i))
+		indexes[p] = append(indexes[p], i)
+	}
+	var batches []batch
+	for p := range indexes {
+		for chunk := range slices.Chunk(indexes[p], maxBatch) {
+			batches = append(batches, batch{partition: p, indexes: chunk})
+		}
+	}
+	return batches
+}
+
+// readDue reads up to n holds per partition of a set, up to a score ("": now), lowest score first.
+func (c *conn) readDue(
+	ctx context.Context, set func(*partitionKeys) string, n int, highest string,
+) ([]hold.DueHold, time.Time, error) {
+	calls := make([]scriptCall, len(c.partitions))
+	for p := range c.partitions {
+		k := &c.partitions[p]
+		calls[p] = scriptCall{keys: []string{set(k), k.holds}, args: []any{clampBatch(n), highest}}
+	}
+	var found []hold.DueHold
+	var failed error
+	now := time.Time{}
+	for _, cmd := range c.runScript(ctx, readDueScript, calls) {
+		r := newReply(cmd)
+		if t := r.time(); !t.IsZero() {
+			now = t
+		}
+		for r.more() {
+			id, due, rec := r.str(), r.time(), r.str()
+			if r.err != nil {
+				break
+			}
+			h := hold.Hold{ID: id} // what is returned for an id without a record
+			if rec != "" {
+				var err error
+				if h, _, err = decodeRecord(id, rec); err != nil {
+					failed = errors.Join(failed, err)
+					continue
+				}
+			}
+			found = append(found, hold.DueHold{Hold: h, DueAt: due})
+		}
+		failed = errors.Join(failed, r.err)
+	}
+	return found, now, failed
+}
+
+// hasMembers reports whether a set has members in any partition. For a set that is mostly empty a
+// plain command costs Redis less than a script.
+func (c *conn) hasMembers(ctx context.Context, set func(*partitionKeys) string) (bool, error) {
+	pipe := c.client.Pipeline()
+	counts := make([]*redis.IntCmd, len(c.partitions))
+	for p := range c.partitions {
+		counts[p] = pipe.ZCard(ctx, set(&c.partitions[p]))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(counts, func(cmd *redis.IntCmd) bool { return cmd.Val() > 0 }), nil
+}

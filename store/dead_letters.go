@@ -1,0 +1,95 @@
+package store
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+var sinkRequeueScript = newScript("sink_requeue")
+
+const (
+	maxDeadLetters = 10_000 // of one sink in each partition
+	maxRequeue     = 1000   // in one call and partition
+)
+
+// DeadLetters returns up to n events that a sink did not take, of all partitions, oldest first in
+// each, and how many there are.
+func (s *Outbox) DeadLetters(
+	ctx context.Context, sink string, n int,
+) (list []hold.DeadLetter, total int64, err error) {
+	for p := range s.conn.partitions {
+		stream := newSinkKeys(sink, p).deadLetters
+		pipe := s.conn.client.Pipeline()
+		length := pipe.XLen(ctx, stream)
+		found := pipe.XRangeN(ctx, stream, "-", "+", int64(max(1, n-len(list))))
+		if _, err := pipe.Exec(ctx); err != nil {
+			return list, total, err
+		}
+		total += length.Val()
+		for _, m := range found.Val() {
+			if len(list) >= n {
+				break
+			}
+			event, _ := m.Values["event"].(string)
+			reason, _ := m.Values["reason"].(string)
+			list = append(list, hold.DeadLetter{
+				Sink: sink, Partition: p, ID: deadLetterID(p, m.ID), Event: []byte(event), Reason: reason,
+			})
+		}
+	}
+	return list, total, nil
+}
+
+// RequeueDeadLetters requeues dead letters for another delivery: those with the ids that
+// [Outbox.DeadLetters] returned, or all. One call requeues at most 1,000 per partition.
+func (s *Outbox) RequeueDeadLetters(
+	ctx context.Context, sink string, ids []string,
+) (n int64, err error) {
+	entries := make([][]any, len(s.conn.partitions))
+	for _, id := range ids {
+		if p, entry, ok := parseDeadLetterID(id); ok && p < len(entries) {
+			entries[p] = append(entries[p], entry)
+		}
+	}
+	for p := range s.conn.partitions {
+		if len(ids) > 0 && len(entries[p]) == 0 {
+			continue
+		}
+		k := newSinkKeys(sink, p)
+		args := append([]any{maxRequeue}, entries[p]...)
+		r := newReply(s.conn.runOnce(ctx, sinkRequeueScript, []string{k.deadLetters, k.requeued}, args...))
+		n += r.int()
+		if r.err != nil {
+			return n, r.err
+		}
+	}
+	return n, nil
+}
+
+// RequeuedDeadLetters returns up to n dead letters that wait for another delivery.
+func (s *Outbox) RequeuedDeadLetters(
+	ctx context.Context, sink string, partition, n int,
+) ([]hold.StreamEvent, error) {
+	stream := newSinkKeys(sink, partition).requeued
+	found, err := s.conn.client.XRangeN(ctx, stream, "-", "+", int64(clampBatch(n))).Result()
+	return streamEvents(found), err
+}
+
+func deadLetterID(partition int, entry string) string { return strconv.Itoa(partition) + ":" + entry }
+
+func parseDeadLetterID(id string) (partition int, entry string, ok bool) {
+	number, entry, _ := strings.Cut(id, ":")
+	partition, err := strconv.Atoi(number)
+	return partition, entry, err == nil && partition >= 0 && isStreamID(entry)
+}
+
+// isStreamID reports whether s can be the id of a stream's entry.
+func isStreamID(s string) bool {
+	millis, sequence, ok := strings.Cut(s, "-")
+	_, err1 := strconv.ParseUint(millis, 10, 64)
+	_, err2 := strconv.ParseUint(sequence, 10, 64)
+	return ok && err1 == nil && err2 == nil
+}

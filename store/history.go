@@ -1,0 +1,65 @@
+package store
+
+import (
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// Field numbers of a history entry.
+const (
+	entryAfter = iota + 1 // ms since the entry before, which is mostly a small number
+	entryKind
+	entryBy
+	entryOp
+	entryKey
+	entryRequestID
+	entryAnswer
+	entryCause
+	entryNote
+)
+
+// encodeHistoryEntry encodes an entry. last is the time of the entry before, or the hold's
+// creation.
+func encodeHistoryEntry(e *hold.HistoryEntry, last time.Time) []byte {
+	b := make([]byte, 0, 16+len(e.By)+len(e.Key)+len(e.RequestID)+len(e.Note))
+	b = appendNumber(b, entryAfter, protowire.EncodeZigZag(int64(toMillis(e.At))-int64(toMillis(last))))
+	b = appendNumber(b, entryKind, uint64(e.Kind))
+	b = appendText(b, entryBy, e.By)
+	b = appendNumber(b, entryOp, uint64(e.Op))
+	b = appendText(b, entryKey, e.Key)
+	b = appendText(b, entryRequestID, e.RequestID)
+	b = appendNumber(b, entryAnswer, uint64(e.Answer))
+	b = appendNumber(b, entryCause, uint64(e.Cause))
+	return appendText(b, entryNote, e.Note)
+}
+
+func decodeHistoryEntry(b []byte, last time.Time) (e hold.HistoryEntry, err error) {
+	after := int64(0)
+	err = eachField(b, func(f protowire.Number, n uint64, v []byte) error {
+		switch f {
+		case entryAfter:
+			after = protowire.DecodeZigZag(n)
+		case entryKind:
+			e.Kind = hold.HistoryKind(n)
+		case entryBy:
+			e.By = string(v)
+		case entryOp:
+			e.Op = hold.Op(n)
+		case entryKey:
+			e.Key = string(v)
+		case entryRequestID:
+			e.RequestID = string(v)
+		case entryAnswer:
+			e.Answer = hold.AnswerKind(n)
+		case entryCause:
+			e.Cause = hold.Cause(n)
+		case entryNote:
+			e.Note = string(v)
+		}
+		return nil
+	})
+	e.At = fromMillis(uint64(int64(toMillis(last)) + after))
+	return e, err
+}

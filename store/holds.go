@@ -1,0 +1,53 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// Holds reads, lists and writes holds.
+type Holds struct{ conn *conn }
+
+var readScript = newScript("read")
+
+// Read returns holds by id, nil where there is none, and the time of Redis. If the error is
+// [hold.ErrUnreadableRecord], the readable holds are returned all the same.
+func (s *Holds) Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error) {
+	batches := s.conn.splitByPartition(len(ids), func(i int) string { return ids[i] })
+	if len(ids) == 0 {
+		batches = []batch{{}} // asks for the time alone
+	}
+	calls := make([]scriptCall, len(batches))
+	for n, b := range batches {
+		calls[n].keys = []string{s.conn.partitions[b.partition].holds}
+		for _, i := range b.indexes {
+			calls[n].args = append(calls[n].args, ids[i])
+		}
+	}
+	holds := make([]*hold.Hold, len(ids))
+	now := time.Time{}
+	var unreadable error
+	for n, cmd := range s.conn.runScript(ctx, readScript, calls) {
+		r := newReply(cmd)
+		now = r.time()
+		for _, i := range batches[n].indexes {
+			rec := r.str()
+			if rec == "" || r.err != nil {
+				continue
+			}
+			h, _, err := decodeRecord(ids[i], rec)
+			if err != nil {
+				unreadable = errors.Join(unreadable, err)
+				continue
+			}
+			holds[i] = &h
+		}
+		if r.err != nil {
+			return nil, now, r.err
+		}
+	}
+	return holds, now, unreadable
+}

@@ -1,0 +1,25 @@
+-- Writes holds to the partition that they move to, with what move_read.lua read. It can be repeated.
+-- KEYS:  1 holds, 2 ready, 3 lanes, 4 references, then the sorted sets in the order of move_read.lua
+-- ARGV:  for each hold its id, its member of references ("": none), its record, its lane ("": not
+--        ready), its score in the lane, its score in each sorted set ("": not in it)
+-- Reply: number of holds
+local size = 5 + #KEYS - 4
+for n = 1, #ARGV, size do
+  local id, reference, rec = ARGV[n], ARGV[n + 1], ARGV[n + 2]
+  local lane, score = ARGV[n + 3], ARGV[n + 4]
+  redis.call('HSET', KEYS[1], id, rec)
+  if reference ~= '' then redis.call('ZADD', KEYS[4], 0, reference) end
+  if lane ~= '' then
+    redis.call('ZADD', KEYS[3], 'LT', score, lane)
+    redis.call('ZADD', KEYS[2] .. ':' .. lane, score, id)
+  end
+  for k = 5, #KEYS do
+    local set_score = ARGV[n + k]
+    if set_score == '' then
+      redis.call('ZREM', KEYS[k], id)
+    else
+      redis.call('ZADD', KEYS[k], set_score, id)
+    end
+  end
+end
+return #ARGV / size

@@ -1,0 +1,96 @@
+-- Locals that scripts share. definitions.go puts those that a script names before the script. The names
+-- in capitals are constants that Go defines; those of a record are in record.go. Blocks are
+-- separated by empty lines.
+
+-- A local is faster than a field of the global string.
+local byte = string.byte
+
+local char = string.char
+
+local sub = string.sub
+
+-- now_ms returns the time of this Redis in Unix milliseconds.
+local function now_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- number48 reads 6 bytes of s, big endian.
+local function number48(s, from)
+  local b1, b2, b3, b4, b5, b6 = byte(s, from, from + 5)
+  return ((((b1 * 256 + b2) * 256 + b3) * 256 + b4) * 256 + b5) * 256 + b6
+end
+
+-- bytes48 returns a number as 6 bytes, big endian.
+local function bytes48(n)
+  local b6 = n % 256; n = (n - b6) / 256
+  local b5 = n % 256; n = (n - b5) / 256
+  local b4 = n % 256; n = (n - b4) / 256
+  local b3 = n % 256; n = (n - b3) / 256
+  local b2 = n % 256; n = (n - b2) / 256
+  return char(n, b2, b3, b4, b5, b6)
+end
+
+-- is_final says whether no script may queue a hold in this state. That includes a state of a later
+-- release.
+local function is_final(state)
+  return state >= STATE_FIRST_FINAL
+end
+
+-- has_header says whether a record is long enough for a header, in whatever encoding.
+local function has_header(rec)
+  return #rec >= HEADER_SIZE
+end
+
+-- is_readable says whether this release understands the header of a record.
+local function is_readable(rec)
+  return #rec >= HEADER_SIZE and byte(rec, ENCODING_AT) == ENCODING_VERSION
+    and #rec >= HEADER_SIZE + byte(rec, ACCOUNT_SIZE_AT)
+end
+
+-- record_state returns 0 for a record that is too short to have a state.
+local function record_state(rec)
+  return byte(rec, STATE_AT) or 0
+end
+
+local function record_previous_state(rec)
+  return byte(rec, PREVIOUS_STATE_AT)
+end
+
+-- record_next_op returns 0 if nothing is planned for the hold.
+local function record_next_op(rec)
+  return byte(rec, NEXT_OP_AT)
+end
+
+-- record_version returns the version's 6 bytes.
+local function record_version(rec)
+  return sub(rec, VERSION_FROM, VERSION_TO)
+end
+
+local function record_version_number(rec)
+  return number48(rec, VERSION_FROM)
+end
+
+-- record_claimed_at returns the 6 bytes that say when the claim began.
+local function record_claimed_at(rec)
+  return sub(rec, CLAIMED_AT_FROM, CLAIMED_AT_TO)
+end
+
+-- record_deadline returns the deadline in Unix milliseconds.
+local function record_deadline(rec)
+  return number48(rec, DEADLINE_FROM)
+end
+
+-- record_lane returns the name of the lane for the hold's next operation.
+local function record_lane(rec)
+  local account_size = byte(rec, ACCOUNT_SIZE_AT)
+  return byte(rec, NEXT_OP_AT) .. ':'
+    .. sub(rec, HEADER_SIZE + 1, HEADER_SIZE + account_size)
+end
+
+-- claimed_record returns the record of the same hold as a claim leaves it.
+local function claimed_record(rec, previous_state, version, claimed_at)
+  return sub(rec, 1, STATE_AT - 1)
+    .. char(STATE_WORKING, previous_state, byte(rec, NEXT_OP_AT))
+    .. bytes48(version) .. claimed_at .. sub(rec, DEADLINE_FROM)
+end

@@ -1,0 +1,20 @@
+-- Requeues dead letters of a sink for another delivery, oldest first.
+-- KEYS:  1 dead letters, 2 requeued events
+-- ARGV:  1 maximum number, then the dead letters to requeue (none: all)
+-- Reply: number of dead letters requeued
+local n = 0
+local function requeue(entry)
+  redis.call('XADD', KEYS[2], '*', unpack(entry[2]))
+  redis.call('XDEL', KEYS[1], entry[1])
+  n = n + 1
+end
+local limit = tonumber(ARGV[1])
+if ARGV[2] then
+  for i = 2, math.min(#ARGV, 1 + limit) do
+    local entry = redis.call('XRANGE', KEYS[1], ARGV[i], ARGV[i])[1]
+    if entry then requeue(entry) end
+  end
+else
+  for _, entry in ipairs(redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', limit)) do requeue(entry) end
+end
+return {n}

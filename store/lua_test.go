@@ -1,0 +1,192 @@
+package store
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"pgregory.net/rapid"
+
+	"github.com/holdd/holdd/store/storetest"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// onEachLua runs a test on the Lua of Redis and on the one of miniredis.
+func onEachLua(t *testing.T, f func(t *testing.T, c redis.UniversalClient)) {
+	t.Run("redis", func(t *testing.T) {
+		t.Parallel()
+		c := storetest.StartUnix(t).Client()
+		defer c.Close()
+		f(t, c)
+	})
+	t.Run("miniredis", func(t *testing.T) {
+		t.Parallel()
+		m := storetest.InProcess(t)
+		c := redis.NewClient(&redis.Options{Dialer: m.Dial, MaintNotificationsConfig: noNotifications()})
+		defer c.Close()
+		f(t, c)
+	})
+}
+
+// evalWithDefinitions runs a script as newScript would load it.
+func evalWithDefinitions(t testing.TB, c redis.UniversalClient, script string, args ...any) *reply {
+	t.Helper()
+	r := newReply(redis.NewScript(addDefinitions(script)).Eval(t.Context(), c, nil, args...))
+	if r.err != nil {
+		t.Fatal(r.err)
+	}
+	return r
+}
+
+func TestHeaderFields_FollowEachOther(t *testing.T) {
+	t.Parallel()
+	next := 0
+	for _, f := range headerFields {
+		if f.offset != next {
+			t.Errorf("%s begins at %d, the field before it ends at %d", f.name, f.offset, next)
+		}
+		next = f.offset + f.size
+	}
+	if next != headerSize {
+		t.Errorf("the fields end at %d, the header at %d", next, headerSize)
+	}
+}
+
+// Every constant and function can be loaded by itself, and a constant has Go's value in Lua.
+func TestDefinitions_LoadInLua(t *testing.T) {
+	t.Parallel()
+	values := map[string]int{}
+	for _, list := range [][]constant{
+		recordConstants(), resultConstants, writeArgs.constants(), commitKeyConstants(), advanceArgs.constants(),
+		conditionArgs.constants(),
+	} {
+		for _, c := range list {
+			if _, twice := values[c.name]; twice {
+				t.Errorf("%s is defined twice", c.name)
+			}
+			values[c.name] = c.value
+		}
+	}
+	for _, args := range []struct {
+		argNames
+		size int
+	}{{writeArgs, writeSize}, {advanceArgs, advanceSize}, {conditionArgs, conditionSize}} {
+		if args.size != len(args.names) {
+			t.Errorf("%s has %d names, want %d", args.prefix, len(args.names), args.size)
+		}
+	}
+	onEachLua(t, func(t *testing.T, c redis.UniversalClient) {
+		for _, d := range definitions {
+			want, isConstant := values[d.name]
+			if isConstant {
+				if got := evalWithDefinitions(t, c, "return {"+d.name+"}").int(); got != int64(want) {
+					t.Errorf("%s is %d in Lua and %d in Go", d.name, got, want)
+				}
+			} else if got := evalWithDefinitions(t, c, "return {type("+d.name+")}").str(); got != "function" {
+				t.Errorf("%s is a %s", d.name, got)
+			}
+		}
+	})
+}
+
+// A name in capitals in a script is a constant that Go defines, so that a misspelled one is found.
+func TestScripts_NameOnlyKnownConstants(t *testing.T) {
+	t.Parallel()
+	prefixes := []string{"WRITE_", "KEY_", "ADVANCE_", "CONDITION_", "LOOKUP_", "CHANGE_", "STATE_"}
+	files, err := luaFiles.ReadDir("lua")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		name, isScript := strings.CutSuffix(file.Name(), ".lua")
+		if !isScript {
+			continue
+		}
+		for _, word := range strings.FieldsFunc(readLua(name), func(r rune) bool {
+			return r != '_' && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9')
+		}) {
+			known := slices.ContainsFunc(definitions, func(d definition) bool { return d.name == word })
+			isConstant := slices.ContainsFunc(prefixes,
+				func(p string) bool { return strings.HasPrefix(word, p) && word != p })
+			if isConstant && !known {
+				t.Errorf("%s names %s, which is not defined", file.Name(), word)
+			}
+		}
+		for _, section := range []string{"-- KEYS:", "-- ARGV:", "-- Reply:"} {
+			if !strings.Contains(readLua(name), section) {
+				t.Errorf("%s has no section %q", file.Name(), section)
+			}
+		}
+	}
+}
+
+// Lua reads from a record's header what Go reads, and claims it as Go would write it.
+func TestRecord_LuaAndGoAgree(t *testing.T) {
+	t.Parallel()
+	const script = `local rec, now = ARGV[1], tonumber(ARGV[2])
+		return {tostring(is_readable(rec)), tostring(has_header(rec)), record_state(rec), record_previous_state(rec),
+			record_next_op(rec), record_version(rec), record_claimed_at(rec), string.format('%.0f', record_deadline(rec)),
+			record_lane(rec), tostring(is_final(record_state(rec))),
+			claimed_record(rec, record_state(rec), record_version_number(rec), bytes48(now))}`
+	now := time.Date(2026, 3, 1, 12, 0, 0, 7e6, time.UTC)
+	check := func(t *rapid.T, c redis.UniversalClient, tb testing.TB, h hold.Hold) {
+		rec := string(encodeRecord(nil, &h))
+		r := evalWithDefinitions(tb, c, script, rec, now.UnixMilli())
+		got := fmt.Sprint(r.str(), r.str(), r.int(), r.int(), r.int(), []byte(r.str()), []byte(r.str()),
+			r.str(), r.str(), r.str())
+		deadline := int64(toMillis(h.ExpiresAt))
+		want := fmt.Sprint("true", "true", int64(h.State), int64(h.PreviousState), int64(h.NextOp),
+			[]byte(rec[versionOffset:claimedAtOffset]), make([]byte, 6), fmt.Sprint(deadline),
+			laneName(h.NextOp, h.Account),
+			fmt.Sprint(h.State >= hold.Captured))
+		if got != want {
+			t.Fatalf("Lua reads\n%s, want\n%s", got, want)
+		}
+		claimed, claimedAt, err := decodeRecord(h.ID, r.str())
+		if err != nil || !claimedAt.Equal(now) || claimed.State != hold.Working || claimed.PreviousState != h.State {
+			t.Fatalf("claimed at %v: %v\n%+v", claimedAt, err, claimed)
+		}
+		claimed.State, claimed.PreviousState = h.State, h.PreviousState
+		if back := string(encodeRecord(nil, &claimed)); back != rec {
+			t.Fatalf("the claim changed more than the claim:\n%x\n%x", back, rec)
+		}
+	}
+	onEachLua(t, func(t *testing.T, c redis.UniversalClient) {
+		rapid.Check(t, func(rt *rapid.T) { check(rt, c, t, anyHold().Draw(rt, "hold")) })
+	})
+}
+
+func TestIsFinal_LuaAndGoAgree(t *testing.T) {
+	t.Parallel()
+	onEachLua(t, func(t *testing.T, c redis.UniversalClient) {
+		for _, state := range hold.States() {
+			got := evalWithDefinitions(t, c, "return {tostring(is_final(tonumber(ARGV[1])))}", int(state)).str()
+			if got != fmt.Sprint(state.Final()) {
+				t.Errorf("%s: is_final is %s in Lua", state, got)
+			}
+		}
+	})
+}
+
+// Lua and Go refuse the same records.
+func TestIsReadable_LuaAndGoAgree(t *testing.T) {
+	t.Parallel()
+	h := fullHold()
+	rec := string(encodeRecord(nil, &h))
+	records := []string{"", "x", rec, "\x02" + rec[1:]}
+	for size := range headerSize + len(h.Account) + 1 {
+		records = append(records, rec[:size])
+	}
+	onEachLua(t, func(t *testing.T, c redis.UniversalClient) {
+		for _, rec := range records {
+			_, _, err := decodeRecord(h.ID, rec)
+			got := evalWithDefinitions(t, c, "return {tostring(is_readable(ARGV[1]))}", rec).str()
+			if got != fmt.Sprint(err == nil) {
+				t.Errorf("%x: is_readable is %s in Lua, Go says %v", rec, got, err)
+			}
+		}
+	})
+}

@@ -1,0 +1,159 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+)
+
+var (
+	moveReadScript   = newScript("move_read")
+	moveWriteScript  = newScript("move_write")
+	moveDeleteScript = newScript("move_delete")
+)
+
+// movedKeys are the keys of move_write.lua and move_delete.lua.
+func (k *partitionKeys) movedKeys() []string {
+	return append([]string{k.holds, k.ready, k.lanes, k.references}, k.setsByID()...)
+}
+
+// maxPasses bounds how often a partition is scanned. The second pass finds nothing, unless a
+// replica writes meanwhile.
+const maxPasses = 5
+
+// emptyPartition moves everything out of a partition that belongs to another one.
+func (m *mover) emptyPartition(ctx context.Context, p int) error {
+	for pass := range maxPasses {
+		left, err := m.scanPartition(ctx, p, pass == 0)
+		if err != nil {
+			return err
+		}
+		if left == 0 {
+			return m.moveRefreshes(ctx, p)
+		}
+	}
+	return fmt.Errorf("partition %d still gets holds: stop all replicas", p)
+}
+
+// scanPartition reads all holds of a partition once, and moves those that belong elsewhere. It
+// returns how many these were.
+func (m *mover) scanPartition(ctx context.Context, p int, first bool) (moved int, err error) {
+	cursor := uint64(0)
+	for {
+		found, next, err := m.conn.client.HScan(ctx, m.conn.partitions[p].holds, cursor, "", maxBatch).Result()
+		if err != nil {
+			return moved, fmt.Errorf("cannot read the holds of partition %d: %w", p, err)
+		}
+		elsewhere := map[int][]string{}
+		for i := 0; i < len(found); i += 2 { // id, record, id, record, …
+			if to := partitionOf(found[i], m.to); to != p {
+				elsewhere[to] = append(elsewhere[to], found[i])
+			}
+		}
+		for to, ids := range elsewhere {
+			moved += len(ids)
+			for chunk := range slices.Chunk(ids, maxBatch) {
+				if err := m.moveHolds(ctx, p, to, chunk); err != nil {
+					return moved, err
+				}
+			}
+		}
+		if first {
+			m.done += int64(len(found) / 2)
+			if m.progress != nil {
+				m.progress(m.done, m.total)
+			}
+		}
+		if cursor = next; cursor == 0 {
+			return moved, nil
+		}
+	}
+}
+
+// moveHolds moves holds from one partition to another. It writes them to the new one before it
+// removes them from the old one, because a Cluster has no script for both.
+func (m *mover) moveHolds(ctx context.Context, from, to int, ids []string) error {
+	source, target := &m.conn.partitions[from], &m.conn.partitions[to]
+	args := make([]any, len(ids))
+	for i, id := range ids {
+		args[i] = id
+	}
+	keys := append([]string{source.holds, source.ready}, source.setsByID()...)
+	r := newReply(m.conn.runOnce(ctx, moveReadScript, keys, args...))
+	var toWrite, toDelete []any
+	for _, id := range ids {
+		rec, lane, score := r.str(), r.str(), r.str()
+		reference := ""
+		// An unreadable record keeps its sets. Its reference is not known, so it cannot be found by
+		// it.
+		if h, _, err := decodeRecord(id, rec); err == nil && h.Reference != "" {
+			reference = referenceMember(h.Reference, id)
+		}
+		toWrite = append(toWrite, id, reference, rec, lane, score)
+		toDelete = append(toDelete, id, reference, rec)
+		for range source.setsByID() {
+			toWrite = append(toWrite, r.str())
+		}
+	}
+	if r.err != nil {
+		return fmt.Errorf("cannot read holds: %w", r.err)
+	}
+	if err := m.conn.runOnce(ctx, moveWriteScript, target.movedKeys(), toWrite...).Err(); err != nil {
+		return fmt.Errorf("cannot write holds: %w", err)
+	}
+	n, err := m.conn.runOnce(ctx, moveDeleteScript, source.movedKeys(), toDelete...).Int64()
+	if err != nil {
+		return fmt.Errorf("cannot remove holds from the partition that they moved from: %w", err)
+	}
+	m.moved += n
+	return nil
+}
+
+// moveRefreshes moves the intents that webhooks named, which may have no hold.
+func (m *mover) moveRefreshes(ctx context.Context, p int) error {
+	for _, set := range []func(*partitionKeys) string{
+		func(k *partitionKeys) string { return k.refresh }, func(k *partitionKeys) string { return k.unmatched },
+	} {
+		key, cursor := set(&m.conn.partitions[p]), uint64(0)
+		for {
+			found, next, err := m.conn.client.ZScan(ctx, key, cursor, "", maxBatch).Result()
+			if err != nil {
+				return fmt.Errorf("cannot read %s: %w", key, err)
+			}
+			for i := 0; i+1 < len(found); i += 2 { // member, score, member, score, …
+				if err := m.moveRefresh(ctx, p, set, found[i], found[i+1]); err != nil {
+					return err
+				}
+			}
+			if cursor = next; cursor == 0 {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+func (m *mover) moveRefresh(
+	ctx context.Context, p int, set func(*partitionKeys) string, member, scoreText string,
+) error {
+	id, _, _ := parseRefreshMember(member)
+	to := partitionOf(id, m.to)
+	if to == p {
+		return nil
+	}
+	score, err := strconv.ParseFloat(scoreText, 64)
+	if err != nil {
+		return errUnexpectedReply
+	}
+	source, target := set(&m.conn.partitions[p]), set(&m.conn.partitions[to])
+	if err := m.conn.client.ZAdd(ctx, target, redis.Z{Score: score, Member: member}).Err(); err != nil {
+		return fmt.Errorf("cannot write %s: %w", target, err)
+	}
+	if err := m.conn.client.ZRem(ctx, source, member).Err(); err != nil {
+		return fmt.Errorf("cannot write %s: %w", source, err)
+	}
+	return nil
+}

@@ -1,0 +1,125 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+var pageScript = newScript("page")
+
+// Page returns up to n holds of a set after a position, in the set's order over all partitions, and
+// the time of Redis. Fewer than n means the end of the set. A hold whose record is gone or
+// unreadable is listed without a state. For [hold.SetReferences] a position's member may be the
+// beginning of a reference: the page begins with the first reference that is not before it.
+func (s *Holds) Page(
+	ctx context.Context, set hold.SortedSet, after hold.Position, n int,
+) ([]hold.ListedHold, time.Time, error) {
+	q := pageQuery{after: after, n: clampBatch(n), descending: set == hold.SetSettled}
+	var calls []scriptCall
+	if set == hold.SetReady {
+		lanes, err := s.conn.laneKeys(ctx)
+		if err != nil {
+			return nil, time.Time{}, err
+		}
+		for p := range lanes {
+			for _, key := range lanes[p] {
+				calls = append(calls, q.call(key, &s.conn.partitions[p]))
+			}
+		}
+		if len(calls) == 0 { // without lanes a key that never exists tells the time
+			calls = append(calls, q.call(s.conn.partitions[0].ready, &s.conn.partitions[0]))
+		}
+		return s.conn.readPage(ctx, q, calls)
+	}
+	for p := range s.conn.partitions {
+		k := &s.conn.partitions[p]
+		calls = append(calls, q.call(k.set(set), k))
+	}
+	return s.conn.readPage(ctx, q, calls)
+}
+
+// PageLane is [Holds.Page] for one lane, nearest deadline first.
+func (s *Queue) PageLane(
+	ctx context.Context, lane hold.Lane, after hold.Position, n int,
+) ([]hold.ListedHold, error) {
+	q := pageQuery{after: after, n: clampBatch(n)}
+	k := &s.conn.partitions[lane.Partition]
+	holds, _, err := s.conn.readPage(ctx, q, []scriptCall{q.call(k.lane(laneName(lane.Op, lane.Account)), k)})
+	return holds, err
+}
+
+type pageQuery struct {
+	after      hold.Position
+	n          int
+	descending bool
+}
+
+func (q pageQuery) call(set string, k *partitionKeys) scriptCall {
+	return scriptCall{
+		keys: []string{set, k.holds},
+		args: []any{q.after.Score, q.after.Member, q.n, flagArg(q.descending)},
+	}
+}
+
+// readPage merges the pages of several sets into one.
+func (c *conn) readPage(
+	ctx context.Context, q pageQuery, calls []scriptCall,
+) ([]hold.ListedHold, time.Time, error) {
+	var all []hold.ListedHold
+	now := time.Time{}
+	for _, cmd := range c.runScript(ctx, pageScript, calls) {
+		r := newReply(cmd)
+		now = r.time()
+		for r.more() {
+			member, score, rec := r.str(), r.int(), r.str()
+			if r.err != nil {
+				continue
+			}
+			id := memberID(member)
+			l := hold.ListedHold{Hold: hold.Hold{ID: id}, Position: hold.Position{Score: score, Member: member}}
+			if rec != "" {
+				if h, _, err := decodeRecord(id, rec); err == nil {
+					l.Hold = h
+				}
+			}
+			all = append(all, l)
+		}
+		if r.err != nil {
+			return nil, now, r.err
+		}
+	}
+	slices.SortFunc(all, func(a, b hold.ListedHold) int {
+		order := cmp.Or(
+			cmp.Compare(a.Position.Score, b.Position.Score), cmp.Compare(a.Position.Member, b.Position.Member))
+		if q.descending {
+			return -order
+		}
+		return order
+	})
+	return all[:min(len(all), q.n)], now, nil
+}
+
+// laneKeys returns the keys of the ready lanes of each partition, at most maxLanes of each.
+func (c *conn) laneKeys(ctx context.Context) ([][]string, error) {
+	pipe := c.client.Pipeline()
+	cmds := make([]*redis.StringSliceCmd, len(c.partitions))
+	for p := range c.partitions {
+		cmds[p] = pipe.ZRange(ctx, c.partitions[p].lanes, 0, maxLanes-1)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, err
+	}
+	keys := make([][]string, len(cmds))
+	for p, cmd := range cmds {
+		for _, lane := range cmd.Val() {
+			keys[p] = append(keys[p], c.partitions[p].lane(lane))
+		}
+	}
+	return keys, nil
+}

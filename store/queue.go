@@ -1,0 +1,255 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// Queue finds the holds that a job must act on now, and claims due holds for a worker.
+type Queue struct{ conn *conn }
+
+var (
+	promoteScript = newScript("promote")
+	claimScript   = newScript("claim")
+	advanceScript = newScript("advance")
+	readDueScript = newScript("read_due")
+)
+
+// maxLanes bounds how many lanes of a partition are listed.
+const maxLanes = 1024
+
+// PromoteDue makes holds ready whose lease has ended, and with promote also scheduled holds that
+// are due, at most limit of each per partition. It lists the lanes that have work. With an error,
+// the result is that of the partitions that answered.
+func (s *Queue) PromoteDue(ctx context.Context, promote bool, limit int) (hold.PromoteResult, error) {
+	calls := make([]scriptCall, len(s.conn.partitions))
+	for p := range s.conn.partitions {
+		k := &s.conn.partitions[p]
+		calls[p] = scriptCall{
+			keys: []string{k.scheduled, k.leased, k.holds, k.lanes, k.ready},
+			args: []any{clampBatch(limit), flagArg(promote), maxLanes},
+		}
+	}
+	var result hold.PromoteResult
+	var failed error
+	for p, cmd := range s.conn.runScript(ctx, promoteScript, calls) {
+		failed = errors.Join(failed, addPromoted(&result, p, newReply(cmd)))
+	}
+	slices.SortStableFunc(result.Lanes, func(a, b hold.Lane) int {
+		return a.NearestDeadline.Compare(b.NearestDeadline)
+	})
+	return result, failed
+}
+
+// addPromoted adds the reply of a partition to a result.
+func addPromoted(result *hold.PromoteResult, partition int, r *reply) error {
+	if now := r.time(); !now.IsZero() {
+		result.Now = now
+	}
+	result.PromotedHolds += int(r.int())
+	result.ExpiredLeases += int(r.int())
+	next := r.optionalTime()
+	if !next.IsZero() && (result.NextDueAt.IsZero() || next.Before(result.NextDueAt)) {
+		result.NextDueAt = next
+	}
+	result.More = r.flag() || result.More
+	for r.more() {
+		op, account, ok := parseLane(r.str())
+		lane := hold.Lane{
+			Partition: partition, Account: account, Op: op, NearestDeadline: r.time(), Ready: int(r.int()),
+		}
+		if ok && r.err == nil {
+			result.Lanes = append(result.Lanes, lane)
+		}
+	}
+	return r.err
+}
+
+// Claim leases up to n holds of a lane, nearest deadline first; with before set, none whose
+// deadline is later. The leases begin at the time returned. Claims that are returned with an error
+// are valid.
+func (s *Queue) Claim(
+	ctx context.Context, lane hold.Lane, n int, lease time.Duration, before time.Time,
+) ([]hold.Claim, time.Time, error) {
+	if n <= 0 {
+		return nil, time.Time{}, nil
+	}
+	k, name := &s.conn.partitions[lane.Partition], laneName(lane.Op, lane.Account)
+	r := newReply(s.conn.runOnce(ctx, claimScript, []string{k.lane(name), k.leased, k.holds, k.lanes},
+		clampBatch(n), lease.Milliseconds(), name, scoreArg(before)))
+	now := r.time()
+	var claims []hold.Claim
+	var unreadable error
+	for r.more() {
+		id, rec, takenOver := r.str(), r.str(), r.flag()
+		if r.err != nil {
+			break
+		}
+		h, claimedAt, err := decodeRecord(id, rec)
+		if err != nil { // the other claims are good; this hold returns when its lease ends
+			unreadable = errors.Join(unreadable, err)
+			continue
+		}
+		claims = append(claims, hold.Claim{Hold: h, Since: claimedAt, TakenOver: takenOver})
+	}
+	return claims, now, errors.Join(r.err, unreadable)
+}
+
+// DueMilestones returns up to n holds per partition whose next deadline milestone is due.
+func (s *Queue) DueMilestones(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
+	return s.conn.readDue(ctx, func(k *partitionKeys) string { return k.expiring }, n, "")
+}
+
+// Unverified returns up to n holds per partition that must be checked against Stripe, most urgent
+// first.
+func (s *Queue) Unverified(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
+	found, now, err := s.conn.readDue(ctx, func(k *partitionKeys) string { return k.unverified }, n, "+inf")
+	sortByDue(found)
+	return found, now, err
+}
+
+// Unmirrored returns up to n holds per partition whose terms must be written to their intents.
+func (s *Queue) Unmirrored(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
+	mirror := func(k *partitionKeys) string { return k.mirror }
+	if some, err := s.conn.hasMembers(ctx, mirror); err != nil || !some {
+		return nil, time.Time{}, err
+	}
+	found, now, err := s.conn.readDue(ctx, mirror, n, "")
+	sortByDue(found)
+	return found, now, err
+}
+
+func sortByDue(found []hold.DueHold) {
+	slices.SortStableFunc(found, func(a, b hold.DueHold) int { return a.DueAt.Compare(b.DueAt) })
+}
+
+// SettledBefore returns up to n holds per partition that ended before a time, for [Holds.Commit] to
+// drop.
+func (s *Queue) SettledBefore(ctx context.Context, before time.Time, n int) ([]hold.DueHold, error) {
+	highest := strconv.FormatInt(before.UnixMilli(), 10)
+	found, _, err := s.conn.readDue(ctx, func(k *partitionKeys) string { return k.settled }, n, highest)
+	return found, err
+}
+
+// Arguments of one milestone, in the order in which advance.lua gets them.
+const (
+	advanceID = iota
+	advanceVersion
+	advanceFrom
+	advanceTo
+	advanceEventCount
+	advanceSize
+)
+
+var advanceArgs = argNames{"ADVANCE", []string{
+	advanceID: "ID", advanceVersion: "VERSION", advanceFrom: "FROM", advanceTo: "TO",
+	advanceEventCount: "EVENT_COUNT",
+}}
+
+// anyVersion advances a milestone whatever the version of the record.
+const anyVersion = "="
+
+func appendAdvance(args []any, id, version string, from, to time.Time, events [][]byte) []any {
+	var a [advanceSize]string
+	a[advanceID], a[advanceVersion] = id, version
+	a[advanceFrom], a[advanceTo] = scoreArg(from), scoreArg(to)
+	a[advanceEventCount] = strconv.Itoa(len(events))
+	for _, v := range a {
+		args = append(args, v)
+	}
+	for _, e := range events {
+		args = append(args, e)
+	}
+	return args
+}
+
+// AdvanceMilestones moves milestones and publishes their events, each only if its hold has the
+// milestone and the version that the caller saw. moved[i] is false where that has changed.
+func (s *Queue) AdvanceMilestones(
+	ctx context.Context, advances []hold.MilestoneAdvance,
+) (moved []bool, err error) {
+	batches := s.conn.splitByPartition(len(advances), func(i int) string { return advances[i].ID })
+	calls := make([]scriptCall, len(batches))
+	for n, b := range batches {
+		k := &s.conn.partitions[b.partition]
+		args := []any{s.conn.maxEvents}
+		for _, i := range b.indexes {
+			a := &advances[i]
+			args = appendAdvance(args, a.ID, versionArg(a.Version), a.From, a.To, a.Events)
+		}
+		calls[n] = scriptCall{keys: []string{k.expiring, k.events, k.holds}, args: args}
+	}
+	moved = make([]bool, len(advances))
+	for n, cmd := range s.conn.runScript(ctx, advanceScript, calls) {
+		r := newReply(cmd)
+		for _, i := range batches[n].indexes {
+			moved[i] = r.int() == 1
+		}
+		if r.err != nil {
+			return moved, r.err
+		}
+	}
+	return moved, nil
+}
+
+// DueHistogram counts the scheduled holds that fall due in each of n windows of length step. The
+// first window also counts overdue holds.
+func (s *Queue) DueHistogram(
+	ctx context.Context, from time.Time, step time.Duration, n int,
+) ([]int64, error) {
+	pipe := s.conn.client.Pipeline()
+	var cmds []*redis.IntCmd
+	for p := range s.conn.partitions {
+		for i := range n {
+			low := "-inf"
+			if i > 0 {
+				low = "(" + strconv.FormatInt(from.Add(time.Duration(i)*step).UnixMilli(), 10)
+			}
+			high := strconv.FormatInt(from.Add(time.Duration(i+1)*step).UnixMilli(), 10)
+			cmds = append(cmds, pipe.ZCount(ctx, s.conn.partitions[p].scheduled, low, high))
+		}
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, err
+	}
+	counts := make([]int64, n)
+	for i, cmd := range cmds {
+		counts[i%n] += cmd.Val()
+	}
+	return counts, nil
+}
+
+// Counts counts the holds by where they are. It costs the same however many there are. Ready holds
+// are counted by [Queue.PromoteDue], which lists their lanes.
+func (s *Queue) Counts(ctx context.Context) (hold.Counts, error) {
+	var counts hold.Counts
+	var sums []func()
+	pipe := s.conn.client.Pipeline()
+	add := func(to *int64, key string) {
+		cmd := pipe.ZCard(ctx, key)
+		sums = append(sums, func() { *to += cmd.Val() })
+	}
+	for p := range s.conn.partitions {
+		k := &s.conn.partitions[p]
+		add(&counts.Open, k.expiring)
+		add(&counts.Scheduled, k.scheduled)
+		add(&counts.Working, k.leased)
+		add(&counts.Attention, k.attention)
+		add(&counts.Settled, k.settled)
+		add(&counts.Unverified, k.unverified)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return counts, err
+	}
+	for _, sum := range sums {
+		sum()
+	}
+	return counts, nil
+}

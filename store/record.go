@@ -1,0 +1,390 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// A record is a header, which scripts read as well, and a body, which only Go reads. This file is
+// the only description of both: the scripts get the header's positions from headerFields.
+//
+// A change of the header raises encodingVersion, and decodeRecord must still read the old one.
+const encodingVersion = 1
+
+// Offsets in the header, in bytes. Numbers are big endian, times are Unix milliseconds.
+const (
+	encodingOffset      = 0  // encodingVersion
+	stateOffset         = 1  // hold.State
+	previousStateOffset = 2  // hold.State before the claim
+	nextOpOffset        = 3  // hold.Op, 0 for none
+	versionOffset       = 4  // fencing token, 6 bytes
+	claimedAtOffset     = 10 // when the claim began, 6 bytes
+	deadlineOffset      = 16 // 6 bytes
+	accountSizeOffset   = 22 // length of the account, which follows the header
+	headerSize          = 23
+)
+
+// headerFields lists the fields of the header in order.
+var headerFields = []struct {
+	name         string
+	offset, size int
+}{
+	{"ENCODING", encodingOffset, 1},
+	{"STATE", stateOffset, 1},
+	{"PREVIOUS_STATE", previousStateOffset, 1},
+	{"NEXT_OP", nextOpOffset, 1},
+	{"VERSION", versionOffset, 6},
+	{"CLAIMED_AT", claimedAtOffset, 6},
+	{"DEADLINE", deadlineOffset, 6},
+	{"ACCOUNT_SIZE", accountSizeOffset, 1},
+}
+
+// recordConstants tells the scripts the layout of the header. Lua counts bytes from 1.
+func recordConstants() []constant {
+	out := []constant{
+		{"ENCODING_VERSION", encodingVersion}, {"HEADER_SIZE", headerSize},
+		{"STATE_WORKING", int(hold.Working)}, {"STATE_FIRST_FINAL", int(hold.Captured)},
+	}
+	for _, f := range headerFields {
+		if f.size == 1 {
+			out = append(out, constant{f.name + "_AT", f.offset + 1})
+		} else {
+			out = append(out, constant{f.name + "_FROM", f.offset + 1}, constant{f.name + "_TO", f.offset + f.size})
+		}
+	}
+	return out
+}
+
+// Field numbers of the body, which is in protobuf's wire format. A release skips fields that it
+// does not know, and a missing field is zero. So a release reads the records of later and earlier
+// releases. It drops a field that it skipped when it writes the record: a new field must be one
+// that can be missed.
+const (
+	fieldIntent            = 1
+	fieldReference         = 2
+	fieldAmount            = 3
+	fieldCurrency          = 4
+	fieldCaptureAt         = 5
+	fieldCancelAt          = 6
+	fieldCaptureAmount     = 7
+	fieldExpiresSource     = 8
+	fieldOnExpiry          = 9
+	fieldRevision          = 10
+	fieldMetadata          = 11
+	fieldFlags             = 12
+	fieldCreatedAt         = 13
+	fieldSettledAt         = 14
+	fieldCapturedAmount    = 15
+	fieldHistory           = 16
+	fieldHistoryDropped    = 17
+	fieldNextAt            = 18
+	fieldReason            = 19
+	fieldGeneration        = 20
+	fieldAttemptCount      = 21
+	fieldAttemptFirstAt    = 22
+	fieldInconclusiveReads = 23
+	fieldRetries           = 24
+	fieldCapturedElsewhere = 25
+	fieldCalls             = 26
+	fieldRefusals          = 27
+)
+
+const (
+	flagVerified = 1 << iota
+	flagAcknowledged
+	flagCancelWanted
+	flagReadFirst
+	flagUnknownOutcome
+	flagMirrored
+	flagUnmirrorable
+	flagSingleCapture // an older replica may drop it: without it a capture reads first
+)
+
+func put48(b []byte, offset int, n uint64) {
+	var w [8]byte
+	binary.BigEndian.PutUint64(w[:], n)
+	copy(b[offset:offset+6], w[2:])
+}
+
+func get48(b []byte, offset int) uint64 {
+	var w [8]byte
+	copy(w[2:], b[offset:offset+6])
+	return binary.BigEndian.Uint64(w[:])
+}
+
+func toMillis(t time.Time) uint64 {
+	if t.IsZero() {
+		return 0
+	}
+	return uint64(t.UnixMilli())
+}
+
+func fromMillis(n uint64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(n)).UTC()
+}
+
+// versionArg is a version as scripts compare it, "" for 0: the bytes that a record's header has.
+func versionArg(n uint64) string {
+	if n == 0 {
+		return ""
+	}
+	var b [6]byte
+	put48(b[:], 0, n)
+	return string(b[:])
+}
+
+// encodeRecord appends h's record to b. Equal holds have equal records: a commit that is repeated
+// finds its own record by that.
+func encodeRecord(b []byte, h *hold.Hold) []byte {
+	return encodeBody(encodeHeader(b, h), h)
+}
+
+func encodeHeader(b []byte, h *hold.Hold) []byte {
+	start := len(b)
+	b = append(b, make([]byte, headerSize)...)
+	header := b[start:]
+	header[encodingOffset], header[stateOffset] = encodingVersion, byte(h.State)
+	header[previousStateOffset], header[nextOpOffset] = byte(h.PreviousState), byte(h.NextOp)
+	put48(header, versionOffset, h.Version)
+	put48(header, deadlineOffset, toMillis(h.ExpiresAt))
+	header[accountSizeOffset] = byte(len(h.Account))
+	return append(b, h.Account...)
+}
+
+func encodeBody(b []byte, h *hold.Hold) []byte {
+	if h.PaymentIntent != h.ID {
+		b = appendText(b, fieldIntent, h.PaymentIntent)
+	}
+	b = appendText(b, fieldReference, h.Reference)
+	b = appendNumber(b, fieldAmount, uint64(h.Amount))
+	b = appendText(b, fieldCurrency, h.Currency)
+	b = appendNumber(b, fieldCaptureAt, toMillis(h.CaptureAt))
+	b = appendNumber(b, fieldCancelAt, toMillis(h.CancelAt))
+	b = appendNumber(b, fieldCaptureAmount, uint64(h.CaptureAmount))
+	b = appendNumber(b, fieldExpiresSource, uint64(h.ExpiresSource))
+	if h.OnExpiry != hold.PolicyCancel {
+		b = appendNumber(b, fieldOnExpiry, uint64(h.OnExpiry))
+	}
+	b = appendNumber(b, fieldRevision, h.Revision-1)
+	for _, k := range slices.Sorted(maps.Keys(h.Metadata)) {
+		pair := protowire.AppendString(protowire.AppendString(nil, k), h.Metadata[k])
+		b = appendBytes(b, fieldMetadata, pair)
+	}
+	b = appendNumber(b, fieldFlags, recordFlags(h))
+	b = appendNumber(b, fieldCreatedAt, toMillis(h.CreatedAt))
+	b = appendNumber(b, fieldSettledAt, toMillis(h.SettledAt))
+	b = appendNumber(b, fieldCapturedAmount, uint64(h.CapturedAmount))
+	last := h.CreatedAt
+	for i := range h.History {
+		b = appendBytes(b, fieldHistory, encodeHistoryEntry(&h.History[i], last))
+		last = h.History[i].At
+	}
+	b = appendNumber(b, fieldHistoryDropped, uint64(h.HistoryDropped))
+	if !h.NextAt.Equal(h.ActionTime()) || h.NextOp == 0 {
+		b = appendNumber(b, fieldNextAt, toMillis(h.NextAt))
+	}
+	b = appendNumber(b, fieldReason, uint64(h.Reason))
+	b = appendNumber(b, fieldGeneration, uint64(h.Generation-1))
+	b = appendNumber(b, fieldAttemptCount, uint64(h.Attempt.Count))
+	b = appendNumber(b, fieldAttemptFirstAt, toMillis(h.Attempt.FirstAt))
+	b = appendNumber(b, fieldInconclusiveReads, uint64(h.InconclusiveReads))
+	b = appendNumber(b, fieldRetries, uint64(h.Retries))
+	b = appendNumber(b, fieldCapturedElsewhere, uint64(h.CapturedElsewhere))
+	b = appendNumber(b, fieldCalls, uint64(h.Calls))
+	return appendNumber(b, fieldRefusals, uint64(h.Refusals))
+}
+
+// appendNumber appends a field, unless it is zero.
+func appendNumber(b []byte, f protowire.Number, n uint64) []byte {
+	if n == 0 {
+		return b
+	}
+	return protowire.AppendVarint(protowire.AppendTag(b, f, protowire.VarintType), n)
+}
+
+// appendText appends a field, unless it is empty.
+func appendText(b []byte, f protowire.Number, s string) []byte {
+	if s == "" {
+		return b
+	}
+	return protowire.AppendString(protowire.AppendTag(b, f, protowire.BytesType), s)
+}
+
+func appendBytes(b []byte, f protowire.Number, v []byte) []byte {
+	return protowire.AppendBytes(protowire.AppendTag(b, f, protowire.BytesType), v)
+}
+
+func recordFlags(h *hold.Hold) uint64 {
+	return flagIf(flagVerified, h.Verified) | flagIf(flagAcknowledged, h.Acknowledged) |
+		flagIf(flagCancelWanted, h.CancelWanted) | flagIf(flagReadFirst, h.ReadFirst) |
+		flagIf(flagUnknownOutcome, h.Attempt.Unknown) | flagIf(flagMirrored, h.Mirrored) |
+		flagIf(flagUnmirrorable, h.Unmirrorable) | flagIf(flagSingleCapture, h.SingleCapture)
+}
+
+func flagIf(flag uint64, set bool) uint64 {
+	if set {
+		return flag
+	}
+	return 0
+}
+
+// decodeRecord reads the record of the hold id. claimedAt is when its claim began.
+func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) {
+	b := []byte(rec)
+	if len(b) < headerSize || b[encodingOffset] != encodingVersion ||
+		len(b) < headerSize+int(b[accountSizeOffset]) {
+		return h, claimedAt, fmt.Errorf("hold %s: %w", id, hold.ErrUnreadableRecord)
+	}
+	body := headerSize + int(b[accountSizeOffset])
+	h = hold.Hold{
+		ID: id, PaymentIntent: id, Account: string(b[headerSize:body]),
+		State: hold.State(b[stateOffset]), PreviousState: hold.State(b[previousStateOffset]),
+		NextOp: hold.Op(b[nextOpOffset]), Version: get48(b, versionOffset),
+		ExpiresAt: fromMillis(get48(b, deadlineOffset)), OnExpiry: hold.PolicyCancel, Revision: 1, Generation: 1,
+	}
+	claimedAt = fromMillis(get48(b, claimedAtOffset))
+	last := time.Time{} // of the history
+	err = eachField(b[body:], func(f protowire.Number, n uint64, v []byte) error {
+		switch f {
+		case fieldMetadata:
+			return decodeMetadata(&h, v)
+		case fieldHistory:
+			e, err := decodeHistoryEntry(v, last)
+			if err != nil {
+				return err
+			}
+			last = e.At
+			h.History = append(h.History, e)
+			return nil
+		case fieldCreatedAt:
+			last = fromMillis(n)
+		}
+		setField(&h, f, n, v)
+		return nil
+	})
+	if err != nil {
+		return h, claimedAt, fmt.Errorf("hold %s: %w", id, err)
+	}
+	if h.NextAt.IsZero() && h.NextOp != 0 {
+		h.NextAt = h.ActionTime()
+	}
+	return h, claimedAt, nil
+}
+
+// setField sets a field that is a single value: n for a number, v for a text.
+func setField(h *hold.Hold, f protowire.Number, n uint64, v []byte) {
+	switch f {
+	case fieldIntent:
+		h.PaymentIntent = string(v)
+	case fieldReference:
+		h.Reference = string(v)
+	case fieldAmount:
+		h.Amount = int64(n)
+	case fieldCurrency:
+		h.Currency = string(v)
+	case fieldCaptureAt:
+		h.CaptureAt = fromMillis(n)
+	case fieldCancelAt:
+		h.CancelAt = fromMillis(n)
+	case fieldCaptureAmount:
+		h.CaptureAmount = int64(n)
+	case fieldExpiresSource:
+		h.ExpiresSource = hold.DeadlineSource(n)
+	case fieldOnExpiry:
+		h.OnExpiry = hold.Policy(n)
+	case fieldRevision:
+		h.Revision = n + 1
+	case fieldFlags:
+		setFlags(h, n)
+	case fieldCreatedAt:
+		h.CreatedAt = fromMillis(n)
+	case fieldSettledAt:
+		h.SettledAt = fromMillis(n)
+	case fieldCapturedAmount:
+		h.CapturedAmount = int64(n)
+	case fieldHistoryDropped:
+		h.HistoryDropped = uint32(n)
+	case fieldNextAt:
+		h.NextAt = fromMillis(n)
+	case fieldReason:
+		h.Reason = hold.Cause(n)
+	case fieldGeneration:
+		h.Generation = uint32(n) + 1
+	case fieldAttemptCount:
+		h.Attempt.Count = uint32(n)
+	case fieldAttemptFirstAt:
+		h.Attempt.FirstAt = fromMillis(n)
+	case fieldInconclusiveReads:
+		h.InconclusiveReads = uint32(n)
+	case fieldRetries:
+		h.Retries = uint32(n)
+	case fieldCapturedElsewhere:
+		h.CapturedElsewhere = int64(n)
+	case fieldCalls:
+		h.Calls = uint32(n)
+	case fieldRefusals:
+		h.Refusals = uint32(n)
+	}
+}
+
+func setFlags(h *hold.Hold, n uint64) {
+	h.Verified, h.Acknowledged = n&flagVerified != 0, n&flagAcknowledged != 0
+	h.CancelWanted, h.ReadFirst = n&flagCancelWanted != 0, n&flagReadFirst != 0
+	h.Attempt.Unknown = n&flagUnknownOutcome != 0
+	h.Mirrored, h.Unmirrorable = n&flagMirrored != 0, n&flagUnmirrorable != 0
+	h.SingleCapture = n&flagSingleCapture != 0
+}
+
+func decodeMetadata(h *hold.Hold, pair []byte) error {
+	key, size := protowire.ConsumeString(pair)
+	if size < 0 {
+		return hold.ErrUnreadableRecord
+	}
+	value, size := protowire.ConsumeString(pair[size:])
+	if size < 0 {
+		return hold.ErrUnreadableRecord
+	}
+	if h.Metadata == nil {
+		h.Metadata = map[string]string{}
+	}
+	h.Metadata[key] = value
+	return nil
+}
+
+// eachField calls f for each field of a body. Of n and v, the one of the field's wire type is set.
+func eachField(b []byte, f func(num protowire.Number, n uint64, v []byte) error) error {
+	for len(b) > 0 {
+		num, typ, size := protowire.ConsumeTag(b)
+		if size < 0 {
+			return hold.ErrUnreadableRecord
+		}
+		b = b[size:]
+		var n uint64
+		var v []byte
+		switch typ {
+		case protowire.VarintType:
+			n, size = protowire.ConsumeVarint(b)
+		case protowire.BytesType:
+			v, size = protowire.ConsumeBytes(b)
+		default:
+			size = protowire.ConsumeFieldValue(num, typ, b)
+		}
+		if size < 0 {
+			return hold.ErrUnreadableRecord
+		}
+		b = b[size:]
+		if err := f(num, n, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}

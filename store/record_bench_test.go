@@ -1,0 +1,24 @@
+package store
+
+import "testing"
+
+func BenchmarkEncodeRecord(b *testing.B) {
+	h := typicalHold()
+	var buf []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = encodeRecord(buf[:0], &h)
+	}
+	b.ReportMetric(float64(len(buf)), "B/record")
+}
+
+func BenchmarkDecodeRecord(b *testing.B) {
+	h := typicalHold()
+	rec := string(encodeRecord(nil, &h))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := decodeRecord(h.ID, rec); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

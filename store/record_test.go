@@ -1,0 +1,261 @@
+package store
+
+import (
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+	"google.golang.org/protobuf/encoding/protowire"
+	"pgregory.net/rapid"
+)
+
+// typicalHold is a pending hold as most are: scheduled through the API with everything that a
+// caller sends.
+func typicalHold() hold.Hold {
+	created := time.Date(2026, 11, 3, 9, 30, 0, 0, time.UTC)
+	capture := created.Add(5*24*time.Hour + 90*time.Minute)
+	return hold.Hold{
+		ID: "pi_3PxYzA2eZvKYlo2C1gQmT0aB", PaymentIntent: "pi_3PxYzA2eZvKYlo2C1gQmT0aB",
+		Reference: "BK-2071", Amount: 38_500, Currency: "eur",
+		CaptureAt: capture, ExpiresAt: created.Add(7 * 24 * time.Hour),
+		ExpiresSource: hold.SourceCharge, OnExpiry: hold.PolicyCancel,
+		State: hold.Scheduled, Revision: 1, Verified: true, CreatedAt: created,
+		History: []hold.HistoryEntry{{At: created, Kind: hold.HistoryScheduled, By: "api"}},
+		NextOp:  hold.OpCapture, NextAt: capture, Reason: hold.CauseSchedule, Generation: 1, Version: 1,
+	}
+}
+
+// fullHold has every field set, each to another value.
+func fullHold() hold.Hold {
+	h := typicalHold()
+	day := func(n int) time.Time { return h.CreatedAt.Add(time.Duration(n)*24*time.Hour + 7*time.Millisecond) }
+	h.PaymentIntent, h.Account, h.Metadata = "pi_3QyZzA2eZvKYlo2C1gQmT0xY", "acct_1PxYzA2eZvKYlo2C",
+		map[string]string{"room": "41ü", "": "x", "guest": ""}
+	h.CaptureAmount, h.OnExpiry, h.State, h.PreviousState, h.Revision = 38_499, hold.PolicyAlert,
+		hold.Working, hold.Paused, 1<<40
+	h.CancelAt, h.SettledAt, h.CapturedAmount = day(1), day(2), 38_000
+	h.CapturedElsewhere, h.SingleCapture = 37_000, true
+	h.Calls, h.Refusals = 7, 8
+	h.Acknowledged, h.CancelWanted, h.ReadFirst, h.Mirrored, h.Unmirrorable = true, true, true, true, true
+	h.HistoryDropped, h.NextAt, h.Generation, h.InconclusiveReads, h.Retries, h.Version = 9, day(3), 4, 5, 6, 1<<47+3
+	h.Attempt = hold.Attempt{Count: 2, FirstAt: day(4), Unknown: true}
+	h.History = []hold.HistoryEntry{
+		{At: day(0), Kind: hold.HistoryAttempt, By: "token a", Op: hold.OpCancel, Key: "holdd-k",
+			RequestID: "req_1", Answer: hold.AnswerReplayedError, Cause: hold.CauseReview, Note: "ein Satz"},
+		{At: day(-3), Kind: hold.HistoryOutcome}, {},
+	}
+	return h
+}
+
+func roundTrip(t testing.TB, h hold.Hold) hold.Hold {
+	t.Helper()
+	got, since, err := decodeRecord(h.ID, string(encodeRecord(nil, &h)))
+	if err != nil || !since.IsZero() {
+		t.Fatalf("%v, claimed since %v", err, since)
+	}
+	return got
+}
+
+func TestRecord_EveryFieldRoundTrips(t *testing.T) {
+	t.Parallel()
+	for name, h := range map[string]hold.Hold{"typical": typicalHold(), "full": fullHold()} {
+		if got := roundTrip(t, h); !reflect.DeepEqual(got, h) {
+			t.Errorf("%s:\n got %+v\nwant %+v", name, got, h)
+		}
+	}
+	// Check each field, so that a field that a later change adds to the hold and not to the record
+	// is found.
+	typ := reflect.TypeFor[hold.Hold]()
+	f := fullHold()
+	for i := range typ.NumField() {
+		if reflect.ValueOf(f).Field(i).IsZero() {
+			t.Errorf("the full hold leaves out %s", typ.Field(i).Name)
+		}
+	}
+	for _, e := range []reflect.Value{reflect.ValueOf(f.History[0]), reflect.ValueOf(f.Attempt)} {
+		for i := range e.NumField() {
+			if e.Field(i).IsZero() {
+				t.Errorf("the full hold leaves out %s.%s", e.Type(), e.Type().Field(i).Name)
+			}
+		}
+	}
+}
+
+// anyHold draws holds over the whole range that a record can have, sensible or not.
+func anyHold() *rapid.Generator[hold.Hold] {
+	return rapid.Custom(func(t *rapid.T) hold.Hold {
+		when := func(name string) time.Time {
+			ms := rapid.OneOf(rapid.Just(int64(0)), rapid.Int64Range(1, 1<<47)).Draw(t, name)
+			if ms == 0 {
+				return time.Time{}
+			}
+			return time.UnixMilli(ms).UTC()
+		}
+		text := rapid.OneOf(rapid.Just(""), rapid.String(), rapid.StringN(0, -1, 200))
+		number := rapid.Uint32()
+		h := hold.Hold{
+			ID:        rapid.StringMatching(`pi_[A-Za-z0-9]{8,27}`).Draw(t, "id"),
+			Account:   rapid.StringMatching(`(acct_[A-Za-z0-9]{8,64})?`).Draw(t, "account"),
+			Reference: text.Draw(t, "reference"),
+			Amount:    rapid.Int64().Draw(t, "amount"), Currency: text.Draw(t, "currency"),
+			CaptureAt: when("capture"), CancelAt: when("cancel"),
+			CaptureAmount: rapid.Int64().Draw(t, "capture amount"), ExpiresAt: when("expires"),
+			ExpiresSource: hold.DeadlineSource(rapid.Byte().Draw(t, "source")),
+			OnExpiry:      hold.Policy(rapid.ByteRange(1, 255).Draw(t, "policy")),
+			State:         hold.State(rapid.Byte().Draw(t, "state")), Revision: rapid.Uint64().Draw(t, "revision"),
+			Verified: rapid.Bool().Draw(t, "verified"), CreatedAt: when("created"),
+			SettledAt: when("settled"), CapturedAmount: rapid.Int64().Draw(t, "total"),
+			CapturedElsewhere: rapid.Int64().Draw(t, "elsewhere"), SingleCapture: rapid.Bool().Draw(t, "single capture"),
+			Calls: number.Draw(t, "calls"), Refusals: number.Draw(t, "refusals"),
+			Acknowledged: rapid.Bool().Draw(t, "acknowledged"), CancelWanted: rapid.Bool().Draw(t,
+				"cancel wanted"), Mirrored: rapid.Bool().Draw(t, "mirrored"),
+			HistoryDropped: number.Draw(t, "forgotten"),
+			NextOp:         hold.Op(rapid.Byte().Draw(t, "next")), NextAt: when("next at"),
+			Reason: hold.Cause(rapid.Byte().Draw(t, "why")), Generation: number.Draw(t, "generation"),
+			Attempt: hold.Attempt{Count: number.Draw(t, "attempts"), FirstAt: when("first"),
+				Unknown: rapid.Bool().Draw(t, "unknown")},
+			ReadFirst: rapid.Bool().Draw(t, "read first"), InconclusiveReads: number.Draw(t, "misses"),
+			Retries:       number.Draw(t, "retries"),
+			Version:       rapid.Uint64Range(0, 1<<48-1).Draw(t, "version"),
+			PreviousState: hold.State(rapid.Byte().Draw(t, "prior")),
+		}
+		h.PaymentIntent = rapid.OneOf(rapid.Just(h.ID), rapid.StringMatching(`pi_[A-Za-z0-9]{8,27}`)).Draw(t, "intent")
+		h.Metadata = rapid.MapOfN(text, text, 0, hold.MaxMetadataPairs).Draw(t, "metadata")
+		if len(h.Metadata) == 0 {
+			h.Metadata = nil
+		}
+		for range rapid.IntRange(0, hold.MaxHistory).Draw(t, "lines") {
+			h.History = append(h.History, hold.HistoryEntry{
+				At: when("at"), Kind: hold.HistoryKind(rapid.Byte().Draw(t, "kind")),
+				By: text.Draw(t, "by"), Op: hold.Op(rapid.Byte().Draw(t, "op")), Key: text.Draw(t, "key"),
+				RequestID: text.Draw(t, "request"), Answer: hold.AnswerKind(rapid.Byte().Draw(t,
+					"answer")), Cause: hold.Cause(rapid.Byte().Draw(t, "cause")), Note: text.Draw(t, "note"),
+			})
+		}
+		// A planned operation always has a time.
+		if h.NextOp != 0 && h.NextAt.IsZero() {
+			h.NextAt = h.ActionTime()
+		}
+		return h
+	})
+}
+
+func TestRecord_AnyHoldRoundTrips(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		h := anyHold().Draw(t, "hold")
+		got, _, err := decodeRecord(h.ID, string(encodeRecord(nil, &h)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, h) {
+			t.Fatalf("\n got %+v\nwant %+v", got, h)
+		}
+		if a, b := encodeRecord(nil, &h), encodeRecord([]byte("before"), &got); string(a) != string(b[6:]) {
+			t.Fatal("the same hold has two records: a repeated commit would not find its own")
+		}
+	})
+}
+
+func TestDecodeRecord_SkipsUnknownFields(t *testing.T) {
+	t.Parallel()
+	h := fullHold()
+	rec := encodeRecord(nil, &h)
+	split := headerSize + len(h.Account)
+	extra := protowire.AppendVarint(protowire.AppendTag(nil, 900, protowire.VarintType), 1<<60)
+	extra = protowire.AppendString(protowire.AppendTag(extra, 901, protowire.BytesType), "of a later holdd")
+	extra = protowire.AppendFixed32(protowire.AppendTag(extra, 902, protowire.Fixed32Type), 7)
+	extra = protowire.AppendFixed64(protowire.AppendTag(extra, 903, protowire.Fixed64Type), 7)
+	extra = protowire.AppendTag(extra, 904, protowire.StartGroupType)
+	extra = protowire.AppendTag(extra, 904, protowire.EndGroupType)
+	for name, with := range map[string]string{
+		"at the end": string(rec) + string(extra),
+		"in front":   string(rec[:split]) + string(extra) + string(rec[split:]),
+	} {
+		got, _, err := decodeRecord(h.ID, with)
+		if err != nil || !reflect.DeepEqual(got, h) {
+			t.Errorf("%s: %v\n got %+v\nwant %+v", name, err, got, h)
+		}
+	}
+	// A missing field has the value that all holds had before the field existed.
+	got, _, err := decodeRecord("pi_12345678", string(encodeRecord(nil, &hold.Hold{State: hold.Waiting,
+		ID: "pi_12345678", PaymentIntent: "pi_12345678", OnExpiry: hold.PolicyCancel, Generation: 1,
+		Revision: 1})))
+	if err != nil || got.OnExpiry != hold.PolicyCancel || got.Revision != 1 || got.Generation != 1 ||
+		got.PaymentIntent != "pi_12345678" {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// These are records as the first version wrote them. They never change: every later version must
+// read them.
+func TestDecodeRecord_ReadsEncodingOne(t *testing.T) {
+	t.Parallel()
+	// They were written before terms were mirrored.
+	before := fullHold()
+	before.Mirrored, before.Unmirrorable = false, false
+	before.CapturedElsewhere, before.SingleCapture, before.Calls, before.Refusals = 0, false, 0, 0
+	for name, want := range map[string]hold.Hold{"typical": typicalHold(), "full": before} {
+		file := filepath.Join("testdata", "record-v1-"+name+".hex")
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec, err := hex.DecodeString(strings.Join(strings.Fields(string(text)), ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, _, err := decodeRecord(want.ID, string(rec))
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %v\n got %+v\nwant %+v", file, err, got, want)
+		}
+		if now := encodeRecord(nil, &want); encodingVersion == 1 && string(now) != string(rec) {
+			t.Errorf("%s: encoding 1 has changed to\n%x", file, now)
+		}
+	}
+}
+
+func FuzzDecodeRecord(f *testing.F) {
+	for _, h := range []hold.Hold{typicalHold(), fullHold()} {
+		f.Add(string(encodeRecord(nil, &h)))
+	}
+	f.Add("")
+	f.Add("\x01")
+	f.Fuzz(func(t *testing.T, rec string) {
+		h, _, err := decodeRecord("pi_12345678", rec)
+		if err != nil {
+			if !strings.Contains(err.Error(), "pi_12345678") {
+				t.Errorf("which hold is it? %v", err)
+			}
+			return
+		}
+		// A record that was read and written again reads the same.
+		again, _, err := decodeRecord(h.ID, string(encodeRecord(nil, &h)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		third, _, err := decodeRecord(h.ID, string(encodeRecord(nil, &again)))
+		if err != nil || !reflect.DeepEqual(again, third) {
+			t.Fatalf("%v\n%+v\n%+v", err, again, third)
+		}
+		// names of values from the future don't panic
+		_ = fmt.Sprint(h.State, h.NextOp, h.Reason, h.OnExpiry, h.ExpiresSource, h.StateAt(time.Now()))
+	})
+}
+
+// The limit for the size of a pending hold's record.
+func TestRecord_Size(t *testing.T) {
+	t.Parallel()
+	h := typicalHold()
+	rec := encodeRecord(nil, &h)
+	t.Logf("a typical pending hold's record: %d bytes, %d of them header", len(rec), headerSize)
+	if len(rec) > 100 {
+		t.Errorf("a typical pending hold's record has grown to %d bytes", len(rec))
+	}
+}

@@ -1,0 +1,244 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io/fs"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// ServerProperty is one property of a Redis server, and what is wrong with it.
+type ServerProperty struct {
+	Value   string // empty if the server does not show it
+	Fault   string // why this server can lose holds: [Open] refuses it, unless AllowUnsafe is set
+	Warning string // what should be checked
+	Hint    string // what to do about either
+}
+
+// Server is what one Redis server shows. What it hides is zero.
+type Server struct {
+	Address     string
+	Version     ServerProperty
+	Eviction    ServerProperty
+	Persistence ServerProperty
+	Disk        ServerProperty // [Open] does not look at it
+	Role        string         // master or slave
+	Followers   int            // connected replicas of this server
+	Used, Limit int64          // bytes of memory: used, and maxmemory
+	Machine     int64          // bytes of the machine's memory
+
+	RoundTrip time.Duration // the best of a few
+	// The server's clock minus this machine's clock is between these two.
+	ClockMin, ClockMax time.Duration
+	ClockKnown         bool
+
+	User             string   // the Redis user of this process
+	MissingCommands  []string // required commands that the user may not use on the keys holdd:*
+	PermissionsKnown bool     // false before Redis 7.0, which cannot tell
+}
+
+// examineServer reads the properties of a server that decide whether holds are safe there.
+func examineServer(ctx context.Context, c *redis.Client) Server {
+	p := readServerInfo(ctx, c)
+	s := Server{
+		Address: c.Options().Addr, User: cmp.Or(c.Options().Username, "default"),
+		Role: p.info["role"], Followers: int(p.number("connected_slaves")),
+		Used: p.number("used_memory"), Limit: p.number("maxmemory"), Machine: p.number("total_system_memory"),
+		Eviction: p.eviction(), Persistence: p.persistence(), Disk: p.disk(),
+	}
+	s.Version.Value = p.info["redis_version"]
+	if v := s.Version.Value; v != "" && isTooOld(v) {
+		s.Version.Fault, s.Version.Hint = "version "+v+" is too old", "upgrade Redis to 6.2 or newer"
+	}
+	return s
+}
+
+// serverInfo is the answers to INFO and CONFIG GET. A managed Redis may hide some of them.
+type serverInfo struct {
+	info   map[string]string
+	config map[string]string
+}
+
+func readServerInfo(ctx context.Context, c *redis.Client) serverInfo {
+	p := serverInfo{info: map[string]string{}, config: map[string]string{}}
+	for _, section := range []string{"server", "memory", "persistence", "replication"} {
+		text, err := c.Info(ctx, section).Result()
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(text) {
+			if k, v, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+				p.info[k] = v
+			}
+		}
+	}
+	for _, name := range []string{"maxmemory-policy", "save", "appendfsync"} {
+		if found, err := c.ConfigGet(ctx, name).Result(); err == nil {
+			maps.Copy(p.config, found)
+		}
+	}
+	return p
+}
+
+func (p serverInfo) number(name string) int64 {
+	n, _ := strconv.ParseInt(p.info[name], 10, 64) // 0 if it is not shown
+	return n
+}
+
+func (p serverInfo) eviction() ServerProperty {
+	policy, known := p.config["maxmemory-policy"]
+	if !known {
+		policy, known = p.info["maxmemory_policy"]
+	}
+	switch {
+	case !known:
+		return ServerProperty{Warning: "Redis hides maxmemory-policy", Hint: "check that it is noeviction"}
+	case policy != "noeviction":
+		return ServerProperty{
+			Value: policy,
+			Fault: "maxmemory-policy is " + policy + ", which evicts holds",
+			Hint:  "set maxmemory-policy to noeviction",
+		}
+	}
+	return ServerProperty{Value: policy}
+}
+
+func (p serverInfo) persistence() ServerProperty {
+	const (
+		useAOF   = "set appendonly to yes"
+		checkAOF = "check that it writes to disk, preferably with appendonly yes"
+	)
+	aof, aofKnown := p.info["aof_enabled"]
+	save, saveKnown := p.config["save"]
+	switch {
+	case !aofKnown && !saveKnown:
+		return ServerProperty{Warning: "Redis hides how it persists", Hint: checkAOF}
+	case aof == "1":
+		return ServerProperty{Value: "append-only file"}
+	case saveKnown && save != "":
+		return ServerProperty{
+			Value: "snapshots",
+			Warning: "Redis has snapshots but no append-only file, " +
+				"and loses the writes since the last snapshot when it dies",
+			Hint: useAOF,
+		}
+	case !saveKnown:
+		return ServerProperty{
+			Warning: "Redis has no append-only file and hides whether it makes snapshots", Hint: checkAOF,
+		}
+	}
+	return ServerProperty{Value: "nothing", Fault: "nothing is written to disk", Hint: useAOF}
+}
+
+func (p serverInfo) disk() ServerProperty {
+	const freeDisk = "free space on the disk of Redis, and read its log"
+	aof, fsync := p.info["aof_enabled"] == "1", p.config["appendfsync"]
+	switch {
+	case aof && p.info["aof_last_write_status"] == "err":
+		return ServerProperty{
+			Fault: "the last write to the append-only file failed, and Redis takes no writes until one succeeds",
+			Hint:  freeDisk,
+		}
+	case !aof && p.info["rdb_last_bgsave_status"] == "err":
+		return ServerProperty{Fault: "the last snapshot failed", Hint: freeDisk}
+	case p.info["aof_last_bgrewrite_status"] == "err":
+		return ServerProperty{
+			Warning: "the last rewrite of the append-only file failed, and the file grows", Hint: freeDisk,
+		}
+	case aof && fsync == "no":
+		return ServerProperty{
+			Warning: "appendfsync is no, so that a crash of the machine loses what the kernel has not written yet",
+			Hint:    "set appendfsync to everysec or always",
+		}
+	case aof && fsync != "":
+		return ServerProperty{Value: "appendfsync " + fsync}
+	}
+	return ServerProperty{}
+}
+
+func isTooOld(version string) bool {
+	major, rest, _ := strings.Cut(version, ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	a, err1 := strconv.Atoi(major)
+	b, err2 := strconv.Atoi(minor)
+	return err1 == nil && err2 == nil && (a < 6 || a == 6 && b < 2)
+}
+
+const clockSamples = 3
+
+// measureClock measures the round trip, and the server's clock against this machine's clock.
+func (s *Server) measureClock(ctx context.Context, c *redis.Client) error {
+	for i := range clockSamples {
+		sent := time.Now()
+		server, err := c.Time(ctx).Result()
+		if err != nil {
+			return err
+		}
+		took := time.Since(sent)
+		if i == 0 || took < s.RoundTrip { // the shortest is the most exact
+			s.RoundTrip, s.ClockKnown = took, true
+			s.ClockMin, s.ClockMax = server.Sub(sent.Add(took)), server.Add(time.Microsecond).Sub(sent)
+		}
+	}
+	return nil
+}
+
+// commandsOutsideScripts are the commands that Go sends by itself.
+var commandsOutsideScripts = []string{
+	"EVAL", "EVALSHA", "GET", "HGET", "PING", "SADD", "SET", "SETNX", "SRANDMEMBER", "TIME",
+	"XACK", "XADD", "XDEL", "XGROUP", "XINFO", "XLEN", "XRANGE",
+	"ZADD", "ZCARD", "ZCOUNT", "ZRANGE", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYSCORE", "ZREVRANGE",
+}
+
+var redisCallPattern = regexp.MustCompile(`redis\.p?call\(\s*'([A-Za-z]+)'`)
+
+// RequiredCommands returns the commands that holdd's Redis user must be allowed to use on the keys
+// holdd:*. Those of the scripts are found in the scripts.
+func RequiredCommands() []string {
+	all := map[string]bool{}
+	for _, c := range commandsOutsideScripts {
+		all[c] = true
+	}
+	err := fs.WalkDir(luaFiles, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		src, err := luaFiles.ReadFile(path)
+		for _, m := range redisCallPattern.FindAllSubmatch(src, -1) {
+			all[strings.ToUpper(string(m[1]))] = true
+		}
+		return err
+	})
+	if err != nil {
+		panic(err) // the files are embedded
+	}
+	return slices.Sorted(maps.Keys(all))
+}
+
+var permissionsScript = newScript("permissions")
+
+// checkPermissions asks the server which required commands the user may not use.
+func (s *Server) checkPermissions(ctx context.Context, c *redis.Client) {
+	args := []any{newPartitionKeys(0).holds, newBudgetKeys("", hold.OpCapture).kind}
+	for _, name := range RequiredCommands() {
+		args = append(args, name)
+	}
+	missing, err := permissionsScript.Eval(ctx, c, nil, args...).StringSlice()
+	switch {
+	case errors.Is(err, redis.Nil): // before 7.0
+	case err != nil && strings.HasPrefix(err.Error(), "NOPERM"):
+		s.MissingCommands, s.PermissionsKnown = []string{"EVAL", "EVALSHA"}, true
+	case err == nil:
+		s.MissingCommands, s.PermissionsKnown = missing, true
+	}
+}

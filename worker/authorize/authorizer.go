@@ -1,0 +1,137 @@
+package authorize
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/holdd/holdd/worker/execute"
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/hold"
+	"go.uber.org/zap"
+)
+
+const (
+	// duplicateWait is how long a repetition waits for the outcome of the request that is under
+	// way.
+	duplicateWait = 8 * time.Second
+	// minBeginWait and maxBeginWait bound the pauses in that wait.
+	minBeginWait = 50 * time.Millisecond
+	maxBeginWait = 500 * time.Millisecond
+)
+
+// Authorizer authorizes cards for callers who wait. It is safe for concurrent use.
+type Authorizer struct{ o Options }
+
+// NewAuthorizer returns an authorizer.
+func NewAuthorizer(o Options) *Authorizer { return &Authorizer{o: o} }
+
+// Authorize authorizes a card, once for each key however often it is called, and places the hold.
+// It goes on though ctx ends, because the card may be authorized by then. Errors are
+// *[hold.Problem] or wrap [health.ErrUnavailable].
+func (a *Authorizer) Authorize(ctx context.Context, key string, req hold.AuthorizeRequest, by string) (
+	hold.AuthorizationResult, error,
+) {
+	id, err := hold.AttemptID(key)
+	if err != nil {
+		return hold.AuthorizationResult{}, err
+	}
+	attempt := hold.NewAuthorizeAttempt(id, &req, by)
+	_, call, err := req.Validate(id, a.o.Clock.Now())
+	past := errors.Is(err, &hold.Problem{Code: hold.InThePast})
+	switch {
+	case past:
+		attempt.State = 0 // a repetition may be older than its times; a new request may not
+	case err != nil:
+		return hold.AuthorizationResult{}, err
+	}
+	r, lookup, begun, beginErr := a.begin(ctx, attempt)
+	switch {
+	case beginErr != nil:
+		return hold.AuthorizationResult{}, beginErr
+	case lookup == hold.LookupNotFound:
+		return hold.AuthorizationResult{}, err
+	case past:
+		if _, call, err = req.Validate(id, begun.BegunAt); err != nil {
+			return hold.AuthorizationResult{}, err
+		}
+	}
+	return a.finish(ctx, r, hold.NewAuthorization(begun, lookup, call, a.o.Clock.Now()))
+}
+
+// Confirm confirms the intent of an authorization, after the cardholder has acted or with another
+// card. See [Authorizer.Authorize].
+func (a *Authorizer) Confirm(ctx context.Context, intent, key string, req hold.ConfirmRequest, by string) (
+	hold.AuthorizationResult, error,
+) {
+	id, err := hold.AttemptID(key)
+	if err != nil {
+		return hold.AuthorizationResult{}, err
+	}
+	call, err := req.Validate(intent)
+	if err != nil {
+		return hold.AuthorizationResult{}, err
+	}
+	r, lookup, begun, err := a.begin(ctx, hold.NewConfirmAttempt(id, intent, &req, by))
+	if err != nil {
+		return hold.AuthorizationResult{}, err
+	}
+	return a.finish(ctx, r, hold.NewAuthorization(begun, lookup, call, a.o.Clock.Now()))
+}
+
+// begin records the attempt, or takes on the one that is recorded. While another process works on
+// it, begin waits for a while.
+func (a *Authorizer) begin(ctx context.Context, attempt hold.AuthorizationAttempt) (
+	*run, hold.AttemptLookup, hold.AuthorizationAttempt, error,
+) {
+	none := func(err error) (*run, hold.AttemptLookup, hold.AuthorizationAttempt, error) {
+		return nil, 0, hold.AuthorizationAttempt{}, err
+	}
+	r := &run{o: &a.o, token: rand.Text()}
+	deadline := time.Now().Add(duplicateWait)
+	failed := false
+	for wait := minBeginWait; ; wait = min(2*wait, maxBeginWait) {
+		r.until = time.Now().Add(a.o.Lease - leaseSlack)
+		begun, lookup, now, err := a.o.Attempts.BeginAuthorization(ctx, attempt, r.token, a.o.Lease,
+			hold.ResumeAttemptAfter)
+		a.o.Clock.Sync(now)
+		switch {
+		case err != nil && (failed || ctx.Err() != nil):
+			return none(a.o.Health.Unavailable(ctx, "record an authorization attempt", err))
+		case err != nil:
+			failed = true // once more with the same token: maybe only the reply was lost
+		case lookup == hold.LookupKeyReused:
+			return none(hold.KeyReusedProblem())
+		case lookup != hold.LookupBusy:
+			begun.ID, begun.Digest = attempt.ID, attempt.Digest
+			return r, lookup, begun, nil
+		case time.Now().After(deadline):
+			return none(&hold.Problem{Code: hold.InProgress, Field: "Idempotency-Key",
+				Detail: "the same request is in progress: repeat it in a moment, with the same " +
+					"Idempotency-Key"})
+		}
+		if !execute.Sleep(ctx, wait) {
+			return none(fmt.Errorf("%w (waiting for the same request)", health.ErrUnavailable))
+		}
+	}
+}
+
+// finish drives a machine to its end and returns what the caller gets.
+func (a *Authorizer) finish(ctx context.Context, r *run, m *hold.AuthorizationMachine) (
+	hold.AuthorizationResult, error,
+) {
+	r.machine = m
+	r.drive(context.WithoutCancel(ctx))
+	if answer := m.ForeignAnswer(); answer != nil {
+		a.o.Logger.Error("Stripe answered with the intent of another authorization: left as it is",
+			zap.String("payment_intent", answer.Intent.ID),
+			zap.String("request_id", answer.RequestID))
+	}
+	result, err := m.Result()
+	if notSent := (*hold.NotSentError)(nil); errors.As(err, &notSent) {
+		err = fmt.Errorf("%w (%s)", health.ErrUnavailable, notSent.Reason)
+	}
+	return result, err
+}

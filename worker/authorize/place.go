@@ -1,0 +1,95 @@
+package authorize
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/holdd/holdd/worker/commit"
+	"github.com/holdd/holdd/worker/event"
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/hold"
+	"go.uber.org/zap"
+)
+
+// maxPlaceTries is how often a hold is placed anew because another writer was first.
+const maxPlaceTries = 5
+
+// readHold returns a hold, nil if there is none.
+func readHold(ctx context.Context, o *Options, id string) (*hold.Hold, error) {
+	holds, now, err := o.Holds.Read(ctx, id)
+	if err != nil {
+		return nil, o.Health.Unavailable(ctx, "read a hold", err)
+	}
+	o.Clock.Sync(now)
+	return holds[0], nil
+}
+
+// placeHold places the hold of an authorized intent, or finds it. Its terms are those in the
+// intent's metadata.
+func placeHold(ctx context.Context, o *Options, in *hold.Intent, account, by string) (
+	h *hold.Hold, created bool, err error,
+) {
+	draft := termsOf(o, in, account)
+	for range maxPlaceTries {
+		found, err := readHold(ctx, o, in.ID)
+		if err != nil || found != nil {
+			return found, false, err
+		}
+		now := o.Clock.Now()
+		d, err := hold.NewAuthorized(draft, in, by, now)
+		if err != nil {
+			return nil, false, err
+		}
+		changes := []commit.Change{{Before: &hold.Hold{}, Decision: d, At: now}}
+		written, err := o.Committer.CommitWithRetry(ctx, changes)
+		if err != nil {
+			return nil, false, o.Health.Unavailable(ctx, "place a hold", err)
+		}
+		if written[0] {
+			placed := &changes[0].Decision.Hold // the committer may have handed it over to the operator
+			placed.Version = 1
+			return placed, true, nil
+		}
+	}
+	return nil, false, fmt.Errorf("hold %s keeps changing: %w", in.ID, health.ErrUnavailable)
+}
+
+// termsOf reads the terms in an intent's metadata. They were valid when they were written. If
+// they are not any more, the hold requires attention, and its deadline's policy releases the
+// money.
+func termsOf(o *Options, in *hold.Intent, account string) *hold.Draft {
+	req, paused, _, err := hold.RequestFromMetadata(in, account)
+	if err == nil {
+		var draft *hold.Draft
+		if draft, err = req.ValidateRecovered(paused, o.Clock.Now()); err == nil {
+			return draft
+		}
+	}
+	o.Logger.Error("invalid terms in the metadata of an authorized intent: its hold waits, "+
+		"set its time with PATCH /v1/holds/"+in.ID,
+		zap.String("payment_intent", in.ID), zap.String("account", account), zap.Error(err))
+	return &hold.Draft{ID: in.ID, Account: account, OnExpiry: hold.PolicyCancel}
+}
+
+// publishAbandoned publishes, once over all replicas, that an intent was abandoned.
+func publishAbandoned(ctx context.Context, o *Options, in *hold.Intent, account string) error {
+	data := event.Data{Cause: string(in.Status), Intent: &event.Intent{PaymentIntent: in.ID,
+		Account: account, Reference: in.Metadata[hold.MetaReference], Amount: in.Amount, Currency: in.Currency}}
+	_, err := o.Publisher.PublishOnce(ctx, event.AuthorizationAbandoned, in.ID, data)
+	if err != nil {
+		o.Health.ReportError(ctx, "publish that an authorization was abandoned", err)
+	}
+	return err
+}
+
+// logCanceled logs that an abandoned intent was canceled.
+func logCanceled(o *Options, c *hold.CanceledIntent, account string) {
+	in := &c.Intent
+	name := string(event.AuthorizationAbandoned)
+	o.Logger.Warn(name, zap.String("event", name),
+		zap.String("payment_intent", in.ID), zap.String("account", account),
+		zap.String("reference", in.Metadata[hold.MetaReference]), zap.Int64("amount", in.Amount),
+		zap.String("currency", in.Currency), zap.String("idempotency_key", c.IdempotencyKey),
+		zap.String("request_id", c.RequestID), zap.Bool("declined", c.Declined),
+		zap.String("cause", string(in.Status)))
+}

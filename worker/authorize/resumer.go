@@ -1,0 +1,62 @@
+package authorize
+
+import (
+	"context"
+	"crypto/rand"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// maxResumedPerRun bounds the attempts of one run of the job.
+const maxResumedPerRun = 64
+
+// Resumer is the job that ends what a crash or the cardholder left unfinished: it places the
+// holds of authorized intents, and cancels and reports abandoned intents.
+type Resumer struct{ o Options }
+
+// NewResumer returns a resumer.
+func NewResumer(o Options) *Resumer { return &Resumer{o: o} }
+
+// Run resumes the attempts that are due.
+func (r *Resumer) Run(ctx context.Context) {
+	ids, now, err := r.o.Attempts.DueAuthorizations(ctx, maxResumedPerRun)
+	if err != nil {
+		r.o.Health.ReportError(ctx, "list due authorization attempts", err)
+		return
+	}
+	r.o.Clock.Sync(now)
+	for _, id := range ids {
+		if ctx.Err() != nil || r.o.Caller.KeyRejected() {
+			return
+		}
+		r.resume(ctx, id)
+	}
+}
+
+// resume takes on one attempt.
+func (r *Resumer) resume(ctx context.Context, id string) {
+	one := &run{o: &r.o, token: rand.Text(), until: time.Now().Add(r.o.Lease - leaseSlack)}
+	unknown := hold.AuthorizationAttempt{ID: id}
+	attempt, lookup, now, err := r.o.Attempts.BeginAuthorization(ctx, unknown, one.token, r.o.Lease,
+		hold.ResumeAttemptAfter)
+	r.o.Clock.Sync(now)
+	switch {
+	case err != nil:
+		r.o.Health.ReportError(ctx, "resume an authorization attempt", err)
+		return
+	case lookup == hold.LookupNotFound: // its record has expired
+		if err := r.o.Attempts.ForgetAuthorization(ctx, unknown, one.token); err != nil {
+			r.o.Health.ReportError(ctx, "delete an authorization attempt", err)
+		}
+		return
+	case lookup != hold.LookupResumed: // another process works on it
+		return
+	}
+	attempt.ID = id
+	one.machine = hold.NewResumption(attempt)
+	one.drive(ctx)
+	if c := one.machine.Canceled(); c != nil {
+		logCanceled(&r.o, c, attempt.Account)
+	}
+}

@@ -1,0 +1,286 @@
+// Package commit is the one path by which a decision about a hold is written.
+//
+// A decision takes effect when the store has written it, and only on the version of the record that
+// it was made on. The committer writes decisions together with their events. For each one that was
+// written it logs a line per event, tells the metrics, and wakes the dispatcher if the hold is due
+// soon. A decision that was not written has no effect: another writer was first, and the caller
+// reads the hold again.
+package commit
+
+import (
+	"context"
+	"time"
+
+	"github.com/holdd/holdd/worker/event"
+	"github.com/holdd/holdd/worker/hold"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// Store writes records, each whole or not at all.
+type Store interface {
+	// Commit reports per record whether it was written; false means that another writer was first.
+	// After an error a record may or may not be written. Writing the same again is safe: it is
+	// reported as written.
+	Commit(ctx context.Context, writes []hold.RecordWrite) ([]bool, error)
+	// AdvanceMilestones moves milestones without rewriting their records.
+	AdvanceMilestones(ctx context.Context, advances []hold.MilestoneAdvance) ([]bool, error)
+}
+
+// Observer is told of every committed event, for metrics.
+type Observer interface {
+	EventRecorded(h *hold.Hold, e hold.Event, lateness time.Duration)
+}
+
+// Options configure a [Committer].
+type Options struct {
+	Rules    hold.Rules
+	Livemode bool
+	// DueSoon is how far ahead a hold's next action wakes the dispatcher.
+	DueSoon  time.Duration
+	Now      func() time.Time // Redis' time
+	Wake     func()           // wakes the dispatcher
+	Met      func(account string)
+	Observer Observer // may be nil
+	Logger   *zap.Logger
+}
+
+// Change is a decision to commit, and what led to it.
+type Change struct {
+	Before   *hold.Hold // the record that the decision was made on; its zero value for a new hold
+	Decision hold.Decision
+
+	// What led to the decision, for the log line. Zero where no call did.
+	Call     hold.Call
+	Answer   hold.Answer
+	Lateness time.Duration
+	// At is when the decision was made, Redis' time. Zero means now.
+	At time.Time
+}
+
+// Committer writes decisions. It is safe for concurrent use.
+type Committer struct {
+	store Store
+	o     Options
+}
+
+// New returns a committer that writes to store.
+func New(store Store, o Options) *Committer { return &Committer{store: store, o: o} }
+
+// Commit writes changes, each if its hold still has the version of its Before. It reports per
+// change whether it was written. After an error nothing is known of any of them.
+func (c *Committer) Commit(ctx context.Context, changes []Change) ([]bool, error) {
+	return c.commit(ctx, changes, 1)
+}
+
+// CommitWithRetry is [Committer.Commit] for callers that answer a request: if the reply is lost,
+// the very same is written once more, and the store recognizes it.
+func (c *Committer) CommitWithRetry(ctx context.Context, changes []Change) ([]bool, error) {
+	return c.commit(ctx, changes, 2)
+}
+
+func (c *Committer) commit(
+	ctx context.Context, changes []Change, attempts int,
+) (written []bool, err error) {
+	writes := make([]hold.RecordWrite, len(changes))
+	for i := range changes {
+		writes[i] = c.recordWrite(&changes[i])
+	}
+	for range attempts {
+		if written, err = c.store.Commit(ctx, writes); err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.recordAll(changes, written)
+	return written, nil
+}
+
+// PassMilestones commits what follows from milestones that are due, and reports how many were passed.
+// A decision that leaves the record as it is only moves the milestone, so that a concurrent claim
+// stays valid.
+func (c *Committer) PassMilestones(
+	ctx context.Context, passed []Milestone,
+) (advanced int, err error) {
+	var advances []hold.MilestoneAdvance
+	var writes []hold.RecordWrite
+	var advancing, writing []Change
+	for i := range passed {
+		m := &passed[i]
+		now := c.at(&m.Change)
+		if m.Decision.Unchanged {
+			advances = append(advances, hold.MilestoneAdvance{
+				ID: m.Before.ID, Version: m.Before.Version, From: m.DueAt, To: m.Next,
+				Events: event.EncodeMilestone(&m.Decision, c.o.Livemode, now)})
+			advancing = append(advancing, m.Change)
+			continue
+		}
+		w := c.recordWrite(&m.Change)
+		w.Placement.KeepMilestone, w.Placement.KeepOverdueMilestone, w.Placement.NextMilestone = false, false, m.Next
+		writes, writing = append(writes, w), append(writing, m.Change)
+	}
+	if len(advances) > 0 {
+		ok, e := c.store.AdvanceMilestones(ctx, advances)
+		if e != nil {
+			err = e
+		} else {
+			advanced += c.recordAll(advancing, ok)
+		}
+	}
+	if len(writes) > 0 {
+		ok, e := c.store.Commit(ctx, writes)
+		if e != nil {
+			return advanced, e
+		}
+		advanced += c.recordAll(writing, ok)
+	}
+	return advanced, err
+}
+
+// Milestone is a passed milestone and what follows from it.
+type Milestone struct {
+	Change
+	DueAt time.Time // when the passed milestone was due
+	Next  time.Time // when the following one is due, zero for none
+}
+
+// DeleteSettled deletes holds, each if it still has its version. It publishes nothing.
+func (c *Committer) DeleteSettled(ctx context.Context, holds []hold.Hold) (deleted int, err error) {
+	writes := make([]hold.RecordWrite, len(holds))
+	for i := range holds {
+		writes[i] = hold.RecordWrite{Version: holds[i].Version, Hold: holds[i],
+			PreviousReference: holds[i].Reference, Drop: true}
+	}
+	written, err := c.store.Commit(ctx, writes)
+	for _, ok := range written {
+		if ok {
+			deleted++
+		}
+	}
+	return deleted, err
+}
+
+// RecordCommitted logs and counts a change that is known to be written though its own commit was
+// not reported.
+func (c *Committer) RecordCommitted(change Change) { c.recordAll([]Change{change}, []bool{true}) }
+
+func (c *Committer) at(ch *Change) time.Time {
+	if ch.At.IsZero() {
+		ch.At = c.o.Now()
+	}
+	return ch.At
+}
+
+// recordWrite returns what the store writes. A hold that its policy would act on without a warning is handed over
+// to the operator first, in ch.
+func (c *Committer) recordWrite(ch *Change) hold.RecordWrite {
+	now := c.at(ch)
+	ch.Decision.HandOver(ch.Before, now, c.o.Rules)
+	return hold.RecordWrite{
+		Version: ch.Before.Version, Hold: ch.Decision.Hold, PreviousReference: ch.Before.Reference,
+		Placement: ch.Decision.Placement(ch.Before, now, c.o.Rules),
+		Events:    event.Encode(&ch.Decision, ch.Before.Version+1, c.o.Livemode, now),
+	}
+}
+
+// recordAll logs and counts what was written, and wakes the dispatcher if any of it is due soon.
+func (c *Committer) recordAll(changes []Change, written []bool) (n int) {
+	wake := false
+	for i := range changes {
+		if !written[i] {
+			continue
+		}
+		n++
+		ch := &changes[i]
+		h := &ch.Decision.Hold
+		if c.o.Met != nil {
+			c.o.Met(h.Account)
+		}
+		for _, e := range ch.Decision.Events {
+			c.logEvent(ch, e)
+			if c.o.Observer != nil {
+				c.o.Observer.EventRecorded(h, e, ch.Lateness)
+			}
+		}
+		soon := h.NextOp != 0 && h.NextAt.Before(c.at(ch).Add(c.o.DueSoon))
+		wake = wake || !ch.Decision.Unchanged && (ch.Decision.Again || soon)
+	}
+	if wake && c.o.Wake != nil {
+		c.o.Wake()
+	}
+	return n
+}
+
+func (c *Committer) logEvent(ch *Change, e hold.Event) {
+	ce := c.o.Logger.Check(logLevel(&ch.Decision.Hold, e), string(e.Type))
+	if ce == nil {
+		return
+	}
+	h, a := &ch.Decision.Hold, &ch.Answer
+	amount := h.Amount
+	if e.Type == hold.EventCaptured {
+		amount = h.CapturedAmount
+	}
+	cause := ""
+	if e.Cause != 0 {
+		cause = e.Cause.String()
+	}
+	fields := make([]zap.Field, 0, 16)
+	fields = append(fields,
+		zap.String("event", string(e.Type)), zap.String("hold", h.ID),
+		zap.String("payment_intent", h.PaymentIntent), zap.String("account", h.Account),
+		zap.String("reference", h.Reference), zap.Int64("amount", amount),
+		zap.String("currency", h.Currency), zap.Uint32("attempt", countAttempts(h)),
+		zap.String("idempotency_key", ch.Call.Key), zap.String("request_id", a.RequestID),
+		zap.Int64("lateness_ms", ch.Lateness.Milliseconds()), zap.String("cause", cause))
+	if a.Kind != 0 && a.Kind != hold.AnswerOK {
+		fields = append(fields, zap.Stringer("answer", a.Kind), zap.String("code", a.Code),
+			zap.String("message", a.Message))
+	}
+	if h.CapturedElsewhere > 0 {
+		fields = append(fields, zap.Int64("captured_elsewhere", h.CapturedElsewhere),
+			zap.Int64("capture_amount", h.CaptureAmount))
+	}
+	switch e.Type {
+	case hold.EventExpiring:
+		fields = append(fields, zap.Duration("threshold", e.Threshold),
+			zap.Time("expires_at", h.ExpiresAt))
+	case hold.EventRetrying:
+		fields = append(fields, zap.Time("next_at", h.NextAt))
+	}
+	ce.Write(fields...)
+}
+
+func logLevel(h *hold.Hold, e hold.Event) zapcore.Level {
+	switch e.Type {
+	case hold.EventCaptured:
+		if h.CaptureAmount > 0 && h.CapturedAmount > h.CaptureAmount {
+			return zapcore.WarnLevel // more was captured in all than was wanted
+		}
+	case hold.EventExpired, hold.EventExpiring, hold.EventRetrying:
+		return zapcore.WarnLevel
+	case hold.EventAttention:
+		return zapcore.ErrorLevel
+	case hold.EventChanged:
+		if e.Cause == hold.CauseElsewhere {
+			return zapcore.WarnLevel // another system captured a part
+		}
+		return zapcore.DebugLevel
+	case hold.EventScheduled:
+		return zapcore.DebugLevel
+	}
+	return zapcore.InfoLevel
+}
+
+// countAttempts counts the requests in a hold's history.
+func countAttempts(h *hold.Hold) uint32 {
+	n := h.HistoryDropped
+	for i := range h.History {
+		if h.History[i].Kind == hold.HistoryAttempt {
+			n++
+		}
+	}
+	return n
+}

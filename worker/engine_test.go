@@ -1,0 +1,257 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/holdd/holdd/worker/clock"
+	"github.com/holdd/holdd/worker/commit"
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/hold"
+	"go.uber.org/zap"
+)
+
+// fakeQueue grants budget and claims as told, and records the claims.
+type fakeQueue struct {
+	granted map[string]int // by account; missing: everything
+	wait    time.Duration  // with nothing granted
+	short   int            // how many fewer holds a claim returns than asked for
+	err     error          // of a claim
+	claims  []string
+}
+
+func (q *fakeQueue) PromoteDue(context.Context, bool, int) (hold.PromoteResult, error) {
+	return hold.PromoteResult{}, nil
+}
+
+func (q *fakeQueue) Reserve(_ context.Context, account string, _ hold.Op, n int, _ time.Duration) (hold.Reservation, error) {
+	if granted, ok := q.granted[account]; ok {
+		n = min(n, granted)
+	}
+	if n == 0 {
+		return hold.Reservation{Wait: q.wait}, nil
+	}
+	return hold.Reservation{Granted: n, First: 10 * time.Millisecond, Step: 40 * time.Millisecond}, nil
+}
+
+func (q *fakeQueue) Claim(_ context.Context, lane hold.Lane, n int, lease time.Duration, before time.Time) ([]hold.Claim, time.Time, error) {
+	q.claims = append(q.claims, fmt.Sprintf("%s/%d: %d for %s, bounded %t", lane.Account, lane.Partition, n, lease, !before.IsZero()))
+	return make([]hold.Claim, max(0, n-q.short)), time.Time{}, q.err
+}
+
+// stripeLimit is how many calls make sense.
+type stripeLimit int
+
+func (l stripeLimit) MaxInFlight() int { return int(l) }
+
+func testDispatcher(q Queue, limit int, concurrency int) (*Dispatcher, chan claimedHold) {
+	claims := make(chan claimedHold, 1000)
+	return newDispatcher(q, stripeLimit(limit), &inFlight{concurrency: concurrency}, claims, DispatcherOptions{
+		Concurrency: concurrency, Lease: 30 * time.Second, Clock: &clock.Redis{}, Health: health.NewRedis(zap.NewNop()),
+	}), claims
+}
+
+func TestDispatcher_ClaimsWithinRoomAndBudget(t *testing.T) {
+	now := time.Now()
+	lane := func(account string, partition, ready int) hold.Lane {
+		return hold.Lane{Account: account, Partition: partition, Op: hold.OpCapture, Ready: ready, NearestDeadline: now}
+	}
+	for _, tt := range []struct {
+		name    string
+		queue   fakeQueue
+		limit   int
+		busy    int // claims that await Stripe already
+		lanes   []hold.Lane
+		claims  []string
+		claimed int
+		wait    time.Duration
+		stale   bool
+	}{
+		{name: "nothing is ready", limit: -1, lanes: []hold.Lane{lane("a", 0, 0)}},
+		{name: "Stripe unavailable", limit: 0, lanes: []hold.Lane{lane("a", 0, 5)}},
+		{name: "one call tries an unavailable Stripe", limit: 1, lanes: []hold.Lane{lane("a", 0, 5)},
+			claims: []string{"a/0: 1 for 28s, bounded false"}, claimed: 1},
+		{name: "all lanes fit", limit: -1, lanes: []hold.Lane{lane("a", 0, 5), lane("b", 0, 3)},
+			claims: []string{"a/0: 5 for 28s, bounded false", "b/0: 3 for 28s, bounded false"}, claimed: 8},
+		{name: "room for some", limit: -1, lanes: []hold.Lane{lane("a", 0, 15), lane("b", 0, 30)},
+			claims: []string{"a/0: 15 for 28s, bounded false", "b/0: 5 for 28s, bounded false"}, claimed: 20},
+		{name: "too little room for a round trip", limit: -1, busy: 16, lanes: []hold.Lane{lane("a", 0, 15)},
+			wait: roomRetryInterval},
+		{name: "no budget", limit: -1, queue: fakeQueue{granted: map[string]int{"a": 0}, wait: 30 * time.Millisecond},
+			lanes: []hold.Lane{lane("a", 0, 5)}, wait: 30 * time.Millisecond, stale: true},
+		{name: "no budget for one account", limit: -1, queue: fakeQueue{granted: map[string]int{"a": 0}, wait: time.Second},
+			lanes: []hold.Lane{lane("a", 0, 5), lane("b", 0, 3)}, claims: []string{"b/0: 3 for 28s, bounded false"},
+			claimed: 3, wait: time.Second, stale: true},
+		{name: "short budget stops at the next partition's deadline", limit: -1, queue: fakeQueue{granted: map[string]int{"a": 2}},
+			lanes:  []hold.Lane{lane("a", 0, 5), lane("a", 1, 5)},
+			claims: []string{"a/0: 2 for 28s, bounded true", "a/1: 2 for 28s, bounded false"}, claimed: 4, stale: true},
+		{name: "Redis fails", limit: -1, queue: fakeQueue{err: errors.New("refused"), short: 5},
+			lanes: []hold.Lane{lane("a", 0, 5), lane("b", 0, 3)}, claims: []string{"a/0: 5 for 28s, bounded false"}, stale: true},
+		{name: "unreadable records don't stop the others", limit: -1, queue: fakeQueue{err: hold.ErrUnreadableRecord, short: 1},
+			lanes:  []hold.Lane{lane("a", 0, 5), lane("b", 0, 3)},
+			claims: []string{"a/0: 5 for 28s, bounded false", "b/0: 3 for 28s, bounded false"}, claimed: 6},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d, out := testDispatcher(&tt.queue, tt.limit, 10)
+			d.flight.awaitingStripe.Add(int64(tt.busy))
+			claimed, wait, stale := d.claimReady(t.Context(), tt.lanes)
+			if claimed != tt.claimed || wait != tt.wait || stale != tt.stale || !slices.Equal(tt.queue.claims, tt.claims) {
+				t.Errorf("claimed %d, wait %s, stale %t, claims %q", claimed, wait, stale, tt.queue.claims)
+			}
+			if len(out) != tt.claimed || int(d.flight.uncommitted.Load()) != tt.claimed ||
+				int(d.flight.awaitingStripe.Load()) != tt.busy+tt.claimed {
+				t.Errorf("%d handed over, %+v counted", len(out), d.flight)
+			}
+		})
+	}
+}
+
+// Each reserved request has a moment of its own, and the lease counts from before the claim.
+func TestDispatcher_SpacesRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, out := testDispatcher(&fakeQueue{}, -1, 10)
+		d.claimReady(t.Context(), []hold.Lane{{Op: hold.OpCancel, Ready: 3}})
+		for _, want := range []time.Duration{10, 50, 90} {
+			c := <-out
+			if got := time.Until(c.sendAt); got != want*time.Millisecond || time.Until(c.leaseEnd) != 28*time.Second ||
+				c.reserved != hold.OpCancel {
+				t.Errorf("sent in %s, want %d ms: %+v", got, want, c)
+			}
+		}
+	})
+}
+
+// fakeCommitter records the sizes of batches. It fails as often as told.
+type fakeCommitter struct {
+	failures int
+	taken    time.Duration // by each commit
+	batches  []int
+	lateness []time.Duration
+}
+
+func (c *fakeCommitter) Commit(_ context.Context, changes []commit.Change) ([]bool, error) {
+	time.Sleep(c.taken)
+	if c.failures > 0 {
+		c.failures--
+		return nil, errors.New("connection refused")
+	}
+	c.batches = append(c.batches, len(changes))
+	for i := range changes {
+		c.lateness = append(c.lateness, changes[i].Lateness)
+	}
+	return slices.Repeat([]bool{true}, len(changes)), nil
+}
+
+// runCompleter runs a completer in the background and returns where outcomes go and what its end
+// closes.
+func runCompleter(stopping context.Context, c Committer, f *inFlight) (chan<- outcome, <-chan struct{}) {
+	outcomes, done := make(chan outcome, 1000), make(chan struct{})
+	completer := newCompleter(c, f, outcomes, CompleterOptions{
+		Concurrency: f.concurrency, Health: health.NewRedis(zap.NewNop()), Wake: func() {}, Logger: zap.NewNop(),
+	})
+	go func() {
+		completer.Run(stopping)
+		close(done)
+	}()
+	return outcomes, done
+}
+
+func TestCompleter_BatchesOutcomes(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		awaiting int64         // claims that still await Stripe
+		arrive   time.Duration // between two outcomes
+		taken    time.Duration // by each commit
+		want     []int
+	}{
+		{name: "no others are about to come", arrive: time.Millisecond, want: []int{1, 1, 1, 1, 1, 1}},
+		{name: "others are about to come", awaiting: 10, arrive: 2 * time.Millisecond, want: []int{3, 3}},
+		{name: "as many as there are workers", awaiting: 10, arrive: time.Millisecond, want: []int{4, 2}},
+		{name: "what arrives during a commit shares the next", arrive: time.Millisecond, taken: 10 * time.Millisecond,
+			want: []int{1, 5}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := &inFlight{concurrency: 4}
+				f.awaitingStripe.Store(tt.awaiting)
+				f.uncommitted.Store(6)
+				c := &fakeCommitter{taken: tt.taken}
+				outcomes, done := runCompleter(t.Context(), c, f)
+				for i := range 6 {
+					if i > 0 {
+						time.Sleep(tt.arrive)
+					}
+					outcomes <- outcome{}
+				}
+				time.Sleep(time.Second)
+				close(outcomes)
+				<-done
+				if !slices.Equal(c.batches, tt.want) || f.uncommitted.Load() != 0 {
+					t.Errorf("batches %v, want %v; %d uncommitted", c.batches, tt.want, f.uncommitted.Load())
+				}
+			})
+		})
+	}
+}
+
+// Outcomes outlive an outage of Redis, but not for ever once the worker stops.
+func TestCompleter_KeepsOutcomesDuringOutage(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		stopped bool
+		fails   int
+		want    []int
+		least   time.Duration
+		most    time.Duration
+	}{
+		{name: "running", fails: 1000, want: []int{1}, least: 30 * time.Minute, most: time.Hour},
+		{name: "stopping, short outage", stopped: true, fails: 5, want: []int{1}, least: time.Second, most: 2 * time.Second},
+		{name: "stopping, long outage", stopped: true, fails: 1000, least: commitTimeoutAtStop, most: 2 * commitTimeoutAtStop},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				stopping, stop := context.WithCancel(t.Context())
+				defer stop()
+				if tt.stopped {
+					stop()
+				}
+				c := &fakeCommitter{failures: tt.fails}
+				began := time.Now()
+				outcomes, done := runCompleter(stopping, c, &inFlight{concurrency: 4})
+				outcomes <- outcome{}
+				close(outcomes)
+				<-done
+				if took := time.Since(began); !slices.Equal(c.batches, tt.want) || took < tt.least || took > tt.most {
+					t.Errorf("batches %v after %s", c.batches, took)
+				}
+			})
+		})
+	}
+}
+
+// Lateness counts from the hold's own time where that is why it acts, and from the retry or request
+// otherwise.
+func TestCompleter_Lateness(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		c := &fakeCommitter{}
+		outcomes, done := runCompleter(t.Context(), c, &inFlight{concurrency: 4})
+		capture := hold.Hold{CaptureAt: now.Add(-time.Minute), NextAt: now.Add(-time.Second), Reason: hold.CauseSchedule}
+		trigger := capture
+		trigger.Reason = hold.CauseTrigger
+		early := hold.Hold{NextAt: now.Add(time.Second)}
+		for _, h := range []hold.Hold{capture, trigger, early} {
+			outcomes <- outcome{before: h, at: now}
+		}
+		close(outcomes)
+		<-done
+		if want := []time.Duration{time.Minute, time.Second, 0}; !slices.Equal(c.lateness, want) {
+			t.Errorf("lateness %v, want %v", c.lateness, want)
+		}
+	})
+}

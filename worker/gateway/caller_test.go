@@ -1,0 +1,490 @@
+package gateway_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/holdd/holdd/worker/gateway"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+const callTimeout = 10 * time.Second
+
+// callerEnv is a Caller in virtual time, and records what the Caller does.
+type callerEnv struct {
+	*gateway.Caller
+	logs *observer.ObservedLogs
+
+	// answer answers a call, and reserve a request for budget. Without them every call is OK and
+	// every request is granted.
+	answer  func(ctx context.Context, c hold.Call) hold.Answer
+	reserve func(account string, op hold.Op, n int) (hold.Reservation, error)
+
+	mu       sync.Mutex
+	sent     []hold.Call
+	sentAt   []time.Duration // since the test began
+	reserved []reserveCall
+	paused   []pauseCall
+	observed []observedCall
+	reported []string // what failed at the store
+	start    time.Time
+}
+
+type reserveCall struct {
+	account string
+	op      hold.Op
+	n       int
+	ahead   time.Duration
+}
+
+type pauseCall struct {
+	account string
+	op      hold.Op
+	d       time.Duration
+}
+
+type observedCall struct {
+	op   hold.Op
+	kind hold.AnswerKind
+	took time.Duration
+}
+
+var errStoreDown = errors.New("store down")
+
+func runWithCaller(t *testing.T, f func(t *testing.T, e *callerEnv)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.InfoLevel)
+		e := &callerEnv{logs: logs, start: time.Now()}
+		e.Caller = gateway.NewCaller(recordingClient{e}, recordingBudget{e}, gateway.CallerOptions{
+			Timeout: callTimeout, Observer: e, Health: e, Logger: zap.New(core),
+		})
+		f(t, e)
+	})
+}
+
+type recordingClient struct{ e *callerEnv }
+
+func (c recordingClient) Do(ctx context.Context, call hold.Call) hold.Answer {
+	c.e.mu.Lock()
+	c.e.sent = append(c.e.sent, call)
+	c.e.sentAt = append(c.e.sentAt, time.Since(c.e.start))
+	answer := c.e.answer
+	c.e.mu.Unlock()
+	if answer == nil {
+		return hold.Answer{Kind: hold.AnswerOK}
+	}
+	return answer(ctx, call)
+}
+
+type recordingBudget struct{ e *callerEnv }
+
+func (b recordingBudget) Reserve(
+	_ context.Context, account string, op hold.Op, n int, ahead time.Duration,
+) (hold.Reservation, error) {
+	b.e.mu.Lock()
+	defer b.e.mu.Unlock()
+	b.e.reserved = append(b.e.reserved, reserveCall{account, op, n, ahead})
+	if b.e.reserve == nil {
+		return hold.Reservation{Granted: n}, nil
+	}
+	return b.e.reserve(account, op, n)
+}
+
+func (b recordingBudget) PauseAccount(_ context.Context, account string, op hold.Op, d time.Duration) error {
+	b.e.mu.Lock()
+	defer b.e.mu.Unlock()
+	b.e.paused = append(b.e.paused, pauseCall{account, op, d})
+	return errStoreDown // is reported and changes nothing
+}
+
+func (e *callerEnv) CallFinished(op hold.Op, kind hold.AnswerKind, took time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.observed = append(e.observed, observedCall{op, kind, took})
+}
+
+func (e *callerEnv) ReportError(_ context.Context, doing string, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if errors.Is(err, errStoreDown) {
+		e.reported = append(e.reported, doing)
+	}
+}
+
+// answerAlways gives every call an answer of one kind.
+func (e *callerEnv) answerAlways(kind hold.AnswerKind) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.answer = func(context.Context, hold.Call) hold.Answer { return hold.Answer{Kind: kind} }
+}
+
+// do sends a capture and returns the kind of its answer, 0 if it was not sent.
+func (e *callerEnv) do(t *testing.T) hold.AnswerKind {
+	t.Helper()
+	a, err := e.Do(t.Context(), hold.Call{Op: hold.OpCapture})
+	checkNotSent(t, err, 0)
+	return a.Kind
+}
+
+// checkNotSent checks that an error, if there is one, is a NotSentError. A retryAfter above zero is
+// compared.
+func checkNotSent(t *testing.T, err error, retryAfter time.Duration) {
+	t.Helper()
+	if err == nil {
+		return
+	}
+	var notSent *hold.NotSentError
+	if !errors.As(err, &notSent) || notSent.RetryAfter <= 0 ||
+		retryAfter > 0 && notSent.RetryAfter != retryAfter {
+		t.Errorf("%#v, want a NotSentError to be retried after %s", err, retryAfter)
+	}
+}
+
+func TestCaller_ObservesUnderTheBudgetsOperation(t *testing.T) {
+	runWithCaller(t, func(t *testing.T, e *callerEnv) {
+		e.answer = func(context.Context, hold.Call) hold.Answer {
+			time.Sleep(3 * time.Second)
+			return hold.Answer{Kind: hold.AnswerDeclined}
+		}
+		for op, want := range map[hold.Op]hold.Op{
+			hold.OpCapture: hold.OpCapture, hold.OpList: hold.OpRead, hold.OpConfirm: hold.OpAuthorize,
+			hold.OpUpdate: hold.OpUpdate, hold.OpCheck: hold.OpCheck,
+		} {
+			e.observed = nil
+			if _, err := e.Do(t.Context(), hold.Call{Op: op}); err != nil {
+				t.Fatal(err)
+			}
+			call := observedCall{want, hold.AnswerDeclined, 3 * time.Second}
+			if !slices.Equal(e.observed, []observedCall{call}) {
+				t.Errorf("%s: %+v", op, e.observed)
+			}
+		}
+	})
+}
+
+func TestCaller_BoundsEachCall(t *testing.T) {
+	runWithCaller(t, func(t *testing.T, e *callerEnv) {
+		e.answer = func(ctx context.Context, _ hold.Call) hold.Answer {
+			<-ctx.Done()
+			return hold.Answer{Kind: hold.AnswerUnknown}
+		}
+		if kind := e.do(t); kind != hold.AnswerUnknown || time.Since(e.start) != callTimeout {
+			t.Errorf("%s after %s", kind, time.Since(e.start))
+		}
+		if len(e.observed) != 1 {
+			t.Errorf("%+v", e.observed)
+		}
+	})
+}
+
+func TestCaller_DoWithinWaitsForBudget(t *testing.T) {
+	const ms = time.Millisecond
+	for _, tt := range []struct {
+		name         string
+		reservations []hold.Reservation
+		maxWait      time.Duration
+		sentAt       time.Duration // -1: not sent
+		retryAfter   time.Duration
+	}{
+		{"granted now", []hold.Reservation{{Granted: 1}}, 0, 0, 0},
+		{"granted for a moment later", []hold.Reservation{{Granted: 1, First: 150 * ms}}, 0, 150 * ms, 0},
+		{"used up", []hold.Reservation{{Wait: 700 * ms}}, 0, -1, 700 * ms},
+		{"used up for too long", []hold.Reservation{{Wait: 3001 * ms}}, 3 * time.Second, -1, 3001 * ms},
+		{"used up for a while", []hold.Reservation{{Wait: 2 * time.Second}, {Granted: 1, First: 100 * ms}},
+			3 * time.Second, 2100 * ms, 0},
+		{"taken by others meanwhile", []hold.Reservation{{Wait: 2 * time.Second}, {Wait: 2 * time.Second}},
+			3 * time.Second, -1, 2 * time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			runWithCaller(t, func(t *testing.T, e *callerEnv) {
+				e.reserve = func(string, hold.Op, int) (hold.Reservation, error) {
+					return tt.reservations[len(e.reserved)-1], nil
+				}
+				call := hold.Call{Op: hold.OpList, Account: testAccountID}
+				_, err := e.DoWithin(t.Context(), call, tt.maxWait)
+				checkNotSent(t, err, tt.retryAfter)
+				if want := tt.sentAt >= 0; (err == nil) != want || (len(e.sent) == 1) != want {
+					t.Fatalf("%v, sent %v", err, e.sent)
+				}
+				if err == nil && e.sentAt[0] != tt.sentAt {
+					t.Errorf("sent after %s, want %s", e.sentAt[0], tt.sentAt)
+				}
+				for _, r := range e.reserved {
+					if r != (reserveCall{testAccountID, hold.OpRead, 1, gateway.ReserveAhead}) {
+						t.Errorf("%+v", r)
+					}
+				}
+				if len(e.reserved) != len(tt.reservations) {
+					t.Errorf("%d reservations", len(e.reserved))
+				}
+			})
+		})
+	}
+}
+
+func TestCaller_DoWithinNotSent(t *testing.T) {
+	t.Run("store down", func(t *testing.T) {
+		runWithCaller(t, func(t *testing.T, e *callerEnv) {
+			e.reserve = func(string, hold.Op, int) (hold.Reservation, error) {
+				return hold.Reservation{}, errStoreDown
+			}
+			_, err := e.DoWithin(t.Context(), hold.Call{Op: hold.OpRead}, time.Minute)
+			checkNotSent(t, err, time.Second)
+			if err == nil || len(e.sent) != 0 || len(e.reported) != 1 {
+				t.Errorf("%v, sent %v, reported %q", err, e.sent, e.reported)
+			}
+		})
+	})
+	t.Run("caller goes away while it waits", func(t *testing.T) {
+		runWithCaller(t, func(t *testing.T, e *callerEnv) {
+			e.reserve = func(string, hold.Op, int) (hold.Reservation, error) {
+				return hold.Reservation{Wait: 30 * time.Second}, nil
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			_, err := e.DoWithin(ctx, hold.Call{Op: hold.OpRead}, time.Minute)
+			checkNotSent(t, err, time.Second)
+			if err == nil || len(e.sent) != 0 || time.Since(e.start) != time.Second {
+				t.Errorf("%v after %s, sent %v", err, time.Since(e.start), e.sent)
+			}
+		})
+	})
+}
+
+func TestBreaker_LimitsCallsDuringOutage(t *testing.T) {
+	runWithCaller(t, func(t *testing.T, e *callerEnv) {
+		check := func(when string, available bool, maxInFlight int) {
+			t.Helper()
+			if e.Available() != available || e.BreakerOpen() == available ||
+				e.MaxInFlight() != maxInFlight {
+				t.Errorf("%s: available %t, open %t, %d in flight",
+					when, e.Available(), e.BreakerOpen(), e.MaxInFlight())
+			}
+		}
+		e.answerAlways(hold.AnswerUnknown)
+		for range 4 {
+			e.do(t)
+		}
+		check("after 4 failures", true, -1)
+		e.answerAlways(hold.AnswerReplayedError) // Stripe answers
+		e.do(t)
+		e.answerAlways(hold.AnswerUnreachable)
+		for range 4 {
+			e.do(t)
+		}
+		check("after 4 failures since the last answer", true, -1)
+		e.do(t)
+		check("after 5 consecutive failures", false, 0)
+		if kind := e.do(t); kind != 0 {
+			t.Errorf("sent while the breaker is open: %s", kind)
+		}
+
+		time.Sleep(5*time.Second + 1)
+		check("half-open", false, 1)
+		e.do(t) // fails as well
+		check("after the try failed", false, 0)
+		if n := len(e.sent); n != 11 {
+			t.Errorf("%d calls sent", n)
+		}
+
+		time.Sleep(5*time.Second + 1)
+		e.answer = func(context.Context, hold.Call) hold.Answer {
+			time.Sleep(time.Second)
+			return hold.Answer{Kind: hold.AnswerOK}
+		}
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() { e.do(t) })
+		}
+		wg.Wait()
+		if n := len(e.sent); n != 12 {
+			t.Errorf("%d calls sent while half-open", n-11)
+		}
+		check("after an answer", true, -1)
+		if e.logs.FilterMessageSnippet("Stripe unavailable").Len() != 2 ||
+			e.logs.FilterMessage("Stripe available again").Len() != 1 {
+			t.Errorf("%+v", e.logs.All())
+		}
+	})
+}
+
+// TestBreaker_IgnoresCallersThatGoAway checks that such a call neither opens the breaker nor closes
+// it, and is not observed.
+func TestBreaker_IgnoresCallersThatGoAway(t *testing.T) {
+	runWithCaller(t, func(t *testing.T, e *callerEnv) {
+		goAway := func() {
+			t.Helper()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if a, err := e.Do(ctx, hold.Call{Op: hold.OpRead}); err != nil || a.Kind != hold.AnswerUnknown {
+				t.Errorf("%+v %v", a, err)
+			}
+		}
+		e.answer = func(ctx context.Context, _ hold.Call) hold.Answer {
+			<-ctx.Done()
+			return hold.Answer{Kind: hold.AnswerUnknown}
+		}
+		for range 20 {
+			goAway()
+		}
+		if e.BreakerOpen() || len(e.observed) != 0 {
+			t.Errorf("open %t, observed %+v", e.BreakerOpen(), e.observed)
+		}
+		for range 5 {
+			e.do(t)
+		}
+		time.Sleep(5*time.Second + 1)
+		goAway()
+		if e.MaxInFlight() != 1 {
+			t.Errorf("%d in flight after the half-open try was given up", e.MaxInFlight())
+		}
+		e.answerAlways(hold.AnswerOK)
+		e.do(t)
+		if !e.Available() {
+			t.Error("unavailable after an answer")
+		}
+	})
+}
+
+// TestCaller_AppliesLateAnswers takes an answer for what it is, although its caller has gone away.
+func TestCaller_AppliesLateAnswers(t *testing.T) {
+	runWithCaller(t, func(t *testing.T, e *callerEnv) {
+		e.answer = func(ctx context.Context, _ hold.Call) hold.Answer {
+			<-ctx.Done()
+			return hold.Answer{Kind: hold.AnswerUnauthorized}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		a, err := e.Do(ctx, hold.Call{Op: hold.OpCapture})
+		if err != nil || a.Kind != hold.AnswerUnauthorized || !e.KeyRejected() || len(e.observed) != 1 {
+			t.Errorf("%+v %v, rejected %t, observed %+v", a, err, e.KeyRejected(), e.observed)
+		}
+	})
+}
+
+func TestCaller_KeyRejectedAndAcceptedAgain(t *testing.T) {
+	runWithCaller(t, func(t *testing.T, e *callerEnv) {
+		e.answerAlways(hold.AnswerUnauthorized)
+		for range 10 {
+			e.do(t)
+		}
+		if !e.KeyRejected() || e.Available() || e.BreakerOpen() || e.MaxInFlight() != 0 {
+			t.Errorf("rejected %t, available %t, open %t, %d in flight",
+				e.KeyRejected(), e.Available(), e.BreakerOpen(), e.MaxInFlight())
+		}
+		e.answerAlways(hold.AnswerUnknown) // says nothing about the key
+		if e.do(t); !e.KeyRejected() {
+			t.Error("accepted without an answer")
+		}
+		e.answerAlways(hold.AnswerForbidden)
+		if e.do(t); e.KeyRejected() || !e.Available() || e.MaxInFlight() != -1 {
+			t.Errorf("rejected %t after an answer, available %t", e.KeyRejected(), e.Available())
+		}
+		if e.logs.FilterMessageSnippet("Stripe rejects the key").Len() != 1 ||
+			e.logs.FilterMessage("Stripe accepts the key again").Len() != 1 {
+			t.Errorf("%+v", e.logs.All())
+		}
+	})
+}
+
+func TestCaller_PausesAccountAfterRefusal(t *testing.T) {
+	pause := func(op hold.Op, d time.Duration) []pauseCall {
+		return []pauseCall{{testAccountID, op, d}}
+	}
+	for _, tt := range []struct {
+		op      hold.Op
+		kind    hold.AnswerKind
+		want    []pauseCall
+		limited int64
+	}{
+		{hold.OpCapture, hold.AnswerRateLimited, pause(hold.OpCapture, 2*time.Second), 1},
+		{hold.OpList, hold.AnswerRateLimited, pause(hold.OpRead, 2*time.Second), 1},
+		{hold.OpConfirm, hold.AnswerForbidden, pause(hold.OpAuthorize, time.Minute), 0},
+		{hold.OpCapture, hold.AnswerLockTimeout, nil, 0}, // one intent is busy
+		{hold.OpCapture, hold.AnswerUnauthorized, nil, 0},
+		{hold.OpCheck, hold.AnswerRateLimited, nil, 0},
+		{hold.OpCheck, hold.AnswerForbidden, nil, 0},
+	} {
+		runWithCaller(t, func(t *testing.T, e *callerEnv) {
+			e.answerAlways(tt.kind)
+			if _, err := e.Do(t.Context(), hold.Call{Op: tt.op, Account: testAccountID}); err != nil {
+				t.Error(err)
+			}
+			if !slices.Equal(e.paused, tt.want) {
+				t.Errorf("%s, %s: %+v, want %+v", tt.op, tt.kind, e.paused, tt.want)
+			}
+			if len(e.reported) != len(tt.want) {
+				t.Errorf("%s, %s: reported %q", tt.op, tt.kind, e.reported)
+			}
+			if n := e.TakeRateLimited(); n != tt.limited || e.TakeRateLimited() != 0 {
+				t.Errorf("%s, %s: %d rate limited", tt.op, tt.kind, n)
+			}
+		})
+	}
+}
+
+func TestProbe(t *testing.T) {
+	probes := func(e *callerEnv) (n int) {
+		for _, c := range e.sent {
+			if c.Op == hold.OpCheck {
+				n++
+			}
+		}
+		return n
+	}
+	t.Run("available", func(t *testing.T) {
+		runWithCaller(t, func(t *testing.T, e *callerEnv) {
+			if e.Probe(t.Context()) || probes(e) != 0 {
+				t.Error("probed although Stripe is available")
+			}
+		})
+	})
+	t.Run("outage", func(t *testing.T) {
+		runWithCaller(t, func(t *testing.T, e *callerEnv) {
+			e.answerAlways(hold.AnswerUnknown)
+			for range 5 {
+				e.do(t)
+			}
+			for range 6 { // the verify job probes every 5 seconds
+				if e.Probe(t.Context()) {
+					t.Error("probed while the breaker is open")
+				}
+				time.Sleep(5*time.Second + 1)
+				if !e.Probe(t.Context()) {
+					t.Error("not probed while the breaker is half-open")
+				}
+			}
+			e.answerAlways(hold.AnswerOK)
+			time.Sleep(5*time.Second + 1)
+			if !e.Probe(t.Context()) || !e.Available() || probes(e) != 7 {
+				t.Errorf("available %t after %d probes", e.Available(), probes(e))
+			}
+		})
+	})
+	t.Run("key rejected", func(t *testing.T) {
+		runWithCaller(t, func(t *testing.T, e *callerEnv) {
+			e.answerAlways(hold.AnswerUnauthorized)
+			e.do(t)
+			for range 60 / 5 {
+				e.Probe(t.Context())
+				time.Sleep(5 * time.Second)
+			}
+			if probes(e) != 2 {
+				t.Errorf("%d probes in a minute, want one every 30 seconds", probes(e))
+			}
+			e.answerAlways(hold.AnswerOK)
+			if !e.Probe(t.Context()) || !e.Available() {
+				t.Error("unavailable although Stripe accepts the key")
+			}
+		})
+	})
+}

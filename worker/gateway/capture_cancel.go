@@ -1,0 +1,131 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/stripe/stripe-go/v76"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// capture takes money. It is final: what it does not take is released.
+func (g *Gateway) capture(ctx context.Context, c hold.Call) hold.Answer {
+	p := &stripe.PaymentIntentCaptureParams{}
+	switch {
+	case c.ReleaseRest:
+		p.AmountToCapture, p.FinalCapture = stripe.Int64(0), stripe.Bool(true)
+	case c.Amount != 0:
+		p.AmountToCapture = &c.Amount
+	}
+	return g.sendIntentAction(ctx, c, "capture", func(ctx context.Context) stripe.ParamsContainer {
+		p.Params = requestParams(ctx, c.Account, c.Key)
+		return p
+	})
+}
+
+// cancel releases the money.
+func (g *Gateway) cancel(ctx context.Context, c hold.Call) hold.Answer {
+	reason := string(stripe.PaymentIntentCancellationReasonAbandoned)
+	p := &stripe.PaymentIntentCancelParams{CancellationReason: &reason}
+	return g.sendIntentAction(ctx, c, "cancel", func(ctx context.Context) stripe.ParamsContainer {
+		p.Params = requestParams(ctx, c.Account, c.Key)
+		return p
+	})
+}
+
+// intentJSON is what the gateway reads of the answer to a capture or a cancel: the fields of an
+// intent whose charge is not expanded.
+type intentJSON struct {
+	ID                 string            `json:"id"`
+	Object             string            `json:"object"`
+	Status             string            `json:"status"`
+	Currency           string            `json:"currency"`
+	Amount             int64             `json:"amount"`
+	AmountCapturable   int64             `json:"amount_capturable"`
+	AmountReceived     int64             `json:"amount_received"`
+	CancellationReason string            `json:"cancellation_reason"`
+	Created            int64             `json:"created"`
+	Livemode           bool              `json:"livemode"`
+	Metadata           map[string]string `json:"metadata"`
+	PaymentMethodTypes []string          `json:"payment_method_types"`
+}
+
+// emptyResource is what stripe-go decodes of a body that the gateway reads itself.
+type emptyResource struct{ stripe.APIResource }
+
+// sendIntentAction sends a capture or a cancel. It decodes a good answer itself: stripe-go reads
+// a body six times, into a struct of some hundred fields, which was a fifth of a capture's CPU
+// time. stripe-go decodes errors.
+func (g *Gateway) sendIntentAction(
+	ctx context.Context, c hold.Call, action string,
+	params func(context.Context) stripe.ParamsContainer,
+) hold.Answer {
+	r := request{intentID: c.PaymentIntent, mutation: true}
+	return g.sendForIntent(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
+		trace := ctx.Value(callTraceKey{}).(*callTrace)
+		trace.bodyBuffer = bodyBuffers.Get().(*bytes.Buffer)
+		defer func() {
+			trace.bodyBuffer.Reset()
+			bodyBuffers.Put(trace.bodyBuffer) // holds at most maxBodyBytes
+			trace.bodyBuffer = nil
+		}()
+		path := stripe.FormatURLPath("/v1/payment_intents/%s/"+action, c.PaymentIntent)
+		backend, key := g.paymentIntents.B, g.paymentIntents.Key
+		err := backend.Call(http.MethodPost, path, key, params(ctx), &emptyResource{})
+		if err != nil || !trace.bodyComplete {
+			return nil, err
+		}
+		return decodeIntent(trace.bodyBuffer.Bytes())
+	})
+}
+
+// decodeIntent decodes a PaymentIntent. It is as lenient as encoding/json: a stray byte in a
+// description must not make a successful capture unknown.
+func decodeIntent(body []byte) (*stripe.PaymentIntent, error) {
+	var s intentJSON
+	lenient := json.JoinOptions(jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
+	if err := json.Unmarshal(body, &s, lenient); err != nil {
+		return nil, err
+	}
+	return &stripe.PaymentIntent{
+		ID:                 s.ID,
+		Object:             s.Object,
+		Status:             stripe.PaymentIntentStatus(s.Status),
+		Currency:           stripe.Currency(s.Currency),
+		Amount:             s.Amount,
+		AmountCapturable:   s.AmountCapturable,
+		AmountReceived:     s.AmountReceived,
+		CancellationReason: stripe.PaymentIntentCancellationReason(s.CancellationReason),
+		Created:            s.Created,
+		Livemode:           s.Livemode,
+		Metadata:           s.Metadata,
+		PaymentMethodTypes: s.PaymentMethodTypes,
+	}, nil
+}
+
+var bodyBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// bufferBody keeps the body of a good answer and leaves an empty object in its place. A body that
+// breaks off does so for stripe-go as well.
+func (t *callTrace) bufferBody(res *http.Response) {
+	_, err := t.bodyBuffer.ReadFrom(res.Body)
+	_ = res.Body.Close() // it was read to its end, or is unusable
+	if err != nil {
+		res.Body = io.NopCloser(failingBody{err})
+		return
+	}
+	t.bodyComplete = true
+	res.Body = io.NopCloser(strings.NewReader("{}"))
+}
+
+// failingBody is a body that ends with an error.
+type failingBody struct{ err error }
+
+func (b failingBody) Read([]byte) (int, error) { return 0, b.err }

@@ -1,0 +1,67 @@
+package gateway
+
+import (
+	"context"
+
+	"github.com/stripe/stripe-go/v76"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// list reads one page of intents, newest first, with their charges and reviews. A page with one
+// unreadable intent is [hold.AnswerUnknown], because the next page would pass over that intent.
+func (g *Gateway) list(ctx context.Context, c hold.Call) hold.Answer {
+	p := &stripe.PaymentIntentListParams{
+		Expand: []*string{stripe.String("data.latest_charge"), stripe.String("data.review")},
+	}
+	p.Limit = stripe.Int64(maxPageSize)
+	if c.Limit != 0 {
+		p.Limit = stripe.Int64(int64(c.Limit))
+	}
+	if c.Account != "" {
+		p.StripeAccount = &c.Account
+	}
+	p.StartingAfter = optionalString(c.After)
+	page, a := g.listIntents(ctx, p)
+	if a.Kind == hold.AnswerOK {
+		a.Page = &page
+	}
+	return a
+}
+
+// check sends the cheapest request that the permissions needed anyway allow. Its answer says
+// whether Stripe answers and accepts the key.
+func (g *Gateway) check(ctx context.Context) hold.Answer {
+	p := &stripe.PaymentIntentListParams{}
+	p.Limit = stripe.Int64(1)
+	_, a := g.listIntents(ctx, p)
+	return a
+}
+
+func (g *Gateway) listIntents(
+	ctx context.Context, p *stripe.PaymentIntentListParams,
+) (page hold.Page, a hold.Answer) {
+	p.Single = true // otherwise the iterator reads further pages, beyond the caller's budget
+	r := request{maxBody: maxListBodyBytes}
+	a = g.sendAndClassify(ctx, r, func(ctx context.Context) (bool, error) {
+		p.Context = ctx
+		it := g.paymentIntents.List(p)
+		if err := it.Err(); err != nil {
+			return false, err
+		}
+		l := it.PaymentIntentList()
+		if l.Data == nil || len(l.Data) > maxPageSize || l.HasMore && len(l.Data) == 0 {
+			return false, nil // an empty page with more after it would never end
+		}
+		page = hold.Page{Intents: make([]hold.Intent, 0, len(l.Data)), More: l.HasMore}
+		for _, pi := range l.Data {
+			in := convertIntent(g.scrubber, pi, "")
+			if in == nil {
+				return false, nil
+			}
+			page.Intents = append(page.Intents, *in)
+		}
+		return true, nil
+	})
+	return page, a
+}

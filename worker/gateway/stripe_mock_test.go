@@ -1,0 +1,105 @@
+package gateway_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"testing"
+
+	"github.com/stripe/stripe-mock/embedded"
+	"github.com/stripe/stripe-mock/server"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// newStripeMock is Stripe's own check of requests. It rejects parameters and values that its
+// OpenAPI spec does not have, and keeps no state. It prints each request, so standard output is
+// discarded meanwhile.
+func newStripeMock(t *testing.T) http.RoundTripper {
+	t.Helper()
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := os.Stdout
+	os.Stdout = null
+	t.Cleanup(func() {
+		os.Stdout = out
+		null.Close()
+	})
+	spec, err := server.LoadSpec(embedded.OpenAPISpec, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fixtures, err := server.LoadFixtures(embedded.OpenAPIFixtures, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stub, err := server.NewStubServer(fixtures, spec, false, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return roundTripFunc(func(r *http.Request) (*http.Response, error) {
+		w := httptest.NewRecorder()
+		stub.HandleRequest(w, r)
+		return w.Result(), nil
+	})
+}
+
+// TestDo_RequestsAcceptedByStripeMock checks that each request has the parameters that Stripe has,
+// and that its answer, made from Stripe's own examples, can be read.
+func TestDo_RequestsAcceptedByStripeMock(t *testing.T) {
+	mock := newStripeMock(t)
+	sent := 0
+	g := gatewayOn(t, func(r *http.Request) (*http.Response, error) {
+		sent++
+		return mock.RoundTrip(r)
+	})
+	terms := map[string]string{"holdd_capture_at": "2026-12-01T10:00:00Z", "holdd_paused": ""}
+	otherCard := hold.AuthorizeCall{
+		PaymentMethod: "pm_2", CVCToken: hold.NewSecret("cvctok_2"), ReturnURL: "https://hotel.example/",
+	}
+	present := hold.AuthorizeCall{Amount: 1, Currency: "eur", PaymentMethod: "pm_1"}
+	connected := func(c hold.Call) hold.Call {
+		c.Account = testAccountID
+		return c
+	}
+	part := connected(callsByOp[hold.OpCapture])
+	part.Amount = 1250
+	for name, call := range map[string]hold.Call{
+		"capture all":            callsByOp[hold.OpCapture],
+		"capture part":           part,
+		"cancel":                 callsByOp[hold.OpCancel],
+		"cancel, account":        connected(callsByOp[hold.OpCancel]),
+		"read":                   callsByOp[hold.OpRead],
+		"read, account":          connected(callsByOp[hold.OpRead]),
+		"authorize":              authorizeWith(fullAuthorize, testAccountID, "k"),
+		"authorize, off session": authorizeWith(minimalAuthorize, "", "k"),
+		"authorize, Stripe.js":   authorizeWith(present, "", "k"),
+		"confirm":                confirmWith(hold.AuthorizeCall{}, "", "k"),
+		"confirm, other card":    confirmWith(otherCard, "", "k"),
+		"update":                 updateWith(terms, "", "k"),
+		"update, account":        updateWith(map[string]string{"a": "b"}, testAccountID, "k"),
+		"list":                   {Op: hold.OpList},
+		"list, everything":       {Op: hold.OpList, Account: testAccountID, After: testIntentID, Limit: 20},
+		"check":                  {Op: hold.OpCheck},
+	} {
+		before := sent
+		if a := g.Do(t.Context(), call); a.Kind != hold.AnswerOK || a.HTTPStatus != 200 || a.RequestID == "" {
+			t.Errorf("%s: %+v", name, a)
+		}
+		if sent != before+1 {
+			t.Errorf("%s: %d requests", name, sent-before)
+		}
+	}
+
+	// stripe-mock notices a wrong parameter:
+	misspelled := gatewayOn(t, func(r *http.Request) (*http.Response, error) {
+		r = r.Clone(r.Context())
+		r.URL.RawQuery = "expandd[0]=latest_charge"
+		return mock.RoundTrip(r)
+	})
+	if a := misspelled.Do(t.Context(), callsByOp[hold.OpRead]); a.Kind != hold.AnswerInvalid {
+		t.Errorf("a parameter that does not exist: %+v", a)
+	}
+}

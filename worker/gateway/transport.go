@@ -1,0 +1,179 @@
+package gateway
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// Bounds for bodies, in bytes. A PaymentIntent with its charge has about 8 KiB, a page of 100 about
+// 800 KiB.
+const (
+	maxBodyBytes     = 1 << 20
+	maxListBodyBytes = 4 << 20
+)
+
+// callTrace records what the transport saw of one call. stripe-go passes on neither the headers of
+// an answer that it cannot decode nor whether a request was sent, and the classification needs
+// both.
+type callTrace struct {
+	maxBodyBytes int64
+	clientTrace  httptrace.ClientTrace
+
+	connsObtained     atomic.Int32 // with the first connection the request may have been sent
+	handedToTransport bool         // to a transport that may not report its connections
+	status            int          // 0 while there is no answer
+	requestID         string
+	replayed          bool
+	shouldRetry       string // the header Stripe-Should-Retry
+	mediaType         string
+	bodyBuffer        *bytes.Buffer // keeps a good answer's body; nil leaves it to stripe-go
+	bodyComplete      bool          // bodyBuffer has the whole body
+}
+
+type callTraceKey struct{}
+
+// withCallTrace puts a new trace on the context. maxBody bounds the answer's body; 0 means
+// maxBodyBytes.
+func withCallTrace(ctx context.Context, maxBody int64) (context.Context, *callTrace) {
+	t := &callTrace{maxBodyBytes: cmp.Or(maxBody, maxBodyBytes)}
+	t.clientTrace.GotConn = func(httptrace.GotConnInfo) { t.connsObtained.Add(1) }
+	return httptrace.WithClientTrace(context.WithValue(ctx, callTraceKey{}, t), &t.clientTrace), t
+}
+
+// maybeSent reports whether the request may have been sent.
+func (t *callTrace) maybeSent() bool { return t.handedToTransport || t.connsObtained.Load() > 0 }
+
+// retransmitted reports whether the transport sent the request more than once. An answer that
+// Stripe gives before it looks at the idempotency key says nothing about the earlier try then.
+func (t *callTrace) retransmitted() bool { return t.connsObtained.Load() > 1 }
+
+// answer returns an answer of a kind with what the transport saw.
+func (t *callTrace) answer(k hold.AnswerKind) hold.Answer {
+	return hold.Answer{
+		Kind: k, HTTPStatus: t.status, RequestID: t.requestID, Replayed: t.replayed,
+	}
+}
+
+// tracingTransport is the RoundTripper below stripe-go.
+type tracingTransport struct {
+	next             http.RoundTripper
+	nextReportsConns bool // next reports each connection that it uses
+}
+
+// RoundTrip sends the request and fills the trace.
+//
+// net/http sends a request that has an Idempotency-Key again by itself when a kept-alive connection
+// turns out to be dead. The last error may therefore be a dial error although an earlier try was
+// sent: only the count of connections tells. And the answer may be a 429 to the second try while
+// the first one captures: [hold.Answer].Retransmitted says so.
+func (tt *tracingTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	t := req.Context().Value(callTraceKey{}).(*callTrace)
+	t.handedToTransport = !tt.nextReportsConns // first, in case the transport panics
+	res, err := tt.next.RoundTrip(req)
+	if err != nil {
+		if isDialError(err) {
+			t.handedToTransport = false
+		}
+		return nil, err
+	}
+	if res == nil {
+		return nil, errNoResponse
+	}
+	t.status = res.StatusCode
+	t.requestID = parseRequestID(res.Header)
+	t.replayed = res.Header.Get("Idempotent-Replayed") == "true"
+	t.shouldRetry = res.Header.Get("Stripe-Should-Retry")
+	t.mediaType = parseMediaType(res.Header)
+	if d, ok := req.Context().Value(dateHeaderKey{}).(*string); ok {
+		*d = res.Header.Get("Date")
+	}
+	if res.Body != nil {
+		res.Body = &limitedBody{ReadCloser: res.Body, remaining: t.maxBodyBytes}
+		if t.bodyBuffer != nil && res.StatusCode == http.StatusOK {
+			t.bufferBody(res)
+		}
+	}
+	return res, nil
+}
+
+var (
+	errNoResponse  = errors.New("the transport returned neither an answer nor an error")
+	errBodyTooLong = errors.New("longer than any of Stripe's")
+)
+
+// limitedBody is a body of at most remaining bytes. One byte more is an error and not the end,
+// because a cut body must not pass for a whole one.
+type limitedBody struct {
+	io.ReadCloser
+	remaining int64
+}
+
+func (b *limitedBody) Read(p []byte) (int, error) {
+	if int64(len(p)) > b.remaining+1 {
+		p = p[:b.remaining+1]
+	}
+	n, err := b.ReadCloser.Read(p)
+	if int64(n) > b.remaining {
+		n, err = int(b.remaining), errBodyTooLong
+	}
+	b.remaining -= int64(n)
+	return n, err
+}
+
+// isDialError reports whether err says that no connection was established.
+func isDialError(err error) bool {
+	var op *net.OpError
+	var dns *net.DNSError
+	return errors.As(err, &op) && op.Op == "dial" || errors.As(err, &dns)
+}
+
+// parseRequestID returns Stripe's id of the request, "" for anything else. Headers come from
+// outside just as bodies do.
+func parseRequestID(h http.Header) string {
+	id := h.Get("Request-Id")
+	rest, ok := strings.CutPrefix(id, "req_")
+	if !ok || rest == "" || len(rest) > 64 {
+		return ""
+	}
+	for i := range len(rest) {
+		if c := rest[i]; !isLowercase(c|0x20) && !isDigit(c) && c != '_' && c != '-' {
+			return ""
+		}
+	}
+	return id
+}
+
+var mediaTypePattern = regexp.MustCompile(`^[a-z]{1,20}/[a-z0-9.+-]{1,40}$`)
+
+func parseMediaType(h http.Header) string {
+	contentType := h.Get("Content-Type")
+	if contentType == "application/json" { // every good answer
+		return contentType
+	}
+	t, _, _ := mime.ParseMediaType(contentType)
+	if !mediaTypePattern.MatchString(t) {
+		return "of no known type"
+	}
+	return t
+}
+
+// statusText returns an HTTP status with its name.
+func statusText(code int) string {
+	if t := http.StatusText(code); t != "" {
+		return strconv.Itoa(code) + " " + t
+	}
+	return strconv.Itoa(code)
+}

@@ -1,0 +1,143 @@
+package gateway
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+const (
+	// maxIdempotencyKeyLen is Stripe's limit, in characters.
+	maxIdempotencyKeyLen = 255
+	// maxPageSize is Stripe's limit for one page of a list.
+	maxPageSize = 100
+
+	// Stripe's limits for metadata, in pairs and characters.
+	maxMetadataPairs    = 50
+	maxMetadataKeyLen   = 40
+	maxMetadataValueLen = 500
+)
+
+// validateCall returns why a call must not be sent, or "". It quotes no value: an invalid id may
+// well be a client secret.
+func validateCall(c *hold.Call) string {
+	switch c.Op {
+	case hold.OpCapture:
+		if c.Amount < 0 {
+			return fmt.Sprintf("invalid capture amount %d: want 1 or more, 0 for all", c.Amount)
+		}
+		if c.ReleaseRest && c.Amount != 0 {
+			return "a capture that releases the rest takes no amount"
+		}
+		return validateMutation(c)
+	case hold.OpCancel:
+		return validateMutation(c)
+	case hold.OpRead:
+		return validateTarget(c)
+	case hold.OpAuthorize:
+		return validateAuthorize(c)
+	case hold.OpConfirm:
+		if c.Authorize == nil {
+			return "the confirmation is missing"
+		}
+		return validateMutation(c)
+	case hold.OpUpdate:
+		if len(c.Metadata) == 0 {
+			return "an update needs at least one pair of metadata"
+		}
+		if reason := validateMutation(c); reason != "" {
+			return reason
+		}
+		return validateMetadata(c.Metadata)
+	case hold.OpList:
+		return validateList(c)
+	case hold.OpCheck:
+		return ""
+	}
+	return fmt.Sprintf("unknown operation %d", c.Op)
+}
+
+// validateTarget checks the intent and the account of a call.
+func validateTarget(c *hold.Call) string {
+	if hold.CheckPaymentIntentID(c.PaymentIntent) != nil {
+		return "invalid PaymentIntent id"
+	}
+	return validateAccount(c)
+}
+
+func validateAccount(c *hold.Call) string {
+	if hold.CheckAccountID(c.Account) != nil {
+		return "invalid account id"
+	}
+	return ""
+}
+
+// validateMutation checks the intent, the account and the idempotency key of a call.
+func validateMutation(c *hold.Call) string {
+	if reason := validateTarget(c); reason != "" {
+		return reason
+	}
+	return validateIdempotencyKey(c.Key)
+}
+
+func validateIdempotencyKey(key string) string {
+	notVisible := func(r rune) bool { return r <= ' ' || r > '~' }
+	switch {
+	case key == "":
+		return "the idempotency key is missing: without one a retry could take the money twice"
+	case len(key) > maxIdempotencyKeyLen || strings.ContainsFunc(key, notVisible):
+		return fmt.Sprintf("invalid idempotency key: want 1 to %d visible ASCII characters",
+			maxIdempotencyKeyLen)
+	}
+	return ""
+}
+
+func validateAuthorize(c *hold.Call) string {
+	if reason := validateAccount(c); reason != "" {
+		return reason
+	}
+	if reason := validateIdempotencyKey(c.Key); reason != "" {
+		return reason
+	}
+	au := c.Authorize
+	if au == nil || au.Amount <= 0 || au.PaymentMethod == "" || !isCurrencyCode(au.Currency) {
+		return "an authorization needs an amount, a currency and a payment method"
+	}
+	return validateMetadata(au.Metadata)
+}
+
+func validateList(c *hold.Call) string {
+	switch {
+	case c.Limit < 0 || c.Limit > maxPageSize:
+		return fmt.Sprintf("invalid page size %d: want 1 to %d", c.Limit, maxPageSize)
+	case c.After != "" && hold.CheckPaymentIntentID(c.After) != nil:
+		return "invalid PaymentIntent id to list after"
+	}
+	return validateAccount(c)
+}
+
+// validateMetadata checks pairs of metadata against Stripe's limits. A key with brackets would name
+// another parameter.
+func validateMetadata(m map[string]string) string {
+	if len(m) > maxMetadataPairs {
+		return fmt.Sprintf("%d pairs of metadata: want at most %d", len(m), maxMetadataPairs)
+	}
+	for k, v := range m {
+		if k == "" || !isTextOfAtMost(maxMetadataKeyLen, k) || strings.ContainsAny(k, "[]") {
+			return fmt.Sprintf("invalid metadata key: want 1 to %d characters without brackets",
+				maxMetadataKeyLen)
+		}
+		if !isTextOfAtMost(maxMetadataValueLen, v) {
+			return fmt.Sprintf("invalid metadata value: want at most %d characters of UTF-8",
+				maxMetadataValueLen)
+		}
+	}
+	return ""
+}
+
+// isTextOfAtMost reports whether s is UTF-8 of at most n characters.
+func isTextOfAtMost(n int, s string) bool {
+	return utf8.ValidString(s) && utf8.RuneCountInString(s) <= n
+}

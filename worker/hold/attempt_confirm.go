@@ -1,0 +1,140 @@
+package hold
+
+import "time"
+
+// applyCheck decides by the intent whether to confirm it: only an intent that holdd created,
+// within the [ConfirmWindow], and only if there is something to confirm.
+func applyCheck(m *AuthorizationMachine, r StepResult, now time.Time) {
+	a := r.Answer
+	switch {
+	case r.notSent():
+		m.applyNotSent(r, now)
+		return
+	case a.Kind == AnswerNotFound && m.tries == 0 && !m.unknown,
+		a.Kind == AnswerOK && a.Intent.Metadata[MetaAuthorization] == "":
+		m.forget(problem(AuthorizationNotFound, "",
+			"there is no authorization %s of this holdd: check the id and the account", m.attempt.PaymentIntent))
+		return
+	case a.Kind != AnswerOK:
+		m.endUnanswered(now)
+		return
+	}
+	in := a.Intent
+	otherCard := m.request.PaymentMethod != ""
+	switch {
+	case !in.confirmable():
+		m.applyIntent(a, now)
+	case in.ConfirmWindowOver(now):
+		m.forget(abandonedProblem(in.ID))
+	case in.Status == StatusRequiresAction && !otherCard:
+		m.applyIntent(a, now)
+	case in.Status == StatusRequiresPaymentMethod && (!otherCard || m.attempt.ConfirmSent):
+		// There is nothing to pay with: the card was declined, maybe in answer to the very
+		// request whose answer was lost.
+		m.applyIntent(a, now)
+	case m.tries >= maxAuthorizeTries:
+		m.endUnanswered(now)
+	case !m.attempt.ConfirmSent:
+		m.attempt.ConfirmSent, m.state = true, stateSaveConfirm
+	default:
+		m.state = stateConfirm
+	}
+}
+
+// confirmable reports whether the intent waits for a confirmation, with its own card or another.
+func (in *Intent) confirmable() bool {
+	return in.Status == StatusRequiresConfirmation || in.Status == StatusRequiresAction ||
+		in.Status == StatusRequiresPaymentMethod
+}
+
+// retryCheck reads the intent again: it tells whether there is still something to confirm.
+func (m *AuthorizationMachine) retryCheck(now time.Time) {
+	m.notBefore, m.state = now.Add(authorizeRetryPause), stateCheck
+}
+
+func nextSaveConfirm(m *AuthorizationMachine, now time.Time) Step {
+	step := nextSave(m, now)
+	step.NeedsCallTimeout = true
+	return step
+}
+
+func applySaveConfirm(m *AuthorizationMachine, r StepResult, now time.Time) {
+	switch {
+	case r.TooLate: // nothing was saved, and nothing will be sent
+		m.attempt.ConfirmSent = false
+		m.endUnanswered(now)
+	case r.Err != nil:
+		m.endUnknown(now)
+	default:
+		m.state = stateConfirm
+	}
+}
+
+func nextConfirm(m *AuthorizationMachine, _ time.Time) Step {
+	call := m.request
+	call.Key = m.attempt.IdempotencyKey()
+	return Step{Kind: StepCall, NeedsCallTimeout: true, Call: Call{Op: OpConfirm,
+		PaymentIntent: m.attempt.PaymentIntent, Account: m.attempt.Account,
+		Key: call.Key, Authorize: &call}}
+}
+
+// applyConfirm says what follows from the answer to a request that confirms the intent.
+func applyConfirm(m *AuthorizationMachine, r StepResult, now time.Time) {
+	if r.notSent() {
+		m.applyNotSent(r, now)
+		return
+	}
+	m.tries++
+	a := r.Answer
+	switch a.Kind {
+	case AnswerOK, AnswerReplayedError:
+		if a.Kind == AnswerOK && !a.Replayed {
+			m.applyIntent(a, now)
+			return
+		}
+		// A stored answer tells what was. The next check tells what is, and if there is still
+		// something to confirm it needs a new key.
+		m.unknown = true
+		if a.Replayed {
+			m.renewConfirmKey()
+			return
+		}
+		m.retryCheck(now)
+	case AnswerDeclined:
+		m.decline(a)
+	case AnswerUnknown, AnswerKeyInUse, AnswerLockTimeout:
+		m.unknown = true
+		m.retryCheck(now)
+	case AnswerUnexpectedState, AnswerUnreachable:
+		m.retryCheck(now)
+	case AnswerRateLimited, AnswerUnauthorized, AnswerForbidden:
+		m.endUnanswered(now)
+	case AnswerIdempotencyError:
+		if m.fresh {
+			m.forget(KeyReusedProblem())
+			return
+		}
+		m.unknown = true
+		m.renewConfirmKey()
+	default:
+		if !m.unknown {
+			m.refuse(a)
+			return
+		}
+		m.retryCheck(now)
+	}
+}
+
+// renewConfirmKey takes a new key. That is safe without a search: one intent is authorized once.
+func (m *AuthorizationMachine) renewConfirmKey() {
+	m.attempt.Generation++
+	m.state = stateSaveConfirmKey
+}
+
+func applySaveConfirmKey(m *AuthorizationMachine, r StepResult, now time.Time) {
+	if r.Err != nil {
+		m.endUnknown(now)
+		return
+	}
+	m.retryCheck(now)
+}

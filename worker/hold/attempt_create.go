@@ -1,0 +1,126 @@
+package hold
+
+import "time"
+
+// lostAttemptWindow is how long before its repetition an attempt may have begun that Redis has
+// lost.
+const lostAttemptWindow = 48 * time.Hour
+
+// tryCreate goes on to the next request that creates the intent. A search comes first where the
+// present key can bring no news, or where Stripe may have forgotten it.
+func (m *AuthorizationMachine) tryCreate(now time.Time) {
+	switch {
+	case m.spent, m.unknown && !m.attempt.IdempotencyKeyFresh(now):
+		m.startSearch(stateSearchForKey)
+	case m.tries >= maxAuthorizeTries:
+		m.endUnanswered(now)
+	default:
+		m.state = stateCreate
+	}
+}
+
+func (m *AuthorizationMachine) retryCreate(now time.Time) {
+	m.notBefore = now.Add(authorizeRetryPause)
+	m.tryCreate(now)
+}
+
+func nextCreate(m *AuthorizationMachine, _ time.Time) Step {
+	call := m.request
+	call.Key = m.attempt.IdempotencyKey()
+	return Step{Kind: StepCall, NeedsCallTimeout: true,
+		Call: Call{Op: OpAuthorize, Account: m.attempt.Account, Key: call.Key, Authorize: &call}}
+}
+
+func applyCreate(m *AuthorizationMachine, r StepResult, now time.Time) {
+	if r.notSent() {
+		m.applyNotSent(r, now)
+		return
+	}
+	m.tries++
+	if m.fresh && r.Answer.Replayed && m.attempt.IntentNotBefore.IsZero() {
+		// Stripe knows the key of an attempt that Redis does not know: Redis has lost it.
+		m.attempt.IntentNotBefore = m.attempt.BegunAt.Add(-lostAttemptWindow)
+		m.answer, m.state = r.Answer, stateSaveLost
+		return
+	}
+	m.applyCreateAnswer(r.Answer, now)
+}
+
+func applySaveLost(m *AuthorizationMachine, r StepResult, now time.Time) {
+	if r.Err != nil {
+		m.endUnknown(now)
+		return
+	}
+	m.applyCreateAnswer(m.answer, now)
+}
+
+// applyCreateAnswer says what follows from the answer to a request that creates the intent.
+func (m *AuthorizationMachine) applyCreateAnswer(a Answer, now time.Time) {
+	switch a.Kind {
+	case AnswerOK:
+		m.applyIntent(a, now)
+	case AnswerDeclined:
+		m.decline(a)
+	case AnswerReplayedError:
+		// Only a stored answer proves that no twin of this request can have an effect any more.
+		m.unknown, m.spent = true, a.Replayed
+		m.retryCreate(now)
+	case AnswerUnknown, AnswerKeyInUse, AnswerLockTimeout:
+		m.unknown = true
+		m.retryCreate(now)
+	case AnswerUnreachable:
+		m.retryCreate(now)
+	case AnswerRateLimited, AnswerUnauthorized, AnswerForbidden:
+		m.endUnanswered(now)
+	case AnswerIdempotencyError:
+		if m.fresh {
+			m.forget(KeyReusedProblem())
+			return
+		}
+		// The digest says that the caller asks for the same as before. Another version of holdd
+		// sent other parameters for it, and the search finds what became of that.
+		m.unknown, m.spent = true, true
+		m.retryCreate(now)
+	default:
+		if !m.unknown {
+			m.refuse(a)
+			return
+		}
+		// An earlier request may have been accepted all the same.
+		m.answer = a
+		m.startSearch(stateSearchRefused)
+	}
+}
+
+func applySearchForKey(m *AuthorizationMachine, r StepResult, now time.Time) {
+	switch m.applyPage(r) {
+	case searchFound:
+		m.state = stateRetrieve
+	case searchUnsure:
+		m.endUnknown(now)
+	case searchNone:
+		m.attempt.Generation++
+		m.attempt.KeyUsedSince = now
+		m.state = stateSaveKey
+	}
+}
+
+func applySaveKey(m *AuthorizationMachine, r StepResult, now time.Time) {
+	if r.Err != nil {
+		m.endUnknown(now)
+		return
+	}
+	m.unknown, m.spent = false, false
+	m.tryCreate(now)
+}
+
+func applySearchRefused(m *AuthorizationMachine, r StepResult, now time.Time) {
+	switch m.applyPage(r) {
+	case searchFound:
+		m.state = stateRetrieve
+	case searchUnsure:
+		m.endUnknown(now)
+	case searchNone:
+		m.refuse(m.answer)
+	}
+}

@@ -1,0 +1,300 @@
+package hold
+
+import "time"
+
+const (
+	// maxAuthorizeTries is how often one run sends the request to create or to confirm.
+	maxAuthorizeTries = 3
+	// authorizeRetryPause lies between two tries.
+	authorizeRetryPause = 500 * time.Millisecond
+	// ResumeAttemptAfter is when an attempt is resumed whose process did not end it.
+	ResumeAttemptAfter = 2 * time.Minute
+	// resumeRetryAfter is when an attempt is resumed again that could not be ended.
+	resumeRetryAfter = time.Minute
+	// MaxCallsPerAttempt bounds the calls of one run. The searches need the most.
+	MaxCallsPerAttempt = maxAuthorizeTries*(1+maxSearchPages) + maxSearchPages + 4
+)
+
+// AuthorizationMachine carries one attempt to authorize to its end: an attempt that creates an
+// intent, one that confirms an intent, or one that a crash or the cardholder left unfinished.
+//
+// It decides and does nothing. [AuthorizationMachine.Next] names the step that is needed, the
+// caller does it and hands back what came of it with [AuthorizationMachine.Apply], until the step
+// is [StepDone]. Then [AuthorizationMachine.Result] is the answer for the caller of the API.
+//
+// What keeps the cardholder's money safe:
+//
+//   - The record names the idempotency key before a request with it is sent.
+//   - A new key to create an intent follows only a search that read the list to its end and found
+//     no intent of this attempt, and only if the old key is spent or Stripe may have forgotten
+//     it. A new key to confirm is always safe, because one intent is authorized once.
+//   - An unknown outcome is neither success nor failure: the caller gets [OutcomeUnknown] and
+//     repeats.
+//   - A stored answer tells what was, so the intent is read before anything follows from it.
+//   - Every run ends within [MaxCallsPerAttempt] calls, and after a call that was not sent none
+//     follows.
+//
+// A state is what the machine waits for. To add one: a constant below, its row in attemptStates,
+// a function that names its step and one that says what follows (both take the machine and the
+// time, and only the latter changes it). The tests fail for a state without a row and for one
+// that no sequence of answers reaches. Another procedure, such as a renewal, joins the same table
+// with a constructor and states of its own, and ends in stateRelease like the rest.
+type AuthorizationMachine struct {
+	attempt AuthorizationAttempt
+	request AuthorizeCall // what creates or confirms the intent, without its key
+	state   attemptState
+
+	fresh     bool      // no attempt of this id was known
+	unknown   bool      // the outcome of a request with the present key is unknown
+	spent     bool      // Stripe will never say anything new under the present key
+	tries     int       // requests to create or to confirm in this run
+	notBefore time.Time // no call is sent earlier
+
+	search   search
+	answer   Answer    // an answer that is applied once the record is saved or the search is over
+	intent   *Intent   // the attempt's intent as it was last read
+	resumeAt time.Time // when to resume the attempt after its release
+
+	result   AuthorizationResult
+	err      error
+	foreign  *Answer         // an answer with the intent of another attempt
+	canceled *CanceledIntent // this run canceled it
+}
+
+// AuthorizationResult is what the caller of the API gets. Its secrets are for the cardholder's
+// browser alone.
+type AuthorizationResult struct {
+	PaymentIntent string
+	Status        AuthorizationStatus
+	Hold          *Hold // once authorized
+	Created       bool  // by this very request
+	Now           time.Time
+	ClientSecret  Secret
+	NextAction    string
+	RedirectURL   Secret
+}
+
+// AuthorizationStatus says who does the next step.
+type AuthorizationStatus string
+
+const (
+	// AuthorizationDone: holdd, there is a hold.
+	AuthorizationDone AuthorizationStatus = "authorized"
+	// AuthorizationRequiresAction: the cardholder, with the client secret.
+	AuthorizationRequiresAction AuthorizationStatus = "requires_action"
+	// AuthorizationRequiresConfirmation: the caller, who confirms.
+	AuthorizationRequiresConfirmation AuthorizationStatus = "requires_confirmation"
+	// AuthorizationProcessing: Stripe. The hold appears by itself.
+	AuthorizationProcessing AuthorizationStatus = "processing"
+)
+
+// CanceledIntent is an abandoned intent that was canceled, for the log.
+type CanceledIntent struct {
+	Intent         Intent // as it was before
+	IdempotencyKey string
+	RequestID      string
+	Declined       bool // the attempt was answered with a decline before
+}
+
+// attemptState is what an [AuthorizationMachine] waits for.
+type attemptState uint8
+
+const (
+	stateCreate         attemptState = iota + 1 // the answer to the request that creates the intent
+	stateSaveLost                               // a save: Redis had lost the attempt
+	stateSearchForKey                           // a search, before a new key is used
+	stateSaveKey                                // a save of the new key
+	stateSearchRefused                          // a search, after Stripe refused a repetition
+	stateRetrieve                               // the intent, to answer by it
+	stateCheck                                  // the intent, to see whether it can be confirmed
+	stateSaveConfirm                            // a save, before the first request to confirm
+	stateConfirm                                // the answer to the request that confirms it
+	stateSaveConfirmKey                         // a save of a new key
+	statePlace                                  // the hold of the authorized intent
+	stateReadCaptured                           // the hold of an intent that is captured already
+	stateReadFinished                           // the hold of an attempt that had ended
+	stateResumeSearch                           // a search for the intent of an unfinished attempt
+	stateResumeRetrieve                         // the intent of an unfinished attempt
+	stateResumePlace                            // the hold of its authorized intent
+	stateCancel                                 // the cancel of an abandoned intent
+	statePublish                                // the event that an intent was abandoned
+	stateRelease                                // the last save
+	stateForget                                 // the deletion of the record
+	stateDone                                   // nothing
+)
+
+// attemptStates says for each state which step it needs and what follows from its result.
+var attemptStates = [...]struct {
+	name  string
+	next  func(m *AuthorizationMachine, now time.Time) Step
+	apply func(m *AuthorizationMachine, r StepResult, now time.Time)
+}{
+	stateCreate:         {"create", nextCreate, applyCreate},
+	stateSaveLost:       {"save_lost", nextSave, applySaveLost},
+	stateSearchForKey:   {"search_for_key", nextSearch, applySearchForKey},
+	stateSaveKey:        {"save_key", nextSave, applySaveKey},
+	stateSearchRefused:  {"search_refused", nextSearch, applySearchRefused},
+	stateRetrieve:       {"retrieve", nextRetrieve, applyRetrieve},
+	stateCheck:          {"check", nextRetrieve, applyCheck},
+	stateSaveConfirm:    {"save_confirm", nextSaveConfirm, applySaveConfirm},
+	stateConfirm:        {"confirm", nextConfirm, applyConfirm},
+	stateSaveConfirmKey: {"save_confirm_key", nextSave, applySaveConfirmKey},
+	statePlace:          {"place", nextPlace, applyPlace},
+	stateReadCaptured:   {"read_captured", nextReadHold, applyReadCaptured},
+	stateReadFinished:   {"read_finished", nextReadHold, applyReadFinished},
+	stateResumeSearch:   {"resume_search", nextSearch, applyResumeSearch},
+	stateResumeRetrieve: {"resume_retrieve", nextRetrieve, applyResumeRetrieve},
+	stateResumePlace:    {"resume_place", nextPlace, applyResumePlace},
+	stateCancel:         {"cancel", nextCancel, applyCancel},
+	statePublish:        {"publish", nextPublish, applyPublish},
+	stateRelease:        {"release", nextRelease, applyRelease},
+	stateForget:         {"forget", nextForget, applyRelease},
+	stateDone:           {"done", nextDone, applyDone},
+}
+
+func (s attemptState) String() string {
+	if int(s) >= len(attemptStates) || attemptStates[s].name == "" {
+		return "unknown"
+	}
+	return attemptStates[s].name
+}
+
+// NewAuthorization returns the machine of an attempt that a caller asks for. attempt is the
+// record as the store has it, lookup what the store found, and call what creates or confirms the
+// intent.
+func NewAuthorization(
+	attempt AuthorizationAttempt, lookup AttemptLookup, call AuthorizeCall, now time.Time,
+) *AuthorizationMachine {
+	m := &AuthorizationMachine{attempt: attempt, request: call}
+	m.fresh, m.unknown = lookup == LookupCreated, lookup != LookupCreated
+	switch {
+	case lookup == LookupFinished:
+		m.answerFinished()
+	case attempt.Confirm:
+		m.state = stateCheck
+	case attempt.PaymentIntent != "":
+		m.state = stateRetrieve
+	default:
+		m.tryCreate(now)
+	}
+	return m
+}
+
+// NewResumption returns the machine of an attempt that was left unfinished.
+func NewResumption(attempt AuthorizationAttempt) *AuthorizationMachine {
+	m := &AuthorizationMachine{attempt: attempt, unknown: true, state: stateResumeRetrieve}
+	if attempt.PaymentIntent == "" {
+		m.startSearch(stateResumeSearch)
+	}
+	return m
+}
+
+// Attempt is the record as it is to be saved.
+func (m *AuthorizationMachine) Attempt() AuthorizationAttempt { return m.attempt }
+
+// Next names the step that is needed now. It changes nothing.
+func (m *AuthorizationMachine) Next(now time.Time) Step {
+	step := attemptStates[m.state].next(m, now)
+	if step.Kind == StepCall {
+		step.Wait = max(0, min(m.notBefore.Sub(now), authorizeRetryPause))
+	}
+	return step
+}
+
+// Apply takes in what came of the step that [AuthorizationMachine.Next] named.
+func (m *AuthorizationMachine) Apply(r StepResult, now time.Time) {
+	if r.Answer.Kind == AnswerOK && r.Answer.Intent == nil && r.Answer.Page == nil {
+		r.Answer.Kind = AnswerUnknown // an answer that tells nothing
+	}
+	attemptStates[m.state].apply(m, r, now)
+}
+
+// Result is what the caller of the API gets, once the step is [StepDone]. An error is a
+// *[Problem], a *[NotSentError] if nothing was decided, or the error of a step.
+func (m *AuthorizationMachine) Result() (AuthorizationResult, error) { return m.result, m.err }
+
+// ForeignAnswer is an answer with the intent of another attempt, nil if there was none.
+func (m *AuthorizationMachine) ForeignAnswer() *Answer { return m.foreign }
+
+// Canceled is the abandoned intent that this run canceled, nil if it did not.
+func (m *AuthorizationMachine) Canceled() *CanceledIntent { return m.canceled }
+
+// errNotAsked is the answer where no request was sent, or surely none had an effect.
+var errNotAsked = &NotSentError{Reason: "Stripe could not be asked"}
+
+// applyNotSent ends the run because a call was not sent.
+func (m *AuthorizationMachine) applyNotSent(r StepResult, now time.Time) {
+	if r.TooLate {
+		m.endUnanswered(now)
+		return
+	}
+	m.release(r.Err, now)
+}
+
+// endUnanswered ends the run without an answer of Stripe's.
+func (m *AuthorizationMachine) endUnanswered(now time.Time) {
+	if m.unknown {
+		m.endUnknown(now)
+		return
+	}
+	m.release(errNotAsked, now)
+}
+
+// endUnknown ends the run because it is unknown whether the card was authorized.
+func (m *AuthorizationMachine) endUnknown(now time.Time) {
+	m.release(problem(OutcomeUnknown, "", "Stripe's answer was lost, so it is unknown whether the card "+
+		"was authorized: repeat the same request with the same Idempotency-Key, which authorizes at most "+
+		"once"), now)
+}
+
+// refuse ends the run because Stripe refused the request. Nothing happened, so the record is
+// deleted: if the key is spent, Stripe says so next time.
+func (m *AuthorizationMachine) refuse(a Answer) {
+	code, message := a.Code, a.Message
+	if code == "" {
+		code = a.Kind.String()
+	}
+	if message == "" {
+		message = "no reason given"
+	}
+	p := problem(AuthorizationRefused, "", "Stripe refused the request (%s): %s", code, message)
+	p.PaymentIntent = m.attempt.PaymentIntent
+	m.forget(p)
+}
+
+// release ends the run with an error and leaves the attempt to a repetition, or to the job that
+// resumes it.
+func (m *AuthorizationMachine) release(err error, now time.Time) {
+	m.err, m.resumeAt, m.state = err, now.Add(ResumeAttemptAfter), stateRelease
+}
+
+// releaseAs ends the run with the attempt in a state. A zero resumeAt says that nothing is left
+// to do.
+func (m *AuthorizationMachine) releaseAs(s AttemptState, resumeAt time.Time) {
+	m.attempt.State, m.resumeAt, m.state = s, resumeAt, stateRelease
+}
+
+// forget ends the run with an error and deletes the record.
+func (m *AuthorizationMachine) forget(err error) { m.err, m.state = err, stateForget }
+
+// done ends the run without touching the record.
+func (m *AuthorizationMachine) done(err error) { m.err, m.state = err, stateDone }
+
+// nextSave saves the record before something is done that it has to tell of.
+func nextSave(_ *AuthorizationMachine, now time.Time) Step {
+	return Step{Kind: StepSave, ResumeAt: now.Add(ResumeAttemptAfter)}
+}
+
+func nextRelease(m *AuthorizationMachine, _ time.Time) Step {
+	return Step{Kind: StepRelease, ResumeAt: m.resumeAt}
+}
+
+func nextForget(*AuthorizationMachine, time.Time) Step { return Step{Kind: StepForget} }
+
+// applyRelease ends the run whether or not the record was saved. An attempt that is not saved is
+// resumed, and its intent at Stripe tells how it ended.
+func applyRelease(m *AuthorizationMachine, _ StepResult, _ time.Time) { m.state = stateDone }
+
+func nextDone(*AuthorizationMachine, time.Time) Step { return Step{Kind: StepDone} }
+
+func applyDone(*AuthorizationMachine, StepResult, time.Time) {}

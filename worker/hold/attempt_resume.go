@@ -1,0 +1,116 @@
+package hold
+
+import "time"
+
+func applyResumeSearch(m *AuthorizationMachine, r StepResult, now time.Time) {
+	switch m.applyPage(r) {
+	case searchFound:
+		m.state = stateResumeRetrieve
+	case searchUnsure:
+		m.resumeLater(now)
+	case searchNone: // the request had no effect, or its answer was given
+		m.releaseAs(m.attempt.State, time.Time{})
+	}
+}
+
+// resumeLater ends the run with the attempt as it is.
+func (m *AuthorizationMachine) resumeLater(now time.Time) {
+	m.releaseAs(m.attempt.State, now.Add(resumeRetryAfter))
+}
+
+// settle ends the attempt. One that was answered with a decline keeps that answer: another
+// confirmation brought it here.
+func (m *AuthorizationMachine) settle(s AttemptState) {
+	if m.attempt.State == AttemptDeclined {
+		s = AttemptDeclined
+	}
+	m.releaseAs(s, time.Time{})
+}
+
+// applyResumeRetrieve decides by the intent how an unfinished attempt goes on.
+func applyResumeRetrieve(m *AuthorizationMachine, r StepResult, now time.Time) {
+	if r.notSent() || r.Answer.Kind != AnswerOK {
+		m.resumeLater(now)
+		return
+	}
+	in := r.Answer.Intent
+	m.intent = in
+	switch in.Status {
+	case StatusRequiresCapture:
+		m.state = stateResumePlace
+	case StatusSucceeded:
+		m.settle(AttemptAuthorized)
+	case StatusCanceled:
+		if in.CancellationReason == "abandoned" {
+			// Maybe a process of ours canceled it and died before it published.
+			m.state = statePublish
+			return
+		}
+		m.settle(AttemptAbandoned)
+	case StatusProcessing:
+		m.resumeLater(now)
+	default:
+		m.resumeUnfinished(in, now)
+	}
+}
+
+// resumeUnfinished waits for the cardholder until the intent counts as abandoned, and cancels it
+// then.
+func (m *AuthorizationMachine) resumeUnfinished(in *Intent, now time.Time) {
+	due := in.Created.Add(AbandonIntentAfter)
+	if !now.Before(due) {
+		m.state = stateCancel
+		return
+	}
+	s := m.attempt.State
+	if s == AttemptBegun && !m.attempt.Confirm {
+		s = AttemptAwaitsCardholder
+	}
+	m.releaseAs(s, due)
+}
+
+func applyResumePlace(m *AuthorizationMachine, r StepResult, now time.Time) {
+	if r.Err != nil {
+		m.resumeLater(now)
+		return
+	}
+	m.settle(AttemptAuthorized)
+}
+
+// nextCancel releases what the cardholder never finished. holdd confirms the intent no more, so
+// the cancel cannot take an authorization with it.
+func nextCancel(m *AuthorizationMachine, _ time.Time) Step {
+	return Step{Kind: StepCall, NeedsCallTimeout: true, Call: Call{Op: OpCancel,
+		PaymentIntent: m.attempt.PaymentIntent, Account: m.attempt.Account,
+		Key: m.attempt.abandonKey()}}
+}
+
+func applyCancel(m *AuthorizationMachine, r StepResult, now time.Time) {
+	a := r.Answer
+	if r.notSent() || a.Kind != AnswerOK {
+		if a.Kind == AnswerReplayedError && a.Replayed {
+			// A new key is safe: a second cancel changes nothing.
+			m.attempt.Generation++
+		}
+		m.resumeLater(now)
+		return
+	}
+	m.canceled = &CanceledIntent{Intent: *m.intent, IdempotencyKey: m.attempt.abandonKey(),
+		RequestID: a.RequestID, Declined: m.attempt.State == AttemptDeclined}
+	m.state = statePublish
+}
+
+// nextPublish comes before the attempt is settled: if the process dies in between, the next run
+// finds the intent canceled and publishes.
+func nextPublish(m *AuthorizationMachine, _ time.Time) Step {
+	return Step{Kind: StepPublishAbandoned, Intent: m.intent}
+}
+
+func applyPublish(m *AuthorizationMachine, r StepResult, now time.Time) {
+	if r.Err != nil {
+		m.canceled = nil
+		m.resumeLater(now)
+		return
+	}
+	m.settle(AttemptAbandoned)
+}

@@ -1,0 +1,192 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/holdd/holdd/worker/clock"
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/hold"
+	"go.uber.org/zap"
+)
+
+const (
+	inboxBatch = 128
+	// maxInboxBatches is how many batches one tick reads while there is more.
+	maxInboxBatches = 1000
+	// MaxInboxEntryBytes is the most bytes that an inbox entry may have.
+	MaxInboxEntryBytes = 64 << 10
+	// unknownIntentRetryFor is how long an entry is retried whose intent Stripe doesn't know:
+	// rarely Stripe does not show a new intent for a moment, and no caller is there to send the
+	// request again.
+	unknownIntentRetryFor = 2 * time.Minute
+)
+
+// Codes of inbox entries from which no request could be decoded.
+const (
+	EntryTooLarge    hold.Code = "entry_too_large"
+	EntryWithoutHold hold.Code = "entry_without_hold"
+	EntryUnreadable  hold.Code = "entry_unreadable"
+)
+
+// InboxStore reads the inbox, a stream in Redis.
+type InboxStore interface {
+	// ReadInbox returns up to n entries for a replica: new ones, and ones that were read idle ago
+	// or earlier and not acknowledged. The text of an entry is cut to maxBytes.
+	ReadInbox(
+		ctx context.Context, replica string, n int, idle time.Duration, maxBytes int,
+	) ([]hold.InboxEntry, time.Time, error)
+	// AckInbox removes entries.
+	AckInbox(ctx context.Context, ids []string) error
+}
+
+// RequestScheduler decides schedule requests. [Scheduler] implements it.
+type RequestScheduler interface {
+	Schedule(ctx context.Context, reqs []hold.ScheduleRequest, by string) []ScheduleResult
+}
+
+// RequestRejector rejects requests whose callers do not wait. [Rejector] implements it.
+type RequestRejector interface {
+	Reject(ctx context.Context, req hold.RejectedRequest, account string) error
+}
+
+// InboxOptions configure an [Inbox].
+type InboxOptions struct {
+	Replica string        // this process, unique among the replicas
+	Lease   time.Duration // an entry that was not acknowledged within it is read again
+	// DecodeRequest decodes a request by the API's rules. Its errors are *[hold.Problem]. With nil
+	// the inbox is not read.
+	DecodeRequest func(text []byte) (hold.ScheduleRequest, error)
+	Clock         *clock.Redis
+	Health        *health.Redis
+	Logger        *zap.Logger
+}
+
+// Inbox is the job that schedules requests from the Redis stream.
+type Inbox struct {
+	store     InboxStore
+	scheduler RequestScheduler
+	rejector  RequestRejector
+	o         InboxOptions
+}
+
+// NewInbox returns the job. It reads entries from store and hands their requests to scheduler.
+func NewInbox(
+	store InboxStore, scheduler RequestScheduler, rejector RequestRejector, o InboxOptions,
+) *Inbox {
+	return &Inbox{store: store, scheduler: scheduler, rejector: rejector, o: o}
+}
+
+// Run schedules the requests of all entries that wait. An entry is acknowledged once its hold or
+// its rejection is written. One that can't be decided now is read again after the lease, by any
+// replica.
+func (b *Inbox) Run(ctx context.Context) {
+	if b.o.DecodeRequest == nil {
+		return
+	}
+	for range maxInboxBatches {
+		if ctx.Err() != nil {
+			return
+		}
+		entries, now, err := b.store.ReadInbox(ctx,
+			b.o.Replica, inboxBatch, b.o.Lease, MaxInboxEntryBytes)
+		if err != nil {
+			b.o.Health.ReportError(ctx, "read the inbox", err)
+			return
+		}
+		b.o.Clock.Sync(now)
+		if len(entries) == 0 {
+			return
+		}
+		if done := b.scheduleEntries(ctx, entries, now); len(entries) < inboxBatch || !done {
+			return
+		}
+	}
+}
+
+// scheduleEntries schedules or rejects the requests of entries. It reports whether all of them were
+// answered.
+func (b *Inbox) scheduleEntries(ctx context.Context, entries []hold.InboxEntry, now time.Time) bool {
+	var reqs []hold.ScheduleRequest
+	var of []*hold.InboxEntry // the entry of each request
+	var handled []string
+	for i := range entries {
+		entry := &entries[i]
+		req, problem := b.decodeEntry(entry)
+		if problem != nil {
+			if b.rejectEntry(ctx, entry, problem, "") {
+				handled = append(handled, entry.ID)
+			}
+			continue
+		}
+		reqs, of = append(reqs, req), append(of, entry)
+	}
+	if len(reqs) > 0 {
+		for i, result := range b.scheduler.Schedule(ctx, reqs, sourceInbox) {
+			if b.answerEntry(ctx, of[i], result.Err, reqs[i].Account, now) {
+				handled = append(handled, of[i].ID)
+			}
+		}
+	}
+	if err := b.store.AckInbox(ctx, handled); err != nil {
+		// They are read again, and a repeated request finds its hold.
+		b.o.Health.ReportError(ctx, "acknowledge inbox entries", err)
+		return false
+	}
+	return len(handled) == len(entries)
+}
+
+// answerEntry ends an entry whose request was scheduled or, with a problem, is rejected. It returns
+// false if the entry must be read again.
+func (b *Inbox) answerEntry(
+	ctx context.Context, entry *hold.InboxEntry, err error, account string, now time.Time,
+) bool {
+	var problem *hold.Problem
+	switch {
+	case err == nil:
+		return true
+	case !errors.As(err, &problem),
+		problem.Code == hold.IntentNotFound && now.Sub(entry.At) < unknownIntentRetryFor:
+		b.o.Logger.Debug("inbox entry not decided: retrying after the lease",
+			zap.String("id", entry.ID), zap.Error(err))
+		return false
+	}
+	return b.rejectEntry(ctx, entry, problem, account)
+}
+
+// rejectEntry reports whether the rejection is written.
+func (b *Inbox) rejectEntry(
+	ctx context.Context, entry *hold.InboxEntry, p *hold.Problem, account string,
+) bool {
+	rejected := hold.RejectedRequest{Source: sourceInbox, ID: entry.ID, Code: p.Code, Field: p.Field,
+		Reason: p.Detail, Text: entry.Text}
+	return b.rejector.Reject(ctx, rejected, account) == nil
+}
+
+// decodeEntry decodes the request of an entry.
+func (b *Inbox) decodeEntry(entry *hold.InboxEntry) (req hold.ScheduleRequest, problem *hold.Problem) {
+	switch {
+	case entry.Size < 0:
+		return req, &hold.Problem{Code: EntryWithoutHold, Field: "hold",
+			Detail: "missing field hold: XADD holdd:inbox '*' hold '{…}'"}
+	case entry.Size > MaxInboxEntryBytes:
+		return req, &hold.Problem{Code: EntryTooLarge, Field: "hold",
+			Detail: fmt.Sprintf("invalid entry of %d bytes: want at most %d",
+				entry.Size, MaxInboxEntryBytes)}
+	}
+	defer func() {
+		if r := recover(); r != nil { // the entry would stop the job at every tick
+			b.o.Logger.Error("panic while decoding an inbox entry",
+				zap.String("id", entry.ID), zap.Any("panic", r))
+			problem = &hold.Problem{Code: EntryUnreadable, Field: "hold",
+				Detail: "holdd failed to decode this entry, which is a bug in holdd"}
+		}
+	}()
+	req, err := b.o.DecodeRequest([]byte(entry.Text))
+	if err != nil && !errors.As(err, &problem) {
+		problem = &hold.Problem{Code: EntryUnreadable, Field: "hold", Detail: err.Error()}
+	}
+	return req, problem
+}

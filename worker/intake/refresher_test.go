@@ -1,0 +1,290 @@
+package intake_test
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/stripesim"
+)
+
+// pendingAfter lets d pass and returns the refreshes that are due then.
+func (w *world) pendingAfter(d time.Duration) []hold.PendingRefresh {
+	w.t.Helper()
+	time.Sleep(d)
+	pending, _, err := w.store.PendingRefreshes(w.ctx, 100)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return pending
+}
+
+// refresh runs the job at its next tick. Of refreshes that were requested in one millisecond, the
+// store dates the later ones ahead.
+func (w *world) refresh() {
+	time.Sleep(time.Second)
+	w.refresher.Run(w.ctx)
+}
+
+// applyAll applies all events since the last call and fails on an error.
+func (w *world) applyAll() (results []string) {
+	w.t.Helper()
+	events := w.events
+	w.events = nil
+	for _, e := range events {
+		result, err := w.apply(e)
+		if err != nil {
+			w.t.Fatalf("%s: %v", e.Type, err)
+		}
+		results = append(results, result)
+	}
+	return results
+}
+
+func TestRefresher_ReadsEachIntentOnce(t *testing.T) {
+	inWorld(t, func(w *world) {
+		id := w.authorize(func(h *stripesim.Hold) { h.Incremental = true })
+		w.schedule(captureIn(time.Hour, id))
+		w.events = nil
+		for _, amount := range []int64{11_000, 12_000, 13_000} {
+			if err := w.sim.Dashboard().Increment(id, amount); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if results := w.applyAll(); len(results) < 3 {
+			t.Fatalf("%q", results)
+		}
+		before := w.retrieves()
+		w.refresh()
+		if n := w.retrieves() - before; n != 1 {
+			t.Errorf("%d reads", n)
+		}
+		if h := w.hold(id); h.Amount != 13_000 {
+			t.Errorf("%+v", h)
+		}
+		if pending := w.pendingAfter(time.Minute); len(pending) != 0 {
+			t.Errorf("still pending: %+v", pending)
+		}
+	})
+}
+
+func TestRefresher_AdoptsTermsInMetadata(t *testing.T) {
+	inWorld(t, func(w *world) {
+		at := in(time.Hour)
+		good := w.authorize(withMetadata(map[string]string{
+			"holdd_capture_at": at, "holdd_reference": "BK-7", "room": "12"}))
+		paused := w.authorize(withMetadata(map[string]string{"holdd_cancel_at": at, "holdd_paused": "true"}))
+		bad := w.authorize(withMetadata(map[string]string{"holdd_capture_at": "tomorrow", "room": "12"}))
+		none := w.authorize(withMetadata(map[string]string{"room": "12"}))
+		over := w.authorize(withMetadata(map[string]string{"holdd_capture_at": in(time.Hour)}))
+		w.applyAll()
+		if err := w.sim.Dashboard().Cancel(over, ""); err != nil {
+			t.Fatal(err)
+		}
+		w.refresh()
+		h := w.hold(good)
+		if h == nil || h.State != hold.Scheduled || h.Reference != "BK-7" || !h.Verified || !h.Mirrored {
+			t.Fatalf("%+v", h)
+		}
+		if by := h.History[0].By; by != "stripe" {
+			t.Errorf("scheduled by %s", by)
+		}
+		if h := w.hold(paused); h == nil || h.State != hold.Paused {
+			t.Errorf("%+v", h)
+		}
+		for _, id := range []string{bad, none, over} {
+			if h := w.hold(id); h != nil {
+				t.Errorf("%+v", h)
+			}
+		}
+		if !slices.Equal(w.rejected, []string{"stripe invalid_time"}) {
+			t.Errorf("rejected %q", w.rejected)
+		}
+		recorded := w.stream(rejectedKey)
+		if len(recorded) != 1 || !strings.Contains(recorded[0], bad) ||
+			!strings.Contains(recorded[0], `{"holdd_capture_at":"tomorrow"}`) {
+			t.Errorf("recorded %q", recorded)
+		}
+		if pending := w.pendingAfter(time.Minute); len(pending) != 0 {
+			t.Errorf("still pending: %+v", pending)
+		}
+	})
+}
+
+// An event of an intent that is scheduled later makes the intent read, even if the request says everything.
+func TestRefresher_EventBeforeRequest(t *testing.T) {
+	inWorld(t, func(w *world) {
+		id := w.authorize()
+		w.events = nil
+		if err := w.sim.Dashboard().Capture(id, 0); err != nil {
+			t.Fatal(err)
+		}
+		w.applyAll()
+		w.schedule(completeRequest(id))
+		w.refresh()
+		if h := w.hold(id); h.State != hold.Captured || h.Reason != hold.CauseElsewhere {
+			t.Errorf("%+v", h)
+		}
+	})
+}
+
+// An intent that was scheduled between the event and the read is read once more, as a hold.
+func TestRefresher_ScheduledMeanwhile(t *testing.T) {
+	inWorld(t, func(w *world) {
+		id := w.authorize(withMetadata(map[string]string{"holdd_capture_at": in(time.Hour)}))
+		w.applyAll()
+		w.schedule(captureIn(2*time.Hour, id))
+		w.refresh()
+		if h := w.hold(id); h.History[0].By != "test" {
+			t.Errorf("%+v", h)
+		}
+		if pending := w.pendingAfter(time.Minute); len(pending) != 0 {
+			t.Errorf("still pending: %+v", pending)
+		}
+	})
+}
+
+// A refresh that loses to another writer stays pending.
+func TestRefresher_Conflict(t *testing.T) {
+	inWorld(t, func(w *world) {
+		id := w.authorize(func(h *stripesim.Hold) { h.Incremental = true })
+		w.schedule(captureIn(time.Hour, id))
+		w.events = nil
+		if err := w.sim.Dashboard().Increment(id, 12_000); err != nil {
+			t.Fatal(err)
+		}
+		w.applyAll()
+		w.commits.before = func() {
+			if _, _, err := w.changer.Pause(w.ctx, id, 0, false, "other"); err != nil {
+				t.Error(err)
+			}
+		}
+		w.refresh()
+		if h := w.hold(id); h.State != hold.Paused || h.Amount != 10_000 {
+			t.Errorf("%+v", h)
+		}
+		time.Sleep(6 * time.Second)
+		w.refresh()
+		if h := w.hold(id); h.State != hold.Paused || h.Amount != 12_000 {
+			t.Errorf("%+v", h)
+		}
+	})
+}
+
+func TestRefresher_StripeUnavailable(t *testing.T) {
+	inWorld(t, func(w *world) {
+		id := w.authorize()
+		w.schedule(captureIn(time.Hour, id))
+		w.events = nil
+		if err := w.sim.Dashboard().OpenReview(id); err != nil {
+			t.Fatal(err)
+		}
+		w.applyAll()
+		w.fault(stripesim.Rule{Fault: stripesim.Fault{Kind: stripesim.DropRequest}})
+		for range 10 { // enough to open the breaker
+			w.refresh()
+			time.Sleep(6 * time.Second)
+			if !w.caller.Available() {
+				break
+			}
+		}
+		if w.caller.Available() {
+			t.Fatal("the breaker did not open")
+		}
+		before := w.retrieves()
+		w.refresh()
+		if n := w.retrieves() - before; n != 0 {
+			t.Errorf("%d reads while Stripe is unavailable", n)
+		}
+		w.sim.ClearFaults()
+		time.Sleep(10 * time.Second)
+		w.caller.Probe(w.ctx)
+		w.refresh()
+		if h := w.hold(id); h.State != hold.Paused {
+			t.Errorf("%+v", h)
+		}
+	})
+}
+
+func TestRefresher_UnseenIntent(t *testing.T) {
+	inWorld(t, func(w *world) {
+		id := w.authorize(withMetadata(map[string]string{"holdd_capture_at": in(time.Hour)}))
+		w.applyAll()
+		w.fault(stripesim.Rule{Class: stripesim.ClassRetrieve, Fault: stripesim.Fault{Kind: stripesim.NotFound}})
+		w.refresh()
+		if !slices.Equal(w.rejected, []string{"stripe payment_intent_not_found"}) || w.hold(id) != nil {
+			t.Errorf("rejected %q, hold %+v", w.rejected, w.hold(id))
+		}
+		if pending := w.pendingAfter(time.Minute); len(pending) != 0 {
+			t.Errorf("still pending: %+v", pending)
+		}
+	})
+}
+
+// More refreshes than the budget allows at once are read within one tick's time, in turn.
+func TestRefresher_WaitsForBudget(t *testing.T) {
+	inWorld(t, func(w *world) {
+		var ids []string
+		for range 60 {
+			ids = append(ids, w.authorize(withMetadata(map[string]string{"holdd_capture_at": in(time.Hour)})))
+		}
+		w.applyAll()
+		began := time.Now()
+		w.refresher.Run(w.ctx)
+		if took := time.Since(began); took > 6*time.Second {
+			t.Errorf("one tick took %s", took)
+		}
+		for _, id := range ids {
+			if w.hold(id) == nil {
+				t.Fatalf("%s is not scheduled", id)
+			}
+		}
+		if max := w.sim.Stats().MaxPerSecond[stripesim.ClassRetrieve]; max > 40 {
+			t.Errorf("%d reads in one second", max)
+		}
+	})
+}
+
+func TestRefresher_RejectionFails(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.authorize(withMetadata(map[string]string{"holdd_capture_at": "tomorrow"}))
+		w.applyAll()
+		w.newRefresher(failingRejector{errors.New("no reply")}).Run(w.ctx)
+		if pending := w.pendingAfter(6 * time.Second); len(pending) != 1 {
+			t.Errorf("a rejection that is not recorded must be tried again: %+v", pending)
+		}
+	})
+}
+
+func TestRefresher_RedisUnavailable(t *testing.T) {
+	inWorld(t, func(w *world) {
+		id := w.authorize(withMetadata(map[string]string{"holdd_capture_at": in(time.Hour)}))
+		w.applyAll()
+		w.redis.SetError("LOADING")
+		w.refresh()
+		w.redis.SetError("")
+		if n := w.logs.FilterMessageSnippet("Redis unavailable").Len(); n == 0 {
+			t.Error("not reported")
+		}
+		w.health.ReportSuccess()
+		w.commits.loseReply = 2 // it is written, and not known to be
+		w.refresh()
+		time.Sleep(6 * time.Second)
+		w.refresh()
+		if h := w.hold(id); h == nil || len(h.History) != 1 {
+			t.Errorf("%+v", h)
+		}
+		if _, _, err := w.changer.Pause(w.ctx, id, 0, false, "test"); errors.Is(err, health.ErrUnavailable) {
+			t.Error(err)
+		}
+		b, _ := json.Marshal(w.pendingAfter(time.Minute))
+		if string(b) != "[]" && string(b) != "null" {
+			t.Errorf("still pending: %s", b)
+		}
+	})
+}

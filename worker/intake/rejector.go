@@ -1,0 +1,81 @@
+package intake
+
+import (
+	"context"
+
+	"github.com/holdd/holdd/worker/event"
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/hold"
+	"go.uber.org/zap"
+)
+
+// Sources of requests that are made while no caller waits for the answer.
+const (
+	sourceInbox  = "inbox"
+	sourceStripe = "stripe" // terms in an intent's metadata
+)
+
+// RejectionStore keeps rejected requests for the operator.
+type RejectionStore interface {
+	RecordRejection(ctx context.Context, r hold.RejectedRequest) error
+}
+
+// EventPublisher publishes system events. [event.Publisher] implements it.
+type EventPublisher interface {
+	PublishOnce(
+		ctx context.Context, t hold.EventType, about string, data event.Data,
+	) (first bool, err error)
+}
+
+// RejectionObserver is told of every rejected request, for metrics.
+type RejectionObserver interface {
+	RequestRejected(source string, code hold.Code)
+}
+
+// RejectorOptions configure a [Rejector].
+type RejectorOptions struct {
+	Health   *health.Redis
+	Observer RejectionObserver // may be nil
+	Logger   *zap.Logger
+}
+
+// Rejector rejects requests whose callers do not wait for the answer, so that the operator learns
+// of them.
+type Rejector struct {
+	store     RejectionStore
+	publisher EventPublisher
+	o         RejectorOptions
+}
+
+// NewRejector returns a rejector that records rejections in store and publishes them.
+func NewRejector(
+	store RejectionStore, publisher EventPublisher, o RejectorOptions,
+) *Rejector {
+	return &Rejector{store: store, publisher: publisher, o: o}
+}
+
+// Reject records a rejected request, publishes it once over all replicas, then logs and counts it.
+// After an error, which wraps [health.ErrUnavailable], the same can be rejected again.
+func (r *Rejector) Reject(ctx context.Context, req hold.RejectedRequest, account string) error {
+	if err := r.store.RecordRejection(ctx, req); err != nil {
+		return r.o.Health.Unavailable(ctx, "record a rejected request", err)
+	}
+	eventType := event.InboxRejected
+	if req.Source == sourceStripe {
+		eventType = event.MetadataRejected
+	}
+	data := event.Data{Rejection: &event.Rejection{
+		Source: req.Source, ID: req.ID, Account: account,
+		Code: string(req.Code), Field: req.Field, Reason: req.Reason}}
+	if _, err := r.publisher.PublishOnce(ctx, eventType, req.ID, data); err != nil {
+		return r.o.Health.Unavailable(ctx, "publish a rejected request", err)
+	}
+	r.o.Logger.Error(string(eventType), zap.String("event", string(eventType)),
+		zap.String("id", req.ID), zap.String("account", account),
+		zap.String("code", string(req.Code)), zap.String("field", req.Field),
+		zap.String("reason", req.Reason))
+	if r.o.Observer != nil {
+		r.o.Observer.RequestRejected(req.Source, req.Code)
+	}
+	return nil
+}

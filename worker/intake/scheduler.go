@@ -1,0 +1,264 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/holdd/holdd/worker/clock"
+	"github.com/holdd/holdd/worker/commit"
+	"github.com/holdd/holdd/worker/execute"
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+const (
+	// maxConcurrentRetrieves is how many intents of one batch are retrieved at once.
+	maxConcurrentRetrieves = 16
+	// retrieveTimeout bounds the retrieval of one intent: a booking system waits for the answer.
+	retrieveTimeout = 3 * time.Second
+)
+
+// ScheduleResult is the answer to one schedule request. Err is a *[hold.Problem] where the request
+// is at fault. Any other error wraps [health.ErrUnavailable]: the same request can be sent again.
+type ScheduleResult struct {
+	Hold    hold.Hold
+	Created bool // false: the same request was accepted before
+	Err     error
+}
+
+// SchedulerOptions configure a [Scheduler].
+type SchedulerOptions struct {
+	Rules  hold.Rules
+	Clock  *clock.Redis
+	Health *health.Redis
+}
+
+// Scheduler accepts schedule requests. It is safe for concurrent use.
+type Scheduler struct {
+	holds     Holds
+	stripe    Stripe
+	committer Committer
+	o         SchedulerOptions
+}
+
+// NewScheduler returns a scheduler that reads holds, retrieves intents from stripe and writes
+// through committer.
+func NewScheduler(holds Holds, stripe Stripe, committer Committer, o SchedulerOptions) *Scheduler {
+	return &Scheduler{holds: holds, stripe: stripe, committer: committer, o: o}
+}
+
+// Schedule decides each request by itself and returns the results in their order. It checks with
+// Stripe as far as the read budget allows and accepts the rest unverified. by says for the history
+// who asks.
+func (s *Scheduler) Schedule(
+	ctx context.Context, reqs []hold.ScheduleRequest, by string,
+) []ScheduleResult {
+	results := make([]ScheduleResult, len(reqs))
+	todo := make([]int, len(reqs))
+	for i := range reqs {
+		todo[i] = i
+	}
+	for round := 0; len(todo) > 0; round++ {
+		first, distinct, twins := splitTwins(reqs, todo)
+		todo = s.scheduleOnce(ctx, reqs, distinct, results, by)
+		for _, i := range twins {
+			result, ok := s.answerTwin(&reqs[i], &results[first[reqs[i].PaymentIntent]])
+			if !ok {
+				todo = append(todo, i)
+				continue
+			}
+			results[i] = result
+		}
+		if round >= len(reqs)+maxConflictRetries {
+			for _, i := range todo {
+				results[i] = ScheduleResult{Err: errConflict(reqs[i].PaymentIntent)}
+			}
+			break
+		}
+	}
+	return results
+}
+
+// splitTwins parts the requests of todo so that distinct has one per intent. first is that one's
+// position, by intent; twins name an intent again.
+func splitTwins(
+	reqs []hold.ScheduleRequest, todo []int,
+) (first map[string]int, distinct, twins []int) {
+	first = make(map[string]int, len(todo))
+	for _, i := range todo {
+		if _, seen := first[reqs[i].PaymentIntent]; seen {
+			twins = append(twins, i)
+			continue
+		}
+		first[reqs[i].PaymentIntent] = i
+		distinct = append(distinct, i)
+	}
+	return first, distinct, twins
+}
+
+// answerTwin compares a request with the hold that an earlier request of the same batch led to. ok
+// is false if that one led to none.
+func (s *Scheduler) answerTwin(
+	req *hold.ScheduleRequest, earlier *ScheduleResult,
+) (result ScheduleResult, ok bool) {
+	draft, err := req.Validate(s.o.Clock.Now())
+	if err != nil {
+		return ScheduleResult{Err: err}, true
+	}
+	if earlier.Err != nil || earlier.Hold.ID == "" {
+		return ScheduleResult{}, false
+	}
+	return compareTerms(draft, &earlier.Hold), true
+}
+
+// candidate is a validated request for an intent that has no hold yet.
+type candidate struct {
+	index  int // of its result
+	draft  *hold.Draft
+	answer hold.Answer // to the read of the intent; zero if Stripe was not asked
+}
+
+// scheduleOnce decides requests of different intents. It returns those that must be decided again
+// because another writer scheduled the intent first; their results are left empty.
+func (s *Scheduler) scheduleOnce(
+	ctx context.Context, reqs []hold.ScheduleRequest, todo []int, results []ScheduleResult, by string,
+) (conflicts []int) {
+	ids := make([]string, len(todo))
+	for n, i := range todo {
+		ids[n] = reqs[i].PaymentIntent
+	}
+	existing, now, err := s.holds.Read(ctx, ids...)
+	if err != nil { // an unreadable record may belong to any of them, so none is decided
+		err = s.o.Health.Unavailable(ctx, "read holds", err)
+		for _, i := range todo {
+			results[i] = ScheduleResult{Err: err}
+		}
+		return nil
+	}
+	s.o.Clock.Sync(now)
+	var candidates []candidate
+	for n, i := range todo {
+		draft, result := checkRequest(&reqs[i], existing[n], now)
+		if draft == nil {
+			results[i] = result
+			continue
+		}
+		candidates = append(candidates, candidate{index: i, draft: draft})
+	}
+	s.retrieveIntents(ctx, candidates)
+	var changes []commit.Change
+	var indices []int // of their results
+	for i := range candidates {
+		c := &candidates[i]
+		decision, err := decideHold(c, by, now)
+		if err == nil {
+			decision, err = decision.Confirm(&hold.Hold{}, c.draft.Confirm, now, s.o.Rules)
+		}
+		if err != nil {
+			results[c.index] = ScheduleResult{Err: err}
+			continue
+		}
+		changes = append(changes, commit.Change{Before: &hold.Hold{}, Decision: decision, At: now})
+		indices = append(indices, c.index)
+	}
+	return s.commitHolds(ctx, changes, indices, results)
+}
+
+// checkRequest validates a request. It returns the draft if the intent has no hold yet, the result
+// otherwise.
+func checkRequest(
+	req *hold.ScheduleRequest, existing *hold.Hold, now time.Time,
+) (*hold.Draft, ScheduleResult) {
+	draft, err := req.Validate(now)
+	switch {
+	case err != nil && existing != nil && errors.Is(err, &hold.Problem{Code: hold.InThePast}):
+		// The request may be the one that was accepted, repeated after its times have passed.
+		return nil, compareRepetition(req, existing, err)
+	case err != nil:
+		return nil, ScheduleResult{Err: err}
+	case existing != nil:
+		return nil, compareTerms(draft, existing)
+	}
+	return draft, ScheduleResult{}
+}
+
+// decideHold makes a hold of a candidate.
+func decideHold(c *candidate, by string, now time.Time) (hold.Decision, error) {
+	switch {
+	case c.answer.Kind == hold.AnswerNotFound:
+		return hold.Decision{}, &hold.Problem{Code: hold.IntentNotFound, Field: "payment_intent",
+			Detail: fmt.Sprintf("Stripe doesn't know %s under this key and account: "+
+				"check the id, the account, and test or live mode", c.draft.ID)}
+	case c.answer.Kind == hold.AnswerOK:
+		return hold.New(c.draft, c.answer.Intent, by, now)
+	}
+	return hold.New(c.draft, nil, by, now)
+}
+
+// commitHolds writes new holds and fills in their results. It returns those that another writer
+// scheduled first.
+func (s *Scheduler) commitHolds(
+	ctx context.Context, changes []commit.Change, indices []int, results []ScheduleResult,
+) (conflicts []int) {
+	if len(changes) == 0 {
+		return nil
+	}
+	written, err := s.committer.CommitWithRetry(ctx, changes)
+	if err != nil {
+		err = s.o.Health.Unavailable(ctx, "write holds", err)
+	}
+	for n, i := range indices {
+		switch {
+		case err != nil:
+			results[i] = ScheduleResult{Err: err}
+		case written[n]:
+			results[i] = ScheduleResult{Hold: changes[n].Decision.Hold, Created: true}
+			results[i].Hold.Version = 1
+		default:
+			conflicts = append(conflicts, i)
+		}
+	}
+	return conflicts
+}
+
+// retrieveIntents retrieves the intents of candidates whose requests do not say everything, as far
+// as the read budget allows now.
+func (s *Scheduler) retrieveIntents(ctx context.Context, candidates []candidate) {
+	var calls []hold.Call
+	var of []int
+	for i := range candidates {
+		if d := candidates[i].draft; !d.NeedsNoRead() {
+			calls = append(calls, hold.Call{Op: hold.OpRead, PaymentIntent: d.ID, Account: d.Account})
+			of = append(of, i)
+		}
+	}
+	if len(calls) == 0 || s.stripe.KeyRejected() {
+		return
+	}
+	batch := execute.Batch{Concurrency: maxConcurrentRetrieves, Timeout: retrieveTimeout}
+	s.stripe.DoEach(ctx, calls, batch, func(i int, a hold.Answer) {
+		candidates[of[i]].answer = a
+	})
+}
+
+// compareTerms answers a request for an intent that has a hold.
+func compareTerms(draft *hold.Draft, h *hold.Hold) ScheduleResult {
+	if h.SameTerms(draft) {
+		return ScheduleResult{Hold: *h}
+	}
+	return ScheduleResult{Hold: *h, Err: &hold.Problem{Code: hold.HoldExists, Field: "payment_intent",
+		Detail: fmt.Sprintf("hold %s is scheduled already, with other terms: "+
+			"change it with PATCH /v1/holds/%s", h.ID, h.ID)}}
+}
+
+// compareRepetition answers a request whose times have passed. It is good if it was good when h was
+// created and asked for what h is.
+func compareRepetition(req *hold.ScheduleRequest, h *hold.Hold, past error) ScheduleResult {
+	draft, err := req.Validate(h.CreatedAt)
+	if err != nil || !h.SameTerms(draft) {
+		return ScheduleResult{Err: past}
+	}
+	return ScheduleResult{Hold: *h}
+}

@@ -1,0 +1,187 @@
+package intake_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/intake"
+)
+
+func TestApplyStripeEvent_NotOurs(t *testing.T) {
+	inWorld(t, func(w *world) {
+		id := w.authorize()
+		w.schedule(captureIn(time.Hour, id))
+		const unknown = "pi_unknownunknown"
+		for _, test := range []struct {
+			name   string
+			change func(*hold.StripeEvent)
+			result string
+			code   hold.Code
+		}{
+			{"an event of the hold", func(*hold.StripeEvent) {}, intake.EventQueued, ""},
+			{"other mode", func(e *hold.StripeEvent) { e.Livemode = true }, "", intake.WrongMode},
+			{"other mode of a connected account", func(e *hold.StripeEvent) {
+				e.Livemode, e.Account = true, "acct_12345678"
+			}, intake.EventIgnored, ""},
+			{"other type", func(e *hold.StripeEvent) { e.Type = "charge.refunded" }, intake.EventIgnored, ""},
+			{"no intent", func(e *hold.StripeEvent) { e.PaymentIntent = "" }, intake.EventIgnored, ""},
+			{"automatic capture", func(e *hold.StripeEvent) { e.AutomaticCapture = true }, intake.EventIgnored, ""},
+			{"charge.updated of an unknown intent", func(e *hold.StripeEvent) {
+				e.Type, e.PaymentIntent = "charge.updated", unknown
+			}, intake.EventIgnored, ""},
+			{"unknown intent", func(e *hold.StripeEvent) { e.PaymentIntent = unknown }, intake.EventQueued, ""},
+			{"other account", func(e *hold.StripeEvent) { e.Account = "acct_12345678" }, intake.EventIgnored, ""},
+		} {
+			e := hold.StripeEvent{Type: "charge.captured", PaymentIntent: id}
+			test.change(&e)
+			result, err := w.webhooks.ApplyStripeEvent(w.ctx, e)
+			if result != test.result || !hasCode(err, test.code) {
+				t.Errorf("%s: %q, %v; want %q %q", test.name, result, err, test.result, test.code)
+			}
+		}
+	})
+}
+
+func TestApplyStripeEvent_Settles(t *testing.T) {
+	inWorld(t, func(w *world) {
+		captured, canceled := w.authorize(), w.authorize()
+		for _, id := range []string{captured, canceled} {
+			w.schedule(captureIn(time.Hour, id))
+		}
+		w.takeEvents("")
+		if err := w.sim.Dashboard().Capture(captured, 4_000); err != nil {
+			t.Fatal(err)
+		}
+		succeeded := w.takeEvents(captured, "payment_intent.succeeded")[0]
+		if err := w.sim.Dashboard().Cancel(canceled, ""); err != nil {
+			t.Fatal(err)
+		}
+		over := w.takeEvents(canceled, "payment_intent.canceled")[0]
+
+		w.commits.loseReply = 1 // the first one's, which is written once more
+		if result, err := w.apply(succeeded); result != intake.EventSettled || err != nil {
+			t.Errorf("succeeded: %q, %v", result, err)
+		}
+		h := w.hold(captured)
+		if h.State != hold.Captured || h.CapturedAmount != 4_000 || h.Reason != hold.CauseElsewhere {
+			t.Errorf("%+v", h)
+		}
+		if result, err := w.apply(succeeded); result != intake.EventIgnored || err != nil {
+			t.Errorf("succeeded again: %q, %v", result, err)
+		}
+		if result, err := w.apply(over); result != intake.EventSettled || err != nil {
+			t.Errorf("canceled: %q, %v", result, err)
+		}
+		if h := w.hold(canceled); h.State != hold.Canceled {
+			t.Errorf("%+v", h)
+		}
+	})
+}
+
+// Stripe must send an event again unless what it means is in the store.
+func TestApplyStripeEvent_NotWritten(t *testing.T) {
+	inWorld(t, func(w *world) {
+		id := w.authorize()
+		h := w.schedule(captureIn(time.Hour, id))
+		w.takeEvents("")
+		if err := w.sim.Dashboard().Cancel(id, ""); err != nil {
+			t.Fatal(err)
+		}
+		e := w.takeEvents(id, "payment_intent.canceled")[0]
+		w.redis.SetError("LOADING")
+		if result, err := w.apply(e); result != "" || !errors.Is(err, health.ErrUnavailable) {
+			t.Errorf("Redis unavailable: %q, %v", result, err)
+		}
+		w.redis.SetError("")
+		w.commits.before = func() { w.redis.SetError("LOADING") }
+		if result, err := w.apply(e); result != "" || !errors.Is(err, health.ErrUnavailable) {
+			t.Errorf("Redis unavailable at the commit: %q, %v", result, err)
+		}
+		w.redis.SetError("")
+		if got := w.hold(id); got.Version != h.Version {
+			t.Errorf("%+v", got)
+		}
+		if result, err := w.apply(e); result != intake.EventSettled || err != nil {
+			t.Errorf("sent again: %q, %v", result, err)
+		}
+	})
+}
+
+func TestApplyStripeEvent_Conflict(t *testing.T) {
+	inWorld(t, func(w *world) {
+		id := w.authorize()
+		w.schedule(captureIn(time.Hour, id))
+		w.takeEvents("")
+		if err := w.sim.Dashboard().Cancel(id, ""); err != nil {
+			t.Fatal(err)
+		}
+		w.commits.before = func() {
+			if _, _, err := w.changer.Pause(w.ctx, id, 0, false, "other"); err != nil {
+				t.Error(err)
+			}
+		}
+		result, err := w.apply(w.takeEvents(id, "payment_intent.canceled")[0])
+		if h := w.hold(id); result != intake.EventSettled || err != nil || h.State != hold.Canceled {
+			t.Errorf("%q, %v: %+v", result, err, h)
+		}
+	})
+}
+
+// A claimed hold is left to its executor, and read after the claim.
+func TestApplyStripeEvent_Working(t *testing.T) {
+	inWorld(t, func(w *world) {
+		id := w.authorize()
+		w.schedule(captureIn(-time.Second, id))
+		claimed := w.claim(id)
+		w.takeEvents("")
+		if err := w.sim.Dashboard().Cancel(id, ""); err != nil {
+			t.Fatal(err)
+		}
+		result, err := w.apply(w.takeEvents(id, "payment_intent.canceled")[0])
+		if h := w.hold(id); result != intake.EventQueued || err != nil || h.Version != claimed.Version {
+			t.Errorf("%q, %v: %+v", result, err, h)
+		}
+		w.refresh()
+		if pending := w.pendingAfter(0); len(pending) != 0 {
+			t.Errorf("due at once: %+v", pending)
+		}
+		if pending := w.pendingAfter(6 * time.Second); len(pending) != 1 {
+			t.Errorf("pending later: %+v", pending)
+		}
+	})
+}
+
+func TestApplyStripeEvent_Review(t *testing.T) {
+	inWorld(t, func(w *world) {
+		id := w.authorize()
+		w.schedule(captureIn(time.Hour, id))
+		w.takeEvents("")
+		if err := w.sim.Dashboard().OpenReview(id); err != nil {
+			t.Fatal(err)
+		}
+		opened := w.takeEvents(id, "review.opened")[0]
+		if result, err := w.apply(opened); result != intake.EventQueued || err != nil {
+			t.Errorf("opened: %q, %v", result, err)
+		}
+		w.refresh()
+		if h := w.hold(id); h.State != hold.Paused || h.Reason != hold.CauseReview {
+			t.Fatalf("%+v", h)
+		}
+		if err := w.sim.Dashboard().CloseReview(id, "approved"); err != nil {
+			t.Fatal(err)
+		}
+		closed := w.takeEvents(id, "review.closed")[0]
+		if result, err := w.apply(closed); result != intake.EventChanged || err != nil {
+			t.Errorf("closed: %q, %v", result, err)
+		}
+		if h := w.hold(id); h.State != hold.Scheduled {
+			t.Errorf("%+v", h)
+		}
+		if pending := w.pendingAfter(0); len(pending) != 1 {
+			t.Errorf("a closed review asks for a read as well: %+v", pending)
+		}
+	})
+}

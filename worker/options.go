@@ -1,0 +1,80 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/hold"
+	"go.uber.org/zap"
+)
+
+// Options configure a [Worker]. Zero values mean the defaults of the settings.
+type Options struct {
+	Rules       hold.Rules
+	Schedules   Schedules
+	Concurrency int           // calls to Stripe under way at once
+	Lease       time.Duration // within this time a crashed replica's work is taken over
+	CallTimeout time.Duration // of one call to Stripe
+	Grace       time.Duration // for calls that are under way when stopping
+	ReadRate    int           // reads a second that the budget has; reconcile takes half of them at most
+	WriteRate   int           // captures, and as many cancels, a second of each account; 0: no limit is known
+	TotalRate   int           // requests a second of each account over all kinds; 0: no limit
+	Retention   time.Duration // of settled holds
+	Livemode    bool
+	Replica     string // this process, unique among the replicas
+	Logger      *zap.Logger
+	Health      *health.Redis // shared with the caller; nil: the worker's own
+	Observer    Observer      // may be nil
+	// DecodeRequest decodes a request of the inbox by the API's rules. Its errors are
+	// *[hold.Problem]. With nil the inbox is not read.
+	DecodeRequest func(text []byte) (hold.ScheduleRequest, error)
+}
+
+// WithDefaults returns the options with defaults in place of zero values, or what is wrong with
+// them.
+func (o Options) WithDefaults() (Options, error) {
+	setDefault(&o.Lease, 30*time.Second)
+	setDefault(&o.CallTimeout, 10*time.Second)
+	setDefault(&o.Grace, 20*time.Second)
+	setDefault(&o.Retention, 90*24*time.Hour)
+	setDefault(&o.Rules.ExpiryMargin, time.Hour)
+	setDefault(&o.Concurrency, 64)
+	setDefault(&o.ReadRate, 25)
+	o.Schedules.setDefaults()
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	if o.Health == nil {
+		o.Health = health.NewRedis(o.Logger)
+	}
+	if o.Replica == "" {
+		return o, errors.New("missing replica: want a name that no other replica has")
+	}
+	if o.CallTimeout*2 > o.Lease {
+		return o, fmt.Errorf("invalid lease %s: want at least twice the call timeout %s, "+
+			"or a slow call outlives it", o.Lease, o.CallTimeout)
+	}
+	return o, nil
+}
+
+func (s *Schedules) setDefaults() {
+	setDefault(&s.Capture, "@every 1s")
+	setDefault(&s.Expiry, "@every 1s")
+	setDefault(&s.Report, "@every 15s")
+	setDefault(&s.Purge, "@hourly")
+	setDefault(&s.Reconcile, "@every 15m")
+	setDefault(&s.Verify, "@every 5s")
+	setDefault(&s.Resume, "@every 10s")
+	setDefault(&s.Refresh, "@every 1s")
+	setDefault(&s.Inbox, "@every 1s")
+	setDefault(&s.Mirror, "@every 2s")
+}
+
+func setDefault[T comparable](v *T, to T) {
+	var zero T
+	if *v == zero {
+		*v = to
+	}
+}

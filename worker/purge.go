@@ -1,0 +1,76 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/holdd/holdd/worker/clock"
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/hold"
+	"go.uber.org/zap"
+)
+
+// PurgeStore finds what is old enough to be deleted.
+type PurgeStore interface {
+	SettledBefore(ctx context.Context, before time.Time, n int) ([]hold.DueHold, error)
+	// PruneConsumers deletes inbox consumers of replicas that are gone.
+	PruneConsumers(ctx context.Context) error
+}
+
+// HoldDeleter deletes settled holds. [commit.Committer] implements it.
+type HoldDeleter interface {
+	DeleteSettled(ctx context.Context, holds []hold.Hold) (deleted int, err error)
+}
+
+// PurgeOptions configure a [PurgeJob].
+type PurgeOptions struct {
+	Retention time.Duration // of settled holds
+	Clock     *clock.Redis
+	Health    *health.Redis
+	Logger    *zap.Logger
+}
+
+// PurgeJob deletes holds that were settled long ago.
+type PurgeJob struct {
+	store   PurgeStore
+	deleter HoldDeleter
+	o       PurgeOptions
+}
+
+func newPurgeJob(s PurgeStore, d HoldDeleter, o PurgeOptions) *PurgeJob {
+	return &PurgeJob{store: s, deleter: d, o: o}
+}
+
+// Run deletes every hold whose retention is over.
+func (j *PurgeJob) Run(ctx context.Context) {
+	before := j.o.Clock.Now().Add(-j.o.Retention)
+	deleted := 0
+	for range maxSweepsPerTick {
+		found, err := j.store.SettledBefore(ctx, before, sweepBatch)
+		if err != nil {
+			j.o.Health.ReportError(ctx, "read settled holds", err)
+		}
+		settled := make([]hold.Hold, 0, len(found))
+		for i := range found {
+			if found[i].Hold.State.Final() {
+				settled = append(settled, found[i].Hold)
+			}
+		}
+		if len(settled) == 0 {
+			break
+		}
+		n, err := j.deleter.DeleteSettled(ctx, settled)
+		if err != nil {
+			j.o.Health.ReportError(ctx, "delete settled holds", err)
+			return
+		}
+		deleted += n
+	}
+	if err := j.store.PruneConsumers(ctx); err != nil {
+		j.o.Health.ReportError(ctx, "prune inbox consumers", err)
+	}
+	if deleted > 0 {
+		j.o.Logger.Info("purged settled holds", zap.Int("holds", deleted),
+			zap.Duration("older_than", j.o.Retention))
+	}
+}

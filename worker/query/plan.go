@@ -1,0 +1,183 @@
+package query
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+const (
+	// maxPlannedHolds bounds how many holds of each set a plan examines.
+	maxPlannedHolds = 20_000
+	maxAtRisk       = 100
+)
+
+// Plan is what will happen without a request, and which holds are at risk.
+type Plan struct {
+	From, Until time.Time
+	Hours       []PlanHour
+	AtRisk      []Risk // nearest deadline first, at most 100
+	Truncated   bool   // there are more holds than were examined
+}
+
+// PlanHour is what falls due within the hour that begins at Start. What is overdue is in the first.
+type PlanHour struct {
+	Start   time.Time
+	Capture []hold.Sum
+	Cancel  []hold.Sum
+}
+
+// Risk is a hold that may expire before its money is captured, and why.
+type Risk struct {
+	Hold   hold.Hold
+	Reason string
+}
+
+// Planner plans ahead.
+type Planner struct {
+	store  Store
+	rules  hold.Rules
+	health *health.Redis
+}
+
+// NewPlanner returns a planner that reads store and applies rules.
+func NewPlanner(store Store, rules hold.Rules, h *health.Redis) *Planner {
+	return &Planner{store: store, rules: rules, health: h}
+}
+
+// Plan tells what will happen within next, and which holds may expire in it. Errors wrap
+// [health.ErrUnavailable].
+func (p *Planner) Plan(ctx context.Context, next time.Duration) (Plan, error) {
+	b := planBuilder{planner: p, next: next, hours: map[time.Time]*PlanHour{},
+		seen: map[string]bool{}}
+	// A hold is in one of the first three sets, or acts by the policy of its deadline and is found
+	// in the fourth. It may move from one to another between two reads: the builder counts it once.
+	for _, set := range []hold.SortedSet{hold.SetReady, hold.SetWorking, hold.SetScheduled, hold.SetExpiring} {
+		if err := b.readSet(ctx, set); err != nil {
+			return Plan{}, err
+		}
+	}
+	return b.result(), nil
+}
+
+// planBuilder gathers one plan.
+type planBuilder struct {
+	planner *Planner
+	next    time.Duration
+	plan    Plan
+	hours   map[time.Time]*PlanHour
+	seen    map[string]bool
+}
+
+// readSet adds the holds of a set that act or expire within the span, up to the bound.
+func (b *planBuilder) readSet(ctx context.Context, set hold.SortedSet) error {
+	after := hold.Position{}
+	for examined := 0; ; {
+		found, now, err := b.planner.store.Page(ctx, set, after, setPage)
+		if err != nil {
+			return b.planner.health.Unavailable(ctx, "plan", err)
+		}
+		if b.plan.From.IsZero() {
+			b.plan.From, b.plan.Until = now, now.Add(b.next)
+		}
+		for i := range found {
+			after = found[i].Position
+			ordered := set == hold.SetScheduled || set == hold.SetExpiring
+			if ordered && after.Score > b.plan.Until.UnixMilli() {
+				return nil
+			}
+			if h := &found[i].Hold; h.State != 0 {
+				b.addHold(h, now, set == hold.SetExpiring)
+			}
+		}
+		if examined += len(found); len(found) < setPage {
+			return nil
+		}
+		if examined >= maxPlannedHolds {
+			b.plan.Truncated = true
+			return nil
+		}
+	}
+}
+
+func (b *planBuilder) addHold(h *hold.Hold, now time.Time, byDeadline bool) {
+	if byDeadline && !h.ExpiresAt.After(b.plan.Until) {
+		if reason := atRiskReason(h, now); reason != "" {
+			b.plan.AtRisk = append(b.plan.AtRisk, Risk{Hold: *h, Reason: reason})
+		}
+	}
+	op, at := h.Forecast(now, b.planner.rules)
+	if op == 0 || at.After(b.plan.Until) || b.seen[h.ID] {
+		return
+	}
+	b.seen[h.ID] = true
+	start := at.Truncate(time.Hour)
+	hour := b.hours[start]
+	if hour == nil {
+		hour = &PlanHour{Start: start}
+		b.hours[start] = hour
+	}
+	switch {
+	case op == hold.OpCancel:
+		hour.Cancel = hold.AddToSums(hour.Cancel, h.Currency, h.Amount)
+	case h.CaptureAmount > 0:
+		hour.Capture = hold.AddToSums(hour.Capture, h.Currency, h.CaptureAmount)
+	default:
+		hour.Capture = hold.AddToSums(hour.Capture, h.Currency, h.Amount)
+	}
+}
+
+func (b *planBuilder) result() Plan {
+	for _, h := range b.hours {
+		for _, sums := range [][]hold.Sum{h.Capture, h.Cancel} {
+			sortSums(sums)
+		}
+		b.plan.Hours = append(b.plan.Hours, *h)
+	}
+	slices.SortFunc(b.plan.Hours, func(x, y PlanHour) int { return x.Start.Compare(y.Start) })
+	slices.SortStableFunc(b.plan.AtRisk, func(x, y Risk) int {
+		return x.Hold.ExpiresAt.Compare(y.Hold.ExpiresAt)
+	})
+	if len(b.plan.AtRisk) > maxAtRisk {
+		b.plan.AtRisk, b.plan.Truncated = b.plan.AtRisk[:maxAtRisk], true
+	}
+	return b.plan
+}
+
+// sortSums orders sums by currency.
+func sortSums(sums []hold.Sum) {
+	slices.SortFunc(sums, func(x, y hold.Sum) int { return strings.Compare(x.Currency, y.Currency) })
+}
+
+// atRiskReason says why a hold whose deadline is near may expire with the money not captured. It is
+// empty if the hold is in order.
+func atRiskReason(h *hold.Hold, now time.Time) string {
+	own := h.ActionTime()
+	switch {
+	case h.State.Final():
+		return ""
+	case h.State == hold.Attention:
+		return "needs attention: " + h.Reason.String()
+	case h.State == hold.Paused:
+		return "paused"
+	case h.State == hold.Working && h.Attempt.Unknown:
+		return "its outcome is unknown"
+	case h.Retries > 0:
+		return "Stripe could not be asked so far"
+	case !own.IsZero() && !own.Before(h.ExpiresAt):
+		return "its time is after the deadline"
+	case own.IsZero() && h.State == hold.Waiting && h.OnExpiry == hold.PolicyCancel:
+		return "no time is set, and on_expiry releases it"
+	case own.IsZero() && h.OnExpiry == hold.PolicyAlert:
+		return "no time is set, and on_expiry only alerts"
+	case h.ExpiresSource == hold.SourceAssumed && !h.Verified:
+		return "its deadline is only assumed"
+	case !h.ExpiresAt.After(now):
+		return "its deadline has passed"
+	}
+	return ""
+}

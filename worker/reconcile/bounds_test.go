@@ -1,0 +1,149 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/holdd/holdd/worker/clock"
+	"github.com/holdd/holdd/worker/event"
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/hold"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+func TestKnownAccounts_Bounds(t *testing.T) {
+	var k KnownAccounts
+	k.Add("")
+	if got := k.List(); len(got) != 0 {
+		t.Errorf("%q", got)
+	}
+	for i := range maxAccounts + 10 {
+		k.Add(fmt.Sprintf("acct_%08d", i))
+		k.Add(fmt.Sprintf("acct_%08d", i))
+	}
+	if got := k.List(); len(got) != maxAccounts || got[0] != "acct_00000000" || got[1] != "acct_00000001" {
+		t.Errorf("%d accounts, first %q", len(got), got[:2])
+	}
+}
+
+func TestRun_KeepsABoundedNumberOfFindings(t *testing.T) {
+	r := &run{clock: &clock.Redis{}}
+	r.state.initMaps()
+	for range maxFindings {
+		r.record(Finding{Kind: FoundScheduled})
+	}
+	for range maxFindings {
+		r.record(Finding{Kind: FoundOrphan})
+	}
+	r.record(Finding{Kind: FoundRejected})
+	report := r.snapshot()
+	counted := map[FindingKind]int64{FoundScheduled: maxFindings, FoundOrphan: maxFindings, FoundRejected: 1}
+	if !maps.Equal(report.Counts, counted) {
+		t.Errorf("counted %v", report.Counts)
+	}
+	kept := map[FindingKind]int{FoundScheduled: maxOfOneKind, FoundOrphan: maxOfOneKind}
+	if len(report.Findings) != maxFindings || !maps.Equal(r.state.Kept, kept) {
+		t.Errorf("%d kept: %v", len(report.Findings), r.state.Kept)
+	}
+}
+
+// fencedStore is a store in which another replica holds the lock.
+type fencedStore struct {
+	RunStore
+	saves int
+}
+
+func (s *fencedStore) SaveReconcile(context.Context, int64, []byte, [][]byte, time.Duration, bool) (bool, error) {
+	s.saves++
+	return false, nil
+}
+
+func TestRun_StopsWithAnOutdatedToken(t *testing.T) {
+	s := &fencedStore{}
+	r := &run{store: s, clock: &clock.Redis{}, token: 1}
+	r.state.initMaps()
+	if err := r.saveProgress(t.Context()); !errors.Is(err, errFenced) {
+		t.Error(err)
+	}
+	if err := r.finish(t.Context(), errFenced); err != nil || s.saves != 1 {
+		t.Errorf("%d saves, %v", s.saves, err)
+	}
+}
+
+// countingPublisher counts what is published.
+type countingPublisher struct{ events map[hold.EventType]int }
+
+func (p *countingPublisher) PublishOnce(_ context.Context, t hold.EventType, _ string, _ event.Data) (bool, error) {
+	p.events[t]++
+	return true, nil
+}
+
+func TestFindingReporter_LogsOnceADay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zapcore.DebugLevel)
+		p := &countingPublisher{events: map[hold.EventType]int{}}
+		r := &findingReporter{publisher: p, health: health.NewRedis(zap.NewNop()), log: zap.New(core)}
+		orphan := Finding{Kind: FoundOrphan, PaymentIntent: "pi_00000001"}
+		if !r.report(t.Context(), orphan) || r.report(t.Context(), orphan) {
+			t.Error("an orphan is not reported once")
+		}
+		other := orphan
+		other.Detail = "another"
+		if !r.report(t.Context(), other) {
+			t.Error("another finding is not reported")
+		}
+		time.Sleep(findingLogInterval)
+		if !r.report(t.Context(), orphan) {
+			t.Error("not reported after a day")
+		}
+		if logs.Len() != 3 || p.events[event.Orphan] != 3 {
+			t.Errorf("%d lines, %v", logs.Len(), p.events)
+		}
+		for i := range maxLoggedFindings {
+			r.shouldLog(Finding{Kind: FoundOrphan, PaymentIntent: fmt.Sprint(i)})
+		}
+		if len(r.logged) > maxLoggedFindings {
+			t.Errorf("%d findings are remembered", len(r.logged))
+		}
+	})
+}
+
+func TestComparison_LogsABoundedNumberOfFindings(t *testing.T) {
+	core, logs := observer.New(zapcore.DebugLevel)
+	p := &countingPublisher{events: map[hold.EventType]int{}}
+	c := &comparison{run: &run{}, reporter: &findingReporter{
+		publisher: p, health: health.NewRedis(zap.NewNop()), log: zap.New(core),
+	}}
+	c.run.state.initMaps()
+	for i := range maxFindingLines + 10 {
+		c.record(t.Context(), Finding{Kind: FoundOrphan, PaymentIntent: fmt.Sprint(i)})
+	}
+	c.record(t.Context(), Finding{Kind: FoundCaptured})
+	counted := c.run.state.Counts[FoundOrphan]
+	if logs.Len() != maxFindingLines || p.events[event.Orphan] != maxFindingLines || counted != maxFindingLines+10 {
+		t.Errorf("%d lines, %v, %v", logs.Len(), p.events, c.run.state.Counts)
+	}
+}
+
+func TestReadPace_SpacesReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &readPace{step: 80 * time.Millisecond}
+		if wait := p.reserve(); wait != 0 {
+			t.Error(wait)
+		}
+		if wait := p.reserve(); wait != p.step {
+			t.Error(wait)
+		}
+		time.Sleep(p.step)
+		if wait := p.reserve(); wait != 0 {
+			t.Error(wait)
+		}
+	})
+}

@@ -1,0 +1,166 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/holdd/holdd/worker/commit"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// change is a decision that a comparison made.
+type change struct {
+	before   hold.Hold // zero for a new hold
+	decision hold.Decision
+	finding  Finding // without a kind if there is nothing to report
+}
+
+// adopt decides about an intent that holds money and has no hold.
+func (c *comparison) adopt(
+	ctx context.Context, account string, in *hold.Intent, now time.Time,
+) (ch change, ok bool) {
+	f := Finding{
+		PaymentIntent: in.ID, Account: account, Amount: in.AmountCapturable, Currency: in.Currency,
+	}
+	d, err := hold.Adopt(in, account, "reconcile", now)
+	switch {
+	case errors.Is(err, hold.ErrNoTerms):
+		if now.Sub(in.Created) > orphanAge {
+			f.Kind, f.Detail = FoundOrphan, "holds money and is not scheduled; holdd leaves it alone"
+			c.record(ctx, f)
+		}
+		return change{}, false
+	case err != nil:
+		f.Kind, f.Detail = FoundRejected, err.Error()
+		c.record(ctx, f)
+		return change{}, false
+	}
+	d.HandOver(&hold.Hold{}, now, c.o.Rules) // before the finding: a dry run reports what a run would do
+	h := &d.Hold
+	f.Kind, f.Reference, f.Detail = FoundScheduled, h.Reference, describeNext(h)
+	if h.State == hold.Attention {
+		f.Kind, f.Detail = FoundAttention, describeAttention(h)
+	}
+	return change{decision: d, finding: f}, true
+}
+
+// applyIntent brings a known hold to what Stripe says. ok is false if nothing changes.
+func (c *comparison) applyIntent(h *hold.Hold, in *hold.Intent, now time.Time) (ch change, ok bool) {
+	d := h.ApplyIntent(in, now)
+	if d.Unchanged {
+		return change{}, false
+	}
+	d.HandOver(h, now, c.o.Rules)
+	after := &d.Hold
+	f := Finding{PaymentIntent: h.PaymentIntent, Account: h.Account, Reference: h.Reference,
+		Amount: after.Amount, Currency: after.Currency}
+	switch {
+	case after.State == hold.Captured:
+		f.Kind, f.Amount, f.Detail = FoundCaptured, after.CapturedAmount, "captured elsewhere"
+	case after.State == hold.Canceled:
+		f.Kind, f.Detail = FoundCanceled, "released elsewhere"
+	case after.State == hold.Expired:
+		f.Kind, f.Detail = FoundExpired, "released by the card network"
+	case after.State == hold.Attention && h.State != hold.Attention:
+		f.Kind, f.Detail = FoundAttention, describeAttention(after)
+	case after.CapturedElsewhere != h.CapturedElsewhere:
+		f.Kind = FoundChanged
+		f.Detail = hold.FormatAmount(after.CapturedElsewhere, after.Currency) +
+			" captured by another system, " + hold.FormatAmount(after.Amount, after.Currency) + " left"
+	case h.Verified && h.Amount != after.Amount:
+		f.Kind, f.Detail = FoundChanged, "the amount was "+hold.FormatAmount(h.Amount, h.Currency)
+	case h.Verified && !h.ExpiresAt.Equal(after.ExpiresAt):
+		f.Kind = FoundChanged
+		f.Detail = "expires at " + after.ExpiresAt.Format(time.RFC3339) + ", not at " +
+			h.ExpiresAt.Format(time.RFC3339)
+	}
+	return change{before: *h, decision: d, finding: f}, true
+}
+
+// applyNotFound makes a hold need attention whose intent Stripe does not know. ok is false if nothing
+// changes.
+func applyNotFound(h *hold.Hold, now time.Time) (ch change, ok bool) {
+	d := h.ApplyNotFound(now)
+	if d.Unchanged {
+		return change{}, false
+	}
+	return change{before: *h, decision: d, finding: Finding{
+		Kind: FoundAttention, PaymentIntent: h.PaymentIntent, Account: h.Account,
+		Reference: h.Reference, Amount: h.Amount, Currency: h.Currency,
+		Detail: "Stripe does not know this intent under this account and mode",
+	}}, true
+}
+
+// describeNext says what happens next to a hold.
+func describeNext(h *hold.Hold) string {
+	switch {
+	case h.State == hold.Paused:
+		return "paused"
+	case h.NextOp != 0:
+		return h.NextOp.String() + " at " + h.NextAt.Format(time.RFC3339)
+	}
+	return h.State.String()
+}
+
+// describeAttention says why a hold has just come to need attention.
+func describeAttention(h *hold.Hold) string {
+	return h.Reason.String() + ": " + h.History[len(h.History)-1].Note
+}
+
+// commit writes changes, each if its hold is still the one that was compared. What another writer
+// changed meanwhile is left to the next run. A dry run only reports them.
+func (c *comparison) commit(ctx context.Context, changes []change) error {
+	if c.run.dry {
+		for i := range changes {
+			c.record(ctx, changes[i].finding)
+		}
+		return nil
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	now := c.o.Clock.Now()
+	writes := make([]commit.Change, len(changes))
+	for i := range changes {
+		writes[i] = commit.Change{Before: &changes[i].before, Decision: changes[i].decision, At: now}
+	}
+	written, err := c.o.Committer.CommitWithRetry(ctx, writes)
+	if err != nil {
+		return fmt.Errorf("write what Stripe says: %w", err)
+	}
+	for i := range changes {
+		if !written[i] {
+			continue
+		}
+		if changes[i].before.Version == 0 {
+			c.addSeen(changes[i].decision.Hold.ID)
+		}
+		c.record(ctx, changes[i].finding)
+	}
+	return nil
+}
+
+// record counts a finding, and reports it if the operator must settle it. A dry run reports
+// nothing.
+func (c *comparison) record(ctx context.Context, f Finding) {
+	if f.Kind == "" {
+		return
+	}
+	c.run.record(f)
+	if c.run.dry || !f.worthLogging() || c.logged >= maxFindingLines {
+		return
+	}
+	if c.reporter.report(ctx, f) {
+		c.logged++
+	}
+}
+
+// lastChangeAt is when a hold's terms, or what is known of it, were last written.
+func lastChangeAt(h *hold.Hold) time.Time {
+	if n := len(h.History); n > 0 {
+		return h.History[n-1].At
+	}
+	return h.CreatedAt
+}

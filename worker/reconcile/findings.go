@@ -1,0 +1,148 @@
+package reconcile
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/holdd/holdd/worker/event"
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/hold"
+	"go.uber.org/zap"
+)
+
+const (
+	// maxFindings bounds how many findings of one run are kept, maxOfOneKind how many of one kind:
+	// thousands of rebuilt holds must leave room for findings that need a person. The counts are
+	// exact.
+	maxFindings  = 1000
+	maxOfOneKind = 500
+	// maxFindingLines bounds how many findings one run logs.
+	maxFindingLines = 100
+	// findingLogInterval is how long the same finding is not logged again: every run meets the same
+	// orphans.
+	findingLogInterval = 24 * time.Hour
+	// maxLoggedFindings bounds how many findings a replica remembers as logged.
+	maxLoggedFindings = 10_000
+	publishTimeout    = 3 * time.Second
+)
+
+// FindingKind says how Stripe and the schedule differed about an intent.
+type FindingKind string
+
+// Kinds of findings. The last four need the operator.
+const (
+	FoundScheduled  FindingKind = "scheduled"  // had terms and no hold; has one now
+	FoundChanged    FindingKind = "changed"    // the amount or the deadline was another than known
+	FoundCaptured   FindingKind = "captured"   // captured elsewhere, such as in the Dashboard
+	FoundCanceled   FindingKind = "canceled"   // released elsewhere
+	FoundExpired    FindingKind = "expired"    // released by the card network
+	FoundAttention  FindingKind = "attention"  // the hold needs attention
+	FoundOrphan     FindingKind = "orphan"     // holds money, has no terms; never touched
+	FoundRejected   FindingKind = "rejected"   // the terms in its metadata are invalid
+	FoundUnreadable FindingKind = "unreadable" // Stripe refuses to list this account's intents
+)
+
+// FindingKinds lists every kind.
+func FindingKinds() []FindingKind {
+	return []FindingKind{
+		FoundScheduled, FoundChanged, FoundCaptured, FoundCanceled, FoundExpired,
+		FoundAttention, FoundOrphan, FoundRejected, FoundUnreadable,
+	}
+}
+
+// Finding is one difference between Stripe and the schedule.
+type Finding struct {
+	Kind          FindingKind `json:"kind"`
+	PaymentIntent string      `json:"payment_intent,omitempty"`
+	Account       string      `json:"account,omitempty"`
+	Reference     string      `json:"reference,omitempty"`
+	Amount        int64       `json:"amount,omitempty"` // minor units
+	Currency      string      `json:"currency,omitempty"`
+	Detail        string      `json:"detail,omitempty"` // a sentence for the operator
+}
+
+// worthLogging reports whether only the operator can settle the finding. Every other kind that
+// needs a person is logged as an event of its hold.
+func (f *Finding) worthLogging() bool {
+	return f.Kind == FoundOrphan || f.Kind == FoundRejected || f.Kind == FoundUnreadable
+}
+
+// EventPublisher publishes a system event once over all replicas. [event.Publisher] implements it.
+type EventPublisher interface {
+	PublishOnce(ctx context.Context, t hold.EventType, about string, data event.Data) (
+		first bool, err error)
+}
+
+// findingReporter logs and publishes what only the operator can settle. All runs of a replica share
+// it, so that each finding is logged once a day.
+type findingReporter struct {
+	publisher EventPublisher
+	health    *health.Redis
+	log       *zap.Logger
+
+	mu     sync.Mutex
+	logged map[string]time.Time // when each finding was last logged
+}
+
+// report logs a finding and publishes it, unless it was logged lately. It returns whether it did.
+func (r *findingReporter) report(ctx context.Context, f Finding) bool {
+	if !r.shouldLog(f) {
+		return false
+	}
+	r.publish(ctx, f)
+	fields := []zap.Field{
+		zap.String("payment_intent", f.PaymentIntent), zap.String("account", f.Account),
+		zap.Int64("amount", f.Amount), zap.String("currency", f.Currency), zap.String("reason", f.Detail),
+	}
+	switch f.Kind {
+	case FoundOrphan:
+		r.log.Warn("reconcile.orphan", append(fields, zap.String("event", "reconcile.orphan"))...)
+	case FoundRejected:
+		r.log.Error("metadata.rejected", append(fields, zap.String("event", "metadata.rejected"))...)
+	default:
+		r.log.Error("reconcile.unreadable", append(fields, zap.String("event", "reconcile.unreadable"))...)
+	}
+	return true
+}
+
+// publish publishes a finding, once: a repetition by another run or by a webhook changes nothing.
+// It outlives the run, because the finding counts as logged from now on.
+func (r *findingReporter) publish(ctx context.Context, f Finding) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
+	defer cancel()
+	var err error
+	switch f.Kind {
+	case FoundOrphan:
+		data := event.Data{Intent: &event.Intent{
+			PaymentIntent: f.PaymentIntent, Account: f.Account, Reference: f.Reference,
+			Amount: f.Amount, Currency: f.Currency, Detail: f.Detail,
+		}}
+		_, err = r.publisher.PublishOnce(ctx, event.Orphan, f.PaymentIntent, data)
+	case FoundRejected:
+		data := event.Data{Rejection: &event.Rejection{
+			Source: "stripe", ID: f.PaymentIntent, Account: f.Account, Reason: f.Detail,
+		}}
+		_, err = r.publisher.PublishOnce(ctx, event.MetadataRejected, f.PaymentIntent, data)
+	}
+	if err != nil {
+		r.health.ReportError(ctx, "publish a finding", err)
+	}
+}
+
+// shouldLog reports whether the finding was not logged within [findingLogInterval], and remembers
+// it as logged.
+func (r *findingReporter) shouldLog(f Finding) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := string(f.Kind) + " " + f.Account + " " + f.PaymentIntent + " " + f.Detail
+	now := time.Now()
+	if at, ok := r.logged[key]; ok && now.Sub(at) < findingLogInterval {
+		return false
+	}
+	if r.logged == nil || len(r.logged) >= maxLoggedFindings {
+		r.logged = map[string]time.Time{}
+	}
+	r.logged[key] = now
+	return true
+}

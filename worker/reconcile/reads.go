@@ -1,0 +1,150 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/holdd/holdd/worker/execute"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+const (
+	// maxBudgetDrought is how long the budget may grant nothing before the run is interrupted.
+	maxBudgetDrought = 10 * time.Minute
+	// minBudgetWait and maxBudgetWait bound how long a run waits before it asks the budget again.
+	minBudgetWait = 10 * time.Millisecond
+	maxBudgetWait = 5 * time.Second
+	// maxConcurrentReads is how many single reads are under way at once.
+	maxConcurrentReads = 8
+	// notFoundRecheckAfter is how long after a 404 an intent is read once more: rarely Stripe does
+	// not see an intent for a moment.
+	notFoundRecheckAfter = 2 * time.Second
+)
+
+// readPace spaces the reads of all comparisons of a replica.
+type readPace struct {
+	step time.Duration // between two reads
+
+	mu   sync.Mutex
+	next time.Time // when the next read may be sent
+}
+
+// reserve returns how long to wait before the next read may be sent. 0 means now, and reserves that
+// moment.
+func (p *readPace) reserve() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	if wait := p.next.Sub(now); wait > 0 {
+		return wait
+	}
+	p.next = now.Add(p.step)
+	return 0
+}
+
+// pacedReader sends the reads of one run.
+type pacedReader struct {
+	budget Budget
+	caller Caller
+	pace   *readPace
+	run    *run // its lock is renewed while the reader waits
+}
+
+// waitForRead reserves one read of an account and renews the lock meanwhile. It takes every other
+// read of the budget at most, so that a comparison delays neither requests nor checks nor captures.
+func (r *pacedReader) waitForRead(ctx context.Context, account string) error {
+	began := time.Now()
+	for {
+		if err := r.run.renew(ctx); err != nil {
+			return err
+		}
+		wait := r.pace.reserve()
+		if wait <= 0 {
+			budget, err := r.budget.Reserve(ctx, account, hold.OpRead, 1, 0)
+			if err != nil {
+				return fmt.Errorf("reserve a read: %w", err)
+			}
+			if budget.Granted > 0 {
+				return nil
+			}
+			if time.Since(began) > maxBudgetDrought {
+				return fmt.Errorf("%w: the budget granted no read for %s", errStripe, maxBudgetDrought)
+			}
+			wait = min(max(budget.Wait, minBudgetWait), maxBudgetWait)
+		}
+		if err := pause(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+// send sends a call whose read is reserved. A call that was not sent, or a list without a page, is
+// one without an answer.
+func (r *pacedReader) send(ctx context.Context, call hold.Call) hold.Answer {
+	a, err := r.caller.Do(ctx, call)
+	switch {
+	case err != nil:
+		return hold.Answer{Kind: hold.AnswerUnreachable}
+	case call.Op == hold.OpList && a.Kind == hold.AnswerOK && a.Page == nil:
+		return hold.Answer{Kind: hold.AnswerUnknown}
+	}
+	return a
+}
+
+// readCall is the call that reads a hold's intent.
+func readCall(h *hold.Hold) hold.Call {
+	return hold.Call{Op: hold.OpRead, PaymentIntent: h.PaymentIntent, Account: h.Account}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	if !execute.Sleep(ctx, d) {
+		return ctx.Err()
+	}
+	return nil
+}
+
+// retrieveBatch reads the intents of holds, and reads those once more that Stripe did not find.
+func (r *pacedReader) retrieveBatch(ctx context.Context, holds []hold.Hold) ([]hold.Answer, error) {
+	answers := make([]hold.Answer, len(holds))
+	all := func(int) bool { return true }
+	if err := r.retrieveEach(ctx, holds, answers, all); err != nil {
+		return nil, err
+	}
+	notFound := func(i int) bool { return answers[i].Kind == hold.AnswerNotFound }
+	for i := range holds {
+		if notFound(i) {
+			if err := pause(ctx, notFoundRecheckAfter); err != nil {
+				return nil, err
+			}
+			break
+		}
+	}
+	if err := r.retrieveEach(ctx, holds, answers, notFound); err != nil {
+		return nil, err
+	}
+	return answers, nil
+}
+
+// retrieveEach reads the selected holds' intents, each as soon as the budget allows, and returns
+// when all are answered.
+func (r *pacedReader) retrieveEach(
+	ctx context.Context, holds []hold.Hold, answers []hold.Answer, selected func(i int) bool,
+) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for i := range holds {
+		if !selected(i) {
+			continue
+		}
+		h := &holds[i]
+		if err := r.waitForRead(ctx, h.Account); err != nil {
+			return err
+		}
+		wg.Go(func() {
+			answers[i] = r.send(ctx, readCall(h))
+		})
+	}
+	return nil
+}

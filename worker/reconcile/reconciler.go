@@ -1,0 +1,396 @@
+package reconcile
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/holdd/holdd/worker/clock"
+	"github.com/holdd/holdd/worker/commit"
+	"github.com/holdd/holdd/worker/event"
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/robfig/cron/v3"
+	"go.uber.org/zap"
+)
+
+const (
+	// listWindow is how far back intents are listed. The longest authorization lasts 30 days.
+	listWindow = 35 * 24 * time.Hour
+	// resumeWithin is how old an unfinished run may be to be continued. An older one is started
+	// again, because it has not listed what was authorized since.
+	resumeWithin = time.Hour
+)
+
+var (
+	errStripe = errors.New("no answer from Stripe")
+	errKey    = errors.New("key rejected by Stripe")
+
+	errNotRunning = fmt.Errorf("%w (this replica is starting or stopping)", health.ErrUnavailable)
+)
+
+// ScheduleStore reads holds.
+type ScheduleStore interface {
+	Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
+	// Page returns up to n holds of a set that come after a position.
+	Page(ctx context.Context, set hold.SortedSet, after hold.Position, n int) (
+		[]hold.ListedHold, time.Time, error)
+	Counts(ctx context.Context) (hold.Counts, error)
+}
+
+// AccountStore shares the known accounts of all replicas, and knows whether Redis lost its data.
+type AccountStore interface {
+	// ShareAccounts adds accounts to those that all replicas share, and returns up to 1,000 of
+	// them.
+	ShareAccounts(ctx context.Context, met []string) (all []string, err error)
+	// DetectDataLoss reports whether Redis lost everything while it was in use. It tells one of the
+	// replicas.
+	DetectDataLoss(ctx context.Context) (emptied bool, err error)
+}
+
+// Budget is the limits that all replicas share, per account and kind of request.
+type Budget interface {
+	// Reserve grants up to n requests that may be sent within ahead from now.
+	Reserve(ctx context.Context, account string, op hold.Op, n int, ahead time.Duration) (
+		hold.Reservation, error)
+}
+
+// Caller sends calls to Stripe whose request is reserved. [gateway.Caller] implements it.
+type Caller interface {
+	// Do returns an error, a *[hold.NotSentError], if nothing was sent.
+	Do(ctx context.Context, call hold.Call) (hold.Answer, error)
+	// Available reports whether Stripe answers and accepts the key.
+	Available() bool
+}
+
+// Committer writes decisions. [commit.Committer] implements it.
+type Committer interface {
+	// CommitWithRetry reports per change whether it was written; false means that another writer
+	// was first.
+	CommitWithRetry(ctx context.Context, changes []commit.Change) ([]bool, error)
+}
+
+// Observer is told of every finished run that is no dry run, for metrics.
+type Observer interface {
+	ReconcileFinished(r Reconciliation)
+}
+
+// Stores is what a [Reconciler] needs of the store.
+type Stores struct {
+	Runs     RunStore
+	Schedule ScheduleStore
+	Accounts AccountStore
+	Budget   Budget
+}
+
+// Options configure a [Reconciler].
+type Options struct {
+	Rules     hold.Rules
+	Replica   string // this process, unique among the replicas
+	Schedule  string // cron expression of the job
+	ReadRate  int    // reads per second in the budget, above 0; a run uses every other one at most
+	Accounts  *KnownAccounts
+	Committer Committer
+	Publisher EventPublisher
+	Clock     *clock.Redis
+	Health    *health.Redis
+	Observer  Observer // may be nil
+	Logger    *zap.Logger
+}
+
+// Reconciler compares Stripe with the schedule, both ways, and continues runs that other replicas
+// left. It works between [Reconciler.Start] and [Reconciler.Stop] and is safe for concurrent use.
+type Reconciler struct {
+	stores   Stores
+	caller   Caller
+	o        Options
+	pace     *readPace
+	reporter *findingReporter
+
+	dataLostAt atomic.Int64 // when Redis lost its data, Unix milliseconds; 0 once it is rebuilt
+	running    sync.WaitGroup
+
+	mu      sync.Mutex
+	launch  func(*comparison) // runs a comparison in the background; nil outside of Start and Stop
+	stopped <-chan struct{}   // closed when the replica stops
+	dry     *comparison       // the dry run under way, or the newest of this replica
+}
+
+// NewReconciler returns a reconciler. It does nothing before [Reconciler.Start].
+func NewReconciler(s Stores, caller Caller, o Options) *Reconciler {
+	return &Reconciler{
+		stores: s, caller: caller, o: o,
+		// Every other read of the budget is left to intake, checks and captures.
+		pace:     &readPace{step: 2 * time.Second / time.Duration(o.ReadRate)},
+		reporter: &findingReporter{publisher: o.Publisher, health: o.Health, log: o.Logger},
+	}
+}
+
+// Start lets comparisons begin. They are interrupted when ctx ends.
+func (r *Reconciler) Start(ctx context.Context) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.launch = func(c *comparison) { r.running.Go(func() { c.work(ctx) }) }
+	r.stopped = ctx.Done()
+}
+
+// Stop lets no comparison begin and waits for the one under way. The context of [Reconciler.Start]
+// must have ended.
+func (r *Reconciler) Stop() {
+	r.mu.Lock()
+	r.launch = nil
+	r.mu.Unlock()
+	r.running.Wait()
+}
+
+// tryLaunch runs a comparison in the background unless the replica is starting or stopping.
+func (r *Reconciler) tryLaunch(c *comparison) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.isRunningLocked() {
+		return false
+	}
+	r.launch(c)
+	return true
+}
+
+func (r *Reconciler) isRunning() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.isRunningLocked()
+}
+
+func (r *Reconciler) isRunningLocked() bool {
+	select {
+	case <-r.stopped:
+		return false
+	default:
+		return r.launch != nil
+	}
+}
+
+// Reconcile starts a comparison in the background, or joins the run under way; started tells which.
+// accounts are connected accounts to compare besides the known ones; a run that is joined may be
+// past them. A dry run changes nothing, is known to this replica alone, and does not keep another
+// run from starting. Errors are *[hold.Problem] or wrap [health.ErrUnavailable].
+func (r *Reconciler) Reconcile(ctx context.Context, dryRun bool, accounts []string, by string) (
+	run Reconciliation, started bool, err error,
+) {
+	for _, a := range accounts {
+		if err := hold.CheckAccountID(a); err != nil {
+			return run, false, err
+		}
+	}
+	for _, a := range accounts {
+		r.o.Accounts.Add(a)
+	}
+	if dryRun {
+		return r.startDryRun(by)
+	}
+	c, err := r.start(ctx, by, 0)
+	if err != nil {
+		return run, false, err
+	}
+	if c != nil {
+		return c.run.snapshot(), true, nil
+	}
+	run, _, err = r.Reconciliation(ctx, "")
+	return run, false, err
+}
+
+// Reconciliation returns the report of a run by its id, or of the newest run if id is empty. Of dry
+// runs it knows the newest of this replica, of others the newest of all replicas; ok is false for
+// every other run.
+func (r *Reconciler) Reconciliation(ctx context.Context, id string) (
+	run Reconciliation, ok bool, err error,
+) {
+	r.mu.Lock()
+	dry := r.dry
+	r.mu.Unlock()
+	if dry != nil {
+		if run = dry.run.snapshot(); run.ID == id {
+			return run, true, nil
+		}
+	}
+	state, findings, held, done, err := r.stores.Runs.ReadReconcile(ctx, maxFindings)
+	if err != nil {
+		return run, false, r.o.Health.Unavailable(ctx, "read the newest run", err)
+	}
+	var last checkpoint
+	if state == nil || json.Unmarshal(state, &last) != nil {
+		return run, dry != nil && id == "", nil
+	}
+	if id == "" && dry != nil && run.StartedAt.After(last.StartedAt) {
+		return run, true, nil
+	}
+	if id != "" && last.ID != id {
+		return Reconciliation{}, false, nil
+	}
+	run = last.Reconciliation
+	if !held && !done {
+		run.State = RunInterrupted
+	}
+	run.Findings = parseFindings(findings)
+	return run, true, nil
+}
+
+// RunJob is the cron job. It waits for its run to end, so that ticks meanwhile are skipped. Every
+// replica has the job; a run that another replica began within nine tenths of the interval is
+// enough.
+func (r *Reconciler) RunJob(ctx context.Context) {
+	if !r.caller.Available() {
+		return
+	}
+	gap := time.Duration(0)
+	if s, err := cron.ParseStandard(r.o.Schedule); err == nil {
+		now := time.Now()
+		gap = s.Next(now.Add(time.Second)).Sub(now) * 9 / 10
+	}
+	if c, err := r.start(ctx, "schedule", gap); err == nil && c != nil {
+		<-c.done
+	}
+}
+
+// startDryRun starts a dry run, or joins the one under way.
+func (r *Reconciler) startDryRun(by string) (Reconciliation, bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.isRunningLocked() {
+		return Reconciliation{}, false, errNotRunning
+	}
+	if r.dry != nil {
+		if run := r.dry.run.snapshot(); run.State == RunRunning {
+			return run, false, nil
+		}
+	}
+	r.dry = r.newComparison(by)
+	r.dry.run.dry, r.dry.run.state.DryRun = true, true
+	run := r.dry.run.snapshot()
+	r.launch(r.dry)
+	return run, true, nil
+}
+
+// start takes the lock and starts a run, or continues one that another replica left. It returns nil
+// if there is nothing to do.
+func (r *Reconciler) start(ctx context.Context, by string, gap time.Duration) (*comparison, error) {
+	if !r.isRunning() {
+		return nil, errNotRunning
+	}
+	c := r.newComparison(by)
+	state, err := json.Marshal(&c.run.state)
+	if err != nil {
+		return nil, fmt.Errorf("encode the run: %w", err)
+	}
+	token, found, err := r.stores.Runs.BeginReconcile(ctx, state, runLease, resumeWithin, gap)
+	if err != nil {
+		return nil, r.o.Health.Unavailable(ctx, "begin a comparison with Stripe", err)
+	}
+	if token == 0 {
+		return nil, nil
+	}
+	c.run.token, c.run.saved = token, time.Now()
+	var left checkpoint
+	if found != nil && json.Unmarshal(found, &left) == nil {
+		c.takeOver(left, r.o.Replica)
+	}
+	// The mutex was free while Redis answered, so that a slow Redis delays neither a report nor the
+	// stop.
+	if !r.tryLaunch(c) {
+		c.finish(ctx, errNotRunning) // releases the lock, so that another replica can continue
+		return nil, errNotRunning
+	}
+	return c, nil
+}
+
+func (r *Reconciler) newComparison(by string) *comparison {
+	now := r.o.Clock.Now()
+	progress := &run{store: r.stores.Runs, clock: r.o.Clock}
+	progress.state = checkpoint{Bound: now.Add(-listWindow), Reconciliation: Reconciliation{
+		ID: "rec_" + strings.ToLower(rand.Text()[:16]), State: RunRunning, By: by, Replica: r.o.Replica,
+		StartedAt: now, UpdatedAt: now,
+	}}
+	progress.state.initMaps()
+	return &comparison{
+		run: progress, stores: r.stores, o: r.o, reporter: r.reporter,
+		reader: &pacedReader{budget: r.stores.Budget, caller: r.caller, pace: r.pace, run: progress},
+		seen:   map[string]struct{}{}, done: make(chan struct{}),
+	}
+}
+
+// Watch is called with every report. It detects that Redis lost its data, shares the known accounts
+// with the other replicas, and continues a run that was interrupted. A Redis that has never seen a
+// run, such as one that was empty at the start, is compared at once.
+func (r *Reconciler) Watch(ctx context.Context) {
+	lost, err := r.stores.Accounts.DetectDataLoss(ctx)
+	if err != nil {
+		r.o.Health.ReportError(ctx, "detect data loss", err)
+		return
+	}
+	if lost {
+		r.reportDataLoss(ctx)
+	}
+	all, err := r.stores.Accounts.ShareAccounts(ctx, r.o.Accounts.List())
+	if err != nil {
+		r.o.Health.ReportError(ctx, "share the known accounts", err)
+	}
+	for _, a := range all {
+		r.o.Accounts.Add(a) // any replica may have to compare after Redis lost everything
+	}
+	state, _, held, done, err := r.stores.Runs.ReadReconcile(ctx, 0)
+	switch {
+	case err != nil:
+		r.o.Health.ReportError(ctx, "read the newest run", err)
+		return
+	case held:
+		return
+	case done:
+		r.clearDataLoss(state)
+		return
+	case !r.caller.Available():
+		return
+	}
+	if _, err := r.start(ctx, "holdd", 0); err != nil && ctx.Err() == nil {
+		r.o.Logger.Warn("comparison with Stripe not started; the next report tries again", zap.Error(err))
+	}
+}
+
+func (r *Reconciler) reportDataLoss(ctx context.Context) {
+	now := r.o.Clock.Now()
+	r.dataLostAt.Store(now.UnixMilli())
+	r.o.Logger.Error("Redis was emptied while in use: holds are rebuilt from their intents' metadata",
+		zap.String("event", string(event.RedisDataLost)))
+	data := event.Data{Replica: r.o.Replica}
+	_, err := r.o.Publisher.PublishOnce(ctx, event.RedisDataLost, now.Format(time.RFC3339), data)
+	if err != nil {
+		r.o.Health.ReportError(ctx, "publish the data loss", err)
+	}
+}
+
+// clearDataLoss ends the data loss if a run has finished that began after it.
+func (r *Reconciler) clearDataLoss(state []byte) {
+	var last checkpoint
+	if json.Unmarshal(state, &last) != nil {
+		return
+	}
+	if at := r.dataLostAt.Load(); last.StartedAt.UnixMilli() >= at {
+		r.dataLostAt.CompareAndSwap(at, 0)
+	}
+}
+
+// ReadinessChecks is a line for the readiness report while the schedule is rebuilt after a data
+// loss.
+func (r *Reconciler) ReadinessChecks() []health.Check {
+	at := r.dataLostAt.Load()
+	if at == 0 {
+		return nil
+	}
+	return []health.Check{{Name: "schedule", OK: true, Detail: "Redis was found emptied at " +
+		time.UnixMilli(at).UTC().Format(time.RFC3339) + ": the schedule is being rebuilt from Stripe; " +
+		"run holdd reconcile to see what was found, and find out what emptied Redis"}}
+}

@@ -1,0 +1,363 @@
+package reconcile_test
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/worker/event"
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/reconcile"
+	"github.com/holdd/holdd/worker/stripesim"
+	"go.uber.org/zap"
+)
+
+type counts = map[reconcile.FindingKind]int64
+
+func TestReconcile_FindsTermsOrphansAndInvalidTerms(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		terms := w.authorize("", hold.MetaCaptureAt, in(40*time.Hour), hold.MetaReference, "BK-7")
+		overdue := w.authorize("", hold.MetaCaptureAt, in(time.Hour))
+		orphan := w.authorize("", "order", "17")
+		w.authorize("", hold.MetaCaptureAt, "soon")
+		time.Sleep(30 * time.Hour)
+		young := w.authorize("", "order", "18")
+
+		run := r.reconcile(false)
+		w.checkCounts(run, counts{
+			reconcile.FoundScheduled: 1, reconcile.FoundAttention: 1,
+			reconcile.FoundOrphan: 1, reconcile.FoundRejected: 1,
+		})
+		if run.Listed != 5 || run.Compared != 0 || run.Percent != 100 || len(run.Findings) != 4 {
+			t.Errorf("%+v", run)
+		}
+		h := r.hold(terms)
+		if h.State != hold.Scheduled || h.Reference != "BK-7" || !h.Verified || h.History[0].By != "reconcile" {
+			t.Errorf("%+v", h)
+		}
+		if h := r.hold(overdue); h.State != hold.Attention || h.Reason != hold.CauseOverdue {
+			t.Errorf("%+v", h)
+		}
+		for _, id := range []string{orphan, young} {
+			if h := r.hold(id); h.State != 0 {
+				t.Errorf("%s without terms became a hold: %+v", id, h)
+			}
+		}
+
+		w.checkCounts(r.reconcile(false), counts{reconcile.FoundOrphan: 1, reconcile.FoundRejected: 1})
+		for _, kind := range []hold.EventType{event.Orphan, event.MetadataRejected} {
+			if n := w.logs.FilterMessage(string(kind)).Len(); n != 1 {
+				t.Errorf("%d lines of %s", n, kind)
+			}
+			if n := w.published(kind); n != 1 {
+				t.Errorf("%d events of %s", n, kind)
+			}
+		}
+	})
+}
+
+func TestReconcile_SettledElsewhere(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		var ids []string
+		for range 4 {
+			id := w.authorize("acct_00000001")
+			ids = append(ids, id)
+			req := hold.ScheduleRequest{PaymentIntent: id, Account: "acct_00000001", CaptureAt: in(60 * time.Hour)}
+			r.place(req, r.retrieve(id, "acct_00000001"))
+		}
+		time.Sleep(time.Minute)
+		if err := w.sim.Dashboard().Capture(ids[0], 9_000); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.sim.Dashboard().Cancel(ids[1], ""); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.sim.SetCaptureBefore(ids[2], time.Now().Add(5*24*time.Hour).Truncate(time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		want := counts{reconcile.FoundCaptured: 1, reconcile.FoundCanceled: 1, reconcile.FoundChanged: 1}
+
+		before := w.dump()
+		dry := r.reconcile(true)
+		w.checkCounts(dry, want)
+		if after := w.dump(); !maps.Equal(before, after) {
+			t.Errorf("the dry run changed Redis:\n%v\n%v", before, after)
+		}
+		if !dry.DryRun || len(dry.Findings) != 3 {
+			t.Errorf("%+v", dry)
+		}
+
+		run := r.reconcile(false)
+		w.checkCounts(run, want)
+		if run.DryRun || run.Compared != 4 || run.Accounts != 2 || run.Retrieved != 0 {
+			t.Errorf("%+v", run)
+		}
+		h := r.hold(ids[0])
+		if h.State != hold.Captured || h.CapturedAmount != 9_000 || h.Reason != hold.CauseElsewhere {
+			t.Errorf("%+v", h)
+		}
+		w.checkCounts(r.reconcile(false), counts{})
+	})
+}
+
+func TestReconcile_ReadsUnknownIntentTwice(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		gone := r.place(hold.ScheduleRequest{PaymentIntent: "pi_00000000gone", CaptureAt: in(60 * time.Hour)}, nil)
+		time.Sleep(time.Minute)
+		w.addFault(stripesim.Rule{Class: stripesim.ClassList, Fault: stripesim.Fault{Kind: stripesim.NotFound}})
+		w.checkCounts(r.reconcile(false), counts{reconcile.FoundUnreadable: 1})
+		if n := w.calls(stripesim.ClassRetrieve); n != 0 {
+			t.Errorf("%d reads in an account that cannot be listed", n)
+		}
+		w.sim.ClearFaults()
+
+		run := r.reconcile(false)
+		w.checkCounts(run, counts{reconcile.FoundAttention: 1})
+		if n := w.calls(stripesim.ClassRetrieve); n != 2 || run.Retrieved != 1 {
+			t.Errorf("%d reads, %d answered", n, run.Retrieved)
+		}
+		if h := r.hold(gone.ID); h.State != hold.Attention || h.Reason != hold.CauseNotFound {
+			t.Errorf("%+v", h)
+		}
+	})
+}
+
+// An intent that Stripe does not see for a moment is no reason for attention.
+func TestReconcile_IgnoresASingleNotFound(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		id := w.authorize("")
+		time.Sleep(36 * 24 * time.Hour) // beyond the lists
+		r.place(hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(40 * time.Hour)}, nil)
+		time.Sleep(time.Minute)
+		notFound := stripesim.Fault{Kind: stripesim.NotFound}
+		w.addFault(stripesim.Rule{Class: stripesim.ClassRetrieve, Intent: id, Times: 1, Fault: notFound})
+		run := r.reconcile(false)
+		w.checkCounts(run, counts{reconcile.FoundExpired: 1})
+		if n := w.calls(stripesim.ClassRetrieve); n != 2 || run.Listed != 0 {
+			t.Errorf("%d reads, %+v", n, run)
+		}
+	})
+}
+
+func TestReconcile_IgnoresStaleList(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		id := w.authorize("")
+		r.place(hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(60 * time.Hour)}, r.retrieve(id, ""))
+		time.Sleep(time.Minute)
+		// The list is made now and arrives five seconds later.
+		late := stripesim.Fault{After: 5 * time.Second}
+		w.addFault(stripesim.Rule{Class: stripesim.ClassList, Times: 1, Fault: late})
+		run, _, err := r.Reconcile(w.ctx, false, nil, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if err := w.sim.SetCaptureBefore(id, time.Now().Add(4*24*time.Hour).Truncate(time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		before := r.hold(id)
+		r.mustCommit(&before, before.ApplyIntent(r.retrieve(id, ""), r.clock.Now()))
+		deadline := r.hold(id).ExpiresAt
+		w.checkCounts(r.await(run.ID, reconcile.RunFinished), counts{})
+		if h := r.hold(id); !h.ExpiresAt.Equal(deadline) || deadline.Equal(before.ExpiresAt) {
+			t.Errorf("was %s, learned %s, is %s", before.ExpiresAt, deadline, h.ExpiresAt)
+		}
+	})
+}
+
+func TestReconcile_TakesEveryOtherRead(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		w.sim.SetRates(-1, -1)
+		for range 1_500 {
+			w.authorize("", "order", "1")
+		}
+		w.sim.SetRates(25, 100)
+		run := r.reconcile(false)
+		took := run.FinishedAt.Sub(run.StartedAt)
+		if run.Pages != 15 || took < 14*80*time.Millisecond || took > 3*time.Second {
+			t.Errorf("%d pages in %s", run.Pages, took)
+		}
+		if n := w.sim.Stats().RateLimited; n != 0 {
+			t.Errorf("%d answers of 429", n)
+		}
+	})
+}
+
+func TestReconcile_IsContinuedByAnotherReplica(t *testing.T) {
+	inWorld(t, func(w *world) {
+		first, second := w.start(), w.start()
+		w.sim.SetRates(-1, -1)
+		for i := range 800 {
+			w.authorize("", hold.MetaCaptureAt, in(48*time.Hour), hold.MetaReference, fmt.Sprint("BK-", i))
+		}
+		w.addFault(stripesim.Rule{Class: stripesim.ClassList, Nth: 4, Fault: stripesim.Fault{Before: time.Hour}})
+		run, started, err := first.Reconcile(w.ctx, false, nil, "test")
+		if err != nil || !started {
+			t.Fatal(started, err)
+		}
+		time.Sleep(3 * time.Second)
+		joined, started, err := second.Reconcile(w.ctx, false, nil, "test")
+		if err != nil || started || joined.ID != run.ID || joined.Pages != 3 {
+			t.Fatalf("%v %v %+v", started, err, joined)
+		}
+		w.checkCounts(joined, counts{reconcile.FoundScheduled: 300})
+		first.kill()
+		for range 6 {
+			second.Watch(w.ctx)
+			time.Sleep(15 * time.Second)
+		}
+		done := second.await(run.ID, reconcile.RunFinished)
+		if done.Pages != 8 || done.Takeovers != 1 || done.Replica != "replica-2" || len(done.Findings) != 500 {
+			t.Errorf("%+v", done)
+		}
+		w.checkCounts(done, counts{reconcile.FoundScheduled: 800})
+	})
+}
+
+func TestReconcile_InterruptedByOutage(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.start()
+		id := w.authorize("", hold.MetaCaptureAt, in(48*time.Hour))
+		w.addFault(stripesim.Rule{Class: stripesim.ClassList, Fault: stripesim.Fault{Kind: stripesim.Unavailable}})
+		run, _, err := r.Reconcile(w.ctx, false, nil, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		left := r.await(run.ID, reconcile.RunInterrupted)
+		took := time.Since(began)
+		if took < 50*time.Second || took > time.Minute || !strings.Contains(left.Error, "no answer from Stripe") {
+			t.Errorf("after %s: %+v", took, left)
+		}
+		r.Watch(w.ctx)
+		if n := w.logs.FilterMessage("reconcile.resumed").Len(); n != 0 || r.caller.Available() {
+			t.Errorf("continued %d times while Stripe is unavailable", n)
+		}
+		w.sim.ClearFaults()
+		time.Sleep(10 * time.Second)
+		r.caller.Probe(w.ctx)
+		r.retrieve(id, "")
+		r.Watch(w.ctx)
+		done := r.await(run.ID, reconcile.RunFinished)
+		if done.Takeovers != 1 || done.Error != "" {
+			t.Errorf("%+v", done)
+		}
+		w.checkCounts(done, counts{reconcile.FoundScheduled: 1})
+	})
+}
+
+func TestReconcile_OutsideOfStartAndStop(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.newReplica()
+		check := func() {
+			t.Helper()
+			for _, dry := range []bool{true, false} {
+				if _, _, err := r.Reconcile(w.ctx, dry, nil, "test"); !errors.Is(err, health.ErrUnavailable) {
+					t.Errorf("dry %v: %v", dry, err)
+				}
+			}
+			if _, ok, err := r.Reconciliation(w.ctx, ""); ok || err != nil {
+				t.Error(ok, err)
+			}
+		}
+		check()
+		running := w.start()
+		_, _, err := running.Reconcile(w.ctx, false, []string{"no account"}, "test")
+		if !errors.Is(err, &hold.Problem{Code: hold.InvalidID}) {
+			t.Error(err)
+		}
+		running.stop()
+		r = running
+		check()
+	})
+}
+
+// A run that is under way when the replica stops releases its lock at once.
+func TestStop_InterruptsTheRun(t *testing.T) {
+	inWorld(t, func(w *world) {
+		first, second := w.start(), w.start()
+		w.addFault(stripesim.Rule{Class: stripesim.ClassList, Nth: 1, Fault: stripesim.Fault{Before: time.Hour}})
+		run, _, err := first.Reconcile(w.ctx, false, nil, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		first.stop()
+		first.Stop()
+		second.Watch(w.ctx)
+		if done := second.await(run.ID, reconcile.RunFinished); done.Takeovers != 1 {
+			t.Errorf("%+v", done)
+		}
+	})
+}
+
+func TestWatch_RebuildsAfterDataLoss(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r, other := w.start(), w.start()
+		connected := w.authorize("acct_00000001", hold.MetaCaptureAt, in(48*time.Hour))
+		other.accounts.Add("acct_00000001")
+		other.Watch(w.ctx)
+		first, ok, err := r.Reconciliation(w.ctx, "")
+		if err != nil || !ok {
+			t.Fatal("a Redis without a run was not compared", err)
+		}
+		r.await(first.ID, reconcile.RunFinished)
+		r.Watch(w.ctx)
+		w.redis.FlushAll()
+		time.Sleep(time.Second)
+		r.Watch(w.ctx)
+		other.Watch(w.ctx)
+		if checks := r.ReadinessChecks(); len(checks) != 1 || !checks[0].OK || checks[0].Name != "schedule" {
+			t.Errorf("%+v", checks)
+		}
+		run, ok, err := r.Reconciliation(w.ctx, "")
+		if err != nil || !ok || run.ID == first.ID {
+			t.Fatalf("%v %v %+v", ok, err, run)
+		}
+		run = r.await(run.ID, reconcile.RunFinished)
+		w.checkCounts(run, counts{reconcile.FoundScheduled: 1})
+		if h := r.hold(connected); h.State != hold.Scheduled || h.Account != "acct_00000001" {
+			t.Errorf("%+v", h)
+		}
+		if n := w.published(event.RedisDataLost); n != 1 {
+			t.Errorf("%d events tell of the data loss", n)
+		}
+		if n := w.logs.FilterMessageSnippet("Redis was emptied").Len(); n != 1 {
+			t.Errorf("%d lines tell of the data loss", n)
+		}
+		r.Watch(w.ctx)
+		if checks := r.ReadinessChecks(); checks != nil {
+			t.Errorf("%+v", checks)
+		}
+	})
+}
+
+// Every replica has the job, and one run for each interval is enough.
+func TestRunJob_OneRunPerInterval(t *testing.T) {
+	inWorld(t, func(w *world) {
+		first, second := w.start(), w.start()
+		first.RunJob(w.ctx)
+		second.RunJob(w.ctx)
+		time.Sleep(10 * time.Minute)
+		second.RunJob(w.ctx)
+		started := w.logs.FilterMessage("reconcile.started")
+		if started.Len() != 1 {
+			t.Errorf("%d runs in ten minutes", started.Len())
+		}
+		time.Sleep(5 * time.Minute)
+		second.RunJob(w.ctx)
+		if n := w.logs.FilterMessage("reconcile.finished").FilterField(zap.String("by", "schedule")).Len(); n != 2 {
+			t.Errorf("%d runs by the schedule", n)
+		}
+	})
+}

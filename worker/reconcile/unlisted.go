@@ -1,0 +1,97 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// maxUnansweredReads is how many reads in a row may stay unanswered before the run is interrupted.
+const maxUnansweredReads = 2 * maxConcurrentReads
+
+// compareUnlisted reads the open holds that no list contained: their intents are older than the
+// lists reach, or gone.
+func (c *comparison) compareUnlisted(ctx context.Context) error {
+	counts, err := c.stores.Schedule.Counts(ctx)
+	if err != nil {
+		return fmt.Errorf("count holds: %w", err)
+	}
+	passed := int64(0)
+	return c.eachOpenHold(ctx, func(page []hold.ListedHold) error {
+		var unlisted []hold.Hold
+		for i := range page {
+			if c.isUnlisted(&page[i].Hold) {
+				unlisted = append(unlisted, page[i].Hold)
+			}
+		}
+		for batch := range slices.Chunk(unlisted, maxConcurrentReads) {
+			if err := c.compareBatch(ctx, batch); err != nil {
+				return err
+			}
+		}
+		passed += int64(len(page))
+		c.run.update(func(s *checkpoint) {
+			s.Percent = 90 + int(10*min(1, float64(passed)/float64(max(1, counts.Open))))
+		})
+		return nil
+	})
+}
+
+// isUnlisted reports whether the intent of an open hold must be read. A hold that was written since
+// the run began agrees with Stripe, or the next run compares it.
+func (c *comparison) isUnlisted(h *hold.Hold) bool {
+	_, seen := c.seen[h.PaymentIntent]
+	switch {
+	case seen, h.State == 0, h.State.Final(), h.State == hold.Working:
+		return false
+	case !lastChangeAt(h).Before(c.run.state.StartedAt), c.run.state.Unreadable[h.Account]:
+		return false
+	}
+	return true
+}
+
+// compareBatch reads the intents of a few holds at once. Each hold was read before its intent, so
+// that what is written is never older than what it replaces.
+func (c *comparison) compareBatch(ctx context.Context, holds []hold.Hold) error {
+	answers, err := c.reader.retrieveBatch(ctx, holds)
+	if err != nil {
+		return err
+	}
+	now := c.o.Clock.Now()
+	var changes []change
+	failed := int64(0)
+	for i := range holds {
+		h, a := &holds[i], &answers[i]
+		switch {
+		case a.Kind == hold.AnswerOK && a.Intent != nil:
+			c.unanswered = 0
+			if ch, ok := c.applyIntent(h, a.Intent, now); ok {
+				changes = append(changes, ch)
+			}
+		case a.Kind == hold.AnswerNotFound:
+			c.unanswered = 0
+			if ch, ok := applyNotFound(h, now); ok {
+				changes = append(changes, ch)
+			}
+		case a.Kind == hold.AnswerUnauthorized:
+			return errKey
+		case a.Kind == hold.AnswerForbidden: // concerns the account alone; the caller has logged it
+			failed++
+		default:
+			c.unanswered++
+			failed++
+		}
+	}
+	c.run.update(func(s *checkpoint) {
+		s.Retrieved, s.RetrieveFailed = s.Retrieved+int64(len(holds))-failed, s.RetrieveFailed+failed
+	})
+	if err := c.commit(ctx, changes); err != nil {
+		return err
+	}
+	if c.unanswered >= maxUnansweredReads {
+		return errStripe
+	}
+	return c.run.saveProgress(ctx)
+}

@@ -1,0 +1,175 @@
+package reconcile
+
+import (
+	"context"
+	"time"
+
+	"github.com/holdd/holdd/worker/clock"
+	"github.com/holdd/holdd/worker/commit"
+	"github.com/holdd/holdd/worker/execute"
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+const (
+	// verifyBatch is how many holds one tick verifies.
+	verifyBatch = 100
+	// verifyByListAbove is above how many holds of an account pages of its list are cheaper than
+	// single reads.
+	verifyByListAbove = 10
+	// maxVerifyPages is how many pages of an account's list one tick reads.
+	maxVerifyPages = 5
+	// minPageMatches is how many holds a page must verify to be worth a further page.
+	minPageMatches = 2
+)
+
+// UnverifiedStore finds holds that were accepted unverified.
+type UnverifiedStore interface {
+	// Unverified returns up to n holds in each partition, those first whose action or deadline is
+	// nearest.
+	Unverified(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
+}
+
+// VerifierCaller sends the verifier's reads to Stripe. [gateway.Caller] implements it.
+type VerifierCaller interface {
+	// DoWithin reserves a request, waiting at most maxWait for the budget, and sends the call. An
+	// error means that nothing was sent.
+	DoWithin(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
+	// DoEach sends calls as the budget allows and hands each answer to done, concurrently. It
+	// returns the positions of the calls that were not sent.
+	DoEach(ctx context.Context, calls []hold.Call, b execute.Batch, done func(i int, a hold.Answer)) (
+		unsent []int)
+	Available() bool
+	// Probe asks Stripe something harmless if it is unavailable. It reports whether it asked.
+	Probe(ctx context.Context) bool
+}
+
+// DecisionCommitter writes decisions, each once. [commit.Committer] implements it.
+type DecisionCommitter interface {
+	Commit(ctx context.Context, changes []commit.Change) ([]bool, error)
+}
+
+// VerifierOptions configure a [Verifier].
+type VerifierOptions struct {
+	Wake   func() // wakes the dispatcher
+	Clock  *clock.Redis
+	Health *health.Redis
+}
+
+// Verifier is the job that reads the intents of holds that were accepted unverified. While Stripe
+// is unavailable it probes it instead, so that work resumes although nothing is due.
+type Verifier struct {
+	store     UnverifiedStore
+	caller    VerifierCaller
+	committer DecisionCommitter
+	o         VerifierOptions
+}
+
+// NewVerifier returns a verifier.
+func NewVerifier(
+	store UnverifiedStore, caller VerifierCaller, committer DecisionCommitter, o VerifierOptions,
+) *Verifier {
+	return &Verifier{store: store, caller: caller, committer: committer, o: o}
+}
+
+// Run verifies the most urgent holds. Many of one account are looked up in its list, newest first,
+// because most were authorized just now; the rest are read one by one.
+func (v *Verifier) Run(ctx context.Context) {
+	if !v.caller.Available() {
+		if v.caller.Probe(ctx) {
+			v.o.Wake()
+		}
+		return
+	}
+	found, now, err := v.store.Unverified(ctx, verifyBatch)
+	if err != nil {
+		v.o.Health.ReportError(ctx, "read unverified holds", err)
+	}
+	v.o.Clock.Sync(now)
+	byAccount := map[string][]hold.Hold{}
+	var accounts []string
+	for _, due := range found[:min(len(found), verifyBatch)] {
+		h := due.Hold
+		if h.State == 0 || h.State.Final() || h.State == hold.Working {
+			continue
+		}
+		if byAccount[h.Account] == nil {
+			accounts = append(accounts, h.Account)
+		}
+		byAccount[h.Account] = append(byAccount[h.Account], h)
+	}
+	for _, account := range accounts {
+		holds := byAccount[account]
+		if len(holds) > verifyByListAbove {
+			holds = v.verifyByList(ctx, account, holds)
+		}
+		v.verifyOneByOne(ctx, holds)
+	}
+}
+
+// verifyByList verifies holds from the first pages of their account's list. It returns the holds
+// that are not in them.
+func (v *Verifier) verifyByList(ctx context.Context, account string, holds []hold.Hold) (
+	rest []hold.Hold,
+) {
+	wanted := map[string]*hold.Hold{}
+	for i := range holds {
+		wanted[holds[i].PaymentIntent] = &holds[i]
+	}
+	list := hold.Call{Op: hold.OpList, Account: account, Limit: listPageSize}
+	for range maxVerifyPages {
+		a, err := v.caller.DoWithin(ctx, list, 0)
+		if err != nil || a.Kind != hold.AnswerOK || a.Page == nil || len(a.Page.Intents) == 0 {
+			break
+		}
+		matches := 0
+		for i := range a.Page.Intents {
+			in := &a.Page.Intents[i]
+			if h := wanted[in.ID]; h != nil {
+				matches++
+				delete(wanted, in.ID)
+				v.commit(ctx, h, h.ApplyIntent(in, v.o.Clock.Now()))
+			}
+		}
+		list.After = a.Page.Intents[len(a.Page.Intents)-1].ID
+		if !a.Page.More || matches < minPageMatches || len(wanted) == 0 {
+			break
+		}
+	}
+	for i := range holds {
+		if wanted[holds[i].PaymentIntent] != nil {
+			rest = append(rest, holds[i])
+		}
+	}
+	return rest
+}
+
+// verifyOneByOne reads as many holds' intents as the budget grants now. The next tick reads the
+// others.
+func (v *Verifier) verifyOneByOne(ctx context.Context, holds []hold.Hold) {
+	calls := make([]hold.Call, len(holds))
+	for i := range holds {
+		calls[i] = readCall(&holds[i])
+	}
+	batch := execute.Batch{Concurrency: maxConcurrentReads}
+	v.caller.DoEach(ctx, calls, batch, func(i int, a hold.Answer) {
+		h := &holds[i]
+		switch {
+		case a.Kind == hold.AnswerOK && a.Intent != nil:
+			v.commit(ctx, h, h.ApplyIntent(a.Intent, v.o.Clock.Now()))
+		case a.Kind == hold.AnswerNotFound:
+			v.commit(ctx, h, h.ApplyNotFound(v.o.Clock.Now()))
+		}
+	})
+}
+
+// commit writes what Stripe says of a hold, unless another writer was first: then a later tick
+// verifies it again.
+func (v *Verifier) commit(ctx context.Context, before *hold.Hold, d hold.Decision) {
+	if d.Unchanged {
+		return
+	}
+	if _, err := v.committer.Commit(ctx, []commit.Change{{Before: before, Decision: d}}); err != nil {
+		v.o.Health.ReportError(ctx, "write what Stripe says", err)
+	}
+}

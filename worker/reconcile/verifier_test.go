@@ -1,0 +1,105 @@
+package reconcile_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/reconcile"
+	"github.com/holdd/holdd/worker/stripesim"
+)
+
+func (r *replica) newVerifier() *reconcile.Verifier {
+	return reconcile.NewVerifier(r.store, r.caller, r.committer, reconcile.VerifierOptions{
+		Wake: func() { r.wakes.Add(1) }, Clock: r.clock, Health: r.health,
+	})
+}
+
+// placeUnverified schedules n authorized holds without a read.
+func (r *replica) placeUnverified(n int) (ids []string) {
+	for range n {
+		id := r.w.authorize("")
+		r.place(hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(40 * time.Hour)}, nil)
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+func TestVerifier_ListsManyAndReadsFew(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.newReplica()
+		w.sim.SetRates(-1, -1)
+		ids := r.placeUnverified(10)
+		gone := r.place(hold.ScheduleRequest{PaymentIntent: "pi_00000000gone", CaptureAt: in(20 * time.Hour)}, nil)
+		v := r.newVerifier()
+		time.Sleep(time.Second)
+		// Of eleven holds the list verifies ten. It does not contain the eleventh.
+		v.Run(w.ctx)
+		if lists, reads := w.calls(stripesim.ClassList), w.calls(stripesim.ClassRetrieve); lists != 1 || reads != 1 {
+			t.Errorf("%d lists, %d reads", lists, reads)
+		}
+		for _, id := range ids {
+			if h := r.hold(id); !h.Verified || h.Amount != 10_000 {
+				t.Errorf("%+v", h)
+			}
+		}
+		if h := r.hold(gone.ID); h.State != hold.Attention || h.Reason != hold.CauseNotFound {
+			t.Errorf("%+v", h)
+		}
+		ids = r.placeUnverified(2)
+		time.Sleep(time.Second)
+		v.Run(w.ctx)
+		if lists, reads := w.calls(stripesim.ClassList), w.calls(stripesim.ClassRetrieve); lists != 1 || reads != 3 {
+			t.Errorf("%d lists, %d reads", lists, reads)
+		}
+		for _, id := range ids {
+			if h := r.hold(id); !h.Verified {
+				t.Errorf("%+v", h)
+			}
+		}
+	})
+}
+
+// A tick reads what the budget grants at once, and leaves the rest to the next.
+func TestVerifier_StaysWithinTheBudget(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.newReplica()
+		r.placeUnverified(10)
+		time.Sleep(time.Second)
+		v := r.newVerifier()
+		v.Run(w.ctx)
+		if n := w.calls(stripesim.ClassRetrieve); n == 0 || n >= 10 {
+			t.Errorf("%d reads in one tick", n)
+		}
+		for range 5 {
+			time.Sleep(5 * time.Second)
+			v.Run(w.ctx)
+		}
+		if n := w.calls(stripesim.ClassRetrieve); n != 10 || w.sim.Stats().RateLimited != 0 {
+			t.Errorf("%d reads, %d answers of 429", n, w.sim.Stats().RateLimited)
+		}
+	})
+}
+
+// While Stripe rejects the key the verifier probes it, and wakes the dispatcher.
+func TestVerifier_ProbesAnUnavailableStripe(t *testing.T) {
+	inWorld(t, func(w *world) {
+		r := w.newReplica()
+		r.placeUnverified(1)
+		time.Sleep(time.Second)
+		w.sim.RevokeKey("sk_test_world")
+		v := r.newVerifier()
+		v.Run(w.ctx)
+		if r.caller.Available() {
+			t.Fatal("the key is not rejected")
+		}
+		reads := w.calls(stripesim.ClassRetrieve)
+		v.Run(w.ctx)
+		if n := r.wakes.Load(); n != 1 {
+			t.Errorf("%d wake-ups", n)
+		}
+		if n := w.calls(stripesim.ClassRetrieve); n != reads {
+			t.Errorf("%d reads with a rejected key", n-reads)
+		}
+	})
+}

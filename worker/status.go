@@ -1,0 +1,255 @@
+package worker
+
+import (
+	"context"
+	"math/bits"
+	"time"
+
+	"github.com/holdd/holdd/worker/clock"
+	"github.com/holdd/holdd/worker/event"
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/robfig/cron/v3"
+	"go.uber.org/zap"
+)
+
+const (
+	// minHeartbeatTTL is how long a replica counts as alive after its last heartbeat: at least this
+	// long, and three ticks of the report job.
+	minHeartbeatTTL = 45 * time.Second
+	// conditionClearAfter is how long a condition must be gone before its end is published, so that
+	// one that flickers is one episode.
+	conditionClearAfter = time.Minute
+	// rateLimitedThreshold is how many refusals for the rate between two reports are worth an
+	// event. A few are how limits are met.
+	rateLimitedThreshold = 3
+	// maxAliveNamed bounds how many replicas an event names.
+	maxAliveNamed = 10
+)
+
+// Names of the conditions. They are part of keys in Redis.
+const (
+	conditionStripeUnavailable = "stripe_unavailable"
+	conditionKeyRejected       = "key_rejected"
+	conditionRateLimited       = "rate_limited"
+	conditionCapacityAtRisk    = "capacity_at_risk"
+)
+
+// StatusStore is what the report job needs of the store.
+type StatusStore interface {
+	// Heartbeat says that a replica is alive, and returns all that are.
+	Heartbeat(ctx context.Context, replica string, ttl time.Duration) (alive []string, err error)
+	Deregister(ctx context.Context, replica string) error
+	DeadReplicas(ctx context.Context) ([]string, error)
+	Counts(ctx context.Context) (hold.Counts, error)
+	Page(
+		ctx context.Context, set hold.SortedSet, after hold.Position, n int,
+	) ([]hold.ListedHold, time.Time, error)
+	// ReportConditions says what a replica sees. Of all replicas that see a change, one is told.
+	ReportConditions(
+		ctx context.Context, replica string, ttl, quiet time.Duration, list []hold.Condition,
+	) ([]hold.ConditionChange, error)
+}
+
+// StripeStatus is what the report job needs to know of Stripe.
+type StripeStatus interface {
+	StripeHealth
+	// TakeRateLimited returns how many calls were refused for their rate since it was last called.
+	TakeRateLimited() int64
+}
+
+// CapacityForecaster forecasts whether everything gets its turn in time. [query.Forecaster]
+// implements it.
+type CapacityForecaster interface {
+	Forecast(ctx context.Context) (risk event.CapacityRisk, checked bool, err error)
+}
+
+// EventPublisher publishes system events. [event.Publisher] implements it.
+type EventPublisher interface {
+	PublishOnce(
+		ctx context.Context, t hold.EventType, about string, data event.Data,
+	) (first bool, err error)
+}
+
+// StatusObserver is told of every report, for metrics.
+type StatusObserver interface {
+	HoldsCounted(c hold.Counts, alive int, nearest time.Time)
+	ReadinessChecked(checks []health.Check)
+	// CapacityChecked is told of each forecast. Without a risk its Holds is 0.
+	CapacityChecked(c event.CapacityRisk)
+}
+
+// StatusOptions configure a [StatusJob].
+type StatusOptions struct {
+	Replica  string
+	Schedule string // of the job itself
+	Clock    *clock.Redis
+	Health   *health.Redis
+	Observer StatusObserver // may be nil
+	Logger   *zap.Logger
+}
+
+// StatusJob sends the heartbeat, counts the holds, and reports conditions: that Stripe is
+// unavailable, that it rejects the key or refuses the rate, that captures will come too late, that
+// another replica has died.
+type StatusJob struct {
+	store     StatusStore
+	stripe    StripeStatus
+	capacity  CapacityForecaster
+	publisher EventPublisher
+	readiness *Readiness
+	o         StatusOptions
+
+	rateLimited bool // of the last report
+}
+
+// Run makes one report. It returns false if Redis does not take the heartbeat.
+func (j *StatusJob) Run(ctx context.Context) bool {
+	if j.o.Observer != nil {
+		j.o.Observer.ReadinessChecked(j.readiness.Check(ctx))
+	}
+	ttl := j.heartbeatTTL()
+	alive, err := j.store.Heartbeat(ctx, j.o.Replica, ttl)
+	if err != nil {
+		j.o.Health.ReportError(ctx, "send the heartbeat", err)
+		return false
+	}
+	if err := j.countHolds(ctx, len(alive)); err != nil {
+		j.o.Health.ReportError(ctx, "count holds", err)
+		return false
+	}
+	if j.reportConditions(ctx, 2*ttl) {
+		j.reportDeadReplicas(ctx, alive)
+	}
+	return true
+}
+
+// heartbeatTTL is how long this replica counts as alive without another heartbeat.
+func (j *StatusJob) heartbeatTTL() time.Duration {
+	s, err := cron.ParseStandard(j.o.Schedule)
+	if err != nil {
+		return minHeartbeatTTL // Run of the worker has refused it
+	}
+	next := s.Next(time.Now())
+	return max(minHeartbeatTTL, 3*s.Next(next).Sub(next))
+}
+
+func (j *StatusJob) countHolds(ctx context.Context, alive int) error {
+	counts, err := j.store.Counts(ctx)
+	if err != nil {
+		return err
+	}
+	nearest := time.Time{}
+	if first, _, err := j.store.Page(ctx, hold.SetExpiring, hold.Position{}, 1); err == nil && len(first) > 0 {
+		nearest = first[0].Hold.ExpiresAt
+	}
+	counts.Ready = max(0, counts.Open-counts.Scheduled-counts.Working-counts.Attention)
+	j.o.Logger.Debug("report", zap.Int64("open", counts.Open),
+		zap.Int64("scheduled", counts.Scheduled),
+		zap.Int64("working", counts.Working), zap.Int64("attention", counts.Attention),
+		zap.Int64("settled", counts.Settled), zap.Int64("unverified", counts.Unverified),
+		zap.Int("replicas", alive), zap.Time("nearest_deadline", nearest))
+	if j.o.Observer != nil {
+		j.o.Observer.HoldsCounted(counts, alive, nearest)
+	}
+	return nil
+}
+
+// reportConditions says what this replica sees. It reports false if the store failed.
+func (j *StatusJob) reportConditions(ctx context.Context, ttl time.Duration) bool {
+	refusals := j.stripe.TakeRateLimited()
+	j.rateLimited = refusals >= rateLimitedThreshold || j.rateLimited && refusals > 0
+	list := []hold.Condition{
+		j.condition(conditionStripeUnavailable, j.stripe.BreakerOpen(),
+			event.StripeUnavailable, event.StripeRecovered),
+		j.condition(conditionKeyRejected, j.stripe.KeyRejected(),
+			event.KeyRejected, event.KeyAccepted),
+		j.condition(conditionRateLimited, j.rateLimited,
+			event.StripeRateLimited, event.StripeRateLimitCleared),
+	}
+	risk, checked, err := j.capacity.Forecast(ctx)
+	if err != nil {
+		j.o.Health.ReportError(ctx, "forecast capacity", err)
+	} else if checked {
+		list = append(list, j.capacityCondition(&risk))
+		if j.o.Observer != nil {
+			j.o.Observer.CapacityChecked(risk)
+		}
+	}
+	changes, err := j.store.ReportConditions(ctx, j.o.Replica, ttl, conditionClearAfter, list)
+	if err != nil {
+		j.o.Health.ReportError(ctx, "report conditions", err)
+		return false
+	}
+	for i, change := range changes {
+		j.logConditionChange(list[i].Name, change, &risk)
+	}
+	return true
+}
+
+func (j *StatusJob) condition(
+	name string, active bool, raised, cleared hold.EventType,
+) hold.Condition {
+	now, data := j.o.Clock.Now(), event.Data{Replica: j.o.Replica}
+	return hold.Condition{Name: name, Active: active,
+		RaisedEvent:  event.EncodeSystem(raised, now, data),
+		ClearedEvent: event.EncodeSystem(cleared, now, data)}
+}
+
+func (j *StatusJob) capacityCondition(risk *event.CapacityRisk) hold.Condition {
+	c := j.condition(conditionCapacityAtRisk, risk.Holds > 0, event.CapacityAtRisk,
+		event.CapacityRecovered)
+	c.Severity = capacitySeverity(risk)
+	c.RaisedEvent = event.EncodeSystem(event.CapacityAtRisk, j.o.Clock.Now(),
+		event.Data{Replica: j.o.Replica, Capacity: risk})
+	return c
+}
+
+// capacitySeverity grows with each fourfold number of holds: a risk that much worse is published
+// again.
+func capacitySeverity(risk *event.CapacityRisk) int { return (bits.Len(uint(risk.Holds)) + 1) / 2 }
+
+func (j *StatusJob) logConditionChange(
+	name string, change hold.ConditionChange, risk *event.CapacityRisk,
+) {
+	switch {
+	case change == 0:
+	case change == hold.ConditionEnded:
+		j.o.Logger.Info("condition is over", zap.String("event", "condition.over"),
+			zap.String("condition", name))
+	case name == conditionCapacityAtRisk:
+		j.o.Logger.Error("holds will expire before their turn at Stripe: more is due than its limits let through",
+			zap.String("event", string(event.CapacityAtRisk)),
+			zap.Int("holds", risk.Holds), zap.Any("sums", risk.Sums),
+			zap.Time("first_at", risk.FirstAt), zap.Bool("at_least", risk.AtLeast))
+	case name == conditionRateLimited:
+		j.o.Logger.Warn("Stripe refuses requests for their rate: "+
+			"another system uses the same limits, or rate is set too high",
+			zap.String("event", string(event.StripeRateLimited)))
+	}
+}
+
+// reportDeadReplicas publishes which replicas' heartbeats ended without a sign-off.
+func (j *StatusJob) reportDeadReplicas(ctx context.Context, alive []string) {
+	dead, err := j.store.DeadReplicas(ctx)
+	if err != nil {
+		j.o.Health.ReportError(ctx, "read dead replicas", err)
+		return
+	}
+	for _, replica := range dead {
+		data := event.Data{Replica: replica, Alive: alive[:min(len(alive), maxAliveNamed)]}
+		first, err := j.publisher.PublishOnce(ctx, event.ReplicaStopped, replica, data)
+		if err == nil {
+			err = j.store.Deregister(ctx, replica) // published: no other replica needs to find it
+		}
+		if err != nil {
+			j.o.Health.ReportError(ctx, "report a dead replica", err)
+			return
+		}
+		if first {
+			j.o.Logger.Error("replica stopped without signing off; the others have taken over its work",
+				zap.String("event", string(event.ReplicaStopped)),
+				zap.String("stopped", replica), zap.Int("alive", len(alive)))
+		}
+	}
+}

@@ -1,0 +1,57 @@
+// Package wiring builds a worker on a store and a client of Stripe. The daemon, the simulation, the
+// tests and the benchmarks use it, so that what is tested is what runs.
+//
+// It is the one place that knows the worker, the store and the gateway together.
+package wiring
+
+import (
+	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/gateway"
+	"github.com/holdd/holdd/worker/reconcile"
+)
+
+// NewWorker returns a worker that keeps its holds in s and calls Stripe through client.
+func NewWorker(s *store.Store, client gateway.Client, o worker.Options) (*worker.Worker, error) {
+	return New(Stores(s), s, client, o)
+}
+
+// New returns a worker on parts of a store, for those who replace some of them. budget limits what
+// client is sent.
+func New(
+	s worker.Stores, budget gateway.Budget, client gateway.Client, o worker.Options,
+) (*worker.Worker, error) {
+	o, err := o.WithDefaults()
+	if err != nil {
+		return nil, err
+	}
+	callerOptions := gateway.CallerOptions{Timeout: o.CallTimeout, Health: o.Health,
+		Logger: o.Logger}
+	if o.Observer != nil {
+		callerOptions.Observer = o.Observer
+	}
+	caller := gateway.NewCaller(client, budget, callerOptions)
+	return worker.New(s, worker.Stripe{StripeCalls: caller, StripeState: caller}, o)
+}
+
+// Stores is a store in its parts.
+func Stores(s *store.Store) worker.Stores {
+	return worker.Stores{
+		Queue:      s,
+		Deadlines:  s,
+		Purge:      s,
+		Status:     s,
+		Ping:       s,
+		Commit:     s,
+		Events:     s,
+		Holds:      s,
+		Capacity:   s,
+		Inbox:      s,
+		Rejections: s,
+		Refresh:    s,
+		Attempts:   s,
+		Reconcile:  reconcile.Stores{Runs: s, Schedule: s, Accounts: s, Budget: s},
+		Unverified: s,
+		Unmirrored: s,
+	}
+}
