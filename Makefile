@@ -97,7 +97,7 @@ deploy-check: redis build ## deploy/ as its readers see it: promtool, helm, syst
 redis: ## make sure that a real redis-server is there
 	@.ci/redis
 
-languages: ## make sure that what the README's snippets are written in is there
+languages: ## make sure that what the documentation's snippets need is there
 	@.ci/languages
 
 clean: ## remove what was built

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -254,4 +255,76 @@ func TestCompleter_Lateness(t *testing.T) {
 			t.Errorf("lateness %v, want %v", c.lateness, want)
 		}
 	})
+}
+
+// fakeCaller refuses reservations or calls as told, and answers the rest.
+type fakeCaller struct {
+	reserve, do error
+	answer      hold.Answer
+	calls       []hold.Op
+}
+
+func (c *fakeCaller) Reserve(context.Context, hold.Call, time.Duration) error { return c.reserve }
+
+func (c *fakeCaller) Do(_ context.Context, call hold.Call) (hold.Answer, error) {
+	if c.do != nil {
+		return hold.Answer{}, c.do
+	}
+	c.calls = append(c.calls, call.Op)
+	return c.answer, nil
+}
+
+// A hold for which nothing was sent is released as it was. Otherwise what is known by then is written.
+func TestExecutor_SuspendsClaims(t *testing.T) {
+	notSent := &hold.NotSentError{RetryAfter: 5 * time.Second}
+	for _, tt := range []struct {
+		name    string
+		caller  fakeCaller
+		read    bool          // the hold is read first, and the read asks for another call
+		lease   time.Duration // 0: long
+		stopped bool
+		state   hold.State
+		retry   time.Duration // from now; 0: at once
+		again   bool
+		calls   int
+	}{
+		{name: "stopping", stopped: true, state: hold.Scheduled, again: true},
+		{name: "lease ends", lease: time.Second, state: hold.Scheduled, again: true},
+		{name: "Stripe unavailable", caller: fakeCaller{do: notSent}, state: hold.Scheduled, retry: 5 * time.Second},
+		{name: "captured", caller: fakeCaller{answer: hold.Answer{Kind: hold.AnswerOK, Intent: &hold.Intent{
+			ID: "pi_3PxYzA2eZvKYlo2C", Status: hold.StatusSucceeded, Amount: 100, AmountReceived: 100, Currency: "eur"}}},
+			state: hold.Captured, calls: 1},
+		{name: "no budget after a read", read: true, caller: fakeCaller{reserve: notSent,
+			answer: hold.Answer{Kind: hold.AnswerOK, Intent: &hold.Intent{ID: "pi_3PxYzA2eZvKYlo2C",
+				Status: hold.StatusRequiresCapture, Amount: 100, AmountCapturable: 100, Currency: "eur"}}},
+			state: hold.Scheduled, retry: 5 * time.Second, calls: 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				now := time.Now().UTC()
+				h := hold.Hold{ID: "pi_3PxYzA2eZvKYlo2C", PaymentIntent: "pi_3PxYzA2eZvKYlo2C", State: hold.Working,
+					Amount: 100, Currency: "eur", Verified: true, NextOp: hold.OpCapture, NextAt: now, CaptureAt: now,
+					ExpiresAt: now.Add(time.Hour), Reason: hold.CauseSchedule, ReadFirst: tt.read, Version: 7}
+				claimed := claimedHold{claim: hold.Claim{Hold: h, Since: now}, reserved: hold.OpCapture,
+					leaseEnd: now.Add(cmp.Or(tt.lease, time.Minute))}
+				if tt.read {
+					claimed.reserved = hold.OpRead
+				}
+				e := newExecutor(&tt.caller, &inFlight{}, nil, nil, ExecutorOptions{CallTimeout: 10 * time.Second, Clock: &clock.Redis{}})
+				stopping, stop := context.WithCancel(t.Context())
+				defer stop()
+				if tt.stopped {
+					stop()
+				}
+				out := e.execute(stopping, t.Context(), claimed)
+				after := out.decision.Hold
+				if after.State != tt.state || out.decision.Again != tt.again || len(tt.caller.calls) != tt.calls || out.before.Version != 7 {
+					t.Errorf("%s, again %t, %d calls: %+v", after.State, out.decision.Again, len(tt.caller.calls), after)
+				}
+				if got := after.NextAt.Sub(now); !after.State.Final() && got != tt.retry {
+					t.Errorf("goes on in %s, want %s", got, tt.retry)
+				}
+			})
+		})
+	}
 }

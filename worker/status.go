@@ -45,7 +45,7 @@ type StatusStore interface {
 	Page(
 		ctx context.Context, set hold.SortedSet, after hold.Position, n int,
 	) ([]hold.ListedHold, time.Time, error)
-	// ReportConditions says what a replica sees. Of all replicas that see a change, one is told.
+	// ReportConditions says what a replica sees. Of the replicas that see a change, one gets it.
 	ReportConditions(
 		ctx context.Context, replica string, ttl, quiet time.Duration, list []hold.Condition,
 	) ([]hold.ConditionChange, error)
@@ -71,11 +71,11 @@ type EventPublisher interface {
 	) (first bool, err error)
 }
 
-// StatusObserver is told of every report, for metrics.
+// StatusObserver records every report, for metrics.
 type StatusObserver interface {
 	HoldsCounted(c hold.Counts, alive int, nearest time.Time)
 	ReadinessChecked(checks []health.Check)
-	// CapacityChecked is told of each forecast. Without a risk its Holds is 0.
+	// CapacityChecked records a forecast. Without a risk its Holds is 0.
 	CapacityChecked(c event.CapacityRisk)
 }
 

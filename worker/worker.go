@@ -69,14 +69,14 @@ type StripeState interface {
 	Probe(ctx context.Context) bool
 }
 
-// Observer is told what happens, for metrics. Its methods must be quick and safe for concurrent
+// Observer records what happens, for metrics. Its methods must be quick and safe for concurrent
 // use.
 type Observer interface {
 	commit.Observer
 	reconcile.Observer
 	intake.RejectionObserver
 	StatusObserver
-	// CallFinished is told of every finished call. gateway.Caller calls it.
+	// CallFinished records a finished call. gateway.Caller calls it.
 	CallFinished(op hold.Op, kind hold.AnswerKind, took time.Duration)
 }
 

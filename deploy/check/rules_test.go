@@ -108,8 +108,13 @@ func TestPromtoolAcceptsRulesAndScrapeExample(t *testing.T) {
 	}
 }
 
-// pages are those of deploy/ and the first of all.
-var pages = []string{"../../README.md", "../README.md", "../runbook.md"}
+// pages are all pages for readers, wherever they are.
+var pages = []string{
+	"../../README.md", "../../.github/CONTRIBUTING.md", "../../.github/CHANGELOG.md",
+	"../README.md", "../runbook.md",
+	"../docs/README.md", "../docs/requests.md", "../docs/settings.md", "../docs/operations.md",
+	"../docs/guarantees.md", "../docs/performance.md", "../docs/stripe.md", "../docs/redis.md",
+}
 
 func TestLinksLeadSomewhere(t *testing.T) {
 	links := 0

@@ -1,8 +1,7 @@
 // Package clock follows the clock of Redis, which decides what is due.
 //
-// Replicas disagree about the time, Redis does not disagree with itself. Scripts decide by Redis'
-// TIME; everything that Go reckons (milestones, history, lateness) uses the time that Redis last
-// told.
+// The clocks of replicas differ, Redis has one. Scripts decide by Redis' TIME. What Go computes
+// (milestones, history, lateness) uses the time of Redis' last reply.
 package clock
 
 import (
@@ -20,7 +19,7 @@ func (r *Redis) Now() time.Time {
 	return time.Now().Add(time.Duration(r.offset.Load())).UTC().Truncate(time.Millisecond)
 }
 
-// Sync sets the clock to the time that Redis has just told. A zero time changes nothing.
+// Sync sets the clock to the time of a reply that has just arrived. A zero time changes nothing.
 func (r *Redis) Sync(now time.Time) {
 	if !now.IsZero() {
 		r.offset.Store(int64(time.Until(now)))

@@ -27,7 +27,7 @@ type Store interface {
 	AdvanceMilestones(ctx context.Context, advances []hold.MilestoneAdvance) ([]bool, error)
 }
 
-// Observer is told of every committed event, for metrics.
+// Observer records every committed event, for metrics.
 type Observer interface {
 	EventRecorded(h *hold.Hold, e hold.Event, lateness time.Duration)
 }

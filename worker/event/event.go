@@ -104,8 +104,8 @@ func Encode(d *hold.Decision, version uint64, livemode bool, now time.Time) [][]
 }
 
 // EncodeMilestone encodes the events of a milestone that is passed without a change of the record.
-// Its ids name the deadline and what is told: a milestone that is passed again after a failover has
-// the same ids, unless it tells something else by then.
+// Its ids name the deadline and the event: a milestone that is passed again after a failover has
+// the same ids, unless another event follows from it by then.
 func EncodeMilestone(d *hold.Decision, livemode bool, now time.Time) [][]byte {
 	prefix := "d" + base36(d.Hold.ExpiresAt.UnixMilli()) +
 		"v" + strconv.FormatUint(d.Hold.Version, 10)

@@ -26,41 +26,49 @@ import (
 // root is the folder of the module, where a reader of its README stands.
 const root = "../../.."
 
-// snippet is a block of the README.
+// Pages whose blocks are run.
+const (
+	readmePage   = "README.md"
+	requestsPage = "deploy/docs/requests.md"
+)
+
+// snippet is a block of a page.
 type snippet struct{ under, language, text string }
 
-// snippets are the blocks of one section.
-func snippets(tb testing.TB, section string) (out []snippet) {
+// snippets returns the blocks of one section of a page. A block may be indented.
+func snippets(tb testing.TB, page, section string) (out []snippet) {
 	tb.Helper()
-	b, err := os.ReadFile(filepath.Join(root, "README.md"))
+	b, err := os.ReadFile(filepath.Join(root, page))
 	if err != nil {
 		tb.Fatal(err)
 	}
 	_, text, ok := strings.Cut(string(b), "\n## "+section+"\n")
 	if !ok {
-		tb.Fatalf("the README has no section %q", section)
+		tb.Fatalf("%s has no section %q", page, section)
 	}
 	if i := strings.Index(text, "\n## "); i >= 0 {
 		text = text[:i+1]
 	}
-	under, in := "", -1
+	under, indent, in := "", "", -1
 	for line := range strings.Lines(text) {
+		fence, isFence := strings.CutPrefix(strings.TrimLeft(line, " "), "```")
 		switch {
 		case in < 0 && strings.HasPrefix(line, "### "):
 			under = strings.TrimSpace(line[4:])
-		case in < 0 && strings.HasPrefix(line, "```"):
-			out = append(out, snippet{under, strings.TrimSpace(line[3:]), ""})
+		case in < 0 && isFence:
+			indent = line[:strings.Index(line, "```")]
+			out = append(out, snippet{under, strings.TrimSpace(fence), ""})
 			in = len(out) - 1
-		case strings.HasPrefix(line, "```"):
+		case isFence:
 			in = -1
 		case in >= 0:
-			out[in].text += line
+			out[in].text += strings.TrimPrefix(line, indent)
 		}
 	}
 	return out
 }
 
-// run runs a snippet as it stands, from the README's folder, with nothing of the test's environment but where programs are.
+// run runs a snippet as it stands, from the folder of the README, with nothing of the test's environment but where programs are.
 func (s snippet) run(tb testing.TB, env ...string) string {
 	tb.Helper()
 	var cmd *exec.Cmd
@@ -169,11 +177,37 @@ func (s *simulator) place() string {
 	return in.ID
 }
 
-// What the README shows of each way in is run as it stands, on the built binary, a real Redis, and the simulator as a process: the hold gets there, and is
-// captured at its time.
-func TestReadmeWaysIn(t *testing.T) {
+// TestReadmeFirstHold runs the README's steps from the first hold on as they stand, with the
+// simulator's address in place of Stripe's and the built binary in place of make's.
+func TestReadmeFirstHold(t *testing.T) {
 	t.Parallel()
-	blocks := snippets(t, "Ways in")
+	var steps []string
+	for _, s := range snippets(t, readmePage, "Install and place a first hold") {
+		if s.language == "sh" {
+			steps = append(steps, s.text)
+		}
+	}
+	if len(steps) != 2 {
+		t.Fatalf("the README has %d steps to run, want 2", len(steps))
+	}
+	w := newWorld(t, boundless) // its Redis; its Stripe stays unused
+	sim := startSimulator(t, nil)
+	r := w.start(binary(t, shipped), "STRIPE_API_BASE="+sim.url)
+	dir := t.TempDir()
+	text := strings.NewReplacer("https://api.stripe.com", sim.url, "http://127.0.0.1:8420", r.url,
+		".build/holdd", binary(t, shipped), "intent.json", filepath.Join(dir, "intent.json")).
+		Replace(strings.Join(steps, "\n"))
+	out := snippet{"first hold", "sh", text}.run(t, "STRIPE_API_KEY="+apiKey, "HOLDD_URL="+r.url)
+	if !strings.Contains(out, `"state":"scheduled"`) || !strings.Contains(out, "BK-2071") {
+		t.Errorf("the first hold says %q", out)
+	}
+}
+
+// TestReadmeRequests runs what requests.md shows of each source as it stands, on the built binary, a
+// real Redis, and the simulator as a process: the hold gets there, and is captured at its time.
+func TestReadmeRequests(t *testing.T) {
+	t.Parallel()
+	blocks := snippets(t, requestsPage, "Sources")
 	w, d := newHookedWorld(t, boundless) // its Redis; its Stripe stays unused
 	sim := startSimulator(t, []string{"--webhook-url", d.server.URL + api.WebhookPath}, "STRIPESIM_WEBHOOK_SECRETS="+signingSecret)
 	secrets := "STRIPE_WEBHOOK_SECRETS=" + signingSecret + ",whsec_e2e_the_old_one"
@@ -183,7 +217,7 @@ func TestReadmeWaysIn(t *testing.T) {
 	stop := d.server.Close // events that nobody waits for any more
 	t.Cleanup(stop)
 
-	// The binary that the README names is where it says, for those who stand beside it.
+	// The binary that the page names is where it says, for those who stand beside it.
 	bin := t.TempDir()
 	if err := os.Symlink(binary(t, shipped), filepath.Join(bin, "holdd")); err != nil {
 		t.Fatal(err)
@@ -226,14 +260,14 @@ func TestReadmeWaysIn(t *testing.T) {
 			s.run(t, env(pi)...)
 			scheduled(pi, "inbox")
 			due = append(due, pi)
-		case strings.HasPrefix(name, "Metadata") && strings.Contains(s.text, "holdd reconcile"):
+		case strings.HasPrefix(name, "Stripe metadata") && strings.Contains(s.text, "holdd reconcile"):
 			s.text = strings.ReplaceAll(s.text, ".build/", bin+"/") // all that is changed: where make build has put it
 			s.run(t, env("")...)
-		case strings.HasPrefix(name, "Metadata"):
+		case strings.HasPrefix(name, "Stripe metadata"):
 			s.run(t, env("")...)
 			scheduled(newest(), "stripe")
 			due = append(due, newest())
-		case strings.HasPrefix(name, "Cards") && strings.Contains(s.text, "/confirm"):
+		case strings.HasPrefix(name, "Authorizations") && strings.Contains(s.text, "/confirm"):
 			a, err := r.client.Authorize(t.Context(), "readme-three-d-secure", stay("pm_card_threeDSecure2Required", at))
 			if err != nil || a.Status != "requires_action" {
 				t.Fatalf("%s %v", a.Status, err)
@@ -241,7 +275,7 @@ func TestReadmeWaysIn(t *testing.T) {
 			sim.order(http.MethodPost, "/_sim/dashboard/"+a.ID+"/complete_action", "", nil)
 			s.run(t, env(a.ID)...)
 			scheduled(a.ID, "api")
-		case strings.HasPrefix(name, "Cards"):
+		case strings.HasPrefix(name, "Authorizations"):
 			s.run(t, env("")...)
 			s.run(t, env("")...) // a double click
 			scheduled(newest(), "api")
@@ -261,10 +295,10 @@ func TestReadmeWaysIn(t *testing.T) {
 			t.Errorf("nobody runs the block under %q in %q", s.under, s.language)
 		}
 	}
-	for name, n := range map[string]int{"curl: sh": 1, "Python: python": 1, "Node: js": 1, "Go: go": 1, "Redis, also while holdd is down: sh": 1, "Webhooks: sh": 1,
-		"Metadata of the PaymentIntent, and no call to holdd: sh": 2, "Cards authorized here: sh": 2} {
+	for name, n := range map[string]int{"curl: sh": 1, "Python: python": 1, "Node: js": 1, "Go: go": 1, "Redis inbox: sh": 1, "Webhooks: sh": 1,
+		"Stripe metadata: sh": 2, "Authorizations: sh": 2} {
 		if ran[name] != n {
-			t.Errorf("%q was run %d times of %d: the README shows no such block", name, ran[name], n)
+			t.Errorf("%q was run %d times of %d: requests.md shows no such block", name, ran[name], n)
 		}
 	}
 	if len(due) != 7 {
@@ -282,17 +316,17 @@ func TestReadmeWaysIn(t *testing.T) {
 	noFailures(t, r)
 }
 
-// Each event that the README tells to send is one that holdd listens to.
+// TestReadmeEventsAreHeard sends each event that requests.md lists.
 func TestReadmeEventsAreHeard(t *testing.T) {
 	t.Parallel()
 	var types []string
-	for _, s := range snippets(t, "Ways in") {
+	for _, s := range snippets(t, requestsPage, "Sources") {
 		if s.under == "Webhooks" && s.language == "" {
 			types = append(types, strings.Fields(s.text)...)
 		}
 	}
 	if len(types) != 10 || !slices.Contains(types, "review.closed") {
-		t.Fatalf("the README lists %v", types)
+		t.Fatalf("requests.md lists %v", types)
 	}
 	w := newWorld(t, boundless)
 	r := w.start(binary(t, shipped), withHooks...)
