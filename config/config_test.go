@@ -16,14 +16,14 @@ import (
 	"github.com/holdd/holdd/config"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var updateGolden = flag.Bool("update", false, "write the golden files anew")
 
-const testKey = "STRIPE_API_KEY=sk_test_4eC39HqLyjWDarjtT1zdp7dc"
+const testStripeKeyEnv = "STRIPE_API_KEY=sk_test_4eC39HqLyjWDarjtT1zdp7dc"
 
-func flags(t *testing.T, args ...string) *pflag.FlagSet {
+func parseFlags(t *testing.T, args ...string) *pflag.FlagSet {
 	t.Helper()
 	fs := pflag.NewFlagSet("serve", pflag.ContinueOnError)
-	config.Flags(fs)
+	config.AddFlags(fs)
 	if err := fs.Parse(args); err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func loadFixture(t *testing.T, path string) (*config.Settings, error) {
 	}
 	environ, args := []string{}, []string{}
 	if !bytes.Contains(bytes.ToLower(b), []byte("stripe_api_key")) {
-		environ = append(environ, testKey)
+		environ = append(environ, testStripeKeyEnv)
 	}
 	for line := range strings.Lines(string(b)) {
 		line = strings.TrimSpace(line)
@@ -50,13 +50,13 @@ func loadFixture(t *testing.T, path string) (*config.Settings, error) {
 			args = append(args, v)
 		}
 	}
-	return config.Load(flags(t, args...), environ, path)
+	return config.Load(parseFlags(t, args...), environ, path)
 }
 
-func golden(t *testing.T, path, got string) {
+func compareGolden(t *testing.T, path, got string) {
 	t.Helper()
 	path = strings.TrimSuffix(path, ".yaml") + ".golden"
-	if *update {
+	if *updateGolden {
 		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -70,7 +70,7 @@ func golden(t *testing.T, path, got string) {
 	}
 }
 
-func fixtures(t *testing.T, glob string) []string {
+func globFixtures(t *testing.T, glob string) []string {
 	t.Helper()
 	paths, err := filepath.Glob(glob)
 	if err != nil || len(paths) == 0 {
@@ -79,8 +79,8 @@ func fixtures(t *testing.T, glob string) []string {
 	return paths
 }
 
-func TestGoodFiles(t *testing.T) {
-	for _, path := range fixtures(t, "testdata/good/*.yaml") {
+func TestLoad_ValidFiles(t *testing.T) {
+	for _, path := range globFixtures(t, "testdata/good/*.yaml") {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			s, err := loadFixture(t, path)
 			if err != nil {
@@ -90,13 +90,13 @@ func TestGoodFiles(t *testing.T) {
 			if err := s.Show(&out); err != nil {
 				t.Fatal(err)
 			}
-			golden(t, path, out.String())
+			compareGolden(t, path, out.String())
 		})
 	}
 }
 
-func TestBadFilesNameEveryProblemAtOnce(t *testing.T) {
-	for _, path := range fixtures(t, "testdata/bad/*.yaml") {
+func TestLoad_ReportsEveryProblem(t *testing.T) {
+	for _, path := range globFixtures(t, "testdata/bad/*.yaml") {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			s, err := loadFixture(t, path)
 			if s != nil || err == nil {
@@ -108,14 +108,14 @@ func TestBadFilesNameEveryProblemAtOnce(t *testing.T) {
 			if strings.Contains(err.Error(), "topsecret") {
 				t.Errorf("a secret is in the message: %v", err)
 			}
-			golden(t, path, err.Error()+"\n")
+			compareGolden(t, path, err.Error()+"\n")
 		})
 	}
 }
 
 // What Show writes is itself a settings file that means the same, but for the secrets.
-func TestShowCanBeReadBack(t *testing.T) {
-	first, err := config.Load(flags(t, "--rate=7", "--schedule-capture=TZ=Europe/Paris */5 9-18 * * *"), []string{testKey}, "")
+func TestShow_RoundTrip(t *testing.T) {
+	first, err := config.Load(parseFlags(t, "--rate=7", "--schedule-capture=TZ=Europe/Paris */5 9-18 * * *"), []string{testStripeKeyEnv}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,20 +127,20 @@ func TestShowCanBeReadBack(t *testing.T) {
 	if err := os.WriteFile(path, []byte(out.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	second, err := config.Load(nil, []string{testKey}, path)
+	second, err := config.Load(nil, []string{testStripeKeyEnv}, path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := second.Show(&again); err != nil {
 		t.Fatal(err)
 	}
-	if a, b := values(out.String()), values(again.String()); a != b {
+	if a, b := stripSources(out.String()), stripSources(again.String()); a != b {
 		t.Errorf("shown:\n%s\nread back:\n%s", a, b)
 	}
 }
 
-// values drops the sources.
-func values(shown string) string {
+// stripSources drops the sources.
+func stripSources(shown string) string {
 	var b strings.Builder
 	for line := range strings.Lines(shown) {
 		v, _, _ := strings.Cut(line, "  # ")
@@ -149,13 +149,13 @@ func values(shown string) string {
 	return b.String()
 }
 
-func TestExampleIsCompleteAndEqualsTheDefaults(t *testing.T) {
+func TestExampleFile_CompleteAndEqualsDefaults(t *testing.T) {
 	const path = "holdd.example.yaml"
-	example, err := config.Load(nil, []string{testKey}, path)
+	example, err := config.Load(nil, []string{testStripeKeyEnv}, path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defaults, err := config.Load(nil, []string{testKey}, "")
+	defaults, err := config.Load(nil, []string{testStripeKeyEnv}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,8 +163,8 @@ func TestExampleIsCompleteAndEqualsTheDefaults(t *testing.T) {
 	if err := errors.Join(example.Show(&a), defaults.Show(&b)); err != nil {
 		t.Fatal(err)
 	}
-	if values(a.String()) != values(b.String()) {
-		t.Errorf("the example means\n%s\nthe defaults are\n%s", values(a.String()), values(b.String()))
+	if stripSources(a.String()) != stripSources(b.String()) {
+		t.Errorf("the example means\n%s\nthe defaults are\n%s", stripSources(a.String()), stripSources(b.String()))
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -181,8 +181,8 @@ func TestExampleIsCompleteAndEqualsTheDefaults(t *testing.T) {
 	}
 }
 
-func TestDefaults(t *testing.T) {
-	s, err := config.Load(nil, []string{testKey}, "")
+func TestLoad_Defaults(t *testing.T) {
+	s, err := config.Load(nil, []string{testStripeKeyEnv}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,11 +191,11 @@ func TestDefaults(t *testing.T) {
 		got, want any
 	}{
 		{"StripeAPIKey", s.StripeAPIKey.Reveal(), "sk_test_4eC39HqLyjWDarjtT1zdp7dc"},
-		{"Live", s.Live(), false},
+		{"Live", s.Livemode(), false},
 		{"StripeAPIBase", s.StripeAPIBase, "https://api.stripe.com"},
 		{"RedisURL", s.RedisURL.Reveal(), "redis://127.0.0.1:6379/0"},
 		{"Listen", s.Listen, "127.0.0.1:8420"},
-		{"Local", s.Local(), true},
+		{"Local", s.ListensOnLoopback(), true},
 		{"Partitions", s.Partitions, 1},
 		{"Concurrency", s.Concurrency, 64},
 		{"Lease", s.Lease, 30 * time.Second},
@@ -218,12 +218,12 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-func TestLaterLayersWin(t *testing.T) {
+func TestLoad_LayerPrecedence(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "holdd.yaml")
 	if err := os.WriteFile(path, []byte("rate: 1\nrate_read: 1\nevents_max: 101\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := config.Load(flags(t, "--rate", "3"), []string{testKey, "HOLDD_RATE=2", "HOLDD_RATE_READ=2"}, path)
+	s, err := config.Load(parseFlags(t, "--rate", "3"), []string{testStripeKeyEnv, "HOLDD_RATE=2", "HOLDD_RATE_READ=2"}, path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,13 +241,13 @@ func TestLaterLayersWin(t *testing.T) {
 }
 
 // A wrong value that a later layer overrides is of no concern: nothing uses it.
-func TestOverriddenValueIsNotJudged(t *testing.T) {
-	if _, err := config.Load(flags(t, "--rate=3"), []string{testKey, "HOLDD_RATE=none"}, ""); err != nil {
+func TestLoad_IgnoresOverriddenValue(t *testing.T) {
+	if _, err := config.Load(parseFlags(t, "--rate=3"), []string{testStripeKeyEnv, "HOLDD_RATE=none"}, ""); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestSecretFiles(t *testing.T) {
+func TestLoad_SecretFiles(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string, mode os.FileMode) string {
 		path := filepath.Join(dir, name)
@@ -263,7 +263,7 @@ func TestSecretFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.StripeAPIKey.Reveal() != "sk_live_abc123" || !s.Live() {
+	if s.StripeAPIKey.Reveal() != "sk_live_abc123" || !s.Livemode() {
 		t.Error("the key was not trimmed, or is not seen as live")
 	}
 	if len(s.Warnings()) > 0 {
@@ -297,23 +297,23 @@ func TestSecretFiles(t *testing.T) {
 	}
 }
 
-func TestSettingsFileThatIsNotThere(t *testing.T) {
-	_, err := config.Load(nil, []string{testKey}, "testdata/absent.yaml")
+func TestLoad_MissingSettingsFile(t *testing.T) {
+	_, err := config.Load(nil, []string{testStripeKeyEnv}, "testdata/absent.yaml")
 	if want := "settings file can't be read: no such file or directory (testdata/absent.yaml)"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %q", err, want)
 	}
-	_, err = config.Load(nil, []string{testKey}, t.TempDir())
+	_, err = config.Load(nil, []string{testStripeKeyEnv}, t.TempDir())
 	if err == nil || !strings.Contains(err.Error(), "give --config the path of a YAML file") {
 		t.Error(err)
 	}
 }
 
-func TestWarnings(t *testing.T) {
+func TestLoad_Warnings(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "holdd.yaml")
 	if err := os.WriteFile(path, []byte("stripe_api_key: sk_live_abc\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	s, err := config.Load(flags(t, "--redis-url=redis://:topsecret@h", "--shutdown-grace=1s", "--stripe-api-base=https://proxy.internal", "--alert-thresholds=30m"), nil, path)
+	s, err := config.Load(parseFlags(t, "--redis-url=redis://:topsecret@h", "--shutdown-grace=1s", "--stripe-api-base=https://proxy.internal", "--alert-thresholds=30m"), nil, path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,7 +328,7 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-func TestDurations(t *testing.T) {
+func TestParseAndFormatDuration(t *testing.T) {
 	for in, want := range map[string]time.Duration{
 		"90d": 90 * 24 * time.Hour, "1d12h": 36 * time.Hour, "0": 0, "1h30m": 90 * time.Minute, "250ms": 250 * time.Millisecond,
 	} {
@@ -348,22 +348,22 @@ func TestDurations(t *testing.T) {
 	}
 }
 
-func TestListenAndRedisForms(t *testing.T) {
+func TestLoad_ListenAndRedisAddresses(t *testing.T) {
 	for addr, local := range map[string]bool{
 		"127.0.0.1:8420": true, "[::1]:8420": true, "localhost:0": true, "unix:///run/h.sock": true, "127.9.9.9:1": true,
 	} {
-		s, err := config.Load(flags(t, "--listen="+addr), []string{testKey}, "")
-		if err != nil || s.Local() != local {
+		s, err := config.Load(parseFlags(t, "--listen="+addr), []string{testStripeKeyEnv}, "")
+		if err != nil || s.ListensOnLoopback() != local {
 			t.Errorf("%s: %v", addr, err)
 		}
 	}
 	for _, addr := range []string{":8420", "0.0.0.0:8420", "[::]:8420", "holdd.internal:8420", "10.0.0.1:8420"} {
-		if _, err := config.Load(flags(t, "--listen="+addr), []string{testKey}, ""); err == nil || !strings.Contains(err.Error(), "there is no tokens_file") {
+		if _, err := config.Load(parseFlags(t, "--listen="+addr), []string{testStripeKeyEnv}, ""); err == nil || !strings.Contains(err.Error(), "there is no tokens_file") {
 			t.Errorf("%s: %v", addr, err)
 		}
 	}
 	for _, addr := range []string{"8420", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:70000", "unix://run/h.sock", "unix:///" + strings.Repeat("x", 120)} {
-		if _, err := config.Load(flags(t, "--listen="+addr), []string{testKey}, ""); err == nil {
+		if _, err := config.Load(parseFlags(t, "--listen="+addr), []string{testStripeKeyEnv}, ""); err == nil {
 			t.Errorf("%s was taken", addr)
 		}
 	}
@@ -371,12 +371,12 @@ func TestListenAndRedisForms(t *testing.T) {
 		"redis://h", "rediss://u:p@h:6379/1", "unix:///run/redis.sock", "unix://u:p@/run/redis.sock?db=1", "redis+sentinel://a:26379,b:26379/main/0",
 		"rediss+sentinel://:p@a:1/main", "redis+cluster://a:1,b:2,c:3", "rediss+cluster://a:1",
 	} {
-		if _, err := config.Load(nil, []string{testKey, "REDIS_URL=" + u}, ""); err != nil {
+		if _, err := config.Load(nil, []string{testStripeKeyEnv, "REDIS_URL=" + u}, ""); err != nil {
 			t.Errorf("%s: %v", u, err)
 		}
 	}
 	for _, u := range []string{"localhost:6379", "http://h", "redis://", "redis:///0", "unix://run/redis.sock", "redis://h/a b", "redis-socket:///x"} {
-		if _, err := config.Load(nil, []string{testKey, "REDIS_URL=" + u}, ""); err == nil {
+		if _, err := config.Load(nil, []string{testStripeKeyEnv, "REDIS_URL=" + u}, ""); err == nil {
 			t.Errorf("%s was taken", u)
 		}
 	}

@@ -14,13 +14,13 @@ import (
 )
 
 const (
-	envPrefix = "HOLDD_"
-	maxFile   = 1 << 20 // bytes of a settings file
-	maxSecret = 1 << 16 // bytes of a file with a secret
+	envPrefix            = "HOLDD_"
+	maxSettingsFileBytes = 1 << 20 // bytes of a settings file
+	maxSecretFileBytes   = 1 << 16 // bytes of a file with a secret
 )
 
 // Variables of holdd's command line that are no settings of the daemon.
-var commandEnv = []string{"HOLDD_CONFIG", "HOLDD_URL", "HOLDD_TOKEN", "HOLDD_TOKEN_FILE", "HOLDD_TIME_ZONE"}
+var cliOnlyEnv = []string{"HOLDD_CONFIG", "HOLDD_URL", "HOLDD_TOKEN", "HOLDD_TOKEN_FILE", "HOLDD_TIME_ZONE"}
 
 // Error is everything that is wrong with the settings, in the order in which one would fix it.
 type Error struct {
@@ -66,70 +66,70 @@ func (s source) String() string {
 	return "default"
 }
 
-// Flags adds a flag for each setting that isn't a secret. Give the parsed set to [Load].
-func Flags(fs *pflag.FlagSet) {
+// AddFlags adds a flag for each setting that isn't a secret. Give the parsed set to [Load].
+func AddFlags(fs *pflag.FlagSet) {
 	for _, f := range fields {
 		switch {
 		case f.noFlag:
 		case f.isBool:
-			fs.Bool(f.flag(), f.def == "true", f.doc)
+			fs.Bool(f.flagName(), f.defaultText == "true", f.usage)
 		default:
-			fs.String(f.flag(), f.def, f.doc)
+			fs.String(f.flagName(), f.defaultText, f.usage)
 		}
 	}
 }
 
 // loader carries one call of Load.
 type loader struct {
-	set      *Settings
+	settings *Settings
 	merged   *koanf.Koanf
 	problems []Problem
-	bad      map[string]bool // settings whose value couldn't be read: nothing more is said about them
+	invalid  map[string]bool // settings whose value couldn't be read: nothing more is said about them
 }
 
-func (l *loader) problem(key, format string, args ...any) {
+func (l *loader) addProblem(key, format string, args ...any) {
 	src := ""
-	if s := l.set.sources[key]; s.kind != "" {
+	if s := l.settings.sources[key]; s.kind != "" {
 		src = s.String()
 	}
-	l.problemAt(key, src, format, args...)
+	l.addProblemAt(key, src, format, args...)
 }
 
-func (l *loader) problemAt(key, src, format string, args ...any) {
+func (l *loader) addProblemAt(key, src, format string, args ...any) {
 	l.problems = append(l.problems, Problem{Setting: key, Source: src, Detail: fmt.Sprintf(format, args...)})
-	l.bad[key] = true
+	l.invalid[key] = true
 }
 
-func (l *loader) warn(format string, args ...any) {
-	l.set.warnings = append(l.set.warnings, fmt.Sprintf(format, args...))
+func (l *loader) addWarning(format string, args ...any) {
+	l.settings.warnings = append(l.settings.warnings, fmt.Sprintf(format, args...))
 }
 
 // Load reads the settings: the defaults, over them the YAML file at path, over it environ ("KEY=value", as from os.Environ), over it the
 // flags that were given. An empty path and nil flags are left out. The error is an [*Error] with all problems at once.
 func Load(flags *pflag.FlagSet, environ []string, path string) (*Settings, error) {
-	l := &loader{set: &Settings{sources: map[string]source{}}, merged: koanf.New("."), bad: map[string]bool{}}
+	l := &loader{settings: &Settings{sources: map[string]source{}}, merged: koanf.New("."), invalid: map[string]bool{}}
 	for _, f := range fields {
-		if f.def != "" {
-			_ = l.merged.Set(f.key, f.def) // can't fail: keys have no delimiter
+		if f.defaultText != "" {
+			_ = l.merged.Set(f.key, f.defaultText) // can't fail: keys have no delimiter
 		}
 	}
 	l.loadFile(path)
 	l.loadEnvironment(environ)
 	l.loadFlags(flags)
-	l.readFields()
+	l.parseFields()
 	l.readSecretFiles()
-	l.check()
+	l.checkCombinations()
 	if len(l.problems) > 0 {
 		return nil, &Error{l.problems}
 	}
-	return l.set, nil
+	return l.settings, nil
 }
 
-// lay puts one layer over those before it.
-func (l *loader) lay(layer *koanf.Koanf, from func(f *field) source) {
+// mergeLayer puts one layer over those before it.
+func (l *loader) mergeLayer(layer *koanf.Koanf, from func(f *field) source) {
 	for _, f := range fields {
 		if layer.Exists(f.key) {
-			l.set.sources[f.key] = from(f)
+			l.settings.sources[f.key] = from(f)
 		}
 	}
 	_ = l.merged.Merge(layer) // can't fail: koanf only refuses in its strict mode
@@ -139,27 +139,27 @@ func (l *loader) loadFile(path string) {
 	if path == "" {
 		return
 	}
-	whole := func(format string, args ...any) {
-		l.problemAt("settings file", path, format, args...)
+	addFileProblem := func(format string, args ...any) {
+		l.addProblemAt("settings file", path, format, args...)
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		whole("can't be read: %v", reason(err))
+		addFileProblem("can't be read: %v", fileErrorReason(err))
 		return
 	}
-	if info.IsDir() || info.Size() > maxFile {
-		whole("is no file of up to %d KiB: give --config the path of a YAML file", maxFile>>10)
+	if info.IsDir() || info.Size() > maxSettingsFileBytes {
+		addFileProblem("is no file of up to %d KiB: give --config the path of a YAML file", maxSettingsFileBytes>>10)
 		return
 	}
-	doc := &document{path: path, loader: l, lines: map[string]int{}}
+	doc := &yamlParser{path: path, loader: l, lines: map[string]int{}}
 	layer := koanf.New(".")
 	if err := layer.Load(kfile.Provider(path), doc); err != nil {
-		whole("can't be read: %v", reason(err))
+		addFileProblem("can't be read: %v", fileErrorReason(err))
 		return
 	}
-	l.lay(layer, func(f *field) source { return source{"file", path, doc.lines[f.key]} })
-	if info.Mode().Perm()&0o044 != 0 && slices.ContainsFunc(fields, func(f *field) bool { return f.private && layer.Exists(f.key) }) {
-		l.warn("%s holds secrets and others can read it: chmod 600 %s", path, path)
+	l.mergeLayer(layer, func(f *field) source { return source{"file", path, doc.lines[f.key]} })
+	if info.Mode().Perm()&0o044 != 0 && slices.ContainsFunc(fields, func(f *field) bool { return f.redact && layer.Exists(f.key) }) {
+		l.addWarning("%s holds secrets and others can read it: chmod 600 %s", path, path)
 	}
 }
 
@@ -176,7 +176,7 @@ func (l *loader) loadEnvironment(environ []string) {
 		TransformFunc: func(name, v string) (string, any) {
 			f := byEnv[name]
 			switch {
-			case f == nil && strings.HasPrefix(name, envPrefix) && !slices.Contains(commandEnv, name) && !invented(name, v):
+			case f == nil && strings.HasPrefix(name, envPrefix) && !slices.Contains(cliOnlyEnv, name) && !isServiceLinkVariable(name, v):
 				unknown = append(unknown, name)
 				return "", nil
 			case f == nil || strings.TrimSpace(v) == "":
@@ -188,13 +188,13 @@ func (l *loader) loadEnvironment(environ []string) {
 	_ = layer.Load(provider, nil) // can't fail: it is all in memory
 	slices.Sort(unknown)
 	for _, name := range slices.Compact(unknown) {
-		known := make([]string, 0, len(fields)+len(commandEnv))
+		known := make([]string, 0, len(fields)+len(cliOnlyEnv))
 		for _, f := range fields {
 			known = append(known, f.env)
 		}
-		l.problemAt(name, "environment", "is no setting%s", suggest(name, append(known, commandEnv...)))
+		l.addProblemAt(name, "environment", "is no setting%s", suggestNearestName(name, append(known, cliOnlyEnv...)))
 	}
-	l.lay(layer, func(f *field) source { return source{"environment", f.env, 0} })
+	l.mergeLayer(layer, func(f *field) source { return source{"environment", f.env, 0} })
 }
 
 func (l *loader) loadFlags(flags *pflag.FlagSet) {
@@ -203,7 +203,7 @@ func (l *loader) loadFlags(flags *pflag.FlagSet) {
 	}
 	byFlag := map[string]*field{}
 	for _, f := range fields {
-		byFlag[f.flag()] = f
+		byFlag[f.flagName()] = f
 	}
 	layer := koanf.New(".")
 	_ = layer.Load(posflag.ProviderWithFlag(flags, ".", nil, func(given *pflag.Flag) (string, any) {
@@ -213,11 +213,11 @@ func (l *loader) loadFlags(flags *pflag.FlagSet) {
 		}
 		return f.key, strings.TrimSpace(given.Value.String())
 	}), nil) // can't fail: it is all in memory
-	l.lay(layer, func(f *field) source { return source{"flag", "--" + f.flag(), 0} })
+	l.mergeLayer(layer, func(f *field) source { return source{"flag", "--" + f.flagName(), 0} })
 }
 
-// readFields turns the merged texts into typed values.
-func (l *loader) readFields() {
+// parseFields turns the merged texts into typed values.
+func (l *loader) parseFields() {
 	for _, f := range fields {
 		if !l.merged.Exists(f.key) {
 			continue
@@ -233,15 +233,15 @@ func (l *loader) readFields() {
 			}
 		}
 		if len(texts) == 0 && f.split == nil || len(texts) == 1 && texts[0] == "" {
-			if l.set.sources[f.key].kind == "file" {
-				l.problem(f.key, "has no value: give one, or take the line out")
+			if l.settings.sources[f.key].kind == "file" {
+				l.addProblem(f.key, "has no value: give one, or take the line out")
 			} else {
-				l.problem(f.key, "has no value: give one, or leave it out")
+				l.addProblem(f.key, "has no value: give one, or leave it out")
 			}
 			continue
 		}
-		if err := f.read(l.set, texts); err != nil {
-			l.problem(f.key, "%v", err)
+		if err := f.parseInto(l.settings, texts); err != nil {
+			l.addProblem(f.key, "%v", err)
 		}
 	}
 }
@@ -254,42 +254,42 @@ func (l *loader) readSecretFiles() {
 		into *Secret
 		form func(string) error
 	}{
-		{"stripe_api_key", l.set.StripeAPIKeyFile, &l.set.StripeAPIKey, stripeKey},
-		{"callback_secret", l.set.CallbackSecretFile, &l.set.CallbackSecret, callbackSecret},
+		{"stripe_api_key", l.settings.StripeAPIKeyFile, &l.settings.StripeAPIKey, checkStripeKey},
+		{"callback_secret", l.settings.CallbackSecretFile, &l.settings.CallbackSecret, checkCallbackSecret},
 	} {
 		fileKey := s.key + "_file"
-		if s.path == "" || l.bad[fileKey] {
+		if s.path == "" || l.invalid[fileKey] {
 			continue
 		}
-		if direct, ok := l.set.sources[s.key]; ok {
-			l.problem(fileKey, "is given and so is %s (%s): give one of the two", s.key, direct)
+		if direct, ok := l.settings.sources[s.key]; ok {
+			l.addProblem(fileKey, "is given and so is %s (%s): give one of the two", s.key, direct)
 			continue
 		}
-		text, err := l.secretFile(fileKey, s.path)
+		text, err := l.readSecretFile(fileKey, s.path)
 		if err == nil {
 			err = s.form(text)
 		}
 		if err != nil {
-			l.problem(fileKey, "names %s, which %v", s.path, err)
-			l.bad[s.key] = true
+			l.addProblem(fileKey, "names %s, which %v", s.path, err)
+			l.invalid[s.key] = true
 			continue
 		}
 		*s.into = NewSecret(text)
-		l.set.sources[s.key] = source{"file", s.path, 1}
+		l.settings.sources[s.key] = source{"file", s.path, 1}
 	}
 }
 
-func (l *loader) secretFile(key, path string) (string, error) {
+func (l *loader) readSecretFile(key, path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return "", fmt.Errorf("can't be read: %v", reason(err))
+		return "", fmt.Errorf("can't be read: %v", fileErrorReason(err))
 	}
-	if !info.Mode().IsRegular() || info.Size() > maxSecret {
-		return "", fmt.Errorf("is no file of up to %d KiB", maxSecret>>10)
+	if !info.Mode().IsRegular() || info.Size() > maxSecretFileBytes {
+		return "", fmt.Errorf("is no file of up to %d KiB", maxSecretFileBytes>>10)
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return "", fmt.Errorf("can't be read: %v", reason(err))
+		return "", fmt.Errorf("can't be read: %v", fileErrorReason(err))
 	}
 	text := strings.TrimSpace(string(b))
 	if text == "" {
@@ -298,12 +298,12 @@ func (l *loader) secretFile(key, path string) (string, error) {
 	if strings.ContainsAny(text, "\r\n") {
 		return "", fmt.Errorf("has several lines: give the secret alone")
 	}
-	l.warnReadable(key, path, info)
+	l.warnIfWorldReadable(key, path, info)
 	return text, nil
 }
 
-func (l *loader) warnReadable(key, path string, info os.FileInfo) {
+func (l *loader) warnIfWorldReadable(key, path string, info os.FileInfo) {
 	if info.Mode().Perm()&0o004 != 0 {
-		l.warn("%s names %s, which everyone on this machine can read: chmod 600 %s", key, path, path)
+		l.addWarning("%s names %s, which everyone on this machine can read: chmod 600 %s", key, path, path)
 	}
 }

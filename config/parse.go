@@ -18,12 +18,12 @@ import (
 
 // Errors of this file are half sentences: the caller puts the setting before and its source behind.
 
-var inDays = regexp.MustCompile(`^(\d{1,6})d(.*)$`)
+var daysPattern = regexp.MustCompile(`^(\d{1,6})d(.*)$`)
 
 // ParseDuration reads what time.ParseDuration does, and days before it: 90d, 1d12h. A day is 24 hours.
 func ParseDuration(s string) (time.Duration, error) {
 	days, rest := time.Duration(0), s
-	if m := inDays.FindStringSubmatch(s); m != nil {
+	if m := daysPattern.FindStringSubmatch(s); m != nil {
 		n, err := strconv.Atoi(m[1])
 		if err != nil || n > 100_000 {
 			return 0, fmt.Errorf("%.40q is too long", s)
@@ -33,7 +33,7 @@ func ParseDuration(s string) (time.Duration, error) {
 			return days, nil
 		}
 		if rest[0] < '0' || rest[0] > '9' {
-			return 0, notADuration(s)
+			return 0, invalidDurationError(s)
 		}
 	}
 	d, err := time.ParseDuration(rest)
@@ -41,12 +41,12 @@ func ParseDuration(s string) (time.Duration, error) {
 		if _, err := strconv.ParseFloat(s, 64); err == nil && s != "0" {
 			return 0, fmt.Errorf("%.40q has no unit: write %ss, %sm, %sh or %sd", s, s, s, s, s)
 		}
-		return 0, notADuration(s)
+		return 0, invalidDurationError(s)
 	}
 	return days + d, nil
 }
 
-func notADuration(s string) error {
+func invalidDurationError(s string) error {
 	return fmt.Errorf("%.40q is no duration: write something like 30s, 15m, 6h or 90d", s)
 }
 
@@ -65,7 +65,7 @@ func FormatDuration(d time.Duration) string {
 	return s
 }
 
-func span(s string, low, high time.Duration) (time.Duration, error) {
+func parseDurationInRange(s string, low, high time.Duration) (time.Duration, error) {
 	d, err := ParseDuration(s)
 	switch {
 	case err != nil:
@@ -78,13 +78,13 @@ func span(s string, low, high time.Duration) (time.Duration, error) {
 	return d, nil
 }
 
-func spans(v []string, low, high time.Duration, most int) ([]time.Duration, error) {
-	if err := atMost(len(v), most); err != nil {
+func parseDurationList(v []string, low, high time.Duration, most int) ([]time.Duration, error) {
+	if err := checkEntryCount(len(v), most); err != nil {
 		return nil, err
 	}
 	var out []time.Duration
 	for _, s := range v {
-		d, err := span(s, low, high)
+		d, err := parseDurationInRange(s, low, high)
 		if err != nil {
 			return nil, err
 		}
@@ -94,14 +94,14 @@ func spans(v []string, low, high time.Duration, most int) ([]time.Duration, erro
 	return slices.Compact(out), nil
 }
 
-func atMost(n, most int) error {
+func checkEntryCount(n, most int) error {
 	if n > most {
 		return fmt.Errorf("has %d entries: give at most %d", n, most)
 	}
 	return nil
 }
 
-func whole(s string, low, high int) (int, error) {
+func parseIntInRange(s string, low, high int) (int, error) {
 	n, err := strconv.Atoi(s)
 	if errors.Is(err, strconv.ErrRange) || err == nil && (n < low || n > high) {
 		return 0, fmt.Errorf("%.40q is out of range: give %d to %d", s, low, high)
@@ -112,7 +112,7 @@ func whole(s string, low, high int) (int, error) {
 	return n, nil
 }
 
-func yesNo(s string) (bool, error) {
+func parseBool(s string) (bool, error) {
 	switch s {
 	case "true":
 		return true, nil
@@ -122,7 +122,7 @@ func yesNo(s string) (bool, error) {
 	return false, fmt.Errorf("%.40q is neither: give true or false", s)
 }
 
-func oneOf(of []string) func(string) (string, error) {
+func parseOneOf(of []string) func(string) (string, error) {
 	return func(s string) (string, error) {
 		if !slices.Contains(of, s) {
 			return "", fmt.Errorf("%.40q is unknown: give one of %s", s, strings.Join(of, ", "))
@@ -131,7 +131,7 @@ func oneOf(of []string) func(string) (string, error) {
 	}
 }
 
-func cronSpec(s string) (string, error) {
+func parseCronSpec(s string) (string, error) {
 	const forms = "write a cron line of five fields such as \"*/5 9-18 * * *\", optionally after TZ=Europe/Paris, or @every 30s, @hourly, @daily"
 	if len(s) > 200 {
 		return "", fmt.Errorf("is longer than 200 characters: %s", forms)
@@ -151,7 +151,7 @@ func cronSpec(s string) (string, error) {
 	return s, nil
 }
 
-func webURL(s string) (string, error) {
+func parseWebURL(s string) (string, error) {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
@@ -164,7 +164,7 @@ func webURL(s string) (string, error) {
 	return strings.TrimRight(s, "/"), nil
 }
 
-func listenAddress(s string) (string, error) {
+func parseListenAddress(s string) (string, error) {
 	if path, ok := strings.CutPrefix(s, "unix://"); ok {
 		if !strings.HasPrefix(path, "/") {
 			return "", fmt.Errorf("%.200q has no absolute path: write unix:///run/holdd/holdd.sock", s)
@@ -186,8 +186,8 @@ func listenAddress(s string) (string, error) {
 
 var redisSchemes = []string{"redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"}
 
-// redisURL looks at the form alone: several hosts in one address are beyond net/url, and the store reads the rest.
-func redisURL(s string) error {
+// checkRedisURL looks at the form alone: several hosts in one address are beyond net/url, and the store reads the rest.
+func checkRedisURL(s string) error {
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok || !slices.Contains(redisSchemes, scheme) {
 		return fmt.Errorf("has no form that is known: write one of %s://…", strings.Join(redisSchemes, "://… "))
@@ -209,29 +209,29 @@ func redisURL(s string) error {
 }
 
 var (
-	userInfo  = regexp.MustCompile(`^([a-z+]+://[^:/?#@]*):.*@`)
-	passParam = regexp.MustCompile(`([?&][^=&]*pass[^=&]*=)[^&]*`)
+	urlPasswordPattern   = regexp.MustCompile(`^([a-z+]+://[^:/?#@]*):.*@`)
+	passwordParamPattern = regexp.MustCompile(`([?&][^=&]*pass[^=&]*=)[^&]*`)
 )
 
-const masked = "xxxxx"
+const maskedPassword = "xxxxx"
 
-// withoutPassword makes a Redis address fit to be shown.
-func withoutPassword(s string) string {
-	s = userInfo.ReplaceAllString(s, "$1:"+masked+"@")
-	return passParam.ReplaceAllString(s, "${1}"+masked)
+// maskPassword makes a Redis address fit to be shown.
+func maskPassword(s string) string {
+	s = urlPasswordPattern.ReplaceAllString(s, "$1:"+maskedPassword+"@")
+	return passwordParamPattern.ReplaceAllString(s, "${1}"+maskedPassword)
 }
 
 // The length is bounded below, because it ends up in a header. Today's keys have some 110 characters, old ones 32.
-var stripeKeyForm = regexp.MustCompile(`^(sk|rk)_(test|live)_[A-Za-z0-9_]{3,}$`)
+var stripeKeyPattern = regexp.MustCompile(`^(sk|rk)_(test|live)_[A-Za-z0-9_]{3,}$`)
 
-func stripeKey(s string) error {
+func checkStripeKey(s string) error {
 	switch {
 	case strings.HasPrefix(s, "pk_"):
 		return errors.New("is a publishable key, which can't capture: give the secret key (sk_…) or a restricted one (rk_…) from the Dashboard")
 	case strings.HasPrefix(s, "whsec_"):
 		return errors.New("is a webhook's secret: give the secret key (sk_…) or a restricted one (rk_…) from the Dashboard")
 	}
-	if len(s) <= 248 && stripeKeyForm.MatchString(s) {
+	if len(s) <= 248 && stripeKeyPattern.MatchString(s) {
 		return nil
 	}
 	if strings.HasPrefix(s, "sk_") || strings.HasPrefix(s, "rk_") {
@@ -240,14 +240,14 @@ func stripeKey(s string) error {
 	return errors.New("is no Stripe key: give one that starts with sk_test_, sk_live_, rk_test_ or rk_live_, from the Dashboard")
 }
 
-func webhookSecret(s string) error {
+func checkWebhookSecret(s string) error {
 	if rest, ok := strings.CutPrefix(s, "whsec_"); !ok || rest == "" || strings.ContainsAny(rest, " \t\r\n") {
 		return errors.New("has an entry that is no signing secret: give those of the webhook endpoint, which start with whsec_")
 	}
 	return nil
 }
 
-func callbackSecret(s string) error {
+func checkCallbackSecret(s string) error {
 	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(s, "whsec_"))
 	if err != nil || len(key) < 24 || len(key) > 64 {
 		return errors.New("is no Standard Webhooks secret: give whsec_ and the base64 of 24 to 64 random bytes, as from: echo whsec_$(openssl rand -base64 32)")
@@ -255,21 +255,21 @@ func callbackSecret(s string) error {
 	return nil
 }
 
-func pingURL(s string) error {
-	if _, err := webURL(s); err != nil {
+func checkPingURL(s string) error {
+	if _, err := parseWebURL(s); err != nil {
 		return errors.New("is no web address of a healthchecks service: write it as https://hc-ping.com/…")
 	}
 	return nil
 }
 
-func timeZone(s string) (string, error) {
+func parseTimeZone(s string) (string, error) {
 	if _, err := time.LoadLocation(s); err != nil || s == "Local" {
 		return "", fmt.Errorf("%.64q is no time zone: write an IANA name, such as Europe/Paris", s)
 	}
 	return s, nil
 }
 
-func notifyURL(s string) error {
+func checkNotifyURL(s string) error {
 	if scheme, rest, ok := strings.Cut(s, "://"); !ok || scheme == "" || rest == "" {
 		return errors.New("has an entry that is no address: write service://…, such as slack://… or smtp://…")
 	}

@@ -6,7 +6,7 @@ import (
 	"log/slog"
 )
 
-const redacted = "[redacted]"
+const redactedText = "[redacted]"
 
 // Secret is a text that must not be shown. Its zero value is "not set". No fmt verb, JSON, YAML, text or log encoder prints it; only
 // [Secret.Reveal] gives it out, so that every use can be found by searching for that name.
@@ -39,7 +39,7 @@ func (s Secret) String() string {
 	if s.text == nil {
 		return ""
 	}
-	return redacted
+	return redactedText
 }
 
 // Format covers every verb: %x and %d of a string would print it as well.

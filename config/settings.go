@@ -57,11 +57,11 @@ type Settings struct {
 	warnings []string
 }
 
-// Live reports whether the Stripe key moves real money.
-func (s *Settings) Live() bool { return live(s.StripeAPIKey.Reveal()) }
+// Livemode reports whether the Stripe key moves real money.
+func (s *Settings) Livemode() bool { return isLiveKey(s.StripeAPIKey.Reveal()) }
 
-// Local reports whether Listen can be reached from this machine only, so that no token is needed.
-func (s *Settings) Local() bool { return local(s.Listen) }
+// ListensOnLoopback reports whether Listen can be reached from this machine only, so that no token is needed.
+func (s *Settings) ListensOnLoopback() bool { return isLoopbackAddress(s.Listen) }
 
 // Warnings are sentences about settings that work and that somebody should still look at.
 func (s *Settings) Warnings() []string { return slices.Clone(s.warnings) }
@@ -69,11 +69,11 @@ func (s *Settings) Warnings() []string { return slices.Clone(s.warnings) }
 // Source tells where the setting with this key was set: "holdd.yaml:3", "environment HOLDD_LEASE", "flag --lease", or "default".
 func (s *Settings) Source(key string) string { return s.sources[key].String() }
 
-func live(key string) bool {
+func isLiveKey(key string) bool {
 	return strings.HasPrefix(key, "sk_live_") || strings.HasPrefix(key, "rk_live_")
 }
 
-func local(listen string) bool {
+func isLoopbackAddress(listen string) bool {
 	if strings.HasPrefix(listen, "unix://") {
 		return true
 	}

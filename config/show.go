@@ -14,29 +14,29 @@ import (
 func (s *Settings) Show(w io.Writer) error {
 	var b strings.Builder
 	for _, f := range fields {
-		values := f.show(s)
+		values := f.formatFrom(s)
 		from := s.Source(f.key)
 		switch {
 		case len(values) == 0 && s.sources[f.key].kind == "":
 			fmt.Fprintf(&b, "# %s:  # not set\n", f.key)
-		case f.private:
-			fmt.Fprintf(&b, "# %s: %s  # %s\n", f.key, describe(f, values), from)
+		case f.redact:
+			fmt.Fprintf(&b, "# %s: %s  # %s\n", f.key, describeSecret(f, values), from)
 		case f.split != nil:
 			fmt.Fprintf(&b, "%s: [%s]  # %s\n", f.key, strings.Join(values, ", "), from)
-		case f.secret && strings.Contains(values[0], masked):
-			fmt.Fprintf(&b, "# %s: %s  # %s\n", f.key, scalar(values[0]), from)
+		case f.secret && strings.Contains(values[0], maskedPassword):
+			fmt.Fprintf(&b, "# %s: %s  # %s\n", f.key, yamlScalar(values[0]), from)
 		default:
-			fmt.Fprintf(&b, "%s: %s  # %s\n", f.key, scalar(values[0]), from)
+			fmt.Fprintf(&b, "%s: %s  # %s\n", f.key, yamlScalar(values[0]), from)
 		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// describe tells of a secret what may be known.
-func describe(f *field, values []string) string {
+// describeSecret tells of a secret what may be known.
+func describeSecret(f *field, values []string) string {
 	switch {
-	case f.key == "stripe_api_key" && live(values[0]):
+	case f.key == "stripe_api_key" && isLiveKey(values[0]):
 		return "set, LIVE mode"
 	case f.key == "stripe_api_key":
 		return "set, test mode"
@@ -46,8 +46,8 @@ func describe(f *field, values []string) string {
 	return "set"
 }
 
-// scalar quotes where YAML needs it. Numbers and true and false stay as people write them.
-func scalar(v string) string {
+// yamlScalar quotes where YAML needs it. Numbers and true and false stay as people write them.
+func yamlScalar(v string) string {
 	if _, err := strconv.Atoi(v); err == nil || v == "true" || v == "false" {
 		return v
 	}

@@ -14,14 +14,14 @@ import (
 
 // storeWithPendingHolds returns a store with n holds that are not due, with ids as long as
 // Stripe's.
-func storeWithPendingHolds(b *testing.B, n int) *env {
+func storeWithPendingHolds(b *testing.B, n int) *testStore {
 	b.Helper()
 	e := startRedis(b, store.Options{})
 	for from := 0; from < n; from += 1000 {
 		var writes []hold.RecordWrite
 		for i := from; i < min(from+1000, n); i++ {
-			w := scheduled(fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", i),
-				later.Add(time.Duration(i)*time.Second), later.Add(time.Duration(i)*time.Minute))
+			w := newScheduledWrite(fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", i),
+				farFuture.Add(time.Duration(i)*time.Second), farFuture.Add(time.Duration(i)*time.Minute))
 			w.Hold.Reference, w.Placement.NextMilestone = fmt.Sprintf("BK-%06d", i), w.Hold.ExpiresAt.Add(-time.Hour)
 			writes = append(writes, w)
 		}
@@ -30,7 +30,7 @@ func storeWithPendingHolds(b *testing.B, n int) *env {
 	return e
 }
 
-func benchmarkSizes(b *testing.B, f func(b *testing.B, e *env)) {
+func benchmarkSizes(b *testing.B, f func(b *testing.B, e *testStore)) {
 	for _, n := range []int{10_000, 100_000} {
 		b.Run(fmt.Sprintf("pending=%d", n), func(b *testing.B) {
 			e := storeWithPendingHolds(b, n)
@@ -45,31 +45,31 @@ func benchmarkSizes(b *testing.B, f func(b *testing.B, e *env)) {
 func hundredReadyHolds(round int) []hold.RecordWrite {
 	writes := make([]hold.RecordWrite, 100)
 	for i := range writes {
-		writes[i] = ready(fmt.Sprintf("pi_3PxYzA2eZvNew%06d%04d", round, i), hold.OpCapture, "",
-			dead.Add(time.Duration(i)*time.Second))
+		writes[i] = newReadyWrite(fmt.Sprintf("pi_3PxYzA2eZvNew%06d%04d", round, i), hold.OpCapture, "",
+			nearDeadline.Add(time.Duration(i)*time.Second))
 		writes[i].Hold.Reference = fmt.Sprintf("BK-%06d", i)
 		writes[i].Events = [][]byte{[]byte(`{"id":"evt","type":"hold.scheduled","data":{"hold":{"id":"pi_3PxYzA2eZvKYlo2C1gQmT0aB"}}}`)}
 	}
 	return writes
 }
 
-func (e *env) deleteHolds(ids ...string) {
+func (e *testStore) deleteHolds(ids ...string) {
 	e.Helper()
-	holds, _, err := e.s.Read(e.Context(), ids...)
+	holds, _, err := e.store.Read(e.Context(), ids...)
 	if err != nil {
 		e.Fatal(err)
 	}
 	var writes []hold.RecordWrite
 	for _, h := range holds {
-		w := from(*h)
+		w := newUpdateWrite(*h)
 		w.Drop = true
 		writes = append(writes, w)
 	}
 	e.mustCommit(writes...)
 }
 
-func BenchmarkCommit100New(b *testing.B) {
-	benchmarkSizes(b, func(b *testing.B, e *env) {
+func BenchmarkCommit_100NewHolds(b *testing.B) {
+	benchmarkSizes(b, func(b *testing.B, e *testStore) {
 		for round := 0; b.Loop(); round++ {
 			b.StopTimer()
 			writes := hundredReadyHolds(round)
@@ -87,18 +87,18 @@ func BenchmarkCommit100New(b *testing.B) {
 	})
 }
 
-func BenchmarkClaim100(b *testing.B) {
-	benchmarkSizes(b, func(b *testing.B, e *env) {
+func BenchmarkClaim_100Holds(b *testing.B) {
+	benchmarkSizes(b, func(b *testing.B, e *testStore) {
 		for round := 0; b.Loop(); round++ {
 			b.StopTimer()
 			e.mustCommit(hundredReadyHolds(round)...)
 			b.StartTimer()
-			claims, _ := e.claim(captureLane, 100, time.Minute)
+			claims, _ := e.mustClaim(captureLane, 100, time.Minute)
 			b.StopTimer()
 			if len(claims) != 100 {
 				b.Fatalf("claimed %d", len(claims))
 			}
-			e.deleteHolds(ids(claims)...)
+			e.deleteHolds(claimedIDs(claims)...)
 			b.StartTimer()
 		}
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100, "ns/hold")
@@ -106,20 +106,20 @@ func BenchmarkClaim100(b *testing.B) {
 }
 
 func BenchmarkCommit100Settled(b *testing.B) {
-	benchmarkSizes(b, func(b *testing.B, e *env) {
+	benchmarkSizes(b, func(b *testing.B, e *testStore) {
 		for round := 0; b.Loop(); round++ {
 			b.StopTimer()
 			e.mustCommit(hundredReadyHolds(round)...)
-			claims, _ := e.claim(captureLane, 100, time.Minute)
+			claims, _ := e.mustClaim(captureLane, 100, time.Minute)
 			ends := make([]hold.RecordWrite, len(claims))
 			for i := range claims {
-				ends[i] = capturedWrite(claims[i].Hold, moved)
+				ends[i] = capturedWrite(claims[i].Hold, changedTime)
 				ends[i].Events = [][]byte{[]byte(`{"id":"evt","type":"hold.captured","data":{"hold":{"id":"pi_3PxYzA2eZvKYlo2C1gQmT0aB"}}}`)}
 			}
 			b.StartTimer()
 			e.mustCommit(ends...)
 			b.StopTimer()
-			e.deleteHolds(ids(claims)...)
+			e.deleteHolds(claimedIDs(claims)...)
 			b.StartTimer()
 		}
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100, "ns/hold")
@@ -127,19 +127,19 @@ func BenchmarkCommit100Settled(b *testing.B) {
 }
 
 func BenchmarkPromoteDueIdle(b *testing.B) {
-	benchmarkSizes(b, func(b *testing.B, e *env) {
+	benchmarkSizes(b, func(b *testing.B, e *testStore) {
 		for b.Loop() {
-			if d := e.due(true); d.PromotedHolds != 0 {
+			if d := e.mustPromoteDue(true); d.PromotedHolds != 0 {
 				b.Fatal(d)
 			}
 		}
 	})
 }
 
-func BenchmarkPage100(b *testing.B) {
-	benchmarkSizes(b, func(b *testing.B, e *env) {
+func BenchmarkPage_100Holds(b *testing.B) {
+	benchmarkSizes(b, func(b *testing.B, e *testStore) {
 		for b.Loop() {
-			listed, _, err := e.s.Page(b.Context(), hold.SetExpiring, hold.Position{Score: later.UnixMilli() + 1}, 100)
+			listed, _, err := e.store.Page(b.Context(), hold.SetExpiring, hold.Position{Score: farFuture.UnixMilli() + 1}, 100)
 			if err != nil || len(listed) != 100 {
 				b.Fatal(len(listed), err)
 			}
@@ -147,9 +147,9 @@ func BenchmarkPage100(b *testing.B) {
 	})
 }
 
-// BenchmarkMemory measures the bytes of Redis for a pending hold: by MEMORY USAGE of each key, and
+// BenchmarkRedisMemoryPerHold measures the bytes of Redis for a pending hold: by MEMORY USAGE of each key, and
 // by used_memory.
-func BenchmarkMemory(b *testing.B) {
+func BenchmarkRedisMemoryPerHold(b *testing.B) {
 	const n = 100_000
 	empty := usedMemory(storeWithPendingHolds(b, 0))
 	e := storeWithPendingHolds(b, n)
@@ -166,7 +166,7 @@ func BenchmarkMemory(b *testing.B) {
 	}
 }
 
-func usedMemory(e *env) float64 {
+func usedMemory(e *testStore) float64 {
 	for line := range strings.Lines(e.rdb.Info(e.Context(), "memory").Val()) {
 		if v, ok := strings.CutPrefix(line, "used_memory:"); ok {
 			n, err := strconv.ParseFloat(strings.TrimSpace(v), 64)
@@ -180,9 +180,9 @@ func usedMemory(e *env) float64 {
 	return 0
 }
 
-// BenchmarkDrain takes holds from the schedule to their end as the worker does, 64 at a time, and
+// BenchmarkPromoteClaimCommit takes holds from the schedule to their end as the worker does, 64 at a time, and
 // measures the CPU time of Redis.
-func BenchmarkDrain(b *testing.B) {
+func BenchmarkPromoteClaimCommit(b *testing.B) {
 	const n, at64 = 20_000, 64
 	event := []byte(`{"id":"evt_3PxYzA2eZvKYlo2C00000000_1764547200001_1","type":"hold.captured","timestamp":"2026-03-01T12:00:00.123Z","data":{"hold":{"id":"` +
 		strings.Repeat("x", 480) + `"},"cause":"schedule"}}`)
@@ -191,8 +191,8 @@ func BenchmarkDrain(b *testing.B) {
 		e := startRedis(b, store.Options{}, "--appendonly", "yes")
 		var writes []hold.RecordWrite
 		for i := range n {
-			w := scheduled(fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", i),
-				at.Add(time.Duration(i)*time.Second), later.Add(time.Duration(i)*time.Minute))
+			w := newScheduledWrite(fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", i),
+				baseTime.Add(time.Duration(i)*time.Second), farFuture.Add(time.Duration(i)*time.Minute))
 			w.Hold.Reference, w.Placement.NextMilestone = fmt.Sprintf("BK-%06d", i), w.Hold.ExpiresAt.Add(-time.Hour)
 			writes = append(writes, w)
 		}
@@ -202,17 +202,17 @@ func BenchmarkDrain(b *testing.B) {
 		before := e.redisCPU()
 		b.StartTimer()
 		for left := n; left > 0; {
-			e.due(true)
+			e.mustPromoteDue(true)
 			for range 4 {
-				claims, _ := e.claim(captureLane, at64, time.Minute)
+				claims, _ := e.mustClaim(captureLane, at64, time.Minute)
 				ends := make([]hold.RecordWrite, len(claims))
 				for i := range claims {
 					h := claims[i].Hold
-					h.History = append(h.History, hold.HistoryEntry{At: moved,
+					h.History = append(h.History, hold.HistoryEntry{At: changedTime,
 						Kind: hold.HistoryAttempt, Op: hold.OpCapture,
 						Key:       "holdd-" + h.ID + "-capture-0123456789abcdef-1",
 						RequestID: "req_b7pQ2mXw9ZkLrT", Answer: hold.AnswerOK})
-					ends[i] = capturedWrite(h, moved)
+					ends[i] = capturedWrite(h, changedTime)
 					ends[i].Events = [][]byte{event}
 				}
 				e.mustCommit(ends...)
@@ -227,7 +227,7 @@ func BenchmarkDrain(b *testing.B) {
 }
 
 // redisCPU is the CPU time that Redis has used.
-func (e *env) redisCPU() time.Duration {
+func (e *testStore) redisCPU() time.Duration {
 	var sum time.Duration
 	for line := range strings.Lines(e.rdb.Info(e.Context(), "cpu").Val()) {
 		k, v, _ := strings.Cut(strings.TrimSpace(line), ":")

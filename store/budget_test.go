@@ -34,9 +34,9 @@ func mostInOneSecond(grants []granted) int {
 	return most
 }
 
-// draw lets each store reserve each kind of request for a while, waiting as it is told.
-func draw(t *testing.T, stores []*store.Store, ops []hold.Op, account string, n int,
-	d time.Duration) (grants []granted, asked int) {
+// reserveFor lets each store reserve each kind of request for a while, waiting as it is told.
+func reserveFor(t *testing.T, stores []*store.Store, ops []hold.Op, account string, n int,
+	d time.Duration) (grants []granted, attempts int) {
 	t.Helper()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -47,12 +47,12 @@ func draw(t *testing.T, stores []*store.Store, ops []hold.Op, account string, n 
 				for time.Now().Before(end) {
 					got, wait, err := s.TryReserve(t.Context(), account, op, n)
 					mu.Lock()
-					asked++
+					attempts++
 					grants = append(grants, granted{time.Now(), got})
-					endless := asked > 50_000
+					tooMany := attempts > 50_000
 					mu.Unlock()
 					switch {
-					case endless:
+					case tooMany:
 						t.Error("time doesn't go on: nothing is ever refused")
 						return
 					case err != nil, got < 0, got > n, got > 0 && wait != 0, got == 0 &&
@@ -69,7 +69,7 @@ func draw(t *testing.T, stores []*store.Store, ops []hold.Op, account string, n 
 		}
 	}
 	wg.Wait()
-	return grants, asked
+	return grants, attempts
 }
 
 func countGranted(grants []granted) int {
@@ -83,7 +83,7 @@ func countGranted(grants []granted) int {
 // openThreeStores opens three stores on one Redis inside a bubble.
 func openThreeStores(t *testing.T, b store.Rates) []*store.Store {
 	t.Helper()
-	m := storetest.InProcess(t)
+	m := storetest.StartInProcess(t)
 	var all []*store.Store
 	for range 3 {
 		all = append(all, mustOpen(t, store.Options{URL: m.URL(), Dialer: m.Dial, Rates: b}))
@@ -114,7 +114,7 @@ func TestTryReserve_UsesTheRateAndNeverExceedsIt(t *testing.T) {
 		t.Run(fmt.Sprintf("%+v, %v, %d at once", c.b, c.ops, c.n), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				grants, asked := draw(t, openThreeStores(t, c.b), c.ops, "acct_a", c.n, seconds*time.Second)
+				grants, asked := reserveFor(t, openThreeStores(t, c.b), c.ops, "acct_a", c.n, seconds*time.Second)
 				if most := mostInOneSecond(grants); most > c.limit+c.burst {
 					t.Errorf("%d in one second, allowed are %d and a burst of %d", most, c.limit, c.burst)
 				}
@@ -168,7 +168,7 @@ func TestTryReserve_KeepsAccountsAndKindsApart(t *testing.T) {
 func TestTryReserve_FullBucketGrantsItsBurst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m := storetest.InProcess(t)
+		m := storetest.StartInProcess(t)
 		for _, rate := range []int{1, 2, 3, 7, 10, 19, 20, 25, 33, 99, 100, 999, 1000, 12_345} {
 			s := mustOpen(t, store.Options{URL: m.URL(), Dialer: m.Dial, Rates: store.Rates{Write: rate, Total: rate}})
 			for round := range 5 {
@@ -316,6 +316,6 @@ func TestTryReserve_OnRedis(t *testing.T) {
 	}
 	raw := r.Client()
 	defer raw.Close()
-	storetest.Until(t, 5*time.Second, "buckets that are full again are forgotten",
+	storetest.WaitUntil(t, 5*time.Second, "buckets that are full again are forgotten",
 		func() bool { return len(raw.Keys(t.Context(), "*budget*").Val()) == 0 })
 }

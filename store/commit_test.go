@@ -19,8 +19,8 @@ import (
 
 var captureLane = hold.Lane{Op: hold.OpCapture}
 
-// events returns what was published in the partitions, in no order over them.
-func (e *env) events(partitions int) []string {
+// publishedEvents returns what was published in the partitions, in no order over them.
+func (e *testStore) publishedEvents(partitions int) []string {
 	e.Helper()
 	var all []string
 	for p := range partitions {
@@ -32,37 +32,37 @@ func (e *env) events(partitions int) []string {
 }
 
 // awaitExpiredLeases waits until n leases have ended and their holds are ready again.
-func (e *env) awaitExpiredLeases(n int) {
+func (e *testStore) awaitExpiredLeases(n int) {
 	e.Helper()
-	storetest.Until(e, 5*time.Second, fmt.Sprintf("%d leases run out", n), func() bool {
-		n -= e.due(false).ExpiredLeases
+	storetest.WaitUntil(e, 5*time.Second, fmt.Sprintf("%d leases run out", n), func() bool {
+		n -= e.mustPromoteDue(false).ExpiredLeases
 		return n <= 0
 	})
 }
 
 func TestCommit_RejectsClaimThatWasTakenOver(t *testing.T) {
 	t.Parallel()
-	onRedisAndMiniredis(t, func(t *testing.T, e *env) {
-		e.mustCommit(ready("pi_a", hold.OpCapture, "", dead))
-		old, began := e.claim(captureLane, 1, time.Millisecond)
+	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
+		e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline))
+		old, began := e.mustClaim(captureLane, 1, time.Millisecond)
 		e.awaitExpiredLeases(1)
-		now, _ := e.claim(captureLane, 1, time.Minute)
+		now, _ := e.mustClaim(captureLane, 1, time.Minute)
 		if len(now) != 1 || !now[0].TakenOver || !now[0].Since.Equal(began) ||
 			now[0].Hold.Version <= old[0].Hold.Version || now[0].Hold.PreviousState != hold.Scheduled {
 			t.Fatalf("taken over: %+v\nbefore: %+v", now, old)
 		}
-		late := capturedWrite(old[0].Hold, moved)
+		late := capturedWrite(old[0].Hold, changedTime)
 		late.Events = [][]byte{[]byte("late")}
-		if e.commit(late)[0] {
+		if e.tryCommit(late)[0] {
 			t.Fatal("a claim that was taken over has committed")
 		}
-		good := capturedWrite(now[0].Hold, moved)
+		good := capturedWrite(now[0].Hold, changedTime)
 		good.Events = [][]byte{[]byte("good")}
 		e.mustCommit(good)
-		if e.commit(late)[0] {
+		if e.tryCommit(late)[0] {
 			t.Fatal("a claim that was taken over has committed after the end")
 		}
-		if ev := e.events(1); !slices.Equal(ev, []string{"good"}) {
+		if ev := e.publishedEvents(1); !slices.Equal(ev, []string{"good"}) {
 			t.Fatalf("events: %v", ev)
 		}
 		e.checkInvariants(1)
@@ -73,13 +73,13 @@ func TestCommit_RejectsClaimThatWasTakenOver(t *testing.T) {
 // wherever the hold is queued.
 func TestCommit_AcceptsExpiredClaimThatWasNotTakenOver(t *testing.T) {
 	t.Parallel()
-	onRedisAndMiniredis(t, func(t *testing.T, e *env) {
-		e.mustCommit(ready("pi_a", hold.OpCapture, "acct_x", dead))
-		old, _ := e.claim(hold.Lane{Op: hold.OpCapture, Account: "acct_x"}, 1, time.Millisecond)
+	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
+		e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "acct_x", nearDeadline))
+		old, _ := e.mustClaim(hold.Lane{Op: hold.OpCapture, Account: "acct_x"}, 1, time.Millisecond)
 		e.awaitExpiredLeases(1)
-		e.mustCommit(capturedWrite(old[0].Hold, moved))
+		e.mustCommit(capturedWrite(old[0].Hold, changedTime))
 		e.checkInvariants(1)
-		if d := e.due(true); len(d.Lanes) != 0 {
+		if d := e.mustPromoteDue(true); len(d.Lanes) != 0 {
 			t.Fatalf("its lane is still there: %+v", d.Lanes)
 		}
 	})
@@ -89,27 +89,27 @@ func TestCommit_AcceptsExpiredClaimThatWasNotTakenOver(t *testing.T) {
 // after it.
 func TestCommit_RejectsClaimThatRedisForgot(t *testing.T) {
 	t.Parallel()
-	onRedisAndMiniredis(t, func(t *testing.T, e *env) {
-		e.mustCommit(ready("pi_a", hold.OpCapture, "", dead))
+	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
+		e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline))
 		before := e.rdb.HGet(t.Context(), "holdd:{0}:holds", "pi_a").Val()
-		lost, _ := e.claim(captureLane, 1, time.Minute)
+		lost, _ := e.mustClaim(captureLane, 1, time.Minute)
 		// This is what a Redis replica looks like that did not receive the claim.
 		e.rdb.HSet(t.Context(), "holdd:{0}:holds", "pi_a", before)
 		e.rdb.Del(t.Context(), "holdd:{0}:leased")
-		e.rdb.ZAdd(t.Context(), "holdd:{0}:ready:1:", scored(dead, "pi_a"))
-		e.rdb.ZAdd(t.Context(), "holdd:{0}:lanes", scored(dead, "1:"))
+		e.rdb.ZAdd(t.Context(), "holdd:{0}:ready:1:", scored(nearDeadline, "pi_a"))
+		e.rdb.ZAdd(t.Context(), "holdd:{0}:lanes", scored(nearDeadline, "1:"))
 
-		cancel := from(*e.read("pi_a"))
+		cancel := newUpdateWrite(*e.mustRead("pi_a"))
 		cancel.Hold.NextOp, cancel.Hold.CancelWanted = hold.OpCancel, true
-		cancel.Placement = hold.Placement{DueAt: due, Ready: true, KeepMilestone: true}
+		cancel.Placement = hold.Placement{DueAt: pastDue, Ready: true, KeepMilestone: true}
 		e.mustCommit(cancel)
 
-		again := from(lost[0].Hold)
-		again.Hold.State, again.Hold.NextAt = hold.Scheduled, soon
-		again.Placement = hold.Placement{DueAt: soon, KeepMilestone: true}
-		if e.commit(again)[0] {
+		again := newUpdateWrite(lost[0].Hold)
+		again.Hold.State, again.Hold.NextAt = hold.Scheduled, futureDue
+		again.Placement = hold.Placement{DueAt: futureDue, KeepMilestone: true}
+		if e.tryCommit(again)[0] {
 			t.Errorf("a forgotten claim has overwritten an accepted cancel: cancel wanted is %t now",
-				e.read("pi_a").CancelWanted)
+				e.mustRead("pi_a").CancelWanted)
 		}
 	})
 }
@@ -148,11 +148,11 @@ func TestCommit_RepeatedAfterLostReply(t *testing.T) {
 	c := r.Client()
 	defer c.Close()
 	s, lose := openWithLossyConn(t, r, store.Options{Partitions: 3})
-	e := &env{TB: t, s: s, rdb: c}
+	e := &testStore{TB: t, store: s, rdb: c}
 	ctx := t.Context()
 	var births []hold.RecordWrite
 	for i := range 40 {
-		w := ready(fmt.Sprintf("pi_%d", i), hold.OpCapture, "", dead)
+		w := newReadyWrite(fmt.Sprintf("pi_%d", i), hold.OpCapture, "", nearDeadline)
 		w.Events = [][]byte{fmt.Appendf(nil, "born %d", i)}
 		births = append(births, w)
 	}
@@ -173,9 +173,9 @@ func TestCommit_RepeatedAfterLostReply(t *testing.T) {
 	lossy(births)
 	var ends []hold.RecordWrite
 	for p := range 3 {
-		claims, _ := e.claim(hold.Lane{Partition: p, Op: hold.OpCapture}, 100, time.Minute)
+		claims, _ := e.mustClaim(hold.Lane{Partition: p, Op: hold.OpCapture}, 100, time.Minute)
 		for _, c := range claims {
-			w := capturedWrite(c.Hold, moved)
+			w := capturedWrite(c.Hold, changedTime)
 			w.Events = [][]byte{[]byte("end " + c.Hold.ID)}
 			ends = append(ends, w)
 		}
@@ -184,14 +184,14 @@ func TestCommit_RepeatedAfterLostReply(t *testing.T) {
 		t.Fatalf("claimed %d of 40", len(ends))
 	}
 	lossy(ends)
-	ev := e.events(3)
+	ev := e.publishedEvents(3)
 	slices.Sort(ev)
 	if len(ev) != 80 || len(slices.Compact(ev)) != 80 {
 		t.Fatalf("%d events, %d different ones, of 80", len(ev), len(slices.Compact(ev)))
 	}
 	var drops []hold.RecordWrite
 	for _, w := range ends {
-		d := from(*e.read(w.Hold.ID))
+		d := newUpdateWrite(*e.mustRead(w.Hold.ID))
 		d.Drop = true
 		drops = append(drops, d)
 	}
@@ -210,9 +210,9 @@ func TestClaim_NotRepeatedAfterLostReply(t *testing.T) {
 	c := r.Client()
 	defer c.Close()
 	s, lose := openWithLossyConn(t, r, store.Options{})
-	e := &env{TB: t, s: s, rdb: c}
-	e.claim(captureLane, 1, time.Minute) // Redis knows the script from here on
-	e.mustCommit(ready("pi_a", hold.OpCapture, "", dead), ready("pi_b", hold.OpCapture, "", dead2))
+	e := &testStore{TB: t, store: s, rdb: c}
+	e.mustClaim(captureLane, 1, time.Minute) // Redis knows the script from here on
+	e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline), newReadyWrite("pi_b", hold.OpCapture, "", secondDeadline))
 	lose.Store(1)
 	if _, _, err := s.Claim(t.Context(), captureLane, 1, time.Millisecond, time.Time{}); err == nil {
 		t.Fatal("the reply was not lost")
@@ -221,7 +221,7 @@ func TestClaim_NotRepeatedAfterLostReply(t *testing.T) {
 		t.Fatalf("still ready: %v", ready)
 	}
 	e.awaitExpiredLeases(1)
-	claims, _ := e.claim(captureLane, 2, time.Minute)
+	claims, _ := e.mustClaim(captureLane, 2, time.Minute)
 	if len(claims) != 2 || claims[0].Hold.ID != "pi_a" || !claims[0].TakenOver || claims[1].TakenOver {
 		t.Fatalf("%+v", claims)
 	}
@@ -232,7 +232,7 @@ func TestCommit_OneOfManyRacingWritersWins(t *testing.T) {
 	e := startRedis(t, store.Options{})
 	const holds, racers = 50, 8
 	for i := range holds {
-		e.mustCommit(scheduled(fmt.Sprintf("pi_%d", i), soon, dead))
+		e.mustCommit(newScheduledWrite(fmt.Sprintf("pi_%d", i), futureDue, nearDeadline))
 	}
 	wins := make([][racers]bool, holds)
 	var wg sync.WaitGroup
@@ -240,17 +240,17 @@ func TestCommit_OneOfManyRacingWritersWins(t *testing.T) {
 		wg.Go(func() {
 			var writes []hold.RecordWrite
 			for i := range holds {
-				h := scheduled(fmt.Sprintf("pi_%d", i), soon, dead).Hold
+				h := newScheduledWrite(fmt.Sprintf("pi_%d", i), futureDue, nearDeadline).Hold
 				h.Version = 1
-				w := from(h)
+				w := newUpdateWrite(h)
 				w.Hold.Reference = fmt.Sprintf("racer %d", r)
-				w.Placement = hold.Placement{DueAt: soon.Add(time.Duration(r) * time.Second), KeepMilestone: true}
+				w.Placement = hold.Placement{DueAt: futureDue.Add(time.Duration(r) * time.Second), KeepMilestone: true}
 				w.Events = [][]byte{fmt.Appendf(nil, "%d by %d", i, r)}
 				writes = append(writes, w)
 			}
 			// Half of the writers commit one by one, so that batches and single calls interleave.
 			if r%2 == 0 {
-				ok, err := e.s.Commit(t.Context(), writes)
+				ok, err := e.store.Commit(t.Context(), writes)
 				if err != nil {
 					t.Error(err)
 					return
@@ -261,7 +261,7 @@ func TestCommit_OneOfManyRacingWritersWins(t *testing.T) {
 				return
 			}
 			for i := range writes {
-				ok, err := e.s.Commit(t.Context(), writes[i:i+1])
+				ok, err := e.store.Commit(t.Context(), writes[i:i+1])
 				if err != nil {
 					t.Error(err)
 					return
@@ -277,13 +277,13 @@ func TestCommit_OneOfManyRacingWritersWins(t *testing.T) {
 		if winner < 0 || slices.Contains(wins[i][winner+1:], true) {
 			t.Fatalf("hold %d was won by %v", i, wins[i])
 		}
-		h := e.read(fmt.Sprintf("pi_%d", i))
+		h := e.mustRead(fmt.Sprintf("pi_%d", i))
 		if h.Version != 2 || h.Reference != fmt.Sprintf("racer %d", winner) {
 			t.Errorf("hold %d: version %d, %q, won by %d", i, h.Version, h.Reference, winner)
 		}
 		want = append(want, fmt.Sprintf("%d by %d", i, winner))
 	}
-	got := e.events(1)
+	got := e.publishedEvents(1)
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
@@ -302,27 +302,27 @@ func TestCommit_ManyWithConflicts(t *testing.T) {
 		const n = 700 // several pieces in one partition
 		var first, second []hold.RecordWrite
 		for i := range n {
-			first = append(first, scheduled(fmt.Sprintf("pi_%d", i), soon, dead))
+			first = append(first, newScheduledWrite(fmt.Sprintf("pi_%d", i), futureDue, nearDeadline))
 		}
 		e.mustCommit(first...)
 		for i := range n {
-			w := from(first[i].Hold)
+			w := newUpdateWrite(first[i].Hold)
 			w.Version = 1
 			if i%3 == 0 {
 				w.Version = 2
 			}
 			w.Hold.Reference = "new"
-			w.Placement = hold.Placement{DueAt: moved, KeepMilestone: true}
+			w.Placement = hold.Placement{DueAt: changedTime, KeepMilestone: true}
 			second = append(second, w)
 		}
-		for i, ok := range e.commit(second...) {
-			h := e.read(first[i].Hold.ID)
+		for i, ok := range e.tryCommit(second...) {
+			h := e.mustRead(first[i].Hold.ID)
 			if ok != (i%3 != 0) || (h.Reference == "new") != ok {
 				t.Fatalf("%d partitions, write %d: committed %t, reference %q", partitions, i, ok, h.Reference)
 			}
 		}
 		e.checkInvariants(partitions)
-		if ok := e.commit(); len(ok) != 0 {
+		if ok := e.tryCommit(); len(ok) != 0 {
 			t.Fatal("nothing to commit")
 		}
 	}
@@ -331,11 +331,11 @@ func TestCommit_ManyWithConflicts(t *testing.T) {
 // The documentation forbids it. Even so there must not be two winners.
 func TestCommit_HoldNamedTwice(t *testing.T) {
 	t.Parallel()
-	onRedisAndMiniredis(t, func(t *testing.T, e *env) {
-		a, b := scheduled("pi_a", soon, dead), ready("pi_a", hold.OpCancel, "", dead)
+	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
+		a, b := newScheduledWrite("pi_a", futureDue, nearDeadline), newReadyWrite("pi_a", hold.OpCancel, "", nearDeadline)
 		b.Hold.Reference = "second"
-		ok := e.commit(a, b)
-		if h := e.read("pi_a"); !ok[0] || ok[1] || h.Reference != "" {
+		ok := e.tryCommit(a, b)
+		if h := e.mustRead("pi_a"); !ok[0] || ok[1] || h.Reference != "" {
 			t.Errorf("named twice in one commit: %v, reference %q", ok, h.Reference)
 		}
 		e.checkInvariants(1)
@@ -347,27 +347,27 @@ func TestCommit_OutOfMemoryChangesNothing(t *testing.T) {
 	t.Parallel()
 	e := startRedis(t, store.Options{})
 	ctx := t.Context()
-	e.mustCommit(ready("pi_a", hold.OpCapture, "", dead), scheduled("pi_c", due, dead))
-	claimed, _ := e.claim(captureLane, 1, time.Minute)
+	e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline), newScheduledWrite("pi_c", pastDue, nearDeadline))
+	claimed, _ := e.mustClaim(captureLane, 1, time.Minute)
 	// Redis has loaded the scripts by now, so it refuses the write itself.
-	before := e.dump(named)
+	before := e.dumpRedis(timeNames)
 	e.rdb.ConfigSet(ctx, "maxmemory", "1")
-	w := scheduled("pi_b", soon, dead)
+	w := newScheduledWrite("pi_b", futureDue, nearDeadline)
 	w.Hold.Reference, w.Events = "BK", [][]byte{[]byte("no")}
-	if ok, err := e.s.Commit(ctx, []hold.RecordWrite{w}); err == nil || ok[0] || !strings.Contains(err.Error(), "OOM") {
+	if ok, err := e.store.Commit(ctx, []hold.RecordWrite{w}); err == nil || ok[0] || !strings.Contains(err.Error(), "OOM") {
 		t.Errorf("a new hold without room: %v, %v", ok, err)
 	}
-	if ok, err := e.s.Commit(ctx, []hold.RecordWrite{capturedWrite(claimed[0].Hold, moved)}); err == nil || ok[0] {
+	if ok, err := e.store.Commit(ctx, []hold.RecordWrite{capturedWrite(claimed[0].Hold, changedTime)}); err == nil || ok[0] {
 		t.Errorf("an end without room: %v, %v", ok, err)
 	}
-	if d, err := e.s.PromoteDue(ctx, true, 10); err == nil {
+	if d, err := e.store.PromoteDue(ctx, true, 10); err == nil {
 		t.Errorf("promoted without room: %+v", d)
 	}
-	if after := e.dump(named); after != before {
+	if after := e.dumpRedis(timeNames); after != before {
 		t.Errorf("it was changed in part:\n%s\nbefore:\n%s", after, before)
 	}
 	e.rdb.ConfigSet(ctx, "maxmemory", "0")
-	e.mustCommit(w, capturedWrite(claimed[0].Hold, moved))
-	e.due(true)
+	e.mustCommit(w, capturedWrite(claimed[0].Hold, changedTime))
+	e.mustPromoteDue(true)
 	e.checkInvariants(1)
 }

@@ -16,17 +16,17 @@ import (
 // Redis is killed several times during the work, and comes back with its append-only file.
 func TestKilledRedis_KeepsAcknowledgedWrites(t *testing.T) {
 	t.Parallel()
-	r := storetest.Start(t, storetest.WrittenFirst...)
+	r := storetest.Start(t, storetest.KillSafeArgs...)
 	s := mustOpen(t, store.Options{URL: r.URL(), Partitions: 3})
 	raw := r.Client()
 	defer raw.Close()
-	e := &env{TB: t, s: s, rdb: raw}
+	e := &testStore{TB: t, store: s, rdb: raw}
 	c := newWorkload(e)
 	const n = 1000
 	kills := 0
 	c.work(n, func() {
 		for i := range 4 {
-			storetest.Until(t, 30*time.Second, "it gets on", func() bool {
+			storetest.WaitUntil(t, 30*time.Second, "it gets on", func() bool {
 				counts, err := s.Counts(t.Context())
 				return err == nil && counts.Settled > int64(i*n/6)
 			})
@@ -36,7 +36,7 @@ func TestKilledRedis_KeepsAcknowledgedWrites(t *testing.T) {
 			e.checkInvariants(3) // each script is in the file whole or not at all
 		}
 	})
-	c.env = e
+	c.testStore = e
 	if c.failures == 0 {
 		t.Error("no call failed: the test proved nothing")
 	}
@@ -52,8 +52,8 @@ func TestPausedRedis_CallsTimeOut(t *testing.T) {
 	s := mustOpen(t, store.Options{URL: r.URL() + "?read_timeout=200ms&write_timeout=200ms&dial_timeout=200ms"})
 	raw := r.Client()
 	defer raw.Close()
-	e := &env{TB: t, s: s, rdb: raw}
-	w := ready("pi_a", 1, "", dead)
+	e := &testStore{TB: t, store: s, rdb: raw}
+	w := newReadyWrite("pi_a", 1, "", nearDeadline)
 	w.Events = [][]byte{[]byte("once")}
 	r.Pause()
 	began := time.Now()
@@ -64,9 +64,9 @@ func TestPausedRedis_CallsTimeOut(t *testing.T) {
 		t.Errorf("it took %s to notice", took)
 	}
 	r.Resume()
-	storetest.Until(t, 10*time.Second, "it answers again", func() bool { return s.Ping(t.Context()) == nil })
+	storetest.WaitUntil(t, 10*time.Second, "it answers again", func() bool { return s.Ping(t.Context()) == nil })
 	e.mustCommit(w)
-	if ev := e.events(1); len(ev) != 1 {
+	if ev := e.publishedEvents(1); len(ev) != 1 {
 		t.Errorf("events: %v", ev)
 	}
 	e.checkInvariants(1)
@@ -81,27 +81,27 @@ func TestHalfWrittenScript_LosesNoHold(t *testing.T) {
 	const n, lease = 3, 50 * time.Millisecond
 	captured := func(claims []hold.Claim) (ends []hold.RecordWrite) {
 		for _, c := range claims {
-			ends = append(ends, capturedWrite(c.Hold, moved))
+			ends = append(ends, capturedWrite(c.Hold, changedTime))
 		}
 		return ends
 	}
-	for script, steps := range []func(e *env){
-		func(e *env) { e.due(true) },
-		func(e *env) { e.due(true); e.claim(captureLane, n, lease) },
-		func(e *env) {
-			e.due(true)
-			claims, _ := e.claim(captureLane, n, lease)
+	for script, steps := range []func(e *testStore){
+		func(e *testStore) { e.mustPromoteDue(true) },
+		func(e *testStore) { e.mustPromoteDue(true); e.mustClaim(captureLane, n, lease) },
+		func(e *testStore) {
+			e.mustPromoteDue(true)
+			claims, _ := e.mustClaim(captureLane, n, lease)
 			e.mustCommit(captured(claims)...)
 		},
 	} {
 		t.Run([]string{"promote", "claim", "settle"}[script], func(t *testing.T) {
 			t.Parallel()
-			r := storetest.Start(t, storetest.WrittenFirst...)
+			r := storetest.Start(t, storetest.KillSafeArgs...)
 			raw := r.Client()
 			t.Cleanup(func() { raw.Close() })
-			e := &env{TB: t, s: mustOpen(t, store.Options{URL: r.URL()}), rdb: raw}
+			e := &testStore{TB: t, store: mustOpen(t, store.Options{URL: r.URL()}), rdb: raw}
 			for i := range n {
-				e.mustCommit(scheduled(fmt.Sprintf("pi_%d", i), at, dead))
+				e.mustCommit(newScheduledWrite(fmt.Sprintf("pi_%d", i), baseTime, nearDeadline))
 			}
 			steps(e)
 			r.Kill()
@@ -128,19 +128,19 @@ func TestHalfWrittenScript_LosesNoHold(t *testing.T) {
 					t.Fatal(err)
 				}
 				r.Restart()
-				e.mustCommit(scheduled(fmt.Sprintf("pi_later_%d", cut), at, dead))
+				e.mustCommit(newScheduledWrite(fmt.Sprintf("pi_later_%d", cut), baseTime, nearDeadline))
 				r.Kill()
 				r.Restart()
-				storetest.Until(t, 30*time.Second,
+				storetest.WaitUntil(t, 30*time.Second,
 					fmt.Sprintf("all are settled after a cut at command %d", cuts), func() bool {
-						e.due(true)
-						claims, _ := e.claim(captureLane, n+1, lease)
+						e.mustPromoteDue(true)
+						claims, _ := e.mustClaim(captureLane, n+1, lease)
 						e.mustCommit(captured(claims)...)
-						counts, err := e.s.Counts(t.Context())
+						counts, err := e.store.Counts(t.Context())
 						if err != nil || counts.Settled != n+1 {
 							return false
 						}
-						_, sets := e.snapshot(0)
+						_, sets := e.partitionContents(0)
 						return len(sets["scheduled"])+len(sets["leased"])+len(sets["lanes"]) == 0
 					})
 				r.Kill()

@@ -55,7 +55,7 @@ func TestReadInbox_HandsEachEntryToOneConsumer(t *testing.T) {
 	// Entries that were not acknowledged are taken over once they are idle, oldest first, before
 	// new entries.
 	add("hold", `{"n":5}`)
-	storetest.Until(t, 5*time.Second, "entries are idle", func() bool {
+	storetest.WaitUntil(t, 5*time.Second, "entries are idle", func() bool {
 		l, _, err := s.ReadInbox(t.Context(), "c", 2, 50*time.Millisecond, 100)
 		return err == nil && len(l) == 2 && l[0].ID == got[1].ID && l[1].ID == got[2].ID
 	})
@@ -138,7 +138,7 @@ func TestRequestRefresh_PendingOrRemembered(t *testing.T) {
 			if err := s.FinishRefresh(t.Context(), l[0], time.Time{}); err != nil {
 				t.Fatal(err)
 			}
-			storetest.Until(t, time.Second, "it is looked at again",
+			storetest.WaitUntil(t, time.Second, "it is looked at again",
 				func() bool { l = refreshes(); return len(l) == 1 })
 			if err := s.FinishRefresh(t.Context(), l[0], time.Time{}); err != nil {
 				t.Fatal(err)

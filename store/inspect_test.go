@@ -15,91 +15,91 @@ import (
 )
 
 // callEveryMethod calls each method of the store once.
-func (e *env) callEveryMethod() {
+func (e *testStore) callEveryMethod() {
 	e.Helper()
-	w := ready("pi_a", 1, "", dead)
+	w := newReadyWrite("pi_a", 1, "", nearDeadline)
 	w.Hold.Reference, w.Events = "BK", [][]byte{[]byte("e")}
-	e.mustCommit(w, scheduled("pi_b", due, dead2))
-	e.due(true)
-	c, _ := e.claim(captureLane, 1, time.Minute)
-	e.mustCommit(capturedWrite(c[0].Hold, moved))
-	if n, _, err := e.s.TryReserve(e.Context(), "acct_a", 1, 5); err != nil || n == 0 {
+	e.mustCommit(w, newScheduledWrite("pi_b", pastDue, secondDeadline))
+	e.mustPromoteDue(true)
+	c, _ := e.mustClaim(captureLane, 1, time.Minute)
+	e.mustCommit(capturedWrite(c[0].Hold, changedTime))
+	if n, _, err := e.store.TryReserve(e.Context(), "acct_a", 1, 5); err != nil || n == 0 {
 		e.Errorf("reserve: %d, %v", n, err)
 	}
-	if err := e.s.PauseAccount(e.Context(), "acct_a", 1, time.Second); err != nil {
+	if err := e.store.PauseAccount(e.Context(), "acct_a", 1, time.Second); err != nil {
 		e.Error(err)
 	}
-	if alive, err := e.s.Heartbeat(e.Context(), "one", time.Minute); err != nil || len(alive) != 1 {
+	if alive, err := e.store.Heartbeat(e.Context(), "one", time.Minute); err != nil || len(alive) != 1 {
 		e.Errorf("heartbeat: %v, %v", alive, err)
 	}
-	if err := errors.Join(e.s.Deregister(e.Context(), "one"), e.s.Ping(e.Context())); err != nil {
+	if err := errors.Join(e.store.Deregister(e.Context(), "one"), e.store.Ping(e.Context())); err != nil {
 		e.Error(err)
 	}
-	if _, err := e.s.AdvanceMilestones(e.Context(), nil); err != nil {
+	if _, err := e.store.AdvanceMilestones(e.Context(), nil); err != nil {
 		e.Error(err)
 	}
-	if _, err := e.s.Counts(e.Context()); err != nil {
+	if _, err := e.store.Counts(e.Context()); err != nil {
 		e.Error(err)
 	}
-	if _, err := e.s.SettledBefore(e.Context(), later, 10); err != nil {
+	if _, err := e.store.SettledBefore(e.Context(), farFuture, 10); err != nil {
 		e.Error(err)
 	}
-	if _, _, err := e.s.DueMilestones(e.Context(), 10); err != nil {
+	if _, _, err := e.store.DueMilestones(e.Context(), 10); err != nil {
 		e.Error(err)
 	}
-	if _, _, err := e.s.Page(e.Context(), hold.SetSettled, hold.Position{}, 10); err != nil {
+	if _, _, err := e.store.Page(e.Context(), hold.SetSettled, hold.Position{}, 10); err != nil {
 		e.Error(err)
 	}
-	e.read("pi_b")
+	e.mustRead("pi_b")
 	ctx := e.Context()
 	if err := e.rdb.XAdd(ctx, &redis.XAddArgs{Stream: "holdd:inbox", Values: []any{"hold", "{}"}}).Err(); err != nil {
 		e.Error(err)
 	}
-	entries, _, err := e.s.ReadInbox(ctx, "one", 10, time.Minute, 100)
+	entries, _, err := e.store.ReadInbox(ctx, "one", 10, time.Minute, 100)
 	if err != nil || len(entries) != 1 {
 		e.Fatalf("inbox: %v, %v", entries, err)
 	}
-	err = errors.Join(e.s.AckInbox(ctx, []string{entries[0].ID}), e.s.RecordRejection(ctx,
-		hold.RejectedRequest{Source: "inbox", ID: entries[0].ID}), e.s.PruneConsumers(ctx),
-		e.s.RequestRefresh(ctx, "pi_b", "", false), e.s.RequestRefresh(ctx, "pi_c", "", true))
-	if _, _, e1 := e.s.PendingRefreshes(ctx, 10); e1 != nil {
+	err = errors.Join(e.store.AckInbox(ctx, []string{entries[0].ID}), e.store.RecordRejection(ctx,
+		hold.RejectedRequest{Source: "inbox", ID: entries[0].ID}), e.store.PruneConsumers(ctx),
+		e.store.RequestRefresh(ctx, "pi_b", "", false), e.store.RequestRefresh(ctx, "pi_c", "", true))
+	if _, _, e1 := e.store.PendingRefreshes(ctx, 10); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if _, _, e1 := e.s.Unmirrored(ctx, 10); e1 != nil {
+	if _, _, e1 := e.store.Unmirrored(ctx, 10); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if _, e1 := e.s.DetectDataLoss(ctx); e1 != nil {
+	if _, e1 := e.store.DetectDataLoss(ctx); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if _, e1 := e.s.ShareAccounts(ctx, []string{"acct_a"}); e1 != nil {
+	if _, e1 := e.store.ShareAccounts(ctx, []string{"acct_a"}); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if token, _, e1 := e.s.BeginReconcile(ctx, []byte("{}"), time.Minute, time.Minute, 0); e1 != nil || token == 0 {
+	if token, _, e1 := e.store.BeginReconcile(ctx, []byte("{}"), time.Minute, time.Minute, 0); e1 != nil || token == 0 {
 		e.Errorf("reconcile: %d, %v", token, e1)
-	} else if _, e1 := e.s.SaveReconcile(ctx, token, []byte("{}"), [][]byte{[]byte("{}")}, 0, true); e1 != nil {
+	} else if _, e1 := e.store.SaveReconcile(ctx, token, []byte("{}"), [][]byte{[]byte("{}")}, 0, true); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if _, _, _, _, e1 := e.s.ReadReconcile(ctx, 1); e1 != nil {
+	if _, _, _, _, e1 := e.store.ReadReconcile(ctx, 1); e1 != nil {
 		err = errors.Join(err, e1)
 	}
 	a := hold.AuthorizationAttempt{ID: "a", Digest: "d", State: hold.AttemptBegun, Generation: 1}
-	if _, _, _, e1 := e.s.BeginAuthorization(ctx, a, "t", time.Minute, time.Minute); e1 != nil {
+	if _, _, _, e1 := e.store.BeginAuthorization(ctx, a, "t", time.Minute, time.Minute); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if _, e1 := e.s.SaveAuthorization(ctx, a, "t", true, later); e1 != nil {
+	if _, e1 := e.store.SaveAuthorization(ctx, a, "t", true, farFuture); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if _, _, e1 := e.s.DueAuthorizations(ctx, 1); e1 != nil {
+	if _, _, e1 := e.store.DueAuthorizations(ctx, 1); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if err = errors.Join(err, e.s.ForgetAuthorization(ctx, a, "t")); err != nil {
+	if err = errors.Join(err, e.store.ForgetAuthorization(ctx, a, "t")); err != nil {
 		e.Error(err)
 	}
 	e.callOutboxMethods()
 }
 
 // callOutboxMethods calls each method of Outbox once.
-func (e *env) callOutboxMethods() {
+func (e *testStore) callOutboxMethods() {
 	e.Helper()
 	ctx := e.Context()
 	did := func(what string, err error) {
@@ -108,57 +108,57 @@ func (e *env) callOutboxMethods() {
 			e.Errorf("%s: %v", what, err)
 		}
 	}
-	_, err := e.s.PublishOnce(ctx, "about", []byte("{}"))
+	_, err := e.store.PublishOnce(ctx, "about", []byte("{}"))
 	did("publish", err)
 	for _, active := range []bool{true, false} {
-		_, err = e.s.ReportConditions(ctx, "one", time.Minute, 0,
+		_, err = e.store.ReportConditions(ctx, "one", time.Minute, 0,
 			[]hold.Condition{{Name: "stripe_unavailable", Active: active, RaisedEvent: []byte("{}"),
 				ClearedEvent: []byte("{}")}})
 		did("conditions", err)
 	}
-	_, err = e.s.DeadReplicas(ctx)
+	_, err = e.store.DeadReplicas(ctx)
 	did("dead replicas", err)
-	_, err = e.s.AcquireLock(ctx, "capacity", time.Minute)
+	_, err = e.store.AcquireLock(ctx, "capacity", time.Minute)
 	did("lock", err)
-	_, err = e.s.DueHistogram(ctx, time.Now(), time.Hour, 2)
+	_, err = e.store.DueHistogram(ctx, time.Now(), time.Hour, 2)
 	did("due histogram", err)
-	_, err = e.s.PageLane(ctx, hold.Lane{Op: hold.OpCapture}, hold.Position{}, 10)
+	_, err = e.store.PageLane(ctx, hold.Lane{Op: hold.OpCapture}, hold.Position{}, 10)
 	did("page of a lane", err)
-	token, _, _, _, err := e.s.BeginSink(ctx, "callback", 0, "one", time.Minute)
+	token, _, _, _, err := e.store.AcquireSinkLease(ctx, "callback", 0, "one", time.Minute)
 	did("begin", err)
-	events, _, err := e.s.ReadEvents(ctx, 0, "0-0", 10)
+	events, _, err := e.store.ReadEvents(ctx, 0, "0-0", 10)
 	did("events", err)
-	_, _, err = e.s.StreamLength(ctx, 0)
+	_, _, err = e.store.StreamLength(ctx, 0)
 	did("stream", err)
-	ok, err := e.s.SaveSink(ctx, "callback", 0, token, hold.SinkProgress{State: []byte("{}"),
+	ok, err := e.store.SaveSinkProgress(ctx, "callback", 0, token, hold.SinkProgress{State: []byte("{}"),
 		Park:        map[string][]byte{"pi_a": []byte("{}")},
 		DeadLetters: []hold.DeadLetter{{Event: []byte("{}"), Reason: "HTTP 500"}}}, time.Minute)
 	did("save", err)
 	if !ok || len(events) == 0 {
 		e.Errorf("saved: %t, with %d events", ok, len(events))
 	}
-	list, _, err := e.s.DeadLetters(ctx, "callback", 10)
+	list, _, err := e.store.DeadLetters(ctx, "callback", 10)
 	did("dead letters", err)
 	if len(list) != 1 {
 		e.Fatalf("%d dead letters", len(list))
 	}
-	n, err := e.s.RequeueDeadLetters(ctx, "callback", []string{list[0].ID})
+	n, err := e.store.RequeueDeadLetters(ctx, "callback", []string{list[0].ID})
 	did("requeue", err)
-	_, err = e.s.RequeueDeadLetters(ctx, "callback", nil)
+	_, err = e.store.RequeueDeadLetters(ctx, "callback", nil)
 	did("requeue all", err)
-	again, err := e.s.RequeuedDeadLetters(ctx, "callback", 0, 10)
+	again, err := e.store.RequeuedDeadLetters(ctx, "callback", 0, 10)
 	did("requeued", err)
 	if n != 1 || len(again) != 1 {
 		e.Fatalf("%d were requeued, %d wait", n, len(again))
 	}
-	_, err = e.s.SaveSink(ctx, "callback", 0, token, hold.SinkProgress{State: []byte("{}"),
+	_, err = e.store.SaveSinkProgress(ctx, "callback", 0, token, hold.SinkProgress{State: []byte("{}"),
 		Unpark: []string{"pi_a"}, Requeued: []string{again[0].ID}}, 0)
 	did("save", err)
-	_, err = e.s.SinkStates(ctx, "callback")
+	_, err = e.store.SinkStates(ctx, "callback")
 	did("states", err)
 }
 
-func inspect(t *testing.T, o store.Options) store.Inspection {
+func mustInspect(t *testing.T, o store.Options) store.Inspection {
 	t.Helper()
 	in, err := store.Inspect(t.Context(), o)
 	if err != nil {
@@ -169,11 +169,11 @@ func inspect(t *testing.T, o store.Options) store.Inspection {
 
 func TestInspect_Findings(t *testing.T) {
 	t.Parallel()
-	r := storetest.Start(t, "--maxmemory", "100mb", "--requirepass", secret)
-	url := "redis://:" + secret + "@" + r.Addr()
-	in := inspect(t, store.Options{URL: url})
+	r := storetest.Start(t, "--maxmemory", "100mb", "--requirepass", testPassword)
+	url := "redis://:" + testPassword + "@" + r.Addr()
+	in := mustInspect(t, store.Options{URL: url})
 	if len(in.Servers) != 1 || in.Cluster || in.Partitions != "" || in.Mode != "" ||
-		len(in.Replicas) != 0 || strings.Contains(in.Address, secret) {
+		len(in.Replicas) != 0 || strings.Contains(in.Address, testPassword) {
 		t.Fatalf("%+v", in)
 	}
 	s := in.Servers[0]
@@ -197,7 +197,7 @@ func TestInspect_Findings(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	in = inspect(t, store.Options{URL: url})
+	in = mustInspect(t, store.Options{URL: url})
 	if in.Partitions != "3" || in.Mode != "live" || len(in.Replicas) != 2 ||
 		in.Replicas[0].Name != "alive" || in.Replicas[0].Until.Before(in.Now) ||
 		in.Replicas[1].Name != "stopped" || in.Replicas[1].Until.After(in.Now.Add(time.Second)) {
@@ -211,7 +211,7 @@ func TestInspect_ChangesNothing(t *testing.T) {
 	r := storetest.Start(t, "--appendonly", "no", "--maxmemory-policy", "allkeys-lru")
 	raw := r.Client()
 	defer raw.Close()
-	s := inspect(t, store.Options{URL: r.URL()}).Servers[0]
+	s := mustInspect(t, store.Options{URL: r.URL()}).Servers[0]
 	if s.Eviction.Fault == "" || s.Persistence.Fault == "" || s.Eviction.Hint == "" || s.Persistence.Hint == "" {
 		t.Errorf("%+v", s)
 	}
@@ -232,7 +232,7 @@ func TestRequiredCommands_AreSufficientAndNecessary(t *testing.T) {
 	allow := func(rules ...any) {
 		t.Helper()
 		if err := raw.Do(t.Context(), append([]any{"ACL", "SETUSER", "holdd", "reset", "on",
-			">" + secret}, rules...)...).Err(); err != nil {
+			">" + testPassword}, rules...)...).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -240,27 +240,27 @@ func TestRequiredCommands_AreSufficientAndNecessary(t *testing.T) {
 	for _, c := range store.RequiredCommands() {
 		exactly = append(exactly, "+"+c)
 	}
-	url := "redis://holdd:" + secret + "@" + r.Addr()
+	url := "redis://holdd:" + testPassword + "@" + r.Addr()
 	allow(append(exactly, "~holdd:*")...)
-	if s := inspect(t, store.Options{URL: url}).Servers[0]; !s.PermissionsKnown ||
+	if s := mustInspect(t, store.Options{URL: url}).Servers[0]; !s.PermissionsKnown ||
 		len(s.MissingCommands) != 0 || s.User != "holdd" {
 		t.Errorf("%+v", s)
 	}
-	(&env{TB: t, s: mustOpen(t, store.Options{URL: url, Rates: store.Rates{Write: 10, Read: 10,
+	(&testStore{TB: t, store: mustOpen(t, store.Options{URL: url, Rates: store.Rates{Write: 10, Read: 10,
 		Total: 15}}), rdb: raw}).callEveryMethod()
 
 	allow(append(exactly, "~holdd:*", "-ZREM", "-XADD")...)
-	if s := inspect(t, store.Options{URL: url}).Servers[0]; !s.PermissionsKnown ||
+	if s := mustInspect(t, store.Options{URL: url}).Servers[0]; !s.PermissionsKnown ||
 		!slices.Equal(s.MissingCommands, []string{"XADD", "ZREM"}) {
 		t.Errorf("%+v", s)
 	}
 	allow(append(exactly, "~holdd:*", "-EVAL", "-EVALSHA")...)
-	if s := inspect(t, store.Options{URL: url}).Servers[0]; !s.PermissionsKnown ||
+	if s := mustInspect(t, store.Options{URL: url}).Servers[0]; !s.PermissionsKnown ||
 		!slices.Equal(s.MissingCommands, []string{"EVAL", "EVALSHA"}) {
 		t.Errorf("%+v", s)
 	}
 	allow(append(exactly, "~holdd:{0}*", "~holdd:replicas", "~holdd:partitions", "~holdd:mode")...)
-	if s := inspect(t, store.Options{URL: url}).Servers[0]; !s.PermissionsKnown ||
+	if s := mustInspect(t, store.Options{URL: url}).Servers[0]; !s.PermissionsKnown ||
 		!slices.Contains(s.MissingCommands, "SET") || !slices.Contains(s.MissingCommands, "GET") {
 		t.Errorf("a user who lacks keys: %+v", s)
 	}
@@ -268,7 +268,7 @@ func TestRequiredCommands_AreSufficientAndNecessary(t *testing.T) {
 
 func TestInspect_Cluster(t *testing.T) {
 	t.Parallel()
-	in := inspect(t, store.Options{URL: storetest.StartCluster(t, 2).URL()})
+	in := mustInspect(t, store.Options{URL: storetest.StartCluster(t, 2).URL()})
 	if !in.Cluster || len(in.Servers) != 2 {
 		t.Fatalf("%+v", in)
 	}
@@ -286,9 +286,9 @@ func TestInspect_RedisUnavailable(t *testing.T) {
 	defer r.Resume()
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	in, err := store.Inspect(ctx, store.Options{URL: "redis://:" + secret + "@" + r.Addr()})
+	in, err := store.Inspect(ctx, store.Options{URL: "redis://:" + testPassword + "@" + r.Addr()})
 	if err == nil || !strings.Contains(err.Error(), "does not answer") ||
-		strings.Contains(err.Error()+in.Address, secret) {
+		strings.Contains(err.Error()+in.Address, testPassword) {
 		t.Errorf("%+v, %v", in, err)
 	}
 	if _, err := store.Inspect(t.Context(), store.Options{URL: "no url"}); !errors.Is(err, store.ErrSetting) {

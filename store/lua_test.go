@@ -24,7 +24,7 @@ func onEachLua(t *testing.T, f func(t *testing.T, c redis.UniversalClient)) {
 	})
 	t.Run("miniredis", func(t *testing.T) {
 		t.Parallel()
-		m := storetest.InProcess(t)
+		m := storetest.StartInProcess(t)
 		c := redis.NewClient(&redis.Options{Dialer: m.Dial, MaintNotificationsConfig: noNotifications()})
 		defer c.Close()
 		f(t, c)

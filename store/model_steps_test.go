@@ -12,34 +12,34 @@ import (
 	"pgregory.net/rapid"
 )
 
-func (m *model) commit(t *rapid.T) {
+func (m *storeModel) stepCommit(t *rapid.T) {
 	var writes []hold.RecordWrite
 	for _, id := range rapid.SliceOfNDistinct(modelIDs, 1, 5, rapid.ID).Draw(t, "ids") {
-		writes = append(writes, m.draw(t, id))
+		writes = append(writes, m.drawWrite(t, id))
 	}
 	var want []bool
 	for _, w := range writes {
-		want = append(want, m.write(w))
+		want = append(want, m.applyWrite(w))
 	}
 	for range rapid.IntRange(1, 2).Draw(t, "times sent") { // again: its reply was lost
-		ok, err := m.s.Commit(m.Context(), writes)
+		ok, err := m.store.Commit(m.Context(), writes)
 		if err != nil || !slices.Equal(ok, want) {
 			t.Fatalf("commit: %v, %v, should be %v\n%+v", ok, err, want, writes)
 		}
 	}
 }
 
-func (m *model) due(t *rapid.T) {
+func (m *storeModel) stepPromoteDue(t *rapid.T) {
 	promote, limit := rapid.Bool().Draw(t, "promote"), rapid.IntRange(1, 4).Draw(t, "limit")
-	d, err := m.s.PromoteDue(m.Context(), promote, limit)
+	d, err := m.store.PromoteDue(m.Context(), promote, limit)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var want hold.PromoteResult
 	for p := range m.partitions {
-		move := func(set func(*modelHold) time.Time) int {
+		moveToReady := func(set func(*modelHold) time.Time) int {
 			n := 0
-			for _, h := range m.in(p, set) {
+			for _, h := range m.holdsIn(p, set) {
 				if m.hasPassed(set(h)) && n < limit {
 					h.scheduled, h.leased, h.ready = time.Time{}, time.Time{}, true
 					n++
@@ -47,25 +47,25 @@ func (m *model) due(t *rapid.T) {
 			}
 			return n
 		}
-		taken, promoted := move(leasedTo), 0
+		expired, promoted := moveToReady(leasedUntil), 0
 		if promote {
-			promoted = move(scheduledAt)
-			if left := m.in(p, scheduledAt); len(left) > 0 &&
+			promoted = moveToReady(scheduledAt)
+			if left := m.holdsIn(p, scheduledAt); len(left) > 0 &&
 				(want.NextDueAt.IsZero() || left[0].scheduled.Before(want.NextDueAt)) {
 				want.NextDueAt = left[0].scheduled
 			}
 		}
-		want.ExpiredLeases, want.PromotedHolds = want.ExpiredLeases+taken, want.PromotedHolds+promoted
-		want.More = want.More || taken == limit || promoted == limit
+		want.ExpiredLeases, want.PromotedHolds = want.ExpiredLeases+expired, want.PromotedHolds+promoted
+		want.More = want.More || expired == limit || promoted == limit
 	}
-	want.Lanes = m.lanes()
+	want.Lanes = m.wantLanes()
 	for i := 1; i < len(d.Lanes); i++ {
 		if d.Lanes[i].NearestDeadline.Before(d.Lanes[i-1].NearestDeadline) {
 			t.Fatalf("lanes out of order: %+v", d.Lanes)
 		}
 	}
 	slices.SortFunc(d.Lanes, compareLanes)
-	if d.Now.IsZero() || d.Now.After(later) {
+	if d.Now.IsZero() || d.Now.After(farFuture) {
 		t.Fatalf("now is %v", d.Now)
 	}
 	d.Now = time.Time{}
@@ -78,8 +78,8 @@ func compareLanes(a, b hold.Lane) int {
 	return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Op, b.Op), cmp.Compare(a.Account, b.Account))
 }
 
-// lanes returns the lanes that have work, by name.
-func (m *model) lanes() []hold.Lane {
+// wantLanes returns the lanes that have work, by name.
+func (m *storeModel) wantLanes() []hold.Lane {
 	found := map[hold.Lane]bool{}
 	for id, h := range m.holds {
 		if h.ready {
@@ -88,7 +88,7 @@ func (m *model) lanes() []hold.Lane {
 	}
 	var out []hold.Lane
 	for l := range found {
-		in := m.lane(l)
+		in := m.holdsInLane(l)
 		l.NearestDeadline, l.Ready = in[0].hold.ExpiresAt, len(in)
 		out = append(out, l)
 	}
@@ -96,24 +96,24 @@ func (m *model) lanes() []hold.Lane {
 	return out
 }
 
-func (m *model) claim(t *rapid.T) {
+func (m *storeModel) stepClaim(t *rapid.T) {
 	l := hold.Lane{Partition: rapid.IntRange(0, m.partitions-1).Draw(t, "partition"),
 		Op: hold.Op(rapid.IntRange(1, 3).Draw(t, "op")), Account: accounts.Draw(t, "account")}
-	if all := m.lanes(); len(all) > 0 {
+	if all := m.wantLanes(); len(all) > 0 {
 		l = rapid.SampledFrom(all).Draw(t, "lane")
 	}
 	n, before := rapid.IntRange(1, 4).Draw(t, "n"), time.Time{}
 	if rapid.Bool().Draw(t, "bounded") {
-		before = times.Draw(t, "before")
+		before = instants.Draw(t, "before")
 	}
 	// one that has run out, one that won't
 	lease := rapid.SampledFrom([]time.Duration{-time.Hour, 100 * 24 * time.Hour}).Draw(t, "lease")
-	claims, now, err := m.s.Claim(m.Context(), l, n, lease, before)
+	claims, now, err := m.store.Claim(m.Context(), l, n, lease, before)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var want []hold.Claim
-	for _, h := range m.lane(l) {
+	for _, h := range m.holdsInLane(l) {
 		if len(want) == n || !before.IsZero() && h.hold.ExpiresAt.After(before) {
 			break
 		}
@@ -135,12 +135,12 @@ func (m *model) claim(t *rapid.T) {
 	}
 }
 
-func (m *model) readDueSets(t *rapid.T) {
+func (m *storeModel) readDueSets(t *rapid.T) {
 	n := rapid.IntRange(1, 4).Draw(t, "n")
 	expect := func(what string, set func(*modelHold) time.Time, upto time.Time, got []hold.DueHold, err error) {
 		var want []hold.DueHold
 		for p := range m.partitions {
-			in := m.in(p, set)
+			in := m.holdsIn(p, set)
 			for _, h := range in[:min(n, len(in))] {
 				if !set(h).After(upto) {
 					want = append(want, hold.DueHold{Hold: h.hold, DueAt: set(h)})
@@ -155,26 +155,26 @@ func (m *model) readDueSets(t *rapid.T) {
 		}
 	}
 	ctx := m.Context()
-	found, _, err := m.s.DueMilestones(ctx, n)
-	expect("milestones", milestone, later.Add(-time.Hour), found, err)
-	found, _, err = m.s.Unverified(ctx, n)
-	expect("unverified", verify, later.Add(1000*time.Hour), found, err)
-	before := times.Draw(t, "before")
-	found, err = m.s.SettledBefore(ctx, before, n)
+	found, _, err := m.store.DueMilestones(ctx, n)
+	expect("milestones", milestoneAt, farFuture.Add(-time.Hour), found, err)
+	found, _, err = m.store.Unverified(ctx, n)
+	expect("unverified", verifyAt, farFuture.Add(1000*time.Hour), found, err)
+	before := instants.Draw(t, "before")
+	found, err = m.store.SettledBefore(ctx, before, n)
 	expect("settled", settledAt, before, found, err)
 }
 
-func (m *model) advanceMilestones(t *rapid.T) {
+func (m *storeModel) advanceMilestones(t *rapid.T) {
 	var advances []hold.MilestoneAdvance
 	var want []bool
 	for range rapid.IntRange(1, 4).Draw(t, "advances") {
-		advance := hold.MilestoneAdvance{ID: modelIDs.Draw(t, "id"), From: times.Draw(t, "was"), To: times.Draw(t, "new")}
+		advance := hold.MilestoneAdvance{ID: modelIDs.Draw(t, "id"), From: instants.Draw(t, "was"), To: instants.Draw(t, "new")}
 		h := m.holds[advance.ID]
 		if h != nil && rapid.Bool().Draw(t, "right") {
 			advance.From = h.milestone
 		}
-		m.n++
-		advance.Events = [][]byte{fmt.Appendf(nil, "event %d", m.n)}
+		m.eventCount++
+		advance.Events = [][]byte{fmt.Appendf(nil, "event %d", m.eventCount)}
 		if h != nil && rapid.IntRange(0, 3).Draw(t, "current") > 0 {
 			advance.Version = h.hold.Version
 		} else {
@@ -183,27 +183,27 @@ func (m *model) advanceMilestones(t *rapid.T) {
 		ok := h != nil && !h.milestone.IsZero() && h.milestone.Equal(advance.From) && h.hold.Version == advance.Version
 		if ok {
 			h.milestone = advance.To
-			m.published = append(m.published, string(advance.Events[0]))
+			m.events = append(m.events, string(advance.Events[0]))
 		}
 		advances, want = append(advances, advance), append(want, ok)
 	}
-	if got, err := m.s.AdvanceMilestones(m.Context(), advances); err != nil || !slices.Equal(got, want) {
+	if got, err := m.store.AdvanceMilestones(m.Context(), advances); err != nil || !slices.Equal(got, want) {
 		t.Fatalf("advance: %v, %v, should be %v\n%+v", got, err, want, advances)
 	}
 }
 
-// page reads a whole set, a few holds at a time, from the beginning or from a position.
-func (m *model) page(t *rapid.T) {
+// stepPage reads a whole set, a few holds at a time, from the beginning or from a position.
+func (m *storeModel) stepPage(t *rapid.T) {
 	sets := map[hold.SortedSet]func(*modelHold) time.Time{
-		hold.SetScheduled: scheduledAt, hold.SetExpiring: milestone, hold.SetWorking: leasedTo,
-		hold.SetAttention: attention, hold.SetSettled: settledAt,
+		hold.SetScheduled: scheduledAt, hold.SetExpiring: milestoneAt, hold.SetWorking: leasedUntil,
+		hold.SetAttention: attentionAt, hold.SetSettled: settledAt,
 	}
 	set := hold.SortedSet(rapid.IntRange(1, 6).Draw(t, "set"))
 	n := rapid.IntRange(1, 3).Draw(t, "n")
 	var after hold.Position
 	var want, got []string
 	if key := sets[set]; key != nil {
-		for _, h := range m.in(-1, key) {
+		for _, h := range m.holdsIn(-1, key) {
 			want = append(want, h.hold.ID)
 		}
 		if set == hold.SetSettled {
@@ -223,7 +223,7 @@ func (m *model) page(t *rapid.T) {
 		}
 	}
 	for len(got) <= len(m.holds) {
-		listed, _, err := m.s.Page(m.Context(), set, after, n)
+		listed, _, err := m.store.Page(m.Context(), set, after, n)
 		if err != nil || len(listed) > n {
 			t.Fatalf("page of %d: %d, %v", n, len(listed), err)
 		}
@@ -243,15 +243,15 @@ func (m *model) page(t *rapid.T) {
 	}
 }
 
-// check compares everything that can be read after each step.
-func (m *model) check(t *rapid.T) {
+// checkState compares everything that can be read after each step.
+func (m *storeModel) checkState(t *rapid.T) {
 	var names []string
 	want := hold.Counts{}
 	for id := range m.holds {
 		names = append(names, id)
 	}
 	names = append(names, "pi_never")
-	holds, _, err := m.s.Read(m.Context(), names...)
+	holds, _, err := m.store.Read(m.Context(), names...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,15 +261,15 @@ func (m *model) check(t *rapid.T) {
 		}
 	}
 	for set, n := range map[*int64]func(*modelHold) time.Time{
-		&want.Open: milestone, &want.Scheduled: scheduledAt, &want.Working: leasedTo,
-		&want.Attention: attention, &want.Settled: settledAt, &want.Unverified: verify,
+		&want.Open: milestoneAt, &want.Scheduled: scheduledAt, &want.Working: leasedUntil,
+		&want.Attention: attentionAt, &want.Settled: settledAt, &want.Unverified: verifyAt,
 	} {
-		*set = int64(len(m.in(-1, n)))
+		*set = int64(len(m.holdsIn(-1, n)))
 	}
-	if got, err := m.s.Counts(m.Context()); err != nil || got != want {
+	if got, err := m.store.Counts(m.Context()); err != nil || got != want {
 		t.Fatalf("counts: %+v, %v, should be %+v", got, err, want)
 	}
-	got, published := m.env.events(m.partitions), slices.Clone(m.published)
+	got, published := m.testStore.publishedEvents(m.partitions), slices.Clone(m.events)
 	slices.Sort(got)
 	slices.Sort(published)
 	if !slices.Equal(got, published) {

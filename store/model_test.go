@@ -28,26 +28,26 @@ type modelHold struct {
 	verify    time.Time
 }
 
-// model is the store as it should be, written to be read and not to be fast.
-type model struct {
-	*env
+// storeModel is the store as it should be, written to be read and not to be fast.
+type storeModel struct {
+	*testStore
 	partitions int
 	holds      map[string]*modelHold
-	published  []string // in order, all partitions together
-	n          int      // events made so far
+	events     []string // in order, all partitions together
+	eventCount int      // events made so far
 }
 
 // partition must never change: after an upgrade holdd would look for holds in the wrong place.
-func (m *model) partition(id string) int {
+func (m *storeModel) partition(id string) int {
 	f := fnv.New32a()
 	f.Write([]byte(id))
 	return int(f.Sum32() % uint32(m.partitions))
 }
 
-func (m *model) hasPassed(t time.Time) bool { return !t.IsZero() && t.Before(later) }
+func (m *storeModel) hasPassed(t time.Time) bool { return !t.IsZero() && t.Before(farFuture) }
 
-// in lists the holds of a partition (of all: -1) that are in a set, by score, then by name.
-func (m *model) in(p int, set func(*modelHold) time.Time) []*modelHold {
+// holdsIn lists the holds of a partition (of all: -1) that are in a set, by score, then by name.
+func (m *storeModel) holdsIn(p int, set func(*modelHold) time.Time) []*modelHold {
 	var out []*modelHold
 	for id, h := range m.holds {
 		if (p < 0 || m.partition(id) == p) && !set(h).IsZero() {
@@ -61,14 +61,14 @@ func (m *model) in(p int, set func(*modelHold) time.Time) []*modelHold {
 }
 
 func scheduledAt(h *modelHold) time.Time { return h.scheduled }
-func leasedTo(h *modelHold) time.Time    { return h.leased }
-func milestone(h *modelHold) time.Time   { return h.milestone }
+func leasedUntil(h *modelHold) time.Time { return h.leased }
+func milestoneAt(h *modelHold) time.Time { return h.milestone }
 func settledAt(h *modelHold) time.Time   { return h.settled }
-func attention(h *modelHold) time.Time   { return h.attention }
-func verify(h *modelHold) time.Time      { return h.verify }
+func attentionAt(h *modelHold) time.Time { return h.attention }
+func verifyAt(h *modelHold) time.Time    { return h.verify }
 
-func (m *model) lane(l hold.Lane) []*modelHold {
-	return m.in(l.Partition, func(h *modelHold) time.Time {
+func (m *storeModel) holdsInLane(l hold.Lane) []*modelHold {
+	return m.holdsIn(l.Partition, func(h *modelHold) time.Time {
 		if !h.ready || h.hold.NextOp != l.Op || h.hold.Account != l.Account {
 			return time.Time{}
 		}
@@ -76,8 +76,8 @@ func (m *model) lane(l hold.Lane) []*modelHold {
 	})
 }
 
-// write does what Commit should do.
-func (m *model) write(w hold.RecordWrite) bool {
+// applyWrite does what Commit should do.
+func (m *storeModel) applyWrite(w hold.RecordWrite) bool {
 	h := m.holds[w.Hold.ID]
 	same := w.Hold
 	same.Version = w.Version + 1
@@ -90,23 +90,23 @@ func (m *model) write(w hold.RecordWrite) bool {
 		return false
 	}
 	for _, e := range w.Events {
-		m.published = append(m.published, string(e))
+		m.events = append(m.events, string(e))
 	}
 	if w.Drop {
 		delete(m.holds, w.Hold.ID)
 		return true
 	}
-	was := time.Time{}
+	previousMilestone := time.Time{}
 	if h != nil {
-		was = h.milestone
+		previousMilestone = h.milestone
 	}
 	p := w.Placement
 	n := &modelHold{hold: w.Hold, milestone: p.NextMilestone, settled: p.SettledAt, verify: p.VerifyAt}
 	n.hold.Version = w.Version + 1
-	if p.KeepMilestone || p.KeepOverdueMilestone && m.hasPassed(was) && was.Before(p.NextMilestone) {
-		n.milestone = was
+	if p.KeepMilestone || p.KeepOverdueMilestone && m.hasPassed(previousMilestone) && previousMilestone.Before(p.NextMilestone) {
+		n.milestone = previousMilestone
 	}
-	if p.KeepOverdueMilestone && m.hasPassed(was) && !p.UntoldBy.IsZero() && !was.After(p.UntoldBy) && p.UntoldAt.Before(was) {
+	if p.KeepOverdueMilestone && m.hasPassed(previousMilestone) && !p.UntoldBy.IsZero() && !previousMilestone.After(p.UntoldBy) && p.UntoldAt.Before(previousMilestone) {
 		n.milestone = p.UntoldAt
 	}
 	if p.NeedsAttention {
@@ -130,18 +130,18 @@ var (
 	references = rapid.SampledFrom([]string{"", "", "BK", "BK-1", "BK-10", "BK-2", "BK-é", "é", "\x01", "\xff"})
 	accounts   = rapid.SampledFrom([]string{"", "acct_a", "acct_b"})
 	// Few different times, so that many are equal. Half of them have passed.
-	times = rapid.Custom(func(t *rapid.T) time.Time {
-		base := at
+	instants = rapid.Custom(func(t *rapid.T) time.Time {
+		base := baseTime
 		if rapid.Bool().Draw(t, "later") {
-			base = later
+			base = farFuture
 		}
 		return base.Add(time.Duration(rapid.IntRange(0, 3).Draw(t, "hours")) * time.Hour)
 	})
 )
 
-// draw draws a write to a hold, about as often as not on the right version.
-func (m *model) draw(t *rapid.T, id string) hold.RecordWrite {
-	w := hold.RecordWrite{Hold: scheduled(id, at, times.Draw(t, "deadline")).Hold}
+// drawWrite draws a write to a hold, about as often as not on the right version.
+func (m *storeModel) drawWrite(t *rapid.T, id string) hold.RecordWrite {
+	w := hold.RecordWrite{Hold: newScheduledWrite(id, baseTime, instants.Draw(t, "deadline")).Hold}
 	if h := m.holds[id]; h != nil {
 		w.Hold, w.Version, w.PreviousReference = h.hold, h.hold.Version, h.hold.Reference
 		w.Drop = rapid.IntRange(0, 5).Draw(t, "drop") == 0
@@ -151,15 +151,15 @@ func (m *model) draw(t *rapid.T, id string) hold.RecordWrite {
 	}
 	w.Hold.Reference, w.Hold.Account, w.Hold.Revision = references.Draw(t, "reference"),
 		accounts.Draw(t, "account"), rapid.Uint64Range(1, 3).Draw(t, "revision")
-	w.Hold.ExpiresAt, w.Hold.PreviousState = times.Draw(t, "deadline"), 0
+	w.Hold.ExpiresAt, w.Hold.PreviousState = instants.Draw(t, "deadline"), 0
 	w.Hold.State = rapid.SampledFrom([]hold.State{hold.Waiting, hold.Scheduled, hold.Scheduled,
 		hold.Working, hold.Attention, hold.Captured}).Draw(t, "state")
 	w.Hold.NextOp = hold.Op(rapid.IntRange(1, 3).Draw(t, "op"))
-	w.Hold.NextAt = times.Draw(t, "next")
-	w.Placement = hold.Placement{NextMilestone: times.Draw(t, "milestone")}
+	w.Hold.NextAt = instants.Draw(t, "next")
+	w.Placement = hold.Placement{NextMilestone: instants.Draw(t, "milestone")}
 	switch w.Hold.State {
 	case hold.Captured:
-		w.Hold.NextOp, w.Hold.NextAt, w.Hold.SettledAt = 0, time.Time{}, times.Draw(t, "end")
+		w.Hold.NextOp, w.Hold.NextAt, w.Hold.SettledAt = 0, time.Time{}, instants.Draw(t, "end")
 		w.Placement = hold.Placement{SettledAt: w.Hold.SettledAt}
 	case hold.Waiting, hold.Attention:
 		w.Hold.NextOp, w.Hold.NextAt = 0, time.Time{}
@@ -175,15 +175,15 @@ func (m *model) draw(t *rapid.T, id string) hold.RecordWrite {
 		}
 		w.Placement.KeepOverdueMilestone = !w.Placement.KeepMilestone && rapid.Bool().Draw(t, "overdue")
 		if w.Placement.KeepOverdueMilestone && rapid.Bool().Draw(t, "perhaps untold") {
-			w.Placement.UntoldBy, w.Placement.UntoldAt = times.Draw(t, "untold by"), times.Draw(t, "untold at")
+			w.Placement.UntoldBy, w.Placement.UntoldAt = instants.Draw(t, "untold by"), instants.Draw(t, "untold at")
 		}
 		if rapid.Bool().Draw(t, "unverified") {
-			w.Placement.VerifyAt = times.Draw(t, "verify")
+			w.Placement.VerifyAt = instants.Draw(t, "verify")
 		}
 	}
 	for range rapid.IntRange(0, 2).Draw(t, "events") {
-		m.n++
-		w.Events = append(w.Events, fmt.Appendf(nil, "event %d", m.n))
+		m.eventCount++
+		w.Events = append(w.Events, fmt.Appendf(nil, "event %d", m.eventCount))
 	}
 	return w
 }
@@ -191,8 +191,8 @@ func (m *model) draw(t *rapid.T, id string) hold.RecordWrite {
 func TestStore_AgreesWithModel(t *testing.T) {
 	t.Parallel()
 	for _, partitions := range []int{1, 7} {
-		for name, open := range map[string]func(testing.TB, store.Options) *env{
-			"redis":     func(t testing.TB, o store.Options) *env { return startRedis(t, o) },
+		for name, open := range map[string]func(testing.TB, store.Options) *testStore{
+			"redis":     func(t testing.TB, o store.Options) *testStore { return startRedis(t, o) },
 			"miniredis": startMiniredis,
 		} {
 			t.Run(fmt.Sprintf("%s/%d", name, partitions), func(t *testing.T) {
@@ -210,12 +210,12 @@ func TestStore_AgreesWithModel(t *testing.T) {
 					if err := e.rdb.FlushDB(t.Context()).Err(); err != nil {
 						rt.Fatal(err)
 					}
-					m := &model{env: &env{TB: t, s: e.s, rdb: e.rdb}, partitions: partitions,
+					m := &storeModel{testStore: &testStore{TB: t, store: e.store, rdb: e.rdb}, partitions: partitions,
 						holds: map[string]*modelHold{}}
 					rt.Repeat(map[string]func(*rapid.T){
-						"": m.check, "commit": m.commit, "commit more": m.commit, "due": m.due,
-						"claim": m.claim, "claim more": m.claim,
-						"read due": m.readDueSets, "advance": m.advanceMilestones, "page": m.page,
+						"": m.checkState, "commit": m.stepCommit, "commit more": m.stepCommit, "due": m.stepPromoteDue,
+						"claim": m.stepClaim, "claim more": m.stepClaim,
+						"read due": m.readDueSets, "advance": m.advanceMilestones, "page": m.stepPage,
 					})
 					m.checkInvariants(partitions)
 					passed = true

@@ -13,15 +13,15 @@ import (
 	"github.com/holdd/holdd/store/storetest"
 )
 
-const secret = "S3cr3tPassw0rd"
+const testPassword = "S3cr3tPassw0rd"
 
 func TestOpen_URLForms(t *testing.T) {
 	t.Parallel()
-	tcp := storetest.Start(t, "--requirepass", secret)
+	tcp := storetest.Start(t, "--requirepass", testPassword)
 	sock := storetest.StartUnix(t)
 	for _, url := range []string{
-		"redis://:" + secret + "@" + tcp.Addr(), "redis://default:" + secret + "@" + tcp.Addr() + "/0",
-		"redis://:" + secret + "@" + tcp.Addr() + "/3?read_timeout=1s",
+		"redis://:" + testPassword + "@" + tcp.Addr(), "redis://default:" + testPassword + "@" + tcp.Addr() + "/0",
+		"redis://:" + testPassword + "@" + tcp.Addr() + "/3?read_timeout=1s",
 		"unix://" + sock.Addr(), "unix://" + sock.Addr() + "?db=2",
 	} {
 		s, warnings, err := store.Open(t.Context(), store.Options{URL: url})
@@ -29,8 +29,8 @@ func TestOpen_URLForms(t *testing.T) {
 			t.Errorf("%s: %v, %q", url, err, warnings)
 			continue
 		}
-		e := &env{TB: t, s: s}
-		e.mustCommit(scheduled("pi_a", soon, dead))
+		e := &testStore{TB: t, store: s}
+		e.mustCommit(newScheduledWrite("pi_a", futureDue, nearDeadline))
 		if err := errors.Join(s.Ping(t.Context()), s.Close()); err != nil {
 			t.Error(err)
 		}
@@ -45,27 +45,27 @@ func TestOpen_InvalidURLShowsNoPassword(t *testing.T) {
 	free.Kill() // an address where nothing listens
 	locked := storetest.Start(t, "--requirepass", "another")
 	for _, url := range []string{
-		"", "localhost:6379", "S3cr3tPassw0rd@localhost", "http://:" + secret + "@localhost",
-		"redis+magic://:" + secret + "@localhost", "redis://:" + secret + "@" + free.Addr(),
-		"redis://user:" + secret + "@" + free.Addr() + "/0",
-		"redis://user:" + secret + "/x@localhost:6379", "redis://:" + secret + "?x@localhost:6379",
-		"redis://:" + secret + "#x@localhost",
-		"redis://:" + secret + "%zz@localhost", "redis://:%" + secret + "@localhost:6379",
-		"redis://:" + secret + " x@localhost", "redis://:" + secret + "@localhost:port",
-		"redis://:" + secret + "@localhost/nine",
-		"redis://:" + secret + "@localhost?no_such=1",
-		"redis://:" + secret + "@localhost?read_timeout=soon", "redis://:" + secret + "@[::1",
-		"redis://:" + secret + "\x7f@localhost",
-		"redis+sentinel://:" + secret + "@a:1,b:2",
-		"redis+sentinel://:" + secret + "/@a:1,b:2?master_name=m",
-		"redis+sentinel://:" + secret + "@" + free.Addr() + "," + free.Addr() + "?master_name=m",
-		"redis+sentinel://" + free.Addr() + "?master_name=m&sentinel_password=" + secret,
-		"redis+sentinel://" + free.Addr() + "?master_name=m&no_such=" + secret,
-		"redis+cluster://:" + secret + "@" + free.Addr() + "," + free.Addr(),
-		"redis+cluster://:" + secret + "%zz@a:1,b:2", "redis+cluster://:" + secret + "@a:x,b:y",
-		"redis+cluster://:" + secret + "/@a:1,b:2",
-		"redis://:" + secret + "@" + locked.Addr(), "unix://:" + secret + "@/no/such/socket",
-		"rediss://:" + secret + "@" + locked.Addr() + "?dial_timeout=200ms",
+		"", "localhost:6379", "S3cr3tPassw0rd@localhost", "http://:" + testPassword + "@localhost",
+		"redis+magic://:" + testPassword + "@localhost", "redis://:" + testPassword + "@" + free.Addr(),
+		"redis://user:" + testPassword + "@" + free.Addr() + "/0",
+		"redis://user:" + testPassword + "/x@localhost:6379", "redis://:" + testPassword + "?x@localhost:6379",
+		"redis://:" + testPassword + "#x@localhost",
+		"redis://:" + testPassword + "%zz@localhost", "redis://:%" + testPassword + "@localhost:6379",
+		"redis://:" + testPassword + " x@localhost", "redis://:" + testPassword + "@localhost:port",
+		"redis://:" + testPassword + "@localhost/nine",
+		"redis://:" + testPassword + "@localhost?no_such=1",
+		"redis://:" + testPassword + "@localhost?read_timeout=soon", "redis://:" + testPassword + "@[::1",
+		"redis://:" + testPassword + "\x7f@localhost",
+		"redis+sentinel://:" + testPassword + "@a:1,b:2",
+		"redis+sentinel://:" + testPassword + "/@a:1,b:2?master_name=m",
+		"redis+sentinel://:" + testPassword + "@" + free.Addr() + "," + free.Addr() + "?master_name=m",
+		"redis+sentinel://" + free.Addr() + "?master_name=m&sentinel_password=" + testPassword,
+		"redis+sentinel://" + free.Addr() + "?master_name=m&no_such=" + testPassword,
+		"redis+cluster://:" + testPassword + "@" + free.Addr() + "," + free.Addr(),
+		"redis+cluster://:" + testPassword + "%zz@a:1,b:2", "redis+cluster://:" + testPassword + "@a:x,b:y",
+		"redis+cluster://:" + testPassword + "/@a:1,b:2",
+		"redis://:" + testPassword + "@" + locked.Addr(), "unix://:" + testPassword + "@/no/such/socket",
+		"rediss://:" + testPassword + "@" + locked.Addr() + "?dial_timeout=200ms",
 	} {
 		t.Run(strings.ReplaceAll(url, "/", "_"), func(t *testing.T) {
 			t.Parallel()
@@ -77,7 +77,7 @@ func TestOpen_InvalidURLShowsNoPassword(t *testing.T) {
 			}
 			text := fmt.Sprint(err, warnings)
 			// Even the beginning of a password is too much.
-			if strings.Contains(text, secret[:4]) {
+			if strings.Contains(text, testPassword[:4]) {
 				t.Errorf("the password is in the error: %s", text)
 			}
 			if ctx.Err() != nil {
@@ -111,7 +111,7 @@ func TestOpen_RedisDoesNotAnswer(t *testing.T) {
 		t.Error("a dead Redis has an answer")
 	}
 	r.Restart()
-	storetest.Until(t, 10*time.Second, "the store works again by itself", func() bool { return s.Ping(ctx) == nil })
+	storetest.WaitUntil(t, 10*time.Second, "the store works again by itself", func() bool { return s.Ping(ctx) == nil })
 }
 
 func TestOpen_RefusesUnsafeRedis(t *testing.T) {
@@ -166,8 +166,8 @@ func TestOpen_RefusesUnsafeRedis(t *testing.T) {
 				t.Errorf("warnings: %q", warnings)
 			}
 			if s != nil {
-				e := &env{TB: t, s: s}
-				e.mustCommit(scheduled("pi_a", soon, dead))
+				e := &testStore{TB: t, store: s}
+				e.mustCommit(newScheduledWrite("pi_a", futureDue, nearDeadline))
 				s.Close()
 			}
 		})
@@ -180,12 +180,12 @@ func TestOpen_UserWithoutInfo(t *testing.T) {
 	r := storetest.Start(t)
 	raw := r.Client()
 	defer raw.Close()
-	if err := raw.Do(t.Context(), "ACL", "SETUSER", "holdd", "on", ">"+secret, "~holdd:*",
+	if err := raw.Do(t.Context(), "ACL", "SETUSER", "holdd", "on", ">"+testPassword, "~holdd:*",
 		"~rate:holdd:*", "&*", "+@all", "-@admin", "-@dangerous").Err(); err != nil {
 		t.Fatal(err)
 	}
 	s, warnings, err := store.Open(t.Context(),
-		store.Options{URL: "redis://holdd:" + secret + "@" + r.Addr(), Rates: store.Rates{Write: 10,
+		store.Options{URL: "redis://holdd:" + testPassword + "@" + r.Addr(), Rates: store.Rates{Write: 10,
 			Read: 10, Total: 15}})
 	if err != nil || len(warnings) != 2 || !strings.Contains(warnings[0], "hides maxmemory-policy") ||
 		!strings.Contains(warnings[1], "hides how it persists") {
@@ -193,13 +193,13 @@ func TestOpen_UserWithoutInfo(t *testing.T) {
 	}
 	defer s.Close()
 	// Such a user can make every call.
-	e := &env{TB: t, s: s, rdb: raw}
+	e := &testStore{TB: t, store: s, rdb: raw}
 	e.callEveryMethod()
 	if err := raw.Do(t.Context(), "ACL", "SETUSER", "holdd", "-@write").Err(); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := store.Open(t.Context(),
-		store.Options{URL: "redis://holdd:" + secret + "@" + r.Addr()}); err == nil ||
+		store.Options{URL: "redis://holdd:" + testPassword + "@" + r.Addr()}); err == nil ||
 		!strings.Contains(err.Error(), "cannot write") {
 		t.Errorf("a user who may not write: %v", err)
 	}
@@ -241,7 +241,7 @@ func TestOpen_RefusesOldVersions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		go serveInfo(l, "redis_version:"+version+"\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\n")
+		go serveFakeInfo(l, "redis_version:"+version+"\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\n")
 		_, _, err = store.Open(t.Context(), store.Options{URL: "redis://" + l.Addr().String()})
 		if got := err != nil && strings.Contains(err.Error(), "too old"); got != refused {
 			t.Errorf("%s: %v", version, err)
@@ -250,7 +250,7 @@ func TestOpen_RefusesOldVersions(t *testing.T) {
 	}
 }
 
-func serveInfo(l net.Listener, info string) {
+func serveFakeInfo(l net.Listener, info string) {
 	for {
 		c, err := l.Accept()
 		if err != nil {

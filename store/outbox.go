@@ -118,10 +118,10 @@ func (s *Outbox) StreamLength(ctx context.Context, partition int) (length, added
 	return length, added, r.err
 }
 
-// BeginSink takes the lease under which one replica delivers a partition's events to a sink. Token
+// AcquireSinkLease takes the lease under which one replica delivers a partition's events to a sink. Token
 // 0 means that another replica has it. state is nil for a new sink, which begins after the event
 // start.
-func (s *Outbox) BeginSink(
+func (s *Outbox) AcquireSinkLease(
 	ctx context.Context, sink string, partition int, holder string, lease time.Duration,
 ) (token int64, state []byte, start string, parked map[string][]byte, err error) {
 	k := newSinkKeys(sink, partition)
@@ -146,9 +146,9 @@ func (s *Outbox) BeginSink(
 	return token, state, start, parked, r.err
 }
 
-// SaveSink saves the progress of the deliverer with this token, and extends its lease; a lease of 0
+// SaveSinkProgress saves the progress of the deliverer with this token, and extends its lease; a lease of 0
 // gives it back. ok is false if another replica has the lease now: the caller must stop.
-func (s *Outbox) SaveSink(
+func (s *Outbox) SaveSinkProgress(
 	ctx context.Context, sink string, partition int, token int64, p hold.SinkProgress, lease time.Duration,
 ) (ok bool, err error) {
 	args := []any{token, lease.Milliseconds(), p.State, sinkTTL.Milliseconds(), maxDeadLetters}

@@ -13,67 +13,67 @@ import (
 // One replica at a time delivers to a sink. The next one continues from what was saved, and the one
 // before it can save nothing more.
 func TestBeginSink_OneDeliverer(t *testing.T) {
-	onRedisAndMiniredis(t, func(t *testing.T, e *env) {
+	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
 		ctx := t.Context()
-		if _, err := e.s.PublishOnce(ctx, "before", []byte("old")); err != nil {
+		if _, err := e.store.PublishOnce(ctx, "before", []byte("old")); err != nil {
 			t.Fatal(err)
 		}
-		first, state, start, parked, err := e.s.BeginSink(ctx, "callback", 0, "one", time.Minute)
+		first, state, start, parked, err := e.store.AcquireSinkLease(ctx, "callback", 0, "one", time.Minute)
 		if err != nil || first == 0 || state != nil || len(parked) != 0 {
 			t.Fatal(first, string(state), parked, err)
 		}
-		if events, torn, err := e.s.ReadEvents(ctx, 0, start, 10); err != nil || torn || len(events) != 0 {
+		if events, torn, err := e.store.ReadEvents(ctx, 0, start, 10); err != nil || torn || len(events) != 0 {
 			t.Fatal("a new sink gets events from before it:", events, torn, err)
 		}
-		if token, _, _, _, err := e.s.BeginSink(ctx, "callback", 0, "two", time.Minute); err != nil || token != 0 {
+		if token, _, _, _, err := e.store.AcquireSinkLease(ctx, "callback", 0, "two", time.Minute); err != nil || token != 0 {
 			t.Fatal("two deliver:", token, err)
 		}
-		if token, _, _, _, err := e.s.BeginSink(ctx, "other", 0, "two", time.Minute); err != nil || token == 0 {
+		if token, _, _, _, err := e.store.AcquireSinkLease(ctx, "other", 0, "two", time.Minute); err != nil || token == 0 {
 			t.Fatal("another sink is held as well:", token, err)
 		}
 		p := hold.SinkProgress{State: []byte("s1"), Park: map[string][]byte{"pi_1": []byte("a"),
 			"pi_2": []byte("b")}, DeadLetters: []hold.DeadLetter{{Event: []byte("e1"),
 			Reason: "HTTP 500"}, {Event: []byte("e2"), Reason: "HTTP 500"}}}
-		if ok, err := e.s.SaveSink(ctx, "callback", 0, first, p, 50*time.Millisecond); err != nil || !ok {
+		if ok, err := e.store.SaveSinkProgress(ctx, "callback", 0, first, p, 50*time.Millisecond); err != nil || !ok {
 			t.Fatal(ok, err)
 		}
 		var second int64
-		storetest.Until(t, 5*time.Second, "the lease's end", func() bool {
-			second, state, _, parked, err = e.s.BeginSink(ctx, "callback", 0, "two", time.Minute)
+		storetest.WaitUntil(t, 5*time.Second, "the lease's end", func() bool {
+			second, state, _, parked, err = e.store.AcquireSinkLease(ctx, "callback", 0, "two", time.Minute)
 			return err != nil || second != 0
 		})
 		if err != nil || second <= first || string(state) != "s1" || len(parked) != 2 || string(parked["pi_2"]) != "b" {
 			t.Fatal(second, first, string(state), parked, err)
 		}
-		if ok, err := e.s.SaveSink(ctx, "callback", 0, first, hold.SinkProgress{State: []byte("late"),
+		if ok, err := e.store.SaveSinkProgress(ctx, "callback", 0, first, hold.SinkProgress{State: []byte("late"),
 			Unpark: []string{"pi_1"}}, time.Minute); err != nil || ok {
 			t.Fatal("who lost the lease wrote:", ok, err)
 		}
-		if ok, err := e.s.SaveSink(ctx, "callback", 0, second, hold.SinkProgress{State: []byte("s2"),
+		if ok, err := e.store.SaveSinkProgress(ctx, "callback", 0, second, hold.SinkProgress{State: []byte("s2"),
 			Unpark: []string{"pi_1"}}, 0); err != nil || !ok {
 			t.Fatal(ok, err)
 		}
-		if third, state, _, parked, err := e.s.BeginSink(ctx, "callback", 0, "three",
+		if third, state, _, parked, err := e.store.AcquireSinkLease(ctx, "callback", 0, "three",
 			time.Minute); err != nil || third <= second || string(state) != "s2" || len(parked) != 1 {
 			t.Fatal("what was given back is not free:", third, string(state), parked, err)
 		}
 
-		dead, total, err := e.s.DeadLetters(ctx, "callback", 1)
+		dead, total, err := e.store.DeadLetters(ctx, "callback", 1)
 		if err != nil || total != 2 || len(dead) != 1 || string(dead[0].Event) != "e1" || dead[0].Reason != "HTTP 500" {
 			t.Fatal(dead, total, err)
 		}
-		if n, err := e.s.RequeueDeadLetters(ctx, "callback", []string{dead[0].ID, "0:1-1", "7:1-1",
+		if n, err := e.store.RequeueDeadLetters(ctx, "callback", []string{dead[0].ID, "0:1-1", "7:1-1",
 			"nonsense"}); err != nil || n != 1 {
 			t.Fatal(n, err)
 		}
-		again, err := e.s.RequeuedDeadLetters(ctx, "callback", 0, 10)
+		again, err := e.store.RequeuedDeadLetters(ctx, "callback", 0, 10)
 		if err != nil || len(again) != 1 || string(again[0].Event) != "e1" {
 			t.Fatal(again, err)
 		}
-		if n, err := e.s.RequeueDeadLetters(ctx, "callback", nil); err != nil || n != 1 {
+		if n, err := e.store.RequeueDeadLetters(ctx, "callback", nil); err != nil || n != 1 {
 			t.Fatal(n, err)
 		}
-		if _, total, err := e.s.DeadLetters(ctx, "callback", 10); err != nil || total != 0 {
+		if _, total, err := e.store.DeadLetters(ctx, "callback", 10); err != nil || total != 0 {
 			t.Fatal(total, err)
 		}
 	})
@@ -86,26 +86,26 @@ func TestReadEvents_ReportsTornStream(t *testing.T) {
 	ctx := t.Context()
 	publish := func(n int) {
 		for i := range n {
-			if _, err := e.s.PublishOnce(ctx, fmt.Sprint(time.Now().UnixNano(), i), []byte("x")); err != nil {
+			if _, err := e.store.PublishOnce(ctx, fmt.Sprint(time.Now().UnixNano(), i), []byte("x")); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	publish(1)
-	events, torn, err := e.s.ReadEvents(ctx, 0, "0-0", 10)
+	events, torn, err := e.store.ReadEvents(ctx, 0, "0-0", 10)
 	if err != nil || torn || len(events) != 1 {
 		t.Fatal(events, torn, err)
 	}
 	at := events[0].ID
 	publish(3)
-	if events, torn, err := e.s.ReadEvents(ctx, 0, at, 2); err != nil || torn || len(events) != 2 {
+	if events, torn, err := e.store.ReadEvents(ctx, 0, at, 2); err != nil || torn || len(events) != 2 {
 		t.Fatal(events, torn, err)
 	}
 	publish(1000)
-	if _, torn, err := e.s.ReadEvents(ctx, 0, at, 2); err != nil || !torn {
+	if _, torn, err := e.store.ReadEvents(ctx, 0, at, 2); err != nil || !torn {
 		t.Fatal("what was trimmed isn't noticed:", torn, err)
 	}
-	length, added, err := e.s.StreamLength(ctx, 0)
+	length, added, err := e.store.StreamLength(ctx, 0)
 	if err != nil || added != 1004 || length >= 400 {
 		t.Fatal(length, added, err)
 	}
@@ -114,11 +114,11 @@ func TestReadEvents_ReportsTornStream(t *testing.T) {
 // An episode is published once over all replicas: at its start, when it gets worse, and at its end.
 // The report of a replica that dies lapses.
 func TestReportConditions_Episodes(t *testing.T) {
-	onRedisAndMiniredis(t, func(t *testing.T, e *env) {
+	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
 		ctx := t.Context()
 		report := func(replica string, active bool, level int, ttl time.Duration) hold.ConditionChange {
 			t.Helper()
-			changes, err := e.s.ReportConditions(ctx, replica, ttl, 0,
+			changes, err := e.store.ReportConditions(ctx, replica, ttl, 0,
 				[]hold.Condition{{Name: "stripe_unavailable", Active: active, Severity: level,
 					RaisedEvent: []byte("unavailable"), ClearedEvent: []byte("recovered")}})
 			if err != nil {
@@ -143,11 +143,11 @@ func TestReportConditions_Episodes(t *testing.T) {
 		if got := report("dies", true, 0, 50*time.Millisecond); got != hold.ConditionBegan {
 			t.Fatal(got)
 		}
-		storetest.Until(t, 5*time.Second, "the report lapses", func() bool {
+		storetest.WaitUntil(t, 5*time.Second, "the report lapses", func() bool {
 			return report("lives", false, 0,
 				time.Minute) == hold.ConditionEnded
 		})
-		events, _, err := e.s.ReadEvents(ctx, 0, "0-0", 20)
+		events, _, err := e.store.ReadEvents(ctx, 0, "0-0", 20)
 		if err != nil || len(events) != 5 {
 			t.Fatalf("%d events %v", len(events), err)
 		}
@@ -156,10 +156,10 @@ func TestReportConditions_Episodes(t *testing.T) {
 				t.Errorf("event %d is %s", i, events[i].Event)
 			}
 		}
-		if a, err := e.s.PublishOnce(ctx, "x", []byte("1")); err != nil || !a {
+		if a, err := e.store.PublishOnce(ctx, "x", []byte("1")); err != nil || !a {
 			t.Error(a, err)
 		}
-		if a, err := e.s.PublishOnce(ctx, "x", []byte("2")); err != nil || a {
+		if a, err := e.store.PublishOnce(ctx, "x", []byte("2")); err != nil || a {
 			t.Error("published twice", err)
 		}
 	})

@@ -12,13 +12,13 @@ import (
 )
 
 // readPages reads a set to its end, in pages of n, and calls between after each page.
-func (e *env) readPages(set hold.SortedSet, after hold.Position, n int, between func(page int)) (ids []string) {
+func (e *testStore) readPages(set hold.SortedSet, after hold.Position, n int, between func(page int)) (ids []string) {
 	e.Helper()
 	for page := 0; ; page++ {
 		if page > 1000 {
 			e.Fatalf("the pages don't end: %v", ids[:20])
 		}
-		listed, now, err := e.s.Page(e.Context(), set, after, n)
+		listed, now, err := e.store.Page(e.Context(), set, after, n)
 		if err != nil || now.IsZero() || len(listed) > n {
 			e.Fatalf("page %d: %d, %v, %v", page, len(listed), now, err)
 		}
@@ -42,7 +42,7 @@ func TestPage_EqualScores(t *testing.T) {
 		var want []string
 		for i := range 500 {
 			id := fmt.Sprintf("pi_%03d", i)
-			writes, want = append(writes, scheduled(id, soon, dead)), append(want, id) // all of them at one instant
+			writes, want = append(writes, newScheduledWrite(id, futureDue, nearDeadline)), append(want, id) // all of them at one instant
 		}
 		e.mustCommit(writes...)
 		for _, n := range []int{1, 7, 100, 256, 1000} {
@@ -54,8 +54,8 @@ func TestPage_EqualScores(t *testing.T) {
 		// While a caller reads, holds before and after its position are deleted and created.
 		gone := map[string]bool{}
 		drop := func(id string) {
-			if h := e.read(id); h != nil {
-				w := from(*h)
+			if h := e.mustRead(id); h != nil {
+				w := newUpdateWrite(*h)
 				w.Drop = true
 				e.mustCommit(w)
 				gone[id] = true
@@ -68,7 +68,7 @@ func TestPage_EqualScores(t *testing.T) {
 			if last+60 < len(want) {
 				drop(want[last+60]) // after it
 			}
-			e.mustCommit(scheduled(fmt.Sprintf("pi_%03da", last-20), soon, dead)) // a new one, before it
+			e.mustCommit(newScheduledWrite(fmt.Sprintf("pi_%03da", last-20), futureDue, nearDeadline)) // a new one, before it
 		})
 		seen := map[string]int{}
 		for _, id := range got {
@@ -91,10 +91,10 @@ func TestPage_SettledNewestFirst(t *testing.T) {
 		e := startRedis(t, store.Options{Partitions: partitions})
 		var writes []hold.RecordWrite
 		for i := range 300 {
-			w := scheduled(fmt.Sprintf("pi_%03d", i), soon, dead)
+			w := newScheduledWrite(fmt.Sprintf("pi_%03d", i), futureDue, nearDeadline)
 			// ten at each instant
 			w.Hold.State, w.Hold.NextOp, w.Hold.SettledAt = hold.Captured, 0,
-				at.Add(time.Duration(i/10)*time.Minute)
+				baseTime.Add(time.Duration(i/10)*time.Minute)
 			w.Placement = hold.Placement{SettledAt: w.Hold.SettledAt}
 			writes = append(writes, w)
 		}
@@ -113,7 +113,7 @@ func TestPage_SettledNewestFirst(t *testing.T) {
 		got := e.readPages(hold.SetSettled, hold.Position{}, 40, func(page int) {
 			w := writes[0]
 			w.Hold.ID = fmt.Sprintf("pi_new_%d", page)
-			w.Placement.SettledAt = moved
+			w.Placement.SettledAt = changedTime
 			e.mustCommit(w)
 		})
 		if !slices.Equal(got, want) {
@@ -130,17 +130,17 @@ func TestPage_ReferencesByPrefix(t *testing.T) {
 		"BK-\uffff",
 	}
 	for _, partitions := range []int{1, 5} {
-		onBothPartitioned(t, partitions, func(t *testing.T, e *env) {
+		onBothPartitioned(t, partitions, func(t *testing.T, e *testStore) {
 			var all []string
 			for i, ref := range references {
 				for j := range 3 { // several holds of one booking
-					w := scheduled(fmt.Sprintf("pi_%d_%d", j, i), soon, dead)
+					w := newScheduledWrite(fmt.Sprintf("pi_%d_%d", j, i), futureDue, nearDeadline)
 					w.Hold.Reference = ref
 					e.mustCommit(w)
 					all = append(all, ref+"\x00"+w.Hold.ID)
 				}
 			}
-			e.mustCommit(scheduled("pi_without", soon, dead))
+			e.mustCommit(newScheduledWrite("pi_without", futureDue, nearDeadline))
 			slices.Sort(all) // by byte, as Redis does
 			for _, prefix := range append([]string{"", "BK-\xc3", "BK-\xff", "\x00", "\xff", "C"}, references...) {
 				for _, n := range []int{1, 4, 100} {
@@ -153,7 +153,7 @@ func TestPage_ReferencesByPrefix(t *testing.T) {
 					after := hold.Position{Member: prefix}
 				pages:
 					for len(got) <= len(all) {
-						listed, _, err := e.s.Page(t.Context(), hold.SetReferences, after, n)
+						listed, _, err := e.store.Page(t.Context(), hold.SetReferences, after, n)
 						if err != nil {
 							t.Fatal(err)
 						}
@@ -178,7 +178,7 @@ func TestPage_ReferencesByPrefix(t *testing.T) {
 	}
 }
 
-func onBothPartitioned(t *testing.T, partitions int, f func(t *testing.T, e *env)) {
+func onBothPartitioned(t *testing.T, partitions int, f func(t *testing.T, e *testStore)) {
 	t.Helper()
 	o := store.Options{Partitions: partitions}
 	t.Run(fmt.Sprintf("redis/%d", partitions), func(t *testing.T) { f(t, startRedis(t, o)) })
@@ -190,11 +190,11 @@ func TestPage_MergesPartitions(t *testing.T) {
 	e := startRedis(t, store.Options{Partitions: 5})
 	var writes []hold.RecordWrite
 	for i := range 200 {
-		w := scheduled(fmt.Sprintf("pi_%03d", (i*73)%200), soon.Add(time.Duration(i)*time.Second),
-			dead.Add(-time.Duration(i)*time.Minute))
+		w := newScheduledWrite(fmt.Sprintf("pi_%03d", (i*73)%200), futureDue.Add(time.Duration(i)*time.Second),
+			nearDeadline.Add(-time.Duration(i)*time.Minute))
 		if i%2 == 0 {
 			w.Hold.State, w.Hold.NextOp, w.Placement = hold.Attention, 0,
-				hold.Placement{NextMilestone: mile, NeedsAttention: true}
+				hold.Placement{NextMilestone: milestoneTime, NeedsAttention: true}
 		}
 		writes = append(writes, w)
 	}
@@ -210,7 +210,7 @@ func TestPage_MergesPartitions(t *testing.T) {
 		last := time.Time{}
 		got := e.readPages(c.set, hold.Position{}, 9, nil)
 		for _, id := range got {
-			k := c.key(e.read(id))
+			k := c.key(e.mustRead(id))
 			if k.Before(last) {
 				t.Errorf("%s: %s comes too late", name, id)
 			}
@@ -237,10 +237,10 @@ func TestPage_ReadyHolds(t *testing.T) {
 		for i := range 100 {
 			id := fmt.Sprintf("pi_%03d", i)
 			want = append(want, id)
-			e.mustCommit(ready(id, []hold.Op{hold.OpCapture, hold.OpCancel}[i%2], []string{"", "acct_a",
-				"acct_b"}[i%3], dead.Add(time.Duration(i)*time.Minute)))
+			e.mustCommit(newReadyWrite(id, []hold.Op{hold.OpCapture, hold.OpCancel}[i%2], []string{"", "acct_a",
+				"acct_b"}[i%3], nearDeadline.Add(time.Duration(i)*time.Minute)))
 		}
-		e.mustCommit(scheduled("pi_later", later, later.Add(time.Hour)))
+		e.mustCommit(newScheduledWrite("pi_later", farFuture, farFuture.Add(time.Hour)))
 		for _, n := range []int{1, 7, 256} {
 			if got := e.readPages(hold.SetReady, hold.Position{}, n, nil); !slices.Equal(got, want) {
 				t.Errorf("%d partitions, pages of %d: %v", partitions, n, got)

@@ -15,7 +15,7 @@ func scored(t time.Time, member string) redis.Z {
 	return redis.Z{Score: float64(t.UnixMilli()), Member: member}
 }
 
-func ids(claims []hold.Claim) []string {
+func claimedIDs(claims []hold.Claim) []string {
 	out := []string{}
 	for _, c := range claims {
 		out = append(out, c.Hold.ID)
@@ -25,25 +25,25 @@ func ids(claims []hold.Claim) []string {
 
 func TestPromoteDue_ExpiredLeasesByDeadline(t *testing.T) {
 	t.Parallel()
-	onRedisAndMiniredis(t, func(t *testing.T, e *env) {
+	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
 		// Neither the ids nor the order of creation follow the deadlines.
 		for i, id := range []string{"pi_c", "pi_a", "pi_e", "pi_b", "pi_d"} {
-			e.mustCommit(ready(id, hold.OpCapture, "", dead.Add(time.Duration(i)*time.Hour)))
+			e.mustCommit(newReadyWrite(id, hold.OpCapture, "", nearDeadline.Add(time.Duration(i)*time.Hour)))
 		}
-		if c, _ := e.claim(captureLane, 5, time.Millisecond); len(c) != 5 {
-			t.Fatalf("%v", ids(c))
+		if c, _ := e.mustClaim(captureLane, 5, time.Millisecond); len(c) != 5 {
+			t.Fatalf("%v", claimedIDs(c))
 		}
 		e.awaitExpiredLeases(5)
-		e.mustCommit(ready("pi_new", hold.OpCapture, "", dead.Add(90*time.Minute)))
-		d := e.due(true)
-		if len(d.Lanes) != 1 || d.Lanes[0].Ready != 6 || !d.Lanes[0].NearestDeadline.Equal(dead) {
+		e.mustCommit(newReadyWrite("pi_new", hold.OpCapture, "", nearDeadline.Add(90*time.Minute)))
+		d := e.mustPromoteDue(true)
+		if len(d.Lanes) != 1 || d.Lanes[0].Ready != 6 || !d.Lanes[0].NearestDeadline.Equal(nearDeadline) {
 			t.Fatalf("%+v", d.Lanes)
 		}
-		c, _ := e.claim(captureLane, 10, time.Minute)
-		if got, want := ids(c), []string{"pi_c", "pi_a", "pi_new", "pi_e", "pi_b", "pi_d"}; !slices.Equal(got, want) {
+		c, _ := e.mustClaim(captureLane, 10, time.Minute)
+		if got, want := claimedIDs(c), []string{"pi_c", "pi_a", "pi_new", "pi_e", "pi_b", "pi_d"}; !slices.Equal(got, want) {
 			t.Fatalf("claimed %v, by deadline %v", got, want)
 		}
-		if d := e.due(true); len(d.Lanes) != 0 {
+		if d := e.mustPromoteDue(true); len(d.Lanes) != 0 {
 			t.Fatalf("the empty lane is still there: %+v", d.Lanes)
 		}
 	})
@@ -51,38 +51,38 @@ func TestPromoteDue_ExpiredLeasesByDeadline(t *testing.T) {
 
 func TestClaim_StopsAtDeadlineBound(t *testing.T) {
 	t.Parallel()
-	onRedisAndMiniredis(t, func(t *testing.T, e *env) {
+	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
 		for i := range 6 {
-			e.mustCommit(ready(fmt.Sprintf("pi_%d", i), hold.OpCapture, "", dead.Add(time.Duration(i)*time.Hour)))
+			e.mustCommit(newReadyWrite(fmt.Sprintf("pi_%d", i), hold.OpCapture, "", nearDeadline.Add(time.Duration(i)*time.Hour)))
 		}
 		claim := func(n int, before time.Time) []string {
 			t.Helper()
-			c, _, err := e.s.Claim(t.Context(), captureLane, n, time.Minute, before)
+			c, _, err := e.store.Claim(t.Context(), captureLane, n, time.Minute, before)
 			if err != nil {
 				t.Fatal(err)
 			}
-			return ids(c)
+			return claimedIDs(c)
 		}
-		if got := claim(5, dead.Add(-time.Second)); len(got) != 0 {
+		if got := claim(5, nearDeadline.Add(-time.Second)); len(got) != 0 {
 			t.Fatalf("before the first deadline: %v", got)
 		}
 		for _, n := range []int{0, -1} {
 			if got := claim(n, time.Time{}); len(got) != 0 {
 				t.Errorf("of %d wanted came %v", n, got)
 			}
-			if got := claim(n, dead); len(got) != 0 {
+			if got := claim(n, nearDeadline); len(got) != 0 {
 				t.Errorf("of %d wanted came %v", n, got)
 			}
 		}
-		if got := claim(1, dead.Add(2*time.Hour)); !slices.Equal(got, []string{"pi_0"}) {
+		if got := claim(1, nearDeadline.Add(2*time.Hour)); !slices.Equal(got, []string{"pi_0"}) {
 			t.Fatalf("one: %v", got)
 		}
 		// the bound itself belongs to it
-		if got := claim(5, dead.Add(2*time.Hour)); !slices.Equal(got, []string{"pi_1", "pi_2"}) {
+		if got := claim(5, nearDeadline.Add(2*time.Hour)); !slices.Equal(got, []string{"pi_1", "pi_2"}) {
 			t.Fatalf("to the bound: %v", got)
 		}
-		if d := e.due(false); len(d.Lanes) != 1 || d.Lanes[0].Ready != 3 ||
-			!d.Lanes[0].NearestDeadline.Equal(dead.Add(3*time.Hour)) {
+		if d := e.mustPromoteDue(false); len(d.Lanes) != 1 || d.Lanes[0].Ready != 3 ||
+			!d.Lanes[0].NearestDeadline.Equal(nearDeadline.Add(3*time.Hour)) {
 			t.Fatalf("%+v", d.Lanes)
 		}
 		e.checkInvariants(1)
@@ -94,30 +94,30 @@ func TestPromoteDue_BoundsEachCall(t *testing.T) {
 	e := startRedis(t, store.Options{})
 	var writes []hold.RecordWrite
 	for i := range 600 {
-		writes = append(writes, scheduled(fmt.Sprintf("pi_%03d", i), due, dead.Add(-time.Duration(i)*time.Second)))
+		writes = append(writes, newScheduledWrite(fmt.Sprintf("pi_%03d", i), pastDue, nearDeadline.Add(-time.Duration(i)*time.Second)))
 	}
 	e.mustCommit(writes...)
 	for round, want := range []struct {
 		promoted int
 		more     bool
 	}{{256, true}, {256, true}, {88, false}, {0, false}} {
-		d, err := e.s.PromoteDue(t.Context(), true, 1000) // more than one script call takes on
+		d, err := e.store.PromoteDue(t.Context(), true, 1000) // more than one script call takes on
 		if err != nil || d.PromotedHolds != want.promoted || d.More != want.more {
 			t.Fatalf("round %d: %+v, %v", round, d, err)
 		}
 	}
-	c, _, err := e.s.Claim(t.Context(), captureLane, 1000, time.Minute, time.Time{})
+	c, _, err := e.store.Claim(t.Context(), captureLane, 1000, time.Minute, time.Time{})
 	if err != nil || len(c) != 256 || c[0].Hold.ID != "pi_599" || c[255].Hold.ID != "pi_344" {
 		t.Fatalf("claimed %d, %v", len(c), err)
 	}
-	if m, _, err := e.s.DueMilestones(t.Context(), 1000); err != nil || len(m) != 256 {
+	if m, _, err := e.store.DueMilestones(t.Context(), 1000); err != nil || len(m) != 256 {
 		t.Fatalf("milestones: %d, %v", len(m), err)
 	}
 	for _, n := range []int{0, -5} {
-		if d, err := e.s.PromoteDue(t.Context(), true, n); err != nil || d.PromotedHolds > 1 || d.ExpiredLeases > 1 {
+		if d, err := e.store.PromoteDue(t.Context(), true, n); err != nil || d.PromotedHolds > 1 || d.ExpiredLeases > 1 {
 			t.Errorf("at most %d: %+v, %v", n, d, err)
 		}
-		if m, _, err := e.s.DueMilestones(t.Context(), n); err != nil || len(m) > 1 {
+		if m, _, err := e.store.DueMilestones(t.Context(), n); err != nil || len(m) > 1 {
 			t.Errorf("at most %d milestones: %d, %v", n, len(m), err)
 		}
 	}
@@ -126,7 +126,7 @@ func TestPromoteDue_BoundsEachCall(t *testing.T) {
 
 func TestLanes_AreIndependent(t *testing.T) {
 	t.Parallel()
-	onRedisAndMiniredis(t, func(t *testing.T, e *env) {
+	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
 		type lane struct {
 			op      hold.Op
 			account string
@@ -135,35 +135,35 @@ func TestLanes_AreIndependent(t *testing.T) {
 			{hold.OpCancel, ""}, {hold.OpCapture, "acct_a"}, {hold.OpCancel, "acct_a"}}
 		for i, l := range all {
 			for j := range 3 {
-				e.mustCommit(ready(fmt.Sprintf("pi_%d_%d", i, j), l.op, l.account,
-					dead.Add(time.Duration(10*i+j)*time.Minute)))
+				e.mustCommit(newReadyWrite(fmt.Sprintf("pi_%d_%d", i, j), l.op, l.account,
+					nearDeadline.Add(time.Duration(10*i+j)*time.Minute)))
 			}
 		}
-		d := e.due(true)
+		d := e.mustPromoteDue(true)
 		if len(d.Lanes) != len(all) {
 			t.Fatalf("%d lanes of %d: %+v", len(d.Lanes), len(all), d.Lanes)
 		}
 		for i, l := range d.Lanes { // nearest deadline first
 			if l.Op != all[i].op || l.Account != all[i].account || l.Ready != 3 ||
-				!l.NearestDeadline.Equal(dead.Add(time.Duration(10*i)*time.Minute)) {
+				!l.NearestDeadline.Equal(nearDeadline.Add(time.Duration(10*i)*time.Minute)) {
 				t.Errorf("lane %d: %+v", i, l)
 			}
 		}
 		for i, l := range d.Lanes {
-			c, _ := e.claim(l, 10, time.Minute)
+			c, _ := e.mustClaim(l, 10, time.Minute)
 			if want := []string{fmt.Sprintf("pi_%d_0", i), fmt.Sprintf("pi_%d_1", i),
-				fmt.Sprintf("pi_%d_2", i)}; !slices.Equal(ids(c), want) {
-				t.Errorf("claimed %v of %v", ids(c), want)
+				fmt.Sprintf("pi_%d_2", i)}; !slices.Equal(claimedIDs(c), want) {
+				t.Errorf("claimed %v of %v", claimedIDs(c), want)
 			}
-			if left := e.due(false); len(left.Lanes) != len(all)-1-i {
+			if left := e.mustPromoteDue(false); len(left.Lanes) != len(all)-1-i {
 				t.Errorf("%d lanes are left after %d were emptied", len(left.Lanes), i+1)
 			}
 		}
 		if e.rdb.Exists(t.Context(), "holdd:{0}:lanes").Val() != 0 {
 			t.Error("lanes without work")
 		}
-		if c, _ := e.claim(hold.Lane{Op: hold.OpCapture, Account: "acct_none"}, 5, time.Minute); len(c) != 0 {
-			t.Errorf("claimed from nowhere: %v", ids(c))
+		if c, _ := e.mustClaim(hold.Lane{Op: hold.OpCapture, Account: "acct_none"}, 5, time.Minute); len(c) != 0 {
+			t.Errorf("claimed from nowhere: %v", claimedIDs(c))
 		}
 	})
 }
@@ -176,13 +176,13 @@ func TestPromoteDue_ListsEveryLaneOfMany(t *testing.T) {
 	const accounts = 300
 	var writes []hold.RecordWrite
 	for i := range accounts {
-		writes = append(writes, ready(fmt.Sprintf("pi_%d", i), hold.OpCapture, fmt.Sprintf("acct_%d",
-			i), dead.Add(time.Duration(i)*time.Second)))
+		writes = append(writes, newReadyWrite(fmt.Sprintf("pi_%d", i), hold.OpCapture, fmt.Sprintf("acct_%d",
+			i), nearDeadline.Add(time.Duration(i)*time.Second)))
 	}
 	e.mustCommit(writes...)
 	seen := map[string]bool{}
 	for range 10 { // several promotions may be needed, with no claim between them
-		for _, l := range e.due(true).Lanes {
+		for _, l := range e.mustPromoteDue(true).Lanes {
 			seen[l.Account] = true
 		}
 	}
@@ -194,13 +194,13 @@ func TestPromoteDue_ListsEveryLaneOfMany(t *testing.T) {
 // A lane is sorted by its nearest deadline, even after that hold left the lane without a claim.
 func TestPromoteDue_ReordersLaneWhoseHeadLeft(t *testing.T) {
 	t.Parallel()
-	onRedisAndMiniredis(t, func(t *testing.T, e *env) {
-		e.mustCommit(ready("pi_a", hold.OpCapture, "acct_a", dead), ready("pi_z", hold.OpCapture,
-			"acct_a", dead.Add(9*time.Hour)), ready("pi_b", hold.OpCapture, "acct_b", dead2))
-		e.mustCommit(capturedWrite(*e.read("pi_a"), moved))
-		d := e.due(false)
+	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
+		e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "acct_a", nearDeadline), newReadyWrite("pi_z", hold.OpCapture,
+			"acct_a", nearDeadline.Add(9*time.Hour)), newReadyWrite("pi_b", hold.OpCapture, "acct_b", secondDeadline))
+		e.mustCommit(capturedWrite(*e.mustRead("pi_a"), changedTime))
+		d := e.mustPromoteDue(false)
 		if len(d.Lanes) != 2 || d.Lanes[0].Account != "acct_b" || d.Lanes[1].Account != "acct_a" ||
-			!d.Lanes[1].NearestDeadline.Equal(dead.Add(9*time.Hour)) {
+			!d.Lanes[1].NearestDeadline.Equal(nearDeadline.Add(9*time.Hour)) {
 			t.Errorf("%+v", d.Lanes)
 		}
 		if first := e.rdb.ZRange(t.Context(), "holdd:{0}:lanes", 0, 0).Val(); !slices.Equal(first,
@@ -221,23 +221,23 @@ func TestUnreadableRecord_HidesNoOtherHold(t *testing.T) {
 		"broken body":     "\x01\x03\x00\x01\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01\x9d\x00\x00\x00\x00\x00\x0a\xff",
 	} {
 		t.Run(name, func(t *testing.T) {
-			onRedisAndMiniredis(t, func(t *testing.T, e *env) {
+			onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
 				ctx := t.Context()
 				k := "holdd:{0}:"
 				bad := func(id string) { e.rdb.HSet(ctx, k+"holds", id, rec) }
-				e.mustCommit(scheduled("pi_a", due, dead), ready("pi_b", hold.OpCapture, "", dead),
-					scheduled("pi_c", due, dead))
-				e.mustCommit(capturedWrite(*e.read("pi_c"), at))
+				e.mustCommit(newScheduledWrite("pi_a", pastDue, nearDeadline), newReadyWrite("pi_b", hold.OpCapture, "", nearDeadline),
+					newScheduledWrite("pi_c", pastDue, nearDeadline))
+				e.mustCommit(capturedWrite(*e.mustRead("pi_c"), baseTime))
 				for _, id := range []string{"pi_0", "pi_1", "pi_2", "pi_3"} {
 					bad(id)
 				}
-				e.rdb.ZAdd(ctx, k+"scheduled", scored(at.Add(-time.Hour), "pi_0"))
-				e.rdb.ZAdd(ctx, k+"leased", scored(at.Add(-time.Hour), "pi_1"))
-				e.rdb.ZAdd(ctx, k+"ready:1:", scored(at.Add(-time.Hour), "pi_2"))
-				e.rdb.ZAdd(ctx, k+"settled", scored(at.Add(-time.Hour), "pi_3"))
-				e.rdb.ZAdd(ctx, k+"expiring", scored(at.Add(-time.Hour), "pi_0"))
+				e.rdb.ZAdd(ctx, k+"scheduled", scored(baseTime.Add(-time.Hour), "pi_0"))
+				e.rdb.ZAdd(ctx, k+"leased", scored(baseTime.Add(-time.Hour), "pi_1"))
+				e.rdb.ZAdd(ctx, k+"ready:1:", scored(baseTime.Add(-time.Hour), "pi_2"))
+				e.rdb.ZAdd(ctx, k+"settled", scored(baseTime.Add(-time.Hour), "pi_3"))
+				e.rdb.ZAdd(ctx, k+"expiring", scored(baseTime.Add(-time.Hour), "pi_0"))
 
-				if _, err := e.s.PromoteDue(ctx, true, 10); err != nil {
+				if _, err := e.store.PromoteDue(ctx, true, 10); err != nil {
 					t.Errorf("due: %v", err)
 				}
 				if len(rec) < 23 || rec[0] != 1 { // what the scripts can't read is met again later
@@ -249,7 +249,7 @@ func TestUnreadableRecord_HidesNoOtherHold(t *testing.T) {
 				}
 				claims := map[string]bool{}
 				for range 3 {
-					c, _, err := e.s.Claim(ctx, captureLane, 10, time.Minute, time.Time{})
+					c, _, err := e.store.Claim(ctx, captureLane, 10, time.Minute, time.Time{})
 					if err != nil {
 						t.Logf("claim tells: %v", err)
 					}
@@ -267,7 +267,7 @@ func TestUnreadableRecord_HidesNoOtherHold(t *testing.T) {
 						}
 					}
 				}
-				found, _, _ := e.s.DueMilestones(ctx, 10)
+				found, _, _ := e.store.DueMilestones(ctx, 10)
 				for _, id := range []string{"pi_a", "pi_b"} {
 					if !slices.ContainsFunc(found, func(m hold.DueHold) bool { return m.Hold.ID == id }) {
 						t.Errorf("the milestone of %s is missing", id)
@@ -276,7 +276,7 @@ func TestUnreadableRecord_HidesNoOtherHold(t *testing.T) {
 				// One at a time: a page of unreadable records alone must not look like the end.
 				seen, after := 0, hold.Position{}
 				for range 10 {
-					listed, _, err := e.s.Page(ctx, hold.SetSettled, after, 1)
+					listed, _, err := e.store.Page(ctx, hold.SetSettled, after, 1)
 					if err != nil {
 						t.Error(err)
 					}
@@ -291,7 +291,7 @@ func TestUnreadableRecord_HidesNoOtherHold(t *testing.T) {
 				if seen != 1 {
 					t.Errorf("%d settled holds were listed of 1", seen)
 				}
-				holds, _, err := e.s.Read(ctx, "pi_a", "pi_0", "pi_b")
+				holds, _, err := e.store.Read(ctx, "pi_a", "pi_0", "pi_b")
 				if len(holds) != 3 || holds[0] == nil || holds[2] == nil || holds[1] != nil {
 					t.Errorf("read: %v, %v", holds, err)
 				}

@@ -51,7 +51,7 @@ func TestReconcileRuns_TakeOver(t *testing.T) {
 		t.Error("the holder was refused")
 	}
 	var second int64
-	storetest.Until(t, 5*time.Second, "the lock's end", func() bool {
+	storetest.WaitUntil(t, 5*time.Second, "the lock's end", func() bool {
 		second, found = begin(time.Minute,
 			time.Hour, 0)
 		return second != 0
@@ -80,7 +80,7 @@ func TestReconcileRuns_TakeOver(t *testing.T) {
 		t.Error("findings of the run before are left")
 	}
 	// An unfinished run that is too old is not taken over.
-	storetest.Until(t, 5*time.Second, "a moment", func() bool {
+	storetest.WaitUntil(t, 5*time.Second, "a moment", func() bool {
 		third, found = begin(time.Minute, 0,
 			0)
 		return third != 0

@@ -53,7 +53,7 @@ func fullHold() hold.Hold {
 	return h
 }
 
-func roundTrip(t testing.TB, h hold.Hold) hold.Hold {
+func encodeAndDecode(t testing.TB, h hold.Hold) hold.Hold {
 	t.Helper()
 	got, since, err := decodeRecord(h.ID, string(encodeRecord(nil, &h)))
 	if err != nil || !since.IsZero() {
@@ -65,7 +65,7 @@ func roundTrip(t testing.TB, h hold.Hold) hold.Hold {
 func TestRecord_EveryFieldRoundTrips(t *testing.T) {
 	t.Parallel()
 	for name, h := range map[string]hold.Hold{"typical": typicalHold(), "full": fullHold()} {
-		if got := roundTrip(t, h); !reflect.DeepEqual(got, h) {
+		if got := encodeAndDecode(t, h); !reflect.DeepEqual(got, h) {
 			t.Errorf("%s:\n got %+v\nwant %+v", name, got, h)
 		}
 	}
@@ -90,7 +90,7 @@ func TestRecord_EveryFieldRoundTrips(t *testing.T) {
 // anyHold draws holds over the whole range that a record can have, sensible or not.
 func anyHold() *rapid.Generator[hold.Hold] {
 	return rapid.Custom(func(t *rapid.T) hold.Hold {
-		when := func(name string) time.Time {
+		drawTime := func(name string) time.Time {
 			ms := rapid.OneOf(rapid.Just(int64(0)), rapid.Int64Range(1, 1<<47)).Draw(t, name)
 			if ms == 0 {
 				return time.Time{}
@@ -104,21 +104,21 @@ func anyHold() *rapid.Generator[hold.Hold] {
 			Account:   rapid.StringMatching(`(acct_[A-Za-z0-9]{8,64})?`).Draw(t, "account"),
 			Reference: text.Draw(t, "reference"),
 			Amount:    rapid.Int64().Draw(t, "amount"), Currency: text.Draw(t, "currency"),
-			CaptureAt: when("capture"), CancelAt: when("cancel"),
-			CaptureAmount: rapid.Int64().Draw(t, "capture amount"), ExpiresAt: when("expires"),
+			CaptureAt: drawTime("capture"), CancelAt: drawTime("cancel"),
+			CaptureAmount: rapid.Int64().Draw(t, "capture amount"), ExpiresAt: drawTime("expires"),
 			ExpiresSource: hold.DeadlineSource(rapid.Byte().Draw(t, "source")),
 			OnExpiry:      hold.Policy(rapid.ByteRange(1, 255).Draw(t, "policy")),
 			State:         hold.State(rapid.Byte().Draw(t, "state")), Revision: rapid.Uint64().Draw(t, "revision"),
-			Verified: rapid.Bool().Draw(t, "verified"), CreatedAt: when("created"),
-			SettledAt: when("settled"), CapturedAmount: rapid.Int64().Draw(t, "total"),
+			Verified: rapid.Bool().Draw(t, "verified"), CreatedAt: drawTime("created"),
+			SettledAt: drawTime("settled"), CapturedAmount: rapid.Int64().Draw(t, "total"),
 			CapturedElsewhere: rapid.Int64().Draw(t, "elsewhere"), SingleCapture: rapid.Bool().Draw(t, "single capture"),
 			Calls: number.Draw(t, "calls"), Refusals: number.Draw(t, "refusals"),
 			Acknowledged: rapid.Bool().Draw(t, "acknowledged"), CancelWanted: rapid.Bool().Draw(t,
 				"cancel wanted"), Mirrored: rapid.Bool().Draw(t, "mirrored"),
 			HistoryDropped: number.Draw(t, "forgotten"),
-			NextOp:         hold.Op(rapid.Byte().Draw(t, "next")), NextAt: when("next at"),
+			NextOp:         hold.Op(rapid.Byte().Draw(t, "next")), NextAt: drawTime("next at"),
 			Reason: hold.Cause(rapid.Byte().Draw(t, "why")), Generation: number.Draw(t, "generation"),
-			Attempt: hold.Attempt{Count: number.Draw(t, "attempts"), FirstAt: when("first"),
+			Attempt: hold.Attempt{Count: number.Draw(t, "attempts"), FirstAt: drawTime("first"),
 				Unknown: rapid.Bool().Draw(t, "unknown")},
 			ReadFirst: rapid.Bool().Draw(t, "read first"), InconclusiveReads: number.Draw(t, "misses"),
 			Retries:       number.Draw(t, "retries"),
@@ -132,7 +132,7 @@ func anyHold() *rapid.Generator[hold.Hold] {
 		}
 		for range rapid.IntRange(0, hold.MaxHistory).Draw(t, "lines") {
 			h.History = append(h.History, hold.HistoryEntry{
-				At: when("at"), Kind: hold.HistoryKind(rapid.Byte().Draw(t, "kind")),
+				At: drawTime("at"), Kind: hold.HistoryKind(rapid.Byte().Draw(t, "kind")),
 				By: text.Draw(t, "by"), Op: hold.Op(rapid.Byte().Draw(t, "op")), Key: text.Draw(t, "key"),
 				RequestID: text.Draw(t, "request"), Answer: hold.AnswerKind(rapid.Byte().Draw(t,
 					"answer")), Cause: hold.Cause(rapid.Byte().Draw(t, "cause")), Note: text.Draw(t, "note"),

@@ -70,10 +70,10 @@ func populate(t *testing.T, s *store.Store, n int) {
 	var writes []hold.RecordWrite
 	for i := range n {
 		id := fmt.Sprintf("pi_%06d", i)
-		w := scheduled(id, later.Add(time.Duration(d.IntN(1000))*time.Second),
-			later.Add(time.Duration(1000+d.IntN(1000))*time.Second))
+		w := newScheduledWrite(id, farFuture.Add(time.Duration(d.IntN(1000))*time.Second),
+			farFuture.Add(time.Duration(1000+d.IntN(1000))*time.Second))
 		w.Hold.Reference = fmt.Sprintf("BK-%d", i%50)
-		w.Placement.MirrorAt = later
+		w.Placement.MirrorAt = farFuture
 		switch i % 7 {
 		case 0:
 			w.Placement.Ready, w.Hold.Account = true, fmt.Sprintf("acct_%d", i%3)
@@ -82,10 +82,10 @@ func populate(t *testing.T, s *store.Store, n int) {
 		case 2:
 			w.Placement.NeedsAttention = true
 		case 3:
-			w.Placement.VerifyAt = later
+			w.Placement.VerifyAt = farFuture
 		case 4:
-			w.Hold.State, w.Hold.NextOp, w.Hold.NextAt, w.Hold.SettledAt = hold.Captured, 0, time.Time{}, at
-			w.Placement = hold.Placement{SettledAt: at}
+			w.Hold.State, w.Hold.NextOp, w.Hold.NextAt, w.Hold.SettledAt = hold.Captured, 0, time.Time{}, baseTime
+			w.Placement = hold.Placement{SettledAt: baseTime}
 		}
 		writes = append(writes, w)
 	}
@@ -163,11 +163,11 @@ type cutConn struct {
 	left *atomic.Int64
 }
 
-var errCut = errors.New("cut")
+var errConnFailed = errors.New("cut")
 
 func (c cutConn) Write(b []byte) (int, error) {
 	if c.left.Add(-1) < 0 {
-		return 0, errCut
+		return 0, errConnFailed
 	}
 	return c.Conn.Write(b)
 }
@@ -180,7 +180,7 @@ func TestRepartition_Interrupted(t *testing.T) {
 			t.Fatal("no end of commands")
 		}
 		synctest.Test(t, func(t *testing.T) {
-			m := storetest.InProcess(t)
+			m := storetest.StartInProcess(t)
 			o := store.Options{URL: m.URL(), Dialer: m.Dial}
 			s, _, err := store.Open(t.Context(), o)
 			if err != nil {
@@ -226,7 +226,7 @@ func TestRepartition_Interrupted(t *testing.T) {
 
 func TestRepartition_Refuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := storetest.InProcess(t)
+		m := storetest.StartInProcess(t)
 		o := store.Options{URL: m.URL(), Dialer: m.Dial}
 		refuses := func(to int, why string) {
 			t.Helper()

@@ -10,15 +10,15 @@ import (
 
 // Times by name, as the tables show them.
 var (
-	due   = at
-	dead  = at.Add(7 * 24 * time.Hour)
-	dead2 = dead.Add(2 * time.Hour)
-	mile  = dead.Add(-time.Hour)
-	soon  = later
-	moved = later.Add(time.Hour)
-	named = map[time.Time]string{due: "due", dead: "dead", dead2: "dead2", mile: "mile", soon: "soon",
-		moved: "moved", dead2.Add(-time.Hour): "dead2-1h"}
-	future = later.Add(48 * time.Hour)
+	pastDue        = baseTime
+	nearDeadline   = baseTime.Add(7 * 24 * time.Hour)
+	secondDeadline = nearDeadline.Add(2 * time.Hour)
+	milestoneTime  = nearDeadline.Add(-time.Hour)
+	futureDue      = farFuture
+	changedTime    = farFuture.Add(time.Hour)
+	timeNames      = map[time.Time]string{pastDue: "due", nearDeadline: "dead", secondDeadline: "dead2", milestoneTime: "mile", futureDue: "soon",
+		changedTime: "moved", secondDeadline.Add(-time.Hour): "dead2-1h"}
+	farDeadline = farFuture.Add(48 * time.Hour)
 )
 
 // The effect of each script on the whole Redis. The strings holdd:partitions and holdd:mode are
@@ -28,17 +28,17 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 	lane := hold.Lane{Op: hold.OpCapture}
 	cases := []struct {
 		name   string
-		before func(e *env)
+		before func(e *testStore)
 		was    string
-		act    func(e *env, names map[time.Time]string)
+		act    func(e *testStore, names map[time.Time]string)
 		is     string
 		odd    bool // what a caller should not do is done: a hold is left without a milestone
 	}{
 		{
 			name: "commit: a new hold, scheduled",
-			act: func(e *env, _ map[time.Time]string) {
-				w := scheduled("pi_a", soon, future)
-				w.Hold.Reference, w.Placement.NextMilestone, w.Events = "BK-1", moved,
+			act: func(e *testStore, _ map[time.Time]string) {
+				w := newScheduledWrite("pi_a", futureDue, farDeadline)
+				w.Hold.Reference, w.Placement.NextMilestone, w.Events = "BK-1", changedTime,
 					[][]byte{[]byte("one"), []byte("two")}
 				e.mustCommit(w)
 			},
@@ -50,19 +50,21 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				scheduled pi_a soon`,
 		}, {
 			name: "commit: a new hold that is due goes straight to its lane",
-			act:  func(e *env, _ map[time.Time]string) { e.mustCommit(ready("pi_a", hold.OpCancel, "acct_x", dead)) },
+			act: func(e *testStore, _ map[time.Time]string) {
+				e.mustCommit(newReadyWrite("pi_a", hold.OpCancel, "acct_x", nearDeadline))
+			},
 			is: `expiring pi_a mile
 				holds pi_a v1 scheduled<unknown cancel since:- deadline:dead acct_x
 				lanes 2:acct_x dead
 				ready:2:acct_x pi_a dead`,
 		}, {
 			name: "commit: a new hold that waits, unverified",
-			act: func(e *env, _ map[time.Time]string) {
-				w := scheduled("pi_a", soon, dead)
+			act: func(e *testStore, _ map[time.Time]string) {
+				w := newScheduledWrite("pi_a", futureDue, nearDeadline)
 				w.Hold.State, w.Hold.NextOp, w.Hold.NextAt, w.Hold.CaptureAt,
 					w.Hold.Reason = hold.Waiting, 0, time.Time{}, time.Time{}, 0
 				w.Hold.Verified = false
-				w.Placement = hold.Placement{NextMilestone: mile, VerifyAt: dead}
+				w.Placement = hold.Placement{NextMilestone: milestoneTime, VerifyAt: nearDeadline}
 				e.mustCommit(w)
 			},
 			is: `expiring pi_a mile
@@ -70,12 +72,12 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				unverified pi_a dead`,
 		}, {
 			name:   "commit: from scheduled to attention, its milestone stays",
-			before: func(e *env) { e.mustCommit(scheduled("pi_a", soon, dead)) },
+			before: func(e *testStore) { e.mustCommit(newScheduledWrite("pi_a", futureDue, nearDeadline)) },
 			was: `expiring pi_a mile
 				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
 				scheduled pi_a soon`,
-			act: func(e *env, _ map[time.Time]string) {
-				w := from(*e.read("pi_a"))
+			act: func(e *testStore, _ map[time.Time]string) {
+				w := newUpdateWrite(*e.mustRead("pi_a"))
 				w.Hold.State, w.Hold.NextOp, w.Hold.NextAt = hold.Attention, 0, time.Time{}
 				w.Placement = hold.Placement{KeepMilestone: true, NeedsAttention: true}
 				e.mustCommit(w)
@@ -85,8 +87,8 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				holds pi_a v2 attention<unknown unknown since:- deadline:dead`,
 		}, {
 			name: "commit: another reference, another deadline",
-			before: func(e *env) {
-				w := scheduled("pi_a", soon, dead)
+			before: func(e *testStore) {
+				w := newScheduledWrite("pi_a", futureDue, nearDeadline)
 				w.Hold.Reference = "BK-1"
 				e.mustCommit(w)
 			},
@@ -94,10 +96,10 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
 				references BK-1|pi_a -
 				scheduled pi_a soon`,
-			act: func(e *env, _ map[time.Time]string) {
-				w := from(*e.read("pi_a"))
-				w.Hold.Reference, w.Hold.ExpiresAt = "BK-2", dead2
-				w.Placement = hold.Placement{DueAt: moved, NextMilestone: dead2.Add(-time.Hour)}
+			act: func(e *testStore, _ map[time.Time]string) {
+				w := newUpdateWrite(*e.mustRead("pi_a"))
+				w.Hold.Reference, w.Hold.ExpiresAt = "BK-2", secondDeadline
+				w.Placement = hold.Placement{DueAt: changedTime, NextMilestone: secondDeadline.Add(-time.Hour)}
 				e.mustCommit(w)
 			},
 			is: `expiring pi_a dead2-1h
@@ -106,8 +108,8 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				scheduled pi_a moved`,
 		}, {
 			name: "commit: the reference is taken away",
-			before: func(e *env) {
-				w := scheduled("pi_a", soon, dead)
+			before: func(e *testStore) {
+				w := newScheduledWrite("pi_a", futureDue, nearDeadline)
 				w.Hold.Reference = "BK-1"
 				e.mustCommit(w)
 			},
@@ -115,10 +117,10 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
 				references BK-1|pi_a -
 				scheduled pi_a soon`,
-			act: func(e *env, _ map[time.Time]string) {
-				w := from(*e.read("pi_a"))
+			act: func(e *testStore, _ map[time.Time]string) {
+				w := newUpdateWrite(*e.mustRead("pi_a"))
 				w.Hold.Reference = ""
-				w.Placement = hold.Placement{DueAt: soon, KeepMilestone: true}
+				w.Placement = hold.Placement{DueAt: futureDue, KeepMilestone: true}
 				e.mustCommit(w)
 			},
 			is: `expiring pi_a mile
@@ -126,17 +128,17 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				scheduled pi_a soon`,
 		}, {
 			name:   "commit: a ready hold is canceled: another lane, the next promotion removes the empty one",
-			before: func(e *env) { e.mustCommit(ready("pi_a", hold.OpCapture, "", dead)) },
+			before: func(e *testStore) { e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline)) },
 			was: `expiring pi_a mile
 				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
 				lanes 1: dead
 				ready:1: pi_a dead`,
-			act: func(e *env, _ map[time.Time]string) {
-				w := from(*e.read("pi_a"))
+			act: func(e *testStore, _ map[time.Time]string) {
+				w := newUpdateWrite(*e.mustRead("pi_a"))
 				w.Hold.NextOp, w.Hold.CancelWanted = hold.OpCancel, true
-				w.Placement = hold.Placement{DueAt: due, Ready: true, KeepMilestone: true}
+				w.Placement = hold.Placement{DueAt: pastDue, Ready: true, KeepMilestone: true}
 				e.mustCommit(w)
-				e.due(false)
+				e.mustPromoteDue(false)
 			},
 			is: `expiring pi_a mile
 				holds pi_a v2 scheduled<unknown cancel since:- deadline:dead
@@ -144,24 +146,24 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				ready:2: pi_a dead`,
 		}, {
 			name: "commit: a stale decision changes nothing, nor does a second birth",
-			before: func(e *env) {
-				e.mustCommit(scheduled("pi_a", soon, dead))
-				w := from(*e.read("pi_a"))
+			before: func(e *testStore) {
+				e.mustCommit(newScheduledWrite("pi_a", futureDue, nearDeadline))
+				w := newUpdateWrite(*e.mustRead("pi_a"))
 				w.Hold.Revision++
-				w.Placement = hold.Placement{DueAt: soon, KeepMilestone: true}
+				w.Placement = hold.Placement{DueAt: futureDue, KeepMilestone: true}
 				e.mustCommit(w)
 			},
 			was: `expiring pi_a mile
 				holds pi_a v2 scheduled<unknown capture since:- deadline:dead
 				scheduled pi_a soon`,
-			act: func(e *env, _ map[time.Time]string) {
-				stale, born := from(*e.read("pi_a")), ready("pi_a", hold.OpCapture, "", dead2)
-				stale.Version, stale.Hold.Reference, stale.Placement = 1, "BK-9", hold.Placement{SettledAt: due}
+			act: func(e *testStore, _ map[time.Time]string) {
+				stale, born := newUpdateWrite(*e.mustRead("pi_a")), newReadyWrite("pi_a", hold.OpCapture, "", secondDeadline)
+				stale.Version, stale.Hold.Reference, stale.Placement = 1, "BK-9", hold.Placement{SettledAt: pastDue}
 				stale.Events, born.Events = [][]byte{[]byte("no")}, [][]byte{[]byte("no")}
-				gone := scheduled("pi_b", soon, dead)
+				gone := newScheduledWrite("pi_b", futureDue, nearDeadline)
 				gone.Version = 4
 				for _, w := range []hold.RecordWrite{stale, born, gone} {
-					if e.commit(w)[0] {
+					if e.tryCommit(w)[0] {
 						e.Errorf("%s, version %d, was committed", w.Hold.ID, w.Version)
 					}
 				}
@@ -170,24 +172,26 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				holds pi_a v2 scheduled<unknown capture since:- deadline:dead
 				scheduled pi_a soon`,
 		}, {
-			name:   "promote: scheduled holds only if asked",
-			before: func(e *env) { e.mustCommit(scheduled("pi_a", due, dead), scheduled("pi_b", soon, dead)) },
+			name: "promote: scheduled holds only if asked",
+			before: func(e *testStore) {
+				e.mustCommit(newScheduledWrite("pi_a", pastDue, nearDeadline), newScheduledWrite("pi_b", futureDue, nearDeadline))
+			},
 			was: `expiring pi_a mile
 				expiring pi_b mile
 				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
 				holds pi_b v1 scheduled<unknown capture since:- deadline:dead
 				scheduled pi_a due
 				scheduled pi_b soon`,
-			act: func(e *env, _ map[time.Time]string) {
-				if d := e.due(false); d.PromotedHolds != 0 || len(d.Lanes) != 0 || !d.NextDueAt.IsZero() || d.More {
+			act: func(e *testStore, _ map[time.Time]string) {
+				if d := e.mustPromoteDue(false); d.PromotedHolds != 0 || len(d.Lanes) != 0 || !d.NextDueAt.IsZero() || d.More {
 					e.Errorf("not asked to promote: %+v", d)
 				}
-				d := e.due(true)
-				if d.PromotedHolds != 1 || d.ExpiredLeases != 0 || !d.NextDueAt.Equal(soon) || d.More ||
+				d := e.mustPromoteDue(true)
+				if d.PromotedHolds != 1 || d.ExpiredLeases != 0 || !d.NextDueAt.Equal(futureDue) || d.More ||
 					len(d.Lanes) != 1 {
 					e.Errorf("%+v", d)
 				} else if l := d.Lanes[0]; l.Op != hold.OpCapture || l.Account != "" || l.Ready != 1 ||
-					!l.NearestDeadline.Equal(dead) {
+					!l.NearestDeadline.Equal(nearDeadline) {
 					e.Errorf("%+v", l)
 				}
 			},
@@ -200,8 +204,8 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				scheduled pi_b soon`,
 		}, {
 			name: "claim: the nearest deadline is leased, its version grows, the claim's beginning is stamped",
-			before: func(e *env) {
-				e.mustCommit(ready("pi_b", hold.OpCapture, "", dead2), ready("pi_a", hold.OpCapture, "", dead))
+			before: func(e *testStore) {
+				e.mustCommit(newReadyWrite("pi_b", hold.OpCapture, "", secondDeadline), newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline))
 			},
 			was: `expiring pi_a mile
 				expiring pi_b dead2-1h
@@ -210,8 +214,8 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				lanes 1: dead
 				ready:1: pi_a dead
 				ready:1: pi_b dead2`,
-			act: func(e *env, names map[time.Time]string) {
-				claims, now := e.claim(lane, 1, time.Minute)
+			act: func(e *testStore, names map[time.Time]string) {
+				claims, now := e.mustClaim(lane, 1, time.Minute)
 				names[now], names[now.Add(time.Minute)] = "now", "now+1m"
 				if len(claims) != 1 || claims[0].TakenOver || !claims[0].Since.Equal(now) ||
 					claims[0].Hold.State != hold.Working || claims[0].Hold.PreviousState != hold.Scheduled {
@@ -227,9 +231,9 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				ready:1: pi_b dead2`,
 		}, {
 			name: "commit: a claimed hold ends: out of the lease and of all that waits",
-			before: func(e *env) {
-				w := ready("pi_a", hold.OpCapture, "", dead)
-				w.Hold.Reference, w.Placement.VerifyAt = "BK-1", dead
+			before: func(e *testStore) {
+				w := newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline)
+				w.Hold.Reference, w.Placement.VerifyAt = "BK-1", nearDeadline
 				e.mustCommit(w)
 			},
 			was: `expiring pi_a mile
@@ -238,25 +242,25 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				ready:1: pi_a dead
 				references BK-1|pi_a -
 				unverified pi_a dead`,
-			act: func(e *env, _ map[time.Time]string) {
-				claims, _ := e.claim(lane, 1, time.Minute)
-				e.mustCommit(capturedWrite(claims[0].Hold, moved))
+			act: func(e *testStore, _ map[time.Time]string) {
+				claims, _ := e.mustClaim(lane, 1, time.Minute)
+				e.mustCommit(capturedWrite(claims[0].Hold, changedTime))
 			},
 			is: `holds pi_a v? captured<scheduled unknown since:- deadline:dead
 				references BK-1|pi_a -
 				settled pi_a moved`,
 		}, {
 			name:   "commit: an unknown outcome stays closed until its time",
-			before: func(e *env) { e.mustCommit(ready("pi_a", hold.OpCapture, "", dead)) },
+			before: func(e *testStore) { e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline)) },
 			was: `expiring pi_a mile
 				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
 				lanes 1: dead
 				ready:1: pi_a dead`,
-			act: func(e *env, _ map[time.Time]string) {
-				claims, _ := e.claim(lane, 1, time.Minute)
-				w := from(claims[0].Hold)
-				w.Hold.NextAt, w.Hold.Attempt = soon, hold.Attempt{Count: 1, FirstAt: claims[0].Since, Unknown: true}
-				w.Placement = hold.Placement{DueAt: soon, Urgent: true, KeepMilestone: true}
+			act: func(e *testStore, _ map[time.Time]string) {
+				claims, _ := e.mustClaim(lane, 1, time.Minute)
+				w := newUpdateWrite(claims[0].Hold)
+				w.Hold.NextAt, w.Hold.Attempt = futureDue, hold.Attempt{Count: 1, FirstAt: claims[0].Since, Unknown: true}
+				w.Placement = hold.Placement{DueAt: futureDue, Urgent: true, KeepMilestone: true}
 				e.mustCommit(w)
 			},
 			is: `expiring pi_a mile
@@ -264,18 +268,18 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				leased pi_a soon`,
 		}, {
 			name: "commit: dropped, nothing is left but what happened",
-			before: func(e *env) {
-				w := scheduled("pi_a", soon, dead)
-				w.Hold.State, w.Hold.NextOp, w.Hold.SettledAt, w.Hold.Reference = hold.Canceled, 0, moved, "BK-1"
-				w.Placement, w.Events = hold.Placement{SettledAt: moved}, [][]byte{[]byte("canceled")}
+			before: func(e *testStore) {
+				w := newScheduledWrite("pi_a", futureDue, nearDeadline)
+				w.Hold.State, w.Hold.NextOp, w.Hold.SettledAt, w.Hold.Reference = hold.Canceled, 0, changedTime, "BK-1"
+				w.Placement, w.Events = hold.Placement{SettledAt: changedTime}, [][]byte{[]byte("canceled")}
 				e.mustCommit(w)
 			},
 			was: `events canceled
 				holds pi_a v1 canceled<unknown unknown since:- deadline:dead
 				references BK-1|pi_a -
 				settled pi_a moved`,
-			act: func(e *env, _ map[time.Time]string) {
-				w := from(*e.read("pi_a"))
+			act: func(e *testStore, _ map[time.Time]string) {
+				w := newUpdateWrite(*e.mustRead("pi_a"))
 				w.Drop = true
 				e.mustCommit(w)
 				e.mustCommit(w) // its reply was lost
@@ -283,9 +287,9 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 			is: `events canceled`,
 		}, {
 			name: "commit: an open hold is dropped from everywhere",
-			before: func(e *env) {
-				w := ready("pi_a", hold.OpCapture, "", dead)
-				w.Hold.Reference, w.Placement.NeedsAttention, w.Placement.VerifyAt = "BK-1", true, soon
+			before: func(e *testStore) {
+				w := newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline)
+				w.Hold.Reference, w.Placement.NeedsAttention, w.Placement.VerifyAt = "BK-1", true, futureDue
 				e.mustCommit(w)
 			},
 			was: `attention pi_a dead
@@ -295,36 +299,38 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				ready:1: pi_a dead
 				references BK-1|pi_a -
 				unverified pi_a soon`,
-			act: func(e *env, _ map[time.Time]string) {
-				w := from(*e.read("pi_a"))
-				w.Drop, w.Placement = true, hold.Placement{DueAt: due, Ready: true, KeepMilestone: true}
+			act: func(e *testStore, _ map[time.Time]string) {
+				w := newUpdateWrite(*e.mustRead("pi_a"))
+				w.Drop, w.Placement = true, hold.Placement{DueAt: pastDue, Ready: true, KeepMilestone: true}
 				e.mustCommit(w)
-				e.due(true)
+				e.mustPromoteDue(true)
 			},
 			is: ``,
 		}, {
-			name:   "advance: a milestone moves on once, the record stays",
-			odd:    true,
-			before: func(e *env) { e.mustCommit(scheduled("pi_a", soon, dead), scheduled("pi_b", soon, dead)) },
+			name: "advance: a milestone moves on once, the record stays",
+			odd:  true,
+			before: func(e *testStore) {
+				e.mustCommit(newScheduledWrite("pi_a", futureDue, nearDeadline), newScheduledWrite("pi_b", futureDue, nearDeadline))
+			},
 			was: `expiring pi_a mile
 				expiring pi_b mile
 				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
 				holds pi_b v1 scheduled<unknown capture since:- deadline:dead
 				scheduled pi_a soon
 				scheduled pi_b soon`,
-			act: func(e *env, _ map[time.Time]string) {
+			act: func(e *testStore, _ map[time.Time]string) {
 				advances := []hold.MilestoneAdvance{
-					{ID: "pi_b", Version: 2, From: mile, To: moved, Events: [][]byte{[]byte("no")}},
-					{ID: "pi_b", From: mile, To: moved, Events: [][]byte{[]byte("no")}},
-					{ID: "pi_a", Version: 1, From: mile, To: moved, Events: [][]byte{[]byte("warned"),
+					{ID: "pi_b", Version: 2, From: milestoneTime, To: changedTime, Events: [][]byte{[]byte("no")}},
+					{ID: "pi_b", From: milestoneTime, To: changedTime, Events: [][]byte{[]byte("no")}},
+					{ID: "pi_a", Version: 1, From: milestoneTime, To: changedTime, Events: [][]byte{[]byte("warned"),
 						[]byte("twice")}},
-					{ID: "pi_b", Version: 1, From: mile},
-					{ID: "pi_b", Version: 1, From: mile, To: moved, Events: [][]byte{[]byte("no")}},
-					{ID: "pi_c", From: mile, To: moved, Events: [][]byte{[]byte("no")}},
-					{ID: "pi_a", Version: 1, To: dead, Events: [][]byte{[]byte("no")}},
+					{ID: "pi_b", Version: 1, From: milestoneTime},
+					{ID: "pi_b", Version: 1, From: milestoneTime, To: changedTime, Events: [][]byte{[]byte("no")}},
+					{ID: "pi_c", From: milestoneTime, To: changedTime, Events: [][]byte{[]byte("no")}},
+					{ID: "pi_a", Version: 1, To: nearDeadline, Events: [][]byte{[]byte("no")}},
 				}
 				for range 2 {
-					moved, err := e.s.AdvanceMilestones(e.Context(), advances)
+					moved, err := e.store.AdvanceMilestones(e.Context(), advances)
 					if err != nil || moved[0] || moved[1] || moved[4] || moved[5] || moved[6] || moved[2] != moved[3] {
 						e.Errorf("%v, %v", moved, err)
 					}
@@ -339,9 +345,9 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				scheduled pi_b soon`,
 		}, {
 			name: "milestones, unverified, settled, pages, reads, counts change nothing",
-			before: func(e *env) {
-				e.mustCommit(scheduled("pi_a", soon, dead),
-					ready("pi_b", hold.OpRead, "acct_y", dead2))
+			before: func(e *testStore) {
+				e.mustCommit(newScheduledWrite("pi_a", futureDue, nearDeadline),
+					newReadyWrite("pi_b", hold.OpRead, "acct_y", secondDeadline))
 			},
 			was: `expiring pi_a mile
 				expiring pi_b dead2-1h
@@ -350,7 +356,7 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				lanes 3:acct_y dead2
 				ready:3:acct_y pi_b dead2
 				scheduled pi_a soon`,
-			act: func(e *env, _ map[time.Time]string) { callReaders(e) },
+			act: func(e *testStore, _ map[time.Time]string) { callReaders(e) },
 			is: `expiring pi_a mile
 				expiring pi_b dead2-1h
 				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
@@ -360,22 +366,22 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				scheduled pi_a soon`,
 		},
 	}
-	onRedisAndMiniredis(t, func(t *testing.T, e *env) {
+	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
 		for _, c := range cases {
 			t.Run(c.name, func(t *testing.T) {
 				if err := e.rdb.FlushDB(t.Context()).Err(); err != nil {
 					t.Fatal(err)
 				}
-				e := &env{TB: t, s: e.s, rdb: e.rdb}
-				names := maps.Clone(named)
+				e := &testStore{TB: t, store: e.store, rdb: e.rdb}
+				names := maps.Clone(timeNames)
 				if c.before != nil {
 					c.before(e)
 				}
-				if got, want := e.dump(names), trimLines(c.was); got != want && c.was != "" {
+				if got, want := e.dumpRedis(names), trimLines(c.was); got != want && c.was != "" {
 					t.Errorf("before:\n%swant:\n%s", got, want)
 				}
 				c.act(e, names)
-				if got, want := e.dump(names), trimLines(c.is); got != want && !(c.is == "" && got == "") {
+				if got, want := e.dumpRedis(names), trimLines(c.is); got != want && !(c.is == "" && got == "") {
 					t.Errorf("after:\n%swant:\n%s", got, want)
 				}
 				if !c.odd {
@@ -387,33 +393,33 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 }
 
 // callReaders calls every method that only reads.
-func callReaders(e *env) {
+func callReaders(e *testStore) {
 	e.Helper()
 	ctx := e.Context()
-	found, now, err := e.s.DueMilestones(ctx, 10)
-	if err != nil || len(found) != 2 || found[0].Hold.ID != "pi_a" || !found[0].DueAt.Equal(mile) || now.IsZero() {
+	found, now, err := e.store.DueMilestones(ctx, 10)
+	if err != nil || len(found) != 2 || found[0].Hold.ID != "pi_a" || !found[0].DueAt.Equal(milestoneTime) || now.IsZero() {
 		e.Errorf("milestones: %+v, %v", found, err)
 	}
-	if u, _, err := e.s.Unverified(ctx, 10); err != nil || len(u) != 0 {
+	if u, _, err := e.store.Unverified(ctx, 10); err != nil || len(u) != 0 {
 		e.Errorf("unverified: %+v, %v", u, err)
 	}
-	if s, err := e.s.SettledBefore(ctx, future, 10); err != nil || len(s) != 0 {
+	if s, err := e.store.SettledBefore(ctx, farDeadline, 10); err != nil || len(s) != 0 {
 		e.Errorf("settled: %+v, %v", s, err)
 	}
 	for _, set := range []hold.SortedSet{hold.SetScheduled, hold.SetExpiring, hold.SetWorking,
 		hold.SetAttention, hold.SetSettled, hold.SetReferences} {
-		if _, _, err := e.s.Page(ctx, set, hold.Position{}, 10); err != nil {
+		if _, _, err := e.store.Page(ctx, set, hold.Position{}, 10); err != nil {
 			e.Error(err)
 		}
 	}
-	holds, _, err := e.s.Read(ctx, "pi_b", "pi_none", "pi_a")
+	holds, _, err := e.store.Read(ctx, "pi_b", "pi_none", "pi_a")
 	if err != nil || holds[0].ID != "pi_b" || holds[1] != nil || holds[2].ID != "pi_a" {
 		e.Errorf("read: %v, %v", holds, err)
 	}
-	if _, now, err := e.s.Read(ctx); err != nil || now.IsZero() {
+	if _, now, err := e.store.Read(ctx); err != nil || now.IsZero() {
 		e.Errorf("reading nothing tells the time: %v, %v", now, err)
 	}
-	if c, err := e.s.Counts(ctx); err != nil || c != (hold.Counts{Open: 2, Scheduled: 1}) {
+	if c, err := e.store.Counts(ctx); err != nil || c != (hold.Counts{Open: 2, Scheduled: 1}) {
 		e.Errorf("counts: %+v, %v", c, err)
 	}
 }

@@ -21,7 +21,7 @@ import (
 // workload uses a store as replicas do: it schedules, claims and settles holds, and continues after
 // errors until all are settled.
 type workload struct {
-	*env
+	*testStore
 	mu           sync.Mutex
 	acknowledged map[string]bool // commits of births that were reported
 	settledBy    map[string]int  // commits of ends that were reported
@@ -49,13 +49,13 @@ func (c *workload) schedule(from, n int) {
 		var writes []hold.RecordWrite
 		for j := i; j < min(i+20, from+n); j++ {
 			id := fmt.Sprintf("pi_%05d", j)
-			w := scheduled(id, at, dead.Add(time.Duration(j)*time.Second))
+			w := newScheduledWrite(id, baseTime, nearDeadline.Add(time.Duration(j)*time.Second))
 			w.Hold.Reference, w.Events = "BK-"+id, [][]byte{[]byte("scheduled " + id)}
 			w.Placement.Ready = j%2 == 0
 			writes = append(writes, w)
 		}
 		for c.Context().Err() == nil {
-			ok, err := c.s.Commit(c.Context(), writes)
+			ok, err := c.store.Commit(c.Context(), writes)
 			if c.failed(err) {
 				continue
 			}
@@ -74,30 +74,30 @@ func (c *workload) schedule(from, n int) {
 // drain claims and settles holds until all that were scheduled are settled.
 func (c *workload) drain(lease time.Duration) {
 	for c.Context().Err() == nil {
-		placed := c.placed.Load()
-		counts, err := c.s.Counts(c.Context())
-		if err == nil && placed && counts.Open == 0 {
+		allScheduled := c.placed.Load()
+		counts, err := c.store.Counts(c.Context())
+		if err == nil && allScheduled && counts.Open == 0 {
 			return
 		}
-		d, err := c.s.PromoteDue(c.Context(), true, 50)
+		d, err := c.store.PromoteDue(c.Context(), true, 50)
 		if c.failed(err) {
 			continue
 		}
 		for _, l := range d.Lanes {
-			claims, _, err := c.s.Claim(c.Context(), l, 20, lease, time.Time{})
+			claims, _, err := c.store.Claim(c.Context(), l, 20, lease, time.Time{})
 			c.failed(err)
 			var ends []hold.RecordWrite
 			for _, cl := range claims {
 				if rand.IntN(10) == 0 {
 					continue // a replica that dies with its claim
 				}
-				end := capturedWrite(cl.Hold, at)
+				end := capturedWrite(cl.Hold, baseTime)
 				end.Events = [][]byte{[]byte("captured " + cl.Hold.ID)}
 				ends = append(ends, end)
 			}
 			// Repeat until Redis answers, as the worker does.
 			for len(ends) > 0 && c.Context().Err() == nil {
-				ok, err := c.s.Commit(c.Context(), ends)
+				ok, err := c.store.Commit(c.Context(), ends)
 				if c.failed(err) {
 					continue
 				}
@@ -114,31 +114,31 @@ func (c *workload) drain(lease time.Duration) {
 	}
 }
 
-func newWorkload(e *env) *workload {
-	return &workload{env: e, acknowledged: map[string]bool{}, settledBy: map[string]int{}}
+func newWorkload(e *testStore) *workload {
+	return &workload{testStore: e, acknowledged: map[string]bool{}, settledBy: map[string]int{}}
 }
 
 // work schedules and settles n holds with two replicas, while trouble runs.
-func (c *workload) work(n int, trouble func()) {
+func (c *workload) work(n int, injectFaults func()) {
 	c.Helper()
 	ctx, cancel := context.WithTimeout(c.Context(), 5*time.Minute)
 	defer cancel()
-	c.env = &env{TB: withContext{c.TB, ctx}, s: c.s, rdb: c.rdb}
-	var wg, placing sync.WaitGroup
+	c.testStore = &testStore{TB: withContext{c.TB, ctx}, store: c.store, rdb: c.rdb}
+	var wg, scheduling sync.WaitGroup
 	for i := range 2 {
-		placing.Go(func() { c.schedule(i*n/2, n/2) })
+		scheduling.Go(func() { c.schedule(i*n/2, n/2) })
 		wg.Go(func() { c.drain(time.Second) })
 	}
 	wg.Go(func() {
-		placing.Wait()
+		scheduling.Wait()
 		c.placed.Store(true)
 	})
-	if trouble != nil {
-		trouble()
+	if injectFaults != nil {
+		injectFaults()
 	}
 	wg.Wait()
 	if ctx.Err() != nil {
-		counts, err := c.s.Counts(context.Background())
+		counts, err := c.store.Counts(context.Background())
 		c.Fatalf("not done in five minutes: %+v, %v", counts, err)
 	}
 }
@@ -155,13 +155,13 @@ func (t withContext) Context() context.Context { return t.ctx }
 // is left.
 func (c *workload) checkComplete(n, partitions int) {
 	c.Helper()
-	counts, err := c.s.Counts(c.Context())
+	counts, err := c.store.Counts(c.Context())
 	if err != nil || counts != (hold.Counts{Settled: int64(n)}) {
 		c.Fatalf("in the end: %+v, %v", counts, err)
 	}
 	for i := range n {
 		id := fmt.Sprintf("pi_%05d", i)
-		h := c.read(id)
+		h := c.mustRead(id)
 		if h == nil || h.State != hold.Captured {
 			c.Errorf("%s: %+v", id, h)
 		}
@@ -173,7 +173,7 @@ func (c *workload) checkComplete(n, partitions int) {
 	var after hold.Position
 	var listed []string
 	for len(listed) <= n {
-		page, _, err := c.s.Page(c.Context(), hold.SetReferences, after, 100)
+		page, _, err := c.store.Page(c.Context(), hold.SetReferences, after, 100)
 		if err != nil {
 			c.Fatal(err)
 		}
@@ -191,7 +191,7 @@ func (c *workload) checkComplete(n, partitions int) {
 
 func (c *workload) checkEvents(n, partitions int) {
 	c.Helper()
-	ev := c.events(partitions)
+	ev := c.publishedEvents(partitions)
 	all := len(ev)
 	slices.Sort(ev)
 	if ev = slices.Compact(ev); all != 2*n || len(ev) != all {
@@ -211,10 +211,10 @@ func TestCluster_Workload(t *testing.T) {
 	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{cluster.Masters[0].Addr()},
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}})
 	defer rdb.Close()
-	e := &env{TB: t, s: s, rdb: rdb}
+	e := &testStore{TB: t, store: s, rdb: rdb}
 	c := newWorkload(e)
 	c.work(400, nil)
-	c.env = e
+	c.testStore = e
 	c.checkComplete(400, 8)
 	c.checkEvents(400, 8)
 	used := 0
@@ -262,13 +262,13 @@ func TestCluster_DeadMasterLeavesOthersWorking(t *testing.T) {
 		raw.Close()
 	}
 	s := mustOpen(t, store.Options{URL: cluster.URL(), Partitions: 8})
-	e := &env{TB: t, s: s}
+	e := &testStore{TB: t, store: s}
 	var writes []hold.RecordWrite
 	for i := range 80 {
-		writes = append(writes, ready(fmt.Sprintf("pi_%d", i), hold.OpCapture, "", dead))
+		writes = append(writes, newReadyWrite(fmt.Sprintf("pi_%d", i), hold.OpCapture, "", nearDeadline))
 	}
 	e.mustCommit(writes...)
-	all := e.due(true).Lanes
+	all := e.mustPromoteDue(true).Lanes
 	cluster.Masters[0].Kill()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -294,10 +294,10 @@ func TestSentinel_Failover(t *testing.T) {
 	}
 	defer s.Close()
 	const n = 600
-	c := newWorkload(&env{TB: t, s: s})
+	c := newWorkload(&testStore{TB: t, store: s})
 	old := sentinel.Master()
 	c.work(n, func() {
-		storetest.Until(t, 30*time.Second, "some are settled and not all", func() bool {
+		storetest.WaitUntil(t, 30*time.Second, "some are settled and not all", func() bool {
 			counts, err := s.Counts(t.Context())
 			return err == nil && counts.Settled > n/6
 		})
@@ -309,11 +309,11 @@ func TestSentinel_Failover(t *testing.T) {
 	}
 	raw := sentinel.Master().Client()
 	defer raw.Close()
-	c.env = &env{TB: t, s: s, rdb: raw}
+	c.testStore = &testStore{TB: t, store: s, rdb: raw}
 	// The Redis replica may not have received the last writes. What it did receive must be whole.
 	lost := 0
 	for id := range c.acknowledged {
-		if c.read(id) == nil {
+		if c.mustRead(id) == nil {
 			lost++
 		}
 	}

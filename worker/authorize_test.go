@@ -22,28 +22,28 @@ import (
 	"github.com/holdd/holdd/worker/wiring"
 )
 
-const clickKey = "click-0001"
+const callerKey = "click-0001"
 
-func booking(d time.Duration) hold.AuthorizeRequest {
-	return hold.AuthorizeRequest{PaymentMethod: "pm_card_visa", Amount: 12_500, Currency: "eur", Reference: "BK-2071", CaptureAt: in(d),
+func newAuthorizeRequest(d time.Duration) hold.AuthorizeRequest {
+	return hold.AuthorizeRequest{PaymentMethod: "pm_card_visa", Amount: 12_500, Currency: "eur", Reference: "BK-2071", CaptureAt: timeIn(d),
 		Metadata: map[string]string{"room": "12"}}
 }
 
-// authorizations are the intents on which Stripe authorized money, and how often.
-func (w *world) authorizations() map[string]int {
+// authorizationsByIntent are the intents on which Stripe authorized money, and how often.
+func (w *testEnv) authorizationsByIntent() map[string]int {
 	n := map[string]int{}
 	for _, e := range w.sim.Ledger() {
-		if e.Kind == stripesim.Authorized {
+		if e.Kind == stripesim.EffectAuthorized {
 			n[e.Intent]++
 		}
 	}
 	return n
 }
 
-// oneAuthorization checks that the ledger has one, and returns its intent.
-func (w *world) oneAuthorization() string {
+// mustOneAuthorization checks that the ledger has one, and returns its intent.
+func (w *testEnv) mustOneAuthorization() string {
 	w.t.Helper()
-	got := w.authorizations()
+	got := w.authorizationsByIntent()
 	if len(got) != 1 {
 		w.t.Fatalf("authorizations: %v", got)
 	}
@@ -56,7 +56,7 @@ func (w *world) oneAuthorization() string {
 	return ""
 }
 
-func code(err error) hold.Code {
+func problemCode(err error) hold.Code {
 	var p *hold.Problem
 	if errors.As(err, &p) {
 		return p.Code
@@ -67,12 +67,12 @@ func code(err error) hold.Code {
 	return ""
 }
 
-// insistent is a caller that repeats a request for as long as its outcome isn't known.
-func insistent[T any](t *testing.T, do func() (T, error)) (T, error) {
+// retryUntilKnown is a caller that repeats a request for as long as its outcome isn't known.
+func retryUntilKnown[T any](t *testing.T, do func() (T, error)) (T, error) {
 	t.Helper()
 	for range 60 {
 		out, err := do()
-		switch code(err) {
+		switch problemCode(err) {
 		case hold.OutcomeUnknown, hold.InProgress, "unavailable":
 			time.Sleep(7 * time.Second)
 			continue
@@ -83,11 +83,11 @@ func insistent[T any](t *testing.T, do func() (T, error)) (T, error) {
 	panic("unreachable")
 }
 
-func TestAuthorizesAtOnce(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
-		req := booking(20 * time.Minute)
-		a, err := r.Authorize(w.ctx, clickKey, req, "api")
+func TestAuthorize(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
+		req := newAuthorizeRequest(20 * time.Minute)
+		a, err := r.Authorize(w.ctx, callerKey, req, "api")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,39 +95,39 @@ func TestAuthorizesAtOnce(t *testing.T) {
 			a.Hold.ExpiresSource != hold.SourceCharge || a.Hold.Reference != "BK-2071" || a.Hold.Metadata["room"] != "12" || !a.Hold.Mirrored || a.ClientSecret.Reveal() != "" {
 			t.Errorf("%+v %+v", a, a.Hold)
 		}
-		id := w.oneAuthorization()
+		id := w.mustOneAuthorization()
 		st, _ := w.sim.Intent(id)
 		if st.Metadata["room"] != "12" || st.Metadata[hold.MetaCaptureAt] == "" || st.Metadata[hold.MetaAuthorization] == "" {
 			t.Errorf("terms are not in the metadata: %v", st.Metadata)
 		}
-		again, err := r.Authorize(w.ctx, clickKey, req, "api")
+		again, err := r.Authorize(w.ctx, callerKey, req, "api")
 		if err != nil || again.Created || again.Hold == nil || again.Hold.ID != id {
 			t.Errorf("again: %+v %v", again, err)
 		}
 		other := req
 		other.Amount++
-		if _, err := r.Authorize(w.ctx, clickKey, other, "api"); code(err) != hold.IdempotencyKeyReused {
+		if _, err := r.Authorize(w.ctx, callerKey, other, "api"); problemCode(err) != hold.IdempotencyKeyReused {
 			t.Errorf("same key, another amount: %v", err)
 		}
-		if _, err := r.Confirm(w.ctx, id, clickKey, hold.ConfirmRequest{}, "api"); code(err) != hold.IdempotencyKeyReused {
+		if _, err := r.Confirm(w.ctx, id, callerKey, hold.ConfirmRequest{}, "api"); problemCode(err) != hold.IdempotencyKeyReused {
 			t.Errorf("same key at confirm: %v", err)
 		}
-		w.oneAuthorization()
-		w.eventually(r, id, hold.Captured, 21*time.Minute)
-		w.once(id, "captured 12500 by api")
-		if again, err = r.Authorize(w.ctx, clickKey, req, "api"); err != nil || again.Hold.State != hold.Captured {
+		w.mustOneAuthorization()
+		w.waitForState(r, id, hold.Captured, 21*time.Minute)
+		w.checkEffects(id, "captured 12500 by api")
+		if again, err = r.Authorize(w.ctx, callerKey, req, "api"); err != nil || again.Hold.State != hold.Captured {
 			t.Errorf("after its time has passed: %+v %v", again, err)
 		}
 	})
 }
 
-func TestGuestPassesThreeDSecure(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
-		req := booking(48 * time.Hour)
+func TestAuthorize_ThreeDSecure(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
+		req := newAuthorizeRequest(48 * time.Hour)
 		req.PaymentMethod = "pm_card_threeDSecure2Required"
 		req.ReturnURL = "https://hotel.example/booked"
-		a, err := r.Authorize(w.ctx, clickKey, req, "api")
+		a, err := r.Authorize(w.ctx, callerKey, req, "api")
 		if err != nil || a.Status != hold.AuthorizationRequiresAction || a.Hold != nil || a.NextAction != "redirect_to_url" || a.RedirectURL.Reveal() == "" {
 			t.Fatalf("%+v %v", a, err)
 		}
@@ -135,7 +135,7 @@ func TestGuestPassesThreeDSecure(t *testing.T) {
 		if a.ClientSecret.Reveal() != st.ClientSecret || st.ClientSecret == "" {
 			t.Error("no client secret")
 		}
-		again, err := r.Authorize(w.ctx, clickKey, req, "api")
+		again, err := r.Authorize(w.ctx, callerKey, req, "api")
 		if err != nil || again.ClientSecret.Reveal() != st.ClientSecret || again.PaymentIntent != a.PaymentIntent {
 			t.Errorf("again: %+v %v", again, err)
 		}
@@ -145,7 +145,7 @@ func TestGuestPassesThreeDSecure(t *testing.T) {
 		if err := w.sim.Dashboard().CompleteAction(a.PaymentIntent); err != nil {
 			t.Fatal(err)
 		}
-		if again, err = r.Authorize(w.ctx, clickKey, req, "api"); err != nil || again.Status != hold.AuthorizationRequiresConfirmation {
+		if again, err = r.Authorize(w.ctx, callerKey, req, "api"); err != nil || again.Status != hold.AuthorizationRequiresConfirmation {
 			t.Errorf("after the guest acted: %+v %v", again, err)
 		}
 		c, err := r.Confirm(w.ctx, a.PaymentIntent, "confirm-01", hold.ConfirmRequest{}, "api")
@@ -158,35 +158,35 @@ func TestGuestPassesThreeDSecure(t *testing.T) {
 			}
 		}
 		time.Sleep(65 * time.Minute) // the one that looks after what was abandoned finds nothing to do
-		if id := w.oneAuthorization(); len(w.effects(id)) != 0 {
-			t.Errorf("%v", w.effects(id))
+		if id := w.mustOneAuthorization(); len(w.stripeEffects(id)) != 0 {
+			t.Errorf("%v", w.stripeEffects(id))
 		}
 		for _, s := range []string{st.ClientSecret, "_secret_"} {
-			w.nowhere(s)
+			w.checkNotLeaked(s)
 		}
-	}, calmly)
+	}, pollEvery5s)
 }
 
-// nowhere checks that a text is in no log line and nowhere in Redis.
-func (w *world) nowhere(secret string) {
+// checkNotLeaked checks that a text is in no log line and nowhere in Redis.
+func (w *testEnv) checkNotLeaked(text string) {
 	w.t.Helper()
 	for _, e := range w.logs.All() {
-		if s := fmt.Sprint(e.Message, e.ContextMap()); strings.Contains(s, secret) {
+		if s := fmt.Sprint(e.Message, e.ContextMap()); strings.Contains(s, text) {
 			w.t.Errorf("in the log: %s", s)
 		}
 	}
-	if strings.Contains(w.redis.Dump(), secret) {
-		w.t.Errorf("%q is in Redis", secret)
+	if strings.Contains(w.redis.Dump(), text) {
+		w.t.Errorf("%q is in Redis", text)
 	}
 }
 
-func TestBankRefuses(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
-		req := booking(48 * time.Hour)
+func TestAuthorize_Declined(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
+		req := newAuthorizeRequest(48 * time.Hour)
 		req.PaymentMethod = "pm_card_visa_chargeDeclinedInsufficientFunds"
 		for i := range 2 {
-			_, err := r.Authorize(w.ctx, clickKey, req, "api")
+			_, err := r.Authorize(w.ctx, callerKey, req, "api")
 			var p *hold.Problem
 			if !errors.As(err, &p) || p.Code != hold.CardDeclined || p.DeclineCode != "insufficient_funds" || p.Detail != "Your card has insufficient funds." || p.PaymentIntent == "" {
 				t.Fatalf("%d: %#v", i, err)
@@ -198,23 +198,23 @@ func TestBankRefuses(t *testing.T) {
 				}
 			}
 		}
-		w.oneAuthorization()
-		off := booking(48 * time.Hour)
-		off.PaymentMethod, off.OffSession, off.Customer = "pm_card_authenticationRequired", true, w.customer()
-		_, err := r.Authorize(w.ctx, "off-session-1", off, "api")
+		w.mustOneAuthorization()
+		offSession := newAuthorizeRequest(48 * time.Hour)
+		offSession.PaymentMethod, offSession.OffSession, offSession.Customer = "pm_card_authenticationRequired", true, w.createCustomer()
+		_, err := r.Authorize(w.ctx, "off-session-1", offSession, "api")
 		var p *hold.Problem
 		if !errors.As(err, &p) || p.Code != hold.CardDeclined || p.DeclineCode != "authentication_required" {
 			t.Errorf("%#v", err)
 		}
 		req.PaymentMethod = "pm_nonesuch"
-		if _, err := r.Authorize(w.ctx, "no-such-card", req, "api"); code(err) != hold.AuthorizationRefused {
+		if _, err := r.Authorize(w.ctx, "no-such-card", req, "api"); problemCode(err) != hold.AuthorizationRefused {
 			t.Errorf("%v", err)
 		}
 	})
 }
 
-// customer makes a customer at Stripe.
-func (w *world) customer() string {
+// createCustomer makes a customer at Stripe.
+func (w *testEnv) createCustomer() string {
 	w.t.Helper()
 	req, _ := http.NewRequestWithContext(w.ctx, http.MethodPost, "http://stripe.test/v1/customers", nil)
 	req.Header.Set("Authorization", "Bearer sk_test_world")
@@ -230,16 +230,16 @@ func (w *world) customer() string {
 	return c.ID
 }
 
-func TestWhatGuestsDoNotFinishIsCanceled(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
-		req := booking(48 * time.Hour)
+func TestAuthorize_AbandonedIsCanceled(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
+		req := newAuthorizeRequest(48 * time.Hour)
 		req.PaymentMethod = "pm_card_threeDSecure2Required"
-		a, err := r.Authorize(w.ctx, clickKey, req, "api")
+		a, err := r.Authorize(w.ctx, callerKey, req, "api")
 		if err != nil {
 			t.Fatal(err)
 		}
-		acted, err := r.Authorize(w.ctx, "click-0002", req, "api")
+		confirmed, err := r.Authorize(w.ctx, "click-0002", req, "api")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -247,14 +247,14 @@ func TestWhatGuestsDoNotFinishIsCanceled(t *testing.T) {
 		if st, _ := w.sim.Intent(a.PaymentIntent); st.Status == "canceled" {
 			t.Error("canceled before its hour was over")
 		}
-		if err := w.sim.Dashboard().CompleteAction(acted.PaymentIntent); err != nil {
+		if err := w.sim.Dashboard().CompleteAction(confirmed.PaymentIntent); err != nil {
 			t.Fatal(err)
 		}
-		if c, err := r.Confirm(w.ctx, acted.PaymentIntent, "confirm-02", hold.ConfirmRequest{}, "api"); err != nil || c.Hold == nil {
+		if c, err := r.Confirm(w.ctx, confirmed.PaymentIntent, "confirm-02", hold.ConfirmRequest{}, "api"); err != nil || c.Hold == nil {
 			t.Fatalf("%+v %v", c, err)
 		}
 		time.Sleep(61 * time.Second)
-		if _, err := r.Confirm(w.ctx, a.PaymentIntent, "confirm-01", hold.ConfirmRequest{PaymentMethod: "pm_card_visa"}, "api"); code(err) != hold.AuthorizationAbandoned {
+		if _, err := r.Confirm(w.ctx, a.PaymentIntent, "confirm-01", hold.ConfirmRequest{PaymentMethod: "pm_card_visa"}, "api"); problemCode(err) != hold.AuthorizationAbandoned {
 			t.Errorf("confirmed after the hour: %v", err)
 		}
 		time.Sleep(3 * time.Minute)
@@ -264,22 +264,22 @@ func TestWhatGuestsDoNotFinishIsCanceled(t *testing.T) {
 		if n := w.logs.FilterMessage("authorization.abandoned").Len(); n != 1 {
 			t.Errorf("reported %d times", n)
 		}
-		if id := w.oneAuthorization(); id != acted.PaymentIntent || len(w.effects(id)) != 0 {
-			t.Errorf("%v", w.effects(id))
+		if id := w.mustOneAuthorization(); id != confirmed.PaymentIntent || len(w.stripeEffects(id)) != 0 {
+			t.Errorf("%v", w.stripeEffects(id))
 		}
-		if _, err := r.Authorize(w.ctx, clickKey, req, "api"); code(err) != hold.AuthorizationAbandoned {
+		if _, err := r.Authorize(w.ctx, callerKey, req, "api"); problemCode(err) != hold.AuthorizationAbandoned {
 			t.Errorf("%v", err)
 		}
-	}, calmly)
+	}, pollEvery5s)
 }
 
 // Whoever canceled what a guest never finished died before it told anybody.
-func TestAnAbandonedAuthorizationIsToldOfAfterACrash(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
-		req := booking(48 * time.Hour)
+func TestAuthorize_AbandonedEventAfterCrash(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
+		req := newAuthorizeRequest(48 * time.Hour)
 		req.PaymentMethod = "pm_card_threeDSecure2Required"
-		a, err := r.Authorize(w.ctx, clickKey, req, "api")
+		a, err := r.Authorize(w.ctx, callerKey, req, "api")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -287,29 +287,29 @@ func TestAnAbandonedAuthorizationIsToldOfAfterACrash(t *testing.T) {
 		if err := w.sim.Dashboard().Cancel(a.PaymentIntent, "abandoned"); err != nil {
 			t.Fatal(err)
 		}
-		r = w.start()
+		r = w.startReplica()
 		time.Sleep(2 * time.Hour)
 		events, _, err := r.store.ReadEvents(w.ctx, 0, "0-0", 100)
 		if err != nil {
 			t.Fatal(err)
 		}
-		told := 0
+		published := 0
 		for _, e := range events {
 			if strings.Contains(string(e.Event), string(event.AuthorizationAbandoned)) && strings.Contains(string(e.Event), a.PaymentIntent) {
-				told++
+				published++
 			}
 		}
-		if told != 1 {
-			t.Errorf("told %d times", told)
+		if published != 1 {
+			t.Errorf("told %d times", published)
 		}
-	}, calmly)
+	}, pollEvery5s)
 }
 
-func TestDoubleClick(t *testing.T) {
-	inWorld(t, func(w *world) {
-		a, b := w.start(), w.start()
+func TestAuthorize_ConcurrentDuplicates(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		a, b := w.startReplica(), w.startReplica()
 		w.sim.SetServiceTime(800 * time.Millisecond)
-		req := booking(48 * time.Hour)
+		req := newAuthorizeRequest(48 * time.Hour)
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		got := map[string]int{}
@@ -319,7 +319,7 @@ func TestDoubleClick(t *testing.T) {
 				if i%2 == 1 {
 					r = b
 				}
-				out, err := r.Authorize(w.ctx, clickKey, req, "api")
+				out, err := r.Authorize(w.ctx, callerKey, req, "api")
 				mu.Lock()
 				defer mu.Unlock()
 				if err != nil {
@@ -330,29 +330,29 @@ func TestDoubleClick(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		id := w.oneAuthorization()
+		id := w.mustOneAuthorization()
 		if got[id+" true"] != 1 || got[id+" false"] != 19 {
 			t.Errorf("%v", got)
 		}
 	})
 }
 
-var faultKinds = []stripesim.FaultKind{stripesim.DropRequest, stripesim.DropReply, stripesim.BrokenBody, stripesim.CutBody, stripesim.ErrorBefore, stripesim.ErrorAfter,
-	stripesim.Unavailable, stripesim.HTML, stripesim.HTMLAfter, stripesim.RateLimited, stripesim.LockTimeout, stripesim.Conflict, stripesim.Dependency,
-	stripesim.Forbidden, stripesim.NotFound, stripesim.Unauthorized}
+var faultKinds = []stripesim.FaultKind{stripesim.FaultDropRequest, stripesim.FaultDropReply, stripesim.FaultBrokenBody, stripesim.FaultCutBody, stripesim.FaultErrorBefore, stripesim.FaultErrorAfter,
+	stripesim.FaultUnavailable, stripesim.FaultHTML, stripesim.FaultHTMLAfter, stripesim.FaultRateLimited, stripesim.FaultLockTimeout, stripesim.FaultKeyInUse, stripesim.FaultFailedDependency,
+	stripesim.FaultForbidden, stripesim.FaultNotFound, stripesim.FaultUnauthorized}
 
-// TestEveryFaultOfCreate: whatever goes wrong with the first one, two, four requests, a caller that insists gets one authorization, and it is scheduled.
-func TestEveryFaultOfCreate(t *testing.T) {
+// TestAuthorize_CreateFaults: whatever goes wrong with the first one, two, four requests, a caller that insists gets one authorization, and it is scheduled.
+func TestAuthorize_CreateFaults(t *testing.T) {
 	for _, kind := range faultKinds {
 		for _, times := range []int{1, 2, 4} {
 			t.Run(fmt.Sprint(kind, times), func(t *testing.T) {
-				inWorld(t, func(w *world) {
-					r := w.start()
-					req := booking(48 * time.Hour)
-					w.fault(stripesim.ClassCreate, times, kind)
-					a, err := insistent(t, func() (hold.AuthorizationResult, error) {
-						a, err := r.Authorize(w.ctx, clickKey, req, "api")
-						if code(err) == hold.AuthorizationRefused { // told that nothing happened: the caller tries again
+				runTestEnv(t, func(w *testEnv) {
+					r := w.startReplica()
+					req := newAuthorizeRequest(48 * time.Hour)
+					w.addFault(stripesim.ClassCreate, times, kind)
+					a, err := retryUntilKnown(t, func() (hold.AuthorizationResult, error) {
+						a, err := r.Authorize(w.ctx, callerKey, req, "api")
+						if problemCode(err) == hold.AuthorizationRefused { // told that nothing happened: the caller tries again
 							err = health.ErrUnavailable
 						}
 						return a, err
@@ -361,35 +361,35 @@ func TestEveryFaultOfCreate(t *testing.T) {
 						t.Fatalf("%+v %v", a, err)
 					}
 					time.Sleep(3 * time.Minute) // the job has looked after what was left
-					if id := w.oneAuthorization(); id != a.PaymentIntent || len(w.effects(id)) != 0 {
-						t.Errorf("%v", w.effects(id))
+					if id := w.mustOneAuthorization(); id != a.PaymentIntent || len(w.stripeEffects(id)) != 0 {
+						t.Errorf("%v", w.stripeEffects(id))
 					}
-				}, calmly)
+				}, pollEvery5s)
 			})
 		}
 	}
 }
 
-// TestEveryFaultOfConfirm is the same for what follows 3-D Secure.
-func TestEveryFaultOfConfirm(t *testing.T) {
+// TestConfirmAuthorization_Faults is the same for what follows 3-D Secure.
+func TestConfirmAuthorization_Faults(t *testing.T) {
 	for _, kind := range faultKinds {
-		for _, class := range []stripesim.Class{stripesim.ClassConfirm, stripesim.ClassRetrieve} {
+		for _, class := range []stripesim.EndpointClass{stripesim.ClassConfirm, stripesim.ClassRetrieve} {
 			t.Run(fmt.Sprint(kind, " ", class), func(t *testing.T) {
-				inWorld(t, func(w *world) {
-					r := w.start()
-					req := booking(48 * time.Hour)
+				runTestEnv(t, func(w *testEnv) {
+					r := w.startReplica()
+					req := newAuthorizeRequest(48 * time.Hour)
 					req.PaymentMethod = "pm_card_threeDSecure2Required"
-					first, err := r.Authorize(w.ctx, clickKey, req, "api")
+					first, err := r.Authorize(w.ctx, callerKey, req, "api")
 					if err != nil {
 						t.Fatal(err)
 					}
 					if err := w.sim.Dashboard().CompleteAction(first.PaymentIntent); err != nil {
 						t.Fatal(err)
 					}
-					w.fault(class, 2, kind)
-					a, err := insistent(t, func() (hold.AuthorizationResult, error) {
+					w.addFault(class, 2, kind)
+					a, err := retryUntilKnown(t, func() (hold.AuthorizationResult, error) {
 						a, err := r.Confirm(w.ctx, first.PaymentIntent, "confirm-01", hold.ConfirmRequest{}, "api")
-						if c := code(err); c == hold.AuthorizationRefused || c == hold.AuthorizationNotFound {
+						if c := problemCode(err); c == hold.AuthorizationRefused || c == hold.AuthorizationNotFound {
 							err = health.ErrUnavailable
 						}
 						return a, err
@@ -398,60 +398,60 @@ func TestEveryFaultOfConfirm(t *testing.T) {
 						t.Fatalf("%+v %v", a, err)
 					}
 					time.Sleep(3 * time.Minute) // the job has looked after what was left
-					if id := w.oneAuthorization(); id != a.PaymentIntent || len(w.effects(id)) != 0 {
-						t.Errorf("%v", w.effects(id))
+					if id := w.mustOneAuthorization(); id != a.PaymentIntent || len(w.stripeEffects(id)) != 0 {
+						t.Errorf("%v", w.stripeEffects(id))
 					}
-				}, calmly)
+				}, pollEvery5s)
 			})
 		}
 	}
 }
 
-// fault makes the next calls of a class go wrong.
-func (w *world) fault(class stripesim.Class, times int, kind stripesim.FaultKind) {
+// addFault makes the next calls of a class go wrong.
+func (w *testEnv) addFault(class stripesim.EndpointClass, times int, kind stripesim.FaultKind) {
 	w.t.Helper()
-	if _, err := w.sim.AddFault(stripesim.Rule{Class: class, Times: times, Fault: stripesim.Fault{Kind: kind}}); err != nil {
+	if _, err := w.sim.AddFaultRule(stripesim.FaultRule{Class: class, Times: times, Fault: stripesim.Fault{Kind: kind}}); err != nil {
 		w.t.Fatal(err)
 	}
 }
 
-// TestCrashAnywhere kills the replica at each of its side effects, before and after; another one takes the caller's repetition, or nobody repeats it.
-func TestCrashAnywhere(t *testing.T) {
+// TestAuthorize_CrashAtEveryStep kills the replica at each of its side effects, before and after; another one takes the caller's repetition, or nobody repeats it.
+func TestAuthorize_CrashAtEveryStep(t *testing.T) {
 	for step := 1; ; step++ {
 		finished := false
 		for _, repeats := range []bool{true, false} {
-			inWorld(t, func(w *world) {
-				r := w.start()
-				doomed := w.doom(r, step)
-				req := booking(48 * time.Hour)
+			runTestEnv(t, func(w *testEnv) {
+				r := w.startReplica()
+				crashing := w.newCrashingWorker(r, step)
+				req := newAuthorizeRequest(48 * time.Hour)
 				type result struct {
 					a   hold.AuthorizationResult
 					err error
 				}
 				done := make(chan result, 1)
 				go func() {
-					a, err := doomed.Authorizer.Authorize(w.ctx, clickKey, req, "api")
+					a, err := crashing.Authorizer.Authorize(w.ctx, callerKey, req, "api")
 					done <- result{a, err}
 				}()
 				first := <-done
-				finished = !r.dead.Load()
-				second := w.start()
+				finished = !r.killed.Load()
+				second := w.startReplica()
 				if repeats {
-					a, err := insistent(t, func() (hold.AuthorizationResult, error) { return second.Authorize(w.ctx, clickKey, req, "api") })
+					a, err := retryUntilKnown(t, func() (hold.AuthorizationResult, error) { return second.Authorize(w.ctx, callerKey, req, "api") })
 					if err != nil || a.Hold == nil || a.Hold.State != hold.Scheduled {
 						t.Fatalf("step %d: %+v %v after %v", step, a, err, first.err)
 					}
 				}
 				time.Sleep(3 * time.Minute) // the job has looked after what was left
-				got := w.authorizations()
+				got := w.authorizationsByIntent()
 				if len(got) == 0 && !repeats {
 					return // it died before the card was asked, and nobody asked again
 				}
-				id := w.oneAuthorization()
-				if h := w.hold(second, id); h.State != hold.Scheduled || !h.CaptureAt.Equal(h.NextAt) || h.Reference != "BK-2071" {
+				id := w.mustOneAuthorization()
+				if h := w.mustGet(second, id); h.State != hold.Scheduled || !h.CaptureAt.Equal(h.NextAt) || h.Reference != "BK-2071" {
 					t.Errorf("step %d, repeats %t: %+v", step, repeats, h)
 				}
-			}, calmly)
+			}, pollEvery5s)
 		}
 		if finished {
 			if step < 5 {
@@ -466,22 +466,22 @@ func TestCrashAnywhere(t *testing.T) {
 	}
 }
 
-// TestRedisForgets: an attempt that Redis has lost meets its own answer at Stripe.
-func TestRedisForgets(t *testing.T) {
-	for _, kind := range []stripesim.FaultKind{"", stripesim.DropReply, stripesim.ErrorAfter, stripesim.ErrorBefore} {
+// TestAuthorize_RedisDataLost: an attempt that Redis has lost meets its own answer at Stripe.
+func TestAuthorize_RedisDataLost(t *testing.T) {
+	for _, kind := range []stripesim.FaultKind{"", stripesim.FaultDropReply, stripesim.FaultErrorAfter, stripesim.FaultErrorBefore} {
 		t.Run(string(kind), func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				r := w.start()
-				req := booking(48 * time.Hour)
+			runTestEnv(t, func(w *testEnv) {
+				r := w.startReplica()
+				req := newAuthorizeRequest(48 * time.Hour)
 				if kind != "" {
-					w.fault(stripesim.ClassCreate, 1, kind)
+					w.addFault(stripesim.ClassCreate, 1, kind)
 				}
 				ctx, cancel := context.WithTimeout(w.ctx, 20*time.Second)
 				defer cancel()
-				_, _ = r.Authorize(ctx, clickKey, req, "api")
+				_, _ = r.Authorize(ctx, callerKey, req, "api")
 				w.redis.FlushAll()
-				a, err := insistent(t, func() (hold.AuthorizationResult, error) { return r.Authorize(w.ctx, clickKey, req, "api") })
-				if err != nil || a.Hold == nil || a.Hold.ID != w.oneAuthorization() {
+				a, err := retryUntilKnown(t, func() (hold.AuthorizationResult, error) { return r.Authorize(w.ctx, callerKey, req, "api") })
+				if err != nil || a.Hold == nil || a.Hold.ID != w.mustOneAuthorization() {
 					t.Fatalf("%+v %v", a, err)
 				}
 			})
@@ -489,41 +489,41 @@ func TestRedisForgets(t *testing.T) {
 	}
 }
 
-// TestRedisForgetsAHoldThatWasChanged: the repetition of the click finds the hold's terms where they were mirrored to, not those that it was begun with.
-func TestRedisForgetsAHoldThatWasChanged(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
-		req := booking(48 * time.Hour)
-		a, err := r.Authorize(w.ctx, clickKey, req, "api")
+// TestAuthorize_RedisDataLostAfterPatch: the repetition of the click finds the hold's terms where they were mirrored to, not those that it was begun with.
+func TestAuthorize_RedisDataLostAfterPatch(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
+		req := newAuthorizeRequest(48 * time.Hour)
+		a, err := r.Authorize(w.ctx, callerKey, req, "api")
 		if err != nil {
 			t.Fatal(err)
 		}
-		release, none := in(24*time.Hour), ""
+		release, none := timeIn(24*time.Hour), ""
 		if _, _, err := r.Patch(w.ctx, a.Hold.ID, hold.Patch{CaptureAt: &none, CancelAt: &release}, 0, "api"); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute) // it is mirrored
 		w.redis.FlushAll()
-		again, err := r.Authorize(w.ctx, clickKey, req, "api")
+		again, err := r.Authorize(w.ctx, callerKey, req, "api")
 		if err != nil || again.Hold == nil || again.Hold.ID != a.Hold.ID || !again.Hold.CaptureAt.IsZero() || again.Hold.CancelAt.IsZero() {
 			t.Fatalf("%+v %v", again, err)
 		}
-	}, func(w *world, _ *stripesim.Options) { w.opts.Rules.Mirror = true })
+	}, func(w *testEnv, _ *stripesim.Options) { w.opts.Rules.Mirror = true })
 }
 
-// TestAnotherVersionWordsItOtherwise: a request whose answer was lost was sent by a holdd that put other parameters to the same wish. The repetition must not
+// TestAuthorize_SentByOlderVersion: a request whose answer was lost was sent by a holdd that put other parameters to the same wish. The repetition must not
 // be told to take a new key, under which the card would be authorized once more.
-func TestAnotherVersionWordsItOtherwise(t *testing.T) {
+func TestAuthorize_SentByOlderVersion(t *testing.T) {
 	for _, arrived := range []bool{true, false} {
-		inWorld(t, func(w *world) {
-			r := w.start()
-			req := booking(48 * time.Hour)
-			w.fault(stripesim.ClassCreate, 10, stripesim.DropRequest)
-			if _, err := r.Authorize(w.ctx, clickKey, req, "api"); code(err) != hold.OutcomeUnknown {
+		runTestEnv(t, func(w *testEnv) {
+			r := w.startReplica()
+			req := newAuthorizeRequest(48 * time.Hour)
+			w.addFault(stripesim.ClassCreate, 10, stripesim.FaultDropRequest)
+			if _, err := r.Authorize(w.ctx, callerKey, req, "api"); problemCode(err) != hold.OutcomeUnknown {
 				t.Fatal(err)
 			}
-			w.sim.ClearFaults()
-			id, err := hold.AttemptID(clickKey)
+			w.sim.ClearFaultRules()
+			id, err := hold.AttemptID(callerKey)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -541,27 +541,27 @@ func TestAnotherVersionWordsItOtherwise(t *testing.T) {
 			}
 			defer older.Close()
 			older.Do(w.ctx, hold.Call{Op: hold.OpAuthorize, Key: call.Key, Authorize: &call})
-			a, err := insistent(t, func() (hold.AuthorizationResult, error) { return r.Authorize(w.ctx, clickKey, req, "api") })
+			a, err := retryUntilKnown(t, func() (hold.AuthorizationResult, error) { return r.Authorize(w.ctx, callerKey, req, "api") })
 			if arrived {
-				if err != nil || a.Hold == nil || a.Hold.ID != w.oneAuthorization() {
+				if err != nil || a.Hold == nil || a.Hold.ID != w.mustOneAuthorization() {
 					t.Fatalf("%+v %v", a, err)
 				}
-			} else if code(err) != hold.CardDeclined {
+			} else if problemCode(err) != hold.CardDeclined {
 				t.Fatalf("%+v %v", a, err)
 			}
 		})
 	}
 }
 
-// TestDeadlineBeforeItsTime: the card is authorized and the time lies beyond: a person is told, and the money isn't forgotten.
-func TestDeadlineBeforeItsTime(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
-		a, err := r.Authorize(w.ctx, clickKey, booking(8*24*time.Hour), "api")
+// TestAuthorize_CaptureAfterDeadline: the card is authorized and the time lies beyond: a person is told, and the money isn't forgotten.
+func TestAuthorize_CaptureAfterDeadline(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
+		a, err := r.Authorize(w.ctx, callerKey, newAuthorizeRequest(8*24*time.Hour), "api")
 		if err != nil || a.Hold == nil || a.Hold.State != hold.Attention || a.Hold.Reason != hold.CauseAfterDeadline {
 			t.Fatalf("%+v %v", a.Hold, err)
 		}
-		req := booking(20 * 24 * time.Hour)
+		req := newAuthorizeRequest(20 * 24 * time.Hour)
 		req.ExtendedAuthorization = true
 		if a, err = r.Authorize(w.ctx, "extended-1", req, "api"); err != nil || a.Hold.State != hold.Scheduled {
 			t.Fatalf("%+v %v", a.Hold, err)
@@ -569,60 +569,60 @@ func TestDeadlineBeforeItsTime(t *testing.T) {
 	})
 }
 
-// TestCallerGoesAway: a browser that closes leaves no card held without a hold.
-func TestCallerGoesAway(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
-		w.sim.SetFaults(func(c stripesim.Call) stripesim.Fault {
+// TestAuthorize_CallerCancels: a browser that closes leaves no card held without a hold.
+func TestAuthorize_CallerCancels(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
+		w.sim.SetFaultFunc(func(c stripesim.Call) stripesim.Fault {
 			if c.Class == stripesim.ClassCreate {
-				return stripesim.Fault{Before: 2 * time.Second, After: 2 * time.Second}
+				return stripesim.Fault{RequestDelay: 2 * time.Second, ReplyDelay: 2 * time.Second}
 			}
 			return stripesim.Fault{}
 		})
 		ctx, cancel := context.WithCancel(w.ctx)
 		done := make(chan error, 1)
 		go func() {
-			_, err := r.Authorize(ctx, clickKey, booking(48*time.Hour), "api")
+			_, err := r.Authorize(ctx, callerKey, newAuthorizeRequest(48*time.Hour), "api")
 			done <- err
 		}()
 		time.Sleep(time.Second)
 		cancel()
 		<-done
 		synctest.Wait()
-		if h := w.hold(r, w.oneAuthorization()); h.State != hold.Scheduled {
+		if h := w.mustGet(r, w.mustOneAuthorization()); h.State != hold.Scheduled {
 			t.Errorf("%+v", h)
 		}
 	})
 }
 
-// doomed counts a replica's side effects and dies at one of them.
-type doomed struct {
-	mu   sync.Mutex
-	n    int
-	at   int
-	dies *replica
+// crashPoint counts a replica's side effects and dies at one of them.
+type crashPoint struct {
+	mu      sync.Mutex
+	steps   int
+	crashAt int
+	replica *replica
 }
 
-// step reports whether to go on.
-func (d *doomed) step() bool {
+// nextStep reports whether to go on.
+func (d *crashPoint) nextStep() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.n++; d.n == d.at {
-		d.dies.kill()
+	if d.steps++; d.steps == d.crashAt {
+		d.replica.kill()
 	}
-	return d.n < d.at
+	return d.steps < d.crashAt
 }
 
-// doom makes a worker on the replica's connections that dies at its nth side effect: before one, or after it and before its answer is heard.
-func (w *world) doom(r *replica, at int) *worker.Worker {
+// newCrashingWorker makes a worker on the replica's connections that dies at its nth side effect: before one, or after it and before its answer is heard.
+func (w *testEnv) newCrashingWorker(r *replica, crashAt int) *worker.Worker {
 	w.t.Helper()
-	d := &doomed{at: at, dies: r}
-	g, err := gateway.New(gateway.Options{APIKey: "sk_test_world", BaseURL: "http://stripe.test", Transport: &lifeline{r: r, next: roundTrip(func(req *http.Request) (*http.Response, error) {
-		if !d.step() {
-			return nil, errDead
+	crash := &crashPoint{crashAt: crashAt, replica: r}
+	g, err := gateway.New(gateway.Options{APIKey: "sk_test_world", BaseURL: "http://stripe.test", Transport: &stripeTransport{replica: r, next: roundTripFunc(func(req *http.Request) (*http.Response, error) {
+		if !crash.nextStep() {
+			return nil, errReplicaKilled
 		}
 		res, err := w.sim.Transport().RoundTrip(req)
-		d.step()
+		crash.nextStep()
 		return res, err
 	})}})
 	if err != nil {
@@ -630,7 +630,7 @@ func (w *world) doom(r *replica, at int) *worker.Worker {
 	}
 	o := w.opts
 	o.Replica = "doomed"
-	doomed := &doomedStore{r.store, d}
+	doomed := &crashingStore{r.store, crash}
 	stores := wiring.Stores(r.store)
 	stores.Attempts, stores.Commit = doomed, doomed
 	out, err := wiring.New(stores, r.store, g, o)
@@ -640,35 +640,35 @@ func (w *world) doom(r *replica, at int) *worker.Worker {
 	return out
 }
 
-type roundTrip func(*http.Request) (*http.Response, error)
+type roundTripFunc func(*http.Request) (*http.Response, error)
 
-func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+func (f roundTripFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-type doomedStore struct {
+type crashingStore struct {
 	*store.Store
-	d *doomed
+	crash *crashPoint
 }
 
-func (s *doomedStore) around(err *error) func() {
-	s.d.step()
+func (s *crashingStore) wrapCall(err *error) func() {
+	s.crash.nextStep()
 	return func() {
-		if !s.d.step() {
-			*err = errDead
+		if !s.crash.nextStep() {
+			*err = errReplicaKilled
 		}
 	}
 }
 
-func (s *doomedStore) BeginAuthorization(ctx context.Context, a hold.AuthorizationAttempt, token string, lease, look time.Duration) (rec hold.AuthorizationAttempt, b hold.AttemptLookup, now time.Time, err error) {
-	defer s.around(&err)()
-	return s.Store.BeginAuthorization(ctx, a, token, lease, look)
+func (s *crashingStore) BeginAuthorization(ctx context.Context, a hold.AuthorizationAttempt, token string, lease, resumeIn time.Duration) (rec hold.AuthorizationAttempt, b hold.AttemptLookup, now time.Time, err error) {
+	defer s.wrapCall(&err)()
+	return s.Store.BeginAuthorization(ctx, a, token, lease, resumeIn)
 }
 
-func (s *doomedStore) SaveAuthorization(ctx context.Context, a hold.AuthorizationAttempt, token string, release bool, next time.Time) (ok bool, err error) {
-	defer s.around(&err)()
+func (s *crashingStore) SaveAuthorization(ctx context.Context, a hold.AuthorizationAttempt, token string, release bool, next time.Time) (ok bool, err error) {
+	defer s.wrapCall(&err)()
 	return s.Store.SaveAuthorization(ctx, a, token, release, next)
 }
 
-func (s *doomedStore) Commit(ctx context.Context, writes []hold.RecordWrite) (ok []bool, err error) {
-	defer s.around(&err)()
+func (s *crashingStore) Commit(ctx context.Context, writes []hold.RecordWrite) (ok []bool, err error) {
+	defer s.wrapCall(&err)()
 	return s.Store.Commit(ctx, writes)
 }

@@ -11,15 +11,15 @@ import (
 
 // The card network has let a charge go, and Stripe still shows the intent as capturable, for days.
 func TestCapture_AuthorizationExpiredWhileHeld(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
-		id := w.authorize()
-		if _, err := w.sim.AddFault(stripesim.Rule{Class: stripesim.ClassCapture, Fault: stripesim.Fault{Kind: stripesim.ErrorBefore, Status: http.StatusBadRequest,
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
+		id := w.createIntent()
+		if _, err := w.sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture, Fault: stripesim.Fault{Kind: stripesim.FaultErrorBefore, Status: http.StatusBadRequest,
 			Code: "capture_charge_authorization_expired"}}); err != nil {
 			t.Fatal(err)
 		}
-		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Minute)})
-		h := w.eventually(r, id, hold.Attention, 5*time.Minute)
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Minute)})
+		h := w.waitForState(r, id, hold.Attention, 5*time.Minute)
 		time.Sleep(3 * time.Hour)
 		captures := int64(0)
 		for a, n := range w.sim.Stats().Calls {
@@ -30,5 +30,5 @@ func TestCapture_AuthorizationExpiredWhileHeld(t *testing.T) {
 		if told := w.logs.FilterMessage("hold.attention").Len(); h.Reason != hold.CauseRefused || captures != 2 || told != 1 {
 			t.Errorf("because of %s, %d captures in three hours, told %d times", h.Reason, captures, told)
 		}
-	}, calmly)
+	}, pollEvery5s)
 }

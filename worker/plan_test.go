@@ -12,30 +12,30 @@ import (
 )
 
 // A plan counts each hold once, whatever it waits for: its time, its turn, an answer, or its deadline.
-func TestPlanSeesEveryHoldThatWillMove(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
-		place := func(req hold.ScheduleRequest, amount int64, currency string, ends time.Duration) {
-			req.PaymentIntent = w.authorize(func(h *stripesim.Hold) { h.Amount, h.Currency = amount, currency })
-			req.Amount, req.Currency, req.ExpiresAt = amount, currency, in(ends)
-			w.schedule(r, req)
+func TestPlan_CountsEachHoldOnce(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
+		schedule := func(req hold.ScheduleRequest, amount int64, currency string, ends time.Duration) {
+			req.PaymentIntent = w.createIntent(func(h *stripesim.Hold) { h.Amount, h.Currency = amount, currency })
+			req.Amount, req.Currency, req.ExpiresAt = amount, currency, timeIn(ends)
+			w.mustSchedule(r, req)
 		}
 		const far = 6 * 24 * time.Hour
 		// Twenty are due at once and the budget lets one through now and then; Stripe takes its time for it.
-		if _, err := w.sim.AddFault(stripesim.Rule{Fault: stripesim.Fault{After: 5 * time.Second}}); err != nil {
+		if _, err := w.sim.AddFaultRule(stripesim.FaultRule{Fault: stripesim.Fault{ReplyDelay: 5 * time.Second}}); err != nil {
 			t.Fatal(err)
 		}
 		for range 20 {
-			place(hold.ScheduleRequest{CaptureAt: in(time.Minute)}, 10_000, "eur", far)
+			schedule(hold.ScheduleRequest{CaptureAt: timeIn(time.Minute)}, 10_000, "eur", far)
 		}
-		place(hold.ScheduleRequest{CaptureAt: in(3 * time.Hour)}, 20_000, "eur", far)
-		place(hold.ScheduleRequest{CaptureAt: in(3 * time.Hour), CaptureAmount: 500}, 9000, "jpy", far)
-		place(hold.ScheduleRequest{CancelAt: in(5 * time.Hour)}, 30_000, "eur", far)
-		place(hold.ScheduleRequest{CancelAt: in(50 * time.Hour)}, 30_000, "eur", far)
-		place(hold.ScheduleRequest{}, 40_000, "eur", 11*time.Hour)
-		place(hold.ScheduleRequest{OnExpiry: "capture"}, 50_000, "eur", 11*time.Hour)
-		place(hold.ScheduleRequest{OnExpiry: "alert", Reference: "ALERT"}, 60_000, "eur", 12*time.Hour)
-		place(hold.ScheduleRequest{}, 70_000, "eur", far)
+		schedule(hold.ScheduleRequest{CaptureAt: timeIn(3 * time.Hour)}, 20_000, "eur", far)
+		schedule(hold.ScheduleRequest{CaptureAt: timeIn(3 * time.Hour), CaptureAmount: 500}, 9000, "jpy", far)
+		schedule(hold.ScheduleRequest{CancelAt: timeIn(5 * time.Hour)}, 30_000, "eur", far)
+		schedule(hold.ScheduleRequest{CancelAt: timeIn(50 * time.Hour)}, 30_000, "eur", far)
+		schedule(hold.ScheduleRequest{}, 40_000, "eur", 11*time.Hour)
+		schedule(hold.ScheduleRequest{OnExpiry: "capture"}, 50_000, "eur", 11*time.Hour)
+		schedule(hold.ScheduleRequest{OnExpiry: "alert", Reference: "ALERT"}, 60_000, "eur", 12*time.Hour)
+		schedule(hold.ScheduleRequest{}, 70_000, "eur", far)
 		time.Sleep(time.Minute + 3*time.Second)
 		p, err := r.Plan(w.ctx, 24*time.Hour)
 		if err != nil {
@@ -44,7 +44,7 @@ func TestPlanSeesEveryHoldThatWillMove(t *testing.T) {
 		// What was captured is gone, what is under work or waits for its turn is in the first hour.
 		settled := 0
 		for _, e := range w.sim.Ledger() {
-			if e.Kind == stripesim.Captured {
+			if e.Kind == stripesim.EffectCaptured {
 				settled++ // Stripe has done it, and its answer is on its way: it is under work
 			}
 		}
@@ -75,17 +75,17 @@ func TestPlanSeesEveryHoldThatWillMove(t *testing.T) {
 				t.Errorf("%s %s: %d holds, %d in %d hours; want %+v", want.op, want.currency, count, amount, hours, want)
 			}
 		}
-		var why []string
+		var reasons []string
 		for _, r := range p.AtRisk {
-			why = append(why, r.Reason)
+			reasons = append(reasons, r.Reason)
 		}
-		if got := strings.Join(why, "; "); got != "no time is set, and on_expiry releases it; no time is set, and on_expiry only alerts" {
+		if got := strings.Join(reasons, "; "); got != "no time is set, and on_expiry releases it; no time is set, and on_expiry only alerts" {
 			t.Errorf("at risk: %q", got)
 		}
 		if p.Truncated || !p.Until.Equal(p.From.Add(24*time.Hour)) {
 			t.Errorf("%+v", p)
 		}
-	}, func(w *world, _ *stripesim.Options) {
+	}, func(w *testEnv, _ *stripesim.Options) {
 		w.store.Rates = store.Rates{Write: 1, Read: 25, Total: 100}
 		w.opts = worker.Options{Rules: w.opts.Rules, Logger: w.log}
 	})

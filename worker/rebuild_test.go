@@ -17,12 +17,12 @@ import (
 )
 
 // Holds of every kind, spread over partitions of a real Redis, and FLUSHALL: the schedule is what it was. The built binary is shown to do it with ten thousand.
-func TestThousandsOfHoldsAreRebuilt(t *testing.T) {
-	real := storetest.Start(t)
-	raw := real.Client()
+func TestReconcile_RebuildsThousandsOfHolds(t *testing.T) {
+	server := storetest.Start(t)
+	raw := server.Client()
 	defer raw.Close()
-	w := &world{t: t, ctx: t.Context(), sim: stripesim.New(stripesim.Options{Seed: 1, EndpointRate: -1, OverallRate: -1}), log: zap.NewNop()}
-	st, _, err := store.Open(t.Context(), store.Options{URL: real.URL(), Partitions: 4})
+	w := &testEnv{t: t, ctx: t.Context(), sim: stripesim.New(stripesim.Options{Seed: 1, EndpointRate: -1, OverallRate: -1}), log: zap.NewNop()}
+	st, _, err := store.Open(t.Context(), store.Options{URL: server.URL(), Partitions: 4})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,32 +49,32 @@ func TestThousandsOfHoldsAreRebuilt(t *testing.T) {
 	}()
 	r := &replica{Worker: wk, parts: partsOf(wk), store: st}
 
-	finished := func(not string) (run reconcile.Reconciliation) {
-		storetest.Until(t, 5*time.Minute, "a comparison that has ended", func() bool {
+	waitForRun := func(exceptID string) (run reconcile.Reconciliation) {
+		storetest.WaitUntil(t, 5*time.Minute, "a comparison that has ended", func() bool {
 			found, ok, err := wk.Reconciler.Reconciliation(t.Context(), "")
 			run = found
-			return err == nil && ok && run.ID != not && run.State == reconcile.RunFinished
+			return err == nil && ok && run.ID != exceptID && run.State == reconcile.RunFinished
 		})
 		return run
 	}
 	const many = 2_000
-	first := finished("")
-	before := w.placed(r, kinds(w, many, time.Hour))
+	first := waitForRun("")
+	before := w.scheduleAndMirror(r, newMixedRequests(w, many, time.Hour))
 	if err := raw.FlushAll(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	run := finished(first.ID)
+	run := waitForRun(first.ID)
 	t.Logf("rebuilt %d holds %s after they were lost", run.Counts[reconcile.FoundScheduled], time.Since(began).Round(time.Millisecond))
 	if run.Counts[reconcile.FoundScheduled] != many || len(run.Counts) != 1 || run.Accounts != 2 {
 		t.Errorf("%+v", run.Counts)
 	}
-	w.same(r, before)
+	w.checkSameHolds(r, before)
 	again, _, err := wk.Reconciler.Reconcile(t.Context(), false, nil, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if run := finished(run.ID); run.ID != again.ID || len(run.Counts) != 0 || run.Compared != many || run.Retrieved != 0 {
+	if run := waitForRun(run.ID); run.ID != again.ID || len(run.Counts) != 0 || run.Compared != many || run.Retrieved != 0 {
 		t.Errorf("a second look: %+v", run)
 	}
 }

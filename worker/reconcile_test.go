@@ -18,20 +18,22 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// seldom lets only what a test asks for compare.
-func seldom(w *world, _ *stripesim.Options) { w.opts.Schedules.Reconcile = "@every 2000h" }
+// disableReconcileCron lets only what a test asks for compare.
+func disableReconcileCron(w *testEnv, _ *stripesim.Options) {
+	w.opts.Schedules.Reconcile = "@every 2000h"
+}
 
-// compared asks for a comparison and waits for its end.
-func (w *world) compared(r *replica, dry bool, accounts ...string) reconcile.Reconciliation {
+// reconcileAndWait asks for a comparison and waits for its end.
+func (w *testEnv) reconcileAndWait(r *replica, dryRun bool, accounts ...string) reconcile.Reconciliation {
 	w.t.Helper()
-	run, _, err := r.Reconcile(w.ctx, dry, accounts, "test")
+	run, _, err := r.Reconcile(w.ctx, dryRun, accounts, "test")
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return w.ended(r, run.ID)
+	return w.waitForReconcile(r, run.ID)
 }
 
-func (w *world) ended(r *replica, id string) reconcile.Reconciliation {
+func (w *testEnv) waitForReconcile(r *replica, id string) reconcile.Reconciliation {
 	w.t.Helper()
 	for end := time.Now().Add(2 * time.Hour); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		run, ok, err := r.Reconciliation(w.ctx, id)
@@ -47,14 +49,14 @@ func (w *world) ended(r *replica, id string) reconcile.Reconciliation {
 	return run
 }
 
-func counts(t *testing.T, run reconcile.Reconciliation, want map[reconcile.FindingKind]int64) {
+func checkFindingCounts(t *testing.T, run reconcile.Reconciliation, want map[reconcile.FindingKind]int64) {
 	t.Helper()
 	if !maps.Equal(run.Counts, want) {
 		t.Errorf("found %v, want %v\n%+v", run.Counts, want, run.Findings)
 	}
 }
 
-func meta(pairs ...string) func(*stripesim.Hold) {
+func withMetadata(pairs ...string) func(*stripesim.Hold) {
 	return func(h *stripesim.Hold) {
 		h.Metadata = map[string]string{}
 		for i := 0; i < len(pairs); i += 2 {
@@ -63,12 +65,12 @@ func meta(pairs ...string) func(*stripesim.Hold) {
 	}
 }
 
-func of(account string) func(*stripesim.Hold) {
+func withAccount(account string) func(*stripesim.Hold) {
 	return func(h *stripesim.Hold) { h.Account = account }
 }
 
-// dump is all of Redis but what counts time and budget.
-func (w *world) dump() map[string]string {
+// redisContents is all of Redis but what counts time and budget.
+func (w *testEnv) redisContents() map[string]string {
 	all := map[string]string{}
 	for _, key := range w.redis.Keys() {
 		if strings.HasPrefix(key, "holdd:budget:") || key == "holdd:ping" || key == "holdd:replicas" {
@@ -97,62 +99,62 @@ func (w *world) dump() map[string]string {
 }
 
 // An intent whose webhook never came is found by the job and captured at its time, with no call to the API.
-func TestTermsInMetadataAreFoundAndActedOn(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
+func TestReconcile_SchedulesFromMetadata(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
 		time.Sleep(time.Minute)
 		at := time.Now().Add(40 * time.Minute).UTC().Truncate(time.Second)
-		id := w.authorize(meta(hold.MetaCaptureAt, at.Format(time.RFC3339), hold.MetaReference, "BK-7", hold.MetaCaptureAmount, "4200"))
-		late := w.authorize(meta(hold.MetaCaptureAt, in(3*time.Minute)))
-		waits := w.authorize(meta(hold.MetaPaused, "true", hold.MetaCancelAt, in(20*time.Minute)))
-		orphan := w.authorize(meta("order", "17"))
-		bad := w.authorize(meta(hold.MetaCaptureAt, "soon"))
+		id := w.createIntent(withMetadata(hold.MetaCaptureAt, at.Format(time.RFC3339), hold.MetaReference, "BK-7", hold.MetaCaptureAmount, "4200"))
+		late := w.createIntent(withMetadata(hold.MetaCaptureAt, timeIn(3*time.Minute)))
+		pausedID := w.createIntent(withMetadata(hold.MetaPaused, "true", hold.MetaCancelAt, timeIn(20*time.Minute)))
+		orphan := w.createIntent(withMetadata("order", "17"))
+		invalidID := w.createIntent(withMetadata(hold.MetaCaptureAt, "soon"))
 		time.Sleep(16 * time.Minute)
-		h := w.hold(r, id)
+		h := w.mustGet(r, id)
 		if h.State != hold.Scheduled || !h.CaptureAt.Equal(at) || h.Reference != "BK-7" || h.CaptureAmount != 4200 || h.Amount != 10_000 || !h.Verified || h.History[0].By != "reconcile" {
 			t.Errorf("found as %+v", h)
 		}
-		w.eventually(r, late, hold.Captured, 10*time.Second)
-		if h := w.hold(r, waits); h.State != hold.Paused {
+		w.waitForState(r, late, hold.Captured, 10*time.Second)
+		if h := w.mustGet(r, pausedID); h.State != hold.Paused {
 			t.Errorf("paused, and found as %s", h.State)
 		}
 		time.Sleep(22 * time.Minute)
-		w.once(id)
-		h = w.eventually(r, id, hold.Captured, 4*time.Minute)
+		w.checkEffects(id)
+		h = w.waitForState(r, id, hold.Captured, 4*time.Minute)
 		if d := h.SettledAt.Sub(at); d < 0 || d > time.Second {
 			t.Errorf("captured %s after its time", d)
 		}
-		w.once(id, "captured 4200 by api", "released 5800 by api")
-		for _, other := range []string{waits, orphan, bad} {
-			w.once(other)
+		w.checkEffects(id, "captured 4200 by api", "released 5800 by api")
+		for _, other := range []string{pausedID, orphan, invalidID} {
+			w.checkEffects(other)
 		}
 		time.Sleep(time.Hour)
 		if n := w.logs.FilterMessage("metadata.rejected").Len(); n != 1 {
 			t.Errorf("%d lines tell of the bad metadata", n)
 		}
 		line := w.logs.FilterMessage("metadata.rejected").All()[0].ContextMap()
-		if line["payment_intent"] != bad || !strings.Contains(fmt.Sprint(line["reason"]), `"soon" is no time`) {
+		if line["payment_intent"] != invalidID || !strings.Contains(fmt.Sprint(line["reason"]), `"soon" is no time`) {
 			t.Errorf("%v", line)
 		}
 		if n := w.logs.FilterMessage("reconcile.orphan").Len(); n != 1 {
 			t.Errorf("%d lines tell of the orphan", n)
 		}
-	}, calmly, func(w *world, _ *stripesim.Options) { w.opts.Schedules.Capture = "@every 1s" })
+	}, pollEvery5s, func(w *testEnv, _ *stripesim.Options) { w.opts.Schedules.Capture = "@every 1s" })
 }
 
 // What others did is found, what is in order is left alone, and a second look finds nothing new.
-func TestWhatOthersDidIsFound(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
+func TestReconcile_SettledElsewhere(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
 		var ids []string
 		for range 6 {
-			id := w.authorize()
+			id := w.createIntent()
 			ids = append(ids, id)
-			w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(60 * time.Hour), Reference: "BK"})
+			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(60 * time.Hour), Reference: "BK"})
 			time.Sleep(time.Second) // the budget lets each be checked
 		}
-		connected := w.authorize(of("acct_00000001"))
-		w.schedule(r, hold.ScheduleRequest{PaymentIntent: connected, Account: "acct_00000001", CaptureAt: in(60 * time.Hour)})
+		connected := w.createIntent(withAccount("acct_00000001"))
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: connected, Account: "acct_00000001", CaptureAt: timeIn(60 * time.Hour)})
 		time.Sleep(time.Minute)
 		if err := w.sim.Dashboard().Capture(ids[0], 9_000); err != nil {
 			t.Fatal(err)
@@ -165,99 +167,99 @@ func TestWhatOthersDidIsFound(t *testing.T) {
 			t.Fatal(err)
 		}
 		// Known to Redis, and not to Stripe any more under this account.
-		w.schedule(r, hold.ScheduleRequest{PaymentIntent: "pi_00000000gone", Amount: 100, Currency: "eur", ExpiresAt: in(50 * time.Hour), CaptureAt: in(40 * time.Hour)})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: "pi_00000000gone", Amount: 100, Currency: "eur", ExpiresAt: timeIn(50 * time.Hour), CaptureAt: timeIn(40 * time.Hour)})
 		time.Sleep(time.Minute)
-		before := w.dump()
-		dry := w.compared(r, true)
-		if after := w.dump(); !maps.Equal(before, after) {
+		before := w.redisContents()
+		dry := w.reconcileAndWait(r, true)
+		if after := w.redisContents(); !maps.Equal(before, after) {
 			t.Errorf("the dry run changed Redis:\n%v\n%v", before, after)
 		}
 		want := map[reconcile.FindingKind]int64{reconcile.FoundCaptured: 1, reconcile.FoundCanceled: 2, reconcile.FoundChanged: 1, reconcile.FoundAttention: 1}
-		counts(t, dry, want)
-		run := w.compared(r, false)
-		counts(t, run, want)
+		checkFindingCounts(t, dry, want)
+		run := w.reconcileAndWait(r, false)
+		checkFindingCounts(t, run, want)
 		if !dry.DryRun || run.DryRun || len(dry.Findings) != 5 || len(run.Findings) != 5 || run.Listed != 7 || run.Compared != 7 || run.Accounts != 2 || run.Retrieved != 1 || run.Percent != 100 {
 			t.Errorf("%+v", run)
 		}
-		if h := w.hold(r, ids[0]); h.State != hold.Captured || h.CapturedAmount != 9_000 || h.Reason != hold.CauseElsewhere {
+		if h := w.mustGet(r, ids[0]); h.State != hold.Captured || h.CapturedAmount != 9_000 || h.Reason != hold.CauseElsewhere {
 			t.Errorf("%s of %d because of %s", h.State, h.CapturedAmount, h.Reason)
 		}
-		if h := w.hold(r, "pi_00000000gone"); h.State != hold.Attention || h.Reason != hold.CauseNotFound {
+		if h := w.mustGet(r, "pi_00000000gone"); h.State != hold.Attention || h.Reason != hold.CauseNotFound {
 			t.Errorf("%s because of %s", h.State, h.Reason)
 		}
-		counts(t, w.compared(r, false), map[reconcile.FindingKind]int64{})
+		checkFindingCounts(t, w.reconcileAndWait(r, false), map[reconcile.FindingKind]int64{})
 		time.Sleep(61 * time.Hour)
-		w.once(ids[0], "captured 9000 by dashboard", "released 1000 by dashboard")
-		w.once(ids[3], "captured 10000 by api")
+		w.checkEffects(ids[0], "captured 9000 by dashboard", "released 1000 by dashboard")
+		w.checkEffects(ids[3], "captured 10000 by api")
 		for _, l := range w.logs.FilterMessage("hold.attention").All() {
 			if l.ContextMap()["hold"] != "pi_00000000gone" {
 				t.Errorf("reported as a failure: %v", l.ContextMap())
 			}
 		}
-	}, slowly, seldom)
+	}, pollEvery30s, disableReconcileCron)
 }
 
 // Of intents found long after their time: a capture within a day is made, a later one is a person's, a release is always owed.
-func TestWhatIsFoundLate(t *testing.T) {
-	inWorld(t, func(w *world) {
-		first := w.start()
-		hour := func(n int) string { return in(time.Duration(n) * time.Hour) }
-		within, over := w.authorize(meta(hold.MetaCaptureAt, hour(30))), w.authorize(meta(hold.MetaCaptureAt, hour(20), hold.MetaReference, "BK-9"))
-		release := w.authorize(meta(hold.MetaCancelAt, hour(2)))
-		beyond := w.authorize(meta(hold.MetaCaptureAt, hour(24*20)))
-		first.end()
+func TestReconcile_OverdueHolds(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		first := w.startReplica()
+		hour := func(n int) string { return timeIn(time.Duration(n) * time.Hour) }
+		withinGrace, pastGrace := w.createIntent(withMetadata(hold.MetaCaptureAt, hour(30))), w.createIntent(withMetadata(hold.MetaCaptureAt, hour(20), hold.MetaReference, "BK-9"))
+		release := w.createIntent(withMetadata(hold.MetaCancelAt, hour(2)))
+		afterDeadline := w.createIntent(withMetadata(hold.MetaCaptureAt, hour(24*20)))
+		first.stopAndWait()
 		time.Sleep(50 * time.Hour)
 		w.redis.FlushAll()
-		r := w.start()
-		w.eventually(r, within, hold.Captured, 10*time.Second)
-		w.eventually(r, release, hold.Canceled, 10*time.Second)
-		if h := w.hold(r, over); h.State != hold.Attention || h.Reason != hold.CauseOverdue || h.Reference != "BK-9" || h.CaptureAt.IsZero() {
+		r := w.startReplica()
+		w.waitForState(r, withinGrace, hold.Captured, 10*time.Second)
+		w.waitForState(r, release, hold.Canceled, 10*time.Second)
+		if h := w.mustGet(r, pastGrace); h.State != hold.Attention || h.Reason != hold.CauseOverdue || h.Reference != "BK-9" || h.CaptureAt.IsZero() {
 			t.Errorf("%+v", h)
 		}
-		if h := w.hold(r, beyond); h.State != hold.Attention || h.Reason != hold.CauseAfterDeadline {
+		if h := w.mustGet(r, afterDeadline); h.State != hold.Attention || h.Reason != hold.CauseAfterDeadline {
 			t.Errorf("%+v", h)
 		}
-		w.once(over)
+		w.checkEffects(pastGrace)
 		if n := w.logs.FilterMessage("hold.attention").Len(); n != 2 {
 			t.Errorf("%d lines of attention", n)
 		}
 		// The person decides.
-		if _, _, err := r.Capture(w.ctx, over, 0, 0, "desk"); err != nil {
+		if _, _, err := r.Capture(w.ctx, pastGrace, 0, 0, "desk"); err != nil {
 			t.Fatal(err)
 		}
-		w.eventually(r, over, hold.Captured, 10*time.Second)
+		w.waitForState(r, pastGrace, hold.Captured, 10*time.Second)
 	})
 }
 
 // A comparison leaves half of the budget alone, gets no 429, and what is due meanwhile is captured in time.
-func TestReconcileLeavesTheBudgetToOthers(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
-		w.sim.SetRates(-1, -1)
+func TestReconcile_LeavesBudgetToCaptures(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
+		w.sim.SetRateLimits(-1, -1)
 		for range 6_000 {
-			w.authorize(meta("order", "1"))
+			w.createIntent(withMetadata("order", "1"))
 		}
 		at := time.Now().Add(time.Minute)
 		var due []string
 		for range 100 {
-			id := w.authorize()
+			id := w.createIntent()
 			due = append(due, id)
-			w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: in(100 * time.Hour), CaptureAt: at.Format(time.RFC3339Nano)})
+			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: timeIn(100 * time.Hour), CaptureAt: at.Format(time.RFC3339Nano)})
 		}
 		time.Sleep(58 * time.Second)
-		w.sim.SetRates(25, 100)
+		w.sim.SetRateLimits(25, 100)
 		before := w.sim.Stats()
 		began := time.Now()
 		run, started, err := r.Reconcile(w.ctx, false, nil, "test")
 		if err != nil || !started {
 			t.Fatal(started, err)
 		}
-		run = w.ended(r, run.ID)
+		run = w.waitForReconcile(r, run.ID)
 		if took := time.Since(began); run.Pages != 61 || took < 4*time.Second {
 			t.Errorf("%d pages in %s: more than half of 25 a second", run.Pages, took)
 		}
 		for _, id := range due {
-			h := w.eventually(r, id, hold.Captured, 20*time.Second)
+			h := w.waitForState(r, id, hold.Captured, 20*time.Second)
 			if late := h.SettledAt.Sub(at); late > 6*time.Second { // 100 at 25 a second
 				t.Errorf("captured %s late", late)
 			}
@@ -265,23 +267,23 @@ func TestReconcileLeavesTheBudgetToOthers(t *testing.T) {
 		if n := w.sim.Stats().RateLimited - before.RateLimited; n != 0 {
 			t.Errorf("%d answers of 429", n)
 		}
-	}, seldom, func(w *world, _ *stripesim.Options) { w.opts.Schedules.Verify = "@every 2000h" })
+	}, disableReconcileCron, func(w *testEnv, _ *stripesim.Options) { w.opts.Schedules.Verify = "@every 2000h" })
 }
 
 // Of two replicas whose job comes at the same time one compares. When it dies in the middle the other goes on where it was.
-func TestOneReplicaComparesAndAnotherGoesOn(t *testing.T) {
+func TestReconcile_TakesOverFromDeadReplica(t *testing.T) {
 	var lists atomic.Int64
-	var stop atomic.Int64
-	inWorld(t, func(w *world) {
-		first := w.start()
-		second := w.start()
-		w.sim.SetRates(-1, -1)
+	var listLimit atomic.Int64
+	runTestEnv(t, func(w *testEnv) {
+		first := w.startReplica()
+		second := w.startReplica()
+		w.sim.SetRateLimits(-1, -1)
 		var ids []string
 		for i := range 1_000 {
-			ids = append(ids, w.authorize(meta(hold.MetaCaptureAt, in(48*time.Hour), hold.MetaReference, fmt.Sprint("BK-", i))))
+			ids = append(ids, w.createIntent(withMetadata(hold.MetaCaptureAt, timeIn(48*time.Hour), hold.MetaReference, fmt.Sprint("BK-", i))))
 		}
 		lists.Store(0)
-		stop.Store(4) // the fifth page never comes
+		listLimit.Store(4) // the fifth page never comes
 		time.Sleep(15*time.Minute + 3*time.Second)
 		run, ok, err := second.Reconciliation(w.ctx, "")
 		if err != nil || !ok || run.State != reconcile.RunRunning || run.Pages != 4 || run.Counts[reconcile.FoundScheduled] != 400 {
@@ -295,12 +297,12 @@ func TestOneReplicaComparesAndAnotherGoesOn(t *testing.T) {
 			holder, other = second, first
 		}
 		holder.kill()
-		stop.Store(1 << 40)
-		done := w.ended(other, run.ID)
+		listLimit.Store(1 << 40)
+		done := w.waitForReconcile(other, run.ID)
 		if done.Pages != 10 || done.Takeovers != 1 || done.Replica == run.Replica {
 			t.Errorf("%+v", done)
 		}
-		counts(t, done, map[reconcile.FindingKind]int64{reconcile.FoundScheduled: 1000})
+		checkFindingCounts(t, done, map[reconcile.FindingKind]int64{reconcile.FoundScheduled: 1000})
 		if took := done.FinishedAt.Sub(run.UpdatedAt); took > 75*time.Second {
 			t.Errorf("taken over after %s", took)
 		}
@@ -312,33 +314,33 @@ func TestOneReplicaComparesAndAnotherGoesOn(t *testing.T) {
 			t.Errorf("%d lists", n)
 		}
 		for _, id := range []string{ids[0], ids[500], ids[999]} {
-			if h := w.hold(other, id); h.State != hold.Scheduled {
+			if h := w.mustGet(other, id); h.State != hold.Scheduled {
 				t.Errorf("%s", h.State)
 			}
 		}
-	}, func(w *world, o *stripesim.Options) {
-		o.Faults = func(c stripesim.Call) stripesim.Fault {
-			if c.Class == stripesim.ClassList && lists.Add(1) > stop.Load() && stop.Load() > 0 {
-				return stripesim.Fault{Before: time.Hour}
+	}, func(w *testEnv, o *stripesim.Options) {
+		o.FaultFunc = func(c stripesim.Call) stripesim.Fault {
+			if c.Class == stripesim.ClassList && lists.Add(1) > listLimit.Load() && listLimit.Load() > 0 {
+				return stripesim.Fault{RequestDelay: time.Hour}
 			}
 			return stripesim.Fault{}
 		}
-		stop.Store(1 << 40)
-		calmly(w, nil)
+		listLimit.Store(1 << 40)
+		pollEvery5s(w, nil)
 		w.opts.Schedules.Report, w.opts.Schedules.Verify = "@every 15s", "@every 2000h"
 	})
 }
 
 // A hold that changes between the list and the look is not set back to what the list said.
-func TestAnOldListSetsNothingBack(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
-		id := w.authorize(func(h *stripesim.Hold) { h.Incremental = true })
-		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(60 * time.Hour)})
-		fresh := w.authorize(meta(hold.MetaCaptureAt, in(50*time.Hour)))
+func TestReconcile_IgnoresStaleList(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
+		id := w.createIntent(func(h *stripesim.Hold) { h.Incremental = true })
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(60 * time.Hour)})
+		fresh := w.createIntent(withMetadata(hold.MetaCaptureAt, timeIn(50*time.Hour)))
 		time.Sleep(time.Minute)
 		// The reply to the list is made, and on its way for five seconds.
-		if _, err := w.sim.AddFault(stripesim.Rule{Class: stripesim.ClassList, Times: 1, Fault: stripesim.Fault{After: 5 * time.Second}}); err != nil {
+		if _, err := w.sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassList, Times: 1, Fault: stripesim.Fault{ReplyDelay: 5 * time.Second}}); err != nil {
 			t.Fatal(err)
 		}
 		run, _, err := r.Reconcile(w.ctx, false, nil, "test")
@@ -353,30 +355,30 @@ func TestAnOldListSetsNothingBack(t *testing.T) {
 		if _, _, err := r.Patch(w.ctx, id, hold.Patch{Reference: &patch}, 0, "test"); err != nil {
 			t.Fatal(err)
 		}
-		w.schedule(r, hold.ScheduleRequest{PaymentIntent: fresh, CancelAt: in(20 * time.Hour)}) // other terms, by the API, meanwhile
-		run = w.ended(r, run.ID)
-		if h := w.hold(r, id); h.Reference != "BK-15" || h.Amount != 10_000 {
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: fresh, CancelAt: timeIn(20 * time.Hour)}) // other terms, by the API, meanwhile
+		run = w.waitForReconcile(r, run.ID)
+		if h := w.mustGet(r, id); h.Reference != "BK-15" || h.Amount != 10_000 {
 			t.Errorf("%+v", h)
 		}
-		if h := w.hold(r, fresh); h.CancelAt.IsZero() || !h.CaptureAt.IsZero() {
+		if h := w.mustGet(r, fresh); h.CancelAt.IsZero() || !h.CaptureAt.IsZero() {
 			t.Errorf("%+v", h)
 		}
-		counts(t, run, map[reconcile.FindingKind]int64{})
-		run = w.compared(r, false)
-		counts(t, run, map[reconcile.FindingKind]int64{reconcile.FoundChanged: 1})
-		if h := w.hold(r, id); h.Amount != 15_000 {
+		checkFindingCounts(t, run, map[reconcile.FindingKind]int64{})
+		run = w.reconcileAndWait(r, false)
+		checkFindingCounts(t, run, map[reconcile.FindingKind]int64{reconcile.FoundChanged: 1})
+		if h := w.mustGet(r, id); h.Amount != 15_000 {
 			t.Errorf("%+v", h)
 		}
-	}, seldom)
+	}, disableReconcileCron)
 }
 
 // A Redis emptied under running replicas is noticed, told of, and rebuilt at once, connected accounts included.
-func TestAnEmptiedRedisIsRebuilt(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
-		w.start()
-		reqs := kinds(w, 60, time.Minute)
-		before := w.placed(r, reqs)
+func TestReconcile_RebuildsAfterDataLoss(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
+		w.startReplica()
+		reqs := newMixedRequests(w, 60, time.Minute)
+		before := w.scheduleAndMirror(r, reqs)
 		time.Sleep(31 * time.Second) // two reports, in which each replica hears of the other's connected account
 		w.redis.FlushAll()
 		time.Sleep(16 * time.Second)
@@ -393,8 +395,8 @@ func TestAnEmptiedRedisIsRebuilt(t *testing.T) {
 		if err != nil || !ok {
 			t.Fatal(ok, err)
 		}
-		w.ended(r, run.ID)
-		w.same(r, before)
+		w.waitForReconcile(r, run.ID)
+		w.checkSameHolds(r, before)
 		time.Sleep(20 * time.Second)
 		if n := len(r.Readiness.Check(w.ctx)); n != 3 {
 			t.Errorf("%d checks once it is rebuilt", n)
@@ -403,28 +405,28 @@ func TestAnEmptiedRedisIsRebuilt(t *testing.T) {
 		time.Sleep(time.Hour)
 		for id, h := range before {
 			if h.State == hold.Scheduled {
-				if got := len(w.effects(id)); got < 1 || got > 2 {
-					t.Errorf("%s: %v", id, w.effects(id))
+				if got := len(w.stripeEffects(id)); got < 1 || got > 2 {
+					t.Errorf("%s: %v", id, w.stripeEffects(id))
 				}
 			}
 		}
-	}, slowly, func(w *world, _ *stripesim.Options) {
+	}, pollEvery30s, func(w *testEnv, _ *stripesim.Options) {
 		w.opts.Schedules.Report = "@every 15s"
 		w.store.Rates = store.Rates{} // each is checked when it is scheduled
 	})
 }
 
-// kinds are wishes of every kind, ten to forty units ahead.
-func kinds(w *world, n int, unit time.Duration) []hold.ScheduleRequest {
+// newMixedRequests are wishes of every kind, ten to forty units ahead.
+func newMixedRequests(w *testEnv, n int, unit time.Duration) []hold.ScheduleRequest {
 	var reqs []hold.ScheduleRequest
-	w.sim.SetRates(-1, -1)
+	w.sim.SetRateLimits(-1, -1)
 	for i := range n {
 		account := ""
 		if i%7 == 0 {
 			account = "acct_00000001"
 		}
-		req := hold.ScheduleRequest{PaymentIntent: w.authorize(of(account)), Account: account}
-		at := in(time.Duration(10+i%30) * unit)
+		req := hold.ScheduleRequest{PaymentIntent: w.createIntent(withAccount(account)), Account: account}
+		at := timeIn(time.Duration(10+i%30) * unit)
 		switch i % 10 {
 		case 0, 1, 2, 8, 9:
 			req.CaptureAt = at
@@ -447,12 +449,12 @@ func kinds(w *world, n int, unit time.Duration) []hold.ScheduleRequest {
 	return reqs
 }
 
-// placed schedules wishes, pauses every tenth, and writes the terms to the intents' metadata.
-func (w *world) placed(r *replica, reqs []hold.ScheduleRequest) map[string]hold.Hold {
+// scheduleAndMirror schedules wishes, pauses every tenth, and writes the terms to the intents' metadata.
+func (w *testEnv) scheduleAndMirror(r *replica, reqs []hold.ScheduleRequest) map[string]hold.Hold {
 	w.t.Helper()
 	out := map[string]hold.Hold{}
-	for part := range slices.Chunk(reqs, 200) {
-		for _, s := range r.Schedule(w.ctx, part, "test") {
+	for batch := range slices.Chunk(reqs, 200) {
+		for _, s := range r.Schedule(w.ctx, batch, "test") {
 			if s.Err != nil {
 				w.t.Fatal(s.Err)
 			}
@@ -473,13 +475,13 @@ func (w *world) placed(r *replica, reqs []hold.ScheduleRequest) map[string]hold.
 		if !fits {
 			w.t.Fatalf("the terms of %s don't fit", h.ID)
 		}
-		w.update(h.ID, h.Account, pairs)
+		w.updateStripeMetadata(h.ID, h.Account, pairs)
 	}
 	return out
 }
 
-// update writes an intent's metadata at Stripe.
-func (w *world) update(id, account string, pairs map[string]string) {
+// updateStripeMetadata writes an intent's metadata at Stripe.
+func (w *testEnv) updateStripeMetadata(id, account string, pairs map[string]string) {
 	w.t.Helper()
 	form := url.Values{}
 	for k, v := range pairs {
@@ -505,29 +507,29 @@ func (w *world) update(id, account string, pairs map[string]string) {
 	}
 }
 
-// same checks that the schedule is what it was: everything that terms, money and time are.
-func (w *world) same(r *replica, before map[string]hold.Hold) {
+// checkSameHolds checks that the schedule is what it was: everything that terms, money and time are.
+func (w *testEnv) checkSameHolds(r *replica, before map[string]hold.Hold) {
 	w.t.Helper()
-	wrong := 0
-	for id, was := range before {
-		is := w.hold(r, id)
-		if why := differs(&was, &is); why != "" {
-			if wrong++; wrong <= 5 {
-				w.t.Errorf("%s: %s", id, why)
+	mismatches := 0
+	for id, previous := range before {
+		current := w.mustGet(r, id)
+		if diff := diffHolds(&previous, &current); diff != "" {
+			if mismatches++; mismatches <= 5 {
+				w.t.Errorf("%s: %s", id, diff)
 			}
 		}
 	}
-	if wrong > 5 {
-		w.t.Errorf("%d of %d holds differ", wrong, len(before))
+	if mismatches > 5 {
+		w.t.Errorf("%d of %d holds differ", mismatches, len(before))
 	}
 }
 
-func differs(was, is *hold.Hold) string {
-	sum := func(h *hold.Hold) string {
+func diffHolds(previous, current *hold.Hold) string {
+	format := func(h *hold.Hold) string {
 		return fmt.Sprint(h.ID, h.PaymentIntent, h.Account, h.Reference, h.Amount, h.Currency, h.CaptureAt.UnixMilli(), h.CancelAt.UnixMilli(), h.CaptureAmount, h.OnExpiry,
 			h.State, h.NextOp, h.NextAt.UnixMilli(), h.Reason, h.Metadata, h.ExpiresAt.UnixMilli(), h.ExpiresSource, h.Verified, h.Revision)
 	}
-	if a, b := sum(was), sum(is); a != b {
+	if a, b := format(previous), format(current); a != b {
 		return "was " + a + ", is " + b
 	}
 	return ""

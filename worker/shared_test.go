@@ -27,39 +27,39 @@ func TestCapture_PartTakenElsewhere(t *testing.T) {
 		{"everything", hold.ScheduleRequest{}, 4_000, []string{"captured 4000 by dashboard", "captured 6000 by api"}, 10_000, hold.CauseSchedule},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				r := w.start()
-				id := w.authorize(multicapture)
-				if tt.wish.PaymentIntent, tt.wish.CaptureAt = id, in(time.Minute); tt.wish.ExpiresAt != "" {
-					tt.wish.ExpiresAt = in(7 * 24 * time.Hour)
+			runTestEnv(t, func(w *testEnv) {
+				r := w.startReplica()
+				id := w.createIntent(multicapture)
+				if tt.wish.PaymentIntent, tt.wish.CaptureAt = id, timeIn(time.Minute); tt.wish.ExpiresAt != "" {
+					tt.wish.ExpiresAt = timeIn(7 * 24 * time.Hour)
 				}
-				w.schedule(r, tt.wish)
+				w.mustSchedule(r, tt.wish)
 				if err := w.sim.Dashboard().CapturePart(id, tt.elsewhere); err != nil {
 					t.Fatal(err)
 				}
-				h := w.eventually(r, id, hold.Captured, 5*time.Minute)
-				w.once(id, tt.want...)
+				h := w.waitForState(r, id, hold.Captured, 5*time.Minute)
+				w.checkEffects(id, tt.want...)
 				if h.CapturedAmount != tt.total || h.Reason != tt.why {
 					t.Errorf("%d in all because of %s, want %d, %s", h.CapturedAmount, h.Reason, tt.total, tt.why)
 				}
 				if tt.wish.CaptureAmount > 0 && h.CapturedElsewhere != tt.elsewhere {
 					t.Errorf("%d elsewhere, want %d", h.CapturedElsewhere, tt.elsewhere)
 				}
-			}, calmly)
+			}, pollEvery5s)
 		})
 	}
 }
 
 // A charge that can be captured only once costs no read before its capture.
 func TestCapture_SingleCaptureNeedsNoRead(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
-		id := w.authorize()
-		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Minute), CaptureAmount: 5_000})
-		before := w.sim.Stats().Calls[stripesim.Answer{Class: stripesim.ClassRetrieve, Status: 200}]
-		w.eventually(r, id, hold.Captured, 5*time.Minute)
-		if n := w.sim.Stats().Calls[stripesim.Answer{Class: stripesim.ClassRetrieve, Status: 200}] - before; n != 0 {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
+		id := w.createIntent()
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Minute), CaptureAmount: 5_000})
+		before := w.sim.Stats().Calls[stripesim.CallOutcome{Class: stripesim.ClassRetrieve, Status: 200}]
+		w.waitForState(r, id, hold.Captured, 5*time.Minute)
+		if n := w.sim.Stats().Calls[stripesim.CallOutcome{Class: stripesim.ClassRetrieve, Status: 200}] - before; n != 0 {
 			t.Errorf("%d reads", n)
 		}
-	}, calmly)
+	}, pollEvery5s)
 }

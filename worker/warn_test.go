@@ -15,9 +15,9 @@ import (
 )
 
 // ending places a hold whose authorization ends after d.
-func (w *world) ending(d time.Duration, f ...func(*stripesim.Hold)) string {
+func (w *testEnv) ending(d time.Duration, f ...func(*stripesim.Hold)) string {
 	w.t.Helper()
-	id := w.authorize(f...)
+	id := w.createIntent(f...)
 	if err := w.sim.SetCaptureBefore(id, time.Now().Add(d)); err != nil {
 		w.t.Fatal(err)
 	}
@@ -25,7 +25,7 @@ func (w *world) ending(d time.Duration, f ...func(*stripesim.Hold)) string {
 }
 
 // events are the published events of a hold, oldest first.
-func (w *world) events(id string) (all []event.Envelope) {
+func (w *testEnv) events(id string) (all []event.Envelope) {
 	w.t.Helper()
 	entries, err := w.redis.Stream("holdd:{0}:events")
 	if err != nil {
@@ -44,7 +44,7 @@ func (w *world) events(id string) (all []event.Envelope) {
 }
 
 // warned checks which thresholds hold.expiring was published for, in their order, each under an id of its own.
-func (w *world) warned(id string, want ...string) {
+func (w *testEnv) warned(id string, want ...string) {
 	w.t.Helper()
 	var got []string
 	ids := map[string]bool{}
@@ -63,14 +63,14 @@ func (w *world) warned(id string, want ...string) {
 }
 
 func TestExpiring_HoldArrivesInsideAThreshold(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
 		id := w.ending(5 * time.Hour)
 		req := hold.ScheduleRequest{PaymentIntent: id, OnExpiry: "alert"}
-		w.schedule(r, req)
+		w.mustSchedule(r, req)
 		time.Sleep(10 * time.Second)
 		w.warned(id, "6h0m0s")
-		w.schedule(r, req) // the same request again is no news
+		w.mustSchedule(r, req) // the same request again is no news
 		if _, _, err := r.Pause(w.ctx, id, 0, false, "test"); err != nil {
 			t.Fatal(err)
 		}
@@ -83,20 +83,20 @@ func TestExpiring_HoldArrivesInsideAThreshold(t *testing.T) {
 		w.warned(id, "6h0m0s", "1h0m0s")
 
 		timed := w.ending(5 * time.Hour)
-		w.schedule(r, hold.ScheduleRequest{PaymentIntent: timed, CaptureAt: in(3 * time.Hour)})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: timed, CaptureAt: timeIn(3 * time.Hour)})
 		far := w.ending(100 * time.Hour)
-		w.schedule(r, hold.ScheduleRequest{PaymentIntent: far})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: far})
 		time.Sleep(10 * time.Second)
 		w.warned(timed, "6h0m0s") // as at any threshold, whatever its own time
 		w.warned(far)
-	}, calmly)
+	}, pollEvery5s)
 }
 
 func TestExpiring_AcknowledgedAtOnceIsNotWarned(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
 		id := w.ending(30 * time.Hour)
-		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: "alert"})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: "alert"})
 		if _, _, err := r.Acknowledge(w.ctx, id, 0, "test"); err != nil {
 			t.Fatal(err)
 		}
@@ -104,27 +104,27 @@ func TestExpiring_AcknowledgedAtOnceIsNotWarned(t *testing.T) {
 		if err := w.sim.SetCaptureBefore(id, time.Now().Add(5*time.Hour)); err != nil {
 			t.Fatal(err)
 		}
-		w.compared(r, false)
-		if h := w.hold(r, id); h.ExpiresAt.After(time.Now().Add(6 * time.Hour)) {
+		w.reconcileAndWait(r, false)
+		if h := w.mustGet(r, id); h.ExpiresAt.After(time.Now().Add(6 * time.Hour)) {
 			t.Fatal("the deadline was not pulled in")
 		}
 		time.Sleep(time.Minute)
 		w.warned(id)
-	}, calmly)
+	}, pollEvery5s)
 }
 
 func TestExpiring_DeadlinePulledIn(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
 		id := w.ending(100 * time.Hour)
-		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: "alert"})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: "alert"})
 		move := func(d time.Duration) {
 			t.Helper()
 			time.Sleep(5 * time.Minute) // a list says nothing of a hold that has just changed
 			if err := w.sim.SetCaptureBefore(id, time.Now().Add(d)); err != nil {
 				t.Fatal(err)
 			}
-			w.compared(r, false)
+			w.reconcileAndWait(r, false)
 			time.Sleep(2 * time.Second)
 		}
 		time.Sleep(2 * time.Second)
@@ -139,19 +139,19 @@ func TestExpiring_DeadlinePulledIn(t *testing.T) {
 }
 
 func TestExpiring_DeadlineLearnedAfterTheRequest(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
 		id := w.ending(5 * time.Hour)
-		down, err := w.sim.AddFault(stripesim.Rule{Fault: stripesim.Fault{Kind: stripesim.Unavailable}})
+		down, err := w.sim.AddFaultRule(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if h := w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: "alert"}); h.Verified {
+		if h := w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: "alert"}); h.Verified {
 			t.Fatal("the deadline is known")
 		}
 		time.Sleep(2 * time.Second)
 		w.warned(id)
-		w.sim.RemoveFault(down)
+		w.sim.RemoveFaultRule(down)
 		time.Sleep(time.Minute)
 		w.warned(id, "6h0m0s")
 	})
@@ -160,15 +160,15 @@ func TestExpiring_DeadlineLearnedAfterTheRequest(t *testing.T) {
 // A threshold that the job was late with is told by the new deadline, and one that was told is not told again.
 func TestExpiring_PulledInBeforeTheJobHasTold(t *testing.T) {
 	for _, late := range []bool{true, false} {
-		inWorld(t, func(w *world) {
-			r := w.start()
+		runTestEnv(t, func(w *testEnv) {
+			r := w.startReplica()
 			id := w.ending(6*time.Hour + 40*time.Minute)
-			w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: "alert"})
+			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: "alert"})
 			time.Sleep(35 * time.Minute)
 			want := []string{"24h0m0s"}
 			w.warned(id, want...)
 			if late {
-				r.end()
+				r.stopAndWait()
 			}
 			time.Sleep(15 * time.Minute) // 5 h 50 min are left
 			if !late {
@@ -176,29 +176,29 @@ func TestExpiring_PulledInBeforeTheJobHasTold(t *testing.T) {
 			}
 			w.warned(id, want...)
 			if late {
-				r = w.start()
+				r = w.startReplica()
 			}
 			if err := w.sim.SetCaptureBefore(id, time.Now().Add(5*time.Hour)); err != nil {
 				t.Fatal(err)
 			}
-			w.compared(r, false)
+			w.reconcileAndWait(r, false)
 			time.Sleep(11 * time.Minute)
 			w.warned(id, "24h0m0s", "6h0m0s")
-		}, func(w *world, _ *stripesim.Options) { w.opts.Schedules.Expiry = "@every 10m" })
+		}, func(w *testEnv, _ *stripesim.Options) { w.opts.Schedules.Expiry = "@every 10m" })
 	}
 }
 
 func TestExpiring_FoundInMetadata(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
 		id := w.ending(5*time.Hour, func(h *stripesim.Hold) {
 			h.Metadata = map[string]string{hold.MetaWaiting: "true", hold.MetaOnExpiry: "alert"}
 		})
-		w.compared(r, false)
-		w.eventually(r, id, hold.Waiting, 20*time.Second)
+		w.reconcileAndWait(r, false)
+		w.waitForState(r, id, hold.Waiting, 20*time.Second)
 		time.Sleep(2 * time.Second)
 		w.warned(id, "6h0m0s")
-		w.compared(r, false)
+		w.reconcileAndWait(r, false)
 		time.Sleep(time.Minute)
 		w.warned(id, "6h0m0s")
 	})
@@ -215,8 +215,8 @@ func TestConfirm_ScheduledInsideTheMargin(t *testing.T) {
 		"capture": {hold.WouldCaptureNow, hold.Captured, "captured 10000 by api"},
 	} {
 		t.Run(policy, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				r := w.start()
+			runTestEnv(t, func(w *testEnv) {
+				r := w.startReplica()
 				id := w.ending(50 * time.Minute)
 				req := hold.ScheduleRequest{PaymentIntent: id, OnExpiry: policy}
 				got := r.Schedule(w.ctx, []hold.ScheduleRequest{req}, "test")[0]
@@ -225,28 +225,28 @@ func TestConfirm_ScheduledInsideTheMargin(t *testing.T) {
 					t.Fatalf("%+v", got)
 				}
 				time.Sleep(10 * time.Second)
-				w.once(id)
+				w.checkEffects(id)
 				req.Confirm = true
-				if h := w.schedule(r, req); h.Reason != hold.CauseOnExpiry || h.NextOp == 0 {
+				if h := w.mustSchedule(r, req); h.Reason != hold.CauseOnExpiry || h.NextOp == 0 {
 					t.Errorf("the answer says %s, next %s", h.State, h.NextOp)
 				}
 				req.Confirm = false
-				w.schedule(r, req) // the same request again is accepted, confirmed or not
-				w.eventually(r, id, want.state, 5*time.Second)
-				w.once(id, want.effect)
+				w.mustSchedule(r, req) // the same request again is accepted, confirmed or not
+				w.waitForState(r, id, want.state, 5*time.Second)
+				w.checkEffects(id, want.effect)
 			})
 		})
 	}
 }
 
 func TestConfirm_NotAskedWithoutAnImmediateEffect(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
 		for name, req := range map[string]hold.ScheduleRequest{
 			"only an alert":                  {OnExpiry: "alert"},
-			"its own time before the end":    {CaptureAt: in(45 * time.Minute)},
-			"a release before the end":       {CancelAt: in(45 * time.Minute), OnExpiry: "capture"},
-			"a time that the caller set now": {CaptureAt: in(0)},
+			"its own time before the end":    {CaptureAt: timeIn(45 * time.Minute)},
+			"a release before the end":       {CancelAt: timeIn(45 * time.Minute), OnExpiry: "capture"},
+			"a time that the caller set now": {CaptureAt: timeIn(0)},
 		} {
 			req.PaymentIntent = w.ending(50 * time.Minute)
 			if got := r.Schedule(w.ctx, []hold.ScheduleRequest{req}, "test")[0]; got.Err != nil {
@@ -254,20 +254,20 @@ func TestConfirm_NotAskedWithoutAnImmediateEffect(t *testing.T) {
 			}
 		}
 		id := w.ending(61 * time.Minute)
-		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id})
 	})
 }
 
 func TestConfirm_EachOfABatchByItself(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
 		near, far, sure := w.ending(50*time.Minute), w.ending(50*time.Hour), w.ending(50*time.Minute)
 		got := r.Schedule(w.ctx, []hold.ScheduleRequest{{PaymentIntent: near}, {PaymentIntent: far}, {PaymentIntent: sure, Confirm: true}}, "test")
 		if !errors.Is(got[0].Err, &hold.Problem{Code: hold.WouldCancelNow}) || got[1].Err != nil || got[2].Err != nil {
 			t.Errorf("%+v", got)
 		}
-		w.eventually(r, sure, hold.Canceled, 10*time.Second)
-		w.once(near)
+		w.waitForState(r, sure, hold.Canceled, 10*time.Second)
+		w.checkEffects(near)
 	})
 }
 
@@ -275,42 +275,42 @@ func TestConfirm_ChangesInsideTheMargin(t *testing.T) {
 	none, policy := "", "capture"
 	for name, c := range map[string]struct {
 		req    hold.ScheduleRequest
-		before func(r *replica, w *world, id string)
-		do     func(r *replica, w *world, id string, confirm bool) error
+		before func(r *replica, w *testEnv, id string)
+		do     func(r *replica, w *testEnv, id string, confirm bool) error
 		code   hold.Code
 		state  hold.State
 	}{
-		"time cleared": {hold.ScheduleRequest{CaptureAt: "later"}, nil, func(r *replica, w *world, id string, confirm bool) error {
+		"time cleared": {hold.ScheduleRequest{CaptureAt: "later"}, nil, func(r *replica, w *testEnv, id string, confirm bool) error {
 			_, _, err := r.Patch(w.ctx, id, hold.Patch{CaptureAt: &none, Confirm: confirm}, 0, "test")
 			return err
 		}, hold.WouldCancelNow, hold.Canceled},
-		"policy changed": {hold.ScheduleRequest{OnExpiry: "alert"}, nil, func(r *replica, w *world, id string, confirm bool) error {
+		"policy changed": {hold.ScheduleRequest{OnExpiry: "alert"}, nil, func(r *replica, w *testEnv, id string, confirm bool) error {
 			_, _, err := r.Patch(w.ctx, id, hold.Patch{OnExpiry: &policy, Confirm: confirm}, 0, "test")
 			return err
 		}, hold.WouldCaptureNow, hold.Captured},
-		"paused": {hold.ScheduleRequest{CaptureAt: "later"}, nil, func(r *replica, w *world, id string, confirm bool) error {
+		"paused": {hold.ScheduleRequest{CaptureAt: "later"}, nil, func(r *replica, w *testEnv, id string, confirm bool) error {
 			_, _, err := r.Pause(w.ctx, id, 0, confirm, "test")
 			return err
 		}, hold.WouldCancelNow, hold.Canceled},
-		"resumed": {hold.ScheduleRequest{OnExpiry: "capture"}, func(r *replica, w *world, id string) {
+		"resumed": {hold.ScheduleRequest{OnExpiry: "capture"}, func(r *replica, w *testEnv, id string) {
 			if _, _, err := r.Pause(w.ctx, id, 0, true, "test"); err != nil {
 				w.t.Fatal(err)
 			}
-		}, func(r *replica, w *world, id string, confirm bool) error {
+		}, func(r *replica, w *testEnv, id string, confirm bool) error {
 			_, _, err := r.Resume(w.ctx, id, 0, confirm, "test")
 			return err
 		}, hold.WouldCaptureNow, hold.Captured},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				r := w.start()
+			runTestEnv(t, func(w *testEnv) {
+				r := w.startReplica()
 				id := w.ending(61 * time.Minute)
 				req := c.req
 				req.PaymentIntent = id
 				if req.CaptureAt != "" {
-					req.CaptureAt = in(50 * time.Minute)
+					req.CaptureAt = timeIn(50 * time.Minute)
 				}
-				w.schedule(r, req)
+				w.mustSchedule(r, req)
 				if c.before != nil {
 					c.before(r, w, id)
 				}
@@ -319,88 +319,88 @@ func TestConfirm_ChangesInsideTheMargin(t *testing.T) {
 					t.Fatal(err)
 				}
 				time.Sleep(10 * time.Second)
-				w.once(id)
+				w.checkEffects(id)
 				if err := c.do(r, w, id, true); err != nil {
 					t.Fatal(err)
 				}
-				w.eventually(r, id, c.state, 5*time.Second)
+				w.waitForState(r, id, c.state, 5*time.Second)
 			})
 		})
 	}
 }
 
 func TestConfirm_Inbox(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
 		time.Sleep(5 * time.Second)
 		asked, sure := w.ending(50*time.Minute), w.ending(50*time.Minute)
-		w.put(`{"payment_intent":"` + asked + `"}`)
-		w.put(`{"payment_intent":"` + sure + `","confirm":true}`)
-		w.appears(r, sure, hold.Canceled, 10*time.Second)
-		w.once(asked)
-		rejected := w.left("holdd:inbox:rejected")
+		w.addInboxEntry(`{"payment_intent":"` + asked + `"}`)
+		w.addInboxEntry(`{"payment_intent":"` + sure + `","confirm":true}`)
+		w.waitForHold(r, sure, hold.Canceled, 10*time.Second)
+		w.checkEffects(asked)
+		rejected := w.streamEntries("holdd:inbox:rejected")
 		if len(rejected) != 1 || !strings.Contains(rejected[0], "|code|would_cancel_now|") || !strings.Contains(rejected[0], asked) || !strings.Contains(rejected[0], `send "confirm": true`) {
 			t.Errorf("%q", rejected)
 		}
-	}, withInbox)
+	}, enableInbox)
 }
 
 // A card is authorized before its deadline is known, and money that is held has a hold.
 func TestHandOver_AuthorizedInsideTheMargin(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
-		req := booking(0)
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
+		req := newAuthorizeRequest(0)
 		req.CaptureAt = ""
-		a, err := r.Authorize(w.ctx, clickKey, req, "api")
+		a, err := r.Authorize(w.ctx, callerKey, req, "api")
 		if err != nil || a.Hold == nil || a.Hold.State != hold.Attention || a.Hold.Reason != hold.CauseInsideMargin {
 			t.Fatalf("%+v %v", a.Hold, err)
 		}
 		time.Sleep(time.Minute)
-		w.once(a.PaymentIntent)
-	}, func(w *world, _ *stripesim.Options) { w.opts.Rules.ExpiryMargin = 8 * 24 * time.Hour })
+		w.checkEffects(a.PaymentIntent)
+	}, func(w *testEnv, _ *stripesim.Options) { w.opts.Rules.ExpiryMargin = 8 * 24 * time.Hour })
 }
 
 // Without a caller to ask, a hold that comes when its policy's time is over requires attention, and the policy does not act.
 func TestHandOver_FoundInMetadata(t *testing.T) {
 	for _, policy := range []string{"cancel", "capture"} {
-		inWorld(t, func(w *world) {
-			r := w.start()
+		runTestEnv(t, func(w *testEnv) {
+			r := w.startReplica()
 			id := w.ending(50*time.Minute, func(h *stripesim.Hold) {
 				h.Metadata = map[string]string{hold.MetaWaiting: "true", hold.MetaOnExpiry: policy}
 			})
-			run := w.compared(r, false)
-			if h := w.hold(r, id); h.State != hold.Attention || h.Reason != hold.CauseInsideMargin {
+			run := w.reconcileAndWait(r, false)
+			if h := w.mustGet(r, id); h.State != hold.Attention || h.Reason != hold.CauseInsideMargin {
 				t.Fatalf("%s %s", h.State, h.Reason)
 			}
-			counts(t, run, map[reconcile.FindingKind]int64{reconcile.FoundAttention: 1})
+			checkFindingCounts(t, run, map[reconcile.FindingKind]int64{reconcile.FoundAttention: 1})
 			time.Sleep(10 * time.Minute)
-			w.once(id)
+			w.checkEffects(id)
 			w.told(id, hold.EventAttention)
 			if _, _, err := r.Capture(w.ctx, id, 0, 0, "test"); err != nil {
 				t.Fatal(err)
 			}
-			w.eventually(r, id, hold.Captured, 5*time.Second)
+			w.waitForState(r, id, hold.Captured, 5*time.Second)
 		})
 	}
 }
 
 func TestHandOver_DeadlineLearnedInsideTheMargin(t *testing.T) {
 	for _, policy := range []string{"cancel", "capture"} {
-		inWorld(t, func(w *world) {
-			r := w.start()
+		runTestEnv(t, func(w *testEnv) {
+			r := w.startReplica()
 			id := w.ending(50 * time.Minute)
-			down, err := w.sim.AddFault(stripesim.Rule{Fault: stripesim.Fault{Kind: stripesim.Unavailable}})
+			down, err := w.sim.AddFaultRule(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: policy})
-			w.sim.RemoveFault(down)
-			h := w.eventually(r, id, hold.Attention, time.Minute)
+			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: policy})
+			w.sim.RemoveFaultRule(down)
+			h := w.waitForState(r, id, hold.Attention, time.Minute)
 			if h.Reason != hold.CauseInsideMargin || !h.Verified {
 				t.Fatalf("%s, verified %v", h.Reason, h.Verified)
 			}
 			time.Sleep(10 * time.Minute)
-			w.once(id)
+			w.checkEffects(id)
 			w.told(id, hold.EventAttention)
 			w.warned(id, "1h0m0s")
 		})
@@ -408,7 +408,7 @@ func TestHandOver_DeadlineLearnedInsideTheMargin(t *testing.T) {
 }
 
 // told checks that one event of a type was published.
-func (w *world) told(id string, want hold.EventType) {
+func (w *testEnv) told(id string, want hold.EventType) {
 	w.t.Helper()
 	n := 0
 	for _, e := range w.events(id) {

@@ -21,14 +21,14 @@ import (
 
 const signingSecret = "whsec_of_the_world"
 
-// endpoint is the webhook's handler in front of a replica.
-func endpoint(t *testing.T, r *replica, secrets ...string) http.Handler {
+// newWebhookHandler is the webhook's handler in front of a replica.
+func newWebhookHandler(t *testing.T, r *replica, secrets ...string) http.Handler {
 	t.Helper()
-	a, err := api.New(api.Options{Holds: api.Holds{Scheduler: r, Changer: r, Reader: r, Planner: r, ReadinessChecker: r.Readiness}, Webhook: &api.Webhook{
-		Parse: func(body []byte, signature string) (hold.StripeEvent, error) {
+	a, err := api.New(api.Options{Holds: api.HoldService{Scheduler: r, Changer: r, Reader: r, Planner: r, ReadinessChecker: r.Readiness}, Webhook: &api.WebhookOptions{
+		VerifyAndParse: func(body []byte, signature string) (hold.StripeEvent, error) {
 			return gateway.ParseEvent(body, signature, secrets, 0)
 		},
-		Take: r.Webhooks.ApplyStripeEvent,
+		ApplyEvent: r.Webhooks.ApplyStripeEvent,
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -36,7 +36,7 @@ func endpoint(t *testing.T, r *replica, secrets ...string) http.Handler {
 	return a
 }
 
-func deliver(h http.Handler, payload []byte, signature string) (int, string) {
+func postWebhook(h http.Handler, payload []byte, signature string) (int, string) {
 	req := httptest.NewRequest(http.MethodPost, "http://hooks.example.com/webhooks/stripe", bytes.NewReader(payload))
 	req.Header.Set("Content-Type", "application/json; charset=utf-8")
 	req.Header.Set("Stripe-Signature", signature)
@@ -45,99 +45,99 @@ func deliver(h http.Handler, payload []byte, signature string) (int, string) {
 	return rec.Code, rec.Body.String()
 }
 
-// hooked is a world whose simulator delivers its webhooks to whatever takes them.
-type hooked struct {
-	*world
-	take http.Handler
+// webhookEnv is a world whose simulator delivers its webhooks to whatever takes them.
+type webhookEnv struct {
+	*testEnv
+	handler http.Handler
 
-	mu     sync.Mutex
-	events []stripesim.Event // that were not delivered yet
+	mu          sync.Mutex
+	undelivered []stripesim.Event // that were not delivered yet
 }
 
-// pick takes out what has happened, as far as some is wanted; no types: all of it.
-func (h *hooked) pick(types ...string) (out []stripesim.Event) {
+// takeEvents takes out what has happened, as far as some is wanted; no types: all of it.
+func (h *webhookEnv) takeEvents(types ...string) (out []stripesim.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, e := range h.events {
+	for _, e := range h.undelivered {
 		if len(types) == 0 || slices.Contains(types, e.Type) {
 			out = append(out, e)
 		}
 	}
-	h.events = nil
+	h.undelivered = nil
 	return out
 }
 
-// flush delivers what has happened, in order.
-func (h *hooked) flush(types ...string) {
+// deliverPending delivers what has happened, in order.
+func (h *webhookEnv) deliverPending(types ...string) {
 	h.t.Helper()
-	h.send(h.pick(types...))
+	h.deliverEvents(h.takeEvents(types...))
 }
 
-func (h *hooked) send(events []stripesim.Event) {
+func (h *webhookEnv) deliverEvents(events []stripesim.Event) {
 	h.t.Helper()
 	for _, e := range events {
-		if code, body := deliver(h.take, e.Payload, stripesim.Sign(e.Payload, time.Now(), signingSecret)); code != 200 {
+		if code, body := postWebhook(h.handler, e.Payload, stripesim.Sign(e.Payload, time.Now(), signingSecret)); code != 200 {
 			h.t.Fatalf("%s: %d %s", e.Type, code, body)
 		}
 	}
 }
 
-func inHookedWorld(t *testing.T, f func(h *hooked, r *replica), tune ...func(*world, *stripesim.Options)) {
-	h := &hooked{}
-	tune = append(tune, func(w *world, o *stripesim.Options) {
+func runWebhookEnv(t *testing.T, f func(h *webhookEnv, r *replica), options ...func(*testEnv, *stripesim.Options)) {
+	h := &webhookEnv{}
+	options = append(options, func(w *testEnv, o *stripesim.Options) {
 		o.OnEvent = func(e stripesim.Event) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
-			h.events = append(h.events, e)
+			h.undelivered = append(h.undelivered, e)
 		}
 	})
-	inWorld(t, func(w *world) {
-		h.world = w
-		r := w.start()
-		h.take = endpoint(t, r, signingSecret)
+	runTestEnv(t, func(w *testEnv) {
+		h.testEnv = w
+		r := w.startReplica()
+		h.handler = newWebhookHandler(t, r, signingSecret)
 		f(h, r)
-	}, tune...)
+	}, options...)
 }
 
-func TestTermsInMetadataAreEnough(t *testing.T) {
-	inHookedWorld(t, func(w *hooked, r *replica) {
-		id := w.authorize(func(h *stripesim.Hold) {
-			h.Metadata = map[string]string{"holdd_capture_at": in(4 * time.Minute), "holdd_capture_amount": "7000", "holdd_reference": "BK-7", "room": "12"}
+func TestWebhook_SchedulesFromMetadata(t *testing.T) {
+	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
+		id := w.createIntent(func(h *stripesim.Hold) {
+			h.Metadata = map[string]string{"holdd_capture_at": timeIn(4 * time.Minute), "holdd_capture_amount": "7000", "holdd_reference": "BK-7", "room": "12"}
 		})
-		paused := w.authorize(func(h *stripesim.Hold) {
-			h.Metadata = map[string]string{"holdd_capture_at": in(2 * time.Minute), "holdd_paused": "true"}
+		paused := w.createIntent(func(h *stripesim.Hold) {
+			h.Metadata = map[string]string{"holdd_capture_at": timeIn(2 * time.Minute), "holdd_paused": "true"}
 		})
-		other := w.authorize(func(h *stripesim.Hold) { h.Metadata = map[string]string{"room": "12"} })
-		w.flush()
+		other := w.createIntent(func(h *stripesim.Hold) { h.Metadata = map[string]string{"room": "12"} })
+		w.deliverPending()
 		time.Sleep(3 * time.Second)
-		h := w.hold(r, id)
+		h := w.mustGet(r, id)
 		if h.State != hold.Scheduled || !h.Verified || h.CaptureAmount != 7000 || h.Reference != "BK-7" || !h.Mirrored || h.History[0].By != "stripe" {
 			t.Fatalf("%+v", h)
 		}
-		if h := w.hold(r, paused); h.State != hold.Paused {
+		if h := w.mustGet(r, paused); h.State != hold.Paused {
 			t.Errorf("%+v", h)
 		}
 		if _, _, err := r.Get(w.ctx, other); !errors.Is(err, &hold.Problem{Code: hold.HoldNotFound}) {
 			t.Errorf("an intent without terms: %v", err)
 		}
 		time.Sleep(4 * time.Minute)
-		w.eventually(r, id, hold.Captured, time.Minute)
-		w.once(id, "captured 7000 by api", "released 3000 by api")
-		w.once(paused)
-		w.once(other)
+		w.waitForState(r, id, hold.Captured, time.Minute)
+		w.checkEffects(id, "captured 7000 by api", "released 3000 by api")
+		w.checkEffects(paused)
+		w.checkEffects(other)
 	})
 }
 
-func TestBadTermsInMetadataAreToldAndKept(t *testing.T) {
-	inHookedWorld(t, func(w *hooked, r *replica) {
+func TestWebhook_RejectsInvalidMetadata(t *testing.T) {
+	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
 		for _, m := range []map[string]string{
-			{"holdd_capture_at": "tomorrow"}, {"holdd_capture_at": in(time.Hour), "holdd_capture_amount": "12,50"},
-			{"holdd_cancel_at": in(time.Hour), "holdd_on_expiry": "explode"}, {"holdd_capture_at": in(time.Hour), "holdd_metadata": "["},
-			{"holdd_capture_at": in(time.Hour), "holdd_capture_amount": "99999"},
+			{"holdd_capture_at": "tomorrow"}, {"holdd_capture_at": timeIn(time.Hour), "holdd_capture_amount": "12,50"},
+			{"holdd_cancel_at": timeIn(time.Hour), "holdd_on_expiry": "explode"}, {"holdd_capture_at": timeIn(time.Hour), "holdd_metadata": "["},
+			{"holdd_capture_at": timeIn(time.Hour), "holdd_capture_amount": "99999"},
 		} {
-			w.authorize(func(h *stripesim.Hold) { h.Metadata = m })
+			w.createIntent(func(h *stripesim.Hold) { h.Metadata = m })
 		}
-		w.flush()
+		w.deliverPending()
 		time.Sleep(3 * time.Second)
 		if n := w.logs.FilterMessage("metadata.rejected").Len(); n != 5 {
 			t.Errorf("%d told of 5", n)
@@ -154,37 +154,37 @@ func TestBadTermsInMetadataAreToldAndKept(t *testing.T) {
 	})
 }
 
-func TestWhatOthersDoIsSettledBySecondsAndIsNoFailure(t *testing.T) {
-	inHookedWorld(t, func(w *hooked, r *replica) {
-		ids := []string{w.authorize(), w.authorize(), w.authorize(), w.authorize()}
+func TestWebhook_SettledElsewhere(t *testing.T) {
+	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
+		ids := []string{w.createIntent(), w.createIntent(), w.createIntent(), w.createIntent()}
 		for _, id := range ids[:3] {
-			w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(10 * time.Minute)})
+			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(10 * time.Minute)})
 		}
-		w.schedule(r, hold.ScheduleRequest{PaymentIntent: ids[3], CaptureAt: in(time.Minute)})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: ids[3], CaptureAt: timeIn(time.Minute)})
 		w.sim.Dashboard().Capture(ids[0], 4_000)
 		w.sim.Dashboard().Cancel(ids[1], "requested_by_customer")
-		w.flush()
-		h := w.hold(r, ids[0])
+		w.deliverPending()
+		h := w.mustGet(r, ids[0])
 		if h.State != hold.Captured || h.Reason != hold.CauseElsewhere || h.CapturedAmount != 4_000 {
 			t.Errorf("%+v", h)
 		}
-		if h := w.hold(r, ids[1]); h.State != hold.Canceled || h.Reason != hold.CauseElsewhere {
+		if h := w.mustGet(r, ids[1]); h.State != hold.Canceled || h.Reason != hold.CauseElsewhere {
 			t.Errorf("%+v", h)
 		}
 		time.Sleep(2 * time.Minute)
-		w.flush() // of our own capture
-		if h := w.hold(r, ids[3]); h.State != hold.Captured || h.Reason != hold.CauseSchedule {
+		w.deliverPending() // of our own capture
+		if h := w.mustGet(r, ids[3]); h.State != hold.Captured || h.Reason != hold.CauseSchedule {
 			t.Errorf("%+v", h)
 		}
 		// The network lets go, and its last event is lost: the other one is enough.
 		w.sim.SetCaptureBefore(ids[2], time.Now().Add(time.Minute))
 		time.Sleep(2 * time.Minute)
-		w.sim.Tick()
-		w.flush("charge.expired")
-		w.eventually(r, ids[2], hold.Expired, 10*time.Second)
+		w.sim.ProcessDue()
+		w.deliverPending("charge.expired")
+		w.waitForState(r, ids[2], hold.Expired, 10*time.Second)
 		time.Sleep(10 * time.Minute)
-		w.flush()
-		w.once(ids[0], "captured 4000 by dashboard", "released 6000 by dashboard")
+		w.deliverPending()
+		w.checkEffects(ids[0], "captured 4000 by dashboard", "released 6000 by dashboard")
 		if n := w.logs.FilterMessage("hold.attention").Len(); n != 0 {
 			t.Errorf("%d holds were reported", n)
 		}
@@ -192,23 +192,23 @@ func TestWhatOthersDoIsSettledBySecondsAndIsNoFailure(t *testing.T) {
 }
 
 // An answer that was lost must not make our own capture somebody else's.
-func TestOurOwnCaptureIsNotElsewhere(t *testing.T) {
-	inHookedWorld(t, func(w *hooked, r *replica) {
-		id := w.authorize()
-		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Minute)})
-		w.sim.AddFault(stripesim.Rule{Class: stripesim.ClassCapture, Times: 1, Fault: stripesim.Fault{Kind: stripesim.DropReply}})
+func TestWebhook_OwnCaptureAfterLostReply(t *testing.T) {
+	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
+		id := w.createIntent()
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Minute)})
+		w.sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture, Times: 1, Fault: stripesim.Fault{Kind: stripesim.FaultDropReply}})
 		for range 70 {
 			time.Sleep(time.Second)
-			w.flush()
+			w.deliverPending()
 		}
-		if h := w.eventually(r, id, hold.Captured, time.Minute); h.Reason != hold.CauseSchedule {
+		if h := w.waitForState(r, id, hold.Captured, time.Minute); h.Reason != hold.CauseSchedule {
 			t.Errorf("%s", h.Reason)
 		}
 	})
 }
 
-func TestReviewsPauseAndResume(t *testing.T) {
-	for name, lose := range map[string]func([]stripesim.Event) []stripesim.Event{
+func TestWebhook_ReviewPausesAndResumes(t *testing.T) {
+	for name, reorder := range map[string]func([]stripesim.Event) []stripesim.Event{
 		"in order": func(e []stripesim.Event) []stripesim.Event { return e },
 		"doubled":  func(e []stripesim.Event) []stripesim.Event { return append(e, e...) },
 		"backwards": func(e []stripesim.Event) []stripesim.Event {
@@ -220,61 +220,61 @@ func TestReviewsPauseAndResume(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inHookedWorld(t, func(w *hooked, r *replica) {
-				id, fraud := w.authorize(), w.authorize()
-				for _, id := range []string{id, fraud} {
-					w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(2 * time.Minute)})
+			runWebhookEnv(t, func(w *webhookEnv, r *replica) {
+				id, fraudulent := w.createIntent(), w.createIntent()
+				for _, id := range []string{id, fraudulent} {
+					w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(2 * time.Minute)})
 				}
-				w.flush()
+				w.deliverPending()
 				w.sim.Dashboard().OpenReview(id)
-				w.sim.Dashboard().OpenReview(fraud)
+				w.sim.Dashboard().OpenReview(fraudulent)
 				if name != "backwards" {
-					w.send(lose(w.pick()))
-					for _, id := range []string{id, fraud} {
-						if h := w.eventually(r, id, hold.Paused, 5*time.Second); h.Reason != hold.CauseReview {
+					w.deliverEvents(reorder(w.takeEvents()))
+					for _, id := range []string{id, fraudulent} {
+						if h := w.waitForState(r, id, hold.Paused, 5*time.Second); h.Reason != hold.CauseReview {
 							t.Fatalf("%+v", h)
 						}
 					}
 				}
 				w.sim.Dashboard().CloseReview(id, "approved")
-				w.sim.Dashboard().CloseReview(fraud, "disputed")
-				w.send(lose(w.pick()))
+				w.sim.Dashboard().CloseReview(fraudulent, "disputed")
+				w.deliverEvents(reorder(w.takeEvents()))
 				time.Sleep(5 * time.Second)
-				if h := w.hold(r, id); h.State != hold.Scheduled {
+				if h := w.mustGet(r, id); h.State != hold.Scheduled {
 					t.Errorf("approved and %s, %+v", h.State, h.History)
 				}
-				if h := w.hold(r, fraud); name != "backwards" && h.State != hold.Attention {
+				if h := w.mustGet(r, fraudulent); name != "backwards" && h.State != hold.Attention {
 					t.Errorf("disputed and %s, %+v", h.State, h.History)
 				}
 				time.Sleep(3 * time.Minute)
-				w.once(id, "captured 10000 by api")
+				w.checkEffects(id, "captured 10000 by api")
 			})
 		})
 	}
 }
 
 // What was told before there was a hold is looked at as soon as there is one, though the caller told everything.
-func TestAnEventBeforeItsHoldIsNotLost(t *testing.T) {
-	inHookedWorld(t, func(w *hooked, r *replica) {
-		id := w.authorize()
+func TestWebhook_EventBeforeHold(t *testing.T) {
+	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
+		id := w.createIntent()
 		w.sim.Dashboard().Cancel(id, "")
-		w.flush()
+		w.deliverPending()
 		time.Sleep(time.Minute)
-		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: in(5 * 24 * time.Hour), CaptureAt: in(48 * time.Hour)})
-		h := w.eventually(r, id, hold.Canceled, 5*time.Second)
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: timeIn(5 * 24 * time.Hour), CaptureAt: timeIn(48 * time.Hour)})
+		h := w.waitForState(r, id, hold.Canceled, 5*time.Second)
 		if h.Reason != hold.CauseElsewhere {
 			t.Errorf("%+v", h)
 		}
 	})
 }
 
-func TestOnlySignedEventsAreTaken(t *testing.T) {
-	inHookedWorld(t, func(w *hooked, r *replica) {
-		id := w.authorize()
-		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Hour)})
+func TestWebhook_VerifiesSignature(t *testing.T) {
+	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
+		id := w.createIntent()
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Hour)})
 		w.sim.Dashboard().Cancel(id, "")
-		payload := w.pick("payment_intent.canceled")[0].Payload
-		two := endpoint(t, r, "whsec_new", "whsec_old")
+		payload := w.takeEvents("payment_intent.canceled")[0].Payload
+		handler := newWebhookHandler(t, r, "whsec_new", "whsec_old")
 		for name, c := range map[string]struct {
 			signature string
 			payload   []byte
@@ -286,78 +286,80 @@ func TestOnlySignedEventsAreTaken(t *testing.T) {
 			"too old":        {stripesim.Sign(payload, time.Now().Add(-301*time.Second), "whsec_new"), payload, 400},
 			"changed body":   {stripesim.Sign(payload, time.Now(), "whsec_new"), append([]byte(" "), payload...), 400},
 			"no event":       {stripesim.Sign([]byte("{}"), time.Now(), "whsec_new"), []byte("{}"), 400},
-			"live":           {sign(live(payload), "whsec_new"), live(payload), 400},
-			"without secret": {sign(payload, ""), payload, 400},
+			"live":           {signWebhook(asLivemode(payload), "whsec_new"), asLivemode(payload), 400},
+			"without secret": {signWebhook(payload, ""), payload, 400},
 		} {
-			if code, body := deliver(two, c.payload, c.signature); code != c.want {
+			if code, body := postWebhook(handler, c.payload, c.signature); code != c.want {
 				t.Errorf("%s: %d %s", name, code, body)
 			}
 		}
-		if h := w.hold(r, id); h.State != hold.Scheduled {
+		if h := w.mustGet(r, id); h.State != hold.Scheduled {
 			t.Fatalf("%s by an event that nobody signed", h.State)
 		}
 		for _, signature := range []string{
 			stripesim.Sign(payload, time.Now(), "whsec_old"), stripesim.Sign(payload, time.Now(), "whsec_new"),
 			stripesim.Sign(payload, time.Now(), "whsec_older", "whsec_old"), stripesim.Sign(payload, time.Now().Add(-290*time.Second), "whsec_new"),
 		} {
-			if code, body := deliver(two, payload, signature); code != 200 {
+			if code, body := postWebhook(handler, payload, signature); code != 200 {
 				t.Errorf("%d %s", code, body)
 			}
 		}
-		if h := w.hold(r, id); h.State != hold.Canceled {
+		if h := w.mustGet(r, id); h.State != hold.Canceled {
 			t.Errorf("%s", h.State)
 		}
 	})
 }
 
-func sign(payload []byte, secret string) string { return stripesim.Sign(payload, time.Now(), secret) }
+func signWebhook(payload []byte, secret string) string {
+	return stripesim.Sign(payload, time.Now(), secret)
+}
 
-func live(payload []byte) []byte {
+func asLivemode(payload []byte) []byte {
 	return bytes.ReplaceAll(payload, []byte(`"livemode":false`), []byte(`"livemode":true`))
 }
 
 // With Redis away an event is not taken, and Stripe's next try is.
-func TestAnEventIsTakenOnlyOnceItIsSafe(t *testing.T) {
-	inHookedWorld(t, func(w *hooked, r *replica) {
-		id := w.authorize()
-		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Hour)})
+func TestWebhook_RedisUnavailable(t *testing.T) {
+	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
+		id := w.createIntent()
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Hour)})
 		w.sim.Dashboard().Cancel(id, "")
 		w.redis.SetError("LOADING away")
-		canceled := w.pick("payment_intent.canceled")
+		canceled := w.takeEvents("payment_intent.canceled")
 		for _, e := range canceled {
-			if code, body := deliver(w.take, e.Payload, sign(e.Payload, signingSecret)); code != 503 {
+			if code, body := postWebhook(w.handler, e.Payload, signWebhook(e.Payload, signingSecret)); code != 503 {
 				t.Errorf("%d %s", code, body)
 			}
 		}
 		w.redis.SetError("")
 		time.Sleep(time.Minute)
-		w.send(canceled)
-		w.eventually(r, id, hold.Canceled, time.Second)
+		w.deliverEvents(canceled)
+		w.waitForState(r, id, hold.Canceled, time.Second)
 	})
 }
 
 // Thousands of webhooks, shuffled, doubled and partly dropped, leave every hold where Stripe's truth is. A hold of which no later
 // event came through is judged at its own time, or by reconcile: acting meets the truth.
-func TestAStormOfWebhooksLeavesTheTruth(t *testing.T) {
+func TestWebhook_ShuffledDuplicatedAndDropped(t *testing.T) {
 	const holds, storm = 400, 6_000 // the built binary is shown to stand 20,000
 	for seed := range uint64(1) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			inHookedWorld(t, func(w *hooked, r *replica) {
+			runWebhookEnv(t, func(w *webhookEnv, r *replica) {
 				rng := rand.New(rand.NewPCG(seed, 7))
 				var ids []string
-				w.sim.SetRates(-1, -1)
+				w.sim.SetRateLimits(-1, -1)
 				for i := range holds {
-					ids = append(ids, w.authorize(func(h *stripesim.Hold) {
+					ids = append(ids, w.createIntent(func(h *stripesim.Hold) {
 						h.Incremental = true
 						if i%3 == 0 {
-							h.Metadata = map[string]string{"holdd_capture_at": in(15 * time.Minute)}
+							h.Metadata = map[string]string{"holdd_capture_at": timeIn(15 * time.Minute)}
 						}
 					}))
 				}
 				var reqs []hold.ScheduleRequest
 				for i, id := range ids {
 					if i%3 == 1 {
-						reqs = append(reqs, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(15 * time.Minute)})
+						reqs = append(reqs, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(15 * time.Minute)})
 					}
 				}
 				schedule := func(reqs []hold.ScheduleRequest) {
@@ -392,7 +394,7 @@ func TestAStormOfWebhooksLeavesTheTruth(t *testing.T) {
 					t.Fatal("no hold grew")
 				}
 				// Of every intent something that was told last comes through, or is dropped: then only acting can tell.
-				events := w.pick()
+				events := w.takeEvents()
 				dropped := map[string]bool{}
 				var queue []stripesim.Event
 				for i, e := range events {
@@ -411,7 +413,7 @@ func TestAStormOfWebhooksLeavesTheTruth(t *testing.T) {
 						reqs = nil
 						for i, id := range ids {
 							if i%3 == 2 {
-								reqs = append(reqs, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: in(5 * 24 * time.Hour), CaptureAt: in(14 * time.Minute)})
+								reqs = append(reqs, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: timeIn(5 * 24 * time.Hour), CaptureAt: timeIn(14 * time.Minute)})
 							}
 						}
 						schedule(reqs)
@@ -419,53 +421,53 @@ func TestAStormOfWebhooksLeavesTheTruth(t *testing.T) {
 					if i%(storm/100) == 0 {
 						time.Sleep(time.Second) // what was told is looked at in between
 					}
-					code, body := deliver(w.take, e.Payload, sign(e.Payload, signingSecret))
+					code, body := postWebhook(w.handler, e.Payload, signWebhook(e.Payload, signingSecret))
 					if code != 200 {
 						t.Fatalf("%s: %d %s", e.Type, code, body)
 					}
 				}
 				time.Sleep(5 * time.Minute)
-				wrong := 0
+				mismatches := 0
 				for _, id := range ids {
-					truth, _ := w.sim.Intent(id)
+					intent, _ := w.sim.Intent(id)
 					h, _, err := r.Get(w.ctx, id)
 					known := err == nil
-					bad := ""
+					problem := ""
 					switch {
-					case !known && truth.Status == "requires_capture" && truth.Metadata["holdd_capture_at"] != "" && !dropped[id]:
-						bad = "not scheduled"
+					case !known && intent.Status == "requires_capture" && intent.Metadata["holdd_capture_at"] != "" && !dropped[id]:
+						problem = "not scheduled"
 					case !known:
-					case truth.Status == "succeeded" && (h.State != hold.Captured || h.CapturedAmount != truth.Received),
-						truth.Status == "canceled" && h.State != hold.Canceled:
-						bad = "not settled"
-					case truth.Status == "requires_capture" && h.State.Final():
-						bad = "settled and held"
-					case truth.Status == "requires_capture" && h.Amount != truth.Capturable && h.State != hold.Attention:
-						bad = fmt.Sprint("amount ", h.Amount, " not ", truth.Capturable)
-					case truth.Status == "requires_capture" && truth.Review != "" && h.State == hold.Scheduled:
-						bad = "under review and scheduled"
+					case intent.Status == "succeeded" && (h.State != hold.Captured || h.CapturedAmount != intent.Received),
+						intent.Status == "canceled" && h.State != hold.Canceled:
+						problem = "not settled"
+					case intent.Status == "requires_capture" && h.State.Final():
+						problem = "settled and held"
+					case intent.Status == "requires_capture" && h.Amount != intent.Capturable && h.State != hold.Attention:
+						problem = fmt.Sprint("amount ", h.Amount, " not ", intent.Capturable)
+					case intent.Status == "requires_capture" && intent.Review != "" && h.State == hold.Scheduled:
+						problem = "under review and scheduled"
 					}
-					if bad != "" && !dropped[id] {
-						t.Errorf("%s is %s (%d received, review %q): %s, %s %s", id, truth.Status, truth.Received, truth.Review, bad, h.State, h.Reason)
-						if wrong++; wrong > 5 {
+					if problem != "" && !dropped[id] {
+						t.Errorf("%s is %s (%d received, review %q): %s, %s %s", id, intent.Status, intent.Received, intent.Review, problem, h.State, h.Reason)
+						if mismatches++; mismatches > 5 {
 							t.FailNow()
 						}
 					}
 				}
 				time.Sleep(20 * time.Minute) // everything acts: whatever was dropped, the truth is met
 				for _, id := range ids {
-					truth, _ := w.sim.Intent(id)
+					intent, _ := w.sim.Intent(id)
 					h, _, err := r.Get(w.ctx, id)
 					if err != nil {
 						continue
 					}
 					switch {
-					case truth.Status == "succeeded" && h.State != hold.Captured, truth.Status == "canceled" && h.State != hold.Canceled && h.State != hold.Expired,
-						truth.Status == "requires_capture" && h.State.Final(), h.State == hold.Scheduled, h.State == hold.Working:
-						if h.State == hold.Attention && h.Reason == hold.CauseMismatch && truth.Status == "requires_capture" {
+					case intent.Status == "succeeded" && h.State != hold.Captured, intent.Status == "canceled" && h.State != hold.Canceled && h.State != hold.Expired,
+						intent.Status == "requires_capture" && h.State.Final(), h.State == hold.Scheduled, h.State == hold.Working:
+						if h.State == hold.Attention && h.Reason == hold.CauseMismatch && intent.Status == "requires_capture" {
 							continue
 						}
-						t.Errorf("in the end %s is %s and its hold %s (%s)", id, truth.Status, h.State, h.Reason)
+						t.Errorf("in the end %s is %s and its hold %s (%s)", id, intent.Status, h.State, h.Reason)
 					}
 				}
 			})

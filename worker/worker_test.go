@@ -14,22 +14,22 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-func TestAHoldIsCapturedAtItsTime(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
-		id := w.authorize()
+func TestWorker_CapturesOnTime(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
+		id := w.createIntent()
 		at := time.Now().Add(2*time.Minute + 345*time.Millisecond)
-		h := w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, Reference: "BK-1", CaptureAt: at.Format(time.RFC3339Nano)})
+		h := w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, Reference: "BK-1", CaptureAt: at.Format(time.RFC3339Nano)})
 		if !h.Verified || h.Amount != 10_000 || h.Currency != "eur" || h.ExpiresSource != hold.SourceCharge {
 			t.Fatalf("scheduled as %+v", h)
 		}
 		time.Sleep(2*time.Minute + 300*time.Millisecond)
-		w.once(id)
-		h = w.eventually(r, id, hold.Captured, time.Second)
+		w.checkEffects(id)
+		h = w.waitForState(r, id, hold.Captured, time.Second)
 		if late := h.SettledAt.Sub(at); late < 0 || late > 100*time.Millisecond {
 			t.Errorf("settled %s after its time", late)
 		}
-		w.once(id, "captured 10000 by api")
+		w.checkEffects(id, "captured 10000 by api")
 		lines := w.logs.FilterMessage("hold.captured").All()
 		if len(lines) != 1 {
 			t.Fatalf("%d lines tell of the capture", len(lines))
@@ -44,14 +44,14 @@ func TestAHoldIsCapturedAtItsTime(t *testing.T) {
 }
 
 // How each fault of one capture ends: always captured once, whatever the reply was.
-func TestWhateverTheReplyTheMoneyMovesOnce(t *testing.T) {
+func TestWorker_MovesMoneyOnceDespiteFaults(t *testing.T) {
 	for _, fault := range []stripesim.Fault{
-		{Kind: stripesim.DropRequest}, {Kind: stripesim.DropReply}, {Kind: stripesim.BrokenBody}, {Kind: stripesim.CutBody},
-		{Kind: stripesim.ErrorBefore}, {Kind: stripesim.ErrorAfter}, {Kind: stripesim.Unavailable}, {Kind: stripesim.HTML},
-		{Kind: stripesim.HTMLAfter}, {Kind: stripesim.RateLimited}, {Kind: stripesim.LockTimeout}, {Kind: stripesim.Conflict},
-		{Kind: stripesim.Dependency}, {Kind: stripesim.Forbidden}, {Kind: stripesim.NotFound},
-		{Kind: stripesim.Unauthorized},
-		{Before: 40 * time.Second}, {After: 40 * time.Second}, {Service: 40 * time.Second},
+		{Kind: stripesim.FaultDropRequest}, {Kind: stripesim.FaultDropReply}, {Kind: stripesim.FaultBrokenBody}, {Kind: stripesim.FaultCutBody},
+		{Kind: stripesim.FaultErrorBefore}, {Kind: stripesim.FaultErrorAfter}, {Kind: stripesim.FaultUnavailable}, {Kind: stripesim.FaultHTML},
+		{Kind: stripesim.FaultHTMLAfter}, {Kind: stripesim.FaultRateLimited}, {Kind: stripesim.FaultLockTimeout}, {Kind: stripesim.FaultKeyInUse},
+		{Kind: stripesim.FaultFailedDependency}, {Kind: stripesim.FaultForbidden}, {Kind: stripesim.FaultNotFound},
+		{Kind: stripesim.FaultUnauthorized},
+		{RequestDelay: 40 * time.Second}, {ReplyDelay: 40 * time.Second}, {ServiceTime: 40 * time.Second},
 	} {
 		for _, times := range []int{1, 4} {
 			name := string(fault.Kind)
@@ -59,80 +59,80 @@ func TestWhateverTheReplyTheMoneyMovesOnce(t *testing.T) {
 				name = "delay"
 			}
 			t.Run(name, func(t *testing.T) {
-				inWorld(t, func(w *world) {
-					r := w.start()
-					id, released := w.authorize(), w.authorize()
-					for _, class := range []stripesim.Class{stripesim.ClassCapture, stripesim.ClassCancel} {
-						if _, err := w.sim.AddFault(stripesim.Rule{Class: class, Times: times, Fault: fault}); err != nil {
+				runTestEnv(t, func(w *testEnv) {
+					r := w.startReplica()
+					id, released := w.createIntent(), w.createIntent()
+					for _, class := range []stripesim.EndpointClass{stripesim.ClassCapture, stripesim.ClassCancel} {
+						if _, err := w.sim.AddFaultRule(stripesim.FaultRule{Class: class, Times: times, Fault: fault}); err != nil {
 							t.Fatal(err)
 						}
 					}
-					w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Minute), CaptureAmount: 7_000})
-					w.schedule(r, hold.ScheduleRequest{PaymentIntent: released, CancelAt: in(time.Minute)})
-					h := w.eventually(r, id, hold.Captured, 20*time.Minute)
-					w.eventually(r, released, hold.Canceled, 20*time.Minute)
-					w.once(id, "captured 7000 by api", "released 3000 by api")
+					w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Minute), CaptureAmount: 7_000})
+					w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: released, CancelAt: timeIn(time.Minute)})
+					h := w.waitForState(r, id, hold.Captured, 20*time.Minute)
+					w.waitForState(r, released, hold.Canceled, 20*time.Minute)
+					w.checkEffects(id, "captured 7000 by api", "released 3000 by api")
 					if h.CapturedAmount != 7_000 || h.Reason != hold.CauseSchedule {
 						t.Errorf("captured %d because of %s", h.CapturedAmount, h.Reason)
 					}
-					if got := w.effects(released); len(got) != 1 {
+					if got := w.stripeEffects(released); len(got) != 1 {
 						t.Errorf("released by %q", got)
 					}
-				}, calmly)
+				}, pollEvery5s)
 			})
 		}
 	}
 }
 
-func TestAKeyOlderThanADayIsNotUsedAgain(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
-		id := w.authorize()
-		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Minute), CaptureAmount: 4_000})
+func TestWorker_NeverReusesExpiredKey(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
+		id := w.createIntent()
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Minute), CaptureAmount: 4_000})
 		// The reply is lost after the effect, and then nothing gets through for more than a day: by then Stripe has forgotten the key.
-		if _, err := w.sim.AddFault(stripesim.Rule{Class: stripesim.ClassCapture, Nth: 1, Fault: stripesim.Fault{Kind: stripesim.DropReply}}); err != nil {
+		if _, err := w.sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture, Nth: 1, Fault: stripesim.Fault{Kind: stripesim.FaultDropReply}}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Minute / 2)
 		time.Sleep(500 * time.Millisecond)
-		out, err := w.sim.AddFault(stripesim.Rule{Fault: stripesim.Fault{Kind: stripesim.DropRequest}})
+		out, err := w.sim.AddFaultRule(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(25 * time.Hour)
-		if h := w.hold(r, id); h.State != hold.Working {
+		if h := w.mustGet(r, id); h.State != hold.Working {
 			t.Fatalf("%s while its outcome isn't known", h.State)
 		}
 		_, _, err = r.Cancel(w.ctx, id, 0, "test")
 		if !errors.Is(err, &hold.Problem{Code: hold.TooLate}) {
 			t.Errorf("a cancel while the outcome isn't known: %v", err)
 		}
-		w.sim.RemoveFault(out)
-		w.eventually(r, id, hold.Captured, 10*time.Minute)
-		w.once(id, "captured 4000 by api", "released 6000 by api")
-	}, slowly)
+		w.sim.RemoveFaultRule(out)
+		w.waitForState(r, id, hold.Captured, 10*time.Minute)
+		w.checkEffects(id, "captured 4000 by api", "released 6000 by api")
+	}, pollEvery30s)
 }
 
-func TestWhatOthersDidSettlesTheHoldWithTheCauseTold(t *testing.T) {
+func TestWorker_SettledElsewhere(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		do   func(w *world, id string) error
+		do   func(w *testEnv, id string) error
 		want hold.State
 	}{
-		{"captured in the Dashboard", func(w *world, id string) error { return w.sim.Dashboard().Capture(id, 0) }, hold.Captured},
-		{"canceled in the Dashboard", func(w *world, id string) error { return w.sim.Dashboard().Cancel(id, "abandoned") }, hold.Canceled},
+		{"captured in the Dashboard", func(w *testEnv, id string) error { return w.sim.Dashboard().Capture(id, 0) }, hold.Captured},
+		{"canceled in the Dashboard", func(w *testEnv, id string) error { return w.sim.Dashboard().Cancel(id, "abandoned") }, hold.Canceled},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				r := w.start()
-				for _, req := range []hold.ScheduleRequest{{CaptureAt: in(time.Minute)}, {CancelAt: in(time.Minute)}} {
-					id := w.authorize()
+			runTestEnv(t, func(w *testEnv) {
+				r := w.startReplica()
+				for _, req := range []hold.ScheduleRequest{{CaptureAt: timeIn(time.Minute)}, {CancelAt: timeIn(time.Minute)}} {
+					id := w.createIntent()
 					req.PaymentIntent = id
-					w.schedule(r, req)
+					w.mustSchedule(r, req)
 					if err := tt.do(w, id); err != nil {
 						t.Fatal(err)
 					}
-					h := w.eventually(r, id, tt.want, 2*time.Minute)
+					h := w.waitForState(r, id, tt.want, 2*time.Minute)
 					if h.Reason != hold.CauseElsewhere {
 						t.Errorf("%s because of %s", h.State, h.Reason)
 					}
@@ -142,7 +142,7 @@ func TestWhatOthersDidSettlesTheHoldWithTheCauseTold(t *testing.T) {
 	}
 }
 
-func TestTheDeadlineIsActedOnAtItsMargin(t *testing.T) {
+func TestWorker_AppliesPolicyAtExpiryMargin(t *testing.T) {
 	for _, tt := range []struct {
 		policy string
 		want   hold.State
@@ -155,15 +155,15 @@ func TestTheDeadlineIsActedOnAtItsMargin(t *testing.T) {
 		{"alert", hold.Expired, hold.CauseExpired, 0},
 	} {
 		t.Run("on_expiry "+tt.policy, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				r := w.start()
-				id := w.authorize()
+			runTestEnv(t, func(w *testEnv) {
+				r := w.startReplica()
+				id := w.createIntent()
 				deadline := time.Now().Add(7 * time.Hour)
 				if err := w.sim.SetCaptureBefore(id, deadline); err != nil {
 					t.Fatal(err)
 				}
-				h := w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: tt.policy})
-				h = w.eventually(r, id, tt.want, 9*time.Hour)
+				h := w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: tt.policy})
+				h = w.waitForState(r, id, tt.want, 9*time.Hour)
 				if h.Reason != tt.cause {
 					t.Errorf("because of %s, want %s", h.Reason, tt.cause)
 				}
@@ -185,30 +185,30 @@ func TestTheDeadlineIsActedOnAtItsMargin(t *testing.T) {
 						t.Errorf("%d warnings of %s too many", -n, th)
 					}
 				}
-			}, slowly, func(w *world, _ *stripesim.Options) {
+			}, pollEvery30s, func(w *testEnv, _ *stripesim.Options) {
 				w.opts.Rules.Thresholds = []time.Duration{6 * time.Hour, 4 * time.Hour, 2 * time.Hour, time.Hour}
 			})
 		})
 	}
 }
 
-// slowly lets a replica look every half minute, so that days go by quickly.
-func slowly(w *world, _ *stripesim.Options) {
+// pollEvery30s lets a replica look every half minute, so that days go by quickly.
+func pollEvery30s(w *testEnv, _ *stripesim.Options) {
 	w.opts.Schedules = worker.Schedules{Capture: "@every 30s", Expiry: "@every 30s", Report: "@every 1h", Verify: "@every 5m",
 		Refresh: "@every 30s", Inbox: "@every 30s", Mirror: "@every 30s", Resume: "@every 5m"}
 }
 
-// calmly lets a replica look every few seconds, where minutes or an hour go by and no second of them counts.
-func calmly(w *world, _ *stripesim.Options) {
+// pollEvery5s lets a replica look every few seconds, where minutes or an hour go by and no second of them counts.
+func pollEvery5s(w *testEnv, _ *stripesim.Options) {
 	w.opts.Schedules = worker.Schedules{Capture: "@every 5s", Expiry: "@every 5s", Report: "@every 1m", Verify: "@every 30s",
 		Refresh: "@every 5s", Inbox: "@every 1m", Mirror: "@every 10s"}
 }
 
-func TestATimeAfterTheDeadlineIsRefusedWithTheDeadline(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
-		id := w.authorize()
-		s := r.Schedule(w.ctx, []hold.ScheduleRequest{{PaymentIntent: id, CaptureAt: in(8 * 24 * time.Hour)}}, "test")[0]
+func TestSchedule_RejectsTimeAfterDeadline(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
+		id := w.createIntent()
+		s := r.Schedule(w.ctx, []hold.ScheduleRequest{{PaymentIntent: id, CaptureAt: timeIn(8 * 24 * time.Hour)}}, "test")[0]
 		var p *hold.Problem
 		if !errors.As(s.Err, &p) || p.Code != hold.AfterDeadline || p.Deadline.IsZero() {
 			t.Fatalf("%+v", s.Err)
@@ -219,43 +219,43 @@ func TestATimeAfterTheDeadlineIsRefusedWithTheDeadline(t *testing.T) {
 	})
 }
 
-func TestACrashedReplicasWorkIsTakenOverWithinTheLease(t *testing.T) {
-	inWorld(t, func(w *world) {
-		a := w.start()
+func TestWorker_TakesOverAfterCrash(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		a := w.startReplica()
 		var ids []string
 		for range 40 {
-			id := w.authorize()
+			id := w.createIntent()
 			ids = append(ids, id)
-			w.schedule(a, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: in(6 * 24 * time.Hour), CaptureAt: in(time.Minute)})
+			w.mustSchedule(a, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: timeIn(6 * 24 * time.Hour), CaptureAt: timeIn(time.Minute)})
 		}
 		w.sim.SetServiceTime(3 * time.Second)
 		time.Sleep(time.Minute + 2*time.Second)
 		a.kill()
 		died := time.Now()
-		b := w.start()
+		b := w.startReplica()
 		for _, id := range ids {
-			h := w.eventually(b, id, hold.Captured, time.Minute)
+			h := w.waitForState(b, id, hold.Captured, time.Minute)
 			if since := h.SettledAt.Sub(died); since > 40*time.Second {
 				t.Errorf("%s was captured %s after the crash", id, since)
 			}
-			w.once(id, "captured 10000 by api")
+			w.checkEffects(id, "captured 10000 by api")
 		}
-	}, func(w *world, o *stripesim.Options) {
+	}, func(w *testEnv, o *stripesim.Options) {
 		w.store.Rates = store.Rates{}
 		o.EndpointRate, o.OverallRate = -1, -1
 	})
 }
 
-func TestTheBudgetIsNeverOverdrawnAndDeadlinesGoFirst(t *testing.T) {
-	inWorld(t, func(w *world) {
-		a := w.start()
-		w.start()
+func TestWorker_KeepsBudgetNearestDeadlineFirst(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		a := w.startReplica()
+		w.startReplica()
 		const n = 300
 		ids := make([]string, n)
 		for i := range ids {
-			ids[i] = w.authorize()
+			ids[i] = w.createIntent()
 			// Scheduled in the reverse order of their deadlines.
-			w.schedule(a, hold.ScheduleRequest{PaymentIntent: ids[i], Amount: 10_000, Currency: "eur", ExpiresAt: in(6*24*time.Hour - time.Duration(i)*time.Hour/10), CaptureAt: time.Now().Add(time.Minute).Format(time.RFC3339)})
+			w.mustSchedule(a, hold.ScheduleRequest{PaymentIntent: ids[i], Amount: 10_000, Currency: "eur", ExpiresAt: timeIn(6*24*time.Hour - time.Duration(i)*time.Hour/10), CaptureAt: time.Now().Add(time.Minute).Format(time.RFC3339)})
 		}
 		began := time.Now().Add(time.Minute)
 		time.Sleep(time.Minute + 30*time.Second)
@@ -265,7 +265,7 @@ func TestTheBudgetIsNeverOverdrawnAndDeadlinesGoFirst(t *testing.T) {
 		var order []time.Time
 		last := began
 		for i := n - 1; i >= 0; i-- {
-			h := w.hold(a, ids[i])
+			h := w.mustGet(a, ids[i])
 			if h.State != hold.Captured {
 				t.Fatalf("%d is %s", i, h.State)
 			}
@@ -285,49 +285,49 @@ func TestTheBudgetIsNeverOverdrawnAndDeadlinesGoFirst(t *testing.T) {
 	})
 }
 
-func TestStripeAwayBurnsNothingAndTurnsNobodyAway(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
-		id := w.authorize()
-		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Minute)})
-		out, err := w.sim.AddFault(stripesim.Rule{Fault: stripesim.Fault{Kind: stripesim.DropRequest}})
+func TestWorker_StripeUnavailable(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
+		id := w.createIntent()
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Minute)})
+		out, err := w.sim.AddFaultRule(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		var others []string
 		for range 20 {
-			other := w.authorize()
-			h := w.schedule(r, hold.ScheduleRequest{PaymentIntent: other, CaptureAt: in(20 * time.Minute)})
+			other := w.createIntent()
+			h := w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: other, CaptureAt: timeIn(20 * time.Minute)})
 			if h.Verified {
 				t.Fatal("verified while Stripe is away")
 			}
 			others = append(others, other)
 		}
-		missing := w.schedule(r, hold.ScheduleRequest{PaymentIntent: "pi_000000000000000000000000", CaptureAt: in(20 * time.Minute)})
+		missing := w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: "pi_000000000000000000000000", CaptureAt: timeIn(20 * time.Minute)})
 		time.Sleep(10 * time.Minute)
 		ready := r.Readiness.Check(w.ctx)
-		if ok(ready, "stripe") {
+		if checkPassed(ready, "stripe") {
 			t.Error("ready while Stripe is away")
 		}
-		w.sim.RemoveFault(out)
-		w.eventually(r, id, hold.Captured, 2*time.Minute)
+		w.sim.RemoveFaultRule(out)
+		w.waitForState(r, id, hold.Captured, 2*time.Minute)
 		time.Sleep(10 * time.Second)
 		for _, other := range others {
-			if h := w.hold(r, other); !h.Verified || h.Amount != 10_000 {
+			if h := w.mustGet(r, other); !h.Verified || h.Amount != 10_000 {
 				t.Errorf("not checked after Stripe was back: %+v", h)
 			}
 		}
-		if h := w.eventually(r, missing.ID, hold.Attention, time.Minute); h.Reason != hold.CauseNotFound {
+		if h := w.waitForState(r, missing.ID, hold.Attention, time.Minute); h.Reason != hold.CauseNotFound {
 			t.Errorf("because of %s", h.Reason)
 		}
 		for _, other := range others {
-			w.eventually(r, other, hold.Captured, 20*time.Minute)
-			w.once(other, "captured 10000 by api")
+			w.waitForState(r, other, hold.Captured, 20*time.Minute)
+			w.checkEffects(other, "captured 10000 by api")
 		}
 	})
 }
 
-func ok(checks []health.Check, name string) bool {
+func checkPassed(checks []health.Check, name string) bool {
 	for _, c := range checks {
 		if c.Name == name {
 			return c.OK
@@ -336,18 +336,18 @@ func ok(checks []health.Check, name string) bool {
 	return false
 }
 
-func TestARejectedKeyStopsClaimsAndLosesNothing(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
+func TestWorker_RejectedAPIKeyPausesClaims(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
 		var ids []string
 		for range 10 {
-			id := w.authorize()
+			id := w.createIntent()
 			ids = append(ids, id)
-			w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Minute)})
+			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Minute)})
 		}
 		w.sim.RevokeKey("sk_test_world")
 		time.Sleep(10 * time.Minute)
-		if ok(r.Readiness.Check(w.ctx), "stripe") {
+		if checkPassed(r.Readiness.Check(w.ctx), "stripe") {
 			t.Error("ready with a key that is rejected")
 		}
 		if calls := w.sim.Stats().Calls; len(calls) == 0 {
@@ -355,20 +355,20 @@ func TestARejectedKeyStopsClaimsAndLosesNothing(t *testing.T) {
 		}
 		w.sim.RestoreKey("sk_test_world")
 		for _, id := range ids {
-			w.eventually(r, id, hold.Captured, 3*time.Minute)
-			w.once(id, "captured 10000 by api")
+			w.waitForState(r, id, hold.Captured, 3*time.Minute)
+			w.checkEffects(id, "captured 10000 by api")
 		}
 	})
 }
 
-func TestStoppingFinishesWhatIsUnderWayAndGivesTheRestBack(t *testing.T) {
-	inWorld(t, func(w *world) {
-		a := w.start()
+func TestWorker_GracefulStop(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		a := w.startReplica()
 		var ids []string
 		for range 100 {
-			id := w.authorize()
+			id := w.createIntent()
 			ids = append(ids, id)
-			w.schedule(a, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: in(6 * 24 * time.Hour), CaptureAt: in(time.Minute)})
+			w.mustSchedule(a, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: timeIn(6 * 24 * time.Hour), CaptureAt: timeIn(time.Minute)})
 		}
 		w.sim.SetServiceTime(2 * time.Second)
 		time.Sleep(time.Minute + time.Second)
@@ -380,10 +380,10 @@ func TestStoppingFinishesWhatIsUnderWayAndGivesTheRestBack(t *testing.T) {
 			t.Errorf("stopping took %s", took)
 		}
 		w.sim.SetServiceTime(0)
-		b := w.start()
+		b := w.startReplica()
 		captured := 0
 		for _, id := range ids {
-			switch h := w.hold(b, id); h.State {
+			switch h := w.mustGet(b, id); h.State {
 			case hold.Captured:
 				captured++
 			case hold.Working:
@@ -394,48 +394,48 @@ func TestStoppingFinishesWhatIsUnderWayAndGivesTheRestBack(t *testing.T) {
 			t.Errorf("%d were finished, want the 8 under way", captured)
 		}
 		for _, id := range ids {
-			w.eventually(b, id, hold.Captured, 5*time.Second)
-			w.once(id, "captured 10000 by api")
+			w.waitForState(b, id, hold.Captured, 5*time.Second)
+			w.checkEffects(id, "captured 10000 by api")
 		}
-	}, func(w *world, o *stripesim.Options) {
+	}, func(w *testEnv, o *stripesim.Options) {
 		w.store.Rates = store.Rates{}
 		w.opts.Concurrency = 8
 		o.EndpointRate, o.OverallRate = -1, -1
 	})
 }
 
-func TestAWindowHoldsTheScheduleBackAndNeverADeadline(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
+func TestWorker_CaptureWindow(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
 		// The bubble begins at midnight UTC on 2000-01-01; the window opens at 09:00.
-		inWindow, pressing, asked := w.authorize(), w.authorize(), w.authorize()
-		w.schedule(r, hold.ScheduleRequest{PaymentIntent: inWindow, CaptureAt: in(time.Hour)})
-		if err := w.sim.SetCaptureBefore(pressing, time.Now().Add(5*time.Hour)); err != nil {
+		inWindow, urgent, requested := w.createIntent(), w.createIntent(), w.createIntent()
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: inWindow, CaptureAt: timeIn(time.Hour)})
+		if err := w.sim.SetCaptureBefore(urgent, time.Now().Add(5*time.Hour)); err != nil {
 			t.Fatal(err)
 		}
-		w.schedule(r, hold.ScheduleRequest{PaymentIntent: pressing, CaptureAt: in(2 * time.Hour)})
-		w.schedule(r, hold.ScheduleRequest{PaymentIntent: asked})
-		if _, _, err := r.Capture(w.ctx, asked, 0, 0, "test"); err != nil {
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: urgent, CaptureAt: timeIn(2 * time.Hour)})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: requested})
+		if _, _, err := r.Capture(w.ctx, requested, 0, 0, "test"); err != nil {
 			t.Fatal(err)
 		}
-		w.eventually(r, asked, hold.Captured, 2*time.Second)
+		w.waitForState(r, requested, hold.Captured, 2*time.Second)
 		time.Sleep(3*time.Hour + 30*time.Minute)
-		w.once(pressing)
-		w.eventually(r, pressing, hold.Captured, 40*time.Minute)
-		w.once(inWindow)
-		w.eventually(r, inWindow, hold.Captured, 6*time.Hour)
-	}, func(w *world, _ *stripesim.Options) {
-		slowly(w, nil)
+		w.checkEffects(urgent)
+		w.waitForState(r, urgent, hold.Captured, 40*time.Minute)
+		w.checkEffects(inWindow)
+		w.waitForState(r, inWindow, hold.Captured, 6*time.Hour)
+	}, func(w *testEnv, _ *stripesim.Options) {
+		pollEvery30s(w, nil)
 		w.opts.Schedules.Capture = "TZ=UTC */5 9-18 * * *"
 	})
 }
 
-func TestWishesUntilTheMomentOfTheClaim(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
-		id := w.authorize()
-		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Hour)})
-		later := in(3 * time.Hour)
+func TestWorker_RequestsUntilClaim(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
+		id := w.createIntent()
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Hour)})
+		later := timeIn(3 * time.Hour)
 		h, _, err := r.Patch(w.ctx, id, hold.Patch{CaptureAt: &later}, 1, "test")
 		if err != nil || h.Revision != 2 {
 			t.Fatal(h.Revision, err)
@@ -447,19 +447,19 @@ func TestWishesUntilTheMomentOfTheClaim(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(4 * time.Hour)
-		w.once(id)
+		w.checkEffects(id)
 		if _, _, err := r.Resume(w.ctx, id, 0, false, "test"); err != nil {
 			t.Fatal(err)
 		}
-		w.eventually(r, id, hold.Captured, 10*time.Second)
+		w.waitForState(r, id, hold.Captured, 10*time.Second)
 		if _, _, err := r.Cancel(w.ctx, id, 0, "test"); !errors.Is(err, &hold.Problem{Code: hold.AlreadyCaptured}) {
 			t.Error(err)
 		}
 
 		// A cancel that is accepted is for good, even if Stripe can't be reached for hours.
-		id = w.authorize()
-		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Hour)})
-		out, err := w.sim.AddFault(stripesim.Rule{Class: stripesim.ClassCancel, Fault: stripesim.Fault{Kind: stripesim.Unavailable}})
+		id = w.createIntent()
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Hour)})
+		out, err := w.sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCancel, Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -470,20 +470,20 @@ func TestWishesUntilTheMomentOfTheClaim(t *testing.T) {
 		if _, _, err := r.Capture(w.ctx, id, 0, 0, "test"); err == nil {
 			t.Error("a capture was accepted after a cancel")
 		}
-		w.sim.RemoveFault(out)
-		w.eventually(r, id, hold.Canceled, 5*time.Minute)
-	}, func(w *world, _ *stripesim.Options) {
-		slowly(w, nil)
+		w.sim.RemoveFaultRule(out)
+		w.waitForState(r, id, hold.Canceled, 5*time.Minute)
+	}, func(w *testEnv, _ *stripesim.Options) {
+		pollEvery30s(w, nil)
 		w.opts.Schedules.Capture, w.opts.Schedules.Expiry = "@every 5s", "@every 5s"
 	})
 }
 
-func TestScheduleAgain(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
-		id := w.authorize()
-		req := hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Minute), Reference: "BK-7"}
-		w.schedule(r, req)
+func TestSchedule_RepeatedRequest(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
+		id := w.createIntent()
+		req := hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Minute), Reference: "BK-7"}
+		w.mustSchedule(r, req)
 		other := req
 		other.CaptureAmount = 100
 		got := r.Schedule(w.ctx, []hold.ScheduleRequest{req, other, req}, "test")
@@ -497,21 +497,21 @@ func TestScheduleAgain(t *testing.T) {
 		if s := r.Schedule(w.ctx, []hold.ScheduleRequest{req}, "test")[0]; s.Err != nil || s.Created || s.Hold.State != hold.Captured {
 			t.Errorf("the same again long after: %+v", s)
 		}
-	}, slowly)
+	}, pollEvery30s)
 }
 
-func TestListAndPlan(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
+func TestListAndPlan_Counts(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
 		for i := range 30 {
-			req := hold.ScheduleRequest{PaymentIntent: w.authorize(), Amount: 10_000, Currency: "eur", ExpiresAt: in(6 * 24 * time.Hour), Reference: []string{"A-", "B-"}[i%2] + string(rune('a'+i))}
+			req := hold.ScheduleRequest{PaymentIntent: w.createIntent(), Amount: 10_000, Currency: "eur", ExpiresAt: timeIn(6 * 24 * time.Hour), Reference: []string{"A-", "B-"}[i%2] + string(rune('a'+i))}
 			switch i % 3 {
 			case 0:
-				req.CaptureAt = in(time.Duration(i) * time.Hour)
+				req.CaptureAt = timeIn(time.Duration(i) * time.Hour)
 			case 1:
-				req.CancelAt = in(time.Duration(i) * time.Hour)
+				req.CancelAt = timeIn(time.Duration(i) * time.Hour)
 			}
-			w.schedule(r, req)
+			w.mustSchedule(r, req)
 		}
 		time.Sleep(10 * time.Second)
 		count := func(q query.Query) (n int) {
@@ -564,12 +564,12 @@ func TestListAndPlan(t *testing.T) {
 	})
 }
 
-func TestSettledHoldsArePurged(t *testing.T) {
-	inWorld(t, func(w *world) {
-		r := w.start()
-		id := w.authorize()
-		w.schedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(time.Second), Reference: "BK"})
-		w.eventually(r, id, hold.Captured, time.Minute)
+func TestWorker_PurgesSettledHolds(t *testing.T) {
+	runTestEnv(t, func(w *testEnv) {
+		r := w.startReplica()
+		id := w.createIntent()
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Second), Reference: "BK"})
+		w.waitForState(r, id, hold.Captured, time.Minute)
 		time.Sleep(26 * time.Hour)
 		if _, _, err := r.Get(w.ctx, id); !errors.Is(err, &hold.Problem{Code: hold.HoldNotFound}) {
 			t.Error(err)
@@ -583,5 +583,5 @@ func TestSettledHoldsArePurged(t *testing.T) {
 				}
 			}
 		}
-	}, slowly, func(w *world, _ *stripesim.Options) { w.opts.Retention = 24 * time.Hour })
+	}, pollEvery30s, func(w *testEnv, _ *stripesim.Options) { w.opts.Retention = 24 * time.Hour })
 }

@@ -7,17 +7,17 @@ import (
 
 // panel is a group of bars in the chart: one measure, engines side by side.
 type panel struct {
-	m    measure
-	note string // which way is good
+	measure measure
+	note    string // which way is good
 }
 
 var panels = []panel{
-	{drain0, "more is better"},
+	{drainRate, "more is better"},
 	{redisCPU, "less is better"},
 	{workerCPU, "less is better"},
-	{pending, "less is better"},
-	{schedule, "more is better"},
-	{late99, "less is better"},
+	{pendingMemory, "less is better"},
+	{scheduleClientRate, "more is better"},
+	{latenessP99, "less is better"},
 }
 
 // Sizes of the chart in its own units.
@@ -27,12 +27,12 @@ const (
 	panelHeight = 150
 	barHeight   = 20
 	barLeft     = 64
-	barRoom     = 240
+	maxBarWidth = 240
 )
 
-// chart draws the measures that matter most. It brings its own background, so that it can be read on any page, and follows the reader's
+// renderChart draws the measures that matter most. It brings its own background, so that it can be read on any page, and follows the reader's
 // preference for light or dark.
-func (b *bench) chart(engines []string) string {
+func (b *bench) renderChart(engines []string) string {
 	var s strings.Builder
 	height := 56 + (len(panels)+1)/2*panelHeight + 30
 	fmt.Fprintf(&s, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img" aria-labelledby="title">`+"\n", chartWidth, height, chartWidth, height)
@@ -55,15 +55,15 @@ text { font: 13px system-ui, sans-serif; fill: #57606a }
 	fmt.Fprintf(&s, `<text x="16" y="30" class="head" style="font-size:17px">The same holds, the same Redis, the same stand-in for Stripe</text>`+"\n")
 	for i, p := range panels {
 		x, y := 16+i%2*(panelWidth+28), 60+i/2*panelHeight
-		fmt.Fprintf(&s, `<g transform="translate(%d %d)"><text y="0" class="head">%s</text><text x="%d" y="0" text-anchor="end">%s</text>`+"\n", x, y, p.m.title(), panelWidth, p.note)
+		fmt.Fprintf(&s, `<g transform="translate(%d %d)"><text y="0" class="head">%s</text><text x="%d" y="0" text-anchor="end">%s</text>`+"\n", x, y, p.measure.title(), panelWidth, p.note)
 		most := 0.0
 		for _, e := range engines {
-			v, _ := b.median(p.m, e)
+			v, _ := b.median(p.measure, e)
 			most = max(most, v)
 		}
 		line := 0
 		for _, e := range engines {
-			v, ok := b.median(p.m, e)
+			v, ok := b.median(p.measure, e)
 			if !ok {
 				continue
 			}
@@ -74,10 +74,10 @@ text { font: 13px system-ui, sans-serif; fill: #57606a }
 			case "bare":
 				class = "bare"
 			}
-			width := max(2, v/most*barRoom)
+			width := max(2, v/most*maxBarWidth)
 			top := 14 + line*(barHeight+6)
 			fmt.Fprintf(&s, `<text x="0" y="%d"%s>%s</text><rect class="%s" x="%d" y="%d" width="%.1f" height="%d" rx="3"/><text class="value" x="%.1f" y="%d">%s</text>`+"\n",
-				top+15, name, e, class, barLeft, top, width, barHeight, barLeft+width+8, top+15, p.m.format(v))
+				top+15, name, e, class, barLeft, top, width, barHeight, barLeft+width+8, top+15, p.measure.format(v))
 			line++
 		}
 		s.WriteString("</g>\n")

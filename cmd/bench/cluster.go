@@ -12,88 +12,88 @@ import (
 	"time"
 )
 
-const slots = 16384
+const hashSlots = 16384
 
-// layout is a way to spread holds over Redis servers.
-type layout struct {
+// redisLayout is a way to spread holds over Redis servers.
+type redisLayout struct {
 	masters, partitions int
-	rates               map[string][]float64 // by what is measured
+	samples             map[string][]float64 // by what is measured
 }
 
-func (l *layout) add(what string, v float64) { l.rates[what] = append(l.rates[what], v) }
+func (l *redisLayout) add(what string, v float64) { l.samples[what] = append(l.samples[what], v) }
 
-func (l *layout) median(what string) float64 {
-	all := slices.Clone(l.rates[what])
+func (l *redisLayout) median(what string) float64 {
+	all := slices.Clone(l.samples[what])
 	slices.Sort(all)
 	return all[len(all)/2]
 }
 
 const (
-	perSchedule = "schedule"
-	perDrain    = "claim and settle"
-	perCPU      = "Redis CPU a hold, busiest master"
-	perTick     = "Redis commands a second, idle daemon"
-	perTrip     = "Redis round trips a second, idle daemon"
+	scheduleRate      = "schedule"
+	settleRate        = "claim and settle"
+	busiestMasterCPU  = "Redis CPU a hold, busiest master"
+	idleCommandRate   = "Redis commands a second, idle daemon"
+	idleRoundTripRate = "Redis round trips a second, idle daemon"
 )
 
-// cluster compares one server with a Cluster. The client has the same two cores as the servers, so what the servers could do shows in the
+// measureCluster compares one server with a Cluster. The client has the same two cores as the servers, so what the servers could do shows in the
 // CPU time of the busiest of them rather than in the rate.
-func (b *bench) cluster(ctx context.Context, w io.Writer) error {
-	layouts := []*layout{{masters: 1, partitions: 1}, {masters: 1, partitions: 64}, {masters: 3, partitions: 64}}
-	for range b.size.rounds {
+func (b *bench) measureCluster(ctx context.Context, w io.Writer) error {
+	layouts := []*redisLayout{{masters: 1, partitions: 1}, {masters: 1, partitions: 64}, {masters: 3, partitions: 64}}
+	for range b.workload.rounds {
 		for _, l := range layouts {
-			if l.rates == nil {
-				l.rates = map[string][]float64{}
+			if l.samples == nil {
+				l.samples = map[string][]float64{}
 			}
-			if err := b.spread(ctx, l, b.size.drain); err != nil {
+			if err := b.measureLayout(ctx, l, b.workload.drain); err != nil {
 				return err
 			}
 		}
 	}
-	head := row{""}
+	head := tableRow{""}
 	for _, l := range layouts {
 		head = append(head, fmt.Sprintf("%d master, %d partitions", l.masters, l.partitions))
 	}
-	var rows []row
-	for _, what := range []string{perSchedule, perDrain, perCPU, perTick, perTrip} {
+	var rows []tableRow
+	for _, what := range []string{scheduleRate, settleRate, busiestMasterCPU, idleCommandRate, idleRoundTripRate} {
 		unit := "/s"
-		if what == perCPU {
+		if what == busiestMasterCPU {
 			unit = " µs"
 		}
-		r := row{what}
+		r := tableRow{what}
 		for _, l := range layouts {
 			r = append(r, fmt.Sprintf("%.1f%s", l.median(what), unit))
 		}
 		rows = append(rows, r)
 	}
-	text(w, head, rows)
+	writeTextTable(w, head, rows)
 	return nil
 }
 
-// spread schedules n holds and settles them through the store alone, and then looks at an idle daemon.
-func (b *bench) spread(ctx context.Context, l *layout, n int) error {
-	servers, url, err := b.masters(ctx, l.masters)
+// measureLayout schedules n holds and settles them through the store alone, and then looks at an idle daemon.
+func (b *bench) measureLayout(ctx context.Context, l *redisLayout, n int) error {
+	servers, url, err := b.startMasters(ctx, l.masters)
 	for _, s := range servers {
 		defer s.stop()
 	}
 	if err != nil {
 		return err
 	}
-	e := holdd{b: b, url: url, partitions: l.partitions}
+	e := holddEngine{bench: b, url: url, partitions: l.partitions}
 	_, st, err := e.scheduler(ctx, servers[0])
 	if err != nil {
 		return err
 	}
 	defer st.Close()
-	before, err := usages(ctx, servers)
+	before, err := redisUsages(ctx, servers)
 	if err != nil {
 		return err
 	}
-	took, err := e.seed(ctx, servers[0], tasks(n, time.Now().Add(-time.Minute), true))
+	took, err := e.seed(ctx, servers[0], newTasks(n, time.Now().Add(-time.Minute), true))
 	if err != nil {
 		return err
 	}
-	l.add(perSchedule, float64(n)/took.Seconds())
+	l.add(scheduleRate, float64(n)/took.Seconds())
 	began, left := time.Now(), int64(n)
 	for left > 0 {
 		due, err := st.PromoteDue(ctx, true, 256)
@@ -104,13 +104,13 @@ func (b *bench) spread(ctx context.Context, l *layout, n int) error {
 			return fmt.Errorf("%d holds are neither ready nor settled", left)
 		}
 		var settled atomic.Int64
-		err = inParallel(len(due.Lanes), 1, callers, func(i, _ int) error {
+		err = runInParallel(len(due.Lanes), 1, scheduleCallers, func(i, _ int) error {
 			for {
 				claims, _, err := st.Claim(ctx, due.Lanes[i], scaleBatch, time.Minute, time.Time{})
 				if err != nil || len(claims) == 0 {
 					return err
 				}
-				ok, err := st.Commit(ctx, captured(claims))
+				ok, err := st.Commit(ctx, captureWrites(claims))
 				if err == nil && slices.Contains(ok, false) {
 					err = errors.New("somebody else was first")
 				}
@@ -125,8 +125,8 @@ func (b *bench) spread(ctx context.Context, l *layout, n int) error {
 		}
 		left -= settled.Load()
 	}
-	l.add(perDrain, float64(n)/time.Since(began).Seconds())
-	after, err := usages(ctx, servers)
+	l.add(settleRate, float64(n)/time.Since(began).Seconds())
+	after, err := redisUsages(ctx, servers)
 	if err != nil {
 		return err
 	}
@@ -134,9 +134,9 @@ func (b *bench) spread(ctx context.Context, l *layout, n int) error {
 	for i := range servers {
 		busiest = max(busiest, after[i].cpu-before[i].cpu)
 	}
-	l.add(perCPU, float64(busiest.Nanoseconds())/1000/float64(n))
+	l.add(busiestMasterCPU, float64(busiest.Nanoseconds())/1000/float64(n))
 
-	later := tasks(1000, time.Now().Add(24*time.Hour), true)
+	later := newTasks(1000, time.Now().Add(24*time.Hour), true)
 	for i := range later {
 		later[i].number += n
 	}
@@ -148,17 +148,17 @@ func (b *bench) spread(ctx context.Context, l *layout, n int) error {
 		return err
 	}
 	defer p.stop()
-	if err := wait(ctx, 2*time.Second); err != nil {
+	if err := sleepContext(ctx, 2*time.Second); err != nil {
 		return err
 	}
-	if before, err = usages(ctx, servers); err != nil {
+	if before, err = redisUsages(ctx, servers); err != nil {
 		return err
 	}
 	began = time.Now()
-	if err := wait(ctx, 5*time.Second); err != nil {
+	if err := sleepContext(ctx, 5*time.Second); err != nil {
 		return err
 	}
-	if after, err = usages(ctx, servers); err != nil {
+	if after, err = redisUsages(ctx, servers); err != nil {
 		return err
 	}
 	span := time.Since(began).Seconds()
@@ -167,15 +167,15 @@ func (b *bench) spread(ctx context.Context, l *layout, n int) error {
 		commands += float64(after[i].commands - before[i].commands)
 		reads += float64(after[i].reads - before[i].reads)
 	}
-	l.add(perTick, commands/span)
-	l.add(perTrip, reads/span)
-	b.say("  %d masters, %d partitions: %.0f/s scheduled, %.0f/s settled, %.1f µs, %.0f commands a second idle", l.masters, l.partitions,
-		l.median(perSchedule), l.median(perDrain), l.median(perCPU), l.median(perTick))
+	l.add(idleCommandRate, commands/span)
+	l.add(idleRoundTripRate, reads/span)
+	b.logf("  %d masters, %d partitions: %.0f/s scheduled, %.0f/s settled, %.1f µs, %.0f commands a second idle", l.masters, l.partitions,
+		l.median(scheduleRate), l.median(settleRate), l.median(busiestMasterCPU), l.median(idleCommandRate))
 	return nil
 }
 
-func usages(ctx context.Context, servers []*server) ([]usage, error) {
-	out := make([]usage, len(servers))
+func redisUsages(ctx context.Context, servers []*redisServer) ([]redisUsage, error) {
+	out := make([]redisUsage, len(servers))
 	for i, s := range servers {
 		var err error
 		if out[i], err = s.usage(ctx); err != nil {
@@ -185,14 +185,14 @@ func usages(ctx context.Context, servers []*server) ([]usage, error) {
 	return out, nil
 }
 
-// masters are one server, or a Cluster without replicas, and its URL.
-func (b *bench) masters(ctx context.Context, n int) (all []*server, url string, err error) {
+// startMasters are one server, or a Cluster without replicas, and its URL.
+func (b *bench) startMasters(ctx context.Context, n int) (all []*redisServer, url string, err error) {
 	if n == 1 {
-		s, err := b.redis(ctx)
+		s, err := b.startRedis(ctx)
 		if err != nil {
 			return nil, "", err
 		}
-		return []*server{s}, "redis://" + s.addr, nil
+		return []*redisServer{s}, "redis://" + s.addr, nil
 	}
 	var hosts []string
 	for i := range n {
@@ -200,7 +200,7 @@ func (b *bench) masters(ctx context.Context, n int) (all []*server, url string, 
 		if err != nil {
 			return all, "", err
 		}
-		s, err := b.redis(ctx, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus))
+		s, err := b.startRedis(ctx, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus))
 		if err != nil {
 			return all, "", err
 		}
@@ -208,7 +208,7 @@ func (b *bench) masters(ctx context.Context, n int) (all []*server, url string, 
 		if err := s.rdb.Do(ctx, "cluster", "set-config-epoch", i+1).Err(); err != nil {
 			return all, "", err
 		}
-		if err := s.rdb.Do(ctx, "cluster", "addslotsrange", i*slots/n, (i+1)*slots/n-1).Err(); err != nil {
+		if err := s.rdb.Do(ctx, "cluster", "addslotsrange", i*hashSlots/n, (i+1)*hashSlots/n-1).Err(); err != nil {
 			return all, "", err
 		}
 		if i > 0 {
@@ -218,7 +218,7 @@ func (b *bench) masters(ctx context.Context, n int) (all []*server, url string, 
 			}
 		}
 	}
-	until := time.Now().Add(patience)
+	until := time.Now().Add(processTimeout)
 	for _, s := range all {
 		for {
 			info := s.rdb.ClusterInfo(ctx).Val()
@@ -229,7 +229,7 @@ func (b *bench) masters(ctx context.Context, n int) (all []*server, url string, 
 			if time.Now().After(until) {
 				return all, "", fmt.Errorf("the Cluster does not form: %s", info)
 			}
-			if err := wait(ctx, 20*time.Millisecond); err != nil {
+			if err := sleepContext(ctx, 20*time.Millisecond); err != nil {
 				return all, "", err
 			}
 		}

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// lead is how long before the moment at which all falls due everything has to be in place.
-const lead = 300 * time.Millisecond
+// seedLead is how long before the moment at which all falls due everything has to be in place.
+const seedLead = 300 * time.Millisecond
 
-// drain lets n holds fall due at one moment, with a worker that waits for them, and measures what it takes to capture them all.
-func (b *bench) drain(ctx context.Context, e engine, n int, delay time.Duration) error {
-	s, err := b.redis(ctx)
+// measureDrain lets n holds fall due at one moment, with a worker that waits for them, and measures what it takes to capture them all.
+func (b *bench) measureDrain(ctx context.Context, e engine, n int, delay time.Duration) error {
+	s, err := b.startRedis(ctx)
 	if err != nil {
 		return err
 	}
@@ -20,7 +20,7 @@ func (b *bench) drain(ctx context.Context, e engine, n int, delay time.Duration)
 	if err := b.stripe.reset(n, delay); err != nil {
 		return err
 	}
-	p, err := b.due(ctx, e, s, n, delay)
+	p, err := b.seedAndWait(ctx, e, s, n, delay)
 	if err != nil {
 		return err
 	}
@@ -34,15 +34,15 @@ func (b *bench) drain(ctx context.Context, e engine, n int, delay time.Duration)
 	if err != nil {
 		return err
 	}
-	if _, ok := e.(bare); ok {
+	if _, ok := e.(bareEngine); ok {
 		fmt.Fprintln(p.stdin, n)
 	}
-	c, err := b.stripe.until(ctx, int64(n), p)
+	c, err := b.stripe.waitForCaptures(ctx, int64(n), p)
 	if err != nil {
 		return err
 	}
 	// The last outcomes are still to be written down.
-	if err := wait(ctx, 250*time.Millisecond); err != nil {
+	if err := sleepContext(ctx, 250*time.Millisecond); err != nil {
 		return err
 	}
 	used, err := cpuTime(p.pid())
@@ -56,47 +56,47 @@ func (b *bench) drain(ctx context.Context, e engine, n int, delay time.Duration)
 	each := func(v float64) float64 { return v / float64(n) }
 	rate := float64(n-1) / time.Duration(c.Last-c.First).Seconds()
 	if delay > 0 {
-		b.add(drain50, e, rate)
+		b.addSample(drainRate50ms, e, rate)
 		return nil
 	}
-	b.add(drain0, e, rate)
-	b.add(workerCPU, e, each(float64((used-cpu).Nanoseconds())/1000))
-	if _, ok := e.(bare); ok {
+	b.addSample(drainRate, e, rate)
+	b.addSample(workerCPU, e, each(float64((used-cpu).Nanoseconds())/1000))
+	if _, ok := e.(bareEngine); ok {
 		return nil
 	}
-	b.add(redisCPU, e, each(float64((after.cpu-before.cpu).Nanoseconds())/1000))
-	b.add(commands, e, each(float64(after.commands-before.commands)))
-	b.add(trips, e, each(float64(after.reads-before.reads)))
+	b.addSample(redisCPU, e, each(float64((after.cpu-before.cpu).Nanoseconds())/1000))
+	b.addSample(redisCommands, e, each(float64(after.commands-before.commands)))
+	b.addSample(redisRoundTrips, e, each(float64(after.reads-before.reads)))
 	return nil
 }
 
-// due seeds n holds and starts a worker, and returns shortly before they fall due. How long seeding takes is learned from the runs before.
-func (b *bench) due(ctx context.Context, e engine, s *server, n int, delay time.Duration) (*proc, error) {
-	if _, ok := e.(bare); ok {
+// seedAndWait seeds n holds and starts a worker, and returns shortly before they fall due. How long seeding takes is learned from the runs before.
+func (b *bench) seedAndWait(ctx context.Context, e engine, s *redisServer, n int, delay time.Duration) (*process, error) {
+	if _, ok := e.(bareEngine); ok {
 		return e.start(ctx, s, b.stripe.url)
 	}
-	rate := b.seeded[e.name()]
+	rate := b.seedRates[e.name()]
 	if rate == 0 {
 		rate = 4000
 	}
 	for range 3 {
 		at := time.Now().Add(2*time.Second + time.Duration(1.5*float64(n)/rate*float64(time.Second))).Truncate(time.Second).Add(time.Second)
-		took, err := e.seed(ctx, s, tasks(n, at, false))
+		took, err := e.seed(ctx, s, newTasks(n, at, false))
 		if err != nil {
 			return nil, err
 		}
 		rate = float64(n) / took.Seconds()
-		b.seeded[e.name()] = rate
+		b.seedRates[e.name()] = rate
 		p, err := e.start(ctx, s, b.stripe.url)
 		if err != nil {
 			return nil, err
 		}
 		// asynq counts in whole seconds and may begin a second early.
-		if d := time.Until(at) - lead - time.Second; d >= 0 {
-			if n >= b.size.drain {
-				b.add(schedule, e, rate)
+		if d := time.Until(at) - seedLead - time.Second; d >= 0 {
+			if n >= b.workload.drain {
+				b.addSample(scheduleClientRate, e, rate)
 			}
-			if err := wait(ctx, d); err != nil {
+			if err := sleepContext(ctx, d); err != nil {
 				p.stop()
 				return nil, err
 			}

@@ -13,8 +13,8 @@ const concurrency = 64
 // task is a hold as every engine gets it: what a booking system knows, and when to capture.
 type task struct {
 	number    int
-	at        time.Time
-	expires   time.Time
+	captureAt time.Time
+	expiresAt time.Time
 	reference string
 	id        string // empty: made from the number
 }
@@ -26,11 +26,11 @@ func (t *task) intent() string {
 	return fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", t.number) // as long as Stripe's
 }
 
-// tasks are n holds that fall due at the same time.
-func tasks(n int, at time.Time, references bool) []task {
+// newTasks are n holds that fall due at the same time.
+func newTasks(n int, at time.Time, references bool) []task {
 	out := make([]task, n)
 	for i := range out {
-		out[i] = task{number: i, at: at, expires: at.Add(6 * 24 * time.Hour)}
+		out[i] = task{number: i, captureAt: at, expiresAt: at.Add(6 * 24 * time.Hour)}
 		if references {
 			out[i].reference = fmt.Sprintf("BK-%08d", i)
 		}
@@ -42,13 +42,13 @@ func tasks(n int, at time.Time, references bool) []task {
 type engine interface {
 	name() string
 	// seed writes tasks down for later, as fast as it can, and tells how long that took. The bare loop has nowhere to.
-	seed(ctx context.Context, s *server, all []task) (time.Duration, error)
+	seed(ctx context.Context, s *redisServer, all []task) (time.Duration, error)
 	// start runs a worker and returns when it is ready.
-	start(ctx context.Context, s *server, stripe string) (*proc, error)
+	start(ctx context.Context, s *redisServer, stripe string) (*process, error)
 }
 
 // workerEnv is what the workers beside holdd are told.
-func workerEnv(s *server, stripe string) []string {
+func workerEnv(s *redisServer, stripe string) []string {
 	addr := ""
 	if s != nil {
 		addr = s.addr
@@ -56,27 +56,27 @@ func workerEnv(s *server, stripe string) []string {
 	return []string{"BENCH_REDIS=" + addr, "BENCH_STRIPE=" + stripe, "BENCH_CONCURRENCY=" + strconv.Itoa(concurrency)}
 }
 
-// bare is stripe-go in a loop, without a queue.
-type bare struct{ b *bench }
+// bareEngine is stripe-go in a loop, without a queue.
+type bareEngine struct{ bench *bench }
 
-func (bare) name() string { return "bare" }
+func (bareEngine) name() string { return "bare" }
 
-func (bare) seed(context.Context, *server, []task) (time.Duration, error) { return 0, nil }
+func (bareEngine) seed(context.Context, *redisServer, []task) (time.Duration, error) { return 0, nil }
 
-func (e bare) start(_ context.Context, s *server, stripe string) (*proc, error) {
-	p, err := e.b.start("bare", workerEnv(s, stripe), e.b.bin("bare"))
+func (e bareEngine) start(_ context.Context, s *redisServer, stripe string) (*process, error) {
+	p, err := e.bench.startProcess("bare", workerEnv(s, stripe), e.bench.binPath("bare"))
 	if err != nil {
 		return nil, err
 	}
-	if err := p.ready(); err != nil {
+	if err := p.waitReady(); err != nil {
 		p.stop()
 		return nil, err
 	}
 	return p, nil
 }
 
-// inParallel runs f for parts of what is from 0 to n, at most so many at a time, and returns the first error.
-func inParallel(n, part, at int, f func(from, to int) error) error {
+// runInParallel runs f for parts of what is from 0 to n, at most so many at a time, and returns the first error.
+func runInParallel(n, part, at int, f func(from, to int) error) error {
 	type span struct{ from, to int }
 	spans := make(chan span)
 	errs := make(chan error, at)

@@ -11,74 +11,74 @@ import (
 	"time"
 )
 
-// bullmq is BullMQ on Node with a delayed job for each hold.
-type bullmq struct {
-	b    *bench
-	node string // the program
-	dir  string // of the scripts
+// bullmqEngine is BullMQ on Node with a delayed job for each hold.
+type bullmqEngine struct {
+	bench     *bench
+	node      string // the program
+	scriptDir string // of the scripts
 }
 
-// newBullMQ is nil where there is no Node or the packages were not installed.
-func newBullMQ(b *bench) *bullmq {
+// newBullMQEngine is nil where there is no Node or the packages were not installed.
+func newBullMQEngine(b *bench) *bullmqEngine {
 	node, err := exec.LookPath("node")
 	if err != nil {
 		return nil
 	}
-	if _, err := os.Stat(b.bin("bullmq/node_modules/bullmq")); err != nil {
+	if _, err := os.Stat(b.binPath("bullmq/node_modules/bullmq")); err != nil {
 		return nil
 	}
 	dir, err := filepath.Abs("bullmq")
 	if err != nil {
 		return nil
 	}
-	return &bullmq{b, node, dir}
+	return &bullmqEngine{b, node, dir}
 }
 
-func (bullmq) name() string { return "BullMQ" }
+func (bullmqEngine) name() string { return "BullMQ" }
 
-func (e bullmq) env(s *server, stripe string) []string {
-	return append(workerEnv(s, stripe), "BENCH_MODULES="+e.b.bin("bullmq"), "NODE_ENV=production")
+func (e bullmqEngine) env(s *redisServer, stripe string) []string {
+	return append(workerEnv(s, stripe), "BENCH_MODULES="+e.bench.binPath("bullmq"), "NODE_ENV=production")
 }
 
-func (e bullmq) seed(_ context.Context, s *server, all []task) (time.Duration, error) {
+func (e bullmqEngine) seed(_ context.Context, s *redisServer, all []task) (time.Duration, error) {
 	type job struct {
-		At   int64   `json:"at"` // Unix milliseconds
-		Data payload `json:"data"`
+		At   int64       `json:"at"` // Unix milliseconds
+		Data taskPayload `json:"data"`
 	}
 	jobs := make([]job, len(all))
 	for i := range all {
-		jobs[i] = job{all[i].at.UnixMilli(), all[i].payload()}
+		jobs[i] = job{all[i].captureAt.UnixMilli(), all[i].payload()}
 	}
 	b, err := json.Marshal(jobs)
 	if err != nil {
 		return 0, err
 	}
-	file := filepath.Join(e.b.dir, "jobs.json")
+	file := filepath.Join(e.bench.tempDir, "jobs.json")
 	if err := os.WriteFile(file, b, 0o600); err != nil {
 		return 0, err
 	}
-	p, err := e.b.start("bullmq-seed", e.env(s, ""), e.node, filepath.Join(e.dir, "seed.mjs"), file)
+	p, err := e.bench.startProcess("bullmq-seed", e.env(s, ""), e.node, filepath.Join(e.scriptDir, "seed.mjs"), file)
 	if err != nil {
 		return 0, err
 	}
 	defer p.stop()
-	line, err := p.lineWithin(10 * patience)
+	line, err := p.readLineWithin(10 * processTimeout)
 	if err != nil {
 		return 0, err
 	}
 	ms, err := strconv.ParseFloat(line, 64)
 	if err != nil {
-		return 0, p.failed(fmt.Errorf("it said %q", line))
+		return 0, p.withLog(fmt.Errorf("it said %q", line))
 	}
 	return time.Duration(ms * float64(time.Millisecond)), nil
 }
 
-func (e bullmq) start(_ context.Context, s *server, stripe string) (*proc, error) {
-	p, err := e.b.start("bullmq", e.env(s, stripe), e.node, filepath.Join(e.dir, "worker.mjs"))
+func (e bullmqEngine) start(_ context.Context, s *redisServer, stripe string) (*process, error) {
+	p, err := e.bench.startProcess("bullmq", e.env(s, stripe), e.node, filepath.Join(e.scriptDir, "worker.mjs"))
 	if err != nil {
 		return nil, err
 	}
-	if err := p.ready(); err != nil {
+	if err := p.waitReady(); err != nil {
 		p.stop()
 		return nil, err
 	}

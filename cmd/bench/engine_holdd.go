@@ -20,14 +20,14 @@ import (
 )
 
 const (
-	batch   = 500 // holds scheduled at once
-	callers = 4   // that schedule at the same time
+	scheduleBatch   = 500 // holds scheduled at once
+	scheduleCallers = 4   // that schedule at the same time
 )
 
-// holdd is the built binary, with a budget that limits nothing.
-type holdd struct {
-	b    *bench
-	rate int // of the budget; 0: as high as the setting goes
+// holddEngine is the built binary, with a budget that limits nothing.
+type holddEngine struct {
+	bench *bench
+	rate  int // of the budget; 0: as high as the setting goes
 	// url and partitions are for other Redis than one server with one partition.
 	url        string
 	partitions int
@@ -36,9 +36,9 @@ type holdd struct {
 	env     []string
 }
 
-func (holdd) name() string { return "holdd" }
+func (holddEngine) name() string { return "holdd" }
 
-func (e holdd) redisURL(s *server) string {
+func (e holddEngine) redisURL(s *redisServer) string {
 	if e.url != "" {
 		return e.url
 	}
@@ -49,7 +49,7 @@ func (e holdd) redisURL(s *server) string {
 type noStripe struct{ gateway.Client }
 
 // scheduler is a worker on the real store that takes wishes and captures nothing.
-func (e holdd) scheduler(ctx context.Context, s *server) (*worker.Worker, *store.Store, error) {
+func (e holddEngine) scheduler(ctx context.Context, s *redisServer) (*worker.Worker, *store.Store, error) {
 	st, _, err := store.Open(ctx, store.Options{URL: e.redisURL(s), Partitions: e.partitions})
 	if err != nil {
 		return nil, nil, err
@@ -70,24 +70,24 @@ func (e holdd) scheduler(ctx context.Context, s *server) (*worker.Worker, *store
 	return w, st, nil
 }
 
-func (t *task) wish() hold.ScheduleRequest {
+func (t *task) scheduleRequest() hold.ScheduleRequest {
 	return hold.ScheduleRequest{PaymentIntent: t.intent(), Reference: t.reference, Amount: 12000, Currency: "eur",
-		ExpiresAt: t.expires.UTC().Format(time.RFC3339Nano), CaptureAt: t.at.UTC().Format(time.RFC3339Nano)}
+		ExpiresAt: t.expiresAt.UTC().Format(time.RFC3339Nano), CaptureAt: t.captureAt.UTC().Format(time.RFC3339Nano)}
 }
 
-func (e holdd) seed(ctx context.Context, s *server, all []task) (time.Duration, error) {
+func (e holddEngine) seed(ctx context.Context, s *redisServer, all []task) (time.Duration, error) {
 	w, st, err := e.scheduler(ctx, s)
 	if err != nil {
 		return 0, err
 	}
 	defer st.Close()
 	began := time.Now()
-	err = inParallel(len(all), batch, callers, func(from, to int) error {
-		wishes := make([]hold.ScheduleRequest, 0, batch)
+	err = runInParallel(len(all), scheduleBatch, scheduleCallers, func(from, to int) error {
+		reqs := make([]hold.ScheduleRequest, 0, scheduleBatch)
 		for i := from; i < to; i++ {
-			wishes = append(wishes, all[i].wish())
+			reqs = append(reqs, all[i].scheduleRequest())
 		}
-		for _, r := range w.Scheduler.Schedule(ctx, wishes, "api") {
+		for _, r := range w.Scheduler.Schedule(ctx, reqs, "api") {
 			if r.Err != nil {
 				return fmt.Errorf("holdd: schedule: %w", r.Err)
 			}
@@ -97,13 +97,13 @@ func (e holdd) seed(ctx context.Context, s *server, all []task) (time.Duration, 
 	return time.Since(began), err
 }
 
-func (e holdd) start(ctx context.Context, s *server, stripe string) (*proc, error) {
+func (e holddEngine) start(ctx context.Context, s *redisServer, stripe string) (*process, error) {
 	p, _, err := e.serve(ctx, s, stripe)
 	return p, err
 }
 
 // serve runs the daemon and waits until it is ready to work. It returns the address of its API.
-func (e holdd) serve(ctx context.Context, s *server, stripe string) (*proc, string, error) {
+func (e holddEngine) serve(ctx context.Context, s *redisServer, stripe string) (*process, string, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, "", err
@@ -117,28 +117,28 @@ func (e holdd) serve(ctx context.Context, s *server, stripe string) (*proc, stri
 	if program == "" {
 		program = "holdd"
 	}
-	p, err := e.b.start("holdd", append([]string{
+	p, err := e.bench.startProcess("holdd", append([]string{
 		"STRIPE_API_KEY=" + capture.Key, "STRIPE_API_BASE=" + stripe, "REDIS_URL=" + e.redisURL(s), "HOLDD_PARTITIONS=" + strconv.Itoa(max(1, e.partitions)), "HOLDD_LISTEN=127.0.0.1:" + strconv.Itoa(port),
 		"HOLDD_CONCURRENCY=" + strconv.Itoa(concurrency), "HOLDD_RATE=" + rate,
 		"HOLDD_MIRROR_TERMS=false", // the others write nothing to Stripe but captures
 		"HOLDD_LOG_FORMAT=json",
-	}, e.env...), e.b.bin(program), "serve")
+	}, e.env...), e.bench.binPath(program), "serve")
 	if err != nil {
 		return nil, "", err
 	}
-	for until := time.Now().Add(patience); ; {
+	for until := time.Now().Add(processTimeout); ; {
 		if res, err := http.Get(url + "/readyz"); err == nil {
 			_ = res.Body.Close()
 			if res.StatusCode == http.StatusOK {
 				return p, url, nil
 			}
 		}
-		err := p.alive()
+		err := p.errIfEnded()
 		if err == nil && time.Now().After(until) {
-			err = p.failed(fmt.Errorf("it is not ready within %s", patience))
+			err = p.withLog(fmt.Errorf("it is not ready within %s", processTimeout))
 		}
 		if err == nil {
-			err = wait(ctx, time.Millisecond)
+			err = sleepContext(ctx, time.Millisecond)
 		}
 		if err != nil {
 			p.stop()
@@ -148,23 +148,23 @@ func (e holdd) serve(ctx context.Context, s *server, stripe string) (*proc, stri
 }
 
 // seedHTTP schedules in batches through the API of a running daemon.
-func (holdd) seedHTTP(ctx context.Context, url string, all []task) (time.Duration, error) {
+func (holddEngine) seedHTTP(ctx context.Context, url string, all []task) (time.Duration, error) {
 	var bodies [][]byte
-	for from := 0; from < len(all); from += batch {
-		var wishes []hold.ScheduleRequest
-		for i := from; i < min(from+batch, len(all)); i++ {
-			wishes = append(wishes, all[i].wish())
+	for from := 0; from < len(all); from += scheduleBatch {
+		var reqs []hold.ScheduleRequest
+		for i := from; i < min(from+scheduleBatch, len(all)); i++ {
+			reqs = append(reqs, all[i].scheduleRequest())
 		}
-		b, err := json.Marshal(map[string]any{"holds": wishes})
+		b, err := json.Marshal(map[string]any{"holds": reqs})
 		if err != nil {
 			return 0, err
 		}
 		bodies = append(bodies, b)
 	}
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: callers}}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: scheduleCallers}}
 	defer client.CloseIdleConnections()
 	began := time.Now()
-	err := inParallel(len(bodies), 1, callers, func(i, _ int) error {
+	err := runInParallel(len(bodies), 1, scheduleCallers, func(i, _ int) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/v1/holds:batch", bytes.NewReader(bodies[i]))
 		if err != nil {
 			return err
@@ -179,7 +179,7 @@ func (holdd) seedHTTP(ctx context.Context, url string, all []task) (time.Duratio
 		if err != nil {
 			return err
 		}
-		want := min(batch, len(all)-i*batch)
+		want := min(scheduleBatch, len(all)-i*scheduleBatch)
 		if got := bytes.Count(answer, []byte(`"status":201`)); got != want {
 			return fmt.Errorf("holdd: a batch of %d was answered %s, %d of it created: %.300s", want, res.Status, got, answer)
 		}

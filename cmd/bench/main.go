@@ -27,167 +27,167 @@ func main() {
 	}
 }
 
-// size is how much each run has to do.
-type size struct {
-	rounds          int
-	drain, slow     int // holds to drain, at once and at 50 ms a call
-	late, idle      time.Duration
-	pending, http   int
-	limited         int
-	limitedPatience time.Duration
-	references      bool // pending holds with a reference as well
-	million         bool // and a million of them without
+// workload is how much each run has to do.
+type workload struct {
+	rounds                 int
+	drain, slowDrain       int // holds to drain, at once and at 50 ms a call
+	latenessSpan, idleSpan time.Duration
+	pending, httpHolds     int
+	limitedHolds           int
+	limitedTimeout         time.Duration
+	references             bool // pending holds with a reference as well
+	withMillion            bool // and a million of them without
 }
 
 var (
-	full  = size{rounds: 3, drain: 20_000, slow: 4_000, late: 10 * time.Second, idle: 20 * time.Second, pending: 100_000, http: 20_000, limited: 10_000, limitedPatience: 2 * time.Minute, references: true, million: true}
-	quick = size{rounds: 1, drain: 6_000, slow: 1_200, late: 2 * time.Second, idle: 4 * time.Second, pending: 100_000, http: 10_000, limited: 3_000, limitedPatience: 20 * time.Second}
+	fullWorkload  = workload{rounds: 3, drain: 20_000, slowDrain: 4_000, latenessSpan: 10 * time.Second, idleSpan: 20 * time.Second, pending: 100_000, httpHolds: 20_000, limitedHolds: 10_000, limitedTimeout: 2 * time.Minute, references: true, withMillion: true}
+	quickWorkload = workload{rounds: 1, drain: 6_000, slowDrain: 1_200, latenessSpan: 2 * time.Second, idleSpan: 4 * time.Second, pending: 100_000, httpHolds: 10_000, limitedHolds: 3_000, limitedTimeout: 20 * time.Second}
 )
 
 // bench is one run of everything.
 type bench struct {
-	dir     string // for what is only needed while it runs
-	bins    string
-	size    size
-	stripe  *stub
-	samples samples
-	limits  []underLimit
-	seeded  map[string]float64 // tasks a second, by engine
-	began   time.Time
+	tempDir   string // for what is only needed while it runs
+	binDir    string
+	workload  workload
+	stripe    *stripeStub
+	samples   sampleSet
+	limits    []limitResult
+	seedRates map[string]float64 // tasks a second, by engine
+	startedAt time.Time
 }
 
-func (b *bench) bin(name string) string { return filepath.Join(b.bins, name) }
+func (b *bench) binPath(name string) string { return filepath.Join(b.binDir, name) }
 
-func (b *bench) say(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "%5.0fs "+format+"\n", append([]any{time.Since(b.began).Seconds()}, args...)...)
+func (b *bench) logf(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "%5.0fs "+format+"\n", append([]any{time.Since(b.startedAt).Seconds()}, args...)...)
 }
 
 func run(ctx context.Context, args []string) (err error) {
-	b := &bench{size: full, began: time.Now(), seeded: map[string]float64{}, samples: samples{by: map[measure]map[string][]float64{}}}
+	b := &bench{workload: fullWorkload, startedAt: time.Now(), seedRates: map[string]float64{}, samples: sampleSet{by: map[measure]map[string][]float64{}}}
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
-	fs.StringVar(&b.bins, "bin", ".build/bench", "folder of the programs that are measured; make bench builds them")
+	fs.StringVar(&b.binDir, "bin", ".build/bench", "folder of the programs that are measured; make bench builds them")
 	results := fs.String("results", "", "folder to write table and chart to; empty: nowhere")
-	short := fs.Bool("quick", false, "one round, less of everything")
+	quickRun := fs.Bool("quick", false, "one round, less of everything")
 	only := fs.String("only", "", "one part alone: limit, scale or cluster")
-	ten := fs.Bool("ten-million", false, "scale: ten million pending as well (6 GB of memory, a quarter of an hour)")
+	tenMillion := fs.Bool("ten-million", false, "scale: ten million pending as well (6 GB of memory, a quarter of an hour)")
 	profiles := fs.String("profile", "", "only drain holdd, under profilers, and write the profiles to this folder")
 	rounds := fs.Int("rounds", 0, "rounds; the table shows medians")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	if *short {
-		b.size = quick
+	if *quickRun {
+		b.workload = quickWorkload
 	}
 	if *rounds > 0 {
-		b.size.rounds = *rounds
+		b.workload.rounds = *rounds
 	}
-	if b.bins, err = filepath.Abs(b.bins); err != nil {
+	if b.binDir, err = filepath.Abs(b.binDir); err != nil {
 		return err
 	}
-	if b.dir, err = os.MkdirTemp("", "holdd-bench"); err != nil {
+	if b.tempDir, err = os.MkdirTemp("", "holdd-bench"); err != nil {
 		return err
 	}
-	defer os.RemoveAll(b.dir)
-	if b.stripe, err = b.stub(); err != nil {
+	defer os.RemoveAll(b.tempDir)
+	if b.stripe, err = b.startStub(); err != nil {
 		return err
 	}
 	defer b.stripe.stop()
 	if *profiles != "" {
-		return b.profile(ctx, *profiles)
+		return b.profileDrain(ctx, *profiles)
 	}
 	switch *only {
 	case "limit":
-		if err := b.underLimit(ctx); err != nil {
+		if err := b.measureUnderLimit(ctx); err != nil {
 			return err
 		}
 		fmt.Println()
 		head, rows := b.limitRows()
-		text(os.Stdout, head, rows)
+		writeTextTable(os.Stdout, head, rows)
 		return nil
 	case "scale":
 		sizes := []int{10_000, 1_000_000}
-		if *short {
+		if *quickRun {
 			sizes = []int{10_000, 100_000}
 		}
-		if *ten {
+		if *tenMillion {
 			sizes = append(sizes, 10_000_000)
 		}
-		if err := b.scale(ctx, sizes, os.Stdout); err != nil {
+		if err := b.measureScale(ctx, sizes, os.Stdout); err != nil {
 			return err
 		}
-		return b.cluster(ctx, os.Stdout)
+		return b.measureCluster(ctx, os.Stdout)
 	case "cluster":
-		return b.cluster(ctx, os.Stdout)
+		return b.measureCluster(ctx, os.Stdout)
 	case "":
 	default:
 		return fmt.Errorf("-only %q: it is limit, scale or cluster", *only)
 	}
-	if err := b.all(ctx); err != nil {
+	if err := b.measureAll(ctx); err != nil {
 		return err
 	}
-	return b.report(os.Stdout, *results)
+	return b.writeReport(os.Stdout, *results)
 }
 
-// all runs the engines in turn, so that what else the machine does falls on all of them.
-func (b *bench) all(ctx context.Context) error {
-	h := holdd{b: b}
-	engines := []engine{bare{b}, h, asynqEngine{b: b}}
-	if e := newBullMQ(b); e != nil {
+// measureAll runs the engines in turn, so that what else the machine does falls on all of them.
+func (b *bench) measureAll(ctx context.Context) error {
+	h := holddEngine{bench: b}
+	engines := []engine{bareEngine{b}, h, asynqEngine{bench: b}}
+	if e := newBullMQEngine(b); e != nil {
 		engines = append(engines, *e)
 	} else {
-		b.say("BullMQ is left out: there is no node, or its packages were not installed")
+		b.logf("BullMQ is left out: there is no node, or its packages were not installed")
 	}
 	queues := engines[1:]
-	if err := b.sizes(); err != nil {
+	if err := b.measureBinarySizes(); err != nil {
 		return err
 	}
-	for r := range b.size.rounds {
-		b.say("round %d of %d", r+1, b.size.rounds)
+	for r := range b.workload.rounds {
+		b.logf("round %d of %d", r+1, b.workload.rounds)
 		for i := range engines {
-			if err := b.drain(ctx, engines[(i+r)%len(engines)], b.size.drain, 0); err != nil {
+			if err := b.measureDrain(ctx, engines[(i+r)%len(engines)], b.workload.drain, 0); err != nil {
 				return err
 			}
 		}
 		for i := range engines {
-			if err := b.drain(ctx, engines[(i+r)%len(engines)], b.size.slow, 50*time.Millisecond); err != nil {
+			if err := b.measureDrain(ctx, engines[(i+r)%len(engines)], b.workload.slowDrain, 50*time.Millisecond); err != nil {
 				return err
 			}
 		}
-		if err := b.http(ctx, h, b.size.http); err != nil {
+		if err := b.measureHTTP(ctx, h, b.workload.httpHolds); err != nil {
 			return err
 		}
 		for _, e := range queues {
-			if err := b.late(ctx, e, b.size.late); err != nil {
+			if err := b.measureLateness(ctx, e, b.workload.latenessSpan); err != nil {
 				return err
 			}
-			if err := b.startUp(ctx, e); err != nil {
+			if err := b.measureStartup(ctx, e); err != nil {
 				return err
 			}
 		}
 	}
-	b.say("pending")
+	b.logf("pending")
 	for _, e := range queues {
-		if _, ok := e.(bullmq); ok && !b.size.references {
+		if _, ok := e.(bullmqEngine); ok && !b.workload.references {
 			continue // it takes longest and no bar is about it
 		}
-		if err := b.memory(ctx, e, b.size.pending, pending, false); err != nil {
+		if err := b.measureMemory(ctx, e, b.workload.pending, pendingMemory, false); err != nil {
 			return err
 		}
-		if !b.size.references {
+		if !b.workload.references {
 			continue
 		}
-		if err := b.memory(ctx, e, b.size.pending, pendingRef, true); err != nil {
+		if err := b.measureMemory(ctx, e, b.workload.pending, pendingMemoryWithReference, true); err != nil {
 			return err
 		}
-		if b.size.million {
-			if err := b.memory(ctx, e, 1_000_000, pendingMillion, false); err != nil {
+		if b.workload.withMillion {
+			if err := b.measureMemory(ctx, e, 1_000_000, pendingMemoryMillion, false); err != nil {
 				return err
 			}
 		}
 	}
-	b.say("idle")
-	if err := b.idle(ctx, queues, b.size.idle); err != nil {
+	b.logf("idle")
+	if err := b.measureIdle(ctx, queues, b.workload.idleSpan); err != nil {
 		return err
 	}
-	return b.underLimit(ctx)
+	return b.measureUnderLimit(ctx)
 }

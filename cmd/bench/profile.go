@@ -6,8 +6,8 @@ import (
 	"path/filepath"
 )
 
-// profile drains once under the profilers and leaves cpu.pprof and allocs.pprof in dir.
-func (b *bench) profile(ctx context.Context, dir string) error {
+// profileDrain drains once under the profilers and leaves cpu.pprof and allocs.pprof in dir.
+func (b *bench) profileDrain(ctx context.Context, dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
@@ -15,5 +15,5 @@ func (b *bench) profile(ctx context.Context, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	return b.drain(ctx, holdd{b: b, program: "profiled", env: []string{"BENCH_PROFILES=" + dir}}, b.size.drain, 0)
+	return b.measureDrain(ctx, holddEngine{bench: b, program: "profiled", env: []string{"BENCH_PROFILES=" + dir}}, b.workload.drain, 0)
 }

@@ -14,39 +14,39 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// server is a redis-server of its own: append-only file, flushed every second. Rewrites of the file are off, since one would fall into
+// redisServer is a redis-server of its own: append-only file, flushed every second. Rewrites of the file are off, since one would fall into
 // whichever run it pleases.
-type server struct {
-	*proc
+type redisServer struct {
+	*process
 	addr, dir string
 	rdb       *redis.Client
 }
 
-func (b *bench) redis(ctx context.Context, args ...string) (*server, error) {
-	dir, err := os.MkdirTemp(b.dir, "redis")
+func (b *bench) startRedis(ctx context.Context, args ...string) (*redisServer, error) {
+	dir, err := os.MkdirTemp(b.tempDir, "redis")
 	if err != nil {
 		return nil, err
 	}
-	var s *server
+	var s *redisServer
 	for range 5 { // a port that was free may be taken by somebody else
 		port, err := freePort()
 		if err != nil {
 			return nil, err
 		}
-		p, err := b.start("redis-server", nil, "redis-server", append([]string{"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir, "--save", "",
+		p, err := b.startProcess("redis-server", nil, "redis-server", append([]string{"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir, "--save", "",
 			"--appendonly", "yes", "--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0", "--daemonize", "no"}, args...)...)
 		if err != nil {
 			return nil, err
 		}
-		s = &server{proc: p, dir: dir, addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
+		s = &redisServer{process: p, dir: dir, addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
 		s.rdb = redis.NewClient(&redis.Options{Addr: s.addr, MaxRetries: -1, PoolSize: 2, DialerRetries: 1,
 			MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}, DisableIdentity: true})
-		until := time.Now().Add(patience)
-		for time.Now().Before(until) && p.alive() == nil {
-			if s.up() && s.rdb.Ping(ctx).Err() == nil {
+		until := time.Now().Add(processTimeout)
+		for time.Now().Before(until) && p.errIfEnded() == nil {
+			if s.acceptsConnections() && s.rdb.Ping(ctx).Err() == nil {
 				return s, nil
 			}
-			if err := wait(ctx, 5*time.Millisecond); err != nil {
+			if err := sleepContext(ctx, 5*time.Millisecond); err != nil {
 				s.stop()
 				return nil, err
 			}
@@ -56,8 +56,8 @@ func (b *bench) redis(ctx context.Context, args ...string) (*server, error) {
 	return nil, errors.New("redis-server does not come up")
 }
 
-// up asks without the client, whose pool would log each look that came too early.
-func (s *server) up() bool {
+// acceptsConnections asks without the client, whose pool would log each look that came too early.
+func (s *redisServer) acceptsConnections() bool {
 	c, err := net.DialTimeout("tcp", s.addr, time.Second)
 	if err != nil {
 		return false
@@ -65,7 +65,7 @@ func (s *server) up() bool {
 	return c.Close() == nil
 }
 
-func (s *server) stop() {
+func (s *redisServer) stop() {
 	if s == nil {
 		return
 	}
@@ -74,15 +74,15 @@ func (s *server) stop() {
 	_ = os.RemoveAll(s.dir)
 }
 
-// usage is what Redis says of itself.
-type usage struct {
+// redisUsage is what Redis says of itself.
+type redisUsage struct {
 	cpu      time.Duration // user and system, without forks
 	commands int64         // those that scripts run included
 	reads    int64         // reads from sockets that brought something: round trips, as near as a server can tell
 	memory   int64         // used_memory, bytes
 }
 
-func (s *server) usage(ctx context.Context) (u usage, err error) {
+func (s *redisServer) usage(ctx context.Context) (u redisUsage, err error) {
 	text, err := s.rdb.Info(ctx, "everything").Result()
 	if err != nil {
 		return u, err

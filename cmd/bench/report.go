@@ -14,51 +14,51 @@ import (
 type measure uint8
 
 const (
-	drain0 measure = iota + 1
-	drain50
+	drainRate measure = iota + 1
+	drainRate50ms
 	workerCPU
 	redisCPU
-	commands
-	trips
-	pending
-	pendingRef
-	pendingMillion
-	schedule
-	scheduleHTTP
-	late50
-	late99
+	redisCommands
+	redisRoundTrips
+	pendingMemory
+	pendingMemoryWithReference
+	pendingMemoryMillion
+	scheduleClientRate
+	scheduleHTTPRate
+	latenessP50
+	latenessP99
 	earlyShare
-	earlyMost
-	idleMB
+	maxEarliness
+	idleMemory
 	idleCPU
-	startMS
-	binaryMB
-	lastMeasure
+	startupTime
+	binarySize
+	measureCount
 )
 
-var measures = [...]struct{ title, unit string }{
-	drain0:         {"drain, answers at once", "/s"},
-	drain50:        {"drain, 50 ms a call", "/s"},
-	workerCPU:      {"worker CPU a hold", "µs"},
-	redisCPU:       {"Redis CPU a hold", "µs"},
-	commands:       {"Redis commands a hold, scripts' own included", ""},
-	trips:          {"Redis round trips a hold", ""},
-	pending:        {"Redis memory a pending hold", "B"},
-	pendingRef:     {"the same with a reference", "B"},
-	pendingMillion: {"the same, a million pending", "B"},
-	schedule:       {"schedule, client library", "/s"},
-	scheduleHTTP:   {"schedule, HTTP batches", "/s"},
-	late50:         {"lateness at 200/s, p50", "ms"},
-	late99:         {"lateness at 200/s, p99", "ms"},
-	earlyShare:     {"too early", "%"},
-	earlyMost:      {"earliest before its time", "ms"},
-	idleMB:         {"idle, resident", "MB"},
-	idleCPU:        {"idle, of a core", "%"},
-	startMS:        {"start until ready", "ms"},
-	binaryMB:       {"binary, stripped", "MB"},
+var measureInfo = [...]struct{ title, unit string }{
+	drainRate:                  {"drain, answers at once", "/s"},
+	drainRate50ms:              {"drain, 50 ms a call", "/s"},
+	workerCPU:                  {"worker CPU a hold", "µs"},
+	redisCPU:                   {"Redis CPU a hold", "µs"},
+	redisCommands:              {"Redis commands a hold, scripts' own included", ""},
+	redisRoundTrips:            {"Redis round trips a hold", ""},
+	pendingMemory:              {"Redis memory a pending hold", "B"},
+	pendingMemoryWithReference: {"the same with a reference", "B"},
+	pendingMemoryMillion:       {"the same, a million pending", "B"},
+	scheduleClientRate:         {"schedule, client library", "/s"},
+	scheduleHTTPRate:           {"schedule, HTTP batches", "/s"},
+	latenessP50:                {"lateness at 200/s, p50", "ms"},
+	latenessP99:                {"lateness at 200/s, p99", "ms"},
+	earlyShare:                 {"too early", "%"},
+	maxEarliness:               {"earliest before its time", "ms"},
+	idleMemory:                 {"idle, resident", "MB"},
+	idleCPU:                    {"idle, of a core", "%"},
+	startupTime:                {"start until ready", "ms"},
+	binarySize:                 {"binary, stripped", "MB"},
 }
 
-func (m measure) title() string { return measures[m].title }
+func (m measure) title() string { return measureInfo[m].title }
 
 func (m measure) format(v float64) string {
 	s := ""
@@ -75,7 +75,7 @@ func (m measure) format(v float64) string {
 	default:
 		s = fmt.Sprintf("%.2f", v)
 	}
-	switch unit := measures[m].unit; unit {
+	switch unit := measureInfo[m].unit; unit {
 	case "", "/s":
 		return s + unit
 	default:
@@ -94,62 +94,62 @@ func (b *bench) median(m measure, engine string) (v float64, ok bool) {
 	return (all[n/2] + all[(n-1)/2]) / 2, true
 }
 
-// bar is what holdd has to reach.
-type bar struct {
-	m     measure
-	than  string  // the engine it is compared with; empty: with the limit itself
-	limit float64 // of the ratio, or of the value
-	least bool    // the limit is the least, else the most
-	worst bool    // counts the worst round, not the median
+// target is what holdd has to reach.
+type target struct {
+	measure    measure
+	versus     string  // the engine it is compared with; empty: with the limit itself
+	limit      float64 // of the ratio, or of the value
+	atLeast    bool    // the limit is the least, else the most
+	worstRound bool    // counts the worst round, not the median
 }
 
-var bars = []bar{
-	{m: drain0, than: "asynq", limit: 3, least: true},
-	{m: drain0, than: "bare", limit: 0.8, least: true},
-	{m: drain50, than: "bare", limit: 0.97, least: true},
-	{m: redisCPU, than: "asynq", limit: 0.25},
-	{m: pending, than: "asynq", limit: 0.5},
-	{m: schedule, than: "asynq", limit: 2, least: true},
-	{m: scheduleHTTP, limit: 10_000, least: true},
-	{m: late99, limit: 100},
-	{m: earlyShare, limit: 0, worst: true},
-	{m: idleMB, limit: 25},
-	{m: idleCPU, limit: 0.25},
+var targets = []target{
+	{measure: drainRate, versus: "asynq", limit: 3, atLeast: true},
+	{measure: drainRate, versus: "bare", limit: 0.8, atLeast: true},
+	{measure: drainRate50ms, versus: "bare", limit: 0.97, atLeast: true},
+	{measure: redisCPU, versus: "asynq", limit: 0.25},
+	{measure: pendingMemory, versus: "asynq", limit: 0.5},
+	{measure: scheduleClientRate, versus: "asynq", limit: 2, atLeast: true},
+	{measure: scheduleHTTPRate, limit: 10_000, atLeast: true},
+	{measure: latenessP99, limit: 100},
+	{measure: earlyShare, limit: 0, worstRound: true},
+	{measure: idleMemory, limit: 25},
+	{measure: idleCPU, limit: 0.25},
 }
 
-// judged is a bar and what was measured for it.
-type judged struct {
-	name, want, value, against, ratio string
-	met                               bool
+// targetResult is a bar and what was measured for it.
+type targetResult struct {
+	name, want, value, versusValue, ratio string
+	met                                   bool
 }
 
-func (b *bench) judge() (out []judged) {
-	for _, r := range bars {
-		v, ok := b.median(r.m, "holdd")
+func (b *bench) checkTargets() (out []targetResult) {
+	for _, r := range targets {
+		v, ok := b.median(r.measure, "holdd")
 		if !ok {
 			continue
 		}
-		if r.worst {
-			v = slices.Max(b.samples.by[r.m]["holdd"])
+		if r.worstRound {
+			v = slices.Max(b.samples.by[r.measure]["holdd"])
 		}
-		j := judged{name: r.m.title(), value: r.m.format(v)}
+		j := targetResult{name: r.measure.title(), value: r.measure.format(v)}
 		sign := "≤"
-		if r.least {
+		if r.atLeast {
 			sign = "≥"
 		}
 		x := v
-		if r.than == "" {
-			j.want = sign + " " + r.m.format(r.limit)
+		if r.versus == "" {
+			j.want = sign + " " + r.measure.format(r.limit)
 		} else {
-			than, ok := b.median(r.m, r.than)
+			than, ok := b.median(r.measure, r.versus)
 			if !ok {
 				continue
 			}
 			x = v / than
-			j.want, j.against, j.ratio = fmt.Sprintf("%s %g × %s", sign, r.limit, r.than), r.m.format(than), fmt.Sprintf("%.2f", x)
+			j.want, j.versusValue, j.ratio = fmt.Sprintf("%s %g × %s", sign, r.limit, r.versus), r.measure.format(than), fmt.Sprintf("%.2f", x)
 		}
 		j.met = x <= r.limit
-		if r.least {
+		if r.atLeast {
 			j.met = x >= r.limit
 		}
 		out = append(out, j)
@@ -157,19 +157,19 @@ func (b *bench) judge() (out []judged) {
 	return out
 }
 
-// row is a line of a table.
-type row []string
+// tableRow is a line of a table.
+type tableRow []string
 
-// figures is the table of everything, engines side by side.
-func (b *bench) figures() (head row, rows []row) {
+// comparisonRows is the table of everything, engines side by side.
+func (b *bench) comparisonRows() (head tableRow, rows []tableRow) {
 	names := []string{"holdd", "asynq", "BullMQ", "bare"}
-	names = slices.DeleteFunc(names, func(n string) bool { return b.samples.by[drain0][n] == nil })
-	head = append(row{""}, names...)
-	for m := drain0; m < lastMeasure; m++ {
+	names = slices.DeleteFunc(names, func(n string) bool { return b.samples.by[drainRate][n] == nil })
+	head = append(tableRow{""}, names...)
+	for m := drainRate; m < measureCount; m++ {
 		if b.samples.by[m] == nil {
 			continue
 		}
-		r := row{m.title()}
+		r := tableRow{m.title()}
 		for _, n := range names {
 			if v, ok := b.median(m, n); ok {
 				r = append(r, m.format(v))
@@ -182,26 +182,26 @@ func (b *bench) figures() (head row, rows []row) {
 	return head, rows
 }
 
-func barRows(all []judged) (head row, rows []row) {
+func targetRows(all []targetResult) (head tableRow, rows []tableRow) {
 	for _, j := range all {
 		met := "met"
 		if !j.met {
 			met = "NOT MET"
 		}
-		rows = append(rows, row{j.name, j.want, j.value, j.against, j.ratio, met})
+		rows = append(rows, tableRow{j.name, j.want, j.value, j.versusValue, j.ratio, met})
 	}
-	return row{"bar", "wanted", "holdd", "the other", "ratio", ""}, rows
+	return tableRow{"bar", "wanted", "holdd", "the other", "ratio", ""}, rows
 }
 
-// text writes a table for a terminal.
-func text(w io.Writer, head row, rows []row) {
+// writeTextTable writes a table for a terminal.
+func writeTextTable(w io.Writer, head tableRow, rows []tableRow) {
 	width := make([]int, len(head))
-	for _, r := range append([]row{head}, rows...) {
+	for _, r := range append([]tableRow{head}, rows...) {
 		for i, c := range r {
 			width[i] = max(width[i], len([]rune(c)))
 		}
 	}
-	for _, r := range append([]row{head}, rows...) {
+	for _, r := range append([]tableRow{head}, rows...) {
 		var s strings.Builder
 		for i, c := range r {
 			pad := strings.Repeat(" ", width[i]-len([]rune(c)))
@@ -217,12 +217,12 @@ func text(w io.Writer, head row, rows []row) {
 }
 
 // limitRows are the runs under a rate limit, engines side by side, and whether each met its bars.
-func (b *bench) limitRows() (head row, rows []row) {
+func (b *bench) limitRows() (head tableRow, rows []tableRow) {
 	for _, r := range b.limits {
 		met := ""
 		if r.engine == "holdd" {
 			met = "met"
-			if !r.good() {
+			if !r.meetsTargets() {
 				met = "NOT MET"
 			}
 		}
@@ -230,24 +230,24 @@ func (b *bench) limitRows() (head row, rows []row) {
 		if r.open > 0 {
 			took = "> " + took
 		}
-		rows = append(rows, row{r.engine, fmt.Sprintf("%.2f s", r.ideal().Seconds()), took, fmt.Sprintf("%.3f", r.took.Seconds()/r.ideal().Seconds()),
-			fmt.Sprint(r.limited), fmt.Sprint(r.captured), fmt.Sprint(r.lapsed), fmt.Sprint(r.open), r.passed.String(), met})
+		rows = append(rows, tableRow{r.engine, fmt.Sprintf("%.2f s", r.idealTime().Seconds()), took, fmt.Sprintf("%.3f", r.took.Seconds()/r.idealTime().Seconds()),
+			fmt.Sprint(r.rateLimited), fmt.Sprint(r.captured), fmt.Sprint(r.expired), fmt.Sprint(r.open), r.passedOverBy.String(), met})
 	}
-	return row{"under a limit", "it allows", "took", "ratio", "429s", "captured", "lapsed", "open", "passed over by", ""}, rows
+	return tableRow{"under a limit", "it allows", "took", "ratio", "429s", "captured", "lapsed", "open", "passed over by", ""}, rows
 }
 
 // table is one of those that are printed and written.
 type table struct {
-	title string
-	head  row
-	rows  []row
+	title  string
+	header tableRow
+	rows   []tableRow
 }
 
 func (b *bench) tables() []table {
 	var out []table
-	head, rows := b.figures()
+	head, rows := b.comparisonRows()
 	out = append(out, table{"Side by side", head, rows})
-	head, rows = barRows(b.judge())
+	head, rows = targetRows(b.checkTargets())
 	out = append(out, table{"Bars", head, rows})
 	if head, rows = b.limitRows(); len(rows) > 0 {
 		out = append(out, table{fmt.Sprintf("%d holds due at one instant, %d a second allowed, %d workers, enough time for all", b.limits[0].holds, limitRate, replicas), head, rows})
@@ -255,12 +255,12 @@ func (b *bench) tables() []table {
 	return out
 }
 
-// report prints the tables, and writes them and the chart to a folder if one is named.
-func (b *bench) report(w io.Writer, dir string) error {
+// writeReport prints the tables, and writes them and the chart to a folder if one is named.
+func (b *bench) writeReport(w io.Writer, dir string) error {
 	fmt.Fprintln(w)
 	tables := b.tables()
 	for _, t := range tables {
-		text(w, t.head, t.rows)
+		writeTextTable(w, t.header, t.rows)
 	}
 	if dir == "" {
 		return nil
@@ -270,22 +270,22 @@ func (b *bench) report(w io.Writer, dir string) error {
 	}
 	var md strings.Builder
 	fmt.Fprintf(&md, "# holdd beside other ways to capture later\n\nWritten by `make bench`: %d rounds, medians, %s, %d cores. Figures of different runs can't be compared, ratios within one can.\n"+
-		"What is measured and how stands in [doc.go](../doc.go).\n", b.size.rounds, runtime.Version(), runtime.NumCPU())
+		"What is measured and how stands in [doc.go](../doc.go).\n", b.workload.rounds, runtime.Version(), runtime.NumCPU())
 	for _, t := range tables {
 		fmt.Fprintf(&md, "\n## %s\n\n", t.title)
-		markdown(&md, t.head, t.rows)
+		writeMarkdownTable(&md, t.header, t.rows)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "results.md"), []byte(md.String()), 0o644); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "chart.svg"), []byte(b.chart(tables[0].head[1:])), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "chart.svg"), []byte(b.renderChart(tables[0].header[1:])), 0o644); err != nil {
 		return err
 	}
 	fmt.Fprintf(w, "Written to %s: results.md, chart.svg\n", dir)
 	return nil
 }
 
-func markdown(w io.Writer, head row, rows []row) {
+func writeMarkdownTable(w io.Writer, head tableRow, rows []tableRow) {
 	fmt.Fprintf(w, "| %s |\n|---|%s\n", strings.Join(head, " | "), strings.Repeat("---:|", len(head)-1))
 	for _, r := range rows {
 		fmt.Fprintf(w, "| %s |\n", strings.Join(r, " | "))

@@ -20,61 +20,61 @@ const (
 	scaleRounds = 60
 )
 
-// operations are what must not cost more when more is pending.
-var operations = []string{"schedule 100", "claim 100", "settle 100", "list 50 by reference", "look at the schedule", "expiry sweep"}
+// scaleOperations are what must not cost more when more is pending.
+var scaleOperations = []string{"schedule 100", "claim 100", "settle 100", "list 50 by reference", "look at the schedule", "expiry sweep"}
 
-// atSize is a Redis with so many holds pending, and what the operations took on it.
-type atSize struct {
-	pending int
-	s       *server
-	w       *worker.Worker
-	st      *store.Store
-	took    map[string][]time.Duration
-	bytes   float64 // of Redis, each hold
-	rss     int64   // of the daemon, bytes
+// scaleRun is a Redis with so many holds pending, and what the operations took on it.
+type scaleRun struct {
+	pending      int
+	redis        *redisServer
+	worker       *worker.Worker
+	store        *store.Store
+	durations    map[string][]time.Duration
+	bytesPerHold float64 // of Redis, each hold
+	daemonMemory int64   // of the daemon, bytes
 }
 
-func (r *atSize) p50(op string) time.Duration {
-	slices.Sort(r.took[op])
-	return r.took[op][len(r.took[op])/2]
+func (r *scaleRun) median(op string) time.Duration {
+	slices.Sort(r.durations[op])
+	return r.durations[op][len(r.durations[op])/2]
 }
 
-// scale measures each operation with more and more holds pending on one Redis. The sizes take turns, so that what else the machine does
+// measureScale measures each operation with more and more holds pending on one Redis. The sizes take turns, so that what else the machine does
 // falls on all of them.
-func (b *bench) scale(ctx context.Context, sizes []int, w io.Writer) error {
-	var all []*atSize
+func (b *bench) measureScale(ctx context.Context, sizes []int, w io.Writer) error {
+	var all []*scaleRun
 	for _, n := range sizes {
-		r, err := b.fill(ctx, n)
+		r, err := b.fillRedis(ctx, n)
 		if r != nil {
-			defer r.s.stop()
+			defer r.redis.stop()
 		}
 		if err != nil {
 			return err
 		}
-		defer r.st.Close()
+		defer r.store.Close()
 		all = append(all, r)
 	}
 	for round := range scaleRounds {
 		for _, r := range all {
-			if err := r.once(ctx, round); err != nil {
+			if err := r.runOperations(ctx, round); err != nil {
 				return err
 			}
 		}
 	}
-	head := row{""}
+	head := tableRow{""}
 	for i, r := range all {
 		head = append(head, fmt.Sprintf("%d pending", r.pending))
 		if i > 0 {
 			head = append(head, "ratio", "≤ 1.5")
 		}
 	}
-	var rows []row
-	for _, op := range operations {
-		line := row{op + ", p50"}
+	var rows []tableRow
+	for _, op := range scaleOperations {
+		line := tableRow{op + ", p50"}
 		for i, r := range all {
-			line = append(line, fmt.Sprintf("%.0f µs", float64(r.p50(op).Nanoseconds())/1000))
+			line = append(line, fmt.Sprintf("%.0f µs", float64(r.median(op).Nanoseconds())/1000))
 			if i > 0 {
-				ratio := float64(r.p50(op)) / float64(all[0].p50(op))
+				ratio := float64(r.median(op)) / float64(all[0].median(op))
 				met := "met"
 				if ratio > 1.5 {
 					met = "NOT MET"
@@ -84,26 +84,26 @@ func (b *bench) scale(ctx context.Context, sizes []int, w io.Writer) error {
 		}
 		rows = append(rows, line)
 	}
-	bytes, rss := row{"Redis memory a hold, with reference and events"}, row{"daemon, resident"}
+	bytes, rss := tableRow{"Redis memory a hold, with reference and events"}, tableRow{"daemon, resident"}
 	for i, r := range all {
-		bytes, rss = append(bytes, fmt.Sprintf("%.0f B", r.bytes)), append(rss, fmt.Sprintf("%.1f MB", float64(r.rss)/1e6))
+		bytes, rss = append(bytes, fmt.Sprintf("%.0f B", r.bytesPerHold)), append(rss, fmt.Sprintf("%.1f MB", float64(r.daemonMemory)/1e6))
 		if i > 0 {
 			bytes = append(bytes, "", "")
-			rss = append(rss, fmt.Sprintf("%.2f", float64(r.rss)/float64(all[0].rss)), "")
+			rss = append(rss, fmt.Sprintf("%.2f", float64(r.daemonMemory)/float64(all[0].daemonMemory)), "")
 		}
 	}
 	fmt.Fprintln(w)
-	text(w, head, append(rows, bytes, rss))
+	writeTextTable(w, head, append(rows, bytes, rss))
 	return nil
 }
 
-// fill schedules n holds, which are spread over five days.
-func (b *bench) fill(ctx context.Context, n int) (r *atSize, err error) {
-	s, err := b.redis(ctx)
+// fillRedis schedules n holds, which are spread over five days.
+func (b *bench) fillRedis(ctx context.Context, n int) (r *scaleRun, err error) {
+	s, err := b.startRedis(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r = &atSize{pending: n, s: s, took: map[string][]time.Duration{}}
+	r = &scaleRun{pending: n, redis: s, durations: map[string][]time.Duration{}}
 	before, err := s.usage(ctx)
 	if err != nil {
 		return r, err
@@ -115,52 +115,52 @@ func (b *bench) fill(ctx context.Context, n int) (r *atSize, err error) {
 		all := make([]task, min(part, n-from))
 		for i := range all {
 			at := soon.Add(time.Duration(from+i) * (5 * 24 * time.Hour / time.Duration(n)))
-			all[i] = task{number: from + i, at: at, expires: at.Add(24 * time.Hour), reference: fmt.Sprintf("BK-%08d", from+i)}
+			all[i] = task{number: from + i, captureAt: at, expiresAt: at.Add(24 * time.Hour), reference: fmt.Sprintf("BK-%08d", from+i)}
 		}
-		if _, err := (holdd{b: b}).seed(ctx, s, all); err != nil {
+		if _, err := (holddEngine{bench: b}).seed(ctx, s, all); err != nil {
 			return r, err
 		}
 		if n > part {
-			b.say("  %d of %d are pending", from+len(all), n)
+			b.logf("  %d of %d are pending", from+len(all), n)
 		}
 	}
-	if err := wait(ctx, 2*time.Second); err != nil {
+	if err := sleepContext(ctx, 2*time.Second); err != nil {
 		return r, err
 	}
 	after, err := s.usage(ctx)
 	if err != nil {
 		return r, err
 	}
-	r.bytes = float64(after.memory-before.memory) / float64(n)
+	r.bytesPerHold = float64(after.memory-before.memory) / float64(n)
 
-	p, err := holdd{b: b}.start(ctx, s, b.stripe.url)
+	p, err := holddEngine{bench: b}.start(ctx, s, b.stripe.url)
 	if err != nil {
 		return r, err
 	}
-	err = wait(ctx, 3*time.Second)
+	err = sleepContext(ctx, 3*time.Second)
 	if err == nil {
-		r.rss, err = resident(p.pid())
+		r.daemonMemory, err = residentMemory(p.pid())
 	}
 	p.stop()
 	if err != nil {
 		return r, err
 	}
-	r.w, r.st, err = holdd{b: b}.scheduler(ctx, s)
+	r.worker, r.store, err = holddEngine{bench: b}.scheduler(ctx, s)
 	return r, err
 }
 
-func (r *atSize) timed(op string, f func() error) error {
+func (r *scaleRun) timeOperation(op string, f func() error) error {
 	began := time.Now()
 	if err := f(); err != nil {
 		return fmt.Errorf("%d pending: %s: %w", r.pending, op, err)
 	}
-	r.took[op] = append(r.took[op], time.Since(began))
+	r.durations[op] = append(r.durations[op], time.Since(began))
 	return nil
 }
 
-// once does each operation once. What it schedules is due at once, so that it can be claimed, and is dropped in the end.
-func (r *atSize) once(ctx context.Context, round int) error {
-	w, st, n, timed := r.w, r.st, r.pending, r.timed
+// runOperations does each operation once. What it schedules is due at once, so that it can be claimed, and is dropped in the end.
+func (r *scaleRun) runOperations(ctx context.Context, round int) error {
+	w, st, n, timed := r.worker, r.store, r.pending, r.timeOperation
 	if err := timed("look at the schedule", func() error {
 		d, err := st.PromoteDue(ctx, true, 256)
 		if err == nil && d.PromotedHolds > 0 {
@@ -187,12 +187,12 @@ func (r *atSize) once(ctx context.Context, round int) error {
 		return err
 	}
 	at := time.Now()
-	wishes := make([]hold.ScheduleRequest, scaleBatch)
-	for i := range wishes {
-		wishes[i] = (&task{number: 90_000_000 + round*scaleBatch + i, at: at, expires: at.Add(6 * 24 * time.Hour), reference: "NEW-" + fmt.Sprint(i)}).wish()
+	reqs := make([]hold.ScheduleRequest, scaleBatch)
+	for i := range reqs {
+		reqs[i] = (&task{number: 90_000_000 + round*scaleBatch + i, captureAt: at, expiresAt: at.Add(6 * 24 * time.Hour), reference: "NEW-" + fmt.Sprint(i)}).scheduleRequest()
 	}
 	if err := timed("schedule 100", func() error {
-		for _, s := range w.Scheduler.Schedule(ctx, wishes, "api") {
+		for _, s := range w.Scheduler.Schedule(ctx, reqs, "api") {
 			if s.Err != nil {
 				return s.Err
 			}
@@ -218,7 +218,7 @@ func (r *atSize) once(ctx context.Context, round int) error {
 	}); err != nil {
 		return err
 	}
-	ends, drops := captured(claims), make([]hold.RecordWrite, len(claims))
+	ends, drops := captureWrites(claims), make([]hold.RecordWrite, len(claims))
 	if err := timed("settle 100", func() error {
 		ok, err := st.Commit(ctx, ends)
 		if err == nil && slices.Contains(ok, false) {
@@ -243,8 +243,8 @@ func (r *atSize) once(ctx context.Context, round int) error {
 	return err
 }
 
-// captured are the writes with which claims end.
-func captured(claims []hold.Claim) []hold.RecordWrite {
+// captureWrites are the writes with which claims end.
+func captureWrites(claims []hold.Claim) []hold.RecordWrite {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	out := make([]hold.RecordWrite, len(claims))
 	for i := range claims {

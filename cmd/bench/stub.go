@@ -12,27 +12,27 @@ import (
 	"time"
 )
 
-// stub is the process that answers captures, and what it has counted.
-type stub struct {
-	*proc
+// stripeStub is the process that answers captures, and what it has counted.
+type stripeStub struct {
+	*process
 	url string
 }
 
-func (b *bench) stub() (*stub, error) {
-	p, err := b.start("stub", nil, b.bin("stub"))
+func (b *bench) startStub() (*stripeStub, error) {
+	p, err := b.startProcess("stub", nil, b.binPath("stub"))
 	if err != nil {
 		return nil, err
 	}
-	url, err := p.line()
+	url, err := p.readLine()
 	if err != nil {
 		p.stop()
 		return nil, err
 	}
-	return &stub{p, url}, nil
+	return &stripeStub{p, url}, nil
 }
 
 // reset begins a run of n holds, each answered after a delay.
-func (s *stub) reset(n int, delay time.Duration) error {
+func (s *stripeStub) reset(n int, delay time.Duration) error {
 	res, err := http.PostForm(s.url+"/_stub/reset", url.Values{"n": {strconv.Itoa(n)}, "delay": {delay.String()}})
 	if err != nil {
 		return err
@@ -44,9 +44,9 @@ func (s *stub) reset(n int, delay time.Duration) error {
 	return nil
 }
 
-type counted struct{ Count, Again, First, Last, Stray int64 }
+type captureCounts struct{ Count, Again, First, Last, Stray int64 }
 
-func (s *stub) counted() (c counted, err error) {
+func (s *stripeStub) fetchCounts() (c captureCounts, err error) {
 	res, err := http.Get(s.url + "/_stub/count")
 	if err != nil {
 		return c, err
@@ -55,8 +55,8 @@ func (s *stub) counted() (c counted, err error) {
 	return c, json.NewDecoder(res.Body).Decode(&c)
 }
 
-// arrivals are the moments at which the holds' first captures came, zero where none did.
-func (s *stub) arrivals() ([]time.Time, error) {
+// fetchArrivals are the moments at which the holds' first captures came, zero where none did.
+func (s *stripeStub) fetchArrivals() ([]time.Time, error) {
 	res, err := http.Get(s.url + "/_stub/arrivals")
 	if err != nil {
 		return nil, err
@@ -75,12 +75,12 @@ func (s *stub) arrivals() ([]time.Time, error) {
 	return out, nil
 }
 
-// until waits until n holds were captured, and fails if nothing more comes for a long while or a worker has ended.
-func (s *stub) until(ctx context.Context, n int64, worker *proc) (c counted, err error) {
+// waitForCaptures waits until n holds were captured, and fails if nothing more comes for a long while or a worker has ended.
+func (s *stripeStub) waitForCaptures(ctx context.Context, n int64, worker *process) (c captureCounts, err error) {
 	moved := time.Now()
 	for {
 		was := c.Count
-		if c, err = s.counted(); err != nil {
+		if c, err = s.fetchCounts(); err != nil {
 			return c, err
 		}
 		if c.Count >= n {
@@ -92,12 +92,12 @@ func (s *stub) until(ctx context.Context, n int64, worker *proc) (c counted, err
 		if c.Count > was {
 			moved = time.Now()
 		}
-		err := worker.alive()
-		if err == nil && time.Since(moved) > patience {
-			err = worker.failed(fmt.Errorf("%d of %d holds were captured, and for %s no other", c.Count, n, patience))
+		err := worker.errIfEnded()
+		if err == nil && time.Since(moved) > processTimeout {
+			err = worker.withLog(fmt.Errorf("%d of %d holds were captured, and for %s no other", c.Count, n, processTimeout))
 		}
 		if err == nil {
-			err = wait(ctx, 10*time.Millisecond)
+			err = sleepContext(ctx, 10*time.Millisecond)
 		}
 		if err != nil {
 			return c, err

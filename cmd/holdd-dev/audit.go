@@ -10,16 +10,16 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// sums are amounts of one currency, in minor units. authorized = captured + released + expired + held.
-type sums struct {
+// amountSums are amounts of one currency, in minor units. authorized = captured + released + expired + held.
+type amountSums struct {
 	authorized, captured, released, expired, held int64
 }
 
-func (s sums) balanced() bool {
+func (s amountSums) balanced() bool {
 	return s.authorized == s.captured+s.released+s.expired+s.held
 }
 
-func (s *sums) add(t sums) {
+func (s *amountSums) add(t amountSums) {
 	s.authorized += t.authorized
 	s.captured += t.captured
 	s.released += t.released
@@ -29,15 +29,15 @@ func (s *sums) add(t sums) {
 
 // audit compares the hotel's books, which know only what holdd's log said, with Stripe's ledger, hold by hold.
 type audit struct {
-	books, ledger map[string]sums // by currency
-	differences   []string
-	unread        []string // ended at Stripe, and holdd was stopped before it could have read it
-	others        int      // PaymentIntents that are not the hotel's, or that others changed the amount of; in neither sum
+	holddTotals, stripeTotals map[string]amountSums // by currency
+	differences               []string
+	notYetRead                []string // ended at Stripe, and holdd was stopped before it could have read it
+	foreign                   int      // PaymentIntents that are not the hotel's, or that others changed the amount of; in neither sum
 }
 
-// told is what the log said of a booking's hold.
-func (k *booking) told() sums {
-	s := sums{authorized: k.amount}
+// loggedSums is what the log said of a booking's hold.
+func (k *booking) loggedSums() amountSums {
+	s := amountSums{authorized: k.amount}
 	switch k.outcome {
 	case capturedAtItsTime, capturedWhenAsked, capturedInPart, capturedBeforeDeadline, capturedElsewhere:
 		s.captured, s.released = k.captured, k.amount-k.captured
@@ -48,82 +48,82 @@ func (k *booking) told() sums {
 	case stillHeld:
 		s.held = k.amount
 	default:
-		return sums{}
+		return amountSums{}
 	}
 	return s
 }
 
-// done is what the ledger says of one PaymentIntent.
-type done struct {
-	sums
-	currency string
-	captures int
-	resized  bool   // somebody changed how much is held
-	last     string // who did the last effect
-	byHoldd  bool   // the last effect carries one of holdd's idempotency keys
+// stripeResult is what the ledger says of one PaymentIntent.
+type stripeResult struct {
+	amountSums
+	currency  string
+	captures  int
+	resized   bool   // somebody changed how much is held
+	lastActor string // who did the last effect
+	byHoldd   bool   // the last effect carries one of holdd's idempotency keys
 }
 
-func read(ledger []stripesim.Effect) map[string]*done {
-	all := map[string]*done{}
+func sumByIntent(ledger []stripesim.Effect) map[string]*stripeResult {
+	all := map[string]*stripeResult{}
 	for _, e := range ledger {
 		d := all[e.Intent]
 		if d == nil {
-			d = &done{currency: e.Currency}
+			d = &stripeResult{currency: e.Currency}
 			all[e.Intent] = d
 		}
 		switch e.Kind {
-		case stripesim.Authorized:
+		case stripesim.EffectAuthorized:
 			d.authorized += e.Amount
-		case stripesim.Incremented, stripesim.Overcaptured:
+		case stripesim.EffectIncremented, stripesim.EffectOvercaptured:
 			d.authorized += e.Amount
 			d.resized = true
-		case stripesim.Captured:
+		case stripesim.EffectCaptured:
 			d.captured += e.Amount
 			d.captures++
-		case stripesim.Released, stripesim.Canceled:
+		case stripesim.EffectReleased, stripesim.EffectCanceled:
 			d.released += e.Amount
-		case stripesim.Expired:
+		case stripesim.EffectExpired:
 			d.expired += e.Amount
 		}
 		d.held = d.authorized - d.captured - d.released - d.expired
-		d.last, d.byHoldd = e.By, strings.HasPrefix(e.Key, "holdd-")
+		d.lastActor, d.byHoldd = e.Actor, strings.HasPrefix(e.IdempotencyKey, "holdd-")
 	}
 	return all
 }
 
-func compare(bookings []*booking, ledger []stripesim.Effect) *audit {
-	a := &audit{books: map[string]sums{}, ledger: map[string]sums{}}
-	stripe := read(ledger)
+func compareLedgers(bookings []*booking, ledger []stripesim.Effect) *audit {
+	a := &audit{holddTotals: map[string]amountSums{}, stripeTotals: map[string]amountSums{}}
+	stripe := sumByIntent(ledger)
 	for _, k := range bookings {
 		d := stripe[k.intent]
 		if d == nil {
-			d = &done{currency: k.currency}
+			d = &stripeResult{currency: k.currency}
 		}
 		delete(stripe, k.intent)
 		if d.resized {
-			a.others++
+			a.foreign++
 			continue
 		}
-		said := k.told()
+		said := k.loggedSums()
 		switch {
 		case d.captures > 1:
-			a.differ(k, said, d, fmt.Sprintf("captured %d times", d.captures))
-		case said == d.sums && (said == sums{} || k.currency == d.currency):
+			a.addDifference(k, said, d, fmt.Sprintf("captured %d times", d.captures))
+		case said == d.amountSums && (said == amountSums{} || k.currency == d.currency):
 		case k.outcome == stillHeld && d.held == 0 && d.authorized == k.amount && (k.unknown || !d.byHoldd):
-			a.unread = append(a.unread, fmt.Sprintf("%s %s: %s at Stripe (%s) before holdd could read it", k.ref, k.guest, d.words(), d.last))
-			said = d.sums
+			a.notYetRead = append(a.notYetRead, fmt.Sprintf("%s %s: %s at Stripe (%s) before holdd could read it", k.ref, k.cardholder, d.describe(), d.lastActor))
+			said = d.amountSums
 		default:
-			a.differ(k, said, d, "")
+			a.addDifference(k, said, d, "")
 		}
-		a.sum(a.books, k.currency, said)
-		a.sum(a.ledger, d.currency, d.sums)
+		a.addSums(a.holddTotals, k.currency, said)
+		a.addSums(a.stripeTotals, d.currency, d.amountSums)
 	}
-	a.others += len(stripe)
+	a.foreign += len(stripe)
 	return a
 }
 
-func (a *audit) sum(of map[string]sums, currency string, s sums) {
-	if (s == sums{}) {
+func (a *audit) addSums(of map[string]amountSums, currency string, s amountSums) {
+	if (s == amountSums{}) {
 		return
 	}
 	t := of[currency]
@@ -131,17 +131,17 @@ func (a *audit) sum(of map[string]sums, currency string, s sums) {
 	of[currency] = t
 }
 
-func (a *audit) differ(k *booking, said sums, d *done, why string) {
-	b := &done{sums: said, currency: k.currency}
-	text := fmt.Sprintf("%s %s (%s): holdd's log says %s, Stripe's ledger says %s", k.ref, k.guest, k.intent, b.words(), d.words())
-	if why != "" {
-		text += ", " + why
+func (a *audit) addDifference(k *booking, said amountSums, d *stripeResult, reason string) {
+	b := &stripeResult{amountSums: said, currency: k.currency}
+	text := fmt.Sprintf("%s %s (%s): holdd's log says %s, Stripe's ledger says %s", k.ref, k.cardholder, k.intent, b.describe(), d.describe())
+	if reason != "" {
+		text += ", " + reason
 	}
 	a.differences = append(a.differences, text)
 }
 
-// words say what became of one hold.
-func (d *done) words() string {
+// describe say what became of one hold.
+func (d *stripeResult) describe() string {
 	var parts []string
 	for _, p := range []struct {
 		n    int64
@@ -159,15 +159,15 @@ func (d *done) words() string {
 
 // currencies are those of both sides.
 func (a *audit) currencies() []string {
-	all := maps.Clone(a.books)
-	maps.Copy(all, a.ledger)
+	all := maps.Clone(a.holddTotals)
+	maps.Copy(all, a.stripeTotals)
 	return slices.Sorted(maps.Keys(all))
 }
 
 // agrees tells whether nothing differs and every sum adds up.
 func (a *audit) agrees() bool {
 	for _, c := range a.currencies() {
-		if a.books[c] != a.ledger[c] || !a.books[c].balanced() {
+		if a.holddTotals[c] != a.stripeTotals[c] || !a.holddTotals[c].balanced() {
 			return false
 		}
 	}

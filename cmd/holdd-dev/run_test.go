@@ -17,15 +17,15 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// screen is a standard output that shows each line to a spectator.
-type screen struct {
-	mu   sync.Mutex
-	all  bytes.Buffer
-	seen int
-	see  func(line string)
+// outputWatcher is a standard output that shows each line to a spectator.
+type outputWatcher struct {
+	mu     sync.Mutex
+	all    bytes.Buffer
+	seen   int
+	onLine func(line string)
 }
 
-func (s *screen) Write(p []byte) (int, error) {
+func (s *outputWatcher) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	s.all.Write(p)
 	var lines []string
@@ -39,22 +39,22 @@ func (s *screen) Write(p []byte) (int, error) {
 		s.seen += n + 1
 	}
 	s.mu.Unlock()
-	if s.see != nil {
+	if s.onLine != nil {
 		for _, l := range lines {
-			s.see(l)
+			s.onLine(l)
 		}
 	}
 	return len(p), nil
 }
 
-func (s *screen) String() string {
+func (s *outputWatcher) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.all.String()
 }
 
-func TestEveryStoryIsToldAndTheBooksAgree(t *testing.T) {
-	var out screen
+func TestRun_AllScenariosReconcile(t *testing.T) {
+	var out outputWatcher
 	var errs bytes.Buffer
 	if code := Run(t.Context(), []string{"--for", "11s", "--bookings-per-minute", "400", "--day", "2s", "--seed", "7"}, &out, &errs); code != exitOK || errs.Len() > 0 {
 		t.Fatalf("exit code %d, standard error %q, output:\n%s", code, errs.String(), out.String())
@@ -102,7 +102,7 @@ func TestEveryStoryIsToldAndTheBooksAgree(t *testing.T) {
 			t.Errorf("%s is shown: %q", what, m)
 		}
 	}
-	addsUp(t, text)
+	checkSummarySums(t, text)
 	if t.Failed() {
 		t.Log(text)
 	}
@@ -113,8 +113,8 @@ var (
 	outcomeLine = regexp.MustCompile(`(?m)^  (\S.*?) +(\d+)$`)
 )
 
-// addsUp reads the tables as a person would.
-func addsUp(t *testing.T, text string) {
+// checkSummarySums reads the tables as a person would.
+func checkSummarySums(t *testing.T, text string) {
 	t.Helper()
 	_, text, found := strings.Cut(text, "\nAfter ")
 	if !found {
@@ -153,14 +153,14 @@ func addsUp(t *testing.T, text string) {
 	}
 }
 
-func TestCtrlCEndsItWithASummary(t *testing.T) {
+func TestRun_SummaryOnInterrupt(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
-	var meddle sync.Once
+	var once sync.Once
 	simURL := regexp.MustCompile(`http://\S+/_sim/`)
-	out := &screen{see: func(line string) {
+	out := &outputWatcher{onLine: func(line string) {
 		if at := simURL.FindString(line); at != "" { // a newcomer tries the simulator's own orders
-			meddle.Do(func() {
+			once.Do(func() {
 				resp, err := http.Post(at+"holds", "application/json", strings.NewReader(`{"amount":4200,"currency":"usd"}`))
 				if err != nil {
 					t.Errorf("the simulator takes no orders: %v", err)
@@ -180,7 +180,7 @@ func TestCtrlCEndsItWithASummary(t *testing.T) {
 	if code := Run(ctx, []string{"--day", "1m", "--bookings-per-minute", "600"}, out, &errs); code != exitOK || errs.Len() > 0 {
 		t.Fatalf("exit code %d, standard error %q, output:\n%s", code, errs.String(), out.String())
 	}
-	addsUp(t, out.String())
+	checkSummarySums(t, out.String())
 	for _, want := range []string{"the hotel closes", "agrees with Stripe's ledger", "1 PaymentIntents that others made"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in:\n%s", want, out.String())
@@ -189,10 +189,10 @@ func TestCtrlCEndsItWithASummary(t *testing.T) {
 }
 
 // What Stripe did under one of holdd's keys and holdd's log does not tell of is what the comparison is for.
-func TestADifferenceIsToldAndFails(t *testing.T) {
+func TestRun_LedgerDifferenceFails(t *testing.T) {
 	// holdd may look at the intent in just that moment. Such a round is right, and shows nothing.
 	for range 3 {
-		code, out, errs := meddledWith(t)
+		code, out, errs := runWithForeignCapture(t)
 		if strings.Contains(out, "captured by others at Stripe") {
 			continue
 		}
@@ -204,8 +204,8 @@ func TestADifferenceIsToldAndFails(t *testing.T) {
 	t.Error("holdd was told each time: this test shows nothing")
 }
 
-// meddledWith runs a hotel whose first booking is captured behind holdd's back, when the hotel closes.
-func meddledWith(t *testing.T) (code int, text, failure string) {
+// runWithForeignCapture runs a hotel whose first booking is captured behind holdd's back, when the hotel closes.
+func runWithForeignCapture(t *testing.T) (code int, text, failure string) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
 	ledgerURL := regexp.MustCompile(`(http://\S+)/_sim/`)
@@ -237,7 +237,7 @@ func meddledWith(t *testing.T) (code int, text, failure string) {
 		}
 		return nil
 	}
-	out := &screen{see: func(line string) {
+	out := &outputWatcher{onLine: func(line string) {
 		if m := ledgerURL.FindStringSubmatch(line); m != nil {
 			base = m[1]
 		}
@@ -255,7 +255,7 @@ func meddledWith(t *testing.T) (code int, text, failure string) {
 	return code, out.String(), errs.String()
 }
 
-func TestUsage(t *testing.T) {
+func TestRun_InvalidUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"--bookings-per-minute", "0"}, {"--bookings-per-minute", "601"}, {"--for", "-1s"}, {"--for", "soon"}, {"--day", "10ms"}, {"--seed", "x"}, {"--what"}, {"list"},
 	} {
@@ -270,15 +270,15 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-func TestTheSeedMakesTheBookings(t *testing.T) {
+func TestNextBooking_SeedReproducible(t *testing.T) {
 	draw := func(seed uint64) string {
-		h := newHotel(options{seed: seed, perMinute: 30, day: time.Second}, nil, nil, nil, nil)
+		h := newDemoClient(options{seed: seed, perMinute: 30, dayLength: time.Second}, nil, nil, nil, nil)
 		var b strings.Builder
 		for n := range 200 {
-			g := h.next(n + 1)
-			fmt.Fprintln(&b, g.subject, g.kind, g.card, g.days, g.part)
-			if g.part <= 0 || g.part >= g.amount || g.amount > 1_500_00 {
-				t.Fatalf("booking %d takes %s of %s", n, hold.FormatAmount(g.part, g.currency), hold.FormatAmount(g.amount, g.currency))
+			g := h.nextBooking(n + 1)
+			fmt.Fprintln(&b, g.subject, g.kind, g.card, g.days, g.partAmount)
+			if g.partAmount <= 0 || g.partAmount >= g.amount || g.amount > 1_500_00 {
+				t.Fatalf("booking %d takes %s of %s", n, hold.FormatAmount(g.partAmount, g.currency), hold.FormatAmount(g.amount, g.currency))
 			}
 		}
 		return b.String()
@@ -289,13 +289,13 @@ func TestTheSeedMakesTheBookings(t *testing.T) {
 	if draw(1) == draw(2) {
 		t.Error("another seed draws the same bookings")
 	}
-	told := map[kind]int{}
-	for _, s := range stories {
-		told[s.kind]++
+	count := map[scenarioKind]int{}
+	for _, s := range scenarios {
+		count[s.kind]++
 	}
-	for k := stay; k <= lastKind; k++ {
-		if told[k] != 1 {
-			t.Errorf("story %d is there %d times", k, told[k])
+	for k := captureAtCheckout; k <= lastKind; k++ {
+		if count[k] != 1 {
+			t.Errorf("story %d is there %d times", k, count[k])
 		}
 	}
 }

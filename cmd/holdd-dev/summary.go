@@ -13,33 +13,33 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// summary tells how the bookings ended, in numbers and in money, and whether Stripe's ledger says the same. Nothing writes to either any more.
-func (b *books) summary(lasted time.Duration) (agrees bool) {
+// printSummary tells how the bookings ended, in numbers and in money, and whether Stripe's ledger says the same. Nothing writes to either any more.
+func (b *bookingLedger) printSummary(lasted time.Duration) (agrees bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	t := b.tell
-	a := compare(b.bookings, b.sim.Ledger())
+	t := b.printer
+	a := compareLedgers(b.bookings, b.sim.Ledger())
 
 	var out strings.Builder
-	fmt.Fprintf(&out, "\n%s\n\n", t.paint(bold, fmt.Sprintf("After %s: %d bookings", length(lasted), len(b.bookings))))
-	out.WriteString(b.outcomes() + "\n\n")
-	if s := b.met(); s != "" {
+	fmt.Fprintf(&out, "\n%s\n\n", t.colorize(bold, fmt.Sprintf("After %s: %d bookings", formatDuration(lasted), len(b.bookings))))
+	out.WriteString(b.renderOutcomes() + "\n\n")
+	if s := b.renderIncidents(); s != "" {
 		out.WriteString(s + "\n\n")
 	}
-	out.WriteString(a.money() + "\n\n")
-	for _, line := range a.unread {
-		out.WriteString("  " + clean(line) + "\n")
+	out.WriteString(a.renderAmounts() + "\n\n")
+	for _, line := range a.notYetRead {
+		out.WriteString("  " + sanitizeText(line) + "\n")
 	}
-	if a.others > 0 {
-		fmt.Fprintf(&out, "  %d PaymentIntents that others made or changed are in neither sum\n", a.others)
+	if a.foreign > 0 {
+		fmt.Fprintf(&out, "  %d PaymentIntents that others made or changed are in neither sum\n", a.foreign)
 	}
 	agrees = a.agrees()
 	if agrees {
-		out.WriteString(t.paint(green, "holdd agrees with Stripe's ledger") + "\n")
+		out.WriteString(t.colorize(green, "holdd agrees with Stripe's ledger") + "\n")
 	} else {
-		out.WriteString(t.paint(red, "holdd DIFFERS from Stripe's ledger") + "\n")
+		out.WriteString(t.colorize(red, "holdd DIFFERS from Stripe's ledger") + "\n")
 		for _, d := range a.differences {
-			out.WriteString("  " + clean(d) + "\n")
+			out.WriteString("  " + sanitizeText(d) + "\n")
 		}
 	}
 	t.print(out.String())
@@ -58,7 +58,7 @@ func newTable(header ...any) table.Writer {
 	return w
 }
 
-func right(columns ...int) []table.ColumnConfig {
+func rightAligned(columns ...int) []table.ColumnConfig {
 	var c []table.ColumnConfig
 	for _, n := range columns {
 		c = append(c, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight, AlignFooter: text.AlignRight})
@@ -66,14 +66,14 @@ func right(columns ...int) []table.ColumnConfig {
 	return c
 }
 
-// outcomes counts the bookings, each once.
-func (b *books) outcomes() string {
+// renderOutcomes counts the bookings, each once.
+func (b *bookingLedger) renderOutcomes() string {
 	counts := map[outcome]int{}
 	for _, k := range b.bookings {
 		counts[k.outcome]++
 	}
 	w := newTable("outcome", "bookings")
-	w.SetColumnConfigs(right(2))
+	w.SetColumnConfigs(rightAligned(2))
 	total := 0
 	for o := stillHeld; o <= lastOutcome; o++ {
 		if counts[o] > 0 {
@@ -85,34 +85,34 @@ func (b *books) outcomes() string {
 	return w.Render()
 }
 
-// met counts what happened on the way.
-func (b *books) met() string {
+// renderIncidents counts what happened on the way.
+func (b *bookingLedger) renderIncidents() string {
 	if len(b.incidents) == 0 {
 		return ""
 	}
 	w := newTable("on the way", "times")
-	w.SetColumnConfigs(right(2))
+	w.SetColumnConfigs(rightAligned(2))
 	for _, i := range slices.Sorted(maps.Keys(b.incidents)) {
 		w.AppendRow(table.Row{string(i), b.incidents[i]})
 	}
 	return w.Render()
 }
 
-// money is the sum of each currency as holdd's log has it and as Stripe's ledger has it, one beneath the other.
-func (a *audit) money() string {
+// renderAmounts is the sum of each currency as holdd's log has it and as Stripe's ledger has it, one beneath the other.
+func (a *audit) renderAmounts() string {
 	w := newTable("currency", "says", "authorized", "", "captured", "", "released", "", "expired", "", "still held")
-	w.SetColumnConfigs(right(3, 5, 7, 9, 11))
+	w.SetColumnConfigs(rightAligned(3, 5, 7, 9, 11))
 	for _, c := range a.currencies() {
 		amount := func(n int64) string { return strings.TrimSuffix(hold.FormatAmount(n, c), " "+strings.ToUpper(c)) }
-		row := func(first, who string, s sums) {
+		row := func(first, who string, s amountSums) {
 			equals := "="
 			if !s.balanced() {
 				equals = "≠"
 			}
 			w.AppendRow(table.Row{first, who, amount(s.authorized), equals, amount(s.captured), "+", amount(s.released), "+", amount(s.expired), "+", amount(s.held)})
 		}
-		row(strings.ToUpper(c), "holdd", a.books[c])
-		row("", "Stripe", a.ledger[c])
+		row(strings.ToUpper(c), "holdd", a.holddTotals[c])
+		row("", "Stripe", a.stripeTotals[c])
 	}
 	return w.Render()
 }

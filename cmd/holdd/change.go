@@ -13,51 +13,51 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// change is what all commands share that change one hold.
-type change struct {
-	*connection
-	yes      bool
-	revision uint64
+// changeFlags is what all commands share that change one hold.
+type changeFlags struct {
+	*connectionFlags
+	skipConfirm bool
+	revision    uint64
 }
 
-func (a *app) changing(cmd *cobra.Command) *change {
-	c := &change{connection: a.connect(cmd)}
-	cmd.Args = oneHold
+func (a *app) addChangeFlags(cmd *cobra.Command) *changeFlags {
+	c := &changeFlags{connectionFlags: a.addConnectionFlags(cmd)}
+	cmd.Args = requireOneHold
 	cmd.ValidArgsFunction = c.completeHolds
 	cmd.Flags().Uint64Var(&c.revision, "revision", 0, "do it only if the hold still has this revision")
 	return c
 }
 
-// mayMoveMoney adds --yes.
-func (c *change) mayMoveMoney(cmd *cobra.Command) {
-	cmd.Flags().BoolVarP(&c.yes, "yes", "y", false, "don't ask")
+// addYesFlag adds --yes.
+func (c *changeFlags) addYesFlag(cmd *cobra.Command) {
+	cmd.Flags().BoolVarP(&c.skipConfirm, "yes", "y", false, "don't ask")
 }
 
-// settled reports whether asking is pointless: holdd is going to say no, and its answer is the better one.
-func settled(v *hold.View) bool { return v.SettledAt != nil || v.State == "working" }
+// isChangeFutile reports whether asking is pointless: holdd is going to say no, and its answer is the better one.
+func isChangeFutile(v *hold.View) bool { return v.SettledAt != nil || v.State == "working" }
 
-// consent finds the hold that name means. Unless --yes was given it shows the hold and asks ask's question, where that is not empty, and
+// confirmOnHold finds the hold that name means. Unless --yes was given it shows the hold and asks ask's question, where that is not empty, and
 // keeps the revision that was shown, so that what was confirmed is what happens.
-func (c *change) consent(ctx context.Context, client *api.Client, name string, ask func(v *hold.View, clk clock) (extra []fact, question string)) (string, error) {
-	if c.yes {
-		return c.resolve(ctx, client, name)
+func (c *changeFlags) confirmOnHold(ctx context.Context, client *api.Client, name string, ask func(v *hold.View, times timeFormatter) (extra []labeledValue, question string)) (string, error) {
+	if c.skipConfirm {
+		return c.resolveHoldID(ctx, client, name)
 	}
-	clk, err := c.clock(time.Now())
+	times, err := c.newTimeFormatter(time.Now())
 	if err != nil {
 		return "", err
 	}
-	v, err := c.find(ctx, client, name)
+	v, err := c.getHold(ctx, client, name)
 	if err != nil {
 		return "", err
 	}
-	extra, question := ask(&v, clk)
-	if question == "" || settled(&v) {
+	extra, question := ask(&v, times)
+	if question == "" || isChangeFutile(&v) {
 		return v.ID, nil
 	}
 	if c.revision == 0 {
 		c.revision = v.Revision
 	}
-	return v.ID, c.app.confirm(ctx, v.Livemode, append(facts(&v, clk), extra...), question)
+	return v.ID, c.app.confirm(ctx, v.Livemode, append(holdSummary(&v, times), extra...), question)
 }
 
 const confirmHint = "add --yes to do it without being asked"
@@ -70,29 +70,29 @@ func movesMoneyNow(err error) (*api.Problem, bool) {
 
 // confirmed sends a request. If holdd refuses it because money would move at once, it asks, and
 // after a yes sends it again with confirm. --yes confirms from the start. about describes the hold.
-func (c *change) confirmed(ctx context.Context, client *api.Client, about func(ends time.Time, clk clock) (name string, shown []fact, err error), send func(confirm bool) error) error {
-	err := send(c.yes)
+func (c *changeFlags) confirmed(ctx context.Context, client *api.Client, about func(ends time.Time, times timeFormatter) (name string, shown []labeledValue, err error), send func(confirm bool) error) error {
+	err := send(c.skipConfirm)
 	p, now := movesMoneyNow(err)
-	if !now || c.yes {
+	if !now || c.skipConfirm {
 		return err
 	}
-	if !c.app.face.canAsk {
+	if !c.app.terminal.interactive {
 		why, _, _ := strings.Cut(p.Detail, "; ")
-		return usage(confirmHint, "%s, and there is no terminal to ask on: nothing was done", why)
+		return usageErrorf(confirmHint, "%s, and there is no terminal to ask on: nothing was done", why)
 	}
-	clk, err := c.clock(time.Now())
+	times, err := c.newTimeFormatter(time.Now())
 	if err != nil {
 		return err
 	}
-	info, err := client.Info(ctx)
+	info, err := client.Health(ctx)
 	if err != nil {
-		return explain(err, "")
+		return addExitCode(err, "")
 	}
 	var ends time.Time
 	if p.Deadline != nil {
 		ends = *p.Deadline
 	}
-	name, shown, err := about(ends, clk)
+	name, shown, err := about(ends, times)
 	if err != nil {
 		return err
 	}
@@ -107,39 +107,39 @@ func (c *change) confirmed(ctx context.Context, client *api.Client, about func(e
 }
 
 // confirmedHold is confirmed for a hold that holdd knows. What is shown is what happens: the revision is kept.
-func (c *change) confirmedHold(ctx context.Context, client *api.Client, id string, send func(confirm bool) error) error {
-	return c.confirmed(ctx, client, func(_ time.Time, clk clock) (string, []fact, error) {
+func (c *changeFlags) confirmedHold(ctx context.Context, client *api.Client, id string, send func(confirm bool) error) error {
+	return c.confirmed(ctx, client, func(_ time.Time, times timeFormatter) (string, []labeledValue, error) {
 		v, err := client.Get(ctx, id)
 		if err != nil {
-			return "", nil, explain(err, id)
+			return "", nil, addExitCode(err, id)
 		}
 		if c.revision == 0 {
 			c.revision = v.Revision
 		}
-		return booking(&v), facts(&v, clk), nil
+		return holdName(&v), holdSummary(&v, times), nil
 	}, send)
 }
 
-// tell shows a hold after a change.
-func (c *change) tell(v *hold.View) error {
-	if c.json {
-		return c.app.line(v)
+// printHold shows a hold after a change.
+func (c *changeFlags) printHold(v *hold.View) error {
+	if c.asJSON {
+		return c.app.printJSONLine(v)
 	}
-	clk, err := c.clock(time.Now())
+	times, err := c.newTimeFormatter(time.Now())
 	if err != nil {
 		return err
 	}
 	a := c.app
-	markLive(a.out, a.face.colorOut, v.Livemode)
-	fmt.Fprint(a.out, booking(v)+" ")
+	printLiveModeNotice(a.stdout, a.terminal.colorStdout, v.Livemode)
+	fmt.Fprint(a.stdout, holdName(v)+" ")
 	if v.Amount > 0 {
-		fmt.Fprint(a.out, amount(v)+" ")
+		fmt.Fprint(a.stdout, formatHoldAmount(v)+" ")
 	}
-	fmt.Fprint(a.out, a.paint(stateColors[v.State], v.State))
-	if n := next(v, clk); n != "" && n != v.State {
-		fmt.Fprintf(a.out, ": %s", clean(n))
+	fmt.Fprint(a.stdout, a.colorizeStdout(stateColors[v.State], v.State))
+	if n := describeNext(v, times); n != "" && n != v.State {
+		fmt.Fprintf(a.stdout, ": %s", sanitize(n))
 	}
-	fmt.Fprintln(a.out)
+	fmt.Fprintln(a.stdout)
 	return nil
 }
 
@@ -153,54 +153,54 @@ func (a *app) captureCommand() *cobra.Command {
 Shows booking and amount and asks first. Then it waits for the outcome: exit code 0 means captured.`,
 		Example: "  holdd capture BK-2071\n  holdd capture pi_3PxYzA2eZvKYlo2C1gQmT0aB --amount 12500 --yes",
 	}
-	c := a.changing(cmd)
-	c.mayMoveMoney(cmd)
+	c := a.addChangeFlags(cmd)
+	c.addYesFlag(cmd)
 	cmd.Flags().Int64Var(&amount, "amount", 0, "take only this much, in minor units: 1250 is 12.50 (default: what the hold's terms say)")
-	waitFlag(cmd, &wait)
+	addWaitFlag(cmd, &wait)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if cmd.Flags().Changed("amount") && amount <= 0 {
-			return usage("leave --amount out to take what the hold's terms say", "--amount %d is no amount: give minor units above zero, such as 1250 for 12.50", amount)
+			return usageErrorf("leave --amount out to take what the hold's terms say", "--amount %d is no amount: give minor units above zero, such as 1250 for 12.50", amount)
 		}
-		client, err := c.client()
+		client, err := c.newClient()
 		if err != nil {
 			return err
 		}
 		defer client.Close()
-		id, err := c.consent(cmd.Context(), client, args[0], func(v *hold.View, _ clock) ([]fact, string) { return askCapture(v, amount) })
+		id, err := c.confirmOnHold(cmd.Context(), client, args[0], func(v *hold.View, _ timeFormatter) ([]labeledValue, string) { return captureQuestion(v, amount) })
 		if err != nil {
 			return err
 		}
 		v, err := client.Capture(cmd.Context(), id, amount, c.revision)
 		if err != nil {
-			return explain(err, id)
+			return addExitCode(err, id)
 		}
-		return c.outcome(cmd.Context(), client, v, "captured", wait)
+		return c.waitForOutcome(cmd.Context(), client, v, "captured", wait)
 	}
 	return cmd
 }
 
-func askCapture(v *hold.View, wanted int64) ([]fact, string) {
+func captureQuestion(v *hold.View, wanted int64) ([]labeledValue, string) {
 	if wanted == 0 {
 		wanted = v.CaptureAmount
 	}
 	switch {
 	case wanted == 0 && v.Amount == 0:
-		return nil, fmt.Sprintf("Capture all of %s now?", booking(v))
+		return nil, fmt.Sprintf("Capture all of %s now?", holdName(v))
 	case wanted == 0:
 		wanted = v.Amount
 	}
-	var extra []fact
+	var extra []labeledValue
 	if v.Amount > wanted {
-		extra = []fact{{"released", hold.FormatAmount(v.Amount-wanted, v.Currency)}}
+		extra = []labeledValue{{"released", hold.FormatAmount(v.Amount-wanted, v.Currency)}}
 	}
-	return extra, fmt.Sprintf("Capture %s of %s now?", hold.FormatAmount(wanted, v.Currency), booking(v))
+	return extra, fmt.Sprintf("Capture %s of %s now?", hold.FormatAmount(wanted, v.Currency), holdName(v))
 }
 
-func askCancel(v *hold.View) string {
+func cancelQuestion(v *hold.View) string {
 	if v.Amount == 0 {
-		return fmt.Sprintf("Let all of %s go now? It can't be captured any more.", booking(v))
+		return fmt.Sprintf("Let all of %s go now? It can't be captured any more.", holdName(v))
 	}
-	return fmt.Sprintf("Let %s of %s go now? It can't be captured any more.", hold.FormatAmount(v.Amount, v.Currency), booking(v))
+	return fmt.Sprintf("Let %s of %s go now? It can't be captured any more.", hold.FormatAmount(v.Amount, v.Currency), holdName(v))
 }
 
 func (a *app) cancelCommand() *cobra.Command {
@@ -212,70 +212,70 @@ func (a *app) cancelCommand() *cobra.Command {
 Shows booking and amount and asks first. Then it waits for the outcome: exit code 0 means canceled.`,
 		Example: "  holdd cancel BK-2071",
 	}
-	c := a.changing(cmd)
-	c.mayMoveMoney(cmd)
-	waitFlag(cmd, &wait)
+	c := a.addChangeFlags(cmd)
+	c.addYesFlag(cmd)
+	addWaitFlag(cmd, &wait)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		client, err := c.client()
+		client, err := c.newClient()
 		if err != nil {
 			return err
 		}
 		defer client.Close()
-		id, err := c.consent(cmd.Context(), client, args[0], func(v *hold.View, _ clock) ([]fact, string) { return nil, askCancel(v) })
+		id, err := c.confirmOnHold(cmd.Context(), client, args[0], func(v *hold.View, _ timeFormatter) ([]labeledValue, string) { return nil, cancelQuestion(v) })
 		if err != nil {
 			return err
 		}
 		v, err := client.Cancel(cmd.Context(), id, c.revision)
 		if err != nil {
-			return explain(err, id)
+			return addExitCode(err, id)
 		}
-		return c.outcome(cmd.Context(), client, v, "canceled", wait)
+		return c.waitForOutcome(cmd.Context(), client, v, "canceled", wait)
 	}
 	return cmd
 }
 
 func (a *app) pauseCommand() *cobra.Command {
-	return a.plainChange("pause HOLD", "Put off a hold's own time until it is resumed; its deadline still counts", (*api.Client).Pause,
-		func(*hold.View, clock) ([]fact, string) { return nil, "" })
+	return a.simpleChangeCommand("pause HOLD", "Put off a hold's own time until it is resumed; its deadline still counts", (*api.Client).Pause,
+		func(*hold.View, timeFormatter) ([]labeledValue, string) { return nil, "" })
 }
 
 func (a *app) acknowledgeCommand() *cobra.Command {
-	return a.plainChange("acknowledge HOLD", "Say that a person knows of a hold's deadline: no further warnings",
+	return a.simpleChangeCommand("acknowledge HOLD", "Say that a person knows of a hold's deadline: no further warnings",
 		func(client *api.Client, ctx context.Context, id string, revision uint64, _ bool) (hold.View, error) {
 			return client.Acknowledge(ctx, id, revision)
 		}, nil)
 }
 
 func (a *app) resumeCommand() *cobra.Command {
-	return a.plainChange("resume HOLD", "Go on with a paused hold; asks first if its time has passed", (*api.Client).Resume, func(v *hold.View, clk clock) ([]fact, string) {
-		switch passed := func(t *time.Time) bool { return t != nil && !t.After(clk.now.Add(slack)) }; {
+	return a.simpleChangeCommand("resume HOLD", "Go on with a paused hold; asks first if its time has passed", (*api.Client).Resume, func(v *hold.View, times timeFormatter) ([]labeledValue, string) {
+		switch passed := func(t *time.Time) bool { return t != nil && !t.After(times.now.Add(dueNowTolerance)) }; {
 		case passed(v.CaptureAt):
-			return askCapture(v, 0)
+			return captureQuestion(v, 0)
 		case passed(v.CancelAt):
-			return nil, askCancel(v)
+			return nil, cancelQuestion(v)
 		}
 		return nil, ""
 	})
 }
 
-// plainChange is a command with no terms of its own.
-func (a *app) plainChange(use, short string, do func(*api.Client, context.Context, string, uint64, bool) (hold.View, error), ask func(*hold.View, clock) ([]fact, string)) *cobra.Command {
+// simpleChangeCommand is a command with no terms of its own.
+func (a *app) simpleChangeCommand(use, short string, do func(*api.Client, context.Context, string, uint64, bool) (hold.View, error), ask func(*hold.View, timeFormatter) ([]labeledValue, string)) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short}
-	c := a.changing(cmd)
+	c := a.addChangeFlags(cmd)
 	if ask != nil {
-		c.mayMoveMoney(cmd)
+		c.addYesFlag(cmd)
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		client, err := c.client()
+		client, err := c.newClient()
 		if err != nil {
 			return err
 		}
 		defer client.Close()
 		var id string
 		if ask != nil {
-			id, err = c.consent(cmd.Context(), client, args[0], ask)
+			id, err = c.confirmOnHold(cmd.Context(), client, args[0], ask)
 		} else {
-			id, err = c.resolve(cmd.Context(), client, args[0])
+			id, err = c.resolveHoldID(cmd.Context(), client, args[0])
 		}
 		if err != nil {
 			return err
@@ -286,9 +286,9 @@ func (a *app) plainChange(use, short string, do func(*api.Client, context.Contex
 			return err
 		})
 		if err != nil {
-			return explain(err, id)
+			return addExitCode(err, id)
 		}
-		return c.tell(&v)
+		return c.printHold(&v)
 	}
 	return cmd
 }

@@ -17,51 +17,51 @@ import (
 
 // Bounds of an examination: a Redis or a Stripe that doesn't answer must not keep somebody waiting who wants to know why.
 const (
-	doctorRedisTime  = 8 * time.Second // for all of Redis
-	doctorStripeCall = 5 * time.Second // for each request to Stripe, of which there are four
+	doctorRedisTimeout      = 8 * time.Second // for all of Redis
+	doctorStripeCallTimeout = 5 * time.Second // for each request to Stripe, of which there are four
 )
 
-// verdict says how bad a finding is.
-type verdict int
+// checkStatus says how bad a finding is.
+type checkStatus int
 
 const (
-	verdictOK verdict = iota + 1
-	verdictWarning
-	verdictWrong
+	statusOK checkStatus = iota + 1
+	statusWarning
+	statusError
 )
 
-var verdictNames = [...]string{"", "ok", "warning", "wrong"}
+var statusNames = [...]string{"", "ok", "warning", "wrong"}
 
-func (v verdict) String() string { return verdictNames[v] }
+func (v checkStatus) String() string { return statusNames[v] }
 
 // MarshalText is for JSON.
-func (v verdict) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+func (v checkStatus) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
 
-// finding is one line of the doctor's report.
-type finding struct {
-	Check  string  `json:"check"`
-	Status verdict `json:"status"`
-	Detail string  `json:"detail"`
-	Mend   string  `json:"mend,omitempty"` // what to do; empty if all is well, or if Detail says it
+// checkResult is one line of the doctor's report.
+type checkResult struct {
+	Check  string      `json:"check"`
+	Status checkStatus `json:"status"`
+	Detail string      `json:"detail"`
+	Hint   string      `json:"mend,omitempty"` // what to do; empty if all is well, or if Detail says it
 }
 
-func fine(check, format string, args ...any) finding {
-	return finding{Check: check, Status: verdictOK, Detail: fmt.Sprintf(format, args...)}
+func okResult(check, format string, args ...any) checkResult {
+	return checkResult{Check: check, Status: statusOK, Detail: fmt.Sprintf(format, args...)}
 }
 
-func doubtful(check, mend, format string, args ...any) finding {
-	return finding{Check: check, Status: verdictWarning, Detail: fmt.Sprintf(format, args...), Mend: mend}
+func warningResult(check, hint, format string, args ...any) checkResult {
+	return checkResult{Check: check, Status: statusWarning, Detail: fmt.Sprintf(format, args...), Hint: hint}
 }
 
-func ill(check, mend, format string, args ...any) finding {
-	return finding{Check: check, Status: verdictWrong, Detail: fmt.Sprintf(format, args...), Mend: mend}
+func errorResult(check, hint, format string, args ...any) checkResult {
+	return checkResult{Check: check, Status: statusError, Detail: fmt.Sprintf(format, args...), Hint: hint}
 }
 
-// diagnosis is the report as JSON has it.
-type diagnosis struct {
-	Status   verdict   `json:"status"` // the worst of all
-	Livemode bool      `json:"livemode"`
-	Checks   []finding `json:"checks"`
+// doctorReport is the report as JSON has it.
+type doctorReport struct {
+	Status   checkStatus   `json:"status"` // the worst of all
+	Livemode bool          `json:"livemode"`
+	Checks   []checkResult `json:"checks"`
 }
 
 func (a *app) doctorCommand() *cobra.Command {
@@ -77,30 +77,30 @@ that there isn't, which Stripe's log of requests shows as a 404. It takes half a
 Exit code 0: nothing is wrong, though there may be warnings; 1: something is wrong.`,
 		Example: "  holdd doctor --config /etc/holdd/holdd.yaml\n  holdd doctor --json | jq '.checks[] | select(.status!=\"ok\")'",
 	}
-	load := a.settingsFlags(cmd)
+	load := a.addSettingsFlags(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "for machines: one JSON object")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		s, err := load()
-		d := examination(cmd.Context(), s, err)
+		d := runDoctor(cmd.Context(), s, err)
 		if ctxErr := cmd.Context().Err(); ctxErr != nil {
-			return explain(ctxErr, "")
+			return addExitCode(ctxErr, "")
 		}
 		if asJSON {
-			if err := a.line(d); err != nil {
+			if err := a.printJSONLine(d); err != nil {
 				return err
 			}
 		} else {
-			a.showDiagnosis(d)
+			a.printDoctorReport(d)
 		}
-		if n := d.count(verdictWrong); n > 0 {
-			return &exit{code: exitFailed, err: fmt.Errorf("%d of %d checks found something wrong", n, len(d.Checks))}
+		if n := d.countStatus(statusError); n > 0 {
+			return &exitError{code: exitFailed, err: fmt.Errorf("%d of %d checks found something wrong", n, len(d.Checks))}
 		}
 		return nil
 	}
 	return cmd
 }
 
-func (d *diagnosis) count(v verdict) (n int) {
+func (d *doctorReport) countStatus(v checkStatus) (n int) {
 	for i := range d.Checks {
 		if d.Checks[i].Status == v {
 			n++
@@ -109,37 +109,37 @@ func (d *diagnosis) count(v verdict) (n int) {
 	return n
 }
 
-// examination looks at everything. s is nil where the settings can't be used, and problem says why.
-func examination(ctx context.Context, s *config.Settings, problem error) diagnosis {
-	d := diagnosis{Status: verdictOK, Checks: judgeSettings(s, problem)}
+// runDoctor looks at everything. s is nil where the settings can't be used, and problem says why.
+func runDoctor(ctx context.Context, s *config.Settings, problem error) doctorReport {
+	d := doctorReport{Status: statusOK, Checks: checkSettings(s, problem)}
 	if s != nil {
-		d.Livemode = s.Live()
+		d.Livemode = s.Livemode()
 		var (
-			seen     sync.WaitGroup
-			redis    store.Inspection
-			redisErr error
-			stripe   gateway.Inspection
-			keyErr   error
+			inspections sync.WaitGroup
+			redis       store.Inspection
+			redisErr    error
+			stripe      gateway.Inspection
+			gatewayErr  error
 		)
 		logging.Disable() // go-redis tells standard error of each connection that it can't have; the finding says it once
-		seen.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, doctorRedisTime)
+		inspections.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, doctorRedisTimeout)
 			defer cancel()
 			redis, redisErr = store.Inspect(ctx, store.Options{URL: s.RedisURL.Reveal(), Partitions: s.Partitions})
 		})
-		seen.Go(func() {
+		inspections.Go(func() {
 			var g *gateway.Gateway
-			g, keyErr = gateway.New(gateway.Options{APIKey: gateway.APIKey(s.StripeAPIKey.Reveal()), BaseURL: s.StripeAPIBase, Concurrency: 1,
-				Timeout: min(doctorStripeCall, s.CallTimeout)})
-			if keyErr == nil {
+			g, gatewayErr = gateway.New(gateway.Options{APIKey: gateway.APIKey(s.StripeAPIKey.Reveal()), BaseURL: s.StripeAPIBase, Concurrency: 1,
+				Timeout: min(doctorStripeCallTimeout, s.CallTimeout)})
+			if gatewayErr == nil {
 				stripe = g.Inspect(ctx)
 				g.Close()
 			}
 		})
-		seen.Wait()
-		d.Checks = append(d.Checks, judgeRedis(s, redis, redisErr)...)
-		d.Checks = append(d.Checks, judgeStripe(s, stripe, keyErr)...)
-		d.Checks = append(d.Checks, judgeClocks(redisClock(redis), stripeClock(stripe))...)
+		inspections.Wait()
+		d.Checks = append(d.Checks, checkRedis(s, redis, redisErr)...)
+		d.Checks = append(d.Checks, checkStripe(s, stripe, gatewayErr)...)
+		d.Checks = append(d.Checks, checkClocks(worstRedisClockOffset(redis), stripeClockOffset(stripe))...)
 	}
 	for _, f := range d.Checks {
 		d.Status = max(d.Status, f.Status)
@@ -147,114 +147,114 @@ func examination(ctx context.Context, s *config.Settings, problem error) diagnos
 	return d
 }
 
-var verdictColors = map[verdict]string{verdictOK: green, verdictWarning: yellow, verdictWrong: alarm}
+var statusColors = map[checkStatus]string{statusOK: green, statusWarning: yellow, statusError: boldRed}
 
-func (a *app) showDiagnosis(d diagnosis) {
-	markLive(a.out, a.face.colorOut, d.Livemode)
+func (a *app) printDoctorReport(d doctorReport) {
+	printLiveModeNotice(a.stdout, a.terminal.colorStdout, d.Livemode)
 	width := 0
 	for _, f := range d.Checks {
 		width = max(width, len(f.Check))
 	}
 	const status = 7 // "warning"
 	for _, f := range d.Checks {
-		lines := strings.Split(cleanLines(f.Detail), "\n")
-		if f.Mend != "" {
-			lines = append(lines, "-> "+clean(f.Mend))
+		lines := strings.Split(sanitizeLines(f.Detail), "\n")
+		if f.Hint != "" {
+			lines = append(lines, "-> "+sanitize(f.Hint))
 		}
-		fmt.Fprintf(a.out, "%s  %-*s  %s\n", a.paint(verdictColors[f.Status], fmt.Sprintf("%-*s", status, f.Status)), width, f.Check, lines[0])
+		fmt.Fprintf(a.stdout, "%s  %-*s  %s\n", a.colorizeStdout(statusColors[f.Status], fmt.Sprintf("%-*s", status, f.Status)), width, f.Check, lines[0])
 		for _, l := range lines[1:] {
-			fmt.Fprintf(a.out, "%*s  %*s  %s\n", status, "", width, "", l)
+			fmt.Fprintf(a.stdout, "%*s  %*s  %s\n", status, "", width, "", l)
 		}
 	}
 	var parts []string
-	for _, v := range []verdict{verdictWrong, verdictWarning, verdictOK} {
-		if n := d.count(v); n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, plural(n, v)))
+	for _, v := range []checkStatus{statusError, statusWarning, statusOK} {
+		if n := d.countStatus(v); n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, statusLabel(n, v)))
 		}
 	}
-	fmt.Fprintf(a.out, "\n%s.\n", strings.Join(parts, ", "))
+	fmt.Fprintf(a.stdout, "\n%s.\n", strings.Join(parts, ", "))
 }
 
-func plural(n int, v verdict) string {
-	if v == verdictWarning && n > 1 {
+func statusLabel(n int, v checkStatus) string {
+	if v == statusWarning && n > 1 {
 		return "warnings"
 	}
 	return v.String()
 }
 
-// span holds the bounds of the difference of two clocks.
-type span struct {
-	least, most time.Duration
-	known       bool
+// clockOffset holds the bounds of the difference of two clocks.
+type clockOffset struct {
+	min, max time.Duration
+	known    bool
 }
 
-// off is how far apart the clocks are at least: 0 if they may agree.
-func (s span) off() time.Duration {
+// nearestOffset is how far apart the clocks are at least: 0 if they may agree.
+func (s clockOffset) nearestOffset() time.Duration {
 	switch {
-	case !s.known || s.least <= 0 && s.most >= 0:
+	case !s.known || s.min <= 0 && s.max >= 0:
 		return 0
-	case s.least > 0:
-		return s.least
+	case s.min > 0:
+		return s.min
 	}
-	return s.most
+	return s.max
 }
 
-// redisClock is the clock of the Redis server that is farthest off: one is enough to be early or late with its holds.
-func redisClock(in store.Inspection) (worst span) {
+// worstRedisClockOffset is the clock of the Redis server that is farthest off: one is enough to be early or late with its holds.
+func worstRedisClockOffset(in store.Inspection) (worst clockOffset) {
 	for _, s := range in.Servers {
-		c := span{s.ClockMin, s.ClockMax, s.ClockKnown}
-		if c.known && (!worst.known || c.off().Abs() > worst.off().Abs()) {
+		c := clockOffset{s.ClockMin, s.ClockMax, s.ClockKnown}
+		if c.known && (!worst.known || c.nearestOffset().Abs() > worst.nearestOffset().Abs()) {
 			worst = c
 		}
 	}
 	return worst
 }
 
-func stripeClock(in gateway.Inspection) span {
-	return span{in.ClockOffsetMin, in.ClockOffsetMax, in.ClockOffsetKnown}
+func stripeClockOffset(in gateway.Inspection) clockOffset {
+	return clockOffset{in.ClockOffsetMin, in.ClockOffsetMax, in.ClockOffsetKnown}
 }
 
 // Clocks that are so far apart are worth a look, and are wrong. Redis' clock decides what is due, and Stripe's when a hold lapses; this machine's
 // dates the log, and tells whether a signed webhook is fresh.
 const (
-	clockWarning = 5 * time.Second
-	clockWrong   = time.Minute
+	clockWarningOffset = 5 * time.Second
+	clockErrorOffset   = time.Minute
 )
 
-// judgeClocks compares this machine's clock with Redis' and Stripe's, both given as their difference from it. Where two agree, the third is
+// checkClocks compares this machine's clock with Redis' and Stripe's, both given as their difference from it. Where two agree, the third is
 // named as the one to set.
-func judgeClocks(redis, stripe span) []finding {
-	between := span{least: redis.least - stripe.most, most: redis.most - stripe.least, known: redis.known && stripe.known}
-	agree := func(s span) bool { return s.known && s.off().Abs() < clockWarning }
-	judge := func(check, name, consequence, mend string, c span) []finding {
-		switch off := c.off(); {
+func checkClocks(redis, stripe clockOffset) []checkResult {
+	between := clockOffset{min: redis.min - stripe.max, max: redis.max - stripe.min, known: redis.known && stripe.known}
+	agree := func(s clockOffset) bool { return s.known && s.nearestOffset().Abs() < clockWarningOffset }
+	compareClock := func(check, name, consequence, hint string, c clockOffset) []checkResult {
+		switch off := c.nearestOffset(); {
 		case !c.known:
 			return nil
-		case off.Abs() < clockWarning:
-			return []finding{fine(check, "as this machine's, as far as can be seen")}
+		case off.Abs() < clockWarningOffset:
+			return []checkResult{okResult(check, "as this machine's, as far as can be seen")}
 		default:
-			f := ill(check, mend, "%s clock is %s this machine's: %s", name, apart(off), consequence)
-			if off.Abs() < clockWrong {
-				f.Status = verdictWarning
+			f := errorResult(check, hint, "%s clock is %s this machine's: %s", name, formatClockOffset(off), consequence)
+			if off.Abs() < clockErrorOffset {
+				f.Status = statusWarning
 			}
-			return []finding{f}
+			return []checkResult{f}
 		}
 	}
 	const this, that = "set this machine's clock, by NTP for example", "set the clock of the Redis server, by NTP for example"
-	redisMend, stripeMend := that, this
+	redisHint, stripeHint := that, this
 	switch {
 	case agree(between):
-		redisMend = this
+		redisHint = this
 	case agree(redis):
-		stripeMend = "set this machine's clock and that of the Redis server, by NTP for example"
+		stripeHint = "set this machine's clock and that of the Redis server, by NTP for example"
 	case !stripe.known:
-		redisMend = "find out which of the two is right, and set the other, by NTP for example"
+		redisHint = "find out which of the two is right, and set the other, by NTP for example"
 	}
-	out := judge("redis clock", "Redis'", "it decides when a hold is due", redisMend, redis)
-	return append(out, judge("stripe clock", "Stripe's", "it decides when a hold lapses and whether an event's signature is fresh", stripeMend, stripe)...)
+	out := compareClock("redis clock", "Redis'", "it decides when a hold is due", redisHint, redis)
+	return append(out, compareClock("stripe clock", "Stripe's", "it decides when a hold lapses and whether an event's signature is fresh", stripeHint, stripe)...)
 }
 
-func apart(d time.Duration) string {
+func formatClockOffset(d time.Duration) string {
 	rounded := d.Abs().Round(100 * time.Millisecond)
 	if d > 0 {
 		return rounded.String() + " ahead of"

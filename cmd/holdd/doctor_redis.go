@@ -11,28 +11,28 @@ import (
 )
 
 const (
-	slowRedis      = 25 * time.Millisecond // a round trip; each change of a hold takes one
-	memoryWarning  = 80                    // per cent
-	memoryWrong    = 95
-	replicasListed = 5
+	slowRedisRoundTrip   = 25 * time.Millisecond // a round trip; each change of a hold takes one
+	memoryWarningPercent = 80                    // per cent
+	memoryErrorPercent   = 95
+	maxListedReplicas    = 5
 )
 
-// judgeRedis turns what was seen of a Redis into findings. problem is what kept the rest from being seen.
-func judgeRedis(s *config.Settings, in store.Inspection, problem error) (out []finding) {
+// checkRedis turns what was seen of a Redis into findings. problem is what kept the rest from being seen.
+func checkRedis(s *config.Settings, in store.Inspection, problem error) (out []checkResult) {
 	if problem != nil && len(in.Servers) == 0 {
-		return []finding{ill("redis", "", "%v", problem)}
+		return []checkResult{errorResult("redis", "", "%v", problem)}
 	}
 	where := in.Address
 	if in.Cluster {
 		where += fmt.Sprintf(", a Cluster of %d masters", len(in.Servers))
 	}
 	// One line for all servers where all is well, and one for each that isn't.
-	each := func(judge func(*store.Server) finding) {
-		var first *finding
+	checkServers := func(checkServer func(*store.Server) checkResult) {
+		var first *checkResult
 		bad := false
 		for i := range in.Servers {
-			f := judge(&in.Servers[i])
-			if f.Status != verdictOK {
+			f := checkServer(&in.Servers[i])
+			if f.Status != statusOK {
 				if len(in.Servers) > 1 {
 					f.Detail = in.Servers[i].Address + ": " + f.Detail
 				}
@@ -45,64 +45,64 @@ func judgeRedis(s *config.Settings, in store.Inspection, problem error) (out []f
 			out = append(out, *first)
 		}
 	}
-	trait := func(check string, of func(*store.Server) store.ServerProperty, ok string) {
-		each(func(r *store.Server) finding {
+	checkProperty := func(check string, of func(*store.Server) store.ServerProperty, ok string) {
+		checkServers(func(r *store.Server) checkResult {
 			t := of(r)
 			switch {
 			case t.Fault != "" && s.AllowUnsafeRedis && check != "redis version" && check != "redis disk":
-				return doubtful(check, t.Hint, "%s (allow_unsafe_redis lets holdd start)", t.Fault)
+				return warningResult(check, t.Hint, "%s (allow_unsafe_redis lets holdd start)", t.Fault)
 			case t.Fault != "":
-				return ill(check, t.Hint, "%s", t.Fault)
+				return errorResult(check, t.Hint, "%s", t.Fault)
 			case t.Warning != "":
-				return doubtful(check, t.Hint, "%s", t.Warning)
+				return warningResult(check, t.Hint, "%s", t.Warning)
 			case t.Value == "":
-				return fine(check, "not told by this Redis")
+				return okResult(check, "not told by this Redis")
 			}
-			return fine(check, ok, t.Value)
+			return okResult(check, ok, t.Value)
 		})
 	}
-	each(func(r *store.Server) finding {
+	checkServers(func(r *store.Server) checkResult {
 		took := r.RoundTrip.Round(10 * time.Microsecond)
-		if r.RoundTrip > slowRedis {
-			return doubtful("redis", "run holdd nearer to it: each change of a hold takes a round trip", "%s answers, and takes %s for it", where, took)
+		if r.RoundTrip > slowRedisRoundTrip {
+			return warningResult("redis", "run holdd nearer to it: each change of a hold takes a round trip", "%s answers, and takes %s for it", where, took)
 		}
-		return fine("redis", "%s answers in %s", where, took)
+		return okResult("redis", "%s answers in %s", where, took)
 	})
-	trait("redis version", func(r *store.Server) store.ServerProperty { return r.Version }, "%s")
-	trait("redis persistence", func(r *store.Server) store.ServerProperty { return r.Persistence }, "%s")
-	trait("redis disk", func(r *store.Server) store.ServerProperty { return r.Disk }, "%s")
-	trait("redis eviction", func(r *store.Server) store.ServerProperty { return r.Eviction }, "%s")
-	each(judgeMemory)
-	each(judgeRole)
-	each(judgeRights)
+	checkProperty("redis version", func(r *store.Server) store.ServerProperty { return r.Version }, "%s")
+	checkProperty("redis persistence", func(r *store.Server) store.ServerProperty { return r.Persistence }, "%s")
+	checkProperty("redis disk", func(r *store.Server) store.ServerProperty { return r.Disk }, "%s")
+	checkProperty("redis eviction", func(r *store.Server) store.ServerProperty { return r.Eviction }, "%s")
+	checkServers(checkRedisMemory)
+	checkServers(checkRedisRole)
+	checkServers(checkRedisPermissions)
 	if problem != nil {
-		return append(out, ill("redis", "", "%v", problem))
+		return append(out, errorResult("redis", "", "%v", problem))
 	}
-	out = append(out, judgeMode(s, in.Mode), judgePartitions(s, &in))
-	return append(out, judgeReplicas(&in)...)
+	out = append(out, checkMode(s, in.Mode), checkPartitions(s, &in))
+	return append(out, checkReplicas(&in)...)
 }
 
-func judgeMemory(r *store.Server) finding {
+func checkRedisMemory(r *store.Server) checkResult {
 	const check = "redis memory"
-	limit, name, mend := r.Limit, "maxmemory", "raise maxmemory, or keep settled holds for less long with retention: a full Redis takes no changes"
+	limit, name, hint := r.Limit, "maxmemory", "raise maxmemory, or keep settled holds for less long with retention: a full Redis takes no changes"
 	if limit == 0 {
-		limit, name, mend = r.Machine, "the machine's memory, without a maxmemory", "give the machine more memory: without any left the kernel kills Redis"
+		limit, name, hint = r.Machine, "the machine's memory, without a maxmemory", "give the machine more memory: without any left the kernel kills Redis"
 	}
 	if r.Used == 0 || limit == 0 {
-		return fine(check, "not told by this Redis")
+		return okResult(check, "not told by this Redis")
 	}
 	percent := r.Used * 100 / limit
-	f := ill(check, mend, "%s used, %d %% of %s (%s)", size(r.Used), percent, name, size(limit))
+	f := errorResult(check, hint, "%s used, %d %% of %s (%s)", formatBytes(r.Used), percent, name, formatBytes(limit))
 	switch {
-	case percent < memoryWarning:
-		f.Status, f.Mend = verdictOK, ""
-	case percent < memoryWrong:
-		f.Status = verdictWarning
+	case percent < memoryWarningPercent:
+		f.Status, f.Hint = statusOK, ""
+	case percent < memoryErrorPercent:
+		f.Status = statusWarning
 	}
 	return f
 }
 
-func size(bytes int64) string {
+func formatBytes(bytes int64) string {
 	switch {
 	case bytes >= 1<<30:
 		return fmt.Sprintf("%.1f GiB", float64(bytes)/(1<<30))
@@ -112,83 +112,83 @@ func size(bytes int64) string {
 	return fmt.Sprintf("%d KiB", bytes>>10)
 }
 
-func judgeRole(r *store.Server) finding {
+func checkRedisRole(r *store.Server) checkResult {
 	const check = "redis role"
 	switch {
 	case r.Role == "slave":
-		return ill(check, "set redis_url to the master, or to the sentinels with redis+sentinel://", "this is a read-only replica of another Redis")
+		return errorResult(check, "set redis_url to the master, or to the sentinels with redis+sentinel://", "this is a read-only replica of another Redis")
 	case r.Role == "":
-		return fine(check, "not told by this Redis")
+		return okResult(check, "not told by this Redis")
 	}
-	return fine(check, "%s with %d replicas", r.Role, r.Followers)
+	return okResult(check, "%s with %d replicas", r.Role, r.Followers)
 }
 
-func judgeRights(r *store.Server) finding {
+func checkRedisPermissions(r *store.Server) checkResult {
 	const check = "redis rights"
 	switch {
 	case !r.PermissionsKnown:
-		return fine(check, "not to be found out: only Redis 7.0 and newer tell")
+		return okResult(check, "not to be found out: only Redis 7.0 and newer tell")
 	case len(r.MissingCommands) == 0:
-		return fine(check, "the user %s may do what holdd needs", r.User)
+		return okResult(check, "the user %s may do what holdd needs", r.User)
 	}
 	var rules strings.Builder
 	for _, c := range r.MissingCommands {
 		rules.WriteString(" +" + strings.ToLower(c))
 	}
-	return ill(check, fmt.Sprintf("ACL SETUSER %s ~holdd:*%s", r.User, rules.String()),
+	return errorResult(check, fmt.Sprintf("ACL SETUSER %s ~holdd:*%s", r.User, rules.String()),
 		"the user %s may not use %s on the keys holdd:*", r.User, strings.Join(r.MissingCommands, ", "))
 }
 
-func judgeMode(s *config.Settings, recorded string) finding {
+func checkMode(s *config.Settings, recorded string) checkResult {
 	const check = "mode"
 	mode := "test"
-	if s.Live() {
+	if s.Livemode() {
 		mode = "live"
 	}
 	switch recorded {
 	case "":
-		return fine(check, "the Stripe key is for %s mode, and this Redis is not in use yet", mode)
+		return okResult(check, "the Stripe key is for %s mode, and this Redis is not in use yet", mode)
 	case mode:
-		return fine(check, "the Stripe key and this Redis are for %s mode", mode)
+		return okResult(check, "the Stripe key and this Redis are for %s mode", mode)
 	}
-	return ill(check, "set stripe_api_key to a key of "+recorded+" mode, or redis_url to another Redis",
-		"this Redis keeps holds of %s mode, and the Stripe key is for %s mode", clean(recorded), mode)
+	return errorResult(check, "set stripe_api_key to a key of "+recorded+" mode, or redis_url to another Redis",
+		"this Redis keeps holds of %s mode, and the Stripe key is for %s mode", sanitize(recorded), mode)
 }
 
-func judgePartitions(s *config.Settings, in *store.Inspection) finding {
+func checkPartitions(s *config.Settings, in *store.Inspection) checkResult {
 	const check = "partitions"
 	switch {
 	case in.Partitions != "" && in.Partitions != strconv.Itoa(s.Partitions):
-		return ill(check, "set partitions to "+clean(in.Partitions), "this Redis is divided into %s, and the setting says %d", clean(in.Partitions), s.Partitions)
+		return errorResult(check, "set partitions to "+sanitize(in.Partitions), "this Redis is divided into %s, and the setting says %d", sanitize(in.Partitions), s.Partitions)
 	case in.Partitions == "" && s.Partitions < len(in.Servers):
-		return doubtful(check, fmt.Sprintf("set partitions to a multiple of %d before the first hold: it can't be changed later", len(in.Servers)),
+		return warningResult(check, fmt.Sprintf("set partitions to a multiple of %d before the first hold: it can't be changed later", len(in.Servers)),
 			"%d, fewer than the Cluster has masters (%d), so that some would have nothing to do", s.Partitions, len(in.Servers))
 	case in.Partitions == "":
-		return fine(check, "%d by the setting, and this Redis is not in use yet", s.Partitions)
+		return okResult(check, "%d by the setting, and this Redis is not in use yet", s.Partitions)
 	}
-	return fine(check, "%d, as this Redis is divided", s.Partitions)
+	return okResult(check, "%d, as this Redis is divided", s.Partitions)
 }
 
-func judgeReplicas(in *store.Inspection) (out []finding) {
+func checkReplicas(in *store.Inspection) (out []checkResult) {
 	const check = "replicas"
 	var alive []string
 	for _, r := range in.Replicas {
 		if r.Until.After(in.Now) {
-			alive = append(alive, clean(r.Name))
-		} else if len(out) < replicasListed {
-			out = append(out, doubtful(check, "start it again if nothing else runs in its place, and see its log",
-				"%s stopped without taking its leave, at %s at the latest", clean(r.Name), r.Until.UTC().Format(time.RFC3339)))
+			alive = append(alive, sanitize(r.Name))
+		} else if len(out) < maxListedReplicas {
+			out = append(out, warningResult(check, "start it again if nothing else runs in its place, and see its log",
+				"%s stopped without taking its leave, at %s at the latest", sanitize(r.Name), r.Until.UTC().Format(time.RFC3339)))
 		}
 	}
-	names := strings.Join(alive[:min(len(alive), replicasListed)], ", ")
+	names := strings.Join(alive[:min(len(alive), maxListedReplicas)], ", ")
 	switch {
-	case len(alive) > replicasListed:
+	case len(alive) > maxListedReplicas:
 		names += ", …"
 		fallthrough
 	case len(alive) > 0:
-		out = append(out, fine(check, "%d at work: %s", len(alive), names))
+		out = append(out, okResult(check, "%d at work: %s", len(alive), names))
 	case len(out) == 0:
-		out = append(out, fine(check, "none is at work on this Redis"))
+		out = append(out, okResult(check, "none is at work on this Redis"))
 	}
 	return out
 }

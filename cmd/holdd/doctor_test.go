@@ -16,7 +16,7 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-const doctorKey = "rk_test_51DoctorTestsOnlyTopSecret"
+const doctorAPIKey = "rk_test_51DoctorTestsOnlyTopSecret"
 
 // TestDoctorScripts runs "holdd doctor" against real Redis servers and the simulator of Stripe. Commands of the scripts beside testscript's own:
 //
@@ -33,89 +33,91 @@ func TestDoctorScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/doctor",
 		Setup: func(env *testscript.Env) error {
-			env.Values[patientKey{}] = &patient{tb: t}
+			env.Values[doctorFixtureKey{}] = &doctorFixture{tb: t}
 			env.Setenv("TZ", "UTC")
 			env.Setenv("GORACE", "atexit_sleep_ms=0")
-			env.Setenv("STRIPE_API_KEY", doctorKey)
+			env.Setenv("STRIPE_API_KEY", doctorAPIKey)
 			env.Setenv("soon", fmt.Sprint(time.Now().Add(time.Hour).UnixMilli()))
 			env.Setenv("past", fmt.Sprint(time.Now().Add(-time.Hour).UnixMilli()))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exit": expectExit, "redis": startRedis, "redis-do": askRedis, "redis-pause": pauseRedis, "stripe": startStripe, "sim": orderSim,
+			"exit": expectExit, "redis": startRedis, "redis-do": runRedisCommand, "redis-pause": pauseRedis, "stripe": startStripe, "sim": controlSim,
 		},
 	})
 }
 
-// patient is what a script has started.
-type patient struct {
+// doctorFixture is what a script has started.
+type doctorFixture struct {
 	tb    testing.TB
 	redis *storetest.Redis
 	sim   *stripesim.Sim
 }
 
-type patientKey struct{}
+type doctorFixtureKey struct{}
 
-func patientOf(ts *testscript.TestScript) *patient { return ts.Value(patientKey{}).(*patient) }
+func doctorFixtureOf(ts *testscript.TestScript) *doctorFixture {
+	return ts.Value(doctorFixtureKey{}).(*doctorFixture)
+}
 
 func startRedis(ts *testscript.TestScript, _ bool, args []string) {
-	p := patientOf(ts)
+	p := doctorFixtureOf(ts)
 	p.redis = storetest.Start(p.tb, args...)
 	ts.Defer(p.redis.Kill)
 	ts.Setenv("REDIS_URL", p.redis.URL())
 	ts.Setenv("REDIS_ADDR", p.redis.Addr())
 }
 
-func askRedis(ts *testscript.TestScript, _ bool, args []string) {
-	c := patientOf(ts).redis.Client()
+func runRedisCommand(ts *testscript.TestScript, _ bool, args []string) {
+	c := doctorFixtureOf(ts).redis.Client()
 	defer c.Close()
 	cmd := make([]any, len(args))
 	for i := range args {
 		cmd[i] = args[i]
 	}
-	v, err := c.Do(patientOf(ts).tb.Context(), cmd...).Result()
+	v, err := c.Do(doctorFixtureOf(ts).tb.Context(), cmd...).Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		ts.Fatalf("%q: %v", args, err)
 	}
 	fmt.Fprintln(ts.Stdout(), v)
 }
 
-func pauseRedis(ts *testscript.TestScript, _ bool, _ []string) { patientOf(ts).redis.Pause() }
+func pauseRedis(ts *testscript.TestScript, _ bool, _ []string) { doctorFixtureOf(ts).redis.Pause() }
 
 func startStripe(ts *testscript.TestScript, _ bool, _ []string) {
-	p := patientOf(ts)
+	p := doctorFixtureOf(ts)
 	p.sim = stripesim.New(stripesim.Options{Seed: 1})
 	server := httptest.NewServer(p.sim.Handler())
 	ts.Defer(server.Close)
 	ts.Setenv("STRIPE_API_BASE", server.URL)
 }
 
-func orderSim(ts *testscript.TestScript, _ bool, args []string) {
-	sim := patientOf(ts).sim
+func controlSim(ts *testscript.TestScript, _ bool, args []string) {
+	sim := doctorFixtureOf(ts).sim
 	switch what, rest := args[0], args[1:]; what {
 	case "revoke":
-		sim.RevokeKey(doctorKey)
+		sim.RevokeKey(doctorAPIKey)
 	case "allow":
-		classes := make([]stripesim.Class, len(rest))
+		classes := make([]stripesim.EndpointClass, len(rest))
 		for i := range rest {
-			classes[i] = stripesim.Class(rest[i])
+			classes[i] = stripesim.EndpointClass(rest[i])
 		}
-		if sim.RestoreKey(doctorKey); len(classes) > 0 {
-			sim.RestrictKey(doctorKey, classes...)
+		if sim.RestoreKey(doctorAPIKey); len(classes) > 0 {
+			sim.RestrictKey(doctorAPIKey, classes...)
 		}
 	case "advance":
 		d, err := time.ParseDuration(rest[0])
 		ts.Check(err)
 		sim.Advance(d)
 	case "endpoint":
-		var e stripesim.Endpoint
+		var e stripesim.WebhookEndpoint
 		if rest[0] == "-disabled" {
 			e.Disabled, rest = true, rest[1:]
 		}
 		e.URL, e.Events = rest[0], rest[1:]
-		sim.SetEndpoints(e)
+		sim.SetWebhookEndpoints(e)
 	case "drop":
-		_, err := sim.AddFault(stripesim.Rule{Fault: stripesim.Fault{Kind: stripesim.DropRequest}})
+		_, err := sim.AddFaultRule(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
 		ts.Check(err)
 	default:
 		ts.Fatalf("sim does not know %s", what)
@@ -123,47 +125,47 @@ func orderSim(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // Which clock is named as the one to set follows from which two agree.
-func TestJudgeClocks(t *testing.T) {
-	at := func(least, most time.Duration) span { return span{least, most, true} }
-	const none = verdict(0)
+func TestCheckClocks(t *testing.T) {
+	at := func(least, most time.Duration) clockOffset { return clockOffset{least, most, true} }
+	const none = checkStatus(0)
 	for name, row := range map[string]struct {
-		redis, stripe span
-		want          [2]verdict // none: no such line
-		mend          [2]string  // a part of it
+		redis, stripe clockOffset
+		want          [2]checkStatus // none: no such line
+		mend          [2]string      // a part of it
 	}{
-		"all agree":               {at(-time.Millisecond, time.Millisecond), at(-300*time.Millisecond, time.Second), [2]verdict{verdictOK, verdictOK}, [2]string{}},
-		"a little off":            {at(4*time.Second, 5*time.Second), at(0, time.Second), [2]verdict{verdictOK, verdictOK}, [2]string{}},
-		"Redis' is off":           {at(9*time.Second, 10*time.Second), at(0, time.Second), [2]verdict{verdictWarning, verdictOK}, [2]string{"the clock of the Redis server", ""}},
-		"Redis' is far off":       {at(-2*time.Hour, -time.Hour), at(0, time.Second), [2]verdict{verdictWrong, verdictOK}, [2]string{"the clock of the Redis server", ""}},
-		"this one is off":         {at(time.Hour, time.Hour), at(time.Hour, time.Hour+time.Second), [2]verdict{verdictWrong, verdictWrong}, [2]string{"this machine's clock", "this machine's clock"}},
-		"Redis' and this are off": {at(0, time.Millisecond), at(-time.Hour, -59*time.Minute), [2]verdict{verdictOK, verdictWrong}, [2]string{"", "and that of the Redis server"}},
-		"Stripe is away":          {at(time.Hour, time.Hour), span{}, [2]verdict{verdictWrong, none}, [2]string{"which of the two is right", ""}},
-		"Redis is away":           {span{}, at(time.Hour, time.Hour), [2]verdict{none, verdictWrong}, [2]string{"", "this machine's clock"}},
-		"both are away":           {span{}, span{}, [2]verdict{}, [2]string{}},
+		"all agree":               {at(-time.Millisecond, time.Millisecond), at(-300*time.Millisecond, time.Second), [2]checkStatus{statusOK, statusOK}, [2]string{}},
+		"a little off":            {at(4*time.Second, 5*time.Second), at(0, time.Second), [2]checkStatus{statusOK, statusOK}, [2]string{}},
+		"Redis' is off":           {at(9*time.Second, 10*time.Second), at(0, time.Second), [2]checkStatus{statusWarning, statusOK}, [2]string{"the clock of the Redis server", ""}},
+		"Redis' is far off":       {at(-2*time.Hour, -time.Hour), at(0, time.Second), [2]checkStatus{statusError, statusOK}, [2]string{"the clock of the Redis server", ""}},
+		"this one is off":         {at(time.Hour, time.Hour), at(time.Hour, time.Hour+time.Second), [2]checkStatus{statusError, statusError}, [2]string{"this machine's clock", "this machine's clock"}},
+		"Redis' and this are off": {at(0, time.Millisecond), at(-time.Hour, -59*time.Minute), [2]checkStatus{statusOK, statusError}, [2]string{"", "and that of the Redis server"}},
+		"Stripe is away":          {at(time.Hour, time.Hour), clockOffset{}, [2]checkStatus{statusError, none}, [2]string{"which of the two is right", ""}},
+		"Redis is away":           {clockOffset{}, at(time.Hour, time.Hour), [2]checkStatus{none, statusError}, [2]string{"", "this machine's clock"}},
+		"both are away":           {clockOffset{}, clockOffset{}, [2]checkStatus{}, [2]string{}},
 	} {
-		got := map[string]finding{}
-		for _, f := range judgeClocks(row.redis, row.stripe) {
+		got := map[string]checkResult{}
+		for _, f := range checkClocks(row.redis, row.stripe) {
 			got[f.Check] = f
 		}
 		for i, check := range []string{"redis clock", "stripe clock"} {
 			f := got[check]
-			if f.Status != row.want[i] || !strings.Contains(f.Mend, row.mend[i]) || (f.Mend == "") != (row.want[i] <= verdictOK) {
+			if f.Status != row.want[i] || !strings.Contains(f.Hint, row.mend[i]) || (f.Hint == "") != (row.want[i] <= statusOK) {
 				t.Errorf("%s: %s: %+v", name, check, f)
 			}
 		}
 	}
 }
 
-func TestJudgeMemory(t *testing.T) {
+func TestCheckRedisMemory(t *testing.T) {
 	const mib = 1 << 20
 	for _, row := range []struct {
 		used, limit, machine int64
-		want                 verdict
+		want                 checkStatus
 	}{
-		{0, 0, 0, verdictOK}, {10 * mib, 100 * mib, 1000 * mib, verdictOK}, {80 * mib, 100 * mib, 1000 * mib, verdictWarning}, {95 * mib, 100 * mib, 1000 * mib, verdictWrong},
-		{95 * mib, 0, 1000 * mib, verdictOK}, {850 * mib, 0, 1000 * mib, verdictWarning}, {10 * mib, 0, 0, verdictOK},
+		{0, 0, 0, statusOK}, {10 * mib, 100 * mib, 1000 * mib, statusOK}, {80 * mib, 100 * mib, 1000 * mib, statusWarning}, {95 * mib, 100 * mib, 1000 * mib, statusError},
+		{95 * mib, 0, 1000 * mib, statusOK}, {850 * mib, 0, 1000 * mib, statusWarning}, {10 * mib, 0, 0, statusOK},
 	} {
-		if f := judgeMemory(&store.Server{Used: row.used, Limit: row.limit, Machine: row.machine}); f.Status != row.want {
+		if f := checkRedisMemory(&store.Server{Used: row.used, Limit: row.limit, Machine: row.machine}); f.Status != row.want {
 			t.Errorf("%+v: %+v", row, f)
 		}
 	}

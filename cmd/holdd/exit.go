@@ -26,7 +26,7 @@ const (
 	exitInterrupted = 130
 )
 
-const exitCodes = `Exit codes are stable.
+const exitCodesHelp = `Exit codes are stable.
 
   0    done
   1    refused: holdd said no to what was asked (its message says why), a person answered no, or doctor
@@ -39,7 +39,7 @@ const exitCodes = `Exit codes are stable.
   130  interrupted
 `
 
-const environment = `Variables of the commands that speak to a running holdd. Flags override them.
+const environmentHelp = `Variables of the commands that speak to a running holdd. Flags override them.
 
   HOLDD_URL         address of the API: http://host:port, https://host or unix:///path (default http://127.0.0.1:8420)
   HOLDD_TOKEN_FILE  file that holds the token, where one is required
@@ -51,60 +51,60 @@ const environment = `Variables of the commands that speak to a running holdd. Fl
 `
 
 func exitCodesTopic() *cobra.Command {
-	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodes}
+	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodesHelp}
 }
 
 func environmentTopic() *cobra.Command {
-	return &cobra.Command{Use: "environment", Short: "Variables that commands read", Long: environment}
+	return &cobra.Command{Use: "environment", Short: "Variables that commands read", Long: environmentHelp}
 }
 
-// exit is an error that knows its exit code and what to try next.
-type exit struct {
+// exitError is an error that knows its exit code and what to try next.
+type exitError struct {
 	code int
 	err  error
 	hint string
 }
 
-func (e *exit) Error() string { return e.err.Error() }
-func (e *exit) Unwrap() error { return e.err }
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
 
-func usage(hint, format string, args ...any) error {
-	return &exit{code: exitUsage, err: fmt.Errorf(format, args...), hint: hint}
+func usageErrorf(hint, format string, args ...any) error {
+	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...), hint: hint}
 }
 
-// explain gives an error of the API or the settings its exit code and hint. id is the hold that was spoken of, if one was.
-func explain(err error, id string) error {
+// addExitCode gives an error of the API or the settings its exit code and hint. id is the hold that was spoken of, if one was.
+func addExitCode(err error, id string) error {
 	if err == nil {
 		return nil
 	}
-	if e, ok := errors.AsType[*exit](err); ok {
+	if e, ok := errors.AsType[*exitError](err); ok {
 		return e
 	}
 	if errors.Is(err, context.Canceled) {
-		return &exit{code: exitInterrupted, err: errors.New("interrupted")}
+		return &exitError{code: exitInterrupted, err: errors.New("interrupted")}
 	}
-	look := ""
+	showCommand := ""
 	if id != "" {
-		look = "holdd show " + id
+		showCommand = "holdd show " + id
 	}
-	if u, ok := errors.AsType[*api.Unreachable](err); ok {
-		if u.Unknown {
-			return &exit{code: exitUnknown, err: u, hint: look}
+	if u, ok := errors.AsType[*api.UnreachableError](err); ok {
+		if u.OutcomeUnknown {
+			return &exitError{code: exitUnknown, err: u, hint: showCommand}
 		}
-		return &exit{code: exitUnreachable, err: u, hint: "give the address with --url or HOLDD_URL, such as http://127.0.0.1:8420 or unix:///run/holdd/holdd.sock"}
+		return &exitError{code: exitUnreachable, err: u, hint: "give the address with --url or HOLDD_URL, such as http://127.0.0.1:8420 or unix:///run/holdd/holdd.sock"}
 	}
 	if p, ok := errors.AsType[*api.Problem](err); ok {
-		code, hint := judge(p, look)
-		return &exit{code: code, err: errors.New(describe(p)), hint: hint}
+		code, hint := exitCodeForProblem(p, showCommand)
+		return &exitError{code: code, err: errors.New(describeProblem(p)), hint: hint}
 	}
 	if c, ok := errors.AsType[*config.Error](err); ok {
-		return &exit{code: exitUsage, err: c}
+		return &exitError{code: exitUsage, err: c}
 	}
-	return &exit{code: exitFailed, err: err}
+	return &exitError{code: exitFailed, err: err}
 }
 
-// describe is the problem's sentence, and all of them where there are several.
-func describe(p *api.Problem) string {
+// describeProblem is the problem's sentence, and all of them where there are several.
+func describeProblem(p *api.Problem) string {
 	if len(p.Errors) < 2 {
 		return p.Error()
 	}
@@ -116,7 +116,7 @@ func describe(p *api.Problem) string {
 	return b.String()
 }
 
-func judge(p *api.Problem, look string) (code int, hint string) {
+func exitCodeForProblem(p *api.Problem, showCommand string) (code int, hint string) {
 	switch p.Code {
 	case hold.HoldNotFound, hold.IntentNotFound:
 		return exitNotFound, "holdd list --reference BOOKING finds a hold by its booking"
@@ -126,12 +126,12 @@ func judge(p *api.Problem, look string) (code int, hint string) {
 		return exitUsage, "use a token with the role operate"
 	case api.SinkNotFound: // a name on the command line
 		return exitUsage, "holdd callbacks lists them"
-	case api.HostNotAllowed, api.UnexpectedAnswer, api.RouteNotFound, api.MethodNotAllowed:
+	case api.HostNotAllowed, api.UnexpectedResponse, api.RouteNotFound, api.MethodNotAllowed:
 		return exitUsage, "check --url and HOLDD_URL"
 	case api.Unavailable:
 		return exitUnreachable, ""
-	case api.Internal:
-		return exitUnknown, look
+	case api.InternalError:
+		return exitUnknown, showCommand
 	case hold.RevisionMismatch:
 		return exitConflict, "look at it again and repeat the command: nothing was done"
 	case hold.HoldExists:
@@ -145,26 +145,26 @@ func judge(p *api.Problem, look string) (code int, hint string) {
 	}
 	switch p.Status {
 	case http.StatusConflict, http.StatusPreconditionFailed:
-		return exitConflict, look
+		return exitConflict, showCommand
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests, http.StatusBadGateway, http.StatusGatewayTimeout:
 		return exitUnreachable, ""
 	}
 	return exitFailed, ""
 }
 
-// report tells the person what went wrong, once and here only, and returns the exit code.
-func (a *app) report(ctx context.Context, err error) int {
+// reportError tells the person what went wrong, once and here only, and returns the exit code.
+func (a *app) reportError(ctx context.Context, err error) int {
 	if err == nil {
 		return exitOK
 	}
-	e, ok := errors.AsType[*exit](err)
+	e, ok := errors.AsType[*exitError](err)
 	if !ok { // cobra's own: an unknown command or flag, a missing argument
 		text := strings.TrimSpace(err.Error())
-		e = &exit{code: exitUsage, err: errors.New(text), hint: `"holdd help" lists the commands, and "holdd COMMAND --help" explains one`}
+		e = &exitError{code: exitUsage, err: errors.New(text), hint: `"holdd help" lists the commands, and "holdd COMMAND --help" explains one`}
 	}
 	if ctx.Err() != nil && e.code != exitUnknown {
-		e = &exit{code: exitInterrupted, err: errors.New("interrupted"), hint: e.hint}
+		e = &exitError{code: exitInterrupted, err: errors.New("interrupted"), hint: e.hint}
 	}
-	a.complain(e.err.Error(), e.hint)
+	a.printError(e.err.Error(), e.hint)
 	return e.code
 }

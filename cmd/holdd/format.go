@@ -9,23 +9,27 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// clock writes times for a reader in loc, at now.
-type clock struct {
-	loc *time.Location
-	now time.Time
+// timeFormatter writes times for a reader in loc, at now.
+type timeFormatter struct {
+	location *time.Location
+	now      time.Time
 }
 
-func (c clock) absolute(t time.Time) string { return t.In(c.loc).Format("2006-01-02 15:04 MST") }
-
-func (c clock) exact(t time.Time) string { return t.In(c.loc).Format("2006-01-02 15:04:05.000 MST") }
-
-// both is the time and how far away it is: "2026-12-01 11:00 CET (in 2 d 3 h)".
-func (c clock) both(t time.Time) string {
-	return c.absolute(t) + " (" + relative(t.Sub(c.now)) + ")"
+func (c timeFormatter) formatMinute(t time.Time) string {
+	return t.In(c.location).Format("2006-01-02 15:04 MST")
 }
 
-// relative writes a distance in its two largest units, rounded down so that nothing seems farther away than it is.
-func relative(d time.Duration) string {
+func (c timeFormatter) formatMillisecond(t time.Time) string {
+	return t.In(c.location).Format("2006-01-02 15:04:05.000 MST")
+}
+
+// formatWithRelative is the time and how far away it is: "2026-12-01 11:00 CET (in 2 d 3 h)".
+func (c timeFormatter) formatWithRelative(t time.Time) string {
+	return c.formatMinute(t) + " (" + formatRelative(t.Sub(c.now)) + ")"
+}
+
+// formatRelative writes a distance in its two largest units, rounded down so that nothing seems farther away than it is.
+func formatRelative(d time.Duration) string {
 	format := "in %s"
 	if d < 0 {
 		format, d = "%s ago", -d
@@ -53,16 +57,16 @@ func relative(d time.Duration) string {
 	return fmt.Sprintf(format, strings.Join(parts, " "))
 }
 
-// booking is what people call the hold.
-func booking(v *hold.View) string {
+// holdName is what people call the hold.
+func holdName(v *hold.View) string {
 	if v.Reference != "" {
-		return clean(v.Reference)
+		return sanitize(v.Reference)
 	}
 	return v.ID
 }
 
-// amount is the authorized one, with what is to be taken of it where that is less.
-func amount(v *hold.View) string {
+// formatHoldAmount is the authorized one, with what is to be taken of it where that is less.
+func formatHoldAmount(v *hold.View) string {
 	s := hold.FormatAmount(v.Amount, v.Currency)
 	switch {
 	case v.CapturedAmount > 0 && v.CapturedAmount != v.Amount:
@@ -74,17 +78,17 @@ func amount(v *hold.View) string {
 }
 
 var stateColors = map[string]string{
-	"waiting": blue, "paused": blue, "scheduled": cyan, "ready": yellow, "working": yellow, "attention": alarm,
+	"waiting": blue, "paused": blue, "scheduled": cyan, "ready": yellow, "working": yellow, "attention": boldRed,
 	"captured": green, "canceled": faint, "expired": red,
 }
 
-// next is what happens to the hold by itself, or what it came to.
-func next(v *hold.View, c clock) string {
+// describeNext is what happens to the hold by itself, or what it came to.
+func describeNext(v *hold.View, c timeFormatter) string {
 	switch {
 	case v.SettledAt != nil:
-		return v.State + " " + c.both(*v.SettledAt)
+		return v.State + " " + c.formatWithRelative(*v.SettledAt)
 	case v.Next != "" && v.NextAt != nil:
-		return v.Next + " " + c.both(*v.NextAt)
+		return v.Next + " " + c.formatWithRelative(*v.NextAt)
 	case v.State == "attention":
 		return "a person must look: " + v.Cause
 	case v.State == "paused":
@@ -95,34 +99,34 @@ func next(v *hold.View, c clock) string {
 	return ""
 }
 
-// facts is what a person wants to know before saying yes, and the head of `holdd show`.
-func facts(v *hold.View, c clock) []fact {
-	f := []fact{
-		{"booking", clean(v.Reference)},
+// holdSummary is what a person wants to know before saying yes, and the head of `holdd show`.
+func holdSummary(v *hold.View, c timeFormatter) []labeledValue {
+	f := []labeledValue{
+		{"booking", sanitize(v.Reference)},
 		{"hold", v.ID},
 		{"account", v.Account},
 		{"amount", hold.FormatAmount(v.Amount, v.Currency) + " authorized"},
 		{"state", v.State},
 	}
 	if v.PaymentIntent != v.ID {
-		f = append(f, fact{"intent", v.PaymentIntent + " holds the money now"})
+		f = append(f, labeledValue{"intent", v.PaymentIntent + " holds the money now"})
 	}
 	if v.CaptureAt != nil {
-		f = append(f, fact{"capture at", c.both(*v.CaptureAt)})
+		f = append(f, labeledValue{"capture at", c.formatWithRelative(*v.CaptureAt)})
 	}
 	if v.CancelAt != nil {
-		f = append(f, fact{"cancel at", c.both(*v.CancelAt)})
+		f = append(f, labeledValue{"cancel at", c.formatWithRelative(*v.CancelAt)})
 	}
 	if v.CaptureAmount > 0 {
-		f = append(f, fact{"to capture", hold.FormatAmount(v.CaptureAmount, v.Currency)})
+		f = append(f, labeledValue{"to capture", hold.FormatAmount(v.CaptureAmount, v.Currency)})
 	}
 	if v.SettledAt == nil {
-		f = append(f, fact{"expires", c.both(v.ExpiresAt) + sourceOfDeadline(v.ExpiresAtSource)})
+		f = append(f, labeledValue{"expires", c.formatWithRelative(v.ExpiresAt) + deadlineSourceSuffix(v.ExpiresAtSource)})
 	}
 	return f
 }
 
-func sourceOfDeadline(s string) string {
+func deadlineSourceSuffix(s string) string {
 	switch s {
 	case "assumed":
 		return ", assumed"
@@ -132,12 +136,12 @@ func sourceOfDeadline(s string) string {
 	return ""
 }
 
-// line writes v as one line of JSON.
-func (a *app) line(v any) error {
+// printJSONLine writes v as one line of JSON.
+func (a *app) printJSONLine(v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("the answer can't be written as JSON: %w", err)
 	}
-	_, err = a.out.Write(append(b, '\n'))
+	_, err = a.stdout.Write(append(b, '\n'))
 	return err
 }

@@ -10,7 +10,7 @@ import (
 )
 
 func (a *app) logLevelCommand() *cobra.Command {
-	var lasting string
+	var duration string
 	cmd := &cobra.Command{
 		Use: "log-level [debug|info|warn|error]", Short: "Show what the daemon logs, or log more or less for a while",
 		Args: cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs), ValidArgs: []string{"debug", "info", "warn", "error"},
@@ -18,14 +18,14 @@ func (a *app) logLevelCommand() *cobra.Command {
 that answers, not of other replicas. Outcomes are logged at info, and a line in the log tells who changed the level.`,
 		Example: "  holdd log-level debug --for 10m",
 	}
-	c := a.connect(cmd)
-	cmd.Flags().StringVar(&lasting, "for", "15m", "how long: 90s, 2h, at most 24h")
+	c := a.addConnectionFlags(cmd)
+	cmd.Flags().StringVar(&duration, "for", "15m", "how long: 90s, 2h, at most 24h")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		d, err := api.ParseSpan(lasting)
+		d, err := api.ParseDuration(duration)
 		if err != nil {
-			return usage("", "--for %w", err)
+			return usageErrorf("", "--for %w", err)
 		}
-		client, err := c.client()
+		client, err := c.newClient()
 		if err != nil {
 			return err
 		}
@@ -37,19 +37,19 @@ that answers, not of other replicas. Outcomes are logged at info, and a line in 
 			l, err = client.SetLogLevel(cmd.Context(), args[0], d)
 		}
 		if err != nil {
-			return explain(err, "")
+			return addExitCode(err, "")
 		}
-		if c.json {
-			return a.line(l)
+		if c.asJSON {
+			return a.printJSONLine(l)
 		}
-		clk, err := c.clock(time.Now())
+		times, err := c.newTimeFormatter(time.Now())
 		if err != nil {
 			return err
 		}
 		if l.Until == nil {
-			fmt.Fprintf(a.out, "%s, as the settings say\n", clean(l.Level))
+			fmt.Fprintf(a.stdout, "%s, as the settings say\n", sanitize(l.Level))
 		} else {
-			fmt.Fprintf(a.out, "%s until %s, then %s again\n", clean(l.Level), clk.both(*l.Until), clean(l.Setting))
+			fmt.Fprintf(a.stdout, "%s until %s, then %s again\n", sanitize(l.Level), times.formatWithRelative(*l.Until), sanitize(l.Configured))
 		}
 		return nil
 	}

@@ -22,32 +22,32 @@ func main() {
 // are recognized where the three streams are files.
 func Run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := newApp(environ, stdin, stdout, stderr)
-	root := a.root()
+	root := a.rootCommand()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	if a.out.err != nil && ctx.Err() == nil {
-		err = &exit{code: exitFailed, err: a.out.err, hint: "the output could not be written; what was asked for may have been done"}
+	if a.stdout.err != nil && ctx.Err() == nil {
+		err = &exitError{code: exitFailed, err: a.stdout.err, hint: "the output could not be written; what was asked for may have been done"}
 	}
-	return a.report(ctx, err)
+	return a.reportError(ctx, err)
 }
 
 // app is what all commands share: where they read and write, and their environment.
 type app struct {
-	environ []string
-	stdin   io.Reader
-	out     *stickyWriter
-	stderr  io.Writer
-	face    face
+	environ  []string
+	stdin    io.Reader
+	stdout   *stickyWriter
+	stderr   io.Writer
+	terminal terminal
 }
 
 func newApp(environ []string, stdin io.Reader, stdout, stderr io.Writer) *app {
-	a := &app{environ: environ, stdin: stdin, out: &stickyWriter{w: stdout}, stderr: stderr}
-	a.face = newFace(a.env, stdin, stdout, stderr)
+	a := &app{environ: environ, stdin: stdin, stdout: &stickyWriter{w: stdout}, stderr: stderr}
+	a.terminal = newTerminal(a.getenv, stdin, stdout, stderr)
 	return a
 }
 
-// env looks a variable up; the last one counts, as with exec.
-func (a *app) env(name string) string {
+// getenv looks a variable up; the last one counts, as with exec.
+func (a *app) getenv(name string) string {
 	v := ""
 	for _, kv := range a.environ {
 		if k, value, ok := strings.Cut(kv, "="); ok && k == name {
@@ -72,7 +72,7 @@ func (s *stickyWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func (a *app) root() *cobra.Command {
+func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "holdd",
 		Short: "Sees each card hold to its end: captured or released at its time",
@@ -85,7 +85,7 @@ func (a *app) root() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(a.stdin)
-	root.SetOut(a.out)
+	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.AddGroup(
 		&cobra.Group{ID: "daemon", Title: "The daemon:"},

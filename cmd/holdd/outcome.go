@@ -12,44 +12,44 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func waitFlag(cmd *cobra.Command, wait *time.Duration) {
+func addWaitFlag(cmd *cobra.Command, wait *time.Duration) {
 	cmd.Flags().DurationVar(wait, "wait", 20*time.Second, "how long to wait for the outcome; 0: go as soon as holdd has accepted")
 }
 
-// outcome waits until an accepted capture or cancel has ended, and tells how. An outcome that isn't there in time is no success: exit code 6.
-func (c *change) outcome(ctx context.Context, client *api.Client, v hold.View, want string, wait time.Duration) error {
+// waitForOutcome waits until an accepted capture or cancel has ended, and tells how. An outcome that isn't there in time is no success: exit code 6.
+func (c *changeFlags) waitForOutcome(ctx context.Context, client *api.Client, v hold.View, want string, wait time.Duration) error {
 	if wait <= 0 {
-		return c.tell(&v)
+		return c.printHold(&v)
 	}
-	v, err := poll(ctx, client, v, wait)
-	if told := c.tell(&v); told != nil {
-		return told
+	v, err := pollHold(ctx, client, v, wait)
+	if printErr := c.printHold(&v); printErr != nil {
+		return printErr
 	}
-	look := "holdd show " + v.ID
+	showCommand := "holdd show " + v.ID
 	switch {
 	case v.State == want:
 		return nil
 	case ctx.Err() != nil:
-		return &exit{code: exitUnknown, err: fmt.Errorf("interrupted: holdd has accepted this and goes on with it, and %s is not %s yet", booking(&v), want), hint: look}
+		return &exitError{code: exitUnknown, err: fmt.Errorf("interrupted: holdd has accepted this and goes on with it, and %s is not %s yet", holdName(&v), want), hint: showCommand}
 	case err != nil:
-		return &exit{code: exitUnknown, err: fmt.Errorf("holdd has accepted this, and can't be asked for the outcome: %w", err), hint: look}
+		return &exitError{code: exitUnknown, err: fmt.Errorf("holdd has accepted this, and can't be asked for the outcome: %w", err), hint: showCommand}
 	case v.SettledAt != nil:
-		return &exit{code: exitConflict, err: fmt.Errorf("%s is %s, not %s%s", booking(&v), v.State, want, because(&v)), hint: look}
+		return &exitError{code: exitConflict, err: fmt.Errorf("%s is %s, not %s%s", holdName(&v), v.State, want, causeSuffix(&v)), hint: showCommand}
 	case v.State == "attention":
-		return &exit{code: exitFailed, err: fmt.Errorf("%s is not %s: a person must look%s", booking(&v), want, because(&v)), hint: look}
+		return &exitError{code: exitFailed, err: fmt.Errorf("%s is not %s: a person must look%s", holdName(&v), want, causeSuffix(&v)), hint: showCommand}
 	}
-	return &exit{code: exitUnknown, err: fmt.Errorf("holdd has accepted this and goes on with it, and after %s %s is not %s yet", wait, booking(&v), want), hint: look}
+	return &exitError{code: exitUnknown, err: fmt.Errorf("holdd has accepted this and goes on with it, and after %s %s is not %s yet", wait, holdName(&v), want), hint: showCommand}
 }
 
-func because(v *hold.View) string {
+func causeSuffix(v *hold.View) string {
 	if v.Cause == "" {
 		return ""
 	}
 	return " (" + v.Cause + ")"
 }
 
-// poll looks at the hold, ever less often, until it has ended or needs a person, or the time is over. It returns the last that was seen.
-func poll(ctx context.Context, client *api.Client, v hold.View, wait time.Duration) (hold.View, error) {
+// pollHold looks at the hold, ever less often, until it has ended or needs a person, or the time is over. It returns the last that was seen.
+func pollHold(ctx context.Context, client *api.Client, v hold.View, wait time.Duration) (hold.View, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	var last error

@@ -22,72 +22,72 @@ What is due already, or under work, is in the first hour; what a deadline's on_e
 is followed by a small chart of how many holds move when.`,
 		Example: "  holdd plan --next 7d\n  holdd plan --json | jq '.at_risk[].hold.reference'",
 	}
-	c := a.connect(cmd)
+	c := a.addConnectionFlags(cmd)
 	cmd.Flags().StringVar(&ahead, "next", "24h", "how far to look ahead: 24h, 7d")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		span, err := api.ParseSpan(ahead)
+		span, err := api.ParseDuration(ahead)
 		if err != nil {
-			return usage("", "--next %w", err)
+			return usageErrorf("", "--next %w", err)
 		}
-		client, err := c.client()
+		client, err := c.newClient()
 		if err != nil {
 			return err
 		}
 		defer client.Close()
 		p, err := client.Plan(cmd.Context(), span)
 		if err != nil {
-			return explain(err, "")
+			return addExitCode(err, "")
 		}
-		if c.json {
-			return a.line(p)
+		if c.asJSON {
+			return a.printJSONLine(p)
 		}
-		clk, err := c.clock(p.From)
+		times, err := c.newTimeFormatter(p.From)
 		if err != nil {
 			return err
 		}
-		a.showPlan(&p, clk)
+		a.printPlan(&p, times)
 		return nil
 	}
 	return cmd
 }
 
-func (a *app) showPlan(p *api.Plan, clk clock) {
-	markLive(a.out, a.face.colorOut, p.Livemode)
+func (a *app) printPlan(p *api.Plan, times timeFormatter) {
+	printLiveModeNotice(a.stdout, a.terminal.colorStdout, p.Livemode)
 	if len(p.Hours) == 0 {
-		fmt.Fprintf(a.out, "Nothing is due until %s.\n", clk.absolute(p.Until))
+		fmt.Fprintf(a.stdout, "Nothing is due until %s.\n", times.formatMinute(p.Until))
 	} else {
 		t := a.newTable("hour", "captures", "to capture", "releases", "to release")
-		row := func(name string, capture, cancel []api.Sum) {
-			captures, take := sums(capture)
-			releases, free := sums(cancel)
+		row := func(name string, capture, cancel []api.CurrencyTotal) {
+			captures, take := formatSums(capture)
+			releases, free := formatSums(cancel)
 			t.AppendRow([]any{name, captures, take, releases, free})
 		}
 		for _, h := range p.Hours {
-			row(clk.absolute(h.Start), h.Capture, h.Cancel)
+			row(times.formatMinute(h.Start), h.Capture, h.Cancel)
 		}
 		if len(p.Hours) > 1 {
 			row("all", p.Capture, p.Cancel)
 		}
 		t.Render()
-		if a.face.width > 0 {
-			a.drawPlan(p, clk)
+		if a.terminal.width > 0 {
+			a.drawPlanChart(p, times)
 		}
 	}
 	if len(p.AtRisk) > 0 {
-		fmt.Fprintf(a.out, "\n%s\n", a.paint(alarm, "At risk:"))
+		fmt.Fprintf(a.stdout, "\n%s\n", a.colorizeStdout(boldRed, "At risk:"))
 		t := a.newTable("booking", "hold", "amount", "state", "expires", "why")
 		for i := range p.AtRisk {
 			v := &p.AtRisk[i].Hold
-			t.AppendRow([]any{clean(v.Reference), v.ID, amount(v), a.paint(stateColors[v.State], v.State), clk.both(v.ExpiresAt), clean(p.AtRisk[i].Why)})
+			t.AppendRow([]any{sanitize(v.Reference), v.ID, formatHoldAmount(v), a.colorizeStdout(stateColors[v.State], v.State), times.formatWithRelative(v.ExpiresAt), sanitize(p.AtRisk[i].Reason)})
 		}
 		t.Render()
 	}
 	if p.Truncated {
-		a.note("there is more than was looked at: look less far ahead with --next")
+		a.printNote("there is more than was looked at: look less far ahead with --next")
 	}
 }
 
-func sums(in []api.Sum) (count, money string) {
+func formatSums(in []api.CurrencyTotal) (count, money string) {
 	n := 0
 	var parts []string
 	for _, s := range in {
@@ -104,15 +104,15 @@ func sums(in []api.Sum) (count, money string) {
 	return fmt.Sprint(n), strings.Join(parts, " + ")
 }
 
-// drawPlan draws how many holds move when: a column for each hour, or for several where the terminal isn't wide enough for all.
-func (a *app) drawPlan(p *api.Plan, clk clock) {
+// drawPlanChart draws how many holds move when: a column for each hour, or for several where the terminal isn't wide enough for all.
+func (a *app) drawPlanChart(p *api.Plan, times timeFormatter) {
 	const margin = len("captures  ")
 	first := p.From.Truncate(time.Hour)
 	if s := p.Hours[0].Start; s.Before(first) {
 		first = s
 	}
 	hours := int(p.Until.Sub(first)/time.Hour) + 1
-	room := a.face.width - margin - 1 // the last column wraps on some terminals
+	room := a.terminal.width - margin - 1 // the last column wraps on some terminals
 	if room < 8 {
 		return // nothing could be told apart
 	}
@@ -121,35 +121,35 @@ func (a *app) drawPlan(p *api.Plan, clk clock) {
 	captures, releases := make([]int, columns), make([]int, columns)
 	for _, h := range p.Hours {
 		i := min(int(h.Start.Sub(first)/time.Hour)/each, columns-1)
-		captures[i] += holds(h.Capture)
-		releases[i] += holds(h.Cancel)
+		captures[i] += countHolds(h.Capture)
+		releases[i] += countHolds(h.Cancel)
 	}
 	top := max(slices.Max(captures), slices.Max(releases))
 	unit := "an hour"
 	if each > 1 {
 		unit = fmt.Sprintf("in %d h", each)
 	}
-	fmt.Fprintln(a.out)
+	fmt.Fprintln(a.stdout)
 	for _, row := range []struct {
 		name, color string
 		numbers     []int
 	}{{"captures", green, captures}, {"releases", blue, releases}} {
 		if slices.Max(row.numbers) > 0 {
-			fmt.Fprintf(a.out, "%-*s%s\n", margin, row.name, a.paint(row.color, bars(row.numbers, top)))
+			fmt.Fprintf(a.stdout, "%-*s%s\n", margin, row.name, a.colorizeStdout(row.color, drawBars(row.numbers, top)))
 		}
 	}
-	fmt.Fprintf(a.out, "%*s%s\n%*sholds %s, at most %d\n", margin, "", axis(first, each, columns, clk), margin, "", unit, top)
+	fmt.Fprintf(a.stdout, "%*s%s\n%*sholds %s, at most %d\n", margin, "", drawTimeAxis(first, each, columns, times), margin, "", unit, top)
 }
 
-func holds(sums []api.Sum) (n int) {
+func countHolds(sums []api.CurrencyTotal) (n int) {
 	for _, s := range sums {
 		n += s.Count
 	}
 	return n
 }
 
-// bars draws numbers as eighths of a line's height. What isn't nothing is seen.
-func bars(numbers []int, top int) string {
+// drawBars draws numbers as eighths of a line's height. What isn't nothing is seen.
+func drawBars(numbers []int, top int) string {
 	const eighths = "▁▂▃▄▅▆▇█"
 	levels := []rune(eighths)
 	var b strings.Builder
@@ -163,12 +163,12 @@ func bars(numbers []int, top int) string {
 	return strings.TrimRight(b.String(), " ")
 }
 
-// axis names times below the columns, as many as fit with room between them: days where a column is long, else hours.
-func axis(first time.Time, each, columns int, clk clock) string {
+// drawTimeAxis names times below the columns, as many as fit with room between them: days where a column is long, else hours.
+func drawTimeAxis(first time.Time, each, columns int, times timeFormatter) string {
 	line := []byte(strings.Repeat(" ", columns))
 	free := 0
 	for i := range columns {
-		at := first.Add(time.Duration(i*each) * time.Hour).In(clk.loc)
+		at := first.Add(time.Duration(i*each) * time.Hour).In(times.location)
 		label := at.Format("15:04")
 		if columns*each > 48 {
 			label = at.Format("Jan 2")

@@ -11,8 +11,8 @@ import (
 )
 
 // A chart is drawn on a terminal only, and never wider than that is.
-func TestPlanIsDrawnOnATerminalOnly(t *testing.T) {
-	store, env := memoryAPI(t)
+func TestPlan_ChartOnTerminalOnly(t *testing.T) {
+	store, env := startFakeAPI(t)
 	env = append(env, "HOLDD_TIME_ZONE=UTC")
 	at := time.Now().Truncate(time.Hour).Add(2 * time.Hour)
 	for i := range 9 { // in two hours, and in five
@@ -23,14 +23,14 @@ func TestPlanIsDrawnOnATerminalOnly(t *testing.T) {
 		store.Schedule(t.Context(), []hold.ScheduleRequest{{PaymentIntent: fmt.Sprintf("pi_chart%04d", i), Amount: 1200, Currency: "eur",
 			ExpiresAt: at.Add(100 * time.Hour).UTC().Format(time.RFC3339), CaptureAt: when.UTC().Format(time.RFC3339)}}, "api")
 	}
-	_, screen := onTerminal(t, append(env, "COLUMNS=60"), "", "plan")
+	_, screen := runOnTerminal(t, append(env, "COLUMNS=60"), "", "plan")
 	if !strings.Contains(screen, "captures  \x1b[32m  █  ▁\x1b[0m\r\n") || !strings.Contains(screen, "holds an hour, at most 8\r\n") ||
 		!strings.Contains(screen, "          "+time.Now().UTC().Format("15:00")) {
 		t.Errorf("%q", screen)
 	}
 	for _, span := range []string{"1h", "24h", "3d", "30d", "90d"} {
 		for _, width := range []int{20, 25, 60, 200} {
-			_, screen := onTerminal(t, append(env, fmt.Sprint("COLUMNS=", width), "NO_COLOR=1"), "", "plan", "--next", span)
+			_, screen := runOnTerminal(t, append(env, fmt.Sprint("COLUMNS=", width), "NO_COLOR=1"), "", "plan", "--next", span)
 			chart, _, drawn := strings.Cut(screen, "holds ")
 			if drawn != (span != "1h") {
 				t.Errorf("%s on %d columns: no chart in %q", span, width, screen)
@@ -44,19 +44,19 @@ func TestPlanIsDrawnOnATerminalOnly(t *testing.T) {
 		}
 	}
 	for name, env := range map[string][]string{"dumb": append(env, "TERM=dumb"), "no UTF-8": append(env, "LC_ALL=C"), "too narrow": append(env, "COLUMNS=15")} {
-		if _, screen := onTerminal(t, env, "", "plan"); strings.ContainsAny(screen, "▁█") || !strings.Contains(screen, "EUR") {
+		if _, screen := runOnTerminal(t, env, "", "plan"); strings.ContainsAny(screen, "▁█") || !strings.Contains(screen, "EUR") {
 			t.Errorf("%s: %q", name, screen)
 		}
 	}
-	if _, screen := onTerminal(t, env, "", "plan", "--json"); strings.ContainsAny(screen, "▁█") {
+	if _, screen := runOnTerminal(t, env, "", "plan", "--json"); strings.ContainsAny(screen, "▁█") {
 		t.Errorf("a chart for a machine: %q", screen)
 	}
-	if _, out, _ := run(t, env, "plan"); strings.ContainsAny(out, "▁█") || !strings.Contains(out, "\nall ") {
+	if _, out, _ := runCommand(t, env, "plan"); strings.ContainsAny(out, "▁█") || !strings.Contains(out, "\nall ") {
 		t.Errorf("%q", out)
 	}
 }
 
-func TestBars(t *testing.T) {
+func TestDrawBars(t *testing.T) {
 	for _, row := range []struct {
 		numbers []int
 		want    string
@@ -67,13 +67,13 @@ func TestBars(t *testing.T) {
 		for _, n := range row.numbers {
 			top = max(top, n)
 		}
-		if got := bars(row.numbers, top); got != row.want {
+		if got := drawBars(row.numbers, top); got != row.want {
 			t.Errorf("%v: %q, want %q", row.numbers, got, row.want)
 		}
 	}
 }
 
-func TestAxis(t *testing.T) {
+func TestDrawTimeAxis(t *testing.T) {
 	paris, err := time.LoadLocation("Europe/Paris")
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func TestAxis(t *testing.T) {
 	}{
 		{1, 25, "10:00   18:00 00:00 06:00"}, {1, 3, "10:00"}, {3, 24, "Dec 1        Dec 3"}, {24, 14, "Dec 1 Dec 7"},
 	} {
-		if got := axis(first, row.each, row.columns, clock{loc: paris}); got != row.want {
+		if got := drawTimeAxis(first, row.each, row.columns, timeFormatter{location: paris}); got != row.want {
 			t.Errorf("%d h in each of %d: %q, want %q", row.each, row.columns, got, row.want)
 		}
 	}

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	pollRun     = 300 * time.Millisecond // between two looks at a run
-	pollFailing = 20                     // looks in a row that may go wrong: a daemon that restarts goes on with the run
+	reconcilePollInterval = 300 * time.Millisecond // between two looks at a run
+	maxFailedPolls        = 20                     // looks in a row that may go wrong: a daemon that restarts goes on with the run
 )
 
 func (a *app) reconcileCommand() *cobra.Command {
@@ -34,41 +34,41 @@ PaymentIntents that hold money and have no terms are listed ("orphan") and left 
 If a comparison is under way already, its progress and findings are shown.`,
 		Example: "  holdd reconcile --dry-run\n  holdd reconcile --json | jq '.findings[] | select(.kind==\"orphan\")'",
 	}
-	c := a.connect(cmd)
+	c := a.addConnectionFlags(cmd)
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only tell what would be done")
 	cmd.Flags().StringArrayVar(&accounts, "account", nil, "a connected account to look at besides those that have open holds; may be repeated")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		client, err := c.client()
+		client, err := c.newClient()
 		if err != nil {
 			return err
 		}
 		defer client.Close()
 		run, started, err := client.Reconcile(cmd.Context(), dry, accounts)
 		if err != nil {
-			return explain(err, "")
+			return addExitCode(err, "")
 		}
 		if !started {
-			a.note("a comparison is under way already, begun by %s: this is it", clean(run.By))
+			a.printNote("a comparison is under way already, begun by %s: this is it", sanitize(run.By))
 		}
-		if run, err = a.await(cmd.Context(), client, run); err != nil {
-			return explain(err, "")
+		if run, err = a.waitForReconciliation(cmd.Context(), client, run); err != nil {
+			return addExitCode(err, "")
 		}
-		if c.json {
-			err = a.line(run)
+		if c.asJSON {
+			err = a.printJSONLine(run)
 		} else {
-			a.showRun(&run)
+			a.printReconciliation(&run)
 		}
 		if run.State != "finished" {
-			return &exit{code: exitUnknown, err: fmt.Errorf("the comparison did not get to its end: %s", clean(run.Error)), hint: "it goes on by itself; holdd reconcile shows it again"}
+			return &exitError{code: exitUnknown, err: fmt.Errorf("the comparison did not get to its end: %s", sanitize(run.Error)), hint: "it goes on by itself; holdd reconcile shows it again"}
 		}
 		return err
 	}
 	return cmd
 }
 
-// await follows a run to its end.
-func (a *app) await(ctx context.Context, client *api.Client, run api.Reconciliation) (api.Reconciliation, error) {
-	b := a.newBar("comparing with Stripe", 100)
+// waitForReconciliation follows a run to its end.
+func (a *app) waitForReconciliation(ctx context.Context, client *api.Client, run api.Reconciliation) (api.Reconciliation, error) {
+	b := a.newProgressBar("comparing with Stripe", 100)
 	ended := false
 	defer func() { b.stop(ended) }()
 	shown, failing := 0, 0
@@ -81,7 +81,7 @@ func (a *app) await(ctx context.Context, client *api.Client, run api.Reconciliat
 			ended = run.State == "finished"
 			return run, nil
 		}
-		t := time.NewTimer(pollRun)
+		t := time.NewTimer(reconcilePollInterval)
 		select {
 		case <-ctx.Done():
 			t.Stop()
@@ -89,8 +89,8 @@ func (a *app) await(ctx context.Context, client *api.Client, run api.Reconciliat
 		case <-t.C:
 		}
 		next, err := client.Reconciliation(ctx, run.ID)
-		var away *api.Unreachable
-		if err != nil && (!errors.As(err, &away) && !errors.Is(err, &api.Problem{Code: api.Unavailable}) || failing >= pollFailing) {
+		var unreachable *api.UnreachableError
+		if err != nil && (!errors.As(err, &unreachable) && !errors.Is(err, &api.Problem{Code: api.Unavailable}) || failing >= maxFailedPolls) {
 			return run, err
 		}
 		if err != nil {
@@ -101,26 +101,26 @@ func (a *app) await(ctx context.Context, client *api.Client, run api.Reconciliat
 	}
 }
 
-func (a *app) showRun(r *api.Reconciliation) {
-	markLive(a.out, a.face.colorOut, r.Livemode)
+func (a *app) printReconciliation(r *api.Reconciliation) {
+	printLiveModeNotice(a.stdout, a.terminal.colorStdout, r.Livemode)
 	if len(r.Findings) > 0 {
 		// What needs a person first.
 		rank := map[string]int{"unreadable": 1, "rejected": 2, "orphan": 3, "attention": 4}
 		slices.SortStableFunc(r.Findings, func(x, y api.Finding) int { return cmp.Compare(cmp.Or(rank[x.Kind], 9), cmp.Or(rank[y.Kind], 9)) })
-		colors := map[string]string{"unreadable": alarm, "rejected": red, "orphan": yellow, "attention": alarm, "scheduled": cyan, "captured": green, "canceled": faint, "expired": red}
-		for block := range slices.Chunk(r.Findings, tableBlock) {
+		colors := map[string]string{"unreadable": boldRed, "rejected": red, "orphan": yellow, "attention": boldRed, "scheduled": cyan, "captured": green, "canceled": faint, "expired": red}
+		for block := range slices.Chunk(r.Findings, rowsPerTable) {
 			t := a.newTable("finding", "booking", "intent", "account", "amount", "what")
 			for _, f := range block {
 				money := ""
 				if f.Currency != "" {
 					money = hold.FormatAmount(f.Amount, f.Currency)
 				}
-				t.AppendRow([]any{a.paint(colors[f.Kind], f.Kind), clean(f.Reference), f.PaymentIntent, f.Account, money, clean(f.Detail)})
+				t.AppendRow([]any{a.colorizeStdout(colors[f.Kind], f.Kind), sanitize(f.Reference), f.PaymentIntent, f.Account, money, sanitize(f.Detail)})
 			}
 			t.Render()
 		}
-		if r.Omitted > 0 {
-			a.note("%d more are counted and not listed", r.Omitted)
+		if r.FindingsOmitted > 0 {
+			a.printNote("%d more are counted and not listed", r.FindingsOmitted)
 		}
 	}
 	did := "compared"
@@ -128,14 +128,14 @@ func (a *app) showRun(r *api.Reconciliation) {
 		did = "dry run, nothing was changed: compared"
 	}
 	parts := []string{fmt.Sprintf("%s %d intents of Stripe's, %d of them scheduled", did, r.Listed, r.Compared)}
-	if r.Read > 0 {
-		parts = append(parts, fmt.Sprintf("%d holds read one by one", r.Read))
+	if r.Retrieved > 0 {
+		parts = append(parts, fmt.Sprintf("%d holds read one by one", r.Retrieved))
 	}
-	if len(r.Counts) == 0 {
+	if len(r.CountsByKind) == 0 {
 		parts = append(parts, "no differences")
 	}
-	for _, k := range slices.Sorted(maps.Keys(r.Counts)) {
-		parts = append(parts, fmt.Sprintf("%d %s", r.Counts[k], k))
+	for _, k := range slices.Sorted(maps.Keys(r.CountsByKind)) {
+		parts = append(parts, fmt.Sprintf("%d %s", r.CountsByKind[k], k))
 	}
-	a.note("%s", strings.Join(parts, ", "))
+	a.printNote("%s", strings.Join(parts, ", "))
 }

@@ -23,7 +23,7 @@ Before you go to a smaller number let "holdd callbacks" show that nothing waits:
 It reads the daemon's settings file and environment to find the Redis.`,
 		Example: "  holdd repartition --to 64",
 	}
-	load := a.settingsFlags(cmd)
+	load := a.addSettingsFlags(cmd)
 	cmd.Flags().IntVar(&to, "to", 0, "how many partitions there shall be")
 	if err := cmd.MarkFlagRequired("to"); err != nil {
 		panic(err) // it was just defined
@@ -33,7 +33,7 @@ It reads the daemon's settings file and environment to find the Redis.`,
 		if err != nil {
 			return err
 		}
-		bar, shown := a.newBar("moving holds", 100), int64(0)
+		bar, shown := a.newProgressBar("moving holds", 100), int64(0)
 		ended := false
 		defer func() { bar.stop(ended) }()
 		moved, err := store.Repartition(cmd.Context(), store.Options{URL: s.RedisURL.Reveal()}, to, func(done, total int64) {
@@ -44,12 +44,12 @@ It reads the daemon's settings file and environment to find the Redis.`,
 		})
 		switch {
 		case errors.Is(err, store.ErrSetting):
-			return &exit{code: exitUsage, err: err}
+			return &exitError{code: exitUsage, err: err}
 		case err != nil:
-			return &exit{code: exitFailed, err: err}
+			return &exitError{code: exitFailed, err: err}
 		}
 		ended = true
-		a.note("%d holds moved; this Redis has %d partitions now: set partitions (HOLDD_PARTITIONS) to %d and start the replicas", moved, to, to)
+		a.printNote("%d holds moved; this Redis has %d partitions now: set partitions (HOLDD_PARTITIONS) to %d and start the replicas", moved, to, to)
 		return nil
 	}
 	return cmd

@@ -14,7 +14,7 @@ import (
 func TestRepartitionCommand(t *testing.T) {
 	r := storetest.StartUnix(t)
 	env := []string{"REDIS_URL=" + r.URL(), "STRIPE_API_KEY=sk_test_repartition"}
-	if code, _, stderr := run(t, env, "repartition", "--to", "4"); code != exitUsage || !strings.Contains(stderr, "nothing of holdd's in this Redis") {
+	if code, _, stderr := runCommand(t, env, "repartition", "--to", "4"); code != exitUsage || !strings.Contains(stderr, "nothing of holdd's in this Redis") {
 		t.Errorf("%d %s", code, stderr)
 	}
 	s, _, err := store.Open(t.Context(), store.Options{URL: r.URL()})
@@ -36,19 +36,19 @@ func TestRepartitionCommand(t *testing.T) {
 	if _, err := s.Heartbeat(t.Context(), "desk-1", time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	if code, _, stderr := run(t, env, "repartition", "--to", "4"); code != exitUsage || !strings.Contains(stderr, "stop desk-1 first") {
+	if code, _, stderr := runCommand(t, env, "repartition", "--to", "4"); code != exitUsage || !strings.Contains(stderr, "stop desk-1 first") {
 		t.Errorf("%d %s", code, stderr)
 	}
 	if err := s.Deregister(t.Context(), "desk-1"); err != nil {
 		t.Fatal(err)
 	}
-	if code, _, stderr := run(t, env, "repartition", "--to", "4"); code != exitOK || !strings.Contains(stderr, "set partitions (HOLDD_PARTITIONS) to 4 and start the replicas") {
+	if code, _, stderr := runCommand(t, env, "repartition", "--to", "4"); code != exitOK || !strings.Contains(stderr, "set partitions (HOLDD_PARTITIONS) to 4 and start the replicas") {
 		t.Errorf("%d %s", code, stderr)
 	}
 	if _, _, err := store.Open(t.Context(), store.Options{URL: r.URL()}); err == nil || !strings.Contains(err.Error(), "divided into 4 partitions") {
 		t.Error(err)
 	}
-	if code, _, stderr := run(t, env, "repartition"); code != exitUsage || !strings.Contains(stderr, `"to"`) {
+	if code, _, stderr := runCommand(t, env, "repartition"); code != exitUsage || !strings.Contains(stderr, `"to"`) {
 		t.Errorf("%d %s", code, stderr)
 	}
 }

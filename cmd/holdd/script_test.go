@@ -67,9 +67,9 @@ func startAPI(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
 		ts.Fatalf("usage: api [live] [tokens] [away] [unix]")
 	}
-	store := newMemory()
-	store.away = slices.Contains(args, "away")
-	o := api.Options{Holds: holdsOf(store), Reconciler: &comparisons{away: store.away}, Deliveries: newSinks(store.away), Livemode: slices.Contains(args, "live"), Version: "test"}
+	store := newFakeWorker()
+	store.unavailable = slices.Contains(args, "away")
+	o := api.Options{Holds: holdsOf(store), Reconciler: &fakeReconciler{unavailable: store.unavailable}, Deliveries: newFakeDeliveries(store.unavailable), Livemode: slices.Contains(args, "live"), Version: "test"}
 	if slices.Contains(args, "tokens") {
 		tokens, err := api.ParseTokens(strings.NewReader("desk operate " + operateToken + "\nboard read read-0123456789abcdef0123456789\n"))
 		ts.Check(err)

@@ -23,7 +23,7 @@ func (a *app) serveCommand() *cobra.Command {
 lists them all. It ends at SIGTERM or SIGINT, after the calls in flight.`,
 		Example: "  STRIPE_API_KEY_FILE=/run/secrets/stripe REDIS_URL=redis://127.0.0.1:6379/0 holdd serve",
 	}
-	load := a.settingsFlags(cmd)
+	load := a.addSettingsFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		s, err := load()
 		if err != nil {
@@ -31,25 +31,25 @@ lists them all. It ends at SIGTERM or SIGINT, after the calls in flight.`,
 		}
 		log, level := newLogger(s, a.stderr)
 		defer func() { _ = log.Sync() }() // standard error can't always be synced, and nothing is lost by it
-		release, _ := build()
-		err = serve(cmd.Context(), s, log, level, release)
+		release, _ := buildVersion()
+		err = runDaemon(cmd.Context(), s, log, level, release)
 		switch {
 		case err == nil:
 			return nil
 		case errors.Is(err, daemon.ErrSetting):
-			return &exit{code: exitUsage, err: err}
+			return &exitError{code: exitUsage, err: err}
 		default:
-			return &exit{code: exitFailed, err: err}
+			return &exitError{code: exitFailed, err: err}
 		}
 	}
 	return cmd
 }
 
-func serve(ctx context.Context, s *config.Settings, log *zap.Logger, level zap.AtomicLevel, release string) error {
+func runDaemon(ctx context.Context, s *config.Settings, log *zap.Logger, level zap.AtomicLevel, release string) error {
 	runtime.MemProfileRate = 0 // the memory profiler's table serves nobody here
-	small, done := context.WithCancel(context.WithoutCancel(ctx))
+	memoryCtx, done := context.WithCancel(context.WithoutCancel(ctx))
 	defer done()
-	go daemon.KeepSmall(small)
+	go daemon.TuneGC(memoryCtx)
 	return daemon.Run(ctx, daemon.Options{
 		Settings: s, Logger: log, Level: &level, Version: release,
 		// What starting needed (the OpenAPI document, the settings) is garbage now, and an idle daemon would keep it for minutes.

@@ -10,18 +10,18 @@ import (
 	"github.com/holdd/holdd/config"
 )
 
-// settingsFlags adds --config and a flag for each setting, and returns what loads them.
-func (a *app) settingsFlags(cmd *cobra.Command) func() (*config.Settings, error) {
+// addSettingsFlags adds --config and a flag for each setting, and returns what loads them.
+func (a *app) addSettingsFlags(cmd *cobra.Command) func() (*config.Settings, error) {
 	var path string
 	cmd.Flags().StringVar(&path, "config", "", "settings file, YAML (HOLDD_CONFIG)")
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
-	config.Flags(cmd.Flags())
+	config.AddFlags(cmd.Flags())
 	return func() (*config.Settings, error) {
 		if path == "" {
-			path = a.env("HOLDD_CONFIG")
+			path = a.getenv("HOLDD_CONFIG")
 		}
 		s, err := config.Load(cmd.Flags(), a.environ, path)
-		return s, explain(err, "")
+		return s, addExitCode(err, "")
 	}
 }
 
@@ -35,36 +35,36 @@ func (a *app) configCommand() *cobra.Command {
 		Long:    "Reads the settings as \"holdd serve\" would, and tells all that is wrong with them. Exit code 0 means that they can be used.",
 		Example: "  holdd config check --config /etc/holdd/holdd.yaml",
 	}
-	loadCheck := a.settingsFlags(check)
+	loadCheck := a.addSettingsFlags(check)
 	check.RunE = func(*cobra.Command, []string) error {
 		s, err := loadCheck()
 		if err != nil {
 			return err
 		}
 		for _, w := range s.Warnings() {
-			a.note("warning: %s", cleanLines(w))
+			a.printNote("warning: %s", sanitizeLines(w))
 		}
 		mode := "test mode"
-		if s.Live() {
-			mode = a.paint(alarm, liveMark)
+		if s.Livemode() {
+			mode = a.colorizeStdout(boldRed, liveModeNotice)
 		}
-		fmt.Fprintf(a.out, "The settings are fine. %s.\n", mode)
+		fmt.Fprintf(a.stdout, "The settings are fine. %s.\n", mode)
 		return nil
 	}
 	show := &cobra.Command{
 		Use: "show", Short: "Show the settings in effect and where each comes from, without secrets", Args: cobra.NoArgs,
 		Long: "Prints a settings file with what is in effect, each line with its source. Secrets are left out.",
 	}
-	loadShow := a.settingsFlags(show)
+	loadShow := a.addSettingsFlags(show)
 	show.RunE = func(*cobra.Command, []string) error {
 		s, err := loadShow()
 		if err != nil {
 			return err
 		}
 		for _, w := range s.Warnings() {
-			a.note("warning: %s", cleanLines(w))
+			a.printNote("warning: %s", sanitizeLines(w))
 		}
-		return s.Show(a.out)
+		return s.Show(a.stdout)
 	}
 	cmd.AddCommand(check, show)
 	return cmd
@@ -73,12 +73,12 @@ func (a *app) configCommand() *cobra.Command {
 // version is set at link time for a release; otherwise the build tells its own.
 var version = ""
 
-// build is what the binary knows of its making.
-func build() (release, commit string) {
+// buildVersion is what the binary knows of its making.
+func buildVersion() (release, commit string) {
 	release, commit = version, "unknown"
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return orDev(release), commit
+		return versionOrDev(release), commit
 	}
 	if release == "" && info.Main.Version != "(devel)" {
 		release = info.Main.Version
@@ -94,10 +94,10 @@ func build() (release, commit string) {
 			}
 		}
 	}
-	return orDev(release), commit + modified
+	return versionOrDev(release), commit + modified
 }
 
-func orDev(release string) string {
+func versionOrDev(release string) string {
 	if release == "" {
 		return "dev"
 	}
@@ -108,8 +108,8 @@ func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Version, commit and Go version", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			release, commit := build()
-			fmt.Fprintf(a.out, "holdd %s\ncommit %s\n%s %s/%s\n", release, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			release, commit := buildVersion()
+			fmt.Fprintf(a.stdout, "holdd %s\ncommit %s\n%s %s/%s\n", release, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return nil
 		},
 	}

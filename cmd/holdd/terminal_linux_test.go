@@ -14,8 +14,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// onTerminal runs a command with all three streams on a terminal, and returns what the person sees.
-func onTerminal(t *testing.T, env []string, typed string, args ...string) (code int, screen string) {
+// runOnTerminal runs a command with all three streams on a terminal, and returns what the person sees.
+func runOnTerminal(t *testing.T, env []string, typed string, args ...string) (code int, screen string) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -48,74 +48,74 @@ func onTerminal(t *testing.T, env []string, typed string, args ...string) (code 
 	return code, seen.String()
 }
 
-func TestColoursOnATerminalOnly(t *testing.T) {
-	store, env := memoryAPI(t)
+func TestColor_OnTerminalOnly(t *testing.T) {
+	store, env := startFakeAPI(t)
 	store.Schedule(t.Context(), []hold.ScheduleRequest{{PaymentIntent: "pi_color0001", Reference: "BK-1", Amount: 1200, Currency: "eur", ExpiresAt: "2030-01-01T00:00:00Z"}}, "api")
 	store.Schedule(t.Context(), []hold.ScheduleRequest{{PaymentIntent: "pi_color0002", Reference: "BK-2"}}, "api")
-	if _, screen := onTerminal(t, env, "", "list"); !strings.Contains(screen, "\x1b[34mwaiting\x1b[0m") {
+	if _, screen := runOnTerminal(t, env, "", "list"); !strings.Contains(screen, "\x1b[34mwaiting\x1b[0m") {
 		t.Errorf("no colours: %q", screen)
 	}
-	if _, screen := onTerminal(t, env, "", "show", "pi_absent001"); !strings.Contains(screen, "\x1b[1;31merror:\x1b[0m there is no hold") {
+	if _, screen := runOnTerminal(t, env, "", "show", "pi_absent001"); !strings.Contains(screen, "\x1b[1;31merror:\x1b[0m there is no hold") {
 		t.Errorf("no colours: %q", screen)
 	}
 	for _, plain := range []string{"NO_COLOR=1", "TERM=dumb"} {
 		for _, args := range [][]string{{"list"}, {"show", "pi_absent001"}} {
-			if _, screen := onTerminal(t, append(env, plain), "", args...); strings.Contains(screen, "\x1b") {
+			if _, screen := runOnTerminal(t, append(env, plain), "", args...); strings.Contains(screen, "\x1b") {
 				t.Errorf("%s: %q", plain, screen)
 			}
 		}
 	}
-	if _, screen := onTerminal(t, env, "", "list", "--json"); strings.Contains(screen, "\x1b") {
+	if _, screen := runOnTerminal(t, env, "", "list", "--json"); strings.Contains(screen, "\x1b") {
 		t.Errorf("colours for a machine: %q", screen)
 	}
 }
 
-func TestQuestionOnATerminal(t *testing.T) {
-	store, env := memoryAPI(t)
+func TestCancel_AsksOnTerminal(t *testing.T) {
+	store, env := startFakeAPI(t)
 	store.Schedule(t.Context(), []hold.ScheduleRequest{{PaymentIntent: "pi_asked0001", Reference: "BK-1"}}, "api")
-	code, screen := onTerminal(t, env, "n\n", "cancel", "BK-1")
+	code, screen := runOnTerminal(t, env, "n\n", "cancel", "BK-1")
 	if code != exitFailed || !strings.Contains(screen, "Let all of BK-1 go now?") || store.holds["pi_asked0001"].CancelWanted {
 		t.Errorf("exit code %d: %q", code, screen)
 	}
-	code, screen = onTerminal(t, env, "YES\n", "cancel", "BK-1")
+	code, screen = runOnTerminal(t, env, "YES\n", "cancel", "BK-1")
 	if code != exitOK || store.holds["pi_asked0001"].State != hold.Canceled {
 		t.Errorf("exit code %d: %q", code, screen)
 	}
 }
 
-func TestProgressBarOnATerminalOnly(t *testing.T) {
-	_, env := memoryAPI(t)
+func TestProgressBar_OnTerminalOnly(t *testing.T) {
+	_, env := startFakeAPI(t)
 	path := t.TempDir() + "/holds.ndjson"
 	if err := os.WriteFile(path, []byte(`{"payment_intent":"pi_bar000001"}`+"\n"+`{"payment_intent":"pi_bar000002"}`+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	code, screen := onTerminal(t, env, "", "schedule", "--file", path)
+	code, screen := runOnTerminal(t, env, "", "schedule", "--file", path)
 	if code != exitOK || !strings.Contains(screen, "2 scheduled, 0 were before, 0 refused") {
 		t.Errorf("exit code %d: %q", code, screen)
 	}
 	if !strings.Contains(screen, "scheduling ... done!") {
 		t.Errorf("no bar: %q", screen)
 	}
-	if _, screen := onTerminal(t, append(env, "TERM=dumb"), "", "schedule", "--file", path); strings.Contains(screen, "scheduling") {
+	if _, screen := runOnTerminal(t, append(env, "TERM=dumb"), "", "schedule", "--file", path); strings.Contains(screen, "scheduling") {
 		t.Errorf("a bar on a terminal that can't redraw: %q", screen)
 	}
 }
 
-func TestProgressBarCanBeStoppedAtOnce(t *testing.T) {
+func TestProgressBar_StopImmediately(t *testing.T) {
 	a := newApp(nil, strings.NewReader(""), io.Discard, io.Discard)
-	a.face.barErr = true
+	a.terminal.canDrawProgress = true
 	for range 100 {
-		a.newBar("nothing to do", 0).stop(true)
+		a.newProgressBar("nothing to do", 0).stop(true)
 	}
 }
 
 // On a terminal the log is for people; told to write JSON it does so there as well.
-func TestLogOnATerminal(t *testing.T) {
+func TestLogger_ConsoleOnTerminal(t *testing.T) {
 	env := []string{"STRIPE_API_KEY=sk_test_terminal", "REDIS_URL=redis://127.0.0.1:1/0", "HOLDD_SHUTDOWN_GRACE=1s"}
-	if code, screen := onTerminal(t, env, "", "serve"); code != exitFailed || !strings.Contains(screen, "\tWARN\tshutdown_grace is 1s") {
+	if code, screen := runOnTerminal(t, env, "", "serve"); code != exitFailed || !strings.Contains(screen, "\tWARN\tshutdown_grace is 1s") {
 		t.Errorf("exit code %d: %q", code, screen)
 	}
-	if code, screen := onTerminal(t, append(env, "HOLDD_LOG_FORMAT=json"), "", "serve"); code != exitFailed || !strings.Contains(screen, `"level":"warn"`) {
+	if code, screen := runOnTerminal(t, append(env, "HOLDD_LOG_FORMAT=json"), "", "serve"); code != exitFailed || !strings.Contains(screen, `"level":"warn"`) {
 		t.Errorf("exit code %d: %q", code, screen)
 	}
 }

@@ -39,7 +39,7 @@ type usageError string
 
 func (e usageError) Error() string { return string(e) }
 
-const secretVariable = "STRIPESIM_WEBHOOK_SECRETS"
+const webhookSecretsEnv = "STRIPESIM_WEBHOOK_SECRETS"
 
 // run is the whole program; it returns when ctx ends.
 func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) error {
@@ -55,7 +55,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) erro
 	service := fs.Duration("service-time", 0, "how long a change holds its PaymentIntent's lock")
 	account := fs.String("account", "", "the platform's account id; empty: made from the seed")
 	url := fs.String("webhook-url", "", "where events are sent; empty: nowhere (they are at GET /v1/events anyway)")
-	secretFile := fs.String("webhook-secret-file", "", "file with the webhook secrets, one a line; else "+secretVariable+" in the environment, comma-separated")
+	secretFile := fs.String("webhook-secret-file", "", "file with the webhook secrets, one a line; else "+webhookSecretsEnv+" in the environment, comma-separated")
 	apiVersion := fs.String("webhook-api-version", stripesim.APIVersion, "api_version of events")
 	verbose := fs.Bool("verbose", false, "log every call")
 	fs.Usage = func() {
@@ -81,8 +81,8 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) erro
 		if stripesim.IsLiveKey(value) {
 			return usageError("the environment variable " + name + " holds a LIVE Stripe key. Unset it: a simulator has no business near it")
 		}
-		if name == secretVariable {
-			secrets = split(value, ",")
+		if name == webhookSecretsEnv {
+			secrets = splitNonEmpty(value, ",")
 		}
 	}
 	if *secretFile != "" {
@@ -90,7 +90,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) erro
 		if err != nil {
 			return usageError("--webhook-secret-file: " + err.Error())
 		}
-		secrets = split(string(b), "\n")
+		secrets = splitNonEmpty(string(b), "\n")
 	}
 	for _, s := range append(secrets, args...) {
 		_, value, _ := strings.Cut(s, "=")
@@ -99,7 +99,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) erro
 		}
 	}
 	if *url != "" && len(secrets) == 0 {
-		return usageError("--webhook-url needs a secret to sign with: set " + secretVariable + " or --webhook-secret-file")
+		return usageError("--webhook-url needs a secret to sign with: set " + webhookSecretsEnv + " or --webhook-secret-file")
 	}
 	level := slog.LevelInfo
 	if *verbose {
@@ -111,13 +111,13 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) erro
 		Logger:  slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})),
 	}
 	if *deadline > 0 {
-		o.Deadline = func(stripesim.Card) time.Duration { return *deadline }
+		o.AuthorizationWindow = func(stripesim.Card) time.Duration { return *deadline }
 	}
 	sim := stripesim.New(o)
 	return serve(ctx, sim, *listen, stdout, stderr)
 }
 
-func split(s, sep string) []string {
+func splitNonEmpty(s, sep string) []string {
 	var out []string
 	for _, p := range strings.Split(s, sep) {
 		if p = strings.TrimSpace(p); p != "" {
@@ -127,8 +127,8 @@ func split(s, sep string) []string {
 	return out
 }
 
-// grace is how long calls under way may take to end.
-const grace = 5 * time.Second
+// shutdownTimeout is how long calls under way may take to end.
+const shutdownTimeout = 5 * time.Second
 
 func serve(ctx context.Context, sim *stripesim.Sim, address string, stdout, stderr io.Writer) error {
 	l, err := net.Listen("tcp", address)
@@ -157,17 +157,17 @@ func serve(ctx context.Context, sim *stripesim.Sim, address string, stdout, stde
 	case err = <-failed:
 	}
 	cancel()
-	end, done := context.WithTimeout(context.Background(), grace)
+	end, done := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer done()
 	if server.Shutdown(end) != nil {
 		server.Close()
 	}
 	wg.Wait()
-	report(sim, stdout)
+	printSummary(sim, stdout)
 	return err
 }
 
-func report(sim *stripesim.Sim, w io.Writer) {
+func printSummary(sim *stripesim.Sim, w io.Writer) {
 	st := sim.Stats()
 	var calls int64
 	for _, n := range st.Calls {

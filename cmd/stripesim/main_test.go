@@ -15,38 +15,38 @@ import (
 	"testing"
 )
 
-// screen is an output that can be watched.
-type screen struct {
-	mu   sync.Mutex
-	b    bytes.Buffer
-	line chan string
+// outputWatcher is an output that can be watched.
+type outputWatcher struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+	writes chan string
 }
 
-func (s *screen) Write(p []byte) (int, error) {
+func (s *outputWatcher) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.b.Write(p)
+	s.buffer.Write(p)
 	select {
-	case s.line <- string(p):
+	case s.writes <- string(p):
 	default:
 	}
 	return len(p), nil
 }
 
-func (s *screen) String() string {
+func (s *outputWatcher) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.b.String()
+	return s.buffer.String()
 }
 
 func TestServe(t *testing.T) {
-	out := &screen{line: make(chan string, 1)}
+	out := &outputWatcher{writes: make(chan string, 1)}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx, []string{"--listen", "127.0.0.1:0", "--seed", "7"}, nil, out, io.Discard) }()
 	var banner string
 	select {
-	case banner = <-out.line:
+	case banner = <-out.writes:
 	case err := <-ended:
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestServe(t *testing.T) {
 	}
 }
 
-func TestRefusesToStart(t *testing.T) {
+func TestRun_InvalidUsage(t *testing.T) {
 	live := "sk_" + "live_" + strings.Repeat("1", 10)
 	file := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(file, []byte("\nwhsec_1\n"), 0o600); err != nil {
@@ -95,7 +95,7 @@ func TestRefusesToStart(t *testing.T) {
 		{args: []string{"--colour"}, want: "colour"},
 		{args: []string{"now"}, want: `"now" is not a flag`},
 		{args: []string{"--speed", "0"}, want: "--speed"},
-		{args: []string{"--webhook-url", "http://127.0.0.1:1/"}, want: secretVariable},
+		{args: []string{"--webhook-url", "http://127.0.0.1:1/"}, want: webhookSecretsEnv},
 		{args: []string{"--webhook-secret-file", file + "x"}, want: "--webhook-secret-file"},
 	} {
 		err := run(t.Context(), append([]string{"--listen", "127.0.0.1:0"}, row.args...), row.env, io.Discard, io.Discard)

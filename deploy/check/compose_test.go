@@ -12,9 +12,9 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 )
 
-func TestCompose(t *testing.T) {
+func TestComposeFile(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "deploy", "compose")
-	write(t, filepath.Join(dir, "compose.yaml"), string(read(t, deploy, "compose/compose.yaml")))
+	writeFile(t, filepath.Join(dir, "compose.yaml"), string(readFile(t, deployDir, "compose/compose.yaml")))
 	o, err := cli.NewProjectOptions([]string{filepath.Join(dir, "compose.yaml")}, cli.WithWorkingDirectory(dir))
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +47,7 @@ func TestCompose(t *testing.T) {
 	}
 
 	holdd := p.Services["holdd"]
-	if _, err := os.Stat(filepath.Join(deploy, "compose", "../..", holdd.Build.Dockerfile)); err != nil {
+	if _, err := os.Stat(filepath.Join(deployDir, "compose", "../..", holdd.Build.Dockerfile)); err != nil {
 		t.Error(err)
 	}
 	env := map[string]string{}
@@ -59,7 +59,7 @@ func TestCompose(t *testing.T) {
 			t.Errorf("%s names a secret that the service does not have", name)
 		}
 	}
-	if s := load(t, "", env, "/run/secrets/"); s.Local() || s.RedisURL.Reveal() != "redis://redis:6379/0" {
+	if s := loadSettings(t, "", env, "/run/secrets/"); s.ListensOnLoopback() || s.RedisURL.Reveal() != "redis://redis:6379/0" {
 		t.Errorf("holdd listens at %s", s.Listen)
 	} else if len(s.NotifyURLs) > 0 || s.CallbackURL != "" || s.PingURL.Reveal() != "" || s.AlertTimeZone != "UTC" {
 		t.Error("somebody is told that nobody named")
@@ -71,7 +71,7 @@ func TestCompose(t *testing.T) {
 			t.Errorf("%s is not among what compose.yaml hands on", name)
 		}
 	}
-	if s := load(t, "", env, "/run/secrets/"); len(s.NotifyURLs) != 1 || s.CallbackURL == "" || s.PingURL.Reveal() == "" {
+	if s := loadSettings(t, "", env, "/run/secrets/"); len(s.NotifyURLs) != 1 || s.CallbackURL == "" || s.PingURL.Reveal() == "" {
 		t.Error("what .env says was not read")
 	}
 }

@@ -20,11 +20,11 @@ import (
 	"github.com/moby/patternmatcher/ignorefile"
 )
 
-// TestImage does what the Dockerfile says, without Docker: what .dockerignore lets through is built by the same command, and the result runs in a root directory with exactly
+// TestContainerImage does what the Dockerfile says, without Docker: what .dockerignore lets through is built by the same command, and the result runs in a root directory with exactly
 // the files of the last stage, as its user. Stripe is spoken to over TLS there, so that the certificate authorities have to be found, and
 // a local time is resolved, so that the time zones have to be.
-func TestImage(t *testing.T) {
-	dockerfile := string(read(t, deploy, "Dockerfile"))
+func TestContainerImage(t *testing.T) {
+	dockerfile := string(readFile(t, deployDir, "Dockerfile"))
 	build := regexp.MustCompile(`(?s)\nRUN (?:--mount=\S+ *(?:\\\n +)?)*(CGO_ENABLED=0 .*? -o /out/holdd \./cmd/holdd)\n`).FindStringSubmatch(dockerfile)
 	final := dockerfile[strings.LastIndex(dockerfile, "\nFROM "):]
 	user := regexp.MustCompile(`\nUSER (\d+):(\d+)\n`).FindStringSubmatch(final)
@@ -50,13 +50,13 @@ func TestImage(t *testing.T) {
 		to := filepath.Join(root, m[2])
 		switch m[1] {
 		case "/out/holdd":
-			b := read(t, holdd)
-			write(t, to, string(b))
+			b := readFile(t, holdd)
+			writeFile(t, to, string(b))
 			if err := os.Chmod(to, 0o755); err != nil {
 				t.Fatal(err)
 			}
 		case "/etc/ssl/certs/ca-certificates.crt":
-			write(t, to, string(authority))
+			writeFile(t, to, string(authority))
 			if err := os.Chmod(to, 0o644); err != nil {
 				t.Fatal(err)
 			}
@@ -64,7 +64,7 @@ func TestImage(t *testing.T) {
 			t.Fatalf("the image gets %s, which this test doesn't know", m[1])
 		}
 	}
-	before := files(t, root)
+	before := listFiles(t, root)
 	if want := []string{"etc/ssl/certs/ca-certificates.crt", "holdd"}; !slices.Equal(before, want) {
 		t.Fatalf("the image has %v", before)
 	}
@@ -77,24 +77,24 @@ func TestImage(t *testing.T) {
 	redis := storetest.Start(t)
 	inside := exec.Command("/holdd", "serve")
 	inside.Dir = "/"
-	inside.SysProcAttr = confined(t, root, user[1], user[2])
-	url := startDaemon(t, inside, "STRIPE_API_KEY="+apiKey, "STRIPE_API_BASE="+stripe.URL, "REDIS_URL="+redis.URL())
-	w := &world{sim: sim, redis: redis, url: url}
-	w.must(t, "env -u HOLDD_TOKEN_FILE holdd schedule "+w.authorize(t)+" --reference BK-1 --capture-at now --yes")
-	w.must(t, "env -u HOLDD_TOKEN_FILE holdd schedule "+w.authorize(t)+" --reference BK-2 --time-zone Pacific/Auckland --capture-at $(TZ=Pacific/Auckland date -d '+2 days' +%Y-%m-%dT11:00)")
-	storetest.Until(t, patient, "a hold is captured over TLS", func() bool {
-		return slices.ContainsFunc(sim.Ledger(), func(e stripesim.Effect) bool { return e.Kind == stripesim.Captured })
+	inside.SysProcAttr = chrootProcAttr(t, root, user[1], user[2])
+	url := startDaemon(t, inside, "STRIPE_API_KEY="+stripeAPIKey, "STRIPE_API_BASE="+stripe.URL, "REDIS_URL="+redis.URL())
+	w := &environment{sim: sim, redis: redis, url: url}
+	w.mustRunShell(t, "env -u HOLDD_TOKEN_FILE holdd schedule "+w.authorize(t)+" --reference BK-1 --capture-at now --yes")
+	w.mustRunShell(t, "env -u HOLDD_TOKEN_FILE holdd schedule "+w.authorize(t)+" --reference BK-2 --time-zone Pacific/Auckland --capture-at $(TZ=Pacific/Auckland date -d '+2 days' +%Y-%m-%dT11:00)")
+	storetest.WaitUntil(t, waitTimeout, "a hold is captured over TLS", func() bool {
+		return slices.ContainsFunc(sim.Ledger(), func(e stripesim.Effect) bool { return e.Kind == stripesim.EffectCaptured })
 	})
-	if out := w.must(t, "curl -s "+url+"/healthz"); !strings.Contains(out, "v1.2.3") {
+	if out := w.mustRunShell(t, "curl -s "+url+"/healthz"); !strings.Contains(out, "v1.2.3") {
 		t.Errorf("it does not know its version: %s", out)
 	}
-	if after := files(t, root); !slices.Equal(before, after) {
+	if after := listFiles(t, root); !slices.Equal(before, after) {
 		t.Errorf("it wrote to its root: %v", after)
 	}
 }
 
-// confined makes root the process' root directory and takes everything from it but the user's number. Who isn't root himself does it in a user namespace.
-func confined(t *testing.T, root, uid, gid string) *syscall.SysProcAttr {
+// chrootProcAttr makes root the process' root directory and takes everything from it but the user's number. Who isn't root himself does it in a user namespace.
+func chrootProcAttr(t *testing.T, root, uid, gid string) *syscall.SysProcAttr {
 	t.Helper()
 	u, err1 := strconv.Atoi(uid)
 	g, err2 := strconv.Atoi(gid)
@@ -115,7 +115,7 @@ func confined(t *testing.T, root, uid, gid string) *syscall.SysProcAttr {
 // buildContext is what Docker would send to be built: the repository without what .dockerignore keeps out.
 func buildContext(t *testing.T) string {
 	t.Helper()
-	patterns, err := ignorefile.ReadAll(strings.NewReader(string(read(t, top, ".dockerignore"))))
+	patterns, err := ignorefile.ReadAll(strings.NewReader(string(readFile(t, repoRoot, ".dockerignore"))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,11 +124,11 @@ func buildContext(t *testing.T) string {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	err = filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(repoRoot, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		rel, err := filepath.Rel(top, path)
+		rel, err := filepath.Rel(repoRoot, path)
 		if err != nil || rel == "." {
 			return err
 		}
@@ -145,7 +145,7 @@ func buildContext(t *testing.T) string {
 		if strings.Contains(rel, "testdata") || strings.HasSuffix(rel, "_test.go") {
 			t.Errorf("%s is sent to be built", rel)
 		}
-		write(t, filepath.Join(dir, rel), string(read(t, path)))
+		writeFile(t, filepath.Join(dir, rel), string(readFile(t, path)))
 		return nil
 	})
 	if err != nil {
@@ -154,8 +154,8 @@ func buildContext(t *testing.T) string {
 	return dir
 }
 
-// files lists all files below a directory.
-func files(t *testing.T, root string) (all []string) {
+// listFiles lists all files below a directory.
+func listFiles(t *testing.T, root string) (all []string) {
 	t.Helper()
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {

@@ -22,7 +22,7 @@ type manifests struct {
 	kinds       []string
 }
 
-func decode(t *testing.T, text []byte) (all manifests) {
+func decodeManifests(t *testing.T, text []byte) (all manifests) {
 	t.Helper()
 	for _, doc := range bytes.Split(append([]byte("\n"), text...), []byte("\n---")) {
 		var head struct{ Kind, APIVersion string }
@@ -56,7 +56,7 @@ func decode(t *testing.T, text []byte) (all manifests) {
 			var r struct {
 				Spec ruleFile
 			}
-			if err := yaml.Unmarshal(doc, &r); err != nil || len(r.Spec.Groups) != len(rules(t).Groups) {
+			if err := yaml.Unmarshal(doc, &r); err != nil || len(r.Spec.Groups) != len(readRules(t).Groups) {
 				t.Errorf("the PrometheusRule has not the alerts of holdd.rules.yaml: %v", err)
 			}
 		default:
@@ -67,8 +67,8 @@ func decode(t *testing.T, text []byte) (all manifests) {
 	return all
 }
 
-// judge holds a holdd container against what it needs, and reads its settings.
-func judge(t *testing.T, pod corev1.PodSpec, c corev1.Container, settings string) {
+// checkContainer holds a holdd container against what it needs, and reads its settings.
+func checkContainer(t *testing.T, pod corev1.PodSpec, c corev1.Container, settings string) {
 	t.Helper()
 	for what, ok := range map[string]bool{
 		"a root file system that can be written": c.SecurityContext.ReadOnlyRootFilesystem != nil && *c.SecurityContext.ReadOnlyRootFilesystem,
@@ -95,17 +95,17 @@ func judge(t *testing.T, pod corev1.PodSpec, c corev1.Container, settings string
 				"HOLDD_NOTIFY_URLS": "slack://hook:A-B-C@webhook", "HOLDD_PING_URL": "https://hc-ping.example/x"}[e.Name]
 		}
 		env[e.Name] = e.Value
-		if strings.HasPrefix(e.Value, "/run/secrets/holdd/") && !mounts(pod, c, e.Value) {
+		if strings.HasPrefix(e.Value, "/run/secrets/holdd/") && !mountsSecretFile(pod, c, e.Value) {
 			t.Errorf("%s names %s, which is not mounted", e.Name, e.Value)
 		}
 	}
-	if s := load(t, settings, env, "/run/secrets/holdd/"); s.Local() || s.TokensFile == "" {
+	if s := loadSettings(t, settings, env, "/run/secrets/holdd/"); s.ListensOnLoopback() || s.TokensFile == "" {
 		t.Error("probes and Prometheus can't reach it")
 	}
 }
 
-// mounts tells whether a container has a file from a secret.
-func mounts(pod corev1.PodSpec, c corev1.Container, path string) bool {
+// mountsSecretFile tells whether a container has a file from a secret.
+func mountsSecretFile(pod corev1.PodSpec, c corev1.Container, path string) bool {
 	for _, m := range c.VolumeMounts {
 		rest, ok := strings.CutPrefix(path, m.MountPath+"/")
 		for _, v := range pod.Volumes {
@@ -117,8 +117,8 @@ func mounts(pod corev1.PodSpec, c corev1.Container, path string) bool {
 	return false
 }
 
-func TestSidecar(t *testing.T) {
-	all := decode(t, read(t, deploy, "kubernetes/sidecar.yaml"))
+func TestSidecarManifest(t *testing.T) {
+	all := decodeManifests(t, readFile(t, deployDir, "kubernetes/sidecar.yaml"))
 	if len(all.deployments) != 1 {
 		t.Fatal("there is no Deployment")
 	}
@@ -133,13 +133,13 @@ func TestSidecar(t *testing.T) {
 	if c.ReadinessProbe != nil {
 		t.Error("a sidecar's readiness is the whole pod's: Stripe's absence would take the booking system off the net")
 	}
-	judge(t, pod, c, "")
-	decode(t, read(t, deploy, "kubernetes/podmonitor.yaml"))
+	checkContainer(t, pod, c, "")
+	decodeManifests(t, readFile(t, deployDir, "kubernetes/podmonitor.yaml"))
 }
 
-func TestChart(t *testing.T) {
-	helm := tool(t, "helm")
-	chart := filepath.Join(deploy, "helm/holdd")
+func TestHelmChart(t *testing.T) {
+	helm := requireTool(t, "helm")
+	chart := filepath.Join(deployDir, "helm/holdd")
 	run := func(args ...string) ([]byte, error) {
 		cmd := exec.Command(helm, args...)
 		cmd.Env = append(cmd.Environ(), "HELM_CACHE_HOME="+t.TempDir(), "HELM_CONFIG_HOME="+t.TempDir(), "HELM_DATA_HOME="+t.TempDir())
@@ -154,7 +154,7 @@ func TestChart(t *testing.T) {
 	if out, err := run("lint", "--strict", chart, "--set", "existingSecret=holdd"); err != nil {
 		t.Errorf("helm lint: %v\n%s", err, out)
 	}
-	everything := write(t, filepath.Join(t.TempDir(), "values.yaml"), `
+	everything := writeFile(t, filepath.Join(t.TempDir(), "values.yaml"), `
 existingSecret: holdd
 replicaCount: 3
 image: {digest: "sha256:`+strings.Repeat("0f", 32)+`"}
@@ -191,13 +191,13 @@ extraEnv: [{name: HOLDD_LOG_LEVEL, value: debug}]
 			if err != nil {
 				t.Fatalf("helm template: %v\n%s", err, out)
 			}
-			all := decode(t, out)
+			all := decodeManifests(t, out)
 			slices.Sort(all.kinds)
 			if !slices.Equal(all.kinds, c.kinds) {
 				t.Errorf("it makes %v", all.kinds)
 			}
 			pod := all.deployments[0].Spec.Template.Spec
-			judge(t, pod, pod.Containers[0], all.settings[0])
+			checkContainer(t, pod, pod.Containers[0], all.settings[0])
 		})
 	}
 	for name, args := range map[string][]string{

@@ -20,17 +20,17 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// exposed is what a daemon that has lived a little tells: each series' labels, by the name that a query would use.
-type exposed map[string][]map[string]string
+// metricSeries is what a daemon that has lived a little tells: each series' labels, by the name that a query would use.
+type metricSeries map[string][]map[string]string
 
-func scrape(t *testing.T, text string) exposed {
+func parseMetrics(t *testing.T, text string) metricSeries {
 	t.Helper()
 	p := expfmt.NewTextParser(model.LegacyValidation)
 	families, err := p.TextToMetricFamilies(strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := exposed{}
+	all := metricSeries{}
 	for name, f := range families {
 		for _, m := range f.Metric {
 			series := map[string]string{"job": "holdd", "instance": "a:8420"} // Prometheus adds these
@@ -51,43 +51,43 @@ func scrape(t *testing.T, text string) exposed {
 	return all
 }
 
-// outside are series that are not holdd's.
-var outside = exposed{
+// prometheusOwnSeries are series that are not holdd's.
+var prometheusOwnSeries = metricSeries{
 	"up":     {{"job": "holdd", "instance": "a:8420"}},
 	"ALERTS": {{"alertname": "HolddDown", "alertstate": "firing", "severity": "critical", "job": "holdd", "instance": "a:8420"}},
 }
 
-// check holds a query against what there is: each selector has to find a series, each label that it groups by has to exist.
-func (all exposed) check(query string) error {
+// checkQuery holds a query against what there is: each selector has to find a series, each label that it groups by has to exist.
+func (all metricSeries) checkQuery(query string) error {
 	e, err := parser.ParseExpr(query)
 	if err != nil {
 		return err
 	}
 	known := map[string]bool{}
-	var wrong []string
+	var problems []string
 	parser.Inspect(e, func(n parser.Node, _ []parser.Node) error {
 		v, ok := n.(*parser.VectorSelector)
 		if !ok {
 			return nil
 		}
-		series := slices.Concat(all[v.Name], outside[v.Name])
+		series := slices.Concat(all[v.Name], prometheusOwnSeries[v.Name])
 		if len(series) == 0 {
-			wrong = append(wrong, fmt.Sprintf("there is no metric %s", v.Name))
+			problems = append(problems, fmt.Sprintf("there is no metric %s", v.Name))
 		}
 		found := false
 		for _, s := range series {
-			found = found || matches(v.LabelMatchers, s)
+			found = found || matchLabels(v.LabelMatchers, s)
 			for l := range s {
 				known[l] = true
 			}
 		}
 		for _, m := range v.LabelMatchers {
 			if m.Name != labels.MetricName && m.Value != "" && !slices.ContainsFunc(series, func(s map[string]string) bool { return s[m.Name] != "" }) {
-				wrong = append(wrong, fmt.Sprintf("%s has no label %s", v.Name, m.Name))
+				problems = append(problems, fmt.Sprintf("%s has no label %s", v.Name, m.Name))
 			}
 		}
 		if !found {
-			wrong = append(wrong, fmt.Sprintf("%s finds no series", v))
+			problems = append(problems, fmt.Sprintf("%s finds no series", v))
 		}
 		return nil
 	})
@@ -103,18 +103,18 @@ func (all exposed) check(query string) error {
 		}
 		for _, l := range by {
 			if !known[l] {
-				wrong = append(wrong, "nothing in it has the label "+l)
+				problems = append(problems, "nothing in it has the label "+l)
 			}
 		}
 		return nil
 	})
-	if len(wrong) > 0 {
-		return fmt.Errorf("%s", strings.Join(wrong, "; "))
+	if len(problems) > 0 {
+		return fmt.Errorf("%s", strings.Join(problems, "; "))
 	}
 	return nil
 }
 
-func matches(ms []*labels.Matcher, s map[string]string) bool {
+func matchLabels(ms []*labels.Matcher, s map[string]string) bool {
 	for _, m := range ms {
 		if m.Name != labels.MetricName && !m.Matches(s[m.Name]) {
 			return false
@@ -123,23 +123,23 @@ func matches(ms []*labels.Matcher, s map[string]string) bool {
 	return true
 }
 
-// lived gives the metrics of a daemon that has captured and released, and that has something at risk.
-func lived(t *testing.T, w *world) (text string) {
+// metricsOfActiveDaemon gives the metrics of a daemon that has captured and released, and that has something at risk.
+func metricsOfActiveDaemon(t *testing.T, w *environment) (text string) {
 	t.Helper()
-	w.deaf.Store(true)
-	w.must(t, "holdd schedule "+w.authorize(t)+" --reference BK-0 --capture-at +1h")
+	w.callbackUnavailable.Store(true)
+	w.mustRunShell(t, "holdd schedule "+w.authorize(t)+" --reference BK-0 --capture-at +1h")
 	// No look at the metrics yet: what is at risk is told as it was then, for a minute.
-	storetest.Until(t, patient, "the booking system does not take it", func() bool { return w.unheard.Load() > 0 })
-	w.deaf.Store(false)
-	w.must(t, "holdd schedule "+w.authorize(t)+" --reference BK-1 --capture-at now --yes")
-	w.must(t, "holdd schedule "+w.authorize(t)+" --reference BK-2 --cancel-at now --yes")
-	soon := w.authorize(t)
-	if err := w.sim.SetCaptureBefore(soon, w.sim.Now().Add(40*time.Minute)); err != nil {
+	storetest.WaitUntil(t, waitTimeout, "the booking system does not take it", func() bool { return w.failedCallbacks.Load() > 0 })
+	w.callbackUnavailable.Store(false)
+	w.mustRunShell(t, "holdd schedule "+w.authorize(t)+" --reference BK-1 --capture-at now --yes")
+	w.mustRunShell(t, "holdd schedule "+w.authorize(t)+" --reference BK-2 --cancel-at now --yes")
+	expiringIntent := w.authorize(t)
+	if err := w.sim.SetCaptureBefore(expiringIntent, w.sim.Now().Add(40*time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	w.must(t, "holdd schedule "+soon+" --reference BK-3 --on-expiry alert")
-	w.must(t, `redis-cli -u "$REDIS_URL" xadd holdd:inbox '*' hold '{}'`)
-	storetest.Until(t, patient, "one is captured, one is canceled, both are counted, one is rejected", func() bool {
+	w.mustRunShell(t, "holdd schedule "+expiringIntent+" --reference BK-3 --on-expiry alert")
+	w.mustRunShell(t, `redis-cli -u "$REDIS_URL" xadd holdd:inbox '*' hold '{}'`)
+	storetest.WaitUntil(t, waitTimeout, "one is captured, one is canceled, both are counted, one is rejected", func() bool {
 		_, text = w.get(t, "/metrics")
 		return strings.Contains(text, `holdd_events_total{cause="schedule",type="hold.captured"} 1`) &&
 			strings.Contains(text, `holdd_events_total{cause="schedule",type="hold.canceled"} 1`) && strings.Contains(text, `holdd_holds{state="settled"} 2`) &&
@@ -148,21 +148,21 @@ func lived(t *testing.T, w *world) (text string) {
 	return text
 }
 
-// short gives the metrics of a daemon that can't serve in time what is due: 200 captures within ten seconds of the deadline, five a second.
-func short(t *testing.T) (text string) {
+// metricsOfOverloadedDaemon gives the metrics of a daemon that can't serve in time what is due: 200 captures within ten seconds of the deadline, five a second.
+func metricsOfOverloadedDaemon(t *testing.T) (text string) {
 	t.Helper()
-	w := newWorld(t, "HOLDD_RATE=5", "HOLDD_RATE_READ=5")
+	w := newEnvironment(t, "HOLDD_RATE=5", "HOLDD_RATE_READ=5")
 	due := time.Now().Add(20 * time.Minute)
 	rdb := w.redis.Client()
 	defer rdb.Close()
 	for i := range 200 {
-		wish := fmt.Sprintf(`{"payment_intent": %q, "reference": "BK-%d", "amount": 12000, "currency": "eur", "capture_at": %q, "expires_at": %q}`,
+		entry := fmt.Sprintf(`{"payment_intent": %q, "reference": "BK-%d", "amount": 12000, "currency": "eur", "capture_at": %q, "expires_at": %q}`,
 			w.authorize(t), i, due.Format(time.RFC3339), due.Add(10*time.Second).Format(time.RFC3339))
-		if err := rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: "holdd:inbox", Values: []any{"hold", wish}}).Err(); err != nil {
+		if err := rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: "holdd:inbox", Values: []any{"hold", entry}}).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	storetest.Until(t, patient, "it sees what is coming", func() bool {
+	storetest.WaitUntil(t, waitTimeout, "it sees what is coming", func() bool {
 		// One look in 50 seconds is enough for a day ahead, and too seldom for a test: give the turn back.
 		if err := rdb.Del(t.Context(), "holdd:lock:capacity").Err(); err != nil {
 			t.Fatal(err)
@@ -173,7 +173,7 @@ func short(t *testing.T) (text string) {
 	return text
 }
 
-type board struct {
+type grafanaDashboard struct {
 	Panels []struct {
 		Title   string
 		Type    string
@@ -195,27 +195,27 @@ type ruleFile struct {
 	}
 }
 
-func rules(t *testing.T) (f ruleFile) {
+func readRules(t *testing.T) (f ruleFile) {
 	t.Helper()
-	if err := yaml.Unmarshal(read(t, deploy, "prometheus/holdd.rules.yaml"), &f); err != nil {
+	if err := yaml.Unmarshal(readFile(t, deployDir, "prometheus/holdd.rules.yaml"), &f); err != nil {
 		t.Fatal(err)
 	}
 	return f
 }
 
-func TestBoardAndRulesAskForWhatTheDaemonTells(t *testing.T) {
-	w := newWorld(t)
-	text := lived(t, w)
-	queue := short(t)
-	all := scrape(t, text)
-	for name, series := range scrape(t, queue) {
+func TestDashboardAndRules_MatchMetrics(t *testing.T) {
+	w := newEnvironment(t)
+	text := metricsOfActiveDaemon(t, w)
+	queue := metricsOfOverloadedDaemon(t)
+	all := parseMetrics(t, text)
+	for name, series := range parseMetrics(t, queue) {
 		all[name] = append(all[name], series...)
 	}
 
 	t.Run("the metrics are well named", func(t *testing.T) {
-		for _, told := range []string{text, queue} {
-			cmd := exec.Command(tool(t, "promtool"), "check", "metrics")
-			cmd.Stdin = strings.NewReader(told)
+		for _, metrics := range []string{text, queue} {
+			cmd := exec.Command(requireTool(t, "promtool"), "check", "metrics")
+			cmd.Stdin = strings.NewReader(metrics)
 			if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 				t.Errorf("promtool check metrics: %v\n%s", err, out)
 			}
@@ -227,8 +227,8 @@ func TestBoardAndRulesAskForWhatTheDaemonTells(t *testing.T) {
 		}
 	})
 	t.Run("board", func(t *testing.T) {
-		var b board
-		if err := json.Unmarshal(read(t, deploy, "grafana/holdd.json"), &b); err != nil {
+		var b grafanaDashboard
+		if err := json.Unmarshal(readFile(t, deployDir, "grafana/holdd.json"), &b); err != nil {
 			t.Fatal(err)
 		}
 		fill := strings.NewReplacer("$job", "holdd.*", "$__rate_interval", "5m")
@@ -240,7 +240,7 @@ func TestBoardAndRulesAskForWhatTheDaemonTells(t *testing.T) {
 			titles[p.Title] = true
 			for _, q := range p.Targets {
 				queries++
-				if err := all.check(fill.Replace(q.Expr)); err != nil {
+				if err := all.checkQuery(fill.Replace(q.Expr)); err != nil {
 					t.Errorf("panel %q: %s: %v", p.Title, q.Expr, err)
 				}
 			}
@@ -249,7 +249,7 @@ func TestBoardAndRulesAskForWhatTheDaemonTells(t *testing.T) {
 			t.Errorf("only %d queries were found", queries)
 		}
 		for _, a := range b.Annotations.List {
-			if err := all.check(a.Expr); err != nil {
+			if err := all.checkQuery(a.Expr); err != nil {
 				t.Errorf("annotation %s: %v", a.Expr, err)
 			}
 		}
@@ -261,9 +261,9 @@ func TestBoardAndRulesAskForWhatTheDaemonTells(t *testing.T) {
 		}
 	})
 	t.Run("rules", func(t *testing.T) {
-		for _, g := range rules(t).Groups {
+		for _, g := range readRules(t).Groups {
 			for _, r := range g.Rules {
-				if err := all.check(r.Expr); err != nil {
+				if err := all.checkQuery(r.Expr); err != nil {
 					t.Errorf("%s: %v", r.Alert, err)
 				}
 			}
@@ -271,7 +271,7 @@ func TestBoardAndRulesAskForWhatTheDaemonTells(t *testing.T) {
 	})
 	t.Run("this check itself finds what is wrong", func(t *testing.T) {
 		for _, q := range []string{"holdd_nothing", `holdd_ready{chekc="redis"}`, `holdd_ready{check="rediss"}`, "sum by (sate) (holdd_holds)", "sum(holdd_holds", `holdd_holds{state=~"gone|away"}`} {
-			if all.check(q) == nil {
+			if all.checkQuery(q) == nil {
 				t.Errorf("%s was found good", q)
 			}
 		}
@@ -285,24 +285,24 @@ func TestBoardAndRulesAskForWhatTheDaemonTells(t *testing.T) {
 	})
 	t.Run("a Redis that is away is told, and nothing is made up meanwhile", func(t *testing.T) {
 		w.redis.Kill()
-		storetest.Until(t, patient, "the metrics say so", func() bool {
+		storetest.WaitUntil(t, waitTimeout, "the metrics say so", func() bool {
 			_, text := w.get(t, "/metrics")
 			return strings.Contains(text, `holdd_ready{check="redis"} 0`) && !strings.Contains(text, "holdd_at_risk_holds{")
 		})
 		w.redis.Restart()
-		storetest.Until(t, patient, "the metrics say that it is back", func() bool {
+		storetest.WaitUntil(t, waitTimeout, "the metrics say that it is back", func() bool {
 			_, text := w.get(t, "/metrics")
 			return strings.Contains(text, `holdd_ready{check="redis"} 1`) && strings.Contains(text, "holdd_at_risk_holds{")
 		})
 	})
 }
 
-func TestARejectedKeyIsSeenWhileNothingElseIsAsked(t *testing.T) {
-	w := newWorld(t)
-	w.sim.RevokeKey(apiKey)
+func TestMetrics_StripeKeyRejected(t *testing.T) {
+	w := newEnvironment(t)
+	w.sim.RevokeKey(stripeAPIKey)
 	counted := regexp.MustCompile(`holdd_stripe_requests_total\{answer="unauthorized",op="(\w+)"\} [1-9]`)
-	w.must(t, "holdd schedule "+"pi_3PxYzA2eZvKYlo2C1gQmT0aB"+" --capture-at +1h --amount 100 --currency eur")
-	storetest.Until(t, patient, "the metrics say that Stripe rejects the key", func() bool {
+	w.mustRunShell(t, "holdd schedule "+"pi_3PxYzA2eZvKYlo2C1gQmT0aB"+" --capture-at +1h --amount 100 --currency eur")
+	storetest.WaitUntil(t, waitTimeout, "the metrics say that Stripe rejects the key", func() bool {
 		_, text := w.get(t, "/metrics")
 		return counted.MatchString(text) && strings.Contains(text, `holdd_ready{check="stripe"} 0`)
 	})

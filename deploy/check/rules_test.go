@@ -14,8 +14,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// anchors are what GitHub makes of a page's headings, and those that it has by itself.
-func anchors(page string) (all []string) {
+// headingAnchors are what GitHub makes of a page's headings, and those that it has by itself.
+func headingAnchors(page string) (all []string) {
 	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(page, -1) {
 		text := regexp.MustCompile(`[^\p{L}\p{N}\- _]`).ReplaceAllString(strings.ToLower(m[1]), "")
 		all = append(all, strings.ReplaceAll(text, " ", "-"))
@@ -26,7 +26,7 @@ func anchors(page string) (all []string) {
 	return all
 }
 
-func TestEveryAlertIsTriedAndExplained(t *testing.T) {
+func TestAlertRules_TestedAndDocumented(t *testing.T) {
 	var cases struct {
 		Tests []struct {
 			Name     string
@@ -36,25 +36,25 @@ func TestEveryAlertIsTriedAndExplained(t *testing.T) {
 			} `json:"alert_rule_test"`
 		}
 	}
-	if err := yaml.Unmarshal(read(t, deploy, "prometheus/holdd.rules.test.yaml"), &cases); err != nil {
+	if err := yaml.Unmarshal(readFile(t, deployDir, "prometheus/holdd.rules.test.yaml"), &cases); err != nil {
 		t.Fatal(err)
 	}
-	fires, quiet := map[string]bool{}, map[string]bool{}
+	fires, notFires := map[string]bool{}, map[string]bool{}
 	for _, c := range cases.Tests {
 		for _, a := range c.AlertsBy {
 			if len(a.ExpAlerts) > 0 {
 				fires[a.Alertname] = true
 			} else {
-				quiet[a.Alertname] = true
+				notFires[a.Alertname] = true
 			}
 		}
 	}
-	chapters := anchors(string(read(t, deploy, "runbook.md")))
+	chapters := headingAnchors(string(readFile(t, deployDir, "runbook.md")))
 	n := 0
-	for _, g := range rules(t).Groups {
+	for _, g := range readRules(t).Groups {
 		for _, r := range g.Rules {
 			n++
-			if !fires[r.Alert] || !quiet[r.Alert] {
+			if !fires[r.Alert] || !notFires[r.Alert] {
 				t.Errorf("%s has no case in which it fires, or none in which it does not", r.Alert)
 			}
 			const page = "https://github.com/holdd/holdd/blob/main/deploy/runbook.md#"
@@ -73,8 +73,8 @@ func TestEveryAlertIsTriedAndExplained(t *testing.T) {
 }
 
 // Messages link to the page by the name of their kind.
-func TestTheRunbookKnowsEachKindOfAlert(t *testing.T) {
-	page := string(read(t, deploy, "runbook.md"))
+func TestRunbook_CoversAlertKinds(t *testing.T) {
+	page := string(readFile(t, deployDir, "runbook.md"))
 	for _, k := range alert.Kinds() {
 		if anchor := fmt.Sprintf("<a id=%q></a>\n", k); strings.Count(page, anchor) != 1 {
 			t.Errorf("the runbook has not one %s", anchor)
@@ -87,20 +87,20 @@ func TestTheRunbookKnowsEachKindOfAlert(t *testing.T) {
 	}
 }
 
-func TestPromtoolAcceptsRulesAndScrapeExample(t *testing.T) {
-	promtool := tool(t, "promtool")
+func TestPrometheusFiles_Promtool(t *testing.T) {
+	promtool := requireTool(t, "promtool")
 	for _, args := range [][]string{{"check", "rules", "holdd.rules.yaml"}, {"test", "rules", "holdd.rules.test.yaml"}} {
 		cmd := exec.Command(promtool, args...)
-		cmd.Dir = filepath.Join(deploy, "prometheus")
+		cmd.Dir = filepath.Join(deployDir, "prometheus")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
 	}
 	dir := t.TempDir() // the example names a file with a token, which is not in the repository
 	for _, name := range []string{"prometheus.example.yaml", "holdd.rules.yaml"} {
-		write(t, filepath.Join(dir, name), string(read(t, deploy, "prometheus", name)))
+		writeFile(t, filepath.Join(dir, name), string(readFile(t, deployDir, "prometheus", name)))
 	}
-	write(t, filepath.Join(dir, "holdd_token"), token)
+	writeFile(t, filepath.Join(dir, "holdd_token"), operatorToken)
 	cmd := exec.Command(promtool, "check", "config", "prometheus.example.yaml")
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -108,18 +108,18 @@ func TestPromtoolAcceptsRulesAndScrapeExample(t *testing.T) {
 	}
 }
 
-// pages are all pages for readers, wherever they are.
-var pages = []string{
+// linkedPages are all pages for readers, wherever they are.
+var linkedPages = []string{
 	"../../README.md", "../../.github/CONTRIBUTING.md", "../../.github/CHANGELOG.md",
 	"../README.md", "../runbook.md",
 	"../docs/README.md", "../docs/requests.md", "../docs/settings.md", "../docs/operations.md",
 	"../docs/guarantees.md", "../docs/performance.md", "../docs/stripe.md", "../docs/redis.md",
 }
 
-func TestLinksLeadSomewhere(t *testing.T) {
+func TestDocs_Links(t *testing.T) {
 	links := 0
-	for _, page := range pages {
-		text := string(read(t, page))
+	for _, page := range linkedPages {
+		text := string(readFile(t, page))
 		for _, m := range regexp.MustCompile(`\]\(([^)#\s]*)(#[^)\s]*)?\)`).FindAllStringSubmatch(text, -1) {
 			if strings.Contains(m[1], "://") {
 				continue
@@ -131,7 +131,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 			}
 			if _, err := os.Stat(path); err != nil {
 				t.Errorf("%s: %s: %v", page, m[0], err)
-			} else if m[2] != "" && !slices.Contains(anchors(string(read(t, path))), m[2][1:]) {
+			} else if m[2] != "" && !slices.Contains(headingAnchors(string(readFile(t, path))), m[2][1:]) {
 				t.Errorf("%s: %s: there is no such heading", page, m[0])
 			}
 		}

@@ -7,37 +7,37 @@ import (
 	"testing"
 )
 
-// elsewhere are commands of the machines that holdd runs on, which a test can't have.
-var elsewhere = regexp.MustCompile(`^(systemctl|journalctl|kubectl|ss) |https://api\.stripe\.com`)
+// hostCommands are commands of the machines that holdd runs on, which a test can't have.
+var hostCommands = regexp.MustCompile(`^(systemctl|journalctl|kubectl|ss) |https://api\.stripe\.com`)
 
-// asks are the commands that ask before they move money. Nobody is there to answer a test.
-var asks = regexp.MustCompile(`^holdd (capture|cancel|resume) `)
+// confirmedCommands are the commands that ask before they move money. Nobody is there to answer a test.
+var confirmedCommands = regexp.MustCompile(`^holdd (capture|cancel|resume) `)
 
-// TestTheRunbooksCommandsDoWhatTheySay runs them line by line as they stand, each block on a hold of its own: only the booking's name is
+// TestRunbook_Commands runs them line by line as they stand, each block on a hold of its own: only the booking's name is
 // another one each time.
-func TestTheRunbooksCommandsDoWhatTheySay(t *testing.T) {
-	w := newWorld(t)
-	blocks := regexp.MustCompile("(?ms)^```sh\n(.*?)^```").FindAllStringSubmatch(string(read(t, deploy, "runbook.md")), -1)
+func TestRunbook_Commands(t *testing.T) {
+	w := newEnvironment(t)
+	blocks := regexp.MustCompile("(?ms)^```sh\n(.*?)^```").FindAllStringSubmatch(string(readFile(t, deployDir, "runbook.md")), -1)
 	run := 0
 	for i, b := range blocks {
 		booking, other := fmt.Sprintf("BK-%04d", i), w.authorize(t)
 		if strings.Contains(b[1], "BK-2071") && !strings.Contains(b[1], "holdd schedule") {
-			w.must(t, "holdd schedule "+w.authorize(t)+" --reference "+booking+" --capture-at +20h")
+			w.mustRunShell(t, "holdd schedule "+w.authorize(t)+" --reference "+booking+" --capture-at +20h")
 		}
 		for _, line := range strings.Split(strings.TrimSpace(b[1]), "\n") {
 			line = strings.ReplaceAll(line, "BK-2071", booking)
 			line = strings.ReplaceAll(line, "pi_3PxYzA2eZvKYlo2C1gQmT0aB", other)
-			if elsewhere.MatchString(line) {
+			if hostCommands.MatchString(line) {
 				continue
 			}
-			if asks.MatchString(line) {
-				if out, err := w.sh(t, line); err == nil {
+			if confirmedCommands.MatchString(line) {
+				if out, err := w.runShell(t, line); err == nil {
 					t.Errorf("%s: it moved money and asked nobody\n%s", line, out)
 				}
 				line += " --yes"
 			}
 			run++
-			if out, err := w.sh(t, line); err != nil {
+			if out, err := w.runShell(t, line); err != nil {
 				t.Errorf("%s: %v\n%s", line, err, out)
 			}
 		}

@@ -10,29 +10,29 @@ import (
 	"github.com/holdd/holdd/config"
 )
 
-// load reads settings as `holdd serve` does. Files that the platform would put in place are put in a directory of the test: mounted says which
+// loadSettings reads settings as `holdd serve` does. Files that the platform would put in place are put in a directory of the test: mounted says which
 // paths of env begin where.
-func load(t *testing.T, settings string, env map[string]string, mounted ...string) *config.Settings {
+func loadSettings(t *testing.T, settings string, env map[string]string, mounted ...string) *config.Settings {
 	t.Helper()
 	dir := t.TempDir()
 	environ := []string{}
 	for name, value := range env {
 		for _, m := range mounted {
 			if rest, ok := strings.CutPrefix(value, m); ok {
-				text := apiKey
+				text := stripeAPIKey
 				if strings.Contains(rest, "token") {
-					text = "check operate " + token
+					text = "check operate " + operatorToken
 				} else if strings.Contains(rest, "callback") {
 					text = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 				}
-				value = write(t, filepath.Join(dir, filepath.Base(rest)), text)
+				value = writeFile(t, filepath.Join(dir, filepath.Base(rest)), text)
 			}
 		}
 		environ = append(environ, name+"="+value)
 	}
 	path := ""
 	if settings != "" {
-		path = write(t, filepath.Join(dir, "holdd.yaml"), settings)
+		path = writeFile(t, filepath.Join(dir, "holdd.yaml"), settings)
 	}
 	s, err := config.Load(nil, environ, path)
 	if err != nil {
@@ -41,9 +41,9 @@ func load(t *testing.T, settings string, env map[string]string, mounted ...strin
 	return s
 }
 
-func TestSettingsOfTheExampleFileAreRight(t *testing.T) {
-	example := string(read(t, top, "config/holdd.example.yaml"))
-	s := load(t, example, map[string]string{"STRIPE_API_KEY": apiKey})
+func TestExampleSettings_Load(t *testing.T) {
+	example := string(readFile(t, repoRoot, "config/holdd.example.yaml"))
+	s := loadSettings(t, example, map[string]string{"STRIPE_API_KEY": stripeAPIKey})
 	if len(s.Warnings()) > 0 {
 		t.Errorf("it warns: %q", s.Warnings())
 	}
@@ -52,22 +52,22 @@ func TestSettingsOfTheExampleFileAreRight(t *testing.T) {
 	for _, r := range [][2]string{
 		{"[whsec_...]", "[whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw]"}, {`[slack://..., "smtp://...&severity=critical"]`, `[slack://hook:A-B-C@webhook, "smtp://u:p@mail.example/?from=a@b.example&to=c@d.example&severity=critical"]`},
 		{"https://hc-ping.com/...", "https://hc-ping.com/check"},
-		{"/run/secrets/holdd_callback_secret", write(t, filepath.Join(t.TempDir(), "secret"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")},
-		{"/run/secrets/stripe_api_key", write(t, filepath.Join(t.TempDir(), "key"), apiKey)},
-		{"/etc/holdd/tokens", write(t, filepath.Join(t.TempDir(), "tokens"), "check read "+token)},
+		{"/run/secrets/holdd_callback_secret", writeFile(t, filepath.Join(t.TempDir(), "secret"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")},
+		{"/run/secrets/stripe_api_key", writeFile(t, filepath.Join(t.TempDir(), "key"), stripeAPIKey)},
+		{"/etc/holdd/tokens", writeFile(t, filepath.Join(t.TempDir(), "tokens"), "check read "+operatorToken)},
 	} {
 		if !strings.Contains(full, r[0]) {
 			t.Errorf("the example has no %q any more", r[0])
 		}
 		full = strings.ReplaceAll(full, r[0], r[1])
 	}
-	if s := load(t, full, nil); s.TokensFile == "" || s.CallbackURL == "" || len(s.NotifyURLs) != 2 || s.PingURL.Reveal() == "" {
+	if s := loadSettings(t, full, nil); s.TokensFile == "" || s.CallbackURL == "" || len(s.NotifyURLs) != 2 || s.PingURL.Reveal() == "" {
 		t.Error("what was commented out was not read")
 	}
 }
 
-func TestTheUnitsSettingsAreRight(t *testing.T) {
-	unit := string(read(t, deploy, "systemd/holdd.service"))
+func TestSystemdUnit_Settings(t *testing.T) {
+	unit := string(readFile(t, deployDir, "systemd/holdd.service"))
 	env := map[string]string{}
 	for _, m := range regexp.MustCompile(`(?m)^(?:#  )?\s*Environment=(.*)$`).FindAllStringSubmatch(unit, -1) {
 		for _, kv := range strings.Fields(m[1]) {
@@ -86,11 +86,11 @@ func TestTheUnitsSettingsAreRight(t *testing.T) {
 			t.Errorf("the unit has no line %q", strings.TrimSpace(line))
 		}
 	}
-	load(t, string(read(t, top, "config/holdd.example.yaml")), env, "%d/")
+	loadSettings(t, string(readFile(t, repoRoot, "config/holdd.example.yaml")), env, "%d/")
 }
 
 // The supervisors' rules rest on these two.
-func TestExitCodesAreWhatTheSupervisorsTake(t *testing.T) {
+func TestServe_ExitCodes(t *testing.T) {
 	for _, c := range []struct {
 		env  string
 		code int
@@ -98,8 +98,8 @@ func TestExitCodesAreWhatTheSupervisorsTake(t *testing.T) {
 		{"REDIS_URL=redis://127.0.0.1:1/0", 1}, // nobody listens there: started again
 		{"HOLDD_LEASE=never", 2},               // a wrong setting: left alone
 	} {
-		cmd := exec.Command(filepath.Join(bin, "holdd"), "serve")
-		cmd.Env = []string{"STRIPE_API_KEY=" + apiKey, c.env}
+		cmd := exec.Command(filepath.Join(binDir, "holdd"), "serve")
+		cmd.Env = []string{"STRIPE_API_KEY=" + stripeAPIKey, c.env}
 		out, err := cmd.CombinedOutput()
 		if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != c.code {
 			t.Errorf("%s: %v, and it should end with %d\n%s", c.env, err, c.code, out)

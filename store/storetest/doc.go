@@ -10,5 +10,5 @@
 // on Linux the kernel ends its servers. If a server does not start, the error contains its log. A
 // test waits for a state, with a bound, and never for a time.
 //
-// [InProcess] is a Redis inside the test process, for simulations in virtual time.
+// [StartInProcess] is a Redis inside the test process, for simulations in virtual time.
 package storetest

@@ -10,41 +10,41 @@ import (
 	"github.com/alicebob/miniredis/v2"
 )
 
-// Memory is a Redis inside the test process, for simulations. It needs no socket, and follows the
+// MemoryRedis is a Redis inside the test process, for simulations. It needs no socket, and follows the
 // clock of a testing/synctest bubble. Like some managed ones, it hides its settings.
-type Memory struct {
+type MemoryRedis struct {
 	*miniredis.Miniredis
 }
 
-// InProcess starts a Redis inside the test process, until the test ends.
-func InProcess(tb testing.TB) *Memory {
+// StartInProcess starts a Redis inside the test process, until the test ends.
+func StartInProcess(tb testing.TB) *MemoryRedis {
 	tb.Helper()
-	m := &Memory{miniredis.NewMiniRedis()}
+	m := &MemoryRedis{miniredis.NewMiniRedis()}
 	m.ClockTTL(true)
 	tb.Cleanup(m.Close)
 	return m
 }
 
-// URL is used together with [Memory.Dial].
-func (m *Memory) URL() string { return "redis://in-process" }
+// URL is used together with [MemoryRedis.Dial].
+func (m *MemoryRedis) URL() string { return "redis://in-process" }
 
 // Dial is the dialer for the options of a store or client. It ignores network and address.
-func (m *Memory) Dial(context.Context, string, string) (net.Conn, error) {
+func (m *MemoryRedis) Dial(context.Context, string, string) (net.Conn, error) {
 	c, err := m.Miniredis.Dial()
 	if err != nil {
 		return nil, err
 	}
-	b := &buffered{Conn: c, more: make(chan struct{}, 1), closed: make(chan struct{})}
-	go b.pump()
+	b := &bufferedConn{Conn: c, wakeup: make(chan struct{}, 1), closed: make(chan struct{})}
+	go b.writeLoop()
 	return b, nil
 }
 
-// buffered is a connection whose writes never wait for the other side, as on a socket. Over a bare
+// bufferedConn is a connection whose writes never wait for the other side, as on a socket. Over a bare
 // pipe a pipeline of commands deadlocks: the server waits until its first reply is read, the client
 // until its last command is read.
-type buffered struct {
+type bufferedConn struct {
 	net.Conn
-	more   chan struct{} // there is something to send
+	wakeup chan struct{} // there is something to send
 	closed chan struct{}
 	once   sync.Once
 
@@ -53,13 +53,13 @@ type buffered struct {
 	err   error
 }
 
-// maxQueue bounds the bytes that a client may send without reading a reply.
-const maxQueue = 64 << 20
+// maxQueuedBytes bounds the bytes that a client may send without reading a reply.
+const maxQueuedBytes = 64 << 20
 
-func (b *buffered) Write(p []byte) (int, error) {
+func (b *bufferedConn) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.err == nil && len(b.queue)+len(p) > maxQueue {
+	if b.err == nil && len(b.queue)+len(p) > maxQueuedBytes {
 		b.err = errors.New("more was sent than this Redis takes in before it is read from")
 	}
 	if b.err != nil {
@@ -67,18 +67,18 @@ func (b *buffered) Write(p []byte) (int, error) {
 	}
 	b.queue = append(b.queue, p...)
 	select {
-	case b.more <- struct{}{}:
+	case b.wakeup <- struct{}{}:
 	default:
 	}
 	return len(p), nil
 }
 
-func (b *buffered) pump() {
+func (b *bufferedConn) writeLoop() {
 	for {
 		select {
 		case <-b.closed:
 			return
-		case <-b.more:
+		case <-b.wakeup:
 		}
 		b.mu.Lock()
 		p := b.queue
@@ -93,7 +93,7 @@ func (b *buffered) pump() {
 	}
 }
 
-func (b *buffered) Close() error {
+func (b *bufferedConn) Close() error {
 	b.once.Do(func() { close(b.closed) })
 	return b.Conn.Close()
 }

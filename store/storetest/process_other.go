@@ -4,4 +4,4 @@ package storetest
 
 import "syscall"
 
-func ownProcess() *syscall.SysProcAttr { return nil }
+func childProcAttr() *syscall.SysProcAttr { return nil }

@@ -40,19 +40,19 @@ type Redis struct {
 	done chan struct{} // closed when the process has ended
 }
 
-// WrittenFirst are arguments for [Start] with which the server writes each change to its file
+// KillSafeArgs are arguments for [Start] with which the server writes each change to its file
 // before it answers, so that [Redis.Kill] loses nothing. By default it can lose the writes of the
 // last two seconds: while the disk is busy with a flush, appendfsync everysec keeps new writes in
 // memory and answers all the same (flushAppendOnlyFile in aof.c of Redis). "no" never flushes, so
 // it never keeps writes back, and a kill does not affect the operating system, which has them.
-var WrittenFirst = []string{"--appendfsync", "no"}
+var KillSafeArgs = []string{"--appendfsync", "no"}
 
 // Start runs a redis-server on a free port of the loopback interface until the test ends. It has an
 // append-only file that is flushed every second, as in production. The args, such as
-// "--maxmemory-policy", "allkeys-lru" or [WrittenFirst], come last and win.
+// "--maxmemory-policy", "allkeys-lru" or [KillSafeArgs], come last and win.
 func Start(tb testing.TB, args ...string) *Redis {
 	tb.Helper()
-	return start(tb, &Redis{tb: tb, args: args})
+	return startOnFreePort(tb, &Redis{tb: tb, args: args})
 }
 
 // StartUnix is [Start] on a Unix socket, without a port.
@@ -65,12 +65,12 @@ func StartUnix(tb testing.TB, args ...string) *Redis {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { os.RemoveAll(dir) })
-	return start(tb, &Redis{tb: tb, args: args, socket: filepath.Join(dir, "redis.sock")})
+	return startOnFreePort(tb, &Redis{tb: tb, args: args, socket: filepath.Join(dir, "redis.sock")})
 }
 
-func start(tb testing.TB, r *Redis) *Redis {
+func startOnFreePort(tb testing.TB, r *Redis) *Redis {
 	tb.Helper()
-	r.bin = binary(tb)
+	r.bin = redisServerPath(tb)
 	r.dir = tb.TempDir()
 	var err error
 	for range portAttempts {
@@ -80,19 +80,19 @@ func start(tb testing.TB, r *Redis) *Redis {
 				r.busPort = freePort(tb)
 			}
 		}
-		if err = r.launch(); err == nil {
+		if err = r.startServer(); err == nil {
 			tb.Cleanup(r.Kill)
 			return r
 		}
-		if !strings.Contains(r.log(), "ddress already in use") {
+		if !strings.Contains(r.readLog(), "ddress already in use") {
 			break
 		}
 	}
-	tb.Fatalf("redis-server did not start: %v\n%s", err, r.log())
+	tb.Fatalf("redis-server did not start: %v\n%s", err, r.readLog())
 	return nil
 }
 
-func binary(tb testing.TB) string {
+func redisServerPath(tb testing.TB) string {
 	tb.Helper()
 	bin, err := exec.LookPath("redis-server")
 	if err != nil {
@@ -102,8 +102,8 @@ func binary(tb testing.TB) string {
 	return bin
 }
 
-// launch starts the process and waits until it has read its append-only file and answers.
-func (r *Redis) launch() error {
+// startServer starts the process and waits until it has read its append-only file and answers.
+func (r *Redis) startServer() error {
 	args := []string{
 		"--port", strconv.Itoa(r.port), "--bind", "127.0.0.1", "--dir", r.dir, "--logfile",
 		filepath.Join(r.dir, "log"), "--daemonize", "no",
@@ -116,13 +116,13 @@ func (r *Redis) launch() error {
 		args = append(args, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(r.busPort),
 			"--cluster-node-timeout", "2000")
 	}
-	return r.run(append(args, r.args...))
+	return r.startProcess(append(args, r.args...))
 }
 
-func (r *Redis) run(args []string) error {
+func (r *Redis) startProcess(args []string) error {
 	cmd := exec.Command(r.bin, args...)
 	cmd.Dir = r.dir
-	cmd.SysProcAttr = ownProcess()
+	cmd.SysProcAttr = childProcAttr()
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -135,15 +135,15 @@ func (r *Redis) run(args []string) error {
 	r.cmd, r.done = cmd, done
 	r.mu.Unlock()
 
-	bound := time.NewTimer(startTimeout)
-	defer bound.Stop()
+	timeout := time.NewTimer(startTimeout)
+	defer timeout.Stop()
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for !r.isUp() {
 		select {
 		case <-done:
 			return errors.New("it ended at once")
-		case <-bound.C:
+		case <-timeout.C:
 			r.Kill()
 			return fmt.Errorf("it did not answer within %s", startTimeout)
 		case <-tick.C:
@@ -219,7 +219,7 @@ func (r *Redis) PID() int {
 }
 
 // Kill is kill -9, and waits for the end. Writes to the file survive, flushed or not. Writes that
-// the server has answered and kept back, as with a slow disk and without [WrittenFirst], are lost.
+// the server has answered and kept back, as with a slow disk and without [KillSafeArgs], are lost.
 // A server that is down stays down.
 func (r *Redis) Kill() {
 	r.mu.Lock()
@@ -240,8 +240,8 @@ func (r *Redis) Restart() {
 	if r.socket != "" {
 		os.Remove(r.socket)
 	}
-	if err := r.launch(); err != nil {
-		r.tb.Fatalf("redis-server did not start again: %v\n%s", err, r.log())
+	if err := r.startServer(); err != nil {
+		r.tb.Fatalf("redis-server did not start again: %v\n%s", err, r.readLog())
 	}
 }
 
@@ -269,7 +269,7 @@ func (r *Redis) signal(s os.Signal) {
 	}
 }
 
-func (r *Redis) log() string {
+func (r *Redis) readLog() string {
 	b, err := os.ReadFile(filepath.Join(r.dir, "log"))
 	if err != nil {
 		return "(no log: " + err.Error() + ")"
@@ -287,16 +287,16 @@ func freePort(tb testing.TB) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// Until polls cond, and fails the test if it is not met within d. what names the condition.
-func Until(tb testing.TB, d time.Duration, what string, cond func() bool) {
+// WaitUntil polls cond, and fails the test if it is not met within d. what names the condition.
+func WaitUntil(tb testing.TB, d time.Duration, what string, cond func() bool) {
 	tb.Helper()
-	bound := time.NewTimer(d)
-	defer bound.Stop()
+	timeout := time.NewTimer(d)
+	defer timeout.Stop()
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for !cond() {
 		select {
-		case <-bound.C:
+		case <-timeout.C:
 			tb.Fatalf("not within %s: %s", d, what)
 		case <-tick.C:
 		}

@@ -18,8 +18,8 @@ type Cluster struct {
 	Masters []*Redis
 }
 
-// slots is the number of hash slots of a Cluster.
-const slots = 16384
+// hashSlots is the number of hash slots of a Cluster.
+const hashSlots = 16384
 
 // StartCluster runs n masters that share the slots evenly, and waits until all of them agree. It
 // takes about two seconds.
@@ -27,7 +27,7 @@ func StartCluster(tb testing.TB, n int) *Cluster {
 	tb.Helper()
 	c := &Cluster{}
 	for range n {
-		c.Masters = append(c.Masters, start(tb, &Redis{tb: tb, busPort: 1}))
+		c.Masters = append(c.Masters, startOnFreePort(tb, &Redis{tb: tb, busPort: 1}))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
@@ -36,14 +36,14 @@ func StartCluster(tb testing.TB, n int) *Cluster {
 		rdb := m.Client()
 		defer rdb.Close()
 		clients = append(clients, rdb)
-		must(tb, rdb.Do(ctx, "cluster", "set-config-epoch", i+1).Err())
-		must(tb, rdb.Do(ctx, "cluster", "addslotsrange", i*slots/n, (i+1)*slots/n-1).Err())
+		requireNoError(tb, rdb.Do(ctx, "cluster", "set-config-epoch", i+1).Err())
+		requireNoError(tb, rdb.Do(ctx, "cluster", "addslotsrange", i*hashSlots/n, (i+1)*hashSlots/n-1).Err())
 	}
 	for _, m := range c.Masters[1:] {
-		must(tb, clients[0].Do(ctx, "cluster", "meet", "127.0.0.1", m.port, m.busPort).Err())
+		requireNoError(tb, clients[0].Do(ctx, "cluster", "meet", "127.0.0.1", m.port, m.busPort).Err())
 	}
 	for i, rdb := range clients {
-		Until(tb, startTimeout, fmt.Sprintf("master %d knows the whole Cluster", i), func() bool {
+		WaitUntil(tb, startTimeout, fmt.Sprintf("master %d knows the whole Cluster", i), func() bool {
 			info := rdb.ClusterInfo(ctx).Val()
 			if !strings.Contains(info, "cluster_state:ok") {
 				return false
@@ -90,7 +90,7 @@ func StartSentinel(tb testing.TB) *Sentinel {
 	for _, replica := range s.Servers[1:] {
 		rdb := replica.Client()
 		defer rdb.Close()
-		Until(tb, startTimeout, "replica is in step", func() bool {
+		WaitUntil(tb, startTimeout, "replica is in step", func() bool {
 			return strings.Contains(rdb.Info(ctx, "replication").Val(), "master_link_status:up")
 		})
 	}
@@ -100,7 +100,7 @@ func StartSentinel(tb testing.TB) *Sentinel {
 	for _, w := range s.Sentinels {
 		rdb := w.Client()
 		defer rdb.Close()
-		Until(tb, startTimeout, "sentinel knows the others and the replicas", func() bool {
+		WaitUntil(tb, startTimeout, "sentinel knows the others and the replicas", func() bool {
 			info := rdb.Info(ctx, "sentinel").Val()
 			return strings.Contains(info, "status=ok") && strings.Contains(info, "slaves=2") &&
 				strings.Contains(info, "sentinels=3")
@@ -111,7 +111,7 @@ func StartSentinel(tb testing.TB) *Sentinel {
 
 func startSentinel(tb testing.TB, master int) *Redis {
 	tb.Helper()
-	r := &Redis{tb: tb, bin: binary(tb)}
+	r := &Redis{tb: tb, bin: redisServerPath(tb)}
 	for range portAttempts {
 		r.port = freePort(tb)
 		r.dir = tb.TempDir()
@@ -119,13 +119,13 @@ func startSentinel(tb testing.TB, master int) *Redis {
 			"sentinel down-after-milliseconds %[4]s 1500\nsentinel failover-timeout %[4]s 5000\nsentinel parallel-syncs %[4]s 2\n",
 			r.port, r.dir, filepath.Join(r.dir, "log"), masterName, master)
 		file := filepath.Join(r.dir, "sentinel.conf") // a sentinel writes its state back into it
-		must(tb, os.WriteFile(file, []byte(conf), 0o600))
-		if err := r.run([]string{file, "--sentinel"}); err == nil {
+		requireNoError(tb, os.WriteFile(file, []byte(conf), 0o600))
+		if err := r.startProcess([]string{file, "--sentinel"}); err == nil {
 			tb.Cleanup(r.Kill)
 			return r
 		}
 	}
-	tb.Fatalf("no sentinel started:\n%s", r.log())
+	tb.Fatalf("no sentinel started:\n%s", r.readLog())
 	return nil
 }
 
@@ -142,7 +142,7 @@ func (s *Sentinel) URL() string {
 func (s *Sentinel) Master() *Redis {
 	s.tb.Helper()
 	var r *Redis
-	Until(s.tb, startTimeout, "the sentinels agree on a master", func() bool {
+	WaitUntil(s.tb, startTimeout, "the sentinels agree on a master", func() bool {
 		r = s.currentMaster()
 		return r != nil
 	})
@@ -175,7 +175,7 @@ const failoverTimeout = 3 * time.Minute
 func (s *Sentinel) AwaitFailover(old *Redis) *Redis {
 	s.tb.Helper()
 	var now *Redis
-	Until(s.tb, failoverTimeout, "the sentinels made another server the master", func() bool {
+	WaitUntil(s.tb, failoverTimeout, "the sentinels made another server the master", func() bool {
 		now = s.currentMaster()
 		if now == nil || now == old {
 			return false
@@ -187,7 +187,7 @@ func (s *Sentinel) AwaitFailover(old *Redis) *Redis {
 	return now
 }
 
-func must(tb testing.TB, err error) {
+func requireNoError(tb testing.TB, err error) {
 	tb.Helper()
 	if err != nil {
 		tb.Fatal(err)

@@ -16,71 +16,71 @@ import (
 
 // Callback is where events are posted, signed as Standard Webhooks.
 type Callback struct {
-	URL    string
-	Secret string   // whsec_ and base64
-	Least  Severity // 0: every event
+	URL         string
+	Secret      string   // whsec_ and base64
+	MinSeverity Severity // 0: every event
 }
 
-// maxAnswer bounds what is read of an answer, which nobody looks at.
-const maxAnswer = 4 << 10
+// maxResponseBytes bounds what is read of an answer, which nobody looks at.
+const maxResponseBytes = 4 << 10
 
-// callbackName is the sink's name.
-const callbackName = "callback"
+// callbackSinkName is the sink's name.
+const callbackSinkName = "callback"
 
-func newCallback(o *Options) (*sink, error) {
+func newCallbackSink(o *Options) (*sink, error) {
 	c := o.Callback
 	hook, err := standardwebhooks.NewWebhook(c.Secret)
 	if err != nil {
 		return nil, errors.New("callback_secret is no Standard Webhooks secret: give whsec_ and the base64 of 24 to 64 random bytes")
 	}
-	client := client(o.Transport)
+	client := newHTTPClient(o.Transport)
 	agent := "holdd/" + o.Version
-	return &sink{name: callbackName, address: digest(c.URL), least: c.Least, atOnce: atOnce, send: func(ctx context.Context, m []message) outcome {
+	return &sink{name: callbackSinkName, addressDigest: addressDigest(c.URL), minSeverity: c.MinSeverity, maxConcurrent: maxConcurrentSends, send: func(ctx context.Context, m []message) deliveryOutcome {
 		return post(ctx, client, hook, c.URL, agent, &m[0])
 	}}, nil
 }
 
-func post(ctx context.Context, client *http.Client, hook *standardwebhooks.Webhook, url, agent string, m *message) outcome {
+func post(ctx context.Context, client *http.Client, hook *standardwebhooks.Webhook, url, agent string, m *message) deliveryOutcome {
 	now := time.Now()
-	signature, err := hook.Sign(m.id, now, m.event)
+	signature, err := hook.Sign(m.eventID, now, m.eventJSON)
 	if err != nil {
-		return outcome{verdict: failed, reason: "it could not be signed"}
+		return deliveryOutcome{result: resultFailed, reason: "it could not be signed"}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(m.event))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(m.eventJSON))
 	if err != nil {
-		return outcome{verdict: failed, reason: "callback_url can't be used"}
+		return deliveryOutcome{result: resultFailed, reason: "callback_url can't be used"}
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", agent)
-	req.Header.Set(standardwebhooks.HeaderWebhookID, m.id)
+	req.Header.Set(standardwebhooks.HeaderWebhookID, m.eventID)
 	req.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
 	req.Header.Set(standardwebhooks.HeaderWebhookSignature, signature)
-	return do(client, req)
+	return doRequest(client, req)
 }
 
-// answered reads an answer as Standard Webhooks has it: any 2xx is taken, 410 is the end.
-func answered(res *http.Response, now time.Time) outcome {
-	o := outcome{reason: "HTTP " + strconv.Itoa(res.StatusCode), after: retryAfter(res.Header.Get("Retry-After"), now)}
+// outcomeFromResponse reads an answer as Standard Webhooks has it: any 2xx is taken, 410 is the end.
+func outcomeFromResponse(res *http.Response, now time.Time) deliveryOutcome {
+	o := deliveryOutcome{reason: "HTTP " + strconv.Itoa(res.StatusCode), retryAfter: parseRetryAfter(res.Header.Get("Retry-After"), now)}
 	switch code := res.StatusCode; {
 	case code/100 == 2:
-		return outcome{verdict: taken}
+		return deliveryOutcome{result: resultDelivered}
 	case code == http.StatusGone:
-		o.verdict = gone
-	case code == http.StatusTooManyRequests, code == http.StatusServiceUnavailable && o.after > 0:
-		o.verdict = later
-		o.after = max(o.after, backoffMin)
+		o.result = resultGone
+	case code == http.StatusTooManyRequests, code == http.StatusServiceUnavailable && o.retryAfter > 0:
+		o.result = resultRetryLater
+		o.retryAfter = max(o.retryAfter, sinkBackoffMin)
 	case code/100 == 3:
-		o.verdict, o.reason = failed, o.reason+": redirects are not followed, give the final address"
+		o.result, o.reason = resultFailed, o.reason+": redirects are not followed, give the final address"
 	case code == http.StatusBadRequest, code == http.StatusConflict, code == http.StatusRequestEntityTooLarge, code == http.StatusUnprocessableEntity:
-		o.verdict = refused
+		o.result = resultRejected
 	default:
-		o.verdict = failed
+		o.result = resultFailed
 	}
 	return o
 }
 
-// retryAfter reads seconds or a date; 0 where there is none.
-func retryAfter(s string, now time.Time) time.Duration {
+// parseRetryAfter reads seconds or a date; 0 where there is none.
+func parseRetryAfter(s string, now time.Time) time.Duration {
 	if n, err := strconv.Atoi(s); err == nil && n > 0 {
 		return min(time.Duration(min(n, 1<<20))*time.Second, 24*time.Hour)
 	}
@@ -90,13 +90,13 @@ func retryAfter(s string, now time.Time) time.Duration {
 	return 0
 }
 
-// network says what kind of failure it was. The error itself may carry the address, which may carry a token.
-func network(err error) string {
+// describeNetworkError says what kind of failure it was. The error itself may carry the address, which may carry a token.
+func describeNetworkError(err error) string {
 	var dns *net.DNSError
 	var op *net.OpError
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Sprintf("no answer within %s", sendTime)
+		return fmt.Sprintf("no answer within %s", sendTimeout)
 	case errors.Is(err, context.Canceled):
 		return "cut off"
 	case errors.As(err, &dns):

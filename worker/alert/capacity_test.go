@@ -14,13 +14,13 @@ import (
 
 // More falls due at once than one capture a second lets through before the deadlines: people learn before the first hold lapses how many
 // will, and over how much money; and that is what comes to pass.
-func TestABacklogThatCantBeServedIsToldOfBeforeTheFirstHoldLapses(t *testing.T) {
+func TestCapacityAtRisk_ForecastsExpiredHolds(t *testing.T) {
 	const n, served = 600, 400 // a hold a second from when they fall due
-	inWorld(t, func(w *world) {
-		r := w.start()
-		defer r.end()
+	runInWorld(t, func(w *world) {
+		r := w.startReplica()
+		defer r.shutDown()
 		due := time.Now().Add(10 * time.Minute)
-		var wishes []hold.ScheduleRequest
+		var reqs []hold.ScheduleRequest
 		amounts := map[string]int64{}
 		for i := range n {
 			amount := int64(10_000 + i)
@@ -30,44 +30,44 @@ func TestABacklogThatCantBeServedIsToldOfBeforeTheFirstHoldLapses(t *testing.T) 
 			}
 			in, _ := w.sim.Intent(id)
 			amounts[id] = amount
-			wishes = append(wishes, hold.ScheduleRequest{PaymentIntent: id, Amount: amount, Currency: "eur", ExpiresAt: stamp(in.CaptureBefore), CaptureAt: stamp(due)})
+			reqs = append(reqs, hold.ScheduleRequest{PaymentIntent: id, Amount: amount, Currency: "eur", ExpiresAt: formatTime(in.CaptureBefore), CaptureAt: formatTime(due)})
 		}
-		for _, s := range r.Schedule(w.ctx, wishes, "test") {
+		for _, s := range r.Schedule(w.ctx, reqs, "test") {
 			if s.Err != nil {
 				t.Fatal(s.Err)
 			}
 		}
 		time.Sleep(25 * time.Minute)
-		var told *event.Envelope
-		for _, p := range w.posts {
+		var warning *event.Envelope
+		for _, p := range w.callbacks {
 			var e event.Envelope
 			if err := json.Unmarshal(p.event, &e); err != nil {
 				t.Fatal(err)
 			}
 			if e.Type == event.CapacityAtRisk {
-				if told != nil {
+				if warning != nil {
 					t.Errorf("told twice: %+v", e.Data.Capacity)
 				}
-				told = &e
+				warning = &e
 			}
 		}
 		lost, sum := 0, int64(0)
 		first := time.Time{}
 		for _, e := range w.sim.Ledger() {
-			if e.Kind == stripesim.Expired {
+			if e.Kind == stripesim.EffectExpired {
 				lost, sum = lost+1, sum+amounts[e.Intent]
 				if first.IsZero() {
 					first = e.Time
 				}
 			}
 		}
-		if told == nil || told.Data.Capacity == nil || lost == 0 {
-			t.Fatalf("told %v, %d were lost", told, lost)
+		if warning == nil || warning.Data.Capacity == nil || lost == 0 {
+			t.Fatalf("told %v, %d were lost", warning, lost)
 		}
-		c := told.Data.Capacity
-		t.Logf("told %s before: %d holds, %+v; lost were %d over %d", first.Sub(told.Timestamp), c.Holds, c.Sums, lost, sum)
-		if !told.Timestamp.Before(first) {
-			t.Errorf("told at %s, and the first lapsed at %s", told.Timestamp, first)
+		c := warning.Data.Capacity
+		t.Logf("told %s before: %d holds, %+v; lost were %d over %d", first.Sub(warning.Timestamp), c.Holds, c.Sums, lost, sum)
+		if !warning.Timestamp.Before(first) {
+			t.Errorf("told at %s, and the first lapsed at %s", warning.Timestamp, first)
 		}
 		// By a plain rule: all have the same deadline, and so many seconds lie before it.
 		if c.Holds != n-served || c.Sums[0].Count != c.Holds || c.Sums[0].Currency != "eur" || c.AtLeast || c.FirstAt.Sub(due) != served*time.Second {
@@ -77,13 +77,13 @@ func TestABacklogThatCantBeServedIsToldOfBeforeTheFirstHoldLapses(t *testing.T) 
 			t.Errorf("told of %d over %d, and %d over %d were lost", c.Holds, c.Sums[0].Amount, lost, sum)
 		}
 	}, func(w *world, o *stripesim.Options) {
-		w.store.Rates = store.Rates{Write: 1, Read: 25}
-		w.work.WriteRate = 1
-		w.poll = 10 * time.Second
+		w.storeOptions.Rates = store.Rates{Write: 1, Read: 25}
+		w.workerOptions.WriteRate = 1
+		w.pollInterval = 10 * time.Second
 		never := "@every 2000h"
-		w.work.Schedules = worker.Schedules{Expiry: "@every 5s", Reconcile: never, Purge: never, Resume: never, Refresh: never, Inbox: never, Mirror: never, Verify: never}
+		w.workerOptions.Schedules = worker.Schedules{Expiry: "@every 5s", Reconcile: never, Purge: never, Resume: never, Refresh: never, Inbox: never, Mirror: never, Verify: never}
 		began := time.Now()
-		o.Deadline = func(stripesim.Card) time.Duration {
+		o.AuthorizationWindow = func(stripesim.Card) time.Duration {
 			return time.Until(began.Add(10*time.Minute + served*time.Second))
 		}
 	})

@@ -5,7 +5,7 @@
 //
 // Everything worth telling stands in the partitions' streams of events: a hold's events since the change that they tell of, in the same script; all else
 // (a reject, an orphan, Stripe away, a replica that stopped, too little capacity) once over all replicas in the first partition's stream (worker/facts.go).
-// That a threshold is told of once, and in time, is decided there. Here an event is made an alert by a pure function ([Of]), so that the same event is the same
+// That a threshold is told of once, and in time, is decided there. Here an event is made an alert by a pure function ([FromEvent]), so that the same event is the same
 // alert whoever sends it and however often.
 //
 // A sink is a way out: the callback, or one of notify_urls. Each has a deliverer (courier.go) for each partition, a goroutine of its own, and reads the stream

@@ -10,46 +10,46 @@ import (
 	"strings"
 )
 
-// digestMax is how many alerts one message to people holds.
-const digestMax = 20
+// maxDigestAlerts is how many alerts one message to people holds.
+const maxDigestAlerts = 20
 
-// notice is what people are sent: one alert, or several in short.
-type notice struct {
-	title, text string
-	worst       Severity
-	kind        Kind   // of a single alert
-	over        bool   // likewise
-	id, hold    string // likewise
+// notification is what people are sent: one alert, or several in short.
+type notification struct {
+	title, text     string
+	severity        Severity
+	kind            Kind   // of a single alert
+	resolved        bool   // likewise
+	eventID, holdID string // likewise
 }
 
-// service sends a notice.
-type service func(ctx context.Context, n *notice) outcome
+// sendFunc sends a notice.
+type sendFunc func(ctx context.Context, n *notification) deliveryOutcome
 
 // services are the forms of addresses that are known, in the form that shoutrrr made common.
 var services = map[string]struct {
 	form string
-	make func(u *url.URL, c *http.Client) (service, error)
+	make func(u *url.URL, c *http.Client) (sendFunc, error)
 }{
-	"slack":      {"slack://hook:T000-B000-XXXX@webhook", slack},
-	"mattermost": {"mattermost://host/token", mattermost},
-	"discord":    {"discord://token@webhook-id", discord},
-	"telegram":   {"telegram://token@telegram?chats=one-chat", telegram},
-	"ntfy":       {"ntfy://host/topic", ntfy},
-	"gotify":     {"gotify://host/token", gotify},
-	"pagerduty":  {"pagerduty://integration-key@events", pagerduty},
-	"opsgenie":   {"opsgenie://host/api-key", opsgenie},
-	"smtp":       {"smtp://user:password@host:587/?from=a@b&to=c@d", mail},
-	"generic":    {"generic+https://host/path", generic},
+	"slack":      {"slack://hook:T000-B000-XXXX@webhook", newSlackSender},
+	"mattermost": {"mattermost://host/token", newMattermostSender},
+	"discord":    {"discord://token@webhook-id", newDiscordSender},
+	"telegram":   {"telegram://token@telegram?chats=one-chat", newTelegramSender},
+	"ntfy":       {"ntfy://host/topic", newNtfySender},
+	"gotify":     {"gotify://host/token", newGotifySender},
+	"pagerduty":  {"pagerduty://integration-key@events", newPagerDutySender},
+	"opsgenie":   {"opsgenie://host/api-key", newOpsgenieSender},
+	"smtp":       {"smtp://user:password@host:587/?from=a@b&to=c@d", newMailSender},
+	"generic":    {"generic+https://host/path", newGenericSender},
 }
 
-// CheckAddress says whether a notification address can be used. Its error never repeats the address.
-func CheckAddress(address string) error {
-	_, err := newNotify(&Options{}, address)
+// CheckNotifyURL says whether a notification address can be used. Its error never repeats the address.
+func CheckNotifyURL(address string) error {
+	_, err := newNotifySink(&Options{}, address)
 	return err
 }
 
-// newNotify makes a sink of a notification address.
-func newNotify(o *Options, address string) (*sink, error) {
+// newNotifySink makes a sink of a notification address.
+func newNotifySink(o *Options, address string) (*sink, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme == "" || u.Host == "" {
 		return nil, errors.New("notify_urls has an entry that is no address: write service://…, such as slack://… or smtp://…")
@@ -59,21 +59,21 @@ func newNotify(o *Options, address string) (*sink, error) {
 	if !ok {
 		return nil, fmt.Errorf("notify_urls: %.20q is no service that is known: there are %s; generic+https:// reaches any other through a relay such as Apprise", name, strings.Join(serviceNames(), ", "))
 	}
-	least, q := Warning, u.Query()
+	minSeverity, q := Warning, u.Query()
 	if s := q.Get("severity"); s != "" {
-		if least, ok = ParseSeverity(s); !ok {
+		if minSeverity, ok = ParseSeverity(s); !ok {
 			return nil, errors.New("notify_urls: severity is info, warning or critical")
 		}
 		q.Del("severity")
 		u.RawQuery = q.Encode()
 	}
-	send, err := known.make(u, client(o.Transport))
+	send, err := known.make(u, newHTTPClient(o.Transport))
 	if err != nil {
 		return nil, fmt.Errorf("notify_urls: an address of %s can't be used, %w: write it as %s", name, err, known.form)
 	}
-	d := digest(u.String())
-	return &sink{name: name + "-" + d, address: d, least: least, batch: true, pager: name == "pagerduty" || name == "opsgenie", atOnce: 1,
-		send: func(ctx context.Context, m []message) outcome { return send(ctx, join(m)) }}, nil
+	d := addressDigest(u.String())
+	return &sink{name: name + "-" + d, addressDigest: d, minSeverity: minSeverity, takesDigests: true, tracksIncidents: name == "pagerduty" || name == "opsgenie", maxConcurrent: 1,
+		send: func(ctx context.Context, m []message) deliveryOutcome { return send(ctx, newNotification(m)) }}, nil
 }
 
 func serviceNames() []string {
@@ -85,32 +85,32 @@ func serviceNames() []string {
 	return names
 }
 
-// join makes one notice of several alerts.
-func join(m []message) *notice {
+// newNotification makes one notice of several alerts.
+func newNotification(m []message) *notification {
 	if len(m) == 1 {
 		a := m[0].alert
-		return &notice{title: a.Title, text: a.Text, worst: a.Severity, kind: a.Kind, over: a.Over, id: m[0].id, hold: a.Hold}
+		return &notification{title: a.Title, text: a.Text, severity: a.Severity, kind: a.Kind, resolved: a.Resolved, eventID: m[0].eventID, holdID: a.HoldID}
 	}
-	n := &notice{id: m[0].id}
+	n := &notification{eventID: m[0].eventID}
 	lines := make([]string, 0, len(m)+2)
 	for i := range m {
-		n.worst = max(n.worst, m[i].alert.Severity)
+		n.severity = max(n.severity, m[i].alert.Severity)
 		lines = append(lines, m[i].alert.Title)
 	}
 	lines = append(lines, "", "holdd list and holdd plan tell more.")
-	n.title, n.text = fmt.Sprintf("[%s] holdd: %d alerts", n.worst, len(m)), strings.Join(lines, "\n")
+	n.title, n.text = fmt.Sprintf("[%s] holdd: %d alerts", n.severity, len(m)), strings.Join(lines, "\n")
 	return n
 }
 
-// whole is title and text as one.
-func (n *notice) whole(most int) string {
-	return cut(n.title+"\n"+n.text, most)
+// titleAndText is title and text as one.
+func (n *notification) titleAndText(limit int) string {
+	return truncateRunes(n.title+"\n"+n.text, limit)
 }
 
-// cut bounds a text to so many characters.
-func cut(s string, most int) string {
-	if r := []rune(s); len(r) > most {
-		s = string(r[:most-1]) + "…"
+// truncateRunes bounds a text to so many characters.
+func truncateRunes(s string, limit int) string {
+	if r := []rune(s); len(r) > limit {
+		s = string(r[:limit-1]) + "…"
 	}
 	return s
 }

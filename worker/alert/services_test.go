@@ -24,57 +24,57 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// vendors are the services' own ends: they note what they are sent.
-type vendors struct {
-	mu  sync.Mutex
-	got map[string][]call // by host
+// fakeServices are the services' own ends: they note what they are sent.
+type fakeServices struct {
+	mu       sync.Mutex
+	requests map[string][]serviceRequest // by host
 }
 
-type call struct {
-	what   string // method and address
-	header http.Header
-	body   map[string]any
+type serviceRequest struct {
+	methodAndURL string // method and address
+	header       http.Header
+	body         map[string]any
 }
 
-func (v *vendors) RoundTrip(q *http.Request) (*http.Response, error) {
+func (v *fakeServices) RoundTrip(q *http.Request) (*http.Response, error) {
 	raw, err := io.ReadAll(q.Body)
 	if err != nil {
 		return nil, err
 	}
-	c := call{what: q.Method + " " + q.URL.String(), header: q.Header}
+	c := serviceRequest{methodAndURL: q.Method + " " + q.URL.String(), header: q.Header}
 	if err := json.Unmarshal(raw, &c.body); err != nil {
 		return nil, err
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.got[q.URL.Host] = append(v.got[q.URL.Host], c)
+	v.requests[q.URL.Host] = append(v.requests[q.URL.Host], c)
 	return &http.Response{StatusCode: http.StatusAccepted, Body: http.NoBody, Request: q, Header: http.Header{}}, nil
 }
 
-// have waits until each of so many hosts was told n times.
-func (v *vendors) have(t *testing.T, hosts, n int) {
+// waitForRequests waits until each of so many hosts was told n times.
+func (v *fakeServices) waitForRequests(t *testing.T, hosts, n int) {
 	t.Helper()
-	storetest.Until(t, 20*time.Second, fmt.Sprintf("each of %d to be told %d times", hosts, n), func() bool {
+	storetest.WaitUntil(t, 20*time.Second, fmt.Sprintf("each of %d to be told %d times", hosts, n), func() bool {
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		told := 0
-		for _, calls := range v.got {
+		ready := 0
+		for _, calls := range v.requests {
 			if len(calls) == n {
-				told++
+				ready++
 			}
 		}
-		return told == hosts
+		return ready == hosts
 	})
 }
 
 // Each service is sent what its documentation asks for.
-func TestServicesAreSentWhatTheyDocument(t *testing.T) {
-	hotel := hold.View{ID: "pi_1", Reference: "BK-2071", Amount: 12000, Currency: "eur", ExpiresAt: time.Now().Add(time.Hour), State: "attention", OnExpiry: "alert"}
-	refused := event.Envelope{ID: "evt_1", Type: hold.EventAttention, Timestamp: time.Now(), Data: event.Data{Hold: hotel, Cause: hold.CauseRefused.String()}}
-	away := event.Envelope{ID: "evt_2", Type: event.StripeUnavailable, Timestamp: time.Now()}
-	back := event.Envelope{ID: "evt_3", Type: event.StripeRecovered, Timestamp: time.Now()}
+func TestServices_RequestFormat(t *testing.T) {
+	view := hold.View{ID: "pi_1", Reference: "BK-2071", Amount: 12000, Currency: "eur", ExpiresAt: time.Now().Add(time.Hour), State: "attention", OnExpiry: "alert"}
+	refused := event.Envelope{ID: "evt_1", Type: hold.EventAttention, Timestamp: time.Now(), Data: event.Data{Hold: view, Cause: hold.CauseRefused.String()}}
+	unavailable := event.Envelope{ID: "evt_2", Type: event.StripeUnavailable, Timestamp: time.Now()}
+	recovered := event.Envelope{ID: "evt_3", Type: event.StripeRecovered, Timestamp: time.Now()}
 	about := func(e *event.Envelope) (title, text string) {
-		a, ok := alert.Of(e, alert.Style{})
+		a, ok := alert.FromEvent(e, alert.RenderOptions{})
 		if !ok {
 			t.Fatal("it is no alert")
 		}
@@ -82,7 +82,7 @@ func TestServicesAreSentWhatTheyDocument(t *testing.T) {
 	}
 	title, text := about(&refused)
 	whole := title + "\n" + text
-	over, overText := about(&back)
+	resolved, overText := about(&recovered)
 	type object = map[string]any
 	page := func(action, key, title, text string) object {
 		return object{"routing_key": "key", "event_action": action, "dedup_key": key,
@@ -107,21 +107,21 @@ func TestServicesAreSentWhatTheyDocument(t *testing.T) {
 			object{"topic": "hotel", "title": title, "message": text, "priority": 5.0}}, nil},
 		{"gotify://push.example/tok3n", "push.example", want{"POST https://push.example/message", [2]string{"X-Gotify-Key", "tok3n"}, object{"title": title, "message": text, "priority": 9.0}}, nil},
 		{"pagerduty://key@events", "events.pagerduty.com", want{"POST https://events.pagerduty.com/v2/enqueue", [2]string{}, page("trigger", "holdd-pi_1", title, text)},
-			&want{"POST https://events.pagerduty.com/v2/enqueue", [2]string{}, page("resolve", "holdd-stripe_away", over, overText)}},
+			&want{"POST https://events.pagerduty.com/v2/enqueue", [2]string{}, page("resolve", "holdd-stripe_away", resolved, overText)}},
 		{"opsgenie://api.opsgenie.com/key", "api.opsgenie.com", want{"POST https://api.opsgenie.com/v2/alerts", [2]string{"Authorization", "GenieKey key"},
 			object{"message": title, "alias": "holdd-pi_1", "description": whole, "source": "holdd", "priority": "P1"}},
-			&want{"POST https://api.opsgenie.com/v2/alerts/holdd-stripe_away/close?identifierType=alias", [2]string{"Authorization", "GenieKey key"}, object{"source": "holdd", "note": over}}},
+			&want{"POST https://api.opsgenie.com/v2/alerts/holdd-stripe_away/close?identifierType=alias", [2]string{"Authorization", "GenieKey key"}, object{"source": "holdd", "note": resolved}}},
 		{"generic+https://u:p@relay.example/x?a=b", "relay.example", want{"POST https://relay.example/x?a=b", [2]string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("u:p"))},
 			object{"title": title, "message": text, "body": text, "severity": "critical", "kind": "capture_refused", "over": false, "hold": "pi_1", "id": "evt_1"}}, nil},
 	}
-	v := &vendors{got: map[string][]call{}}
-	b := newBench(t, store.Options{})
+	v := &fakeServices{requests: map[string][]serviceRequest{}}
+	b := newRedisFixture(t, store.Options{})
 	o := alert.Options{Transport: v}
 	for _, s := range table {
-		o.Notify = append(o.Notify, s.address)
+		o.NotifyURLs = append(o.NotifyURLs, s.address)
 	}
-	b.run(o)
-	storetest.Until(t, 10*time.Second, "all to begin", func() bool {
+	b.startNotifier(o)
+	storetest.WaitUntil(t, 10*time.Second, "all to begin", func() bool {
 		keys, err := b.rdb.Keys(t.Context(), "holdd:{0}:sink:*").Result()
 		ready := 0
 		for _, k := range keys {
@@ -146,13 +146,13 @@ func TestServicesAreSentWhatTheyDocument(t *testing.T) {
 		}
 	}
 	put(refused)
-	v.have(t, len(table), 1)
-	put(away, back)
+	v.waitForRequests(t, len(table), 1)
+	put(unavailable, recovered)
 	// Chats are sent both as one, pagers each by itself.
-	v.have(t, len(table)-2, 2)
-	v.have(t, 2, 3)
+	v.waitForRequests(t, len(table)-2, 2)
+	v.waitForRequests(t, 2, 3)
 	for _, s := range table {
-		calls := v.got[s.host]
+		calls := v.requests[s.host]
 		for i, w := range []*want{&s.first, s.last} {
 			if w == nil {
 				continue
@@ -161,8 +161,8 @@ func TestServicesAreSentWhatTheyDocument(t *testing.T) {
 			if i == 1 {
 				got = calls[len(calls)-1]
 			}
-			if got.what != w.what || got.header.Get("Content-Type") != "application/json" || w.header[0] != "" && got.header.Get(w.header[0]) != w.header[1] {
-				t.Errorf("%s: %s %v", s.host, got.what, got.header)
+			if got.methodAndURL != w.what || got.header.Get("Content-Type") != "application/json" || w.header[0] != "" && got.header.Get(w.header[0]) != w.header[1] {
+				t.Errorf("%s: %s %v", s.host, got.methodAndURL, got.header)
 			}
 			if !reflect.DeepEqual(got.body, w.body) {
 				t.Errorf("%s: got %v\nwant %v", s.host, got.body, w.body)
@@ -171,49 +171,49 @@ func TestServicesAreSentWhatTheyDocument(t *testing.T) {
 	}
 }
 
-// mailbox is a mail server that takes what it is sent, without encryption, from whoever has the password.
-func mailbox(t *testing.T, rcpt string) (addr string, letters chan string) {
+// startSMTPServer is a mail server that takes what it is sent, without encryption, from whoever has the password.
+func startSMTPServer(t *testing.T, rcpt string) (addr string, mails chan string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	letters = make(chan string, 4)
+	mails = make(chan string, 4)
 	serve := func(c net.Conn) {
 		defer c.Close()
 		r := bufio.NewReader(c)
-		say := func(s string) { fmt.Fprint(c, s+"\r\n") }
-		say("220 mail.example")
-		var said strings.Builder
+		reply := func(s string) { fmt.Fprint(c, s+"\r\n") }
+		reply("220 mail.example")
+		var transcript strings.Builder
 		for {
 			line, err := r.ReadString('\n')
 			if err != nil {
 				return
 			}
-			said.WriteString(line)
+			transcript.WriteString(line)
 			switch verb, _, _ := strings.Cut(strings.TrimSpace(line), " "); strings.ToUpper(verb) {
 			case "EHLO":
-				say("250-mail.example\r\n250 AUTH PLAIN")
+				reply("250-mail.example\r\n250 AUTH PLAIN")
 			case "AUTH":
-				say("235 welcome")
+				reply("235 welcome")
 			case "RCPT":
-				say(rcpt)
+				reply(rcpt)
 			case "DATA":
-				say("354 go on")
-				for !strings.HasSuffix(said.String(), "\r\n.\r\n") {
+				reply("354 go on")
+				for !strings.HasSuffix(transcript.String(), "\r\n.\r\n") {
 					line, err := r.ReadString('\n')
 					if err != nil {
 						return
 					}
-					said.WriteString(line)
+					transcript.WriteString(line)
 				}
-				letters <- said.String()
-				say("250 taken")
+				mails <- transcript.String()
+				reply("250 taken")
 			case "QUIT":
-				say("221 bye")
+				reply("221 bye")
 				return
 			default:
-				say("250 ok")
+				reply("250 ok")
 			}
 		}
 	}
@@ -226,13 +226,13 @@ func mailbox(t *testing.T, rcpt string) (addr string, letters chan string) {
 			go serve(c)
 		}
 	}()
-	return l.Addr().String(), letters
+	return l.Addr().String(), mails
 }
 
-func TestMail(t *testing.T) {
-	b := newBench(t, store.Options{})
-	addr, letters := mailbox(t, "250 ok")
-	_, stop := b.run(alert.Options{Notify: []string{"smtp://desk:s3cret@" + addr + "/?from=holdd@hotel.example&to=desk@hotel.example,night@hotel.example"}})
+func TestMail_MessageAndRejection(t *testing.T) {
+	b := newRedisFixture(t, store.Options{})
+	addr, mails := startSMTPServer(t, "250 ok")
+	_, stop := b.startNotifier(alert.Options{NotifyURLs: []string{"smtp://desk:s3cret@" + addr + "/?from=holdd@hotel.example&to=desk@hotel.example,night@hotel.example"}})
 	e := event.Envelope{ID: "evt_1", Type: hold.EventExpired, Timestamp: time.Now(), Data: event.Data{Hold: hold.View{ID: "pi_1", Reference: "Übernachtung\r\nBcc: x@y.example", Amount: 12000, Currency: "eur"}}}
 	raw, err := json.Marshal(&e)
 	if err != nil {
@@ -241,15 +241,15 @@ func TestMail(t *testing.T) {
 	if err := b.rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: "holdd:{0}:events", Values: []any{"event", raw}}).Err(); err != nil {
 		t.Fatal(err)
 	}
-	said := <-letters
+	transcript := <-mails
 	stop()
 	for _, want := range []string{"AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00desk\x00s3cret")), "MAIL FROM:<holdd@hotel.example>", "RCPT TO:<desk@hotel.example>", "RCPT TO:<night@hotel.example>"} {
-		if !strings.Contains(said, want) {
-			t.Errorf("it did not say %q:\n%s", want, said)
+		if !strings.Contains(transcript, want) {
+			t.Errorf("it did not say %q:\n%s", want, transcript)
 		}
 	}
-	_, letter, _ := strings.Cut(said, "DATA\r\n")
-	m, err := netmail.ReadMessage(strings.NewReader(letter))
+	_, mail, _ := strings.Cut(transcript, "DATA\r\n")
+	m, err := netmail.ReadMessage(strings.NewReader(mail))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,14 +264,14 @@ func TestMail(t *testing.T) {
 	}
 
 	// One that refuses is asked again, and what it said is known; its address isn't.
-	addr, _ = mailbox(t, "550 no such user")
-	b = newBench(t, store.Options{})
-	a, _ := b.run(alert.Options{Notify: []string{"smtp://desk:s3cret@" + addr + "/?from=holdd@hotel.example&to=gone@hotel.example"}})
+	addr, _ = startSMTPServer(t, "550 no such user")
+	b = newRedisFixture(t, store.Options{})
+	a, _ := b.startNotifier(alert.Options{NotifyURLs: []string{"smtp://desk:s3cret@" + addr + "/?from=holdd@hotel.example&to=gone@hotel.example"}})
 	if err := b.rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: "holdd:{0}:events", Values: []any{"event", raw}}).Err(); err != nil {
 		t.Fatal(err)
 	}
-	storetest.Until(t, 10*time.Second, "the refusal", func() bool {
-		s, err := a.Statuses(t.Context())
+	storetest.WaitUntil(t, 10*time.Second, "the refusal", func() bool {
+		s, err := a.SinkStatuses(t.Context())
 		return err == nil && s[0].Parked == 1
 	})
 }

@@ -11,53 +11,53 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// verdict says what came of sending. The set is closed.
-type verdict uint8
+// deliveryResult says what came of sending. The set is closed.
+type deliveryResult uint8
 
 const (
-	taken   verdict = iota + 1
-	refused         // this message; another may be taken
-	failed          // nobody knows whether it is the message or the sink
-	later           // too much at a time
-	gone            // the sink asks not to be told any more
+	resultDelivered  deliveryResult = iota + 1
+	resultRejected                  // this message; another may be taken
+	resultFailed                    // nobody knows whether it is the message or the sink
+	resultRetryLater                // too much at a time
+	resultGone                      // the sink asks not to be told any more
 )
 
-var verdictNames = [...]string{"", "taken", "refused", "failed", "later", "gone"}
+var resultNames = [...]string{"", "taken", "refused", "failed", "later", "gone"}
 
-// outcome is what came of sending once. Its reason is fit for logs: no address, no secret.
-type outcome struct {
-	verdict verdict
-	after   time.Duration // no other try before, if the sink said so
-	reason  string
+// deliveryOutcome is what came of sending once. Its reason is fit for logs: no address, no secret.
+type deliveryOutcome struct {
+	result     deliveryResult
+	retryAfter time.Duration // no other try before, if the sink said so
+	reason     string
 }
 
 // message is one event on its way to a sink.
 type message struct {
-	entry string // in the stream
-	id    string // the same however often it is sent
-	key   string // what must arrive in order
-	event []byte
-	alert *Alert // nil for a sink that takes events
+	entryID   string // in the stream
+	eventID   string // the same however often it is sent
+	orderKey  string // what must arrive in order
+	eventJSON []byte
+	alert     *Alert // nil for a sink that takes events
 }
 
 // sink is a way out.
 type sink struct {
-	name    string   // a label and a part of keys
-	address string   // digest of where it leads
-	least   Severity // 0: every event, whether people need to know or not
-	batch   bool     // takes several messages as one
-	pager   bool     // knows incidents: what has an end is told by itself, else the end would find none
-	atOnce  int
-	send    func(ctx context.Context, m []message) outcome
+	name            string   // a label and a part of keys
+	addressDigest   string   // digest of where it leads
+	minSeverity     Severity // 0: every event, whether people need to know or not
+	takesDigests    bool     // takes several messages as one
+	tracksIncidents bool     // knows incidents: what has an end is told by itself, else the end would find none
+	maxConcurrent   int
+	send            func(ctx context.Context, m []message) deliveryOutcome
 }
 
-// factKey is the order in which events that are no hold's arrive.
-const factKey = "holdd"
+// systemEventKey is the order in which events that are no hold's arrive.
+const systemEventKey = "holdd"
 
-func (s *sink) parallel() int { return max(1, s.atOnce) }
+func (s *sink) concurrency() int { return max(1, s.maxConcurrent) }
 
-// read makes a message of an event; ok is false where this sink doesn't want it.
-func (s *sink) read(e hold.StreamEvent, style Style) (m message, ok bool) {
+// newMessage makes a message of an event; ok is false where this sink doesn't want it.
+func (s *sink) newMessage(e hold.StreamEvent, options RenderOptions) (m message, ok bool) {
 	var head struct {
 		ID   string
 		Data struct{ Hold struct{ ID string } }
@@ -65,23 +65,23 @@ func (s *sink) read(e hold.StreamEvent, style Style) (m message, ok bool) {
 	if json.Unmarshal(e.Event, &head) != nil || head.ID == "" {
 		return m, false
 	}
-	m = message{entry: e.ID, id: head.ID, key: head.Data.Hold.ID, event: e.Event}
-	if m.key == "" {
-		m.key = factKey
+	m = message{entryID: e.ID, eventID: head.ID, orderKey: head.Data.Hold.ID, eventJSON: e.Event}
+	if m.orderKey == "" {
+		m.orderKey = systemEventKey
 	}
-	if s.least == 0 {
+	if s.minSeverity == 0 {
 		return m, true
 	}
-	a, ok := Read(e.Event, style)
-	if !ok || a.Severity < s.least {
+	a, ok := FromJSON(e.Event, options)
+	if !ok || a.Severity < s.minSeverity {
 		return m, false
 	}
 	m.alert = &a
 	return m, true
 }
 
-// digest tells one address from another without being it.
-func digest(address string) string {
+// addressDigest tells one address from another without being it.
+func addressDigest(address string) string {
 	sum := sha256.Sum256([]byte("holdd sink " + address))
 	return hex.EncodeToString(sum[:4])
 }

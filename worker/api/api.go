@@ -20,10 +20,10 @@ import (
 	"github.com/holdd/holdd/worker/query"
 )
 
-// Holds are the parts of the worker that the API serves. Their errors are *[hold.Problem] where the caller is
+// HoldService are the parts of the worker that the API serves. Their errors are *[hold.Problem] where the caller is
 // at fault, and wrap [health.ErrUnavailable] where the same request may work in a moment. A time that they
 // return is Redis' time. A revision of 0 means any.
-type Holds struct {
+type HoldService struct {
 	Scheduler
 	Changer
 	Reader
@@ -65,15 +65,15 @@ type ReadinessChecker interface {
 
 // Options of an API. Only Holds must be set.
 type Options struct {
-	Holds Holds
+	Holds HoldService
 	// Reconciler compares with Stripe; nil: what asks for it is answered that it is not available.
 	Reconciler Reconciler
 	// Authorizer authorizes cards; nil: what asks for it is answered that it is not available.
 	Authorizer Authorizer
 	// Deliveries are the ways out; nil: what asks for them is answered that they are not available.
-	Deliveries Deliveries
+	Deliveries DeliveryService
 	// Webhook takes Stripe's events; nil: the path is not found.
-	Webhook  *Webhook
+	Webhook  *WebhookOptions
 	Livemode bool   // shown with each hold
 	Version  string // shown in the OpenAPI document and by /healthz
 
@@ -83,25 +83,25 @@ type Options struct {
 	Metrics http.Handler // serves /metrics; nil: not found
 	Logger  *zap.Logger  // nil: nothing is logged
 	// Level is that of Logger, for operators to change; nil: they can't.
-	Level *zap.AtomicLevel
+	LogLevel *zap.AtomicLevel
 
-	MaxBody     int64         // bytes of a batch; 0: 1 MiB. Other bodies may have 64 KiB
-	MaxInFlight int           // requests served at a time, others wait; 0: 128
-	Timeout     time.Duration // of one request, waiting included; 0: 30 s
+	MaxBatchBodyBytes int64         // bytes of a batch; 0: 1 MiB. Other bodies may have 64 KiB
+	MaxInFlight       int           // requests served at a time, others wait; 0: 128
+	RequestTimeout    time.Duration // of one request, waiting included; 0: 30 s
 }
 
 // API is the HTTP API. It is an [http.Handler].
 type API struct {
-	opts   Options
-	log    *zap.Logger
-	mux    *http.ServeMux
-	cross  *http.CrossOriginProtection
-	slots  chan struct{}
-	hook   *webhook
-	level  *leveler
-	spec   []byte // OpenAPI document
-	page   []byte // documentation page
-	failed atomic.Uint64
+	opts           Options
+	log            *zap.Logger
+	mux            *http.ServeMux
+	crossOrigin    *http.CrossOriginProtection
+	requestSlots   chan struct{}
+	webhookHandler *webhookHandler
+	logLevel       *logLevelOverride
+	openAPIJSON    []byte // OpenAPI document
+	docsHTML       []byte // documentation page
+	unauthorized   atomic.Uint64
 }
 
 // New makes the API.
@@ -109,17 +109,17 @@ func New(o Options) (*API, error) {
 	if o.Holds.Scheduler == nil || o.Holds.Changer == nil || o.Holds.Reader == nil || o.Holds.Planner == nil || o.Holds.ReadinessChecker == nil {
 		return nil, errors.New("an API needs holds to serve")
 	}
-	if o.MaxBody < 0 || o.MaxInFlight < 0 || o.Timeout < 0 {
+	if o.MaxBatchBodyBytes < 0 || o.MaxInFlight < 0 || o.RequestTimeout < 0 {
 		return nil, errors.New("the API's bounds must not be negative")
 	}
-	if o.MaxBody == 0 {
-		o.MaxBody = maxBatchBody
+	if o.MaxBatchBodyBytes == 0 {
+		o.MaxBatchBodyBytes = maxBatchBodyBytes
 	}
 	if o.MaxInFlight == 0 {
 		o.MaxInFlight = 128
 	}
-	if o.Timeout == 0 {
-		o.Timeout = 30 * time.Second
+	if o.RequestTimeout == 0 {
+		o.RequestTimeout = 30 * time.Second
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
@@ -127,37 +127,37 @@ func New(o Options) (*API, error) {
 	if o.Version == "" {
 		o.Version = "unknown"
 	}
-	a := &API{opts: o, hook: newWebhook(o.Webhook, o.Logger), log: o.Logger, mux: http.NewServeMux(), cross: http.NewCrossOriginProtection(), slots: make(chan struct{}, o.MaxInFlight)}
+	a := &API{opts: o, webhookHandler: newWebhookHandler(o.Webhook, o.Logger), log: o.Logger, mux: http.NewServeMux(), crossOrigin: http.NewCrossOriginProtection(), requestSlots: make(chan struct{}, o.MaxInFlight)}
 
-	a.level = newLeveler(o.Level, o.Logger)
+	a.logLevel = newLogLevelOverride(o.LogLevel, o.Logger)
 
 	doc := huma.NewAPI(huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI:    "3.1.0",
-			Info:       &huma.Info{Title: "holdd", Version: o.Version, Description: description},
+			Info:       &huma.Info{Title: "holdd", Version: o.Version, Description: apiDescription},
 			Components: &huma.Components{Schemas: huma.NewMapRegistry("#/components/schemas/", schemaName)},
 		},
 		Formats:                      map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat}, // the second for …+json
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
-		Transformers:                 []huma.Transformer{transform},
+		Transformers:                 []huma.Transformer{convertHumaError},
 	}, humago.NewAdapter(a.mux, ""))
 	a.registerHolds(doc)
 	a.registerTriggers(doc)
-	a.registerReports(doc)
+	a.registerQueries(doc)
 	a.registerReconcile(doc)
 	a.registerAuthorizations(doc)
-	a.registerLevel(doc)
+	a.registerLogLevel(doc)
 	a.registerDeliveries(doc)
 
-	spec, err := document(doc.OpenAPI(), o.Tokens != nil)
+	spec, err := buildOpenAPI(doc.OpenAPI(), o.Tokens != nil)
 	if err != nil {
 		return nil, fmt.Errorf("OpenAPI document: %w", err)
 	}
-	a.spec = spec
-	a.page = docsPage(doc.OpenAPI())
-	forgetAnswers(doc.OpenAPI())
-	a.mux.HandleFunc("GET /openapi.json", a.serveSpec)
+	a.openAPIJSON = spec
+	a.docsHTML = renderDocsPage(doc.OpenAPI())
+	dropResponses(doc.OpenAPI())
+	a.mux.HandleFunc("GET /openapi.json", a.serveOpenAPI)
 	a.mux.HandleFunc("GET /docs", a.serveDocs)
 	if o.Metrics != nil {
 		a.mux.Handle("GET /metrics", o.Metrics)
@@ -165,148 +165,148 @@ func New(o Options) (*API, error) {
 	return a, nil
 }
 
-// Unauthorized is how many requests were refused for their token or their role since the start.
-func (a *API) Unauthorized() uint64 { return a.failed.Load() }
+// UnauthorizedRequests is how many requests were refused for their token or their role since the start.
+func (a *API) UnauthorizedRequests() uint64 { return a.unauthorized.Load() }
 
 // ServeHTTP guards, bounds and routes.
-func (a *API) ServeHTTP(plain http.ResponseWriter, r *http.Request) {
-	w := &answerWriter{ResponseWriter: plain}
+func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
+	w := &trackingWriter{ResponseWriter: unwrapped}
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 
-	c := &call{method: r.Method, path: r.URL.Path}
+	c := &requestInfo{method: r.Method, path: r.URL.Path}
 	defer func() {
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so
 				panic(p)
 			}
-			a.log.Error("request ended in a panic", append(c.fields(), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))...)
-			if w.begun { // half an answer must not look like a whole one
+			a.log.Error("request ended in a panic", append(c.logFields(), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))...)
+			if w.started { // half an answer must not look like a whole one
 				panic(http.ErrAbortHandler)
 			}
-			newProblem(Internal, "", "internal error: holdd's log tells more").write(w)
+			newProblem(InternalError, "", "internal error: holdd's log tells more").write(w)
 		}
 	}()
 	if r.URL.Path == WebhookPath {
-		a.hook.serve(w, plain, r)
+		a.webhookHandler.serve(w, unwrapped, r)
 		return
 	}
-	if p := a.admit(r, c); p != nil {
+	if p := a.checkAccess(r, c); p != nil {
 		p.write(w)
 		return
 	}
 	// The mux's own answers are plain text: find out first whether it knows the route.
 	handler, pattern := a.mux.Handler(r)
 	if pattern == "" {
-		refusal(handler, r).write(w)
+		muxProblem(handler, r).write(w)
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), callKey{}, c), a.opts.Timeout)
+	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), requestInfoKey{}, c), a.opts.RequestTimeout)
 	defer cancel()
-	if !unbounded(r.URL.Path) {
+	if !exemptFromInFlightLimit(r.URL.Path) {
 		select {
-		case a.slots <- struct{}{}:
-			defer func() { <-a.slots }()
+		case a.requestSlots <- struct{}{}:
+			defer func() { <-a.requestSlots }()
 		case <-ctx.Done():
 			newProblem(Unavailable, "", "too many requests at a time: send the same again in a moment").write(w)
 			return
 		}
 	}
 	r = r.WithContext(ctx)
-	c.w, c.r = plain, r // MaxBytesReader must meet net/http's own
+	c.w, c.r = unwrapped, r // MaxBytesReader must meet net/http's own
 	a.mux.ServeHTTP(w, r)
 }
 
-// unbounded routes must answer while all else is stuck: what watches the process asks them.
-func unbounded(path string) bool {
+// exemptFromInFlightLimit routes must answer while all else is stuck: what watches the process asks them.
+func exemptFromInFlightLimit(path string) bool {
 	return path == "/healthz" || path == "/readyz" || path == "/metrics"
 }
 
-// refusal turns the mux's 404 and 405 into problems.
-func refusal(h http.Handler, r *http.Request) refused {
-	rec := &headerOnly{header: http.Header{}}
+// muxProblem turns the mux's 404 and 405 into problems.
+func muxProblem(h http.Handler, r *http.Request) problemWithAllow {
+	rec := &headerRecorder{header: http.Header{}}
 	h.ServeHTTP(rec, r)
 	if rec.status == http.StatusMethodNotAllowed {
 		allow := rec.header.Get("Allow")
-		return refused{newProblem(MethodNotAllowed, "", fmt.Sprintf("%s knows %s, not %.20s", cut(r.URL.Path, 100), allow, r.Method)), allow}
+		return problemWithAllow{newProblem(MethodNotAllowed, "", fmt.Sprintf("%s knows %s, not %.20s", truncate(r.URL.Path, 100), allow, r.Method)), allow}
 	}
-	return refused{newProblem(RouteNotFound, "", fmt.Sprintf("there is nothing at %s: /docs lists what there is", cut(r.URL.Path, 100))), ""}
+	return problemWithAllow{newProblem(RouteNotFound, "", fmt.Sprintf("there is nothing at %s: /docs lists what there is", truncate(r.URL.Path, 100))), ""}
 }
 
-type refused struct {
+type problemWithAllow struct {
 	*Problem
 	allow string
 }
 
-func (r refused) write(w http.ResponseWriter) {
+func (r problemWithAllow) write(w http.ResponseWriter) {
 	if r.allow != "" {
 		w.Header().Set("Allow", r.allow)
 	}
 	r.Problem.write(w)
 }
 
-// answerWriter knows whether the answer has begun.
-type answerWriter struct {
+// trackingWriter knows whether the answer has begun.
+type trackingWriter struct {
 	http.ResponseWriter
-	begun bool
+	started bool
 }
 
-func (w *answerWriter) WriteHeader(status int) {
-	w.begun = true
+func (w *trackingWriter) WriteHeader(status int) {
+	w.started = true
 	w.ResponseWriter.WriteHeader(status)
 }
 
-func (w *answerWriter) Write(b []byte) (int, error) {
-	w.begun = true
+func (w *trackingWriter) Write(b []byte) (int, error) {
+	w.started = true
 	return w.ResponseWriter.Write(b)
 }
 
 // Unwrap is for [http.ResponseController].
-func (w *answerWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *trackingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// headerOnly keeps status and header of an answer and drops the rest.
-type headerOnly struct {
+// headerRecorder keeps status and header of an answer and drops the rest.
+type headerRecorder struct {
 	header http.Header
 	status int
 }
 
-func (h *headerOnly) Header() http.Header         { return h.header }
-func (h *headerOnly) WriteHeader(status int)      { h.status = status }
-func (h *headerOnly) Write(b []byte) (int, error) { return len(b), nil }
+func (h *headerRecorder) Header() http.Header         { return h.header }
+func (h *headerRecorder) WriteHeader(status int)      { h.status = status }
+func (h *headerRecorder) Write(b []byte) (int, error) { return len(b), nil }
 
-func cut(s string, n int) string {
+func truncate(s string, n int) string {
 	if len(s) > n {
 		return s[:n] + "…"
 	}
 	return s
 }
 
-// call is what is known of the request that is being served.
-type call struct {
+// requestInfo is what is known of the request that is being served.
+type requestInfo struct {
 	method, path string
 	by           string // who, for the history
-	known        bool   // may be told more than that the process is alive
+	trusted      bool   // may be told more than that the process is alive
 	w            http.ResponseWriter
 	r            *http.Request
 }
 
-type callKey struct{}
+type requestInfoKey struct{}
 
-func callOf(ctx context.Context) *call {
-	if c, ok := ctx.Value(callKey{}).(*call); ok {
+func requestInfoFrom(ctx context.Context) *requestInfo {
+	if c, ok := ctx.Value(requestInfoKey{}).(*requestInfo); ok {
 		return c
 	}
-	return &call{}
+	return &requestInfo{}
 }
 
-func (c *call) fields() []zap.Field {
-	return []zap.Field{zap.String("method", c.method), zap.String("path", cut(c.path, 200)), zap.String("by", c.by)}
+func (c *requestInfo) logFields() []zap.Field {
+	return []zap.Field{zap.String("method", c.method), zap.String("path", truncate(c.path, 200)), zap.String("by", c.by)}
 }
 
-func (a *API) serveSpec(w http.ResponseWriter, _ *http.Request) {
+func (a *API) serveOpenAPI(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(a.spec) // the caller has gone: nobody is left to tell
+	_, _ = w.Write(a.openAPIJSON) // the caller has gone: nobody is left to tell
 }
 
 // schemaName gives the types of other packages the names that callers know them by.
@@ -316,15 +316,15 @@ func schemaName(t reflect.Type, hint string) string {
 		return "Hold"
 	case reflect.TypeFor[hold.HistoryEntryView]():
 		return "HistoryEntry"
-	case reflect.TypeFor[captureBody]():
+	case reflect.TypeFor[captureRequest]():
 		return "Capture"
 	case reflect.TypeFor[confirmBody]():
 		return "Confirm"
-	case reflect.TypeFor[batchBody]():
+	case reflect.TypeFor[batchRequest]():
 		return "ScheduleRequests"
-	case reflect.TypeFor[reconcileBody]():
+	case reflect.TypeFor[reconcileRequest]():
 		return "Reconcile"
-	case reflect.TypeFor[replayBody]():
+	case reflect.TypeFor[replayRequest]():
 		return "Replay"
 	}
 	return huma.DefaultSchemaNamer(t, hint)

@@ -11,7 +11,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Authorizer authorizes cards. Its errors are as those of [Holds].
+// Authorizer authorizes cards. Its errors are as those of [HoldService].
 type Authorizer interface {
 	Authorize(ctx context.Context, key string, req hold.AuthorizeRequest, by string) (hold.AuthorizationResult, error)
 	Confirm(ctx context.Context, id, key string, req hold.ConfirmRequest, by string) (hold.AuthorizationResult, error)
@@ -38,7 +38,7 @@ type authorizeInput struct {
 	Key string `header:"Idempotency-Key" maxLength:"200" doc:"New for each authorization (8 to 128 visible ASCII characters, such as a UUID), and the same again when you repeat it: a card is authorized once for each key" example:"0b1f8a52-6c1e-4c33-9a6e-3f1d1c9e7a10"`
 }
 
-type confirmInput struct {
+type confirmAuthorizationInput struct {
 	ID  string `path:"id" maxLength:"100" doc:"The authorization's id" example:"pi_3PxYzA2eZvKYlo2C1gQmT0aB"`
 	Key string `header:"Idempotency-Key" maxLength:"200" doc:"New for each confirmation, and the same again when you repeat it" example:"7d1c0c39-5a0f-4c1c-9b8d-1f7f0a5d2b11"`
 }
@@ -61,74 +61,74 @@ func (a *API) registerAuthorizations(doc huma.API) {
 		OperationID: "confirmAuthorization", Method: http.MethodPost, Path: "/v1/authorizations/{id}/confirm", DefaultStatus: http.StatusCreated, Tags: []string{"authorizations"},
 		Summary:     "Confirm once the guest has acted, or with another card",
 		Description: "The terms are those of the authorization. What nobody confirms within the hour is canceled: 409 `authorization_abandoned`.",
-	}, a.confirm)
+	}, a.confirmAuthorization)
 }
 
-var errNoAuthorizations = newProblem(Unavailable, "", "this holdd authorizes no cards")
+var errAuthorizationsDisabled = newProblem(Unavailable, "", "this holdd authorizes no cards")
 
 func (a *API) authorize(ctx context.Context, in *authorizeInput) (*authorizationOutput, error) {
-	c := callOf(ctx)
+	c := requestInfoFrom(ctx)
 	if _, err := hold.AttemptID(in.Key); err != nil { // before the body: what has no key may not be tried
-		return nil, a.answer(ctx, err)
+		return nil, a.logAndConvertError(ctx, err)
 	}
-	var w hold.AuthorizeRequest
-	if err := c.withBody(maxSingleBody, true, func(b []byte) error { return decodeAuthorization(b, &w) }); err != nil {
-		return nil, a.answer(ctx, err)
+	var req hold.AuthorizeRequest
+	if err := c.readJSONBody(maxSingleBodyBytes, true, func(b []byte) error { return decodeAuthorization(b, &req) }); err != nil {
+		return nil, a.logAndConvertError(ctx, err)
 	}
 	if a.opts.Authorizer == nil {
-		return nil, errNoAuthorizations
+		return nil, errAuthorizationsDisabled
 	}
-	done, err := a.opts.Authorizer.Authorize(ctx, in.Key, w, c.by)
+	done, err := a.opts.Authorizer.Authorize(ctx, in.Key, req, c.by)
 	if err != nil {
-		return nil, a.answer(ctx, err)
+		return nil, a.logAndConvertError(ctx, err)
 	}
-	return a.authorized(&done), nil
+	return a.authorizationResponse(&done), nil
 }
 
-func (a *API) confirm(ctx context.Context, in *confirmInput) (*authorizationOutput, error) {
-	if err := checkID(in.ID); err != nil {
+func (a *API) confirmAuthorization(ctx context.Context, in *confirmAuthorizationInput) (*authorizationOutput, error) {
+	if err := checkPathID(in.ID); err != nil {
 		return nil, err
 	}
 	if _, err := hold.AttemptID(in.Key); err != nil {
-		return nil, a.answer(ctx, err)
+		return nil, a.logAndConvertError(ctx, err)
 	}
-	c := callOf(ctx)
-	var w hold.ConfirmRequest
-	err := c.withBody(maxSingleBody, false, func(b []byte) error {
+	c := requestInfoFrom(ctx)
+	var req hold.ConfirmRequest
+	err := c.readJSONBody(maxSingleBodyBytes, false, func(b []byte) error {
 		if b == nil {
 			return nil
 		}
-		return decodeAuthorization(b, &w)
+		return decodeAuthorization(b, &req)
 	})
 	if err != nil {
-		return nil, a.answer(ctx, err)
+		return nil, a.logAndConvertError(ctx, err)
 	}
 	if a.opts.Authorizer == nil {
-		return nil, errNoAuthorizations
+		return nil, errAuthorizationsDisabled
 	}
-	done, err := a.opts.Authorizer.Confirm(ctx, in.ID, in.Key, w, c.by)
+	done, err := a.opts.Authorizer.Confirm(ctx, in.ID, in.Key, req, c.by)
 	if err != nil {
-		return nil, a.answer(ctx, err)
+		return nil, a.logAndConvertError(ctx, err)
 	}
-	return a.authorized(&done), nil
+	return a.authorizationResponse(&done), nil
 }
 
 // decodeAuthorization reads strictly. A null stands for nothing that could be meant.
 func decodeAuthorization(body []byte, into any) error {
-	if err := decode(body, into); err != nil {
+	if err := decodeStrict(body, into); err != nil {
 		var p *Problem
 		if errors.As(err, &p) && p.Code == InvalidType && (p.Field == "off_session" || p.Field == "extended_authorization") {
 			p.Detail = "send true or false"
 		}
 		return err
 	}
-	if field, found := nullField(body); found {
+	if field, found := findNullField(body); found {
 		return newProblem(InvalidType, field, "is null: leave it out")
 	}
 	return nil
 }
 
-func (a *API) authorized(d *hold.AuthorizationResult) *authorizationOutput {
+func (a *API) authorizationResponse(d *hold.AuthorizationResult) *authorizationOutput {
 	out := &authorizationOutput{Status: http.StatusOK, Body: Authorization{ID: d.PaymentIntent, Status: string(d.Status), ClientSecret: d.ClientSecret.Reveal(), Livemode: a.opts.Livemode}}
 	switch {
 	case d.Hold != nil:
@@ -147,26 +147,26 @@ func (a *API) authorized(d *hold.AuthorizationResult) *authorizationOutput {
 	return out
 }
 
-// Authorize authorizes a card and schedules its hold. The key is new for each authorization and the same for its repetitions: after [Unreachable] or
+// Authorize authorizes a card and schedules its hold. The key is new for each authorization and the same for its repetitions: after [UnreachableError] or
 // a [Problem] with status 503 or code in_progress, call it again with the same.
-func (c *Client) Authorize(ctx context.Context, key string, w hold.AuthorizeRequest) (Authorization, error) {
-	return c.authorization(ctx, "/v1/authorizations", key, w)
+func (c *Client) Authorize(ctx context.Context, key string, req hold.AuthorizeRequest) (Authorization, error) {
+	return c.requestAuthorization(ctx, "/v1/authorizations", key, req)
 }
 
 // ConfirmAuthorization confirms once the guest has acted, or with another card.
-func (c *Client) ConfirmAuthorization(ctx context.Context, id, key string, w hold.ConfirmRequest) (Authorization, error) {
+func (c *Client) ConfirmAuthorization(ctx context.Context, id, key string, req hold.ConfirmRequest) (Authorization, error) {
 	var wrong *hold.Problem
 	if errors.As(hold.CheckPaymentIntentID(id), &wrong) { // a path must not be made of it
-		return Authorization{}, problemOf(wrong)
+		return Authorization{}, problemFromHold(wrong)
 	}
-	return c.authorization(ctx, "/v1/authorizations/"+url.PathEscape(id)+"/confirm", key, w)
+	return c.requestAuthorization(ctx, "/v1/authorizations/"+url.PathEscape(id)+"/confirm", key, req)
 }
 
-func (c *Client) authorization(ctx context.Context, path, key string, body any) (out Authorization, err error) {
+func (c *Client) requestAuthorization(ctx context.Context, path, key string, body any) (out Authorization, err error) {
 	var wrong *hold.Problem
 	if _, e := hold.AttemptID(key); errors.As(e, &wrong) {
-		return out, problemOf(wrong)
+		return out, problemFromHold(wrong)
 	}
-	_, err = c.with("Idempotency-Key", key).call(ctx, http.MethodPost, path, 0, body, &out)
+	_, err = c.withHeader("Idempotency-Key", key).doJSON(ctx, http.MethodPost, path, 0, body, &out)
 	return out, err
 }

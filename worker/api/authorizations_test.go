@@ -15,40 +15,40 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// cards authorizes whatever package hold takes for a good wish.
-type cards struct {
-	now   time.Time
-	calls int
-	last  hold.AuthorizeCall
-	done  hold.AuthorizationResult
-	fail  error
+// fakeAuthorizer authorizes whatever package hold takes for a good wish.
+type fakeAuthorizer struct {
+	now      time.Time
+	calls    int
+	lastCall hold.AuthorizeCall
+	result   hold.AuthorizationResult
+	err      error
 }
 
-func (c *cards) Authorize(_ context.Context, key string, w hold.AuthorizeRequest, _ string) (hold.AuthorizationResult, error) {
+func (c *fakeAuthorizer) Authorize(_ context.Context, key string, req hold.AuthorizeRequest, _ string) (hold.AuthorizationResult, error) {
 	id, err := hold.AttemptID(key)
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}
-	_, call, err := w.Validate(id, c.now)
+	_, call, err := req.Validate(id, c.now)
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}
-	c.calls, c.last = c.calls+1, call
-	return c.done, c.fail
+	c.calls, c.lastCall = c.calls+1, call
+	return c.result, c.err
 }
 
-func (c *cards) Confirm(_ context.Context, id, key string, w hold.ConfirmRequest, _ string) (hold.AuthorizationResult, error) {
+func (c *fakeAuthorizer) Confirm(_ context.Context, id, key string, w hold.ConfirmRequest, _ string) (hold.AuthorizationResult, error) {
 	call, err := w.Validate(id)
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}
-	c.calls, c.last = c.calls+1, call
-	return c.done, c.fail
+	c.calls, c.lastCall = c.calls+1, call
+	return c.result, c.err
 }
 
-const goodKey = "0b1f8a52-6c1e-4c33-9a6e-3f1d1c9e7a10"
+const validIdempotencyKey = "0b1f8a52-6c1e-4c33-9a6e-3f1d1c9e7a10"
 
-func post(t testing.TB, h http.Handler, path, key, body string) *httptest.ResponseRecorder {
+func postJSON(t testing.TB, h http.Handler, path, key, body string) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequest(http.MethodPost, "http://127.0.0.1"+path, strings.NewReader(body))
 	if body != "" {
@@ -62,53 +62,53 @@ func post(t testing.TB, h http.Handler, path, key, body string) *httptest.Respon
 	return w
 }
 
-func authorizer(t testing.TB) (*api.API, *cards) {
+func newAPIWithFakeAuthorizer(t testing.TB) (*api.API, *fakeAuthorizer) {
 	t.Helper()
-	c := &cards{now: time.Now().UTC()}
-	a, err := api.New(api.Options{Holds: holdsOf(newMemory()), Authorizer: c})
+	c := &fakeAuthorizer{now: time.Now().UTC()}
+	a, err := api.New(api.Options{Holds: holdsOf(newFakeHolds()), Authorizer: c})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return a, c
 }
 
-func TestAuthorizationAnswers(t *testing.T) {
-	a, c := authorizer(t)
+func TestAuthorizations_Responses(t *testing.T) {
+	a, c := newAPIWithFakeAuthorizer(t)
 	good := `{"payment_method":"pm_1","amount":12500,"currency":"eur"}`
-	c.done = hold.AuthorizationResult{PaymentIntent: id, Status: hold.AuthorizationRequiresAction, ClientSecret: hold.NewSecret(id + "_secret_x"), NextAction: "redirect_to_url", RedirectURL: hold.NewSecret("https://bank.example/x")}
-	w := post(t, a, "/v1/authorizations", goodKey, good)
+	c.result = hold.AuthorizationResult{PaymentIntent: testHoldID, Status: hold.AuthorizationRequiresAction, ClientSecret: hold.NewSecret(testHoldID + "_secret_x"), NextAction: "redirect_to_url", RedirectURL: hold.NewSecret("https://bank.example/x")}
+	w := postJSON(t, a, "/v1/authorizations", validIdempotencyKey, good)
 	var out api.Authorization
-	if w.Code != 202 || json.Unmarshal(w.Body.Bytes(), &out) != nil || out.ClientSecret != id+"_secret_x" || out.NextAction.RedirectURL != "https://bank.example/x" || w.Header().Get("Cache-Control") != "no-store" {
+	if w.Code != 202 || json.Unmarshal(w.Body.Bytes(), &out) != nil || out.ClientSecret != testHoldID+"_secret_x" || out.NextAction.RedirectURL != "https://bank.example/x" || w.Header().Get("Cache-Control") != "no-store" {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	c.done = hold.AuthorizationResult{PaymentIntent: id, Status: hold.AuthorizationDone, Hold: &hold.Hold{ID: id, State: hold.Scheduled}, Created: true}
-	for _, path := range []string{"/v1/authorizations", "/v1/authorizations/" + id + "/confirm"} {
+	c.result = hold.AuthorizationResult{PaymentIntent: testHoldID, Status: hold.AuthorizationDone, Hold: &hold.Hold{ID: testHoldID, State: hold.Scheduled}, Created: true}
+	for _, path := range []string{"/v1/authorizations", "/v1/authorizations/" + testHoldID + "/confirm"} {
 		body := good
 		if strings.HasSuffix(path, "confirm") {
 			body = ""
 		}
-		if w := post(t, a, path, goodKey, body); w.Code != 201 || w.Header().Get("Location") != "/v1/holds/"+id || strings.Contains(w.Body.String(), "secret") {
+		if w := postJSON(t, a, path, validIdempotencyKey, body); w.Code != 201 || w.Header().Get("Location") != "/v1/holds/"+testHoldID || strings.Contains(w.Body.String(), "secret") {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
 	}
-	c.fail = &hold.Problem{Code: hold.CardDeclined, DeclineCode: "insufficient_funds", Detail: "Your card has insufficient funds.", PaymentIntent: id}
-	w = post(t, a, "/v1/authorizations", goodKey, good)
+	c.err = &hold.Problem{Code: hold.CardDeclined, DeclineCode: "insufficient_funds", Detail: "Your card has insufficient funds.", PaymentIntent: testHoldID}
+	w = postJSON(t, a, "/v1/authorizations", validIdempotencyKey, good)
 	var p api.Problem
-	if w.Code != 402 || json.Unmarshal(w.Body.Bytes(), &p) != nil || p.DeclineCode != "insufficient_funds" || p.Detail != "Your card has insufficient funds." || p.PaymentIntent != id {
+	if w.Code != 402 || json.Unmarshal(w.Body.Bytes(), &p) != nil || p.DeclineCode != "insufficient_funds" || p.Detail != "Your card has insufficient funds." || p.PaymentIntent != testHoldID {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	c.fail = &hold.Problem{Code: hold.OutcomeUnknown, Detail: "d"}
-	if w = post(t, a, "/v1/authorizations", goodKey, good); w.Code != 503 || w.Header().Get("Retry-After") == "" {
+	c.err = &hold.Problem{Code: hold.OutcomeUnknown, Detail: "d"}
+	if w = postJSON(t, a, "/v1/authorizations", validIdempotencyKey, good); w.Code != 503 || w.Header().Get("Retry-After") == "" {
 		t.Errorf("%d %v", w.Code, w.Header())
 	}
 }
 
-func TestWrongAuthorizationsAuthorizeNothing(t *testing.T) {
-	a, c := authorizer(t)
+func TestAuthorizations_InvalidRequests(t *testing.T) {
+	a, c := newAPIWithFakeAuthorizer(t)
 	with := func(more string) string {
 		return `{"payment_method":"pm_1","amount":12500,"currency":"eur",` + more + `}`
 	}
-	confirm := "/v1/authorizations/" + id + "/confirm"
+	confirm := "/v1/authorizations/" + testHoldID + "/confirm"
 	many := make([]string, 20)
 	for i := range many {
 		many[i] = fmt.Sprintf(`"k%02d%s":"%s"`, i, strings.Repeat("k", 37), strings.Repeat("€", 500))
@@ -124,40 +124,40 @@ func TestWrongAuthorizationsAuthorizeNothing(t *testing.T) {
 		{"long key", "/v1/authorizations", strings.Repeat("k", 129), with(`"reference":"x"`), 400, hold.InvalidIdempotencyKey, "Idempotency-Key"},
 		{"key with a space", "/v1/authorizations", "12345678 9", with(`"reference":"x"`), 400, hold.InvalidIdempotencyKey, "Idempotency-Key"},
 		{"confirm without key", confirm, "", "", 400, hold.InvalidIdempotencyKey, "Idempotency-Key"},
-		{"no body", "/v1/authorizations", goodKey, "", 400, api.BodyRequired, ""},
-		{"a card number", "/v1/authorizations", goodKey, `{"payment_method":"4242424242424242","amount":1,"currency":"eur"}`, 422, hold.InvalidField, "payment_method"},
-		{"no method", "/v1/authorizations", goodKey, `{"amount":1,"currency":"eur"}`, 422, hold.InvalidField, "payment_method"},
-		{"no amount", "/v1/authorizations", goodKey, `{"payment_method":"pm_1","currency":"eur"}`, 422, hold.InvalidAmount, "amount"},
-		{"negative", "/v1/authorizations", goodKey, `{"payment_method":"pm_1","amount":-1,"currency":"eur"}`, 422, hold.InvalidAmount, "amount"},
-		{"fraction", "/v1/authorizations", goodKey, `{"payment_method":"pm_1","amount":12.5,"currency":"eur"}`, 422, hold.InvalidAmount, "amount"},
-		{"no currency", "/v1/authorizations", goodKey, `{"payment_method":"pm_1","amount":1}`, 422, hold.InvalidAmount, "amount"},
-		{"currency", "/v1/authorizations", goodKey, `{"payment_method":"pm_1","amount":1,"currency":"euro"}`, 422, hold.InvalidCurrency, "currency"},
-		{"twice", "/v1/authorizations", goodKey, with(`"amount":1`), 400, api.InvalidJSON, "amount"},
-		{"unknown", "/v1/authorizations", goodKey, with(`"Amount":1`), 422, api.UnknownField, "Amount"},
-		{"null", "/v1/authorizations", goodKey, with(`"customer":null`), 422, api.InvalidType, "customer"},
-		{"text for a flag", "/v1/authorizations", goodKey, with(`"off_session":"yes"`), 422, api.InvalidType, "off_session"},
-		{"account", "/v1/authorizations", goodKey, with(`"account":"hotel"`), 422, hold.InvalidID, "account"},
-		{"customer", "/v1/authorizations", goodKey, with(`"customer":"guest"`), 422, hold.InvalidField, "customer"},
-		{"kept for nobody", "/v1/authorizations", goodKey, with(`"setup_future_usage":"off_session"`), 422, hold.InvalidField, "customer"},
-		{"usage", "/v1/authorizations", goodKey, with(`"customer":"cus_1","setup_future_usage":"always"`), 422, hold.InvalidField, "setup_future_usage"},
-		{"a code for a token", "/v1/authorizations", goodKey, with(`"cvc_token":"123"`), 422, hold.InvalidField, "cvc_token"},
-		{"code of an absent guest", "/v1/authorizations", goodKey, with(`"customer":"cus_1","off_session":true,"cvc_token":"cvctok_1"`), 422, hold.InvalidField, "cvc_token"},
-		{"mail", "/v1/authorizations", goodKey, with(`"receipt_email":"Guest <guest@example.com>"`), 422, hold.InvalidField, "receipt_email"},
-		{"script", "/v1/authorizations", goodKey, with(`"return_url":"javascript://x/%0aalert(1)"`), 422, hold.InvalidField, "return_url"},
-		{"half an address", "/v1/authorizations", goodKey, with(`"return_url":"/booked"`), 422, hold.InvalidField, "return_url"},
-		{"description", "/v1/authorizations", goodKey, with(`"description":"a\nb"`), 422, hold.InvalidField, "description"},
-		{"past", "/v1/authorizations", goodKey, with(`"capture_at":"2020-01-01T00:00:00Z"`), 422, hold.InThePast, "capture_at"},
-		{"both times", "/v1/authorizations", goodKey, with(`"capture_at":"2020-01-01T00:00:00Z","cancel_at":"2020-01-01T00:00:00Z"`), 422, hold.ConflictingTimes, "cancel_at"},
-		{"more than authorized", "/v1/authorizations", goodKey, with(`"capture_amount":12501`), 422, hold.AmountTooLarge, "capture_amount"},
-		{"our names", "/v1/authorizations", goodKey, with(`"metadata":{"holdd_authorization":"x"}`), 422, hold.InvalidMetadata, "metadata"},
-		{"brackets", "/v1/authorizations", goodKey, with(`"metadata":{"a][b":"x"}`), 422, hold.InvalidMetadata, "metadata"},
-		{"confirm no id", "/v1/authorizations/ch_1/confirm", goodKey, "", 422, hold.InvalidID, "id"},
-		{"confirm a secret", "/v1/authorizations/" + id + "_secret_abc/confirm", goodKey, "", 422, hold.InvalidID, "id"},
-		{"confirm an amount", confirm, goodKey, `{"amount":1}`, 422, api.UnknownField, "amount"},
-		{"confirm a card number", confirm, goodKey, `{"payment_method":"4242424242424242"}`, 422, hold.InvalidField, "payment_method"},
-		{"confirm a code", confirm, goodKey, `{"cvc_token":"123"}`, 422, hold.InvalidField, "cvc_token"},
+		{"no body", "/v1/authorizations", validIdempotencyKey, "", 400, api.BodyRequired, ""},
+		{"a card number", "/v1/authorizations", validIdempotencyKey, `{"payment_method":"4242424242424242","amount":1,"currency":"eur"}`, 422, hold.InvalidField, "payment_method"},
+		{"no method", "/v1/authorizations", validIdempotencyKey, `{"amount":1,"currency":"eur"}`, 422, hold.InvalidField, "payment_method"},
+		{"no amount", "/v1/authorizations", validIdempotencyKey, `{"payment_method":"pm_1","currency":"eur"}`, 422, hold.InvalidAmount, "amount"},
+		{"negative", "/v1/authorizations", validIdempotencyKey, `{"payment_method":"pm_1","amount":-1,"currency":"eur"}`, 422, hold.InvalidAmount, "amount"},
+		{"fraction", "/v1/authorizations", validIdempotencyKey, `{"payment_method":"pm_1","amount":12.5,"currency":"eur"}`, 422, hold.InvalidAmount, "amount"},
+		{"no currency", "/v1/authorizations", validIdempotencyKey, `{"payment_method":"pm_1","amount":1}`, 422, hold.InvalidAmount, "amount"},
+		{"currency", "/v1/authorizations", validIdempotencyKey, `{"payment_method":"pm_1","amount":1,"currency":"euro"}`, 422, hold.InvalidCurrency, "currency"},
+		{"twice", "/v1/authorizations", validIdempotencyKey, with(`"amount":1`), 400, api.InvalidJSON, "amount"},
+		{"unknown", "/v1/authorizations", validIdempotencyKey, with(`"Amount":1`), 422, api.UnknownField, "Amount"},
+		{"null", "/v1/authorizations", validIdempotencyKey, with(`"customer":null`), 422, api.InvalidType, "customer"},
+		{"text for a flag", "/v1/authorizations", validIdempotencyKey, with(`"off_session":"yes"`), 422, api.InvalidType, "off_session"},
+		{"account", "/v1/authorizations", validIdempotencyKey, with(`"account":"hotel"`), 422, hold.InvalidID, "account"},
+		{"customer", "/v1/authorizations", validIdempotencyKey, with(`"customer":"guest"`), 422, hold.InvalidField, "customer"},
+		{"kept for nobody", "/v1/authorizations", validIdempotencyKey, with(`"setup_future_usage":"off_session"`), 422, hold.InvalidField, "customer"},
+		{"usage", "/v1/authorizations", validIdempotencyKey, with(`"customer":"cus_1","setup_future_usage":"always"`), 422, hold.InvalidField, "setup_future_usage"},
+		{"a code for a token", "/v1/authorizations", validIdempotencyKey, with(`"cvc_token":"123"`), 422, hold.InvalidField, "cvc_token"},
+		{"code of an absent guest", "/v1/authorizations", validIdempotencyKey, with(`"customer":"cus_1","off_session":true,"cvc_token":"cvctok_1"`), 422, hold.InvalidField, "cvc_token"},
+		{"mail", "/v1/authorizations", validIdempotencyKey, with(`"receipt_email":"Guest <guest@example.com>"`), 422, hold.InvalidField, "receipt_email"},
+		{"script", "/v1/authorizations", validIdempotencyKey, with(`"return_url":"javascript://x/%0aalert(1)"`), 422, hold.InvalidField, "return_url"},
+		{"half an address", "/v1/authorizations", validIdempotencyKey, with(`"return_url":"/booked"`), 422, hold.InvalidField, "return_url"},
+		{"description", "/v1/authorizations", validIdempotencyKey, with(`"description":"a\nb"`), 422, hold.InvalidField, "description"},
+		{"past", "/v1/authorizations", validIdempotencyKey, with(`"capture_at":"2020-01-01T00:00:00Z"`), 422, hold.InThePast, "capture_at"},
+		{"both times", "/v1/authorizations", validIdempotencyKey, with(`"capture_at":"2020-01-01T00:00:00Z","cancel_at":"2020-01-01T00:00:00Z"`), 422, hold.ConflictingTimes, "cancel_at"},
+		{"more than authorized", "/v1/authorizations", validIdempotencyKey, with(`"capture_amount":12501`), 422, hold.AmountTooLarge, "capture_amount"},
+		{"our names", "/v1/authorizations", validIdempotencyKey, with(`"metadata":{"holdd_authorization":"x"}`), 422, hold.InvalidMetadata, "metadata"},
+		{"brackets", "/v1/authorizations", validIdempotencyKey, with(`"metadata":{"a][b":"x"}`), 422, hold.InvalidMetadata, "metadata"},
+		{"confirm no id", "/v1/authorizations/ch_1/confirm", validIdempotencyKey, "", 422, hold.InvalidID, "id"},
+		{"confirm a secret", "/v1/authorizations/" + testHoldID + "_secret_abc/confirm", validIdempotencyKey, "", 422, hold.InvalidID, "id"},
+		{"confirm an amount", confirm, validIdempotencyKey, `{"amount":1}`, 422, api.UnknownField, "amount"},
+		{"confirm a card number", confirm, validIdempotencyKey, `{"payment_method":"4242424242424242"}`, 422, hold.InvalidField, "payment_method"},
+		{"confirm a code", confirm, validIdempotencyKey, `{"cvc_token":"123"}`, 422, hold.InvalidField, "cvc_token"},
 	} {
-		w := post(t, a, tt.path, tt.key, tt.body)
+		w := postJSON(t, a, tt.path, tt.key, tt.body)
 		var p api.Problem
 		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != tt.status || p.Code != tt.code || p.Field != tt.field {
 			t.Errorf("%s: %d %s", tt.what, w.Code, w.Body)
@@ -166,25 +166,25 @@ func TestWrongAuthorizationsAuthorizeNothing(t *testing.T) {
 			t.Errorf("%s: repeated a secret: %s", tt.what, w.Body)
 		}
 	}
-	if w := post(t, a, "/v1/authorizations", goodKey, with(`"metadata":{`+strings.Join(many, ",")+`}`)); w.Code != 422 && w.Code != 201 && w.Code != 202 {
+	if w := postJSON(t, a, "/v1/authorizations", validIdempotencyKey, with(`"metadata":{`+strings.Join(many, ",")+`}`)); w.Code != 422 && w.Code != 201 && w.Code != 202 {
 		t.Errorf("large metadata: %d %.200s", w.Code, w.Body)
 	}
 	if c.calls > 1 {
 		t.Errorf("%d authorizations", c.calls)
 	}
-	plain, err := api.New(api.Options{Holds: holdsOf(newMemory())})
+	plain, err := api.New(api.Options{Holds: holdsOf(newFakeHolds())})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w := post(t, plain, "/v1/authorizations", goodKey, with(`"reference":"x"`)); w.Code != 503 {
+	if w := postJSON(t, plain, "/v1/authorizations", validIdempotencyKey, with(`"reference":"x"`)); w.Code != 503 {
 		t.Errorf("without cards: %d %s", w.Code, w.Body)
 	}
 }
 
 // FuzzAuthorize: whatever the body, the answer is a call that says what the body said within Stripe's limits, or a problem and no call.
 func FuzzAuthorize(f *testing.F) {
-	a, c := authorizer(f)
-	c.done = hold.AuthorizationResult{PaymentIntent: id, Status: hold.AuthorizationDone, Hold: &hold.Hold{ID: id, State: hold.Scheduled}, Created: true}
+	a, c := newAPIWithFakeAuthorizer(f)
+	c.result = hold.AuthorizationResult{PaymentIntent: testHoldID, Status: hold.AuthorizationDone, Hold: &hold.Hold{ID: testHoldID, State: hold.Scheduled}, Created: true}
 	for _, s := range []string{
 		`{"payment_method":"pm_1","amount":12500,"currency":"eur"}`, `{"payment_method":"pm_1","amount":1,"currency":"jpy","metadata":{"a":"b"},"on_expiry":"capture","cvc_token":"cvctok_1"}`,
 		`{"payment_method":"pm_1","amount":1,"currency":"eur","customer":"cus_1","off_session":true,"return_url":"app://x/y","receipt_email":"a@b.c"}`, `{"amount":1e3}`, `null`, `{"amount":1,"amount":2}`, "\xff",
@@ -195,18 +195,18 @@ func FuzzAuthorize(f *testing.F) {
 		c.calls = 0
 		r := httptest.NewRequest(http.MethodPost, "http://127.0.0.1/v1/authorizations", bytes.NewReader(body))
 		r.Header.Set("Content-Type", "application/json")
-		r.Header.Set("Idempotency-Key", goodKey)
+		r.Header.Set("Idempotency-Key", validIdempotencyKey)
 		w := httptest.NewRecorder()
 		a.ServeHTTP(w, r)
 		switch {
 		case w.Code == 201:
 			var sent hold.AuthorizeRequest
-			if json.Unmarshal(body, &sent) != nil || c.calls != 1 || c.last.Amount != sent.Amount || c.last.Amount <= 0 || c.last.PaymentMethod != sent.PaymentMethod ||
-				len(c.last.Metadata) > 50 || c.last.Metadata[hold.MetaAuthorization] == "" {
-				t.Errorf("%q: %+v", body, c.last)
+			if json.Unmarshal(body, &sent) != nil || c.calls != 1 || c.lastCall.Amount != sent.Amount || c.lastCall.Amount <= 0 || c.lastCall.PaymentMethod != sent.PaymentMethod ||
+				len(c.lastCall.Metadata) > 50 || c.lastCall.Metadata[hold.MetaAuthorization] == "" {
+				t.Errorf("%q: %+v", body, c.lastCall)
 			}
 		case w.Code >= 400 && w.Code < 500:
-			codeOf(t, answer{w.Code, w.Header(), w.Body.String()})
+			problemCode(t, response{w.Code, w.Header(), w.Body.String()})
 			if c.calls != 0 {
 				t.Errorf("%q was refused and authorized", body)
 			}

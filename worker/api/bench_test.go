@@ -15,13 +15,13 @@ import (
 	"github.com/holdd/holdd/worker/intake"
 )
 
-// instant grants every wish at no cost of its own but the check.
-type instant struct{ *memory }
+// alwaysAcceptHolds grants every wish at no cost of its own but the check.
+type alwaysAcceptHolds struct{ *fakeHolds }
 
-func (i instant) Schedule(_ context.Context, wishes []hold.ScheduleRequest, by string) []intake.ScheduleResult {
-	out := make([]intake.ScheduleResult, len(wishes))
-	for n := range wishes {
-		d, err := wishes[n].Validate(i.now)
+func (i alwaysAcceptHolds) Schedule(_ context.Context, reqs []hold.ScheduleRequest, by string) []intake.ScheduleResult {
+	out := make([]intake.ScheduleResult, len(reqs))
+	for n := range reqs {
+		d, err := reqs[n].Validate(i.now)
 		if err != nil {
 			out[n].Err = err
 			continue
@@ -32,22 +32,22 @@ func (i instant) Schedule(_ context.Context, wishes []hold.ScheduleRequest, by s
 	return out
 }
 
-// BenchmarkBatch is one HTTP connection that schedules batches of 1000; an operation is one hold.
-func BenchmarkBatch(b *testing.B) {
-	m := newMemory()
-	s, _ := serve(b, api.Options{Holds: holdsOf(instant{m})})
-	wishes := make([]hold.ScheduleRequest, api.MaxBatch)
-	for i := range wishes {
-		wishes[i] = hold.ScheduleRequest{PaymentIntent: fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", i), Reference: fmt.Sprintf("BK-%d", i), Amount: 12500, Currency: "eur",
+// BenchmarkScheduleBatch is one HTTP connection that schedules batches of 1000; an operation is one hold.
+func BenchmarkScheduleBatch(b *testing.B) {
+	m := newFakeHolds()
+	s, _ := startServer(b, api.Options{Holds: holdsOf(alwaysAcceptHolds{m})})
+	reqs := make([]hold.ScheduleRequest, api.MaxBatchHolds)
+	for i := range reqs {
+		reqs[i] = hold.ScheduleRequest{PaymentIntent: fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", i), Reference: fmt.Sprintf("BK-%d", i), Amount: 12500, Currency: "eur",
 			CaptureAt: m.now.Add(time.Hour).Format(time.RFC3339), ExpiresAt: m.now.Add(72 * time.Hour).Format(time.RFC3339), Metadata: map[string]string{"room": "12", "guest": "7781"}}
 	}
-	body, err := json.Marshal(map[string]any{"holds": wishes})
+	body, err := json.Marshal(map[string]any{"holds": reqs})
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
 	b.ResetTimer()
-	for n := 0; n < b.N; n += len(wishes) {
+	for n := 0; n < b.N; n += len(reqs) {
 		res, err := http.Post(s.URL+"/v1/holds:batch", "application/json", bytes.NewReader(body))
 		if err != nil {
 			b.Fatal(err)
@@ -62,13 +62,13 @@ func BenchmarkBatch(b *testing.B) {
 
 // BenchmarkSchedule is one connection that schedules holds one by one.
 func BenchmarkSchedule(b *testing.B) {
-	m := newMemory()
-	s, _ := serve(b, api.Options{Holds: holdsOf(instant{m})})
-	c := client(b, s.URL, "")
-	w := wish(m, id)
+	m := newFakeHolds()
+	s, _ := startServer(b, api.Options{Holds: holdsOf(alwaysAcceptHolds{m})})
+	c := newTestClient(b, s.URL, "")
+	req := newScheduleRequest(m, testHoldID)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, err := c.Schedule(b.Context(), w); err != nil {
+		if _, _, err := c.Schedule(b.Context(), req); err != nil {
 			b.Fatal(err)
 		}
 	}

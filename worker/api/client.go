@@ -21,54 +21,54 @@ import (
 )
 
 const (
-	clientTimeout = 60 * time.Second // whole exchange, answer included
-	dialTimeout   = 5 * time.Second
-	maxAnswer     = 16 << 20 // bytes; the largest page of holds is below it
+	clientTimeout    = 60 * time.Second // whole exchange, answer included
+	dialTimeout      = 5 * time.Second
+	maxResponseBytes = 16 << 20 // bytes; the largest page of holds is below it
 )
 
 // Client speaks to a running holdd. It never repeats a request by itself: what the caller knows decides that. It is safe for concurrent use.
 //
-// Errors are *[Problem] where holdd answered and *[Unreachable] where it did not.
+// Errors are *[Problem] where holdd answered and *[UnreachableError] where it did not.
 type Client struct {
-	base  string // for people and for requests, without a slash at the end
-	where string // as given
-	auth  *secret
-	as    string
-	extra [2]string // one more header
-	http  *http.Client
+	baseURL     string // for people and for requests, without a slash at the end
+	address     string // as given
+	token       *hiddenToken
+	clientName  string
+	extraHeader [2]string // one more header
+	http        *http.Client
 }
 
-// secret keeps a token from being printed: fmt shows what it points to under no verb.
-type secret struct{ reveal func() string }
+// hiddenToken keeps a token from being printed: fmt shows what it points to under no verb.
+type hiddenToken struct{ reveal func() string }
 
-// Unreachable tells that holdd gave no answer that could be read.
-type Unreachable struct {
+// UnreachableError tells that holdd gave no answer that could be read.
+type UnreachableError struct {
 	URL string
 	// Unknown tells that a request that changes something may have arrived: whether it was done isn't known.
-	Unknown bool
-	Err     error
+	OutcomeUnknown bool
+	Err            error
 }
 
 // Error says what to do about it.
-func (u *Unreachable) Error() string {
-	if u.Unknown {
+func (u *UnreachableError) Error() string {
+	if u.OutcomeUnknown {
 		return fmt.Sprintf("holdd at %s took the request and gave no answer (%v): it isn't known whether it was done; look at the hold before trying again", u.URL, u.Err)
 	}
 	return fmt.Sprintf("holdd at %s does not answer: is `holdd serve` running? (%v)", u.URL, u.Err)
 }
 
 // Unwrap is the cause, such as a context's end.
-func (u *Unreachable) Unwrap() error { return u.Err }
+func (u *UnreachableError) Unwrap() error { return u.Err }
 
 // NewClient makes a client of the holdd at address: http://host:port, https://host:port or unix:///path/of/socket. The token is empty
 // where none is required.
 func NewClient(address, token string) (*Client, error) {
-	c := &Client{where: address}
+	c := &Client{address: address}
 	if token = strings.TrimSpace(token); token != "" {
 		if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 			return nil, errors.New("the token has characters that no token has: send the third column of the tokens file")
 		}
-		c.auth = &secret{reveal: func() string { return token }}
+		c.token = &hiddenToken{reveal: func() string { return token }}
 	}
 	// No proxy from the environment: a token and a daemon beside the caller are none of its business.
 	dialer := &net.Dialer{Timeout: dialTimeout}
@@ -78,18 +78,18 @@ func NewClient(address, token string) (*Client, error) {
 		if !strings.HasPrefix(path, "/") {
 			return nil, fmt.Errorf("%q: the path of a socket starts with a slash, such as unix:///run/holdd.sock", address)
 		}
-		c.base = "http://localhost"
+		c.baseURL = "http://localhost"
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return dialer.DialContext(ctx, "unix", path) }
 	} else {
 		u, err := url.Parse(address)
 		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			return nil, fmt.Errorf("%q is no address of holdd: send http://host:port or unix:///path", strings.ToValidUTF8(redacted(address), "?"))
+			return nil, fmt.Errorf("%q is no address of holdd: send http://host:port or unix:///path", strings.ToValidUTF8(redactAddress(address), "?"))
 		}
 		if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 			return nil, fmt.Errorf("%q: send no more than scheme, host and port; the token has its own setting", u.Redacted())
 		}
-		c.base = strings.TrimRight(u.String(), "/")
-		c.where = c.base
+		c.baseURL = strings.TrimRight(u.String(), "/")
+		c.address = c.baseURL
 	}
 	c.http = &http.Client{Transport: transport, Timeout: clientTimeout,
 		// A redirect would take the token elsewhere.
@@ -97,54 +97,54 @@ func NewClient(address, token string) (*Client, error) {
 	return c, nil
 }
 
-// redacted drops what may be a password from an address that could not be read.
-func redacted(s string) string {
+// redactAddress drops what may be a password from an address that could not be read.
+func redactAddress(s string) string {
 	if i := strings.LastIndexByte(s, '@'); i >= 0 {
 		return "…" + s[i:]
 	}
 	return s
 }
 
-// As returns a client whose changes are noted in the history as made by this kind of client, where no token tells more. holdd knows "cli".
-func (c *Client) As(name string) *Client {
+// WithClientName returns a client whose changes are noted in the history as made by this kind of client, where no token tells more. holdd knows "cli".
+func (c *Client) WithClientName(name string) *Client {
 	d := *c
-	d.as = name
+	d.clientName = name
 	return &d
 }
 
-func (c *Client) with(header, value string) *Client {
+func (c *Client) withHeader(header, value string) *Client {
 	d := *c
-	d.extra = [2]string{header, value}
+	d.extraHeader = [2]string{header, value}
 	return &d
 }
 
 // URL is where the client looks for holdd.
-func (c *Client) URL() string { return c.where }
+func (c *Client) URL() string { return c.address }
 
 // Close drops idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Schedule asks for a hold to be seen to its end. created is false where the same was scheduled before.
-func (c *Client) Schedule(ctx context.Context, w hold.ScheduleRequest) (v hold.View, created bool, err error) {
-	status, err := c.call(ctx, http.MethodPost, "/v1/holds", 0, w, &v)
+func (c *Client) Schedule(ctx context.Context, req hold.ScheduleRequest) (v hold.View, created bool, err error) {
+	status, err := c.doJSON(ctx, http.MethodPost, "/v1/holds", 0, req, &v)
 	return v, status == http.StatusCreated, err
 }
 
 // ScheduleBatch schedules up to MaxBatch holds, each answered by itself, in the same order. A batch may have no more than 1 MiB of JSON.
-func (c *Client) ScheduleBatch(ctx context.Context, wishes []hold.ScheduleRequest) ([]BatchResult, error) {
-	var out Batch
-	if _, err := c.call(ctx, http.MethodPost, "/v1/holds:batch", 0, batchBody{Holds: wishes}, &out); err != nil {
+func (c *Client) ScheduleBatch(ctx context.Context, reqs []hold.ScheduleRequest) ([]BatchResult, error) {
+	var out BatchResponse
+	if _, err := c.doJSON(ctx, http.MethodPost, "/v1/holds:batch", 0, batchRequest{Holds: reqs}, &out); err != nil {
 		return nil, err
 	}
-	if len(out.Results) != len(wishes) {
-		return nil, &Unreachable{URL: c.where, Unknown: true, Err: fmt.Errorf("%d results for %d holds", len(out.Results), len(wishes))}
+	if len(out.Results) != len(reqs) {
+		return nil, &UnreachableError{URL: c.address, OutcomeUnknown: true, Err: fmt.Errorf("%d results for %d holds", len(out.Results), len(reqs))}
 	}
 	return out.Results, nil
 }
 
 // Get is one hold with its history.
 func (c *Client) Get(ctx context.Context, id string) (v hold.View, err error) {
-	return c.one(ctx, http.MethodGet, id, "", 0, nil)
+	return c.requestHold(ctx, http.MethodGet, id, "", 0, nil)
 }
 
 // ListQuery selects holds. Its zero value selects all.
@@ -182,12 +182,12 @@ func (c *Client) List(ctx context.Context, q ListQuery) (ListPage, error) {
 		path += "?" + v.Encode()
 	}
 	var page ListPage
-	_, err := c.call(ctx, http.MethodGet, path, 0, nil, &page)
+	_, err := c.doJSON(ctx, http.MethodGet, path, 0, nil, &page)
 	return page, err
 }
 
-// All walks all pages from q.Cursor on. It ends after the first error.
-func (c *Client) All(ctx context.Context, q ListQuery) iter.Seq2[hold.View, error] {
+// ListAll walks all pages from q.Cursor on. It ends after the first error.
+func (c *Client) ListAll(ctx context.Context, q ListQuery) iter.Seq2[hold.View, error] {
 	return func(yield func(hold.View, error) bool) {
 		for {
 			page, err := c.List(ctx, q)
@@ -204,7 +204,7 @@ func (c *Client) All(ctx context.Context, q ListQuery) iter.Seq2[hold.View, erro
 				return
 			}
 			if page.Next == q.Cursor {
-				yield(hold.View{}, fmt.Errorf("holdd at %s sent the same page twice", c.where))
+				yield(hold.View{}, fmt.Errorf("holdd at %s sent the same page twice", c.address))
 				return
 			}
 			q.Cursor = page.Next
@@ -215,32 +215,32 @@ func (c *Client) All(ctx context.Context, q ListQuery) iter.Seq2[hold.View, erro
 // Patch changes a hold's terms. With a revision other than 0 it does so only if the hold still has it (RevisionMismatch otherwise); the
 // same holds for all that follow.
 func (c *Client) Patch(ctx context.Context, id string, p hold.Patch, revision uint64) (hold.View, error) {
-	return c.one(ctx, http.MethodPatch, id, "", revision, p)
+	return c.requestHold(ctx, http.MethodPatch, id, "", revision, p)
 }
 
 // Capture asks for the money now; amount 0 means what the hold's terms say. The worker carries it out: look at the hold for the outcome.
 func (c *Client) Capture(ctx context.Context, id string, amount int64, revision uint64) (hold.View, error) {
-	return c.one(ctx, http.MethodPost, id, "/capture", revision, captureBody{Amount: amount})
+	return c.requestHold(ctx, http.MethodPost, id, "/capture", revision, captureRequest{Amount: amount})
 }
 
 // Cancel asks to let the money go now. The worker carries it out; once accepted nothing captures the hold any more.
 func (c *Client) Cancel(ctx context.Context, id string, revision uint64) (hold.View, error) {
-	return c.one(ctx, http.MethodPost, id, "/cancel", revision, nil)
+	return c.requestHold(ctx, http.MethodPost, id, "/cancel", revision, nil)
 }
 
 // Pause puts off the hold's own time until it is resumed. Its deadline still counts. With confirm the deadline's policy may act at once.
 func (c *Client) Pause(ctx context.Context, id string, revision uint64, confirm bool) (hold.View, error) {
-	return c.one(ctx, http.MethodPost, id, "/pause", revision, confirmBody{Confirm: confirm})
+	return c.requestHold(ctx, http.MethodPost, id, "/pause", revision, confirmBody{Confirm: confirm})
 }
 
 // Resume takes a paused hold back to its own terms. With confirm the deadline's policy may act at once.
 func (c *Client) Resume(ctx context.Context, id string, revision uint64, confirm bool) (hold.View, error) {
-	return c.one(ctx, http.MethodPost, id, "/resume", revision, confirmBody{Confirm: confirm})
+	return c.requestHold(ctx, http.MethodPost, id, "/resume", revision, confirmBody{Confirm: confirm})
 }
 
 // Acknowledge silences the warnings about the hold's deadline that are still to come.
 func (c *Client) Acknowledge(ctx context.Context, id string, revision uint64) (hold.View, error) {
-	return c.one(ctx, http.MethodPost, id, "/acknowledge", revision, nil)
+	return c.requestHold(ctx, http.MethodPost, id, "/acknowledge", revision, nil)
 }
 
 // Plan is what will happen by itself until next from now, and what is at risk. 0 means a day.
@@ -250,35 +250,35 @@ func (c *Client) Plan(ctx context.Context, next time.Duration) (Plan, error) {
 		path += "?next=" + url.QueryEscape(next.String())
 	}
 	var p Plan
-	_, err := c.call(ctx, http.MethodGet, path, 0, nil, &p)
+	_, err := c.doJSON(ctx, http.MethodGet, path, 0, nil, &p)
 	return p, err
 }
 
-// Ready is the readiness report. Not being ready is an answer, not an error.
-func (c *Client) Ready(ctx context.Context) (Readiness, error) {
+// Readiness is the readiness report. Not being ready is an answer, not an error.
+func (c *Client) Readiness(ctx context.Context) (Readiness, error) {
 	var r Readiness
-	_, err := c.call(ctx, http.MethodGet, "/readyz", 0, nil, &r)
+	_, err := c.doJSON(ctx, http.MethodGet, "/readyz", 0, nil, &r)
 	return r, err
 }
 
-// Info tells whether the process is alive, its version and its mode.
-func (c *Client) Info(ctx context.Context) (Info, error) {
-	var i Info
-	_, err := c.call(ctx, http.MethodGet, "/healthz", 0, nil, &i)
+// Health tells whether the process is alive, its version and its mode.
+func (c *Client) Health(ctx context.Context) (Health, error) {
+	var i Health
+	_, err := c.doJSON(ctx, http.MethodGet, "/healthz", 0, nil, &i)
 	return i, err
 }
 
-func (c *Client) one(ctx context.Context, method, id, verb string, revision uint64, body any) (v hold.View, err error) {
+func (c *Client) requestHold(ctx context.Context, method, id, verb string, revision uint64, body any) (v hold.View, err error) {
 	var wrong *hold.Problem
 	if errors.As(hold.CheckPaymentIntentID(id), &wrong) { // a path must not be made of it
-		return v, problemOf(wrong)
+		return v, problemFromHold(wrong)
 	}
-	_, err = c.call(ctx, method, "/v1/holds/"+url.PathEscape(id)+verb, revision, body, &v)
+	_, err = c.doJSON(ctx, method, "/v1/holds/"+url.PathEscape(id)+verb, revision, body, &v)
 	return v, err
 }
 
-// call sends one request and reads its answer into out. A status that is no success is an error, but for a readiness report.
-func (c *Client) call(ctx context.Context, method, path string, revision uint64, body, out any) (int, error) {
+// doJSON sends one request and reads its answer into out. A status that is no success is an error, but for a readiness report.
+func (c *Client) doJSON(ctx context.Context, method, path string, revision uint64, body, out any) (int, error) {
 	var payload io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
@@ -287,26 +287,26 @@ func (c *Client) call(ctx context.Context, method, path string, revision uint64,
 		}
 		payload = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base+path, payload)
+	req, err := http.NewRequestWithContext(ctx, method, c.baseURL+path, payload)
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w", c.where, err)
+		return 0, fmt.Errorf("%s: %w", c.address, err)
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "holdd-client")
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if c.auth != nil {
-		req.Header.Set("Authorization", "Bearer "+c.auth.reveal())
+	if c.token != nil {
+		req.Header.Set("Authorization", "Bearer "+c.token.reveal())
 	}
-	if c.as != "" {
-		req.Header.Set(clientHeader, c.as)
+	if c.clientName != "" {
+		req.Header.Set(clientNameHeader, c.clientName)
 	}
-	if c.extra[0] != "" {
-		req.Header.Set(c.extra[0], c.extra[1])
+	if c.extraHeader[0] != "" {
+		req.Header.Set(c.extraHeader[0], c.extraHeader[1])
 	}
 	if revision != 0 {
-		req.Header.Set("If-Match", etag(revision))
+		req.Header.Set("If-Match", formatETag(revision))
 	}
 	var sent atomic.Bool
 	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }}))
@@ -316,15 +316,15 @@ func (c *Client) call(ctx context.Context, method, path string, revision uint64,
 		if errors.As(err, &wrapped) {
 			err = wrapped.Err // the rest is the URL, told already
 		}
-		return 0, &Unreachable{URL: c.where, Unknown: method != http.MethodGet && sent.Load(), Err: err}
+		return 0, &UnreachableError{URL: c.address, OutcomeUnknown: method != http.MethodGet && sent.Load(), Err: err}
 	}
 	defer res.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
-	if err == nil && len(b) > maxAnswer {
-		err = fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
+	b, err := io.ReadAll(io.LimitReader(res.Body, maxResponseBytes+1))
+	if err == nil && len(b) > maxResponseBytes {
+		err = fmt.Errorf("the answer is longer than %d bytes", maxResponseBytes)
 	}
 	if err != nil {
-		return 0, &Unreachable{URL: c.where, Unknown: method != http.MethodGet, Err: err}
+		return 0, &UnreachableError{URL: c.address, OutcomeUnknown: method != http.MethodGet, Err: err}
 	}
 	kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";")
 	_, report := out.(*Readiness)
@@ -340,9 +340,9 @@ func (c *Client) call(ctx context.Context, method, path string, revision uint64,
 			return res.StatusCode, nil
 		}
 	}
-	p := newProblem(UnexpectedAnswer, "", fmt.Sprintf("%s answered %s, which is not how holdd speaks: is it the address of a holdd of this version?", c.where, res.Status))
+	p := newProblem(UnexpectedResponse, "", fmt.Sprintf("%s answered %s, which is not how holdd speaks: is it the address of a holdd of this version?", c.address, res.Status))
 	p.Status = res.StatusCode
 	return res.StatusCode, p
 }
 
-func etag(revision uint64) string { return `"` + strconv.FormatUint(revision, 10) + `"` }
+func formatETag(revision uint64) string { return `"` + strconv.FormatUint(revision, 10) + `"` }

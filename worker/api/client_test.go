@@ -14,7 +14,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func TestNewClientRefuses(t *testing.T) {
+func TestNewClient_InvalidAddress(t *testing.T) {
 	for addr, want := range map[string]string{
 		"": "no address", "127.0.0.1:8420": "no address", "ftp://x": "no address", "http://": "no address", "unix://run/x": "starts with a slash",
 		"http://user:hunter2@x": "no more than", "http://x?token=1": "no more than", "http://user:hunter2@%zz": "no address",
@@ -27,13 +27,13 @@ func TestNewClientRefuses(t *testing.T) {
 	if _, err := api.NewClient("http://x", "two words of s3cr3t"); err == nil || strings.Contains(err.Error(), "s3cr3t") {
 		t.Errorf("%v", err)
 	}
-	c := client(t, "http://127.0.0.1:1", operateToken)
+	c := newTestClient(t, "http://127.0.0.1:1", operateToken)
 	if s := fmt.Sprintf("%v %+v %#v %+v", c, c, c, *c); strings.Contains(s, operateToken) {
 		t.Errorf("the token shows: %s", s)
 	}
 }
 
-func TestNobodyAnswers(t *testing.T) {
+func TestClient_ServerUnreachable(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -41,35 +41,35 @@ func TestNobodyAnswers(t *testing.T) {
 	url := "http://" + l.Addr().String()
 	l.Close()
 	for _, u := range []string{url, "unix:///nowhere/holdd.sock"} {
-		_, err = client(t, u, "").Cancel(t.Context(), id, 0)
-		var un *api.Unreachable
-		if !errors.As(err, &un) || un.Unknown || !strings.Contains(err.Error(), "holdd at "+u+" does not answer: is `holdd serve` running?") {
+		_, err = newTestClient(t, u, "").Cancel(t.Context(), testHoldID, 0)
+		var un *api.UnreachableError
+		if !errors.As(err, &un) || un.OutcomeUnknown || !strings.Contains(err.Error(), "holdd at "+u+" does not answer: is `holdd serve` running?") {
 			t.Errorf("%v", err)
 		}
 	}
 }
 
 // A change whose answer is lost may have been done.
-func TestLostAnswer(t *testing.T) {
+func TestClient_ResponseLost(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) }))
 	defer s.Close()
-	c := client(t, s.URL, operateToken)
-	_, err := c.Capture(t.Context(), id, 0, 0)
-	var un *api.Unreachable
-	if !errors.As(err, &un) || !un.Unknown || !strings.Contains(err.Error(), "it isn't known whether it was done") || strings.Contains(err.Error(), operateToken) {
+	c := newTestClient(t, s.URL, operateToken)
+	_, err := c.Capture(t.Context(), testHoldID, 0, 0)
+	var un *api.UnreachableError
+	if !errors.As(err, &un) || !un.OutcomeUnknown || !strings.Contains(err.Error(), "it isn't known whether it was done") || strings.Contains(err.Error(), operateToken) {
 		t.Errorf("%v", err)
 	}
-	if _, err = c.Get(t.Context(), id); !errors.As(err, &un) || un.Unknown {
+	if _, err = c.Get(t.Context(), testHoldID); !errors.As(err, &un) || un.OutcomeUnknown {
 		t.Errorf("%v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err = c.Capture(ctx, id, 0, 0); !errors.As(err, &un) || un.Unknown || !errors.Is(err, context.Canceled) {
+	if _, err = c.Capture(ctx, testHoldID, 0, 0); !errors.As(err, &un) || un.OutcomeUnknown || !errors.Is(err, context.Canceled) {
 		t.Errorf("ended before it left: %v", err)
 	}
 }
 
-func TestNotHoldd(t *testing.T) {
+func TestClient_UnexpectedResponse(t *testing.T) {
 	for _, h := range []http.HandlerFunc{
 		func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>hello") },
 		func(w http.ResponseWriter, _ *http.Request) {
@@ -87,8 +87,8 @@ func TestNotHoldd(t *testing.T) {
 		},
 	} {
 		s := httptest.NewServer(h)
-		_, err := client(t, s.URL, operateToken).Get(t.Context(), id)
-		if !errors.Is(err, &api.Problem{Code: api.UnexpectedAnswer}) || !strings.Contains(err.Error(), s.URL) {
+		_, err := newTestClient(t, s.URL, operateToken).Get(t.Context(), testHoldID)
+		if !errors.Is(err, &api.Problem{Code: api.UnexpectedResponse}) || !strings.Contains(err.Error(), s.URL) {
 			t.Errorf("%v", err)
 		}
 		s.Close()
@@ -98,8 +98,8 @@ func TestNotHoldd(t *testing.T) {
 		fmt.Fprint(w, strings.Repeat(" ", 17<<20))
 	}))
 	defer long.Close()
-	var un *api.Unreachable
-	if _, err := client(t, long.URL, "").Get(t.Context(), id); !errors.As(err, &un) {
+	var un *api.UnreachableError
+	if _, err := newTestClient(t, long.URL, "").Get(t.Context(), testHoldID); !errors.As(err, &un) {
 		t.Errorf("%v", err)
 	}
 	short := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -107,7 +107,7 @@ func TestNotHoldd(t *testing.T) {
 		fmt.Fprint(w, `{"results":[]}`)
 	}))
 	defer short.Close()
-	if _, err := client(t, short.URL, "").ScheduleBatch(t.Context(), []hold.ScheduleRequest{{}}); !errors.As(err, &un) || !un.Unknown {
+	if _, err := newTestClient(t, short.URL, "").ScheduleBatch(t.Context(), []hold.ScheduleRequest{{}}); !errors.As(err, &un) || !un.OutcomeUnknown {
 		t.Errorf("%v", err)
 	}
 	loop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -116,7 +116,7 @@ func TestNotHoldd(t *testing.T) {
 	}))
 	defer loop.Close()
 	var last error
-	for _, err := range client(t, loop.URL, "").All(t.Context(), api.ListQuery{}) {
+	for _, err := range newTestClient(t, loop.URL, "").ListAll(t.Context(), api.ListQuery{}) {
 		last = err
 	}
 	if last == nil || !strings.Contains(last.Error(), "same page twice") {

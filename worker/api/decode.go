@@ -17,35 +17,35 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+var bodyBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// withBody reads the request's body, at most limit bytes, and hands it to use. The bytes are gone afterwards: what is kept must be copied.
-func (c *call) withBody(limit int64, required bool, use func(body []byte) error) error {
-	return c.withRaw(limit, func(body []byte) error {
+// readJSONBody reads the request's body, at most limit bytes, and hands it to use. The bytes are gone afterwards: what is kept must be copied.
+func (c *requestInfo) readJSONBody(limit int64, required bool, use func(body []byte) error) error {
+	return c.readRawBody(limit, func(body []byte) error {
 		if len(bytes.TrimSpace(body)) == 0 {
 			if required {
 				return newProblem(BodyRequired, "", "send a JSON object as the body")
 			}
 			return use(nil)
 		}
-		if p := jsonOnly(c.r.Header); p != nil {
+		if p := checkJSONContentType(c.r.Header); p != nil {
 			return p
 		}
 		return use(body)
 	})
 }
 
-// withRaw is withBody for a body of whatever kind.
-func (c *call) withRaw(limit int64, use func(body []byte) error) error {
+// readRawBody is withBody for a body of whatever kind.
+func (c *requestInfo) readRawBody(limit int64, use func(body []byte) error) error {
 	r := c.r
 	tooLarge := newProblem(BodyTooLarge, "", fmt.Sprintf("the body has more than %d bytes: send less at a time", limit))
 	if r.ContentLength > limit { // known before a byte was read
 		c.w.Header().Set("Connection", "close")
 		return tooLarge
 	}
-	buf := buffers.Get().(*bytes.Buffer)
+	buf := bodyBuffers.Get().(*bytes.Buffer)
 	buf.Reset()
-	defer buffers.Put(buf) // never grows far beyond limit
+	defer bodyBuffers.Put(buf) // never grows far beyond limit
 	if r.ContentLength > 0 {
 		buf.Grow(int(min(r.ContentLength, 64<<10)) + bytes.MinRead)
 	}
@@ -65,28 +65,28 @@ func (c *call) withRaw(limit int64, use func(body []byte) error) error {
 	return use(buf.Bytes())
 }
 
-// jsonOnly refuses what isn't JSON by its own word. A web page can't send this type to another origin without asking first.
-func jsonOnly(h http.Header) *Problem {
+// checkJSONContentType refuses what isn't JSON by its own word. A web page can't send this type to another origin without asking first.
+func checkJSONContentType(h http.Header) *Problem {
 	given := h.Get("Content-Type")
 	kind, params, err := mime.ParseMediaType(given)
 	charset := params["charset"]
 	if err != nil || kind != "application/json" || charset != "" && !strings.EqualFold(charset, "utf-8") {
-		return newProblem(UnsupportedType, "", fmt.Sprintf("Content-Type is %.60q: send application/json", given))
+		return newProblem(UnsupportedMediaType, "", fmt.Sprintf("Content-Type is %.60q: send application/json", given))
 	}
 	if e := h.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
-		return newProblem(UnsupportedType, "", fmt.Sprintf("Content-Encoding is %.40q: send the JSON as it is", e))
+		return newProblem(UnsupportedMediaType, "", fmt.Sprintf("Content-Encoding is %.40q: send the JSON as it is", e))
 	}
 	return nil
 }
 
-// decode reads one JSON object strictly: each field known, once, by its exact name and type, and nothing after the object. A typing error
+// decodeStrict reads one JSON object strictly: each field known, once, by its exact name and type, and nothing after the object. A typing error
 // in a field that holds money's fate must not be ignored.
-func decode(body []byte, into any) error {
+func decodeStrict(body []byte, into any) error {
 	if err := json.Unmarshal(body, into, json.RejectUnknownMembers(true)); err != nil {
 		return jsonProblem(err)
 	}
 	if k := jsontext.Value(body).Kind(); k != '{' { // null, which the library takes for nothing
-		return noObject(k)
+		return notAnObjectProblem(k)
 	}
 	return nil
 }
@@ -94,7 +94,7 @@ func decode(body []byte, into any) error {
 // ParseScheduleRequest decodes a request as strictly as the API does, for requests from other sources. Errors are *[hold.Problem].
 func ParseScheduleRequest(text []byte) (hold.ScheduleRequest, error) {
 	var w hold.ScheduleRequest
-	err := decode(text, &w)
+	err := decodeStrict(text, &w)
 	var p *Problem
 	if errors.As(err, &p) {
 		return hold.ScheduleRequest{}, &hold.Problem{Code: p.Code, Field: p.Field, Detail: p.Detail}
@@ -102,57 +102,57 @@ func ParseScheduleRequest(text []byte) (hold.ScheduleRequest, error) {
 	return w, err
 }
 
-func noObject(k jsontext.Kind) *Problem {
-	return newProblem(InvalidType, "", fmt.Sprintf("the body is %s: send a JSON object", article(k)))
+func notAnObjectProblem(k jsontext.Kind) *Problem {
+	return newProblem(InvalidType, "", fmt.Sprintf("the body is %s: send a JSON object", describeJSONKind(k)))
 }
 
 // jsonProblem tells people what the JSON library found.
 func jsonProblem(err error) *Problem {
 	var syntax *jsontext.SyntacticError
-	var meaning *json.SemanticError
+	var semantic *json.SemanticError
 	switch {
 	case errors.As(err, &syntax):
-		field := name(syntax.JSONPointer)
+		field := fieldPath(syntax.JSONPointer)
 		if errors.Is(err, jsontext.ErrDuplicateName) {
 			return newProblem(InvalidJSON, field, "stands twice in the same object: which one is meant?")
 		}
 		return newProblem(InvalidJSON, "", fmt.Sprintf("not valid JSON at byte %d: %.120s", syntax.ByteOffset, syntax.Err))
-	case errors.As(err, &meaning):
-		field := name(meaning.JSONPointer)
+	case errors.As(err, &semantic):
+		field := fieldPath(semantic.JSONPointer)
 		if errors.Is(err, json.ErrUnknownName) {
 			return newProblem(UnknownField, field, "is no field that is known here: /docs lists them (names are in lower case)")
 		}
 		amount := strings.HasSuffix(field, "amount")
-		switch kind := meaning.JSONKind; {
+		switch kind := semantic.JSONKind; {
 		case field == "":
-			return noObject(kind)
+			return notAnObjectProblem(kind)
 		case amount && kind == '0':
-			return newProblem(hold.InvalidAmount, field, fmt.Sprintf("%.40s is no whole number of minor units that can be: send 1250 for 12.50", meaning.JSONValue))
+			return newProblem(hold.InvalidAmount, field, fmt.Sprintf("%.40s is no whole number of minor units that can be: send 1250 for 12.50", semantic.JSONValue))
 		case amount:
-			return newProblem(InvalidType, field, fmt.Sprintf("is %s: send a whole number of minor units, such as 1250 for 12.50", article(kind)))
+			return newProblem(InvalidType, field, fmt.Sprintf("is %s: send a whole number of minor units, such as 1250 for 12.50", describeJSONKind(kind)))
 		case field == "confirm":
-			return newProblem(InvalidType, field, fmt.Sprintf("is %s: send true or false", article(kind)))
+			return newProblem(InvalidType, field, fmt.Sprintf("is %s: send true or false", describeJSONKind(kind)))
 		case field == "metadata":
-			return newProblem(InvalidType, field, fmt.Sprintf("is %s: send an object of strings", article(kind)))
+			return newProblem(InvalidType, field, fmt.Sprintf("is %s: send an object of strings", describeJSONKind(kind)))
 		case field == "holds":
-			return newProblem(InvalidType, field, fmt.Sprintf("is %s: send an array of holds", article(kind)))
+			return newProblem(InvalidType, field, fmt.Sprintf("is %s: send an array of holds", describeJSONKind(kind)))
 		default:
-			return newProblem(InvalidType, field, fmt.Sprintf("is %s: send a string", article(kind)))
+			return newProblem(InvalidType, field, fmt.Sprintf("is %s: send a string", describeJSONKind(kind)))
 		}
 	}
 	return newProblem(InvalidJSON, "", "the body is not valid JSON")
 }
 
-// name is the path of a field as callers write it: metadata.room.
-func name(p jsontext.Pointer) string {
+// fieldPath is the path of a field as callers write it: metadata.room.
+func fieldPath(p jsontext.Pointer) string {
 	var out []string
 	for token := range p.Tokens() {
-		out = append(out, cut(token, 60))
+		out = append(out, truncate(token, 60))
 	}
-	return strings.ToValidUTF8(cut(strings.Join(out, "."), 120), "")
+	return strings.ToValidUTF8(truncate(strings.Join(out, "."), 120), "")
 }
 
-func article(k jsontext.Kind) string {
+func describeJSONKind(k jsontext.Kind) string {
 	switch k {
 	case 'n':
 		return "null"
@@ -170,8 +170,8 @@ func article(k jsontext.Kind) string {
 	return "something else"
 }
 
-// nullField finds a member of the object that is null. body is known to be a valid object.
-func nullField(body []byte) (field string, found bool) {
+// findNullField finds a member of the object that is null. body is known to be a valid object.
+func findNullField(body []byte) (field string, found bool) {
 	d := jsontext.NewDecoder(bytes.NewReader(body))
 	if _, err := d.ReadToken(); err != nil {
 		return "", false
@@ -194,10 +194,10 @@ func nullField(body []byte) (field string, found bool) {
 
 // decodePatch reads a change of terms. A null may mean "clear it" (RFC 7396) or "I have nothing to say"; a program that means the one and gets the other loses money, so it is refused.
 func decodePatch(body []byte, p *hold.Patch) error {
-	if err := decode(body, p); err != nil {
+	if err := decodeStrict(body, p); err != nil {
 		return err
 	}
-	if field, found := nullField(body); found {
+	if field, found := findNullField(body); found {
 		return newProblem(InvalidType, field, `is null: leave it out to keep what is, send "" (or 0 for capture_amount) to clear it`)
 	}
 	if p.CaptureAt == nil && p.CancelAt == nil && p.CaptureAmount == nil && p.OnExpiry == nil && p.Reference == nil && len(p.Metadata) == 0 {
@@ -214,10 +214,10 @@ func decodeCapture(body []byte) (int64, error) {
 	var b struct {
 		Amount *int64 `json:"amount"`
 	}
-	if err := decode(body, &b); err != nil {
+	if err := decodeStrict(body, &b); err != nil {
 		return 0, err
 	}
-	if field, found := nullField(body); found || b.Amount != nil && *b.Amount == 0 {
+	if field, found := findNullField(body); found || b.Amount != nil && *b.Amount == 0 {
 		if field == "" {
 			field = "amount"
 		}
@@ -235,23 +235,23 @@ func decodeConfirm(body []byte) (bool, error) {
 		return false, nil
 	}
 	var b confirmBody
-	err := decode(body, &b)
+	err := decodeStrict(body, &b)
 	return b.Confirm, err
 }
 
-// noFields accepts an empty body or an empty object, where there is nothing to say.
-func noFields(body []byte) error {
+// decodeEmpty accepts an empty body or an empty object, where there is nothing to say.
+func decodeEmpty(body []byte) error {
 	if body == nil {
 		return nil
 	}
-	return decode(body, &struct{}{})
+	return decodeStrict(body, &struct{}{})
 }
 
 // decodeBatch reads {"holds":[…]}. What is wrong with one hold is that hold's problem; what is wrong with the JSON is everybody's.
-func decodeBatch(body []byte) (wishes []hold.ScheduleRequest, problems []*Problem, err error) {
+func decodeBatch(body []byte) (reqs []hold.ScheduleRequest, problems []*Problem, err error) {
 	d := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true))
 	if d.PeekKind() != '{' {
-		return nil, nil, decode(body, &struct{}{}) // says what it is instead
+		return nil, nil, decodeStrict(body, &struct{}{}) // says what it is instead
 	}
 	if _, err := d.ReadToken(); err != nil {
 		return nil, nil, jsonProblem(err)
@@ -264,7 +264,7 @@ func decodeBatch(body []byte) (wishes []hold.ScheduleRequest, problems []*Proble
 		}
 		switch field := name.String(); {
 		case field != "holds":
-			return nil, nil, newProblem(UnknownField, cut(field, 60), `is no field that is known here: send {"holds":[…]}`)
+			return nil, nil, newProblem(UnknownField, truncate(field, 60), `is no field that is known here: send {"holds":[…]}`)
 		case seen:
 			return nil, nil, newProblem(InvalidJSON, "holds", "stands twice in the same object: which one is meant?")
 		}
@@ -273,7 +273,7 @@ func decodeBatch(body []byte) (wishes []hold.ScheduleRequest, problems []*Proble
 			if err := d.SkipValue(); err != nil {
 				return nil, nil, jsonProblem(err)
 			}
-			return nil, nil, newProblem(InvalidType, "holds", fmt.Sprintf("is %s: send an array of holds", article(k)))
+			return nil, nil, newProblem(InvalidType, "holds", fmt.Sprintf("is %s: send an array of holds", describeJSONKind(k)))
 		}
 		if _, err := d.ReadToken(); err != nil {
 			return nil, nil, jsonProblem(err)
@@ -283,15 +283,15 @@ func decodeBatch(body []byte) (wishes []hold.ScheduleRequest, problems []*Proble
 			if err != nil {
 				return nil, nil, jsonProblem(err)
 			}
-			if len(wishes) == MaxBatch {
-				return nil, nil, newProblem(InvalidBatch, "holds", fmt.Sprintf("has more than %d holds: send several batches", MaxBatch))
+			if len(reqs) == MaxBatchHolds {
+				return nil, nil, newProblem(InvalidBatch, "holds", fmt.Sprintf("has more than %d holds: send several batches", MaxBatchHolds))
 			}
-			var w hold.ScheduleRequest
+			var req hold.ScheduleRequest
 			var p *Problem
-			if err := decode(raw, &w); err != nil {
+			if err := decodeStrict(raw, &req); err != nil {
 				errors.As(err, &p)
 			}
-			wishes, problems = append(wishes, w), append(problems, p)
+			reqs, problems = append(reqs, req), append(problems, p)
 		}
 		if _, err := d.ReadToken(); err != nil {
 			return nil, nil, jsonProblem(err)
@@ -303,8 +303,8 @@ func decodeBatch(body []byte) (wishes []hold.ScheduleRequest, problems []*Proble
 	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
 		return nil, nil, newProblem(InvalidJSON, "", "there is something after the end of the object")
 	}
-	if len(wishes) == 0 {
-		return nil, nil, newProblem(InvalidBatch, "holds", fmt.Sprintf("is empty: send 1 to %d holds", MaxBatch))
+	if len(reqs) == 0 {
+		return nil, nil, newProblem(InvalidBatch, "holds", fmt.Sprintf("is empty: send 1 to %d holds", MaxBatchHolds))
 	}
-	return wishes, problems, nil
+	return reqs, problems, nil
 }

@@ -7,7 +7,7 @@
 //  3. a slot: as many requests as Options.MaxInFlight are served at a time, the others wait until Options.Timeout. /healthz, /readyz
 //     and /metrics need none, for they must answer when all else is stuck;
 //  4. strict reading of path, parameters, headers and body;
-//  5. one call of [Holds], which decides; this package knows neither Redis nor Stripe nor what may happen to a hold;
+//  5. one call of [HoldService], which decides; this package knows neither Redis nor Stripe nor what may happen to a hold;
 //  6. the answer: a [hold.View] or a [Problem].
 //
 // What comes out. Errors are RFC 9457 problems, and there is one shape: those of package hold, of the JSON reader, of the router and of huma's
@@ -32,21 +32,21 @@
 //     refused by net/http's CrossOriginProtection, bodies must be application/json, and names other than loopback ones in Host are refused, which ends
 //     DNS rebinding. A connection that arrives at an address that isn't loopback is refused too, whatever the settings said.
 //   - A guessed token. Tokens have 24 bytes or more, are kept as digests, and each is compared with all in constant time. Refusals are counted
-//     ([API.Unauthorized]) so that somebody can be told.
+//     ([API.UnauthorizedRequests]) so that somebody can be told.
 //   - A token that leaks. It is in no error, log line or %v; the client follows no redirect and uses no proxy with it.
 //   - Forged history. The name that the history shows is the token's. Without tokens it is "api", or "cli" if the client says so; tokens can't have these names.
 //   - Floods. Bodies (64 KiB, a batch 1 MiB), headers, times, items, pages, cursors and requests in flight have bounds. A body announced as too
 //     large is refused before it is read.
 //   - Lost updates. If-Match compares revisions in the store's script, not here.
 //   - Two daemons at one socket. Looking whether a socket is stale and binding a new one happens under a lock of its folder.
-//   - A lost answer. The client never repeats a change by itself and says that it isn't known whether it was done ([Unreachable]).
+//   - A lost answer. The client never repeats a change by itself and says that it isn't known whether it was done ([UnreachableError]).
 //   - A log that somebody silenced, or set to debug, and forgot. /v1/log-level changes the level for a day at the most, takes the role operate, and leaves a
 //     line that tells by whom, whatever the levels are.
 //
 // Webhooks. /webhooks/stripe stands before admission: whoever calls shows by the signature that it is Stripe, has no token, and may come through a proxy
 // under any name. Before the signature is found good nothing is done for anybody: no header, no body; and what is spent until then is bounded: 64 at a
 // time in places of their own, so that a flood takes none from the API; 1 MiB of body, which has 5 s to arrive; one log line a minute; a
-// counter ([API.Forged]). A good answer means that what the event says is safe in the store. Events of the other mode are refused, but for
+// counter ([API.InvalidSignatures]). A good answer means that what the event says is safe in the store. Events of the other mode are refused, but for
 // those of connected accounts, whose endpoints are sent both.
 //
 // /healthz and /readyz speak to callers without a token, because what watches processes has none; where tokens are required they leave out version

@@ -14,14 +14,14 @@ import (
 
 // Whatever the body, the answer is a hold that says what the body said, or a problem, and what is refused leaves nothing behind.
 func FuzzSchedule(f *testing.F) {
-	m := newMemory()
+	m := newFakeHolds()
 	a, err := api.New(api.Options{Holds: holdsOf(m)})
 	if err != nil {
 		f.Fatal(err)
 	}
 	for _, s := range []string{
-		`{"payment_intent":"` + id + `"}`, `{"payment_intent":"` + id + `","amount":12500,"currency":"eur","metadata":{"a":"b"},"on_expiry":"capture"}`,
-		`{"payment_intent":"` + id + `","capture_at":"2026-10-25T02:30","time_zone":"Europe/Paris"}`, `{"amount":1e3}`, `null`, `[`, `{"a":1,"a":2}`, "\xff", `{"holds":[{}]}`, `{"payment_intent":"pi_12345678","amount":null}`,
+		`{"payment_intent":"` + testHoldID + `"}`, `{"payment_intent":"` + testHoldID + `","amount":12500,"currency":"eur","metadata":{"a":"b"},"on_expiry":"capture"}`,
+		`{"payment_intent":"` + testHoldID + `","capture_at":"2026-10-25T02:30","time_zone":"Europe/Paris"}`, `{"amount":1e3}`, `null`, `[`, `{"a":1,"a":2}`, "\xff", `{"holds":[{}]}`, `{"payment_intent":"pi_12345678","amount":null}`,
 	} {
 		f.Add([]byte(s), false)
 		f.Add([]byte(`{"holds":[`+s+`]}`), true)
@@ -44,12 +44,12 @@ func FuzzSchedule(f *testing.F) {
 				t.Errorf("%q: %s", body, w.Body)
 			}
 		case w.Code == 200 && batch:
-			var b api.Batch
-			if json.Unmarshal(w.Body.Bytes(), &b) != nil || len(b.Results) == 0 || len(b.Results) > api.MaxBatch {
+			var b api.BatchResponse
+			if json.Unmarshal(w.Body.Bytes(), &b) != nil || len(b.Results) == 0 || len(b.Results) > api.MaxBatchHolds {
 				t.Errorf("%q: %s", body, w.Body)
 			}
 		case w.Code >= 400 && w.Code < 500:
-			codeOf(t, answer{w.Code, w.Header(), w.Body.String()})
+			problemCode(t, response{w.Code, w.Header(), w.Body.String()})
 			if len(m.holds) != 0 {
 				t.Errorf("%q was refused and scheduled", body)
 			}
@@ -60,8 +60,8 @@ func FuzzSchedule(f *testing.F) {
 }
 
 // Whatever is sent to change a hold, it is left as it was, or what the answer shows is what stands there.
-func FuzzChange(f *testing.F) {
-	m := newMemory()
+func FuzzChangeHold(f *testing.F) {
+	m := newFakeHolds()
 	a, err := api.New(api.Options{Holds: holdsOf(m)})
 	if err != nil {
 		f.Fatal(err)
@@ -77,11 +77,11 @@ func FuzzChange(f *testing.F) {
 	f.Add([]byte(``), "pause", `W/"1"`)
 	f.Fuzz(func(t *testing.T, body []byte, verb, match string) {
 		clear(m.holds)
-		m.put(t, id)
-		before := m.holds[id]
-		method, path := http.MethodPost, "/v1/holds/"+id+"/"+url.PathEscape(verb)
+		m.addHold(t, testHoldID)
+		before := m.holds[testHoldID]
+		method, path := http.MethodPost, "/v1/holds/"+testHoldID+"/"+url.PathEscape(verb)
 		if verb == "" {
-			method, path = http.MethodPatch, "/v1/holds/"+id
+			method, path = http.MethodPatch, "/v1/holds/"+testHoldID
 		}
 		r, err := http.NewRequest(method, "http://127.0.0.1"+path, bytes.NewReader(body))
 		if err != nil {
@@ -91,7 +91,7 @@ func FuzzChange(f *testing.F) {
 		r.Header.Set("If-Match", match)
 		w := httptest.NewRecorder()
 		a.ServeHTTP(w, r)
-		after := m.holds[id]
+		after := m.holds[testHoldID]
 		switch {
 		case w.Code == 200 || w.Code == 202:
 			var v hold.View
@@ -100,7 +100,7 @@ func FuzzChange(f *testing.F) {
 				t.Errorf("%s %q: %s and %+v", path, body, w.Body, after)
 			}
 		case w.Code >= 400 && w.Code < 500:
-			codeOf(t, answer{w.Code, w.Header(), w.Body.String()})
+			problemCode(t, response{w.Code, w.Header(), w.Body.String()})
 			if after.Version != before.Version || after.Revision != before.Revision {
 				t.Errorf("%s %q was refused and changed", path, body)
 			}
@@ -112,8 +112,8 @@ func FuzzChange(f *testing.F) {
 }
 
 // Whatever is asked for, the answer is a page, a plan, or a problem.
-func FuzzQuery(f *testing.F) {
-	m := newMemory()
+func FuzzQueryParameters(f *testing.F) {
+	m := newFakeHolds()
 	a, err := api.New(api.Options{Holds: holdsOf(m)})
 	if err != nil {
 		f.Fatal(err)
@@ -135,7 +135,7 @@ func FuzzQuery(f *testing.F) {
 				t.Errorf("%q %q: an empty answer", path, query)
 			}
 		case w.Code >= 400 && w.Code < 500:
-			codeOf(t, answer{w.Code, w.Header(), w.Body.String()})
+			problemCode(t, response{w.Code, w.Header(), w.Body.String()})
 		case w.Code >= 300 && w.Code < 400: // the mux cleans a path
 		case w.Code == 503 && path == "/readyz", w.Code == 503 && path == "/v1/reconcile": // there is none here
 		default:

@@ -16,15 +16,15 @@ import (
 	"github.com/holdd/holdd/worker/intake"
 )
 
-type none struct{}
+type noInput struct{}
 
-// holdInput names one hold, and the revision it must have.
-type holdInput struct {
+// changeHoldInput names one hold, and the revision it must have.
+type changeHoldInput struct {
 	ID      string `path:"id" maxLength:"100" doc:"The PaymentIntent that first placed the hold" example:"pi_3PxYzA2eZvKYlo2C1gQmT0aB"`
 	IfMatch string `header:"If-Match" maxLength:"100" doc:"ETag of the hold as you know it: the change is refused with 412 if the hold has changed since" example:"\"3\""`
 }
 
-type getInput struct {
+type getHoldInput struct {
 	ID string `path:"id" maxLength:"100" doc:"The PaymentIntent that first placed the hold" example:"pi_3PxYzA2eZvKYlo2C1gQmT0aB"`
 }
 
@@ -35,8 +35,8 @@ type holdOutput struct {
 	Body     hold.View
 }
 
-type batchOutput struct {
-	Body Batch
+type scheduleBatchOutput struct {
+	Body BatchResponse
 }
 
 func (a *API) registerHolds(doc huma.API) {
@@ -46,7 +46,7 @@ func (a *API) registerHolds(doc huma.API) {
 		Description: "The hold will be captured or released at its time. The same request again answers 200 and the hold as it is; other terms answer 409 `hold_exists`; a time beyond the end of the authorization answers 422 `after_deadline`, with `deadline`. " +
 			"If the authorization ends so soon that `on_expiry` would act at once, the answer is 422 `would_cancel_now` or `would_capture_now` unless `confirm` is true. " +
 			"If the deadline could not be read and turns out to be that near, the hold requires attention and `on_expiry` does not act, unless `confirm` was true.",
-	}, a.schedule)
+	}, a.scheduleHold)
 	huma.Register(doc, huma.Operation{
 		OperationID: "scheduleHolds", Method: http.MethodPost, Path: "/v1/holds:batch", Tags: []string{"holds"},
 		Summary:     "Schedule many holds",
@@ -55,12 +55,12 @@ func (a *API) registerHolds(doc huma.API) {
 	huma.Register(doc, huma.Operation{
 		OperationID: "getHold", Method: http.MethodGet, Path: "/v1/holds/{id}", Tags: []string{"holds"},
 		Summary: "One hold, with its history",
-	}, a.get)
+	}, a.getHold)
 	huma.Register(doc, huma.Operation{
 		OperationID: "changeHold", Method: http.MethodPatch, Path: "/v1/holds/{id}", Tags: []string{"holds"},
 		Summary:     "Change a hold's terms",
 		Description: "Fields left out stay as they are. Setting one time clears the other; an empty time clears it. Once the hold is being worked on the answer is 409 `too_late`. A change after which `on_expiry` acts at once answers 422 `would_cancel_now` or `would_capture_now` unless `confirm` is true.",
-	}, a.patch)
+	}, a.patchHold)
 }
 
 func (a *API) registerTriggers(doc huma.API) {
@@ -68,20 +68,20 @@ func (a *API) registerTriggers(doc huma.API) {
 		OperationID: "captureHold", Method: http.MethodPost, Path: "/v1/holds/{id}/capture", DefaultStatus: http.StatusAccepted, Tags: []string{"triggers"},
 		Summary:     "Take the money now",
 		Description: "Accepted and carried out at once by the worker: the hold tells the outcome. Without a body, what the hold's terms say is taken.",
-	}, a.capture)
-	register := func(id, verb, summary, description string, status int, do func(ctx context.Context, in *holdInput, revision uint64, by string) (hold.Hold, time.Time, error)) {
+	}, a.captureHold)
+	register := func(id, verb, summary, description string, status int, do func(ctx context.Context, in *changeHoldInput, revision uint64, by string) (hold.Hold, time.Time, error)) {
 		huma.Register(doc, huma.Operation{
 			OperationID: id, Method: http.MethodPost, Path: "/v1/holds/{id}/" + verb, DefaultStatus: status, Tags: []string{"triggers"},
 			Summary: summary, Description: description,
-		}, func(ctx context.Context, in *holdInput) (*holdOutput, error) {
-			return a.change(ctx, in, func(revision uint64, by string) (hold.Hold, time.Time, error) {
+		}, func(ctx context.Context, in *changeHoldInput) (*holdOutput, error) {
+			return a.changeHold(ctx, in, func(revision uint64, by string) (hold.Hold, time.Time, error) {
 				return do(ctx, in, revision, by)
 			}, status)
 		})
 	}
 	trigger := func(id, verb, summary, description string, status int, do func(context.Context, string, uint64, string) (hold.Hold, time.Time, error)) {
-		register(id, verb, summary, description, status, func(ctx context.Context, in *holdInput, revision uint64, by string) (hold.Hold, time.Time, error) {
-			if err := callOf(ctx).withBody(maxSingleBody, false, noFields); err != nil {
+		register(id, verb, summary, description, status, func(ctx context.Context, in *changeHoldInput, revision uint64, by string) (hold.Hold, time.Time, error) {
+			if err := requestInfoFrom(ctx).readJSONBody(maxSingleBodyBytes, false, decodeEmpty); err != nil {
 				return hold.Hold{}, time.Time{}, err
 			}
 			return do(ctx, in.ID, revision, by)
@@ -89,9 +89,9 @@ func (a *API) registerTriggers(doc huma.API) {
 	}
 	confirmed := func(id, verb, summary, description string, do func(context.Context, string, uint64, bool, string) (hold.Hold, time.Time, error)) {
 		register(id, verb, summary, description+" If `on_expiry` then acts at once, the answer is 422 `would_cancel_now` or `would_capture_now` unless `confirm` is true.", http.StatusOK,
-			func(ctx context.Context, in *holdInput, revision uint64, by string) (hold.Hold, time.Time, error) {
+			func(ctx context.Context, in *changeHoldInput, revision uint64, by string) (hold.Hold, time.Time, error) {
 				var confirm bool
-				err := callOf(ctx).withBody(maxSingleBody, false, func(b []byte) (err error) {
+				err := requestInfoFrom(ctx).readJSONBody(maxSingleBodyBytes, false, func(b []byte) (err error) {
 					confirm, err = decodeConfirm(b)
 					return err
 				})
@@ -108,41 +108,41 @@ func (a *API) registerTriggers(doc huma.API) {
 	trigger("acknowledgeHold", "acknowledge", "Say that a person knows of the deadline", "Silences the warnings still to come, until the terms change.", http.StatusOK, h.Acknowledge)
 }
 
-func (a *API) schedule(ctx context.Context, _ *none) (*holdOutput, error) {
-	c := callOf(ctx)
-	var w hold.ScheduleRequest
-	if err := c.withBody(maxSingleBody, true, func(b []byte) error { return decode(b, &w) }); err != nil {
-		return nil, a.answer(ctx, err)
+func (a *API) scheduleHold(ctx context.Context, _ *noInput) (*holdOutput, error) {
+	c := requestInfoFrom(ctx)
+	var req hold.ScheduleRequest
+	if err := c.readJSONBody(maxSingleBodyBytes, true, func(b []byte) error { return decodeStrict(b, &req) }); err != nil {
+		return nil, a.logAndConvertError(ctx, err)
 	}
-	done := a.opts.Holds.Schedule(ctx, []hold.ScheduleRequest{w}, c.by)
+	done := a.opts.Holds.Schedule(ctx, []hold.ScheduleRequest{req}, c.by)
 	if len(done) != 1 {
-		return nil, a.answer(ctx, errors.New("scheduling one hold did not give one answer"))
+		return nil, a.logAndConvertError(ctx, errors.New("scheduling one hold did not give one answer"))
 	}
 	if done[0].Err != nil {
-		return nil, a.answer(ctx, done[0].Err)
+		return nil, a.logAndConvertError(ctx, done[0].Err)
 	}
-	out := a.show(&done[0].Hold, seen(&done[0]), http.StatusOK, false)
+	out := a.holdResponse(&done[0].Hold, viewTime(&done[0]), http.StatusOK, false)
 	if done[0].Created {
 		out.Status, out.Location = http.StatusCreated, "/v1/holds/"+done[0].Hold.ID
 	}
 	return out, nil
 }
 
-func (a *API) scheduleBatch(ctx context.Context, _ *none) (*batchOutput, error) {
-	c := callOf(ctx)
-	var wishes []hold.ScheduleRequest
+func (a *API) scheduleBatch(ctx context.Context, _ *noInput) (*scheduleBatchOutput, error) {
+	c := requestInfoFrom(ctx)
+	var reqs []hold.ScheduleRequest
 	var problems []*Problem
-	err := c.withBody(a.opts.MaxBody, true, func(b []byte) (err error) {
-		wishes, problems, err = decodeBatch(b)
+	err := c.readJSONBody(a.opts.MaxBatchBodyBytes, true, func(b []byte) (err error) {
+		reqs, problems, err = decodeBatch(b)
 		return err
 	})
 	if err != nil {
-		return nil, a.answer(ctx, err)
+		return nil, a.logAndConvertError(ctx, err)
 	}
-	valid := wishes[:0] // in place: each is read before it is overwritten
-	for i := range wishes {
+	valid := reqs[:0] // in place: each is read before it is overwritten
+	for i := range reqs {
 		if problems[i] == nil {
-			valid = append(valid, wishes[i])
+			valid = append(valid, reqs[i])
 		}
 	}
 	var done []intake.ScheduleResult
@@ -150,17 +150,17 @@ func (a *API) scheduleBatch(ctx context.Context, _ *none) (*batchOutput, error) 
 		done = a.opts.Holds.Schedule(ctx, valid, c.by)
 	}
 	if len(done) != len(valid) {
-		return nil, a.answer(ctx, errors.New("scheduling a batch did not give an answer for each"))
+		return nil, a.logAndConvertError(ctx, errors.New("scheduling a batch did not give an answer for each"))
 	}
 	results := make([]BatchResult, len(problems))
 	views := make([]hold.View, len(done))
-	var inner error // a thousand holds that met the same trouble are one line in the log
-	troubled, unavailable, next := 0, 0, 0
+	var lastErr error // a thousand holds that met the same trouble are one line in the log
+	failed, unavailable, next := 0, 0, 0
 	for i, p := range problems {
 		if p == nil {
 			d := &done[next]
 			if d.Err == nil {
-				views[next] = d.Hold.View(seen(d), false)
+				views[next] = d.Hold.View(viewTime(d), false)
 				views[next].Livemode = a.opts.Livemode
 				results[i] = BatchResult{Status: http.StatusOK, Hold: &views[next]}
 				if d.Created {
@@ -170,10 +170,10 @@ func (a *API) scheduleBatch(ctx context.Context, _ *none) (*batchOutput, error) 
 				continue
 			}
 			next++
-			var own bool
-			if p, own = classify(d.Err); !own {
-				inner = d.Err
-				troubled++
+			var callerError bool
+			if p, callerError = problemFromError(d.Err); !callerError {
+				lastErr = d.Err
+				failed++
 			}
 			if p.Code == Unavailable {
 				unavailable++
@@ -181,49 +181,49 @@ func (a *API) scheduleBatch(ctx context.Context, _ *none) (*batchOutput, error) 
 		}
 		results[i] = BatchResult{Status: p.Status, Problem: p}
 	}
-	if troubled > 0 {
-		a.log.Error("holds of a batch could not be scheduled", append(c.fields(), zap.Int("holds", troubled), zap.Error(inner))...)
+	if failed > 0 {
+		a.log.Error("holds of a batch could not be scheduled", append(c.logFields(), zap.Int("holds", failed), zap.Error(lastErr))...)
 	}
 	if unavailable == len(results) {
-		p, _ := classify(health.ErrUnavailable)
+		p, _ := problemFromError(health.ErrUnavailable)
 		return nil, p
 	}
-	return &batchOutput{Body: Batch{Results: results}}, nil
+	return &scheduleBatchOutput{Body: BatchResponse{Results: results}}, nil
 }
 
-// seen is the time at which a scheduled hold is shown. An older one was read a moment ago; whether it is shown as scheduled or ready is all that depends on it.
-func seen(d *intake.ScheduleResult) time.Time {
+// viewTime is the time at which a scheduled hold is shown. An older one was read a moment ago; whether it is shown as scheduled or ready is all that depends on it.
+func viewTime(d *intake.ScheduleResult) time.Time {
 	if d.Created {
 		return d.Hold.CreatedAt
 	}
 	return time.Now()
 }
 
-func (a *API) get(ctx context.Context, in *getInput) (*holdOutput, error) {
-	if err := checkID(in.ID); err != nil {
+func (a *API) getHold(ctx context.Context, in *getHoldInput) (*holdOutput, error) {
+	if err := checkPathID(in.ID); err != nil {
 		return nil, err
 	}
 	h, now, err := a.opts.Holds.Get(ctx, in.ID)
 	if err != nil {
-		return nil, a.answer(ctx, err)
+		return nil, a.logAndConvertError(ctx, err)
 	}
-	return a.show(&h, now, http.StatusOK, true), nil
+	return a.holdResponse(&h, now, http.StatusOK, true), nil
 }
 
-func (a *API) patch(ctx context.Context, in *holdInput) (*holdOutput, error) {
-	return a.change(ctx, in, func(revision uint64, by string) (hold.Hold, time.Time, error) {
+func (a *API) patchHold(ctx context.Context, in *changeHoldInput) (*holdOutput, error) {
+	return a.changeHold(ctx, in, func(revision uint64, by string) (hold.Hold, time.Time, error) {
 		var p hold.Patch
-		if err := callOf(ctx).withBody(maxSingleBody, true, func(b []byte) error { return decodePatch(b, &p) }); err != nil {
+		if err := requestInfoFrom(ctx).readJSONBody(maxSingleBodyBytes, true, func(b []byte) error { return decodePatch(b, &p) }); err != nil {
 			return hold.Hold{}, time.Time{}, err
 		}
 		return a.opts.Holds.Patch(ctx, in.ID, p, revision, by)
 	}, http.StatusOK)
 }
 
-func (a *API) capture(ctx context.Context, in *holdInput) (*holdOutput, error) {
-	return a.change(ctx, in, func(revision uint64, by string) (hold.Hold, time.Time, error) {
+func (a *API) captureHold(ctx context.Context, in *changeHoldInput) (*holdOutput, error) {
+	return a.changeHold(ctx, in, func(revision uint64, by string) (hold.Hold, time.Time, error) {
 		var amount int64
-		err := callOf(ctx).withBody(maxSingleBody, false, func(b []byte) (err error) {
+		err := requestInfoFrom(ctx).readJSONBody(maxSingleBodyBytes, false, func(b []byte) (err error) {
 			amount, err = decodeCapture(b)
 			return err
 		})
@@ -244,32 +244,32 @@ func (a *API) capture(ctx context.Context, in *holdInput) (*holdOutput, error) {
 	}, http.StatusAccepted)
 }
 
-// change checks what all changes to one hold have in common.
-func (a *API) change(ctx context.Context, in *holdInput, do func(revision uint64, by string) (hold.Hold, time.Time, error), status int) (*holdOutput, error) {
-	if err := checkID(in.ID); err != nil {
+// changeHold checks what all changes to one hold have in common.
+func (a *API) changeHold(ctx context.Context, in *changeHoldInput, do func(revision uint64, by string) (hold.Hold, time.Time, error), status int) (*holdOutput, error) {
+	if err := checkPathID(in.ID); err != nil {
 		return nil, err
 	}
 	revision, err := parseIfMatch(in.IfMatch)
 	if err != nil {
 		return nil, err
 	}
-	h, now, err := do(revision, callOf(ctx).by)
+	h, now, err := do(revision, requestInfoFrom(ctx).by)
 	if err != nil {
-		return nil, a.answer(ctx, err)
+		return nil, a.logAndConvertError(ctx, err)
 	}
-	return a.show(&h, now, status, false), nil
+	return a.holdResponse(&h, now, status, false), nil
 }
 
-func (a *API) show(h *hold.Hold, now time.Time, status int, history bool) *holdOutput {
-	out := &holdOutput{Status: status, ETag: etag(h.Revision), Body: h.View(now, history)}
+func (a *API) holdResponse(h *hold.Hold, now time.Time, status int, history bool) *holdOutput {
+	out := &holdOutput{Status: status, ETag: formatETag(h.Revision), Body: h.View(now, history)}
 	out.Body.Livemode = a.opts.Livemode
 	return out
 }
 
-func checkID(id string) error {
+func checkPathID(id string) error {
 	var p *hold.Problem
 	if errors.As(hold.CheckPaymentIntentID(id), &p) {
-		q := problemOf(p)
+		q := problemFromHold(p)
 		q.Field = "id"
 		return q
 	}

@@ -33,13 +33,13 @@ func Listen(addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// LoopbackOnly tells whether nobody but this machine can reach the address, so that it may be served without tokens.
-func LoopbackOnly(addr string) bool {
+// IsLoopbackAddress tells whether nobody but this machine can reach the address, so that it may be served without tokens.
+func IsLoopbackAddress(addr string) bool {
 	if strings.HasPrefix(addr, "unix://") {
 		return true
 	}
 	host, _, err := net.SplitHostPort(addr)
-	return err == nil && host != "" && loopbackHost(host)
+	return err == nil && host != "" && isLoopbackHost(host)
 }
 
 // NewServer bounds what a connection may take of the daemon: time to send its headers and its body, idle time, size of the headers.

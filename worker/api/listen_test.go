@@ -15,18 +15,18 @@ import (
 	"github.com/holdd/holdd/worker/api"
 )
 
-func TestLoopbackOnly(t *testing.T) {
+func TestIsLoopbackAddress(t *testing.T) {
 	for addr, want := range map[string]bool{
 		"127.0.0.1:8420": true, "127.8.9.1:1": true, "[::1]:8420": true, "localhost:8420": true, "LOCALHOST:1": true, "[::ffff:127.0.0.1]:1": true, "unix:///run/holdd.sock": true,
 		"0.0.0.0:8420": false, ":8420": false, "[::]:8420": false, "10.0.0.1:8420": false, "holdd.internal:8420": false, "127.0.0.1": false, "": false, "localhost.example:1": false,
 	} {
-		if api.LoopbackOnly(addr) != want {
+		if api.IsLoopbackAddress(addr) != want {
 			t.Errorf("%q: %v", addr, !want)
 		}
 	}
 }
 
-func TestListenRefuses(t *testing.T) {
+func TestListen_InvalidAddress(t *testing.T) {
 	taken, err := api.Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +43,7 @@ func TestListenRefuses(t *testing.T) {
 	}
 }
 
-func TestUnixSocket(t *testing.T) {
+func TestListen_UnixSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "holdd.sock")
 	l, err := api.Listen("unix://" + path)
 	if err != nil {
@@ -55,7 +55,7 @@ func TestUnixSocket(t *testing.T) {
 	if _, err := api.Listen("unix://" + path); err == nil || !strings.Contains(err.Error(), "another process serves") {
 		t.Errorf("a living socket: %v", err)
 	}
-	m := newMemory()
+	m := newFakeHolds()
 	a, err := api.New(api.Options{Holds: holdsOf(m)})
 	if err != nil {
 		t.Fatal(err)
@@ -63,8 +63,8 @@ func TestUnixSocket(t *testing.T) {
 	s := api.NewServer(a, nil)
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
-	c := client(t, "unix://"+path, "")
-	if _, created, err := c.Schedule(t.Context(), wish(m, id)); err != nil || !created {
+	c := newTestClient(t, "unix://"+path, "")
+	if _, created, err := c.Schedule(t.Context(), newScheduleRequest(m, testHoldID)); err != nil || !created {
 		t.Errorf("%v %v", created, err)
 	}
 	s.Close()
@@ -100,7 +100,7 @@ func TestUnixSocket(t *testing.T) {
 }
 
 // Of many that start at one stale socket exactly one serves.
-func TestUnixSocketRace(t *testing.T) {
+func TestListen_UnixSocketRace(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "holdd.sock")
 	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
@@ -129,12 +129,12 @@ func TestUnixSocketRace(t *testing.T) {
 	}
 }
 
-func TestParseSpan(t *testing.T) {
+func TestParseDuration(t *testing.T) {
 	for s, want := range map[string]time.Duration{
 		"24h": 24 * time.Hour, "90m": 90 * time.Minute, "3d": 72 * time.Hour, "1d12h": 36 * time.Hour, "90d": 90 * 24 * time.Hour, "2160h0m0s": 90 * 24 * time.Hour, "0d1h": time.Hour,
 		"": 0, "0": 0, "0h": 0, "-1h": 0, "1d-1h": 0, "91d": 0, "90d1s": 0, "d": 0, "1.5d": 0, "-1d": 0, "3": 0, "1d2d": 0, "soon": 0, "99999999999h": 0, "+1d": 0, "P1D": 0,
 	} {
-		if d, err := api.ParseSpan(s); d != want || (err == nil) != (want > 0) {
+		if d, err := api.ParseDuration(s); d != want || (err == nil) != (want > 0) {
 			t.Errorf("%q: %v %v", s, d, err)
 		}
 	}

@@ -16,78 +16,78 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-const description = "A hold is a Stripe PaymentIntent in `requires_capture`. holdd captures or releases it at its time, once, and warns before it lapses. " +
+const apiDescription = "A hold is a Stripe PaymentIntent in `requires_capture`. holdd captures or releases it at its time, once, and warns before it lapses. " +
 	"Amounts are integers in minor units. Times are RFC 3339, or local with `time_zone`. " +
 	"`ETag` is the hold's revision; send it as `If-Match` to change only what you have seen. " +
 	"Errors are `application/problem+json` with a stable `code`. A request that got no answer may be sent again: the same wish is granted once."
 
-// spoken tells what an operation takes and answers beyond what its Go types say.
-type spoken struct {
-	body     any // type and example of the request's body, nil: none
-	required bool
-	example  any            // of the answer
-	also     map[int]string // further answers with the same body
-	problems []hold.Code    // one example for each; beside those that every operation has
+// operationDoc tells what an operation takes and answers beyond what its Go types say.
+type operationDoc struct {
+	body          any // type and example of the request's body, nil: none
+	bodyRequired  bool
+	example       any            // of the answer
+	otherStatuses map[int]string // further answers with the same body
+	problems      []hold.Code    // one example for each; beside those that every operation has
 }
 
-// document completes what huma made of the types, and writes it as JSON.
-func document(o *huma.OpenAPI, tokens bool) ([]byte, error) {
+// buildOpenAPI completes what huma made of the types, and writes it as JSON.
+func buildOpenAPI(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 	reg := o.Components.Schemas
-	body := []hold.Code{InvalidJSON, BodyRequired, BodyTooLarge, UnsupportedType, UnknownField, InvalidType}
+	body := []hold.Code{InvalidJSON, BodyRequired, BodyTooLarge, UnsupportedMediaType, UnknownField, InvalidType}
 	change := []hold.Code{hold.InvalidID, InvalidIfMatch, hold.HoldNotFound, hold.TooLate, hold.AlreadyCaptured, hold.AlreadyCanceled, hold.AlreadyExpired, hold.CancelAccepted, hold.RevisionMismatch}
 	terms := []hold.Code{hold.InvalidAmount, hold.AmountTooLarge, hold.InvalidTime, hold.UnknownTimeZone, hold.InThePast, hold.AfterDeadline, hold.ConflictingTimes, hold.InvalidPolicy, hold.InvalidReference, hold.InvalidMetadata}
 	confirm := []hold.Code{hold.WouldCancelNow, hold.WouldCaptureNow}
 	plain, full := exampleHold(), exampleHold()
 	full.History = []hold.HistoryEntryView{{At: plain.CreatedAt, Kind: "scheduled", By: "api"}}
-	wish := hold.ScheduleRequest{PaymentIntent: plain.ID, Reference: "BK-2071", CaptureAt: "2026-12-01T11:00", TimeZone: "Europe/Paris", Metadata: map[string]string{"room": "12"}}
+	req := hold.ScheduleRequest{PaymentIntent: plain.ID, Reference: "BK-2071", CaptureAt: "2026-12-01T11:00", TimeZone: "Europe/Paris", Metadata: map[string]string{"room": "12"}}
 	at, amount := "2026-12-02T11:00:00+01:00", int64(9900)
 
 	authorizing := []hold.Code{hold.InvalidIdempotencyKey, hold.InvalidField, hold.InvalidID, hold.CardDeclined, hold.IdempotencyKeyReused, hold.InProgress,
 		hold.AuthorizationAbandoned, hold.AlreadyCaptured, hold.AuthorizationRefused, hold.OutcomeUnknown}
 
-	ops := map[string]spoken{
-		"scheduleHold": {body: wish, required: true, example: plain, also: map[int]string{200: "The same was scheduled before"},
+	ops := map[string]operationDoc{
+		"scheduleHold": {body: req, bodyRequired: true, example: plain, otherStatuses: map[int]string{200: "The same was scheduled before"},
 			problems: slices.Concat(body, terms, []hold.Code{hold.InvalidID, hold.InvalidCurrency, hold.CurrencyMismatch, hold.AmountMismatch, hold.NotCapturable, hold.IntentNotFound, hold.HoldExists}, confirm)},
-		"scheduleHolds": {body: batchBody{Holds: []hold.ScheduleRequest{wish, {PaymentIntent: "pi_3PxYzA2eZvKYlo2C1gQmT0aC", CaptureAt: "2026-12-01"}}}, required: true,
-			example:  Batch{Results: []BatchResult{{Status: 201, Hold: &plain}, {Status: 422, Problem: newProblem(hold.InvalidTime, "capture_at", `"2026-12-01" is no time: send RFC 3339, such as 2026-12-01T11:00:00+01:00, or a local time with time_zone`)}}},
+		"scheduleHolds": {body: batchRequest{Holds: []hold.ScheduleRequest{req, {PaymentIntent: "pi_3PxYzA2eZvKYlo2C1gQmT0aC", CaptureAt: "2026-12-01"}}}, bodyRequired: true,
+			example:  BatchResponse{Results: []BatchResult{{Status: 201, Hold: &plain}, {Status: 422, Problem: newProblem(hold.InvalidTime, "capture_at", `"2026-12-01" is no time: send RFC 3339, such as 2026-12-01T11:00:00+01:00, or a local time with time_zone`)}}},
 			problems: slices.Concat(body, []hold.Code{InvalidBatch})},
 		"getHold":         {example: full, problems: []hold.Code{hold.InvalidID, hold.HoldNotFound}},
-		"changeHold":      {body: hold.Patch{CaptureAt: &at, CaptureAmount: &amount}, required: true, example: plain, problems: slices.Concat(body, change, terms, confirm, []hold.Code{hold.NothingToChange})},
-		"captureHold":     {body: captureBody{Amount: 12500}, example: plain, problems: slices.Concat(body, change, []hold.Code{hold.InvalidAmount, hold.AmountTooLarge, hold.HoldPaused})},
+		"changeHold":      {body: hold.Patch{CaptureAt: &at, CaptureAmount: &amount}, bodyRequired: true, example: plain, problems: slices.Concat(body, change, terms, confirm, []hold.Code{hold.NothingToChange})},
+		"captureHold":     {body: captureRequest{Amount: 12500}, example: plain, problems: slices.Concat(body, change, []hold.Code{hold.InvalidAmount, hold.AmountTooLarge, hold.HoldPaused})},
 		"cancelHold":      {example: plain, problems: change},
 		"pauseHold":       {body: confirmBody{}, example: plain, problems: slices.Concat(body, change, confirm, []hold.Code{hold.AlreadyPaused})},
 		"resumeHold":      {body: confirmBody{}, example: plain, problems: slices.Concat(body, change, confirm, []hold.Code{hold.NotPaused})},
 		"acknowledgeHold": {example: plain, problems: slices.Concat(change, []hold.Code{hold.NothingToAcknowledge})},
 		"listHolds":       {example: ListPage{Holds: []hold.View{plain}, Next: "eyJ2IjoxfQ", Now: plain.CreatedAt}, problems: []hold.Code{hold.InvalidID, InvalidParameter, UnknownParameter}},
-		"plan": {example: Plan{From: plain.CreatedAt, Until: plain.CreatedAt.Add(24 * time.Hour), AtRisk: []Risk{{Hold: plain, Why: "ends before its capture time"}},
-			Hours: []PlanHour{{Start: plain.CreatedAt.Truncate(time.Hour), Capture: []Sum{{Currency: "eur", Count: 2, Amount: 25000}}, Cancel: []Sum{}}}},
+		"plan": {example: Plan{From: plain.CreatedAt, Until: plain.CreatedAt.Add(24 * time.Hour), AtRisk: []Risk{{Hold: plain, Reason: "ends before its capture time"}},
+			Hours: []PlanHour{{Start: plain.CreatedAt.Truncate(time.Hour), Capture: []CurrencyTotal{{Currency: "eur", Count: 2, Amount: 25000}}, Cancel: []CurrencyTotal{}}}},
 			problems: []hold.Code{InvalidParameter, UnknownParameter}},
-		"reconcile": {body: reconcileBody{DryRun: true}, example: exampleRun(), also: map[int]string{200: "One was under way: this is it"},
+		"reconcile": {body: reconcileRequest{DryRun: true}, example: exampleReconciliation(), otherStatuses: map[int]string{200: "One was under way: this is it"},
 			problems: slices.Concat(body, []hold.Code{hold.InvalidID})},
-		"getReconcile":   {example: exampleRun(), problems: []hold.Code{RunNotFound, InvalidParameter, UnknownParameter}},
-		"listDeliveries": {example: Sinks{Sinks: []Sink{{Sink: "callback", FailingSince: &plain.CreatedAt, Reason: "HTTP 502", OldestAt: &plain.CreatedAt, DeadLetters: 1}}}},
-		"listDeadLetters": {example: DeadLetters{Sink: "callback", Total: 1, Dead: []DeadLetter{{ID: "0:1795858200000-0", EventID: "evt_3PxYzA2eZvKYlo2C1gQmT0aB_1tmj0v3a10_1", Type: "hold.scheduled",
-			At: plain.CreatedAt, Hold: plain.ID, Reason: "HTTP 502"}}}, problems: []hold.Code{SinkNotFound, InvalidParameter, UnknownParameter}},
-		"replayDeadLetters": {body: replayBody{Sink: "callback"}, example: Replayed{Replayed: 1}, problems: slices.Concat(body, []hold.Code{SinkNotFound, InvalidParameter})},
-		"authorize": {body: exampleAuthorization, required: true, example: Authorization{ID: plain.ID, Status: "authorized", Hold: &plain},
-			also:     map[int]string{200: "It was authorized before", 202: "The guest's bank wants the guest: confirm afterwards"},
-			problems: slices.Concat(body, terms, authorizing, []hold.Code{hold.InvalidCurrency})},
+		"getReconcile":   {example: exampleReconciliation(), problems: []hold.Code{ReconcileRunNotFound, InvalidParameter, UnknownParameter}},
+		"listDeliveries": {example: SinkList{Sinks: []SinkStatus{{Sink: "callback", FailingSince: &plain.CreatedAt, Reason: "HTTP 502", OldestAt: &plain.CreatedAt, DeadLetters: 1}}}},
+		"listDeadLetters": {example: DeadLetterList{Sink: "callback", Total: 1, DeadLetters: []DeadLetter{{ID: "0:1795858200000-0", EventID: "evt_3PxYzA2eZvKYlo2C1gQmT0aB_1tmj0v3a10_1", Type: "hold.scheduled",
+			Timestamp: plain.CreatedAt, HoldID: plain.ID, Reason: "HTTP 502"}}}, problems: []hold.Code{SinkNotFound, InvalidParameter, UnknownParameter}},
+		"replayDeadLetters": {body: replayRequest{Sink: "callback"}, example: ReplayResult{Replayed: 1}, problems: slices.Concat(body, []hold.Code{SinkNotFound, InvalidParameter})},
+		"authorize": {body: exampleAuthorization, bodyRequired: true, example: Authorization{ID: plain.ID, Status: "authorized", Hold: &plain},
+			otherStatuses: map[int]string{200: "It was authorized before", 202: "The guest's bank wants the guest: confirm afterwards"},
+			problems:      slices.Concat(body, terms, authorizing, []hold.Code{hold.InvalidCurrency})},
 		"confirmAuthorization": {body: hold.ConfirmRequest{}, example: Authorization{ID: plain.ID, Status: "authorized", Hold: &plain},
-			also:     map[int]string{200: "It was authorized before", 202: "The guest's bank wants the guest: confirm afterwards"},
-			problems: slices.Concat(body, authorizing, []hold.Code{hold.AuthorizationNotFound})},
-		"ready":       {example: Readiness{Ready: true, Checks: []Check{{Name: "redis", OK: true}}}, also: map[int]string{503: "Not ready: the checks that are not ok tell why"}},
-		"alive":       {example: Info{Status: "ok", Version: "1.0.0"}},
-		"logLevel":    {example: LogLevel{Level: "info", Setting: "info"}, problems: []hold.Code{RouteNotFound}},
-		"setLogLevel": {example: LogLevel{Level: "debug", Setting: "info", Until: new(plain.CreatedAt.Add(15 * time.Minute))}, problems: []hold.Code{InvalidParameter, UnknownParameter, RouteNotFound}},
+			otherStatuses: map[int]string{200: "It was authorized before", 202: "The guest's bank wants the guest: confirm afterwards"},
+			problems:      slices.Concat(body, authorizing, []hold.Code{hold.AuthorizationNotFound})},
+		"ready":       {example: Readiness{Ready: true, Checks: []ReadinessCheck{{Name: "redis", OK: true}}}, otherStatuses: map[int]string{503: "Not ready: the checks that are not ok tell why"}},
+		"alive":       {example: Health{Status: "ok", Version: "1.0.0"}},
+		"logLevel":    {example: LogLevel{Level: "info", Configured: "info"}, problems: []hold.Code{RouteNotFound}},
+		"setLogLevel": {example: LogLevel{Level: "debug", Configured: "info", Until: new(plain.CreatedAt.Add(15 * time.Minute))}, problems: []hold.Code{InvalidParameter, UnknownParameter, RouteNotFound}},
 	}
 	problem := reg.Schema(reflect.TypeFor[Problem](), true, "Problem")
 	for _, item := range o.Paths {
-		for _, op := range operations(item) {
+		for _, op := range operationsOf(item) {
 			s, ok := ops[op.OperationID]
 			if !ok {
 				return nil, fmt.Errorf("operation %s has no example", op.OperationID)
 			}
-			if err := s.complete(op, reg, problem); err != nil {
+			if err := s.fillOperation(op, reg, problem); err != nil {
 				return nil, err
 			}
 			delete(ops, op.OperationID)
@@ -103,9 +103,9 @@ func document(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 	}
 
 	// Answers may gain fields; what is sent may not have others than these.
-	asked := []string{"ScheduleRequest", "ScheduleRequests", "Patch", "Capture", "Confirm", "Reconcile", "Replay", "AuthorizeRequest", "ConfirmRequest"}
+	requestSchemas := []string{"ScheduleRequest", "ScheduleRequests", "Patch", "Capture", "Confirm", "Reconcile", "Replay", "AuthorizeRequest", "ConfirmRequest"}
 	for name, s := range reg.Map() {
-		if !slices.Contains(asked, name) {
+		if !slices.Contains(requestSchemas, name) {
 			s.AdditionalProperties = nil
 		}
 	}
@@ -118,56 +118,56 @@ func document(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 	return json.Marshal(o)
 }
 
-// forgetAnswers drops what the document says of answers once it is written. Nothing is checked by it, and it would stay: half a megabyte.
-func forgetAnswers(o *huma.OpenAPI) {
+// dropResponses drops what the document says of answers once it is written. Nothing is checked by it, and it would stay: half a megabyte.
+func dropResponses(o *huma.OpenAPI) {
 	for _, item := range o.Paths {
-		for _, op := range operations(item) {
+		for _, op := range operationsOf(item) {
 			op.Responses = nil
 		}
 	}
 }
 
-func (s spoken) complete(op *huma.Operation, reg huma.Registry, problem *huma.Schema) error {
+func (s operationDoc) fillOperation(op *huma.Operation, reg huma.Registry, problem *huma.Schema) error {
 	if s.body != nil {
-		example, err := plainJSON(s.body)
+		example, err := toJSONValue(s.body)
 		if err != nil {
 			return err
 		}
-		op.RequestBody = &huma.RequestBody{Required: s.required, Content: map[string]*huma.MediaType{
+		op.RequestBody = &huma.RequestBody{Required: s.bodyRequired, Content: map[string]*huma.MediaType{
 			"application/json": {Schema: reg.Schema(reflect.TypeOf(s.body), true, ""), Example: example}}}
 	}
-	example, err := plainJSON(s.example)
+	example, err := toJSONValue(s.example)
 	if err != nil {
 		return err
 	}
 	delete(op.Responses, "default")
 	good := op.Responses[strconv.Itoa(op.DefaultStatus)]
 	good.Content["application/json"].Example = example
-	for status, why := range s.also {
-		twin := *good
-		twin.Description = why
-		op.Responses[strconv.Itoa(status)] = &twin
+	for status, description := range s.otherStatuses {
+		other := *good
+		other.Description = description
+		op.Responses[strconv.Itoa(status)] = &other
 	}
 	if op.OperationID == "alive" || op.OperationID == "ready" {
 		return nil
 	}
 	byStatus := map[int][]hold.Code{}
-	for _, code := range slices.Concat(s.problems, []hold.Code{TokenRequired, TokenInvalid, TokenReadOnly, HostNotAllowed, CrossOriginRefused, Internal, Unavailable}) {
+	for _, code := range slices.Concat(s.problems, []hold.Code{TokenRequired, TokenInvalid, TokenReadOnly, HostNotAllowed, CrossOriginRefused, InternalError, Unavailable}) {
 		if op.Method == http.MethodGet && (code == TokenReadOnly || code == CrossOriginRefused) {
 			continue
 		}
-		k := kindOf[code]
+		k := problemKindByCode[code]
 		byStatus[k.status] = append(byStatus[k.status], code)
 	}
 	for status, codes := range byStatus {
 		examples, names := map[string]*huma.Example{}, make([]string, 0, len(codes))
 		for _, code := range codes {
 			names = append(names, "`"+string(code)+"`")
-			value, err := plainJSON(newProblem(code, "", kindOf[code].title))
+			value, err := toJSONValue(newProblem(code, "", problemKindByCode[code].title))
 			if err != nil {
 				return err
 			}
-			examples[string(code)] = &huma.Example{Summary: kindOf[code].title, Value: value}
+			examples[string(code)] = &huma.Example{Summary: problemKindByCode[code].title, Value: value}
 		}
 		op.Responses[strconv.Itoa(status)] = &huma.Response{Description: http.StatusText(status) + ": " + strings.Join(names, ", "),
 			Content: map[string]*huma.MediaType{"application/problem+json": {Schema: problem, Examples: examples}}}
@@ -175,8 +175,8 @@ func (s spoken) complete(op *huma.Operation, reg huma.Registry, problem *huma.Sc
 	return nil
 }
 
-// operations lists what a path knows.
-func operations(p *huma.PathItem) []*huma.Operation {
+// operationsOf lists what a path knows.
+func operationsOf(p *huma.PathItem) []*huma.Operation {
 	var out []*huma.Operation
 	for _, op := range []*huma.Operation{p.Get, p.Post, p.Put, p.Patch} {
 		if op != nil {
@@ -186,8 +186,8 @@ func operations(p *huma.PathItem) []*huma.Operation {
 	return out
 }
 
-// plainJSON turns a Go value into what its JSON says, so that examples are shown as they travel.
-func plainJSON(v any) (any, error) {
+// toJSONValue turns a Go value into what its JSON says, so that examples are shown as they travel.
+func toJSONValue(v any) (any, error) {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return nil, err

@@ -10,7 +10,7 @@ import (
 	"github.com/holdd/holdd/worker/api"
 )
 
-type openapi struct {
+type openAPIDocument struct {
 	OpenAPI string `json:"openapi"`
 	Paths   map[string]map[string]struct {
 		Summary     string `json:"summary"`
@@ -37,10 +37,10 @@ type openapi struct {
 }
 
 func TestOpenAPI(t *testing.T) {
-	m := newMemory()
-	s, _ := serve(t, api.Options{Holds: holdsOf(m), Version: "1.2.3"})
-	a := send(t, "GET", s.URL+"/openapi.json", "")
-	var doc openapi
+	m := newFakeHolds()
+	s, _ := startServer(t, api.Options{Holds: holdsOf(m), Version: "1.2.3"})
+	a := sendRequest(t, "GET", s.URL+"/openapi.json", "")
+	var doc openAPIDocument
 	if err := json.Unmarshal([]byte(a.body), &doc); err != nil || !strings.HasPrefix(doc.OpenAPI, "3.1") || a.header.Get("Content-Type") != "application/json" {
 		t.Fatalf("%v %s", err, a.body)
 	}
@@ -95,20 +95,20 @@ func TestOpenAPI(t *testing.T) {
 	example["capture_at"] = m.now.Format("2006-01-02T15:04")
 	example["time_zone"] = "UTC"
 	b, _ := json.Marshal(example)
-	if a := send(t, "POST", s.URL+"/v1/holds", string(b)); a.status != 201 {
+	if a := sendRequest(t, "POST", s.URL+"/v1/holds", string(b)); a.status != 201 {
 		t.Errorf("%d %s", a.status, a.body)
 	}
 
-	withTokens, _ := serve(t, api.Options{Holds: holdsOf(newMemory()), Tokens: tokens(t)})
-	if a := send(t, "GET", withTokens.URL+"/openapi.json", ""); !strings.Contains(a.body, `"scheme":"bearer"`) || !strings.Contains(a.body, `"security":[{"token":[]`) {
+	withTokens, _ := startServer(t, api.Options{Holds: holdsOf(newFakeHolds()), Tokens: parseTestTokens(t)})
+	if a := sendRequest(t, "GET", withTokens.URL+"/openapi.json", ""); !strings.Contains(a.body, `"scheme":"bearer"`) || !strings.Contains(a.body, `"security":[{"token":[]`) {
 		t.Errorf("no security: %s", a.body[:200])
 	}
 }
 
 // The page needs nobody else: no script, nothing from elsewhere.
 func TestDocsPage(t *testing.T) {
-	s, _ := serve(t, api.Options{Holds: holdsOf(newMemory()), Version: "1.2.3 <beta>"})
-	a := send(t, "GET", s.URL+"/docs", "")
+	s, _ := startServer(t, api.Options{Holds: holdsOf(newFakeHolds()), Version: "1.2.3 <beta>"})
+	a := sendRequest(t, "GET", s.URL+"/docs", "")
 	if a.status != 200 || !strings.HasPrefix(a.header.Get("Content-Type"), "text/html") || !strings.Contains(a.header.Get("Content-Security-Policy"), "default-src 'none'") {
 		t.Fatalf("%d %v", a.status, a.header)
 	}

@@ -17,41 +17,41 @@ import (
 
 // Codes of what can be wrong with a request before it becomes a wish, beside those of package hold. They are stable: callers branch on them.
 const (
-	InvalidJSON        hold.Code = "invalid_json"
-	InvalidType        hold.Code = "invalid_type"
-	UnknownField       hold.Code = "unknown_field"
-	InvalidParameter   hold.Code = "invalid_parameter"
-	UnknownParameter   hold.Code = "unknown_parameter"
-	InvalidIfMatch     hold.Code = "invalid_if_match"
-	InvalidBatch       hold.Code = "invalid_batch"
-	BodyRequired       hold.Code = "body_required"
-	BodyTooLarge       hold.Code = "body_too_large"
-	BodyTimeout        hold.Code = "body_timeout"
-	UnsupportedType    hold.Code = "unsupported_media_type"
-	RouteNotFound      hold.Code = "route_not_found"
-	MethodNotAllowed   hold.Code = "method_not_allowed"
-	TokenRequired      hold.Code = "token_required"
-	TokenInvalid       hold.Code = "token_invalid"
-	TokenReadOnly      hold.Code = "token_read_only"
-	HostNotAllowed     hold.Code = "host_not_allowed"
-	CrossOriginRefused hold.Code = "cross_origin_refused"
-	Unavailable        hold.Code = "unavailable"
-	Internal           hold.Code = "internal_error"
-	RunNotFound        hold.Code = "run_not_found"
-	SinkNotFound       hold.Code = "sink_not_found"
-	InvalidSignature   hold.Code = "invalid_signature" // of a webhook
-	UnexpectedAnswer   hold.Code = "unexpected_answer" // of the client: what answered doesn't speak this API
+	InvalidJSON          hold.Code = "invalid_json"
+	InvalidType          hold.Code = "invalid_type"
+	UnknownField         hold.Code = "unknown_field"
+	InvalidParameter     hold.Code = "invalid_parameter"
+	UnknownParameter     hold.Code = "unknown_parameter"
+	InvalidIfMatch       hold.Code = "invalid_if_match"
+	InvalidBatch         hold.Code = "invalid_batch"
+	BodyRequired         hold.Code = "body_required"
+	BodyTooLarge         hold.Code = "body_too_large"
+	BodyTimeout          hold.Code = "body_timeout"
+	UnsupportedMediaType hold.Code = "unsupported_media_type"
+	RouteNotFound        hold.Code = "route_not_found"
+	MethodNotAllowed     hold.Code = "method_not_allowed"
+	TokenRequired        hold.Code = "token_required"
+	TokenInvalid         hold.Code = "token_invalid"
+	TokenReadOnly        hold.Code = "token_read_only"
+	HostNotAllowed       hold.Code = "host_not_allowed"
+	CrossOriginRefused   hold.Code = "cross_origin_refused"
+	Unavailable          hold.Code = "unavailable"
+	InternalError        hold.Code = "internal_error"
+	ReconcileRunNotFound hold.Code = "run_not_found"
+	SinkNotFound         hold.Code = "sink_not_found"
+	InvalidSignature     hold.Code = "invalid_signature" // of a webhook
+	UnexpectedResponse   hold.Code = "unexpected_answer" // of the client: what answered doesn't speak this API
 )
 
-// kind is what all problems of one code have in common.
-type kind struct {
+// problemKind is what all problems of one code have in common.
+type problemKind struct {
 	code   hold.Code
 	status int
 	title  string
 }
 
-// kinds is the catalog of everything that can come back; the documentation page lists it.
-var kinds = []kind{
+// problemCatalog is the catalog of everything that can come back; the documentation page lists it.
+var problemCatalog = []problemKind{
 	{InvalidJSON, 400, "The body is not valid JSON"},
 	{BodyRequired, 400, "The request needs a JSON body"},
 	{InvalidIfMatch, 400, "If-Match is not one quoted revision"},
@@ -68,7 +68,7 @@ var kinds = []kind{
 	{hold.AuthorizationNotFound, 404, "There is no such authorization"},
 	{hold.HoldNotFound, 404, "There is no such hold"},
 	{hold.IntentNotFound, 404, "Stripe doesn't know this PaymentIntent"},
-	{RunNotFound, 404, "There was no such comparison with Stripe"},
+	{ReconcileRunNotFound, 404, "There was no such comparison with Stripe"},
 	{SinkNotFound, 404, "There is no such sink"},
 	{MethodNotAllowed, 405, "The path does not know this method"},
 	{BodyTimeout, 408, "The body did not arrive in time"},
@@ -88,7 +88,7 @@ var kinds = []kind{
 	{hold.NothingToAcknowledge, 409, "There is nothing to acknowledge"},
 	{hold.RevisionMismatch, 412, "The hold has changed meanwhile"},
 	{BodyTooLarge, 413, "The body is too large"},
-	{UnsupportedType, 415, "The body is not application/json"},
+	{UnsupportedMediaType, 415, "The body is not application/json"},
 	{InvalidType, 422, "A field has the wrong type"},
 	{UnknownField, 422, "The body has a field that is not known"},
 	{InvalidParameter, 422, "A parameter is not valid"},
@@ -114,21 +114,21 @@ var kinds = []kind{
 	{hold.InvalidMetadata, 422, "The metadata is not valid"},
 	{hold.NotCapturable, 422, "The PaymentIntent holds no money"},
 	{hold.NothingToChange, 422, "The change names no term"},
-	{Internal, 500, "Internal error"},
+	{InternalError, 500, "Internal error"},
 	{Unavailable, 503, "Not available for the moment"},
 	{hold.OutcomeUnknown, 503, "It isn't known yet whether the card was authorized"},
 }
 
-var kindOf = func() map[hold.Code]kind {
-	m := make(map[hold.Code]kind, len(kinds))
-	for _, k := range kinds {
+var problemKindByCode = func() map[hold.Code]problemKind {
+	m := make(map[hold.Code]problemKind, len(problemCatalog))
+	for _, k := range problemCatalog {
 		m[k.code] = k
 	}
 	return m
 }()
 
-// retryAfter is what a 503 tells in Retry-After, in seconds.
-const retryAfter = "2"
+// retryAfterSeconds is what a 503 tells in Retry-After, in seconds.
+const retryAfterSeconds = "2"
 
 // Problem is an error as RFC 9457 has it. It is what the server sends and what the client returns; callers branch on Code.
 type Problem struct {
@@ -143,11 +143,11 @@ type Problem struct {
 	DeclineCode   string `json:"decline_code,omitempty" doc:"Why the bank refused, of card_declined" example:"insufficient_funds"`
 	PaymentIntent string `json:"payment_intent,omitempty" doc:"The authorization, which can be confirmed with another card, of card_declined"`
 
-	Errors []Fault `json:"errors,omitempty" doc:"All faults, where there are several"`
+	Errors []FieldError `json:"errors,omitempty" doc:"All faults, where there are several"`
 }
 
-// Fault is one of several things wrong with a request.
-type Fault struct {
+// FieldError is one of several things wrong with a request.
+type FieldError struct {
 	Field  string `json:"field,omitempty"`
 	Detail string `json:"detail"`
 }
@@ -176,7 +176,7 @@ func (p *Problem) ContentType(string) string { return "application/problem+json"
 func (p *Problem) GetHeaders() http.Header {
 	switch p.Code {
 	case Unavailable, hold.OutcomeUnknown, hold.InProgress:
-		return http.Header{"Retry-After": {retryAfter}}
+		return http.Header{"Retry-After": {retryAfterSeconds}}
 	case TokenRequired:
 		return http.Header{"Www-Authenticate": {`Bearer realm="holdd"`}}
 	case TokenInvalid:
@@ -195,14 +195,14 @@ func (p *Problem) write(w http.ResponseWriter) {
 }
 
 func newProblem(code hold.Code, field, detail string) *Problem {
-	k, ok := kindOf[code]
+	k, ok := problemKindByCode[code]
 	if !ok { // a code that hold has learned since: it is about the wish, so it is the caller's to mend
-		k = kind{code: code, status: http.StatusUnprocessableEntity, title: "The request can't be granted"}
+		k = problemKind{code: code, status: http.StatusUnprocessableEntity, title: "The request can't be granted"}
 	}
 	return &Problem{Type: "/docs#" + string(code), Title: k.title, Status: k.status, Detail: detail, Code: code, Field: field}
 }
 
-func problemOf(p *hold.Problem) *Problem {
+func problemFromHold(p *hold.Problem) *Problem {
 	out := newProblem(p.Code, p.Field, p.Detail)
 	out.DeclineCode, out.PaymentIntent = p.DeclineCode, p.PaymentIntent
 	if !p.Deadline.IsZero() {
@@ -212,42 +212,42 @@ func problemOf(p *hold.Problem) *Problem {
 	return out
 }
 
-// answer turns any error into what the caller may know of it. What only the operator may know is logged here, once.
-func (a *API) answer(ctx context.Context, err error) *Problem {
-	p, own := classify(err)
+// logAndConvertError turns any error into what the caller may know of it. What only the operator may know is logged here, once.
+func (a *API) logAndConvertError(ctx context.Context, err error) *Problem {
+	p, callerError := problemFromError(err)
 	switch {
-	case own:
+	case callerError:
 	case errors.Is(ctx.Err(), context.Canceled): // the caller has gone, or the daemon stops
 	case p.Code == Unavailable:
-		a.log.Warn("request not served for now", append(callOf(ctx).fields(), zap.Error(err))...)
+		a.log.Warn("request not served for now", append(requestInfoFrom(ctx).logFields(), zap.Error(err))...)
 	default:
-		a.log.Error("request ended in an internal error", append(callOf(ctx).fields(), zap.Error(err))...)
+		a.log.Error("request ended in an internal error", append(requestInfoFrom(ctx).logFields(), zap.Error(err))...)
 	}
 	return p
 }
 
-// classify decides what kind of problem an error is. own tells that it is about the request; else its text is not for callers.
-func classify(err error) (p *Problem, own bool) {
-	var wish *hold.Problem
+// problemFromError decides what kind of problem an error is. own tells that it is about the request; else its text is not for callers.
+func problemFromError(err error) (p *Problem, callerError bool) {
+	var holdProblem *hold.Problem
 	switch {
 	case errors.As(err, &p):
 		return p, true
-	case errors.As(err, &wish):
-		return problemOf(wish), true
+	case errors.As(err, &holdProblem):
+		return problemFromHold(holdProblem), true
 	case errors.Is(err, health.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return newProblem(Unavailable, "", "holdd can't tell whether this was done: send the same again in a moment, that does no harm"), false
 	}
-	return newProblem(Internal, "", "internal error: holdd's log tells more"), false
+	return newProblem(InternalError, "", "internal error: holdd's log tells more"), false
 }
 
-// transform gives the errors that huma finds in parameters the shape of all others.
-func transform(_ huma.Context, _ string, v any) (any, error) {
+// convertHumaError gives the errors that huma finds in parameters the shape of all others.
+func convertHumaError(_ huma.Context, _ string, v any) (any, error) {
 	m, ok := v.(*huma.ErrorModel)
 	if !ok {
 		return v, nil
 	}
 	if m.Status >= 500 { // its details are not for callers
-		return newProblem(Internal, "", "internal error: holdd's log tells more"), nil
+		return newProblem(InternalError, "", "internal error: holdd's log tells more"), nil
 	}
 	p := newProblem(InvalidParameter, "", m.Detail)
 	for i, e := range m.Errors {
@@ -256,12 +256,12 @@ func transform(_ huma.Context, _ string, v any) (any, error) {
 		}
 		_, field, _ := cutLast(e.Location, '.')
 		if e.Message == "unknown query parameter" {
-			p = withKind(p, UnknownParameter)
+			p = withCode(p, UnknownParameter)
 		}
 		if i == 0 {
 			p.Field, p.Detail = field, e.Message
 		}
-		p.Errors = append(p.Errors, Fault{Field: field, Detail: e.Message})
+		p.Errors = append(p.Errors, FieldError{Field: field, Detail: e.Message})
 	}
 	if len(p.Errors) == 1 {
 		p.Errors = nil
@@ -269,7 +269,7 @@ func transform(_ huma.Context, _ string, v any) (any, error) {
 	return p, nil
 }
 
-func withKind(p *Problem, code hold.Code) *Problem {
+func withCode(p *Problem, code hold.Code) *Problem {
 	q := newProblem(code, p.Field, p.Detail)
 	q.Errors = p.Errors
 	return q

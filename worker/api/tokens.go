@@ -13,10 +13,10 @@ import (
 )
 
 const (
-	minToken   = 24 // bytes; "openssl rand -hex 32" makes 64
-	maxToken   = 512
-	maxTokens  = 1000
-	tokenUsage = "send: name, read or operate, token"
+	minTokenBytes   = 24 // bytes; "openssl rand -hex 32" makes 64
+	maxTokenBytes   = 512
+	maxTokens       = 1000
+	tokenLineFormat = "send: name, read or operate, token"
 )
 
 type role uint8
@@ -28,7 +28,7 @@ const (
 
 // Tokens are who may call, and what they may do. Only digests are kept: a token can't be printed from here.
 type Tokens struct {
-	all []token
+	entries []token
 }
 
 type token struct {
@@ -37,10 +37,10 @@ type token struct {
 	digest [sha256.Size]byte
 }
 
-var tokenName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$`)
+var tokenNamePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$`)
 
-// reservedNames are what a hold's history says of those who have no token.
-var reservedNames = []string{"api", "cli", "inbox", "stripe", "holdd", "console"}
+// reservedTokenNames are what a hold's history says of those who have no token.
+var reservedTokenNames = []string{"api", "cli", "inbox", "stripe", "holdd", "console"}
 
 // ParseTokens reads one token a line: its name for the history, its role (read or operate), the token. Empty lines and lines that begin with #
 // are skipped. Errors name the line and nothing that it holds.
@@ -59,7 +59,7 @@ func ParseTokens(r io.Reader) (*Tokens, error) {
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
-		for _, other := range t.all {
+		for _, other := range t.entries {
 			if other.name == k.name {
 				return nil, fmt.Errorf("line %d: its name stands for another token: give each one its own", n)
 			}
@@ -67,35 +67,35 @@ func ParseTokens(r io.Reader) (*Tokens, error) {
 				return nil, fmt.Errorf("line %d: its token stands on another line: make a new one", n)
 			}
 		}
-		if len(t.all) == maxTokens {
+		if len(t.entries) == maxTokens {
 			return nil, fmt.Errorf("line %d: more than %d tokens", n, maxTokens)
 		}
-		t.all = append(t.all, k)
+		t.entries = append(t.entries, k)
 	}
 	if err := lines.Err(); err != nil {
 		if errors.Is(err, bufio.ErrTooLong) {
-			return nil, fmt.Errorf("line %d: too long: %s", n+1, tokenUsage)
+			return nil, fmt.Errorf("line %d: too long: %s", n+1, tokenLineFormat)
 		}
 		return nil, fmt.Errorf("line %d: %w", n+1, err)
 	}
-	if len(t.all) == 0 {
-		return nil, errors.New("there is no token in it: " + tokenUsage)
+	if len(t.entries) == 0 {
+		return nil, errors.New("there is no token in it: " + tokenLineFormat)
 	}
 	return t, nil
 }
 
 func parseToken(fields []string) (token, error) {
 	if len(fields) != 3 {
-		return token{}, fmt.Errorf("%d words, not 3: %s", len(fields), tokenUsage)
+		return token{}, fmt.Errorf("%d words, not 3: %s", len(fields), tokenLineFormat)
 	}
 	k := token{name: fields[0], digest: sha256.Sum256([]byte(fields[2]))}
 	switch {
-	case !tokenName.MatchString(k.name):
+	case !tokenNamePattern.MatchString(k.name):
 		return token{}, errors.New("the name (first word) has up to 40 letters, digits, dots, dashes or underscores")
-	case slices.Contains(reservedNames, k.name):
-		return token{}, fmt.Errorf("the name (first word) is one of %s, which mean callers without a token", strings.Join(reservedNames, ", "))
-	case len(fields[2]) < minToken || len(fields[2]) > maxToken:
-		return token{}, fmt.Errorf("the token (third word) has %d bytes, not %d to %d: make one with openssl rand -hex 32", len(fields[2]), minToken, maxToken)
+	case slices.Contains(reservedTokenNames, k.name):
+		return token{}, fmt.Errorf("the name (first word) is one of %s, which mean callers without a token", strings.Join(reservedTokenNames, ", "))
+	case len(fields[2]) < minTokenBytes || len(fields[2]) > maxTokenBytes:
+		return token{}, fmt.Errorf("the token (third word) has %d bytes, not %d to %d: make one with openssl rand -hex 32", len(fields[2]), minTokenBytes, maxTokenBytes)
 	case strings.ContainsFunc(fields[2], func(r rune) bool { return r <= ' ' || r > '~' }):
 		return token{}, errors.New("the token (third word) has characters that a header can't carry: make one with openssl rand -hex 32")
 	}
@@ -111,19 +111,19 @@ func parseToken(fields []string) (token, error) {
 }
 
 // Len is how many tokens there are.
-func (t *Tokens) Len() int { return len(t.all) }
+func (t *Tokens) Len() int { return len(t.entries) }
 
 // find compares with every token in constant time. Role 0: none.
 func (t *Tokens) find(given string) (name string, r role) {
 	digest := sha256.Sum256([]byte(given))
 	at := -1
-	for i := range t.all {
-		if subtle.ConstantTimeCompare(t.all[i].digest[:], digest[:]) == 1 {
+	for i := range t.entries {
+		if subtle.ConstantTimeCompare(t.entries[i].digest[:], digest[:]) == 1 {
 			at = i
 		}
 	}
 	if at < 0 {
 		return "", 0
 	}
-	return t.all[at].name, t.all[at].role
+	return t.entries[at].name, t.entries[at].role
 }

@@ -22,20 +22,20 @@ import (
 	"github.com/holdd/holdd/worker/intake"
 )
 
-// hooks is a webhook whose signature is the word good.
-func hooks(take func(context.Context, hold.StripeEvent) (string, error)) *api.Webhook {
-	return &api.Webhook{
-		Parse: func(body []byte, signature string) (hold.StripeEvent, error) {
+// newTestWebhook is a webhook whose signature is the word good.
+func newTestWebhook(apply func(context.Context, hold.StripeEvent) (string, error)) *api.WebhookOptions {
+	return &api.WebhookOptions{
+		VerifyAndParse: func(body []byte, signature string) (hold.StripeEvent, error) {
 			if signature != "good" {
 				return hold.StripeEvent{}, errors.New("not signed by anybody")
 			}
 			return hold.StripeEvent{ID: string(body)}, nil
 		},
-		Take: take,
+		ApplyEvent: apply,
 	}
 }
 
-func hook(t *testing.T, url, body, signature string) answer {
+func postWebhook(t *testing.T, url, body, signature string) response {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+api.WebhookPath, strings.NewReader(body))
 	if err != nil {
@@ -43,10 +43,10 @@ func hook(t *testing.T, url, body, signature string) answer {
 	}
 	r.Host = "hooks.example.com" // as behind a proxy that hands the name on
 	r.Header.Set("Stripe-Signature", signature)
-	return do(t, r)
+	return doRequest(t, r)
 }
 
-func do(t *testing.T, r *http.Request) answer {
+func doRequest(t *testing.T, r *http.Request) response {
 	t.Helper()
 	res, err := http.DefaultClient.Do(r)
 	if err != nil {
@@ -62,15 +62,15 @@ func do(t *testing.T, r *http.Request) answer {
 			break
 		}
 	}
-	return answer{res.StatusCode, res.Header, b.String()}
+	return response{res.StatusCode, res.Header, b.String()}
 }
 
-func TestAWebhookNeedsASignatureAndNothingElse(t *testing.T) {
-	var taken []string
+func TestWebhook_SignatureAndResults(t *testing.T) {
+	var applied []string
 	result := map[string]error{"later": fmt.Errorf("x: %w", health.ErrUnavailable), "odd": errors.New("secret detail"), "mode": &hold.Problem{Code: intake.WrongMode, Detail: "other mode"}}
 	core, logs := observer.New(zap.DebugLevel)
-	a, err := api.New(api.Options{Holds: holdsOf(newMemory()), Tokens: tokens(t), Logger: zap.New(core), Webhook: hooks(func(_ context.Context, e hold.StripeEvent) (string, error) {
-		taken = append(taken, e.ID)
+	a, err := api.New(api.Options{Holds: holdsOf(newFakeHolds()), Tokens: parseTestTokens(t), Logger: zap.New(core), Webhook: newTestWebhook(func(_ context.Context, e hold.StripeEvent) (string, error) {
+		applied = append(applied, e.ID)
 		return "queued", result[e.ID]
 	})})
 	if err != nil {
@@ -87,35 +87,35 @@ func TestAWebhookNeedsASignatureAndNothingElse(t *testing.T) {
 		{"later", "good", 503, "unavailable"}, {"odd", "good", 503, "unavailable"}, {"mode", "good", 400, "wrong_mode"},
 		{strings.Repeat("x", 1<<20+1), "good", 413, "body_too_large"}, {strings.Repeat("x", 1<<20), "good", 200, "queued"}, {"", "good", 200, "queued"},
 	} {
-		if got := hook(t, s.URL, c.body, c.signature); got.status != c.want || !strings.Contains(got.body, c.says) || strings.Contains(got.body, "secret detail") {
+		if got := postWebhook(t, s.URL, c.body, c.signature); got.status != c.want || !strings.Contains(got.body, c.says) || strings.Contains(got.body, "secret detail") {
 			t.Errorf("%.10s %.10s: %d %s", c.body, c.signature, got.status, got.body)
 		}
 	}
-	if len(taken) != 6 {
-		t.Errorf("%d were taken", len(taken))
+	if len(applied) != 6 {
+		t.Errorf("%d were taken", len(applied))
 	}
-	if a.Forged() != 3 || a.Unauthorized() != 0 {
-		t.Errorf("%d forged", a.Forged())
+	if a.InvalidSignatures() != 3 || a.UnauthorizedRequests() != 0 {
+		t.Errorf("%d forged", a.InvalidSignatures())
 	}
 	if n := logs.FilterMessage("a webhook was refused").Len(); n != 1 {
 		t.Errorf("%d lines about refusals within a moment", n)
 	}
 	r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+api.WebhookPath, nil)
-	if got := do(t, r); got.status != 405 || got.header.Get("Allow") != "POST" {
+	if got := doRequest(t, r); got.status != 405 || got.header.Get("Allow") != "POST" {
 		t.Errorf("%d %v", got.status, got.header)
 	}
-	without, _ := serve(t, api.Options{Holds: holdsOf(newMemory())})
-	if got := hook(t, without.URL, "evt", "good"); got.status != 404 || !strings.Contains(got.body, "STRIPE_WEBHOOK_SECRETS") {
+	without, _ := startServer(t, api.Options{Holds: holdsOf(newFakeHolds())})
+	if got := postWebhook(t, without.URL, "evt", "good"); got.status != 404 || !strings.Contains(got.body, "STRIPE_WEBHOOK_SECRETS") {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 }
 
 // Senders that trickle keep no place for long, and events that hang don't keep the API from answering.
-func TestWebhooksAreBounded(t *testing.T) {
+func TestWebhook_TimeAndConcurrencyLimits(t *testing.T) {
 	block := make(chan struct{})
 	var mu sync.Mutex
 	inside, most := 0, 0
-	a, err := api.New(api.Options{Holds: holdsOf(newMemory()), Webhook: hooks(func(ctx context.Context, _ hold.StripeEvent) (string, error) {
+	a, err := api.New(api.Options{Holds: holdsOf(newFakeHolds()), Webhook: newTestWebhook(func(ctx context.Context, _ hold.StripeEvent) (string, error) {
 		mu.Lock()
 		inside++
 		most = max(most, inside)
@@ -150,9 +150,9 @@ func TestWebhooksAreBounded(t *testing.T) {
 
 	var wg sync.WaitGroup
 	for range 100 {
-		wg.Go(func() { hook(t, url, "evt", "good") })
+		wg.Go(func() { postWebhook(t, url, "evt", "good") })
 	}
-	if got := send(t, "GET", url+"/v1/holds", ""); got.status != 200 {
+	if got := sendRequest(t, "GET", url+"/v1/holds", ""); got.status != 200 {
 		t.Errorf("while webhooks hang the API answers %d", got.status)
 	}
 	line := make([]byte, 64)

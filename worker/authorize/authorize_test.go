@@ -65,7 +65,7 @@ func (w *world) authorizedIntent() string {
 	w.t.Helper()
 	id := ""
 	for _, e := range w.sim.Ledger() {
-		if e.Kind == stripesim.Authorized {
+		if e.Kind == stripesim.EffectAuthorized {
 			if id != "" {
 				w.t.Fatalf("two authorizations: %s and %s", id, e.Intent)
 			}
@@ -95,17 +95,17 @@ func (w *world) wantScheduled(p *process) {
 		w.t.Errorf("%+v", h)
 	}
 	for _, e := range w.sim.Ledger() {
-		if e.Kind != stripesim.Authorized {
+		if e.Kind != stripesim.EffectAuthorized {
 			w.t.Errorf("%v %s", e.Kind, e.Intent)
 		}
 	}
 }
 
 // fail makes the next calls of a class go wrong.
-func (w *world) fail(class stripesim.Class, times int, kind stripesim.FaultKind) {
+func (w *world) fail(class stripesim.EndpointClass, times int, kind stripesim.FaultKind) {
 	w.t.Helper()
-	rule := stripesim.Rule{Class: class, Times: times, Fault: stripesim.Fault{Kind: kind}}
-	if _, err := w.sim.AddFault(rule); err != nil {
+	rule := stripesim.FaultRule{Class: class, Times: times, Fault: stripesim.Fault{Kind: kind}}
+	if _, err := w.sim.AddFaultRule(rule); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -246,11 +246,11 @@ func TestAuthorize_TwentyRequestsAtOnce(t *testing.T) {
 	})
 }
 
-var faultKinds = []stripesim.FaultKind{stripesim.DropRequest, stripesim.DropReply,
-	stripesim.BrokenBody, stripesim.CutBody, stripesim.ErrorBefore, stripesim.ErrorAfter,
-	stripesim.Unavailable, stripesim.HTML, stripesim.HTMLAfter,
-	stripesim.RateLimited, stripesim.LockTimeout, stripesim.Conflict, stripesim.Dependency, stripesim.Forbidden,
-	stripesim.NotFound, stripesim.Unauthorized}
+var faultKinds = []stripesim.FaultKind{stripesim.FaultDropRequest, stripesim.FaultDropReply,
+	stripesim.FaultBrokenBody, stripesim.FaultCutBody, stripesim.FaultErrorBefore, stripesim.FaultErrorAfter,
+	stripesim.FaultUnavailable, stripesim.FaultHTML, stripesim.FaultHTMLAfter,
+	stripesim.FaultRateLimited, stripesim.FaultLockTimeout, stripesim.FaultKeyInUse, stripesim.FaultFailedDependency, stripesim.FaultForbidden,
+	stripesim.FaultNotFound, stripesim.FaultUnauthorized}
 
 // TestAuthorize_EveryFault lets the first requests fail in every way: a caller that repeats gets
 // one authorization.
@@ -284,7 +284,7 @@ func TestAuthorize_EveryFault(t *testing.T) {
 // TestConfirm_EveryFault does the same to confirmations and the reads before them.
 func TestConfirm_EveryFault(t *testing.T) {
 	for _, kind := range faultKinds {
-		for _, class := range []stripesim.Class{stripesim.ClassConfirm, stripesim.ClassRetrieve} {
+		for _, class := range []stripesim.EndpointClass{stripesim.ClassConfirm, stripesim.ClassRetrieve} {
 			t.Run(fmt.Sprint(kind, " ", class), func(t *testing.T) {
 				inWorld(t, func(w *world) {
 					p := w.start(0)
@@ -357,7 +357,7 @@ func TestAuthorize_CrashAnywhere(t *testing.T) {
 // TestAuthorize_RedisLosesTheAttempt lets Redis forget an attempt, which meets its own answer at
 // Stripe.
 func TestAuthorize_RedisLosesTheAttempt(t *testing.T) {
-	for _, kind := range []stripesim.FaultKind{"", stripesim.DropReply, stripesim.ErrorAfter, stripesim.ErrorBefore} {
+	for _, kind := range []stripesim.FaultKind{"", stripesim.FaultDropReply, stripesim.FaultErrorAfter, stripesim.FaultErrorBefore} {
 		t.Run(string(kind), func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				p := w.start(0)
@@ -399,13 +399,13 @@ func TestAuthorize_CallerGoesAway(t *testing.T) {
 func TestAuthorize_LeaseEnds(t *testing.T) {
 	inWorld(t, func(w *world) {
 		p := w.start(0)
-		w.fail(stripesim.ClassCreate, 9, stripesim.DropReply)
+		w.fail(stripesim.ClassCreate, 9, stripesim.FaultDropReply)
 		began := time.Now()
 		_, err := p.Authorize(w.ctx, callerKey, booking(), "api")
 		if took := time.Since(began); code(err) != hold.OutcomeUnknown || took > lease {
 			t.Errorf("%v after %s", err, took)
 		}
-		w.sim.ClearFaults()
+		w.sim.ClearFaultRules()
 		time.Sleep(3 * time.Minute)
 		w.wantScheduled(p)
 	})
@@ -428,7 +428,7 @@ func TestAuthorize_RedisDown(t *testing.T) {
 func TestAuthorize_KeyRejected(t *testing.T) {
 	inWorld(t, func(w *world) {
 		p := w.start(0)
-		w.fail(stripesim.ClassCreate, 1, stripesim.Unauthorized)
+		w.fail(stripesim.ClassCreate, 1, stripesim.FaultUnauthorized)
 		for range 2 {
 			if _, err := p.Authorize(w.ctx, callerKey, booking(), "api"); code(err) != "unavailable" {
 				t.Error(err)
@@ -533,7 +533,7 @@ func TestResumer_PublishesAfterACrash(t *testing.T) {
 func TestResumer_InvalidTerms(t *testing.T) {
 	inWorld(t, func(w *world) {
 		p := w.start(0)
-		w.fail(stripesim.ClassCreate, 9, stripesim.DropReply)
+		w.fail(stripesim.ClassCreate, 9, stripesim.FaultDropReply)
 		if _, err := p.Authorize(w.ctx, callerKey, booking(), "api"); code(err) != hold.OutcomeUnknown {
 			t.Fatal(err)
 		}

@@ -31,7 +31,7 @@ func (g *Gateway) authorize(ctx context.Context, c hold.Call) hold.Answer {
 		Expand:               expandChargeAndReview(),
 	}
 	p.OffSession, p.UseStripeSDK = presenceParams(au)
-	r := request{mutation: true}
+	r := readRequest{mutation: true}
 	return g.sendForCardholder(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = requestParams(ctx, c.Account, c.Key)
 		return g.paymentIntents.New(p)
@@ -47,7 +47,7 @@ func (g *Gateway) confirm(ctx context.Context, c hold.Call) hold.Answer {
 		Expand:               expandChargeAndReview(),
 	}
 	p.OffSession, p.UseStripeSDK = presenceParams(c.Authorize)
-	r := request{intentID: c.PaymentIntent, mutation: true}
+	r := readRequest{intentID: c.PaymentIntent, mutation: true}
 	return g.sendForCardholder(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = requestParams(ctx, c.Account, c.Key)
 		return g.paymentIntents.Confirm(c.PaymentIntent, p)
@@ -58,7 +58,7 @@ func (g *Gateway) confirm(ctx context.Context, c hold.Call) hold.Answer {
 // cardholder's browser needs of it. Only an [hold.AnswerOK] carries that: after a decline the
 // caller asks for another card.
 func (g *Gateway) sendForCardholder(
-	ctx context.Context, r request, send func(context.Context) (*stripe.PaymentIntent, error),
+	ctx context.Context, r readRequest, send func(context.Context) (*stripe.PaymentIntent, error),
 ) hold.Answer {
 	var ch *hold.Cardholder
 	a := g.sendForIntent(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {

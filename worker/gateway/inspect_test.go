@@ -16,11 +16,11 @@ func TestInspect(t *testing.T) {
 	const notSent, ok = hold.AnswerKind(0), hold.AnswerOK
 	const forbidden, notFound = hold.AnswerForbidden, hold.AnswerNotFound
 	const unknown = hold.AnswerUnknown
-	restrict := func(classes ...stripesim.Class) func(*simEnv) {
+	restrict := func(classes ...stripesim.EndpointClass) func(*simEnv) {
 		return func(w *simEnv) { w.sim.RestrictKey(testAPIKey, classes...) }
 	}
 	fail := func(kind stripesim.FaultKind) func(*simEnv) {
-		return func(w *simEnv) { w.addFault(stripesim.Rule{Fault: stripesim.Fault{Kind: kind}}) }
+		return func(w *simEnv) { w.addFault(stripesim.FaultRule{Fault: stripesim.Fault{Kind: kind}}) }
 	}
 	revoke := func(w *simEnv) { w.sim.RevokeKey(testAPIKey) }
 	list, retrieve, capture := stripesim.ClassList, stripesim.ClassRetrieve, stripesim.ClassCapture
@@ -34,19 +34,19 @@ func TestInspect(t *testing.T) {
 		"reads only":           {restrict(list, retrieve), ok, ok, forbidden, forbidden, 0},
 		"no permission":        {restrict(), forbidden, notSent, forbidden, forbidden, 0},
 		"required permissions": {restrict(list, retrieve, capture), ok, ok, notFound, forbidden, 0},
-		"Stripe unreachable":   {fail(stripesim.DropRequest), unknown, notSent, notSent, notSent, 0},
-		"Stripe unavailable":   {fail(stripesim.Unavailable), unknown, notSent, notSent, notSent, 0},
-		"a proxy's page":       {fail(stripesim.HTML), unknown, notSent, notSent, notSent, 0},
+		"Stripe unreachable":   {fail(stripesim.FaultDropRequest), unknown, notSent, notSent, notSent, 0},
+		"Stripe unavailable":   {fail(stripesim.FaultUnavailable), unknown, notSent, notSent, notSent, 0},
+		"a proxy's page":       {fail(stripesim.FaultHTML), unknown, notSent, notSent, notSent, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 				w.createHold(stripesim.Hold{})
-				w.sim.SetEndpoints(
-					stripesim.Endpoint{
+				w.sim.SetWebhookEndpoints(
+					stripesim.WebhookEndpoint{
 						URL:        "https://who:pass@hotel.example/webhooks/stripe?token=t0psecret#x",
 						APIVersion: "2020-08-27", Events: []string{"charge.expired"},
 					},
-					stripesim.Endpoint{URL: "https://other.example/", Disabled: true},
+					stripesim.WebhookEndpoint{URL: "https://other.example/", Disabled: true},
 				)
 				tt.prepare(w)
 				effects := len(w.sim.Ledger())
@@ -89,7 +89,7 @@ func TestInspect_ClockOffset(t *testing.T) {
 	for _, offset := range []time.Duration{0, 400 * time.Millisecond, 90 * time.Second, 100 * time.Hour} {
 		runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 			w.sim.Advance(offset)
-			w.addFault(stripesim.Rule{Fault: stripesim.Fault{After: 300 * time.Millisecond}})
+			w.addFault(stripesim.FaultRule{Fault: stripesim.Fault{ReplyDelay: 300 * time.Millisecond}})
 			in := w.gateway.Inspect(t.Context())
 			if !in.ClockOffsetKnown || in.ClockOffsetMin > offset || in.ClockOffsetMax < offset ||
 				in.ClockOffsetMax-in.ClockOffsetMin > 1300*time.Millisecond {

@@ -8,9 +8,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// list reads one page of intents, newest first, with their charges and reviews. A page with one
+// listIntents reads one page of intents, newest first, with their charges and reviews. A page with one
 // unreadable intent is [hold.AnswerUnknown], because the next page would pass over that intent.
-func (g *Gateway) list(ctx context.Context, c hold.Call) hold.Answer {
+func (g *Gateway) listIntents(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.PaymentIntentListParams{
 		Expand: []*string{stripe.String("data.latest_charge"), stripe.String("data.review")},
 	}
@@ -22,7 +22,7 @@ func (g *Gateway) list(ctx context.Context, c hold.Call) hold.Answer {
 		p.StripeAccount = &c.Account
 	}
 	p.StartingAfter = optionalString(c.After)
-	page, a := g.listIntents(ctx, p)
+	page, a := g.sendList(ctx, p)
 	if a.Kind == hold.AnswerOK {
 		a.Page = &page
 	}
@@ -34,15 +34,15 @@ func (g *Gateway) list(ctx context.Context, c hold.Call) hold.Answer {
 func (g *Gateway) check(ctx context.Context) hold.Answer {
 	p := &stripe.PaymentIntentListParams{}
 	p.Limit = stripe.Int64(1)
-	_, a := g.listIntents(ctx, p)
+	_, a := g.sendList(ctx, p)
 	return a
 }
 
-func (g *Gateway) listIntents(
+func (g *Gateway) sendList(
 	ctx context.Context, p *stripe.PaymentIntentListParams,
 ) (page hold.Page, a hold.Answer) {
 	p.Single = true // otherwise the iterator reads further pages, beyond the caller's budget
-	r := request{maxBody: maxListBodyBytes}
+	r := readRequest{maxBody: maxListBodyBytes}
 	a = g.sendAndClassify(ctx, r, func(ctx context.Context) (bool, error) {
 		p.Context = ctx
 		it := g.paymentIntents.List(p)

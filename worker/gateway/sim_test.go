@@ -43,9 +43,9 @@ func (w *simEnv) createHold(h stripesim.Hold) string {
 	return id
 }
 
-func (w *simEnv) addFault(r stripesim.Rule) {
+func (w *simEnv) addFault(r stripesim.FaultRule) {
 	w.t.Helper()
-	if _, err := w.sim.AddFault(r); err != nil {
+	if _, err := w.sim.AddFaultRule(r); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -70,7 +70,7 @@ func (w *simEnv) countEffects(id string, kind stripesim.EffectKind) (n int) {
 }
 
 func TestSim_Capture(t *testing.T) {
-	runInSim(t, stripesim.Options{Connected: []string{testAccountID}}, func(t *testing.T, w *simEnv) {
+	runInSim(t, stripesim.Options{ConnectedAccounts: []string{testAccountID}}, func(t *testing.T, w *simEnv) {
 		id := w.createHold(stripesim.Hold{})
 		in := w.checkDo(hold.Call{Op: hold.OpRead, PaymentIntent: id}, hold.AnswerOK).Intent
 		if in.Status != hold.StatusRequiresCapture || in.AmountCapturable != 10000 ||
@@ -96,7 +96,7 @@ func TestSim_Capture(t *testing.T) {
 			t.Errorf("another key: %+v", in)
 		}
 		w.checkDo(hold.Call{Op: hold.OpCancel, PaymentIntent: id, Key: "late"}, hold.AnswerUnexpectedState)
-		if n := w.countEffects(id, stripesim.Captured); n != 1 {
+		if n := w.countEffects(id, stripesim.EffectCaptured); n != 1 {
 			t.Errorf("%d captures", n)
 		}
 
@@ -159,15 +159,15 @@ func TestSim_Cancel(t *testing.T) {
 // TestSim_LostReply sends the same key again: it brings the outcome and no second effect.
 func TestSim_LostReply(t *testing.T) {
 	effects := map[hold.Op]stripesim.EffectKind{
-		hold.OpCapture: stripesim.Captured, hold.OpCancel: stripesim.Canceled,
+		hold.OpCapture: stripesim.EffectCaptured, hold.OpCancel: stripesim.EffectCanceled,
 	}
 	for _, kind := range []stripesim.FaultKind{
-		stripesim.DropReply, stripesim.BrokenBody, stripesim.CutBody, stripesim.HTMLAfter,
+		stripesim.FaultDropReply, stripesim.FaultBrokenBody, stripesim.FaultCutBody, stripesim.FaultHTMLAfter,
 	} {
 		for op, effect := range effects {
 			runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 				id := w.createHold(stripesim.Hold{})
-				w.addFault(stripesim.Rule{Intent: id, Nth: 1, Fault: stripesim.Fault{Kind: kind}})
+				w.addFault(stripesim.FaultRule{Intent: id, Nth: 1, Fault: stripesim.Fault{Kind: kind}})
 				c := hold.Call{Op: op, PaymentIntent: id, Key: "k"}
 				w.checkDo(c, hold.AnswerUnknown)
 				if a := w.checkDo(c, hold.AnswerOK); !a.Replayed {
@@ -184,11 +184,11 @@ func TestSim_LostReply(t *testing.T) {
 // TestSim_LostRequest is unknown although nothing happened: the same key does it.
 func TestSim_LostRequest(t *testing.T) {
 	for _, kind := range []stripesim.FaultKind{
-		stripesim.DropRequest, stripesim.HTML, stripesim.Unavailable, stripesim.Dependency,
+		stripesim.FaultDropRequest, stripesim.FaultHTML, stripesim.FaultUnavailable, stripesim.FaultFailedDependency,
 	} {
 		runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 			id := w.createHold(stripesim.Hold{})
-			w.addFault(stripesim.Rule{Intent: id, Nth: 1, Fault: stripesim.Fault{Kind: kind}})
+			w.addFault(stripesim.FaultRule{Intent: id, Nth: 1, Fault: stripesim.Fault{Kind: kind}})
 			c := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k"}
 			w.checkDo(c, hold.AnswerUnknown)
 			if a := w.checkDo(c, hold.AnswerOK); a.Replayed {
@@ -202,12 +202,12 @@ func TestSim_LostRequest(t *testing.T) {
 // tells.
 func TestSim_StoredServerError(t *testing.T) {
 	for kind, want := range map[stripesim.FaultKind]hold.Status{
-		stripesim.ErrorAfter: hold.StatusSucceeded, stripesim.ErrorBefore: hold.StatusRequiresCapture,
+		stripesim.FaultErrorAfter: hold.StatusSucceeded, stripesim.FaultErrorBefore: hold.StatusRequiresCapture,
 	} {
 		runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 			id := w.createHold(stripesim.Hold{})
 			fault := stripesim.Fault{Kind: kind}
-			w.addFault(stripesim.Rule{Class: stripesim.ClassCapture, Intent: id, Nth: 1, Fault: fault})
+			w.addFault(stripesim.FaultRule{Class: stripesim.ClassCapture, Intent: id, Nth: 1, Fault: fault})
 			c := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k"}
 			w.checkDo(c, hold.AnswerUnknown)
 			for range 2 {
@@ -225,16 +225,16 @@ func TestSim_StoredServerError(t *testing.T) {
 
 func TestSim_ErrorsNotStoredForKey(t *testing.T) {
 	for kind, want := range map[stripesim.FaultKind]hold.AnswerKind{
-		stripesim.RateLimited:  hold.AnswerRateLimited,
-		stripesim.LockTimeout:  hold.AnswerLockTimeout,
-		stripesim.Conflict:     hold.AnswerKeyInUse,
-		stripesim.Unauthorized: hold.AnswerUnauthorized,
-		stripesim.Forbidden:    hold.AnswerForbidden,
-		stripesim.NotFound:     hold.AnswerNotFound,
+		stripesim.FaultRateLimited:  hold.AnswerRateLimited,
+		stripesim.FaultLockTimeout:  hold.AnswerLockTimeout,
+		stripesim.FaultKeyInUse:     hold.AnswerKeyInUse,
+		stripesim.FaultUnauthorized: hold.AnswerUnauthorized,
+		stripesim.FaultForbidden:    hold.AnswerForbidden,
+		stripesim.FaultNotFound:     hold.AnswerNotFound,
 	} {
 		runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 			id := w.createHold(stripesim.Hold{})
-			w.addFault(stripesim.Rule{Intent: id, Nth: 1, Fault: stripesim.Fault{Kind: kind}})
+			w.addFault(stripesim.FaultRule{Intent: id, Nth: 1, Fault: stripesim.Fault{Kind: kind}})
 			c := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k"}
 			w.checkDo(c, want)
 			w.checkDo(c, hold.AnswerOK)
@@ -247,7 +247,7 @@ func TestSim_ErrorsNotStoredForKey(t *testing.T) {
 func TestSim_ConcurrentCalls(t *testing.T) {
 	runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 		id := w.createHold(stripesim.Hold{})
-		w.addFault(stripesim.Rule{Intent: id, Nth: 1, Fault: stripesim.Fault{Service: 3 * time.Second}})
+		w.addFault(stripesim.FaultRule{Intent: id, Nth: 1, Fault: stripesim.Fault{ServiceTime: 3 * time.Second}})
 		c := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k"}
 		first := make(chan hold.Answer)
 		go func() { first <- w.gateway.Do(context.Background(), c) }()
@@ -265,7 +265,7 @@ func TestSim_ConcurrentCalls(t *testing.T) {
 func TestSim_Timeout(t *testing.T) {
 	runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 		id := w.createHold(stripesim.Hold{})
-		w.addFault(stripesim.Rule{Intent: id, Nth: 1, Fault: stripesim.Fault{After: time.Minute}})
+		w.addFault(stripesim.FaultRule{Intent: id, Nth: 1, Fault: stripesim.Fault{ReplyDelay: time.Minute}})
 		c := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k"}
 		start := time.Now()
 		w.checkDo(c, hold.AnswerUnknown)
@@ -283,7 +283,7 @@ func TestSim_ExpiredAuthorization(t *testing.T) {
 		runInSim(t, stripesim.Options{ExpiryReason: reason}, func(t *testing.T, w *simEnv) {
 			id := w.createHold(stripesim.Hold{})
 			w.sim.Advance(31 * 24 * time.Hour)
-			w.sim.Tick()
+			w.sim.ProcessDue()
 			capture := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k"}
 			in := w.checkDo(capture, hold.AnswerUnexpectedState).Intent
 			if in == nil || in.Status != hold.StatusCanceled || in.CancellationReason != reason {
@@ -309,7 +309,7 @@ func TestSim_ChargeErrorCodes(t *testing.T) {
 		w.checkDo(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "a"}, hold.AnswerChargeGone)
 		id = w.createHold(stripesim.Hold{})
 		w.sim.Advance(31 * 24 * time.Hour)
-		w.sim.Tick()
+		w.sim.ProcessDue()
 		w.checkDo(hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "b"}, hold.AnswerChargeGone)
 	})
 }
@@ -368,11 +368,11 @@ func newServerEnv(t *testing.T) *simEnv {
 func TestSim_RealConnections(t *testing.T) {
 	w := newServerEnv(t)
 	for _, kind := range []stripesim.FaultKind{
-		stripesim.DropRequest, stripesim.DropReply, stripesim.CutBody, stripesim.BrokenBody,
+		stripesim.FaultDropRequest, stripesim.FaultDropReply, stripesim.FaultCutBody, stripesim.FaultBrokenBody,
 	} {
 		id := w.createHold(stripesim.Hold{})
 		c := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k-" + id}
-		w.addFault(stripesim.Rule{Intent: id, Times: 2, Fault: stripesim.Fault{Kind: kind}})
+		w.addFault(stripesim.FaultRule{Intent: id, Times: 2, Fault: stripesim.Fault{Kind: kind}})
 		// net/http may send it again by itself over a new connection, into the second fault or past
 		// it.
 		for range 3 {
@@ -382,7 +382,7 @@ func TestSim_RealConnections(t *testing.T) {
 				t.Errorf("%s: %+v", kind, a)
 			}
 		}
-		if st, _ := w.sim.Intent(id); st.Received != 10000 || w.countEffects(id, stripesim.Captured) != 1 {
+		if st, _ := w.sim.Intent(id); st.Received != 10000 || w.countEffects(id, stripesim.EffectCaptured) != 1 {
 			t.Errorf("%s: %+v", kind, st)
 		}
 	}
@@ -395,14 +395,14 @@ func TestSim_RetransmittedByTransport(t *testing.T) {
 	w := newServerEnv(t)
 	id := w.createHold(stripesim.Hold{})
 	w.checkDo(hold.Call{Op: hold.OpRead, PaymentIntent: id}, hold.AnswerOK) // leaves an idle connection
-	lost := stripesim.Fault{Kind: stripesim.DropReply}
-	locked := stripesim.Fault{Kind: stripesim.LockTimeout}
-	w.addFault(stripesim.Rule{Intent: id, Class: stripesim.ClassCapture, Nth: 1, Fault: lost})
-	w.addFault(stripesim.Rule{Intent: id, Class: stripesim.ClassCapture, Times: 1, Fault: locked})
+	lost := stripesim.Fault{Kind: stripesim.FaultDropReply}
+	locked := stripesim.Fault{Kind: stripesim.FaultLockTimeout}
+	w.addFault(stripesim.FaultRule{Intent: id, Class: stripesim.ClassCapture, Nth: 1, Fault: lost})
+	w.addFault(stripesim.FaultRule{Intent: id, Class: stripesim.ClassCapture, Times: 1, Fault: locked})
 	capture := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k-" + id}
 	a := w.checkDo(capture, hold.AnswerLockTimeout)
-	if !a.Retransmitted || w.countEffects(id, stripesim.Captured) != 1 {
-		t.Errorf("retransmitted %v, captured %d times", a.Retransmitted, w.countEffects(id, stripesim.Captured))
+	if !a.Retransmitted || w.countEffects(id, stripesim.EffectCaptured) != 1 {
+		t.Errorf("retransmitted %v, captured %d times", a.Retransmitted, w.countEffects(id, stripesim.EffectCaptured))
 	}
 	if a := w.checkDo(capture, hold.AnswerOK); a.Retransmitted {
 		t.Error("an ordinary call passes for a retransmitted one")
@@ -421,7 +421,7 @@ func TestSim_UpdateMetadata(t *testing.T) {
 		}
 		failOnce := func(kind stripesim.FaultKind) {
 			fault := stripesim.Fault{Kind: kind}
-			w.addFault(stripesim.Rule{Class: stripesim.ClassUpdate, Times: 1, Fault: fault})
+			w.addFault(stripesim.FaultRule{Class: stripesim.ClassUpdate, Times: 1, Fault: fault})
 		}
 		pairs := map[string]string{"holdd_capture_at": "2026-12-01T10:00:00Z", "holdd_paused": ""}
 		after := map[string]string{"room": "12", "holdd_capture_at": "2026-12-01T10:00:00Z"}
@@ -433,12 +433,12 @@ func TestSim_UpdateMetadata(t *testing.T) {
 			t.Errorf("again: %+v", a)
 		}
 		update("u-1", map[string]string{"room": "13"}, hold.AnswerIdempotencyError)
-		failOnce(stripesim.DropReply)
+		failOnce(stripesim.FaultDropReply)
 		update("u-2", map[string]string{"room": "13"}, hold.AnswerUnknown)
 		if st, _ := w.sim.Intent(id); st.Metadata["room"] != "13" {
 			t.Errorf("%v", st.Metadata)
 		}
-		failOnce(stripesim.RateLimited)
+		failOnce(stripesim.FaultRateLimited)
 		update("u-3", map[string]string{"room": "14"}, hold.AnswerRateLimited)
 	})
 }

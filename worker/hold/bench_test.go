@@ -9,8 +9,8 @@ import (
 
 // What is decided for each hold on its way: a wish is read, and after the claim its call and its answer.
 
-func BenchmarkWish(b *testing.B) {
-	w := hold.ScheduleRequest{PaymentIntent: pi, Reference: "BK-2071", Amount: amount, Currency: "eur",
+func BenchmarkScheduleRequest_Validate(b *testing.B) {
+	w := hold.ScheduleRequest{PaymentIntent: testIntentID, Reference: "BK-2071", Amount: amount, Currency: "eur",
 		CaptureAt: t0.Add(5 * day).Format(time.RFC3339), ExpiresAt: t0.Add(6 * day).Format(time.RFC3339)}
 	b.ReportAllocs()
 	for b.Loop() {
@@ -22,17 +22,17 @@ func BenchmarkWish(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if p := c.Placement(&hold.Hold{}, t0, rules); p.DueAt.IsZero() {
+		if p := c.Placement(&hold.Hold{}, t0, testRules); p.DueAt.IsZero() {
 			b.Fatal("it would never be due")
 		}
 	}
 }
 
-func BenchmarkCaptured(b *testing.B) {
-	h := made(b, held(), captureAt(t0.Add(time.Hour)))
+func BenchmarkApplyAnswer_Captured(b *testing.B) {
+	h := newHold(b, heldIntent(), withCaptureAt(t0.Add(time.Hour)))
 	now := t0.Add(time.Hour)
-	h = claim(h, now)
-	a := hold.Answer{Kind: hold.AnswerOK, HTTPStatus: 200, RequestID: "req_b7pQ2mXw9ZkLrT", Intent: captured(amount)}
+	h = claimHold(h, now)
+	a := hold.Answer{Kind: hold.AnswerOK, HTTPStatus: 200, RequestID: "req_b7pQ2mXw9ZkLrT", Intent: capturedIntent(amount)}
 	b.ReportAllocs()
 	for b.Loop() {
 		call := h.NextCall(now)

@@ -35,8 +35,8 @@ func (l *loop) over() bool {
 
 // claim plays one claim, whose worker makes at most four calls.
 func (l *loop) claim(answer func(hold.Call) hold.Answer) {
-	l.now = later(l.now, l.h.NextAt)
-	h := claim(l.h, l.now)
+	l.now = laterOf(l.now, l.h.NextAt)
+	h := claimHold(l.h, l.now)
 	var c hold.Decision
 	for n := range 4 {
 		call, next := h.NextCall(l.now), h.NextOp
@@ -73,21 +73,21 @@ func (l *loop) claim(answer func(hold.Call) hold.Answer) {
 // bounds are holds on which something is due.
 func bounds(t *testing.T) map[string]hold.Hold {
 	due := t0.Add(2 * day)
-	policy, _ := made(t, held()).PassMilestone(t0.Add(7*day-time.Hour), t0.Add(7*day-time.Hour), rules)
-	over := made(t, held())
+	policy, _ := newHold(t, heldIntent()).PassMilestone(t0.Add(7*day-time.Hour), t0.Add(7*day-time.Hour), testRules)
+	over := newHold(t, heldIntent())
 	over.NextOp, over.NextAt = hold.OpRead, t0.Add(7*day)
-	taken := made(t, held(), captureAt(due))
+	taken := newHold(t, heldIntent(), withCaptureAt(due))
 	taken.State, taken.PreviousState, taken.NextAt = hold.Working, hold.Scheduled, due
 	return map[string]hold.Hold{
-		"capture":                 made(t, held(), captureAt(due)),
-		"capture of a part":       made(t, held(), captureAt(due), part(500)),
-		"capture of a shared one": made(t, shared(200), captureAt(due), part(500)),
-		"release of the rest":     made(t, shared(600), captureAt(due), part(500)),
-		"not verified":            made(t, nil, captureAt(due), told(amount, "eur")),
-		"nothing known":           made(t, nil, captureAt(due)),
-		"cancel":                  made(t, held(), cancelAt(due)),
-		"cancel asked for":        must(t)(made(t, held()).RequestCancel("api", due)),
-		"capture asked for":       must(t)(made(t, held()).RequestCapture(0, "api", due)),
+		"capture":                 newHold(t, heldIntent(), withCaptureAt(due)),
+		"capture of a part":       newHold(t, heldIntent(), withCaptureAt(due), withCaptureAmount(500)),
+		"capture of a shared one": newHold(t, shared(200), withCaptureAt(due), withCaptureAmount(500)),
+		"release of the rest":     newHold(t, shared(600), withCaptureAt(due), withCaptureAmount(500)),
+		"not verified":            newHold(t, nil, withCaptureAt(due), withAmount(amount, "eur")),
+		"nothing known":           newHold(t, nil, withCaptureAt(due)),
+		"cancel":                  newHold(t, heldIntent(), withCancelAt(due)),
+		"cancel asked for":        mustAccept(t)(newHold(t, heldIntent()).RequestCancel("api", due)),
+		"capture asked for":       mustAccept(t)(newHold(t, heldIntent()).RequestCapture(0, "api", due)),
 		"policy":                  policy.Hold,
 		"taken over":              taken,
 		"read at the deadline":    over,
@@ -96,7 +96,7 @@ func bounds(t *testing.T) map[string]hold.Hold {
 
 func TestAnswered_AlertsWithinTheBound(t *testing.T) {
 	reads := append([]hold.Answer{}, allAnswers...)
-	reads = append(reads, hold.Answer{Kind: hold.AnswerOK, Intent: held(func(in *hold.Intent) { in.AmountCapturable = 0 })})
+	reads = append(reads, hold.Answer{Kind: hold.AnswerOK, Intent: heldIntent(func(in *hold.Intent) { in.AmountCapturable = 0 })})
 	for name, start := range bounds(t) {
 		t.Run(name, func(t *testing.T) {
 			for _, written := range allAnswers {
@@ -174,12 +174,12 @@ func TestAnswered_ChargeGoneWhileHeld(t *testing.T) {
 		kind  hold.AnswerKind
 		cause hold.Cause
 	}{{hold.AnswerChargeGone, hold.CauseRefused}, {hold.AnswerUnexpectedState, hold.CauseNotCapturable}} {
-		for name, h := range map[string]hold.Hold{"capture": made(t, held(), captureAt(t0.Add(day))), "cancel": made(t, held(), cancelAt(t0.Add(day)))} {
+		for name, h := range map[string]hold.Hold{"capture": newHold(t, heldIntent(), withCaptureAt(t0.Add(day))), "cancel": newHold(t, heldIntent(), withCancelAt(t0.Add(day)))} {
 			t.Run(name+" "+tt.kind.String(), func(t *testing.T) {
 				l := loop{h: h, now: t0.Add(day)}
 				answer := func(c hold.Call) hold.Answer {
 					if c.Op == hold.OpRead {
-						return hold.Answer{Kind: hold.AnswerOK, Intent: held()}
+						return hold.Answer{Kind: hold.AnswerOK, Intent: heldIntent()}
 					}
 					return hold.Answer{Kind: tt.kind, HTTPStatus: 400, Code: "capture_charge_authorization_expired"}
 				}
@@ -195,7 +195,7 @@ func TestAnswered_ChargeGoneWhileHeld(t *testing.T) {
 					t.Errorf("the second try came after %v", took)
 				}
 				// A person may have it tried again, and hears of it again.
-				l.h = must(t)(l.h.RequestCancel("api", l.now))
+				l.h = mustAccept(t)(l.h.RequestCancel("api", l.now))
 				for range 20 {
 					if !l.over() {
 						l.claim(answer)
@@ -214,7 +214,7 @@ func TestAnswered_OutageNeedsNobody(t *testing.T) {
 		for name, h := range bounds(t) {
 			t.Run(k.String()+" "+name, func(t *testing.T) {
 				l := loop{h: h, now: t0.Add(2 * day)}
-				l.now = later(l.now, h.NextAt)
+				l.now = laterOf(l.now, h.NextAt)
 				began := l.now
 				for l.now.Before(began.Add(day)) {
 					l.claim(func(hold.Call) hold.Answer { return hold.Answer{Kind: k} })
@@ -226,9 +226,9 @@ func TestAnswered_OutageNeedsNobody(t *testing.T) {
 		}
 	}
 	// An outage of captures alone, whose outcome is unknown or read back as nothing, is told and goes on: once it is over the hold is captured.
-	for name, read := range map[string]hold.Answer{"reads fail as well": {Kind: hold.AnswerUnknown}, "reads work": {Kind: hold.AnswerOK, Intent: held()}} {
+	for name, read := range map[string]hold.Answer{"reads fail as well": {Kind: hold.AnswerUnknown}, "reads work": {Kind: hold.AnswerOK, Intent: heldIntent()}} {
 		t.Run(name, func(t *testing.T) {
-			l := loop{h: made(t, held(), captureAt(t0.Add(day))), now: t0.Add(day)}
+			l := loop{h: newHold(t, heldIntent(), withCaptureAt(t0.Add(day))), now: t0.Add(day)}
 			for l.now.Before(t0.Add(2 * day)) {
 				l.claim(func(c hold.Call) hold.Answer {
 					if c.Op == hold.OpRead {
@@ -244,9 +244,9 @@ func TestAnswered_OutageNeedsNobody(t *testing.T) {
 				if !l.over() {
 					l.claim(func(c hold.Call) hold.Answer {
 						if c.Op == hold.OpRead {
-							return hold.Answer{Kind: hold.AnswerOK, Intent: held()}
+							return hold.Answer{Kind: hold.AnswerOK, Intent: heldIntent()}
 						}
-						return hold.Answer{Kind: hold.AnswerOK, Intent: captured(amount)}
+						return hold.Answer{Kind: hold.AnswerOK, Intent: capturedIntent(amount)}
 					})
 				}
 			}

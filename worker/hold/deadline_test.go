@@ -7,17 +7,17 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// byMethod is an authorization whose charge has no capture_before.
-func byMethod(method string, created time.Time) *hold.Intent {
-	return held(func(in *hold.Intent) {
+// intentWithoutCaptureBefore is an authorization whose charge has no capture_before.
+func intentWithoutCaptureBefore(method string, created time.Time) *hold.Intent {
+	return heldIntent(func(in *hold.Intent) {
 		in.CaptureBefore, in.PaymentMethodType, in.Created = time.Time{}, method, created
 	})
 }
 
-// newAt is a new hold that has no time of its own and was scheduled at now.
-func newAt(t *testing.T, in *hold.Intent, now time.Time) hold.Hold {
+// newHoldAt is a new hold that has no time of its own and was scheduled at now.
+func newHoldAt(t *testing.T, in *hold.Intent, now time.Time) hold.Hold {
 	t.Helper()
-	c, err := hold.New(&hold.Draft{ID: pi, OnExpiry: hold.PolicyCancel}, in, "api", now)
+	c, err := hold.New(&hold.Draft{ID: testIntentID, OnExpiry: hold.PolicyCancel}, in, "api", now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,15 +39,15 @@ func TestAssumedDeadline_ByMethod(t *testing.T) {
 		{"unknown method: 7 days", "", 7 * day},
 	} {
 		t.Run(tt.fact, func(t *testing.T) {
-			h := newAt(t, byMethod(tt.method, t0), t0)
+			h := newHoldAt(t, intentWithoutCaptureBefore(tt.method, t0), t0)
 			if got := h.ExpiresAt.Sub(t0); got != tt.want || h.ExpiresSource != hold.SourceAssumed {
 				t.Errorf("ends %v after creation (%s), want %v (assumed)", got, h.ExpiresSource, tt.want)
 			}
 			end := t0.Add(tt.want)
-			if h := newAt(t, byMethod(tt.method, t0), end.Add(-time.Millisecond)); !h.ExpiresAt.Equal(end) {
+			if h := newHoldAt(t, intentWithoutCaptureBefore(tt.method, t0), end.Add(-time.Millisecond)); !h.ExpiresAt.Equal(end) {
 				t.Errorf("a millisecond before: ends at %v, want %v", h.ExpiresAt, end)
 			}
-			if h := newAt(t, byMethod(tt.method, t0), end); !h.ExpiresAt.Equal(end.Add(day)) {
+			if h := newHoldAt(t, intentWithoutCaptureBefore(tt.method, t0), end); !h.ExpiresAt.Equal(end.Add(day)) {
 				t.Errorf("still held at the deadline: ends at %v, want a day later", h.ExpiresAt)
 			}
 		})
@@ -76,16 +76,16 @@ func TestAssumedDeadline_KlarnaEndsAtMidnightUTC(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			created, want := utc(tt.created), utc(tt.want)
-			in := byMethod("klarna", created)
+			in := intentWithoutCaptureBefore("klarna", created)
 			for _, now := range []time.Time{created, want.Add(-time.Millisecond)} {
-				h := newAt(t, in, now)
+				h := newHoldAt(t, in, now)
 				if !h.ExpiresAt.Equal(want) || h.ExpiresSource != hold.SourceAssumed {
 					t.Errorf("scheduled at %v: ends at %v (%s), want %v (assumed)", now, h.ExpiresAt, h.ExpiresSource, want)
 				}
 			}
 			// Were the end of the 28th day meant, the next midnight would be the deadline.
 			for _, now := range []time.Time{want, want.Add(9 * time.Hour), want.Add(day - time.Millisecond)} {
-				if h := newAt(t, in, now); !h.ExpiresAt.Equal(want.Add(day)) {
+				if h := newHoldAt(t, in, now); !h.ExpiresAt.Equal(want.Add(day)) {
 					t.Errorf("still held at %v: ends at %v, want %v", now, h.ExpiresAt, want.Add(day))
 				}
 			}
@@ -94,13 +94,13 @@ func TestAssumedDeadline_KlarnaEndsAtMidnightUTC(t *testing.T) {
 }
 
 func TestSchedule_KlarnaCaptureBeforeMidnight(t *testing.T) {
-	in, midnight := byMethod("klarna", t0), time.Date(2026, 12, 18, 0, 0, 0, 0, time.UTC)
+	in, midnight := intentWithoutCaptureBefore("klarna", t0), time.Date(2026, 12, 18, 0, 0, 0, 0, time.UTC)
 	for at, code := range map[time.Time]hold.Code{
 		midnight.Add(-time.Millisecond): "",
 		midnight:                        hold.AfterDeadline,
 		t0.Add(28*day - time.Second):    hold.AfterDeadline,
 	} {
-		_, err := hold.New(&hold.Draft{ID: pi, OnExpiry: hold.PolicyCancel, CaptureAt: at}, in, "api", t0)
+		_, err := hold.New(&hold.Draft{ID: testIntentID, OnExpiry: hold.PolicyCancel, CaptureAt: at}, in, "api", t0)
 		wantCode(t, err, code)
 	}
 }
@@ -109,16 +109,16 @@ func TestSchedule_KlarnaCaptureBeforeMidnight(t *testing.T) {
 func TestDeadline_CaptureBeforeOverridesMethod(t *testing.T) {
 	for _, method := range []string{"card", "card_present"} {
 		for _, lasts := range []time.Duration{day, 4*day + 18*time.Hour, 29*day + 18*time.Hour, 30 * day} {
-			in := byMethod(method, t0)
+			in := intentWithoutCaptureBefore(method, t0)
 			in.CaptureBefore = t0.Add(lasts)
-			if h := newAt(t, in, t0); !h.ExpiresAt.Equal(in.CaptureBefore) || h.ExpiresSource != hold.SourceCharge {
+			if h := newHoldAt(t, in, t0); !h.ExpiresAt.Equal(in.CaptureBefore) || h.ExpiresSource != hold.SourceCharge {
 				t.Errorf("%s for %v: ends at %v (%s)", method, lasts, h.ExpiresAt, h.ExpiresSource)
 			}
 		}
 	}
 }
 
-func TestObserved_AssumedDeadlineMovesOnlyEarlier(t *testing.T) {
+func TestApplyIntent_AssumedDeadlineMovesOnlyEarlier(t *testing.T) {
 	midnight := time.Date(2026, 12, 18, 0, 0, 0, 0, time.UTC)
 	for _, tt := range []struct {
 		name, method string
@@ -130,9 +130,9 @@ func TestObserved_AssumedDeadlineMovesOnlyEarlier(t *testing.T) {
 		{"the method cannot be seen", "", t0.Add(28 * day), t0.Add(28 * day)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			h := newAt(t, byMethod("klarna", t0), t0)
+			h := newHoldAt(t, intentWithoutCaptureBefore("klarna", t0), t0)
 			h.ExpiresAt = tt.stored
-			c := h.ApplyIntent(byMethod(tt.method, t0), t0.Add(day))
+			c := h.ApplyIntent(intentWithoutCaptureBefore(tt.method, t0), t0.Add(day))
 			moved := !tt.stored.Equal(tt.want)
 			if !c.Hold.ExpiresAt.Equal(tt.want) || c.NewDeadline != moved || c.Unchanged == moved {
 				t.Errorf("ends at %v, new deadline %v, same %v; want %v", c.Hold.ExpiresAt, c.NewDeadline, c.Unchanged, tt.want)

@@ -16,63 +16,63 @@ import (
 // The machine is driven through everything that it can be driven through: from a few new holds on, each step tries every wish, every
 // observation, every answer, every milestone and the passing of time. Holds that differ in nothing that decides anything are looked at once.
 
-// node is a hold at a moment.
-type node struct {
-	h       hold.Hold
+// exploredState is a hold at a moment.
+type exploredState struct {
+	hold    hold.Hold
 	now     time.Time
 	claimed bool // some worker has it
 }
 
-// step is one thing that was done to a hold, and what came of it.
-type step struct {
-	from    node
-	name    string
-	call    hold.Call   // of an answer
-	answer  hold.Answer // of an answer
-	seen    *hold.Intent
-	c       hold.Decision
-	err     error
-	claimed bool
-	wish    bool
+// transition is one thing that was done to a hold, and what came of it.
+type transition struct {
+	from      exploredState
+	name      string
+	call      hold.Call   // of an answer
+	answer    hold.Answer // of an answer
+	intent    *hold.Intent
+	decision  hold.Decision
+	err       error
+	claimed   bool
+	isRequest bool
 }
 
-func (s *step) String() string {
-	show := func(h *hold.Hold) string {
+func (s *transition) String() string {
+	formatHold := func(h *hold.Hold) string {
 		return fmt.Sprintf("{%s next=%s why=%s prior=%s gen=%d unknown=%v count=%d readFirst=%v cancelWanted=%v verified=%v wants=%d of=%d}",
 			h.State, h.NextOp, h.Reason, h.PreviousState, h.Generation, h.Attempt.Unknown, h.Attempt.Count, h.ReadFirst, h.CancelWanted, h.Verified, h.CaptureAmount, h.Amount)
 	}
-	return fmt.Sprintf("%s\n  from %s at +%s\n  to   %s now=%v same=%v err=%v", s.name, show(&s.from.h), s.from.now.Sub(t0), show(&s.c.Hold), s.c.Again, s.c.Unchanged, s.err)
+	return fmt.Sprintf("%s\n  from %s at +%s\n  to   %s now=%v same=%v err=%v", s.name, formatHold(&s.from.hold), s.from.now.Sub(t0), formatHold(&s.decision.Hold), s.decision.Again, s.decision.Unchanged, s.err)
 }
 
-// facet is all of a node that may decide what happens next.
-type facet struct {
-	state, prior                                 hold.State
-	next                                         hold.Op
-	why                                          hold.Cause
-	claimed, unknown, sent, readFirst, cancel    bool
-	verified, priced, part, due, stale, ownDue   bool
-	single, shared, enough                       bool
-	ownKind, end, misses, retries, gen, own, pol int
-	refusals                                     int
+// decisionFacts is all of a node that may decide what happens next.
+type decisionFacts struct {
+	state, previous                                                               hold.State
+	next                                                                          hold.Op
+	reason                                                                        hold.Cause
+	claimed, unknown, sent, readFirst, cancel                                     bool
+	verified, hasAmount, hasCaptureAmount, due, keyExpired, ownDue                bool
+	single, shared, enough                                                        bool
+	ownKind, deadlinePhase, misses, retries, generation, ownAfterDeadline, policy int
+	refusals                                                                      int
 }
 
-func (n *node) facet(r hold.Rules) facet {
-	h := &n.h
+func (n *exploredState) decisionKey(r hold.Rules) decisionFacts {
+	h := &n.hold
 	clamp := func(v, m uint32) int { return int(min(v, m)) }
-	f := facet{state: h.State, next: h.NextOp, why: h.Reason, claimed: n.claimed, unknown: h.Attempt.Unknown, sent: h.Attempt.Count > 0,
-		readFirst: h.ReadFirst, cancel: h.CancelWanted, verified: h.Verified, priced: h.Amount > 0, part: h.CaptureAmount > 0,
+	f := decisionFacts{state: h.State, next: h.NextOp, reason: h.Reason, claimed: n.claimed, unknown: h.Attempt.Unknown, sent: h.Attempt.Count > 0,
+		readFirst: h.ReadFirst, cancel: h.CancelWanted, verified: h.Verified, hasAmount: h.Amount > 0, hasCaptureAmount: h.CaptureAmount > 0,
 		single: h.SingleCapture, shared: h.CapturedElsewhere > 0, enough: h.CaptureAmount > 0 && h.CapturedElsewhere >= h.CaptureAmount,
-		due: h.NextOp != 0 && !h.NextAt.After(n.now), misses: clamp(h.InconclusiveReads, 2), retries: clamp(h.Retries, 1), refusals: clamp(h.Refusals, 1), gen: clamp(h.Generation, 2), pol: int(h.OnExpiry),
-		stale: !h.Attempt.FirstAt.IsZero() && n.now.Sub(h.Attempt.FirstAt) >= 23*time.Hour}
+		due: h.NextOp != 0 && !h.NextAt.After(n.now), misses: clamp(h.InconclusiveReads, 2), retries: clamp(h.Retries, 1), refusals: clamp(h.Refusals, 1), generation: clamp(h.Generation, 2), policy: int(h.OnExpiry),
+		keyExpired: !h.Attempt.FirstAt.IsZero() && n.now.Sub(h.Attempt.FirstAt) >= 23*time.Hour}
 	if h.State == hold.Working {
-		f.prior = h.PreviousState
+		f.previous = h.PreviousState
 	}
 	if !n.claimed { // counts for the back-off alone
 		f.misses, f.retries = min(f.misses, 1), 0
 	}
-	f.stale = f.stale && (f.sent || f.unknown)
+	f.keyExpired = f.keyExpired && (f.sent || f.unknown)
 	if h.State.Final() {
-		return facet{state: h.State}
+		return decisionFacts{state: h.State}
 	}
 	switch {
 	case !h.CaptureAt.IsZero():
@@ -80,56 +80,56 @@ func (n *node) facet(r hold.Rules) facet {
 	case !h.CancelAt.IsZero():
 		f.ownKind = 2
 	}
-	if own := h.ActionTime(); !own.IsZero() {
-		f.ownDue = !own.After(n.now)
-		if !own.Before(h.ExpiresAt) {
-			f.own = 1
+	if ownTime := h.ActionTime(); !ownTime.IsZero() {
+		f.ownDue = !ownTime.After(n.now)
+		if !ownTime.Before(h.ExpiresAt) {
+			f.ownAfterDeadline = 1
 		}
 	}
 	switch {
 	case !n.now.Before(h.ExpiresAt):
-		f.end = 2
+		f.deadlinePhase = 2
 	case !n.now.Before(h.ExpiresAt.Add(-r.ExpiryMargin)):
-		f.end = 1
+		f.deadlinePhase = 1
 	}
 	return f
 }
 
 var (
-	intents = map[string]*hold.Intent{
-		"held":      held(),
-		"multi":     held(multi),
+	intentsByName = map[string]*hold.Intent{
+		"held":      heldIntent(),
+		"multi":     heldIntent(multi),
 		"shared":    shared(200),
 		"enough":    shared(500),
-		"less":      held(func(in *hold.Intent) { in.AmountCapturable = 100 }),
-		"nearer":    held(func(in *hold.Intent) { in.CaptureBefore = t0.Add(day) }),
-		"longer":    held(func(in *hold.Intent) { in.CaptureBefore = t0.Add(20 * day) }),
-		"captured":  captured(amount),
-		"part":      captured(500),
-		"canceled":  canceled("requested_by_customer"),
-		"automatic": canceled("automatic"),
-		"expired":   canceled("expired"),
-		"busy":      intent(hold.StatusProcessing),
-		"action":    intent(hold.StatusRequiresAction),
-		"method":    intent(hold.StatusRequiresPaymentMethod),
-		"confirm":   intent(hold.StatusRequiresConfirmation),
+		"less":      heldIntent(func(in *hold.Intent) { in.AmountCapturable = 100 }),
+		"nearer":    heldIntent(func(in *hold.Intent) { in.CaptureBefore = t0.Add(day) }),
+		"longer":    heldIntent(func(in *hold.Intent) { in.CaptureBefore = t0.Add(20 * day) }),
+		"captured":  capturedIntent(amount),
+		"part":      capturedIntent(500),
+		"canceled":  canceledIntent("requested_by_customer"),
+		"automatic": canceledIntent("automatic"),
+		"expired":   canceledIntent("expired"),
+		"busy":      newIntent(hold.StatusProcessing),
+		"action":    newIntent(hold.StatusRequiresAction),
+		"method":    newIntent(hold.StatusRequiresPaymentMethod),
+		"confirm":   newIntent(hold.StatusRequiresConfirmation),
 	}
 	intentNames = []string{"held", "multi", "shared", "enough", "less", "nearer", "longer", "captured", "part", "canceled", "automatic", "expired", "busy", "action", "method", "confirm"}
 )
 
-// wishes are all that people can ask of a hold.
-func wishes(h hold.Hold, now time.Time) map[string]func() (hold.Decision, error) {
+// possibleRequests are all that people can ask of a hold.
+func possibleRequests(h hold.Hold, now time.Time) map[string]func() (hold.Decision, error) {
 	patch := func(p *hold.Patch) func() (hold.Decision, error) {
 		return func() (hold.Decision, error) { return h.ApplyPatch(p, "api", now) }
 	}
-	same := h.CaptureAt
-	if same.IsZero() {
-		same = now.Add(2 * time.Hour)
+	sameCaptureAt := h.CaptureAt
+	if sameCaptureAt.IsZero() {
+		sameCaptureAt = now.Add(2 * time.Hour)
 	}
 	return map[string]func() (hold.Decision, error){
-		"patch capture_at":      patch(&hold.Patch{CaptureAt: ptr(rfc(now.Add(30 * time.Minute)))}),
-		"patch same capture_at": patch(&hold.Patch{CaptureAt: ptr(rfc(same)), Metadata: map[string]string{"n": fmt.Sprint(h.Revision)}}),
-		"patch cancel_at":       patch(&hold.Patch{CancelAt: ptr(rfc(now.Add(40 * time.Minute)))}),
+		"patch capture_at":      patch(&hold.Patch{CaptureAt: ptr(formatTime(now.Add(30 * time.Minute)))}),
+		"patch same capture_at": patch(&hold.Patch{CaptureAt: ptr(formatTime(sameCaptureAt)), Metadata: map[string]string{"n": fmt.Sprint(h.Revision)}}),
+		"patch cancel_at":       patch(&hold.Patch{CancelAt: ptr(formatTime(now.Add(40 * time.Minute)))}),
 		"patch clear":           patch(&hold.Patch{CaptureAt: ptr(""), CancelAt: ptr("")}),
 		"patch capture_amount":  patch(&hold.Patch{CaptureAmount: ptr(int64(500))}),
 		"patch on_expiry":       patch(&hold.Patch{OnExpiry: ptr("capture")}),
@@ -143,8 +143,8 @@ func wishes(h hold.Hold, now time.Time) map[string]func() (hold.Decision, error)
 	}
 }
 
-// answers are all that Stripe can say to a call.
-func answers() []hold.Answer {
+// possibleAnswers are all that Stripe can say to a call.
+func possibleAnswers() []hold.Answer {
 	var all []hold.Answer
 	for _, k := range hold.AnswerKinds() {
 		a := hold.Answer{Kind: k, HTTPStatus: 400, RequestID: "req_1", Code: k.String()}
@@ -152,7 +152,7 @@ func answers() []hold.Answer {
 		if k == hold.AnswerOK || k == hold.AnswerUnexpectedState || k == hold.AnswerChargeGone {
 			for _, n := range intentNames {
 				b := a
-				b.Intent = intents[n]
+				b.Intent = intentsByName[n]
 				all = append(all, b)
 			}
 		}
@@ -161,37 +161,37 @@ func answers() []hold.Answer {
 	return append(all, hold.Answer{}) // no kind at all
 }
 
-var allAnswers = answers()
+var allAnswers = possibleAnswers()
 
-// steps tries everything on n.
-func (n *node) steps(r hold.Rules, visit func(*step)) {
-	try := func(name string, c hold.Decision, err error, edit func(*step)) {
-		s := &step{from: *n, name: name, c: c, err: err, claimed: n.claimed}
+// visitTransitions tries everything on n.
+func (n *exploredState) visitTransitions(r hold.Rules, visit func(*transition)) {
+	visitDecision := func(name string, c hold.Decision, err error, edit func(*transition)) {
+		s := &transition{from: *n, name: name, decision: c, err: err, claimed: n.claimed}
 		if edit != nil {
 			edit(s)
 		}
 		visit(s)
 	}
-	h, now := n.h, n.now
-	for name, do := range wishes(h, now) {
+	h, now := n.hold, n.now
+	for name, do := range possibleRequests(h, now) {
 		c, err := do()
-		try(name, c, err, func(s *step) { s.wish = true })
+		visitDecision(name, c, err, func(s *transition) { s.isRequest = true })
 	}
 	for _, name := range intentNames {
-		try("observed "+name, h.ApplyIntent(intents[name], now), nil, func(s *step) { s.seen = intents[name] })
+		visitDecision("observed "+name, h.ApplyIntent(intentsByName[name], now), nil, func(s *transition) { s.intent = intentsByName[name] })
 	}
-	try("not found", h.ApplyNotFound(now), nil, nil)
+	visitDecision("not found", h.ApplyNotFound(now), nil, nil)
 	if !h.State.Final() {
 		for _, due := range []time.Time{h.ExpiresAt.Add(-24 * time.Hour), h.ExpiresAt.Add(-r.ExpiryMargin), h.ActionTime(), h.ExpiresAt, h.ExpiresAt.Add(5 * time.Minute)} {
 			if !due.IsZero() && !due.After(now) {
 				c, _ := h.PassMilestone(due, now, r)
-				try("milestone at -"+h.ExpiresAt.Sub(due).String(), c, nil, nil)
+				visitDecision("milestone at -"+h.ExpiresAt.Sub(due).String(), c, nil, nil)
 			}
 		}
 	}
 	if !h.State.Final() && h.NextOp != 0 && (n.claimed || !h.NextAt.After(now)) {
 		// A claim, or the take-over of one whose lease ran out.
-		try("claimed", hold.Decision{Hold: claim(h, now)}, nil, func(s *step) { s.claimed = true })
+		visitDecision("claimed", hold.Decision{Hold: claimHold(h, now)}, nil, func(s *transition) { s.claimed = true })
 	}
 	if n.claimed {
 		call := h.NextCall(now)
@@ -200,19 +200,19 @@ func (n *node) steps(r hold.Rules, visit func(*step)) {
 			if a.Intent != nil {
 				name += " with " + string(a.Intent.Status)
 			}
-			try(name+" to "+call.Op.String(), h.ApplyAnswer(call, a, now), nil, func(s *step) {
-				s.call, s.answer, s.seen = call, a, a.Intent
-				s.claimed = s.c.Again
+			visitDecision(name+" to "+call.Op.String(), h.ApplyAnswer(call, a, now), nil, func(s *transition) {
+				s.call, s.answer, s.intent = call, a, a.Intent
+				s.claimed = s.decision.Again
 			})
 		}
-		try("unsent", h.ReleaseUnsent(), nil, func(s *step) { s.claimed = false })
-		try("parked", hold.Decision{Hold: h, Again: true}.DeferUntil(now.Add(time.Second)), nil, func(s *step) { s.claimed = false })
+		visitDecision("unsent", h.ReleaseUnsent(), nil, func(s *transition) { s.claimed = false })
+		visitDecision("parked", hold.Decision{Hold: h, Again: true}.DeferUntil(now.Add(time.Second)), nil, func(s *transition) { s.claimed = false })
 	}
 }
 
-// moments to which time may jump from a node.
-func (n *node) moments(r hold.Rules) []time.Time {
-	h := &n.h
+// nextTimes to which time may jump from a node.
+func (n *exploredState) nextTimes(r hold.Rules) []time.Time {
+	h := &n.hold
 	var ts []time.Time
 	for _, t := range []time.Time{h.NextAt, h.ActionTime(), h.ExpiresAt.Add(-r.ExpiryMargin), h.ExpiresAt.Add(-time.Millisecond), h.ExpiresAt, h.Attempt.FirstAt.Add(23 * time.Hour)} {
 		if t.After(n.now) && t.Before(t0.Add(30*day)) {
@@ -222,87 +222,87 @@ func (n *node) moments(r hold.Rules) []time.Time {
 	return ts
 }
 
-func roots(t testing.TB) []node {
-	var ns []node
+func initialStates(t testing.TB) []exploredState {
+	var ns []exploredState
 	for _, p := range []hold.Policy{hold.PolicyCancel, hold.PolicyCapture, hold.PolicyAlert} {
-		for _, in := range []*hold.Intent{nil, held()} {
+		for _, in := range []*hold.Intent{nil, heldIntent()} {
 			ns = append(ns,
-				node{h: made(t, in, onExpiry(p)), now: t0},
-				node{h: made(t, in, onExpiry(p), captureAt(t0.Add(2*day))), now: t0},
-				node{h: made(t, in, onExpiry(p), cancelAt(t0.Add(2*day))), now: t0})
+				exploredState{hold: newHold(t, in, withOnExpiry(p)), now: t0},
+				exploredState{hold: newHold(t, in, withOnExpiry(p), withCaptureAt(t0.Add(2*day))), now: t0},
+				exploredState{hold: newHold(t, in, withOnExpiry(p), withCancelAt(t0.Add(2*day))), now: t0})
 		}
-		ns = append(ns, node{h: made(t, nil, onExpiry(p), captureAt(t0.Add(2*day)), told(amount, "eur"), part(500)), now: t0})
+		ns = append(ns, exploredState{hold: newHold(t, nil, withOnExpiry(p), withCaptureAt(t0.Add(2*day)), withAmount(amount, "eur"), withCaptureAmount(500)), now: t0})
 	}
 	return ns
 }
 
-type edge struct{ from, to hold.State }
+type stateEdge struct{ from, to hold.State }
 
 type exploration struct {
-	nodes, steps int
-	whole        bool
-	edges        map[edge]*step
-	broken       map[string]*step
-	count        map[string]int
+	states, transitions int
+	complete            bool
+	edges               map[stateEdge]*transition
+	violations          map[string]*transition
+	violationCounts     map[string]int
 }
 
-// maxNodes bounds the exploration; what lies beyond is met by the random tests.
-const maxNodes = 10_000
+// maxExploredStates bounds the exploration; what lies beyond is met by the random tests.
+const maxExploredStates = 10_000
 
-// explore runs once for all tests that want to know what can happen.
-var explore = sync.OnceValue(func() *exploration {
-	x := &exploration{edges: map[edge]*step{}, broken: map[string]*step{}, count: map[string]int{}, whole: true}
-	seen := map[facet]bool{}
-	var queue []node
-	push := func(n node) {
-		if f := n.facet(rules); !seen[f] {
-			if len(seen) >= maxNodes {
-				x.whole = false
+// exploreAll runs once for all tests that want to know what can happen.
+var exploreAll = sync.OnceValue(func() *exploration {
+	x := &exploration{edges: map[stateEdge]*transition{}, violations: map[string]*transition{}, violationCounts: map[string]int{}, complete: true}
+	seen := map[decisionFacts]bool{}
+	var queue []exploredState
+	push := func(n exploredState) {
+		if f := n.decisionKey(testRules); !seen[f] {
+			if len(seen) >= maxExploredStates {
+				x.complete = false
 				return
 			}
 			seen[f] = true
 			queue = append(queue, n)
 		}
 	}
-	for _, n := range roots(&testing.T{}) {
+	for _, n := range initialStates(&testing.T{}) {
 		push(n)
 	}
 	for len(queue) > 0 {
 		n := queue[0]
 		queue = queue[1:]
-		x.nodes++
-		before := deep(n.h)
-		n.steps(rules, func(s *step) {
-			x.steps++
-			for rule, bad := range invariants {
-				if bad(s) {
-					x.count[rule]++
-					if x.broken[rule] == nil {
-						x.broken[rule] = s
+		x.states++
+		before := deepCopy(n.hold)
+		n.visitTransitions(testRules, func(s *transition) {
+			x.transitions++
+			for rule, isViolated := range invariants {
+				if isViolated(s) {
+					x.violationCounts[rule]++
+					if x.violations[rule] == nil {
+						x.violations[rule] = s
 					}
 				}
 			}
-			if s.err != nil || s.c.Unchanged {
+			if s.err != nil || s.decision.Unchanged {
 				return
 			}
-			from := s.from.h.State
+			from := s.from.hold.State
 			if s.name == "claimed" && from == hold.Scheduled {
 				from = hold.Ready
 			}
-			e := edge{from, s.c.Hold.State}
+			e := stateEdge{from, s.decision.Hold.State}
 			if x.edges[e] == nil {
 				x.edges[e] = s
 			}
-			push(node{h: s.c.Hold, now: s.from.now, claimed: s.claimed})
+			push(exploredState{hold: s.decision.Hold, now: s.from.now, claimed: s.claimed})
 		})
-		if !same(before, n.h) {
-			x.broken["a hold is never changed in place"] = &step{from: n, c: hold.Decision{Hold: before}}
+		if !equalHolds(before, n.hold) {
+			x.violations["a hold is never changed in place"] = &transition{from: n, decision: hold.Decision{Hold: before}}
 		}
-		if !n.claimed || n.h.Attempt.Unknown {
-			for _, at := range n.moments(rules) {
-				m := node{h: n.h, now: at, claimed: n.claimed}
-				if n.h.State == hold.Scheduled && n.h.StateAt(n.now) == hold.Scheduled && n.h.StateAt(at) == hold.Ready {
-					x.edges[edge{hold.Scheduled, hold.Ready}] = &step{from: n, name: "time passes"}
+		if !n.claimed || n.hold.Attempt.Unknown {
+			for _, at := range n.nextTimes(testRules) {
+				m := exploredState{hold: n.hold, now: at, claimed: n.claimed}
+				if n.hold.State == hold.Scheduled && n.hold.StateAt(n.now) == hold.Scheduled && n.hold.StateAt(at) == hold.Ready {
+					x.edges[stateEdge{hold.Scheduled, hold.Ready}] = &transition{from: n, name: "time passes"}
 				}
 				push(m)
 			}
@@ -312,106 +312,106 @@ var explore = sync.OnceValue(func() *exploration {
 })
 
 // invariants are the rules that no step may break. Each reports whether s breaks it.
-var invariants = map[string]func(s *step) bool{
-	"only Stripe's word ends a hold, and ends it as Stripe says": func(s *step) bool {
-		if s.err != nil || !s.c.Hold.State.Final() || s.from.h.State.Final() {
+var invariants = map[string]func(s *transition) bool{
+	"only Stripe's word ends a hold, and ends it as Stripe says": func(s *transition) bool {
+		if s.err != nil || !s.decision.Hold.State.Final() || s.from.hold.State.Final() {
 			return false
 		}
-		if s.seen == nil {
+		if s.intent == nil {
 			return true
 		}
-		switch s.c.Hold.State {
+		switch s.decision.Hold.State {
 		case hold.Captured:
-			return s.seen.Status != hold.StatusSucceeded || s.c.Hold.CapturedAmount != s.seen.AmountReceived
+			return s.intent.Status != hold.StatusSucceeded || s.decision.Hold.CapturedAmount != s.intent.AmountReceived
 		case hold.Canceled:
-			return s.seen.Status != hold.StatusCanceled || s.seen.CancellationReason == "automatic" || s.seen.CancellationReason == "expired"
+			return s.intent.Status != hold.StatusCanceled || s.intent.CancellationReason == "automatic" || s.intent.CancellationReason == "expired"
 		default:
-			return s.seen.Status != hold.StatusCanceled || s.seen.CancellationReason != "automatic" && s.seen.CancellationReason != "expired"
+			return s.intent.Status != hold.StatusCanceled || s.intent.CancellationReason != "automatic" && s.intent.CancellationReason != "expired"
 		}
 	},
-	"what is final stays": func(s *step) bool {
-		return s.from.h.State.Final() && s.err == nil && !(s.c.Unchanged && reflect.DeepEqual(s.c.Hold, s.from.h))
+	"what is final stays": func(s *transition) bool {
+		return s.from.hold.State.Final() && s.err == nil && !(s.decision.Unchanged && reflect.DeepEqual(s.decision.Hold, s.from.hold))
 	},
-	"the end is told once and leaves nothing to do": func(s *step) bool {
-		if s.err != nil || !s.c.Hold.State.Final() || s.from.h.State.Final() {
+	"the end is told once and leaves nothing to do": func(s *transition) bool {
+		if s.err != nil || !s.decision.Hold.State.Final() || s.from.hold.State.Final() {
 			return false
 		}
-		h := &s.c.Hold
-		return h.NextOp != 0 || !h.NextAt.IsZero() || h.SettledAt.IsZero() || h.Attempt.Unknown || s.c.Again || s.c.Unchanged || len(s.c.Events) != 1 ||
-			s.c.Events[0].Type != hold.EventType("hold."+h.State.String()) || s.c.Placement(&s.from.h, s.from.now, rules).SettledAt.IsZero()
+		h := &s.decision.Hold
+		return h.NextOp != 0 || !h.NextAt.IsZero() || h.SettledAt.IsZero() || h.Attempt.Unknown || s.decision.Again || s.decision.Unchanged || len(s.decision.Events) != 1 ||
+			s.decision.Events[0].Type != hold.EventType("hold."+h.State.String()) || s.decision.Placement(&s.from.hold, s.from.now, testRules).SettledAt.IsZero()
 	},
-	"the generation moves only when a read shows the money held": func(s *step) bool {
-		if s.err != nil || s.c.Hold.Generation == s.from.h.Generation {
+	"the generation moves only when a read shows the money held": func(s *transition) bool {
+		if s.err != nil || s.decision.Hold.Generation == s.from.hold.Generation {
 			return false
 		}
-		return s.c.Hold.Generation != s.from.h.Generation+1 || s.answer.Kind != hold.AnswerOK || s.call.Op != hold.OpRead ||
-			s.seen == nil || s.seen.Status != hold.StatusRequiresCapture || s.seen.AmountCapturable <= 0
+		return s.decision.Hold.Generation != s.from.hold.Generation+1 || s.answer.Kind != hold.AnswerOK || s.call.Op != hold.OpRead ||
+			s.intent == nil || s.intent.Status != hold.StatusRequiresCapture || s.intent.AmountCapturable <= 0
 	},
-	"the generation moves whenever a request may have left": func(s *step) bool {
-		return s.answer.Kind == hold.AnswerOK && s.call.Op == hold.OpRead && s.seen != nil && s.seen.Status == hold.StatusRequiresCapture &&
-			(s.from.h.Attempt.Count > 0 || s.from.h.Attempt.Unknown) && s.c.Hold.Generation == s.from.h.Generation &&
-			!s.c.Hold.Attempt.Unknown // a read may be too fast to tell
+	"the generation moves whenever a request may have left": func(s *transition) bool {
+		return s.answer.Kind == hold.AnswerOK && s.call.Op == hold.OpRead && s.intent != nil && s.intent.Status == hold.StatusRequiresCapture &&
+			(s.from.hold.Attempt.Count > 0 || s.from.hold.Attempt.Unknown) && s.decision.Hold.Generation == s.from.hold.Generation &&
+			!s.decision.Hold.Attempt.Unknown // a read may be too fast to tell
 	},
-	"what is unknown is known only by an intent, or by the key's own final answer": func(s *step) bool {
-		if s.err != nil || !s.from.h.Attempt.Unknown || s.c.Hold.Attempt.Unknown || s.seen != nil {
+	"what is unknown is known only by an intent, or by the key's own final answer": func(s *transition) bool {
+		if s.err != nil || !s.from.hold.Attempt.Unknown || s.decision.Hold.Attempt.Unknown || s.intent != nil {
 			return false
 		}
-		own := s.call.Op == hold.OpCapture || s.call.Op == hold.OpCancel
-		return !own || s.answer.Kind != hold.AnswerUnexpectedState && s.answer.Kind != hold.AnswerChargeGone
+		isWrite := s.call.Op == hold.OpCapture || s.call.Op == hold.OpCancel
+		return !isWrite || s.answer.Kind != hold.AnswerUnexpectedState && s.answer.Kind != hold.AnswerChargeGone
 	},
-	"a lost reply makes the outcome unknown": func(s *step) bool {
-		write := s.call.Op == hold.OpCapture || s.call.Op == hold.OpCancel
-		if !write {
+	"a lost reply makes the outcome unknown": func(s *transition) bool {
+		isWrite := s.call.Op == hold.OpCapture || s.call.Op == hold.OpCancel
+		if !isWrite {
 			return false
 		}
 		switch s.answer.Kind {
 		case 0, hold.AnswerUnknown, hold.AnswerReplayedError, hold.AnswerKeyInUse:
-			return !s.c.Hold.Attempt.Unknown
+			return !s.decision.Hold.Attempt.Unknown
 		case hold.AnswerOK:
-			return (s.seen == nil || s.seen.Status == hold.StatusProcessing || s.seen.Status == hold.StatusRequiresCapture) && !s.c.Hold.Attempt.Unknown
+			return (s.intent == nil || s.intent.Status == hold.StatusProcessing || s.intent.Status == hold.StatusRequiresCapture) && !s.decision.Hold.Attempt.Unknown
 		}
 		return false
 	},
-	"what is unknown is Working, or a person's, when the claim ends": func(s *step) bool {
-		h := &s.c.Hold
+	"what is unknown is Working, or a person's, when the claim ends": func(s *transition) bool {
+		h := &s.decision.Hold
 		return s.from.claimed && !s.claimed && s.err == nil && h.Attempt.Unknown && h.State != hold.Working && h.State != hold.Attention
 	},
-	"Working is closed to wishes": func(s *step) bool {
-		if !s.wish || s.from.h.State != hold.Working {
+	"Working is closed to wishes": func(s *transition) bool {
+		if !s.isRequest || s.from.hold.State != hold.Working {
 			return false
 		}
 		return !errors.Is(s.err, &hold.Problem{Code: hold.TooLate})
 	},
-	"an accepted cancel is for good": func(s *step) bool {
-		return s.err == nil && s.from.h.CancelWanted && !s.c.Hold.CancelWanted
+	"an accepted cancel is for good": func(s *transition) bool {
+		return s.err == nil && s.from.hold.CancelWanted && !s.decision.Hold.CancelWanted
 	},
-	"nothing captures after an accepted cancel": func(s *step) bool {
-		h := s.c.Hold
+	"nothing captures after an accepted cancel": func(s *transition) bool {
+		h := s.decision.Hold
 		if s.err != nil || !h.CancelWanted || h.State.Final() {
 			return false
 		}
 		return h.NextOp == hold.OpCapture || h.NextCall(s.from.now).Op == hold.OpCapture || h.NextCall(s.from.now.Add(day)).Op == hold.OpCapture
 	},
-	"an accepted cancel is not forgotten": func(s *step) bool {
-		h := &s.c.Hold
+	"an accepted cancel is not forgotten": func(s *transition) bool {
+		h := &s.decision.Hold
 		if s.err != nil || !h.CancelWanted || h.State.Final() || h.State == hold.Attention {
 			return false
 		}
 		return h.State != hold.Scheduled && h.State != hold.Working || h.NextOp != hold.OpCancel && (h.NextOp != hold.OpRead || h.PreviousState != hold.Attention)
 	},
-	"what was triggered is not forgotten": func(s *step) bool {
-		was, h := &s.from.h, &s.c.Hold
-		if s.err != nil || was.Reason != hold.CauseTrigger || was.NextOp != hold.OpCapture && was.NextOp != hold.OpCancel || h.State.Final() || h.State == hold.Attention {
+	"what was triggered is not forgotten": func(s *transition) bool {
+		previous, h := &s.from.hold, &s.decision.Hold
+		if s.err != nil || previous.Reason != hold.CauseTrigger || previous.NextOp != hold.OpCapture && previous.NextOp != hold.OpCancel || h.State.Final() || h.State == hold.Attention {
 			return false
 		}
-		if s.wish {
+		if s.isRequest {
 			return false // somebody changed their mind
 		}
-		return h.NextOp != was.NextOp
+		return h.NextOp != previous.NextOp
 	},
-	"a claim that ends leaves a next step, a person, or a wait": func(s *step) bool {
-		h := &s.c.Hold
-		if s.call.Op == 0 || s.c.Again || h.State.Final() {
+	"a claim that ends leaves a next step, a person, or a wait": func(s *transition) bool {
+		h := &s.decision.Hold
+		if s.call.Op == 0 || s.decision.Again || h.State.Final() {
 			return false
 		}
 		if h.NextOp == 0 {
@@ -419,11 +419,11 @@ var invariants = map[string]func(s *step) bool{
 		}
 		return !h.NextAt.After(s.from.now) && !h.NextAt.Equal(h.ActionTime())
 	},
-	"Now means that there is something to do": func(s *step) bool {
-		return s.c.Again && (s.c.Hold.NextOp == 0 || s.c.Hold.State.Final() || s.c.Unchanged)
+	"Now means that there is something to do": func(s *transition) bool {
+		return s.decision.Again && (s.decision.Hold.NextOp == 0 || s.decision.Hold.State.Final() || s.decision.Unchanged)
 	},
-	"state and next step agree": func(s *step) bool {
-		h := &s.c.Hold
+	"state and next step agree": func(s *transition) bool {
+		h := &s.decision.Hold
 		if s.err != nil {
 			return false
 		}
@@ -437,51 +437,51 @@ var invariants = map[string]func(s *step) bool{
 		}
 		return h.NextOp != 0
 	},
-	"Attention comes with a notice and a cause, and is a person's": func(s *step) bool {
-		h := &s.c.Hold
-		if s.err != nil || h.State != hold.Attention || s.from.h.State == hold.Attention || s.from.h.State == hold.Working && s.from.h.PreviousState == hold.Attention {
+	"Attention comes with a notice and a cause, and is a person's": func(s *transition) bool {
+		h := &s.decision.Hold
+		if s.err != nil || h.State != hold.Attention || s.from.hold.State == hold.Attention || s.from.hold.State == hold.Working && s.from.hold.PreviousState == hold.Attention {
 			return false
 		}
-		told := s.c.Events
-		if s.wish && len(told) > 0 && told[0].Type == hold.EventChanged {
-			told = told[1:]
+		events := s.decision.Events
+		if s.isRequest && len(events) > 0 && events[0].Type == hold.EventChanged {
+			events = events[1:]
 		}
-		return h.NextOp != 0 || h.Reason == 0 || len(told) != 1 || told[0].Type != hold.EventAttention || s.c.Again || !s.c.Placement(&s.from.h, s.from.now, rules).NeedsAttention
+		return h.NextOp != 0 || h.Reason == 0 || len(events) != 1 || events[0].Type != hold.EventAttention || s.decision.Again || !s.decision.Placement(&s.from.hold, s.from.now, testRules).NeedsAttention
 	},
-	"the revision never falls": func(s *step) bool {
-		return s.err == nil && s.c.Hold.Revision < s.from.h.Revision
+	"the revision never falls": func(s *transition) bool {
+		return s.err == nil && s.decision.Hold.Revision < s.from.hold.Revision
 	},
-	"a granted wish grows the revision": func(s *step) bool {
-		return s.wish && s.err == nil && !s.c.Unchanged && s.c.Hold.Revision == s.from.h.Revision
+	"a granted wish grows the revision": func(s *transition) bool {
+		return s.isRequest && s.err == nil && !s.decision.Unchanged && s.decision.Hold.Revision == s.from.hold.Revision
 	},
-	"a refused wish is a *Problem with a code, and no change": func(s *step) bool {
+	"a refused wish is a *Problem with a code, and no change": func(s *transition) bool {
 		if s.err == nil {
 			return false
 		}
 		var p *hold.Problem
-		return !errors.As(s.err, &p) || p.Code == "" || !reflect.DeepEqual(s.c, hold.Decision{})
+		return !errors.As(s.err, &p) || p.Code == "" || !reflect.DeepEqual(s.decision, hold.Decision{})
 	},
-	"Same is the same": func(s *step) bool {
-		return s.err == nil && s.c.Unchanged && !reflect.DeepEqual(s.c.Hold, s.from.h)
+	"Same is the same": func(s *transition) bool {
+		return s.err == nil && s.decision.Unchanged && !reflect.DeepEqual(s.decision.Hold, s.from.hold)
 	},
-	"history is bounded and keeps its first line": func(s *step) bool {
-		was, h := &s.from.h, &s.c.Hold
-		return s.err == nil && (len(h.History) > hold.MaxHistory || len(h.History) == 0 || h.History[0] != was.History[0] ||
-			len(h.History)+int(h.HistoryDropped) < len(was.History)+int(was.HistoryDropped))
+	"history is bounded and keeps its first line": func(s *transition) bool {
+		previous, h := &s.from.hold, &s.decision.Hold
+		return s.err == nil && (len(h.History) > hold.MaxHistory || len(h.History) == 0 || h.History[0] != previous.History[0] ||
+			len(h.History)+int(h.HistoryDropped) < len(previous.History)+int(previous.HistoryDropped))
 	},
-	"every request is in the history with its key": func(s *step) bool {
+	"every request is in the history with its key": func(s *transition) bool {
 		if s.call.Op != hold.OpCapture && s.call.Op != hold.OpCancel {
 			return false
 		}
-		for _, e := range s.c.Hold.History {
+		for _, e := range s.decision.Hold.History {
 			if e.Kind == hold.HistoryAttempt && e.Key == s.call.Key && e.Answer == s.answer.Kind && e.Op == s.call.Op {
 				return false
 			}
 		}
 		return true
 	},
-	"a request names its key and never more money than is known of": func(s *step) bool {
-		h := &s.from.h
+	"a request names its key and never more money than is known of": func(s *transition) bool {
+		h := &s.from.hold
 		switch s.call.Op {
 		case hold.OpCapture:
 			if h.CaptureAmount > 0 && s.call.Amount != max(0, h.CaptureAmount-h.CapturedElsewhere) || s.call.ReleaseRest != (h.CaptureAmount > 0 && h.CaptureAmount <= h.CapturedElsewhere) || h.CaptureAmount == 0 && !h.Verified && s.call.Amount != h.Amount || s.call.Amount > h.Amount || s.call.Amount < 0 {
@@ -495,84 +495,84 @@ var invariants = map[string]func(s *step) bool{
 		}
 		return false
 	},
-	"an amount is captured only after a read under the same claim, where others may capture as well": func(s *step) bool {
-		h := &s.c.Hold
+	"an amount is captured only after a read under the same claim, where others may capture as well": func(s *transition) bool {
+		h := &s.decision.Hold
 		return s.name == "claimed" && h.CaptureAmount > 0 && !h.SingleCapture && h.NextCall(s.from.now).Op == hold.OpCapture
 	},
-	"no request takes more than what is missing from the total wanted": func(s *step) bool {
-		h := &s.from.h
+	"no request takes more than what is missing from the total wanted": func(s *transition) bool {
+		h := &s.from.hold
 		return s.call.Op == hold.OpCapture && h.CaptureAmount > 0 && s.call.Amount > 0 && s.call.Amount+h.CapturedElsewhere > h.CaptureAmount
 	},
-	"what another system took is never more than what was taken": func(s *step) bool {
-		h := &s.c.Hold
+	"what another system took is never more than what was taken": func(s *transition) bool {
+		h := &s.decision.Hold
 		return s.err == nil && (h.CapturedElsewhere < 0 || h.State == hold.Captured && h.CapturedElsewhere > h.CapturedAmount)
 	},
-	"a key that Stripe may have forgotten is not used": func(s *step) bool {
-		a := s.from.h.Attempt
+	"a key that Stripe may have forgotten is not used": func(s *transition) bool {
+		a := s.from.hold.Attempt
 		return s.call.Key != "" && (a.Count > 0 || a.Unknown) && s.from.now.Sub(a.FirstAt) >= 23*time.Hour
 	},
-	"requests are counted until the generation moves": func(s *step) bool {
-		was, is := s.from.h, s.c.Hold
-		return s.err == nil && is.Generation == was.Generation && is.Attempt.Count < was.Attempt.Count
+	"requests are counted until the generation moves": func(s *transition) bool {
+		previous, is := s.from.hold, s.decision.Hold
+		return s.err == nil && is.Generation == previous.Generation && is.Attempt.Count < previous.Attempt.Count
 	},
-	"what is confirmed stays confirmed": func(s *step) bool {
-		return s.err == nil && s.from.h.Verified && !s.c.Hold.Verified
+	"what is confirmed stays confirmed": func(s *transition) bool {
+		return s.err == nil && s.from.hold.Verified && !s.decision.Hold.Verified
 	},
-	"money is said to be taken only when it was": func(s *step) bool {
-		return s.err == nil && s.c.Hold.CapturedAmount != 0 && s.c.Hold.State != hold.Captured
+	"money is said to be taken only when it was": func(s *transition) bool {
+		return s.err == nil && s.decision.Hold.CapturedAmount != 0 && s.decision.Hold.State != hold.Captured
 	},
-	"an open hold is in the store's indexes": func(s *step) bool {
-		if s.err != nil || s.c.Unchanged || s.c.Hold.State.Final() || s.claimed {
+	"an open hold is in the store's indexes": func(s *transition) bool {
+		if s.err != nil || s.decision.Unchanged || s.decision.Hold.State.Final() || s.claimed {
 			return false
 		}
-		p := s.c.Placement(&s.from.h, s.from.now, rules)
-		h := &s.c.Hold
-		return h.NextOp != 0 && p.DueAt.IsZero() || h.NextOp == 0 && (!p.DueAt.IsZero() || p.Ready) || s.c.NewDeadline == p.KeepMilestone || s.c.NewDeadline && p.NextMilestone.IsZero() || !p.SettledAt.IsZero() ||
+		p := s.decision.Placement(&s.from.hold, s.from.now, testRules)
+		h := &s.decision.Hold
+		return h.NextOp != 0 && p.DueAt.IsZero() || h.NextOp == 0 && (!p.DueAt.IsZero() || p.Ready) || s.decision.NewDeadline == p.KeepMilestone || s.decision.NewDeadline && p.NextMilestone.IsZero() || !p.SettledAt.IsZero() ||
 			(h.State == hold.Attention) != p.NeedsAttention
 	},
-	"times have milliseconds": func(s *step) bool {
-		h := &s.c.Hold
+	"times have milliseconds": func(s *transition) bool {
+		h := &s.decision.Hold
 		return s.err == nil && (!h.NextAt.Equal(h.NextAt.Truncate(time.Millisecond)) || !h.SettledAt.Equal(h.SettledAt.Truncate(time.Millisecond)))
 	},
 }
 
-func TestInvariantsHoldWhateverHappens(t *testing.T) {
-	x := explore()
-	t.Logf("%d situations, %d steps, all of them: %v", x.nodes, x.steps, x.whole)
-	if x.nodes < 1000 {
-		t.Errorf("only %d situations were met", x.nodes)
+func TestHold_InvariantsHoldInEveryState(t *testing.T) {
+	x := exploreAll()
+	t.Logf("%d situations, %d steps, all of them: %v", x.states, x.transitions, x.complete)
+	if x.states < 1000 {
+		t.Errorf("only %d situations were met", x.states)
 	}
 	for rule := range invariants {
 		t.Run(rule, func(t *testing.T) {
-			if s := x.broken[rule]; s != nil {
-				t.Errorf("%d steps break it, the first:\n%s", x.count[rule], s)
+			if s := x.violations[rule]; s != nil {
+				t.Errorf("%d steps break it, the first:\n%s", x.violationCounts[rule], s)
 			}
 		})
 	}
-	if s := x.broken["a hold is never changed in place"]; s != nil {
+	if s := x.violations["a hold is never changed in place"]; s != nil {
 		t.Errorf("changed in place: %s", s)
 	}
 }
 
-var drawn = regexp.MustCompile(`(?m)^//\t(\w+)\s+-> (\w+)\s{2,}(\S.*)$`)
+var diagramLine = regexp.MustCompile(`(?m)^//\t(\w+)\s+-> (\w+)\s{2,}(\S.*)$`)
 
 // The drawing in the package's doc is read and compared with what happens. What leads from a state to itself is drawn only where it says
 // something.
-func TestTheDrawingAgreesWithTheMachine(t *testing.T) {
+func TestDoc_StateDiagramMatchesTransitions(t *testing.T) {
 	src, err := os.ReadFile("doc.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := explore()
-	doc := map[edge]string{}
-	for _, m := range drawn.FindAllStringSubmatch(string(src), -1) {
+	x := exploreAll()
+	doc := map[stateEdge]string{}
+	for _, m := range diagramLine.FindAllStringSubmatch(string(src), -1) {
 		from, ok := hold.ParseState(m[1])
 		to, ok2 := hold.ParseState(m[2])
 		if !ok || !ok2 {
 			t.Errorf("%q: no such state", m[0])
 			continue
 		}
-		e := edge{from, to}
+		e := stateEdge{from, to}
 		if doc[e] != "" {
 			t.Errorf("drawn twice: %s -> %s", from, to)
 		}
@@ -586,7 +586,7 @@ func TestTheDrawingAgreesWithTheMachine(t *testing.T) {
 	}
 	for _, from := range hold.States() {
 		for _, to := range hold.States() {
-			if s := x.edges[edge{from, to}]; s != nil && from != to && doc[edge{from, to}] == "" {
+			if s := x.edges[stateEdge{from, to}]; s != nil && from != to && doc[stateEdge{from, to}] == "" {
 				t.Errorf("happens, and isn't drawn: %s -> %s, by %s", from, to, s.name)
 			}
 		}

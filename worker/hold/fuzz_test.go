@@ -9,8 +9,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// isProblem checks what a caller is told of a refusal.
-func isProblem(t *testing.T, err error) {
+// checkIsProblem checks what a caller is told of a refusal.
+func checkIsProblem(t *testing.T, err error) {
 	t.Helper()
 	var p *hold.Problem
 	if !errors.As(err, &p) || p.Code == "" || p.Detail == "" {
@@ -21,7 +21,7 @@ func isProblem(t *testing.T, err error) {
 	}
 }
 
-func FuzzWish(f *testing.F) {
+func FuzzScheduleRequest(f *testing.F) {
 	for _, s := range []string{
 		`{"payment_intent":"pi_3PxYzA2eZvKYlo2C1gQmT0aB"}`,
 		`{"payment_intent":"pi_3PxYzA2eZvKYlo2C1gQmT0aB","capture_at":"2026-12-01T11:00","time_zone":"Europe/Paris","capture_amount":500}`,
@@ -38,13 +38,13 @@ func FuzzWish(f *testing.F) {
 		}
 		d, err := w.Validate(t0)
 		if err != nil {
-			isProblem(t, err)
+			checkIsProblem(t, err)
 			return
 		}
-		for _, in := range []*hold.Intent{nil, held()} {
+		for _, in := range []*hold.Intent{nil, heldIntent()} {
 			c, err := hold.New(d, in, "api", t0)
 			if err != nil {
-				isProblem(t, err)
+				checkIsProblem(t, err)
 				continue
 			}
 			h := c.Hold
@@ -55,12 +55,12 @@ func FuzzWish(f *testing.F) {
 			if !h.SameTerms(d) {
 				t.Fatal("the same wish again is another wish")
 			}
-			if p := c.Placement(&hold.Hold{}, t0, rules); p.NextMilestone.IsZero() {
+			if p := c.Placement(&hold.Hold{}, t0, testRules); p.NextMilestone.IsZero() {
 				t.Fatal("no milestone ahead")
 			}
 			p := hold.Patch{CaptureAt: &w.CancelAt, CancelAt: &w.CaptureAt, TimeZone: w.TimeZone, CaptureAmount: &w.Amount, OnExpiry: &w.Reference, Reference: &w.OnExpiry, Metadata: w.Metadata}
 			if _, err := h.ApplyPatch(&p, "api", t0); err != nil {
-				isProblem(t, err)
+				checkIsProblem(t, err)
 			}
 			if _, err := json.Marshal(h.View(t0, true)); err != nil {
 				t.Fatalf("can't be shown: %v", err)
@@ -78,7 +78,7 @@ func FuzzParseTime(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s, zone string) {
 		got, err := hold.ParseTime("capture_at", s, zone)
 		if err != nil {
-			isProblem(t, err)
+			checkIsProblem(t, err)
 			return
 		}
 		if got.Location().String() != "UTC" || got.Nanosecond()%1e6 != 0 {

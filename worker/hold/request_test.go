@@ -10,27 +10,27 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// inState is a hold with a time to capture, brought to a state by what would bring it there.
-func inState(t *testing.T, s hold.State) hold.Hold {
+// holdInState is a hold with a time to capture, brought to a state by what would bring it there.
+func holdInState(t *testing.T, s hold.State) hold.Hold {
 	t.Helper()
 	at := t0.Add(2 * day)
-	h := made(t, held(), captureAt(at))
+	h := newHold(t, heldIntent(), withCaptureAt(at))
 	switch s {
 	case hold.Waiting:
-		h = made(t, held())
+		h = newHold(t, heldIntent())
 	case hold.Paused:
-		h = must(t)(h.Pause(0, "api", t0))
+		h = mustAccept(t)(h.Pause(0, "api", t0))
 	case hold.Scheduled:
 	case hold.Working:
-		h = claim(h, at)
+		h = claimHold(h, at)
 	case hold.Attention:
 		h = h.ApplyNotFound(t0).Hold
 	case hold.Captured:
-		h = h.ApplyIntent(captured(amount), t0).Hold
+		h = h.ApplyIntent(capturedIntent(amount), t0).Hold
 	case hold.Canceled:
-		h = h.ApplyIntent(canceled("abandoned"), t0).Hold
+		h = h.ApplyIntent(canceledIntent("abandoned"), t0).Hold
 	case hold.Expired:
-		h = h.ApplyIntent(canceled("expired"), t0).Hold
+		h = h.ApplyIntent(canceledIntent("expired"), t0).Hold
 	}
 	if h.State != s {
 		t.Fatalf("state %s, want %s", h.State, s)
@@ -38,9 +38,9 @@ func inState(t *testing.T, s hold.State) hold.Hold {
 	return h
 }
 
-func TestWishesByState(t *testing.T) {
+func TestRequests_ByState(t *testing.T) {
 	now := t0.Add(time.Hour)
-	over := map[hold.State]hold.Code{hold.Working: hold.TooLate, hold.Captured: hold.AlreadyCaptured, hold.Canceled: hold.AlreadyCanceled, hold.Expired: hold.AlreadyExpired}
+	finalCode := map[hold.State]hold.Code{hold.Working: hold.TooLate, hold.Captured: hold.AlreadyCaptured, hold.Canceled: hold.AlreadyCanceled, hold.Expired: hold.AlreadyExpired}
 	type row = map[hold.State]string // what becomes of it: a state, or a code
 	for _, tt := range []struct {
 		name string
@@ -62,10 +62,10 @@ func TestWishesByState(t *testing.T) {
 		{"acknowledge", func(h hold.Hold) (hold.Decision, error) { return h.Acknowledge("api", now) },
 			row{hold.Waiting: "waiting", hold.Paused: "paused", hold.Scheduled: "scheduled", hold.Attention: "attention"}},
 		{"patch the time", func(h hold.Hold) (hold.Decision, error) {
-			return h.ApplyPatch(&hold.Patch{CaptureAt: ptr(rfc(t0.Add(3 * day)))}, "api", now)
+			return h.ApplyPatch(&hold.Patch{CaptureAt: ptr(formatTime(t0.Add(3 * day)))}, "api", now)
 		}, row{hold.Waiting: "scheduled", hold.Paused: "paused", hold.Scheduled: "scheduled", hold.Attention: "scheduled"}},
 		{"patch to release", func(h hold.Hold) (hold.Decision, error) {
-			return h.ApplyPatch(&hold.Patch{CancelAt: ptr(rfc(t0.Add(3 * day)))}, "api", now)
+			return h.ApplyPatch(&hold.Patch{CancelAt: ptr(formatTime(t0.Add(3 * day)))}, "api", now)
 		}, row{hold.Waiting: "scheduled", hold.Paused: "paused", hold.Scheduled: "scheduled", hold.Attention: "scheduled"}},
 		{"clear the time", func(h hold.Hold) (hold.Decision, error) {
 			return h.ApplyPatch(&hold.Patch{CaptureAt: ptr("")}, "api", now)
@@ -78,7 +78,7 @@ func TestWishesByState(t *testing.T) {
 		{"patch nothing", func(h hold.Hold) (hold.Decision, error) { return h.ApplyPatch(&hold.Patch{}, "api", now) },
 			row{hold.Waiting: "same", hold.Paused: "same", hold.Scheduled: "same", hold.Attention: "same"}},
 		{"patch beyond the deadline", func(h hold.Hold) (hold.Decision, error) {
-			return h.ApplyPatch(&hold.Patch{CaptureAt: ptr(rfc(t0.Add(7 * day)))}, "api", now)
+			return h.ApplyPatch(&hold.Patch{CaptureAt: ptr(formatTime(t0.Add(7 * day)))}, "api", now)
 		}, row{hold.Waiting: "after_deadline", hold.Paused: "after_deadline", hold.Scheduled: "after_deadline", hold.Attention: "after_deadline"}},
 	} {
 		for _, s := range hold.States() {
@@ -86,13 +86,13 @@ func TestWishesByState(t *testing.T) {
 				continue // never stored
 			}
 			t.Run(tt.name+"/"+s.String(), func(t *testing.T) {
-				h := inState(t, s)
-				was := deep(h)
+				h := holdInState(t, s)
+				previous := deepCopy(h)
 				c, err := tt.do(h)
-				if !same(was, h) {
+				if !equalHolds(previous, h) {
 					t.Error("the hold that was given was changed")
 				}
-				if code := over[s]; code != "" {
+				if code := finalCode[s]; code != "" {
 					wantCode(t, err, code)
 					return
 				}
@@ -113,8 +113,8 @@ func TestWishesByState(t *testing.T) {
 }
 
 // A policy that was about to act, and could not yet, is not held to what it was: who changes it meanwhile is obeyed.
-func TestAPolicyThatIsChangedWhileItActsIsTheNewOne(t *testing.T) {
-	late := t0.Add(7*day - 30*time.Minute)
+func TestApplyPatch_PolicyChangedWhileActing(t *testing.T) {
+	inMargin := t0.Add(7*day - 30*time.Minute)
 	for _, tt := range []struct {
 		name  string
 		h     hold.Hold
@@ -123,50 +123,50 @@ func TestAPolicyThatIsChangedWhileItActsIsTheNewOne(t *testing.T) {
 		acts  hold.Op    // once the new policy has spoken
 		why   hold.Cause // 0: any
 	}{
-		{name: "to capture", h: made(t, held()), to: "capture", state: hold.Waiting, acts: hold.OpCapture},
-		{name: "to alert", h: made(t, held()), to: "alert", state: hold.Waiting},
-		{name: "to cancel", h: made(t, held(), onExpiry(hold.PolicyCapture)), to: "cancel", state: hold.Waiting, acts: hold.OpCancel},
-		{name: "paused", h: must(t)(made(t, held(), captureAt(t0.Add(day))).Pause(hold.CauseReview, "stripe", t0)), to: "capture", state: hold.Paused, why: hold.CauseReview},
-		{name: "paused and resumed", h: must(t)(must(t)(made(t, held()).Pause(0, "api", t0)).Resume("api", t0)), to: "capture", state: hold.Waiting, acts: hold.OpCapture},
-		{name: "a time behind the deadline", h: made(t, held(), captureAt(t0.Add(8*day)), func(d *hold.Draft) { d.FromMetadata = true }), to: "capture", state: hold.Attention, why: hold.CauseAfterDeadline, acts: hold.OpCapture},
+		{name: "to capture", h: newHold(t, heldIntent()), to: "capture", state: hold.Waiting, acts: hold.OpCapture},
+		{name: "to alert", h: newHold(t, heldIntent()), to: "alert", state: hold.Waiting},
+		{name: "to cancel", h: newHold(t, heldIntent(), withOnExpiry(hold.PolicyCapture)), to: "cancel", state: hold.Waiting, acts: hold.OpCancel},
+		{name: "paused", h: mustAccept(t)(newHold(t, heldIntent(), withCaptureAt(t0.Add(day))).Pause(hold.CauseReview, "stripe", t0)), to: "capture", state: hold.Paused, why: hold.CauseReview},
+		{name: "paused and resumed", h: mustAccept(t)(mustAccept(t)(newHold(t, heldIntent()).Pause(0, "api", t0)).Resume("api", t0)), to: "capture", state: hold.Waiting, acts: hold.OpCapture},
+		{name: "a time behind the deadline", h: newHold(t, heldIntent(), withCaptureAt(t0.Add(8*day)), func(d *hold.Draft) { d.FromMetadata = true }), to: "capture", state: hold.Attention, why: hold.CauseAfterDeadline, acts: hold.OpCapture},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c, _ := tt.h.PassMilestone(t0.Add(7*day-time.Hour), late, rules)
+			c, _ := tt.h.PassMilestone(t0.Add(7*day-time.Hour), inMargin, testRules)
 			if c.Hold.State != hold.Scheduled || c.Hold.Reason != hold.CauseOnExpiry {
 				t.Fatalf("the policy does not act: %s %s", c.Hold.State, c.Hold.Reason)
 			}
-			h := claim(c.Hold, late)
-			call := h.NextCall(late)
-			h = h.ApplyAnswer(call, hold.Answer{Kind: hold.AnswerUnauthorized}, late).Hold
-			p, err := h.ApplyPatch(&hold.Patch{OnExpiry: &tt.to}, "api", late)
+			h := claimHold(c.Hold, inMargin)
+			call := h.NextCall(inMargin)
+			h = h.ApplyAnswer(call, hold.Answer{Kind: hold.AnswerUnauthorized}, inMargin).Hold
+			p, err := h.ApplyPatch(&hold.Patch{OnExpiry: &tt.to}, "api", inMargin)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if p.Hold.State != tt.state || p.Hold.NextOp != 0 || tt.why != 0 && p.Hold.Reason != tt.why {
 				t.Errorf("%s, next %s, %s", p.Hold.State, p.Hold.NextOp, p.Hold.Reason)
 			}
-			due := p.Placement(&h, late, rules).NextMilestone
-			if due.IsZero() || due.After(late) {
+			due := p.Placement(&h, inMargin, testRules).NextMilestone
+			if due.IsZero() || due.After(inMargin) {
 				t.Fatalf("the deadline speaks at %s, not now", due)
 			}
-			if c, _ := p.Hold.PassMilestone(due, late, rules); c.Hold.NextOp != tt.acts {
+			if c, _ := p.Hold.PassMilestone(due, inMargin, testRules); c.Hold.NextOp != tt.acts {
 				t.Errorf("the new policy does %s", c.Hold.NextOp)
 			}
 		})
 	}
 	// What was sent and may have had its effect is not taken back.
-	c, _ := made(t, held()).PassMilestone(t0.Add(7*day-time.Hour), late, rules)
-	h := claim(c.Hold, late)
-	h = h.ApplyAnswer(h.NextCall(late), hold.Answer{Kind: hold.AnswerUnknown}, late).Hold
-	_, err := h.ApplyPatch(&hold.Patch{OnExpiry: ptr("capture")}, "api", late)
+	c, _ := newHold(t, heldIntent()).PassMilestone(t0.Add(7*day-time.Hour), inMargin, testRules)
+	h := claimHold(c.Hold, inMargin)
+	h = h.ApplyAnswer(h.NextCall(inMargin), hold.Answer{Kind: hold.AnswerUnknown}, inMargin).Hold
+	_, err := h.ApplyPatch(&hold.Patch{OnExpiry: ptr("capture")}, "api", inMargin)
 	wantCode(t, err, hold.TooLate)
 }
 
 // A policy acts before its deadline and not weeks before it, because nobody knew better when it spoke.
-func TestAPolicyWhoseDeadlineTurnsOutToBeLaterWaitsForIt(t *testing.T) {
-	assumed, truth := t0.Add(7*day), t0.Add(30*day)
-	late := assumed.Add(-30 * time.Minute)
-	longer := held(func(in *hold.Intent) { in.CaptureBefore = truth })
+func TestPolicy_WaitsForLaterDeadline(t *testing.T) {
+	assumed, actual := t0.Add(7*day), t0.Add(30*day)
+	inMargin := assumed.Add(-30 * time.Minute)
+	actualIntent := heldIntent(func(in *hold.Intent) { in.CaptureBefore = actual })
 	for _, tt := range []struct {
 		name  string
 		h     hold.Hold
@@ -175,48 +175,48 @@ func TestAPolicyWhoseDeadlineTurnsOutToBeLaterWaitsForIt(t *testing.T) {
 		why   hold.Cause
 		acts  hold.Op // in the end
 	}{
-		{"to capture", made(t, nil, onExpiry(hold.PolicyCapture)), hold.Waiting, 0, 0, hold.OpCapture},
-		{"to cancel", made(t, nil), hold.Waiting, 0, 0, hold.OpCancel},
-		{"told an amount", made(t, nil, told(amount, "eur")), hold.Waiting, 0, 0, hold.OpCancel},
-		{"paused", must(t)(made(t, nil, captureAt(t0.Add(day))).Pause(0, "api", t0)), hold.Paused, 0, 0, hold.OpCancel},
-		{"in attention", made(t, held(), captureAt(t0.Add(8*day)), func(d *hold.Draft) { d.FromMetadata = true }), hold.Attention, 0, hold.CauseAfterDeadline, hold.OpCancel},
-		{"its own time lies between the two", made(t, nil, captureAt(t0.Add(20*day))), hold.Scheduled, hold.OpCapture, hold.CauseSchedule, 0},
-		{"its own time lies behind both", made(t, nil, captureAt(t0.Add(31*day))), hold.Attention, 0, hold.CauseAfterDeadline, hold.OpCancel},
+		{"to capture", newHold(t, nil, withOnExpiry(hold.PolicyCapture)), hold.Waiting, 0, 0, hold.OpCapture},
+		{"to cancel", newHold(t, nil), hold.Waiting, 0, 0, hold.OpCancel},
+		{"told an amount", newHold(t, nil, withAmount(amount, "eur")), hold.Waiting, 0, 0, hold.OpCancel},
+		{"paused", mustAccept(t)(newHold(t, nil, withCaptureAt(t0.Add(day))).Pause(0, "api", t0)), hold.Paused, 0, 0, hold.OpCancel},
+		{"in attention", newHold(t, heldIntent(), withCaptureAt(t0.Add(8*day)), func(d *hold.Draft) { d.FromMetadata = true }), hold.Attention, 0, hold.CauseAfterDeadline, hold.OpCancel},
+		{"its own time lies between the two", newHold(t, nil, withCaptureAt(t0.Add(20*day))), hold.Scheduled, hold.OpCapture, hold.CauseSchedule, 0},
+		{"its own time lies behind both", newHold(t, nil, withCaptureAt(t0.Add(31*day))), hold.Attention, 0, hold.CauseAfterDeadline, hold.OpCancel},
 	} {
-		policy, _ := tt.h.PassMilestone(assumed.Add(-time.Hour), late, rules)
-		if policy.Hold.Reason != hold.CauseOnExpiry {
-			t.Fatalf("%s: the policy does not act: %s %s", tt.name, policy.Hold.State, policy.Hold.Reason)
+		acting, _ := tt.h.PassMilestone(assumed.Add(-time.Hour), inMargin, testRules)
+		if acting.Hold.Reason != hold.CauseOnExpiry {
+			t.Fatalf("%s: the policy does not act: %s %s", tt.name, acting.Hold.State, acting.Hold.Reason)
 		}
-		claimed, read := claim(policy.Hold, late), hold.Call{Op: hold.OpRead}
-		if call := claimed.NextCall(late); call.Op != hold.OpRead && !tt.h.Verified {
+		claimed, read := claimHold(acting.Hold, inMargin), hold.Call{Op: hold.OpRead}
+		if call := claimed.NextCall(inMargin); call.Op != hold.OpRead && !tt.h.Verified {
 			t.Errorf("%s: the policy does %s by a deadline that nobody has checked", tt.name, call.Op)
 		}
-		for way, c := range map[string]hold.Decision{
-			"under a claim": claimed.ApplyAnswer(read, hold.Answer{Kind: hold.AnswerOK, Intent: longer}, late),
-			"in passing":    policy.Hold.ApplyIntent(longer, late),
+		for source, c := range map[string]hold.Decision{
+			"under a claim": claimed.ApplyAnswer(read, hold.Answer{Kind: hold.AnswerOK, Intent: actualIntent}, inMargin),
+			"in passing":    acting.Hold.ApplyIntent(actualIntent, inMargin),
 		} {
 			if h := c.Hold; h.State != tt.state || h.NextOp != tt.next || tt.why != 0 && h.Reason != tt.why || c.Again {
-				t.Errorf("%s, %s: %s, next %s (now %v), %s", tt.name, way, h.State, h.NextOp, c.Again, h.Reason)
+				t.Errorf("%s, %s: %s, next %s (now %v), %s", tt.name, source, h.State, h.NextOp, c.Again, h.Reason)
 			}
-			told := len(c.Events) == 1 && c.Events[0].Type == hold.EventAttention
-			if told != (tt.state == hold.Attention) {
-				t.Errorf("%s, %s: told %+v", tt.name, way, c.Events)
+			needsAttention := len(c.Events) == 1 && c.Events[0].Type == hold.EventAttention
+			if needsAttention != (tt.state == hold.Attention) {
+				t.Errorf("%s, %s: told %+v", tt.name, source, c.Events)
 			}
-			if op := policyActs(t, c, late); op != tt.acts {
-				t.Errorf("%s, %s: before its deadline the policy does %q, want %q", tt.name, way, op, tt.acts)
+			if op := policyOpBeforeDeadline(t, c, inMargin); op != tt.acts {
+				t.Errorf("%s, %s: before its deadline the policy does %q, want %q", tt.name, source, op, tt.acts)
 			}
 		}
 	}
 }
 
 // Whoever is not told that a wish was granted finds it in the hold's history, whatever became of the hold, and no other's wish for it.
-func TestAGrantedWishIsRecognized(t *testing.T) {
+func TestHistoryIncludes_AcceptedRequest(t *testing.T) {
 	due := t0.Add(day)
-	was := made(t, held(), captureAt(due))
-	part := must(t)(was.ApplyPatch(&hold.Patch{CaptureAmount: ptr(int64(700))}, "api", due))
-	canceling := must(t)(was.RequestCancel("api", due))
-	worked := func(h hold.Hold, in *hold.Intent) hold.Hold {
-		h = claim(h, due)
+	original := newHold(t, heldIntent(), withCaptureAt(due))
+	patched := mustAccept(t)(original.ApplyPatch(&hold.Patch{CaptureAmount: ptr(int64(700))}, "api", due))
+	canceling := mustAccept(t)(original.RequestCancel("api", due))
+	claimAndAnswer := func(h hold.Hold, in *hold.Intent) hold.Hold {
+		h = claimHold(h, due)
 		return h.ApplyAnswer(h.NextCall(due), hold.Answer{Kind: hold.AnswerOK, Intent: in}, due).Hold
 	}
 	for _, tt := range []struct {
@@ -224,18 +224,18 @@ func TestAGrantedWishIsRecognized(t *testing.T) {
 		now, wanted    hold.Hold
 		follows, terms bool
 	}{
-		{"as it was written", part, part, true, true},
-		{"claimed since", claim(part, due), part, true, true},
-		{"captured since", worked(part, captured(700)), part, true, true},
-		{"canceled since", worked(canceling, canceled("abandoned")), canceling, true, true},
-		{"paused since", must(t)(part.Pause(0, "api", due)), part, true, true},
-		{"changed since", must(t)(part.ApplyPatch(&hold.Patch{CaptureAmount: ptr(int64(800))}, "api", due.Add(time.Second))), part, true, false},
-		{"never written", was, part, false, false},
-		{"claimed before it", claim(was, due), part, false, false},
-		{"another wish was faster", must(t)(was.Pause(0, "api", due)), part, false, false},
-		{"another time", must(t)(was.ApplyPatch(&hold.Patch{CaptureAmount: ptr(int64(700))}, "api", due.Add(time.Millisecond))), part, false, true},
-		{"another caller", must(t)(was.RequestCancel("desk", due)), canceling, false, true},
-		{"another amount in the same millisecond", must(t)(was.ApplyPatch(&hold.Patch{CaptureAmount: ptr(int64(800))}, "api", due)), part, true, false},
+		{"as it was written", patched, patched, true, true},
+		{"claimed since", claimHold(patched, due), patched, true, true},
+		{"captured since", claimAndAnswer(patched, capturedIntent(700)), patched, true, true},
+		{"canceled since", claimAndAnswer(canceling, canceledIntent("abandoned")), canceling, true, true},
+		{"paused since", mustAccept(t)(patched.Pause(0, "api", due)), patched, true, true},
+		{"changed since", mustAccept(t)(patched.ApplyPatch(&hold.Patch{CaptureAmount: ptr(int64(800))}, "api", due.Add(time.Second))), patched, true, false},
+		{"never written", original, patched, false, false},
+		{"claimed before it", claimHold(original, due), patched, false, false},
+		{"another wish was faster", mustAccept(t)(original.Pause(0, "api", due)), patched, false, false},
+		{"another time", mustAccept(t)(original.ApplyPatch(&hold.Patch{CaptureAmount: ptr(int64(700))}, "api", due.Add(time.Millisecond))), patched, false, true},
+		{"another caller", mustAccept(t)(original.RequestCancel("desk", due)), canceling, false, true},
+		{"another amount in the same millisecond", mustAccept(t)(original.ApplyPatch(&hold.Patch{CaptureAmount: ptr(int64(800))}, "api", due)), patched, true, false},
 	} {
 		if follows, terms := hold.HistoryIncludes(&tt.now, &tt.wanted), hold.HaveSameTerms(&tt.now, &tt.wanted); follows != tt.follows || terms != tt.terms {
 			t.Errorf("%s: follows %v, same terms %v", tt.name, follows, terms)
@@ -243,7 +243,7 @@ func TestAGrantedWishIsRecognized(t *testing.T) {
 	}
 }
 
-func TestWishesRepeated(t *testing.T) {
+func TestRequests_RepeatedIsUnchanged(t *testing.T) {
 	now := t0.Add(time.Hour)
 	for name, do := range map[string]func(h hold.Hold) (hold.Decision, error){
 		"capture":      func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(0, "api", now) },
@@ -252,35 +252,35 @@ func TestWishesRepeated(t *testing.T) {
 		"cancel":       func(h hold.Hold) (hold.Decision, error) { return h.RequestCancel("api", now) },
 		"acknowledge":  func(h hold.Hold) (hold.Decision, error) { return h.Acknowledge("api", now) },
 		"patch": func(h hold.Hold) (hold.Decision, error) {
-			return h.ApplyPatch(&hold.Patch{CaptureAt: ptr(rfc(t0.Add(3 * day))), CaptureAmount: ptr(int64(7)), Metadata: map[string]string{"k": "v"}}, "api", now)
+			return h.ApplyPatch(&hold.Patch{CaptureAt: ptr(formatTime(t0.Add(3 * day))), CaptureAmount: ptr(int64(7)), Metadata: map[string]string{"k": "v"}}, "api", now)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			once := must(t)(do(made(t, held())))
+			once := mustAccept(t)(do(newHold(t, heldIntent())))
 			c, err := do(once)
-			if err != nil || !c.Unchanged || c.Again || len(c.Events) > 0 || !same(c.Hold, once) {
+			if err != nil || !c.Unchanged || c.Again || len(c.Events) > 0 || !equalHolds(c.Hold, once) {
 				t.Errorf("the second time: err %v, same %v, now %v, notices %v", err, c.Unchanged, c.Again, c.Events)
 			}
 		})
 	}
 }
 
-func TestAfterACancelOnlyACancel(t *testing.T) {
+func TestRequests_AfterAcceptedCancel(t *testing.T) {
 	now := t0.Add(time.Hour)
 	for _, paused := range []bool{false, true} {
-		h := made(t, held(), captureAt(t0.Add(2*day)))
+		h := newHold(t, heldIntent(), withCaptureAt(t0.Add(2*day)))
 		if paused {
-			h = must(t)(h.Pause(0, "api", now))
+			h = mustAccept(t)(h.Pause(0, "api", now))
 		}
-		h = must(t)(h.RequestCancel("api", now))
+		h = mustAccept(t)(h.RequestCancel("api", now))
 		for name, err := range map[string]error{
-			"capture":        second(h.RequestCapture(0, "api", now)),
-			"pause":          second(h.Pause(0, "api", now)),
-			"time":           second(h.ApplyPatch(&hold.Patch{CaptureAt: ptr(rfc(t0.Add(3 * day)))}, "api", now)),
-			"same time":      second(h.ApplyPatch(&hold.Patch{CaptureAt: ptr(rfc(t0.Add(2 * day))), Reference: ptr("x")}, "api", now)),
-			"amount":         second(h.ApplyPatch(&hold.Patch{CaptureAmount: ptr(int64(5))}, "api", now)),
-			"time to let go": second(h.ApplyPatch(&hold.Patch{CancelAt: ptr(rfc(t0.Add(3 * day)))}, "api", now)),
-			"clear the time": second(h.ApplyPatch(&hold.Patch{CaptureAt: ptr("")}, "api", now)),
+			"capture":        errOf(h.RequestCapture(0, "api", now)),
+			"pause":          errOf(h.Pause(0, "api", now)),
+			"time":           errOf(h.ApplyPatch(&hold.Patch{CaptureAt: ptr(formatTime(t0.Add(3 * day)))}, "api", now)),
+			"same time":      errOf(h.ApplyPatch(&hold.Patch{CaptureAt: ptr(formatTime(t0.Add(2 * day))), Reference: ptr("x")}, "api", now)),
+			"amount":         errOf(h.ApplyPatch(&hold.Patch{CaptureAmount: ptr(int64(5))}, "api", now)),
+			"time to let go": errOf(h.ApplyPatch(&hold.Patch{CancelAt: ptr(formatTime(t0.Add(3 * day)))}, "api", now)),
+			"clear the time": errOf(h.ApplyPatch(&hold.Patch{CaptureAt: ptr("")}, "api", now)),
 		} {
 			t.Run(fmt.Sprint(name, " paused before ", paused), func(t *testing.T) { wantCode(t, err, hold.CancelAccepted) })
 		}
@@ -291,9 +291,9 @@ func TestAfterACancelOnlyACancel(t *testing.T) {
 	}
 }
 
-func second[T any](_ T, err error) error { return err }
+func errOf[T any](_ T, err error) error { return err }
 
-func TestNewAgainstStripe(t *testing.T) {
+func TestNew_ChecksAgainstIntent(t *testing.T) {
 	ends := t0.Add(7 * day)
 	for _, tt := range []struct {
 		name  string
@@ -304,30 +304,30 @@ func TestNewAgainstStripe(t *testing.T) {
 		ends  time.Time
 		from  hold.DeadlineSource
 	}{
-		{"no time", hold.Draft{}, held(), "", hold.Waiting, ends, hold.SourceCharge},
-		{"time to capture", hold.Draft{CaptureAt: t0.Add(day)}, held(), "", hold.Scheduled, ends, hold.SourceCharge},
-		{"time to release", hold.Draft{CancelAt: t0.Add(day)}, held(), "", hold.Scheduled, ends, hold.SourceCharge},
-		{"amount and currency agree", hold.Draft{Amount: amount, Currency: "eur"}, held(), "", hold.Waiting, ends, hold.SourceCharge},
-		{"other amount", hold.Draft{Amount: amount - 1, Currency: "eur"}, held(), hold.AmountMismatch, 0, ends, 0},
-		{"other currency", hold.Draft{Amount: amount, Currency: "usd"}, held(), hold.CurrencyMismatch, 0, ends, 0},
-		{"too much", hold.Draft{CaptureAmount: amount + 1}, held(), hold.AmountTooLarge, 0, ends, 0},
-		{"all of it", hold.Draft{CaptureAmount: amount}, held(), "", hold.Waiting, ends, hold.SourceCharge},
-		{"captured already", hold.Draft{}, captured(amount), hold.NotCapturable, 0, ends, 0},
-		{"canceled already", hold.Draft{}, canceled(""), hold.NotCapturable, 0, ends, 0},
-		{"3-D Secure to come", hold.Draft{}, intent(hold.StatusRequiresAction), hold.NotCapturable, 0, ends, 0},
-		{"at the deadline", hold.Draft{CaptureAt: ends}, held(), hold.AfterDeadline, 0, ends, 0},
-		{"just before the deadline", hold.Draft{CaptureAt: ends.Add(-time.Millisecond)}, held(), "", hold.Scheduled, ends, hold.SourceCharge},
-		{"release after the deadline", hold.Draft{CancelAt: ends.Add(time.Hour)}, held(), hold.AfterDeadline, 0, ends, 0},
-		{"the charge knows better than the caller", hold.Draft{CaptureAt: t0.Add(6 * day), ExpiresAt: t0.Add(20 * day)}, held(func(in *hold.Intent) { in.CaptureBefore = t0.Add(2 * day) }), hold.AfterDeadline, 0, t0.Add(2 * day), 0},
+		{"no time", hold.Draft{}, heldIntent(), "", hold.Waiting, ends, hold.SourceCharge},
+		{"time to capture", hold.Draft{CaptureAt: t0.Add(day)}, heldIntent(), "", hold.Scheduled, ends, hold.SourceCharge},
+		{"time to release", hold.Draft{CancelAt: t0.Add(day)}, heldIntent(), "", hold.Scheduled, ends, hold.SourceCharge},
+		{"amount and currency agree", hold.Draft{Amount: amount, Currency: "eur"}, heldIntent(), "", hold.Waiting, ends, hold.SourceCharge},
+		{"other amount", hold.Draft{Amount: amount - 1, Currency: "eur"}, heldIntent(), hold.AmountMismatch, 0, ends, 0},
+		{"other currency", hold.Draft{Amount: amount, Currency: "usd"}, heldIntent(), hold.CurrencyMismatch, 0, ends, 0},
+		{"too much", hold.Draft{CaptureAmount: amount + 1}, heldIntent(), hold.AmountTooLarge, 0, ends, 0},
+		{"all of it", hold.Draft{CaptureAmount: amount}, heldIntent(), "", hold.Waiting, ends, hold.SourceCharge},
+		{"captured already", hold.Draft{}, capturedIntent(amount), hold.NotCapturable, 0, ends, 0},
+		{"canceled already", hold.Draft{}, canceledIntent(""), hold.NotCapturable, 0, ends, 0},
+		{"3-D Secure to come", hold.Draft{}, newIntent(hold.StatusRequiresAction), hold.NotCapturable, 0, ends, 0},
+		{"at the deadline", hold.Draft{CaptureAt: ends}, heldIntent(), hold.AfterDeadline, 0, ends, 0},
+		{"just before the deadline", hold.Draft{CaptureAt: ends.Add(-time.Millisecond)}, heldIntent(), "", hold.Scheduled, ends, hold.SourceCharge},
+		{"release after the deadline", hold.Draft{CancelAt: ends.Add(time.Hour)}, heldIntent(), hold.AfterDeadline, 0, ends, 0},
+		{"the charge knows better than the caller", hold.Draft{CaptureAt: t0.Add(6 * day), ExpiresAt: t0.Add(20 * day)}, heldIntent(func(in *hold.Intent) { in.CaptureBefore = t0.Add(2 * day) }), hold.AfterDeadline, 0, t0.Add(2 * day), 0},
 		{"the caller's deadline, unchecked", hold.Draft{CaptureAt: t0.Add(3 * day), ExpiresAt: t0.Add(4 * day)}, nil, "", hold.Scheduled, t0.Add(4 * day), hold.SourceCaller},
 		{"beyond the caller's deadline", hold.Draft{CaptureAt: t0.Add(4 * day), ExpiresAt: t0.Add(4 * day)}, nil, hold.AfterDeadline, 0, t0.Add(4 * day), 0},
 		{"beyond an assumption: Stripe will tell", hold.Draft{CaptureAt: t0.Add(20 * day)}, nil, "", hold.Scheduled, ends, hold.SourceAssumed},
-		{"assumed by the method", hold.Draft{}, held(func(in *hold.Intent) { in.CaptureBefore, in.PaymentMethodType = time.Time{}, "klarna" }), "", hold.Waiting, time.Date(2026, 12, 18, 0, 0, 0, 0, time.UTC), hold.SourceAssumed},
-		{"assumed from the intent's making", hold.Draft{}, held(func(in *hold.Intent) { in.CaptureBefore, in.Created = time.Time{}, t0.Add(-3*day) }), "", hold.Waiting, t0.Add(4 * day), hold.SourceAssumed},
+		{"assumed by the method", hold.Draft{}, heldIntent(func(in *hold.Intent) { in.CaptureBefore, in.PaymentMethodType = time.Time{}, "klarna" }), "", hold.Waiting, time.Date(2026, 12, 18, 0, 0, 0, 0, time.UTC), hold.SourceAssumed},
+		{"assumed from the intent's making", hold.Draft{}, heldIntent(func(in *hold.Intent) { in.CaptureBefore, in.Created = time.Time{}, t0.Add(-3*day) }), "", hold.Waiting, t0.Add(4 * day), hold.SourceAssumed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := tt.d
-			d.ID, d.OnExpiry = pi, hold.PolicyCancel
+			d.ID, d.OnExpiry = testIntentID, hold.PolicyCancel
 			c, err := hold.New(&d, tt.in, "api", t0)
 			wantCode(t, err, tt.code)
 			if err != nil {
@@ -343,7 +343,7 @@ func TestNewAgainstStripe(t *testing.T) {
 			if !h.SameTerms(&d) {
 				t.Error("the same wish again is another wish")
 			}
-			if p := c.Placement(&hold.Hold{}, t0, rules); p.VerifyAt.IsZero() == (tt.in == nil && !(tt.d.Amount > 0 && !tt.d.ExpiresAt.IsZero())) {
+			if p := c.Placement(&hold.Hold{}, t0, testRules); p.VerifyAt.IsZero() == (tt.in == nil && !(tt.d.Amount > 0 && !tt.d.ExpiresAt.IsZero())) {
 				t.Errorf("to be checked at %v", p.VerifyAt)
 			}
 		})
@@ -351,9 +351,9 @@ func TestNewAgainstStripe(t *testing.T) {
 }
 
 // People learn at once that the authorization will probably end before the hold's time; Stripe is asked later, and what it says is told as well.
-func TestATimeBeyondAnAssumedDeadlineIsToldOf(t *testing.T) {
-	told := func(notices []hold.Event) (n int) {
-		for _, x := range notices {
+func TestNew_WarnsOfTimeAfterAssumedDeadline(t *testing.T) {
+	countWarnings := func(events []hold.Event) (n int) {
+		for _, x := range events {
 			if x.Type == hold.EventExpiring && x.Cause == hold.CauseAfterDeadline && x.Threshold > 0 {
 				n++
 			}
@@ -372,33 +372,33 @@ func TestATimeBeyondAnAssumedDeadlineIsToldOf(t *testing.T) {
 		{"nothing is lost", hold.Draft{CancelAt: t0.Add(20 * day)}, 0},
 	} {
 		d := tt.d
-		d.ID, d.OnExpiry = pi, hold.PolicyCancel
+		d.ID, d.OnExpiry = testIntentID, hold.PolicyCancel
 		c, err := hold.New(&d, nil, "api", t0)
-		if err != nil || told(c.Events) != tt.want {
+		if err != nil || countWarnings(c.Events) != tt.want {
 			t.Errorf("%s: %+v, %v", tt.name, c.Events, err)
 		}
 	}
-	h := made(t, nil, func(d *hold.Draft) { d.CaptureAt = t0.Add(day) })
+	h := newHold(t, nil, func(d *hold.Draft) { d.CaptureAt = t0.Add(day) })
 	for at, want := range map[time.Time]int{t0.Add(2 * day): 0, t0.Add(30 * day): 1} {
 		text := at.Format(time.RFC3339)
 		c, err := h.ApplyPatch(&hold.Patch{CaptureAt: &text}, "api", t0)
-		if err != nil || told(c.Events) != want {
+		if err != nil || countWarnings(c.Events) != want {
 			t.Errorf("moved to %s: %+v, %v", at, c.Events, err)
 		}
 	}
-	h = made(t, nil, func(d *hold.Draft) { d.CaptureAt = t0.Add(20 * day) })
-	if c := h.ApplyIntent(held(), t0.Add(time.Minute)); c.Hold.State != hold.Attention || c.Hold.Reason != hold.CauseAfterDeadline {
+	h = newHold(t, nil, func(d *hold.Draft) { d.CaptureAt = t0.Add(20 * day) })
+	if c := h.ApplyIntent(heldIntent(), t0.Add(time.Minute)); c.Hold.State != hold.Attention || c.Hold.Reason != hold.CauseAfterDeadline {
 		t.Errorf("Stripe says the same: %s %s", c.Hold.State, c.Hold.Reason)
 	}
 }
 
-func wish(edit func(*hold.ScheduleRequest)) hold.ScheduleRequest {
-	w := hold.ScheduleRequest{PaymentIntent: pi}
+func newRequest(edit func(*hold.ScheduleRequest)) hold.ScheduleRequest {
+	w := hold.ScheduleRequest{PaymentIntent: testIntentID}
 	edit(&w)
 	return w
 }
 
-func TestDraft(t *testing.T) {
+func TestScheduleRequest_Validate(t *testing.T) {
 	pairs := func(n int) map[string]string {
 		m := map[string]string{}
 		for i := range n {
@@ -415,7 +415,7 @@ func TestDraft(t *testing.T) {
 		{"no id", func(w *hold.ScheduleRequest) { w.PaymentIntent = "" }, hold.InvalidID},
 		{"a charge", func(w *hold.ScheduleRequest) { w.PaymentIntent = "ch_3PxYzA2eZvKYlo2C" }, hold.InvalidID},
 		{"a path", func(w *hold.ScheduleRequest) { w.PaymentIntent = "pi_12345678/../../v1/payouts" }, hold.InvalidID},
-		{"a line break", func(w *hold.ScheduleRequest) { w.PaymentIntent = pi + "\n" }, hold.InvalidID},
+		{"a line break", func(w *hold.ScheduleRequest) { w.PaymentIntent = testIntentID + "\n" }, hold.InvalidID},
 		{"too long", func(w *hold.ScheduleRequest) { w.PaymentIntent = "pi_" + strings.Repeat("a", 65) }, hold.InvalidID},
 		{"account", func(w *hold.ScheduleRequest) { w.Account = "acct_1032D82eZvKYlo2C" }, ""},
 		{"no account", func(w *hold.ScheduleRequest) { w.Account = "1032D82eZvKYlo2C" }, hold.InvalidID},
@@ -445,23 +445,23 @@ func TestDraft(t *testing.T) {
 		{"policy", func(w *hold.ScheduleRequest) { w.OnExpiry = "alert" }, ""},
 		{"no policy", func(w *hold.ScheduleRequest) { w.OnExpiry = "Cancel" }, hold.InvalidPolicy},
 		{"unknown as a policy", func(w *hold.ScheduleRequest) { w.OnExpiry = "unknown" }, hold.InvalidPolicy},
-		{"both times", func(w *hold.ScheduleRequest) { w.CaptureAt, w.CancelAt = rfc(t0), rfc(t0) }, hold.ConflictingTimes},
-		{"now", func(w *hold.ScheduleRequest) { w.CaptureAt = rfc(t0) }, ""},
-		{"an hour ago", func(w *hold.ScheduleRequest) { w.CaptureAt = rfc(t0.Add(-time.Hour)) }, ""},
-		{"more than an hour ago", func(w *hold.ScheduleRequest) { w.CaptureAt = rfc(t0.Add(-time.Hour - time.Millisecond)) }, hold.InThePast},
-		{"release more than an hour ago", func(w *hold.ScheduleRequest) { w.CancelAt = rfc(t0.Add(-time.Hour - time.Second)) }, hold.InThePast},
-		{"90 days", func(w *hold.ScheduleRequest) { w.CaptureAt = rfc(t0.Add(90 * day)) }, ""},
-		{"more than 90 days", func(w *hold.ScheduleRequest) { w.CaptureAt = rfc(t0.Add(90*day + time.Second)) }, hold.InvalidTime},
+		{"both times", func(w *hold.ScheduleRequest) { w.CaptureAt, w.CancelAt = formatTime(t0), formatTime(t0) }, hold.ConflictingTimes},
+		{"now", func(w *hold.ScheduleRequest) { w.CaptureAt = formatTime(t0) }, ""},
+		{"an hour ago", func(w *hold.ScheduleRequest) { w.CaptureAt = formatTime(t0.Add(-time.Hour)) }, ""},
+		{"more than an hour ago", func(w *hold.ScheduleRequest) { w.CaptureAt = formatTime(t0.Add(-time.Hour - time.Millisecond)) }, hold.InThePast},
+		{"release more than an hour ago", func(w *hold.ScheduleRequest) { w.CancelAt = formatTime(t0.Add(-time.Hour - time.Second)) }, hold.InThePast},
+		{"90 days", func(w *hold.ScheduleRequest) { w.CaptureAt = formatTime(t0.Add(90 * day)) }, ""},
+		{"more than 90 days", func(w *hold.ScheduleRequest) { w.CaptureAt = formatTime(t0.Add(90*day + time.Second)) }, hold.InvalidTime},
 		{"year 10000", func(w *hold.ScheduleRequest) { w.CaptureAt = "10000-01-01T00:00:00Z" }, hold.InvalidTime},
 		{"local without zone", func(w *hold.ScheduleRequest) { w.CaptureAt = "2026-11-21T11:00" }, hold.InvalidTime},
 		{"local", func(w *hold.ScheduleRequest) { w.CaptureAt, w.TimeZone = "2026-11-21T11:00", "Europe/Paris" }, ""},
 		{"no zone of this world", func(w *hold.ScheduleRequest) { w.CaptureAt, w.TimeZone = "2026-11-21T11:00", "Mars/Olympus" }, hold.UnknownTimeZone},
-		{"deadline over", func(w *hold.ScheduleRequest) { w.ExpiresAt = rfc(t0) }, hold.InThePast},
-		{"deadline far", func(w *hold.ScheduleRequest) { w.ExpiresAt = rfc(t0.Add(91 * day)) }, hold.InvalidTime},
-		{"deadline", func(w *hold.ScheduleRequest) { w.ExpiresAt = rfc(t0.Add(time.Second)) }, ""},
+		{"deadline over", func(w *hold.ScheduleRequest) { w.ExpiresAt = formatTime(t0) }, hold.InThePast},
+		{"deadline far", func(w *hold.ScheduleRequest) { w.ExpiresAt = formatTime(t0.Add(91 * day)) }, hold.InvalidTime},
+		{"deadline", func(w *hold.ScheduleRequest) { w.ExpiresAt = formatTime(t0.Add(time.Second)) }, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w := wish(tt.edit)
+			w := newRequest(tt.edit)
 			d, err := w.Validate(t0)
 			wantCode(t, err, tt.code)
 			if (d == nil) != (err != nil) {
@@ -479,14 +479,14 @@ func TestDraft(t *testing.T) {
 	}
 }
 
-func TestPatchesOfMetadata(t *testing.T) {
-	h := made(t, held(), func(d *hold.Draft) { d.Metadata = map[string]string{"a": "1", "b": "2"} })
-	kept := maps.Clone(h.Metadata)
-	g := must(t)(h.ApplyPatch(&hold.Patch{Metadata: map[string]string{"a": "", "c": "3"}}, "api", t0))
+func TestApplyPatch_Metadata(t *testing.T) {
+	h := newHold(t, heldIntent(), func(d *hold.Draft) { d.Metadata = map[string]string{"a": "1", "b": "2"} })
+	original := maps.Clone(h.Metadata)
+	g := mustAccept(t)(h.ApplyPatch(&hold.Patch{Metadata: map[string]string{"a": "", "c": "3"}}, "api", t0))
 	if !maps.Equal(g.Metadata, map[string]string{"b": "2", "c": "3"}) {
 		t.Errorf("%v", g.Metadata)
 	}
-	if !maps.Equal(h.Metadata, kept) {
+	if !maps.Equal(h.Metadata, original) {
 		t.Errorf("the hold that was given was changed: %v", h.Metadata)
 	}
 	if c, err := h.ApplyPatch(&hold.Patch{Metadata: map[string]string{"a": "1"}}, "api", t0); err != nil || !c.Unchanged {
@@ -500,9 +500,9 @@ func TestPatchesOfMetadata(t *testing.T) {
 	wantCode(t, err, hold.InvalidMetadata)
 }
 
-func TestCapturingMoreThanIsThereByTheTermsIsRefused(t *testing.T) {
+func TestRequestCapture_AmountTooLarge(t *testing.T) {
 	// The part was wished before anybody knew how little there is.
-	h := made(t, nil, part(500)).ApplyIntent(held(func(in *hold.Intent) { in.AmountCapturable = 100 }), t0).Hold
+	h := newHold(t, nil, withCaptureAmount(500)).ApplyIntent(heldIntent(func(in *hold.Intent) { in.AmountCapturable = 100 }), t0).Hold
 	if h.State != hold.Attention || h.Reason != hold.CauseAmountTooLarge {
 		t.Fatalf("%s by %s", h.State, h.Reason)
 	}
@@ -515,8 +515,8 @@ func TestCapturingMoreThanIsThereByTheTermsIsRefused(t *testing.T) {
 	}
 }
 
-func TestReadyIsScheduledAndDue(t *testing.T) {
-	h := made(t, held(), captureAt(t0.Add(day)))
+func TestStateAt_Ready(t *testing.T) {
+	h := newHold(t, heldIntent(), withCaptureAt(t0.Add(day)))
 	for _, tt := range []struct {
 		at   time.Duration
 		want hold.State
@@ -527,7 +527,7 @@ func TestReadyIsScheduledAndDue(t *testing.T) {
 	}
 }
 
-func TestNamesAreClosedSets(t *testing.T) {
+func TestEnumNames_RoundTrip(t *testing.T) {
 	for _, s := range hold.States() {
 		if got, ok := hold.ParseState(s.String()); !ok || got != s {
 			t.Errorf("%s: %v %v", s, got, ok)

@@ -13,7 +13,7 @@ import (
 // capturable is a hold whose capture is due now, with a total wanted; 0: everything.
 func capturable(t *testing.T, in *hold.Intent, total int64, edit ...func(*hold.Draft)) hold.Hold {
 	t.Helper()
-	return claim(made(t, in, append(edit, captureAt(t0), part(total))...), t0)
+	return claimHold(newHold(t, in, append(edit, withCaptureAt(t0), withCaptureAmount(total))...), t0)
 }
 
 // answered lets the hold read, if it wants to, and returns the call that follows.
@@ -40,16 +40,16 @@ func TestCall_CapturesWhatIsMissing(t *testing.T) {
 		amount  int64
 		release bool
 	}{
-		{"nothing taken yet", held(multi), nil, held(multi), 5_000, 5_000, false},
+		{"nothing taken yet", heldIntent(multi), nil, heldIntent(multi), 5_000, 5_000, false},
 		{"known when scheduled", shared(4_000), nil, shared(4_000), 5_000, 1_000, false},
-		{"taken since it was scheduled", held(multi), nil, shared(4_000), 5_000, 1_000, false},
+		{"taken since it was scheduled", heldIntent(multi), nil, shared(4_000), 5_000, 1_000, false},
 		{"more taken since it was scheduled", shared(1_000), nil, shared(4_000), 5_000, 1_000, false},
 		{"not verified, nothing said", nil, nil, shared(4_000), 5_000, 1_000, false},
-		{"not verified, the amount authorized said", nil, []func(*hold.Draft){told(amount, "eur")}, shared(4_000), 5_000, 1_000, false},
+		{"not verified, the amount authorized said", nil, []func(*hold.Draft){withAmount(amount, "eur")}, shared(4_000), 5_000, 1_000, false},
 		{"more wanted than is left", shared(40_000), nil, shared(40_000), 41_000, 1_000, false},
-		{"the total is reached", held(multi), nil, shared(5_000), 5_000, 0, true},
-		{"the total is exceeded", held(multi), nil, shared(6_000), 5_000, 0, true},
-		{"everything wanted", held(multi), nil, shared(4_000), 0, 0, false},
+		{"the total is reached", heldIntent(multi), nil, shared(5_000), 5_000, 0, true},
+		{"the total is exceeded", heldIntent(multi), nil, shared(6_000), 5_000, 0, true},
+		{"everything wanted", heldIntent(multi), nil, shared(4_000), 0, 0, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, call := answered(t, capturable(t, tt.known, tt.total, tt.edit...), tt.then)
@@ -68,12 +68,12 @@ func TestCall_ReadsBeforeAnAmountIsCaptured(t *testing.T) {
 		edit  []func(*hold.Draft)
 		want  hold.Op
 	}{
-		{"captured once only", held(), 5_000, nil, hold.OpCapture},
-		{"captured once only, everything", held(), 0, nil, hold.OpCapture},
-		{"multicapture", held(multi), 5_000, nil, hold.OpRead},
-		{"multicapture, everything: takes only what is left", held(multi), 0, nil, hold.OpCapture},
-		{"not verified", nil, 5_000, []func(*hold.Draft){told(amount, "eur")}, hold.OpRead},
-		{"not verified, everything: names all that was said to be held", nil, 0, []func(*hold.Draft){told(amount, "eur")}, hold.OpCapture},
+		{"captured once only", heldIntent(), 5_000, nil, hold.OpCapture},
+		{"captured once only, everything", heldIntent(), 0, nil, hold.OpCapture},
+		{"multicapture", heldIntent(multi), 5_000, nil, hold.OpRead},
+		{"multicapture, everything: takes only what is left", heldIntent(multi), 0, nil, hold.OpCapture},
+		{"not verified", nil, 5_000, []func(*hold.Draft){withAmount(amount, "eur")}, hold.OpRead},
+		{"not verified, everything: names all that was said to be held", nil, 0, []func(*hold.Draft){withAmount(amount, "eur")}, hold.OpCapture},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := capturable(t, tt.in, tt.total, tt.edit...)
@@ -83,17 +83,17 @@ func TestCall_ReadsBeforeAnAmountIsCaptured(t *testing.T) {
 		})
 	}
 	t.Run("each claim reads anew", func(t *testing.T) {
-		h, call := answered(t, capturable(t, held(multi), 5_000), held(multi))
+		h, call := answered(t, capturable(t, heldIntent(multi), 5_000), heldIntent(multi))
 		c := h.ApplyAnswer(call, hold.Answer{Kind: hold.AnswerLockTimeout}, t0)
-		h = claim(c.Hold, c.Hold.NextAt)
+		h = claimHold(c.Hold, c.Hold.NextAt)
 		if call := h.NextCall(c.Hold.NextAt); call.Op != hold.OpRead {
 			t.Errorf("%s of %d: what was taken meanwhile isn't known", call.Op, call.Amount)
 		}
 	})
 	t.Run("a lost capture is read back, not sent again", func(t *testing.T) {
-		h, call := answered(t, capturable(t, held(multi), 5_000), held(multi))
+		h, call := answered(t, capturable(t, heldIntent(multi), 5_000), heldIntent(multi))
 		c := h.ApplyAnswer(call, hold.Answer{Kind: hold.AnswerUnknown}, t0)
-		h = claim(c.Hold, c.Hold.NextAt)
+		h = claimHold(c.Hold, c.Hold.NextAt)
 		if call := h.NextCall(c.Hold.NextAt); call.Op != hold.OpRead {
 			t.Errorf("%s of %d, want read", call.Op, call.Amount)
 		}
@@ -102,15 +102,15 @@ func TestCall_ReadsBeforeAnAmountIsCaptured(t *testing.T) {
 
 func TestKeys_NameTheAmountSent(t *testing.T) {
 	seen := map[string]string{}
-	for name, in := range map[string]*hold.Intent{"nothing taken": held(multi), "4,000 taken": shared(4_000), "total reached": shared(5_000)} {
-		_, call := answered(t, capturable(t, held(multi), 5_000), in)
+	for name, in := range map[string]*hold.Intent{"nothing taken": heldIntent(multi), "4,000 taken": shared(4_000), "total reached": shared(5_000)} {
+		_, call := answered(t, capturable(t, heldIntent(multi), 5_000), in)
 		if was := seen[call.Key]; was != "" {
 			t.Errorf("%s and %s share the key %s", name, was, call.Key)
 		}
 		seen[call.Key] = name
 	}
 	// Both are sent with an amount of zero, or none.
-	_, everything := answered(t, capturable(t, held(multi), 0), shared(5_000))
+	_, everything := answered(t, capturable(t, heldIntent(multi), 0), shared(5_000))
 	if was := seen[everything.Key]; was != "" {
 		t.Errorf("a capture of everything and %s share the key %s", was, everything.Key)
 	}
@@ -129,26 +129,26 @@ func TestSettle_SaysWhoTookWhat(t *testing.T) {
 		why       hold.Cause
 		note      string
 	}{
-		{"all by holdd", held(multi), 5_000, ok(captured(5_000)), nil, 0, own, ""},
-		{"the missing part by holdd", shared(4_000), 5_000, ok(captured(5_000)), nil, 4_000, own, "10.00 EUR captured by holdd, 40.00 EUR by another system"},
-		{"nothing by holdd", shared(5_000), 5_000, ok(captured(5_000)), nil, 5_000, elsewhere, "50.00 EUR captured by another system"},
-		{"the rest by holdd, everything wanted", shared(4_000), 0, ok(captured(amount)), nil, 4_000, own, "380.00 EUR captured by holdd, 40.00 EUR by another system"},
-		{"a part was taken between read and capture", shared(1_000), 5_000, ok(captured(7_000)), nil, 3_000, own, "40.00 EUR captured by holdd, 30.00 EUR by another system"},
-		{"the reply is lost, the total is there", shared(4_000), 5_000, lost, captured(5_000), 4_000, own, "10.00 EUR captured by holdd, 40.00 EUR by another system"},
-		{"the reply is lost, nothing more was taken", shared(4_000), 5_000, lost, captured(4_000), 4_000, elsewhere, "40.00 EUR captured by another system"},
-		{"the reply is lost, more was taken", shared(4_000), 5_000, lost, captured(9_000), 9_000, elsewhere,
+		{"all by holdd", heldIntent(multi), 5_000, ok(capturedIntent(5_000)), nil, 0, causeSchedule, ""},
+		{"the missing part by holdd", shared(4_000), 5_000, ok(capturedIntent(5_000)), nil, 4_000, causeSchedule, "10.00 EUR captured by holdd, 40.00 EUR by another system"},
+		{"nothing by holdd", shared(5_000), 5_000, ok(capturedIntent(5_000)), nil, 5_000, causeElsewhere, "50.00 EUR captured by another system"},
+		{"the rest by holdd, everything wanted", shared(4_000), 0, ok(capturedIntent(amount)), nil, 4_000, causeSchedule, "380.00 EUR captured by holdd, 40.00 EUR by another system"},
+		{"a part was taken between read and capture", shared(1_000), 5_000, ok(capturedIntent(7_000)), nil, 3_000, causeSchedule, "40.00 EUR captured by holdd, 30.00 EUR by another system"},
+		{"the reply is lost, the total is there", shared(4_000), 5_000, lost, capturedIntent(5_000), 4_000, causeSchedule, "10.00 EUR captured by holdd, 40.00 EUR by another system"},
+		{"the reply is lost, nothing more was taken", shared(4_000), 5_000, lost, capturedIntent(4_000), 4_000, causeElsewhere, "40.00 EUR captured by another system"},
+		{"the reply is lost, more was taken", shared(4_000), 5_000, lost, capturedIntent(9_000), 9_000, causeElsewhere,
 			"90.00 EUR captured by another system; a request of holdd's for 10.00 EUR may be part of it"},
-		{"nothing more was taken, everything wanted", shared(4_000), 0, lost, captured(4_000), 4_000, elsewhere, "40.00 EUR captured by another system"},
+		{"nothing more was taken, everything wanted", shared(4_000), 0, lost, capturedIntent(4_000), 4_000, causeElsewhere, "40.00 EUR captured by another system"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			known := held(multi)
+			known := heldIntent(multi)
 			if tt.total == 0 {
 				known = tt.read
 			}
 			h, call := answered(t, capturable(t, known, tt.total), tt.read)
 			c := h.ApplyAnswer(call, tt.answer, t0)
 			if tt.readBack != nil {
-				h = claim(c.Hold, t0.Add(day))
+				h = claimHold(c.Hold, t0.Add(day))
 				c = h.ApplyAnswer(h.NextCall(t0.Add(day)), ok(tt.readBack), t0.Add(day))
 			}
 			h = c.Hold
@@ -170,14 +170,14 @@ func TestSettle_SaysWhoTookWhat(t *testing.T) {
 }
 
 func TestObserved_PartialCaptureElsewhere(t *testing.T) {
-	h := made(t, held(multi), captureAt(t0.Add(day)), part(5_000))
+	h := newHold(t, heldIntent(multi), withCaptureAt(t0.Add(day)), withCaptureAmount(5_000))
 	c := h.ApplyIntent(shared(4_000), t0)
 	h = c.Hold
 	last := h.History[len(h.History)-1]
-	if h.State != hold.Scheduled || h.Amount != amount-4_000 || h.CapturedElsewhere != 4_000 || last.Cause != elsewhere || !strings.HasPrefix(last.Note, "40.00 EUR captured by another system, 380.00 EUR left") {
+	if h.State != hold.Scheduled || h.Amount != amount-4_000 || h.CapturedElsewhere != 4_000 || last.Cause != causeElsewhere || !strings.HasPrefix(last.Note, "40.00 EUR captured by another system, 380.00 EUR left") {
 		t.Errorf("%s, %d held, %d elsewhere, %+v", h.State, h.Amount, h.CapturedElsewhere, last)
 	}
-	if len(c.Events) != 1 || c.Events[0].Type != hold.EventChanged || c.Events[0].Cause != elsewhere {
+	if len(c.Events) != 1 || c.Events[0].Type != hold.EventChanged || c.Events[0].Cause != causeElsewhere {
 		t.Errorf("notices %+v", c.Events)
 	}
 	if again := h.ApplyIntent(shared(4_000), t0); !again.Unchanged {
@@ -189,7 +189,7 @@ func TestObserved_PartialCaptureElsewhere(t *testing.T) {
 	}
 	_, err := h.RequestCapture(amount+1, "api", t0)
 	wantCode(t, err, hold.AmountTooLarge)
-	d := &hold.Draft{ID: pi, OnExpiry: hold.PolicyCancel, CaptureAt: t0.Add(day), CaptureAmount: 5_000, Amount: amount, Currency: "eur"}
+	d := &hold.Draft{ID: testIntentID, OnExpiry: hold.PolicyCancel, CaptureAt: t0.Add(day), CaptureAmount: 5_000, Amount: amount, Currency: "eur"}
 	if !h.SameTerms(d) {
 		t.Error("the schedule request with the amount authorized is another one now")
 	}
@@ -203,13 +203,13 @@ func TestObserved_PartialCaptureElsewhere(t *testing.T) {
 }
 
 func TestCanceling_AfterPartialCaptureElsewhere(t *testing.T) {
-	h := claim(must(t)(made(t, shared(4_000)).RequestCancel("api", t0)), t0)
+	h := claimHold(mustAccept(t)(newHold(t, shared(4_000)).RequestCancel("api", t0)), t0)
 	call := h.NextCall(t0)
 	if call.Op != hold.OpCancel {
 		t.Fatalf("call %s", call.Op)
 	}
-	h = h.ApplyAnswer(call, hold.Answer{Kind: hold.AnswerOK, Intent: captured(4_000)}, t0).Hold
-	if h.State != hold.Captured || h.Reason != elsewhere || h.CapturedElsewhere != 4_000 {
+	h = h.ApplyAnswer(call, hold.Answer{Kind: hold.AnswerOK, Intent: capturedIntent(4_000)}, t0).Hold
+	if h.State != hold.Captured || h.Reason != causeElsewhere || h.CapturedElsewhere != 4_000 {
 		t.Errorf("%s because of %s, %d elsewhere", h.State, h.Reason, h.CapturedElsewhere)
 	}
 }

@@ -84,7 +84,7 @@ func TestState_Requests(t *testing.T) {
 		if !row.stored {
 			continue
 		}
-		h := inState(t, s)
+		h := holdInState(t, s)
 		var accepted []string
 		for _, r := range []struct {
 			name string
@@ -115,8 +115,8 @@ func TestState_Placement(t *testing.T) {
 		if !row.stored {
 			continue
 		}
-		d := hold.Decision{Hold: inState(t, s), NewDeadline: true}
-		p := d.Placement(&hold.Hold{}, t0, rules)
+		d := hold.Decision{Hold: holdInState(t, s), NewDeadline: true}
+		p := d.Placement(&hold.Hold{}, t0, testRules)
 		got := hold.SetExpiring
 		switch {
 		case !p.SettledAt.IsZero():

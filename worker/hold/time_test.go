@@ -75,7 +75,7 @@ func TestParseTime(t *testing.T) {
 	}
 }
 
-func TestLocalTimesAreFoundAgain(t *testing.T) {
+func TestParseTime_LocalTimesRoundTrip(t *testing.T) {
 	// Over the two changes of a year: what clocks show leads back to the instant, or to its first occurrence.
 	for _, zone := range []string{"Europe/Paris", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca", "America/St_Johns", "Pacific/Chatham"} {
 		loc, err := time.LoadLocation(zone)
@@ -96,7 +96,7 @@ func TestLocalTimesAreFoundAgain(t *testing.T) {
 	}
 }
 
-func TestMoney(t *testing.T) {
+func TestFormatAmount(t *testing.T) {
 	for _, tt := range []struct {
 		n    int64
 		cur  string

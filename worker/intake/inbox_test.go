@@ -87,7 +87,7 @@ func TestInbox_RetriesWhatMayWorkLater(t *testing.T) {
 	t.Run("intent unknown to Stripe", func(t *testing.T) {
 		inWorld(t, func(w *world) {
 			id := w.authorize()
-			notFound := stripesim.Rule{Intent: id, Times: 1, Fault: stripesim.Fault{Kind: stripesim.NotFound}}
+			notFound := stripesim.FaultRule{Intent: id, Times: 1, Fault: stripesim.Fault{Kind: stripesim.FaultNotFound}}
 			w.fault(notFound)
 			w.putRequest(captureIn(time.Hour, id))
 			w.putRequest(captureIn(time.Hour, "pi_unknownunknown"))

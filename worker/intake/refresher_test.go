@@ -185,7 +185,7 @@ func TestRefresher_StripeUnavailable(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.applyAll()
-		w.fault(stripesim.Rule{Fault: stripesim.Fault{Kind: stripesim.DropRequest}})
+		w.fault(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
 		for range 10 { // enough to open the breaker
 			w.refresh()
 			time.Sleep(6 * time.Second)
@@ -201,7 +201,7 @@ func TestRefresher_StripeUnavailable(t *testing.T) {
 		if n := w.retrieves() - before; n != 0 {
 			t.Errorf("%d reads while Stripe is unavailable", n)
 		}
-		w.sim.ClearFaults()
+		w.sim.ClearFaultRules()
 		time.Sleep(10 * time.Second)
 		w.caller.Probe(w.ctx)
 		w.refresh()
@@ -215,7 +215,7 @@ func TestRefresher_UnseenIntent(t *testing.T) {
 	inWorld(t, func(w *world) {
 		id := w.authorize(withMetadata(map[string]string{"holdd_capture_at": in(time.Hour)}))
 		w.applyAll()
-		w.fault(stripesim.Rule{Class: stripesim.ClassRetrieve, Fault: stripesim.Fault{Kind: stripesim.NotFound}})
+		w.fault(stripesim.FaultRule{Class: stripesim.ClassRetrieve, Fault: stripesim.Fault{Kind: stripesim.FaultNotFound}})
 		w.refresh()
 		if !slices.Equal(w.rejected, []string{"stripe payment_intent_not_found"}) || w.hold(id) != nil {
 			t.Errorf("rejected %q, hold %+v", w.rejected, w.hold(id))

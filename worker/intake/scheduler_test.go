@@ -82,11 +82,11 @@ func TestSchedule_Repetition(t *testing.T) {
 
 func TestSchedule_Unverified(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.fault(stripesim.Rule{Class: stripesim.ClassRetrieve, Fault: stripesim.Fault{Kind: stripesim.DropRequest}})
+		w.fault(stripesim.FaultRule{Class: stripesim.ClassRetrieve, Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
 		if h := w.schedule(captureIn(time.Hour, w.authorize())); h.Verified || h.State != hold.Scheduled {
 			t.Errorf("Stripe unavailable: %+v", h)
 		}
-		w.sim.ClearFaults()
+		w.sim.ClearFaultRules()
 		before := w.retrieves()
 		h := w.schedule(completeRequest(w.authorize()))
 		if h.Verified || w.retrieves() != before {
@@ -97,7 +97,7 @@ func TestSchedule_Unverified(t *testing.T) {
 
 func TestSchedule_KeyRejected(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.fault(stripesim.Rule{Fault: stripesim.Fault{Kind: stripesim.Unauthorized}})
+		w.fault(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultUnauthorized}})
 		w.schedule(captureIn(time.Hour, w.authorize()))
 		before := w.retrieves()
 		w.schedule(captureIn(time.Hour, w.authorize()))

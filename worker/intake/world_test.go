@@ -190,9 +190,9 @@ func (w *world) newRefresher(rejector intake.RequestRejector) *intake.Refresher 
 		intake.RefresherOptions{Clock: w.clock, Health: w.health, Logger: w.log})
 }
 
-func (w *world) fault(r stripesim.Rule) {
+func (w *world) fault(r stripesim.FaultRule) {
 	w.t.Helper()
-	if _, err := w.sim.AddFault(r); err != nil {
+	if _, err := w.sim.AddFaultRule(r); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -111,12 +111,12 @@ func TestReconcile_ReadsUnknownIntentTwice(t *testing.T) {
 		r := w.start()
 		gone := r.place(hold.ScheduleRequest{PaymentIntent: "pi_00000000gone", CaptureAt: in(60 * time.Hour)}, nil)
 		time.Sleep(time.Minute)
-		w.addFault(stripesim.Rule{Class: stripesim.ClassList, Fault: stripesim.Fault{Kind: stripesim.NotFound}})
+		w.addFault(stripesim.FaultRule{Class: stripesim.ClassList, Fault: stripesim.Fault{Kind: stripesim.FaultNotFound}})
 		w.checkCounts(r.reconcile(false), counts{reconcile.FoundUnreadable: 1})
 		if n := w.calls(stripesim.ClassRetrieve); n != 0 {
 			t.Errorf("%d reads in an account that cannot be listed", n)
 		}
-		w.sim.ClearFaults()
+		w.sim.ClearFaultRules()
 
 		run := r.reconcile(false)
 		w.checkCounts(run, counts{reconcile.FoundAttention: 1})
@@ -137,8 +137,8 @@ func TestReconcile_IgnoresASingleNotFound(t *testing.T) {
 		time.Sleep(36 * 24 * time.Hour) // beyond the lists
 		r.place(hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(40 * time.Hour)}, nil)
 		time.Sleep(time.Minute)
-		notFound := stripesim.Fault{Kind: stripesim.NotFound}
-		w.addFault(stripesim.Rule{Class: stripesim.ClassRetrieve, Intent: id, Times: 1, Fault: notFound})
+		notFound := stripesim.Fault{Kind: stripesim.FaultNotFound}
+		w.addFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve, Intent: id, Times: 1, Fault: notFound})
 		run := r.reconcile(false)
 		w.checkCounts(run, counts{reconcile.FoundExpired: 1})
 		if n := w.calls(stripesim.ClassRetrieve); n != 2 || run.Listed != 0 {
@@ -154,8 +154,8 @@ func TestReconcile_IgnoresStaleList(t *testing.T) {
 		r.place(hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(60 * time.Hour)}, r.retrieve(id, ""))
 		time.Sleep(time.Minute)
 		// The list is made now and arrives five seconds later.
-		late := stripesim.Fault{After: 5 * time.Second}
-		w.addFault(stripesim.Rule{Class: stripesim.ClassList, Times: 1, Fault: late})
+		late := stripesim.Fault{ReplyDelay: 5 * time.Second}
+		w.addFault(stripesim.FaultRule{Class: stripesim.ClassList, Times: 1, Fault: late})
 		run, _, err := r.Reconcile(w.ctx, false, nil, "test")
 		if err != nil {
 			t.Fatal(err)
@@ -177,11 +177,11 @@ func TestReconcile_IgnoresStaleList(t *testing.T) {
 func TestReconcile_TakesEveryOtherRead(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
-		w.sim.SetRates(-1, -1)
+		w.sim.SetRateLimits(-1, -1)
 		for range 1_500 {
 			w.authorize("", "order", "1")
 		}
-		w.sim.SetRates(25, 100)
+		w.sim.SetRateLimits(25, 100)
 		run := r.reconcile(false)
 		took := run.FinishedAt.Sub(run.StartedAt)
 		if run.Pages != 15 || took < 14*80*time.Millisecond || took > 3*time.Second {
@@ -196,11 +196,11 @@ func TestReconcile_TakesEveryOtherRead(t *testing.T) {
 func TestReconcile_IsContinuedByAnotherReplica(t *testing.T) {
 	inWorld(t, func(w *world) {
 		first, second := w.start(), w.start()
-		w.sim.SetRates(-1, -1)
+		w.sim.SetRateLimits(-1, -1)
 		for i := range 800 {
 			w.authorize("", hold.MetaCaptureAt, in(48*time.Hour), hold.MetaReference, fmt.Sprint("BK-", i))
 		}
-		w.addFault(stripesim.Rule{Class: stripesim.ClassList, Nth: 4, Fault: stripesim.Fault{Before: time.Hour}})
+		w.addFault(stripesim.FaultRule{Class: stripesim.ClassList, Nth: 4, Fault: stripesim.Fault{RequestDelay: time.Hour}})
 		run, started, err := first.Reconcile(w.ctx, false, nil, "test")
 		if err != nil || !started {
 			t.Fatal(started, err)
@@ -228,7 +228,7 @@ func TestReconcile_InterruptedByOutage(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
 		id := w.authorize("", hold.MetaCaptureAt, in(48*time.Hour))
-		w.addFault(stripesim.Rule{Class: stripesim.ClassList, Fault: stripesim.Fault{Kind: stripesim.Unavailable}})
+		w.addFault(stripesim.FaultRule{Class: stripesim.ClassList, Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
 		run, _, err := r.Reconcile(w.ctx, false, nil, "test")
 		if err != nil {
 			t.Fatal(err)
@@ -243,7 +243,7 @@ func TestReconcile_InterruptedByOutage(t *testing.T) {
 		if n := w.logs.FilterMessage("reconcile.resumed").Len(); n != 0 || r.caller.Available() {
 			t.Errorf("continued %d times while Stripe is unavailable", n)
 		}
-		w.sim.ClearFaults()
+		w.sim.ClearFaultRules()
 		time.Sleep(10 * time.Second)
 		r.caller.Probe(w.ctx)
 		r.retrieve(id, "")
@@ -286,7 +286,7 @@ func TestReconcile_OutsideOfStartAndStop(t *testing.T) {
 func TestStop_InterruptsTheRun(t *testing.T) {
 	inWorld(t, func(w *world) {
 		first, second := w.start(), w.start()
-		w.addFault(stripesim.Rule{Class: stripesim.ClassList, Nth: 1, Fault: stripesim.Fault{Before: time.Hour}})
+		w.addFault(stripesim.FaultRule{Class: stripesim.ClassList, Nth: 1, Fault: stripesim.Fault{RequestDelay: time.Hour}})
 		run, _, err := first.Reconcile(w.ctx, false, nil, "test")
 		if err != nil {
 			t.Fatal(err)

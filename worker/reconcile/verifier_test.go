@@ -28,7 +28,7 @@ func (r *replica) placeUnverified(n int) (ids []string) {
 func TestVerifier_ListsManyAndReadsFew(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.newReplica()
-		w.sim.SetRates(-1, -1)
+		w.sim.SetRateLimits(-1, -1)
 		ids := r.placeUnverified(10)
 		gone := r.place(hold.ScheduleRequest{PaymentIntent: "pi_00000000gone", CaptureAt: in(20 * time.Hour)}, nil)
 		v := r.newVerifier()

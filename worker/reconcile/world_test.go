@@ -207,9 +207,9 @@ func (w *world) authorize(account string, pairs ...string) string {
 	return id
 }
 
-func (w *world) addFault(rule stripesim.Rule) {
+func (w *world) addFault(rule stripesim.FaultRule) {
 	w.t.Helper()
-	if _, err := w.sim.AddFault(rule); err != nil {
+	if _, err := w.sim.AddFaultRule(rule); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -296,7 +296,7 @@ func (w *world) checkCounts(run reconcile.Reconciliation, want map[reconcile.Fin
 }
 
 // calls counts the calls of a class that Stripe has answered.
-func (w *world) calls(class stripesim.Class) (n int) {
+func (w *world) calls(class stripesim.EndpointClass) (n int) {
 	for answer, count := range w.sim.Stats().Calls {
 		if answer.Class == class {
 			n += int(count)

@@ -38,10 +38,10 @@
 // Goroutines are scheduled as the machine likes, so the order of what happens must not depend on them. Every request gets a delay of its own, to the
 // nanosecond, drawn from the seed and from what the request says (not from a shared source of chance, whose order would be the goroutines'). No two
 // requests act at once, time passes only when all goroutines wait, and so virtual time alone orders what happens. Whoever wakes together with others (a pause
-// that ends, a deadline that several requests share) is spread in the same way. [TestSameSeedSameRun] compares every line of what happened: each
+// that ends, a deadline that several requests share) is spread in the same way. [TestRunPlan_Deterministic] compares every line of what happened: each
 // command and reply of Redis, each request and answer of Stripe, each wish. Lines of one and the same nanosecond are compared in the order of their text.
 // This holds for any GOMAXPROCS and under the race detector, whose scheduler is random on purpose. A seed's world changes when plan_test.go draws
-// otherwise; worlds that taught something are therefore kept as plans, in kept_test.go.
+// otherwise; worlds that taught something are therefore kept as plans, in regression_test.go.
 //
 // # The judge
 //

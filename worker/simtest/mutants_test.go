@@ -19,17 +19,17 @@ import (
 )
 
 var (
-	mutate = flag.Bool("mutants", false, "take out one guard of the system after the other and see whether the simulation notices")
-	only   = flag.String("mutant", "", "only those that match this pattern")
+	runMutants    = flag.Bool("mutants", false, "take out one guard of the system after the other and see whether the simulation notices")
+	mutantPattern = flag.String("mutant", "", "only those that match this pattern")
 )
 
 // mutant is the system without one of its guards.
 type mutant struct {
 	name, guard, file string
-	source            string // the file without the guard
+	mutatedSource     string // the file without the guard
 }
 
-func mutants(t *testing.T) (all []mutant) {
+func loadMutants(t *testing.T) (all []mutant) {
 	files, err := filepath.Glob("testdata/mutants/*.txt")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no mutants: %v", err)
@@ -55,26 +55,26 @@ func mutants(t *testing.T) (all []mutant) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.source = string(src)
+		m.mutatedSource = string(src)
 		for i := 0; i+1 < len(a.Files); i += 2 {
 			search, replace := strings.TrimSuffix(string(a.Files[i].Data), "\n"), strings.TrimSuffix(string(a.Files[i+1].Data), "\n")
-			if n := strings.Count(m.source, search); n != 1 {
+			if n := strings.Count(m.mutatedSource, search); n != 1 {
 				t.Errorf("%s: the guard is %d times in %s, should be there once: bring the search text in line with the code", f, n, m.file)
 			}
-			m.source = strings.Replace(m.source, search, replace, 1)
+			m.mutatedSource = strings.Replace(m.mutatedSource, search, replace, 1)
 		}
 		all = append(all, m)
 	}
 	return all
 }
 
-var begins = regexp.MustCompile(`seed (\d+) begins`)
+var seedBeginsPattern = regexp.MustCompile(`seed (\d+) begins`)
 
 // TestMutants shows that the simulation bites: without any single guard of the system, some seed breaks a promise. It takes minutes; without
 // -mutants it only makes sure that each guard is still where its mutant looks for it.
 func TestMutants(t *testing.T) {
-	all := mutants(t)
-	if !*mutate || t.Failed() {
+	all := loadMutants(t)
+	if !*runMutants || t.Failed() {
 		return
 	}
 	root, err := filepath.Abs("../..")
@@ -82,12 +82,12 @@ func TestMutants(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, m := range all {
-		if ok, _ := path.Match(*only, m.name); *only != "" && !ok {
+		if ok, _ := path.Match(*mutantPattern, m.name); *mutantPattern != "" && !ok {
 			continue
 		}
 		dir := t.TempDir()
 		changed, overlay, bin := filepath.Join(dir, filepath.Base(m.file)), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "simtest")
-		if err := os.WriteFile(changed, []byte(m.source), 0o600); err != nil {
+		if err := os.WriteFile(changed, []byte(m.mutatedSource), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		text, _ := json.Marshal(map[string]map[string]string{"Replace": {filepath.Join(root, m.file): changed}})
@@ -99,39 +99,39 @@ func TestMutants(t *testing.T) {
 			continue
 		}
 		began := time.Now()
-		out, tried, err := chase(t, bin, strings.HasPrefix(m.name, "way-"))
+		out, tried, err := findFailingWorld(t, bin, strings.HasPrefix(m.name, "intake-"))
 		os.Remove(bin)
 		switch {
 		case err == nil:
 			fmt.Printf("MISSED  %-26s %s (%d seeds)\n", m.name, m.guard, tried)
 			t.Errorf("%s: %s: nothing breaks in %d seeds without it", m.name, m.guard, tried)
 		default:
-			fmt.Printf("caught  %-26s %s: %s (%d tried, %s)\n", m.name, m.guard, verdict(string(out)), tried, time.Since(began).Round(time.Second))
+			fmt.Printf("caught  %-26s %s: %s (%d tried, %s)\n", m.name, m.guard, failureSummary(string(out)), tried, time.Since(began).Round(time.Second))
 		}
 	}
 }
 
-var failing = regexp.MustCompile(`: seed (\d+): `)
+var seedFailsPattern = regexp.MustCompile(`: seed (\d+): `)
 
-// chase looks for a world that fails without the guard and doesn't with it: first among those that are kept, then among the seeds.
-func chase(t *testing.T, bin string, ways bool) (out []byte, tried int, err error) {
+// findFailingWorld looks for a world that fails without the guard and doesn't with it: first among those that are kept, then among the seeds.
+func findFailingWorld(t *testing.T, bin string, intakeOnly bool) (out []byte, tried int, err error) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute) // without some guards a world goes on and on
-	out, err = exec.CommandContext(ctx, bin, "-test.run", "^TestKept$").CombinedOutput()
+	out, err = exec.CommandContext(ctx, bin, "-test.run", "^TestRegressions$").CombinedOutput()
 	cancel()
 	if err != nil {
 		return out, 1, err
 	}
-	for from, end := *first, *first+uint64(*seeds); from < end; {
+	for from, end := *firstSeed, *firstSeed+uint64(*seedCount); from < end; {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
-		out, err = exec.CommandContext(ctx, bin, "-test.run", "^TestSeeds$", "-hunt", "-ways="+strconv.FormatBool(ways), "-seeds", fmt.Sprint(end-from), "-seed", fmt.Sprint(from)).CombinedOutput()
+		out, err = exec.CommandContext(ctx, bin, "-test.run", "^TestSeeds$", "-hunt", "-ways="+strconv.FormatBool(intakeOnly), "-seeds", fmt.Sprint(end-from), "-seed", fmt.Sprint(from)).CombinedOutput()
 		cancel()
-		tried += len(begins.FindAllString(string(out), -1))
-		m := failing.FindSubmatch(out)
+		tried += len(seedBeginsPattern.FindAllString(string(out), -1))
+		m := seedFailsPattern.FindSubmatch(out)
 		if err == nil || m == nil {
 			return out, tried, err
 		}
 		seed, _ := strconv.ParseUint(string(m[1]), 10, 64)
-		if len(run(t, draw(seed)).breaches) == 0 {
+		if len(runPlan(t, drawPlan(seed)).breaches) == 0 {
 			return out, tried, err
 		}
 		from, err = seed+1, nil // it fails either way
@@ -139,8 +139,8 @@ func chase(t *testing.T, bin string, ways bool) (out []byte, tried int, err erro
 	return out, tried, err
 }
 
-// verdict is the line that tells what broke.
-func verdict(out string) string {
+// failureSummary is the line that tells what broke.
+func failureSummary(out string) string {
 	for l := range strings.Lines(out) {
 		if i := strings.Index(l, ": seed "); i >= 0 {
 			return strings.TrimSpace(l[i+2:])

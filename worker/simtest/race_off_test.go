@@ -2,4 +2,4 @@
 
 package simtest
 
-const worlds = 1000
+const defaultSeedCount = 1000

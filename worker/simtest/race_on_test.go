@@ -2,5 +2,5 @@
 
 package simtest
 
-// worlds are fewer with the race detector: it makes each four times as dear.
-const worlds = 60
+// defaultSeedCount is smaller with the race detector: it makes each four times as dear.
+const defaultSeedCount = 60

@@ -37,13 +37,13 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// quiet drops what go-redis says of connections that are cut here.
-type quiet struct{}
+// discardLogger drops what go-redis says of connections that are cut here.
+type discardLogger struct{}
 
-func (quiet) Printf(context.Context, string, ...any) {}
+func (discardLogger) Printf(context.Context, string, ...any) {}
 
 func TestMain(m *testing.M) {
-	redis.SetLogger(quiet{})
+	redis.SetLogger(discardLogger{})
 	debug.SetGCPercent(1000)
 	// Each script runs in a Lua state of its own; ours are small.
 	lua.RegistrySize, lua.CallStackSize = 1024, 64
@@ -52,37 +52,37 @@ func TestMain(m *testing.M) {
 
 // world is Stripe, Redis, some replicas and the people around them, in virtual time.
 type world struct {
-	p     plan
-	ctx   context.Context
-	began time.Time
-	tr    *trace
-	sim   *stripesim.Sim
-	redis *miniredis.Miniredis
-	work  sync.WaitGroup
-	over  atomic.Bool // nothing goes wrong any more
+	plan       plan
+	ctx        context.Context
+	startedAt  time.Time
+	trace      *trace
+	sim        *stripesim.Sim
+	redis      *miniredis.Miniredis
+	goroutines sync.WaitGroup
+	faultsOver atomic.Bool // nothing goes wrong any more
 
-	arriving sync.Mutex
-	next     stripesim.Fault
+	faultMu   sync.Mutex
+	nextFault stripesim.Fault
 
-	mu         sync.Mutex
-	ordinals   map[string]int
-	hits       map[string]int // faults that struck, by kind
-	struck     map[int]int    // the same, by number in the plan
-	server     int            // grows when Redis comes back as another
-	slots      []*replica
-	born       int
-	ids        map[int]string // of holds
-	calls      []*call
-	requests   []*request
-	unsent     map[string]bool   // keys of requests that a replica slept through
-	owner      map[string]string // who claimed a hold last
-	breaches   []string          // seen while it ran
-	tails      [][2]time.Time
-	lostEvents []event.Envelope // that stood in Redis before it lost something: somebody may have read them
-	clocks     []reign          // of Redis' servers, in their order
-	ups        []time.Time
-	way        wayside
-	closing    bool
+	mu              sync.Mutex
+	occurrences     map[string]int
+	faultHits       map[string]int // faults that struck, by kind
+	hitsByFault     map[int]int    // the same, by number in the plan
+	redisEpoch      int            // grows when Redis comes back as another
+	replicas        []*replica
+	replicasStarted int
+	intentIDs       map[int]string // of holds
+	apiRequests     []*apiRequest
+	stripeRequests  []*stripeRequest
+	unsentKeys      map[string]bool   // keys of requests that a replica slept through
+	claimOwner      map[string]string // who claimed a hold last
+	breaches        []string          // seen while it ran
+	lostSpans       [][2]time.Time
+	lostEvents      []event.Envelope // that stood in Redis before it lost something: somebody may have read them
+	redisClocks     []clockPeriod    // of Redis' servers, in their order
+	replicaStarts   []time.Time
+	intakeObserved  intakeObservations
+	closing         bool
 }
 
 // parts are the parts of a worker that tests call.
@@ -103,8 +103,8 @@ func partsOf(w *worker.Worker) parts {
 type replica struct {
 	*worker.Worker
 	parts
-	w     *world
-	slot  int
+	world *world
+	index int
 	name  string
 	store *store.Store
 	stop  context.CancelFunc
@@ -113,178 +113,178 @@ type replica struct {
 	ready atomic.Bool
 }
 
-func (w *world) at(d time.Duration) time.Time     { return w.began.Add(d) }
-func (w *world) in(d time.Duration) time.Duration { return time.Until(w.at(d)) }
-func (w *world) since() time.Duration             { return time.Since(w.began) }
+func (w *world) timeAt(d time.Duration) time.Time            { return w.startedAt.Add(d) }
+func (w *world) durationUntil(d time.Duration) time.Duration { return time.Until(w.timeAt(d)) }
+func (w *world) elapsed() time.Duration                      { return time.Since(w.startedAt) }
 
-// reign is the time from which on one server's clock is Redis'.
-type reign struct {
+// clockPeriod is the time from which on one server's clock is Redis'.
+type clockPeriod struct {
 	from  time.Time
 	ahead time.Duration
 }
 
-// there is what Redis' clock shows at a moment.
-func (w *world) there(t time.Time) time.Time {
-	i := len(w.clocks) - 1
-	for i > 0 && w.clocks[i].from.After(t) {
+// redisTimeAt is what Redis' clock shows at a moment.
+func (w *world) redisTimeAt(t time.Time) time.Time {
+	i := len(w.redisClocks) - 1
+	for i > 0 && w.redisClocks[i].from.After(t) {
 		i--
 	}
-	return t.Add(w.clocks[i].ahead)
+	return t.Add(w.redisClocks[i].ahead)
 }
 
-// here is the moment at which it shows a time: the last one, where it was set back, and where it was set forward and never showed it the moment of that.
-func (w *world) here(t time.Time) time.Time {
+// fromRedisTime is the moment at which it shows a time: the last one, where it was set back, and where it was set forward and never showed it the moment of that.
+func (w *world) fromRedisTime(t time.Time) time.Time {
 	if t.IsZero() {
 		return t
 	}
-	i := len(w.clocks) - 1
-	for i > 0 && t.Add(-w.clocks[i].ahead).Before(w.clocks[i].from) {
+	i := len(w.redisClocks) - 1
+	for i > 0 && t.Add(-w.redisClocks[i].ahead).Before(w.redisClocks[i].from) {
 		i--
 	}
-	at := t.Add(-w.clocks[i].ahead)
-	if i+1 < len(w.clocks) && at.After(w.clocks[i+1].from) {
-		at = w.clocks[i+1].from
+	at := t.Add(-w.redisClocks[i].ahead)
+	if i+1 < len(w.redisClocks) && at.After(w.redisClocks[i+1].from) {
+		at = w.redisClocks[i+1].from
 	}
 	return at
 }
 
-// wind sets Redis' clock, which stands still until it is wound again, and tells what it shows.
-func (w *world) wind() time.Time {
+// syncRedisClock sets Redis' clock, which stands still until it is wound again, and tells what it shows.
+func (w *world) syncRedisClock() time.Time {
 	w.mu.Lock()
-	now := time.Now().Add(w.clocks[len(w.clocks)-1].ahead)
+	now := time.Now().Add(w.redisClocks[len(w.redisClocks)-1].ahead)
 	w.mu.Unlock()
 	w.redis.SetTime(now)
 	return now
 }
 
-func (w *world) go_(f func()) {
-	w.work.Go(f)
+func (w *world) spawn(f func()) {
+	w.goroutines.Go(f)
 }
 
-// ordinal counts how often the very same was done.
-func (w *world) ordinal(key string) int {
+// countOccurrence counts how often the very same was done.
+func (w *world) countOccurrence(key string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.ordinals[key]++
-	return w.ordinals[key]
+	w.occurrences[key]++
+	return w.occurrences[key]
 }
 
 func (w *world) epoch() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.server
+	return w.redisEpoch
 }
 
-// hit tells which of the plan's faults strikes a call, if any.
-func (w *world) hit(side string, r *replica, label, key string) *fault {
-	if w.over.Load() {
+// matchFault tells which of the plan's faults strikes a call, if any.
+func (w *world) matchFault(side string, r *replica, label, key string) *fault {
+	if w.faultsOver.Load() {
 		return nil
 	}
-	now := w.since()
-	for i := range w.p.faults {
-		f := &w.p.faults[i]
-		if !strings.HasPrefix(f.kind, side+":") || now < f.from || now >= f.to || f.slot >= 0 && f.slot != r.slot || f.where != "" && f.where != label || f.kind == "stripe:revoked" || f.kind == "redis:lose tail" {
+	now := w.elapsed()
+	for i := range w.plan.faults {
+		f := &w.plan.faults[i]
+		if !strings.HasPrefix(f.kind, side+":") || now < f.from || now >= f.to || f.replicaIndex >= 0 && f.replicaIndex != r.index || f.atCall != "" && f.atCall != label || f.kind == "stripe:revoked" || f.kind == "redis:lose tail" {
 			continue
 		}
-		whole := f.kind == "redis:down" || f.kind == "redis:freeze" || f.kind == "stripe:down"
-		if !whole && float64(mix(w.p.seed, "hit", fmt.Sprint(f.n), key)%1024)/1024 >= f.p {
+		always := f.kind == "redis:down" || f.kind == "redis:freeze" || f.kind == "stripe:down"
+		if !always && float64(hashSeed(w.plan.seed, "hit", fmt.Sprint(f.number), key)%1024)/1024 >= f.probability {
 			continue
 		}
-		w.struckBy(f)
+		w.recordFaultHit(f)
 		return f
 	}
 	return nil
 }
 
-func (w *world) struckBy(f *fault) {
+func (w *world) recordFaultHit(f *fault) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.hits[f.kind]++
-	w.struck[f.n]++
+	w.faultHits[f.kind]++
+	w.hitsByFault[f.number]++
 }
 
-// killHere says whether a replica dies at this call, and lets it die.
-func (w *world) killHere(r *replica, label string, after bool) bool {
-	if w.over.Load() {
+// killAtCall says whether a replica dies at this call, and lets it die.
+func (w *world) killAtCall(r *replica, label string, after bool) bool {
+	if w.faultsOver.Load() {
 		return false
 	}
-	now := w.since()
-	for i := range w.p.faults {
-		f := &w.p.faults[i]
-		if f.kind != "kill at" || f.where != label || f.after != after || f.slot != r.slot || now < f.from || now >= f.to {
+	now := w.elapsed()
+	for i := range w.plan.faults {
+		f := &w.plan.faults[i]
+		if f.kind != "kill at" || f.atCall != label || f.afterEffect != after || f.replicaIndex != r.index || now < f.from || now >= f.to {
 			continue
 		}
 		w.mu.Lock()
-		spent := w.struck[f.n] > 0
+		used := w.hitsByFault[f.number] > 0
 		w.mu.Unlock()
-		if !spent {
-			w.struckBy(f)
-			w.kill(r, f.back)
+		if !used {
+			w.recordFaultHit(f)
+			w.kill(r, f.restartAfter)
 			return true
 		}
 	}
 	return false
 }
 
-// stalled is how long a replica hangs from now on.
-func (r *replica) stalled(key string) time.Duration {
-	w := r.w
-	if w.over.Load() {
+// stallTime is how long a replica hangs from now on.
+func (r *replica) stallTime(key string) time.Duration {
+	w := r.world
+	if w.faultsOver.Load() {
 		return 0
 	}
-	now := w.since()
-	for i := range w.p.faults {
-		f := &w.p.faults[i]
-		if f.kind == "pause" && f.slot == r.slot && now >= f.from && now < f.to {
+	now := w.elapsed()
+	for i := range w.plan.faults {
+		f := &w.plan.faults[i]
+		if f.kind == "pause" && f.replicaIndex == r.index && now >= f.from && now < f.to {
 			if key == "" {
 				return f.to - now
 			}
-			w.struckBy(f)
+			w.recordFaultHit(f)
 			key = r.name + " stall " + key
-			return f.to - now + throw(w.p.seed, key, fmt.Sprint(w.ordinal(key))).between(0, time.Millisecond)
+			return f.to - now + newRNG(w.plan.seed, key, fmt.Sprint(w.countOccurrence(key))).durationBetween(0, time.Millisecond)
 		}
 	}
 	return 0
 }
 
 // kill is kill -9: nothing leaves this replica any more. Another takes its place later.
-func (w *world) kill(r *replica, back time.Duration) {
+func (w *world) kill(r *replica, restartAfter time.Duration) {
 	if !r.dead.CompareAndSwap(false, true) {
 		return
 	}
-	w.tr.add(false, "%s is killed", r.name)
-	w.go_(func() {
-		time.Sleep(back)
-		w.start(r.slot)
+	w.trace.add(false, "%s is killed", r.name)
+	w.spawn(func() {
+		time.Sleep(restartAfter)
+		w.startReplica(r.index)
 	})
 	r.stop()
 }
 
-// start brings up a replica, as soon as Redis lets it.
-func (w *world) start(slot int) {
+// startReplica brings up a replica, as soon as Redis lets it.
+func (w *world) startReplica(slot int) {
 	w.mu.Lock()
 	if w.closing {
 		w.mu.Unlock()
 		return
 	}
-	w.born++
-	name := fmt.Sprintf("%c%d", 'a'+slot, w.ordinals["slot "+string(rune('a'+slot))]+1)
-	w.ordinals["slot "+string(rune('a'+slot))]++
+	w.replicasStarted++
+	name := fmt.Sprintf("%c%d", 'a'+slot, w.occurrences["slot "+string(rune('a'+slot))]+1)
+	w.occurrences["slot "+string(rune('a'+slot))]++
 	w.mu.Unlock()
-	r := &replica{w: w, slot: slot, name: name, done: make(chan struct{})}
+	r := &replica{world: w, index: slot, name: name, done: make(chan struct{})}
 	ctx, stop := context.WithCancel(w.ctx)
 	r.stop = stop
-	so := store.Options{URL: "redis://in-process:6379?protocol=2&conn_max_idle_time=-1", Partitions: w.p.partitions,
-		Rates: store.Rates{Write: w.p.write, Read: w.p.write, Total: 4 * w.p.write},
+	so := store.Options{URL: "redis://in-process:6379?protocol=2&conn_max_idle_time=-1", Partitions: w.plan.partitions,
+		Rates: store.Rates{Write: w.plan.rateLimit, Read: w.plan.rateLimit, Total: 4 * w.plan.rateLimit},
 		Dialer: func(context.Context, string, string) (net.Conn, error) {
 			if r.dead.Load() {
-				return nil, errDead
+				return nil, errReplicaDead
 			}
 			inner, err := w.redis.Dial()
 			if err != nil {
 				return nil, err
 			}
-			return &wire{w: w, r: r, inner: inner, in: bufio.NewReader(inner), closed: make(chan struct{})}, nil
+			return &redisConn{world: w, replica: r, inner: inner, reader: bufio.NewReader(inner), closed: make(chan struct{})}, nil
 		}}
 	var err error
 	for try := 0; ; try++ {
@@ -301,29 +301,29 @@ func (w *world) start(slot int) {
 		}
 		wait := time.Second
 		if try > 60 {
-			wait = max(wait, w.p.tick/4)
+			wait = max(wait, w.plan.jobInterval/4)
 		}
-		time.Sleep(throw(w.p.seed, "open", name, fmt.Sprint(try)).between(wait/2, wait))
+		time.Sleep(newRNG(w.plan.seed, "open", name, fmt.Sprint(try)).durationBetween(wait/2, wait))
 	}
-	g, err := gateway.New(gateway.Options{APIKey: "sk_test_world", BaseURL: "http://stripe.test", Transport: &lifeline{w: w, r: r, next: w.sim.Transport()}})
+	g, err := gateway.New(gateway.Options{APIKey: "sk_test_world", BaseURL: "http://stripe.test", Transport: &stripeTransport{world: w, replica: r, next: w.sim.Transport()}})
 	if err != nil {
 		panic(err)
 	}
-	cores := []zapcore.Core{&ears{w: w, r: r}}
+	cores := []zapcore.Core{&logRecorder{world: w, replica: r}}
 	if testing.Verbose() {
-		cores = append(cores, &tale{w: w, r: r})
+		cores = append(cores, &logTracer{world: w, replica: r})
 	}
 	wo := worker.Options{}
-	if w.p.ways.on {
-		wo.Observer, wo.DecodeRequest = eye{w: w, r: r}, api.ParseScheduleRequest
+	if w.plan.intake.enabled {
+		wo.Observer, wo.DecodeRequest = reconcileObserver{world: w, replica: r}, api.ParseScheduleRequest
 	}
 	log := zap.New(zapcore.NewTee(cores...))
-	r.Worker, err = wiring.NewWorker(r.store, shortPages{g, w.p.ways.page}, worker.Options{
+	r.Worker, err = wiring.NewWorker(r.store, shortPages{g, w.plan.intake.listPageSize}, worker.Options{
 		Observer:      wo.Observer,
 		DecodeRequest: wo.DecodeRequest,
-		Rules:         hold.Rules{ExpiryMargin: w.p.margin, Thresholds: w.p.thresholds, Mirror: w.p.ways.mirror > 0},
-		Schedules:     w.p.schedules(),
-		ReadRate:      w.p.write, Concurrency: w.p.handlers, Lease: w.p.lease, Replica: name, Logger: log, CallTimeout: 10 * time.Second,
+		Rules:         hold.Rules{ExpiryMargin: w.plan.expiryMargin, Thresholds: w.plan.alertThresholds, Mirror: w.plan.intake.mirrorInterval > 0},
+		Schedules:     w.plan.schedules(),
+		ReadRate:      w.plan.rateLimit, Concurrency: w.plan.concurrency, Lease: w.plan.lease, Replica: name, Logger: log, CallTimeout: 10 * time.Second,
 	})
 	if err != nil {
 		panic(err)
@@ -335,12 +335,12 @@ func (w *world) start(slot int) {
 		r.store.Close()
 		return
 	}
-	w.slots[slot] = r
-	w.ups = append(w.ups, time.Now())
+	w.replicas[slot] = r
+	w.replicaStarts = append(w.replicaStarts, time.Now())
 	w.mu.Unlock()
-	w.tr.add(false, "%s is up", name)
+	w.trace.add(false, "%s is up", name)
 	r.ready.Store(true)
-	w.go_(func() {
+	w.spawn(func() {
 		if err := r.Run(ctx); err != nil {
 			w.breach("start: %s: %v", name, err)
 		}
@@ -362,18 +362,18 @@ func (s shortPages) Do(ctx context.Context, c hold.Call) hold.Answer {
 	return s.Gateway.Do(ctx, c)
 }
 
-// end stops a replica as SIGTERM does.
-func (r *replica) end() {
+// stopGracefully stops a replica as SIGTERM does.
+func (r *replica) stopGracefully() {
 	r.ready.Store(false)
 	r.stop()
 	<-r.done
 }
 
-// alive are the replicas that take calls.
-func (w *world) alive() (out []*replica) {
+// liveReplicas are the replicas that take calls.
+func (w *world) liveReplicas() (out []*replica) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, r := range w.slots {
+	for _, r := range w.replicas {
 		if r != nil && r.ready.Load() && !r.dead.Load() {
 			out = append(out, r)
 		}
@@ -383,7 +383,7 @@ func (w *world) alive() (out []*replica) {
 
 func (w *world) breach(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	w.tr.add(false, "BREACH %s", text)
+	w.trace.add(false, "BREACH %s", text)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.breaches) < 100 {
@@ -391,112 +391,112 @@ func (w *world) breach(format string, args ...any) {
 	}
 }
 
-// outcome is what a run leaves behind for the judge.
-type outcome struct {
-	plan     plan
-	breaches []string
-	digest   string
-	story    string
-	full     string
-	hits     map[string]int
-	calls    int
-	lasted   time.Duration
+// runResult is what a run leaves behind for the judge.
+type runResult struct {
+	plan         plan
+	breaches     []string
+	digest       string
+	summary      string
+	fullTrace    string
+	faultHits    map[string]int
+	requestCount int
+	simulated    time.Duration
 }
 
-// run lets a plan happen.
-func run(t *testing.T, p plan) (o outcome) {
+// runPlan lets a plan happen.
+func runPlan(t *testing.T, p plan) (o runResult) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		w := &world{p: p, ctx: ctx, began: time.Now(), ordinals: map[string]int{}, hits: map[string]int{}, struck: map[int]int{}, ids: map[int]string{}, owner: map[string]string{}, unsent: map[string]bool{}, redis: miniredis.NewMiniRedis()}
-		w.tr = &trace{began: w.began}
-		w.clocks = []reign{{w.began, p.ahead}}
+		w := &world{plan: p, ctx: ctx, startedAt: time.Now(), occurrences: map[string]int{}, faultHits: map[string]int{}, hitsByFault: map[int]int{}, intentIDs: map[int]string{}, claimOwner: map[string]string{}, unsentKeys: map[string]bool{}, redis: miniredis.NewMiniRedis()}
+		w.trace = &trace{startedAt: w.startedAt}
+		w.redisClocks = []clockPeriod{{w.startedAt, p.redisClockAhead}}
 		w.redis.ClockTTL(true)
 		w.redis.Seed(int(p.seed))
-		w.slots = make([]*replica, p.slots)
-		w.way = wayside{said: map[string]time.Time{}, guests: map[int]bool{}, reviews: map[int][]review{}, moved: map[int][]time.Time{}}
-		w.sim = stripesim.New(stripesim.Options{OnEvent: w.listen(), Seed: p.seed, EndpointRate: float64(2*p.write + 2), OverallRate: float64(8*p.write + 8), ServiceTime: p.service,
-			Deadline: func(c stripesim.Card) time.Duration {
+		w.replicas = make([]*replica, p.replicas)
+		w.intakeObserved = intakeObservations{firstLoggedAt: map[string]time.Time{}, cardholdersActed: map[int]bool{}, reviews: map[int][]reviewChange{}, earlierDeadlines: map[int][]time.Time{}}
+		w.sim = stripesim.New(stripesim.Options{OnEvent: w.stripeEventFunc(), Seed: p.seed, EndpointRate: float64(2*p.rateLimit + 2), OverallRate: float64(8*p.rateLimit + 8), ServiceTime: p.serviceTime,
+			AuthorizationWindow: func(c stripesim.Card) time.Duration {
 				d, _ := time.ParseDuration(c.Metadata["life"])
 				return d
 			},
-			Faults: func(stripesim.Call) stripesim.Fault {
-				f := w.next
-				w.arriving.Unlock()
+			FaultFunc: func(stripesim.Call) stripesim.Fault {
+				f := w.nextFault
+				w.faultMu.Unlock()
 				return f
 			}})
-		w.go_(func() { w.sim.Run(ctx) })
-		if p.ahead != 0 {
-			w.hits["redis:clock apart"] = 1
+		w.spawn(func() { w.sim.Run(ctx) })
+		if p.redisClockAhead != 0 {
+			w.faultHits["redis:clock apart"] = 1
 		}
-		for slot := range p.slots {
-			w.go_(func() {
+		for slot := range p.replicas {
+			w.spawn(func() {
 				time.Sleep(time.Duration(slot+1) * 137 * time.Millisecond)
-				w.start(slot)
+				w.startReplica(slot)
 			})
 		}
-		w.play()
-		o = w.close(cancel)
+		w.playPlan()
+		o = w.finish(cancel)
 	})
 	return o
 }
 
-// play lets everything in the plan happen at its time, and then waits until every hold has ended.
-func (w *world) play() {
-	for i := range w.p.holds {
-		w.go_(func() { w.live(&w.p.holds[i]) })
+// playPlan lets everything in the plan happen at its time, and then waits until every hold has ended.
+func (w *world) playPlan() {
+	for i := range w.plan.holds {
+		w.spawn(func() { w.playHold(&w.plan.holds[i]) })
 	}
-	for i, a := range w.p.ways.asked {
-		w.go_(func() { w.compare(i, a) })
+	for i, a := range w.plan.intake.reconcileRequests {
+		w.spawn(func() { w.requestReconcile(i, a) })
 	}
-	for _, l := range w.p.ways.letters {
-		w.go_(func() { w.post(0, l.at, l.text) })
+	for _, l := range w.plan.intake.invalidInboxEntries {
+		w.spawn(func() { w.postInboxEntry(0, l.at, l.payload) })
 	}
-	for i := range w.p.faults {
-		w.go_(func() { w.suffer(&w.p.faults[i]) })
+	for i := range w.plan.faults {
+		w.spawn(func() { w.injectFault(&w.plan.faults[i]) })
 	}
 	for i := range 10 {
-		w.go_(func() {
-			w.nap(w.p.span*time.Duration(i+1)/8 + throw(w.p.seed, "person", fmt.Sprint(i)).between(0, time.Second))
-			if !w.gone() {
-				w.look(i)
+		w.spawn(func() {
+			w.sleep(w.plan.duration*time.Duration(i+1)/8 + newRNG(w.plan.seed, "person", fmt.Sprint(i)).durationBetween(0, time.Second))
+			if !w.isClosing() {
+				w.handleAttention(i)
 			}
 		})
 	}
-	last, calm := time.Duration(0), time.Duration(0)
-	for _, h := range w.p.holds {
-		calm = max(calm, h.told+h.again)
-		last = max(last, h.at+h.life+max(0, h.lieLife))
-		if h.card != nil && w.p.tick >= 30*time.Second {
-			last = max(last, h.at+70*time.Minute)
+	last, faultFreeAt := time.Duration(0), time.Duration(0)
+	for _, h := range w.plan.holds {
+		faultFreeAt = max(faultFreeAt, h.scheduledAt+h.repeatAfter)
+		last = max(last, h.placedAt+h.authorizationWindow+max(0, h.expiryError))
+		if h.card != nil && w.plan.jobInterval >= 30*time.Second {
+			last = max(last, h.placedAt+70*time.Minute)
 		}
-		for _, a := range h.acts {
-			calm = max(calm, a.at)
+		for _, a := range h.actions {
+			faultFreeAt = max(faultFreeAt, a.at)
 			if a.kind == "stripe deadline" {
-				last = max(last, a.time)
+				last = max(last, a.newTime)
 			}
 		}
 	}
-	for _, a := range w.p.ways.asked {
-		calm = max(calm, a.at)
+	for _, a := range w.plan.intake.reconcileRequests {
+		faultFreeAt = max(faultFreeAt, a.at)
 	}
-	for _, l := range w.p.ways.letters {
-		calm = max(calm, l.at)
+	for _, l := range w.plan.intake.invalidInboxEntries {
+		faultFreeAt = max(faultFreeAt, l.at)
 	}
-	for _, f := range w.p.faults {
-		calm = max(calm, f.to+f.back)
+	for _, f := range w.plan.faults {
+		faultFreeAt = max(faultFreeAt, f.to+f.restartAfter)
 	}
-	time.Sleep(w.in(calm + 2*time.Second))
-	w.over.Store(true)
-	w.tr.add(false, "from here on nothing goes wrong")
-	horizon := max(last, w.since()) + 12*w.p.tick + 40*time.Minute
-	for w.since() < horizon && !(w.settled() && w.waysSettled()) {
-		time.Sleep(2*w.p.tick + time.Second)
+	time.Sleep(w.durationUntil(faultFreeAt + 2*time.Second))
+	w.faultsOver.Store(true)
+	w.trace.add(false, "from here on nothing goes wrong")
+	horizon := max(last, w.elapsed()) + 12*w.plan.jobInterval + 40*time.Minute
+	for w.elapsed() < horizon && !(w.allHoldsSettled() && w.intakeSettled()) {
+		time.Sleep(2*w.plan.jobInterval + time.Second)
 	}
 }
 
-// nap sleeps, but not beyond the world's end.
-func (w *world) nap(d time.Duration) {
+// sleep sleeps, but not beyond the world's end.
+func (w *world) sleep(d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -505,101 +505,101 @@ func (w *world) nap(d time.Duration) {
 	}
 }
 
-func (w *world) gone() bool {
+func (w *world) isClosing() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.closing
 }
 
-// settled says whether Redis knows of no open hold; those that are told to be of the wrong account don't count.
-func (w *world) settled() bool {
+// allHoldsSettled says whether Redis knows of no open hold; those that are told to be of the wrong account don't count.
+func (w *world) allHoldsSettled() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for part := range w.p.partitions {
+	for part := range w.plan.partitions {
 		ids, _ := w.redis.ZMembers(fmt.Sprintf("holdd:{%d}:expiring", part))
-		for _, h := range w.p.holds {
-			if h.wished == "" && slices.Contains(ids, w.ids[h.n]) {
+		for _, h := range w.plan.holds {
+			if h.requestedAccount == "" && slices.Contains(ids, w.intentIDs[h.number]) {
 				return false
 			}
 		}
 	}
-	for _, c := range w.calls {
-		if c.end.IsZero() {
+	for _, c := range w.apiRequests {
+		if c.answeredAt.IsZero() {
 			return false
 		}
 	}
 	return true
 }
 
-// suffer makes those faults happen that have a moment.
-func (w *world) suffer(f *fault) {
-	time.Sleep(w.in(f.from))
+// injectFault makes those faults happen that have a moment.
+func (w *world) injectFault(f *fault) {
+	time.Sleep(w.durationUntil(f.from))
 	slot := func() *replica {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		return w.slots[f.slot]
+		return w.replicas[f.replicaIndex]
 	}
 	switch f.kind {
 	case "kill":
 		if r := slot(); r != nil && !r.dead.Load() {
-			w.struckBy(f)
-			w.kill(r, f.back)
+			w.recordFaultHit(f)
+			w.kill(r, f.restartAfter)
 		}
 	case "stop":
 		if r := slot(); r != nil && !r.dead.Load() && r.ready.Load() {
-			w.struckBy(f)
-			w.tr.add(false, "%s is stopped", r.name)
-			r.end()
-			time.Sleep(f.back)
+			w.recordFaultHit(f)
+			w.trace.add(false, "%s is stopped", r.name)
+			r.stopGracefully()
+			time.Sleep(f.restartAfter)
 			if !r.dead.Load() {
-				w.start(f.slot)
+				w.startReplica(f.replicaIndex)
 			}
 		}
 	case "stripe:revoked":
-		w.struckBy(f)
-		w.tr.add(false, "Stripe rejects the key")
+		w.recordFaultHit(f)
+		w.trace.add(false, "Stripe rejects the key")
 		w.sim.RevokeKey("sk_test_world")
-		time.Sleep(w.in(f.to))
+		time.Sleep(w.durationUntil(f.to))
 		w.sim.RestoreKey("sk_test_world")
-		w.tr.add(false, "Stripe takes the key again")
+		w.trace.add(false, "Stripe takes the key again")
 	case "redis:emptied":
-		w.struckBy(f)
-		w.empty()
+		w.recordFaultHit(f)
+		w.emptyRedis()
 	case "redis:lose tail":
-		w.struckBy(f)
-		was := w.snapshot()
-		time.Sleep(w.in(f.to))
+		w.recordFaultHit(f)
+		before := w.snapshotRedis()
+		time.Sleep(w.durationUntil(f.to))
 		w.mu.Lock()
-		if f.step != 0 {
-			w.clocks = append(w.clocks, reign{time.Now(), w.clocks[len(w.clocks)-1].ahead + f.step})
-			w.hits["redis:clock set"]++
+		if f.clockStep != 0 {
+			w.redisClocks = append(w.redisClocks, clockPeriod{time.Now(), w.redisClocks[len(w.redisClocks)-1].ahead + f.clockStep})
+			w.faultHits["redis:clock set"]++
 		}
 		w.mu.Unlock()
-		lost := w.published()
-		w.restore(was)
+		lost := w.publishedEvents()
+		w.restoreRedis(before)
 		w.mu.Lock()
 		w.lostEvents = append(w.lostEvents, lost...)
-		w.server++
-		w.tails = append(w.tails, [2]time.Time{w.at(f.from), time.Now()})
+		w.redisEpoch++
+		w.lostSpans = append(w.lostSpans, [2]time.Time{w.timeAt(f.from), time.Now()})
 		w.mu.Unlock()
-		w.tr.add(false, "Redis comes back as it was at +%s", f.from.Round(time.Millisecond))
+		w.trace.add(false, "Redis comes back as it was at +%s", f.from.Round(time.Millisecond))
 	}
 }
 
-// close ends the world and hands it to the judge.
-func (w *world) close(cancel context.CancelFunc) (o outcome) {
-	lasted := w.since()
-	for back := w.since() + 4*w.p.tick + 5*time.Minute; len(w.alive()) == 0 && w.since() < back; { // who was killed last may not be back yet
+// finish ends the world and hands it to the judge.
+func (w *world) finish(cancel context.CancelFunc) (o runResult) {
+	elapsed := w.elapsed()
+	for deadline := w.elapsed() + 4*w.plan.jobInterval + 5*time.Minute; len(w.liveReplicas()) == 0 && w.elapsed() < deadline; { // who was killed last may not be back yet
 		time.Sleep(time.Second)
 	}
-	rs := w.alive()
+	rs := w.liveReplicas()
 	final := map[string]*hold.Hold{}
 	if len(rs) == 0 {
 		w.breach("ends: no replica is up at the end")
 	} else {
-		for i := range w.p.holds {
-			n := w.p.holds[i].n
-			id := w.ids[n]
+		for i := range w.plan.holds {
+			n := w.plan.holds[i].number
+			id := w.intentIDs[n]
 			if id == "" {
 				continue
 			}
@@ -612,7 +612,7 @@ func (w *world) close(cancel context.CancelFunc) (o outcome) {
 				h, _, err = rs[0].Get(w.ctx, id)
 			}
 			for i := range h.History {
-				h.History[i].At = w.here(h.History[i].At)
+				h.History[i].At = w.fromRedisTime(h.History[i].At)
 			}
 			switch {
 			case err == nil:
@@ -623,45 +623,45 @@ func (w *world) close(cancel context.CancelFunc) (o outcome) {
 		}
 	}
 	for _, r := range rs {
-		r.end()
+		r.stopGracefully()
 	}
 	w.mu.Lock()
 	w.closing = true
 	w.mu.Unlock()
 	cancel()
-	w.work.Wait()
-	j := &judge{world: w, final: final}
-	for i := range w.way.compared {
-		r := &w.way.compared[i]
+	w.goroutines.Wait()
+	j := &judge{world: w, finalHolds: final}
+	for i := range w.intakeObserved.reconciliations {
+		r := &w.intakeObserved.reconciliations[i]
 		// A replica that has just come up has not heard of Redis' clock yet: its first comparison begins by its own.
-		if !slices.ContainsFunc(w.ups, func(up time.Time) bool {
+		if !slices.ContainsFunc(w.replicaStarts, func(up time.Time) bool {
 			return !r.StartedAt.Before(up.Truncate(time.Millisecond)) && r.StartedAt.Before(up.Add(time.Second))
 		}) {
-			r.StartedAt = w.here(r.StartedAt)
+			r.StartedAt = w.fromRedisTime(r.StartedAt)
 		}
-		r.FinishedAt = w.here(r.FinishedAt)
+		r.FinishedAt = w.fromRedisTime(r.FinishedAt)
 	}
-	j.events = w.published()
-	j.rule()
+	j.events = w.publishedEvents()
+	j.judgeRun()
 	w.redis.Close()
 	time.Sleep(5 * time.Second) // go-redis' own goroutines end within seconds of their pool's end
 	var names []string
-	for n, id := range w.ids {
+	for n, id := range w.intentIDs {
 		if id != "" {
 			names = append(names, id, fmt.Sprintf("H%d", n))
 		}
 	}
-	w.tr.names = strings.NewReplacer(names...)
+	w.trace.names = strings.NewReplacer(names...)
 	for i, b := range w.breaches {
-		w.breaches[i] = w.tr.names.Replace(b)
+		w.breaches[i] = w.trace.names.Replace(b)
 	}
 	slices.Sort(w.breaches)
-	return outcome{plan: w.p, breaches: w.breaches, digest: w.tr.digest(), story: w.tr.story(), full: w.tr.full(), hits: w.hits, calls: len(w.calls), lasted: lasted}
+	return runResult{plan: w.plan, breaches: w.breaches, digest: w.trace.digest(), summary: w.trace.summary(), fullTrace: w.trace.fullText(), faultHits: w.faultHits, requestCount: len(w.apiRequests), simulated: elapsed}
 }
 
-// published are the events that stand in Redis.
-func (w *world) published() (all []event.Envelope) {
-	for part := range w.p.partitions {
+// publishedEvents are the events that stand in Redis.
+func (w *world) publishedEvents() (all []event.Envelope) {
+	for part := range w.plan.partitions {
 		entries, _ := w.redis.Stream(fmt.Sprintf("holdd:{%d}:events", part))
 		for _, e := range entries {
 			var ev event.Envelope
@@ -669,34 +669,34 @@ func (w *world) published() (all []event.Envelope) {
 				w.breach("events: %q is no event: %v", e.Values[1], err)
 				continue
 			}
-			ev.Timestamp = w.here(ev.Timestamp)
+			ev.Timestamp = w.fromRedisTime(ev.Timestamp)
 			all = append(all, ev)
 		}
 	}
 	return all
 }
 
-// tale puts what a replica logs into the story; of no account for the digest, since it is only there when somebody reads.
-type tale struct {
+// logTracer puts what a replica logs into the story; of no account for the digest, since it is only there when somebody reads.
+type logTracer struct {
 	zapcore.LevelEnabler
-	w *world
-	r *replica
+	world   *world
+	replica *replica
 }
 
-func (t *tale) Enabled(l zapcore.Level) bool      { return l >= zapcore.InfoLevel }
-func (t *tale) With([]zapcore.Field) zapcore.Core { return t }
-func (t *tale) Sync() error                       { return nil }
-func (t *tale) Check(e zapcore.Entry, c *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+func (t *logTracer) Enabled(l zapcore.Level) bool      { return l >= zapcore.InfoLevel }
+func (t *logTracer) With([]zapcore.Field) zapcore.Core { return t }
+func (t *logTracer) Sync() error                       { return nil }
+func (t *logTracer) Check(e zapcore.Entry, c *zapcore.CheckedEntry) *zapcore.CheckedEntry {
 	if t.Enabled(e.Level) {
 		return c.AddCore(e, t)
 	}
 	return c
 }
-func (t *tale) Write(e zapcore.Entry, fields []zapcore.Field) error {
+func (t *logTracer) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	enc := zapcore.NewMapObjectEncoder()
 	for _, f := range fields {
 		f.AddTo(enc)
 	}
-	t.w.tr.put(line{aside: true, text: fmt.Sprintf("%s says %s: %v %v %v %v", t.r.name, e.Message, enc.Fields["hold"], enc.Fields["cause"], enc.Fields["answer"], enc.Fields["error"])})
+	t.world.trace.addLine(traceLine{excludedFromDigest: true, text: fmt.Sprintf("%s says %s: %v %v %v %v", t.replica.name, e.Message, enc.Fields["hold"], enc.Fields["cause"], enc.Fields["answer"], enc.Fields["error"])})
 	return nil
 }

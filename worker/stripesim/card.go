@@ -5,16 +5,16 @@ import "strings"
 // testCard is one of Stripe's test cards: what its bank does.
 type testCard struct {
 	number, brand, funding string
-	decline                string // decline_code when charged
-	code                   string // error code, if not card_declined
-	auth                   auth
+	declineCode            string // decline_code when charged
+	errorCode              string // error code, if not card_declined
+	auth                   authRequirement
 }
 
-type auth int
+type authRequirement int
 
 const (
-	authNever       auth = iota + 1
-	authUnlessSetUp      // asks, unless it was set up for off-session use
+	authNever       authRequirement = iota + 1
+	authUnlessSetUp                 // asks, unless it was set up for off-session use
 	authAlways
 )
 
@@ -33,21 +33,21 @@ var testCards = map[string]testCard{
 	"pm_card_threeDSecure2Required":         {number: "4000000000003220", brand: "visa", auth: authAlways},
 	"pm_card_threeDSecureRequired":          {number: "4000000000003063", brand: "visa", auth: authAlways},
 	"pm_card_authenticationRequiredOnSetup": {number: "4000002500003155", brand: "visa", auth: authUnlessSetUp},
-	"pm_card_authenticationRequiredChargeDeclinedInsufficientFunds": {number: "4000008260003178", brand: "visa", auth: authAlways, decline: "insufficient_funds"},
-	"pm_card_chargeCustomerFail":                                    {number: "4000000000000341", brand: "visa", decline: "generic_decline"},
-	"pm_card_visa_chargeDeclined":                                   {number: "4000000000000002", brand: "visa", decline: "generic_decline"},
-	"pm_card_visa_chargeDeclinedInsufficientFunds":                  {number: "4000000000009995", brand: "visa", decline: "insufficient_funds"},
-	"pm_card_visa_chargeDeclinedLostCard":                           {number: "4000000000009987", brand: "visa", decline: "lost_card"},
-	"pm_card_visa_chargeDeclinedStolenCard":                         {number: "4000000000009979", brand: "visa", decline: "stolen_card"},
-	"pm_card_visa_chargeDeclinedVelocityLimitExceeded":              {number: "4000000000006975", brand: "visa", decline: "card_velocity_exceeded"},
-	"pm_card_visa_chargeDeclinedFraudulent":                         {number: "4100000000000019", brand: "visa", decline: "fraudulent"},
-	"pm_card_visa_chargeDeclinedExpiredCard":                        {number: "4000000000000069", brand: "visa", code: "expired_card", decline: "expired_card"},
-	"pm_card_visa_chargeDeclinedIncorrectCvc":                       {number: "4000000000000127", brand: "visa", code: "incorrect_cvc", decline: "incorrect_cvc"},
-	"pm_card_visa_chargeDeclinedProcessingError":                    {number: "4000000000000119", brand: "visa", code: "processing_error", decline: "processing_error"},
+	"pm_card_authenticationRequiredChargeDeclinedInsufficientFunds": {number: "4000008260003178", brand: "visa", auth: authAlways, declineCode: "insufficient_funds"},
+	"pm_card_chargeCustomerFail":                                    {number: "4000000000000341", brand: "visa", declineCode: "generic_decline"},
+	"pm_card_visa_chargeDeclined":                                   {number: "4000000000000002", brand: "visa", declineCode: "generic_decline"},
+	"pm_card_visa_chargeDeclinedInsufficientFunds":                  {number: "4000000000009995", brand: "visa", declineCode: "insufficient_funds"},
+	"pm_card_visa_chargeDeclinedLostCard":                           {number: "4000000000009987", brand: "visa", declineCode: "lost_card"},
+	"pm_card_visa_chargeDeclinedStolenCard":                         {number: "4000000000009979", brand: "visa", declineCode: "stolen_card"},
+	"pm_card_visa_chargeDeclinedVelocityLimitExceeded":              {number: "4000000000006975", brand: "visa", declineCode: "card_velocity_exceeded"},
+	"pm_card_visa_chargeDeclinedFraudulent":                         {number: "4100000000000019", brand: "visa", declineCode: "fraudulent"},
+	"pm_card_visa_chargeDeclinedExpiredCard":                        {number: "4000000000000069", brand: "visa", errorCode: "expired_card", declineCode: "expired_card"},
+	"pm_card_visa_chargeDeclinedIncorrectCvc":                       {number: "4000000000000127", brand: "visa", errorCode: "incorrect_cvc", declineCode: "incorrect_cvc"},
+	"pm_card_visa_chargeDeclinedProcessingError":                    {number: "4000000000000119", brand: "visa", errorCode: "processing_error", declineCode: "processing_error"},
 }
 
-// testAliases are the same cards under Stripe's other names.
-var testAliases = map[string]string{
+// testCardAliases are the same cards under Stripe's other names.
+var testCardAliases = map[string]string{
 	"pm_card_us":                              "pm_card_visa",
 	"pm_card_chargeDeclined":                  "pm_card_visa_chargeDeclined",
 	"pm_card_chargeDeclinedInsufficientFunds": "pm_card_visa_chargeDeclinedInsufficientFunds",
@@ -74,7 +74,7 @@ func declineMessage(code string) string {
 }
 
 func cardByName(name string) (testCard, bool) {
-	if a, ok := testAliases[name]; ok {
+	if a, ok := testCardAliases[name]; ok {
 		name = a
 	}
 	c, ok := testCards[name]
@@ -91,38 +91,38 @@ func cardByNumber(number string) (testCard, bool) {
 	return testCard{}, false
 }
 
-// method is a PaymentMethod.
-type method struct {
-	id          string
-	created     int64
-	customer    string
-	brand       string
-	funding     string
-	last4       string
-	fingerprint string
-	expMonth    int
-	expYear     int
-	present     bool
-	card        testCard
-	used        bool // without a customer: it may not be used again
-	setUp       bool // authenticated for off-session use
-	metadata    map[string]string
+// paymentMethod is a PaymentMethod.
+type paymentMethod struct {
+	id              string
+	created         int64
+	customer        string
+	brand           string
+	funding         string
+	last4           string
+	fingerprint     string
+	expMonth        int
+	expYear         int
+	cardPresent     bool
+	card            testCard
+	usedOnce        bool // without a customer: it may not be used again
+	setUpOffSession bool // authenticated for off-session use
+	metadata        map[string]string
 }
 
-type methodJSON struct {
-	ID             string            `json:"id"`
-	Object         string            `json:"object"`
-	BillingDetails billingDetails    `json:"billing_details"`
-	Card           *methodCardJSON   `json:"card,omitempty"`
-	CardPresent    *methodCardJSON   `json:"card_present,omitempty"`
-	Created        int64             `json:"created"`
-	Customer       *string           `json:"customer"`
-	Livemode       bool              `json:"livemode"`
-	Metadata       map[string]string `json:"metadata"`
-	Type           string            `json:"type"`
+type paymentMethodJSON struct {
+	ID             string                 `json:"id"`
+	Object         string                 `json:"object"`
+	BillingDetails billingDetailsJSON     `json:"billing_details"`
+	Card           *paymentMethodCardJSON `json:"card,omitempty"`
+	CardPresent    *paymentMethodCardJSON `json:"card_present,omitempty"`
+	Created        int64                  `json:"created"`
+	Customer       *string                `json:"customer"`
+	Livemode       bool                   `json:"livemode"`
+	Metadata       map[string]string      `json:"metadata"`
+	Type           string                 `json:"type"`
 }
 
-type methodCardJSON struct {
+type paymentMethodCardJSON struct {
 	Brand       string      `json:"brand"`
 	Checks      *checksJSON `json:"checks,omitempty"`
 	Country     string      `json:"country"`
@@ -134,14 +134,14 @@ type methodCardJSON struct {
 	Wallet      *string     `json:"wallet,omitempty"`
 }
 
-func (m *method) view() *methodJSON {
-	j := &methodJSON{ID: m.id, Object: "payment_method", Created: m.created, Customer: opt(m.customer), Metadata: m.metadata, Type: "card"}
+func (m *paymentMethod) toJSON() *paymentMethodJSON {
+	j := &paymentMethodJSON{ID: m.id, Object: "payment_method", Created: m.created, Customer: stringOrNil(m.customer), Metadata: m.metadata, Type: "card"}
 	if j.Metadata == nil {
 		j.Metadata = map[string]string{}
 	}
-	c := &methodCardJSON{Brand: m.brand, Country: "US", ExpMonth: m.expMonth, ExpYear: m.expYear, Fingerprint: m.fingerprint,
+	c := &paymentMethodCardJSON{Brand: m.brand, Country: "US", ExpMonth: m.expMonth, ExpYear: m.expYear, Fingerprint: m.fingerprint,
 		Funding: m.funding, Last4: m.last4}
-	if m.present {
+	if m.cardPresent {
 		j.Type, j.CardPresent = "card_present", c
 		return j
 	}
@@ -156,6 +156,6 @@ const currencyList = " usd aed afn all amd ang aoa ars aud awg azn bam bbd bdt b
 	"lak lbp lkr lrd lsl mad mdl mga mkd mmk mnt mop mur mvr mwk mxn myr mzn nad ngn nio nok npr nzd omr pab pen pgk php pkr pln pyg qar ron rsd rub rwf " +
 	"sar sbd scr sek sgd shp sle sos srd std szl thb tjs tnd top try ttd twd tzs uah ugx uyu uzs vnd vuv wst xaf xcd xcg xof xpf yer zar zmw "
 
-func knownCurrency(c string) bool {
+func isKnownCurrency(c string) bool {
 	return len(c) == 3 && strings.Contains(currencyList, " "+c+" ")
 }

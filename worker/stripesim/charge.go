@@ -2,46 +2,46 @@ package stripesim
 
 // charge is one try at taking money from a card.
 type charge struct {
-	id             string
-	intent         *intent
-	created        int64
-	amount         int64
-	captured       int64
-	refunded       int64
-	isCaptured     bool
-	allRefunded    bool
-	failed         bool
-	failureCode    string
-	failureMessage string
-	declineCode    string
-	captureBefore  int64
-	kind           Kind
-	method         *method
-	extended       bool
-	multicapture   bool
-	incremental    bool
-	maximum        int64 // overcapture.maximum_amount_capturable
-	overcapture    bool
-	threeD         bool
-	review         *review
-	metadata       map[string]string
-	description    string
-	customer       string
-	receiptEmail   string
-	suffix         string
+	id               string
+	intent           *intent
+	created          int64
+	amount           int64
+	amountCaptured   int64
+	amountRefunded   int64
+	isCaptured       bool
+	fullyRefunded    bool
+	failed           bool
+	failureCode      string
+	failureMessage   string
+	declineCode      string
+	captureBefore    int64
+	channel          PaymentChannel
+	paymentMethod    *paymentMethod
+	extended         bool
+	multicapture     bool
+	incremental      bool
+	maxCapturable    int64 // overcapture.maximum_amount_capturable
+	overcapture      bool
+	threeDSecure     bool
+	review           *review
+	metadata         map[string]string
+	description      string
+	customer         string
+	receiptEmail     string
+	descriptorSuffix string
 }
 
 type review struct {
-	id      string
-	created int64
-	open    bool
-	reason  string
-	closed  string
-	charge  string
-	intent  string
+	id           string
+	created      int64
+	open         bool
+	reason       string
+	closedReason string
+	charge       string
+	intent       string
 }
 
-type billingDetails struct {
+type billingDetailsJSON struct {
 	Address addressJSON `json:"address"`
 	Email   *string     `json:"email"`
 	Name    *string     `json:"name"`
@@ -76,28 +76,28 @@ type overcaptureJSON struct {
 }
 
 type cardDetailsJSON struct {
-	AmountAuthorized         *int64           `json:"amount_authorized"`
-	Brand                    string           `json:"brand"`
-	CaptureBefore            *int64           `json:"capture_before,omitempty"`
-	Checks                   *checksJSON      `json:"checks"`
-	Country                  string           `json:"country"`
-	ExpMonth                 int              `json:"exp_month"`
-	ExpYear                  int              `json:"exp_year"`
-	ExtendedAuthorization    *statusJSON      `json:"extended_authorization,omitempty"`
-	Fingerprint              string           `json:"fingerprint"`
-	Funding                  string           `json:"funding"`
-	IncrementalAuthorization *statusJSON      `json:"incremental_authorization,omitempty"`
-	Installments             *string          `json:"installments"`
-	Last4                    string           `json:"last4"`
-	Mandate                  *string          `json:"mandate"`
-	Multicapture             *statusJSON      `json:"multicapture,omitempty"`
-	Network                  string           `json:"network"`
-	Overcapture              *overcaptureJSON `json:"overcapture,omitempty"`
-	ThreeDSecure             *threeDJSON      `json:"three_d_secure"`
-	Wallet                   *string          `json:"wallet"`
+	AmountAuthorized         *int64            `json:"amount_authorized"`
+	Brand                    string            `json:"brand"`
+	CaptureBefore            *int64            `json:"capture_before,omitempty"`
+	Checks                   *checksJSON       `json:"checks"`
+	Country                  string            `json:"country"`
+	ExpMonth                 int               `json:"exp_month"`
+	ExpYear                  int               `json:"exp_year"`
+	ExtendedAuthorization    *statusJSON       `json:"extended_authorization,omitempty"`
+	Fingerprint              string            `json:"fingerprint"`
+	Funding                  string            `json:"funding"`
+	IncrementalAuthorization *statusJSON       `json:"incremental_authorization,omitempty"`
+	Installments             *string           `json:"installments"`
+	Last4                    string            `json:"last4"`
+	Mandate                  *string           `json:"mandate"`
+	Multicapture             *statusJSON       `json:"multicapture,omitempty"`
+	Network                  string            `json:"network"`
+	Overcapture              *overcaptureJSON  `json:"overcapture,omitempty"`
+	ThreeDSecure             *threeDSecureJSON `json:"three_d_secure"`
+	Wallet                   *string           `json:"wallet"`
 }
 
-type threeDJSON struct {
+type threeDSecureJSON struct {
 	AuthenticationFlow *string `json:"authentication_flow"`
 	Result             string  `json:"result"`
 	ResultReason       *string `json:"result_reason"`
@@ -110,7 +110,7 @@ type checksJSON struct {
 	CVCCheck               string  `json:"cvc_check"`
 }
 
-type presentDetailsJSON struct {
+type cardPresentDetailsJSON struct {
 	AmountAuthorized                  *int64  `json:"amount_authorized"`
 	Brand                             string  `json:"brand"`
 	CaptureBefore                     *int64  `json:"capture_before,omitempty"`
@@ -129,75 +129,75 @@ type presentDetailsJSON struct {
 	Receipt                           *string `json:"receipt"`
 }
 
-type methodDetailsJSON struct {
-	Card        *cardDetailsJSON    `json:"card,omitempty"`
-	CardPresent *presentDetailsJSON `json:"card_present,omitempty"`
-	Type        string              `json:"type"`
+type paymentMethodDetailsJSON struct {
+	Card        *cardDetailsJSON        `json:"card,omitempty"`
+	CardPresent *cardPresentDetailsJSON `json:"card_present,omitempty"`
+	Type        string                  `json:"type"`
 }
 
 // chargeJSON is charge as version 2023-10-16 shows it.
 type chargeJSON struct {
-	ID                            string             `json:"id"`
-	Object                        string             `json:"object"`
-	Amount                        int64              `json:"amount"`
-	AmountCaptured                int64              `json:"amount_captured"`
-	AmountRefunded                int64              `json:"amount_refunded"`
-	Application                   *string            `json:"application"`
-	ApplicationFee                *string            `json:"application_fee"`
-	ApplicationFeeAmount          *int64             `json:"application_fee_amount"`
-	BalanceTransaction            *string            `json:"balance_transaction"`
-	BillingDetails                billingDetails     `json:"billing_details"`
-	CalculatedStatementDescriptor string             `json:"calculated_statement_descriptor"`
-	Captured                      bool               `json:"captured"`
-	Created                       int64              `json:"created"`
-	Currency                      string             `json:"currency"`
-	Customer                      *string            `json:"customer"`
-	Description                   *string            `json:"description"`
-	Disputed                      bool               `json:"disputed"`
-	FailureBalanceTransaction     *string            `json:"failure_balance_transaction"`
-	FailureCode                   *string            `json:"failure_code"`
-	FailureMessage                *string            `json:"failure_message"`
-	FraudDetails                  struct{}           `json:"fraud_details"`
-	Invoice                       *string            `json:"invoice"`
-	Livemode                      bool               `json:"livemode"`
-	Metadata                      map[string]string  `json:"metadata"`
-	OnBehalfOf                    *string            `json:"on_behalf_of"`
-	Outcome                       outcomeJSON        `json:"outcome"`
-	Paid                          bool               `json:"paid"`
-	PaymentIntent                 any                `json:"payment_intent"`
-	PaymentMethod                 string             `json:"payment_method"`
-	PaymentMethodDetails          *methodDetailsJSON `json:"payment_method_details"`
-	ReceiptEmail                  *string            `json:"receipt_email"`
-	ReceiptNumber                 *string            `json:"receipt_number"`
-	ReceiptURL                    *string            `json:"receipt_url"`
-	Refunded                      bool               `json:"refunded"`
-	Review                        *string            `json:"review"`
-	Shipping                      *string            `json:"shipping"`
-	Source                        *string            `json:"source"`
-	SourceTransfer                *string            `json:"source_transfer"`
-	StatementDescriptor           *string            `json:"statement_descriptor"`
-	StatementDescriptorSuffix     *string            `json:"statement_descriptor_suffix"`
-	Status                        string             `json:"status"`
-	TransferData                  *string            `json:"transfer_data"`
-	TransferGroup                 *string            `json:"transfer_group"`
+	ID                            string                    `json:"id"`
+	Object                        string                    `json:"object"`
+	Amount                        int64                     `json:"amount"`
+	AmountCaptured                int64                     `json:"amount_captured"`
+	AmountRefunded                int64                     `json:"amount_refunded"`
+	Application                   *string                   `json:"application"`
+	ApplicationFee                *string                   `json:"application_fee"`
+	ApplicationFeeAmount          *int64                    `json:"application_fee_amount"`
+	BalanceTransaction            *string                   `json:"balance_transaction"`
+	BillingDetails                billingDetailsJSON        `json:"billing_details"`
+	CalculatedStatementDescriptor string                    `json:"calculated_statement_descriptor"`
+	Captured                      bool                      `json:"captured"`
+	Created                       int64                     `json:"created"`
+	Currency                      string                    `json:"currency"`
+	Customer                      *string                   `json:"customer"`
+	Description                   *string                   `json:"description"`
+	Disputed                      bool                      `json:"disputed"`
+	FailureBalanceTransaction     *string                   `json:"failure_balance_transaction"`
+	FailureCode                   *string                   `json:"failure_code"`
+	FailureMessage                *string                   `json:"failure_message"`
+	FraudDetails                  struct{}                  `json:"fraud_details"`
+	Invoice                       *string                   `json:"invoice"`
+	Livemode                      bool                      `json:"livemode"`
+	Metadata                      map[string]string         `json:"metadata"`
+	OnBehalfOf                    *string                   `json:"on_behalf_of"`
+	Outcome                       outcomeJSON               `json:"outcome"`
+	Paid                          bool                      `json:"paid"`
+	PaymentIntent                 any                       `json:"payment_intent"`
+	PaymentMethod                 string                    `json:"payment_method"`
+	PaymentMethodDetails          *paymentMethodDetailsJSON `json:"payment_method_details"`
+	ReceiptEmail                  *string                   `json:"receipt_email"`
+	ReceiptNumber                 *string                   `json:"receipt_number"`
+	ReceiptURL                    *string                   `json:"receipt_url"`
+	Refunded                      bool                      `json:"refunded"`
+	Review                        *string                   `json:"review"`
+	Shipping                      *string                   `json:"shipping"`
+	Source                        *string                   `json:"source"`
+	SourceTransfer                *string                   `json:"source_transfer"`
+	StatementDescriptor           *string                   `json:"statement_descriptor"`
+	StatementDescriptorSuffix     *string                   `json:"statement_descriptor_suffix"`
+	Status                        string                    `json:"status"`
+	TransferData                  *string                   `json:"transfer_data"`
+	TransferGroup                 *string                   `json:"transfer_group"`
 }
 
-func availability(b bool) *statusJSON {
+func availabilityJSON(b bool) *statusJSON {
 	if b {
 		return &statusJSON{"available"}
 	}
 	return &statusJSON{"unavailable"}
 }
 
-func (c *charge) view(expand string) *chargeJSON {
+func (c *charge) toJSON(expand string) *chargeJSON {
 	in := c.intent
 	j := &chargeJSON{
-		ID: c.id, Object: "charge", Amount: c.amount, AmountCaptured: c.captured, AmountRefunded: c.refunded,
-		ApplicationFeeAmount: in.fee, CalculatedStatementDescriptor: "STRIPESIM", Captured: c.isCaptured, Created: c.created,
-		Currency: in.currency, Customer: opt(c.customer), Description: opt(c.description), FailureCode: opt(c.failureCode),
-		FailureMessage: opt(c.failureMessage), Metadata: c.metadata, OnBehalfOf: opt(in.onBehalfOf), Paid: !c.failed,
-		PaymentIntent: in.id, PaymentMethod: c.method.id, ReceiptEmail: opt(c.receiptEmail), Refunded: c.allRefunded,
-		StatementDescriptorSuffix: opt(c.suffix), StatementDescriptor: opt(in.descriptor), Status: "succeeded", TransferGroup: opt(in.transferGroup),
+		ID: c.id, Object: "charge", Amount: c.amount, AmountCaptured: c.amountCaptured, AmountRefunded: c.amountRefunded,
+		ApplicationFeeAmount: in.applicationFee, CalculatedStatementDescriptor: "STRIPESIM", Captured: c.isCaptured, Created: c.created,
+		Currency: in.currency, Customer: stringOrNil(c.customer), Description: stringOrNil(c.description), FailureCode: stringOrNil(c.failureCode),
+		FailureMessage: stringOrNil(c.failureMessage), Metadata: c.metadata, OnBehalfOf: stringOrNil(in.onBehalfOf), Paid: !c.failed,
+		PaymentIntent: in.id, PaymentMethod: c.paymentMethod.id, ReceiptEmail: stringOrNil(c.receiptEmail), Refunded: c.fullyRefunded,
+		StatementDescriptorSuffix: stringOrNil(c.descriptorSuffix), StatementDescriptor: stringOrNil(in.statementDescriptor), Status: "succeeded", TransferGroup: stringOrNil(in.transferGroup),
 		Outcome: outcomeJSON{NetworkStatus: "approved_by_network", RiskLevel: "normal", RiskScore: 20, SellerMessage: "Payment complete.", Type: "authorized"},
 	}
 	if j.Metadata == nil {
@@ -207,7 +207,7 @@ func (c *charge) view(expand string) *chargeJSON {
 		j.Review = &c.review.id
 	}
 	if expand == "payment_intent" {
-		j.PaymentIntent = in.view(nil)
+		j.PaymentIntent = in.toJSON(nil)
 	}
 	if c.failed {
 		j.Status = "failed"
@@ -215,17 +215,17 @@ func (c *charge) view(expand string) *chargeJSON {
 		j.Outcome = outcomeJSON{NetworkStatus: "declined_by_network", Reason: &reason, RiskLevel: "normal", RiskScore: 20,
 			SellerMessage: "The bank returned the decline code `" + reason + "`.", Type: "issuer_declined"}
 	}
-	m := c.method
+	m := c.paymentMethod
 	var before *int64
 	if !c.isCaptured && !c.failed {
-		before = optInt(c.captureBefore)
+		before = intOrNil(c.captureBefore)
 	}
-	authorized := optInt(c.amount)
+	authorized := intOrNil(c.amount)
 	if c.failed {
 		authorized = nil
 	}
-	if c.kind == Terminal {
-		j.PaymentMethodDetails = &methodDetailsJSON{Type: "card_present", CardPresent: &presentDetailsJSON{
+	if c.channel == ChannelTerminal {
+		j.PaymentMethodDetails = &paymentMethodDetailsJSON{Type: "card_present", CardPresent: &cardPresentDetailsJSON{
 			AmountAuthorized: authorized, Brand: m.brand, CaptureBefore: before, Country: "US", ExpMonth: m.expMonth, ExpYear: m.expYear,
 			Fingerprint: m.fingerprint, Funding: m.funding, IncrementalAuthorizationSupported: c.incremental, Last4: m.last4,
 			Network: m.brand, OvercaptureSupported: c.overcapture, ReadMethod: "contactless_emv",
@@ -236,16 +236,16 @@ func (c *charge) view(expand string) *chargeJSON {
 		AmountAuthorized: authorized, Brand: m.brand, CaptureBefore: before, Checks: &checksJSON{CVCCheck: "pass"}, Country: "US",
 		ExpMonth: m.expMonth, ExpYear: m.expYear, Fingerprint: m.fingerprint, Funding: m.funding, Last4: m.last4, Network: m.brand,
 		ExtendedAuthorization:    &statusJSON{"disabled"},
-		IncrementalAuthorization: availability(c.incremental), Multicapture: availability(c.multicapture),
-		Overcapture: &overcaptureJSON{MaximumAmountCapturable: c.maximum, Status: availability(c.overcapture).Status},
+		IncrementalAuthorization: availabilityJSON(c.incremental), Multicapture: availabilityJSON(c.multicapture),
+		Overcapture: &overcaptureJSON{MaximumAmountCapturable: c.maxCapturable, Status: availabilityJSON(c.overcapture).Status},
 	}
 	if c.extended {
 		d.ExtendedAuthorization.Status = "enabled"
 	}
-	if c.threeD {
-		d.ThreeDSecure = &threeDJSON{Result: "authenticated", Version: "2.2.0", AuthenticationFlow: opt("challenge")}
+	if c.threeDSecure {
+		d.ThreeDSecure = &threeDSecureJSON{Result: "authenticated", Version: "2.2.0", AuthenticationFlow: stringOrNil("challenge")}
 	}
-	j.PaymentMethodDetails = &methodDetailsJSON{Type: "card", Card: d}
+	j.PaymentMethodDetails = &paymentMethodDetailsJSON{Type: "card", Card: d}
 	return j
 }
 
@@ -266,8 +266,8 @@ type reviewJSON struct {
 	Session           *string `json:"session"`
 }
 
-func (r *review) view() *reviewJSON {
-	j := &reviewJSON{ID: r.id, Object: "review", Charge: r.charge, ClosedReason: opt(r.closed), Created: r.created, Open: r.open,
+func (r *review) toJSON() *reviewJSON {
+	j := &reviewJSON{ID: r.id, Object: "review", Charge: r.charge, ClosedReason: stringOrNil(r.closedReason), Created: r.created, Open: r.open,
 		OpenedReason: "rule", PaymentIntent: r.intent, Reason: r.reason}
 	return j
 }

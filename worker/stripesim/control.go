@@ -51,36 +51,36 @@ charges.retrieve reviews.retrieve account.retrieve balance.retrieve customers.{c
 webhook_endpoints.list
 `
 
-type duration time.Duration
+type jsonDuration time.Duration
 
-func (d *duration) UnmarshalJSON(b []byte) error {
+func (d *jsonDuration) UnmarshalJSON(b []byte) error {
 	var s string
 	if err := json.Unmarshal(b, &s); err != nil {
 		return errors.New(`a duration is a string such as "90s"`)
 	}
 	v, err := time.ParseDuration(s)
-	*d = duration(v)
+	*d = jsonDuration(v)
 	return err
 }
 
-func (d duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).String()) }
+func (d jsonDuration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).String()) }
 
-type ruleJSON struct {
-	ID          int       `json:"id,omitempty"`
-	Kind        FaultKind `json:"kind,omitempty"`
-	Class       Class     `json:"class,omitempty"`
-	Intent      string    `json:"payment_intent,omitempty"`
-	Account     string    `json:"account,omitempty"`
-	Nth         int       `json:"nth,omitempty"`
-	Times       int       `json:"times,omitempty"`
-	Probability float64   `json:"probability,omitempty"`
-	Status      int       `json:"status,omitempty"`
-	Code        string    `json:"code,omitempty"`
-	Before      duration  `json:"before,omitempty"`
-	Service     duration  `json:"service,omitempty"`
-	After       duration  `json:"after,omitempty"`
-	ShouldRetry string    `json:"should_retry,omitempty"`
-	Hits        int       `json:"hits"`
+type faultRuleJSON struct {
+	ID           int           `json:"id,omitempty"`
+	Kind         FaultKind     `json:"kind,omitempty"`
+	Class        EndpointClass `json:"class,omitempty"`
+	Intent       string        `json:"payment_intent,omitempty"`
+	Account      string        `json:"account,omitempty"`
+	Nth          int           `json:"nth,omitempty"`
+	Times        int           `json:"times,omitempty"`
+	Probability  float64       `json:"probability,omitempty"`
+	Status       int           `json:"status,omitempty"`
+	Code         string        `json:"code,omitempty"`
+	RequestDelay jsonDuration  `json:"before,omitempty"`
+	ServiceTime  jsonDuration  `json:"service,omitempty"`
+	ReplyDelay   jsonDuration  `json:"after,omitempty"`
+	ShouldRetry  string        `json:"should_retry,omitempty"`
+	Hits         int           `json:"hits"`
 }
 
 // ControlHandler serves the control endpoints under /_sim/. They are for the tests beside the simulator: keep them on loopback.
@@ -100,7 +100,7 @@ func (s *Sim) ControlHandler() http.Handler {
 				w.WriteHeader(status)
 				v = map[string]string{"error": err.Error()}
 			}
-			w.Write(encode(v))
+			w.Write(encodeJSON(v))
 		})
 	}
 	m.HandleFunc("GET /_sim/{$}", func(w http.ResponseWriter, _ *http.Request) {
@@ -122,15 +122,15 @@ func (s *Sim) ControlHandler() http.Handler {
 	handle("GET /_sim/stats", func(*http.Request) (any, error) { return s.statsJSON(), nil })
 	handle("GET /_sim/intents", func(r *http.Request) (any, error) {
 		account := r.URL.Query().Get("account")
-		if account != "" && !s.knownAccount(account) {
+		if account != "" && !s.isKnownAccount(account) {
 			return nil, fmt.Errorf("account %q is not connected", account)
 		}
 		return s.Intents(account), nil
 	})
 	handle("GET /_sim/clock", func(*http.Request) (any, error) { return map[string]time.Time{"now": s.Now()}, nil })
 	handle("POST /_sim/advance", func(r *http.Request) (any, error) {
-		var in struct{ By duration }
-		if err := decode(r, &in); err != nil {
+		var in struct{ By jsonDuration }
+		if err := decodeJSON(r, &in); err != nil {
 			return nil, err
 		}
 		if in.By < 0 {
@@ -139,38 +139,38 @@ func (s *Sim) ControlHandler() http.Handler {
 		s.Advance(time.Duration(in.By))
 		return map[string]time.Time{"now": s.Now()}, nil
 	})
-	handle("POST /_sim/holds", s.controlHold)
+	handle("POST /_sim/holds", s.controlAuthorize)
 	handle("POST /_sim/dashboard/{id}/{act}", func(r *http.Request) (any, error) {
-		if err := s.controlDashboard(r); err != nil {
+		if err := s.controlDashboardAction(r); err != nil {
 			return nil, err
 		}
 		st, _ := s.Intent(r.PathValue("id"))
 		return st, nil
 	})
-	handle("GET /_sim/faults", func(*http.Request) (any, error) { return s.faultRules(), nil })
+	handle("GET /_sim/faults", func(*http.Request) (any, error) { return s.listFaultRules(), nil })
 	handle("POST /_sim/faults", func(r *http.Request) (any, error) {
-		var in ruleJSON
-		if err := decode(r, &in); err != nil {
+		var in faultRuleJSON
+		if err := decodeJSON(r, &in); err != nil {
 			return nil, err
 		}
-		id, err := s.AddFault(Rule{Class: in.Class, Account: in.Account, Intent: in.Intent, Nth: in.Nth, Times: in.Times, Probability: in.Probability,
-			Fault: Fault{Kind: in.Kind, Status: in.Status, Code: in.Code, Before: time.Duration(in.Before), Service: time.Duration(in.Service),
-				After: time.Duration(in.After), ShouldRetry: in.ShouldRetry}})
+		id, err := s.AddFaultRule(FaultRule{Class: in.Class, Account: in.Account, Intent: in.Intent, Nth: in.Nth, Times: in.Times, Probability: in.Probability,
+			Fault: Fault{Kind: in.Kind, Status: in.Status, Code: in.Code, RequestDelay: time.Duration(in.RequestDelay), ServiceTime: time.Duration(in.ServiceTime),
+				ReplyDelay: time.Duration(in.ReplyDelay), ShouldRetry: in.ShouldRetry}})
 		return map[string]int{"id": id}, err
 	})
-	handle("DELETE /_sim/faults", func(*http.Request) (any, error) { s.ClearFaults(); return done, nil })
+	handle("DELETE /_sim/faults", func(*http.Request) (any, error) { s.ClearFaultRules(); return done, nil })
 	handle("DELETE /_sim/faults/{id}", func(r *http.Request) (any, error) {
 		id, err := strconv.Atoi(r.PathValue("id"))
-		s.RemoveFault(id)
+		s.RemoveFaultRule(id)
 		return done, err
 	})
-	handle("POST /_sim/settings", func(r *http.Request) (any, error) { return done, s.controlSettings(r) })
+	handle("POST /_sim/settings", func(r *http.Request) (any, error) { return done, s.controlUpdateSettings(r) })
 	handle("POST /_sim/keys", func(r *http.Request) (any, error) {
 		var in struct {
 			Key, Do string
-			Allow   []Class
+			Allow   []EndpointClass
 		}
-		if err := decode(r, &in); err != nil {
+		if err := decodeJSON(r, &in); err != nil {
 			return nil, err
 		}
 		switch {
@@ -189,16 +189,16 @@ func (s *Sim) ControlHandler() http.Handler {
 	})
 	handle("POST /_sim/prune", func(r *http.Request) (any, error) {
 		var in struct{ Key string }
-		if err := decode(r, &in); err != nil {
+		if err := decodeJSON(r, &in); err != nil {
 			return nil, err
 		}
-		s.PruneKeys(in.Key)
+		s.PruneIdempotencyKeys(in.Key)
 		return done, nil
 	})
 	return m
 }
 
-func decode(r *http.Request, v any) error {
+func decodeJSON(r *http.Request, v any) error {
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil && !errors.Is(err, io.EOF) {
@@ -207,7 +207,7 @@ func decode(r *http.Request, v any) error {
 	return nil
 }
 
-func (s *Sim) controlHold(r *http.Request) (any, error) {
+func (s *Sim) controlAuthorize(r *http.Request) (any, error) {
 	var in struct {
 		Account, Currency, Description, Kind             string
 		PaymentMethod                                    string `json:"payment_method"`
@@ -215,32 +215,32 @@ func (s *Sim) controlHold(r *http.Request) (any, error) {
 		Metadata                                         map[string]string
 		Multicapture, Incremental, Overcapture, Extended bool
 	}
-	if err := decode(r, &in); err != nil {
+	if err := decodeJSON(r, &in); err != nil {
 		return nil, err
 	}
-	if in.Account != "" && !s.knownAccount(in.Account) {
+	if in.Account != "" && !s.isKnownAccount(in.Account) {
 		return nil, fmt.Errorf("account %q is not connected", in.Account)
 	}
-	kind, ok := map[string]Kind{"": Online, "online": Online, "off_session": OffSession, "terminal": Terminal}[in.Kind]
+	kind, ok := map[string]PaymentChannel{"": ChannelOnline, "online": ChannelOnline, "off_session": ChannelOffSession, "terminal": ChannelTerminal}[in.Kind]
 	if !ok {
 		return nil, errors.New(`"kind" is online, off_session or terminal`)
 	}
 	id, err := s.Authorize(Hold{Account: in.Account, Amount: in.Amount, Currency: in.Currency, PaymentMethod: in.PaymentMethod, Metadata: in.Metadata,
-		Description: in.Description, Kind: kind, Multicapture: in.Multicapture, Incremental: in.Incremental, Overcapture: in.Overcapture, Extended: in.Extended})
+		Description: in.Description, Channel: kind, Multicapture: in.Multicapture, Incremental: in.Incremental, Overcapture: in.Overcapture, Extended: in.Extended})
 	if err != nil {
 		return nil, err
 	}
 	return map[string]string{"id": id}, nil
 }
 
-func (s *Sim) controlDashboard(r *http.Request) error {
+func (s *Sim) controlDashboardAction(r *http.Request) error {
 	var in struct {
 		Amount int64
 		Reason string
-		In     duration
+		In     jsonDuration
 		Final  *bool
 	}
-	if err := decode(r, &in); err != nil {
+	if err := decodeJSON(r, &in); err != nil {
 		return err
 	}
 	id, d := r.PathValue("id"), s.Dashboard()
@@ -261,24 +261,24 @@ func (s *Sim) controlDashboard(r *http.Request) error {
 	case "open_review":
 		return d.OpenReview(id)
 	case "close_review":
-		return d.CloseReview(id, cmpOr(in.Reason, "approved"))
+		return d.CloseReview(id, firstNonZero(in.Reason, "approved"))
 	case "capture_before":
 		return s.SetCaptureBefore(id, s.Now().Add(time.Duration(in.In)))
 	}
-	return &apiError{status: 404, typ: typeInvalid, message: "there is no such act; see GET /_sim/"}
+	return &apiError{status: 404, typ: typeInvalidRequest, message: "there is no such act; see GET /_sim/"}
 }
 
-func (s *Sim) controlSettings(r *http.Request) error {
+func (s *Sim) controlUpdateSettings(r *http.Request) error {
 	var in struct {
-		EndpointRate        *float64  `json:"endpoint_rate"`
-		OverallRate         *float64  `json:"overall_rate"`
-		ServiceTime         *duration `json:"service_time"`
-		SearchLag           *duration `json:"search_lag"`
-		Deadline            string    `json:"deadline"`
-		AlreadyCapturedCode string    `json:"already_captured_code"`
-		ExpiredCode         string    `json:"expired_code"`
+		EndpointRate        *float64      `json:"endpoint_rate"`
+		OverallRate         *float64      `json:"overall_rate"`
+		ServiceTime         *jsonDuration `json:"service_time"`
+		SearchLag           *jsonDuration `json:"search_lag"`
+		Deadline            string        `json:"deadline"`
+		AlreadyCapturedCode string        `json:"already_captured_code"`
+		ExpiredCode         string        `json:"expired_code"`
 	}
-	if err := decode(r, &in); err != nil {
+	if err := decodeJSON(r, &in); err != nil {
 		return err
 	}
 	if in.Deadline != "" && in.Deadline != "default" {
@@ -286,11 +286,11 @@ func (s *Sim) controlSettings(r *http.Request) error {
 		if err != nil || d <= 0 {
 			return errors.New(`"deadline" is a duration such as "2h", or "default"`)
 		}
-		s.SetDeadline(func(Card) time.Duration { return d })
+		s.SetAuthorizationWindow(func(Card) time.Duration { return d })
 	} else if in.Deadline == "default" {
-		s.SetDeadline(nil)
+		s.SetAuthorizationWindow(nil)
 	}
-	s.retune(func(t *tuning) {
+	s.updateSettings(func(t *liveSettings) {
 		if in.EndpointRate != nil {
 			t.endpointRate = *in.EndpointRate
 		}
@@ -304,18 +304,18 @@ func (s *Sim) controlSettings(r *http.Request) error {
 			t.searchLag = time.Duration(*in.SearchLag)
 		}
 	})
-	s.SetCodes(in.AlreadyCapturedCode, in.ExpiredCode)
+	s.SetCaptureErrorCodes(in.AlreadyCapturedCode, in.ExpiredCode)
 	return nil
 }
 
-func (s *Sim) faultRules() []ruleJSON {
-	s.faults.mu.Lock()
-	defer s.faults.mu.Unlock()
-	out := []ruleJSON{}
-	for _, r := range s.faults.rules {
+func (s *Sim) listFaultRules() []faultRuleJSON {
+	s.faultRules.mu.Lock()
+	defer s.faultRules.mu.Unlock()
+	out := []faultRuleJSON{}
+	for _, r := range s.faultRules.rules {
 		f := r.Fault
-		out = append(out, ruleJSON{r.id, f.Kind, r.Class, r.Intent, r.Account, r.Nth, r.Times, r.Probability, f.Status, f.Code,
-			duration(f.Before), duration(f.Service), duration(f.After), f.ShouldRetry, r.hit})
+		out = append(out, faultRuleJSON{r.id, f.Kind, r.Class, r.Intent, r.Account, r.Nth, r.Times, r.Probability, f.Status, f.Code,
+			jsonDuration(f.RequestDelay), jsonDuration(f.ServiceTime), jsonDuration(f.ReplyDelay), f.ShouldRetry, r.hits})
 	}
 	return out
 }
@@ -323,10 +323,10 @@ func (s *Sim) faultRules() []ruleJSON {
 func (s *Sim) statsJSON() any {
 	st := s.Stats()
 	type line struct {
-		Class  Class  `json:"class"`
-		Status int    `json:"status"` // 0: the connection was dropped
-		Code   string `json:"code,omitempty"`
-		Calls  int64  `json:"calls"`
+		Class  EndpointClass `json:"class"`
+		Status int           `json:"status"` // 0: the connection was dropped
+		Code   string        `json:"code,omitempty"`
+		Calls  int64         `json:"calls"`
 	}
 	lines := []line{}
 	for a := range maps.Keys(st.Calls) {

@@ -14,7 +14,7 @@ type Hold struct {
 	PaymentMethod string // empty is pm_card_visa
 	Metadata      map[string]string
 	Description   string
-	Kind          Kind // zero is Online
+	Channel       PaymentChannel // zero is Online
 
 	Multicapture, Incremental, Overcapture, Extended bool
 }
@@ -22,15 +22,15 @@ type Hold struct {
 // Authorize places a hold directly, as if a guest had just paid on a page, and returns the PaymentIntent's id.
 // Of a card that asks for 3-D Secure it returns an intent that waits for it.
 func (s *Sim) Authorize(h Hold) (string, error) {
-	a := s.accountFor(cmpOr(h.Account, s.platform))
+	a := s.getOrCreateAccount(firstNonZero(h.Account, s.platformAccount))
 	f := &form{scalars: map[string]string{
-		"amount": fmt.Sprint(h.Amount), "currency": cmpOr(h.Currency, "eur"), "payment_method": cmpOr(h.PaymentMethod, "pm_card_visa"),
+		"amount": fmt.Sprint(h.Amount), "currency": firstNonZero(h.Currency, "eur"), "payment_method": firstNonZero(h.PaymentMethod, "pm_card_visa"),
 		"capture_method": "manual", "confirm": "true", "description": h.Description,
 	}, lists: map[string][]string{"payment_method_types": {"card"}}, metadata: maps.Clone(h.Metadata)}
-	switch h.Kind {
-	case OffSession:
+	switch h.Channel {
+	case ChannelOffSession:
 		f.scalars["off_session"] = "true"
-	case Terminal:
+	case ChannelTerminal:
 		f.lists["payment_method_types"] = []string{"card_present"}
 	}
 	for name, on := range map[string]bool{"multicapture": h.Multicapture, "incremental_authorization": h.Incremental, "overcapture": h.Overcapture, "extended_authorization": h.Extended} {
@@ -38,12 +38,12 @@ func (s *Sim) Authorize(h Hold) (string, error) {
 			f.scalars["payment_method_options[card][request_"+name+"]"] = "if_available"
 		}
 	}
-	op := &operation{sim: s, by: "dashboard"}
+	op := &operation{sim: s, actor: "dashboard"}
 	a.mu.Lock()
-	a.settleDue(op)
-	v, err := runCreate(op, a, "", f)
+	a.processDue(op)
+	v, err := createIntent(op, a, "", f)
 	a.mu.Unlock()
-	s.announce(op)
+	s.publishEvents(op)
 	if err != nil {
 		return "", err
 	}
@@ -76,8 +76,8 @@ type IntentState struct {
 // Intent looks at one PaymentIntent, without a call.
 func (s *Sim) Intent(id string) (IntentState, bool) {
 	var st IntentState
-	err := s.touch(id, func(_ *operation, in *intent) *apiError {
-		st = in.state()
+	err := s.withIntent(id, func(_ *operation, in *intent) *apiError {
+		st = in.snapshotState()
 		return nil
 	})
 	return st, err == nil
@@ -85,20 +85,20 @@ func (s *Sim) Intent(id string) (IntentState, bool) {
 
 // Intents looks at all PaymentIntents of an account (empty is the platform's own), oldest first.
 func (s *Sim) Intents(account string) []IntentState {
-	a := s.accountFor(cmpOr(account, s.platform))
-	op := &operation{sim: s, by: "automatic"}
+	a := s.getOrCreateAccount(firstNonZero(account, s.platformAccount))
+	op := &operation{sim: s, actor: "automatic"}
 	a.mu.Lock()
-	a.settleDue(op)
-	out := make([]IntentState, 0, len(a.order))
-	for _, in := range a.order {
-		out = append(out, in.state())
+	a.processDue(op)
+	out := make([]IntentState, 0, len(a.intentOrder))
+	for _, in := range a.intentOrder {
+		out = append(out, in.snapshotState())
 	}
 	a.mu.Unlock()
-	s.announce(op)
+	s.publishEvents(op)
 	return out
 }
 
-func (in *intent) state() IntentState {
+func (in *intent) snapshotState() IntentState {
 	st := IntentState{
 		ID: in.id, Account: in.account.id, Status: in.status, Currency: in.currency, Amount: in.amount, Capturable: in.capturable, Received: in.received,
 		Released: in.released, CaptureMethod: in.captureMethod, CancellationReason: in.cancelReason, Captures: in.captures, Expired: in.expired,
@@ -113,21 +113,21 @@ func (in *intent) state() IntentState {
 	return st
 }
 
-// touch does something to an intent with its account locked.
-func (s *Sim) touch(id string, do func(*operation, *intent) *apiError) error {
-	a := s.owner(id)
+// withIntent does something to an intent with its account locked.
+func (s *Sim) withIntent(id string, do func(*operation, *intent) *apiError) error {
+	a := s.accountByObjectID(id)
 	if a == nil {
-		return missing("payment_intent", "intent", id)
+		return notFoundError("payment_intent", "intent", id)
 	}
-	op := &operation{sim: s, by: "dashboard"}
+	op := &operation{sim: s, actor: "dashboard"}
 	a.mu.Lock()
-	a.settleDue(op)
-	in, err := find(a, id)
+	a.processDue(op)
+	in, err := findIntent(a, id)
 	if err == nil {
 		err = do(op, in)
 	}
 	a.mu.Unlock()
-	s.announce(op)
+	s.publishEvents(op)
 	if err != nil {
 		return err
 	}
@@ -141,10 +141,10 @@ type Dashboard struct{ sim *Sim }
 // Dashboard is where people act.
 func (s *Sim) Dashboard() Dashboard { return Dashboard{s} }
 
-func (d Dashboard) change(id string, do func(*operation, *intent) *apiError) error {
-	return d.sim.touch(id, func(op *operation, in *intent) *apiError {
+func (d Dashboard) changeUnlocked(id string, do func(*operation, *intent) *apiError) error {
+	return d.sim.withIntent(id, func(op *operation, in *intent) *apiError {
 		if time.Now().Before(in.lockedUntil) {
-			return lockTimeout()
+			return lockTimeoutError()
 		}
 		return do(op, in)
 	})
@@ -152,8 +152,8 @@ func (d Dashboard) change(id string, do func(*operation, *intent) *apiError) err
 
 // Capture takes an amount in minor units and releases the rest; 0 takes all that is held.
 func (d Dashboard) Capture(id string, amount int64) error {
-	return d.change(id, func(op *operation, in *intent) *apiError {
-		o := captureOrder{final: true}
+	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
+		o := captureParams{finalCapture: true}
 		if amount != 0 {
 			o.amount = &amount
 			if err := checkAmount(amount, "amount_to_capture"); err != nil {
@@ -166,22 +166,22 @@ func (d Dashboard) Capture(id string, amount int64) error {
 
 // CapturePart takes an amount in minor units and keeps the rest for later captures, where the charge allows more than one.
 func (d Dashboard) CapturePart(id string, amount int64) error {
-	return d.change(id, func(op *operation, in *intent) *apiError {
+	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
 		if err := checkAmount(amount, "amount_to_capture"); err != nil {
 			return err
 		}
-		return in.capture(op, captureOrder{amount: &amount})
+		return in.capture(op, captureParams{amount: &amount})
 	})
 }
 
 // Cancel lets go; an empty reason is none.
 func (d Dashboard) Cancel(id, reason string) error {
-	return d.change(id, func(op *operation, in *intent) *apiError { return in.cancel(op, reason) })
+	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError { return in.cancel(op, reason) })
 }
 
 // Increment holds more: amount is the new total in minor units.
 func (d Dashboard) Increment(id string, amount int64) error {
-	return d.change(id, func(op *operation, in *intent) *apiError {
+	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
 		if err := checkAmount(amount, "amount"); err != nil {
 			return err
 		}
@@ -191,14 +191,14 @@ func (d Dashboard) Increment(id string, amount int64) error {
 
 // CompleteAction is the guest passing 3-D Secure. With confirmation_method=manual the server has to confirm again.
 func (d Dashboard) CompleteAction(id string) error {
-	return d.change(id, func(op *operation, in *intent) *apiError {
+	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
 		if in.status != statusRequiresAction {
-			return unexpectedState(in, "This PaymentIntent has a status of %s; only requires_action can be completed.", in.status)
+			return unexpectedStateError(in, "This PaymentIntent has a status of %s; only requires_action can be completed.", in.status)
 		}
-		in.authenticated, in.nextAction = true, nil
+		in.threeDSecurePassed, in.nextAction = true, nil
 		if in.confirmMethod == "manual" {
 			in.status = statusRequiresConfirmation
-			in.changed(op)
+			in.recordSearchSnapshot(op)
 			return nil
 		}
 		if err := in.confirm(op, false); err != nil && err.typ != typeCard {
@@ -210,29 +210,29 @@ func (d Dashboard) CompleteAction(id string) error {
 
 // FailAction is the guest failing 3-D Secure. A guest who leaves does nothing at all.
 func (d Dashboard) FailAction(id string) error {
-	return d.change(id, func(op *operation, in *intent) *apiError {
+	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
 		if in.status != statusRequiresAction {
-			return unexpectedState(in, "This PaymentIntent has a status of %s; only requires_action can fail.", in.status)
+			return unexpectedStateError(in, "This PaymentIntent has a status of %s; only requires_action can fail.", in.status)
 		}
-		e := (&apiError{typ: typeInvalid, code: "payment_intent_authentication_failure", method: in.method,
-			message: "The provided PaymentMethod has failed authentication. You can provide payment_method_data or a new PaymentMethod to attempt to fulfill this PaymentIntent again."}).json("")
-		in.lastError, in.nextAction, in.fallbackAt = &e, nil, time.Time{}
-		in.status, in.method, in.authenticated = statusRequiresMethod, nil, false
-		in.changed(op)
-		in.account.emit(op, "payment_intent.payment_failed", in, in.snapshot())
+		e := (&apiError{typ: typeInvalidRequest, code: "payment_intent_authentication_failure", paymentMethod: in.paymentMethod,
+			message: "The provided PaymentMethod has failed authentication. You can provide payment_method_data or a new PaymentMethod to attempt to fulfill this PaymentIntent again."}).toJSON("")
+		in.lastError, in.nextAction, in.confirmDeadline = &e, nil, time.Time{}
+		in.status, in.paymentMethod, in.threeDSecurePassed = statusRequiresMethod, nil, false
+		in.recordSearchSnapshot(op)
+		in.account.emitEvent(op, "payment_intent.payment_failed", in, in.snapshot())
 		return nil
 	})
 }
 
 // OpenReview puts the payment under review, as a Radar rule does.
 func (d Dashboard) OpenReview(id string) error {
-	return d.change(id, func(op *operation, in *intent) *apiError {
+	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
 		if in.charge == nil || in.review != nil && in.review.open {
-			return unexpectedState(in, "This PaymentIntent has no payment that could be reviewed, or is under review already.")
+			return unexpectedStateError(in, "This PaymentIntent has no payment that could be reviewed, or is under review already.")
 		}
 		in.review = &review{id: "prv_" + in.account.newID(""), created: op.now.Unix(), open: true, reason: "rule", charge: in.charge.id, intent: in.id}
 		in.charge.review = in.review
-		in.account.emit(op, "review.opened", in, in.review.snapshot())
+		in.account.emitEvent(op, "review.opened", in, in.review.snapshot())
 		return nil
 	})
 }
@@ -242,11 +242,11 @@ func (d Dashboard) CloseReview(id, reason string) error {
 	switch reason {
 	case "approved", "refunded_as_fraud", "refunded", "disputed", "canceled":
 	default:
-		return invalid("", "reason", "a review is closed as approved, refunded_as_fraud, refunded, disputed or canceled, not %q", reason)
+		return invalidRequestError("", "reason", "a review is closed as approved, refunded_as_fraud, refunded, disputed or canceled, not %q", reason)
 	}
-	return d.change(id, func(op *operation, in *intent) *apiError {
+	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
 		if in.review == nil || !in.review.open {
-			return unexpectedState(in, "This PaymentIntent is not under review.")
+			return unexpectedStateError(in, "This PaymentIntent is not under review.")
 		}
 		in.closeReview(op, reason)
 		return nil
@@ -258,19 +258,19 @@ func (in *intent) closeReview(op *operation, reason string) {
 		return
 	}
 	r := *in.review
-	r.open, r.closed, r.reason = false, reason, reason
+	r.open, r.closedReason, r.reason = false, reason, reason
 	in.review = &r
 	if in.charge != nil {
 		in.charge.review = &r
 	}
-	in.account.emit(op, "review.closed", in, r.snapshot())
+	in.account.emitEvent(op, "review.closed", in, r.snapshot())
 }
 
 // SetCaptureBefore moves the deadline of one authorization.
 func (s *Sim) SetCaptureBefore(id string, t time.Time) error {
-	return s.touch(id, func(_ *operation, in *intent) *apiError {
+	return s.withIntent(id, func(_ *operation, in *intent) *apiError {
 		if in.status != statusRequiresCapture {
-			return unexpectedState(in, "This PaymentIntent has a status of %s; only requires_capture has a deadline.", in.status)
+			return unexpectedStateError(in, "This PaymentIntent has a status of %s; only requires_capture has a deadline.", in.status)
 		}
 		in.setCaptureBefore(t)
 		return nil

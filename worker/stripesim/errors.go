@@ -9,26 +9,26 @@ import (
 const (
 	codeUnexpectedState = "payment_intent_unexpected_state"
 
-	typeInvalid     = "invalid_request_error"
-	typeCard        = "card_error"
-	typeAPI         = "api_error"
-	typeIdempotency = "idempotency_error"
+	typeInvalidRequest = "invalid_request_error"
+	typeCard           = "card_error"
+	typeAPI            = "api_error"
+	typeIdempotency    = "idempotency_error"
 )
 
 // apiError is an answer that is not a success. intent and charge are rendered into its body when it is sent.
 type apiError struct {
-	status      int
-	typ         string
-	code        string
-	declineCode string
-	message     string
-	param       string
-	charge      string
-	method      *method
-	intent      *intent
-	reason      string // Stripe-Rate-Limited-Reason
-	shouldRetry string // Stripe-Should-Retry
-	unstored    bool   // found before execution began: the idempotency key stays unused
+	status           int
+	typ              string
+	code             string
+	declineCode      string
+	message          string
+	param            string
+	charge           string
+	paymentMethod    *paymentMethod
+	intent           *intent
+	rateLimitReason  string // Stripe-Rate-Limited-Reason
+	shouldRetry      string // Stripe-Should-Retry
+	skipsIdempotency bool   // found before execution began: the idempotency key stays unused
 }
 
 func (e *apiError) Error() string {
@@ -37,19 +37,19 @@ func (e *apiError) Error() string {
 
 // errorJSON is api_errors of Stripe's OpenAPI document.
 type errorJSON struct {
-	Charge        string      `json:"charge,omitempty"`
-	Code          string      `json:"code,omitempty"`
-	DeclineCode   string      `json:"decline_code,omitempty"`
-	DocURL        string      `json:"doc_url,omitempty"`
-	Message       string      `json:"message"`
-	Param         string      `json:"param,omitempty"`
-	PaymentIntent *intentJSON `json:"payment_intent,omitempty"`
-	PaymentMethod *methodJSON `json:"payment_method,omitempty"`
-	RequestLogURL string      `json:"request_log_url,omitempty"`
-	Type          string      `json:"type"`
+	Charge        string             `json:"charge,omitempty"`
+	Code          string             `json:"code,omitempty"`
+	DeclineCode   string             `json:"decline_code,omitempty"`
+	DocURL        string             `json:"doc_url,omitempty"`
+	Message       string             `json:"message"`
+	Param         string             `json:"param,omitempty"`
+	PaymentIntent *intentJSON        `json:"payment_intent,omitempty"`
+	PaymentMethod *paymentMethodJSON `json:"payment_method,omitempty"`
+	RequestLogURL string             `json:"request_log_url,omitempty"`
+	Type          string             `json:"type"`
 }
 
-func (e *apiError) json(requestID string) errorJSON {
+func (e *apiError) toJSON(requestID string) errorJSON {
 	j := errorJSON{
 		Charge: e.charge, Code: e.code, DeclineCode: e.declineCode, Message: e.message, Param: e.param, Type: e.typ,
 	}
@@ -59,57 +59,57 @@ func (e *apiError) json(requestID string) errorJSON {
 	if requestID != "" {
 		j.RequestLogURL = "https://dashboard.stripe.com/test/logs/" + requestID
 	}
-	if e.method != nil {
-		j.PaymentMethod = e.method.view()
+	if e.paymentMethod != nil {
+		j.PaymentMethod = e.paymentMethod.toJSON()
 	}
 	if e.intent != nil {
-		j.PaymentIntent = e.intent.view(nil)
+		j.PaymentIntent = e.intent.toJSON(nil)
 	}
 	return j
 }
 
-func invalid(code, param, format string, args ...any) *apiError {
-	return &apiError{status: http.StatusBadRequest, typ: typeInvalid, code: code, param: param, message: fmt.Sprintf(format, args...)}
+func invalidRequestError(code, param, format string, args ...any) *apiError {
+	return &apiError{status: http.StatusBadRequest, typ: typeInvalidRequest, code: code, param: param, message: fmt.Sprintf(format, args...)}
 }
 
-// refused is an invalid that is found before execution begins, so that no key remembers it.
-func refused(code, param, format string, args ...any) *apiError {
-	e := invalid(code, param, format, args...)
-	e.unstored = true
+// validationError is an invalid that is found before execution begins, so that no key remembers it.
+func validationError(code, param, format string, args ...any) *apiError {
+	e := invalidRequestError(code, param, format, args...)
+	e.skipsIdempotency = true
 	return e
 }
 
-func missing(kind, param, id string) *apiError {
-	e := invalid("resource_missing", param, "No such %s: '%s'", kind, id)
+func notFoundError(kind, param, id string) *apiError {
+	e := invalidRequestError("resource_missing", param, "No such %s: '%s'", kind, id)
 	e.status = http.StatusNotFound
 	return e
 }
 
-func unexpectedState(in *intent, format string, args ...any) *apiError {
-	e := invalid(codeUnexpectedState, "", format, args...)
+func unexpectedStateError(in *intent, format string, args ...any) *apiError {
+	e := invalidRequestError(codeUnexpectedState, "", format, args...)
 	e.intent = in
 	return e
 }
 
-func rateLimited(reason string) *apiError {
+func rateLimitError(reason string) *apiError {
 	return &apiError{
-		status: http.StatusTooManyRequests, typ: typeInvalid, code: "rate_limit", reason: reason, unstored: true,
+		status: http.StatusTooManyRequests, typ: typeInvalidRequest, code: "rate_limit", rateLimitReason: reason, skipsIdempotency: true,
 		message: "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits.",
 	}
 }
 
-func lockTimeout() *apiError {
+func lockTimeoutError() *apiError {
 	return &apiError{
-		status: http.StatusTooManyRequests, typ: typeInvalid, code: "lock_timeout", shouldRetry: "true", unstored: true,
+		status: http.StatusTooManyRequests, typ: typeInvalidRequest, code: "lock_timeout", shouldRetry: "true", skipsIdempotency: true,
 		message: "This object cannot be accessed right now because another API request or Stripe process is currently accessing it. " +
 			"If you see this error intermittently, retry the request. If you see this error frequently and are making multiple " +
 			"concurrent requests to a single object, make your requests serially or at a lower rate.",
 	}
 }
 
-func keyInUse(key string) *apiError {
+func keyInUseError(key string) *apiError {
 	return &apiError{
-		status: http.StatusConflict, typ: typeInvalid, code: "idempotency_key_in_use", shouldRetry: "true", unstored: true,
+		status: http.StatusConflict, typ: typeInvalidRequest, code: "idempotency_key_in_use", shouldRetry: "true", skipsIdempotency: true,
 		message: fmt.Sprintf("There is currently another in-progress request using this Idempotent Key (that probably means you "+
 			"submitted twice, and the other request is still going through): %s. Please try again later.", key),
 	}

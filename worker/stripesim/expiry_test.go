@@ -11,126 +11,126 @@ import (
 
 const day = 24 * time.Hour
 
-func TestDeadlines(t *testing.T) {
+func TestDefaultAuthorizationWindow(t *testing.T) {
 	visaShort, week := 4*day+18*time.Hour, 7*day
 	for _, row := range []struct {
 		method   string
-		kind     stripesim.Kind
+		kind     stripesim.PaymentChannel
 		extended bool
 		want     time.Duration
 	}{
-		{"pm_card_visa", stripesim.Online, false, week},
-		{"pm_card_visa", stripesim.OffSession, false, visaShort},
-		{"pm_card_visa", stripesim.Terminal, false, visaShort},
-		{"pm_card_visa", stripesim.Online, true, 29*day + 18*time.Hour},
-		{"pm_card_mastercard", stripesim.Online, false, week},
-		{"pm_card_mastercard", stripesim.OffSession, false, week},
-		{"pm_card_mastercard", stripesim.Terminal, false, 2 * day},
-		{"pm_card_amex", stripesim.OffSession, false, week},
-		{"pm_card_amex", stripesim.Terminal, false, 2 * day},
-		{"pm_card_discover", stripesim.Terminal, false, 2 * day},
-		{"pm_card_mastercard", stripesim.Online, true, 30 * day},
+		{"pm_card_visa", stripesim.ChannelOnline, false, week},
+		{"pm_card_visa", stripesim.ChannelOffSession, false, visaShort},
+		{"pm_card_visa", stripesim.ChannelTerminal, false, visaShort},
+		{"pm_card_visa", stripesim.ChannelOnline, true, 29*day + 18*time.Hour},
+		{"pm_card_mastercard", stripesim.ChannelOnline, false, week},
+		{"pm_card_mastercard", stripesim.ChannelOffSession, false, week},
+		{"pm_card_mastercard", stripesim.ChannelTerminal, false, 2 * day},
+		{"pm_card_amex", stripesim.ChannelOffSession, false, week},
+		{"pm_card_amex", stripesim.ChannelTerminal, false, 2 * day},
+		{"pm_card_discover", stripesim.ChannelTerminal, false, 2 * day},
+		{"pm_card_mastercard", stripesim.ChannelOnline, true, 30 * day},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			c := newClient(t, free(1))
-			id := c.hold(stripesim.Hold{PaymentMethod: row.method, Kind: row.kind, Extended: row.extended})
+			c := newTestClient(t, unlimitedOptions(1))
+			id := c.authorize(stripesim.Hold{PaymentMethod: row.method, Channel: row.kind, Extended: row.extended})
 			details := "latest_charge.payment_method_details.card"
-			if row.kind == stripesim.Terminal {
+			if row.kind == stripesim.ChannelTerminal {
 				details += "_present"
 			}
-			a := c.ok("GET", path(id), "expand[]=latest_charge")
-			equal(t, row.method, time.Duration(a.num(details+".capture_before")-a.num("created"))*time.Second, row.want)
+			a := c.mustSucceed("GET", intentPath(id), "expand[]=latest_charge")
+			assertEqual(t, row.method, time.Duration(a.numberAt(details+".capture_before")-a.numberAt("created"))*time.Second, row.want)
 			status := "disabled"
 			if row.extended {
 				status = "enabled"
 			}
-			if row.kind != stripesim.Terminal {
-				equal(t, "extended", a.str(details+".extended_authorization.status"), status)
+			if row.kind != stripesim.ChannelTerminal {
+				assertEqual(t, "extended", a.stringAt(details+".extended_authorization.status"), status)
 			}
 			time.Sleep(row.want - time.Second)
-			equal(t, "just before", c.state(id).Status, "requires_capture")
+			assertEqual(t, "just before", c.intentState(id).Status, "requires_capture")
 			time.Sleep(time.Second)
-			equal(t, "at the deadline", c.state(id).Status, "canceled")
+			assertEqual(t, "at the deadline", c.intentState(id).Status, "canceled")
 		})
 	}
 }
 
-func TestExpiry(t *testing.T) {
+func TestExpiry_OnNextCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newClient(t, free(1))
-		id := c.hold(stripesim.Hold{})
-		part := c.hold(stripesim.Hold{Multicapture: true})
-		c.ok("POST", path(part, "capture"), "amount_to_capture=400&final_capture=false")
-		due := c.state(id).CaptureBefore
+		c := newTestClient(t, unlimitedOptions(1))
+		id := c.authorize(stripesim.Hold{})
+		part := c.authorize(stripesim.Hold{Multicapture: true})
+		c.mustSucceed("POST", intentPath(part, "capture"), "amount_to_capture=400&final_capture=false")
+		due := c.intentState(id).CaptureBefore
 		time.Sleep(10 * day)
 
-		a := c.refused(400, "payment_intent_unexpected_state", "POST", path(id, "capture"), "")
-		equal(t, "status", a.str("error.payment_intent.status"), "canceled")
-		equal(t, "reason", a.str("error.payment_intent.cancellation_reason"), "automatic")
-		equal(t, "capturable", a.num("error.payment_intent.amount_capturable"), 0)
-		equal(t, "canceled_at", a.num("error.payment_intent.canceled_at"), due.Unix())
-		equal(t, "effects", c.effects(id), "authorized 1000, expired 1000!")
-		equal(t, "events", c.types(id), "payment_intent.created charge.succeeded payment_intent.amount_capturable_updated charge.expired payment_intent.canceled")
-		newest := c.ok("GET", "/v1/events", "type=charge.expired")
-		equal(t, "event's time", newest.num("data.1.created"), due.Unix())
-		if newest.at("data.1.request.id") != nil {
+		a := c.mustFail(400, "payment_intent_unexpected_state", "POST", intentPath(id, "capture"), "")
+		assertEqual(t, "status", a.stringAt("error.payment_intent.status"), "canceled")
+		assertEqual(t, "reason", a.stringAt("error.payment_intent.cancellation_reason"), "automatic")
+		assertEqual(t, "capturable", a.numberAt("error.payment_intent.amount_capturable"), 0)
+		assertEqual(t, "canceled_at", a.numberAt("error.payment_intent.canceled_at"), due.Unix())
+		assertEqual(t, "effects", c.formatEffects(id), "authorized 1000, expired 1000!")
+		assertEqual(t, "events", c.eventTypes(id), "payment_intent.created charge.succeeded payment_intent.amount_capturable_updated charge.expired payment_intent.canceled")
+		newest := c.mustSucceed("GET", "/v1/events", "type=charge.expired")
+		assertEqual(t, "event's time", newest.numberAt("data.1.created"), due.Unix())
+		if newest.valueAt("data.1.request.id") != nil {
 			t.Error("an automatic event names a request")
 		}
 
-		st := c.state(part)
-		equal(t, "part", st.Status, "succeeded")
-		equal(t, "effects", c.effects(part), "authorized 1000, captured 400, expired 600!")
+		st := c.intentState(part)
+		assertEqual(t, "part", st.Status, "succeeded")
+		assertEqual(t, "effects", c.formatEffects(part), "authorized 1000, captured 400, expired 600!")
 
-		c.sim.SetCodes("charge_already_captured", "charge_expired_for_capture")
-		c.refused(400, "charge_expired_for_capture", "POST", path(id, "capture"), "")
-		done := c.hold(stripesim.Hold{})
-		c.ok("POST", path(done, "capture"), "")
-		c.refused(400, "charge_already_captured", "POST", path(done, "capture"), "")
+		c.sim.SetCaptureErrorCodes("charge_already_captured", "charge_expired_for_capture")
+		c.mustFail(400, "charge_expired_for_capture", "POST", intentPath(id, "capture"), "")
+		done := c.authorize(stripesim.Hold{})
+		c.mustSucceed("POST", intentPath(done, "capture"), "")
+		c.mustFail(400, "charge_already_captured", "POST", intentPath(done, "capture"), "")
 	})
 }
 
-func TestExpiryOfItself(t *testing.T) {
+func TestExpiry_WhileRunning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := free(1)
+		o := unlimitedOptions(1)
 		o.ExpiryReason = "expired"
-		o.Deadline = func(stripesim.Card) time.Duration { return time.Hour }
+		o.AuthorizationWindow = func(stripesim.Card) time.Duration { return time.Hour }
 		seen := make(chan stripesim.Event, 100)
 		o.OnEvent = func(e stripesim.Event) { seen <- e }
-		c := newClient(t, o)
+		c := newTestClient(t, o)
 		ctx, cancel := context.WithCancel(t.Context())
-		ran := make(chan struct{})
-		go func() { c.sim.Run(ctx); close(ran) }()
+		done := make(chan struct{})
+		go func() { c.sim.Run(ctx); close(done) }()
 		start := time.Now()
-		id := c.hold(stripesim.Hold{})
+		id := c.authorize(stripesim.Hold{})
 		time.Sleep(time.Hour + time.Minute)
 		synctest.Wait()
 		close(seen)
 		var last stripesim.Event
 		for last = range seen {
 		}
-		equal(t, "event", last.Type, "payment_intent.canceled")
-		equal(t, "at", last.Created.Sub(start), time.Hour)
-		equal(t, "reason", c.state(id).CancellationReason, "expired")
+		assertEqual(t, "event", last.Type, "payment_intent.canceled")
+		assertEqual(t, "at", last.Created.Sub(start), time.Hour)
+		assertEqual(t, "reason", c.intentState(id).CancellationReason, "expired")
 		cancel()
-		<-ran
+		<-done
 	})
 }
 
-func TestClock(t *testing.T) {
+func TestClock_SpeedAndAdvance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := free(1)
+		o := unlimitedOptions(1)
 		o.Speed = 3600
-		c := newClient(t, o)
-		id := c.hold(stripesim.Hold{})
+		c := newTestClient(t, o)
+		id := c.authorize(stripesim.Hold{})
 		start := c.sim.Now()
 		time.Sleep(time.Second)
-		equal(t, "speed", c.sim.Now().Sub(start), time.Hour)
+		assertEqual(t, "speed", c.sim.Now().Sub(start), time.Hour)
 		c.sim.Advance(day)
-		equal(t, "advance", c.sim.Now().Sub(start), 25*time.Hour)
+		assertEqual(t, "advance", c.sim.Now().Sub(start), 25*time.Hour)
 		if err := c.sim.SetCaptureBefore(id, c.sim.Now().Add(-time.Hour)); err != nil {
 			t.Fatal(err)
 		}
-		equal(t, "a deadline moved to the past", c.state(id).Status, "canceled")
+		assertEqual(t, "a deadline moved to the past", c.intentState(id).Status, "canceled")
 		if err := c.sim.SetCaptureBefore(id, c.sim.Now()); err == nil {
 			t.Error("moved the deadline of what is gone")
 		}

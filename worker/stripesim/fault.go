@@ -12,23 +12,23 @@ type FaultKind string
 
 // The faults. Those "after the effect" let the call take effect first; the others leave nothing behind.
 const (
-	DropRequest  FaultKind = "drop_request" // the connection closes before anything happens
-	DropReply    FaultKind = "drop_reply"   // after the effect: the connection closes without an answer
-	BrokenBody   FaultKind = "broken_body"  // after the effect: the status as it should be, the JSON cut in half
-	CutBody      FaultKind = "cut_body"     // after the effect: the connection closes in the middle of the body
-	ErrorBefore  FaultKind = "error_before" // 500 (or Status): execution began and failed; stored for the key, nothing happened
-	ErrorAfter   FaultKind = "error_after"  // after the effect: 500 (or Status and Code), stored for the key: a false error
-	Unavailable  FaultKind = "unavailable"  // 503 (or Status): execution never began, nothing stored
-	HTML         FaultKind = "html"         // a proxy's HTML 502 (or Status) before anything happens
-	HTMLAfter    FaultKind = "html_after"   // after the effect: a proxy's HTML 502 (or Status); the true answer is stored for the key
-	RateLimited  FaultKind = "rate_limited" // 429 with Stripe-Rate-Limited-Reason
-	LockTimeout  FaultKind = "lock_timeout" // 429 without
-	Conflict     FaultKind = "conflict"     // 409 idempotency_key_in_use
-	Dependency   FaultKind = "dependency"   // 424, nothing stored
-	Unauthorized FaultKind = "unauthorized" // 401, as if the key were revoked
-	Forbidden    FaultKind = "forbidden"    // 403, as if the key lacked a permission
-	Decline      FaultKind = "decline"      // the bank declines a confirm or an increment, with Code as decline_code (default generic_decline)
-	NotFound     FaultKind = "not_found"    // 404 resource_missing though it is there, nothing stored
+	FaultDropRequest      FaultKind = "drop_request" // the connection closes before anything happens
+	FaultDropReply        FaultKind = "drop_reply"   // after the effect: the connection closes without an answer
+	FaultBrokenBody       FaultKind = "broken_body"  // after the effect: the status as it should be, the JSON cut in half
+	FaultCutBody          FaultKind = "cut_body"     // after the effect: the connection closes in the middle of the body
+	FaultErrorBefore      FaultKind = "error_before" // 500 (or Status): execution began and failed; stored for the key, nothing happened
+	FaultErrorAfter       FaultKind = "error_after"  // after the effect: 500 (or Status and Code), stored for the key: a false error
+	FaultUnavailable      FaultKind = "unavailable"  // 503 (or Status): execution never began, nothing stored
+	FaultHTML             FaultKind = "html"         // a proxy's HTML 502 (or Status) before anything happens
+	FaultHTMLAfter        FaultKind = "html_after"   // after the effect: a proxy's HTML 502 (or Status); the true answer is stored for the key
+	FaultRateLimited      FaultKind = "rate_limited" // 429 with Stripe-Rate-Limited-Reason
+	FaultLockTimeout      FaultKind = "lock_timeout" // 429 without
+	FaultKeyInUse         FaultKind = "conflict"     // 409 idempotency_key_in_use
+	FaultFailedDependency FaultKind = "dependency"   // 424, nothing stored
+	FaultUnauthorized     FaultKind = "unauthorized" // 401, as if the key were revoked
+	FaultForbidden        FaultKind = "forbidden"    // 403, as if the key lacked a permission
+	FaultDecline          FaultKind = "decline"      // the bank declines a confirm or an increment, with Code as decline_code (default generic_decline)
+	FaultNotFound         FaultKind = "not_found"    // 404 resource_missing though it is there, nothing stored
 )
 
 // Fault is what goes wrong with one call. The zero value is nothing. Times are of the machine's clock (virtual inside a synctest bubble).
@@ -37,18 +37,18 @@ type Fault struct {
 	Status int       `json:"status,omitempty"` // for the kinds that name it
 	Code   string    `json:"code,omitempty"`
 
-	Before  time.Duration `json:"-"` // delay before the call arrives; a caller that gives up meanwhile leaves nothing behind
-	Service time.Duration `json:"-"` // how long it holds the intent's lock and its key, after the effect
-	After   time.Duration `json:"-"` // delay of the answer alone
+	RequestDelay time.Duration `json:"-"` // delay before the call arrives; a caller that gives up meanwhile leaves nothing behind
+	ServiceTime  time.Duration `json:"-"` // how long it holds the intent's lock and its key, after the effect
+	ReplyDelay   time.Duration `json:"-"` // delay of the answer alone
 
 	// ShouldRetry, if not empty, is sent as Stripe-Should-Retry.
 	ShouldRetry string `json:"should_retry,omitempty"`
 }
 
-func (k FaultKind) valid() bool {
+func (k FaultKind) isValid() bool {
 	switch k {
-	case "", DropRequest, DropReply, BrokenBody, CutBody, ErrorBefore, ErrorAfter, Unavailable, HTML, HTMLAfter, RateLimited,
-		LockTimeout, Conflict, Dependency, Unauthorized, Forbidden, Decline, NotFound:
+	case "", FaultDropRequest, FaultDropReply, FaultBrokenBody, FaultCutBody, FaultErrorBefore, FaultErrorAfter, FaultUnavailable, FaultHTML, FaultHTMLAfter, FaultRateLimited,
+		FaultLockTimeout, FaultKeyInUse, FaultFailedDependency, FaultUnauthorized, FaultForbidden, FaultDecline, FaultNotFound:
 		return true
 	}
 	return false
@@ -56,18 +56,18 @@ func (k FaultKind) valid() bool {
 
 // Call is one request as it arrives.
 type Call struct {
-	N       int64 // over all calls, from 1
-	Nth     int64 // of this class, from 1
-	Class   Class
-	Account string
-	Intent  string // the PaymentIntent named in the path, if any
-	Key     string // Idempotency-Key
-	Time    time.Time
+	Number         int64 // over all calls, from 1
+	NumberInClass  int64 // of this class, from 1
+	Class          EndpointClass
+	Account        string
+	Intent         string // the PaymentIntent named in the path, if any
+	IdempotencyKey string // Idempotency-Key
+	Time           time.Time
 }
 
-// Rule selects calls for a fault. Empty fields match everything.
-type Rule struct {
-	Class       Class
+// FaultRule selects calls for a fault. Empty fields match everything.
+type FaultRule struct {
+	Class       EndpointClass
 	Account     string
 	Intent      string
 	Nth         int     // only the nth call that the rule matches, from 1; 0 means each
@@ -76,47 +76,47 @@ type Rule struct {
 	Fault       Fault
 }
 
-// faults holds the rules. Nothing is locked while there are none.
-type faults struct {
-	mu    sync.Mutex
-	next  int
-	rules []*rule
-	rand  *rand.Rand
+// faultRuleSet holds the rules. Nothing is locked while there are none.
+type faultRuleSet struct {
+	mu     sync.Mutex
+	lastID int
+	rules  []*activeFaultRule
+	rng    *rand.Rand
 }
 
-type rule struct {
+type activeFaultRule struct {
 	id      int
 	matched int
-	hit     int
-	Rule
+	hits    int
+	FaultRule
 }
 
-// maxRules bounds what the control endpoints can pile up.
-const maxRules = 1000
+// maxFaultRules bounds what the control endpoints can pile up.
+const maxFaultRules = 1000
 
-// AddFault adds a rule and returns its id. The first matching rule decides.
-func (s *Sim) AddFault(r Rule) (int, error) {
-	if !r.Fault.Kind.valid() {
+// AddFaultRule adds a rule and returns its id. The first matching rule decides.
+func (s *Sim) AddFaultRule(r FaultRule) (int, error) {
+	if !r.Fault.Kind.isValid() {
 		return 0, fmt.Errorf("stripesim: unknown fault kind %q", r.Fault.Kind)
 	}
 	if r.Probability < 0 || r.Probability > 1 {
 		return 0, fmt.Errorf("stripesim: probability %v is not within 0 and 1", r.Probability)
 	}
-	f := &s.faults
+	f := &s.faultRules
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.rules) >= maxRules {
-		return 0, fmt.Errorf("stripesim: %d fault rules are the most; clear some", maxRules)
+	if len(f.rules) >= maxFaultRules {
+		return 0, fmt.Errorf("stripesim: %d fault rules are the most; clear some", maxFaultRules)
 	}
-	f.next++
-	f.rules = append(f.rules, &rule{id: f.next, Rule: r})
-	s.haveRules.Store(true)
-	return f.next, nil
+	f.lastID++
+	f.rules = append(f.rules, &activeFaultRule{id: f.lastID, FaultRule: r})
+	s.hasFaultRules.Store(true)
+	return f.lastID, nil
 }
 
-// RemoveFault removes one rule.
-func (s *Sim) RemoveFault(id int) {
-	f := &s.faults
+// RemoveFaultRule removes one rule.
+func (s *Sim) RemoveFaultRule(id int) {
+	f := &s.faultRules
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i, r := range f.rules {
@@ -125,27 +125,27 @@ func (s *Sim) RemoveFault(id int) {
 			break
 		}
 	}
-	s.haveRules.Store(len(f.rules) > 0)
+	s.hasFaultRules.Store(len(f.rules) > 0)
 }
 
-// ClearFaults removes every rule.
-func (s *Sim) ClearFaults() {
-	s.faults.mu.Lock()
-	s.faults.rules = nil
-	s.haveRules.Store(false)
-	s.faults.mu.Unlock()
+// ClearFaultRules removes every rule.
+func (s *Sim) ClearFaultRules() {
+	s.faultRules.mu.Lock()
+	s.faultRules.rules = nil
+	s.hasFaultRules.Store(false)
+	s.faultRules.mu.Unlock()
 }
 
-func (s *Sim) decide(c Call) Fault {
+func (s *Sim) chooseFault(c Call) Fault {
 	if f := s.faultFunc.Load(); f != nil {
 		if d := (*f)(c); d != (Fault{}) {
 			return d
 		}
 	}
-	if !s.haveRules.Load() {
+	if !s.hasFaultRules.Load() {
 		return Fault{}
 	}
-	f := &s.faults
+	f := &s.faultRules
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, r := range f.rules {
@@ -153,13 +153,13 @@ func (s *Sim) decide(c Call) Fault {
 			continue
 		}
 		r.matched++
-		if r.Nth > 0 && r.matched != r.Nth || r.Times > 0 && r.hit >= r.Times {
+		if r.Nth > 0 && r.matched != r.Nth || r.Times > 0 && r.hits >= r.Times {
 			continue
 		}
-		if r.Probability > 0 && r.Probability < 1 && f.rand.Float64() >= r.Probability {
+		if r.Probability > 0 && r.Probability < 1 && f.rng.Float64() >= r.Probability {
 			continue
 		}
-		r.hit++
+		r.hits++
 		return r.Fault
 	}
 	return Fault{}

@@ -15,35 +15,35 @@ const (
 	kindInteger
 	kindBoolean
 	kindEnum
-	kindMap  // metadata[key]; the empty string clears it
+	kindMap  // metadata[testAPIKey]; the empty string clears it
 	kindList // name[] or name[0]
-	kindTree // taken with whatever is below, and ignored
+	kindAny  // taken with whatever is below, and ignored
 )
 
 type param struct {
-	kind     paramKind
-	enum     []string
-	max      int
-	required bool
-	empty    bool // may be the empty string, which unsets it
+	kind         paramKind
+	enum         []string
+	maxLength    int
+	required     bool
+	emptyAllowed bool // may be the empty string, which unsets it
 }
 
 type paramSpec map[string]param
 
 var (
-	str     = param{kind: kindString, max: 5000}
-	integer = param{kind: kindInteger}
-	boolean = param{kind: kindBoolean}
-	mapping = param{kind: kindMap, empty: true}
-	list    = param{kind: kindList}
-	tree    = param{kind: kindTree}
+	stringParam  = param{kind: kindString, maxLength: 5000}
+	integerParam = param{kind: kindInteger}
+	booleanParam = param{kind: kindBoolean}
+	mapParam     = param{kind: kindMap, emptyAllowed: true}
+	listParam    = param{kind: kindList}
+	anyParam     = param{kind: kindAny}
 )
 
-func short(max int) param         { return param{kind: kindString, max: max, empty: true} }
-func enum(values ...string) param { return param{kind: kindEnum, enum: values} }
-func (p param) must() param       { p.required = true; return p }
-func (p param) unset() param      { p.empty = true; return p }
-func join(specs ...paramSpec) paramSpec {
+func stringUpTo(max int) param         { return param{kind: kindString, maxLength: max, emptyAllowed: true} }
+func enumParam(values ...string) param { return param{kind: kindEnum, enum: values} }
+func (p param) require() param         { p.required = true; return p }
+func (p param) allowEmpty() param      { p.emptyAllowed = true; return p }
+func mergeSpecs(specs ...paramSpec) paramSpec {
 	out := paramSpec{}
 	for _, s := range specs {
 		for k, v := range s {
@@ -60,11 +60,11 @@ type form struct {
 	metadata map[string]string
 }
 
-func (f *form) has(name string) bool   { _, ok := f.scalars[name]; return ok }
-func (f *form) get(name string) string { return f.scalars[name] }
-func (f *form) yes(name string) bool   { return f.scalars[name] == "true" }
-func (f *form) int(name string) int64  { n, _ := strconv.ParseInt(f.scalars[name], 10, 64); return n }
-func (f *form) intPtr(name string) *int64 {
+func (f *form) has(name string) bool    { _, ok := f.scalars[name]; return ok }
+func (f *form) get(name string) string  { return f.scalars[name] }
+func (f *form) isTrue(name string) bool { return f.scalars[name] == "true" }
+func (f *form) int(name string) int64   { n, _ := strconv.ParseInt(f.scalars[name], 10, 64); return n }
+func (f *form) optionalInt(name string) *int64 {
 	if !f.has(name) {
 		return nil
 	}
@@ -72,8 +72,8 @@ func (f *form) intPtr(name string) *int64 {
 	return &n
 }
 
-// check reads raw parameters by a spec. Every error is found before execution begins.
-func (spec paramSpec) check(raw url.Values) (*form, *apiError) {
+// parse reads raw parameters by a spec. Every error is found before execution begins.
+func (spec paramSpec) parse(raw url.Values) (*form, *apiError) {
 	f := &form{scalars: make(map[string]string, len(raw))}
 	keys := make([]string, 0, len(raw))
 	for k := range raw {
@@ -85,25 +85,25 @@ func (spec paramSpec) check(raw url.Values) (*form, *apiError) {
 		name, rest, _ := strings.Cut(key, "[")
 		if top, ok := spec[name]; ok && rest != "" {
 			switch top.kind {
-			case kindTree:
+			case kindAny:
 				continue
 			case kindMap:
 				inner := strings.TrimSuffix(rest, "]")
 				if inner == "" || strings.ContainsAny(inner, "[]") {
-					return nil, refused("", key, "Invalid %s: metadata keys are at most 40 characters without square brackets", name)
+					return nil, validationError("", key, "Invalid %s: metadata keys are at most 40 characters without square brackets", name)
 				}
 				if len(inner) > 40 {
-					return nil, refused("", key, "Invalid metadata key: '%s'. Metadata keys can have up to 40 characters.", inner)
+					return nil, validationError("", key, "Invalid metadata key: '%s'. Metadata keys can have up to 40 characters.", inner)
 				}
 				if len(values[0]) > 500 {
-					return nil, refused("", key, "Metadata values can have up to 500 characters, but you passed in a value that is %d characters.", len(values[0]))
+					return nil, validationError("", key, "Metadata values can have up to 500 characters, but you passed in a value that is %d characters.", len(values[0]))
 				}
 				if f.metadata == nil {
 					f.metadata = map[string]string{}
 				}
 				f.metadata[inner] = values[0]
 				if len(f.metadata) > 50 {
-					return nil, refused("", name, "Metadata can have up to 50 keys.")
+					return nil, validationError("", name, "Metadata can have up to 50 keys.")
 				}
 				continue
 			case kindList:
@@ -114,7 +114,7 @@ func (spec paramSpec) check(raw url.Values) (*form, *apiError) {
 					}
 					f.lists[name] = append(f.lists[name], values...)
 					if len(f.lists[name]) > 100 {
-						return nil, refused("", name, "Too many values for %s", name)
+						return nil, validationError("", name, "Too many values for %s", name)
 					}
 					continue
 				}
@@ -122,34 +122,34 @@ func (spec paramSpec) check(raw url.Values) (*form, *apiError) {
 		}
 		p, ok := spec[key]
 		if !ok {
-			return nil, refused("parameter_unknown", key, "Received unknown parameter: %s", key)
+			return nil, validationError("parameter_unknown", key, "Received unknown parameter: %s", key)
 		}
 		v := values[len(values)-1]
-		if err := p.value(key, &v); err != nil {
+		if err := p.validate(key, &v); err != nil {
 			return nil, err
 		}
 		f.scalars[key] = v
 	}
 	for name, p := range spec {
 		if p.required && !f.has(name) {
-			return nil, refused("parameter_missing", name, "Missing required param: %s.", name)
+			return nil, validationError("parameter_missing", name, "Missing required param: %s.", name)
 		}
 	}
 	return f, nil
 }
 
-func (p param) value(key string, v *string) *apiError {
+func (p param) validate(key string, v *string) *apiError {
 	if *v == "" {
-		if p.empty {
+		if p.emptyAllowed {
 			return nil
 		}
-		return refused("parameter_invalid_empty", key, "You passed an empty string for '%s'. We assume empty values are an attempt to unset a "+
+		return validationError("parameter_invalid_empty", key, "You passed an empty string for '%s'. We assume empty values are an attempt to unset a "+
 			"parameter; however '%s' cannot be unset. You should remove '%s' from your request or supply a non-empty value.", key, key, key)
 	}
 	switch p.kind {
 	case kindInteger:
 		if _, err := strconv.ParseInt(*v, 10, 64); err != nil {
-			return refused("parameter_invalid_integer", key, "Invalid integer: %s", *v)
+			return validationError("parameter_invalid_integer", key, "Invalid integer: %s", *v)
 		}
 	case kindBoolean:
 		switch *v {
@@ -159,18 +159,18 @@ func (p param) value(key string, v *string) *apiError {
 		case "0":
 			*v = "false"
 		default:
-			return refused("", key, "Invalid boolean: %s", *v)
+			return validationError("", key, "Invalid boolean: %s", *v)
 		}
 	case kindEnum:
 		if !slices.Contains(p.enum, *v) {
-			return refused("", key, "Invalid %s: must be one of %s", key, strings.Join(p.enum, ", "))
+			return validationError("", key, "Invalid %s: must be one of %s", key, strings.Join(p.enum, ", "))
 		}
 	case kindString:
-		if p.max > 0 && len(*v) > p.max {
-			return refused("parameter_invalid_string_too_long", key, "Invalid string: %s…; must be at most %d characters", (*v)[:10], p.max)
+		if p.maxLength > 0 && len(*v) > p.maxLength {
+			return validationError("parameter_invalid_string_too_long", key, "Invalid string: %s…; must be at most %d characters", (*v)[:10], p.maxLength)
 		}
-	case kindList, kindTree:
-		return refused("parameter_invalid_string", key, "Invalid %s: it is a list or an object", key)
+	case kindList, kindAny:
+		return validationError("parameter_invalid_string", key, "Invalid %s: it is a list or an object", key)
 	}
 	return nil
 }

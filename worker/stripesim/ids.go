@@ -5,26 +5,26 @@ import (
 	"encoding/binary"
 )
 
-const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+const base62Alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
-// span is 62^8: how many ids an account can make before they repeat. The multiplier shares no factor with it, so that
+// idSpace is 62^8: how many ids an account can make before they repeat. The multiplier shares no factor with it, so that
 // counting through it visits every value once, in an order that looks like none.
 const (
-	span       = 62 * 62 * 62 * 62 * 62 * 62 * 62 * 62
-	multiplier = 131_273_853_219_413 % span
+	idSpace      = 62 * 62 * 62 * 62 * 62 * 62 * 62 * 62
+	idMultiplier = 131_273_853_219_413 % idSpace
 )
 
 func base62(n uint64, width int) string {
 	var b [32]byte
 	for i := width - 1; i >= 0; i-- {
-		b[i] = alphabet[n%62]
+		b[i] = base62Alphabet[n%62]
 		n /= 62
 	}
 	return string(b[:width])
 }
 
-// digest is width characters that depend on the seed and the words, and on nothing else.
-func digest(seed uint64, width int, words ...string) string {
+// seededToken is width characters that depend on the seed and the words, and on nothing else.
+func seededToken(seed uint64, width int, words ...string) string {
 	h := sha256.New()
 	var s [8]byte
 	binary.LittleEndian.PutUint64(s[:], seed)
@@ -36,18 +36,18 @@ func digest(seed uint64, width int, words ...string) string {
 	sum := h.Sum(nil)
 	b := make([]byte, width)
 	for i := range b {
-		b[i] = alphabet[int(sum[i])%62]
+		b[i] = base62Alphabet[int(sum[i])%62]
 	}
 	return string(b)
 }
 
 func scramble(seed, n uint64) uint64 {
-	hi := seed % span
-	return mulmod(n%span, multiplier, span, hi)
+	hi := seed % idSpace
+	return mulAddMod(n%idSpace, idMultiplier, idSpace, hi)
 }
 
-// mulmod is (a*b + c) mod m, for m below 2^48: split so that nothing overflows.
-func mulmod(a, b, m, c uint64) uint64 {
+// mulAddMod is (a*b + c) mod m, for m below 2^48: split so that nothing overflows.
+func mulAddMod(a, b, m, c uint64) uint64 {
 	var r uint64
 	for ; b > 0; b >>= 1 {
 		if b&1 == 1 {

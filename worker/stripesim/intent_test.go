@@ -9,8 +9,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-func TestCreateChecksParameters(t *testing.T) {
-	c := newClient(t, free(1))
+func TestCreateIntent_Validation(t *testing.T) {
+	c := newTestClient(t, unlimitedOptions(1))
 	for _, row := range []struct {
 		form, code, param string
 		status            int
@@ -41,40 +41,40 @@ func TestCreateChecksParameters(t *testing.T) {
 		{"amount=100&currency=eur&expand[]=everything", "", "expand", 400},
 		{"amount=100&currency=eur&description=" + strings.Repeat("d", 1001), "parameter_invalid_string_too_long", "description", 400},
 	} {
-		a := c.refused(row.status, row.code, "POST", "/v1/payment_intents", row.form)
-		equal(t, row.form, a.str("error.param"), row.param)
-		equal(t, row.form, a.str("error.type"), "invalid_request_error")
+		a := c.mustFail(row.status, row.code, "POST", "/v1/payment_intents", row.form)
+		assertEqual(t, row.form, a.stringAt("error.param"), row.param)
+		assertEqual(t, row.form, a.stringAt("error.type"), "invalid_request_error")
 	}
 	if n := len(c.sim.Intents("")); n != 0 {
 		t.Errorf("%d intents were made by wrong calls", n)
 	}
-	a := c.ok("POST", "/v1/payment_intents", "amount=99999999&currency=EUR&payment_method_types[0]=card")
-	equal(t, "currency", a.str("currency"), "eur")
-	equal(t, "status", a.str("status"), "requires_payment_method")
-	equal(t, "livemode", a.at("livemode").(bool), false)
-	a = c.ok("POST", "/v1/payment_intents", "amount=1&currency=eur&automatic_payment_methods[enabled]=true&automatic_payment_methods[allow_redirects]=never&confirm=true&payment_method=pm_card_visa")
-	equal(t, "status", a.str("status"), "succeeded")
-	c.refused(400, "", "POST", "/v1/payment_intents", `{"amount":100}`, "Content-Type", "application/json")
-	c.refused(413, "", "POST", "/v1/payment_intents", "description="+strings.Repeat("d", 2<<20))
-	c.refused(404, "", "GET", "/v1/toasters", "")
-	c.refused(404, "", "DELETE", path("pi_x"), "")
+	a := c.mustSucceed("POST", "/v1/payment_intents", "amount=99999999&currency=EUR&payment_method_types[0]=card")
+	assertEqual(t, "currency", a.stringAt("currency"), "eur")
+	assertEqual(t, "status", a.stringAt("status"), "requires_payment_method")
+	assertEqual(t, "livemode", a.valueAt("livemode").(bool), false)
+	a = c.mustSucceed("POST", "/v1/payment_intents", "amount=1&currency=eur&automatic_payment_methods[enabled]=true&automatic_payment_methods[allow_redirects]=never&confirm=true&payment_method=pm_card_visa")
+	assertEqual(t, "status", a.stringAt("status"), "succeeded")
+	c.mustFail(400, "", "POST", "/v1/payment_intents", `{"amount":100}`, "Content-Type", "application/json")
+	c.mustFail(413, "", "POST", "/v1/payment_intents", "description="+strings.Repeat("d", 2<<20))
+	c.mustFail(404, "", "GET", "/v1/toasters", "")
+	c.mustFail(404, "", "DELETE", intentPath("pi_x"), "")
 }
 
-// states makes one intent in each status there is.
-func states(c *client) map[string]string {
+// intentPerStatus makes one intent in each status there is.
+func intentPerStatus(c *testClient) map[string]string {
 	out := map[string]string{}
-	out["requires_payment_method"] = c.ok("POST", "/v1/payment_intents", "amount=1000&currency=eur&payment_method_types[]=card&capture_method=manual").id()
-	out["requires_confirmation"] = c.ok("POST", "/v1/payment_intents", "amount=1000&currency=eur&payment_method_types[]=card&capture_method=manual&payment_method=pm_card_visa").id()
-	out["requires_action"] = c.ok("POST", "/v1/payment_intents", manual+"pm_card_authenticationRequired").id()
-	out["requires_capture"] = c.hold(stripesim.Hold{Incremental: true})
-	out["succeeded"] = c.hold(stripesim.Hold{})
-	c.ok("POST", path(out["succeeded"], "capture"), "")
-	out["canceled"] = c.hold(stripesim.Hold{})
-	c.ok("POST", path(out["canceled"], "cancel"), "")
+	out["requires_payment_method"] = c.mustSucceed("POST", "/v1/payment_intents", "amount=1000&currency=eur&payment_method_types[]=card&capture_method=manual").id()
+	out["requires_confirmation"] = c.mustSucceed("POST", "/v1/payment_intents", "amount=1000&currency=eur&payment_method_types[]=card&capture_method=manual&payment_method=pm_card_visa").id()
+	out["requires_action"] = c.mustSucceed("POST", "/v1/payment_intents", manualCaptureForm+"pm_card_authenticationRequired").id()
+	out["requires_capture"] = c.authorize(stripesim.Hold{Incremental: true})
+	out["succeeded"] = c.authorize(stripesim.Hold{})
+	c.mustSucceed("POST", intentPath(out["succeeded"], "capture"), "")
+	out["canceled"] = c.authorize(stripesim.Hold{})
+	c.mustSucceed("POST", intentPath(out["canceled"], "cancel"), "")
 	return out
 }
 
-func TestEveryTransition(t *testing.T) {
+func TestIntent_StatusTransitions(t *testing.T) {
 	const unexpected = "payment_intent_unexpected_state"
 	want := map[string]map[string]string{ // act, status before: status after, or the error's code
 		"capture": {"requires_payment_method": unexpected, "requires_confirmation": unexpected, "requires_action": unexpected,
@@ -92,31 +92,31 @@ func TestEveryTransition(t *testing.T) {
 	for act, rows := range want {
 		for before, after := range rows {
 			t.Run(act+" "+before, func(t *testing.T) {
-				c := newClient(t, free(1))
-				id := states(c)[before]
-				equal(t, "before", c.state(id).Status, before)
-				p := strings.TrimSuffix(path(id, act), "/")
+				c := newTestClient(t, unlimitedOptions(1))
+				id := intentPerStatus(c)[before]
+				assertEqual(t, "before", c.intentState(id).Status, before)
+				p := strings.TrimSuffix(intentPath(id, act), "/")
 				if after == unexpected {
-					a := c.refused(400, unexpected, "POST", p, forms[act])
-					equal(t, "payment_intent.id", a.str("error.payment_intent.id"), id)
-					equal(t, "payment_intent.status", a.str("error.payment_intent.status"), before)
-					equal(t, "status", c.state(id).Status, before)
+					a := c.mustFail(400, unexpected, "POST", p, forms[act])
+					assertEqual(t, "payment_intent.id", a.stringAt("error.payment_intent.id"), id)
+					assertEqual(t, "payment_intent.status", a.stringAt("error.payment_intent.status"), before)
+					assertEqual(t, "status", c.intentState(id).Status, before)
 					return
 				}
-				equal(t, "answer", c.ok("POST", p, forms[act]).str("status"), after)
-				equal(t, "status", c.state(id).Status, after)
+				assertEqual(t, "answer", c.mustSucceed("POST", p, forms[act]).stringAt("status"), after)
+				assertEqual(t, "status", c.intentState(id).Status, after)
 			})
 		}
 	}
-	c := newClient(t, free(1))
+	c := newTestClient(t, unlimitedOptions(1))
 	for _, act := range []string{"", "capture", "cancel", "confirm", "increment_authorization"} {
-		a := c.refused(404, "resource_missing", "POST", strings.TrimSuffix(path("pi_3nothing", act), "/"), forms[act])
-		equal(t, "param", a.str("error.param"), "intent")
+		a := c.mustFail(404, "resource_missing", "POST", strings.TrimSuffix(intentPath("pi_3nothing", act), "/"), forms[act])
+		assertEqual(t, "param", a.stringAt("error.param"), "intent")
 	}
-	c.refused(404, "resource_missing", "GET", path("pi_3nothing"), "")
+	c.mustFail(404, "resource_missing", "GET", intentPath("pi_3nothing"), "")
 }
 
-func TestCapture(t *testing.T) {
+func TestCaptureIntent(t *testing.T) {
 	for _, row := range []struct {
 		name    string
 		hold    stripesim.Hold
@@ -146,89 +146,89 @@ func TestCapture(t *testing.T) {
 		{name: "over the over", hold: stripesim.Hold{Overcapture: true}, forms: []string{"amount_to_capture=1151"}, code: "amount_too_large", effects: "authorized 1000", status: "requires_capture"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			c := newClient(t, free(1))
-			id := c.hold(row.hold)
+			c := newTestClient(t, unlimitedOptions(1))
+			id := c.authorize(row.hold)
 			for i, form := range row.forms {
 				if i == len(row.forms)-1 && row.code != "" {
-					c.refused(400, row.code, "POST", path(id, "capture"), form)
+					c.mustFail(400, row.code, "POST", intentPath(id, "capture"), form)
 				} else {
-					c.ok("POST", path(id, "capture"), form)
+					c.mustSucceed("POST", intentPath(id, "capture"), form)
 				}
 			}
-			equal(t, "effects", c.effects(id), row.effects)
-			equal(t, "status", c.state(id).Status, row.status)
-			st := c.state(id)
-			ch := c.ok("GET", "/v1/charges/"+st.Charge, "")
-			equal(t, "charge.amount_captured", ch.num("amount_captured"), st.Received)
-			equal(t, "charge.amount_refunded", ch.num("amount_refunded"), st.Released)
-			equal(t, "charge.captured", ch.at("captured").(bool), row.status == "succeeded")
+			assertEqual(t, "effects", c.formatEffects(id), row.effects)
+			assertEqual(t, "status", c.intentState(id).Status, row.status)
+			st := c.intentState(id)
+			ch := c.mustSucceed("GET", "/v1/charges/"+st.Charge, "")
+			assertEqual(t, "charge.amount_captured", ch.numberAt("amount_captured"), st.Received)
+			assertEqual(t, "charge.amount_refunded", ch.numberAt("amount_refunded"), st.Released)
+			assertEqual(t, "charge.captured", ch.valueAt("captured").(bool), row.status == "succeeded")
 		})
 	}
 }
 
-func TestFiftyCaptures(t *testing.T) {
-	c := newClient(t, free(1))
-	id := c.hold(stripesim.Hold{Multicapture: true})
+func TestCaptureIntent_MaxCaptures(t *testing.T) {
+	c := newTestClient(t, unlimitedOptions(1))
+	id := c.authorize(stripesim.Hold{Multicapture: true})
 	for range 50 {
-		c.ok("POST", path(id, "capture"), "amount_to_capture=1&final_capture=false")
+		c.mustSucceed("POST", intentPath(id, "capture"), "amount_to_capture=1&final_capture=false")
 	}
-	c.refused(400, "payment_intent_invalid_parameter", "POST", path(id, "capture"), "amount_to_capture=1")
-	c.ok("POST", path(id, "capture"), "amount_to_capture=0&final_capture=true")
-	st := c.state(id)
-	equal(t, "received", st.Received, 50)
-	equal(t, "released", st.Released, 950)
+	c.mustFail(400, "payment_intent_invalid_parameter", "POST", intentPath(id, "capture"), "amount_to_capture=1")
+	c.mustSucceed("POST", intentPath(id, "capture"), "amount_to_capture=0&final_capture=true")
+	st := c.intentState(id)
+	assertEqual(t, "received", st.Received, 50)
+	assertEqual(t, "released", st.Released, 950)
 }
 
-func TestCancel(t *testing.T) {
-	c := newClient(t, free(1))
-	id := c.hold(stripesim.Hold{})
-	c.refused(400, "", "POST", path(id, "cancel"), "cancellation_reason=mood")
-	a := c.ok("POST", path(id, "cancel"), "cancellation_reason=duplicate")
-	equal(t, "reason", a.str("cancellation_reason"), "duplicate")
-	equal(t, "capturable", a.num("amount_capturable"), 0)
-	if a.num("canceled_at") == 0 {
+func TestCancelIntent(t *testing.T) {
+	c := newTestClient(t, unlimitedOptions(1))
+	id := c.authorize(stripesim.Hold{})
+	c.mustFail(400, "", "POST", intentPath(id, "cancel"), "cancellation_reason=mood")
+	a := c.mustSucceed("POST", intentPath(id, "cancel"), "cancellation_reason=duplicate")
+	assertEqual(t, "reason", a.stringAt("cancellation_reason"), "duplicate")
+	assertEqual(t, "capturable", a.numberAt("amount_capturable"), 0)
+	if a.numberAt("canceled_at") == 0 {
 		t.Error("canceled_at is missing")
 	}
-	equal(t, "effects", c.effects(id), "authorized 1000, canceled 1000!")
+	assertEqual(t, "effects", c.formatEffects(id), "authorized 1000, canceled 1000!")
 
-	id = c.hold(stripesim.Hold{Multicapture: true})
-	c.ok("POST", path(id, "capture"), "amount_to_capture=400&final_capture=false")
-	equal(t, "status", c.ok("POST", path(id, "cancel"), "").str("status"), "succeeded")
-	equal(t, "effects", c.effects(id), "authorized 1000, captured 400, released 600!")
+	id = c.authorize(stripesim.Hold{Multicapture: true})
+	c.mustSucceed("POST", intentPath(id, "capture"), "amount_to_capture=400&final_capture=false")
+	assertEqual(t, "status", c.mustSucceed("POST", intentPath(id, "cancel"), "").stringAt("status"), "succeeded")
+	assertEqual(t, "effects", c.formatEffects(id), "authorized 1000, captured 400, released 600!")
 }
 
-func TestIncrement(t *testing.T) {
-	c := newClient(t, free(1))
-	id := c.hold(stripesim.Hold{})
-	c.refused(400, "payment_intent_invalid_parameter", "POST", path(id, "increment_authorization"), "amount=2000")
-	id = c.hold(stripesim.Hold{Incremental: true})
-	c.refused(400, "parameter_invalid_integer", "POST", path(id, "increment_authorization"), "amount=1000")
-	c.refused(400, "parameter_missing", "POST", path(id, "increment_authorization"), "")
-	before := c.state(id).CaptureBefore
-	a := c.ok("POST", path(id, "increment_authorization"), "amount=1500&expand[]=latest_charge")
-	equal(t, "capturable", a.num("amount_capturable"), 1500)
-	equal(t, "charge.amount", a.num("latest_charge.amount"), 1500)
-	equal(t, "deadline", c.state(id).CaptureBefore, before)
+func TestIncrementAuthorization(t *testing.T) {
+	c := newTestClient(t, unlimitedOptions(1))
+	id := c.authorize(stripesim.Hold{})
+	c.mustFail(400, "payment_intent_invalid_parameter", "POST", intentPath(id, "increment_authorization"), "amount=2000")
+	id = c.authorize(stripesim.Hold{Incremental: true})
+	c.mustFail(400, "parameter_invalid_integer", "POST", intentPath(id, "increment_authorization"), "amount=1000")
+	c.mustFail(400, "parameter_missing", "POST", intentPath(id, "increment_authorization"), "")
+	before := c.intentState(id).CaptureBefore
+	a := c.mustSucceed("POST", intentPath(id, "increment_authorization"), "amount=1500&expand[]=latest_charge")
+	assertEqual(t, "capturable", a.numberAt("amount_capturable"), 1500)
+	assertEqual(t, "charge.amount", a.numberAt("latest_charge.amount"), 1500)
+	assertEqual(t, "deadline", c.intentState(id).CaptureBefore, before)
 
-	if _, err := c.sim.AddFault(stripesim.Rule{Class: stripesim.ClassIncrement, Times: 1, Fault: stripesim.Fault{Kind: stripesim.Decline, Code: "insufficient_funds"}}); err != nil {
+	if _, err := c.sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassIncrement, Times: 1, Fault: stripesim.Fault{Kind: stripesim.FaultDecline, Code: "insufficient_funds"}}); err != nil {
 		t.Fatal(err)
 	}
-	a = c.refused(402, "card_declined", "POST", path(id, "increment_authorization"), "amount=2000")
-	equal(t, "decline_code", a.str("error.decline_code"), "insufficient_funds")
-	equal(t, "capturable", c.state(id).Capturable, 1500)
+	a = c.mustFail(402, "card_declined", "POST", intentPath(id, "increment_authorization"), "amount=2000")
+	assertEqual(t, "decline_code", a.stringAt("error.decline_code"), "insufficient_funds")
+	assertEqual(t, "capturable", c.intentState(id).Capturable, 1500)
 	for i := range 8 {
-		c.ok("POST", path(id, "increment_authorization"), fmt.Sprintf("amount=%d", 2000+i))
+		c.mustSucceed("POST", intentPath(id, "increment_authorization"), fmt.Sprintf("amount=%d", 2000+i))
 	}
-	c.refused(400, "payment_intent_invalid_parameter", "POST", path(id, "increment_authorization"), "amount=9000")
-	c.ok("POST", path(id, "capture"), "")
-	equal(t, "received", c.state(id).Received, 2007)
+	c.mustFail(400, "payment_intent_invalid_parameter", "POST", intentPath(id, "increment_authorization"), "amount=9000")
+	c.mustSucceed("POST", intentPath(id, "capture"), "")
+	assertEqual(t, "received", c.intentState(id).Received, 2007)
 
-	id = c.hold(stripesim.Hold{Incremental: true, Multicapture: true})
-	c.ok("POST", path(id, "capture"), "amount_to_capture=300&final_capture=false")
-	c.refused(400, "payment_intent_invalid_parameter", "POST", path(id, "increment_authorization"), "amount=2000")
+	id = c.authorize(stripesim.Hold{Incremental: true, Multicapture: true})
+	c.mustSucceed("POST", intentPath(id, "capture"), "amount_to_capture=300&final_capture=false")
+	c.mustFail(400, "payment_intent_invalid_parameter", "POST", intentPath(id, "increment_authorization"), "amount=2000")
 }
 
-func TestDeclines(t *testing.T) {
+func TestConfirmIntent_Declined(t *testing.T) {
 	for method, want := range map[string][2]string{
 		"pm_card_chargeCustomerFail":                       {"card_declined", "generic_decline"},
 		"pm_card_visa_chargeDeclined":                      {"card_declined", "generic_decline"},
@@ -242,115 +242,115 @@ func TestDeclines(t *testing.T) {
 		"pm_card_visa_chargeDeclinedProcessingError":       {"processing_error", "processing_error"},
 	} {
 		t.Run(method, func(t *testing.T) {
-			c := newClient(t, free(1))
-			a := c.refused(402, want[0], "POST", "/v1/payment_intents", manual+method)
-			equal(t, "type", a.str("error.type"), "card_error")
-			equal(t, "decline_code", a.str("error.decline_code"), want[1])
-			id := a.str("error.payment_intent.id")
-			equal(t, "status", a.str("error.payment_intent.status"), "requires_payment_method")
-			equal(t, "last_payment_error", a.str("error.payment_intent.last_payment_error.code"), want[0])
-			equal(t, "secret", a.str("error.payment_intent.client_secret"), c.state(id).ClientSecret)
-			equal(t, "charge", a.str("error.charge"), c.state(id).Charge)
-			equal(t, "method", strings.HasPrefix(a.str("error.payment_method.id"), "pm_"), true)
-			equal(t, "effects", c.effects(id), "")
+			c := newTestClient(t, unlimitedOptions(1))
+			a := c.mustFail(402, want[0], "POST", "/v1/payment_intents", manualCaptureForm+method)
+			assertEqual(t, "type", a.stringAt("error.type"), "card_error")
+			assertEqual(t, "decline_code", a.stringAt("error.decline_code"), want[1])
+			id := a.stringAt("error.payment_intent.id")
+			assertEqual(t, "status", a.stringAt("error.payment_intent.status"), "requires_payment_method")
+			assertEqual(t, "last_payment_error", a.stringAt("error.payment_intent.last_payment_error.code"), want[0])
+			assertEqual(t, "secret", a.stringAt("error.payment_intent.client_secret"), c.intentState(id).ClientSecret)
+			assertEqual(t, "charge", a.stringAt("error.charge"), c.intentState(id).Charge)
+			assertEqual(t, "method", strings.HasPrefix(a.stringAt("error.payment_method.id"), "pm_"), true)
+			assertEqual(t, "effects", c.formatEffects(id), "")
 			// Another card helps.
-			equal(t, "status", c.ok("POST", path(id, "confirm"), "payment_method=pm_card_mastercard").str("status"), "requires_capture")
-			equal(t, "events", c.types(id), "payment_intent.created charge.failed payment_intent.payment_failed charge.succeeded payment_intent.amount_capturable_updated")
+			assertEqual(t, "status", c.mustSucceed("POST", intentPath(id, "confirm"), "payment_method=pm_card_mastercard").stringAt("status"), "requires_capture")
+			assertEqual(t, "events", c.eventTypes(id), "payment_intent.created charge.failed payment_intent.payment_failed charge.succeeded payment_intent.amount_capturable_updated")
 		})
 	}
 }
 
-func TestThreeDSecure(t *testing.T) {
-	c := newClient(t, free(1))
-	person := c.sim.Dashboard()
-	create := manual + "pm_card_authenticationRequired"
+func TestConfirmIntent_ThreeDSecure(t *testing.T) {
+	c := newTestClient(t, unlimitedOptions(1))
+	dashboard := c.sim.Dashboard()
+	create := manualCaptureForm + "pm_card_authenticationRequired"
 
-	a := c.ok("POST", "/v1/payment_intents", create+"&return_url="+q("https://hotel.example/back"))
-	equal(t, "next_action", a.str("next_action.type"), "redirect_to_url")
-	equal(t, "return_url", a.str("next_action.redirect_to_url.return_url"), "https://hotel.example/back")
-	if err := person.CompleteAction(a.id()); err != nil {
+	a := c.mustSucceed("POST", "/v1/payment_intents", create+"&return_url="+queryEscape("https://hotel.example/back"))
+	assertEqual(t, "next_action", a.stringAt("next_action.type"), "redirect_to_url")
+	assertEqual(t, "return_url", a.stringAt("next_action.redirect_to_url.return_url"), "https://hotel.example/back")
+	if err := dashboard.CompleteAction(a.id()); err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "completed", c.state(a.id()).Status, "requires_capture")
-	equal(t, "events", c.types(a.id()), "payment_intent.created payment_intent.requires_action charge.succeeded payment_intent.amount_capturable_updated")
+	assertEqual(t, "completed", c.intentState(a.id()).Status, "requires_capture")
+	assertEqual(t, "events", c.eventTypes(a.id()), "payment_intent.created payment_intent.requires_action charge.succeeded payment_intent.amount_capturable_updated")
 
-	a = c.ok("POST", "/v1/payment_intents", create)
-	equal(t, "next_action", a.str("next_action.type"), "use_stripe_sdk")
-	if err := person.FailAction(a.id()); err != nil {
+	a = c.mustSucceed("POST", "/v1/payment_intents", create)
+	assertEqual(t, "next_action", a.stringAt("next_action.type"), "use_stripe_sdk")
+	if err := dashboard.FailAction(a.id()); err != nil {
 		t.Fatal(err)
 	}
-	a = c.ok("GET", path(a.id()), "")
-	equal(t, "failed", a.str("status"), "requires_payment_method")
-	equal(t, "error", a.str("last_payment_error.code"), "payment_intent_authentication_failure")
-	if err := person.CompleteAction(a.id()); err == nil {
+	a = c.mustSucceed("GET", intentPath(a.id()), "")
+	assertEqual(t, "failed", a.stringAt("status"), "requires_payment_method")
+	assertEqual(t, "error", a.stringAt("last_payment_error.code"), "payment_intent_authentication_failure")
+	if err := dashboard.CompleteAction(a.id()); err == nil {
 		t.Error("completed what had failed")
 	}
 
-	a = c.ok("POST", "/v1/payment_intents", create+"&confirmation_method=manual")
-	if err := person.CompleteAction(a.id()); err != nil {
+	a = c.mustSucceed("POST", "/v1/payment_intents", create+"&confirmation_method=manual")
+	if err := dashboard.CompleteAction(a.id()); err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "manual", c.state(a.id()).Status, "requires_confirmation")
-	equal(t, "confirmed", c.ok("POST", path(a.id(), "confirm"), "").str("status"), "requires_capture")
+	assertEqual(t, "manual", c.intentState(a.id()).Status, "requires_confirmation")
+	assertEqual(t, "confirmed", c.mustSucceed("POST", intentPath(a.id(), "confirm"), "").stringAt("status"), "requires_capture")
 
-	a = c.ok("POST", "/v1/payment_intents", create+"&confirmation_method=manual")
+	a = c.mustSucceed("POST", "/v1/payment_intents", create+"&confirmation_method=manual")
 	c.sim.Advance(59 * time.Minute)
-	equal(t, "waiting", c.state(a.id()).Status, "requires_action")
+	assertEqual(t, "waiting", c.intentState(a.id()).Status, "requires_action")
 	c.sim.Advance(2 * time.Minute)
-	equal(t, "abandoned", c.state(a.id()).Status, "requires_payment_method")
+	assertEqual(t, "abandoned", c.intentState(a.id()).Status, "requires_payment_method")
 
-	a = c.refused(402, "authentication_required", "POST", "/v1/payment_intents", create+"&off_session=true")
-	equal(t, "decline_code", a.str("error.decline_code"), "authentication_required")
-	c.refused(402, "authentication_required", "POST", "/v1/payment_intents", create+"&error_on_requires_action=true")
+	a = c.mustFail(402, "authentication_required", "POST", "/v1/payment_intents", create+"&off_session=true")
+	assertEqual(t, "decline_code", a.stringAt("error.decline_code"), "authentication_required")
+	c.mustFail(402, "authentication_required", "POST", "/v1/payment_intents", create+"&error_on_requires_action=true")
 
-	a = c.ok("POST", "/v1/payment_intents", manual+"pm_card_authenticationRequiredChargeDeclinedInsufficientFunds")
-	if err := person.CompleteAction(a.id()); err != nil {
+	a = c.mustSucceed("POST", "/v1/payment_intents", manualCaptureForm+"pm_card_authenticationRequiredChargeDeclinedInsufficientFunds")
+	if err := dashboard.CompleteAction(a.id()); err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "passed, then declined", c.state(a.id()).Status, "requires_payment_method")
+	assertEqual(t, "passed, then declined", c.intentState(a.id()).Status, "requires_payment_method")
 }
 
-func TestSavedCard(t *testing.T) {
-	c := newClient(t, free(1))
-	guest := c.ok("POST", "/v1/customers", "email=guest@example.com&metadata[room]=7").id()
-	equal(t, "customer", c.ok("GET", "/v1/customers/"+guest, "").str("email"), "guest@example.com")
-	card := c.ok("POST", "/v1/payment_methods", "type=card&card[number]=4000002500003155&card[exp_month]=12&card[exp_year]=2034&card[cvc]=123").id()
-	first := c.ok("POST", "/v1/payment_intents", manual+card+"&customer="+guest+"&setup_future_usage=off_session")
-	equal(t, "first", first.str("status"), "requires_action")
+func TestPaymentMethod_SavedCard(t *testing.T) {
+	c := newTestClient(t, unlimitedOptions(1))
+	customer := c.mustSucceed("POST", "/v1/customers", "email=guest@example.com&metadata[room]=7").id()
+	assertEqual(t, "customer", c.mustSucceed("GET", "/v1/customers/"+customer, "").stringAt("email"), "guest@example.com")
+	card := c.mustSucceed("POST", "/v1/payment_methods", "type=card&card[number]=4000002500003155&card[exp_month]=12&card[exp_year]=2034&card[cvc]=123").id()
+	first := c.mustSucceed("POST", "/v1/payment_intents", manualCaptureForm+card+"&customer="+customer+"&setup_future_usage=off_session")
+	assertEqual(t, "first", first.stringAt("status"), "requires_action")
 	if err := c.sim.Dashboard().CompleteAction(first.id()); err != nil {
 		t.Fatal(err)
 	}
-	again := c.ok("POST", "/v1/payment_intents", manual+card+"&customer="+guest+"&off_session=true&expand[]=latest_charge")
-	equal(t, "again", again.str("status"), "requires_capture")
-	equal(t, "window", again.num("latest_charge.payment_method_details.card.capture_before")-again.num("created"), int64((4*24+18)*3600))
-	c.refused(400, "payment_intent_invalid_parameter", "POST", "/v1/payment_intents", manual+card)
+	again := c.mustSucceed("POST", "/v1/payment_intents", manualCaptureForm+card+"&customer="+customer+"&off_session=true&expand[]=latest_charge")
+	assertEqual(t, "again", again.stringAt("status"), "requires_capture")
+	assertEqual(t, "window", again.numberAt("latest_charge.payment_method_details.card.capture_before")-again.numberAt("created"), int64((4*24+18)*3600))
+	c.mustFail(400, "payment_intent_invalid_parameter", "POST", "/v1/payment_intents", manualCaptureForm+card)
 
-	once := c.ok("POST", "/v1/payment_methods", "type=card&card[number]=4242424242424242&card[exp_month]=1&card[exp_year]=40").id()
-	equal(t, "method", c.ok("GET", "/v1/payment_methods/"+once, "").num("card.exp_year"), 2040)
-	c.ok("POST", "/v1/payment_intents", manual+once)
-	c.refused(400, "payment_method_unexpected_state", "POST", "/v1/payment_intents", manual+once)
-	c.refused(402, "incorrect_number", "POST", "/v1/payment_methods", "type=card&card[number]=4111111111111111&card[exp_month]=1&card[exp_year]=40")
-	attached := c.ok("POST", "/v1/payment_methods/pm_card_amex/attach", "customer="+guest)
-	equal(t, "customer", attached.str("customer"), guest)
-	c.ok("POST", "/v1/payment_intents", manual+attached.id()+"&customer="+guest+"&payment_method_options[card][cvc_token]=cvctok_1")
-	c.refused(400, "token_already_used", "POST", "/v1/payment_intents", manual+attached.id()+"&customer="+guest+"&payment_method_options[card][cvc_token]=cvctok_1")
-	c.refused(400, "resource_missing", "POST", "/v1/payment_intents", manual+attached.id()+"&customer="+guest+"&payment_method_options[card][cvc_token]=tok_1")
-	if l := c.ok("GET", "/v1/payment_intents", "customer="+guest); len(l.ids()) != 3 {
+	once := c.mustSucceed("POST", "/v1/payment_methods", "type=card&card[number]=4242424242424242&card[exp_month]=1&card[exp_year]=40").id()
+	assertEqual(t, "method", c.mustSucceed("GET", "/v1/payment_methods/"+once, "").numberAt("card.exp_year"), 2040)
+	c.mustSucceed("POST", "/v1/payment_intents", manualCaptureForm+once)
+	c.mustFail(400, "payment_method_unexpected_state", "POST", "/v1/payment_intents", manualCaptureForm+once)
+	c.mustFail(402, "incorrect_number", "POST", "/v1/payment_methods", "type=card&card[number]=4111111111111111&card[exp_month]=1&card[exp_year]=40")
+	attached := c.mustSucceed("POST", "/v1/payment_methods/pm_card_amex/attach", "customer="+customer)
+	assertEqual(t, "customer", attached.stringAt("customer"), customer)
+	c.mustSucceed("POST", "/v1/payment_intents", manualCaptureForm+attached.id()+"&customer="+customer+"&payment_method_options[card][cvc_token]=cvctok_1")
+	c.mustFail(400, "token_already_used", "POST", "/v1/payment_intents", manualCaptureForm+attached.id()+"&customer="+customer+"&payment_method_options[card][cvc_token]=cvctok_1")
+	c.mustFail(400, "resource_missing", "POST", "/v1/payment_intents", manualCaptureForm+attached.id()+"&customer="+customer+"&payment_method_options[card][cvc_token]=tok_1")
+	if l := c.mustSucceed("GET", "/v1/payment_intents", "customer="+customer); len(l.ids()) != 3 {
 		t.Errorf("the guest has %d intents, want 3", len(l.ids()))
 	}
-	equal(t, "customers", len(c.ok("GET", "/v1/customers", "email=guest@example.com").ids()), 1)
-	equal(t, "account", c.ok("GET", "/v1/account", "").id(), c.sim.Account())
-	equal(t, "balance", c.ok("GET", "/v1/balance", "").str("object"), "balance")
+	assertEqual(t, "customers", len(c.mustSucceed("GET", "/v1/customers", "email=guest@example.com").ids()), 1)
+	assertEqual(t, "account", c.mustSucceed("GET", "/v1/account", "").id(), c.sim.Account())
+	assertEqual(t, "balance", c.mustSucceed("GET", "/v1/balance", "").stringAt("object"), "balance")
 }
 
-func TestMetadata(t *testing.T) {
-	c := newClient(t, free(1))
-	id := c.hold(stripesim.Hold{Metadata: map[string]string{"booking": "1", "room": "7"}})
-	a := c.ok("POST", path(id), "metadata[room]=&metadata[floor]=2&description=Late+checkout")
-	equal(t, "metadata", fmt.Sprint(a.at("metadata")), "map[booking:1 floor:2]")
-	equal(t, "description", a.str("description"), "Late checkout")
-	a = c.ok("POST", path(id, "capture"), "metadata[done]=yes")
-	equal(t, "metadata", fmt.Sprint(a.at("metadata")), "map[booking:1 done:yes floor:2]")
-	a = c.ok("POST", path(id), "metadata=")
-	equal(t, "metadata", fmt.Sprint(a.at("metadata")), "map[]")
+func TestUpdateIntent_Metadata(t *testing.T) {
+	c := newTestClient(t, unlimitedOptions(1))
+	id := c.authorize(stripesim.Hold{Metadata: map[string]string{"booking": "1", "room": "7"}})
+	a := c.mustSucceed("POST", intentPath(id), "metadata[room]=&metadata[floor]=2&description=Late+checkout")
+	assertEqual(t, "metadata", fmt.Sprint(a.valueAt("metadata")), "map[booking:1 floor:2]")
+	assertEqual(t, "description", a.stringAt("description"), "Late checkout")
+	a = c.mustSucceed("POST", intentPath(id, "capture"), "metadata[done]=yes")
+	assertEqual(t, "metadata", fmt.Sprint(a.valueAt("metadata")), "map[booking:1 done:yes floor:2]")
+	a = c.mustSucceed("POST", intentPath(id), "metadata=")
+	assertEqual(t, "metadata", fmt.Sprint(a.valueAt("metadata")), "map[]")
 }

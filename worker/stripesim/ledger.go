@@ -12,28 +12,28 @@ type EffectKind string
 
 // The effects. For each intent, authorized + incremented + overcaptured = captured + released + canceled + expired + what is still held.
 const (
-	Authorized   EffectKind = "authorized"   // money is held
-	Incremented  EffectKind = "incremented"  // more of it is held
-	Overcaptured EffectKind = "overcaptured" // a capture went above what was held, by this much
-	Captured     EffectKind = "captured"     // money is taken
-	Released     EffectKind = "released"     // a final capture let the rest go
-	Canceled     EffectKind = "canceled"     // all that was held is let go
-	Expired      EffectKind = "expired"      // the network let it go
+	EffectAuthorized   EffectKind = "authorized"   // money is held
+	EffectIncremented  EffectKind = "incremented"  // more of it is held
+	EffectOvercaptured EffectKind = "overcaptured" // a capture went above what was held, by this much
+	EffectCaptured     EffectKind = "captured"     // money is taken
+	EffectReleased     EffectKind = "released"     // a final capture let the rest go
+	EffectCanceled     EffectKind = "canceled"     // all that was held is let go
+	EffectExpired      EffectKind = "expired"      // the network let it go
 )
 
 // Effect is one line of the ledger.
 type Effect struct {
-	Seq       int64      `json:"seq"` // from 1, over all accounts
-	Time      time.Time  `json:"time"`
-	Account   string     `json:"account"`
-	Intent    string     `json:"payment_intent"`
-	Kind      EffectKind `json:"kind"`
-	Amount    int64      `json:"amount"` // minor units
-	Currency  string     `json:"currency"`
-	Final     bool       `json:"final"` // nothing can follow for this intent; true for one effect of each at most
-	By        string     `json:"by"`    // api, dashboard or automatic
-	Key       string     `json:"idempotency_key,omitempty"`
-	RequestID string     `json:"request_id,omitempty"`
+	Seq            int64      `json:"seq"` // from 1, over all accounts
+	Time           time.Time  `json:"time"`
+	Account        string     `json:"account"`
+	Intent         string     `json:"payment_intent"`
+	Kind           EffectKind `json:"kind"`
+	Amount         int64      `json:"amount"` // minor units
+	Currency       string     `json:"currency"`
+	Final          bool       `json:"final"` // nothing can follow for this intent; true for one effect of each at most
+	Actor          string     `json:"by"`    // api, dashboard or automatic
+	IdempotencyKey string     `json:"idempotency_key,omitempty"`
+	RequestID      string     `json:"request_id,omitempty"`
 }
 
 type ledger struct {
@@ -77,13 +77,13 @@ func (s *Sim) Totals() []Total {
 			sums[e.Currency] = t
 		}
 		switch e.Kind {
-		case Authorized, Incremented, Overcaptured:
+		case EffectAuthorized, EffectIncremented, EffectOvercaptured:
 			t.Authorized += e.Amount
-		case Captured:
+		case EffectCaptured:
 			t.Captured += e.Amount
-		case Released, Canceled:
+		case EffectReleased, EffectCanceled:
 			t.Released += e.Amount
-		case Expired:
+		case EffectExpired:
 			t.Expired += e.Amount
 		}
 	}
@@ -96,49 +96,49 @@ func (s *Sim) Totals() []Total {
 	return out
 }
 
-// Answer is how a call ended, for counting.
-type Answer struct {
-	Class  Class
+// CallOutcome is how a call ended, for counting.
+type CallOutcome struct {
+	Class  EndpointClass
 	Status int    // 0 when the connection was dropped
 	Code   string // the error's code, if it has one
 }
 
 // Stats counts calls.
 type Stats struct {
-	Calls           map[Answer]int64
-	Replayed        int64         // answered from a stored idempotency key
-	RateLimited     int64         // 429s for a rate
-	LockTimeouts    int64         // 429s for a lock
-	MaxPerSecond    map[Class]int // the most calls of one account that arrived in any one second
-	MaxOverall      int           // the same over all classes
-	WebhooksSent    int64         // tries answered with success
-	WebhooksFailed  int64         // tries answered otherwise
-	WebhooksDropped int64         // events given up after all tries
+	Calls           map[CallOutcome]int64
+	Replayed        int64                 // answered from a stored idempotency key
+	RateLimited     int64                 // 429s for a rate
+	LockTimeouts    int64                 // 429s for a lock
+	MaxPerSecond    map[EndpointClass]int // the most calls of one account that arrived in any one second
+	MaxOverall      int                   // the same over all classes
+	WebhooksSent    int64                 // tries answered with success
+	WebhooksFailed  int64                 // tries answered otherwise
+	WebhooksDropped int64                 // events given up after all tries
 }
 
-// window finds the most arrivals in any one second.
-type window struct {
-	at   []time.Time
-	head int
-	most int
+// arrivalWindow finds the most arrivals in any one second.
+type arrivalWindow struct {
+	arrivals     []time.Time
+	head         int
+	maxPerSecond int
 }
 
-func (w *window) arrive(t time.Time) {
-	for w.head < len(w.at) && t.Sub(w.at[w.head]) >= time.Second {
+func (w *arrivalWindow) add(t time.Time) {
+	for w.head < len(w.arrivals) && t.Sub(w.arrivals[w.head]) >= time.Second {
 		w.head++
 	}
-	if w.head > 64 && w.head*2 > len(w.at) {
-		w.at = w.at[:copy(w.at, w.at[w.head:])]
+	if w.head > 64 && w.head*2 > len(w.arrivals) {
+		w.arrivals = w.arrivals[:copy(w.arrivals, w.arrivals[w.head:])]
 		w.head = 0
 	}
-	w.at = append(w.at, t)
-	w.most = max(w.most, len(w.at)-w.head)
+	w.arrivals = append(w.arrivals, t)
+	w.maxPerSecond = max(w.maxPerSecond, len(w.arrivals)-w.head)
 }
 
 // Stats is a copy of the counters so far.
 func (s *Sim) Stats() Stats {
-	st := Stats{Calls: map[Answer]int64{}, MaxPerSecond: map[Class]int{}}
-	for _, a := range s.accountList() {
+	st := Stats{Calls: map[CallOutcome]int64{}, MaxPerSecond: map[EndpointClass]int{}}
+	for _, a := range s.sortedAccounts() {
 		a.mu.Lock()
 		for k, n := range a.stats.calls {
 			st.Calls[k] += n
@@ -152,30 +152,30 @@ func (s *Sim) Stats() Stats {
 		st.Replayed += a.stats.replayed
 		for c, w := range a.stats.windows {
 			if c == "" {
-				st.MaxOverall = max(st.MaxOverall, w.most)
+				st.MaxOverall = max(st.MaxOverall, w.maxPerSecond)
 				continue
 			}
-			st.MaxPerSecond[c] = max(st.MaxPerSecond[c], w.most)
+			st.MaxPerSecond[c] = max(st.MaxPerSecond[c], w.maxPerSecond)
 		}
 		a.mu.Unlock()
 	}
-	st.WebhooksSent, st.WebhooksFailed, st.WebhooksDropped = s.hooks.sent.Load(), s.hooks.failed.Load(), s.hooks.dropped.Load()
+	st.WebhooksSent, st.WebhooksFailed, st.WebhooksDropped = s.webhooks.sent.Load(), s.webhooks.failed.Load(), s.webhooks.dropped.Load()
 	return st
 }
 
 type accountStats struct {
-	calls    map[Answer]int64
+	calls    map[CallOutcome]int64
 	replayed int64
-	windows  map[Class]*window // by class, and "" over all
+	windows  map[EndpointClass]*arrivalWindow // by class, and "" over all
 }
 
-func (st *accountStats) arrive(c Class, t time.Time) {
-	for _, k := range [2]Class{c, ""} {
+func (st *accountStats) countArrival(c EndpointClass, t time.Time) {
+	for _, k := range [2]EndpointClass{c, ""} {
 		w := st.windows[k]
 		if w == nil {
-			w = &window{}
+			w = &arrivalWindow{}
 			st.windows[k] = w
 		}
-		w.arrive(t)
+		w.add(t)
 	}
 }

@@ -11,13 +11,13 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-func TestList(t *testing.T) {
+func TestListIntents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newClient(t, free(1))
+		c := newTestClient(t, unlimitedOptions(1))
 		start := time.Now().Unix()
 		var ids []string // newest first
 		for range 25 {
-			ids = append([]string{c.hold(stripesim.Hold{})}, ids...)
+			ids = append([]string{c.authorize(stripesim.Hold{})}, ids...)
 			time.Sleep(time.Second)
 		}
 		const p = "/v1/payment_intents"
@@ -43,44 +43,44 @@ func TestList(t *testing.T) {
 			{fmt.Sprintf("created[gte]=%d&created[lt]=%d&limit=2", start+3, start+6), ids[19:21], true},
 			{"customer=cus_none", nil, false},
 		} {
-			a := c.ok("GET", p, row.query)
+			a := c.mustSucceed("GET", p, row.query)
 			if !slices.Equal(a.ids(), row.want) {
 				t.Errorf("%s: %v, want %v", row.query, a.ids(), row.want)
 			}
-			equal(t, row.query, a.at("has_more").(bool), row.more)
-			equal(t, "url", a.str("url"), p)
+			assertEqual(t, row.query, a.valueAt("has_more").(bool), row.more)
+			assertEqual(t, "url", a.stringAt("url"), p)
 		}
-		var walked []string
+		var paged []string
 		for after := ""; ; {
-			a := c.ok("GET", p, "limit=4"+after)
-			walked = append(walked, a.ids()...)
-			if !a.at("has_more").(bool) {
+			a := c.mustSucceed("GET", p, "limit=4"+after)
+			paged = append(paged, a.ids()...)
+			if !a.valueAt("has_more").(bool) {
 				break
 			}
-			after = "&starting_after=" + walked[len(walked)-1]
+			after = "&starting_after=" + paged[len(paged)-1]
 		}
-		if !slices.Equal(walked, ids) {
-			t.Errorf("pages gave %v, want %v", walked, ids)
+		if !slices.Equal(paged, ids) {
+			t.Errorf("pages gave %v, want %v", paged, ids)
 		}
 		for _, query := range []string{"limit=0", "limit=101", "limit=x"} {
-			c.refused(400, "parameter_invalid_integer", "GET", p, query)
+			c.mustFail(400, "parameter_invalid_integer", "GET", p, query)
 		}
-		c.refused(400, "parameter_unknown", "GET", p, "status=requires_capture")
-		c.refused(400, "", "GET", p, "expand[]=latest_charge")
-		c.refused(404, "resource_missing", "GET", p, "starting_after=pi_none")
-		c.refused(400, "", "GET", p, "starting_after="+ids[0]+"&ending_before="+ids[1])
-		a := c.ok("GET", p, "limit=1")
-		equal(t, "id", strings.HasPrefix(a.str("data.0.latest_charge"), "ch_"), true)
-		a = c.ok("GET", p, "limit=1&expand[]=data.latest_charge")
-		equal(t, "expanded", a.str("data.0.latest_charge.object"), "charge")
-		equal(t, "theirs", len(c.ok("GET", p, "", "Stripe-Account", "acct_other").ids()), 0)
+		c.mustFail(400, "parameter_unknown", "GET", p, "status=requires_capture")
+		c.mustFail(400, "", "GET", p, "expand[]=latest_charge")
+		c.mustFail(404, "resource_missing", "GET", p, "starting_after=pi_none")
+		c.mustFail(400, "", "GET", p, "starting_after="+ids[0]+"&ending_before="+ids[1])
+		a := c.mustSucceed("GET", p, "limit=1")
+		assertEqual(t, "id", strings.HasPrefix(a.stringAt("data.0.latest_charge"), "ch_"), true)
+		a = c.mustSucceed("GET", p, "limit=1&expand[]=data.latest_charge")
+		assertEqual(t, "expanded", a.stringAt("data.0.latest_charge.object"), "charge")
+		assertEqual(t, "theirs", len(c.mustSucceed("GET", p, "", "Stripe-Account", "acct_other").ids()), 0)
 	})
 }
 
-func TestExpand(t *testing.T) {
-	c := newClient(t, free(1))
-	guest := c.ok("POST", "/v1/customers", "name=Ada").id()
-	a := c.ok("POST", "/v1/payment_intents", manual+"pm_card_mastercard&customer="+guest+
+func TestExpand_Charge(t *testing.T) {
+	c := newTestClient(t, unlimitedOptions(1))
+	customer := c.mustSucceed("POST", "/v1/customers", "name=Ada").id()
+	a := c.mustSucceed("POST", "/v1/payment_intents", manualCaptureForm+"pm_card_mastercard&customer="+customer+
 		"&payment_method_options[card][request_multicapture]=if_available&payment_method_options[card][request_overcapture]=if_available"+
 		"&payment_method_options[card][request_incremental_authorization]=if_available&payment_method_options[card][request_extended_authorization]=if_available"+
 		"&expand[0]=latest_charge&expand[1]=payment_method&expand[2]=customer")
@@ -94,39 +94,39 @@ func TestExpand(t *testing.T) {
 		"payment_method.object":                                                      "payment_method",
 		"customer.name":                                                              "Ada",
 	} {
-		equal(t, path, a.str(path), want)
+		assertEqual(t, path, a.stringAt(path), want)
 	}
-	equal(t, "maximum", a.num("latest_charge.payment_method_details.card.overcapture.maximum_amount_capturable"), 1150)
-	ch := c.ok("GET", "/v1/charges/"+a.str("latest_charge.id"), "expand[]=payment_intent")
-	equal(t, "charge", ch.str("payment_intent.id"), a.id())
-	c.refused(404, "resource_missing", "GET", "/v1/charges/ch_none", "")
-	plain := c.ok("GET", path(c.hold(stripesim.Hold{})), "expand[]=latest_charge")
-	equal(t, "not asked for", plain.str("latest_charge.payment_method_details.card.multicapture.status"), "unavailable")
+	assertEqual(t, "maximum", a.numberAt("latest_charge.payment_method_details.card.overcapture.maximum_amount_capturable"), 1150)
+	ch := c.mustSucceed("GET", "/v1/charges/"+a.stringAt("latest_charge.id"), "expand[]=payment_intent")
+	assertEqual(t, "charge", ch.stringAt("payment_intent.id"), a.id())
+	c.mustFail(404, "resource_missing", "GET", "/v1/charges/ch_none", "")
+	plain := c.mustSucceed("GET", intentPath(c.authorize(stripesim.Hold{})), "expand[]=latest_charge")
+	assertEqual(t, "not asked for", plain.stringAt("latest_charge.payment_method_details.card.multicapture.status"), "unavailable")
 }
 
-func TestSearch(t *testing.T) {
+func TestSearchIntents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := free(1)
+		o := unlimitedOptions(1)
 		o.SearchLag = time.Minute
-		c := newClient(t, o)
+		c := newTestClient(t, o)
 		var ids []string
 		for i := range 5 {
-			ids = append([]string{c.hold(stripesim.Hold{Amount: int64(100 * (i + 1)), Metadata: map[string]string{"booking": fmt.Sprintf(`B"%d`, i), "house": "north"}})}, ids...)
+			ids = append([]string{c.authorize(stripesim.Hold{Amount: int64(100 * (i + 1)), Metadata: map[string]string{"booking": fmt.Sprintf(`B"%d`, i), "house": "north"}})}, ids...)
 		}
 		find := func(query string) []string {
 			t.Helper()
-			return c.ok("GET", "/v1/payment_intents/search", "limit=100&query="+q(query)).ids()
+			return c.mustSucceed("GET", "/v1/payment_intents/search", "limit=100&query="+queryEscape(query)).ids()
 		}
 		held := `status:"requires_capture" AND metadata["house"]:"north"`
-		equal(t, "too early", len(find(held)), 0)
+		assertEqual(t, "too early", len(find(held)), 0)
 		time.Sleep(time.Minute)
 		if got := find(held); !slices.Equal(got, ids) {
 			t.Errorf("found %v, want %v", got, ids)
 		}
-		c.ok("POST", path(ids[0], "capture"), "")
-		equal(t, "still there", len(find(held)), 5)
+		c.mustSucceed("POST", intentPath(ids[0], "capture"), "")
+		assertEqual(t, "still there", len(find(held)), 5)
 		time.Sleep(time.Minute)
-		equal(t, "gone", len(find(held)), 4)
+		assertEqual(t, "gone", len(find(held)), 4)
 		for query, want := range map[string]int{
 			`status:'succeeded'`:                                   1,
 			`-status:"succeeded"`:                                  4,
@@ -138,99 +138,99 @@ func TestSearch(t *testing.T) {
 			`customer:"cus_none"`:                                  0,
 			`created>0`:                                            5,
 		} {
-			equal(t, query, len(find(query)), want)
+			assertEqual(t, query, len(find(query)), want)
 		}
 		for _, query := range []string{`status:"a" OR status:"b"`, `colour:"red"`, `status`, `status:`, `metadata:"x"`, `metadata["x]:"y"`, `amount>x`, ``, `""`} {
-			if a := c.do("GET", "/v1/payment_intents/search", "query="+q(query)); a.status != 400 {
+			if a := c.call("GET", "/v1/payment_intents/search", "query="+queryEscape(query)); a.status != 400 {
 				t.Errorf("%s: %d %s", query, a.status, a.raw)
 			}
 		}
-		var walked []string
+		var paged []string
 		for page := ""; ; {
-			a := c.ok("GET", "/v1/payment_intents/search", "limit=2&query="+q(`metadata["house"]:"north"`)+page)
-			equal(t, "object", a.str("object"), "search_result")
-			walked = append(walked, a.ids()...)
-			if !a.at("has_more").(bool) {
+			a := c.mustSucceed("GET", "/v1/payment_intents/search", "limit=2&query="+queryEscape(`metadata["house"]:"north"`)+page)
+			assertEqual(t, "object", a.stringAt("object"), "search_result")
+			paged = append(paged, a.ids()...)
+			if !a.valueAt("has_more").(bool) {
 				break
 			}
-			page = "&page=" + a.str("next_page")
+			page = "&page=" + a.stringAt("next_page")
 		}
-		if !slices.Equal(walked, ids) {
-			t.Errorf("pages gave %v, want %v", walked, ids)
+		if !slices.Equal(paged, ids) {
+			t.Errorf("pages gave %v, want %v", paged, ids)
 		}
-		c.refused(400, "", "GET", "/v1/payment_intents/search", "page=zzz&query="+q(held))
+		c.mustFail(400, "", "GET", "/v1/payment_intents/search", "page=zzz&query="+queryEscape(held))
 	})
 }
 
-func TestEvents(t *testing.T) {
+func TestListEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := free(1)
+		o := unlimitedOptions(1)
 		o.MaxEvents = 1000
-		c := newClient(t, o)
-		id := c.hold(stripesim.Hold{})
-		c.ok("POST", path(id, "capture"), "", "Idempotency-Key", "k7")
-		equal(t, "events", c.types(id), "payment_intent.created charge.succeeded payment_intent.amount_capturable_updated charge.captured charge.updated payment_intent.succeeded")
-		a := c.ok("GET", "/v1/events", "limit=1")
-		equal(t, "key", a.str("data.0.request.idempotency_key"), "k7")
-		equal(t, "request", strings.HasPrefix(a.str("data.0.request.id"), "req_"), true)
-		equal(t, "version", a.str("data.0.api_version"), "2023-10-16")
-		one := c.ok("GET", "/v1/events/"+a.str("data.0.id"), "")
-		equal(t, "one", one.str("type"), "payment_intent.succeeded")
-		c.refused(404, "resource_missing", "GET", "/v1/events/evt_none", "")
+		c := newTestClient(t, o)
+		id := c.authorize(stripesim.Hold{})
+		c.mustSucceed("POST", intentPath(id, "capture"), "", "Idempotency-Key", "k7")
+		assertEqual(t, "events", c.eventTypes(id), "payment_intent.created charge.succeeded payment_intent.amount_capturable_updated charge.captured charge.updated payment_intent.succeeded")
+		a := c.mustSucceed("GET", "/v1/events", "limit=1")
+		assertEqual(t, "key", a.stringAt("data.0.request.idempotency_key"), "k7")
+		assertEqual(t, "request", strings.HasPrefix(a.stringAt("data.0.request.id"), "req_"), true)
+		assertEqual(t, "version", a.stringAt("data.0.api_version"), "2023-10-16")
+		one := c.mustSucceed("GET", "/v1/events/"+a.stringAt("data.0.id"), "")
+		assertEqual(t, "one", one.stringAt("type"), "payment_intent.succeeded")
+		c.mustFail(404, "resource_missing", "GET", "/v1/events/evt_none", "")
 
 		// What an event shows is what was, not what is.
-		a = c.ok("GET", "/v1/events", "type=payment_intent.amount_capturable_updated")
-		equal(t, "snapshot", a.str("data.0.data.object.status"), "requires_capture")
-		equal(t, "types", len(c.ok("GET", "/v1/events", "types[]=charge.captured&types[]=charge.updated").ids()), 2)
-		equal(t, "wildcard", len(c.ok("GET", "/v1/events", "type=payment_intent.*").ids()), 3)
-		c.refused(400, "", "GET", "/v1/events", "type=charge.captured&types[]=charge.updated")
+		a = c.mustSucceed("GET", "/v1/events", "type=payment_intent.amount_capturable_updated")
+		assertEqual(t, "snapshot", a.stringAt("data.0.data.object.status"), "requires_capture")
+		assertEqual(t, "types", len(c.mustSucceed("GET", "/v1/events", "types[]=charge.captured&types[]=charge.updated").ids()), 2)
+		assertEqual(t, "wildcard", len(c.mustSucceed("GET", "/v1/events", "type=payment_intent.*").ids()), 3)
+		c.mustFail(400, "", "GET", "/v1/events", "type=charge.captured&types[]=charge.updated")
 
-		person := c.sim.Dashboard()
-		other := c.hold(stripesim.Hold{})
-		if err := errorsOf(person.OpenReview(other)); err != "" {
+		dashboard := c.sim.Dashboard()
+		other := c.authorize(stripesim.Hold{})
+		if err := errorText(dashboard.OpenReview(other)); err != "" {
 			t.Error(err)
 		}
-		review := c.ok("GET", path(other), "").str("review")
-		equal(t, "open", c.ok("GET", "/v1/reviews/"+review, "").at("open").(bool), true)
-		equal(t, "expanded", c.ok("GET", path(other), "expand[]=review").str("review.object"), "review")
-		if err := errorsOf(person.CloseReview(other, "approved")); err != "" {
+		review := c.mustSucceed("GET", intentPath(other), "").stringAt("review")
+		assertEqual(t, "open", c.mustSucceed("GET", "/v1/reviews/"+review, "").valueAt("open").(bool), true)
+		assertEqual(t, "expanded", c.mustSucceed("GET", intentPath(other), "expand[]=review").stringAt("review.object"), "review")
+		if err := errorText(dashboard.CloseReview(other, "approved")); err != "" {
 			t.Error(err)
 		}
-		equal(t, "closed", c.ok("GET", "/v1/reviews/"+review, "").str("closed_reason"), "approved")
-		if person.CloseReview(other, "approved") == nil || person.CloseReview(other, "boredom") == nil || person.OpenReview("pi_none") == nil {
+		assertEqual(t, "closed", c.mustSucceed("GET", "/v1/reviews/"+review, "").stringAt("closed_reason"), "approved")
+		if dashboard.CloseReview(other, "approved") == nil || dashboard.CloseReview(other, "boredom") == nil || dashboard.OpenReview("pi_none") == nil {
 			t.Error("a person did what can't be done")
 		}
-		if err := errorsOf(person.Increment(other, 1200)); err == "" {
+		if err := errorText(dashboard.Increment(other, 1200)); err == "" {
 			t.Error("incremented what can't be")
 		}
-		if err := errorsOf(person.Capture(other, 600)); err != "" {
+		if err := errorText(dashboard.Capture(other, 600)); err != "" {
 			t.Error(err)
 		}
-		equal(t, "events", c.types(other), "payment_intent.created charge.succeeded payment_intent.amount_capturable_updated review.opened review.closed charge.captured charge.updated payment_intent.succeeded")
-		a = c.ok("GET", "/v1/events", "limit=1")
-		if a.at("data.0.request.id") != nil || a.at("data.0.request.idempotency_key") != nil {
+		assertEqual(t, "events", c.eventTypes(other), "payment_intent.created charge.succeeded payment_intent.amount_capturable_updated review.opened review.closed charge.captured charge.updated payment_intent.succeeded")
+		a = c.mustSucceed("GET", "/v1/events", "limit=1")
+		if a.valueAt("data.0.request.id") != nil || a.valueAt("data.0.request.idempotency_key") != nil {
 			t.Error("what a person did names a request")
 		}
 
 		time.Sleep(30*day + time.Second)
-		equal(t, "after 30 days", len(c.ok("GET", "/v1/events", "").ids()), 0)
+		assertEqual(t, "after 30 days", len(c.mustSucceed("GET", "/v1/events", "").ids()), 0)
 		for range 400 { // three events each
-			c.hold(stripesim.Hold{})
+			c.authorize(stripesim.Hold{})
 		}
 		n := 0
 		for after := ""; ; {
-			a := c.ok("GET", "/v1/events", "limit=100"+after)
+			a := c.mustSucceed("GET", "/v1/events", "limit=100"+after)
 			n += len(a.ids())
-			if !a.at("has_more").(bool) {
+			if !a.valueAt("has_more").(bool) {
 				break
 			}
 			after = "&starting_after=" + a.ids()[99]
 		}
-		equal(t, "bounded", n, 1000)
+		assertEqual(t, "bounded", n, 1000)
 	})
 }
 
-func errorsOf(err error) string {
+func errorText(err error) string {
 	if err == nil {
 		return ""
 	}

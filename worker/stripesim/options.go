@@ -19,7 +19,7 @@ type Options struct {
 	// Account is the platform's own account id; empty means one made from Seed.
 	Account string
 	// Connected, if not nil, lists the only accounts that a Stripe-Account header may name. Nil admits any acct_ id.
-	Connected []string
+	ConnectedAccounts []string
 
 	// EndpointRate is the calls a second for each account and endpoint class; 0 means 25, negative means no limit.
 	EndpointRate float64
@@ -31,14 +31,14 @@ type Options struct {
 	UpdatesPerHour int
 
 	// KeyRetention is how long an idempotency key is remembered; 0 means 24 h.
-	KeyRetention time.Duration
+	IdempotencyKeyRetention time.Duration
 	// SearchLag is how long a change stays invisible to search.
 	SearchLag time.Duration
 	// ServiceTime is how long every change of a PaymentIntent holds its lock and its idempotency key.
 	ServiceTime time.Duration
 
 	// Deadline gives the time from authorization to capture_before; nil means DefaultDeadline.
-	Deadline func(Card) time.Duration
+	AuthorizationWindow func(Card) time.Duration
 	// ExpiryReason is the cancellation_reason of an expired intent; empty means "automatic" (newer versions say "expired").
 	ExpiryReason string
 	// AlreadyCapturedCode is the error code for capturing what is captured; empty means payment_intent_unexpected_state.
@@ -64,7 +64,7 @@ type Options struct {
 	OnEvent func(Event)
 
 	// Faults, if set, is asked before every call. Rules added with AddFault are looked at when it answers no fault.
-	Faults func(Call) Fault
+	FaultFunc func(Call) Fault
 
 	// MaxEvents bounds the events kept for each account, besides their 30 days; 0 means 100,000.
 	MaxEvents int
@@ -91,7 +91,7 @@ type Webhook struct {
 	Backoff time.Duration
 }
 
-func (w Webhook) enabled() bool { return w.URL != "" || w.Deliver != nil }
+func (w Webhook) isEnabled() bool { return w.URL != "" || w.Deliver != nil }
 
 // Delivery is one signed try at delivering an event.
 type Delivery struct {
@@ -113,37 +113,37 @@ type Event struct {
 // Card is what a deadline depends on.
 type Card struct {
 	Brand    string // visa, mastercard, amex, discover, …
-	Kind     Kind
+	Channel  PaymentChannel
 	Extended bool // request_extended_authorization was granted
 	Intent   string
 	Metadata map[string]string
 }
 
-// Kind is how a card was presented.
-type Kind int
+// PaymentChannel is how a card was presented.
+type PaymentChannel int
 
 const (
-	// Online is a payment with the customer present, on a page.
-	Online Kind = iota + 1
-	// OffSession is one that the merchant initiates with a saved card.
-	OffSession
-	// Terminal is a card in a reader.
-	Terminal
+	// ChannelOnline is a payment with the customer present, on a page.
+	ChannelOnline PaymentChannel = iota + 1
+	// ChannelOffSession is one that the merchant initiates with a saved card.
+	ChannelOffSession
+	// ChannelTerminal is a card in a reader.
+	ChannelTerminal
 )
 
 const day = 24 * time.Hour
 
-// DefaultDeadline is the card networks' table of authorization windows.
-func DefaultDeadline(c Card) time.Duration {
+// DefaultAuthorizationWindow is the card networks' table of authorization windows.
+func DefaultAuthorizationWindow(c Card) time.Duration {
 	visa := c.Brand == "visa"
 	switch {
 	case c.Extended && visa:
 		return 29*day + 18*time.Hour
 	case c.Extended:
 		return 30 * day
-	case visa && c.Kind != Online:
+	case visa && c.Channel != ChannelOnline:
 		return 4*day + 18*time.Hour
-	case c.Kind == Terminal:
+	case c.Channel == ChannelTerminal:
 		return 2 * day
 	}
 	return 7 * day
@@ -162,11 +162,11 @@ func (o Options) withDefaults() Options {
 	if o.UpdatesPerHour == 0 {
 		o.UpdatesPerHour = 1000
 	}
-	if o.KeyRetention == 0 {
-		o.KeyRetention = day
+	if o.IdempotencyKeyRetention == 0 {
+		o.IdempotencyKeyRetention = day
 	}
-	if o.Deadline == nil {
-		o.Deadline = DefaultDeadline
+	if o.AuthorizationWindow == nil {
+		o.AuthorizationWindow = DefaultAuthorizationWindow
 	}
 	if o.ExpiryReason == "" {
 		o.ExpiryReason = "automatic"

@@ -7,37 +7,37 @@ import (
 	"time"
 )
 
-// clause is one condition of a search query.
-type clause struct {
-	field string // status, customer, currency, amount, created, metadata
-	key   string // of metadata
-	op    string // : = > >= < <= ~
-	value string
-	not   bool
+// searchClause is one condition of a search query.
+type searchClause struct {
+	field   string // status, customer, currency, amount, created, metadata
+	key     string // of metadata
+	op      string // : = > >= < <= ~
+	value   string
+	negated bool
 }
 
-// parseQuery reads conditions joined by AND. OR is refused: it can't be mixed, and the worker needs none.
-func parseQuery(q string) ([]clause, *apiError) {
-	bad := func(why string) *apiError {
-		return refused("", "query", "We were unable to parse your search query: %s. Try using the format `metadata[\"key\"]:\"value\"` to query for metadata or "+
-			"key:\"value\" to query for other fields.", why)
+// parseSearchQuery reads conditions joined by AND. OR is refused: it can't be mixed, and the worker needs none.
+func parseSearchQuery(q string) ([]searchClause, *apiError) {
+	parseError := func(reason string) *apiError {
+		return validationError("", "query", "We were unable to parse your search query: %s. Try using the format `metadata[\"key\"]:\"value\"` to query for metadata or "+
+			"key:\"value\" to query for other fields.", reason)
 	}
-	var out []clause
+	var out []searchClause
 	rest := strings.TrimSpace(q)
 	for {
-		c := clause{op: ":"}
+		c := searchClause{op: ":"}
 		if r, ok := strings.CutPrefix(rest, "-"); ok {
-			c.not, rest = true, r
+			c.negated, rest = true, r
 		}
 		n := strings.IndexAny(rest, ":<>~=[ ")
 		if n <= 0 {
-			return nil, bad("a field is missing")
+			return nil, parseError("a field is missing")
 		}
 		c.field, rest = rest[:n], rest[n:]
 		if strings.HasPrefix(rest, "[") {
 			var ok bool
-			if c.key, rest, ok = quoted(rest[1:]); !ok || !strings.HasPrefix(rest, "]") {
-				return nil, bad("a metadata key is quoted, in square brackets")
+			if c.key, rest, ok = cutQuoted(rest[1:]); !ok || !strings.HasPrefix(rest, "]") {
+				return nil, parseError("a metadata key is quoted, in square brackets")
 			}
 			rest = rest[1:]
 		}
@@ -47,25 +47,25 @@ func parseQuery(q string) ([]clause, *apiError) {
 				break
 			}
 		}
-		if v, r, ok := quoted(rest); ok {
+		if v, r, ok := cutQuoted(rest); ok {
 			c.value, rest = v, r
 		} else if v, r, _ := strings.Cut(rest, " "); v != "" && !strings.ContainsAny(v, `"'`) {
 			c.value, rest = v, " "+r
 		} else {
-			return nil, bad("a value is missing")
+			return nil, parseError("a value is missing")
 		}
 		switch c.field {
 		case "status", "customer", "currency":
 		case "metadata":
 			if c.key == "" {
-				return nil, bad("metadata needs a key")
+				return nil, parseError("metadata needs a key")
 			}
 		case "amount", "created":
 			if _, err := strconv.ParseInt(c.value, 10, 64); err != nil {
-				return nil, bad("`" + c.field + "` takes a number")
+				return nil, parseError("`" + c.field + "` takes a number")
 			}
 		default:
-			return nil, refused("", "query", "Field `%s` is an unsupported search field for resource `payment_intents`. See "+
+			return nil, validationError("", "query", "Field `%s` is an unsupported search field for resource `payment_intents`. See "+
 				"https://stripe.com/docs/search#query-fields-for-payment-intents for a list of supported fields.", c.field)
 		}
 		out = append(out, c)
@@ -77,17 +77,17 @@ func parseQuery(q string) ([]clause, *apiError) {
 		case strings.HasPrefix(up, "AND "):
 			rest = strings.TrimSpace(rest[4:])
 		case strings.HasPrefix(up, "OR "):
-			return nil, bad("the simulator joins clauses by AND only")
+			return nil, parseError("the simulator joins clauses by AND only")
 		default:
 			// A space alone joins by AND, too.
 		}
 		if len(out) >= 10 {
-			return nil, bad("there are more than 10 clauses")
+			return nil, parseError("there are more than 10 clauses")
 		}
 	}
 }
 
-func quoted(s string) (value, rest string, ok bool) {
+func cutQuoted(s string) (value, rest string, ok bool) {
 	if s == "" || s[0] != '"' && s[0] != '\'' {
 		return "", s, false
 	}
@@ -106,22 +106,22 @@ func quoted(s string) (value, rest string, ok bool) {
 	return "", s, false
 }
 
-// seen is what search knows of an intent: as it was a while ago, or nothing yet.
-func (in *intent) seen(asOf time.Time) *indexed {
-	i := len(in.indexed) - 1
-	for i >= 0 && in.indexed[i].at.After(asOf) {
+// searchSnapshotAt is what search knows of an intent: as it was a while ago, or nothing yet.
+func (in *intent) searchSnapshotAt(asOf time.Time) *searchSnapshot {
+	i := len(in.searchHistory) - 1
+	for i >= 0 && in.searchHistory[i].at.After(asOf) {
 		i--
 	}
 	if i < 0 {
 		return nil
 	}
 	if i > 0 {
-		in.indexed = append(in.indexed[:0:0], in.indexed[i:]...)
+		in.searchHistory = append(in.searchHistory[:0:0], in.searchHistory[i:]...)
 	}
-	return &in.indexed[0]
+	return &in.searchHistory[0]
 }
 
-func (c clause) holds(in *intent, s *indexed) bool {
+func (c searchClause) matches(in *intent, s *searchSnapshot) bool {
 	number := func(n int64) bool {
 		v, _ := strconv.ParseInt(c.value, 10, 64)
 		switch c.op {
@@ -161,7 +161,7 @@ func (c clause) holds(in *intent, s *indexed) bool {
 			ok = !has
 		}
 	}
-	return ok != c.not
+	return ok != c.negated
 }
 
 type searchJSON struct {
@@ -172,8 +172,8 @@ type searchJSON struct {
 	URL      string  `json:"url"`
 }
 
-func runSearch(op *operation, a *account, _ string, f *form) (any, *apiError) {
-	clauses, err := parseQuery(f.get("query"))
+func searchIntents(op *operation, a *account, _ string, f *form) (any, *apiError) {
+	clauses, err := parseSearchQuery(f.get("query"))
 	if err != nil {
 		return nil, err
 	}
@@ -181,26 +181,26 @@ func runSearch(op *operation, a *account, _ string, f *form) (any, *apiError) {
 	if err != nil {
 		return nil, err
 	}
-	top := len(a.order)
+	top := len(a.intentOrder)
 	if p := f.get("page"); p != "" {
 		b, _ := base64.RawURLEncoding.DecodeString(p) // what cannot be decoded is no number either
 		var e error
-		if top, e = strconv.Atoi(string(b)); e != nil || top < 0 || top > len(a.order) {
-			return nil, refused("", "page", "Invalid page token: %s", p)
+		if top, e = strconv.Atoi(string(b)); e != nil || top < 0 || top > len(a.intentOrder) {
+			return nil, validationError("", "page", "Invalid page token: %s", p)
 		}
 	}
-	asOf := op.now.Add(-a.sim.tuning.Load().searchLag)
+	asOf := op.now.Add(-a.sim.settings.Load().searchLag)
 	out := searchJSON{Object: "search_result", Data: []any{}, URL: "/v1/payment_intents/search"}
-	expand := f.expandData()
+	expand := f.expandPaths()
 next:
 	for i := top - 1; i >= 0; i-- {
-		in := a.order[i]
-		s := in.seen(asOf)
+		in := a.intentOrder[i]
+		s := in.searchSnapshotAt(asOf)
 		if s == nil {
 			continue
 		}
 		for _, c := range clauses {
-			if !c.holds(in, s) {
+			if !c.matches(in, s) {
 				continue next
 			}
 		}
@@ -210,7 +210,7 @@ next:
 			out.NextPage = &token
 			break
 		}
-		out.Data = append(out.Data, in.view(expand))
+		out.Data = append(out.Data, in.toJSON(expand))
 	}
 	return out, nil
 }

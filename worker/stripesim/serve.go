@@ -15,44 +15,44 @@ import (
 // maxBody bounds a request's body, in bytes.
 const maxBody = 1 << 20
 
-// call is a request, however it came.
-type call struct {
+// apiRequest is a request, however it came.
+type apiRequest struct {
 	method, path, query string
 	header              http.Header
 	body                []byte
 	tooLarge            bool
 }
 
-// drop says what becomes of the connection.
-type drop int
+// connectionDrop says what becomes of the connection.
+type connectionDrop int
 
 const (
-	dropNothing drop = iota + 1
-	dropBefore       // closed before anything happened
-	dropAfter        // closed after the effect, without an answer
-	dropMiddle       // closed in the middle of the body
+	dropNone            connectionDrop = iota + 1
+	dropBeforeExecution                // closed before anything happened
+	dropAfterExecution                 // closed after the effect, without an answer
+	dropMidBody                        // closed in the middle of the body
 )
 
-type reply struct {
-	drop   drop
-	status int
-	header http.Header
-	body   []byte
-	err    error // of the caller's context
+type apiResponse struct {
+	connDrop connectionDrop
+	status   int
+	header   http.Header
+	body     []byte
+	err      error // of the caller's context
 }
 
 // operation is one change or read under way: who does it, and the events it causes.
 type operation struct {
-	sim       *Sim
-	by        string // api, dashboard, automatic
-	key       string
-	requestID string
-	now       time.Time // the simulator's clock
-	decline   string    // the bank is told to decline with this code
-	events    []Event
+	sim            *Sim
+	actor          string // api, dashboard, automatic
+	idempotencyKey string
+	requestID      string
+	now            time.Time // the simulator's clock
+	declineCode    string    // the bank is told to decline with this code
+	events         []Event
 }
 
-func pause(ctx context.Context, d time.Duration) error {
+func sleepContext(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()
 	}
@@ -66,7 +66,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func apiKey(h http.Header) string {
+func apiKeyFromHeader(h http.Header) string {
 	scheme, rest, _ := strings.Cut(h.Get("Authorization"), " ")
 	switch strings.ToLower(scheme) {
 	case "bearer":
@@ -81,74 +81,74 @@ func apiKey(h http.Header) string {
 }
 
 // serve answers one call. It waits, if at all, without any lock held.
-func (s *Sim) serve(ctx context.Context, c call) reply {
-	n := s.calls.Add(1)
-	requestID := "req_" + base62(scramble(s.opt.Seed*17+3, s.requests.Add(1)), 8) + digest(s.opt.Seed, 6, "req")
-	rt := match(c.method, c.path)
+func (s *Sim) serve(ctx context.Context, c apiRequest) apiResponse {
+	n := s.callCount.Add(1)
+	requestID := "req_" + base62(scramble(s.options.Seed*17+3, s.requestIDCount.Add(1)), 8) + seededToken(s.options.Seed, 6, "req")
+	matched := matchRoute(c.method, c.path)
 	class, intentID := ClassUnknown, ""
-	if rt != nil {
-		class = rt.class
-		if strings.HasPrefix(rt.id, "pi_") {
-			intentID = rt.id
+	if matched != nil {
+		class = matched.class
+		if strings.HasPrefix(matched.objectID, "pi_") {
+			intentID = matched.objectID
 		}
 	}
 	accountID := c.header.Get("Stripe-Account")
 	if accountID == "" {
-		accountID = s.platform
+		accountID = s.platformAccount
 	}
 	idemKey := ""
 	if c.method == http.MethodPost {
 		idemKey = c.header.Get("Idempotency-Key")
 	}
-	fault := s.decide(Call{N: n, Nth: s.nth(class), Class: class, Account: accountID, Intent: intentID, Key: idemKey, Time: s.Now()})
+	fault := s.chooseFault(Call{Number: n, NumberInClass: s.countClassCall(class), Class: class, Account: accountID, Intent: intentID, IdempotencyKey: idemKey, Time: s.Now()})
 
-	if err := pause(ctx, fault.Before); err != nil {
-		return reply{drop: dropBefore, err: err}
+	if err := sleepContext(ctx, fault.RequestDelay); err != nil {
+		return apiResponse{connDrop: dropBeforeExecution, err: err}
 	}
 	h := http.Header{}
 	h.Set("Content-Type", "application/json")
 	h.Set("Request-Id", requestID)
 	h.Set("Date", s.Now().UTC().Format(http.TimeFormat)) // net/http would tell the machine's time
-	h.Set("Stripe-Version", cmpOr(c.header.Get("Stripe-Version"), APIVersion))
-	if accountID != s.platform {
+	h.Set("Stripe-Version", firstNonZero(c.header.Get("Stripe-Version"), APIVersion))
+	if accountID != s.platformAccount {
 		h.Set("Stripe-Account", accountID)
 	}
 	if idemKey != "" {
 		h.Set("Idempotency-Key", idemKey)
 		h.Set("Original-Request", requestID)
 	}
-	out := reply{drop: dropNothing, header: h}
+	out := apiResponse{connDrop: dropNone, header: h}
 
 	apiErr := s.authenticate(c, class, accountID, fault)
 	if apiErr != nil {
-		s.answerError(&out, apiErr, requestID)
-		if s.knownAccount(accountID) {
-			a := s.accountFor(accountID)
+		s.writeError(&out, apiErr, requestID)
+		if s.isKnownAccount(accountID) {
+			a := s.getOrCreateAccount(accountID)
 			a.mu.Lock()
-			a.stats.arrive(class, time.Now())
-			a.stats.calls[Answer{class, out.status, apiErr.code}]++
+			a.stats.countArrival(class, time.Now())
+			a.stats.calls[CallOutcome{class, out.status, apiErr.code}]++
 			a.mu.Unlock()
 		}
 		return out
 	}
 
-	a := s.accountFor(accountID)
-	op := &operation{sim: s, by: "api", key: idemKey, requestID: requestID}
-	if fault.Kind == Decline {
-		op.decline = cmpOr(fault.Code, "generic_decline")
+	a := s.getOrCreateAccount(accountID)
+	op := &operation{sim: s, actor: "api", idempotencyKey: idemKey, requestID: requestID}
+	if fault.Kind == FaultDecline {
+		op.declineCode = firstNonZero(fault.Code, "generic_decline")
 	}
-	code, held := a.handle(op, rt, c, class, fault, &out)
+	code, lockedFor := a.execute(op, matched, c, class, fault, &out)
 	switch fault.Kind {
-	case DropRequest:
-		out = reply{drop: dropBefore}
-	case DropReply:
-		out.drop = dropAfter
-	case BrokenBody:
+	case FaultDropRequest:
+		out = apiResponse{connDrop: dropBeforeExecution}
+	case FaultDropReply:
+		out.connDrop = dropAfterExecution
+	case FaultBrokenBody:
 		out.body = out.body[:len(out.body)/2]
-	case CutBody:
-		out.drop = dropMiddle
-	case HTML, HTMLAfter:
-		out.status = cmpOr(fault.Status, http.StatusBadGateway)
+	case FaultCutBody:
+		out.connDrop = dropMidBody
+	case FaultHTML, FaultHTMLAfter:
+		out.status = firstNonZero(fault.Status, http.StatusBadGateway)
 		out.header = http.Header{"Content-Type": {"text/html"}}
 		out.body = []byte("<html>\r\n<head><title>" + strconv.Itoa(out.status) + " " + http.StatusText(out.status) +
 			"</title></head>\r\n<body>\r\n<center><h1>" + strconv.Itoa(out.status) + " " + http.StatusText(out.status) +
@@ -158,23 +158,23 @@ func (s *Sim) serve(ctx context.Context, c call) reply {
 	if fault.ShouldRetry != "" {
 		out.header.Set("Stripe-Should-Retry", fault.ShouldRetry)
 	}
-	answer := Answer{class, out.status, code}
-	if out.drop == dropBefore || out.drop == dropAfter {
-		answer = Answer{Class: class}
+	outcome := CallOutcome{class, out.status, code}
+	if out.connDrop == dropBeforeExecution || out.connDrop == dropAfterExecution {
+		outcome = CallOutcome{Class: class}
 	}
 	a.mu.Lock()
-	a.stats.calls[answer]++
+	a.stats.calls[outcome]++
 	a.mu.Unlock()
-	s.opt.Logger.Debug("call", "class", string(class), "intent", intentID, "status", answer.Status, "code", code,
+	s.options.Logger.Debug("call", "class", string(class), "intent", intentID, "status", outcome.Status, "code", code,
 		"idempotency_key", idemKey, "request_id", requestID, "fault", string(fault.Kind))
-	s.announce(op)
-	if err := pause(ctx, held+fault.After); err != nil {
-		return reply{drop: dropAfter, err: err}
+	s.publishEvents(op)
+	if err := sleepContext(ctx, lockedFor+fault.ReplyDelay); err != nil {
+		return apiResponse{connDrop: dropAfterExecution, err: err}
 	}
 	return out
 }
 
-func cmpOr[T comparable](a, b T) T {
+func firstNonZero[T comparable](a, b T) T {
 	var zero T
 	if a == zero {
 		return b
@@ -182,30 +182,30 @@ func cmpOr[T comparable](a, b T) T {
 	return a
 }
 
-func (s *Sim) authenticate(c call, class Class, account string, fault Fault) *apiError {
-	key := apiKey(c.header)
+func (s *Sim) authenticate(c apiRequest, class EndpointClass, account string, fault Fault) *apiError {
+	key := apiKeyFromHeader(c.header)
 	switch fault.Kind {
-	case Unauthorized:
-		return &apiError{status: 401, typ: typeInvalid, message: "Invalid API Key provided: " + mask(key), unstored: true}
-	case Forbidden:
-		return forbidden(key, account)
+	case FaultUnauthorized:
+		return &apiError{status: 401, typ: typeInvalidRequest, message: "Invalid API Key provided: " + maskKey(key), skipsIdempotency: true}
+	case FaultForbidden:
+		return forbiddenError(key, account)
 	}
-	if err := s.keys.check(key, class, account); err != nil {
+	if err := s.apiKeys.verify(key, class, account); err != nil {
 		return err
 	}
-	if !s.knownAccount(account) {
-		return &apiError{status: 403, typ: typeInvalid, code: "account_invalid", unstored: true,
-			message: "The provided key '" + mask(key) + "' does not have access to account '" + account + "' (or that account does not exist). Application access may have been revoked."}
+	if !s.isKnownAccount(account) {
+		return &apiError{status: 403, typ: typeInvalidRequest, code: "account_invalid", skipsIdempotency: true,
+			message: "The provided key '" + maskKey(key) + "' does not have access to account '" + account + "' (or that account does not exist). Application access may have been revoked."}
 	}
 	return nil
 }
 
-func (s *Sim) knownAccount(id string) bool {
-	if id == s.platform {
+func (s *Sim) isKnownAccount(id string) bool {
+	if id == s.platformAccount {
 		return true
 	}
-	if s.opt.Connected != nil {
-		for _, c := range s.opt.Connected {
+	if s.options.ConnectedAccounts != nil {
+		for _, c := range s.options.ConnectedAccounts {
 			if c == id {
 				return true
 			}
@@ -223,60 +223,60 @@ func (s *Sim) knownAccount(id string) bool {
 // maxAccounts bounds the accounts that Stripe-Account headers can bring into being.
 const maxAccounts = 10_000
 
-// handle does everything that needs the account's lock. It returns the error code answered, and how long the
+// execute does everything that needs the account's lock. It returns the error code answered, and how long the
 // intent stays locked.
-func (a *account) handle(op *operation, rt *route, c call, class Class, fault Fault, out *reply) (code string, held time.Duration) {
+func (a *account) execute(op *operation, rt *route, c apiRequest, class EndpointClass, fault Fault, out *apiResponse) (code string, lockedFor time.Duration) {
 	s := a.sim
-	t := s.tuning.Load()
+	t := s.settings.Load()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	real := time.Now()
-	a.settleDue(op)
-	a.stats.arrive(class, real)
-	if fault.Kind == DropRequest {
+	wallNow := time.Now()
+	a.processDue(op)
+	a.stats.countArrival(class, wallNow)
+	if fault.Kind == FaultDropRequest {
 		return "", 0
 	}
 	fail := func(e *apiError) (string, time.Duration) {
-		s.answerError(out, e, op.requestID)
+		s.writeError(out, e, op.requestID)
 		return e.code, 0
 	}
-	if e := a.admit(class, t, real); e != nil {
+	if e := a.takeRateTokens(class, t, wallNow); e != nil {
 		return fail(e)
 	}
 	switch fault.Kind {
-	case HTML:
+	case FaultHTML:
 		return "", 0
-	case RateLimited:
-		return fail(rateLimited("endpoint-rate"))
-	case LockTimeout:
-		return fail(lockTimeout())
-	case Conflict:
-		return fail(keyInUse(op.key))
-	case Dependency:
+	case FaultRateLimited:
+		return fail(rateLimitError("endpoint-rate"))
+	case FaultLockTimeout:
+		return fail(lockTimeoutError())
+	case FaultKeyInUse:
+		return fail(keyInUseError(op.idempotencyKey))
+	case FaultFailedDependency:
 		return fail(serverError(http.StatusFailedDependency, fault.Code))
-	case Unavailable:
-		return fail(serverError(cmpOr(fault.Status, http.StatusServiceUnavailable), fault.Code))
-	case NotFound:
+	case FaultUnavailable:
+		return fail(serverError(firstNonZero(fault.Status, http.StatusServiceUnavailable), fault.Code))
+	case FaultNotFound:
 		id := ""
 		if rt != nil {
-			id = rt.id
+			id = rt.objectID
 		}
-		return fail(missing("payment_intent", "intent", id))
+		return fail(notFoundError("payment_intent", "intent", id))
 	}
 	if rt == nil {
-		return fail(&apiError{status: 404, typ: typeInvalid, unstored: true, message: "Unrecognized request URL (" + c.method + ": " + c.path +
+		return fail(&apiError{status: 404, typ: typeInvalidRequest, skipsIdempotency: true, message: "Unrecognized request URL (" + c.method + ": " + c.path +
 			"). Please see https://stripe.com/docs or we can help at https://support.stripe.com/."})
 	}
-	raw, e := c.params()
+	raw, e := c.parseParams()
 	if e != nil {
 		return fail(e)
 	}
-	var entry *keyEntry
-	if op.key != "" {
-		if len(op.key) > 255 {
-			return fail(refused("", "", "The idempotency key is longer than 255 characters. Use a shorter one."))
+	var entry *idempotencyEntry
+	if op.idempotencyKey != "" {
+		if len(op.idempotencyKey) > 255 {
+			return fail(validationError("", "", "The idempotency key is longer than 255 characters. Use a shorter one."))
 		}
-		old, e := a.recall(op.key, c.path, fingerprint(raw), op.now, real)
+		old, e := a.lookupIdempotencyKey(op.idempotencyKey, c.path, hashParams(raw), op.now, wallNow)
 		if e != nil {
 			return fail(e)
 		}
@@ -287,9 +287,9 @@ func (a *account) handle(op *operation, rt *route, c call, class Class, fault Fa
 			a.stats.replayed++
 			return old.code, 0
 		}
-		entry = &keyEntry{key: op.key, path: c.path, params: fingerprint(raw), made: op.now, requestID: op.requestID}
+		entry = &idempotencyEntry{key: op.idempotencyKey, path: c.path, paramsHash: hashParams(raw), createdAt: op.now, requestID: op.requestID}
 	}
-	f, e := rt.spec.check(raw)
+	f, e := rt.spec.parse(raw)
 	if e == nil {
 		e = checkExpand(rt.class, f)
 	}
@@ -297,71 +297,71 @@ func (a *account) handle(op *operation, rt *route, c call, class Class, fault Fa
 		return fail(e)
 	}
 	var in *intent
-	if rt.lock {
-		if in = a.intents[rt.id]; in != nil {
-			if real.Before(in.lockedUntil) {
-				return fail(lockTimeout())
+	if rt.locksIntent {
+		if in = a.intents[rt.objectID]; in != nil {
+			if wallNow.Before(in.lockedUntil) {
+				return fail(lockTimeoutError())
 			}
-			if !in.countUpdate(op.now, s.opt.UpdatesPerHour) {
-				return fail(rateLimited("resource-specific"))
+			if !in.allowUpdate(op.now, s.options.UpdatesPerHour) {
+				return fail(rateLimitError("resource-specific"))
 			}
 		}
 	}
 
 	var result any
-	if fault.Kind == ErrorBefore {
-		e = serverError(cmpOr(fault.Status, http.StatusInternalServerError), fault.Code)
+	if fault.Kind == FaultErrorBefore {
+		e = serverError(firstNonZero(fault.Status, http.StatusInternalServerError), fault.Code)
 	} else {
-		result, e = rt.run(op, a, rt.id, f)
-		if fault.Kind == ErrorAfter {
-			e = serverError(cmpOr(fault.Status, http.StatusInternalServerError), fault.Code)
+		result, e = rt.handler(op, a, rt.objectID, f)
+		if fault.Kind == FaultErrorAfter {
+			e = serverError(firstNonZero(fault.Status, http.StatusInternalServerError), fault.Code)
 		}
 	}
-	if e != nil && (fault.Kind == ErrorBefore || fault.Kind == ErrorAfter) && e.status < 500 {
-		e.typ = typeInvalid
+	if e != nil && (fault.Kind == FaultErrorBefore || fault.Kind == FaultErrorAfter) && e.status < 500 {
+		e.typ = typeInvalidRequest
 	}
 	if e != nil {
-		s.answerError(out, e, op.requestID)
+		s.writeError(out, e, op.requestID)
 		code = e.code
 	} else {
-		out.status, out.body = http.StatusOK, encode(result)
+		out.status, out.body = http.StatusOK, encodeJSON(result)
 	}
-	if c.method == http.MethodPost && (e == nil || !e.unstored) {
-		held = t.serviceTime
-		if fault.Service > 0 {
-			held = fault.Service
+	if c.method == http.MethodPost && (e == nil || !e.skipsIdempotency) {
+		lockedFor = t.serviceTime
+		if fault.ServiceTime > 0 {
+			lockedFor = fault.ServiceTime
 		}
 	}
-	if in != nil && held > 0 {
-		in.lockedUntil = real.Add(held)
+	if in != nil && lockedFor > 0 {
+		in.lockedUntil = wallNow.Add(lockedFor)
 	}
-	if entry != nil && (e == nil || !e.unstored) {
-		entry.status, entry.body, entry.code, entry.busyUntil = out.status, out.body, code, real.Add(held)
-		a.remember(entry)
+	if entry != nil && (e == nil || !e.skipsIdempotency) {
+		entry.status, entry.body, entry.code, entry.busyUntil = out.status, out.body, code, wallNow.Add(lockedFor)
+		a.storeIdempotencyEntry(entry)
 	}
-	return code, held
+	return code, lockedFor
 }
 
-func (c call) params() (url.Values, *apiError) {
+func (c apiRequest) parseParams() (url.Values, *apiError) {
 	if c.tooLarge {
-		e := refused("", "", "The request's body is larger than %d bytes.", maxBody)
+		e := validationError("", "", "The request's body is larger than %d bytes.", maxBody)
 		e.status = http.StatusRequestEntityTooLarge
 		return nil, e
 	}
 	raw, err := url.ParseQuery(c.query)
 	if err != nil {
-		return nil, refused("", "", "Invalid query string: %s", err)
+		return nil, validationError("", "", "Invalid query string: %s", err)
 	}
 	if len(c.body) == 0 {
 		return raw, nil
 	}
 	if ct := c.header.Get("Content-Type"); !strings.HasPrefix(ct, "application/x-www-form-urlencoded") {
-		return nil, refused("", "", "Invalid request (check that your POST content type is application/x-www-form-urlencoded). If you have any "+
+		return nil, validationError("", "", "Invalid request (check that your POST content type is application/x-www-form-urlencoded). If you have any "+
 			"questions, we can help at https://support.stripe.com/.")
 	}
 	body, err := url.ParseQuery(string(c.body))
 	if err != nil {
-		return nil, refused("", "", "Invalid form body: %s", err)
+		return nil, validationError("", "", "Invalid form body: %s", err)
 	}
 	for k, v := range body {
 		raw[k] = append(raw[k], v...)
@@ -369,20 +369,20 @@ func (c call) params() (url.Values, *apiError) {
 	return raw, nil
 }
 
-func (s *Sim) answerError(out *reply, e *apiError, requestID string) {
+func (s *Sim) writeError(out *apiResponse, e *apiError, requestID string) {
 	out.status = e.status
-	out.body = encode(struct {
+	out.body = encodeJSON(struct {
 		Error errorJSON `json:"error"`
-	}{e.json(requestID)})
-	if e.reason != "" {
-		out.header.Set("Stripe-Rate-Limited-Reason", e.reason)
+	}{e.toJSON(requestID)})
+	if e.rateLimitReason != "" {
+		out.header.Set("Stripe-Rate-Limited-Reason", e.rateLimitReason)
 	}
 	if e.shouldRetry != "" {
 		out.header.Set("Stripe-Should-Retry", e.shouldRetry)
 	}
 }
 
-func encode(v any) []byte {
+func encodeJSON(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)

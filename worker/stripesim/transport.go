@@ -12,11 +12,11 @@ import (
 // Handler is Stripe's API as an HTTP handler. Dropped connections are real ones.
 func (s *Sim) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := call{method: r.Method, path: r.URL.Path, query: r.URL.RawQuery, header: r.Header}
+		c := apiRequest{method: r.Method, path: r.URL.Path, query: r.URL.RawQuery, header: r.Header}
 		c.body, c.tooLarge = readBody(r.Body)
 		out := s.serve(r.Context(), c)
 		switch {
-		case out.err != nil, out.drop == dropBefore, out.drop == dropAfter:
+		case out.err != nil, out.connDrop == dropBeforeExecution, out.connDrop == dropAfterExecution:
 			panic(http.ErrAbortHandler)
 		}
 		for k, v := range out.header {
@@ -24,7 +24,7 @@ func (s *Sim) Handler() http.Handler {
 		}
 		w.Header().Set("Content-Length", strconv.Itoa(len(out.body)))
 		w.WriteHeader(out.status)
-		if out.drop == dropMiddle {
+		if out.connDrop == dropMidBody {
 			w.Write(out.body[:len(out.body)/2])
 			if f, ok := w.(http.Flusher); ok {
 				f.Flush()
@@ -54,7 +54,7 @@ func (s *Sim) Transport() http.RoundTripper { return transport{s} }
 type transport struct{ sim *Sim }
 
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	c := call{method: r.Method, path: r.URL.Path, query: r.URL.RawQuery, header: r.Header}
+	c := apiRequest{method: r.Method, path: r.URL.Path, query: r.URL.RawQuery, header: r.Header}
 	if r.Body != nil {
 		c.body, c.tooLarge = readBody(r.Body)
 		r.Body.Close()
@@ -63,14 +63,14 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	switch {
 	case out.err != nil:
 		return nil, out.err
-	case out.drop == dropBefore:
+	case out.connDrop == dropBeforeExecution:
 		return nil, fmt.Errorf("stripesim: request dropped: %w", syscall.ECONNRESET)
-	case out.drop == dropAfter:
+	case out.connDrop == dropAfterExecution:
 		return nil, fmt.Errorf("stripesim: reply dropped: %w", io.ErrUnexpectedEOF)
 	}
 	var body io.Reader = bytes.NewReader(out.body)
-	if out.drop == dropMiddle {
-		body = io.MultiReader(bytes.NewReader(out.body[:len(out.body)/2]), broken{})
+	if out.connDrop == dropMidBody {
+		body = io.MultiReader(bytes.NewReader(out.body[:len(out.body)/2]), truncatedReader{})
 	}
 	return &http.Response{
 		Status: strconv.Itoa(out.status) + " " + http.StatusText(out.status), StatusCode: out.status,
@@ -79,6 +79,6 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-type broken struct{}
+type truncatedReader struct{}
 
-func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+func (truncatedReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }

@@ -17,89 +17,89 @@ import (
 	"time"
 )
 
-// maxPending bounds the deliveries that wait; beyond it the next in turn is given up.
-const maxPending = 100_000
+// maxPendingDeliveries bounds the deliveries that wait; beyond it the next in turn is given up.
+const maxPendingDeliveries = 100_000
 
 // webhookWorkers bounds the deliveries under way at once.
 const webhookWorkers = 16
 
-type pendingEvent struct {
+type pendingDelivery struct {
 	event   Event
 	attempt int
-	at      time.Time // of the machine's clock
+	dueAt   time.Time // of the machine's clock
 	seq     int64
 }
 
-// pendingHeap has the next to be tried on top; those of one time in the order in which they happened.
-type pendingHeap []pendingEvent
+// deliveryHeap has the next to be tried on top; those of one time in the order in which they happened.
+type deliveryHeap []pendingDelivery
 
-func (h pendingHeap) Len() int { return len(h) }
-func (h pendingHeap) Less(i, j int) bool {
-	return h[i].at.Before(h[j].at) || h[i].at.Equal(h[j].at) && h[i].seq < h[j].seq
+func (h deliveryHeap) Len() int { return len(h) }
+func (h deliveryHeap) Less(i, j int) bool {
+	return h[i].dueAt.Before(h[j].dueAt) || h[i].dueAt.Equal(h[j].dueAt) && h[i].seq < h[j].seq
 }
-func (h pendingHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *pendingHeap) Push(x any)   { *h = append(*h, x.(pendingEvent)) }
-func (h *pendingHeap) Pop() any {
+func (h deliveryHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *deliveryHeap) Push(x any)   { *h = append(*h, x.(pendingDelivery)) }
+func (h *deliveryHeap) Pop() any {
 	old := *h
 	x := old[len(old)-1]
-	old[len(old)-1] = pendingEvent{}
+	old[len(old)-1] = pendingDelivery{}
 	*h = old[:len(old)-1]
 	return x
 }
 
-// hooks is the queue of deliveries, and what wakes Run.
-type hooks struct {
+// webhookQueue is the queue of deliveries, and what wakes Run.
+type webhookQueue struct {
 	mu                    sync.Mutex
-	queue                 pendingHeap
+	queue                 deliveryHeap
 	seq                   int64
-	wake                  chan struct{}
+	wakeup                chan struct{}
 	sent, failed, dropped atomic.Int64
 }
 
-func (h *hooks) init() { h.wake = make(chan struct{}, 1) }
+func (h *webhookQueue) init() { h.wakeup = make(chan struct{}, 1) }
 
-func (h *hooks) poke() {
+func (h *webhookQueue) signalWakeup() {
 	select {
-	case h.wake <- struct{}{}:
+	case h.wakeup <- struct{}{}:
 	default:
 	}
 }
 
-func (h *hooks) push(e Event) {
+func (h *webhookQueue) enqueue(e Event) {
 	h.mu.Lock()
 	h.seq++
 	seq := h.seq
 	h.mu.Unlock()
-	h.requeue(pendingEvent{event: e, attempt: 1, at: time.Now(), seq: seq})
+	h.requeue(pendingDelivery{event: e, attempt: 1, dueAt: time.Now(), seq: seq})
 }
 
-func (h *hooks) requeue(p pendingEvent) {
+func (h *webhookQueue) requeue(p pendingDelivery) {
 	h.mu.Lock()
-	if len(h.queue) >= maxPending {
+	if len(h.queue) >= maxPendingDeliveries {
 		heap.Pop(&h.queue)
 		h.dropped.Add(1)
 	}
 	heap.Push(&h.queue, p)
 	h.mu.Unlock()
-	h.poke()
+	h.signalWakeup()
 }
 
-// take removes what is due, and tells when the next is, if any.
-func (h *hooks) take(now time.Time) (due []pendingEvent, next time.Time) {
+// popDue removes what is due, and tells when the next is, if any.
+func (h *webhookQueue) popDue(now time.Time) (due []pendingDelivery, next time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for len(h.queue) > 0 && !h.queue[0].at.After(now) {
-		due = append(due, heap.Pop(&h.queue).(pendingEvent))
+	for len(h.queue) > 0 && !h.queue[0].dueAt.After(now) {
+		due = append(due, heap.Pop(&h.queue).(pendingDelivery))
 	}
 	if len(h.queue) > 0 {
-		next = h.queue[0].at
+		next = h.queue[0].dueAt
 	}
 	return due, next
 }
 
 // Sign makes a Stripe-Signature header for a payload, with one v1= for each of the Webhook's secrets.
 func (s *Sim) Sign(payload []byte, t time.Time) string {
-	return Sign(payload, t, s.opt.Webhook.Secrets...)
+	return Sign(payload, t, s.options.Webhook.Secrets...)
 }
 
 // Sign makes a Stripe-Signature header: HMAC-SHA256 over the time and the payload, for each secret.
@@ -116,48 +116,48 @@ func Sign(payload []byte, t time.Time, secrets ...string) string {
 	return b.String()
 }
 
-// Deliver tries every webhook delivery that is due once, and returns how many there were. Run does so by itself.
-func (s *Sim) Deliver(ctx context.Context) int {
-	due, _ := s.hooks.take(time.Now())
+// DeliverDueWebhooks tries every webhook delivery that is due once, and returns how many there were. Run does so by itself.
+func (s *Sim) DeliverDueWebhooks(ctx context.Context) int {
+	due, _ := s.webhooks.popDue(time.Now())
 	for _, p := range due {
-		s.try(ctx, p)
+		s.attemptDelivery(ctx, p)
 	}
 	return len(due)
 }
 
-func (s *Sim) try(ctx context.Context, p pendingEvent) {
-	w := s.opt.Webhook
+func (s *Sim) attemptDelivery(ctx context.Context, p pendingDelivery) {
+	w := s.options.Webhook
 	d := Delivery{Event: p.event, Signature: s.Sign(p.event.Payload, time.Now()), Attempt: p.attempt}
 	send := w.Deliver
 	if send == nil {
-		send = s.post
+		send = s.postWebhook
 	}
 	err := send(ctx, d)
 	if err == nil {
-		s.hooks.sent.Add(1)
-		s.accountFor(p.event.Account).delivered(p.event.ID)
+		s.webhooks.sent.Add(1)
+		s.getOrCreateAccount(p.event.Account).markDelivered(p.event.ID)
 		return
 	}
-	s.hooks.failed.Add(1)
+	s.webhooks.failed.Add(1)
 	if p.attempt >= w.Attempts || ctx.Err() != nil {
-		s.hooks.dropped.Add(1)
-		s.opt.Logger.Warn("webhook given up; the event is still at GET /v1/events", "event", p.event.ID, "type", p.event.Type, "attempts", p.attempt, "cause", err.Error())
+		s.webhooks.dropped.Add(1)
+		s.options.Logger.Warn("webhook given up; the event is still at GET /v1/events", "event", p.event.ID, "type", p.event.Type, "attempts", p.attempt, "cause", err.Error())
 		return
 	}
-	p.at = time.Now().Add(min(w.Backoff<<(p.attempt-1), time.Hour))
+	p.dueAt = time.Now().Add(min(w.Backoff<<(p.attempt-1), time.Hour))
 	p.attempt++
-	s.hooks.requeue(p)
+	s.webhooks.requeue(p)
 }
 
-func (s *Sim) post(ctx context.Context, d Delivery) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.opt.Webhook.URL, bytes.NewReader(d.Event.Payload))
+func (s *Sim) postWebhook(ctx context.Context, d Delivery) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.options.Webhook.URL, bytes.NewReader(d.Event.Payload))
 	if err != nil {
 		return err
 	}
 	r.Header.Set("Content-Type", "application/json; charset=utf-8")
 	r.Header.Set("User-Agent", "Stripe/1.0 (+https://stripe.com/docs/webhooks)")
 	r.Header.Set("Stripe-Signature", d.Signature)
-	res, err := s.opt.Webhook.Client.Do(r)
+	res, err := s.options.Webhook.Client.Do(r)
 	if err != nil {
 		return err
 	}
@@ -176,33 +176,33 @@ func (s *Sim) Run(ctx context.Context) {
 	defer wg.Wait()
 	slots := make(chan struct{}, webhookWorkers)
 	for {
-		s.Tick()
-		due, next := s.hooks.take(time.Now())
+		s.ProcessDue()
+		due, next := s.webhooks.popDue(time.Now())
 		for i, p := range due {
 			select {
 			case slots <- struct{}{}:
 			case <-ctx.Done():
 				for _, q := range due[i:] {
-					s.hooks.requeue(q)
+					s.webhooks.requeue(q)
 				}
 				return
 			}
 			wg.Go(func() {
 				defer func() { <-slots }()
-				s.try(ctx, p)
+				s.attemptDelivery(ctx, p)
 			})
 		}
 		wait := time.Hour
 		if !next.IsZero() {
 			wait = min(wait, time.Until(next))
 		}
-		if at, ok := s.nextDue(); ok {
-			wait = min(wait, time.Duration(float64(at.Sub(s.Now()))/s.opt.Speed)+time.Millisecond)
+		if at, ok := s.nextDueTime(); ok {
+			wait = min(wait, time.Duration(float64(at.Sub(s.Now()))/s.options.Speed)+time.Millisecond)
 		}
 		t := time.NewTimer(max(wait, time.Millisecond))
 		select {
 		case <-t.C:
-		case <-s.hooks.wake:
+		case <-s.webhooks.wakeup:
 		case <-ctx.Done():
 			t.Stop()
 			return
@@ -211,11 +211,11 @@ func (s *Sim) Run(ctx context.Context) {
 	}
 }
 
-func (s *Sim) nextDue() (at time.Time, ok bool) {
-	for _, a := range s.accountList() {
+func (s *Sim) nextDueTime() (at time.Time, ok bool) {
+	for _, a := range s.sortedAccounts() {
 		a.mu.Lock()
-		if len(a.due) > 0 && (!ok || a.due[0].at.Before(at)) {
-			at, ok = a.due[0].at, true
+		if len(a.dueQueue) > 0 && (!ok || a.dueQueue[0].at.Before(at)) {
+			at, ok = a.dueQueue[0].at, true
 		}
 		a.mu.Unlock()
 	}

@@ -19,8 +19,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// verified checks a signature as Stripe describes it, by other code than that which made it.
-func verified(payload []byte, header, secret string) bool {
+// isSignatureValid checks a signature as Stripe describes it, by other code than that which made it.
+func isSignatureValid(payload []byte, header, secret string) bool {
 	var stamp string
 	var sums []string
 	for _, p := range strings.Split(header, ",") {
@@ -42,13 +42,13 @@ func verified(payload []byte, header, secret string) bool {
 	return false
 }
 
-func TestWebhooks(t *testing.T) {
+func TestWebhook_DeliveryAndRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got []stripesim.Delivery
 		var at []time.Duration
 		start := time.Now()
 		fail := 2
-		o := free(1)
+		o := unlimitedOptions(1)
 		o.Webhook = stripesim.Webhook{Secrets: []string{"whsec_old", "whsec_new"}, APIVersion: "2025-01-27.acacia", Attempts: 3, Backoff: time.Second,
 			Deliver: func(_ context.Context, d stripesim.Delivery) error {
 				if d.Event.Type != "charge.captured" {
@@ -61,23 +61,23 @@ func TestWebhooks(t *testing.T) {
 				}
 				return nil
 			}}
-		c := newClient(t, o)
+		c := newTestClient(t, o)
 		ctx, cancel := context.WithCancel(t.Context())
-		ran := make(chan struct{})
-		go func() { c.sim.Run(ctx); close(ran) }()
+		done := make(chan struct{})
+		go func() { c.sim.Run(ctx); close(done) }()
 
-		id := c.hold(stripesim.Hold{Account: "acct_other"})
-		c.ok("POST", path(id, "capture"), "", "Stripe-Account", "acct_other", "Idempotency-Key", "k1")
+		id := c.authorize(stripesim.Hold{Account: "acct_other"})
+		c.mustSucceed("POST", intentPath(id, "capture"), "", "Stripe-Account", "acct_other", "Idempotency-Key", "k1")
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		equal(t, "tries", fmt.Sprint(at), "[0s 1s 3s]")
+		assertEqual(t, "tries", fmt.Sprint(at), "[0s 1s 3s]")
 		d := got[2]
-		equal(t, "attempt", d.Attempt, 3)
+		assertEqual(t, "attempt", d.Attempt, 3)
 		for _, s := range []string{"whsec_old", "whsec_new"} {
-			equal(t, s, verified(d.Event.Payload, d.Signature, s), true)
+			assertEqual(t, s, isSignatureValid(d.Event.Payload, d.Signature, s), true)
 		}
-		equal(t, "another secret", verified(d.Event.Payload, d.Signature, "whsec_other"), false)
-		equal(t, "the time is that of the try", strings.HasPrefix(d.Signature, fmt.Sprintf("t=%d,", start.Unix()+3)), true)
+		assertEqual(t, "another secret", isSignatureValid(d.Event.Payload, d.Signature, "whsec_other"), false)
+		assertEqual(t, "the time is that of the try", strings.HasPrefix(d.Signature, fmt.Sprintf("t=%d,", start.Unix()+3)), true)
 		var e struct {
 			Account    string
 			APIVersion string `json:"api_version"`
@@ -89,48 +89,48 @@ func TestWebhooks(t *testing.T) {
 		if err := json.Unmarshal(d.Event.Payload, &e); err != nil {
 			t.Fatal(err)
 		}
-		equal(t, "account", e.Account, "acct_other")
-		equal(t, "version", e.APIVersion, "2025-01-27.acacia")
-		equal(t, "key", e.Request.Key, "k1")
-		equal(t, "livemode", e.Livemode, false)
-		equal(t, "delivered", c.ok("GET", "/v1/events", "delivery_success=true", "Stripe-Account", "acct_other").num("data.0.pending_webhooks"), 0)
+		assertEqual(t, "account", e.Account, "acct_other")
+		assertEqual(t, "version", e.APIVersion, "2025-01-27.acacia")
+		assertEqual(t, "key", e.Request.Key, "k1")
+		assertEqual(t, "livemode", e.Livemode, false)
+		assertEqual(t, "delivered", c.mustSucceed("GET", "/v1/events", "delivery_success=true", "Stripe-Account", "acct_other").numberAt("data.0.pending_webhooks"), 0)
 
 		fail = 100
-		id = c.hold(stripesim.Hold{})
-		c.ok("POST", path(id, "capture"), "")
+		id = c.authorize(stripesim.Hold{})
+		c.mustSucceed("POST", intentPath(id, "capture"), "")
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		equal(t, "bounded tries", len(got), 6)
-		equal(t, "given up", c.sim.Stats().WebhooksDropped, 1)
-		equal(t, "still listed", len(c.ok("GET", "/v1/events", "type=charge.captured").ids()), 1)
-		equal(t, "undelivered", len(c.ok("GET", "/v1/events", "delivery_success=false").ids()), 1)
+		assertEqual(t, "bounded tries", len(got), 6)
+		assertEqual(t, "given up", c.sim.Stats().WebhooksDropped, 1)
+		assertEqual(t, "still listed", len(c.mustSucceed("GET", "/v1/events", "type=charge.captured").ids()), 1)
+		assertEqual(t, "undelivered", len(c.mustSucceed("GET", "/v1/events", "delivery_success=false").ids()), 1)
 		cancel()
-		<-ran
+		<-done
 	})
 }
 
-func TestWebhookOverHTTP(t *testing.T) {
+func TestWebhook_DeliveryOverHTTP(t *testing.T) {
 	bodies := make(chan bool, 10)
 	answers := make(chan int, 10)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
-		bodies <- verified(b, r.Header.Get("Stripe-Signature"), "whsec_1")
+		bodies <- isSignatureValid(b, r.Header.Get("Stripe-Signature"), "whsec_1")
 		w.WriteHeader(<-answers)
 	}))
 	defer server.Close()
-	o := free(1)
+	o := unlimitedOptions(1)
 	o.Webhook = stripesim.Webhook{URL: server.URL, Secrets: []string{"whsec_1"}, Attempts: 1}
-	c := newClient(t, o)
-	c.hold(stripesim.Hold{}) // three events
+	c := newTestClient(t, o)
+	c.authorize(stripesim.Hold{}) // three events
 	answers <- 200
 	answers <- 302 // a redirect without a place to go
 	answers <- 500
-	equal(t, "due", c.sim.Deliver(t.Context()), 3)
+	assertEqual(t, "due", c.sim.DeliverDueWebhooks(t.Context()), 3)
 	for range 3 {
-		equal(t, "signed", <-bodies, true)
+		assertEqual(t, "signed", <-bodies, true)
 	}
 	st := c.sim.Stats()
-	equal(t, "sent", st.WebhooksSent, 1)
-	equal(t, "failed", st.WebhooksFailed, 2)
-	equal(t, "none left", c.sim.Deliver(t.Context()), 0)
+	assertEqual(t, "sent", st.WebhooksSent, 1)
+	assertEqual(t, "failed", st.WebhooksFailed, 2)
+	assertEqual(t, "none left", c.sim.DeliverDueWebhooks(t.Context()), 0)
 }

@@ -32,9 +32,9 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	hurry := time.Duration(1)
+	retrySpeedup := time.Duration(1)
 	if s := os.Getenv("BENCH_HURRY"); s != "" {
-		if hurry, err = time.ParseDuration(s + "ns"); err != nil || hurry < 1 {
+		if retrySpeedup, err = time.ParseDuration(s + "ns"); err != nil || retrySpeedup < 1 {
 			return fmt.Errorf("BENCH_HURRY %q: %w", s, err)
 		}
 	}
@@ -43,7 +43,7 @@ func run() error {
 	server := asynq.NewServer(asynq.RedisClientOpt{Addr: os.Getenv("BENCH_REDIS"), PoolSize: concurrency + 16}, asynq.Config{
 		Concurrency: concurrency, TaskCheckInterval: time.Second, DelayedTaskCheckInterval: time.Second, LogLevel: asynq.ErrorLevel,
 		RetryDelayFunc: func(n int, err error, t *asynq.Task) time.Duration {
-			return asynq.DefaultRetryDelayFunc(n, err, t) / hurry
+			return asynq.DefaultRetryDelayFunc(n, err, t) / retrySpeedup
 		},
 	})
 	mux := asynq.NewServeMux()

@@ -19,35 +19,35 @@ import (
 )
 
 //go:embed payment_intent.json
-var intent []byte
+var intentJSON []byte
 
 const maxHolds = 10_000_000
 
-// run is what was counted since the last reset.
-type run struct {
-	delay    time.Duration
-	arrived  []atomic.Int64 // Unix nanoseconds of each hold's first capture, 0 if there was none
-	count    atomic.Int64   // holds that were captured
-	again    atomic.Int64   // captures beyond a hold's first
-	last     atomic.Int64   // Unix nanoseconds
-	first    atomic.Int64
-	strayErr atomic.Int64 // requests that were no capture of a hold of this run
+// runState is what was counted since the last reset.
+type runState struct {
+	delay         time.Duration
+	arrived       []atomic.Int64 // Unix nanoseconds of each hold's first capture, 0 if there was none
+	count         atomic.Int64   // holds that were captured
+	repeats       atomic.Int64   // captures beyond a hold's first
+	last          atomic.Int64   // Unix nanoseconds
+	first         atomic.Int64
+	strayRequests atomic.Int64 // requests that were no capture of a hold of this run
 }
 
 func main() {
-	head, tail, ok := bytes.Cut(intent, []byte("pi_ID"))
+	head, tail, ok := bytes.Cut(intentJSON, []byte("pi_ID"))
 	if !ok {
 		fmt.Fprintln(os.Stderr, "stub: the fixture has no place for an id")
 		os.Exit(1)
 	}
-	var now atomic.Pointer[run]
-	now.Store(&run{})
+	var current atomic.Pointer[runState]
+	current.Store(&runState{})
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/payment_intents/{id}/capture", func(w http.ResponseWriter, r *http.Request) {
 		at := time.Now()
-		s, id := now.Load(), r.PathValue("id")
+		s, id := current.Load(), r.PathValue("id")
 		_, _ = io.Copy(io.Discard, r.Body) // a body that breaks off is the client's matter
-		s.note(id, at.UnixNano())
+		s.recordCapture(id, at.UnixNano())
 		if s.delay > 0 {
 			time.Sleep(s.delay)
 		}
@@ -55,7 +55,7 @@ func main() {
 		h["Content-Type"] = []string{"application/json"}
 		h["Request-Id"] = []string{"req_b7pQ2mXw9ZkLrT"}
 		h["Stripe-Version"] = []string{"2023-10-16"}
-		body := make([]byte, 0, len(intent)+64)
+		body := make([]byte, 0, len(intentJSON)+64)
 		body = append(append(append(body, head...), id...), tail...)
 		h["Content-Length"] = []string{strconv.Itoa(len(body))}
 		_, _ = w.Write(body)
@@ -77,16 +77,16 @@ func main() {
 			http.Error(w, "n or delay", http.StatusBadRequest)
 			return
 		}
-		now.Store(&run{delay: delay, arrived: make([]atomic.Int64, n)})
+		current.Store(&runState{delay: delay, arrived: make([]atomic.Int64, n)})
 	})
 	mux.HandleFunc("GET /_stub/count", func(w http.ResponseWriter, _ *http.Request) {
-		s := now.Load()
+		s := current.Load()
 		_ = json.NewEncoder(w).Encode(map[string]int64{
-			"count": s.count.Load(), "again": s.again.Load(), "first": s.first.Load(), "last": s.last.Load(), "stray": s.strayErr.Load(),
+			"count": s.count.Load(), "again": s.repeats.Load(), "first": s.first.Load(), "last": s.last.Load(), "stray": s.strayRequests.Load(),
 		})
 	})
 	mux.HandleFunc("GET /_stub/arrivals", func(w http.ResponseWriter, _ *http.Request) {
-		s := now.Load()
+		s := current.Load()
 		b := make([]byte, 0, 8*len(s.arrived))
 		for i := range s.arrived {
 			b = binary.LittleEndian.AppendUint64(b, uint64(s.arrived[i].Load()))
@@ -103,18 +103,18 @@ func main() {
 	os.Exit(1)
 }
 
-// note counts a capture. The last digits of an id are the hold's number.
-func (s *run) note(id string, at int64) {
+// recordCapture counts a capture. The last digits of an id are the hold's number.
+func (s *runState) recordCapture(id string, at int64) {
 	i, err := strconv.Atoi(strings.TrimLeft(id[max(0, len(id)-8):], "0"))
 	if err != nil {
 		i = 0
 	}
 	if i < 0 || i >= len(s.arrived) {
-		s.strayErr.Add(1)
+		s.strayRequests.Add(1)
 		return
 	}
 	if !s.arrived[i].CompareAndSwap(0, at) {
-		s.again.Add(1)
+		s.repeats.Add(1)
 		return
 	}
 	s.first.CompareAndSwap(0, at)

@@ -43,11 +43,11 @@ type Options struct {
 // ErrSetting is wrapped by errors of [Run] that only another setting mends.
 var ErrSetting = store.ErrSetting
 
-// drainAPI is how long requests that are being answered may take once the daemon stops.
-const drainAPI = 5 * time.Second
+// apiShutdownTimeout is how long requests that are being answered may take once the daemon stops.
+const apiShutdownTimeout = 5 * time.Second
 
-// startTime bounds what has to be asked of Redis before anything runs.
-const startTime = 15 * time.Second
+// startTimeout bounds what has to be asked of Redis before anything runs.
+const startTimeout = 15 * time.Second
 
 // Run is the daemon: it returns when ctx has ended and everything has stopped, or with the error that kept it from starting or running.
 func Run(ctx context.Context, o Options) (err error) {
@@ -67,11 +67,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	defer stripe.Close()
 
-	starting, cancel := context.WithTimeout(ctx, startTime)
+	startCtx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	st, warnings, err := store.Open(starting, store.Options{
+	st, warnings, err := store.Open(startCtx, store.Options{
 		URL: s.RedisURL.Reveal(), Partitions: s.Partitions, Livemode: stripe.Livemode(), AllowUnsafe: s.AllowUnsafeRedis,
-		Rates: budget(s, stripe.Livemode()), MaxEvents: s.EventsMax, Dialer: o.DialRedis,
+		Rates: newBudget(s, stripe.Livemode()), MaxEvents: s.EventsMax, Dialer: o.DialRedis,
 	})
 	if err != nil {
 		return err
@@ -81,39 +81,39 @@ func Run(ctx context.Context, o Options) (err error) {
 		log.Warn(warning)
 	}
 
-	redis.SetLogger(redisLog{log})
+	redis.SetLogger(redisLogger{log})
 	metrics := newMetrics()
-	replica := replicaName()
-	alerts, err := alert.New(alertOptions(s, st, replica, stripe.Livemode(), o.Version, log, metrics))
+	replica := newReplicaName()
+	notifier, err := alert.New(alertOptions(s, st, replica, stripe.Livemode(), o.Version, log, metrics))
 	if err != nil {
 		return fmt.Errorf("%w%w", err, ErrSetting)
 	}
-	metrics.sinks(alerts.Names())
-	limits := budget(s, stripe.Livemode())
+	metrics.initSinkSeries(notifier.SinkNames())
+	budget := newBudget(s, stripe.Livemode())
 	w, err := wiring.NewWorker(st, stripe, worker.Options{
 		Rules:       hold.Rules{ExpiryMargin: s.ExpiryMargin, Thresholds: s.AlertThresholds, Mirror: s.MirrorTerms},
 		Schedules:   worker.Schedules{Capture: s.ScheduleCapture, Expiry: s.ScheduleExpiry, Report: s.ScheduleReport, Purge: s.SchedulePurge, Reconcile: s.ScheduleReconcile},
-		ReadRate:    limits.Read,
-		WriteRate:   limits.Write,
-		TotalRate:   limits.Total,
+		ReadRate:    budget.Read,
+		WriteRate:   budget.Write,
+		TotalRate:   budget.Total,
 		Concurrency: s.Concurrency, Lease: s.Lease, CallTimeout: s.CallTimeout, Grace: s.ShutdownGrace, Retention: s.Retention,
-		Livemode: stripe.Livemode(), Replica: replica, Logger: log, Observer: reporting{metrics, alerts},
+		Livemode: stripe.Livemode(), Replica: replica, Logger: log, Observer: workerObserver{metrics, notifier},
 		DecodeRequest: api.ParseScheduleRequest,
 	})
 	if err != nil {
 		return err
 	}
 	handler, err := api.New(api.Options{
-		Holds: holds(w), Reconciler: w.Reconciler, Authorizer: w.Authorizer, Deliveries: alerts, Livemode: stripe.Livemode(), Version: o.Version, Tokens: tokens, Metrics: metrics.handler(), Logger: log, Level: o.Level,
-		Webhook: webhook(s, w.Webhooks),
+		Holds: holds(w), Reconciler: w.Reconciler, Authorizer: w.Authorizer, Deliveries: notifier, Livemode: stripe.Livemode(), Version: o.Version, Tokens: tokens, Metrics: metrics.handler(), Logger: log, LogLevel: o.Level,
+		Webhook: newWebhook(s, w.Webhooks),
 	})
 	if err != nil {
 		return err
 	}
-	metrics.countUnauthorized(handler.Unauthorized)
-	metrics.tell(o.Version, stripe.Livemode(), budget(s, stripe.Livemode()))
-	metrics.registry.MustRegister(newOutlook(w.Readiness, w.Planner))
-	metrics.countForged(handler.Forged)
+	metrics.registerUnauthorized(handler.UnauthorizedRequests)
+	metrics.registerBuildInfo(o.Version, stripe.Livemode(), newBudget(s, stripe.Livemode()))
+	metrics.registry.MustRegister(newForecastCollector(w.Readiness, w.Planner))
+	metrics.registerInvalidSignatures(handler.InvalidSignatures)
 	listener, err := api.Listen(s.Listen)
 	if err != nil {
 		return err
@@ -121,16 +121,16 @@ func Run(ctx context.Context, o Options) (err error) {
 	server := api.NewServer(handler, log)
 
 	// The worker outlives the listener by design, so it has a context of its own.
-	working, stopWorker := context.WithCancel(context.WithoutCancel(ctx))
+	workerCtx, stopWorker := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWorker()
-	worked := make(chan error, 1)
-	go func() { worked <- w.Run(working) }()
-	told := make(chan struct{})
-	go func() { defer close(told); alerts.Run(working) }()
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	workerDone := make(chan error, 1)
+	go func() { workerDone <- w.Run(workerCtx) }()
+	notifierDone := make(chan struct{})
+	go func() { defer close(notifierDone); notifier.Run(workerCtx) }()
+	apiDone := make(chan error, 1)
+	go func() { apiDone <- server.Serve(listener) }()
 
-	url := address(listener.Addr())
+	url := listenURL(listener.Addr())
 	log.Info("holdd is up", zap.String("version", o.Version), zap.String("listen", url), zap.Bool("livemode", stripe.Livemode()),
 		zap.Int("partitions", s.Partitions), zap.Int("concurrency", s.Concurrency))
 	if o.Ready != nil {
@@ -140,28 +140,28 @@ func Run(ctx context.Context, o Options) (err error) {
 	select {
 	case <-ctx.Done():
 		log.Info("stopping: calls under way are finished, the rest is given back")
-	case err = <-served:
+	case err = <-apiDone:
 		err = fmt.Errorf("the API stopped: %w", err)
-	case err = <-worked:
-		worked <- err
+	case err = <-workerDone:
+		workerDone <- err
 	}
-	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainAPI)
+	shutdownCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), apiShutdownTimeout)
 	defer cancel()
-	if e := server.Shutdown(stopping); e != nil {
+	if e := server.Shutdown(shutdownCtx); e != nil {
 		err = errors.Join(err, server.Close())
 	}
 	stopWorker()
-	err = errors.Join(err, <-worked)
-	<-told
+	err = errors.Join(err, <-workerDone)
+	<-notifierDone
 	if err == nil {
 		log.Info("stopped")
 	}
 	return err
 }
 
-// budget is what all replicas together may send. A sandbox has as much over all as for one kind of request; real accounts have
+// newBudget is what all replicas together may send. A sandbox has as much over all as for one kind of request; real accounts have
 // four times as much.
-func budget(s *config.Settings, livemode bool) store.Rates {
+func newBudget(s *config.Settings, livemode bool) store.Rates {
 	total := s.Rate
 	if livemode {
 		total = 4 * s.Rate
@@ -169,32 +169,32 @@ func budget(s *config.Settings, livemode bool) store.Rates {
 	return store.Rates{Write: s.Rate, Read: s.RateRead, Total: total}
 }
 
-// reporting tells the alerts as well how things are.
-type reporting struct {
+// workerObserver tells the alerts as well how things are.
+type workerObserver struct {
 	*metrics
-	alerts *alert.Alerts
+	notifier *alert.Notifier
 }
 
-func (r reporting) ReadinessChecked(checks []health.Check) { r.alerts.Reported(checks) }
+func (r workerObserver) ReadinessChecked(checks []health.Check) { r.notifier.ReadinessChecked(checks) }
 
 // alertOptions say where to.
 func alertOptions(s *config.Settings, st *store.Store, replica string, livemode bool, version string, log *zap.Logger, m *metrics) alert.Options {
-	o := alert.Options{Store: st, Replica: replica, Logger: log, Observer: m, PingURL: s.PingURL.Reveal(), Runbook: s.RunbookURL, Livemode: livemode, Version: version}
+	o := alert.Options{Store: st, Replica: replica, Logger: log, Observer: m, PingURL: s.PingURL.Reveal(), RunbookURL: s.RunbookURL, Livemode: livemode, Version: version}
 	if zone, err := time.LoadLocation(s.AlertTimeZone); err == nil { // checked with the settings
-		o.Zone = zone
+		o.TimeZone = zone
 	}
 	for _, u := range s.NotifyURLs {
-		o.Notify = append(o.Notify, u.Reveal())
+		o.NotifyURLs = append(o.NotifyURLs, u.Reveal())
 	}
 	if s.CallbackURL != "" {
-		least, _ := alert.ParseSeverity(s.CallbackSeverity) // all is none
-		o.Callback = &alert.Callback{URL: s.CallbackURL, Secret: s.CallbackSecret.Reveal(), Least: least}
+		minSeverity, _ := alert.ParseSeverity(s.CallbackSeverity) // all is none
+		o.Callback = &alert.Callback{URL: s.CallbackURL, Secret: s.CallbackSecret.Reveal(), MinSeverity: minSeverity}
 	}
 	return o
 }
 
-// webhook takes Stripe's events if there are secrets to know them by.
-func webhook(s *config.Settings, w *intake.Webhooks) *api.Webhook {
+// newWebhook takes Stripe's events if there are secrets to know them by.
+func newWebhook(s *config.Settings, w *intake.Webhooks) *api.WebhookOptions {
 	if len(s.StripeWebhookSecrets) == 0 {
 		return nil
 	}
@@ -202,11 +202,11 @@ func webhook(s *config.Settings, w *intake.Webhooks) *api.Webhook {
 	for i, secret := range s.StripeWebhookSecrets {
 		secrets[i] = secret.Reveal()
 	}
-	return &api.Webhook{
-		Parse: func(body []byte, signature string) (hold.StripeEvent, error) {
+	return &api.WebhookOptions{
+		VerifyAndParse: func(body []byte, signature string) (hold.StripeEvent, error) {
 			return gateway.ParseEvent(body, signature, secrets, 0)
 		},
-		Take: w.ApplyStripeEvent,
+		ApplyEvent: w.ApplyStripeEvent,
 	}
 }
 
@@ -226,8 +226,8 @@ func readTokens(path string) (t *api.Tokens, err error) {
 	return t, nil
 }
 
-// replicaName is unique among replicas and across restarts, and tells an operator where to look.
-func replicaName() string {
+// newReplicaName is unique among replicas and across restarts, and tells an operator where to look.
+func newReplicaName() string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
@@ -235,7 +235,7 @@ func replicaName() string {
 	return host + "-" + strings.ToLower(rand.Text()[:6])
 }
 
-func address(a net.Addr) string {
+func listenURL(a net.Addr) string {
 	if a.Network() == "unix" {
 		return "unix://" + a.String()
 	}
@@ -243,13 +243,13 @@ func address(a net.Addr) string {
 }
 
 // holds are the parts of the worker that the API serves.
-func holds(w *worker.Worker) api.Holds {
-	return api.Holds{Scheduler: w.Scheduler, Changer: w.Changer, Reader: w.Reader, Planner: w.Planner, ReadinessChecker: w.Readiness}
+func holds(w *worker.Worker) api.HoldService {
+	return api.HoldService{Scheduler: w.Scheduler, Changer: w.Changer, Reader: w.Reader, Planner: w.Planner, ReadinessChecker: w.Readiness}
 }
 
-// redisLog takes what go-redis says of its connections. The worker says once when Redis is away and when it is back; this is the detail.
-type redisLog struct{ log *zap.Logger }
+// redisLogger takes what go-redis says of its connections. The worker says once when Redis is away and when it is back; this is the detail.
+type redisLogger struct{ log *zap.Logger }
 
-func (l redisLog) Printf(_ context.Context, format string, v ...any) {
+func (l redisLogger) Printf(_ context.Context, format string, v ...any) {
 	l.log.Debug("redis client: " + fmt.Sprintf(format, v...))
 }

@@ -5,7 +5,7 @@
 // listener, so that nobody is told yes before the worker could act. Stopping: the listener first, so that nobody is told yes any more; then
 // the worker, which finishes what is under way and gives the rest back; then the store.
 //
-// Memory is the process' own matter and not [Run]'s: [KeepSmall] keeps a sidecar at rest under some 25 MB and leaves room for garbage while there is work.
+// Memory is the process' own matter and not [Run]'s: [TuneGC] keeps a sidecar at rest under some 25 MB and leaves room for garbage while there is work.
 //
 // It stands apart from the command line so that other programs (the development one, tests) run the very same daemon.
 package daemon

@@ -17,8 +17,8 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// TestCallbacks looks at what the shipped binary tells a booking system, a chat and a dead man's switch.
-func TestCallbacks(t *testing.T) {
+// TestCallbacks_SignedEventsAndAlerts looks at what the shipped binary tells a booking system, a chat and a dead man's switch.
+func TestCallbacks_SignedEventsAndAlerts(t *testing.T) {
 	t.Parallel()
 	const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqrTwjU"
 	hook, err := standardwebhooks.NewWebhook(secret)
@@ -63,16 +63,16 @@ func TestCallbacks(t *testing.T) {
 	w := newWorld(t, stripesim.Options{Seed: 9})
 	rdb := w.redis.Client()
 	defer rdb.Close()
-	r := w.start(binary(t, shipped), "HOLDD_CALLBACK_URL="+server.URL+"/events", "HOLDD_CALLBACK_SECRET="+secret, "HOLDD_PING_URL="+server.URL+"/ping",
+	r := w.startReplica(binaryPath(t, buildRelease), "HOLDD_CALLBACK_URL="+server.URL+"/events", "HOLDD_CALLBACK_SECRET="+secret, "HOLDD_PING_URL="+server.URL+"/ping",
 		"HOLDD_NOTIFY_URLS=generic+"+server.URL+"/chat?severity=info")
-	storetest.Until(t, startTime, "the deliverers", func() bool {
-		s, err := r.client.Deliveries(t.Context())
+	storetest.WaitUntil(t, processTimeout, "the deliverers", func() bool {
+		s, err := r.client.SinkStatuses(t.Context())
 		return err == nil && len(s.Sinks) == 2 && rdb.Exists(t.Context(), "holdd:{0}:sink:callback").Val() == 1
 	})
-	all := dueAt(w.authorize(20), soon(2*time.Second))
-	w.schedule(r, all)
-	w.await(r, len(all), 20*time.Second)
-	storetest.Until(t, 20*time.Second, "the callbacks", func() bool {
+	all := setDueAt(w.authorizeBookings(20), afterNow(2*time.Second))
+	w.scheduleBookings(r, all)
+	w.waitForCaptures(r, len(all), 20*time.Second)
+	storetest.WaitUntil(t, 20*time.Second, "the callbacks", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, b := range all {
@@ -82,10 +82,10 @@ func TestCallbacks(t *testing.T) {
 		}
 		return pings > 0
 	})
-	if err := rdb.XAdd(t.Context(), inboxEntry).Err(); err != nil {
+	if err := rdb.XAdd(t.Context(), invalidInboxEntry).Err(); err != nil {
 		t.Fatal(err)
 	}
-	storetest.Until(t, 20*time.Second, "the chat", func() bool {
+	storetest.WaitUntil(t, 20*time.Second, "the chat", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return slices.ContainsFunc(chat, func(s string) bool {
@@ -97,4 +97,4 @@ func TestCallbacks(t *testing.T) {
 	}
 }
 
-var inboxEntry = &redis.XAddArgs{Stream: "holdd:inbox", Values: []any{"hold", `{"payment_intent":"nonsense"}`}}
+var invalidInboxEntry = &redis.XAddArgs{Stream: "holdd:inbox", Values: []any{"hold", `{"payment_intent":"nonsense"}`}}

@@ -17,7 +17,7 @@ var update = flag.Bool("update", false, "write the generated parts of pages anew
 // read returns a file of the module.
 func read(tb testing.TB, name string) string {
 	tb.Helper()
-	b, err := os.ReadFile(filepath.Join(root, name))
+	b, err := os.ReadFile(filepath.Join(moduleRoot, name))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func TestReadme_IsShort(t *testing.T) {
 // each.
 func TestGuards_TableIsComplete(t *testing.T) {
 	const page = "deploy/docs/guarantees.md"
-	files, err := filepath.Glob(filepath.Join(root, "worker/simtest/testdata/mutants/*.txt"))
+	files, err := filepath.Glob(filepath.Join(moduleRoot, "worker/simtest/testdata/mutants/*.txt"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no mutants: %v", err)
 	}
@@ -77,7 +77,7 @@ func TestGuards_TableIsComplete(t *testing.T) {
 			"go test ./cmd/holdd/e2e -run Guards -update", page)
 	}
 	text = before + "\n<!-- guards: " + comment + "\n" + table + "<!-- end of guards -->" + after
-	if err := os.WriteFile(filepath.Join(root, page), []byte(text), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(moduleRoot, page), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -11,30 +11,30 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-func TestThousandHoldsDueAtOnceAreEachCapturedOnce(t *testing.T) {
+func TestDrain_CapturesEachHoldOnce(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, boundless)
-	r := w.start(binary(t, shipped), highBudget...)
-	all := dueAt(w.authorize(1000), soon(3*time.Second))
-	w.schedule(r, all)
-	w.await(r, len(all), time.Minute)
-	captures := w.judge(r, all, ofTheFirst)
+	w := newWorld(t, unlimitedStripeOptions)
+	r := w.startReplica(binaryPath(t, buildRelease), highBudgetSettings...)
+	all := setDueAt(w.authorizeBookings(1000), afterNow(3*time.Second))
+	w.scheduleBookings(r, all)
+	w.waitForCaptures(r, len(all), time.Minute)
+	captures := w.checkCaptures(r, all, onceByFirstAttempt)
 	t.Logf("1,000 captures, the last %s after they fell due", captures[len(captures)-1].Time.Sub(all[0].due).Round(time.Millisecond))
 
 	keys := map[string]bool{}
 	for _, e := range captures {
-		keys[e.Key] = true
+		keys[e.IdempotencyKey] = true
 	}
 	if len(keys) != len(all) {
 		t.Errorf("%d different idempotency keys for %d captures", len(keys), len(all))
 	}
-	if st := w.sim.Stats(); st.Replayed != 0 || st.Calls[stripesim.Answer{Class: stripesim.ClassCapture, Status: 200}] != int64(len(all)) {
+	if st := w.sim.Stats(); st.Replayed != 0 || st.Calls[stripesim.CallOutcome{Class: stripesim.ClassCapture, Status: 200}] != int64(len(all)) {
 		t.Errorf("more was sent than needed: %+v", st)
 	}
 }
 
 // The measuring tests share the machine with each other only: the others wait until they are done.
-func TestMeasured(t *testing.T) {
+func TestPerformance(t *testing.T) {
 	t.Run("lateness", testLateness)
 	t.Run("budget", testBudget)
 	t.Run("idle", testIdle)
@@ -45,16 +45,16 @@ func TestMeasured(t *testing.T) {
 func testLateness(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, stripesim.Options{Seed: 2})
-	r := w.start(binary(t, shipped))
-	all := w.authorize(20)
-	first := soon(2 * time.Second)
+	r := w.startReplica(binaryPath(t, buildRelease))
+	all := w.authorizeBookings(20)
+	first := afterNow(2 * time.Second)
 	for i := range all {
 		all[i].due = first.Add(time.Duration(i) * 233 * time.Millisecond) // never twice at the same place between two ticks
 	}
-	stood := standstill(t)
-	w.schedule(r, all)
-	w.await(r, len(all), 30*time.Second)
-	captures := w.judge(r, all, ofTheFirst)
+	stalls := measureMachineStalls(t)
+	w.scheduleBookings(r, all)
+	w.waitForCaptures(r, len(all), 30*time.Second)
+	captures := w.checkCaptures(r, all, onceByFirstAttempt)
 	due := map[string]time.Time{}
 	for _, b := range all {
 		due[b.id] = b.due
@@ -62,11 +62,11 @@ func testLateness(t *testing.T) {
 	worst := time.Duration(0)
 	for _, e := range captures {
 		worst = max(worst, e.Time.Sub(due[e.Intent]))
-		told := time.Duration(r.log.of(e.Intent)[0].LatenessMS) * time.Millisecond
-		worst = max(worst, told)
+		logged := time.Duration(r.log.outcomesOf(e.Intent)[0].LatenessMS) * time.Millisecond
+		worst = max(worst, logged)
 	}
-	t.Logf("the latest of %d was %s late; the machine stood still for %s", len(all), worst.Round(time.Millisecond), stood().Round(time.Millisecond))
-	if worst-stood() >= 1500*time.Millisecond {
+	t.Logf("the latest of %d was %s late; the machine stood still for %s", len(all), worst.Round(time.Millisecond), stalls().Round(time.Millisecond))
+	if worst-stalls() >= 1500*time.Millisecond {
 		t.Errorf("%s late without a backlog: it has to be under 1.5 s", worst)
 	}
 }
@@ -76,23 +76,23 @@ func testBudget(t *testing.T) {
 	t.Parallel()
 	// A sandbox has 25 a second over all, not only for each endpoint. Reads are drawn from the same.
 	w := newWorld(t, stripesim.Options{Seed: 3, EndpointRate: 25, OverallRate: 25})
-	r := w.start(binary(t, shipped))
-	all := dueAt(w.authorize(150), soon(2*time.Second))
+	r := w.startReplica(binaryPath(t, buildRelease))
+	all := setDueAt(w.authorizeBookings(150), afterNow(2*time.Second))
 	for i, n := range rand.New(rand.NewPCG(1, 1)).Perm(len(all)) {
 		all[i].deadline = all[i].deadline.Add(-time.Duration(n) * time.Minute).Truncate(time.Second)
 		w.sim.SetCaptureBefore(all[i].id, all[i].deadline)
 	}
-	w.schedule(r, all)
+	w.scheduleBookings(r, all)
 	// These have nothing told along: they are read at Stripe while the budget allows, and the rest in the background.
 	const unknown = 40
-	reads := w.authorize(unknown)
-	wishes := make([]hold.ScheduleRequest, unknown)
+	reads := w.authorizeBookings(unknown)
+	reqs := make([]hold.ScheduleRequest, unknown)
 	for i, b := range reads {
-		wishes[i] = hold.ScheduleRequest{PaymentIntent: b.id, CaptureAt: stamp(all[0].due.Add(24 * time.Hour))}
+		reqs[i] = hold.ScheduleRequest{PaymentIntent: b.id, CaptureAt: formatTime(all[0].due.Add(24 * time.Hour))}
 	}
-	w.send(r, wishes)
-	w.await(r, len(all), time.Minute)
-	captures := w.judge(r, all, ofTheFirst)
+	w.scheduleAll(r, reqs)
+	w.waitForCaptures(r, len(all), time.Minute)
+	captures := w.checkCaptures(r, all, onceByFirstAttempt)
 
 	st := w.sim.Stats()
 	t.Logf("%d captures in %s; the most in a second: %d of all kinds", len(captures),

@@ -22,31 +22,31 @@ func testIdle(t *testing.T) {
 		return
 	}
 	w := newWorld(t, stripesim.Options{Seed: 4})
-	r := w.start(binary(t, shipped), "HOLDD_MIRROR_TERMS=false") // to write a thousand holds' terms to Stripe is a minute's work, and not idleness
-	all := dueAt(w.authorize(1000), soon(24*time.Hour))
+	r := w.startReplica(binaryPath(t, buildRelease), "HOLDD_MIRROR_TERMS=false") // to write a thousand holds' terms to Stripe is a minute's work, and not idleness
+	all := setDueAt(w.authorizeBookings(1000), afterNow(24*time.Hour))
 
 	// Idle is what comes after the work of taking them in: from when a second brings less than a twentieth of one.
 	const tick = time.Second / 100 // what the kernel counts in, for programs
 	calm := func(d, most time.Duration) (used time.Duration, ok bool) {
 		from, began := cpuTime(t, r.pid()), time.Now()
-		storetest.Until(t, d+10*time.Second, "time goes by", func() bool { return time.Since(began) >= d })
+		storetest.WaitUntil(t, d+10*time.Second, "time goes by", func() bool { return time.Since(began) >= d })
 		used = cpuTime(t, r.pid()) - from
 		return used, used <= most
 	}
 	rest := func(d time.Duration) {
-		storetest.Until(t, d+30*time.Second, "the daemon comes to rest", func() bool { _, ok := calm(d, time.Duration(d.Seconds()*5*float64(tick))); return ok })
+		storetest.WaitUntil(t, d+30*time.Second, "the daemon comes to rest", func() bool { _, ok := calm(d, time.Duration(d.Seconds()*5*float64(tick))); return ok })
 	}
 	// They come a few at a time, after the daemon has looked after what its start left: memory has to be given back after a collection now and then as well
 	// as after many in a row.
 	rest(6 * time.Second)
 	for some := range slices.Chunk(all, 100) {
-		w.schedule(r, some)
+		w.scheduleBookings(r, some)
 		calm(600*time.Millisecond, 0)
 	}
 	rest(time.Second)
 	const span = 10 * time.Second
 	used, _ := calm(span, 0)
-	rss := memory(t, r.pid())
+	rss := residentBytes(t, r.pid())
 	t.Logf("idle with 1,000 holds: %.2f %% of one core, %.1f MB resident", 100*used.Seconds()/span.Seconds(), float64(rss)/1e6)
 	if used >= span/200 {
 		t.Errorf("%s of CPU in %s: it has to be under 0.5 %%", used, span)
@@ -62,7 +62,7 @@ func cpuTime(tb testing.TB, pid int) time.Duration {
 	tb.Helper()
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err != nil || len(threads) == 0 {
-		return ticks(tb, pid)
+		return cpuTimeFromTicks(tb, pid)
 	}
 	total := time.Duration(0)
 	for _, path := range threads {
@@ -80,8 +80,8 @@ func cpuTime(tb testing.TB, pid int) time.Duration {
 	return total
 }
 
-// ticks is the same in whole hundredths of a second.
-func ticks(tb testing.TB, pid int) time.Duration {
+// cpuTimeFromTicks is the same in whole hundredths of a second.
+func cpuTimeFromTicks(tb testing.TB, pid int) time.Duration {
 	tb.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -100,8 +100,8 @@ func ticks(tb testing.TB, pid int) time.Duration {
 	return time.Duration(total) * time.Second / 100
 }
 
-// memory is what a process has resident, in bytes.
-func memory(tb testing.TB, pid int) int64 {
+// residentBytes is what a process has resident, in bytes.
+func residentBytes(tb testing.TB, pid int) int64 {
 	tb.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -117,7 +117,7 @@ func memory(tb testing.TB, pid int) int64 {
 
 func testSize(t *testing.T) {
 	t.Parallel()
-	info, err := os.Stat(binary(t, shipped))
+	info, err := os.Stat(binaryPath(t, buildRelease))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,52 +14,52 @@ import (
 
 // The level of a running daemon is changed for a while, by who may operate, and the log tells by whom. Whatever is logged beside them, each
 // outcome is there.
-func TestLogLevelAtRunTime(t *testing.T) {
+func TestLogLevel_ChangeAtRunTime(t *testing.T) {
 	t.Parallel()
 	const operate, read = "operate-0123456789abcdef0123456789", "read-0123456789abcdef0123456789"
-	w := newWorld(t, boundless)
-	bin := binary(t, shipped)
-	r := w.start(bin, append(highBudget, "HOLDD_TOKENS_FILE="+writeFile(t, "tokens", "desk operate "+operate+"\nboard read "+read+"\n"))...)
-	person := func(token string) *desk {
-		return &desk{t, bin, []string{"HOLDD_URL=" + r.url, "HOLDD_TOKEN=" + token, "HOLDD_TIME_ZONE=UTC"}}
+	w := newWorld(t, unlimitedStripeOptions)
+	bin := binaryPath(t, buildRelease)
+	r := w.startReplica(bin, append(highBudgetSettings, "HOLDD_TOKENS_FILE="+writeTempFile(t, "tokens", "desk operate "+operate+"\nboard read "+read+"\n"))...)
+	cliAs := func(token string) *cliRunner {
+		return &cliRunner{t, bin, []string{"HOLDD_URL=" + r.url, "HOLDD_TOKEN=" + token, "HOLDD_TIME_ZONE=UTC"}}
 	}
-	d := person(operate)
-	d.run(0, []string{"log-level"}, "info, as the settings say")
-	person(read).run(0, []string{"log-level"}, "info, as the settings say")
-	person(read).run(2, []string{"log-level", "debug"}, "may only read")
-	d.run(2, []string{"log-level", "trace"}, `invalid argument "trace"`)
-	d.run(2, []string{"log-level", "debug", "--for", "soon"}, "--for")
-	d.run(1, []string{"log-level", "debug", "--for", "2d"}, "longer than a day")
-	if r.log.says(`"level":"debug"`) || r.log.says("log level changed") {
+	d := cliAs(operate)
+	d.runCommand(0, []string{"log-level"}, "info, as the settings say")
+	cliAs(read).runCommand(0, []string{"log-level"}, "info, as the settings say")
+	cliAs(read).runCommand(2, []string{"log-level", "debug"}, "may only read")
+	d.runCommand(2, []string{"log-level", "trace"}, `invalid argument "trace"`)
+	d.runCommand(2, []string{"log-level", "debug", "--for", "soon"}, "--for")
+	d.runCommand(1, []string{"log-level", "debug", "--for", "2d"}, "longer than a day")
+	if r.log.contains(`"level":"debug"`) || r.log.contains("log level changed") {
 		t.Error("it was changed by somebody who may not, or did not")
 	}
 
-	d.run(0, []string{"log-level", "debug", "--for", "10m"}, "debug until ", "(in 9 min", "then info again")
-	storetest.Until(t, startTime, "a line of the level debug", func() bool { return r.log.says(`"level":"debug"`) })
-	if !r.log.says(`"message":"log level changed","from":"info","to":"debug","by":"desk","until":"`) {
+	d.runCommand(0, []string{"log-level", "debug", "--for", "10m"}, "debug until ", "(in 9 min", "then info again")
+	storetest.WaitUntil(t, processTimeout, "a line of the level debug", func() bool { return r.log.contains(`"level":"debug"`) })
+	if !r.log.contains(`"message":"log level changed","from":"info","to":"debug","by":"desk","until":"`) {
 		t.Errorf("the change left no line:\n%s", r.log.tail(20))
 	}
-	d.run(0, []string{"schedule", w.authorize(1)[0].id, "--capture-at", "now", "--yes"})
-	storetest.Until(t, startTime, "an outcome among it all", func() bool { return r.log.outcomesCount() == 1 })
+	d.runCommand(0, []string{"schedule", w.authorizeBookings(1)[0].id, "--capture-at", "now", "--yes"})
+	storetest.WaitUntil(t, processTimeout, "an outcome among it all", func() bool { return r.log.countOutcomes() == 1 })
 
 	// What nobody takes back comes back by itself.
-	d.run(0, []string{"log-level", "error", "--for", "200ms"})
-	storetest.Until(t, startTime, "the level is back", func() bool { return r.log.says(`"from":"error","to":"info","by":"holdd"`) })
-	d.run(0, []string{"log-level", "--json"}, `{"level":"info","setting":"info"}`)
-	if !r.log.says(`"from":"debug","to":"error","by":"desk"`) {
+	d.runCommand(0, []string{"log-level", "error", "--for", "200ms"})
+	storetest.WaitUntil(t, processTimeout, "the level is back", func() bool { return r.log.contains(`"from":"error","to":"info","by":"holdd"`) })
+	d.runCommand(0, []string{"log-level", "--json"}, `{"level":"info","setting":"info"}`)
+	if !r.log.contains(`"from":"debug","to":"error","by":"desk"`) {
 		t.Error("who silenced the log is not in it")
 	}
 }
 
 // Without a setting the log is JSON, but for people where somebody looks on; the setting has the last word.
-func TestLogForm(t *testing.T) {
+func TestLogFormat(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, stripesim.Options{Seed: 5})
-	bin := binary(t, shipped)
+	bin := binaryPath(t, buildRelease)
 	for form, isJSON := range map[string]bool{"": true, "auto": true, "json": true, "console": false} {
 		var out bytes.Buffer
 		cmd := exec.Command(bin, "serve")
-		cmd.Env = append([]string{"HOLDD_LISTEN=127.0.0.1:0", "HOLDD_LOG_FORMAT=" + form, "GORACE=atexit_sleep_ms=0"}, w.env()...)
+		cmd.Env = append([]string{"HOLDD_LISTEN=127.0.0.1:0", "HOLDD_LOG_FORMAT=" + form, "GORACE=atexit_sleep_ms=0"}, w.settings()...)
 		pipe, err := cmd.StderrPipe()
 		if err != nil {
 			t.Fatal(err)

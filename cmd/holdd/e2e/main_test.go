@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// binaries is where the binaries of this run are built; it is gone after it.
-var binaries string
+// binaryDir is where the binaries of this run are built; it is gone after it.
+var binaryDir string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -24,22 +24,22 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	binaries = dir
+	binaryDir = dir
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)
 }
 
-// shipped is the binary as users get it: static and stripped.
-var shipped = sync.OnceValues(func() (string, error) {
-	return build("holdd", []string{"CGO_ENABLED=0"}, "-trimpath", "-ldflags", "-s -w")
+// buildRelease is the binary as users get it: static and stripped.
+var buildRelease = sync.OnceValues(func() (string, error) {
+	return buildBinary("holdd", []string{"CGO_ENABLED=0"}, "-trimpath", "-ldflags", "-s -w")
 })
 
-// watched is the same with the race detector, for the tests in which the most happens at once.
-var watched = sync.OnceValues(func() (string, error) { return build("holdd-race", nil, "-race") })
+// buildRace is the same with the race detector, for the tests in which the most happens at once.
+var buildRace = sync.OnceValues(func() (string, error) { return buildBinary("holdd-race", nil, "-race") })
 
-func build(name string, env []string, flags ...string) (string, error) {
-	path := filepath.Join(binaries, name)
+func buildBinary(name string, env []string, flags ...string) (string, error) {
+	path := filepath.Join(binaryDir, name)
 	cmd := exec.Command("go", append(append([]string{"build", "-o", path}, flags...), "github.com/holdd/holdd/cmd/holdd")...)
 	cmd.Env = append(os.Environ(), env...)
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -48,8 +48,8 @@ func build(name string, env []string, flags ...string) (string, error) {
 	return path, nil
 }
 
-// binary is the path of one of the two.
-func binary(tb testing.TB, get func() (string, error)) string {
+// binaryPath is the path of one of the two.
+func binaryPath(tb testing.TB, get func() (string, error)) string {
 	tb.Helper()
 	path, err := get()
 	if err != nil {

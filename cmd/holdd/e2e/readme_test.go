@@ -23,8 +23,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// root is the folder of the module, where a reader of its README stands.
-const root = "../../.."
+// moduleRoot is the folder of the module, where a reader of its README stands.
+const moduleRoot = "../../.."
 
 // Pages whose blocks are run.
 const (
@@ -32,13 +32,13 @@ const (
 	requestsPage = "deploy/docs/requests.md"
 )
 
-// snippet is a block of a page.
-type snippet struct{ under, language, text string }
+// readmeSnippet is a block of a page.
+type readmeSnippet struct{ heading, language, text string }
 
-// snippets returns the blocks of one section of a page. A block may be indented.
-func snippets(tb testing.TB, page, section string) (out []snippet) {
+// readSnippets returns the blocks of one section of a page. A block may be indented.
+func readSnippets(tb testing.TB, page, section string) (out []readmeSnippet) {
 	tb.Helper()
-	b, err := os.ReadFile(filepath.Join(root, page))
+	b, err := os.ReadFile(filepath.Join(moduleRoot, page))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func snippets(tb testing.TB, page, section string) (out []snippet) {
 			under = strings.TrimSpace(line[4:])
 		case in < 0 && isFence:
 			indent = line[:strings.Index(line, "```")]
-			out = append(out, snippet{under, strings.TrimSpace(fence), ""})
+			out = append(out, readmeSnippet{under, strings.TrimSpace(fence), ""})
 			in = len(out) - 1
 		case isFence:
 			in = -1
@@ -69,22 +69,22 @@ func snippets(tb testing.TB, page, section string) (out []snippet) {
 }
 
 // run runs a snippet as it stands, from the folder of the README, with nothing of the test's environment but where programs are.
-func (s snippet) run(tb testing.TB, env ...string) string {
+func (s readmeSnippet) run(tb testing.TB, env ...string) string {
 	tb.Helper()
 	var cmd *exec.Cmd
 	switch s.language {
 	case "sh":
 		cmd = exec.Command("sh", "-eu", "-c", s.text)
 	case "python":
-		cmd = exec.Command("python3", "-I", writeFile(tb, "snippet.py", s.text))
+		cmd = exec.Command("python3", "-I", writeTempFile(tb, "snippet.py", s.text))
 	case "js":
-		cmd = exec.Command("node", writeFile(tb, "snippet.mjs", s.text))
+		cmd = exec.Command("node", writeTempFile(tb, "snippet.mjs", s.text))
 	case "go":
-		cmd = exec.Command("go", "run", writeFile(tb, "main.go", s.text))
+		cmd = exec.Command("go", "run", writeTempFile(tb, "main.go", s.text))
 	default:
 		tb.Fatalf("nothing is known of the language %q", s.language)
 	}
-	cmd.Dir, cmd.SysProcAttr, cmd.WaitDelay = root, ownProcess(), startTime
+	cmd.Dir, cmd.SysProcAttr, cmd.WaitDelay = moduleRoot, ownProcess(), processTimeout
 	for _, k := range []string{"PATH", "HOME", "GOPATH", "GOMODCACHE", "GOCACHE", "GOFLAGS", "GOPROXY", "GOTOOLCHAIN", "PYENV_ROOT"} {
 		if v, ok := os.LookupEnv(k); ok {
 			cmd.Env = append(cmd.Env, k+"="+v)
@@ -94,24 +94,24 @@ func (s snippet) run(tb testing.TB, env ...string) string {
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
-		tb.Fatalf("%s, in %s: %v (make languages installs what is missing)\n%s\n%s%s", s.under, s.language, err, s.text, out.String(), errs.String())
+		tb.Fatalf("%s, in %s: %v (make languages installs what is missing)\n%s\n%s%s", s.heading, s.language, err, s.text, out.String(), errs.String())
 	}
 	return out.String()
 }
 
-// simulator is cmd/stripesim as its users run it.
-type simulator struct {
+// stripesimProcess is cmd/stripesim as its users run it.
+type stripesimProcess struct {
 	tb  testing.TB
 	url string
 }
 
-func startSimulator(tb testing.TB, flags []string, env ...string) *simulator {
+func startStripesim(tb testing.TB, flags []string, env ...string) *stripesimProcess {
 	tb.Helper()
 	bin := filepath.Join(tb.TempDir(), "stripesim")
 	if b, err := exec.Command("go", "build", "-o", bin, "github.com/holdd/holdd/cmd/stripesim").CombinedOutput(); err != nil {
 		tb.Fatalf("%v\n%s", err, b)
 	}
-	out := &screen{}
+	out := &lockedBuffer{}
 	cmd := exec.Command(bin, append([]string{"--listen", "127.0.0.1:0", "--rate", "-1", "--overall-rate", "-1"}, flags...)...)
 	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = append([]string{}, env...), out, out, ownProcess()
 	if err := cmd.Start(); err != nil {
@@ -120,13 +120,13 @@ func startSimulator(tb testing.TB, flags []string, env ...string) *simulator {
 	tb.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM) // one that has ended already shows below
 		if err := cmd.Wait(); err != nil || tb.Failed() {
-			tb.Logf("stripesim: %v\n%s", err, out.text())
+			tb.Logf("stripesim: %v\n%s", err, out.String())
 		}
 	})
-	s := &simulator{tb: tb}
+	s := &stripesimProcess{tb: tb}
 	address := regexp.MustCompile(`API (http://[0-9.:]+)`)
-	storetest.Until(tb, startTime, "stripesim is up", func() bool {
-		if m := address.FindStringSubmatch(out.text()); m != nil {
+	storetest.WaitUntil(tb, processTimeout, "stripesim is up", func() bool {
+		if m := address.FindStringSubmatch(out.String()); m != nil {
 			s.url = m[1]
 		}
 		return s.url != ""
@@ -134,26 +134,26 @@ func startSimulator(tb testing.TB, flags []string, env ...string) *simulator {
 	return s
 }
 
-// screen takes what a process writes.
-type screen struct {
+// lockedBuffer takes what a process writes.
+type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (s *screen) Write(p []byte) (int, error) {
+func (s *lockedBuffer) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.Write(p)
 }
 
-func (s *screen) text() string {
+func (s *lockedBuffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
 }
 
-// order asks the simulator's control endpoints.
-func (s *simulator) order(method, path, body string, into any) {
+// callControl asks the simulator's control endpoints.
+func (s *stripesimProcess) callControl(method, path, body string, into any) {
 	s.tb.Helper()
 	req, err := http.NewRequestWithContext(s.tb.Context(), method, s.url+path, strings.NewReader(body))
 	if err != nil {
@@ -170,10 +170,10 @@ func (s *simulator) order(method, path, body string, into any) {
 	}
 }
 
-func (s *simulator) place() string {
+func (s *stripesimProcess) authorizeHold() string {
 	s.tb.Helper()
 	var in struct{ ID string }
-	s.order(http.MethodPost, "/_sim/holds", `{"amount":12000,"currency":"eur","payment_method":"pm_card_visa"}`, &in)
+	s.callControl(http.MethodPost, "/_sim/holds", `{"amount":12000,"currency":"eur","payment_method":"pm_card_visa"}`, &in)
 	return in.ID
 }
 
@@ -182,7 +182,7 @@ func (s *simulator) place() string {
 func TestReadmeFirstHold(t *testing.T) {
 	t.Parallel()
 	var steps []string
-	for _, s := range snippets(t, readmePage, "Install and place a first hold") {
+	for _, s := range readSnippets(t, readmePage, "Install and place a first hold") {
 		if s.language == "sh" {
 			steps = append(steps, s.text)
 		}
@@ -190,14 +190,14 @@ func TestReadmeFirstHold(t *testing.T) {
 	if len(steps) != 2 {
 		t.Fatalf("the README has %d steps to run, want 2", len(steps))
 	}
-	w := newWorld(t, boundless) // its Redis; its Stripe stays unused
-	sim := startSimulator(t, nil)
-	r := w.start(binary(t, shipped), "STRIPE_API_BASE="+sim.url)
+	w := newWorld(t, unlimitedStripeOptions) // its Redis; its Stripe stays unused
+	sim := startStripesim(t, nil)
+	r := w.startReplica(binaryPath(t, buildRelease), "STRIPE_API_BASE="+sim.url)
 	dir := t.TempDir()
 	text := strings.NewReplacer("https://api.stripe.com", sim.url, "http://127.0.0.1:8420", r.url,
-		".build/holdd", binary(t, shipped), "intent.json", filepath.Join(dir, "intent.json")).
+		".build/holdd", binaryPath(t, buildRelease), "intent.json", filepath.Join(dir, "intent.json")).
 		Replace(strings.Join(steps, "\n"))
-	out := snippet{"first hold", "sh", text}.run(t, "STRIPE_API_KEY="+apiKey, "HOLDD_URL="+r.url)
+	out := readmeSnippet{"first hold", "sh", text}.run(t, "STRIPE_API_KEY="+apiKey, "HOLDD_URL="+r.url)
 	if !strings.Contains(out, `"state":"scheduled"`) || !strings.Contains(out, "BK-2071") {
 		t.Errorf("the first hold says %q", out)
 	}
@@ -207,19 +207,19 @@ func TestReadmeFirstHold(t *testing.T) {
 // real Redis, and the simulator as a process: the hold gets there, and is captured at its time.
 func TestReadmeRequests(t *testing.T) {
 	t.Parallel()
-	blocks := snippets(t, requestsPage, "Sources")
-	w, d := newHookedWorld(t, boundless) // its Redis; its Stripe stays unused
-	sim := startSimulator(t, []string{"--webhook-url", d.server.URL + api.WebhookPath}, "STRIPESIM_WEBHOOK_SECRETS="+signingSecret)
+	blocks := readSnippets(t, requestsPage, "Sources")
+	w, d := newWorldWithWebhooks(t, unlimitedStripeOptions) // its Redis; its Stripe stays unused
+	sim := startStripesim(t, []string{"--webhook-url", d.server.URL + api.WebhookPath}, "STRIPESIM_WEBHOOK_SECRETS="+signingSecret)
 	secrets := "STRIPE_WEBHOOK_SECRETS=" + signingSecret + ",whsec_e2e_the_old_one"
-	r := w.start(binary(t, shipped), append(highBudget, secrets, "STRIPE_API_BASE="+sim.url, "HOLDD_SCHEDULE_RECONCILE=@every 5h")...)
-	d.lead(r)
-	w.compared(r)
+	r := w.startReplica(binaryPath(t, buildRelease), append(highBudgetSettings, secrets, "STRIPE_API_BASE="+sim.url, "HOLDD_SCHEDULE_RECONCILE=@every 5h")...)
+	d.forwardTo(r)
+	w.waitForFirstReconcile(r)
 	stop := d.server.Close // events that nobody waits for any more
 	t.Cleanup(stop)
 
 	// The binary that the page names is where it says, for those who stand beside it.
 	bin := t.TempDir()
-	if err := os.Symlink(binary(t, shipped), filepath.Join(bin, "holdd")); err != nil {
+	if err := os.Symlink(binaryPath(t, buildRelease), filepath.Join(bin, "holdd")); err != nil {
 		t.Fatal(err)
 	}
 	at := time.Now().Add(6 * time.Hour).Truncate(time.Second)
@@ -230,25 +230,25 @@ func TestReadmeRequests(t *testing.T) {
 	}
 	scheduled := func(pi, by string) {
 		t.Helper()
-		v := w.eventually(r, pi, hold.Scheduled, startTime)
+		v := w.waitForState(r, pi, hold.Scheduled, processTimeout)
 		if v.Reference != "BK-2071" || v.CaptureAt == nil || !v.CaptureAt.Equal(at) || v.History[0].By != by {
 			t.Errorf("%+v", v)
 		}
 	}
 	newest := func() string {
 		var all []stripesim.IntentState
-		sim.order(http.MethodGet, "/_sim/intents", "", &all)
+		sim.callControl(http.MethodGet, "/_sim/intents", "", &all)
 		return all[len(all)-1].ID
 	}
 	ran := map[string]int{}
 	var due []string
 	for _, s := range blocks {
-		name := s.under + ": " + s.language
+		name := s.heading + ": " + s.language
 		ran[name]++
 		switch {
 		case s.language == "": // to be read
 		case name == "curl: sh", s.language == "python", s.language == "js", s.language == "go":
-			pi := sim.place()
+			pi := sim.authorizeHold()
 			out := s.run(t, env(pi)...)
 			if !strings.Contains(out, "scheduled") {
 				t.Errorf("%s says %q", name, out)
@@ -256,7 +256,7 @@ func TestReadmeRequests(t *testing.T) {
 			scheduled(pi, "api")
 			due = append(due, pi)
 		case strings.HasPrefix(name, "Redis"):
-			pi := sim.place()
+			pi := sim.authorizeHold()
 			s.run(t, env(pi)...)
 			scheduled(pi, "inbox")
 			due = append(due, pi)
@@ -268,11 +268,11 @@ func TestReadmeRequests(t *testing.T) {
 			scheduled(newest(), "stripe")
 			due = append(due, newest())
 		case strings.HasPrefix(name, "Authorizations") && strings.Contains(s.text, "/confirm"):
-			a, err := r.client.Authorize(t.Context(), "readme-three-d-secure", stay("pm_card_threeDSecure2Required", at))
+			a, err := r.client.Authorize(t.Context(), "readme-three-d-secure", newAuthorizeRequest("pm_card_threeDSecure2Required", at))
 			if err != nil || a.Status != "requires_action" {
 				t.Fatalf("%s %v", a.Status, err)
 			}
-			sim.order(http.MethodPost, "/_sim/dashboard/"+a.ID+"/complete_action", "", nil)
+			sim.callControl(http.MethodPost, "/_sim/dashboard/"+a.ID+"/complete_action", "", nil)
 			s.run(t, env(a.ID)...)
 			scheduled(a.ID, "api")
 		case strings.HasPrefix(name, "Authorizations"):
@@ -281,18 +281,18 @@ func TestReadmeRequests(t *testing.T) {
 			scheduled(newest(), "api")
 			due = append(due, newest())
 		case strings.HasPrefix(name, "Webhooks"):
-			d.lost.Store(true) // that of its placing as well: a look that it asks for could meet the capture first
-			pi := sim.place()
-			w.send(r, []hold.ScheduleRequest{{PaymentIntent: pi, CaptureAt: stamp(at)}})
-			sim.order(http.MethodPost, "/_sim/dashboard/"+pi+"/capture", `{}`, nil)
+			d.dropAll.Store(true) // that of its placing as well: a look that it asks for could meet the capture first
+			pi := sim.authorizeHold()
+			w.scheduleAll(r, []hold.ScheduleRequest{{PaymentIntent: pi, CaptureAt: formatTime(at)}})
+			sim.callControl(http.MethodPost, "/_sim/dashboard/"+pi+"/capture", `{}`, nil)
 			if out := s.run(t, env(pi)...); !strings.Contains(out, `{"result":"queued"}`) {
 				t.Errorf("%s says %q", name, out)
 			}
-			if v := w.eventually(r, pi, hold.Captured, startTime); v.Cause != "elsewhere" {
+			if v := w.waitForState(r, pi, hold.Captured, processTimeout); v.Cause != "elsewhere" {
 				t.Errorf("%+v", v)
 			}
 		default:
-			t.Errorf("nobody runs the block under %q in %q", s.under, s.language)
+			t.Errorf("nobody runs the block under %q in %q", s.heading, s.language)
 		}
 	}
 	for name, n := range map[string]int{"curl: sh": 1, "Python: python": 1, "Node: js": 1, "Go: go": 1, "Redis inbox: sh": 1, "Webhooks: sh": 1,
@@ -304,34 +304,34 @@ func TestReadmeRequests(t *testing.T) {
 	if len(due) != 7 {
 		t.Errorf("%d holds", len(due))
 	}
-	now := stamp(soon(time.Second))
+	now := formatTime(afterNow(time.Second))
 	for _, pi := range due {
 		if _, err := r.client.Patch(t.Context(), pi, hold.Patch{CaptureAt: &now}, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, pi := range due {
-		w.eventually(r, pi, hold.Captured, startTime)
+		w.waitForState(r, pi, hold.Captured, processTimeout)
 	}
-	noFailures(t, r)
+	checkNoErrorsLogged(t, r)
 }
 
-// TestReadmeEventsAreHeard sends each event that requests.md lists.
-func TestReadmeEventsAreHeard(t *testing.T) {
+// TestReadme_WebhookEventsHandled sends each event that requests.md lists.
+func TestReadme_WebhookEventsHandled(t *testing.T) {
 	t.Parallel()
 	var types []string
-	for _, s := range snippets(t, requestsPage, "Sources") {
-		if s.under == "Webhooks" && s.language == "" {
+	for _, s := range readSnippets(t, requestsPage, "Sources") {
+		if s.heading == "Webhooks" && s.language == "" {
 			types = append(types, strings.Fields(s.text)...)
 		}
 	}
 	if len(types) != 10 || !slices.Contains(types, "review.closed") {
 		t.Fatalf("requests.md lists %v", types)
 	}
-	w := newWorld(t, boundless)
-	r := w.start(binary(t, shipped), withHooks...)
-	pi := w.place(stripesim.Hold{Amount: 10_000})
-	w.send(r, []hold.ScheduleRequest{{PaymentIntent: pi, CaptureAt: stamp(soon(time.Hour))}})
+	w := newWorld(t, unlimitedStripeOptions)
+	r := w.startReplica(binaryPath(t, buildRelease), webhookSettings...)
+	pi := w.authorizeHold(stripesim.Hold{Amount: 10_000})
+	w.scheduleAll(r, []hold.ScheduleRequest{{PaymentIntent: pi, CaptureAt: formatTime(afterNow(time.Hour))}})
 	objects := map[string]string{
 		"payment_intent": `{"id":"` + pi + `","object":"payment_intent","status":"requires_capture","amount":10000,"amount_capturable":10000,"currency":"eur","created":1}`,
 		"charge":         `{"id":"ch_1","object":"charge","payment_intent":"` + pi + `"}`,
@@ -344,16 +344,16 @@ func TestReadmeEventsAreHeard(t *testing.T) {
 			object = `{}`
 		}
 		body := fmt.Appendf(nil, `{"id":"evt_%d","object":"event","type":%q,"created":1,"livemode":false,"data":{"object":%s}}`, i, typ, object)
-		status, text := hook(t, r, body, stripesim.Sign(body, time.Now(), signingSecret))
-		heard := strings.Contains(text, "queued") || strings.Contains(text, "changed") || strings.Contains(text, "settled")
-		if status != http.StatusOK || heard != (i < len(types)) {
+		status, text := postWebhook(t, r, body, stripesim.Sign(body, time.Now(), signingSecret))
+		handled := strings.Contains(text, "queued") || strings.Contains(text, "changed") || strings.Contains(text, "settled")
+		if status != http.StatusOK || handled != (i < len(types)) {
 			t.Errorf("%s: %d %s", typ, status, text)
 		}
 	}
 }
 
-// hook posts a webhook and returns what is said to it.
-func hook(tb testing.TB, r *replica, body []byte, signature string) (int, string) {
+// postWebhook posts a webhook and returns what is said to it.
+func postWebhook(tb testing.TB, r *replica, body []byte, signature string) (int, string) {
 	tb.Helper()
 	req, err := http.NewRequestWithContext(tb.Context(), http.MethodPost, r.url+api.WebhookPath, bytes.NewReader(body))
 	if err != nil {

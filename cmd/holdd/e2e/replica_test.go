@@ -16,8 +16,8 @@ import (
 	"github.com/holdd/holdd/worker/api"
 )
 
-// startTime is how long a process may take to come up or down on a busy machine.
-const startTime = time.Minute
+// processTimeout is how long a process may take to come up or down on a busy machine.
+const processTimeout = time.Minute
 
 // replica is a holdd serve process.
 type replica struct {
@@ -25,7 +25,7 @@ type replica struct {
 	name   string
 	url    string
 	client *api.Client
-	log    *logbook
+	log    *processLog
 	cmd    *exec.Cmd
 	ended  chan struct{}
 	killed bool // by SIGKILL: its last line may be half a line
@@ -34,7 +34,7 @@ type replica struct {
 // startReplica runs the binary until the test ends. env are settings as KEY=value; nothing of the test's own environment is seen.
 func startReplica(tb testing.TB, name, bin string, env ...string) *replica {
 	tb.Helper()
-	r := &replica{tb: tb, name: name, log: newLogbook(), ended: make(chan struct{})}
+	r := &replica{tb: tb, name: name, log: newProcessLog(), ended: make(chan struct{})}
 	r.cmd = exec.Command(bin, "serve")
 	r.cmd.Env = append([]string{"GORACE=atexit_sleep_ms=0", "HOLDD_LISTEN=127.0.0.1:0"}, env...)
 	r.cmd.Dir = tb.TempDir()
@@ -47,9 +47,9 @@ func startReplica(tb testing.TB, name, bin string, env ...string) *replica {
 		_ = r.cmd.Wait() // how it ended is in ProcessState
 		close(r.ended)
 	}()
-	tb.Cleanup(r.finish)
-	storetest.Until(tb, startTime, name+" is up", func() bool {
-		r.url = r.log.address()
+	tb.Cleanup(r.stopAndCheckLog)
+	storetest.WaitUntil(tb, processTimeout, name+" is up", func() bool {
+		r.url = r.log.listenURL()
 		return r.url != "" || r.hasEnded()
 	})
 	if r.url == "" {
@@ -64,10 +64,10 @@ func startReplica(tb testing.TB, name, bin string, env ...string) *replica {
 	return r
 }
 
-// finish ends the process if it still runs, and looks at everything that it wrote.
-func (r *replica) finish() {
+// stopAndCheckLog ends the process if it still runs, and looks at everything that it wrote.
+func (r *replica) stopAndCheckLog() {
 	if !r.hasEnded() {
-		r.signal(syscall.SIGKILL)
+		r.sendSignal(syscall.SIGKILL)
 	}
 	lines, faults := r.log.faults(r.killed)
 	for _, f := range faults {
@@ -89,8 +89,8 @@ func (r *replica) hasEnded() bool {
 	}
 }
 
-// signal sends a signal to the process; SIGKILL and SIGTERM are waited for.
-func (r *replica) signal(s syscall.Signal) {
+// sendSignal sends a signal to the process; SIGKILL and SIGTERM are waited for.
+func (r *replica) sendSignal(s syscall.Signal) {
 	r.tb.Helper()
 	if s == syscall.SIGKILL {
 		r.killed = true
@@ -101,39 +101,39 @@ func (r *replica) signal(s syscall.Signal) {
 	if s != syscall.SIGKILL && s != syscall.SIGTERM {
 		return
 	}
-	bound := time.NewTimer(startTime)
+	bound := time.NewTimer(processTimeout)
 	defer bound.Stop()
 	select {
 	case <-r.ended:
 	case <-bound.C:
-		r.tb.Fatalf("%s goes on %s after %v", r.name, startTime, s)
+		r.tb.Fatalf("%s goes on %s after %v", r.name, processTimeout, s)
 	}
 }
 
-// stop ends the process as a service manager does.
-func (r *replica) stop(code int) {
+// terminate ends the process as a service manager does.
+func (r *replica) terminate(code int) {
 	r.tb.Helper()
-	r.signal(syscall.SIGTERM)
+	r.sendSignal(syscall.SIGTERM)
 	if is := r.cmd.ProcessState.ExitCode(); is != code {
 		r.tb.Errorf("told to stop, %s ended with %d: it should be %d", r.name, is, code)
 	}
 }
 
-// ready is what the replica says of itself; false with a nil map while it doesn't answer.
-func (r *replica) ready() (ok bool, checks map[string]api.Check) {
-	a, err := r.client.Ready(r.tb.Context())
+// readiness is what the replica says of itself; false with a nil map while it doesn't answer.
+func (r *replica) readiness() (ok bool, checks map[string]api.ReadinessCheck) {
+	a, err := r.client.Readiness(r.tb.Context())
 	if err != nil {
 		return false, nil
 	}
-	checks = map[string]api.Check{}
+	checks = map[string]api.ReadinessCheck{}
 	for _, c := range a.Checks {
 		checks[c.Name] = c
 	}
 	return a.Ready, checks
 }
 
-// entry is a line of the log, with the fields that an outcome has.
-type entry struct {
+// logLine is a line of the log, with the fields that an outcome has.
+type logLine struct {
 	Level          string `json:"level"`
 	Message        string `json:"message"`
 	Listen         string `json:"listen"`
@@ -151,8 +151,8 @@ type entry struct {
 	Cause          string `json:"cause"`
 }
 
-// outcomeFields are the fields that each outcome's line has.
-var outcomeFields = []string{"event", "hold", "payment_intent", "account", "reference", "amount", "currency", "attempt", "idempotency_key",
+// requiredOutcomeFields are the fields that each outcome's line has.
+var requiredOutcomeFields = []string{"event", "hold", "payment_intent", "account", "reference", "amount", "currency", "attempt", "idempotency_key",
 	"request_id", "lateness_ms", "cause"}
 
 func isOutcome(event string) bool {
@@ -163,96 +163,96 @@ func isOutcome(event string) bool {
 	return false
 }
 
-// maxLines bounds what a logbook keeps beside outcomes.
-const maxLines = 20_000
+// maxKeptLines bounds what a logbook keeps beside outcomes.
+const maxKeptLines = 20_000
 
-// logbook takes a process' standard error, a line at a time.
-type logbook struct {
-	mu       sync.Mutex
-	rest     []byte // of a line that has not ended
-	n        int
-	listen   string
-	others   []string // lines that tell no outcome
-	bad      []string
-	outcomes map[string][]entry // by hold
-	count    int
+// processLog takes a process' standard error, a line at a time.
+type processLog struct {
+	mu             sync.Mutex
+	partialLine    []byte // of a line that has not ended
+	lineCount      int
+	listenAddr     string
+	otherLines     []string // lines that tell no outcome
+	faultsFound    []string
+	outcomesByHold map[string][]logLine // by hold
+	outcomeCount   int
 }
 
-func newLogbook() *logbook { return &logbook{outcomes: map[string][]entry{}} }
+func newProcessLog() *processLog { return &processLog{outcomesByHold: map[string][]logLine{}} }
 
-func (l *logbook) Write(p []byte) (int, error) {
+func (l *processLog) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.rest = append(l.rest, p...)
+	l.partialLine = append(l.partialLine, p...)
 	for {
-		line, rest, ok := bytes.Cut(l.rest, []byte("\n"))
+		line, rest, ok := bytes.Cut(l.partialLine, []byte("\n"))
 		if !ok {
 			return len(p), nil
 		}
-		l.take(string(line))
-		l.rest = rest
+		l.addLine(string(line))
+		l.partialLine = rest
 	}
 }
 
-func (l *logbook) take(line string) {
-	l.n++
-	var e entry
+func (l *processLog) addLine(line string) {
+	l.lineCount++
+	var e logLine
 	var fields map[string]json.RawMessage
 	if json.Unmarshal([]byte(line), &e) != nil || json.Unmarshal([]byte(line), &fields) != nil {
-		l.complain("a line is not JSON: " + line)
+		l.addFault("a line is not JSON: " + line)
 	}
 	if strings.Contains(line, apiKey) || strings.Contains(line, "_secret_") {
-		l.complain("a line has a secret in it: " + line)
+		l.addFault("a line has a secret in it: " + line)
 	}
 	if e.Message == "holdd is up" {
-		l.listen = e.Listen
+		l.listenAddr = e.Listen
 	}
 	if !isOutcome(e.Event) {
-		if len(l.others) < maxLines {
-			l.others = append(l.others, line)
+		if len(l.otherLines) < maxKeptLines {
+			l.otherLines = append(l.otherLines, line)
 		}
 		return
 	}
-	for _, f := range outcomeFields {
+	for _, f := range requiredOutcomeFields {
 		if _, ok := fields[f]; !ok {
-			l.complain("an outcome's line has no " + f + ": " + line)
+			l.addFault("an outcome's line has no " + f + ": " + line)
 		}
 	}
-	l.outcomes[e.Hold] = append(l.outcomes[e.Hold], e)
-	l.count++
+	l.outcomesByHold[e.Hold] = append(l.outcomesByHold[e.Hold], e)
+	l.outcomeCount++
 }
 
-func (l *logbook) complain(s string) {
-	if len(l.bad) < 20 {
-		l.bad = append(l.bad, s)
+func (l *processLog) addFault(s string) {
+	if len(l.faultsFound) < 20 {
+		l.faultsFound = append(l.faultsFound, s)
 	}
 }
 
-func (l *logbook) address() string {
+func (l *processLog) listenURL() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.listen
+	return l.listenAddr
 }
 
-// outcomesCount is how many outcomes were logged so far.
-func (l *logbook) outcomesCount() int {
+// countOutcomes is how many outcomes were logged so far.
+func (l *processLog) countOutcomes() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.count
+	return l.outcomeCount
 }
 
-// of returns the outcomes of one hold.
-func (l *logbook) of(hold string) []entry {
+// outcomesOf returns the outcomes of one hold.
+func (l *processLog) outcomesOf(hold string) []logLine {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.outcomes[hold]
+	return l.outcomesByHold[hold]
 }
 
-// says reports whether a line that is no outcome contains the text.
-func (l *logbook) says(text string) bool {
+// contains reports whether a line that is no outcome contains the text.
+func (l *processLog) contains(text string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, line := range l.others {
+	for _, line := range l.otherLines {
 		if strings.Contains(line, text) {
 			return true
 		}
@@ -260,24 +260,24 @@ func (l *logbook) says(text string) bool {
 	return false
 }
 
-func (l *logbook) faults(killed bool) (lines int, faults []string) {
+func (l *processLog) faults(killed bool) (lines int, faults []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	faults = l.bad
-	if len(l.rest) > 0 && !killed {
-		faults = append(faults, fmt.Sprintf("the last line has no end: %q", l.rest))
+	faults = l.faultsFound
+	if len(l.partialLine) > 0 && !killed {
+		faults = append(faults, fmt.Sprintf("the last line has no end: %q", l.partialLine))
 	}
-	return l.n, faults
+	return l.lineCount, faults
 }
 
-func (l *logbook) tail(n int) string {
+func (l *processLog) tail(n int) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return strings.Join(l.others[max(0, len(l.others)-n):], "\n")
+	return strings.Join(l.otherLines[max(0, len(l.otherLines)-n):], "\n")
 }
 
-// command runs the binary to its end, with nothing on standard input.
-func command(tb testing.TB, bin string, env []string, args ...string) (code int, stdout, stderr string) {
+// runHoldd runs the binary to its end, with nothing on standard input.
+func runHoldd(tb testing.TB, bin string, env []string, args ...string) (code int, stdout, stderr string) {
 	tb.Helper()
 	var out, errs bytes.Buffer
 	cmd := exec.CommandContext(tb.Context(), bin, args...)
@@ -291,8 +291,8 @@ func command(tb testing.TB, bin string, env []string, args ...string) (code int,
 	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
 }
 
-// writeFile puts a file where only this test sees it.
-func writeFile(tb testing.TB, name, text string) string {
+// writeTempFile puts a file where only this test sees it.
+func writeTempFile(tb testing.TB, name, text string) string {
 	tb.Helper()
 	path := tb.TempDir() + "/" + name
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

@@ -9,19 +9,19 @@ import (
 )
 
 const (
-	liveKey     = "sk_live_51ThisMustNeverBeShownAnywhere"
-	brokenKey   = "pk_test_51ThisMustNeverBeShownEither"
-	exitOK      = 0
-	exitFailed  = 1
-	exitSetting = 2
+	liveKey    = "sk_live_51ThisMustNeverBeShownAnywhere"
+	brokenKey  = "pk_test_51ThisMustNeverBeShownEither"
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
 )
 
 // A wrong setting is told in a sentence that names it and says where it was set. Nothing starts: Redis is never asked.
-func TestWrongSettingIsNamed(t *testing.T) {
+func TestServe_NamesInvalidSetting(t *testing.T) {
 	t.Parallel()
-	bin := binary(t, shipped)
-	unknown := writeFile(t, "unknown.yaml", "listen: 127.0.0.1:0\nconcurency: 5\n")
-	broken := writeFile(t, "broken.yaml", "listen: [127.0.0.1\n")
+	bin := binaryPath(t, buildRelease)
+	unknown := writeTempFile(t, "unknown.yaml", "listen: 127.0.0.1:0\nconcurency: 5\n")
+	broken := writeTempFile(t, "broken.yaml", "listen: [127.0.0.1\n")
 	for _, c := range []struct {
 		what  string
 		env   []string // over a good key; "NAME=" takes a variable away
@@ -47,9 +47,9 @@ func TestWrongSettingIsNamed(t *testing.T) {
 	} {
 		// If anything were asked of Redis it would not be refused for the setting.
 		env := append([]string{"STRIPE_API_KEY=" + apiKey, "REDIS_URL=redis://127.0.0.1:1"}, c.env...)
-		code, out, errs := command(t, bin, env, append([]string{"serve"}, c.args...)...)
-		if code != exitSetting || out != "" {
-			t.Errorf("%s: exit code %d, standard output %q, and it should be %d and nothing\n%s", c.what, code, out, exitSetting, errs)
+		code, out, errs := runHoldd(t, bin, env, append([]string{"serve"}, c.args...)...)
+		if code != exitUsage || out != "" {
+			t.Errorf("%s: exit code %d, standard output %q, and it should be %d and nothing\n%s", c.what, code, out, exitUsage, errs)
 		}
 		for _, name := range c.names {
 			if !strings.Contains(errs, name) {
@@ -65,14 +65,14 @@ func TestWrongSettingIsNamed(t *testing.T) {
 }
 
 // What only Redis or a file's text can tell is refused at start-up, in a sentence as well.
-func TestRefusedAtStart(t *testing.T) {
+func TestServe_RefusesUnsafeStart(t *testing.T) {
 	t.Parallel()
-	bin := binary(t, shipped)
+	bin := binaryPath(t, buildRelease)
 	good := storetest.Start(t)
 	evicting := storetest.Start(t, "--maxmemory-policy", "allkeys-lru")
 	forgetful := storetest.Start(t, "--appendonly", "no")
 	w := &world{tb: t, redis: good, stripe: &stripeServer{addr: "127.0.0.1:1"}}
-	w.start(bin, "HOLDD_PARTITIONS=4").stop(exitOK)
+	w.startReplica(bin, "HOLDD_PARTITIONS=4").terminate(exitOK)
 
 	for _, c := range []struct {
 		what  string
@@ -83,13 +83,13 @@ func TestRefusedAtStart(t *testing.T) {
 		{"a Redis that evicts", []string{"REDIS_URL=" + evicting.URL()}, exitFailed, []string{"maxmemory-policy is allkeys-lru", "noeviction", "allow_unsafe_redis"}},
 		{"a Redis that forgets", []string{"REDIS_URL=" + forgetful.URL()}, exitFailed, []string{"nothing is written to disk", "set appendonly to yes"}},
 		{"a Redis that isn't there", []string{"REDIS_URL=redis://127.0.0.1:1"}, exitFailed, []string{"Redis at redis://127.0.0.1:1 does not answer", "redis_url"}},
-		{"other partitions", []string{"HOLDD_PARTITIONS=8"}, exitSetting, []string{"4 partitions", "set partitions"}},
-		{"the other mode", []string{"HOLDD_PARTITIONS=4", "STRIPE_API_KEY=" + liveKey, "STRIPE_API_BASE="}, exitSetting, []string{"test mode", "live mode", "redis_url", "stripe_api_key"}},
-		{"a Redis address with a bad parameter", []string{"REDIS_URL=" + good.URL() + "/zero"}, exitSetting, []string{"redis_url"}},
-		{"tokens that are none", []string{"HOLDD_PARTITIONS=4", "HOLDD_TOKENS_FILE=" + writeFile(t, "tokens", "frontdesk everything abc\n")}, exitSetting, []string{"tokens_file"}},
+		{"other partitions", []string{"HOLDD_PARTITIONS=8"}, exitUsage, []string{"4 partitions", "set partitions"}},
+		{"the other mode", []string{"HOLDD_PARTITIONS=4", "STRIPE_API_KEY=" + liveKey, "STRIPE_API_BASE="}, exitUsage, []string{"test mode", "live mode", "redis_url", "stripe_api_key"}},
+		{"a Redis address with a bad parameter", []string{"REDIS_URL=" + good.URL() + "/zero"}, exitUsage, []string{"redis_url"}},
+		{"tokens that are none", []string{"HOLDD_PARTITIONS=4", "HOLDD_TOKENS_FILE=" + writeTempFile(t, "tokens", "frontdesk everything abc\n")}, exitUsage, []string{"tokens_file"}},
 	} {
-		env := append(append(w.env(), "HOLDD_LISTEN=127.0.0.1:0"), c.env...)
-		code, _, errs := command(t, bin, env, "serve")
+		env := append(append(w.settings(), "HOLDD_LISTEN=127.0.0.1:0"), c.env...)
+		code, _, errs := runHoldd(t, bin, env, "serve")
 		if code != c.code {
 			t.Errorf("%s: exit code %d, and it should be %d\n%s", c.what, code, c.code, errs)
 		}
@@ -105,7 +105,7 @@ func TestRefusedAtStart(t *testing.T) {
 
 	// Told that losing holds is fine, it starts, and says what it thinks of it.
 	w.redis = evicting
-	r := w.start(bin, "HOLDD_ALLOW_UNSAFE_REDIS=true")
-	storetest.Until(t, time.Second, "the log warns", func() bool { return r.log.says("maxmemory-policy is allkeys-lru") })
-	r.stop(exitOK)
+	r := w.startReplica(bin, "HOLDD_ALLOW_UNSAFE_REDIS=true")
+	storetest.WaitUntil(t, time.Second, "the log warns", func() bool { return r.log.contains("maxmemory-policy is allkeys-lru") })
+	r.terminate(exitOK)
 }

@@ -18,11 +18,11 @@ import (
 
 const apiKey = "sk_test_e2e_51HoldsAreSeenToTheirEnd"
 
-// boundless is a Stripe without limits of its own.
-var boundless = stripesim.Options{Seed: 1, EndpointRate: -1, OverallRate: -1}
+// unlimitedStripeOptions is a Stripe without limits of its own.
+var unlimitedStripeOptions = stripesim.Options{Seed: 1, EndpointRate: -1, OverallRate: -1}
 
-// highBudget are settings that keep the budget out of the way.
-var highBudget = []string{"HOLDD_RATE=100000", "HOLDD_RATE_READ=100000"}
+// highBudgetSettings are settings that keep the budget out of the way.
+var highBudgetSettings = []string{"HOLDD_RATE=100000", "HOLDD_RATE_READ=100000"}
 
 // world is a Redis, a Stripe, and the replicas of holdd that share them.
 type world struct {
@@ -43,32 +43,32 @@ func newWorld(tb testing.TB, o stripesim.Options, args ...string) *world {
 	return w
 }
 
-// env are the settings that lead to this world.
-func (w *world) env() []string {
+// settings are the settings that lead to this world.
+func (w *world) settings() []string {
 	return []string{"STRIPE_API_KEY=" + apiKey, "STRIPE_API_BASE=http://" + w.stripe.addr, "REDIS_URL=" + w.redis.URL()}
 }
 
-// start adds a replica.
-func (w *world) start(bin string, settings ...string) *replica {
+// startReplica adds a replica.
+func (w *world) startReplica(bin string, settings ...string) *replica {
 	w.tb.Helper()
-	r := startReplica(w.tb, fmt.Sprintf("replica %d", len(w.replicas)+1), bin, append(w.env(), settings...)...)
+	r := startReplica(w.tb, fmt.Sprintf("replica %d", len(w.replicas)+1), bin, append(w.settings(), settings...)...)
 	w.replicas = append(w.replicas, r)
 	return r
 }
 
 // stripeServer is the simulator behind a listener that can be closed and opened again at the same address.
 type stripeServer struct {
-	tb      testing.TB
-	handler http.Handler
-	addr    string
-	server  *http.Server
-	keyless atomic.Int64 // requests that could move money and carried no idempotency key
+	tb              testing.TB
+	handler         http.Handler
+	addr            string
+	server          *http.Server
+	keylessRequests atomic.Int64 // requests that could move money and carried no idempotency key
 }
 
 func (s *stripeServer) open() {
 	s.tb.Helper()
 	var l net.Listener
-	storetest.Until(s.tb, startTime, "the address of Stripe is free again", func() bool {
+	storetest.WaitUntil(s.tb, processTimeout, "the address of Stripe is free again", func() bool {
 		at := s.addr
 		if at == "" {
 			at = "127.0.0.1:0"
@@ -78,7 +78,7 @@ func (s *stripeServer) open() {
 		return err == nil
 	})
 	s.addr = l.Addr().String()
-	s.server = &http.Server{Handler: s, ReadHeaderTimeout: startTime}
+	s.server = &http.Server{Handler: s, ReadHeaderTimeout: processTimeout}
 	go func(server *http.Server) {
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			s.tb.Errorf("the server of Stripe ended: %v", err)
@@ -91,7 +91,7 @@ func (s *stripeServer) close() { _ = s.server.Close() }
 
 func (s *stripeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodPost && r.Header.Get("Idempotency-Key") == "" {
-		s.keyless.Add(1)
+		s.keylessRequests.Add(1)
 	}
 	s.handler.ServeHTTP(w, r)
 }
@@ -104,8 +104,8 @@ type booking struct {
 	due      time.Time
 }
 
-// authorize places n holds of different amounts at Stripe.
-func (w *world) authorize(n int) []booking {
+// authorizeBookings places n holds of different amounts at Stripe.
+func (w *world) authorizeBookings(n int) []booking {
 	w.tb.Helper()
 	out := make([]booking, n)
 	for i := range out {
@@ -120,81 +120,81 @@ func (w *world) authorize(n int) []booking {
 	return out
 }
 
-func reference(i int) string { return fmt.Sprintf("BK-%05d", i) }
+func bookingReference(i int) string { return fmt.Sprintf("BK-%05d", i) }
 
-// schedule has all bookings captured at the time that each has. What Stripe would tell is sent along, so that it costs no read.
-func (w *world) schedule(r *replica, all []booking) {
+// scheduleBookings has all bookings captured at the time that each has. What Stripe would tell is sent along, so that it costs no read.
+func (w *world) scheduleBookings(r *replica, all []booking) {
 	w.tb.Helper()
-	wishes := make([]hold.ScheduleRequest, len(all))
+	reqs := make([]hold.ScheduleRequest, len(all))
 	for i, b := range all {
-		wishes[i] = hold.ScheduleRequest{PaymentIntent: b.id, Reference: reference(i), Amount: b.amount, Currency: "eur",
-			ExpiresAt: stamp(b.deadline), CaptureAt: stamp(b.due)}
+		reqs[i] = hold.ScheduleRequest{PaymentIntent: b.id, Reference: bookingReference(i), Amount: b.amount, Currency: "eur",
+			ExpiresAt: formatTime(b.deadline), CaptureAt: formatTime(b.due)}
 	}
-	w.send(r, wishes)
+	w.scheduleAll(r, reqs)
 }
 
-// batch sends wishes, and leaves what is answered to the caller.
-func (w *world) batch(r *replica, wishes []hold.ScheduleRequest) []api.BatchResult {
+// scheduleBatch sends wishes, and leaves what is answered to the caller.
+func (w *world) scheduleBatch(r *replica, reqs []hold.ScheduleRequest) []api.BatchResult {
 	w.tb.Helper()
-	results, err := r.client.ScheduleBatch(w.tb.Context(), wishes)
+	results, err := r.client.ScheduleBatch(w.tb.Context(), reqs)
 	if err != nil {
 		w.tb.Fatal(err)
 	}
 	return results
 }
 
-func (w *world) send(r *replica, wishes []hold.ScheduleRequest) {
+func (w *world) scheduleAll(r *replica, reqs []hold.ScheduleRequest) {
 	w.tb.Helper()
-	for i, res := range w.batch(r, wishes) {
+	for i, res := range w.scheduleBatch(r, reqs) {
 		if res.Status != http.StatusCreated {
 			w.tb.Fatalf("hold %d was not scheduled: %d %v", i, res.Status, res.Problem)
 		}
 	}
 }
 
-func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
+func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
 
-// soon is a time in whole milliseconds, which is what Redis keeps.
-func soon(d time.Duration) time.Time { return time.Now().Add(d).Truncate(time.Millisecond) }
+// afterNow is a time in whole milliseconds, which is what Redis keeps.
+func afterNow(d time.Duration) time.Time { return time.Now().Add(d).Truncate(time.Millisecond) }
 
-// dueAt gives all bookings the same time.
-func dueAt(all []booking, t time.Time) []booking {
+// setDueAt gives all bookings the same time.
+func setDueAt(all []booking, t time.Time) []booking {
 	for i := range all {
 		all[i].due = t
 	}
 	return all
 }
 
-// taken is how many captures the ledger has.
-func (w *world) taken() int {
+// countCaptures is how many captures the ledger has.
+func (w *world) countCaptures() int {
 	n := 0
 	for _, e := range w.sim.Ledger() {
-		if e.Kind == stripesim.Captured {
+		if e.Kind == stripesim.EffectCaptured {
 			n++
 		}
 	}
 	return n
 }
 
-// await waits until the ledger has n captures and r shows as many holds as captured.
-func (w *world) await(r *replica, n int, within time.Duration) {
+// waitForCaptures waits until the ledger has n captures and r shows as many holds as captured.
+func (w *world) waitForCaptures(r *replica, n int, within time.Duration) {
 	w.tb.Helper()
 	defer func() {
 		if w.tb.Failed() {
-			w.tb.Logf("%d of %d captured, by what Stripe did; open by what %s says: %s", w.taken(), n, r.name, w.open(r))
+			w.tb.Logf("%d of %d captured, by what Stripe did; open by what %s says: %s", w.countCaptures(), n, r.name, w.describeOpenHolds(r))
 		}
 	}()
 	until := time.Now().Add(within)
-	storetest.Until(w.tb, within, fmt.Sprintf("%d captures at Stripe", n), func() bool { return w.taken() >= n })
-	storetest.Until(w.tb, max(time.Until(until), time.Second), fmt.Sprintf("%d holds shown as captured", n), func() bool {
-		return len(w.views(r, hold.Captured)) >= n
+	storetest.WaitUntil(w.tb, within, fmt.Sprintf("%d captures at Stripe", n), func() bool { return w.countCaptures() >= n })
+	storetest.WaitUntil(w.tb, max(time.Until(until), time.Second), fmt.Sprintf("%d holds shown as captured", n), func() bool {
+		return len(w.listByState(r, hold.Captured)) >= n
 	})
 }
 
-// views lists what a replica has in one state, nil while it can't tell.
-func (w *world) views(r *replica, state hold.State) map[string]hold.View {
+// listByState lists what a replica has in one state, nil while it can't tell.
+func (w *world) listByState(r *replica, state hold.State) map[string]hold.View {
 	out := map[string]hold.View{}
-	for v, err := range r.client.All(w.tb.Context(), api.ListQuery{State: state, Limit: api.MaxList}) {
+	for v, err := range r.client.ListAll(w.tb.Context(), api.ListQuery{State: state, Limit: api.MaxPageSize}) {
 		if err != nil {
 			return nil
 		}
@@ -203,15 +203,15 @@ func (w *world) views(r *replica, state hold.State) map[string]hold.View {
 	return out
 }
 
-// open describes what is not final, for a test that failed.
-func (w *world) open(r *replica) string {
+// describeOpenHolds describes what is not final, for a test that failed.
+func (w *world) describeOpenHolds(r *replica) string {
 	var b strings.Builder
 	n := 0
 	for _, s := range hold.States() {
 		if s.Final() {
 			continue
 		}
-		for id, v := range w.views(r, s) {
+		for id, v := range w.listByState(r, s) {
 			if n++; n <= 10 {
 				fmt.Fprintf(&b, "\n%s %s, next %s at %v", id, v.State, v.Next, v.NextAt)
 				if h, err := r.client.Get(w.tb.Context(), id); err == nil {
@@ -225,36 +225,36 @@ func (w *world) open(r *replica) string {
 	return fmt.Sprintf("%d%s", n, b.String())
 }
 
-// lines says how many lines of the log each outcome may have.
-type lines int
+// loggedOutcomes says how many lines of the log each outcome may have.
+type loggedOutcomes int
 
 const (
-	ofTheFirst lines = iota + 1 // exactly one, and it tells of the first request, because nothing went wrong
-	oneLine                     // exactly one
-	mayBeLost                   // one at the most: a replica that was killed may not have come to write it
+	onceByFirstAttempt loggedOutcomes = iota + 1 // exactly one, and it tells of the first request, because nothing went wrong
+	exactlyOnce                                  // exactly one
+	atMostOnce                                   // one at the most: a replica that was killed may not have come to write it
 )
 
-// judge holds the ledger, the holds as r shows them, and the log against what was booked. It returns the captures in their order.
-func (w *world) judge(r *replica, all []booking, want lines) []stripesim.Effect {
+// checkCaptures holds the ledger, the holds as r shows them, and the log against what was booked. It returns the captures in their order.
+func (w *world) checkCaptures(r *replica, all []booking, want loggedOutcomes) []stripesim.Effect {
 	w.tb.Helper()
-	if n := w.stripe.keyless.Load(); n > 0 {
+	if n := w.stripe.keylessRequests.Load(); n > 0 {
 		w.tb.Errorf("%d requests that could move money carried no idempotency key", n)
 	}
 	effects := map[string][]stripesim.Effect{}
 	var captures []stripesim.Effect
 	for _, e := range w.sim.Ledger() {
-		if e.Kind != stripesim.Authorized {
+		if e.Kind != stripesim.EffectAuthorized {
 			effects[e.Intent] = append(effects[e.Intent], e)
 		}
-		if e.Kind == stripesim.Captured {
+		if e.Kind == stripesim.EffectCaptured {
 			captures = append(captures, e)
 		}
 	}
-	shown := w.views(r, hold.Captured)
+	shown := w.listByState(r, hold.Captured)
 	lost := 0
 	for i, b := range all {
 		got := effects[b.id]
-		if len(got) != 1 || got[0].Kind != stripesim.Captured || got[0].Amount != b.amount || got[0].Currency != "eur" || !got[0].Final || got[0].By != "api" || got[0].Key == "" {
+		if len(got) != 1 || got[0].Kind != stripesim.EffectCaptured || got[0].Amount != b.amount || got[0].Currency != "eur" || !got[0].Final || got[0].Actor != "api" || got[0].IdempotencyKey == "" {
 			w.tb.Errorf("booking %d of %d cents: the ledger has %+v, and it should have one capture of all, with a key", i, b.amount, got)
 			continue
 		}
@@ -264,17 +264,17 @@ func (w *world) judge(r *replica, all []booking, want lines) []stripesim.Effect 
 		if v := shown[b.id]; v.CapturedAmount != b.amount {
 			w.tb.Errorf("booking %d: holdd shows it as %q with %d captured, and %d were", i, v.State, v.CapturedAmount, b.amount)
 		}
-		var told []entry
+		var logged []logLine
 		for _, r := range w.replicas {
-			told = append(told, r.log.of(b.id)...)
+			logged = append(logged, r.log.outcomesOf(b.id)...)
 		}
 		switch {
-		case len(told) == 0 && want == mayBeLost:
+		case len(logged) == 0 && want == atMostOnce:
 			lost++
-		case len(told) != 1:
-			w.tb.Errorf("booking %d has %d lines of its outcome in the log: %+v", i, len(told), told)
+		case len(logged) != 1:
+			w.tb.Errorf("booking %d has %d lines of its outcome in the log: %+v", i, len(logged), logged)
 		default:
-			w.judgeLine(i, b, got[0], told[0], want)
+			w.checkOutcomeLine(i, b, got[0], logged[0], want)
 		}
 		if w.tb.Failed() && i > 20 {
 			w.tb.Fatal("and so on")
@@ -286,12 +286,12 @@ func (w *world) judge(r *replica, all []booking, want lines) []stripesim.Effect 
 	return captures
 }
 
-func (w *world) judgeLine(i int, b booking, done stripesim.Effect, e entry, want lines) {
+func (w *world) checkOutcomeLine(i int, b booking, done stripesim.Effect, e logLine, want loggedOutcomes) {
 	w.tb.Helper()
-	good := e.Event == "hold.captured" && e.Level == "info" && e.Hold == b.id && e.PaymentIntent == b.id && e.Account == "" && e.Reference == reference(i) &&
+	good := e.Event == "hold.captured" && e.Level == "info" && e.Hold == b.id && e.PaymentIntent == b.id && e.Account == "" && e.Reference == bookingReference(i) &&
 		e.Amount == b.amount && e.Currency == "eur" && e.LatenessMS >= 0 && e.Cause == "schedule"
-	if want == ofTheFirst {
-		good = good && e.Attempt == 1 && e.IdempotencyKey == done.Key && e.RequestID == done.RequestID
+	if want == onceByFirstAttempt {
+		good = good && e.Attempt == 1 && e.IdempotencyKey == done.IdempotencyKey && e.RequestID == done.RequestID
 	}
 	if !good {
 		w.tb.Errorf("booking %d: the line %+v does not tell of %+v", i, e, done)

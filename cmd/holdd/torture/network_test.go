@@ -13,18 +13,18 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// wire is a proxy between a replica and something that it needs.
-type wire struct {
-	name  string
-	proxy *toxiproxy.Proxy
-	busy  sync.Mutex // one fault at a time
+// faultyProxy is a proxy between a replica and something that it needs.
+type faultyProxy struct {
+	name    string
+	proxy   *toxiproxy.Proxy
+	faultMu sync.Mutex // one fault at a time
 }
 
-func newWire(t testing.TB, name, upstream string) *wire {
+func newFaultyProxy(t testing.TB, name, upstream string) *faultyProxy {
 	t.Helper()
 	zerolog.SetGlobalLevel(zerolog.Disabled) // parts of the proxy have a logger of their own
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
-	w := &wire{name: name, proxy: toxiproxy.NewProxy(server, name, "127.0.0.1:0", upstream)}
+	w := &faultyProxy{name: name, proxy: toxiproxy.NewProxy(server, name, "127.0.0.1:0", upstream)}
 	if err := w.proxy.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -32,57 +32,57 @@ func newWire(t testing.TB, name, upstream string) *wire {
 	return w
 }
 
-func (w *wire) addr() string { return w.proxy.Listen }
+func (w *faultyProxy) addr() string { return w.proxy.Listen }
 
-// toxics are what a network does, as toxiproxy names it.
-var toxics = []struct {
+// networkFaults are what a network does, as toxiproxy names it.
+var networkFaults = []struct {
 	name string
 	draw func(rng *rand.Rand) string
 }{
-	{"blackholed, requests", fixed(`"timeout","stream":"upstream","attributes":{"timeout":0}`)},
-	{"blackholed, answers", fixed(`"timeout","stream":"downstream","attributes":{"timeout":0}`)},
-	{"slowed, requests", latency("upstream")},
-	{"slowed, answers", latency("downstream")},
-	{"reset, requests", fixed(`"reset_peer","stream":"upstream","attributes":{"timeout":0}`)},
-	{"reset, answers", fixed(`"reset_peer","stream":"downstream","attributes":{"timeout":0}`)},
+	{"blackholed, requests", fixedToxic(`"timeout","stream":"upstream","attributes":{"timeout":0}`)},
+	{"blackholed, answers", fixedToxic(`"timeout","stream":"downstream","attributes":{"timeout":0}`)},
+	{"slowed, requests", latencyToxic("upstream")},
+	{"slowed, answers", latencyToxic("downstream")},
+	{"reset, requests", fixedToxic(`"reset_peer","stream":"upstream","attributes":{"timeout":0}`)},
+	{"reset, answers", fixedToxic(`"reset_peer","stream":"downstream","attributes":{"timeout":0}`)},
 	{"closed after some bytes", func(rng *rand.Rand) string {
 		return fmt.Sprintf(`"limit_data","stream":"downstream","attributes":{"bytes":%d}`, 1+rng.IntN(2000))
 	}},
-	{"in small pieces", fixed(`"slicer","stream":"downstream","attributes":{"average_size":40,"size_variation":20,"delay":2000}`)},
-	{"at a few KB/s", fixed(`"bandwidth","stream":"downstream","attributes":{"rate":2}`)},
+	{"in small pieces", fixedToxic(`"slicer","stream":"downstream","attributes":{"average_size":40,"size_variation":20,"delay":2000}`)},
+	{"at a few KB/s", fixedToxic(`"bandwidth","stream":"downstream","attributes":{"rate":2}`)},
 }
 
-func fixed(s string) func(*rand.Rand) string { return func(*rand.Rand) string { return s } }
+func fixedToxic(s string) func(*rand.Rand) string { return func(*rand.Rand) string { return s } }
 
-func latency(stream string) func(*rand.Rand) string {
+func latencyToxic(stream string) func(*rand.Rand) string {
 	return func(rng *rand.Rand) string {
 		ms := 50 + rng.IntN(3000)
 		return fmt.Sprintf(`"latency","stream":%q,"attributes":{"latency":%d,"jitter":%d}`, stream, ms, ms/2)
 	}
 }
 
-// tear does something to one of the connections for a while, and makes it whole again.
-func (w *world) tear(ctx context.Context, rng *rand.Rand, wires []*wire) {
+// injectNetworkFault does something to one of the connections for a while, and makes it whole again.
+func (w *world) injectNetworkFault(ctx context.Context, rng *rand.Rand, wires []*faultyProxy) {
 	x := wires[rng.IntN(len(wires))]
-	n, lasts := rng.IntN(len(toxics)+2), between(rng, 300*time.Millisecond, 5*time.Second)
-	if !x.busy.TryLock() {
+	n, lasts := rng.IntN(len(networkFaults)+2), randomDuration(rng, 300*time.Millisecond, 5*time.Second)
+	if !x.faultMu.TryLock() {
 		return
 	}
-	defer x.busy.Unlock()
-	if n >= len(toxics) {
-		w.count(x.name + ": cut")
+	defer x.faultMu.Unlock()
+	if n >= len(networkFaults) {
+		w.increment(x.name + ": cut")
 		x.proxy.Stop()
-		pause(ctx, lasts)
-		for x.proxy.Start() != nil && pause(w.t.Context(), 50*time.Millisecond) { // its port may be in use for a moment
+		sleepContext(ctx, lasts)
+		for x.proxy.Start() != nil && sleepContext(w.t.Context(), 50*time.Millisecond) { // its port may be in use for a moment
 		}
 		return
 	}
-	w.count(x.name + ": " + toxics[n].name)
-	if _, err := x.proxy.Toxics.AddToxicJson(strings.NewReader(`{"name":"fault","type":` + toxics[n].draw(rng) + `}`)); err != nil {
+	w.increment(x.name + ": " + networkFaults[n].name)
+	if _, err := x.proxy.Toxics.AddToxicJson(strings.NewReader(`{"name":"fault","type":` + networkFaults[n].draw(rng) + `}`)); err != nil {
 		w.t.Errorf("%s: %v", x.name, err)
 		return
 	}
-	pause(ctx, lasts)
+	sleepContext(ctx, lasts)
 	if err := x.proxy.Toxics.RemoveToxic(context.Background(), "fault"); err != nil {
 		w.t.Errorf("%s: %v", x.name, err)
 	}

@@ -17,82 +17,82 @@ import (
 
 // replica is a holdd that a supervisor starts again whenever it ends.
 type replica struct {
-	w    *world
-	name string
-	env  []string
-	path string // of its log, over all its lives
-	gone chan struct{}
+	world   *world
+	name    string
+	env     []string
+	logPath string // of its log, over all its lives
+	exited  chan struct{}
 
-	mu     sync.Mutex
-	file   *os.File
-	line   []byte // of the log, not yet ended
-	proc   *os.Process
-	client *api.Client // nil while it doesn't listen
-	ours   bool        // the end of this life is our doing
-	down   time.Duration
+	mu           sync.Mutex
+	logFile      *os.File
+	partialLine  []byte // of the log, not yet ended
+	process      *os.Process
+	client       *api.Client // nil while it doesn't listen
+	endedByTest  bool        // the end of this life is our doing
+	restartDelay time.Duration
 }
 
 // supervise keeps the replica running until ctx ends.
 func (r *replica) supervise(ctx context.Context) {
-	defer close(r.gone)
+	defer close(r.exited)
 	for ctx.Err() == nil {
-		cmd := exec.Command(r.w.bin, "serve")
-		cmd.Env, cmd.Dir, cmd.Stderr, cmd.SysProcAttr, cmd.WaitDelay = r.env, r.w.dir, r, ownProcess(), 5*time.Second
+		cmd := exec.Command(r.world.bin, "serve")
+		cmd.Env, cmd.Dir, cmd.Stderr, cmd.SysProcAttr, cmd.WaitDelay = r.env, r.world.dir, r, ownProcess(), 5*time.Second
 		if err := cmd.Start(); err != nil {
-			r.w.t.Errorf("%s: %v", r.name, err)
+			r.world.t.Errorf("%s: %v", r.name, err)
 			return
 		}
 		r.mu.Lock()
-		r.proc, r.ours, r.down = cmd.Process, false, 300*time.Millisecond
+		r.process, r.endedByTest, r.restartDelay = cmd.Process, false, 300*time.Millisecond
 		r.mu.Unlock()
-		stop := context.AfterFunc(ctx, func() { r.signal(syscall.SIGKILL, 0) })
+		stop := context.AfterFunc(ctx, func() { r.sendSignal(syscall.SIGKILL, 0) })
 		err := cmd.Wait()
 		stop()
 		r.mu.Lock()
-		r.proc = nil
+		r.process = nil
 		if r.client != nil {
 			r.client.Close()
 		}
 		r.client = nil
-		r.line = nil
-		ours, down := r.ours, r.down
+		r.partialLine = nil
+		ours, down := r.endedByTest, r.restartDelay
 		r.mu.Unlock()
 		if !ours {
-			r.w.count("a replica ended by itself and was started again")
+			r.world.increment("a replica ended by itself and was started again")
 			fmt.Fprintf(r, "{\"message\":\"ended by itself: %v\"}\n", err)
 		}
-		pause(ctx, down)
+		sleepContext(ctx, down)
 	}
 }
 
-// signal reports whether there was a process to take it. A signal that ends the process keeps it down for a while.
-func (r *replica) signal(s syscall.Signal, down time.Duration) bool {
+// sendSignal reports whether there was a process to take it. A signal that ends the process keeps it down for a while.
+func (r *replica) sendSignal(s syscall.Signal, down time.Duration) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.proc == nil {
+	if r.process == nil {
 		return false
 	}
 	if s == syscall.SIGKILL || s == syscall.SIGTERM {
-		r.ours, r.down = true, down
+		r.endedByTest, r.restartDelay = true, down
 	}
-	return r.proc.Signal(s) == nil
+	return r.process.Signal(s) == nil
 }
 
 // freeze stops the process that runs now for a time, and lets that one go on if nobody has ended it meanwhile.
 func (r *replica) freeze(ctx context.Context, d time.Duration) bool {
 	r.mu.Lock()
-	p := r.proc
+	p := r.process
 	r.mu.Unlock()
 	if p == nil || p.Signal(syscall.SIGSTOP) != nil {
 		return false
 	}
-	pause(ctx, d)
+	sleepContext(ctx, d)
 	_ = p.Signal(syscall.SIGCONT) // it may have been killed meanwhile
 	return true
 }
 
-// api is nil while the replica doesn't listen.
-func (r *replica) api() *api.Client {
+// apiClient is nil while the replica doesn't listen.
+func (r *replica) apiClient() *api.Client {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.client
@@ -102,9 +102,9 @@ func (r *replica) api() *api.Client {
 func (r *replica) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.line = append(r.line, p...)
+	r.partialLine = append(r.partialLine, p...)
 	for {
-		line, rest, ok := bytes.Cut(r.line, []byte("\n"))
+		line, rest, ok := bytes.Cut(r.partialLine, []byte("\n"))
 		if !ok {
 			break
 		}
@@ -114,14 +114,14 @@ func (r *replica) Write(p []byte) (int, error) {
 				r.client = c
 			}
 		}
-		r.line = rest
+		r.partialLine = rest
 	}
-	return r.file.Write(p)
+	return r.logFile.Write(p)
 }
 
-// lines returns the lines of the log that contain any of the texts, at most max of them, the last ones.
-func (r *replica) lines(max int, texts ...string) []string {
-	b, err := os.ReadFile(r.path)
+// grepLog returns the lines of the log that contain any of the texts, at most max of them, the last ones.
+func (r *replica) grepLog(max int, texts ...string) []string {
+	b, err := os.ReadFile(r.logPath)
 	if err != nil {
 		return []string{err.Error()}
 	}
@@ -137,8 +137,8 @@ func (r *replica) lines(max int, texts ...string) []string {
 	return out[len(out)-min(max, len(out)):]
 }
 
-// pause waits, less if ctx ends before. It reports whether it has waited to the end.
-func pause(ctx context.Context, d time.Duration) bool {
+// sleepContext waits, less if ctx ends before. It reports whether it has waited to the end.
+func sleepContext(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/intake"
+	"github.com/holdd/holdd/worker/query"
+)
+
+// fakeWorker keeps holds for the tests' API. The rules are the real ones of package hold; the worker is replaced by what the beginning of a
+// reference asks for:
+//
+//	STUCK   a trigger is accepted and never carried out
+//	REFUSED a trigger ends in attention
+//	LAPSED  a trigger finds the hold expired
+//	RACE    somebody else changes the hold each time it is looked at
+//
+// All others do what was triggered, the second time they are looked at after it.
+type fakeWorker struct {
+	mu               sync.Mutex
+	holds            map[string]hold.Hold
+	getsAfterTrigger map[string]int
+	unavailable      bool
+}
+
+func newFakeWorker() *fakeWorker {
+	return &fakeWorker{holds: map[string]hold.Hold{}, getsAfterTrigger: map[string]int{}}
+}
+
+func holdNotFoundError(id string) error {
+	return &hold.Problem{Code: hold.HoldNotFound, Detail: "there is no hold " + id}
+}
+
+func (m *fakeWorker) Schedule(_ context.Context, reqs []hold.ScheduleRequest, by string) []intake.ScheduleResult {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := make([]intake.ScheduleResult, len(reqs))
+	for i := range reqs {
+		if m.unavailable {
+			out[i].Err = health.ErrUnavailable
+			continue
+		}
+		d, err := reqs[i].Validate(time.Now())
+		if err != nil {
+			out[i].Err = err
+			continue
+		}
+		if old, ok := m.holds[d.ID]; ok {
+			if out[i].Hold = old; !old.SameTerms(d) {
+				out[i] = intake.ScheduleResult{Err: &hold.Problem{Code: hold.HoldExists, Detail: "hold " + d.ID + " is scheduled with other terms"}}
+			}
+			continue
+		}
+		c, err := hold.New(d, nil, by, time.Now())
+		if err == nil {
+			c, err = c.Confirm(&hold.Hold{}, d.Confirm, time.Now(), hold.Rules{ExpiryMargin: time.Hour})
+		}
+		if err != nil {
+			out[i].Err = err
+			continue
+		}
+		c.Hold.Verified = d.NeedsNoRead()
+		m.holds[d.ID] = c.Hold
+		out[i] = intake.ScheduleResult{Hold: c.Hold, Created: true}
+	}
+	return out
+}
+
+func (m *fakeWorker) Get(_ context.Context, id string) (hold.Hold, time.Time, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h, ok := m.holds[id]
+	if !ok {
+		return hold.Hold{}, time.Now(), holdNotFoundError(id)
+	}
+	shown := h
+	if strings.HasPrefix(h.Reference, "RACE") {
+		h.Revision++
+	}
+	if h.Reason == hold.CauseTrigger && h.State == hold.Scheduled {
+		if m.getsAfterTrigger[id]++; m.getsAfterTrigger[id] > 1 {
+			m.finishTriggered(&h)
+		}
+	}
+	m.holds[id] = h
+	return shown, time.Now(), nil
+}
+
+// finishTriggered is the worker.
+func (m *fakeWorker) finishTriggered(h *hold.Hold) {
+	now := time.Now()
+	op := h.NextOp
+	entry := hold.HistoryEntry{At: now, Kind: hold.HistoryAttempt, By: "holdd", Op: op, Answer: hold.AnswerOK, RequestID: "req_123"}
+	switch {
+	case strings.HasPrefix(h.Reference, "STUCK"):
+		return
+	case strings.HasPrefix(h.Reference, "REFUSED"):
+		h.State, h.Reason, h.NextOp = hold.Attention, hold.CauseRefused, 0
+	case strings.HasPrefix(h.Reference, "LAPSED"):
+		h.State, h.Reason, h.NextOp, h.SettledAt = hold.Expired, hold.CauseExpired, 0, now
+	case op == hold.OpCancel:
+		h.State, h.NextOp, h.SettledAt = hold.Canceled, 0, now
+	default:
+		h.State, h.NextOp, h.SettledAt = hold.Captured, 0, now
+		if h.CapturedAmount = h.CaptureAmount; h.CapturedAmount == 0 {
+			h.CapturedAmount = h.Amount
+		}
+	}
+	h.History = append(h.History, entry)
+}
+
+func (m *fakeWorker) List(_ context.Context, q query.Query) (query.Page, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	page := query.Page{Now: now}
+	if m.unavailable {
+		return page, health.ErrUnavailable
+	}
+	all := slices.SortedFunc(maps.Values(m.holds), func(a, b hold.Hold) int { return cmp.Compare(a.ID, b.ID) })
+	limit := cmp.Or(q.Limit, 50)
+	for _, h := range all {
+		if h.ID <= q.Cursor || !strings.HasPrefix(h.Reference, q.Reference) || q.Account != "" && h.Account != q.Account ||
+			q.State != 0 && h.StateAt(now) != q.State || q.ExpiringWithin != 0 && (h.State.Final() || h.ExpiresAt.After(now.Add(q.ExpiringWithin))) {
+			continue
+		}
+		if len(page.Holds) == limit {
+			page.Next = page.Holds[limit-1].ID
+			break
+		}
+		page.Holds = append(page.Holds, h)
+	}
+	return page, nil
+}
+
+func (m *fakeWorker) changeHold(id string, revision uint64, confirmed bool, do func(hold.Hold) (hold.Decision, error)) (hold.Hold, time.Time, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	h, ok := m.holds[id]
+	switch {
+	case !ok:
+		return h, now, holdNotFoundError(id)
+	case revision != 0 && revision != h.Revision:
+		return h, now, &hold.Problem{Code: hold.RevisionMismatch, Detail: "hold " + id + " has changed meanwhile"}
+	}
+	c, err := do(h)
+	if err == nil {
+		c, err = c.Confirm(&h, confirmed, now, hold.Rules{ExpiryMargin: time.Hour})
+	}
+	if err != nil {
+		return h, now, err
+	}
+	m.holds[id] = c.Hold
+	return c.Hold, now, nil
+}
+
+func (m *fakeWorker) Patch(_ context.Context, id string, p hold.Patch, revision uint64, by string) (hold.Hold, time.Time, error) {
+	return m.changeHold(id, revision, p.Confirm, func(h hold.Hold) (hold.Decision, error) { return h.ApplyPatch(&p, by, time.Now()) })
+}
+
+func (m *fakeWorker) Capture(_ context.Context, id string, amount int64, revision uint64, by string) (hold.Hold, time.Time, error) {
+	return m.changeHold(id, revision, true, func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(amount, by, time.Now()) })
+}
+
+func (m *fakeWorker) Cancel(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
+	return m.changeHold(id, revision, true, func(h hold.Hold) (hold.Decision, error) { return h.RequestCancel(by, time.Now()) })
+}
+
+func (m *fakeWorker) Pause(_ context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error) {
+	return m.changeHold(id, revision, confirmed, func(h hold.Hold) (hold.Decision, error) { return h.Pause(0, by, time.Now()) })
+}
+
+func (m *fakeWorker) Resume(_ context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error) {
+	return m.changeHold(id, revision, confirmed, func(h hold.Hold) (hold.Decision, error) { return h.Resume(by, time.Now()) })
+}
+
+func (m *fakeWorker) Acknowledge(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
+	return m.changeHold(id, revision, true, func(h hold.Hold) (hold.Decision, error) { return h.Acknowledge(by, time.Now()) })
+}
+
+func (m *fakeWorker) Plan(_ context.Context, next time.Duration) (query.Plan, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	p := query.Plan{From: now, Until: now.Add(next)}
+	for _, h := range m.holds {
+		if h.NextOp == hold.OpCapture && h.NextAt.Before(p.Until) {
+			p.Hours = append(p.Hours, query.PlanHour{Start: h.NextAt.Truncate(time.Hour), Capture: []hold.Sum{{Currency: h.Currency, Count: 1, Amount: h.Amount}}})
+		}
+		if !h.State.Final() && h.ExpiresAt.Before(p.Until) {
+			p.AtRisk = append(p.AtRisk, query.Risk{Hold: h, Reason: "expires with nothing scheduled"})
+		}
+	}
+	return p, nil
+}
+
+func (m *fakeWorker) Check(context.Context) []health.Check {
+	return []health.Check{{Name: "redis", OK: true}}
+}
+
+// parts is what serves holds in these tests.
+type parts interface {
+	api.Scheduler
+	api.Changer
+	api.Reader
+	api.Planner
+	api.ReadinessChecker
+}
+
+func holdsOf(p parts) api.HoldService {
+	return api.HoldService{Scheduler: p, Changer: p, Reader: p, Planner: p, ReadinessChecker: p}
+}

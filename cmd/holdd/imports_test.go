@@ -1,0 +1,145 @@
+package main_test
+
+import (
+	"encoding/json"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const modulePath = "github.com/holdd/holdd"
+
+// allowedImports say which modules and packages outside the standard library each package may import itself, and
+// why no others.
+var allowedImports = map[string]struct {
+	may []string
+	why string
+}{
+	"worker/hold":  {nil, "deciding is pure: no I/O, no library whose upgrade could change a decision"},
+	"worker/clock": {nil, "Redis' clock is one number"},
+	"worker/health": {[]string{"worker/hold", "go.uber.org/zap"},
+		"every part reports here, so it knows none of them"},
+	"worker/event": {[]string{"worker/hold"}, "what is published depends on the hold alone"},
+	"worker/commit": {[]string{"worker/event", "worker/hold", "go.uber.org/zap"},
+		"every part writes through it, so it knows none of them"},
+	"worker/execute": {[]string{"worker/hold"}, "one loop for every machine, whatever sends its calls"},
+	"worker/gateway": {[]string{"worker/execute", "worker/hold", "github.com/stripe/stripe-go/v76",
+		"github.com/go-json-experiment/json", "github.com/sony/gobreaker/v2", "go.uber.org/zap"},
+		"the only code that talks to Stripe knows nothing of what the answers lead to"},
+	"worker/query": {[]string{"worker/clock", "worker/event", "worker/health", "worker/hold"},
+		"questions are answered by reading the schedule alone"},
+	"worker/intake": {[]string{"worker/clock", "worker/commit", "worker/event", "worker/execute", "worker/health",
+		"worker/hold", "go.uber.org/zap"},
+		"requests reach the engine through committed holds only"},
+	"worker/authorize": {[]string{"worker/clock", "worker/commit", "worker/event", "worker/execute", "worker/health",
+		"worker/hold", "go.uber.org/zap"},
+		"an authorization reaches the engine through its committed hold only"},
+	"worker/reconcile": {[]string{"worker/clock", "worker/commit", "worker/event", "worker/execute", "worker/health",
+		"worker/hold", "github.com/robfig/cron/v3", "go.uber.org/zap"},
+		"what Stripe says reaches the engine through committed holds only"},
+	"worker": {[]string{"worker/authorize", "worker/clock", "worker/commit", "worker/event", "worker/execute",
+		"worker/health", "worker/hold", "worker/intake", "worker/query", "worker/reconcile",
+		"github.com/robfig/cron/v3", "go.uber.org/zap"},
+		"the engine knows neither Redis nor Stripe nor HTTP: it declares what it needs of them"},
+	"worker/wiring": {[]string{"store", "worker", "worker/gateway", "worker/reconcile"},
+		"the one place that knows the engine, the store and the gateway together"},
+	"store": {[]string{"worker/hold", "github.com/redis/go-redis/v9", "google.golang.org/protobuf"},
+		"the store keeps holds and decides nothing about them"},
+	"worker/alert": {[]string{"worker/event", "worker/health", "worker/hold", "go.uber.org/zap",
+		"github.com/standard-webhooks/standard-webhooks/libraries"},
+		"sinks know events, not where they are kept"},
+	"worker/api": {[]string{"worker/event", "worker/health", "worker/hold", "worker/intake", "worker/query",
+		"worker/reconcile", "github.com/danielgtaylor/huma/v2", "github.com/go-json-experiment/json", "go.uber.org/zap"},
+		"the API reaches holds through the parts of the worker only"},
+	"worker/stripesim": {nil, "an independent judge shares no code with what it judges"},
+	"config": {[]string{"github.com/knadh/koanf", "github.com/spf13/pflag", "github.com/robfig/cron/v3", "go.yaml.in/yaml/v3"},
+		"settings are copied into each part's options, so they depend on none"},
+}
+
+// forbiddenDependencies are packages that must not be linked into the production binary.
+var forbiddenDependencies = []string{
+	modulePath + "/worker/stripesim", modulePath + "/worker/simtest", modulePath + "/store/storetest", modulePath + "/cmd/holdd-dev",
+	"github.com/alicebob/miniredis", "github.com/Shopify/toxiproxy", "github.com/stripe/stripe-mock", "pgregory.net/rapid", "testing", "github.com/rogpeppe",
+}
+
+type goPackage struct {
+	ImportPath string
+	Standard   bool
+	Imports    []string
+	Doc        string
+	Name       string
+	GoFiles    []string
+}
+
+func goList(t *testing.T, args ...string) (out []goPackage) {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Standard,Imports,Doc,Name,GoFiles"}, args...)...)
+	cmd.Dir = "../.."
+	b, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for d := json.NewDecoder(strings.NewReader(string(b))); d.More(); {
+		var p goPackage
+		if err := d.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+func TestImports_OnlyAllowed(t *testing.T) {
+	standard := map[string]bool{}
+	for _, p := range goList(t, "std") {
+		standard[p.ImportPath] = true
+	}
+	seen := 0
+	for _, p := range goList(t, "./...") {
+		allowed, ok := allowedImports[strings.TrimPrefix(p.ImportPath, modulePath+"/")]
+		if !ok {
+			continue
+		}
+		seen++
+		for _, imp := range p.Imports {
+			permitted := standard[imp] || slices.ContainsFunc(allowed.may, func(may string) bool {
+				if !strings.Contains(strings.SplitN(may, "/", 2)[0], ".") { // one of our own: exactly it
+					return imp == modulePath+"/"+may
+				}
+				return imp == may || strings.HasPrefix(imp, may+"/")
+			})
+			if !permitted {
+				t.Errorf("%s imports %s: %s", p.ImportPath, imp, allowed.why)
+			}
+		}
+	}
+	if seen != len(allowedImports) {
+		t.Errorf("%d of %d walled packages were found", seen, len(allowedImports))
+	}
+}
+
+func TestBinary_LinksNoTestCode(t *testing.T) {
+	deps := goList(t, "-deps", "./cmd/holdd")
+	if len(deps) < 50 {
+		t.Fatalf("only %d packages", len(deps))
+	}
+	for _, p := range deps {
+		for _, n := range forbiddenDependencies {
+			if p.ImportPath == n || strings.HasPrefix(p.ImportPath, n+"/") {
+				t.Errorf("cmd/holdd links %s", p.ImportPath)
+			}
+		}
+	}
+}
+
+func TestPackages_HaveDocComments(t *testing.T) {
+	for _, p := range goList(t, "./...") {
+		if len(p.GoFiles) == 0 {
+			continue // tests alone
+		}
+		if len(p.Doc) < 25 {
+			t.Errorf("%s has no doc comment that explains it", p.ImportPath)
+		}
+	}
+}

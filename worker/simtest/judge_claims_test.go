@@ -1,0 +1,78 @@
+package simtest
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// checkClaimOrder looks at Redis right after a claim: nothing that is ready in the same lane may have a nearer deadline than what was claimed.
+func (w *world) checkClaimOrder(label string, cmds [][]byte, reply []byte) {
+	if label != "claim" {
+		return
+	}
+	left, _ := w.redis.ZMembers(commandArgs(cmds[0])[3])
+	if len(left) == 0 {
+		return
+	}
+	for _, c := range strings.Split(string(reply), "\r\n") {
+		if !strings.HasPrefix(c, "pi_") {
+			continue
+		}
+		claimed, ok := w.knownDeadline(c)
+		if !ok {
+			continue
+		}
+		for _, id := range left {
+			if d, ok := w.knownDeadline(id); ok && d.Before(claimed) {
+				w.breach("nearest first: %s was claimed while %s waits, whose deadline is nearer by %s", c, id, claimed.Sub(d))
+			}
+		}
+	}
+}
+
+// recordClaims notes whose a hold is.
+func (w *world) recordClaims(r *replica, label string, reply []byte) {
+	if label != "claim" {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, id := range strings.Split(string(reply), "\r\n") {
+		if strings.HasPrefix(id, "pi_") {
+			w.claimOwner[id] = r.name
+		}
+	}
+}
+
+// checkClaimOwner: nobody asks for an effect once another has claimed the hold.
+func (w *world) checkClaimOwner(r *replica, rec *stripeRequest) {
+	w.mu.Lock()
+	owner, lostWrites := w.claimOwner[rec.intent], len(w.lostSpans) > 0
+	w.mu.Unlock()
+	if (rec.op == "capture" || rec.op == "cancel") && !strings.HasPrefix(rec.idempotencyKey, "holdd-abandon-") && owner != r.name && !lostWrites {
+		w.breach("one claim: %s sends %s of %s, which %s has claimed since", r.name, rec.op, rec.intent, owner)
+	}
+}
+
+// knownDeadline is the deadline of a hold that holdd must know: its caller told it truly, or Stripe was read.
+func (w *world) knownDeadline(id string) (time.Time, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range w.plan.holds {
+		h := &w.plan.holds[i]
+		if w.intentIDs[h.number] != id {
+			continue
+		}
+		in, _ := w.sim.Intent(id)
+		if len(w.intakeObserved.earlierDeadlines[h.number]) > 0 {
+			return in.CaptureBefore, false
+		}
+		if h.declaresExpiry() {
+			return in.CaptureBefore, h.expiryError == 0
+		}
+		read := slices.ContainsFunc(w.apiRequests, func(c *apiRequest) bool { return c.intentID == id && c.isAccepted() && c.result.Verified })
+		return in.CaptureBefore, read && !w.lostRedisWrites(w.startedAt, time.Now())
+	}
+	return time.Time{}, false
+}

@@ -1,0 +1,180 @@
+package simtest
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// terms are what a hold's people have agreed on with holdd, as far as they can know. They are worked out from the wishes and the answers alone.
+type terms struct {
+	scheduled          bool
+	captureAt          time.Time
+	cancelAt           time.Time
+	captureAmount      int64
+	onExpiry           string
+	paused             bool
+	captureRequestedAt time.Time // asked for, zero if not
+	cancelRequestedAt  time.Time
+}
+
+func (t terms) String() string {
+	clock := func(t time.Time) string {
+		if t.IsZero() {
+			return "-"
+		}
+		return t.Format("02 15:04:05.000")
+	}
+	return fmt.Sprintf("{scheduled %v, capture_at %s, cancel_at %s, part %d, %s, paused %v, capture asked for %s, cancel asked for %s}",
+		t.scheduled, clock(t.captureAt), clock(t.cancelAt), t.captureAmount, t.onExpiry, t.paused, clock(t.captureRequestedAt), clock(t.cancelRequestedAt))
+}
+
+// apply is the terms once a wish is granted.
+func (t terms) apply(c *apiRequest) terms {
+	switch {
+	case schedulingKinds[c.kind]:
+		if t.scheduled {
+			return t // the same again changes nothing
+		}
+		t = terms{scheduled: true, captureAmount: c.schedule.CaptureAmount, onExpiry: cmp.Or(c.schedule.OnExpiry, "cancel"), paused: c.pausedAtStripe}
+		t.captureAt, t.cancelAt = parseTime(c.schedule.CaptureAt), parseTime(c.schedule.CancelAt)
+	case c.kind == "patch amount":
+		t.captureAmount = *c.patch.CaptureAmount
+	case c.kind == "patch policy":
+		t.onExpiry = *c.patch.OnExpiry
+	case strings.HasPrefix(c.kind, "patch"), c.kind == "clear":
+		before := t
+		if c.patch.CaptureAt != nil {
+			t.captureAt = parseTime(*c.patch.CaptureAt)
+			if !t.captureAt.IsZero() {
+				t.cancelAt = time.Time{}
+			}
+		}
+		if c.patch.CancelAt != nil {
+			t.cancelAt = parseTime(*c.patch.CancelAt)
+			if !t.cancelAt.IsZero() {
+				t.captureAt = time.Time{}
+			}
+		}
+		t.paused = t.paused && !c.attentionCleared
+		if t.captureAt != before.captureAt || t.cancelAt != before.cancelAt {
+			t.captureRequestedAt = time.Time{} // a new time takes the place of "now"
+		}
+	case c.kind == "capture", c.kind == "capture part":
+		t.captureRequestedAt = c.sentAt
+		if c.amount > 0 {
+			t.captureAmount = c.amount
+		}
+	case c.kind == "cancel":
+		t.cancelRequestedAt = c.sentAt
+	case c.kind == "pause":
+		t.paused, t.captureRequestedAt = true, time.Time{}
+	case c.kind == "resume":
+		t.paused = false
+	}
+	return t
+}
+
+func parseTime(s string) time.Time {
+	t, _ := time.Parse(time.RFC3339Nano, s)
+	return t.Truncate(time.Millisecond)
+}
+
+// termsHistory is how the terms of one hold came about.
+type termsHistory struct {
+	accepted      []*apiRequest // granted, in the order of their revisions
+	indeterminate []*apiRequest // perhaps granted
+
+	redisEmptiedAt time.Time     // when Redis lost everything
+	beforeEmptied  *termsHistory // until then
+}
+
+// possibleTermsAt are all the terms that may have held at a moment: what was granted by then for sure, with each choice of what may have been.
+func (v *termsHistory) possibleTermsAt(now time.Time) (all []terms) {
+	switch {
+	case v.beforeEmptied == nil || now.After(v.redisEmptiedAt.Add(45*time.Second)):
+		return v.possibleTermsSinceEmptied(now)
+	case now.Before(v.redisEmptiedAt):
+		return v.beforeEmptied.possibleTermsAt(now)
+	}
+	return append(v.beforeEmptied.possibleTermsSinceEmptied(now), v.possibleTermsSinceEmptied(now)...) // what was on its way has its effect yet
+}
+
+// acceptedRequestsAt are the wishes that stood for sure in the life that a moment belongs to.
+func (v *termsHistory) acceptedRequestsAt(at time.Time) []*apiRequest {
+	if v.beforeEmptied != nil && at.Before(v.redisEmptiedAt) {
+		return v.beforeEmptied.accepted
+	}
+	return v.accepted
+}
+
+// possibleTermsSinceEmptied is at, of the life that began when Redis was emptied, or of the only one.
+func (v *termsHistory) possibleTermsSinceEmptied(now time.Time) (all []terms) {
+	var list []*apiRequest
+	var indeterminate []bool
+	for _, c := range v.accepted {
+		if !c.answeredAt.After(now) {
+			list, indeterminate = append(list, c), append(indeterminate, false)
+		} else if !c.sentAt.After(now) {
+			list, indeterminate = append(list, c), append(indeterminate, true)
+		}
+	}
+	for _, c := range v.indeterminate {
+		if !c.sentAt.After(now) {
+			// Where among the others it happened nobody knows: where it was asked for, most likely.
+			i := slices.IndexFunc(list, func(d *apiRequest) bool { return d.sentAt.After(c.sentAt) })
+			if i < 0 {
+				i = len(list)
+			}
+			list, indeterminate = slices.Insert(list, i, c), slices.Insert(indeterminate, i, true)
+		}
+	}
+	all = []terms{{}}
+	for i, c := range list {
+		if !indeterminate[i] {
+			for k := range all {
+				all[k] = all[k].apply(c)
+			}
+			continue
+		}
+		for _, t := range all[:min(len(all), 64)] {
+			if u := t.apply(c); !slices.Contains(all, u) {
+				all = append(all, u)
+			}
+		}
+	}
+	return all
+}
+
+// mayCapture says whether these terms allow a capture at a moment. clock is what Redis' clock shows then, by which times and deadlines are
+// kept; deadline is the nearest by which the policy may act.
+func (t *terms) mayCapture(now, clock, deadline time.Time, margin time.Duration) bool {
+	switch {
+	case !t.scheduled || !t.cancelRequestedAt.IsZero() && !t.cancelRequestedAt.After(now):
+		return false
+	case !t.captureRequestedAt.IsZero() && !t.captureRequestedAt.After(now):
+		return true
+	case t.paused:
+		return false
+	case !t.captureAt.IsZero() && !t.captureAt.After(clock):
+		return true
+	}
+	return t.onExpiry == "capture" && t.cancelAt.IsZero() && !clock.Before(deadline.Add(-margin))
+}
+
+// mayCancel is the same of a cancel. nearest is the nearest deadline that holdd can have known of.
+func (t *terms) mayCancel(now, clock, nearest, deadline time.Time, margin time.Duration) bool {
+	switch {
+	case !t.scheduled:
+		return false
+	case !t.cancelRequestedAt.IsZero() && !t.cancelRequestedAt.After(now):
+		return true
+	case !t.cancelAt.IsZero() && !t.cancelAt.After(clock) && !t.paused:
+		return true
+	}
+	// The policy speaks for holds that would otherwise just sit there: it turns no wish into its opposite.
+	hasOwnAction := !t.captureRequestedAt.IsZero() || !t.captureAt.IsZero() && !t.paused && t.captureAt.Before(nearest)
+	return t.onExpiry == "cancel" && !hasOwnAction && !clock.Before(deadline.Add(-margin))
+}

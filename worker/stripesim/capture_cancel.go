@@ -1,0 +1,231 @@
+package stripesim
+
+import "net/http"
+
+// captureParams is what a capture asks for.
+type captureParams struct {
+	amount         *int64 // nil: all that is capturable
+	finalCapture   bool
+	applicationFee *int64
+	form           *form // for metadata; may be nil
+}
+
+func captureIntent(op *operation, a *account, id string, f *form) (any, *apiError) {
+	in, err := findIntent(a, id)
+	if err != nil {
+		return nil, err
+	}
+	o := captureParams{amount: f.optionalInt("amount_to_capture"), finalCapture: !f.has("final_capture") || f.isTrue("final_capture"), applicationFee: f.optionalInt("application_fee_amount"), form: f}
+	if o.amount != nil {
+		switch n := *o.amount; {
+		case n < 0, n == 0 && !f.isTrue("final_capture"):
+			return nil, validationError("parameter_invalid_integer", "amount_to_capture", "This value must be greater than or equal to 1.")
+		case n > maxAmount:
+			return nil, validationError("amount_too_large", "amount_to_capture", "Amount must be no more than %d", maxAmount)
+		}
+	}
+	if err := in.capture(op, o); err != nil {
+		return nil, err
+	}
+	if f.has("statement_descriptor_suffix") {
+		in.descriptorSuffix = f.get("statement_descriptor_suffix")
+	}
+	return in.toJSON(f.lists["expand"]), nil
+}
+
+// capture takes money that is held.
+func (in *intent) capture(op *operation, o captureParams) *apiError {
+	if in.status != statusRequiresCapture {
+		return in.notCapturableError()
+	}
+	c := in.charge
+	amount := in.capturable
+	if o.amount != nil {
+		amount = *o.amount
+	}
+	var over int64
+	switch {
+	case amount == 0 && in.received == 0:
+		return invalidRequestError("parameter_invalid_integer", "amount_to_capture", "Nothing has been captured yet: cancel the PaymentIntent to release all of it.")
+	case !o.finalCapture && !c.multicapture:
+		return invalidRequestError("payment_intent_invalid_parameter", "final_capture", "This PaymentIntent does not support multiple captures: `final_capture` may only be false where "+
+			"the charge's `multicapture.status` is `available`.")
+	case in.captures >= maxCaptures && amount > 0:
+		return invalidRequestError("payment_intent_invalid_parameter", "", "This PaymentIntent has been captured %d times, which is the most.", maxCaptures)
+	case amount > in.capturable && o.finalCapture && c.overcapture && in.received+amount <= c.maxCapturable:
+		over = amount - in.capturable
+	case amount > in.capturable:
+		e := invalidRequestError("amount_too_large", "amount_to_capture", "The amount to capture, %d, is greater than the amount that can be captured, %d.", amount, in.capturable)
+		e.intent = in
+		return e
+	}
+	if o.form != nil {
+		metadata, err := mergeMetadata(in.metadata, o.form)
+		if err != nil {
+			return err
+		}
+		in.metadata = metadata
+	}
+	if o.applicationFee != nil {
+		in.applicationFee = o.applicationFee
+	}
+	if amount > 0 {
+		in.captures++
+	}
+	rest := in.capturable + over - amount
+	in.received += amount
+	c.amountCaptured = in.received
+	in.capturable = rest
+	if !o.finalCapture && rest > 0 {
+		in.recordSearchSnapshot(op)
+		in.recordEffect(op, EffectCaptured, amount, false)
+		in.account.emitEvent(op, "charge.updated", in, c.snapshot())
+		in.account.emitEvent(op, "payment_intent.amount_capturable_updated", in, in.snapshot())
+		return nil
+	}
+	in.capturable, in.status = 0, statusSucceeded
+	in.released += rest
+	c.isCaptured, c.amountRefunded = true, in.released
+	in.recordSearchSnapshot(op)
+	if over > 0 {
+		in.recordEffect(op, EffectOvercaptured, over, false)
+	}
+	if amount > 0 {
+		in.recordEffect(op, EffectCaptured, amount, true)
+	}
+	if rest > 0 || amount == 0 {
+		in.recordEffect(op, EffectReleased, rest, amount == 0)
+	}
+	in.account.emitEvent(op, "charge.captured", in, c.snapshot())
+	in.account.emitEvent(op, "charge.updated", in, c.snapshot())
+	in.account.emitEvent(op, "payment_intent.succeeded", in, in.snapshot())
+	return nil
+}
+
+func (in *intent) notCapturableError() *apiError {
+	t := in.account.sim.settings.Load()
+	var e *apiError
+	switch {
+	case in.expired:
+		e = unexpectedStateError(in, "This PaymentIntent could not be captured because it has a status of %s. Only a PaymentIntent with one of the following "+
+			"statuses may be captured: requires_capture.", in.status)
+		e.code = t.expiredCode
+	case in.status == statusSucceeded:
+		e = unexpectedStateError(in, "This PaymentIntent could not be captured because it has already been captured.")
+		e.code = t.alreadyCapturedCode
+	default:
+		e = unexpectedStateError(in, "This PaymentIntent could not be captured because it has a status of %s. Only a PaymentIntent with one of the following "+
+			"statuses may be captured: requires_capture.", in.status)
+	}
+	if e.code != codeUnexpectedState && in.charge != nil {
+		e.charge = in.charge.id
+	}
+	return e
+}
+
+func cancelIntent(op *operation, a *account, id string, f *form) (any, *apiError) {
+	in, err := findIntent(a, id)
+	if err != nil {
+		return nil, err
+	}
+	if err := in.cancel(op, f.get("cancellation_reason")); err != nil {
+		return nil, err
+	}
+	return in.toJSON(f.lists["expand"]), nil
+}
+
+// cancel lets go of what is held. After a part was captured the intent has succeeded, with the rest released.
+func (in *intent) cancel(op *operation, reason string) *apiError {
+	switch in.status {
+	case statusCanceled, statusSucceeded:
+		return unexpectedStateError(in, "You cannot cancel this PaymentIntent because it has a status of %s. Only a PaymentIntent with one of the following statuses may be "+
+			"canceled: requires_payment_method, requires_capture, requires_confirmation, requires_action, processing.", in.status)
+	}
+	held := in.status == statusRequiresCapture
+	released := in.capturable
+	in.capturable, in.released = 0, in.released+released
+	in.nextAction = nil
+	if held {
+		in.charge.amountRefunded = in.released
+	}
+	if in.received > 0 {
+		in.status = statusSucceeded
+		in.charge.isCaptured = true
+		in.recordSearchSnapshot(op)
+		in.recordEffect(op, EffectReleased, released, true)
+		in.account.emitEvent(op, "charge.captured", in, in.charge.snapshot())
+		in.account.emitEvent(op, "payment_intent.succeeded", in, in.snapshot())
+		return nil
+	}
+	in.status, in.cancelReason, in.canceledAt = statusCanceled, reason, op.now.Unix()
+	if held {
+		in.charge.fullyRefunded = true
+	}
+	in.recordSearchSnapshot(op)
+	in.recordEffect(op, EffectCanceled, released, true) // also of nothing: nothing may follow it
+	if held {
+		in.account.emitEvent(op, "charge.updated", in, in.charge.snapshot())
+	}
+	in.account.emitEvent(op, "payment_intent.canceled", in, in.snapshot())
+	in.closeReview(op, "canceled")
+	return nil
+}
+
+func incrementAuthorization(op *operation, a *account, id string, f *form) (any, *apiError) {
+	in, err := findIntent(a, id)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkAmount(f.int("amount"), "amount"); err != nil {
+		return nil, err
+	}
+	metadata, err := mergeMetadata(in.metadata, f)
+	if err != nil {
+		return nil, err
+	}
+	if err := in.increment(op, f.int("amount")); err != nil {
+		return nil, err
+	}
+	in.metadata = metadata
+	if f.has("description") {
+		in.description = f.get("description")
+	}
+	return in.toJSON(f.lists["expand"]), nil
+}
+
+// increment holds more. A decline leaves what is held as it was.
+func (in *intent) increment(op *operation, amount int64) *apiError {
+	if in.status != statusRequiresCapture {
+		return unexpectedStateError(in, "This PaymentIntent's authorization could not be incremented because it has a status of %s. Only a PaymentIntent with one of the "+
+			"following statuses may be incremented: requires_capture.", in.status)
+	}
+	c := in.charge
+	switch {
+	case !c.incremental:
+		return invalidRequestError("payment_intent_invalid_parameter", "", "This PaymentIntent is not eligible for incremental authorization: request it when confirming, and look at the "+
+			"charge's `incremental_authorization.status`.")
+	case in.received > 0:
+		return invalidRequestError("payment_intent_invalid_parameter", "", "This PaymentIntent has been captured in part and cannot be incremented.")
+	case amount <= in.amount:
+		return invalidRequestError("parameter_invalid_integer", "amount", "The amount must be greater than the amount authorized now, %d.", in.amount)
+	case in.increments >= maxIncrements:
+		return invalidRequestError("payment_intent_invalid_parameter", "", "This PaymentIntent's authorization has been incremented %d times, which is the most.", maxIncrements)
+	}
+	in.increments++
+	if op.declineCode != "" {
+		e := &apiError{status: http.StatusPaymentRequired, typ: typeCard, code: "card_declined", declineCode: op.declineCode, message: declineMessage(op.declineCode), charge: c.id, intent: in}
+		in.account.emitEvent(op, "payment_intent.payment_failed", in, in.snapshot())
+		return e
+	}
+	more := amount - in.amount
+	in.amount, in.capturable = amount, amount
+	c.amount, c.maxCapturable = amount, amount
+	if c.overcapture {
+		c.maxCapturable = amount + amount*in.account.sim.options.OvercapturePercent/100
+	}
+	in.recordSearchSnapshot(op)
+	in.recordEffect(op, EffectIncremented, more, false)
+	in.account.emitEvent(op, "charge.updated", in, c.snapshot())
+	in.account.emitEvent(op, "payment_intent.amount_capturable_updated", in, in.snapshot())
+	return nil
+}

@@ -1,0 +1,237 @@
+package stripesim
+
+import (
+	"strings"
+	"time"
+)
+
+// intent is a PaymentIntent. Its maps and slices are replaced, never changed, so that a copy is a snapshot.
+type intent struct {
+	id, secret              string
+	account                 *account
+	seq                     int // place in the account's order of creation
+	created                 int64
+	status                  string
+	amount                  int64
+	currency                string
+	captureMethod           string
+	confirmMethod           string
+	paymentMethodTypes      []string
+	automaticPaymentMethods *automaticPaymentMethodsJSON
+	customer                string
+	description             string
+	receiptEmail            string
+	statementDescriptor     string
+	descriptorSuffix        string
+	transferGroup           string
+	onBehalfOf              string
+	applicationFee          *int64
+	futureUsage             string
+	returnURL               string
+	metadata                map[string]string
+	options                 cardOptions
+	paymentMethod           *paymentMethod
+
+	capturable, received, released int64
+	captures, increments           int
+	canceledAt                     int64
+	cancelReason                   string
+	expired                        bool
+	charge                         *charge
+	lastError                      *errorJSON
+	nextAction                     *nextActionJSON
+	offSession                     bool
+	threeDSecurePassed             bool // 3-D Secure was passed; counts for the next confirmation
+	confirmDeadline                time.Time
+	captureBefore                  time.Time
+	review                         *review
+
+	lockedUntil     time.Time // of the machine's clock
+	updateHourStart time.Time // the hour whose updates are counted
+	updatesInHour   int
+	searchHistory   []searchSnapshot // what search knows, oldest first
+}
+
+type cardOptions struct {
+	multicapture, incremental, overcapture, extended, threeDSecure, futureUsage string
+}
+
+type searchSnapshot struct {
+	at       time.Time
+	status   string
+	metadata map[string]string
+}
+
+type automaticPaymentMethodsJSON struct {
+	AllowRedirects string `json:"allow_redirects"`
+	Enabled        bool   `json:"enabled"`
+}
+
+type nextActionJSON struct {
+	RedirectToURL *redirectJSON  `json:"redirect_to_url,omitempty"`
+	Type          string         `json:"type"`
+	UseStripeSDK  map[string]any `json:"use_stripe_sdk,omitempty"`
+}
+
+type redirectJSON struct {
+	ReturnURL string `json:"return_url"`
+	URL       string `json:"url"`
+}
+
+// intentJSON is payment_intent as version 2023-10-16 shows it.
+type intentJSON struct {
+	ID                        string                       `json:"id"`
+	Object                    string                       `json:"object"`
+	Amount                    int64                        `json:"amount"`
+	AmountCapturable          int64                        `json:"amount_capturable"`
+	AmountDetails             amountDetailsJSON            `json:"amount_details"`
+	AmountReceived            int64                        `json:"amount_received"`
+	Application               *string                      `json:"application"`
+	ApplicationFeeAmount      *int64                       `json:"application_fee_amount"`
+	AutomaticPaymentMethods   *automaticPaymentMethodsJSON `json:"automatic_payment_methods"`
+	CanceledAt                *int64                       `json:"canceled_at"`
+	CancellationReason        *string                      `json:"cancellation_reason"`
+	CaptureMethod             string                       `json:"capture_method"`
+	ClientSecret              string                       `json:"client_secret"`
+	ConfirmationMethod        string                       `json:"confirmation_method"`
+	Created                   int64                        `json:"created"`
+	Currency                  string                       `json:"currency"`
+	Customer                  any                          `json:"customer"`
+	Description               *string                      `json:"description"`
+	Invoice                   *string                      `json:"invoice"`
+	LastPaymentError          *errorJSON                   `json:"last_payment_error"`
+	LatestCharge              any                          `json:"latest_charge"`
+	Livemode                  bool                         `json:"livemode"`
+	Metadata                  map[string]string            `json:"metadata"`
+	NextAction                *nextActionJSON              `json:"next_action"`
+	OnBehalfOf                *string                      `json:"on_behalf_of"`
+	PaymentMethod             any                          `json:"payment_method"`
+	PaymentMethodOptions      paymentMethodOptionsJSON     `json:"payment_method_options"`
+	PaymentMethodTypes        []string                     `json:"payment_method_types"`
+	Processing                *string                      `json:"processing"`
+	ReceiptEmail              *string                      `json:"receipt_email"`
+	Review                    any                          `json:"review"`
+	SetupFutureUsage          *string                      `json:"setup_future_usage"`
+	Shipping                  *string                      `json:"shipping"`
+	Source                    *string                      `json:"source"`
+	StatementDescriptor       *string                      `json:"statement_descriptor"`
+	StatementDescriptorSuffix *string                      `json:"statement_descriptor_suffix"`
+	Status                    string                       `json:"status"`
+	TransferData              *string                      `json:"transfer_data"`
+	TransferGroup             *string                      `json:"transfer_group"`
+}
+
+type amountDetailsJSON struct {
+	Tip struct{} `json:"tip"`
+}
+
+type paymentMethodOptionsJSON struct {
+	Card        *cardOptionsJSON        `json:"card,omitempty"`
+	CardPresent *cardPresentOptionsJSON `json:"card_present,omitempty"`
+}
+
+type cardOptionsJSON struct {
+	Installments                    *string `json:"installments"`
+	MandateOptions                  *string `json:"mandate_options"`
+	Network                         *string `json:"network"`
+	RequestExtendedAuthorization    string  `json:"request_extended_authorization,omitempty"`
+	RequestIncrementalAuthorization string  `json:"request_incremental_authorization,omitempty"`
+	RequestMulticapture             string  `json:"request_multicapture,omitempty"`
+	RequestOvercapture              string  `json:"request_overcapture,omitempty"`
+	RequestThreeDSecure             string  `json:"request_three_d_secure"`
+	SetupFutureUsage                string  `json:"setup_future_usage,omitempty"`
+}
+
+type cardPresentOptionsJSON struct {
+	RequestExtendedAuthorization             bool `json:"request_extended_authorization"`
+	RequestIncrementalAuthorizationSupported bool `json:"request_incremental_authorization_support"`
+}
+
+func stringOrNil(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func intOrNil(n int64) *int64 {
+	if n == 0 {
+		return nil
+	}
+	return &n
+}
+
+func idOrNil(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+// toJSON renders the intent; expand names what to show whole instead of by id.
+func (in *intent) toJSON(expand []string) *intentJSON {
+	j := &intentJSON{
+		ID: in.id, Object: "payment_intent", Amount: in.amount, AmountCapturable: in.capturable, AmountReceived: in.received,
+		ApplicationFeeAmount: in.applicationFee, AutomaticPaymentMethods: in.automaticPaymentMethods, CanceledAt: intOrNil(in.canceledAt),
+		CancellationReason: stringOrNil(in.cancelReason), CaptureMethod: in.captureMethod, ClientSecret: in.secret,
+		ConfirmationMethod: in.confirmMethod, Created: in.created, Currency: in.currency, Customer: idOrNil(in.customer),
+		Description: stringOrNil(in.description), LastPaymentError: in.lastError, Metadata: in.metadata, NextAction: in.nextAction,
+		OnBehalfOf: stringOrNil(in.onBehalfOf), PaymentMethodTypes: in.paymentMethodTypes, ReceiptEmail: stringOrNil(in.receiptEmail),
+		SetupFutureUsage: stringOrNil(in.futureUsage), StatementDescriptor: stringOrNil(in.statementDescriptor), StatementDescriptorSuffix: stringOrNil(in.descriptorSuffix),
+		Status: in.status, TransferGroup: stringOrNil(in.transferGroup),
+	}
+	if j.Metadata == nil {
+		j.Metadata = map[string]string{}
+	}
+	if in.charge != nil {
+		j.LatestCharge = in.charge.id
+	}
+	if in.paymentMethod != nil {
+		j.PaymentMethod = in.paymentMethod.id
+	}
+	if in.review != nil && in.review.open {
+		j.Review = in.review.id
+	}
+	for _, t := range in.paymentMethodTypes {
+		switch t {
+		case "card":
+			o := in.options
+			threeD := o.threeDSecure
+			if threeD == "" {
+				threeD = "automatic"
+			}
+			j.PaymentMethodOptions.Card = &cardOptionsJSON{
+				RequestExtendedAuthorization: o.extended, RequestIncrementalAuthorization: o.incremental,
+				RequestMulticapture: o.multicapture, RequestOvercapture: o.overcapture, RequestThreeDSecure: threeD,
+				SetupFutureUsage: o.futureUsage,
+			}
+		case "card_present":
+			j.PaymentMethodOptions.CardPresent = &cardPresentOptionsJSON{
+				RequestExtendedAuthorization:             in.options.extended != "",
+				RequestIncrementalAuthorizationSupported: in.options.incremental != "",
+			}
+		}
+	}
+	for _, e := range expand {
+		head, rest, _ := strings.Cut(e, ".")
+		switch head {
+		case "latest_charge":
+			if in.charge != nil {
+				j.LatestCharge = in.charge.toJSON(rest)
+			}
+		case "payment_method":
+			if in.paymentMethod != nil {
+				j.PaymentMethod = in.paymentMethod.toJSON()
+			}
+		case "customer":
+			if c := in.account.customers[in.customer]; c != nil {
+				j.Customer = c.toJSON()
+			}
+		case "review":
+			if in.review != nil && in.review.open {
+				j.Review = in.review.toJSON()
+			}
+		}
+	}
+	return j
+}
