@@ -8,7 +8,7 @@ SEEDS   ?= 400
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test soak mutants torture fuzz bench bench-limit bench-scale bench-programs bench-bullmq profile check deploy-check redis languages clean
+.PHONY: help run build test test-fast prove soak mutants torture fuzz bench bench-limit bench-scale bench-programs bench-bullmq profile check deploy-check redis languages clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,18 +22,26 @@ build: ## the production binary, stripped, at .build/holdd
 
 soak: ## the simulation with fresh seeds for FOR (5m); a seed that fails is printed with the command that replays it
 	$(GO) test ./worker/simtest -run TestSeeds -for $(FOR) -timeout 0 -v
-	$(GO) test ./worker/alert -run TestThirtyDaysOfHolds -worlds 5 -timeout 0 -v
+	$(GO) test ./worker/alert -run TestNotifier_ThirtyDaySimulation -worlds 5 -holds 5000 -timeout 0 -v
 
 mutants: ## take out one guard after the other and see which of SEEDS (400) worlds notices
 	$(GO) test ./worker/simtest -run TestMutants -mutants -seeds $(SEEDS) -timeout 0 -v
 
-# With the race detector the simulation goes through a few worlds, without it through a thousand (three minutes on two idle cores); likewise the alerts
-# through 300 holds and 5,000. Fuzzing is
-# bounded by a count: a bound in time makes Go's fuzzer fail by itself on a busy machine.
-test: redis languages ## all tests with the race detector, on a real redis-server, then 1,000 simulated worlds and 5,000 holds' alerts, then each fuzz target for a while
+# The race detector makes each simulated world four times as dear, and each alert ten times: `make test` runs a few of
+# them with it, `make prove` runs many without it.
+test: redis languages ## all tests with the race detector, on a real redis-server
 	GORACE=atexit_sleep_ms=0 $(GO) test -race -timeout 15m ./...
-	cd worker/simtest && $(GO) test -run '^TestSeeds$$' -timeout 15m
-	$(GO) test ./worker/alert -run '^TestThirtyDaysOfHolds$$' -timeout 15m
+
+# These packages start no redis-server and build no binary.
+FAST = ./cmd/holdd-dev ./cmd/stripesim ./config $$($(GO) list ./worker/... | grep -v /worker/alert)
+test-fast: ## the unit tests, without the race detector and without redis-server
+	$(GO) test -short $(FAST)
+
+# Fuzzing is bounded by a count: a bound in time makes Go's fuzzer fail by itself on a busy machine.
+prove: redis ## the deep runs: 1,000 simulated worlds, 5,000 holds' alerts, each fuzz target 20,000 times
+	$(GO) test ./worker/simtest -run '^(TestSeeds|TestRegressions)$$' -seeds 1000 -timeout 15m
+	$(GO) test ./worker/alert -run '^TestNotifier_ThirtyDaySimulation$$' -holds 5000 -timeout 15m
+	$(GO) test ./worker/hold -rapid.checks 10000 -timeout 15m
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=20000x
 
 torture: redis ## real processes under real faults for FOR (5m); the short form is part of make test

@@ -316,7 +316,7 @@ func (g *expectedHold) expectedAlerts() (out []string) {
 
 var (
 	worldCount    = flag.Uint64("worlds", 1, "worlds that TestThirtyDaysOfHolds lives through")
-	holdsPerWorld = flag.Int("holds", holdsInAWorld, "holds in each of them")
+	holdsPerWorld = flag.Int("holds", 300, "holds in each of them; make prove asks for 5,000")
 )
 
 func TestNotifier_ThirtyDaySimulation(t *testing.T) {

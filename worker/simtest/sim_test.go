@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	seedCount    = flag.Int("seeds", defaultSeedCount, "how many worlds TestSeeds simulates")
+	seedCount    = flag.Int("seeds", 60, "how many worlds TestSeeds simulates; make prove asks for 1,000")
 	firstSeed    = flag.Uint64("seed", 1, "the first of their seeds")
 	runFor       = flag.Duration("for", 0, "simulate fresh seeds for so long instead")
 	stopAtFirst  = flag.Bool("hunt", false, "stop at the first seed that fails, and don't shrink it")

@@ -1,5 +1,0 @@
-//go:build !race
-
-package alert_test
-
-const holdsInAWorld = 5000
