@@ -315,7 +315,7 @@ func (g *expectedHold) expectedAlerts() (out []string) {
 }
 
 var (
-	worldCount    = flag.Uint64("worlds", 1, "worlds that TestThirtyDaysOfHolds lives through")
+	worldCount    = flag.Uint64("worlds", 1, "worlds that TestNotifier_ThirtyDaySimulation lives through")
 	holdsPerWorld = flag.Int("holds", 300, "holds in each of them; make prove asks for 5,000")
 )
 

@@ -19,7 +19,7 @@ import (
 //  3. its line in States
 //  4. State.Final, if nothing can happen to it any more
 //  5. the decision that leads to it, and the transitions in doc.go
-//     (TestTheDrawingAgreesWithTheMachine)
+//     (TestDoc_StateDiagramMatchesTransitions)
 //  6. the enumerations of the API: the View and the query of the list
 //  7. this table, and inState beside it
 //  8. its color in cmd/holdd

@@ -16,7 +16,7 @@ import (
 // slowStripeOptions takes a while for each capture, the effect first, so that whoever is killed leaves calls behind whose answer nobody hears.
 var slowStripeOptions = stripesim.Options{Seed: 5, EndpointRate: -1, OverallRate: -1, ServiceTime: 150 * time.Millisecond}
 
-// shortLeaseDuration is short, so that the tests don't take long. That it is 30 s if nothing is set is shown by TestLeaseIsHalfAMinuteByDefault.
+// shortLeaseDuration is short, so that the tests don't take long. That it is 30 s if nothing is set is shown by TestConfig_DefaultLease.
 const shortLeaseDuration = 10 * time.Second
 
 var shortLeaseSettings = append([]string{"HOLDD_LEASE=10s", "HOLDD_CALL_TIMEOUT=4s", "HOLDD_CONCURRENCY=32"}, highBudgetSettings...)
