@@ -316,7 +316,7 @@ func TestExecutor_SuspendsClaims(t *testing.T) {
 				if tt.stopped {
 					stop()
 				}
-				out := e.execute(stopping, t.Context(), claimed)
+				out := e.execute(stopping, t.Context(), claimed, &holdMachine{})
 				after := out.decision.Hold
 				if after.State != tt.state || out.decision.Again != tt.again || len(tt.caller.calls) != tt.calls || out.before.Version != 7 {
 					t.Errorf("%s, again %t, %d calls: %+v", after.State, out.decision.Again, len(tt.caller.calls), after)

@@ -58,8 +58,9 @@ func (e *Executor) Run(stopping, calls context.Context) {
 	var workers sync.WaitGroup
 	for range e.o.Concurrency {
 		workers.Go(func() {
+			var m holdMachine // reused: a hold is large
 			for claimed := range e.claims {
-				out := e.execute(stopping, calls, claimed)
+				out := e.execute(stopping, calls, claimed, &m)
 				// Before the completer sees the outcome: it waits for others only while some await
 				// Stripe.
 				left := e.flight.awaitingStripe.Add(-1)
@@ -76,14 +77,18 @@ func (e *Executor) Run(stopping, calls context.Context) {
 }
 
 // execute drives one claimed hold to what follows from Stripe's answers.
-func (e *Executor) execute(stopping, calls context.Context, c claimedHold) outcome {
-	m := holdMachine{hold: c.claim.Hold}
+func (e *Executor) execute(
+	stopping, calls context.Context, c claimedHold, m *holdMachine,
+) outcome {
+	*m = holdMachine{hold: c.claim.Hold}
+	defer func() { *m = holdMachine{} }()
 	m.hold.MarkClaimed(c.claim.Since, c.claim.TakenOver)
 	if d := time.Until(c.sendAt); d > minSendWait {
 		execute.Sleep(stopping, d)
 	}
-	_, err := e.driver.Drive(stopping, calls, &m, execute.Limits{
-		MaxCalls: maxCallsPerClaim, LeaseEnd: c.leaseEnd, BudgetWait: maxBudgetWait, Reserved: c.reserved,
+	_, err := e.driver.Drive(stopping, calls, m, execute.Limits{
+		MaxCalls: maxCallsPerClaim, LeaseEnd: c.leaseEnd,
+		BudgetWait: maxBudgetWait, Reserved: c.reserved,
 	})
 	if err != nil {
 		m.suspend(deferral(err), e.o.Clock.Now())
