@@ -115,6 +115,7 @@ func runTestEnv(t *testing.T, f func(w *testEnv), options ...func(*testEnv, *str
 				r.stopAndWait()
 			}
 			cancel()
+			synctest.Wait() // a connection that a canceled call began to dial ends before its server does
 			w.redis.Close()
 			time.Sleep(5 * time.Second) // go-redis' own goroutines end within seconds of their pool's end
 		}()
