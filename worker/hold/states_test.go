@@ -71,7 +71,7 @@ func TestState_Places(t *testing.T) {
 	if s := hold.State(len(names) + 1).String(); s != "unknown" {
 		t.Errorf("state %s is not in States", s)
 	}
-	for _, f := range []string{"../api/reports.go"} {
+	for _, f := range []string{"../api/queries.go"} {
 		if b, err := os.ReadFile(f); err != nil || !strings.Contains(string(b), all) {
 			t.Errorf("%s does not list %s: %v", f, all, err)
 		}
