@@ -30,7 +30,8 @@ func parseFlags(t *testing.T, args ...string) *pflag.FlagSet {
 	return fs
 }
 
-// loadFixture loads a file of testdata with the environment and flags that its "# env:" and "# flag:" lines ask for.
+// loadFixture loads a file of testdata with the environment and flags that its
+// "# env:" and "# flag:" lines ask for.
 func loadFixture(t *testing.T, path string) (*config.Settings, error) {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -113,7 +114,8 @@ func TestLoad_ReportsEveryProblem(t *testing.T) {
 	}
 }
 
-// What Show writes is itself a settings file that means the same, but for the secrets.
+// What Show writes is itself a settings file that means the same, but for the
+// secrets.
 func TestShow_RoundTrip(t *testing.T) {
 	first, err := config.Load(parseFlags(t, "--rate=7", "--schedule-capture=TZ=Europe/Paris */5 9-18 * * *"), []string{testStripeKeyEnv}, "")
 	if err != nil {

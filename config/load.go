@@ -20,9 +20,11 @@ const (
 )
 
 // Variables of holdd's command line that are no settings of the daemon.
-var cliOnlyEnv = []string{"HOLDD_CONFIG", "HOLDD_URL", "HOLDD_TOKEN", "HOLDD_TOKEN_FILE", "HOLDD_TIME_ZONE"}
+var cliOnlyEnv = []string{"HOLDD_CONFIG", "HOLDD_URL", "HOLDD_TOKEN",
+	"HOLDD_TOKEN_FILE", "HOLDD_TIME_ZONE"}
 
-// Error is everything that is wrong with the settings, in the order in which one would fix it.
+// Error is everything that is wrong with the settings, in the order in which
+// one would fix it.
 type Error struct {
 	Problems []Problem
 }
@@ -30,8 +32,10 @@ type Error struct {
 // Problem is one thing that is wrong.
 type Problem struct {
 	Setting string // its key, or the name that was written instead of one
-	Source  string // "holdd.yaml:3", "environment HOLDD_LEASE", "flag --lease"; empty if nobody set it
-	Detail  string // what is wrong and what to do; never the text of a secret
+	// "holdd.yaml:3", "environment HOLDD_LEASE", "flag --lease"; empty if
+	// nobody set it
+	Source string
+	Detail string // what is wrong and what to do; never the text of a secret
 }
 
 func (p Problem) String() string {
@@ -66,7 +70,8 @@ func (s source) String() string {
 	return "default"
 }
 
-// AddFlags adds a flag for each setting that isn't a secret. Give the parsed set to [Load].
+// AddFlags adds a flag for each setting that isn't a secret. Give the parsed
+// set to [Load].
 func AddFlags(fs *pflag.FlagSet) {
 	for _, f := range fields {
 		switch {
@@ -84,7 +89,8 @@ type loader struct {
 	settings *Settings
 	merged   *koanf.Koanf
 	problems []Problem
-	invalid  map[string]bool // settings whose value couldn't be read: nothing more is said about them
+	// settings whose value couldn't be read: nothing more is said about them
+	invalid map[string]bool
 }
 
 func (l *loader) addProblem(key, format string, args ...any) {
@@ -96,7 +102,8 @@ func (l *loader) addProblem(key, format string, args ...any) {
 }
 
 func (l *loader) addProblemAt(key, src, format string, args ...any) {
-	l.problems = append(l.problems, Problem{Setting: key, Source: src, Detail: fmt.Sprintf(format, args...)})
+	l.problems = append(l.problems, Problem{Setting: key, Source: src,
+		Detail: fmt.Sprintf(format, args...)})
 	l.invalid[key] = true
 }
 
@@ -104,10 +111,13 @@ func (l *loader) addWarning(format string, args ...any) {
 	l.settings.warnings = append(l.settings.warnings, fmt.Sprintf(format, args...))
 }
 
-// Load reads the settings: the defaults, over them the YAML file at path, over it environ ("KEY=value", as from os.Environ), over it the
-// flags that were given. An empty path and nil flags are left out. The error is an [*Error] with all problems at once.
+// Load reads the settings: the defaults, over them the YAML file at path, over
+// it environ ("KEY=value", as from os.Environ), over it the flags that were
+// given. An empty path and nil flags are left out. The error is an [*Error]
+// with all problems at once.
 func Load(flags *pflag.FlagSet, environ []string, path string) (*Settings, error) {
-	l := &loader{settings: &Settings{sources: map[string]source{}}, merged: koanf.New("."), invalid: map[string]bool{}}
+	l := &loader{settings: &Settings{sources: map[string]source{}}, merged: koanf.New("."),
+		invalid: map[string]bool{}}
 	for _, f := range fields {
 		if f.defaultText != "" {
 			_ = l.merged.Set(f.key, f.defaultText) // can't fail: keys have no delimiter
@@ -148,7 +158,8 @@ func (l *loader) loadFile(path string) {
 		return
 	}
 	if info.IsDir() || info.Size() > maxSettingsFileBytes {
-		addFileProblem("is no file of up to %d KiB: give --config the path of a YAML file", maxSettingsFileBytes>>10)
+		addFileProblem("is no file of up to %d KiB: give --config the path of a YAML file",
+			maxSettingsFileBytes>>10)
 		return
 	}
 	doc := &yamlParser{path: path, loader: l, lines: map[string]int{}}
@@ -158,7 +169,11 @@ func (l *loader) loadFile(path string) {
 		return
 	}
 	l.mergeLayer(layer, func(f *field) source { return source{"file", path, doc.lines[f.key]} })
-	if info.Mode().Perm()&0o044 != 0 && slices.ContainsFunc(fields, func(f *field) bool { return f.redact && layer.Exists(f.key) }) {
+	if info.Mode().Perm()&0o044 != 0 &&
+		slices.ContainsFunc(fields, func(f *field) bool {
+			return f.redact &&
+				layer.Exists(f.key)
+		}) {
 		l.addWarning("%s holds secrets and others can read it: chmod 600 %s", path, path)
 	}
 }
@@ -176,7 +191,8 @@ func (l *loader) loadEnvironment(environ []string) {
 		TransformFunc: func(name, v string) (string, any) {
 			f := byEnv[name]
 			switch {
-			case f == nil && strings.HasPrefix(name, envPrefix) && !slices.Contains(cliOnlyEnv, name) && !isServiceLinkVariable(name, v):
+			case f == nil && strings.HasPrefix(name, envPrefix) && !slices.Contains(cliOnlyEnv,
+				name) && !isServiceLinkVariable(name, v):
 				unknown = append(unknown, name)
 				return "", nil
 			case f == nil || strings.TrimSpace(v) == "":
@@ -192,7 +208,8 @@ func (l *loader) loadEnvironment(environ []string) {
 		for _, f := range fields {
 			known = append(known, f.env)
 		}
-		l.addProblemAt(name, "environment", "is no setting%s", suggestNearestName(name, append(known, cliOnlyEnv...)))
+		l.addProblemAt(name, "environment", "is no setting%s",
+			suggestNearestName(name, append(known, cliOnlyEnv...)))
 	}
 	l.mergeLayer(layer, func(f *field) source { return source{"environment", f.env, 0} })
 }
@@ -255,7 +272,8 @@ func (l *loader) readSecretFiles() {
 		form func(string) error
 	}{
 		{"stripe_api_key", l.settings.StripeAPIKeyFile, &l.settings.StripeAPIKey, checkStripeKey},
-		{"callback_secret", l.settings.CallbackSecretFile, &l.settings.CallbackSecret, checkCallbackSecret},
+		{"callback_secret", l.settings.CallbackSecretFile, &l.settings.CallbackSecret,
+			checkCallbackSecret},
 	} {
 		fileKey := s.key + "_file"
 		if s.path == "" || l.invalid[fileKey] {
@@ -304,6 +322,7 @@ func (l *loader) readSecretFile(key, path string) (string, error) {
 
 func (l *loader) warnIfWorldReadable(key, path string, info os.FileInfo) {
 	if info.Mode().Perm()&0o004 != 0 {
-		l.addWarning("%s names %s, which everyone on this machine can read: chmod 600 %s", key, path, path)
+		l.addWarning("%s names %s, which everyone on this machine can read: chmod 600 %s", key,
+			path, path)
 	}
 }

@@ -16,11 +16,13 @@ import (
 	"github.com/robfig/cron/v3"
 )
 
-// Errors of this file are half sentences: the caller puts the setting before and its source behind.
+// Errors of this file are half sentences: the caller puts the setting before
+// and its source behind.
 
 var daysPattern = regexp.MustCompile(`^(\d{1,6})d(.*)$`)
 
-// ParseDuration reads what time.ParseDuration does, and days before it: 90d, 1d12h. A day is 24 hours.
+// ParseDuration reads what time.ParseDuration does, and days before it: 90d,
+// 1d12h. A day is 24 hours.
 func ParseDuration(s string) (time.Duration, error) {
 	days, rest := time.Duration(0), s
 	if m := daysPattern.FindStringSubmatch(s); m != nil {
@@ -50,7 +52,8 @@ func invalidDurationError(s string) error {
 	return fmt.Errorf("%.40q is no duration: write something like 30s, 15m, 6h or 90d", s)
 }
 
-// FormatDuration writes a duration as [ParseDuration] reads it and people write it: 90d, 24h, 1h30m.
+// FormatDuration writes a duration as [ParseDuration] reads it and people write
+// it: 90d, 24h, 1h30m.
 func FormatDuration(d time.Duration) string {
 	if d >= 7*day && d%day == 0 {
 		return strconv.FormatInt(int64(d/day), 10) + "d"
@@ -71,9 +74,11 @@ func parseDurationInRange(s string, low, high time.Duration) (time.Duration, err
 	case err != nil:
 		return 0, err
 	case d < low:
-		return 0, fmt.Errorf("%.40q is too short: give %s to %s", s, FormatDuration(low), FormatDuration(high))
+		return 0, fmt.Errorf("%.40q is too short: give %s to %s", s,
+			FormatDuration(low), FormatDuration(high))
 	case d > high:
-		return 0, fmt.Errorf("%.40q is too long: give %s to %s", s, FormatDuration(low), FormatDuration(high))
+		return 0, fmt.Errorf("%.40q is too long: give %s to %s", s,
+			FormatDuration(low), FormatDuration(high))
 	}
 	return d, nil
 }
@@ -138,7 +143,8 @@ func parseCronSpec(s string) (string, error) {
 	}
 	s = strings.TrimSpace(s)
 	// cron's parser panics on a time zone that nothing follows.
-	if (strings.HasPrefix(s, "TZ=") || strings.HasPrefix(s, "CRON_TZ=")) && !strings.Contains(s, " ") {
+	if (strings.HasPrefix(s, "TZ=") || strings.HasPrefix(s, "CRON_TZ=")) &&
+		!strings.Contains(s, " ") {
 		return "", fmt.Errorf("%q has a time zone and no schedule: %s", s, forms)
 	}
 	when, err := cron.ParseStandard(s)
@@ -167,7 +173,8 @@ func parseWebURL(s string) (string, error) {
 func parseListenAddress(s string) (string, error) {
 	if path, ok := strings.CutPrefix(s, "unix://"); ok {
 		if !strings.HasPrefix(path, "/") {
-			return "", fmt.Errorf("%.200q has no absolute path: write unix:///run/holdd/holdd.sock", s)
+			return "", fmt.Errorf("%.200q has no absolute path: write unix:///run/holdd/holdd.sock",
+				s)
 		}
 		if len(path) > 100 { // the kernel's limit is 108 with its end mark, less on other systems
 			return "", fmt.Errorf("has a path of %d bytes, and a socket's path can have 100: choose a shorter one", len(path))
@@ -184,16 +191,20 @@ func parseListenAddress(s string) (string, error) {
 	return s, nil
 }
 
-var redisSchemes = []string{"redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"}
+var redisSchemes = []string{"redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel",
+	"redis+cluster", "rediss+cluster"}
 
-// checkRedisURL looks at the form alone: several hosts in one address are beyond net/url, and the store reads the rest.
+// checkRedisURL looks at the form alone: several hosts in one address are
+// beyond net/url, and the store reads the rest.
 func checkRedisURL(s string) error {
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok || !slices.Contains(redisSchemes, scheme) {
-		return fmt.Errorf("has no form that is known: write one of %s://…", strings.Join(redisSchemes, "://… "))
+		return fmt.Errorf("has no form that is known: write one of %s://…",
+			strings.Join(redisSchemes, "://… "))
 	}
 	if strings.ContainsAny(rest, " \t\r\n") {
-		return errors.New("has a space in it: write a password's special characters as %20 and the like")
+		return errors.New(
+			"has a space in it: write a password's special characters as %20 and the like")
 	}
 	host := rest[strings.LastIndex(rest, "@")+1:]
 	if scheme == "unix" {
@@ -221,28 +232,35 @@ func maskPassword(s string) string {
 	return passwordParamPattern.ReplaceAllString(s, "${1}"+maskedPassword)
 }
 
-// The length is bounded below, because it ends up in a header. Today's keys have some 110 characters, old ones 32.
+// The length is bounded below, because it ends up in a header. Today's keys
+// have some 110 characters, old ones 32.
 var stripeKeyPattern = regexp.MustCompile(`^(sk|rk)_(test|live)_[A-Za-z0-9_]{3,}$`)
 
 func checkStripeKey(s string) error {
 	switch {
 	case strings.HasPrefix(s, "pk_"):
-		return errors.New("is a publishable key, which can't capture: give the secret key (sk_…) or a restricted one (rk_…) from the Dashboard")
+		return errors.New(
+			"is a publishable key, which can't capture: give the secret key (sk_…) or a restricted one (rk_…) from the Dashboard")
 	case strings.HasPrefix(s, "whsec_"):
-		return errors.New("is a webhook's secret: give the secret key (sk_…) or a restricted one (rk_…) from the Dashboard")
+		return errors.New(
+			"is a webhook's secret: give the secret key (sk_…) or a restricted one (rk_…) from the Dashboard")
 	}
 	if len(s) <= 248 && stripeKeyPattern.MatchString(s) {
 		return nil
 	}
 	if strings.HasPrefix(s, "sk_") || strings.HasPrefix(s, "rk_") {
-		return errors.New("is cut short or has characters that no Stripe key has: copy it anew from the Dashboard")
+		return errors.New(
+			"is cut short or has characters that no Stripe key has: copy it anew from the Dashboard")
 	}
-	return errors.New("is no Stripe key: give one that starts with sk_test_, sk_live_, rk_test_ or rk_live_, from the Dashboard")
+	return errors.New(
+		"is no Stripe key: give one that starts with sk_test_, sk_live_, rk_test_ or rk_live_, from the Dashboard")
 }
 
 func checkWebhookSecret(s string) error {
-	if rest, ok := strings.CutPrefix(s, "whsec_"); !ok || rest == "" || strings.ContainsAny(rest, " \t\r\n") {
-		return errors.New("has an entry that is no signing secret: give those of the webhook endpoint, which start with whsec_")
+	if rest, ok := strings.CutPrefix(s, "whsec_"); !ok || rest == "" ||
+		strings.ContainsAny(rest, " \t\r\n") {
+		return errors.New(
+			"has an entry that is no signing secret: give those of the webhook endpoint, which start with whsec_")
 	}
 	return nil
 }
@@ -250,14 +268,16 @@ func checkWebhookSecret(s string) error {
 func checkCallbackSecret(s string) error {
 	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(s, "whsec_"))
 	if err != nil || len(key) < 24 || len(key) > 64 {
-		return errors.New("is no Standard Webhooks secret: give whsec_ and the base64 of 24 to 64 random bytes, as from: echo whsec_$(openssl rand -base64 32)")
+		return errors.New(
+			"is no Standard Webhooks secret: give whsec_ and the base64 of 24 to 64 random bytes, as from: echo whsec_$(openssl rand -base64 32)")
 	}
 	return nil
 }
 
 func checkPingURL(s string) error {
 	if _, err := parseWebURL(s); err != nil {
-		return errors.New("is no web address of a healthchecks service: write it as https://hc-ping.com/…")
+		return errors.New(
+			"is no web address of a healthchecks service: write it as https://hc-ping.com/…")
 	}
 	return nil
 }
@@ -271,7 +291,8 @@ func parseTimeZone(s string) (string, error) {
 
 func checkNotifyURL(s string) error {
 	if scheme, rest, ok := strings.Cut(s, "://"); !ok || scheme == "" || rest == "" {
-		return errors.New("has an entry that is no address: write service://…, such as slack://… or smtp://…")
+		return errors.New(
+			"has an entry that is no address: write service://…, such as slack://… or smtp://…")
 	}
 	return nil
 }
@@ -286,7 +307,8 @@ func splitComma(s string) []string {
 	return out
 }
 
-// splitURLs splits at commas that an address follows: addresses have commas of their own, as in smtp://…?to=a@b,c@d.
+// splitURLs splits at commas that an address follows: addresses have commas of
+// their own, as in smtp://…?to=a@b,c@d.
 func splitURLs(s string) []string {
 	var out []string
 	for part := range strings.SplitSeq(s, ",") {

@@ -8,10 +8,12 @@ import (
 
 const redactedText = "[redacted]"
 
-// Secret is a text that must not be shown. Its zero value is "not set". No fmt verb, JSON, YAML, text or log encoder prints it; only
-// [Secret.Reveal] gives it out, so that every use can be found by searching for that name.
+// Secret is a text that must not be shown. Its zero value is "not set". No fmt
+// verb, JSON, YAML, text or log encoder prints it; only [Secret.Reveal] gives
+// it out, so that every use can be found by searching for that name.
 type Secret struct {
-	// A pointer, so that even reflection into an unexported field of another struct meets an address and not the text.
+	// A pointer, so that even reflection into an unexported field of another
+	// struct meets an address and not the text.
 	text *string
 }
 

@@ -24,7 +24,8 @@ func TestSecret_NeverPrinted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// An unexported field: fmt can't call methods on it and reads the memory instead.
+	// An unexported field: fmt can't call methods on it and reads the memory
+	// instead.
 	type box struct{ inner config.Secret }
 	type open struct{ Inner config.Secret }
 

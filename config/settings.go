@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Settings are all of holdd's settings, read and checked by [Load]. The defaults stand in fields.go.
+// Settings are all of holdd's settings, read and checked by [Load]. The
+// defaults stand in fields.go.
 type Settings struct {
 	StripeAPIKey         Secret   // sk_… or rk_…, test or live
 	StripeAPIKeyFile     string   // where the key was read from, if from a file
@@ -32,7 +33,8 @@ type Settings struct {
 	RunbookURL      string          // what alerts link to
 	PingURL         Secret          // dead man's switch; a secret because its path is
 	CallbackURL     string
-	// CallbackSeverity is all for every event, else the least severity of those alerts that are posted.
+	// CallbackSeverity is all for every event, else the least severity of those
+	// alerts that are posted.
 	CallbackSeverity string
 	CallbackSecret   Secret // Standard Webhooks: whsec_ and base64
 	// CallbackSecretFile is where the secret was read from, if from a file.
@@ -60,13 +62,16 @@ type Settings struct {
 // Livemode reports whether the Stripe key moves real money.
 func (s *Settings) Livemode() bool { return isLiveKey(s.StripeAPIKey.Reveal()) }
 
-// ListensOnLoopback reports whether Listen can be reached from this machine only, so that no token is needed.
+// ListensOnLoopback reports whether Listen can be reached from this machine
+// only, so that no token is needed.
 func (s *Settings) ListensOnLoopback() bool { return isLoopbackAddress(s.Listen) }
 
-// Warnings are sentences about settings that work and that somebody should still look at.
+// Warnings are sentences about settings that work and that somebody should
+// still look at.
 func (s *Settings) Warnings() []string { return slices.Clone(s.warnings) }
 
-// Source tells where the setting with this key was set: "holdd.yaml:3", "environment HOLDD_LEASE", "flag --lease", or "default".
+// Source tells where the setting with this key was set: "holdd.yaml:3",
+// "environment HOLDD_LEASE", "flag --lease", or "default".
 func (s *Settings) Source(key string) string { return s.sources[key].String() }
 
 func isLiveKey(key string) bool {

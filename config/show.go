@@ -9,8 +9,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Show writes the settings in effect as a YAML file, each with its source. Secrets are named and left out, so that the output can be
-// kept and shared; a Redis address is shown with its password masked, and then as a comment, since it would not work.
+// Show writes the settings in effect as a YAML file, each with its source.
+// Secrets are named and left out, so that the output can be kept and shared; a
+// Redis address is shown with its password masked, and then as a comment, since
+// it would not work.
 func (s *Settings) Show(w io.Writer) error {
 	var b strings.Builder
 	for _, f := range fields {
@@ -46,7 +48,8 @@ func describeSecret(f *field, values []string) string {
 	return "set"
 }
 
-// yamlScalar quotes where YAML needs it. Numbers and true and false stay as people write them.
+// yamlScalar quotes where YAML needs it. Numbers and true and false stay as
+// people write them.
 func yamlScalar(v string) string {
 	if _, err := strconv.Atoi(v); err == nil || v == "true" || v == "false" {
 		return v

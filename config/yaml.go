@@ -12,15 +12,17 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// yamlParser is koanf's parser of one settings file. It keeps each value as the text that was written and the line it stands on, and
-// finds what a decoder into a map would let pass: unknown keys, keys given twice, a second document.
+// yamlParser is koanf's parser of one settings file. It keeps each value as the
+// text that was written and the line it stands on, and finds what a decoder
+// into a map would let pass: unknown keys, keys given twice, a second document.
 type yamlParser struct {
 	path   string
 	loader *loader
 	lines  map[string]int
 }
 
-// Unmarshal reports what is wrong with single keys to the loader, and returns an error where nothing can be read at all.
+// Unmarshal reports what is wrong with single keys to the loader, and returns
+// an error where nothing can be read at all.
 func (d *yamlParser) Unmarshal(b []byte) (map[string]any, error) {
 	out := map[string]any{}
 	dec := yaml.NewDecoder(bytes.NewReader(b))
@@ -49,11 +51,13 @@ func (d *yamlParser) Unmarshal(b []byte) (map[string]any, error) {
 		key, value := root.Content[i], root.Content[i+1]
 		f := byKey[key.Value]
 		if f == nil {
-			d.addProblem(fmt.Sprintf("%.60s", key.Value), key.Line, "is no setting%s", suggestNearestName(key.Value, known))
+			d.addProblem(fmt.Sprintf("%.60s", key.Value), key.Line, "is no setting%s",
+				suggestNearestName(key.Value, known))
 			continue
 		}
 		if first, ok := d.lines[f.key]; ok {
-			d.addProblem(f.key, key.Line, "was already given in line %d: keep one of the two", first)
+			d.addProblem(f.key, key.Line, "was already given in line %d: keep one of the two",
+				first)
 			continue
 		}
 		d.lines[f.key] = key.Line
@@ -64,7 +68,8 @@ func (d *yamlParser) Unmarshal(b []byte) (map[string]any, error) {
 	return out, nil
 }
 
-// nodeValue is a string, or for lists a []string if it was written as a YAML list.
+// nodeValue is a string, or for lists a []string if it was written as a YAML
+// list.
 func (d *yamlParser) nodeValue(f *field, line int, n *yaml.Node) (any, bool) {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
@@ -78,8 +83,10 @@ func (d *yamlParser) nodeValue(f *field, line int, n *yaml.Node) (any, bool) {
 	case n.Kind == yaml.SequenceNode && f.split != nil:
 		texts := []string{}
 		for _, item := range n.Content {
-			if item.Kind != yaml.ScalarNode || item.Tag == "!!null" || strings.TrimSpace(item.Value) == "" {
-				d.addProblem(f.key, item.Line, "has an entry that is no single value: give a list such as [a, b]")
+			if item.Kind != yaml.ScalarNode || item.Tag == "!!null" ||
+				strings.TrimSpace(item.Value) == "" {
+				d.addProblem(f.key, item.Line,
+					"has an entry that is no single value: give a list such as [a, b]")
 				return nil, false
 			}
 			texts = append(texts, strings.TrimSpace(item.Value))
@@ -102,7 +109,8 @@ func (d *yamlParser) Marshal(map[string]any) ([]byte, error) {
 	return nil, errors.ErrUnsupported
 }
 
-// fileErrorReason takes the path out of a file error, which the message around it names already, and the package's name out of a YAML error.
+// fileErrorReason takes the path out of a file error, which the message around
+// it names already, and the package's name out of a YAML error.
 func fileErrorReason(err error) string {
 	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return p.Err.Error()
@@ -110,10 +118,12 @@ func fileErrorReason(err error) string {
 	return strings.TrimPrefix(err.Error(), "yaml: ")
 }
 
-// Names under HOLDD_ that Kubernetes and Docker put into the environment for a service called "holdd" or "holdd-something".
+// Names under HOLDD_ that Kubernetes and Docker put into the environment for a
+// service called "holdd" or "holdd-something".
 var (
 	serviceLinkHostPattern = regexp.MustCompile(`^HOLDD_(.+_)?SERVICE_(HOST|PORT(_.+)?)$`)
-	serviceLinkPortPattern = regexp.MustCompile(`^HOLDD_(.+_)?PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$`)
+	serviceLinkPortPattern = regexp.MustCompile(
+		`^HOLDD_(.+_)?PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$`)
 )
 
 func isServiceLinkVariable(name, v string) bool {
@@ -123,7 +133,8 @@ func isServiceLinkVariable(name, v string) bool {
 	return serviceLinkHostPattern.MatchString(name)
 }
 
-// suggestNearestName says which known name is nearest to one that is not, if one is near at all.
+// suggestNearestName says which known name is nearest to one that is not, if
+// one is near at all.
 func suggestNearestName(name string, known []string) string {
 	const all = `: "holdd config show" lists all`
 	if len(name) > 60 {

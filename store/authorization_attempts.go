@@ -9,7 +9,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// AuthorizationAttempts keeps attempts to authorize a card, each under a lease for one caller.
+// AuthorizationAttempts keeps attempts to authorize a card, each under a lease
+// for one caller.
 type AuthorizationAttempts struct{ conn *conn }
 
 var (
@@ -18,14 +19,16 @@ var (
 	authorizeDueScript   = newScript("authorize_due")
 )
 
-// attemptTTL is how long an attempt is kept: three times as long as Stripe promises to remember a
-// key. A caller who repeats a request later meets what Stripe has, or begins anew.
+// attemptTTL is how long an attempt is kept: three times as long as Stripe
+// promises to remember a key. A caller who repeats a request later meets what
+// Stripe has, or begins anew.
 const attemptTTL = 72 * time.Hour
 
-// BeginAuthorization writes an attempt down, or resumes the one with its id, under a lease for the
-// caller with this token. It creates no attempt that has no state. It resumes an attempt that has
-// no digest whatever was requested, even a finished one. It returns the attempt that is stored, and
-// the time of Redis. The attempt is due for a check after checkIn.
+// BeginAuthorization writes an attempt down, or resumes the one with its id,
+// under a lease for the caller with this token. It creates no attempt that has
+// no state. It resumes an attempt that has no digest whatever was requested,
+// even a finished one. It returns the attempt that is stored, and the time of
+// Redis. The attempt is due for a check after checkIn.
 func (s *AuthorizationAttempts) BeginAuthorization(
 	ctx context.Context, a hold.AuthorizationAttempt, token string, lease, checkIn time.Duration,
 ) (hold.AuthorizationAttempt, hold.AttemptLookup, time.Time, error) {
@@ -37,8 +40,10 @@ func (s *AuthorizationAttempts) BeginAuthorization(
 		}
 		record = string(b)
 	}
-	r := newReply(s.conn.runOnce(ctx, authorizeBeginScript, []string{keyAttempt + a.ID, keyOpenAttempts},
-		a.ID, a.Digest, token, lease.Milliseconds(), attemptTTL.Milliseconds(), checkIn.Milliseconds(), record,
+	r := newReply(s.conn.runOnce(ctx, authorizeBeginScript,
+		[]string{keyAttempt + a.ID, keyOpenAttempts},
+		a.ID, a.Digest, token, lease.Milliseconds(), attemptTTL.Milliseconds(),
+		checkIn.Milliseconds(), record,
 		flagArg(a.Digest == "")))
 	now := r.time()
 	lookup, stored, begunAt := hold.AttemptLookup(r.int()), r.str(), r.time()
@@ -47,7 +52,8 @@ func (s *AuthorizationAttempts) BeginAuthorization(
 	}
 	if stored != "" {
 		if err := json.Unmarshal([]byte(stored), &a); err != nil {
-			return a, 0, now, fmt.Errorf("authorization attempt %s: %w", a.ID, hold.ErrUnreadableRecord)
+			return a, 0, now, fmt.Errorf("authorization attempt %s: %w", a.ID,
+				hold.ErrUnreadableRecord)
 		}
 	}
 	a.BegunAt = begunAt
@@ -57,8 +63,9 @@ func (s *AuthorizationAttempts) BeginAuthorization(
 	return a, lookup, now, nil
 }
 
-// SaveAuthorization writes the progress of an attempt, unless another caller has it now. With
-// release it gives the lease back. next is the time of the next check, zero for never.
+// SaveAuthorization writes the progress of an attempt, unless another caller
+// has it now. With release it gives the lease back. next is the time of the
+// next check, zero for never.
 func (s *AuthorizationAttempts) SaveAuthorization(
 	ctx context.Context, a hold.AuthorizationAttempt, token string, release bool, next time.Time,
 ) (bool, error) {
@@ -78,10 +85,12 @@ func (s *AuthorizationAttempts) ForgetAuthorization(
 }
 
 func (s *AuthorizationAttempts) save(
-	ctx context.Context, a hold.AuthorizationAttempt, token, record string, release bool, next time.Time,
+	ctx context.Context, a hold.AuthorizationAttempt, token, record string,
+	release bool, next time.Time,
 ) (bool, error) {
 	n, err := s.conn.runOnce(ctx, authorizeSaveScript, []string{keyAttempt + a.ID, keyOpenAttempts},
-		a.ID, token, record, flagArg(a.State.Finished()), flagArg(release), scoreArg(next), a.Digest,
+		a.ID, token, record, flagArg(a.State.Finished()), flagArg(release),
+		scoreArg(next), a.Digest,
 		attemptTTL.Milliseconds()).Int64()
 	return n == 1, err
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// storeWithPendingHolds returns a store with n holds that are not due, with ids as long as
-// Stripe's.
+// storeWithPendingHolds returns a store with n holds that are not due, with ids
+// as long as Stripe's.
 func storeWithPendingHolds(b *testing.B, n int) *testStore {
 	b.Helper()
 	e := startRedis(b, store.Options{})
@@ -147,8 +147,8 @@ func BenchmarkPage_100Holds(b *testing.B) {
 	})
 }
 
-// BenchmarkRedisMemoryPerHold measures the bytes of Redis for a pending hold: by MEMORY USAGE of each key, and
-// by used_memory.
+// BenchmarkRedisMemoryPerHold measures the bytes of Redis for a pending hold:
+// by MEMORY USAGE of each key, and by used_memory.
 func BenchmarkRedisMemoryPerHold(b *testing.B) {
 	const n = 100_000
 	empty := usedMemory(storeWithPendingHolds(b, 0))
@@ -180,8 +180,8 @@ func usedMemory(e *testStore) float64 {
 	return 0
 }
 
-// BenchmarkPromoteClaimCommit takes holds from the schedule to their end as the worker does, 64 at a time, and
-// measures the CPU time of Redis.
+// BenchmarkPromoteClaimCommit takes holds from the schedule to their end as the
+// worker does, 64 at a time, and measures the CPU time of Redis.
 func BenchmarkPromoteClaimCommit(b *testing.B) {
 	const n, at64 = 20_000, 64
 	event := []byte(`{"id":"evt_3PxYzA2eZvKYlo2C00000000_1764547200001_1","type":"hold.captured","timestamp":"2026-03-01T12:00:00.123Z","data":{"hold":{"id":"` +

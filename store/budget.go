@@ -7,7 +7,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Rates are the numbers of requests a second that one account may send to Stripe; 0 is no limit.
+// Rates are the numbers of requests a second that one account may send to
+// Stripe; 0 is no limit.
 type Rates struct {
 	Write int // captures; as many cancels, and half as many updates
 	Read  int
@@ -25,9 +26,10 @@ var (
 	pauseScript   = newScript("pause")
 )
 
-// A bucket's burst is this part of its rate. In any second at most the rate and the burst are sent.
-// Captures and cancels meet Stripe's limit day after day, so they have almost no burst. A few reads
-// at once come from a booking system that schedules several holds and waits for the answers.
+// A bucket's burst is this part of its rate. In any second at most the rate and
+// the burst are sent. Captures and cancels meet Stripe's limit day after day,
+// so they have almost no burst. A few reads at once come from a booking system
+// that schedules several holds and waits for the answers.
 const (
 	writeBurst = 100
 	otherBurst = 10
@@ -35,8 +37,8 @@ const (
 
 func burst(rate, part int) int { return max(1, rate/part) }
 
-// TryReserve reserves up to n requests of one kind to be sent now. With 0 granted, wait is when the
-// caller should try again.
+// TryReserve reserves up to n requests of one kind to be sent now. With 0
+// granted, wait is when the caller should try again.
 func (s *Budget) TryReserve(
 	ctx context.Context, account string, op hold.Op, n int,
 ) (granted int, wait time.Duration, err error) {
@@ -44,8 +46,8 @@ func (s *Budget) TryReserve(
 	return r.Granted, r.Wait, err
 }
 
-// Reserve reserves up to n requests of one kind to be sent within a time from now, each at its
-// moment.
+// Reserve reserves up to n requests of one kind to be sent within a time from
+// now, each at its moment.
 func (s *Budget) Reserve(
 	ctx context.Context, account string, op hold.Op, n int, ahead time.Duration,
 ) (hold.Reservation, error) {
@@ -57,23 +59,28 @@ func (s *Budget) Reserve(
 	case op == hold.OpRead:
 		rate, part = s.rates.Read, otherBurst
 	case op == hold.OpUpdate && rate > 0:
-		// No caller waits for an update: half of the rate is left for the other kinds.
+		// No caller waits for an update: half of the rate is left for the other
+		// kinds.
 		rate, part = max(1, rate/2), otherBurst
 	}
 	k := newBudgetKeys(account, op)
 	r := newReply(s.conn.runOnce(ctx, reserveScript, []string{k.pause, k.kind, k.all},
-		n, rate, burst(rate, part), s.rates.Total, burst(s.rates.Total, otherBurst), ahead.Microseconds()))
+		n, rate, burst(rate, part), s.rates.Total, burst(s.rates.Total, otherBurst),
+		ahead.Microseconds()))
 	reserved := hold.Reservation{
 		Granted: int(r.int()), Wait: r.duration(), First: r.duration(), Step: r.duration(),
 	}
 	return reserved, r.err
 }
 
-// PauseAccount stops requests of one kind on all replicas for a while, after Stripe found them too
-// many.
-func (s *Budget) PauseAccount(ctx context.Context, account string, op hold.Op, d time.Duration) error {
+// PauseAccount stops requests of one kind on all replicas for a while, after
+// Stripe found them too many.
+func (s *Budget) PauseAccount(
+	ctx context.Context, account string, op hold.Op, d time.Duration,
+) error {
 	if d < time.Millisecond {
 		return nil
 	}
-	return s.conn.runOnce(ctx, pauseScript, []string{newBudgetKeys(account, op).pause}, d.Milliseconds()).Err()
+	return s.conn.runOnce(ctx, pauseScript, []string{newBudgetKeys(account, op).pause},
+		d.Milliseconds()).Err()
 }

@@ -34,7 +34,8 @@ func mostInOneSecond(grants []granted) int {
 	return most
 }
 
-// reserveFor lets each store reserve each kind of request for a while, waiting as it is told.
+// reserveFor lets each store reserve each kind of request for a while, waiting
+// as it is told.
 func reserveFor(t *testing.T, stores []*store.Store, ops []hold.Op, account string, n int,
 	d time.Duration) (grants []granted, attempts int) {
 	t.Helper()
@@ -190,7 +191,8 @@ func TestPauseAccount_StopsAllReplicas(t *testing.T) {
 		if err := s[0].PauseAccount(ctx, "acct_a", hold.OpCapture, 5*time.Second); err != nil {
 			t.Fatal(err)
 		}
-		// A later and shorter pause by another replica does not end the first one.
+		// A later and shorter pause by another replica does not end the first
+		// one.
 		for _, d := range []time.Duration{time.Second, 0, -time.Second, time.Nanosecond} {
 			if err := s[1].PauseAccount(ctx, "acct_a", hold.OpCapture, d); err != nil {
 				t.Fatal(err)
@@ -222,8 +224,8 @@ func TestPauseAccount_StopsAllReplicas(t *testing.T) {
 	})
 }
 
-// A caller that reserves ahead loses nothing of the rate by waking up late, and what is granted for
-// later stays within the rate.
+// A caller that reserves ahead loses nothing of the rate by waking up late, and
+// what is granted for later stays within the rate.
 func TestReserve_AheadLosesNothingToLateCallers(t *testing.T) {
 	t.Parallel()
 	const seconds, ahead = 20, 200 * time.Millisecond
@@ -278,7 +280,8 @@ func TestReserve_AheadLosesNothingToLateCallers(t *testing.T) {
 	}
 }
 
-// On a real Redis with a real clock, the budget never grants more than the rate and one burst.
+// On a real Redis with a real clock, the budget never grants more than the rate
+// and one burst.
 func TestTryReserve_OnRedis(t *testing.T) {
 	t.Parallel()
 	r := storetest.StartUnix(t)

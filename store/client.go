@@ -13,13 +13,14 @@ import (
 
 const (
 	defaultPoolSize = 16
-	// defaultTimeout bounds what a URL leaves open. A claim's reply must arrive long before its
-	// lease ends.
+	// defaultTimeout bounds what a URL leaves open. A claim's reply must arrive
+	// long before its lease ends.
 	defaultTimeout = 3 * time.Second
-	// noRetries keeps go-redis from repeating a command whose reply was lost. A repeated claim
-	// would leave the holds of the first one leased until their leases end. Each caller of the
-	// store retries by itself, knowing what is at stake. A Cluster's client still follows
-	// redirections, and repeats what a closing connection swallowed: there such a wait can happen.
+	// noRetries keeps go-redis from repeating a command whose reply was lost. A
+	// repeated claim would leave the holds of the first one leased until their
+	// leases end. Each caller of the store retries by itself, knowing what is
+	// at stake. A Cluster's client still follows redirections, and repeats what
+	// a closing connection swallowed: there such a wait can happen.
 	noRetries = -1
 )
 
@@ -101,8 +102,8 @@ func setDefaultTimeouts(timeouts ...*time.Duration) {
 	}
 }
 
-// normalizeHosts turns host,host,… into the form of go-redis: the first host, the rest as addr
-// parameters.
+// normalizeHosts turns host,host,… into the form of go-redis: the first host,
+// the rest as addr parameters.
 func normalizeHosts(raw string, many bool) (string, error) {
 	u, err := url.Parse(raw)
 	if err != nil && many {
@@ -140,8 +141,8 @@ func splitHosts(raw string) string {
 	return scheme + "://" + user + hosts[0] + tail
 }
 
-// invalidURLError reports a URL that cannot be used. The text of url.Parse may quote the password;
-// what go-redis says of parameters does not.
+// invalidURLError reports a URL that cannot be used. The text of url.Parse may
+// quote the password; what go-redis says of parameters does not.
 func invalidURLError(err error) error {
 	var urlError *url.Error
 	if errors.As(err, &urlError) {
@@ -152,7 +153,8 @@ func invalidURLError(err error) error {
 }
 
 func unreachableError(rawURL string, err error) error {
-	return fmt.Errorf("the Redis at %s does not answer: start it, or set redis_url: %w", redactURL(rawURL), err)
+	return fmt.Errorf("the Redis at %s does not answer: start it, or set redis_url: %w",
+		redactURL(rawURL), err)
 }
 
 // redactURL is a URL without its password and parameters.

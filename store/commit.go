@@ -9,7 +9,8 @@ import (
 
 var commitScript = newScript("commit")
 
-// commitKeys are the keys of commit.lua, which sees the index of NAME as KEY_NAME.
+// commitKeys are the keys of commit.lua, which sees the index of NAME as
+// KEY_NAME.
 var commitKeys = []struct {
 	name string
 	of   func(*partitionKeys) string
@@ -38,7 +39,8 @@ func commitKeyConstants() []constant {
 	return out
 }
 
-// Arguments of one write, in the order in which commit.lua gets them. commit.lua explains each.
+// Arguments of one write, in the order in which commit.lua gets them.
+// commit.lua explains each.
 const (
 	writeID = iota
 	writeVersion
@@ -60,8 +62,10 @@ const (
 
 var writeArgs = argNames{"WRITE", []string{
 	writeID: "ID", writeVersion: "VERSION", writeRecord: "RECORD", writeScheduled: "SCHEDULED",
-	writeLeased: "LEASED", writeExpiring: "EXPIRING", writeSettled: "SETTLED", writeAttention: "ATTENTION",
-	writeUnverified: "UNVERIFIED", writeMirror: "MIRROR", writeLane: "LANE", writeDeadline: "DEADLINE",
+	writeLeased: "LEASED", writeExpiring: "EXPIRING", writeSettled: "SETTLED",
+	writeAttention:  "ATTENTION",
+	writeUnverified: "UNVERIFIED", writeMirror: "MIRROR", writeLane: "LANE",
+	writeDeadline:        "DEADLINE",
 	writeReferenceRemove: "REFERENCE_REMOVE", writeReferenceAdd: "REFERENCE_ADD",
 	writeEventCount: "EVENT_COUNT",
 }}
@@ -69,10 +73,10 @@ var writeArgs = argNames{"WRITE", []string{
 // unchanged leaves a hold's score in a set as it is.
 const unchanged = "="
 
-// Commit writes changes, each whole or not at all. ok[i] is false where another writer was first. A
-// write that is sent again, because its reply was lost, is committed once and reported as committed
-// both times. After an error each write may or may not have happened. A hold must not be named
-// twice.
+// Commit writes changes, each whole or not at all. ok[i] is false where another
+// writer was first. A write that is sent again, because its reply was lost, is
+// committed once and reported as committed both times. After an error each
+// write may or may not have happened. A hold must not be named twice.
 func (s *Holds) Commit(ctx context.Context, writes []hold.RecordWrite) (ok []bool, err error) {
 	batches := s.conn.splitByPartition(len(writes), func(i int) string { return writes[i].Hold.ID })
 	calls := make([]scriptCall, len(batches))
@@ -130,7 +134,8 @@ func setPlacement(a *[writeSize]string, w *hold.RecordWrite) {
 	case p.Ready:
 		a[writeLane] = laneName(w.Hold.NextOp, w.Hold.Account)
 	case p.Urgent:
-		a[writeLeased] = scoreArg(p.DueAt) // no worker has this lease: it ends when the hold is due again
+		// no worker has this lease: it ends when the hold is due again
+		a[writeLeased] = scoreArg(p.DueAt)
 	default:
 		a[writeScheduled] = scoreArg(p.DueAt)
 	}

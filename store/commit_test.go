@@ -19,7 +19,8 @@ import (
 
 var captureLane = hold.Lane{Op: hold.OpCapture}
 
-// publishedEvents returns what was published in the partitions, in no order over them.
+// publishedEvents returns what was published in the partitions, in no order
+// over them.
 func (e *testStore) publishedEvents(partitions int) []string {
 	e.Helper()
 	var all []string
@@ -31,7 +32,8 @@ func (e *testStore) publishedEvents(partitions int) []string {
 	return all
 }
 
-// awaitExpiredLeases waits until n leases have ended and their holds are ready again.
+// awaitExpiredLeases waits until n leases have ended and their holds are ready
+// again.
 func (e *testStore) awaitExpiredLeases(n int) {
 	e.Helper()
 	storetest.WaitUntil(e, 5*time.Second, fmt.Sprintf("%d leases run out", n), func() bool {
@@ -69,8 +71,8 @@ func TestCommit_RejectsClaimThatWasTakenOver(t *testing.T) {
 	})
 }
 
-// A claim whose lease has ended can still commit while no other worker has claimed the hold,
-// wherever the hold is queued.
+// A claim whose lease has ended can still commit while no other worker has
+// claimed the hold, wherever the hold is queued.
 func TestCommit_AcceptsExpiredClaimThatWasNotTakenOver(t *testing.T) {
 	t.Parallel()
 	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
@@ -85,15 +87,16 @@ func TestCommit_AcceptsExpiredClaimThatWasNotTakenOver(t *testing.T) {
 	})
 }
 
-// A failover or a crash can lose a claim. The worker of that claim must not undo what was decided
-// after it.
+// A failover or a crash can lose a claim. The worker of that claim must not
+// undo what was decided after it.
 func TestCommit_RejectsClaimThatRedisForgot(t *testing.T) {
 	t.Parallel()
 	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
 		e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline))
 		before := e.rdb.HGet(t.Context(), "holdd:{0}:holds", "pi_a").Val()
 		lost, _ := e.mustClaim(captureLane, 1, time.Minute)
-		// This is what a Redis replica looks like that did not receive the claim.
+		// This is what a Redis replica looks like that did not receive the
+		// claim.
 		e.rdb.HSet(t.Context(), "holdd:{0}:holds", "pi_a", before)
 		e.rdb.Del(t.Context(), "holdd:{0}:leased")
 		e.rdb.ZAdd(t.Context(), "holdd:{0}:ready:1:", scored(nearDeadline, "pi_a"))
@@ -114,7 +117,8 @@ func TestCommit_RejectsClaimThatRedisForgot(t *testing.T) {
 	})
 }
 
-// lossyConn is a connection that can lose a reply after Redis has executed the command.
+// lossyConn is a connection that can lose a reply after Redis has executed the
+// command.
 type lossyConn struct {
 	net.Conn
 	lose *atomic.Int32
@@ -129,8 +133,8 @@ func (c lossyConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// openWithLossyConn opens a store on r. The nth read from Redis after lose.Store(n) is lost with
-// its connection.
+// openWithLossyConn opens a store on r. The nth read from Redis after
+// lose.Store(n) is lost with its connection.
 func openWithLossyConn(t *testing.T, r *storetest.Redis, o store.Options) (s *store.Store, lose *atomic.Int32) {
 	t.Helper()
 	lose = &atomic.Int32{}
@@ -158,7 +162,8 @@ func TestCommit_RepeatedAfterLostReply(t *testing.T) {
 	}
 	lossy := func(writes []hold.RecordWrite) {
 		t.Helper()
-		if _, err := s.PromoteDue(ctx, false, 1); err != nil { // the connection is there: the next read is the reply
+		if _, err := s.PromoteDue(ctx, false, 1); err != nil {
+			// the connection is there: the next read is the reply
 			t.Fatal(err)
 		}
 		lose.Store(1)
@@ -202,8 +207,8 @@ func TestCommit_RepeatedAfterLostReply(t *testing.T) {
 	}
 }
 
-// A claim whose reply was lost is not sent again. Its holds come back when the lease ends, marked
-// as taken over.
+// A claim whose reply was lost is not sent again. Its holds come back when the
+// lease ends, marked as taken over.
 func TestClaim_NotRepeatedAfterLostReply(t *testing.T) {
 	t.Parallel()
 	r := storetest.Start(t)
@@ -248,7 +253,8 @@ func TestCommit_OneOfManyRacingWritersWins(t *testing.T) {
 				w.Events = [][]byte{fmt.Appendf(nil, "%d by %d", i, r)}
 				writes = append(writes, w)
 			}
-			// Half of the writers commit one by one, so that batches and single calls interleave.
+			// Half of the writers commit one by one, so that batches and single
+			// calls interleave.
 			if r%2 == 0 {
 				ok, err := e.store.Commit(t.Context(), writes)
 				if err != nil {

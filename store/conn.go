@@ -55,7 +55,8 @@ func (c *conn) splitByPartition(n int, id func(i int) string) []batch {
 	return batches
 }
 
-// readDue reads up to n holds per partition of a set, up to a score ("": now), lowest score first.
+// readDue reads up to n holds per partition of a set, up to a score ("": now),
+// lowest score first.
 func (c *conn) readDue(
 	ctx context.Context, set func(*partitionKeys) string, n int, highest string,
 ) ([]hold.DueHold, time.Time, error) {
@@ -92,8 +93,8 @@ func (c *conn) readDue(
 	return found, now, failed
 }
 
-// hasMembers reports whether a set has members in any partition. For a set that is mostly empty a
-// plain command costs Redis less than a script.
+// hasMembers reports whether a set has members in any partition. For a set that
+// is mostly empty a plain command costs Redis less than a script.
 func (c *conn) hasMembers(ctx context.Context, set func(*partitionKeys) string) (bool, error) {
 	pipe := c.client.Pipeline()
 	counts := make([]*redis.IntCmd, len(c.partitions))

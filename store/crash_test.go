@@ -13,7 +13,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Redis is killed several times during the work, and comes back with its append-only file.
+// Redis is killed several times during the work, and comes back with its
+// append-only file.
 func TestKilledRedis_KeepsAcknowledgedWrites(t *testing.T) {
 	t.Parallel()
 	r := storetest.Start(t, storetest.KillSafeArgs...)
@@ -45,7 +46,8 @@ func TestKilledRedis_KeepsAcknowledgedWrites(t *testing.T) {
 	c.checkEvents(n, 3)
 }
 
-// Calls to a Redis that hangs time out, and the work continues when it answers again.
+// Calls to a Redis that hangs time out, and the work continues when it answers
+// again.
 func TestPausedRedis_CallsTimeOut(t *testing.T) {
 	t.Parallel()
 	r := storetest.Start(t)
@@ -72,10 +74,11 @@ func TestPausedRedis_CallsTimeOut(t *testing.T) {
 	e.checkInvariants(1)
 }
 
-// Redis dies while it writes a script's commands to its append-only file. Redis 7.0 drops the
-// commands at the next start, but truncates the file after the last whole command and not before
-// MULTI. At the start after that it executes the beginning, together with what was written in
-// between. Wherever the file was cut, every hold reaches its end, and none stays in a queue.
+// Redis dies while it writes a script's commands to its append-only file. Redis
+// 7.0 drops the commands at the next start, but truncates the file after the
+// last whole command and not before MULTI. At the start after that it executes
+// the beginning, together with what was written in between. Wherever the file
+// was cut, every hold reaches its end, and none stays in a queue.
 func TestHalfWrittenScript_LosesNoHold(t *testing.T) {
 	t.Parallel()
 	const n, lease = 3, 50 * time.Millisecond

@@ -15,8 +15,8 @@ const (
 	maxRequeue     = 1000   // in one call and partition
 )
 
-// DeadLetters returns up to n events that a sink did not take, of all partitions, oldest first in
-// each, and how many there are.
+// DeadLetters returns up to n events that a sink did not take, of all
+// partitions, oldest first in each, and how many there are.
 func (s *Outbox) DeadLetters(
 	ctx context.Context, sink string, n int,
 ) (list []hold.DeadLetter, total int64, err error) {
@@ -36,15 +36,17 @@ func (s *Outbox) DeadLetters(
 			event, _ := m.Values["event"].(string)
 			reason, _ := m.Values["reason"].(string)
 			list = append(list, hold.DeadLetter{
-				Sink: sink, Partition: p, ID: deadLetterID(p, m.ID), Event: []byte(event), Reason: reason,
+				Sink: sink, Partition: p, ID: deadLetterID(p, m.ID),
+				Event: []byte(event), Reason: reason,
 			})
 		}
 	}
 	return list, total, nil
 }
 
-// RequeueDeadLetters requeues dead letters for another delivery: those with the ids that
-// [Outbox.DeadLetters] returned, or all. One call requeues at most 1,000 per partition.
+// RequeueDeadLetters requeues dead letters for another delivery: those with the
+// ids that [Outbox.DeadLetters] returned, or all. One call requeues at most
+// 1,000 per partition.
 func (s *Outbox) RequeueDeadLetters(
 	ctx context.Context, sink string, ids []string,
 ) (n int64, err error) {
@@ -60,7 +62,8 @@ func (s *Outbox) RequeueDeadLetters(
 		}
 		k := newSinkKeys(sink, p)
 		args := append([]any{maxRequeue}, entries[p]...)
-		r := newReply(s.conn.runOnce(ctx, sinkRequeueScript, []string{k.deadLetters, k.requeued}, args...))
+		r := newReply(s.conn.runOnce(ctx, sinkRequeueScript, []string{k.deadLetters, k.requeued},
+			args...))
 		n += r.int()
 		if r.err != nil {
 			return n, r.err
@@ -69,7 +72,8 @@ func (s *Outbox) RequeueDeadLetters(
 	return n, nil
 }
 
-// RequeuedDeadLetters returns up to n dead letters that wait for another delivery.
+// RequeuedDeadLetters returns up to n dead letters that wait for another
+// delivery.
 func (s *Outbox) RequeuedDeadLetters(
 	ctx context.Context, sink string, partition, n int,
 ) ([]hold.StreamEvent, error) {
@@ -78,7 +82,9 @@ func (s *Outbox) RequeuedDeadLetters(
 	return streamEvents(found), err
 }
 
-func deadLetterID(partition int, entry string) string { return strconv.Itoa(partition) + ":" + entry }
+func deadLetterID(partition int, entry string) string {
+	return strconv.Itoa(partition) + ":" + entry
+}
 
 func parseDeadLetterID(id string) (partition int, entry string, ok bool) {
 	number, entry, _ := strings.Cut(id, ":")

@@ -8,8 +8,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// argNames names the arguments that a script gets for each item of a list. Go indexes them with
-// constants; a script sees NAME as PREFIX_NAME and their number as PREFIX_SIZE.
+// argNames names the arguments that a script gets for each item of a list. Go
+// indexes them with constants; a script sees NAME as PREFIX_NAME and their
+// number as PREFIX_SIZE.
 type argNames struct {
 	prefix string
 	names  []string
@@ -42,7 +43,8 @@ var resultConstants = []constant{
 	{"CHANGE_WORSENED", int(hold.ConditionWorsened)},
 }
 
-// definition is a local of Lua, a constant or a function, that scripts use by its name.
+// definition is a local of Lua, a constant or a function, that scripts use by
+// its name.
 type definition struct{ name, source string }
 
 // definitions come in an order in which each uses only earlier ones.
@@ -51,7 +53,8 @@ var definitions = append(constantDefinitions(), functionDefinitions(readLua("sha
 func constantDefinitions() []definition {
 	var out []definition
 	for _, list := range [][]constant{
-		recordConstants(), resultConstants, writeArgs.constants(), commitKeyConstants(), advanceArgs.constants(),
+		recordConstants(), resultConstants, writeArgs.constants(), commitKeyConstants(),
+		advanceArgs.constants(),
 		conditionArgs.constants(),
 	} {
 		for _, c := range list {
@@ -75,8 +78,9 @@ func functionDefinitions(src string) []definition {
 	return out
 }
 
-// addDefinitions puts the definitions that a script names, and those that these name, before the
-// script. The rest is left out, because Redis would create each function again with every call.
+// addDefinitions puts the definitions that a script names, and those that these
+// name, before the script. The rest is left out, because Redis would create
+// each function again with every call.
 func addDefinitions(script string) string {
 	for i := len(definitions) - 1; i >= 0; i-- {
 		if d := definitions[i]; strings.Contains(script, d.name) {

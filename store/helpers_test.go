@@ -33,8 +33,8 @@ func startRedis(t testing.TB, o store.Options, args ...string) *testStore {
 	return &testStore{TB: t, store: mustOpen(t, o), rdb: c}
 }
 
-// startMiniredis opens a store on a miniredis without a socket. It hides its settings, so the store
-// warns about it.
+// startMiniredis opens a store on a miniredis without a socket. It hides its
+// settings, so the store warns about it.
 func startMiniredis(t testing.TB, o store.Options) *testStore {
 	t.Helper()
 	m := storetest.StartInProcess(t)
@@ -57,8 +57,8 @@ func mustOpen(t testing.TB, o store.Options) *store.Store {
 	return s
 }
 
-// onRedisAndMiniredis runs a test on both. What the simulation proves on miniredis must be true of
-// Redis.
+// onRedisAndMiniredis runs a test on both. What the simulation proves on
+// miniredis must be true of Redis.
 func onRedisAndMiniredis(t *testing.T, f func(t *testing.T, e *testStore)) {
 	t.Helper()
 	t.Run("redis", func(t *testing.T) { f(t, startRedis(t, store.Options{})) })
@@ -68,7 +68,8 @@ func onRedisAndMiniredis(t *testing.T, f func(t *testing.T, e *testStore)) {
 // baseTime is a fixed time in the past. A hold that is due at it is due.
 var baseTime = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// farFuture is so far ahead that a hold set to it does not fall due during a test.
+// farFuture is so far ahead that a hold set to it does not fall due during a
+// test.
 var farFuture = time.Now().Add(90 * 24 * time.Hour).UTC().Truncate(time.Second)
 
 // newScheduledWrite is the write that creates a hold to be captured at due.
@@ -94,8 +95,8 @@ func newReadyWrite(id string, op hold.Op, account string, deadline time.Time) ho
 	return w
 }
 
-// newUpdateWrite is a write that changes a hold as it was read or claimed. The caller changes its Hold and
-// Placement.
+// newUpdateWrite is a write that changes a hold as it was read or claimed. The
+// caller changes its Hold and Placement.
 func newUpdateWrite(h hold.Hold) hold.RecordWrite {
 	return hold.RecordWrite{Version: h.Version, Hold: h, PreviousReference: h.Reference}
 }
@@ -155,8 +156,8 @@ func (e *testStore) mustClaim(l hold.Lane, n int, lease time.Duration) ([]hold.C
 	return c, now
 }
 
-// dumpRedis shows everything in Redis, one line per member, with times by the names given. Other times
-// are "?", zero is "-".
+// dumpRedis shows everything in Redis, one line per member, with times by the
+// names given. Other times are "?", zero is "-".
 func (e *testStore) dumpRedis(names map[time.Time]string) string {
 	e.Helper()
 	ctx := e.Context()

@@ -20,11 +20,12 @@ const (
 	entryNote
 )
 
-// encodeHistoryEntry encodes an entry. last is the time of the entry before, or the hold's
-// creation.
+// encodeHistoryEntry encodes an entry. last is the time of the entry before, or
+// the hold's creation.
 func encodeHistoryEntry(e *hold.HistoryEntry, last time.Time) []byte {
 	b := make([]byte, 0, 16+len(e.By)+len(e.Key)+len(e.RequestID)+len(e.Note))
-	b = appendNumber(b, entryAfter, protowire.EncodeZigZag(int64(toMillis(e.At))-int64(toMillis(last))))
+	b = appendNumber(b, entryAfter,
+		protowire.EncodeZigZag(int64(toMillis(e.At))-int64(toMillis(last))))
 	b = appendNumber(b, entryKind, uint64(e.Kind))
 	b = appendText(b, entryBy, e.By)
 	b = appendNumber(b, entryOp, uint64(e.Op))

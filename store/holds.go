@@ -13,8 +13,9 @@ type Holds struct{ conn *conn }
 
 var readScript = newScript("read")
 
-// Read returns holds by id, nil where there is none, and the time of Redis. If the error is
-// [hold.ErrUnreadableRecord], the readable holds are returned all the same.
+// Read returns holds by id, nil where there is none, and the time of Redis. If
+// the error is [hold.ErrUnreadableRecord], the readable holds are returned all
+// the same.
 func (s *Holds) Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error) {
 	batches := s.conn.splitByPartition(len(ids), func(i int) string { return ids[i] })
 	if len(ids) == 0 {

@@ -52,8 +52,8 @@ func TestReadInbox_HandsEachEntryToOneConsumer(t *testing.T) {
 	if err := s.AckInbox(t.Context(), []string{got[0].ID}); err != nil {
 		t.Fatal(err)
 	}
-	// Entries that were not acknowledged are taken over once they are idle, oldest first, before
-	// new entries.
+	// Entries that were not acknowledged are taken over once they are idle,
+	// oldest first, before new entries.
 	add("hold", `{"n":5}`)
 	storetest.WaitUntil(t, 5*time.Second, "entries are idle", func() bool {
 		l, _, err := s.ReadInbox(t.Context(), "c", 2, 50*time.Millisecond, 100)
@@ -132,8 +132,8 @@ func TestRequestRefresh_PendingOrRemembered(t *testing.T) {
 			if len(l) != 1 || l[0].Hold.ID != "pi_before00" || l[0].Hold.State != hold.Waiting || l[0].AdoptUnknown {
 				t.Fatalf("%+v", l)
 			}
-			// A refresh that is requested anew while it is worked on is not removed with the first
-			// one.
+			// A refresh that is requested anew while it is worked on is not
+			// removed with the first one.
 			note("pi_before00", false)
 			if err := s.FinishRefresh(t.Context(), l[0], time.Time{}); err != nil {
 				t.Fatal(err)

@@ -20,7 +20,9 @@ type Inspection struct {
 	Partitions string   // as recorded; empty if no holdd has run on it yet
 	Mode       string   // test or live, as recorded; empty likewise
 	Now        time.Time
-	Replicas   []Replica // at most 100, latest heartbeat first, without those that stopped as they should
+	// at most 100, latest heartbeat first, without those that stopped as they
+	// should
+	Replicas []Replica
 }
 
 // Replica is a holdd process that has sent a heartbeat.
@@ -31,8 +33,9 @@ type Replica struct {
 
 const maxInspectedReplicas = 100
 
-// Inspect examines a Redis without writing to it, even one that [Open] would refuse. With an error,
-// it returns what it learned so far. Errors say what to do, and contain no password.
+// Inspect examines a Redis without writing to it, even one that [Open] would
+// refuse. With an error, it returns what it learned so far. Errors say what to
+// do, and contain no password.
 func Inspect(ctx context.Context, o Options) (in Inspection, err error) {
 	in.Address = redactURL(o.URL)
 	client, err := newClient(o)
@@ -73,18 +76,21 @@ func (in *Inspection) readRecorded(ctx context.Context, client redis.UniversalCl
 	if in.Now, err = client.Time(ctx).Result(); err != nil {
 		return err
 	}
-	replicas, err := client.ZRevRangeWithScores(ctx, keyReplicas, 0, maxInspectedReplicas-1).Result()
+	replicas, err := client.ZRevRangeWithScores(ctx, keyReplicas, 0,
+		maxInspectedReplicas-1).Result()
 	if err != nil {
 		return err
 	}
 	for _, z := range replicas {
 		name, _ := z.Member.(string)
-		in.Replicas = append(in.Replicas, Replica{Name: name, Until: time.UnixMilli(int64(z.Score))})
+		in.Replicas = append(in.Replicas,
+			Replica{Name: name, Until: time.UnixMilli(int64(z.Score))})
 	}
 	return nil
 }
 
-// eachServer calls f for the server, or for each master of a Cluster, concurrently.
+// eachServer calls f for the server, or for each master of a Cluster,
+// concurrently.
 func eachServer(
 	ctx context.Context, client redis.UniversalClient, f func(context.Context, *redis.Client) error,
 ) error {
@@ -97,7 +103,8 @@ func eachServer(
 	return nil
 }
 
-// examineServers lists what can make Redis lose holds, and what could not be found out.
+// examineServers lists what can make Redis lose holds, and what could not be
+// found out.
 func (c *conn) examineServers(ctx context.Context) (faults, warnings []string) {
 	var mu sync.Mutex
 	err := eachServer(ctx, c.client, func(ctx context.Context, client *redis.Client) error {

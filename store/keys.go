@@ -7,8 +7,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Every name of a Redis key is made in this file. All begin with holdd:, so that a Redis user needs
-// the pattern ~holdd:* and no other.
+// Every name of a Redis key is made in this file. All begin with holdd:, so
+// that a Redis user needs the pattern ~holdd:* and no other.
 const (
 	keyPartitions = "holdd:partitions" // the number of partitions; "1>64" while Repartition works
 	keyMode       = "holdd:mode"       // test or live
@@ -19,7 +19,8 @@ const (
 	keyInbox    = "holdd:inbox"          // stream of requests
 	keyRejected = "holdd:inbox:rejected" // stream of rejected requests
 
-	keyPublished = "holdd:{0}:published" // zset: subjects of system events, by when they were published
+	// zset: subjects of system events, by when they were published
+	keyPublished = "holdd:{0}:published"
 	keyEpisodes  = "holdd:{0}:episodes"  // hash: condition -> open episode
 	keyCondition = "holdd:{0}:condition" // zset of replicas, with a colon and the condition's name
 
@@ -27,14 +28,14 @@ const (
 	keyReconcileFindings = "holdd:{reconcile}:findings"
 	keyReconcileAccounts = "holdd:{reconcile}:accounts"
 
-	// Attempts share one hash tag whatever the number of partitions: they arrive at the pace of
-	// cardholders.
+	// Attempts share one hash tag whatever the number of partitions: they
+	// arrive at the pace of cardholders.
 	keyAttempt      = "holdd:{authorizations}:attempt:" // and the attempt's id
 	keyOpenAttempts = "holdd:{authorizations}:open"     // zset, by the time of the next check
 )
 
-// partitionKeys are the names of one partition's keys. They share a hash tag, so that a Cluster
-// keeps them on one server and a script can use all of them.
+// partitionKeys are the names of one partition's keys. They share a hash tag,
+// so that a Cluster keeps them on one server and a script can use all of them.
 type partitionKeys struct {
 	holds, scheduled, leased, expiring, settled, attention, unverified string
 	references, lanes, ready, events, mirror, refresh, unmatched       string
@@ -45,7 +46,8 @@ func newPartitionKeys(partition int) partitionKeys {
 	return partitionKeys{
 		holds: prefix + "holds", scheduled: prefix + "scheduled", leased: prefix + "leased",
 		expiring: prefix + "expiring", settled: prefix + "settled", attention: prefix + "attention",
-		unverified: prefix + "unverified", references: prefix + "references", lanes: prefix + "lanes",
+		unverified: prefix + "unverified", references: prefix + "references",
+		lanes: prefix + "lanes",
 		ready: prefix + "ready", events: prefix + "events", mirror: prefix + "mirror",
 		refresh: prefix + "refresh", unmatched: prefix + "unmatched",
 	}
@@ -56,7 +58,8 @@ func partitionPrefix(partition int) string { return "holdd:{" + strconv.Itoa(par
 // lane is the key of a ready lane.
 func (k *partitionKeys) lane(name string) string { return k.ready + ":" + name }
 
-// set is the key of a sorted set that can be paged. Ready holds are in lanes, see [conn.laneKeys].
+// set is the key of a sorted set that can be paged. Ready holds are in lanes,
+// see [conn.laneKeys].
 func (k *partitionKeys) set(s hold.SortedSet) string {
 	switch s {
 	case hold.SetScheduled:
@@ -74,9 +77,11 @@ func (k *partitionKeys) set(s hold.SortedSet) string {
 	}
 }
 
-// setsByID are the sorted sets whose members are hold ids alone, in the order of the move scripts.
+// setsByID are the sorted sets whose members are hold ids alone, in the order
+// of the move scripts.
 func (k *partitionKeys) setsByID() []string {
-	return []string{k.scheduled, k.leased, k.expiring, k.settled, k.attention, k.unverified, k.mirror}
+	return []string{k.scheduled, k.leased, k.expiring, k.settled, k.attention, k.unverified,
+		k.mirror}
 }
 
 // sinkKeys are the names of one sink's keys in one partition.
@@ -89,11 +94,12 @@ type sinkKeys struct {
 
 func newSinkKeys(sink string, partition int) sinkKeys {
 	k := partitionPrefix(partition) + "sink:" + sink
-	return sinkKeys{sink: k, parked: k + ":parked", deadLetters: k + ":dead", requeued: k + ":requeued"}
+	return sinkKeys{sink: k, parked: k + ":parked", deadLetters: k + ":dead",
+		requeued: k + ":requeued"}
 }
 
-// budgetKeys are the names of one account's budget keys for one kind of request. They share a hash
-// tag.
+// budgetKeys are the names of one account's budget keys for one kind of
+// request. They share a hash tag.
 type budgetKeys struct {
 	pause string // exists while requests of this kind are paused
 	kind  string // bucket of this kind
@@ -125,11 +131,12 @@ func referenceMember(reference, id string) string { return reference + "\x00" + 
 // memberID is the hold id in a member of any sorted set.
 func memberID(member string) string { return member[strings.IndexByte(member, 0)+1:] }
 
-// unknownIntentMember is the member of the set refresh for an intent that has no hold.
+// unknownIntentMember is the member of the set refresh for an intent that has
+// no hold.
 func unknownIntentMember(id, account string) string { return id + "\x00" + account }
 
-// parseRefreshMember splits a member of the set refresh. known is false for an intent that has no
-// hold.
+// parseRefreshMember splits a member of the set refresh. known is false for an
+// intent that has no hold.
 func parseRefreshMember(member string) (id, account string, known bool) {
 	id, account, unknown := strings.Cut(member, "\x00")
 	return id, account, !unknown

@@ -55,7 +55,8 @@ func TestHeaderFields_FollowEachOther(t *testing.T) {
 	}
 }
 
-// Every constant and function can be loaded by itself, and a constant has Go's value in Lua.
+// Every constant and function can be loaded by itself, and a constant has Go's
+// value in Lua.
 func TestDefinitions_LoadInLua(t *testing.T) {
 	t.Parallel()
 	values := map[string]int{}
@@ -92,7 +93,8 @@ func TestDefinitions_LoadInLua(t *testing.T) {
 	})
 }
 
-// A name in capitals in a script is a constant that Go defines, so that a misspelled one is found.
+// A name in capitals in a script is a constant that Go defines, so that a
+// misspelled one is found.
 func TestScripts_NameOnlyKnownConstants(t *testing.T) {
 	t.Parallel()
 	prefixes := []string{"WRITE_", "KEY_", "ADVANCE_", "CONDITION_", "LOOKUP_", "CHANGE_", "STATE_"}
@@ -123,7 +125,8 @@ func TestScripts_NameOnlyKnownConstants(t *testing.T) {
 	}
 }
 
-// Lua reads from a record's header what Go reads, and claims it as Go would write it.
+// Lua reads from a record's header what Go reads, and claims it as Go would
+// write it.
 func TestRecord_LuaAndGoAgree(t *testing.T) {
 	t.Parallel()
 	const script = `local rec, now = ARGV[1], tonumber(ARGV[2])

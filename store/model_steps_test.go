@@ -192,7 +192,8 @@ func (m *storeModel) advanceMilestones(t *rapid.T) {
 	}
 }
 
-// stepPage reads a whole set, a few holds at a time, from the beginning or from a position.
+// stepPage reads a whole set, a few holds at a time, from the beginning or from
+// a position.
 func (m *storeModel) stepPage(t *rapid.T) {
 	sets := map[hold.SortedSet]func(*modelHold) time.Time{
 		hold.SetScheduled: scheduledAt, hold.SetExpiring: milestoneAt, hold.SetWorking: leasedUntil,

@@ -14,8 +14,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// modelHold is what the model keeps of one hold. Its times are far from now, so that the clock of
-// Redis does not matter: a time has passed already, or does not pass during the test.
+// modelHold is what the model keeps of one hold. Its times are far from now, so
+// that the clock of Redis does not matter: a time has passed already, or does
+// not pass during the test.
 type modelHold struct {
 	hold      hold.Hold
 	since     time.Time
@@ -28,7 +29,8 @@ type modelHold struct {
 	verify    time.Time
 }
 
-// storeModel is the store as it should be, written to be read and not to be fast.
+// storeModel is the store as it should be, written to be read and not to be
+// fast.
 type storeModel struct {
 	*testStore
 	partitions int
@@ -37,7 +39,8 @@ type storeModel struct {
 	eventCount int      // events made so far
 }
 
-// partition must never change: after an upgrade holdd would look for holds in the wrong place.
+// partition must never change: after an upgrade holdd would look for holds in
+// the wrong place.
 func (m *storeModel) partition(id string) int {
 	f := fnv.New32a()
 	f.Write([]byte(id))
@@ -46,7 +49,8 @@ func (m *storeModel) partition(id string) int {
 
 func (m *storeModel) hasPassed(t time.Time) bool { return !t.IsZero() && t.Before(farFuture) }
 
-// holdsIn lists the holds of a partition (of all: -1) that are in a set, by score, then by name.
+// holdsIn lists the holds of a partition (of all: -1) that are in a set, by
+// score, then by name.
 func (m *storeModel) holdsIn(p int, set func(*modelHold) time.Time) []*modelHold {
 	var out []*modelHold
 	for id, h := range m.holds {
@@ -83,7 +87,9 @@ func (m *storeModel) applyWrite(w hold.RecordWrite) bool {
 	same.Version = w.Version + 1
 	switch {
 	case h != nil && !w.Drop && h.since.IsZero() && reflect.DeepEqual(h.hold, same):
-		return true // the record is in place already: its reply was lost, or another writer wrote the same
+		// the record is in place already: its reply was lost, or another writer
+		// wrote the same
+		return true
 	case w.Drop && h == nil:
 		return true
 	case w.Version == 0 && h != nil, w.Version != 0 && (h == nil || h.hold.Version != w.Version):
@@ -139,7 +145,8 @@ var (
 	})
 )
 
-// drawWrite draws a write to a hold, about as often as not on the right version.
+// drawWrite draws a write to a hold, about as often as not on the right
+// version.
 func (m *storeModel) drawWrite(t *rapid.T, id string) hold.RecordWrite {
 	w := hold.RecordWrite{Hold: newScheduledWrite(id, baseTime, instants.Draw(t, "deadline")).Hold}
 	if h := m.holds[id]; h != nil {
@@ -200,8 +207,9 @@ func TestStore_AgreesWithModel(t *testing.T) {
 				e := open(t, store.Options{Partitions: partitions})
 				checks, failed := 0, false
 				rapid.Check(t, func(rt *rapid.T) {
-					// miniredis compiles a script anew at each call, so it runs only some of the
-					// sequences. rapid may shrink one that failed.
+					// miniredis compiles a script anew at each call, so it runs
+					// only some of the sequences. rapid may shrink one that
+					// failed.
 					if checks++; name == "miniredis" && checks > 100/(2*partitions) && !failed {
 						return
 					}

@@ -20,11 +20,12 @@ func (k *partitionKeys) movedKeys() []string {
 	return append([]string{k.holds, k.ready, k.lanes, k.references}, k.setsByID()...)
 }
 
-// maxPasses bounds how often a partition is scanned. The second pass finds nothing, unless a
-// replica writes meanwhile.
+// maxPasses bounds how often a partition is scanned. The second pass finds
+// nothing, unless a replica writes meanwhile.
 const maxPasses = 5
 
-// emptyPartition moves everything out of a partition that belongs to another one.
+// emptyPartition moves everything out of a partition that belongs to another
+// one.
 func (m *mover) emptyPartition(ctx context.Context, p int) error {
 	for pass := range maxPasses {
 		left, err := m.scanPartition(ctx, p, pass == 0)
@@ -38,12 +39,13 @@ func (m *mover) emptyPartition(ctx context.Context, p int) error {
 	return fmt.Errorf("partition %d still gets holds: stop all replicas", p)
 }
 
-// scanPartition reads all holds of a partition once, and moves those that belong elsewhere. It
-// returns how many these were.
+// scanPartition reads all holds of a partition once, and moves those that
+// belong elsewhere. It returns how many these were.
 func (m *mover) scanPartition(ctx context.Context, p int, first bool) (moved int, err error) {
 	cursor := uint64(0)
 	for {
-		found, next, err := m.conn.client.HScan(ctx, m.conn.partitions[p].holds, cursor, "", maxBatch).Result()
+		found, next, err := m.conn.client.HScan(ctx, m.conn.partitions[p].holds,
+			cursor, "", maxBatch).Result()
 		if err != nil {
 			return moved, fmt.Errorf("cannot read the holds of partition %d: %w", p, err)
 		}
@@ -73,8 +75,9 @@ func (m *mover) scanPartition(ctx context.Context, p int, first bool) (moved int
 	}
 }
 
-// moveHolds moves holds from one partition to another. It writes them to the new one before it
-// removes them from the old one, because a Cluster has no script for both.
+// moveHolds moves holds from one partition to another. It writes them to the
+// new one before it removes them from the old one, because a Cluster has no
+// script for both.
 func (m *mover) moveHolds(ctx context.Context, from, to int, ids []string) error {
 	source, target := &m.conn.partitions[from], &m.conn.partitions[to]
 	args := make([]any, len(ids))
@@ -87,8 +90,8 @@ func (m *mover) moveHolds(ctx context.Context, from, to int, ids []string) error
 	for _, id := range ids {
 		rec, lane, score := r.str(), r.str(), r.str()
 		reference := ""
-		// An unreadable record keeps its sets. Its reference is not known, so it cannot be found by
-		// it.
+		// An unreadable record keeps its sets. Its reference is not known, so
+		// it cannot be found by it.
 		if h, _, err := decodeRecord(id, rec); err == nil && h.Reference != "" {
 			reference = referenceMember(h.Reference, id)
 		}
@@ -101,7 +104,8 @@ func (m *mover) moveHolds(ctx context.Context, from, to int, ids []string) error
 	if r.err != nil {
 		return fmt.Errorf("cannot read holds: %w", r.err)
 	}
-	if err := m.conn.runOnce(ctx, moveWriteScript, target.movedKeys(), toWrite...).Err(); err != nil {
+	if err := m.conn.runOnce(ctx, moveWriteScript, target.movedKeys(),
+		toWrite...).Err(); err != nil {
 		return fmt.Errorf("cannot write holds: %w", err)
 	}
 	n, err := m.conn.runOnce(ctx, moveDeleteScript, source.movedKeys(), toDelete...).Int64()
@@ -115,7 +119,8 @@ func (m *mover) moveHolds(ctx context.Context, from, to int, ids []string) error
 // moveRefreshes moves the intents that webhooks named, which may have no hold.
 func (m *mover) moveRefreshes(ctx context.Context, p int) error {
 	for _, set := range []func(*partitionKeys) string{
-		func(k *partitionKeys) string { return k.refresh }, func(k *partitionKeys) string { return k.unmatched },
+		func(k *partitionKeys) string { return k.refresh },
+		func(k *partitionKeys) string { return k.unmatched },
 	} {
 		key, cursor := set(&m.conn.partitions[p]), uint64(0)
 		for {
@@ -149,7 +154,8 @@ func (m *mover) moveRefresh(
 		return errUnexpectedReply
 	}
 	source, target := set(&m.conn.partitions[p]), set(&m.conn.partitions[to])
-	if err := m.conn.client.ZAdd(ctx, target, redis.Z{Score: score, Member: member}).Err(); err != nil {
+	if err := m.conn.client.ZAdd(ctx, target,
+		redis.Z{Score: score, Member: member}).Err(); err != nil {
 		return fmt.Errorf("cannot write %s: %w", target, err)
 	}
 	if err := m.conn.client.ZRem(ctx, source, member).Err(); err != nil {

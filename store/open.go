@@ -14,19 +14,23 @@ import (
 
 // Options say which Redis to use and how. Only URL is required.
 type Options struct {
-	// URL is redis://, rediss://, unix://, redis+sentinel://host,…?master_name=… or
-	// redis+cluster://host,… (rediss+… with TLS).
+	// URL is redis://, rediss://, unix://,
+	// redis+sentinel://host,…?master_name=… or redis+cluster://host,… (rediss+…
+	// with TLS).
 	URL string
-	// Partitions spreads the holds over a Cluster. Redis records it at the first start; only
-	// [Repartition] changes it. 0 means 1.
+	// Partitions spreads the holds over a Cluster. Redis records it at the
+	// first start; only [Repartition] changes it. 0 means 1.
 	Partitions int
-	// Livemode says that the holds are of Stripe's live mode. Redis records it at the first start.
+	// Livemode says that the holds are of Stripe's live mode. Redis records it
+	// at the first start.
 	Livemode bool
-	// AllowUnsafe turns the error about a Redis that may evict or forget holds into a warning.
+	// AllowUnsafe turns the error about a Redis that may evict or forget holds
+	// into a warning.
 	AllowUnsafe bool
 	// Rates are shared by all replicas.
 	Rates Rates
-	// MaxEvents is the length to which a partition's stream of events is trimmed. 0 means 50,000.
+	// MaxEvents is the length to which a partition's stream of events is
+	// trimmed. 0 means 50,000.
 	MaxEvents int
 	// PoolSize bounds the connections to each Redis server. 0 means 16.
 	PoolSize int
@@ -36,8 +40,8 @@ type Options struct {
 
 const defaultMaxEvents = 50_000
 
-// Store keeps everything that holdd keeps, in one Redis. Each part is one concern, and can be
-// passed on by itself.
+// Store keeps everything that holdd keeps, in one Redis. Each part is one
+// concern, and can be passed on by itself.
 type Store struct {
 	*Holds
 	*Queue
@@ -56,15 +60,17 @@ type Store struct {
 
 func newStore(c *conn, rates Rates) *Store {
 	return &Store{
-		Holds: &Holds{c}, Queue: &Queue{c}, Budget: &Budget{c, rates}, Inbox: &Inbox{c}, Webhooks: &Webhooks{c},
-		Outbox: &Outbox{c}, Locks: &Locks{c}, Replicas: &Replicas{c}, ReconcileRuns: &ReconcileRuns{c},
+		Holds: &Holds{c}, Queue: &Queue{c}, Budget: &Budget{c, rates},
+		Inbox: &Inbox{c}, Webhooks: &Webhooks{c},
+		Outbox: &Outbox{c}, Locks: &Locks{c}, Replicas: &Replicas{c},
+		ReconcileRuns:         &ReconcileRuns{c},
 		AuthorizationAttempts: &AuthorizationAttempts{c},
 		conn:                  c, identity: map[string]string{},
 	}
 }
 
-// Open connects to Redis. It refuses a Redis that can lose holds, or that has another number of
-// partitions or another mode. The warnings are for the log.
+// Open connects to Redis. It refuses a Redis that can lose holds, or that has
+// another number of partitions or another mode. The warnings are for the log.
 func Open(ctx context.Context, o Options) (s *Store, warnings []string, err error) {
 	client, err := newClient(o)
 	if err != nil {
@@ -92,8 +98,9 @@ func Open(ctx context.Context, o Options) (s *Store, warnings []string, err erro
 	}
 	faults, warnings := c.examineServers(ctx)
 	if len(faults) > 0 && !o.AllowUnsafe {
-		return nil, nil, fmt.Errorf("this Redis can lose holds: %s (or set allow_unsafe_redis to accept that)",
-			strings.Join(faults, "; "))
+		return nil, nil,
+			fmt.Errorf("this Redis can lose holds: %s (or set allow_unsafe_redis to accept that)",
+				strings.Join(faults, "; "))
 	}
 	for _, f := range faults {
 		warnings = append(warnings, "unsafe Redis allowed: "+f)
@@ -103,9 +110,11 @@ func Open(ctx context.Context, o Options) (s *Store, warnings []string, err erro
 		mode = "live"
 	}
 	for _, property := range []struct{ key, value, mismatch string }{
-		{keyPartitions, strconv.Itoa(o.Partitions), partitionsMismatch}, {keyMode, mode, modeMismatch},
+		{keyPartitions, strconv.Itoa(o.Partitions), partitionsMismatch},
+		{keyMode, mode, modeMismatch},
 	} {
-		if err := s.checkIdentity(ctx, property.key, property.value, property.mismatch); err != nil {
+		if err := s.checkIdentity(ctx, property.key, property.value,
+			property.mismatch); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -120,8 +129,8 @@ const (
 		"set redis_url to another Redis, or stripe_api_key to a key of that mode"
 )
 
-// checkIdentity records a property of this Redis at the first start, and refuses another value
-// later.
+// checkIdentity records a property of this Redis at the first start, and
+// refuses another value later.
 func (s *Store) checkIdentity(ctx context.Context, key, value, mismatch string) error {
 	s.identity[key] = value
 	if err := s.conn.client.SetNX(ctx, key, value, 0).Err(); err != nil {
@@ -142,8 +151,8 @@ func (s *Store) checkIdentity(ctx context.Context, key, value, mismatch string) 
 	return nil
 }
 
-// DetectDataLoss reports whether Redis has lost its data since [Open], and records its properties
-// again. Of several replicas that call it, one is told.
+// DetectDataLoss reports whether Redis has lost its data since [Open], and
+// records its properties again. Of several replicas that call it, one is told.
 func (s *Store) DetectDataLoss(ctx context.Context) (lost bool, err error) {
 	for _, key := range slices.Sorted(maps.Keys(s.identity)) {
 		wrote, err := s.conn.client.SetNX(ctx, key, s.identity[key], 0).Result()
@@ -157,8 +166,8 @@ func (s *Store) DetectDataLoss(ctx context.Context) (lost bool, err error) {
 	return lost, nil
 }
 
-// Ping reports whether Redis answers and takes writes. A Redis that is full, read-only or cannot
-// reach its disk is of no use.
+// Ping reports whether Redis answers and takes writes. A Redis that is full,
+// read-only or cannot reach its disk is of no use.
 func (s *Store) Ping(ctx context.Context) error {
 	if err := s.conn.client.Set(ctx, keyPing, 1, time.Minute).Err(); err != nil {
 		return fmt.Errorf("cannot write to Redis: %w", err)
@@ -169,8 +178,8 @@ func (s *Store) Ping(ctx context.Context) error {
 // Close closes the connections.
 func (s *Store) Close() error { return s.conn.client.Close() }
 
-// ErrSetting is wrapped by errors that only a change of the settings can fix. Its text is empty,
-// because the wrapping error says everything.
+// ErrSetting is wrapped by errors that only a change of the settings can fix.
+// Its text is empty, because the wrapping error says everything.
 var ErrSetting = errors.New("")
 
 func settingErrorf(format string, args ...any) error {

@@ -37,8 +37,8 @@ func TestOpen_URLForms(t *testing.T) {
 	}
 }
 
-// The error for an invalid URL says how to write it, and never contains a password, whatever is
-// wrong.
+// The error for an invalid URL says how to write it, and never contains a
+// password, whatever is wrong.
 func TestOpen_InvalidURLShowsNoPassword(t *testing.T) {
 	t.Parallel()
 	free := storetest.Start(t)
@@ -174,7 +174,8 @@ func TestOpen_RefusesUnsafeRedis(t *testing.T) {
 	}
 }
 
-// The user of a managed Redis may use its keys and commands, but not read its settings.
+// The user of a managed Redis may use its keys and commands, but not read its
+// settings.
 func TestOpen_UserWithoutInfo(t *testing.T) {
 	t.Parallel()
 	r := storetest.Start(t)
@@ -264,7 +265,8 @@ func serveFakeInfo(l net.Listener, info string) {
 				if err != nil {
 					return
 				}
-				// One answer for each command of a pipeline. Arrays begin with a star.
+				// One answer for each command of a pipeline. Arrays begin with
+				// a star.
 				for cmd := range strings.SplitSeq(strings.TrimPrefix(string(b[:n]), "*"), "\r\n*") {
 					switch up := strings.ToUpper(cmd); {
 					case strings.Contains(up, "\r\nINFO\r\n"):

@@ -22,8 +22,8 @@ var (
 )
 
 const (
-	// publishedFor is how long the store remembers what was published once: longer than any
-	// authorization.
+	// publishedFor is how long the store remembers what was published once:
+	// longer than any authorization.
 	publishedFor = 35 * 24 * time.Hour
 	maxPublished = 10_000
 
@@ -34,13 +34,17 @@ const (
 	beginningOfStream = "0-0"
 )
 
-// Partitions returns the number of partitions. Each has its own stream of events.
+// Partitions returns the number of partitions. Each has its own stream of
+// events.
 func (s *Outbox) Partitions() int { return len(s.conn.partitions) }
 
-// PublishOnce publishes an event that is not about a hold, once per subject, in the first
-// partition. first is false if it was published before.
-func (s *Outbox) PublishOnce(ctx context.Context, about string, event []byte) (first bool, err error) {
-	r := newReply(s.conn.runOnce(ctx, publishScript, []string{keyPublished, s.conn.partitions[0].events},
+// PublishOnce publishes an event that is not about a hold, once per subject, in
+// the first partition. first is false if it was published before.
+func (s *Outbox) PublishOnce(
+	ctx context.Context, about string, event []byte,
+) (first bool, err error) {
+	r := newReply(s.conn.runOnce(ctx, publishScript,
+		[]string{keyPublished, s.conn.partitions[0].events},
 		about, event, publishedFor.Milliseconds(), maxPublished, s.conn.maxEvents))
 	return r.int() == 1, r.err
 }
@@ -60,9 +64,10 @@ var conditionArgs = argNames{"CONDITION", []string{
 	conditionRaisedEvent: "RAISED_EVENT", conditionClearedEvent: "CLEARED_EVENT",
 }}
 
-// ReportConditions records the conditions that a replica sees, and publishes the start and the end
-// of each episode once over all replicas. The report counts for ttl. An episode ends when no
-// replica has seen its condition for quiet.
+// ReportConditions records the conditions that a replica sees, and publishes
+// the start and the end of each episode once over all replicas. The report
+// counts for ttl. An episode ends when no replica has seen its condition for
+// quiet.
 func (s *Outbox) ReportConditions(
 	ctx context.Context, replica string, ttl, quiet time.Duration, list []hold.Condition,
 ) ([]hold.ConditionChange, error) {
@@ -71,7 +76,8 @@ func (s *Outbox) ReportConditions(
 	for i := range list {
 		c := &list[i]
 		var a [conditionSize]any
-		a[conditionName], a[conditionActive], a[conditionSeverity] = c.Name, flagArg(c.Active), c.Severity
+		a[conditionName], a[conditionActive], a[conditionSeverity] = c.Name,
+			flagArg(c.Active), c.Severity
 		a[conditionRaisedEvent], a[conditionClearedEvent] = c.RaisedEvent, c.ClearedEvent
 		args = append(args, a[:]...)
 	}
@@ -84,8 +90,9 @@ func (s *Outbox) ReportConditions(
 	return changes, r.err
 }
 
-// ReadEvents returns up to n events of a partition after an entry. torn says that this entry is no
-// longer in the stream, so that later ones may be missing as well.
+// ReadEvents returns up to n events of a partition after an entry. torn says
+// that this entry is no longer in the stream, so that later ones may be missing
+// as well.
 func (s *Outbox) ReadEvents(
 	ctx context.Context, partition int, after string, n int,
 ) (events []hold.StreamEvent, torn bool, err error) {
@@ -110,17 +117,18 @@ func streamEvents(found []redis.XMessage) []hold.StreamEvent {
 	return out
 }
 
-// StreamLength returns how many events a partition's stream has, and how many it ever had: -1
-// before Redis 7.0, which does not count them.
+// StreamLength returns how many events a partition's stream has, and how many
+// it ever had: -1 before Redis 7.0, which does not count them.
 func (s *Outbox) StreamLength(ctx context.Context, partition int) (length, added int64, err error) {
-	r := newReply(s.conn.runOnce(ctx, streamLengthScript, []string{s.conn.partitions[partition].events}))
+	r := newReply(s.conn.runOnce(ctx, streamLengthScript,
+		[]string{s.conn.partitions[partition].events}))
 	length, added = r.int(), r.int()
 	return length, added, r.err
 }
 
-// AcquireSinkLease takes the lease under which one replica delivers a partition's events to a sink. Token
-// 0 means that another replica has it. state is nil for a new sink, which begins after the event
-// start.
+// AcquireSinkLease takes the lease under which one replica delivers a
+// partition's events to a sink. Token 0 means that another replica has it.
+// state is nil for a new sink, which begins after the event start.
 func (s *Outbox) AcquireSinkLease(
 	ctx context.Context, sink string, partition int, holder string, lease time.Duration,
 ) (token int64, state []byte, start string, parked map[string][]byte, err error) {
@@ -146,10 +154,12 @@ func (s *Outbox) AcquireSinkLease(
 	return token, state, start, parked, r.err
 }
 
-// SaveSinkProgress saves the progress of the deliverer with this token, and extends its lease; a lease of 0
-// gives it back. ok is false if another replica has the lease now: the caller must stop.
+// SaveSinkProgress saves the progress of the deliverer with this token, and
+// extends its lease; a lease of 0 gives it back. ok is false if another replica
+// has the lease now: the caller must stop.
 func (s *Outbox) SaveSinkProgress(
-	ctx context.Context, sink string, partition int, token int64, p hold.SinkProgress, lease time.Duration,
+	ctx context.Context, sink string, partition int, token int64,
+	p hold.SinkProgress, lease time.Duration,
 ) (ok bool, err error) {
 	args := []any{token, lease.Milliseconds(), p.State, sinkTTL.Milliseconds(), maxDeadLetters}
 	args = append(args, len(p.Park))
@@ -174,7 +184,8 @@ func (s *Outbox) SaveSinkProgress(
 	return r.int() == 1, r.err
 }
 
-// SinkStates returns the state of a sink in each partition, empty where it has none.
+// SinkStates returns the state of a sink in each partition, empty where it has
+// none.
 func (s *Outbox) SinkStates(ctx context.Context, sink string) ([][]byte, error) {
 	pipe := s.conn.client.Pipeline()
 	cmds := make([]*redis.StringCmd, len(s.conn.partitions))

@@ -10,8 +10,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// One replica at a time delivers to a sink. The next one continues from what was saved, and the one
-// before it can save nothing more.
+// One replica at a time delivers to a sink. The next one continues from what
+// was saved, and the one before it can save nothing more.
 func TestBeginSink_OneDeliverer(t *testing.T) {
 	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
 		ctx := t.Context()
@@ -79,8 +79,8 @@ func TestBeginSink_OneDeliverer(t *testing.T) {
 	})
 }
 
-// A reader learns whether its last entry is still in the stream, and how many events there ever
-// were.
+// A reader learns whether its last entry is still in the stream, and how many
+// events there ever were.
 func TestReadEvents_ReportsTornStream(t *testing.T) {
 	e := startRedis(t, store.Options{MaxEvents: 100})
 	ctx := t.Context()
@@ -111,8 +111,8 @@ func TestReadEvents_ReportsTornStream(t *testing.T) {
 	}
 }
 
-// An episode is published once over all replicas: at its start, when it gets worse, and at its end.
-// The report of a replica that dies lapses.
+// An episode is published once over all replicas: at its start, when it gets
+// worse, and at its end. The report of a replica that dies lapses.
 func TestReportConditions_Episodes(t *testing.T) {
 	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
 		ctx := t.Context()

@@ -13,10 +13,11 @@ import (
 
 var pageScript = newScript("page")
 
-// Page returns up to n holds of a set after a position, in the set's order over all partitions, and
-// the time of Redis. Fewer than n means the end of the set. A hold whose record is gone or
-// unreadable is listed without a state. For [hold.SetReferences] a position's member may be the
-// beginning of a reference: the page begins with the first reference that is not before it.
+// Page returns up to n holds of a set after a position, in the set's order over
+// all partitions, and the time of Redis. Fewer than n means the end of the set.
+// A hold whose record is gone or unreadable is listed without a state. For
+// [hold.SetReferences] a position's member may be the beginning of a reference:
+// the page begins with the first reference that is not before it.
 func (s *Holds) Page(
 	ctx context.Context, set hold.SortedSet, after hold.Position, n int,
 ) ([]hold.ListedHold, time.Time, error) {
@@ -50,7 +51,8 @@ func (s *Queue) PageLane(
 ) ([]hold.ListedHold, error) {
 	q := pageQuery{after: after, n: clampBatch(n)}
 	k := &s.conn.partitions[lane.Partition]
-	holds, _, err := s.conn.readPage(ctx, q, []scriptCall{q.call(k.lane(laneName(lane.Op, lane.Account)), k)})
+	holds, _, err := s.conn.readPage(ctx, q,
+		[]scriptCall{q.call(k.lane(laneName(lane.Op, lane.Account)), k)})
 	return holds, err
 }
 
@@ -82,7 +84,8 @@ func (c *conn) readPage(
 				continue
 			}
 			id := memberID(member)
-			l := hold.ListedHold{Hold: hold.Hold{ID: id}, Position: hold.Position{Score: score, Member: member}}
+			l := hold.ListedHold{Hold: hold.Hold{ID: id}, Position: hold.Position{
+				Score: score, Member: member}}
 			if rec != "" {
 				if h, _, err := decodeRecord(id, rec); err == nil {
 					l.Hold = h
@@ -96,7 +99,8 @@ func (c *conn) readPage(
 	}
 	slices.SortFunc(all, func(a, b hold.ListedHold) int {
 		order := cmp.Or(
-			cmp.Compare(a.Position.Score, b.Position.Score), cmp.Compare(a.Position.Member, b.Position.Member))
+			cmp.Compare(a.Position.Score, b.Position.Score),
+			cmp.Compare(a.Position.Member, b.Position.Member))
 		if q.descending {
 			return -order
 		}
@@ -105,7 +109,8 @@ func (c *conn) readPage(
 	return all[:min(len(all), q.n)], now, nil
 }
 
-// laneKeys returns the keys of the ready lanes of each partition, at most maxLanes of each.
+// laneKeys returns the keys of the ready lanes of each partition, at most
+// maxLanes of each.
 func (c *conn) laneKeys(ctx context.Context) ([][]string, error) {
 	pipe := c.client.Pipeline()
 	cmds := make([]*redis.StringSliceCmd, len(c.partitions))

@@ -11,7 +11,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// readPages reads a set to its end, in pages of n, and calls between after each page.
+// readPages reads a set to its end, in pages of n, and calls between after each
+// page.
 func (e *testStore) readPages(set hold.SortedSet, after hold.Position, n int, between func(page int)) (ids []string) {
 	e.Helper()
 	for page := 0; ; page++ {
@@ -42,7 +43,8 @@ func TestPage_EqualScores(t *testing.T) {
 		var want []string
 		for i := range 500 {
 			id := fmt.Sprintf("pi_%03d", i)
-			writes, want = append(writes, newScheduledWrite(id, futureDue, nearDeadline)), append(want, id) // all of them at one instant
+			// all of them at one instant
+			writes, want = append(writes, newScheduledWrite(id, futureDue, nearDeadline)), append(want, id)
 		}
 		e.mustCommit(writes...)
 		for _, n := range []int{1, 7, 100, 256, 1000} {
@@ -51,7 +53,8 @@ func TestPage_EqualScores(t *testing.T) {
 					len(want), slices.IsSorted(got))
 			}
 		}
-		// While a caller reads, holds before and after its position are deleted and created.
+		// While a caller reads, holds before and after its position are deleted
+		// and created.
 		gone := map[string]bool{}
 		drop := func(id string) {
 			if h := e.mustRead(id); h != nil {
@@ -68,7 +71,8 @@ func TestPage_EqualScores(t *testing.T) {
 			if last+60 < len(want) {
 				drop(want[last+60]) // after it
 			}
-			e.mustCommit(newScheduledWrite(fmt.Sprintf("pi_%03da", last-20), futureDue, nearDeadline)) // a new one, before it
+			// a new one, before it
+			e.mustCommit(newScheduledWrite(fmt.Sprintf("pi_%03da", last-20), futureDue, nearDeadline))
 		})
 		seen := map[string]int{}
 		for _, id := range got {
@@ -108,8 +112,8 @@ func TestPage_SettledNewestFirst(t *testing.T) {
 				t.Errorf("%d partitions, pages of %d: %v", partitions, n, got)
 			}
 		}
-		// A hold that settles while a caller reads is newer than all others. It does not move into
-		// a later page.
+		// A hold that settles while a caller reads is newer than all others. It
+		// does not move into a later page.
 		got := e.readPages(hold.SetSettled, hold.Position{}, 40, func(page int) {
 			w := writes[0]
 			w.Hold.ID = fmt.Sprintf("pi_new_%d", page)
@@ -225,7 +229,8 @@ func TestPage_MergesPartitions(t *testing.T) {
 	}
 }
 
-// Ready holds are paged by deadline over all lanes and partitions, without any other hold.
+// Ready holds are paged by deadline over all lanes and partitions, without any
+// other hold.
 func TestPage_ReadyHolds(t *testing.T) {
 	t.Parallel()
 	for _, partitions := range []int{1, 5} {

@@ -12,7 +12,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Queue finds the holds that a job must act on now, and claims due holds for a worker.
+// Queue finds the holds that a job must act on now, and claims due holds for a
+// worker.
 type Queue struct{ conn *conn }
 
 var (
@@ -25,10 +26,13 @@ var (
 // maxLanes bounds how many lanes of a partition are listed.
 const maxLanes = 1024
 
-// PromoteDue makes holds ready whose lease has ended, and with promote also scheduled holds that
-// are due, at most limit of each per partition. It lists the lanes that have work. With an error,
-// the result is that of the partitions that answered.
-func (s *Queue) PromoteDue(ctx context.Context, promote bool, limit int) (hold.PromoteResult, error) {
+// PromoteDue makes holds ready whose lease has ended, and with promote also
+// scheduled holds that are due, at most limit of each per partition. It lists
+// the lanes that have work. With an error, the result is that of the partitions
+// that answered.
+func (s *Queue) PromoteDue(
+	ctx context.Context, promote bool, limit int,
+) (hold.PromoteResult, error) {
 	calls := make([]scriptCall, len(s.conn.partitions))
 	for p := range s.conn.partitions {
 		k := &s.conn.partitions[p]
@@ -63,7 +67,8 @@ func addPromoted(result *hold.PromoteResult, partition int, r *reply) error {
 	for r.more() {
 		op, account, ok := parseLane(r.str())
 		lane := hold.Lane{
-			Partition: partition, Account: account, Op: op, NearestDeadline: r.time(), Ready: int(r.int()),
+			Partition: partition, Account: account, Op: op, NearestDeadline: r.time(),
+			Ready: int(r.int()),
 		}
 		if ok && r.err == nil {
 			result.Lanes = append(result.Lanes, lane)
@@ -72,9 +77,9 @@ func addPromoted(result *hold.PromoteResult, partition int, r *reply) error {
 	return r.err
 }
 
-// Claim leases up to n holds of a lane, nearest deadline first; with before set, none whose
-// deadline is later. The leases begin at the time returned. Claims that are returned with an error
-// are valid.
+// Claim leases up to n holds of a lane, nearest deadline first; with before
+// set, none whose deadline is later. The leases begin at the time returned.
+// Claims that are returned with an error are valid.
 func (s *Queue) Claim(
 	ctx context.Context, lane hold.Lane, n int, lease time.Duration, before time.Time,
 ) ([]hold.Claim, time.Time, error) {
@@ -82,8 +87,9 @@ func (s *Queue) Claim(
 		return nil, time.Time{}, nil
 	}
 	k, name := &s.conn.partitions[lane.Partition], laneName(lane.Op, lane.Account)
-	r := newReply(s.conn.runOnce(ctx, claimScript, []string{k.lane(name), k.leased, k.holds, k.lanes},
-		clampBatch(n), lease.Milliseconds(), name, scoreArg(before)))
+	r := newReply(
+		s.conn.runOnce(ctx, claimScript, []string{k.lane(name), k.leased, k.holds, k.lanes},
+			clampBatch(n), lease.Milliseconds(), name, scoreArg(before)))
 	now := r.time()
 	var claims []hold.Claim
 	var unreadable error
@@ -102,20 +108,23 @@ func (s *Queue) Claim(
 	return claims, now, errors.Join(r.err, unreadable)
 }
 
-// DueMilestones returns up to n holds per partition whose next deadline milestone is due.
+// DueMilestones returns up to n holds per partition whose next deadline
+// milestone is due.
 func (s *Queue) DueMilestones(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
 	return s.conn.readDue(ctx, func(k *partitionKeys) string { return k.expiring }, n, "")
 }
 
-// Unverified returns up to n holds per partition that must be checked against Stripe, most urgent
-// first.
+// Unverified returns up to n holds per partition that must be checked against
+// Stripe, most urgent first.
 func (s *Queue) Unverified(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
-	found, now, err := s.conn.readDue(ctx, func(k *partitionKeys) string { return k.unverified }, n, "+inf")
+	found, now, err := s.conn.readDue(ctx, func(k *partitionKeys) string { return k.unverified }, n,
+		"+inf")
 	sortByDue(found)
 	return found, now, err
 }
 
-// Unmirrored returns up to n holds per partition whose terms must be written to their intents.
+// Unmirrored returns up to n holds per partition whose terms must be written to
+// their intents.
 func (s *Queue) Unmirrored(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
 	mirror := func(k *partitionKeys) string { return k.mirror }
 	if some, err := s.conn.hasMembers(ctx, mirror); err != nil || !some {
@@ -130,11 +139,14 @@ func sortByDue(found []hold.DueHold) {
 	slices.SortStableFunc(found, func(a, b hold.DueHold) int { return a.DueAt.Compare(b.DueAt) })
 }
 
-// SettledBefore returns up to n holds per partition that ended before a time, for [Holds.Commit] to
-// drop.
-func (s *Queue) SettledBefore(ctx context.Context, before time.Time, n int) ([]hold.DueHold, error) {
+// SettledBefore returns up to n holds per partition that ended before a time,
+// for [Holds.Commit] to drop.
+func (s *Queue) SettledBefore(
+	ctx context.Context, before time.Time, n int,
+) ([]hold.DueHold, error) {
 	highest := strconv.FormatInt(before.UnixMilli(), 10)
-	found, _, err := s.conn.readDue(ctx, func(k *partitionKeys) string { return k.settled }, n, highest)
+	found, _, err := s.conn.readDue(ctx, func(k *partitionKeys) string { return k.settled }, n,
+		highest)
 	return found, err
 }
 
@@ -170,8 +182,9 @@ func appendAdvance(args []any, id, version string, from, to time.Time, events []
 	return args
 }
 
-// AdvanceMilestones moves milestones and publishes their events, each only if its hold has the
-// milestone and the version that the caller saw. moved[i] is false where that has changed.
+// AdvanceMilestones moves milestones and publishes their events, each only if
+// its hold has the milestone and the version that the caller saw. moved[i] is
+// false where that has changed.
 func (s *Queue) AdvanceMilestones(
 	ctx context.Context, advances []hold.MilestoneAdvance,
 ) (moved []bool, err error) {
@@ -199,8 +212,8 @@ func (s *Queue) AdvanceMilestones(
 	return moved, nil
 }
 
-// DueHistogram counts the scheduled holds that fall due in each of n windows of length step. The
-// first window also counts overdue holds.
+// DueHistogram counts the scheduled holds that fall due in each of n windows of
+// length step. The first window also counts overdue holds.
 func (s *Queue) DueHistogram(
 	ctx context.Context, from time.Time, step time.Duration, n int,
 ) ([]int64, error) {
@@ -226,8 +239,9 @@ func (s *Queue) DueHistogram(
 	return counts, nil
 }
 
-// Counts counts the holds by where they are. It costs the same however many there are. Ready holds
-// are counted by [Queue.PromoteDue], which lists their lanes.
+// Counts counts the holds by where they are. It costs the same however many
+// there are. Ready holds are counted by [Queue.PromoteDue], which lists their
+// lanes.
 func (s *Queue) Counts(ctx context.Context) (hold.Counts, error) {
 	var counts hold.Counts
 	var sums []func()

@@ -168,8 +168,8 @@ func TestLanes_AreIndependent(t *testing.T) {
 	})
 }
 
-// Accounts whose limits are used up keep their lanes filled. However many there are, another
-// account's hold must be listed.
+// Accounts whose limits are used up keep their lanes filled. However many there
+// are, another account's hold must be listed.
 func TestPromoteDue_ListsEveryLaneOfMany(t *testing.T) {
 	t.Parallel()
 	e := startRedis(t, store.Options{})
@@ -191,7 +191,8 @@ func TestPromoteDue_ListsEveryLaneOfMany(t *testing.T) {
 	}
 }
 
-// A lane is sorted by its nearest deadline, even after that hold left the lane without a claim.
+// A lane is sorted by its nearest deadline, even after that hold left the lane
+// without a claim.
 func TestPromoteDue_ReordersLaneWhoseHeadLeft(t *testing.T) {
 	t.Parallel()
 	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
@@ -210,7 +211,8 @@ func TestPromoteDue_ReordersLaneWhoseHeadLeft(t *testing.T) {
 	})
 }
 
-// A record that is damaged or of a later release is reported, and does not affect other holds.
+// A record that is damaged or of a later release is reported, and does not
+// affect other holds.
 func TestUnreadableRecord_HidesNoOtherHold(t *testing.T) {
 	t.Parallel()
 	for name, rec := range map[string]string{
@@ -273,7 +275,8 @@ func TestUnreadableRecord_HidesNoOtherHold(t *testing.T) {
 						t.Errorf("the milestone of %s is missing", id)
 					}
 				}
-				// One at a time: a page of unreadable records alone must not look like the end.
+				// One at a time: a page of unreadable records alone must not
+				// look like the end.
 				seen, after := 0, hold.Position{}
 				for range 10 {
 					listed, _, err := e.store.Page(ctx, hold.SetSettled, after, 1)

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// ReconcileRuns keeps the reconcile run that is in progress or was last, under a lock for one
-// replica.
+// ReconcileRuns keeps the reconcile run that is in progress or was last, under
+// a lock for one replica.
 type ReconcileRuns struct{ conn *conn }
 
 var (
@@ -22,10 +22,11 @@ const (
 
 var reconcileKeys = []string{keyReconcileRun, keyReconcileFindings}
 
-// BeginReconcile takes the lock and begins a run with the given state. It takes over an unfinished
-// run that no replica holds and that began less than stale ago: found is its state. Token 0 means
-// that another replica holds the lock, or that a finished run began less than gap ago. The lock
-// ends after lease unless [ReconcileRuns.SaveReconcile] extends it.
+// BeginReconcile takes the lock and begins a run with the given state. It takes
+// over an unfinished run that no replica holds and that began less than stale
+// ago: found is its state. Token 0 means that another replica holds the lock,
+// or that a finished run began less than gap ago. The lock ends after lease
+// unless [ReconcileRuns.SaveReconcile] extends it.
 func (s *ReconcileRuns) BeginReconcile(
 	ctx context.Context, state []byte, lease, stale, gap time.Duration,
 ) (token int64, found []byte, err error) {
@@ -38,11 +39,13 @@ func (s *ReconcileRuns) BeginReconcile(
 	return token, found, r.err
 }
 
-// SaveReconcile saves the progress of the run with this token, adds findings, of which the first
-// 1,000 are kept, and extends the lock; a lease of 0 releases it. ok is false if another replica
-// holds the lock now: the caller must stop.
+// SaveReconcile saves the progress of the run with this token, adds findings,
+// of which the first 1,000 are kept, and extends the lock; a lease of 0
+// releases it. ok is false if another replica holds the lock now: the caller
+// must stop.
 func (s *ReconcileRuns) SaveReconcile(
-	ctx context.Context, token int64, state []byte, findings [][]byte, lease time.Duration, done bool,
+	ctx context.Context, token int64, state []byte, findings [][]byte,
+	lease time.Duration, done bool,
 ) (ok bool, err error) {
 	args := append(make([]any, 0, 5+len(findings)),
 		token, lease.Milliseconds(), flagArg(done), state, maxFindings)
@@ -53,12 +56,13 @@ func (s *ReconcileRuns) SaveReconcile(
 	return r.int() == 1, r.err
 }
 
-// ReadReconcile reads the run in progress or the last one: its state, nil if there was none, and up
-// to n findings. held says that a replica works on it.
+// ReadReconcile reads the run in progress or the last one: its state, nil if
+// there was none, and up to n findings. held says that a replica works on it.
 func (s *ReconcileRuns) ReadReconcile(
 	ctx context.Context, n int,
 ) (state []byte, findings [][]byte, held, done bool, err error) {
-	r := newReply(s.conn.runOnce(ctx, reconcileReadScript, reconcileKeys, max(0, min(n, maxFindings))))
+	r := newReply(s.conn.runOnce(ctx, reconcileReadScript, reconcileKeys,
+		max(0, min(n, maxFindings))))
 	if !r.more() {
 		return nil, nil, false, false, r.err
 	}
@@ -69,9 +73,9 @@ func (s *ReconcileRuns) ReadReconcile(
 	return state, findings, held, done, r.err
 }
 
-// ShareAccounts adds the connected accounts that this replica has met, and returns up to 1,000 of
-// those that any replica has met. So every replica knows what to reconcile after Redis has lost its
-// data.
+// ShareAccounts adds the connected accounts that this replica has met, and
+// returns up to 1,000 of those that any replica has met. So every replica knows
+// what to reconcile after Redis has lost its data.
 func (s *ReconcileRuns) ShareAccounts(ctx context.Context, met []string) ([]string, error) {
 	pipe := s.conn.client.Pipeline()
 	if len(met) > 0 {

@@ -8,7 +8,8 @@ import (
 	"github.com/holdd/holdd/store/storetest"
 )
 
-// Who holds the lock, what is kept, and what a replica gets that comes too late.
+// Who holds the lock, what is kept, and what a replica gets that comes too
+// late.
 func TestReconcileRuns_TakeOver(t *testing.T) {
 	r := storetest.Start(t)
 	s, _, err := store.Open(t.Context(), store.Options{URL: r.URL()})

@@ -11,13 +11,16 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// A record is a header, which scripts read as well, and a body, which only Go reads. This file is
-// the only description of both: the scripts get the header's positions from headerFields.
+// A record is a header, which scripts read as well, and a body, which only Go
+// reads. This file is the only description of both: the scripts get the
+// header's positions from headerFields.
 //
-// A change of the header raises encodingVersion, and decodeRecord must still read the old one.
+// A change of the header raises encodingVersion, and decodeRecord must still
+// read the old one.
 const encodingVersion = 1
 
-// Offsets in the header, in bytes. Numbers are big endian, times are Unix milliseconds.
+// Offsets in the header, in bytes. Numbers are big endian, times are Unix
+// milliseconds.
 const (
 	encodingOffset      = 0  // encodingVersion
 	stateOffset         = 1  // hold.State
@@ -45,7 +48,8 @@ var headerFields = []struct {
 	{"ACCOUNT_SIZE", accountSizeOffset, 1},
 }
 
-// recordConstants tells the scripts the layout of the header. Lua counts bytes from 1.
+// recordConstants tells the scripts the layout of the header. Lua counts bytes
+// from 1.
 func recordConstants() []constant {
 	out := []constant{
 		{"ENCODING_VERSION", encodingVersion}, {"HEADER_SIZE", headerSize},
@@ -55,16 +59,18 @@ func recordConstants() []constant {
 		if f.size == 1 {
 			out = append(out, constant{f.name + "_AT", f.offset + 1})
 		} else {
-			out = append(out, constant{f.name + "_FROM", f.offset + 1}, constant{f.name + "_TO", f.offset + f.size})
+			out = append(out, constant{f.name + "_FROM", f.offset + 1},
+				constant{f.name + "_TO", f.offset + f.size})
 		}
 	}
 	return out
 }
 
-// Field numbers of the body, which is in protobuf's wire format. A release skips fields that it
-// does not know, and a missing field is zero. So a release reads the records of later and earlier
-// releases. It drops a field that it skipped when it writes the record: a new field must be one
-// that can be missed.
+// Field numbers of the body, which is in protobuf's wire format. A release
+// skips fields that it does not know, and a missing field is zero. So a release
+// reads the records of later and earlier releases. It drops a field that it
+// skipped when it writes the record: a new field must be one that can be
+// missed.
 const (
 	fieldIntent            = 1
 	fieldReference         = 2
@@ -132,7 +138,8 @@ func fromMillis(n uint64) time.Time {
 	return time.UnixMilli(int64(n)).UTC()
 }
 
-// versionArg is a version as scripts compare it, "" for 0: the bytes that a record's header has.
+// versionArg is a version as scripts compare it, "" for 0: the bytes that a
+// record's header has.
 func versionArg(n uint64) string {
 	if n == 0 {
 		return ""
@@ -142,8 +149,8 @@ func versionArg(n uint64) string {
 	return string(b[:])
 }
 
-// encodeRecord appends h's record to b. Equal holds have equal records: a commit that is repeated
-// finds its own record by that.
+// encodeRecord appends h's record to b. Equal holds have equal records: a
+// commit that is repeated finds its own record by that.
 func encodeRecord(b []byte, h *hold.Hold) []byte {
 	return encodeBody(encodeHeader(b, h), h)
 }
@@ -237,7 +244,8 @@ func flagIf(flag uint64, set bool) uint64 {
 	return 0
 }
 
-// decodeRecord reads the record of the hold id. claimedAt is when its claim began.
+// decodeRecord reads the record of the hold id. claimedAt is when its claim
+// began.
 func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) {
 	b := []byte(rec)
 	if len(b) < headerSize || b[encodingOffset] != encodingVersion ||
@@ -249,7 +257,8 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 		ID: id, PaymentIntent: id, Account: string(b[headerSize:body]),
 		State: hold.State(b[stateOffset]), PreviousState: hold.State(b[previousStateOffset]),
 		NextOp: hold.Op(b[nextOpOffset]), Version: get48(b, versionOffset),
-		ExpiresAt: fromMillis(get48(b, deadlineOffset)), OnExpiry: hold.PolicyCancel, Revision: 1, Generation: 1,
+		ExpiresAt: fromMillis(get48(b, deadlineOffset)), OnExpiry: hold.PolicyCancel,
+		Revision: 1, Generation: 1,
 	}
 	claimedAt = fromMillis(get48(b, claimedAtOffset))
 	last := time.Time{} // of the history
@@ -360,7 +369,8 @@ func decodeMetadata(h *hold.Hold, pair []byte) error {
 	return nil
 }
 
-// eachField calls f for each field of a body. Of n and v, the one of the field's wire type is set.
+// eachField calls f for each field of a body. Of n and v, the one of the
+// field's wire type is set.
 func eachField(b []byte, f func(num protowire.Number, n uint64, v []byte) error) error {
 	for len(b) > 0 {
 		num, typ, size := protowire.ConsumeTag(b)

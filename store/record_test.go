@@ -15,8 +15,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// typicalHold is a pending hold as most are: scheduled through the API with everything that a
-// caller sends.
+// typicalHold is a pending hold as most are: scheduled through the API with
+// everything that a caller sends.
 func typicalHold() hold.Hold {
 	created := time.Date(2026, 11, 3, 9, 30, 0, 0, time.UTC)
 	capture := created.Add(5*24*time.Hour + 90*time.Minute)
@@ -69,8 +69,8 @@ func TestRecord_EveryFieldRoundTrips(t *testing.T) {
 			t.Errorf("%s:\n got %+v\nwant %+v", name, got, h)
 		}
 	}
-	// Check each field, so that a field that a later change adds to the hold and not to the record
-	// is found.
+	// Check each field, so that a field that a later change adds to the hold
+	// and not to the record is found.
 	typ := reflect.TypeFor[hold.Hold]()
 	f := fullHold()
 	for i := range typ.NumField() {
@@ -87,7 +87,8 @@ func TestRecord_EveryFieldRoundTrips(t *testing.T) {
 	}
 }
 
-// anyHold draws holds over the whole range that a record can have, sensible or not.
+// anyHold draws holds over the whole range that a record can have, sensible or
+// not.
 func anyHold() *rapid.Generator[hold.Hold] {
 	return rapid.Custom(func(t *rapid.T) hold.Hold {
 		drawTime := func(name string) time.Time {
@@ -183,7 +184,8 @@ func TestDecodeRecord_SkipsUnknownFields(t *testing.T) {
 			t.Errorf("%s: %v\n got %+v\nwant %+v", name, err, got, h)
 		}
 	}
-	// A missing field has the value that all holds had before the field existed.
+	// A missing field has the value that all holds had before the field
+	// existed.
 	got, _, err := decodeRecord("pi_12345678", string(encodeRecord(nil, &hold.Hold{State: hold.Waiting,
 		ID: "pi_12345678", PaymentIntent: "pi_12345678", OnExpiry: hold.PolicyCancel, Generation: 1,
 		Revision: 1})))
@@ -193,8 +195,8 @@ func TestDecodeRecord_SkipsUnknownFields(t *testing.T) {
 	}
 }
 
-// These are records as the first version wrote them. They never change: every later version must
-// read them.
+// These are records as the first version wrote them. They never change: every
+// later version must read them.
 func TestDecodeRecord_ReadsEncodingOne(t *testing.T) {
 	t.Parallel()
 	// They were written before terms were mirrored.

@@ -11,26 +11,29 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// MaxPartitions is the largest number of partitions: each promotion asks every one of them.
+// MaxPartitions is the largest number of partitions: each promotion asks every
+// one of them.
 const MaxPartitions = 1024
 
-// repartitionSeparator stands between the old and the new number in holdd:partitions while
-// [Repartition] works.
+// repartitionSeparator stands between the old and the new number in
+// holdd:partitions while [Repartition] works.
 const repartitionSeparator = ">"
 
-// heartbeatGrace is the longest that a replica takes from [Open] to its first heartbeat.
+// heartbeatGrace is the longest that a replica takes from [Open] to its first
+// heartbeat.
 const heartbeatGrace = 2 * time.Second
 
-// Repartition changes the number of partitions to to, moves the holds that belong elsewhere, and
-// returns how many it moved. It reports to progress, which may be nil, how many of how many holds
-// it has seen.
+// Repartition changes the number of partitions to to, moves the holds that
+// belong elsewhere, and returns how many it moved. It reports to progress,
+// which may be nil, how many of how many holds it has seen.
 //
-// No replica may run meanwhile. Repartition refuses to begin while a replica has a heartbeat, and
-// [Open] refuses until it has ended. An interruption loses nothing: a second call with the same
-// number continues.
+// No replica may run meanwhile. Repartition refuses to begin while a replica
+// has a heartbeat, and [Open] refuses until it has ended. An interruption loses
+// nothing: a second call with the same number continues.
 //
-// Events stay in their streams. No replica delivers what waits in a partition that no longer
-// exists, so all events must be delivered before the number gets smaller.
+// Events stay in their streams. No replica delivers what waits in a partition
+// that no longer exists, so all events must be delivered before the number gets
+// smaller.
 func Repartition(
 	ctx context.Context, o Options, to int, progress func(done, total int64),
 ) (moved int64, err error) {
@@ -64,7 +67,8 @@ func Repartition(
 	return m.moved, m.replacePartitions(ctx, m.inProgress(), strconv.Itoa(to))
 }
 
-// mover moves holds to the partitions that they belong to under another number of partitions.
+// mover moves holds to the partitions that they belong to under another number
+// of partitions.
 type mover struct {
 	conn               *conn
 	from, to           int // numbers of partitions
@@ -77,8 +81,8 @@ func (m *mover) inProgress() string {
 	return strconv.Itoa(m.from) + repartitionSeparator + strconv.Itoa(m.to)
 }
 
-// begin keeps replicas out, and returns the current number of partitions. It continues a
-// repartition that did not end.
+// begin keeps replicas out, and returns the current number of partitions. It
+// continues a repartition that did not end.
 func (m *mover) begin(ctx context.Context, rawURL string) (from int, err error) {
 	recorded, err := m.conn.client.Get(ctx, keyPartitions).Result()
 	switch {
@@ -120,8 +124,8 @@ func (m *mover) begin(ctx context.Context, rawURL string) (from int, err error) 
 	return m.from, nil
 }
 
-// awaitHeartbeats waits until a replica that passed [Open] just before has sent its first
-// heartbeat.
+// awaitHeartbeats waits until a replica that passed [Open] just before has sent
+// its first heartbeat.
 func (m *mover) awaitHeartbeats(ctx context.Context) error {
 	t := time.NewTimer(heartbeatGrace)
 	defer t.Stop()
@@ -144,12 +148,14 @@ func (m *mover) checkNoReplicas(ctx context.Context) error {
 	}
 	if len(alive) > 0 {
 		return settingErrorf("replicas still run on this Redis: stop %s first "+
-			"(a killed replica counts until its heartbeat ends, within a minute)", strings.Join(alive, ", "))
+			"(a killed replica counts until its heartbeat ends, within a minute)",
+			strings.Join(alive, ", "))
 	}
 	return nil
 }
 
-// replacePartitions changes the value of holdd:partitions, if it is the expected one.
+// replacePartitions changes the value of holdd:partitions, if it is the
+// expected one.
 func (m *mover) replacePartitions(ctx context.Context, expected, value string) error {
 	err := m.conn.client.Watch(ctx, func(tx *redis.Tx) error {
 		got, err := tx.Get(ctx, keyPartitions).Result()
@@ -157,7 +163,8 @@ func (m *mover) replacePartitions(ctx context.Context, expected, value string) e
 			return err
 		}
 		if got != expected {
-			return settingErrorf("%s became %q meanwhile: check that no other holdd repartition runs",
+			return settingErrorf(
+				"%s became %q meanwhile: check that no other holdd repartition runs",
 				keyPartitions, got)
 		}
 		_, err = tx.TxPipelined(ctx, func(p redis.Pipeliner) error {

@@ -22,8 +22,8 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// readContents reads everything that a Redis has about holds, whatever the partitions: "set member"
-// to score or record.
+// readContents reads everything that a Redis has about holds, whatever the
+// partitions: "set member" to score or record.
 func readContents(ctx context.Context, t *testing.T, rdb redis.UniversalClient, parts int) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -172,7 +172,8 @@ func (c cutConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// The repartition is interrupted before each of its commands, and then finished.
+// The repartition is interrupted before each of its commands, and then
+// finished.
 func TestRepartition_Interrupted(t *testing.T) {
 	finished := false
 	for k := int64(1); !finished; k++ {
@@ -250,8 +251,8 @@ func TestRepartition_Refuses(t *testing.T) {
 		if err := s.Deregister(t.Context(), "desk-1"); err != nil {
 			t.Fatal(err)
 		}
-		// A replica that passed Open just before sends its first heartbeat after Redis was closed
-		// to replicas.
+		// A replica that passed Open just before sends its first heartbeat
+		// after Redis was closed to replicas.
 		time.AfterFunc(time.Second, func() {
 			if _, err := s.Heartbeat(t.Context(), "desk-2", 40*time.Second); err != nil {
 				t.Error(err)

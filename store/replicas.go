@@ -18,9 +18,13 @@ const (
 	forgetReplicaAfter = 24 * time.Hour
 )
 
-// Heartbeat says that a replica is alive for at most ttl, and returns the replicas that are alive.
-func (s *Replicas) Heartbeat(ctx context.Context, replica string, ttl time.Duration) ([]string, error) {
-	// The servers of a Cluster may disagree on the time by a little, which is far below ttl.
+// Heartbeat says that a replica is alive for at most ttl, and returns the
+// replicas that are alive.
+func (s *Replicas) Heartbeat(
+	ctx context.Context, replica string, ttl time.Duration,
+) ([]string, error) {
+	// The servers of a Cluster may disagree on the time by a little, which is
+	// far below ttl.
 	now, err := s.conn.client.Time(ctx).Result()
 	if err != nil {
 		return nil, err
@@ -36,7 +40,9 @@ func (s *Replicas) Heartbeat(ctx context.Context, replica string, ttl time.Durat
 	return alive.Val(), nil
 }
 
-func aliveReplicas(ctx context.Context, c redis.Cmdable, now time.Time, n int64) *redis.StringSliceCmd {
+func aliveReplicas(
+	ctx context.Context, c redis.Cmdable, now time.Time, n int64,
+) *redis.StringSliceCmd {
 	return c.ZRangeByScore(ctx, keyReplicas, &redis.ZRangeBy{
 		Min: strconv.FormatInt(now.UnixMilli(), 10), Max: "+inf", Count: n,
 	})
@@ -47,7 +53,8 @@ func (s *Replicas) Deregister(ctx context.Context, replica string) error {
 	return s.conn.client.ZRem(ctx, keyReplicas, replica).Err()
 }
 
-// DeadReplicas returns the replicas whose heartbeat ended without [Replicas.Deregister].
+// DeadReplicas returns the replicas whose heartbeat ended without
+// [Replicas.Deregister].
 func (s *Replicas) DeadReplicas(ctx context.Context) ([]string, error) {
 	now, err := s.conn.client.Time(ctx).Result()
 	if err != nil {

@@ -12,7 +12,8 @@ import (
 var errUnexpectedReply = errors.New(
 	"unexpected reply from Redis: check that no other program uses the keys holdd:*")
 
-// reply reads the flat list that a script returns, item by item. After an error every item is zero.
+// reply reads the flat list that a script returns, item by item. After an error
+// every item is zero.
 type reply struct {
 	items []any
 	err   error
@@ -80,7 +81,8 @@ func (r *reply) parseScore(s string) int64 {
 	return int64(f)
 }
 
-// time returns the next item, in milliseconds, as a time; zero if it is not positive.
+// time returns the next item, in milliseconds, as a time; zero if it is not
+// positive.
 func (r *reply) time() time.Time {
 	n := r.int()
 	if n <= 0 {

@@ -10,8 +10,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// maxBatch is how many holds one script call handles at most: enough to make round trips cheap, few
-// enough that Redis serves other clients in between, and far below what Lua can unpack.
+// maxBatch is how many holds one script call handles at most: enough to make
+// round trips cheap, few enough that Redis serves other clients in between, and
+// far below what Lua can unpack.
 const maxBatch = 256
 
 func clampBatch(n int) int { return max(1, min(n, maxBatch)) }
@@ -38,10 +39,12 @@ type scriptCall struct {
 	args []any
 }
 
-// runScript sends calls of one script in one round trip, or one to each server of a Cluster. The
-// results are independent: each command carries its own error. A server that does not know the
-// script yet is sent its source.
-func (c *conn) runScript(ctx context.Context, script *redis.Script, calls []scriptCall) []*redis.Cmd {
+// runScript sends calls of one script in one round trip, or one to each server
+// of a Cluster. The results are independent: each command carries its own
+// error. A server that does not know the script yet is sent its source.
+func (c *conn) runScript(
+	ctx context.Context, script *redis.Script, calls []scriptCall,
+) []*redis.Cmd {
 	cmds := make([]*redis.Cmd, len(calls))
 	if len(calls) == 1 {
 		cmds[0] = script.Run(ctx, c.client, calls[0].keys, calls[0].args...)
@@ -56,8 +59,8 @@ func (c *conn) runScript(ctx context.Context, script *redis.Script, calls []scri
 		return cmds
 	}
 	for i, call := range calls {
-		// One by one: a pipeline of many sources is large, and this happens once per script and
-		// server.
+		// One by one: a pipeline of many sources is large, and this happens
+		// once per script and server.
 		if err := cmds[i].Err(); err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
 			cmds[i] = script.Eval(ctx, c.client, call.keys, call.args...)
 		}
@@ -66,11 +69,14 @@ func (c *conn) runScript(ctx context.Context, script *redis.Script, calls []scri
 }
 
 // runOnce is runScript for a single call.
-func (c *conn) runOnce(ctx context.Context, script *redis.Script, keys []string, args ...any) *redis.Cmd {
+func (c *conn) runOnce(
+	ctx context.Context, script *redis.Script, keys []string, args ...any,
+) *redis.Cmd {
 	return c.runScript(ctx, script, []scriptCall{{keys: keys, args: args}})[0]
 }
 
-// scoreArg is a time as a sorted set's score, in milliseconds; "" for the zero time.
+// scoreArg is a time as a sorted set's score, in milliseconds; "" for the zero
+// time.
 func scoreArg(t time.Time) string {
 	if t.IsZero() {
 		return ""

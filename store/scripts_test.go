@@ -21,8 +21,8 @@ var (
 	farDeadline = farFuture.Add(48 * time.Hour)
 )
 
-// The effect of each script on the whole Redis. The strings holdd:partitions and holdd:mode are
-// left out.
+// The effect of each script on the whole Redis. The strings holdd:partitions
+// and holdd:mode are left out.
 func TestScripts_BeforeAndAfter(t *testing.T) {
 	t.Parallel()
 	lane := hold.Lane{Op: hold.OpCapture}

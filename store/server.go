@@ -47,23 +47,27 @@ type Server struct {
 	PermissionsKnown bool     // false before Redis 7.0, which cannot tell
 }
 
-// examineServer reads the properties of a server that decide whether holds are safe there.
+// examineServer reads the properties of a server that decide whether holds are
+// safe there.
 func examineServer(ctx context.Context, c *redis.Client) Server {
 	p := readServerInfo(ctx, c)
 	s := Server{
 		Address: c.Options().Addr, User: cmp.Or(c.Options().Username, "default"),
 		Role: p.info["role"], Followers: int(p.number("connected_slaves")),
-		Used: p.number("used_memory"), Limit: p.number("maxmemory"), Machine: p.number("total_system_memory"),
+		Used: p.number("used_memory"), Limit: p.number("maxmemory"),
+		Machine:  p.number("total_system_memory"),
 		Eviction: p.eviction(), Persistence: p.persistence(), Disk: p.disk(),
 	}
 	s.Version.Value = p.info["redis_version"]
 	if v := s.Version.Value; v != "" && isTooOld(v) {
-		s.Version.Fault, s.Version.Hint = "version "+v+" is too old", "upgrade Redis to 6.2 or newer"
+		s.Version.Fault, s.Version.Hint = "version "+v+" is too old",
+			"upgrade Redis to 6.2 or newer"
 	}
 	return s
 }
 
-// serverInfo is the answers to INFO and CONFIG GET. A managed Redis may hide some of them.
+// serverInfo is the answers to INFO and CONFIG GET. A managed Redis may hide
+// some of them.
 type serverInfo struct {
 	info   map[string]string
 	config map[string]string
@@ -102,7 +106,8 @@ func (p serverInfo) eviction() ServerProperty {
 	}
 	switch {
 	case !known:
-		return ServerProperty{Warning: "Redis hides maxmemory-policy", Hint: "check that it is noeviction"}
+		return ServerProperty{Warning: "Redis hides maxmemory-policy",
+			Hint: "check that it is noeviction"}
 	case policy != "noeviction":
 		return ServerProperty{
 			Value: policy,
@@ -134,7 +139,8 @@ func (p serverInfo) persistence() ServerProperty {
 		}
 	case !saveKnown:
 		return ServerProperty{
-			Warning: "Redis has no append-only file and hides whether it makes snapshots", Hint: checkAOF,
+			Warning: "Redis has no append-only file and hides whether it makes snapshots",
+			Hint:    checkAOF,
 		}
 	}
 	return ServerProperty{Value: "nothing", Fault: "nothing is written to disk", Hint: useAOF}
@@ -153,7 +159,8 @@ func (p serverInfo) disk() ServerProperty {
 		return ServerProperty{Fault: "the last snapshot failed", Hint: freeDisk}
 	case p.info["aof_last_bgrewrite_status"] == "err":
 		return ServerProperty{
-			Warning: "the last rewrite of the append-only file failed, and the file grows", Hint: freeDisk,
+			Warning: "the last rewrite of the append-only file failed, and the file grows",
+			Hint:    freeDisk,
 		}
 	case aof && fsync == "no":
 		return ServerProperty{
@@ -176,7 +183,8 @@ func isTooOld(version string) bool {
 
 const clockSamples = 3
 
-// measureClock measures the round trip, and the server's clock against this machine's clock.
+// measureClock measures the round trip, and the server's clock against this
+// machine's clock.
 func (s *Server) measureClock(ctx context.Context, c *redis.Client) error {
 	for i := range clockSamples {
 		sent := time.Now()
@@ -187,7 +195,8 @@ func (s *Server) measureClock(ctx context.Context, c *redis.Client) error {
 		took := time.Since(sent)
 		if i == 0 || took < s.RoundTrip { // the shortest is the most exact
 			s.RoundTrip, s.ClockKnown = took, true
-			s.ClockMin, s.ClockMax = server.Sub(sent.Add(took)), server.Add(time.Microsecond).Sub(sent)
+			s.ClockMin, s.ClockMax = server.Sub(sent.Add(took)),
+				server.Add(time.Microsecond).Sub(sent)
 		}
 	}
 	return nil
@@ -202,8 +211,8 @@ var commandsOutsideScripts = []string{
 
 var redisCallPattern = regexp.MustCompile(`redis\.p?call\(\s*'([A-Za-z]+)'`)
 
-// RequiredCommands returns the commands that holdd's Redis user must be allowed to use on the keys
-// holdd:*. Those of the scripts are found in the scripts.
+// RequiredCommands returns the commands that holdd's Redis user must be allowed
+// to use on the keys holdd:*. Those of the scripts are found in the scripts.
 func RequiredCommands() []string {
 	all := map[string]bool{}
 	for _, c := range commandsOutsideScripts {
@@ -227,7 +236,8 @@ func RequiredCommands() []string {
 
 var permissionsScript = newScript("permissions")
 
-// checkPermissions asks the server which required commands the user may not use.
+// checkPermissions asks the server which required commands the user may not
+// use.
 func (s *Server) checkPermissions(ctx context.Context, c *redis.Client) {
 	args := []any{newPartitionKeys(0).holds, newBudgetKeys("", hold.OpCapture).kind}
 	for _, name := range RequiredCommands() {

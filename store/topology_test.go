@@ -18,8 +18,8 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// workload uses a store as replicas do: it schedules, claims and settles holds, and continues after
-// errors until all are settled.
+// workload uses a store as replicas do: it schedules, claims and settles holds,
+// and continues after errors until all are settled.
 type workload struct {
 	*testStore
 	mu           sync.Mutex
@@ -36,7 +36,8 @@ func (c *workload) failed(err error) bool {
 	c.mu.Lock()
 	c.failures++
 	c.mu.Unlock()
-	// Wait a little, as a replica would while Redis is unavailable. The context ends with the test.
+	// Wait a little, as a replica would while Redis is unavailable. The context
+	// ends with the test.
 	wait, cancel := context.WithTimeout(c.Context(), 20*time.Millisecond)
 	defer cancel()
 	<-wait.Done()
@@ -61,8 +62,8 @@ func (c *workload) schedule(from, n int) {
 			}
 			c.mu.Lock()
 			for k := range ok {
-				// A write that is not committed, because the hold was claimed already, shows that
-				// the hold exists.
+				// A write that is not committed, because the hold was claimed
+				// already, shows that the hold exists.
 				c.acknowledged[writes[k].Hold.ID] = true
 			}
 			c.mu.Unlock()
@@ -151,8 +152,8 @@ type withContext struct {
 
 func (t withContext) Context() context.Context { return t.ctx }
 
-// checkComplete checks that each hold was scheduled, captured and published, and that nothing else
-// is left.
+// checkComplete checks that each hold was scheduled, captured and published,
+// and that nothing else is left.
 func (c *workload) checkComplete(n, partitions int) {
 	c.Helper()
 	counts, err := c.store.Counts(c.Context())
@@ -310,7 +311,8 @@ func TestSentinel_Failover(t *testing.T) {
 	raw := sentinel.Master().Client()
 	defer raw.Close()
 	c.testStore = &testStore{TB: t, store: s, rdb: raw}
-	// The Redis replica may not have received the last writes. What it did receive must be whole.
+	// The Redis replica may not have received the last writes. What it did
+	// receive must be whole.
 	lost := 0
 	for id := range c.acknowledged {
 		if c.mustRead(id) == nil {

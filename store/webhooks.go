@@ -9,22 +9,27 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Webhooks remembers which intents Stripe's webhooks named and a worker must read.
+// Webhooks remembers which intents Stripe's webhooks named and a worker must
+// read.
 type Webhooks struct{ conn *conn }
 
 var requestRefreshScript = newScript("request_refresh")
 
-// Intents that have no hold (yet) are remembered for so long, and at most so many. A booking system
-// schedules within seconds of the payment; Stripe retries an event for three days.
+// Intents that have no hold (yet) are remembered for so long, and at most so
+// many. A booking system schedules within seconds of the payment; Stripe
+// retries an event for three days.
 const (
 	rememberUnmatchedFor = 72 * time.Hour
 	maxUnmatched         = 100_000
 )
 
-// RequestRefresh requests a refresh of an intent that a webhook named. If it is an open hold's
-// intent, it becomes due. If it has no hold, adoptUnknown makes it due all the same; otherwise the
-// store remembers it for some days, and it becomes due when its hold is created.
-func (s *Webhooks) RequestRefresh(ctx context.Context, id, account string, adoptUnknown bool) error {
+// RequestRefresh requests a refresh of an intent that a webhook named. If it is
+// an open hold's intent, it becomes due. If it has no hold, adoptUnknown makes
+// it due all the same; otherwise the store remembers it for some days, and it
+// becomes due when its hold is created.
+func (s *Webhooks) RequestRefresh(
+	ctx context.Context, id, account string, adoptUnknown bool,
+) error {
 	k := s.conn.keysOf(id)
 	member := ""
 	if adoptUnknown {
@@ -34,8 +39,8 @@ func (s *Webhooks) RequestRefresh(ctx context.Context, id, account string, adopt
 		id, member, rememberUnmatchedFor.Milliseconds(), maxUnmatched/len(s.conn.partitions)).Err()
 }
 
-// PendingRefreshes returns up to n intents per partition whose refresh is due, oldest request
-// first.
+// PendingRefreshes returns up to n intents per partition whose refresh is due,
+// oldest request first.
 func (s *Webhooks) PendingRefreshes(
 	ctx context.Context, n int,
 ) ([]hold.PendingRefresh, time.Time, error) {
@@ -58,9 +63,11 @@ func (s *Webhooks) PendingRefreshes(
 	return pending, now, err
 }
 
-// FinishRefresh removes a refresh, or puts it off until again. It does nothing if the refresh has
-// been requested anew since it was read.
-func (s *Webhooks) FinishRefresh(ctx context.Context, p hold.PendingRefresh, again time.Time) error {
+// FinishRefresh removes a refresh, or puts it off until again. It does nothing
+// if the refresh has been requested anew since it was read.
+func (s *Webhooks) FinishRefresh(
+	ctx context.Context, p hold.PendingRefresh, again time.Time,
+) error {
 	k := s.conn.keysOf(p.Hold.ID)
 	member := p.Hold.ID
 	if p.AdoptUnknown {

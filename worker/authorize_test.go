@@ -29,7 +29,8 @@ func newAuthorizeRequest(d time.Duration) hold.AuthorizeRequest {
 		Metadata: map[string]string{"room": "12"}}
 }
 
-// authorizationsByIntent are the intents on which Stripe authorized money, and how often.
+// authorizationsByIntent are the intents on which Stripe authorized money, and
+// how often.
 func (w *testEnv) authorizationsByIntent() map[string]int {
 	n := map[string]int{}
 	for _, e := range w.sim.Ledger() {
@@ -67,7 +68,8 @@ func problemCode(err error) hold.Code {
 	return ""
 }
 
-// retryUntilKnown is a caller that repeats a request for as long as its outcome isn't known.
+// retryUntilKnown is a caller that repeats a request for as long as its outcome
+// isn't known.
 func retryUntilKnown[T any](t *testing.T, do func() (T, error)) (T, error) {
 	t.Helper()
 	for range 60 {
@@ -157,7 +159,8 @@ func TestAuthorize_ThreeDSecure(t *testing.T) {
 				t.Errorf("%d: %+v %v", i, c, err)
 			}
 		}
-		time.Sleep(65 * time.Minute) // the one that looks after what was abandoned finds nothing to do
+		// the one that looks after what was abandoned finds nothing to do
+		time.Sleep(65 * time.Minute)
 		if id := w.mustOneAuthorization(); len(w.stripeEffects(id)) != 0 {
 			t.Errorf("%v", w.stripeEffects(id))
 		}
@@ -341,7 +344,8 @@ var faultKinds = []stripesim.FaultKind{stripesim.FaultDropRequest, stripesim.Fau
 	stripesim.FaultUnavailable, stripesim.FaultHTML, stripesim.FaultHTMLAfter, stripesim.FaultRateLimited, stripesim.FaultLockTimeout, stripesim.FaultKeyInUse, stripesim.FaultFailedDependency,
 	stripesim.FaultForbidden, stripesim.FaultNotFound, stripesim.FaultUnauthorized}
 
-// TestAuthorize_CreateFaults: whatever goes wrong with the first one, two, four requests, a caller that insists gets one authorization, and it is scheduled.
+// TestAuthorize_CreateFaults: whatever goes wrong with the first one, two, four
+// requests, a caller that insists gets one authorization, and it is scheduled.
 func TestAuthorize_CreateFaults(t *testing.T) {
 	for _, kind := range faultKinds {
 		for _, times := range []int{1, 2, 4} {
@@ -352,7 +356,9 @@ func TestAuthorize_CreateFaults(t *testing.T) {
 					w.addFault(stripesim.ClassCreate, times, kind)
 					a, err := retryUntilKnown(t, func() (hold.AuthorizationResult, error) {
 						a, err := r.Authorize(w.ctx, callerKey, req, "api")
-						if problemCode(err) == hold.AuthorizationRefused { // told that nothing happened: the caller tries again
+						if problemCode(err) == hold.AuthorizationRefused {
+							// told that nothing happened: the caller tries
+							// again
 							err = health.ErrUnavailable
 						}
 						return a, err
@@ -415,7 +421,9 @@ func (w *testEnv) addFault(class stripesim.EndpointClass, times int, kind stripe
 	}
 }
 
-// TestAuthorize_CrashAtEveryStep kills the replica at each of its side effects, before and after; another one takes the caller's repetition, or nobody repeats it.
+// TestAuthorize_CrashAtEveryStep kills the replica at each of its side effects,
+// before and after; another one takes the caller's repetition, or nobody
+// repeats it.
 func TestAuthorize_CrashAtEveryStep(t *testing.T) {
 	for step := 1; ; step++ {
 		finished := false
@@ -466,7 +474,8 @@ func TestAuthorize_CrashAtEveryStep(t *testing.T) {
 	}
 }
 
-// TestAuthorize_RedisDataLost: an attempt that Redis has lost meets its own answer at Stripe.
+// TestAuthorize_RedisDataLost: an attempt that Redis has lost meets its own
+// answer at Stripe.
 func TestAuthorize_RedisDataLost(t *testing.T) {
 	for _, kind := range []stripesim.FaultKind{"", stripesim.FaultDropReply, stripesim.FaultErrorAfter, stripesim.FaultErrorBefore} {
 		t.Run(string(kind), func(t *testing.T) {
@@ -489,7 +498,8 @@ func TestAuthorize_RedisDataLost(t *testing.T) {
 	}
 }
 
-// TestAuthorize_RedisDataLostAfterPatch: the repetition of the click finds the hold's terms where they were mirrored to, not those that it was begun with.
+// TestAuthorize_RedisDataLostAfterPatch: the repetition of the click finds the
+// hold's terms where they were mirrored to, not those that it was begun with.
 func TestAuthorize_RedisDataLostAfterPatch(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
@@ -511,8 +521,10 @@ func TestAuthorize_RedisDataLostAfterPatch(t *testing.T) {
 	}, func(w *testEnv, _ *stripesim.Options) { w.opts.Rules.Mirror = true })
 }
 
-// TestAuthorize_SentByOlderVersion: a request whose answer was lost was sent by a holdd that put other parameters to the same wish. The repetition must not
-// be told to take a new key, under which the card would be authorized once more.
+// TestAuthorize_SentByOlderVersion: a request whose answer was lost was sent by
+// a holdd that put other parameters to the same wish. The repetition must not
+// be told to take a new key, under which the card would be authorized once
+// more.
 func TestAuthorize_SentByOlderVersion(t *testing.T) {
 	for _, arrived := range []bool{true, false} {
 		runTestEnv(t, func(w *testEnv) {
@@ -553,7 +565,8 @@ func TestAuthorize_SentByOlderVersion(t *testing.T) {
 	}
 }
 
-// TestAuthorize_CaptureAfterDeadline: the card is authorized and the time lies beyond: a person is told, and the money isn't forgotten.
+// TestAuthorize_CaptureAfterDeadline: the card is authorized and the time lies
+// beyond: a person is told, and the money isn't forgotten.
 func TestAuthorize_CaptureAfterDeadline(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
@@ -569,7 +582,8 @@ func TestAuthorize_CaptureAfterDeadline(t *testing.T) {
 	})
 }
 
-// TestAuthorize_CallerCancels: a browser that closes leaves no card held without a hold.
+// TestAuthorize_CallerCancels: a browser that closes leaves no card held
+// without a hold.
 func TestAuthorize_CallerCancels(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
@@ -613,7 +627,8 @@ func (d *crashPoint) nextStep() bool {
 	return d.steps < d.crashAt
 }
 
-// newCrashingWorker makes a worker on the replica's connections that dies at its nth side effect: before one, or after it and before its answer is heard.
+// newCrashingWorker makes a worker on the replica's connections that dies at
+// its nth side effect: before one, or after it and before its answer is heard.
 func (w *testEnv) newCrashingWorker(r *replica, crashAt int) *worker.Worker {
 	w.t.Helper()
 	crash := &crashPoint{crashAt: crashAt, replica: r}

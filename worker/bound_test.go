@@ -9,7 +9,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// The card network has let a charge go, and Stripe still shows the intent as capturable, for days.
+// The card network has let a charge go, and Stripe still shows the intent as
+// capturable, for days.
 func TestCapture_AuthorizationExpiredWhileHeld(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()

@@ -14,17 +14,18 @@ import (
 const (
 	// commitBatchSize bounds how many outcomes share a round trip.
 	commitBatchSize = 256
-	// commitBatchDelay is how long an outcome waits for others that are about to come: in batches a
-	// hold costs Redis less than a script of its own.
+	// commitBatchDelay is how long an outcome waits for others that are about
+	// to come: in batches a hold costs Redis less than a script of its own.
 	commitBatchDelay = 5 * time.Millisecond
 	// commitTimeout bounds one try to write a batch.
 	commitTimeout = 5 * time.Second
 	// commitRetryBase and commitRetryLimit bound the wait between two tries.
 	commitRetryBase  = 50 * time.Millisecond
 	commitRetryLimit = 2 * time.Second
-	// commitTimeoutAtStop is how long outcomes are kept for an unavailable Redis once the worker
-	// stops. After it they are left to the replica that takes over the lease: the idempotency key
-	// makes Stripe answer the same again.
+	// commitTimeoutAtStop is how long outcomes are kept for an unavailable
+	// Redis once the worker stops. After it they are left to the replica that
+	// takes over the lease: the idempotency key makes Stripe answer the same
+	// again.
 	commitTimeoutAtStop = 5 * time.Second
 )
 
@@ -41,7 +42,8 @@ type CompleterOptions struct {
 	Logger      *zap.Logger
 }
 
-// Completer commits outcomes in batches and keeps them while Redis is unavailable.
+// Completer commits outcomes in batches and keeps them while Redis is
+// unavailable.
 type Completer struct {
 	committer Committer
 	o         CompleterOptions
@@ -66,9 +68,10 @@ func newCompleter(
 		changes: make([]commit.Change, 0, commitBatchSize)}
 }
 
-// Run commits outcomes until their channel is closed: as many at once as have come in while the
-// last ones were written, and a little longer while others await Stripe. Once stopping ends it
-// keeps outcomes for an unavailable Redis only for a short time.
+// Run commits outcomes until their channel is closed: as many at once as have
+// come in while the last ones were written, and a little longer while others
+// await Stripe. Once stopping ends it keeps outcomes for an unavailable Redis
+// only for a short time.
 func (c *Completer) Run(stopping context.Context) {
 	delay := time.NewTimer(commitBatchDelay)
 	defer delay.Stop()
@@ -84,7 +87,8 @@ func (c *Completer) Run(stopping context.Context) {
 	}
 }
 
-// collect adds outcomes to a batch until it is full or no more are about to come.
+// collect adds outcomes to a batch until it is full or no more are about to
+// come.
 func (c *Completer) collect(batch []outcome, late <-chan time.Time) []outcome {
 	for len(batch) < commitBatchSize {
 		select {
@@ -152,8 +156,8 @@ func (o *outcome) change() commit.Change {
 		Lateness: max(0, o.at.Sub(due)), At: o.at}
 }
 
-// logTakeovers logs outcomes that were not written: another replica has the hold and meets the same
-// truth.
+// logTakeovers logs outcomes that were not written: another replica has the
+// hold and meets the same truth.
 func (c *Completer) logTakeovers(batch []outcome, written []bool) {
 	for i := range batch {
 		if !written[i] {
@@ -165,7 +169,8 @@ func (c *Completer) logTakeovers(batch []outcome, written []bool) {
 
 func (c *Completer) logUnwritten(batch []outcome) {
 	for i := range batch {
-		c.o.Logger.Error("outcome not written before stopping; another replica asks for it again when the lease ends",
+		c.o.Logger.Error(
+			"outcome not written before stopping; another replica asks for it again when the lease ends",
 			batch[i].fields()...)
 	}
 }

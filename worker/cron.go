@@ -8,7 +8,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// Schedules are the cron expressions of the jobs. Only the first five are settings.
+// Schedules are the cron expressions of the jobs. Only the first five are
+// settings.
 type Schedules struct {
 	Capture, Expiry, Report, Purge, Reconcile string
 
@@ -25,8 +26,8 @@ type cronJob struct {
 	run            func(ctx context.Context)
 }
 
-// newCron schedules jobs. A tick is skipped while the job's last run goes on, and a panic ends one
-// run only.
+// newCron schedules jobs. A tick is skipped while the job's last run goes on,
+// and a panic ends one run only.
 func newCron(ctx context.Context, log *zap.Logger, jobs []cronJob) (*cron.Cron, error) {
 	logger := cronLogger{log}
 	c := cron.New(cron.WithLogger(logger),

@@ -13,7 +13,8 @@ import (
 const (
 	// sweepBatch is how many holds of a partition a job takes on at once.
 	sweepBatch = 256
-	// maxSweepsPerTick bounds how often one tick of a job goes on while there is more.
+	// maxSweepsPerTick bounds how often one tick of a job goes on while there
+	// is more.
 	maxSweepsPerTick = 1000
 )
 
@@ -22,7 +23,8 @@ type DeadlineStore interface {
 	DueMilestones(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
 }
 
-// MilestoneCommitter writes what follows from milestones. [commit.Committer] implements it.
+// MilestoneCommitter writes what follows from milestones. [commit.Committer]
+// implements it.
 type MilestoneCommitter interface {
 	PassMilestones(ctx context.Context, passed []commit.Milestone) (advanced int, err error)
 }
@@ -35,8 +37,8 @@ type DeadlineOptions struct {
 	Wake   func() // wakes the dispatcher
 }
 
-// DeadlineJob watches deadlines: it warns, lets the policy act, and rereads holds that are past
-// their deadline.
+// DeadlineJob watches deadlines: it warns, lets the policy act, and rereads
+// holds that are past their deadline.
 type DeadlineJob struct {
 	store     DeadlineStore
 	committer MilestoneCommitter
@@ -47,8 +49,9 @@ func newDeadlineJob(s DeadlineStore, c MilestoneCommitter, o DeadlineOptions) *D
 	return &DeadlineJob{store: s, committer: c, o: o}
 }
 
-// Run passes every milestone that is due. It wakes the dispatcher as well, so that ready holds and
-// expired leases are found even while the capture job waits for its window.
+// Run passes every milestone that is due. It wakes the dispatcher as well, so
+// that ready holds and expired leases are found even while the capture job
+// waits for its window.
 func (j *DeadlineJob) Run(ctx context.Context) {
 	defer j.o.Wake()
 	for range maxSweepsPerTick {
@@ -66,8 +69,8 @@ func (j *DeadlineJob) Run(ctx context.Context) {
 	}
 }
 
-// passMilestones reports how many were passed here. Of several replicas that find a milestone, one
-// passes it.
+// passMilestones reports how many were passed here. Of several replicas that
+// find a milestone, one passes it.
 func (j *DeadlineJob) passMilestones(ctx context.Context, found []hold.DueHold, now time.Time) int {
 	passed := make([]commit.Milestone, len(found))
 	for i := range found {

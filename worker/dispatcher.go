@@ -12,36 +12,39 @@ import (
 )
 
 const (
-	// dueSoon is how far ahead a tick of the capture job sees. What falls due within it is claimed
-	// at its moment, not at the next tick.
+	// dueSoon is how far ahead a tick of the capture job sees. What falls due
+	// within it is claimed at its moment, not at the next tick.
 	dueSoon = time.Second
-	// leaseSlack is taken off a lease, so that the next poll after its end comes within the time
-	// promised for a takeover.
+	// leaseSlack is taken off a lease, so that the next poll after its end
+	// comes within the time promised for a takeover.
 	leaseSlack = 2 * time.Second
-	// reserveAhead is how far into the future requests are reserved: far enough that nothing of a
-	// slow rate is lost between two polls and that a claim is worth its round trip, near enough
-	// that a nearer deadline that arrives meanwhile hardly waits.
+	// reserveAhead is how far into the future requests are reserved: far enough
+	// that nothing of a slow rate is lost between two polls and that a claim is
+	// worth its round trip, near enough that a nearer deadline that arrives
+	// meanwhile hardly waits.
 	reserveAhead = 200 * time.Millisecond
 	// promoteLimit bounds how many holds one poll promotes in each partition.
 	promoteLimit = 256
-	// pollInterval is how long the result of one poll is worked on before the next: long enough
-	// that polls cost nothing beside the work, short enough that nothing nearer waits.
+	// pollInterval is how long the result of one poll is worked on before the
+	// next: long enough that polls cost nothing beside the work, short enough
+	// that nothing nearer waits.
 	pollInterval = 100 * time.Millisecond
-	// roomRetryInterval is how long the dispatcher waits for room unless a worker wakes it.
+	// roomRetryInterval is how long the dispatcher waits for room unless a
+	// worker wakes it.
 	roomRetryInterval = time.Second
 )
 
 // Queue is what the dispatcher needs of the store.
 type Queue interface {
-	// PromoteDue makes expired leases ready, and due holds if promote is set, up to limit in each
-	// partition.
+	// PromoteDue makes expired leases ready, and due holds if promote is set,
+	// up to limit in each partition.
 	PromoteDue(ctx context.Context, promote bool, limit int) (hold.PromoteResult, error)
 	// Reserve grants up to n requests that may be sent within ahead from now.
 	Reserve(
 		ctx context.Context, account string, op hold.Op, n int, ahead time.Duration,
 	) (hold.Reservation, error)
-	// Claim leases up to n holds of a lane, nearest deadline first. A before that is not zero
-	// leaves out holds whose deadline is later.
+	// Claim leases up to n holds of a lane, nearest deadline first. A before
+	// that is not zero leaves out holds whose deadline is later.
 	Claim(
 		ctx context.Context, lane hold.Lane, n int, lease time.Duration, before time.Time,
 	) ([]hold.Claim, time.Time, error)
@@ -49,8 +52,8 @@ type Queue interface {
 
 // CallLimit tells the dispatcher how many calls make sense.
 type CallLimit interface {
-	// MaxInFlight is none while Stripe is unavailable, one while that is tried, any number (-1)
-	// otherwise.
+	// MaxInFlight is none while Stripe is unavailable, one while that is tried,
+	// any number (-1) otherwise.
 	MaxInFlight() int
 }
 
@@ -62,12 +65,14 @@ type DispatcherOptions struct {
 	Health      *health.Redis
 }
 
-// Dispatcher promotes due holds, reserves budget for them and claims them, nearest deadline first.
+// Dispatcher promotes due holds, reserves budget for them and claims them,
+// nearest deadline first.
 //
-// Cron fires once a second, which alone would make a capture up to a second late. The capture job
-// therefore opens promotion for everything due within the next second, and the dispatcher waits for
-// each hold's exact time. A new request wakes it directly. It does not run inside a cron job, so a
-// long drain makes no tick skip.
+// Cron fires once a second, which alone would make a capture up to a second
+// late. The capture job therefore opens promotion for everything due within the
+// next second, and the dispatcher waits for each hold's exact time. A new
+// request wakes it directly. It does not run inside a cron job, so a long drain
+// makes no tick skip.
 type Dispatcher struct {
 	queue  Queue
 	stripe CallLimit
@@ -75,8 +80,10 @@ type Dispatcher struct {
 	flight *inFlight
 	claims chan<- claimedHold
 
-	wake          chan struct{}
-	promoteUntil  atomic.Int64 // until when due holds are promoted, Unix nanoseconds of this machine's clock
+	wake chan struct{}
+	// until when due holds are promoted, Unix nanoseconds of this machine's
+	// clock
+	promoteUntil  atomic.Int64
 	budgetShortAt atomic.Int64 // when due holds last had to wait for the budget, likewise
 }
 
@@ -95,7 +102,8 @@ func newDispatcher(
 		wake: make(chan struct{}, 1)}
 }
 
-// Wake makes the dispatcher poll now: a hold may have become due that a tick would see only later.
+// Wake makes the dispatcher poll now: a hold may have become due that a tick
+// would see only later.
 func (d *Dispatcher) Wake() {
 	select {
 	case d.wake <- struct{}{}:
@@ -103,14 +111,15 @@ func (d *Dispatcher) Wake() {
 	}
 }
 
-// OpenPromotion is the capture job: it lets scheduled holds become ready until shortly after the
-// next tick.
+// OpenPromotion is the capture job: it lets scheduled holds become ready until
+// shortly after the next tick.
 func (d *Dispatcher) OpenPromotion(context.Context) {
 	d.promoteUntil.Store(time.Now().Add(dueSoon + dueSoon/10).UnixNano())
 	d.Wake()
 }
 
-// BudgetShort reports whether due holds had to wait for the budget within the given time.
+// BudgetShort reports whether due holds had to wait for the budget within the
+// given time.
 func (d *Dispatcher) BudgetShort(within time.Duration) bool {
 	return time.Since(time.Unix(0, d.budgetShortAt.Load())) <= within
 }
@@ -127,7 +136,8 @@ func (d *Dispatcher) Run(ctx context.Context) {
 	}
 }
 
-// dispatchReady claims ready holds for as long as there are any, or some are about to be.
+// dispatchReady claims ready holds for as long as there are any, or some are
+// about to be.
 func (d *Dispatcher) dispatchReady(ctx context.Context) {
 	var due hold.PromoteResult
 	var polledAt time.Time
@@ -150,7 +160,8 @@ func (d *Dispatcher) dispatchReady(ctx context.Context) {
 			continue
 		}
 		if !due.NextDueAt.IsZero() && promote {
-			if next := due.NextDueAt.Sub(d.o.Clock.Now()); next <= dueSoon && (wait == 0 || next < wait) {
+			if next := due.NextDueAt.Sub(d.o.Clock.Now()); next <= dueSoon &&
+				(wait == 0 || next < wait) {
 				wait = max(next, time.Millisecond)
 			}
 		}
@@ -160,7 +171,8 @@ func (d *Dispatcher) dispatchReady(ctx context.Context) {
 	}
 }
 
-// poll reads what is ready into due. It reports false if the store failed and returned nothing.
+// poll reads what is ready into due. It reports false if the store failed and
+// returned nothing.
 func (d *Dispatcher) poll(ctx context.Context, promote bool, due *hold.PromoteResult) bool {
 	var err error
 	if *due, err = d.queue.PromoteDue(ctx, promote, promoteLimit); err != nil {
@@ -183,7 +195,8 @@ func countReady(lanes []hold.Lane) (n int) {
 	return n
 }
 
-// waitForWake waits for t, or less if the dispatcher is woken. It reports whether to go on.
+// waitForWake waits for t, or less if the dispatcher is woken. It reports
+// whether to go on.
 func (d *Dispatcher) waitForWake(ctx context.Context, t time.Duration) bool {
 	timer := time.NewTimer(t)
 	defer timer.Stop()
@@ -196,10 +209,10 @@ func (d *Dispatcher) waitForWake(ctx context.Context, t time.Duration) bool {
 	return true
 }
 
-// claimReady claims holds from the lanes, nearest deadline first, as many as there is room and
-// budget for. With nothing claimed, wait tells when to try again; 0 means that there is nothing to
-// wait for. It keeps the lanes' counts, so that the next call can go on with the same lanes unless
-// they are stale.
+// claimReady claims holds from the lanes, nearest deadline first, as many as
+// there is room and budget for. With nothing claimed, wait tells when to try
+// again; 0 means that there is nothing to wait for. It keeps the lanes' counts,
+// so that the next call can go on with the same lanes unless they are stale.
 func (d *Dispatcher) claimReady(
 	ctx context.Context, lanes []hold.Lane,
 ) (claimed int, wait time.Duration, stale bool) {
@@ -213,7 +226,9 @@ func (d *Dispatcher) claimReady(
 	case limit > 0:
 		room = min(room, limit)
 	case room < d.o.Concurrency/2:
-		room = 0 // a few at a time would cost a round trip each; a worker that finishes wakes the dispatcher
+		// a few at a time would cost a round trip each; a worker that finishes
+		// wakes the dispatcher
+		room = 0
 	}
 	if room <= 0 {
 		return 0, roomRetryInterval, false
@@ -260,8 +275,8 @@ func (d *Dispatcher) claimLane(ctx context.Context, lanes []hold.Lane, i, room i
 		return r
 	}
 	sendAt := time.Now().Add(budget.First)
-	// Where the budget is the bound, the same lane in another partition may have nearer deadlines:
-	// claim no further than to its head.
+	// Where the budget is the bound, the same lane in another partition may
+	// have nearer deadlines: claim no further than to its head.
 	before := time.Time{}
 	if budget.Granted < want {
 		before = nextDeadline(lanes[i+1:], lane)
@@ -287,8 +302,8 @@ func (d *Dispatcher) claimLane(ctx context.Context, lanes []hold.Lane, i, room i
 	return r
 }
 
-// nextDeadline is the nearest deadline of the same account and kind in another partition, zero if
-// none waits.
+// nextDeadline is the nearest deadline of the same account and kind in another
+// partition, zero if none waits.
 func nextDeadline(others []hold.Lane, lane hold.Lane) time.Time {
 	for i := range others {
 		if others[i].Account == lane.Account && others[i].Op == lane.Op {

@@ -112,7 +112,8 @@ func TestDispatcher_ClaimsWithinRoomAndBudget(t *testing.T) {
 	}
 }
 
-// Each reserved request has a moment of its own, and the lease counts from before the claim.
+// Each reserved request has a moment of its own, and the lease counts from
+// before the claim.
 func TestDispatcher_SpacesRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, out := testDispatcher(&fakeQueue{}, -1, 10)
@@ -148,8 +149,8 @@ func (c *fakeCommitter) Commit(_ context.Context, changes []commit.Change) ([]bo
 	return slices.Repeat([]bool{true}, len(changes)), nil
 }
 
-// runCompleter runs a completer in the background and returns where outcomes go and what its end
-// closes.
+// runCompleter runs a completer in the background and returns where outcomes go
+// and what its end closes.
 func runCompleter(stopping context.Context, c Committer, f *inFlight) (chan<- outcome, <-chan struct{}) {
 	outcomes, done := make(chan outcome, 1000), make(chan struct{})
 	completer := newCompleter(c, f, outcomes, CompleterOptions{
@@ -235,8 +236,8 @@ func TestCompleter_KeepsOutcomesDuringOutage(t *testing.T) {
 	}
 }
 
-// Lateness counts from the hold's own time where that is why it acts, and from the retry or request
-// otherwise.
+// Lateness counts from the hold's own time where that is why it acts, and from
+// the retry or request otherwise.
 func TestCompleter_Lateness(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		now := time.Now()
@@ -274,7 +275,8 @@ func (c *fakeCaller) Do(_ context.Context, call hold.Call) (hold.Answer, error) 
 	return c.answer, nil
 }
 
-// A hold for which nothing was sent is released as it was. Otherwise what is known by then is written.
+// A hold for which nothing was sent is released as it was. Otherwise what is
+// known by then is written.
 func TestExecutor_SuspendsClaims(t *testing.T) {
 	notSent := &hold.NotSentError{RetryAfter: 5 * time.Second}
 	for _, tt := range []struct {

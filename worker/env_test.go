@@ -30,7 +30,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// testEnv is Stripe, Redis and some replicas, in virtual time: all of it real but the network and the clock.
+// testEnv is Stripe, Redis and some replicas, in virtual time: all of it real
+// but the network and the clock.
 type testEnv struct {
 	t     *testing.T
 	ctx   context.Context
@@ -115,9 +116,12 @@ func runTestEnv(t *testing.T, f func(w *testEnv), options ...func(*testEnv, *str
 				r.stopAndWait()
 			}
 			cancel()
-			synctest.Wait() // a connection that a canceled call began to dial ends before its server does
+			// a connection that a canceled call began to dial ends before its
+			// server does
+			synctest.Wait()
 			w.redis.Close()
-			time.Sleep(5 * time.Second) // go-redis' own goroutines end within seconds of their pool's end
+			// go-redis' own goroutines end within seconds of their pool's end
+			time.Sleep(5 * time.Second)
 		}()
 		f(w)
 	})
@@ -180,7 +184,8 @@ func (r *replica) stopAndWait() {
 	r.store.Close()
 }
 
-// stripeTransport is a replica's way to Stripe: what a dead process would have sent is never sent, and what comes back is not heard.
+// stripeTransport is a replica's way to Stripe: what a dead process would have
+// sent is never sent, and what comes back is not heard.
 type stripeTransport struct {
 	replica *replica
 	next    http.RoundTripper
@@ -234,7 +239,8 @@ func (w *testEnv) mustGet(r *replica, id string) hold.Hold {
 	return h
 }
 
-// waitForState lets virtual time pass until the hold is in the state, at most d.
+// waitForState lets virtual time pass until the hold is in the state, at most
+// d.
 func (w *testEnv) waitForState(r *replica, id string, s hold.State, d time.Duration) hold.Hold {
 	w.t.Helper()
 	for end := time.Now().Add(d); ; {
@@ -249,7 +255,8 @@ func (w *testEnv) waitForState(r *replica, id string, s hold.State, d time.Durat
 	}
 }
 
-// stripeEffects are what happened to an intent at Stripe since it was authorized.
+// stripeEffects are what happened to an intent at Stripe since it was
+// authorized.
 func (w *testEnv) stripeEffects(id string) (kinds []string) {
 	for _, e := range w.sim.Ledger() {
 		if e.Intent == id && e.Kind != stripesim.EffectAuthorized {

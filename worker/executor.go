@@ -12,13 +12,17 @@ import (
 )
 
 const (
-	// maxCallsPerClaim bounds the calls under one claim: act, read back, act again, read back.
+	// maxCallsPerClaim bounds the calls under one claim: act, read back, act
+	// again, read back.
 	maxCallsPerClaim = 4
-	// maxBudgetWait is how long a claimed hold waits for the budget before it is deferred.
+	// maxBudgetWait is how long a claimed hold waits for the budget before it
+	// is deferred.
 	maxBudgetWait = time.Second
-	// deferAfterCalls is for how long a hold is deferred that used up its calls.
+	// deferAfterCalls is for how long a hold is deferred that used up its
+	// calls.
 	deferAfterCalls = time.Second
-	// minSendWait is the shortest wait for a reserved request's moment that is worth a timer.
+	// minSendWait is the shortest wait for a reserved request's moment that is
+	// worth a timer.
 	minSendWait = time.Millisecond / 2
 )
 
@@ -30,11 +34,13 @@ type ExecutorOptions struct {
 	Wake        func() // wakes the dispatcher when there is room for claims
 }
 
-// Executor runs claimed holds: it asks the hold for its next call, sends it, and lets the hold
-// decide what the answer means, again under the same claim if the hold says so.
+// Executor runs claimed holds: it asks the hold for its next call, sends it,
+// and lets the hold decide what the answer means, again under the same claim if
+// the hold says so.
 //
-// It sends nothing when the worker stops, when the lease may end before the answer comes, and when
-// Stripe is unavailable. A hold for which nothing was sent is released as it was.
+// It sends nothing when the worker stops, when the lease may end before the
+// answer comes, and when Stripe is unavailable. A hold for which nothing was
+// sent is released as it was.
 type Executor struct {
 	driver   execute.Driver
 	o        ExecutorOptions
@@ -44,7 +50,8 @@ type Executor struct {
 }
 
 func newExecutor(
-	c execute.Caller, f *inFlight, claims <-chan claimedHold, outcomes chan<- outcome, o ExecutorOptions,
+	c execute.Caller, f *inFlight, claims <-chan claimedHold,
+	outcomes chan<- outcome, o ExecutorOptions,
 ) *Executor {
 	return &Executor{
 		driver: execute.Driver{Caller: c, Now: o.Clock.Now, CallTimeout: o.CallTimeout},
@@ -52,8 +59,8 @@ func newExecutor(
 	}
 }
 
-// Run executes claims until their channel is closed. Once stopping ends it sends nothing more;
-// calls bounds what is under way.
+// Run executes claims until their channel is closed. Once stopping ends it
+// sends nothing more; calls bounds what is under way.
 func (e *Executor) Run(stopping, calls context.Context) {
 	var workers sync.WaitGroup
 	for range e.o.Concurrency {
@@ -61,12 +68,12 @@ func (e *Executor) Run(stopping, calls context.Context) {
 			var m holdMachine // reused: a hold is large
 			for claimed := range e.claims {
 				out := e.execute(stopping, calls, claimed, &m)
-				// Before the completer sees the outcome: it waits for others only while some await
-				// Stripe.
+				// Before the completer sees the outcome: it waits for others
+				// only while some await Stripe.
 				left := e.flight.awaitingStripe.Add(-1)
 				e.outcomes <- out
-				// Room for half of what may await Stripe is worth a poll; a wake-up for each claim
-				// would be a poll for each.
+				// Room for half of what may await Stripe is worth a poll; a
+				// wake-up for each claim would be a poll for each.
 				if left == int64(e.o.Concurrency) || left == 0 {
 					e.o.Wake()
 				}
@@ -109,7 +116,8 @@ func deferral(err error) time.Duration {
 	return 0
 }
 
-// holdMachine is a claimed hold as [execute.Machine] and what has followed so far.
+// holdMachine is a claimed hold as [execute.Machine] and what has followed so
+// far.
 type holdMachine struct {
 	hold     hold.Hold // as the next call finds it
 	decision hold.Decision
@@ -135,7 +143,8 @@ func (m *holdMachine) Apply(_ context.Context, call hold.Call, a hold.Answer, no
 	m.hold = m.decision.Hold
 }
 
-// suspend ends the claim before the hold is done. With nothing sent the hold is released as it was.
+// suspend ends the claim before the hold is done. With nothing sent the hold is
+// released as it was.
 func (m *holdMachine) suspend(wait time.Duration, now time.Time) {
 	m.at = now
 	sent := m.call.Op != 0

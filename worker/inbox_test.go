@@ -96,7 +96,8 @@ func TestInbox_SchedulesAndRejects(t *testing.T) {
 	}, enableInbox)
 }
 
-// An intent that Stripe doesn't show yet, a Redis and a Stripe that are away: nothing of it is a reason to reject.
+// An intent that Stripe doesn't show yet, a Redis and a Stripe that are away:
+// nothing of it is a reason to reject.
 func TestInbox_RetriesTransientFailures(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
@@ -187,7 +188,8 @@ func TestMirror_WritesTermsToMetadata(t *testing.T) {
 		if n := w.logs.FilterMessageSnippet("can't be written to its intent").Len(); n != 2 {
 			t.Errorf("%d told of 2", n)
 		}
-		// Terms that change are written again, and what the earlier ones left is gone.
+		// Terms that change are written again, and what the earlier ones left
+		// is gone.
 		empty, cancel := "", timeIn(15*time.Minute)
 		if _, _, err := r.Patch(w.ctx, id, hold.Patch{CaptureAt: &empty, CancelAt: &cancel, Metadata: map[string]string{"note": "", "b": ""}}, 0, "test"); err != nil {
 			t.Fatal(err)
@@ -205,7 +207,8 @@ func TestMirror_WritesTermsToMetadata(t *testing.T) {
 	}, func(w *testEnv, _ *stripesim.Options) { w.opts.Rules.Mirror = true })
 }
 
-// A crowd of holds that are due is captured as fast with terms to mirror as without, and all is mirrored in the end.
+// A crowd of holds that are due is captured as fast with terms to mirror as
+// without, and all is mirrored in the end.
 func TestMirror_YieldsToCaptures(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		w.store.Rates.Total = 25 // a sandbox: everything shares one bucket

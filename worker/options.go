@@ -18,22 +18,25 @@ type Options struct {
 	Lease       time.Duration // within this time a crashed replica's work is taken over
 	CallTimeout time.Duration // of one call to Stripe
 	Grace       time.Duration // for calls that are under way when stopping
-	ReadRate    int           // reads a second that the budget has; reconcile takes half of them at most
-	WriteRate   int           // captures, and as many cancels, a second of each account; 0: no limit is known
-	TotalRate   int           // requests a second of each account over all kinds; 0: no limit
-	Retention   time.Duration // of settled holds
-	Livemode    bool
-	Replica     string // this process, unique among the replicas
-	Logger      *zap.Logger
-	Health      *health.Redis // shared with the caller; nil: the worker's own
-	Observer    Observer      // may be nil
-	// DecodeRequest decodes a request of the inbox by the API's rules. Its errors are
-	// *[hold.Problem]. With nil the inbox is not read.
+	// reads a second that the budget has; reconcile takes half of them at most
+	ReadRate int
+	// captures, and as many cancels, a second of each account; 0: no limit is
+	// known
+	WriteRate int
+	TotalRate int           // requests a second of each account over all kinds; 0: no limit
+	Retention time.Duration // of settled holds
+	Livemode  bool
+	Replica   string // this process, unique among the replicas
+	Logger    *zap.Logger
+	Health    *health.Redis // shared with the caller; nil: the worker's own
+	Observer  Observer      // may be nil
+	// DecodeRequest decodes a request of the inbox by the API's rules. Its
+	// errors are *[hold.Problem]. With nil the inbox is not read.
 	DecodeRequest func(text []byte) (hold.ScheduleRequest, error)
 }
 
-// WithDefaults returns the options with defaults in place of zero values, or what is wrong with
-// them.
+// WithDefaults returns the options with defaults in place of zero values, or
+// what is wrong with them.
 func (o Options) WithDefaults() (Options, error) {
 	setDefault(&o.Lease, 30*time.Second)
 	setDefault(&o.CallTimeout, 10*time.Second)

@@ -11,7 +11,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// A plan counts each hold once, whatever it waits for: its time, its turn, an answer, or its deadline.
+// A plan counts each hold once, whatever it waits for: its time, its turn, an
+// answer, or its deadline.
 func TestPlan_CountsEachHoldOnce(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
@@ -21,7 +22,8 @@ func TestPlan_CountsEachHoldOnce(t *testing.T) {
 			w.mustSchedule(r, req)
 		}
 		const far = 6 * 24 * time.Hour
-		// Twenty are due at once and the budget lets one through now and then; Stripe takes its time for it.
+		// Twenty are due at once and the budget lets one through now and then;
+		// Stripe takes its time for it.
 		if _, err := w.sim.AddFaultRule(stripesim.FaultRule{Fault: stripesim.Fault{ReplyDelay: 5 * time.Second}}); err != nil {
 			t.Fatal(err)
 		}
@@ -41,7 +43,8 @@ func TestPlan_CountsEachHoldOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// What was captured is gone, what is under work or waits for its turn is in the first hour.
+		// What was captured is gone, what is under work or waits for its turn
+		// is in the first hour.
 		settled := 0
 		for _, e := range w.sim.Ledger() {
 			if e.Kind == stripesim.EffectCaptured {

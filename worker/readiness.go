@@ -36,9 +36,11 @@ func (r *Readiness) Check(ctx context.Context) []health.Check {
 	stripe := health.Check{Name: "stripe", OK: true}
 	switch {
 	case r.stripe.KeyRejected():
-		stripe.OK, stripe.Detail = false, "Stripe rejects the key: set stripe_api_key to a valid one and restart"
+		stripe.OK, stripe.Detail = false,
+			"Stripe rejects the key: set stripe_api_key to a valid one and restart"
 	case r.stripe.BreakerOpen():
-		stripe.OK, stripe.Detail = false, "Stripe does not answer: holds wait, and work resumes by itself"
+		stripe.OK, stripe.Detail = false,
+			"Stripe does not answer: holds wait, and work resumes by itself"
 	}
 	scheduler := health.Check{Name: "scheduler", OK: r.running()}
 	if !scheduler.OK {

@@ -16,7 +16,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// Holds of every kind, spread over partitions of a real Redis, and FLUSHALL: the schedule is what it was. The built binary is shown to do it with ten thousand.
+// Holds of every kind, spread over partitions of a real Redis, and FLUSHALL:
+// the schedule is what it was. The built binary is shown to do it with ten
+// thousand.
 func TestReconcile_RebuildsThousandsOfHolds(t *testing.T) {
 	server := storetest.Start(t)
 	raw := server.Client()

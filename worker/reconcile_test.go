@@ -98,7 +98,8 @@ func (w *testEnv) redisContents() map[string]string {
 	return all
 }
 
-// An intent whose webhook never came is found by the job and captured at its time, with no call to the API.
+// An intent whose webhook never came is found by the job and captured at its
+// time, with no call to the API.
 func TestReconcile_SchedulesFromMetadata(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
@@ -142,7 +143,8 @@ func TestReconcile_SchedulesFromMetadata(t *testing.T) {
 	}, pollEvery5s, func(w *testEnv, _ *stripesim.Options) { w.opts.Schedules.Capture = "@every 1s" })
 }
 
-// What others did is found, what is in order is left alone, and a second look finds nothing new.
+// What others did is found, what is in order is left alone, and a second look
+// finds nothing new.
 func TestReconcile_SettledElsewhere(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
@@ -199,7 +201,8 @@ func TestReconcile_SettledElsewhere(t *testing.T) {
 	}, pollEvery30s, disableReconcileCron)
 }
 
-// Of intents found long after their time: a capture within a day is made, a later one is a person's, a release is always owed.
+// Of intents found long after their time: a capture within a day is made, a
+// later one is a person's, a release is always owed.
 func TestReconcile_OverdueHolds(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		first := w.startReplica()
@@ -231,7 +234,8 @@ func TestReconcile_OverdueHolds(t *testing.T) {
 	})
 }
 
-// A comparison leaves half of the budget alone, gets no 429, and what is due meanwhile is captured in time.
+// A comparison leaves half of the budget alone, gets no 429, and what is due
+// meanwhile is captured in time.
 func TestReconcile_LeavesBudgetToCaptures(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
@@ -270,7 +274,8 @@ func TestReconcile_LeavesBudgetToCaptures(t *testing.T) {
 	}, disableReconcileCron, func(w *testEnv, _ *stripesim.Options) { w.opts.Schedules.Verify = "@every 2000h" })
 }
 
-// Of two replicas whose job comes at the same time one compares. When it dies in the middle the other goes on where it was.
+// Of two replicas whose job comes at the same time one compares. When it dies
+// in the middle the other goes on where it was.
 func TestReconcile_TakesOverFromDeadReplica(t *testing.T) {
 	var lists atomic.Int64
 	var listLimit atomic.Int64
@@ -289,7 +294,8 @@ func TestReconcile_TakesOverFromDeadReplica(t *testing.T) {
 		if err != nil || !ok || run.State != reconcile.RunRunning || run.Pages != 4 || run.Counts[reconcile.FoundScheduled] != 400 {
 			t.Fatalf("%v %v %+v", ok, err, run)
 		}
-		if n := w.logs.FilterMessage("reconcile.started").Len(); n != 2 { // one at the start, one by the job
+		if n := w.logs.FilterMessage("reconcile.started").Len(); n != 2 {
+			// one at the start, one by the job
 			t.Errorf("%d runs", n)
 		}
 		holder, other := first, second
@@ -309,7 +315,8 @@ func TestReconcile_TakesOverFromDeadReplica(t *testing.T) {
 		if len(done.Findings) != 500 {
 			t.Errorf("%d findings are kept", len(done.Findings))
 		}
-		// Four by the first, the one that never came, six by the second; the killed one's retries stay with it.
+		// Four by the first, the one that never came, six by the second; the
+		// killed one's retries stay with it.
 		if n := lists.Load(); n < 11 || n > 16 {
 			t.Errorf("%d lists", n)
 		}
@@ -331,7 +338,8 @@ func TestReconcile_TakesOverFromDeadReplica(t *testing.T) {
 	})
 }
 
-// A hold that changes between the list and the look is not set back to what the list said.
+// A hold that changes between the list and the look is not set back to what the
+// list said.
 func TestReconcile_IgnoresStaleList(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
@@ -355,7 +363,8 @@ func TestReconcile_IgnoresStaleList(t *testing.T) {
 		if _, _, err := r.Patch(w.ctx, id, hold.Patch{Reference: &patch}, 0, "test"); err != nil {
 			t.Fatal(err)
 		}
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: fresh, CancelAt: timeIn(20 * time.Hour)}) // other terms, by the API, meanwhile
+		// other terms, by the API, meanwhile
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: fresh, CancelAt: timeIn(20 * time.Hour)})
 		run = w.waitForReconcile(r, run.ID)
 		if h := w.mustGet(r, id); h.Reference != "BK-15" || h.Amount != 10_000 {
 			t.Errorf("%+v", h)
@@ -372,14 +381,17 @@ func TestReconcile_IgnoresStaleList(t *testing.T) {
 	}, disableReconcileCron)
 }
 
-// A Redis emptied under running replicas is noticed, told of, and rebuilt at once, connected accounts included.
+// A Redis emptied under running replicas is noticed, told of, and rebuilt at
+// once, connected accounts included.
 func TestReconcile_RebuildsAfterDataLoss(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
 		w.startReplica()
 		reqs := newMixedRequests(w, 60, time.Minute)
 		before := w.scheduleAndMirror(r, reqs)
-		time.Sleep(31 * time.Second) // two reports, in which each replica hears of the other's connected account
+		// two reports, in which each replica hears of the other's connected
+		// account
+		time.Sleep(31 * time.Second)
 		w.redis.FlushAll()
 		time.Sleep(16 * time.Second)
 		if n := w.logs.FilterMessageSnippet("Redis was emptied").Len(); n != 1 {
@@ -449,7 +461,8 @@ func newMixedRequests(w *testEnv, n int, unit time.Duration) []hold.ScheduleRequ
 	return reqs
 }
 
-// scheduleAndMirror schedules wishes, pauses every tenth, and writes the terms to the intents' metadata.
+// scheduleAndMirror schedules wishes, pauses every tenth, and writes the terms
+// to the intents' metadata.
 func (w *testEnv) scheduleAndMirror(r *replica, reqs []hold.ScheduleRequest) map[string]hold.Hold {
 	w.t.Helper()
 	out := map[string]hold.Hold{}
@@ -507,7 +520,8 @@ func (w *testEnv) updateStripeMetadata(id, account string, pairs map[string]stri
 	}
 }
 
-// checkSameHolds checks that the schedule is what it was: everything that terms, money and time are.
+// checkSameHolds checks that the schedule is what it was: everything that
+// terms, money and time are.
 func (w *testEnv) checkSameHolds(r *replica, before map[string]hold.Hold) {
 	w.t.Helper()
 	mismatches := 0

@@ -10,7 +10,8 @@ import (
 
 func multicapture(h *stripesim.Hold) { h.Multicapture = true }
 
-// Another system captures a part of 10,000 a moment before holdd is to capture 5,000, and no webhook tells.
+// Another system captures a part of 10,000 a moment before holdd is to capture
+// 5,000, and no webhook tells.
 func TestCapture_PartTakenElsewhere(t *testing.T) {
 	for _, tt := range []struct {
 		name      string

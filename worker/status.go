@@ -14,14 +14,14 @@ import (
 )
 
 const (
-	// minHeartbeatTTL is how long a replica counts as alive after its last heartbeat: at least this
-	// long, and three ticks of the report job.
+	// minHeartbeatTTL is how long a replica counts as alive after its last
+	// heartbeat: at least this long, and three ticks of the report job.
 	minHeartbeatTTL = 45 * time.Second
-	// conditionClearAfter is how long a condition must be gone before its end is published, so that
-	// one that flickers is one episode.
+	// conditionClearAfter is how long a condition must be gone before its end
+	// is published, so that one that flickers is one episode.
 	conditionClearAfter = time.Minute
-	// rateLimitedThreshold is how many refusals for the rate between two reports are worth an
-	// event. A few are how limits are met.
+	// rateLimitedThreshold is how many refusals for the rate between two
+	// reports are worth an event. A few are how limits are met.
 	rateLimitedThreshold = 3
 	// maxAliveNamed bounds how many replicas an event names.
 	maxAliveNamed = 10
@@ -45,7 +45,8 @@ type StatusStore interface {
 	Page(
 		ctx context.Context, set hold.SortedSet, after hold.Position, n int,
 	) ([]hold.ListedHold, time.Time, error)
-	// ReportConditions says what a replica sees. Of the replicas that see a change, one gets it.
+	// ReportConditions says what a replica sees. Of the replicas that see a
+	// change, one gets it.
 	ReportConditions(
 		ctx context.Context, replica string, ttl, quiet time.Duration, list []hold.Condition,
 	) ([]hold.ConditionChange, error)
@@ -54,12 +55,13 @@ type StatusStore interface {
 // StripeStatus is what the report job needs to know of Stripe.
 type StripeStatus interface {
 	StripeHealth
-	// TakeRateLimited returns how many calls were refused for their rate since it was last called.
+	// TakeRateLimited returns how many calls were refused for their rate since
+	// it was last called.
 	TakeRateLimited() int64
 }
 
-// CapacityForecaster forecasts whether everything gets its turn in time. [query.Forecaster]
-// implements it.
+// CapacityForecaster forecasts whether everything gets its turn in time.
+// [query.Forecaster] implements it.
 type CapacityForecaster interface {
 	Forecast(ctx context.Context) (risk event.CapacityRisk, checked bool, err error)
 }
@@ -89,9 +91,9 @@ type StatusOptions struct {
 	Logger   *zap.Logger
 }
 
-// StatusJob sends the heartbeat, counts the holds, and reports conditions: that Stripe is
-// unavailable, that it rejects the key or refuses the rate, that captures will come too late, that
-// another replica has died.
+// StatusJob sends the heartbeat, counts the holds, and reports conditions: that
+// Stripe is unavailable, that it rejects the key or refuses the rate, that
+// captures will come too late, that another replica has died.
 type StatusJob struct {
 	store     StatusStore
 	stripe    StripeStatus
@@ -124,7 +126,8 @@ func (j *StatusJob) Run(ctx context.Context) bool {
 	return true
 }
 
-// heartbeatTTL is how long this replica counts as alive without another heartbeat.
+// heartbeatTTL is how long this replica counts as alive without another
+// heartbeat.
 func (j *StatusJob) heartbeatTTL() time.Duration {
 	s, err := cron.ParseStandard(j.o.Schedule)
 	if err != nil {
@@ -140,7 +143,8 @@ func (j *StatusJob) countHolds(ctx context.Context, alive int) error {
 		return err
 	}
 	nearest := time.Time{}
-	if first, _, err := j.store.Page(ctx, hold.SetExpiring, hold.Position{}, 1); err == nil && len(first) > 0 {
+	if first, _, err := j.store.Page(ctx, hold.SetExpiring, hold.Position{}, 1); err == nil &&
+		len(first) > 0 {
 		nearest = first[0].Hold.ExpiresAt
 	}
 	counts.Ready = max(0, counts.Open-counts.Scheduled-counts.Working-counts.Attention)
@@ -155,7 +159,8 @@ func (j *StatusJob) countHolds(ctx context.Context, alive int) error {
 	return nil
 }
 
-// reportConditions says what this replica sees. It reports false if the store failed.
+// reportConditions says what this replica sees. It reports false if the store
+// failed.
 func (j *StatusJob) reportConditions(ctx context.Context, ttl time.Duration) bool {
 	refusals := j.stripe.TakeRateLimited()
 	j.rateLimited = refusals >= rateLimitedThreshold || j.rateLimited && refusals > 0
@@ -205,8 +210,8 @@ func (j *StatusJob) capacityCondition(risk *event.CapacityRisk) hold.Condition {
 	return c
 }
 
-// capacitySeverity grows with each fourfold number of holds: a risk that much worse is published
-// again.
+// capacitySeverity grows with each fourfold number of holds: a risk that much
+// worse is published again.
 func capacitySeverity(risk *event.CapacityRisk) int { return (bits.Len(uint(risk.Holds)) + 1) / 2 }
 
 func (j *StatusJob) logConditionChange(
@@ -218,7 +223,8 @@ func (j *StatusJob) logConditionChange(
 		j.o.Logger.Info("condition is over", zap.String("event", "condition.over"),
 			zap.String("condition", name))
 	case name == conditionCapacityAtRisk:
-		j.o.Logger.Error("holds will expire before their turn at Stripe: more is due than its limits let through",
+		j.o.Logger.Error(
+			"holds will expire before their turn at Stripe: more is due than its limits let through",
 			zap.String("event", string(event.CapacityAtRisk)),
 			zap.Int("holds", risk.Holds), zap.Any("sums", risk.Sums),
 			zap.Time("first_at", risk.FirstAt), zap.Bool("at_least", risk.AtLeast))
@@ -229,7 +235,8 @@ func (j *StatusJob) logConditionChange(
 	}
 }
 
-// reportDeadReplicas publishes which replicas' heartbeats ended without a sign-off.
+// reportDeadReplicas publishes which replicas' heartbeats ended without a
+// sign-off.
 func (j *StatusJob) reportDeadReplicas(ctx context.Context, alive []string) {
 	dead, err := j.store.DeadReplicas(ctx)
 	if err != nil {
@@ -247,7 +254,8 @@ func (j *StatusJob) reportDeadReplicas(ctx context.Context, alive []string) {
 			return
 		}
 		if first {
-			j.o.Logger.Error("replica stopped without signing off; the others have taken over its work",
+			j.o.Logger.Error(
+				"replica stopped without signing off; the others have taken over its work",
 				zap.String("event", string(event.ReplicaStopped)),
 				zap.String("stopped", replica), zap.Int("alive", len(alive)))
 		}

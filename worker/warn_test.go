@@ -43,7 +43,8 @@ func (w *testEnv) events(id string) (all []event.Envelope) {
 	return all
 }
 
-// warned checks which thresholds hold.expiring was published for, in their order, each under an id of its own.
+// warned checks which thresholds hold.expiring was published for, in their
+// order, each under an id of its own.
 func (w *testEnv) warned(id string, want ...string) {
 	w.t.Helper()
 	var got []string
@@ -157,7 +158,8 @@ func TestExpiring_DeadlineLearnedAfterTheRequest(t *testing.T) {
 	})
 }
 
-// A threshold that the job was late with is told by the new deadline, and one that was told is not told again.
+// A threshold that the job was late with is told by the new deadline, and one
+// that was told is not told again.
 func TestExpiring_PulledInBeforeTheJobHasTold(t *testing.T) {
 	for _, late := range []bool{true, false} {
 		runTestEnv(t, func(w *testEnv) {
@@ -345,7 +347,8 @@ func TestConfirm_Inbox(t *testing.T) {
 	}, enableInbox)
 }
 
-// A card is authorized before its deadline is known, and money that is held has a hold.
+// A card is authorized before its deadline is known, and money that is held has
+// a hold.
 func TestHandOver_AuthorizedInsideTheMargin(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
@@ -360,7 +363,8 @@ func TestHandOver_AuthorizedInsideTheMargin(t *testing.T) {
 	}, func(w *testEnv, _ *stripesim.Options) { w.opts.Rules.ExpiryMargin = 8 * 24 * time.Hour })
 }
 
-// Without a caller to ask, a hold that comes when its policy's time is over requires attention, and the policy does not act.
+// Without a caller to ask, a hold that comes when its policy's time is over
+// requires attention, and the policy does not act.
 func TestHandOver_FoundInMetadata(t *testing.T) {
 	for _, policy := range []string{"cancel", "capture"} {
 		runTestEnv(t, func(w *testEnv) {

@@ -45,7 +45,8 @@ func postWebhook(h http.Handler, payload []byte, signature string) (int, string)
 	return rec.Code, rec.Body.String()
 }
 
-// webhookEnv is a world whose simulator delivers its webhooks to whatever takes them.
+// webhookEnv is a world whose simulator delivers its webhooks to whatever takes
+// them.
 type webhookEnv struct {
 	*testEnv
 	handler http.Handler
@@ -54,7 +55,8 @@ type webhookEnv struct {
 	undelivered []stripesim.Event // that were not delivered yet
 }
 
-// takeEvents takes out what has happened, as far as some is wanted; no types: all of it.
+// takeEvents takes out what has happened, as far as some is wanted; no types:
+// all of it.
 func (h *webhookEnv) takeEvents(types ...string) (out []stripesim.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -176,7 +178,8 @@ func TestWebhook_SettledElsewhere(t *testing.T) {
 		if h := w.mustGet(r, ids[3]); h.State != hold.Captured || h.Reason != hold.CauseSchedule {
 			t.Errorf("%+v", h)
 		}
-		// The network lets go, and its last event is lost: the other one is enough.
+		// The network lets go, and its last event is lost: the other one is
+		// enough.
 		w.sim.SetCaptureBefore(ids[2], time.Now().Add(time.Minute))
 		time.Sleep(2 * time.Minute)
 		w.sim.ProcessDue()
@@ -253,7 +256,8 @@ func TestWebhook_ReviewPausesAndResumes(t *testing.T) {
 	}
 }
 
-// What was told before there was a hold is looked at as soon as there is one, though the caller told everything.
+// What was told before there was a hold is looked at as soon as there is one,
+// though the caller told everything.
 func TestWebhook_EventBeforeHold(t *testing.T) {
 	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
 		id := w.createIntent()
@@ -338,8 +342,9 @@ func TestWebhook_RedisUnavailable(t *testing.T) {
 	})
 }
 
-// Thousands of webhooks, shuffled, doubled and partly dropped, leave every hold where Stripe's truth is. A hold of which no later
-// event came through is judged at its own time, or by reconcile: acting meets the truth.
+// Thousands of webhooks, shuffled, doubled and partly dropped, leave every hold
+// where Stripe's truth is. A hold of which no later event came through is
+// judged at its own time, or by reconcile: acting meets the truth.
 func TestWebhook_ShuffledDuplicatedAndDropped(t *testing.T) {
 	const holds, storm = 400, 6_000 // the built binary is shown to stand 20,000
 	for seed := range uint64(1) {
@@ -393,7 +398,8 @@ func TestWebhook_ShuffledDuplicatedAndDropped(t *testing.T) {
 				if increments == 0 {
 					t.Fatal("no hold grew")
 				}
-				// Of every intent something that was told last comes through, or is dropped: then only acting can tell.
+				// Of every intent something that was told last comes through,
+				// or is dropped: then only acting can tell.
 				events := w.takeEvents()
 				dropped := map[string]bool{}
 				var queue []stripesim.Event
@@ -454,7 +460,8 @@ func TestWebhook_ShuffledDuplicatedAndDropped(t *testing.T) {
 						}
 					}
 				}
-				time.Sleep(20 * time.Minute) // everything acts: whatever was dropped, the truth is met
+				// everything acts: whatever was dropped, the truth is met
+				time.Sleep(20 * time.Minute)
 				for _, id := range ids {
 					intent, _ := w.sim.Intent(id)
 					h, _, err := r.Get(w.ctx, id)

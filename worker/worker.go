@@ -21,7 +21,8 @@ import (
 // signOffTimeout bounds the end of this replica's heartbeat.
 const signOffTimeout = time.Second
 
-// Stores are what the parts of a worker need of the store, one value per concern.
+// Stores are what the parts of a worker need of the store, one value per
+// concern.
 type Stores struct {
 	Queue      Queue
 	Deadlines  DeadlineStore
@@ -41,36 +42,41 @@ type Stores struct {
 	Unmirrored reconcile.UnmirroredStore
 }
 
-// Stripe is how the parts of a worker call Stripe and learn of its state. gateway.Caller is both.
+// Stripe is how the parts of a worker call Stripe and learn of its state.
+// gateway.Caller is both.
 type Stripe struct {
 	StripeCalls
 	StripeState
 }
 
-// StripeCalls sends calls. An error is a *[hold.NotSentError]: nothing was sent.
+// StripeCalls sends calls. An error is a *[hold.NotSentError]: nothing was
+// sent.
 type StripeCalls interface {
 	execute.Caller
-	// DoWithin reserves a request, waiting at most maxWait for the budget, and sends the call.
+	// DoWithin reserves a request, waiting at most maxWait for the budget, and
+	// sends the call.
 	DoWithin(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
-	// DoEach sends calls as the budget allows and hands each answer to done, concurrently. It
-	// returns the positions of the calls that were not sent.
+	// DoEach sends calls as the budget allows and hands each answer to done,
+	// concurrently. It returns the positions of the calls that were not sent.
 	DoEach(
 		ctx context.Context, calls []hold.Call, b execute.Batch, done func(i int, a hold.Answer),
 	) (unsent []int)
 }
 
-// StripeState is whether Stripe answers, and whether it accepts the key and the rate.
+// StripeState is whether Stripe answers, and whether it accepts the key and the
+// rate.
 type StripeState interface {
 	StripeStatus
 	CallLimit
 	// Available reports whether Stripe answers and accepts the key.
 	Available() bool
-	// Probe asks Stripe something harmless if it is unavailable. It reports whether it asked.
+	// Probe asks Stripe something harmless if it is unavailable. It reports
+	// whether it asked.
 	Probe(ctx context.Context) bool
 }
 
-// Observer records what happens, for metrics. Its methods must be quick and safe for concurrent
-// use.
+// Observer records what happens, for metrics. Its methods must be quick and
+// safe for concurrent use.
 type Observer interface {
 	commit.Observer
 	reconcile.Observer
@@ -80,8 +86,9 @@ type Observer interface {
 	CallFinished(op hold.Op, kind hold.AnswerKind, took time.Duration)
 }
 
-// Worker carries holds to their end. Make it with [New]. Its exported parts take requests and
-// answer questions at any time; holds are carried out while [Worker.Run] runs.
+// Worker carries holds to their end. Make it with [New]. Its exported parts
+// take requests and answer questions at any time; holds are carried out while
+// [Worker.Run] runs.
 type Worker struct {
 	Scheduler  *intake.Scheduler
 	Changer    *intake.Changer
@@ -226,15 +233,16 @@ func splitObserver(o Observer) observers {
 	return observers{commit: o, reconcile: o, rejection: o, status: o}
 }
 
-// Run works until ctx ends. Then it claims nothing more, lets calls that are under way finish
-// within the grace time, releases the rest, and returns. What is still open then is safe in the
-// store.
+// Run works until ctx ends. Then it claims nothing more, lets calls that are
+// under way finish within the grace time, releases the rest, and returns. What
+// is still open then is safe in the store.
 func (w *Worker) Run(ctx context.Context) error {
 	c, err := newCron(ctx, w.o.Logger, w.jobs)
 	if err != nil {
 		return err
 	}
-	// Calls outlive ctx by the grace time; outcomes are committed even after that.
+	// Calls outlive ctx by the grace time; outcomes are committed even after
+	// that.
 	calls, hangUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer hangUp()
 	var executor, completer, dispatcher sync.WaitGroup
@@ -262,7 +270,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	return nil
 }
 
-// signOff ends this replica's heartbeat, so that the others do not report it as stopped.
+// signOff ends this replica's heartbeat, so that the others do not report it as
+// stopped.
 func (w *Worker) signOff(ctx context.Context) {
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), signOffTimeout)
 	defer cancel()
@@ -272,8 +281,8 @@ func (w *Worker) signOff(ctx context.Context) {
 	}
 }
 
-// report is the report job. After the heartbeat it lets the reconciler watch for a loss of Redis'
-// data.
+// report is the report job. After the heartbeat it lets the reconciler watch
+// for a loss of Redis' data.
 func (w *Worker) report(ctx context.Context) {
 	if w.status.Run(ctx) {
 		w.Reconciler.Watch(ctx)

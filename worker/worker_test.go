@@ -43,7 +43,8 @@ func TestWorker_CapturesOnTime(t *testing.T) {
 	})
 }
 
-// How each fault of one capture ends: always captured once, whatever the reply was.
+// How each fault of one capture ends: always captured once, whatever the reply
+// was.
 func TestWorker_MovesMoneyOnceDespiteFaults(t *testing.T) {
 	for _, fault := range []stripesim.Fault{
 		{Kind: stripesim.FaultDropRequest}, {Kind: stripesim.FaultDropReply}, {Kind: stripesim.FaultBrokenBody}, {Kind: stripesim.FaultCutBody},
@@ -89,7 +90,8 @@ func TestWorker_NeverReusesExpiredKey(t *testing.T) {
 		r := w.startReplica()
 		id := w.createIntent()
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Minute), CaptureAmount: 4_000})
-		// The reply is lost after the effect, and then nothing gets through for more than a day: by then Stripe has forgotten the key.
+		// The reply is lost after the effect, and then nothing gets through for
+		// more than a day: by then Stripe has forgotten the key.
 		if _, err := w.sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture, Nth: 1, Fault: stripesim.Fault{Kind: stripesim.FaultDropReply}}); err != nil {
 			t.Fatal(err)
 		}
@@ -192,13 +194,15 @@ func TestWorker_AppliesPolicyAtExpiryMargin(t *testing.T) {
 	}
 }
 
-// pollEvery30s lets a replica look every half minute, so that days go by quickly.
+// pollEvery30s lets a replica look every half minute, so that days go by
+// quickly.
 func pollEvery30s(w *testEnv, _ *stripesim.Options) {
 	w.opts.Schedules = worker.Schedules{Capture: "@every 30s", Expiry: "@every 30s", Report: "@every 1h", Verify: "@every 5m",
 		Refresh: "@every 30s", Inbox: "@every 30s", Mirror: "@every 30s", Resume: "@every 5m"}
 }
 
-// pollEvery5s lets a replica look every few seconds, where minutes or an hour go by and no second of them counts.
+// pollEvery5s lets a replica look every few seconds, where minutes or an hour
+// go by and no second of them counts.
 func pollEvery5s(w *testEnv, _ *stripesim.Options) {
 	w.opts.Schedules = worker.Schedules{Capture: "@every 5s", Expiry: "@every 5s", Report: "@every 1m", Verify: "@every 30s",
 		Refresh: "@every 5s", Inbox: "@every 1m", Mirror: "@every 10s"}
@@ -407,7 +411,8 @@ func TestWorker_GracefulStop(t *testing.T) {
 func TestWorker_CaptureWindow(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
-		// The bubble begins at midnight UTC on 2000-01-01; the window opens at 09:00.
+		// The bubble begins at midnight UTC on 2000-01-01; the window opens at
+		// 09:00.
 		inWindow, urgent, requested := w.createIntent(), w.createIntent(), w.createIntent()
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: inWindow, CaptureAt: timeIn(time.Hour)})
 		if err := w.sim.SetCaptureBefore(urgent, time.Now().Add(5*time.Hour)); err != nil {
@@ -456,7 +461,8 @@ func TestWorker_RequestsUntilClaim(t *testing.T) {
 			t.Error(err)
 		}
 
-		// A cancel that is accepted is for good, even if Stripe can't be reached for hours.
+		// A cancel that is accepted is for good, even if Stripe can't be
+		// reached for hours.
 		id = w.createIntent()
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Hour)})
 		out, err := w.sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCancel, Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})

@@ -30,12 +30,14 @@ const (
 	maxBarWidth = 240
 )
 
-// renderChart draws the measures that matter most. It brings its own background, so that it can be read on any page, and follows the reader's
+// renderChart draws the measures that matter most. It brings its own
+// background, so that it can be read on any page, and follows the reader's
 // preference for light or dark.
 func (b *bench) renderChart(engines []string) string {
 	var s strings.Builder
 	height := 56 + (len(panels)+1)/2*panelHeight + 30
-	fmt.Fprintf(&s, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img" aria-labelledby="title">`+"\n", chartWidth, height, chartWidth, height)
+	fmt.Fprintf(
+		&s, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img" aria-labelledby="title">`+"\n", chartWidth, height, chartWidth, height)
 	s.WriteString(`<title id="title">holdd beside other ways to capture later</title>
 <style>
 .page { fill: #ffffff; stroke: #d0d7de }
@@ -51,11 +53,14 @@ text { font: 13px system-ui, sans-serif; fill: #57606a }
 }
 </style>
 `)
-	fmt.Fprintf(&s, `<rect class="page" x="0.5" y="0.5" width="%d" height="%d" rx="8"/>`+"\n", chartWidth-1, height-1)
-	fmt.Fprintf(&s, `<text x="16" y="30" class="head" style="font-size:17px">The same holds, the same Redis, the same stand-in for Stripe</text>`+"\n")
+	fmt.Fprintf(&s, `<rect class="page" x="0.5" y="0.5" width="%d" height="%d" rx="8"/>`+
+		"\n", chartWidth-1, height-1)
+	fmt.Fprintf(
+		&s, `<text x="16" y="30" class="head" style="font-size:17px">The same holds, the same Redis, the same stand-in for Stripe</text>`+"\n")
 	for i, p := range panels {
 		x, y := 16+i%2*(panelWidth+28), 60+i/2*panelHeight
-		fmt.Fprintf(&s, `<g transform="translate(%d %d)"><text y="0" class="head">%s</text><text x="%d" y="0" text-anchor="end">%s</text>`+"\n", x, y, p.measure.title(), panelWidth, p.note)
+		fmt.Fprintf(
+			&s, `<g transform="translate(%d %d)"><text y="0" class="head">%s</text><text x="%d" y="0" text-anchor="end">%s</text>`+"\n", x, y, p.measure.title(), panelWidth, p.note)
 		most := 0.0
 		for _, e := range engines {
 			v, _ := b.median(p.measure, e)
@@ -76,13 +81,16 @@ text { font: 13px system-ui, sans-serif; fill: #57606a }
 			}
 			width := max(2, v/most*maxBarWidth)
 			top := 14 + line*(barHeight+6)
-			fmt.Fprintf(&s, `<text x="0" y="%d"%s>%s</text><rect class="%s" x="%d" y="%d" width="%.1f" height="%d" rx="3"/><text class="value" x="%.1f" y="%d">%s</text>`+"\n",
-				top+15, name, e, class, barLeft, top, width, barHeight, barLeft+width+8, top+15, p.measure.format(v))
+			fmt.Fprintf(
+				&s, `<text x="0" y="%d"%s>%s</text><rect class="%s" x="%d" y="%d" width="%.1f" height="%d" rx="3"/><text class="value" x="%.1f" y="%d">%s</text>`+"\n",
+				top+15, name, e, class, barLeft, top, width, barHeight, barLeft+width+8,
+				top+15, p.measure.format(v))
 			line++
 		}
 		s.WriteString("</g>\n")
 	}
-	fmt.Fprintf(&s, `<text x="16" y="%d">bare: stripe-go in a loop, no queue. Medians of one run of make bench; ratios count, not figures of different machines.</text>`+"\n", height-14)
+	fmt.Fprintf(
+		&s, `<text x="16" y="%d">bare: stripe-go in a loop, no queue. Medians of one run of make bench; ratios count, not figures of different machines.</text>`+"\n", height-14)
 	s.WriteString("</svg>\n")
 	return s.String()
 }

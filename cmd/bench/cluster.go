@@ -36,10 +36,12 @@ const (
 	idleRoundTripRate = "Redis round trips a second, idle daemon"
 )
 
-// measureCluster compares one server with a Cluster. The client has the same two cores as the servers, so what the servers could do shows in the
-// CPU time of the busiest of them rather than in the rate.
+// measureCluster compares one server with a Cluster. The client has the same
+// two cores as the servers, so what the servers could do shows in the CPU time
+// of the busiest of them rather than in the rate.
 func (b *bench) measureCluster(ctx context.Context, w io.Writer) error {
-	layouts := []*redisLayout{{masters: 1, partitions: 1}, {masters: 1, partitions: 64}, {masters: 3, partitions: 64}}
+	layouts := []*redisLayout{{masters: 1, partitions: 1}, {masters: 1, partitions: 64},
+		{masters: 3, partitions: 64}}
 	for range b.workload.rounds {
 		for _, l := range layouts {
 			if l.samples == nil {
@@ -55,7 +57,8 @@ func (b *bench) measureCluster(ctx context.Context, w io.Writer) error {
 		head = append(head, fmt.Sprintf("%d master, %d partitions", l.masters, l.partitions))
 	}
 	var rows []tableRow
-	for _, what := range []string{scheduleRate, settleRate, busiestMasterCPU, idleCommandRate, idleRoundTripRate} {
+	for _, what := range []string{scheduleRate, settleRate, busiestMasterCPU,
+		idleCommandRate, idleRoundTripRate} {
 		unit := "/s"
 		if what == busiestMasterCPU {
 			unit = " µs"
@@ -70,7 +73,8 @@ func (b *bench) measureCluster(ctx context.Context, w io.Writer) error {
 	return nil
 }
 
-// measureLayout schedules n holds and settles them through the store alone, and then looks at an idle daemon.
+// measureLayout schedules n holds and settles them through the store alone, and
+// then looks at an idle daemon.
 func (b *bench) measureLayout(ctx context.Context, l *redisLayout, n int) error {
 	servers, url, err := b.startMasters(ctx, l.masters)
 	for _, s := range servers {
@@ -170,7 +174,8 @@ func (b *bench) measureLayout(ctx context.Context, l *redisLayout, n int) error 
 	l.add(idleCommandRate, commands/span)
 	l.add(idleRoundTripRate, reads/span)
 	b.logf("  %d masters, %d partitions: %.0f/s scheduled, %.0f/s settled, %.1f µs, %.0f commands a second idle", l.masters, l.partitions,
-		l.median(scheduleRate), l.median(settleRate), l.median(busiestMasterCPU), l.median(idleCommandRate))
+		l.median(scheduleRate), l.median(settleRate), l.median(busiestMasterCPU),
+		l.median(idleCommandRate))
 	return nil
 }
 
@@ -186,7 +191,9 @@ func redisUsages(ctx context.Context, servers []*redisServer) ([]redisUsage, err
 }
 
 // startMasters are one server, or a Cluster without replicas, and its URL.
-func (b *bench) startMasters(ctx context.Context, n int) (all []*redisServer, url string, err error) {
+func (b *bench) startMasters(
+	ctx context.Context, n int,
+) (all []*redisServer, url string, err error) {
 	if n == 1 {
 		s, err := b.startRedis(ctx)
 		if err != nil {
@@ -208,12 +215,14 @@ func (b *bench) startMasters(ctx context.Context, n int) (all []*redisServer, ur
 		if err := s.rdb.Do(ctx, "cluster", "set-config-epoch", i+1).Err(); err != nil {
 			return all, "", err
 		}
-		if err := s.rdb.Do(ctx, "cluster", "addslotsrange", i*hashSlots/n, (i+1)*hashSlots/n-1).Err(); err != nil {
+		if err := s.rdb.Do(ctx, "cluster", "addslotsrange", i*hashSlots/n,
+			(i+1)*hashSlots/n-1).Err(); err != nil {
 			return all, "", err
 		}
 		if i > 0 {
 			_, port, _ := strings.Cut(s.addr, ":")
-			if err := all[0].rdb.Do(ctx, "cluster", "meet", "127.0.0.1", port, bus).Err(); err != nil {
+			if err := all[0].rdb.Do(ctx, "cluster", "meet", "127.0.0.1", port,
+				bus).Err(); err != nil {
 				return all, "", err
 			}
 		}

@@ -7,10 +7,12 @@ import (
 	"time"
 )
 
-// seedLead is how long before the moment at which all falls due everything has to be in place.
+// seedLead is how long before the moment at which all falls due everything has
+// to be in place.
 const seedLead = 300 * time.Millisecond
 
-// measureDrain lets n holds fall due at one moment, with a worker that waits for them, and measures what it takes to capture them all.
+// measureDrain lets n holds fall due at one moment, with a worker that waits
+// for them, and measures what it takes to capture them all.
 func (b *bench) measureDrain(ctx context.Context, e engine, n int, delay time.Duration) error {
 	s, err := b.startRedis(ctx)
 	if err != nil {
@@ -70,8 +72,11 @@ func (b *bench) measureDrain(ctx context.Context, e engine, n int, delay time.Du
 	return nil
 }
 
-// seedAndWait seeds n holds and starts a worker, and returns shortly before they fall due. How long seeding takes is learned from the runs before.
-func (b *bench) seedAndWait(ctx context.Context, e engine, s *redisServer, n int, delay time.Duration) (*process, error) {
+// seedAndWait seeds n holds and starts a worker, and returns shortly before
+// they fall due. How long seeding takes is learned from the runs before.
+func (b *bench) seedAndWait(
+	ctx context.Context, e engine, s *redisServer, n int, delay time.Duration,
+) (*process, error) {
 	if _, ok := e.(bareEngine); ok {
 		return e.start(ctx, s, b.stripe.url)
 	}
@@ -80,7 +85,9 @@ func (b *bench) seedAndWait(ctx context.Context, e engine, s *redisServer, n int
 		rate = 4000
 	}
 	for range 3 {
-		at := time.Now().Add(2*time.Second + time.Duration(1.5*float64(n)/rate*float64(time.Second))).Truncate(time.Second).Add(time.Second)
+		at := time.Now().Add(2*time.Second +
+			time.Duration(1.5*float64(n)/rate*float64(time.Second))).Truncate(
+			time.Second).Add(time.Second)
 		took, err := e.seed(ctx, s, newTasks(n, at, false))
 		if err != nil {
 			return nil, err

@@ -10,7 +10,8 @@ import (
 // concurrency is how many captures each engine may have under way.
 const concurrency = 64
 
-// task is a hold as every engine gets it: what a booking system knows, and when to capture.
+// task is a hold as every engine gets it: what a booking system knows, and when
+// to capture.
 type task struct {
 	number    int
 	captureAt time.Time
@@ -41,7 +42,8 @@ func newTasks(n int, at time.Time, references bool) []task {
 // engine is one way to capture later.
 type engine interface {
 	name() string
-	// seed writes tasks down for later, as fast as it can, and tells how long that took. The bare loop has nowhere to.
+	// seed writes tasks down for later, as fast as it can, and tells how long
+	// that took. The bare loop has nowhere to.
 	seed(ctx context.Context, s *redisServer, all []task) (time.Duration, error)
 	// start runs a worker and returns when it is ready.
 	start(ctx context.Context, s *redisServer, stripe string) (*process, error)
@@ -53,7 +55,8 @@ func workerEnv(s *redisServer, stripe string) []string {
 	if s != nil {
 		addr = s.addr
 	}
-	return []string{"BENCH_REDIS=" + addr, "BENCH_STRIPE=" + stripe, "BENCH_CONCURRENCY=" + strconv.Itoa(concurrency)}
+	return []string{"BENCH_REDIS=" + addr, "BENCH_STRIPE=" + stripe, "BENCH_CONCURRENCY=" +
+		strconv.Itoa(concurrency)}
 }
 
 // bareEngine is stripe-go in a loop, without a queue.
@@ -61,7 +64,9 @@ type bareEngine struct{ bench *bench }
 
 func (bareEngine) name() string { return "bare" }
 
-func (bareEngine) seed(context.Context, *redisServer, []task) (time.Duration, error) { return 0, nil }
+func (bareEngine) seed(context.Context, *redisServer, []task) (time.Duration, error) {
+	return 0, nil
+}
 
 func (e bareEngine) start(_ context.Context, s *redisServer, stripe string) (*process, error) {
 	p, err := e.bench.startProcess("bare", workerEnv(s, stripe), e.bench.binPath("bare"))
@@ -75,7 +80,8 @@ func (e bareEngine) start(_ context.Context, s *redisServer, stripe string) (*pr
 	return p, nil
 }
 
-// runInParallel runs f for parts of what is from 0 to n, at most so many at a time, and returns the first error.
+// runInParallel runs f for parts of what is from 0 to n, at most so many at a
+// time, and returns the first error.
 func runInParallel(n, part, at int, f func(from, to int) error) error {
 	type span struct{ from, to int }
 	spans := make(chan span)

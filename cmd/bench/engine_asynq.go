@@ -28,10 +28,12 @@ type taskPayload struct {
 }
 
 func (t *task) payload() taskPayload {
-	return taskPayload{PaymentIntent: t.intent(), Reference: t.reference, Amount: 12000, Currency: "eur", ExpiresAt: t.expiresAt.UTC().Truncate(time.Second)}
+	return taskPayload{PaymentIntent: t.intent(), Reference: t.reference, Amount: 12000,
+		Currency: "eur", ExpiresAt: t.expiresAt.UTC().Truncate(time.Second)}
 }
 
-// enqueuers is how many goroutines enqueue: asynq has no batches, and one at a time would measure the round trip.
+// enqueuers is how many goroutines enqueue: asynq has no batches, and one at a
+// time would measure the round trip.
 const enqueuers = 64
 
 func (asynqEngine) seed(ctx context.Context, s *redisServer, all []task) (time.Duration, error) {
@@ -44,7 +46,8 @@ func (asynqEngine) seed(ctx context.Context, s *redisServer, all []task) (time.D
 			if err != nil {
 				return err
 			}
-			_, err = client.EnqueueContext(ctx, asynq.NewTask("capture", b), asynq.TaskID(all[i].intent()), asynq.ProcessAt(all[i].captureAt))
+			_, err = client.EnqueueContext(ctx, asynq.NewTask("capture", b),
+				asynq.TaskID(all[i].intent()), asynq.ProcessAt(all[i].captureAt))
 			if err != nil {
 				return fmt.Errorf("asynq: enqueue: %w", err)
 			}

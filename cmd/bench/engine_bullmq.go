@@ -18,7 +18,8 @@ type bullmqEngine struct {
 	scriptDir string // of the scripts
 }
 
-// newBullMQEngine is nil where there is no Node or the packages were not installed.
+// newBullMQEngine is nil where there is no Node or the packages were not
+// installed.
 func newBullMQEngine(b *bench) *bullmqEngine {
 	node, err := exec.LookPath("node")
 	if err != nil {
@@ -37,7 +38,8 @@ func newBullMQEngine(b *bench) *bullmqEngine {
 func (bullmqEngine) name() string { return "BullMQ" }
 
 func (e bullmqEngine) env(s *redisServer, stripe string) []string {
-	return append(workerEnv(s, stripe), "BENCH_MODULES="+e.bench.binPath("bullmq"), "NODE_ENV=production")
+	return append(workerEnv(s, stripe), "BENCH_MODULES="+e.bench.binPath("bullmq"),
+		"NODE_ENV=production")
 }
 
 func (e bullmqEngine) seed(_ context.Context, s *redisServer, all []task) (time.Duration, error) {
@@ -57,7 +59,8 @@ func (e bullmqEngine) seed(_ context.Context, s *redisServer, all []task) (time.
 	if err := os.WriteFile(file, b, 0o600); err != nil {
 		return 0, err
 	}
-	p, err := e.bench.startProcess("bullmq-seed", e.env(s, ""), e.node, filepath.Join(e.scriptDir, "seed.mjs"), file)
+	p, err := e.bench.startProcess("bullmq-seed", e.env(s, ""), e.node,
+		filepath.Join(e.scriptDir, "seed.mjs"), file)
 	if err != nil {
 		return 0, err
 	}
@@ -74,7 +77,8 @@ func (e bullmqEngine) seed(_ context.Context, s *redisServer, all []task) (time.
 }
 
 func (e bullmqEngine) start(_ context.Context, s *redisServer, stripe string) (*process, error) {
-	p, err := e.bench.startProcess("bullmq", e.env(s, stripe), e.node, filepath.Join(e.scriptDir, "worker.mjs"))
+	p, err := e.bench.startProcess("bullmq", e.env(s, stripe), e.node,
+		filepath.Join(e.scriptDir, "worker.mjs"))
 	if err != nil {
 		return nil, err
 	}

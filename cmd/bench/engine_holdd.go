@@ -28,7 +28,8 @@ const (
 type holddEngine struct {
 	bench *bench
 	rate  int // of the budget; 0: as high as the setting goes
-	// url and partitions are for other Redis than one server with one partition.
+	// url and partitions are for other Redis than one server with one
+	// partition.
 	url        string
 	partitions int
 	// program and env are for the daemon under profilers.
@@ -48,14 +49,19 @@ func (e holddEngine) redisURL(s *redisServer) string {
 // noStripe is the client of a worker that only schedules, and so calls nothing.
 type noStripe struct{ gateway.Client }
 
-// scheduler is a worker on the real store that takes wishes and captures nothing.
-func (e holddEngine) scheduler(ctx context.Context, s *redisServer) (*worker.Worker, *store.Store, error) {
+// scheduler is a worker on the real store that takes wishes and captures
+// nothing.
+func (e holddEngine) scheduler(
+	ctx context.Context, s *redisServer,
+) (*worker.Worker, *store.Store, error) {
 	st, _, err := store.Open(ctx, store.Options{URL: e.redisURL(s), Partitions: e.partitions})
 	if err != nil {
 		return nil, nil, err
 	}
-	// A Redis that is in use: its last comparison with Stripe is not long ago. (A new one is compared with Stripe at once.)
-	if token, _, err := st.BeginReconcile(ctx, []byte("{}"), time.Minute, time.Minute, time.Hour); err != nil {
+	// A Redis that is in use: its last comparison with Stripe is not long ago.
+	// (A new one is compared with Stripe at once.)
+	if token, _, err := st.BeginReconcile(ctx, []byte("{}"), time.Minute, time.Minute,
+		time.Hour); err != nil {
 		return nil, nil, errors.Join(err, st.Close())
 	} else if token > 0 {
 		if _, err := st.SaveReconcile(ctx, token, []byte("{}"), nil, 0, true); err != nil {
@@ -71,8 +77,10 @@ func (e holddEngine) scheduler(ctx context.Context, s *redisServer) (*worker.Wor
 }
 
 func (t *task) scheduleRequest() hold.ScheduleRequest {
-	return hold.ScheduleRequest{PaymentIntent: t.intent(), Reference: t.reference, Amount: 12000, Currency: "eur",
-		ExpiresAt: t.expiresAt.UTC().Format(time.RFC3339Nano), CaptureAt: t.captureAt.UTC().Format(time.RFC3339Nano)}
+	return hold.ScheduleRequest{PaymentIntent: t.intent(), Reference: t.reference,
+		Amount: 12000, Currency: "eur",
+		ExpiresAt: t.expiresAt.UTC().Format(time.RFC3339Nano),
+		CaptureAt: t.captureAt.UTC().Format(time.RFC3339Nano)}
 }
 
 func (e holddEngine) seed(ctx context.Context, s *redisServer, all []task) (time.Duration, error) {
@@ -102,8 +110,11 @@ func (e holddEngine) start(ctx context.Context, s *redisServer, stripe string) (
 	return p, err
 }
 
-// serve runs the daemon and waits until it is ready to work. It returns the address of its API.
-func (e holddEngine) serve(ctx context.Context, s *redisServer, stripe string) (*process, string, error) {
+// serve runs the daemon and waits until it is ready to work. It returns the
+// address of its API.
+func (e holddEngine) serve(
+	ctx context.Context, s *redisServer, stripe string,
+) (*process, string, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, "", err
@@ -118,7 +129,9 @@ func (e holddEngine) serve(ctx context.Context, s *redisServer, stripe string) (
 		program = "holdd"
 	}
 	p, err := e.bench.startProcess("holdd", append([]string{
-		"STRIPE_API_KEY=" + capture.Key, "STRIPE_API_BASE=" + stripe, "REDIS_URL=" + e.redisURL(s), "HOLDD_PARTITIONS=" + strconv.Itoa(max(1, e.partitions)), "HOLDD_LISTEN=127.0.0.1:" + strconv.Itoa(port),
+		"STRIPE_API_KEY=" + capture.Key, "STRIPE_API_BASE=" + stripe, "REDIS_URL=" + e.redisURL(s),
+		"HOLDD_PARTITIONS=" + strconv.Itoa(max(1, e.partitions)),
+		"HOLDD_LISTEN=127.0.0.1:" + strconv.Itoa(port),
 		"HOLDD_CONCURRENCY=" + strconv.Itoa(concurrency), "HOLDD_RATE=" + rate,
 		"HOLDD_MIRROR_TERMS=false", // the others write nothing to Stripe but captures
 		"HOLDD_LOG_FORMAT=json",
@@ -165,7 +178,8 @@ func (holddEngine) seedHTTP(ctx context.Context, url string, all []task) (time.D
 	defer client.CloseIdleConnections()
 	began := time.Now()
 	err := runInParallel(len(bodies), 1, scheduleCallers, func(i, _ int) error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/v1/holds:batch", bytes.NewReader(bodies[i]))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/v1/holds:batch",
+			bytes.NewReader(bodies[i]))
 		if err != nil {
 			return err
 		}
@@ -181,7 +195,8 @@ func (holddEngine) seedHTTP(ctx context.Context, url string, all []task) (time.D
 		}
 		want := min(scheduleBatch, len(all)-i*scheduleBatch)
 		if got := bytes.Count(answer, []byte(`"status":201`)); got != want {
-			return fmt.Errorf("holdd: a batch of %d was answered %s, %d of it created: %.300s", want, res.Status, got, answer)
+			return fmt.Errorf("holdd: a batch of %d was answered %s, %d of it created: %.300s",
+				want, res.Status, got, answer)
 		}
 		return nil
 	})

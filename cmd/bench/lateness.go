@@ -8,7 +8,8 @@ import (
 
 const latenessRate = 200
 
-// measureLateness schedules holds that fall due one after the other, 200 a second, and measures by how much each capture comes after its time.
+// measureLateness schedules holds that fall due one after the other, 200 a
+// second, and measures by how much each capture comes after its time.
 func (b *bench) measureLateness(ctx context.Context, e engine, span time.Duration) error {
 	s, err := b.startRedis(ctx)
 	if err != nil {

@@ -40,8 +40,13 @@ type workload struct {
 }
 
 var (
-	fullWorkload  = workload{rounds: 3, drain: 20_000, slowDrain: 4_000, latenessSpan: 10 * time.Second, idleSpan: 20 * time.Second, pending: 100_000, httpHolds: 20_000, limitedHolds: 10_000, limitedTimeout: 2 * time.Minute, references: true, withMillion: true}
-	quickWorkload = workload{rounds: 1, drain: 6_000, slowDrain: 1_200, latenessSpan: 2 * time.Second, idleSpan: 4 * time.Second, pending: 100_000, httpHolds: 10_000, limitedHolds: 3_000, limitedTimeout: 20 * time.Second}
+	fullWorkload = workload{rounds: 3, drain: 20_000, slowDrain: 4_000,
+		latenessSpan: 10 * time.Second, idleSpan: 20 * time.Second, pending: 100_000,
+		httpHolds: 20_000, limitedHolds: 10_000, limitedTimeout: 2 * time.Minute,
+		references: true, withMillion: true}
+	quickWorkload = workload{rounds: 1, drain: 6_000, slowDrain: 1_200,
+		latenessSpan: 2 * time.Second, idleSpan: 4 * time.Second, pending: 100_000,
+		httpHolds: 10_000, limitedHolds: 3_000, limitedTimeout: 20 * time.Second}
 )
 
 // bench is one run of everything.
@@ -59,18 +64,23 @@ type bench struct {
 func (b *bench) binPath(name string) string { return filepath.Join(b.binDir, name) }
 
 func (b *bench) logf(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "%5.0fs "+format+"\n", append([]any{time.Since(b.startedAt).Seconds()}, args...)...)
+	fmt.Fprintf(os.Stderr, "%5.0fs "+format+"\n",
+		append([]any{time.Since(b.startedAt).Seconds()}, args...)...)
 }
 
 func run(ctx context.Context, args []string) (err error) {
-	b := &bench{workload: fullWorkload, startedAt: time.Now(), seedRates: map[string]float64{}, samples: sampleSet{by: map[measure]map[string][]float64{}}}
+	b := &bench{workload: fullWorkload, startedAt: time.Now(), seedRates: map[string]float64{},
+		samples: sampleSet{by: map[measure]map[string][]float64{}}}
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
-	fs.StringVar(&b.binDir, "bin", ".build/bench", "folder of the programs that are measured; make bench builds them")
+	fs.StringVar(&b.binDir, "bin", ".build/bench",
+		"folder of the programs that are measured; make bench builds them")
 	results := fs.String("results", "", "folder to write table and chart to; empty: nowhere")
 	quickRun := fs.Bool("quick", false, "one round, less of everything")
 	only := fs.String("only", "", "one part alone: limit, scale or cluster")
-	tenMillion := fs.Bool("ten-million", false, "scale: ten million pending as well (6 GB of memory, a quarter of an hour)")
-	profiles := fs.String("profile", "", "only drain holdd, under profilers, and write the profiles to this folder")
+	tenMillion := fs.Bool("ten-million", false,
+		"scale: ten million pending as well (6 GB of memory, a quarter of an hour)")
+	profiles := fs.String("profile", "",
+		"only drain holdd, under profilers, and write the profiles to this folder")
 	rounds := fs.Int("rounds", 0, "rounds; the table shows medians")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -128,7 +138,8 @@ func run(ctx context.Context, args []string) (err error) {
 	return b.writeReport(os.Stdout, *results)
 }
 
-// measureAll runs the engines in turn, so that what else the machine does falls on all of them.
+// measureAll runs the engines in turn, so that what else the machine does falls
+// on all of them.
 func (b *bench) measureAll(ctx context.Context) error {
 	h := holddEngine{bench: b}
 	engines := []engine{bareEngine{b}, h, asynqEngine{bench: b}}
@@ -144,12 +155,14 @@ func (b *bench) measureAll(ctx context.Context) error {
 	for r := range b.workload.rounds {
 		b.logf("round %d of %d", r+1, b.workload.rounds)
 		for i := range engines {
-			if err := b.measureDrain(ctx, engines[(i+r)%len(engines)], b.workload.drain, 0); err != nil {
+			if err := b.measureDrain(ctx, engines[(i+r)%len(engines)],
+				b.workload.drain, 0); err != nil {
 				return err
 			}
 		}
 		for i := range engines {
-			if err := b.measureDrain(ctx, engines[(i+r)%len(engines)], b.workload.slowDrain, 50*time.Millisecond); err != nil {
+			if err := b.measureDrain(ctx, engines[(i+r)%len(engines)], b.workload.slowDrain,
+				50*time.Millisecond); err != nil {
 				return err
 			}
 		}
@@ -176,7 +189,8 @@ func (b *bench) measureAll(ctx context.Context) error {
 		if !b.workload.references {
 			continue
 		}
-		if err := b.measureMemory(ctx, e, b.workload.pending, pendingMemoryWithReference, true); err != nil {
+		if err := b.measureMemory(ctx, e, b.workload.pending, pendingMemoryWithReference,
+			true); err != nil {
 			return err
 		}
 		if b.workload.withMillion {

@@ -29,8 +29,11 @@ type process struct {
 	startedAt time.Time
 }
 
-// startProcess runs a program. What it writes to standard error goes to a file and is shown if it fails.
-func (b *bench) startProcess(name string, env []string, bin string, args ...string) (*process, error) {
+// startProcess runs a program. What it writes to standard error goes to a file
+// and is shown if it fails.
+func (b *bench) startProcess(
+	name string, env []string, bin string, args ...string,
+) (*process, error) {
 	log, err := os.CreateTemp(b.tempDir, name+"-*.log")
 	if err != nil {
 		return nil, err

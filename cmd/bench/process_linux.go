@@ -11,15 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// childProcAttr makes the kernel end the program when this one dies, and keeps a terminal's Ctrl-C from it.
+// childProcAttr makes the kernel end the program when this one dies, and keeps
+// a terminal's Ctrl-C from it.
 func childProcAttr() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 }
 
-// cpuTime is what a process has used so far, in user and system mode, by the scheduler's own count: ticks would miss short work.
+// cpuTime is what a process has used so far, in user and system mode, by the
+// scheduler's own count: ticks would miss short work.
 func cpuTime(pid int) (time.Duration, error) {
 	var t unix.Timespec
-	if err := unix.ClockGettime(int32(^pid<<3|2), &t); err != nil { // the kernel's way to name another process' CPU clock
+	if err := unix.ClockGettime(int32(^pid<<3|2), &t); err != nil {
+		// the kernel's way to name another process' CPU clock
 		return 0, err
 	}
 	return time.Duration(t.Nano()), nil

@@ -6,7 +6,8 @@ import (
 	"path/filepath"
 )
 
-// profileDrain drains once under the profilers and leaves cpu.pprof and allocs.pprof in dir.
+// profileDrain drains once under the profilers and leaves cpu.pprof and
+// allocs.pprof in dir.
 func (b *bench) profileDrain(ctx context.Context, dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -15,5 +16,6 @@ func (b *bench) profileDrain(ctx context.Context, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	return b.measureDrain(ctx, holddEngine{bench: b, program: "profiled", env: []string{"BENCH_PROFILES=" + dir}}, b.workload.drain, 0)
+	return b.measureDrain(ctx, holddEngine{bench: b, program: "profiled",
+		env: []string{"BENCH_PROFILES=" + dir}}, b.workload.drain, 0)
 }

@@ -14,28 +14,35 @@ import (
 )
 
 const (
-	speedup       = 20           // times faster than with Stripe, so that it takes seconds and not minutes: the limit and asynq's retries alike
+	// times faster than with Stripe, so that it takes seconds and not minutes:
+	// the limit and asynq's retries alike
+	speedup       = 20
 	limitRate     = 25 * speedup // a second
 	replicas      = 4
 	deadlineSlack = 3 * time.Second // that even the nearest deadline leaves
 )
 
-// limitResult is what became of holds that all fell due at one instant, under a simulator that limits as Stripe does.
+// limitResult is what became of holds that all fell due at one instant, under a
+// simulator that limits as Stripe does.
 type limitResult struct {
-	engine       string
-	holds        int
-	took         time.Duration // from the instant to the last hold that was captured or had lapsed
-	rateLimited  int64         // 429s
-	captured     int
-	expired      int
-	open         int           // were neither when time was up
-	passedOverBy time.Duration // the most by which a hold was captured before another whose deadline was nearer
+	engine      string
+	holds       int
+	took        time.Duration // from the instant to the last hold that was captured or had lapsed
+	rateLimited int64         // 429s
+	captured    int
+	expired     int
+	open        int // were neither when time was up
+	// the most by which a hold was captured before another whose deadline was
+	// nearer
+	passedOverBy time.Duration
 }
 
-// measureUnderLimit runs holdd and, side by side, asynq with its own retries, as much sooner as the limit is higher.
+// measureUnderLimit runs holdd and, side by side, asynq with its own retries,
+// as much sooner as the limit is higher.
 func (b *bench) measureUnderLimit(ctx context.Context) error {
 	b.logf("under a limit")
-	for _, e := range []engine{holddEngine{bench: b, rate: limitRate}, asynqEngine{bench: b, retrySpeedup: speedup}} {
+	for _, e := range []engine{holddEngine{bench: b, rate: limitRate},
+		asynqEngine{bench: b, retrySpeedup: speedup}} {
 		if err := b.measureEngineUnderLimit(ctx, e, b.workload.limitedHolds); err != nil {
 			return err
 		}
@@ -43,7 +50,8 @@ func (b *bench) measureUnderLimit(ctx context.Context) error {
 	return nil
 }
 
-// measureEngineUnderLimit runs four workers against the simulator. Deadlines are such that taking the nearest first saves every hold, with some seconds to
+// measureEngineUnderLimit runs four workers against the simulator. Deadlines
+// are such that taking the nearest first saves every hold, with some seconds to
 // spare, and the order in which holds were scheduled says nothing about them.
 func (b *bench) measureEngineUnderLimit(ctx context.Context, e engine, n int) error {
 	s, err := b.startRedis(ctx)
@@ -51,7 +59,8 @@ func (b *bench) measureEngineUnderLimit(ctx context.Context, e engine, n int) er
 		return err
 	}
 	defer s.stop()
-	sim := stripesim.New(stripesim.Options{Seed: 1, EndpointRate: limitRate, OverallRate: 4 * limitRate})
+	sim := stripesim.New(stripesim.Options{Seed: 1, EndpointRate: limitRate,
+		OverallRate: 4 * limitRate})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -74,7 +83,8 @@ func (b *bench) measureEngineUnderLimit(ctx context.Context, e engine, n int) er
 			return err
 		}
 		// 5 % more time than the limit needs.
-		expires := at.Add(deadlineSlack + time.Duration(rank)*time.Second/limitRate*21/20).Truncate(time.Second).Add(time.Second)
+		expires := at.Add(deadlineSlack + time.Duration(rank)*time.Second/limitRate*21/20).Truncate(
+			time.Second).Add(time.Second)
 		if err := sim.SetCaptureBefore(id, expires); err != nil {
 			return err
 		}
@@ -92,7 +102,8 @@ func (b *bench) measureEngineUnderLimit(ctx context.Context, e engine, n int) er
 		defer p.stop()
 	}
 	if !time.Now().Before(at) {
-		return errors.New("this machine is too busy: what was to wait fell due before all was in place")
+		return errors.New(
+			"this machine is too busy: what was to wait fell due before all was in place")
 	}
 	until := at.Add(b.workload.limitedTimeout)
 	r := limitResult{engine: e.name(), holds: n}
@@ -115,7 +126,9 @@ func (b *bench) measureEngineUnderLimit(ctx context.Context, e engine, n int) er
 }
 
 // readLedger reads the simulator's ledger.
-func (r *limitResult) readLedger(ledger []stripesim.Effect, at time.Time, deadline map[string]time.Time) {
+func (r *limitResult) readLedger(
+	ledger []stripesim.Effect, at time.Time, deadline map[string]time.Time,
+) {
 	r.captured, r.expired, r.took, r.passedOverBy = 0, 0, 0, 0
 	var order []time.Time
 	var missed time.Time // nearest deadline that lapsed
@@ -149,12 +162,15 @@ func (r limitResult) idealTime() time.Duration {
 	return time.Duration(r.holds) * time.Second / limitRate
 }
 
-// meetsTargets tells whether the bars are met: hardly longer than the limit allows, never above it, nothing lost.
+// meetsTargets tells whether the bars are met: hardly longer than the limit
+// allows, never above it, nothing lost.
 func (r limitResult) meetsTargets() bool {
 	return r.open == 0 && r.expired == 0 && r.rateLimited == 0 && r.took <= r.idealTime()*102/100
 }
 
 func (r limitResult) String() string {
-	return fmt.Sprintf("%s: %d holds due at once, %d/s allowed, %d workers: %.1f s (the limit makes it %.1f s), %d captured, %d lapsed, %d open, %d times 429, passed over by %s at the most",
-		r.engine, r.holds, limitRate, replicas, r.took.Seconds(), r.idealTime().Seconds(), r.captured, r.expired, r.open, r.rateLimited, r.passedOverBy)
+	return fmt.Sprintf(
+		"%s: %d holds due at once, %d/s allowed, %d workers: %.1f s (the limit makes it %.1f s), %d captured, %d lapsed, %d open, %d times 429, passed over by %s at the most",
+		r.engine, r.holds, limitRate, replicas, r.took.Seconds(), r.idealTime().Seconds(),
+		r.captured, r.expired, r.open, r.rateLimited, r.passedOverBy)
 }

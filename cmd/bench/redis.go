@@ -14,8 +14,9 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// redisServer is a redis-server of its own: append-only file, flushed every second. Rewrites of the file are off, since one would fall into
-// whichever run it pleases.
+// redisServer is a redis-server of its own: append-only file, flushed every
+// second. Rewrites of the file are off, since one would fall into whichever run
+// it pleases.
 type redisServer struct {
 	*process
 	addr, dir string
@@ -33,14 +34,20 @@ func (b *bench) startRedis(ctx context.Context, args ...string) (*redisServer, e
 		if err != nil {
 			return nil, err
 		}
-		p, err := b.startProcess("redis-server", nil, "redis-server", append([]string{"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir, "--save", "",
-			"--appendonly", "yes", "--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0", "--daemonize", "no"}, args...)...)
+		p, err := b.startProcess("redis-server", nil, "redis-server",
+			append([]string{"--port", strconv.Itoa(port), "--bind", "127.0.0.1",
+				"--dir", dir, "--save", "",
+				"--appendonly", "yes", "--appendfsync", "everysec", "--auto-aof-rewrite-percentage",
+				"0", "--daemonize", "no"}, args...)...)
 		if err != nil {
 			return nil, err
 		}
-		s = &redisServer{process: p, dir: dir, addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
-		s.rdb = redis.NewClient(&redis.Options{Addr: s.addr, MaxRetries: -1, PoolSize: 2, DialerRetries: 1,
-			MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}, DisableIdentity: true})
+		s = &redisServer{process: p, dir: dir,
+			addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
+		s.rdb = redis.NewClient(&redis.Options{Addr: s.addr, MaxRetries: -1,
+			PoolSize: 2, DialerRetries: 1,
+			MaintNotificationsConfig: &maintnotifications.Config{
+				Mode: maintnotifications.ModeDisabled}, DisableIdentity: true})
 		until := time.Now().Add(processTimeout)
 		for time.Now().Before(until) && p.errIfEnded() == nil {
 			if s.acceptsConnections() && s.rdb.Ping(ctx).Err() == nil {
@@ -56,7 +63,8 @@ func (b *bench) startRedis(ctx context.Context, args ...string) (*redisServer, e
 	return nil, errors.New("redis-server does not come up")
 }
 
-// acceptsConnections asks without the client, whose pool would log each look that came too early.
+// acceptsConnections asks without the client, whose pool would log each look
+// that came too early.
 func (s *redisServer) acceptsConnections() bool {
 	c, err := net.DialTimeout("tcp", s.addr, time.Second)
 	if err != nil {
@@ -78,8 +86,10 @@ func (s *redisServer) stop() {
 type redisUsage struct {
 	cpu      time.Duration // user and system, without forks
 	commands int64         // those that scripts run included
-	reads    int64         // reads from sockets that brought something: round trips, as near as a server can tell
-	memory   int64         // used_memory, bytes
+	// reads from sockets that brought something: round trips, as near as a
+	// server can tell
+	reads  int64
+	memory int64 // used_memory, bytes
 }
 
 func (s *redisServer) usage(ctx context.Context) (u redisUsage, err error) {

@@ -146,7 +146,8 @@ func (b *bench) checkTargets() (out []targetResult) {
 				continue
 			}
 			x = v / than
-			j.want, j.versusValue, j.ratio = fmt.Sprintf("%s %g × %s", sign, r.limit, r.versus), r.measure.format(than), fmt.Sprintf("%.2f", x)
+			j.want, j.versusValue, j.ratio = fmt.Sprintf("%s %g × %s", sign, r.limit, r.versus),
+				r.measure.format(than), fmt.Sprintf("%.2f", x)
 		}
 		j.met = x <= r.limit
 		if r.atLeast {
@@ -163,7 +164,8 @@ type tableRow []string
 // comparisonRows is the table of everything, engines side by side.
 func (b *bench) comparisonRows() (head tableRow, rows []tableRow) {
 	names := []string{"holdd", "asynq", "BullMQ", "bare"}
-	names = slices.DeleteFunc(names, func(n string) bool { return b.samples.by[drainRate][n] == nil })
+	names = slices.DeleteFunc(names,
+		func(n string) bool { return b.samples.by[drainRate][n] == nil })
 	head = append(tableRow{""}, names...)
 	for m := drainRate; m < measureCount; m++ {
 		if b.samples.by[m] == nil {
@@ -216,7 +218,8 @@ func writeTextTable(w io.Writer, head tableRow, rows []tableRow) {
 	fmt.Fprintln(w)
 }
 
-// limitRows are the runs under a rate limit, engines side by side, and whether each met its bars.
+// limitRows are the runs under a rate limit, engines side by side, and whether
+// each met its bars.
 func (b *bench) limitRows() (head tableRow, rows []tableRow) {
 	for _, r := range b.limits {
 		met := ""
@@ -230,10 +233,13 @@ func (b *bench) limitRows() (head tableRow, rows []tableRow) {
 		if r.open > 0 {
 			took = "> " + took
 		}
-		rows = append(rows, tableRow{r.engine, fmt.Sprintf("%.2f s", r.idealTime().Seconds()), took, fmt.Sprintf("%.3f", r.took.Seconds()/r.idealTime().Seconds()),
-			fmt.Sprint(r.rateLimited), fmt.Sprint(r.captured), fmt.Sprint(r.expired), fmt.Sprint(r.open), r.passedOverBy.String(), met})
+		rows = append(rows, tableRow{r.engine, fmt.Sprintf("%.2f s", r.idealTime().Seconds()), took,
+			fmt.Sprintf("%.3f", r.took.Seconds()/r.idealTime().Seconds()),
+			fmt.Sprint(r.rateLimited), fmt.Sprint(r.captured), fmt.Sprint(r.expired),
+			fmt.Sprint(r.open), r.passedOverBy.String(), met})
 	}
-	return tableRow{"under a limit", "it allows", "took", "ratio", "429s", "captured", "lapsed", "open", "passed over by", ""}, rows
+	return tableRow{"under a limit", "it allows", "took", "ratio", "429s", "captured", "lapsed",
+		"open", "passed over by", ""}, rows
 }
 
 // table is one of those that are printed and written.
@@ -250,12 +256,14 @@ func (b *bench) tables() []table {
 	head, rows = targetRows(b.checkTargets())
 	out = append(out, table{"Bars", head, rows})
 	if head, rows = b.limitRows(); len(rows) > 0 {
-		out = append(out, table{fmt.Sprintf("%d holds due at one instant, %d a second allowed, %d workers, enough time for all", b.limits[0].holds, limitRate, replicas), head, rows})
+		out = append(
+			out, table{fmt.Sprintf("%d holds due at one instant, %d a second allowed, %d workers, enough time for all", b.limits[0].holds, limitRate, replicas), head, rows})
 	}
 	return out
 }
 
-// writeReport prints the tables, and writes them and the chart to a folder if one is named.
+// writeReport prints the tables, and writes them and the chart to a folder if
+// one is named.
 func (b *bench) writeReport(w io.Writer, dir string) error {
 	fmt.Fprintln(w)
 	tables := b.tables()
@@ -269,16 +277,20 @@ func (b *bench) writeReport(w io.Writer, dir string) error {
 		return err
 	}
 	var md strings.Builder
-	fmt.Fprintf(&md, "# holdd beside other ways to capture later\n\nWritten by `make bench`: %d rounds, medians, %s, %d cores. Figures of different runs can't be compared, ratios within one can.\n"+
-		"What is measured and how stands in [doc.go](../doc.go).\n", b.workload.rounds, runtime.Version(), runtime.NumCPU())
+	fmt.Fprintf(
+		&md, "# holdd beside other ways to capture later\n\nWritten by `make bench`: %d rounds, medians, %s, %d cores. Figures of different runs can't be compared, ratios within one can.\n"+
+			"What is measured and how stands in [doc.go](../doc.go).\n", b.workload.rounds,
+		runtime.Version(), runtime.NumCPU())
 	for _, t := range tables {
 		fmt.Fprintf(&md, "\n## %s\n\n", t.title)
 		writeMarkdownTable(&md, t.header, t.rows)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "results.md"), []byte(md.String()), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "results.md"),
+		[]byte(md.String()), 0o644); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "chart.svg"), []byte(b.renderChart(tables[0].header[1:])), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "chart.svg"),
+		[]byte(b.renderChart(tables[0].header[1:])), 0o644); err != nil {
 		return err
 	}
 	fmt.Fprintf(w, "Written to %s: results.md, chart.svg\n", dir)
@@ -286,7 +298,8 @@ func (b *bench) writeReport(w io.Writer, dir string) error {
 }
 
 func writeMarkdownTable(w io.Writer, head tableRow, rows []tableRow) {
-	fmt.Fprintf(w, "| %s |\n|---|%s\n", strings.Join(head, " | "), strings.Repeat("---:|", len(head)-1))
+	fmt.Fprintf(w, "| %s |\n|---|%s\n", strings.Join(head, " | "),
+		strings.Repeat("---:|", len(head)-1))
 	for _, r := range rows {
 		fmt.Fprintf(w, "| %s |\n", strings.Join(r, " | "))
 	}

@@ -9,29 +9,35 @@ import (
 )
 
 // measureMemory measures what pending holds take in Redis.
-func (b *bench) measureMemory(ctx context.Context, e engine, n int, m measure, references bool) error {
+func (b *bench) measureMemory(
+	ctx context.Context, e engine, n int, m measure, references bool,
+) error {
 	s, err := b.startRedis(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.stop()
-	if _, err := e.seed(ctx, s, newTasks(1, time.Now().Add(time.Hour), references)); err != nil { // scripts and what every user has
+	if _, err := e.seed(ctx, s, newTasks(1, time.Now().Add(time.Hour), references)); err != nil {
+		// scripts and what every user has
 		return err
 	}
 	before, err := s.usage(ctx)
 	if err != nil {
 		return err
 	}
-	// Spread over a week, as bookings are: scores that are all the same would be shorter.
+	// Spread over a week, as bookings are: scores that are all the same would
+	// be shorter.
 	all := newTasks(n+1, time.Now().Add(24*time.Hour).Truncate(time.Millisecond), references)[1:]
 	for i := range all {
-		all[i].captureAt = all[i].captureAt.Add(time.Duration(i) * (5 * 24 * time.Hour / time.Duration(n)))
+		all[i].captureAt = all[i].captureAt.Add(
+			time.Duration(i) * (5 * 24 * time.Hour / time.Duration(n)))
 		all[i].expiresAt = all[i].captureAt.Add(24 * time.Hour)
 	}
 	if _, err := e.seed(ctx, s, all); err != nil {
 		return err
 	}
-	// Clients' buffers are no part of a hold: Redis gives them back while it is idle.
+	// Clients' buffers are no part of a hold: Redis gives them back while it is
+	// idle.
 	if err := sleepContext(ctx, 2*time.Second); err != nil {
 		return err
 	}
@@ -43,7 +49,8 @@ func (b *bench) measureMemory(ctx context.Context, e engine, n int, m measure, r
 	return nil
 }
 
-// measureHTTP measures how fast the API takes batches of holds that carry their own amount, currency and deadline.
+// measureHTTP measures how fast the API takes batches of holds that carry their
+// own amount, currency and deadline.
 func (b *bench) measureHTTP(ctx context.Context, e holddEngine, n int) error {
 	s, err := b.startRedis(ctx)
 	if err != nil {
@@ -79,7 +86,8 @@ func (b *bench) measureStartup(ctx context.Context, e engine) error {
 	return nil
 }
 
-// measureIdle measures what workers with a thousand holds that are not due cost. They are measured at the same time: each one's CPU time is its own.
+// measureIdle measures what workers with a thousand holds that are not due
+// cost. They are measured at the same time: each one's CPU time is its own.
 func (b *bench) measureIdle(ctx context.Context, engines []engine, span time.Duration) error {
 	type running struct {
 		e   engine
@@ -93,7 +101,8 @@ func (b *bench) measureIdle(ctx context.Context, engines []engine, span time.Dur
 			return err
 		}
 		defer s.stop()
-		if _, err := e.seed(ctx, s, newTasks(1000, time.Now().Add(24*time.Hour), true)); err != nil {
+		if _, err := e.seed(ctx, s,
+			newTasks(1000, time.Now().Add(24*time.Hour), true)); err != nil {
 			return err
 		}
 		p, err := e.start(ctx, s, b.stripe.url)
@@ -103,7 +112,8 @@ func (b *bench) measureIdle(ctx context.Context, engines []engine, span time.Dur
 		defer p.stop()
 		all = append(all, running{e: e, p: p})
 	}
-	// What comes up has caches to fill and garbage to give back; holdd does the latter once it has been quiet for five seconds.
+	// What comes up has caches to fill and garbage to give back; holdd does the
+	// latter once it has been quiet for five seconds.
 	if err := sleepContext(ctx, 10*time.Second); err != nil {
 		return err
 	}

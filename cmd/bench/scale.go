@@ -14,16 +14,19 @@ import (
 	"github.com/holdd/holdd/worker/query"
 )
 
-// Of how many holds one operation of the scale benchmark is, and how often each is repeated.
+// Of how many holds one operation of the scale benchmark is, and how often each
+// is repeated.
 const (
 	scaleBatch  = 100
 	scaleRounds = 60
 )
 
 // scaleOperations are what must not cost more when more is pending.
-var scaleOperations = []string{"schedule 100", "claim 100", "settle 100", "list 50 by reference", "look at the schedule", "expiry sweep"}
+var scaleOperations = []string{"schedule 100", "claim 100", "settle 100", "list 50 by reference",
+	"look at the schedule", "expiry sweep"}
 
-// scaleRun is a Redis with so many holds pending, and what the operations took on it.
+// scaleRun is a Redis with so many holds pending, and what the operations took
+// on it.
 type scaleRun struct {
 	pending      int
 	redis        *redisServer
@@ -39,8 +42,9 @@ func (r *scaleRun) median(op string) time.Duration {
 	return r.durations[op][len(r.durations[op])/2]
 }
 
-// measureScale measures each operation with more and more holds pending on one Redis. The sizes take turns, so that what else the machine does
-// falls on all of them.
+// measureScale measures each operation with more and more holds pending on one
+// Redis. The sizes take turns, so that what else the machine does falls on all
+// of them.
 func (b *bench) measureScale(ctx context.Context, sizes []int, w io.Writer) error {
 	var all []*scaleRun
 	for _, n := range sizes {
@@ -84,12 +88,15 @@ func (b *bench) measureScale(ctx context.Context, sizes []int, w io.Writer) erro
 		}
 		rows = append(rows, line)
 	}
-	bytes, rss := tableRow{"Redis memory a hold, with reference and events"}, tableRow{"daemon, resident"}
+	bytes, rss := tableRow{"Redis memory a hold, with reference and events"},
+		tableRow{"daemon, resident"}
 	for i, r := range all {
-		bytes, rss = append(bytes, fmt.Sprintf("%.0f B", r.bytesPerHold)), append(rss, fmt.Sprintf("%.1f MB", float64(r.daemonMemory)/1e6))
+		bytes, rss = append(bytes, fmt.Sprintf("%.0f B", r.bytesPerHold)),
+			append(rss, fmt.Sprintf("%.1f MB", float64(r.daemonMemory)/1e6))
 		if i > 0 {
 			bytes = append(bytes, "", "")
-			rss = append(rss, fmt.Sprintf("%.2f", float64(r.daemonMemory)/float64(all[0].daemonMemory)), "")
+			rss = append(rss, fmt.Sprintf("%.2f", float64(r.daemonMemory)/float64(
+				all[0].daemonMemory)), "")
 		}
 	}
 	fmt.Fprintln(w)
@@ -115,7 +122,8 @@ func (b *bench) fillRedis(ctx context.Context, n int) (r *scaleRun, err error) {
 		all := make([]task, min(part, n-from))
 		for i := range all {
 			at := soon.Add(time.Duration(from+i) * (5 * 24 * time.Hour / time.Duration(n)))
-			all[i] = task{number: from + i, captureAt: at, expiresAt: at.Add(24 * time.Hour), reference: fmt.Sprintf("BK-%08d", from+i)}
+			all[i] = task{number: from + i, captureAt: at, expiresAt: at.Add(24 * time.Hour),
+				reference: fmt.Sprintf("BK-%08d", from+i)}
 		}
 		if _, err := (holddEngine{bench: b}).seed(ctx, s, all); err != nil {
 			return r, err
@@ -158,7 +166,8 @@ func (r *scaleRun) timeOperation(op string, f func() error) error {
 	return nil
 }
 
-// runOperations does each operation once. What it schedules is due at once, so that it can be claimed, and is dropped in the end.
+// runOperations does each operation once. What it schedules is due at once, so
+// that it can be claimed, and is dropped in the end.
 func (r *scaleRun) runOperations(ctx context.Context, round int) error {
 	w, st, n, timed := r.worker, r.store, r.pending, r.timeOperation
 	if err := timed("look at the schedule", func() error {
@@ -178,7 +187,9 @@ func (r *scaleRun) runOperations(ctx context.Context, round int) error {
 		return err
 	})
 	if err := timed("list 50 by reference", func() error {
-		page, err := w.Reader.List(ctx, query.Query{Reference: fmt.Sprintf("BK-%06d", (round*7919+n/3)/100%(n/100)), Limit: 50})
+		page, err := w.Reader.List(
+			ctx, query.Query{Reference: fmt.Sprintf("BK-%06d", (round*7919+n/3)/100%(n/100)),
+				Limit: 50})
 		if err == nil && len(page.Holds) != 50 {
 			err = fmt.Errorf("found %d holds and not 50", len(page.Holds))
 		}
@@ -189,7 +200,9 @@ func (r *scaleRun) runOperations(ctx context.Context, round int) error {
 	at := time.Now()
 	reqs := make([]hold.ScheduleRequest, scaleBatch)
 	for i := range reqs {
-		reqs[i] = (&task{number: 90_000_000 + round*scaleBatch + i, captureAt: at, expiresAt: at.Add(6 * 24 * time.Hour), reference: "NEW-" + fmt.Sprint(i)}).scheduleRequest()
+		reqs[i] = (&task{number: 90_000_000 + round*scaleBatch + i, captureAt: at,
+			expiresAt: at.Add(6 * 24 * time.Hour), reference: "NEW-" +
+				fmt.Sprint(i)}).scheduleRequest()
 	}
 	if err := timed("schedule 100", func() error {
 		for _, s := range w.Scheduler.Schedule(ctx, reqs, "api") {
@@ -237,7 +250,8 @@ func (r *scaleRun) runOperations(ctx context.Context, round int) error {
 		return err
 	}
 	for i, h := range holds {
-		drops[i] = hold.RecordWrite{Version: h.Version, Hold: *h, PreviousReference: h.Reference, Drop: true}
+		drops[i] = hold.RecordWrite{Version: h.Version, Hold: *h, PreviousReference: h.Reference,
+			Drop: true}
 	}
 	_, err = st.Commit(ctx, drops)
 	return err
@@ -249,10 +263,13 @@ func captureWrites(claims []hold.Claim) []hold.RecordWrite {
 	out := make([]hold.RecordWrite, len(claims))
 	for i := range claims {
 		h := claims[i].Hold
-		out[i] = hold.RecordWrite{Version: h.Version, Hold: h, PreviousReference: h.Reference, Placement: hold.Placement{SettledAt: now}}
+		out[i] = hold.RecordWrite{Version: h.Version, Hold: h, PreviousReference: h.Reference,
+			Placement: hold.Placement{SettledAt: now}}
 		g := &out[i].Hold
-		g.State, g.NextOp, g.NextAt, g.SettledAt, g.CapturedAmount = hold.Captured, 0, time.Time{}, now, h.Amount
-		out[i].Events = [][]byte{[]byte(`{"id":"evt","type":"hold.captured","data":{"hold":{"id":"pi_3PxYzA2eZvKYlo2C1gQmT0aB"}}}`)}
+		g.State, g.NextOp, g.NextAt, g.SettledAt, g.CapturedAmount = hold.Captured, 0,
+			time.Time{}, now, h.Amount
+		out[i].Events = [][]byte{
+			[]byte(`{"id":"evt","type":"hold.captured","data":{"hold":{"id":"pi_3PxYzA2eZvKYlo2C1gQmT0aB"}}}`)}
 	}
 	return out
 }

@@ -33,7 +33,8 @@ func (b *bench) startStub() (*stripeStub, error) {
 
 // reset begins a run of n holds, each answered after a delay.
 func (s *stripeStub) reset(n int, delay time.Duration) error {
-	res, err := http.PostForm(s.url+"/_stub/reset", url.Values{"n": {strconv.Itoa(n)}, "delay": {delay.String()}})
+	res, err := http.PostForm(s.url+"/_stub/reset", url.Values{"n": {strconv.Itoa(n)},
+		"delay": {delay.String()}})
 	if err != nil {
 		return err
 	}
@@ -55,7 +56,8 @@ func (s *stripeStub) fetchCounts() (c captureCounts, err error) {
 	return c, json.NewDecoder(res.Body).Decode(&c)
 }
 
-// fetchArrivals are the moments at which the holds' first captures came, zero where none did.
+// fetchArrivals are the moments at which the holds' first captures came, zero
+// where none did.
 func (s *stripeStub) fetchArrivals() ([]time.Time, error) {
 	res, err := http.Get(s.url + "/_stub/arrivals")
 	if err != nil {
@@ -75,8 +77,11 @@ func (s *stripeStub) fetchArrivals() ([]time.Time, error) {
 	return out, nil
 }
 
-// waitForCaptures waits until n holds were captured, and fails if nothing more comes for a long while or a worker has ended.
-func (s *stripeStub) waitForCaptures(ctx context.Context, n int64, worker *process) (c captureCounts, err error) {
+// waitForCaptures waits until n holds were captured, and fails if nothing more
+// comes for a long while or a worker has ended.
+func (s *stripeStub) waitForCaptures(
+	ctx context.Context, n int64, worker *process,
+) (c captureCounts, err error) {
 	moved := time.Now()
 	for {
 		was := c.Count
@@ -85,7 +90,8 @@ func (s *stripeStub) waitForCaptures(ctx context.Context, n int64, worker *proce
 		}
 		if c.Count >= n {
 			if c.Again > 0 || c.Stray > 0 {
-				err = fmt.Errorf("%s: %d captures were sent twice and %d were nobody's", worker.name, c.Again, c.Stray)
+				err = fmt.Errorf("%s: %d captures were sent twice and %d were nobody's",
+					worker.name, c.Again, c.Stray)
 			}
 			return c, err
 		}
@@ -94,7 +100,8 @@ func (s *stripeStub) waitForCaptures(ctx context.Context, n int64, worker *proce
 		}
 		err := worker.errIfEnded()
 		if err == nil && time.Since(moved) > processTimeout {
-			err = worker.withLog(fmt.Errorf("%d of %d holds were captured, and for %s no other", c.Count, n, processTimeout))
+			err = worker.withLog(fmt.Errorf("%d of %d holds were captured, and for %s no other",
+				c.Count, n, processTimeout))
 		}
 		if err == nil {
 			err = sleepContext(ctx, 10*time.Millisecond)

@@ -10,7 +10,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// amountSums are amounts of one currency, in minor units. authorized = captured + released + expired + held.
+// amountSums are amounts of one currency, in minor units. authorized = captured
+// + released + expired + held.
 type amountSums struct {
 	authorized, captured, released, expired, held int64
 }
@@ -27,19 +28,24 @@ func (s *amountSums) add(t amountSums) {
 	s.held += t.held
 }
 
-// audit compares the hotel's books, which know only what holdd's log said, with Stripe's ledger, hold by hold.
+// audit compares the hotel's books, which know only what holdd's log said, with
+// Stripe's ledger, hold by hold.
 type audit struct {
 	holddTotals, stripeTotals map[string]amountSums // by currency
 	differences               []string
-	notYetRead                []string // ended at Stripe, and holdd was stopped before it could have read it
-	foreign                   int      // PaymentIntents that are not the hotel's, or that others changed the amount of; in neither sum
+	// ended at Stripe, and holdd was stopped before it could have read it
+	notYetRead []string
+	// PaymentIntents that are not the hotel's, or that others changed the
+	// amount of; in neither sum
+	foreign int
 }
 
 // loggedSums is what the log said of a booking's hold.
 func (k *booking) loggedSums() amountSums {
 	s := amountSums{authorized: k.amount}
 	switch k.outcome {
-	case capturedAtItsTime, capturedWhenAsked, capturedInPart, capturedBeforeDeadline, capturedElsewhere:
+	case capturedAtItsTime, capturedWhenAsked, capturedInPart,
+		capturedBeforeDeadline, capturedElsewhere:
 		s.captured, s.released = k.captured, k.amount-k.captured
 	case releasedAtItsTime, releasedWhenAsked, releasedBeforeDeadline, releasedElsewhere:
 		s.released = k.amount
@@ -109,8 +115,11 @@ func compareLedgers(bookings []*booking, ledger []stripesim.Effect) *audit {
 		case d.captures > 1:
 			a.addDifference(k, said, d, fmt.Sprintf("captured %d times", d.captures))
 		case said == d.amountSums && (said == amountSums{} || k.currency == d.currency):
-		case k.outcome == stillHeld && d.held == 0 && d.authorized == k.amount && (k.unknown || !d.byHoldd):
-			a.notYetRead = append(a.notYetRead, fmt.Sprintf("%s %s: %s at Stripe (%s) before holdd could read it", k.ref, k.cardholder, d.describe(), d.lastActor))
+		case k.outcome == stillHeld && d.held == 0 && d.authorized == k.amount &&
+			(k.unknown || !d.byHoldd):
+			a.notYetRead = append(a.notYetRead,
+				fmt.Sprintf("%s %s: %s at Stripe (%s) before holdd could read it", k.ref,
+					k.cardholder, d.describe(), d.lastActor))
 			said = d.amountSums
 		default:
 			a.addDifference(k, said, d, "")
@@ -133,7 +142,8 @@ func (a *audit) addSums(of map[string]amountSums, currency string, s amountSums)
 
 func (a *audit) addDifference(k *booking, said amountSums, d *stripeResult, reason string) {
 	b := &stripeResult{amountSums: said, currency: k.currency}
-	text := fmt.Sprintf("%s %s (%s): holdd's log says %s, Stripe's ledger says %s", k.ref, k.cardholder, k.intent, b.describe(), d.describe())
+	text := fmt.Sprintf("%s %s (%s): holdd's log says %s, Stripe's ledger says %s", k.ref,
+		k.cardholder, k.intent, b.describe(), d.describe())
 	if reason != "" {
 		text += ", " + reason
 	}
@@ -146,7 +156,8 @@ func (d *stripeResult) describe() string {
 	for _, p := range []struct {
 		n    int64
 		what string
-	}{{d.captured, "captured"}, {d.released, "released"}, {d.expired, "expired"}, {d.held, "still held"}} {
+	}{{d.captured, "captured"}, {d.released, "released"}, {d.expired, "expired"},
+		{d.held, "still held"}} {
 		if p.n != 0 {
 			parts = append(parts, hold.FormatAmount(p.n, d.currency)+" "+p.what)
 		}

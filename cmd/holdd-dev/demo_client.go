@@ -30,11 +30,15 @@ type demoClient struct {
 	rng     *rand.Rand // of run's goroutine alone
 }
 
-func newDemoClient(o options, sim *stripesim.Sim, client *api.Client, b *bookingLedger, t *printer) *demoClient {
-	return &demoClient{options: o, sim: sim, client: client, ledger: b, printer: t, rng: rand.New(rand.NewPCG(o.seed, 0))}
+func newDemoClient(
+	o options, sim *stripesim.Sim, client *api.Client, b *bookingLedger, t *printer,
+) *demoClient {
+	return &demoClient{options: o, sim: sim, client: client, ledger: b, printer: t,
+		rng: rand.New(rand.NewPCG(o.seed, 0))}
 }
 
-// run makes bookings until ctx ends, and returns when no request is under way any more.
+// run makes bookings until ctx ends, and returns when no request is under way
+// any more.
 func (h *demoClient) run(ctx context.Context) {
 	var runs sync.WaitGroup
 	defer runs.Wait()
@@ -71,12 +75,15 @@ type scenarioRun struct {
 }
 
 var cardholderNames = []string{
-	"Amélie Laurent", "Bao Nguyen", "Chiara Conti", "Daniel Okafor", "Elif Yılmaz", "Farid Haddad", "Greta Nilsson", "Hana Sato", "Ivan Petrov",
-	"Jorge Fuentes", "Kavya Rao", "Liam O'Brien", "Marta Kowalska", "Noah Schmidt", "Olga Horváth", "Paulo Ferreira", "Quinn Walker", "Rosa Jiménez",
+	"Amélie Laurent", "Bao Nguyen", "Chiara Conti", "Daniel Okafor", "Elif Yılmaz", "Farid Haddad",
+	"Greta Nilsson", "Hana Sato", "Ivan Petrov",
+	"Jorge Fuentes", "Kavya Rao", "Liam O'Brien", "Marta Kowalska", "Noah Schmidt", "Olga Horváth",
+	"Paulo Ferreira", "Quinn Walker", "Rosa Jiménez",
 	"Samuel Tesfaye", "Tove Lindqvist", "Uma Pillai", "Victor Dumont", "Wen Zhao", "Zofia Nowak",
 }
 
-// nextBooking draws a booking. All chance is here, so that the same seed draws the same bookings.
+// nextBooking draws a booking. All chance is here, so that the same seed draws
+// the same bookings.
 func (h *demoClient) nextBooking(n int) *scenarioRun {
 	s := h.pickScenario(n)
 	amount, currency := int64(80_00+h.rng.IntN(620)*100+h.rng.IntN(2)*50), "eur"
@@ -89,7 +96,9 @@ func (h *demoClient) nextBooking(n int) *scenarioRun {
 	cards := []string{"pm_card_visa", "pm_card_mastercard", "pm_card_amex"}
 	g := &scenarioRun{demoClient: h, scenario: s,
 		booking: &booking{kind: s.kind, subject: subject{
-			ref: fmt.Sprintf("HB-%04d", n), cardholder: cardholderNames[h.rng.IntN(len(cardholderNames))], amount: amount, currency: currency}},
+			ref:        fmt.Sprintf("HB-%04d", n),
+			cardholder: cardholderNames[h.rng.IntN(len(cardholderNames))],
+			amount:     amount, currency: currency}},
 		card:       cards[h.rng.IntN(len(cards))],
 		days:       1 + float64(h.rng.IntN(5))/2,
 		partAmount: amount / int64(4+h.rng.IntN(12)),
@@ -144,12 +153,14 @@ func (g *scenarioRun) wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// callContext bounds a request. It is not cut off when the hotel closes: what was begun is known.
+// callContext bounds a request. It is not cut off when the hotel closes: what
+// was begun is known.
 func callContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 }
 
-// beginChange bounds a request that changes the hold. What the log says of the change until done is called has been told by the hotel.
+// beginChange bounds a request that changes the hold. What the log says of the
+// change until done is called has been told by the hotel.
 func (g *scenarioRun) beginChange(ctx context.Context) (c context.Context, done func()) {
 	c, cancel := callContext(ctx)
 	g.ledger.markChanging(g.booking, true)
@@ -159,29 +170,36 @@ func (g *scenarioRun) beginChange(ctx context.Context) (c context.Context, done 
 	}
 }
 
-// pay is the guest's payment page: it authorizes the amount on the card and reports whether there is an intent to go on with.
+// pay is the guest's payment page: it authorizes the amount on the card and
+// reports whether there is an intent to go on with.
 func (g *scenarioRun) pay(authorization float64) bool {
-	id, err := g.sim.Authorize(stripesim.Hold{Amount: g.amount, Currency: g.currency, PaymentMethod: g.card,
-		Description: "Booking " + g.ref, Metadata: map[string]string{"booking": g.ref, daysKey: strconv.FormatFloat(authorization, 'f', -1, 64)}})
+	id, err := g.sim.Authorize(
+		stripesim.Hold{Amount: g.amount, Currency: g.currency, PaymentMethod: g.card,
+			Description: "Booking " + g.ref, Metadata: map[string]string{"booking": g.ref,
+				daysKey: strconv.FormatFloat(authorization, 'f', -1, 64)}})
 	if err != nil {
 		g.ledger.place(g.booking, "", declined)
 		_, said, _ := strings.Cut(strings.TrimPrefix(err.Error(), "stripesim: "), ": ")
-		g.printer.printLine(g.subject, red, "declined", "by the guest's bank: "+said+" No hold, so nothing to see to")
+		g.printer.printLine(g.subject, red, "declined", "by the guest's bank: "+said+
+			" No hold, so nothing to see to")
 		return false
 	}
 	in, _ := g.sim.Intent(id)
 	if in.Status == "requires_action" {
 		g.ledger.place(g.booking, id, inThreeDSecure)
-		g.printer.printLine(g.subject, cyan, "3-D Sec.", "requires_action: the guest's bank wants to know that it is the guest")
+		g.printer.printLine(g.subject, cyan, "3-D Sec.",
+			"requires_action: the guest's bank wants to know that it is the guest")
 		return true
 	}
 	g.ledger.place(g.booking, id, stillHeld)
 	return true
 }
 
-// schedule hands the hold to holdd, and tells how it goes on if that was granted.
+// schedule hands the hold to holdd, and tells how it goes on if that was
+// granted.
 func (g *scenarioRun) schedule(ctx context.Context, w hold.ScheduleRequest, plan string) bool {
-	w.PaymentIntent, w.Reference, w.Metadata = g.intent, g.ref, map[string]string{"guest": g.cardholder}
+	w.PaymentIntent, w.Reference, w.Metadata = g.intent, g.ref,
+		map[string]string{"guest": g.cardholder}
 	c, cancel := callContext(ctx)
 	defer cancel()
 	v, _, err := g.client.Schedule(c, w)
@@ -189,7 +207,8 @@ func (g *scenarioRun) schedule(ctx context.Context, w hold.ScheduleRequest, plan
 		g.reportRejection(err)
 		return false
 	}
-	g.printer.printLine(g.subject, cyan, "booked", plan+"; the authorization ends at "+formatClock(v.ExpiresAt.Local()))
+	g.printer.printLine(g.subject, cyan, "booked", plan+"; the authorization ends at "+
+		formatClock(v.ExpiresAt.Local()))
 	return true
 }
 
@@ -209,10 +228,12 @@ func (g *scenarioRun) reportRejection(err error) {
 		g.printer.printLine(g.subject, red, "refused", reason)
 	case p.Status == 409:
 		g.ledger.count(alreadySettled)
-		g.printer.printLine(g.subject, red, "too late", fmt.Sprintf("%d %s: %s", p.Status, p.Code, p.Detail))
+		g.printer.printLine(g.subject, red, "too late",
+			fmt.Sprintf("%d %s: %s", p.Status, p.Code, p.Detail))
 	default:
 		g.ledger.count(otherRejections)
-		g.printer.printLine(g.subject, red, "refused", fmt.Sprintf("%d %s: %s", p.Status, p.Code, p.Error()))
+		g.printer.printLine(g.subject, red, "refused",
+			fmt.Sprintf("%d %s: %s", p.Status, p.Code, p.Error()))
 	}
 }
 

@@ -73,7 +73,8 @@ type booking struct {
 	changing bool  // the hotel is changing the terms, and tells of it
 }
 
-// bookingLedger are the hotel's: what it wished for, and what the daemon's log says became of it.
+// bookingLedger are the hotel's: what it wished for, and what the daemon's log
+// says became of it.
 type bookingLedger struct {
 	sim     *stripesim.Sim
 	printer *printer
@@ -85,7 +86,8 @@ type bookingLedger struct {
 }
 
 func newBookingLedger(sim *stripesim.Sim, t *printer) *bookingLedger {
-	return &bookingLedger{sim: sim, printer: t, byIntent: map[string]*booking{}, incidents: map[incident]int{}}
+	return &bookingLedger{sim: sim, printer: t, byIntent: map[string]*booking{},
+		incidents: map[incident]int{}}
 }
 
 // add enters a booking whose guest has not paid yet.
@@ -106,7 +108,8 @@ func (b *bookingLedger) place(k *booking, intent string, o outcome) {
 	}
 }
 
-// markChanging notes that the hotel itself is about to change a hold, or is done with it.
+// markChanging notes that the hotel itself is about to change a hold, or is
+// done with it.
 func (b *bookingLedger) markChanging(k *booking, changing bool) {
 	b.mu.Lock()
 	k.changing = changing
@@ -119,7 +122,8 @@ func (b *bookingLedger) count(i incident) {
 	b.mu.Unlock()
 }
 
-// settle notes how a hold ended, and returns its booking; nil if it is none of the hotel's.
+// settle notes how a hold ended, and returns its booking; nil if it is none of
+// the hotel's.
 func (b *bookingLedger) settle(intent string, o outcome, captured int64) *booking {
 	b.mu.Lock()
 	defer b.mu.Unlock()

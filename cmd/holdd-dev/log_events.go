@@ -12,7 +12,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// logCore is a zap core: it hears the daemon's log, keeps the books from it, and tells it in words.
+// logCore is a zap core: it hears the daemon's log, keeps the books from it,
+// and tells it in words.
 type logCore struct {
 	ledger  *bookingLedger
 	printer *printer
@@ -47,7 +48,8 @@ func (l *logCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	if e.Level < zapcore.WarnLevel || strings.HasPrefix(e.Message, "Redis hides ") {
 		return nil // the banner says that this Redis keeps everything in memory
 	}
-	l.printer.printLine(subject{ref: "holdd"}, yellow, e.Level.String(), formatLogLine(e.Message, m.Fields))
+	l.printer.printLine(subject{ref: "holdd"}, yellow, e.Level.String(),
+		formatLogLine(e.Message, m.Fields))
 	return nil
 }
 
@@ -66,7 +68,8 @@ func (l *logCore) handleHoldEvent(what hold.EventType, fields map[string]any) {
 	text := func(k string) string { s, _ := fields[k].(string); return s }
 	number := func(k string) int64 { n, _ := fields[k].(int64); return n }
 	intent, cause, amount := text("hold"), text("cause"), number("amount")
-	s := subject{ref: text("reference"), cardholder: "not the hotel's", currency: text("currency"), amount: amount}
+	s := subject{ref: text("reference"), cardholder: "not the hotel's", currency: text("currency"),
+		amount: amount}
 	if s.ref == "" {
 		s.ref = "—"
 	}
@@ -80,20 +83,23 @@ func (l *logCore) handleHoldEvent(what hold.EventType, fields map[string]any) {
 			k = &booking{subject: s}
 		}
 		s.amount = amount
-		l.printer.printLine(s, green, "captured", l.captureReason(k, intent, cause, amount, number("lateness_ms")))
+		l.printer.printLine(s, green, "captured", l.captureReason(k, intent, cause,
+			amount, number("lateness_ms")))
 	case hold.EventCanceled:
 		l.ledger.settle(intent, releaseOutcomes[cause], 0)
 		l.printer.printLine(s, green, "released", releaseReason(k, cause))
 	case hold.EventExpired:
 		l.ledger.settle(intent, expired, 0)
-		l.printer.printLine(s, red, "expired", "nobody decided (on_expiry is alert), so the card network let the guest's money go")
+		l.printer.printLine(s, red, "expired",
+			"nobody decided (on_expiry is alert), so the card network let the guest's money go")
 	case hold.EventExpiring:
 		l.handleExpiring(s, cause, fields)
 	case hold.EventRetrying:
 		l.handleRetrying(s, intent, fields)
 	case hold.EventAttention:
 		l.ledger.count(attentionRequired)
-		l.printer.printLine(s, red, "attention", "a person must look: "+strings.ReplaceAll(cause, "_", " "))
+		l.printer.printLine(s, red, "attention", "a person must look: "+
+			strings.ReplaceAll(cause, "_", " "))
 	case hold.EventScheduled:
 		if k == nil {
 			l.printer.printLine(s, cyan, "booked", "scheduled by somebody else: "+intent)
@@ -109,12 +115,14 @@ func (l *logCore) handleHoldEvent(what hold.EventType, fields map[string]any) {
 
 var captureOutcomes = map[string]outcome{
 	hold.CauseSchedule.String(): capturedAtItsTime, hold.CauseTrigger.String(): capturedWhenAsked,
-	hold.CauseOnExpiry.String(): capturedBeforeDeadline, hold.CauseElsewhere.String(): capturedElsewhere,
+	hold.CauseOnExpiry.String():  capturedBeforeDeadline,
+	hold.CauseElsewhere.String(): capturedElsewhere,
 }
 
 var releaseOutcomes = map[string]outcome{
 	hold.CauseSchedule.String(): releasedAtItsTime, hold.CauseTrigger.String(): releasedWhenAsked,
-	hold.CauseOnExpiry.String(): releasedBeforeDeadline, hold.CauseElsewhere.String(): releasedElsewhere,
+	hold.CauseOnExpiry.String():  releasedBeforeDeadline,
+	hold.CauseElsewhere.String(): releasedElsewhere,
 }
 
 func (l *logCore) captureReason(k *booking, intent, cause string, amount, lateMS int64) string {
@@ -128,14 +136,16 @@ func (l *logCore) captureReason(k *booking, intent, cause string, amount, lateMS
 		reason = "found captured in the Dashboard: nothing is taken twice"
 	default:
 		if lateMS >= 1000 {
-			reason += fmt.Sprintf(" (%s late)", formatDuration(time.Duration(lateMS)*time.Millisecond))
+			reason += fmt.Sprintf(" (%s late)",
+				formatDuration(time.Duration(lateMS)*time.Millisecond))
 		}
 	}
 	if rest := k.amount - amount; k.outcome == capturedInPart && rest > 0 {
 		reason += "; " + hold.FormatAmount(rest, k.currency) + " go back to the guest"
 	}
 	if k.kind == lostReplyCapture {
-		reason += fmt.Sprintf("; Stripe's ledger has %s of it", countNoun(l.ledger.captures(intent), "capture"))
+		reason += fmt.Sprintf("; Stripe's ledger has %s of it",
+			countNoun(l.ledger.captures(intent), "capture"))
 	}
 	return reason
 }
@@ -160,7 +170,8 @@ func (l *logCore) handleExpiring(s subject, cause string, fields map[string]any)
 	case hold.CauseExpired.String():
 		return // how it ended comes next
 	case hold.CauseAfterDeadline.String():
-		l.printer.printLine(s, yellow, "warning", "the authorization will end before the time planned")
+		l.printer.printLine(s, yellow, "warning",
+			"the authorization will end before the time planned")
 		return
 	}
 	l.ledger.count(warned)
@@ -170,7 +181,8 @@ func (l *logCore) handleExpiring(s subject, cause string, fields map[string]any)
 	}
 	reason := "the authorization ends " + left + ", and the hold is still open"
 	if cause == hold.CauseOnExpiry.String() {
-		reason = "the authorization ends " + left + ", and on_expiry says alert: somebody has to decide"
+		reason = "the authorization ends " + left +
+			", and on_expiry says alert: somebody has to decide"
 	}
 	l.printer.printLine(s, yellow, "warning", reason)
 }
@@ -185,9 +197,12 @@ func (l *logCore) handleRetrying(s subject, intent string, fields map[string]any
 	case hold.AnswerUnknown.String(), hold.AnswerReplayedError.String():
 		l.ledger.markOutcomeUnknown(intent)
 		l.ledger.count(lostReply)
-		l.printer.printLine(s, yellow, "unknown", "Stripe's answer got lost: done or not? holdd asks again"+in+", with the same idempotency key")
+		l.printer.printLine(s, yellow, "unknown",
+			"Stripe's answer got lost: done or not? holdd asks again"+in+
+				", with the same idempotency key")
 	default:
-		l.printer.printLine(s, yellow, "again", "Stripe answered "+strings.ReplaceAll(answer, "_", " ")+"; holdd tries again"+in)
+		l.printer.printLine(s, yellow, "again", "Stripe answered "+strings.ReplaceAll(answer, "_",
+			" ")+"; holdd tries again"+in)
 	}
 }
 

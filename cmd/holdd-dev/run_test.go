@@ -188,9 +188,11 @@ func TestRun_SummaryOnInterrupt(t *testing.T) {
 	}
 }
 
-// What Stripe did under one of holdd's keys and holdd's log does not tell of is what the comparison is for.
+// What Stripe did under one of holdd's keys and holdd's log does not tell of is
+// what the comparison is for.
 func TestRun_LedgerDifferenceFails(t *testing.T) {
-	// holdd may look at the intent in just that moment. Such a round is right, and shows nothing.
+	// holdd may look at the intent in just that moment. Such a round is right,
+	// and shows nothing.
 	for range 3 {
 		code, out, errs := runWithForeignCapture(t)
 		if strings.Contains(out, "captured by others at Stripe") {
@@ -204,7 +206,8 @@ func TestRun_LedgerDifferenceFails(t *testing.T) {
 	t.Error("holdd was told each time: this test shows nothing")
 }
 
-// runWithForeignCapture runs a hotel whose first booking is captured behind holdd's back, when the hotel closes.
+// runWithForeignCapture runs a hotel whose first booking is captured behind
+// holdd's back, when the hotel closes.
 func runWithForeignCapture(t *testing.T) (code int, text, failure string) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()

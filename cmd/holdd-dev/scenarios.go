@@ -39,7 +39,8 @@ type scenario struct {
 	run    func(ctx context.Context, g *scenarioRun)
 }
 
-// scenarios are in the order of the first round: those that take long come early, and quick ones stand between them.
+// scenarios are in the order of the first round: those that take long come
+// early, and quick ones stand between them.
 var scenarios = []scenario{
 	{captureAtCheckout, 8, "", runCaptureAtCheckout},
 	{insufficientFunds, 2, "pm_card_visa_chargeDeclinedInsufficientFunds", runInsufficientFunds},
@@ -64,7 +65,8 @@ func formatTime(t time.Time) string { return t.Format(time.RFC3339Nano) }
 // scheduleCapture schedules the capture so many days from now.
 func (g *scenarioRun) scheduleCapture(ctx context.Context, days float64) (time.Time, bool) {
 	t := g.daysFromNow(days)
-	ok := g.schedule(ctx, hold.ScheduleRequest{CaptureAt: formatTime(t)}, "capture at checkout, "+formatClock(t))
+	ok := g.schedule(ctx, hold.ScheduleRequest{CaptureAt: formatTime(t)},
+		"capture at checkout, "+formatClock(t))
 	return t, ok
 }
 
@@ -78,19 +80,22 @@ func runInsufficientFunds(_ context.Context, g *scenarioRun) { g.pay(authorizati
 
 func runCapturedByPolicy(ctx context.Context, g *scenarioRun) {
 	if g.pay(shortDays) {
-		g.schedule(ctx, hold.ScheduleRequest{OnExpiry: hold.PolicyCapture.String()}, "waits for the desk to tell; on_expiry capture")
+		g.schedule(ctx, hold.ScheduleRequest{OnExpiry: hold.PolicyCapture.String()},
+			"waits for the desk to tell; on_expiry capture")
 	}
 }
 
 func runCanceledByPolicy(ctx context.Context, g *scenarioRun) {
 	if g.pay(shortDays) {
-		g.schedule(ctx, hold.ScheduleRequest{OnExpiry: hold.PolicyCancel.String()}, "waits for the desk to tell; on_expiry cancel")
+		g.schedule(ctx, hold.ScheduleRequest{OnExpiry: hold.PolicyCancel.String()},
+			"waits for the desk to tell; on_expiry cancel")
 	}
 }
 
 func runExpiredByPolicy(ctx context.Context, g *scenarioRun) {
 	if g.pay(shortDays) {
-		g.schedule(ctx, hold.ScheduleRequest{OnExpiry: hold.PolicyAlert.String()}, "waits for the desk to tell; on_expiry alert")
+		g.schedule(ctx, hold.ScheduleRequest{OnExpiry: hold.PolicyAlert.String()},
+			"waits for the desk to tell; on_expiry alert")
 	}
 }
 
@@ -116,7 +121,8 @@ func runThreeDSecureAbandoned(ctx context.Context, g *scenarioRun) {
 		return
 	}
 	g.ledger.place(g.booking, g.intent, abandoned)
-	g.printer.printLine(g.subject, faint, "left", "the guest never came back from 3-D Secure: nothing was held, the room is free again")
+	g.printer.printLine(g.subject, faint, "left",
+		"the guest never came back from 3-D Secure: nothing was held, the room is free again")
 }
 
 func runCaptureAfterDeadline(ctx context.Context, g *scenarioRun) {
@@ -136,14 +142,17 @@ func runDeposit(ctx context.Context, g *scenarioRun) {
 		return
 	}
 	t := g.daysFromNow(g.days * 0.6)
-	g.schedule(ctx, hold.ScheduleRequest{CancelAt: formatTime(t)}, "a deposit, to be released at "+formatClock(t))
+	g.schedule(ctx, hold.ScheduleRequest{CancelAt: formatTime(t)}, "a deposit, to be released at "+
+		formatClock(t))
 }
 
 func runPartialCapture(ctx context.Context, g *scenarioRun) {
-	if !g.pay(authorizationDays) || !g.schedule(ctx, hold.ScheduleRequest{}, "a deposit for the mini-bar, until the desk tells") || !g.wait(ctx, g.daysDuration(1)) {
+	if !g.pay(authorizationDays) || !g.schedule(ctx, hold.ScheduleRequest{},
+		"a deposit for the mini-bar, until the desk tells") || !g.wait(ctx, g.daysDuration(1)) {
 		return
 	}
-	g.printer.printLine(g.subject, cyan, "mini-bar", "the guest had drinks for "+hold.FormatAmount(g.partAmount, g.currency)+": the desk asks for just that")
+	g.printer.printLine(g.subject, cyan, "mini-bar", "the guest had drinks for "+
+		hold.FormatAmount(g.partAmount, g.currency)+": the desk asks for just that")
 	c, done := g.beginChange(ctx)
 	defer done()
 	if _, err := g.client.Capture(c, g.intent, g.partAmount, 0); err != nil {
@@ -155,12 +164,14 @@ func runLostReplyCapture(ctx context.Context, g *scenarioRun) {
 	if !g.pay(authorizationDays) {
 		return
 	}
-	if _, err := g.sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture, Intent: g.intent, Nth: 1, Times: 1,
+	if _, err := g.sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture,
+		Intent: g.intent, Nth: 1, Times: 1,
 		Fault: stripesim.Fault{Kind: stripesim.FaultDropReply}}); err != nil {
 		g.printer.printLine(g.subject, red, "fault", err.Error())
 	}
 	t := g.daysFromNow(1)
-	g.schedule(ctx, hold.ScheduleRequest{CaptureAt: formatTime(t)}, "capture at checkout, "+formatClock(t)+", when a connection will break")
+	g.schedule(ctx, hold.ScheduleRequest{CaptureAt: formatTime(t)}, "capture at checkout, "+
+		formatClock(t)+", when a connection will break")
 }
 
 func runDashboardCapture(ctx context.Context, g *scenarioRun) {
@@ -174,10 +185,12 @@ func runDashboardCapture(ctx context.Context, g *scenarioRun) {
 		g.printer.printLine(g.subject, red, "dashboard", err.Error())
 		return
 	}
-	g.printer.printLine(g.subject, yellow, "dashboard", "somebody captures it in Stripe's Dashboard, and tells nobody")
+	g.printer.printLine(g.subject, yellow, "dashboard",
+		"somebody captures it in Stripe's Dashboard, and tells nobody")
 }
 
-// cancelLeadDays is how many days before its time a hold is canceled in the last moment: six hours.
+// cancelLeadDays is how many days before its time a hold is canceled in the
+// last moment: six hours.
 const cancelLeadDays = 0.25
 
 func runCanceledInTime(ctx context.Context, g *scenarioRun) {
@@ -188,7 +201,8 @@ func runCanceledInTime(ctx context.Context, g *scenarioRun) {
 	if !ok || !g.wait(ctx, time.Until(t)-g.daysDuration(cancelLeadDays)) {
 		return
 	}
-	if g.cancel(ctx, fmt.Sprintf("the guest falls ill, %s before the capture: the desk cancels", formatDuration(time.Until(t)))) {
+	if g.cancel(ctx, fmt.Sprintf("the guest falls ill, %s before the capture: the desk cancels",
+		formatDuration(time.Until(t)))) {
 		g.ledger.count(canceledBeforeCapture)
 	}
 }
@@ -209,7 +223,8 @@ func runCheckoutMoved(ctx context.Context, g *scenarioRun) {
 		return
 	}
 	g.ledger.count(checkoutChanged)
-	g.printer.printLine(g.subject, cyan, "changed", "the guest stays longer: capture at "+formatClock(t)+" instead")
+	g.printer.printLine(g.subject, cyan, "changed", "the guest stays longer: capture at "+
+		formatClock(t)+" instead")
 }
 
 func runCanceledAfterCapture(ctx context.Context, g *scenarioRun) {

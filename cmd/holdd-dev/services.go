@@ -26,11 +26,13 @@ const (
 	simAddress = "127.0.0.1:12111"
 	// testKey is no secret: the simulator takes any key that starts so.
 	testKey = "sk_test_holdd_dev"
-	// simShutdownTimeout is how long a newcomer's request at the simulator may take to end.
+	// simShutdownTimeout is how long a newcomer's request at the simulator may
+	// take to end.
 	simShutdownTimeout = 2 * time.Second
 )
 
-// Lengths of time in days: what the card networks, the hotel and the settings would have.
+// Lengths of time in days: what the card networks, the hotel and the settings
+// would have.
 const (
 	authorizationDays = 7.0
 	shortDays         = 3.0 // an authorization in the stories about deadlines
@@ -38,14 +40,17 @@ const (
 	marginDays        = 1.0
 )
 
-// daysKey is the metadata by which the hotel tells the simulator how long an authorization lasts, in days.
+// daysKey is the metadata by which the hotel tells the simulator how long an
+// authorization lasts, in days.
 const daysKey = "authorization_days"
 
-// runDemo runs all parts until ctx or the time asked for ends, and tells whether the books agree with Stripe's ledger.
+// runDemo runs all parts until ctx or the time asked for ends, and tells
+// whether the books agree with Stripe's ledger.
 func runDemo(ctx context.Context, o options, stdout io.Writer) (agrees bool, err error) {
 	day := func(days float64) time.Duration { return time.Duration(days * float64(o.dayLength)) }
 
-	sim := stripesim.New(stripesim.Options{Seed: o.seed, AuthorizationWindow: func(c stripesim.Card) time.Duration {
+	sim := stripesim.New(stripesim.Options{Seed: o.seed, AuthorizationWindow: func(
+		c stripesim.Card) time.Duration {
 		days, err := strconv.ParseFloat(c.Metadata[daysKey], 64)
 		if err != nil || days <= 0 {
 			days = authorizationDays
@@ -72,7 +77,8 @@ func runDemo(ctx context.Context, o options, stdout io.Writer) (agrees bool, err
 		return false, err
 	}
 	stopDaemon, url, err := startDaemon(ctx, daemon.Options{
-		Settings: s, Logger: zap.New(&logCore{ledger: b, printer: t}), Version: "dev", Transport: sim.Transport(),
+		Settings: s, Logger: zap.New(&logCore{ledger: b, printer: t}), Version: "dev",
+		Transport: sim.Transport(),
 	})
 	if err != nil {
 		return false, fmt.Errorf("holdd does not start: %w", err)
@@ -110,7 +116,8 @@ func runDemo(ctx context.Context, o options, stdout io.Writer) (agrees bool, err
 	return agrees, err
 }
 
-// daemonSettings are those of the real daemon, given as an operator would, in the environment.
+// daemonSettings are those of the real daemon, given as an operator would, in
+// the environment.
 func daemonSettings(o options, simURL, redisAddress string) (*config.Settings, error) {
 	s, err := config.Load(nil, []string{
 		"STRIPE_API_KEY=" + testKey,
@@ -121,15 +128,19 @@ func daemonSettings(o options, simURL, redisAddress string) (*config.Settings, e
 	if err != nil {
 		return nil, fmt.Errorf("the built-in settings are refused: %w", err)
 	}
-	// Real ones are a minute at least, since less leaves no time to act. Here a day has seconds.
+	// Real ones are a minute at least, since less leaves no time to act. Here a
+	// day has seconds.
 	s.ExpiryMargin = time.Duration(marginDays * float64(o.dayLength))
 	s.AlertThresholds = []time.Duration{time.Duration(warnDays * float64(o.dayLength))}
 	return s, nil
 }
 
-// startDaemon returns once the API is listened on. stop runs what is given, with a channel that closes should the daemon end meanwhile, then
-// stops the daemon gracefully and returns its error.
-func startDaemon(ctx context.Context, o daemon.Options) (stop func(meanwhile func(died <-chan struct{})) error, url string, err error) {
+// startDaemon returns once the API is listened on. stop runs what is given,
+// with a channel that closes should the daemon end meanwhile, then stops the
+// daemon gracefully and returns its error.
+func startDaemon(
+	ctx context.Context, o daemon.Options,
+) (stop func(meanwhile func(died <-chan struct{})) error, url string, err error) {
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ready, died := make(chan string, 1), make(chan struct{})
 	var ended error // written before died is closed
@@ -155,7 +166,8 @@ func startDaemon(ctx context.Context, o daemon.Options) (stop func(meanwhile fun
 	}, url, nil
 }
 
-// serveSim puts the simulator on loopback, for people; stop may be called more than once.
+// serveSim puts the simulator on loopback, for people; stop may be called more
+// than once.
 func serveSim(sim *stripesim.Sim) (url string, stop func(), err error) {
 	l, err := net.Listen("tcp", simAddress)
 	if err != nil {
@@ -167,7 +179,8 @@ func serveSim(sim *stripesim.Sim) (url string, stop func(), err error) {
 	mux := http.NewServeMux()
 	mux.Handle("/", sim.Handler())
 	mux.Handle("/_sim/", sim.ControlHandler())
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { sim.Run(ctx) })
@@ -183,7 +196,8 @@ func serveSim(sim *stripesim.Sim) (url string, stop func(), err error) {
 	}), nil
 }
 
-// addressOrFreePort is the address wanted, or one with any free port if somebody else has it.
+// addressOrFreePort is the address wanted, or one with any free port if
+// somebody else has it.
 func addressOrFreePort(wanted string) string {
 	l, err := net.Listen("tcp", wanted)
 	if err != nil {

@@ -13,7 +13,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// printSummary tells how the bookings ended, in numbers and in money, and whether Stripe's ledger says the same. Nothing writes to either any more.
+// printSummary tells how the bookings ended, in numbers and in money, and
+// whether Stripe's ledger says the same. Nothing writes to either any more.
 func (b *bookingLedger) printSummary(lasted time.Duration) (agrees bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -21,7 +22,9 @@ func (b *bookingLedger) printSummary(lasted time.Duration) (agrees bool) {
 	a := compareLedgers(b.bookings, b.sim.Ledger())
 
 	var out strings.Builder
-	fmt.Fprintf(&out, "\n%s\n\n", t.colorize(bold, fmt.Sprintf("After %s: %d bookings", formatDuration(lasted), len(b.bookings))))
+	fmt.Fprintf(&out, "\n%s\n\n",
+		t.colorize(bold, fmt.Sprintf("After %s: %d bookings",
+			formatDuration(lasted), len(b.bookings))))
 	out.WriteString(b.renderOutcomes() + "\n\n")
 	if s := b.renderIncidents(); s != "" {
 		out.WriteString(s + "\n\n")
@@ -31,7 +34,8 @@ func (b *bookingLedger) printSummary(lasted time.Duration) (agrees bool) {
 		out.WriteString("  " + sanitizeText(line) + "\n")
 	}
 	if a.foreign > 0 {
-		fmt.Fprintf(&out, "  %d PaymentIntents that others made or changed are in neither sum\n", a.foreign)
+		fmt.Fprintf(&out, "  %d PaymentIntents that others made or changed are in neither sum\n",
+			a.foreign)
 	}
 	agrees = a.agrees()
 	if agrees {
@@ -61,7 +65,8 @@ func newTable(header ...any) table.Writer {
 func rightAligned(columns ...int) []table.ColumnConfig {
 	var c []table.ColumnConfig
 	for _, n := range columns {
-		c = append(c, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight, AlignFooter: text.AlignRight})
+		c = append(c, table.ColumnConfig{Number: n, Align: text.AlignRight,
+			AlignHeader: text.AlignRight, AlignFooter: text.AlignRight})
 	}
 	return c
 }
@@ -98,18 +103,24 @@ func (b *bookingLedger) renderIncidents() string {
 	return w.Render()
 }
 
-// renderAmounts is the sum of each currency as holdd's log has it and as Stripe's ledger has it, one beneath the other.
+// renderAmounts is the sum of each currency as holdd's log has it and as
+// Stripe's ledger has it, one beneath the other.
 func (a *audit) renderAmounts() string {
-	w := newTable("currency", "says", "authorized", "", "captured", "", "released", "", "expired", "", "still held")
+	w := newTable("currency", "says", "authorized", "", "captured", "", "released", "",
+		"expired", "", "still held")
 	w.SetColumnConfigs(rightAligned(3, 5, 7, 9, 11))
 	for _, c := range a.currencies() {
-		amount := func(n int64) string { return strings.TrimSuffix(hold.FormatAmount(n, c), " "+strings.ToUpper(c)) }
+		amount := func(n int64) string {
+			return strings.TrimSuffix(hold.FormatAmount(n, c),
+				" "+strings.ToUpper(c))
+		}
 		row := func(first, who string, s amountSums) {
 			equals := "="
 			if !s.balanced() {
 				equals = "≠"
 			}
-			w.AppendRow(table.Row{first, who, amount(s.authorized), equals, amount(s.captured), "+", amount(s.released), "+", amount(s.expired), "+", amount(s.held)})
+			w.AppendRow(table.Row{first, who, amount(s.authorized), equals, amount(s.captured), "+",
+				amount(s.released), "+", amount(s.expired), "+", amount(s.held)})
 		}
 		row(strings.ToUpper(c), "holdd", a.holddTotals[c])
 		row("", "Stripe", a.stripeTotals[c])

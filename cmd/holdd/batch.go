@@ -27,8 +27,11 @@ const (
 	maxListedFailures = 1000      // refused lines that a table shows
 )
 
-// confirmSchedule asks about a hold that holdd doesn't know yet: what the person gave is all there is to show.
-func (c *changeFlags) confirmSchedule(cmd *cobra.Command, info func(context.Context) (api.Health, error), req *hold.ScheduleRequest) error {
+// confirmSchedule asks about a hold that holdd doesn't know yet: what the
+// person gave is all there is to show.
+func (c *changeFlags) confirmSchedule(
+	cmd *cobra.Command, info func(context.Context) (api.Health, error), req *hold.ScheduleRequest,
+) error {
 	daemonInfo, err := info(cmd.Context())
 	if err != nil {
 		return addExitCode(err, "")
@@ -53,7 +56,8 @@ func (c *changeFlags) confirmSchedule(cmd *cobra.Command, info func(context.Cont
 		name = sanitize(req.Reference)
 	}
 	return c.app.confirm(cmd.Context(), live, []labeledValue{
-		{"booking", sanitize(req.Reference)}, {"hold", sanitize(req.PaymentIntent)}, {"account", sanitize(req.Account)}, {"time", sanitize(at)},
+		{"booking", sanitize(req.Reference)}, {"hold", sanitize(req.PaymentIntent)},
+		{"account", sanitize(req.Account)}, {"time", sanitize(at)},
 	}, fmt.Sprintf("%s %s of %s now?", verb, money, name))
 }
 
@@ -81,7 +85,8 @@ type batchSchedule struct {
 	progress         *progressBar
 }
 
-// scheduleFile reads line by line and schedules in batches, so that a file of any size needs little memory.
+// scheduleFile reads line by line and schedules in batches, so that a file of
+// any size needs little memory.
 func (c *changeFlags) scheduleFile(ctx context.Context, path string) error {
 	in, total := c.app.stdin, int64(0)
 	if path != "-" {
@@ -100,7 +105,8 @@ func (c *changeFlags) scheduleFile(ctx context.Context, path string) error {
 		return err
 	}
 	defer client.Close()
-	b := &batchSchedule{changeFlags: c, client: client, progress: c.app.newProgressBar("scheduling", total)}
+	b := &batchSchedule{changeFlags: c, client: client,
+		progress: c.app.newProgressBar("scheduling", total)}
 	err = b.scheduleLines(ctx, in)
 	b.progress.stop(err == nil)
 	return b.printSummary(err)
@@ -119,8 +125,11 @@ func (b *batchSchedule) scheduleLines(ctx context.Context, in io.Reader) error {
 		b.linesRead++
 		var req hold.ScheduleRequest
 		if err := decodeLine(text, &req); err != nil {
-			if err := b.recordFailure(lineFailure{Line: line, BatchResult: api.BatchResult{Status: 400, Problem: &api.Problem{
-				Title: "The line is no hold", Status: 400, Code: api.InvalidJSON, Detail: err.Error()}}}); err != nil {
+			if err := b.recordFailure(
+				lineFailure{Line: line, BatchResult: api.BatchResult{
+					Status: 400, Problem: &api.Problem{
+						Title: "The line is no hold", Status: 400, Code: api.InvalidJSON,
+						Detail: err.Error()}}}); err != nil {
 				return err
 			}
 			b.progress.add(1)
@@ -134,11 +143,13 @@ func (b *batchSchedule) scheduleLines(ctx context.Context, in io.Reader) error {
 				return err
 			}
 		}
-		b.reqs, b.lineNumbers, b.batchBytes = append(b.reqs, req), append(b.lineNumbers, line), b.batchBytes+len(text)+100
+		b.reqs, b.lineNumbers, b.batchBytes = append(b.reqs, req), append(b.lineNumbers, line),
+			b.batchBytes+len(text)+100
 	}
 	if err := scan.Err(); err != nil {
 		if errors.Is(err, bufio.ErrTooLong) {
-			err = fmt.Errorf("line %d is longer than %d KiB: one line has one hold", line+1, maxLineBytes>>10)
+			err = fmt.Errorf("line %d is longer than %d KiB: one line has one hold",
+				line+1, maxLineBytes>>10)
 		}
 		return errors.Join(b.sendBatch(ctx), &exitError{code: exitUsage, err: err})
 	}
@@ -179,7 +190,8 @@ func (b *batchSchedule) sendBatch(ctx context.Context) error {
 		switch {
 		case r.Problem != nil || r.Hold == nil:
 			if r.Problem == nil {
-				r.Problem = &api.Problem{Status: r.Status, Code: api.UnexpectedResponse, Detail: "holdd told neither a hold nor a problem"}
+				r.Problem = &api.Problem{Status: r.Status, Code: api.UnexpectedResponse,
+					Detail: "holdd told neither a hold nor a problem"}
 			}
 			if err := b.recordFailure(lineFailure{b.lineNumbers[i], r, b.reqs[i]}); err != nil {
 				return err
@@ -195,7 +207,8 @@ func (b *batchSchedule) sendBatch(ctx context.Context) error {
 	return asked
 }
 
-// confirmOnce asks when the first holds come along whose time is now. One yes is for the whole file.
+// confirmOnce asks when the first holds come along whose time is now. One yes
+// is for the whole file.
 func (b *batchSchedule) confirmOnce(ctx context.Context) error {
 	if b.skipConfirm {
 		return nil
@@ -218,19 +231,22 @@ func (b *batchSchedule) confirmOnce(ctx context.Context) error {
 	}
 	b.progress.stop(false) // makes room for the question; what comes after it is drawn no more
 	err = b.app.confirm(ctx, daemonInfo.Livemode != nil && *daemonInfo.Livemode, []labeledValue{
-		{"lines", fmt.Sprintf("%d to %d", b.lineNumbers[0], b.lineNumbers[len(b.lineNumbers)-1])}, {"due now", fmt.Sprintf("%d, the first in line %d", n, first)},
+		{"lines", fmt.Sprintf("%d to %d", b.lineNumbers[0], b.lineNumbers[len(b.lineNumbers)-1])},
+		{"due now", fmt.Sprintf("%d, the first in line %d", n, first)},
 	}, "Their money moves at once. Go on, for the whole file?")
 	b.skipConfirm = err == nil
 	return err
 }
 
-// confirmResults asks about the holds of this batch whose policy would act at once, and schedules
-// them after a yes, which is for the whole file. Without a terminal they stay refused.
+// confirmResults asks about the holds of this batch whose policy would act at
+// once, and schedules them after a yes, which is for the whole file. Without a
+// terminal they stay refused.
 func (b *batchSchedule) confirmResults(ctx context.Context, results []api.BatchResult) error {
 	var at []int
 	var again []hold.ScheduleRequest
 	for i, r := range results {
-		if r.Problem == nil || r.Problem.Code != hold.WouldCancelNow && r.Problem.Code != hold.WouldCaptureNow {
+		if r.Problem == nil || r.Problem.Code != hold.WouldCancelNow &&
+			r.Problem.Code != hold.WouldCaptureNow {
 			continue
 		}
 		w := b.reqs[i]
@@ -246,7 +262,8 @@ func (b *batchSchedule) confirmResults(ctx context.Context, results []api.BatchR
 	}
 	b.progress.stop(false)
 	err = b.app.confirm(ctx, about.Livemode != nil && *about.Livemode, []labeledValue{
-		{"lines", fmt.Sprintf("%d to %d", b.lineNumbers[0], b.lineNumbers[len(b.lineNumbers)-1])}, {"end at once", fmt.Sprintf("%d, the first in line %d", len(at), b.lineNumbers[at[0]])},
+		{"lines", fmt.Sprintf("%d to %d", b.lineNumbers[0], b.lineNumbers[len(b.lineNumbers)-1])},
+		{"end at once", fmt.Sprintf("%d, the first in line %d", len(at), b.lineNumbers[at[0]])},
 	}, "They end so soon that on_expiry moves their money at once. Go on, for the whole file?")
 	if err != nil {
 		return err
@@ -281,22 +298,29 @@ func (b *batchSchedule) recordFailure(f lineFailure) error {
 // printSummary shows what was refused and says what became of the rest.
 func (b *batchSchedule) printSummary(err error) error {
 	if len(b.failures) > 0 {
-		slices.SortFunc(b.failures, func(x, y lineFailure) int { return cmp.Compare(x.Line, y.Line) })
+		slices.SortFunc(b.failures, func(x, y lineFailure) int {
+			return cmp.Compare(x.Line, y.Line)
+		})
 		t := b.app.newTable("line", "hold", "booking", "code", "what to do")
 		for _, f := range b.failures {
-			t.AppendRow([]any{f.Line, sanitize(f.req.PaymentIntent), sanitize(f.req.Reference), string(f.Problem.Code), sanitize(f.Problem.Error())})
+			t.AppendRow([]any{f.Line, sanitize(f.req.PaymentIntent), sanitize(f.req.Reference),
+				string(f.Problem.Code), sanitize(f.Problem.Error())})
 		}
 		t.Render()
 		if more := b.failed - len(b.failures); more > 0 {
 			b.app.printNote("%d more were refused: --json lists all", more)
 		}
 	}
-	b.app.printNote("%d scheduled, %d were before, %d refused", b.created, b.alreadyScheduled, b.failed)
+	b.app.printNote("%d scheduled, %d were before, %d refused", b.created,
+		b.alreadyScheduled, b.failed)
 	if b.unconfirmed > 0 {
-		b.app.printNote("%d of these would move money at once: add --yes, or \"confirm\": true to their lines", b.unconfirmed)
+		b.app.printNote(
+			"%d of these would move money at once: add --yes, or \"confirm\": true to their lines",
+			b.unconfirmed)
 	}
 	if err != nil {
-		b.app.printNote("stopped with %d of %d lines not answered; run again, it leaves alone what is scheduled", b.linesRead-b.created-b.alreadyScheduled-b.failed, b.linesRead)
+		b.app.printNote(
+			"stopped with %d of %d lines not answered; run again, it leaves alone what is scheduled", b.linesRead-b.created-b.alreadyScheduled-b.failed, b.linesRead)
 		return addExitCode(err, "")
 	}
 	if b.failed > 0 {
@@ -304,7 +328,9 @@ func (b *batchSchedule) printSummary(err error) error {
 		if b.worstExitCode == exitUnknown { // of one at least nobody knows
 			code = exitUnknown
 		}
-		return &exitError{code: code, err: fmt.Errorf("not all holds were scheduled: %d of %d were refused", b.failed, b.linesRead)}
+		return &exitError{code: code,
+			err: fmt.Errorf("not all holds were scheduled: %d of %d were refused", b.failed,
+				b.linesRead)}
 	}
 	return nil
 }
@@ -346,7 +372,8 @@ func (a *app) newProgressBar(what string, total int64) *progressBar {
 	pw.SetUpdateFrequency(100 * time.Millisecond)
 	pw.SetTrackerLength(30)
 	pw.Style().Visibility.Value = true
-	b := &progressBar{writer: pw, tracker: &progress.Tracker{Message: what, Total: total}, renderDone: make(chan struct{})}
+	b := &progressBar{writer: pw, tracker: &progress.Tracker{Message: what, Total: total},
+		renderDone: make(chan struct{})}
 	pw.AppendTracker(b.tracker)
 	go func() { defer close(b.renderDone); pw.Render() }()
 	return b
@@ -358,7 +385,8 @@ func (b *progressBar) add(n int64) {
 	}
 }
 
-// stop ends the drawing, and leaves the last line where it is: what was reached can be read.
+// stop ends the drawing, and leaves the last line where it is: what was reached
+// can be read.
 func (b *progressBar) stop(complete bool) {
 	if b.writer == nil {
 		return
@@ -366,7 +394,8 @@ func (b *progressBar) stop(complete bool) {
 	if complete {
 		b.tracker.MarkAsDone() // empty lines were counted in the total
 	}
-	// A stop that comes before the drawing has begun is lost: a short list would wait for ever.
+	// A stop that comes before the drawing has begun is lost: a short list
+	// would wait for ever.
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
 	for ended := false; !ended; {

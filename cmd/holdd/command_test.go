@@ -54,7 +54,8 @@ func TestFormatRelative(t *testing.T) {
 	}
 }
 
-// References, metadata and notes come from outside. None of them may move the cursor, turn the text, or fake a line.
+// References, metadata and notes come from outside. None of them may move the
+// cursor, turn the text, or fake a line.
 func TestOutput_SanitizesControlCharacters(t *testing.T) {
 	store, env := startFakeAPI(t)
 	evil := "BK\u009b31m\u202e-1"
@@ -201,7 +202,8 @@ func TestLogger_JSONLines(t *testing.T) {
 	}
 }
 
-// Every command explains itself, and every exit code that the code knows is in the help.
+// Every command explains itself, and every exit code that the code knows is in
+// the help.
 func TestHelp_ListsCommandsAndExitCodes(t *testing.T) {
 	code, stdout, _ := runCommand(t, nil, "help")
 	if code != exitOK {

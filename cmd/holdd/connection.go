@@ -20,7 +20,8 @@ const (
 	maxTokenFileBytes = 4096 // bytes
 )
 
-// connectionFlags is the flags that all commands have which speak to a running holdd.
+// connectionFlags is the flags that all commands have which speak to a running
+// holdd.
 type connectionFlags struct {
 	app       *app
 	url       string
@@ -34,7 +35,8 @@ func (a *app) addConnectionFlags(cmd *cobra.Command) *connectionFlags {
 	f := cmd.Flags()
 	f.StringVar(&c.url, "url", "", "address of holdd (HOLDD_URL; default "+defaultURL+")")
 	f.StringVar(&c.tokenFile, "token-file", "", "file that holds the token (HOLDD_TOKEN_FILE)")
-	f.StringVar(&c.timeZone, "time-zone", "", "zone of local times, shown and given, such as Europe/Paris (HOLDD_TIME_ZONE; default: shown in this machine's)")
+	f.StringVar(&c.timeZone, "time-zone", "",
+		"zone of local times, shown and given, such as Europe/Paris (HOLDD_TIME_ZONE; default: shown in this machine's)")
 	f.BoolVar(&c.asJSON, "json", false, "for machines: the API's JSON, one object a line")
 	_ = cmd.MarkFlagFilename("token-file")
 	return c
@@ -54,7 +56,8 @@ func (c *connectionFlags) newClient() (*api.Client, error) {
 	}
 	client, err := api.NewClient(url, token)
 	if err != nil {
-		return nil, &exitError{code: exitUsage, err: err, hint: "give the address with --url or HOLDD_URL, the token with --token-file or HOLDD_TOKEN_FILE"}
+		return nil, &exitError{code: exitUsage, err: err,
+			hint: "give the address with --url or HOLDD_URL, the token with --token-file or HOLDD_TOKEN_FILE"}
 	}
 	return client.WithClientName("cli"), nil
 }
@@ -64,7 +67,8 @@ func (c *connectionFlags) readToken() (string, error) {
 	if path == "" {
 		path = c.app.getenv("HOLDD_TOKEN_FILE")
 		if path != "" && direct != "" {
-			return "", usageErrorf("unset one of them", "both HOLDD_TOKEN and HOLDD_TOKEN_FILE are set: which one counts isn't clear")
+			return "", usageErrorf("unset one of them",
+				"both HOLDD_TOKEN and HOLDD_TOKEN_FILE are set: which one counts isn't clear")
 		}
 	}
 	if path == "" {
@@ -103,12 +107,15 @@ func (c *connectionFlags) newTimeFormatter(now time.Time) (timeFormatter, error)
 	}
 	loc, err := time.LoadLocation(name)
 	if err != nil {
-		return timeFormatter{}, usageErrorf("give an IANA name such as Europe/Paris to --time-zone or HOLDD_TIME_ZONE", "the time zone %.60q is unknown", name)
+		return timeFormatter{},
+			usageErrorf("give an IANA name such as Europe/Paris to --time-zone or HOLDD_TIME_ZONE",
+				"the time zone %.60q is unknown", name)
 	}
 	return timeFormatter{loc, now}, nil
 }
 
-// parseTimeFlag turns what people write for a time into what the API takes: "now" and "+36h" become instants, all else goes through as it is.
+// parseTimeFlag turns what people write for a time into what the API takes:
+// "now" and "+36h" become instants, all else goes through as it is.
 func parseTimeFlag(s string, now time.Time) (string, error) {
 	s = strings.TrimSpace(s)
 	if s == "now" {
@@ -124,7 +131,8 @@ func parseTimeFlag(s string, now time.Time) (string, error) {
 	return s, nil
 }
 
-// isDueNow reports whether a time given to the API means that money moves at once. A time that can't be read is left to the API to refuse.
+// isDueNow reports whether a time given to the API means that money moves at
+// once. A time that can't be read is left to the API to refuse.
 func isDueNow(s, zone string, now time.Time) bool {
 	if s == "" {
 		return false
@@ -133,11 +141,15 @@ func isDueNow(s, zone string, now time.Time) bool {
 	return err == nil && !t.After(now.Add(dueNowTolerance))
 }
 
-// dueNowTolerance is how soon "soon" is the same as "now" to the person who is asked.
+// dueNowTolerance is how soon "soon" is the same as "now" to the person who is
+// asked.
 const dueNowTolerance = 5 * time.Second
 
-// getHold gets the hold that a person named, by its id or by its whole reference.
-func (c *connectionFlags) getHold(ctx context.Context, client *api.Client, name string) (hold.View, error) {
+// getHold gets the hold that a person named, by its id or by its whole
+// reference.
+func (c *connectionFlags) getHold(
+	ctx context.Context, client *api.Client, name string,
+) (hold.View, error) {
 	id, err := c.resolveHoldID(ctx, client, name)
 	if err != nil {
 		return hold.View{}, err
@@ -146,8 +158,11 @@ func (c *connectionFlags) getHold(ctx context.Context, client *api.Client, name 
 	return v, addExitCode(err, "")
 }
 
-// resolveHoldID turns a reference into the id of the one hold that has it. Open holds go first: a booking may have had others before.
-func (c *connectionFlags) resolveHoldID(ctx context.Context, client *api.Client, name string) (string, error) {
+// resolveHoldID turns a reference into the id of the one hold that has it. Open
+// holds go first: a booking may have had others before.
+func (c *connectionFlags) resolveHoldID(
+	ctx context.Context, client *api.Client, name string,
+) (string, error) {
 	if strings.HasPrefix(name, "pi_") {
 		return name, nil
 	}
@@ -156,12 +171,14 @@ func (c *connectionFlags) resolveHoldID(ctx context.Context, client *api.Client,
 	}
 	var open, settled []string
 	seen := 0
-	for v, err := range client.ListAll(ctx, api.ListQuery{Reference: name, Limit: api.MaxPageSize}) {
+	for v, err := range client.ListAll(ctx, api.ListQuery{Reference: name,
+		Limit: api.MaxPageSize}) {
 		if err != nil {
 			return "", addExitCode(err, "")
 		}
 		if seen++; seen > 10*api.MaxPageSize {
-			return "", usageErrorf("give the hold's id (pi_…)", "too many holds begin with the reference %s", sanitize(name))
+			return "", usageErrorf("give the hold's id (pi_…)",
+				"too many holds begin with the reference %s", sanitize(name))
 		}
 		switch {
 		case v.Reference != name:
@@ -177,15 +194,21 @@ func (c *connectionFlags) resolveHoldID(ctx context.Context, client *api.Client,
 	}
 	switch len(found) {
 	case 0:
-		return "", &exitError{code: exitNotFound, err: fmt.Errorf("no hold has the id or the reference %q", name), hint: "holdd list --reference BEGINNING lists what is near"}
+		return "", &exitError{code: exitNotFound,
+			err:  fmt.Errorf("no hold has the id or the reference %q", name),
+			hint: "holdd list --reference BEGINNING lists what is near"}
 	case 1:
 		return found[0], nil
 	}
-	return "", usageErrorf("give the id of one: "+strings.Join(found[:min(len(found), 10)], " "), "%d holds have the reference %s", len(found), sanitize(name))
+	return "", usageErrorf("give the id of one: "+strings.Join(found[:min(len(found), 10)], " "),
+		"%d holds have the reference %s", len(found), sanitize(name))
 }
 
-// completeHolds offers ids and references of what the daemon has, if it answers at once.
-func (c *connectionFlags) completeHolds(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+// completeHolds offers ids and references of what the daemon has, if it answers
+// at once.
+func (c *connectionFlags) completeHolds(
+	cmd *cobra.Command, args []string, typed string,
+) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -210,7 +233,8 @@ func (c *connectionFlags) completeHolds(cmd *cobra.Command, args []string, typed
 			continue
 		}
 		what := sanitize(v.State + " " + formatHoldAmount(v))
-		if v.Reference != "" && strings.HasPrefix(v.Reference, typed) && v.Reference == sanitize(v.Reference) {
+		if v.Reference != "" && strings.HasPrefix(v.Reference, typed) &&
+			v.Reference == sanitize(v.Reference) {
 			out = append(out, v.Reference+"\t"+what)
 		}
 		if typed != "" && strings.HasPrefix(v.ID, typed) || v.Reference == "" {

@@ -15,7 +15,8 @@ import (
 	"github.com/holdd/holdd/worker/gateway"
 )
 
-// Bounds of an examination: a Redis or a Stripe that doesn't answer must not keep somebody waiting who wants to know why.
+// Bounds of an examination: a Redis or a Stripe that doesn't answer must not
+// keep somebody waiting who wants to know why.
 const (
 	doctorRedisTimeout      = 8 * time.Second // for all of Redis
 	doctorStripeCallTimeout = 5 * time.Second // for each request to Stripe, of which there are four
@@ -42,7 +43,8 @@ type checkResult struct {
 	Check  string      `json:"check"`
 	Status checkStatus `json:"status"`
 	Detail string      `json:"detail"`
-	Hint   string      `json:"mend,omitempty"` // what to do; empty if all is well, or if Detail says it
+	// what to do; empty if all is well, or if Detail says it
+	Hint string `json:"mend,omitempty"`
 }
 
 func okResult(check, format string, args ...any) checkResult {
@@ -50,11 +52,13 @@ func okResult(check, format string, args ...any) checkResult {
 }
 
 func warningResult(check, hint, format string, args ...any) checkResult {
-	return checkResult{Check: check, Status: statusWarning, Detail: fmt.Sprintf(format, args...), Hint: hint}
+	return checkResult{Check: check, Status: statusWarning, Detail: fmt.Sprintf(format, args...),
+		Hint: hint}
 }
 
 func errorResult(check, hint, format string, args ...any) checkResult {
-	return checkResult{Check: check, Status: statusError, Detail: fmt.Sprintf(format, args...), Hint: hint}
+	return checkResult{Check: check, Status: statusError, Detail: fmt.Sprintf(format, args...),
+		Hint: hint}
 }
 
 // doctorReport is the report as JSON has it.
@@ -67,7 +71,9 @@ type doctorReport struct {
 func (a *app) doctorCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "doctor", Short: "Examine settings, Redis and Stripe, and say what to do about each fault", Args: cobra.NoArgs,
+		Use:   "doctor",
+		Short: "Examine settings, Redis and Stripe, and say what to do about each fault",
+		Args:  cobra.NoArgs,
 		Long: `Examine the settings, the Redis and the Stripe account that "holdd serve" would use, and say of each thing whether it is ok, deserves a look
 (warning), or keeps holdd from its work (wrong), with what to do.
 
@@ -93,7 +99,8 @@ Exit code 0: nothing is wrong, though there may be warnings; 1: something is wro
 			a.printDoctorReport(d)
 		}
 		if n := d.countStatus(statusError); n > 0 {
-			return &exitError{code: exitFailed, err: fmt.Errorf("%d of %d checks found something wrong", n, len(d.Checks))}
+			return &exitError{code: exitFailed,
+				err: fmt.Errorf("%d of %d checks found something wrong", n, len(d.Checks))}
 		}
 		return nil
 	}
@@ -109,7 +116,8 @@ func (d *doctorReport) countStatus(v checkStatus) (n int) {
 	return n
 }
 
-// runDoctor looks at everything. s is nil where the settings can't be used, and problem says why.
+// runDoctor looks at everything. s is nil where the settings can't be used, and
+// problem says why.
 func runDoctor(ctx context.Context, s *config.Settings, problem error) doctorReport {
 	d := doctorReport{Status: statusOK, Checks: checkSettings(s, problem)}
 	if s != nil {
@@ -121,16 +129,21 @@ func runDoctor(ctx context.Context, s *config.Settings, problem error) doctorRep
 			stripe      gateway.Inspection
 			gatewayErr  error
 		)
-		logging.Disable() // go-redis tells standard error of each connection that it can't have; the finding says it once
+		// go-redis tells standard error of each connection that it can't have;
+		// the finding says it once
+		logging.Disable()
 		inspections.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, doctorRedisTimeout)
 			defer cancel()
-			redis, redisErr = store.Inspect(ctx, store.Options{URL: s.RedisURL.Reveal(), Partitions: s.Partitions})
+			redis, redisErr = store.Inspect(ctx, store.Options{URL: s.RedisURL.Reveal(),
+				Partitions: s.Partitions})
 		})
 		inspections.Go(func() {
 			var g *gateway.Gateway
-			g, gatewayErr = gateway.New(gateway.Options{APIKey: gateway.APIKey(s.StripeAPIKey.Reveal()), BaseURL: s.StripeAPIBase, Concurrency: 1,
-				Timeout: min(doctorStripeCallTimeout, s.CallTimeout)})
+			g, gatewayErr = gateway.New(
+				gateway.Options{APIKey: gateway.APIKey(s.StripeAPIKey.Reveal()),
+					BaseURL: s.StripeAPIBase, Concurrency: 1,
+					Timeout: min(doctorStripeCallTimeout, s.CallTimeout)})
 			if gatewayErr == nil {
 				stripe = g.Inspect(ctx)
 				g.Close()
@@ -139,7 +152,8 @@ func runDoctor(ctx context.Context, s *config.Settings, problem error) doctorRep
 		inspections.Wait()
 		d.Checks = append(d.Checks, checkRedis(s, redis, redisErr)...)
 		d.Checks = append(d.Checks, checkStripe(s, stripe, gatewayErr)...)
-		d.Checks = append(d.Checks, checkClocks(worstRedisClockOffset(redis), stripeClockOffset(stripe))...)
+		d.Checks = append(d.Checks, checkClocks(worstRedisClockOffset(redis),
+			stripeClockOffset(stripe))...)
 	}
 	for _, f := range d.Checks {
 		d.Status = max(d.Status, f.Status)
@@ -147,7 +161,8 @@ func runDoctor(ctx context.Context, s *config.Settings, problem error) doctorRep
 	return d
 }
 
-var statusColors = map[checkStatus]string{statusOK: green, statusWarning: yellow, statusError: boldRed}
+var statusColors = map[checkStatus]string{statusOK: green,
+	statusWarning: yellow, statusError: boldRed}
 
 func (a *app) printDoctorReport(d doctorReport) {
 	printLiveModeNotice(a.stdout, a.terminal.colorStdout, d.Livemode)
@@ -161,7 +176,8 @@ func (a *app) printDoctorReport(d doctorReport) {
 		if f.Hint != "" {
 			lines = append(lines, "-> "+sanitize(f.Hint))
 		}
-		fmt.Fprintf(a.stdout, "%s  %-*s  %s\n", a.colorizeStdout(statusColors[f.Status], fmt.Sprintf("%-*s", status, f.Status)), width, f.Check, lines[0])
+		fmt.Fprintf(a.stdout, "%s  %-*s  %s\n", a.colorizeStdout(statusColors[f.Status],
+			fmt.Sprintf("%-*s", status, f.Status)), width, f.Check, lines[0])
 		for _, l := range lines[1:] {
 			fmt.Fprintf(a.stdout, "%*s  %*s  %s\n", status, "", width, "", l)
 		}
@@ -199,7 +215,8 @@ func (s clockOffset) nearestOffset() time.Duration {
 	return s.max
 }
 
-// worstRedisClockOffset is the clock of the Redis server that is farthest off: one is enough to be early or late with its holds.
+// worstRedisClockOffset is the clock of the Redis server that is farthest off:
+// one is enough to be early or late with its holds.
 func worstRedisClockOffset(in store.Inspection) (worst clockOffset) {
 	for _, s := range in.Servers {
 		c := clockOffset{s.ClockMin, s.ClockMax, s.ClockKnown}
@@ -214,18 +231,24 @@ func stripeClockOffset(in gateway.Inspection) clockOffset {
 	return clockOffset{in.ClockOffsetMin, in.ClockOffsetMax, in.ClockOffsetKnown}
 }
 
-// Clocks that are so far apart are worth a look, and are wrong. Redis' clock decides what is due, and Stripe's when a hold lapses; this machine's
-// dates the log, and tells whether a signed webhook is fresh.
+// Clocks that are so far apart are worth a look, and are wrong. Redis' clock
+// decides what is due, and Stripe's when a hold lapses; this machine's dates
+// the log, and tells whether a signed webhook is fresh.
 const (
 	clockWarningOffset = 5 * time.Second
 	clockErrorOffset   = time.Minute
 )
 
-// checkClocks compares this machine's clock with Redis' and Stripe's, both given as their difference from it. Where two agree, the third is
-// named as the one to set.
+// checkClocks compares this machine's clock with Redis' and Stripe's, both
+// given as their difference from it. Where two agree, the third is named as the
+// one to set.
 func checkClocks(redis, stripe clockOffset) []checkResult {
-	between := clockOffset{min: redis.min - stripe.max, max: redis.max - stripe.min, known: redis.known && stripe.known}
-	agree := func(s clockOffset) bool { return s.known && s.nearestOffset().Abs() < clockWarningOffset }
+	between := clockOffset{min: redis.min - stripe.max, max: redis.max - stripe.min,
+		known: redis.known && stripe.known}
+	agree := func(s clockOffset) bool {
+		return s.known &&
+			s.nearestOffset().Abs() < clockWarningOffset
+	}
 	compareClock := func(check, name, consequence, hint string, c clockOffset) []checkResult {
 		switch off := c.nearestOffset(); {
 		case !c.known:
@@ -233,14 +256,16 @@ func checkClocks(redis, stripe clockOffset) []checkResult {
 		case off.Abs() < clockWarningOffset:
 			return []checkResult{okResult(check, "as this machine's, as far as can be seen")}
 		default:
-			f := errorResult(check, hint, "%s clock is %s this machine's: %s", name, formatClockOffset(off), consequence)
+			f := errorResult(check, hint, "%s clock is %s this machine's: %s", name,
+				formatClockOffset(off), consequence)
 			if off.Abs() < clockErrorOffset {
 				f.Status = statusWarning
 			}
 			return []checkResult{f}
 		}
 	}
-	const this, that = "set this machine's clock, by NTP for example", "set the clock of the Redis server, by NTP for example"
+	const this, that = "set this machine's clock, by NTP for example",
+		"set the clock of the Redis server, by NTP for example"
 	redisHint, stripeHint := that, this
 	switch {
 	case agree(between):
@@ -251,7 +276,9 @@ func checkClocks(redis, stripe clockOffset) []checkResult {
 		redisHint = "find out which of the two is right, and set the other, by NTP for example"
 	}
 	out := compareClock("redis clock", "Redis'", "it decides when a hold is due", redisHint, redis)
-	return append(out, compareClock("stripe clock", "Stripe's", "it decides when a hold lapses and whether an event's signature is fresh", stripeHint, stripe)...)
+	return append(out, compareClock("stripe clock", "Stripe's",
+		"it decides when a hold lapses and whether an event's signature is fresh", stripeHint,
+		stripe)...)
 }
 
 func formatClockOffset(d time.Duration) string {

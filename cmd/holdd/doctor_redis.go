@@ -17,7 +17,8 @@ const (
 	maxListedReplicas    = 5
 )
 
-// checkRedis turns what was seen of a Redis into findings. problem is what kept the rest from being seen.
+// checkRedis turns what was seen of a Redis into findings. problem is what kept
+// the rest from being seen.
 func checkRedis(s *config.Settings, in store.Inspection, problem error) (out []checkResult) {
 	if problem != nil && len(in.Servers) == 0 {
 		return []checkResult{errorResult("redis", "", "%v", problem)}
@@ -49,8 +50,10 @@ func checkRedis(s *config.Settings, in store.Inspection, problem error) (out []c
 		checkServers(func(r *store.Server) checkResult {
 			t := of(r)
 			switch {
-			case t.Fault != "" && s.AllowUnsafeRedis && check != "redis version" && check != "redis disk":
-				return warningResult(check, t.Hint, "%s (allow_unsafe_redis lets holdd start)", t.Fault)
+			case t.Fault != "" && s.AllowUnsafeRedis && check != "redis version" &&
+				check != "redis disk":
+				return warningResult(check, t.Hint, "%s (allow_unsafe_redis lets holdd start)",
+					t.Fault)
 			case t.Fault != "":
 				return errorResult(check, t.Hint, "%s", t.Fault)
 			case t.Warning != "":
@@ -64,14 +67,21 @@ func checkRedis(s *config.Settings, in store.Inspection, problem error) (out []c
 	checkServers(func(r *store.Server) checkResult {
 		took := r.RoundTrip.Round(10 * time.Microsecond)
 		if r.RoundTrip > slowRedisRoundTrip {
-			return warningResult("redis", "run holdd nearer to it: each change of a hold takes a round trip", "%s answers, and takes %s for it", where, took)
+			return warningResult("redis",
+				"run holdd nearer to it: each change of a hold takes a round trip",
+				"%s answers, and takes %s for it", where, took)
 		}
 		return okResult("redis", "%s answers in %s", where, took)
 	})
-	checkProperty("redis version", func(r *store.Server) store.ServerProperty { return r.Version }, "%s")
-	checkProperty("redis persistence", func(r *store.Server) store.ServerProperty { return r.Persistence }, "%s")
+	checkProperty("redis version", func(r *store.Server) store.ServerProperty { return r.Version },
+		"%s")
+	checkProperty("redis persistence", func(r *store.Server) store.ServerProperty {
+		return r.Persistence
+	}, "%s")
 	checkProperty("redis disk", func(r *store.Server) store.ServerProperty { return r.Disk }, "%s")
-	checkProperty("redis eviction", func(r *store.Server) store.ServerProperty { return r.Eviction }, "%s")
+	checkProperty("redis eviction", func(r *store.Server) store.ServerProperty {
+		return r.Eviction
+	}, "%s")
 	checkServers(checkRedisMemory)
 	checkServers(checkRedisRole)
 	checkServers(checkRedisPermissions)
@@ -84,15 +94,18 @@ func checkRedis(s *config.Settings, in store.Inspection, problem error) (out []c
 
 func checkRedisMemory(r *store.Server) checkResult {
 	const check = "redis memory"
-	limit, name, hint := r.Limit, "maxmemory", "raise maxmemory, or keep settled holds for less long with retention: a full Redis takes no changes"
+	limit, name, hint := r.Limit, "maxmemory",
+		"raise maxmemory, or keep settled holds for less long with retention: a full Redis takes no changes"
 	if limit == 0 {
-		limit, name, hint = r.Machine, "the machine's memory, without a maxmemory", "give the machine more memory: without any left the kernel kills Redis"
+		limit, name, hint = r.Machine, "the machine's memory, without a maxmemory",
+			"give the machine more memory: without any left the kernel kills Redis"
 	}
 	if r.Used == 0 || limit == 0 {
 		return okResult(check, "not told by this Redis")
 	}
 	percent := r.Used * 100 / limit
-	f := errorResult(check, hint, "%s used, %d %% of %s (%s)", formatBytes(r.Used), percent, name, formatBytes(limit))
+	f := errorResult(check, hint, "%s used, %d %% of %s (%s)", formatBytes(r.Used), percent,
+		name, formatBytes(limit))
 	switch {
 	case percent < memoryWarningPercent:
 		f.Status, f.Hint = statusOK, ""
@@ -116,7 +129,9 @@ func checkRedisRole(r *store.Server) checkResult {
 	const check = "redis role"
 	switch {
 	case r.Role == "slave":
-		return errorResult(check, "set redis_url to the master, or to the sentinels with redis+sentinel://", "this is a read-only replica of another Redis")
+		return errorResult(check,
+			"set redis_url to the master, or to the sentinels with redis+sentinel://",
+			"this is a read-only replica of another Redis")
 	case r.Role == "":
 		return okResult(check, "not told by this Redis")
 	}
@@ -136,7 +151,8 @@ func checkRedisPermissions(r *store.Server) checkResult {
 		rules.WriteString(" +" + strings.ToLower(c))
 	}
 	return errorResult(check, fmt.Sprintf("ACL SETUSER %s ~holdd:*%s", r.User, rules.String()),
-		"the user %s may not use %s on the keys holdd:*", r.User, strings.Join(r.MissingCommands, ", "))
+		"the user %s may not use %s on the keys holdd:*", r.User,
+		strings.Join(r.MissingCommands, ", "))
 }
 
 func checkMode(s *config.Settings, recorded string) checkResult {
@@ -147,22 +163,30 @@ func checkMode(s *config.Settings, recorded string) checkResult {
 	}
 	switch recorded {
 	case "":
-		return okResult(check, "the Stripe key is for %s mode, and this Redis is not in use yet", mode)
+		return okResult(check, "the Stripe key is for %s mode, and this Redis is not in use yet",
+			mode)
 	case mode:
 		return okResult(check, "the Stripe key and this Redis are for %s mode", mode)
 	}
-	return errorResult(check, "set stripe_api_key to a key of "+recorded+" mode, or redis_url to another Redis",
-		"this Redis keeps holds of %s mode, and the Stripe key is for %s mode", sanitize(recorded), mode)
+	return errorResult(check, "set stripe_api_key to a key of "+recorded+
+		" mode, or redis_url to another Redis",
+		"this Redis keeps holds of %s mode, and the Stripe key is for %s mode",
+		sanitize(recorded), mode)
 }
 
 func checkPartitions(s *config.Settings, in *store.Inspection) checkResult {
 	const check = "partitions"
 	switch {
 	case in.Partitions != "" && in.Partitions != strconv.Itoa(s.Partitions):
-		return errorResult(check, "set partitions to "+sanitize(in.Partitions), "this Redis is divided into %s, and the setting says %d", sanitize(in.Partitions), s.Partitions)
+		return errorResult(check, "set partitions to "+sanitize(in.Partitions),
+			"this Redis is divided into %s, and the setting says %d",
+			sanitize(in.Partitions), s.Partitions)
 	case in.Partitions == "" && s.Partitions < len(in.Servers):
-		return warningResult(check, fmt.Sprintf("set partitions to a multiple of %d before the first hold: it can't be changed later", len(in.Servers)),
-			"%d, fewer than the Cluster has masters (%d), so that some would have nothing to do", s.Partitions, len(in.Servers))
+		return warningResult(check,
+			fmt.Sprintf(
+				"set partitions to a multiple of %d before the first hold: it can't be changed later", len(in.Servers)),
+			"%d, fewer than the Cluster has masters (%d), so that some would have nothing to do",
+			s.Partitions, len(in.Servers))
 	case in.Partitions == "":
 		return okResult(check, "%d by the setting, and this Redis is not in use yet", s.Partitions)
 	}
@@ -176,8 +200,10 @@ func checkReplicas(in *store.Inspection) (out []checkResult) {
 		if r.Until.After(in.Now) {
 			alive = append(alive, sanitize(r.Name))
 		} else if len(out) < maxListedReplicas {
-			out = append(out, warningResult(check, "start it again if nothing else runs in its place, and see its log",
-				"%s stopped without taking its leave, at %s at the latest", sanitize(r.Name), r.Until.UTC().Format(time.RFC3339)))
+			out = append(
+				out, warningResult(check, "start it again if nothing else runs in its place, and see its log",
+					"%s stopped without taking its leave, at %s at the latest", sanitize(r.Name),
+					r.Until.UTC().Format(time.RFC3339)))
 		}
 	}
 	names := strings.Join(alive[:min(len(alive), maxListedReplicas)], ", ")

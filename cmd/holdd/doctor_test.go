@@ -18,7 +18,8 @@ import (
 
 const doctorAPIKey = "rk_test_51DoctorTestsOnlyTopSecret"
 
-// TestDoctorScripts runs "holdd doctor" against real Redis servers and the simulator of Stripe. Commands of the scripts beside testscript's own:
+// TestDoctorScripts runs "holdd doctor" against real Redis servers and the
+// simulator of Stripe. Commands of the scripts beside testscript's own:
 //
 //	redis [ARGS…]     starts a redis-server with these arguments, and sets REDIS_URL
 //	redis-do ARGS…    sends it one command, and shows the answer

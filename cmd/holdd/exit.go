@@ -14,7 +14,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Exit codes are an interface: scripts branch on them. A number never changes its meaning.
+// Exit codes are an interface: scripts branch on them. A number never changes
+// its meaning.
 const (
 	exitOK          = 0
 	exitFailed      = 1
@@ -55,7 +56,8 @@ func exitCodesTopic() *cobra.Command {
 }
 
 func environmentTopic() *cobra.Command {
-	return &cobra.Command{Use: "environment", Short: "Variables that commands read", Long: environmentHelp}
+	return &cobra.Command{Use: "environment", Short: "Variables that commands read",
+		Long: environmentHelp}
 }
 
 // exitError is an error that knows its exit code and what to try next.
@@ -72,7 +74,8 @@ func usageErrorf(hint, format string, args ...any) error {
 	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...), hint: hint}
 }
 
-// addExitCode gives an error of the API or the settings its exit code and hint. id is the hold that was spoken of, if one was.
+// addExitCode gives an error of the API or the settings its exit code and hint.
+// id is the hold that was spoken of, if one was.
 func addExitCode(err error, id string) error {
 	if err == nil {
 		return nil
@@ -91,7 +94,8 @@ func addExitCode(err error, id string) error {
 		if u.OutcomeUnknown {
 			return &exitError{code: exitUnknown, err: u, hint: showCommand}
 		}
-		return &exitError{code: exitUnreachable, err: u, hint: "give the address with --url or HOLDD_URL, such as http://127.0.0.1:8420 or unix:///run/holdd/holdd.sock"}
+		return &exitError{code: exitUnreachable, err: u,
+			hint: "give the address with --url or HOLDD_URL, such as http://127.0.0.1:8420 or unix:///run/holdd/holdd.sock"}
 	}
 	if p, ok := errors.AsType[*api.Problem](err); ok {
 		code, hint := exitCodeForProblem(p, showCommand)
@@ -103,7 +107,8 @@ func addExitCode(err error, id string) error {
 	return &exitError{code: exitFailed, err: err}
 }
 
-// describeProblem is the problem's sentence, and all of them where there are several.
+// describeProblem is the problem's sentence, and all of them where there are
+// several.
 func describeProblem(p *api.Problem) string {
 	if len(p.Errors) < 2 {
 		return p.Error()
@@ -121,7 +126,8 @@ func exitCodeForProblem(p *api.Problem, showCommand string) (code int, hint stri
 	case hold.HoldNotFound, hold.IntentNotFound:
 		return exitNotFound, "holdd list --reference BOOKING finds a hold by its booking"
 	case api.TokenRequired, api.TokenInvalid:
-		return exitUsage, "give a token of holdd's tokens file with --token-file or HOLDD_TOKEN_FILE"
+		return exitUsage,
+			"give a token of holdd's tokens file with --token-file or HOLDD_TOKEN_FILE"
 	case api.TokenReadOnly:
 		return exitUsage, "use a token with the role operate"
 	case api.SinkNotFound: // a name on the command line
@@ -141,18 +147,21 @@ func exitCodeForProblem(p *api.Problem, showCommand string) (code int, hint stri
 	case hold.WouldCancelNow, hold.WouldCaptureNow:
 		return exitUsage, confirmHint
 	case hold.InvalidTime, hold.UnknownTimeZone:
-		return exitUsage, "write 2026-12-01T11:00:00+01:00, or 2026-12-01T11:00 with --time-zone Europe/Paris, or +36h, or now"
+		return exitUsage,
+			"write 2026-12-01T11:00:00+01:00, or 2026-12-01T11:00 with --time-zone Europe/Paris, or +36h, or now"
 	}
 	switch p.Status {
 	case http.StatusConflict, http.StatusPreconditionFailed:
 		return exitConflict, showCommand
-	case http.StatusServiceUnavailable, http.StatusTooManyRequests, http.StatusBadGateway, http.StatusGatewayTimeout:
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests, http.StatusBadGateway,
+		http.StatusGatewayTimeout:
 		return exitUnreachable, ""
 	}
 	return exitFailed, ""
 }
 
-// reportError tells the person what went wrong, once and here only, and returns the exit code.
+// reportError tells the person what went wrong, once and here only, and returns
+// the exit code.
 func (a *app) reportError(ctx context.Context, err error) int {
 	if err == nil {
 		return exitOK
@@ -160,7 +169,8 @@ func (a *app) reportError(ctx context.Context, err error) int {
 	e, ok := errors.AsType[*exitError](err)
 	if !ok { // cobra's own: an unknown command or flag, a missing argument
 		text := strings.TrimSpace(err.Error())
-		e = &exitError{code: exitUsage, err: errors.New(text), hint: `"holdd help" lists the commands, and "holdd COMMAND --help" explains one`}
+		e = &exitError{code: exitUsage, err: errors.New(text),
+			hint: `"holdd help" lists the commands, and "holdd COMMAND --help" explains one`}
 	}
 	if ctx.Err() != nil && e.code != exitUnknown {
 		e = &exitError{code: exitInterrupted, err: errors.New("interrupted"), hint: e.hint}

@@ -13,7 +13,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// fakeDeliveries stands for the ways out: a callback that is down, a chat that is well, and 1,500 dead letters of the callback.
+// fakeDeliveries stands for the ways out: a callback that is down, a chat that
+// is well, and 1,500 dead letters of the callback.
 type fakeDeliveries struct {
 	unavailable   bool
 	mu            sync.Mutex

@@ -9,8 +9,9 @@ import (
 	"github.com/holdd/holdd/worker/reconcile"
 )
 
-// fakeReconciler stands for the worker's: a run is at its end the third time that it is looked at. The account acct_interrupted is one that it
-// doesn't get to the end of.
+// fakeReconciler stands for the worker's: a run is at its end the third time
+// that it is looked at. The account acct_interrupted is one that it doesn't get
+// to the end of.
 type fakeReconciler struct {
 	unavailable bool
 	mu          sync.Mutex

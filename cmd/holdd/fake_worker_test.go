@@ -16,15 +16,17 @@ import (
 	"github.com/holdd/holdd/worker/query"
 )
 
-// fakeWorker keeps holds for the tests' API. The rules are the real ones of package hold; the worker is replaced by what the beginning of a
-// reference asks for:
+// fakeWorker keeps holds for the tests' API. The rules are the real ones of
+// package hold; the worker is replaced by what the beginning of a reference
+// asks for:
 //
 //	STUCK   a trigger is accepted and never carried out
 //	REFUSED a trigger ends in attention
 //	LAPSED  a trigger finds the hold expired
 //	RACE    somebody else changes the hold each time it is looked at
 //
-// All others do what was triggered, the second time they are looked at after it.
+// All others do what was triggered, the second time they are looked at after
+// it.
 type fakeWorker struct {
 	mu               sync.Mutex
 	holds            map[string]hold.Hold

@@ -23,12 +23,14 @@ func (c timeFormatter) formatMillisecond(t time.Time) string {
 	return t.In(c.location).Format("2006-01-02 15:04:05.000 MST")
 }
 
-// formatWithRelative is the time and how far away it is: "2026-12-01 11:00 CET (in 2 d 3 h)".
+// formatWithRelative is the time and how far away it is: "2026-12-01 11:00 CET
+// (in 2 d 3 h)".
 func (c timeFormatter) formatWithRelative(t time.Time) string {
 	return c.formatMinute(t) + " (" + formatRelative(t.Sub(c.now)) + ")"
 }
 
-// formatRelative writes a distance in its two largest units, rounded down so that nothing seems farther away than it is.
+// formatRelative writes a distance in its two largest units, rounded down so
+// that nothing seems farther away than it is.
 func formatRelative(d time.Duration) string {
 	format := "in %s"
 	if d < 0 {
@@ -65,7 +67,8 @@ func holdName(v *hold.View) string {
 	return v.ID
 }
 
-// formatHoldAmount is the authorized one, with what is to be taken of it where that is less.
+// formatHoldAmount is the authorized one, with what is to be taken of it where
+// that is less.
 func formatHoldAmount(v *hold.View) string {
 	s := hold.FormatAmount(v.Amount, v.Currency)
 	switch {
@@ -78,7 +81,8 @@ func formatHoldAmount(v *hold.View) string {
 }
 
 var stateColors = map[string]string{
-	"waiting": blue, "paused": blue, "scheduled": cyan, "ready": yellow, "working": yellow, "attention": boldRed,
+	"waiting": blue, "paused": blue, "scheduled": cyan, "ready": yellow,
+	"working": yellow, "attention": boldRed,
 	"captured": green, "canceled": faint, "expired": red,
 }
 
@@ -99,7 +103,8 @@ func describeNext(v *hold.View, c timeFormatter) string {
 	return ""
 }
 
-// holdSummary is what a person wants to know before saying yes, and the head of `holdd show`.
+// holdSummary is what a person wants to know before saying yes, and the head of
+// `holdd show`.
 func holdSummary(v *hold.View, c timeFormatter) []labeledValue {
 	f := []labeledValue{
 		{"booking", sanitize(v.Reference)},
@@ -121,7 +126,8 @@ func holdSummary(v *hold.View, c timeFormatter) []labeledValue {
 		f = append(f, labeledValue{"to capture", hold.FormatAmount(v.CaptureAmount, v.Currency)})
 	}
 	if v.SettledAt == nil {
-		f = append(f, labeledValue{"expires", c.formatWithRelative(v.ExpiresAt) + deadlineSourceSuffix(v.ExpiresAtSource)})
+		f = append(f, labeledValue{"expires", c.formatWithRelative(v.ExpiresAt) +
+			deadlineSourceSuffix(v.ExpiresAtSource)})
 	}
 	return f
 }

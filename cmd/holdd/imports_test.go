@@ -10,8 +10,8 @@ import (
 
 const modulePath = "github.com/holdd/holdd"
 
-// allowedImports say which modules and packages outside the standard library each package may import itself, and
-// why no others.
+// allowedImports say which modules and packages outside the standard library
+// each package may import itself, and why no others.
 var allowedImports = map[string]struct {
 	may []string
 	why string
@@ -57,7 +57,8 @@ var allowedImports = map[string]struct {
 		"settings are copied into each part's options, so they depend on none"},
 }
 
-// forbiddenDependencies are packages that must not be linked into the production binary.
+// forbiddenDependencies are packages that must not be linked into the
+// production binary.
 var forbiddenDependencies = []string{
 	modulePath + "/worker/stripesim", modulePath + "/worker/simtest", modulePath + "/store/storetest", modulePath + "/cmd/holdd-dev",
 	"github.com/alicebob/miniredis", "github.com/Shopify/toxiproxy", "github.com/stripe/stripe-mock", "pgregory.net/rapid", "testing", "github.com/rogpeppe",
@@ -104,7 +105,8 @@ func TestImports_OnlyAllowed(t *testing.T) {
 		seen++
 		for _, imp := range p.Imports {
 			permitted := standard[imp] || slices.ContainsFunc(allowed.may, func(may string) bool {
-				if !strings.Contains(strings.SplitN(may, "/", 2)[0], ".") { // one of our own: exactly it
+				if !strings.Contains(strings.SplitN(may, "/", 2)[0], ".") {
+					// one of our own: exactly it
 					return imp == modulePath+"/"+may
 				}
 				return imp == may || strings.HasPrefix(imp, may+"/")

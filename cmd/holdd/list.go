@@ -13,7 +13,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-const rowsPerTable = 500 // rows that are laid out together; a longer list is several tables, so that memory stays bounded
+// rows that are laid out together; a longer list is several tables, so that
+// memory stays bounded
+const rowsPerTable = 500
 
 func (a *app) listCommand() *cobra.Command {
 	var state, within string
@@ -34,16 +36,19 @@ func (a *app) listCommand() *cobra.Command {
 	f.StringVar(&state, "state", "", "only holds in this state: "+strings.Join(names, ", "))
 	f.StringVar(&q.Reference, "reference", "", "only references that begin so")
 	f.StringVar(&q.Account, "account", "", "only those of this connected account")
-	f.StringVar(&within, "expiring-within", "", "only open holds whose authorization ends within: 24h, 3d")
+	f.StringVar(&within, "expiring-within", "",
+		"only open holds whose authorization ends within: 24h, 3d")
 	f.IntVar(&limit, "limit", 50, "at most this many")
 	f.BoolVar(&all, "all", false, "all of them")
 	cmd.MarkFlagsMutuallyExclusive("limit", "all")
-	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(names,
+		cobra.ShellCompDirectiveNoFileComp))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if state != "" {
 			var ok bool
 			if q.State, ok = hold.ParseState(state); !ok {
-				return usageErrorf("", "the state %.40q is unknown: give one of %s", state, strings.Join(names, ", "))
+				return usageErrorf("", "the state %.40q is unknown: give one of %s", state,
+					strings.Join(names, ", "))
 			}
 		}
 		if within != "" {
@@ -115,7 +120,8 @@ func (c *connectionFlags) printHolds(ctx context.Context, q api.ListQuery, limit
 
 func (c *connectionFlags) printHoldTable(views []hold.View, times timeFormatter) {
 	a := c.app
-	printLiveModeNotice(a.stdout, a.terminal.colorStdout, slices.ContainsFunc(views, func(v hold.View) bool { return v.Livemode }))
+	printLiveModeNotice(a.stdout, a.terminal.colorStdout,
+		slices.ContainsFunc(views, func(v hold.View) bool { return v.Livemode }))
 	t := a.newTable("booking", "hold", "account", "amount", "state", "next", "expires")
 	for i := range views {
 		v := &views[i]
@@ -123,7 +129,9 @@ func (c *connectionFlags) printHoldTable(views []hold.View, times timeFormatter)
 		if v.SettledAt == nil {
 			expires = times.formatWithRelative(v.ExpiresAt)
 		}
-		t.AppendRow([]any{sanitize(v.Reference), v.ID, v.Account, formatHoldAmount(v), a.colorizeStdout(stateColors[v.State], v.State), sanitize(describeNext(v, times)), expires})
+		t.AppendRow([]any{sanitize(v.Reference), v.ID, v.Account, formatHoldAmount(v),
+			a.colorizeStdout(stateColors[v.State], v.State), sanitize(describeNext(v, times)),
+			expires})
 	}
 	t.Render()
 }
@@ -165,7 +173,8 @@ func (a *app) printHoldDetails(v *hold.View, times timeFormatter) {
 		f = append(f, labeledValue{"captured", hold.FormatAmount(v.CapturedAmount, v.Currency)})
 	}
 	if v.CapturedElsewhere > 0 {
-		f = append(f, labeledValue{"captured elsewhere", hold.FormatAmount(v.CapturedElsewhere, v.Currency)})
+		f = append(f, labeledValue{"captured elsewhere",
+			hold.FormatAmount(v.CapturedElsewhere, v.Currency)})
 	}
 	for i := range f {
 		if f[i].label == "state" {
@@ -176,7 +185,8 @@ func (a *app) printHoldDetails(v *hold.View, times timeFormatter) {
 		}
 	}
 	if v.SettledAt == nil {
-		f = append(f, labeledValue{"on expiry", v.OnExpiry}, labeledValue{"next", sanitize(describeNext(v, times))})
+		f = append(f, labeledValue{"on expiry", v.OnExpiry},
+			labeledValue{"next", sanitize(describeNext(v, times))})
 		if !v.Verified {
 			f = append(f, labeledValue{"checked", "not yet: Stripe has not confirmed amount and deadline"})
 		}
@@ -202,7 +212,8 @@ func (a *app) printHoldDetails(v *hold.View, times timeFormatter) {
 	fmt.Fprintln(a.stdout)
 	t := a.newTable("when", "what", "by", "how", "request")
 	for i, e := range v.History {
-		t.AppendRow([]any{times.formatMillisecond(e.At), strings.TrimSpace(e.Kind + " " + e.Op), sanitize(e.By), describeHistoryEntry(&e), sanitize(e.RequestID)})
+		t.AppendRow([]any{times.formatMillisecond(e.At), strings.TrimSpace(e.Kind + " " + e.Op),
+			sanitize(e.By), describeHistoryEntry(&e), sanitize(e.RequestID)})
 		if i == 0 && v.HistoryOmitted > 0 {
 			t.AppendRow([]any{fmt.Sprintf("… %d more", v.HistoryOmitted)})
 		}

@@ -12,8 +12,10 @@ import (
 func (a *app) logLevelCommand() *cobra.Command {
 	var duration string
 	cmd := &cobra.Command{
-		Use: "log-level [debug|info|warn|error]", Short: "Show what the daemon logs, or log more or less for a while",
-		Args: cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs), ValidArgs: []string{"debug", "info", "warn", "error"},
+		Use:       "log-level [debug|info|warn|error]",
+		Short:     "Show what the daemon logs, or log more or less for a while",
+		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
+		ValidArgs: []string{"debug", "info", "warn", "error"},
 		Long: `Show the least level that the daemon logs, or set it for a while; the level of the settings comes back by itself. It is that of the one process
 that answers, not of other replicas. Outcomes are logged at info, and a line in the log tells who changed the level.`,
 		Example: "  holdd log-level debug --for 10m",
@@ -49,7 +51,8 @@ that answers, not of other replicas. Outcomes are logged at info, and a line in 
 		if l.Until == nil {
 			fmt.Fprintf(a.stdout, "%s, as the settings say\n", sanitize(l.Level))
 		} else {
-			fmt.Fprintf(a.stdout, "%s until %s, then %s again\n", sanitize(l.Level), times.formatWithRelative(*l.Until), sanitize(l.Configured))
+			fmt.Fprintf(a.stdout, "%s until %s, then %s again\n", sanitize(l.Level),
+				times.formatWithRelative(*l.Until), sanitize(l.Configured))
 		}
 		return nil
 	}

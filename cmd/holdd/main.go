@@ -18,20 +18,25 @@ func main() {
 	os.Exit(Run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
-// Run carries out one command line and returns its exit code. environ is "KEY=value"; nothing else of the process is looked at. Terminals
-// are recognized where the three streams are files.
-func Run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
+// Run carries out one command line and returns its exit code. environ is
+// "KEY=value"; nothing else of the process is looked at. Terminals are
+// recognized where the three streams are files.
+func Run(
+	ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer,
+) int {
 	a := newApp(environ, stdin, stdout, stderr)
 	root := a.rootCommand()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if a.stdout.err != nil && ctx.Err() == nil {
-		err = &exitError{code: exitFailed, err: a.stdout.err, hint: "the output could not be written; what was asked for may have been done"}
+		err = &exitError{code: exitFailed, err: a.stdout.err,
+			hint: "the output could not be written; what was asked for may have been done"}
 	}
 	return a.reportError(ctx, err)
 }
 
-// app is what all commands share: where they read and write, and their environment.
+// app is what all commands share: where they read and write, and their
+// environment.
 type app struct {
 	environ  []string
 	stdin    io.Reader
@@ -57,7 +62,8 @@ func (a *app) getenv(name string) string {
 	return v
 }
 
-// stickyWriter remembers the first failure, so that a full disk doesn't look like success.
+// stickyWriter remembers the first failure, so that a full disk doesn't look
+// like success.
 type stickyWriter struct {
 	w   io.Writer
 	err error
@@ -98,9 +104,12 @@ func (a *app) rootCommand() *cobra.Command {
 		}
 		root.AddCommand(cmds...)
 	}
-	group("daemon", a.serveCommand(), a.doctorCommand(), a.configCommand(), a.logLevelCommand(), a.repartitionCommand())
-	group("holds", a.scheduleCommand(), a.listCommand(), a.showCommand(), a.planCommand(), a.rescheduleCommand(),
-		a.pauseCommand(), a.resumeCommand(), a.acknowledgeCommand(), a.reconcileCommand(), a.callbacksCommand())
+	group("daemon", a.serveCommand(), a.doctorCommand(), a.configCommand(),
+		a.logLevelCommand(), a.repartitionCommand())
+	group("holds", a.scheduleCommand(), a.listCommand(), a.showCommand(),
+		a.planCommand(), a.rescheduleCommand(),
+		a.pauseCommand(), a.resumeCommand(), a.acknowledgeCommand(),
+		a.reconcileCommand(), a.callbacksCommand())
 	group("money", a.captureCommand(), a.cancelCommand())
 	root.AddCommand(a.versionCommand(), exitCodesTopic(), environmentTopic())
 	return root

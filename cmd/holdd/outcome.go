@@ -13,11 +13,15 @@ import (
 )
 
 func addWaitFlag(cmd *cobra.Command, wait *time.Duration) {
-	cmd.Flags().DurationVar(wait, "wait", 20*time.Second, "how long to wait for the outcome; 0: go as soon as holdd has accepted")
+	cmd.Flags().DurationVar(wait, "wait", 20*time.Second,
+		"how long to wait for the outcome; 0: go as soon as holdd has accepted")
 }
 
-// waitForOutcome waits until an accepted capture or cancel has ended, and tells how. An outcome that isn't there in time is no success: exit code 6.
-func (c *changeFlags) waitForOutcome(ctx context.Context, client *api.Client, v hold.View, want string, wait time.Duration) error {
+// waitForOutcome waits until an accepted capture or cancel has ended, and tells
+// how. An outcome that isn't there in time is no success: exit code 6.
+func (c *changeFlags) waitForOutcome(
+	ctx context.Context, client *api.Client, v hold.View, want string, wait time.Duration,
+) error {
 	if wait <= 0 {
 		return c.printHold(&v)
 	}
@@ -30,15 +34,26 @@ func (c *changeFlags) waitForOutcome(ctx context.Context, client *api.Client, v 
 	case v.State == want:
 		return nil
 	case ctx.Err() != nil:
-		return &exitError{code: exitUnknown, err: fmt.Errorf("interrupted: holdd has accepted this and goes on with it, and %s is not %s yet", holdName(&v), want), hint: showCommand}
+		return &exitError{code: exitUnknown,
+			err: fmt.Errorf(
+				"interrupted: holdd has accepted this and goes on with it, and %s is not %s yet",
+				holdName(&v), want), hint: showCommand}
 	case err != nil:
-		return &exitError{code: exitUnknown, err: fmt.Errorf("holdd has accepted this, and can't be asked for the outcome: %w", err), hint: showCommand}
+		return &exitError{code: exitUnknown,
+			err: fmt.Errorf("holdd has accepted this, and can't be asked for the outcome: %w",
+				err),
+			hint: showCommand}
 	case v.SettledAt != nil:
-		return &exitError{code: exitConflict, err: fmt.Errorf("%s is %s, not %s%s", holdName(&v), v.State, want, causeSuffix(&v)), hint: showCommand}
+		return &exitError{code: exitConflict, err: fmt.Errorf("%s is %s, not %s%s", holdName(&v),
+			v.State, want, causeSuffix(&v)), hint: showCommand}
 	case v.State == "attention":
-		return &exitError{code: exitFailed, err: fmt.Errorf("%s is not %s: a person must look%s", holdName(&v), want, causeSuffix(&v)), hint: showCommand}
+		return &exitError{code: exitFailed, err: fmt.Errorf("%s is not %s: a person must look%s",
+			holdName(&v), want, causeSuffix(&v)), hint: showCommand}
 	}
-	return &exitError{code: exitUnknown, err: fmt.Errorf("holdd has accepted this and goes on with it, and after %s %s is not %s yet", wait, holdName(&v), want), hint: showCommand}
+	return &exitError{code: exitUnknown,
+		err: fmt.Errorf(
+			"holdd has accepted this and goes on with it, and after %s %s is not %s yet", wait,
+			holdName(&v), want), hint: showCommand}
 }
 
 func causeSuffix(v *hold.View) string {
@@ -48,8 +63,11 @@ func causeSuffix(v *hold.View) string {
 	return " (" + v.Cause + ")"
 }
 
-// pollHold looks at the hold, ever less often, until it has ended or needs a person, or the time is over. It returns the last that was seen.
-func pollHold(ctx context.Context, client *api.Client, v hold.View, wait time.Duration) (hold.View, error) {
+// pollHold looks at the hold, ever less often, until it has ended or needs a
+// person, or the time is over. It returns the last that was seen.
+func pollHold(
+	ctx context.Context, client *api.Client, v hold.View, wait time.Duration,
+) (hold.View, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	var last error

@@ -78,7 +78,9 @@ func (a *app) printPlan(p *api.Plan, times timeFormatter) {
 		t := a.newTable("booking", "hold", "amount", "state", "expires", "why")
 		for i := range p.AtRisk {
 			v := &p.AtRisk[i].Hold
-			t.AppendRow([]any{sanitize(v.Reference), v.ID, formatHoldAmount(v), a.colorizeStdout(stateColors[v.State], v.State), times.formatWithRelative(v.ExpiresAt), sanitize(p.AtRisk[i].Reason)})
+			t.AppendRow([]any{sanitize(v.Reference), v.ID, formatHoldAmount(v),
+				a.colorizeStdout(stateColors[v.State], v.State), times.formatWithRelative(
+					v.ExpiresAt), sanitize(p.AtRisk[i].Reason)})
 		}
 		t.Render()
 	}
@@ -104,7 +106,8 @@ func formatSums(in []api.CurrencyTotal) (count, money string) {
 	return fmt.Sprint(n), strings.Join(parts, " + ")
 }
 
-// drawPlanChart draws how many holds move when: a column for each hour, or for several where the terminal isn't wide enough for all.
+// drawPlanChart draws how many holds move when: a column for each hour, or for
+// several where the terminal isn't wide enough for all.
 func (a *app) drawPlanChart(p *api.Plan, times timeFormatter) {
 	const margin = len("captures  ")
 	first := p.From.Truncate(time.Hour)
@@ -135,10 +138,12 @@ func (a *app) drawPlanChart(p *api.Plan, times timeFormatter) {
 		numbers     []int
 	}{{"captures", green, captures}, {"releases", blue, releases}} {
 		if slices.Max(row.numbers) > 0 {
-			fmt.Fprintf(a.stdout, "%-*s%s\n", margin, row.name, a.colorizeStdout(row.color, drawBars(row.numbers, top)))
+			fmt.Fprintf(a.stdout, "%-*s%s\n", margin, row.name,
+				a.colorizeStdout(row.color, drawBars(row.numbers, top)))
 		}
 	}
-	fmt.Fprintf(a.stdout, "%*s%s\n%*sholds %s, at most %d\n", margin, "", drawTimeAxis(first, each, columns, times), margin, "", unit, top)
+	fmt.Fprintf(a.stdout, "%*s%s\n%*sholds %s, at most %d\n", margin, "",
+		drawTimeAxis(first, each, columns, times), margin, "", unit, top)
 }
 
 func countHolds(sums []api.CurrencyTotal) (n int) {
@@ -148,7 +153,8 @@ func countHolds(sums []api.CurrencyTotal) (n int) {
 	return n
 }
 
-// drawBars draws numbers as eighths of a line's height. What isn't nothing is seen.
+// drawBars draws numbers as eighths of a line's height. What isn't nothing is
+// seen.
 func drawBars(numbers []int, top int) string {
 	const eighths = "▁▂▃▄▅▆▇█"
 	levels := []rune(eighths)
@@ -163,7 +169,8 @@ func drawBars(numbers []int, top int) string {
 	return strings.TrimRight(b.String(), " ")
 }
 
-// drawTimeAxis names times below the columns, as many as fit with room between them: days where a column is long, else hours.
+// drawTimeAxis names times below the columns, as many as fit with room between
+// them: days where a column is long, else hours.
 func drawTimeAxis(first time.Time, each, columns int, times timeFormatter) string {
 	line := []byte(strings.Repeat(" ", columns))
 	free := 0

@@ -18,14 +18,17 @@ import (
 
 const (
 	reconcilePollInterval = 300 * time.Millisecond // between two looks at a run
-	maxFailedPolls        = 20                     // looks in a row that may go wrong: a daemon that restarts goes on with the run
+	// looks in a row that may go wrong: a daemon that restarts goes on with the
+	// run
+	maxFailedPolls = 20
 )
 
 func (a *app) reconcileCommand() *cobra.Command {
 	var dry bool
 	var accounts []string
 	cmd := &cobra.Command{
-		Use: "reconcile", Short: "Compare Stripe with the schedule, and put right what differs", Args: cobra.NoArgs,
+		Use: "reconcile", Short: "Compare Stripe with the schedule, and put right what differs",
+		Args: cobra.NoArgs,
 		Long: `Compare Stripe with the schedule, both ways, and list what differed.
 
 Holds whose terms stand in Stripe and that the schedule has lost are scheduled anew. Those that somebody settled in the Dashboard are settled.
@@ -36,7 +39,8 @@ If a comparison is under way already, its progress and findings are shown.`,
 	}
 	c := a.addConnectionFlags(cmd)
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only tell what would be done")
-	cmd.Flags().StringArrayVar(&accounts, "account", nil, "a connected account to look at besides those that have open holds; may be repeated")
+	cmd.Flags().StringArrayVar(&accounts, "account", nil,
+		"a connected account to look at besides those that have open holds; may be repeated")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		client, err := c.newClient()
 		if err != nil {
@@ -48,7 +52,8 @@ If a comparison is under way already, its progress and findings are shown.`,
 			return addExitCode(err, "")
 		}
 		if !started {
-			a.printNote("a comparison is under way already, begun by %s: this is it", sanitize(run.By))
+			a.printNote("a comparison is under way already, begun by %s: this is it",
+				sanitize(run.By))
 		}
 		if run, err = a.waitForReconciliation(cmd.Context(), client, run); err != nil {
 			return addExitCode(err, "")
@@ -59,7 +64,9 @@ If a comparison is under way already, its progress and findings are shown.`,
 			a.printReconciliation(&run)
 		}
 		if run.State != "finished" {
-			return &exitError{code: exitUnknown, err: fmt.Errorf("the comparison did not get to its end: %s", sanitize(run.Error)), hint: "it goes on by itself; holdd reconcile shows it again"}
+			return &exitError{code: exitUnknown,
+				err:  fmt.Errorf("the comparison did not get to its end: %s", sanitize(run.Error)),
+				hint: "it goes on by itself; holdd reconcile shows it again"}
 		}
 		return err
 	}
@@ -67,7 +74,9 @@ If a comparison is under way already, its progress and findings are shown.`,
 }
 
 // waitForReconciliation follows a run to its end.
-func (a *app) waitForReconciliation(ctx context.Context, client *api.Client, run api.Reconciliation) (api.Reconciliation, error) {
+func (a *app) waitForReconciliation(
+	ctx context.Context, client *api.Client, run api.Reconciliation,
+) (api.Reconciliation, error) {
 	b := a.newProgressBar("comparing with Stripe", 100)
 	ended := false
 	defer func() { b.stop(ended) }()
@@ -90,7 +99,8 @@ func (a *app) waitForReconciliation(ctx context.Context, client *api.Client, run
 		}
 		next, err := client.Reconciliation(ctx, run.ID)
 		var unreachable *api.UnreachableError
-		if err != nil && (!errors.As(err, &unreachable) && !errors.Is(err, &api.Problem{Code: api.Unavailable}) || failing >= maxFailedPolls) {
+		if err != nil && (!errors.As(err, &unreachable) &&
+			!errors.Is(err, &api.Problem{Code: api.Unavailable}) || failing >= maxFailedPolls) {
 			return run, err
 		}
 		if err != nil {
@@ -106,8 +116,12 @@ func (a *app) printReconciliation(r *api.Reconciliation) {
 	if len(r.Findings) > 0 {
 		// What needs a person first.
 		rank := map[string]int{"unreadable": 1, "rejected": 2, "orphan": 3, "attention": 4}
-		slices.SortStableFunc(r.Findings, func(x, y api.Finding) int { return cmp.Compare(cmp.Or(rank[x.Kind], 9), cmp.Or(rank[y.Kind], 9)) })
-		colors := map[string]string{"unreadable": boldRed, "rejected": red, "orphan": yellow, "attention": boldRed, "scheduled": cyan, "captured": green, "canceled": faint, "expired": red}
+		slices.SortStableFunc(r.Findings, func(x, y api.Finding) int {
+			return cmp.Compare(cmp.Or(rank[x.Kind], 9), cmp.Or(rank[y.Kind], 9))
+		})
+		colors := map[string]string{"unreadable": boldRed, "rejected": red, "orphan": yellow,
+			"attention": boldRed, "scheduled": cyan, "captured": green,
+			"canceled": faint, "expired": red}
 		for block := range slices.Chunk(r.Findings, rowsPerTable) {
 			t := a.newTable("finding", "booking", "intent", "account", "amount", "what")
 			for _, f := range block {
@@ -115,7 +129,8 @@ func (a *app) printReconciliation(r *api.Reconciliation) {
 				if f.Currency != "" {
 					money = hold.FormatAmount(f.Amount, f.Currency)
 				}
-				t.AppendRow([]any{a.colorizeStdout(colors[f.Kind], f.Kind), sanitize(f.Reference), f.PaymentIntent, f.Account, money, sanitize(f.Detail)})
+				t.AppendRow([]any{a.colorizeStdout(colors[f.Kind], f.Kind), sanitize(f.Reference),
+					f.PaymentIntent, f.Account, money, sanitize(f.Detail)})
 			}
 			t.Render()
 		}
@@ -127,7 +142,8 @@ func (a *app) printReconciliation(r *api.Reconciliation) {
 	if r.DryRun {
 		did = "dry run, nothing was changed: compared"
 	}
-	parts := []string{fmt.Sprintf("%s %d intents of Stripe's, %d of them scheduled", did, r.Listed, r.Compared)}
+	parts := []string{fmt.Sprintf("%s %d intents of Stripe's, %d of them scheduled",
+		did, r.Listed, r.Compared)}
 	if r.Retrieved > 0 {
 		parts = append(parts, fmt.Sprintf("%d holds read one by one", r.Retrieved))
 	}

@@ -11,7 +11,8 @@ import (
 func (a *app) repartitionCommand() *cobra.Command {
 	var to int
 	cmd := &cobra.Command{
-		Use: "repartition --to N", Short: "Divide the holds in Redis anew, while no daemon runs", Args: cobra.NoArgs,
+		Use: "repartition --to N", Short: "Divide the holds in Redis anew, while no daemon runs",
+		Args: cobra.NoArgs,
 		Long: `Divide the holds in Redis into another number of partitions. More of them spread the work over the masters of a Redis Cluster; on a single
 Redis one is best.
 
@@ -36,12 +37,13 @@ It reads the daemon's settings file and environment to find the Redis.`,
 		bar, shown := a.newProgressBar("moving holds", 100), int64(0)
 		ended := false
 		defer func() { bar.stop(ended) }()
-		moved, err := store.Repartition(cmd.Context(), store.Options{URL: s.RedisURL.Reveal()}, to, func(done, total int64) {
-			if percent := min(100, done*100/max(1, total)); percent > shown {
-				bar.add(percent - shown)
-				shown = percent
-			}
-		})
+		moved, err := store.Repartition(cmd.Context(), store.Options{URL: s.RedisURL.Reveal()}, to,
+			func(done, total int64) {
+				if percent := min(100, done*100/max(1, total)); percent > shown {
+					bar.add(percent - shown)
+					shown = percent
+				}
+			})
 		switch {
 		case errors.Is(err, store.ErrSetting):
 			return &exitError{code: exitUsage, err: err}
@@ -49,7 +51,8 @@ It reads the daemon's settings file and environment to find the Redis.`,
 			return &exitError{code: exitFailed, err: err}
 		}
 		ended = true
-		a.printNote("%d holds moved; this Redis has %d partitions now: set partitions (HOLDD_PARTITIONS) to %d and start the replicas", moved, to, to)
+		a.printNote(
+			"%d holds moved; this Redis has %d partitions now: set partitions (HOLDD_PARTITIONS) to %d and start the replicas", moved, to, to)
 		return nil
 	}
 	return cmd

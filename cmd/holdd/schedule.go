@@ -11,7 +11,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// termFlags are the flags that say what is to become of a hold, the same for schedule and reschedule.
+// termFlags are the flags that say what is to become of a hold, the same for
+// schedule and reschedule.
 type termFlags struct {
 	captureAt, cancelAt string
 	captureAmount       int64
@@ -21,13 +22,19 @@ type termFlags struct {
 
 func (t *termFlags) addTo(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&t.captureAt, "capture-at", "", "when to capture: 2026-12-01T11:00:00+01:00, a local time with --time-zone, +36h, or now")
+	f.StringVar(&t.captureAt, "capture-at", "",
+		"when to capture: 2026-12-01T11:00:00+01:00, a local time with --time-zone, +36h, or now")
 	f.StringVar(&t.cancelAt, "cancel-at", "", "when to release instead")
-	f.Int64Var(&t.captureAmount, "capture-amount", 0, "take only this much, in minor units: 1250 is 12.50; the rest is released")
-	f.StringVar(&t.onExpiry, "on-expiry", "", "what to do with a hold still open near its deadline: cancel, capture or alert")
+	f.Int64Var(&t.captureAmount, "capture-amount", 0,
+		"take only this much, in minor units: 1250 is 12.50; the rest is released")
+	f.StringVar(&t.onExpiry, "on-expiry", "",
+		"what to do with a hold still open near its deadline: cancel, capture or alert")
 	f.StringVar(&t.reference, "reference", "", "your booking")
-	f.StringArrayVar(&t.metadata, "metadata", nil, "a pair of your own, as key=value; can be given several times")
-	_ = cmd.RegisterFlagCompletionFunc("on-expiry", cobra.FixedCompletions([]cobra.Completion{"cancel", "capture", "alert"}, cobra.ShellCompDirectiveNoFileComp))
+	f.StringArrayVar(&t.metadata, "metadata", nil,
+		"a pair of your own, as key=value; can be given several times")
+	_ = cmd.RegisterFlagCompletionFunc("on-expiry",
+		cobra.FixedCompletions([]cobra.Completion{"cancel", "capture", "alert"},
+			cobra.ShellCompDirectiveNoFileComp))
 }
 
 // resolveTimes turns "now" and "+36h" into instants.
@@ -60,7 +67,8 @@ func (t *termFlags) metadataMap() (map[string]string, error) {
 func (a *app) rescheduleCommand() *cobra.Command {
 	var t termFlags
 	cmd := &cobra.Command{
-		Use: "reschedule HOLD", Short: "Change a hold's time, amount or policy; asks first if that is now",
+		Use:   "reschedule HOLD",
+		Short: "Change a hold's time, amount or policy; asks first if that is now",
 		Long: `Change a hold's terms. What isn't given stays. Setting one time clears the other; an empty time ("") clears it, and the hold
 then waits for a trigger.
 
@@ -89,12 +97,13 @@ and asks first.`,
 		captureNow, cancelNow := isDueNow(t.captureAt, zone, now), isDueNow(t.cancelAt, zone, now)
 		var id string
 		if captureNow || cancelNow {
-			id, err = c.confirmOnHold(cmd.Context(), client, args[0], func(v *hold.View, _ timeFormatter) ([]labeledValue, string) {
-				if cancelNow {
-					return nil, cancelQuestion(v)
-				}
-				return captureQuestion(v, t.captureAmount)
-			})
+			id, err = c.confirmOnHold(cmd.Context(), client, args[0],
+				func(v *hold.View, _ timeFormatter) ([]labeledValue, string) {
+					if cancelNow {
+						return nil, cancelQuestion(v)
+					}
+					return captureQuestion(v, t.captureAmount)
+				})
 		} else {
 			id, err = c.resolveHoldID(cmd.Context(), client, args[0])
 		}
@@ -140,7 +149,8 @@ func (c *changeFlags) newPatch(cmd *cobra.Command, t *termFlags) (hold.Patch, er
 	if p.Metadata, err = t.metadataMap(); err != nil {
 		return p, err
 	}
-	if p.CaptureAt == nil && p.CancelAt == nil && p.CaptureAmount == nil && p.OnExpiry == nil && p.Reference == nil && p.Metadata == nil {
+	if p.CaptureAt == nil && p.CancelAt == nil && p.CaptureAmount == nil && p.OnExpiry == nil &&
+		p.Reference == nil && p.Metadata == nil {
 		return p, usageErrorf("give --capture-at, --cancel-at, --capture-amount, --on-expiry, --reference or --metadata", "there is nothing to change")
 	}
 	return p, nil
@@ -167,10 +177,12 @@ A time that is now or past moves money at once, and so does on_expiry for a hold
 	t.addTo(cmd)
 	f := cmd.Flags()
 	f.StringVar(&req.Account, "account", "", "connected account (acct_…), if it isn't your own")
-	f.Int64Var(&req.Amount, "amount", 0, "authorized amount in minor units; with --currency and --expires-at it saves a read at Stripe")
+	f.Int64Var(&req.Amount, "amount", 0,
+		"authorized amount in minor units; with --currency and --expires-at it saves a read at Stripe")
 	f.StringVar(&req.Currency, "currency", "", "ISO 4217, such as eur")
 	f.StringVar(&req.ExpiresAt, "expires-at", "", "capture_before of the charge, where you know it")
-	f.StringVarP(&file, "file", "f", "", "schedule many: a file of one JSON object a line, or - for standard input")
+	f.StringVarP(&file, "file", "f", "",
+		"schedule many: a file of one JSON object a line, or - for standard input")
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if file == "" && len(args) != 1 {
 			return fmt.Errorf("give one PaymentIntent (pi_…), or --file for many")
@@ -179,7 +191,8 @@ A time that is now or past moves money at once, and so does on_expiry for a hold
 			if len(args) > 0 {
 				return fmt.Errorf("give a PaymentIntent or --file, not both")
 			}
-			for _, name := range []string{"capture-at", "cancel-at", "capture-amount", "on-expiry", "reference", "metadata", "account", "amount", "currency", "expires-at"} {
+			for _, name := range []string{"capture-at", "cancel-at", "capture-amount", "on-expiry",
+				"reference", "metadata", "account", "amount", "currency", "expires-at"} {
 				if cmd.Flags().Changed(name) {
 					return fmt.Errorf("--%s goes into the lines of --file, not beside it", name)
 				}
@@ -200,13 +213,16 @@ A time that is now or past moves money at once, and so does on_expiry for a hold
 			return err
 		}
 		req.PaymentIntent, req.Reference, req.TimeZone = args[0], t.reference, c.timeZoneName()
-		req.CaptureAt, req.CancelAt, req.CaptureAmount, req.OnExpiry = t.captureAt, t.cancelAt, t.captureAmount, t.onExpiry
+		req.CaptureAt, req.CancelAt, req.CaptureAmount, req.OnExpiry = t.captureAt, t.cancelAt,
+			t.captureAmount, t.onExpiry
 		return c.scheduleOne(cmd, &req, now)
 	}
 	return cmd
 }
 
-func (c *changeFlags) scheduleOne(cmd *cobra.Command, req *hold.ScheduleRequest, now time.Time) error {
+func (c *changeFlags) scheduleOne(
+	cmd *cobra.Command, req *hold.ScheduleRequest, now time.Time,
+) error {
 	client, err := c.newClient()
 	if err != nil {
 		return err
@@ -219,9 +235,11 @@ func (c *changeFlags) scheduleOne(cmd *cobra.Command, req *hold.ScheduleRequest,
 	}
 	var v hold.View
 	var created bool
-	err = c.confirmed(cmd.Context(), client, func(ends time.Time, times timeFormatter) (string, []labeledValue, error) {
+	err = c.confirmed(cmd.Context(), client, func(ends time.Time, times timeFormatter) (string,
+		[]labeledValue, error) {
 		return sanitize(cmp.Or(req.Reference, req.PaymentIntent)), []labeledValue{
-			{"booking", sanitize(req.Reference)}, {"hold", sanitize(req.PaymentIntent)}, {"account", sanitize(req.Account)}, {"expires", times.formatWithRelative(ends)},
+			{"booking", sanitize(req.Reference)}, {"hold", sanitize(req.PaymentIntent)},
+			{"account", sanitize(req.Account)}, {"expires", times.formatWithRelative(ends)},
 		}, nil
 	}, func(confirm bool) (err error) {
 		req.Confirm = confirm

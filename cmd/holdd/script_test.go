@@ -21,18 +21,21 @@ func TestMain(m *testing.M) {
 
 const operateToken = "operate-0123456789abcdef0123456789"
 
-// TestScripts runs the real command line, each command in a process of its own, against the real API. The scripts are documentation: read
-// them to learn what the command line does.
+// TestScripts runs the real command line, each command in a process of its own,
+// against the real API. The scripts are documentation: read them to learn what
+// the command line does.
 //
-// The command "api" starts a holdd without a worker and sets HOLDD_URL: "api live" says that money is real, "api tokens" demands a token
-// (one is in the file token), "api away" has lost its store, "api unix" listens on a socket.
+// The command "api" starts a holdd without a worker and sets HOLDD_URL: "api
+// live" says that money is real, "api tokens" demands a token (one is in the
+// file token), "api away" has lost its store, "api unix" listens on a socket.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: false,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("TZ", "UTC")
-			env.Setenv("GORACE", "atexit_sleep_ms=0") // else each command of a race test ends a second late
+			// else each command of a race test ends a second late
+			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			// Files whose times depend on today.
 			for name, text := range map[string]string{
 				"local.ndjson": `{"payment_intent": "pi_local0001", "capture_at": "` + time.Now().Add(48*time.Hour).Format("2006-01-02T15:04") + `"}`,
@@ -98,7 +101,8 @@ func startAPI(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// expectExit runs a command and checks its exit code: "exit 3 holdd show pi_absent1".
+// expectExit runs a command and checks its exit code: "exit 3 holdd show
+// pi_absent1".
 func expectExit(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exit CODE COMMAND…")

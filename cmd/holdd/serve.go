@@ -30,7 +30,8 @@ lists them all. It ends at SIGTERM or SIGINT, after the calls in flight.`,
 			return err
 		}
 		log, level := newLogger(s, a.stderr)
-		defer func() { _ = log.Sync() }() // standard error can't always be synced, and nothing is lost by it
+		// standard error can't always be synced, and nothing is lost by it
+		defer func() { _ = log.Sync() }()
 		release, _ := buildVersion()
 		err = runDaemon(cmd.Context(), s, log, level, release)
 		switch {
@@ -45,20 +46,24 @@ lists them all. It ends at SIGTERM or SIGINT, after the calls in flight.`,
 	return cmd
 }
 
-func runDaemon(ctx context.Context, s *config.Settings, log *zap.Logger, level zap.AtomicLevel, release string) error {
+func runDaemon(
+	ctx context.Context, s *config.Settings, log *zap.Logger, level zap.AtomicLevel, release string,
+) error {
 	runtime.MemProfileRate = 0 // the memory profiler's table serves nobody here
 	memoryCtx, done := context.WithCancel(context.WithoutCancel(ctx))
 	defer done()
 	go daemon.TuneGC(memoryCtx)
 	return daemon.Run(ctx, daemon.Options{
 		Settings: s, Logger: log, Level: &level, Version: release,
-		// What starting needed (the OpenAPI document, the settings) is garbage now, and an idle daemon would keep it for minutes.
+		// What starting needed (the OpenAPI document, the settings) is garbage
+		// now, and an idle daemon would keep it for minutes.
 		Ready: func(string) { debug.FreeOSMemory() },
 	})
 }
 
-// newLogger writes JSON lines, or for people where somebody looks on. Nothing is sampled: each outcome is a record. Its level can be changed while
-// it is in use.
+// newLogger writes JSON lines, or for people where somebody looks on. Nothing
+// is sampled: each outcome is a record. Its level can be changed while it is in
+// use.
 func newLogger(s *config.Settings, w io.Writer) (*zap.Logger, zap.AtomicLevel) {
 	level, err := zap.ParseAtomicLevel(s.LogLevel)
 	if err != nil {

@@ -10,7 +10,8 @@ import (
 	"github.com/holdd/holdd/config"
 )
 
-// addSettingsFlags adds --config and a flag for each setting, and returns what loads them.
+// addSettingsFlags adds --config and a flag for each setting, and returns what
+// loads them.
 func (a *app) addSettingsFlags(cmd *cobra.Command) func() (*config.Settings, error) {
 	var path string
 	cmd.Flags().StringVar(&path, "config", "", "settings file, YAML (HOLDD_CONFIG)")
@@ -31,7 +32,8 @@ func (a *app) configCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	check := &cobra.Command{
-		Use: "check", Short: "Say what is wrong with the settings, without starting anything", Args: cobra.NoArgs,
+		Use: "check", Short: "Say what is wrong with the settings, without starting anything",
+		Args:    cobra.NoArgs,
 		Long:    "Reads the settings as \"holdd serve\" would, and tells all that is wrong with them. Exit code 0 means that they can be used.",
 		Example: "  holdd config check --config /etc/holdd/holdd.yaml",
 	}
@@ -52,8 +54,10 @@ func (a *app) configCommand() *cobra.Command {
 		return nil
 	}
 	show := &cobra.Command{
-		Use: "show", Short: "Show the settings in effect and where each comes from, without secrets", Args: cobra.NoArgs,
-		Long: "Prints a settings file with what is in effect, each line with its source. Secrets are left out.",
+		Use:   "show",
+		Short: "Show the settings in effect and where each comes from, without secrets",
+		Args:  cobra.NoArgs,
+		Long:  "Prints a settings file with what is in effect, each line with its source. Secrets are left out.",
 	}
 	loadShow := a.addSettingsFlags(show)
 	show.RunE = func(*cobra.Command, []string) error {
@@ -109,7 +113,8 @@ func (a *app) versionCommand() *cobra.Command {
 		Use: "version", Short: "Version, commit and Go version", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			release, commit := buildVersion()
-			fmt.Fprintf(a.stdout, "holdd %s\ncommit %s\n%s %s/%s\n", release, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			fmt.Fprintf(a.stdout, "holdd %s\ncommit %s\n%s %s/%s\n", release, commit,
+				runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return nil
 		},
 	}

@@ -2,15 +2,23 @@ package main
 
 // The rules of holdd's terminal face:
 //
-//   - Answers go to standard output; questions, progress, notes and errors go to standard error.
-//   - An error is "error: " and a sentence, then perhaps "hint: " and what to try. No usage text, no stack, no second telling.
-//   - Nothing is asked unless a person can answer: standard input has to be a terminal. Otherwise: exit code 2, and a hint at --yes.
+//   - Answers go to standard output; questions, progress, notes and errors go
+//     to standard error.
+//   - An error is "error: " and a sentence, then perhaps "hint: " and what to
+//     try. No usage text, no stack, no second telling.
+//   - Nothing is asked unless a person can answer: standard input has to be a
+//     terminal. Otherwise: exit code 2, and a hint at --yes.
 //   - The answer to a question is "no" unless it is "y" or "yes".
-//   - Colours help and never tell: without them nothing is missing. None with NO_COLOR, TERM=dumb, or without a terminal.
-//   - A progress bar is drawn on a terminal only, and so is a chart, as wide as fits: what it shows stands in the table as well.
-//   - Tables have no lines and no column that is always empty. Times stand in the reader's zone, with how far away they are.
-//   - Money is written as people do, with its currency. Live mode is told before the first line.
-//   - --json is for machines: the API's own JSON, one object a line, times in UTC, never coloured, never cut.
+//   - Colours help and never tell: without them nothing is missing. None with
+//     NO_COLOR, TERM=dumb, or without a terminal.
+//   - A progress bar is drawn on a terminal only, and so is a chart, as wide as
+//     fits: what it shows stands in the table as well.
+//   - Tables have no lines and no column that is always empty. Times stand in
+//     the reader's zone, with how far away they are.
+//   - Money is written as people do, with its currency. Live mode is told
+//     before the first line.
+//   - --json is for machines: the API's own JSON, one object a line, times in
+//     UTC, never coloured, never cut.
 //   - What comes from outside is cleaned of what a terminal would obey.
 
 import (
@@ -36,7 +44,9 @@ type terminal struct {
 	colorStdout     bool
 	colorStderr     bool
 	canDrawProgress bool // standard error is a terminal that can redraw a line
-	width           int  // columns of the terminal that standard output is; 0: it is none, or one that draws nothing
+	// columns of the terminal that standard output is; 0: it is none, or one
+	// that draws nothing
+	width int
 }
 
 func newTerminal(env func(string) string, stdin io.Reader, stdout, stderr io.Writer) terminal {
@@ -55,7 +65,8 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// terminalWidth is that of the terminal, or what COLUMNS says where the terminal doesn't know. A terminal that is dumb, or whose locale has no UTF-8,
+// terminalWidth is that of the terminal, or what COLUMNS says where the
+// terminal doesn't know. A terminal that is dumb, or whose locale has no UTF-8,
 // has none: nothing can be drawn on it.
 func terminalWidth(env func(string) string, stdout io.Writer) int {
 	if !isTerminal(stdout) || env("TERM") == "dumb" {
@@ -97,7 +108,8 @@ func (a *app) colorizeStdout(color, s string) string {
 	return colorize(a.terminal.colorStdout, color, s)
 }
 
-// sanitize replaces what a terminal would obey or hide: control characters, and marks that turn the writing direction.
+// sanitize replaces what a terminal would obey or hide: control characters, and
+// marks that turn the writing direction.
 func sanitize(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
@@ -117,9 +129,11 @@ func sanitizeLines(s string) string {
 }
 
 func (a *app) printError(sentence, hint string) {
-	fmt.Fprintf(a.stderr, "%s %s\n", colorize(a.terminal.colorStderr, boldRed, "error:"), sanitizeLines(sentence))
+	fmt.Fprintf(a.stderr, "%s %s\n", colorize(a.terminal.colorStderr, boldRed, "error:"),
+		sanitizeLines(sentence))
 	if hint != "" {
-		fmt.Fprintf(a.stderr, "%s %s\n", colorize(a.terminal.colorStderr, bold, "hint:"), sanitizeLines(hint))
+		fmt.Fprintf(a.stderr, "%s %s\n", colorize(a.terminal.colorStderr, bold, "hint:"),
+			sanitizeLines(hint))
 	}
 }
 
@@ -138,16 +152,20 @@ func printLiveModeNotice(w io.Writer, color, live bool) {
 }
 
 // confirm shows what is going to happen and asks. A nil error is a yes.
-func (a *app) confirm(ctx context.Context, live bool, values []labeledValue, question string) error {
+func (a *app) confirm(
+	ctx context.Context, live bool, values []labeledValue, question string,
+) error {
 	if !a.terminal.interactive {
-		return usageErrorf("add --yes to do it without being asked", "this moves money and there is no terminal to ask on: nothing was done")
+		return usageErrorf("add --yes to do it without being asked",
+			"this moves money and there is no terminal to ask on: nothing was done")
 	}
 	// The question has to be seen even where standard error goes to a file.
 	w, color := a.stderr, a.terminal.colorStderr
 	if !isTerminal(w) {
 		tty, err := os.OpenFile("/dev/tty", os.O_WRONLY, 0)
 		if err != nil {
-			return usageErrorf("add --yes to do it without being asked", "this moves money and there is no terminal to ask on: nothing was done")
+			return usageErrorf("add --yes to do it without being asked",
+				"this moves money and there is no terminal to ask on: nothing was done")
 		}
 		defer tty.Close()
 		w, color = tty, false
@@ -196,7 +214,8 @@ func printLabeledValues(w io.Writer, values []labeledValue) {
 	}
 }
 
-// newTable is a table in holdd's style, written to standard output by its Render.
+// newTable is a table in holdd's style, written to standard output by its
+// Render.
 func (a *app) newTable(header ...any) table.Writer {
 	t := table.NewWriter()
 	t.SetOutputMirror(a.stdout)

@@ -14,7 +14,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// runOnTerminal runs a command with all three streams on a terminal, and returns what the person sees.
+// runOnTerminal runs a command with all three streams on a terminal, and
+// returns what the person sees.
 func runOnTerminal(t *testing.T, env []string, typed string, args ...string) (code int, screen string) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
@@ -109,7 +110,8 @@ func TestProgressBar_StopImmediately(t *testing.T) {
 	}
 }
 
-// On a terminal the log is for people; told to write JSON it does so there as well.
+// On a terminal the log is for people; told to write JSON it does so there as
+// well.
 func TestLogger_ConsoleOnTerminal(t *testing.T) {
 	env := []string{"STRIPE_API_KEY=sk_test_terminal", "REDIS_URL=redis://127.0.0.1:1/0", "HOLDD_SHUTDOWN_GRACE=1s"}
 	if code, screen := runOnTerminal(t, env, "", "serve"); code != exitFailed || !strings.Contains(screen, "\tWARN\tshutdown_grace is 1s") {

@@ -115,7 +115,8 @@ func newEnvironment(t *testing.T, settings ...string) *environment {
 	return w
 }
 
-// startDaemon runs a holdd on a free port until the test ends, and returns its address once it is up.
+// startDaemon runs a holdd on a free port until the test ends, and returns its
+// address once it is up.
 func startDaemon(t *testing.T, cmd *exec.Cmd, settings ...string) (url string) {
 	t.Helper()
 	cmd.Env = append([]string{"HOLDD_LISTEN=127.0.0.1:0", "HOLDD_LOG_FORMAT=json"}, settings...)
@@ -196,7 +197,8 @@ func (w *environment) authorize(t *testing.T) string {
 	return id
 }
 
-// runShell runs a line as an operator would, in a shell, with nobody at the terminal.
+// runShell runs a line as an operator would, in a shell, with nobody at the
+// terminal.
 func (w *environment) runShell(t *testing.T, line string) (out string, err error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)

@@ -20,9 +20,11 @@ import (
 	"github.com/moby/patternmatcher/ignorefile"
 )
 
-// TestContainerImage does what the Dockerfile says, without Docker: what .dockerignore lets through is built by the same command, and the result runs in a root directory with exactly
-// the files of the last stage, as its user. Stripe is spoken to over TLS there, so that the certificate authorities have to be found, and
-// a local time is resolved, so that the time zones have to be.
+// TestContainerImage does what the Dockerfile says, without Docker: what
+// .dockerignore lets through is built by the same command, and the result runs
+// in a root directory with exactly the files of the last stage, as its user.
+// Stripe is spoken to over TLS there, so that the certificate authorities have
+// to be found, and a local time is resolved, so that the time zones have to be.
 func TestContainerImage(t *testing.T) {
 	dockerfile := string(readFile(t, deployDir, "Dockerfile"))
 	build := regexp.MustCompile(`(?s)\nRUN (?:--mount=\S+ *(?:\\\n +)?)*(CGO_ENABLED=0 .*? -o /out/holdd \./cmd/holdd)\n`).FindStringSubmatch(dockerfile)
@@ -68,7 +70,8 @@ func TestContainerImage(t *testing.T) {
 	if want := []string{"etc/ssl/certs/ca-certificates.crt", "holdd"}; !slices.Equal(before, want) {
 		t.Fatalf("the image has %v", before)
 	}
-	for dir := root; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) { // its user has to get there
+	for dir := root; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+		// its user has to get there
 		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +96,9 @@ func TestContainerImage(t *testing.T) {
 	}
 }
 
-// chrootProcAttr makes root the process' root directory and takes everything from it but the user's number. Who isn't root himself does it in a user namespace.
+// chrootProcAttr makes root the process' root directory and takes everything
+// from it but the user's number. Who isn't root himself does it in a user
+// namespace.
 func chrootProcAttr(t *testing.T, root, uid, gid string) *syscall.SysProcAttr {
 	t.Helper()
 	u, err1 := strconv.Atoi(uid)
@@ -112,7 +117,8 @@ func chrootProcAttr(t *testing.T, root, uid, gid string) *syscall.SysProcAttr {
 	return a
 }
 
-// buildContext is what Docker would send to be built: the repository without what .dockerignore keeps out.
+// buildContext is what Docker would send to be built: the repository without
+// what .dockerignore keeps out.
 func buildContext(t *testing.T) string {
 	t.Helper()
 	patterns, err := ignorefile.ReadAll(strings.NewReader(string(readFile(t, repoRoot, ".dockerignore"))))

@@ -67,7 +67,8 @@ func decodeManifests(t *testing.T, text []byte) (all manifests) {
 	return all
 }
 
-// checkContainer holds a holdd container against what it needs, and reads its settings.
+// checkContainer holds a holdd container against what it needs, and reads its
+// settings.
 func checkContainer(t *testing.T, pod corev1.PodSpec, c corev1.Container, settings string) {
 	t.Helper()
 	for what, ok := range map[string]bool{

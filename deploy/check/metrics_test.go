@@ -20,7 +20,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// metricSeries is what a daemon that has lived a little tells: each series' labels, by the name that a query would use.
+// metricSeries is what a daemon that has lived a little tells: each series'
+// labels, by the name that a query would use.
 type metricSeries map[string][]map[string]string
 
 func parseMetrics(t *testing.T, text string) metricSeries {
@@ -33,7 +34,8 @@ func parseMetrics(t *testing.T, text string) metricSeries {
 	all := metricSeries{}
 	for name, f := range families {
 		for _, m := range f.Metric {
-			series := map[string]string{"job": "holdd", "instance": "a:8420"} // Prometheus adds these
+			// Prometheus adds these
+			series := map[string]string{"job": "holdd", "instance": "a:8420"}
 			for _, l := range m.Label {
 				series[l.GetName()] = l.GetValue()
 			}
@@ -57,7 +59,8 @@ var prometheusOwnSeries = metricSeries{
 	"ALERTS": {{"alertname": "HolddDown", "alertstate": "firing", "severity": "critical", "job": "holdd", "instance": "a:8420"}},
 }
 
-// checkQuery holds a query against what there is: each selector has to find a series, each label that it groups by has to exist.
+// checkQuery holds a query against what there is: each selector has to find a
+// series, each label that it groups by has to exist.
 func (all metricSeries) checkQuery(query string) error {
 	e, err := parser.ParseExpr(query)
 	if err != nil {
@@ -123,12 +126,14 @@ func matchLabels(ms []*labels.Matcher, s map[string]string) bool {
 	return true
 }
 
-// metricsOfActiveDaemon gives the metrics of a daemon that has captured and released, and that has something at risk.
+// metricsOfActiveDaemon gives the metrics of a daemon that has captured and
+// released, and that has something at risk.
 func metricsOfActiveDaemon(t *testing.T, w *environment) (text string) {
 	t.Helper()
 	w.callbackUnavailable.Store(true)
 	w.mustRunShell(t, "holdd schedule "+w.authorize(t)+" --reference BK-0 --capture-at +1h")
-	// No look at the metrics yet: what is at risk is told as it was then, for a minute.
+	// No look at the metrics yet: what is at risk is told as it was then, for a
+	// minute.
 	storetest.WaitUntil(t, waitTimeout, "the booking system does not take it", func() bool { return w.failedCallbacks.Load() > 0 })
 	w.callbackUnavailable.Store(false)
 	w.mustRunShell(t, "holdd schedule "+w.authorize(t)+" --reference BK-1 --capture-at now --yes")
@@ -148,7 +153,9 @@ func metricsOfActiveDaemon(t *testing.T, w *environment) (text string) {
 	return text
 }
 
-// metricsOfOverloadedDaemon gives the metrics of a daemon that can't serve in time what is due: 200 captures within ten seconds of the deadline, five a second.
+// metricsOfOverloadedDaemon gives the metrics of a daemon that can't serve in
+// time what is due: 200 captures within ten seconds of the deadline, five a
+// second.
 func metricsOfOverloadedDaemon(t *testing.T) (text string) {
 	t.Helper()
 	w := newEnvironment(t, "HOLDD_RATE=5", "HOLDD_RATE_READ=5")
@@ -163,7 +170,8 @@ func metricsOfOverloadedDaemon(t *testing.T) (text string) {
 		}
 	}
 	storetest.WaitUntil(t, waitTimeout, "it sees what is coming", func() bool {
-		// One look in 50 seconds is enough for a day ahead, and too seldom for a test: give the turn back.
+		// One look in 50 seconds is enough for a day ahead, and too seldom for
+		// a test: give the turn back.
 		if err := rdb.Del(t.Context(), "holdd:lock:capacity").Err(); err != nil {
 			t.Fatal(err)
 		}

@@ -14,7 +14,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// headingAnchors are what GitHub makes of a page's headings, and those that it has by itself.
+// headingAnchors are what GitHub makes of a page's headings, and those that it
+// has by itself.
 func headingAnchors(page string) (all []string) {
 	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(page, -1) {
 		text := regexp.MustCompile(`[^\p{L}\p{N}\- _]`).ReplaceAllString(strings.ToLower(m[1]), "")

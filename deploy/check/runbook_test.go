@@ -7,14 +7,16 @@ import (
 	"testing"
 )
 
-// hostCommands are commands of the machines that holdd runs on, which a test can't have.
+// hostCommands are commands of the machines that holdd runs on, which a test
+// can't have.
 var hostCommands = regexp.MustCompile(`^(systemctl|journalctl|kubectl|ss) |https://api\.stripe\.com`)
 
-// confirmedCommands are the commands that ask before they move money. Nobody is there to answer a test.
+// confirmedCommands are the commands that ask before they move money. Nobody is
+// there to answer a test.
 var confirmedCommands = regexp.MustCompile(`^holdd (capture|cancel|resume) `)
 
-// TestRunbook_Commands runs them line by line as they stand, each block on a hold of its own: only the booking's name is
-// another one each time.
+// TestRunbook_Commands runs them line by line as they stand, each block on a
+// hold of its own: only the booking's name is another one each time.
 func TestRunbook_Commands(t *testing.T) {
 	w := newEnvironment(t)
 	blocks := regexp.MustCompile("(?ms)^```sh\n(.*?)^```").FindAllStringSubmatch(string(readFile(t, deployDir, "runbook.md")), -1)

@@ -10,7 +10,8 @@ import (
 	"github.com/holdd/holdd/config"
 )
 
-// loadSettings reads settings as `holdd serve` does. Files that the platform would put in place are put in a directory of the test: mounted says which
+// loadSettings reads settings as `holdd serve` does. Files that the platform
+// would put in place are put in a directory of the test: mounted says which
 // paths of env begin where.
 func loadSettings(t *testing.T, settings string, env map[string]string, mounted ...string) *config.Settings {
 	t.Helper()

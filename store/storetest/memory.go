@@ -10,8 +10,9 @@ import (
 	"github.com/alicebob/miniredis/v2"
 )
 
-// MemoryRedis is a Redis inside the test process, for simulations. It needs no socket, and follows the
-// clock of a testing/synctest bubble. Like some managed ones, it hides its settings.
+// MemoryRedis is a Redis inside the test process, for simulations. It needs no
+// socket, and follows the clock of a testing/synctest bubble. Like some managed
+// ones, it hides its settings.
 type MemoryRedis struct {
 	*miniredis.Miniredis
 }
@@ -28,7 +29,8 @@ func StartInProcess(tb testing.TB) *MemoryRedis {
 // URL is used together with [MemoryRedis.Dial].
 func (m *MemoryRedis) URL() string { return "redis://in-process" }
 
-// Dial is the dialer for the options of a store or client. It ignores network and address.
+// Dial is the dialer for the options of a store or client. It ignores network
+// and address.
 func (m *MemoryRedis) Dial(context.Context, string, string) (net.Conn, error) {
 	c, err := m.Miniredis.Dial()
 	if err != nil {
@@ -39,9 +41,10 @@ func (m *MemoryRedis) Dial(context.Context, string, string) (net.Conn, error) {
 	return b, nil
 }
 
-// bufferedConn is a connection whose writes never wait for the other side, as on a socket. Over a bare
-// pipe a pipeline of commands deadlocks: the server waits until its first reply is read, the client
-// until its last command is read.
+// bufferedConn is a connection whose writes never wait for the other side, as
+// on a socket. Over a bare pipe a pipeline of commands deadlocks: the server
+// waits until its first reply is read, the client until its last command is
+// read.
 type bufferedConn struct {
 	net.Conn
 	wakeup chan struct{} // there is something to send
@@ -53,7 +56,8 @@ type bufferedConn struct {
 	err   error
 }
 
-// maxQueuedBytes bounds the bytes that a client may send without reading a reply.
+// maxQueuedBytes bounds the bytes that a client may send without reading a
+// reply.
 const maxQueuedBytes = 64 << 20
 
 func (b *bufferedConn) Write(p []byte) (int, error) {

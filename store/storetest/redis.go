@@ -25,7 +25,8 @@ const (
 	portAttempts = 5                    // another process may take a port that was free
 )
 
-// Redis is a redis-server process. Its methods fail the test when they cannot do what they say.
+// Redis is a redis-server process. Its methods fail the test when they cannot
+// do what they say.
 type Redis struct {
 	tb      testing.TB
 	port    int
@@ -40,16 +41,19 @@ type Redis struct {
 	done chan struct{} // closed when the process has ended
 }
 
-// KillSafeArgs are arguments for [Start] with which the server writes each change to its file
-// before it answers, so that [Redis.Kill] loses nothing. By default it can lose the writes of the
-// last two seconds: while the disk is busy with a flush, appendfsync everysec keeps new writes in
-// memory and answers all the same (flushAppendOnlyFile in aof.c of Redis). "no" never flushes, so
-// it never keeps writes back, and a kill does not affect the operating system, which has them.
+// KillSafeArgs are arguments for [Start] with which the server writes each
+// change to its file before it answers, so that [Redis.Kill] loses nothing. By
+// default it can lose the writes of the last two seconds: while the disk is
+// busy with a flush, appendfsync everysec keeps new writes in memory and
+// answers all the same (flushAppendOnlyFile in aof.c of Redis). "no" never
+// flushes, so it never keeps writes back, and a kill does not affect the
+// operating system, which has them.
 var KillSafeArgs = []string{"--appendfsync", "no"}
 
-// Start runs a redis-server on a free port of the loopback interface until the test ends. It has an
-// append-only file that is flushed every second, as in production. The args, such as
-// "--maxmemory-policy", "allkeys-lru" or [KillSafeArgs], come last and win.
+// Start runs a redis-server on a free port of the loopback interface until the
+// test ends. It has an append-only file that is flushed every second, as in
+// production. The args, such as "--maxmemory-policy", "allkeys-lru" or
+// [KillSafeArgs], come last and win.
 func Start(tb testing.TB, args ...string) *Redis {
 	tb.Helper()
 	return startOnFreePort(tb, &Redis{tb: tb, args: args})
@@ -58,8 +62,8 @@ func Start(tb testing.TB, args ...string) *Redis {
 // StartUnix is [Start] on a Unix socket, without a port.
 func StartUnix(tb testing.TB, args ...string) *Redis {
 	tb.Helper()
-	// The path of a socket must be short. The directory of the test has the test's name and may be
-	// too long.
+	// The path of a socket must be short. The directory of the test has the
+	// test's name and may be too long.
 	dir, err := os.MkdirTemp("", "holdd")
 	if err != nil {
 		tb.Fatal(err)
@@ -102,12 +106,14 @@ func redisServerPath(tb testing.TB) string {
 	return bin
 }
 
-// startServer starts the process and waits until it has read its append-only file and answers.
+// startServer starts the process and waits until it has read its append-only
+// file and answers.
 func (r *Redis) startServer() error {
 	args := []string{
 		"--port", strconv.Itoa(r.port), "--bind", "127.0.0.1", "--dir", r.dir, "--logfile",
 		filepath.Join(r.dir, "log"), "--daemonize", "no",
-		"--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--latency-tracking", "no",
+		"--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
+		"--latency-tracking", "no",
 	}
 	if r.socket != "" {
 		args = append(args, "--unixsocket", r.socket)
@@ -218,22 +224,24 @@ func (r *Redis) PID() int {
 	return r.cmd.Process.Pid
 }
 
-// Kill is kill -9, and waits for the end. Writes to the file survive, flushed or not. Writes that
-// the server has answered and kept back, as with a slow disk and without [KillSafeArgs], are lost.
-// A server that is down stays down.
+// Kill is kill -9, and waits for the end. Writes to the file survive, flushed
+// or not. Writes that the server has answered and kept back, as with a slow
+// disk and without [KillSafeArgs], are lost. A server that is down stays down.
 func (r *Redis) Kill() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.cmd == nil {
 		return
 	}
-	_ = r.cmd.Process.Kill() // fails only if it has ended already; kill -9 ends a stopped process as well
+	// fails only if it has ended already; kill -9 ends a stopped process as
+	// well
+	_ = r.cmd.Process.Kill()
 	<-r.done
 	r.cmd = nil
 }
 
-// Restart starts the server again at the same address, after a kill if it still runs, with its
-// append-only file.
+// Restart starts the server again at the same address, after a kill if it still
+// runs, with its append-only file.
 func (r *Redis) Restart() {
 	r.tb.Helper()
 	r.Kill()
@@ -245,7 +253,8 @@ func (r *Redis) Restart() {
 	}
 }
 
-// Pause stops the process (SIGSTOP): connections stay open, and the server does not answer.
+// Pause stops the process (SIGSTOP): connections stay open, and the server does
+// not answer.
 func (r *Redis) Pause() {
 	r.tb.Helper()
 	r.signal(syscall.SIGSTOP)
@@ -287,7 +296,8 @@ func freePort(tb testing.TB) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// WaitUntil polls cond, and fails the test if it is not met within d. what names the condition.
+// WaitUntil polls cond, and fails the test if it is not met within d. what
+// names the condition.
 func WaitUntil(tb testing.TB, d time.Duration, what string, cond func() bool) {
 	tb.Helper()
 	timeout := time.NewTimer(d)

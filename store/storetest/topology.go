@@ -21,8 +21,8 @@ type Cluster struct {
 // hashSlots is the number of hash slots of a Cluster.
 const hashSlots = 16384
 
-// StartCluster runs n masters that share the slots evenly, and waits until all of them agree. It
-// takes about two seconds.
+// StartCluster runs n masters that share the slots evenly, and waits until all
+// of them agree. It takes about two seconds.
 func StartCluster(tb testing.TB, n int) *Cluster {
 	tb.Helper()
 	c := &Cluster{}
@@ -37,20 +37,23 @@ func StartCluster(tb testing.TB, n int) *Cluster {
 		defer rdb.Close()
 		clients = append(clients, rdb)
 		requireNoError(tb, rdb.Do(ctx, "cluster", "set-config-epoch", i+1).Err())
-		requireNoError(tb, rdb.Do(ctx, "cluster", "addslotsrange", i*hashSlots/n, (i+1)*hashSlots/n-1).Err())
+		requireNoError(tb, rdb.Do(ctx, "cluster", "addslotsrange", i*hashSlots/n,
+			(i+1)*hashSlots/n-1).Err())
 	}
 	for _, m := range c.Masters[1:] {
-		requireNoError(tb, clients[0].Do(ctx, "cluster", "meet", "127.0.0.1", m.port, m.busPort).Err())
+		requireNoError(tb, clients[0].Do(ctx, "cluster", "meet", "127.0.0.1",
+			m.port, m.busPort).Err())
 	}
 	for i, rdb := range clients {
-		WaitUntil(tb, startTimeout, fmt.Sprintf("master %d knows the whole Cluster", i), func() bool {
-			info := rdb.ClusterInfo(ctx).Val()
-			if !strings.Contains(info, "cluster_state:ok") {
-				return false
-			}
-			table, err := rdb.ClusterShards(ctx).Result()
-			return err == nil && len(table) == n
-		})
+		WaitUntil(tb, startTimeout, fmt.Sprintf("master %d knows the whole Cluster", i),
+			func() bool {
+				info := rdb.ClusterInfo(ctx).Val()
+				if !strings.Contains(info, "cluster_state:ok") {
+					return false
+				}
+				table, err := rdb.ClusterShards(ctx).Result()
+				return err == nil && len(table) == n
+			})
 	}
 	return c
 }
@@ -64,7 +67,8 @@ func (c *Cluster) URL() string {
 	return "redis+cluster://" + strings.Join(hosts, ",")
 }
 
-// Sentinel is a master with replicas, watched by sentinels that replace the master when it dies.
+// Sentinel is a master with replicas, watched by sentinels that replace the
+// master when it dies.
 type Sentinel struct {
 	Servers   []*Redis // the first is the master at the start
 	Sentinels []*Redis
@@ -74,8 +78,9 @@ type Sentinel struct {
 // masterName is the name of the master in the configuration of the sentinels.
 const masterName = "holds"
 
-// StartSentinel runs a master with two replicas and three sentinels that consider it down after 1.5
-// s, and waits until a failover would succeed. It takes about three seconds.
+// StartSentinel runs a master with two replicas and three sentinels that
+// consider it down after 1.5 s, and waits until a failover would succeed. It
+// takes about three seconds.
 func StartSentinel(tb testing.TB) *Sentinel {
 	tb.Helper()
 	s := &Sentinel{tb: tb}
@@ -115,8 +120,9 @@ func startSentinel(tb testing.TB, master int) *Redis {
 	for range portAttempts {
 		r.port = freePort(tb)
 		r.dir = tb.TempDir()
-		conf := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nlogfile %s\nsentinel monitor %s 127.0.0.1 %d 2\n"+
-			"sentinel down-after-milliseconds %[4]s 1500\nsentinel failover-timeout %[4]s 5000\nsentinel parallel-syncs %[4]s 2\n",
+		conf := fmt.Sprintf(
+			"port %d\nbind 127.0.0.1\ndir %s\nlogfile %s\nsentinel monitor %s 127.0.0.1 %d 2\n"+
+				"sentinel down-after-milliseconds %[4]s 1500\nsentinel failover-timeout %[4]s 5000\nsentinel parallel-syncs %[4]s 2\n",
 			r.port, r.dir, filepath.Join(r.dir, "log"), masterName, master)
 		file := filepath.Join(r.dir, "sentinel.conf") // a sentinel writes its state back into it
 		requireNoError(tb, os.WriteFile(file, []byte(conf), 0o600))
@@ -149,12 +155,14 @@ func (s *Sentinel) Master() *Redis {
 	return r
 }
 
-// currentMaster is the server that most sentinels call the master, nil if there is none.
+// currentMaster is the server that most sentinels call the master, nil if there
+// is none.
 func (s *Sentinel) currentMaster() *Redis {
 	votes := map[string]int{}
 	for _, w := range s.Sentinels {
 		c := redis.NewSentinelClient(&redis.Options{Addr: w.Addr(), MaxRetries: -1})
-		if addr, err := c.GetMasterAddrByName(context.Background(), masterName).Result(); err == nil && len(addr) == 2 {
+		if addr, err := c.GetMasterAddrByName(context.Background(),
+			masterName).Result(); err == nil && len(addr) == 2 {
 			votes[addr[1]]++
 		}
 		c.Close()
@@ -167,11 +175,13 @@ func (s *Sentinel) currentMaster() *Redis {
 	return nil
 }
 
-// failoverTimeout bounds a failover. A sentinel that finds itself two seconds late, as on a machine
-// that stood still, starts no failover for half a minute (TILT mode).
+// failoverTimeout bounds a failover. A sentinel that finds itself two seconds
+// late, as on a machine that stood still, starts no failover for half a minute
+// (TILT mode).
 const failoverTimeout = 3 * time.Minute
 
-// AwaitFailover waits until the sentinels agree on another master than old and it takes writes.
+// AwaitFailover waits until the sentinels agree on another master than old and
+// it takes writes.
 func (s *Sentinel) AwaitFailover(old *Redis) *Redis {
 	s.tb.Helper()
 	var now *Redis

@@ -36,36 +36,45 @@ func ParseSeverity(s string) (Severity, bool) {
 	return Severity(max(i, 0)), i > 0
 }
 
-// Kind says what an alert is about. The set is closed: each has its section in the runbook, and is a label of metrics.
+// Kind says what an alert is about. The set is closed: each has its section in
+// the runbook, and is a label of metrics.
 type Kind string
 
 const (
-	ExpiryNear             Kind = "expiry_near"             // an authorization ends soon
-	ExpiresBeforeDue       Kind = "expires_first"           // it ends before the hold's own time comes
-	DeadlinePassed         Kind = "deadline_passed"         // it should have ended, and the hold is still open
-	CaptureRefused         Kind = "capture_refused"         // Stripe or the bank refused for good
-	AttentionRequired      Kind = "attention"               // a person must look
-	ExpiredUncaptured      Kind = "expired_uncaptured"      // the card network let it go
-	OnExpiryPolicy         Kind = "deadline_policy"         // on_expiry acted, or has nothing to act on
-	BadMetadata            Kind = "bad_metadata"            // terms in an intent's metadata were not taken
+	ExpiryNear Kind = "expiry_near" // an authorization ends soon
+	// it ends before the hold's own time comes
+	ExpiresBeforeDue Kind = "expires_first"
+	// it should have ended, and the hold is still open
+	DeadlinePassed    Kind = "deadline_passed"
+	CaptureRefused    Kind = "capture_refused"    // Stripe or the bank refused for good
+	AttentionRequired Kind = "attention"          // a person must look
+	ExpiredUncaptured Kind = "expired_uncaptured" // the card network let it go
+	// on_expiry acted, or has nothing to act on
+	OnExpiryPolicy Kind = "deadline_policy"
+	// terms in an intent's metadata were not taken
+	BadMetadata            Kind = "bad_metadata"
 	BadInboxEntry          Kind = "bad_inbox_entry"         // an entry of the inbox was not taken
 	Orphan                 Kind = "orphan"                  // money is held and nobody scheduled it
 	AuthorizationAbandoned Kind = "authorization_abandoned" // a guest never finished
 	StripeUnavailable      Kind = "stripe_away"             //
 	KeyRejected            Kind = "key_rejected"            //
 	StripeRateLimited      Kind = "limits_hit"              // Stripe answers 429
-	CapacityAtRisk         Kind = "capacity"                // more is due than the limits let through
-	RedisUnavailable       Kind = "redis_away"              // told past Redis, by each replica
-	RedisDataLost          Kind = "redis_emptied"           //
-	ReplicaStopped         Kind = "replica_stopped"         // without a word
-	SinkFailing            Kind = "sink_down"               // a way out takes nothing, or asked not to be told any more
-	EventsLost             Kind = "events_lost"             // a way out was away for too long
+	// more is due than the limits let through
+	CapacityAtRisk   Kind = "capacity"
+	RedisUnavailable Kind = "redis_away"      // told past Redis, by each replica
+	RedisDataLost    Kind = "redis_emptied"   //
+	ReplicaStopped   Kind = "replica_stopped" // without a word
+	// a way out takes nothing, or asked not to be told any more
+	SinkFailing Kind = "sink_down"
+	EventsLost  Kind = "events_lost" // a way out was away for too long
 )
 
 // Kinds lists every kind.
 func Kinds() []Kind {
-	return []Kind{ExpiryNear, ExpiresBeforeDue, DeadlinePassed, CaptureRefused, AttentionRequired, ExpiredUncaptured, OnExpiryPolicy, BadMetadata, BadInboxEntry, Orphan,
-		AuthorizationAbandoned, StripeUnavailable, KeyRejected, StripeRateLimited, CapacityAtRisk, RedisUnavailable, RedisDataLost, ReplicaStopped, SinkFailing, EventsLost}
+	return []Kind{ExpiryNear, ExpiresBeforeDue, DeadlinePassed, CaptureRefused, AttentionRequired,
+		ExpiredUncaptured, OnExpiryPolicy, BadMetadata, BadInboxEntry, Orphan,
+		AuthorizationAbandoned, StripeUnavailable, KeyRejected, StripeRateLimited, CapacityAtRisk,
+		RedisUnavailable, RedisDataLost, ReplicaStopped, SinkFailing, EventsLost}
 }
 
 // Alert is what a person is told.
@@ -87,7 +96,8 @@ type RenderOptions struct {
 	Livemode   bool
 }
 
-// FromJSON makes of an event what people are told. ok is false where it is nothing that anybody must know of.
+// FromJSON makes of an event what people are told. ok is false where it is
+// nothing that anybody must know of.
 func FromJSON(data []byte, s RenderOptions) (a Alert, ok bool) {
 	var e event.Envelope
 	if json.Unmarshal(data, &e) != nil {
@@ -96,7 +106,8 @@ func FromJSON(data []byte, s RenderOptions) (a Alert, ok bool) {
 	return FromEvent(&e, s)
 }
 
-// FromEvent is [FromJSON] for an event that was read already. It is pure: the same event is the same alert, whoever looks and when.
+// FromEvent is [FromJSON] for an event that was read already. It is pure: the
+// same event is the same alert, whoever looks and when.
 func FromEvent(e *event.Envelope, s RenderOptions) (a Alert, ok bool) {
 	a = Alert{ID: e.ID, At: e.Timestamp, HoldID: e.Data.Hold.ID}
 	w := &alertWriter{options: s, now: e.Timestamp}
@@ -136,10 +147,12 @@ func describeHoldEvent(a *Alert, w *alertWriter, e *event.Envelope) bool {
 		w.addLine("Do: look at the payment in the Dashboard; if the money is gone, ask the guest for another card.")
 	case e.Type == hold.EventExpiring && e.Data.Cause == hold.CauseOnExpiry.String():
 		a.Kind, a.Severity = OnExpiryPolicy, Critical
-		w.addHoldHeader(h, "ends %s, and nothing will be done about it", w.formatTimeLeft(h.ExpiresAt))
+		w.addHoldHeader(h, "ends %s, and nothing will be done about it",
+			w.formatTimeLeft(h.ExpiresAt))
 		w.addLine("By itself: nothing (on_expiry is %s, the hold is %s).", h.OnExpiry, h.State)
 		w.addOperatorAction(h)
-	case e.Type == hold.EventExpiring && (e.Data.Cause == hold.CauseAfterDeadline.String() || !actionAt.IsZero() && !actionAt.Before(h.ExpiresAt)):
+	case e.Type == hold.EventExpiring && (e.Data.Cause == hold.CauseAfterDeadline.String() ||
+		!actionAt.IsZero() && !actionAt.Before(h.ExpiresAt)):
 		a.Kind, a.Severity = ExpiresBeforeDue, severityByTimeLeft(left)
 		if e.Data.Cause == hold.CauseAfterDeadline.String() {
 			a.Severity = max(a.Severity, Warning) // news, and the time to do something is now
@@ -152,7 +165,8 @@ func describeHoldEvent(a *Alert, w *alertWriter, e *event.Envelope) bool {
 		a.Kind, a.Severity = ExpiryNear, severityByTimeLeft(left)
 		if h.State == "attention" || h.State == "paused" {
 			a.Severity = max(a.Severity, Warning)
-		} else if (h.Next == "capture" || h.Next == "cancel") && h.NextAt != nil && h.NextAt.Before(h.ExpiresAt) && h.NextAt.After(e.Timestamp.Add(-maxActionDelay)) {
+		} else if (h.Next == "capture" || h.Next == "cancel") && h.NextAt != nil &&
+			h.NextAt.Before(h.ExpiresAt) && h.NextAt.After(e.Timestamp.Add(-maxActionDelay)) {
 			a.Severity = Info // it will be seen to in time
 		}
 		w.addHoldHeader(h, "ends %s", w.formatTimeLeft(h.ExpiresAt))
@@ -161,7 +175,8 @@ func describeHoldEvent(a *Alert, w *alertWriter, e *event.Envelope) bool {
 	case e.Type == hold.EventAttention:
 		a.Kind, a.Severity = AttentionRequired, max(severityByTimeLeft(left), Warning)
 		switch e.Data.Cause {
-		case hold.CauseRefused.String(), hold.CauseAmountTooLarge.String(), hold.CauseNotCapturable.String(), hold.CauseKeyConflict.String():
+		case hold.CauseRefused.String(), hold.CauseAmountTooLarge.String(),
+			hold.CauseNotCapturable.String(), hold.CauseKeyConflict.String():
 			a.Kind, a.Severity = CaptureRefused, Critical
 			w.addHoldHeader(h, "was refused at Stripe (%s)", e.Data.Cause)
 		case hold.CauseNoOutcome.String():
@@ -174,7 +189,8 @@ func describeHoldEvent(a *Alert, w *alertWriter, e *event.Envelope) bool {
 			w.addHoldHeader(h, "ends %s, before its own time comes", w.formatTimeLeft(h.ExpiresAt))
 			w.addLine("Its own time: %s.", w.formatTimeAndLeft(actionAt))
 		case hold.CauseInsideMargin.String():
-			w.addHoldHeader(h, "ends %s, too soon for on_expiry to act without a warning", w.formatTimeLeft(h.ExpiresAt))
+			w.addHoldHeader(h, "ends %s, too soon for on_expiry to act without a warning",
+				w.formatTimeLeft(h.ExpiresAt))
 		default:
 			w.addHoldHeader(h, "needs a person (%s)", e.Data.Cause)
 		}
@@ -188,7 +204,8 @@ func describeHoldEvent(a *Alert, w *alertWriter, e *event.Envelope) bool {
 		w.addHoldHeader(h, "has expired: the card network let it go before it was captured")
 		w.addLine("By itself: nothing, this is final.")
 		w.addLine("Do: ask the guest for another payment; holdd show %s tells what happened.", h.ID)
-	case (e.Type == hold.EventCanceled || e.Type == hold.EventCaptured) && e.Data.Cause == hold.CauseOnExpiry.String():
+	case (e.Type == hold.EventCanceled || e.Type == hold.EventCaptured) &&
+		e.Data.Cause == hold.CauseOnExpiry.String():
 		a.Kind, a.Severity = OnExpiryPolicy, Warning
 		if e.Type == hold.EventCaptured {
 			a.Severity = Info
@@ -204,10 +221,12 @@ func describeHoldEvent(a *Alert, w *alertWriter, e *event.Envelope) bool {
 	return true
 }
 
-// maxActionDelay is by how much a hold's next step may be overdue before nobody should rely on it.
+// maxActionDelay is by how much a hold's next step may be overdue before nobody
+// should rely on it.
 const maxActionDelay = 5 * time.Minute
 
-// severityByTimeLeft is how severe it is that an authorization ends so soon: whoever is warned a day ahead can still act at ease.
+// severityByTimeLeft is how severe it is that an authorization ends so soon:
+// whoever is warned a day ahead can still act at ease.
 func severityByTimeLeft(left time.Duration) Severity {
 	switch {
 	case left > 24*time.Hour:
@@ -240,26 +259,34 @@ func describeSystemEvent(a *Alert, w *alertWriter, e *event.Envelope) bool {
 		if d.Rejection == nil {
 			return false
 		}
-		set(BadInboxEntry, Warning, "a wish in the inbox was not taken: %s", sanitizeText(d.Rejection.Reason, 200))
+		set(BadInboxEntry, Warning, "a wish in the inbox was not taken: %s",
+			sanitizeText(d.Rejection.Reason, 200))
 		if e.Type == event.MetadataRejected {
-			set(BadMetadata, Warning, "the terms of %s were not taken: %s", sanitizeText(d.Rejection.ID, 80), sanitizeText(d.Rejection.Reason, 200))
+			set(BadMetadata, Warning, "the terms of %s were not taken: %s",
+				sanitizeText(d.Rejection.ID, 80), sanitizeText(d.Rejection.Reason, 200))
 		}
-		w.addLine("Field: %s. Code: %s. Entry or intent: %s.", orDefault(sanitizeText(d.Rejection.Field, 80), "-"), orDefault(d.Rejection.Code, "-"), sanitizeText(d.Rejection.ID, 80))
+		w.addLine("Field: %s. Code: %s. Entry or intent: %s.",
+			orDefault(sanitizeText(d.Rejection.Field, 80), "-"), orDefault(d.Rejection.Code, "-"),
+			sanitizeText(d.Rejection.ID, 80))
 		w.addLine("By itself: nothing; the hold is not scheduled.")
 		w.addLine("Do: mend it where it was written and send it again; the original is in holdd:inbox:rejected.")
 	case event.Orphan:
 		if d.Intent == nil {
 			return false
 		}
-		set(Orphan, Warning, "%s holds %s and nobody has scheduled it", d.Intent.PaymentIntent, hold.FormatAmount(d.Intent.Amount, d.Intent.Currency))
+		set(Orphan, Warning, "%s holds %s and nobody has scheduled it", d.Intent.PaymentIntent,
+			hold.FormatAmount(d.Intent.Amount, d.Intent.Currency))
 		w.addAccountLine(d.Intent.Account)
 		w.addLine("By itself: nothing; the card network lets it go after some days.")
-		w.addLine("Do: holdd schedule %s --capture-at …, or release it in the Dashboard.", d.Intent.PaymentIntent)
+		w.addLine("Do: holdd schedule %s --capture-at …, or release it in the Dashboard.",
+			d.Intent.PaymentIntent)
 	case event.AuthorizationAbandoned:
 		if d.Intent == nil {
 			return false
 		}
-		set(AuthorizationAbandoned, Warning, "%s: the authorization of %s was never finished and has been canceled", orDefault(sanitizeText(d.Intent.Reference, 80), d.Intent.PaymentIntent),
+		set(AuthorizationAbandoned, Warning,
+			"%s: the authorization of %s was never finished and has been canceled",
+			orDefault(sanitizeText(d.Intent.Reference, 80), d.Intent.PaymentIntent),
 			hold.FormatAmount(d.Intent.Amount, d.Intent.Currency))
 		w.addAccountLine(d.Intent.Account)
 		w.addLine("By itself: nothing; no money is held.")
@@ -294,7 +321,9 @@ func describeSystemEvent(a *Alert, w *alertWriter, e *event.Envelope) bool {
 		if c.AtLeast {
 			atLeast = "at least "
 		}
-		set(CapacityAtRisk, Critical, "%s%d holds over %s will lapse before their turn, the first %s", atLeast, c.Holds, formatSums(c.Sums), w.formatTimeLeft(c.FirstAt))
+		set(CapacityAtRisk, Critical,
+			"%s%d holds over %s will lapse before their turn, the first %s", atLeast, c.Holds,
+			formatSums(c.Sums), w.formatTimeLeft(c.FirstAt))
 		w.addLine("More is due than %d captures a second let through.", c.Rate)
 		w.addLine("First to lapse: %s.", w.formatTimeAndLeft(c.FirstAt))
 		w.addLine("By itself: nearest deadline first, at that rate.")
@@ -303,7 +332,8 @@ func describeSystemEvent(a *Alert, w *alertWriter, e *event.Envelope) bool {
 		a.Resolved = true
 		set(CapacityAtRisk, Critical, "everything that is due gets its turn in time again")
 	case event.ReplicaStopped:
-		set(ReplicaStopped, Warning, "replica %s stopped without a word; %d go on", sanitizeText(d.Replica, 100), len(d.Alive))
+		set(ReplicaStopped, Warning, "replica %s stopped without a word; %d go on",
+			sanitizeText(d.Replica, 100), len(d.Alive))
 		w.addLine("By itself: its work was taken over.")
 		w.addLine("Do: look at its log and why it ended; start it again if nothing does so.")
 	case event.RedisDataLost:
@@ -311,7 +341,8 @@ func describeSystemEvent(a *Alert, w *alertWriter, e *event.Envelope) bool {
 		w.addLine("By itself: every hold whose terms stand at Stripe is scheduled anew from there.")
 		w.addLine("Do: find out what emptied it; holdd reconcile shows what was found. Lost are history, acknowledgements and changes not yet mirrored.")
 	case event.SinkFailing, event.SinkDisabled:
-		set(SinkFailing, Critical, "%s takes no events: %s", sanitizeText(d.Sink, 40), sanitizeText(d.Detail, 200))
+		set(SinkFailing, Critical, "%s takes no events: %s", sanitizeText(d.Sink, 40),
+			sanitizeText(d.Detail, 200))
 		w.addLine("By itself: it is tried again for days, in order; nothing else waits for it.")
 		if e.Type == event.SinkDisabled {
 			w.lines = w.lines[:0]
@@ -326,11 +357,15 @@ func describeSystemEvent(a *Alert, w *alertWriter, e *event.Envelope) bool {
 		if d.Count < 0 {
 			n = "some"
 		}
-		set(EventsLost, Critical, "%s was away for too long: %s events were dropped before it was back", sanitizeText(d.Sink, 40), n)
+		set(EventsLost, Critical,
+			"%s was away for too long: %s events were dropped before it was back",
+			sanitizeText(d.Sink, 40), n)
 		w.addLine("Do: compare with holdd list; raise events_max if it may be away for so long.")
 		if e.Type == event.SinkDeadLetters {
 			w.lines = w.lines[:0]
-			set(EventsLost, Critical, "%s did not take %s events for days: they are dead letters now", sanitizeText(d.Sink, 40), n)
+			set(EventsLost, Critical,
+				"%s did not take %s events for days: they are dead letters now",
+				sanitizeText(d.Sink, 40), n)
 			w.addLine("Do: holdd callbacks dead lists them, holdd callbacks replay sends them once more.")
 		}
 	default:

@@ -75,7 +75,8 @@ func TestCheckNotifyURL(t *testing.T) {
 	}
 }
 
-// The switch is told that all is well, or what isn't; people are told past Redis that Redis is away, and when it is back.
+// The switch is told that all is well, or what isn't; people are told past
+// Redis that Redis is away, and when it is back.
 func TestReadinessChecked_PingsAndAlertsRedisOutage(t *testing.T) {
 	pings := make(chan string, 16)
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { pings <- r.Method + " " + r.URL.Path }))

@@ -31,10 +31,12 @@ func (w *alertWriter) addHoldHeader(h *hold.View, format string, args ...any) {
 	if h.State == "captured" && h.CapturedAmount > 0 {
 		amount = h.CapturedAmount
 	}
-	w.title = name + ", " + hold.FormatAmount(amount, h.Currency) + ": " + fmt.Sprintf(format, args...)
+	w.title = name + ", " + hold.FormatAmount(amount, h.Currency) + ": " +
+		fmt.Sprintf(format, args...)
 	w.addLine("Hold: %s", h.ID)
 	w.addAccountLine(h.Account)
-	w.addLine("Ends: %s%s.", w.formatTimeAndLeft(h.ExpiresAt), map[bool]string{true: ", which is only assumed"}[h.ExpiresAtSource == "assumed"])
+	w.addLine("Ends: %s%s.", w.formatTimeAndLeft(h.ExpiresAt),
+		map[bool]string{true: ", which is only assumed"}[h.ExpiresAtSource == "assumed"])
 }
 
 func (w *alertWriter) addAccountLine(account string) {
@@ -46,13 +48,18 @@ func (w *alertWriter) addAccountLine(account string) {
 // addAutomaticAction says what happens to a hold if nobody does anything.
 func (w *alertWriter) addAutomaticAction(h *hold.View) {
 	switch {
-	case (h.Next == "capture" || h.Next == "cancel") && h.NextAt != nil && h.NextAt.Before(h.ExpiresAt):
-		w.addLine("By itself: it is %s %s.", map[string]string{"capture": "captured", "cancel": "released"}[h.Next], w.formatTimeAndLeft(*h.NextAt))
+	case (h.Next == "capture" || h.Next == "cancel") && h.NextAt != nil &&
+		h.NextAt.Before(h.ExpiresAt):
+		w.addLine("By itself: it is %s %s.", map[string]string{"capture": "captured",
+			"cancel": "released"}[h.Next], w.formatTimeAndLeft(*h.NextAt))
 	case h.State == "working":
 		w.addLine("By itself: Stripe is asked until it is known what became of it.")
-	case h.OnExpiry == "cancel" && (h.State != "attention" || h.Cause == hold.CauseAfterDeadline.String()):
+	case h.OnExpiry == "cancel" &&
+		(h.State != "attention" || h.Cause == hold.CauseAfterDeadline.String()):
 		w.addLine("By itself: it is released shortly before it ends (on_expiry is cancel).")
-	case h.OnExpiry == "capture" && h.CancelAt == nil && (h.State == "waiting" || h.State == "scheduled" || h.State == "attention" && h.Cause == hold.CauseAfterDeadline.String()):
+	case h.OnExpiry == "capture" && h.CancelAt == nil &&
+		(h.State == "waiting" || h.State == "scheduled" || h.State == "attention" &&
+			h.Cause == hold.CauseAfterDeadline.String()):
 		w.addLine("By itself: it is captured shortly before it ends (on_expiry is capture).")
 	default:
 		w.addLine("By itself: nothing; the card network lets it go when it ends.")
@@ -62,10 +69,12 @@ func (w *alertWriter) addAutomaticAction(h *hold.View) {
 // addOperatorAction says what a person can do about a hold.
 func (w *alertWriter) addOperatorAction(h *hold.View) {
 	if h.State == "paused" {
-		w.addLine("Do: holdd resume %s, or holdd cancel %s; holdd acknowledge %s if this is fine.", h.ID, h.ID, h.ID)
+		w.addLine("Do: holdd resume %s, or holdd cancel %s; holdd acknowledge %s if this is fine.",
+			h.ID, h.ID, h.ID)
 		return
 	}
-	w.addLine("Do: holdd capture %s, or holdd cancel %s; holdd acknowledge %s if this is fine.", h.ID, h.ID, h.ID)
+	w.addLine("Do: holdd capture %s, or holdd cancel %s; holdd acknowledge %s if this is fine.",
+		h.ID, h.ID, h.ID)
 }
 
 // formatTime is a time as people write it.
@@ -95,7 +104,8 @@ func (w *alertWriter) formatTimeAndLeft(t time.Time) string {
 	return w.formatTime(t) + " (" + w.formatTimeLeft(t) + ")"
 }
 
-// formatDuration writes a duration in at most two units: 3 d 4 h, 5 h 30 min, 12 min.
+// formatDuration writes a duration in at most two units: 3 d 4 h, 5 h 30 min,
+// 12 min.
 func formatDuration(d time.Duration) string {
 	d = d.Round(time.Minute)
 	lifetimes, hours, minutes := int(d/(24*time.Hour)), int(d/time.Hour)%24, int(d/time.Minute)%60
@@ -112,11 +122,13 @@ func formatDuration(d time.Duration) string {
 	return fmt.Sprintf("%d min", max(minutes, 1))
 }
 
-// sanitizeText makes a text from outside fit for a chat: one line of it, nothing that calls everybody or makes a link.
+// sanitizeText makes a text from outside fit for a chat: one line of it,
+// nothing that calls everybody or makes a link.
 func sanitizeText(s string, n int) string {
 	s = strings.Map(func(r rune) rune {
 		switch {
-		case unicode.IsControl(r), unicode.In(r, unicode.Cf), r == '<', r == '>', r == '`', r == '*', r == '|':
+		case unicode.IsControl(r), unicode.In(r, unicode.Cf), r == '<', r == '>',
+			r == '`', r == '*', r == '|':
 			return -1
 		case r == '@':
 			return '＠'

@@ -35,12 +35,17 @@ func newCallbackSink(o *Options) (*sink, error) {
 	}
 	client := newHTTPClient(o.Transport)
 	agent := "holdd/" + o.Version
-	return &sink{name: callbackSinkName, addressDigest: addressDigest(c.URL), minSeverity: c.MinSeverity, maxConcurrent: maxConcurrentSends, send: func(ctx context.Context, m []message) deliveryOutcome {
-		return post(ctx, client, hook, c.URL, agent, &m[0])
-	}}, nil
+	return &sink{name: callbackSinkName, addressDigest: addressDigest(c.URL),
+		minSeverity: c.MinSeverity, maxConcurrent: maxConcurrentSends,
+		send: func(ctx context.Context, m []message) deliveryOutcome {
+			return post(ctx, client, hook, c.URL, agent, &m[0])
+		}}, nil
 }
 
-func post(ctx context.Context, client *http.Client, hook *standardwebhooks.Webhook, url, agent string, m *message) deliveryOutcome {
+func post(
+	ctx context.Context, client *http.Client, hook *standardwebhooks.Webhook, url,
+	agent string, m *message,
+) deliveryOutcome {
 	now := time.Now()
 	signature, err := hook.Sign(m.eventID, now, m.eventJSON)
 	if err != nil {
@@ -58,20 +63,25 @@ func post(ctx context.Context, client *http.Client, hook *standardwebhooks.Webho
 	return doRequest(client, req)
 }
 
-// outcomeFromResponse reads an answer as Standard Webhooks has it: any 2xx is taken, 410 is the end.
+// outcomeFromResponse reads an answer as Standard Webhooks has it: any 2xx is
+// taken, 410 is the end.
 func outcomeFromResponse(res *http.Response, now time.Time) deliveryOutcome {
-	o := deliveryOutcome{reason: "HTTP " + strconv.Itoa(res.StatusCode), retryAfter: parseRetryAfter(res.Header.Get("Retry-After"), now)}
+	o := deliveryOutcome{reason: "HTTP " + strconv.Itoa(res.StatusCode),
+		retryAfter: parseRetryAfter(res.Header.Get("Retry-After"), now)}
 	switch code := res.StatusCode; {
 	case code/100 == 2:
 		return deliveryOutcome{result: resultDelivered}
 	case code == http.StatusGone:
 		o.result = resultGone
-	case code == http.StatusTooManyRequests, code == http.StatusServiceUnavailable && o.retryAfter > 0:
+	case code == http.StatusTooManyRequests, code == http.StatusServiceUnavailable &&
+		o.retryAfter > 0:
 		o.result = resultRetryLater
 		o.retryAfter = max(o.retryAfter, sinkBackoffMin)
 	case code/100 == 3:
-		o.result, o.reason = resultFailed, o.reason+": redirects are not followed, give the final address"
-	case code == http.StatusBadRequest, code == http.StatusConflict, code == http.StatusRequestEntityTooLarge, code == http.StatusUnprocessableEntity:
+		o.result, o.reason = resultFailed, o.reason+
+			": redirects are not followed, give the final address"
+	case code == http.StatusBadRequest, code == http.StatusConflict,
+		code == http.StatusRequestEntityTooLarge, code == http.StatusUnprocessableEntity:
 		o.result = resultRejected
 	default:
 		o.result = resultFailed
@@ -90,7 +100,8 @@ func parseRetryAfter(s string, now time.Time) time.Duration {
 	return 0
 }
 
-// describeNetworkError says what kind of failure it was. The error itself may carry the address, which may carry a token.
+// describeNetworkError says what kind of failure it was. The error itself may
+// carry the address, which may carry a token.
 func describeNetworkError(err error) string {
 	var dns *net.DNSError
 	var op *net.OpError

@@ -12,8 +12,9 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// More falls due at once than one capture a second lets through before the deadlines: people learn before the first hold lapses how many
-// will, and over how much money; and that is what comes to pass.
+// More falls due at once than one capture a second lets through before the
+// deadlines: people learn before the first hold lapses how many will, and over
+// how much money; and that is what comes to pass.
 func TestCapacityAtRisk_ForecastsExpiredHolds(t *testing.T) {
 	const n, served = 600, 400 // a hold a second from when they fall due
 	runInWorld(t, func(w *world) {
@@ -69,7 +70,8 @@ func TestCapacityAtRisk_ForecastsExpiredHolds(t *testing.T) {
 		if !warning.Timestamp.Before(first) {
 			t.Errorf("told at %s, and the first lapsed at %s", warning.Timestamp, first)
 		}
-		// By a plain rule: all have the same deadline, and so many seconds lie before it.
+		// By a plain rule: all have the same deadline, and so many seconds lie
+		// before it.
 		if c.Holds != n-served || c.Sums[0].Count != c.Holds || c.Sums[0].Currency != "eur" || c.AtLeast || c.FirstAt.Sub(due) != served*time.Second {
 			t.Errorf("%+v", c)
 		}

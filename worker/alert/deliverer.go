@@ -16,10 +16,13 @@ import (
 )
 
 const (
-	minLeaseLeft          = 45 * time.Second // what must be left of it before a round begins: longer than a round can last
-	roundTimeout          = 20 * time.Second // after which a round begins nothing new
-	sendTimeout           = 15 * time.Second // one try
-	requeuedCheckInterval = 10 * time.Second // a look for dead letters that are to be sent once more
+	// what must be left of it before a round begins: longer than a round can
+	// last
+	minLeaseLeft = 45 * time.Second
+	roundTimeout = 20 * time.Second // after which a round begins nothing new
+	sendTimeout  = 15 * time.Second // one try
+	// a look for dead letters that are to be sent once more
+	requeuedCheckInterval = 10 * time.Second
 	eventBatchSize        = 64
 	maxConcurrentSends    = 8 // holds of a batch that are told of at the same time
 	maxProbeGroups        = 3 // of a sink that took nothing the last time
@@ -34,15 +37,19 @@ const (
 	reportFailingAfter     = 15 * time.Minute
 )
 
-// deliveryState is what a sink's deliverer knows of one partition, kept in the store.
+// deliveryState is what a sink's deliverer knows of one partition, kept in the
+// store.
 type deliveryState struct {
-	Cursor          string    `json:"cursor"`          // everything up to it is delivered, parked or given up
-	DoneAhead       []string  `json:"ahead,omitempty"` // entries after it of which the same is true
-	Position        int64     `json:"pos"`             // how many events the stream had up to there; -1: not known
-	FailingSince    time.Time `json:"failing,omitzero"`
-	Attempts        int       `json:"tries,omitempty"`
-	NextAttemptAt   time.Time `json:"next,omitzero"`  // no try before
-	DisabledAddress string    `json:"gone,omitempty"` // digest of the address that asked not to be told any more
+	// everything up to it is delivered, parked or given up
+	Cursor    string   `json:"cursor"`
+	DoneAhead []string `json:"ahead,omitempty"` // entries after it of which the same is true
+	// how many events the stream had up to there; -1: not known
+	Position      int64     `json:"pos"`
+	FailingSince  time.Time `json:"failing,omitzero"`
+	Attempts      int       `json:"tries,omitempty"`
+	NextAttemptAt time.Time `json:"next,omitzero"` // no try before
+	// digest of the address that asked not to be told any more
+	DisabledAddress string    `json:"gone,omitempty"`
 	FailureReported bool      `json:"told,omitempty"` // people know that it takes nothing
 	Reason          string    `json:"reason,omitempty"`
 	OldestPending   time.Time `json:"oldest,omitzero"` // event that waits, in the stream or parked
@@ -51,7 +58,8 @@ type deliveryState struct {
 	EventsLost      int64     `json:"lost,omitempty"`
 }
 
-// parkedHold are events of one hold, in order, that the sink refuses while it takes those of others.
+// parkedHold are events of one hold, in order, that the sink refuses while it
+// takes those of others.
 type parkedHold struct {
 	Attempts      int               `json:"tries"`
 	NextAttemptAt time.Time         `json:"next"`
@@ -66,8 +74,9 @@ type deliverer struct {
 	sendCtx   context.Context // of the requests themselves: it outlives the deliverer's by a moment
 	log       *zap.Logger
 
-	leaseToken        int64
-	leaseUntil        time.Time // our clock: when the lease ends, reckoned from before it was asked for
+	leaseToken int64
+	// our clock: when the lease ends, reckoned from before it was asked for
+	leaseUntil        time.Time
 	state             deliveryState
 	parkedHolds       map[string]*parkedHold
 	doneEntries       map[string]bool // entries after the cursor that were delivered
@@ -111,16 +120,21 @@ func (c *deliverer) run(ctx context.Context) {
 // acquireLease asks for the lease.
 func (c *deliverer) acquireLease(ctx context.Context) (time.Duration, error) {
 	asked := time.Now()
-	token, raw, start, parkedJSON, err := c.notifier.store.AcquireSinkLease(ctx, c.sink.name, c.partition, c.notifier.options.Replica, c.notifier.leaseDuration())
+	token, raw, start, parkedJSON, err := c.notifier.store.AcquireSinkLease(ctx, c.sink.name,
+		c.partition, c.notifier.options.Replica, c.notifier.leaseDuration())
 	c.leaseToken = token
 	if err != nil || token == 0 {
 		return c.notifier.standbyInterval() + rand.N(c.notifier.standbyInterval()/5), err
 	}
-	c.leaseUntil, c.state, c.parkedHolds, c.doneEntries, c.progress = asked.Add(c.notifier.leaseDuration()), deliveryState{Cursor: start, Position: -1}, map[string]*parkedHold{}, map[string]bool{}, hold.SinkProgress{}
+	c.leaseUntil, c.state, c.parkedHolds, c.doneEntries, c.progress = asked.Add(
+		c.notifier.leaseDuration()), deliveryState{Cursor: start, Position: -1},
+		map[string]*parkedHold{}, map[string]bool{}, hold.SinkProgress{}
 	c.unsaved, c.requeuedCheckedAt = true, time.Time{}
 	if raw == nil {
-		// Only what comes from now on: whoever adds an address doesn't want to hear of last week.
-		if length, added, err := c.notifier.store.StreamLength(ctx, c.partition); err == nil && (added >= 0 || length == 0) {
+		// Only what comes from now on: whoever adds an address doesn't want to
+		// hear of last week.
+		if length, added, err := c.notifier.store.StreamLength(ctx, c.partition); err == nil &&
+			(added >= 0 || length == 0) {
 			c.state.Position = max(added, 0)
 		}
 	} else if json.Unmarshal(raw, &c.state) != nil {
@@ -141,7 +155,8 @@ func (c *deliverer) acquireLease(ctx context.Context) (time.Duration, error) {
 	return 0, nil
 }
 
-// deliverWhileLeased delivers until the lease is lost or ctx ends, and gives it back then.
+// deliverWhileLeased delivers until the lease is lost or ctx ends, and gives it
+// back then.
 func (c *deliverer) deliverWhileLeased(ctx context.Context) (time.Duration, error) {
 	defer func() {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
@@ -157,7 +172,8 @@ func (c *deliverer) deliverWhileLeased(ctx context.Context) (time.Duration, erro
 			return c.notifier.standbyInterval(), nil
 		}
 		if err != nil {
-			// What was delivered is remembered: should the lease still be ours when Redis is back, nothing is sent twice.
+			// What was delivered is remembered: should the lease still be ours
+			// when Redis is back, nothing is sent twice.
 			wait = sinkBackoffMin
 			if time.Now().After(c.leaseUntil) {
 				c.leaseToken = 0
@@ -174,14 +190,16 @@ var errLeaseLost = errors.New("another replica delivers to this sink")
 
 // saveProgress notes how far it came.
 func (c *deliverer) saveProgress(ctx context.Context, lease time.Duration) error {
-	c.state.ParkedHolds, c.state.DoneAhead = len(c.parkedHolds), slices.Sorted(maps.Keys(c.doneEntries))
+	c.state.ParkedHolds, c.state.DoneAhead = len(c.parkedHolds),
+		slices.Sorted(maps.Keys(c.doneEntries))
 	raw, err := json.Marshal(&c.state)
 	if err != nil {
 		return err
 	}
 	c.progress.State = raw
 	asked := time.Now()
-	ok, err := c.notifier.store.SaveSinkProgress(ctx, c.sink.name, c.partition, c.leaseToken, c.progress, lease)
+	ok, err := c.notifier.store.SaveSinkProgress(ctx, c.sink.name, c.partition,
+		c.leaseToken, c.progress, lease)
 	if err != nil {
 		return err
 	}
@@ -192,7 +210,8 @@ func (c *deliverer) saveProgress(ctx context.Context, lease time.Duration) error
 	return nil
 }
 
-// deliverRound is one look and what it brings. It returns how long to wait for the next.
+// deliverRound is one look and what it brings. It returns how long to wait for
+// the next.
 func (c *deliverer) deliverRound(ctx context.Context) (time.Duration, error) {
 	if c.unsaved || time.Until(c.leaseUntil) < minLeaseLeft+2*c.notifier.options.PollInterval {
 		if err := c.saveProgress(ctx, c.notifier.leaseDuration()); err != nil {
@@ -206,7 +225,8 @@ func (c *deliverer) deliverRound(ctx context.Context) (time.Duration, error) {
 	if wait := c.state.NextAttemptAt.Sub(now); wait > 0 {
 		return min(wait, c.notifier.standbyInterval()), c.reportFailing(ctx, now)
 	}
-	events, trimmed, err := c.notifier.store.ReadEvents(ctx, c.partition, c.state.Cursor, eventBatchSize)
+	events, trimmed, err := c.notifier.store.ReadEvents(ctx, c.partition,
+		c.state.Cursor, eventBatchSize)
 	if err != nil {
 		return 0, err
 	}
@@ -224,13 +244,15 @@ func (c *deliverer) deliverRound(ctx context.Context) (time.Duration, error) {
 	if c.state.Attempts == 0 {
 		if now.Sub(c.requeuedCheckedAt) >= requeuedCheckInterval {
 			c.requeuedCheckedAt = now
-			requeued, err := c.notifier.store.RequeuedDeadLetters(ctx, c.sink.name, c.partition, eventBatchSize)
+			requeued, err := c.notifier.store.RequeuedDeadLetters(ctx, c.sink.name,
+				c.partition, eventBatchSize)
 			if err != nil {
 				return 0, err
 			}
 			for _, e := range requeued {
 				if m, ok := c.sink.newMessage(e, c.notifier.renderOptions); ok {
-					groups = append(groups, &orderedGroup{orderKey: e.ID, messages: []message{m}, source: fromRequeued})
+					groups = append(groups, &orderedGroup{orderKey: e.ID,
+						messages: []message{m}, source: fromRequeued})
 				} else {
 					c.progress.Requeued, c.unsaved = append(c.progress.Requeued, e.ID), true
 				}
@@ -261,7 +283,8 @@ func (c *deliverer) deliverRound(ctx context.Context) (time.Duration, error) {
 	return c.notifier.options.PollInterval, nil
 }
 
-// groupByHold sorts what the stream has by hold. What nobody wants to hear of, and what waits behind an event that is parked, is seen to already.
+// groupByHold sorts what the stream has by hold. What nobody wants to hear of,
+// and what waits behind an event that is parked, is seen to already.
 func (c *deliverer) groupByHold(events []hold.StreamEvent, now time.Time) (groups []*orderedGroup) {
 	by := map[string]*orderedGroup{}
 	for _, e := range events {
@@ -306,7 +329,8 @@ func (c *deliverer) dueParkedGroups(now time.Time) (groups []*orderedGroup) {
 		}
 		g := &orderedGroup{orderKey: id, source: fromParked}
 		for _, e := range q.Events {
-			if m, ok := c.sink.newMessage(hold.StreamEvent{Event: e}, c.notifier.renderOptions); ok {
+			if m, ok := c.sink.newMessage(hold.StreamEvent{Event: e},
+				c.notifier.renderOptions); ok {
 				g.messages = append(g.messages, m)
 			}
 		}
@@ -327,7 +351,8 @@ func (c *deliverer) recordParked(id string) {
 	c.unsaved = true
 }
 
-// sendGroups tells the groups, some at a time, each in order. A sink that takes many at once gets what there is as one.
+// sendGroups tells the groups, some at a time, each in order. A sink that takes
+// many at once gets what there is as one.
 func (c *deliverer) sendGroups(ctx context.Context, groups []*orderedGroup) {
 	if len(groups) == 0 {
 		return
@@ -430,8 +455,11 @@ func (c *deliverer) markDelivered(groups []*orderedGroup) (anyDelivered bool) {
 	return anyDelivered
 }
 
-// handleFailures decides what follows from what was not taken: is it this hold's event, or is it the sink?
-func (c *deliverer) handleFailures(ctx context.Context, groups []*orderedGroup, events []hold.StreamEvent, now time.Time) {
+// handleFailures decides what follows from what was not taken: is it this
+// hold's event, or is it the sink?
+func (c *deliverer) handleFailures(
+	ctx context.Context, groups []*orderedGroup, events []hold.StreamEvent, now time.Time,
+) {
 	anyDelivered := c.markDelivered(groups)
 	var failure *deliveryOutcome
 	for _, g := range groups {
@@ -440,9 +468,12 @@ func (c *deliverer) handleFailures(ctx context.Context, groups []*orderedGroup, 
 		}
 		switch {
 		case g.lastOutcome.result == resultGone:
-			c.state.DisabledAddress, c.state.Reason, c.unsaved = c.sink.addressDigest, g.lastOutcome.reason, true
-			c.log.Error("this way out asked not to be told any more, and is not; replay what waits once it is mended", zap.String("event", string(event.SinkDisabled)), zap.String("reason", g.lastOutcome.reason))
-			c.publishSystemEvent(ctx, event.SinkDisabled, c.sink.name+":"+c.state.Cursor, event.Data{Sink: c.sink.name, Detail: g.lastOutcome.reason})
+			c.state.DisabledAddress, c.state.Reason, c.unsaved = c.sink.addressDigest,
+				g.lastOutcome.reason, true
+			c.log.Error(
+				"this way out asked not to be told any more, and is not; replay what waits once it is mended", zap.String("event", string(event.SinkDisabled)), zap.String("reason", g.lastOutcome.reason))
+			c.publishSystemEvent(ctx, event.SinkDisabled, c.sink.name+":"+c.state.Cursor,
+				event.Data{Sink: c.sink.name, Detail: g.lastOutcome.reason})
 			return
 		case g.source == fromRequeued:
 			if g.lastOutcome.result != resultRetryLater {
@@ -451,9 +482,11 @@ func (c *deliverer) handleFailures(ctx context.Context, groups []*orderedGroup, 
 			}
 		case g.source == fromParked:
 			c.deferParked(g, now)
-		case g.lastOutcome.result == resultRejected || g.lastOutcome.result == resultFailed && anyDelivered:
+		case g.lastOutcome.result == resultRejected || g.lastOutcome.result == resultFailed &&
+			anyDelivered:
 			if len(c.parkedHolds) >= maxParkedHolds {
-				failure = &deliveryOutcome{result: resultFailed, reason: "it refuses events of " + itoa(maxParkedHolds) + " holds: " + g.lastOutcome.reason}
+				failure = &deliveryOutcome{result: resultFailed, reason: "it refuses events of " +
+					itoa(maxParkedHolds) + " holds: " + g.lastOutcome.reason}
 				continue
 			}
 			q := &parkedHold{}
@@ -463,7 +496,8 @@ func (c *deliverer) handleFailures(ctx context.Context, groups []*orderedGroup, 
 			}
 			c.parkedHolds[g.orderKey] = q
 			c.deferParked(g, now)
-			c.log.Warn("a hold's event was not taken; it is tried again, and those of others go on", zap.String("hold", g.orderKey), zap.String("reason", g.lastOutcome.reason))
+			c.log.Warn("a hold's event was not taken; it is tried again, and those of others go on",
+				zap.String("hold", g.orderKey), zap.String("reason", g.lastOutcome.reason))
 		default:
 			if failure == nil || g.lastOutcome.retryAfter > failure.retryAfter {
 				failure = &g.lastOutcome
@@ -472,23 +506,29 @@ func (c *deliverer) handleFailures(ctx context.Context, groups []*orderedGroup, 
 	}
 	switch {
 	case failure != nil && failure.result == resultRetryLater:
-		c.state.NextAttemptAt, c.state.Reason, c.unsaved = now.Add(min(max(failure.retryAfter, time.Second), time.Hour)), failure.reason, true
+		c.state.NextAttemptAt, c.state.Reason, c.unsaved = now.Add(
+			min(max(failure.retryAfter, time.Second), time.Hour)), failure.reason, true
 	case failure != nil:
 		c.state.Attempts++
 		c.state.Reason, c.unsaved = failure.reason, true
 		if c.state.FailingSince.IsZero() {
 			c.state.FailingSince = now
-			c.log.Warn("a way out takes nothing; what happens waits in the stream", zap.String("reason", failure.reason))
+			c.log.Warn("a way out takes nothing; what happens waits in the stream",
+				zap.String("reason", failure.reason))
 		}
-		c.state.NextAttemptAt = now.Add(max(backoff(c.state.Attempts, sinkBackoffMin, sinkBackoffMax), min(failure.retryAfter, time.Hour)))
+		c.state.NextAttemptAt = now.Add(
+			max(backoff(c.state.Attempts, sinkBackoffMin, sinkBackoffMax),
+				min(failure.retryAfter, time.Hour)))
 		c.deadLetterExpired(ctx, events, now)
 	case anyDelivered && c.state.Attempts > 0:
-		c.log.Info("a way out takes events again", zap.Duration("after", now.Sub(c.state.FailingSince)))
+		c.log.Info("a way out takes events again",
+			zap.Duration("after", now.Sub(c.state.FailingSince)))
 		c.state.Attempts, c.state.FailingSince, c.state.NextAttemptAt, c.state.Reason, c.unsaved = 0, time.Time{}, time.Time{}, "", true
 	}
 }
 
-// deferParked sets when a parked hold is tried again, and gives up what has waited for days.
+// deferParked sets when a parked hold is tried again, and gives up what has
+// waited for days.
 func (c *deliverer) deferParked(g *orderedGroup, now time.Time) {
 	q := c.parkedHolds[g.orderKey]
 	q.Attempts++
@@ -506,8 +546,11 @@ func (c *deliverer) deferParked(g *orderedGroup, now time.Time) {
 	c.recordParked(g.orderKey)
 }
 
-// deadLetterExpired makes dead letters of what a sink that takes nothing has not taken for days.
-func (c *deliverer) deadLetterExpired(ctx context.Context, events []hold.StreamEvent, now time.Time) {
+// deadLetterExpired makes dead letters of what a sink that takes nothing has
+// not taken for days.
+func (c *deliverer) deadLetterExpired(
+	ctx context.Context, events []hold.StreamEvent, now time.Time,
+) {
 	n := int64(0)
 	for _, e := range events {
 		if !c.doneEntries[e.ID] && now.Sub(eventTime(e.Event)) > deadLetterAfter {
@@ -517,17 +560,20 @@ func (c *deliverer) deadLetterExpired(ctx context.Context, events []hold.StreamE
 		}
 	}
 	if n > 0 {
-		c.publishSystemEvent(ctx, event.SinkDeadLetters, c.sink.name+":"+now.Format(time.DateOnly), event.Data{Sink: c.sink.name, Count: n})
+		c.publishSystemEvent(ctx, event.SinkDeadLetters, c.sink.name+":"+now.Format(time.DateOnly),
+			event.Data{Sink: c.sink.name, Count: n})
 	}
 }
 
 func (c *deliverer) deadLetter(event []byte, reason string, now time.Time) {
-	c.progress.DeadLetters = append(c.progress.DeadLetters, hold.DeadLetter{Event: event, Reason: reason})
+	c.progress.DeadLetters = append(c.progress.DeadLetters,
+		hold.DeadLetter{Event: event, Reason: reason})
 	c.state.DeadLetters++
 	c.unsaved = true
 	var e struct{ ID string }
 	_ = json.Unmarshal(event, &e) // an event of ours
-	c.log.Error("an event was given up after days; holdd callbacks replay sends it once more", zap.String("id", e.ID), zap.String("reason", reason), zap.Time("at", now))
+	c.log.Error("an event was given up after days; holdd callbacks replay sends it once more",
+		zap.String("id", e.ID), zap.String("reason", reason), zap.Time("at", now))
 }
 
 // advanceCursor moves the cursor over what is seen to, and returns what isn't.
@@ -545,7 +591,8 @@ func (c *deliverer) advanceCursor(events []hold.StreamEvent) (left []hold.Stream
 	return nil
 }
 
-// reportTrimmed finds out how many events were trimmed before this sink was told of them, and tells.
+// reportTrimmed finds out how many events were trimmed before this sink was
+// told of them, and tells.
 func (c *deliverer) reportTrimmed(ctx context.Context) error {
 	length, added, err := c.notifier.store.StreamLength(ctx, c.partition)
 	if err != nil {
@@ -568,31 +615,40 @@ func (c *deliverer) reportTrimmed(ctx context.Context) error {
 		c.state.EventsLost += n
 	}
 	c.unsaved = true
-	c.log.Error("events were trimmed before this way out was told of them", zap.String("event", string(event.SinkEventsLost)), zap.Int64("events", n))
-	c.publishSystemEvent(ctx, event.SinkEventsLost, c.sink.name+":"+itoa(c.partition)+":"+c.state.Cursor, event.Data{Sink: c.sink.name, Count: n})
+	c.log.Error("events were trimmed before this way out was told of them",
+		zap.String("event", string(event.SinkEventsLost)), zap.Int64("events", n))
+	c.publishSystemEvent(ctx, event.SinkEventsLost, c.sink.name+":"+itoa(c.partition)+":"+
+		c.state.Cursor, event.Data{Sink: c.sink.name, Count: n})
 	return nil
 }
 
-// reportFailing tells people that a sink takes nothing, and when it does again: once over all partitions.
+// reportFailing tells people that a sink takes nothing, and when it does again:
+// once over all partitions.
 func (c *deliverer) reportFailing(ctx context.Context, now time.Time) error {
 	failing := !c.state.FailingSince.IsZero() && now.Sub(c.state.FailingSince) >= reportFailingAfter
 	if failing == c.state.FailureReported {
 		return nil
 	}
 	cond := hold.Condition{Name: "sink_" + c.sink.name, Active: failing,
-		RaisedEvent:  event.EncodeSystem(event.SinkFailing, now, event.Data{Sink: c.sink.name, Detail: c.state.Reason}),
+		RaisedEvent: event.EncodeSystem(event.SinkFailing, now, event.Data{Sink: c.sink.name,
+			Detail: c.state.Reason}),
 		ClearedEvent: event.EncodeSystem(event.SinkRecovered, now, event.Data{Sink: c.sink.name})}
 	ttl := deadLetterAfter // who sees it is the partition, whichever replica serves it
-	if _, err := c.notifier.store.ReportConditions(ctx, "partition-"+itoa(c.partition), ttl, 0, []hold.Condition{cond}); err != nil {
+	if _, err := c.notifier.store.ReportConditions(ctx, "partition-"+itoa(c.partition), ttl, 0,
+		[]hold.Condition{cond}); err != nil {
 		return err
 	}
 	c.state.FailureReported, c.unsaved = failing, true
 	return nil
 }
 
-func (c *deliverer) publishSystemEvent(ctx context.Context, t hold.EventType, about string, d event.Data) {
-	if _, err := c.notifier.store.PublishOnce(ctx, string(t)+":"+about, event.EncodeSystem(t, c.notifier.now(), d)); err != nil {
-		c.log.Warn("an alert about a way out could not be written down", zap.String("event", string(t)), zap.Error(err))
+func (c *deliverer) publishSystemEvent(
+	ctx context.Context, t hold.EventType, about string, d event.Data,
+) {
+	if _, err := c.notifier.store.PublishOnce(ctx, string(t)+":"+about,
+		event.EncodeSystem(t, c.notifier.now(), d)); err != nil {
+		c.log.Warn("an alert about a way out could not be written down",
+			zap.String("event", string(t)), zap.Error(err))
 	}
 }
 
@@ -623,7 +679,8 @@ func eventTime(event []byte) time.Time {
 	return e.Timestamp
 }
 
-// backoff grows with each try, and spreads by a fifth so that what failed together doesn't come back together.
+// backoff grows with each try, and spreads by a fifth so that what failed
+// together doesn't come back together.
 func backoff(tries int, base, limit time.Duration) time.Duration {
 	d := limit
 	if tries < 20 && base<<(tries-1) < limit {

@@ -24,7 +24,8 @@ import (
 
 const callbackSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqrTwjU"
 
-// callbackReceiver is a booking system that checks signatures by the library that its makers would use.
+// callbackReceiver is a booking system that checks signatures by the library
+// that its makers would use.
 type callbackReceiver struct {
 	t        *testing.T
 	server   *httptest.Server
@@ -182,7 +183,8 @@ func TestCallback_DeliversInOrderAcrossRestart(t *testing.T) {
 	}
 }
 
-// A hold whose events are refused holds no other back, and is told of in order once it isn't.
+// A hold whose events are refused holds no other back, and is told of in order
+// once it isn't.
 func TestCallback_ParksRejectedHold(t *testing.T) {
 	b, r := newRedisFixture(t, store.Options{}), newCallbackReceiver(t)
 	for _, code := range []int{422, 500} {

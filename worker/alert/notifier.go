@@ -15,41 +15,55 @@ import (
 	"go.uber.org/zap"
 )
 
-// Store is what deliveries need of the place where events are kept. Its methods are described at package store.
+// Store is what deliveries need of the place where events are kept. Its methods
+// are described at package store.
 type Store interface {
 	Partitions() int
-	ReadEvents(ctx context.Context, partition int, after string, n int) (events []hold.StreamEvent, trimmed bool, err error)
+	ReadEvents(ctx context.Context, partition int, after string, n int) (events []hold.StreamEvent,
+		trimmed bool, err error)
 	StreamLength(ctx context.Context, partition int) (length, added int64, err error)
-	AcquireSinkLease(ctx context.Context, sink string, partition int, holder string, lease time.Duration) (token int64, state []byte, start string, parked map[string][]byte, err error)
-	SaveSinkProgress(ctx context.Context, sink string, partition int, token int64, p hold.SinkProgress, lease time.Duration) (ok bool, err error)
-	RequeuedDeadLetters(ctx context.Context, sink string, partition, n int) ([]hold.StreamEvent, error)
-	DeadLetters(ctx context.Context, sink string, n int) (list []hold.DeadLetter, total int64, err error)
+	AcquireSinkLease(ctx context.Context, sink string, partition int, holder string,
+		lease time.Duration) (token int64, state []byte, start string, parked map[string][]byte,
+		err error)
+	SaveSinkProgress(ctx context.Context, sink string, partition int, token int64,
+		p hold.SinkProgress, lease time.Duration) (ok bool, err error)
+	RequeuedDeadLetters(ctx context.Context, sink string, partition, n int) (
+		[]hold.StreamEvent, error)
+	DeadLetters(ctx context.Context, sink string, n int) (list []hold.DeadLetter, total int64,
+		err error)
 	RequeueDeadLetters(ctx context.Context, sink string, ids []string) (n int64, err error)
 	SinkStates(ctx context.Context, sink string) ([][]byte, error)
 	PublishOnce(ctx context.Context, about string, event []byte) (first bool, err error)
-	ReportConditions(ctx context.Context, replica string, ttl, quiet time.Duration, list []hold.Condition) ([]hold.ConditionChange, error)
+	ReportConditions(ctx context.Context, replica string, ttl, quiet time.Duration,
+		list []hold.Condition) ([]hold.ConditionChange, error)
 }
 
-// Observer is told what comes of deliveries, for metrics. Its methods must be quick and safe for concurrent use.
+// Observer is told what comes of deliveries, for metrics. Its methods must be
+// quick and safe for concurrent use.
 type Observer interface {
-	// Sent is called for each try: kind is a [Kind], or event for a sink that takes events; result is taken, refused, failed, later or gone.
+	// Sent is called for each try: kind is a [Kind], or event for a sink that
+	// takes events; result is taken, refused, failed, later or gone.
 	DeliveryAttempted(sink, kind, result string)
-	// Waiting tells how far behind a sink is in a partition that this replica delivers: zero values when it is not behind, or another replica delivers.
+	// Waiting tells how far behind a sink is in a partition that this replica
+	// delivers: zero values when it is not behind, or another replica delivers.
 	BacklogChanged(sink string, partition int, oldest time.Time, parked int)
 	// Dropped tells how many events were given up or lost since the last call.
 	EventsDropped(sink string, dead, lost int64)
 }
 
-// Options say where to. Store, Replica and Logger must be set; everything else may be left out.
+// Options say where to. Store, Replica and Logger must be set; everything else
+// may be left out.
 type Options struct {
 	Store    Store
 	Replica  string // this process, unique among the replicas
 	Logger   *zap.Logger
 	Observer Observer
 
-	Callback   *Callback
-	NotifyURLs []string // chat, mail and pagers; severity=… in one's parameters is the least that is sent there
-	PingURL    string   // of a dead man's switch
+	Callback *Callback
+	// chat, mail and pagers; severity=… in one's parameters is the least that
+	// is sent there
+	NotifyURLs []string
+	PingURL    string // of a dead man's switch
 	RunbookURL string
 	TimeZone   *time.Location
 	Livemode   bool
@@ -88,7 +102,9 @@ func New(o Options) (*Notifier, error) {
 	if o.Version == "" {
 		o.Version = "unknown"
 	}
-	a := &Notifier{options: o, store: o.Store, log: o.Logger, renderOptions: RenderOptions{Zone: o.TimeZone, RunbookURL: o.RunbookURL, Livemode: o.Livemode}, observed: map[string]deliveryState{}}
+	a := &Notifier{options: o, store: o.Store, log: o.Logger, renderOptions: RenderOptions{
+		Zone: o.TimeZone, RunbookURL: o.RunbookURL, Livemode: o.Livemode},
+		observed: map[string]deliveryState{}}
 	if o.Callback != nil {
 		s, err := newCallbackSink(&o)
 		if err != nil {
@@ -117,12 +133,15 @@ func New(o Options) (*Notifier, error) {
 	return a, nil
 }
 
-// drainTimeout is how long deliveries that are under way may take once holdd stops.
+// drainTimeout is how long deliveries that are under way may take once holdd
+// stops.
 const drainTimeout = 3 * time.Second
 
-// Run delivers until ctx ends. Each sink and partition has a goroutine of its own: none waits for another.
+// Run delivers until ctx ends. Each sink and partition has a goroutine of its
+// own: none waits for another.
 func (a *Notifier) Run(ctx context.Context) {
-	// What is on its way when it ends is waited for a moment: cut off, nobody would know whether it was taken, and it would be sent twice.
+	// What is on its way when it ends is waited for a moment: cut off, nobody
+	// would know whether it was taken, and it would be sent twice.
 	sendCtx, cancelSends := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancelSends()
 	stop := context.AfterFunc(ctx, func() {
@@ -133,7 +152,8 @@ func (a *Notifier) Run(ctx context.Context) {
 	var all sync.WaitGroup
 	for _, s := range a.sinks {
 		for p := range a.store.Partitions() {
-			c := &deliverer{notifier: a, sink: s, partition: p, sendCtx: sendCtx, log: a.log.With(zap.String("sink", s.name))}
+			c := &deliverer{notifier: a, sink: s, partition: p, sendCtx: sendCtx,
+				log: a.log.With(zap.String("sink", s.name))}
 			all.Go(func() { c.run(ctx) })
 		}
 	}
@@ -166,7 +186,8 @@ func (a *Notifier) SinkStatuses(ctx context.Context) ([]event.SinkStatus, error)
 			if json.Unmarshal(raw, &st) != nil {
 				continue
 			}
-			t.Failing, t.Oldest = earlierTime(t.Failing, st.FailingSince), earlierTime(t.Oldest, st.OldestPending)
+			t.Failing, t.Oldest = earlierTime(t.Failing, st.FailingSince),
+				earlierTime(t.Oldest, st.OldestPending)
 			t.Disabled = t.Disabled || st.DisabledAddress == s.addressDigest
 			t.Parked += st.ParkedHolds
 			t.EventsLost += st.EventsLost
@@ -189,8 +210,11 @@ func earlierTime(a, b time.Time) time.Time {
 	return a
 }
 
-// DeadLetters returns up to n events that a sink was not able to take for days, oldest first, and how many there are.
-func (a *Notifier) DeadLetters(ctx context.Context, sink string, n int) ([]hold.DeadLetter, int64, error) {
+// DeadLetters returns up to n events that a sink was not able to take for days,
+// oldest first, and how many there are.
+func (a *Notifier) DeadLetters(
+	ctx context.Context, sink string, n int,
+) ([]hold.DeadLetter, int64, error) {
 	list, total, err := a.store.DeadLetters(ctx, sink, n)
 	if err != nil {
 		return nil, 0, fmt.Errorf("%w: %w", health.ErrUnavailable, err)
@@ -198,8 +222,11 @@ func (a *Notifier) DeadLetters(ctx context.Context, sink string, n int) ([]hold.
 	return list, total, nil
 }
 
-// ReplayDeadLetters sends dead letters of a sink once more: those named, or all.
-func (a *Notifier) ReplayDeadLetters(ctx context.Context, sink string, ids []string) (int64, error) {
+// ReplayDeadLetters sends dead letters of a sink once more: those named, or
+// all.
+func (a *Notifier) ReplayDeadLetters(
+	ctx context.Context, sink string, ids []string,
+) (int64, error) {
 	n, err := a.store.RequeueDeadLetters(ctx, sink, ids)
 	if err != nil {
 		return n, fmt.Errorf("%w: %w", health.ErrUnavailable, err)
@@ -226,7 +253,8 @@ func (a *Notifier) SinkNames() []string {
 	return names
 }
 
-// now is this replica's clock. Deliveries are about minutes and days; nothing that is due to a hold depends on them.
+// now is this replica's clock. Deliveries are about minutes and days; nothing
+// that is due to a hold depends on them.
 func (a *Notifier) now() time.Time { return time.Now().UTC() }
 
 // leaseDuration is how long a replica that died keeps others from going on.
@@ -243,7 +271,8 @@ func (a *Notifier) recordDelivery(s *sink, m *message, out deliveryOutcome) {
 		a.options.Observer.DeliveryAttempted(s.name, kind, resultNames[out.result])
 	}
 	if out.result != resultDelivered {
-		a.log.Debug("not taken", zap.String("sink", s.name), zap.String("id", m.eventID), zap.String("kind", kind), zap.String("reason", out.reason))
+		a.log.Debug("not taken", zap.String("sink", s.name), zap.String("id", m.eventID),
+			zap.String("kind", kind), zap.String("reason", out.reason))
 	}
 }
 
@@ -259,6 +288,7 @@ func (a *Notifier) observeState(s *sink, partition int, st deliveryState) {
 	a.mu.Unlock()
 	a.options.Observer.BacklogChanged(s.name, partition, st.OldestPending, st.ParkedHolds)
 	if seenBefore && st.Cursor != "" && previous.Cursor != "" {
-		a.options.Observer.EventsDropped(s.name, max(0, st.DeadLetters-previous.DeadLetters), max(0, st.EventsLost-previous.EventsLost))
+		a.options.Observer.EventsDropped(s.name, max(0, st.DeadLetters-previous.DeadLetters),
+			max(0, st.EventsLost-previous.EventsLost))
 	}
 }

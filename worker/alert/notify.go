@@ -25,7 +25,8 @@ type notification struct {
 // sendFunc sends a notice.
 type sendFunc func(ctx context.Context, n *notification) deliveryOutcome
 
-// services are the forms of addresses that are known, in the form that shoutrrr made common.
+// services are the forms of addresses that are known, in the form that shoutrrr
+// made common.
 var services = map[string]struct {
 	form string
 	make func(u *url.URL, c *http.Client) (sendFunc, error)
@@ -42,7 +43,8 @@ var services = map[string]struct {
 	"generic":    {"generic+https://host/path", newGenericSender},
 }
 
-// CheckNotifyURL says whether a notification address can be used. Its error never repeats the address.
+// CheckNotifyURL says whether a notification address can be used. Its error
+// never repeats the address.
 func CheckNotifyURL(address string) error {
 	_, err := newNotifySink(&Options{}, address)
 	return err
@@ -69,11 +71,16 @@ func newNotifySink(o *Options, address string) (*sink, error) {
 	}
 	send, err := known.make(u, newHTTPClient(o.Transport))
 	if err != nil {
-		return nil, fmt.Errorf("notify_urls: an address of %s can't be used, %w: write it as %s", name, err, known.form)
+		return nil, fmt.Errorf("notify_urls: an address of %s can't be used, %w: write it as %s",
+			name, err, known.form)
 	}
 	d := addressDigest(u.String())
-	return &sink{name: name + "-" + d, addressDigest: d, minSeverity: minSeverity, takesDigests: true, tracksIncidents: name == "pagerduty" || name == "opsgenie", maxConcurrent: 1,
-		send: func(ctx context.Context, m []message) deliveryOutcome { return send(ctx, newNotification(m)) }}, nil
+	return &sink{name: name + "-" + d, addressDigest: d, minSeverity: minSeverity,
+		takesDigests: true, tracksIncidents: name == "pagerduty" ||
+			name == "opsgenie", maxConcurrent: 1,
+		send: func(ctx context.Context, m []message) deliveryOutcome {
+			return send(ctx, newNotification(m))
+		}}, nil
 }
 
 func serviceNames() []string {
@@ -89,7 +96,8 @@ func serviceNames() []string {
 func newNotification(m []message) *notification {
 	if len(m) == 1 {
 		a := m[0].alert
-		return &notification{title: a.Title, text: a.Text, severity: a.Severity, kind: a.Kind, resolved: a.Resolved, eventID: m[0].eventID, holdID: a.HoldID}
+		return &notification{title: a.Title, text: a.Text, severity: a.Severity, kind: a.Kind,
+			resolved: a.Resolved, eventID: m[0].eventID, holdID: a.HoldID}
 	}
 	n := &notification{eventID: m[0].eventID}
 	lines := make([]string, 0, len(m)+2)
@@ -98,7 +106,8 @@ func newNotification(m []message) *notification {
 		lines = append(lines, m[i].alert.Title)
 	}
 	lines = append(lines, "", "holdd list and holdd plan tell more.")
-	n.title, n.text = fmt.Sprintf("[%s] holdd: %d alerts", n.severity, len(m)), strings.Join(lines, "\n")
+	n.title, n.text = fmt.Sprintf("[%s] holdd: %d alerts", n.severity, len(m)),
+		strings.Join(lines, "\n")
 	return n
 }
 

@@ -17,11 +17,13 @@ import (
 const (
 	pingTimeout     = 10 * time.Second
 	minPingInterval = 30 * time.Second // healthchecks services refuse more than a few a minute
-	// redisOutageGrace is how long Redis must be away before people are told past it: a failover is none of their business.
+	// redisOutageGrace is how long Redis must be away before people are told
+	// past it: a failover is none of their business.
 	redisOutageGrace = 30 * time.Second
 )
 
-// pinger tells a dead man's switch that this replica lives: it alarms when nobody does.
+// pinger tells a dead man's switch that this replica lives: it alarms when
+// nobody does.
 type pinger struct {
 	log           *zap.Logger
 	client        *http.Client
@@ -38,8 +40,9 @@ func newPinger(o *Options) (*pinger, error) {
 	}
 	fail := *u
 	fail.Path = strings.TrimRight(fail.Path, "/") + "/fail"
-	return &pinger{log: o.Logger, successURL: u.String(), failureURL: fail.String(), updates: make(chan string, 1),
-		client: newHTTPClient(o.Transport)}, nil
+	return &pinger{log: o.Logger, successURL: u.String(), failureURL: fail.String(),
+		updates: make(chan string, 1),
+		client:  newHTTPClient(o.Transport)}, nil
 }
 
 // update never waits: what was not sent yet is stale.
@@ -95,11 +98,13 @@ func (p *pinger) send(ctx context.Context, failures string) {
 	}
 	if !p.failureLogged && ctx.Err() == nil {
 		p.failureLogged = true
-		p.log.Warn("ping_url was not reached: the switch that it stands for will go off", zap.String("reason", reason))
+		p.log.Warn("ping_url was not reached: the switch that it stands for will go off",
+			zap.String("reason", reason))
 	}
 }
 
-// redisOutageNotifier tells people past Redis that Redis is away: once an episode, each replica by itself, since there is nothing that they share.
+// redisOutageNotifier tells people past Redis that Redis is away: once an
+// episode, each replica by itself, since there is nothing that they share.
 type redisOutageNotifier struct {
 	notifier *Notifier
 	updates  chan bool
@@ -161,7 +166,8 @@ func (r *redisOutageNotifier) run(ctx context.Context) {
 
 func (r *redisOutageNotifier) newAlert(since time.Time, resolved bool) Alert {
 	w := &alertWriter{options: r.notifier.renderOptions, now: r.notifier.now()}
-	al := Alert{ID: "evt_redis_" + r.notifier.options.Replica, Kind: RedisUnavailable, Severity: Critical, Resolved: resolved, At: since}
+	al := Alert{ID: "evt_redis_" + r.notifier.options.Replica, Kind: RedisUnavailable,
+		Severity: Critical, Resolved: resolved, At: since}
 	if resolved {
 		al.Title = "[over] Redis is back: work goes on"
 	} else {
@@ -170,7 +176,8 @@ func (r *redisOutageNotifier) newAlert(since time.Time, resolved bool) Alert {
 		w.addLine("By itself: nothing is captured or released until it is back; Stripe's deadlines go on.")
 		w.addLine("Do: start it, or see what keeps it.")
 	}
-	w.addLine("Told by replica %s, past Redis: others may tell the same.", r.notifier.options.Replica)
+	w.addLine("Told by replica %s, past Redis: others may tell the same.",
+		r.notifier.options.Replica)
 	if r.notifier.renderOptions.RunbookURL != "" {
 		w.addLine("More: %s#%s", r.notifier.renderOptions.RunbookURL, RedisUnavailable)
 	}
@@ -190,12 +197,14 @@ func (r *redisOutageNotifier) sendWithRetry(ctx context.Context, s *sink, al Ale
 			return
 		}
 		if n >= maxDirectAttempts {
-			r.notifier.log.Error("nobody could be told that Redis is away", zap.String("sink", s.name), zap.String("reason", out.reason))
+			r.notifier.log.Error("nobody could be told that Redis is away",
+				zap.String("sink", s.name), zap.String("reason", out.reason))
 			return
 		}
 		sleepContext(ctx, backoff(n, sinkBackoffMin, time.Minute))
 	}
 }
 
-// maxDirectAttempts is how often what goes past Redis is tried: about five minutes.
+// maxDirectAttempts is how often what goes past Redis is tried: about five
+// minutes.
 const maxDirectAttempts = 8

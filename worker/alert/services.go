@@ -26,12 +26,18 @@ var errIncompleteAddress = errors.New("a part of it is missing")
 func newHTTPClient(t http.RoundTripper) *http.Client {
 	if t == nil {
 		t = &http.Transport{
-			Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, TLSHandshakeTimeout: 5 * time.Second,
-			MaxIdleConnsPerHost: 2, MaxConnsPerHost: 2 * maxConcurrentSends, IdleConnTimeout: 30 * time.Second, MaxResponseHeaderBytes: 64 << 10, ForceAttemptHTTP2: true,
+			Proxy:               http.ProxyFromEnvironment,
+			DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+			TLSHandshakeTimeout: 5 * time.Second,
+			MaxIdleConnsPerHost: 2, MaxConnsPerHost: 2 * maxConcurrentSends,
+			IdleConnTimeout: 30 * time.Second, MaxResponseHeaderBytes: 64 << 10,
+			ForceAttemptHTTP2: true,
 		}
 	}
 	// A redirect would take what is signed or secret to whoever answers there.
-	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}
 }
 
 // doRequest sends a request and reads its answer.
@@ -41,17 +47,23 @@ func doRequest(c *http.Client, req *http.Request) deliveryOutcome {
 		return deliveryOutcome{result: resultFailed, reason: describeNetworkError(err)}
 	}
 	defer res.Body.Close()
-	_, _ = io.CopyN(io.Discard, res.Body, maxResponseBytes) // so that the connection can be used again; an answer that is longer costs it
+	// so that the connection can be used again; an answer that is longer costs
+	// it
+	_, _ = io.CopyN(io.Discard, res.Body, maxResponseBytes)
 	return outcomeFromResponse(res, time.Now())
 }
 
 // newJSONSender makes a service of an address and of what is posted there.
-func newJSONSender(c *http.Client, to string, header http.Header, body func(n *notification) any) sendFunc {
+func newJSONSender(
+	c *http.Client, to string, header http.Header, body func(n *notification) any,
+) sendFunc {
 	return newJSONSenderTo(c, header, func(n *notification) (string, any) { return to, body(n) })
 }
 
 // newJSONSenderTo is posting where the address depends on what is posted.
-func newJSONSenderTo(c *http.Client, header http.Header, what func(n *notification) (to string, body any)) sendFunc {
+func newJSONSenderTo(
+	c *http.Client, header http.Header, what func(n *notification) (to string, body any),
+) sendFunc {
 	return func(ctx context.Context, n *notification) deliveryOutcome {
 		to, body := what(n)
 		b, err := json.Marshal(body)
@@ -78,7 +90,8 @@ func newSlackSender(u *url.URL, c *http.Client) (sendFunc, error) {
 	if u.User.Username() != "hook" || len(parts) != 3 {
 		return nil, errIncompleteAddress
 	}
-	return newJSONSender(c, "https://hooks.slack.com/services/"+strings.Join(parts, "/"), nil, func(n *notification) any { return jsonObject{"text": n.titleAndText(3000)} }), nil
+	return newJSONSender(c, "https://hooks.slack.com/services/"+strings.Join(parts, "/"), nil,
+		func(n *notification) any { return jsonObject{"text": n.titleAndText(3000)} }), nil
 }
 
 func newMattermostSender(u *url.URL, c *http.Client) (sendFunc, error) {
@@ -86,16 +99,20 @@ func newMattermostSender(u *url.URL, c *http.Client) (sendFunc, error) {
 	if token == "" {
 		return nil, errIncompleteAddress
 	}
-	return newJSONSender(c, "https://"+u.Host+"/hooks/"+token, nil, func(n *notification) any { return jsonObject{"text": n.titleAndText(4000)} }), nil
+	return newJSONSender(c, "https://"+u.Host+"/hooks/"+token, nil, func(n *notification) any {
+		return jsonObject{"text": n.titleAndText(4000)}
+	}), nil
 }
 
 func newDiscordSender(u *url.URL, c *http.Client) (sendFunc, error) {
 	if u.User.Username() == "" {
 		return nil, errIncompleteAddress
 	}
-	return newJSONSender(c, "https://discord.com/api/webhooks/"+u.Hostname()+"/"+u.User.Username(), nil, func(n *notification) any {
-		return jsonObject{"content": n.titleAndText(1900), "allowed_mentions": jsonObject{"parse": []string{}}}
-	}), nil
+	return newJSONSender(c, "https://discord.com/api/webhooks/"+u.Hostname()+"/"+u.User.Username(),
+		nil, func(n *notification) any {
+			return jsonObject{"content": n.titleAndText(1900),
+				"allowed_mentions": jsonObject{"parse": []string{}}}
+		}), nil
 }
 
 func newTelegramSender(u *url.URL, c *http.Client) (sendFunc, error) {
@@ -110,7 +127,11 @@ func newTelegramSender(u *url.URL, c *http.Client) (sendFunc, error) {
 	if strings.Contains(chat, ",") {
 		return nil, errors.New("which names several chats (give each its own address, so that each is told once)")
 	}
-	return newJSONSender(c, "https://api.telegram.org/bot"+token+"/sendMessage", nil, func(n *notification) any { return jsonObject{"chat_id": chat, "text": n.titleAndText(4000)} }), nil
+	return newJSONSender(c, "https://api.telegram.org/bot"+token+"/sendMessage", nil,
+		func(n *notification) any {
+			return jsonObject{"chat_id": chat,
+				"text": n.titleAndText(4000)}
+		}), nil
 }
 
 func newNtfySender(u *url.URL, c *http.Client) (sendFunc, error) {
@@ -123,7 +144,8 @@ func newNtfySender(u *url.URL, c *http.Client) (sendFunc, error) {
 		header.Set("Authorization", basicAuthHeader(u.User.Username(), p))
 	}
 	return newJSONSender(c, "https://"+u.Host, header, func(n *notification) any {
-		return jsonObject{"topic": topic, "title": n.title, "message": n.text, "priority": int(n.severity) + 2}
+		return jsonObject{"topic": topic, "title": n.title, "message": n.text,
+			"priority": int(n.severity) + 2}
 	}), nil
 }
 
@@ -138,12 +160,14 @@ func newGotifySender(u *url.URL, c *http.Client) (sendFunc, error) {
 	if token == "" {
 		return nil, errIncompleteAddress
 	}
-	return newJSONSender(c, "https://"+u.Host+"/message", http.Header{"X-Gotify-Key": {token}}, func(n *notification) any {
-		return jsonObject{"title": n.title, "message": n.text, "priority": 3 * int(n.severity)}
-	}), nil
+	return newJSONSender(c, "https://"+u.Host+"/message", http.Header{"X-Gotify-Key": {token}},
+		func(n *notification) any {
+			return jsonObject{"title": n.title, "message": n.text, "priority": 3 * int(n.severity)}
+		}), nil
 }
 
-// incidentKey is the name under which a pager knows that an alert and its end are one.
+// incidentKey is the name under which a pager knows that an alert and its end
+// are one.
 func (n *notification) incidentKey() string {
 	if n.kind != "" && n.holdID == "" {
 		return "holdd-" + string(n.kind)
@@ -159,14 +183,17 @@ func newPagerDutySender(u *url.URL, c *http.Client) (sendFunc, error) {
 	if key == "" {
 		return nil, errIncompleteAddress
 	}
-	return newJSONSender(c, "https://events.pagerduty.com/v2/enqueue", nil, func(n *notification) any {
-		action := "trigger"
-		if n.resolved {
-			action = "resolve"
-		}
-		return jsonObject{"routing_key": key, "event_action": action, "dedup_key": n.incidentKey(),
-			"payload": jsonObject{"summary": truncateRunes(n.title, 1000), "source": "holdd", "severity": n.severity.String(), "custom_details": jsonObject{"text": n.text}}}
-	}), nil
+	return newJSONSender(c, "https://events.pagerduty.com/v2/enqueue", nil,
+		func(n *notification) any {
+			action := "trigger"
+			if n.resolved {
+				action = "resolve"
+			}
+			return jsonObject{"routing_key": key, "event_action": action,
+				"dedup_key": n.incidentKey(),
+				"payload": jsonObject{"summary": truncateRunes(n.title, 1000), "source": "holdd",
+					"severity": n.severity.String(), "custom_details": jsonObject{"text": n.text}}}
+		}), nil
 }
 
 func newOpsgenieSender(u *url.URL, c *http.Client) (sendFunc, error) {
@@ -175,13 +202,19 @@ func newOpsgenieSender(u *url.URL, c *http.Client) (sendFunc, error) {
 		return nil, errIncompleteAddress
 	}
 	alerts := "https://" + u.Host + "/v2/alerts"
-	return newJSONSenderTo(c, http.Header{"Authorization": {"GenieKey " + key}}, func(n *notification) (string, any) {
-		if n.resolved {
-			return alerts + "/" + url.PathEscape(n.incidentKey()) + "/close?identifierType=alias", jsonObject{"source": "holdd", "note": truncateRunes(n.title, 1000)}
-		}
-		return alerts, jsonObject{"message": truncateRunes(n.title, 130), "alias": n.incidentKey(), "description": n.titleAndText(15_000), "source": "holdd",
-			"priority": map[Severity]string{Info: "P5", Warning: "P3", Critical: "P1"}[n.severity]}
-	}), nil
+	return newJSONSenderTo(c, http.Header{"Authorization": {"GenieKey " + key}},
+		func(n *notification) (string, any) {
+			if n.resolved {
+				return alerts + "/" + url.PathEscape(n.incidentKey()) +
+						"/close?identifierType=alias",
+					jsonObject{"source": "holdd", "note": truncateRunes(n.title, 1000)}
+			}
+			return alerts, jsonObject{"message": truncateRunes(n.title, 130),
+				"alias":       n.incidentKey(),
+				"description": n.titleAndText(15_000), "source": "holdd",
+				"priority": map[Severity]string{Info: "P5", Warning: "P3",
+					Critical: "P1"}[n.severity]}
+		}), nil
 }
 
 // newGenericSender posts what any relay can be told to read.
@@ -200,11 +233,14 @@ func newGenericSender(u *url.URL, c *http.Client) (sendFunc, error) {
 		header.Set("Authorization", basicAuthHeader(u.User.Username(), p))
 	}
 	return newJSONSender(c, to.String(), header, func(n *notification) any {
-		return jsonObject{"title": n.title, "message": n.text, "body": n.text, "severity": n.severity.String(), "kind": string(n.kind), "over": n.resolved, "hold": n.holdID, "id": n.eventID}
+		return jsonObject{"title": n.title, "message": n.text, "body": n.text,
+			"severity": n.severity.String(), "kind": string(n.kind), "over": n.resolved,
+			"hold": n.holdID, "id": n.eventID}
 	}), nil
 }
 
-// newMailSender sends through a mail server: with STARTTLS where it is offered, from the start with encryption=ImplicitTLS or on port 465.
+// newMailSender sends through a mail server: with STARTTLS where it is offered,
+// from the start with encryption=ImplicitTLS or on port 465.
 func newMailSender(u *url.URL, _ *http.Client) (sendFunc, error) {
 	from, err := netmail.ParseAddress(u.Query().Get("from"))
 	if err != nil {
@@ -225,7 +261,8 @@ func newMailSender(u *url.URL, _ *http.Client) (sendFunc, error) {
 	implicit := port == "465" || strings.EqualFold(u.Query().Get("encryption"), "ImplicitTLS")
 	password, auth := u.User.Password()
 	return func(ctx context.Context, n *notification) deliveryOutcome {
-		conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", net.JoinHostPort(host, port))
+		conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp",
+			net.JoinHostPort(host, port))
 		if err != nil {
 			return deliveryOutcome{result: resultFailed, reason: describeNetworkError(err)}
 		}
@@ -236,32 +273,39 @@ func newMailSender(u *url.URL, _ *http.Client) (sendFunc, error) {
 		if implicit {
 			conn = tls.Client(conn, &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12})
 		}
-		err = submitMail(conn, host, from.Address, to, auth, u.User.Username(), password, formatMail(from, to, n))
+		err = submitMail(conn, host, from.Address, to, auth, u.User.Username(), password,
+			formatMail(from, to, n))
 		var smtpErr *textproto.Error
 		switch {
 		case err == nil:
 			return deliveryOutcome{result: resultDelivered}
 		case errors.As(err, &smtpErr) && smtpErr.Code/100 == 5:
-			return deliveryOutcome{result: resultRejected, reason: "the mail server refuses it (" + itoa(smtpErr.Code) + ")"}
+			return deliveryOutcome{result: resultRejected, reason: "the mail server refuses it (" +
+				itoa(smtpErr.Code) + ")"}
 		case errors.As(err, &smtpErr):
-			return deliveryOutcome{result: resultFailed, reason: "the mail server does not take it now (" + itoa(smtpErr.Code) + ")"}
+			return deliveryOutcome{result: resultFailed,
+				reason: "the mail server does not take it now (" + itoa(smtpErr.Code) + ")"}
 		}
 		return deliveryOutcome{result: resultFailed, reason: describeNetworkError(err)}
 	}, nil
 }
 
-func submitMail(conn net.Conn, host, from string, to []string, auth bool, user, password string, text []byte) error {
+func submitMail(
+	conn net.Conn, host, from string, to []string, auth bool, user, password string, text []byte,
+) error {
 	c, err := smtp.NewClient(conn, host)
 	if err != nil {
 		return err
 	}
 	if ok, _ := c.Extension("STARTTLS"); ok {
-		if err := c.StartTLS(&tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}); err != nil {
+		if err := c.StartTLS(
+			&tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}); err != nil {
 			return err
 		}
 	}
 	if auth {
-		// net/smtp refuses to send a password in the clear to anybody but this machine.
+		// net/smtp refuses to send a password in the clear to anybody but this
+		// machine.
 		if err := c.Auth(smtp.PlainAuth("", user, password, host)); err != nil {
 			return err
 		}
@@ -291,8 +335,12 @@ func submitMail(conn net.Conn, host, from string, to []string, auth bool, user, 
 func formatMail(from *netmail.Address, to []string, n *notification) []byte {
 	var b bytes.Buffer
 	for _, h := range [][2]string{
-		{"From", from.String()}, {"To", strings.Join(to, ", ")}, {"Subject", mime.QEncoding.Encode("utf-8", n.title)}, {"Date", time.Now().Format(time.RFC1123Z)},
-		{"Message-ID", "<" + n.eventID + "@holdd>"}, {"MIME-Version", "1.0"}, {"Content-Type", "text/plain; charset=utf-8"}, {"Content-Transfer-Encoding", "8bit"}, {"Auto-Submitted", "auto-generated"},
+		{"From", from.String()}, {"To", strings.Join(to, ", ")},
+		{"Subject", mime.QEncoding.Encode("utf-8", n.title)},
+		{"Date", time.Now().Format(time.RFC1123Z)},
+		{"Message-ID", "<" + n.eventID + "@holdd>"}, {"MIME-Version", "1.0"},
+		{"Content-Type", "text/plain; charset=utf-8"}, {"Content-Transfer-Encoding", "8bit"},
+		{"Auto-Submitted", "auto-generated"},
 	} {
 		b.WriteString(h[0] + ": " + h[1] + "\r\n")
 	}

@@ -171,7 +171,8 @@ func TestServices_RequestFormat(t *testing.T) {
 	}
 }
 
-// startSMTPServer is a mail server that takes what it is sent, without encryption, from whoever has the password.
+// startSMTPServer is a mail server that takes what it is sent, without
+// encryption, from whoever has the password.
 func startSMTPServer(t *testing.T, rcpt string) (addr string, mails chan string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -263,7 +264,8 @@ func TestMail_MessageAndRejection(t *testing.T) {
 		t.Error(err)
 	}
 
-	// One that refuses is asked again, and what it said is known; its address isn't.
+	// One that refuses is asked again, and what it said is known; its address
+	// isn't.
 	addr, _ = startSMTPServer(t, "550 no such user")
 	b = newRedisFixture(t, store.Options{})
 	a, _ := b.startNotifier(alert.Options{NotifyURLs: []string{"smtp://desk:s3cret@" + addr + "/?from=holdd@hotel.example&to=gone@hotel.example"}})

@@ -47,7 +47,8 @@ func TestMain(m *testing.M) {
 
 var errReplicaDead = errors.New("this process is dead")
 
-// world is Stripe, Redis, a booking system, a chat and some replicas in virtual time.
+// world is Stripe, Redis, a booking system, a chat and some replicas in virtual
+// time.
 type world struct {
 	t             *testing.T
 	ctx           context.Context
@@ -57,12 +58,14 @@ type world struct {
 	storeOptions  store.Options
 	pollInterval  time.Duration
 
-	mu              sync.Mutex
-	callbacks       []post
-	chatLines       []string // of what the chat was sent
-	callbackDown    bool     // the booking system
-	loseEvery       int      // of each so many answers of the booking system one never arrives; 0: all do
-	lostAnswers     int      // answers that never arrived
+	mu           sync.Mutex
+	callbacks    []post
+	chatLines    []string // of what the chat was sent
+	callbackDown bool     // the booking system
+	// of each so many answers of the booking system one never arrives; 0: all
+	// do
+	loseEvery       int
+	lostAnswers     int // answers that never arrived
 	startedReplicas int
 }
 
@@ -113,7 +116,8 @@ func runInWorld(t *testing.T, f func(w *world), tune ...func(*world, *stripesim.
 		defer func() {
 			cancel()
 			w.redis.Close()
-			time.Sleep(5 * time.Second) // go-redis' own goroutines end within seconds of their pool's end
+			// go-redis' own goroutines end within seconds of their pool's end
+			time.Sleep(5 * time.Second)
 		}()
 		f(w)
 	})
@@ -260,7 +264,8 @@ type expectedHold struct {
 
 const jobInterval = 30 * time.Minute
 
-// expectedAlerts is what people are to be told of a guest, by rules written down a second time and without the machine that decides.
+// expectedAlerts is what people are to be told of a guest, by rules written
+// down a second time and without the machine that decides.
 func (g *expectedHold) expectedAlerts() (out []string) {
 	expect := func(k alert.Kind, s alert.Severity) { out = append(out, fmt.Sprintf("%s %s %s", g.id, k, s)) }
 	margin := g.expiresAt.Add(-time.Hour)
@@ -268,9 +273,12 @@ func (g *expectedHold) expectedAlerts() (out []string) {
 	if actionAt.IsZero() {
 		actionAt = g.cancelAt
 	}
-	acts := !actionAt.IsZero() && !g.paused                                                                           // by its own time
-	first := g.authorizedAt.Add(jobInterval)                                                                          // the job's first turn
-	if left := g.expiresAt.Sub(first); g.expiresAt.Sub(g.authorizedAt) <= 72*time.Hour && g.acknowledgedAt.IsZero() { // it came inside a threshold, and is warned of at once
+	// by its own time
+	acts := !actionAt.IsZero() && !g.paused
+	// the job's first turn
+	first := g.authorizedAt.Add(jobInterval)
+	if left := g.expiresAt.Sub(first); g.expiresAt.Sub(g.authorizedAt) <= 72*time.Hour && g.acknowledgedAt.IsZero() {
+		// it came inside a threshold, and is warned of at once
 		severity := alert.Info
 		switch {
 		case acts:
@@ -320,7 +328,8 @@ var (
 )
 
 func TestNotifier_ThirtyDaySimulation(t *testing.T) {
-	// Most of what a world costs is an in-process Redis that throws away what it makes for each command.
+	// Most of what a world costs is an in-process Redis that throws away what
+	// it makes for each command.
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	for seed := range *worldCount {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { simulateThirtyDays(t, seed, *holdsPerWorld) })
@@ -337,7 +346,8 @@ func simulateThirtyDays(t *testing.T, seed uint64, n int) {
 		holds := make([]*expectedHold, n)
 		var reqs []hold.ScheduleRequest
 		for i := range holds {
-			lifetime := jobInterval * time.Duration(8+rng.IntN(int(day(28)/jobInterval))) // from 2 h on
+			// from 2 h on
+			lifetime := jobInterval * time.Duration(8+rng.IntN(int(day(28)/jobInterval)))
 			key := fmt.Sprint(i)
 			lifetimes[key] = lifetime
 			id, err := w.sim.Authorize(stripesim.Hold{Amount: int64(1000 + i), Currency: "eur", PaymentMethod: "pm_card_visa", Metadata: map[string]string{"life": key}})
@@ -346,7 +356,8 @@ func simulateThirtyDays(t *testing.T, seed uint64, n int) {
 			}
 			in, _ := w.sim.Intent(id)
 			g := &expectedHold{id: id, authorizedAt: time.Now(), expiresAt: in.CaptureBefore, onExpiry: []string{"cancel", "capture", "alert"}[rng.IntN(3)]}
-			// Own times lie between two ticks and thresholds, so that what comes first is no matter of luck.
+			// Own times lie between two ticks and thresholds, so that what
+			// comes first is no matter of luck.
 			actionAt := g.authorizedAt.Truncate(jobInterval).Add(jobInterval*time.Duration(3+rng.IntN(max(1, int(lifetime/jobInterval)-6))) + 2*jobInterval/3)
 			switch rng.IntN(4) {
 			case 0:
@@ -360,7 +371,8 @@ func simulateThirtyDays(t *testing.T, seed uint64, n int) {
 				for _, actionAt := range []*time.Time{&g.captureAt, &g.cancelAt} {
 					if d := g.expiresAt.Add(-th).Sub(*actionAt); !actionAt.IsZero() && d > -2*jobInterval && d < 2*jobInterval {
 						*actionAt = actionAt.Add(-4 * jobInterval)
-						if actionAt.Before(g.authorizedAt.Add(jobInterval)) { // the first warning comes then
+						if actionAt.Before(g.authorizedAt.Add(jobInterval)) {
+							// the first warning comes then
 							*actionAt = time.Time{}
 						}
 					}

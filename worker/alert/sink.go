@@ -24,7 +24,8 @@ const (
 
 var resultNames = [...]string{"", "taken", "refused", "failed", "later", "gone"}
 
-// deliveryOutcome is what came of sending once. Its reason is fit for logs: no address, no secret.
+// deliveryOutcome is what came of sending once. Its reason is fit for logs: no
+// address, no secret.
 type deliveryOutcome struct {
 	result     deliveryResult
 	retryAfter time.Duration // no other try before, if the sink said so
@@ -42,11 +43,13 @@ type message struct {
 
 // sink is a way out.
 type sink struct {
-	name            string   // a label and a part of keys
-	addressDigest   string   // digest of where it leads
-	minSeverity     Severity // 0: every event, whether people need to know or not
-	takesDigests    bool     // takes several messages as one
-	tracksIncidents bool     // knows incidents: what has an end is told by itself, else the end would find none
+	name          string   // a label and a part of keys
+	addressDigest string   // digest of where it leads
+	minSeverity   Severity // 0: every event, whether people need to know or not
+	takesDigests  bool     // takes several messages as one
+	// knows incidents: what has an end is told by itself, else the end would
+	// find none
+	tracksIncidents bool
 	maxConcurrent   int
 	send            func(ctx context.Context, m []message) deliveryOutcome
 }
@@ -56,7 +59,8 @@ const systemEventKey = "holdd"
 
 func (s *sink) concurrency() int { return max(1, s.maxConcurrent) }
 
-// newMessage makes a message of an event; ok is false where this sink doesn't want it.
+// newMessage makes a message of an event; ok is false where this sink doesn't
+// want it.
 func (s *sink) newMessage(e hold.StreamEvent, options RenderOptions) (m message, ok bool) {
 	var head struct {
 		ID   string

@@ -23,7 +23,8 @@ func (a *API) checkAccess(r *http.Request, c *requestInfo) *Problem {
 		c.trusted = true
 	}
 	if err := a.crossOrigin.Check(r); err != nil {
-		return newProblem(CrossOriginRefused, "", "this came from a web page of another origin: nothing was changed")
+		return newProblem(CrossOriginRefused, "",
+			"this came from a web page of another origin: nothing was changed")
 	}
 	if a.opts.Tokens == nil {
 		return nil
@@ -43,14 +44,17 @@ func (a *API) checkAccess(r *http.Request, c *requestInfo) *Problem {
 	case role == roleRead && !isReadOnlyMethod(r.Method):
 		a.unauthorized.Add(1)
 		c.by = caller
-		return newProblem(TokenReadOnly, "", "the token "+caller+" may only read: use one with the role operate")
+		return newProblem(TokenReadOnly, "", "the token "+caller+
+			" may only read: use one with the role operate")
 	}
 	c.by, c.trusted = caller, true
 	return nil
 }
 
-// isPublicRoute tells which routes speak to callers without a token where tokens are required. The OpenAPI document and the page made of it are the same for everybody, and browsers,
-// which can't send a token by themselves, are how people read them.
+// isPublicRoute tells which routes speak to callers without a token where
+// tokens are required. The OpenAPI document and the page made of it are the
+// same for everybody, and browsers, which can't send a token by themselves, are
+// how people read them.
 func isPublicRoute(r *http.Request) bool {
 	switch r.URL.Path {
 	case "/healthz", "/readyz", "/openapi.json", "/docs":
@@ -71,23 +75,28 @@ func bearerToken(r *http.Request) (token string, ok bool) {
 	return strings.TrimSpace(token), true
 }
 
-// checkLocalCaller refuses what can't come from a program on this machine, where no tokens are required. A web page that made its own name resolve to
-// 127.0.0.1 (DNS rebinding) still sends that name as Host. A Unix socket has no such callers.
+// checkLocalCaller refuses what can't come from a program on this machine,
+// where no tokens are required. A web page that made its own name resolve to
+// 127.0.0.1 (DNS rebinding) still sends that name as Host. A Unix socket has no
+// such callers.
 func checkLocalCaller(r *http.Request) *Problem {
 	addr, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if addr != nil && addr.Network() == "unix" {
 		return nil
 	}
 	if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
-		return newProblem(HostNotAllowed, "", "without tokens only this machine is answered: set TOKENS_FILE, or listen on a loopback address or a Unix socket")
+		return newProblem(HostNotAllowed, "",
+			"without tokens only this machine is answered: set TOKENS_FILE, or listen on a loopback address or a Unix socket")
 	}
 	if !isLoopbackHost(r.Host) {
-		return newProblem(HostNotAllowed, "", "without tokens only localhost, 127.0.0.1 and [::1] are answered: use one of these, or set TOKENS_FILE")
+		return newProblem(HostNotAllowed, "",
+			"without tokens only localhost, 127.0.0.1 and [::1] are answered: use one of these, or set TOKENS_FILE")
 	}
 	return nil
 }
 
-// isLoopbackHost tells whether a host, with or without a port, names this machine for whoever says it.
+// isLoopbackHost tells whether a host, with or without a port, names this
+// machine for whoever says it.
 func isLoopbackHost(hostport string) bool {
 	host := hostport
 	if h, _, err := net.SplitHostPort(hostport); err == nil {

@@ -49,7 +49,8 @@ func TestAccess_TokensAndRoles(t *testing.T) {
 		{"POST", "/v1/holds", requestBody, "Bearer " + readToken, 403, api.TokenReadOnly},
 		{"PATCH", "/v1/holds/" + testHoldID, `{"reference":"x"}`, "Bearer " + readToken, 403, api.TokenReadOnly},
 		{"POST", "/v1/holds/" + testHoldID + "/capture", "", "Bearer " + readToken, 403, api.TokenReadOnly},
-		{"GET", "/v1/unknown", "", "", 401, api.TokenRequired}, // what there is isn't for strangers either
+		// what there is isn't for strangers either
+		{"GET", "/v1/unknown", "", "", 401, api.TokenRequired},
 		{"POST", "/healthz", "", "", 401, api.TokenRequired},
 		{"GET", "/metrics", "", "", 401, api.TokenRequired},
 		{"GET", "/v1/holds", "", "bearer " + readToken, 200, ""},
@@ -123,7 +124,8 @@ type failingReader struct{}
 
 func (failingReader) Read([]byte) (int, error) { return 0, errors.New("disk on fire") }
 
-// Without tokens the daemon trusts this machine, which is also where browsers run.
+// Without tokens the daemon trusts this machine, which is also where browsers
+// run.
 func TestAccess_CrossOriginAndHost(t *testing.T) {
 	m := newFakeHolds()
 	m.addHold(t, testHoldID)
@@ -160,7 +162,8 @@ func TestAccess_CrossOriginAndHost(t *testing.T) {
 	}
 }
 
-// A connection that came in at an address that others reach is refused without tokens, whatever the settings said.
+// A connection that came in at an address that others reach is refused without
+// tokens, whatever the settings said.
 func TestAccess_NonLoopbackNeedsTokens(t *testing.T) {
 	for _, c := range []struct {
 		addr   net.Addr

@@ -20,9 +20,10 @@ import (
 	"github.com/holdd/holdd/worker/query"
 )
 
-// HoldService are the parts of the worker that the API serves. Their errors are *[hold.Problem] where the caller is
-// at fault, and wrap [health.ErrUnavailable] where the same request may work in a moment. A time that they
-// return is Redis' time. A revision of 0 means any.
+// HoldService are the parts of the worker that the API serves. Their errors are
+// *[hold.Problem] where the caller is at fault, and wrap
+// [health.ErrUnavailable] where the same request may work in a moment. A time
+// that they return is Redis' time. A revision of 0 means any.
 type HoldService struct {
 	Scheduler
 	Changer
@@ -39,12 +40,17 @@ type Scheduler interface {
 
 // Changer changes holds.
 type Changer interface {
-	Patch(ctx context.Context, id string, p hold.Patch, revision uint64, by string) (hold.Hold, time.Time, error)
-	Capture(ctx context.Context, id string, amount int64, revision uint64, by string) (hold.Hold, time.Time, error)
+	Patch(ctx context.Context, id string, p hold.Patch, revision uint64, by string) (
+		hold.Hold, time.Time, error)
+	Capture(ctx context.Context, id string, amount int64, revision uint64, by string) (
+		hold.Hold, time.Time, error)
 	Cancel(ctx context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error)
-	Pause(ctx context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error)
-	Resume(ctx context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error)
-	Acknowledge(ctx context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error)
+	Pause(ctx context.Context, id string, revision uint64, confirmed bool, by string) (
+		hold.Hold, time.Time, error)
+	Resume(ctx context.Context, id string, revision uint64, confirmed bool, by string) (
+		hold.Hold, time.Time, error)
+	Acknowledge(ctx context.Context, id string, revision uint64, by string) (
+		hold.Hold, time.Time, error)
 }
 
 // Reader finds and lists holds.
@@ -66,18 +72,22 @@ type ReadinessChecker interface {
 // Options of an API. Only Holds must be set.
 type Options struct {
 	Holds HoldService
-	// Reconciler compares with Stripe; nil: what asks for it is answered that it is not available.
+	// Reconciler compares with Stripe; nil: what asks for it is answered that
+	// it is not available.
 	Reconciler Reconciler
-	// Authorizer authorizes cards; nil: what asks for it is answered that it is not available.
+	// Authorizer authorizes cards; nil: what asks for it is answered that it is
+	// not available.
 	Authorizer Authorizer
-	// Deliveries are the ways out; nil: what asks for them is answered that they are not available.
+	// Deliveries are the ways out; nil: what asks for them is answered that
+	// they are not available.
 	Deliveries DeliveryService
 	// Webhook takes Stripe's events; nil: the path is not found.
 	Webhook  *WebhookOptions
 	Livemode bool   // shown with each hold
 	Version  string // shown in the OpenAPI document and by /healthz
 
-	// Tokens are required from every caller. Nil: none are, and only callers on this machine are answered.
+	// Tokens are required from every caller. Nil: none are, and only callers on
+	// this machine are answered.
 	Tokens *Tokens
 
 	Metrics http.Handler // serves /metrics; nil: not found
@@ -106,7 +116,8 @@ type API struct {
 
 // New makes the API.
 func New(o Options) (*API, error) {
-	if o.Holds.Scheduler == nil || o.Holds.Changer == nil || o.Holds.Reader == nil || o.Holds.Planner == nil || o.Holds.ReadinessChecker == nil {
+	if o.Holds.Scheduler == nil || o.Holds.Changer == nil || o.Holds.Reader == nil ||
+		o.Holds.Planner == nil || o.Holds.ReadinessChecker == nil {
 		return nil, errors.New("an API needs holds to serve")
 	}
 	if o.MaxBatchBodyBytes < 0 || o.MaxInFlight < 0 || o.RequestTimeout < 0 {
@@ -127,17 +138,22 @@ func New(o Options) (*API, error) {
 	if o.Version == "" {
 		o.Version = "unknown"
 	}
-	a := &API{opts: o, webhookHandler: newWebhookHandler(o.Webhook, o.Logger), log: o.Logger, mux: http.NewServeMux(), crossOrigin: http.NewCrossOriginProtection(), requestSlots: make(chan struct{}, o.MaxInFlight)}
+	a := &API{opts: o, webhookHandler: newWebhookHandler(o.Webhook, o.Logger), log: o.Logger,
+		mux: http.NewServeMux(), crossOrigin: http.NewCrossOriginProtection(),
+		requestSlots: make(chan struct{}, o.MaxInFlight)}
 
 	a.logLevel = newLogLevelOverride(o.LogLevel, o.Logger)
 
 	doc := huma.NewAPI(huma.Config{
 		OpenAPI: &huma.OpenAPI{
-			OpenAPI:    "3.1.0",
-			Info:       &huma.Info{Title: "holdd", Version: o.Version, Description: apiDescription},
-			Components: &huma.Components{Schemas: huma.NewMapRegistry("#/components/schemas/", schemaName)},
+			OpenAPI: "3.1.0",
+			Info:    &huma.Info{Title: "holdd", Version: o.Version, Description: apiDescription},
+			Components: &huma.Components{Schemas: huma.NewMapRegistry(
+				"#/components/schemas/", schemaName)},
 		},
-		Formats:                      map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat}, // the second for …+json
+		// the second for …+json
+		Formats: map[string]huma.Format{
+			"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
 		Transformers:                 []huma.Transformer{convertHumaError},
@@ -165,7 +181,8 @@ func New(o Options) (*API, error) {
 	return a, nil
 }
 
-// UnauthorizedRequests is how many requests were refused for their token or their role since the start.
+// UnauthorizedRequests is how many requests were refused for their token or
+// their role since the start.
 func (a *API) UnauthorizedRequests() uint64 { return a.unauthorized.Load() }
 
 // ServeHTTP guards, bounds and routes.
@@ -181,7 +198,8 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 			if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so
 				panic(p)
 			}
-			a.log.Error("request ended in a panic", append(c.logFields(), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))...)
+			a.log.Error("request ended in a panic", append(c.logFields(), zap.Any("panic", p),
+				zap.ByteString("stack", debug.Stack()))...)
 			if w.started { // half an answer must not look like a whole one
 				panic(http.ErrAbortHandler)
 			}
@@ -196,20 +214,23 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 		p.write(w)
 		return
 	}
-	// The mux's own answers are plain text: find out first whether it knows the route.
+	// The mux's own answers are plain text: find out first whether it knows the
+	// route.
 	handler, pattern := a.mux.Handler(r)
 	if pattern == "" {
 		muxProblem(handler, r).write(w)
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), requestInfoKey{}, c), a.opts.RequestTimeout)
+	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), requestInfoKey{}, c),
+		a.opts.RequestTimeout)
 	defer cancel()
 	if !exemptFromInFlightLimit(r.URL.Path) {
 		select {
 		case a.requestSlots <- struct{}{}:
 			defer func() { <-a.requestSlots }()
 		case <-ctx.Done():
-			newProblem(Unavailable, "", "too many requests at a time: send the same again in a moment").write(w)
+			newProblem(Unavailable, "",
+				"too many requests at a time: send the same again in a moment").write(w)
 			return
 		}
 	}
@@ -218,7 +239,8 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 	a.mux.ServeHTTP(w, r)
 }
 
-// exemptFromInFlightLimit routes must answer while all else is stuck: what watches the process asks them.
+// exemptFromInFlightLimit routes must answer while all else is stuck: what
+// watches the process asks them.
 func exemptFromInFlightLimit(path string) bool {
 	return path == "/healthz" || path == "/readyz" || path == "/metrics"
 }
@@ -229,9 +251,14 @@ func muxProblem(h http.Handler, r *http.Request) problemWithAllow {
 	h.ServeHTTP(rec, r)
 	if rec.status == http.StatusMethodNotAllowed {
 		allow := rec.header.Get("Allow")
-		return problemWithAllow{newProblem(MethodNotAllowed, "", fmt.Sprintf("%s knows %s, not %.20s", truncate(r.URL.Path, 100), allow, r.Method)), allow}
+		return problemWithAllow{
+			newProblem(MethodNotAllowed, "", fmt.Sprintf("%s knows %s, not %.20s",
+				truncate(r.URL.Path, 100), allow, r.Method)), allow}
 	}
-	return problemWithAllow{newProblem(RouteNotFound, "", fmt.Sprintf("there is nothing at %s: /docs lists what there is", truncate(r.URL.Path, 100))), ""}
+	return problemWithAllow{
+		newProblem(RouteNotFound, "",
+			fmt.Sprintf("there is nothing at %s: /docs lists what there is",
+				truncate(r.URL.Path, 100))), ""}
 }
 
 type problemWithAllow struct {
@@ -301,7 +328,8 @@ func requestInfoFrom(ctx context.Context) *requestInfo {
 }
 
 func (c *requestInfo) logFields() []zap.Field {
-	return []zap.Field{zap.String("method", c.method), zap.String("path", truncate(c.path, 200)), zap.String("by", c.by)}
+	return []zap.Field{zap.String("method", c.method), zap.String("path", truncate(c.path, 200)),
+		zap.String("by", c.by)}
 }
 
 func (a *API) serveOpenAPI(w http.ResponseWriter, _ *http.Request) {
@@ -309,7 +337,8 @@ func (a *API) serveOpenAPI(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(a.openAPIJSON) // the caller has gone: nobody is left to tell
 }
 
-// schemaName gives the types of other packages the names that callers know them by.
+// schemaName gives the types of other packages the names that callers know them
+// by.
 func schemaName(t reflect.Type, hint string) string {
 	switch t {
 	case reflect.TypeFor[hold.View](), reflect.TypeFor[*hold.View]():

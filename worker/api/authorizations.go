@@ -13,12 +13,15 @@ import (
 
 // Authorizer authorizes cards. Its errors are as those of [HoldService].
 type Authorizer interface {
-	Authorize(ctx context.Context, key string, req hold.AuthorizeRequest, by string) (hold.AuthorizationResult, error)
-	Confirm(ctx context.Context, id, key string, req hold.ConfirmRequest, by string) (hold.AuthorizationResult, error)
+	Authorize(ctx context.Context, key string, req hold.AuthorizeRequest, by string) (
+		hold.AuthorizationResult, error)
+	Confirm(ctx context.Context, id, key string, req hold.ConfirmRequest, by string) (
+		hold.AuthorizationResult, error)
 }
 
-// Authorization is what became of a card's authorization. ClientSecret and NextAction are for the guest's browser: they are told in this answer and
-// kept nowhere.
+// Authorization is what became of a card's authorization. ClientSecret and
+// NextAction are for the guest's browser: they are told in this answer and kept
+// nowhere.
 type Authorization struct {
 	ID           string      `json:"id" doc:"The PaymentIntent; confirm it by this" example:"pi_3PxYzA2eZvKYlo2C1gQmT0aB"`
 	Status       string      `json:"status" enum:"authorized,requires_action,requires_confirmation,processing" doc:"authorized: there is a hold. requires_action: hand client_secret to Stripe.js (handleNextAction), or send the guest to next_action.redirect_url; then confirm. requires_confirmation: confirm. processing: the hold appears by itself"`
@@ -51,14 +54,17 @@ type authorizationOutput struct {
 
 func (a *API) registerAuthorizations(doc huma.API) {
 	huma.Register(doc, huma.Operation{
-		OperationID: "authorize", Method: http.MethodPost, Path: "/v1/authorizations", DefaultStatus: http.StatusCreated, Tags: []string{"authorizations"},
+		OperationID: "authorize", Method: http.MethodPost, Path: "/v1/authorizations",
+		DefaultStatus: http.StatusCreated, Tags: []string{"authorizations"},
 		Summary: "Authorize a card and schedule its hold",
 		Description: "Creates and confirms a PaymentIntent with separate capture. 201: authorized, with the hold; one that ends so soon that `on_expiry` would act at once requires attention instead. 202: the guest's bank wants the guest; confirm afterwards, within the hour. " +
 			"402 `card_declined`: `detail` can be shown to the guest, `decline_code` tells why; `payment_intent` can be confirmed with another card. " +
 			"Repeat a request that got no answer, or 409 `in_progress` or 503, with the same `Idempotency-Key`: it never authorizes twice.",
 	}, a.authorize)
 	huma.Register(doc, huma.Operation{
-		OperationID: "confirmAuthorization", Method: http.MethodPost, Path: "/v1/authorizations/{id}/confirm", DefaultStatus: http.StatusCreated, Tags: []string{"authorizations"},
+		OperationID: "confirmAuthorization", Method: http.MethodPost,
+		Path: "/v1/authorizations/{id}/confirm", DefaultStatus: http.StatusCreated,
+		Tags:        []string{"authorizations"},
 		Summary:     "Confirm once the guest has acted, or with another card",
 		Description: "The terms are those of the authorization. What nobody confirms within the hour is canceled: 409 `authorization_abandoned`.",
 	}, a.confirmAuthorization)
@@ -68,11 +74,13 @@ var errAuthorizationsDisabled = newProblem(Unavailable, "", "this holdd authoriz
 
 func (a *API) authorize(ctx context.Context, in *authorizeInput) (*authorizationOutput, error) {
 	c := requestInfoFrom(ctx)
-	if _, err := hold.AttemptID(in.Key); err != nil { // before the body: what has no key may not be tried
+	if _, err := hold.AttemptID(in.Key); err != nil {
+		// before the body: what has no key may not be tried
 		return nil, a.logAndConvertError(ctx, err)
 	}
 	var req hold.AuthorizeRequest
-	if err := c.readJSONBody(maxSingleBodyBytes, true, func(b []byte) error { return decodeAuthorization(b, &req) }); err != nil {
+	if err := c.readJSONBody(maxSingleBodyBytes, true,
+		func(b []byte) error { return decodeAuthorization(b, &req) }); err != nil {
 		return nil, a.logAndConvertError(ctx, err)
 	}
 	if a.opts.Authorizer == nil {
@@ -85,7 +93,9 @@ func (a *API) authorize(ctx context.Context, in *authorizeInput) (*authorization
 	return a.authorizationResponse(&done), nil
 }
 
-func (a *API) confirmAuthorization(ctx context.Context, in *confirmAuthorizationInput) (*authorizationOutput, error) {
+func (a *API) confirmAuthorization(
+	ctx context.Context, in *confirmAuthorizationInput,
+) (*authorizationOutput, error) {
 	if err := checkPathID(in.ID); err != nil {
 		return nil, err
 	}
@@ -113,11 +123,13 @@ func (a *API) confirmAuthorization(ctx context.Context, in *confirmAuthorization
 	return a.authorizationResponse(&done), nil
 }
 
-// decodeAuthorization reads strictly. A null stands for nothing that could be meant.
+// decodeAuthorization reads strictly. A null stands for nothing that could be
+// meant.
 func decodeAuthorization(body []byte, into any) error {
 	if err := decodeStrict(body, into); err != nil {
 		var p *Problem
-		if errors.As(err, &p) && p.Code == InvalidType && (p.Field == "off_session" || p.Field == "extended_authorization") {
+		if errors.As(err, &p) && p.Code == InvalidType && (p.Field == "off_session" ||
+			p.Field == "extended_authorization") {
 			p.Detail = "send true or false"
 		}
 		return err
@@ -129,7 +141,8 @@ func decodeAuthorization(body []byte, into any) error {
 }
 
 func (a *API) authorizationResponse(d *hold.AuthorizationResult) *authorizationOutput {
-	out := &authorizationOutput{Status: http.StatusOK, Body: Authorization{ID: d.PaymentIntent, Status: string(d.Status), ClientSecret: d.ClientSecret.Reveal(), Livemode: a.opts.Livemode}}
+	out := &authorizationOutput{Status: http.StatusOK, Body: Authorization{ID: d.PaymentIntent,
+		Status: string(d.Status), ClientSecret: d.ClientSecret.Reveal(), Livemode: a.opts.Livemode}}
 	switch {
 	case d.Hold != nil:
 		v := d.Hold.View(d.Now, false)
@@ -147,22 +160,30 @@ func (a *API) authorizationResponse(d *hold.AuthorizationResult) *authorizationO
 	return out
 }
 
-// Authorize authorizes a card and schedules its hold. The key is new for each authorization and the same for its repetitions: after [UnreachableError] or
-// a [Problem] with status 503 or code in_progress, call it again with the same.
-func (c *Client) Authorize(ctx context.Context, key string, req hold.AuthorizeRequest) (Authorization, error) {
+// Authorize authorizes a card and schedules its hold. The key is new for each
+// authorization and the same for its repetitions: after [UnreachableError] or a
+// [Problem] with status 503 or code in_progress, call it again with the same.
+func (c *Client) Authorize(
+	ctx context.Context, key string, req hold.AuthorizeRequest,
+) (Authorization, error) {
 	return c.requestAuthorization(ctx, "/v1/authorizations", key, req)
 }
 
 // ConfirmAuthorization confirms once the guest has acted, or with another card.
-func (c *Client) ConfirmAuthorization(ctx context.Context, id, key string, req hold.ConfirmRequest) (Authorization, error) {
+func (c *Client) ConfirmAuthorization(
+	ctx context.Context, id, key string, req hold.ConfirmRequest,
+) (Authorization, error) {
 	var wrong *hold.Problem
 	if errors.As(hold.CheckPaymentIntentID(id), &wrong) { // a path must not be made of it
 		return Authorization{}, problemFromHold(wrong)
 	}
-	return c.requestAuthorization(ctx, "/v1/authorizations/"+url.PathEscape(id)+"/confirm", key, req)
+	return c.requestAuthorization(ctx, "/v1/authorizations/"+url.PathEscape(id)+"/confirm", key,
+		req)
 }
 
-func (c *Client) requestAuthorization(ctx context.Context, path, key string, body any) (out Authorization, err error) {
+func (c *Client) requestAuthorization(
+	ctx context.Context, path, key string, body any,
+) (out Authorization, err error) {
 	var wrong *hold.Problem
 	if _, e := hold.AttemptID(key); errors.As(e, &wrong) {
 		return out, problemFromHold(wrong)

@@ -181,7 +181,8 @@ func TestAuthorizations_InvalidRequests(t *testing.T) {
 	}
 }
 
-// FuzzAuthorize: whatever the body, the answer is a call that says what the body said within Stripe's limits, or a problem and no call.
+// FuzzAuthorize: whatever the body, the answer is a call that says what the
+// body said within Stripe's limits, or a problem and no call.
 func FuzzAuthorize(f *testing.F) {
 	a, c := newAPIWithFakeAuthorizer(f)
 	c.result = hold.AuthorizationResult{PaymentIntent: testHoldID, Status: hold.AuthorizationDone, Hold: &hold.Hold{ID: testHoldID, State: hold.Scheduled}, Created: true}

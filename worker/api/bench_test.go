@@ -32,7 +32,8 @@ func (i alwaysAcceptHolds) Schedule(_ context.Context, reqs []hold.ScheduleReque
 	return out
 }
 
-// BenchmarkScheduleBatch is one HTTP connection that schedules batches of 1000; an operation is one hold.
+// BenchmarkScheduleBatch is one HTTP connection that schedules batches of 1000;
+// an operation is one hold.
 func BenchmarkScheduleBatch(b *testing.B) {
 	m := newFakeHolds()
 	s, _ := startServer(b, api.Options{Holds: holdsOf(alwaysAcceptHolds{m})})

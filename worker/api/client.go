@@ -26,9 +26,11 @@ const (
 	maxResponseBytes = 16 << 20 // bytes; the largest page of holds is below it
 )
 
-// Client speaks to a running holdd. It never repeats a request by itself: what the caller knows decides that. It is safe for concurrent use.
+// Client speaks to a running holdd. It never repeats a request by itself: what
+// the caller knows decides that. It is safe for concurrent use.
 //
-// Errors are *[Problem] where holdd answered and *[UnreachableError] where it did not.
+// Errors are *[Problem] where holdd answered and *[UnreachableError] where it
+// did not.
 type Client struct {
 	baseURL     string // for people and for requests, without a slash at the end
 	address     string // as given
@@ -38,13 +40,15 @@ type Client struct {
 	http        *http.Client
 }
 
-// hiddenToken keeps a token from being printed: fmt shows what it points to under no verb.
+// hiddenToken keeps a token from being printed: fmt shows what it points to
+// under no verb.
 type hiddenToken struct{ reveal func() string }
 
 // UnreachableError tells that holdd gave no answer that could be read.
 type UnreachableError struct {
 	URL string
-	// Unknown tells that a request that changes something may have arrived: whether it was done isn't known.
+	// Unknown tells that a request that changes something may have arrived:
+	// whether it was done isn't known.
 	OutcomeUnknown bool
 	Err            error
 }
@@ -52,7 +56,8 @@ type UnreachableError struct {
 // Error says what to do about it.
 func (u *UnreachableError) Error() string {
 	if u.OutcomeUnknown {
-		return fmt.Sprintf("holdd at %s took the request and gave no answer (%v): it isn't known whether it was done; look at the hold before trying again", u.URL, u.Err)
+		return fmt.Sprintf(
+			"holdd at %s took the request and gave no answer (%v): it isn't known whether it was done; look at the hold before trying again", u.URL, u.Err)
 	}
 	return fmt.Sprintf("holdd at %s does not answer: is `holdd serve` running? (%v)", u.URL, u.Err)
 }
@@ -60,8 +65,9 @@ func (u *UnreachableError) Error() string {
 // Unwrap is the cause, such as a context's end.
 func (u *UnreachableError) Unwrap() error { return u.Err }
 
-// NewClient makes a client of the holdd at address: http://host:port, https://host:port or unix:///path/of/socket. The token is empty
-// where none is required.
+// NewClient makes a client of the holdd at address: http://host:port,
+// https://host:port or unix:///path/of/socket. The token is empty where none is
+// required.
 func NewClient(address, token string) (*Client, error) {
 	c := &Client{address: address}
 	if token = strings.TrimSpace(token); token != "" {
@@ -70,16 +76,20 @@ func NewClient(address, token string) (*Client, error) {
 		}
 		c.token = &hiddenToken{reveal: func() string { return token }}
 	}
-	// No proxy from the environment: a token and a daemon beside the caller are none of its business.
+	// No proxy from the environment: a token and a daemon beside the caller are
+	// none of its business.
 	dialer := &net.Dialer{Timeout: dialTimeout}
-	transport := &http.Transport{DialContext: dialer.DialContext, MaxIdleConnsPerHost: 16, IdleConnTimeout: 90 * time.Second,
+	transport := &http.Transport{DialContext: dialer.DialContext, MaxIdleConnsPerHost: 16,
+		IdleConnTimeout:     90 * time.Second,
 		TLSHandshakeTimeout: dialTimeout, MaxResponseHeaderBytes: 64 << 10}
 	if path, ok := strings.CutPrefix(address, "unix://"); ok {
 		if !strings.HasPrefix(path, "/") {
 			return nil, fmt.Errorf("%q: the path of a socket starts with a slash, such as unix:///run/holdd.sock", address)
 		}
 		c.baseURL = "http://localhost"
-		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return dialer.DialContext(ctx, "unix", path) }
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", path)
+		}
 	} else {
 		u, err := url.Parse(address)
 		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -93,11 +103,14 @@ func NewClient(address, token string) (*Client, error) {
 	}
 	c.http = &http.Client{Transport: transport, Timeout: clientTimeout,
 		// A redirect would take the token elsewhere.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		}}
 	return c, nil
 }
 
-// redactAddress drops what may be a password from an address that could not be read.
+// redactAddress drops what may be a password from an address that could not be
+// read.
 func redactAddress(s string) string {
 	if i := strings.LastIndexByte(s, '@'); i >= 0 {
 		return "…" + s[i:]
@@ -105,7 +118,8 @@ func redactAddress(s string) string {
 	return s
 }
 
-// WithClientName returns a client whose changes are noted in the history as made by this kind of client, where no token tells more. holdd knows "cli".
+// WithClientName returns a client whose changes are noted in the history as
+// made by this kind of client, where no token tells more. holdd knows "cli".
 func (c *Client) WithClientName(name string) *Client {
 	d := *c
 	d.clientName = name
@@ -124,20 +138,28 @@ func (c *Client) URL() string { return c.address }
 // Close drops idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Schedule asks for a hold to be seen to its end. created is false where the same was scheduled before.
-func (c *Client) Schedule(ctx context.Context, req hold.ScheduleRequest) (v hold.View, created bool, err error) {
+// Schedule asks for a hold to be seen to its end. created is false where the
+// same was scheduled before.
+func (c *Client) Schedule(
+	ctx context.Context, req hold.ScheduleRequest,
+) (v hold.View, created bool, err error) {
 	status, err := c.doJSON(ctx, http.MethodPost, "/v1/holds", 0, req, &v)
 	return v, status == http.StatusCreated, err
 }
 
-// ScheduleBatch schedules up to MaxBatch holds, each answered by itself, in the same order. A batch may have no more than 1 MiB of JSON.
-func (c *Client) ScheduleBatch(ctx context.Context, reqs []hold.ScheduleRequest) ([]BatchResult, error) {
+// ScheduleBatch schedules up to MaxBatch holds, each answered by itself, in the
+// same order. A batch may have no more than 1 MiB of JSON.
+func (c *Client) ScheduleBatch(
+	ctx context.Context, reqs []hold.ScheduleRequest,
+) ([]BatchResult, error) {
 	var out BatchResponse
-	if _, err := c.doJSON(ctx, http.MethodPost, "/v1/holds:batch", 0, batchRequest{Holds: reqs}, &out); err != nil {
+	if _, err := c.doJSON(ctx, http.MethodPost, "/v1/holds:batch", 0, batchRequest{Holds: reqs},
+		&out); err != nil {
 		return nil, err
 	}
 	if len(out.Results) != len(reqs) {
-		return nil, &UnreachableError{URL: c.address, OutcomeUnknown: true, Err: fmt.Errorf("%d results for %d holds", len(out.Results), len(reqs))}
+		return nil, &UnreachableError{URL: c.address, OutcomeUnknown: true,
+			Err: fmt.Errorf("%d results for %d holds", len(out.Results), len(reqs))}
 	}
 	return out.Results, nil
 }
@@ -212,38 +234,56 @@ func (c *Client) ListAll(ctx context.Context, q ListQuery) iter.Seq2[hold.View, 
 	}
 }
 
-// Patch changes a hold's terms. With a revision other than 0 it does so only if the hold still has it (RevisionMismatch otherwise); the
-// same holds for all that follow.
-func (c *Client) Patch(ctx context.Context, id string, p hold.Patch, revision uint64) (hold.View, error) {
+// Patch changes a hold's terms. With a revision other than 0 it does so only if
+// the hold still has it (RevisionMismatch otherwise); the same holds for all
+// that follow.
+func (c *Client) Patch(
+	ctx context.Context, id string, p hold.Patch, revision uint64,
+) (hold.View, error) {
 	return c.requestHold(ctx, http.MethodPatch, id, "", revision, p)
 }
 
-// Capture asks for the money now; amount 0 means what the hold's terms say. The worker carries it out: look at the hold for the outcome.
-func (c *Client) Capture(ctx context.Context, id string, amount int64, revision uint64) (hold.View, error) {
-	return c.requestHold(ctx, http.MethodPost, id, "/capture", revision, captureRequest{Amount: amount})
+// Capture asks for the money now; amount 0 means what the hold's terms say. The
+// worker carries it out: look at the hold for the outcome.
+func (c *Client) Capture(
+	ctx context.Context, id string, amount int64, revision uint64,
+) (hold.View, error) {
+	return c.requestHold(ctx, http.MethodPost, id, "/capture", revision,
+		captureRequest{Amount: amount})
 }
 
-// Cancel asks to let the money go now. The worker carries it out; once accepted nothing captures the hold any more.
+// Cancel asks to let the money go now. The worker carries it out; once accepted
+// nothing captures the hold any more.
 func (c *Client) Cancel(ctx context.Context, id string, revision uint64) (hold.View, error) {
 	return c.requestHold(ctx, http.MethodPost, id, "/cancel", revision, nil)
 }
 
-// Pause puts off the hold's own time until it is resumed. Its deadline still counts. With confirm the deadline's policy may act at once.
-func (c *Client) Pause(ctx context.Context, id string, revision uint64, confirm bool) (hold.View, error) {
-	return c.requestHold(ctx, http.MethodPost, id, "/pause", revision, confirmBody{Confirm: confirm})
+// Pause puts off the hold's own time until it is resumed. Its deadline still
+// counts. With confirm the deadline's policy may act at once.
+func (c *Client) Pause(
+	ctx context.Context, id string, revision uint64, confirm bool,
+) (hold.View, error) {
+	return c.requestHold(ctx, http.MethodPost, id, "/pause", revision,
+		confirmBody{Confirm: confirm})
 }
 
-// Resume takes a paused hold back to its own terms. With confirm the deadline's policy may act at once.
-func (c *Client) Resume(ctx context.Context, id string, revision uint64, confirm bool) (hold.View, error) {
-	return c.requestHold(ctx, http.MethodPost, id, "/resume", revision, confirmBody{Confirm: confirm})
+// Resume takes a paused hold back to its own terms. With confirm the deadline's
+// policy may act at once.
+func (c *Client) Resume(
+	ctx context.Context, id string, revision uint64, confirm bool,
+) (hold.View, error) {
+	return c.requestHold(ctx, http.MethodPost, id, "/resume", revision,
+		confirmBody{Confirm: confirm})
 }
 
-// Acknowledge silences the warnings about the hold's deadline that are still to come.
+// Acknowledge silences the warnings about the hold's deadline that are still to
+// come.
 func (c *Client) Acknowledge(ctx context.Context, id string, revision uint64) (hold.View, error) {
 	return c.requestHold(ctx, http.MethodPost, id, "/acknowledge", revision, nil)
 }
 
-// Plan is what will happen by itself until next from now, and what is at risk. 0 means a day.
+// Plan is what will happen by itself until next from now, and what is at risk.
+// 0 means a day.
 func (c *Client) Plan(ctx context.Context, next time.Duration) (Plan, error) {
 	path := "/v1/plan"
 	if next != 0 {
@@ -254,7 +294,8 @@ func (c *Client) Plan(ctx context.Context, next time.Duration) (Plan, error) {
 	return p, err
 }
 
-// Readiness is the readiness report. Not being ready is an answer, not an error.
+// Readiness is the readiness report. Not being ready is an answer, not an
+// error.
 func (c *Client) Readiness(ctx context.Context) (Readiness, error) {
 	var r Readiness
 	_, err := c.doJSON(ctx, http.MethodGet, "/readyz", 0, nil, &r)
@@ -268,7 +309,9 @@ func (c *Client) Health(ctx context.Context) (Health, error) {
 	return i, err
 }
 
-func (c *Client) requestHold(ctx context.Context, method, id, verb string, revision uint64, body any) (v hold.View, err error) {
+func (c *Client) requestHold(
+	ctx context.Context, method, id, verb string, revision uint64, body any,
+) (v hold.View, err error) {
 	var wrong *hold.Problem
 	if errors.As(hold.CheckPaymentIntentID(id), &wrong) { // a path must not be made of it
 		return v, problemFromHold(wrong)
@@ -277,8 +320,11 @@ func (c *Client) requestHold(ctx context.Context, method, id, verb string, revis
 	return v, err
 }
 
-// doJSON sends one request and reads its answer into out. A status that is no success is an error, but for a readiness report.
-func (c *Client) doJSON(ctx context.Context, method, path string, revision uint64, body, out any) (int, error) {
+// doJSON sends one request and reads its answer into out. A status that is no
+// success is an error, but for a readiness report.
+func (c *Client) doJSON(
+	ctx context.Context, method, path string, revision uint64, body, out any,
+) (int, error) {
 	var payload io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
@@ -309,14 +355,17 @@ func (c *Client) doJSON(ctx context.Context, method, path string, revision uint6
 		req.Header.Set("If-Match", formatETag(revision))
 	}
 	var sent atomic.Bool
-	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }}))
+	req = req.WithContext(
+		httptrace.WithClientTrace(
+			ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }}))
 	res, err := c.http.Do(req)
 	if err != nil {
 		var wrapped *url.Error
 		if errors.As(err, &wrapped) {
 			err = wrapped.Err // the rest is the URL, told already
 		}
-		return 0, &UnreachableError{URL: c.address, OutcomeUnknown: method != http.MethodGet && sent.Load(), Err: err}
+		return 0, &UnreachableError{URL: c.address, OutcomeUnknown: method != http.MethodGet &&
+			sent.Load(), Err: err}
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(res.Body, maxResponseBytes+1))
@@ -324,7 +373,8 @@ func (c *Client) doJSON(ctx context.Context, method, path string, revision uint6
 		err = fmt.Errorf("the answer is longer than %d bytes", maxResponseBytes)
 	}
 	if err != nil {
-		return 0, &UnreachableError{URL: c.address, OutcomeUnknown: method != http.MethodGet, Err: err}
+		return 0, &UnreachableError{URL: c.address, OutcomeUnknown: method != http.MethodGet,
+			Err: err}
 	}
 	kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";")
 	_, report := out.(*Readiness)
@@ -340,7 +390,9 @@ func (c *Client) doJSON(ctx context.Context, method, path string, revision uint6
 			return res.StatusCode, nil
 		}
 	}
-	p := newProblem(UnexpectedResponse, "", fmt.Sprintf("%s answered %s, which is not how holdd speaks: is it the address of a holdd of this version?", c.address, res.Status))
+	p := newProblem(UnexpectedResponse, "",
+		fmt.Sprintf(
+			"%s answered %s, which is not how holdd speaks: is it the address of a holdd of this version?", c.address, res.Status))
 	p.Status = res.StatusCode
 	return res.StatusCode, p
 }

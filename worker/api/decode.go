@@ -19,7 +19,8 @@ import (
 
 var bodyBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// readJSONBody reads the request's body, at most limit bytes, and hands it to use. The bytes are gone afterwards: what is kept must be copied.
+// readJSONBody reads the request's body, at most limit bytes, and hands it to
+// use. The bytes are gone afterwards: what is kept must be copied.
 func (c *requestInfo) readJSONBody(limit int64, required bool, use func(body []byte) error) error {
 	return c.readRawBody(limit, func(body []byte) error {
 		if len(bytes.TrimSpace(body)) == 0 {
@@ -38,7 +39,8 @@ func (c *requestInfo) readJSONBody(limit int64, required bool, use func(body []b
 // readRawBody is withBody for a body of whatever kind.
 func (c *requestInfo) readRawBody(limit int64, use func(body []byte) error) error {
 	r := c.r
-	tooLarge := newProblem(BodyTooLarge, "", fmt.Sprintf("the body has more than %d bytes: send less at a time", limit))
+	tooLarge := newProblem(BodyTooLarge, "",
+		fmt.Sprintf("the body has more than %d bytes: send less at a time", limit))
 	if r.ContentLength > limit { // known before a byte was read
 		c.w.Header().Set("Connection", "close")
 		return tooLarge
@@ -65,22 +67,27 @@ func (c *requestInfo) readRawBody(limit int64, use func(body []byte) error) erro
 	return use(buf.Bytes())
 }
 
-// checkJSONContentType refuses what isn't JSON by its own word. A web page can't send this type to another origin without asking first.
+// checkJSONContentType refuses what isn't JSON by its own word. A web page
+// can't send this type to another origin without asking first.
 func checkJSONContentType(h http.Header) *Problem {
 	given := h.Get("Content-Type")
 	kind, params, err := mime.ParseMediaType(given)
 	charset := params["charset"]
-	if err != nil || kind != "application/json" || charset != "" && !strings.EqualFold(charset, "utf-8") {
-		return newProblem(UnsupportedMediaType, "", fmt.Sprintf("Content-Type is %.60q: send application/json", given))
+	if err != nil || kind != "application/json" || charset != "" &&
+		!strings.EqualFold(charset, "utf-8") {
+		return newProblem(UnsupportedMediaType, "",
+			fmt.Sprintf("Content-Type is %.60q: send application/json", given))
 	}
 	if e := h.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
-		return newProblem(UnsupportedMediaType, "", fmt.Sprintf("Content-Encoding is %.40q: send the JSON as it is", e))
+		return newProblem(UnsupportedMediaType, "",
+			fmt.Sprintf("Content-Encoding is %.40q: send the JSON as it is", e))
 	}
 	return nil
 }
 
-// decodeStrict reads one JSON object strictly: each field known, once, by its exact name and type, and nothing after the object. A typing error
-// in a field that holds money's fate must not be ignored.
+// decodeStrict reads one JSON object strictly: each field known, once, by its
+// exact name and type, and nothing after the object. A typing error in a field
+// that holds money's fate must not be ignored.
 func decodeStrict(body []byte, into any) error {
 	if err := json.Unmarshal(body, into, json.RejectUnknownMembers(true)); err != nil {
 		return jsonProblem(err)
@@ -91,7 +98,8 @@ func decodeStrict(body []byte, into any) error {
 	return nil
 }
 
-// ParseScheduleRequest decodes a request as strictly as the API does, for requests from other sources. Errors are *[hold.Problem].
+// ParseScheduleRequest decodes a request as strictly as the API does, for
+// requests from other sources. Errors are *[hold.Problem].
 func ParseScheduleRequest(text []byte) (hold.ScheduleRequest, error) {
 	var w hold.ScheduleRequest
 	err := decodeStrict(text, &w)
@@ -103,7 +111,8 @@ func ParseScheduleRequest(text []byte) (hold.ScheduleRequest, error) {
 }
 
 func notAnObjectProblem(k jsontext.Kind) *Problem {
-	return newProblem(InvalidType, "", fmt.Sprintf("the body is %s: send a JSON object", describeJSONKind(k)))
+	return newProblem(InvalidType, "",
+		fmt.Sprintf("the body is %s: send a JSON object", describeJSONKind(k)))
 }
 
 // jsonProblem tells people what the JSON library found.
@@ -114,30 +123,42 @@ func jsonProblem(err error) *Problem {
 	case errors.As(err, &syntax):
 		field := fieldPath(syntax.JSONPointer)
 		if errors.Is(err, jsontext.ErrDuplicateName) {
-			return newProblem(InvalidJSON, field, "stands twice in the same object: which one is meant?")
+			return newProblem(InvalidJSON, field,
+				"stands twice in the same object: which one is meant?")
 		}
-		return newProblem(InvalidJSON, "", fmt.Sprintf("not valid JSON at byte %d: %.120s", syntax.ByteOffset, syntax.Err))
+		return newProblem(InvalidJSON, "", fmt.Sprintf("not valid JSON at byte %d: %.120s",
+			syntax.ByteOffset, syntax.Err))
 	case errors.As(err, &semantic):
 		field := fieldPath(semantic.JSONPointer)
 		if errors.Is(err, json.ErrUnknownName) {
-			return newProblem(UnknownField, field, "is no field that is known here: /docs lists them (names are in lower case)")
+			return newProblem(UnknownField, field,
+				"is no field that is known here: /docs lists them (names are in lower case)")
 		}
 		amount := strings.HasSuffix(field, "amount")
 		switch kind := semantic.JSONKind; {
 		case field == "":
 			return notAnObjectProblem(kind)
 		case amount && kind == '0':
-			return newProblem(hold.InvalidAmount, field, fmt.Sprintf("%.40s is no whole number of minor units that can be: send 1250 for 12.50", semantic.JSONValue))
+			return newProblem(hold.InvalidAmount, field,
+				fmt.Sprintf(
+					"%.40s is no whole number of minor units that can be: send 1250 for 12.50",
+					semantic.JSONValue))
 		case amount:
-			return newProblem(InvalidType, field, fmt.Sprintf("is %s: send a whole number of minor units, such as 1250 for 12.50", describeJSONKind(kind)))
+			return newProblem(InvalidType, field,
+				fmt.Sprintf("is %s: send a whole number of minor units, such as 1250 for 12.50",
+					describeJSONKind(kind)))
 		case field == "confirm":
-			return newProblem(InvalidType, field, fmt.Sprintf("is %s: send true or false", describeJSONKind(kind)))
+			return newProblem(InvalidType, field, fmt.Sprintf("is %s: send true or false",
+				describeJSONKind(kind)))
 		case field == "metadata":
-			return newProblem(InvalidType, field, fmt.Sprintf("is %s: send an object of strings", describeJSONKind(kind)))
+			return newProblem(InvalidType, field, fmt.Sprintf("is %s: send an object of strings",
+				describeJSONKind(kind)))
 		case field == "holds":
-			return newProblem(InvalidType, field, fmt.Sprintf("is %s: send an array of holds", describeJSONKind(kind)))
+			return newProblem(InvalidType, field, fmt.Sprintf("is %s: send an array of holds",
+				describeJSONKind(kind)))
 		default:
-			return newProblem(InvalidType, field, fmt.Sprintf("is %s: send a string", describeJSONKind(kind)))
+			return newProblem(InvalidType, field, fmt.Sprintf("is %s: send a string",
+				describeJSONKind(kind)))
 		}
 	}
 	return newProblem(InvalidJSON, "", "the body is not valid JSON")
@@ -170,7 +191,8 @@ func describeJSONKind(k jsontext.Kind) string {
 	return "something else"
 }
 
-// findNullField finds a member of the object that is null. body is known to be a valid object.
+// findNullField finds a member of the object that is null. body is known to be
+// a valid object.
 func findNullField(body []byte) (field string, found bool) {
 	d := jsontext.NewDecoder(bytes.NewReader(body))
 	if _, err := d.ReadToken(); err != nil {
@@ -192,21 +214,28 @@ func findNullField(body []byte) (field string, found bool) {
 	return "", false
 }
 
-// decodePatch reads a change of terms. A null may mean "clear it" (RFC 7396) or "I have nothing to say"; a program that means the one and gets the other loses money, so it is refused.
+// decodePatch reads a change of terms. A null may mean "clear it" (RFC 7396) or
+// "I have nothing to say"; a program that means the one and gets the other
+// loses money, so it is refused.
 func decodePatch(body []byte, p *hold.Patch) error {
 	if err := decodeStrict(body, p); err != nil {
 		return err
 	}
 	if field, found := findNullField(body); found {
-		return newProblem(InvalidType, field, `is null: leave it out to keep what is, send "" (or 0 for capture_amount) to clear it`)
+		return newProblem(InvalidType, field,
+			`is null: leave it out to keep what is, send "" (or 0 for capture_amount) to clear it`)
 	}
-	if p.CaptureAt == nil && p.CancelAt == nil && p.CaptureAmount == nil && p.OnExpiry == nil && p.Reference == nil && len(p.Metadata) == 0 {
-		return newProblem(hold.NothingToChange, "", "send at least one of capture_at, cancel_at, capture_amount, on_expiry, reference, metadata")
+	if p.CaptureAt == nil && p.CancelAt == nil && p.CaptureAmount == nil && p.OnExpiry == nil &&
+		p.Reference == nil && len(p.Metadata) == 0 {
+		return newProblem(hold.NothingToChange, "",
+			"send at least one of capture_at, cancel_at, capture_amount, on_expiry, reference, metadata")
 	}
 	return nil
 }
 
-// decodeCapture reads how much to take; 0: what the terms say. An amount that is there must say something: a caller that reckoned 0 or null does not mean all.
+// decodeCapture reads how much to take; 0: what the terms say. An amount that
+// is there must say something: a caller that reckoned 0 or null does not mean
+// all.
 func decodeCapture(body []byte) (int64, error) {
 	if body == nil {
 		return 0, nil
@@ -221,7 +250,8 @@ func decodeCapture(body []byte) (int64, error) {
 		if field == "" {
 			field = "amount"
 		}
-		return 0, newProblem(hold.InvalidAmount, field, "names no money: leave it out to take what the hold's terms say")
+		return 0, newProblem(hold.InvalidAmount, field,
+			"names no money: leave it out to take what the hold's terms say")
 	}
 	if b.Amount == nil {
 		return 0, nil
@@ -239,7 +269,8 @@ func decodeConfirm(body []byte) (bool, error) {
 	return b.Confirm, err
 }
 
-// decodeEmpty accepts an empty body or an empty object, where there is nothing to say.
+// decodeEmpty accepts an empty body or an empty object, where there is nothing
+// to say.
 func decodeEmpty(body []byte) error {
 	if body == nil {
 		return nil
@@ -247,7 +278,8 @@ func decodeEmpty(body []byte) error {
 	return decodeStrict(body, &struct{}{})
 }
 
-// decodeBatch reads {"holds":[…]}. What is wrong with one hold is that hold's problem; what is wrong with the JSON is everybody's.
+// decodeBatch reads {"holds":[…]}. What is wrong with one hold is that hold's
+// problem; what is wrong with the JSON is everybody's.
 func decodeBatch(body []byte) (reqs []hold.ScheduleRequest, problems []*Problem, err error) {
 	d := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true))
 	if d.PeekKind() != '{' {
@@ -264,16 +296,19 @@ func decodeBatch(body []byte) (reqs []hold.ScheduleRequest, problems []*Problem,
 		}
 		switch field := name.String(); {
 		case field != "holds":
-			return nil, nil, newProblem(UnknownField, truncate(field, 60), `is no field that is known here: send {"holds":[…]}`)
+			return nil, nil, newProblem(UnknownField, truncate(field, 60),
+				`is no field that is known here: send {"holds":[…]}`)
 		case seen:
-			return nil, nil, newProblem(InvalidJSON, "holds", "stands twice in the same object: which one is meant?")
+			return nil, nil, newProblem(InvalidJSON, "holds",
+				"stands twice in the same object: which one is meant?")
 		}
 		seen = true
 		if k := d.PeekKind(); k != '[' {
 			if err := d.SkipValue(); err != nil {
 				return nil, nil, jsonProblem(err)
 			}
-			return nil, nil, newProblem(InvalidType, "holds", fmt.Sprintf("is %s: send an array of holds", describeJSONKind(k)))
+			return nil, nil, newProblem(InvalidType, "holds",
+				fmt.Sprintf("is %s: send an array of holds", describeJSONKind(k)))
 		}
 		if _, err := d.ReadToken(); err != nil {
 			return nil, nil, jsonProblem(err)
@@ -284,7 +319,8 @@ func decodeBatch(body []byte) (reqs []hold.ScheduleRequest, problems []*Problem,
 				return nil, nil, jsonProblem(err)
 			}
 			if len(reqs) == MaxBatchHolds {
-				return nil, nil, newProblem(InvalidBatch, "holds", fmt.Sprintf("has more than %d holds: send several batches", MaxBatchHolds))
+				return nil, nil, newProblem(InvalidBatch, "holds",
+					fmt.Sprintf("has more than %d holds: send several batches", MaxBatchHolds))
 			}
 			var req hold.ScheduleRequest
 			var p *Problem
@@ -301,10 +337,12 @@ func decodeBatch(body []byte) (reqs []hold.ScheduleRequest, problems []*Problem,
 		return nil, nil, jsonProblem(err)
 	}
 	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
-		return nil, nil, newProblem(InvalidJSON, "", "there is something after the end of the object")
+		return nil, nil,
+			newProblem(InvalidJSON, "", "there is something after the end of the object")
 	}
 	if len(reqs) == 0 {
-		return nil, nil, newProblem(InvalidBatch, "holds", fmt.Sprintf("is empty: send 1 to %d holds", MaxBatchHolds))
+		return nil, nil, newProblem(InvalidBatch, "holds",
+			fmt.Sprintf("is empty: send 1 to %d holds", MaxBatchHolds))
 	}
 	return reqs, problems, nil
 }

@@ -18,7 +18,8 @@ import (
 // DeliveryService are the ways out. Errors are as those of [HoldService].
 type DeliveryService interface {
 	SinkStatuses(ctx context.Context) ([]event.SinkStatus, error)
-	DeadLetters(ctx context.Context, sink string, n int) (list []hold.DeadLetter, total int64, err error)
+	DeadLetters(ctx context.Context, sink string, n int) (list []hold.DeadLetter, total int64,
+		err error)
 	ReplayDeadLetters(ctx context.Context, sink string, ids []string) (int64, error)
 	HasSink(sink string) bool
 }
@@ -82,15 +83,18 @@ type (
 
 func (a *API) registerDeliveries(doc huma.API) {
 	huma.Register(doc, huma.Operation{
-		OperationID: "listDeliveries", Method: http.MethodGet, Path: "/v1/deliveries", Tags: []string{"deliveries"},
+		OperationID: "listDeliveries", Method: http.MethodGet, Path: "/v1/deliveries",
+		Tags:    []string{"deliveries"},
 		Summary: "Where events and alerts are sent, and how that goes",
 	}, a.listSinks)
 	huma.Register(doc, huma.Operation{
-		OperationID: "listDeadLetters", Method: http.MethodGet, Path: "/v1/deliveries/dead", Tags: []string{"deliveries"},
+		OperationID: "listDeadLetters", Method: http.MethodGet, Path: "/v1/deliveries/dead",
+		Tags:    []string{"deliveries"},
 		Summary: "Events that a sink did not take for three days",
 	}, a.listDeadLetters)
 	huma.Register(doc, huma.Operation{
-		OperationID: "replayDeadLetters", Method: http.MethodPost, Path: "/v1/deliveries/replay", Tags: []string{"deliveries"},
+		OperationID: "replayDeadLetters", Method: http.MethodPost, Path: "/v1/deliveries/replay",
+		Tags:        []string{"deliveries"},
 		Summary:     "Send dead letters once more",
 		Description: "Each has the webhook-id that it always had. What is not taken then is a dead letter again.",
 	}, a.replayDeadLetters)
@@ -104,9 +108,11 @@ func (a *API) listSinks(ctx context.Context, _ *noInput) (*listSinksOutput, erro
 	if err != nil {
 		return nil, a.logAndConvertError(ctx, err)
 	}
-	out := &listSinksOutput{Body: SinkList{Sinks: make([]SinkStatus, 0, len(list)), Livemode: a.opts.Livemode}}
+	out := &listSinksOutput{Body: SinkList{Sinks: make([]SinkStatus, 0, len(list)),
+		Livemode: a.opts.Livemode}}
 	for _, s := range list {
-		out.Body.Sinks = append(out.Body.Sinks, SinkStatus{Sink: s.Sink, FailingSince: optionalTime(s.Failing), Reason: s.Reason, Disabled: s.Disabled, OldestAt: optionalTime(s.Oldest),
+		out.Body.Sinks = append(out.Body.Sinks, SinkStatus{Sink: s.Sink, FailingSince: optionalTime(
+			s.Failing), Reason: s.Reason, Disabled: s.Disabled, OldestAt: optionalTime(s.Oldest),
 			ParkedHolds: s.Parked, DeadLetters: s.DeadLetters, EventsLost: s.EventsLost})
 	}
 	return out, nil
@@ -125,12 +131,15 @@ func (a *API) checkSinkExists(ctx context.Context, sink string) error {
 		return a.logAndConvertError(ctx, health.ErrUnavailable)
 	}
 	if !a.opts.Deliveries.HasSink(sink) {
-		return newProblem(SinkNotFound, "sink", "there is no such sink: GET /v1/deliveries lists them")
+		return newProblem(SinkNotFound, "sink",
+			"there is no such sink: GET /v1/deliveries lists them")
 	}
 	return nil
 }
 
-func (a *API) listDeadLetters(ctx context.Context, in *listDeadLettersInput) (*listDeadLettersOutput, error) {
+func (a *API) listDeadLetters(
+	ctx context.Context, in *listDeadLettersInput,
+) (*listDeadLettersOutput, error) {
 	if err := a.checkSinkExists(ctx, in.Sink); err != nil {
 		return nil, err
 	}
@@ -138,11 +147,13 @@ func (a *API) listDeadLetters(ctx context.Context, in *listDeadLettersInput) (*l
 	if err != nil {
 		return nil, a.logAndConvertError(ctx, err)
 	}
-	out := &listDeadLettersOutput{Body: DeadLetterList{Sink: in.Sink, Total: total, DeadLetters: make([]DeadLetter, 0, len(list))}}
+	out := &listDeadLettersOutput{Body: DeadLetterList{Sink: in.Sink, Total: total,
+		DeadLetters: make([]DeadLetter, 0, len(list))}}
 	for _, d := range list {
 		var e event.Envelope
 		_ = json.Unmarshal(d.Event, &e) // what can't be read is listed by its id
-		out.Body.DeadLetters = append(out.Body.DeadLetters, DeadLetter{ID: d.ID, EventID: e.ID, Type: string(e.Type), Timestamp: e.Timestamp, HoldID: e.Data.Hold.ID, Reason: d.Reason})
+		out.Body.DeadLetters = append(out.Body.DeadLetters, DeadLetter{ID: d.ID, EventID: e.ID,
+			Type: string(e.Type), Timestamp: e.Timestamp, HoldID: e.Data.Hold.ID, Reason: d.Reason})
 	}
 	return out, nil
 }
@@ -184,13 +195,18 @@ func (c *Client) SinkStatuses(ctx context.Context) (SinkList, error) {
 // DeadLetters lists up to n events that a sink did not take for days.
 func (c *Client) DeadLetters(ctx context.Context, sink string, n int) (DeadLetterList, error) {
 	var d DeadLetterList
-	_, err := c.doJSON(ctx, http.MethodGet, "/v1/deliveries/dead?sink="+url.QueryEscape(sink)+"&limit="+strconv.Itoa(n), 0, nil, &d)
+	_, err := c.doJSON(ctx, http.MethodGet, "/v1/deliveries/dead?sink="+url.QueryEscape(sink)+
+		"&limit="+strconv.Itoa(n), 0, nil, &d)
 	return d, err
 }
 
-// ReplayDeadLetters sends dead letters of a sink once more: those named, or all.
-func (c *Client) ReplayDeadLetters(ctx context.Context, sink string, ids []string) (ReplayResult, error) {
+// ReplayDeadLetters sends dead letters of a sink once more: those named, or
+// all.
+func (c *Client) ReplayDeadLetters(
+	ctx context.Context, sink string, ids []string,
+) (ReplayResult, error) {
 	var r ReplayResult
-	_, err := c.doJSON(ctx, http.MethodPost, "/v1/deliveries/replay", 0, replayRequest{Sink: sink, IDs: ids}, &r)
+	_, err := c.doJSON(ctx, http.MethodPost, "/v1/deliveries/replay", 0,
+		replayRequest{Sink: sink, IDs: ids}, &r)
 	return r, err
 }

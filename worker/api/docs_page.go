@@ -26,7 +26,8 @@ table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:t
 nav ul{list-style:none;padding:0}summary{cursor:pointer}:target{outline:2px solid Highlight;outline-offset:2px}
 @media(max-width:40rem){table,tbody,tr,td{display:block}thead{display:none}}`
 
-// docsCSP lets the page load nothing but its own style: no script, no third party.
+// docsCSP lets the page load nothing but its own style: no script, no third
+// party.
 var docsCSP = func() string {
 	sum := sha256.Sum256([]byte(docsCSS))
 	return "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
@@ -39,20 +40,27 @@ func (a *API) serveDocs(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(a.docsHTML) // the caller has gone: nobody is left to tell
 }
 
-// renderDocsPage writes the OpenAPI document for people. It is made without a template engine: linking one keeps every exported method of every
-// library in the binary.
+// renderDocsPage writes the OpenAPI document for people. It is made without a
+// template engine: linking one keeps every exported method of every library in
+// the binary.
 func renderDocsPage(o *huma.OpenAPI) []byte {
 	p := &docsWriter{schemas: o.Components.Schemas.Map()}
-	p.writeStrings(`<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>holdd API</title><style>`, docsCSS, `</style></head><body><main>`)
-	p.writeStrings("<h1>holdd API <small>", html.EscapeString(o.Info.Version), `</small></h1><p>`, textToHTML(o.Info.Description), `</p><p>For programs: <a href="/openapi.json">/openapi.json</a> (OpenAPI `, o.OpenAPI, `).</p>`)
+	p.writeStrings(
+		`<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>holdd API</title><style>`, docsCSS, `</style></head><body><main>`)
+	p.writeStrings("<h1>holdd API <small>", html.EscapeString(o.Info.Version), `</small></h1><p>`,
+		textToHTML(o.Info.Description),
+		`</p><p>For programs: <a href="/openapi.json">/openapi.json</a> (OpenAPI `, o.OpenAPI,
+		`).</p>`)
 	if o.Components.SecuritySchemes != nil {
-		p.writeStrings("<p>", textToHTML("Send a token with each request: `Authorization: Bearer …`."), "</p>")
+		p.writeStrings("<p>",
+			textToHTML("Send a token with each request: `Authorization: Bearer …`."), "</p>")
 	}
 	paths := slices.Sorted(maps.Keys(o.Paths))
 	p.writeStrings(`<nav aria-label="Operations"><ul>`)
 	for _, path := range paths {
 		for _, op := range operationsOf(o.Paths[path]) {
-			p.writeStrings(`<li><a href="#`, op.OperationID, `"><code>`, op.Method, " ", html.EscapeString(path), `</code></a> `, textToHTML(op.Summary), `</li>`)
+			p.writeStrings(`<li><a href="#`, op.OperationID, `"><code>`, op.Method, " ",
+				html.EscapeString(path), `</code></a> `, textToHTML(op.Summary), `</li>`)
 		}
 	}
 	p.writeStrings(`<li><a href="#problems">Problems</a></li></ul></nav>`)
@@ -65,9 +73,11 @@ func renderDocsPage(o *huma.OpenAPI) []byte {
 		p.writeStrings(`<h2 id="schema-`, name, `">`, name, `</h2>`)
 		p.writeSchemaFields(p.schemas[name])
 	}
-	p.writeStrings(`<h2 id="problems">Problems</h2><table><thead><tr><th>code<th>status<th>means</tr></thead><tbody>`)
+	p.writeStrings(
+		`<h2 id="problems">Problems</h2><table><thead><tr><th>code<th>status<th>means</tr></thead><tbody>`)
 	for _, k := range problemCatalog {
-		p.writeStrings(`<tr id="`, string(k.code), `"><td><code>`, string(k.code), `</code><td>`, strconv.Itoa(k.status), `<td>`, textToHTML(k.title), `</tr>`)
+		p.writeStrings(`<tr id="`, string(k.code), `"><td><code>`, string(k.code), `</code><td>`,
+			strconv.Itoa(k.status), `<td>`, textToHTML(k.title), `</tr>`)
 	}
 	p.writeStrings(`</tbody></table></main></body></html>`)
 	return p.Bytes()
@@ -85,11 +95,15 @@ func (p *docsWriter) writeStrings(parts ...string) {
 }
 
 func (p *docsWriter) writeOperation(path string, op *huma.Operation) {
-	p.writeStrings(`<section><h2 id="`, op.OperationID, `"><code>`, op.Method, " ", html.EscapeString(path), `</code></h2><p><strong>`, textToHTML(op.Summary), `.</strong> `, textToHTML(op.Description), `</p>`)
+	p.writeStrings(`<section><h2 id="`, op.OperationID, `"><code>`, op.Method, " ",
+		html.EscapeString(path), `</code></h2><p><strong>`, textToHTML(op.Summary), `.</strong> `,
+		textToHTML(op.Description), `</p>`)
 	if len(op.Parameters) > 0 {
-		p.writeStrings(`<h3>Parameters</h3><table><thead><tr><th>name<th>in<th>means</tr></thead><tbody>`)
+		p.writeStrings(
+			`<h3>Parameters</h3><table><thead><tr><th>name<th>in<th>means</tr></thead><tbody>`)
 		for _, q := range op.Parameters {
-			p.writeStrings(`<tr><td><code>`, html.EscapeString(q.Name), `</code><td>`, q.In, `<td>`, textToHTML(q.Description), enumValuesHTML(q.Schema), `</tr>`)
+			p.writeStrings(`<tr><td><code>`, html.EscapeString(q.Name), `</code><td>`, q.In, `<td>`,
+				textToHTML(q.Description), enumValuesHTML(q.Schema), `</tr>`)
 		}
 		p.writeStrings(`</tbody></table>`)
 	}
@@ -105,11 +119,13 @@ func (p *docsWriter) writeOperation(path string, op *huma.Operation) {
 	p.writeStrings(`<h3>Answers</h3><table><thead><tr><th>status<th>means</tr></thead><tbody>`)
 	statuses := slices.Sorted(maps.Keys(op.Responses))
 	for _, status := range statuses {
-		p.writeStrings(`<tr><td>`, status, `<td>`, textToHTML(op.Responses[status].Description), `</tr>`)
+		p.writeStrings(`<tr><td>`, status, `<td>`, textToHTML(op.Responses[status].Description),
+			`</tr>`)
 	}
 	p.writeStrings(`</tbody></table>`)
 	for _, status := range statuses {
-		if m := op.Responses[status].Content["application/json"]; m != nil && m.Example != nil && status[0] == '2' {
+		if m := op.Responses[status].Content["application/json"]; m != nil &&
+			m.Example != nil && status[0] == '2' {
 			p.writeStrings(`<details><summary>Example, `, status, `</summary>`)
 			p.writeExample(m.Example)
 			p.writeStrings(`</details>`)
@@ -134,7 +150,8 @@ func (p *docsWriter) writeSchemaFields(s *huma.Schema) {
 		if slices.Contains(s.Required, name) {
 			must = " *"
 		}
-		p.writeStrings(`<tr><td><code>`, html.EscapeString(name), `</code>`, must, `<td>`, p.schemaTypeHTML(f), `<td>`, textToHTML(f.Description), enumValuesHTML(f), `</tr>`)
+		p.writeStrings(`<tr><td><code>`, html.EscapeString(name), `</code>`, must, `<td>`,
+			p.schemaTypeHTML(f), `<td>`, textToHTML(f.Description), enumValuesHTML(f), `</tr>`)
 	}
 	p.writeStrings(`</tbody></table>`)
 }

@@ -33,7 +33,8 @@ func holdsOf(p parts) api.HoldService {
 	return api.HoldService{Scheduler: p, Changer: p, Reader: p, Planner: p, ReadinessChecker: p}
 }
 
-// fakeHolds keeps holds as the store does, as far as the API can see: every decision is package hold's own.
+// fakeHolds keeps holds as the store does, as far as the API can see: every
+// decision is package hold's own.
 type fakeHolds struct {
 	mu            sync.Mutex
 	now           time.Time

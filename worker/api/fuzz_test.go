@@ -12,7 +12,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Whatever the body, the answer is a hold that says what the body said, or a problem, and what is refused leaves nothing behind.
+// Whatever the body, the answer is a hold that says what the body said, or a
+// problem, and what is refused leaves nothing behind.
 func FuzzSchedule(f *testing.F) {
 	m := newFakeHolds()
 	a, err := api.New(api.Options{Holds: holdsOf(m)})
@@ -59,7 +60,8 @@ func FuzzSchedule(f *testing.F) {
 	})
 }
 
-// Whatever is sent to change a hold, it is left as it was, or what the answer shows is what stands there.
+// Whatever is sent to change a hold, it is left as it was, or what the answer
+// shows is what stands there.
 func FuzzChangeHold(f *testing.F) {
 	m := newFakeHolds()
 	a, err := api.New(api.Options{Holds: holdsOf(m)})
@@ -137,7 +139,8 @@ func FuzzQueryParameters(f *testing.F) {
 		case w.Code >= 400 && w.Code < 500:
 			problemCode(t, response{w.Code, w.Header(), w.Body.String()})
 		case w.Code >= 300 && w.Code < 400: // the mux cleans a path
-		case w.Code == 503 && path == "/readyz", w.Code == 503 && path == "/v1/reconcile": // there is none here
+		case w.Code == 503 && path == "/readyz", w.Code == 503 && path == "/v1/reconcile":
+			// there is none here
 		default:
 			t.Errorf("%q %q: %d %s", path, query, w.Code, w.Body)
 		}

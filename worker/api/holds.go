@@ -41,23 +41,27 @@ type scheduleBatchOutput struct {
 
 func (a *API) registerHolds(doc huma.API) {
 	huma.Register(doc, huma.Operation{
-		OperationID: "scheduleHold", Method: http.MethodPost, Path: "/v1/holds", DefaultStatus: http.StatusCreated, Tags: []string{"holds"},
+		OperationID: "scheduleHold", Method: http.MethodPost, Path: "/v1/holds",
+		DefaultStatus: http.StatusCreated, Tags: []string{"holds"},
 		Summary: "Schedule a hold",
 		Description: "The hold will be captured or released at its time. The same request again answers 200 and the hold as it is; other terms answer 409 `hold_exists`; a time beyond the end of the authorization answers 422 `after_deadline`, with `deadline`. " +
 			"If the authorization ends so soon that `on_expiry` would act at once, the answer is 422 `would_cancel_now` or `would_capture_now` unless `confirm` is true. " +
 			"If the deadline could not be read and turns out to be that near, the hold requires attention and `on_expiry` does not act, unless `confirm` was true.",
 	}, a.scheduleHold)
 	huma.Register(doc, huma.Operation{
-		OperationID: "scheduleHolds", Method: http.MethodPost, Path: "/v1/holds:batch", Tags: []string{"holds"},
+		OperationID: "scheduleHolds", Method: http.MethodPost, Path: "/v1/holds:batch",
+		Tags:        []string{"holds"},
 		Summary:     "Schedule many holds",
 		Description: "Up to 1000 holds, each answered by itself and in the same order: look at each result's `status`. 503 tells that none of them could be tried.",
 	}, a.scheduleBatch)
 	huma.Register(doc, huma.Operation{
-		OperationID: "getHold", Method: http.MethodGet, Path: "/v1/holds/{id}", Tags: []string{"holds"},
+		OperationID: "getHold", Method: http.MethodGet, Path: "/v1/holds/{id}",
+		Tags:    []string{"holds"},
 		Summary: "One hold, with its history",
 	}, a.getHold)
 	huma.Register(doc, huma.Operation{
-		OperationID: "changeHold", Method: http.MethodPatch, Path: "/v1/holds/{id}", Tags: []string{"holds"},
+		OperationID: "changeHold", Method: http.MethodPatch, Path: "/v1/holds/{id}",
+		Tags:        []string{"holds"},
 		Summary:     "Change a hold's terms",
 		Description: "Fields left out stay as they are. Setting one time clears the other; an empty time clears it. Once the hold is being worked on the answer is 409 `too_late`. A change after which `on_expiry` acts at once answers 422 `would_cancel_now` or `would_capture_now` unless `confirm` is true.",
 	}, a.patchHold)
@@ -65,36 +69,48 @@ func (a *API) registerHolds(doc huma.API) {
 
 func (a *API) registerTriggers(doc huma.API) {
 	huma.Register(doc, huma.Operation{
-		OperationID: "captureHold", Method: http.MethodPost, Path: "/v1/holds/{id}/capture", DefaultStatus: http.StatusAccepted, Tags: []string{"triggers"},
+		OperationID: "captureHold", Method: http.MethodPost, Path: "/v1/holds/{id}/capture",
+		DefaultStatus: http.StatusAccepted, Tags: []string{"triggers"},
 		Summary:     "Take the money now",
 		Description: "Accepted and carried out at once by the worker: the hold tells the outcome. Without a body, what the hold's terms say is taken.",
 	}, a.captureHold)
-	register := func(id, verb, summary, description string, status int, do func(ctx context.Context, in *changeHoldInput, revision uint64, by string) (hold.Hold, time.Time, error)) {
+	register := func(id, verb, summary, description string, status int, do func(ctx context.Context,
+		in *changeHoldInput, revision uint64, by string) (hold.Hold, time.Time, error)) {
 		huma.Register(doc, huma.Operation{
-			OperationID: id, Method: http.MethodPost, Path: "/v1/holds/{id}/" + verb, DefaultStatus: status, Tags: []string{"triggers"},
+			OperationID: id, Method: http.MethodPost, Path: "/v1/holds/{id}/" + verb,
+			DefaultStatus: status, Tags: []string{"triggers"},
 			Summary: summary, Description: description,
 		}, func(ctx context.Context, in *changeHoldInput) (*holdOutput, error) {
-			return a.changeHold(ctx, in, func(revision uint64, by string) (hold.Hold, time.Time, error) {
+			return a.changeHold(ctx, in, func(revision uint64, by string) (
+				hold.Hold, time.Time, error) {
 				return do(ctx, in, revision, by)
 			}, status)
 		})
 	}
-	trigger := func(id, verb, summary, description string, status int, do func(context.Context, string, uint64, string) (hold.Hold, time.Time, error)) {
-		register(id, verb, summary, description, status, func(ctx context.Context, in *changeHoldInput, revision uint64, by string) (hold.Hold, time.Time, error) {
-			if err := requestInfoFrom(ctx).readJSONBody(maxSingleBodyBytes, false, decodeEmpty); err != nil {
-				return hold.Hold{}, time.Time{}, err
-			}
-			return do(ctx, in.ID, revision, by)
-		})
+	trigger := func(id, verb, summary, description string, status int,
+		do func(context.Context, string, uint64, string) (hold.Hold, time.Time, error)) {
+		register(id, verb, summary, description, status,
+			func(ctx context.Context, in *changeHoldInput, revision uint64, by string) (
+				hold.Hold, time.Time, error) {
+				if err := requestInfoFrom(ctx).readJSONBody(maxSingleBodyBytes, false,
+					decodeEmpty); err != nil {
+					return hold.Hold{}, time.Time{}, err
+				}
+				return do(ctx, in.ID, revision, by)
+			})
 	}
-	confirmed := func(id, verb, summary, description string, do func(context.Context, string, uint64, bool, string) (hold.Hold, time.Time, error)) {
-		register(id, verb, summary, description+" If `on_expiry` then acts at once, the answer is 422 `would_cancel_now` or `would_capture_now` unless `confirm` is true.", http.StatusOK,
-			func(ctx context.Context, in *changeHoldInput, revision uint64, by string) (hold.Hold, time.Time, error) {
+	confirmed := func(id, verb, summary, description string, do func(context.Context, string,
+		uint64, bool, string) (hold.Hold, time.Time, error)) {
+		register(id, verb, summary, description+
+			" If `on_expiry` then acts at once, the answer is 422 `would_cancel_now` or `would_capture_now` unless `confirm` is true.", http.StatusOK,
+			func(ctx context.Context, in *changeHoldInput, revision uint64, by string) (
+				hold.Hold, time.Time, error) {
 				var confirm bool
-				err := requestInfoFrom(ctx).readJSONBody(maxSingleBodyBytes, false, func(b []byte) (err error) {
-					confirm, err = decodeConfirm(b)
-					return err
-				})
+				err := requestInfoFrom(ctx).readJSONBody(maxSingleBodyBytes, false,
+					func(b []byte) (err error) {
+						confirm, err = decodeConfirm(b)
+						return err
+					})
 				if err != nil {
 					return hold.Hold{}, time.Time{}, err
 				}
@@ -102,16 +118,22 @@ func (a *API) registerTriggers(doc huma.API) {
 			})
 	}
 	h := a.opts.Holds
-	trigger("cancelHold", "cancel", "Let the money go now", "Accepted and carried out at once by the worker. From here on nothing captures this hold any more.", http.StatusAccepted, h.Cancel)
-	confirmed("pauseHold", "pause", "Put off the hold's own time", "Until it is resumed. The end of the authorization isn't put off by it.", h.Pause)
-	confirmed("resumeHold", "resume", "Go on with a paused hold", "A time that passed meanwhile means now.", h.Resume)
-	trigger("acknowledgeHold", "acknowledge", "Say that a person knows of the deadline", "Silences the warnings still to come, until the terms change.", http.StatusOK, h.Acknowledge)
+	trigger("cancelHold", "cancel", "Let the money go now",
+		"Accepted and carried out at once by the worker. From here on nothing captures this hold any more.", http.StatusAccepted, h.Cancel)
+	confirmed("pauseHold", "pause", "Put off the hold's own time",
+		"Until it is resumed. The end of the authorization isn't put off by it.", h.Pause)
+	confirmed("resumeHold", "resume", "Go on with a paused hold",
+		"A time that passed meanwhile means now.", h.Resume)
+	trigger("acknowledgeHold", "acknowledge", "Say that a person knows of the deadline",
+		"Silences the warnings still to come, until the terms change.",
+		http.StatusOK, h.Acknowledge)
 }
 
 func (a *API) scheduleHold(ctx context.Context, _ *noInput) (*holdOutput, error) {
 	c := requestInfoFrom(ctx)
 	var req hold.ScheduleRequest
-	if err := c.readJSONBody(maxSingleBodyBytes, true, func(b []byte) error { return decodeStrict(b, &req) }); err != nil {
+	if err := c.readJSONBody(maxSingleBodyBytes, true,
+		func(b []byte) error { return decodeStrict(b, &req) }); err != nil {
 		return nil, a.logAndConvertError(ctx, err)
 	}
 	done := a.opts.Holds.Schedule(ctx, []hold.ScheduleRequest{req}, c.by)
@@ -182,7 +204,8 @@ func (a *API) scheduleBatch(ctx context.Context, _ *noInput) (*scheduleBatchOutp
 		results[i] = BatchResult{Status: p.Status, Problem: p}
 	}
 	if failed > 0 {
-		a.log.Error("holds of a batch could not be scheduled", append(c.logFields(), zap.Int("holds", failed), zap.Error(lastErr))...)
+		a.log.Error("holds of a batch could not be scheduled",
+			append(c.logFields(), zap.Int("holds", failed), zap.Error(lastErr))...)
 	}
 	if unavailable == len(results) {
 		p, _ := problemFromError(health.ErrUnavailable)
@@ -191,7 +214,9 @@ func (a *API) scheduleBatch(ctx context.Context, _ *noInput) (*scheduleBatchOutp
 	return &scheduleBatchOutput{Body: BatchResponse{Results: results}}, nil
 }
 
-// viewTime is the time at which a scheduled hold is shown. An older one was read a moment ago; whether it is shown as scheduled or ready is all that depends on it.
+// viewTime is the time at which a scheduled hold is shown. An older one was
+// read a moment ago; whether it is shown as scheduled or ready is all that
+// depends on it.
 func viewTime(d *intake.ScheduleResult) time.Time {
 	if d.Created {
 		return d.Hold.CreatedAt
@@ -213,7 +238,8 @@ func (a *API) getHold(ctx context.Context, in *getHoldInput) (*holdOutput, error
 func (a *API) patchHold(ctx context.Context, in *changeHoldInput) (*holdOutput, error) {
 	return a.changeHold(ctx, in, func(revision uint64, by string) (hold.Hold, time.Time, error) {
 		var p hold.Patch
-		if err := requestInfoFrom(ctx).readJSONBody(maxSingleBodyBytes, true, func(b []byte) error { return decodePatch(b, &p) }); err != nil {
+		if err := requestInfoFrom(ctx).readJSONBody(maxSingleBodyBytes, true,
+			func(b []byte) error { return decodePatch(b, &p) }); err != nil {
 			return hold.Hold{}, time.Time{}, err
 		}
 		return a.opts.Holds.Patch(ctx, in.ID, p, revision, by)
@@ -223,19 +249,22 @@ func (a *API) patchHold(ctx context.Context, in *changeHoldInput) (*holdOutput, 
 func (a *API) captureHold(ctx context.Context, in *changeHoldInput) (*holdOutput, error) {
 	return a.changeHold(ctx, in, func(revision uint64, by string) (hold.Hold, time.Time, error) {
 		var amount int64
-		err := requestInfoFrom(ctx).readJSONBody(maxSingleBodyBytes, false, func(b []byte) (err error) {
-			amount, err = decodeCapture(b)
-			return err
-		})
+		err := requestInfoFrom(ctx).readJSONBody(maxSingleBodyBytes, false,
+			func(b []byte) (err error) {
+				amount, err = decodeCapture(b)
+				return err
+			})
 		if err == nil && amount < 0 {
-			err = newProblem(hold.InvalidAmount, "amount", strconv.FormatInt(amount, 10)+" is negative: send minor units, such as 1250 for 12.50")
+			err = newProblem(hold.InvalidAmount, "amount", strconv.FormatInt(amount, 10)+
+				" is negative: send minor units, such as 1250 for 12.50")
 		}
 		if err != nil {
 			return hold.Hold{}, time.Time{}, err
 		}
 		h, now, err := a.opts.Holds.Capture(ctx, in.ID, amount, revision, by)
 		var p *hold.Problem
-		if errors.As(err, &p) && p.Field == "capture_amount" { // its name in the terms, not in this request
+		if errors.As(err, &p) && p.Field == "capture_amount" {
+			// its name in the terms, not in this request
 			q := *p
 			q.Field = "amount"
 			err = &q
@@ -245,7 +274,10 @@ func (a *API) captureHold(ctx context.Context, in *changeHoldInput) (*holdOutput
 }
 
 // changeHold checks what all changes to one hold have in common.
-func (a *API) changeHold(ctx context.Context, in *changeHoldInput, do func(revision uint64, by string) (hold.Hold, time.Time, error), status int) (*holdOutput, error) {
+func (a *API) changeHold(
+	ctx context.Context, in *changeHoldInput, do func(revision uint64, by string) (hold.Hold,
+		time.Time, error), status int,
+) (*holdOutput, error) {
 	if err := checkPathID(in.ID); err != nil {
 		return nil, err
 	}
@@ -276,16 +308,19 @@ func checkPathID(id string) error {
 	return nil
 }
 
-// parseIfMatch reads the one revision that a change is meant for; 0: any. A list or a weak tag can't name one revision.
+// parseIfMatch reads the one revision that a change is meant for; 0: any. A
+// list or a weak tag can't name one revision.
 func parseIfMatch(s string) (uint64, error) {
 	s = strings.TrimSpace(s)
 	if s == "" || s == "*" {
 		return 0, nil
 	}
 	if len(s) > 2 && s[0] == '"' && s[len(s)-1] == '"' {
-		if n, err := strconv.ParseUint(s[1:len(s)-1], 10, 64); err == nil && n > 0 && s[1] != '0' && s[1] != '+' {
+		if n, err := strconv.ParseUint(s[1:len(s)-1], 10, 64); err == nil && n > 0 &&
+			s[1] != '0' && s[1] != '+' {
 			return n, nil
 		}
 	}
-	return 0, newProblem(InvalidIfMatch, "If-Match", `send the ETag of the hold as it came, such as "3", or leave it out`)
+	return 0, newProblem(InvalidIfMatch, "If-Match",
+		`send the ETag of the hold as it came, such as "3", or leave it out`)
 }

@@ -96,7 +96,8 @@ func TestInternalErrors_PanicOrMissingResult(t *testing.T) {
 	}
 }
 
-// With all slots taken others wait, are sent away after the time-out, and what watches the process is answered at once.
+// With all slots taken others wait, are sent away after the time-out, and what
+// watches the process is answered at once.
 func TestServeHTTP_MaxInFlight(t *testing.T) {
 	m := newFakeHolds()
 	m.addHold(t, testHoldID)

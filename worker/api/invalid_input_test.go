@@ -19,7 +19,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// problemCode reads a problem and checks that it is a whole one; "" for an answer that is no problem.
+// problemCode reads a problem and checks that it is a whole one; "" for an
+// answer that is no problem.
 func problemCode(t testing.TB, a response) hold.Code {
 	t.Helper()
 	if a.status < 400 {
@@ -229,7 +230,8 @@ func TestReadBody_ChunkedTooLarge(t *testing.T) {
 	}
 }
 
-// declaredCodes reads the codes that a file declares, so that a new one can't be forgotten.
+// declaredCodes reads the codes that a file declares, so that a new one can't
+// be forgotten.
 func declaredCodes(t *testing.T, file string) map[string]hold.Code {
 	t.Helper()
 	f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)

@@ -11,8 +11,10 @@ import (
 	"go.uber.org/zap"
 )
 
-// Listen opens the address that holdd serves at: host:port, or unix:///path for a socket that the owner and the group may use. A socket that a
-// dead process left behind is replaced; a living one, and a file that is no socket, are left alone.
+// Listen opens the address that holdd serves at: host:port, or unix:///path for
+// a socket that the owner and the group may use. A socket that a dead process
+// left behind is replaced; a living one, and a file that is no socket, are left
+// alone.
 func Listen(addr string) (net.Listener, error) {
 	if path, ok := strings.CutPrefix(addr, "unix://"); ok {
 		if !strings.HasPrefix(path, "/") {
@@ -33,7 +35,8 @@ func Listen(addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// IsLoopbackAddress tells whether nobody but this machine can reach the address, so that it may be served without tokens.
+// IsLoopbackAddress tells whether nobody but this machine can reach the
+// address, so that it may be served without tokens.
 func IsLoopbackAddress(addr string) bool {
 	if strings.HasPrefix(addr, "unix://") {
 		return true
@@ -42,7 +45,8 @@ func IsLoopbackAddress(addr string) bool {
 	return err == nil && host != "" && isLoopbackHost(host)
 }
 
-// NewServer bounds what a connection may take of the daemon: time to send its headers and its body, idle time, size of the headers.
+// NewServer bounds what a connection may take of the daemon: time to send its
+// headers and its body, idle time, size of the headers.
 func NewServer(h http.Handler, log *zap.Logger) *http.Server {
 	if log == nil {
 		log = zap.NewNop()

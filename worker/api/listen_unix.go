@@ -13,7 +13,9 @@ import (
 	"time"
 )
 
-// listenUnix binds the socket. Two daemons that start at once and see the same stale socket must not each remove the other's: the lock on the folder makes looking and binding one step.
+// listenUnix binds the socket. Two daemons that start at once and see the same
+// stale socket must not each remove the other's: the lock on the folder makes
+// looking and binding one step.
 func listenUnix(path string) (net.Listener, error) {
 	folder, err := os.Open(filepath.Dir(path))
 	if err != nil {
@@ -28,7 +30,8 @@ func listenUnix(path string) (net.Listener, error) {
 	case err != nil:
 		return nil, fmt.Errorf("can't listen at unix://%s: %w", path, err)
 	case info.Mode()&fs.ModeSocket == 0:
-		return nil, fmt.Errorf("%s is there and is no socket: choose another path, or move it away", path)
+		return nil, fmt.Errorf("%s is there and is no socket: choose another path, or move it away",
+			path)
 	default:
 		c, err := net.DialTimeout("unix", path, 2*time.Second)
 		if err == nil {
@@ -36,7 +39,8 @@ func listenUnix(path string) (net.Listener, error) {
 			return nil, fmt.Errorf("another process serves at unix://%s: stop it first", path)
 		}
 		if !errors.Is(err, syscall.ECONNREFUSED) { // busy or not ours to ask: it may be alive
-			return nil, fmt.Errorf("can't tell whether another process serves at unix://%s: %w", path, err)
+			return nil, fmt.Errorf("can't tell whether another process serves at unix://%s: %w",
+				path, err)
 		}
 		if err := os.Remove(path); err != nil {
 			return nil, fmt.Errorf("can't replace the socket that is left: %w", err)

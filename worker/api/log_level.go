@@ -25,7 +25,8 @@ type LogLevel struct {
 	Until      *time.Time `json:"until,omitempty" doc:"When it comes back; absent while it is in effect"`
 }
 
-// logLevelOverride changes the level for a while. A daemon that somebody once set to debug, or worse to error, and forgot must find back by itself.
+// logLevelOverride changes the level for a while. A daemon that somebody once
+// set to debug, or worse to error, and forgot must find back by itself.
 type logLevelOverride struct {
 	level      zap.AtomicLevel
 	configured zapcore.Level
@@ -76,7 +77,8 @@ func (l *logLevelOverride) set(to zapcore.Level, d time.Duration, by string) {
 	l.apply(to, by)
 }
 
-// apply leaves a line of itself whatever the levels are: who made a log fall silent must be found in it.
+// apply leaves a line of itself whatever the levels are: who made a log fall
+// silent must be found in it.
 func (l *logLevelOverride) apply(to zapcore.Level, by string) {
 	from := l.level.Level()
 	fields := []zap.Field{zap.Stringer("from", from), zap.Stringer("to", to), zap.String("by", by)}
@@ -99,7 +101,8 @@ type logLevelOutput struct {
 
 func (a *API) registerLogLevel(doc huma.API) {
 	huma.Register(doc, huma.Operation{
-		OperationID: "logLevel", Method: http.MethodGet, Path: "/v1/log-level", Tags: []string{"process"},
+		OperationID: "logLevel", Method: http.MethodGet, Path: "/v1/log-level",
+		Tags:    []string{"process"},
 		Summary: "What this process logs",
 	}, func(context.Context, *noInput) (*logLevelOutput, error) {
 		if a.logLevel == nil {
@@ -108,7 +111,8 @@ func (a *API) registerLogLevel(doc huma.API) {
 		return &logLevelOutput{Body: a.logLevel.current()}, nil
 	})
 	huma.Register(doc, huma.Operation{
-		OperationID: "setLogLevel", Method: http.MethodPut, Path: "/v1/log-level", Tags: []string{"process"},
+		OperationID: "setLogLevel", Method: http.MethodPut, Path: "/v1/log-level",
+		Tags:        []string{"process"},
 		Summary:     "Log more, or less, for a while",
 		Description: "Of this process alone: other replicas go on as they were. A line in the log tells who did it.",
 	}, a.setLogLevel)
@@ -130,7 +134,9 @@ func (a *API) setLogLevel(ctx context.Context, in *setLogLevelInput) (*logLevelO
 		}
 	}
 	if d > maxLogLevelDuration {
-		return nil, newProblem(InvalidParameter, "for", fmt.Sprintf("%s is longer than a day: what is to last is the setting log_level", in.For))
+		return nil, newProblem(InvalidParameter, "for",
+			fmt.Sprintf("%s is longer than a day: what is to last is the setting log_level",
+				in.For))
 	}
 	to, err := zapcore.ParseLevel(in.Level)
 	if err != nil { // checked against the enum
@@ -147,7 +153,8 @@ func (c *Client) LogLevel(ctx context.Context) (LogLevel, error) {
 	return l, err
 }
 
-// SetLogLevel makes the daemon log from this level on (debug, info, warn, error), for a while; 0: a quarter of an hour.
+// SetLogLevel makes the daemon log from this level on (debug, info, warn,
+// error), for a while; 0: a quarter of an hour.
 func (c *Client) SetLogLevel(ctx context.Context, level string, d time.Duration) (LogLevel, error) {
 	q := url.Values{"level": {level}}
 	if d != 0 {

@@ -14,7 +14,8 @@ import (
 	"github.com/holdd/holdd/worker/api"
 )
 
-// Only who may operate changes the level; a line tells of it whatever the levels are; what nobody takes back comes back by itself.
+// Only who may operate changes the level; a line tells of it whatever the
+// levels are; what nobody takes back comes back by itself.
 func TestLogLevel_SetAndRevert(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		level := zap.NewAtomicLevelAt(zapcore.InfoLevel)

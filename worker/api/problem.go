@@ -15,7 +15,8 @@ import (
 	"github.com/holdd/holdd/worker/intake"
 )
 
-// Codes of what can be wrong with a request before it becomes a wish, beside those of package hold. They are stable: callers branch on them.
+// Codes of what can be wrong with a request before it becomes a wish, beside
+// those of package hold. They are stable: callers branch on them.
 const (
 	InvalidJSON          hold.Code = "invalid_json"
 	InvalidType          hold.Code = "invalid_type"
@@ -40,7 +41,8 @@ const (
 	ReconcileRunNotFound hold.Code = "run_not_found"
 	SinkNotFound         hold.Code = "sink_not_found"
 	InvalidSignature     hold.Code = "invalid_signature" // of a webhook
-	UnexpectedResponse   hold.Code = "unexpected_answer" // of the client: what answered doesn't speak this API
+	// of the client: what answered doesn't speak this API
+	UnexpectedResponse hold.Code = "unexpected_answer"
 )
 
 // problemKind is what all problems of one code have in common.
@@ -50,7 +52,8 @@ type problemKind struct {
 	title  string
 }
 
-// problemCatalog is the catalog of everything that can come back; the documentation page lists it.
+// problemCatalog is the catalog of everything that can come back; the
+// documentation page lists it.
 var problemCatalog = []problemKind{
 	{InvalidJSON, 400, "The body is not valid JSON"},
 	{BodyRequired, 400, "The request needs a JSON body"},
@@ -130,7 +133,8 @@ var problemKindByCode = func() map[hold.Code]problemKind {
 // retryAfterSeconds is what a 503 tells in Retry-After, in seconds.
 const retryAfterSeconds = "2"
 
-// Problem is an error as RFC 9457 has it. It is what the server sends and what the client returns; callers branch on Code.
+// Problem is an error as RFC 9457 has it. It is what the server sends and what
+// the client returns; callers branch on Code.
 type Problem struct {
 	Type     string     `json:"type" doc:"Where this code is explained, relative to the API's address" example:"/docs#hold_exists"`
 	Title    string     `json:"title" doc:"The same for every problem of this code"`
@@ -169,7 +173,8 @@ func (p *Problem) Is(target error) bool {
 // GetStatus is the HTTP status.
 func (p *Problem) GetStatus() int { return p.Status }
 
-// ContentType is that of RFC 9457, whatever was negotiated: it is JSON either way.
+// ContentType is that of RFC 9457, whatever was negotiated: it is JSON either
+// way.
 func (p *Problem) ContentType(string) string { return "application/problem+json" }
 
 // GetHeaders are the headers that go with the problem.
@@ -196,10 +201,14 @@ func (p *Problem) write(w http.ResponseWriter) {
 
 func newProblem(code hold.Code, field, detail string) *Problem {
 	k, ok := problemKindByCode[code]
-	if !ok { // a code that hold has learned since: it is about the wish, so it is the caller's to mend
-		k = problemKind{code: code, status: http.StatusUnprocessableEntity, title: "The request can't be granted"}
+	if !ok {
+		// a code that hold has learned since: it is about the wish, so it is
+		// the caller's to mend
+		k = problemKind{code: code, status: http.StatusUnprocessableEntity,
+			title: "The request can't be granted"}
 	}
-	return &Problem{Type: "/docs#" + string(code), Title: k.title, Status: k.status, Detail: detail, Code: code, Field: field}
+	return &Problem{Type: "/docs#" + string(code), Title: k.title, Status: k.status, Detail: detail,
+		Code: code, Field: field}
 }
 
 func problemFromHold(p *hold.Problem) *Problem {
@@ -212,21 +221,25 @@ func problemFromHold(p *hold.Problem) *Problem {
 	return out
 }
 
-// logAndConvertError turns any error into what the caller may know of it. What only the operator may know is logged here, once.
+// logAndConvertError turns any error into what the caller may know of it. What
+// only the operator may know is logged here, once.
 func (a *API) logAndConvertError(ctx context.Context, err error) *Problem {
 	p, callerError := problemFromError(err)
 	switch {
 	case callerError:
 	case errors.Is(ctx.Err(), context.Canceled): // the caller has gone, or the daemon stops
 	case p.Code == Unavailable:
-		a.log.Warn("request not served for now", append(requestInfoFrom(ctx).logFields(), zap.Error(err))...)
+		a.log.Warn("request not served for now",
+			append(requestInfoFrom(ctx).logFields(), zap.Error(err))...)
 	default:
-		a.log.Error("request ended in an internal error", append(requestInfoFrom(ctx).logFields(), zap.Error(err))...)
+		a.log.Error("request ended in an internal error",
+			append(requestInfoFrom(ctx).logFields(), zap.Error(err))...)
 	}
 	return p
 }
 
-// problemFromError decides what kind of problem an error is. own tells that it is about the request; else its text is not for callers.
+// problemFromError decides what kind of problem an error is. own tells that it
+// is about the request; else its text is not for callers.
 func problemFromError(err error) (p *Problem, callerError bool) {
 	var holdProblem *hold.Problem
 	switch {
@@ -234,13 +247,16 @@ func problemFromError(err error) (p *Problem, callerError bool) {
 		return p, true
 	case errors.As(err, &holdProblem):
 		return problemFromHold(holdProblem), true
-	case errors.Is(err, health.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return newProblem(Unavailable, "", "holdd can't tell whether this was done: send the same again in a moment, that does no harm"), false
+	case errors.Is(err, health.ErrUnavailable), errors.Is(err, context.DeadlineExceeded),
+		errors.Is(err, context.Canceled):
+		return newProblem(Unavailable, "",
+			"holdd can't tell whether this was done: send the same again in a moment, that does no harm"), false
 	}
 	return newProblem(InternalError, "", "internal error: holdd's log tells more"), false
 }
 
-// convertHumaError gives the errors that huma finds in parameters the shape of all others.
+// convertHumaError gives the errors that huma finds in parameters the shape of
+// all others.
 func convertHumaError(_ huma.Context, _ string, v any) (any, error) {
 	m, ok := v.(*huma.ErrorModel)
 	if !ok {

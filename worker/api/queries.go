@@ -44,7 +44,8 @@ type healthOutput struct {
 
 func (a *API) registerQueries(doc huma.API) {
 	huma.Register(doc, huma.Operation{
-		OperationID: "listHolds", Method: http.MethodGet, Path: "/v1/holds", Tags: []string{"holds"},
+		OperationID: "listHolds", Method: http.MethodGet, Path: "/v1/holds",
+		Tags:        []string{"holds"},
 		Summary:     "List holds",
 		Description: "A page may hold fewer than asked for, even none, and still have a `next`: go on until there is none.",
 	}, a.listHolds)
@@ -63,7 +64,8 @@ func (a *API) registerQueries(doc huma.API) {
 }
 
 func (a *API) listHolds(ctx context.Context, in *listHoldsInput) (*listHoldsOutput, error) {
-	q := query.Query{Reference: in.Reference, Account: in.Account, Limit: in.Limit, Cursor: in.Cursor}
+	q := query.Query{Reference: in.Reference, Account: in.Account,
+		Limit: in.Limit, Cursor: in.Cursor}
 	q.State, _ = hold.ParseState(in.State) // its name was checked against the enum
 	var p *hold.Problem
 	if errors.As(hold.CheckAccountID(in.Account), &p) {
@@ -80,7 +82,8 @@ func (a *API) listHolds(ctx context.Context, in *listHoldsInput) (*listHoldsOutp
 	if err != nil {
 		return nil, a.logAndConvertError(ctx, err)
 	}
-	out := &listHoldsOutput{Body: ListPage{Holds: make([]hold.View, len(page.Holds)), Next: page.Next, Now: page.Now.UTC()}}
+	out := &listHoldsOutput{Body: ListPage{Holds: make([]hold.View, len(page.Holds)),
+		Next: page.Next, Now: page.Now.UTC()}}
 	for i := range page.Holds {
 		out.Body.Holds[i] = page.Holds[i].View(page.Now, false)
 		out.Body.Holds[i].Livemode = a.opts.Livemode
@@ -107,7 +110,8 @@ func (a *API) getPlan(ctx context.Context, in *planInput) (*planOutput, error) {
 func (a *API) getReadiness(ctx context.Context, _ *noInput) (*readinessOutput, error) {
 	trusted := requestInfoFrom(ctx).trusted
 	checks := a.opts.Holds.Check(ctx)
-	out := &readinessOutput{Status: http.StatusOK, Body: Readiness{Ready: true, Checks: make([]ReadinessCheck, 0, len(checks))}}
+	out := &readinessOutput{Status: http.StatusOK, Body: Readiness{Ready: true,
+		Checks: make([]ReadinessCheck, 0, len(checks))}}
 	for _, c := range checks {
 		if !c.OK {
 			out.Status, out.Body.Ready = http.StatusServiceUnavailable, false

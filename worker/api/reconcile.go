@@ -12,12 +12,15 @@ import (
 	"github.com/holdd/holdd/worker/reconcile"
 )
 
-// Reconciler compares Stripe with the schedule. Errors are as those of [HoldService].
+// Reconciler compares Stripe with the schedule. Errors are as those of
+// [HoldService].
 type Reconciler interface {
 	// Reconcile begins a run in the background, or joins the one under way.
-	Reconcile(ctx context.Context, dryRun bool, accounts []string, by string) (run reconcile.Reconciliation, started bool, err error)
+	Reconcile(ctx context.Context, dryRun bool, accounts []string, by string) (
+		run reconcile.Reconciliation, started bool, err error)
 	// Reconciliation tells of a run by its id; an empty one means the newest.
-	Reconciliation(ctx context.Context, id string) (run reconcile.Reconciliation, ok bool, err error)
+	Reconciliation(ctx context.Context, id string) (run reconcile.Reconciliation, ok bool,
+		err error)
 }
 
 // maxReconcileAccounts bounds how many accounts one request may name.
@@ -74,13 +77,15 @@ type getReconcileInput struct {
 
 func (a *API) registerReconcile(doc huma.API) {
 	huma.Register(doc, huma.Operation{
-		OperationID: "reconcile", Method: http.MethodPost, Path: "/v1/reconcile", DefaultStatus: http.StatusAccepted, Tags: []string{"reconcile"},
+		OperationID: "reconcile", Method: http.MethodPost, Path: "/v1/reconcile",
+		DefaultStatus: http.StatusAccepted, Tags: []string{"reconcile"},
 		Summary: "Compare Stripe with the schedule",
 		Description: "Both ways, in the background: holds whose terms stand in Stripe and that the schedule lost are scheduled anew, those that others settled are settled, " +
 			"PaymentIntents that hold money and have no terms are told of and left alone. One run at a time: while one is under way the answer is 200 and that one.",
 	}, a.startReconcile)
 	huma.Register(doc, huma.Operation{
-		OperationID: "getReconcile", Method: http.MethodGet, Path: "/v1/reconcile", Tags: []string{"reconcile"},
+		OperationID: "getReconcile", Method: http.MethodGet, Path: "/v1/reconcile",
+		Tags:        []string{"reconcile"},
 		Summary:     "How far a comparison with Stripe has come, and what it found",
 		Description: "A dry run is known to the replica that makes it, any other to all.",
 	}, a.getReconcile)
@@ -108,7 +113,8 @@ func (a *API) startReconcile(ctx context.Context, _ *noInput) (*reconcileOutput,
 	if err != nil {
 		return nil, a.logAndConvertError(ctx, err)
 	}
-	out := &reconcileOutput{Status: http.StatusOK, Body: reconciliationResponse(run, a.opts.Livemode)}
+	out := &reconcileOutput{Status: http.StatusOK,
+		Body: reconciliationResponse(run, a.opts.Livemode)}
 	if started {
 		out.Status = http.StatusAccepted
 	}
@@ -124,15 +130,20 @@ func (a *API) getReconcile(ctx context.Context, in *getReconcileInput) (*reconci
 		return nil, a.logAndConvertError(ctx, err)
 	}
 	if !ok {
-		return nil, newProblem(ReconcileRunNotFound, "id", "there was no such comparison, or a newer one has taken its place: POST /v1/reconcile begins one")
+		return nil, newProblem(ReconcileRunNotFound, "id",
+			"there was no such comparison, or a newer one has taken its place: POST /v1/reconcile begins one")
 	}
-	return &reconcileOutput{Status: http.StatusOK, Body: reconciliationResponse(run, a.opts.Livemode)}, nil
+	return &reconcileOutput{Status: http.StatusOK, Body: reconciliationResponse(
+		run, a.opts.Livemode)}, nil
 }
 
 func reconciliationResponse(r reconcile.Reconciliation, livemode bool) Reconciliation {
 	out := Reconciliation{
-		ID: r.ID, DryRun: r.DryRun, State: string(r.State), By: r.By, Replica: r.Replica, StartedAt: r.StartedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
-		Percent: r.Percent, Accounts: r.Accounts, Listed: r.Listed, Compared: r.Compared, Retrieved: r.Retrieved, RetrieveFailed: r.RetrieveFailed, Error: r.Error, Livemode: livemode,
+		ID: r.ID, DryRun: r.DryRun, State: string(r.State), By: r.By, Replica: r.Replica,
+		StartedAt: r.StartedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
+		Percent: r.Percent, Accounts: r.Accounts, Listed: r.Listed, Compared: r.Compared,
+		Retrieved: r.Retrieved, RetrieveFailed: r.RetrieveFailed,
+		Error: r.Error, Livemode: livemode,
 		CountsByKind: map[string]int64{}, Findings: make([]Finding, 0, len(r.Findings)),
 	}
 	if !r.FinishedAt.IsZero() {
@@ -145,7 +156,8 @@ func reconciliationResponse(r reconcile.Reconciliation, livemode bool) Reconcili
 	}
 	out.FindingsOmitted = max(0, out.FindingsOmitted-int64(len(r.Findings)))
 	for _, f := range r.Findings {
-		out.Findings = append(out.Findings, Finding{Kind: string(f.Kind), PaymentIntent: f.PaymentIntent, Account: f.Account, Reference: f.Reference,
+		out.Findings = append(out.Findings, Finding{Kind: string(f.Kind),
+			PaymentIntent: f.PaymentIntent, Account: f.Account, Reference: f.Reference,
 			Amount: f.Amount, Currency: f.Currency, Detail: f.Detail})
 	}
 	return out
@@ -154,20 +166,30 @@ func reconciliationResponse(r reconcile.Reconciliation, livemode bool) Reconcili
 func exampleReconciliation() Reconciliation {
 	began := exampleHold().CreatedAt
 	ended := began.Add(41 * time.Second)
-	return Reconciliation{ID: "rec_k3v7q2m5x6c4b2za", State: "finished", By: "schedule", Replica: "holdd-0-k3v7q2", StartedAt: began, UpdatedAt: ended, FinishedAt: &ended, Percent: 100,
-		Accounts: 1, Listed: 1204, Compared: 1202, CountsByKind: map[string]int64{"orphan": 1, "captured": 1}, Findings: []Finding{
-			{Kind: "captured", PaymentIntent: "pi_3PxYzA2eZvKYlo2C1gQmT0aB", Reference: "BK-2071", Amount: 12500, Currency: "eur", Detail: "captured by somebody else"},
-			{Kind: "orphan", PaymentIntent: "pi_3PxYzA2eZvKYlo2C1gQmT0aC", Amount: 8000, Currency: "eur", Detail: "nobody has scheduled it; it is left alone"},
+	return Reconciliation{ID: "rec_k3v7q2m5x6c4b2za", State: "finished", By: "schedule",
+		Replica: "holdd-0-k3v7q2", StartedAt: began, UpdatedAt: ended,
+		FinishedAt: &ended, Percent: 100,
+		Accounts: 1, Listed: 1204, Compared: 1202, CountsByKind: map[string]int64{"orphan": 1,
+			"captured": 1}, Findings: []Finding{
+			{Kind: "captured", PaymentIntent: "pi_3PxYzA2eZvKYlo2C1gQmT0aB", Reference: "BK-2071",
+				Amount: 12500, Currency: "eur", Detail: "captured by somebody else"},
+			{Kind: "orphan", PaymentIntent: "pi_3PxYzA2eZvKYlo2C1gQmT0aC", Amount: 8000,
+				Currency: "eur", Detail: "nobody has scheduled it; it is left alone"},
 		}}
 }
 
-// Reconcile begins to compare Stripe with the schedule, or joins the comparison under way; started tells which.
-func (c *Client) Reconcile(ctx context.Context, dryRun bool, accounts []string) (run Reconciliation, started bool, err error) {
-	status, err := c.doJSON(ctx, http.MethodPost, "/v1/reconcile", 0, reconcileRequest{DryRun: dryRun, Accounts: accounts}, &run)
+// Reconcile begins to compare Stripe with the schedule, or joins the comparison
+// under way; started tells which.
+func (c *Client) Reconcile(
+	ctx context.Context, dryRun bool, accounts []string,
+) (run Reconciliation, started bool, err error) {
+	status, err := c.doJSON(ctx, http.MethodPost, "/v1/reconcile", 0,
+		reconcileRequest{DryRun: dryRun, Accounts: accounts}, &run)
 	return run, status == http.StatusAccepted, err
 }
 
-// Reconciliation tells how far a comparison has come; with an empty id, the newest.
+// Reconciliation tells how far a comparison has come; with an empty id, the
+// newest.
 func (c *Client) Reconciliation(ctx context.Context, id string) (run Reconciliation, err error) {
 	path := "/v1/reconcile"
 	if id != "" {

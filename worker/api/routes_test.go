@@ -170,7 +170,8 @@ func TestScheduleBatch(t *testing.T) {
 		}
 	}
 
-	// What is wrong with the JSON of one is that one's problem, and the others keep their places.
+	// What is wrong with the JSON of one is that one's problem, and the others
+	// keep their places.
 	good, _ := json.Marshal(newScheduleRequest(m, testHoldID+"3"))
 	a := sendRequest(t, "POST", s.URL+"/v1/holds:batch", fmt.Sprintf(`{"holds":[{"payment_intent":%q,"amonut":1},null,%s,7,{"payment_intent":"x","payment_intent":"y"},{"amount":1.5}]}`, testHoldID+"4", good))
 	var b api.BatchResponse

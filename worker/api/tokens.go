@@ -26,7 +26,8 @@ const (
 	roleOperate                 // may do everything
 )
 
-// Tokens are who may call, and what they may do. Only digests are kept: a token can't be printed from here.
+// Tokens are who may call, and what they may do. Only digests are kept: a token
+// can't be printed from here.
 type Tokens struct {
 	entries []token
 }
@@ -42,8 +43,9 @@ var tokenNamePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$`)
 // reservedTokenNames are what a hold's history says of those who have no token.
 var reservedTokenNames = []string{"api", "cli", "inbox", "stripe", "holdd", "console"}
 
-// ParseTokens reads one token a line: its name for the history, its role (read or operate), the token. Empty lines and lines that begin with #
-// are skipped. Errors name the line and nothing that it holds.
+// ParseTokens reads one token a line: its name for the history, its role (read
+// or operate), the token. Empty lines and lines that begin with # are skipped.
+// Errors name the line and nothing that it holds.
 func ParseTokens(r io.Reader) (*Tokens, error) {
 	t := &Tokens{}
 	lines := bufio.NewScanner(r)
@@ -64,7 +66,8 @@ func ParseTokens(r io.Reader) (*Tokens, error) {
 				return nil, fmt.Errorf("line %d: its name stands for another token: give each one its own", n)
 			}
 			if other.digest == k.digest {
-				return nil, fmt.Errorf("line %d: its token stands on another line: make a new one", n)
+				return nil, fmt.Errorf("line %d: its token stands on another line: make a new one",
+					n)
 			}
 		}
 		if len(t.entries) == maxTokens {
@@ -91,13 +94,18 @@ func parseToken(fields []string) (token, error) {
 	k := token{name: fields[0], digest: sha256.Sum256([]byte(fields[2]))}
 	switch {
 	case !tokenNamePattern.MatchString(k.name):
-		return token{}, errors.New("the name (first word) has up to 40 letters, digits, dots, dashes or underscores")
+		return token{},
+			errors.New("the name (first word) has up to 40 letters, digits, dots, dashes or underscores")
 	case slices.Contains(reservedTokenNames, k.name):
-		return token{}, fmt.Errorf("the name (first word) is one of %s, which mean callers without a token", strings.Join(reservedTokenNames, ", "))
+		return token{},
+			fmt.Errorf("the name (first word) is one of %s, which mean callers without a token",
+				strings.Join(reservedTokenNames, ", "))
 	case len(fields[2]) < minTokenBytes || len(fields[2]) > maxTokenBytes:
-		return token{}, fmt.Errorf("the token (third word) has %d bytes, not %d to %d: make one with openssl rand -hex 32", len(fields[2]), minTokenBytes, maxTokenBytes)
+		return token{},
+			fmt.Errorf("the token (third word) has %d bytes, not %d to %d: make one with openssl rand -hex 32", len(fields[2]), minTokenBytes, maxTokenBytes)
 	case strings.ContainsFunc(fields[2], func(r rune) bool { return r <= ' ' || r > '~' }):
-		return token{}, errors.New("the token (third word) has characters that a header can't carry: make one with openssl rand -hex 32")
+		return token{},
+			errors.New("the token (third word) has characters that a header can't carry: make one with openssl rand -hex 32")
 	}
 	switch fields[1] {
 	case "read":

@@ -110,7 +110,8 @@ func TestWebhook_SignatureAndResults(t *testing.T) {
 	}
 }
 
-// Senders that trickle keep no place for long, and events that hang don't keep the API from answering.
+// Senders that trickle keep no place for long, and events that hang don't keep
+// the API from answering.
 func TestWebhook_TimeAndConcurrencyLimits(t *testing.T) {
 	block := make(chan struct{})
 	var mu sync.Mutex
@@ -167,7 +168,8 @@ func TestWebhook_TimeAndConcurrencyLimits(t *testing.T) {
 	}
 }
 
-// What is read from the inbox is what the API would read, and a refusal has a code.
+// What is read from the inbox is what the API would read, and a refusal has a
+// code.
 func FuzzParseScheduleRequest(f *testing.F) {
 	for _, s := range []string{`{"payment_intent":"pi_12345678","amount":5,"currency":"eur"}`, `{"Amount":5}`, `{"amount":5,"amount":6}`, `null`, `{"metadata":{"a":null}}`, "{\"reference\":\"\xff\"}"} {
 		f.Add([]byte(s))

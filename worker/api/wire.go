@@ -17,7 +17,8 @@ const (
 	maxPlanAhead       = 90 * 24 * time.Hour // as far ahead as a hold's time may lie
 )
 
-// BatchResult is what became of one hold of a batch: Hold or Problem, with the status that it would have had alone.
+// BatchResult is what became of one hold of a batch: Hold or Problem, with the
+// status that it would have had alone.
 type BatchResult struct {
 	Status  int        `json:"status" doc:"As if it had been sent alone: 201 created, 200 scheduled before, else the problem's"`
 	Hold    *hold.View `json:"hold,omitempty"`
@@ -29,7 +30,8 @@ type BatchResponse struct {
 	Results []BatchResult `json:"results" nullable:"false"`
 }
 
-// ListPage is one page of a list. A page may hold fewer than asked for, even none, and still have a Next.
+// ListPage is one page of a list. A page may hold fewer than asked for, even
+// none, and still have a Next.
 type ListPage struct {
 	Holds []hold.View `json:"holds" nullable:"false"`
 	Next  string      `json:"next,omitempty" doc:"Send it as cursor to get the next page; absent at the end"`
@@ -81,7 +83,8 @@ type ReadinessCheck struct {
 	Detail string `json:"detail,omitempty" doc:"What is wrong and what to do; told only to those with a token, where tokens are required"`
 }
 
-// Health answers GET /healthz: the process is alive. Version and Livemode are told only to those with a token, where tokens are required.
+// Health answers GET /healthz: the process is alive. Version and Livemode are
+// told only to those with a token, where tokens are required.
 type Health struct {
 	Status   string `json:"status" enum:"ok"`
 	Version  string `json:"version,omitempty"`
@@ -104,11 +107,13 @@ type batchRequest struct {
 }
 
 func planResponse(p query.Plan, livemode bool) Plan {
-	out := Plan{From: p.From.UTC(), Until: p.Until.UTC(), Hours: make([]PlanHour, 0, len(p.Hours)), AtRisk: make([]Risk, 0, len(p.AtRisk)), Truncated: p.Truncated, Livemode: livemode}
+	out := Plan{From: p.From.UTC(), Until: p.Until.UTC(), Hours: make([]PlanHour, 0, len(p.Hours)),
+		AtRisk: make([]Risk, 0, len(p.AtRisk)), Truncated: p.Truncated, Livemode: livemode}
 	var capture, cancel []hold.Sum
 	for _, h := range p.Hours {
 		capture, cancel = addTotals(capture, h.Capture), addTotals(cancel, h.Cancel)
-		out.Hours = append(out.Hours, PlanHour{Start: h.Start.UTC(), Capture: currencyTotals(h.Capture), Cancel: currencyTotals(h.Cancel)})
+		out.Hours = append(out.Hours, PlanHour{Start: h.Start.UTC(), Capture: currencyTotals(
+			h.Capture), Cancel: currencyTotals(h.Cancel)})
 	}
 	out.Capture, out.Cancel = currencyTotals(capture), currencyTotals(cancel)
 	for i := range p.AtRisk {

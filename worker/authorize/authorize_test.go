@@ -59,8 +59,8 @@ func untilKnown(t *testing.T, do func() (hold.AuthorizationResult, error)) (hold
 	return hold.AuthorizationResult{}, nil
 }
 
-// authorizedIntent is the one intent on which Stripe authorized money, once. It is empty if there
-// is none.
+// authorizedIntent is the one intent on which Stripe authorized money, once. It
+// is empty if there is none.
 func (w *world) authorizedIntent() string {
 	w.t.Helper()
 	id := ""
@@ -85,8 +85,8 @@ func (w *world) holdOf(p *process, id string) *hold.Hold {
 	return holds[0]
 }
 
-// wantScheduled checks that the one authorized intent has its hold, and that Stripe did nothing
-// more to it.
+// wantScheduled checks that the one authorized intent has its hold, and that
+// Stripe did nothing more to it.
 func (w *world) wantScheduled(p *process) {
 	w.t.Helper()
 	id := w.authorizedIntent()
@@ -252,8 +252,8 @@ var faultKinds = []stripesim.FaultKind{stripesim.FaultDropRequest, stripesim.Fau
 	stripesim.FaultRateLimited, stripesim.FaultLockTimeout, stripesim.FaultKeyInUse, stripesim.FaultFailedDependency, stripesim.FaultForbidden,
 	stripesim.FaultNotFound, stripesim.FaultUnauthorized}
 
-// TestAuthorize_EveryFault lets the first requests fail in every way: a caller that repeats gets
-// one authorization.
+// TestAuthorize_EveryFault lets the first requests fail in every way: a caller
+// that repeats gets one authorization.
 func TestAuthorize_EveryFault(t *testing.T) {
 	for _, kind := range faultKinds {
 		for _, times := range []int{1, 2, 4} {
@@ -265,7 +265,8 @@ func TestAuthorize_EveryFault(t *testing.T) {
 					a, err := untilKnown(t, func() (hold.AuthorizationResult, error) {
 						p.caller.Probe(w.ctx) // as the worker does: a rejected key is tried again
 						a, err := p.Authorize(w.ctx, callerKey, req, "api")
-						if code(err) == hold.AuthorizationRefused { // nothing happened: the caller tries again
+						if code(err) == hold.AuthorizationRefused {
+							// nothing happened: the caller tries again
 							err = health.ErrUnavailable
 						}
 						return a, err
@@ -281,7 +282,8 @@ func TestAuthorize_EveryFault(t *testing.T) {
 	}
 }
 
-// TestConfirm_EveryFault does the same to confirmations and the reads before them.
+// TestConfirm_EveryFault does the same to confirmations and the reads before
+// them.
 func TestConfirm_EveryFault(t *testing.T) {
 	for _, kind := range faultKinds {
 		for _, class := range []stripesim.EndpointClass{stripesim.ClassConfirm, stripesim.ClassRetrieve} {
@@ -315,8 +317,8 @@ func TestConfirm_EveryFault(t *testing.T) {
 	}
 }
 
-// TestAuthorize_CrashAnywhere kills the process at each of its side effects. Another process gets
-// the repetition, or no caller repeats.
+// TestAuthorize_CrashAnywhere kills the process at each of its side effects.
+// Another process gets the repetition, or no caller repeats.
 func TestAuthorize_CrashAnywhere(t *testing.T) {
 	for dieAt := 1; ; dieAt++ {
 		finished := false
@@ -354,8 +356,8 @@ func TestAuthorize_CrashAnywhere(t *testing.T) {
 	}
 }
 
-// TestAuthorize_RedisLosesTheAttempt lets Redis forget an attempt, which meets its own answer at
-// Stripe.
+// TestAuthorize_RedisLosesTheAttempt lets Redis forget an attempt, which meets
+// its own answer at Stripe.
 func TestAuthorize_RedisLosesTheAttempt(t *testing.T) {
 	for _, kind := range []stripesim.FaultKind{"", stripesim.FaultDropReply, stripesim.FaultErrorAfter, stripesim.FaultErrorBefore} {
 		t.Run(string(kind), func(t *testing.T) {
@@ -394,8 +396,8 @@ func TestAuthorize_CallerGoesAway(t *testing.T) {
 	})
 }
 
-// TestAuthorize_LeaseEnds lets every call time out: the run ends within its lease and says that
-// the outcome is unknown.
+// TestAuthorize_LeaseEnds lets every call time out: the run ends within its
+// lease and says that the outcome is unknown.
 func TestAuthorize_LeaseEnds(t *testing.T) {
 	inWorld(t, func(w *world) {
 		p := w.start(0)
@@ -473,8 +475,8 @@ func TestResumer_CancelsAbandonedIntents(t *testing.T) {
 	})
 }
 
-// TestResumer_CrashAnywhere kills the process that ends an abandoned intent at each of its side
-// effects. Another process publishes what it left, once.
+// TestResumer_CrashAnywhere kills the process that ends an abandoned intent at
+// each of its side effects. Another process publishes what it left, once.
 func TestResumer_CrashAnywhere(t *testing.T) {
 	for dieAt := 1; ; dieAt++ {
 		finished := false
@@ -508,7 +510,8 @@ func TestResumer_CrashAnywhere(t *testing.T) {
 	}
 }
 
-// TestResumer_PublishesAfterACrash finds an intent that a process canceled before it died.
+// TestResumer_PublishesAfterACrash finds an intent that a process canceled
+// before it died.
 func TestResumer_PublishesAfterACrash(t *testing.T) {
 	inWorld(t, func(w *world) {
 		p := w.start(0)
@@ -528,8 +531,8 @@ func TestResumer_PublishesAfterACrash(t *testing.T) {
 	})
 }
 
-// TestResumer_InvalidTerms places the hold of an authorized intent whose terms were made invalid
-// meanwhile.
+// TestResumer_InvalidTerms places the hold of an authorized intent whose terms
+// were made invalid meanwhile.
 func TestResumer_InvalidTerms(t *testing.T) {
 	inWorld(t, func(w *world) {
 		p := w.start(0)

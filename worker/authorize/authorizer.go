@@ -14,24 +14,28 @@ import (
 )
 
 const (
-	// duplicateWait is how long a repetition waits for the outcome of the request that is under
-	// way.
+	// duplicateWait is how long a repetition waits for the outcome of the
+	// request that is under way.
 	duplicateWait = 8 * time.Second
 	// minBeginWait and maxBeginWait bound the pauses in that wait.
 	minBeginWait = 50 * time.Millisecond
 	maxBeginWait = 500 * time.Millisecond
 )
 
-// Authorizer authorizes cards for callers who wait. It is safe for concurrent use.
+// Authorizer authorizes cards for callers who wait. It is safe for concurrent
+// use.
 type Authorizer struct{ o Options }
 
 // NewAuthorizer returns an authorizer.
 func NewAuthorizer(o Options) *Authorizer { return &Authorizer{o: o} }
 
-// Authorize authorizes a card, once for each key however often it is called, and places the hold.
-// It goes on though ctx ends, because the card may be authorized by then. Errors are
-// *[hold.Problem] or wrap [health.ErrUnavailable].
-func (a *Authorizer) Authorize(ctx context.Context, key string, req hold.AuthorizeRequest, by string) (
+// Authorize authorizes a card, once for each key however often it is called,
+// and places the hold. It goes on though ctx ends, because the card may be
+// authorized by then. Errors are *[hold.Problem] or wrap
+// [health.ErrUnavailable].
+func (a *Authorizer) Authorize(
+	ctx context.Context, key string, req hold.AuthorizeRequest, by string,
+) (
 	hold.AuthorizationResult, error,
 ) {
 	id, err := hold.AttemptID(key)
@@ -61,9 +65,11 @@ func (a *Authorizer) Authorize(ctx context.Context, key string, req hold.Authori
 	return a.finish(ctx, r, hold.NewAuthorization(begun, lookup, call, a.o.Clock.Now()))
 }
 
-// Confirm confirms the intent of an authorization, after the cardholder has acted or with another
-// card. See [Authorizer.Authorize].
-func (a *Authorizer) Confirm(ctx context.Context, intent, key string, req hold.ConfirmRequest, by string) (
+// Confirm confirms the intent of an authorization, after the cardholder has
+// acted or with another card. See [Authorizer.Authorize].
+func (a *Authorizer) Confirm(
+	ctx context.Context, intent, key string, req hold.ConfirmRequest, by string,
+) (
 	hold.AuthorizationResult, error,
 ) {
 	id, err := hold.AttemptID(key)
@@ -81,8 +87,8 @@ func (a *Authorizer) Confirm(ctx context.Context, intent, key string, req hold.C
 	return a.finish(ctx, r, hold.NewAuthorization(begun, lookup, call, a.o.Clock.Now()))
 }
 
-// begin records the attempt, or takes on the one that is recorded. While another process works on
-// it, begin waits for a while.
+// begin records the attempt, or takes on the one that is recorded. While
+// another process works on it, begin waits for a while.
 func (a *Authorizer) begin(ctx context.Context, attempt hold.AuthorizationAttempt) (
 	*run, hold.AttemptLookup, hold.AuthorizationAttempt, error,
 ) {

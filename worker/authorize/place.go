@@ -11,7 +11,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// maxPlaceTries is how often a hold is placed anew because another writer was first.
+// maxPlaceTries is how often a hold is placed anew because another writer was
+// first.
 const maxPlaceTries = 5
 
 // readHold returns a hold, nil if there is none.
@@ -24,8 +25,8 @@ func readHold(ctx context.Context, o *Options, id string) (*hold.Hold, error) {
 	return holds[0], nil
 }
 
-// placeHold places the hold of an authorized intent, or finds it. Its terms are those in the
-// intent's metadata.
+// placeHold places the hold of an authorized intent, or finds it. Its terms are
+// those in the intent's metadata.
 func placeHold(ctx context.Context, o *Options, in *hold.Intent, account, by string) (
 	h *hold.Hold, created bool, err error,
 ) {
@@ -46,7 +47,8 @@ func placeHold(ctx context.Context, o *Options, in *hold.Intent, account, by str
 			return nil, false, o.Health.Unavailable(ctx, "place a hold", err)
 		}
 		if written[0] {
-			placed := &changes[0].Decision.Hold // the committer may have handed it over to the operator
+			// the committer may have handed it over to the operator
+			placed := &changes[0].Decision.Hold
 			placed.Version = 1
 			return placed, true, nil
 		}
@@ -54,9 +56,9 @@ func placeHold(ctx context.Context, o *Options, in *hold.Intent, account, by str
 	return nil, false, fmt.Errorf("hold %s keeps changing: %w", in.ID, health.ErrUnavailable)
 }
 
-// termsOf reads the terms in an intent's metadata. They were valid when they were written. If
-// they are not any more, the hold requires attention, and its deadline's policy releases the
-// money.
+// termsOf reads the terms in an intent's metadata. They were valid when they
+// were written. If they are not any more, the hold requires attention, and its
+// deadline's policy releases the money.
 func termsOf(o *Options, in *hold.Intent, account string) *hold.Draft {
 	req, paused, _, err := hold.RequestFromMetadata(in, account)
 	if err == nil {
@@ -71,10 +73,12 @@ func termsOf(o *Options, in *hold.Intent, account string) *hold.Draft {
 	return &hold.Draft{ID: in.ID, Account: account, OnExpiry: hold.PolicyCancel}
 }
 
-// publishAbandoned publishes, once over all replicas, that an intent was abandoned.
+// publishAbandoned publishes, once over all replicas, that an intent was
+// abandoned.
 func publishAbandoned(ctx context.Context, o *Options, in *hold.Intent, account string) error {
 	data := event.Data{Cause: string(in.Status), Intent: &event.Intent{PaymentIntent: in.ID,
-		Account: account, Reference: in.Metadata[hold.MetaReference], Amount: in.Amount, Currency: in.Currency}}
+		Account: account, Reference: in.Metadata[hold.MetaReference],
+		Amount: in.Amount, Currency: in.Currency}}
 	_, err := o.Publisher.PublishOnce(ctx, event.AuthorizationAbandoned, in.ID, data)
 	if err != nil {
 		o.Health.ReportError(ctx, "publish that an authorization was abandoned", err)

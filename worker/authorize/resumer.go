@@ -11,8 +11,9 @@ import (
 // maxResumedPerRun bounds the attempts of one run of the job.
 const maxResumedPerRun = 64
 
-// Resumer is the job that ends what a crash or the cardholder left unfinished: it places the
-// holds of authorized intents, and cancels and reports abandoned intents.
+// Resumer is the job that ends what a crash or the cardholder left unfinished:
+// it places the holds of authorized intents, and cancels and reports abandoned
+// intents.
 type Resumer struct{ o Options }
 
 // NewResumer returns a resumer.

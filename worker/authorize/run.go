@@ -16,20 +16,24 @@ import (
 
 // Attempts keeps the records of attempts.
 type Attempts interface {
-	// BeginAuthorization records an attempt, or takes on the one that is recorded, for the time
-	// of a lease. An attempt without a state is only taken on. token names the holder of the
-	// lease.
+	// BeginAuthorization records an attempt, or takes on the one that is
+	// recorded, for the time of a lease. An attempt without a state is only
+	// taken on. token names the holder of the lease.
 	BeginAuthorization(
-		ctx context.Context, a hold.AuthorizationAttempt, token string, lease, resumeAfter time.Duration,
+		ctx context.Context, a hold.AuthorizationAttempt, token string, lease,
+		resumeAfter time.Duration,
 	) (
 		hold.AuthorizationAttempt, hold.AttemptLookup, time.Time, error,
 	)
-	// SaveAuthorization saves an attempt unless another token has its lease. With release the
-	// lease ends. resumeAt is when the attempt is due, zero for never.
+	// SaveAuthorization saves an attempt unless another token has its lease.
+	// With release the lease ends. resumeAt is when the attempt is due, zero
+	// for never.
 	SaveAuthorization(
-		ctx context.Context, a hold.AuthorizationAttempt, token string, release bool, resumeAt time.Time,
+		ctx context.Context, a hold.AuthorizationAttempt, token string,
+		release bool, resumeAt time.Time,
 	) (bool, error)
-	// ForgetAuthorization deletes an attempt unless another token has its lease.
+	// ForgetAuthorization deletes an attempt unless another token has its
+	// lease.
 	ForgetAuthorization(ctx context.Context, a hold.AuthorizationAttempt, token string) error
 	// DueAuthorizations returns the ids of up to n attempts that are due.
 	DueAuthorizations(ctx context.Context, n int) (ids []string, now time.Time, err error)
@@ -73,16 +77,19 @@ type Options struct {
 }
 
 const (
-	// budgetWait is how long one call waits for the budget while a caller waits for the answer.
+	// budgetWait is how long one call waits for the budget while a caller waits
+	// for the answer.
 	budgetWait = 3 * time.Second
-	// leaseSlack is taken off a lease, because its end at Redis is known only so well.
+	// leaseSlack is taken off a lease, because its end at Redis is known only
+	// so well.
 	leaseSlack = 2 * time.Second
 )
 
 // errLeaseLost says that another process has the lease of the attempt.
 var errLeaseLost = errors.New("another process works on this attempt")
 
-// run carries one attempt to its end under one lease. It is an [execute.Machine].
+// run carries one attempt to its end under one lease. It is an
+// [execute.Machine].
 type run struct {
 	o       *Options
 	machine *hold.AuthorizationMachine
@@ -90,15 +97,16 @@ type run struct {
 	until   time.Time // when the lease ends, by this machine's clock
 }
 
-// drive does what the machine needs until it needs nothing more. Its calls end with the lease or
-// with ctx.
+// drive does what the machine needs until it needs nothing more. Its calls end
+// with the lease or with ctx.
 func (r *run) drive(ctx context.Context) {
 	o := r.o
-	driver := execute.Driver{Caller: keyChecker{o.Caller}, Now: o.Clock.Now, CallTimeout: o.CallTimeout}
+	driver := execute.Driver{Caller: keyChecker{o.Caller}, Now: o.Clock.Now,
+		CallTimeout: o.CallTimeout}
 	bounded, cancel := context.WithDeadline(ctx, r.until)
 	defer cancel()
-	// The driver keeps every call within the lease. Calls that need their whole timeout are kept
-	// here.
+	// The driver keeps every call within the lease. Calls that need their whole
+	// timeout are kept here.
 	limits := execute.Limits{MaxCalls: hold.MaxCallsPerAttempt, BudgetWait: budgetWait,
 		LeaseEnd: r.until.Add(o.CallTimeout)}
 	_, err := driver.Drive(bounded, bounded, localSteps{r, ctx}, limits)
@@ -113,8 +121,8 @@ func (r *run) drive(ctx context.Context) {
 	r.doLocalSteps(ctx)
 }
 
-// localSteps lets the driver see the machine's calls alone. ctx outlives the calls: what they
-// came to is saved though the lease ends.
+// localSteps lets the driver see the machine's calls alone. ctx outlives the
+// calls: what they came to is saved though the lease ends.
 type localSteps struct {
 	*run
 	ctx context.Context
@@ -131,8 +139,8 @@ func (s localSteps) Apply(_ context.Context, _ hold.Call, a hold.Answer, now tim
 	s.machine.Apply(hold.StepResult{Answer: a}, now)
 }
 
-// doLocalSteps does the steps that are not calls, until a call is needed that may be sent, or
-// nothing more.
+// doLocalSteps does the steps that are not calls, until a call is needed that
+// may be sent, or nothing more.
 func (r *run) doLocalSteps(ctx context.Context) hold.Step {
 	for {
 		step := r.machine.Next(r.o.Clock.Now())
@@ -164,7 +172,8 @@ func (r *run) do(ctx context.Context, step hold.Step) (result hold.StepResult) {
 	case hold.StepReadHold:
 		result.Hold, result.Err = readHold(ctx, r.o, attempt.PaymentIntent)
 	case hold.StepPlaceHold:
-		result.Hold, result.Created, result.Err = placeHold(ctx, r.o, in, attempt.Account, attempt.By)
+		result.Hold, result.Created, result.Err = placeHold(ctx, r.o, in,
+			attempt.Account, attempt.By)
 	case hold.StepPublishAbandoned:
 		result.Err = publishAbandoned(ctx, r.o, in, attempt.Account)
 	}

@@ -46,8 +46,8 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// world is Stripe, Redis and some processes in virtual time. All of it is real but the network
-// and the clock.
+// world is Stripe, Redis and some processes in virtual time. All of it is real
+// but the network and the clock.
 type world struct {
 	t     *testing.T
 	ctx   context.Context
@@ -58,7 +58,8 @@ type world struct {
 	all   []*process
 }
 
-// process is one replica as far as authorizations go. Its job runs every ten seconds.
+// process is one replica as far as authorizations go. Its job runs every ten
+// seconds.
 type process struct {
 	*authorize.Authorizer
 	resumer *authorize.Resumer
@@ -92,13 +93,15 @@ func inWorld(t *testing.T, f func(w *world)) {
 			}
 			cancel()
 			w.redis.Close()
-			time.Sleep(5 * time.Second) // go-redis' own goroutines end within seconds of their pool's end
+			// go-redis' own goroutines end within seconds of their pool's end
+			time.Sleep(5 * time.Second)
 		}()
 		f(w)
 	})
 }
 
-// start brings up a process. One with dieAt above zero dies at that side effect and has no job.
+// start brings up a process. One with dieAt above zero dies at that side effect
+// and has no job.
 func (w *world) start(dieAt int) *process {
 	w.t.Helper()
 	p := &process{done: make(chan struct{}), dieAt: dieAt}
@@ -182,8 +185,8 @@ func (p *process) step() bool {
 	return !p.dead.Load()
 }
 
-// transport is a process' way to Stripe. Each request is two side effects: that it leaves and
-// that it is answered.
+// transport is a process' way to Stripe. Each request is two side effects: that
+// it leaves and that it is answered.
 type transport struct {
 	p    *process
 	next http.RoundTripper

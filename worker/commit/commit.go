@@ -1,10 +1,11 @@
 // Package commit is the one path by which a decision about a hold is written.
 //
-// A decision takes effect when the store has written it, and only on the version of the record that
-// it was made on. The committer writes decisions together with their events. For each one that was
-// written it logs a line per event, tells the metrics, and wakes the dispatcher if the hold is due
-// soon. A decision that was not written has no effect: another writer was first, and the caller
-// reads the hold again.
+// A decision takes effect when the store has written it, and only on the
+// version of the record that it was made on. The committer writes decisions
+// together with their events. For each one that was written it logs a line per
+// event, tells the metrics, and wakes the dispatcher if the hold is due soon. A
+// decision that was not written has no effect: another writer was first, and
+// the caller reads the hold again.
 package commit
 
 import (
@@ -19,9 +20,9 @@ import (
 
 // Store writes records, each whole or not at all.
 type Store interface {
-	// Commit reports per record whether it was written; false means that another writer was first.
-	// After an error a record may or may not be written. Writing the same again is safe: it is
-	// reported as written.
+	// Commit reports per record whether it was written; false means that
+	// another writer was first. After an error a record may or may not be
+	// written. Writing the same again is safe: it is reported as written.
 	Commit(ctx context.Context, writes []hold.RecordWrite) ([]bool, error)
 	// AdvanceMilestones moves milestones without rewriting their records.
 	AdvanceMilestones(ctx context.Context, advances []hold.MilestoneAdvance) ([]bool, error)
@@ -67,14 +68,16 @@ type Committer struct {
 // New returns a committer that writes to store.
 func New(store Store, o Options) *Committer { return &Committer{store: store, o: o} }
 
-// Commit writes changes, each if its hold still has the version of its Before. It reports per
-// change whether it was written. After an error nothing is known of any of them.
+// Commit writes changes, each if its hold still has the version of its Before.
+// It reports per change whether it was written. After an error nothing is known
+// of any of them.
 func (c *Committer) Commit(ctx context.Context, changes []Change) ([]bool, error) {
 	return c.commit(ctx, changes, 1)
 }
 
-// CommitWithRetry is [Committer.Commit] for callers that answer a request: if the reply is lost,
-// the very same is written once more, and the store recognizes it.
+// CommitWithRetry is [Committer.Commit] for callers that answer a request: if
+// the reply is lost, the very same is written once more, and the store
+// recognizes it.
 func (c *Committer) CommitWithRetry(ctx context.Context, changes []Change) ([]bool, error) {
 	return c.commit(ctx, changes, 2)
 }
@@ -98,9 +101,9 @@ func (c *Committer) commit(
 	return written, nil
 }
 
-// PassMilestones commits what follows from milestones that are due, and reports how many were passed.
-// A decision that leaves the record as it is only moves the milestone, so that a concurrent claim
-// stays valid.
+// PassMilestones commits what follows from milestones that are due, and reports
+// how many were passed. A decision that leaves the record as it is only moves
+// the milestone, so that a concurrent claim stays valid.
 func (c *Committer) PassMilestones(
 	ctx context.Context, passed []Milestone,
 ) (advanced int, err error) {
@@ -146,7 +149,8 @@ type Milestone struct {
 	Next  time.Time // when the following one is due, zero for none
 }
 
-// DeleteSettled deletes holds, each if it still has its version. It publishes nothing.
+// DeleteSettled deletes holds, each if it still has its version. It publishes
+// nothing.
 func (c *Committer) DeleteSettled(ctx context.Context, holds []hold.Hold) (deleted int, err error) {
 	writes := make([]hold.RecordWrite, len(holds))
 	for i := range holds {
@@ -162,8 +166,8 @@ func (c *Committer) DeleteSettled(ctx context.Context, holds []hold.Hold) (delet
 	return deleted, err
 }
 
-// RecordCommitted logs and counts a change that is known to be written though its own commit was
-// not reported.
+// RecordCommitted logs and counts a change that is known to be written though
+// its own commit was not reported.
 func (c *Committer) RecordCommitted(change Change) { c.recordAll([]Change{change}, []bool{true}) }
 
 func (c *Committer) at(ch *Change) time.Time {
@@ -173,8 +177,8 @@ func (c *Committer) at(ch *Change) time.Time {
 	return ch.At
 }
 
-// recordWrite returns what the store writes. A hold that its policy would act on without a warning is handed over
-// to the operator first, in ch.
+// recordWrite returns what the store writes. A hold that its policy would act
+// on without a warning is handed over to the operator first, in ch.
 func (c *Committer) recordWrite(ch *Change) hold.RecordWrite {
 	now := c.at(ch)
 	ch.Decision.HandOver(ch.Before, now, c.o.Rules)
@@ -185,7 +189,8 @@ func (c *Committer) recordWrite(ch *Change) hold.RecordWrite {
 	}
 }
 
-// recordAll logs and counts what was written, and wakes the dispatcher if any of it is due soon.
+// recordAll logs and counts what was written, and wakes the dispatcher if any
+// of it is due soon.
 func (c *Committer) recordAll(changes []Change, written []bool) (n int) {
 	wake := false
 	for i := range changes {

@@ -1,11 +1,13 @@
-// Package event is what holdd tells the outside: events about holds and about the daemon itself.
+// Package event is what holdd tells the outside: events about holds and about
+// the daemon itself.
 //
-// Both kinds are JSON in the same envelope. They are written to the stream of a partition, from
-// which package alert delivers them. An event about a hold is written by the same script as the
-// decision that caused it. A system event is published once over all replicas, under a name of what
-// it is about.
+// Both kinds are JSON in the same envelope. They are written to the stream of a
+// partition, from which package alert delivers them. An event about a hold is
+// written by the same script as the decision that caused it. A system event is
+// published once over all replicas, under a name of what it is about.
 //
-// An id names one event for ever, because receivers drop an id that they have seen.
+// An id names one event for ever, because receivers drop an id that they have
+// seen.
 package event
 
 import (
@@ -20,9 +22,11 @@ import (
 
 // Types of system events. Those of events about holds are in package hold.
 const (
-	InboxRejected          hold.EventType = "inbox.rejected"    // an inbox entry was rejected
-	MetadataRejected       hold.EventType = "metadata.rejected" // terms in an intent's metadata were rejected
-	Orphan                 hold.EventType = "reconcile.orphan"  // an intent holds money and is not scheduled
+	InboxRejected hold.EventType = "inbox.rejected" // an inbox entry was rejected
+	// terms in an intent's metadata were rejected
+	MetadataRejected hold.EventType = "metadata.rejected"
+	// an intent holds money and is not scheduled
+	Orphan                 hold.EventType = "reconcile.orphan"
 	AuthorizationAbandoned hold.EventType = "authorization.abandoned"
 	StripeUnavailable      hold.EventType = "stripe.unavailable"
 	StripeRecovered        hold.EventType = "stripe.recovered"
@@ -30,15 +34,19 @@ const (
 	KeyAccepted            hold.EventType = "stripe.key_accepted"
 	StripeRateLimited      hold.EventType = "stripe.rate_limited"
 	StripeRateLimitCleared hold.EventType = "stripe.rate_limit_cleared"
-	CapacityAtRisk         hold.EventType = "capacity.at_risk" // holds will expire before the limits let them through
-	CapacityRecovered      hold.EventType = "capacity.recovered"
-	ReplicaStopped         hold.EventType = "replica.stopped" // a replica's heartbeat ended without a sign-off
-	RedisDataLost          hold.EventType = "redis.data_lost"
-	SinkFailing            hold.EventType = "sink.failing"
-	SinkRecovered          hold.EventType = "sink.recovered"
-	SinkDisabled           hold.EventType = "sink.disabled"     // the receiver asked for no more events
-	SinkEventsLost         hold.EventType = "sink.events_lost"  // events were trimmed before the sink was back
-	SinkDeadLetters        hold.EventType = "sink.dead_letters" // events were given up after days
+	// holds will expire before the limits let them through
+	CapacityAtRisk    hold.EventType = "capacity.at_risk"
+	CapacityRecovered hold.EventType = "capacity.recovered"
+	// a replica's heartbeat ended without a sign-off
+	ReplicaStopped hold.EventType = "replica.stopped"
+	RedisDataLost  hold.EventType = "redis.data_lost"
+	SinkFailing    hold.EventType = "sink.failing"
+	SinkRecovered  hold.EventType = "sink.recovered"
+	// the receiver asked for no more events
+	SinkDisabled hold.EventType = "sink.disabled"
+	// events were trimmed before the sink was back
+	SinkEventsLost  hold.EventType = "sink.events_lost"
+	SinkDeadLetters hold.EventType = "sink.dead_letters" // events were given up after days
 )
 
 // Envelope is an event as it is published.
@@ -49,21 +57,26 @@ type Envelope struct {
 	Data      Data           `json:"data"`
 }
 
-// Data is what an event tells. An event about a hold has Hold, a system event has the fields of its
-// type.
+// Data is what an event tells. An event about a hold has Hold, a system event
+// has the fields of its type.
 type Data struct {
-	Hold      hold.View `json:"hold,omitzero"`
-	Cause     string    `json:"cause,omitempty"`
-	Threshold string    `json:"threshold,omitempty"` // of hold.expiring: the time before the deadline
+	Hold  hold.View `json:"hold,omitzero"`
+	Cause string    `json:"cause,omitempty"`
+	// of hold.expiring: the time before the deadline
+	Threshold string `json:"threshold,omitempty"`
 
-	Rejection *Rejection    `json:"rejection,omitempty"`
-	Intent    *Intent       `json:"intent,omitempty"` // of reconcile.orphan and authorization.abandoned
-	Capacity  *CapacityRisk `json:"capacity,omitempty"`
-	Replica   string        `json:"replica,omitempty"` // the replica that reports, or the one that stopped
-	Alive     []string      `json:"alive,omitempty"`   // of replica.stopped: the replicas that run, at most ten
-	Sink      string        `json:"sink,omitempty"`    // of sink.*
-	Count     int64         `json:"count,omitempty"`   // of sink.events_lost (-1: unknown) and sink.dead_letters
-	Detail    string        `json:"detail,omitempty"`
+	Rejection *Rejection `json:"rejection,omitempty"`
+	// of reconcile.orphan and authorization.abandoned
+	Intent   *Intent       `json:"intent,omitempty"`
+	Capacity *CapacityRisk `json:"capacity,omitempty"`
+	// the replica that reports, or the one that stopped
+	Replica string `json:"replica,omitempty"`
+	// of replica.stopped: the replicas that run, at most ten
+	Alive []string `json:"alive,omitempty"`
+	Sink  string   `json:"sink,omitempty"` // of sink.*
+	// of sink.events_lost (-1: unknown) and sink.dead_letters
+	Count  int64  `json:"count,omitempty"`
+	Detail string `json:"detail,omitempty"`
 }
 
 // Rejection is a request that was rejected while no caller waited for it.
@@ -86,7 +99,8 @@ type Intent struct {
 	Detail        string `json:"detail,omitempty"`
 }
 
-// CapacityRisk is the holds whose authorization ends before Stripe's limits let them through.
+// CapacityRisk is the holds whose authorization ends before Stripe's limits let
+// them through.
 type CapacityRisk struct {
 	Holds   int        `json:"holds"`
 	Sums    []hold.Sum `json:"sums,omitempty"`     // the money at risk
@@ -95,17 +109,19 @@ type CapacityRisk struct {
 	AtLeast bool       `json:"at_least,omitempty"` // there were more holds than were examined
 }
 
-// Encode encodes the events of a decision that is committed as version. The time in the ids keeps
-// them unique where Redis has lost the hold and counts its versions anew.
+// Encode encodes the events of a decision that is committed as version. The
+// time in the ids keeps them unique where Redis has lost the hold and counts
+// its versions anew.
 func Encode(d *hold.Decision, version uint64, livemode bool, now time.Time) [][]byte {
 	prefix := strconv.FormatUint(version, 10) + "t" + base36(now.UnixMilli())
 	return encodeAll(d, livemode, now,
 		func(i int) string { return prefix + "_" + strconv.Itoa(i+1) })
 }
 
-// EncodeMilestone encodes the events of a milestone that is passed without a change of the record.
-// Its ids name the deadline and the event: a milestone that is passed again after a failover has
-// the same ids, unless another event follows from it by then.
+// EncodeMilestone encodes the events of a milestone that is passed without a
+// change of the record. Its ids name the deadline and the event: a milestone
+// that is passed again after a failover has the same ids, unless another event
+// follows from it by then.
 func EncodeMilestone(d *hold.Decision, livemode bool, now time.Time) [][]byte {
 	prefix := "d" + base36(d.Hold.ExpiresAt.UnixMilli()) +
 		"v" + strconv.FormatUint(d.Hold.Version, 10)

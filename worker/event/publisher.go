@@ -7,7 +7,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Store publishes an event unless one about the same was published before, over all replicas.
+// Store publishes an event unless one about the same was published before, over
+// all replicas.
 type Store interface {
 	PublishOnce(ctx context.Context, about string, event []byte) (first bool, err error)
 }
@@ -23,8 +24,9 @@ func NewPublisher(store Store, now func() time.Time) *Publisher {
 	return &Publisher{store: store, now: now}
 }
 
-// PublishOnce publishes a system event about something, such as a PaymentIntent. A repetition, by
-// whichever replica, changes nothing; first is false for it.
+// PublishOnce publishes a system event about something, such as a
+// PaymentIntent. A repetition, by whichever replica, changes nothing; first is
+// false for it.
 func (p *Publisher) PublishOnce(
 	ctx context.Context, t hold.EventType, about string, data Data,
 ) (first bool, err error) {

@@ -1,12 +1,12 @@
 // Package execute drives a machine through its calls to Stripe.
 //
-// A machine decides: it names the next call and says what an answer means. [Driver.Drive] does the
-// rest, the same way for holds and for authorizations: it waits for the budget, makes sure that the
-// lease outlives the call, sends, and hands the answer back, until the machine is done or a limit
-// is reached.
+// A machine decides: it names the next call and says what an answer means.
+// [Driver.Drive] does the rest, the same way for holds and for authorizations:
+// it waits for the budget, makes sure that the lease outlives the call, sends,
+// and hands the answer back, until the machine is done or a limit is reached.
 //
-// Nothing here decides what happens to a hold, and nothing is sent twice: a call whose outcome is
-// unknown goes back to the machine as such.
+// Nothing here decides what happens to a hold, and nothing is sent twice: a
+// call whose outcome is unknown goes back to the machine as such.
 package execute
 
 import (
@@ -17,26 +17,30 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Machine decides which call is next and what its answer means. It is used by one Drive at a time.
+// Machine decides which call is next and what its answer means. It is used by
+// one Drive at a time.
 type Machine interface {
-	// Next returns the call that is needed now. A wait above zero says that none may be sent before
-	// it is over. Without ok the machine is done. Next is asked again after every wait, so the same
-	// call may be named several times before it is sent.
+	// Next returns the call that is needed now. A wait above zero says that
+	// none may be sent before it is over. Without ok the machine is done. Next
+	// is asked again after every wait, so the same call may be named several
+	// times before it is sent.
 	Next(ctx context.Context, now time.Time) (call hold.Call, wait time.Duration, ok bool)
 	// Apply takes in the answer to a call that was sent.
 	Apply(ctx context.Context, call hold.Call, a hold.Answer, now time.Time)
 }
 
-// Caller sends calls to Stripe. An error of either method is a *[hold.NotSentError]: nothing was
-// sent.
+// Caller sends calls to Stripe. An error of either method is a
+// *[hold.NotSentError]: nothing was sent.
 type Caller interface {
-	// Reserve takes one request from the budget and waits for its moment, maxWait at most.
+	// Reserve takes one request from the budget and waits for its moment,
+	// maxWait at most.
 	Reserve(ctx context.Context, call hold.Call, maxWait time.Duration) error
 	// Do sends a call whose request is reserved.
 	Do(ctx context.Context, call hold.Call) (hold.Answer, error)
 }
 
-// Reasons why a drive ends before its machine is done. A *[hold.NotSentError] is the fourth.
+// Reasons why a drive ends before its machine is done. A *[hold.NotSentError]
+// is the fourth.
 var (
 	ErrStopping   = errors.New("stopping")
 	ErrLeaseEnds  = errors.New("the lease may end before the answer comes")
@@ -47,11 +51,13 @@ var (
 type Limits struct {
 	// MaxCalls is how many calls may be sent.
 	MaxCalls int
-	// LeaseEnd is when the lease ends, by this machine's clock. No call begins that may outlast it.
+	// LeaseEnd is when the lease ends, by this machine's clock. No call begins
+	// that may outlast it.
 	LeaseEnd time.Time
 	// BudgetWait is how long one call may wait for the budget.
 	BudgetWait time.Duration
-	// Reserved is the kind of call of which one request is reserved already. Zero means none.
+	// Reserved is the kind of call of which one request is reserved already.
+	// Zero means none.
 	Reserved hold.Op
 }
 
@@ -62,8 +68,9 @@ type Driver struct {
 	CallTimeout time.Duration    // the longest that one call takes
 }
 
-// Drive sends what m asks for until m is done, and returns nil then. Once stopping ends nothing
-// more is sent; ctx bounds the call under way. It returns how many calls were sent.
+// Drive sends what m asks for until m is done, and returns nil then. Once
+// stopping ends nothing more is sent; ctx bounds the call under way. It returns
+// how many calls were sent.
 func (d *Driver) Drive(stopping, ctx context.Context, m Machine, l Limits) (sent int, err error) {
 	reserved := map[hold.Op]int{}
 	if l.Reserved != 0 {
@@ -110,8 +117,8 @@ type Batch struct {
 	Timeout     time.Duration // of one call; 0 means the caller's own
 }
 
-// Backoff is how long to wait before try n of a loop outside of any machine, counted from 1: base,
-// doubled with each try, up to limit.
+// Backoff is how long to wait before try n of a loop outside of any machine,
+// counted from 1: base, doubled with each try, up to limit.
 func Backoff(n int, base, limit time.Duration) time.Duration {
 	d := base
 	for i := 1; i < n && d < limit; i++ {

@@ -125,8 +125,8 @@ func TestDrive_EndsAtItsLimits(t *testing.T) {
 	}
 }
 
-// A machine that is done after its last answer ends without an error even if the process stops at
-// that moment: what it has come to must be written.
+// A machine that is done after its last answer ends without an error even if
+// the process stops at that moment: what it has come to must be written.
 func TestDrive_FinishedMachineWinsOverStop(t *testing.T) {
 	stopping, stop := context.WithCancel(t.Context())
 	m := script{ops: []hold.Op{hold.OpCapture}}

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// APIKey is a Stripe API key. Printing, formatting or marshaling it writes a placeholder.
+// APIKey is a Stripe API key. Printing, formatting or marshaling it writes a
+// placeholder.
 type APIKey string
 
 const apiKeyPlaceholder = "[stripe key]"
@@ -24,13 +25,14 @@ func (APIKey) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(apiKeyPlacehol
 // MarshalText returns a placeholder, for JSON, YAML and loggers.
 func (APIKey) MarshalText() ([]byte, error) { return []byte(apiKeyPlaceholder), nil }
 
-// apiKeyPattern is the form of a key. The bound is generous: Stripe's keys have about 110
-// characters.
+// apiKeyPattern is the form of a key. The bound is generous: Stripe's keys have
+// about 110 characters.
 var apiKeyPattern = boundedPattern{
 	regexp.MustCompile(`^(sk|rk)_(test|live)_[A-Za-z0-9_]{3,}$`), 248,
 }
 
-// validate says what is wrong with the key. Its errors name the form that was found, never the key.
+// validate says what is wrong with the key. Its errors name the form that was
+// found, never the key.
 func (k APIKey) validate() error {
 	const want = "want a secret key (sk_test_… or sk_live_…) or a restricted one (rk_…)"
 	s := string(k)

@@ -9,8 +9,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// authorize creates an intent and confirms it in one request. Capture and confirmation are manual.
-// It takes cards only: of automatic payment methods some would redirect the cardholder.
+// authorize creates an intent and confirms it in one request. Capture and
+// confirmation are manual. It takes cards only: of automatic payment methods
+// some would redirect the cardholder.
 func (g *Gateway) authorize(ctx context.Context, c hold.Call) hold.Answer {
 	au := c.Authorize
 	p := &stripe.PaymentIntentParams{
@@ -38,7 +39,8 @@ func (g *Gateway) authorize(ctx context.Context, c hold.Call) hold.Answer {
 	})
 }
 
-// confirm confirms an intent again: after the cardholder has acted, or with another payment method.
+// confirm confirms an intent again: after the cardholder has acted, or with
+// another payment method.
 func (g *Gateway) confirm(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.PaymentIntentConfirmParams{
 		PaymentMethod:        optionalString(c.Authorize.PaymentMethod),
@@ -54,9 +56,9 @@ func (g *Gateway) confirm(ctx context.Context, c hold.Call) hold.Answer {
 	})
 }
 
-// sendForCardholder sends a request whose answer is one PaymentIntent, and keeps what the
-// cardholder's browser needs of it. Only an [hold.AnswerOK] carries that: after a decline the
-// caller asks for another card.
+// sendForCardholder sends a request whose answer is one PaymentIntent, and
+// keeps what the cardholder's browser needs of it. Only an [hold.AnswerOK]
+// carries that: after a decline the caller asks for another card.
 func (g *Gateway) sendForCardholder(
 	ctx context.Context, r readRequest, send func(context.Context) (*stripe.PaymentIntent, error),
 ) hold.Answer {
@@ -74,8 +76,8 @@ func (g *Gateway) sendForCardholder(
 	return a
 }
 
-// convertCardholder takes from a PaymentIntent what its cardholder needs, and why the last payment
-// failed.
+// convertCardholder takes from a PaymentIntent what its cardholder needs, and
+// why the last payment failed.
 func convertCardholder(s *scrubber, pi *stripe.PaymentIntent) *hold.Cardholder {
 	ch := &hold.Cardholder{ClientSecret: hold.NewSecret(pi.ClientSecret)}
 	if n := pi.NextAction; n != nil {
@@ -91,8 +93,8 @@ func convertCardholder(s *scrubber, pi *stripe.PaymentIntent) *hold.Cardholder {
 	return ch
 }
 
-// presenceParams says whether the cardholder is present. If so, the bank's challenge is shown by
-// the page at return_url, or without one by Stripe.js.
+// presenceParams says whether the cardholder is present. If so, the bank's
+// challenge is shown by the page at return_url, or without one by Stripe.js.
 func presenceParams(au *hold.AuthorizeCall) (offSession, useSDK *bool) {
 	switch {
 	case au.OffSession:

@@ -10,10 +10,10 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// DoEach sends calls as the budget allows and hands each answer to done, concurrently. Calls that
-// draw on the same budget start in their order. While one budget is used up, calls on the others go
-// on. DoEach returns when every call that it sent is done. unsent has the positions of the others,
-// ascending.
+// DoEach sends calls as the budget allows and hands each answer to done,
+// concurrently. Calls that draw on the same budget start in their order. While
+// one budget is used up, calls on the others go on. DoEach returns when every
+// call that it sent is done. unsent has the positions of the others, ascending.
 func (c *Caller) DoEach(
 	ctx context.Context, calls []hold.Call, b execute.Batch, done func(i int, a hold.Answer),
 ) (unsent []int) {
@@ -39,14 +39,16 @@ func (c *Caller) DoEach(
 	return run.unsent
 }
 
-// budgetQueue is the calls of a batch that wait for one budget, by their position.
+// budgetQueue is the calls of a batch that wait for one budget, by their
+// position.
 type budgetQueue struct {
 	account   string
 	op        hold.Op // whose budget it is
 	positions []int
 }
 
-// queuesByBudget groups calls by the budget that they draw on, in the order of their first calls.
+// queuesByBudget groups calls by the budget that they draw on, in the order of
+// their first calls.
 func queuesByBudget(calls []hold.Call) []*budgetQueue {
 	type key struct {
 		account string
@@ -79,8 +81,9 @@ type batchRun struct {
 	unsent []int
 }
 
-// sendReserved starts what the budgets grant now. It returns the queues that are not empty yet, and
-// how long until one of those that got nothing is worth another try.
+// sendReserved starts what the budgets grant now. It returns the queues that
+// are not empty yet, and how long until one of those that got nothing is worth
+// another try.
 func (r *batchRun) sendReserved(
 	ctx context.Context, queues []*budgetQueue,
 ) (rest []*budgetQueue, wait time.Duration) {

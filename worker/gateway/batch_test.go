@@ -36,7 +36,8 @@ func (c *collector) done(i int, _ hold.Answer) {
 
 func (c *collector) sorted() []int { return slices.Sorted(slices.Values(c.positions)) }
 
-// tokens is a budget of a number of requests for each account, which refills as a whole.
+// tokens is a budget of a number of requests for each account, which refills as
+// a whole.
 type tokens struct {
 	perRefill map[string]int
 	interval  time.Duration
@@ -74,8 +75,8 @@ func TestDoEach_SendsWhatTheBudgetGrantsNow(t *testing.T) {
 	})
 }
 
-// TestDoEach_OneBudgetUsedUp checks that the calls on another budget go on, and that each account's
-// calls start in their order.
+// TestDoEach_OneBudgetUsedUp checks that the calls on another budget go on, and
+// that each account's calls start in their order.
 func TestDoEach_OneBudgetUsedUp(t *testing.T) {
 	runWithCaller(t, func(t *testing.T, e *callerEnv) {
 		b := &tokens{map[string]int{"slow": 1, "fast": 4}, time.Second, e.start, map[string]int{}}

@@ -10,7 +10,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// These benchmarks compare the gateway with stripe-go alone, over the same in-process transport.
+// These benchmarks compare the gateway with stripe-go alone, over the same
+// in-process transport.
 
 func BenchmarkDo_Capture(b *testing.B) {
 	g := gatewayOn(b, respondWith(200, intentBody("succeeded")))

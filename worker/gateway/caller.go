@@ -14,13 +14,15 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Budget is the rate limits that all replicas share, per account and kind of request.
+// Budget is the rate limits that all replicas share, per account and kind of
+// request.
 type Budget interface {
 	// Reserve grants up to n requests that may be sent within ahead from now.
 	Reserve(
 		ctx context.Context, account string, op hold.Op, n int, ahead time.Duration,
 	) (hold.Reservation, error)
-	// PauseAccount stops one kind of request of an account on all replicas for d.
+	// PauseAccount stops one kind of request of an account on all replicas for
+	// d.
 	PauseAccount(ctx context.Context, account string, op hold.Op, d time.Duration) error
 }
 
@@ -29,9 +31,9 @@ type Client interface {
 	Do(ctx context.Context, c hold.Call) hold.Answer
 }
 
-// CallObserver counts finished calls, for metrics. A call is reported under the operation whose
-// budget it uses: a list as [hold.OpRead], a confirmation as [hold.OpAuthorize]. A check uses no
-// budget and is reported as [hold.OpCheck].
+// CallObserver counts finished calls, for metrics. A call is reported under the
+// operation whose budget it uses: a list as [hold.OpRead], a confirmation as
+// [hold.OpAuthorize]. A check uses no budget and is reported as [hold.OpCheck].
 type CallObserver interface {
 	CallFinished(op hold.Op, kind hold.AnswerKind, took time.Duration)
 }
@@ -49,30 +51,33 @@ type CallerOptions struct {
 	Logger   *zap.Logger
 }
 
-// ReserveAhead is how far into the future requests are reserved. It is far enough to use a slow
-// rate in full between two polls, and near enough that a hold with a nearer deadline hardly waits
-// behind it.
+// ReserveAhead is how far into the future requests are reserved. It is far
+// enough to use a slow rate in full between two polls, and near enough that a
+// hold with a nearer deadline hardly waits behind it.
 const ReserveAhead = 200 * time.Millisecond
 
 const (
-	// rateLimitPause and forbiddenPause are how long a refusal pauses that kind of request.
+	// rateLimitPause and forbiddenPause are how long a refusal pauses that kind
+	// of request.
 	rateLimitPause = 2 * time.Second
 	forbiddenPause = time.Minute
-	// breakerFailures is how many consecutive calls without an answer open the breaker. After
-	// breakerTimeout it is half-open and lets one call through.
+	// breakerFailures is how many consecutive calls without an answer open the
+	// breaker. After breakerTimeout it is half-open and lets one call through.
 	breakerFailures = 5
 	breakerTimeout  = 5 * time.Second
 	// keyProbeInterval is how often a rejected key is tried again.
 	keyProbeInterval = 30 * time.Second
-	// notSentRetry is when to retry a call that was not sent for a reason without a known end.
+	// notSentRetry is when to retry a call that was not sent for a reason
+	// without a known end.
 	notSentRetry = time.Second
 )
 
-// Caller sends calls to Stripe. It applies the shared budget, the circuit breaker, the timeout and
-// the metrics to every one of them. It is safe for concurrent use.
+// Caller sends calls to Stripe. It applies the shared budget, the circuit
+// breaker, the timeout and the metrics to every one of them. It is safe for
+// concurrent use.
 //
-// An error of its methods is a *[hold.NotSentError]: nothing was sent. Everything that was sent, or
-// may have been, has an answer.
+// An error of its methods is a *[hold.NotSentError]: nothing was sent.
+// Everything that was sent, or may have been, has an answer.
 type Caller struct {
 	client  Client
 	budget  Budget
@@ -115,7 +120,8 @@ func (c *Caller) Do(ctx context.Context, call hold.Call) (hold.Answer, error) {
 	return c.send(ctx, call, c.o.Timeout)
 }
 
-// DoWithin reserves a request, waiting at most maxWait for the budget, and sends the call.
+// DoWithin reserves a request, waiting at most maxWait for the budget, and
+// sends the call.
 func (c *Caller) DoWithin(
 	ctx context.Context, call hold.Call, maxWait time.Duration,
 ) (hold.Answer, error) {
@@ -125,7 +131,8 @@ func (c *Caller) DoWithin(
 	return c.send(ctx, call, c.o.Timeout)
 }
 
-// Reserve takes one request from the budget and waits for its moment, at most maxWait.
+// Reserve takes one request from the budget and waits for its moment, at most
+// maxWait.
 func (c *Caller) Reserve(ctx context.Context, call hold.Call, maxWait time.Duration) error {
 	deadline := time.Now().Add(maxWait)
 	for {
@@ -196,8 +203,9 @@ func metricOp(op hold.Op) hold.Op {
 	return op.Bucket()
 }
 
-// recordOutcome tells the breaker whether Stripe answers, and records whether it accepts the key. A
-// replayed error counts as an answer: Stripe stored it earlier, and answers now.
+// recordOutcome tells the breaker whether Stripe answers, and records whether
+// it accepts the key. A replayed error counts as an answer: Stripe stored it
+// earlier, and answers now.
 func (c *Caller) recordOutcome(report func(error), a hold.Answer) {
 	if !isAnswered(a.Kind) {
 		report(errNoAnswer)
@@ -216,8 +224,9 @@ func (c *Caller) recordOutcome(report func(error), a hold.Answer) {
 	c.o.Logger.Info("Stripe accepts the key again")
 }
 
-// pauseIfRefused pauses that kind of request on all replicas if Stripe refused one for its rate or
-// for a missing permission. A check uses no budget, so nothing is paused for it.
+// pauseIfRefused pauses that kind of request on all replicas if Stripe refused
+// one for its rate or for a missing permission. A check uses no budget, so
+// nothing is paused for it.
 func (c *Caller) pauseIfRefused(ctx context.Context, call hold.Call, a hold.Answer) {
 	d := time.Duration(0)
 	switch {
@@ -247,12 +256,12 @@ func (c *Caller) Available() bool { return !c.KeyRejected() && !c.BreakerOpen() 
 // KeyRejected reports whether Stripe rejects the key.
 func (c *Caller) KeyRejected() bool { return c.keyRejected.Load() }
 
-// BreakerOpen reports whether the breaker refuses calls, all or all but one, because Stripe did not
-// answer.
+// BreakerOpen reports whether the breaker refuses calls, all or all but one,
+// because Stripe did not answer.
 func (c *Caller) BreakerOpen() bool { return c.breaker.State() != gobreaker.StateClosed }
 
-// MaxInFlight is how many calls are worth starting now: none while Stripe is unavailable, one while
-// the breaker is half-open, otherwise any number (-1).
+// MaxInFlight is how many calls are worth starting now: none while Stripe is
+// unavailable, one while the breaker is half-open, otherwise any number (-1).
 func (c *Caller) MaxInFlight() int {
 	state := c.breaker.State()
 	switch {
@@ -264,12 +273,13 @@ func (c *Caller) MaxInFlight() int {
 	return -1
 }
 
-// TakeRateLimited returns how many calls Stripe refused for their rate since the last
-// TakeRateLimited.
+// TakeRateLimited returns how many calls Stripe refused for their rate since
+// the last TakeRateLimited.
 func (c *Caller) TakeRateLimited() int64 { return c.rateLimited.Swap(0) }
 
-// Probe sends a check if Stripe is unavailable, so that work resumes although nothing is due. It
-// reports whether it sent one. A rejected key is tried every 30 seconds only.
+// Probe sends a check if Stripe is unavailable, so that work resumes although
+// nothing is due. It reports whether it sent one. A rejected key is tried every
+// 30 seconds only.
 func (c *Caller) Probe(ctx context.Context) bool {
 	if c.Available() || !c.probeDue() {
 		return false

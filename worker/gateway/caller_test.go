@@ -23,8 +23,8 @@ type callerEnv struct {
 	*gateway.Caller
 	logs *observer.ObservedLogs
 
-	// answer answers a call, and reserve a request for budget. Without them every call is OK and
-	// every request is granted.
+	// answer answers a call, and reserve a request for budget. Without them
+	// every call is OK and every request is granted.
 	answer  func(ctx context.Context, c hold.Call) hold.Answer
 	reserve func(account string, op hold.Op, n int) (hold.Reservation, error)
 
@@ -135,8 +135,8 @@ func (e *callerEnv) do(t *testing.T) hold.AnswerKind {
 	return a.Kind
 }
 
-// checkNotSent checks that an error, if there is one, is a NotSentError. A retryAfter above zero is
-// compared.
+// checkNotSent checks that an error, if there is one, is a NotSentError. A
+// retryAfter above zero is compared.
 func checkNotSent(t *testing.T, err error, retryAfter time.Duration) {
 	t.Helper()
 	if err == nil {
@@ -317,8 +317,8 @@ func TestBreaker_LimitsCallsDuringOutage(t *testing.T) {
 	})
 }
 
-// TestBreaker_IgnoresCallersThatGoAway checks that such a call neither opens the breaker nor closes
-// it, and is not observed.
+// TestBreaker_IgnoresCallersThatGoAway checks that such a call neither opens
+// the breaker nor closes it, and is not observed.
 func TestBreaker_IgnoresCallersThatGoAway(t *testing.T) {
 	runWithCaller(t, func(t *testing.T, e *callerEnv) {
 		goAway := func() {
@@ -355,7 +355,8 @@ func TestBreaker_IgnoresCallersThatGoAway(t *testing.T) {
 	})
 }
 
-// TestCaller_AppliesLateAnswers takes an answer for what it is, although its caller has gone away.
+// TestCaller_AppliesLateAnswers takes an answer for what it is, although its
+// caller has gone away.
 func TestCaller_AppliesLateAnswers(t *testing.T) {
 	runWithCaller(t, func(t *testing.T, e *callerEnv) {
 		e.answer = func(ctx context.Context, _ hold.Call) hold.Answer {

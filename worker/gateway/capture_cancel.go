@@ -40,8 +40,8 @@ func (g *Gateway) cancel(ctx context.Context, c hold.Call) hold.Answer {
 	})
 }
 
-// intentJSON is what the gateway reads of the answer to a capture or a cancel: the fields of an
-// intent whose charge is not expanded.
+// intentJSON is what the gateway reads of the answer to a capture or a cancel:
+// the fields of an intent whose charge is not expanded.
 type intentJSON struct {
 	ID                 string            `json:"id"`
 	Object             string            `json:"object"`
@@ -57,12 +57,13 @@ type intentJSON struct {
 	PaymentMethodTypes []string          `json:"payment_method_types"`
 }
 
-// emptyResource is what stripe-go decodes of a body that the gateway reads itself.
+// emptyResource is what stripe-go decodes of a body that the gateway reads
+// itself.
 type emptyResource struct{ stripe.APIResource }
 
-// sendIntentAction sends a capture or a cancel. It decodes a good answer itself: stripe-go reads
-// a body six times, into a struct of some hundred fields, which was a fifth of a capture's CPU
-// time. stripe-go decodes errors.
+// sendIntentAction sends a capture or a cancel. It decodes a good answer
+// itself: stripe-go reads a body six times, into a struct of some hundred
+// fields, which was a fifth of a capture's CPU time. stripe-go decodes errors.
 func (g *Gateway) sendIntentAction(
 	ctx context.Context, c hold.Call, action string,
 	params func(context.Context) stripe.ParamsContainer,
@@ -86,8 +87,8 @@ func (g *Gateway) sendIntentAction(
 	})
 }
 
-// decodeIntent decodes a PaymentIntent. It is as lenient as encoding/json: a stray byte in a
-// description must not make a successful capture unknown.
+// decodeIntent decodes a PaymentIntent. It is as lenient as encoding/json: a
+// stray byte in a description must not make a successful capture unknown.
 func decodeIntent(body []byte) (*stripe.PaymentIntent, error) {
 	var s intentJSON
 	lenient := json.JoinOptions(jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
@@ -112,8 +113,8 @@ func decodeIntent(body []byte) (*stripe.PaymentIntent, error) {
 
 var bodyBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// bufferBody keeps the body of a good answer and leaves an empty object in its place. A body that
-// breaks off does so for stripe-go as well.
+// bufferBody keeps the body of a good answer and leaves an empty object in its
+// place. A body that breaks off does so for stripe-go as well.
 func (t *callTrace) bufferBody(res *http.Response) {
 	_, err := t.bodyBuffer.ReadFrom(res.Body)
 	_ = res.Body.Close() // it was read to its end, or is unusable

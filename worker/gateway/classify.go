@@ -15,8 +15,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// classifyFailure classifies every answer but a good one. It never uses err.Error() of an error
-// that has seen a body: stripe-go puts client secrets and pieces of bodies there.
+// classifyFailure classifies every answer but a good one. It never uses
+// err.Error() of an error that has seen a body: stripe-go puts client secrets
+// and pieces of bodies there.
 func (g *Gateway) classifyFailure(t *callTrace, err error, r readRequest) hold.Answer {
 	a := t.answer(0)
 	var se *stripe.Error
@@ -43,8 +44,8 @@ func (g *Gateway) classifyFailure(t *callTrace, err error, r readRequest) hold.A
 	return a
 }
 
-// classifyStripeError classifies an error that Stripe itself sent. Where code and status could
-// disagree, the more careful reading comes first.
+// classifyStripeError classifies an error that Stripe itself sent. Where code
+// and status could disagree, the more careful reading comes first.
 func classifyStripeError(t *callTrace, e *stripe.Error, mutation bool) hold.AnswerKind {
 	if isInconclusiveStatus(t.status) {
 		return inconclusiveKind(t, mutation)
@@ -86,7 +87,8 @@ func kindByCode(code stripe.ErrorCode) hold.AnswerKind {
 	return 0
 }
 
-// kindByStatus returns the kind of an HTTP status, 0 if the status decides nothing.
+// kindByStatus returns the kind of an HTTP status, 0 if the status decides
+// nothing.
 func kindByStatus(status int, errorType stripe.ErrorType) hold.AnswerKind {
 	switch status {
 	case http.StatusTooManyRequests:
@@ -117,14 +119,15 @@ func kindByType(errorType stripe.ErrorType) hold.AnswerKind {
 	return 0
 }
 
-// isInconclusiveStatus reports whether a status says nothing about the effect: 5xx, and 424, where
-// something failed that Stripe depends on.
+// isInconclusiveStatus reports whether a status says nothing about the effect:
+// 5xx, and 424, where something failed that Stripe depends on.
 func isInconclusiveStatus(status int) bool {
 	return status >= http.StatusInternalServerError || status == http.StatusFailedDependency
 }
 
-// inconclusiveKind is the kind of an answer that does not say what happened. It is unknown, unless
-// this idempotency key will never say: Stripe replayed the error, or says that a retry is useless.
+// inconclusiveKind is the kind of an answer that does not say what happened. It
+// is unknown, unless this idempotency key will never say: Stripe replayed the
+// error, or says that a retry is useless.
 func inconclusiveKind(t *callTrace, mutation bool) hold.AnswerKind {
 	if mutation && isInconclusiveStatus(t.status) && (t.replayed || t.shouldRetry == "false") {
 		return hold.AnswerReplayedError
@@ -132,8 +135,8 @@ func inconclusiveKind(t *callTrace, mutation bool) hold.AnswerKind {
 	return hold.AnswerUnknown
 }
 
-// errorCode returns the decline code of an error, otherwise its code, or "" if neither is a valid
-// code.
+// errorCode returns the decline code of an error, otherwise its code, or "" if
+// neither is a valid code.
 func errorCode(s *scrubber, e *stripe.Error) string {
 	declineCode := s.validErrorCode(string(e.DeclineCode))
 	return cmp.Or(declineCode, s.validErrorCode(string(e.Code)))
@@ -161,8 +164,9 @@ func describeUnreadableBody(t *callTrace, err error) string {
 	return "not what was asked for, so what happened is unknown"
 }
 
-// describeSendError says why no answer came. Without quote it quotes only errors whose text has
-// nothing but addresses and numbers: the error of a malformed answer quotes the answer.
+// describeSendError says why no answer came. Without quote it quotes only
+// errors whose text has nothing but addresses and numbers: the error of a
+// malformed answer quotes the answer.
 func describeSendError(s *scrubber, err error, quote bool) string {
 	var ue *url.Error
 	if errors.As(err, &ue) {

@@ -27,8 +27,8 @@ var (
 	insufficientFunds = `,"decline_code":"insufficient_funds"`
 )
 
-// unexpectedState is the error of a call on an intent in another state, with that intent unless
-// empty.
+// unexpectedState is the error of a call on an intent in another state, with
+// that intent unless empty.
 func unexpectedState(intent string, headers ...string) roundTripFunc {
 	more := ""
 	if intent != "" {
@@ -43,7 +43,8 @@ func invalidRequest(status int, code string, headers ...string) roundTripFunc {
 	return respondWith(status, errorBody(invalidRequestType, code, ""), headers...)
 }
 
-// answerCases is the table of doc.go, row by row. read is the kind for a read where it differs.
+// answerCases is the table of doc.go, row by row. read is the kind for a read
+// where it differs.
 var answerCases = []struct {
 	name      string
 	res       roundTripFunc
@@ -253,7 +254,8 @@ type failingBody struct{}
 
 func (failingBody) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
-// withUnexpandedCharge makes the charge of a body its id, as in the intent of an error.
+// withUnexpandedCharge makes the charge of a body its id, as in the intent of
+// an error.
 func withUnexpandedCharge(s string) string {
 	return s[:strings.Index(s, `"latest_charge"`)] + `"latest_charge":"ch_3PxYzA2eZvKYlo2C1x"}`
 }
@@ -290,8 +292,8 @@ func TestDo_ClassifiesEveryAnswer(t *testing.T) {
 	}
 }
 
-// TestDo_ClassifiesListsAndChecks applies the table to a page and to a check: an answer that is not
-// ok for one intent is not ok for them.
+// TestDo_ClassifiesListsAndChecks applies the table to a page and to a check:
+// an answer that is not ok for one intent is not ok for them.
 func TestDo_ClassifiesListsAndChecks(t *testing.T) {
 	for _, tt := range answerCases {
 		if tt.want == hold.AnswerOK {

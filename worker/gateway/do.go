@@ -10,12 +10,12 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Do sends one request and classifies what came back. It makes one attempt, within the gateway's
-// timeout and ctx, and never panics.
+// Do sends one request and classifies what came back. It makes one attempt,
+// within the gateway's timeout and ctx, and never panics.
 //
-// A list fills [hold.Answer.Page]. An authorization, a confirmation and a read also fill
-// [hold.Answer.Cardholder]. A check fills neither. An invalid call is not sent: its answer is
-// [hold.AnswerInvalid] with HTTPStatus 0.
+// A list fills [hold.Answer.Page]. An authorization, a confirmation and a read
+// also fill [hold.Answer.Cardholder]. A check fills neither. An invalid call is
+// not sent: its answer is [hold.AnswerInvalid] with HTTPStatus 0.
 func (g *Gateway) Do(ctx context.Context, c hold.Call) hold.Answer {
 	if reason := validateCall(&c); reason != "" {
 		return answerNotSent(reason)
@@ -75,8 +75,8 @@ func (g *Gateway) sendForIntent(
 	return a
 }
 
-// sendAndClassify sends one request within the timeout and classifies its answer. expected says
-// that the body was what the request asks for.
+// sendAndClassify sends one request within the timeout and classifies its
+// answer. expected says that the body was what the request asks for.
 func (g *Gateway) sendAndClassify(
 	ctx context.Context, r readRequest, send func(context.Context) (expected bool, err error),
 ) (a hold.Answer) {
@@ -85,8 +85,9 @@ func (g *Gateway) sendAndClassify(
 	ctx, trace := withCallTrace(ctx, r.maxBody)
 	defer func() { a.Retransmitted = trace.retransmitted() }()
 	defer func() {
-		// A panic here would end the daemon and every other call under way. The answer does not
-		// quote the panic's value, which may hold what the body held.
+		// A panic here would end the daemon and every other call under way. The
+		// answer does not quote the panic's value, which may hold what the body
+		// held.
 		if p := recover(); p != nil {
 			a = trace.answer(hold.AnswerUnknown)
 			if !trace.maybeSent() {
@@ -117,8 +118,8 @@ func requestParams(ctx context.Context, account, key string) stripe.Params {
 	return p
 }
 
-// expandChargeAndReview returns what a request for one intent expands. The charge has the deadline,
-// and the review says whether it is open.
+// expandChargeAndReview returns what a request for one intent expands. The
+// charge has the deadline, and the review says whether it is open.
 func expandChargeAndReview() []*string {
 	return []*string{stripe.String("latest_charge"), stripe.String("review")}
 }

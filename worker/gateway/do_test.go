@@ -16,7 +16,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// fullAuthorize has every optional field of an authorization, minimalAuthorize none.
+// fullAuthorize has every optional field of an authorization, minimalAuthorize
+// none.
 var (
 	fullAuthorize = hold.AuthorizeCall{
 		Amount: 12500, Currency: "eur", PaymentMethod: "pm_1", Customer: "cus_1",
@@ -49,9 +50,9 @@ func updateWith(pairs map[string]string, account, key string) hold.Call {
 	}
 }
 
-// TestDo_RequestParametersAreStable pins the request of every call. Stripe compares parameters when
-// it sees an idempotency key again, also from the next version of holdd: a change here needs other
-// keys.
+// TestDo_RequestParametersAreStable pins the request of every call. Stripe
+// compares parameters when it sees an idempotency key again, also from the next
+// version of holdd: a change here needs other keys.
 func TestDo_RequestParametersAreStable(t *testing.T) {
 	const path = "/v1/payment_intents/" + testIntentID
 	const expand = "expand[0]=latest_charge&expand[1]=review"
@@ -216,7 +217,8 @@ func TestDo_RejectsInvalidCalls(t *testing.T) {
 	}
 }
 
-// TestDo_ReturnsCardholder checks which answers have what the cardholder's browser needs.
+// TestDo_ReturnsCardholder checks which answers have what the cardholder's
+// browser needs.
 func TestDo_ReturnsCardholder(t *testing.T) {
 	const redirectURL = "https://hooks.stripe.com/3ds?key=hunter2"
 	const fields = `"next_action":{"type":"redirect_to_url","redirect_to_url":{"url":"` + redirectURL + `"}},` +
@@ -360,7 +362,8 @@ func TestDo_ListReadsOnePage(t *testing.T) {
 	}
 }
 
-// TestDo_Timeout ends each call within the timeout, or with its context if that ends sooner.
+// TestDo_Timeout ends each call within the timeout, or with its context if that
+// ends sooner.
 func TestDo_Timeout(t *testing.T) {
 	hangs := roundTripFunc(func(r *http.Request) (*http.Response, error) {
 		<-r.Context().Done()
@@ -405,7 +408,8 @@ func TestDo_Timeout(t *testing.T) {
 	}
 }
 
-// TestDo_NeverRetriesOrFollowsRedirects checks that stripe-go and net/http send each request once.
+// TestDo_NeverRetriesOrFollowsRedirects checks that stripe-go and net/http send
+// each request once.
 func TestDo_NeverRetriesOrFollowsRedirects(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308, 409, 424, 429, 500, 502, 503} {
 		n := 0

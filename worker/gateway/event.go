@@ -39,8 +39,8 @@ var (
 	idempotencyKeyPattern = boundedPattern{regexp.MustCompile(`^[!-~]+$`), maxIdempotencyKeyLen}
 )
 
-// eventJSON has the fields that the gateway reads of a body. They have had the same names and types
-// in every version of the API.
+// eventJSON has the fields that the gateway reads of a body. They have had the
+// same names and types in every version of the API.
 type eventJSON struct {
 	ID       string `json:"id"`
 	Object   string `json:"object"`
@@ -55,7 +55,8 @@ type eventJSON struct {
 	} `json:"data"`
 }
 
-// eventObject is the object that an event is about: a PaymentIntent, a charge or a review.
+// eventObject is the object that an event is about: a PaymentIntent, a charge
+// or a review.
 type eventObject struct {
 	ID                 string            `json:"id"`
 	Object             string            `json:"object"`
@@ -92,9 +93,10 @@ func (r *expandableID) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, (*string)(r))
 }
 
-// ParseEvent verifies and reads a webhook. body is unchanged, signature is the header
-// Stripe-Signature, and a tolerance of 0 means [DefaultSignatureTolerance]. One secret that signed
-// the body is enough. An event that is not about a PaymentIntent has an empty PaymentIntent. Errors
+// ParseEvent verifies and reads a webhook. body is unchanged, signature is the
+// header Stripe-Signature, and a tolerance of 0 means
+// [DefaultSignatureTolerance]. One secret that signed the body is enough. An
+// event that is not about a PaymentIntent has an empty PaymentIntent. Errors
 // are [ErrInvalidSignature], [ErrSignatureTooOld] and [ErrNotAnEvent].
 func ParseEvent(
 	body []byte, signature string, secrets []string, tolerance time.Duration,
@@ -133,8 +135,9 @@ func (e *eventJSON) isValid() bool {
 		eventTypePattern.matches(e.Type) && hold.CheckAccountID(e.Account) == nil
 }
 
-// concernsHolds reports whether events of a type are about an intent, its charge or its review. An
-// event with a third part in its type is about a dispute or a refund.
+// concernsHolds reports whether events of a type are about an intent, its
+// charge or its review. An event with a third part in its type is about a
+// dispute or a refund.
 func concernsHolds(eventType string) bool {
 	family, verb, _ := strings.Cut(eventType, ".")
 	switch family {
@@ -144,7 +147,8 @@ func concernsHolds(eventType string) bool {
 	return false
 }
 
-// fillEvent adds the object that the event is about. It reports whether the object is valid.
+// fillEvent adds the object that the event is about. It reports whether the
+// object is valid.
 func fillEvent(e *hold.StripeEvent, s *eventObject) bool {
 	id := string(s.PaymentIntent)
 	switch s.Object {
@@ -175,7 +179,8 @@ func fillEvent(e *hold.StripeEvent, s *eventObject) bool {
 	return true
 }
 
-// isValidIntent reports whether the object is a PaymentIntent with all that a hold needs.
+// isValidIntent reports whether the object is a PaymentIntent with all that a
+// hold needs.
 func (s *eventObject) isValidIntent() bool {
 	return hold.CheckPaymentIntentID(s.ID) == nil && identifierOrEmpty(s.Status) != "" &&
 		isCurrencyCode(s.Currency) && s.Created > 0 &&
@@ -198,7 +203,8 @@ func (s *eventObject) intent(livemode bool) *hold.Intent {
 	}
 }
 
-// verifySignature checks that one of the secrets signed the body not longer ago than tolerance.
+// verifySignature checks that one of the secrets signed the body not longer ago
+// than tolerance.
 func verifySignature(
 	body []byte, signature string, secrets []string, tolerance time.Duration,
 ) error {
@@ -221,8 +227,8 @@ func verifySignature(
 	return ErrInvalidSignature
 }
 
-// requestIdempotencyKey returns the idempotency key of the request that caused an event, "" if
-// there is none.
+// requestIdempotencyKey returns the idempotency key of the request that caused
+// an event, "" if there is none.
 func requestIdempotencyKey(request json.RawMessage) string {
 	var r struct {
 		Key string `json:"idempotency_key"`

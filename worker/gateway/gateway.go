@@ -22,16 +22,16 @@ const (
 )
 
 const (
-	// spareConnections is how many connections the pool has beside those for Concurrency calls.
-	// Checks, lists and probes use them.
+	// spareConnections is how many connections the pool has beside those for
+	// Concurrency calls. Checks, lists and probes use them.
 	spareConnections = 8
 
 	dialTimeout      = 5 * time.Second
 	handshakeTimeout = 5 * time.Second
 	idleConnTimeout  = 90 * time.Second
-	// Without pings a connection that died silently, such as behind a NAT that forgot it, would
-	// fail one call after the other until the kernel gives up after a quarter of an hour. Over
-	// HTTP/2 one connection carries all calls.
+	// Without pings a connection that died silently, such as behind a NAT that
+	// forgot it, would fail one call after the other until the kernel gives up
+	// after a quarter of an hour. Over HTTP/2 one connection carries all calls.
 	idlePingInterval = 15 * time.Second
 	pingTimeout      = 5 * time.Second
 
@@ -41,18 +41,20 @@ const (
 // Options configure a [Gateway]. APIKey is required.
 type Options struct {
 	APIKey APIKey
-	// BaseURL is the URL of the API; empty means [DefaultBaseURL]. Plain http is an error with a
-	// live key unless the host is loopback.
+	// BaseURL is the URL of the API; empty means [DefaultBaseURL]. Plain http
+	// is an error with a live key unless the host is loopback.
 	BaseURL string
-	// Concurrency is how many calls may be under way at once. It sizes the connection pool. 0 means
-	// [DefaultConcurrency].
+	// Concurrency is how many calls may be under way at once. It sizes the
+	// connection pool. 0 means [DefaultConcurrency].
 	Concurrency int
-	// Timeout bounds each call, its wait for a connection included. 0 means [DefaultTimeout].
+	// Timeout bounds each call, its wait for a connection included. 0 means
+	// [DefaultTimeout].
 	Timeout time.Duration
-	// Transport replaces the gateway's own connection pool, for tests and simulators in the same
-	// process. An *http.Transport reports whether a request was sent. Any other counts as having
-	// sent a request once it is called, unless its error is a dial or lookup error and it has
-	// reported no connection to [net/http/httptrace].
+	// Transport replaces the gateway's own connection pool, for tests and
+	// simulators in the same process. An *http.Transport reports whether a
+	// request was sent. Any other counts as having sent a request once it is
+	// called, unless its error is a dial or lookup error and it has reported no
+	// connection to [net/http/httptrace].
 	Transport http.RoundTripper
 }
 
@@ -93,15 +95,17 @@ func New(o Options) (*Gateway, error) {
 	return g, nil
 }
 
-// newBackend returns stripe-go's client for the API at base. stripe-go's retries are off: they
-// sleep without watching the context, and every retry of holdd's is recorded first.
+// newBackend returns stripe-go's client for the API at base. stripe-go's
+// retries are off: they sleep without watching the context, and every retry of
+// holdd's is recorded first.
 func newBackend(base string, transport http.RoundTripper) stripe.Backend {
 	_, reportsConns := transport.(*http.Transport)
 	return stripe.GetBackendWithConfig(stripe.APIBackend, &stripe.BackendConfig{
 		URL: stripe.String(base),
 		HTTPClient: &http.Client{
 			Transport: &tracingTransport{next: transport, nextReportsConns: reportsConns},
-			// Stripe does not redirect, and no other host may get the key or a capture.
+			// Stripe does not redirect, and no other host may get the key or a
+			// capture.
 			CheckRedirect: func(*http.Request, []*http.Request) error {
 				return http.ErrUseLastResponse
 			},
@@ -115,8 +119,9 @@ func newBackend(base string, transport http.RoundTripper) stripe.Backend {
 // Livemode reports whether the key moves real money.
 func (g *Gateway) Livemode() bool { return g.livemode }
 
-// Format writes the gateway's mode. Printing the fields could show the key: with a verb that does
-// not fit, fmt follows pointers that it leaves alone otherwise.
+// Format writes the gateway's mode. Printing the fields could show the key:
+// with a verb that does not fit, fmt follows pointers that it leaves alone
+// otherwise.
 func (g Gateway) Format(f fmt.State, _ rune) {
 	mode := "test"
 	if g.livemode {
@@ -136,7 +141,8 @@ func newTransport(conns int) *http.Transport {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: idlePingInterval}
 	pings := &http.HTTP2Config{SendPingTimeout: idlePingInterval, PingTimeout: pingTimeout}
 	return &http.Transport{
-		// An operator behind an egress proxy expects HTTPS_PROXY to apply here too.
+		// An operator behind an egress proxy expects HTTPS_PROXY to apply here
+		// too.
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            dialer.DialContext,
 		ForceAttemptHTTP2:      true,
@@ -150,8 +156,8 @@ func newTransport(conns int) *http.Transport {
 	}
 }
 
-// parseBaseURL checks the URL of the API. Its errors do not quote the URL, which may hold a
-// password.
+// parseBaseURL checks the URL of the API. Its errors do not quote the URL,
+// which may hold a password.
 func parseBaseURL(base string, live bool) (string, error) {
 	if base == "" {
 		return DefaultBaseURL, nil
@@ -178,8 +184,9 @@ func isLoopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// silentLogger is stripe-go's logger. stripe-go logs whole bodies at its debug level and client
-// secrets in its errors, so no level is safe. The [hold.Answer] has every outcome.
+// silentLogger is stripe-go's logger. stripe-go logs whole bodies at its debug
+// level and client secrets in its errors, so no level is safe. The
+// [hold.Answer] has every outcome.
 type silentLogger struct{}
 
 // Debugf, like the methods below, prints nothing.

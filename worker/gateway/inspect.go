@@ -13,8 +13,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Inspection is what a few harmless requests show of Stripe and the key. An answer has kind 0 if
-// its request was not sent: after ListIntents failed none of the others is.
+// Inspection is what a few harmless requests show of Stripe and the key. An
+// answer has kind 0 if its request was not sent: after ListIntents failed none
+// of the others is.
 type Inspection struct {
 	ListIntents   hold.Answer       // may the key list PaymentIntents?
 	ListExpanded  hold.Answer       // may it read their charges and reviews as well?
@@ -23,8 +24,9 @@ type Inspection struct {
 	Endpoints     []WebhookEndpoint // at most 100
 	Latency       time.Duration     // of the first request, connecting included
 
-	// Stripe's clock minus this machine's is between these two. The Date headers, which they are
-	// derived from, have whole seconds. ClockOffsetKnown is false if no answer had the header.
+	// Stripe's clock minus this machine's is between these two. The Date
+	// headers, which they are derived from, have whole seconds.
+	// ClockOffsetKnown is false if no answer had the header.
 	ClockOffsetMin, ClockOffsetMax time.Duration
 	ClockOffsetKnown               bool
 }
@@ -38,14 +40,16 @@ type WebhookEndpoint struct {
 	Enabled    bool
 }
 
-// nonexistentIntentID is a well-formed id that no PaymentIntent has: Stripe's ids contain no words.
+// nonexistentIntentID is a well-formed id that no PaymentIntent has: Stripe's
+// ids contain no words.
 const nonexistentIntentID = "pi_0holddAsksWhetherThisKeyMayWrite"
 
-// Inspect finds out whether Stripe answers, what the key may do, and what time it is at Stripe. It
-// sends at most four requests, one after the other, each within the gateway's timeout, and takes
-// none of the budget. It changes nothing: whether the key may capture is learned from the capture
-// of an intent that does not exist. Stripe checks the key's permissions first (403) and then looks
-// for the intent (404).
+// Inspect finds out whether Stripe answers, what the key may do, and what time
+// it is at Stripe. It sends at most four requests, one after the other, each
+// within the gateway's timeout, and takes none of the budget. It changes
+// nothing: whether the key may capture is learned from the capture of an intent
+// that does not exist. Stripe checks the key's permissions first (403) and then
+// looks for the intent (404).
 func (g *Gateway) Inspect(ctx context.Context) Inspection {
 	var in Inspection
 	m := &clockOffsetMeter{inspection: &in}
@@ -116,14 +120,17 @@ func convertEndpoint(s *scrubber, e *stripe.WebhookEndpoint) WebhookEndpoint {
 	return out
 }
 
-// clockOffsetMeter learns Stripe's time from the Date headers of several answers.
+// clockOffsetMeter learns Stripe's time from the Date headers of several
+// answers.
 type clockOffsetMeter struct{ inspection *Inspection }
 
-// dateHeaderKey is the context key of a *string that takes the Date header of the answer.
+// dateHeaderKey is the context key of a *string that takes the Date header of
+// the answer.
 type dateHeaderKey struct{}
 
-// measureDuring makes a call and narrows the clock offset by its answer. The second in the header
-// began before the answer came, and had not ended before the request was sent.
+// measureDuring makes a call and narrows the clock offset by its answer. The
+// second in the header began before the answer came, and had not ended before
+// the request was sent.
 func (m *clockOffsetMeter) measureDuring(
 	ctx context.Context, call func(context.Context) hold.Answer,
 ) hold.Answer {

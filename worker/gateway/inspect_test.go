@@ -83,8 +83,9 @@ func checkEndpoints(t *testing.T, endpoints []gateway.WebhookEndpoint) {
 	}
 }
 
-// TestInspect_ClockOffset checks that the range has the true offset, and is no wider than the
-// second that the header leaves open and the time that the answer took.
+// TestInspect_ClockOffset checks that the range has the true offset, and is no
+// wider than the second that the header leaves open and the time that the
+// answer took.
 func TestInspect_ClockOffset(t *testing.T) {
 	for _, offset := range []time.Duration{0, 400 * time.Millisecond, 90 * time.Second, 100 * time.Hour} {
 		runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {

@@ -8,8 +8,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// listIntents reads one page of intents, newest first, with their charges and reviews. A page with one
-// unreadable intent is [hold.AnswerUnknown], because the next page would pass over that intent.
+// listIntents reads one page of intents, newest first, with their charges and
+// reviews. A page with one unreadable intent is [hold.AnswerUnknown], because
+// the next page would pass over that intent.
 func (g *Gateway) listIntents(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.PaymentIntentListParams{
 		Expand: []*string{stripe.String("data.latest_charge"), stripe.String("data.review")},
@@ -29,8 +30,8 @@ func (g *Gateway) listIntents(ctx context.Context, c hold.Call) hold.Answer {
 	return a
 }
 
-// check sends the cheapest request that the permissions needed anyway allow. Its answer says
-// whether Stripe answers and accepts the key.
+// check sends the cheapest request that the permissions needed anyway allow.
+// Its answer says whether Stripe answers and accepts the key.
 func (g *Gateway) check(ctx context.Context) hold.Answer {
 	p := &stripe.PaymentIntentListParams{}
 	p.Limit = stripe.Int64(1)

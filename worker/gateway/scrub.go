@@ -10,25 +10,27 @@ import (
 
 const withheldPlaceholder = "[withheld]"
 
-// maxScrubBytes bounds how much of a text from outside is searched. A message is cut to
-// [hold.MaxNoteBytes] afterwards.
+// maxScrubBytes bounds how much of a text from outside is searched. A message
+// is cut to [hold.MaxNoteBytes] afterwards.
 const maxScrubBytes = 16 << 10
 
 var (
-	// Keys of all kinds, webhook secrets, client secrets, and what follows the word client_secret.
-	// The patterns are narrow, because the caller's metadata is searched too, and an article
-	// "SK_1002" is no key.
+	// Keys of all kinds, webhook secrets, client secrets, and what follows the
+	// word client_secret. The patterns are narrow, because the caller's
+	// metadata is searched too, and an article "SK_1002" is no key.
 	secretPattern = regexp.MustCompile(`[A-Za-z0-9_]*_secret_[A-Za-z0-9_%-]*` +
 		`|\b(?:sk|rk|pk|ek|uk)_(?:test|live)_[A-Za-z0-9_*.…-]*` +
 		`|whsec_[A-Za-z0-9+/=_-]*` +
 		`|client_secret["'=:\s%]+[^\s"',;&}]+`)
-	// Numbers as long as a card's, grouped or not. An amount has at most 12 digits, a Unix time 10.
+	// Numbers as long as a card's, grouped or not. An amount has at most 12
+	// digits, a Unix time 10.
 	cardNumberPattern = regexp.MustCompile(`\d(?:[ -]?\d){12,18}`)
 	errorCodePattern  = boundedPattern{regexp.MustCompile(`^[a-z][a-z0-9_]*$`), 64}
 )
 
-// boundedPattern is a pattern and the most bytes that a match has. A bound within the expression
-// would cost memory: regexp compiles one step for each repetition.
+// boundedPattern is a pattern and the most bytes that a match has. A bound
+// within the expression would cost memory: regexp compiles one step for each
+// repetition.
 type boundedPattern struct {
 	re     *regexp.Regexp
 	maxLen int
@@ -36,8 +38,9 @@ type boundedPattern struct {
 
 func (p boundedPattern) matches(s string) bool { return len(s) <= p.maxLen && p.re.MatchString(s) }
 
-// scrubber removes secrets from texts from outside. It is the second line of defense. The first is
-// that only Stripe's error message, code and decline code are taken from an error.
+// scrubber removes secrets from texts from outside. It is the second line of
+// defense. The first is that only Stripe's error message, code and decline code
+// are taken from an error.
 type scrubber struct {
 	apiKey *string // behind a pointer, which no verb of fmt follows
 }
@@ -69,7 +72,8 @@ func (s *scrubber) redactMessage(text string) string {
 	return truncateUTF8(strings.TrimSpace(text), hold.MaxNoteBytes)
 }
 
-// validErrorCode returns c if it has the form of an error code and hides no secret, otherwise "".
+// validErrorCode returns c if it has the form of an error code and hides no
+// secret, otherwise "".
 func (s *scrubber) validErrorCode(c string) string {
 	if !errorCodePattern.matches(c) || s.redactSecrets(c) != c {
 		return ""

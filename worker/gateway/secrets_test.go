@@ -16,7 +16,8 @@ import (
 
 func discardLogger() *log.Logger { return log.New(io.Discard, "", 0) }
 
-// forbiddenTexts must not appear in any answer, nor on standard output or standard error.
+// forbiddenTexts must not appear in any answer, nor on standard output or
+// standard error.
 var forbiddenTexts = []string{
 	testAPIKey, "51GatewayTestsOnly", "_secret_", "Zq8Ty", "whsec_", "rk_live_", "sk_live_",
 	"4242424242424242", "4242 4242 4242 4242", "hunter2",
@@ -29,8 +30,9 @@ const (
 		"4242424242424242 4242 4242 4242 4242 "
 )
 
-// intentWithSecrets is an intent with secrets in every field that takes a text. Metadata is
-// searched for secrets alone: a number as long as a card's may be a booking's there.
+// intentWithSecrets is an intent with secrets in every field that takes a text.
+// Metadata is searched for secrets alone: a number as long as a card's may be a
+// booking's there.
 func intentWithSecrets() string {
 	const text = `"` + secretsInJSON + `"`
 	nextAction := `"next_action":{"type":` + text + `,"redirect_to_url":{"url":` + text + `}}`
@@ -42,7 +44,8 @@ func intentWithSecrets() string {
 	).Replace(intentBody("succeeded"))
 }
 
-// responsesWithSecrets are answers with secrets in every place that an answer has for a text.
+// responsesWithSecrets are answers with secrets in every place that an answer
+// has for a text.
 func responsesWithSecrets() map[string]roundTripFunc {
 	const text = `"` + secretsInJSON + `"`
 	in := intentWithSecrets()
@@ -83,8 +86,9 @@ func responsesWithSecrets() map[string]roundTripFunc {
 	return all
 }
 
-// TestDo_NeverLeaksSecrets gives every kind of call bodies, headers and errors full of secrets. It
-// checks the answers, and what stripe-go or anything else printed meanwhile.
+// TestDo_NeverLeaksSecrets gives every kind of call bodies, headers and errors
+// full of secrets. It checks the answers, and what stripe-go or anything else
+// printed meanwhile.
 func TestDo_NeverLeaksSecrets(t *testing.T) {
 	calls := map[string]hold.Call{
 		"authorize": authorizeWith(minimalAuthorize, "", "k"),
@@ -128,7 +132,8 @@ func TestDo_NeverLeaksSecrets(t *testing.T) {
 	t.Logf("%d answers checked", n)
 }
 
-// printEveryWay prints an answer and what it points to, by several verbs and as JSON.
+// printEveryWay prints an answer and what it points to, by several verbs and as
+// JSON.
 func printEveryWay(a hold.Answer) string {
 	parts := []any{a}
 	if a.Intent != nil {
@@ -196,8 +201,8 @@ func TestScrubber_KeepsHarmlessText(t *testing.T) {
 	}
 }
 
-// FuzzDo_Response checks that every response gives an answer of a known kind, without secrets, and
-// that ok comes only with the intent that was asked for.
+// FuzzDo_Response checks that every response gives an answer of a known kind,
+// without secrets, and that ok comes only with the intent that was asked for.
 func FuzzDo_Response(f *testing.F) {
 	declined := errorBody("card_error", "card_declined", `,"decline_code":"x","source":{"object":"card"}`)
 	unexpected := errorBody(invalidRequestType, "payment_intent_unexpected_state",

@@ -156,7 +156,8 @@ func TestSim_Cancel(t *testing.T) {
 	})
 }
 
-// TestSim_LostReply sends the same key again: it brings the outcome and no second effect.
+// TestSim_LostReply sends the same key again: it brings the outcome and no
+// second effect.
 func TestSim_LostReply(t *testing.T) {
 	effects := map[hold.Op]stripesim.EffectKind{
 		hold.OpCapture: stripesim.EffectCaptured, hold.OpCancel: stripesim.EffectCanceled,
@@ -181,7 +182,8 @@ func TestSim_LostReply(t *testing.T) {
 	}
 }
 
-// TestSim_LostRequest is unknown although nothing happened: the same key does it.
+// TestSim_LostRequest is unknown although nothing happened: the same key does
+// it.
 func TestSim_LostRequest(t *testing.T) {
 	for _, kind := range []stripesim.FaultKind{
 		stripesim.FaultDropRequest, stripesim.FaultHTML, stripesim.FaultUnavailable, stripesim.FaultFailedDependency,
@@ -198,8 +200,8 @@ func TestSim_LostRequest(t *testing.T) {
 	}
 }
 
-// TestSim_StoredServerError replays a stored 500, whether the effect happened or not. Only a read
-// tells.
+// TestSim_StoredServerError replays a stored 500, whether the effect happened
+// or not. Only a read tells.
 func TestSim_StoredServerError(t *testing.T) {
 	for kind, want := range map[stripesim.FaultKind]hold.Status{
 		stripesim.FaultErrorAfter: hold.StatusSucceeded, stripesim.FaultErrorBefore: hold.StatusRequiresCapture,
@@ -242,8 +244,8 @@ func TestSim_ErrorsNotStoredForKey(t *testing.T) {
 	}
 }
 
-// TestSim_ConcurrentCalls sends a second request with the key of one that is still under way, and
-// one with another key.
+// TestSim_ConcurrentCalls sends a second request with the key of one that is
+// still under way, and one with another key.
 func TestSim_ConcurrentCalls(t *testing.T) {
 	runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 		id := w.createHold(stripesim.Hold{})
@@ -353,8 +355,8 @@ func TestSim_Check(t *testing.T) {
 	})
 }
 
-// newServerEnv is the simulator behind a real listener, where a dropped connection is a dropped
-// one.
+// newServerEnv is the simulator behind a real listener, where a dropped
+// connection is a dropped one.
 func newServerEnv(t *testing.T) *simEnv {
 	t.Helper()
 	sim := stripesim.New(stripesim.Options{Seed: 1, EndpointRate: -1, OverallRate: -1})
@@ -373,8 +375,8 @@ func TestSim_RealConnections(t *testing.T) {
 		id := w.createHold(stripesim.Hold{})
 		c := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k-" + id}
 		w.addFault(stripesim.FaultRule{Intent: id, Times: 2, Fault: stripesim.Fault{Kind: kind}})
-		// net/http may send it again by itself over a new connection, into the second fault or past
-		// it.
+		// net/http may send it again by itself over a new connection, into the
+		// second fault or past it.
 		for range 3 {
 			if a := w.gateway.Do(t.Context(), c); a.Kind == hold.AnswerOK {
 				break
@@ -388,13 +390,15 @@ func TestSim_RealConnections(t *testing.T) {
 	}
 }
 
-// TestSim_RetransmittedByTransport checks that an answer to a second try does not pass for "nothing
-// happened". net/http sends a request with an Idempotency-Key again by itself when a kept-alive
-// connection dies, and Stripe can answer the second try before it looks at the key.
+// TestSim_RetransmittedByTransport checks that an answer to a second try does
+// not pass for "nothing happened". net/http sends a request with an
+// Idempotency-Key again by itself when a kept-alive connection dies, and Stripe
+// can answer the second try before it looks at the key.
 func TestSim_RetransmittedByTransport(t *testing.T) {
 	w := newServerEnv(t)
 	id := w.createHold(stripesim.Hold{})
-	w.checkDo(hold.Call{Op: hold.OpRead, PaymentIntent: id}, hold.AnswerOK) // leaves an idle connection
+	// leaves an idle connection
+	w.checkDo(hold.Call{Op: hold.OpRead, PaymentIntent: id}, hold.AnswerOK)
 	lost := stripesim.Fault{Kind: stripesim.FaultDropReply}
 	locked := stripesim.Fault{Kind: stripesim.FaultLockTimeout}
 	w.addFault(stripesim.FaultRule{Intent: id, Class: stripesim.ClassCapture, Nth: 1, Fault: lost})

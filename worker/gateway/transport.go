@@ -18,16 +18,16 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Bounds for bodies, in bytes. A PaymentIntent with its charge has about 8 KiB, a page of 100 about
-// 800 KiB.
+// Bounds for bodies, in bytes. A PaymentIntent with its charge has about 8 KiB,
+// a page of 100 about 800 KiB.
 const (
 	maxBodyBytes     = 1 << 20
 	maxListBodyBytes = 4 << 20
 )
 
-// callTrace records what the transport saw of one call. stripe-go passes on neither the headers of
-// an answer that it cannot decode nor whether a request was sent, and the classification needs
-// both.
+// callTrace records what the transport saw of one call. stripe-go passes on
+// neither the headers of an answer that it cannot decode nor whether a request
+// was sent, and the classification needs both.
 type callTrace struct {
 	maxBodyBytes int64
 	clientTrace  httptrace.ClientTrace
@@ -45,8 +45,8 @@ type callTrace struct {
 
 type callTraceKey struct{}
 
-// withCallTrace puts a new trace on the context. maxBody bounds the answer's body; 0 means
-// maxBodyBytes.
+// withCallTrace puts a new trace on the context. maxBody bounds the answer's
+// body; 0 means maxBodyBytes.
 func withCallTrace(ctx context.Context, maxBody int64) (context.Context, *callTrace) {
 	t := &callTrace{maxBodyBytes: cmp.Or(maxBody, maxBodyBytes)}
 	t.clientTrace.GotConn = func(httptrace.GotConnInfo) { t.connsObtained.Add(1) }
@@ -56,8 +56,9 @@ func withCallTrace(ctx context.Context, maxBody int64) (context.Context, *callTr
 // maybeSent reports whether the request may have been sent.
 func (t *callTrace) maybeSent() bool { return t.handedToTransport || t.connsObtained.Load() > 0 }
 
-// retransmitted reports whether the transport sent the request more than once. An answer that
-// Stripe gives before it looks at the idempotency key says nothing about the earlier try then.
+// retransmitted reports whether the transport sent the request more than once.
+// An answer that Stripe gives before it looks at the idempotency key says
+// nothing about the earlier try then.
 func (t *callTrace) retransmitted() bool { return t.connsObtained.Load() > 1 }
 
 // answer returns an answer of a kind with what the transport saw.
@@ -75,10 +76,11 @@ type tracingTransport struct {
 
 // RoundTrip sends the request and fills the trace.
 //
-// net/http sends a request that has an Idempotency-Key again by itself when a kept-alive connection
-// turns out to be dead. The last error may therefore be a dial error although an earlier try was
-// sent: only the count of connections tells. And the answer may be a 429 to the second try while
-// the first one captures: [hold.Answer].Retransmitted says so.
+// net/http sends a request that has an Idempotency-Key again by itself when a
+// kept-alive connection turns out to be dead. The last error may therefore be a
+// dial error although an earlier try was sent: only the count of connections
+// tells. And the answer may be a 429 to the second try while the first one
+// captures: [hold.Answer].Retransmitted says so.
 func (tt *tracingTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	t := req.Context().Value(callTraceKey{}).(*callTrace)
 	t.handedToTransport = !tt.nextReportsConns // first, in case the transport panics
@@ -114,8 +116,8 @@ var (
 	errBodyTooLong = errors.New("longer than any of Stripe's")
 )
 
-// limitedBody is a body of at most remaining bytes. One byte more is an error and not the end,
-// because a cut body must not pass for a whole one.
+// limitedBody is a body of at most remaining bytes. One byte more is an error
+// and not the end, because a cut body must not pass for a whole one.
 type limitedBody struct {
 	io.ReadCloser
 	remaining int64
@@ -140,8 +142,8 @@ func isDialError(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial" || errors.As(err, &dns)
 }
 
-// parseRequestID returns Stripe's id of the request, "" for anything else. Headers come from
-// outside just as bodies do.
+// parseRequestID returns Stripe's id of the request, "" for anything else.
+// Headers come from outside just as bodies do.
 func parseRequestID(h http.Header) string {
 	id := h.Get("Request-Id")
 	rest, ok := strings.CutPrefix(id, "req_")

@@ -60,8 +60,8 @@ func writeResponse(c net.Conn, status, typ, body string) {
 		"Content-Length: %d\r\n\r\n%s", status, typ, len(body), body)
 }
 
-// TestTransport_ConnectionFailures classifies what real sockets do by whether the request may have
-// been read.
+// TestTransport_ConnectionFailures classifies what real sockets do by whether
+// the request may have been read.
 func TestTransport_ConnectionFailures(t *testing.T) {
 	closed := serveConns(t, func(net.Conn) {})
 	dead, err := net.Listen("tcp", "127.0.0.1:0")
@@ -149,9 +149,10 @@ func TestTransport_UntrustedCertificate(t *testing.T) {
 	}
 }
 
-// TestTransport_StaleConnection sends over a kept-alive connection that the server closes. net/http
-// sends the request again by itself, with the same key. If that fails, the first try may have
-// arrived all the same, although the last error is a dial error.
+// TestTransport_StaleConnection sends over a kept-alive connection that the
+// server closes. net/http sends the request again by itself, with the same key.
+// If that fails, the first try may have arrived all the same, although the last
+// error is a dial error.
 func TestTransport_StaleConnection(t *testing.T) {
 	var conns, requests atomic.Int32
 	base := serveConns(t, func(c net.Conn) {
@@ -210,8 +211,8 @@ func TestTransport_StaleConnection(t *testing.T) {
 	}
 }
 
-// TestTransport_TimeoutWaitingForConnection checks that a call which timed out while every
-// connection was busy was not sent.
+// TestTransport_TimeoutWaitingForConnection checks that a call which timed out
+// while every connection was busy was not sent.
 func TestTransport_TimeoutWaitingForConnection(t *testing.T) {
 	arrived, release := make(chan struct{}), make(chan struct{})
 	var n atomic.Int32
@@ -269,8 +270,8 @@ func TestTransport_CanceledAfterSending(t *testing.T) {
 	}
 }
 
-// TestTransport_ReusesConnections checks that concurrent captures share a pool of the configured
-// size.
+// TestTransport_ReusesConnections checks that concurrent captures share a pool
+// of the configured size.
 func TestTransport_ReusesConnections(t *testing.T) {
 	const concurrency, captures, workers = 64, 5000, 50
 	var conns atomic.Int32
@@ -300,8 +301,9 @@ func TestTransport_ReusesConnections(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// A worker may dial while its last connection still goes back to the pool, so there may be a
-	// few more connections than workers. None is closed, so the pool's size bounds them.
+	// A worker may dial while its last connection still goes back to the pool,
+	// so there may be a few more connections than workers. None is closed, so
+	// the pool's size bounds them.
 	if n := conns.Load(); n > concurrency+8 {
 		t.Errorf("%d connections for %d workers", n, workers)
 	} else {

@@ -9,8 +9,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// updateMetadata sets pairs of an intent's metadata. An empty value removes its pair, and pairs
-// that the call does not name stay. The answer has the intent as it is afterwards, with its charge.
+// updateMetadata sets pairs of an intent's metadata. An empty value removes its
+// pair, and pairs that the call does not name stay. The answer has the intent
+// as it is afterwards, with its charge.
 func (g *Gateway) updateMetadata(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.PaymentIntentParams{
 		Metadata: maps.Clone(c.Metadata), Expand: expandChargeAndReview(),

@@ -20,8 +20,8 @@ const (
 	maxMetadataValueLen = 500
 )
 
-// validateCall returns why a call must not be sent, or "". It quotes no value: an invalid id may
-// well be a client secret.
+// validateCall returns why a call must not be sent, or "". It quotes no value:
+// an invalid id may well be a client secret.
 func validateCall(c *hold.Call) string {
 	switch c.Op {
 	case hold.OpCapture:
@@ -74,7 +74,8 @@ func validateAccount(c *hold.Call) string {
 	return ""
 }
 
-// validateMutation checks the intent, the account and the idempotency key of a call.
+// validateMutation checks the intent, the account and the idempotency key of a
+// call.
 func validateMutation(c *hold.Call) string {
 	if reason := validateTarget(c); reason != "" {
 		return reason
@@ -118,8 +119,8 @@ func validateList(c *hold.Call) string {
 	return validateAccount(c)
 }
 
-// validateMetadata checks pairs of metadata against Stripe's limits. A key with brackets would name
-// another parameter.
+// validateMetadata checks pairs of metadata against Stripe's limits. A key with
+// brackets would name another parameter.
 func validateMetadata(m map[string]string) string {
 	if len(m) > maxMetadataPairs {
 		return fmt.Sprintf("%d pairs of metadata: want at most %d", len(m), maxMetadataPairs)

@@ -1,7 +1,7 @@
 // Package health knows whether Redis answers, and says so once for each outage.
 //
-// Every part of the worker reports its errors here instead of logging them, so that an outage is
-// two log lines and not one for each part and second.
+// Every part of the worker reports its errors here instead of logging them, so
+// that an outage is two log lines and not one for each part and second.
 package health
 
 import (
@@ -15,11 +15,12 @@ import (
 	"go.uber.org/zap"
 )
 
-// ErrUnavailable is wrapped by errors after which the same request can be sent again.
+// ErrUnavailable is wrapped by errors after which the same request can be sent
+// again.
 var ErrUnavailable = errors.New("not available right now: send the same again in a moment")
 
-// unreadableLogInterval bounds how often unreadable records are logged: every poll meets them
-// again.
+// unreadableLogInterval bounds how often unreadable records are logged: every
+// poll meets them again.
 const unreadableLogInterval = time.Minute
 
 // Redis tracks whether Redis answers. Make it with [NewRedis].
@@ -32,9 +33,9 @@ type Redis struct {
 // NewRedis returns a tracker that logs to log.
 func NewRedis(log *zap.Logger) *Redis { return &Redis{log: log} }
 
-// ReportError notes that Redis failed while the caller was doing something, such as "claim holds".
-// The first error of an outage is logged. An error that only concerns unreadable records is no
-// outage.
+// ReportError notes that Redis failed while the caller was doing something,
+// such as "claim holds". The first error of an outage is logged. An error that
+// only concerns unreadable records is no outage.
 func (r *Redis) ReportError(ctx context.Context, doing string, err error) {
 	if ctx.Err() != nil {
 		return
@@ -60,8 +61,9 @@ func (r *Redis) ReportSuccess() {
 	}
 }
 
-// Unavailable reports err as [Redis.ReportError] does, and returns the error for a caller outside.
-// It wraps [ErrUnavailable] and does not carry err, which may name addresses.
+// Unavailable reports err as [Redis.ReportError] does, and returns the error
+// for a caller outside. It wraps [ErrUnavailable] and does not carry err, which
+// may name addresses.
 func (r *Redis) Unavailable(ctx context.Context, doing string, err error) error {
 	if ctx.Err() == nil {
 		r.ReportError(ctx, doing, err)
@@ -72,7 +74,9 @@ func (r *Redis) Unavailable(ctx context.Context, doing string, err error) error 
 
 // Check is one line of the readiness report.
 type Check struct {
-	Name   string // redis, stripe, scheduler; and schedule while it is rebuilt
-	OK     bool
-	Detail string // what is wrong and what to do; of a check that is OK, what an operator should know
+	Name string // redis, stripe, scheduler; and schedule while it is rebuilt
+	OK   bool
+	// what is wrong and what to do; of a check that is OK, what an operator
+	// should know
+	Detail string
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// One row for each thing that Stripe can say to each call of a claimed hold. The hold's own time has come a second ago.
+// One row for each thing that Stripe can say to each call of a claimed hold.
+// The hold's own time has come a second ago.
 
 // holdBefore is how the hold stands when the answer comes.
 type holdBefore struct {
@@ -100,7 +101,8 @@ func TestApplyAnswer(t *testing.T) {
 	}{
 		// Capture, nothing sent before under this key.
 		{capture, hold.AnswerOK, "captured", wantCaptured},
-		{capture, hold.AnswerOK, "part", wantCaptured}, // everything was asked for; what there was is Stripe's word
+		// everything was asked for; what there was is Stripe's word
+		{capture, hold.AnswerOK, "part", wantCaptured},
 		{capture, hold.AnswerOK, "canceled", wantCanceledElsewhere},
 		{capture, hold.AnswerOK, "automatic", wantExpired},
 		{capture, hold.AnswerOK, "held", readsFirst(wantUnknown(opCapture, unexpectedStateBackoff))},
@@ -149,7 +151,8 @@ func TestApplyAnswer(t *testing.T) {
 		{lostCapture, hold.AnswerUnknown, "", wantUnknown(opCapture, formatDuration)},
 		{lostCapture, hold.AnswerReplayedError, "", readsFirst(wantUnknown(opCapture, formatDuration))},
 
-		// Capture under a second key: a late twin of the first may have been faster.
+		// Capture under a second key: a late twin of the first may have been
+		// faster.
 		{captureSecondKey, hold.AnswerOK, "captured", withGeneration(wantCaptured, 2)},
 		{captureSecondKey, hold.AnswerUnexpectedState, "captured", withGeneration(wantCaptured, 2)},
 		{captureSecondKey, hold.AnswerUnexpectedState, "canceled", withGeneration(wantCanceledElsewhere, 2)},
@@ -293,7 +296,8 @@ func TestNextCall_IdempotencyKey(t *testing.T) {
 	if want == "" || len(want) > 255 {
 		t.Fatalf("key %q", want)
 	}
-	// What does not change the effect does not change the key: retries, take-overs, terms that aren't parameters.
+	// What does not change the effect does not change the key: retries,
+	// take-overs, terms that aren't parameters.
 	for name, e := range map[string]func(*hold.Hold){
 		"retry":     func(h *hold.Hold) { h.Retries, h.Attempt = 7, hold.Attempt{Count: 3, FirstAt: due, Unknown: true} },
 		"metadata":  func(h *hold.Hold) { h.Metadata = map[string]string{"a": "b"} },
@@ -306,7 +310,8 @@ func TestNextCall_IdempotencyKey(t *testing.T) {
 			t.Errorf("%s: another key for the same effect: %s, %s", name, got, want)
 		}
 	}
-	// What is another effect has another key. Stripe ignores the endpoint, hence the operation.
+	// What is another effect has another key. Stripe ignores the endpoint,
+	// hence the operation.
 	seen := map[string]string{want: "base"}
 	for name, e := range map[string]func(*hold.Hold){
 		"operation":      func(h *hold.Hold) { h.NextOp = opCancel },

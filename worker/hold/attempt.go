@@ -24,8 +24,8 @@ const (
 // Finished reports whether the attempt's own answer is final.
 func (s AttemptState) Finished() bool { return s >= AttemptAuthorized }
 
-// AuthorizationAttempt is an attempt to authorize, as it is recorded before its request is sent.
-// It holds no secret and nothing of the card.
+// AuthorizationAttempt is an attempt to authorize, as it is recorded before its
+// request is sent. It holds no secret and nothing of the card.
 type AuthorizationAttempt struct {
 	ID              string       `json:"-"` // derived from the caller's idempotency key
 	Digest          string       `json:"-"` // of the request
@@ -56,12 +56,13 @@ const (
 )
 
 const (
-	// ConfirmWindow is how long the cardholder may take. After it Stripe forgets the
-	// confirmation, and holdd confirms nothing more.
+	// ConfirmWindow is how long the cardholder may take. After it Stripe
+	// forgets the confirmation, and holdd confirms nothing more.
 	ConfirmWindow = time.Hour
-	// AbandonIntentAfter is when an unfinished intent is canceled, counted from its creation.
-	// Between ConfirmWindow and this every request of holdd's that could authorize has ended, so
-	// the cancel cannot meet an authorization. Stripe would cancel that as well.
+	// AbandonIntentAfter is when an unfinished intent is canceled, counted from
+	// its creation. Between ConfirmWindow and this every request of holdd's
+	// that could authorize has ended, so the cancel cannot meet an
+	// authorization. Stripe would cancel that as well.
 	AbandonIntentAfter = ConfirmWindow + 2*time.Minute
 )
 
@@ -70,13 +71,15 @@ func (in *Intent) ConfirmWindowOver(now time.Time) bool {
 	return !now.Before(in.Created.Add(ConfirmWindow))
 }
 
-// IdempotencyKeyFresh reports whether Stripe surely still remembers the attempt's key.
+// IdempotencyKeyFresh reports whether Stripe surely still remembers the
+// attempt's key.
 func (a *AuthorizationAttempt) IdempotencyKeyFresh(now time.Time) bool {
 	return now.Before(a.KeyUsedSince.Add(keyLifetime))
 }
 
-// IdempotencyKey is the attempt's idempotency key at Stripe. It follows from the caller's key, so
-// that an attempt which Redis has lost meets its own answer at Stripe.
+// IdempotencyKey is the attempt's idempotency key at Stripe. It follows from
+// the caller's key, so that an attempt which Redis has lost meets its own
+// answer at Stripe.
 func (a *AuthorizationAttempt) IdempotencyKey() string {
 	verb := "authorize"
 	if a.Confirm {
@@ -92,7 +95,8 @@ func (a *AuthorizationAttempt) abandonKey() string {
 
 var callerKeyPattern = regexp.MustCompile(`^[!-~]{8,}$`)
 
-// AttemptID returns the id of the attempt that belongs to a caller's idempotency key.
+// AttemptID returns the id of the attempt that belongs to a caller's
+// idempotency key.
 func AttemptID(key string) (string, error) {
 	if len(key) > 128 || !callerKeyPattern.MatchString(key) {
 		return "", problem(InvalidIdempotencyKey, "Idempotency-Key",

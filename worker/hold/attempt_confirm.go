@@ -2,8 +2,9 @@ package hold
 
 import "time"
 
-// applyCheck decides by the intent whether to confirm it: only an intent that holdd created,
-// within the [ConfirmWindow], and only if there is something to confirm.
+// applyCheck decides by the intent whether to confirm it: only an intent that
+// holdd created, within the [ConfirmWindow], and only if there is something to
+// confirm.
 func applyCheck(m *AuthorizationMachine, r StepResult, now time.Time) {
 	a := r.Answer
 	switch {
@@ -13,7 +14,8 @@ func applyCheck(m *AuthorizationMachine, r StepResult, now time.Time) {
 	case a.Kind == AnswerNotFound && m.tries == 0 && !m.unknown,
 		a.Kind == AnswerOK && a.Intent.Metadata[MetaAuthorization] == "":
 		m.forget(problem(AuthorizationNotFound, "",
-			"there is no authorization %s of this holdd: check the id and the account", m.attempt.PaymentIntent))
+			"there is no authorization %s of this holdd: check the id and the account",
+			m.attempt.PaymentIntent))
 		return
 	case a.Kind != AnswerOK:
 		m.endUnanswered(now)
@@ -29,8 +31,8 @@ func applyCheck(m *AuthorizationMachine, r StepResult, now time.Time) {
 	case in.Status == StatusRequiresAction && !otherCard:
 		m.applyIntent(a, now)
 	case in.Status == StatusRequiresPaymentMethod && (!otherCard || m.attempt.ConfirmSent):
-		// There is nothing to pay with: the card was declined, maybe in answer to the very
-		// request whose answer was lost.
+		// There is nothing to pay with: the card was declined, maybe in answer
+		// to the very request whose answer was lost.
 		m.applyIntent(a, now)
 	case m.tries >= maxAuthorizeTries:
 		m.endUnanswered(now)
@@ -41,13 +43,15 @@ func applyCheck(m *AuthorizationMachine, r StepResult, now time.Time) {
 	}
 }
 
-// confirmable reports whether the intent waits for a confirmation, with its own card or another.
+// confirmable reports whether the intent waits for a confirmation, with its own
+// card or another.
 func (in *Intent) confirmable() bool {
 	return in.Status == StatusRequiresConfirmation || in.Status == StatusRequiresAction ||
 		in.Status == StatusRequiresPaymentMethod
 }
 
-// retryCheck reads the intent again: it tells whether there is still something to confirm.
+// retryCheck reads the intent again: it tells whether there is still something
+// to confirm.
 func (m *AuthorizationMachine) retryCheck(now time.Time) {
 	m.notBefore, m.state = now.Add(authorizeRetryPause), stateCheck
 }
@@ -78,7 +82,8 @@ func nextConfirm(m *AuthorizationMachine, _ time.Time) Step {
 		Key: call.Key, Authorize: &call}}
 }
 
-// applyConfirm says what follows from the answer to a request that confirms the intent.
+// applyConfirm says what follows from the answer to a request that confirms the
+// intent.
 func applyConfirm(m *AuthorizationMachine, r StepResult, now time.Time) {
 	if r.notSent() {
 		m.applyNotSent(r, now)
@@ -92,8 +97,8 @@ func applyConfirm(m *AuthorizationMachine, r StepResult, now time.Time) {
 			m.applyIntent(a, now)
 			return
 		}
-		// A stored answer tells what was. The next check tells what is, and if there is still
-		// something to confirm it needs a new key.
+		// A stored answer tells what was. The next check tells what is, and if
+		// there is still something to confirm it needs a new key.
 		m.unknown = true
 		if a.Replayed {
 			m.renewConfirmKey()
@@ -125,7 +130,8 @@ func applyConfirm(m *AuthorizationMachine, r StepResult, now time.Time) {
 	}
 }
 
-// renewConfirmKey takes a new key. That is safe without a search: one intent is authorized once.
+// renewConfirmKey takes a new key. That is safe without a search: one intent is
+// authorized once.
 func (m *AuthorizationMachine) renewConfirmKey() {
 	m.attempt.Generation++
 	m.state = stateSaveConfirmKey

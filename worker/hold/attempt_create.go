@@ -2,12 +2,13 @@ package hold
 
 import "time"
 
-// lostAttemptWindow is how long before its repetition an attempt may have begun that Redis has
-// lost.
+// lostAttemptWindow is how long before its repetition an attempt may have begun
+// that Redis has lost.
 const lostAttemptWindow = 48 * time.Hour
 
-// tryCreate goes on to the next request that creates the intent. A search comes first where the
-// present key can bring no news, or where Stripe may have forgotten it.
+// tryCreate goes on to the next request that creates the intent. A search comes
+// first where the present key can bring no news, or where Stripe may have
+// forgotten it.
 func (m *AuthorizationMachine) tryCreate(now time.Time) {
 	switch {
 	case m.spent, m.unknown && !m.attempt.IdempotencyKeyFresh(now):
@@ -38,7 +39,8 @@ func applyCreate(m *AuthorizationMachine, r StepResult, now time.Time) {
 	}
 	m.tries++
 	if m.fresh && r.Answer.Replayed && m.attempt.IntentNotBefore.IsZero() {
-		// Stripe knows the key of an attempt that Redis does not know: Redis has lost it.
+		// Stripe knows the key of an attempt that Redis does not know: Redis
+		// has lost it.
 		m.attempt.IntentNotBefore = m.attempt.BegunAt.Add(-lostAttemptWindow)
 		m.answer, m.state = r.Answer, stateSaveLost
 		return
@@ -54,7 +56,8 @@ func applySaveLost(m *AuthorizationMachine, r StepResult, now time.Time) {
 	m.applyCreateAnswer(m.answer, now)
 }
 
-// applyCreateAnswer says what follows from the answer to a request that creates the intent.
+// applyCreateAnswer says what follows from the answer to a request that creates
+// the intent.
 func (m *AuthorizationMachine) applyCreateAnswer(a Answer, now time.Time) {
 	switch a.Kind {
 	case AnswerOK:
@@ -62,7 +65,8 @@ func (m *AuthorizationMachine) applyCreateAnswer(a Answer, now time.Time) {
 	case AnswerDeclined:
 		m.decline(a)
 	case AnswerReplayedError:
-		// Only a stored answer proves that no twin of this request can have an effect any more.
+		// Only a stored answer proves that no twin of this request can have an
+		// effect any more.
 		m.unknown, m.spent = true, a.Replayed
 		m.retryCreate(now)
 	case AnswerUnknown, AnswerKeyInUse, AnswerLockTimeout:
@@ -77,8 +81,9 @@ func (m *AuthorizationMachine) applyCreateAnswer(a Answer, now time.Time) {
 			m.forget(KeyReusedProblem())
 			return
 		}
-		// The digest says that the caller asks for the same as before. Another version of holdd
-		// sent other parameters for it, and the search finds what became of that.
+		// The digest says that the caller asks for the same as before. Another
+		// version of holdd sent other parameters for it, and the search finds
+		// what became of that.
 		m.unknown, m.spent = true, true
 		m.retryCreate(now)
 	default:

@@ -2,7 +2,8 @@ package hold
 
 import "time"
 
-// KeyReusedProblem says that an idempotency key came with another request before.
+// KeyReusedProblem says that an idempotency key came with another request
+// before.
 func KeyReusedProblem() *Problem {
 	return problem(IdempotencyKeyReused, "Idempotency-Key",
 		"this key came with another request before: send a new one for a new authorization")
@@ -25,8 +26,8 @@ func declinedProblem(code, message, id string) *Problem {
 	return &Problem{Code: CardDeclined, DeclineCode: code, PaymentIntent: id, Detail: message}
 }
 
-// answerFinished begins a run for an attempt that has ended: the answer is its outcome, and the
-// hold as it is now.
+// answerFinished begins a run for an attempt that has ended: the answer is its
+// outcome, and the hold as it is now.
 func (m *AuthorizationMachine) answerFinished() {
 	a := &m.attempt
 	switch a.State {
@@ -118,7 +119,8 @@ func (m *AuthorizationMachine) awaitCardholder(a Answer) {
 	m.releaseAs(AttemptAwaitsCardholder, a.Intent.Created.Add(AbandonIntentAfter))
 }
 
-// cardholderOf is what an answer has for the cardholder, empty if it has nothing.
+// cardholderOf is what an answer has for the cardholder, empty if it has
+// nothing.
 func cardholderOf(a *Answer) Cardholder {
 	if a.Cardholder == nil {
 		return Cardholder{}

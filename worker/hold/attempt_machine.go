@@ -3,42 +3,52 @@ package hold
 import "time"
 
 const (
-	// maxAuthorizeTries is how often one run sends the request to create or to confirm.
+	// maxAuthorizeTries is how often one run sends the request to create or to
+	// confirm.
 	maxAuthorizeTries = 3
 	// authorizeRetryPause lies between two tries.
 	authorizeRetryPause = 500 * time.Millisecond
-	// ResumeAttemptAfter is when an attempt is resumed whose process did not end it.
+	// ResumeAttemptAfter is when an attempt is resumed whose process did not
+	// end it.
 	ResumeAttemptAfter = 2 * time.Minute
-	// resumeRetryAfter is when an attempt is resumed again that could not be ended.
+	// resumeRetryAfter is when an attempt is resumed again that could not be
+	// ended.
 	resumeRetryAfter = time.Minute
-	// MaxCallsPerAttempt bounds the calls of one run. The searches need the most.
+	// MaxCallsPerAttempt bounds the calls of one run. The searches need the
+	// most.
 	MaxCallsPerAttempt = maxAuthorizeTries*(1+maxSearchPages) + maxSearchPages + 4
 )
 
-// AuthorizationMachine carries one attempt to authorize to its end: an attempt that creates an
-// intent, one that confirms an intent, or one that a crash or the cardholder left unfinished.
+// AuthorizationMachine carries one attempt to authorize to its end: an attempt
+// that creates an intent, one that confirms an intent, or one that a crash or
+// the cardholder left unfinished.
 //
-// It decides and does nothing. [AuthorizationMachine.Next] names the step that is needed, the
-// caller does it and hands back what came of it with [AuthorizationMachine.Apply], until the step
-// is [StepDone]. Then [AuthorizationMachine.Result] is the answer for the caller of the API.
+// It decides and does nothing. [AuthorizationMachine.Next] names the step that
+// is needed, the caller does it and hands back what came of it with
+// [AuthorizationMachine.Apply], until the step is [StepDone]. Then
+// [AuthorizationMachine.Result] is the answer for the caller of the API.
 //
 // What keeps the cardholder's money safe:
 //
 //   - The record names the idempotency key before a request with it is sent.
-//   - A new key to create an intent follows only a search that read the list to its end and found
-//     no intent of this attempt, and only if the old key is spent or Stripe may have forgotten
-//     it. A new key to confirm is always safe, because one intent is authorized once.
-//   - An unknown outcome is neither success nor failure: the caller gets [OutcomeUnknown] and
-//     repeats.
-//   - A stored answer tells what was, so the intent is read before anything follows from it.
-//   - Every run ends within [MaxCallsPerAttempt] calls, and after a call that was not sent none
-//     follows.
+//   - A new key to create an intent follows only a search that read the list to
+//     its end and found no intent of this attempt, and only if the old key is
+//     spent or Stripe may have forgotten it. A new key to confirm is always
+//     safe, because one intent is authorized once.
+//   - An unknown outcome is neither success nor failure: the caller gets
+//     [OutcomeUnknown] and repeats.
+//   - A stored answer tells what was, so the intent is read before anything
+//     follows from it.
+//   - Every run ends within [MaxCallsPerAttempt] calls, and after a call that
+//     was not sent none follows.
 //
-// A state is what the machine waits for. To add one: a constant below, its row in attemptStates,
-// a function that names its step and one that says what follows (both take the machine and the
-// time, and only the latter changes it). The tests fail for a state without a row and for one
-// that no sequence of answers reaches. Another procedure, such as a renewal, joins the same table
-// with a constructor and states of its own, and ends in stateRelease like the rest.
+// A state is what the machine waits for. To add one: a constant below, its row
+// in attemptStates, a function that names its step and one that says what
+// follows (both take the machine and the time, and only the latter changes it).
+// The tests fail for a state without a row and for one that no sequence of
+// answers reaches. Another procedure, such as a renewal, joins the same table
+// with a constructor and states of its own, and ends in stateRelease like the
+// rest.
 type AuthorizationMachine struct {
 	attempt AuthorizationAttempt
 	request AuthorizeCall // what creates or confirms the intent, without its key
@@ -61,8 +71,8 @@ type AuthorizationMachine struct {
 	canceled *CanceledIntent // this run canceled it
 }
 
-// AuthorizationResult is what the caller of the API gets. Its secrets are for the cardholder's
-// browser alone.
+// AuthorizationResult is what the caller of the API gets. Its secrets are for
+// the cardholder's browser alone.
 type AuthorizationResult struct {
 	PaymentIntent string
 	Status        AuthorizationStatus
@@ -123,7 +133,8 @@ const (
 	stateDone                                   // nothing
 )
 
-// attemptStates says for each state which step it needs and what follows from its result.
+// attemptStates says for each state which step it needs and what follows from
+// its result.
 var attemptStates = [...]struct {
 	name  string
 	next  func(m *AuthorizationMachine, now time.Time) Step
@@ -159,9 +170,9 @@ func (s attemptState) String() string {
 	return attemptStates[s].name
 }
 
-// NewAuthorization returns the machine of an attempt that a caller asks for. attempt is the
-// record as the store has it, lookup what the store found, and call what creates or confirms the
-// intent.
+// NewAuthorization returns the machine of an attempt that a caller asks for.
+// attempt is the record as the store has it, lookup what the store found, and
+// call what creates or confirms the intent.
 func NewAuthorization(
 	attempt AuthorizationAttempt, lookup AttemptLookup, call AuthorizeCall, now time.Time,
 ) *AuthorizationMachine {
@@ -209,17 +220,20 @@ func (m *AuthorizationMachine) Apply(r StepResult, now time.Time) {
 	attemptStates[m.state].apply(m, r, now)
 }
 
-// Result is what the caller of the API gets, once the step is [StepDone]. An error is a
-// *[Problem], a *[NotSentError] if nothing was decided, or the error of a step.
+// Result is what the caller of the API gets, once the step is [StepDone]. An
+// error is a *[Problem], a *[NotSentError] if nothing was decided, or the error
+// of a step.
 func (m *AuthorizationMachine) Result() (AuthorizationResult, error) { return m.result, m.err }
 
-// ForeignAnswer is an answer with the intent of another attempt, nil if there was none.
+// ForeignAnswer is an answer with the intent of another attempt, nil if there
+// was none.
 func (m *AuthorizationMachine) ForeignAnswer() *Answer { return m.foreign }
 
 // Canceled is the abandoned intent that this run canceled, nil if it did not.
 func (m *AuthorizationMachine) Canceled() *CanceledIntent { return m.canceled }
 
-// errNotAsked is the answer where no request was sent, or surely none had an effect.
+// errNotAsked is the answer where no request was sent, or surely none had an
+// effect.
 var errNotAsked = &NotSentError{Reason: "Stripe could not be asked"}
 
 // applyNotSent ends the run because a call was not sent.
@@ -240,15 +254,16 @@ func (m *AuthorizationMachine) endUnanswered(now time.Time) {
 	m.release(errNotAsked, now)
 }
 
-// endUnknown ends the run because it is unknown whether the card was authorized.
+// endUnknown ends the run because it is unknown whether the card was
+// authorized.
 func (m *AuthorizationMachine) endUnknown(now time.Time) {
 	m.release(problem(OutcomeUnknown, "", "Stripe's answer was lost, so it is unknown whether the card "+
 		"was authorized: repeat the same request with the same Idempotency-Key, which authorizes at most "+
 		"once"), now)
 }
 
-// refuse ends the run because Stripe refused the request. Nothing happened, so the record is
-// deleted: if the key is spent, Stripe says so next time.
+// refuse ends the run because Stripe refused the request. Nothing happened, so
+// the record is deleted: if the key is spent, Stripe says so next time.
 func (m *AuthorizationMachine) refuse(a Answer) {
 	code, message := a.Code, a.Message
 	if code == "" {
@@ -262,14 +277,14 @@ func (m *AuthorizationMachine) refuse(a Answer) {
 	m.forget(p)
 }
 
-// release ends the run with an error and leaves the attempt to a repetition, or to the job that
-// resumes it.
+// release ends the run with an error and leaves the attempt to a repetition, or
+// to the job that resumes it.
 func (m *AuthorizationMachine) release(err error, now time.Time) {
 	m.err, m.resumeAt, m.state = err, now.Add(ResumeAttemptAfter), stateRelease
 }
 
-// releaseAs ends the run with the attempt in a state. A zero resumeAt says that nothing is left
-// to do.
+// releaseAs ends the run with the attempt in a state. A zero resumeAt says that
+// nothing is left to do.
 func (m *AuthorizationMachine) releaseAs(s AttemptState, resumeAt time.Time) {
 	m.attempt.State, m.resumeAt, m.state = s, resumeAt, stateRelease
 }
@@ -291,8 +306,8 @@ func nextRelease(m *AuthorizationMachine, _ time.Time) Step {
 
 func nextForget(*AuthorizationMachine, time.Time) Step { return Step{Kind: StepForget} }
 
-// applyRelease ends the run whether or not the record was saved. An attempt that is not saved is
-// resumed, and its intent at Stripe tells how it ended.
+// applyRelease ends the run whether or not the record was saved. An attempt
+// that is not saved is resumed, and its intent at Stripe tells how it ended.
 func applyRelease(m *AuthorizationMachine, _ StepResult, _ time.Time) { m.state = stateDone }
 
 func nextDone(*AuthorizationMachine, time.Time) Step { return Step{Kind: StepDone} }

@@ -178,7 +178,8 @@ type attemptNode struct {
 	shown bool                 // the last call showed the attempt's intent as it is
 }
 
-// facet is all of a node that may decide what follows. The time is the same everywhere.
+// facet is all of a node that may decide what follows. The time is the same
+// everywhere.
 func (n *attemptNode) facet() string {
 	m, in, answer := &n.m, "", ""
 	switch m.state {
@@ -402,8 +403,8 @@ func (e *attemptExplorer) checkApply(from, to *attemptNode, step Step, r StepRes
 	}
 }
 
-// TestAuthorizationMachine_EveryAnswer goes through every answer in every state, from every
-// beginning.
+// TestAuthorizationMachine_EveryAnswer goes through every answer in every
+// state, from every beginning.
 func TestAuthorizationMachine_EveryAnswer(t *testing.T) {
 	e := &attemptExplorer{t: t, longest: map[string]int{}, states: map[attemptState]bool{}, applied: map[string]bool{}}
 	most := 0
@@ -421,7 +422,8 @@ func TestAuthorizationMachine_EveryAnswer(t *testing.T) {
 	t.Logf("%d states of a run, %d results in their states, at most %d calls", len(e.longest), len(e.applied), most)
 }
 
-// TestAuthorizationMachine_EveryStateHasARow names a state that was added and not described.
+// TestAuthorizationMachine_EveryStateHasARow names a state that was added and
+// not described.
 func TestAuthorizationMachine_EveryStateHasARow(t *testing.T) {
 	if len(attemptStates) != int(stateDone)+1 {
 		t.Errorf("%d rows for %d states", len(attemptStates)-1, stateDone)

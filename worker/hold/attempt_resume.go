@@ -18,8 +18,8 @@ func (m *AuthorizationMachine) resumeLater(now time.Time) {
 	m.releaseAs(m.attempt.State, now.Add(resumeRetryAfter))
 }
 
-// settle ends the attempt. One that was answered with a decline keeps that answer: another
-// confirmation brought it here.
+// settle ends the attempt. One that was answered with a decline keeps that
+// answer: another confirmation brought it here.
 func (m *AuthorizationMachine) settle(s AttemptState) {
 	if m.attempt.State == AttemptDeclined {
 		s = AttemptDeclined
@@ -54,8 +54,8 @@ func applyResumeRetrieve(m *AuthorizationMachine, r StepResult, now time.Time) {
 	}
 }
 
-// resumeUnfinished waits for the cardholder until the intent counts as abandoned, and cancels it
-// then.
+// resumeUnfinished waits for the cardholder until the intent counts as
+// abandoned, and cancels it then.
 func (m *AuthorizationMachine) resumeUnfinished(in *Intent, now time.Time) {
 	due := in.Created.Add(AbandonIntentAfter)
 	if !now.Before(due) {
@@ -77,8 +77,8 @@ func applyResumePlace(m *AuthorizationMachine, r StepResult, now time.Time) {
 	m.settle(AttemptAuthorized)
 }
 
-// nextCancel releases what the cardholder never finished. holdd confirms the intent no more, so
-// the cancel cannot take an authorization with it.
+// nextCancel releases what the cardholder never finished. holdd confirms the
+// intent no more, so the cancel cannot take an authorization with it.
 func nextCancel(m *AuthorizationMachine, _ time.Time) Step {
 	return Step{Kind: StepCall, NeedsCallTimeout: true, Call: Call{Op: OpCancel,
 		PaymentIntent: m.attempt.PaymentIntent, Account: m.attempt.Account,
@@ -100,8 +100,8 @@ func applyCancel(m *AuthorizationMachine, r StepResult, now time.Time) {
 	m.state = statePublish
 }
 
-// nextPublish comes before the attempt is settled: if the process dies in between, the next run
-// finds the intent canceled and publishes.
+// nextPublish comes before the attempt is settled: if the process dies in
+// between, the next run finds the intent canceled and publishes.
 func nextPublish(m *AuthorizationMachine, _ time.Time) Step {
 	return Step{Kind: StepPublishAbandoned, Intent: m.intent}
 }

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// play drives a machine with one result per step and returns the names of its steps.
+// play drives a machine with one result per step and returns the names of its
+// steps.
 func play(t *testing.T, m *AuthorizationMachine, results ...StepResult) string {
 	t.Helper()
 	var steps []string
@@ -221,8 +222,9 @@ func TestAuthorizationMachine_Scenarios(t *testing.T) {
 	}
 }
 
-// TestAuthorizationMachine_ConfirmTooLate keeps the record as it is if the first request to
-// confirm is not begun: a repetition would otherwise take the old decline for its own.
+// TestAuthorizationMachine_ConfirmTooLate keeps the record as it is if the
+// first request to confirm is not begun: a repetition would otherwise take the
+// old decline for its own.
 func TestAuthorizationMachine_ConfirmTooLate(t *testing.T) {
 	m := NewAuthorization(attemptRecord(confirming), LookupCreated, AuthorizeCall{PaymentMethod: "pm_1"}, attemptNow)
 	declined := Answer{Kind: AnswerOK, Intent: attemptIntentIn(StatusRequiresPaymentMethod)}
@@ -236,7 +238,8 @@ func TestAuthorizationMachine_ConfirmTooLate(t *testing.T) {
 	}
 }
 
-// TestAuthorizationMachine_Waits lets some time pass between two tries, however the clock is set.
+// TestAuthorizationMachine_Waits lets some time pass between two tries, however
+// the clock is set.
 func TestAuthorizationMachine_Waits(t *testing.T) {
 	m := NewAuthorization(attemptRecord(), LookupCreated, AuthorizeCall{}, attemptNow)
 	if w := m.Next(attemptNow).Wait; w != 0 {

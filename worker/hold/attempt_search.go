@@ -10,8 +10,9 @@ const (
 	searchClockSlack = 5 * time.Minute
 )
 
-// search is how far the search for the attempt's intent has come. It reads the account's intents
-// from the newest on and looks for the attempt's id in their metadata.
+// search is how far the search for the attempt's intent has come. It reads the
+// account's intents from the newest on and looks for the attempt's id in their
+// metadata.
 type search struct {
 	after string // the last intent of the page before
 	pages int

@@ -10,7 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// AuthorizeRequest asks to authorize a card: how to pay, and the terms of the hold that follows.
+// AuthorizeRequest asks to authorize a card: how to pay, and the terms of the
+// hold that follows.
 type AuthorizeRequest struct {
 	PaymentMethod         string `json:"payment_method" doc:"The cardholder's card, as Stripe.js or a saved customer gives it" example:"pm_1PxYzA2eZvKYlo2C"`
 	Amount                int64  `json:"amount" doc:"To authorize, in minor units" example:"12500"`
@@ -34,8 +35,8 @@ type AuthorizeRequest struct {
 	Metadata      map[string]string `json:"metadata,omitempty" doc:"Up to 20 pairs of your own; they are put on the PaymentIntent as well"`
 }
 
-// ConfirmRequest asks to confirm an authorization, after the cardholder has acted or with another
-// card.
+// ConfirmRequest asks to confirm an authorization, after the cardholder has
+// acted or with another card.
 type ConfirmRequest struct {
 	Account       string `json:"account,omitempty" doc:"Connected account; empty for one's own"`
 	PaymentMethod string `json:"payment_method,omitempty" doc:"Another card, after the first was declined"`
@@ -44,8 +45,8 @@ type ConfirmRequest struct {
 	ReturnURL     string `json:"return_url,omitempty" doc:"Where the bank sends the cardholder's browser back to"`
 }
 
-// AuthorizeCall is one request that creates and confirms an intent, or with PaymentIntent set one
-// that confirms it.
+// AuthorizeCall is one request that creates and confirms an intent, or with
+// PaymentIntent set one that confirms it.
 type AuthorizeCall struct {
 	PaymentIntent    string
 	Account          string
@@ -67,7 +68,8 @@ type AuthorizeCall struct {
 // Digest identifies the request without holding what it says.
 func (req *AuthorizeRequest) Digest() string { return requestDigest("authorize", req) }
 
-// Digest identifies the request to confirm an intent without holding what it says.
+// Digest identifies the request to confirm an intent without holding what it
+// says.
 func (req *ConfirmRequest) Digest(id string) string { return requestDigest("confirm", id, req) }
 
 var (
@@ -78,7 +80,8 @@ var (
 )
 
 const (
-	// maxIDLength is the most characters of an object's id. Stripe's have some 30 today.
+	// maxIDLength is the most characters of an object's id. Stripe's have some
+	// 30 today.
 	maxIDLength          = 105
 	maxReturnURLLength   = 2048
 	maxDescriptionLength = 1000
@@ -88,7 +91,8 @@ const (
 func checkPaymentMethod(id string) error {
 	if len(id) > maxIDLength || !paymentMethodPattern.MatchString(id) {
 		return problem(InvalidField, "payment_method",
-			"invalid PaymentMethod %s: want the id that Stripe.js gave, it starts with pm_", quoteUnlessSecret(id))
+			"invalid PaymentMethod %s: want the id that Stripe.js gave, it starts with pm_",
+			quoteUnlessSecret(id))
 	}
 	return nil
 }
@@ -118,7 +122,8 @@ func checkReturnURL(s string) error {
 	if err != nil || len(s) > maxReturnURLLength || !urlSchemePattern.MatchString(u.Scheme) ||
 		u.Scheme == "javascript" || u.Scheme == "data" || u.Host == "" || u.User != nil {
 		return problem(InvalidField, "return_url",
-			"invalid URL: want at most %d characters, such as https://hotel.example/booked", maxReturnURLLength)
+			"invalid URL: want at most %d characters, such as https://hotel.example/booked",
+			maxReturnURLLength)
 	}
 	return nil
 }
@@ -133,22 +138,30 @@ func checkReceiptEmail(s string) error {
 	return nil
 }
 
-// Validate checks the request against everything that is known without Stripe. The call lacks its
-// key, and names the attempt in the intent's metadata beside the terms. Errors are *[Problem].
-func (req *AuthorizeRequest) Validate(attempt string, now time.Time) (*Draft, AuthorizeCall, error) {
+// Validate checks the request against everything that is known without Stripe.
+// The call lacks its key, and names the attempt in the intent's metadata beside
+// the terms. Errors are *[Problem].
+func (req *AuthorizeRequest) Validate(
+	attempt string, now time.Time,
+) (*Draft, AuthorizeCall, error) {
 	draft, pairs, err := req.validate(attempt, now)
 	if err != nil {
 		return nil, AuthorizeCall{}, err
 	}
 	return draft, AuthorizeCall{
-		Account: draft.Account, Amount: draft.Amount, Currency: draft.Currency, PaymentMethod: req.PaymentMethod,
-		Customer: req.Customer, SetupFutureUsage: req.SetupFutureUsage, OffSession: req.OffSession,
-		Extended: req.ExtendedAuthorization, CVCToken: NewSecret(req.CVCToken), Description: req.Description,
+		Account: draft.Account, Amount: draft.Amount, Currency: draft.Currency,
+		PaymentMethod: req.PaymentMethod,
+		Customer:      req.Customer, SetupFutureUsage: req.SetupFutureUsage,
+		OffSession: req.OffSession,
+		Extended:   req.ExtendedAuthorization, CVCToken: NewSecret(req.CVCToken),
+		Description:  req.Description,
 		ReceiptEmail: req.ReceiptEmail, ReturnURL: req.ReturnURL, Metadata: pairs,
 	}, nil
 }
 
-func (req *AuthorizeRequest) validate(attempt string, now time.Time) (*Draft, map[string]string, error) {
+func (req *AuthorizeRequest) validate(
+	attempt string, now time.Time,
+) (*Draft, map[string]string, error) {
 	if err := checkPaymentMethod(req.PaymentMethod); err != nil {
 		return nil, nil, err
 	}
@@ -157,7 +170,8 @@ func (req *AuthorizeRequest) validate(attempt string, now time.Time) (*Draft, ma
 			"send the amount to authorize in minor units, such as 1250 for 12.50")
 	}
 	terms := ScheduleRequest{Account: req.Account, Reference: req.Reference, Amount: req.Amount,
-		Currency: req.Currency, CaptureAt: req.CaptureAt, CancelAt: req.CancelAt, TimeZone: req.TimeZone,
+		Currency: req.Currency, CaptureAt: req.CaptureAt,
+		CancelAt: req.CancelAt, TimeZone: req.TimeZone,
 		CaptureAmount: req.CaptureAmount, OnExpiry: req.OnExpiry, Metadata: req.Metadata}
 	draft, err := terms.validateTerms(now)
 	if err != nil {
@@ -193,7 +207,8 @@ func checkOwnMetadata(pairs map[string]string) error {
 func (req *AuthorizeRequest) checkOptions() error {
 	switch id, use := req.Customer, req.SetupFutureUsage; {
 	case id != "" && (len(id) > maxIDLength || !customerPattern.MatchString(id)):
-		return problem(InvalidField, "customer", "invalid customer %s: want an id that starts with cus_",
+		return problem(InvalidField, "customer",
+			"invalid customer %s: want an id that starts with cus_",
 			quoteUnlessSecret(id))
 	case use != "" && use != "off_session" && use != "on_session":
 		return problem(InvalidField, "setup_future_usage",
@@ -201,13 +216,16 @@ func (req *AuthorizeRequest) checkOptions() error {
 	case id == "" && (use != "" || req.OffSession):
 		return problem(InvalidField, "customer",
 			"a card is kept for a customer, and used off-session from there: send the customer")
-	case utf8.RuneCountInString(req.Description) > maxDescriptionLength || !isSingleLine(req.Description):
-		return problem(InvalidField, "description", "send at most %d characters of one line", maxDescriptionLength)
+	case utf8.RuneCountInString(req.Description) > maxDescriptionLength ||
+		!isSingleLine(req.Description):
+		return problem(InvalidField, "description", "send at most %d characters of one line",
+			maxDescriptionLength)
 	}
 	return nil
 }
 
-// authorizeMetadata is the metadata of the intent: the caller's pairs, the terms and the attempt.
+// authorizeMetadata is the metadata of the intent: the caller's pairs, the
+// terms and the attempt.
 func authorizeMetadata(d *Draft, attempt string) (map[string]string, error) {
 	h := Hold{Reference: d.Reference, CaptureAt: d.CaptureAt, CancelAt: d.CancelAt,
 		CaptureAmount: d.CaptureAmount, OnExpiry: d.OnExpiry, Metadata: d.Metadata}
@@ -234,15 +252,19 @@ func (req *ConfirmRequest) Validate(id string) (AuthorizeCall, error) {
 		}
 	}
 	return AuthorizeCall{PaymentIntent: id, Account: req.Account, PaymentMethod: req.PaymentMethod,
-		OffSession: req.OffSession, CVCToken: NewSecret(req.CVCToken), ReturnURL: req.ReturnURL}, nil
+			OffSession: req.OffSession, CVCToken: NewSecret(req.CVCToken),
+			ReturnURL: req.ReturnURL},
+		nil
 }
 
 func isSingleLine(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+	return utf8.ValidString(s) &&
+		!strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
-// NewAuthorized makes the hold of an intent that holdd authorized, with the terms in its metadata.
-// Money that is held has a hold whatever its terms: one that cannot act in time requires attention.
+// NewAuthorized makes the hold of an intent that holdd authorized, with the
+// terms in its metadata. Money that is held has a hold whatever its terms: one
+// that cannot act in time requires attention.
 func NewAuthorized(d *Draft, in *Intent, by string, now time.Time) (Decision, error) {
 	draft := *d
 	draft.ID, draft.Amount, draft.Currency, draft.FromMetadata = in.ID, 0, "", true

@@ -7,7 +7,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// What is decided for each hold on its way: a wish is read, and after the claim its call and its answer.
+// What is decided for each hold on its way: a wish is read, and after the claim
+// its call and its answer.
 
 func BenchmarkScheduleRequest_Validate(b *testing.B) {
 	w := hold.ScheduleRequest{PaymentIntent: testIntentID, Reference: "BK-2071", Amount: amount, Currency: "eur",

@@ -133,7 +133,8 @@ func status(a hold.Answer) string {
 	return " with " + string(a.Intent.Status)
 }
 
-// The same with answers in any order: nobody can find a sequence that goes on in silence.
+// The same with answers in any order: nobody can find a sequence that goes on
+// in silence.
 func TestAnswered_AlertsWithinTheBoundForAnySequence(t *testing.T) {
 	starts := bounds(t)
 	var names []string
@@ -141,7 +142,8 @@ func TestAnswered_AlertsWithinTheBoundForAnySequence(t *testing.T) {
 		names = append(names, n)
 	}
 	quiet := make([]hold.Answer, 0, len(allAnswers))
-	for _, a := range allAnswers { // those that end a hold, or hand it over, would end each run at once
+	for _, a := range allAnswers {
+		// those that end a hold, or hand it over, would end each run at once
 		if a.Intent == nil && a.Kind != hold.AnswerIdempotencyError && a.Kind != hold.AnswerDeclined && a.Kind != hold.AnswerInvalid && a.Kind != hold.AnswerAmountTooLarge ||
 			a.Intent != nil && (a.Intent.Status == hold.StatusRequiresCapture || a.Intent.Status == hold.StatusProcessing) {
 			quiet = append(quiet, a)
@@ -225,7 +227,8 @@ func TestAnswered_OutageNeedsNobody(t *testing.T) {
 			})
 		}
 	}
-	// An outage of captures alone, whose outcome is unknown or read back as nothing, is told and goes on: once it is over the hold is captured.
+	// An outage of captures alone, whose outcome is unknown or read back as
+	// nothing, is told and goes on: once it is over the hold is captured.
 	for name, read := range map[string]hold.Answer{"reads fail as well": {Kind: hold.AnswerUnknown}, "reads work": {Kind: hold.AnswerOK, Intent: heldIntent()}} {
 		t.Run(name, func(t *testing.T) {
 			l := loop{h: newHold(t, heldIntent(), withCaptureAt(t0.Add(day))), now: t0.Add(day)}

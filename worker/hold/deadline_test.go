@@ -7,7 +7,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// intentWithoutCaptureBefore is an authorization whose charge has no capture_before.
+// intentWithoutCaptureBefore is an authorization whose charge has no
+// capture_before.
 func intentWithoutCaptureBefore(method string, created time.Time) *hold.Intent {
 	return heldIntent(func(in *hold.Intent) {
 		in.CaptureBefore, in.PaymentMethodType, in.Created = time.Time{}, method, created
@@ -83,7 +84,8 @@ func TestAssumedDeadline_KlarnaEndsAtMidnightUTC(t *testing.T) {
 					t.Errorf("scheduled at %v: ends at %v (%s), want %v (assumed)", now, h.ExpiresAt, h.ExpiresSource, want)
 				}
 			}
-			// Were the end of the 28th day meant, the next midnight would be the deadline.
+			// Were the end of the 28th day meant, the next midnight would be
+			// the deadline.
 			for _, now := range []time.Time{want, want.Add(9 * time.Hour), want.Add(day - time.Millisecond)} {
 				if h := newHoldAt(t, in, now); !h.ExpiresAt.Equal(want.Add(day)) {
 					t.Errorf("still held at %v: ends at %v, want %v", now, h.ExpiresAt, want.Add(day))
@@ -105,7 +107,8 @@ func TestSchedule_KlarnaCaptureBeforeMidnight(t *testing.T) {
 	}
 }
 
-// Japan's 30 days and extended authorizations appear only in the charge's capture_before.
+// Japan's 30 days and extended authorizations appear only in the charge's
+// capture_before.
 func TestDeadline_CaptureBeforeOverridesMethod(t *testing.T) {
 	for _, method := range []string{"card", "card_present"} {
 		for _, lasts := range []time.Duration{day, 4*day + 18*time.Hour, 29*day + 18*time.Hour, 30 * day} {

@@ -13,8 +13,10 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// The machine is driven through everything that it can be driven through: from a few new holds on, each step tries every wish, every
-// observation, every answer, every milestone and the passing of time. Holds that differ in nothing that decides anything are looked at once.
+// The machine is driven through everything that it can be driven through: from
+// a few new holds on, each step tries every wish, every observation, every
+// answer, every milestone and the passing of time. Holds that differ in nothing
+// that decides anything are looked at once.
 
 // exploredState is a hold at a moment.
 type exploredState struct {
@@ -246,7 +248,8 @@ type exploration struct {
 	violationCounts     map[string]int
 }
 
-// maxExploredStates bounds the exploration; what lies beyond is met by the random tests.
+// maxExploredStates bounds the exploration; what lies beyond is met by the
+// random tests.
 const maxExploredStates = 10_000
 
 // exploreAll runs once for all tests that want to know what can happen.
@@ -311,7 +314,8 @@ var exploreAll = sync.OnceValue(func() *exploration {
 	return x
 })
 
-// invariants are the rules that no step may break. Each reports whether s breaks it.
+// invariants are the rules that no step may break. Each reports whether s
+// breaks it.
 var invariants = map[string]func(s *transition) bool{
 	"only Stripe's word ends a hold, and ends it as Stripe says": func(s *transition) bool {
 		if s.err != nil || !s.decision.Hold.State.Final() || s.from.hold.State.Final() {
@@ -556,8 +560,8 @@ func TestHold_InvariantsHoldInEveryState(t *testing.T) {
 
 var diagramLine = regexp.MustCompile(`(?m)^//\t(\w+)\s+-> (\w+)\s{2,}(\S.*)$`)
 
-// The drawing in the package's doc is read and compared with what happens. What leads from a state to itself is drawn only where it says
-// something.
+// The drawing in the package's doc is read and compared with what happens. What
+// leads from a state to itself is drawn only where it says something.
 func TestDoc_StateDiagramMatchesTransitions(t *testing.T) {
 	src, err := os.ReadFile("doc.go")
 	if err != nil {

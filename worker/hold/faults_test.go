@@ -9,7 +9,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Each test here is one way in which money could move wrongly or a hold be forgotten, in as few steps as it takes.
+// Each test here is one way in which money could move wrongly or a hold be
+// forgotten, in as few steps as it takes.
 
 // refusedHold brings a claimed hold to Attention by Stripe's refusal.
 func refusedHold(t *testing.T, h hold.Hold, now time.Time) hold.Hold {
@@ -116,7 +117,8 @@ func laterOf(a, b time.Time) time.Time {
 	return a
 }
 
-// policyOpBeforeDeadline plays the milestones from now on as the expiry job does, until the deadline, and returns what the policy asked for.
+// policyOpBeforeDeadline plays the milestones from now on as the expiry job
+// does, until the deadline, and returns what the policy asked for.
 func policyOpBeforeDeadline(t *testing.T, c hold.Decision, now time.Time) hold.Op {
 	t.Helper()
 	h := c.Hold
@@ -214,7 +216,8 @@ func TestApplyAnswer_ContradictionsBackOff(t *testing.T) {
 }
 
 func TestApplyAnswer_LimitsCallsDuringOutage(t *testing.T) {
-	// Every capture is answered with a 500 that Stripe keeps, every read works: an hour of it.
+	// Every capture is answered with a 500 that Stripe keeps, every read works:
+	// an hour of it.
 	h := newHold(t, heldIntent(), withCaptureAt(t0.Add(time.Hour)))
 	now := t0.Add(time.Hour)
 	end := now.Add(time.Hour)
@@ -291,7 +294,8 @@ func TestApplyAnswer_UnknownOutcomeNeedsIntent(t *testing.T) {
 }
 
 func TestApplyAnswer_RefusalAfterLostCapture(t *testing.T) {
-	// Parameters are judged before the key is looked up, so such a refusal says nothing about the request before it.
+	// Parameters are judged before the key is looked up, so such a refusal says
+	// nothing about the request before it.
 	for _, kind := range []hold.AnswerKind{hold.AnswerInvalid, hold.AnswerDeclined, hold.AnswerAmountTooLarge} {
 		t.Run(kind.String(), func(t *testing.T) {
 			now := t0.Add(time.Hour)
@@ -314,7 +318,8 @@ func TestApplyAnswer_RefusalAfterLostCapture(t *testing.T) {
 
 func TestRequestCapture_ReadsFirstAfterTakeover(t *testing.T) {
 	now := t0.Add(time.Hour)
-	h := claimHold(claimHold(newHold(t, heldIntent(), withCaptureAt(now)), now), now.Add(time.Minute)) // the first worker died
+	// the first worker died
+	h := claimHold(claimHold(newHold(t, heldIntent(), withCaptureAt(now)), now), now.Add(time.Minute))
 	h = h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: hold.AnswerIdempotencyError}, now).Hold
 	h.Attempt.Count = 0 // as if the answer had come to a request that wasn't counted
 	c, err := h.RequestCapture(0, "api", now)
@@ -394,7 +399,8 @@ func TestApplyIntent_MismatchKeepsAcceptedCancel(t *testing.T) {
 }
 
 func TestPolicy_NeverCapturesHoldToRelease(t *testing.T) {
-	// The deadline turned out to be nearer than the time at which the caller lets go.
+	// The deadline turned out to be nearer than the time at which the caller
+	// lets go.
 	h := newHold(t, heldIntent(), withCancelAt(t0.Add(6*day)), withOnExpiry(hold.PolicyCapture))
 	h = h.ApplyIntent(heldIntent(func(in *hold.Intent) { in.CaptureBefore = t0.Add(5 * day) }), t0).Hold
 	policyAt := h.ExpiresAt.Add(-time.Hour)
@@ -454,7 +460,8 @@ func TestApplyAnswer_CapturedUnderEarlierKey(t *testing.T) {
 }
 
 func TestApplyAnswer_ReadTooSoonAfterLostRequest(t *testing.T) {
-	// A read that is faster than the lost request proves nothing about it: were a cancel accepted now, the capture could still come.
+	// A read that is faster than the lost request proves nothing about it: were
+	// a cancel accepted now, the capture could still come.
 	now := t0.Add(time.Hour)
 	h := claimHold(newHold(t, heldIntent(), withCaptureAt(now)), now)
 	h.Attempt.FirstAt = now.Add(-23 * time.Hour) // an earlier claim did not get through to Stripe

@@ -2,19 +2,24 @@ package hold
 
 import "time"
 
-// policyAction is what the deadline's policy does with the hold as it stands, 0 if it only tells.
+// policyAction is what the deadline's policy does with the hold as it stands, 0
+// if it only tells.
 func policyAction(h *Hold) Op {
 	switch {
 	case h.OnExpiry == PolicyCancel && (h.State != Attention || h.Reason == CauseAfterDeadline):
 		return OpCancel
-	case h.OnExpiry == PolicyCapture && !h.CancelWanted && h.CancelAt.IsZero() && (h.State == Waiting || h.State == Scheduled || h.State == Attention && h.Reason == CauseAfterDeadline):
+	case h.OnExpiry == PolicyCapture && !h.CancelWanted && h.CancelAt.IsZero() &&
+		(h.State == Waiting || h.State == Scheduled || h.State == Attention &&
+			h.Reason == CauseAfterDeadline):
 		return OpCapture
 	}
 	return 0
 }
 
-// Forecast tells what will be done with the hold's money by itself, and when, if nobody does anything until then: a capture or a cancel, for its own time's sake, because
-// it is due already, or by its deadline's policy; 0 if neither will be.
+// Forecast tells what will be done with the hold's money by itself, and when,
+// if nobody does anything until then: a capture or a cancel, for its own time's
+// sake, because it is due already, or by its deadline's policy; 0 if neither
+// will be.
 func (h *Hold) Forecast(now time.Time, r Rules) (op Op, at time.Time) {
 	switch {
 	case h.State.Final():

@@ -7,14 +7,16 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// What is foreseen is what comes: at the time foreseen the hold's own time is due, or its deadline's policy does that very thing.
+// What is foreseen is what comes: at the time foreseen the hold's own time is
+// due, or its deadline's policy does that very thing.
 func TestForecast(t *testing.T) {
 	end := t0.Add(7 * day)
 	policyAt := end.Add(-time.Hour)
 	set := func(state hold.State, reason hold.Cause) func(*hold.Hold) {
 		return func(h *hold.Hold) { h.State, h.Reason, h.NextOp, h.NextAt = state, reason, 0, time.Time{} }
 	}
-	endsBeforeOwnTime := func(h *hold.Hold) { h.ExpiresAt = t0.Add(day) } // Stripe says that it ends before its own time
+	// Stripe says that it ends before its own time
+	endsBeforeOwnTime := func(h *hold.Hold) { h.ExpiresAt = t0.Add(day) }
 	noTime := time.Time{}
 	for name, tt := range map[string]struct {
 		h    hold.Hold

@@ -20,7 +20,8 @@ var (
 	testRules = hold.Rules{ExpiryMargin: time.Hour, Thresholds: []time.Duration{72 * time.Hour, 24 * time.Hour, 6 * time.Hour, time.Hour}}
 )
 
-// newIntent is what Stripe says of an intent made at t0, whose authorization ends after seven days.
+// newIntent is what Stripe says of an intent made at t0, whose authorization
+// ends after seven days.
 func newIntent(status hold.Status, edit ...func(*hold.Intent)) *hold.Intent {
 	in := &hold.Intent{ID: testIntentID, Status: status, Amount: amount, Currency: "eur", Created: t0, CaptureBefore: t0.Add(7 * day), PaymentMethodType: "card", SingleCapture: true}
 	switch status {
@@ -76,7 +77,8 @@ func withAmount(n int64, c string) func(*hold.Draft) {
 	return func(d *hold.Draft) { d.Amount, d.Currency = n, c }
 }
 
-// claimHold does what the store does when it leases a hold, then what the worker does with the lease.
+// claimHold does what the store does when it leases a hold, then what the
+// worker does with the lease.
 func claimHold(h hold.Hold, now time.Time) hold.Hold {
 	takenOver := h.State == hold.Working
 	if !takenOver {
@@ -120,7 +122,8 @@ func wantCode(t testing.TB, err error, code hold.Code) {
 	}
 }
 
-// deepCopy is a copy that shares nothing with h, to see whether somebody changes h behind our back.
+// deepCopy is a copy that shares nothing with h, to see whether somebody
+// changes h behind our back.
 func deepCopy(h hold.Hold) hold.Hold {
 	if h.Metadata != nil {
 		m := make(map[string]string, len(h.Metadata))

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// State is where a hold stands. Waiting to Attention are open, the last three are final.
+// State is where a hold stands. Waiting to Attention are open, the last three
+// are final.
 type State uint8
 
 const (
@@ -21,11 +22,13 @@ const (
 	Expired                    // final: the card network let it go
 )
 
-var stateNames = [...]string{"", "waiting", "paused", "scheduled", "ready", "working", "attention", "captured", "canceled", "expired"}
+var stateNames = [...]string{"", "waiting", "paused", "scheduled", "ready", "working", "attention",
+	"captured", "canceled", "expired"}
 
 // States lists every state, in the order of their values.
 func States() []State {
-	return []State{Waiting, Paused, Scheduled, Ready, Working, Attention, Captured, Canceled, Expired}
+	return []State{Waiting, Paused, Scheduled, Ready, Working, Attention,
+		Captured, Canceled, Expired}
 }
 
 func (s State) String() string { return enumName(stateNames[:], int(s)) }
@@ -53,7 +56,8 @@ const (
 	OpCheck     // ask something harmless, to learn whether Stripe answers and accepts the key
 )
 
-var opNames = [...]string{"", "capture", "cancel", "read", "authorize", "update", "confirm", "list", "check"}
+var opNames = [...]string{"", "capture", "cancel", "read", "authorize", "update",
+	"confirm", "list", "check"}
 
 // Bucket is the operation whose budget a request is taken from.
 func (o Op) Bucket() Op {
@@ -68,7 +72,8 @@ func (o Op) Bucket() Op {
 
 func (o Op) String() string { return enumName(opNames[:], int(o)) }
 
-// Policy says what happens to a hold that is still open when its deadline draws near.
+// Policy says what happens to a hold that is still open when its deadline draws
+// near.
 type Policy uint8
 
 const (
@@ -91,9 +96,10 @@ func ParsePolicy(s string) (Policy, bool) {
 type DeadlineSource uint8
 
 const (
-	SourceAssumed DeadlineSource = iota + 1 // the usual window of the payment method, 7 days if unknown
-	SourceCharge                            // capture_before of the charge
-	SourceCaller                            // expires_at sent along by the caller, unchecked
+	// the usual window of the payment method, 7 days if unknown
+	SourceAssumed DeadlineSource = iota + 1
+	SourceCharge                 // capture_before of the charge
+	SourceCaller                 // expires_at sent along by the caller, unchecked
 )
 
 var sourceNames = [...]string{"", "assumed", "capture_before", "caller"}
@@ -104,27 +110,33 @@ func (s DeadlineSource) String() string { return enumName(sourceNames[:], int(s)
 type Cause uint8
 
 const (
-	CauseSchedule       Cause = iota + 1 // the hold's own time came
-	CauseTrigger                         // somebody asked for it now
-	CauseOnExpiry                        // the deadline's policy
-	CauseElsewhere                       // somebody else did it at Stripe: the Dashboard, another system
-	CauseExpired                         // the card network's deadline passed
-	CauseAmountTooLarge                  // more than the authorization allows
-	CauseNotFound                        // Stripe doesn't know the intent under this account and mode
-	CauseRefused                         // Stripe or the bank refused for good
-	CauseKeyConflict                     // Stripe saw our idempotency key with other parameters: a bug
-	CauseNotCapturable                   // the intent is in no state to be captured
-	CauseMismatch                        // the truth at Stripe is not what the caller said
-	CauseReview                          // a fraud review at Stripe
-	CauseAfterDeadline                   // the hold will end before its own time comes
-	CauseOverdue                         // found again so long after its time that a person decides
-	CauseInsideMargin                    // its deadline became known only when the policy's time was over
-	CauseNoOutcome                       // many calls in a row led to no outcome
+	CauseSchedule Cause = iota + 1 // the hold's own time came
+	CauseTrigger                   // somebody asked for it now
+	CauseOnExpiry                  // the deadline's policy
+	// somebody else did it at Stripe: the Dashboard, another system
+	CauseElsewhere
+	CauseExpired        // the card network's deadline passed
+	CauseAmountTooLarge // more than the authorization allows
+	// Stripe doesn't know the intent under this account and mode
+	CauseNotFound
+	CauseRefused // Stripe or the bank refused for good
+	// Stripe saw our idempotency key with other parameters: a bug
+	CauseKeyConflict
+	CauseNotCapturable // the intent is in no state to be captured
+	CauseMismatch      // the truth at Stripe is not what the caller said
+	CauseReview        // a fraud review at Stripe
+	CauseAfterDeadline // the hold will end before its own time comes
+	CauseOverdue       // found again so long after its time that a person decides
+	// its deadline became known only when the policy's time was over
+	CauseInsideMargin
+	CauseNoOutcome // many calls in a row led to no outcome
 )
 
 var causeNames = [...]string{
-	"", "schedule", "trigger", "on_expiry", "elsewhere", "lapsed", "amount_too_large", "not_found", "refused",
-	"key_conflict", "not_capturable", "mismatch", "review", "after_deadline", "overdue", "inside_margin", "no_outcome",
+	"", "schedule", "trigger", "on_expiry", "elsewhere", "lapsed", "amount_too_large", "not_found",
+	"refused",
+	"key_conflict", "not_capturable", "mismatch", "review", "after_deadline", "overdue",
+	"inside_margin", "no_outcome",
 }
 
 func (c Cause) String() string { return enumName(causeNames[:], int(c)) }
@@ -139,14 +151,16 @@ const (
 	MaxNoteBytes      = 300 // bytes of a text from outside in one history entry
 )
 
-// Attempt is what is known of the requests sent under the current generation of the idempotency key.
+// Attempt is what is known of the requests sent under the current generation of
+// the idempotency key.
 type Attempt struct {
 	Count   uint32    // requests sent
 	FirstAt time.Time // when the first one may have left: Stripe may forget the key 24 h after it
 	Unknown bool      // at least one has an outcome that isn't known
 }
 
-// Hold is an authorization and what is to become of it. Times have millisecond precision, amounts are minor units.
+// Hold is an authorization and what is to become of it. Times have millisecond
+// precision, amounts are minor units.
 type Hold struct {
 	ID             string // the PaymentIntent that first placed it
 	PaymentIntent  string // the one that holds the money now
@@ -167,11 +181,12 @@ type Hold struct {
 	CreatedAt      time.Time
 	SettledAt      time.Time
 	CapturedAmount int64 // what was really taken
-	// CapturedElsewhere is what another system took, as far as is known: of a hold that is still open,
-	// or of CapturedTotal.
+	// CapturedElsewhere is what another system took, as far as is known: of a
+	// hold that is still open, or of CapturedTotal.
 	CapturedElsewhere int64
-	// SingleCapture is Stripe's word that the charge can be captured only once. Without it another
-	// system may take a part at any time, so a capture that names an amount begins with a read.
+	// SingleCapture is Stripe's word that the charge can be captured only once.
+	// Without it another system may take a part at any time, so a capture that
+	// names an amount begins with a read.
 	SingleCapture  bool
 	Acknowledged   bool // a person knows that this hold nears its end
 	CancelWanted   bool // a cancel was accepted: from here on nothing may capture
@@ -181,24 +196,33 @@ type Hold struct {
 	HistoryDropped uint32 // history entries dropped to keep the bound
 
 	// What the worker does at its next claim.
-	NextOp            Op
-	NextAt            time.Time
-	Reason            Cause // why Next, later why it ended
-	Generation        uint32
-	Attempt           Attempt
-	ReadFirst         bool   // the key must not be used again before Stripe has been read back
-	InconclusiveReads uint32 // times in a row that Stripe didn't know the intent, or told nothing of an outcome that isn't known
+	NextOp     Op
+	NextAt     time.Time
+	Reason     Cause // why Next, later why it ended
+	Generation uint32
+	Attempt    Attempt
+	ReadFirst  bool // the key must not be used again before Stripe has been read back
+	// times in a row that Stripe didn't know the intent, or told nothing of an
+	// outcome that isn't known
+	InconclusiveReads uint32
 	Retries           uint32 // consecutive retries, for the back-off
-	Calls             uint32 // calls in a row whose answers led to no outcome, without those that an outage explains
-	Refusals          uint32 // times in a row that Stripe refused for the state and a read showed the money held
+	// calls in a row whose answers led to no outcome, without those that an
+	// outage explains
+	Calls uint32
+	// times in a row that Stripe refused for the state and a read showed the
+	// money held
+	Refusals uint32
 
-	// Version is the store's fencing token: it grows with every write and every claim.
+	// Version is the store's fencing token: it grows with every write and every
+	// claim.
 	Version uint64
-	// Prior is the state from which a claimed hold was taken, and the one it goes back to if nothing was sent.
+	// Prior is the state from which a claimed hold was taken, and the one it
+	// goes back to if nothing was sent.
 	PreviousState State
 }
 
-// StateAt is the state that people see: a hold whose time has come and that nobody has claimed is ready.
+// StateAt is the state that people see: a hold whose time has come and that
+// nobody has claimed is ready.
 func (h *Hold) StateAt(now time.Time) State {
 	if h.State == Scheduled && h.NextOp != 0 && !h.NextAt.After(now) {
 		return Ready
@@ -229,7 +253,8 @@ const (
 	HistoryOutcome
 )
 
-var historyKindNames = [...]string{"", "scheduled", "changed", "triggered", "paused", "resumed", "acknowledged", "attempt", "observed", "outcome"}
+var historyKindNames = [...]string{"", "scheduled", "changed", "triggered", "paused", "resumed",
+	"acknowledged", "attempt", "observed", "outcome"}
 
 func (k HistoryKind) String() string { return enumName(historyKindNames[:], int(k)) }
 
@@ -249,7 +274,8 @@ type HistoryEntry struct {
 func appendHistory(h *Hold, e HistoryEntry) {
 	e.Note, e.RequestID = truncateUTF8(e.Note, MaxNoteBytes), truncateUTF8(e.RequestID, 64)
 	e.At = e.At.Truncate(time.Millisecond)
-	// The slice may be shared with an older copy of the hold: never append in place.
+	// The slice may be shared with an older copy of the hold: never append in
+	// place.
 	h.History = append(slices.Clip(h.History), e)
 	if over := len(h.History) - MaxHistory; over > 0 {
 		h.History = append(h.History[:1:1], h.History[1+over:]...)

@@ -20,8 +20,8 @@ type RejectedRequest struct {
 	Text   string // the original
 }
 
-// PendingRefresh is an intent that is to be read at Stripe, because a webhook said that it
-// changed.
+// PendingRefresh is an intent that is to be read at Stripe, because a webhook
+// said that it changed.
 type PendingRefresh struct {
 	Hold         Hold      // without a state if there is none
 	AdoptUnknown bool      // there was no hold: the intent's metadata may have terms

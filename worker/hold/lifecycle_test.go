@@ -11,7 +11,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// A whole life of one hold under everything that can go wrong, against a small Stripe that knows what really happened.
+// A whole life of one hold under everything that can go wrong, against a small
+// Stripe that knows what really happened.
 
 // fakeStripe is Stripe's side: one intent, and the keys that it remembers.
 type fakeStripe struct {
@@ -40,8 +41,9 @@ type effect struct {
 	at   time.Time
 }
 
-// maxInFlight is how long a request may be on its way after its sender gave up. The machine reads back after a lost request only when the
-// same key was answered, or after more time than this.
+// maxInFlight is how long a request may be on its way after its sender gave up.
+// The machine reads back after a lost request only when the same key was
+// answered, or after more time than this.
 const maxInFlight = 3 * time.Second
 
 func (w *fakeStripe) endIntent(status hold.Status, received int64, reason string) {
@@ -50,7 +52,8 @@ func (w *fakeStripe) endIntent(status hold.Status, received int64, reason string
 	w.intent = &in
 }
 
-// cancel lets go of what is held. An intent of which a part was captured has succeeded.
+// cancel lets go of what is held. An intent of which a part was captured has
+// succeeded.
 func (w *fakeStripe) cancel() {
 	if w.intent.AmountReceived > 0 {
 		w.endIntent(hold.StatusSucceeded, w.intent.AmountReceived, "")
@@ -69,7 +72,8 @@ func (w *fakeStripe) take(n int64) {
 
 func (w *fakeStripe) currentIntent() *hold.Intent { in := *w.intent; return &in }
 
-// handleCall executes a call that has arrived. fault is what goes wrong on Stripe's side.
+// handleCall executes a call that has arrived. fault is what goes wrong on
+// Stripe's side.
 func (w *fakeStripe) handleCall(c hold.Call, now time.Time, fault string) hold.Answer {
 	if !now.Before(w.intent.CaptureBefore) && w.intent.Status == hold.StatusRequiresCapture {
 		if w.intent.AmountReceived > 0 {
@@ -230,7 +234,8 @@ func (l *lifecycle) claimAndCall() {
 	l.leasedUntil = l.now.Add(30 * time.Second)
 	h := l.h
 	h.MarkClaimed(l.claimedAt, takenOver)
-	// What follows from several answers under one claim is written once, in the end.
+	// What follows from several answers under one claim is written once, in the
+	// end.
 	var c hold.Decision
 	sent := false
 	for range 6 {
@@ -378,7 +383,8 @@ func TestHold_RandomLifecycle(t *testing.T) {
 	endsByState, completed := map[hold.State]int{}, 0
 	rapid.Check(t, func(rt *rapid.T) {
 		l := &lifecycle{t: rt, now: t0, injectFaults: true}
-		validity := rapid.SampledFrom([]time.Duration{7 * day, 7 * day, 5 * day, 3 * day, 9 * day}).Draw(rt, "lasts") // who hasn't asked Stripe assumes a week
+		// who hasn't asked Stripe assumes a week
+		validity := rapid.SampledFrom([]time.Duration{7 * day, 7 * day, 5 * day, 3 * day, 9 * day}).Draw(rt, "lasts")
 		l.stripe = fakeStripe{intent: heldIntent(func(in *hold.Intent) { in.CaptureBefore = t0.Add(validity) }), answersByKey: map[string]storedAnswer{}}
 		if l.stripe.multi = rapid.Bool().Draw(rt, "multicapture"); l.stripe.multi {
 			l.stripe.intent.SingleCapture = false
@@ -434,7 +440,8 @@ func TestHold_RandomLifecycle(t *testing.T) {
 					}
 				}
 			case "part elsewhere":
-				// Between claims: what is taken while a capture is on its way nobody can know of.
+				// Between claims: what is taken while a capture is on its way
+				// nobody can know of.
 				if l.stripe.multi && l.leasedUntil.IsZero() && len(l.stripe.lateRequests) == 0 && l.stripe.intent.Status == hold.StatusRequiresCapture {
 					l.stripe.take(min(rapid.Int64Range(1, 400).Draw(rt, "part"), l.stripe.intent.AmountCapturable-1))
 				}
@@ -484,8 +491,9 @@ func TestHold_RandomLifecycle(t *testing.T) {
 		if l.h.State != want || l.h.CapturedAmount != in.AmountReceived {
 			rt.Fatalf("the hold says %s, %d; Stripe says %s, %d", l.h.State, l.h.CapturedAmount, in.Status, in.AmountReceived)
 		}
-		// What was taken before a capture of everything, which needs no read, may not be known; nor what a
-		// worker read that died, nor whether the missing amount was taken by a late twin.
+		// What was taken before a capture of everything, which needs no read,
+		// may not be known; nor what a worker read that died, nor whether the
+		// missing amount was taken by a late twin.
 		known := l.h.CaptureAmount > 0 && !l.died && l.h.Generation == 1
 		if e := l.h.CapturedElsewhere; len(l.stripe.effects) > 0 && l.h.Reason != hold.CauseElsewhere && (e > l.stripe.taken || known && e != l.stripe.taken) {
 			rt.Fatalf("the hold says that another system took %d, it took %d", l.h.CapturedElsewhere, l.stripe.taken)

@@ -13,8 +13,8 @@ const (
 	SetReady                           // due and not claimed, by deadline
 )
 
-// Position is a place in a set: after the hold with this score and name. Its zero value is the
-// beginning.
+// Position is a place in a set: after the hold with this score and name. Its
+// zero value is the beginning.
 type Position struct {
 	Score  int64  `json:"s,omitempty"`
 	Member string `json:"n,omitempty"`

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestMain asks for more random runs than rapid's hundred. -rapid.checks on the command line wins:
-// make prove asks for 10,000.
+// TestMain asks for more random runs than rapid's hundred. -rapid.checks on the
+// command line wins: make prove asks for 10,000.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	asked := false

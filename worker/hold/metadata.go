@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// Keys of the terms that stand in a PaymentIntent's metadata: written by a booking system that schedules by metadata, and by holdd to mirror
-// terms that came another way, so that a lost Redis can be rebuilt.
+// Keys of the terms that stand in a PaymentIntent's metadata: written by a
+// booking system that schedules by metadata, and by holdd to mirror terms that
+// came another way, so that a lost Redis can be rebuilt.
 const (
 	MetaCaptureAt     = "holdd_capture_at"
 	MetaCancelAt      = "holdd_cancel_at"
@@ -16,11 +17,14 @@ const (
 	MetaCaptureAmount = "holdd_capture_amount"
 	MetaOnExpiry      = "holdd_on_expiry"
 	MetaReference     = "holdd_reference"
-	MetaPaused        = "holdd_paused"   // "true": the hold was paused
-	MetaWaiting       = "holdd_waiting"  // "true": there is a hold, and no time is set
-	MetaMetadata      = "holdd_metadata" // the hold's own metadata as JSON, in pieces: holdd_metadata, holdd_metadata_2, …
+	MetaPaused        = "holdd_paused"  // "true": the hold was paused
+	MetaWaiting       = "holdd_waiting" // "true": there is a hold, and no time is set
+	// the hold's own metadata as JSON, in pieces: holdd_metadata,
+	// holdd_metadata_2, …
+	MetaMetadata = "holdd_metadata"
 
-	// MetaAuthorization names the attempt that created the intent, so that it is found again when the answer was lost. It is no term.
+	// MetaAuthorization names the attempt that created the intent, so that it
+	// is found again when the answer was lost. It is no term.
 	MetaAuthorization = "holdd_authorization"
 )
 
@@ -30,22 +34,28 @@ const (
 	stripeMetadataValue = 500
 )
 
-// RequestFromMetadata reads the terms that stand in an intent's metadata. ok is false where there are none: the intent is not ours to touch. An error says
+// RequestFromMetadata reads the terms that stand in an intent's metadata. ok is
+// false where there are none: the intent is not ours to touch. An error says
 // which of them is wrong.
-func RequestFromMetadata(in *Intent, account string) (w ScheduleRequest, paused, ok bool, err error) {
+func RequestFromMetadata(
+	in *Intent, account string,
+) (w ScheduleRequest, paused, ok bool, err error) {
 	m := in.Metadata
 	w = ScheduleRequest{
-		PaymentIntent: in.ID, Account: account, CaptureAt: m[MetaCaptureAt], CancelAt: m[MetaCancelAt], TimeZone: m[MetaTimeZone],
+		PaymentIntent: in.ID, Account: account, CaptureAt: m[MetaCaptureAt],
+		CancelAt: m[MetaCancelAt], TimeZone: m[MetaTimeZone],
 		OnExpiry: m[MetaOnExpiry], Reference: m[MetaReference],
 	}
 	amount := m[MetaCaptureAmount]
-	if w.CaptureAt == "" && w.CancelAt == "" && m[MetaWaiting] == "" && m[MetaPaused] == "" && amount == "" && w.OnExpiry == "" && w.Reference == "" {
+	if w.CaptureAt == "" && w.CancelAt == "" && m[MetaWaiting] == "" && m[MetaPaused] == "" &&
+		amount == "" && w.OnExpiry == "" && w.Reference == "" {
 		return w, false, false, nil
 	}
 	if amount != "" {
 		w.CaptureAmount, err = strconv.ParseInt(amount, 10, 64)
 		if err != nil || w.CaptureAmount <= 0 {
-			return w, false, true, problem(InvalidAmount, MetaCaptureAmount, "%.40q is no amount: write minor units, such as 1250 for 12.50", amount)
+			return w, false, true, problem(InvalidAmount, MetaCaptureAmount,
+				"%.40q is no amount: write minor units, such as 1250 for 12.50", amount)
 		}
 	}
 	var pairs strings.Builder
@@ -58,7 +68,8 @@ func RequestFromMetadata(in *Intent, account string) (w ScheduleRequest, paused,
 	}
 	if pairs.Len() > 0 {
 		if err := json.Unmarshal([]byte(pairs.String()), &w.Metadata); err != nil {
-			return w, false, true, problem(InvalidMetadata, MetaMetadata, "this is no JSON object of strings")
+			return w, false, true, problem(InvalidMetadata, MetaMetadata,
+				"this is no JSON object of strings")
 		}
 	}
 	return w, m[MetaPaused] == "true", true, nil
@@ -71,8 +82,10 @@ func metadataPieceKey(i int) string {
 	return MetaMetadata + "_" + strconv.Itoa(i)
 }
 
-// MetadataDiff are the pairs that make an intent's metadata say what the hold's terms are: to be written where it says something else. An empty value
-// removes a key, as Stripe has it. ok is false where they don't fit beside what else stands there.
+// MetadataDiff are the pairs that make an intent's metadata say what the hold's
+// terms are: to be written where it says something else. An empty value removes
+// a key, as Stripe has it. ok is false where they don't fit beside what else
+// stands there.
 func MetadataDiff(h *Hold, in map[string]string) (pairs map[string]string, ok bool) {
 	want := map[string]string{}
 	set := func(k, v string) {
@@ -106,7 +119,8 @@ func MetadataDiff(h *Hold, in map[string]string) (pairs map[string]string, ok bo
 		}
 		rest := string(b)
 		for i := 1; rest != ""; i++ {
-			piece := truncateUTF8(rest, stripeMetadataValue) // in bytes: right whether Stripe counts these or characters
+			// in bytes: right whether Stripe counts these or characters
+			piece := truncateUTF8(rest, stripeMetadataValue)
 			set(metadataPieceKey(i), piece)
 			rest = rest[len(piece):]
 		}

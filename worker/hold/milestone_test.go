@@ -9,7 +9,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// deadlineCase is a hold that nobody works on: Stripe is away, or there is nothing to do, from t0 until after its deadline.
+// deadlineCase is a hold that nobody works on: Stripe is away, or there is
+// nothing to do, from t0 until after its deadline.
 type deadlineCase struct {
 	h         hold.Hold
 	ownTime   string
@@ -67,7 +68,8 @@ func drawDeadlineCase(t *rapid.T) deadlineCase {
 	return c
 }
 
-// wantPolicy is what the rules say the policy does with such a hold, as a plain list.
+// wantPolicy is what the rules say the policy does with such a hold, as a plain
+// list.
 func (c *deadlineCase) wantPolicy() (op hold.Op, alerts bool) {
 	p := c.h.OnExpiry
 	switch {
@@ -240,7 +242,8 @@ func TestPassMilestone_EachThresholdOnce(t *testing.T) {
 	}
 }
 
-// A change inside the margin lets the policy act, and tells no threshold that was told before.
+// A change inside the margin lets the policy act, and tells no threshold that
+// was told before.
 func TestMilestone_ThresholdIsToldOnceThoughTheHoldChanges(t *testing.T) {
 	for _, r := range []hold.Rules{testRules, {ExpiryMargin: 12 * time.Hour, Thresholds: testRules.Thresholds}} {
 		h := newHold(t, heldIntent(), withCaptureAt(t0.Add(7*day-time.Second)))

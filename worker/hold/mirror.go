@@ -9,13 +9,20 @@ import (
 	"time"
 )
 
-// termKeys are all that a mirror may have written, but for the further pieces of the metadata.
-var termKeys = []string{MetaCaptureAt, MetaCancelAt, MetaTimeZone, MetaCaptureAmount, MetaOnExpiry, MetaReference, MetaPaused, MetaWaiting, MetaMetadata}
+// termKeys are all that a mirror may have written, but for the further pieces
+// of the metadata.
+var termKeys = []string{MetaCaptureAt, MetaCancelAt, MetaTimeZone, MetaCaptureAmount, MetaOnExpiry,
+	MetaReference, MetaPaused, MetaWaiting, MetaMetadata}
 
-// MetadataUpdate is what is to be written to the intent's metadata, and the idempotency key of it. in is the metadata as far as Stripe has told, nil before
-// anything was asked: then a hold whose terms have changed takes out whatever earlier terms may have left. Writing the same twice does no harm;
-// the key is of the revision and of due, so that terms that come back (A, B, A) and a try that follows another are written anew.
-func MetadataUpdate(h *Hold, in map[string]string, due time.Time) (pairs map[string]string, key string, ok bool) {
+// MetadataUpdate is what is to be written to the intent's metadata, and the
+// idempotency key of it. in is the metadata as far as Stripe has told, nil
+// before anything was asked: then a hold whose terms have changed takes out
+// whatever earlier terms may have left. Writing the same twice does no harm;
+// the key is of the revision and of due, so that terms that come back (A, B, A)
+// and a try that follows another are written anew.
+func MetadataUpdate(
+	h *Hold, in map[string]string, due time.Time,
+) (pairs map[string]string, key string, ok bool) {
 	if in == nil && h.Revision > 1 {
 		in = map[string]string{}
 		for _, k := range termKeys {
@@ -28,7 +35,8 @@ func MetadataUpdate(h *Hold, in map[string]string, due time.Time) (pairs map[str
 		d.Write([]byte(strconv.Quote(k) + strconv.Quote(pairs[k])))
 	}
 	sum := d.Sum(nil)
-	key = keyPrefix + h.ID + "-" + OpUpdate.String() + "-" + hex.EncodeToString(sum[:8]) + "-" + strconv.FormatUint(h.Revision, 10) + "-" + strconv.FormatInt(due.UnixMilli(), 36)
+	key = keyPrefix + h.ID + "-" + OpUpdate.String() + "-" + hex.EncodeToString(sum[:8]) + "-" +
+		strconv.FormatUint(h.Revision, 10) + "-" + strconv.FormatInt(due.UnixMilli(), 36)
 	return pairs, key, ok
 }
 

@@ -7,13 +7,16 @@ import (
 	"strings"
 )
 
-// Currencies without minor units at Stripe, and those with three digits (docs: supported currencies).
+// Currencies without minor units at Stripe, and those with three digits (docs:
+// supported currencies).
 var (
-	zeroDecimal  = []string{"bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"}
+	zeroDecimal = []string{"bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf",
+		"vnd", "vuv", "xaf", "xof", "xpf"}
 	threeDecimal = []string{"bhd", "jod", "kwd", "omr", "tnd"}
 )
 
-// FormatAmount writes an amount in minor units as people do: 1250, "eur" is "12.50 EUR".
+// FormatAmount writes an amount in minor units as people do: 1250, "eur" is
+// "12.50 EUR".
 func FormatAmount(minor int64, currency string) string {
 	if currency == "" {
 		if minor == 0 {

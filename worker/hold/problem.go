@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Code names what is wrong with a wish. Codes are stable: callers branch on them.
+// Code names what is wrong with a wish. Codes are stable: callers branch on
+// them.
 type Code string
 
 const (
@@ -53,14 +54,16 @@ const (
 	AuthorizationAbandoned Code = "authorization_abandoned"
 )
 
-// Problem is a wish that can't be granted, told so that the caller knows what to do. Nothing was changed.
+// Problem is a wish that can't be granted, told so that the caller knows what
+// to do. Nothing was changed.
 type Problem struct {
 	Code     Code
 	Field    string    // the input's field at fault, if one is
 	Detail   string    // a sentence for people
 	Deadline time.Time // of AfterDeadline, WouldCancelNow, WouldCaptureNow
 
-	// Of CardDeclined: why the bank refused, and the authorization that can be confirmed with another card, if there is one.
+	// Of CardDeclined: why the bank refused, and the authorization that can be
+	// confirmed with another card, if there is one.
 	DeclineCode   string
 	PaymentIntent string
 }

@@ -10,14 +10,18 @@ import (
 	"unicode/utf8"
 )
 
-// PastTolerance is how far back a wished time may lie and still mean "now": clocks differ, and queues are slow.
+// PastTolerance is how far back a wished time may lie and still mean "now":
+// clocks differ, and queues are slow.
 const PastTolerance = time.Hour
 
-// MaxAhead is how far ahead a time may lie. The longest authorization that Stripe offers is 30 days.
+// MaxAhead is how far ahead a time may lie. The longest authorization that
+// Stripe offers is 30 days.
 const MaxAhead = 90 * 24 * time.Hour
 
-// ScheduleRequest is what a caller asks for when scheduling a hold, as it comes from the API, the inbox, an intent's metadata or the command line.
-// Times are RFC 3339 with an offset, or local ("2026-10-25T02:30") together with TimeZone.
+// ScheduleRequest is what a caller asks for when scheduling a hold, as it comes
+// from the API, the inbox, an intent's metadata or the command line. Times are
+// RFC 3339 with an offset, or local ("2026-10-25T02:30") together with
+// TimeZone.
 type ScheduleRequest struct {
 	PaymentIntent string            `json:"payment_intent" doc:"The PaymentIntent that places the hold" example:"pi_3PxYzA2eZvKYlo2C1gQmT0aB"`
 	Account       string            `json:"account,omitempty" doc:"Connected account; empty for one's own"`
@@ -34,7 +38,8 @@ type ScheduleRequest struct {
 	Confirm       bool              `json:"confirm,omitempty" doc:"Do it although the deadline's policy then captures or releases the money at once"`
 }
 
-// Draft is a wish found to be well formed, with its times as instants. It has not met Stripe's truth yet.
+// Draft is a wish found to be well formed, with its times as instants. It has
+// not met Stripe's truth yet.
 type Draft struct {
 	ID                           string
 	Account, Reference, Currency string
@@ -43,26 +48,33 @@ type Draft struct {
 	CaptureAt, CancelAt          time.Time
 	OnExpiry                     Policy
 	Metadata                     map[string]string
-	Confirm                      bool // the policy may act at once; no term, so a repetition may leave it out
+	// the policy may act at once; no term, so a repetition may leave it out
+	Confirm bool
 
 	// Of terms that were found, see [ScheduleRequest.ValidateRecovered].
-	FromMetadata     bool // nobody waits for the answer: what a caller would be told, a person is told
+	// nobody waits for the answer: what a caller would be told, a person is
+	// told
+	FromMetadata     bool
 	TooLateToCapture bool // too long ago to be acted on without a person
 	Paused           bool
 }
 
-// NeedsNoRead reports whether the caller told everything that a read at Stripe would.
+// NeedsNoRead reports whether the caller told everything that a read at Stripe
+// would.
 func (d *Draft) NeedsNoRead() bool {
 	return d.Amount > 0 && d.Currency != "" && !d.ExpiresAt.IsZero()
 }
 
 var (
-	accountIDPattern = regexp.MustCompile(`^acct_[A-Za-z0-9]{8,}$`) // and at most 64: a bound that is written out takes a step for each repetition, and keeps that for good
+	// and at most 64: a bound that is written out takes a step for each
+	// repetition, and keeps that for good
+	accountIDPattern = regexp.MustCompile(`^acct_[A-Za-z0-9]{8,}$`)
 	currencyPattern  = regexp.MustCompile(`^[a-z]{3}$`)
 	localTimePattern = regexp.MustCompile(`^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?$`)
 )
 
-// CheckPaymentIntentID says whether id can be a PaymentIntent's: pi_ and 8 to 64 letters and digits.
+// CheckPaymentIntentID says whether id can be a PaymentIntent's: pi_ and 8 to
+// 64 letters and digits.
 func CheckPaymentIntentID(id string) error {
 	rest, ok := strings.CutPrefix(id, "pi_")
 	ok = ok && len(rest) >= 8 && len(rest) <= 64
@@ -71,28 +83,35 @@ func CheckPaymentIntentID(id string) error {
 		ok = 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 	}
 	if !ok {
-		return problem(InvalidID, "payment_intent", "%s is no PaymentIntent id: send one that starts with pi_", quoteUnlessSecret(id))
+		return problem(InvalidID, "payment_intent",
+			"%s is no PaymentIntent id: send one that starts with pi_", quoteUnlessSecret(id))
 	}
 	return nil
 }
 
-// quoteUnlessSecret shows a caller what was sent, unless that may be a secret sent by mistake.
+// quoteUnlessSecret shows a caller what was sent, unless that may be a secret
+// sent by mistake.
 func quoteUnlessSecret(s string) string {
-	if strings.Contains(s, "_secret") || strings.Contains(s, "sk_") || strings.Contains(s, "rk_") || strings.Contains(s, "whsec_") {
+	if strings.Contains(s, "_secret") || strings.Contains(s, "sk_") || strings.Contains(s, "rk_") ||
+		strings.Contains(s, "whsec_") {
 		return "this (not repeated here, because it looks like a secret)"
 	}
 	return fmt.Sprintf("%.80q", s)
 }
 
-// CheckAccountID says whether id can be a connected account's; empty is one's own.
+// CheckAccountID says whether id can be a connected account's; empty is one's
+// own.
 func CheckAccountID(id string) error {
 	if id != "" && (len(id) > len("acct_")+64 || !accountIDPattern.MatchString(id)) {
-		return problem(InvalidID, "account", "%s is no account id: send one that starts with acct_, or leave it out", quoteUnlessSecret(id))
+		return problem(InvalidID, "account",
+			"%s is no account id: send one that starts with acct_, or leave it out",
+			quoteUnlessSecret(id))
 	}
 	return nil
 }
 
-// Validate checks the wish against everything that can be known without Stripe. Errors are *[Problem].
+// Validate checks the wish against everything that can be known without Stripe.
+// Errors are *[Problem].
 func (w *ScheduleRequest) Validate(now time.Time) (*Draft, error) {
 	if err := CheckPaymentIntentID(w.PaymentIntent); err != nil {
 		return nil, err
@@ -100,9 +119,11 @@ func (w *ScheduleRequest) Validate(now time.Time) (*Draft, error) {
 	return w.validateTerms(now)
 }
 
-// validateTerms checks all but the intent's id, which an authorization doesn't have yet.
+// validateTerms checks all but the intent's id, which an authorization doesn't
+// have yet.
 func (w *ScheduleRequest) validateTerms(now time.Time) (*Draft, error) {
-	d := &Draft{ID: w.PaymentIntent, Account: w.Account, Reference: w.Reference, Amount: w.Amount, CaptureAmount: w.CaptureAmount, Confirm: w.Confirm}
+	d := &Draft{ID: w.PaymentIntent, Account: w.Account, Reference: w.Reference, Amount: w.Amount,
+		CaptureAmount: w.CaptureAmount, Confirm: w.Confirm}
 	if err := CheckAccountID(w.Account); err != nil {
 		return nil, err
 	}
@@ -111,10 +132,12 @@ func (w *ScheduleRequest) validateTerms(now time.Time) (*Draft, error) {
 	}
 	d.Currency = strings.ToLower(w.Currency)
 	if d.Currency != "" && !currencyPattern.MatchString(d.Currency) {
-		return nil, problem(InvalidCurrency, "currency", "%.20q is no currency: send three letters of ISO 4217, such as eur", w.Currency)
+		return nil, problem(InvalidCurrency, "currency",
+			"%.20q is no currency: send three letters of ISO 4217, such as eur", w.Currency)
 	}
 	if (d.Currency == "") != (w.Amount == 0) {
-		return nil, problem(InvalidAmount, "amount", "send amount and currency together, or neither")
+		return nil, problem(InvalidAmount, "amount",
+			"send amount and currency together, or neither")
 	}
 	if err := checkAmount("amount", w.Amount, d.Currency); err != nil {
 		return nil, err
@@ -130,7 +153,8 @@ func (w *ScheduleRequest) validateTerms(now time.Time) (*Draft, error) {
 		return nil, err
 	}
 	if w.CaptureAt != "" && w.CancelAt != "" {
-		return nil, problem(ConflictingTimes, "cancel_at", "a hold is captured or canceled, not both: send capture_at or cancel_at")
+		return nil, problem(ConflictingTimes, "cancel_at",
+			"a hold is captured or canceled, not both: send capture_at or cancel_at")
 	}
 	if d.CaptureAt, err = parseActionTime("capture_at", w.CaptureAt, w.TimeZone, now); err != nil {
 		return nil, err
@@ -143,21 +167,28 @@ func (w *ScheduleRequest) validateTerms(now time.Time) (*Draft, error) {
 			return nil, err
 		}
 		if !d.ExpiresAt.After(now) {
-			return nil, problem(InThePast, "expires_at", "%s is over: the authorization has ended", w.ExpiresAt)
+			return nil, problem(InThePast, "expires_at", "%s is over: the authorization has ended",
+				w.ExpiresAt)
 		}
 		if d.ExpiresAt.After(now.Add(MaxAhead)) {
-			return nil, problem(InvalidTime, "expires_at", "%s is more than %d days ahead: send the charge's capture_before", w.ExpiresAt, int(MaxAhead.Hours()/24))
+			return nil, problem(InvalidTime, "expires_at",
+				"%s is more than %d days ahead: send the charge's capture_before", w.ExpiresAt,
+				int(MaxAhead.Hours()/24))
 		}
 	}
 	return d, nil
 }
 
-// RecoveredCaptureGrace is how far back the capture time of terms that were found at Stripe may lie and still mean "now".
+// RecoveredCaptureGrace is how far back the capture time of terms that were
+// found at Stripe may lie and still mean "now".
 const RecoveredCaptureGrace = 24 * time.Hour
 
-// ValidateRecovered is [ScheduleRequest.Validate] for terms that were found in an intent's metadata. Somebody was told long ago that they are good: a time that passed
-// while nobody knew of them is no reason to drop them. A capture up to [RecoveredCaptureGrace] late is made now. A later one is left to a person, since a
-// guest no longer expects it. A release is never too late: it is what the guest is owed.
+// ValidateRecovered is [ScheduleRequest.Validate] for terms that were found in
+// an intent's metadata. Somebody was told long ago that they are good: a time
+// that passed while nobody knew of them is no reason to drop them. A capture up
+// to [RecoveredCaptureGrace] late is made now. A later one is left to a person,
+// since a guest no longer expects it. A release is never too late: it is what
+// the guest is owed.
 func (w *ScheduleRequest) ValidateRecovered(paused bool, now time.Time) (*Draft, error) {
 	d, err := w.Validate(now)
 	own, field := w.CaptureAt, "capture_at"
@@ -181,7 +212,8 @@ func (w *ScheduleRequest) ValidateRecovered(paused bool, now time.Time) (*Draft,
 	return d, nil
 }
 
-// Patch is a change to a hold's terms. Fields left out stay; an empty time clears it. Setting one time clears the other.
+// Patch is a change to a hold's terms. Fields left out stay; an empty time
+// clears it. Setting one time clears the other.
 type Patch struct {
 	CaptureAt     *string           `json:"capture_at,omitempty" doc:"New time to capture; an empty string clears it"`
 	CancelAt      *string           `json:"cancel_at,omitempty" doc:"New time to release; an empty string clears it"`
@@ -193,14 +225,17 @@ type Patch struct {
 	Confirm       bool              `json:"confirm,omitempty" doc:"Do it although the deadline's policy then captures or releases the money at once"`
 }
 
-// applyTo applies the patch to h's terms and checks the result, without deciding whether h may change at all.
+// applyTo applies the patch to h's terms and checks the result, without
+// deciding whether h may change at all.
 func (p *Patch) applyTo(h *Hold, now time.Time) error {
 	var err error
 	if p.CaptureAt != nil && p.CancelAt != nil && *p.CaptureAt != "" && *p.CancelAt != "" {
-		return problem(ConflictingTimes, "cancel_at", "a hold is captured or canceled, not both: send capture_at or cancel_at")
+		return problem(ConflictingTimes, "cancel_at",
+			"a hold is captured or canceled, not both: send capture_at or cancel_at")
 	}
 	if p.CaptureAt != nil {
-		if h.CaptureAt, err = parseActionTime("capture_at", *p.CaptureAt, p.TimeZone, now); err != nil {
+		if h.CaptureAt, err = parseActionTime("capture_at", *p.CaptureAt,
+			p.TimeZone, now); err != nil {
 			return err
 		}
 		if !h.CaptureAt.IsZero() {
@@ -208,7 +243,8 @@ func (p *Patch) applyTo(h *Hold, now time.Time) error {
 		}
 	}
 	if p.CancelAt != nil {
-		if h.CancelAt, err = parseActionTime("cancel_at", *p.CancelAt, p.TimeZone, now); err != nil {
+		if h.CancelAt, err = parseActionTime("cancel_at", *p.CancelAt,
+			p.TimeZone, now); err != nil {
 			return err
 		}
 		if !h.CancelAt.IsZero() {
@@ -252,15 +288,19 @@ func (p *Patch) applyTo(h *Hold, now time.Time) error {
 }
 
 func checkReference(s string) error {
-	if len(s) > MaxReferenceBytes || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return problem(InvalidReference, "reference", "send at most %d bytes of UTF-8 without control characters", MaxReferenceBytes)
+	if len(s) > MaxReferenceBytes || !utf8.ValidString(s) ||
+		strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return problem(InvalidReference, "reference",
+			"send at most %d bytes of UTF-8 without control characters", MaxReferenceBytes)
 	}
 	return nil
 }
 
-// maxAmountByCurrency are the currencies in which Stripe takes more than eight digits (docs: currencies, minimum and maximum amounts).
+// maxAmountByCurrency are the currencies in which Stripe takes more than eight
+// digits (docs: currencies, minimum and maximum amounts).
 var maxAmountByCurrency = map[string]int64{
-	"idr": 999_999_999_999, "lbp": 999_999_999_999, "cop": 9_999_999_999, "huf": 9_999_999_999, "jpy": 9_999_999_999, "inr": 999_999_999,
+	"idr": 999_999_999_999, "lbp": 999_999_999_999, "cop": 9_999_999_999, "huf": 9_999_999_999,
+	"jpy": 9_999_999_999, "inr": 999_999_999,
 }
 
 func maxAmount(currency string) int64 {
@@ -275,21 +315,25 @@ func maxAmount(currency string) int64 {
 
 func checkAmount(field string, n int64, currency string) error {
 	if n < 0 {
-		return problem(InvalidAmount, field, "%d is negative: send minor units, such as 1250 for 12.50", n)
+		return problem(InvalidAmount, field,
+			"%d is negative: send minor units, such as 1250 for 12.50", n)
 	}
 	if m := maxAmount(currency); n > m {
-		return problem(InvalidAmount, field, "%d is above what Stripe takes (%d): send minor units, such as 1250 for 12.50", n, m)
+		return problem(InvalidAmount, field,
+			"%d is above what Stripe takes (%d): send minor units, such as 1250 for 12.50", n, m)
 	}
 	return nil
 }
 
-// checkCaptureAmount compares with the authorized amount only where that is known.
+// checkCaptureAmount compares with the authorized amount only where that is
+// known.
 func checkCaptureAmount(n, authorized int64, currency string) error {
 	if err := checkAmount("capture_amount", n, currency); err != nil {
 		return err
 	}
 	if authorized > 0 && n > authorized {
-		return problem(AmountTooLarge, "capture_amount", "%d is more than the %d %s that the hold has", n, authorized, currency)
+		return problem(AmountTooLarge, "capture_amount",
+			"%d is more than the %d %s that the hold has", n, authorized, currency)
 	}
 	return nil
 }
@@ -300,21 +344,25 @@ func checkPolicy(s string) (Policy, error) {
 	}
 	p, ok := ParsePolicy(s)
 	if !ok {
-		return 0, problem(InvalidPolicy, "on_expiry", "%.40q is unknown: send cancel, capture or alert", s)
+		return 0, problem(InvalidPolicy, "on_expiry",
+			"%.40q is unknown: send cancel, capture or alert", s)
 	}
 	return p, nil
 }
 
 func checkMetadata(m map[string]string) (map[string]string, error) {
 	if len(m) > MaxMetadataPairs {
-		return nil, problem(InvalidMetadata, "metadata", "%d pairs: send at most %d", len(m), MaxMetadataPairs)
+		return nil, problem(InvalidMetadata, "metadata", "%d pairs: send at most %d",
+			len(m), MaxMetadataPairs)
 	}
 	for k, v := range m {
 		if k == "" || utf8.RuneCountInString(k) > MaxMetadataKey || !utf8.ValidString(k) {
-			return nil, problem(InvalidMetadata, "metadata", "key %.60q: send 1 to %d characters", k, MaxMetadataKey)
+			return nil, problem(InvalidMetadata, "metadata", "key %.60q: send 1 to %d characters",
+				k, MaxMetadataKey)
 		}
 		if utf8.RuneCountInString(v) > MaxMetadataValue || !utf8.ValidString(v) {
-			return nil, problem(InvalidMetadata, "metadata", "the value of %q: send at most %d characters", k, MaxMetadataValue)
+			return nil, problem(InvalidMetadata, "metadata",
+				"the value of %q: send at most %d characters", k, MaxMetadataValue)
 		}
 	}
 	if len(m) == 0 {
@@ -323,7 +371,8 @@ func checkMetadata(m map[string]string) (map[string]string, error) {
 	return maps.Clone(m), nil
 }
 
-// parseActionTime reads a time to act. Up to Grace in the past means now, and is kept as it was sent, so that a repeated wish is the same wish.
+// parseActionTime reads a time to act. Up to Grace in the past means now, and
+// is kept as it was sent, so that a repeated wish is the same wish.
 func parseActionTime(field, s, zone string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
@@ -333,19 +382,27 @@ func parseActionTime(field, s, zone string, now time.Time) (time.Time, error) {
 		return time.Time{}, err
 	}
 	if t.Before(now.Add(-PastTolerance)) {
-		return time.Time{}, problem(InThePast, field, "%s is more than %s ago; it is %s", s, formatDuration(PastTolerance), now.UTC().Format(time.RFC3339))
+		return time.Time{}, problem(InThePast, field, "%s is more than %s ago; it is %s", s,
+			formatDuration(PastTolerance), now.UTC().Format(time.RFC3339))
 	}
 	if t.After(now.Add(MaxAhead)) {
-		return time.Time{}, problem(InvalidTime, field, "%s is more than %d days ahead: no authorization lasts that long", s, int(MaxAhead.Hours()/24))
+		return time.Time{},
+			problem(InvalidTime, field,
+				"%s is more than %d days ahead: no authorization lasts that long", s,
+				int(MaxAhead.Hours()/24))
 	}
 	return t, nil
 }
 
-// ParseTime reads RFC 3339 with an offset, or a local time in an IANA zone. A local time that exists twice means the first, one
-// that a change of clocks leaves out is read with the offset from before the change (RFC 5545, section 3.3.5).
+// ParseTime reads RFC 3339 with an offset, or a local time in an IANA zone. A
+// local time that exists twice means the first, one that a change of clocks
+// leaves out is read with the offset from before the change (RFC 5545, section
+// 3.3.5).
 func ParseTime(field, s, zone string) (time.Time, error) {
 	if len(s) > 64 {
-		return time.Time{}, problem(InvalidTime, field, "%.64q… is no time: send RFC 3339, such as 2026-12-01T11:00:00+01:00", s)
+		return time.Time{},
+			problem(InvalidTime, field,
+				"%.64q… is no time: send RFC 3339, such as 2026-12-01T11:00:00+01:00", s)
 	}
 	var loc *time.Location
 	if zone != "" {
@@ -356,18 +413,23 @@ func ParseTime(field, s, zone string) (time.Time, error) {
 			loc, err = time.LoadLocation(zone)
 		}
 		if err != nil {
-			return time.Time{}, problem(UnknownTimeZone, "time_zone", "%.64q is unknown: send an IANA name, such as Europe/Paris", zone)
+			return time.Time{}, problem(UnknownTimeZone, "time_zone",
+				"%.64q is unknown: send an IANA name, such as Europe/Paris", zone)
 		}
 	}
 	if !localTimePattern.MatchString(s) {
 		t, err := time.Parse(time.RFC3339, s)
 		if err != nil {
-			return time.Time{}, problem(InvalidTime, field, "%q is no time: send RFC 3339, such as 2026-12-01T11:00:00+01:00, or a local time with time_zone", s)
+			return time.Time{},
+				problem(InvalidTime, field,
+					"%q is no time: send RFC 3339, such as 2026-12-01T11:00:00+01:00, or a local time with time_zone", s)
 		}
 		return t.UTC().Truncate(time.Millisecond), nil
 	}
 	if loc == nil {
-		return time.Time{}, problem(InvalidTime, field, "%q has no offset: add one, such as +01:00, or send time_zone", s)
+		return time.Time{},
+			problem(InvalidTime, field,
+				"%q has no offset: add one, such as +01:00, or send time_zone", s)
 	}
 	layout := "2006-01-02T15:04:05"
 	if strings.Count(s, ":") == 1 {
@@ -380,7 +442,8 @@ func ParseTime(field, s, zone string) (time.Time, error) {
 	return resolveLocalTime(wall, loc).Truncate(time.Millisecond), nil
 }
 
-// resolveLocalTime finds the instant at which clocks in loc show wall (whose own zone is ignored).
+// resolveLocalTime finds the instant at which clocks in loc show wall (whose
+// own zone is ignored).
 func resolveLocalTime(wall time.Time, loc *time.Location) time.Time {
 	_, before := wall.Add(-24 * time.Hour).In(loc).Zone()
 	_, after := wall.Add(24 * time.Hour).In(loc).Zone()

@@ -8,7 +8,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// What becomes of terms that are found at Stripe, by how their time lies to now and to the deadline.
+// What becomes of terms that are found at Stripe, by how their time lies to now
+// and to the deadline.
 func TestScheduleRequest_ValidateRecovered(t *testing.T) {
 	now := time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
 	in := &hold.Intent{ID: "pi_recover0001", Status: hold.StatusRequiresCapture, Amount: 100, AmountCapturable: 100, Currency: "eur", Created: now.Add(-48 * time.Hour), CaptureBefore: now.Add(72 * time.Hour)}

@@ -10,7 +10,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// holdInState is a hold with a time to capture, brought to a state by what would bring it there.
+// holdInState is a hold with a time to capture, brought to a state by what
+// would bring it there.
 func holdInState(t *testing.T, s hold.State) hold.Hold {
 	t.Helper()
 	at := t0.Add(2 * day)
@@ -112,7 +113,8 @@ func TestRequests_ByState(t *testing.T) {
 	}
 }
 
-// A policy that was about to act, and could not yet, is not held to what it was: who changes it meanwhile is obeyed.
+// A policy that was about to act, and could not yet, is not held to what it
+// was: who changes it meanwhile is obeyed.
 func TestApplyPatch_PolicyChangedWhileActing(t *testing.T) {
 	inMargin := t0.Add(7*day - 30*time.Minute)
 	for _, tt := range []struct {
@@ -162,7 +164,8 @@ func TestApplyPatch_PolicyChangedWhileActing(t *testing.T) {
 	wantCode(t, err, hold.TooLate)
 }
 
-// A policy acts before its deadline and not weeks before it, because nobody knew better when it spoke.
+// A policy acts before its deadline and not weeks before it, because nobody
+// knew better when it spoke.
 func TestPolicy_WaitsForLaterDeadline(t *testing.T) {
 	assumed, actual := t0.Add(7*day), t0.Add(30*day)
 	inMargin := assumed.Add(-30 * time.Minute)
@@ -209,7 +212,8 @@ func TestPolicy_WaitsForLaterDeadline(t *testing.T) {
 	}
 }
 
-// Whoever is not told that a wish was granted finds it in the hold's history, whatever became of the hold, and no other's wish for it.
+// Whoever is not told that a wish was granted finds it in the hold's history,
+// whatever became of the hold, and no other's wish for it.
 func TestHistoryIncludes_AcceptedRequest(t *testing.T) {
 	due := t0.Add(day)
 	original := newHold(t, heldIntent(), withCaptureAt(due))
@@ -350,7 +354,8 @@ func TestNew_ChecksAgainstIntent(t *testing.T) {
 	}
 }
 
-// People learn at once that the authorization will probably end before the hold's time; Stripe is asked later, and what it says is told as well.
+// People learn at once that the authorization will probably end before the
+// hold's time; Stripe is asked later, and what it says is told as well.
 func TestNew_WarnsOfTimeAfterAssumedDeadline(t *testing.T) {
 	countWarnings := func(events []hold.Event) (n int) {
 		for _, x := range events {

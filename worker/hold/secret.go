@@ -2,7 +2,8 @@ package hold
 
 import "fmt"
 
-// Secret is a text that only its addressee may see. Whatever prints, formats or marshals it gets a placeholder.
+// Secret is a text that only its addressee may see. Whatever prints, formats or
+// marshals it gets a placeholder.
 type Secret struct{ reveal func() string }
 
 // NewSecret hides s.

@@ -7,16 +7,19 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// With multicapture another system can capture a part of an intent and leave the rest held. What holdd captures then is what is
-// missing from the total wanted.
+// With multicapture another system can capture a part of an intent and leave
+// the rest held. What holdd captures then is what is missing from the total
+// wanted.
 
-// capturable is a hold whose capture is due now, with a total wanted; 0: everything.
+// capturable is a hold whose capture is due now, with a total wanted; 0:
+// everything.
 func capturable(t *testing.T, in *hold.Intent, total int64, edit ...func(*hold.Draft)) hold.Hold {
 	t.Helper()
 	return claimHold(newHold(t, in, append(edit, withCaptureAt(t0), withCaptureAmount(total))...), t0)
 }
 
-// answered lets the hold read, if it wants to, and returns the call that follows.
+// answered lets the hold read, if it wants to, and returns the call that
+// follows.
 func answered(t *testing.T, h hold.Hold, in *hold.Intent) (hold.Hold, hold.Call) {
 	t.Helper()
 	call := h.NextCall(t0)
@@ -183,7 +186,8 @@ func TestObserved_PartialCaptureElsewhere(t *testing.T) {
 	if again := h.ApplyIntent(shared(4_000), t0); !again.Unchanged {
 		t.Error("the same once more is a change")
 	}
-	// All that was authorized can still be wanted, whoever has taken a part of it; and the schedule request may be repeated.
+	// All that was authorized can still be wanted, whoever has taken a part of
+	// it; and the schedule request may be repeated.
 	if _, err := h.RequestCapture(amount, "api", t0); err != nil {
 		t.Error(err)
 	}
@@ -193,7 +197,8 @@ func TestObserved_PartialCaptureElsewhere(t *testing.T) {
 	if !h.SameTerms(d) {
 		t.Error("the schedule request with the amount authorized is another one now")
 	}
-	// A new hold with a part taken, and an amount that is neither what was authorized nor what is left.
+	// A new hold with a part taken, and an amount that is neither what was
+	// authorized nor what is left.
 	if _, err := hold.New(d, shared(4_000), "api", t0); err != nil {
 		t.Error(err)
 	}

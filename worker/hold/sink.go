@@ -1,19 +1,21 @@
 package hold
 
-// Condition is something that replicas see for a while, such as that Stripe is unavailable.
+// Condition is something that replicas see for a while, such as that Stripe is
+// unavailable.
 type Condition struct {
 	Name     string // small letters
 	Active   bool   // this replica sees it
 	Severity int    // an episode that gets worse is published anew
-	// RaisedEvent and ClearedEvent are the events of the beginning and the end of an episode. An
-	// empty ClearedEvent says that the end is not published.
+	// RaisedEvent and ClearedEvent are the events of the beginning and the end
+	// of an episode. An empty ClearedEvent says that the end is not published.
 	RaisedEvent, ClearedEvent []byte
 }
 
 // ConditionChange is what a [Condition] came to.
 type ConditionChange uint8
 
-// Each of these is published once, by the replica whose report made the difference.
+// Each of these is published once, by the replica whose report made the
+// difference.
 const (
 	ConditionBegan ConditionChange = iota + 1
 	ConditionEnded

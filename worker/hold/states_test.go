@@ -12,7 +12,8 @@ import (
 
 // states says of each state what the rest of the code relies on.
 //
-// A new state needs these places, and each of them is named by the compiler or by a test:
+// A new state needs these places, and each of them is named by the compiler or
+// by a test:
 //
 //  1. its constant in hold.go, in the order of the values
 //  2. its name in stateNames
@@ -26,7 +27,8 @@ import (
 var states = map[hold.State]struct {
 	name  string
 	final bool
-	// stored says that a record can have it, set that it has a sorted set of its own.
+	// stored says that a record can have it, set that it has a sorted set of
+	// its own.
 	stored bool
 	set    hold.SortedSet
 	// requests are the changes that a caller can make in it.
@@ -78,7 +80,8 @@ func TestState_Places(t *testing.T) {
 	}
 }
 
-// TestState_Requests compares the changes that each state accepts with the table.
+// TestState_Requests compares the changes that each state accepts with the
+// table.
 func TestState_Requests(t *testing.T) {
 	for s, row := range states {
 		if !row.stored {

@@ -26,8 +26,9 @@ type Step struct {
 	Kind StepKind
 	Call Call          // of StepCall
 	Wait time.Duration // of StepCall: how long to wait before it is sent
-	// NeedsCallTimeout says that the step may begin only while the lease lasts as long as one
-	// call may take: its effect, or that of the call that follows, must not come after the lease.
+	// NeedsCallTimeout says that the step may begin only while the lease lasts
+	// as long as one call may take: its effect, or that of the call that
+	// follows, must not come after the lease.
 	NeedsCallTimeout bool
 	Intent           *Intent   // of StepPlaceHold and StepPublishAbandoned
 	ResumeAt         time.Time // of a save: when to resume the attempt, zero for never

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// StripeEvent is what a signed webhook of Stripe's tells. It tells of one moment, and comes once, twice, late, or after one that happened later.
+// StripeEvent is what a signed webhook of Stripe's tells. It tells of one
+// moment, and comes once, twice, late, or after one that happened later.
 type StripeEvent struct {
 	ID               string
 	Type             string // such as payment_intent.succeeded
@@ -26,7 +27,8 @@ type Review struct {
 	Reason string // why it was closed, such as approved
 }
 
-// EventAction is what is to be done about an event beside the change that it makes.
+// EventAction is what is to be done about an event beside the change that it
+// makes.
 type EventAction uint8
 
 const (
@@ -37,10 +39,13 @@ const (
 
 // ApplyStripeEvent decides what a known hold makes of an event.
 //
-// The statuses succeeded and canceled are final at Stripe, so a signed event that shows one can't be stale: it settles the hold without a read. A
-// capture that leaves something for later ones (multicapture) doesn't show succeeded, and the amount in one that does is the sum. A closed review is
-// final as well. Everything else may have been overtaken, and asks for a read. A hold under work is left to its worker, who meets the same
-// truth; it is looked at once it is not.
+// The statuses succeeded and canceled are final at Stripe, so a signed event
+// that shows one can't be stale: it settles the hold without a read. A capture
+// that leaves something for later ones (multicapture) doesn't show succeeded,
+// and the amount in one that does is the sum. A closed review is final as well.
+// Everything else may have been overtaken, and asks for a read. A hold under
+// work is left to its worker, who meets the same truth; it is looked at once it
+// is not.
 func (h Hold) ApplyStripeEvent(e *StripeEvent, now time.Time) (Decision, EventAction) {
 	now = now.UTC().Truncate(time.Millisecond)
 	same := Decision{Hold: h, Unchanged: true}
@@ -54,7 +59,8 @@ func (h Hold) ApplyStripeEvent(e *StripeEvent, now time.Time) (Decision, EventAc
 		return same, EventNeedsRead
 	}
 	switch {
-	case e.Intent != nil && (e.Intent.Status == StatusSucceeded || e.Intent.Status == StatusCanceled):
+	case e.Intent != nil && (e.Intent.Status == StatusSucceeded ||
+		e.Intent.Status == StatusCanceled):
 		return settleAs(h, e.Intent, ownsKey(&h, e.IdempotencyKey), nil, now), EventNeedsNothing
 	case e.closesReview():
 		return applyReviewClosed(h, e.Review, now), EventNeedsRead
@@ -70,15 +76,19 @@ func ownsKey(h *Hold, key string) bool { return strings.HasPrefix(key, keyPrefix
 // reviewApproved is how a review is closed that lets the payment go on.
 const reviewApproved = "approved"
 
-// applyReviewClosed resumes the hold that this review paused if it was approved, and hands it to a person if it was closed otherwise and the money is
-// still held. In any case the hold remembers it: an event or a read of the open review that comes after must not pause it any more.
+// applyReviewClosed resumes the hold that this review paused if it was
+// approved, and hands it to a person if it was closed otherwise and the money
+// is still held. In any case the hold remembers it: an event or a read of the
+// open review that comes after must not pause it any more.
 func applyReviewClosed(h Hold, r *Review, now time.Time) Decision {
 	note := reviewClosedNote + r.ID
-	paused := h.State == Paused && h.Reason == CauseReview && lastEntryNote(&h, HistoryPaused) == r.ID
+	paused := h.State == Paused && h.Reason == CauseReview &&
+		lastEntryNote(&h, HistoryPaused) == r.ID
 	if historyHasNote(&h, note) {
 		return Decision{Hold: h, Unchanged: true}
 	}
-	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe", Cause: CauseReview, Note: note})
+	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe",
+		Cause: CauseReview, Note: note})
 	switch {
 	case !paused:
 		return Decision{Hold: h}
@@ -94,10 +104,12 @@ func applyReviewClosed(h Hold, r *Review, now time.Time) Decision {
 
 const reviewClosedNote = "closed "
 
-// reviewCloseTimeout is how long a closed review's event may take before a person is asked: a read doesn't tell how it was closed.
+// reviewCloseTimeout is how long a closed review's event may take before a
+// person is asked: a read doesn't tell how it was closed.
 const reviewCloseTimeout = time.Hour
 
-// pauseForReview goes on with a hold that was just read: an open review pauses it, once.
+// pauseForReview goes on with a hold that was just read: an open review pauses
+// it, once.
 func (c Decision) pauseForReview(in *Intent, now time.Time) Decision {
 	h := c.Hold
 	switch {
@@ -110,10 +122,14 @@ func (c Decision) pauseForReview(in *Intent, now time.Time) Decision {
 		if err != nil {
 			return c
 		}
-		p.Hold.History[len(p.Hold.History)-1].Note = in.Review // a fresh slice: record never appends in place
+		// a fresh slice: record never appends in place
+		p.Hold.History[len(p.Hold.History)-1].Note = in.Review
 		return c.FollowedBy(p)
-	case h.State == Paused && h.Reason == CauseReview && now.Sub(lastEntryAt(&h, HistoryPaused)) >= reviewCloseTimeout:
-		return c.FollowedBy(requireAttention(h, CauseReview, "the review is over, and how it was closed was not told", now))
+	case h.State == Paused && h.Reason == CauseReview &&
+		now.Sub(lastEntryAt(&h, HistoryPaused)) >= reviewCloseTimeout:
+		return c.FollowedBy(
+			requireAttention(h, CauseReview,
+				"the review is over, and how it was closed was not told", now))
 	}
 	return c
 }

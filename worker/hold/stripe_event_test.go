@@ -92,7 +92,8 @@ func TestReview_PausesOnce(t *testing.T) {
 	if c, _ := paused.ApplyStripeEvent(closed("refunded_as_fraud"), now); c.Hold.State != hold.Attention || c.Hold.Reason != hold.CauseReview {
 		t.Errorf("%+v", c.Hold)
 	}
-	// Closed before it was heard of: neither an event nor a read that comes late pauses the hold.
+	// Closed before it was heard of: neither an event nor a read that comes
+	// late pauses the hold.
 	if c, _ := newEventHold(t, now).ApplyStripeEvent(closed("approved"), now); c.Unchanged || c.Hold.ApplyIntent(open, now).Hold.State != hold.Scheduled {
 		t.Error("a read that was overtaken paused it")
 	}
@@ -144,7 +145,8 @@ func TestMetadataUpdate_IdempotencyKeys(t *testing.T) {
 	}
 }
 
-// Whatever stands in an intent's metadata: no panic, and an error is a problem that says which pair is wrong.
+// Whatever stands in an intent's metadata: no panic, and an error is a problem
+// that says which pair is wrong.
 func FuzzRequestFromMetadata(f *testing.F) {
 	f.Add("2026-12-01T11:00:00Z", "", "5", "cancel", "BK", "true", `{"a":"b"}`)
 	f.Add("2026-12-01T11:00", "tomorrow", "-5", "explode", "\x00", "yes", `{"a":1}`)

@@ -76,7 +76,8 @@ func TestParseTime(t *testing.T) {
 }
 
 func TestParseTime_LocalTimesRoundTrip(t *testing.T) {
-	// Over the two changes of a year: what clocks show leads back to the instant, or to its first occurrence.
+	// Over the two changes of a year: what clocks show leads back to the
+	// instant, or to its first occurrence.
 	for _, zone := range []string{"Europe/Paris", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca", "America/St_Johns", "Pacific/Chatham"} {
 		loc, err := time.LoadLocation(zone)
 		if err != nil {

@@ -2,7 +2,8 @@ package hold
 
 import "time"
 
-// View is a hold as it is shown to people and machines: by the API, in events, by the command line.
+// View is a hold as it is shown to people and machines: by the API, in events,
+// by the command line.
 type View struct {
 	ID                string             `json:"id" doc:"The PaymentIntent that first placed the hold"`
 	PaymentIntent     string             `json:"payment_intent" doc:"The PaymentIntent that holds the money now"`
@@ -51,9 +52,13 @@ type HistoryEntryView struct {
 func (h *Hold) View(now time.Time, history bool) View {
 	v := View{
 		ID: h.ID, PaymentIntent: h.PaymentIntent, Account: h.Account, Reference: h.Reference,
-		Amount: h.Amount, Currency: h.Currency, CaptureAt: optionalTime(h.CaptureAt), CancelAt: optionalTime(h.CancelAt), CaptureAmount: h.CaptureAmount,
-		CapturedAmount: h.CapturedAmount, CapturedElsewhere: h.CapturedElsewhere, ExpiresAt: h.ExpiresAt.UTC(), ExpiresAtSource: h.ExpiresSource.String(), OnExpiry: h.OnExpiry.String(),
-		State: h.StateAt(now).String(), Revision: h.Revision, Verified: h.Verified, Acknowledged: h.Acknowledged, Mirrored: h.Mirrored,
+		Amount: h.Amount, Currency: h.Currency, CaptureAt: optionalTime(h.CaptureAt),
+		CancelAt: optionalTime(h.CancelAt), CaptureAmount: h.CaptureAmount,
+		CapturedAmount: h.CapturedAmount, CapturedElsewhere: h.CapturedElsewhere,
+		ExpiresAt: h.ExpiresAt.UTC(), ExpiresAtSource: h.ExpiresSource.String(),
+		OnExpiry: h.OnExpiry.String(),
+		State:    h.StateAt(now).String(), Revision: h.Revision, Verified: h.Verified,
+		Acknowledged: h.Acknowledged, Mirrored: h.Mirrored,
 		CreatedAt: h.CreatedAt.UTC(), SettledAt: optionalTime(h.SettledAt), Metadata: h.Metadata,
 	}
 	if h.NextOp != 0 {
@@ -65,7 +70,8 @@ func (h *Hold) View(now time.Time, history bool) View {
 	if history {
 		v.HistoryOmitted = h.HistoryDropped
 		for _, e := range h.History {
-			w := HistoryEntryView{At: e.At.UTC(), Kind: e.Kind.String(), By: e.By, IdempotencyKey: e.Key, RequestID: e.RequestID, Note: e.Note}
+			w := HistoryEntryView{At: e.At.UTC(), Kind: e.Kind.String(), By: e.By,
+				IdempotencyKey: e.Key, RequestID: e.RequestID, Note: e.Note}
 			if e.Op != 0 {
 				w.Op = e.Op.String()
 			}

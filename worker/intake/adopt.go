@@ -21,8 +21,9 @@ type adopter struct {
 	health    *health.Redis
 }
 
-// adopt makes a hold of an intent whose metadata has terms. It rejects invalid terms. An intent
-// without terms, or one that holds no money any more, is left alone.
+// adopt makes a hold of an intent whose metadata has terms. It rejects invalid
+// terms. An intent without terms, or one that holds no money any more, is left
+// alone.
 func (a *adopter) adopt(ctx context.Context, in *hold.Intent, account string) error {
 	if in.Status != hold.StatusRequiresCapture {
 		return nil

@@ -18,9 +18,9 @@ type ChangerOptions struct {
 
 // Changer accepts requests to change a hold. It is safe for concurrent use.
 //
-// Each method returns the hold as it is now and Redis' time. revision is the one that the caller
-// has seen; 0 accepts any. by says for the history who asks. Errors are *[hold.Problem] or wrap
-// [health.ErrUnavailable].
+// Each method returns the hold as it is now and Redis' time. revision is the
+// one that the caller has seen; 0 accepts any. by says for the history who
+// asks. Errors are *[hold.Problem] or wrap [health.ErrUnavailable].
 type Changer struct {
 	holds     Holds
 	committer Committer
@@ -36,12 +36,14 @@ func NewChanger(holds Holds, committer Committer, o ChangerOptions) *Changer {
 func (c *Changer) Patch(
 	ctx context.Context, id string, p hold.Patch, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
-	decide := func(h hold.Hold, now time.Time) (hold.Decision, error) { return h.ApplyPatch(&p, by, now) }
+	decide := func(h hold.Hold, now time.Time) (hold.Decision, error) {
+		return h.ApplyPatch(&p, by, now)
+	}
 	return c.change(ctx, id, revision, c.confirmed(p.Confirm, decide))
 }
 
-// Capture asks for the money now. The executor captures it; the hold's state tells when that is
-// done. Amount 0 means what the terms say.
+// Capture asks for the money now. The executor captures it; the hold's state
+// tells when that is done. Amount 0 means what the terms say.
 func (c *Changer) Capture(
 	ctx context.Context, id string, amount int64, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
@@ -50,7 +52,8 @@ func (c *Changer) Capture(
 	})
 }
 
-// Cancel asks to release the money now. Once it is accepted, nothing captures the hold any more.
+// Cancel asks to release the money now. Once it is accepted, nothing captures
+// the hold any more.
 func (c *Changer) Cancel(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
@@ -87,8 +90,8 @@ func (c *Changer) Acknowledge(
 // decideFunc decides about a hold, given Redis' time.
 type decideFunc func(h hold.Hold, now time.Time) (hold.Decision, error)
 
-// confirmed refuses what decide decides if the deadline's policy would act at once and the request does
-// not confirm that.
+// confirmed refuses what decide decides if the deadline's policy would act at
+// once and the request does not confirm that.
 func (c *Changer) confirmed(confirmed bool, decide decideFunc) decideFunc {
 	return func(h hold.Hold, now time.Time) (hold.Decision, error) {
 		d, err := decide(h, now)
@@ -99,9 +102,10 @@ func (c *Changer) confirmed(confirmed bool, decide decideFunc) decideFunc {
 	}
 }
 
-// change decides about a hold and commits the decision. If another writer was first, it decides
-// again on what that one wrote. That writer may have gone on from this very change, whose reply was
-// lost: then the change was accepted, however the hold has changed since.
+// change decides about a hold and commits the decision. If another writer was
+// first, it decides again on what that one wrote. That writer may have gone on
+// from this very change, whose reply was lost: then the change was accepted,
+// however the hold has changed since.
 func (c *Changer) change(
 	ctx context.Context, id string, revision uint64, decide decideFunc,
 ) (hold.Hold, time.Time, error) {
@@ -112,8 +116,8 @@ func (c *Changer) change(
 			return h, now, err
 		}
 		if tried != nil && hold.HistoryIncludes(&h, &tried.Decision.Hold) {
-			// Other terms: the hold was changed once more, or another request left the same entry
-			// in the same millisecond.
+			// Other terms: the hold was changed once more, or another request
+			// left the same entry in the same millisecond.
 			if !hold.HaveSameTerms(&h, &tried.Decision.Hold) {
 				return h, now, errConflict(id)
 			}

@@ -76,7 +76,8 @@ func TestChanger_Refusals(t *testing.T) {
 	})
 }
 
-// A change that loses to another writer is decided again on what that one wrote.
+// A change that loses to another writer is decided again on what that one
+// wrote.
 func TestChanger_Conflict(t *testing.T) {
 	inWorld(t, func(w *world) {
 		id := w.authorize()
@@ -178,7 +179,8 @@ func TestChanger_LostReply(t *testing.T) {
 	})
 }
 
-// A change that makes the deadline's policy act at once is accepted only with a confirmation.
+// A change that makes the deadline's policy act at once is accepted only with a
+// confirmation.
 func TestChanger_Confirm(t *testing.T) {
 	inWorld(t, func(w *world) {
 		id := w.authorize()

@@ -18,9 +18,9 @@ const (
 	maxInboxBatches = 1000
 	// MaxInboxEntryBytes is the most bytes that an inbox entry may have.
 	MaxInboxEntryBytes = 64 << 10
-	// unknownIntentRetryFor is how long an entry is retried whose intent Stripe doesn't know:
-	// rarely Stripe does not show a new intent for a moment, and no caller is there to send the
-	// request again.
+	// unknownIntentRetryFor is how long an entry is retried whose intent Stripe
+	// doesn't know: rarely Stripe does not show a new intent for a moment, and
+	// no caller is there to send the request again.
 	unknownIntentRetryFor = 2 * time.Minute
 )
 
@@ -33,8 +33,9 @@ const (
 
 // InboxStore reads the inbox, a stream in Redis.
 type InboxStore interface {
-	// ReadInbox returns up to n entries for a replica: new ones, and ones that were read idle ago
-	// or earlier and not acknowledged. The text of an entry is cut to maxBytes.
+	// ReadInbox returns up to n entries for a replica: new ones, and ones that
+	// were read idle ago or earlier and not acknowledged. The text of an entry
+	// is cut to maxBytes.
 	ReadInbox(
 		ctx context.Context, replica string, n int, idle time.Duration, maxBytes int,
 	) ([]hold.InboxEntry, time.Time, error)
@@ -47,7 +48,8 @@ type RequestScheduler interface {
 	Schedule(ctx context.Context, reqs []hold.ScheduleRequest, by string) []ScheduleResult
 }
 
-// RequestRejector rejects requests whose callers do not wait. [Rejector] implements it.
+// RequestRejector rejects requests whose callers do not wait. [Rejector]
+// implements it.
 type RequestRejector interface {
 	Reject(ctx context.Context, req hold.RejectedRequest, account string) error
 }
@@ -56,8 +58,8 @@ type RequestRejector interface {
 type InboxOptions struct {
 	Replica string        // this process, unique among the replicas
 	Lease   time.Duration // an entry that was not acknowledged within it is read again
-	// DecodeRequest decodes a request by the API's rules. Its errors are *[hold.Problem]. With nil
-	// the inbox is not read.
+	// DecodeRequest decodes a request by the API's rules. Its errors are
+	// *[hold.Problem]. With nil the inbox is not read.
 	DecodeRequest func(text []byte) (hold.ScheduleRequest, error)
 	Clock         *clock.Redis
 	Health        *health.Redis
@@ -72,16 +74,17 @@ type Inbox struct {
 	o         InboxOptions
 }
 
-// NewInbox returns the job. It reads entries from store and hands their requests to scheduler.
+// NewInbox returns the job. It reads entries from store and hands their
+// requests to scheduler.
 func NewInbox(
 	store InboxStore, scheduler RequestScheduler, rejector RequestRejector, o InboxOptions,
 ) *Inbox {
 	return &Inbox{store: store, scheduler: scheduler, rejector: rejector, o: o}
 }
 
-// Run schedules the requests of all entries that wait. An entry is acknowledged once its hold or
-// its rejection is written. One that can't be decided now is read again after the lease, by any
-// replica.
+// Run schedules the requests of all entries that wait. An entry is acknowledged
+// once its hold or its rejection is written. One that can't be decided now is
+// read again after the lease, by any replica.
 func (b *Inbox) Run(ctx context.Context) {
 	if b.o.DecodeRequest == nil {
 		return
@@ -106,9 +109,11 @@ func (b *Inbox) Run(ctx context.Context) {
 	}
 }
 
-// scheduleEntries schedules or rejects the requests of entries. It reports whether all of them were
-// answered.
-func (b *Inbox) scheduleEntries(ctx context.Context, entries []hold.InboxEntry, now time.Time) bool {
+// scheduleEntries schedules or rejects the requests of entries. It reports
+// whether all of them were answered.
+func (b *Inbox) scheduleEntries(
+	ctx context.Context, entries []hold.InboxEntry, now time.Time,
+) bool {
 	var reqs []hold.ScheduleRequest
 	var of []*hold.InboxEntry // the entry of each request
 	var handled []string
@@ -138,8 +143,8 @@ func (b *Inbox) scheduleEntries(ctx context.Context, entries []hold.InboxEntry, 
 	return len(handled) == len(entries)
 }
 
-// answerEntry ends an entry whose request was scheduled or, with a problem, is rejected. It returns
-// false if the entry must be read again.
+// answerEntry ends an entry whose request was scheduled or, with a problem, is
+// rejected. It returns false if the entry must be read again.
 func (b *Inbox) answerEntry(
 	ctx context.Context, entry *hold.InboxEntry, err error, account string, now time.Time,
 ) bool {
@@ -160,13 +165,16 @@ func (b *Inbox) answerEntry(
 func (b *Inbox) rejectEntry(
 	ctx context.Context, entry *hold.InboxEntry, p *hold.Problem, account string,
 ) bool {
-	rejected := hold.RejectedRequest{Source: sourceInbox, ID: entry.ID, Code: p.Code, Field: p.Field,
+	rejected := hold.RejectedRequest{Source: sourceInbox, ID: entry.ID,
+		Code: p.Code, Field: p.Field,
 		Reason: p.Detail, Text: entry.Text}
 	return b.rejector.Reject(ctx, rejected, account) == nil
 }
 
 // decodeEntry decodes the request of an entry.
-func (b *Inbox) decodeEntry(entry *hold.InboxEntry) (req hold.ScheduleRequest, problem *hold.Problem) {
+func (b *Inbox) decodeEntry(
+	entry *hold.InboxEntry,
+) (req hold.ScheduleRequest, problem *hold.Problem) {
 	switch {
 	case entry.Size < 0:
 		return req, &hold.Problem{Code: EntryWithoutHold, Field: "hold",

@@ -66,7 +66,8 @@ func TestInbox_SchedulesAndRejects(t *testing.T) {
 	})
 }
 
-// An entry that may be decided later stays in the stream, and is read again after the lease.
+// An entry that may be decided later stays in the stream, and is read again
+// after the lease.
 func TestInbox_RetriesWhatMayWorkLater(t *testing.T) {
 	t.Run("both replies of the commit lost", func(t *testing.T) {
 		inWorld(t, func(w *world) {

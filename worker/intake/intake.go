@@ -13,15 +13,15 @@ import (
 
 // Holds reads holds.
 type Holds interface {
-	// Read returns the holds in the order of their ids, nil for each one that does not exist, and
-	// Redis' time.
+	// Read returns the holds in the order of their ids, nil for each one that
+	// does not exist, and Redis' time.
 	Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
 }
 
 // Committer writes decisions. [commit.Committer] implements it.
 type Committer interface {
-	// CommitWithRetry reports per change whether it was written; false means that another writer
-	// was first.
+	// CommitWithRetry reports per change whether it was written; false means
+	// that another writer was first.
 	CommitWithRetry(ctx context.Context, changes []commit.Change) ([]bool, error)
 	// RecordCommitted logs and counts a change that turned out to be written.
 	RecordCommitted(change commit.Change)
@@ -29,8 +29,8 @@ type Committer interface {
 
 // Stripe sends requests under the shared budget. gateway.Caller implements it.
 type Stripe interface {
-	// DoEach hands each answer to done, concurrently, and returns the positions of the calls that
-	// it did not send.
+	// DoEach hands each answer to done, concurrently, and returns the positions
+	// of the calls that it did not send.
 	DoEach(
 		ctx context.Context, calls []hold.Call, b execute.Batch, done func(i int, a hold.Answer),
 	) (unsent []int)
@@ -40,17 +40,18 @@ type Stripe interface {
 	KeyRejected() bool
 }
 
-// maxConflictRetries is how often a request is decided again because another writer changed the
-// hold first.
+// maxConflictRetries is how often a request is decided again because another
+// writer changed the hold first.
 const maxConflictRetries = 5
 
-// errConflict is the answer to a request that lost to other writers until its retries were spent.
+// errConflict is the answer to a request that lost to other writers until its
+// retries were spent.
 func errConflict(id string) error {
 	return fmt.Errorf("concurrent changes to hold %s: %w", id, health.ErrUnavailable)
 }
 
-// readOne returns one hold, nil if it does not exist, and Redis' time. An error wraps
-// [health.ErrUnavailable].
+// readOne returns one hold, nil if it does not exist, and Redis' time. An error
+// wraps [health.ErrUnavailable].
 func readOne(
 	ctx context.Context, holds Holds, h *health.Redis, id string,
 ) (*hold.Hold, time.Time, error) {
@@ -61,9 +62,9 @@ func readOne(
 	return found[0], now, nil
 }
 
-// commitOne writes one change. It reports false if another writer was first. The committer may hand
-// the hold over to the operator: change then has the decision that was written. An error wraps
-// [health.ErrUnavailable].
+// commitOne writes one change. It reports false if another writer was first.
+// The committer may hand the hold over to the operator: change then has the
+// decision that was written. An error wraps [health.ErrUnavailable].
 func commitOne(
 	ctx context.Context, c Committer, h *health.Redis, change *commit.Change,
 ) (written bool, err error) {

@@ -23,10 +23,11 @@ const (
 // RefreshStore keeps the intents that are to be read at Stripe.
 type RefreshStore interface {
 	WebhookStore
-	// PendingRefreshes returns up to n pending refreshes of each partition, oldest first.
+	// PendingRefreshes returns up to n pending refreshes of each partition,
+	// oldest first.
 	PendingRefreshes(ctx context.Context, n int) ([]hold.PendingRefresh, time.Time, error)
-	// FinishRefresh removes a refresh, or puts it off to again, unless it was requested anew
-	// meanwhile.
+	// FinishRefresh removes a refresh, or puts it off to again, unless it was
+	// requested anew meanwhile.
 	FinishRefresh(ctx context.Context, p hold.PendingRefresh, again time.Time) error
 }
 
@@ -37,8 +38,8 @@ type RefresherOptions struct {
 	Logger *zap.Logger
 }
 
-// Refresher is the job that reads at Stripe what webhooks have queued. However many events there
-// were, it reads each intent once.
+// Refresher is the job that reads at Stripe what webhooks have queued. However
+// many events there were, it reads each intent once.
 type Refresher struct {
 	store     RefreshStore
 	stripe    Stripe
@@ -48,20 +49,24 @@ type Refresher struct {
 	o         RefresherOptions
 }
 
-// NewRefresher returns the job. It reads intents from stripe and writes what they show through
-// committer; terms in metadata that are invalid go to rejector.
+// NewRefresher returns the job. It reads intents from stripe and writes what
+// they show through committer; terms in metadata that are invalid go to
+// rejector.
 func NewRefresher(
-	store RefreshStore, stripe Stripe, committer Committer, rejector RequestRejector, o RefresherOptions,
+	store RefreshStore, stripe Stripe, committer Committer, rejector RequestRejector,
+	o RefresherOptions,
 ) *Refresher {
 	return &Refresher{
 		store: store, stripe: stripe, committer: committer, rejector: rejector, o: o,
 		adopter: adopter{
-			store: store, committer: committer, rejector: rejector, clock: o.Clock, health: o.Health,
+			store: store, committer: committer, rejector: rejector,
+			clock: o.Clock, health: o.Health,
 		},
 	}
 }
 
-// Run refreshes what is pending while Stripe is available, for a few seconds at most.
+// Run refreshes what is pending while Stripe is available, for a few seconds at
+// most.
 func (r *Refresher) Run(ctx context.Context) {
 	for end := time.Now().Add(refreshTimeBudget); ctx.Err() == nil && time.Now().Before(end); {
 		if !r.stripe.Available() {
@@ -78,8 +83,8 @@ func (r *Refresher) Run(ctx context.Context) {
 	}
 }
 
-// refreshIntents reads intents as far as the budget allows until end. It reports whether all were
-// read.
+// refreshIntents reads intents as far as the budget allows until end. It
+// reports whether all were read.
 func (r *Refresher) refreshIntents(
 	ctx context.Context, pending []hold.PendingRefresh, end time.Time,
 ) bool {
@@ -108,8 +113,8 @@ func (r *Refresher) refreshIntents(
 	return len(unsent) == 0
 }
 
-// refreshIntent applies what Stripe says of an intent to its hold, or schedules the intent by the
-// terms in its metadata.
+// refreshIntent applies what Stripe says of an intent to its hold, or schedules
+// the intent by the terms in its metadata.
 func (r *Refresher) refreshIntent(ctx context.Context, p hold.PendingRefresh, a hold.Answer) {
 	var err error
 	switch {
@@ -134,7 +139,8 @@ func (r *Refresher) refreshIntent(ctx context.Context, p hold.PendingRefresh, a 
 	r.finish(ctx, p, time.Time{})
 }
 
-// rejectUnseen rejects the terms of an event whose intent this key doesn't see. h names the intent.
+// rejectUnseen rejects the terms of an event whose intent this key doesn't see.
+// h names the intent.
 func (r *Refresher) rejectUnseen(ctx context.Context, h *hold.Hold) error {
 	return r.rejector.Reject(ctx, hold.RejectedRequest{
 		Source: sourceStripe, ID: h.ID, Code: hold.IntentNotFound, Field: "payment_intent",

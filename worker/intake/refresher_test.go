@@ -24,8 +24,8 @@ func (w *world) pendingAfter(d time.Duration) []hold.PendingRefresh {
 	return pending
 }
 
-// refresh runs the job at its next tick. Of refreshes that were requested in one millisecond, the
-// store dates the later ones ahead.
+// refresh runs the job at its next tick. Of refreshes that were requested in
+// one millisecond, the store dates the later ones ahead.
 func (w *world) refresh() {
 	time.Sleep(time.Second)
 	w.refresher.Run(w.ctx)
@@ -116,7 +116,8 @@ func TestRefresher_AdoptsTermsInMetadata(t *testing.T) {
 	})
 }
 
-// An event of an intent that is scheduled later makes the intent read, even if the request says everything.
+// An event of an intent that is scheduled later makes the intent read, even if
+// the request says everything.
 func TestRefresher_EventBeforeRequest(t *testing.T) {
 	inWorld(t, func(w *world) {
 		id := w.authorize()
@@ -133,7 +134,8 @@ func TestRefresher_EventBeforeRequest(t *testing.T) {
 	})
 }
 
-// An intent that was scheduled between the event and the read is read once more, as a hold.
+// An intent that was scheduled between the event and the read is read once
+// more, as a hold.
 func TestRefresher_ScheduledMeanwhile(t *testing.T) {
 	inWorld(t, func(w *world) {
 		id := w.authorize(withMetadata(map[string]string{"holdd_capture_at": in(time.Hour)}))
@@ -226,7 +228,8 @@ func TestRefresher_UnseenIntent(t *testing.T) {
 	})
 }
 
-// More refreshes than the budget allows at once are read within one tick's time, in turn.
+// More refreshes than the budget allows at once are read within one tick's
+// time, in turn.
 func TestRefresher_WaitsForBudget(t *testing.T) {
 	inWorld(t, func(w *world) {
 		var ids []string

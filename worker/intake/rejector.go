@@ -39,23 +39,25 @@ type RejectorOptions struct {
 	Logger   *zap.Logger
 }
 
-// Rejector rejects requests whose callers do not wait for the answer, so that the operator learns
-// of them.
+// Rejector rejects requests whose callers do not wait for the answer, so that
+// the operator learns of them.
 type Rejector struct {
 	store     RejectionStore
 	publisher EventPublisher
 	o         RejectorOptions
 }
 
-// NewRejector returns a rejector that records rejections in store and publishes them.
+// NewRejector returns a rejector that records rejections in store and publishes
+// them.
 func NewRejector(
 	store RejectionStore, publisher EventPublisher, o RejectorOptions,
 ) *Rejector {
 	return &Rejector{store: store, publisher: publisher, o: o}
 }
 
-// Reject records a rejected request, publishes it once over all replicas, then logs and counts it.
-// After an error, which wraps [health.ErrUnavailable], the same can be rejected again.
+// Reject records a rejected request, publishes it once over all replicas, then
+// logs and counts it. After an error, which wraps [health.ErrUnavailable], the
+// same can be rejected again.
 func (r *Rejector) Reject(ctx context.Context, req hold.RejectedRequest, account string) error {
 	if err := r.store.RecordRejection(ctx, req); err != nil {
 		return r.o.Health.Unavailable(ctx, "record a rejected request", err)

@@ -18,7 +18,8 @@ type failingRejector struct{ err error }
 
 func (r failingRejector) Reject(context.Context, hold.RejectedRequest, string) error { return r.err }
 
-// rejectionSteps records what a rejector does, in order, and fails where it is told to.
+// rejectionSteps records what a rejector does, in order, and fails where it is
+// told to.
 type rejectionSteps struct {
 	steps  []string
 	failAt string

@@ -14,14 +14,17 @@ import (
 )
 
 const (
-	// maxConcurrentRetrieves is how many intents of one batch are retrieved at once.
+	// maxConcurrentRetrieves is how many intents of one batch are retrieved at
+	// once.
 	maxConcurrentRetrieves = 16
-	// retrieveTimeout bounds the retrieval of one intent: a booking system waits for the answer.
+	// retrieveTimeout bounds the retrieval of one intent: a booking system
+	// waits for the answer.
 	retrieveTimeout = 3 * time.Second
 )
 
-// ScheduleResult is the answer to one schedule request. Err is a *[hold.Problem] where the request
-// is at fault. Any other error wraps [health.ErrUnavailable]: the same request can be sent again.
+// ScheduleResult is the answer to one schedule request. Err is a
+// *[hold.Problem] where the request is at fault. Any other error wraps
+// [health.ErrUnavailable]: the same request can be sent again.
 type ScheduleResult struct {
 	Hold    hold.Hold
 	Created bool // false: the same request was accepted before
@@ -43,15 +46,15 @@ type Scheduler struct {
 	o         SchedulerOptions
 }
 
-// NewScheduler returns a scheduler that reads holds, retrieves intents from stripe and writes
-// through committer.
+// NewScheduler returns a scheduler that reads holds, retrieves intents from
+// stripe and writes through committer.
 func NewScheduler(holds Holds, stripe Stripe, committer Committer, o SchedulerOptions) *Scheduler {
 	return &Scheduler{holds: holds, stripe: stripe, committer: committer, o: o}
 }
 
-// Schedule decides each request by itself and returns the results in their order. It checks with
-// Stripe as far as the read budget allows and accepts the rest unverified. by says for the history
-// who asks.
+// Schedule decides each request by itself and returns the results in their
+// order. It checks with Stripe as far as the read budget allows and accepts the
+// rest unverified. by says for the history who asks.
 func (s *Scheduler) Schedule(
 	ctx context.Context, reqs []hold.ScheduleRequest, by string,
 ) []ScheduleResult {
@@ -81,8 +84,8 @@ func (s *Scheduler) Schedule(
 	return results
 }
 
-// splitTwins parts the requests of todo so that distinct has one per intent. first is that one's
-// position, by intent; twins name an intent again.
+// splitTwins parts the requests of todo so that distinct has one per intent.
+// first is that one's position, by intent; twins name an intent again.
 func splitTwins(
 	reqs []hold.ScheduleRequest, todo []int,
 ) (first map[string]int, distinct, twins []int) {
@@ -98,8 +101,8 @@ func splitTwins(
 	return first, distinct, twins
 }
 
-// answerTwin compares a request with the hold that an earlier request of the same batch led to. ok
-// is false if that one led to none.
+// answerTwin compares a request with the hold that an earlier request of the
+// same batch led to. ok is false if that one led to none.
 func (s *Scheduler) answerTwin(
 	req *hold.ScheduleRequest, earlier *ScheduleResult,
 ) (result ScheduleResult, ok bool) {
@@ -120,10 +123,12 @@ type candidate struct {
 	answer hold.Answer // to the read of the intent; zero if Stripe was not asked
 }
 
-// scheduleOnce decides requests of different intents. It returns those that must be decided again
-// because another writer scheduled the intent first; their results are left empty.
+// scheduleOnce decides requests of different intents. It returns those that
+// must be decided again because another writer scheduled the intent first;
+// their results are left empty.
 func (s *Scheduler) scheduleOnce(
-	ctx context.Context, reqs []hold.ScheduleRequest, todo []int, results []ScheduleResult, by string,
+	ctx context.Context, reqs []hold.ScheduleRequest, todo []int, results []ScheduleResult,
+	by string,
 ) (conflicts []int) {
 	ids := make([]string, len(todo))
 	for n, i := range todo {
@@ -166,15 +171,16 @@ func (s *Scheduler) scheduleOnce(
 	return s.commitHolds(ctx, changes, indices, results)
 }
 
-// checkRequest validates a request. It returns the draft if the intent has no hold yet, the result
-// otherwise.
+// checkRequest validates a request. It returns the draft if the intent has no
+// hold yet, the result otherwise.
 func checkRequest(
 	req *hold.ScheduleRequest, existing *hold.Hold, now time.Time,
 ) (*hold.Draft, ScheduleResult) {
 	draft, err := req.Validate(now)
 	switch {
 	case err != nil && existing != nil && errors.Is(err, &hold.Problem{Code: hold.InThePast}):
-		// The request may be the one that was accepted, repeated after its times have passed.
+		// The request may be the one that was accepted, repeated after its
+		// times have passed.
 		return nil, compareRepetition(req, existing, err)
 	case err != nil:
 		return nil, ScheduleResult{Err: err}
@@ -197,8 +203,8 @@ func decideHold(c *candidate, by string, now time.Time) (hold.Decision, error) {
 	return hold.New(c.draft, nil, by, now)
 }
 
-// commitHolds writes new holds and fills in their results. It returns those that another writer
-// scheduled first.
+// commitHolds writes new holds and fills in their results. It returns those
+// that another writer scheduled first.
 func (s *Scheduler) commitHolds(
 	ctx context.Context, changes []commit.Change, indices []int, results []ScheduleResult,
 ) (conflicts []int) {
@@ -223,14 +229,15 @@ func (s *Scheduler) commitHolds(
 	return conflicts
 }
 
-// retrieveIntents retrieves the intents of candidates whose requests do not say everything, as far
-// as the read budget allows now.
+// retrieveIntents retrieves the intents of candidates whose requests do not say
+// everything, as far as the read budget allows now.
 func (s *Scheduler) retrieveIntents(ctx context.Context, candidates []candidate) {
 	var calls []hold.Call
 	var of []int
 	for i := range candidates {
 		if d := candidates[i].draft; !d.NeedsNoRead() {
-			calls = append(calls, hold.Call{Op: hold.OpRead, PaymentIntent: d.ID, Account: d.Account})
+			calls = append(calls,
+				hold.Call{Op: hold.OpRead, PaymentIntent: d.ID, Account: d.Account})
 			of = append(of, i)
 		}
 	}
@@ -248,13 +255,14 @@ func compareTerms(draft *hold.Draft, h *hold.Hold) ScheduleResult {
 	if h.SameTerms(draft) {
 		return ScheduleResult{Hold: *h}
 	}
-	return ScheduleResult{Hold: *h, Err: &hold.Problem{Code: hold.HoldExists, Field: "payment_intent",
+	return ScheduleResult{Hold: *h, Err: &hold.Problem{Code: hold.HoldExists,
+		Field: "payment_intent",
 		Detail: fmt.Sprintf("hold %s is scheduled already, with other terms: "+
 			"change it with PATCH /v1/holds/%s", h.ID, h.ID)}}
 }
 
-// compareRepetition answers a request whose times have passed. It is good if it was good when h was
-// created and asked for what h is.
+// compareRepetition answers a request whose times have passed. It is good if it
+// was good when h was created and asked for what h is.
 func compareRepetition(req *hold.ScheduleRequest, h *hold.Hold, past error) ScheduleResult {
 	draft, err := req.Validate(h.CreatedAt)
 	if err != nil || !h.SameTerms(draft) {

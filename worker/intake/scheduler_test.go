@@ -164,7 +164,8 @@ func TestSchedule_LostReply(t *testing.T) {
 	})
 }
 
-// A request that loses to another writer leaves nothing behind that a twin could be compared with.
+// A request that loses to another writer leaves nothing behind that a twin
+// could be compared with.
 func TestSchedule_Conflict(t *testing.T) {
 	inWorld(t, func(w *world) {
 		id := w.authorize()

@@ -18,11 +18,12 @@ const (
 	EventIgnored = "ignored" // the event concerns no hold, or says nothing new
 )
 
-// WrongMode is the code of an event in test mode at a holdd in live mode, or the other way round.
+// WrongMode is the code of an event in test mode at a holdd in live mode, or
+// the other way round.
 const WrongMode hold.Code = "wrong_mode"
 
-// handledEvents are the types that can concern a hold. One of them comes along with each other type
-// that could.
+// handledEvents are the types that can concern a hold. One of them comes along
+// with each other type that could.
 var handledEvents = map[string]bool{
 	"payment_intent.amount_capturable_updated": true,
 	"payment_intent.succeeded":                 true,
@@ -36,12 +37,13 @@ var handledEvents = map[string]bool{
 	"review.closed":                            true,
 }
 
-// WebhookStore reads holds and remembers which intents are to be read at Stripe.
+// WebhookStore reads holds and remembers which intents are to be read at
+// Stripe.
 type WebhookStore interface {
 	Holds
-	// RequestRefresh queues an open hold's intent for the [Refresher]. An intent without a hold is
-	// queued if adoptUnknown is set. Otherwise it is remembered for three days and queued once it
-	// is scheduled.
+	// RequestRefresh queues an open hold's intent for the [Refresher]. An
+	// intent without a hold is queued if adoptUnknown is set. Otherwise it is
+	// remembered for three days and queued once it is scheduled.
 	RequestRefresh(ctx context.Context, id, account string, adoptUnknown bool) error
 }
 
@@ -59,20 +61,23 @@ type Webhooks struct {
 	o         WebhooksOptions
 }
 
-// NewWebhooks returns webhooks that read and queue in store and write through committer.
+// NewWebhooks returns webhooks that read and queue in store and write through
+// committer.
 func NewWebhooks(store WebhookStore, committer Committer, o WebhooksOptions) *Webhooks {
 	return &Webhooks{store: store, committer: committer, o: o}
 }
 
-// ApplyStripeEvent applies a signed event. When it returns without an error, what the event means
-// is in the store; the result says how. Errors are *[hold.Problem], or wrap
-// [health.ErrUnavailable]: then Stripe must send the event again.
+// ApplyStripeEvent applies a signed event. When it returns without an error,
+// what the event means is in the store; the result says how. Errors are
+// *[hold.Problem], or wrap [health.ErrUnavailable]: then Stripe must send the
+// event again.
 func (w *Webhooks) ApplyStripeEvent(
 	ctx context.Context, e hold.StripeEvent,
 ) (result string, err error) {
 	switch {
 	case e.Livemode != w.o.Livemode && e.Account != "":
-		return EventIgnored, nil // an endpoint for connected accounts receives the events of both modes
+		// an endpoint for connected accounts receives the events of both modes
+		return EventIgnored, nil
 	case e.Livemode != w.o.Livemode:
 		return "", &hold.Problem{Code: WrongMode,
 			Detail: "this event is of the other mode: compare the endpoint's secret and STRIPE_API_KEY, " +
@@ -95,7 +100,8 @@ func (w *Webhooks) ApplyStripeEvent(
 		case hold.EventRetryLater:
 			return "", fmt.Errorf("hold %s is being worked on: %w", h.ID, health.ErrUnavailable)
 		case hold.EventNeedsRead:
-			// Queued before the commit: if nothing else gets done, the refresh finds the rest.
+			// Queued before the commit: if nothing else gets done, the refresh
+			// finds the rest.
 			if err := w.queueRefresh(ctx, h.ID, h.Account, false); err != nil {
 				return "", err
 			}
@@ -118,16 +124,18 @@ func (w *Webhooks) ApplyStripeEvent(
 	return "", errConflict(e.PaymentIntent)
 }
 
-// queueUnknownIntent handles an event of an intent without a hold. An intent that has terms in its
-// metadata is read; any other is remembered until it is scheduled.
+// queueUnknownIntent handles an event of an intent without a hold. An intent
+// that has terms in its metadata is read; any other is remembered until it is
+// scheduled.
 func (w *Webhooks) queueUnknownIntent(ctx context.Context, e *hold.StripeEvent) (string, error) {
 	if e.Type == "charge.updated" {
-		return EventIgnored, nil // every payment causes one, and it says nothing that the others don't
+		// every payment causes one, and it says nothing that the others don't
+		return EventIgnored, nil
 	}
 	adopt := false
 	if e.Intent != nil && e.Intent.Status == hold.StatusRequiresCapture {
-		// Invalid terms are rejected when the intent is read: the metadata may have changed since
-		// the event.
+		// Invalid terms are rejected when the intent is read: the metadata may
+		// have changed since the event.
 		_, _, adopt, _ = hold.RequestFromMetadata(e.Intent, e.Account)
 	}
 	if err := w.queueRefresh(ctx, e.PaymentIntent, e.Account, adopt); err != nil {

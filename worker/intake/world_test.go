@@ -29,7 +29,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// world is the intake of one replica on a real store and the Stripe simulator, in virtual time.
+// world is the intake of one replica on a real store and the Stripe simulator,
+// in virtual time.
 type world struct {
 	t         *testing.T
 	ctx       context.Context
@@ -317,7 +318,8 @@ func in(d time.Duration) string { return time.Now().Add(d).UTC().Format(time.RFC
 // isProblem reports whether err is a problem with the code.
 func isProblem(err error, code hold.Code) bool { return errors.Is(err, &hold.Problem{Code: code}) }
 
-// hasCode reports whether err is a problem with the code, or nil where the code is empty.
+// hasCode reports whether err is a problem with the code, or nil where the code
+// is empty.
 func hasCode(err error, code hold.Code) bool {
 	if code == "" {
 		return err == nil

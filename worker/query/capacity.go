@@ -17,10 +17,11 @@ const (
 	forecastInterval = 50 * time.Second
 	// forecastHorizon is how far ahead it looks.
 	forecastHorizon = 24 * time.Hour
-	// forecastWindows is the number of windows of the horizon with one partition. With more
-	// partitions there are fewer.
+	// forecastWindows is the number of windows of the horizon with one
+	// partition. With more partitions there are fewer.
 	forecastWindows = 288
-	// tolerableQueue is how long a queue may be, in time, before its holds are read.
+	// tolerableQueue is how long a queue may be, in time, before its holds are
+	// read.
 	tolerableQueue = 30 * time.Second
 	// maxForecastHolds bounds how many holds are read.
 	maxForecastHolds = 20_000
@@ -44,15 +45,19 @@ type CapacityStore interface {
 
 // ForecasterOptions configure a [Forecaster].
 type ForecasterOptions struct {
-	WriteRate int    // captures, and as many cancels, a second of each account; 0: no limit is known
+	// captures, and as many cancels, a second of each account; 0: no limit is
+	// known
+	WriteRate int
 	TotalRate int    // requests of all kinds a second of each account; 0: no limit
 	Wake      func() // wakes the dispatcher when the forecast finds expired leases
 }
 
-// Forecaster finds out whether everything that is due, or falls due within a day, gets its turn at
-// Stripe before its deadline. Counting suffices to see that there is no queue. Where there is one,
-// the holds in it are read and served on paper, nearest deadline first, as the dispatcher will
-// serve them. The forecast assumes that Stripe answers and that the budget is as configured.
+// Forecaster finds out whether everything that is due, or falls due within a
+// day, gets its turn at Stripe before its deadline. Counting suffices to see
+// that there is no queue. Where there is one, the holds in it are read and
+// served on paper, nearest deadline first, as the dispatcher will serve them.
+// The forecast assumes that Stripe answers and that the budget is as
+// configured.
 type Forecaster struct {
 	store CapacityStore
 	o     ForecasterOptions
@@ -63,8 +68,9 @@ func NewForecaster(store CapacityStore, o ForecasterOptions) *Forecaster {
 	return &Forecaster{store: store, o: o}
 }
 
-// Forecast tells which captures will come too late. Of all replicas one forecasts at a time;
-// checked is false for the others, and where no limit is known.
+// Forecast tells which captures will come too late. Of all replicas one
+// forecasts at a time; checked is false for the others, and where no limit is
+// known.
 func (f *Forecaster) Forecast(
 	ctx context.Context,
 ) (risk event.CapacityRisk, checked bool, err error) {
@@ -98,7 +104,8 @@ func (f *Forecaster) Forecast(
 // timeSpan is a part of the horizon, as times from now.
 type timeSpan struct{ from, until time.Duration }
 
-// findQueue finds the span in which a queue may build up. busy is false where there is none.
+// findQueue finds the span in which a queue may build up. busy is false where
+// there is none.
 func (f *Forecaster) findQueue(
 	ctx context.Context, due *hold.PromoteResult,
 ) (span timeSpan, busy bool, err error) {
@@ -129,8 +136,9 @@ func (f *Forecaster) longQueue() int64 {
 	return int64(f.o.WriteRate) * int64(tolerableQueue/time.Second)
 }
 
-// busyWindows finds the windows in which a queue may build up if all holds were of one account and
-// kind, and begins with the one in which the queue was last empty.
+// busyWindows finds the windows in which a queue may build up if all holds were
+// of one account and kind, and begins with the one in which the queue was last
+// empty.
 func (f *Forecaster) busyWindows(
 	waiting int64, arrivals []int64, step time.Duration,
 ) (first, last int, busy bool) {
@@ -151,8 +159,8 @@ func (f *Forecaster) busyWindows(
 	return first, last, busy
 }
 
-// readQueue reads the holds that are due within span, those that wait already included where it
-// begins now.
+// readQueue reads the holds that are due within span, those that wait already
+// included where it begins now.
 func (f *Forecaster) readQueue(
 	ctx context.Context, q *simulatedQueue, due *hold.PromoteResult, span timeSpan,
 ) error {
@@ -256,8 +264,8 @@ func (q *simulatedQueue) add(h *hold.Hold, due time.Time) {
 	q.n++
 }
 
-// serve gives each hold its turn and records the captures that come too late. A cancel that comes
-// too late costs no money, but it takes a turn.
+// serve gives each hold its turn and records the captures that come too late. A
+// cancel that comes too late costs no money, but it takes a turn.
 func (q *simulatedQueue) serve(risk *event.CapacityRisk, rate, totalRate int) {
 	gap, totalGap := time.Second/time.Duration(rate), time.Duration(0)
 	if totalRate > 0 {
@@ -269,7 +277,8 @@ func (q *simulatedQueue) serve(risk *event.CapacityRisk, rate, totalRate int) {
 	sortSums(risk.Sums)
 }
 
-// serveAccount serves one account: a request of a kind every gap, one of any kind every totalGap.
+// serveAccount serves one account: a request of a kind every gap, one of any
+// kind every totalGap.
 func (q *simulatedQueue) serveAccount(
 	risk *event.CapacityRisk, kinds *[2][]queuedHold, gap, totalGap time.Duration,
 ) {
@@ -319,7 +328,8 @@ func (q *simulatedQueue) recordLate(risk *event.CapacityRisk, item queuedHold) {
 	}
 }
 
-// deadlineHeap is a heap of holds by deadline, in the order in which the store keeps them.
+// deadlineHeap is a heap of holds by deadline, in the order in which the store
+// keeps them.
 type deadlineHeap []queuedHold
 
 func (h deadlineHeap) Len() int { return len(h) }

@@ -24,7 +24,8 @@ type Plan struct {
 	Truncated   bool   // there are more holds than were examined
 }
 
-// PlanHour is what falls due within the hour that begins at Start. What is overdue is in the first.
+// PlanHour is what falls due within the hour that begins at Start. What is
+// overdue is in the first.
 type PlanHour struct {
 	Start   time.Time
 	Capture []hold.Sum
@@ -49,14 +50,16 @@ func NewPlanner(store Store, rules hold.Rules, h *health.Redis) *Planner {
 	return &Planner{store: store, rules: rules, health: h}
 }
 
-// Plan tells what will happen within next, and which holds may expire in it. Errors wrap
-// [health.ErrUnavailable].
+// Plan tells what will happen within next, and which holds may expire in it.
+// Errors wrap [health.ErrUnavailable].
 func (p *Planner) Plan(ctx context.Context, next time.Duration) (Plan, error) {
 	b := planBuilder{planner: p, next: next, hours: map[time.Time]*PlanHour{},
 		seen: map[string]bool{}}
-	// A hold is in one of the first three sets, or acts by the policy of its deadline and is found
-	// in the fourth. It may move from one to another between two reads: the builder counts it once.
-	for _, set := range []hold.SortedSet{hold.SetReady, hold.SetWorking, hold.SetScheduled, hold.SetExpiring} {
+	// A hold is in one of the first three sets, or acts by the policy of its
+	// deadline and is found in the fourth. It may move from one to another
+	// between two reads: the builder counts it once.
+	for _, set := range []hold.SortedSet{hold.SetReady, hold.SetWorking,
+		hold.SetScheduled, hold.SetExpiring} {
 		if err := b.readSet(ctx, set); err != nil {
 			return Plan{}, err
 		}
@@ -73,7 +76,8 @@ type planBuilder struct {
 	seen    map[string]bool
 }
 
-// readSet adds the holds of a set that act or expire within the span, up to the bound.
+// readSet adds the holds of a set that act or expire within the span, up to the
+// bound.
 func (b *planBuilder) readSet(ctx context.Context, set hold.SortedSet) error {
 	after := hold.Position{}
 	for examined := 0; ; {
@@ -150,11 +154,13 @@ func (b *planBuilder) result() Plan {
 
 // sortSums orders sums by currency.
 func sortSums(sums []hold.Sum) {
-	slices.SortFunc(sums, func(x, y hold.Sum) int { return strings.Compare(x.Currency, y.Currency) })
+	slices.SortFunc(sums, func(x, y hold.Sum) int {
+		return strings.Compare(x.Currency, y.Currency)
+	})
 }
 
-// atRiskReason says why a hold whose deadline is near may expire with the money not captured. It is
-// empty if the hold is in order.
+// atRiskReason says why a hold whose deadline is near may expire with the money
+// not captured. It is empty if the hold is in order.
 func atRiskReason(h *hold.Hold, now time.Time) string {
 	own := h.ActionTime()
 	switch {

@@ -1,11 +1,15 @@
-// Package query answers questions about the schedule: which holds there are, what will happen next,
-// and whether everything that is due gets its turn at Stripe in time.
+// Package query answers questions about the schedule: which holds there are,
+// what will happen next, and whether everything that is due gets its turn at
+// Stripe in time.
 //
 //   - [Reader] finds one hold, and lists holds page by page.
-//   - [Planner] tells hour by hour what will happen, and which holds are at risk.
-//   - [Forecaster] compares what is due within a day with the rate that Stripe's limits allow.
+//   - [Planner] tells hour by hour what will happen, and which holds are at
+//     risk.
+//   - [Forecaster] compares what is due within a day with the rate that
+//     Stripe's limits allow.
 //
-// Nothing here changes a hold. The work of each question is bounded; an answer that is cut says so.
+// Nothing here changes a hold. The work of each question is bounded; an answer
+// that is cut says so.
 package query
 
 import (
@@ -25,8 +29,8 @@ import (
 const (
 	defaultPageSize = 50
 	maxPageSize     = 200
-	// maxExamined bounds how many holds one page examines, so that a filter that matches little
-	// costs no more than one that matches much.
+	// maxExamined bounds how many holds one page examines, so that a filter
+	// that matches little costs no more than one that matches much.
 	maxExamined = 1000
 	// setPage is how many holds of a set are read at once.
 	setPage = 256
@@ -53,7 +57,8 @@ func NewReader(store Store, c *clock.Redis, h *health.Redis) *Reader {
 	return &Reader{store: store, clock: c, health: h}
 }
 
-// Get returns a hold and Redis' time. Errors are *[hold.Problem] or wrap [health.ErrUnavailable].
+// Get returns a hold and Redis' time. Errors are *[hold.Problem] or wrap
+// [health.ErrUnavailable].
 func (r *Reader) Get(ctx context.Context, id string) (hold.Hold, time.Time, error) {
 	if err := hold.CheckPaymentIntentID(id); err != nil {
 		return hold.Hold{}, time.Time{}, err
@@ -79,17 +84,18 @@ type Query struct {
 	Cursor         string        // Next of the page before; empty for the first
 }
 
-// Page is one page of a list. Because the work per page is bounded, it may hold fewer than Limit
-// holds, even none, and still have a Next.
+// Page is one page of a list. Because the work per page is bounded, it may hold
+// fewer than Limit holds, even none, and still have a Next.
 type Page struct {
 	Holds []hold.Hold
 	Next  string    // cursor of the next page, empty at the end
 	Now   time.Time // Redis' time when the page was read
 }
 
-// List returns a page of holds. Open ones come first, by the next milestone of their deadline, then
-// settled ones, newest first. Those of a reference prefix come in the order of their references.
-// Errors are *[hold.Problem] or wrap [health.ErrUnavailable].
+// List returns a page of holds. Open ones come first, by the next milestone of
+// their deadline, then settled ones, newest first. Those of a reference prefix
+// come in the order of their references. Errors are *[hold.Problem] or wrap
+// [health.ErrUnavailable].
 func (r *Reader) List(ctx context.Context, q Query) (Page, error) {
 	limit := q.Limit
 	if limit <= 0 {

@@ -28,7 +28,8 @@ func (c *comparison) adopt(
 	switch {
 	case errors.Is(err, hold.ErrNoTerms):
 		if now.Sub(in.Created) > orphanAge {
-			f.Kind, f.Detail = FoundOrphan, "holds money and is not scheduled; holdd leaves it alone"
+			f.Kind, f.Detail = FoundOrphan,
+				"holds money and is not scheduled; holdd leaves it alone"
 			c.record(ctx, f)
 		}
 		return change{}, false
@@ -37,7 +38,8 @@ func (c *comparison) adopt(
 		c.record(ctx, f)
 		return change{}, false
 	}
-	d.HandOver(&hold.Hold{}, now, c.o.Rules) // before the finding: a dry run reports what a run would do
+	// before the finding: a dry run reports what a run would do
+	d.HandOver(&hold.Hold{}, now, c.o.Rules)
 	h := &d.Hold
 	f.Kind, f.Reference, f.Detail = FoundScheduled, h.Reference, describeNext(h)
 	if h.State == hold.Attention {
@@ -46,8 +48,11 @@ func (c *comparison) adopt(
 	return change{decision: d, finding: f}, true
 }
 
-// applyIntent brings a known hold to what Stripe says. ok is false if nothing changes.
-func (c *comparison) applyIntent(h *hold.Hold, in *hold.Intent, now time.Time) (ch change, ok bool) {
+// applyIntent brings a known hold to what Stripe says. ok is false if nothing
+// changes.
+func (c *comparison) applyIntent(
+	h *hold.Hold, in *hold.Intent, now time.Time,
+) (ch change, ok bool) {
 	d := h.ApplyIntent(in, now)
 	if d.Unchanged {
 		return change{}, false
@@ -68,7 +73,8 @@ func (c *comparison) applyIntent(h *hold.Hold, in *hold.Intent, now time.Time) (
 	case after.CapturedElsewhere != h.CapturedElsewhere:
 		f.Kind = FoundChanged
 		f.Detail = hold.FormatAmount(after.CapturedElsewhere, after.Currency) +
-			" captured by another system, " + hold.FormatAmount(after.Amount, after.Currency) + " left"
+			" captured by another system, " + hold.FormatAmount(after.Amount, after.Currency) +
+			" left"
 	case h.Verified && h.Amount != after.Amount:
 		f.Kind, f.Detail = FoundChanged, "the amount was "+hold.FormatAmount(h.Amount, h.Currency)
 	case h.Verified && !h.ExpiresAt.Equal(after.ExpiresAt):
@@ -79,8 +85,8 @@ func (c *comparison) applyIntent(h *hold.Hold, in *hold.Intent, now time.Time) (
 	return change{before: *h, decision: d, finding: f}, true
 }
 
-// applyNotFound makes a hold need attention whose intent Stripe does not know. ok is false if nothing
-// changes.
+// applyNotFound makes a hold need attention whose intent Stripe does not know.
+// ok is false if nothing changes.
 func applyNotFound(h *hold.Hold, now time.Time) (ch change, ok bool) {
 	d := h.ApplyNotFound(now)
 	if d.Unchanged {
@@ -109,8 +115,9 @@ func describeAttention(h *hold.Hold) string {
 	return h.Reason.String() + ": " + h.History[len(h.History)-1].Note
 }
 
-// commit writes changes, each if its hold is still the one that was compared. What another writer
-// changed meanwhile is left to the next run. A dry run only reports them.
+// commit writes changes, each if its hold is still the one that was compared.
+// What another writer changed meanwhile is left to the next run. A dry run only
+// reports them.
 func (c *comparison) commit(ctx context.Context, changes []change) error {
 	if c.run.dry {
 		for i := range changes {
@@ -124,7 +131,8 @@ func (c *comparison) commit(ctx context.Context, changes []change) error {
 	now := c.o.Clock.Now()
 	writes := make([]commit.Change, len(changes))
 	for i := range changes {
-		writes[i] = commit.Change{Before: &changes[i].before, Decision: changes[i].decision, At: now}
+		writes[i] = commit.Change{Before: &changes[i].before, Decision: changes[i].decision,
+			At: now}
 	}
 	written, err := c.o.Committer.CommitWithRetry(ctx, writes)
 	if err != nil {
@@ -142,8 +150,8 @@ func (c *comparison) commit(ctx context.Context, changes []change) error {
 	return nil
 }
 
-// record counts a finding, and reports it if the operator must settle it. A dry run reports
-// nothing.
+// record counts a finding, and reports it if the operator must settle it. A dry
+// run reports nothing.
 func (c *comparison) record(ctx context.Context, f Finding) {
 	if f.Kind == "" {
 		return
@@ -157,7 +165,8 @@ func (c *comparison) record(ctx context.Context, f Finding) {
 	}
 }
 
-// lastChangeAt is when a hold's terms, or what is known of it, were last written.
+// lastChangeAt is when a hold's terms, or what is known of it, were last
+// written.
 func lastChangeAt(h *hold.Hold) time.Time {
 	if n := len(h.History); n > 0 {
 		return h.History[n-1].At

@@ -14,16 +14,18 @@ import (
 )
 
 const (
-	// clockSlack is how far the clocks of two replicas may differ about Redis' time.
+	// clockSlack is how far the clocks of two replicas may differ about Redis'
+	// time.
 	clockSlack = 2 * time.Second
-	// maxUnanswered is how many times in a row a list may stay unanswered before the run is
-	// interrupted.
+	// maxUnanswered is how many times in a row a list may stay unanswered
+	// before the run is interrupted.
 	maxUnanswered = 6
-	// listRetryBase and listRetryLimit are how long an unanswered list waits before the next try.
+	// listRetryBase and listRetryLimit are how long an unanswered list waits
+	// before the next try.
 	listRetryBase  = 2 * time.Second
 	listRetryLimit = 20 * time.Second
-	// orphanAge is how long the booking system has to schedule an intent before it counts as an
-	// orphan.
+	// orphanAge is how long the booking system has to schedule an intent before
+	// it counts as an orphan.
 	orphanAge = 10 * time.Minute
 
 	listPageSize  = 100     // intents in a page of a list
@@ -42,7 +44,8 @@ type comparison struct {
 	reporter *findingReporter
 	done     chan struct{} // closed at the end
 
-	// partial says that another replica read part of the lists, so that seen is not complete.
+	// partial says that another replica read part of the lists, so that seen is
+	// not complete.
 	partial       bool
 	seen          map[string]struct{} // listed PaymentIntents that have a hold
 	seenTruncated bool                // there were more than maxSeen
@@ -95,14 +98,15 @@ func (c *comparison) finish(ctx context.Context, cause error) {
 	}
 }
 
-// compare compares the lists of each account with the schedule, then the holds that no list
-// contained with Stripe.
+// compare compares the lists of each account with the schedule, then the holds
+// that no list contained with Stripe.
 func (c *comparison) compare(ctx context.Context) error {
 	if err := c.compareLists(ctx); err != nil {
 		return err
 	}
 	if c.partial || c.seenTruncated {
-		// To read every open hold one by one would cost more than the next run does.
+		// To read every open hold one by one would cost more than the next run
+		// does.
 		c.o.Logger.Info("reconcile: holds that no list contained are left to the next run",
 			zap.String("run", c.run.state.ID))
 		return nil
@@ -143,8 +147,8 @@ func (c *comparison) compareLists(ctx context.Context) error {
 	}
 }
 
-// collectAccounts returns the platform's own account, those of open holds, and those that this
-// replica has met.
+// collectAccounts returns the platform's own account, those of open holds, and
+// those that this replica has met.
 func (c *comparison) collectAccounts(ctx context.Context) ([]string, error) {
 	err := c.eachOpenHold(ctx, func(page []hold.ListedHold) error {
 		for i := range page {
@@ -158,8 +162,8 @@ func (c *comparison) collectAccounts(ctx context.Context) ([]string, error) {
 	return append([]string{""}, c.o.Accounts.List()...), nil
 }
 
-// addNewAccounts adds accounts that became known since the run began. It returns whether there are
-// any.
+// addNewAccounts adds accounts that became known since the run began. It
+// returns whether there are any.
 func (c *comparison) addNewAccounts(ctx context.Context) (bool, error) {
 	all, err := c.stores.Accounts.ShareAccounts(ctx, nil)
 	if err != nil {
@@ -179,7 +183,9 @@ func (c *comparison) addNewAccounts(ctx context.Context) (bool, error) {
 }
 
 // eachOpenHold goes through all open holds, page by page.
-func (c *comparison) eachOpenHold(ctx context.Context, visit func(page []hold.ListedHold) error) error {
+func (c *comparison) eachOpenHold(
+	ctx context.Context, visit func(page []hold.ListedHold) error,
+) error {
 	after := hold.Position{}
 	for range maxSetPages {
 		page, now, err := c.stores.Schedule.Page(ctx, hold.SetExpiring, after, setPageSize)
@@ -201,7 +207,8 @@ func (c *comparison) eachOpenHold(ctx context.Context, visit func(page []hold.Li
 	return nil
 }
 
-// compareAccount pages through the intents of one account, newest first, from where the run stands.
+// compareAccount pages through the intents of one account, newest first, from
+// where the run stands.
 func (c *comparison) compareAccount(ctx context.Context, account string) error {
 	for {
 		page, requestedAt, err := c.listPage(ctx, account)
@@ -232,9 +239,9 @@ func (c *comparison) compareAccount(ctx context.Context, account string) error {
 	}
 }
 
-// listPage reads the next page of an account's intents, and tries again while Stripe does not
-// answer. requestedAt is when the request was sent. The page is nil if Stripe refuses to list this
-// account: the run goes on with the others.
+// listPage reads the next page of an account's intents, and tries again while
+// Stripe does not answer. requestedAt is when the request was sent. The page is
+// nil if Stripe refuses to list this account: the run goes on with the others.
 func (c *comparison) listPage(ctx context.Context, account string) (
 	page *hold.Page, requestedAt time.Time, err error,
 ) {
@@ -251,12 +258,14 @@ func (c *comparison) listPage(ctx context.Context, account string) (
 			return a.Page, requestedAt, nil
 		case hold.AnswerUnauthorized:
 			return nil, requestedAt, errKey
-		case hold.AnswerUnknown, hold.AnswerUnreachable, hold.AnswerRateLimited, hold.AnswerLockTimeout,
+		case hold.AnswerUnknown, hold.AnswerUnreachable,
+			hold.AnswerRateLimited, hold.AnswerLockTimeout,
 			hold.AnswerReplayedError, hold.AnswerKeyInUse:
 			if unanswered >= maxUnanswered {
 				return nil, requestedAt, fmt.Errorf("%w (%s)", errStripe, a.Kind)
 			}
-			if err := pause(ctx, execute.Backoff(unanswered, listRetryBase, listRetryLimit)); err != nil {
+			if err := pause(ctx, execute.Backoff(unanswered, listRetryBase,
+				listRetryLimit)); err != nil {
 				return nil, requestedAt, err
 			}
 		default:
@@ -269,8 +278,9 @@ func (c *comparison) listPage(ctx context.Context, account string) (
 	}
 }
 
-// comparePage compares one page of a list with the schedule. requestedAt is when the list was
-// requested: a hold that changed since may be newer than what the list says of it.
+// comparePage compares one page of a list with the schedule. requestedAt is
+// when the list was requested: a hold that changed since may be newer than what
+// the list says of it.
 func (c *comparison) comparePage(
 	ctx context.Context, account string, page []hold.Intent, requestedAt time.Time,
 ) error {
@@ -304,8 +314,8 @@ func (c *comparison) comparePage(
 		}
 		compared++
 		c.addSeen(in.ID)
-		// A final status stays, however old the list. An intent that still holds money may have
-		// changed since.
+		// A final status stays, however old the list. An intent that still
+		// holds money may have changed since.
 		stillHeld := in.Status == hold.StatusRequiresCapture && !h.State.Final()
 		if stillHeld && !lastChangeAt(h).Before(requestedAt.Add(-clockSlack)) {
 			continue
@@ -314,12 +324,15 @@ func (c *comparison) comparePage(
 			changes = append(changes, ch)
 		}
 	}
-	c.run.update(func(s *checkpoint) { s.Listed, s.Compared = s.Listed+listed, s.Compared+compared })
+	c.run.update(func(s *checkpoint) {
+		s.Listed, s.Compared = s.Listed+
+			listed, s.Compared+compared
+	})
 	return c.commit(ctx, changes)
 }
 
-// readHolds reads holds, nil for an unknown one, and says which records are unreadable: these are
-// not unknown.
+// readHolds reads holds, nil for an unknown one, and says which records are
+// unreadable: these are not unknown.
 func (c *comparison) readHolds(ctx context.Context, ids []string) (
 	holds []*hold.Hold, unreadable map[int]bool, err error,
 ) {
@@ -337,7 +350,8 @@ func (c *comparison) readHolds(ctx context.Context, ids []string) (
 		if h != nil {
 			continue
 		}
-		if _, _, err := c.stores.Schedule.Read(ctx, ids[i]); errors.Is(err, hold.ErrUnreadableRecord) {
+		if _, _, err := c.stores.Schedule.Read(ctx, ids[i]); errors.Is(
+			err, hold.ErrUnreadableRecord) {
 			unreadable[i] = true
 		} else if err != nil {
 			return nil, nil, fmt.Errorf("read holds: %w", err)

@@ -12,15 +12,15 @@ import (
 )
 
 const (
-	// maxFindings bounds how many findings of one run are kept, maxOfOneKind how many of one kind:
-	// thousands of rebuilt holds must leave room for findings that need a person. The counts are
-	// exact.
+	// maxFindings bounds how many findings of one run are kept, maxOfOneKind
+	// how many of one kind: thousands of rebuilt holds must leave room for
+	// findings that need a person. The counts are exact.
 	maxFindings  = 1000
 	maxOfOneKind = 500
 	// maxFindingLines bounds how many findings one run logs.
 	maxFindingLines = 100
-	// findingLogInterval is how long the same finding is not logged again: every run meets the same
-	// orphans.
+	// findingLogInterval is how long the same finding is not logged again:
+	// every run meets the same orphans.
 	findingLogInterval = 24 * time.Hour
 	// maxLoggedFindings bounds how many findings a replica remembers as logged.
 	maxLoggedFindings = 10_000
@@ -62,20 +62,21 @@ type Finding struct {
 	Detail        string      `json:"detail,omitempty"` // a sentence for the operator
 }
 
-// worthLogging reports whether only the operator can settle the finding. Every other kind that
-// needs a person is logged as an event of its hold.
+// worthLogging reports whether only the operator can settle the finding. Every
+// other kind that needs a person is logged as an event of its hold.
 func (f *Finding) worthLogging() bool {
 	return f.Kind == FoundOrphan || f.Kind == FoundRejected || f.Kind == FoundUnreadable
 }
 
-// EventPublisher publishes a system event once over all replicas. [event.Publisher] implements it.
+// EventPublisher publishes a system event once over all replicas.
+// [event.Publisher] implements it.
 type EventPublisher interface {
 	PublishOnce(ctx context.Context, t hold.EventType, about string, data event.Data) (
 		first bool, err error)
 }
 
-// findingReporter logs and publishes what only the operator can settle. All runs of a replica share
-// it, so that each finding is logged once a day.
+// findingReporter logs and publishes what only the operator can settle. All
+// runs of a replica share it, so that each finding is logged once a day.
 type findingReporter struct {
 	publisher EventPublisher
 	health    *health.Redis
@@ -85,7 +86,8 @@ type findingReporter struct {
 	logged map[string]time.Time // when each finding was last logged
 }
 
-// report logs a finding and publishes it, unless it was logged lately. It returns whether it did.
+// report logs a finding and publishes it, unless it was logged lately. It
+// returns whether it did.
 func (r *findingReporter) report(ctx context.Context, f Finding) bool {
 	if !r.shouldLog(f) {
 		return false
@@ -93,21 +95,25 @@ func (r *findingReporter) report(ctx context.Context, f Finding) bool {
 	r.publish(ctx, f)
 	fields := []zap.Field{
 		zap.String("payment_intent", f.PaymentIntent), zap.String("account", f.Account),
-		zap.Int64("amount", f.Amount), zap.String("currency", f.Currency), zap.String("reason", f.Detail),
+		zap.Int64("amount", f.Amount), zap.String("currency", f.Currency),
+		zap.String("reason", f.Detail),
 	}
 	switch f.Kind {
 	case FoundOrphan:
 		r.log.Warn("reconcile.orphan", append(fields, zap.String("event", "reconcile.orphan"))...)
 	case FoundRejected:
-		r.log.Error("metadata.rejected", append(fields, zap.String("event", "metadata.rejected"))...)
+		r.log.Error("metadata.rejected",
+			append(fields, zap.String("event", "metadata.rejected"))...)
 	default:
-		r.log.Error("reconcile.unreadable", append(fields, zap.String("event", "reconcile.unreadable"))...)
+		r.log.Error("reconcile.unreadable",
+			append(fields, zap.String("event", "reconcile.unreadable"))...)
 	}
 	return true
 }
 
-// publish publishes a finding, once: a repetition by another run or by a webhook changes nothing.
-// It outlives the run, because the finding counts as logged from now on.
+// publish publishes a finding, once: a repetition by another run or by a
+// webhook changes nothing. It outlives the run, because the finding counts as
+// logged from now on.
 func (r *findingReporter) publish(ctx context.Context, f Finding) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
 	defer cancel()
@@ -130,8 +136,8 @@ func (r *findingReporter) publish(ctx context.Context, f Finding) {
 	}
 }
 
-// shouldLog reports whether the finding was not logged within [findingLogInterval], and remembers
-// it as logged.
+// shouldLog reports whether the finding was not logged within
+// [findingLogInterval], and remembers it as logged.
 func (r *findingReporter) shouldLog(f Finding) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

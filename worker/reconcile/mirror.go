@@ -18,18 +18,22 @@ const (
 	mirrorBatch = 100
 	// maxConcurrentUpdates is how many updates are under way at once.
 	maxConcurrentUpdates = 4
-	// mirrorTimeBudget is how long one tick goes on while there is more to mirror.
+	// mirrorTimeBudget is how long one tick goes on while there is more to
+	// mirror.
 	mirrorTimeBudget = 10 * time.Second
 	// mirrorRetryAfter is when a failed update is tried again.
 	mirrorRetryAfter = time.Minute
-	// mirrorQuietPeriod keeps the mirror away from a hold that is about to be acted on.
+	// mirrorQuietPeriod keeps the mirror away from a hold that is about to be
+	// acted on.
 	mirrorQuietPeriod = 5 * time.Second
-	// budgetShortPause is how long the mirror stops after due holds had to wait for the budget.
+	// budgetShortPause is how long the mirror stops after due holds had to wait
+	// for the budget.
 	budgetShortPause = 2 * time.Second
-	// maxMirrorWait is how long one tick waits for an account's budget before it leaves the account
-	// to the next.
+	// maxMirrorWait is how long one tick waits for an account's budget before
+	// it leaves the account to the next.
 	maxMirrorWait = time.Second
-	// secondUpdateWait is how long a second update of the same hold waits for the budget.
+	// secondUpdateWait is how long a second update of the same hold waits for
+	// the budget.
 	secondUpdateWait = 3 * time.Second
 	// dueSoon is how soon a hold is due that must not be moved any more.
 	dueSoon = time.Second
@@ -37,14 +41,16 @@ const (
 
 // UnmirroredStore finds holds whose terms are not in their intent's metadata.
 type UnmirroredStore interface {
-	// Unmirrored returns up to n holds in each partition whose terms are to be written now.
+	// Unmirrored returns up to n holds in each partition whose terms are to be
+	// written now.
 	Unmirrored(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
 }
 
-// MirrorCaller sends metadata updates to Stripe. [gateway.Caller] implements it. An error of either
-// method means that nothing was sent.
+// MirrorCaller sends metadata updates to Stripe. [gateway.Caller] implements
+// it. An error of either method means that nothing was sent.
 type MirrorCaller interface {
-	// Reserve takes one request from the budget and waits for its moment, maxWait at most.
+	// Reserve takes one request from the budget and waits for its moment,
+	// maxWait at most.
 	Reserve(ctx context.Context, call hold.Call, maxWait time.Duration) error
 	// Do sends a call whose request is reserved.
 	Do(ctx context.Context, call hold.Call) (hold.Answer, error)
@@ -54,16 +60,17 @@ type MirrorCaller interface {
 // MirrorOptions configure a [Mirror].
 type MirrorOptions struct {
 	Enabled bool
-	// BudgetShort reports whether due holds had to wait for the budget within the given time.
+	// BudgetShort reports whether due holds had to wait for the budget within
+	// the given time.
 	BudgetShort func(within time.Duration) bool
 	Clock       *clock.Redis
 	Health      *health.Redis
 	Logger      *zap.Logger
 }
 
-// Mirror is the job that writes holds' terms to their intents' metadata, from which a lost schedule
-// is rebuilt. It comes last: updates have a budget of half the rate, and it stops while due holds
-// wait for theirs.
+// Mirror is the job that writes holds' terms to their intents' metadata, from
+// which a lost schedule is rebuilt. It comes last: updates have a budget of
+// half the rate, and it stops while due holds wait for theirs.
 type Mirror struct {
 	store     UnmirroredStore
 	budget    Budget
@@ -74,12 +81,14 @@ type Mirror struct {
 
 // NewMirror returns a mirror.
 func NewMirror(
-	store UnmirroredStore, budget Budget, caller MirrorCaller, committer DecisionCommitter, o MirrorOptions,
+	store UnmirroredStore, budget Budget, caller MirrorCaller, committer DecisionCommitter,
+	o MirrorOptions,
 ) *Mirror {
 	return &Mirror{store: store, budget: budget, caller: caller, committer: committer, o: o}
 }
 
-// Run mirrors holds until none is left, the tick's time is over, or a more urgent call waits.
+// Run mirrors holds until none is left, the tick's time is over, or a more
+// urgent call waits.
 func (m *Mirror) Run(ctx context.Context) {
 	if !m.o.Enabled {
 		return
@@ -105,12 +114,14 @@ func (m *Mirror) Run(ctx context.Context) {
 	}
 }
 
-// mayMirror reports whether Stripe is available and no due hold waits for the budget.
+// mayMirror reports whether Stripe is available and no due hold waits for the
+// budget.
 func (m *Mirror) mayMirror() bool {
 	return m.caller.Available() && !m.o.BudgetShort(budgetShortPause)
 }
 
-// mirrorHolds mirrors a batch. It returns whether there may be more to mirror in this tick.
+// mirrorHolds mirrors a batch. It returns whether there may be more to mirror
+// in this tick.
 func (m *Mirror) mirrorHolds(ctx context.Context, todo []hold.DueHold, end time.Time) bool {
 	var unfinished atomic.Bool
 	var wg sync.WaitGroup
@@ -151,10 +162,10 @@ func (m *Mirror) mirrorHolds(ctx context.Context, todo []hold.DueHold, end time.
 	return len(left) == 0 && !unfinished.Load()
 }
 
-// mirrorHold writes one hold's terms; its first update is reserved. The answer shows the metadata
-// as it is then, and a second update removes what earlier terms left in it. It returns false if the
-// store would return the hold again at once: another replica is writing it, or Redis did not take
-// the outcome.
+// mirrorHold writes one hold's terms; its first update is reserved. The answer
+// shows the metadata as it is then, and a second update removes what earlier
+// terms left in it. It returns false if the store would return the hold again
+// at once: another replica is writing it, or Redis did not take the outcome.
 func (m *Mirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool {
 	h := &due.Hold
 	var known map[string]string
@@ -169,7 +180,8 @@ func (m *Mirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool {
 			return m.giveUp(ctx, h, hold.Answer{}, "Stripe shows other terms than were written")
 		}
 		update := hold.Call{
-			Op: hold.OpUpdate, PaymentIntent: h.PaymentIntent, Account: h.Account, Metadata: pairs, Key: key,
+			Op: hold.OpUpdate, PaymentIntent: h.PaymentIntent, Account: h.Account,
+			Metadata: pairs, Key: key,
 		}
 		if try == 1 && m.caller.Reserve(ctx, update, secondUpdateWait) != nil {
 			return m.commit(ctx, h, hold.DeferMirror(*h, m.o.Clock.Now().Add(mirrorQuietPeriod)))
@@ -185,7 +197,9 @@ func (m *Mirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool {
 				known = a.Intent.Metadata
 			}
 		case hold.AnswerKeyInUse:
-			return false // another replica sends the same update: a deferral would take the hold from it
+			// another replica sends the same update: a deferral would take the
+			// hold from it
+			return false
 		case hold.AnswerNotFound, hold.AnswerInvalid, hold.AnswerIdempotencyError,
 			hold.AnswerUnexpectedState, hold.AnswerDeclined:
 			return m.giveUp(ctx, h, a, "Stripe refuses the update")
@@ -197,7 +211,8 @@ func (m *Mirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool {
 
 // giveUp marks a hold whose terms cannot be mirrored.
 func (m *Mirror) giveUp(ctx context.Context, h *hold.Hold, a hold.Answer, reason string) bool {
-	m.o.Logger.Warn("the terms of a hold can't be written to its intent: without Redis it is not found again",
+	m.o.Logger.Warn(
+		"the terms of a hold can't be written to its intent: without Redis it is not found again",
 		zap.String("hold", h.ID), zap.String("payment_intent", h.PaymentIntent),
 		zap.String("account", h.Account), zap.String("reference", h.Reference),
 		zap.String("reason", reason), zap.String("code", a.Code),
@@ -205,8 +220,9 @@ func (m *Mirror) giveUp(ctx context.Context, h *hold.Hold, a hold.Answer, reason
 	return m.commit(ctx, h, hold.MarkMirrored(*h, false))
 }
 
-// commit writes the outcome. If the hold was changed or claimed meanwhile it writes nothing, and
-// the terms are mirrored again. It returns false if Redis failed.
+// commit writes the outcome. If the hold was changed or claimed meanwhile it
+// writes nothing, and the terms are mirrored again. It returns false if Redis
+// failed.
 func (m *Mirror) commit(ctx context.Context, h *hold.Hold, d hold.Decision) bool {
 	if h.NextOp != 0 && h.NextAt.Before(m.o.Clock.Now().Add(dueSoon)) {
 		return true // the hold may be in the ready queue by now, and this write would take it out

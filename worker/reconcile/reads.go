@@ -11,15 +11,17 @@ import (
 )
 
 const (
-	// maxBudgetDrought is how long the budget may grant nothing before the run is interrupted.
+	// maxBudgetDrought is how long the budget may grant nothing before the run
+	// is interrupted.
 	maxBudgetDrought = 10 * time.Minute
-	// minBudgetWait and maxBudgetWait bound how long a run waits before it asks the budget again.
+	// minBudgetWait and maxBudgetWait bound how long a run waits before it asks
+	// the budget again.
 	minBudgetWait = 10 * time.Millisecond
 	maxBudgetWait = 5 * time.Second
 	// maxConcurrentReads is how many single reads are under way at once.
 	maxConcurrentReads = 8
-	// notFoundRecheckAfter is how long after a 404 an intent is read once more: rarely Stripe does
-	// not see an intent for a moment.
+	// notFoundRecheckAfter is how long after a 404 an intent is read once more:
+	// rarely Stripe does not see an intent for a moment.
 	notFoundRecheckAfter = 2 * time.Second
 )
 
@@ -31,8 +33,8 @@ type readPace struct {
 	next time.Time // when the next read may be sent
 }
 
-// reserve returns how long to wait before the next read may be sent. 0 means now, and reserves that
-// moment.
+// reserve returns how long to wait before the next read may be sent. 0 means
+// now, and reserves that moment.
 func (p *readPace) reserve() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -52,8 +54,9 @@ type pacedReader struct {
 	run    *run // its lock is renewed while the reader waits
 }
 
-// waitForRead reserves one read of an account and renews the lock meanwhile. It takes every other
-// read of the budget at most, so that a comparison delays neither requests nor checks nor captures.
+// waitForRead reserves one read of an account and renews the lock meanwhile. It
+// takes every other read of the budget at most, so that a comparison delays
+// neither requests nor checks nor captures.
 func (r *pacedReader) waitForRead(ctx context.Context, account string) error {
 	began := time.Now()
 	for {
@@ -70,7 +73,8 @@ func (r *pacedReader) waitForRead(ctx context.Context, account string) error {
 				return nil
 			}
 			if time.Since(began) > maxBudgetDrought {
-				return fmt.Errorf("%w: the budget granted no read for %s", errStripe, maxBudgetDrought)
+				return fmt.Errorf("%w: the budget granted no read for %s",
+					errStripe, maxBudgetDrought)
 			}
 			wait = min(max(budget.Wait, minBudgetWait), maxBudgetWait)
 		}
@@ -80,8 +84,8 @@ func (r *pacedReader) waitForRead(ctx context.Context, account string) error {
 	}
 }
 
-// send sends a call whose read is reserved. A call that was not sent, or a list without a page, is
-// one without an answer.
+// send sends a call whose read is reserved. A call that was not sent, or a list
+// without a page, is one without an answer.
 func (r *pacedReader) send(ctx context.Context, call hold.Call) hold.Answer {
 	a, err := r.caller.Do(ctx, call)
 	switch {
@@ -105,7 +109,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// retrieveBatch reads the intents of holds, and reads those once more that Stripe did not find.
+// retrieveBatch reads the intents of holds, and reads those once more that
+// Stripe did not find.
 func (r *pacedReader) retrieveBatch(ctx context.Context, holds []hold.Hold) ([]hold.Answer, error) {
 	answers := make([]hold.Answer, len(holds))
 	all := func(int) bool { return true }
@@ -127,8 +132,8 @@ func (r *pacedReader) retrieveBatch(ctx context.Context, holds []hold.Hold) ([]h
 	return answers, nil
 }
 
-// retrieveEach reads the selected holds' intents, each as soon as the budget allows, and returns
-// when all are answered.
+// retrieveEach reads the selected holds' intents, each as soon as the budget
+// allows, and returns when all are answered.
 func (r *pacedReader) retrieveEach(
 	ctx context.Context, holds []hold.Hold, answers []hold.Answer, selected func(i int) bool,
 ) error {

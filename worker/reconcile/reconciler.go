@@ -21,10 +21,12 @@ import (
 )
 
 const (
-	// listWindow is how far back intents are listed. The longest authorization lasts 30 days.
+	// listWindow is how far back intents are listed. The longest authorization
+	// lasts 30 days.
 	listWindow = 35 * 24 * time.Hour
-	// resumeWithin is how old an unfinished run may be to be continued. An older one is started
-	// again, because it has not listed what was authorized since.
+	// resumeWithin is how old an unfinished run may be to be continued. An
+	// older one is started again, because it has not listed what was authorized
+	// since.
 	resumeWithin = time.Hour
 )
 
@@ -44,24 +46,27 @@ type ScheduleStore interface {
 	Counts(ctx context.Context) (hold.Counts, error)
 }
 
-// AccountStore shares the known accounts of all replicas, and knows whether Redis lost its data.
+// AccountStore shares the known accounts of all replicas, and knows whether
+// Redis lost its data.
 type AccountStore interface {
-	// ShareAccounts adds accounts to those that all replicas share, and returns up to 1,000 of
-	// them.
+	// ShareAccounts adds accounts to those that all replicas share, and returns
+	// up to 1,000 of them.
 	ShareAccounts(ctx context.Context, met []string) (all []string, err error)
-	// DetectDataLoss reports whether Redis lost everything while it was in use. It tells one of the
-	// replicas.
+	// DetectDataLoss reports whether Redis lost everything while it was in use.
+	// It tells one of the replicas.
 	DetectDataLoss(ctx context.Context) (emptied bool, err error)
 }
 
-// Budget is the limits that all replicas share, per account and kind of request.
+// Budget is the limits that all replicas share, per account and kind of
+// request.
 type Budget interface {
 	// Reserve grants up to n requests that may be sent within ahead from now.
 	Reserve(ctx context.Context, account string, op hold.Op, n int, ahead time.Duration) (
 		hold.Reservation, error)
 }
 
-// Caller sends calls to Stripe whose request is reserved. [gateway.Caller] implements it.
+// Caller sends calls to Stripe whose request is reserved. [gateway.Caller]
+// implements it.
 type Caller interface {
 	// Do returns an error, a *[hold.NotSentError], if nothing was sent.
 	Do(ctx context.Context, call hold.Call) (hold.Answer, error)
@@ -71,8 +76,8 @@ type Caller interface {
 
 // Committer writes decisions. [commit.Committer] implements it.
 type Committer interface {
-	// CommitWithRetry reports per change whether it was written; false means that another writer
-	// was first.
+	// CommitWithRetry reports per change whether it was written; false means
+	// that another writer was first.
 	CommitWithRetry(ctx context.Context, changes []commit.Change) ([]bool, error)
 }
 
@@ -104,8 +109,9 @@ type Options struct {
 	Logger    *zap.Logger
 }
 
-// Reconciler compares Stripe with the schedule, both ways, and continues runs that other replicas
-// left. It works between [Reconciler.Start] and [Reconciler.Stop] and is safe for concurrent use.
+// Reconciler compares Stripe with the schedule, both ways, and continues runs
+// that other replicas left. It works between [Reconciler.Start] and
+// [Reconciler.Stop] and is safe for concurrent use.
 type Reconciler struct {
 	stores   Stores
 	caller   Caller
@@ -122,11 +128,13 @@ type Reconciler struct {
 	dry     *comparison       // the dry run under way, or the newest of this replica
 }
 
-// NewReconciler returns a reconciler. It does nothing before [Reconciler.Start].
+// NewReconciler returns a reconciler. It does nothing before
+// [Reconciler.Start].
 func NewReconciler(s Stores, caller Caller, o Options) *Reconciler {
 	return &Reconciler{
 		stores: s, caller: caller, o: o,
-		// Every other read of the budget is left to intake, checks and captures.
+		// Every other read of the budget is left to intake, checks and
+		// captures.
 		pace:     &readPace{step: 2 * time.Second / time.Duration(o.ReadRate)},
 		reporter: &findingReporter{publisher: o.Publisher, health: o.Health, log: o.Logger},
 	}
@@ -140,8 +148,8 @@ func (r *Reconciler) Start(ctx context.Context) {
 	r.stopped = ctx.Done()
 }
 
-// Stop lets no comparison begin and waits for the one under way. The context of [Reconciler.Start]
-// must have ended.
+// Stop lets no comparison begin and waits for the one under way. The context of
+// [Reconciler.Start] must have ended.
 func (r *Reconciler) Stop() {
 	r.mu.Lock()
 	r.launch = nil
@@ -149,7 +157,8 @@ func (r *Reconciler) Stop() {
 	r.running.Wait()
 }
 
-// tryLaunch runs a comparison in the background unless the replica is starting or stopping.
+// tryLaunch runs a comparison in the background unless the replica is starting
+// or stopping.
 func (r *Reconciler) tryLaunch(c *comparison) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -175,10 +184,11 @@ func (r *Reconciler) isRunningLocked() bool {
 	}
 }
 
-// Reconcile starts a comparison in the background, or joins the run under way; started tells which.
-// accounts are connected accounts to compare besides the known ones; a run that is joined may be
-// past them. A dry run changes nothing, is known to this replica alone, and does not keep another
-// run from starting. Errors are *[hold.Problem] or wrap [health.ErrUnavailable].
+// Reconcile starts a comparison in the background, or joins the run under way;
+// started tells which. accounts are connected accounts to compare besides the
+// known ones; a run that is joined may be past them. A dry run changes nothing,
+// is known to this replica alone, and does not keep another run from starting.
+// Errors are *[hold.Problem] or wrap [health.ErrUnavailable].
 func (r *Reconciler) Reconcile(ctx context.Context, dryRun bool, accounts []string, by string) (
 	run Reconciliation, started bool, err error,
 ) {
@@ -204,9 +214,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, dryRun bool, accounts []stri
 	return run, false, err
 }
 
-// Reconciliation returns the report of a run by its id, or of the newest run if id is empty. Of dry
-// runs it knows the newest of this replica, of others the newest of all replicas; ok is false for
-// every other run.
+// Reconciliation returns the report of a run by its id, or of the newest run if
+// id is empty. Of dry runs it knows the newest of this replica, of others the
+// newest of all replicas; ok is false for every other run.
 func (r *Reconciler) Reconciliation(ctx context.Context, id string) (
 	run Reconciliation, ok bool, err error,
 ) {
@@ -240,9 +250,9 @@ func (r *Reconciler) Reconciliation(ctx context.Context, id string) (
 	return run, true, nil
 }
 
-// RunJob is the cron job. It waits for its run to end, so that ticks meanwhile are skipped. Every
-// replica has the job; a run that another replica began within nine tenths of the interval is
-// enough.
+// RunJob is the cron job. It waits for its run to end, so that ticks meanwhile
+// are skipped. Every replica has the job; a run that another replica began
+// within nine tenths of the interval is enough.
 func (r *Reconciler) RunJob(ctx context.Context) {
 	if !r.caller.Available() {
 		return
@@ -276,8 +286,8 @@ func (r *Reconciler) startDryRun(by string) (Reconciliation, bool, error) {
 	return run, true, nil
 }
 
-// start takes the lock and starts a run, or continues one that another replica left. It returns nil
-// if there is nothing to do.
+// start takes the lock and starts a run, or continues one that another replica
+// left. It returns nil if there is nothing to do.
 func (r *Reconciler) start(ctx context.Context, by string, gap time.Duration) (*comparison, error) {
 	if !r.isRunning() {
 		return nil, errNotRunning
@@ -299,8 +309,8 @@ func (r *Reconciler) start(ctx context.Context, by string, gap time.Duration) (*
 	if found != nil && json.Unmarshal(found, &left) == nil {
 		c.takeOver(left, r.o.Replica)
 	}
-	// The mutex was free while Redis answered, so that a slow Redis delays neither a report nor the
-	// stop.
+	// The mutex was free while Redis answered, so that a slow Redis delays
+	// neither a report nor the stop.
 	if !r.tryLaunch(c) {
 		c.finish(ctx, errNotRunning) // releases the lock, so that another replica can continue
 		return nil, errNotRunning
@@ -312,20 +322,23 @@ func (r *Reconciler) newComparison(by string) *comparison {
 	now := r.o.Clock.Now()
 	progress := &run{store: r.stores.Runs, clock: r.o.Clock}
 	progress.state = checkpoint{Bound: now.Add(-listWindow), Reconciliation: Reconciliation{
-		ID: "rec_" + strings.ToLower(rand.Text()[:16]), State: RunRunning, By: by, Replica: r.o.Replica,
+		ID: "rec_" + strings.ToLower(rand.Text()[:16]), State: RunRunning,
+		By: by, Replica: r.o.Replica,
 		StartedAt: now, UpdatedAt: now,
 	}}
 	progress.state.initMaps()
 	return &comparison{
 		run: progress, stores: r.stores, o: r.o, reporter: r.reporter,
-		reader: &pacedReader{budget: r.stores.Budget, caller: r.caller, pace: r.pace, run: progress},
-		seen:   map[string]struct{}{}, done: make(chan struct{}),
+		reader: &pacedReader{budget: r.stores.Budget, caller: r.caller,
+			pace: r.pace, run: progress},
+		seen: map[string]struct{}{}, done: make(chan struct{}),
 	}
 }
 
-// Watch is called with every report. It detects that Redis lost its data, shares the known accounts
-// with the other replicas, and continues a run that was interrupted. A Redis that has never seen a
-// run, such as one that was empty at the start, is compared at once.
+// Watch is called with every report. It detects that Redis lost its data,
+// shares the known accounts with the other replicas, and continues a run that
+// was interrupted. A Redis that has never seen a run, such as one that was
+// empty at the start, is compared at once.
 func (r *Reconciler) Watch(ctx context.Context) {
 	lost, err := r.stores.Accounts.DetectDataLoss(ctx)
 	if err != nil {
@@ -356,14 +369,16 @@ func (r *Reconciler) Watch(ctx context.Context) {
 		return
 	}
 	if _, err := r.start(ctx, "holdd", 0); err != nil && ctx.Err() == nil {
-		r.o.Logger.Warn("comparison with Stripe not started; the next report tries again", zap.Error(err))
+		r.o.Logger.Warn("comparison with Stripe not started; the next report tries again",
+			zap.Error(err))
 	}
 }
 
 func (r *Reconciler) reportDataLoss(ctx context.Context) {
 	now := r.o.Clock.Now()
 	r.dataLostAt.Store(now.UnixMilli())
-	r.o.Logger.Error("Redis was emptied while in use: holds are rebuilt from their intents' metadata",
+	r.o.Logger.Error(
+		"Redis was emptied while in use: holds are rebuilt from their intents' metadata",
 		zap.String("event", string(event.RedisDataLost)))
 	data := event.Data{Replica: r.o.Replica}
 	_, err := r.o.Publisher.PublishOnce(ctx, event.RedisDataLost, now.Format(time.RFC3339), data)
@@ -383,14 +398,15 @@ func (r *Reconciler) clearDataLoss(state []byte) {
 	}
 }
 
-// ReadinessChecks is a line for the readiness report while the schedule is rebuilt after a data
-// loss.
+// ReadinessChecks is a line for the readiness report while the schedule is
+// rebuilt after a data loss.
 func (r *Reconciler) ReadinessChecks() []health.Check {
 	at := r.dataLostAt.Load()
 	if at == 0 {
 		return nil
 	}
 	return []health.Check{{Name: "schedule", OK: true, Detail: "Redis was found emptied at " +
-		time.UnixMilli(at).UTC().Format(time.RFC3339) + ": the schedule is being rebuilt from Stripe; " +
+		time.UnixMilli(at).UTC().Format(time.RFC3339) +
+		": the schedule is being rebuilt from Stripe; " +
 		"run holdd reconcile to see what was found, and find out what emptied Redis"}}
 }

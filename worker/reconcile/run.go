@@ -17,7 +17,8 @@ import (
 const (
 	// runLease is how long the lock of a run outlives a replica that died.
 	runLease = 45 * time.Second
-	// saveEndTimeout bounds the last save of a run, which outlives the replica's stop.
+	// saveEndTimeout bounds the last save of a run, which outlives the
+	// replica's stop.
 	saveEndTimeout = 3 * time.Second
 )
 
@@ -27,8 +28,8 @@ var errFenced = errors.New("another replica continues the run, or Redis has lost
 // RunState says how far a comparison is.
 type RunState string
 
-// States of a run. An interrupted run is continued by the next replica that calls
-// [Reconciler.Watch].
+// States of a run. An interrupted run is continued by the next replica that
+// calls [Reconciler.Watch].
 const (
 	RunRunning     RunState = "running"
 	RunFinished    RunState = "finished"
@@ -50,8 +51,9 @@ type Reconciliation struct {
 	Pages      int64     `json:"pages"`
 	Listed     int64     `json:"listed"`   // intents in Stripe's lists
 	Compared   int64     `json:"compared"` // listed intents that have a hold
-	// Retrieved counts the open holds that no list contained and that were read one by one,
-	// RetrieveFailed those that Stripe did not answer for. The next run reads them again.
+	// Retrieved counts the open holds that no list contained and that were read
+	// one by one, RetrieveFailed those that Stripe did not answer for. The next
+	// run reads them again.
 	Retrieved      int64                 `json:"retrieved"`
 	RetrieveFailed int64                 `json:"retrieve_failed"`
 	Takeovers      int                   `json:"takeovers"`
@@ -60,7 +62,8 @@ type Reconciliation struct {
 	Error          string                `json:"error,omitempty"`
 }
 
-// checkpoint is what Redis keeps of a run, so that another replica can continue it.
+// checkpoint is what Redis keeps of a run, so that another replica can continue
+// it.
 type checkpoint struct {
 	Reconciliation
 	Order      []string            `json:"order"` // accounts
@@ -84,8 +87,8 @@ func (s *checkpoint) initMaps() {
 	}
 }
 
-// estimate sets how much of the run is done. The lists count for nine tenths of it. ofAccount is
-// how much of the current account is listed, 0 to 1.
+// estimate sets how much of the run is done. The lists count for nine tenths of
+// it. ofAccount is how much of the current account is listed, 0 to 1.
 func (s *checkpoint) estimate(ofAccount float64) {
 	if len(s.Order) > 0 {
 		s.Percent = int(90 * (float64(s.At) + min(max(ofAccount, 0), 1)) / float64(len(s.Order)))
@@ -94,24 +97,25 @@ func (s *checkpoint) estimate(ofAccount float64) {
 
 // RunStore keeps the newest run that is no dry run, and its lock.
 type RunStore interface {
-	// BeginReconcile takes the lock and starts a run with state, or continues an unfinished one
-	// that is younger than stale: found is its state. Token 0 means that another replica holds the
-	// lock, or that a run began less than gap ago and has finished.
+	// BeginReconcile takes the lock and starts a run with state, or continues
+	// an unfinished one that is younger than stale: found is its state. Token 0
+	// means that another replica holds the lock, or that a run began less than
+	// gap ago and has finished.
 	BeginReconcile(ctx context.Context, state []byte, lease, stale, gap time.Duration) (
 		token int64, found []byte, err error)
-	// SaveReconcile saves the run of this token, adds findings, and renews the lock. A lease of 0
-	// releases it. ok is false if the token is outdated.
+	// SaveReconcile saves the run of this token, adds findings, and renews the
+	// lock. A lease of 0 releases it. ok is false if the token is outdated.
 	SaveReconcile(ctx context.Context, token int64, state []byte, findings [][]byte,
 		lease time.Duration, done bool) (ok bool, err error)
-	// ReadReconcile reads the newest run and up to n of its findings. A nil state means that there
-	// was none.
+	// ReadReconcile reads the newest run and up to n of its findings. A nil
+	// state means that there was none.
 	ReadReconcile(ctx context.Context, n int) (
 		state []byte, findings [][]byte, held, done bool, err error)
 }
 
-// run is the progress of one comparison and the lock under which it works. Only the goroutine of
-// its comparison changes it; others take a [run.snapshot]. A dry run has no lock and is never
-// saved.
+// run is the progress of one comparison and the lock under which it works. Only
+// the goroutine of its comparison changes it; others take a [run.snapshot]. A
+// dry run has no lock and is never saved.
 type run struct {
 	store RunStore
 	clock *clock.Redis
@@ -124,7 +128,8 @@ type run struct {
 	unsaved []Finding // kept and not saved yet; all findings of a dry run
 }
 
-// snapshot returns the report as it is now, with the findings that are not saved yet.
+// snapshot returns the report as it is now, with the findings that are not
+// saved yet.
 func (r *run) snapshot() Reconciliation {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -156,8 +161,8 @@ func (r *run) record(f Finding) {
 	}
 }
 
-// saveProgress saves how far the run is and renews its lock. An error is [errFenced] if another
-// replica has it.
+// saveProgress saves how far the run is and renews its lock. An error is
+// [errFenced] if another replica has it.
 func (r *run) saveProgress(ctx context.Context) error { return r.save(ctx, runLease, false) }
 
 // renew renews the lock while there is nothing else to save.
@@ -168,8 +173,8 @@ func (r *run) renew(ctx context.Context) error {
 	return r.saveProgress(ctx)
 }
 
-// finish saves how the run ended. A run that did not reach its end releases the lock, so that
-// another replica can continue it.
+// finish saves how the run ended. A run that did not reach its end releases the
+// lock, so that another replica can continue it.
 func (r *run) finish(ctx context.Context, cause error) error {
 	now := r.clock.Now()
 	r.update(func(s *checkpoint) {

@@ -8,11 +8,12 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// maxUnansweredReads is how many reads in a row may stay unanswered before the run is interrupted.
+// maxUnansweredReads is how many reads in a row may stay unanswered before the
+// run is interrupted.
 const maxUnansweredReads = 2 * maxConcurrentReads
 
-// compareUnlisted reads the open holds that no list contained: their intents are older than the
-// lists reach, or gone.
+// compareUnlisted reads the open holds that no list contained: their intents
+// are older than the lists reach, or gone.
 func (c *comparison) compareUnlisted(ctx context.Context) error {
 	counts, err := c.stores.Schedule.Counts(ctx)
 	if err != nil {
@@ -39,8 +40,9 @@ func (c *comparison) compareUnlisted(ctx context.Context) error {
 	})
 }
 
-// isUnlisted reports whether the intent of an open hold must be read. A hold that was written since
-// the run began agrees with Stripe, or the next run compares it.
+// isUnlisted reports whether the intent of an open hold must be read. A hold
+// that was written since the run began agrees with Stripe, or the next run
+// compares it.
 func (c *comparison) isUnlisted(h *hold.Hold) bool {
 	_, seen := c.seen[h.PaymentIntent]
 	switch {
@@ -52,8 +54,9 @@ func (c *comparison) isUnlisted(h *hold.Hold) bool {
 	return true
 }
 
-// compareBatch reads the intents of a few holds at once. Each hold was read before its intent, so
-// that what is written is never older than what it replaces.
+// compareBatch reads the intents of a few holds at once. Each hold was read
+// before its intent, so that what is written is never older than what it
+// replaces.
 func (c *comparison) compareBatch(ctx context.Context, holds []hold.Hold) error {
 	answers, err := c.reader.retrieveBatch(ctx, holds)
 	if err != nil {
@@ -85,7 +88,8 @@ func (c *comparison) compareBatch(ctx context.Context, holds []hold.Hold) error 
 		}
 	}
 	c.run.update(func(s *checkpoint) {
-		s.Retrieved, s.RetrieveFailed = s.Retrieved+int64(len(holds))-failed, s.RetrieveFailed+failed
+		s.Retrieved, s.RetrieveFailed = s.Retrieved+int64(len(holds))-failed, s.RetrieveFailed+
+			failed
 	})
 	if err := c.commit(ctx, changes); err != nil {
 		return err

@@ -14,37 +14,42 @@ import (
 const (
 	// verifyBatch is how many holds one tick verifies.
 	verifyBatch = 100
-	// verifyByListAbove is above how many holds of an account pages of its list are cheaper than
-	// single reads.
+	// verifyByListAbove is above how many holds of an account pages of its list
+	// are cheaper than single reads.
 	verifyByListAbove = 10
 	// maxVerifyPages is how many pages of an account's list one tick reads.
 	maxVerifyPages = 5
-	// minPageMatches is how many holds a page must verify to be worth a further page.
+	// minPageMatches is how many holds a page must verify to be worth a further
+	// page.
 	minPageMatches = 2
 )
 
 // UnverifiedStore finds holds that were accepted unverified.
 type UnverifiedStore interface {
-	// Unverified returns up to n holds in each partition, those first whose action or deadline is
-	// nearest.
+	// Unverified returns up to n holds in each partition, those first whose
+	// action or deadline is nearest.
 	Unverified(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
 }
 
-// VerifierCaller sends the verifier's reads to Stripe. [gateway.Caller] implements it.
+// VerifierCaller sends the verifier's reads to Stripe. [gateway.Caller]
+// implements it.
 type VerifierCaller interface {
-	// DoWithin reserves a request, waiting at most maxWait for the budget, and sends the call. An
-	// error means that nothing was sent.
+	// DoWithin reserves a request, waiting at most maxWait for the budget, and
+	// sends the call. An error means that nothing was sent.
 	DoWithin(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
-	// DoEach sends calls as the budget allows and hands each answer to done, concurrently. It
-	// returns the positions of the calls that were not sent.
-	DoEach(ctx context.Context, calls []hold.Call, b execute.Batch, done func(i int, a hold.Answer)) (
+	// DoEach sends calls as the budget allows and hands each answer to done,
+	// concurrently. It returns the positions of the calls that were not sent.
+	DoEach(ctx context.Context, calls []hold.Call, b execute.Batch,
+		done func(i int, a hold.Answer)) (
 		unsent []int)
 	Available() bool
-	// Probe asks Stripe something harmless if it is unavailable. It reports whether it asked.
+	// Probe asks Stripe something harmless if it is unavailable. It reports
+	// whether it asked.
 	Probe(ctx context.Context) bool
 }
 
-// DecisionCommitter writes decisions, each once. [commit.Committer] implements it.
+// DecisionCommitter writes decisions, each once. [commit.Committer] implements
+// it.
 type DecisionCommitter interface {
 	Commit(ctx context.Context, changes []commit.Change) ([]bool, error)
 }
@@ -56,8 +61,9 @@ type VerifierOptions struct {
 	Health *health.Redis
 }
 
-// Verifier is the job that reads the intents of holds that were accepted unverified. While Stripe
-// is unavailable it probes it instead, so that work resumes although nothing is due.
+// Verifier is the job that reads the intents of holds that were accepted
+// unverified. While Stripe is unavailable it probes it instead, so that work
+// resumes although nothing is due.
 type Verifier struct {
 	store     UnverifiedStore
 	caller    VerifierCaller
@@ -72,8 +78,9 @@ func NewVerifier(
 	return &Verifier{store: store, caller: caller, committer: committer, o: o}
 }
 
-// Run verifies the most urgent holds. Many of one account are looked up in its list, newest first,
-// because most were authorized just now; the rest are read one by one.
+// Run verifies the most urgent holds. Many of one account are looked up in its
+// list, newest first, because most were authorized just now; the rest are read
+// one by one.
 func (v *Verifier) Run(ctx context.Context) {
 	if !v.caller.Available() {
 		if v.caller.Probe(ctx) {
@@ -107,8 +114,8 @@ func (v *Verifier) Run(ctx context.Context) {
 	}
 }
 
-// verifyByList verifies holds from the first pages of their account's list. It returns the holds
-// that are not in them.
+// verifyByList verifies holds from the first pages of their account's list. It
+// returns the holds that are not in them.
 func (v *Verifier) verifyByList(ctx context.Context, account string, holds []hold.Hold) (
 	rest []hold.Hold,
 ) {
@@ -144,8 +151,8 @@ func (v *Verifier) verifyByList(ctx context.Context, account string, holds []hol
 	return rest
 }
 
-// verifyOneByOne reads as many holds' intents as the budget grants now. The next tick reads the
-// others.
+// verifyOneByOne reads as many holds' intents as the budget grants now. The
+// next tick reads the others.
 func (v *Verifier) verifyOneByOne(ctx context.Context, holds []hold.Hold) {
 	calls := make([]hold.Call, len(holds))
 	for i := range holds {
@@ -163,13 +170,14 @@ func (v *Verifier) verifyOneByOne(ctx context.Context, holds []hold.Hold) {
 	})
 }
 
-// commit writes what Stripe says of a hold, unless another writer was first: then a later tick
-// verifies it again.
+// commit writes what Stripe says of a hold, unless another writer was first:
+// then a later tick verifies it again.
 func (v *Verifier) commit(ctx context.Context, before *hold.Hold, d hold.Decision) {
 	if d.Unchanged {
 		return
 	}
-	if _, err := v.committer.Commit(ctx, []commit.Change{{Before: before, Decision: d}}); err != nil {
+	if _, err := v.committer.Commit(
+		ctx, []commit.Change{{Before: before, Decision: d}}); err != nil {
 		v.o.Health.ReportError(ctx, "write what Stripe says", err)
 	}
 }

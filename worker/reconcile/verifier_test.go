@@ -33,7 +33,8 @@ func TestVerifier_ListsManyAndReadsFew(t *testing.T) {
 		gone := r.place(hold.ScheduleRequest{PaymentIntent: "pi_00000000gone", CaptureAt: in(20 * time.Hour)}, nil)
 		v := r.newVerifier()
 		time.Sleep(time.Second)
-		// Of eleven holds the list verifies ten. It does not contain the eleventh.
+		// Of eleven holds the list verifies ten. It does not contain the
+		// eleventh.
 		v.Run(w.ctx)
 		if lists, reads := w.calls(stripesim.ClassList), w.calls(stripesim.ClassRetrieve); lists != 1 || reads != 1 {
 			t.Errorf("%d lists, %d reads", lists, reads)
@@ -81,7 +82,8 @@ func TestVerifier_StaysWithinTheBudget(t *testing.T) {
 	})
 }
 
-// While Stripe rejects the key the verifier probes it, and wakes the dispatcher.
+// While Stripe rejects the key the verifier probes it, and wakes the
+// dispatcher.
 func TestVerifier_ProbesAnUnavailableStripe(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.newReplica()

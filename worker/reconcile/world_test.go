@@ -31,7 +31,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// world is some replicas on a real store and the Stripe simulator, in virtual time.
+// world is some replicas on a real store and the Stripe simulator, in virtual
+// time.
 type world struct {
 	t     *testing.T
 	ctx   context.Context
@@ -170,7 +171,8 @@ func (r *replica) end() {
 	r.store.Close()
 }
 
-// stripeTransport is a replica's connection to Stripe, which a dead process neither writes nor reads.
+// stripeTransport is a replica's connection to Stripe, which a dead process
+// neither writes nor reads.
 type stripeTransport struct {
 	dead *atomic.Bool
 	next http.RoundTripper

@@ -16,7 +16,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// apiRequest is one wish as its sender knows it: what was asked, and what the answer was, if one came.
+// apiRequest is one wish as its sender knows it: what was asked, and what the
+// answer was, if one came.
 type apiRequest struct {
 	holdNumber         int // of the hold
 	intentID           string
@@ -32,7 +33,9 @@ type apiRequest struct {
 	replica            string
 	confirm            bool // that the deadline's policy may act at once
 	pausedAtStripe     bool // of terms that stood at Stripe
-	attentionCleared   bool // a person had been called to the hold, and scheduled it: it is paused no longer
+	// a person had been called to the hold, and scheduled it: it is paused no
+	// longer
+	attentionCleared bool
 }
 
 // isAccepted says that the sender knows that it was.
@@ -127,7 +130,8 @@ func (h *plannedHold) scheduleRequest(w *world, id string) hold.ScheduleRequest 
 
 func formatTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
-// performAction does one thing, and again for as long as its answer is not heard: that is what booking systems do.
+// performAction does one thing, and again for as long as its answer is not
+// heard: that is what booking systems do.
 func (w *world) performAction(h *plannedHold, id string, a plannedAction) {
 	if w.performAtStripe(h, id, a) {
 		return
@@ -176,7 +180,8 @@ func (w *world) performAction(h *plannedHold, id string, a plannedAction) {
 	}
 }
 
-// performAtStripe does what isn't asked of holdd, and reports whether this was such a thing.
+// performAtStripe does what isn't asked of holdd, and reports whether this was
+// such a thing.
 func (w *world) performAtStripe(h *plannedHold, id string, a plannedAction) bool {
 	var err error
 	switch a.kind {
@@ -214,7 +219,8 @@ func (w *world) performAtStripe(h *plannedHold, id string, a plannedAction) bool
 	return true
 }
 
-// sendRequest sends one wish to one replica; again tells that its sender doesn't know what became of it.
+// sendRequest sends one wish to one replica; again tells that its sender
+// doesn't know what became of it.
 func (w *world) sendRequest(r *replica, c *apiRequest, loseReply bool) (retry bool) {
 	c.sentAt, c.replica = time.Now(), r.name
 	w.mu.Lock()
@@ -287,11 +293,12 @@ func (w *world) handleAttention(round int) {
 
 // redisKeySnapshot is one of Redis' keys, as it was.
 type redisKeySnapshot struct {
-	kind      string
-	value     string
-	hash      map[string]string
-	zset      map[string]float64
-	stream    []miniredis.StreamEntry // without its groups: what was taken and not answered comes again
+	kind  string
+	value string
+	hash  map[string]string
+	zset  map[string]float64
+	// without its groups: what was taken and not answered comes again
+	stream    []miniredis.StreamEntry
 	list      []string
 	expiresAt time.Time // by Redis' clock, zero for ever
 }

@@ -20,7 +20,8 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// intakeObservations is what a world's ways in leave behind for the judge. The world's mutex guards it.
+// intakeObservations is what a world's ways in leave behind for the judge. The
+// world's mutex guards it.
 type intakeObservations struct {
 	redisEmptiedAt     time.Time              // when Redis lost everything
 	intentsWhenEmptied map[int]intentSnapshot // what stood at Stripe then, by hold
@@ -73,7 +74,8 @@ type authorizationRequest struct {
 
 func (c *authorizationRequest) isAccepted() bool { return c.replyReceived && c.err == nil }
 
-// isOutcomeUnknown says that its sender doesn't know what became of it, or was told that nothing did.
+// isOutcomeUnknown says that its sender doesn't know what became of it, or was
+// told that nothing did.
 func (c *authorizationRequest) isOutcomeUnknown() bool {
 	var p *hold.Problem
 	if c.replyReceived && errors.As(c.err, &p) {
@@ -224,7 +226,8 @@ func (w *world) requestReconcile(i int, a reconcileRequest) {
 	w.trace.add(false, "people: a comparison asked for at %s, dry %v: %v, %v %s", r.name, a.dryRun, run.DryRun, started, errText(err))
 }
 
-// authorizeWithRetry repeats a request for as long as nobody knows what became of it, up to a point.
+// authorizeWithRetry repeats a request for as long as nobody knows what became
+// of it, up to a point.
 func (w *world) authorizeWithRetry(h *plannedHold, i int, key string, confirm bool, do func(context.Context, *replica) (hold.AuthorizationResult, error)) (c *authorizationRequest) {
 	for try := range 8 {
 		d := newRNG(w.plan.seed, "click", key, fmt.Sprint(i), fmt.Sprint(try))
@@ -261,7 +264,8 @@ func (w *world) authorizeWithRetry(h *plannedHold, i int, key string, confirm bo
 
 const webhookSecret = "whsec_of_the_world"
 
-// onStripeEvent is what Stripe does with an event: it tells of it, late, twice, in whatever order, or not at all.
+// onStripeEvent is what Stripe does with an event: it tells of it, late, twice,
+// in whatever order, or not at all.
 func (w *world) onStripeEvent(e stripesim.Event) {
 	if st, ok := w.sim.Intent(e.Intent); ok {
 		if n, _ := strconv.Atoi(st.Metadata["n"]); n > 0 {
@@ -293,7 +297,8 @@ func (w *world) onStripeEvent(e stripesim.Event) {
 	}
 }
 
-// isWebhookSubscribed leaves out what comes with everything and that no endpoint would ask for.
+// isWebhookSubscribed leaves out what comes with everything and that no
+// endpoint would ask for.
 func (p *plan) isWebhookSubscribed(kind string) bool {
 	return strings.HasPrefix(kind, "payment_intent.") && kind != "payment_intent.created" || kind == "charge.captured" || kind == "charge.expired" || strings.HasPrefix(kind, "review.")
 }
@@ -304,7 +309,8 @@ func (w *world) countFaultHit(kind string) {
 	w.faultHits[kind]++
 }
 
-// deliverWebhook sends an event to some replica, and again for as long as it is refused.
+// deliverWebhook sends an event to some replica, and again for as long as it is
+// refused.
 func (w *world) deliverWebhook(e stripesim.Event, copyIndex int, delay time.Duration) {
 	for try := range 9 {
 		d := newRNG(w.plan.seed, "deliver", e.ID, fmt.Sprint(copyIndex), fmt.Sprint(try))
@@ -358,7 +364,8 @@ func (w *world) emptyRedis() {
 	w.trace.add(false, "Redis is emptied")
 }
 
-// intakeSettled says whether nothing is under way any more that came by these ways, and Stripe holds no money of any hold.
+// intakeSettled says whether nothing is under way any more that came by these
+// ways, and Stripe holds no money of any hold.
 func (w *world) intakeSettled() bool {
 	if !w.plan.intake.enabled {
 		return true

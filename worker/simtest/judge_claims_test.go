@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// checkClaimOrder looks at Redis right after a claim: nothing that is ready in the same lane may have a nearer deadline than what was claimed.
+// checkClaimOrder looks at Redis right after a claim: nothing that is ready in
+// the same lane may have a nearer deadline than what was claimed.
 func (w *world) checkClaimOrder(label string, cmds [][]byte, reply []byte) {
 	if label != "claim" {
 		return
@@ -55,7 +56,8 @@ func (w *world) checkClaimOwner(r *replica, rec *stripeRequest) {
 	}
 }
 
-// knownDeadline is the deadline of a hold that holdd must know: its caller told it truly, or Stripe was read.
+// knownDeadline is the deadline of a hold that holdd must know: its caller told
+// it truly, or Stripe was read.
 func (w *world) knownDeadline(id string) (time.Time, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -17,8 +17,10 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// addIntakeRequests adds the wishes that nobody got an answer to: terms that stand in metadata, entries of the inbox, clicks. What holdd tells to have
-// scheduled is granted from then on. With a Redis that was emptied a second life begins, of the terms that stood at Stripe.
+// addIntakeRequests adds the wishes that nobody got an answer to: terms that
+// stand in metadata, entries of the inbox, clicks. What holdd tells to have
+// scheduled is granted from then on. With a Redis that was emptied a second
+// life begins, of the terms that stood at Stripe.
 func (j *judge) addIntakeRequests(c *judgedHold) {
 	if !j.plan.intake.enabled {
 		return
@@ -44,7 +46,8 @@ func (j *judge) addIntakeRequests(c *judgedHold) {
 		k := addIndeterminate("click", j.timeAt(c.placedAt))
 		for _, x := range j.intakeObserved.authorizations {
 			if x.holdNumber == c.number && x.isAccepted() && x.result.Hold != nil && !j.lostRedisWrites(x.sentAt, x.answeredAt) {
-				// Whoever hears of it first, the hold may be there since the first click.
+				// Whoever hears of it first, the hold may be there since the
+				// first click.
 				k := &apiRequest{holdNumber: c.number, intentID: c.intentID, kind: "click", schedule: req, sentAt: j.timeAt(c.placedAt), answeredAt: x.answeredAt, replyReceived: true, result: *x.result.Hold}
 				k.result.Revision = 1 // however far it had come by then
 				c.termsHistory.accepted = append(c.termsHistory.accepted, k)
@@ -64,7 +67,9 @@ func (j *judge) addIntakeRequests(c *judgedHold) {
 	}
 	all, before := c.termsHistory.accepted, termsHistory{indeterminate: c.termsHistory.indeterminate}
 	c.termsHistory = termsHistory{redisEmptiedAt: t, beforeEmptied: &before}
-	for _, k := range all { // the revisions of the second life begin at 1 again: those of the first say nothing of their order
+	for _, k := range all {
+		// the revisions of the second life begin at 1 again: those of the first
+		// say nothing of their order
 		switch {
 		case !k.sentAt.Before(t):
 			c.termsHistory.accepted = append(c.termsHistory.accepted, k)
@@ -94,7 +99,8 @@ func (j *judge) sortRequests(c *judgedHold) {
 	slices.SortStableFunc(c.termsHistory.indeterminate, func(a, b *apiRequest) int { return a.sentAt.Compare(b.sentAt) })
 }
 
-// acceptIfReported makes a perhaps granted wish a granted one, if holdd says that it was this one and when.
+// acceptIfReported makes a perhaps granted wish a granted one, if holdd says
+// that it was this one and when.
 func (j *judge) acceptIfReported(c *judgedHold, k *apiRequest, since time.Time, by ...string) {
 	if c.finalHold == nil || c.finalHold.HistoryDropped > 0 || len(c.finalHold.History) == 0 || !slices.Contains(by, c.finalHold.History[0].By) {
 		return
@@ -150,7 +156,9 @@ func (j *judge) checkIntake(c *judgedHold) {
 	j.checkReview(c)
 }
 
-// reviewApprovalSeenAt is when holdd was told that the last review was closed and the payment may go on; zero if it was not, or only when a person had been called.
+// reviewApprovalSeenAt is when holdd was told that the last review was closed
+// and the payment may go on; zero if it was not, or only when a person had been
+// called.
 func (j *judge) reviewApprovalSeenAt(c *judgedHold) time.Time {
 	all := j.intakeObserved.reviews[c.number]
 	last := all[len(all)-1]
@@ -165,7 +173,8 @@ func (j *judge) reviewApprovalSeenAt(c *judgedHold) time.Time {
 	return time.Time{}
 }
 
-// checkReview: nothing is taken by itself while a review is open of which Stripe has told.
+// checkReview: nothing is taken by itself while a review is open of which
+// Stripe has told.
 func (j *judge) checkReview(c *judgedHold) {
 	all := j.intakeObserved.reviews[c.number]
 	for i, o := range all {
@@ -176,7 +185,8 @@ func (j *judge) checkReview(c *judgedHold) {
 		if i+1 < len(all) {
 			closed = all[i+1].at
 		}
-		wanted := slices.ContainsFunc(c.apiRequests, func(k *apiRequest) bool { // whoever changes a hold under review knows what it means
+		wanted := slices.ContainsFunc(c.apiRequests, func(k *apiRequest) bool {
+			// whoever changes a hold under review knows what it means
 			return !schedulingKinds[k.kind] && !k.answeredAt.Before(o.at.Add(-time.Minute))
 		})
 		if wanted || len(c.termsHistory.accepted) == 0 || c.finalHold == nil || c.termsHistory.beforeEmptied != nil {
@@ -196,7 +206,8 @@ func (j *judge) checkReview(c *judgedHold) {
 	}
 }
 
-// checkForeignMetadata: nothing that isn't holdd's is touched in anybody's metadata.
+// checkForeignMetadata: nothing that isn't holdd's is touched in anybody's
+// metadata.
 func (j *judge) checkForeignMetadata(c *judgedHold) {
 	for k, v := range c.foreignMetadata() {
 		if c.intent.Metadata[k] != v {
@@ -219,7 +230,8 @@ func (c *judgedHold) moneyHeldUntil() time.Time {
 	return c.deadline
 }
 
-// checkAdopted: a comparison that was finished knows each hold whose terms stood at Stripe when it began, and tells of what it may not touch.
+// checkAdopted: a comparison that was finished knows each hold whose terms
+// stood at Stripe when it began, and tells of what it may not touch.
 func (j *judge) checkAdopted(c *judgedHold) {
 	if by := j.afterLastFault(c.authorizedAt.Add(2 * time.Minute)).Add(3*j.plan.pollInterval() + 3*time.Minute + j.actionTimeLimit()); c.intake == "card" && c.finalHold == nil && len(j.lostSpans) == 0 && c.moneyHeldUntil().After(by) &&
 		by.Before(j.timeAt(j.elapsed())) {
@@ -267,7 +279,8 @@ func (j *judge) afterLastFault(at time.Time) time.Time {
 	return at
 }
 
-// checkReconcileRuns: a Redis that was emptied is noticed, and compared. One comparison is finished once, whoever goes on with it.
+// checkReconcileRuns: a Redis that was emptied is noticed, and compared. One
+// comparison is finished once, whoever goes on with it.
 func (j *judge) checkReconcileRuns() {
 	for i, a := range j.intakeObserved.reconciliations {
 		for _, b := range j.intakeObserved.reconciliations[:i] {
@@ -286,7 +299,8 @@ func (j *judge) checkReconcileRuns() {
 	}
 }
 
-// isAccountKnown: a connected account is known to all replicas once one has had to do with it for two reports, and still is when Redis is emptied.
+// isAccountKnown: a connected account is known to all replicas once one has had
+// to do with it for two reports, and still is when Redis is emptied.
 func (j *judge) isAccountKnown(account string) bool {
 	t := j.intakeObserved.redisEmptiedAt
 	if t.IsZero() || j.hadReplicaDeath() {
@@ -312,7 +326,8 @@ func (c *judgedHold) endReportedAt() time.Time {
 	return time.Time{}
 }
 
-// checkSettledElsewhere: what others did is known once Stripe's word of it was taken in, or a comparison has looked.
+// checkSettledElsewhere: what others did is known once Stripe's word of it was
+// taken in, or a comparison has looked.
 func (j *judge) checkSettledElsewhere(c *judgedHold) {
 	end := c.moneyHeldUntil()
 	if c.finalHold == nil || len(j.lostSpans) > 0 || len(c.termsHistory.accepted) == 0 || slices.ContainsFunc(c.effects, func(e stripesim.Effect) bool { return e.Actor == "api" }) {
@@ -349,7 +364,8 @@ func (j *judge) checkSettledElsewhere(c *judgedHold) {
 	}
 }
 
-// isReconcileAlone: nobody but a comparison can have had to do with a hold within a span.
+// isReconcileAlone: nobody but a comparison can have had to do with a hold
+// within a span.
 func (j *judge) isReconcileAlone(c *judgedHold, from, to time.Time) bool {
 	if to.Sub(from) > 5*time.Second || !j.redisTimeAt(to).Before(c.earliestDeadline.Add(-j.plan.expiryMargin-5*time.Second)) {
 		return false
@@ -368,7 +384,8 @@ func (j *judge) isReconcileAlone(c *judgedHold, from, to time.Time) bool {
 	})
 }
 
-// checkMirror: while all is well terms stand at Stripe soon after they were agreed on, and what was heard to stand there is not written for ever.
+// checkMirror: while all is well terms stand at Stripe soon after they were
+// agreed on, and what was heard to stand there is not written for ever.
 func (j *judge) checkMirror(c *judgedHold) {
 	written, before := map[string]int{}, map[string]time.Time{}
 	for _, r := range c.stripeRequests {
@@ -417,7 +434,8 @@ func (j *judge) checkMirror(c *judgedHold) {
 	}
 }
 
-// checkAuthorizationLock: whoever authorizes is alone at it, so that a guest who clicks twice is not told of a conflict.
+// checkAuthorizationLock: whoever authorizes is alone at it, so that a guest
+// who clicks twice is not told of a conflict.
 func (j *judge) checkAuthorizationLock() {
 	for i, a := range j.world.stripeRequests {
 		for _, b := range j.world.stripeRequests[:i] {
@@ -429,13 +447,15 @@ func (j *judge) checkAuthorizationLock() {
 	}
 }
 
-// checkAuthorizations: one key is one authorization at the most; who was told something was told the truth; what was authorized is not forgotten.
+// checkAuthorizations: one key is one authorization at the most; who was told
+// something was told the truth; what was authorized is not forgotten.
 func (j *judge) checkAuthorizations() {
 	if !j.plan.intake.enabled {
 		return
 	}
 	j.checkAuthorizationLock()
-	placed, others := map[int][]stripesim.Effect{}, map[string]bool{} // others: intents that people ended
+	// others: intents that people ended
+	placed, others := map[int][]stripesim.Effect{}, map[string]bool{}
 	for _, e := range j.sim.Ledger() {
 		others[e.Intent] = others[e.Intent] || e.Actor == "dashboard" && e.Kind != stripesim.EffectAuthorized
 		if e.Kind != stripesim.EffectAuthorized {
@@ -491,7 +511,8 @@ func (j *judge) checkAuthorizations() {
 	}
 }
 
-// checkInbox: each entry of the inbox that was not lost with Redis became a hold, or is among the rejects with a reason and its own words.
+// checkInbox: each entry of the inbox that was not lost with Redis became a
+// hold, or is among the rejects with a reason and its own words.
 func (j *judge) checkInbox() {
 	if !j.plan.intake.enabled {
 		return

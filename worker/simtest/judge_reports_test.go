@@ -11,7 +11,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// checkHistory: it tells of requests that were really sent, with Stripe's own ids; an answer that was heard is in it.
+// checkHistory: it tells of requests that were really sent, with Stripe's own
+// ids; an answer that was heard is in it.
 func (j *judge) checkHistory(c *judgedHold) {
 	if c.finalHold == nil {
 		return
@@ -27,7 +28,8 @@ func (j *judge) checkHistory(c *judgedHold) {
 			j.reportBreach(c, "history", "it tells of %s with key %s and request %q, which never was", e.Op, shortenKey(e.Key), e.RequestID)
 		}
 	}
-	// An answer that reached a replica which lived on to write it down is written down.
+	// An answer that reached a replica which lived on to write it down is
+	// written down.
 	for _, e := range c.effects {
 		i := slices.IndexFunc(c.stripeRequests, func(r *stripeRequest) bool { return r.requestID == e.RequestID && r.replyReceived && r.fault == "" })
 		if e.Actor != "api" || i < 0 || c.finalHold.HistoryDropped > 0 || len(j.lostSpans) > 0 || j.hadReplicaFault(c.stripeRequests[i]) {
@@ -39,15 +41,18 @@ func (j *judge) checkHistory(c *judgedHold) {
 			j.reportBreach(c, "history", "it doesn't tell of request %s that had the effect", e.RequestID)
 		}
 	}
-	for i := 1; i < len(c.finalHold.History) && len(j.redisClocks) == 1; i++ { // no clock was set back
+	for i := 1; i < len(c.finalHold.History) && len(j.redisClocks) == 1; i++ {
+		// no clock was set back
 		if c.finalHold.History[i].At.Before(c.finalHold.History[i-1].At.Add(-time.Second)) && !c.lostWrites {
 			j.reportBreach(c, "history", "it goes back in time: %+v", c.finalHold.History)
 		}
 	}
 }
 
-// hadReplicaFault says whether a request's replica had trouble that may have kept it from writing down what it heard. Connections that are cut and a Redis
-// that is down for a moment are none: an outcome is kept until Redis takes it, and the lease outlives that.
+// hadReplicaFault says whether a request's replica had trouble that may have
+// kept it from writing down what it heard. Connections that are cut and a Redis
+// that is down for a moment are none: an outcome is kept until Redis takes it,
+// and the lease outlives that.
 func (j *judge) hadReplicaFault(r *stripeRequest) bool {
 	return slices.ContainsFunc(j.plan.faults, func(f fault) bool {
 		brief := (strings.HasPrefix(f.kind, "redis:cut") || f.kind == "redis:down") && r.answeredAt.Sub(r.sentAt) < 2*time.Second && j.timeAt(f.to).Before(r.answeredAt.Add(4*time.Second))
@@ -55,7 +60,8 @@ func (j *judge) hadReplicaFault(r *stripeRequest) bool {
 	})
 }
 
-// checkResponses: what the callers were told was so when they were told it, and revisions only grow.
+// checkResponses: what the callers were told was so when they were told it, and
+// revisions only grow.
 func (j *judge) checkResponses(c *judgedHold) {
 	if c.hasWrongAccount() {
 		return
@@ -70,7 +76,8 @@ func (j *judge) checkResponses(c *judgedHold) {
 			j.reportBreach(c, "answers", "%s was answered %s before it was so", k.kind, p.Code)
 		}
 	}
-	// A wish on the revision that was just read is refused only if somebody else was faster.
+	// A wish on the revision that was just read is refused only if somebody
+	// else was faster.
 	for i, a := range c.apiRequests {
 		var p *hold.Problem
 		if a.revision == 0 || !a.replyReceived || !errors.As(a.err, &p) || p.Code != hold.RevisionMismatch || c.finalHold == nil || j.lostRedisWrites(a.sentAt.Add(-time.Minute), a.answeredAt) {
@@ -139,7 +146,8 @@ func sameTerms(a, b *hold.Hold) bool {
 		a.CancelWanted == b.CancelWanted && a.NextOp == b.NextOp
 }
 
-// checkLogged: what holdd did with the money stands in the log of whoever did it, if nobody died or slept.
+// checkLogged: what holdd did with the money stands in the log of whoever did
+// it, if nobody died or slept.
 func (j *judge) checkLogged(c *judgedHold) {
 	if c.finalHold == nil || !c.finalHold.State.Final() || len(j.lostSpans) > 0 || !j.intakeObserved.redisEmptiedAt.IsZero() || !slices.Contains([]hold.Cause{hold.CauseSchedule, hold.CauseTrigger, hold.CauseOnExpiry}, c.finalHold.Reason) ||
 		slices.ContainsFunc(j.plan.faults, func(f fault) bool { return f.kind == "stop" || f.kind == "pause" || strings.HasPrefix(f.kind, "kill") }) {
@@ -150,7 +158,8 @@ func (j *judge) checkLogged(c *judgedHold) {
 	}
 }
 
-// checkEventIDs: whoever receives events drops an id that was seen, so two that tell different things have two, whatever Redis has lost in between.
+// checkEventIDs: whoever receives events drops an id that was seen, so two that
+// tell different things have two, whatever Redis has lost in between.
 func (j *judge) checkEventIDs() {
 	first := map[string]*event.Envelope{}
 	for _, all := range [][]event.Envelope{j.lostEvents, j.events} {
@@ -168,7 +177,8 @@ func (j *judge) checkEventIDs() {
 	}
 }
 
-// checkEvents: each end is told once, nothing twice, and nothing is open past its deadline without a word.
+// checkEvents: each end is told once, nothing twice, and nothing is open past
+// its deadline without a word.
 func (j *judge) checkEvents(c *judgedHold) {
 	seen, ends := map[string]bool{}, map[hold.EventType]int{}
 	for _, e := range c.events {
@@ -193,8 +203,9 @@ func (j *judge) checkEvents(c *judgedHold) {
 	if ends[hold.EventScheduled] == 0 && len(j.lostSpans) == 0 {
 		j.reportBreach(c, "told once", "no event tells that it was scheduled")
 	}
-	// Open past the deadline: Stripe let it go by itself. Of an intent of which a part was captured it shows no such thing: that has
-	// succeeded, and the event that ends the hold tells of it.
+	// Open past the deadline: Stripe let it go by itself. Of an intent of which
+	// a part was captured it shows no such thing: that has succeeded, and the
+	// event that ends the hold tells of it.
 	if c.intent.Expired && c.intent.Received == 0 && j.timeAt(c.scheduledAt).Before(c.deadline) {
 		warned := slices.ContainsFunc(c.events, func(e event.Envelope) bool {
 			return e.Type == hold.EventExpiring || e.Type == hold.EventExpired || e.Type == hold.EventAttention
@@ -205,7 +216,8 @@ func (j *judge) checkEvents(c *judgedHold) {
 	}
 }
 
-// isFaultFree says that nothing went wrong within a span, nor shortly before, but for faults of the kinds named.
+// isFaultFree says that nothing went wrong within a span, nor shortly before,
+// but for faults of the kinds named.
 func (j *judge) isFaultFree(from, to time.Time, but ...string) bool {
 	from = from.Add(-5*j.plan.jobInterval - 2*time.Minute)
 	for _, f := range j.plan.faults {
@@ -223,7 +235,8 @@ func (j *judge) hadFault(kind string, from, to time.Time) bool {
 	})
 }
 
-// actionTimeLimit is how long what is due may take while all is well: two ticks, and the queue before it.
+// actionTimeLimit is how long what is due may take while all is well: two
+// ticks, and the queue before it.
 func (j *judge) actionTimeLimit() time.Duration {
 	return 2*j.plan.jobInterval + 5*time.Second + time.Duration(len(j.plan.holds))*(j.plan.serviceTime+time.Second)
 }
@@ -280,7 +293,8 @@ func (j *judge) checkActedInTime(c *judgedHold) {
 	}
 }
 
-// checkActedBeforeExpiry: what people wished last is done, or else their policy speaks, where there was room for it before the authorization ended.
+// checkActedBeforeExpiry: what people wished last is done, or else their policy
+// speaks, where there was room for it before the authorization ended.
 func (j *judge) checkActedBeforeExpiry(c *judgedHold, t *terms, last *apiRequest, due time.Time) {
 	what := "it was due"
 	if due.IsZero() || !due.Before(j.fromRedisTime(c.deadline)) {
@@ -303,7 +317,8 @@ func (j *judge) checkActedBeforeExpiry(c *judgedHold, t *terms, last *apiRequest
 	}
 }
 
-// checkExpiryWarnings: each threshold before the deadline is told while nothing is wrong.
+// checkExpiryWarnings: each threshold before the deadline is told while nothing
+// is wrong.
 func (j *judge) checkExpiryWarnings(c *judgedHold) {
 	if c.hasWrongAccount() || len(c.termsHistory.accepted) == 0 || c.amountError != 0 || c.expiryError != 0 || len(j.intakeObserved.earlierDeadlines[c.number]) > 0 {
 		return
@@ -335,8 +350,8 @@ func (j *judge) checkExpiryWarnings(c *judgedHold) {
 	}
 }
 
-// warnedAtOnce: a hold that arrives inside a threshold is warned of at once by the nearest that has
-// passed, and no threshold is told twice.
+// warnedAtOnce: a hold that arrives inside a threshold is warned of at once by
+// the nearest that has passed, and no threshold is told twice.
 func (j *judge) warnedAtOnce(c *judgedHold, s *apiRequest) {
 	told := map[string]int{}
 	for _, e := range c.events {
@@ -370,8 +385,8 @@ func (j *judge) warnedAtOnce(c *judgedHold, s *apiRequest) {
 	}
 }
 
-// askedFirst: the deadline's policy moves no money at once unless a request confirmed that, and a
-// request is refused for it only within the margin.
+// askedFirst: the deadline's policy moves no money at once unless a request
+// confirmed that, and a request is refused for it only within the margin.
 func (j *judge) askedFirst(c *judgedHold) {
 	confirmed := false
 	for _, k := range c.apiRequests {
@@ -397,7 +412,8 @@ func (j *judge) askedFirst(c *judgedHold) {
 		if e.Type != hold.EventChanged && e.Type != hold.EventPaused && e.Type != hold.EventResumed && e.Type != hold.EventScheduled {
 			continue
 		}
-		// Long inside the margin its policy has acted, or has nothing to do: if it acts after a change, the change made it.
+		// Long inside the margin its policy has acted, or has nothing to do: if
+		// it acts after a change, the change made it.
 		act := e.Data.Hold.ExpiresAt.Add(-j.plan.expiryMargin)
 		if i := slices.IndexFunc(c.finalHold.History, func(h hold.HistoryEntry) bool {
 			return h.Kind == hold.HistoryTriggered && h.Cause == hold.CauseOnExpiry && !h.At.Before(e.Timestamp)

@@ -12,8 +12,9 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// judge says what must hold after a run. It knows the plan, the simulator's ledger, what people asked and heard, what was seen on the wires, and
-// what holdd says in the end; it is written from the promises, not from the code.
+// judge says what must hold after a run. It knows the plan, the simulator's
+// ledger, what people asked and heard, what was seen on the wires, and what
+// holdd says in the end; it is written from the promises, not from the code.
 type judge struct {
 	*world
 	finalHolds map[string]*hold.Hold
@@ -34,8 +35,9 @@ type judgedHold struct {
 	authorizedAt     time.Time // when the money was authorized
 	deadline         time.Time // Stripe's
 	earliestDeadline time.Time // the nearest that holdd can have known of
-	policyDeadline   time.Time // the nearest by which a policy may act: an assumed one is checked before
-	lostWrites       bool      // Redis lost something while it was worked on
+	// the nearest by which a policy may act: an assumed one is checked before
+	policyDeadline time.Time
+	lostWrites     bool // Redis lost something while it was worked on
 }
 
 func (j *judge) judgeRun() {
@@ -156,7 +158,8 @@ func (j *judge) checkSingleEffect(c *judgedHold) {
 	}
 }
 
-// checkEffectsAllowed: never early, never after an accepted cancel, the exact amount, never the opposite of the wish.
+// checkEffectsAllowed: never early, never after an accepted cancel, the exact
+// amount, never the opposite of the wish.
 func (j *judge) checkEffectsAllowed(c *judgedHold) {
 	for _, e := range c.effects {
 		if e.Actor != "api" || e.Kind == stripesim.EffectReleased && !e.Final {
@@ -191,8 +194,11 @@ func (j *judge) checkEffectsAllowed(c *judgedHold) {
 		if !ok && !c.lostWrites {
 			j.reportBreach(c, "never early", "%s at +%s though nothing allows it then: %+v", e.Kind, e.Time.Sub(j.startedAt), all)
 		}
-		if c.lostWrites { // a claim that Redis forgot may have sent what was agreed on before a change
-			for _, k := range slices.Concat(c.termsHistory.accepted, c.termsHistory.indeterminate) { // Redis may have forgotten the wish as well
+		if c.lostWrites {
+			// a claim that Redis forgot may have sent what was agreed on before
+			// a change
+			for _, k := range slices.Concat(c.termsHistory.accepted, c.termsHistory.indeterminate) {
+				// Redis may have forgotten the wish as well
 				for _, t := range c.termsHistory.possibleTermsAt(k.answeredAt) {
 					amounts = append(amounts, c.allowedCaptureAmounts(&t, early, late)...)
 				}
@@ -222,8 +228,9 @@ func (j *judge) checkEffectsAllowed(c *judgedHold) {
 	}
 }
 
-// known is the span in which the replica that sent a capture learned what another system had taken by then: of the last read that it
-// made before, or the capture's own moment if there was none.
+// known is the span in which the replica that sent a capture learned what
+// another system had taken by then: of the last read that it made before, or
+// the capture's own moment if there was none.
 func (j *judge) known(c *judgedHold, e *stripesim.Effect) (early, late time.Time) {
 	early, late = e.Time, e.Time
 	i := slices.IndexFunc(c.stripeRequests, func(r *stripeRequest) bool { return r.requestID == e.RequestID })
@@ -249,8 +256,9 @@ func (c *judgedHold) parts(at time.Time) (sum int64) {
 	return sum
 }
 
-// allowedCaptureAmounts are the amounts that a capture under these terms may have: of a total, what is missing once another system has taken its parts,
-// as it was known between early and late.
+// allowedCaptureAmounts are the amounts that a capture under these terms may
+// have: of a total, what is missing once another system has taken its parts, as
+// it was known between early and late.
 func (c *judgedHold) allowedCaptureAmounts(t *terms, early, at time.Time) (all []int64) {
 	if t.captureAmount > 0 {
 		all = []int64{max(0, t.captureAmount-c.parts(early))}
@@ -287,7 +295,8 @@ func (c *judgedHold) heldAmountAt(at time.Time) int64 {
 	return sum - c.parts(at)
 }
 
-// checkReportedState: what holdd says in the end is what is true at Stripe, and who did it.
+// checkReportedState: what holdd says in the end is what is true at Stripe, and
+// who did it.
 func (j *judge) checkReportedState(c *judgedHold) {
 	if c.finalHold == nil || c.hasWrongAccount() {
 		return
@@ -333,7 +342,8 @@ func (j *judge) checkReportedState(c *judgedHold) {
 	}
 }
 
-// isEffectAmbiguous: a request for the same was sent, or a claim was never reported on, so that nobody can tell whose effect it is.
+// isEffectAmbiguous: a request for the same was sent, or a claim was never
+// reported on, so that nobody can tell whose effect it is.
 func (j *judge) isEffectAmbiguous(c *judgedHold, s hold.State) bool {
 	for kind := range j.faultHits {
 		if !strings.HasPrefix(kind, "stripe:") && !strings.HasPrefix(kind, "redis:clock") {
@@ -350,7 +360,8 @@ func (j *judge) isEffectAmbiguous(c *judgedHold, s hold.State) bool {
 
 func (c *judgedHold) hasWrongAccount() bool { return c.plannedHold.requestedAccount != "" }
 
-// checkEnded: nothing acknowledged is lost, every hold ends, and what nobody could end was told to somebody.
+// checkEnded: nothing acknowledged is lost, every hold ends, and what nobody
+// could end was told to somebody.
 func (j *judge) checkEnded(c *judgedHold) {
 	known := slices.ContainsFunc(c.termsHistory.accepted, func(k *apiRequest) bool { return schedulingKinds[k.kind] })
 	switch {
@@ -373,8 +384,9 @@ func (j *judge) checkEnded(c *judgedHold) {
 	}
 }
 
-// isAwaitingOperator: a person was called to a hold that Stripe has told nothing of. It is looked up at its deadline, which is the assumed one, days after
-// this world's end.
+// isAwaitingOperator: a person was called to a hold that Stripe has told
+// nothing of. It is looked up at its deadline, which is the assumed one, days
+// after this world's end.
 func (j *judge) isAwaitingOperator(c *judgedHold) bool {
 	return c.finalHold.State == hold.Attention && !c.finalHold.Verified && c.finalHold.ExpiresAt.After(j.redisTimeAt(j.timeAt(j.elapsed()))) &&
 		slices.ContainsFunc(c.events, func(e event.Envelope) bool { return e.Type == hold.EventAttention })

@@ -57,21 +57,47 @@ func loadMutants(t *testing.T) (all []mutant) {
 		}
 		m.mutatedSource = string(src)
 		for i := 0; i+1 < len(a.Files); i += 2 {
-			search, replace := strings.TrimSuffix(string(a.Files[i].Data), "\n"), strings.TrimSuffix(string(a.Files[i+1].Data), "\n")
-			if n := strings.Count(m.mutatedSource, search); n != 1 {
-				t.Errorf("%s: the guard is %d times in %s, should be there once: bring the search text in line with the code", f, n, m.file)
+			search, replace := string(a.Files[i].Data), string(a.Files[i+1].Data)
+			at := findIgnoringSpace(m.mutatedSource, search)
+			if len(at) != 1 {
+				t.Errorf("%s: the guard is %d times in %s, should be there once: bring the search text in line with the code",
+					f, len(at), m.file)
+				continue
 			}
-			m.mutatedSource = strings.Replace(m.mutatedSource, search, replace, 1)
+			m.mutatedSource = m.mutatedSource[:at[0][0]] + strings.TrimSpace(replace) + m.mutatedSource[at[0][1]:]
 		}
 		all = append(all, m)
 	}
 	return all
 }
 
+// findIgnoringSpace returns where text stands in src, whatever the line breaks
+// and the indentation.
+func findIgnoringSpace(src, text string) (found [][2]int) {
+	var compact strings.Builder
+	var offsets []int // of each byte of compact in src
+	for i := range len(src) {
+		if !strings.ContainsRune(" \t\n", rune(src[i])) {
+			compact.WriteByte(src[i])
+			offsets = append(offsets, i)
+		}
+	}
+	text = strings.Join(strings.Fields(text), "")
+	for from := 0; ; from++ {
+		i := strings.Index(compact.String()[from:], text)
+		if i < 0 || text == "" {
+			return found
+		}
+		from += i
+		found = append(found, [2]int{offsets[from], offsets[from+len(text)-1] + 1})
+	}
+}
+
 var seedBeginsPattern = regexp.MustCompile(`seed (\d+) begins`)
 
-// TestMutants shows that the simulation bites: without any single guard of the system, some seed breaks a promise. It takes minutes; without
-// -mutants it only makes sure that each guard is still where its mutant looks for it.
+// TestMutants shows that the simulation bites: without any single guard of the
+// system, some seed breaks a promise. It takes minutes; without -mutants it
+// only makes sure that each guard is still where its mutant looks for it.
 func TestMutants(t *testing.T) {
 	all := loadMutants(t)
 	if !*runMutants || t.Failed() {
@@ -113,9 +139,11 @@ func TestMutants(t *testing.T) {
 
 var seedFailsPattern = regexp.MustCompile(`: seed (\d+): `)
 
-// findFailingWorld looks for a world that fails without the guard and doesn't with it: first among those that are kept, then among the seeds.
+// findFailingWorld looks for a world that fails without the guard and doesn't
+// with it: first among those that are kept, then among the seeds.
 func findFailingWorld(t *testing.T, bin string, intakeOnly bool) (out []byte, tried int, err error) {
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute) // without some guards a world goes on and on
+	// without some guards a world goes on and on
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	out, err = exec.CommandContext(ctx, bin, "-test.run", "^TestRegressions$").CombinedOutput()
 	cancel()
 	if err != nil {

@@ -9,18 +9,21 @@ import (
 	"github.com/holdd/holdd/worker"
 )
 
-// intakePlan are what a world has of the ways in; its zero value is a world in which all is told by API and nothing else is looked at.
+// intakePlan are what a world has of the ways in; its zero value is a world in
+// which all is told by API and nothing else is looked at.
 type intakePlan struct {
 	enabled              bool
-	webhooks             bool                // Stripe's events are delivered
-	webhookLossRate      float64             // of them, never
-	webhookDuplicateRate float64             // of them, again
-	maxWebhookDelay      time.Duration       // at the most, until one is first sent
-	mirrorInterval       time.Duration       // schedule of the mirror, 0: off
-	reconcileInterval    time.Duration       // schedule of reconcile, 0: only the one that each Redis begins with
-	reconcileRequests    []reconcileRequest  // comparisons that people ask for
-	listPageSize         int                 // intents of one page of a list, 0: as many as are asked for
-	invalidInboxEntries  []invalidInboxEntry // entries of the inbox that nobody could grant
+	webhooks             bool          // Stripe's events are delivered
+	webhookLossRate      float64       // of them, never
+	webhookDuplicateRate float64       // of them, again
+	maxWebhookDelay      time.Duration // at the most, until one is first sent
+	mirrorInterval       time.Duration // schedule of the mirror, 0: off
+	// schedule of reconcile, 0: only the one that each Redis begins with
+	reconcileInterval time.Duration
+	reconcileRequests []reconcileRequest // comparisons that people ask for
+	// intents of one page of a list, 0: as many as are asked for
+	listPageSize        int
+	invalidInboxEntries []invalidInboxEntry // entries of the inbox that nobody could grant
 }
 
 // reconcileRequest is a comparison that somebody asks for.
@@ -39,11 +42,12 @@ type invalidInboxEntry struct {
 // cardPayment is how a hold is authorized by holdd.
 type cardPayment struct {
 	paymentMethod string
-	clickOffsets  []time.Duration // after the hold's time, each with the same key at a replica of its own
-	cardholder    string          // acts, fails, leaves; of a card that asks for 3-D Secure
-	thinkTime     time.Duration   // until the guest has acted
-	secondCard    string          // card that is tried once the first was refused
-	noRetry       bool            // nobody asks again after an answer that was lost
+	// after the hold's time, each with the same key at a replica of its own
+	clickOffsets []time.Duration
+	cardholder   string        // acts, fails, leaves; of a card that asks for 3-D Secure
+	thinkTime    time.Duration // until the guest has acted
+	secondCard   string        // card that is tried once the first was refused
+	noRetry      bool          // nobody asks again after an answer that was lost
 }
 
 func (p *plan) String() string {
@@ -86,7 +90,8 @@ func (p *plannedHold) describeIntake() string {
 	return ""
 }
 
-// schedules let the jobs look as often as the world's pace asks for, and those seldom that have nothing to do in it.
+// schedules let the jobs look as often as the world's pace asks for, and those
+// seldom that have nothing to do in it.
 func (p *plan) schedules() worker.Schedules {
 	every := func(d time.Duration) string {
 		if d == 0 {
@@ -120,7 +125,8 @@ func (p *plan) schedules() worker.Schedules {
 // pollInterval is how often the jobs of the ways in look.
 func (p *plan) pollInterval() time.Duration { return max(p.jobInterval, time.Second) }
 
-// drawIntake lets some of a world's holds come by other ways than the API, and lets go wrong what can on these.
+// drawIntake lets some of a world's holds come by other ways than the API, and
+// lets go wrong what can on these.
 func (p *plan) drawIntake() {
 	d := newRNG(p.seed, "ways")
 	if !d.chance(0.3) {
@@ -229,7 +235,8 @@ func (p *plan) drawHoldIntake(h *plannedHold) {
 	}
 }
 
-// drawReviewOrDeadlineChange lets Stripe look closer at a payment, or change its mind on how long it is held.
+// drawReviewOrDeadlineChange lets Stripe look closer at a payment, or change
+// its mind on how long it is held.
 func (p *plan) drawReviewOrDeadlineChange(h *plannedHold) {
 	d := newRNG(p.seed, "doubt", fmt.Sprint(h.number))
 	end := h.placedAt + h.authorizationWindow

@@ -7,8 +7,10 @@ import (
 	"time"
 )
 
-// plan is all that is going to happen from outside in one simulated world. It is drawn whole from a seed before the world begins, as lists that can
-// be made shorter: every item draws its own chance from its own name, so taking one away leaves the others as they are.
+// plan is all that is going to happen from outside in one simulated world. It
+// is drawn whole from a seed before the world begins, as lists that can be made
+// shorter: every item draws its own chance from its own name, so taking one
+// away leaves the others as they are.
 type plan struct {
 	seed            uint64
 	duration        time.Duration // within it holds are placed, acted on, and things go wrong
@@ -47,11 +49,12 @@ type plannedHold struct {
 	expiryError         time.Duration // added to the declared deadline
 	reference           string
 	actions             []plannedAction
-	intake              string        // by which it comes to holdd: empty for the API, or metadata, inbox, card
-	repeatAfter         time.Duration // until the inbox gets the same entry once more
-	invalidMetadata     bool          // of metadata: a term that nobody can read
-	card                *cardPayment
-	multi               bool // another system may capture parts and leave the rest held
+	// by which it comes to holdd: empty for the API, or metadata, inbox, card
+	intake          string
+	repeatAfter     time.Duration // until the inbox gets the same entry once more
+	invalidMetadata bool          // of metadata: a term that nobody can read
+	card            *cardPayment
+	multi           bool // another system may capture parts and leave the rest held
 
 	unconfirmed bool // its policy may not act at once: whoever schedules it does not confirm that
 }
@@ -80,7 +83,9 @@ type fault struct {
 	atCall       string // which call, empty: any
 	afterEffect  bool   // of kill-at: once it has had its effect
 	restartAfter time.Duration
-	clockStep    time.Duration // of lose-tail: how far the clock of the server that takes over is from the last one's
+	// of lose-tail: how far the clock of the server that takes over is from the
+	// last one's
+	clockStep time.Duration
 }
 
 func (f fault) String() string {
@@ -171,7 +176,8 @@ var planScales = []struct{ tick, span time.Duration }{
 
 const replicasUpAfter = 2 * time.Second // the replicas are up by then
 
-// maxClockStep is how far the clocks of two servers of Redis are from each other.
+// maxClockStep is how far the clocks of two servers of Redis are from each
+// other.
 const maxClockStep = 20 * time.Second
 
 func drawPlan(seed uint64) plan {
@@ -220,8 +226,8 @@ func drawPlan(seed uint64) plan {
 	return p
 }
 
-// drawLate lets some holds come when their policy's time is over, and leaves some requests
-// without a confirmation.
+// drawLate lets some holds come when their policy's time is over, and leaves
+// some requests without a confirmation.
 func (p *plan) drawLate() {
 	for i := range p.holds {
 		h := &p.holds[i]
@@ -239,7 +245,8 @@ func (p *plan) drawLate() {
 	}
 }
 
-// addConflicts makes trouble on purpose where chance alone takes too long to find it: two opposite wishes while Stripe can't be asked; a capture that is
+// addConflicts makes trouble on purpose where chance alone takes too long to
+// find it: two opposite wishes while Stripe can't be asked; a capture that is
 // lost on its way, and a cancel before it arrives.
 func (p *plan) addConflicts(h *plannedHold) {
 	d := newRNG(p.seed, "tug", fmt.Sprint(h.number))
@@ -250,17 +257,21 @@ func (p *plan) addConflicts(h *plannedHold) {
 	end := h.placedAt + h.authorizationWindow
 	defer func() { slices.SortStableFunc(h.actions, func(a, b plannedAction) int { return int(a.at - b.at) }) }()
 	switch {
-	case h.action != "none" && h.amountError == 0 && p.jobInterval >= 30*time.Minute && d.chance(0.15): // an effect nobody heard of, and Stripe away until it has forgotten the key
+	case h.action != "none" && h.amountError == 0 && p.jobInterval >= 30*time.Minute && d.chance(0.15):
+		// an effect nobody heard of, and Stripe away until it has forgotten the
+		// key
 		first := (h.dueAt - replicasUpAfter).Truncate(p.jobInterval) + p.jobInterval + replicasUpAfter + 20*time.Second
 		h.authorizationWindow = max(h.authorizationWindow, first-h.placedAt+30*time.Hour+p.expiryMargin)
 		h.expiryError, h.actions = 0, nil
 		add(fault{kind: "stripe:drop_reply", from: h.dueAt - time.Second, to: first})
 		add(fault{kind: "stripe:down", from: first, to: first + 25*time.Hour})
-	case h.action != "none" && h.amountError == 0 && d.chance(0.06): // Stripe says 500 to the first try, and to that key for ever
+	case h.action != "none" && h.amountError == 0 && d.chance(0.06):
+		// Stripe says 500 to the first try, and to that key for ever
 		h.authorizationWindow, h.expiryError, h.actions = max(h.authorizationWindow, h.dueAt-h.placedAt+p.expiryMargin+40*p.jobInterval+20*time.Minute), 0, nil
 		h.captureAmount = min(h.captureAmount, h.amount)
 		add(fault{kind: "stripe:error_before", atCall: h.action, from: h.dueAt - time.Second, to: h.dueAt + p.jobInterval*3/2 + time.Second})
-	case h.action != "none" && h.requestedAccount == "" && d.chance(0.06): // its time is beyond a deadline that nobody could ask for
+	case h.action != "none" && h.requestedAccount == "" && d.chance(0.06):
+		// its time is beyond a deadline that nobody could ask for
 		h.declaresAmount, h.amountError, h.expiryError, h.actions, h.onExpiry = false, 0, 0, nil, pickOne(d, "capture", "cancel")
 		h.dueAt = (h.placedAt + h.authorizationWindow + d.durationBetween(time.Second, p.expiryMargin)).Truncate(time.Millisecond)
 		add(fault{kind: "stripe:down", from: h.scheduledAt - time.Second, to: h.scheduledAt + 3*time.Second})
@@ -278,7 +289,8 @@ func (p *plan) addConflicts(h *plannedHold) {
 			a.amount = 0
 		}
 		add(fault{kind: "stripe:" + pickOne(d, "dial", "unavailable", "rate_limited", "lock_timeout", "forbidden", "html", "drop_request"), from: at - 6*time.Second, to: at + d.durationBetween(time.Second, 30*time.Second)})
-	case h.action == "capture" && p.jobInterval <= time.Second && d.chance(0.2): // Redis forgets that it was captured, and somebody wants something else
+	case h.action == "capture" && p.jobInterval <= time.Second && d.chance(0.2):
+		// Redis forgets that it was captured, and somebody wants something else
 		wants := "patch amount"
 		if d.chance(0.5) {
 			h.declaresAmount, h.captureAmount, h.actions, wants = false, 0, nil, "cancel"
@@ -291,7 +303,8 @@ func (p *plan) addConflicts(h *plannedHold) {
 				h.actions[len(h.actions)-1].amount = 1 + d.Int64N(h.amount)
 			}
 		}
-	case h.action == "capture" && p.jobInterval <= time.Second && d.chance(0.25): // a capture is lost on its way, and a cancel comes before it arrives
+	case h.action == "capture" && p.jobInterval <= time.Second && d.chance(0.25):
+		// a capture is lost on its way, and a cancel comes before it arrives
 		add(fault{kind: "stripe:late", atCall: "capture", from: h.dueAt - time.Second, to: h.dueAt + 2*time.Second})
 		add(fault{kind: "stripe:unavailable for good", atCall: "capture", from: h.dueAt + 9*time.Second, to: h.dueAt + 12*time.Second})
 		for _, op := range []string{"capture", "cancel"} {
@@ -301,12 +314,14 @@ func (p *plan) addConflicts(h *plannedHold) {
 		for n := range 3 {
 			h.actions = append(h.actions, plannedAction{number: 13 + n, at: h.dueAt + time.Duration(17+2*n)*time.Second + d.durationBetween(0, 2*time.Second), kind: "cancel"})
 		}
-	case h.action != "none" && p.jobInterval <= 5*time.Second && d.chance(0.2): // Redis is away for a moment just when the outcome is to be written
+	case h.action != "none" && p.jobInterval <= 5*time.Second && d.chance(0.2):
+		// Redis is away for a moment just when the outcome is to be written
 		add(fault{kind: "redis:down", from: h.dueAt + 5*time.Millisecond, to: h.dueAt + d.durationBetween(300*time.Millisecond, 2500*time.Millisecond)})
 	}
 }
 
-// drawParts lets another system capture parts of a hold, most often about the time at which it is due.
+// drawParts lets another system capture parts of a hold, most often about the
+// time at which it is due.
 func (p *plan) drawParts(h *plannedHold) {
 	d := newRNG(p.seed, "parts", fmt.Sprint(h.number))
 	if h.multi = h.intake != "card" && h.requestedAccount == "" && h.amountError == 0 && d.chance(0.2); !h.multi {
@@ -325,7 +340,8 @@ func (p *plan) drawParts(h *plannedHold) {
 	slices.SortStableFunc(h.actions, func(a, b plannedAction) int { return int(a.at - b.at) })
 }
 
-// nearTick is a moment shortly around one of the ticks: where the replicas are busy.
+// nearTick is a moment shortly around one of the ticks: where the replicas are
+// busy.
 func (p *plan) nearTick(d rng, at time.Duration) time.Duration {
 	at = replicasUpAfter - 2*time.Second + at.Truncate(p.jobInterval) + time.Second*time.Duration(d.IntN(2))
 	return at + d.durationBetween(-200*time.Millisecond, 700*time.Millisecond)
@@ -413,7 +429,8 @@ func (p *plan) drawAction(k int, h *plannedHold, end time.Duration) plannedActio
 	a.newTime = a.newTime.Truncate(time.Millisecond)
 	a.newPolicy = pickOne(d, "cancel", "capture", "alert")
 	switch {
-	case a.kind == "dashboard increment" && h.amountError != 0: // nobody could tell which of the two was untrue
+	case a.kind == "dashboard increment" && h.amountError != 0:
+		// nobody could tell which of the two was untrue
 		a.kind = "again"
 	case a.kind == "dashboard increment":
 		a.amount = h.amount + 1 + d.Int64N(h.amount)

@@ -20,8 +20,10 @@ var (
 	errConnectionReset = errors.New("connection reset by peer")
 )
 
-// redisConn is one connection of a replica to Redis. It takes a whole request, lets time pass, and hands it on: what goes wrong on the way goes wrong
-// here. A request is acted on when it is read for, in the caller's goroutine, so a connection costs nothing while nobody speaks.
+// redisConn is one connection of a replica to Redis. It takes a whole request,
+// lets time pass, and hands it on: what goes wrong on the way goes wrong here.
+// A request is acted on when it is read for, in the caller's goroutine, so a
+// connection costs nothing while nobody speaks.
 type redisConn struct {
 	world   *world
 	replica *replica
@@ -92,7 +94,8 @@ func (c *redisConn) waitIdle() error {
 	}
 }
 
-// sleepUntil waits for a moment, or reports that the caller's deadline came first.
+// sleepUntil waits for a moment, or reports that the caller's deadline came
+// first.
 func (c *redisConn) sleepUntil(at time.Time) bool {
 	d := c.currentDeadline()
 	if !d.IsZero() && d.Before(at) {
@@ -117,7 +120,8 @@ func (c *redisConn) exchange(req []byte) ([]byte, error) {
 	arriveAt := time.Now().Add(d.durationBetween(50*time.Microsecond, 1500*time.Microsecond))
 	replyDelay := d.durationBetween(20*time.Microsecond, 500*time.Microsecond)
 	epoch := w.epoch()
-	timeoutDelay := d.durationBetween(time.Microsecond, time.Millisecond) // until a caller notices that its time is over: never two at once
+	// until a caller notices that its time is over: never two at once
+	timeoutDelay := d.durationBetween(time.Microsecond, time.Millisecond)
 	f := w.matchFault("redis", r, label, key)
 	kind := ""
 	if f != nil {
@@ -143,7 +147,8 @@ func (c *redisConn) exchange(req []byte) ([]byte, error) {
 		return nil, errReplicaDead
 	}
 	if !c.sleepUntil(arriveAt) {
-		// The caller gave up. What it sent is in the server's buffer all the same.
+		// The caller gave up. What it sent is in the server's buffer all the
+		// same.
 		w.trace.add(false, "%s redis %s %s %s: given up (%s)", r.name, label, digest, ids, kind)
 		c.runAfterClose(func() {
 			time.Sleep(time.Until(arriveAt))
@@ -202,7 +207,8 @@ func (c *redisConn) exchange(req []byte) ([]byte, error) {
 	return reply, nil
 }
 
-// sendCommands hands commands to Redis one by one: over a pipe without a buffer a pipeline would come to a halt.
+// sendCommands hands commands to Redis one by one: over a pipe without a buffer
+// a pipeline would come to a halt.
 func (c *redisConn) sendCommands(cmds [][]byte) ([]byte, error) {
 	var all []byte
 	c.world.syncRedisClock()
@@ -219,7 +225,8 @@ func (c *redisConn) sendCommands(cmds [][]byte) ([]byte, error) {
 	return all, nil
 }
 
-// runAfterClose lets a late request use the connection that its sender has closed.
+// runAfterClose lets a late request use the connection that its sender has
+// closed.
 func (c *redisConn) runAfterClose(f func()) {
 	c.mu.Lock()
 	c.usedByLateRequest = true
@@ -293,7 +300,8 @@ func commandArgs(cmd []byte) (out []string) {
 	return out
 }
 
-// describeCommands says what a request is about: the script, and the holds that it names. A greeting has no name.
+// describeCommands says what a request is about: the script, and the holds that
+// it names. A greeting has no name.
 func describeCommands(cmds [][]byte) (label string, ids string) {
 	for _, cmd := range cmds {
 		ws := commandArgs(cmd)
@@ -325,7 +333,8 @@ func describeCommands(cmds [][]byte) (label string, ids string) {
 	return label, strings.TrimSpace(ids)
 }
 
-// scriptName tells the scripts apart by the keys that they take, and some by how much they are told.
+// scriptName tells the scripts apart by the keys that they take, and some by
+// how much they are told.
 func scriptName(keys []string, args int) string {
 	if len(keys) == 0 {
 		return "other"
@@ -372,10 +381,12 @@ func scriptName(keys []string, args int) string {
 var backgroundLabels = map[string]bool{"due": true, "milestones": true, "report": true, "take": true, "other": true, "unverified": true, "read": true, "refresh": true, "mirror": true,
 	"expiring": true, "attention": true, "compare": true, "inbox": true}
 
-// randomIDs is what a process draws by itself: tokens of attempts, names of comparisons and of events that are no hold's.
+// randomIDs is what a process draws by itself: tokens of attempts, names of
+// comparisons and of events that are no hold's.
 var randomIDs = regexp.MustCompile(`rec_[a-z2-7]{16}|evt_[a-z2-7]{20}|[A-Z2-7]{26}`)
 
-// maskRandomIDs is a request or a reply without that, so that the same seed is the same run.
+// maskRandomIDs is a request or a reply without that, so that the same seed is
+// the same run.
 func maskRandomIDs(label string, text []byte) string {
 	switch label {
 	case "compare", "attempt", "publish", "report":

@@ -6,8 +6,10 @@ import (
 	"time"
 )
 
-// regressions are worlds in which a promise was broken once, or would be without a guard that chance hardly ever needs. They are plans and not seeds, so that they stay what they are when plan_test.go draws
-// otherwise; a failure of TestSeeds prints its shrunk plan in this form.
+// regressions are worlds in which a promise was broken once, or would be
+// without a guard that chance hardly ever needs. They are plans and not seeds,
+// so that they stay what they are when plan_test.go draws otherwise; a failure
+// of TestSeeds prints its shrunk plan in this form.
 var regressions = []struct {
 	why  string
 	plan plan
@@ -118,7 +120,8 @@ var regressions = []struct {
 	{"more is authorized while an older list is under way: what was learned meanwhile stands", incrementDuringListPlan()},
 }
 
-// quietPlan is a world of one replica and one partition in which nothing goes wrong by itself, and whose people look after nothing.
+// quietPlan is a world of one replica and one partition in which nothing goes
+// wrong by itself, and whose people look after nothing.
 func quietPlan(tick time.Duration, w intakePlan, holds ...plannedHold) plan {
 	for i := range holds {
 		holds[i].reference = "BK"
@@ -141,7 +144,8 @@ func lostCommitReplyPlan() plan {
 	return quietPlan(5*time.Second, intakePlan{}, all...).withFaults(fault{number: 1, kind: "redis:cut after", atCall: "commit", from: 59 * time.Second, to: 61 * time.Second, probability: 0.4, replicaIndex: -1})
 }
 
-// overtakenChangePlan is a world in which the reply to a change is lost, and before it can be repeated another replica has acted on the hold.
+// overtakenChangePlan is a world in which the reply to a change is lost, and
+// before it can be repeated another replica has acted on the hold.
 func overtakenChangePlan() plan {
 	var all []plannedHold
 	for n := range 48 {
@@ -155,7 +159,8 @@ func overtakenChangePlan() plan {
 		fault{number: 2, kind: "redis:slow", atCall: "commit", from: time.Minute - 20*time.Millisecond, to: time.Minute + 100*time.Millisecond, probability: 1, replicaIndex: 0})
 }
 
-// policyChangedWhenDuePlan is a world in which policies that say nothing are changed into ones that act, around the moment at which their time has come.
+// policyChangedWhenDuePlan is a world in which policies that say nothing are
+// changed into ones that act, around the moment at which their time has come.
 func policyChangedWhenDuePlan() plan {
 	var all []plannedHold
 	for n := range 48 {
@@ -205,8 +210,10 @@ func incrementDuringListPlan() plan {
 	return p.withFaults(fault{number: 1, kind: "stripe:slow reply", atCall: "list", from: 55 * time.Second, to: 66 * time.Second, probability: 1, replicaIndex: -1})
 }
 
-// redisClockSetBackPlan is a world in which many holds are claimed as they fall due, and once more when a clock that was set back shows the same moment again. Some claims
-// of the second time come in the same millisecond as the first.
+// redisClockSetBackPlan is a world in which many holds are claimed as they fall
+// due, and once more when a clock that was set back shows the same moment
+// again. Some claims of the second time come in the same millisecond as the
+// first.
 func redisClockSetBackPlan(seed uint64) plan {
 	var all []plannedHold
 	for n := range 24 {

@@ -7,8 +7,10 @@ import (
 	"time"
 )
 
-// hashSeed makes one number of what it is given, the same one always. It is where all chance in a simulated world comes from: what happens at a place
-// depends on the seed and on what is done there, never on which goroutine came first.
+// hashSeed makes one number of what it is given, the same one always. It is
+// where all chance in a simulated world comes from: what happens at a place
+// depends on the seed and on what is done there, never on which goroutine came
+// first.
 func hashSeed(seed uint64, parts ...string) uint64 {
 	f := fnv.New64a()
 	f.Write(binary.BigEndian.AppendUint64(nil, seed))
@@ -33,7 +35,8 @@ func newRNG(seed uint64, parts ...string) rng {
 
 func (d rng) chance(p float64) bool { return d.Float64() < p }
 
-// durationBetween is from a to below b, to the nanosecond: two things that begin at such times hardly ever begin at once.
+// durationBetween is from a to below b, to the nanosecond: two things that
+// begin at such times hardly ever begin at once.
 func (d rng) durationBetween(a, b time.Duration) time.Duration {
 	if b <= a {
 		return a

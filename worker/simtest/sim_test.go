@@ -106,10 +106,13 @@ func TestSeeds(t *testing.T) {
 	fmt.Println(y)
 }
 
-// TestReplaySeed tells the story of one seed: that of SIMTEST_SEED, or one of a quiet world.
+// TestReplaySeed tells the story of one seed: that of SIMTEST_SEED, or one of a
+// quiet world.
 func TestReplaySeed(t *testing.T) {
 	seed := uint64(1)
-	replayed := os.Getenv("SIMTEST_SEED") // read here: go test takes what a package reads as it begins for no reason to run it again
+	// read here: go test takes what a package reads as it begins for no reason
+	// to run it again
+	replayed := os.Getenv("SIMTEST_SEED")
 	if replayed != "" {
 		var err error
 		if seed, err = strconv.ParseUint(replayed, 10, 64); err != nil {

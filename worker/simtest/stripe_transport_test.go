@@ -15,7 +15,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// stripeRequest is one that a replica sent to Stripe, as it was seen on the line.
+// stripeRequest is one that a replica sent to Stripe, as it was seen on the
+// line.
 type stripeRequest struct {
 	sentAt, answeredAt      time.Time
 	replica                 string
@@ -55,7 +56,8 @@ func (l *stripeTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if r.dead.Load() {
 		return nil, errReplicaDead
 	}
-	if err := req.Context().Err(); err != nil { // it slept past its time, and can't know that nothing has left
+	if err := req.Context().Err(); err != nil {
+		// it slept past its time, and can't know that nothing has left
 		w.mu.Lock()
 		w.unsentKeys[rec.idempotencyKey] = true
 		w.mu.Unlock()
@@ -100,7 +102,8 @@ func (l *stripeTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	w.stripeRequests = append(w.stripeRequests, rec)
 	w.mu.Unlock()
 
-	// What has left this machine arrives, whether its sender waits for it or not.
+	// What has left this machine arrives, whether its sender waits for it or
+	// not.
 	out := req.Clone(context.WithoutCancel(req.Context()))
 	out.Body = io.NopCloser(bytes.NewReader(body))
 	type reply struct {
@@ -147,7 +150,8 @@ func (l *stripeTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// maxRequestDelay is how long a request may be under way. That a lost one has arrived or never will after half a minute is what the system relies on.
+// maxRequestDelay is how long a request may be under way. That a lost one has
+// arrived or never will after half a minute is what the system relies on.
 const maxRequestDelay = 25 * time.Second
 
 func parseOperation(method, path string) (op, intent string) {

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// terms are what a hold's people have agreed on with holdd, as far as they can know. They are worked out from the wishes and the answers alone.
+// terms are what a hold's people have agreed on with holdd, as far as they can
+// know. They are worked out from the wishes and the answers alone.
 type terms struct {
 	scheduled          bool
 	captureAt          time.Time
@@ -91,7 +92,8 @@ type termsHistory struct {
 	beforeEmptied  *termsHistory // until then
 }
 
-// possibleTermsAt are all the terms that may have held at a moment: what was granted by then for sure, with each choice of what may have been.
+// possibleTermsAt are all the terms that may have held at a moment: what was
+// granted by then for sure, with each choice of what may have been.
 func (v *termsHistory) possibleTermsAt(now time.Time) (all []terms) {
 	switch {
 	case v.beforeEmptied == nil || now.After(v.redisEmptiedAt.Add(45*time.Second)):
@@ -99,10 +101,12 @@ func (v *termsHistory) possibleTermsAt(now time.Time) (all []terms) {
 	case now.Before(v.redisEmptiedAt):
 		return v.beforeEmptied.possibleTermsAt(now)
 	}
-	return append(v.beforeEmptied.possibleTermsSinceEmptied(now), v.possibleTermsSinceEmptied(now)...) // what was on its way has its effect yet
+	// what was on its way has its effect yet
+	return append(v.beforeEmptied.possibleTermsSinceEmptied(now), v.possibleTermsSinceEmptied(now)...)
 }
 
-// acceptedRequestsAt are the wishes that stood for sure in the life that a moment belongs to.
+// acceptedRequestsAt are the wishes that stood for sure in the life that a
+// moment belongs to.
 func (v *termsHistory) acceptedRequestsAt(at time.Time) []*apiRequest {
 	if v.beforeEmptied != nil && at.Before(v.redisEmptiedAt) {
 		return v.beforeEmptied.accepted
@@ -110,7 +114,8 @@ func (v *termsHistory) acceptedRequestsAt(at time.Time) []*apiRequest {
 	return v.accepted
 }
 
-// possibleTermsSinceEmptied is at, of the life that began when Redis was emptied, or of the only one.
+// possibleTermsSinceEmptied is at, of the life that began when Redis was
+// emptied, or of the only one.
 func (v *termsHistory) possibleTermsSinceEmptied(now time.Time) (all []terms) {
 	var list []*apiRequest
 	var indeterminate []bool
@@ -123,7 +128,8 @@ func (v *termsHistory) possibleTermsSinceEmptied(now time.Time) (all []terms) {
 	}
 	for _, c := range v.indeterminate {
 		if !c.sentAt.After(now) {
-			// Where among the others it happened nobody knows: where it was asked for, most likely.
+			// Where among the others it happened nobody knows: where it was
+			// asked for, most likely.
 			i := slices.IndexFunc(list, func(d *apiRequest) bool { return d.sentAt.After(c.sentAt) })
 			if i < 0 {
 				i = len(list)
@@ -148,8 +154,9 @@ func (v *termsHistory) possibleTermsSinceEmptied(now time.Time) (all []terms) {
 	return all
 }
 
-// mayCapture says whether these terms allow a capture at a moment. clock is what Redis' clock shows then, by which times and deadlines are
-// kept; deadline is the nearest by which the policy may act.
+// mayCapture says whether these terms allow a capture at a moment. clock is
+// what Redis' clock shows then, by which times and deadlines are kept; deadline
+// is the nearest by which the policy may act.
 func (t *terms) mayCapture(now, clock, deadline time.Time, margin time.Duration) bool {
 	switch {
 	case !t.scheduled || !t.cancelRequestedAt.IsZero() && !t.cancelRequestedAt.After(now):
@@ -164,7 +171,8 @@ func (t *terms) mayCapture(now, clock, deadline time.Time, margin time.Duration)
 	return t.onExpiry == "capture" && t.cancelAt.IsZero() && !clock.Before(deadline.Add(-margin))
 }
 
-// mayCancel is the same of a cancel. nearest is the nearest deadline that holdd can have known of.
+// mayCancel is the same of a cancel. nearest is the nearest deadline that holdd
+// can have known of.
 func (t *terms) mayCancel(now, clock, nearest, deadline time.Time, margin time.Duration) bool {
 	switch {
 	case !t.scheduled:
@@ -174,7 +182,8 @@ func (t *terms) mayCancel(now, clock, nearest, deadline time.Time, margin time.D
 	case !t.cancelAt.IsZero() && !t.cancelAt.After(clock) && !t.paused:
 		return true
 	}
-	// The policy speaks for holds that would otherwise just sit there: it turns no wish into its opposite.
+	// The policy speaks for holds that would otherwise just sit there: it turns
+	// no wish into its opposite.
 	hasOwnAction := !t.captureRequestedAt.IsZero() || !t.captureAt.IsZero() && !t.paused && t.captureAt.Before(nearest)
 	return t.onExpiry == "cancel" && !hasOwnAction && !clock.Before(deadline.Add(-margin))
 }

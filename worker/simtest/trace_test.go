@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// trace is what happened, in the order of virtual time. Lines of the very same nanosecond are ordered by their text: two goroutines that do
-// something at once have no order.
+// trace is what happened, in the order of virtual time. Lines of the very same
+// nanosecond are ordered by their text: two goroutines that do something at
+// once have no order.
 type trace struct {
 	mu        sync.Mutex
 	startedAt time.Time

@@ -50,7 +50,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// world is Stripe, Redis, some replicas and the people around them, in virtual time.
+// world is Stripe, Redis, some replicas and the people around them, in virtual
+// time.
 type world struct {
 	plan       plan
 	ctx        context.Context
@@ -78,11 +79,12 @@ type world struct {
 	claimOwner      map[string]string // who claimed a hold last
 	breaches        []string          // seen while it ran
 	lostSpans       [][2]time.Time
-	lostEvents      []event.Envelope // that stood in Redis before it lost something: somebody may have read them
-	redisClocks     []clockPeriod    // of Redis' servers, in their order
-	replicaStarts   []time.Time
-	intakeObserved  intakeObservations
-	closing         bool
+	// that stood in Redis before it lost something: somebody may have read them
+	lostEvents     []event.Envelope
+	redisClocks    []clockPeriod // of Redis' servers, in their order
+	replicaStarts  []time.Time
+	intakeObserved intakeObservations
+	closing        bool
 }
 
 // parts are the parts of a worker that tests call.
@@ -132,7 +134,9 @@ func (w *world) redisTimeAt(t time.Time) time.Time {
 	return t.Add(w.redisClocks[i].ahead)
 }
 
-// fromRedisTime is the moment at which it shows a time: the last one, where it was set back, and where it was set forward and never showed it the moment of that.
+// fromRedisTime is the moment at which it shows a time: the last one, where it
+// was set back, and where it was set forward and never showed it the moment of
+// that.
 func (w *world) fromRedisTime(t time.Time) time.Time {
 	if t.IsZero() {
 		return t
@@ -148,7 +152,8 @@ func (w *world) fromRedisTime(t time.Time) time.Time {
 	return at
 }
 
-// syncRedisClock sets Redis' clock, which stands still until it is wound again, and tells what it shows.
+// syncRedisClock sets Redis' clock, which stands still until it is wound again,
+// and tells what it shows.
 func (w *world) syncRedisClock() time.Time {
 	w.mu.Lock()
 	now := time.Now().Add(w.redisClocks[len(w.redisClocks)-1].ahead)
@@ -247,7 +252,8 @@ func (r *replica) stallTime(key string) time.Duration {
 	return 0
 }
 
-// kill is kill -9: nothing leaves this replica any more. Another takes its place later.
+// kill is kill -9: nothing leaves this replica any more. Another takes its
+// place later.
 func (w *world) kill(r *replica, restartAfter time.Duration) {
 	if !r.dead.CompareAndSwap(false, true) {
 		return
@@ -349,7 +355,8 @@ func (w *world) startReplica(slot int) {
 	})
 }
 
-// shortPages lists fewer intents at once than asked for, so that small worlds have several pages.
+// shortPages lists fewer intents at once than asked for, so that small worlds
+// have several pages.
 type shortPages struct {
 	*gateway.Gateway
 	page int // 0: as asked for
@@ -441,7 +448,8 @@ func runPlan(t *testing.T, p plan) (o runResult) {
 	return o
 }
 
-// playPlan lets everything in the plan happen at its time, and then waits until every hold has ended.
+// playPlan lets everything in the plan happen at its time, and then waits until
+// every hold has ended.
 func (w *world) playPlan() {
 	for i := range w.plan.holds {
 		w.spawn(func() { w.playHold(&w.plan.holds[i]) })
@@ -511,7 +519,8 @@ func (w *world) isClosing() bool {
 	return w.closing
 }
 
-// allHoldsSettled says whether Redis knows of no open hold; those that are told to be of the wrong account don't count.
+// allHoldsSettled says whether Redis knows of no open hold; those that are told
+// to be of the wrong account don't count.
 func (w *world) allHoldsSettled() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -589,7 +598,8 @@ func (w *world) injectFault(f *fault) {
 // finish ends the world and hands it to the judge.
 func (w *world) finish(cancel context.CancelFunc) (o runResult) {
 	elapsed := w.elapsed()
-	for deadline := w.elapsed() + 4*w.plan.jobInterval + 5*time.Minute; len(w.liveReplicas()) == 0 && w.elapsed() < deadline; { // who was killed last may not be back yet
+	for deadline := w.elapsed() + 4*w.plan.jobInterval + 5*time.Minute; len(w.liveReplicas()) == 0 && w.elapsed() < deadline; {
+		// who was killed last may not be back yet
 		time.Sleep(time.Second)
 	}
 	rs := w.liveReplicas()
@@ -633,7 +643,8 @@ func (w *world) finish(cancel context.CancelFunc) (o runResult) {
 	j := &judge{world: w, finalHolds: final}
 	for i := range w.intakeObserved.reconciliations {
 		r := &w.intakeObserved.reconciliations[i]
-		// A replica that has just come up has not heard of Redis' clock yet: its first comparison begins by its own.
+		// A replica that has just come up has not heard of Redis' clock yet:
+		// its first comparison begins by its own.
 		if !slices.ContainsFunc(w.replicaStarts, func(up time.Time) bool {
 			return !r.StartedAt.Before(up.Truncate(time.Millisecond)) && r.StartedAt.Before(up.Add(time.Second))
 		}) {
@@ -676,7 +687,8 @@ func (w *world) publishedEvents() (all []event.Envelope) {
 	return all
 }
 
-// logTracer puts what a replica logs into the story; of no account for the digest, since it is only there when somebody reads.
+// logTracer puts what a replica logs into the story; of no account for the
+// digest, since it is only there when somebody reads.
 type logTracer struct {
 	zapcore.LevelEnabler
 	world   *world

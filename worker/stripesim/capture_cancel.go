@@ -15,13 +15,17 @@ func captureIntent(op *operation, a *account, id string, f *form) (any, *apiErro
 	if err != nil {
 		return nil, err
 	}
-	o := captureParams{amount: f.optionalInt("amount_to_capture"), finalCapture: !f.has("final_capture") || f.isTrue("final_capture"), applicationFee: f.optionalInt("application_fee_amount"), form: f}
+	o := captureParams{amount: f.optionalInt("amount_to_capture"),
+		finalCapture:   !f.has("final_capture") || f.isTrue("final_capture"),
+		applicationFee: f.optionalInt("application_fee_amount"), form: f}
 	if o.amount != nil {
 		switch n := *o.amount; {
 		case n < 0, n == 0 && !f.isTrue("final_capture"):
-			return nil, validationError("parameter_invalid_integer", "amount_to_capture", "This value must be greater than or equal to 1.")
+			return nil, validationError("parameter_invalid_integer", "amount_to_capture",
+				"This value must be greater than or equal to 1.")
 		case n > maxAmount:
-			return nil, validationError("amount_too_large", "amount_to_capture", "Amount must be no more than %d", maxAmount)
+			return nil, validationError("amount_too_large", "amount_to_capture",
+				"Amount must be no more than %d", maxAmount)
 		}
 	}
 	if err := in.capture(op, o); err != nil {
@@ -46,16 +50,22 @@ func (in *intent) capture(op *operation, o captureParams) *apiError {
 	var over int64
 	switch {
 	case amount == 0 && in.received == 0:
-		return invalidRequestError("parameter_invalid_integer", "amount_to_capture", "Nothing has been captured yet: cancel the PaymentIntent to release all of it.")
+		return invalidRequestError("parameter_invalid_integer", "amount_to_capture",
+			"Nothing has been captured yet: cancel the PaymentIntent to release all of it.")
 	case !o.finalCapture && !c.multicapture:
-		return invalidRequestError("payment_intent_invalid_parameter", "final_capture", "This PaymentIntent does not support multiple captures: `final_capture` may only be false where "+
-			"the charge's `multicapture.status` is `available`.")
+		return invalidRequestError("payment_intent_invalid_parameter", "final_capture",
+			"This PaymentIntent does not support multiple captures: `final_capture` may only be false where "+
+				"the charge's `multicapture.status` is `available`.")
 	case in.captures >= maxCaptures && amount > 0:
-		return invalidRequestError("payment_intent_invalid_parameter", "", "This PaymentIntent has been captured %d times, which is the most.", maxCaptures)
-	case amount > in.capturable && o.finalCapture && c.overcapture && in.received+amount <= c.maxCapturable:
+		return invalidRequestError("payment_intent_invalid_parameter", "",
+			"This PaymentIntent has been captured %d times, which is the most.", maxCaptures)
+	case amount > in.capturable && o.finalCapture && c.overcapture && in.received+
+		amount <= c.maxCapturable:
 		over = amount - in.capturable
 	case amount > in.capturable:
-		e := invalidRequestError("amount_too_large", "amount_to_capture", "The amount to capture, %d, is greater than the amount that can be captured, %d.", amount, in.capturable)
+		e := invalidRequestError("amount_too_large", "amount_to_capture",
+			"The amount to capture, %d, is greater than the amount that can be captured, %d.",
+			amount, in.capturable)
 		e.intent = in
 		return e
 	}
@@ -107,15 +117,18 @@ func (in *intent) notCapturableError() *apiError {
 	var e *apiError
 	switch {
 	case in.expired:
-		e = unexpectedStateError(in, "This PaymentIntent could not be captured because it has a status of %s. Only a PaymentIntent with one of the following "+
-			"statuses may be captured: requires_capture.", in.status)
+		e = unexpectedStateError(
+			in, "This PaymentIntent could not be captured because it has a status of %s. Only a PaymentIntent with one of the following "+
+				"statuses may be captured: requires_capture.", in.status)
 		e.code = t.expiredCode
 	case in.status == statusSucceeded:
-		e = unexpectedStateError(in, "This PaymentIntent could not be captured because it has already been captured.")
+		e = unexpectedStateError(
+			in, "This PaymentIntent could not be captured because it has already been captured.")
 		e.code = t.alreadyCapturedCode
 	default:
-		e = unexpectedStateError(in, "This PaymentIntent could not be captured because it has a status of %s. Only a PaymentIntent with one of the following "+
-			"statuses may be captured: requires_capture.", in.status)
+		e = unexpectedStateError(
+			in, "This PaymentIntent could not be captured because it has a status of %s. Only a PaymentIntent with one of the following "+
+				"statuses may be captured: requires_capture.", in.status)
 	}
 	if e.code != codeUnexpectedState && in.charge != nil {
 		e.charge = in.charge.id
@@ -134,12 +147,14 @@ func cancelIntent(op *operation, a *account, id string, f *form) (any, *apiError
 	return in.toJSON(f.lists["expand"]), nil
 }
 
-// cancel lets go of what is held. After a part was captured the intent has succeeded, with the rest released.
+// cancel lets go of what is held. After a part was captured the intent has
+// succeeded, with the rest released.
 func (in *intent) cancel(op *operation, reason string) *apiError {
 	switch in.status {
 	case statusCanceled, statusSucceeded:
-		return unexpectedStateError(in, "You cannot cancel this PaymentIntent because it has a status of %s. Only a PaymentIntent with one of the following statuses may be "+
-			"canceled: requires_payment_method, requires_capture, requires_confirmation, requires_action, processing.", in.status)
+		return unexpectedStateError(
+			in, "You cannot cancel this PaymentIntent because it has a status of %s. Only a PaymentIntent with one of the following statuses may be "+
+				"canceled: requires_payment_method, requires_capture, requires_confirmation, requires_action, processing.", in.status)
 	}
 	held := in.status == statusRequiresCapture
 	released := in.capturable
@@ -196,24 +211,32 @@ func incrementAuthorization(op *operation, a *account, id string, f *form) (any,
 // increment holds more. A decline leaves what is held as it was.
 func (in *intent) increment(op *operation, amount int64) *apiError {
 	if in.status != statusRequiresCapture {
-		return unexpectedStateError(in, "This PaymentIntent's authorization could not be incremented because it has a status of %s. Only a PaymentIntent with one of the "+
-			"following statuses may be incremented: requires_capture.", in.status)
+		return unexpectedStateError(
+			in, "This PaymentIntent's authorization could not be incremented because it has a status of %s. Only a PaymentIntent with one of the "+
+				"following statuses may be incremented: requires_capture.", in.status)
 	}
 	c := in.charge
 	switch {
 	case !c.incremental:
-		return invalidRequestError("payment_intent_invalid_parameter", "", "This PaymentIntent is not eligible for incremental authorization: request it when confirming, and look at the "+
-			"charge's `incremental_authorization.status`.")
+		return invalidRequestError("payment_intent_invalid_parameter", "",
+			"This PaymentIntent is not eligible for incremental authorization: request it when confirming, and look at the "+
+				"charge's `incremental_authorization.status`.")
 	case in.received > 0:
-		return invalidRequestError("payment_intent_invalid_parameter", "", "This PaymentIntent has been captured in part and cannot be incremented.")
+		return invalidRequestError("payment_intent_invalid_parameter", "",
+			"This PaymentIntent has been captured in part and cannot be incremented.")
 	case amount <= in.amount:
-		return invalidRequestError("parameter_invalid_integer", "amount", "The amount must be greater than the amount authorized now, %d.", in.amount)
+		return invalidRequestError("parameter_invalid_integer", "amount",
+			"The amount must be greater than the amount authorized now, %d.", in.amount)
 	case in.increments >= maxIncrements:
-		return invalidRequestError("payment_intent_invalid_parameter", "", "This PaymentIntent's authorization has been incremented %d times, which is the most.", maxIncrements)
+		return invalidRequestError("payment_intent_invalid_parameter", "",
+			"This PaymentIntent's authorization has been incremented %d times, which is the most.",
+			maxIncrements)
 	}
 	in.increments++
 	if op.declineCode != "" {
-		e := &apiError{status: http.StatusPaymentRequired, typ: typeCard, code: "card_declined", declineCode: op.declineCode, message: declineMessage(op.declineCode), charge: c.id, intent: in}
+		e := &apiError{status: http.StatusPaymentRequired, typ: typeCard, code: "card_declined",
+			declineCode: op.declineCode, message: declineMessage(op.declineCode),
+			charge: c.id, intent: in}
 		in.account.emitEvent(op, "payment_intent.payment_failed", in, in.snapshot())
 		return e
 	}

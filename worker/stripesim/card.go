@@ -20,30 +20,54 @@ const (
 
 // testCards are by the name of their test PaymentMethod.
 var testCards = map[string]testCard{
-	"pm_card_visa":                          {number: "4242424242424242", brand: "visa", funding: "credit"},
-	"pm_card_visa_debit":                    {number: "4000056655665556", brand: "visa", funding: "debit"},
-	"pm_card_mastercard":                    {number: "5555555555554444", brand: "mastercard", funding: "credit"},
-	"pm_card_mastercard_debit":              {number: "5200828282828210", brand: "mastercard", funding: "debit"},
-	"pm_card_amex":                          {number: "378282246310005", brand: "amex", funding: "credit"},
-	"pm_card_discover":                      {number: "6011111111111117", brand: "discover", funding: "credit"},
-	"pm_card_diners":                        {number: "3056930009020004", brand: "diners", funding: "credit"},
-	"pm_card_jcb":                           {number: "3566002020360505", brand: "jcb", funding: "credit"},
-	"pm_card_unionpay":                      {number: "6200000000000005", brand: "unionpay", funding: "credit"},
-	"pm_card_authenticationRequired":        {number: "4000002760003184", brand: "visa", auth: authAlways},
-	"pm_card_threeDSecure2Required":         {number: "4000000000003220", brand: "visa", auth: authAlways},
-	"pm_card_threeDSecureRequired":          {number: "4000000000003063", brand: "visa", auth: authAlways},
-	"pm_card_authenticationRequiredOnSetup": {number: "4000002500003155", brand: "visa", auth: authUnlessSetUp},
-	"pm_card_authenticationRequiredChargeDeclinedInsufficientFunds": {number: "4000008260003178", brand: "visa", auth: authAlways, declineCode: "insufficient_funds"},
-	"pm_card_chargeCustomerFail":                                    {number: "4000000000000341", brand: "visa", declineCode: "generic_decline"},
-	"pm_card_visa_chargeDeclined":                                   {number: "4000000000000002", brand: "visa", declineCode: "generic_decline"},
-	"pm_card_visa_chargeDeclinedInsufficientFunds":                  {number: "4000000000009995", brand: "visa", declineCode: "insufficient_funds"},
-	"pm_card_visa_chargeDeclinedLostCard":                           {number: "4000000000009987", brand: "visa", declineCode: "lost_card"},
-	"pm_card_visa_chargeDeclinedStolenCard":                         {number: "4000000000009979", brand: "visa", declineCode: "stolen_card"},
-	"pm_card_visa_chargeDeclinedVelocityLimitExceeded":              {number: "4000000000006975", brand: "visa", declineCode: "card_velocity_exceeded"},
-	"pm_card_visa_chargeDeclinedFraudulent":                         {number: "4100000000000019", brand: "visa", declineCode: "fraudulent"},
-	"pm_card_visa_chargeDeclinedExpiredCard":                        {number: "4000000000000069", brand: "visa", errorCode: "expired_card", declineCode: "expired_card"},
-	"pm_card_visa_chargeDeclinedIncorrectCvc":                       {number: "4000000000000127", brand: "visa", errorCode: "incorrect_cvc", declineCode: "incorrect_cvc"},
-	"pm_card_visa_chargeDeclinedProcessingError":                    {number: "4000000000000119", brand: "visa", errorCode: "processing_error", declineCode: "processing_error"},
+	"pm_card_visa": {number: "4242424242424242",
+		brand: "visa", funding: "credit"},
+	"pm_card_visa_debit": {number: "4000056655665556",
+		brand: "visa", funding: "debit"},
+	"pm_card_mastercard": {number: "5555555555554444",
+		brand: "mastercard", funding: "credit"},
+	"pm_card_mastercard_debit": {number: "5200828282828210",
+		brand: "mastercard", funding: "debit"},
+	"pm_card_amex": {number: "378282246310005",
+		brand: "amex", funding: "credit"},
+	"pm_card_discover": {number: "6011111111111117",
+		brand: "discover", funding: "credit"},
+	"pm_card_diners": {number: "3056930009020004",
+		brand: "diners", funding: "credit"},
+	"pm_card_jcb": {number: "3566002020360505",
+		brand: "jcb", funding: "credit"},
+	"pm_card_unionpay": {number: "6200000000000005",
+		brand: "unionpay", funding: "credit"},
+	"pm_card_authenticationRequired": {number: "4000002760003184",
+		brand: "visa", auth: authAlways},
+	"pm_card_threeDSecure2Required": {number: "4000000000003220",
+		brand: "visa", auth: authAlways},
+	"pm_card_threeDSecureRequired": {number: "4000000000003063",
+		brand: "visa", auth: authAlways},
+	"pm_card_authenticationRequiredOnSetup": {number: "4000002500003155",
+		brand: "visa", auth: authUnlessSetUp},
+	"pm_card_authenticationRequiredChargeDeclinedInsufficientFunds": {number: "4000008260003178",
+		brand: "visa", auth: authAlways, declineCode: "insufficient_funds"},
+	"pm_card_chargeCustomerFail": {number: "4000000000000341",
+		brand: "visa", declineCode: "generic_decline"},
+	"pm_card_visa_chargeDeclined": {number: "4000000000000002",
+		brand: "visa", declineCode: "generic_decline"},
+	"pm_card_visa_chargeDeclinedInsufficientFunds": {number: "4000000000009995",
+		brand: "visa", declineCode: "insufficient_funds"},
+	"pm_card_visa_chargeDeclinedLostCard": {number: "4000000000009987",
+		brand: "visa", declineCode: "lost_card"},
+	"pm_card_visa_chargeDeclinedStolenCard": {number: "4000000000009979",
+		brand: "visa", declineCode: "stolen_card"},
+	"pm_card_visa_chargeDeclinedVelocityLimitExceeded": {number: "4000000000006975",
+		brand: "visa", declineCode: "card_velocity_exceeded"},
+	"pm_card_visa_chargeDeclinedFraudulent": {number: "4100000000000019",
+		brand: "visa", declineCode: "fraudulent"},
+	"pm_card_visa_chargeDeclinedExpiredCard": {number: "4000000000000069",
+		brand: "visa", errorCode: "expired_card", declineCode: "expired_card"},
+	"pm_card_visa_chargeDeclinedIncorrectCvc": {number: "4000000000000127",
+		brand: "visa", errorCode: "incorrect_cvc", declineCode: "incorrect_cvc"},
+	"pm_card_visa_chargeDeclinedProcessingError": {number: "4000000000000119",
+		brand: "visa", errorCode: "processing_error", declineCode: "processing_error"},
 }
 
 // testCardAliases are the same cards under Stripe's other names.
@@ -135,11 +159,13 @@ type paymentMethodCardJSON struct {
 }
 
 func (m *paymentMethod) toJSON() *paymentMethodJSON {
-	j := &paymentMethodJSON{ID: m.id, Object: "payment_method", Created: m.created, Customer: stringOrNil(m.customer), Metadata: m.metadata, Type: "card"}
+	j := &paymentMethodJSON{ID: m.id, Object: "payment_method", Created: m.created,
+		Customer: stringOrNil(m.customer), Metadata: m.metadata, Type: "card"}
 	if j.Metadata == nil {
 		j.Metadata = map[string]string{}
 	}
-	c := &paymentMethodCardJSON{Brand: m.brand, Country: "US", ExpMonth: m.expMonth, ExpYear: m.expYear, Fingerprint: m.fingerprint,
+	c := &paymentMethodCardJSON{Brand: m.brand, Country: "US", ExpMonth: m.expMonth,
+		ExpYear: m.expYear, Fingerprint: m.fingerprint,
 		Funding: m.funding, Last4: m.last4}
 	if m.cardPresent {
 		j.Type, j.CardPresent = "card_present", c

@@ -192,13 +192,21 @@ func availabilityJSON(b bool) *statusJSON {
 func (c *charge) toJSON(expand string) *chargeJSON {
 	in := c.intent
 	j := &chargeJSON{
-		ID: c.id, Object: "charge", Amount: c.amount, AmountCaptured: c.amountCaptured, AmountRefunded: c.amountRefunded,
-		ApplicationFeeAmount: in.applicationFee, CalculatedStatementDescriptor: "STRIPESIM", Captured: c.isCaptured, Created: c.created,
-		Currency: in.currency, Customer: stringOrNil(c.customer), Description: stringOrNil(c.description), FailureCode: stringOrNil(c.failureCode),
-		FailureMessage: stringOrNil(c.failureMessage), Metadata: c.metadata, OnBehalfOf: stringOrNil(in.onBehalfOf), Paid: !c.failed,
-		PaymentIntent: in.id, PaymentMethod: c.paymentMethod.id, ReceiptEmail: stringOrNil(c.receiptEmail), Refunded: c.fullyRefunded,
-		StatementDescriptorSuffix: stringOrNil(c.descriptorSuffix), StatementDescriptor: stringOrNil(in.statementDescriptor), Status: "succeeded", TransferGroup: stringOrNil(in.transferGroup),
-		Outcome: outcomeJSON{NetworkStatus: "approved_by_network", RiskLevel: "normal", RiskScore: 20, SellerMessage: "Payment complete.", Type: "authorized"},
+		ID: c.id, Object: "charge", Amount: c.amount, AmountCaptured: c.amountCaptured,
+		AmountRefunded:       c.amountRefunded,
+		ApplicationFeeAmount: in.applicationFee, CalculatedStatementDescriptor: "STRIPESIM",
+		Captured: c.isCaptured, Created: c.created,
+		Currency: in.currency, Customer: stringOrNil(c.customer), Description: stringOrNil(
+			c.description), FailureCode: stringOrNil(c.failureCode),
+		FailureMessage: stringOrNil(c.failureMessage), Metadata: c.metadata,
+		OnBehalfOf: stringOrNil(in.onBehalfOf), Paid: !c.failed,
+		PaymentIntent: in.id, PaymentMethod: c.paymentMethod.id, ReceiptEmail: stringOrNil(
+			c.receiptEmail), Refunded: c.fullyRefunded,
+		StatementDescriptorSuffix: stringOrNil(c.descriptorSuffix),
+		StatementDescriptor:       stringOrNil(in.statementDescriptor), Status: "succeeded",
+		TransferGroup: stringOrNil(in.transferGroup),
+		Outcome: outcomeJSON{NetworkStatus: "approved_by_network", RiskLevel: "normal",
+			RiskScore: 20, SellerMessage: "Payment complete.", Type: "authorized"},
 	}
 	if j.Metadata == nil {
 		j.Metadata = map[string]string{}
@@ -212,8 +220,10 @@ func (c *charge) toJSON(expand string) *chargeJSON {
 	if c.failed {
 		j.Status = "failed"
 		reason := c.declineCode
-		j.Outcome = outcomeJSON{NetworkStatus: "declined_by_network", Reason: &reason, RiskLevel: "normal", RiskScore: 20,
-			SellerMessage: "The bank returned the decline code `" + reason + "`.", Type: "issuer_declined"}
+		j.Outcome = outcomeJSON{NetworkStatus: "declined_by_network", Reason: &reason,
+			RiskLevel: "normal", RiskScore: 20,
+			SellerMessage: "The bank returned the decline code `" + reason + "`.",
+			Type:          "issuer_declined"}
 	}
 	m := c.paymentMethod
 	var before *int64
@@ -225,25 +235,34 @@ func (c *charge) toJSON(expand string) *chargeJSON {
 		authorized = nil
 	}
 	if c.channel == ChannelTerminal {
-		j.PaymentMethodDetails = &paymentMethodDetailsJSON{Type: "card_present", CardPresent: &cardPresentDetailsJSON{
-			AmountAuthorized: authorized, Brand: m.brand, CaptureBefore: before, Country: "US", ExpMonth: m.expMonth, ExpYear: m.expYear,
-			Fingerprint: m.fingerprint, Funding: m.funding, IncrementalAuthorizationSupported: c.incremental, Last4: m.last4,
-			Network: m.brand, OvercaptureSupported: c.overcapture, ReadMethod: "contactless_emv",
-		}}
+		j.PaymentMethodDetails = &paymentMethodDetailsJSON{Type: "card_present",
+			CardPresent: &cardPresentDetailsJSON{
+				AmountAuthorized: authorized, Brand: m.brand, CaptureBefore: before, Country: "US",
+				ExpMonth: m.expMonth, ExpYear: m.expYear,
+				Fingerprint: m.fingerprint, Funding: m.funding,
+				IncrementalAuthorizationSupported: c.incremental, Last4: m.last4,
+				Network: m.brand, OvercaptureSupported: c.overcapture,
+				ReadMethod: "contactless_emv",
+			}}
 		return j
 	}
 	d := &cardDetailsJSON{
-		AmountAuthorized: authorized, Brand: m.brand, CaptureBefore: before, Checks: &checksJSON{CVCCheck: "pass"}, Country: "US",
-		ExpMonth: m.expMonth, ExpYear: m.expYear, Fingerprint: m.fingerprint, Funding: m.funding, Last4: m.last4, Network: m.brand,
+		AmountAuthorized: authorized, Brand: m.brand, CaptureBefore: before,
+		Checks: &checksJSON{CVCCheck: "pass"}, Country: "US",
+		ExpMonth: m.expMonth, ExpYear: m.expYear, Fingerprint: m.fingerprint, Funding: m.funding,
+		Last4: m.last4, Network: m.brand,
 		ExtendedAuthorization:    &statusJSON{"disabled"},
-		IncrementalAuthorization: availabilityJSON(c.incremental), Multicapture: availabilityJSON(c.multicapture),
-		Overcapture: &overcaptureJSON{MaximumAmountCapturable: c.maxCapturable, Status: availabilityJSON(c.overcapture).Status},
+		IncrementalAuthorization: availabilityJSON(c.incremental),
+		Multicapture:             availabilityJSON(c.multicapture),
+		Overcapture: &overcaptureJSON{MaximumAmountCapturable: c.maxCapturable,
+			Status: availabilityJSON(c.overcapture).Status},
 	}
 	if c.extended {
 		d.ExtendedAuthorization.Status = "enabled"
 	}
 	if c.threeDSecure {
-		d.ThreeDSecure = &threeDSecureJSON{Result: "authenticated", Version: "2.2.0", AuthenticationFlow: stringOrNil("challenge")}
+		d.ThreeDSecure = &threeDSecureJSON{Result: "authenticated", Version: "2.2.0",
+			AuthenticationFlow: stringOrNil("challenge")}
 	}
 	j.PaymentMethodDetails = &paymentMethodDetailsJSON{Type: "card", Card: d}
 	return j
@@ -267,7 +286,8 @@ type reviewJSON struct {
 }
 
 func (r *review) toJSON() *reviewJSON {
-	j := &reviewJSON{ID: r.id, Object: "review", Charge: r.charge, ClosedReason: stringOrNil(r.closedReason), Created: r.created, Open: r.open,
+	j := &reviewJSON{ID: r.id, Object: "review", Charge: r.charge, ClosedReason: stringOrNil(
+		r.closedReason), Created: r.created, Open: r.open,
 		OpenedReason: "rule", PaymentIntent: r.intent, Reason: r.reason}
 	return j
 }

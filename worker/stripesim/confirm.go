@@ -6,13 +6,16 @@ import (
 	"time"
 )
 
-// confirm asks the bank: the intent ends up authorized, captured, waiting for 3-D Secure, or declined.
+// confirm asks the bank: the intent ends up authorized, captured, waiting for
+// 3-D Secure, or declined.
 func (in *intent) confirm(op *operation, errorOnAction bool) *apiError {
 	m := in.paymentMethod
 	terminal := slices.Contains(in.paymentMethodTypes, "card_present")
 	in.confirmDeadline, in.nextAction = time.Time{}, nil
-	needsThreeDSecure := !terminal && !in.threeDSecurePassed && (m.card.auth == authAlways || m.card.auth == authUnlessSetUp && !m.setUpOffSession ||
-		!in.offSession && (in.options.threeDSecure == "any" || in.options.threeDSecure == "challenge"))
+	needsThreeDSecure := !terminal && !in.threeDSecurePassed && (m.card.auth == authAlways ||
+		m.card.auth == authUnlessSetUp && !m.setUpOffSession ||
+		!in.offSession && (in.options.threeDSecure == "any" ||
+			in.options.threeDSecure == "challenge"))
 	switch {
 	case op.declineCode != "":
 		return in.recordDecline(op, "card_declined", op.declineCode)
@@ -21,9 +24,12 @@ func (in *intent) confirm(op *operation, errorOnAction bool) *apiError {
 	case needsThreeDSecure:
 		in.status = statusRequiresAction
 		in.lastError = nil
-		in.nextAction = &nextActionJSON{Type: "use_stripe_sdk", UseStripeSDK: map[string]any{"type": "three_d_secure_redirect", "stripe_js": "https://hooks.stripe.com/3d_secure_2/simulated"}}
+		in.nextAction = &nextActionJSON{Type: "use_stripe_sdk", UseStripeSDK: map[string]any{
+			"type":      "three_d_secure_redirect",
+			"stripe_js": "https://hooks.stripe.com/3d_secure_2/simulated"}}
 		if in.returnURL != "" {
-			in.nextAction = &nextActionJSON{Type: "redirect_to_url", RedirectToURL: &redirectJSON{ReturnURL: in.returnURL, URL: "https://hooks.stripe.com/3d_secure_2/simulated"}}
+			in.nextAction = &nextActionJSON{Type: "redirect_to_url", RedirectToURL: &redirectJSON{
+				ReturnURL: in.returnURL, URL: "https://hooks.stripe.com/3d_secure_2/simulated"}}
 		}
 		if in.confirmMethod == "manual" {
 			in.confirmDeadline = op.now.Add(confirmWindow)
@@ -33,7 +39,8 @@ func (in *intent) confirm(op *operation, errorOnAction bool) *apiError {
 		in.account.emitEvent(op, "payment_intent.requires_action", in, in.snapshot())
 		return nil
 	case m.card.declineCode != "":
-		return in.recordDecline(op, firstNonZero(m.card.errorCode, "card_declined"), m.card.declineCode)
+		return in.recordDecline(op, firstNonZero(m.card.errorCode, "card_declined"),
+			m.card.declineCode)
 	}
 	in.authorize(op, terminal)
 	return nil
@@ -41,8 +48,10 @@ func (in *intent) confirm(op *operation, errorOnAction bool) *apiError {
 
 func (in *intent) newCharge(op *operation, terminal bool) *charge {
 	c := &charge{
-		id: in.account.newID("ch_"), intent: in, created: op.now.Unix(), amount: in.amount, maxCapturable: in.amount, paymentMethod: in.paymentMethod,
-		channel: ChannelOnline, metadata: in.metadata, description: in.description, customer: in.customer, receiptEmail: in.receiptEmail,
+		id: in.account.newID("ch_"), intent: in, created: op.now.Unix(), amount: in.amount,
+		maxCapturable: in.amount, paymentMethod: in.paymentMethod,
+		channel: ChannelOnline, metadata: in.metadata, description: in.description,
+		customer: in.customer, receiptEmail: in.receiptEmail,
 		descriptorSuffix: in.descriptorSuffix, threeDSecure: in.threeDSecurePassed,
 	}
 	if in.offSession {
@@ -82,14 +91,16 @@ func (in *intent) authorize(op *operation, terminal bool) {
 		return
 	}
 	o := in.options
-	c.multicapture, c.incremental = o.multicapture == "if_available", o.incremental == "if_available"
+	c.multicapture, c.incremental = o.multicapture == "if_available",
+		o.incremental == "if_available"
 	c.overcapture, c.extended = o.overcapture == "if_available", o.extended == "if_available"
 	if c.overcapture {
 		c.maxCapturable = in.amount + in.amount*in.account.sim.options.OvercapturePercent/100
 	}
 	in.status = statusRequiresCapture
 	in.capturable = in.amount
-	window := in.account.sim.settings.Load().authorizationWindow(Card{Brand: in.paymentMethod.brand, Channel: c.channel, Extended: c.extended, Intent: in.id, Metadata: maps.Clone(in.metadata)})
+	window := in.account.sim.settings.Load().authorizationWindow(Card{Brand: in.paymentMethod.brand,
+		Channel: c.channel, Extended: c.extended, Intent: in.id, Metadata: maps.Clone(in.metadata)})
 	in.setCaptureBefore(op.now.Add(window))
 	in.recordSearchSnapshot(op)
 	in.recordEffect(op, EffectAuthorized, in.amount, false)
@@ -98,7 +109,8 @@ func (in *intent) authorize(op *operation, terminal bool) {
 }
 
 func (in *intent) setCaptureBefore(t time.Time) {
-	in.captureBefore = time.Unix(t.Unix(), 0).In(t.Location()) // what the charge shows is what happens
+	// what the charge shows is what happens
+	in.captureBefore = time.Unix(t.Unix(), 0).In(t.Location())
 	in.charge.captureBefore = t.Unix()
 	in.account.scheduleDue(in.captureBefore, in)
 }
@@ -106,15 +118,18 @@ func (in *intent) setCaptureBefore(t time.Time) {
 func (in *intent) recordDecline(op *operation, code, decline string) *apiError {
 	terminal := slices.Contains(in.paymentMethodTypes, "card_present")
 	c := in.newCharge(op, terminal)
-	c.failed, c.failureCode, c.declineCode, c.failureMessage = true, code, decline, declineMessage(firstNonZero(decline, code))
+	c.failed, c.failureCode, c.declineCode, c.failureMessage = true, code, decline,
+		declineMessage(firstNonZero(decline, code))
 	if code == "authentication_required" {
 		c.failureMessage = "Your card was declined. This transaction requires authentication."
 	}
 	m := in.paymentMethod
 	in.status, in.paymentMethod, in.threeDSecurePassed = statusRequiresMethod, nil, false
-	e := &apiError{status: 402, typ: typeCard, code: code, declineCode: decline, message: c.failureMessage, charge: c.id, paymentMethod: m, intent: in}
+	e := &apiError{status: 402, typ: typeCard, code: code, declineCode: decline,
+		message: c.failureMessage, charge: c.id, paymentMethod: m, intent: in}
 	last := e
-	j := (&apiError{typ: typeCard, code: code, declineCode: decline, message: last.message, charge: c.id, paymentMethod: m}).toJSON("")
+	j := (&apiError{typ: typeCard, code: code, declineCode: decline, message: last.message,
+		charge: c.id, paymentMethod: m}).toJSON("")
 	in.lastError = &j
 	in.recordSearchSnapshot(op)
 	in.account.emitEvent(op, "charge.failed", in, c.snapshot())
@@ -122,13 +137,15 @@ func (in *intent) recordDecline(op *operation, code, decline string) *apiError {
 	return e
 }
 
-// expireConfirmation is what becomes of an intent that nobody confirmed in time.
+// expireConfirmation is what becomes of an intent that nobody confirmed in
+// time.
 func (in *intent) expireConfirmation(op *operation) {
 	in.confirmDeadline = time.Time{}
 	if in.status != statusRequiresAction && in.status != statusRequiresConfirmation {
 		return
 	}
-	in.status, in.nextAction, in.paymentMethod, in.threeDSecurePassed = statusRequiresMethod, nil, nil, false
+	in.status, in.nextAction, in.paymentMethod, in.threeDSecurePassed = statusRequiresMethod, nil,
+		nil, false
 	in.recordSearchSnapshot(op)
 }
 
@@ -148,7 +165,8 @@ func (in *intent) expire(op *operation) {
 		in.account.emitEvent(op, "payment_intent.succeeded", in, in.snapshot())
 		return
 	}
-	in.status, in.cancelReason, in.canceledAt = statusCanceled, in.account.sim.options.ExpiryReason, op.now.Unix()
+	in.status, in.cancelReason, in.canceledAt = statusCanceled, in.account.sim.options.ExpiryReason,
+		op.now.Unix()
 	c.fullyRefunded = true
 	in.recordSearchSnapshot(op)
 	in.recordEffect(op, EffectExpired, released, true)

@@ -63,7 +63,9 @@ func (d *jsonDuration) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-func (d jsonDuration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).String()) }
+func (d jsonDuration) MarshalJSON() ([]byte, error) {
+	return json.Marshal(time.Duration(d).String())
+}
 
 type faultRuleJSON struct {
 	ID           int           `json:"id,omitempty"`
@@ -83,7 +85,8 @@ type faultRuleJSON struct {
 	Hits         int           `json:"hits"`
 }
 
-// ControlHandler serves the control endpoints under /_sim/. They are for the tests beside the simulator: keep them on loopback.
+// ControlHandler serves the control endpoints under /_sim/. They are for the
+// tests beside the simulator: keep them on loopback.
 func (s *Sim) ControlHandler() http.Handler {
 	m := http.NewServeMux()
 	handle := func(pattern string, f func(*http.Request) (any, error)) {
@@ -127,7 +130,9 @@ func (s *Sim) ControlHandler() http.Handler {
 		}
 		return s.Intents(account), nil
 	})
-	handle("GET /_sim/clock", func(*http.Request) (any, error) { return map[string]time.Time{"now": s.Now()}, nil })
+	handle("GET /_sim/clock", func(*http.Request) (any, error) {
+		return map[string]time.Time{"now": s.Now()}, nil
+	})
 	handle("POST /_sim/advance", func(r *http.Request) (any, error) {
 		var in struct{ By jsonDuration }
 		if err := decodeJSON(r, &in); err != nil {
@@ -153,18 +158,27 @@ func (s *Sim) ControlHandler() http.Handler {
 		if err := decodeJSON(r, &in); err != nil {
 			return nil, err
 		}
-		id, err := s.AddFaultRule(FaultRule{Class: in.Class, Account: in.Account, Intent: in.Intent, Nth: in.Nth, Times: in.Times, Probability: in.Probability,
-			Fault: Fault{Kind: in.Kind, Status: in.Status, Code: in.Code, RequestDelay: time.Duration(in.RequestDelay), ServiceTime: time.Duration(in.ServiceTime),
-				ReplyDelay: time.Duration(in.ReplyDelay), ShouldRetry: in.ShouldRetry}})
+		id, err := s.AddFaultRule(FaultRule{Class: in.Class, Account: in.Account, Intent: in.Intent,
+			Nth: in.Nth, Times: in.Times, Probability: in.Probability,
+			Fault: Fault{Kind: in.Kind, Status: in.Status, Code: in.Code,
+				RequestDelay: time.Duration(in.RequestDelay),
+				ServiceTime:  time.Duration(in.ServiceTime),
+				ReplyDelay:   time.Duration(in.ReplyDelay), ShouldRetry: in.ShouldRetry}})
 		return map[string]int{"id": id}, err
 	})
-	handle("DELETE /_sim/faults", func(*http.Request) (any, error) { s.ClearFaultRules(); return done, nil })
+	handle("DELETE /_sim/faults", func(*http.Request) (any, error) {
+		s.ClearFaultRules()
+		return done, nil
+	})
 	handle("DELETE /_sim/faults/{id}", func(r *http.Request) (any, error) {
 		id, err := strconv.Atoi(r.PathValue("id"))
 		s.RemoveFaultRule(id)
 		return done, err
 	})
-	handle("POST /_sim/settings", func(r *http.Request) (any, error) { return done, s.controlUpdateSettings(r) })
+	handle("POST /_sim/settings", func(r *http.Request) (any, error) {
+		return done,
+			s.controlUpdateSettings(r)
+	})
 	handle("POST /_sim/keys", func(r *http.Request) (any, error) {
 		var in struct {
 			Key, Do string
@@ -221,12 +235,15 @@ func (s *Sim) controlAuthorize(r *http.Request) (any, error) {
 	if in.Account != "" && !s.isKnownAccount(in.Account) {
 		return nil, fmt.Errorf("account %q is not connected", in.Account)
 	}
-	kind, ok := map[string]PaymentChannel{"": ChannelOnline, "online": ChannelOnline, "off_session": ChannelOffSession, "terminal": ChannelTerminal}[in.Kind]
+	kind, ok := map[string]PaymentChannel{"": ChannelOnline, "online": ChannelOnline,
+		"off_session": ChannelOffSession, "terminal": ChannelTerminal}[in.Kind]
 	if !ok {
 		return nil, errors.New(`"kind" is online, off_session or terminal`)
 	}
-	id, err := s.Authorize(Hold{Account: in.Account, Amount: in.Amount, Currency: in.Currency, PaymentMethod: in.PaymentMethod, Metadata: in.Metadata,
-		Description: in.Description, Channel: kind, Multicapture: in.Multicapture, Incremental: in.Incremental, Overcapture: in.Overcapture, Extended: in.Extended})
+	id, err := s.Authorize(Hold{Account: in.Account, Amount: in.Amount, Currency: in.Currency,
+		PaymentMethod: in.PaymentMethod, Metadata: in.Metadata,
+		Description: in.Description, Channel: kind, Multicapture: in.Multicapture,
+		Incremental: in.Incremental, Overcapture: in.Overcapture, Extended: in.Extended})
 	if err != nil {
 		return nil, err
 	}
@@ -265,7 +282,8 @@ func (s *Sim) controlDashboardAction(r *http.Request) error {
 	case "capture_before":
 		return s.SetCaptureBefore(id, s.Now().Add(time.Duration(in.In)))
 	}
-	return &apiError{status: 404, typ: typeInvalidRequest, message: "there is no such act; see GET /_sim/"}
+	return &apiError{status: 404, typ: typeInvalidRequest,
+		message: "there is no such act; see GET /_sim/"}
 }
 
 func (s *Sim) controlUpdateSettings(r *http.Request) error {
@@ -314,8 +332,10 @@ func (s *Sim) listFaultRules() []faultRuleJSON {
 	out := []faultRuleJSON{}
 	for _, r := range s.faultRules.rules {
 		f := r.Fault
-		out = append(out, faultRuleJSON{r.id, f.Kind, r.Class, r.Intent, r.Account, r.Nth, r.Times, r.Probability, f.Status, f.Code,
-			jsonDuration(f.RequestDelay), jsonDuration(f.ServiceTime), jsonDuration(f.ReplyDelay), f.ShouldRetry, r.hits})
+		out = append(out, faultRuleJSON{r.id, f.Kind, r.Class, r.Intent, r.Account, r.Nth, r.Times,
+			r.Probability, f.Status, f.Code,
+			jsonDuration(f.RequestDelay), jsonDuration(f.ServiceTime), jsonDuration(f.ReplyDelay),
+			f.ShouldRetry, r.hits})
 	}
 	return out
 }
@@ -333,11 +353,14 @@ func (s *Sim) statsJSON() any {
 		lines = append(lines, line{a.Class, a.Status, a.Code, st.Calls[a]})
 	}
 	slices.SortFunc(lines, func(a, b line) int {
-		return strings.Compare(fmt.Sprintf("%s %03d %s", a.Class, a.Status, a.Code), fmt.Sprintf("%s %03d %s", b.Class, b.Status, b.Code))
+		return strings.Compare(fmt.Sprintf("%s %03d %s", a.Class, a.Status, a.Code),
+			fmt.Sprintf("%s %03d %s", b.Class, b.Status, b.Code))
 	})
 	return map[string]any{
-		"livemode": false, "calls": lines, "replayed": st.Replayed, "rate_limited": st.RateLimited, "lock_timeouts": st.LockTimeouts,
+		"livemode": false, "calls": lines, "replayed": st.Replayed, "rate_limited": st.RateLimited,
+		"lock_timeouts":  st.LockTimeouts,
 		"max_per_second": st.MaxPerSecond, "max_overall_per_second": st.MaxOverall,
-		"webhooks_sent": st.WebhooksSent, "webhooks_failed": st.WebhooksFailed, "webhooks_dropped": st.WebhooksDropped,
+		"webhooks_sent": st.WebhooksSent, "webhooks_failed": st.WebhooksFailed,
+		"webhooks_dropped": st.WebhooksDropped,
 	}
 }

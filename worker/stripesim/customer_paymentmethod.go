@@ -39,8 +39,11 @@ type customerJSON struct {
 }
 
 func (c *customer) toJSON() *customerJSON {
-	j := &customerJSON{ID: c.id, Object: "customer", Created: c.created, Description: stringOrNil(c.description), Email: stringOrNil(c.email), InvoicePrefix: strings.ToUpper(c.id[len(c.id)-8:]),
-		Metadata: c.metadata, Name: stringOrNil(c.name), Phone: stringOrNil(c.phone), Locales: []string{}, TaxExempt: "none"}
+	j := &customerJSON{ID: c.id, Object: "customer", Created: c.created, Description: stringOrNil(
+		c.description), Email: stringOrNil(c.email),
+		InvoicePrefix: strings.ToUpper(c.id[len(c.id)-8:]),
+		Metadata:      c.metadata, Name: stringOrNil(c.name), Phone: stringOrNil(c.phone),
+		Locales: []string{}, TaxExempt: "none"}
 	if j.Metadata == nil {
 		j.Metadata = map[string]string{}
 	}
@@ -52,7 +55,9 @@ func createCustomer(op *operation, a *account, _ string, f *form) (any, *apiErro
 	if err != nil {
 		return nil, err
 	}
-	c := &customer{seq: len(a.customerOrder), created: op.now.Unix(), email: f.get("email"), name: f.get("name"), description: f.get("description"), phone: f.get("phone"), metadata: metadata}
+	c := &customer{seq: len(a.customerOrder), created: op.now.Unix(), email: f.get("email"),
+		name: f.get("name"), description: f.get("description"),
+		phone: f.get("phone"), metadata: metadata}
 	var m *paymentMethod
 	if id := f.get("payment_method"); id != "" {
 		if m, err = a.resolvePaymentMethod(op, id, nil); err != nil {
@@ -77,7 +82,8 @@ func retrieveCustomer(_ *operation, a *account, id string, _ *form) (any, *apiEr
 
 func listCustomers(_ *operation, a *account, _ string, f *form) (any, *apiError) {
 	email := f.get("email")
-	at, more, err := paginate(f, len(a.customerOrder), func(i int) int64 { return a.customerOrder[i].created },
+	at, more, err := paginate(f, len(a.customerOrder),
+		func(i int) int64 { return a.customerOrder[i].created },
 		func(id string) int {
 			if c := a.customers[id]; c != nil {
 				return c.seq
@@ -87,17 +93,22 @@ func listCustomers(_ *operation, a *account, _ string, f *form) (any, *apiError)
 	if err != nil {
 		return nil, err
 	}
-	l := listJSON{Object: "list", Data: make([]any, 0, len(at)), HasMore: more, URL: "/v1/customers"}
+	l := listJSON{Object: "list", Data: make([]any, 0, len(at)),
+		HasMore: more, URL: "/v1/customers"}
 	for _, i := range at {
 		l.Data = append(l.Data, a.customerOrder[i].toJSON())
 	}
 	return l, nil
 }
 
-// resolvePaymentMethod finds a PaymentMethod, or makes one of a test card's name as Stripe does. in, if not nil, is to be paid with it.
-func (a *account) resolvePaymentMethod(op *operation, id string, in *intent) (*paymentMethod, *apiError) {
+// resolvePaymentMethod finds a PaymentMethod, or makes one of a test card's
+// name as Stripe does. in, if not nil, is to be paid with it.
+func (a *account) resolvePaymentMethod(
+	op *operation, id string, in *intent,
+) (*paymentMethod, *apiError) {
 	if c, ok := cardByName(id); ok {
-		return a.newPaymentMethod(op, c, in != nil && len(in.paymentMethodTypes) > 0 && in.paymentMethodTypes[0] == "card_present"), nil
+		return a.newPaymentMethod(op, c, in != nil && len(in.paymentMethodTypes) > 0 &&
+			in.paymentMethodTypes[0] == "card_present"), nil
 	}
 	m := a.paymentMethods[id]
 	switch {
@@ -107,19 +118,23 @@ func (a *account) resolvePaymentMethod(op *operation, id string, in *intent) (*p
 		return nil, e
 	case in == nil, m == in.paymentMethod:
 	case m.customer != "" && m.customer != in.customer:
-		return nil, validationError("payment_intent_invalid_parameter", "payment_method", "The payment method you provided is attached to a customer so for security purposes you must provide the "+
-			"customer in the request.")
+		return nil, validationError("payment_intent_invalid_parameter", "payment_method",
+			"The payment method you provided is attached to a customer so for security purposes you must provide the "+
+				"customer in the request.")
 	case m.customer == "" && m.usedOnce:
-		return nil, validationError("payment_method_unexpected_state", "payment_method", "The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, shared with a "+
-			"connected account without Customer attachment, or was detached from a Customer. It may not be used again. To use a PaymentMethod multiple times, you must attach it to a Customer first.")
+		return nil, validationError("payment_method_unexpected_state", "payment_method",
+			"The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, shared with a "+
+				"connected account without Customer attachment, or was detached from a Customer. It may not be used again. To use a PaymentMethod multiple times, you must attach it to a Customer first.")
 	}
 	return m, nil
 }
 
 func (a *account) newPaymentMethod(op *operation, c testCard, present bool) *paymentMethod {
 	m := &paymentMethod{
-		id: a.newID("pm_"), created: op.now.Unix(), brand: c.brand, funding: firstNonZero(c.funding, "credit"), last4: c.number[len(c.number)-4:],
-		expMonth: 12, expYear: op.now.Year() + 4, card: c, cardPresent: present, fingerprint: seededToken(a.sim.options.Seed, 16, "card", c.number),
+		id: a.newID("pm_"), created: op.now.Unix(), brand: c.brand, funding: firstNonZero(c.funding,
+			"credit"), last4: c.number[len(c.number)-4:],
+		expMonth: 12, expYear: op.now.Year() + 4, card: c, cardPresent: present,
+		fingerprint: seededToken(a.sim.options.Seed, 16, "card", c.number),
 	}
 	a.paymentMethods[m.id] = m
 	return m
@@ -131,17 +146,21 @@ func createPaymentMethod(op *operation, a *account, _ string, f *form) (any, *ap
 	switch number, token := f.get("card[number]"), f.get("card[token]"); {
 	case token != "":
 		if c, ok = cardByName("pm_card_" + strings.TrimPrefix(token, "tok_")); !ok {
-			return nil, validationError("resource_missing", "card[token]", "No such token: '%s'", token)
+			return nil, validationError("resource_missing", "card[token]",
+				"No such token: '%s'", token)
 		}
 	case number == "":
-		return nil, validationError("parameter_missing", "card[number]", "Missing required param: card[number].")
+		return nil, validationError("parameter_missing", "card[number]",
+			"Missing required param: card[number].")
 	default:
 		if c, ok = cardByNumber(number); !ok {
-			return nil, &apiError{status: 402, typ: typeCard, code: "incorrect_number", param: "number",
+			return nil, &apiError{status: 402, typ: typeCard, code: "incorrect_number",
+				param:   "number",
 				message: "Your card number is incorrect. The simulator knows Stripe's test cards only, such as 4242424242424242."}
 		}
 		if m := f.int("card[exp_month]"); m < 1 || m > 12 {
-			return nil, &apiError{status: 402, typ: typeCard, code: "invalid_expiry_month", param: "exp_month", message: "Your card's expiration month is invalid."}
+			return nil, &apiError{status: 402, typ: typeCard, code: "invalid_expiry_month",
+				param: "exp_month", message: "Your card's expiration month is invalid."}
 		}
 	}
 	metadata, err := mergeMetadata(nil, f)
@@ -179,7 +198,8 @@ func attachPaymentMethod(op *operation, a *account, id string, f *form) (any, *a
 		return nil, err
 	}
 	if m.customer != "" && m.customer != c {
-		return nil, invalidRequestError("payment_method_unexpected_state", "", "The payment method you provided has already been attached to a customer.")
+		return nil, invalidRequestError("payment_method_unexpected_state", "",
+			"The payment method you provided has already been attached to a customer.")
 	}
 	m.customer, m.usedOnce = c, false
 	return m.toJSON(), nil
@@ -199,10 +219,19 @@ func retrieveAccount(_ *operation, a *account, id string, _ *form) (any, *apiErr
 		return nil, notFoundError("account", "account", id)
 	}
 	return map[string]any{
-		"id": a.id, "object": "account", "business_type": nil, "charges_enabled": true, "payouts_enabled": true, "details_submitted": true,
-		"country": "FR", "default_currency": "eur", "email": "hotel@example.com", "livemode": false, "type": "standard", "metadata": map[string]string{},
+		"id": a.id, "object": "account", "business_type": nil, "charges_enabled": true,
+		"payouts_enabled": true, "details_submitted": true,
+		"country": "FR", "default_currency": "eur", "email": "hotel@example.com", "livemode": false,
+		"type": "standard", "metadata": map[string]string{},
 		"capabilities": map[string]string{"card_payments": "active"},
-		"settings":     map[string]any{"dashboard": map[string]any{"display_name": "Simulated hotel", "timezone": "Europe/Paris"}, "branding": map[string]any{"icon": nil, "logo": nil, "primary_color": nil, "secondary_color": nil}, "card_payments": map[string]any{"statement_descriptor_prefix": nil, "statement_descriptor_prefix_kana": nil, "statement_descriptor_prefix_kanji": nil}, "payments": map[string]any{"statement_descriptor": "STRIPESIM", "statement_descriptor_kana": nil, "statement_descriptor_kanji": nil}},
+		"settings": map[string]any{
+			"dashboard": map[string]any{"display_name": "Simulated hotel",
+				"timezone": "Europe/Paris"}, "branding": map[string]any{"icon": nil, "logo": nil,
+				"primary_color": nil, "secondary_color": nil}, "card_payments": map[string]any{
+				"statement_descriptor_prefix": nil, "statement_descriptor_prefix_kana": nil,
+				"statement_descriptor_prefix_kanji": nil}, "payments": map[string]any{
+				"statement_descriptor": "STRIPESIM", "statement_descriptor_kana": nil,
+				"statement_descriptor_kanji": nil}},
 	}, nil
 }
 
@@ -221,5 +250,6 @@ func retrieveBalance(_ *operation, a *account, _ string, _ *form) (any, *apiErro
 		available = append(available, amount{0, c, map[string]int64{"card": 0}})
 		pending = append(pending, amount{n, c, map[string]int64{"card": n}})
 	}
-	return map[string]any{"object": "balance", "available": available, "pending": pending, "livemode": false}, nil
+	return map[string]any{"object": "balance", "available": available,
+		"pending": pending, "livemode": false}, nil
 }

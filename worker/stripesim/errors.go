@@ -15,7 +15,8 @@ const (
 	typeIdempotency    = "idempotency_error"
 )
 
-// apiError is an answer that is not a success. intent and charge are rendered into its body when it is sent.
+// apiError is an answer that is not a success. intent and charge are rendered
+// into its body when it is sent.
 type apiError struct {
 	status           int
 	typ              string
@@ -51,7 +52,8 @@ type errorJSON struct {
 
 func (e *apiError) toJSON(requestID string) errorJSON {
 	j := errorJSON{
-		Charge: e.charge, Code: e.code, DeclineCode: e.declineCode, Message: e.message, Param: e.param, Type: e.typ,
+		Charge: e.charge, Code: e.code, DeclineCode: e.declineCode, Message: e.message,
+		Param: e.param, Type: e.typ,
 	}
 	if e.code != "" {
 		j.DocURL = "https://stripe.com/docs/error-codes/" + strings.ReplaceAll(e.code, "_", "-")
@@ -69,10 +71,12 @@ func (e *apiError) toJSON(requestID string) errorJSON {
 }
 
 func invalidRequestError(code, param, format string, args ...any) *apiError {
-	return &apiError{status: http.StatusBadRequest, typ: typeInvalidRequest, code: code, param: param, message: fmt.Sprintf(format, args...)}
+	return &apiError{status: http.StatusBadRequest, typ: typeInvalidRequest, code: code,
+		param: param, message: fmt.Sprintf(format, args...)}
 }
 
-// validationError is an invalid that is found before execution begins, so that no key remembers it.
+// validationError is an invalid that is found before execution begins, so that
+// no key remembers it.
 func validationError(code, param, format string, args ...any) *apiError {
 	e := invalidRequestError(code, param, format, args...)
 	e.skipsIdempotency = true
@@ -93,14 +97,16 @@ func unexpectedStateError(in *intent, format string, args ...any) *apiError {
 
 func rateLimitError(reason string) *apiError {
 	return &apiError{
-		status: http.StatusTooManyRequests, typ: typeInvalidRequest, code: "rate_limit", rateLimitReason: reason, skipsIdempotency: true,
+		status: http.StatusTooManyRequests, typ: typeInvalidRequest, code: "rate_limit",
+		rateLimitReason: reason, skipsIdempotency: true,
 		message: "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits.",
 	}
 }
 
 func lockTimeoutError() *apiError {
 	return &apiError{
-		status: http.StatusTooManyRequests, typ: typeInvalidRequest, code: "lock_timeout", shouldRetry: "true", skipsIdempotency: true,
+		status: http.StatusTooManyRequests, typ: typeInvalidRequest, code: "lock_timeout",
+		shouldRetry: "true", skipsIdempotency: true,
 		message: "This object cannot be accessed right now because another API request or Stripe process is currently accessing it. " +
 			"If you see this error intermittently, retry the request. If you see this error frequently and are making multiple " +
 			"concurrent requests to a single object, make your requests serially or at a lower rate.",
@@ -109,9 +115,11 @@ func lockTimeoutError() *apiError {
 
 func keyInUseError(key string) *apiError {
 	return &apiError{
-		status: http.StatusConflict, typ: typeInvalidRequest, code: "idempotency_key_in_use", shouldRetry: "true", skipsIdempotency: true,
-		message: fmt.Sprintf("There is currently another in-progress request using this Idempotent Key (that probably means you "+
-			"submitted twice, and the other request is still going through): %s. Please try again later.", key),
+		status: http.StatusConflict, typ: typeInvalidRequest, code: "idempotency_key_in_use",
+		shouldRetry: "true", skipsIdempotency: true,
+		message: fmt.Sprintf(
+			"There is currently another in-progress request using this Idempotent Key (that probably means you "+
+				"submitted twice, and the other request is still going through): %s. Please try again later.", key),
 	}
 }
 

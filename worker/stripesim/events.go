@@ -53,7 +53,8 @@ func (in *intent) snapshot() func() any {
 	return func() any { return c.toJSON(nil) }
 }
 
-// snapshot copies the intent along, for the parts of a charge that come from it.
+// snapshot copies the intent along, for the parts of a charge that come from
+// it.
 func (c *charge) snapshot() func() any {
 	in, ch := *c.intent, *c
 	ch.intent = &in
@@ -67,8 +68,10 @@ func (r *review) snapshot() func() any {
 
 func (e *storedEvent) toJSON(a *account, apiVersion string, webhook bool) *eventJSON {
 	j := &eventJSON{
-		ID: e.id, Object: "event", APIVersion: apiVersion, Created: e.created.Unix(), Data: eventDataJSON{e.renderObject()},
-		Request: eventRequestJSON{stringOrNil(e.requestID), stringOrNil(e.idempotencyKey)}, Type: e.eventType,
+		ID: e.id, Object: "event", APIVersion: apiVersion, Created: e.created.Unix(),
+		Data:    eventDataJSON{e.renderObject()},
+		Request: eventRequestJSON{stringOrNil(e.requestID), stringOrNil(e.idempotencyKey)},
+		Type:    e.eventType,
 	}
 	if e.webhookPending {
 		j.PendingWebhooks = 1
@@ -83,7 +86,9 @@ func (e *storedEvent) toJSON(a *account, apiVersion string, webhook bool) *event
 func (a *account) emitEvent(op *operation, typ string, in *intent, object func() any) {
 	s := a.sim
 	l := &a.events
-	e := &storedEvent{id: "evt_" + a.newID("")[:24], eventType: typ, created: op.now, intent: in.id, renderObject: object, requestID: op.requestID, idempotencyKey: op.idempotencyKey, seq: l.nextSeq}
+	e := &storedEvent{id: "evt_" + a.newID("")[:24], eventType: typ, created: op.now, intent: in.id,
+		renderObject: object, requestID: op.requestID, idempotencyKey: op.idempotencyKey,
+		seq: l.nextSeq}
 	l.nextSeq++
 	e.webhookPending = s.options.Webhook.isEnabled()
 	l.all = append(l.all, e)
@@ -101,7 +106,8 @@ func (a *account) emitEvent(op *operation, typ string, in *intent, object func()
 	if s.options.OnEvent == nil && !s.options.Webhook.isEnabled() {
 		return
 	}
-	ev := Event{ID: e.id, Type: typ, Account: a.id, Intent: in.id, Created: e.created, Payload: encodeJSON(e.toJSON(a, s.options.Webhook.APIVersion, true))}
+	ev := Event{ID: e.id, Type: typ, Account: a.id, Intent: in.id, Created: e.created,
+		Payload: encodeJSON(e.toJSON(a, s.options.Webhook.APIVersion, true))}
 	op.events = append(op.events, ev)
 }
 

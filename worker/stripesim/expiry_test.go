@@ -137,7 +137,8 @@ func TestClock_SpeedAndAdvance(t *testing.T) {
 	})
 }
 
-// A clock that is behind makes what is new look old, and lasts for as long as any other.
+// A clock that is behind makes what is new look old, and lasts for as long as
+// any other.
 func TestClockOffset(t *testing.T) {
 	s := stripesim.New(stripesim.Options{Seed: 1, ClockOffset: -time.Hour})
 	id, err := s.Authorize(stripesim.Hold{Amount: 500})

@@ -10,36 +10,56 @@ import (
 // FaultKind is a way in which a call goes wrong.
 type FaultKind string
 
-// The faults. Those "after the effect" let the call take effect first; the others leave nothing behind.
+// The faults. Those "after the effect" let the call take effect first; the
+// others leave nothing behind.
 const (
-	FaultDropRequest      FaultKind = "drop_request" // the connection closes before anything happens
-	FaultDropReply        FaultKind = "drop_reply"   // after the effect: the connection closes without an answer
-	FaultBrokenBody       FaultKind = "broken_body"  // after the effect: the status as it should be, the JSON cut in half
-	FaultCutBody          FaultKind = "cut_body"     // after the effect: the connection closes in the middle of the body
-	FaultErrorBefore      FaultKind = "error_before" // 500 (or Status): execution began and failed; stored for the key, nothing happened
-	FaultErrorAfter       FaultKind = "error_after"  // after the effect: 500 (or Status and Code), stored for the key: a false error
-	FaultUnavailable      FaultKind = "unavailable"  // 503 (or Status): execution never began, nothing stored
-	FaultHTML             FaultKind = "html"         // a proxy's HTML 502 (or Status) before anything happens
-	FaultHTMLAfter        FaultKind = "html_after"   // after the effect: a proxy's HTML 502 (or Status); the true answer is stored for the key
+	// the connection closes before anything happens
+	FaultDropRequest FaultKind = "drop_request"
+	// after the effect: the connection closes without an answer
+	FaultDropReply FaultKind = "drop_reply"
+	// after the effect: the status as it should be, the JSON cut in half
+	FaultBrokenBody FaultKind = "broken_body"
+	// after the effect: the connection closes in the middle of the body
+	FaultCutBody FaultKind = "cut_body"
+	// 500 (or Status): execution began and failed; stored for the key, nothing
+	// happened
+	FaultErrorBefore FaultKind = "error_before"
+	// after the effect: 500 (or Status and Code), stored for the key: a false
+	// error
+	FaultErrorAfter FaultKind = "error_after"
+	// 503 (or Status): execution never began, nothing stored
+	FaultUnavailable FaultKind = "unavailable"
+	// a proxy's HTML 502 (or Status) before anything happens
+	FaultHTML FaultKind = "html"
+	// after the effect: a proxy's HTML 502 (or Status); the true answer is
+	// stored for the key
+	FaultHTMLAfter        FaultKind = "html_after"
 	FaultRateLimited      FaultKind = "rate_limited" // 429 with Stripe-Rate-Limited-Reason
 	FaultLockTimeout      FaultKind = "lock_timeout" // 429 without
 	FaultKeyInUse         FaultKind = "conflict"     // 409 idempotency_key_in_use
 	FaultFailedDependency FaultKind = "dependency"   // 424, nothing stored
 	FaultUnauthorized     FaultKind = "unauthorized" // 401, as if the key were revoked
 	FaultForbidden        FaultKind = "forbidden"    // 403, as if the key lacked a permission
-	FaultDecline          FaultKind = "decline"      // the bank declines a confirm or an increment, with Code as decline_code (default generic_decline)
-	FaultNotFound         FaultKind = "not_found"    // 404 resource_missing though it is there, nothing stored
+	// the bank declines a confirm or an increment, with Code as decline_code
+	// (default generic_decline)
+	FaultDecline FaultKind = "decline"
+	// 404 resource_missing though it is there, nothing stored
+	FaultNotFound FaultKind = "not_found"
 )
 
-// Fault is what goes wrong with one call. The zero value is nothing. Times are of the machine's clock (virtual inside a synctest bubble).
+// Fault is what goes wrong with one call. The zero value is nothing. Times are
+// of the machine's clock (virtual inside a synctest bubble).
 type Fault struct {
 	Kind   FaultKind `json:"kind,omitempty"`
 	Status int       `json:"status,omitempty"` // for the kinds that name it
 	Code   string    `json:"code,omitempty"`
 
-	RequestDelay time.Duration `json:"-"` // delay before the call arrives; a caller that gives up meanwhile leaves nothing behind
-	ServiceTime  time.Duration `json:"-"` // how long it holds the intent's lock and its key, after the effect
-	ReplyDelay   time.Duration `json:"-"` // delay of the answer alone
+	// delay before the call arrives; a caller that gives up meanwhile leaves
+	// nothing behind
+	RequestDelay time.Duration `json:"-"`
+	// how long it holds the intent's lock and its key, after the effect
+	ServiceTime time.Duration `json:"-"`
+	ReplyDelay  time.Duration `json:"-"` // delay of the answer alone
 
 	// ShouldRetry, if not empty, is sent as Stripe-Should-Retry.
 	ShouldRetry string `json:"should_retry,omitempty"`
@@ -47,8 +67,10 @@ type Fault struct {
 
 func (k FaultKind) isValid() bool {
 	switch k {
-	case "", FaultDropRequest, FaultDropReply, FaultBrokenBody, FaultCutBody, FaultErrorBefore, FaultErrorAfter, FaultUnavailable, FaultHTML, FaultHTMLAfter, FaultRateLimited,
-		FaultLockTimeout, FaultKeyInUse, FaultFailedDependency, FaultUnauthorized, FaultForbidden, FaultDecline, FaultNotFound:
+	case "", FaultDropRequest, FaultDropReply, FaultBrokenBody, FaultCutBody, FaultErrorBefore,
+		FaultErrorAfter, FaultUnavailable, FaultHTML, FaultHTMLAfter, FaultRateLimited,
+		FaultLockTimeout, FaultKeyInUse, FaultFailedDependency, FaultUnauthorized, FaultForbidden,
+		FaultDecline, FaultNotFound:
 		return true
 	}
 	return false
@@ -149,7 +171,8 @@ func (s *Sim) chooseFault(c Call) Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, r := range f.rules {
-		if r.Class != "" && r.Class != c.Class || r.Account != "" && r.Account != c.Account || r.Intent != "" && r.Intent != c.Intent {
+		if r.Class != "" && r.Class != c.Class || r.Account != "" && r.Account != c.Account ||
+			r.Intent != "" && r.Intent != c.Intent {
 			continue
 		}
 		r.matched++

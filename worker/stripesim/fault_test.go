@@ -15,7 +15,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// TestFault_Kinds tells for each kind what the caller sees, whether the effect happened, and what the same key answers next.
+// TestFault_Kinds tells for each kind what the caller sees, whether the effect
+// happened, and what the same key answers next.
 func TestFault_Kinds(t *testing.T) {
 	for _, row := range []struct {
 		fault    stripesim.Fault
@@ -73,7 +74,8 @@ func TestFault_Kinds(t *testing.T) {
 				a = c.call("POST", intentPath(id, "capture"), "", "Idempotency-Key", "k")
 				assertEqual(t, "next", a.status, row.next)
 				assertEqual(t, "replayed", a.header.Get("Idempotent-Replayed") == "true", row.replayed)
-				if row.fault.Kind == stripesim.FaultErrorAfter { // the false error lasts until the key is pruned
+				if row.fault.Kind == stripesim.FaultErrorAfter {
+					// the false error lasts until the key is pruned
 					c.sim.PruneIdempotencyKeys("k")
 					c.mustFail(400, "payment_intent_unexpected_state", "POST", intentPath(id, "capture"), "", "Idempotency-Key", "k")
 				}
@@ -82,7 +84,8 @@ func TestFault_Kinds(t *testing.T) {
 	}
 }
 
-// newHTTPTransport is a transport to a real server, which doesn't repeat requests by itself.
+// newHTTPTransport is a transport to a real server, which doesn't repeat
+// requests by itself.
 func newHTTPTransport(t *testing.T, h http.Handler) http.RoundTripper {
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
@@ -162,7 +165,8 @@ func TestFaultRule_Matching(t *testing.T) {
 	})
 }
 
-// TestSeed_ReproducesRun has two runs of the same calls with the same seed, which go the same way to the last byte.
+// TestSeed_ReproducesRun has two runs of the same calls with the same seed,
+// which go the same way to the last byte.
 func TestSeed_ReproducesRun(t *testing.T) {
 	run := func(seed uint64) string {
 		var out strings.Builder

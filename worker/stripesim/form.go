@@ -39,7 +39,9 @@ var (
 	anyParam     = param{kind: kindAny}
 )
 
-func stringUpTo(max int) param         { return param{kind: kindString, maxLength: max, emptyAllowed: true} }
+func stringUpTo(max int) param {
+	return param{kind: kindString, maxLength: max, emptyAllowed: true}
+}
 func enumParam(values ...string) param { return param{kind: kindEnum, enum: values} }
 func (p param) require() param         { p.required = true; return p }
 func (p param) allowEmpty() param      { p.emptyAllowed = true; return p }
@@ -63,7 +65,10 @@ type form struct {
 func (f *form) has(name string) bool    { _, ok := f.scalars[name]; return ok }
 func (f *form) get(name string) string  { return f.scalars[name] }
 func (f *form) isTrue(name string) bool { return f.scalars[name] == "true" }
-func (f *form) int(name string) int64   { n, _ := strconv.ParseInt(f.scalars[name], 10, 64); return n }
+func (f *form) int(name string) int64 {
+	n, _ := strconv.ParseInt(f.scalars[name], 10, 64)
+	return n
+}
 func (f *form) optionalInt(name string) *int64 {
 	if !f.has(name) {
 		return nil
@@ -72,7 +77,8 @@ func (f *form) optionalInt(name string) *int64 {
 	return &n
 }
 
-// parse reads raw parameters by a spec. Every error is found before execution begins.
+// parse reads raw parameters by a spec. Every error is found before execution
+// begins.
 func (spec paramSpec) parse(raw url.Values) (*form, *apiError) {
 	f := &form{scalars: make(map[string]string, len(raw))}
 	keys := make([]string, 0, len(raw))
@@ -122,7 +128,8 @@ func (spec paramSpec) parse(raw url.Values) (*form, *apiError) {
 		}
 		p, ok := spec[key]
 		if !ok {
-			return nil, validationError("parameter_unknown", key, "Received unknown parameter: %s", key)
+			return nil, validationError("parameter_unknown", key, "Received unknown parameter: %s",
+				key)
 		}
 		v := values[len(values)-1]
 		if err := p.validate(key, &v); err != nil {
@@ -132,7 +139,8 @@ func (spec paramSpec) parse(raw url.Values) (*form, *apiError) {
 	}
 	for name, p := range spec {
 		if p.required && !f.has(name) {
-			return nil, validationError("parameter_missing", name, "Missing required param: %s.", name)
+			return nil, validationError("parameter_missing", name, "Missing required param: %s.",
+				name)
 		}
 	}
 	return f, nil
@@ -143,8 +151,9 @@ func (p param) validate(key string, v *string) *apiError {
 		if p.emptyAllowed {
 			return nil
 		}
-		return validationError("parameter_invalid_empty", key, "You passed an empty string for '%s'. We assume empty values are an attempt to unset a "+
-			"parameter; however '%s' cannot be unset. You should remove '%s' from your request or supply a non-empty value.", key, key, key)
+		return validationError("parameter_invalid_empty", key,
+			"You passed an empty string for '%s'. We assume empty values are an attempt to unset a "+
+				"parameter; however '%s' cannot be unset. You should remove '%s' from your request or supply a non-empty value.", key, key, key)
 	}
 	switch p.kind {
 	case kindInteger:
@@ -163,14 +172,17 @@ func (p param) validate(key string, v *string) *apiError {
 		}
 	case kindEnum:
 		if !slices.Contains(p.enum, *v) {
-			return validationError("", key, "Invalid %s: must be one of %s", key, strings.Join(p.enum, ", "))
+			return validationError("", key, "Invalid %s: must be one of %s", key,
+				strings.Join(p.enum, ", "))
 		}
 	case kindString:
 		if p.maxLength > 0 && len(*v) > p.maxLength {
-			return validationError("parameter_invalid_string_too_long", key, "Invalid string: %s…; must be at most %d characters", (*v)[:10], p.maxLength)
+			return validationError("parameter_invalid_string_too_long", key,
+				"Invalid string: %s…; must be at most %d characters", (*v)[:10], p.maxLength)
 		}
 	case kindList, kindAny:
-		return validationError("parameter_invalid_string", key, "Invalid %s: it is a list or an object", key)
+		return validationError("parameter_invalid_string", key,
+			"Invalid %s: it is a list or an object", key)
 	}
 	return nil
 }

@@ -174,7 +174,8 @@ func (c *testClient) intentState(id string) stripesim.IntentState {
 	return st
 }
 
-// formatEffects is the ledger of one intent, shortened: "authorized 1000, captured 700!" with ! for final.
+// formatEffects is the ledger of one intent, shortened: "authorized 1000,
+// captured 700!" with ! for final.
 func (c *testClient) formatEffects(id string) string {
 	var out []string
 	for _, e := range c.sim.Ledger() {
@@ -189,7 +190,8 @@ func (c *testClient) formatEffects(id string) string {
 	return strings.Join(out, ", ")
 }
 
-// eventTypes of an intent's events, oldest first, without what they have in common.
+// eventTypes of an intent's events, oldest first, without what they have in
+// common.
 func (c *testClient) eventTypes(id string) string {
 	c.t.Helper()
 	var out []string

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// idempotencyEntry is what an idempotency key remembers: the first execution's answer.
+// idempotencyEntry is what an idempotency key remembers: the first execution's
+// answer.
 type idempotencyEntry struct {
 	key        string
 	path       string
@@ -20,20 +21,25 @@ type idempotencyEntry struct {
 	requestID  string
 }
 
-// lookupIdempotencyKey looks a key up: an entry to replay, an error, or neither if the call is the key's first.
-func (a *account) lookupIdempotencyKey(key, path string, params [sha256.Size]byte, now, wallNow time.Time) (*idempotencyEntry, *apiError) {
+// lookupIdempotencyKey looks a key up: an entry to replay, an error, or neither
+// if the call is the key's first.
+func (a *account) lookupIdempotencyKey(
+	key, path string, params [sha256.Size]byte, now, wallNow time.Time,
+) (*idempotencyEntry, *apiError) {
 	a.pruneIdempotencyKeys(now)
 	e := a.idempotencyKeys[key]
 	if e == nil {
 		return nil, nil
 	}
 	idempotencyError := func(format string, args ...any) *apiError {
-		return &apiError{status: 400, typ: typeIdempotency, skipsIdempotency: true, message: fmt.Sprintf(format, args...)}
+		return &apiError{status: 400, typ: typeIdempotency, skipsIdempotency: true,
+			message: fmt.Sprintf(format, args...)}
 	}
 	switch {
 	case e.path != path:
 		return nil, idempotencyError("Keys for idempotent requests can only be used for the same endpoint they were first used for ('%s' vs '%s'). "+
-			"Try using a key other than '%s' if you meant to execute a different request.", path, e.path, key)
+			"Try using a key other than '%s' if you meant to execute a different request.", path,
+			e.path, key)
 	case e.paramsHash != params:
 		return nil, idempotencyError("Keys for idempotent requests can only be used with the same parameters they were first used with. "+
 			"Try using a key other than '%s' if you meant to execute a different request.", key)
@@ -62,7 +68,8 @@ func (a *account) pruneIdempotencyKeys(now time.Time) {
 	a.idempotencyKeyQueue = a.idempotencyKeyQueue[n:]
 }
 
-// PruneIdempotencyKeys forgets idempotency keys now: one by its name, or all of them with an empty one.
+// PruneIdempotencyKeys forgets idempotency keys now: one by its name, or all of
+// them with an empty one.
 func (s *Sim) PruneIdempotencyKeys(key string) {
 	for _, a := range s.sortedAccounts() {
 		a.mu.Lock()

@@ -20,7 +20,8 @@ func TestIdempotencyKey_Replay(t *testing.T) {
 		first := c.mustSucceed("POST", intentPath(id, "capture"), "amount_to_capture=700&metadata[a]=b", key...)
 		assertEqual(t, "replayed", first.header.Get("Idempotent-Replayed"), "")
 		assertEqual(t, "key", first.header.Get("Idempotency-Key"), "k1")
-		again := c.mustSucceed("POST", intentPath(id, "capture"), "metadata[a]=b&amount_to_capture=700", key...) // in another order
+		// in another order
+		again := c.mustSucceed("POST", intentPath(id, "capture"), "metadata[a]=b&amount_to_capture=700", key...)
 		assertEqual(t, "replayed", again.header.Get("Idempotent-Replayed"), "true")
 		assertEqual(t, "body", string(again.raw), string(first.raw))
 		assertEqual(t, "original", again.header.Get("Original-Request"), first.header.Get("Request-Id"))
@@ -130,9 +131,11 @@ func TestRateLimits(t *testing.T) {
 		assertEqual(t, "retry after", a.header.Get("Retry-After"), "")
 		c.mustSucceed("POST", intentPath(ids[26], "cancel"), "") // another endpoint
 		theirs := c.authorize(stripesim.Hold{Account: "acct_other"})
-		c.mustSucceed("POST", intentPath(theirs, "capture"), "", "Stripe-Account", "acct_other") // another account
+		// another account
+		c.mustSucceed("POST", intentPath(theirs, "capture"), "", "Stripe-Account", "acct_other")
 		time.Sleep(40 * time.Millisecond)
-		c.mustSucceed("POST", intentPath(ids[25], "capture"), "", "Idempotency-Key", ids[25]) // one token is back, and the 429 was not stored
+		// one token is back, and the 429 was not stored
+		c.mustSucceed("POST", intentPath(ids[25], "capture"), "", "Idempotency-Key", ids[25])
 		c.mustFail(429, "rate_limit", "POST", intentPath(ids[27], "capture"), "")
 		st := c.sim.Stats()
 		assertEqual(t, "429s", st.RateLimited, 2)
@@ -185,7 +188,8 @@ func TestAPIKeys(t *testing.T) {
 	if !strings.Contains(a.stringAt("error.message"), "LIVE") || strings.Contains(string(a.raw), live) {
 		t.Errorf("a live key is answered with %s", a.raw)
 	}
-	assertEqual(t, "basic", c.call("GET", intentPath(id), "", with("Basic c2tfdGVzdF8xOg==")...).status, 200) // sk_test_1:
+	// sk_test_1:
+	assertEqual(t, "basic", c.call("GET", intentPath(id), "", with("Basic c2tfdGVzdF8xOg==")...).status, 200)
 	assertEqual(t, "restricted", c.call("GET", intentPath(id), "", with("Bearer rk_test_1")...).status, 200)
 
 	c.sim.RestrictKey("rk_test_1", stripesim.ClassRetrieve)

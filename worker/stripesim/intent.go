@@ -35,17 +35,20 @@ func (in *intent) allowUpdate(now time.Time, limit int) bool {
 	return in.updatesInHour <= limit
 }
 
-// recordEffect writes an effect down. Of each intent one effect at most is final.
+// recordEffect writes an effect down. Of each intent one effect at most is
+// final.
 func (in *intent) recordEffect(op *operation, kind EffectKind, amount int64, final bool) {
 	in.account.sim.ledger.add(Effect{
-		Time: op.now, Account: in.account.id, Intent: in.id, Kind: kind, Amount: amount, Currency: in.currency,
+		Time: op.now, Account: in.account.id, Intent: in.id, Kind: kind,
+		Amount: amount, Currency: in.currency,
 		Final: final, Actor: op.actor, IdempotencyKey: op.idempotencyKey, RequestID: op.requestID,
 	})
 }
 
 // recordSearchSnapshot lets search know, later.
 func (in *intent) recordSearchSnapshot(op *operation) {
-	if n := len(in.searchHistory); n > 0 && in.searchHistory[n-1].status == in.status && maps.Equal(in.searchHistory[n-1].metadata, in.metadata) {
+	if n := len(in.searchHistory); n > 0 && in.searchHistory[n-1].status == in.status &&
+		maps.Equal(in.searchHistory[n-1].metadata, in.metadata) {
 		return
 	}
 	if len(in.searchHistory) >= 32 { // more changes than this within one lag are not told apart
@@ -54,7 +57,8 @@ func (in *intent) recordSearchSnapshot(op *operation) {
 	in.searchHistory = append(in.searchHistory, searchSnapshot{op.now, in.status, in.metadata})
 }
 
-// mergeMetadata applies metadata as Stripe does: an empty value deletes, an empty map deletes all.
+// mergeMetadata applies metadata as Stripe does: an empty value deletes, an
+// empty map deletes all.
 func mergeMetadata(old map[string]string, f *form) (map[string]string, *apiError) {
 	if f.has("metadata") && f.get("metadata") == "" && len(f.metadata) == 0 {
 		return nil, nil
@@ -81,10 +85,12 @@ func mergeMetadata(old map[string]string, f *form) (map[string]string, *apiError
 
 func checkAmount(n int64, name string) *apiError {
 	if n < 1 {
-		return validationError("parameter_invalid_integer", name, "This value must be greater than or equal to 1.")
+		return validationError("parameter_invalid_integer", name,
+			"This value must be greater than or equal to 1.")
 	}
 	if n > maxAmount {
-		return validationError("amount_too_large", name, "Amount must be no more than %d", maxAmount)
+		return validationError("amount_too_large", name, "Amount must be no more than %d",
+			maxAmount)
 	}
 	return nil
 }
@@ -95,27 +101,36 @@ func createIntent(op *operation, a *account, _ string, f *form) (any, *apiError)
 	}
 	currency := strings.ToLower(f.get("currency"))
 	if !isKnownCurrency(currency) {
-		return nil, validationError("", "currency", "Invalid currency: %s. Stripe currently supports these currencies:%s", currency, strings.ReplaceAll(strings.TrimSuffix(currencyList, " "), " ", ", ")[1:])
+		return nil, validationError("", "currency",
+			"Invalid currency: %s. Stripe currently supports these currencies:%s", currency,
+			strings.ReplaceAll(strings.TrimSuffix(currencyList, " "), " ", ", ")[1:])
 	}
 	if f.has("off_session") && f.get("off_session") != "false" && !f.isTrue("confirm") {
-		return nil, validationError("", "off_session", "The parameter `off_session` can only be passed when `confirm` is true.")
+		return nil, validationError("", "off_session",
+			"The parameter `off_session` can only be passed when `confirm` is true.")
 	}
 	types := f.lists["payment_method_types"]
 	if len(types) > 0 && f.isTrue("automatic_payment_methods[enabled]") {
-		return nil, validationError("", "payment_method_types", "You may only specify one of these parameters: automatic_payment_methods, payment_method_types.")
+		return nil, validationError("", "payment_method_types",
+			"You may only specify one of these parameters: automatic_payment_methods, payment_method_types.")
 	}
 	if err := checkPaymentMethodTypes(types); err != nil {
 		return nil, err
 	}
 	in := &intent{
-		account: a, amount: f.int("amount"), currency: currency, status: statusRequiresMethod, created: op.now.Unix(),
-		captureMethod: "automatic", confirmMethod: firstNonZero(f.get("confirmation_method"), "automatic"), paymentMethodTypes: types,
-		description: f.get("description"), statementDescriptor: f.get("statement_descriptor"), descriptorSuffix: f.get("statement_descriptor_suffix"),
-		transferGroup: f.get("transfer_group"), onBehalfOf: f.get("on_behalf_of"), applicationFee: f.optionalInt("application_fee_amount"),
+		account: a, amount: f.int("amount"), currency: currency, status: statusRequiresMethod,
+		created:       op.now.Unix(),
+		captureMethod: "automatic", confirmMethod: firstNonZero(f.get("confirmation_method"),
+			"automatic"), paymentMethodTypes: types,
+		description: f.get("description"), statementDescriptor: f.get("statement_descriptor"),
+		descriptorSuffix: f.get("statement_descriptor_suffix"),
+		transferGroup:    f.get("transfer_group"), onBehalfOf: f.get("on_behalf_of"),
+		applicationFee: f.optionalInt("application_fee_amount"),
 	}
 	if len(types) == 0 {
 		in.paymentMethodTypes = []string{"card"}
-		in.automaticPaymentMethods = &automaticPaymentMethodsJSON{AllowRedirects: firstNonZero(f.get("automatic_payment_methods[allow_redirects]"), "always"), Enabled: true}
+		in.automaticPaymentMethods = &automaticPaymentMethodsJSON{AllowRedirects: firstNonZero(
+			f.get("automatic_payment_methods[allow_redirects]"), "always"), Enabled: true}
 	}
 	if c := f.get("customer"); c != "" {
 		if a.customers[c] == nil {
@@ -132,8 +147,9 @@ func createIntent(op *operation, a *account, _ string, f *form) (any, *apiError)
 	}
 	if f.isTrue("confirm") {
 		if in.paymentMethod == nil {
-			return nil, validationError("parameter_missing", "payment_method", "You cannot confirm this PaymentIntent because it's missing a payment method. You can either update the "+
-				"PaymentIntent with a payment method and then confirm it again, or confirm it again directly with a payment method or ConfirmationToken.")
+			return nil, validationError("parameter_missing", "payment_method",
+				"You cannot confirm this PaymentIntent because it's missing a payment method. You can either update the "+
+					"PaymentIntent with a payment method and then confirm it again, or confirm it again directly with a payment method or ConfirmationToken.")
 		}
 		if err := in.checkReturnURL(); err != nil {
 			return nil, err
@@ -160,7 +176,8 @@ func createIntent(op *operation, a *account, _ string, f *form) (any, *apiError)
 func checkPaymentMethodTypes(types []string) *apiError {
 	for _, t := range types {
 		if t != "card" && t != "card_present" && t != "link" {
-			return validationError("payment_intent_invalid_parameter", "payment_method_types", "The payment method type \"%s\" is invalid. The simulator knows card, card_present and link.", t)
+			return validationError("payment_intent_invalid_parameter", "payment_method_types",
+				"The payment method type \"%s\" is invalid. The simulator knows card, card_present and link.", t)
 		}
 	}
 	return nil
@@ -198,7 +215,8 @@ func (in *intent) applyParams(op *operation, f *form) *apiError {
 			return validationError("resource_missing", card+"[cvc_token]", "No such token: '%s'", t)
 		}
 		if in.account.usedTokens[t] {
-			return validationError("token_already_used", card+"[cvc_token]", "You cannot use a Stripe token more than once: %s.", t)
+			return validationError("token_already_used", card+"[cvc_token]",
+				"You cannot use a Stripe token more than once: %s.", t)
 		}
 		in.account.usedTokens[t] = true
 	}
@@ -216,10 +234,12 @@ func (in *intent) applyParams(op *operation, f *form) *apiError {
 }
 
 func (in *intent) checkReturnURL() *apiError {
-	if in.automaticPaymentMethods != nil && in.automaticPaymentMethods.AllowRedirects != "never" && in.returnURL == "" && !in.offSession {
-		return validationError("", "", "This PaymentIntent is configured to accept payment methods enabled in your Dashboard. Because some of these payment methods "+
-			"might redirect your customer off of your page, you must provide a `return_url`. If you don't want to accept redirect-based payment methods, set "+
-			"`automatic_payment_methods[enabled]` to `true` and `automatic_payment_methods[allow_redirects]` to `never` when creating Setup Intents and Payment Intents.")
+	if in.automaticPaymentMethods != nil && in.automaticPaymentMethods.AllowRedirects != "never" &&
+		in.returnURL == "" && !in.offSession {
+		return validationError("", "",
+			"This PaymentIntent is configured to accept payment methods enabled in your Dashboard. Because some of these payment methods "+
+				"might redirect your customer off of your page, you must provide a `return_url`. If you don't want to accept redirect-based payment methods, set "+
+				"`automatic_payment_methods[enabled]` to `true` and `automatic_payment_methods[allow_redirects]` to `never` when creating Setup Intents and Payment Intents.")
 	}
 	return nil
 }
@@ -244,9 +264,11 @@ func updateIntent(op *operation, a *account, id string, f *form) (any, *apiError
 	if err != nil {
 		return nil, err
 	}
-	open := in.status == statusRequiresMethod || in.status == statusRequiresConfirmation || in.status == statusRequiresAction
+	open := in.status == statusRequiresMethod || in.status == statusRequiresConfirmation ||
+		in.status == statusRequiresAction
 	if !open {
-		for _, name := range []string{"amount", "currency", "customer", "payment_method", "capture_method", "setup_future_usage"} {
+		for _, name := range []string{"amount", "currency", "customer", "payment_method",
+			"capture_method", "setup_future_usage"} {
 			if f.has(name) {
 				return nil, unexpectedStateError(in, "This PaymentIntent's %s could not be updated because it has a status of %s. You may only update the %s of a PaymentIntent "+
 					"with one of the following statuses: requires_payment_method, requires_confirmation, requires_action.", name, in.status, name)
@@ -298,7 +320,8 @@ func confirmIntent(op *operation, a *account, id string, f *form) (any, *apiErro
 		return nil, err
 	}
 	if s := f.get("client_secret"); s != "" && s != in.secret {
-		return nil, validationError("payment_intent_invalid_parameter", "client_secret", "The client_secret provided does not match any associated PaymentIntent.")
+		return nil, validationError("payment_intent_invalid_parameter", "client_secret",
+			"The client_secret provided does not match any associated PaymentIntent.")
 	}
 	if err := checkPaymentMethodTypes(f.lists["payment_method_types"]); err != nil {
 		return nil, err
@@ -307,7 +330,9 @@ func confirmIntent(op *operation, a *account, id string, f *form) (any, *apiErro
 	case statusRequiresMethod, statusRequiresConfirmation, statusRequiresAction:
 	default:
 		return nil, unexpectedStateError(in, "You cannot confirm this PaymentIntent because it has already %s.", map[string]string{
-			statusRequiresCapture: "been authorized and requires capture", statusSucceeded: "succeeded after being previously confirmed", statusCanceled: "been canceled"}[in.status])
+			statusRequiresCapture: "been authorized and requires capture",
+			statusSucceeded:       "succeeded after being previously confirmed",
+			statusCanceled:        "been canceled"}[in.status])
 	}
 	in.offSession = false // said anew at each confirmation
 	if err := in.applyParams(op, f); err != nil {

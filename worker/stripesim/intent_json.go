@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// intent is a PaymentIntent. Its maps and slices are replaced, never changed, so that a copy is a snapshot.
+// intent is a PaymentIntent. Its maps and slices are replaced, never changed,
+// so that a copy is a snapshot.
 type intent struct {
 	id, secret              string
 	account                 *account
@@ -171,13 +172,20 @@ func idOrNil(s string) any {
 // toJSON renders the intent; expand names what to show whole instead of by id.
 func (in *intent) toJSON(expand []string) *intentJSON {
 	j := &intentJSON{
-		ID: in.id, Object: "payment_intent", Amount: in.amount, AmountCapturable: in.capturable, AmountReceived: in.received,
-		ApplicationFeeAmount: in.applicationFee, AutomaticPaymentMethods: in.automaticPaymentMethods, CanceledAt: intOrNil(in.canceledAt),
-		CancellationReason: stringOrNil(in.cancelReason), CaptureMethod: in.captureMethod, ClientSecret: in.secret,
-		ConfirmationMethod: in.confirmMethod, Created: in.created, Currency: in.currency, Customer: idOrNil(in.customer),
-		Description: stringOrNil(in.description), LastPaymentError: in.lastError, Metadata: in.metadata, NextAction: in.nextAction,
-		OnBehalfOf: stringOrNil(in.onBehalfOf), PaymentMethodTypes: in.paymentMethodTypes, ReceiptEmail: stringOrNil(in.receiptEmail),
-		SetupFutureUsage: stringOrNil(in.futureUsage), StatementDescriptor: stringOrNil(in.statementDescriptor), StatementDescriptorSuffix: stringOrNil(in.descriptorSuffix),
+		ID: in.id, Object: "payment_intent", Amount: in.amount, AmountCapturable: in.capturable,
+		AmountReceived:          in.received,
+		ApplicationFeeAmount:    in.applicationFee,
+		AutomaticPaymentMethods: in.automaticPaymentMethods, CanceledAt: intOrNil(in.canceledAt),
+		CancellationReason: stringOrNil(in.cancelReason), CaptureMethod: in.captureMethod,
+		ClientSecret:       in.secret,
+		ConfirmationMethod: in.confirmMethod, Created: in.created, Currency: in.currency,
+		Customer:    idOrNil(in.customer),
+		Description: stringOrNil(in.description), LastPaymentError: in.lastError,
+		Metadata: in.metadata, NextAction: in.nextAction,
+		OnBehalfOf: stringOrNil(in.onBehalfOf), PaymentMethodTypes: in.paymentMethodTypes,
+		ReceiptEmail:     stringOrNil(in.receiptEmail),
+		SetupFutureUsage: stringOrNil(in.futureUsage), StatementDescriptor: stringOrNil(
+			in.statementDescriptor), StatementDescriptorSuffix: stringOrNil(in.descriptorSuffix),
 		Status: in.status, TransferGroup: stringOrNil(in.transferGroup),
 	}
 	if j.Metadata == nil {
@@ -201,9 +209,11 @@ func (in *intent) toJSON(expand []string) *intentJSON {
 				threeD = "automatic"
 			}
 			j.PaymentMethodOptions.Card = &cardOptionsJSON{
-				RequestExtendedAuthorization: o.extended, RequestIncrementalAuthorization: o.incremental,
-				RequestMulticapture: o.multicapture, RequestOvercapture: o.overcapture, RequestThreeDSecure: threeD,
-				SetupFutureUsage: o.futureUsage,
+				RequestExtendedAuthorization:    o.extended,
+				RequestIncrementalAuthorization: o.incremental,
+				RequestMulticapture:             o.multicapture, RequestOvercapture: o.overcapture,
+				RequestThreeDSecure: threeD,
+				SetupFutureUsage:    o.futureUsage,
 			}
 		case "card_present":
 			j.PaymentMethodOptions.CardPresent = &cardPresentOptionsJSON{

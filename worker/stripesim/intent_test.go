@@ -34,7 +34,8 @@ func TestCreateIntent_Validation(t *testing.T) {
 		{"amount=100&currency=eur&payment_method_types[]=cheque", "payment_intent_invalid_parameter", "payment_method_types", 400},
 		{"amount=100&currency=eur&off_session=true", "", "off_session", 400},
 		{"amount=100&currency=eur&confirm=true", "parameter_missing", "payment_method", 400},
-		{"amount=100&currency=eur&confirm=true&payment_method=pm_card_visa", "", "", 400}, // no return_url for redirects
+		// no return_url for redirects
+		{"amount=100&currency=eur&confirm=true&payment_method=pm_card_visa", "", "", 400},
 		{"amount=100&currency=eur&payment_method_types[]=card&automatic_payment_methods[enabled]=true", "", "payment_method_types", 400},
 		{"amount=100&currency=eur&metadata[" + strings.Repeat("k", 41) + "]=v", "", "metadata[" + strings.Repeat("k", 41) + "]", 400},
 		{"amount=100&currency=eur&metadata[k]=" + strings.Repeat("v", 501), "", "metadata[k]", 400},

@@ -10,9 +10,10 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// TestLedger_Invariants runs random calls, people, faults and time against a few intents. Whatever happens: what was
-// authorized is captured, released, expired or still held; at most one effect of an intent is final, and none follows it;
-// one key has one effect at most.
+// TestLedger_Invariants runs random calls, people, faults and time against a
+// few intents. Whatever happens: what was authorized is captured, released,
+// expired or still held; at most one effect of an intent is final, and none
+// follows it; one key has one effect at most.
 func TestLedger_Invariants(t *testing.T) {
 	kinds := []stripesim.FaultKind{"", "", "", "", "", "", "", "", "", "", stripesim.FaultDropRequest, stripesim.FaultDropReply, stripesim.FaultErrorBefore, stripesim.FaultErrorAfter, stripesim.FaultHTMLAfter,
 		stripesim.FaultBrokenBody, stripesim.FaultUnavailable, stripesim.FaultKeyInUse, stripesim.FaultLockTimeout, stripesim.FaultDecline}

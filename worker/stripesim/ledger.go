@@ -10,30 +10,33 @@ import (
 // EffectKind is what happened to money.
 type EffectKind string
 
-// The effects. For each intent, authorized + incremented + overcaptured = captured + released + canceled + expired + what is still held.
+// The effects. For each intent, authorized + incremented + overcaptured =
+// captured + released + canceled + expired + what is still held.
 const (
-	EffectAuthorized   EffectKind = "authorized"   // money is held
-	EffectIncremented  EffectKind = "incremented"  // more of it is held
-	EffectOvercaptured EffectKind = "overcaptured" // a capture went above what was held, by this much
-	EffectCaptured     EffectKind = "captured"     // money is taken
-	EffectReleased     EffectKind = "released"     // a final capture let the rest go
-	EffectCanceled     EffectKind = "canceled"     // all that was held is let go
-	EffectExpired      EffectKind = "expired"      // the network let it go
+	EffectAuthorized  EffectKind = "authorized"  // money is held
+	EffectIncremented EffectKind = "incremented" // more of it is held
+	// a capture went above what was held, by this much
+	EffectOvercaptured EffectKind = "overcaptured"
+	EffectCaptured     EffectKind = "captured" // money is taken
+	EffectReleased     EffectKind = "released" // a final capture let the rest go
+	EffectCanceled     EffectKind = "canceled" // all that was held is let go
+	EffectExpired      EffectKind = "expired"  // the network let it go
 )
 
 // Effect is one line of the ledger.
 type Effect struct {
-	Seq            int64      `json:"seq"` // from 1, over all accounts
-	Time           time.Time  `json:"time"`
-	Account        string     `json:"account"`
-	Intent         string     `json:"payment_intent"`
-	Kind           EffectKind `json:"kind"`
-	Amount         int64      `json:"amount"` // minor units
-	Currency       string     `json:"currency"`
-	Final          bool       `json:"final"` // nothing can follow for this intent; true for one effect of each at most
-	Actor          string     `json:"by"`    // api, dashboard or automatic
-	IdempotencyKey string     `json:"idempotency_key,omitempty"`
-	RequestID      string     `json:"request_id,omitempty"`
+	Seq      int64      `json:"seq"` // from 1, over all accounts
+	Time     time.Time  `json:"time"`
+	Account  string     `json:"account"`
+	Intent   string     `json:"payment_intent"`
+	Kind     EffectKind `json:"kind"`
+	Amount   int64      `json:"amount"` // minor units
+	Currency string     `json:"currency"`
+	// nothing can follow for this intent; true for one effect of each at most
+	Final          bool   `json:"final"`
+	Actor          string `json:"by"` // api, dashboard or automatic
+	IdempotencyKey string `json:"idempotency_key,omitempty"`
+	RequestID      string `json:"request_id,omitempty"`
 }
 
 type ledger struct {
@@ -105,15 +108,16 @@ type CallOutcome struct {
 
 // Stats counts calls.
 type Stats struct {
-	Calls           map[CallOutcome]int64
-	Replayed        int64                 // answered from a stored idempotency key
-	RateLimited     int64                 // 429s for a rate
-	LockTimeouts    int64                 // 429s for a lock
-	MaxPerSecond    map[EndpointClass]int // the most calls of one account that arrived in any one second
-	MaxOverall      int                   // the same over all classes
-	WebhooksSent    int64                 // tries answered with success
-	WebhooksFailed  int64                 // tries answered otherwise
-	WebhooksDropped int64                 // events given up after all tries
+	Calls        map[CallOutcome]int64
+	Replayed     int64 // answered from a stored idempotency key
+	RateLimited  int64 // 429s for a rate
+	LockTimeouts int64 // 429s for a lock
+	// the most calls of one account that arrived in any one second
+	MaxPerSecond    map[EndpointClass]int
+	MaxOverall      int   // the same over all classes
+	WebhooksSent    int64 // tries answered with success
+	WebhooksFailed  int64 // tries answered otherwise
+	WebhooksDropped int64 // events given up after all tries
 }
 
 // arrivalWindow finds the most arrivals in any one second.
@@ -159,7 +163,8 @@ func (s *Sim) Stats() Stats {
 		}
 		a.mu.Unlock()
 	}
-	st.WebhooksSent, st.WebhooksFailed, st.WebhooksDropped = s.webhooks.sent.Load(), s.webhooks.failed.Load(), s.webhooks.dropped.Load()
+	st.WebhooksSent, st.WebhooksFailed, st.WebhooksDropped = s.webhooks.sent.Load(),
+		s.webhooks.failed.Load(), s.webhooks.dropped.Load()
 	return st
 }
 

@@ -25,8 +25,10 @@ func checkExpand(class EndpointClass, f *form) *apiError {
 		}
 		ok := false
 		switch class {
-		case ClassCreate, ClassConfirm, ClassRetrieve, ClassUpdate, ClassCapture, ClassCancel, ClassIncrement, ClassList, ClassSearch:
-			ok = slices.Contains([]string{"latest_charge", "payment_method", "customer", "review", "latest_charge.payment_intent", "latest_charge.balance_transaction"}, name)
+		case ClassCreate, ClassConfirm, ClassRetrieve, ClassUpdate, ClassCapture, ClassCancel,
+			ClassIncrement, ClassList, ClassSearch:
+			ok = slices.Contains([]string{"latest_charge", "payment_method", "customer", "review",
+				"latest_charge.payment_intent", "latest_charge.balance_transaction"}, name)
 		case ClassChargeRetrieve:
 			ok = name == "payment_intent" || name == "balance_transaction"
 		case ClassCustomerCreate, ClassCustomerRetrieve, ClassCustomerList:
@@ -49,7 +51,8 @@ func (f *form) expandPaths() []string {
 	return out
 }
 
-// createdBounds is created[gt], [gte], [lt], [lte] as an inclusive range of seconds.
+// createdBounds is created[gt], [gte], [lt], [lte] as an inclusive range of
+// seconds.
 func (f *form) createdBounds() (from, to int64) {
 	from, to = 0, 1<<62
 	if f.has("created") {
@@ -76,17 +79,23 @@ func (f *form) limit() (int, *apiError) {
 	}
 	n := f.int("limit")
 	if n < 1 {
-		return 0, validationError("parameter_invalid_integer", "limit", "This value must be greater than or equal to 1.")
+		return 0, validationError("parameter_invalid_integer", "limit",
+			"This value must be greater than or equal to 1.")
 	}
 	if n > 100 {
-		return 0, validationError("parameter_invalid_integer", "limit", "This value must be less than or equal to 100.")
+		return 0, validationError("parameter_invalid_integer", "limit",
+			"This value must be less than or equal to 100.")
 	}
 	return int(n), nil
 }
 
-// paginate walks n things, oldest first by index, newest first to the caller. find gives the index of a cursor's id, or -1;
-// keep decides whether a thing is shown and whether the walk may end there.
-func paginate(f *form, n int, created func(int) int64, find func(string) int, kind string, keep func(int) bool) ([]int, bool, *apiError) {
+// paginate walks n things, oldest first by index, newest first to the caller.
+// find gives the index of a cursor's id, or -1; keep decides whether a thing is
+// shown and whether the walk may end there.
+func paginate(
+	f *form, n int, created func(int) int64, find func(string) int,
+	kind string, keep func(int) bool,
+) ([]int, bool, *apiError) {
 	limit, err := f.limit()
 	if err != nil {
 		return nil, false, err
@@ -94,7 +103,8 @@ func paginate(f *form, n int, created func(int) int64, find func(string) int, ki
 	from, to := f.createdBounds()
 	after, before := f.get("starting_after"), f.get("ending_before")
 	if after != "" && before != "" {
-		return nil, false, validationError("", "ending_before", "You may only specify one of these parameters: ending_before, starting_after.")
+		return nil, false, validationError("", "ending_before",
+			"You may only specify one of these parameters: ending_before, starting_after.")
 	}
 	// Index bounds from the time bounds: creation times never fall.
 	lo := lowerBound(n, func(i int) bool { return created(i) >= from })
@@ -153,17 +163,22 @@ func lowerBound(n int, ok func(int) bool) int {
 
 func listIntents(_ *operation, a *account, _ string, f *form) (any, *apiError) {
 	customer := f.get("customer")
-	at, more, err := paginate(f, len(a.intentOrder), func(i int) int64 { return a.intentOrder[i].created },
+	at, more, err := paginate(f, len(a.intentOrder),
+		func(i int) int64 { return a.intentOrder[i].created },
 		func(id string) int {
 			if in := a.intents[id]; in != nil {
 				return in.seq
 			}
 			return -1
-		}, "payment_intent", func(i int) bool { return customer == "" || a.intentOrder[i].customer == customer })
+		}, "payment_intent", func(i int) bool {
+			return customer == "" ||
+				a.intentOrder[i].customer == customer
+		})
 	if err != nil {
 		return nil, err
 	}
-	l := listJSON{Object: "list", Data: make([]any, 0, len(at)), HasMore: more, URL: "/v1/payment_intents"}
+	l := listJSON{Object: "list", Data: make([]any, 0, len(at)), HasMore: more,
+		URL: "/v1/payment_intents"}
 	expand := f.expandPaths()
 	for _, i := range at {
 		l.Data = append(l.Data, a.intentOrder[i].toJSON(expand))
@@ -175,7 +190,8 @@ func listEvents(op *operation, a *account, _ string, f *form) (any, *apiError) {
 	types := f.lists["types"]
 	if t := f.get("type"); t != "" {
 		if len(types) > 0 {
-			return nil, validationError("", "types", "You may only specify one of these parameters: type, types.")
+			return nil, validationError("", "types",
+				"You may only specify one of these parameters: type, types.")
 		}
 		types = []string{t}
 	}
@@ -207,7 +223,8 @@ func listEvents(op *operation, a *account, _ string, f *form) (any, *apiError) {
 			}
 			return e.seq - all[0].seq
 		}, "event", func(i int) bool {
-			return wanted(all[i].eventType) && (!f.has("delivery_success") || f.isTrue("delivery_success") != all[i].webhookPending)
+			return wanted(all[i].eventType) && (!f.has("delivery_success") ||
+				f.isTrue("delivery_success") != all[i].webhookPending)
 		})
 	if err != nil {
 		return nil, err

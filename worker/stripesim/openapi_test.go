@@ -14,7 +14,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// removedProperties are properties of version 2023-10-16 that Stripe's current document, against which answers are checked, no longer has.
+// removedProperties are properties of version 2023-10-16 that Stripe's current
+// document, against which answers are checked, no longer has.
 var removedProperties = []string{
 	"payment_intent.invoice", "payment_intent.source", "charge.invoice", "charge.source",
 	"account.livemode", // the simulator's own: every object says that no money moves
@@ -124,8 +125,9 @@ func (c *schemaChecker) requireValid(t *testing.T, schema string, v any) {
 	}
 }
 
-// TestResponses_MatchOpenAPISpec checks answers in every status and of every kind against the OpenAPI document that
-// Stripe ships in stripe-mock: required properties, types, enumerations, and nothing that isn't in it.
+// TestResponses_MatchOpenAPISpec checks answers in every status and of every
+// kind against the OpenAPI document that Stripe ships in stripe-mock: required
+// properties, types, enumerations, and nothing that isn't in it.
 func TestResponses_MatchOpenAPISpec(t *testing.T) {
 	var doc spec.Spec
 	if err := json.Unmarshal(embedded.OpenAPISpec, &doc); err != nil {

@@ -72,7 +72,8 @@ func (s *Sim) RevokeKey(key string) {
 	s.apiKeys.revoked[key] = true
 }
 
-// RestrictKey makes calls with this API key answer 403, except for the classes named.
+// RestrictKey makes calls with this API key answer 403, except for the classes
+// named.
 func (s *Sim) RestrictKey(key string, allowed ...EndpointClass) {
 	s.apiKeys.mu.Lock()
 	defer s.apiKeys.mu.Unlock()
@@ -94,7 +95,8 @@ func (s *Sim) RestoreKey(key string) {
 	delete(s.apiKeys.restricted, key)
 }
 
-// IsLiveKey tells whether a key would move real money. Such keys have no business near a simulator.
+// IsLiveKey tells whether a key would move real money. Such keys have no
+// business near a simulator.
 func IsLiveKey(key string) bool {
 	key = strings.TrimSpace(key)
 	for _, p := range [...]string{"sk_live_", "rk_live_", "pk_live_"} {
@@ -115,15 +117,18 @@ func maskKey(key string) string {
 
 func (k *apiKeyRegistry) verify(key string, c EndpointClass, account string) *apiError {
 	deny := func(status int, code, message string) *apiError {
-		return &apiError{status: status, typ: typeInvalidRequest, code: code, message: message, skipsIdempotency: true}
+		return &apiError{status: status, typ: typeInvalidRequest, code: code,
+			message: message, skipsIdempotency: true}
 	}
 	switch {
 	case key == "":
-		return deny(401, "", "You did not provide an API key. You need to provide your API key in the Authorization header, using Bearer auth "+
-			"(e.g. 'Authorization: Bearer YOUR_SECRET_KEY').")
+		return deny(401, "",
+			"You did not provide an API key. You need to provide your API key in the Authorization header, using Bearer auth "+
+				"(e.g. 'Authorization: Bearer YOUR_SECRET_KEY').")
 	case IsLiveKey(key):
-		return deny(401, "testmode_charges_only", "This is a simulator and a LIVE key was sent to it. Live keys must never leave your production "+
-			"systems: roll this key now, and point the simulator's clients at a key that starts with sk_test_ or rk_test_.")
+		return deny(401, "testmode_charges_only",
+			"This is a simulator and a LIVE key was sent to it. Live keys must never leave your production "+
+				"systems: roll this key now, and point the simulator's clients at a key that starts with sk_test_ or rk_test_.")
 	case !strings.HasPrefix(key, "sk_test_") && !strings.HasPrefix(key, "rk_test_"):
 		return deny(401, "", "Invalid API Key provided: "+maskKey(key))
 	}
@@ -140,5 +145,7 @@ func (k *apiKeyRegistry) verify(key string, c EndpointClass, account string) *ap
 
 func forbiddenError(key, account string) *apiError {
 	return &apiError{status: 403, typ: typeInvalidRequest, skipsIdempotency: true,
-		message: "The provided key '" + maskKey(key) + "' does not have the required permissions for this endpoint on account '" + account + "'."}
+		message: "The provided key '" + maskKey(key) +
+			"' does not have the required permissions for this endpoint on account '" + account +
+			"'."}
 }

@@ -42,18 +42,24 @@ type route struct {
 }
 
 var (
-	expandSpec        = paramSpec{"expand": listParam}
-	pageSpec          = paramSpec{"limit": integerParam, "starting_after": stringParam, "ending_before": stringParam}
-	createdFilterSpec = paramSpec{"created": integerParam, "created[gt]": integerParam, "created[gte]": integerParam, "created[lt]": integerParam, "created[lte]": integerParam}
+	expandSpec = paramSpec{"expand": listParam}
+	pageSpec   = paramSpec{"limit": integerParam, "starting_after": stringParam,
+		"ending_before": stringParam}
+	createdFilterSpec = paramSpec{"created": integerParam, "created[gt]": integerParam,
+		"created[gte]": integerParam, "created[lt]": integerParam, "created[lte]": integerParam}
 
 	ifAvailableParam = enumParam("if_available", "never")
 
 	// confirmSpec is what both create and confirm take.
 	confirmSpec = paramSpec{
-		"capture_method": enumParam("automatic", "automatic_async", "manual"), "error_on_requires_action": booleanParam, "mandate": stringParam, "mandate_data": anyParam,
-		"off_session": enumParam("true", "false", "one_off", "recurring", "1", "0"), "payment_method": stringParam, "payment_method_data": anyParam,
-		"payment_method_types": listParam, "radar_options": anyParam, "receipt_email": stringUpTo(512), "return_url": stringParam,
-		"setup_future_usage": enumParam("off_session", "on_session").allowEmpty(), "shipping": anyParam, "use_stripe_sdk": booleanParam,
+		"capture_method":           enumParam("automatic", "automatic_async", "manual"),
+		"error_on_requires_action": booleanParam, "mandate": stringParam, "mandate_data": anyParam,
+		"off_session":    enumParam("true", "false", "one_off", "recurring", "1", "0"),
+		"payment_method": stringParam, "payment_method_data": anyParam,
+		"payment_method_types": listParam, "radar_options": anyParam, "receipt_email": stringUpTo(
+			512), "return_url": stringParam,
+		"setup_future_usage": enumParam("off_session", "on_session").allowEmpty(),
+		"shipping":           anyParam, "use_stripe_sdk": booleanParam,
 		"payment_method_options[card][capture_method]":                                    enumParam("manual").allowEmpty(),
 		"payment_method_options[card][cvc_token]":                                         stringParam,
 		"payment_method_options[card][network]":                                           stringParam,
@@ -70,17 +76,27 @@ var (
 		"expand": listParam,
 	}
 	createSpec = mergeSpecs(confirmSpec, paramSpec{
-		"amount": integerParam.require(), "currency": stringParam.require(), "application_fee_amount": integerParam, "confirm": booleanParam,
-		"automatic_payment_methods[enabled]": booleanParam, "automatic_payment_methods[allow_redirects]": enumParam("always", "never"),
-		"confirmation_method": enumParam("automatic", "manual"), "customer": stringParam, "description": stringUpTo(1000), "metadata": mapParam,
-		"on_behalf_of": stringParam, "payment_method_configuration": stringParam, "statement_descriptor": stringUpTo(22), "statement_descriptor_suffix": stringUpTo(22),
+		"amount": integerParam.require(), "currency": stringParam.require(),
+		"application_fee_amount": integerParam, "confirm": booleanParam,
+		"automatic_payment_methods[enabled]":         booleanParam,
+		"automatic_payment_methods[allow_redirects]": enumParam("always", "never"),
+		"confirmation_method":                        enumParam("automatic", "manual"),
+		"customer":                                   stringParam,
+		"description":                                stringUpTo(1000), "metadata": mapParam,
+		"on_behalf_of": stringParam, "payment_method_configuration": stringParam,
+		"statement_descriptor": stringUpTo(22), "statement_descriptor_suffix": stringUpTo(22),
 		"transfer_data": anyParam, "transfer_group": stringParam,
 	})
 	updateSpec = paramSpec{
-		"amount": integerParam, "currency": stringParam, "application_fee_amount": integerParam.allowEmpty(), "customer": stringParam, "description": stringUpTo(1000),
-		"metadata": mapParam, "payment_method": stringParam, "payment_method_types": listParam, "receipt_email": stringUpTo(512),
-		"setup_future_usage": enumParam("off_session", "on_session").allowEmpty(), "shipping": anyParam, "statement_descriptor": stringUpTo(22),
-		"statement_descriptor_suffix": stringUpTo(22), "transfer_data": anyParam, "transfer_group": stringParam,
+		"amount": integerParam, "currency": stringParam,
+		"application_fee_amount": integerParam.allowEmpty(), "customer": stringParam,
+		"description": stringUpTo(1000),
+		"metadata":    mapParam, "payment_method": stringParam, "payment_method_types": listParam,
+		"receipt_email":      stringUpTo(512),
+		"setup_future_usage": enumParam("off_session", "on_session").allowEmpty(),
+		"shipping":           anyParam, "statement_descriptor": stringUpTo(22),
+		"statement_descriptor_suffix": stringUpTo(22), "transfer_data": anyParam,
+		"transfer_group": stringParam,
 		"capture_method": enumParam("automatic", "automatic_async", "manual"), "expand": listParam,
 		"payment_method_options[card][request_extended_authorization]":    ifAvailableParam,
 		"payment_method_options[card][request_incremental_authorization]": ifAvailableParam,
@@ -88,26 +104,38 @@ var (
 		"payment_method_options[card][request_overcapture]":               ifAvailableParam,
 	}
 	captureSpec = paramSpec{
-		"amount_to_capture": integerParam, "application_fee_amount": integerParam, "expand": listParam, "final_capture": booleanParam, "metadata": mapParam,
-		"statement_descriptor": stringUpTo(22), "statement_descriptor_suffix": stringUpTo(22), "transfer_data": anyParam,
+		"amount_to_capture": integerParam, "application_fee_amount": integerParam,
+		"expand": listParam, "final_capture": booleanParam, "metadata": mapParam,
+		"statement_descriptor": stringUpTo(22), "statement_descriptor_suffix": stringUpTo(22),
+		"transfer_data": anyParam,
 	}
-	cancelSpec    = paramSpec{"cancellation_reason": enumParam("abandoned", "duplicate", "fraudulent", "requested_by_customer"), "expand": listParam}
+	cancelSpec = paramSpec{"cancellation_reason": enumParam("abandoned", "duplicate",
+		"fraudulent", "requested_by_customer"), "expand": listParam}
 	incrementSpec = paramSpec{
-		"amount": integerParam.require(), "application_fee_amount": integerParam, "description": stringUpTo(1000), "expand": listParam, "metadata": mapParam,
+		"amount": integerParam.require(), "application_fee_amount": integerParam,
+		"description": stringUpTo(1000), "expand": listParam, "metadata": mapParam,
 		"statement_descriptor": stringUpTo(22), "transfer_data": anyParam,
 	}
-	retrieveSpec  = paramSpec{"expand": listParam, "client_secret": stringParam}
-	listSpec      = mergeSpecs(pageSpec, createdFilterSpec, expandSpec, paramSpec{"customer": stringParam})
-	searchSpec    = paramSpec{"query": stringParam.require(), "limit": integerParam, "page": stringParam, "expand": listParam}
-	eventListSpec = mergeSpecs(pageSpec, createdFilterSpec, expandSpec, paramSpec{"type": stringParam, "types": listParam, "delivery_success": booleanParam})
-	customerSpec  = paramSpec{
-		"email": stringUpTo(512), "name": stringUpTo(256), "description": stringUpTo(5000), "phone": stringUpTo(20), "metadata": mapParam, "expand": listParam,
-		"payment_method": stringParam, "invoice_settings": anyParam, "address": anyParam, "shipping": anyParam,
+	retrieveSpec = paramSpec{"expand": listParam, "client_secret": stringParam}
+	listSpec     = mergeSpecs(pageSpec, createdFilterSpec, expandSpec,
+		paramSpec{"customer": stringParam})
+	searchSpec = paramSpec{"query": stringParam.require(), "limit": integerParam,
+		"page": stringParam, "expand": listParam}
+	eventListSpec = mergeSpecs(pageSpec, createdFilterSpec, expandSpec,
+		paramSpec{"type": stringParam, "types": listParam, "delivery_success": booleanParam})
+	customerSpec = paramSpec{
+		"email": stringUpTo(512), "name": stringUpTo(256), "description": stringUpTo(5000),
+		"phone": stringUpTo(20), "metadata": mapParam, "expand": listParam,
+		"payment_method": stringParam, "invoice_settings": anyParam,
+		"address": anyParam, "shipping": anyParam,
 	}
-	customerListSpec  = mergeSpecs(pageSpec, createdFilterSpec, expandSpec, paramSpec{"email": stringParam})
+	customerListSpec = mergeSpecs(pageSpec, createdFilterSpec, expandSpec,
+		paramSpec{"email": stringParam})
 	paymentMethodSpec = paramSpec{
-		"type": enumParam("card").require(), "card[number]": stringParam, "card[exp_month]": integerParam, "card[exp_year]": integerParam, "card[cvc]": stringParam,
-		"card[token]": stringParam, "billing_details": anyParam, "metadata": mapParam, "expand": listParam, "allow_redisplay": stringParam,
+		"type": enumParam("card").require(), "card[number]": stringParam,
+		"card[exp_month]": integerParam, "card[exp_year]": integerParam, "card[cvc]": stringParam,
+		"card[token]": stringParam, "billing_details": anyParam, "metadata": mapParam,
+		"expand": listParam, "allow_redisplay": stringParam,
 	}
 	webhookEndpointListSpec = mergeSpecs(pageSpec, expandSpec)
 	paymentMethodAttachSpec = paramSpec{"customer": stringParam.require(), "expand": listParam}
@@ -135,19 +163,26 @@ func matchRoute(httpMethod, path string) *route {
 		case n == 2 && get && id == "search":
 			return &route{class: ClassSearch, spec: searchSpec, handler: searchIntents}
 		case n == 2 && get:
-			return &route{class: ClassRetrieve, objectID: id, spec: retrieveSpec, handler: retrieveIntent}
+			return &route{class: ClassRetrieve, objectID: id, spec: retrieveSpec,
+				handler: retrieveIntent}
 		case n == 2 && post:
-			return &route{class: ClassUpdate, objectID: id, spec: updateSpec, handler: updateIntent, locksIntent: true}
+			return &route{class: ClassUpdate, objectID: id, spec: updateSpec,
+				handler: updateIntent, locksIntent: true}
 		case n == 3 && post:
 			switch parts[2] {
 			case "confirm":
-				return &route{class: ClassConfirm, objectID: id, spec: mergeSpecs(confirmSpec, paramSpec{"client_secret": stringParam}), handler: confirmIntent, locksIntent: true}
+				return &route{class: ClassConfirm, objectID: id, spec: mergeSpecs(confirmSpec,
+					paramSpec{"client_secret": stringParam}),
+					handler: confirmIntent, locksIntent: true}
 			case "capture":
-				return &route{class: ClassCapture, objectID: id, spec: captureSpec, handler: captureIntent, locksIntent: true}
+				return &route{class: ClassCapture, objectID: id, spec: captureSpec,
+					handler: captureIntent, locksIntent: true}
 			case "cancel":
-				return &route{class: ClassCancel, objectID: id, spec: cancelSpec, handler: cancelIntent, locksIntent: true}
+				return &route{class: ClassCancel, objectID: id, spec: cancelSpec,
+					handler: cancelIntent, locksIntent: true}
 			case "increment_authorization":
-				return &route{class: ClassIncrement, objectID: id, spec: incrementSpec, handler: incrementAuthorization, locksIntent: true}
+				return &route{class: ClassIncrement, objectID: id, spec: incrementSpec,
+					handler: incrementAuthorization, locksIntent: true}
 			}
 		}
 	case "events":
@@ -155,15 +190,18 @@ func matchRoute(httpMethod, path string) *route {
 		case n == 1 && get:
 			return &route{class: ClassEventList, spec: eventListSpec, handler: listEvents}
 		case n == 2 && get:
-			return &route{class: ClassEventRetrieve, objectID: id, spec: expandSpec, handler: retrieveEvent}
+			return &route{class: ClassEventRetrieve, objectID: id,
+				spec: expandSpec, handler: retrieveEvent}
 		}
 	case "charges":
 		if n == 2 && get {
-			return &route{class: ClassChargeRetrieve, objectID: id, spec: expandSpec, handler: retrieveCharge}
+			return &route{class: ClassChargeRetrieve, objectID: id, spec: expandSpec,
+				handler: retrieveCharge}
 		}
 	case "reviews":
 		if n == 2 && get {
-			return &route{class: ClassReviewRetrieve, objectID: id, spec: expandSpec, handler: retrieveReview}
+			return &route{class: ClassReviewRetrieve, objectID: id, spec: expandSpec,
+				handler: retrieveReview}
 		}
 	case "account":
 		if n == 1 && get {
@@ -171,7 +209,8 @@ func matchRoute(httpMethod, path string) *route {
 		}
 	case "accounts":
 		if n == 2 && get {
-			return &route{class: ClassAccountRetrieve, objectID: id, spec: expandSpec, handler: retrieveAccount}
+			return &route{class: ClassAccountRetrieve, objectID: id, spec: expandSpec,
+				handler: retrieveAccount}
 		}
 	case "balance":
 		if n == 1 && get {
@@ -184,20 +223,25 @@ func matchRoute(httpMethod, path string) *route {
 		case n == 1 && get:
 			return &route{class: ClassCustomerList, spec: customerListSpec, handler: listCustomers}
 		case n == 2 && get:
-			return &route{class: ClassCustomerRetrieve, objectID: id, spec: expandSpec, handler: retrieveCustomer}
+			return &route{class: ClassCustomerRetrieve, objectID: id, spec: expandSpec,
+				handler: retrieveCustomer}
 		}
 	case "webhook_endpoints":
 		if n == 1 && get {
-			return &route{class: ClassWebhookEndpointList, spec: webhookEndpointListSpec, handler: listWebhookEndpoints}
+			return &route{class: ClassWebhookEndpointList, spec: webhookEndpointListSpec,
+				handler: listWebhookEndpoints}
 		}
 	case "payment_methods":
 		switch {
 		case n == 1 && post:
-			return &route{class: ClassPaymentMethodCreate, spec: paymentMethodSpec, handler: createPaymentMethod}
+			return &route{class: ClassPaymentMethodCreate, spec: paymentMethodSpec,
+				handler: createPaymentMethod}
 		case n == 2 && get:
-			return &route{class: ClassPaymentMethodRetrieve, objectID: id, spec: expandSpec, handler: retrievePaymentMethod}
+			return &route{class: ClassPaymentMethodRetrieve, objectID: id, spec: expandSpec,
+				handler: retrievePaymentMethod}
 		case n == 3 && post && parts[2] == "attach":
-			return &route{class: ClassPaymentMethodAttach, objectID: id, spec: paymentMethodAttachSpec, handler: attachPaymentMethod}
+			return &route{class: ClassPaymentMethodAttach, objectID: id,
+				spec: paymentMethodAttachSpec, handler: attachPaymentMethod}
 		}
 	}
 	return nil

@@ -16,11 +16,13 @@ type searchClause struct {
 	negated bool
 }
 
-// parseSearchQuery reads conditions joined by AND. OR is refused: it can't be mixed, and the worker needs none.
+// parseSearchQuery reads conditions joined by AND. OR is refused: it can't be
+// mixed, and the worker needs none.
 func parseSearchQuery(q string) ([]searchClause, *apiError) {
 	parseError := func(reason string) *apiError {
-		return validationError("", "query", "We were unable to parse your search query: %s. Try using the format `metadata[\"key\"]:\"value\"` to query for metadata or "+
-			"key:\"value\" to query for other fields.", reason)
+		return validationError("", "query",
+			"We were unable to parse your search query: %s. Try using the format `metadata[\"key\"]:\"value\"` to query for metadata or "+
+				"key:\"value\" to query for other fields.", reason)
 	}
 	var out []searchClause
 	rest := strings.TrimSpace(q)
@@ -65,8 +67,9 @@ func parseSearchQuery(q string) ([]searchClause, *apiError) {
 				return nil, parseError("`" + c.field + "` takes a number")
 			}
 		default:
-			return nil, validationError("", "query", "Field `%s` is an unsupported search field for resource `payment_intents`. See "+
-				"https://stripe.com/docs/search#query-fields-for-payment-intents for a list of supported fields.", c.field)
+			return nil, validationError("", "query",
+				"Field `%s` is an unsupported search field for resource `payment_intents`. See "+
+					"https://stripe.com/docs/search#query-fields-for-payment-intents for a list of supported fields.", c.field)
 		}
 		out = append(out, c)
 		if rest = strings.TrimSpace(rest); rest == "" {
@@ -106,7 +109,8 @@ func cutQuoted(s string) (value, rest string, ok bool) {
 	return "", s, false
 }
 
-// searchSnapshotAt is what search knows of an intent: as it was a while ago, or nothing yet.
+// searchSnapshotAt is what search knows of an intent: as it was a while ago, or
+// nothing yet.
 func (in *intent) searchSnapshotAt(asOf time.Time) *searchSnapshot {
 	i := len(in.searchHistory) - 1
 	for i >= 0 && in.searchHistory[i].at.After(asOf) {

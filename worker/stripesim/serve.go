@@ -41,7 +41,8 @@ type apiResponse struct {
 	err      error // of the caller's context
 }
 
-// operation is one change or read under way: who does it, and the events it causes.
+// operation is one change or read under way: who does it, and the events it
+// causes.
 type operation struct {
 	sim            *Sim
 	actor          string // api, dashboard, automatic
@@ -83,7 +84,8 @@ func apiKeyFromHeader(h http.Header) string {
 // serve answers one call. It waits, if at all, without any lock held.
 func (s *Sim) serve(ctx context.Context, c apiRequest) apiResponse {
 	n := s.callCount.Add(1)
-	requestID := "req_" + base62(scramble(s.options.Seed*17+3, s.requestIDCount.Add(1)), 8) + seededToken(s.options.Seed, 6, "req")
+	requestID := "req_" + base62(scramble(s.options.Seed*17+3, s.requestIDCount.Add(1)), 8) +
+		seededToken(s.options.Seed, 6, "req")
 	matched := matchRoute(c.method, c.path)
 	class, intentID := ClassUnknown, ""
 	if matched != nil {
@@ -100,7 +102,8 @@ func (s *Sim) serve(ctx context.Context, c apiRequest) apiResponse {
 	if c.method == http.MethodPost {
 		idemKey = c.header.Get("Idempotency-Key")
 	}
-	fault := s.chooseFault(Call{Number: n, NumberInClass: s.countClassCall(class), Class: class, Account: accountID, Intent: intentID, IdempotencyKey: idemKey, Time: s.Now()})
+	fault := s.chooseFault(Call{Number: n, NumberInClass: s.countClassCall(class), Class: class,
+		Account: accountID, Intent: intentID, IdempotencyKey: idemKey, Time: s.Now()})
 
 	if err := sleepContext(ctx, fault.RequestDelay); err != nil {
 		return apiResponse{connDrop: dropBeforeExecution, err: err}
@@ -150,8 +153,10 @@ func (s *Sim) serve(ctx context.Context, c apiRequest) apiResponse {
 	case FaultHTML, FaultHTMLAfter:
 		out.status = firstNonZero(fault.Status, http.StatusBadGateway)
 		out.header = http.Header{"Content-Type": {"text/html"}}
-		out.body = []byte("<html>\r\n<head><title>" + strconv.Itoa(out.status) + " " + http.StatusText(out.status) +
-			"</title></head>\r\n<body>\r\n<center><h1>" + strconv.Itoa(out.status) + " " + http.StatusText(out.status) +
+		out.body = []byte("<html>\r\n<head><title>" + strconv.Itoa(out.status) + " " +
+			http.StatusText(out.status) +
+			"</title></head>\r\n<body>\r\n<center><h1>" + strconv.Itoa(out.status) + " " +
+			http.StatusText(out.status) +
 			"</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n")
 		code = ""
 	}
@@ -165,7 +170,8 @@ func (s *Sim) serve(ctx context.Context, c apiRequest) apiResponse {
 	a.mu.Lock()
 	a.stats.calls[outcome]++
 	a.mu.Unlock()
-	s.options.Logger.Debug("call", "class", string(class), "intent", intentID, "status", outcome.Status, "code", code,
+	s.options.Logger.Debug("call", "class", string(class), "intent", intentID, "status",
+		outcome.Status, "code", code,
 		"idempotency_key", idemKey, "request_id", requestID, "fault", string(fault.Kind))
 	s.publishEvents(op)
 	if err := sleepContext(ctx, lockedFor+fault.ReplyDelay); err != nil {
@@ -182,11 +188,14 @@ func firstNonZero[T comparable](a, b T) T {
 	return a
 }
 
-func (s *Sim) authenticate(c apiRequest, class EndpointClass, account string, fault Fault) *apiError {
+func (s *Sim) authenticate(
+	c apiRequest, class EndpointClass, account string, fault Fault,
+) *apiError {
 	key := apiKeyFromHeader(c.header)
 	switch fault.Kind {
 	case FaultUnauthorized:
-		return &apiError{status: 401, typ: typeInvalidRequest, message: "Invalid API Key provided: " + maskKey(key), skipsIdempotency: true}
+		return &apiError{status: 401, typ: typeInvalidRequest,
+			message: "Invalid API Key provided: " + maskKey(key), skipsIdempotency: true}
 	case FaultForbidden:
 		return forbiddenError(key, account)
 	}
@@ -194,8 +203,10 @@ func (s *Sim) authenticate(c apiRequest, class EndpointClass, account string, fa
 		return err
 	}
 	if !s.isKnownAccount(account) {
-		return &apiError{status: 403, typ: typeInvalidRequest, code: "account_invalid", skipsIdempotency: true,
-			message: "The provided key '" + maskKey(key) + "' does not have access to account '" + account + "' (or that account does not exist). Application access may have been revoked."}
+		return &apiError{status: 403, typ: typeInvalidRequest,
+			code: "account_invalid", skipsIdempotency: true,
+			message: "The provided key '" + maskKey(key) + "' does not have access to account '" +
+				account + "' (or that account does not exist). Application access may have been revoked."}
 	}
 	return nil
 }
@@ -220,12 +231,15 @@ func (s *Sim) isKnownAccount(id string) bool {
 	return s.accounts[id] != nil || len(s.accounts) < maxAccounts
 }
 
-// maxAccounts bounds the accounts that Stripe-Account headers can bring into being.
+// maxAccounts bounds the accounts that Stripe-Account headers can bring into
+// being.
 const maxAccounts = 10_000
 
-// execute does everything that needs the account's lock. It returns the error code answered, and how long the
-// intent stays locked.
-func (a *account) execute(op *operation, rt *route, c apiRequest, class EndpointClass, fault Fault, out *apiResponse) (code string, lockedFor time.Duration) {
+// execute does everything that needs the account's lock. It returns the error
+// code answered, and how long the intent stays locked.
+func (a *account) execute(
+	op *operation, rt *route, c apiRequest, class EndpointClass, fault Fault, out *apiResponse,
+) (code string, lockedFor time.Duration) {
 	s := a.sim
 	t := s.settings.Load()
 	a.mu.Lock()
@@ -255,7 +269,8 @@ func (a *account) execute(op *operation, rt *route, c apiRequest, class Endpoint
 	case FaultFailedDependency:
 		return fail(serverError(http.StatusFailedDependency, fault.Code))
 	case FaultUnavailable:
-		return fail(serverError(firstNonZero(fault.Status, http.StatusServiceUnavailable), fault.Code))
+		return fail(serverError(firstNonZero(fault.Status, http.StatusServiceUnavailable),
+			fault.Code))
 	case FaultNotFound:
 		id := ""
 		if rt != nil {
@@ -264,8 +279,9 @@ func (a *account) execute(op *operation, rt *route, c apiRequest, class Endpoint
 		return fail(notFoundError("payment_intent", "intent", id))
 	}
 	if rt == nil {
-		return fail(&apiError{status: 404, typ: typeInvalidRequest, skipsIdempotency: true, message: "Unrecognized request URL (" + c.method + ": " + c.path +
-			"). Please see https://stripe.com/docs or we can help at https://support.stripe.com/."})
+		return fail(&apiError{status: 404, typ: typeInvalidRequest, skipsIdempotency: true,
+			message: "Unrecognized request URL (" + c.method + ": " + c.path +
+				"). Please see https://stripe.com/docs or we can help at https://support.stripe.com/."})
 	}
 	raw, e := c.parseParams()
 	if e != nil {
@@ -274,9 +290,12 @@ func (a *account) execute(op *operation, rt *route, c apiRequest, class Endpoint
 	var entry *idempotencyEntry
 	if op.idempotencyKey != "" {
 		if len(op.idempotencyKey) > 255 {
-			return fail(validationError("", "", "The idempotency key is longer than 255 characters. Use a shorter one."))
+			return fail(
+				validationError("", "",
+					"The idempotency key is longer than 255 characters. Use a shorter one."))
 		}
-		old, e := a.lookupIdempotencyKey(op.idempotencyKey, c.path, hashParams(raw), op.now, wallNow)
+		old, e := a.lookupIdempotencyKey(op.idempotencyKey, c.path,
+			hashParams(raw), op.now, wallNow)
 		if e != nil {
 			return fail(e)
 		}
@@ -287,7 +306,8 @@ func (a *account) execute(op *operation, rt *route, c apiRequest, class Endpoint
 			a.stats.replayed++
 			return old.code, 0
 		}
-		entry = &idempotencyEntry{key: op.idempotencyKey, path: c.path, paramsHash: hashParams(raw), createdAt: op.now, requestID: op.requestID}
+		entry = &idempotencyEntry{key: op.idempotencyKey, path: c.path, paramsHash: hashParams(raw),
+			createdAt: op.now, requestID: op.requestID}
 	}
 	f, e := rt.spec.parse(raw)
 	if e == nil {
@@ -317,7 +337,8 @@ func (a *account) execute(op *operation, rt *route, c apiRequest, class Endpoint
 			e = serverError(firstNonZero(fault.Status, http.StatusInternalServerError), fault.Code)
 		}
 	}
-	if e != nil && (fault.Kind == FaultErrorBefore || fault.Kind == FaultErrorAfter) && e.status < 500 {
+	if e != nil && (fault.Kind == FaultErrorBefore || fault.Kind == FaultErrorAfter) &&
+		e.status < 500 {
 		e.typ = typeInvalidRequest
 	}
 	if e != nil {
@@ -336,7 +357,8 @@ func (a *account) execute(op *operation, rt *route, c apiRequest, class Endpoint
 		in.lockedUntil = wallNow.Add(lockedFor)
 	}
 	if entry != nil && (e == nil || !e.skipsIdempotency) {
-		entry.status, entry.body, entry.code, entry.busyUntil = out.status, out.body, code, wallNow.Add(lockedFor)
+		entry.status, entry.body, entry.code, entry.busyUntil = out.status, out.body,
+			code, wallNow.Add(lockedFor)
 		a.storeIdempotencyEntry(entry)
 	}
 	return code, lockedFor
@@ -355,7 +377,8 @@ func (c apiRequest) parseParams() (url.Values, *apiError) {
 	if len(c.body) == 0 {
 		return raw, nil
 	}
-	if ct := c.header.Get("Content-Type"); !strings.HasPrefix(ct, "application/x-www-form-urlencoded") {
+	if ct := c.header.Get("Content-Type"); !strings.HasPrefix(
+		ct, "application/x-www-form-urlencoded") {
 		return nil, validationError("", "", "Invalid request (check that your POST content type is application/x-www-form-urlencoded). If you have any "+
 			"questions, we can help at https://support.stripe.com/.")
 	}

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// Sim is the simulator: accounts, their objects, and what is done to them. Its methods may be called from many goroutines.
+// Sim is the simulator: accounts, their objects, and what is done to them. Its
+// methods may be called from many goroutines.
 type Sim struct {
 	options         Options
 	platformAccount string
@@ -42,19 +43,22 @@ type liveSettings struct {
 	alreadyCapturedCode, expiredCode      string
 }
 
-// New makes a simulator. It starts nothing; see Run for what is to happen by itself.
-// Inside a testing/synctest bubble it must be made there too.
+// New makes a simulator. It starts nothing; see Run for what is to happen by
+// itself. Inside a testing/synctest bubble it must be made there too.
 func New(o Options) *Sim {
 	o = o.withDefaults()
-	s := &Sim{options: o, clockStart: time.Now(), accounts: map[string]*account{}, accountsByIDTag: map[string]*account{}}
+	s := &Sim{options: o, clockStart: time.Now(), accounts: map[string]*account{},
+		accountsByIDTag: map[string]*account{}}
 	s.clockOffset.Store(int64(o.ClockOffset))
 	s.platformAccount = o.Account
 	if s.platformAccount == "" {
 		s.platformAccount = "acct_1" + seededToken(o.Seed, 15, "platform")
 	}
 	s.settings.Store(&liveSettings{
-		endpointRate: o.EndpointRate, overallRate: o.OverallRate, searchRate: o.SearchRate, authorizationWindow: o.AuthorizationWindow,
-		serviceTime: o.ServiceTime, searchLag: o.SearchLag, alreadyCapturedCode: o.AlreadyCapturedCode, expiredCode: o.ExpiredCode,
+		endpointRate: o.EndpointRate, overallRate: o.OverallRate, searchRate: o.SearchRate,
+		authorizationWindow: o.AuthorizationWindow,
+		serviceTime:         o.ServiceTime, searchLag: o.SearchLag,
+		alreadyCapturedCode: o.AlreadyCapturedCode, expiredCode: o.ExpiredCode,
 	})
 	s.faultRules.rng = rand.New(rand.NewPCG(o.Seed, 0x5717e51))
 	if o.FaultFunc != nil {
@@ -84,8 +88,10 @@ func (s *Sim) Advance(d time.Duration) {
 	s.ProcessDue()
 }
 
-// ProcessDue lets happen what is due by now: expiry of authorizations, and intents that wait for a confirmation falling back.
-// Every call to an account does the same for that account first, so Tick is only needed to see events at their time.
+// ProcessDue lets happen what is due by now: expiry of authorizations, and
+// intents that wait for a confirmation falling back. Every call to an account
+// does the same for that account first, so Tick is only needed to see events at
+// their time.
 func (s *Sim) ProcessDue() {
 	for _, a := range s.sortedAccounts() {
 		op := &operation{sim: s, actor: "automatic"}
@@ -107,12 +113,14 @@ func (s *Sim) updateSettings(update func(*liveSettings)) {
 	}
 }
 
-// SetRateLimits changes the limits: calls a second for each endpoint class and over all; negative means no limit.
+// SetRateLimits changes the limits: calls a second for each endpoint class and
+// over all; negative means no limit.
 func (s *Sim) SetRateLimits(endpoint, overall float64) {
 	s.updateSettings(func(t *liveSettings) { t.endpointRate, t.overallRate = endpoint, overall })
 }
 
-// SetAuthorizationWindow changes how long authorizations made from now on last; nil means DefaultDeadline.
+// SetAuthorizationWindow changes how long authorizations made from now on last;
+// nil means DefaultDeadline.
 func (s *Sim) SetAuthorizationWindow(f func(Card) time.Duration) {
 	if f == nil {
 		f = DefaultAuthorizationWindow
@@ -130,7 +138,8 @@ func (s *Sim) SetSearchLag(d time.Duration) {
 	s.updateSettings(func(t *liveSettings) { t.searchLag = d })
 }
 
-// SetCaptureErrorCodes changes the error codes for capturing what is captured and what is expired; empty leaves one as it is.
+// SetCaptureErrorCodes changes the error codes for capturing what is captured
+// and what is expired; empty leaves one as it is.
 func (s *Sim) SetCaptureErrorCodes(alreadyCapturedCode, expiredCode string) {
 	s.updateSettings(func(t *liveSettings) {
 		if alreadyCapturedCode != "" {
@@ -142,7 +151,8 @@ func (s *Sim) SetCaptureErrorCodes(alreadyCapturedCode, expiredCode string) {
 	})
 }
 
-// SetFaultFunc changes the function that is asked before every call; nil asks none.
+// SetFaultFunc changes the function that is asked before every call; nil asks
+// none.
 func (s *Sim) SetFaultFunc(f func(Call) Fault) {
 	if f == nil {
 		s.faultFunc.Store(nil)
@@ -192,9 +202,12 @@ func (s *Sim) getOrCreateAccount(id string) *account {
 		return a
 	}
 	a := &account{
-		sim: s, id: id, intents: map[string]*intent{}, charges: map[string]*charge{}, customers: map[string]*customer{},
-		paymentMethods: map[string]*paymentMethod{}, usedTokens: map[string]bool{}, idempotencyKeys: map[string]*idempotencyEntry{}, buckets: map[EndpointClass]*bucket{},
-		stats: accountStats{calls: map[CallOutcome]int64{}, windows: map[EndpointClass]*arrivalWindow{}},
+		sim: s, id: id, intents: map[string]*intent{}, charges: map[string]*charge{},
+		customers:      map[string]*customer{},
+		paymentMethods: map[string]*paymentMethod{}, usedTokens: map[string]bool{},
+		idempotencyKeys: map[string]*idempotencyEntry{}, buckets: map[EndpointClass]*bucket{},
+		stats: accountStats{calls: map[CallOutcome]int64{},
+			windows: map[EndpointClass]*arrivalWindow{}},
 	}
 	a.events.byID = map[string]*storedEvent{}
 	for salt := ""; a.idTag == "" || s.accountsByIDTag[a.idTag] != nil; salt += "+" {
@@ -211,11 +224,13 @@ func (s *Sim) sortedAccounts() []*account {
 	for _, a := range s.accounts {
 		out = append(out, a)
 	}
-	slices.SortFunc(out, func(a, b *account) int { return strings.Compare(a.id, b.id) }) // the same run twice goes the same way
+	// the same run twice goes the same way
+	slices.SortFunc(out, func(a, b *account) int { return strings.Compare(a.id, b.id) })
 	return out
 }
 
-// accountByObjectID finds the account that made an id, which the id itself tells.
+// accountByObjectID finds the account that made an id, which the id itself
+// tells.
 func (s *Sim) accountByObjectID(id string) *account {
 	_, body, ok := strings.Cut(id, "_")
 	if !ok || len(body) != 24 {
@@ -226,12 +241,13 @@ func (s *Sim) accountByObjectID(id string) *account {
 	return s.accountsByIDTag[body[6:16]]
 }
 
-// newID makes an id of Stripe's look: 24 characters of which ten tell the account. The same number is never used
-// twice, whatever the prefix.
+// newID makes an id of Stripe's look: 24 characters of which ten tell the
+// account. The same number is never used twice, whatever the prefix.
 func (a *account) newID(prefix string) string {
 	a.idCount++
 	seed := a.sim.options.Seed
-	return prefix + "3" + base62(scramble(seed*31+7, a.idCount), 8)[3:] + a.idTag + base62(scramble(seed, a.idCount), 8)
+	return prefix + "3" + base62(scramble(seed*31+7, a.idCount), 8)[3:] + a.idTag +
+		base62(scramble(seed, a.idCount), 8)
 }
 
 // dueItem is something that happens by itself at a time.
@@ -267,7 +283,8 @@ func (a *account) processDue(op *operation) {
 	for len(a.dueQueue) > 0 && !a.dueQueue[0].at.After(now) {
 		item := heap.Pop(&a.dueQueue).(dueItem)
 		autoOp := &operation{sim: a.sim, actor: "automatic", now: item.at}
-		if autoOp.now.Before(a.lastOperationAt) { // a deadline that was moved into the past: events stay in order
+		if autoOp.now.Before(a.lastOperationAt) {
+			// a deadline that was moved into the past: events stay in order
 			autoOp.now = a.lastOperationAt
 		}
 		in := item.intent

@@ -9,14 +9,16 @@ import (
 	"syscall"
 )
 
-// Handler is Stripe's API as an HTTP handler. Dropped connections are real ones.
+// Handler is Stripe's API as an HTTP handler. Dropped connections are real
+// ones.
 func (s *Sim) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := apiRequest{method: r.Method, path: r.URL.Path, query: r.URL.RawQuery, header: r.Header}
 		c.body, c.tooLarge = readBody(r.Body)
 		out := s.serve(r.Context(), c)
 		switch {
-		case out.err != nil, out.connDrop == dropBeforeExecution, out.connDrop == dropAfterExecution:
+		case out.err != nil, out.connDrop == dropBeforeExecution,
+			out.connDrop == dropAfterExecution:
 			panic(http.ErrAbortHandler)
 		}
 		for k, v := range out.header {
@@ -46,8 +48,9 @@ func readBody(r io.Reader) (body []byte, tooLarge bool) {
 	return b, false
 }
 
-// Transport is Stripe's API as an http.RoundTripper: no listener, no goroutine, any host. A request that is dropped
-// gives ECONNRESET, a reply that is dropped io.ErrUnexpectedEOF; a context that ends gives its error, with the effect
+// Transport is Stripe's API as an http.RoundTripper: no listener, no goroutine,
+// any host. A request that is dropped gives ECONNRESET, a reply that is dropped
+// io.ErrUnexpectedEOF; a context that ends gives its error, with the effect
 // done or not as it happens.
 func (s *Sim) Transport() http.RoundTripper { return transport{s} }
 
@@ -73,8 +76,10 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		body = io.MultiReader(bytes.NewReader(out.body[:len(out.body)/2]), truncatedReader{})
 	}
 	return &http.Response{
-		Status: strconv.Itoa(out.status) + " " + http.StatusText(out.status), StatusCode: out.status,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: out.header, Body: io.NopCloser(body),
+		Status:     strconv.Itoa(out.status) + " " + http.StatusText(out.status),
+		StatusCode: out.status,
+		Proto:      "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: out.header,
+		Body:          io.NopCloser(body),
 		ContentLength: int64(len(out.body)), Request: r,
 	}, nil
 }

@@ -17,7 +17,8 @@ import (
 	"time"
 )
 
-// maxPendingDeliveries bounds the deliveries that wait; beyond it the next in turn is given up.
+// maxPendingDeliveries bounds the deliveries that wait; beyond it the next in
+// turn is given up.
 const maxPendingDeliveries = 100_000
 
 // webhookWorkers bounds the deliveries under way at once.
@@ -30,7 +31,8 @@ type pendingDelivery struct {
 	seq     int64
 }
 
-// deliveryHeap has the next to be tried on top; those of one time in the order in which they happened.
+// deliveryHeap has the next to be tried on top; those of one time in the order
+// in which they happened.
 type deliveryHeap []pendingDelivery
 
 func (h deliveryHeap) Len() int { return len(h) }
@@ -97,12 +99,14 @@ func (h *webhookQueue) popDue(now time.Time) (due []pendingDelivery, next time.T
 	return due, next
 }
 
-// Sign makes a Stripe-Signature header for a payload, with one v1= for each of the Webhook's secrets.
+// Sign makes a Stripe-Signature header for a payload, with one v1= for each of
+// the Webhook's secrets.
 func (s *Sim) Sign(payload []byte, t time.Time) string {
 	return Sign(payload, t, s.options.Webhook.Secrets...)
 }
 
-// Sign makes a Stripe-Signature header: HMAC-SHA256 over the time and the payload, for each secret.
+// Sign makes a Stripe-Signature header: HMAC-SHA256 over the time and the
+// payload, for each secret.
 func Sign(payload []byte, t time.Time, secrets ...string) string {
 	stamp := strconv.FormatInt(t.Unix(), 10)
 	var b strings.Builder
@@ -116,7 +120,8 @@ func Sign(payload []byte, t time.Time, secrets ...string) string {
 	return b.String()
 }
 
-// DeliverDueWebhooks tries every webhook delivery that is due once, and returns how many there were. Run does so by itself.
+// DeliverDueWebhooks tries every webhook delivery that is due once, and returns
+// how many there were. Run does so by itself.
 func (s *Sim) DeliverDueWebhooks(ctx context.Context) int {
 	due, _ := s.webhooks.popDue(time.Now())
 	for _, p := range due {
@@ -127,7 +132,8 @@ func (s *Sim) DeliverDueWebhooks(ctx context.Context) int {
 
 func (s *Sim) attemptDelivery(ctx context.Context, p pendingDelivery) {
 	w := s.options.Webhook
-	d := Delivery{Event: p.event, Signature: s.Sign(p.event.Payload, time.Now()), Attempt: p.attempt}
+	d := Delivery{Event: p.event, Signature: s.Sign(p.event.Payload, time.Now()),
+		Attempt: p.attempt}
 	send := w.Deliver
 	if send == nil {
 		send = s.postWebhook
@@ -141,7 +147,8 @@ func (s *Sim) attemptDelivery(ctx context.Context, p pendingDelivery) {
 	s.webhooks.failed.Add(1)
 	if p.attempt >= w.Attempts || ctx.Err() != nil {
 		s.webhooks.dropped.Add(1)
-		s.options.Logger.Warn("webhook given up; the event is still at GET /v1/events", "event", p.event.ID, "type", p.event.Type, "attempts", p.attempt, "cause", err.Error())
+		s.options.Logger.Warn("webhook given up; the event is still at GET /v1/events", "event",
+			p.event.ID, "type", p.event.Type, "attempts", p.attempt, "cause", err.Error())
 		return
 	}
 	p.dueAt = time.Now().Add(min(w.Backoff<<(p.attempt-1), time.Hour))
@@ -150,7 +157,8 @@ func (s *Sim) attemptDelivery(ctx context.Context, p pendingDelivery) {
 }
 
 func (s *Sim) postWebhook(ctx context.Context, d Delivery) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.options.Webhook.URL, bytes.NewReader(d.Event.Payload))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.options.Webhook.URL,
+		bytes.NewReader(d.Event.Payload))
 	if err != nil {
 		return err
 	}
@@ -169,8 +177,9 @@ func (s *Sim) postWebhook(ctx context.Context, d Delivery) error {
 	return nil
 }
 
-// Run lets happen by itself what time brings: expiry at its time, and webhooks with their retries. It returns when ctx
-// ends, with nothing left running. Without it, Tick and Deliver do the same on demand.
+// Run lets happen by itself what time brings: expiry at its time, and webhooks
+// with their retries. It returns when ctx ends, with nothing left running.
+// Without it, Tick and Deliver do the same on demand.
 func (s *Sim) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -197,7 +206,8 @@ func (s *Sim) Run(ctx context.Context) {
 			wait = min(wait, time.Until(next))
 		}
 		if at, ok := s.nextDueTime(); ok {
-			wait = min(wait, time.Duration(float64(at.Sub(s.Now()))/s.options.Speed)+time.Millisecond)
+			wait = min(wait, time.Duration(float64(at.Sub(s.Now()))/s.options.Speed)+
+				time.Millisecond)
 		}
 		t := time.NewTimer(max(wait, time.Millisecond))
 		select {

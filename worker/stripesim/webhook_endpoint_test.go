@@ -29,7 +29,8 @@ func TestListWebhookEndpoints(t *testing.T) {
 	assertEqual(t, "endpoints of a connected account", len(connected.valueAt("data").([]any)), 0)
 }
 
-// The Date header tells the simulator's clock, over a listener as well as in process.
+// The Date header tells the simulator's clock, over a listener as well as in
+// process.
 func TestDateHeader(t *testing.T) {
 	sim := stripesim.New(unlimitedOptions(1))
 	sim.Advance(100 * time.Hour)

@@ -1,7 +1,9 @@
-// Package wiring builds a worker on a store and a client of Stripe. The daemon, the simulation, the
-// tests and the benchmarks use it, so that what is tested is what runs.
+// Package wiring builds a worker on a store and a client of Stripe. The daemon,
+// the simulation, the tests and the benchmarks use it, so that what is tested
+// is what runs.
 //
-// It is the one place that knows the worker, the store and the gateway together.
+// It is the one place that knows the worker, the store and the gateway
+// together.
 package wiring
 
 import (
@@ -11,13 +13,14 @@ import (
 	"github.com/holdd/holdd/worker/reconcile"
 )
 
-// NewWorker returns a worker that keeps its holds in s and calls Stripe through client.
+// NewWorker returns a worker that keeps its holds in s and calls Stripe through
+// client.
 func NewWorker(s *store.Store, client gateway.Client, o worker.Options) (*worker.Worker, error) {
 	return New(Stores(s), s, client, o)
 }
 
-// New returns a worker on parts of a store, for those who replace some of them. budget limits what
-// client is sent.
+// New returns a worker on parts of a store, for those who replace some of them.
+// budget limits what client is sent.
 func New(
 	s worker.Stores, budget gateway.Budget, client gateway.Client, o worker.Options,
 ) (*worker.Worker, error) {

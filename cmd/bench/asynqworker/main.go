@@ -1,4 +1,5 @@
-// Command asynqworker is what a user of asynq would run instead of holdd: a worker whose task captures by stripe-go.
+// Command asynqworker is what a user of asynq would run instead of holdd: a
+// worker whose task captures by stripe-go.
 package main
 
 import (
@@ -39,9 +40,12 @@ func run() error {
 		}
 	}
 	do := capture.New(os.Getenv("BENCH_STRIPE"), concurrency)
-	// Both checks are at a second: the queue's is by default, and the one for delayed tasks, 5 s by default, is set to what holdd's cron has.
-	server := asynq.NewServer(asynq.RedisClientOpt{Addr: os.Getenv("BENCH_REDIS"), PoolSize: concurrency + 16}, asynq.Config{
-		Concurrency: concurrency, TaskCheckInterval: time.Second, DelayedTaskCheckInterval: time.Second, LogLevel: asynq.ErrorLevel,
+	// Both checks are at a second: the queue's is by default, and the one for
+	// delayed tasks, 5 s by default, is set to what holdd's cron has.
+	server := asynq.NewServer(asynq.RedisClientOpt{Addr: os.Getenv("BENCH_REDIS"),
+		PoolSize: concurrency + 16}, asynq.Config{
+		Concurrency: concurrency, TaskCheckInterval: time.Second,
+		DelayedTaskCheckInterval: time.Second, LogLevel: asynq.ErrorLevel,
 		RetryDelayFunc: func(n int, err error, t *asynq.Task) time.Duration {
 			return asynq.DefaultRetryDelayFunc(n, err, t) / retrySpeedup
 		},
@@ -56,8 +60,10 @@ func run() error {
 		}
 		err := do(ctx, hold.PaymentIntent)
 		var e *stripe.Error
-		if errors.As(err, &e) && e.HTTPStatusCode != 429 && e.HTTPStatusCode >= 400 && e.HTTPStatusCode < 500 {
-			return fmt.Errorf("%w: %w", err, asynq.SkipRetry) // it lapsed: trying again brings nothing
+		if errors.As(err, &e) && e.HTTPStatusCode != 429 && e.HTTPStatusCode >= 400 &&
+			e.HTTPStatusCode < 500 {
+			// it lapsed: trying again brings nothing
+			return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 		}
 		return err
 	})

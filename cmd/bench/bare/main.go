@@ -1,5 +1,6 @@
-// Command bare captures by stripe-go in a loop of so many goroutines, with no queue before it and nothing written down: what there is to
-// reach. It reads how many holds to capture from standard input.
+// Command bare captures by stripe-go in a loop of so many goroutines, with no
+// queue before it and nothing written down: what there is to reach. It reads
+// how many holds to capture from standard input.
 package main
 
 import (
@@ -29,7 +30,8 @@ func main() {
 	for range concurrency {
 		wg.Go(func() {
 			for i := range numbers {
-				if err := do(context.Background(), fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", i)); err != nil {
+				if err := do(context.Background(),
+					fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", i)); err != nil {
 					fmt.Fprintln(os.Stderr, "bare:", err)
 					os.Exit(1)
 				}

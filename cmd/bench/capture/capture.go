@@ -1,5 +1,6 @@
-// Package capture is the Stripe call that the engines beside holdd make: a stripe-go capture as their users would write it, on a pool
-// of connections as large as there are calls at once.
+// Package capture is the Stripe call that the engines beside holdd make: a
+// stripe-go capture as their users would write it, on a pool of connections as
+// large as there are calls at once.
 package capture
 
 import (
@@ -14,12 +15,14 @@ import (
 // Key is what the stub and the simulator take.
 const Key = "sk_test_benchbenchbenchbench"
 
-// New returns a capture at a base URL, for so many calls at once. stripe-go's own retries are off, as a job engine brings its own.
+// New returns a capture at a base URL, for so many calls at once. stripe-go's
+// own retries are off, as a job engine brings its own.
 func New(base string, concurrency int) func(ctx context.Context, intent string) error {
 	backend := stripe.GetBackendWithConfig(stripe.APIBackend, &stripe.BackendConfig{
 		URL: stripe.String(base),
 		HTTPClient: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
-			MaxIdleConns: concurrency, MaxIdleConnsPerHost: concurrency, MaxConnsPerHost: concurrency, IdleConnTimeout: 90 * time.Second,
+			MaxIdleConns: concurrency, MaxIdleConnsPerHost: concurrency,
+			MaxConnsPerHost: concurrency, IdleConnTimeout: 90 * time.Second,
 		}},
 		LeveledLogger:     &stripe.LeveledLogger{Level: stripe.LevelNull},
 		MaxNetworkRetries: stripe.Int64(0),

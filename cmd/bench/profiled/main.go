@@ -1,5 +1,5 @@
-// Command profiled is holdd's daemon, as the shipped binary runs it, under the profilers of CPU time and allocations. The profiles are written
-// when it ends.
+// Command profiled is holdd's daemon, as the shipped binary runs it, under the
+// profilers of CPU time and allocations. The profiles are written when it ends.
 package main
 
 import (
@@ -46,7 +46,8 @@ func run() (err error) {
 		return err
 	}
 	encoder := zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig())
-	log := zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(os.Stderr)), zapcore.InfoLevel))
+	log := zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(os.Stderr)),
+		zapcore.InfoLevel))
 	err = daemon.Run(ctx, daemon.Options{Settings: settings, Logger: log, Version: "profiled"})
 	pprof.StopCPUProfile()
 	allocs, e := os.Create(filepath.Join(dir, "allocs.pprof"))

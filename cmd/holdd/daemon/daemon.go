@@ -30,26 +30,32 @@ type Options struct {
 	Settings *config.Settings
 	Logger   *zap.Logger
 	Version  string
-	// Level is that of Logger, for operators to change at run time; nil: they can't.
+	// Level is that of Logger, for operators to change at run time; nil: they
+	// can't.
 	Level *zap.AtomicLevel
-	// Ready is called once with the address that is listened on, in the form that a client takes. May be nil.
+	// Ready is called once with the address that is listened on, in the form
+	// that a client takes. May be nil.
 	Ready func(url string)
-	// Transport replaces the network to Stripe, for a simulator in the same process. May be nil.
+	// Transport replaces the network to Stripe, for a simulator in the same
+	// process. May be nil.
 	Transport http.RoundTripper
-	// DialRedis replaces the network to Redis, for one in the same process. May be nil.
+	// DialRedis replaces the network to Redis, for one in the same process. May
+	// be nil.
 	DialRedis func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // ErrSetting is wrapped by errors of [Run] that only another setting mends.
 var ErrSetting = store.ErrSetting
 
-// apiShutdownTimeout is how long requests that are being answered may take once the daemon stops.
+// apiShutdownTimeout is how long requests that are being answered may take once
+// the daemon stops.
 const apiShutdownTimeout = 5 * time.Second
 
 // startTimeout bounds what has to be asked of Redis before anything runs.
 const startTimeout = 15 * time.Second
 
-// Run is the daemon: it returns when ctx has ended and everything has stopped, or with the error that kept it from starting or running.
+// Run is the daemon: it returns when ctx has ended and everything has stopped,
+// or with the error that kept it from starting or running.
 func Run(ctx context.Context, o Options) (err error) {
 	s, log := o.Settings, o.Logger
 	for _, warning := range s.Warnings() {
@@ -60,7 +66,8 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	stripe, err := gateway.New(gateway.Options{
-		APIKey: gateway.APIKey(s.StripeAPIKey.Reveal()), BaseURL: s.StripeAPIBase, Concurrency: s.Concurrency, Timeout: s.CallTimeout, Transport: o.Transport,
+		APIKey: gateway.APIKey(s.StripeAPIKey.Reveal()), BaseURL: s.StripeAPIBase,
+		Concurrency: s.Concurrency, Timeout: s.CallTimeout, Transport: o.Transport,
 	})
 	if err != nil {
 		return err
@@ -70,8 +77,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	startCtx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	st, warnings, err := store.Open(startCtx, store.Options{
-		URL: s.RedisURL.Reveal(), Partitions: s.Partitions, Livemode: stripe.Livemode(), AllowUnsafe: s.AllowUnsafeRedis,
-		Rates: newBudget(s, stripe.Livemode()), MaxEvents: s.EventsMax, Dialer: o.DialRedis,
+		URL: s.RedisURL.Reveal(), Partitions: s.Partitions, Livemode: stripe.Livemode(),
+		AllowUnsafe: s.AllowUnsafeRedis,
+		Rates:       newBudget(s, stripe.Livemode()), MaxEvents: s.EventsMax, Dialer: o.DialRedis,
 	})
 	if err != nil {
 		return err
@@ -84,27 +92,34 @@ func Run(ctx context.Context, o Options) (err error) {
 	redis.SetLogger(redisLogger{log})
 	metrics := newMetrics()
 	replica := newReplicaName()
-	notifier, err := alert.New(alertOptions(s, st, replica, stripe.Livemode(), o.Version, log, metrics))
+	notifier, err := alert.New(alertOptions(s, st, replica, stripe.Livemode(),
+		o.Version, log, metrics))
 	if err != nil {
 		return fmt.Errorf("%w%w", err, ErrSetting)
 	}
 	metrics.initSinkSeries(notifier.SinkNames())
 	budget := newBudget(s, stripe.Livemode())
 	w, err := wiring.NewWorker(st, stripe, worker.Options{
-		Rules:       hold.Rules{ExpiryMargin: s.ExpiryMargin, Thresholds: s.AlertThresholds, Mirror: s.MirrorTerms},
-		Schedules:   worker.Schedules{Capture: s.ScheduleCapture, Expiry: s.ScheduleExpiry, Report: s.ScheduleReport, Purge: s.SchedulePurge, Reconcile: s.ScheduleReconcile},
+		Rules: hold.Rules{ExpiryMargin: s.ExpiryMargin, Thresholds: s.AlertThresholds,
+			Mirror: s.MirrorTerms},
+		Schedules: worker.Schedules{Capture: s.ScheduleCapture, Expiry: s.ScheduleExpiry,
+			Report: s.ScheduleReport, Purge: s.SchedulePurge, Reconcile: s.ScheduleReconcile},
 		ReadRate:    budget.Read,
 		WriteRate:   budget.Write,
 		TotalRate:   budget.Total,
-		Concurrency: s.Concurrency, Lease: s.Lease, CallTimeout: s.CallTimeout, Grace: s.ShutdownGrace, Retention: s.Retention,
-		Livemode: stripe.Livemode(), Replica: replica, Logger: log, Observer: workerObserver{metrics, notifier},
+		Concurrency: s.Concurrency, Lease: s.Lease, CallTimeout: s.CallTimeout,
+		Grace: s.ShutdownGrace, Retention: s.Retention,
+		Livemode: stripe.Livemode(), Replica: replica, Logger: log,
+		Observer:      workerObserver{metrics, notifier},
 		DecodeRequest: api.ParseScheduleRequest,
 	})
 	if err != nil {
 		return err
 	}
 	handler, err := api.New(api.Options{
-		Holds: holds(w), Reconciler: w.Reconciler, Authorizer: w.Authorizer, Deliveries: notifier, Livemode: stripe.Livemode(), Version: o.Version, Tokens: tokens, Metrics: metrics.handler(), Logger: log, LogLevel: o.Level,
+		Holds: holds(w), Reconciler: w.Reconciler, Authorizer: w.Authorizer, Deliveries: notifier,
+		Livemode: stripe.Livemode(), Version: o.Version, Tokens: tokens, Metrics: metrics.handler(),
+		Logger: log, LogLevel: o.Level,
 		Webhook: newWebhook(s, w.Webhooks),
 	})
 	if err != nil {
@@ -120,7 +135,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	server := api.NewServer(handler, log)
 
-	// The worker outlives the listener by design, so it has a context of its own.
+	// The worker outlives the listener by design, so it has a context of its
+	// own.
 	workerCtx, stopWorker := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWorker()
 	workerDone := make(chan error, 1)
@@ -131,7 +147,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	go func() { apiDone <- server.Serve(listener) }()
 
 	url := listenURL(listener.Addr())
-	log.Info("holdd is up", zap.String("version", o.Version), zap.String("listen", url), zap.Bool("livemode", stripe.Livemode()),
+	log.Info("holdd is up", zap.String("version", o.Version), zap.String("listen", url),
+		zap.Bool("livemode", stripe.Livemode()),
 		zap.Int("partitions", s.Partitions), zap.Int("concurrency", s.Concurrency))
 	if o.Ready != nil {
 		o.Ready(url)
@@ -159,8 +176,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	return err
 }
 
-// newBudget is what all replicas together may send. A sandbox has as much over all as for one kind of request; real accounts have
-// four times as much.
+// newBudget is what all replicas together may send. A sandbox has as much over
+// all as for one kind of request; real accounts have four times as much.
 func newBudget(s *config.Settings, livemode bool) store.Rates {
 	total := s.Rate
 	if livemode {
@@ -175,11 +192,17 @@ type workerObserver struct {
 	notifier *alert.Notifier
 }
 
-func (r workerObserver) ReadinessChecked(checks []health.Check) { r.notifier.ReadinessChecked(checks) }
+func (r workerObserver) ReadinessChecked(checks []health.Check) {
+	r.notifier.ReadinessChecked(checks)
+}
 
 // alertOptions say where to.
-func alertOptions(s *config.Settings, st *store.Store, replica string, livemode bool, version string, log *zap.Logger, m *metrics) alert.Options {
-	o := alert.Options{Store: st, Replica: replica, Logger: log, Observer: m, PingURL: s.PingURL.Reveal(), RunbookURL: s.RunbookURL, Livemode: livemode, Version: version}
+func alertOptions(
+	s *config.Settings, st *store.Store, replica string, livemode bool, version string,
+	log *zap.Logger, m *metrics,
+) alert.Options {
+	o := alert.Options{Store: st, Replica: replica, Logger: log, Observer: m,
+		PingURL: s.PingURL.Reveal(), RunbookURL: s.RunbookURL, Livemode: livemode, Version: version}
 	if zone, err := time.LoadLocation(s.AlertTimeZone); err == nil { // checked with the settings
 		o.TimeZone = zone
 	}
@@ -188,7 +211,8 @@ func alertOptions(s *config.Settings, st *store.Store, replica string, livemode 
 	}
 	if s.CallbackURL != "" {
 		minSeverity, _ := alert.ParseSeverity(s.CallbackSeverity) // all is none
-		o.Callback = &alert.Callback{URL: s.CallbackURL, Secret: s.CallbackSecret.Reveal(), MinSeverity: minSeverity}
+		o.Callback = &alert.Callback{URL: s.CallbackURL, Secret: s.CallbackSecret.Reveal(),
+			MinSeverity: minSeverity}
 	}
 	return o
 }
@@ -226,7 +250,8 @@ func readTokens(path string) (t *api.Tokens, err error) {
 	return t, nil
 }
 
-// newReplicaName is unique among replicas and across restarts, and tells an operator where to look.
+// newReplicaName is unique among replicas and across restarts, and tells an
+// operator where to look.
 func newReplicaName() string {
 	host, err := os.Hostname()
 	if err != nil {
@@ -244,10 +269,12 @@ func listenURL(a net.Addr) string {
 
 // holds are the parts of the worker that the API serves.
 func holds(w *worker.Worker) api.HoldService {
-	return api.HoldService{Scheduler: w.Scheduler, Changer: w.Changer, Reader: w.Reader, Planner: w.Planner, ReadinessChecker: w.Readiness}
+	return api.HoldService{Scheduler: w.Scheduler, Changer: w.Changer, Reader: w.Reader,
+		Planner: w.Planner, ReadinessChecker: w.Readiness}
 }
 
-// redisLogger takes what go-redis says of its connections. The worker says once when Redis is away and when it is back; this is the detail.
+// redisLogger takes what go-redis says of its connections. The worker says once
+// when Redis is away and when it is back; this is the detail.
 type redisLogger struct{ log *zap.Logger }
 
 func (l redisLogger) Printf(_ context.Context, format string, v ...any) {

@@ -7,12 +7,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// DeliveryAttempted implements alert.Observer, as do the methods below. A sink's name comes from the settings.
+// DeliveryAttempted implements alert.Observer, as do the methods below. A
+// sink's name comes from the settings.
 func (m *metrics) DeliveryAttempted(sink, kind, result string) {
 	m.deliveries.WithLabelValues(sink, kind, result).Inc()
 }
 
-// initSinkSeries makes the series that alerts watch: a first loss is an increase then, not a new series.
+// initSinkSeries makes the series that alerts watch: a first loss is an
+// increase then, not a new series.
 func (m *metrics) initSinkSeries(names []string) {
 	for _, sink := range names {
 		m.EventsDropped(sink, 0, 0)
@@ -43,8 +45,10 @@ func (m *metrics) EventsDropped(sink string, dead, lost int64) {
 }
 
 var (
-	backlogSecondsDesc = prometheus.NewDesc("holdd_delivery_backlog_seconds", "Age of the oldest event that a sink has not taken, by this replica if it delivers to it; 0 if none waits.", []string{"sink"}, nil)
-	parkedHoldsDesc    = prometheus.NewDesc("holdd_delivery_parked_holds", "Holds whose events a sink refuses while it takes those of others.", []string{"sink"}, nil)
+	backlogSecondsDesc = prometheus.NewDesc("holdd_delivery_backlog_seconds",
+		"Age of the oldest event that a sink has not taken, by this replica if it delivers to it; 0 if none waits.", []string{"sink"}, nil)
+	parkedHoldsDesc = prometheus.NewDesc("holdd_delivery_parked_holds",
+		"Holds whose events a sink refuses while it takes those of others.", []string{"sink"}, nil)
 )
 
 // backlogCollector are read when they are asked for: an age grows by itself.
@@ -68,18 +72,23 @@ func (b backlogCollector) Collect(ch chan<- prometheus.Metric) {
 				age = max(age, time.Since(p.oldestPending))
 			}
 		}
-		ch <- prometheus.MustNewConstMetric(backlogSecondsDesc, prometheus.GaugeValue, age.Seconds(), sink)
-		ch <- prometheus.MustNewConstMetric(parkedHoldsDesc, prometheus.GaugeValue, float64(parked), sink)
+		ch <- prometheus.MustNewConstMetric(backlogSecondsDesc,
+			prometheus.GaugeValue, age.Seconds(), sink)
+		ch <- prometheus.MustNewConstMetric(parkedHoldsDesc, prometheus.GaugeValue, float64(parked),
+			sink)
 	}
 }
 
-// capacityMaxAge is how long a look at the capacity counts. Of all replicas one looks, every 50 seconds; the others' last looks must not outlive it.
+// capacityMaxAge is how long a look at the capacity counts. Of all replicas one
+// looks, every 50 seconds; the others' last looks must not outlive it.
 const capacityMaxAge = 3 * time.Minute
 
 var (
 	capacityAtRiskHoldsDesc = prometheus.NewDesc("holdd_capacity_at_risk_holds",
 		"Holds that will lapse before their turn because more is due within a day than the budget lets through, by the replica that looked last: take the maximum.", nil, nil)
-	capacityAtRiskAmountDesc = prometheus.NewDesc("holdd_capacity_at_risk_minor_units", "What the holds of holdd_capacity_at_risk_holds hold, in minor units of its currency.", []string{"currency"}, nil)
+	capacityAtRiskAmountDesc = prometheus.NewDesc("holdd_capacity_at_risk_minor_units",
+		"What the holds of holdd_capacity_at_risk_holds hold, in minor units of its currency.",
+		[]string{"currency"}, nil)
 )
 
 // CapacityChecked implements [worker.Observer].
@@ -102,11 +111,14 @@ func (s capacityAtRiskCollector) Describe(ch chan<- *prometheus.Desc) {
 func (s capacityAtRiskCollector) Collect(ch chan<- prometheus.Metric) {
 	s.metrics.mu.Lock()
 	defer s.metrics.mu.Unlock()
-	if s.metrics.capacityCheckedAt.IsZero() || time.Since(s.metrics.capacityCheckedAt) > capacityMaxAge {
+	if s.metrics.capacityCheckedAt.IsZero() ||
+		time.Since(s.metrics.capacityCheckedAt) > capacityMaxAge {
 		return
 	}
-	ch <- prometheus.MustNewConstMetric(capacityAtRiskHoldsDesc, prometheus.GaugeValue, float64(s.metrics.capacity.Holds))
+	ch <- prometheus.MustNewConstMetric(capacityAtRiskHoldsDesc, prometheus.GaugeValue,
+		float64(s.metrics.capacity.Holds))
 	for _, sum := range s.metrics.capacity.Sums {
-		ch <- prometheus.MustNewConstMetric(capacityAtRiskAmountDesc, prometheus.GaugeValue, float64(sum.Amount), sum.Currency)
+		ch <- prometheus.MustNewConstMetric(capacityAtRiskAmountDesc, prometheus.GaugeValue,
+			float64(sum.Amount), sum.Currency)
 	}
 }

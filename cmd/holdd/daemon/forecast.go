@@ -12,9 +12,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// registerBuildInfo registers what doesn't change while the process runs: what it is, and how much it may ask of Stripe.
+// registerBuildInfo registers what doesn't change while the process runs: what
+// it is, and how much it may ask of Stripe.
 func (m *metrics) registerBuildInfo(version string, livemode bool, b store.Rates) {
-	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdd_build_info", Help: "Always 1: the version that runs, and whether it moves real money."},
+	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdd_build_info",
+		Help: "Always 1: the version that runs, and whether it moves real money."},
 		[]string{"version", "livemode"})
 	info.WithLabelValues(version, strconv.FormatBool(livemode)).Set(1)
 	limit := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdd_budget_requests_per_second",
@@ -26,13 +28,16 @@ func (m *metrics) registerBuildInfo(version string, livemode bool, b store.Rates
 }
 
 const (
-	// forecastTimeout bounds what a scrape waits for Redis, so that it still answers within Prometheus' usual ten seconds when Redis doesn't.
+	// forecastTimeout bounds what a scrape waits for Redis, so that it still
+	// answers within Prometheus' usual ten seconds when Redis doesn't.
 	forecastTimeout = 3 * time.Second
-	// forecastMaxAge is how old the plan may be that a scrape tells of: it reads many holds, and deadlines don't come closer by surprise.
+	// forecastMaxAge is how old the plan may be that a scrape tells of: it
+	// reads many holds, and deadlines don't come closer by surprise.
 	forecastMaxAge = time.Minute
 )
 
-// atRiskHorizons are the times ahead for which holds at risk are counted, longest first. The longest is the plan's span.
+// atRiskHorizons are the times ahead for which holds at risk are counted,
+// longest first. The longest is the plan's span.
 var atRiskHorizons = []struct {
 	label string
 	span  time.Duration
@@ -48,7 +53,9 @@ type planner interface {
 	Plan(ctx context.Context, next time.Duration) (query.Plan, error)
 }
 
-// forecastCollector is asked when somebody scrapes, and costs nothing otherwise. What can't be told for the moment is left out: an old figure would look like good news.
+// forecastCollector is asked when somebody scrapes, and costs nothing
+// otherwise. What can't be told for the moment is left out: an old figure would
+// look like good news.
 type forecastCollector struct {
 	readiness                                    readinessChecker
 	planner                                      planner
@@ -63,10 +70,12 @@ func newForecastCollector(r readinessChecker, p planner) *forecastCollector {
 	return &forecastCollector{
 		readiness: r,
 		planner:   p,
-		readyDesc: prometheus.NewDesc("holdd_ready", "Whether this replica has what it needs to work, as /readyz tells: 1 or 0 for each check.", []string{"check"}, nil),
+		readyDesc: prometheus.NewDesc("holdd_ready",
+			"Whether this replica has what it needs to work, as /readyz tells: 1 or 0 for each check.", []string{"check"}, nil),
 		atRiskHoldsDesc: prometheus.NewDesc("holdd_at_risk_holds",
 			"Open holds that may lapse for what they are (paused, refused, without a time), by how soon their deadline comes; those of an hour are among those of a day. At most 100, nearest deadline first. Those that only come too late in the queue are in holdd_capacity_at_risk_holds.", []string{"within"}, nil),
-		atRiskAmountDesc: prometheus.NewDesc("holdd_at_risk_minor_units", "What the holds of holdd_at_risk_holds within a day hold, in minor units of its currency.", []string{"currency"}, nil),
+		atRiskAmountDesc: prometheus.NewDesc("holdd_at_risk_minor_units",
+			"What the holds of holdd_at_risk_holds within a day hold, in minor units of its currency.", []string{"currency"}, nil),
 	}
 }
 
@@ -105,7 +114,8 @@ func (o *forecastCollector) Collect(ch chan<- prometheus.Metric) {
 				n++
 			}
 		}
-		ch <- prometheus.MustNewConstMetric(o.atRiskHoldsDesc, prometheus.GaugeValue, float64(n), h.label)
+		ch <- prometheus.MustNewConstMetric(o.atRiskHoldsDesc, prometheus.GaugeValue, float64(n),
+			h.label)
 	}
 	for i := range p.AtRisk {
 		if h := &p.AtRisk[i].Hold; h.Currency != "" {
@@ -113,11 +123,13 @@ func (o *forecastCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	for currency, sum := range sums {
-		ch <- prometheus.MustNewConstMetric(o.atRiskAmountDesc, prometheus.GaugeValue, float64(sum), currency)
+		ch <- prometheus.MustNewConstMetric(o.atRiskAmountDesc, prometheus.GaugeValue, float64(sum),
+			currency)
 	}
 }
 
-// cachedPlan makes a plan, or gives the one that is recent enough. One at a time: several that scrape at once share it.
+// cachedPlan makes a plan, or gives the one that is recent enough. One at a
+// time: several that scrape at once share it.
 func (o *forecastCollector) cachedPlan(ctx context.Context) (query.Plan, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -43,7 +43,8 @@ func metricValue(tb testing.TB, r *replica, name string, header http.Header) flo
 	return f
 }
 
-// Who has no token, a wrong one, or one that may only read does nothing, and is counted. Stripe needs none.
+// Who has no token, a wrong one, or one that may only read does nothing, and is
+// counted. Stripe needs none.
 func TestTokens_EveryEndpoint(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, unlimitedStripeOptions)
@@ -104,7 +105,8 @@ func TestTokens_EveryEndpoint(t *testing.T) {
 	}
 }
 
-// Only what one of the secrets signed lately is taken. All else changes nothing, and is counted.
+// Only what one of the secrets signed lately is taken. All else changes
+// nothing, and is counted.
 func TestWebhook_InvalidSignature(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, unlimitedStripeOptions)
@@ -170,7 +172,8 @@ func TestWebhook_InvalidSignature(t *testing.T) {
 	}
 }
 
-// Connections that trickle, headers without end and floods: they are cut off, the memory stays small, and everybody else is served meanwhile.
+// Connections that trickle, headers without end and floods: they are cut off,
+// the memory stays small, and everybody else is served meanwhile.
 func TestAPI_SlowClientsAndFlood(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, unlimitedStripeOptions)
@@ -203,8 +206,10 @@ func TestAPI_SlowClientsAndFlood(t *testing.T) {
 		}
 	}
 
-	// Headers that never end, events and bodies that never come. Of bodies there are fewer than requests that the API serves at a time: who may send
-	// one is let in, by a token or from this machine, before it is read. Each connection's time is its own: it begins when it is dialled.
+	// Headers that never end, events and bodies that never come. Of bodies
+	// there are fewer than requests that the API serves at a time: who may send
+	// one is let in, by a token or from this machine, before it is read. Each
+	// connection's time is its own: it begins when it is dialled.
 	kinds := []struct {
 		what, begins string
 		longest      time.Duration // until one was cut off
@@ -213,7 +218,8 @@ func TestAPI_SlowClientsAndFlood(t *testing.T) {
 		{what: "events", begins: "POST " + api.WebhookPath + " HTTP/1.1\r\nHost: localhost\r\nStripe-Signature: t=1,v1=00\r\nContent-Length: 1000\r\n\r\n{"},
 		{what: "bodies", begins: "POST /v1/holds HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"},
 	}
-	// Time is counted in ticks of this process: while the whole machine stands still, as virtual ones do at times, nobody can be cut off.
+	// Time is counted in ticks of this process: while the whole machine stands
+	// still, as virtual ones do at times, nobody can be cut off.
 	const tick = 100 * time.Millisecond
 	var ticks atomic.Int64
 	ticker := time.NewTicker(tick)
@@ -236,7 +242,8 @@ func TestAPI_SlowClientsAndFlood(t *testing.T) {
 		c := dial()
 		fmt.Fprint(c, kind.begins)
 		wg.Go(func() {
-			_ = c.SetReadDeadline(began.Add(2 * time.Minute)) // a connection that can't have one fails below
+			// a connection that can't have one fails below
+			_ = c.SetReadDeadline(began.Add(2 * time.Minute))
 			_, err := io.Copy(io.Discard, c)
 			took := time.Duration(ticks.Load()-from) * tick
 			mu.Lock()

@@ -17,7 +17,8 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// TestCallbacks_SignedEventsAndAlerts looks at what the shipped binary tells a booking system, a chat and a dead man's switch.
+// TestCallbacks_SignedEventsAndAlerts looks at what the shipped binary tells a
+// booking system, a chat and a dead man's switch.
 func TestCallbacks_SignedEventsAndAlerts(t *testing.T) {
 	t.Parallel()
 	const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqrTwjU"

@@ -33,7 +33,8 @@ func (w *world) countAuthorizations() map[string]int {
 	return n
 }
 
-// A card that works, one whose bank wants the guest, one that is refused and another card after it, each captured at its time.
+// A card that works, one whose bank wants the guest, one that is refused and
+// another card after it, each captured at its time.
 func TestAuthorize_CardOutcomes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, unlimitedStripeOptions)
@@ -55,7 +56,8 @@ func TestAuthorize_CardOutcomes(t *testing.T) {
 		t.Errorf("the same again: %+v %v", again, err)
 	}
 
-	// The bank wants the guest: the browser gets the secret, and the other replica confirms.
+	// The bank wants the guest: the browser gets the secret, and the other
+	// replica confirms.
 	pending, err := r.client.Authorize(ctx, "click-0002", newAuthorizeRequest("pm_card_threeDSecure2Required", at))
 	st, _ := w.sim.Intent(pending.ID)
 	if err != nil || pending.Status != "requires_action" || pending.Hold != nil || pending.ClientSecret == "" || pending.ClientSecret != st.ClientSecret || pending.NextAction == nil {
@@ -99,7 +101,8 @@ func TestAuthorize_CardOutcomes(t *testing.T) {
 	checkNoErrorsLogged(t, r)
 }
 
-// checkSecretNotStored checks that a client secret stands nowhere in Redis. That it is in no log is checked of every line.
+// checkSecretNotStored checks that a client secret stands nowhere in Redis.
+// That it is in no log is checked of every line.
 func (w *world) checkSecretNotStored(secret string) {
 	w.tb.Helper()
 	for key, dump := range w.dumpRedis() {
@@ -109,7 +112,8 @@ func (w *world) checkSecretNotStored(secret string) {
 	}
 }
 
-// What the guest doesn't finish within the hour is canceled and told of. Stripe's clock is an hour behind, but for the last seconds.
+// What the guest doesn't finish within the hour is canceled and told of.
+// Stripe's clock is an hour behind, but for the last seconds.
 func TestAuthorize_AbandonedIsCanceled(t *testing.T) {
 	t.Parallel()
 	o := unlimitedStripeOptions
@@ -121,7 +125,8 @@ func TestAuthorize_AbandonedIsCanceled(t *testing.T) {
 	if err != nil || pending.Status != "requires_action" {
 		t.Fatalf("%s %v", pending.Status, err)
 	}
-	// In its last two minutes nobody confirms it any more, so that the cancel can't take an authorization with it.
+	// In its last two minutes nobody confirms it any more, so that the cancel
+	// can't take an authorization with it.
 	if err := w.sim.Dashboard().CompleteAction(pending.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -149,10 +154,12 @@ func TestAuthorize_AbandonedIsCanceled(t *testing.T) {
 	w.checkSecretNotStored(pending.ClientSecret)
 }
 
-// A double click twenty times over, at a replica that is killed while Stripe is at it, and the callers' retries at another one: one PaymentIntent.
+// A double click twenty times over, at a replica that is killed while Stripe is
+// at it, and the callers' retries at another one: one PaymentIntent.
 func TestAuthorize_IdempotentAcrossCrash(t *testing.T) {
 	t.Parallel()
-	for _, after := range []bool{false, true} { // the kill comes before Stripe took the card, or after
+	for _, after := range []bool{false, true} {
+		// the kill comes before Stripe took the card, or after
 		t.Run(fmt.Sprintf("effect %v", after), func(t *testing.T) {
 			t.Parallel()
 			arrived := make(chan struct{})

@@ -18,7 +18,8 @@ type cliRunner struct {
 	env []string
 }
 
-// runCommand expects a command to end with a code, and its output to contain all of want.
+// runCommand expects a command to end with a code, and its output to contain
+// all of want.
 func (d *cliRunner) runCommand(code int, args []string, want ...string) (stdout string) {
 	d.tb.Helper()
 	got, out, errs := runHoldd(d.tb, d.bin, d.env, args...)
@@ -83,7 +84,8 @@ func TestCLI_Commands(t *testing.T) {
 		t.Errorf("the first hold is %+v", v)
 	}
 
-	// Change and pause: nothing moves, not even when the time of a paused hold comes.
+	// Change and pause: nothing moves, not even when the time of a paused hold
+	// comes.
 	d.runCommand(0, []string{"reschedule", "BK-1", "--capture-amount", "7500", "--capture-at", "+24h"}, "75.00 EUR of 100.00 EUR scheduled")
 	d.runCommand(0, []string{"pause", "BK-1"}, "paused")
 	d.runCommand(0, []string{"pause", "BK-2"}, "paused")

@@ -13,15 +13,18 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// slowStripeOptions takes a while for each capture, the effect first, so that whoever is killed leaves calls behind whose answer nobody hears.
+// slowStripeOptions takes a while for each capture, the effect first, so that
+// whoever is killed leaves calls behind whose answer nobody hears.
 var slowStripeOptions = stripesim.Options{Seed: 5, EndpointRate: -1, OverallRate: -1, ServiceTime: 150 * time.Millisecond}
 
-// shortLeaseDuration is short, so that the tests don't take long. That it is 30 s if nothing is set is shown by TestConfig_DefaultLease.
+// shortLeaseDuration is short, so that the tests don't take long. That it is 30
+// s if nothing is set is shown by TestConfig_DefaultLease.
 const shortLeaseDuration = 10 * time.Second
 
 var shortLeaseSettings = append([]string{"HOLDD_LEASE=10s", "HOLDD_CALL_TIMEOUT=4s", "HOLDD_CONCURRENCY=32"}, highBudgetSettings...)
 
-// waitMidDrain waits until each replica has seen some holds to their end and most are still to come.
+// waitMidDrain waits until each replica has seen some holds to their end and
+// most are still to come.
 func (w *world) waitMidDrain(all []booking) {
 	w.tb.Helper()
 	storetest.WaitUntil(w.tb, processTimeout, "every replica takes part in the drain", func() bool {
@@ -37,7 +40,8 @@ func (w *world) waitMidDrain(all []booking) {
 	}
 }
 
-// leaseEnds are the holds that a replica has claimed, with the end of each lease in Redis' time.
+// leaseEnds are the holds that a replica has claimed, with the end of each
+// lease in Redis' time.
 func (w *world) leaseEnds() map[string]float64 {
 	w.tb.Helper()
 	rdb := w.redis.Client()
@@ -91,7 +95,8 @@ func TestDrain_ReplicaKilled(t *testing.T) {
 
 func TestDrain_ReplicaResumesAfterLeaseExpired(t *testing.T) {
 	t.Parallel()
-	// On a busy machine the moment of the stop can be one at which the replica holds no claim. Such a round is right and shows nothing.
+	// On a busy machine the moment of the stop can be one at which the replica
+	// holds no claim. Such a round is right and shows nothing.
 	for range 3 {
 		if resumeAfterLeaseExpired(t) {
 			return
@@ -100,7 +105,8 @@ func TestDrain_ReplicaResumesAfterLeaseExpired(t *testing.T) {
 	t.Error("the sleeper never had anything to lose: this test shows nothing")
 }
 
-// resumeAfterLeaseExpired reports whether the sleeper found claims of its own taken over.
+// resumeAfterLeaseExpired reports whether the sleeper found claims of its own
+// taken over.
 func resumeAfterLeaseExpired(t *testing.T) bool {
 	w := newWorld(t, slowStripeOptions)
 	bin := binaryPath(t, buildRace)
@@ -131,7 +137,8 @@ func TestDrain_GracefulShutdown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, slowStripeOptions)
 	bin := binaryPath(t, buildRace)
-	// A lease of ten minutes: who had to wait for one would not be done in time.
+	// A lease of ten minutes: who had to wait for one would not be done in
+	// time.
 	settings := append([]string{"HOLDD_LEASE=10m", "HOLDD_SHUTDOWN_GRACE=10s", "HOLDD_CONCURRENCY=32"}, highBudgetSettings...)
 	first := w.startReplica(bin, settings...)
 	all := setDueAt(w.authorizeBookings(600), afterNow(2*time.Second))

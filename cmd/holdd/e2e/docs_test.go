@@ -37,8 +37,8 @@ func TestReadme_IsShort(t *testing.T) {
 	}
 }
 
-// TestGuards_TableIsComplete compares the table of guards with the mutants, which remove one guard
-// each.
+// TestGuards_TableIsComplete compares the table of guards with the mutants,
+// which remove one guard each.
 func TestGuards_TableIsComplete(t *testing.T) {
 	const page = "deploy/docs/guarantees.md"
 	files, err := filepath.Glob(filepath.Join(moduleRoot, "worker/simtest/testdata/mutants/*.txt"))
@@ -82,7 +82,8 @@ func TestGuards_TableIsComplete(t *testing.T) {
 	}
 }
 
-// TestContributing_WalkExists checks that the files and functions that the walk names exist.
+// TestContributing_WalkExists checks that the files and functions that the walk
+// names exist.
 func TestContributing_WalkExists(t *testing.T) {
 	const page = ".github/CONTRIBUTING.md"
 	_, walk, ok := strings.Cut(read(t, page), "\n## One hold, file by file\n")
@@ -90,7 +91,8 @@ func TestContributing_WalkExists(t *testing.T) {
 		t.Fatalf("%s has no walk", page)
 	}
 	walk, _, _ = strings.Cut(walk, "\n## ")
-	// A step is "| [file](../file) | `Function`, `Type.Method` | what happens |".
+	// A step is "| [file](../file) | `Function`, `Type.Method` | what happens
+	// |".
 	step := regexp.MustCompile(`(?m)^\| \[([^\]]+)\]\(\.\./([^)]+)\) \| ([^|]+) \|`)
 	name := regexp.MustCompile("`([A-Za-z]+\\.)?([A-Za-z_]+)`")
 	steps := step.FindAllStringSubmatch(walk, -1)

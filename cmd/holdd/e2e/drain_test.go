@@ -33,7 +33,8 @@ func TestDrain_CapturesEachHoldOnce(t *testing.T) {
 	}
 }
 
-// The measuring tests share the machine with each other only: the others wait until they are done.
+// The measuring tests share the machine with each other only: the others wait
+// until they are done.
 func TestPerformance(t *testing.T) {
 	t.Run("lateness", testLateness)
 	t.Run("budget", testBudget)
@@ -41,7 +42,8 @@ func TestPerformance(t *testing.T) {
 	t.Run("size", testSize)
 }
 
-// testLateness shows how late a hold is acted on when there is nothing to wait for.
+// testLateness shows how late a hold is acted on when there is nothing to wait
+// for.
 func testLateness(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, stripesim.Options{Seed: 2})
@@ -49,7 +51,8 @@ func testLateness(t *testing.T) {
 	all := w.authorizeBookings(20)
 	first := afterNow(2 * time.Second)
 	for i := range all {
-		all[i].due = first.Add(time.Duration(i) * 233 * time.Millisecond) // never twice at the same place between two ticks
+		// never twice at the same place between two ticks
+		all[i].due = first.Add(time.Duration(i) * 233 * time.Millisecond)
 	}
 	stalls := measureMachineStalls(t)
 	w.scheduleBookings(r, all)
@@ -71,10 +74,12 @@ func testLateness(t *testing.T) {
 	}
 }
 
-// testBudget lets more fall due than Stripe lets through in a second, with nothing set: no request is refused, and the nearest deadline goes first.
+// testBudget lets more fall due than Stripe lets through in a second, with
+// nothing set: no request is refused, and the nearest deadline goes first.
 func testBudget(t *testing.T) {
 	t.Parallel()
-	// A sandbox has 25 a second over all, not only for each endpoint. Reads are drawn from the same.
+	// A sandbox has 25 a second over all, not only for each endpoint. Reads are
+	// drawn from the same.
 	w := newWorld(t, stripesim.Options{Seed: 3, EndpointRate: 25, OverallRate: 25})
 	r := w.startReplica(binaryPath(t, buildRelease))
 	all := setDueAt(w.authorizeBookings(150), afterNow(2*time.Second))
@@ -83,7 +88,8 @@ func testBudget(t *testing.T) {
 		w.sim.SetCaptureBefore(all[i].id, all[i].deadline)
 	}
 	w.scheduleBookings(r, all)
-	// These have nothing told along: they are read at Stripe while the budget allows, and the rest in the background.
+	// These have nothing told along: they are read at Stripe while the budget
+	// allows, and the rest in the background.
 	const unknown = 40
 	reads := w.authorizeBookings(unknown)
 	reqs := make([]hold.ScheduleRequest, unknown)
@@ -107,7 +113,8 @@ func testBudget(t *testing.T) {
 	}
 	slices.SortStableFunc(captures, func(a, b stripesim.Effect) int { return cmp.Compare(a.Seq, b.Seq) })
 	for i, e := range captures {
-		// What is under way at the same time may arrive in any order; with this budget that is a handful.
+		// What is under way at the same time may arrive in any order; with this
+		// budget that is a handful.
 		if d := i - rank[e.Intent]; d < -5 || d > 5 {
 			t.Errorf("capture %d was of the hold with the %d. nearest deadline", i+1, rank[e.Intent]+1)
 		}

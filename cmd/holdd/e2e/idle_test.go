@@ -14,7 +14,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// testIdle looks at what a daemon with a thousand holds that are not due yet costs the machine that it runs on.
+// testIdle looks at what a daemon with a thousand holds that are not due yet
+// costs the machine that it runs on.
 func testIdle(t *testing.T) {
 	t.Parallel()
 	if _, err := os.Stat("/proc/self/stat"); err != nil {
@@ -22,10 +23,13 @@ func testIdle(t *testing.T) {
 		return
 	}
 	w := newWorld(t, stripesim.Options{Seed: 4})
-	r := w.startReplica(binaryPath(t, buildRelease), "HOLDD_MIRROR_TERMS=false") // to write a thousand holds' terms to Stripe is a minute's work, and not idleness
+	// to write a thousand holds' terms to Stripe is a minute's work, and not
+	// idleness
+	r := w.startReplica(binaryPath(t, buildRelease), "HOLDD_MIRROR_TERMS=false")
 	all := setDueAt(w.authorizeBookings(1000), afterNow(24*time.Hour))
 
-	// Idle is what comes after the work of taking them in: from when a second brings less than a twentieth of one.
+	// Idle is what comes after the work of taking them in: from when a second
+	// brings less than a twentieth of one.
 	const tick = time.Second / 100 // what the kernel counts in, for programs
 	calm := func(d, most time.Duration) (used time.Duration, ok bool) {
 		from, began := cpuTime(t, r.pid()), time.Now()
@@ -36,8 +40,9 @@ func testIdle(t *testing.T) {
 	rest := func(d time.Duration) {
 		storetest.WaitUntil(t, d+30*time.Second, "the daemon comes to rest", func() bool { _, ok := calm(d, time.Duration(d.Seconds()*5*float64(tick))); return ok })
 	}
-	// They come a few at a time, after the daemon has looked after what its start left: memory has to be given back after a collection now and then as well
-	// as after many in a row.
+	// They come a few at a time, after the daemon has looked after what its
+	// start left: memory has to be given back after a collection now and then
+	// as well as after many in a row.
 	rest(6 * time.Second)
 	for some := range slices.Chunk(all, 100) {
 		w.scheduleBookings(r, some)
@@ -56,8 +61,10 @@ func testIdle(t *testing.T) {
 	}
 }
 
-// cpuTime is what a process has used so far, in user and system mode. The kernel's count in ticks misses work that is shorter than one, and
-// all of an idle daemon's is; what the scheduler counts for each thread is exact. Threads of a Go program stay.
+// cpuTime is what a process has used so far, in user and system mode. The
+// kernel's count in ticks misses work that is shorter than one, and all of an
+// idle daemon's is; what the scheduler counts for each thread is exact. Threads
+// of a Go program stay.
 func cpuTime(tb testing.TB, pid int) time.Duration {
 	tb.Helper()
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))

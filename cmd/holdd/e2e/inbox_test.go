@@ -38,7 +38,8 @@ func newInboxEntry(tb testing.TB, req hold.ScheduleRequest) []string {
 	return []string{"hold", string(b)}
 }
 
-// What was written while no daemon ran is taken in by the first one that does. What can't be is kept with the reason.
+// What was written while no daemon ran is taken in by the first one that does.
+// What can't be is kept with the reason.
 func TestInbox_ReadAfterStart(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, unlimitedStripeOptions)
@@ -74,7 +75,8 @@ func TestInbox_ReadAfterStart(t *testing.T) {
 	if err != nil || len(rejected) != len(bad) {
 		t.Fatalf("%d rejected: %v %v", len(rejected), rejected, err)
 	}
-	byCode := map[any]map[string]any{} // what is wrong by itself is told before what is compared with the schedule
+	// what is wrong by itself is told before what is compared with the schedule
+	byCode := map[any]map[string]any{}
 	for _, r := range rejected {
 		byCode[r.Values["code"]] = r.Values
 	}
@@ -100,12 +102,14 @@ func TestInbox_ReadAfterStart(t *testing.T) {
 	}
 }
 
-// A replica that is killed with entries in its hands: another one takes them over, and each is one hold.
+// A replica that is killed with entries in its hands: another one takes them
+// over, and each is one hold.
 func TestInbox_TakenOverFromDeadReplica(t *testing.T) {
 	t.Parallel()
 	const many = 2_000
 	o := unlimitedStripeOptions
-	o.FaultFunc = func(c stripesim.Call) stripesim.Fault { // each is looked up at Stripe, and that takes its time
+	o.FaultFunc = func(c stripesim.Call) stripesim.Fault {
+		// each is looked up at Stripe, and that takes its time
 		if c.Class == stripesim.ClassRetrieve {
 			return stripesim.Fault{RequestDelay: 20 * time.Millisecond}
 		}
@@ -155,6 +159,8 @@ func TestInbox_TakenOverFromDeadReplica(t *testing.T) {
 	}
 	w.waitForCaptures(other, many, 2*time.Minute)
 	w.checkCaptures(other, all, exactlyOnce)
-	// It says that the first one died; and two thousand captures at one moment can be more than a busy machine answers within a short lease's time for a call.
+	// It says that the first one died; and two thousand captures at one moment
+	// can be more than a busy machine answers within a short lease's time for a
+	// call.
 	checkNoErrorsLogged(t, other, `"event":"replica.stopped"`, "Stripe unavailable")
 }

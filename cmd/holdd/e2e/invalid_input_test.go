@@ -33,8 +33,9 @@ type rawResponse struct {
 	text string
 }
 
-// sendRaw sends a request as it stands, without a client that could put it right, and reads the answer while the body is still being sent: a
-// body that is refused is not read to its end. chunked leaves the length open.
+// sendRaw sends a request as it stands, without a client that could put it
+// right, and reads the answer while the body is still being sent: a body that
+// is refused is not read to its end. chunked leaves the length open.
 func sendRaw(tb testing.TB, r *replica, method, path string, header http.Header, body []byte, chunked bool) rawResponse {
 	tb.Helper()
 	addr := strings.TrimPrefix(r.url, "http://")
@@ -43,7 +44,8 @@ func sendRaw(tb testing.TB, r *replica, method, path string, header http.Header,
 		tb.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(processTimeout)) // a connection that can't have one fails below
+	// a connection that can't have one fails below
+	_ = conn.SetDeadline(time.Now().Add(processTimeout))
 	var head bytes.Buffer
 	var end []byte
 	fmt.Fprintf(&head, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n", method, path, addr)
@@ -79,7 +81,8 @@ func sendRaw(tb testing.TB, r *replica, method, path string, header http.Header,
 	return a
 }
 
-// dumpRedis is everything that Redis keeps of holds, byte by byte: holds, orders, events.
+// dumpRedis is everything that Redis keeps of holds, byte by byte: holds,
+// orders, events.
 func (w *world) dumpRedis() map[string]string {
 	w.tb.Helper()
 	rdb := w.redis.Client()
@@ -110,7 +113,8 @@ func (w *world) dumpRedis() map[string]string {
 func TestAPI_InvalidInputChangesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, unlimitedStripeOptions)
-	// What holdd does by itself must not look like something that wrong input did.
+	// What holdd does by itself must not look like something that wrong input
+	// did.
 	r := w.startReplica(binaryPath(t, buildRelease), append([]string{"HOLDD_MIRROR_TERMS=false"}, highBudgetSettings...)...)
 	w.waitForFirstReconcile(r)
 	at := afterNow(48 * time.Hour)

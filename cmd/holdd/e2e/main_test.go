@@ -15,7 +15,8 @@ var binaryDir string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// The tests wait far more than they compute: for leases, for backed-off retries. More of them run at once than there are cores.
+	// The tests wait far more than they compute: for leases, for backed-off
+	// retries. More of them run at once than there are cores.
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
@@ -35,7 +36,8 @@ var buildRelease = sync.OnceValues(func() (string, error) {
 	return buildBinary("holdd", []string{"CGO_ENABLED=0"}, "-trimpath", "-ldflags", "-s -w")
 })
 
-// buildRace is the same with the race detector, for the tests in which the most happens at once.
+// buildRace is the same with the race detector, for the tests in which the most
+// happens at once.
 var buildRace = sync.OnceValues(func() (string, error) { return buildBinary("holdd-race", nil, "-race") })
 
 func buildBinary(name string, env []string, flags ...string) (string, error) {

@@ -11,7 +11,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// checkNoneGivenUp looks that no hold was given up: each is captured or still to be.
+// checkNoneGivenUp looks that no hold was given up: each is captured or still
+// to be.
 func (w *world) checkNoneGivenUp(r *replica) {
 	w.tb.Helper()
 	for _, s := range []hold.State{hold.Attention, hold.Canceled, hold.Expired, hold.Paused, hold.Waiting} {
@@ -35,7 +36,8 @@ func TestDrain_StripeUnavailable(t *testing.T) {
 		ok, checks := r.readiness()
 		return !ok && checks["stripe"].Name != "" && !checks["stripe"].OK && checks["redis"].OK
 	})
-	// A hold can be scheduled all the same: a booking system must not go down with Stripe.
+	// A hold can be scheduled all the same: a booking system must not go down
+	// with Stripe.
 	late := setDueAt(w.authorizeBookings(1), afterNow(time.Second))
 	v, created, err := r.client.Schedule(t.Context(), hold.ScheduleRequest{PaymentIntent: late[0].id, Reference: bookingReference(0), CaptureAt: formatTime(late[0].due)})
 	if err != nil || !created || v.Verified {
@@ -91,7 +93,8 @@ func TestDrain_KeyRejected(t *testing.T) {
 	}
 }
 
-// newRandomFaults makes one call in so many go wrong, for each intent a few times at the most, so that a test has an end.
+// newRandomFaults makes one call in so many go wrong, for each intent a few
+// times at the most, so that a test has an end.
 func newRandomFaults(seed uint64) func(stripesim.Call) stripesim.Fault {
 	kinds := []stripesim.FaultKind{stripesim.FaultDropRequest, stripesim.FaultDropReply, stripesim.FaultBrokenBody, stripesim.FaultCutBody, stripesim.FaultErrorAfter,
 		stripesim.FaultUnavailable, stripesim.FaultHTML, stripesim.FaultHTMLAfter, stripesim.FaultFailedDependency, stripesim.FaultKeyInUse, stripesim.FaultLockTimeout, stripesim.FaultRateLimited}
@@ -106,7 +109,8 @@ func newRandomFaults(seed uint64) func(stripesim.Call) stripesim.Fault {
 		}
 		met[c.Intent]++
 		if len(met) == 1 {
-			// A stored 500 without an effect: only reading back can tell, and that has to wait until no request can be under way.
+			// A stored 500 without an effect: only reading back can tell, and
+			// that has to wait until no request can be under way.
 			return stripesim.Fault{Kind: stripesim.FaultErrorBefore}
 		}
 		return stripesim.Fault{Kind: kinds[r.IntN(len(kinds))], ReplyDelay: time.Duration(r.IntN(50)) * time.Millisecond}

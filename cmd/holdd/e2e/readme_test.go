@@ -35,7 +35,8 @@ const (
 // readmeSnippet is a block of a page.
 type readmeSnippet struct{ heading, language, text string }
 
-// readSnippets returns the blocks of one section of a page. A block may be indented.
+// readSnippets returns the blocks of one section of a page. A block may be
+// indented.
 func readSnippets(tb testing.TB, page, section string) (out []readmeSnippet) {
 	tb.Helper()
 	b, err := os.ReadFile(filepath.Join(moduleRoot, page))
@@ -68,7 +69,8 @@ func readSnippets(tb testing.TB, page, section string) (out []readmeSnippet) {
 	return out
 }
 
-// run runs a snippet as it stands, from the folder of the README, with nothing of the test's environment but where programs are.
+// run runs a snippet as it stands, from the folder of the README, with nothing
+// of the test's environment but where programs are.
 func (s readmeSnippet) run(tb testing.TB, env ...string) string {
 	tb.Helper()
 	var cmd *exec.Cmd
@@ -177,8 +179,9 @@ func (s *stripesimProcess) authorizeHold() string {
 	return in.ID
 }
 
-// TestReadmeFirstHold runs the README's steps from the first hold on as they stand, with the
-// simulator's address in place of Stripe's and the built binary in place of make's.
+// TestReadmeFirstHold runs the README's steps from the first hold on as they
+// stand, with the simulator's address in place of Stripe's and the built binary
+// in place of make's.
 func TestReadmeFirstHold(t *testing.T) {
 	t.Parallel()
 	var steps []string
@@ -203,8 +206,9 @@ func TestReadmeFirstHold(t *testing.T) {
 	}
 }
 
-// TestReadmeRequests runs what requests.md shows of each source as it stands, on the built binary, a
-// real Redis, and the simulator as a process: the hold gets there, and is captured at its time.
+// TestReadmeRequests runs what requests.md shows of each source as it stands,
+// on the built binary, a real Redis, and the simulator as a process: the hold
+// gets there, and is captured at its time.
 func TestReadmeRequests(t *testing.T) {
 	t.Parallel()
 	blocks := readSnippets(t, requestsPage, "Sources")
@@ -217,7 +221,8 @@ func TestReadmeRequests(t *testing.T) {
 	stop := d.server.Close // events that nobody waits for any more
 	t.Cleanup(stop)
 
-	// The binary that the page names is where it says, for those who stand beside it.
+	// The binary that the page names is where it says, for those who stand
+	// beside it.
 	bin := t.TempDir()
 	if err := os.Symlink(binaryPath(t, buildRelease), filepath.Join(bin, "holdd")); err != nil {
 		t.Fatal(err)
@@ -261,7 +266,8 @@ func TestReadmeRequests(t *testing.T) {
 			scheduled(pi, "inbox")
 			due = append(due, pi)
 		case strings.HasPrefix(name, "Stripe metadata") && strings.Contains(s.text, "holdd reconcile"):
-			s.text = strings.ReplaceAll(s.text, ".build/", bin+"/") // all that is changed: where make build has put it
+			// all that is changed: where make build has put it
+			s.text = strings.ReplaceAll(s.text, ".build/", bin+"/")
 			s.run(t, env("")...)
 		case strings.HasPrefix(name, "Stripe metadata"):
 			s.run(t, env("")...)
@@ -281,7 +287,9 @@ func TestReadmeRequests(t *testing.T) {
 			scheduled(newest(), "api")
 			due = append(due, newest())
 		case strings.HasPrefix(name, "Webhooks"):
-			d.dropAll.Store(true) // that of its placing as well: a look that it asks for could meet the capture first
+			// that of its placing as well: a look that it asks for could meet
+			// the capture first
+			d.dropAll.Store(true)
 			pi := sim.authorizeHold()
 			w.scheduleAll(r, []hold.ScheduleRequest{{PaymentIntent: pi, CaptureAt: formatTime(at)}})
 			sim.callControl(http.MethodPost, "/_sim/dashboard/"+pi+"/capture", `{}`, nil)

@@ -16,7 +16,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// variedRequest is the nth of many holds, of every kind that there is: cards, currencies with and without minor units, accounts, times, amounts, policies.
+// variedRequest is the nth of many holds, of every kind that there is: cards,
+// currencies with and without minor units, accounts, times, amounts, policies.
 func (w *world) variedRequest(i int, metadata map[string]string) (hold.ScheduleRequest, stripesim.Hold) {
 	at := afterNow(time.Duration(10+i%30) * time.Hour)
 	h := stripesim.Hold{Amount: 10_000 + int64(i), Currency: []string{"eur", "jpy", "kwd", "usd", "krw"}[i%5], Metadata: metadata, PaymentMethod: "pm_card_visa"}
@@ -79,7 +80,8 @@ func (w *world) openHolds(r *replica) map[string]string {
 	return out
 }
 
-// Ten thousand holds of every kind, come by every way, and a Redis that is emptied: the schedule is what it was, and goes on.
+// Ten thousand holds of every kind, come by every way, and a Redis that is
+// emptied: the schedule is what it was, and goes on.
 func TestReconcile_RebuildsEmptiedRedis(t *testing.T) {
 	t.Parallel()
 	const many = 10_000

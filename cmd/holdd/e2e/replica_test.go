@@ -16,7 +16,8 @@ import (
 	"github.com/holdd/holdd/worker/api"
 )
 
-// processTimeout is how long a process may take to come up or down on a busy machine.
+// processTimeout is how long a process may take to come up or down on a busy
+// machine.
 const processTimeout = time.Minute
 
 // replica is a holdd serve process.
@@ -31,7 +32,8 @@ type replica struct {
 	killed bool // by SIGKILL: its last line may be half a line
 }
 
-// startReplica runs the binary until the test ends. env are settings as KEY=value; nothing of the test's own environment is seen.
+// startReplica runs the binary until the test ends. env are settings as
+// KEY=value; nothing of the test's own environment is seen.
 func startReplica(tb testing.TB, name, bin string, env ...string) *replica {
 	tb.Helper()
 	r := &replica{tb: tb, name: name, log: newProcessLog(), ended: make(chan struct{})}
@@ -64,7 +66,8 @@ func startReplica(tb testing.TB, name, bin string, env ...string) *replica {
 	return r
 }
 
-// stopAndCheckLog ends the process if it still runs, and looks at everything that it wrote.
+// stopAndCheckLog ends the process if it still runs, and looks at everything
+// that it wrote.
 func (r *replica) stopAndCheckLog() {
 	if !r.hasEnded() {
 		r.sendSignal(syscall.SIGKILL)
@@ -119,7 +122,8 @@ func (r *replica) terminate(code int) {
 	}
 }
 
-// readiness is what the replica says of itself; false with a nil map while it doesn't answer.
+// readiness is what the replica says of itself; false with a nil map while it
+// doesn't answer.
 func (r *replica) readiness() (ok bool, checks map[string]api.ReadinessCheck) {
 	a, err := r.client.Readiness(r.tb.Context())
 	if err != nil {

@@ -16,7 +16,8 @@ const (
 	exitUsage  = 2
 )
 
-// A wrong setting is told in a sentence that names it and says where it was set. Nothing starts: Redis is never asked.
+// A wrong setting is told in a sentence that names it and says where it was
+// set. Nothing starts: Redis is never asked.
 func TestServe_NamesInvalidSetting(t *testing.T) {
 	t.Parallel()
 	bin := binaryPath(t, buildRelease)
@@ -45,7 +46,8 @@ func TestServe_NamesInvalidSetting(t *testing.T) {
 		{"an unknown flag", nil, []string{"--leese", "30s"}, []string{"--leese"}},
 		{"a choice that isn't there", []string{"HOLDD_LOG_LEVEL=loud"}, nil, []string{"log_level", "loud", "debug, info, warn, error"}},
 	} {
-		// If anything were asked of Redis it would not be refused for the setting.
+		// If anything were asked of Redis it would not be refused for the
+		// setting.
 		env := append([]string{"STRIPE_API_KEY=" + apiKey, "REDIS_URL=redis://127.0.0.1:1"}, c.env...)
 		code, out, errs := runHoldd(t, bin, env, append([]string{"serve"}, c.args...)...)
 		if code != exitUsage || out != "" {
@@ -64,7 +66,8 @@ func TestServe_NamesInvalidSetting(t *testing.T) {
 	}
 }
 
-// What only Redis or a file's text can tell is refused at start-up, in a sentence as well.
+// What only Redis or a file's text can tell is refused at start-up, in a
+// sentence as well.
 func TestServe_RefusesUnsafeStart(t *testing.T) {
 	t.Parallel()
 	bin := binaryPath(t, buildRelease)

@@ -14,7 +14,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// diffWithStripe says in which way a hold differs from what Stripe knows of its intent; empty: it doesn't.
+// diffWithStripe says in which way a hold differs from what Stripe knows of its
+// intent; empty: it doesn't.
 func diffWithStripe(st stripesim.IntentState, v hold.View, known bool) string {
 	terms := st.Metadata["holdd_capture_at"] != ""
 	switch {
@@ -38,7 +39,8 @@ func diffWithStripe(st stripesim.IntentState, v hold.View, known bool) string {
 	return ""
 }
 
-// Twenty thousand webhooks, shuffled, doubled and partly dropped, sixteen at a time, at two replicas: every hold is where Stripe's truth is. Of an intent
+// Twenty thousand webhooks, shuffled, doubled and partly dropped, sixteen at a
+// time, at two replicas: every hold is where Stripe's truth is. Of an intent
 // whose every event was dropped nothing can be known until the next comparison.
 func TestWebhook_StormMatchesStripe(t *testing.T) {
 	t.Parallel()
@@ -70,7 +72,9 @@ func TestWebhook_StormMatchesStripe(t *testing.T) {
 		switch i % 3 {
 		case 1:
 			early = append(early, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: at})
-		case 2: // scheduled when much has happened already, and with what the booking system believes
+		case 2:
+			// scheduled when much has happened already, and with what the
+			// booking system believes
 			late = append(late, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: formatTime(afterNow(100 * time.Hour)), CaptureAt: at})
 		}
 	}
@@ -136,7 +140,8 @@ func TestWebhook_StormMatchesStripe(t *testing.T) {
 						if err == nil && status == http.StatusOK {
 							break
 						}
-						// Two that change one hold at a time may be one too many: then Stripe is told to send it again, and does.
+						// Two that change one hold at a time may be one too
+						// many: then Stripe is told to send it again, and does.
 						if again.Add(1); try == 20 || err != nil || status != http.StatusServiceUnavailable {
 							t.Errorf("%s: %d %v", e.Type, status, err)
 							return
@@ -189,7 +194,8 @@ func TestWebhook_StormMatchesStripe(t *testing.T) {
 	d := &cliRunner{t, bin, []string{"HOLDD_URL=" + replicas[0].url}}
 	d.runCommand(0, []string{"reconcile"})
 	compare("after the comparison", func(string) bool { return false })
-	// What a booking system says of an amount is compared with Stripe's: where others made it more meanwhile a person is told, and only there.
+	// What a booking system says of an amount is compared with Stripe's: where
+	// others made it more meanwhile a person is told, and only there.
 	reported, grown := map[string]bool{}, map[string]bool{}
 	for _, req := range late {
 		if st, _ := w.sim.Intent(req.PaymentIntent); st.Amount != req.Amount {

@@ -23,10 +23,12 @@ import (
 
 const signingSecret = "whsec_e2e_of_the_endpoint"
 
-// webhookSettings lets a replica take Stripe's events. The first secret is on its way out.
+// webhookSettings lets a replica take Stripe's events. The first secret is on
+// its way out.
 var webhookSettings = append([]string{"STRIPE_WEBHOOK_SECRETS=whsec_e2e_the_old_one," + signingSecret}, highBudgetSettings...)
 
-// webhookProxy is where Stripe sends its events: a proxy with a name of its own, as stands before most services. It can lose them.
+// webhookProxy is where Stripe sends its events: a proxy with a name of its
+// own, as stands before most services. It can lose them.
 type webhookProxy struct {
 	server             *httptest.Server
 	target             atomic.Pointer[url.URL]
@@ -34,7 +36,8 @@ type webhookProxy struct {
 	forwarded, dropped atomic.Int64
 }
 
-// newWorldWithWebhooks is a world whose Stripe sends its events to the first replica.
+// newWorldWithWebhooks is a world whose Stripe sends its events to the first
+// replica.
 func newWorldWithWebhooks(tb testing.TB, o stripesim.Options) (*world, *webhookProxy) {
 	tb.Helper()
 	d := &webhookProxy{}
@@ -43,7 +46,8 @@ func newWorldWithWebhooks(tb testing.TB, o stripesim.Options) (*world, *webhookP
 			r.SetURL(d.target.Load())
 			r.Out.Host = "hooks.example.com"
 		},
-		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }, // Stripe sends it again
+		// Stripe sends it again
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
 	}
 	d.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if d.dropAll.Load() {
@@ -83,7 +87,8 @@ func (d *webhookProxy) forwardTo(r *replica) {
 	d.target.Store(u)
 }
 
-// authorizeHold authorizes a hold at Stripe as a booking system does that writes the terms beside it.
+// authorizeHold authorizes a hold at Stripe as a booking system does that
+// writes the terms beside it.
 func (w *world) authorizeHold(h stripesim.Hold) string {
 	w.tb.Helper()
 	id, err := w.sim.Authorize(h)
@@ -101,7 +106,8 @@ func termMetadata(pairs ...string) map[string]string {
 	return m
 }
 
-// moneyEffects is what happened to the money of an intent since it was authorized, such as "captured 700 by api, released 300 by api".
+// moneyEffects is what happened to the money of an intent since it was
+// authorized, such as "captured 700 by api, released 300 by api".
 func (w *world) moneyEffects(id string) string {
 	var out []string
 	for _, e := range w.sim.Ledger() {
@@ -133,7 +139,8 @@ func (w *world) waitForState(r *replica, id string, s hold.State, within time.Du
 	return v
 }
 
-// waitForFirstReconcile waits until a replica's own comparison with Stripe has ended, so that the next one is one that the test asks for.
+// waitForFirstReconcile waits until a replica's own comparison with Stripe has
+// ended, so that the next one is one that the test asks for.
 func (w *world) waitForFirstReconcile(r *replica) {
 	w.tb.Helper()
 	storetest.WaitUntil(w.tb, processTimeout, "the first comparison with Stripe is over", func() bool { return r.log.contains(`"reconcile.finished"`) })
@@ -149,7 +156,8 @@ func (w *world) countRequests(c stripesim.EndpointClass) (n int64) {
 	return n
 }
 
-// checkNoErrorsLogged checks that a replica reported nothing that a person would have to look at.
+// checkNoErrorsLogged checks that a replica reported nothing that a person
+// would have to look at.
 func checkNoErrorsLogged(tb testing.TB, r *replica, but ...string) {
 	tb.Helper()
 	for _, line := range r.log.errorLines() {
@@ -192,7 +200,8 @@ func (l *processLog) countLines(text string) (n int) {
 	return n
 }
 
-// authorizeWithMetadata places one hold of each kind that metadata can tell, due at the same time, and says what is to become of each.
+// authorizeWithMetadata places one hold of each kind that metadata can tell,
+// due at the same time, and says what is to become of each.
 func (w *world) authorizeWithMetadata(at time.Time) map[string]string {
 	paris, err := time.LoadLocation("Europe/Paris")
 	if err != nil {
@@ -207,13 +216,16 @@ func (w *world) authorizeWithMetadata(at time.Time) map[string]string {
 		w.authorizeHold(stripesim.Hold{Amount: 10_000, Account: "acct_1Connected00001", Metadata: termMetadata("capture_at", when)}):                                       "captured 10000 by api",
 		w.authorizeHold(stripesim.Hold{Amount: 10_000, Metadata: termMetadata("capture_at", at.In(paris).Format("2006-01-02T15:04:05.000"), "time_zone", "Europe/Paris")}): "captured 10000 by api",
 		w.authorizeHold(stripesim.Hold{Amount: 10_000, Metadata: termMetadata("reference", "BK-waits")}):                                                                   "",
-		w.authorizeHold(stripesim.Hold{Amount: 10_000, Metadata: map[string]string{"room": "12"}}):                                                                         "", // nobody's but its owner's
-		w.authorizeHold(stripesim.Hold{Amount: 10_000, Metadata: termMetadata("capture_at", when, "paused", "true")}):                                                      "",
-		w.authorizeHold(stripesim.Hold{Amount: 10_000, Metadata: termMetadata("capture_at", "tomorrow")}):                                                                  "", // told to a person
+		// nobody's but its owner's
+		w.authorizeHold(stripesim.Hold{Amount: 10_000, Metadata: map[string]string{"room": "12"}}):                    "",
+		w.authorizeHold(stripesim.Hold{Amount: 10_000, Metadata: termMetadata("capture_at", when, "paused", "true")}): "",
+		// told to a person
+		w.authorizeHold(stripesim.Hold{Amount: 10_000, Metadata: termMetadata("capture_at", "tomorrow")}): "",
 	}
 }
 
-// checkMetadataEffects waits for what byMetadata wants, and checks that it came at its time and once.
+// checkMetadataEffects waits for what byMetadata wants, and checks that it came
+// at its time and once.
 func (w *world) checkMetadataEffects(want map[string]string, at time.Time) (late time.Duration) {
 	w.tb.Helper()
 	storetest.WaitUntil(w.tb, time.Until(at)+processTimeout, "everything was done that the metadata asks for", func() bool {
@@ -239,7 +251,8 @@ func (w *world) checkMetadataEffects(want map[string]string, at time.Time) (late
 	return late
 }
 
-// A PaymentIntent that carries metadata is seen to at its time, and nobody calls holdd.
+// A PaymentIntent that carries metadata is seen to at its time, and nobody
+// calls holdd.
 func TestMetadata_ScheduledByWebhook(t *testing.T) {
 	t.Parallel()
 	w, d := newWorldWithWebhooks(t, unlimitedStripeOptions)
@@ -309,7 +322,8 @@ func TestMetadata_ScheduledByReconcileCommand(t *testing.T) {
 	if err := json.Unmarshal([]byte(cli.runCommand(0, append(args, "--json"))), &run); err != nil {
 		t.Fatal(err)
 	}
-	// The intent without terms is too young to be called an orphan: its owner may be about to schedule it.
+	// The intent without terms is too young to be called an orphan: its owner
+	// may be about to schedule it.
 	if run.CountsByKind["scheduled"] != 8 || run.CountsByKind["rejected"] != 1 || len(run.CountsByKind) != 2 || run.Listed != 10 || run.Accounts != 2 || run.DryRun {
 		t.Errorf("found %+v", run)
 	}
@@ -320,7 +334,8 @@ func TestMetadata_ScheduledByReconcileCommand(t *testing.T) {
 	cli.runCommand(0, args, "8 of them scheduled, 1 rejected")
 }
 
-// What a person captures or cancels in the Dashboard is settled by its webhook, or at the next comparison: never captured again, and no failure.
+// What a person captures or cancels in the Dashboard is settled by its webhook,
+// or at the next comparison: never captured again, and no failure.
 func TestDashboard_SettlesHold(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"webhook", "reconcile", "nothing"} {

@@ -56,7 +56,8 @@ func (w *world) startReplica(bin string, settings ...string) *replica {
 	return r
 }
 
-// stripeServer is the simulator behind a listener that can be closed and opened again at the same address.
+// stripeServer is the simulator behind a listener that can be closed and opened
+// again at the same address.
 type stripeServer struct {
 	tb              testing.TB
 	handler         http.Handler
@@ -122,7 +123,8 @@ func (w *world) authorizeBookings(n int) []booking {
 
 func bookingReference(i int) string { return fmt.Sprintf("BK-%05d", i) }
 
-// scheduleBookings has all bookings captured at the time that each has. What Stripe would tell is sent along, so that it costs no read.
+// scheduleBookings has all bookings captured at the time that each has. What
+// Stripe would tell is sent along, so that it costs no read.
 func (w *world) scheduleBookings(r *replica, all []booking) {
 	w.tb.Helper()
 	reqs := make([]hold.ScheduleRequest, len(all))
@@ -176,7 +178,8 @@ func (w *world) countCaptures() int {
 	return n
 }
 
-// waitForCaptures waits until the ledger has n captures and r shows as many holds as captured.
+// waitForCaptures waits until the ledger has n captures and r shows as many
+// holds as captured.
 func (w *world) waitForCaptures(r *replica, n int, within time.Duration) {
 	w.tb.Helper()
 	defer func() {
@@ -229,12 +232,16 @@ func (w *world) describeOpenHolds(r *replica) string {
 type loggedOutcomes int
 
 const (
-	onceByFirstAttempt loggedOutcomes = iota + 1 // exactly one, and it tells of the first request, because nothing went wrong
-	exactlyOnce                                  // exactly one
-	atMostOnce                                   // one at the most: a replica that was killed may not have come to write it
+	// exactly one, and it tells of the first request, because nothing went
+	// wrong
+	onceByFirstAttempt loggedOutcomes = iota + 1
+	exactlyOnce                       // exactly one
+	// one at the most: a replica that was killed may not have come to write it
+	atMostOnce
 )
 
-// checkCaptures holds the ledger, the holds as r shows them, and the log against what was booked. It returns the captures in their order.
+// checkCaptures holds the ledger, the holds as r shows them, and the log
+// against what was booked. It returns the captures in their order.
 func (w *world) checkCaptures(r *replica, all []booking, want loggedOutcomes) []stripesim.Effect {
 	w.tb.Helper()
 	if n := w.stripe.keylessRequests.Load(); n > 0 {

@@ -14,7 +14,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// booking is what the booking system knows of one of its holds: what it asked for and what it was told.
+// booking is what the booking system knows of one of its holds: what it asked
+// for and what it was told.
 type booking struct {
 	number                int
 	id, account, currency string
@@ -42,17 +43,20 @@ type request struct {
 	tries            []string
 }
 
-// mayBeAccepted says whether it may have been granted, as far as the caller can know.
+// mayBeAccepted says whether it may have been granted, as far as the caller can
+// know.
 func (x *request) mayBeAccepted() bool { return !x.acceptedAt.IsZero() || x.unansweredTries > 0 }
 
 const (
-	tryTimeout      = 4 * time.Second        // that the booking system waits for an answer
-	requestTimeout  = 60 * time.Second       // over all tries
-	tooLateRetryFor = 10 * time.Second       // that it comes back to a hold which is being worked on
+	tryTimeout     = 4 * time.Second  // that the booking system waits for an answer
+	requestTimeout = 60 * time.Second // over all tries
+	// that it comes back to a hold which is being worked on
+	tooLateRetryFor = 10 * time.Second
 	minRetryDelay   = 150 * time.Millisecond // between tries, at least
 )
 
-// sendRequest carries a wish to a random replica, again and again until somebody tells what became of it.
+// sendRequest carries a wish to a random replica, again and again until
+// somebody tells what became of it.
 func (w *world) sendRequest(ctx context.Context, rng *rand.Rand, b *booking, x *request, do func(context.Context, *api.Client) error) {
 	b.requests = append(b.requests, x)
 	x.firstTryAt = time.Now()
@@ -107,14 +111,16 @@ func (w *world) sendRequest(ctx context.Context, rng *rand.Rand, b *booking, x *
 	}
 }
 
-// expectedRejections are the answers that a booking system may get for what it asks here. Any other would be a fault.
+// expectedRejections are the answers that a booking system may get for what it
+// asks here. Any other would be a fault.
 var expectedRejections = []hold.Code{
 	hold.TooLate, hold.AlreadyCaptured, hold.AlreadyCanceled, hold.AlreadyExpired, hold.CancelAccepted, hold.HoldNotFound, hold.NotCapturable,
 }
 
 var currencies = []string{"eur", "usd", "gbp", "jpy"}
 
-// runBooking is the life of one booking, from the guest's authorization to the last thing that the booking system wants of it.
+// runBooking is the life of one booking, from the guest's authorization to the
+// last thing that the booking system wants of it.
 func (w *world) runBooking(ctx context.Context, rng *rand.Rand, b *booking) {
 	b.amount, b.currency = 1000+rng.Int64N(90_000), currencies[rng.IntN(len(currencies))]
 	if rng.IntN(5) == 0 {
@@ -221,7 +227,8 @@ func (w *world) runBooking(ctx context.Context, rng *rand.Rand, b *booking) {
 	}
 }
 
-// sendChange sends other terms for a hold that was scheduled with first, and returns the time that counts if they are granted.
+// sendChange sends other terms for a hold that was scheduled with first, and
+// returns the time that counts if they are granted.
 func (w *world) sendChange(ctx context.Context, rng *rand.Rand, b *booking, first *request, at time.Time, part func() int64) time.Time {
 	sleepUntil(ctx, at.Add(-randomDuration(rng, 0, 2*time.Second)))
 	x := &request{effect: first.effect, amount: first.amount, notBefore: at}
@@ -254,7 +261,8 @@ func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05
 
 func formatClock(t time.Time) string { return t.UTC().Format("15:04:05.000") }
 
-// runClerk is one clerk, who makes bookings one after the other until the faults end, and sees the last one through.
+// runClerk is one clerk, who makes bookings one after the other until the
+// faults end, and sees the last one through.
 func (w *world) runClerk(open, ctx context.Context, label string) {
 	rng := w.newRand(label)
 	for open.Err() == nil {

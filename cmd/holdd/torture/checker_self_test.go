@@ -9,7 +9,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// The judge must see each kind of wrong, and must not see one where Redis' tail explains it.
+// The judge must see each kind of wrong, and must not see one where Redis' tail
+// explains it.
 func TestChecker_DetectsViolations(t *testing.T) {
 	t0 := time.Date(2026, 12, 1, 11, 0, 0, 0, time.UTC)
 	at := func(s float64) time.Time { return t0.Add(time.Duration(s * float64(time.Second))) }

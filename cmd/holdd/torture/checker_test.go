@@ -7,7 +7,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// ledgerClockTolerance is how far apart the ledger's clock and a time in milliseconds may be.
+// ledgerClockTolerance is how far apart the ledger's clock and a time in
+// milliseconds may be.
 const ledgerClockTolerance = 2 * time.Millisecond
 
 // checker is all that the judge knows.
@@ -26,7 +27,8 @@ func (v *checker) mayBeForgotten(x *request) bool {
 	return false
 }
 
-// claimMayBeForgotten says whether an effect may be that of a request whose claim Redis forgot, so that x could be granted though it was under way.
+// claimMayBeForgotten says whether an effect may be that of a request whose
+// claim Redis forgot, so that x could be granted though it was under way.
 func (v *checker) claimMayBeForgotten(at time.Time, x *request) bool {
 	for _, l := range v.losses {
 		if at.After(l.from) && at.Before(l.to.Add(lease)) && x.acceptedAt.After(l.to) {
@@ -72,7 +74,8 @@ func (v *checker) checkBooking(b *booking, effects []stripesim.Effect) (wrong []
 	return wrong
 }
 
-// checkRequested says why an effect by holdd is none that it was asked for. Empty: it was.
+// checkRequested says why an effect by holdd is none that it was asked for.
+// Empty: it was.
 func (v *checker) checkRequested(b *booking, e *stripesim.Effect) string {
 	violation, crossed := fmt.Sprintf("%s %d, which nobody has asked for", e.Kind, e.Amount), false
 	for i, x := range b.requests {

@@ -61,7 +61,8 @@ func latencyToxic(stream string) func(*rand.Rand) string {
 	}
 }
 
-// injectNetworkFault does something to one of the connections for a while, and makes it whole again.
+// injectNetworkFault does something to one of the connections for a while, and
+// makes it whole again.
 func (w *world) injectNetworkFault(ctx context.Context, rng *rand.Rand, wires []*faultyProxy) {
 	x := wires[rng.IntN(len(wires))]
 	n, lasts := rng.IntN(len(networkFaults)+2), randomDuration(rng, 300*time.Millisecond, 5*time.Second)
@@ -73,7 +74,8 @@ func (w *world) injectNetworkFault(ctx context.Context, rng *rand.Rand, wires []
 		w.increment(x.name + ": cut")
 		x.proxy.Stop()
 		sleepContext(ctx, lasts)
-		for x.proxy.Start() != nil && sleepContext(w.t.Context(), 50*time.Millisecond) { // its port may be in use for a moment
+		for x.proxy.Start() != nil && sleepContext(w.t.Context(), 50*time.Millisecond) {
+			// its port may be in use for a moment
 		}
 		return
 	}

@@ -14,10 +14,12 @@ import (
 	"github.com/holdd/holdd/store/storetest"
 )
 
-// recoveryTimeout bounds how long a Redis may take to be whole again. Sentinels that a standstill of the machine has confused begin half a minute later.
+// recoveryTimeout bounds how long a Redis may take to be whole again. Sentinels
+// that a standstill of the machine has confused begin half a minute later.
 const recoveryTimeout = 3 * time.Minute
 
-// injectRedisFault ends, freezes or cuts off a Redis that stands alone, and starts it again with what is left of its file.
+// injectRedisFault ends, freezes or cuts off a Redis that stands alone, and
+// starts it again with what is left of its file.
 func (w *world) injectRedisFault(ctx context.Context, rng *rand.Rand, r *storetest.Redis) {
 	switch rng.IntN(5) {
 	case 0, 1:
@@ -37,7 +39,8 @@ func (w *world) injectRedisFault(ctx context.Context, rng *rand.Rand, r *storete
 	}
 }
 
-// killAndTruncateAOF kills Redis and takes away the end of its file, as much as would not have been on the disk yet.
+// killAndTruncateAOF kills Redis and takes away the end of its file, as much as
+// would not have been on the disk yet.
 func (w *world) killAndTruncateAOF(ctx context.Context, rng *rand.Rand, r *storetest.Redis) {
 	w.increment("Redis without power: the end of its file lost")
 	before := time.Now()
@@ -69,7 +72,8 @@ func appendOnlyFile(t testing.TB, r *storetest.Redis) (string, int64) {
 	return files[0], info.Size()
 }
 
-// killSentinelMaster kills the master that the sentinels watch, half of the time with replicas that lost touch a while ago, and waits until the old one
+// killSentinelMaster kills the master that the sentinels watch, half of the
+// time with replicas that lost touch a while ago, and waits until the old one
 // follows the new one.
 func (w *world) killSentinelMaster(ctx context.Context, rng *rand.Rand, s *storetest.Sentinel) {
 	old := s.Master()
@@ -102,7 +106,8 @@ func (w *world) killSentinelMaster(ctx context.Context, rng *rand.Rand, s *store
 		now = electedMaster(s, old)
 	}
 	if now == old {
-		// Replicas that have been without their master too often are none that a Sentinel takes: people start the old one again.
+		// Replicas that have been without their master too often are none that
+		// a Sentinel takes: people start the old one again.
 		w.increment("Sentinel found no replica fit, the old master was started again")
 		w.t.Logf("no master was elected within %s (apart: %v); what the sentinels think of the replicas:\n%s", electionTimeout, apart, describeSentinels(s))
 		old.Restart()
@@ -125,8 +130,10 @@ func (w *world) killSentinelMaster(ctx context.Context, rng *rand.Rand, s *store
 // electionTimeout is how long a failover is waited for.
 const electionTimeout = 20 * time.Second
 
-// describeSentinels tells by what a Sentinel judges a replica: it takes none that is down or silent, whose INFO is older than five seconds, or whose link to the
-// master was down for longer than ten times down-after-milliseconds before the master was found down.
+// describeSentinels tells by what a Sentinel judges a replica: it takes none
+// that is down or silent, whose INFO is older than five seconds, or whose link
+// to the master was down for longer than ten times down-after-milliseconds
+// before the master was found down.
 func describeSentinels(s *storetest.Sentinel) string {
 	var out strings.Builder
 	for i, w := range s.Sentinels {
@@ -152,7 +159,8 @@ func describeSentinels(s *storetest.Sentinel) string {
 	return out.String()
 }
 
-// electedMaster is the server that most sentinels call the master, if it takes writes; else it is old.
+// electedMaster is the server that most sentinels call the master, if it takes
+// writes; else it is old.
 func electedMaster(s *storetest.Sentinel, old *storetest.Redis) *storetest.Redis {
 	votes := map[string]int{}
 	for _, w := range s.Sentinels {
@@ -241,14 +249,16 @@ func queryRedis(r *storetest.Redis, args ...any) string {
 	return s
 }
 
-// isHealthy says whether a node sees three masters and three replicas, all well.
+// isHealthy says whether a node sees three masters and three replicas, all
+// well.
 func (c *redisCluster) isHealthy(n *storetest.Redis) bool {
 	nodes := queryRedis(n, "cluster", "nodes")
 	return strings.Contains(queryRedis(n, "cluster", "info"), "cluster_state:ok") && !strings.Contains(nodes, "fail") &&
 		strings.Count(nodes, "master") == 3 && strings.Count(nodes, "slave") == 3
 }
 
-// killMaster kills one of the masters, and starts it again at once or after its replica has taken its place.
+// killMaster kills one of the masters, and starts it again at once or after its
+// replica has taken its place.
 func (c *redisCluster) killMaster(ctx context.Context, w *world, rng *rand.Rand) {
 	var masters []*storetest.Redis
 	for _, n := range c.nodes {

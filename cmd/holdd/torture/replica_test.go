@@ -65,7 +65,8 @@ func (r *replica) supervise(ctx context.Context) {
 	}
 }
 
-// sendSignal reports whether there was a process to take it. A signal that ends the process keeps it down for a while.
+// sendSignal reports whether there was a process to take it. A signal that ends
+// the process keeps it down for a while.
 func (r *replica) sendSignal(s syscall.Signal, down time.Duration) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -78,7 +79,8 @@ func (r *replica) sendSignal(s syscall.Signal, down time.Duration) bool {
 	return r.process.Signal(s) == nil
 }
 
-// freeze stops the process that runs now for a time, and lets that one go on if nobody has ended it meanwhile.
+// freeze stops the process that runs now for a time, and lets that one go on if
+// nobody has ended it meanwhile.
 func (r *replica) freeze(ctx context.Context, d time.Duration) bool {
 	r.mu.Lock()
 	p := r.process
@@ -98,7 +100,8 @@ func (r *replica) apiClient() *api.Client {
 	return r.client
 }
 
-// Write takes the process' standard error: it is kept, and read for the address that it listens at.
+// Write takes the process' standard error: it is kept, and read for the address
+// that it listens at.
 func (r *replica) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -119,7 +122,8 @@ func (r *replica) Write(p []byte) (int, error) {
 	return r.logFile.Write(p)
 }
 
-// grepLog returns the lines of the log that contain any of the texts, at most max of them, the last ones.
+// grepLog returns the lines of the log that contain any of the texts, at most
+// max of them, the last ones.
 func (r *replica) grepLog(max int, texts ...string) []string {
 	b, err := os.ReadFile(r.logPath)
 	if err != nil {
@@ -137,7 +141,8 @@ func (r *replica) grepLog(max int, texts ...string) []string {
 	return out[len(out)-min(max, len(out)):]
 }
 
-// sleepContext waits, less if ctx ends before. It reports whether it has waited to the end.
+// sleepContext waits, less if ctx ends before. It reports whether it has waited
+// to the end.
 func sleepContext(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -30,8 +30,10 @@ var (
 
 const (
 	shortDuration = 14 * time.Second
-	// settleTimeout bounds how long the holds may take to come to their end once the faults have ended: an error that Stripe keeps for its key, half a
-	// minute until a request can't be on its way any more, and what retries were put off by, a minute at the most.
+	// settleTimeout bounds how long the holds may take to come to their end
+	// once the faults have ended: an error that Stripe keeps for its key, half
+	// a minute until a request can't be on its way any more, and what retries
+	// were put off by, a minute at the most.
 	settleTimeout = 150 * time.Second
 )
 
@@ -65,7 +67,8 @@ func TestTorture(t *testing.T) {
 	t.Logf("seed %d, faults for %s: replay with go test ./cmd/holdd/torture -run TestTorture -torture.for=%[2]s -torture.seed=%[1]d -v", seed, lasts)
 	redis.SetLogger(silentRedisLogger{})
 	bin := buildBinary(t)
-	// They wait more than they compute, so all of them run at once, whatever the number of cores.
+	// They wait more than they compute, so all of them run at once, whatever
+	// the number of cores.
 	var wg sync.WaitGroup
 	for _, s := range scenarios {
 		if *tortureScenario != "" && *tortureScenario != s.name {
@@ -82,7 +85,8 @@ func TestTorture(t *testing.T) {
 	wg.Wait()
 }
 
-// silentRedisLogger takes what go-redis says of servers that this test has killed.
+// silentRedisLogger takes what go-redis says of servers that this test has
+// killed.
 type silentRedisLogger struct{}
 
 func (silentRedisLogger) Printf(context.Context, string, ...any) {}
@@ -90,7 +94,8 @@ func (silentRedisLogger) Printf(context.Context, string, ...any) {}
 func buildBinary(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "holdd")
-	args, cgo := []string{"build", "-o", path, "-trimpath", "-ldflags", "-s -w"}, "0" // as it is shipped
+	// as it is shipped
+	args, cgo := []string{"build", "-o", path, "-trimpath", "-ldflags", "-s -w"}, "0"
 	if *tortureRace {
 		args, cgo = []string{"build", "-o", path, "-race"}, "1"
 	}
@@ -157,7 +162,8 @@ func setUpCluster(t testing.TB, w *world) (func(context.Context), []faultSource)
 		faultSource{"redis", 6 * time.Second, 15 * time.Second, func(ctx context.Context, rng *rand.Rand) { c.killMaster(ctx, w, rng) }})
 }
 
-// runScenario lets the hotel work while everything breaks, waits until the holds have come to their end, and judges.
+// runScenario lets the hotel work while everything breaks, waits until the
+// holds have come to their end, and judges.
 func (w *world) runScenario(start func(context.Context), faults []faultSource) {
 	t := w.t
 	all, end := context.WithCancel(context.Background())
@@ -196,7 +202,8 @@ func (w *world) runScenario(start func(context.Context), faults []faultSource) {
 	w.checkAndReport(settled)
 }
 
-// waitUntilSettled waits until nothing is open that holdd has something to do for. What is left over the judge tells.
+// waitUntilSettled waits until nothing is open that holdd has something to do
+// for. What is left over the judge tells.
 func (w *world) waitUntilSettled(ctx context.Context) {
 	bounded, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
@@ -347,7 +354,8 @@ func (w *world) countOutcomes(b *booking, effects map[string][]stripesim.Effect)
 	}
 }
 
-// saveLogs leaves the replicas' logs where they can be looked at after a failure.
+// saveLogs leaves the replicas' logs where they can be looked at after a
+// failure.
 func (w *world) saveLogs() {
 	dir, err := os.MkdirTemp("", "holdd-torture-"+w.name+"-")
 	if err != nil {

@@ -27,7 +27,8 @@ const (
 	callTimeout      = 2 * time.Second
 )
 
-// world is one scenario: replicas, their Redis, Stripe, and what is known of them.
+// world is one scenario: replicas, their Redis, Stripe, and what is known of
+// them.
 type world struct {
 	t             testing.TB
 	name          string
@@ -48,11 +49,13 @@ type world struct {
 	unexpectedAnswers []string // answers that no caller should get
 }
 
-// lossWindow is a moment in which Redis may have forgotten: what was written from "from" to "to" may be gone.
+// lossWindow is a moment in which Redis may have forgotten: what was written
+// from "from" to "to" may be gone.
 type lossWindow struct{ from, to time.Time }
 
-// maxRedisLoss is how much of what it has acknowledged a Redis that dies may lose: with appendfsync everysec it keeps back what it should append
-// for up to two seconds, while the disk is busy with the last flush.
+// maxRedisLoss is how much of what it has acknowledged a Redis that dies may
+// lose: with appendfsync everysec it keeps back what it should append for up to
+// two seconds, while the disk is busy with the last flush.
 const maxRedisLoss = 2 * time.Second
 
 func newWorld(t testing.TB, name, bin string, seed uint64, lasts time.Duration, short bool) *world {
@@ -77,7 +80,8 @@ func newWorld(t testing.TB, name, bin string, seed uint64, lasts time.Duration, 
 	return w
 }
 
-// newRand is a source of its own for each thing that draws, so that what one draws does not depend on how fast another is.
+// newRand is a source of its own for each thing that draws, so that what one
+// draws does not depend on how fast another is.
 func (w *world) newRand(label string) *rand.Rand {
 	h := fnv.New64a()
 	h.Write([]byte(w.name + "/" + label))
@@ -122,7 +126,8 @@ func (w *world) startReplica(ctx context.Context, redis, stripe string, settings
 	})
 }
 
-// injectRepeatedly runs f again and again until the faults end, with pauses between least and most. f leaves things as they were.
+// injectRepeatedly runs f again and again until the faults end, with pauses
+// between least and most. f leaves things as they were.
 func (w *world) injectRepeatedly(ctx context.Context, label string, minDelay, maxDelay time.Duration, f func(ctx context.Context, rng *rand.Rand)) {
 	rng := w.newRand(label)
 	if w.short { // so that everything comes to pass at least once
@@ -149,7 +154,8 @@ func (w *world) killReplica(ctx context.Context, rng *rand.Rand) {
 	}
 }
 
-// freezeReplica stops a replica for longer than its lease, so that it wakes up with claims that are no longer its own.
+// freezeReplica stops a replica for longer than its lease, so that it wakes up
+// with claims that are no longer its own.
 func (w *world) freezeReplica(ctx context.Context, rng *rand.Rand) {
 	r, d := w.replicas[rng.IntN(len(w.replicas))], lease+randomDuration(rng, 500*time.Millisecond, 3*time.Second)
 	if r.freeze(ctx, d) {
@@ -182,8 +188,9 @@ func faultOfKind(k stripesim.FaultKind) func(*rand.Rand) stripesim.Fault {
 	return func(*rand.Rand) stripesim.Fault { return stripesim.Fault{Kind: k} }
 }
 
-// newStripeFaults draws what goes wrong with a call from the seed, the kind of call, its intent and how often that was asked before. The order in
-// which calls of different holds arrive does not change it.
+// newStripeFaults draws what goes wrong with a call from the seed, the kind of
+// call, its intent and how often that was asked before. The order in which
+// calls of different holds arrive does not change it.
 func (w *world) newStripeFaults(stop <-chan struct{}) func(stripesim.Call) stripesim.Fault {
 	total := 0
 	for _, f := range stripeFaults {
@@ -224,7 +231,8 @@ func (w *world) newStripeFaults(stop <-chan struct{}) func(stripesim.Call) strip
 				continue
 			}
 			fault := f.draw(rng)
-			// After an error that Stripe keeps for its key half a minute must pass: the short form has no time for that at its end.
+			// After an error that Stripe keeps for its key half a minute must
+			// pass: the short form has no time for that at its end.
 			if w.short && fault.Kind == stripesim.FaultErrorBefore && time.Since(w.faultsBeganAt) > w.faultDuration/3 {
 				return stripesim.Fault{}
 			}
