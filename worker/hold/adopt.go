@@ -23,8 +23,8 @@ func DraftFromMetadata(in *Intent, account string, now time.Time) (*Draft, error
 	return req.ValidateRecovered(paused, now)
 }
 
-// Adopt makes a hold of an intent by the terms in its metadata. by is the source
-// of the history entry. Errors are those of [DraftFromMetadata] and
+// Adopt makes a hold of an intent by the terms in its metadata. by is the
+// source of the history entry. Errors are those of [DraftFromMetadata] and
 // [New].
 func Adopt(in *Intent, account, by string, now time.Time) (Decision, error) {
 	draft, err := DraftFromMetadata(in, account, now)

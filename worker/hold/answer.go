@@ -15,15 +15,15 @@ const (
 	StatusSucceeded             Status = "succeeded"
 )
 
-// Intent is a PaymentIntent as Stripe described it at one moment. Amounts are in
-// minor units.
+// Intent is a PaymentIntent as Stripe described it at one moment. Amounts are
+// in minor units.
 type Intent struct {
 	ID               string
 	Status           Status
 	Amount           int64
 	AmountCapturable int64
-	// AmountReceived is what was captured so far. Above zero while the status is
-	// requires_capture, it means that another system captured a part.
+	// AmountReceived is what was captured so far. Above zero while the status
+	// is requires_capture, it means that another system captured a part.
 	AmountReceived     int64
 	Currency           string
 	CancellationReason string
@@ -53,22 +53,26 @@ type AnswerKind uint8
 
 // The kinds of answers. Package gateway says which response is which.
 const (
-	AnswerOK               AnswerKind = iota + 1 // 200 with a readable body
-	AnswerUnexpectedState                        // payment_intent_unexpected_state
-	AnswerChargeGone                             // charge_already_captured, charge_expired_for_capture and similar
-	AnswerAmountTooLarge                         // amount_too_large
-	AnswerNotFound                               // resource_missing
-	AnswerLockTimeout                            // 429 lock_timeout: another request has the intent
-	AnswerRateLimited                            // 429 for a rate
-	AnswerKeyInUse                               // 409: a request with the same key is under way
-	AnswerIdempotencyError                       // the key was used with other parameters
-	AnswerDeclined                               // 402 card_error
-	AnswerUnauthorized                           // 401: the key is wrong or revoked
-	AnswerForbidden                              // 403: the key lacks a permission
-	AnswerInvalid                                // any other 4xx: no effect, and a retry cannot help
-	AnswerUnreachable                            // the request never left: no effect
-	AnswerUnknown                                // no reply, a broken one, 5xx, 424: the effect may have happened
-	AnswerReplayedError                          // a 5xx that Stripe stores for this key and replays
+	AnswerOK              AnswerKind = iota + 1 // 200 with a readable body
+	AnswerUnexpectedState                       // payment_intent_unexpected_state
+	// charge_already_captured, charge_expired_for_capture and similar
+	AnswerChargeGone
+	AnswerAmountTooLarge   // amount_too_large
+	AnswerNotFound         // resource_missing
+	AnswerLockTimeout      // 429 lock_timeout: another request has the intent
+	AnswerRateLimited      // 429 for a rate
+	AnswerKeyInUse         // 409: a request with the same key is under way
+	AnswerIdempotencyError // the key was used with other parameters
+	AnswerDeclined         // 402 card_error
+	AnswerUnauthorized     // 401: the key is wrong or revoked
+	AnswerForbidden        // 403: the key lacks a permission
+	// any other 4xx: no effect, and a retry cannot help
+	AnswerInvalid
+	AnswerUnreachable // the request never left: no effect
+	// no reply, a broken one, 5xx, 424: the effect may have happened
+	AnswerUnknown
+	// a 5xx that Stripe stores for this key and replays
+	AnswerReplayedError
 )
 
 var answerNames = [...]string{
@@ -105,8 +109,8 @@ type Answer struct {
 	Code       string // Stripe's error code or decline code
 	Message    string // the history keeps MaxNoteBytes of it
 	Replayed   bool   // Stripe sent a stored answer
-	// Retransmitted says that the request was sent more than once, so an earlier
-	// try may have had its effect.
+	// Retransmitted says that the request was sent more than once, so an
+	// earlier try may have had its effect.
 	Retransmitted bool
 	Page          *Page       // of a list
 	Cardholder    *Cardholder // of an authorization, a confirmation or a read

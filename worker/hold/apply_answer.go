@@ -64,8 +64,8 @@ func decideByKind(h Hold, call Call, a Answer, now time.Time) Decision {
 	case AnswerDeclined, AnswerInvalid:
 		return applyRefusal(h, call, CauseRefused, a, now)
 	case AnswerReplayedError:
-		// Stripe replays this answer for as long as it keeps the key. Only a read
-		// leads on.
+		// Stripe replays this answer for as long as it keeps the key. Only a
+		// read leads on.
 		h.ReadFirst = true
 		return markOutcomeUnknown(h, call, now)
 	default:
@@ -130,8 +130,8 @@ func applyRefusal(h Hold, call Call, cause Cause, a Answer, now time.Time) Decis
 	return requireAttention(h, cause, a.historyNote(), now)
 }
 
-// markOutcomeUnknown keeps the hold Working, closed to changes, until Stripe has
-// been read. A read that failed leaves the outcome as it was.
+// markOutcomeUnknown keeps the hold Working, closed to changes, until Stripe
+// has been read. A read that failed leaves the outcome as it was.
 func markOutcomeUnknown(h Hold, call Call, now time.Time) Decision {
 	if call.Op != OpRead {
 		h.Attempt.Unknown = true

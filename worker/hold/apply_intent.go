@@ -40,8 +40,9 @@ func applyClaimedIntent(h Hold, call Call, a Answer, ours bool, now time.Time) D
 	}
 }
 
-// applyReadStillHeld handles a read that shows the money held. It proves that no
-// request of this generation had an effect, so the next one may use a new key.
+// applyReadStillHeld handles a read that shows the money held. It proves that
+// no request of this generation had an effect, so the next one may use a new
+// key.
 func applyReadStillHeld(h Hold, in *Intent, now time.Time) Decision {
 	if in.AmountCapturable <= 0 {
 		h.ReadFirst = true
@@ -76,14 +77,15 @@ func applyReadStillHeld(h Hold, in *Intent, now time.Time) Decision {
 	case refused && d.Again:
 		return d.DeferUntil(now.Add(backoff(h.ID, h.Retries, 5*time.Second, 5*time.Minute)))
 	case sent && d.Again && h.Retries > 1:
-		// More than one request came to nothing: back off instead of a tight loop.
+		// More than one request came to nothing: back off instead of a tight
+		// loop.
 		return d.DeferUntil(now.Add(backoff(h.ID, h.Retries, time.Second, time.Minute)))
 	}
 	return d
 }
 
-// settleAs ends the hold as Stripe ended the intent. The cause is the hold's own
-// if ours is true and the effect is the one requested, and another system
+// settleAs ends the hold as Stripe ended the intent. The cause is the hold's
+// own if ours is true and the effect is the one requested, and another system
 // otherwise. confirmed is the capture that this answer belongs to, nil if there
 // is none: that capture took exactly what it named.
 func settleAs(h Hold, in *Intent, ours bool, confirmed *Call, now time.Time) Decision {
@@ -118,8 +120,8 @@ func settleAs(h Hold, in *Intent, ours bool, confirmed *Call, now time.Time) Dec
 	return d
 }
 
-// recordCapture splits the captured amount between holdd and another system, and
-// returns the cause and the history's note.
+// recordCapture splits the captured amount between holdd and another system,
+// and returns the cause and the history's note.
 func recordCapture(h *Hold, in *Intent, ours bool, confirmed *Call) (cause Cause, note string) {
 	want, _ := captureAmount(h)
 	own := in.AmountReceived - h.CapturedElsewhere
@@ -138,8 +140,8 @@ func recordCapture(h *Hold, in *Intent, ours bool, confirmed *Call) (cause Cause
 	return cause, note
 }
 
-// elsewhereNote describes a capture that is not known to be holdd's. want is the
-// amount that a request of holdd's named, if ours says that there was one.
+// elsewhereNote describes a capture that is not known to be holdd's. want is
+// the amount that a request of holdd's named, if ours says that there was one.
 func elsewhereNote(h *Hold, ours bool, want int64, in *Intent) string {
 	note := FormatAmount(in.AmountReceived, in.Currency) + " captured by another system"
 	if ours && h.NextOp == OpCapture && want > 0 && in.AmountReceived >= h.CapturedElsewhere+want {

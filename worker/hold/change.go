@@ -50,7 +50,8 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 	if timed && late != nil && known {
 		return Decision{}, late
 	}
-	// A time sent for a hold that requires attention confirms it, even unchanged.
+	// A time sent for a hold that requires attention confirms it, even
+	// unchanged.
 	again := old.State == Attention && timeSent
 	if !money && !again && h.OnExpiry == old.OnExpiry && h.Reference == old.Reference &&
 		maps.Equal(h.Metadata, old.Metadata) {

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// policyNow returns what on_expiry does with the hold at once, 0 for nothing. It
-// does nothing by a deadline that is assumed and not verified: that one is read
-// first.
+// policyNow returns what on_expiry does with the hold at once, 0 for nothing.
+// It does nothing by a deadline that is assumed and not verified: that one is
+// read first.
 func policyNow(h *Hold, now time.Time, r Rules) Op {
 	if h.State == 0 || h.State.Final() || h.State == Working || actsInTime(h) ||
 		h.ExpiresSource == SourceAssumed && !h.Verified ||

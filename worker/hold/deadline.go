@@ -120,7 +120,8 @@ func (h Hold) PassMilestone(due, now time.Time, r Rules) (Decision, time.Time) {
 		if h.NextAt.After(now) {
 			return d, minTime(next, maxTime(h.NextAt, now.Add(workingRecheckInterval)))
 		}
-		// Both are due: a window of the capture job must not hold the hold back.
+		// Both are due: a window of the capture job must not hold the hold
+		// back.
 		next = minTime(next, now.Add(expiredRecheckInterval))
 	case op == 0 && !reached(act):
 		return d, next

@@ -34,7 +34,8 @@ const (
 type Event struct {
 	Type  EventType
 	Cause Cause
-	// Threshold of hold.expiring is the one that was passed, 0 for the deadline.
+	// Threshold of hold.expiring is the one that was passed, 0 for the
+	// deadline.
 	Threshold time.Duration
 }
 
@@ -43,11 +44,11 @@ type Event struct {
 type Decision struct {
 	Hold   Hold
 	Events []Event
-	// Again asks for the next step at once: by the worker that has the claim, or
-	// through the ready queue.
+	// Again asks for the next step at once: by the worker that has the claim,
+	// or through the ready queue.
 	Again bool
-	// NewDeadline asks for the milestones to be computed anew. Otherwise the next
-	// milestone stays.
+	// NewDeadline asks for the milestones to be computed anew. Otherwise the
+	// next milestone stays.
 	NewDeadline bool
 	// NewTerms asks for the terms to be written to the intent's metadata.
 	NewTerms bool

@@ -36,8 +36,8 @@
 //   - One effect has one idempotency key ([Hold.NextCall]): hold, operation,
 //     digest of the parameters, generation. The record alone determines it.
 //   - The generation changes only after a read that shows the money still held.
-//     Every request is final, so a late duplicate of an earlier generation meets
-//     an unexpected state and changes nothing.
+//     Every request is final, so a late duplicate of an earlier generation
+//     meets an unexpected state and changes nothing.
 //   - A missing, broken or 5xx answer is [AnswerUnknown]. The hold then stays
 //     Working and closed to changes until Stripe has been read.
 //   - A 404 proves nothing about a request that was sent. The hold stays closed
@@ -46,12 +46,14 @@
 //     sends what is missing, or releases the rest where nothing is missing.
 //   - A key is used for 23 h. After that, or when Stripe replays an error, the
 //     intent is read before anything else is sent.
-//   - Two refusals while a read shows the money held lead to attention. Any other
-//     run of calls without an outcome is alerted at [MaxCallsBeforeAlert] calls.
-//   - An accepted cancel is final (Hold.CancelWanted): nothing captures that hold.
-//   - on_expiry acts only on holds that nothing else will act on in time. It never
-//     replaces a request that is due and late. A deadline that was assumed is
-//     checked at Stripe first.
+//   - Two refusals while a read shows the money held lead to attention. Any
+//     other run of calls without an outcome is alerted at [MaxCallsBeforeAlert]
+//     calls.
+//   - An accepted cancel is final (Hold.CancelWanted): nothing captures that
+//     hold.
+//   - on_expiry acts only on holds that nothing else will act on in time. It
+//     never replaces a request that is due and late. A deadline that was
+//     assumed is checked at Stripe first.
 //
 // # Warnings and confirmation
 //

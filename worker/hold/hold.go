@@ -121,16 +121,18 @@ const (
 	CauseElsewhere                       // another system, such as the Dashboard
 	CauseExpired                         // the card network ended the authorization
 	CauseAmountTooLarge                  // more than the authorized amount
-	CauseNotFound                        // Stripe does not find the intent under this account and mode
-	CauseRefused                         // Stripe or the bank refused for good
-	CauseKeyConflict                     // Stripe saw the idempotency key with other parameters: a bug
-	CauseNotCapturable                   // the intent's status allows no capture
-	CauseMismatch                        // the intent differs from what the caller stated
-	CauseReview                          // a fraud review at Stripe
-	CauseAfterDeadline                   // the authorization ends before the hold's own time
-	CauseOverdue                         // found so long after its time that an operator decides
-	CauseInsideMargin                    // the deadline became known after the time of on_expiry
-	CauseNoOutcome                       // many calls in a row without an outcome
+	// Stripe does not find the intent under this account and mode
+	CauseNotFound
+	CauseRefused // Stripe or the bank refused for good
+	// Stripe saw the idempotency key with other parameters: a bug
+	CauseKeyConflict
+	CauseNotCapturable // the intent's status allows no capture
+	CauseMismatch      // the intent differs from what the caller stated
+	CauseReview        // a fraud review at Stripe
+	CauseAfterDeadline // the authorization ends before the hold's own time
+	CauseOverdue       // found so long after its time that an operator decides
+	CauseInsideMargin  // the deadline became known after the time of on_expiry
+	CauseNoOutcome     // many calls in a row without an outcome
 )
 
 var causeNames = [...]string{

@@ -17,10 +17,10 @@ const keyLifetime = 23 * time.Hour
 // shows whether holdd's request caused it.
 const keyPrefix = "holdd-"
 
-// idempotencyKey derives the key from the effect of the request: hold, operation,
-// digest of the parameters, generation. The same effect has the same key on every
-// replica and after every crash, and no other effect has it. The key names the
-// operation because Stripe does not scope keys by endpoint.
+// idempotencyKey derives the key from the effect of the request: hold,
+// operation, digest of the parameters, generation. The same effect has the same
+// key on every replica and after every crash, and no other effect has it. The
+// key names the operation because Stripe does not scope keys by endpoint.
 func idempotencyKey(h *Hold, c Call) string {
 	d := sha256.New()
 	var n [8]byte
@@ -41,9 +41,9 @@ func idempotencyKey(h *Hold, c Call) string {
 }
 
 // backoff returns how long to wait before retry n (from 1): base doubled each
-// time up to limit, then shortened by up to half. The jitter depends on the hold
-// and n only: holds that failed together spread, and the same history gives the
-// same times.
+// time up to limit, then shortened by up to half. The jitter depends on the
+// hold and n only: holds that failed together spread, and the same history
+// gives the same times.
 func backoff(id string, n uint32, base, limit time.Duration) time.Duration {
 	d := base
 	for i := uint32(1); i < n && d < limit; i++ {

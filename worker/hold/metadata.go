@@ -8,8 +8,8 @@ import (
 )
 
 // Keys of the terms in a PaymentIntent's metadata. A booking system writes them
-// to schedule by metadata. holdd writes them to mirror terms from other sources,
-// so that a lost Redis can be rebuilt.
+// to schedule by metadata. holdd writes them to mirror terms from other
+// sources, so that a lost Redis can be rebuilt.
 const (
 	MetaCaptureAt     = "holdd_capture_at"
 	MetaCancelAt      = "holdd_cancel_at"
@@ -85,6 +85,31 @@ func metadataPieceKey(i int) string {
 // hold's terms. An empty value removes a key, as at Stripe. ok is false if they
 // do not fit beside the intent's other metadata.
 func MetadataDiff(h *Hold, in map[string]string) (pairs map[string]string, ok bool) {
+	want, err := termPairs(h)
+	if err != nil {
+		return nil, false
+	}
+	pairs = map[string]string{}
+	total := len(want)
+	for k, v := range in {
+		if !strings.HasPrefix(k, "holdd_") || k == MetaAuthorization {
+			total++
+			continue
+		}
+		if w, there := want[k]; there && w == v {
+			delete(want, k)
+		} else if !there {
+			pairs[k] = ""
+		}
+	}
+	for k, v := range want {
+		pairs[k] = v
+	}
+	return pairs, total <= stripeMetadataKeys
+}
+
+// termPairs returns the hold's terms as metadata.
+func termPairs(h *Hold) (map[string]string, error) {
 	want := map[string]string{}
 	set := func(k, v string) {
 		if v != "" {
@@ -113,7 +138,7 @@ func MetadataDiff(h *Hold, in map[string]string) (pairs map[string]string, ok bo
 	if len(h.Metadata) > 0 {
 		b, err := json.Marshal(h.Metadata) // sorted by key
 		if err != nil {
-			return nil, false
+			return nil, err
 		}
 		rest := string(b)
 		for i := 1; rest != ""; i++ {
@@ -123,21 +148,5 @@ func MetadataDiff(h *Hold, in map[string]string) (pairs map[string]string, ok bo
 			rest = rest[len(piece):]
 		}
 	}
-	pairs = map[string]string{}
-	total := len(want)
-	for k, v := range in {
-		if !strings.HasPrefix(k, "holdd_") || k == MetaAuthorization {
-			total++
-			continue
-		}
-		if w, there := want[k]; there && w == v {
-			delete(want, k)
-		} else if !there {
-			pairs[k] = ""
-		}
-	}
-	for k, v := range want {
-		pairs[k] = v
-	}
-	return pairs, total <= stripeMetadataKeys
+	return want, nil
 }

@@ -106,8 +106,8 @@ func (d *Decision) markTermsChanged() {
 	d.Hold.Mirrored, d.Hold.Unmirrorable, d.NewTerms = false, false, true
 }
 
-// SameTerms reports whether scheduling d again would ask for the terms that
-// h has.
+// SameTerms reports whether scheduling d again would ask for the terms that h
+// has.
 func (h *Hold) SameTerms(d *Draft) bool {
 	if len(d.Metadata) != len(h.Metadata) {
 		return false

@@ -12,9 +12,9 @@ func (h *Hold) MarkClaimed(since time.Time, takenOver bool) {
 	if takenOver {
 		h.Attempt.Unknown = true
 	}
-	// Another system may have captured a part since the last read, and a capture
-	// with an amount would come on top of it. A capture of everything needs no
-	// read: it takes only what is left.
+	// Another system may have captured a part since the last read, and a
+	// capture with an amount would come on top of it. A capture of everything
+	// needs no read: it takes only what is left.
 	if h.NextOp == OpCapture && h.CaptureAmount > 0 && !h.SingleCapture {
 		h.ReadFirst = true
 	}

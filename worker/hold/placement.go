@@ -13,8 +13,8 @@ type Placement struct {
 
 	NextMilestone time.Time // of its deadline
 	KeepMilestone bool      // the stored milestone stays
-	// KeepOverdueMilestone keeps the stored milestone if it is due and not passed
-	// yet.
+	// KeepOverdueMilestone keeps the stored milestone if it is due and not
+	// passed yet.
 	KeepOverdueMilestone bool
 	// A stored milestone at or before UnwarnedBy has a threshold that was not
 	// published. It moves to UnwarnedAt, where the new deadline has that
@@ -39,8 +39,8 @@ func (d *Decision) Placement(before *Hold, now time.Time, r Rules) Placement {
 	p := Placement{NeedsAttention: h.State == Attention, KeepMilestone: !d.NewDeadline}
 	if d.NewDeadline {
 		p.NextMilestone, p.KeepOverdueMilestone = h.NextMilestone(now, r), true
-		// The time of on_expiry may have passed before the deadline or the terms
-		// were known: it is due at once.
+		// The time of on_expiry may have passed before the deadline or the
+		// terms were known: it is due at once.
 		if act := policyTime(h, r); !act.After(now) && h.ExpiresAt.After(now) {
 			p.NextMilestone = act
 			if policyAction(h) != 0 {

@@ -7,15 +7,14 @@ import (
 	"regexp"
 	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // PastTolerance is how far in the past a time may be and still mean now: clocks
 // differ, and queues are slow.
 const PastTolerance = time.Hour
 
-// MaxAhead is how far ahead a time may be. The longest authorization that Stripe
-// offers is 30 days.
+// MaxAhead is how far ahead a time may be. The longest authorization that
+// Stripe offers is 30 days.
 const MaxAhead = 90 * 24 * time.Hour
 
 // ScheduleRequest is a request to schedule a hold, from the API, the inbox, an
@@ -72,12 +71,13 @@ var (
 	localTimePattern = regexp.MustCompile(`^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?$`)
 )
 
-// CheckPaymentIntentID returns a *[Problem] if id is no PaymentIntent id: pi_ and
-// 8 to 64 letters and digits.
+// CheckPaymentIntentID returns a *[Problem] if id is no PaymentIntent id: pi_
+// and 8 to 64 letters and digits.
 func CheckPaymentIntentID(id string) error {
 	rest, ok := strings.CutPrefix(id, "pi_")
 	ok = ok && len(rest) >= 8 && len(rest) <= 64
-	for i := 0; ok && i < len(rest); i++ { // faster than a pattern; every call to Stripe is checked twice
+	for i := 0; ok && i < len(rest); i++ {
+		// faster than a pattern; every call to Stripe is checked twice
 		c := rest[i]
 		ok = 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 	}
@@ -118,10 +118,11 @@ func (req *ScheduleRequest) Validate(now time.Time) (*Draft, error) {
 	return req.validateTerms(now)
 }
 
-// validateTerms checks everything except the intent's id, which an authorization
-// does not have yet.
+// validateTerms checks everything except the intent's id, which an
+// authorization does not have yet.
 func (req *ScheduleRequest) validateTerms(now time.Time) (*Draft, error) {
-	d := &Draft{ID: req.PaymentIntent, Account: req.Account, Reference: req.Reference, Amount: req.Amount,
+	d := &Draft{ID: req.PaymentIntent, Account: req.Account, Reference: req.Reference,
+		Amount:        req.Amount,
 		CaptureAmount: req.CaptureAmount, Confirm: req.Confirm}
 	if err := CheckAccountID(req.Account); err != nil {
 		return nil, err
@@ -155,38 +156,48 @@ func (req *ScheduleRequest) validateTerms(now time.Time) (*Draft, error) {
 		return nil, problem(ConflictingTimes, "cancel_at",
 			"a hold is captured or canceled, not both: send capture_at or cancel_at")
 	}
-	if d.CaptureAt, err = parseActionTime("capture_at", req.CaptureAt, req.TimeZone, now); err != nil {
+	if d.CaptureAt, err = parseActionTime("capture_at", req.CaptureAt,
+		req.TimeZone, now); err != nil {
 		return nil, err
 	}
 	if d.CancelAt, err = parseActionTime("cancel_at", req.CancelAt, req.TimeZone, now); err != nil {
 		return nil, err
 	}
-	if req.ExpiresAt != "" {
-		if d.ExpiresAt, err = ParseTime("expires_at", req.ExpiresAt, req.TimeZone); err != nil {
-			return nil, err
-		}
-		if !d.ExpiresAt.After(now) {
-			return nil, problem(InThePast, "expires_at",
-				"%s is in the past: the authorization has ended", req.ExpiresAt)
-		}
-		if d.ExpiresAt.After(now.Add(MaxAhead)) {
-			return nil, problem(InvalidTime, "expires_at",
-				"%s is more than %d days ahead: send the charge's capture_before", req.ExpiresAt,
-				int(MaxAhead.Hours()/24))
-		}
+	if d.ExpiresAt, err = parseExpiresAt(req.ExpiresAt, req.TimeZone, now); err != nil {
+		return nil, err
 	}
 	return d, nil
 }
 
-// RecoveredCaptureGrace is how far in the past the capture time of terms found at
-// Stripe may be and still mean now.
+func parseExpiresAt(s, zone string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	t, err := ParseTime("expires_at", s, zone)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if !t.After(now) {
+		return time.Time{}, problem(InThePast, "expires_at",
+			"%s is in the past: the authorization has ended", s)
+	}
+	if t.After(now.Add(MaxAhead)) {
+		return time.Time{}, problem(InvalidTime, "expires_at",
+			"%s is more than %d days ahead: send the charge's capture_before", s,
+			int(MaxAhead.Hours()/24))
+	}
+	return t, nil
+}
+
+// RecoveredCaptureGrace is how far in the past the capture time of terms found
+// at Stripe may be and still mean now.
 const RecoveredCaptureGrace = 24 * time.Hour
 
-// ValidateRecovered is [ScheduleRequest.Validate] for terms found in an intent's
-// metadata. They were accepted long ago, so a time that has passed since does not
-// invalidate them. A capture up to [RecoveredCaptureGrace] late is made now. A
-// later one requires attention, because the cardholder no longer expects it. A
-// release is never too late.
+// ValidateRecovered is [ScheduleRequest.Validate] for terms found in an
+// intent's metadata. They were accepted long ago, so a time that has passed
+// since does not invalidate them. A capture up to [RecoveredCaptureGrace] late
+// is made now. A later one requires attention, because the cardholder no longer
+// expects it. A release is never too late.
 func (req *ScheduleRequest) ValidateRecovered(paused bool, now time.Time) (*Draft, error) {
 	d, err := req.Validate(now)
 	own, field := req.CaptureAt, "capture_at"
@@ -210,8 +221,8 @@ func (req *ScheduleRequest) ValidateRecovered(paused bool, now time.Time) (*Draf
 	return d, nil
 }
 
-// Patch is a change of a hold's terms. Omitted fields stay; an empty time clears
-// it. Setting one time clears the other.
+// Patch is a change of a hold's terms. Omitted fields stay; an empty time
+// clears it. Setting one time clears the other.
 type Patch struct {
 	CaptureAt     *string           `json:"capture_at,omitempty" doc:"New time to capture; an empty string clears it"`
 	CancelAt      *string           `json:"cancel_at,omitempty" doc:"New time to release; an empty string clears it"`
@@ -226,28 +237,8 @@ type Patch struct {
 // applyTo applies the patch to h's terms and validates the result. It does not
 // check whether h may change.
 func (p *Patch) applyTo(h *Hold, now time.Time) error {
-	var err error
-	if p.CaptureAt != nil && p.CancelAt != nil && *p.CaptureAt != "" && *p.CancelAt != "" {
-		return problem(ConflictingTimes, "cancel_at",
-			"a hold is captured or canceled, not both: send capture_at or cancel_at")
-	}
-	if p.CaptureAt != nil {
-		if h.CaptureAt, err = parseActionTime("capture_at", *p.CaptureAt,
-			p.TimeZone, now); err != nil {
-			return err
-		}
-		if !h.CaptureAt.IsZero() {
-			h.CancelAt = time.Time{}
-		}
-	}
-	if p.CancelAt != nil {
-		if h.CancelAt, err = parseActionTime("cancel_at", *p.CancelAt,
-			p.TimeZone, now); err != nil {
-			return err
-		}
-		if !h.CancelAt.IsZero() {
-			h.CaptureAt = time.Time{}
-		}
+	if err := p.applyTimes(h, now); err != nil {
+		return err
 	}
 	if p.CaptureAmount != nil {
 		h.CaptureAmount = *p.CaptureAmount
@@ -256,9 +247,11 @@ func (p *Patch) applyTo(h *Hold, now time.Time) error {
 		return err
 	}
 	if p.OnExpiry != nil {
-		if h.OnExpiry, err = checkPolicy(*p.OnExpiry); err != nil {
+		policy, err := checkPolicy(*p.OnExpiry)
+		if err != nil {
 			return err
 		}
+		h.OnExpiry = policy
 	}
 	if p.Reference != nil {
 		if err := checkReference(*p.Reference); err != nil {
@@ -278,196 +271,30 @@ func (p *Patch) applyTo(h *Hold, now time.Time) error {
 				merged[k] = v
 			}
 		}
-		if h.Metadata, err = checkMetadata(merged); err != nil {
+		checked, err := checkMetadata(merged)
+		if err != nil {
 			return err
 		}
+		h.Metadata = checked
 	}
 	return nil
 }
 
-func checkReference(s string) error {
-	if len(s) > MaxReferenceBytes || !utf8.ValidString(s) ||
-		strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return problem(InvalidReference, "reference",
-			"invalid reference: want at most %d bytes of UTF-8 without control characters",
-			MaxReferenceBytes)
+// applyTimes sets the times of the patch. Setting one clears the other.
+func (p *Patch) applyTimes(h *Hold, now time.Time) (err error) {
+	if p.CaptureAt != nil && p.CancelAt != nil && *p.CaptureAt != "" && *p.CancelAt != "" {
+		return problem(ConflictingTimes, "cancel_at",
+			"a hold is captured or canceled, not both: send capture_at or cancel_at")
 	}
-	return nil
-}
-
-// maxAmountByCurrency lists the currencies in which Stripe accepts more than
-// eight digits (Stripe's documentation: minimum and maximum charge amounts).
-var maxAmountByCurrency = map[string]int64{
-	"idr": 999_999_999_999, "lbp": 999_999_999_999, "cop": 9_999_999_999, "huf": 9_999_999_999,
-	"jpy": 9_999_999_999, "inr": 999_999_999,
-}
-
-func maxAmount(currency string) int64 {
-	if currency == "" { // not known yet: the largest limit of all
-		return 999_999_999_999
-	}
-	if n, ok := maxAmountByCurrency[currency]; ok {
-		return n
-	}
-	return 99_999_999
-}
-
-func checkAmount(field string, n int64, currency string) error {
-	if n < 0 {
-		return problem(InvalidAmount, field,
-			"invalid amount %d: want minor units, such as 1250 for 12.50", n)
-	}
-	if m := maxAmount(currency); n > m {
-		return problem(InvalidAmount, field,
-			"%d is above Stripe's maximum of %d: want minor units, such as 1250 for 12.50", n, m)
-	}
-	return nil
-}
-
-// checkCaptureAmount compares n with the authorized amount if that is known.
-func checkCaptureAmount(n, authorized int64, currency string) error {
-	if err := checkAmount("capture_amount", n, currency); err != nil {
-		return err
-	}
-	if authorized > 0 && n > authorized {
-		return problem(AmountTooLarge, "capture_amount",
-			"%d is more than the authorized %d %s", n, authorized, currency)
-	}
-	return nil
-}
-
-func checkPolicy(s string) (Policy, error) {
-	if s == "" {
-		return PolicyCancel, nil
-	}
-	p, ok := ParsePolicy(s)
-	if !ok {
-		return 0, problem(InvalidPolicy, "on_expiry",
-			"invalid on_expiry %.40q: want cancel, capture or alert", s)
-	}
-	return p, nil
-}
-
-func checkMetadata(m map[string]string) (map[string]string, error) {
-	if len(m) > MaxMetadataPairs {
-		return nil, problem(InvalidMetadata, "metadata", "%d pairs: want at most %d",
-			len(m), MaxMetadataPairs)
-	}
-	for k, v := range m {
-		if k == "" || utf8.RuneCountInString(k) > MaxMetadataKey || !utf8.ValidString(k) {
-			return nil, problem(InvalidMetadata, "metadata", "invalid key %.60q: want 1 to %d characters",
-				k, MaxMetadataKey)
+	set := func(field string, sent *string, own, other *time.Time) {
+		if sent == nil || err != nil {
+			return
 		}
-		if utf8.RuneCountInString(v) > MaxMetadataValue || !utf8.ValidString(v) {
-			return nil, problem(InvalidMetadata, "metadata",
-				"invalid value of %q: want at most %d characters", k, MaxMetadataValue)
+		if *own, err = parseActionTime(field, *sent, p.TimeZone, now); !own.IsZero() {
+			*other = time.Time{}
 		}
 	}
-	if len(m) == 0 {
-		return nil, nil
-	}
-	return maps.Clone(m), nil
-}
-
-// parseActionTime parses a time to act. Up to PastTolerance in the past means now
-// and is kept as it was sent, so that a repeated request is the same request.
-func parseActionTime(field, s, zone string, now time.Time) (time.Time, error) {
-	if s == "" {
-		return time.Time{}, nil
-	}
-	t, err := ParseTime(field, s, zone)
-	if err != nil {
-		return time.Time{}, err
-	}
-	if t.Before(now.Add(-PastTolerance)) {
-		return time.Time{}, problem(InThePast, field, "%s is more than %s ago; it is %s", s,
-			formatDuration(PastTolerance), now.UTC().Format(time.RFC3339))
-	}
-	if t.After(now.Add(MaxAhead)) {
-		return time.Time{}, problem(InvalidTime, field,
-			"%s is more than %d days ahead: no authorization lasts that long", s,
-			int(MaxAhead.Hours()/24))
-	}
-	return t, nil
-}
-
-// ParseTime parses RFC 3339 with an offset, or a local time in an IANA zone. A
-// local time that occurs twice means the first. One that a change of clocks skips
-// has the offset from before the change (RFC 5545, section 3.3.5).
-func ParseTime(field, s, zone string) (time.Time, error) {
-	if len(s) > 64 {
-		return time.Time{}, problem(InvalidTime, field,
-			"invalid time %.64q…: want RFC 3339, such as 2026-12-01T11:00:00+01:00", s)
-	}
-	var loc *time.Location
-	if zone != "" {
-		var err error
-		if zone == "Local" { // Go's name for the daemon's own zone
-			err = fmt.Errorf("not an IANA zone")
-		} else {
-			loc, err = time.LoadLocation(zone)
-		}
-		if err != nil {
-			return time.Time{}, problem(UnknownTimeZone, "time_zone",
-				"unknown time_zone %.64q: want an IANA name, such as Europe/Paris", zone)
-		}
-	}
-	if !localTimePattern.MatchString(s) {
-		t, err := time.Parse(time.RFC3339, s)
-		if err != nil {
-			return time.Time{}, problem(InvalidTime, field,
-				"invalid time %q: want RFC 3339, such as 2026-12-01T11:00:00+01:00, "+
-					"or a local time with time_zone", s)
-		}
-		return t.UTC().Truncate(time.Millisecond), nil
-	}
-	if loc == nil {
-		return time.Time{}, problem(InvalidTime, field,
-			"%q has no offset: add one, such as +01:00, or send time_zone", s)
-	}
-	layout := "2006-01-02T15:04:05"
-	if strings.Count(s, ":") == 1 {
-		layout = "2006-01-02T15:04"
-	}
-	wall, err := time.Parse(layout, strings.Replace(s, " ", "T", 1))
-	if err != nil {
-		return time.Time{}, problem(InvalidTime, field, "invalid time %q: no calendar has it", s)
-	}
-	return resolveLocalTime(wall, loc).Truncate(time.Millisecond), nil
-}
-
-// resolveLocalTime returns the instant at which clocks in loc show wall. The zone
-// of wall is ignored.
-func resolveLocalTime(wall time.Time, loc *time.Location) time.Time {
-	_, before := wall.Add(-24 * time.Hour).In(loc).Zone()
-	_, after := wall.Add(24 * time.Hour).In(loc).Zone()
-	first := wall.Add(-time.Duration(before) * time.Second)
-	second := wall.Add(-time.Duration(after) * time.Second)
-	shows := func(t time.Time) bool {
-		_, off := t.In(loc).Zone()
-		return t.Add(time.Duration(off) * time.Second).Equal(wall)
-	}
-	switch {
-	case shows(first) && shows(second) && second.Before(first):
-		return second
-	case shows(first):
-		return first
-	case shows(second):
-		return second
-	default: // skipped by a change of clocks
-		return first
-	}
-}
-
-// formatDuration formats a duration without zero units: 1h, 30m, 72h.
-func formatDuration(d time.Duration) string {
-	s := d.String()
-	s = strings.TrimSuffix(s, "0s")
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	if s == "" {
-		return "0s"
-	}
-	return s
+	set("capture_at", p.CaptureAt, &h.CaptureAt, &h.CancelAt)
+	set("cancel_at", p.CancelAt, &h.CancelAt, &h.CaptureAt)
+	return err
 }

@@ -2,8 +2,8 @@ package hold
 
 import "fmt"
 
-// Secret is a text that must not be logged. Printing, formatting or marshaling it
-// gives a placeholder.
+// Secret is a text that must not be logged. Printing, formatting or marshaling
+// it gives a placeholder.
 type Secret struct{ reveal func() string }
 
 // NewSecret returns s as a secret.

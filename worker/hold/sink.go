@@ -1,7 +1,7 @@
 package hold
 
-// Condition is a state of the daemon that lasts for a while, such as Stripe being
-// unavailable.
+// Condition is a state of the daemon that lasts for a while, such as Stripe
+// being unavailable.
 type Condition struct {
 	Name     string // lower case
 	Active   bool   // as this replica sees it
@@ -14,8 +14,8 @@ type Condition struct {
 // ConditionChange is the effect of a report of a [Condition].
 type ConditionChange uint8
 
-// The changes of a condition. The replica whose report made the change publishes
-// it, once.
+// The changes of a condition. The replica whose report made the change
+// publishes it, once.
 const (
 	ConditionBegan ConditionChange = iota + 1
 	ConditionEnded
@@ -28,8 +28,8 @@ type StreamEvent struct {
 	Event []byte // JSON
 }
 
-// SinkProgress is the progress of a sink's delivery. The store saves all of it or
-// nothing.
+// SinkProgress is the progress of a sink's delivery. The store saves all of it
+// or nothing.
 type SinkProgress struct {
 	State       []byte            // opaque to the store
 	Park        map[string][]byte // held back behind a failed event, by hold

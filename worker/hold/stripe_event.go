@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// StripeEvent is an event from a signed Stripe webhook. It describes one moment.
-// It may arrive twice, late, or after a later event.
+// StripeEvent is an event from a signed Stripe webhook. It describes one
+// moment. It may arrive twice, late, or after a later event.
 type StripeEvent struct {
 	ID               string
 	Type             string // such as payment_intent.succeeded
@@ -41,9 +41,9 @@ const (
 //
 // The statuses succeeded and canceled are final at Stripe, so an event that
 // shows one cannot be stale: it settles the hold without a read. With
-// multicapture only the last capture shows succeeded, and its amount is the sum.
-// A closed review is final as well. Everything else may be stale and needs a
-// read. A claimed hold is left to its worker, which reads the same state.
+// multicapture only the last capture shows succeeded, and its amount is the
+// sum. A closed review is final as well. Everything else may be stale and needs
+// a read. A claimed hold is left to its worker, which reads the same state.
 func (h Hold) ApplyStripeEvent(e *StripeEvent, now time.Time) (Decision, EventAction) {
 	now = now.UTC().Truncate(time.Millisecond)
 	same := Decision{Hold: h, Unchanged: true}
@@ -71,13 +71,14 @@ func (e *StripeEvent) closesReview() bool { return e.Review != nil && !e.Review.
 // ownsKey reports whether an idempotency key belongs to this hold.
 func ownsKey(h *Hold, key string) bool { return strings.HasPrefix(key, keyPrefix+h.ID+"-") }
 
-// reviewApproved is the reason of a closed review that lets the payment continue.
+// reviewApproved is the reason of a closed review that lets the payment
+// continue.
 const reviewApproved = "approved"
 
 // applyReviewClosed resumes the hold that this review paused if the review was
-// approved, and requires attention if it was closed otherwise. The history keeps
-// the close, so that a late event of the open review does not pause the hold
-// again.
+// approved, and requires attention if it was closed otherwise. The history
+// keeps the close, so that a late event of the open review does not pause the
+// hold again.
 func applyReviewClosed(h Hold, r *Review, now time.Time) Decision {
 	note := reviewClosedNote + r.ID
 	paused := h.State == Paused && h.Reason == CauseReview &&
@@ -106,8 +107,8 @@ const reviewClosedNote = "closed "
 // the hold requires attention: a read does not show how it was closed.
 const reviewCloseTimeout = time.Hour
 
-// pauseForReview pauses a hold whose intent was read and has an open review. Each
-// review pauses it once.
+// pauseForReview pauses a hold whose intent was read and has an open review.
+// Each review pauses it once.
 func (d Decision) pauseForReview(in *Intent, now time.Time) Decision {
 	h := d.Hold
 	switch {

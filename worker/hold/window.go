@@ -56,7 +56,8 @@ func assumedDeadline(in *Intent, now time.Time) time.Time {
 // adoptIntent sets amount, currency and deadline from an intent that still
 // holds money.
 func adoptIntent(h *Hold, in *Intent, now time.Time) {
-	// A verified deadline is not assumed anew: it would move away with each read.
+	// A verified deadline is not assumed anew: it would move away with each
+	// read.
 	known := h.Verified
 	h.Amount, h.Currency, h.Verified = in.AmountCapturable, in.Currency, true
 	// Each capture of holdd's is final, so another system captured what an open
@@ -69,8 +70,8 @@ func adoptIntent(h *Hold, in *Intent, now time.Time) {
 	case h.ExpiresSource == SourceAssumed && (!known || !h.ExpiresAt.After(now)):
 		h.ExpiresAt = assumedDeadline(in, now)
 	case h.ExpiresSource == SourceAssumed && in.PaymentMethodType != "":
-		// The record may have a later end than the method's window. Acting early
-		// is safe.
+		// The record may have a later end than the method's window. Acting
+		// early is safe.
 		if end := windowEnd(in); end.After(now) {
 			h.ExpiresAt = minTime(h.ExpiresAt, end)
 		}
