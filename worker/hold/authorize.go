@@ -178,6 +178,7 @@ func (req *AuthorizeRequest) validate(
 		return nil, nil, err
 	}
 	for _, check := range []func() error{
+		func() error { return checkMinAmount(draft.Amount, draft.Currency) },
 		func() error { return checkOwnMetadata(draft.Metadata) },
 		req.checkOptions,
 		func() error { return checkCVC(req.CVCToken, req.OffSession) },
