@@ -101,7 +101,7 @@ func (s *AuthorizationAttempts) DueAuthorizations(
 ) (ids []string, now time.Time, err error) {
 	r := newReply(s.conn.runOnce(ctx, authorizeDueScript, []string{keyOpenAttempts}, clampBatch(n)))
 	now = r.time()
-	for r.more() {
+	for r.hasMore() {
 		ids = append(ids, r.str())
 	}
 	return ids, now, r.err

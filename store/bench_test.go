@@ -139,7 +139,7 @@ func BenchmarkPromoteDueIdle(b *testing.B) {
 func BenchmarkPage_100Holds(b *testing.B) {
 	benchmarkSizes(b, func(b *testing.B, e *testStore) {
 		for b.Loop() {
-			listed, _, err := e.store.Page(b.Context(), hold.SetExpiring, hold.Position{Score: farFuture.UnixMilli() + 1}, 100)
+			listed, _, err := e.store.ReadPage(b.Context(), hold.SetExpiring, hold.Position{Score: farFuture.UnixMilli() + 1}, 100)
 			if err != nil || len(listed) != 100 {
 				b.Fatal(len(listed), err)
 			}

@@ -31,11 +31,11 @@ var (
 // so they have almost no burst. A few reads at once come from a booking system
 // that schedules several holds and waits for the answers.
 const (
-	writeBurst = 100
-	otherBurst = 10
+	writeBurstDivisor = 100
+	otherBurstDivisor = 10
 )
 
-func burst(rate, part int) int { return max(1, rate/part) }
+func burstSize(rate, part int) int { return max(1, rate/part) }
 
 // TryReserve reserves up to n requests of one kind to be sent now. With 0
 // granted, wait is when the caller should try again.
@@ -54,18 +54,18 @@ func (s *Budget) Reserve(
 	if n <= 0 {
 		return hold.Reservation{}, nil
 	}
-	rate, part := s.rates.Write, writeBurst
+	rate, part := s.rates.Write, writeBurstDivisor
 	switch {
 	case op == hold.OpRead:
-		rate, part = s.rates.Read, otherBurst
+		rate, part = s.rates.Read, otherBurstDivisor
 	case op == hold.OpUpdate && rate > 0:
 		// No caller waits for an update: half of the rate is left for the other
 		// kinds.
-		rate, part = max(1, rate/2), otherBurst
+		rate, part = max(1, rate/2), otherBurstDivisor
 	}
 	k := newBudgetKeys(account, op)
 	r := newReply(s.conn.runOnce(ctx, reserveScript, []string{k.pause, k.kind, k.all},
-		n, rate, burst(rate, part), s.rates.Total, burst(s.rates.Total, otherBurst),
+		n, rate, burstSize(rate, part), s.rates.Total, burstSize(s.rates.Total, otherBurstDivisor),
 		ahead.Microseconds()))
 	reserved := hold.Reservation{
 		Granted: int(r.int()), Wait: r.duration(), First: r.duration(), Step: r.duration(),

@@ -60,7 +60,7 @@ func newServerClient(plain string, o Options) (redis.UniversalClient, error) {
 		return nil, invalidURLError(err)
 	}
 	c.MaxRetries, c.DialerRetries, c.ContextTimeoutEnabled = noRetries, 1, true
-	c.PoolSize, c.Dialer, c.MaintNotificationsConfig = o.PoolSize, o.Dialer, noNotifications()
+	c.PoolSize, c.Dialer, c.MaintNotificationsConfig = o.PoolSize, o.Dialer, disabledNotifications()
 	setDefaultTimeouts(&c.ReadTimeout, &c.WriteTimeout, &c.DialTimeout)
 	return redis.NewClient(c), nil
 }
@@ -85,12 +85,12 @@ func newClusterClient(plain string, o Options) (redis.UniversalClient, error) {
 		return nil, invalidURLError(err)
 	}
 	c.MaxRetries, c.DialerRetries, c.ContextTimeoutEnabled = noRetries, 1, true
-	c.PoolSize, c.Dialer, c.MaintNotificationsConfig = o.PoolSize, o.Dialer, noNotifications()
+	c.PoolSize, c.Dialer, c.MaintNotificationsConfig = o.PoolSize, o.Dialer, disabledNotifications()
 	setDefaultTimeouts(&c.ReadTimeout, &c.WriteTimeout, &c.DialTimeout)
 	return redis.NewClusterClient(c), nil
 }
 
-func noNotifications() *maintnotifications.Config {
+func disabledNotifications() *maintnotifications.Config {
 	return &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 }
 
@@ -107,18 +107,18 @@ func setDefaultTimeouts(timeouts ...*time.Duration) {
 func normalizeHosts(raw string, many bool) (string, error) {
 	u, err := url.Parse(raw)
 	if err != nil && many {
-		return splitHosts(raw), nil // several host:port pairs are not a valid authority
+		return moveHostsToQuery(raw), nil // several host:port pairs are not a valid authority
 	}
 	if err != nil {
 		return "", invalidURLError(err)
 	}
 	if strings.Contains(u.Host, ",") {
-		return splitHosts(raw), nil
+		return moveHostsToQuery(raw), nil
 	}
 	return raw, nil
 }
 
-func splitHosts(raw string) string {
+func moveHostsToQuery(raw string) string {
 	scheme, rest, _ := strings.Cut(raw, "://")
 	end := strings.IndexAny(rest, "/?")
 	if end < 0 {

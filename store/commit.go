@@ -31,10 +31,10 @@ var commitKeys = []struct {
 	{"REFRESH", func(k *partitionKeys) string { return k.refresh }},
 }
 
-func commitKeyConstants() []constant {
-	out := make([]constant, len(commitKeys))
+func commitKeyConstants() []luaConstant {
+	out := make([]luaConstant, len(commitKeys))
 	for i, key := range commitKeys {
-		out[i] = constant{"KEY_" + key.name, i + 1}
+		out[i] = luaConstant{"KEY_" + key.name, i + 1}
 	}
 	return out
 }
@@ -70,8 +70,8 @@ var writeArgs = argNames{"WRITE", []string{
 	writeEventCount: "EVENT_COUNT",
 }}
 
-// unchanged leaves a hold's score in a set as it is.
-const unchanged = "="
+// keepScore leaves a hold's score in a set as it is.
+const keepScore = "="
 
 // Commit writes changes, each whole or not at all. ok[i] is false where another
 // writer was first. A write that is sent again, because its reply was lost, is
@@ -142,7 +142,7 @@ func setPlacement(a *[writeSize]string, w *hold.RecordWrite) {
 	a[writeExpiring] = scoreArg(p.NextMilestone)
 	switch {
 	case p.KeepMilestone:
-		a[writeExpiring] = unchanged
+		a[writeExpiring] = keepScore
 	case p.KeepOverdueMilestone && w.Version > 0 && a[writeExpiring] != "":
 		a[writeExpiring] = "<" + a[writeExpiring]
 		if !p.UntoldBy.IsZero() {
@@ -155,7 +155,7 @@ func setPlacement(a *[writeSize]string, w *hold.RecordWrite) {
 	}
 	a[writeMirror] = scoreArg(p.MirrorAt)
 	if p.KeepMirror {
-		a[writeMirror] = unchanged
+		a[writeMirror] = keepScore
 	}
 }
 

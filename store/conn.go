@@ -73,7 +73,7 @@ func (c *conn) readDue(
 		if t := r.time(); !t.IsZero() {
 			now = t
 		}
-		for r.more() {
+		for r.hasMore() {
 			id, due, rec := r.str(), r.time(), r.str()
 			if r.err != nil {
 				break

@@ -28,7 +28,7 @@ func TestKilledRedis_KeepsAcknowledgedWrites(t *testing.T) {
 	c.work(n, func() {
 		for i := range 4 {
 			storetest.WaitUntil(t, 30*time.Second, "it gets on", func() bool {
-				counts, err := s.Counts(t.Context())
+				counts, err := s.CountHolds(t.Context())
 				return err == nil && counts.Settled > int64(i*n/6)
 			})
 			r.Kill()
@@ -139,7 +139,7 @@ func TestHalfWrittenScript_LosesNoHold(t *testing.T) {
 						e.mustPromoteDue(true)
 						claims, _ := e.mustClaim(captureLane, n+1, lease)
 						e.mustCommit(captured(claims)...)
-						counts, err := e.store.Counts(t.Context())
+						counts, err := e.store.CountHolds(t.Context())
 						if err != nil || counts.Settled != n+1 {
 							return false
 						}

@@ -16,22 +16,22 @@ type argNames struct {
 	names  []string
 }
 
-func (a argNames) constants() []constant {
-	out := []constant{{a.prefix + "_SIZE", len(a.names)}}
+func (a argNames) constants() []luaConstant {
+	out := []luaConstant{{a.prefix + "_SIZE", len(a.names)}}
 	for i, name := range a.names {
-		out = append(out, constant{a.prefix + "_" + name, i})
+		out = append(out, luaConstant{a.prefix + "_" + name, i})
 	}
 	return out
 }
 
-// constant is a number that Go and the scripts share.
-type constant struct {
+// luaConstant is a number that Go and the scripts share.
+type luaConstant struct {
 	name  string
 	value int
 }
 
 // resultConstants are the results that scripts return as numbers.
-var resultConstants = []constant{
+var resultConstants = []luaConstant{
 	{"LOOKUP_CREATED", int(hold.LookupCreated)},
 	{"LOOKUP_RESUMED", int(hold.LookupResumed)},
 	{"LOOKUP_FINISHED", int(hold.LookupFinished)},
@@ -43,22 +43,22 @@ var resultConstants = []constant{
 	{"CHANGE_WORSENED", int(hold.ConditionWorsened)},
 }
 
-// definition is a local of Lua, a constant or a function, that scripts use by
+// luaDefinition is a local of Lua, a constant or a function, that scripts use by
 // its name.
-type definition struct{ name, source string }
+type luaDefinition struct{ name, source string }
 
-// definitions come in an order in which each uses only earlier ones.
-var definitions = append(constantDefinitions(), functionDefinitions(readLua("shared/functions"))...)
+// luaDefinitions come in an order in which each uses only earlier ones.
+var luaDefinitions = append(constantDefinitions(), functionDefinitions(readLua("shared/functions"))...)
 
-func constantDefinitions() []definition {
-	var out []definition
-	for _, list := range [][]constant{
+func constantDefinitions() []luaDefinition {
+	var out []luaDefinition
+	for _, list := range [][]luaConstant{
 		recordConstants(), resultConstants, writeArgs.constants(), commitKeyConstants(),
 		advanceArgs.constants(),
 		conditionArgs.constants(),
 	} {
 		for _, c := range list {
-			out = append(out, definition{c.name, "local " + c.name + " = " + strconv.Itoa(c.value)})
+			out = append(out, luaDefinition{c.name, "local " + c.name + " = " + strconv.Itoa(c.value)})
 		}
 	}
 	return out
@@ -68,11 +68,11 @@ func constantDefinitions() []definition {
 var localPattern = regexp.MustCompile(`(?m)^local (?:function )?(\w+)`)
 
 // functionDefinitions splits a file of Lua locals at its empty lines.
-func functionDefinitions(src string) []definition {
-	var out []definition
+func functionDefinitions(src string) []luaDefinition {
+	var out []luaDefinition
 	for block := range strings.SplitSeq(src, "\n\n") {
 		if m := localPattern.FindStringSubmatch(block); m != nil {
-			out = append(out, definition{m[1], strings.TrimSpace(block)})
+			out = append(out, luaDefinition{m[1], strings.TrimSpace(block)})
 		}
 	}
 	return out
@@ -82,8 +82,8 @@ func functionDefinitions(src string) []definition {
 // name, before the script. The rest is left out, because Redis would create
 // each function again with every call.
 func addDefinitions(script string) string {
-	for i := len(definitions) - 1; i >= 0; i-- {
-		if d := definitions[i]; strings.Contains(script, d.name) {
+	for i := len(luaDefinitions) - 1; i >= 0; i-- {
+		if d := luaDefinitions[i]; strings.Contains(script, d.name) {
 			script = d.source + "\n" + script
 		}
 	}

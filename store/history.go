@@ -38,7 +38,7 @@ func encodeHistoryEntry(e *hold.HistoryEntry, last time.Time) []byte {
 
 func decodeHistoryEntry(b []byte, last time.Time) (e hold.HistoryEntry, err error) {
 	after := int64(0)
-	err = eachField(b, func(f protowire.Number, n uint64, v []byte) error {
+	err = forEachField(b, func(f protowire.Number, n uint64, v []byte) error {
 		switch f {
 		case entryAfter:
 			after = protowire.DecodeZigZag(n)

@@ -21,9 +21,9 @@ const (
 	// maxRejected trims the stream of rejected requests. With originals of the
 	// largest size it has 64 MiB.
 	maxRejected = 1000
-	// idleConsumerAfter is when the replica of a consumer without pending
+	// maxConsumerIdle is when the replica of a consumer without pending
 	// entries counts as gone.
-	idleConsumerAfter = 24 * time.Hour
+	maxConsumerIdle = 24 * time.Hour
 )
 
 // ReadInbox reads up to n entries for a consumer: first those that another
@@ -42,7 +42,7 @@ func (s *Inbox) ReadInbox(
 		inboxGroup, consumer, clampBatch(n), idle.Milliseconds(), maxBytes))
 	now := r.time()
 	var entries []hold.InboxEntry
-	for r.more() {
+	for r.hasMore() {
 		e := hold.InboxEntry{ID: r.str(), Size: int(r.int()), Text: r.str()}
 		millis, _, _ := strings.Cut(e.ID, "-")
 		if at, err := strconv.ParseInt(millis, 10, 64); err == nil {
@@ -93,7 +93,7 @@ func (s *Inbox) PruneConsumers(ctx context.Context) error {
 		return err
 	}
 	for _, c := range consumers {
-		if c.Pending == 0 && c.Idle > idleConsumerAfter {
+		if c.Pending == 0 && c.Idle > maxConsumerIdle {
 			if err := s.conn.client.XGroupDelConsumer(ctx, keyInbox, inboxGroup,
 				c.Name).Err(); err != nil {
 				return err

@@ -27,8 +27,8 @@ type Inspection struct {
 
 // Replica is a holdd process that has sent a heartbeat.
 type Replica struct {
-	Name  string
-	Until time.Time // when its heartbeat ends
+	Name            string
+	HeartbeatEndsAt time.Time // when its heartbeat ends
 }
 
 const maxInspectedReplicas = 100
@@ -48,10 +48,10 @@ func Inspect(ctx context.Context, o Options) (in Inspection, err error) {
 	}
 	_, in.Cluster = client.(*redis.ClusterClient)
 	var mu sync.Mutex
-	err = eachServer(ctx, client, func(ctx context.Context, c *redis.Client) error {
-		s := examineServer(ctx, c)
+	err = forEachServer(ctx, client, func(ctx context.Context, c *redis.Client) error {
+		s := inspectServer(ctx, c)
 		s.checkPermissions(ctx, c)
-		err := s.measureClock(ctx, c)
+		err := s.measureClockOffset(ctx, c)
 		mu.Lock()
 		defer mu.Unlock()
 		in.Servers = append(in.Servers, s)
@@ -84,14 +84,14 @@ func (in *Inspection) readRecorded(ctx context.Context, client redis.UniversalCl
 	for _, z := range replicas {
 		name, _ := z.Member.(string)
 		in.Replicas = append(in.Replicas,
-			Replica{Name: name, Until: time.UnixMilli(int64(z.Score))})
+			Replica{Name: name, HeartbeatEndsAt: time.UnixMilli(int64(z.Score))})
 	}
 	return nil
 }
 
-// eachServer calls f for the server, or for each master of a Cluster,
+// forEachServer calls f for the server, or for each master of a Cluster,
 // concurrently.
-func eachServer(
+func forEachServer(
 	ctx context.Context, client redis.UniversalClient, f func(context.Context, *redis.Client) error,
 ) error {
 	switch c := client.(type) {
@@ -103,12 +103,12 @@ func eachServer(
 	return nil
 }
 
-// examineServers lists what can make Redis lose holds, and what could not be
+// inspectServers lists what can make Redis lose holds, and what could not be
 // found out.
-func (c *conn) examineServers(ctx context.Context) (faults, warnings []string) {
+func (c *conn) inspectServers(ctx context.Context) (faults, warnings []string) {
 	var mu sync.Mutex
-	err := eachServer(ctx, c.client, func(ctx context.Context, client *redis.Client) error {
-		s := examineServer(ctx, client)
+	err := forEachServer(ctx, c.client, func(ctx context.Context, client *redis.Client) error {
+		s := inspectServer(ctx, client)
 		mu.Lock()
 		defer mu.Unlock()
 		for _, p := range []ServerProperty{s.Version, s.Eviction, s.Persistence} {

@@ -38,7 +38,7 @@ func (e *testStore) callEveryMethod() {
 	if _, err := e.store.AdvanceMilestones(e.Context(), nil); err != nil {
 		e.Error(err)
 	}
-	if _, err := e.store.Counts(e.Context()); err != nil {
+	if _, err := e.store.CountHolds(e.Context()); err != nil {
 		e.Error(err)
 	}
 	if _, err := e.store.SettledBefore(e.Context(), farFuture, 10); err != nil {
@@ -47,7 +47,7 @@ func (e *testStore) callEveryMethod() {
 	if _, _, err := e.store.DueMilestones(e.Context(), 10); err != nil {
 		e.Error(err)
 	}
-	if _, _, err := e.store.Page(e.Context(), hold.SetSettled, hold.Position{}, 10); err != nil {
+	if _, _, err := e.store.ReadPage(e.Context(), hold.SetSettled, hold.Position{}, 10); err != nil {
 		e.Error(err)
 	}
 	e.mustRead("pi_b")
@@ -122,7 +122,7 @@ func (e *testStore) callOutboxMethods() {
 	did("lock", err)
 	_, err = e.store.DueHistogram(ctx, time.Now(), time.Hour, 2)
 	did("due histogram", err)
-	_, err = e.store.PageLane(ctx, hold.Lane{Op: hold.OpCapture}, hold.Position{}, 10)
+	_, err = e.store.ReadLanePage(ctx, hold.Lane{Op: hold.OpCapture}, hold.Position{}, 10)
 	did("page of a lane", err)
 	token, _, _, _, err := e.store.AcquireSinkLease(ctx, "callback", 0, "one", time.Minute)
 	did("begin", err)
@@ -182,13 +182,13 @@ func TestInspect_Findings(t *testing.T) {
 			t.Errorf("%+v", trait)
 		}
 	}
-	if s.Role != "master" || s.Followers != 0 || s.Used < 100_000 || s.Limit != 100<<20 ||
-		s.Machine < s.Used || s.User != "default" || !s.PermissionsKnown || len(s.MissingCommands) != 0 {
+	if s.Role != "master" || s.ConnectedReplicas != 0 || s.UsedMemory < 100_000 || s.MaxMemory != 100<<20 ||
+		s.MachineMemory < s.UsedMemory || s.User != "default" || !s.PermissionsKnown || len(s.MissingCommands) != 0 {
 		t.Errorf("%+v", s)
 	}
-	if !s.ClockKnown || s.ClockMin > 0 || s.ClockMax < 0 || s.RoundTrip <= 0 ||
-		s.ClockMax-s.ClockMin > s.RoundTrip+time.Millisecond {
-		t.Errorf("the clock of the same machine: %s to %s in %s", s.ClockMin, s.ClockMax, s.RoundTrip)
+	if !s.ClockOffsetKnown || s.ClockOffsetMin > 0 || s.ClockOffsetMax < 0 || s.RoundTrip <= 0 ||
+		s.ClockOffsetMax-s.ClockOffsetMin > s.RoundTrip+time.Millisecond {
+		t.Errorf("the clock of the same machine: %s to %s in %s", s.ClockOffsetMin, s.ClockOffsetMax, s.RoundTrip)
 	}
 
 	st := mustOpen(t, store.Options{URL: url, Partitions: 3, Livemode: true})
@@ -199,8 +199,8 @@ func TestInspect_Findings(t *testing.T) {
 	}
 	in = mustInspect(t, store.Options{URL: url})
 	if in.Partitions != "3" || in.Mode != "live" || len(in.Replicas) != 2 ||
-		in.Replicas[0].Name != "alive" || in.Replicas[0].Until.Before(in.Now) ||
-		in.Replicas[1].Name != "stopped" || in.Replicas[1].Until.After(in.Now.Add(time.Second)) {
+		in.Replicas[0].Name != "alive" || in.Replicas[0].HeartbeatEndsAt.Before(in.Now) ||
+		in.Replicas[1].Name != "stopped" || in.Replicas[1].HeartbeatEndsAt.After(in.Now.Add(time.Second)) {
 		t.Errorf("%+v", in)
 	}
 }
@@ -273,7 +273,7 @@ func TestInspect_Cluster(t *testing.T) {
 		t.Fatalf("%+v", in)
 	}
 	for _, s := range in.Servers {
-		if !s.PermissionsKnown || len(s.MissingCommands) != 0 || s.Role != "master" || !s.ClockKnown {
+		if !s.PermissionsKnown || len(s.MissingCommands) != 0 || s.Role != "master" || !s.ClockOffsetKnown {
 			t.Errorf("%+v", s)
 		}
 	}
@@ -291,7 +291,7 @@ func TestInspect_RedisUnavailable(t *testing.T) {
 		strings.Contains(err.Error()+in.Address, testPassword) {
 		t.Errorf("%+v, %v", in, err)
 	}
-	if _, err := store.Inspect(t.Context(), store.Options{URL: "no url"}); !errors.Is(err, store.ErrSetting) {
+	if _, err := store.Inspect(t.Context(), store.Options{URL: "no url"}); !errors.Is(err, store.ErrInvalidSetting) {
 		t.Errorf("%v", err)
 	}
 }

@@ -20,9 +20,9 @@ const (
 	keyRejected = "holdd:inbox:rejected" // stream of rejected requests
 
 	// zset: subjects of system events, by when they were published
-	keyPublished = "holdd:{0}:published"
-	keyEpisodes  = "holdd:{0}:episodes"  // hash: condition -> open episode
-	keyCondition = "holdd:{0}:condition" // zset of replicas, with a colon and the condition's name
+	keyPublishedSubjects = "holdd:{0}:published"
+	keyEpisodes          = "holdd:{0}:episodes"  // hash: condition -> open episode
+	keyCondition         = "holdd:{0}:condition" // zset of replicas, with a colon and the condition's name
 
 	keyReconcileRun      = "holdd:{reconcile}:run"
 	keyReconcileFindings = "holdd:{reconcile}:findings"
@@ -58,9 +58,9 @@ func partitionPrefix(partition int) string { return "holdd:{" + strconv.Itoa(par
 // lane is the key of a ready lane.
 func (k *partitionKeys) lane(name string) string { return k.ready + ":" + name }
 
-// set is the key of a sorted set that can be paged. Ready holds are in lanes,
+// sortedSet is the key of a sorted set that can be paged. Ready holds are in lanes,
 // see [conn.laneKeys].
-func (k *partitionKeys) set(s hold.SortedSet) string {
+func (k *partitionKeys) sortedSet(s hold.SortedSet) string {
 	switch s {
 	case hold.SetScheduled:
 		return k.scheduled
@@ -77,9 +77,9 @@ func (k *partitionKeys) set(s hold.SortedSet) string {
 	}
 }
 
-// setsByID are the sorted sets whose members are hold ids alone, in the order
+// sortedSetsByHoldID are the sorted sets whose members are hold ids alone, in the order
 // of the move scripts.
-func (k *partitionKeys) setsByID() []string {
+func (k *partitionKeys) sortedSetsByHoldID() []string {
 	return []string{k.scheduled, k.leased, k.expiring, k.settled, k.attention, k.unverified,
 		k.mirror}
 }
@@ -128,8 +128,8 @@ func parseLane(name string) (op hold.Op, account string, ok bool) {
 // referenceMember is a hold's member of the set references.
 func referenceMember(reference, id string) string { return reference + "\x00" + id }
 
-// memberID is the hold id in a member of any sorted set.
-func memberID(member string) string { return member[strings.IndexByte(member, 0)+1:] }
+// holdIDOfMember is the hold id in a member of any sorted set.
+func holdIDOfMember(member string) string { return member[strings.IndexByte(member, 0)+1:] }
 
 // unknownIntentMember is the member of the set refresh for an intent that has
 // no hold.

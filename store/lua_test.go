@@ -25,7 +25,7 @@ func onEachLua(t *testing.T, f func(t *testing.T, c redis.UniversalClient)) {
 	t.Run("miniredis", func(t *testing.T) {
 		t.Parallel()
 		m := storetest.StartInProcess(t)
-		c := redis.NewClient(&redis.Options{Dialer: m.Dial, MaintNotificationsConfig: noNotifications()})
+		c := redis.NewClient(&redis.Options{Dialer: m.Dial, MaintNotificationsConfig: disabledNotifications()})
 		defer c.Close()
 		f(t, c)
 	})
@@ -60,7 +60,7 @@ func TestHeaderFields_FollowEachOther(t *testing.T) {
 func TestDefinitions_LoadInLua(t *testing.T) {
 	t.Parallel()
 	values := map[string]int{}
-	for _, list := range [][]constant{
+	for _, list := range [][]luaConstant{
 		recordConstants(), resultConstants, writeArgs.constants(), commitKeyConstants(), advanceArgs.constants(),
 		conditionArgs.constants(),
 	} {
@@ -80,7 +80,7 @@ func TestDefinitions_LoadInLua(t *testing.T) {
 		}
 	}
 	onEachLua(t, func(t *testing.T, c redis.UniversalClient) {
-		for _, d := range definitions {
+		for _, d := range luaDefinitions {
 			want, isConstant := values[d.name]
 			if isConstant {
 				if got := evalWithDefinitions(t, c, "return {"+d.name+"}").int(); got != int64(want) {
@@ -110,7 +110,7 @@ func TestScripts_NameOnlyKnownConstants(t *testing.T) {
 		for _, word := range strings.FieldsFunc(readLua(name), func(r rune) bool {
 			return r != '_' && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9')
 		}) {
-			known := slices.ContainsFunc(definitions, func(d definition) bool { return d.name == word })
+			known := slices.ContainsFunc(luaDefinitions, func(d luaDefinition) bool { return d.name == word })
 			isConstant := slices.ContainsFunc(prefixes,
 				func(p string) bool { return strings.HasPrefix(word, p) && word != p })
 			if isConstant && !known {

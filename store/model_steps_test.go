@@ -224,7 +224,7 @@ func (m *storeModel) stepPage(t *rapid.T) {
 		}
 	}
 	for len(got) <= len(m.holds) {
-		listed, _, err := m.store.Page(m.Context(), set, after, n)
+		listed, _, err := m.store.ReadPage(m.Context(), set, after, n)
 		if err != nil || len(listed) > n {
 			t.Fatalf("page of %d: %d, %v", n, len(listed), err)
 		}
@@ -267,7 +267,7 @@ func (m *storeModel) checkState(t *rapid.T) {
 	} {
 		*set = int64(len(m.holdsIn(-1, n)))
 	}
-	if got, err := m.store.Counts(m.Context()); err != nil || got != want {
+	if got, err := m.store.CountHolds(m.Context()); err != nil || got != want {
 		t.Fatalf("counts: %+v, %v, should be %+v", got, err, want)
 	}
 	got, published := m.testStore.publishedEvents(m.partitions), slices.Clone(m.events)

@@ -15,19 +15,19 @@ var (
 	moveDeleteScript = newScript("move_delete")
 )
 
-// movedKeys are the keys of move_write.lua and move_delete.lua.
-func (k *partitionKeys) movedKeys() []string {
-	return append([]string{k.holds, k.ready, k.lanes, k.references}, k.setsByID()...)
+// moveKeys are the keys of move_write.lua and move_delete.lua.
+func (k *partitionKeys) moveKeys() []string {
+	return append([]string{k.holds, k.ready, k.lanes, k.references}, k.sortedSetsByHoldID()...)
 }
 
-// maxPasses bounds how often a partition is scanned. The second pass finds
+// maxScanPasses bounds how often a partition is scanned. The second pass finds
 // nothing, unless a replica writes meanwhile.
-const maxPasses = 5
+const maxScanPasses = 5
 
 // emptyPartition moves everything out of a partition that belongs to another
 // one.
-func (m *mover) emptyPartition(ctx context.Context, p int) error {
-	for pass := range maxPasses {
+func (m *repartitioner) emptyPartition(ctx context.Context, p int) error {
+	for pass := range maxScanPasses {
 		left, err := m.scanPartition(ctx, p, pass == 0)
 		if err != nil {
 			return err
@@ -41,7 +41,7 @@ func (m *mover) emptyPartition(ctx context.Context, p int) error {
 
 // scanPartition reads all holds of a partition once, and moves those that
 // belong elsewhere. It returns how many these were.
-func (m *mover) scanPartition(ctx context.Context, p int, first bool) (moved int, err error) {
+func (m *repartitioner) scanPartition(ctx context.Context, p int, first bool) (moved int, err error) {
 	cursor := uint64(0)
 	for {
 		found, next, err := m.conn.client.HScan(ctx, m.conn.partitions[p].holds,
@@ -78,13 +78,13 @@ func (m *mover) scanPartition(ctx context.Context, p int, first bool) (moved int
 // moveHolds moves holds from one partition to another. It writes them to the
 // new one before it removes them from the old one, because a Cluster has no
 // script for both.
-func (m *mover) moveHolds(ctx context.Context, from, to int, ids []string) error {
+func (m *repartitioner) moveHolds(ctx context.Context, from, to int, ids []string) error {
 	source, target := &m.conn.partitions[from], &m.conn.partitions[to]
 	args := make([]any, len(ids))
 	for i, id := range ids {
 		args[i] = id
 	}
-	keys := append([]string{source.holds, source.ready}, source.setsByID()...)
+	keys := append([]string{source.holds, source.ready}, source.sortedSetsByHoldID()...)
 	r := newReply(m.conn.runOnce(ctx, moveReadScript, keys, args...))
 	var toWrite, toDelete []any
 	for _, id := range ids {
@@ -97,18 +97,18 @@ func (m *mover) moveHolds(ctx context.Context, from, to int, ids []string) error
 		}
 		toWrite = append(toWrite, id, reference, rec, lane, score)
 		toDelete = append(toDelete, id, reference, rec)
-		for range source.setsByID() {
+		for range source.sortedSetsByHoldID() {
 			toWrite = append(toWrite, r.str())
 		}
 	}
 	if r.err != nil {
 		return fmt.Errorf("cannot read holds: %w", r.err)
 	}
-	if err := m.conn.runOnce(ctx, moveWriteScript, target.movedKeys(),
+	if err := m.conn.runOnce(ctx, moveWriteScript, target.moveKeys(),
 		toWrite...).Err(); err != nil {
 		return fmt.Errorf("cannot write holds: %w", err)
 	}
-	n, err := m.conn.runOnce(ctx, moveDeleteScript, source.movedKeys(), toDelete...).Int64()
+	n, err := m.conn.runOnce(ctx, moveDeleteScript, source.moveKeys(), toDelete...).Int64()
 	if err != nil {
 		return fmt.Errorf("cannot remove holds from the partition that they moved from: %w", err)
 	}
@@ -117,7 +117,7 @@ func (m *mover) moveHolds(ctx context.Context, from, to int, ids []string) error
 }
 
 // moveRefreshes moves the intents that webhooks named, which may have no hold.
-func (m *mover) moveRefreshes(ctx context.Context, p int) error {
+func (m *repartitioner) moveRefreshes(ctx context.Context, p int) error {
 	for _, set := range []func(*partitionKeys) string{
 		func(k *partitionKeys) string { return k.refresh },
 		func(k *partitionKeys) string { return k.unmatched },
@@ -141,7 +141,7 @@ func (m *mover) moveRefreshes(ctx context.Context, p int) error {
 	return nil
 }
 
-func (m *mover) moveRefresh(
+func (m *repartitioner) moveRefresh(
 	ctx context.Context, p int, set func(*partitionKeys) string, member, scoreText string,
 ) error {
 	id, _, _ := parseRefreshMember(member)

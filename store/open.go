@@ -54,8 +54,8 @@ type Store struct {
 	*ReconcileRuns
 	*AuthorizationAttempts
 
-	conn     *conn
-	identity map[string]string // key -> what Redis records about itself
+	conn               *conn
+	recordedProperties map[string]string // key -> what Redis records about itself
 }
 
 func newStore(c *conn, rates Rates) *Store {
@@ -65,7 +65,7 @@ func newStore(c *conn, rates Rates) *Store {
 		Outbox: &Outbox{c}, Locks: &Locks{c}, Replicas: &Replicas{c},
 		ReconcileRuns:         &ReconcileRuns{c},
 		AuthorizationAttempts: &AuthorizationAttempts{c},
-		conn:                  c, identity: map[string]string{},
+		conn:                  c, recordedProperties: map[string]string{},
 	}
 }
 
@@ -96,7 +96,7 @@ func Open(ctx context.Context, o Options) (s *Store, warnings []string, err erro
 	if err := client.Ping(ctx).Err(); err != nil {
 		return nil, nil, unreachableError(o.URL, err)
 	}
-	faults, warnings := c.examineServers(ctx)
+	faults, warnings := c.inspectServers(ctx)
 	if len(faults) > 0 && !o.AllowUnsafe {
 		return nil, nil,
 			fmt.Errorf("this Redis can lose holds: %s (or set allow_unsafe_redis to accept that)",
@@ -113,7 +113,7 @@ func Open(ctx context.Context, o Options) (s *Store, warnings []string, err erro
 		{keyPartitions, strconv.Itoa(o.Partitions), partitionsMismatch},
 		{keyMode, mode, modeMismatch},
 	} {
-		if err := s.checkIdentity(ctx, property.key, property.value,
+		if err := s.recordProperty(ctx, property.key, property.value,
 			property.mismatch); err != nil {
 			return nil, nil, err
 		}
@@ -129,10 +129,10 @@ const (
 		"set redis_url to another Redis, or stripe_api_key to a key of that mode"
 )
 
-// checkIdentity records a property of this Redis at the first start, and
+// recordProperty records a property of this Redis at the first start, and
 // refuses another value later.
-func (s *Store) checkIdentity(ctx context.Context, key, value, mismatch string) error {
-	s.identity[key] = value
+func (s *Store) recordProperty(ctx context.Context, key, value, mismatch string) error {
+	s.recordedProperties[key] = value
 	if err := s.conn.client.SetNX(ctx, key, value, 0).Err(); err != nil {
 		return fmt.Errorf("cannot write to Redis: %w", err)
 	}
@@ -154,8 +154,8 @@ func (s *Store) checkIdentity(ctx context.Context, key, value, mismatch string) 
 // DetectDataLoss reports whether Redis has lost its data since [Open], and
 // records its properties again. Of several replicas that call it, one is told.
 func (s *Store) DetectDataLoss(ctx context.Context) (lost bool, err error) {
-	for _, key := range slices.Sorted(maps.Keys(s.identity)) {
-		wrote, err := s.conn.client.SetNX(ctx, key, s.identity[key], 0).Result()
+	for _, key := range slices.Sorted(maps.Keys(s.recordedProperties)) {
+		wrote, err := s.conn.client.SetNX(ctx, key, s.recordedProperties[key], 0).Result()
 		if err != nil {
 			return lost, err
 		}
@@ -178,9 +178,9 @@ func (s *Store) Ping(ctx context.Context) error {
 // Close closes the connections.
 func (s *Store) Close() error { return s.conn.client.Close() }
 
-// ErrSetting is wrapped by errors that only a change of the settings can fix.
+// ErrInvalidSetting is wrapped by errors that only a change of the settings can fix.
 // Its text is empty, because the wrapping error says everything.
-var ErrSetting = errors.New("")
+var ErrInvalidSetting = errors.New("")
 
 func settingErrorf(format string, args ...any) error {
 	return settingError{fmt.Errorf(format, args...)}
@@ -188,4 +188,4 @@ func settingErrorf(format string, args ...any) error {
 
 type settingError struct{ error }
 
-func (e settingError) Unwrap() []error { return []error{e.error, ErrSetting} }
+func (e settingError) Unwrap() []error { return []error{e.error, ErrInvalidSetting} }

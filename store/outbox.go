@@ -22,10 +22,10 @@ var (
 )
 
 const (
-	// publishedFor is how long the store remembers what was published once:
+	// publishedSubjectTTL is how long the store remembers what was published once:
 	// longer than any authorization.
-	publishedFor = 35 * 24 * time.Hour
-	maxPublished = 10_000
+	publishedSubjectTTL  = 35 * 24 * time.Hour
+	maxPublishedSubjects = 10_000
 
 	// sinkTTL is how long the store remembers a sink that no replica serves.
 	sinkTTL = 35 * 24 * time.Hour
@@ -44,8 +44,8 @@ func (s *Outbox) PublishOnce(
 	ctx context.Context, about string, event []byte,
 ) (first bool, err error) {
 	r := newReply(s.conn.runOnce(ctx, publishScript,
-		[]string{keyPublished, s.conn.partitions[0].events},
-		about, event, publishedFor.Milliseconds(), maxPublished, s.conn.maxEvents))
+		[]string{keyPublishedSubjects, s.conn.partitions[0].events},
+		about, event, publishedSubjectTTL.Milliseconds(), maxPublishedSubjects, s.conn.maxEvents))
 	return r.int() == 1, r.err
 }
 
@@ -144,7 +144,7 @@ func (s *Outbox) AcquireSinkLease(
 		state = []byte(text)
 	}
 	start = r.str()
-	for r.more() {
+	for r.hasMore() {
 		if parked == nil {
 			parked = map[string][]byte{}
 		}

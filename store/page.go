@@ -13,12 +13,12 @@ import (
 
 var pageScript = newScript("page")
 
-// Page returns up to n holds of a set after a position, in the set's order over
+// ReadPage returns up to n holds of a set after a position, in the set's order over
 // all partitions, and the time of Redis. Fewer than n means the end of the set.
 // A hold whose record is gone or unreadable is listed without a state. For
 // [hold.SetReferences] a position's member may be the beginning of a reference:
 // the page begins with the first reference that is not before it.
-func (s *Holds) Page(
+func (s *Holds) ReadPage(
 	ctx context.Context, set hold.SortedSet, after hold.Position, n int,
 ) ([]hold.ListedHold, time.Time, error) {
 	q := pageQuery{after: after, n: clampBatch(n), descending: set == hold.SetSettled}
@@ -40,13 +40,13 @@ func (s *Holds) Page(
 	}
 	for p := range s.conn.partitions {
 		k := &s.conn.partitions[p]
-		calls = append(calls, q.call(k.set(set), k))
+		calls = append(calls, q.call(k.sortedSet(set), k))
 	}
 	return s.conn.readPage(ctx, q, calls)
 }
 
-// PageLane is [Holds.Page] for one lane, nearest deadline first.
-func (s *Queue) PageLane(
+// ReadLanePage is [Holds.ReadPage] for one lane, nearest deadline first.
+func (s *Queue) ReadLanePage(
 	ctx context.Context, lane hold.Lane, after hold.Position, n int,
 ) ([]hold.ListedHold, error) {
 	q := pageQuery{after: after, n: clampBatch(n)}
@@ -78,12 +78,12 @@ func (c *conn) readPage(
 	for _, cmd := range c.runScript(ctx, pageScript, calls) {
 		r := newReply(cmd)
 		now = r.time()
-		for r.more() {
+		for r.hasMore() {
 			member, score, rec := r.str(), r.int(), r.str()
 			if r.err != nil {
 				continue
 			}
-			id := memberID(member)
+			id := holdIDOfMember(member)
 			l := hold.ListedHold{Hold: hold.Hold{ID: id}, Position: hold.Position{
 				Score: score, Member: member}}
 			if rec != "" {

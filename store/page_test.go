@@ -19,7 +19,7 @@ func (e *testStore) readPages(set hold.SortedSet, after hold.Position, n int, be
 		if page > 1000 {
 			e.Fatalf("the pages don't end: %v", ids[:20])
 		}
-		listed, now, err := e.store.Page(e.Context(), set, after, n)
+		listed, now, err := e.store.ReadPage(e.Context(), set, after, n)
 		if err != nil || now.IsZero() || len(listed) > n {
 			e.Fatalf("page %d: %d, %v, %v", page, len(listed), now, err)
 		}
@@ -157,7 +157,7 @@ func TestPage_ReferencesByPrefix(t *testing.T) {
 					after := hold.Position{Member: prefix}
 				pages:
 					for len(got) <= len(all) {
-						listed, _, err := e.store.Page(t.Context(), hold.SetReferences, after, n)
+						listed, _, err := e.store.ReadPage(t.Context(), hold.SetReferences, after, n)
 						if err != nil {
 							t.Fatal(err)
 						}

@@ -64,7 +64,7 @@ func addPromoted(result *hold.PromoteResult, partition int, r *reply) error {
 		result.NextDueAt = next
 	}
 	result.More = r.flag() || result.More
-	for r.more() {
+	for r.hasMore() {
 		op, account, ok := parseLane(r.str())
 		lane := hold.Lane{
 			Partition: partition, Account: account, Op: op, NearestDeadline: r.time(),
@@ -93,7 +93,7 @@ func (s *Queue) Claim(
 	now := r.time()
 	var claims []hold.Claim
 	var unreadable error
-	for r.more() {
+	for r.hasMore() {
 		id, rec, takenOver := r.str(), r.str(), r.flag()
 		if r.err != nil {
 			break
@@ -239,10 +239,10 @@ func (s *Queue) DueHistogram(
 	return counts, nil
 }
 
-// Counts counts the holds by where they are. It costs the same however many
+// CountHolds counts the holds by where they are. It costs the same however many
 // there are. Ready holds are counted by [Queue.PromoteDue], which lists their
 // lanes.
-func (s *Queue) Counts(ctx context.Context) (hold.Counts, error) {
+func (s *Queue) CountHolds(ctx context.Context) (hold.Counts, error) {
 	var counts hold.Counts
 	var sums []func()
 	pipe := s.conn.client.Pipeline()

@@ -279,7 +279,7 @@ func TestUnreadableRecord_HidesNoOtherHold(t *testing.T) {
 				// look like the end.
 				seen, after := 0, hold.Position{}
 				for range 10 {
-					listed, _, err := e.store.Page(ctx, hold.SetSettled, after, 1)
+					listed, _, err := e.store.ReadPage(ctx, hold.SetSettled, after, 1)
 					if err != nil {
 						t.Error(err)
 					}

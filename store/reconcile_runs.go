@@ -63,11 +63,11 @@ func (s *ReconcileRuns) ReadReconcile(
 ) (state []byte, findings [][]byte, held, done bool, err error) {
 	r := newReply(s.conn.runOnce(ctx, reconcileReadScript, reconcileKeys,
 		max(0, min(n, maxFindings))))
-	if !r.more() {
+	if !r.hasMore() {
 		return nil, nil, false, false, r.err
 	}
 	held, done, state = r.flag(), r.flag(), []byte(r.str())
-	for r.more() {
+	for r.hasMore() {
 		findings = append(findings, []byte(r.str()))
 	}
 	return state, findings, held, done, r.err

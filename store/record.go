@@ -50,17 +50,17 @@ var headerFields = []struct {
 
 // recordConstants tells the scripts the layout of the header. Lua counts bytes
 // from 1.
-func recordConstants() []constant {
-	out := []constant{
+func recordConstants() []luaConstant {
+	out := []luaConstant{
 		{"ENCODING_VERSION", encodingVersion}, {"HEADER_SIZE", headerSize},
 		{"STATE_WORKING", int(hold.Working)}, {"STATE_FIRST_FINAL", int(hold.Captured)},
 	}
 	for _, f := range headerFields {
 		if f.size == 1 {
-			out = append(out, constant{f.name + "_AT", f.offset + 1})
+			out = append(out, luaConstant{f.name + "_AT", f.offset + 1})
 		} else {
-			out = append(out, constant{f.name + "_FROM", f.offset + 1},
-				constant{f.name + "_TO", f.offset + f.size})
+			out = append(out, luaConstant{f.name + "_FROM", f.offset + 1},
+				luaConstant{f.name + "_TO", f.offset + f.size})
 		}
 	}
 	return out
@@ -112,13 +112,13 @@ const (
 	flagSingleCapture // an older replica may drop it: without it a capture reads first
 )
 
-func put48(b []byte, offset int, n uint64) {
+func putUint48(b []byte, offset int, n uint64) {
 	var w [8]byte
 	binary.BigEndian.PutUint64(w[:], n)
 	copy(b[offset:offset+6], w[2:])
 }
 
-func get48(b []byte, offset int) uint64 {
+func uint48(b []byte, offset int) uint64 {
 	var w [8]byte
 	copy(w[2:], b[offset:offset+6])
 	return binary.BigEndian.Uint64(w[:])
@@ -145,7 +145,7 @@ func versionArg(n uint64) string {
 		return ""
 	}
 	var b [6]byte
-	put48(b[:], 0, n)
+	putUint48(b[:], 0, n)
 	return string(b[:])
 }
 
@@ -161,8 +161,8 @@ func encodeHeader(b []byte, h *hold.Hold) []byte {
 	header := b[start:]
 	header[encodingOffset], header[stateOffset] = encodingVersion, byte(h.State)
 	header[previousStateOffset], header[nextOpOffset] = byte(h.PreviousState), byte(h.NextOp)
-	put48(header, versionOffset, h.Version)
-	put48(header, deadlineOffset, toMillis(h.ExpiresAt))
+	putUint48(header, versionOffset, h.Version)
+	putUint48(header, deadlineOffset, toMillis(h.ExpiresAt))
 	header[accountSizeOffset] = byte(len(h.Account))
 	return append(b, h.Account...)
 }
@@ -256,13 +256,13 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 	h = hold.Hold{
 		ID: id, PaymentIntent: id, Account: string(b[headerSize:body]),
 		State: hold.State(b[stateOffset]), PreviousState: hold.State(b[previousStateOffset]),
-		NextOp: hold.Op(b[nextOpOffset]), Version: get48(b, versionOffset),
-		ExpiresAt: fromMillis(get48(b, deadlineOffset)), OnExpiry: hold.PolicyCancel,
+		NextOp: hold.Op(b[nextOpOffset]), Version: uint48(b, versionOffset),
+		ExpiresAt: fromMillis(uint48(b, deadlineOffset)), OnExpiry: hold.PolicyCancel,
 		Revision: 1, Generation: 1,
 	}
-	claimedAt = fromMillis(get48(b, claimedAtOffset))
+	claimedAt = fromMillis(uint48(b, claimedAtOffset))
 	last := time.Time{} // of the history
-	err = eachField(b[body:], func(f protowire.Number, n uint64, v []byte) error {
+	err = forEachField(b[body:], func(f protowire.Number, n uint64, v []byte) error {
 		switch f {
 		case fieldMetadata:
 			return decodeMetadata(&h, v)
@@ -369,9 +369,9 @@ func decodeMetadata(h *hold.Hold, pair []byte) error {
 	return nil
 }
 
-// eachField calls f for each field of a body. Of n and v, the one of the
+// forEachField calls f for each field of a body. Of n and v, the one of the
 // field's wire type is set.
-func eachField(b []byte, f func(num protowire.Number, n uint64, v []byte) error) error {
+func forEachField(b []byte, f func(num protowire.Number, n uint64, v []byte) error) error {
 	for len(b) > 0 {
 		num, typ, size := protowire.ConsumeTag(b)
 		if size < 0 {

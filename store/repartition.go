@@ -19,9 +19,9 @@ const MaxPartitions = 1024
 // holdd:partitions while [Repartition] works.
 const repartitionSeparator = ">"
 
-// heartbeatGrace is the longest that a replica takes from [Open] to its first
+// firstHeartbeatWait is the longest that a replica takes from [Open] to its first
 // heartbeat.
-const heartbeatGrace = 2 * time.Second
+const firstHeartbeatWait = 2 * time.Second
 
 // Repartition changes the number of partitions to to, moves the holds that
 // belong elsewhere, and returns how many it moved. It reports to progress,
@@ -45,8 +45,8 @@ func Repartition(
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
-	m := &mover{conn: &conn{client: client}, to: to, progress: progress}
-	if m.from, err = m.begin(ctx, o.URL); err != nil || m.from == to {
+	m := &repartitioner{conn: &conn{client: client}, to: to, progress: progress}
+	if m.from, err = m.start(ctx, o.URL); err != nil || m.from == to {
 		return 0, err
 	}
 	for p := range max(m.from, to) {
@@ -64,26 +64,26 @@ func Repartition(
 			return m.moved, fmt.Errorf("%w; nothing is lost: run the same command again", err)
 		}
 	}
-	return m.moved, m.replacePartitions(ctx, m.inProgress(), strconv.Itoa(to))
+	return m.moved, m.replacePartitions(ctx, m.progressMarker(), strconv.Itoa(to))
 }
 
-// mover moves holds to the partitions that they belong to under another number
+// repartitioner moves holds to the partitions that they belong to under another number
 // of partitions.
-type mover struct {
+type repartitioner struct {
 	conn               *conn
 	from, to           int // numbers of partitions
 	done, total, moved int64
 	progress           func(done, total int64)
 }
 
-// inProgress is the value of holdd:partitions while holds are moved.
-func (m *mover) inProgress() string {
+// progressMarker is the value of holdd:partitions while holds are moved.
+func (m *repartitioner) progressMarker() string {
 	return strconv.Itoa(m.from) + repartitionSeparator + strconv.Itoa(m.to)
 }
 
-// begin keeps replicas out, and returns the current number of partitions. It
+// start keeps replicas out, and returns the current number of partitions. It
 // continues a repartition that did not end.
-func (m *mover) begin(ctx context.Context, rawURL string) (from int, err error) {
+func (m *repartitioner) start(ctx context.Context, rawURL string) (from int, err error) {
 	recorded, err := m.conn.client.Get(ctx, keyPartitions).Result()
 	switch {
 	case errors.Is(err, redis.Nil):
@@ -108,26 +108,26 @@ func (m *mover) begin(ctx context.Context, rawURL string) (from int, err error) 
 		return 0, err
 	}
 	if !continues {
-		if err := m.replacePartitions(ctx, recorded, m.inProgress()); err != nil {
+		if err := m.replacePartitions(ctx, recorded, m.progressMarker()); err != nil {
 			return 0, err
 		}
 	}
-	if err := m.awaitHeartbeats(ctx); err != nil {
+	if err := m.awaitFirstHeartbeats(ctx); err != nil {
 		return 0, err
 	}
 	if err := m.checkNoReplicas(ctx); err != nil {
 		if !continues {
-			err = errors.Join(err, m.replacePartitions(ctx, m.inProgress(), current))
+			err = errors.Join(err, m.replacePartitions(ctx, m.progressMarker(), current))
 		}
 		return 0, err
 	}
 	return m.from, nil
 }
 
-// awaitHeartbeats waits until a replica that passed [Open] just before has sent
+// awaitFirstHeartbeats waits until a replica that passed [Open] just before has sent
 // its first heartbeat.
-func (m *mover) awaitHeartbeats(ctx context.Context) error {
-	t := time.NewTimer(heartbeatGrace)
+func (m *repartitioner) awaitFirstHeartbeats(ctx context.Context) error {
+	t := time.NewTimer(firstHeartbeatWait)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
@@ -137,7 +137,7 @@ func (m *mover) awaitHeartbeats(ctx context.Context) error {
 	}
 }
 
-func (m *mover) checkNoReplicas(ctx context.Context) error {
+func (m *repartitioner) checkNoReplicas(ctx context.Context) error {
 	now, err := m.conn.client.Time(ctx).Result()
 	if err != nil {
 		return err
@@ -156,7 +156,7 @@ func (m *mover) checkNoReplicas(ctx context.Context) error {
 
 // replacePartitions changes the value of holdd:partitions, if it is the
 // expected one.
-func (m *mover) replacePartitions(ctx context.Context, expected, value string) error {
+func (m *repartitioner) replacePartitions(ctx context.Context, expected, value string) error {
 	err := m.conn.client.Watch(ctx, func(tx *redis.Tx) error {
 		got, err := tx.Get(ctx, keyPartitions).Result()
 		if err != nil {

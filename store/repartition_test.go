@@ -207,7 +207,7 @@ func TestRepartition_Interrupted(t *testing.T) {
 			if is := rdb.Get(t.Context(), "holdd:partitions").Val(); strings.Contains(is, ">") {
 				if _, _, err := store.Open(t.Context(), o); err == nil ||
 					!strings.Contains(err.Error(), "holdd repartition --to 3") ||
-					!errors.Is(err, store.ErrSetting) {
+					!errors.Is(err, store.ErrInvalidSetting) {
 					t.Errorf("opened in the middle: %v", err)
 				}
 				if _, err := store.Repartition(t.Context(), o, 5, nil); err == nil ||

@@ -14,8 +14,8 @@ type Replicas struct{ conn *conn }
 const (
 	maxReplicas     = 1000
 	maxDeadReplicas = 100
-	// forgetReplicaAfter is when a replica whose heartbeat ended is forgotten.
-	forgetReplicaAfter = 24 * time.Hour
+	// deadReplicaTTL is when a replica whose heartbeat ended is forgotten.
+	deadReplicaTTL = 24 * time.Hour
 )
 
 // Heartbeat says that a replica is alive for at most ttl, and returns the
@@ -32,7 +32,7 @@ func (s *Replicas) Heartbeat(
 	pipe := s.conn.client.Pipeline()
 	pipe.ZAdd(ctx, keyReplicas, redis.Z{Score: float64(now.Add(ttl).UnixMilli()), Member: replica})
 	alive := aliveReplicas(ctx, pipe, now, maxReplicas)
-	forgotten := strconv.FormatInt(now.Add(-forgetReplicaAfter).UnixMilli(), 10)
+	forgotten := strconv.FormatInt(now.Add(-deadReplicaTTL).UnixMilli(), 10)
 	pipe.ZRemRangeByScore(ctx, keyReplicas, "-inf", forgotten)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, err

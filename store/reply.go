@@ -27,7 +27,7 @@ func newReply(cmd *redis.Cmd) *reply {
 	return &reply{items: items}
 }
 
-func (r *reply) more() bool { return r.err == nil && len(r.items) > 0 }
+func (r *reply) hasMore() bool { return r.err == nil && len(r.items) > 0 }
 
 func (r *reply) next() any {
 	if r.err != nil {

@@ -408,7 +408,7 @@ func callReaders(e *testStore) {
 	}
 	for _, set := range []hold.SortedSet{hold.SetScheduled, hold.SetExpiring, hold.SetWorking,
 		hold.SetAttention, hold.SetSettled, hold.SetReferences} {
-		if _, _, err := e.store.Page(ctx, set, hold.Position{}, 10); err != nil {
+		if _, _, err := e.store.ReadPage(ctx, set, hold.Position{}, 10); err != nil {
 			e.Error(err)
 		}
 	}
@@ -419,7 +419,7 @@ func callReaders(e *testStore) {
 	if _, now, err := e.store.Read(ctx); err != nil || now.IsZero() {
 		e.Errorf("reading nothing tells the time: %v, %v", now, err)
 	}
-	if c, err := e.store.Counts(ctx); err != nil || c != (hold.Counts{Open: 2, Scheduled: 1}) {
+	if c, err := e.store.CountHolds(ctx); err != nil || c != (hold.Counts{Open: 2, Scheduled: 1}) {
 		e.Errorf("counts: %+v, %v", c, err)
 	}
 }

@@ -27,39 +27,39 @@ type ServerProperty struct {
 
 // Server is what one Redis server shows. What it hides is zero.
 type Server struct {
-	Address     string
-	Version     ServerProperty
-	Eviction    ServerProperty
-	Persistence ServerProperty
-	Disk        ServerProperty // [Open] does not look at it
-	Role        string         // master or slave
-	Followers   int            // connected replicas of this server
-	Used, Limit int64          // bytes of memory: used, and maxmemory
-	Machine     int64          // bytes of the machine's memory
+	Address               string
+	Version               ServerProperty
+	Eviction              ServerProperty
+	Persistence           ServerProperty
+	Disk                  ServerProperty // [Open] does not look at it
+	Role                  string         // master or slave
+	ConnectedReplicas     int            // connected replicas of this server
+	UsedMemory, MaxMemory int64          // bytes of memory: used, and maxmemory
+	MachineMemory         int64          // bytes of the machine's memory
 
 	RoundTrip time.Duration // the best of a few
 	// The server's clock minus this machine's clock is between these two.
-	ClockMin, ClockMax time.Duration
-	ClockKnown         bool
+	ClockOffsetMin, ClockOffsetMax time.Duration
+	ClockOffsetKnown               bool
 
 	User             string   // the Redis user of this process
 	MissingCommands  []string // required commands that the user may not use on the keys holdd:*
 	PermissionsKnown bool     // false before Redis 7.0, which cannot tell
 }
 
-// examineServer reads the properties of a server that decide whether holds are
+// inspectServer reads the properties of a server that decide whether holds are
 // safe there.
-func examineServer(ctx context.Context, c *redis.Client) Server {
+func inspectServer(ctx context.Context, c *redis.Client) Server {
 	p := readServerInfo(ctx, c)
 	s := Server{
 		Address: c.Options().Addr, User: cmp.Or(c.Options().Username, "default"),
-		Role: p.info["role"], Followers: int(p.number("connected_slaves")),
-		Used: p.number("used_memory"), Limit: p.number("maxmemory"),
-		Machine:  p.number("total_system_memory"),
-		Eviction: p.eviction(), Persistence: p.persistence(), Disk: p.disk(),
+		Role: p.info["role"], ConnectedReplicas: int(p.number("connected_slaves")),
+		UsedMemory: p.number("used_memory"), MaxMemory: p.number("maxmemory"),
+		MachineMemory: p.number("total_system_memory"),
+		Eviction:      p.eviction(), Persistence: p.persistence(), Disk: p.disk(),
 	}
 	s.Version.Value = p.info["redis_version"]
-	if v := s.Version.Value; v != "" && isTooOld(v) {
+	if v := s.Version.Value; v != "" && isVersionTooOld(v) {
 		s.Version.Fault, s.Version.Hint = "version "+v+" is too old",
 			"upgrade Redis to 6.2 or newer"
 	}
@@ -173,7 +173,7 @@ func (p serverInfo) disk() ServerProperty {
 	return ServerProperty{}
 }
 
-func isTooOld(version string) bool {
+func isVersionTooOld(version string) bool {
 	major, rest, _ := strings.Cut(version, ".")
 	minor, _, _ := strings.Cut(rest, ".")
 	a, err1 := strconv.Atoi(major)
@@ -181,12 +181,12 @@ func isTooOld(version string) bool {
 	return err1 == nil && err2 == nil && (a < 6 || a == 6 && b < 2)
 }
 
-const clockSamples = 3
+const clockOffsetSamples = 3
 
-// measureClock measures the round trip, and the server's clock against this
+// measureClockOffset measures the round trip, and the server's clock against this
 // machine's clock.
-func (s *Server) measureClock(ctx context.Context, c *redis.Client) error {
-	for i := range clockSamples {
+func (s *Server) measureClockOffset(ctx context.Context, c *redis.Client) error {
+	for i := range clockOffsetSamples {
 		sent := time.Now()
 		server, err := c.Time(ctx).Result()
 		if err != nil {
@@ -194,8 +194,8 @@ func (s *Server) measureClock(ctx context.Context, c *redis.Client) error {
 		}
 		took := time.Since(sent)
 		if i == 0 || took < s.RoundTrip { // the shortest is the most exact
-			s.RoundTrip, s.ClockKnown = took, true
-			s.ClockMin, s.ClockMax = server.Sub(sent.Add(took)),
+			s.RoundTrip, s.ClockOffsetKnown = took, true
+			s.ClockOffsetMin, s.ClockOffsetMax = server.Sub(sent.Add(took)),
 				server.Add(time.Microsecond).Sub(sent)
 		}
 	}

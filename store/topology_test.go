@@ -76,7 +76,7 @@ func (c *workload) schedule(from, n int) {
 func (c *workload) drain(lease time.Duration) {
 	for c.Context().Err() == nil {
 		allScheduled := c.placed.Load()
-		counts, err := c.store.Counts(c.Context())
+		counts, err := c.store.CountHolds(c.Context())
 		if err == nil && allScheduled && counts.Open == 0 {
 			return
 		}
@@ -139,7 +139,7 @@ func (c *workload) work(n int, injectFaults func()) {
 	}
 	wg.Wait()
 	if ctx.Err() != nil {
-		counts, err := c.store.Counts(context.Background())
+		counts, err := c.store.CountHolds(context.Background())
 		c.Fatalf("not done in five minutes: %+v, %v", counts, err)
 	}
 }
@@ -156,7 +156,7 @@ func (t withContext) Context() context.Context { return t.ctx }
 // and that nothing else is left.
 func (c *workload) checkComplete(n, partitions int) {
 	c.Helper()
-	counts, err := c.store.Counts(c.Context())
+	counts, err := c.store.CountHolds(c.Context())
 	if err != nil || counts != (hold.Counts{Settled: int64(n)}) {
 		c.Fatalf("in the end: %+v, %v", counts, err)
 	}
@@ -174,7 +174,7 @@ func (c *workload) checkComplete(n, partitions int) {
 	var after hold.Position
 	var listed []string
 	for len(listed) <= n {
-		page, _, err := c.store.Page(c.Context(), hold.SetReferences, after, 100)
+		page, _, err := c.store.ReadPage(c.Context(), hold.SetReferences, after, 100)
 		if err != nil {
 			c.Fatal(err)
 		}
@@ -299,7 +299,7 @@ func TestSentinel_Failover(t *testing.T) {
 	old := sentinel.Master()
 	c.work(n, func() {
 		storetest.WaitUntil(t, 30*time.Second, "some are settled and not all", func() bool {
-			counts, err := s.Counts(t.Context())
+			counts, err := s.CountHolds(t.Context())
 			return err == nil && counts.Settled > n/6
 		})
 		old.Kill()
@@ -321,7 +321,7 @@ func TestSentinel_Failover(t *testing.T) {
 	}
 	t.Logf("%d calls failed, %d acknowledged holds were lost with the old master", c.failures, lost)
 	c.checkInvariants(8)
-	counts, err := s.Counts(t.Context())
+	counts, err := s.CountHolds(t.Context())
 	if err != nil || counts.Open != 0 || counts.Settled != int64(n-lost) {
 		t.Errorf("after the failover: %+v, %v", counts, err)
 	}

@@ -19,8 +19,8 @@ var requestRefreshScript = newScript("request_refresh")
 // many. A booking system schedules within seconds of the payment; Stripe
 // retries an event for three days.
 const (
-	rememberUnmatchedFor = 72 * time.Hour
-	maxUnmatched         = 100_000
+	unmatchedTTL = 72 * time.Hour
+	maxUnmatched = 100_000
 )
 
 // RequestRefresh requests a refresh of an intent that a webhook named. If it is
@@ -36,7 +36,7 @@ func (s *Webhooks) RequestRefresh(
 		member = unknownIntentMember(id, account)
 	}
 	return s.conn.runOnce(ctx, requestRefreshScript, []string{k.holds, k.refresh, k.unmatched},
-		id, member, rememberUnmatchedFor.Milliseconds(), maxUnmatched/len(s.conn.partitions)).Err()
+		id, member, unmatchedTTL.Milliseconds(), maxUnmatched/len(s.conn.partitions)).Err()
 }
 
 // PendingRefreshes returns up to n intents per partition whose refresh is due,

@@ -31,8 +31,8 @@ func (g *Gateway) authorize(ctx context.Context, c hold.Call) hold.Answer {
 		Metadata:             maps.Clone(au.Metadata),
 		Expand:               expandChargeAndReview(),
 	}
-	p.OffSession, p.UseStripeSDK = presenceParams(au)
-	r := readRequest{mutation: true}
+	p.OffSession, p.UseStripeSDK = cardholderPresenceParams(au)
+	r := requestInfo{mutation: true}
 	return g.sendForCardholder(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = requestParams(ctx, c.Account, c.Key)
 		return g.paymentIntents.New(p)
@@ -48,8 +48,8 @@ func (g *Gateway) confirm(ctx context.Context, c hold.Call) hold.Answer {
 		PaymentMethodOptions: cardOptions(c.Authorize),
 		Expand:               expandChargeAndReview(),
 	}
-	p.OffSession, p.UseStripeSDK = presenceParams(c.Authorize)
-	r := readRequest{intentID: c.PaymentIntent, mutation: true}
+	p.OffSession, p.UseStripeSDK = cardholderPresenceParams(c.Authorize)
+	r := requestInfo{intentID: c.PaymentIntent, mutation: true}
 	return g.sendForCardholder(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = requestParams(ctx, c.Account, c.Key)
 		return g.paymentIntents.Confirm(c.PaymentIntent, p)
@@ -60,7 +60,7 @@ func (g *Gateway) confirm(ctx context.Context, c hold.Call) hold.Answer {
 // keeps what the cardholder's browser needs of it. Only an [hold.AnswerOK]
 // carries that: after a decline the caller asks for another card.
 func (g *Gateway) sendForCardholder(
-	ctx context.Context, r readRequest, send func(context.Context) (*stripe.PaymentIntent, error),
+	ctx context.Context, r requestInfo, send func(context.Context) (*stripe.PaymentIntent, error),
 ) hold.Answer {
 	var ch *hold.Cardholder
 	a := g.sendForIntent(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
@@ -93,9 +93,9 @@ func convertCardholder(s *scrubber, pi *stripe.PaymentIntent) *hold.Cardholder {
 	return ch
 }
 
-// presenceParams says whether the cardholder is present. If so, the bank's
+// cardholderPresenceParams says whether the cardholder is present. If so, the bank's
 // challenge is shown by the page at return_url, or without one by Stripe.js.
-func presenceParams(au *hold.AuthorizeCall) (offSession, useSDK *bool) {
+func cardholderPresenceParams(au *hold.AuthorizeCall) (offSession, useSDK *bool) {
 	switch {
 	case au.OffSession:
 		return stripe.Bool(true), nil

@@ -101,7 +101,7 @@ func NewCaller(client Client, budget Budget, o CallerOptions) *Caller {
 		ReadyToTrip: func(n gobreaker.Counts) bool {
 			return n.ConsecutiveFailures >= breakerFailures
 		},
-		IsExcluded: func(err error) bool { return errors.Is(err, errCallerGone) },
+		IsExcluded: func(err error) bool { return errors.Is(err, errCallerCanceled) },
 		OnStateChange: func(_ string, _, to gobreaker.State) {
 			switch to {
 			case gobreaker.StateOpen:
@@ -120,9 +120,9 @@ func (c *Caller) Do(ctx context.Context, call hold.Call) (hold.Answer, error) {
 	return c.send(ctx, call, c.o.Timeout)
 }
 
-// DoWithin reserves a request, waiting at most maxWait for the budget, and
+// ReserveAndDo reserves a request, waiting at most maxWait for the budget, and
 // sends the call.
-func (c *Caller) DoWithin(
+func (c *Caller) ReserveAndDo(
 	ctx context.Context, call hold.Call, maxWait time.Duration,
 ) (hold.Answer, error) {
 	if err := c.Reserve(ctx, call, maxWait); err != nil {
@@ -161,8 +161,8 @@ func (c *Caller) Reserve(ctx context.Context, call hold.Call, maxWait time.Durat
 
 // Errors that the breaker is told of.
 var (
-	errNoAnswer   = errors.New("no answer from Stripe")
-	errCallerGone = errors.New("the caller went away")
+	errNoAnswer       = errors.New("no answer from Stripe")
+	errCallerCanceled = errors.New("the caller went away")
 )
 
 // send makes one call through the breaker.
@@ -178,8 +178,8 @@ func (c *Caller) send(
 	defer cancel()
 	began := time.Now()
 	a := c.client.Do(bounded, call)
-	if ctx.Err() != nil && !isAnswered(a.Kind) {
-		report(errCallerGone) // says nothing about Stripe
+	if ctx.Err() != nil && !isConclusive(a.Kind) {
+		report(errCallerCanceled) // says nothing about Stripe
 		return a, nil
 	}
 	c.recordOutcome(report, a)
@@ -190,8 +190,8 @@ func (c *Caller) send(
 	return a, nil
 }
 
-// isAnswered reports whether Stripe gave an answer that says what happened.
-func isAnswered(k hold.AnswerKind) bool {
+// isConclusive reports whether Stripe gave an answer that says what happened.
+func isConclusive(k hold.AnswerKind) bool {
 	return k != hold.AnswerUnknown && k != hold.AnswerUnreachable
 }
 
@@ -207,7 +207,7 @@ func metricOp(op hold.Op) hold.Op {
 // it accepts the key. A replayed error counts as an answer: Stripe stored it
 // earlier, and answers now.
 func (c *Caller) recordOutcome(report func(error), a hold.Answer) {
-	if !isAnswered(a.Kind) {
+	if !isConclusive(a.Kind) {
 		report(errNoAnswer)
 		return
 	}
@@ -273,9 +273,9 @@ func (c *Caller) MaxInFlight() int {
 	return -1
 }
 
-// TakeRateLimited returns how many calls Stripe refused for their rate since
+// TakeRateLimitedCount returns how many calls Stripe refused for their rate since
 // the last TakeRateLimited.
-func (c *Caller) TakeRateLimited() int64 { return c.rateLimited.Swap(0) }
+func (c *Caller) TakeRateLimitedCount() int64 { return c.rateLimited.Swap(0) }
 
 // Probe sends a check if Stripe is unavailable, so that work resumes although
 // nothing is due. It reports whether it sent one. A rejected key is tried every

@@ -210,7 +210,7 @@ func TestCaller_DoWithinWaitsForBudget(t *testing.T) {
 					return tt.reservations[len(e.reserved)-1], nil
 				}
 				call := hold.Call{Op: hold.OpList, Account: testAccountID}
-				_, err := e.DoWithin(t.Context(), call, tt.maxWait)
+				_, err := e.ReserveAndDo(t.Context(), call, tt.maxWait)
 				checkNotSent(t, err, tt.retryAfter)
 				if want := tt.sentAt >= 0; (err == nil) != want || (len(e.sent) == 1) != want {
 					t.Fatalf("%v, sent %v", err, e.sent)
@@ -237,7 +237,7 @@ func TestCaller_DoWithinNotSent(t *testing.T) {
 			e.reserve = func(string, hold.Op, int) (hold.Reservation, error) {
 				return hold.Reservation{}, errStoreDown
 			}
-			_, err := e.DoWithin(t.Context(), hold.Call{Op: hold.OpRead}, time.Minute)
+			_, err := e.ReserveAndDo(t.Context(), hold.Call{Op: hold.OpRead}, time.Minute)
 			checkNotSent(t, err, time.Second)
 			if err == nil || len(e.sent) != 0 || len(e.reported) != 1 {
 				t.Errorf("%v, sent %v, reported %q", err, e.sent, e.reported)
@@ -251,7 +251,7 @@ func TestCaller_DoWithinNotSent(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			_, err := e.DoWithin(ctx, hold.Call{Op: hold.OpRead}, time.Minute)
+			_, err := e.ReserveAndDo(ctx, hold.Call{Op: hold.OpRead}, time.Minute)
 			checkNotSent(t, err, time.Second)
 			if err == nil || len(e.sent) != 0 || time.Since(e.start) != time.Second {
 				t.Errorf("%v after %s, sent %v", err, time.Since(e.start), e.sent)
@@ -426,7 +426,7 @@ func TestCaller_PausesAccountAfterRefusal(t *testing.T) {
 			if len(e.reported) != len(tt.want) {
 				t.Errorf("%s, %s: reported %q", tt.op, tt.kind, e.reported)
 			}
-			if n := e.TakeRateLimited(); n != tt.limited || e.TakeRateLimited() != 0 {
+			if n := e.TakeRateLimitedCount(); n != tt.limited || e.TakeRateLimitedCount() != 0 {
 				t.Errorf("%s, %s: %d rate limited", tt.op, tt.kind, n)
 			}
 		})

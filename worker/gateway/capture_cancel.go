@@ -68,7 +68,7 @@ func (g *Gateway) sendIntentAction(
 	ctx context.Context, c hold.Call, action string,
 	params func(context.Context) stripe.ParamsContainer,
 ) hold.Answer {
-	r := readRequest{intentID: c.PaymentIntent, mutation: true}
+	r := requestInfo{intentID: c.PaymentIntent, mutation: true}
 	return g.sendForIntent(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		trace := ctx.Value(callTraceKey{}).(*callTrace)
 		trace.bodyBuffer = bodyBuffers.Get().(*bytes.Buffer)

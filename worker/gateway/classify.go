@@ -18,7 +18,7 @@ import (
 // classifyFailure classifies every answer but a good one. It never uses
 // err.Error() of an error that has seen a body: stripe-go puts client secrets
 // and pieces of bodies there.
-func (g *Gateway) classifyFailure(t *callTrace, err error, r readRequest) hold.Answer {
+func (g *Gateway) classifyFailure(t *callTrace, err error, r requestInfo) hold.Answer {
 	a := t.answer(0)
 	var se *stripe.Error
 	switch {

@@ -43,15 +43,15 @@ func (g *Gateway) Do(ctx context.Context, c hold.Call) hold.Answer {
 // retrieve reads an intent with its charge and its review.
 func (g *Gateway) retrieve(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.PaymentIntentParams{Expand: expandChargeAndReview()}
-	r := readRequest{intentID: c.PaymentIntent}
+	r := requestInfo{intentID: c.PaymentIntent}
 	return g.sendForCardholder(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = requestParams(ctx, c.Account, "")
 		return g.paymentIntents.Get(c.PaymentIntent, p)
 	})
 }
 
-// readRequest is what the classification of an answer depends on.
-type readRequest struct {
+// requestInfo is what the classification of an answer depends on.
+type requestInfo struct {
 	intentID string // the PaymentIntent that the answer must show; empty accepts any
 	mutation bool   // it may change something at Stripe
 	maxBody  int64  // bytes of the answer's body; 0 means maxBodyBytes
@@ -59,7 +59,7 @@ type readRequest struct {
 
 // sendForIntent sends a request whose answer is one PaymentIntent.
 func (g *Gateway) sendForIntent(
-	ctx context.Context, r readRequest, send func(context.Context) (*stripe.PaymentIntent, error),
+	ctx context.Context, r requestInfo, send func(context.Context) (*stripe.PaymentIntent, error),
 ) hold.Answer {
 	var in *hold.Intent
 	a := g.sendAndClassify(ctx, r, func(ctx context.Context) (bool, error) {
@@ -78,7 +78,7 @@ func (g *Gateway) sendForIntent(
 // sendAndClassify sends one request within the timeout and classifies its
 // answer. expected says that the body was what the request asks for.
 func (g *Gateway) sendAndClassify(
-	ctx context.Context, r readRequest, send func(context.Context) (expected bool, err error),
+	ctx context.Context, r requestInfo, send func(context.Context) (expected bool, err error),
 ) (a hold.Answer) {
 	ctx, cancel := context.WithTimeout(ctx, g.timeout)
 	defer cancel()

@@ -119,11 +119,11 @@ func ParseEvent(
 		Livemode:       raw.Livemode,
 		IdempotencyKey: requestIdempotencyKey(raw.Request),
 	}
-	if !concernsHolds(raw.Type) {
+	if !isHoldEventType(raw.Type) {
 		return e, nil
 	}
 	var s eventObject
-	if json.Unmarshal(raw.Data.Object, &s) != nil || !fillEvent(&e, &s) {
+	if json.Unmarshal(raw.Data.Object, &s) != nil || !setEventObject(&e, &s) {
 		return hold.StripeEvent{}, ErrNotAnEvent
 	}
 	return e, nil
@@ -135,10 +135,10 @@ func (e *eventJSON) isValid() bool {
 		eventTypePattern.matches(e.Type) && hold.CheckAccountID(e.Account) == nil
 }
 
-// concernsHolds reports whether events of a type are about an intent, its
+// isHoldEventType reports whether events of a type are about an intent, its
 // charge or its review. An event with a third part in its type is about a
 // dispute or a refund.
-func concernsHolds(eventType string) bool {
+func isHoldEventType(eventType string) bool {
 	family, verb, _ := strings.Cut(eventType, ".")
 	switch family {
 	case "payment_intent", "charge", "review":
@@ -147,9 +147,9 @@ func concernsHolds(eventType string) bool {
 	return false
 }
 
-// fillEvent adds the object that the event is about. It reports whether the
+// setEventObject adds the object that the event is about. It reports whether the
 // object is valid.
-func fillEvent(e *hold.StripeEvent, s *eventObject) bool {
+func setEventObject(e *hold.StripeEvent, s *eventObject) bool {
 	id := string(s.PaymentIntent)
 	switch s.Object {
 	case "payment_intent":

@@ -22,9 +22,9 @@ const (
 )
 
 const (
-	// spareConnections is how many connections the pool has beside those for
+	// extraConnections is how many connections the pool has beside those for
 	// Concurrency calls. Checks, lists and probes use them.
-	spareConnections = 8
+	extraConnections = 8
 
 	dialTimeout      = 5 * time.Second
 	handshakeTimeout = 5 * time.Second
@@ -88,7 +88,7 @@ func New(o Options) (*Gateway, error) {
 	}
 	transport := o.Transport
 	if transport == nil {
-		g.pool = newTransport(cmp.Or(o.Concurrency, DefaultConcurrency) + spareConnections)
+		g.pool = newTransport(cmp.Or(o.Concurrency, DefaultConcurrency) + extraConnections)
 		transport = g.pool
 	}
 	g.paymentIntents = paymentintent.Client{B: newBackend(base, transport), Key: string(o.APIKey)}

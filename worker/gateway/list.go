@@ -43,7 +43,7 @@ func (g *Gateway) sendList(
 	ctx context.Context, p *stripe.PaymentIntentListParams,
 ) (page hold.Page, a hold.Answer) {
 	p.Single = true // otherwise the iterator reads further pages, beyond the caller's budget
-	r := readRequest{maxBody: maxListBodyBytes}
+	r := requestInfo{maxBody: maxListBodyBytes}
 	a = g.sendAndClassify(ctx, r, func(ctx context.Context) (bool, error) {
 		p.Context = ctx
 		it := g.paymentIntents.List(p)

@@ -45,8 +45,8 @@ func serveConns(t *testing.T, serve func(net.Conn)) (base string) {
 	return "http://" + l.Addr().String()
 }
 
-// readRequest reads one request and reports whether it could.
-func readRequest(r *bufio.Reader) bool {
+// requestInfo reads one request and reports whether it could.
+func requestInfo(r *bufio.Reader) bool {
 	req, err := http.ReadRequest(r)
 	if err != nil {
 		return false
@@ -82,20 +82,20 @@ func TestTransport_ConnectionFailures(t *testing.T) {
 		{"no listener", "http://" + dead.Addr().String(), hold.AnswerUnreachable, "connection refused", 0},
 		{"closed at once", closed, hold.AnswerUnknown, "", 0},
 		{"closed after the request", serveConns(t, func(c net.Conn) {
-			readRequest(bufio.NewReader(c))
+			requestInfo(bufio.NewReader(c))
 		}), hold.AnswerUnknown, "", 0},
 		{"closed in the body", serveConns(t, func(c net.Conn) {
-			if readRequest(bufio.NewReader(c)) {
+			if requestInfo(bufio.NewReader(c)) {
 				fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(ok), ok[:len(ok)/2])
 			}
 		}), hold.AnswerUnknown, "the connection broke before its end", 0},
 		{"not HTTP", serveConns(t, func(c net.Conn) {
-			if readRequest(bufio.NewReader(c)) {
+			if requestInfo(bufio.NewReader(c)) {
 				fmt.Fprintf(c, "SSH-2.0 %s %s_secret_abc\r\n\r\n", testAPIKey, testIntentID)
 			}
 		}), hold.AnswerUnknown, "not HTTP", 0},
 		{"endless headers", serveConns(t, func(c net.Conn) {
-			if readRequest(bufio.NewReader(c)) {
+			if requestInfo(bufio.NewReader(c)) {
 				fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nX: %s\r\n\r\n%s", strings.Repeat("x", 1<<20), ok)
 			}
 		}), hold.AnswerUnknown, "", 0},
@@ -105,17 +105,17 @@ func TestTransport_ConnectionFailures(t *testing.T) {
 			io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n")
 		}), "http", "https", 1), hold.AnswerUnreachable, "", 0},
 		{"502 HTML", serveConns(t, func(c net.Conn) {
-			for r := bufio.NewReader(c); readRequest(r); {
+			for r := bufio.NewReader(c); requestInfo(r); {
 				writeResponse(c, "502 Bad Gateway", "text/html", "<html>")
 			}
 		}), hold.AnswerUnknown, "502 Bad Gateway, body text/html", 0},
 		{"429 text", serveConns(t, func(c net.Conn) {
-			for r := bufio.NewReader(c); readRequest(r); {
+			for r := bufio.NewReader(c); requestInfo(r); {
 				writeResponse(c, "429 Too Many Requests", "text/plain", "slow down")
 			}
 		}), hold.AnswerRateLimited, "", 0},
 		{"good", serveConns(t, func(c net.Conn) {
-			for r := bufio.NewReader(c); readRequest(r); {
+			for r := bufio.NewReader(c); requestInfo(r); {
 				writeResponse(c, "200 OK", "application/json", ok)
 			}
 		}), hold.AnswerOK, "", 0},
@@ -158,11 +158,11 @@ func TestTransport_StaleConnection(t *testing.T) {
 	base := serveConns(t, func(c net.Conn) {
 		first := conns.Add(1) == 1
 		r := bufio.NewReader(c)
-		if readRequest(r) {
+		if requestInfo(r) {
 			requests.Add(1)
 			writeResponse(c, "200 OK", "application/json", intentBody("succeeded"))
 		}
-		if first && readRequest(r) { // reads a second request and closes
+		if first && requestInfo(r) { // reads a second request and closes
 			requests.Add(1)
 		}
 	})
@@ -195,9 +195,9 @@ func TestTransport_StaleConnection(t *testing.T) {
 			defer c.Close()
 			l.Close() // no other connection
 			r := bufio.NewReader(c)
-			readRequest(r)
+			requestInfo(r)
 			writeResponse(c, "200 OK", "application/json", intentBody("requires_capture"))
-			readRequest(r)
+			requestInfo(r)
 		})
 		g := newGateway(t, gateway.Options{BaseURL: "http://" + l.Addr().String(), Transport: next})
 		if a := g.Do(t.Context(), callsByOp[hold.OpRead]); a.Kind != hold.AnswerOK {

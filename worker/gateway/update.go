@@ -16,7 +16,7 @@ func (g *Gateway) updateMetadata(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.PaymentIntentParams{
 		Metadata: maps.Clone(c.Metadata), Expand: expandChargeAndReview(),
 	}
-	r := readRequest{intentID: c.PaymentIntent, mutation: true}
+	r := requestInfo{intentID: c.PaymentIntent, mutation: true}
 	return g.sendForIntent(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = requestParams(ctx, c.Account, c.Key)
 		return g.paymentIntents.Update(c.PaymentIntent, p)
