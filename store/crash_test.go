@@ -51,7 +51,8 @@ func TestKilledRedis_KeepsAcknowledgedWrites(t *testing.T) {
 func TestPausedRedis_CallsTimeOut(t *testing.T) {
 	t.Parallel()
 	r := storetest.Start(t)
-	s := mustOpen(t, store.Options{URL: r.URL() + "?read_timeout=200ms&write_timeout=200ms&dial_timeout=200ms"})
+	s := mustOpen(
+		t, store.Options{URL: r.URL() + "?read_timeout=200ms&write_timeout=200ms&dial_timeout=200ms"})
 	raw := r.Client()
 	defer raw.Close()
 	e := &testStore{TB: t, store: s, rdb: raw}
@@ -66,7 +67,8 @@ func TestPausedRedis_CallsTimeOut(t *testing.T) {
 		t.Errorf("it took %s to notice", took)
 	}
 	r.Resume()
-	storetest.WaitUntil(t, 10*time.Second, "it answers again", func() bool { return s.Ping(t.Context()) == nil })
+	storetest.WaitUntil(t, 10*time.Second, "it answers again",
+		func() bool { return s.Ping(t.Context()) == nil })
 	e.mustCommit(w)
 	if ev := e.publishedEvents(1); len(ev) != 1 {
 		t.Errorf("events: %v", ev)
@@ -131,7 +133,8 @@ func TestHalfWrittenScript_LosesNoHold(t *testing.T) {
 					t.Fatal(err)
 				}
 				r.Restart()
-				e.mustCommit(newScheduledWrite(fmt.Sprintf("pi_later_%d", cut), baseTime, nearDeadline))
+				e.mustCommit(newScheduledWrite(fmt.Sprintf("pi_later_%d", cut),
+					baseTime, nearDeadline))
 				r.Kill()
 				r.Restart()
 				storetest.WaitUntil(t, 30*time.Second,

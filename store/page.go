@@ -13,11 +13,12 @@ import (
 
 var pageScript = newScript("page")
 
-// ReadPage returns up to n holds of a set after a position, in the set's order over
-// all partitions, and the time of Redis. Fewer than n means the end of the set.
-// A hold whose record is gone or unreadable is listed without a state. For
-// [hold.SetReferences] a position's member may be the beginning of a reference:
-// the page begins with the first reference that is not before it.
+// ReadPage returns up to n holds of a set after a position, in the order of the
+// set over all partitions, and the time of Redis. Fewer than n holds mean the
+// end of the set. A hold whose record is missing or unreadable has no state in
+// the list. For [hold.SetReferences], the member of a position may be the
+// prefix of a reference: the page then begins with the first reference that is
+// not before the prefix.
 func (s *Holds) ReadPage(
 	ctx context.Context, set hold.SortedSet, after hold.Position, n int,
 ) ([]hold.ListedHold, time.Time, error) {
@@ -33,7 +34,7 @@ func (s *Holds) ReadPage(
 				calls = append(calls, q.call(key, &s.conn.partitions[p]))
 			}
 		}
-		if len(calls) == 0 { // without lanes a key that never exists tells the time
+		if len(calls) == 0 { // read a key that never exists, for the time
 			calls = append(calls, q.call(s.conn.partitions[0].ready, &s.conn.partitions[0]))
 		}
 		return s.conn.readPage(ctx, q, calls)
@@ -51,8 +52,8 @@ func (s *Queue) ReadLanePage(
 ) ([]hold.ListedHold, error) {
 	q := pageQuery{after: after, n: clampBatch(n)}
 	k := &s.conn.partitions[lane.Partition]
-	holds, _, err := s.conn.readPage(ctx, q,
-		[]scriptCall{q.call(k.lane(laneName(lane.Op, lane.Account)), k)})
+	call := q.call(k.lane(laneName(lane.Op, lane.Account)), k)
+	holds, _, err := s.conn.readPage(ctx, q, []scriptCall{call})
 	return holds, err
 }
 
@@ -84,8 +85,10 @@ func (c *conn) readPage(
 				continue
 			}
 			id := holdIDOfMember(member)
-			l := hold.ListedHold{Hold: hold.Hold{ID: id}, Position: hold.Position{
-				Score: score, Member: member}}
+			l := hold.ListedHold{
+				Hold:     hold.Hold{ID: id},
+				Position: hold.Position{Score: score, Member: member},
+			}
 			if rec != "" {
 				if h, _, err := decodeRecord(id, rec); err == nil {
 					l.Hold = h

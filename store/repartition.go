@@ -11,29 +11,29 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// MaxPartitions is the largest number of partitions: each promotion asks every
-// one of them.
+// MaxPartitions is the maximum number of partitions. Each promotion calls a
+// script for every partition.
 const MaxPartitions = 1024
 
-// repartitionSeparator stands between the old and the new number in
-// holdd:partitions while [Repartition] works.
+// repartitionSeparator separates the old from the new number of partitions in
+// holdd:partitions while [Repartition] runs.
 const repartitionSeparator = ">"
 
-// firstHeartbeatWait is the longest that a replica takes from [Open] to its first
-// heartbeat.
+// firstHeartbeatWait is the maximum time between a replica's [Open] and its
+// first heartbeat.
 const firstHeartbeatWait = 2 * time.Second
 
-// Repartition changes the number of partitions to to, moves the holds that
-// belong elsewhere, and returns how many it moved. It reports to progress,
-// which may be nil, how many of how many holds it has seen.
+// Repartition changes the number of partitions to to, moves holds to their new
+// partitions, and returns how many it moved. It calls progress, which may be
+// nil, with the number of holds that it has read and their total.
 //
-// No replica may run meanwhile. Repartition refuses to begin while a replica
-// has a heartbeat, and [Open] refuses until it has ended. An interruption loses
-// nothing: a second call with the same number continues.
+// No replica may run at the same time. Repartition fails while a replica has a
+// heartbeat, and [Open] fails until Repartition has finished. An interruption
+// loses no hold: another call with the same number continues.
 //
-// Events stay in their streams. No replica delivers what waits in a partition
-// that no longer exists, so all events must be delivered before the number gets
-// smaller.
+// Events stay in their streams. No replica delivers the events of a partition
+// that no longer exists, so all events must be delivered before the number of
+// partitions is reduced.
 func Repartition(
 	ctx context.Context, o Options, to int, progress func(done, total int64),
 ) (moved int64, err error) {
@@ -67,8 +67,8 @@ func Repartition(
 	return m.moved, m.replacePartitions(ctx, m.progressMarker(), strconv.Itoa(to))
 }
 
-// repartitioner moves holds to the partitions that they belong to under another number
-// of partitions.
+// repartitioner moves holds to their partitions under another number of
+// partitions.
 type repartitioner struct {
 	conn               *conn
 	from, to           int // numbers of partitions
@@ -76,30 +76,30 @@ type repartitioner struct {
 	progress           func(done, total int64)
 }
 
-// progressMarker is the value of holdd:partitions while holds are moved.
+// progressMarker returns the value of holdd:partitions during the move.
 func (m *repartitioner) progressMarker() string {
 	return strconv.Itoa(m.from) + repartitionSeparator + strconv.Itoa(m.to)
 }
 
-// start keeps replicas out, and returns the current number of partitions. It
-// continues a repartition that did not end.
+// start keeps replicas from starting and returns the current number of
+// partitions. It resumes an interrupted repartition.
 func (m *repartitioner) start(ctx context.Context, rawURL string) (from int, err error) {
 	recorded, err := m.conn.client.Get(ctx, keyPartitions).Result()
 	switch {
 	case errors.Is(err, redis.Nil):
-		return 0, settingErrorf("there is nothing of holdd's in this Redis: set partitions to %d and start holdd",
-			m.to)
+		return 0, settingErrorf("this Redis has no data of holdd: "+
+			"set partitions to %d and start holdd", m.to)
 	case err != nil:
 		return 0, fmt.Errorf("cannot read from the Redis at %s: %w", redactURL(rawURL), err)
 	}
 	current, target, continues := strings.Cut(recorded, repartitionSeparator)
 	if m.from, err = strconv.Atoi(current); err != nil || m.from < 1 || m.from > MaxPartitions {
-		return 0, settingErrorf("%s is %q, want a number: check that no other program uses the keys holdd:*",
-			keyPartitions, recorded)
+		return 0, settingErrorf("invalid %s %q: want a number; "+
+			"check that no other program uses the keys holdd:*", keyPartitions, recorded)
 	}
 	if continues && target != strconv.Itoa(m.to) {
-		return 0, settingErrorf("a change from %s to %s partitions is not finished: finish that first",
-			current, target)
+		return 0, settingErrorf("a change from %s to %s partitions is not finished: "+
+			"run holdd repartition --to %s first", current, target, target)
 	}
 	if !continues && m.from == m.to {
 		return m.from, nil
@@ -124,8 +124,8 @@ func (m *repartitioner) start(ctx context.Context, rawURL string) (from int, err
 	return m.from, nil
 }
 
-// awaitFirstHeartbeats waits until a replica that passed [Open] just before has sent
-// its first heartbeat.
+// awaitFirstHeartbeats waits until each replica that has just passed [Open] has
+// sent its first heartbeat.
 func (m *repartitioner) awaitFirstHeartbeats(ctx context.Context) error {
 	t := time.NewTimer(firstHeartbeatWait)
 	defer t.Stop()
@@ -154,8 +154,7 @@ func (m *repartitioner) checkNoReplicas(ctx context.Context) error {
 	return nil
 }
 
-// replacePartitions changes the value of holdd:partitions, if it is the
-// expected one.
+// replacePartitions sets holdd:partitions, if it has the expected value.
 func (m *repartitioner) replacePartitions(ctx context.Context, expected, value string) error {
 	err := m.conn.client.Watch(ctx, func(tx *redis.Tx) error {
 		got, err := tx.Get(ctx, keyPartitions).Result()
@@ -163,8 +162,7 @@ func (m *repartitioner) replacePartitions(ctx context.Context, expected, value s
 			return err
 		}
 		if got != expected {
-			return settingErrorf(
-				"%s became %q meanwhile: check that no other holdd repartition runs",
+			return settingErrorf("%s changed to %q: check that no other holdd repartition runs",
 				keyPartitions, got)
 		}
 		_, err = tx.TxPipelined(ctx, func(p redis.Pipeliner) error {

@@ -210,7 +210,8 @@ func TestCluster_Workload(t *testing.T) {
 	}
 	defer s.Close()
 	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{cluster.Masters[0].Addr()},
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}})
+		MaintNotificationsConfig: &maintnotifications.Config{
+			Mode: maintnotifications.ModeDisabled}})
 	defer rdb.Close()
 	e := &testStore{TB: t, store: s, rdb: rdb}
 	c := newWorkload(e)
@@ -266,7 +267,8 @@ func TestCluster_DeadMasterLeavesOthersWorking(t *testing.T) {
 	e := &testStore{TB: t, store: s}
 	var writes []hold.RecordWrite
 	for i := range 80 {
-		writes = append(writes, newReadyWrite(fmt.Sprintf("pi_%d", i), hold.OpCapture, "", nearDeadline))
+		writes = append(writes, newReadyWrite(fmt.Sprintf("pi_%d", i),
+			hold.OpCapture, "", nearDeadline))
 	}
 	e.mustCommit(writes...)
 	all := e.mustPromoteDue(true).Lanes
@@ -282,7 +284,8 @@ func TestCluster_DeadMasterLeavesOthersWorking(t *testing.T) {
 		}
 	}
 	if len(all) != 8 || claimed == 0 || claimed == 80 {
-		t.Errorf("of 80 holds in %d partitions, of which some can't be reached, %d were claimed", len(all), claimed)
+		t.Errorf("of 80 holds in %d partitions, of which some can't be reached, %d were claimed",
+			len(all), claimed)
 	}
 }
 
