@@ -79,14 +79,16 @@ func TestTransport_ConnectionFailures(t *testing.T) {
 		message    string
 		timeout    time.Duration // 0 means the default
 	}{
-		{"no listener", "http://" + dead.Addr().String(), hold.AnswerUnreachable, "connection refused", 0},
+		{"no listener", "http://" + dead.Addr().String(), hold.AnswerUnreachable,
+			"connection refused", 0},
 		{"closed at once", closed, hold.AnswerUnknown, "", 0},
 		{"closed after the request", serveConns(t, func(c net.Conn) {
 			requestInfo(bufio.NewReader(c))
 		}), hold.AnswerUnknown, "", 0},
 		{"closed in the body", serveConns(t, func(c net.Conn) {
 			if requestInfo(bufio.NewReader(c)) {
-				fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(ok), ok[:len(ok)/2])
+				fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s",
+					len(ok), ok[:len(ok)/2])
 			}
 		}), hold.AnswerUnknown, "the connection broke before its end", 0},
 		{"not HTTP", serveConns(t, func(c net.Conn) {
@@ -128,7 +130,8 @@ func TestTransport_ConnectionFailures(t *testing.T) {
 				if a.Kind != tt.want || !strings.Contains(a.Message, tt.message) {
 					t.Errorf("%s: %s %q, want %s %q", op, a.Kind, a.Message, tt.want, tt.message)
 				}
-				if strings.Contains(a.Message, "_secret_") || strings.Contains(a.Message, testAPIKey) {
+				if strings.Contains(a.Message, "_secret_") ||
+					strings.Contains(a.Message, testAPIKey) {
 					t.Errorf("%s: %s", op, a.Message)
 				}
 			}
@@ -223,7 +226,8 @@ func TestTransport_TimeoutWaitingForConnection(t *testing.T) {
 		io.WriteString(w, intentBody("succeeded"))
 	}))
 	defer s.Close()
-	g := newGateway(t, gateway.Options{BaseURL: s.URL, Transport: &http.Transport{MaxConnsPerHost: 1}})
+	g := newGateway(t, gateway.Options{BaseURL: s.URL,
+		Transport: &http.Transport{MaxConnsPerHost: 1}})
 	first := make(chan hold.Answer)
 	go func() { first <- g.Do(context.Background(), callsByOp[hold.OpCapture]) }()
 	<-arrived
@@ -245,15 +249,16 @@ func TestTransport_TimeoutWaitingForConnection(t *testing.T) {
 func TestTransport_CanceledAfterSending(t *testing.T) {
 	for _, h2 := range []bool{false, true} {
 		arrived := make(chan struct{})
-		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			io.Copy(io.Discard, r.Body)
-			if h2 != (r.ProtoMajor == 2) {
-				t.Errorf("spoken: %s", r.Proto)
-			}
-			arrived <- struct{}{}
-			<-r.Context().Done()
-			panic(http.ErrAbortHandler) // a 200 could still reach the caller
-		}))
+		s := httptest.NewUnstartedServer(
+			http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				io.Copy(io.Discard, r.Body)
+				if h2 != (r.ProtoMajor == 2) {
+					t.Errorf("spoken: %s", r.Proto)
+				}
+				arrived <- struct{}{}
+				<-r.Context().Done()
+				panic(http.ErrAbortHandler) // a 200 could still reach the caller
+			}))
 		s.EnableHTTP2 = h2
 		s.Config.ErrorLog = discardLogger()
 		s.StartTLS()
@@ -263,7 +268,8 @@ func TestTransport_CanceledAfterSending(t *testing.T) {
 		go func() { answer <- g.Do(ctx, callsByOp[hold.OpCapture]) }()
 		<-arrived
 		cancel()
-		if a := <-answer; a.Kind != hold.AnswerUnknown || a.Message != "no answer: the caller went away" {
+		if a := <-answer; a.Kind != hold.AnswerUnknown ||
+			a.Message != "no answer: the caller canceled" {
 			t.Errorf("HTTP/2 %t: %+v", h2, a)
 		}
 		s.Close()
