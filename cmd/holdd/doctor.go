@@ -219,7 +219,7 @@ func (s clockOffset) nearestOffset() time.Duration {
 // one is enough to be early or late with its holds.
 func worstRedisClockOffset(in store.Inspection) (worst clockOffset) {
 	for _, s := range in.Servers {
-		c := clockOffset{s.ClockMin, s.ClockMax, s.ClockKnown}
+		c := clockOffset{s.ClockOffsetMin, s.ClockOffsetMax, s.ClockOffsetKnown}
 		if c.known && (!worst.known || c.nearestOffset().Abs() > worst.nearestOffset().Abs()) {
 			worst = c
 		}

@@ -94,17 +94,17 @@ func checkRedis(s *config.Settings, in store.Inspection, problem error) (out []c
 
 func checkRedisMemory(r *store.Server) checkResult {
 	const check = "redis memory"
-	limit, name, hint := r.Limit, "maxmemory",
+	limit, name, hint := r.MaxMemory, "maxmemory",
 		"raise maxmemory, or keep settled holds for less long with retention: a full Redis takes no changes"
 	if limit == 0 {
-		limit, name, hint = r.Machine, "the machine's memory, without a maxmemory",
+		limit, name, hint = r.MachineMemory, "the machine's memory, without a maxmemory",
 			"give the machine more memory: without any left the kernel kills Redis"
 	}
-	if r.Used == 0 || limit == 0 {
+	if r.UsedMemory == 0 || limit == 0 {
 		return okResult(check, "not told by this Redis")
 	}
-	percent := r.Used * 100 / limit
-	f := errorResult(check, hint, "%s used, %d %% of %s (%s)", formatBytes(r.Used), percent,
+	percent := r.UsedMemory * 100 / limit
+	f := errorResult(check, hint, "%s used, %d %% of %s (%s)", formatBytes(r.UsedMemory), percent,
 		name, formatBytes(limit))
 	switch {
 	case percent < memoryWarningPercent:
@@ -135,7 +135,7 @@ func checkRedisRole(r *store.Server) checkResult {
 	case r.Role == "":
 		return okResult(check, "not told by this Redis")
 	}
-	return okResult(check, "%s with %d replicas", r.Role, r.Followers)
+	return okResult(check, "%s with %d replicas", r.Role, r.ConnectedReplicas)
 }
 
 func checkRedisPermissions(r *store.Server) checkResult {
@@ -197,13 +197,13 @@ func checkReplicas(in *store.Inspection) (out []checkResult) {
 	const check = "replicas"
 	var alive []string
 	for _, r := range in.Replicas {
-		if r.Until.After(in.Now) {
+		if r.HeartbeatEndsAt.After(in.Now) {
 			alive = append(alive, sanitize(r.Name))
 		} else if len(out) < maxListedReplicas {
 			out = append(
 				out, warningResult(check, "start it again if nothing else runs in its place, and see its log",
 					"%s stopped without taking its leave, at %s at the latest", sanitize(r.Name),
-					r.Until.UTC().Format(time.RFC3339)))
+					r.HeartbeatEndsAt.UTC().Format(time.RFC3339)))
 		}
 	}
 	names := strings.Join(alive[:min(len(alive), maxListedReplicas)], ", ")

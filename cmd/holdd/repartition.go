@@ -45,7 +45,7 @@ It reads the daemon's settings file and environment to find the Redis.`,
 				}
 			})
 		switch {
-		case errors.Is(err, store.ErrSetting):
+		case errors.Is(err, store.ErrInvalidSetting):
 			return &exitError{code: exitUsage, err: err}
 		case err != nil:
 			return &exitError{code: exitFailed, err: err}

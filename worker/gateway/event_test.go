@@ -46,20 +46,24 @@ func TestParseEvent_AllSimulatorEvents(t *testing.T) {
 		webhook := stripesim.Webhook{APIVersion: version}
 		sim := stripesim.New(stripesim.Options{Seed: 3, Webhook: webhook, OnEvent: onEvent})
 		id, err := sim.Authorize(stripesim.Hold{
-			Amount: 1000, Currency: "eur", PaymentMethod: "pm_card_visa", Account: "acct_connected1",
+			Amount: 1000, Currency: "eur", PaymentMethod: "pm_card_visa",
+			Account:  "acct_connected1",
 			Metadata: map[string]string{"holdd_capture_at": "x"},
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		d := sim.Dashboard()
-		for _, err := range []error{d.OpenReview(id), d.CloseReview(id, "approved"), d.Capture(id, 600)} {
+		for _, err := range []error{
+			d.OpenReview(id), d.CloseReview(id, "approved"), d.Capture(id, 600),
+		} {
 			if err != nil {
 				t.Fatal(err)
 			}
 		}
 		for _, typ := range []string{
-			"payment_intent.amount_capturable_updated", "payment_intent.succeeded", "charge.captured",
+			"payment_intent.amount_capturable_updated", "payment_intent.succeeded",
+			"charge.captured",
 			"review.opened", "review.closed",
 		} {
 			if seen[typ] == 0 {
@@ -132,7 +136,8 @@ func FuzzParseEvent(f *testing.F) {
 			signature = stripesim.Sign(body, time.Now(), webhookSecret)
 		}
 		e, err := gateway.ParseEvent(body, signature, []string{webhookSecret}, time.Minute)
-		known := errors.Is(err, gateway.ErrInvalidSignature) || errors.Is(err, gateway.ErrSignatureTooOld) ||
+		known := errors.Is(err, gateway.ErrInvalidSignature) ||
+			errors.Is(err, gateway.ErrSignatureTooOld) ||
 			errors.Is(err, gateway.ErrNotAnEvent)
 		switch {
 		case err != nil && !known, err != nil && signed && !errors.Is(err, gateway.ErrNotAnEvent):

@@ -45,7 +45,7 @@ type Options struct {
 }
 
 // ErrSetting is wrapped by errors of [Run] that only another setting mends.
-var ErrSetting = store.ErrSetting
+var ErrSetting = store.ErrInvalidSetting
 
 // apiShutdownTimeout is how long requests that are being answered may take once
 // the daemon stops.
