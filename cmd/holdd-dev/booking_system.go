@@ -29,9 +29,9 @@ type bookingSystem struct {
 // booking is one guest's stay.
 type booking struct {
 	*bookingSystem
-	reference, guest string
-	amount           int64 // minor units
-	intent           string
+	reference, cardholder string
+	amount                int64 // minor units
+	intent                string
 }
 
 const currency = "eur"
@@ -42,7 +42,7 @@ var stays = []func(context.Context, *booking) error{
 	letPolicyCapture, cancelBeforeCheckout, captureWithLostReply,
 }
 
-var guests = []string{"Amélie Laurent", "Bao Nguyen", "Chiara Conti", "Daniel Okafor",
+var cardholders = []string{"Amélie Laurent", "Bao Nguyen", "Chiara Conti", "Daniel Okafor",
 	"Elif Yılmaz", "Farid Haddad", "Greta Nilsson", "Hana Sato", "Ivan Petrov", "Kavya Rao",
 	"Liam O'Brien", "Marta Kowalska", "Noah Schmidt"}
 
@@ -54,7 +54,7 @@ func (s *bookingSystem) run(ctx context.Context, perMinute int) {
 	defer tick.Stop()
 	for n := 1; ctx.Err() == nil; n++ {
 		b := &booking{bookingSystem: s, reference: fmt.Sprintf("HB-%04d", n),
-			guest: guests[(n-1)%len(guests)], amount: int64(90_00 + n*37_50%600_00)}
+			cardholder: cardholders[(n-1)%len(cardholders)], amount: int64(90_00 + n*37_50%600_00)}
 		stay := stays[(n-1)%len(stays)]
 		open.Go(func() {
 			err := stay(ctx, b)
@@ -180,7 +180,7 @@ func (b *booking) scheduleCapture(ctx context.Context, days float64) error {
 // schedule hands the hold over to holdd.
 func (b *booking) schedule(ctx context.Context, req hold.ScheduleRequest, plan string) error {
 	req.PaymentIntent, req.Reference = b.intent, b.reference
-	req.Metadata = map[string]string{guestKey: b.guest}
+	req.Metadata = map[string]string{cardholderKey: b.cardholder}
 	v, _, err := b.client.Schedule(ctx, req)
 	if err != nil {
 		return err
@@ -200,7 +200,7 @@ func (b *booking) wait(ctx context.Context, days float64) error {
 	}
 }
 
-func (b *booking) print(color, what, why string) {
-	b.out.printLine(line{b.reference, b.guest, hold.FormatAmount(b.amount, currency),
-		color, what, why})
+func (b *booking) print(color, what, reason string) {
+	b.out.printLine(line{b.reference, b.cardholder, hold.FormatAmount(b.amount, currency),
+		color, what, reason})
 }

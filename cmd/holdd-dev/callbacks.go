@@ -13,8 +13,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// guestKey is the metadata with which the booking system names the guest.
-const guestKey = "guest"
+// cardholderKey is the metadata with which the booking system names the cardholder.
+const cardholderKey = "guest"
 
 // maxCallbackBytes bounds the body of a callback.
 const maxCallbackBytes = 1 << 20
@@ -61,25 +61,25 @@ func (r *callbackReceiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 // printed its own requests itself.
 func (r *callbackReceiver) printEvent(e *event.Envelope) {
 	h, cause := &e.Data.Hold, e.Data.Cause
-	l := line{reference: h.Reference, guest: h.Metadata[guestKey],
+	l := line{reference: h.Reference, cardholder: h.Metadata[cardholderKey],
 		amount: hold.FormatAmount(h.Amount, h.Currency)}
 	switch e.Type {
 	case hold.EventCaptured:
 		l.amount = hold.FormatAmount(h.CapturedAmount, h.Currency)
-		l.color, l.what, l.why = green, "captured", captureReasons[cause]
+		l.color, l.what, l.reason = green, "captured", captureReasons[cause]
 	case hold.EventCanceled:
-		l.color, l.what, l.why = green, "released", "nothing was captured"
+		l.color, l.what, l.reason = green, "released", "nothing was captured"
 	case hold.EventExpiring:
 		l.color, l.what = yellow, "warning"
-		l.why = "the authorization ends in " + formatDuration(time.Until(h.ExpiresAt)) +
+		l.reason = "the authorization ends in " + formatDuration(time.Until(h.ExpiresAt)) +
 			"; on_expiry is " + h.OnExpiry
 	case hold.EventRetrying:
 		l.color, l.what = yellow, "retrying"
-		l.why = "no reply from Stripe; holdd repeats the request with the same key"
+		l.reason = "no reply from Stripe; holdd repeats the request with the same key"
 	case hold.EventExpired:
-		l.color, l.what, l.why = red, "expired", "the card network released the amount"
+		l.color, l.what, l.reason = red, "expired", "the card network released the amount"
 	case hold.EventAttention:
-		l.color, l.what, l.why = red, "attention", strings.ReplaceAll(cause, "_", " ")
+		l.color, l.what, l.reason = red, "attention", strings.ReplaceAll(cause, "_", " ")
 	default:
 		return
 	}

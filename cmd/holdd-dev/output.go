@@ -50,14 +50,14 @@ func (p *printer) colorize(color, s string) string {
 
 // line is one step of a booking.
 type line struct {
-	reference, guest, amount string
-	color, what, why         string
+	reference, cardholder, amount string
+	color, what, reason           string
 }
 
 func (p *printer) printLine(l line) {
 	p.print(fmt.Sprintf("%s  %-7s  %-15s  %10s  %s  %s\n",
-		p.colorize(faint, formatClock(time.Now())), printable(l.reference), printable(l.guest),
-		l.amount, p.colorize(l.color, fmt.Sprintf("%-9s", l.what)), printable(l.why)))
+		p.colorize(faint, formatClock(time.Now())), printable(l.reference), printable(l.cardholder),
+		l.amount, p.colorize(l.color, fmt.Sprintf("%-9s", l.what)), printable(l.reason)))
 }
 
 func (p *printer) printNote(s string) {
