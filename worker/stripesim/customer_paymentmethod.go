@@ -1,10 +1,8 @@
 package stripesim
 
-import (
-	"strings"
-)
+import "strings"
 
-// customer is who pays.
+// customer is a Customer.
 type customer struct {
 	id          string
 	seq         int
@@ -82,14 +80,16 @@ func retrieveCustomer(_ *operation, a *account, id string, _ *form) (any, *apiEr
 
 func listCustomers(_ *operation, a *account, _ string, f *form) (any, *apiError) {
 	email := f.get("email")
-	at, more, err := paginate(f, len(a.customerOrder),
-		func(i int) int64 { return a.customerOrder[i].created },
-		func(id string) int {
+	at, more, err := paginate(f, pageSource{kind: "customer", length: len(a.customerOrder),
+		created: func(i int) int64 { return a.customerOrder[i].created },
+		find: func(id string) int {
 			if c := a.customers[id]; c != nil {
 				return c.seq
 			}
 			return -1
-		}, "customer", func(i int) bool { return email == "" || a.customerOrder[i].email == email })
+		},
+		keep: func(i int) bool { return email == "" || a.customerOrder[i].email == email },
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -101,8 +101,8 @@ func listCustomers(_ *operation, a *account, _ string, f *form) (any, *apiError)
 	return l, nil
 }
 
-// resolvePaymentMethod finds a PaymentMethod, or makes one of a test card's
-// name as Stripe does. in, if not nil, is to be paid with it.
+// resolvePaymentMethod returns a PaymentMethod. For the name of a test card it
+// makes one, as Stripe does. in, if not nil, is the intent to pay with it.
 func (a *account) resolvePaymentMethod(
 	op *operation, id string, in *intent,
 ) (*paymentMethod, *apiError) {
@@ -134,34 +134,16 @@ func (a *account) newPaymentMethod(op *operation, c testCard, present bool) *pay
 		id: a.newID("pm_"), created: op.now.Unix(), brand: c.brand, funding: firstNonZero(c.funding,
 			"credit"), last4: c.number[len(c.number)-4:],
 		expMonth: 12, expYear: op.now.Year() + 4, card: c, cardPresent: present,
-		fingerprint: seededToken(a.sim.options.Seed, 16, "card", c.number),
+		fingerprint: seededToken(a.env.options.Seed, 16, "card", c.number),
 	}
 	a.paymentMethods[m.id] = m
 	return m
 }
 
 func createPaymentMethod(op *operation, a *account, _ string, f *form) (any, *apiError) {
-	var c testCard
-	var ok bool
-	switch number, token := f.get("card[number]"), f.get("card[token]"); {
-	case token != "":
-		if c, ok = cardByName("pm_card_" + strings.TrimPrefix(token, "tok_")); !ok {
-			return nil, validationError("resource_missing", "card[token]",
-				"No such token: '%s'", token)
-		}
-	case number == "":
-		return nil, validationError("parameter_missing", "card[number]",
-			"Missing required param: card[number].")
-	default:
-		if c, ok = cardByNumber(number); !ok {
-			return nil, &apiError{status: 402, typ: typeCard, code: "incorrect_number",
-				param:   "number",
-				message: "Your card number is incorrect. The simulator knows Stripe's test cards only, such as 4242424242424242."}
-		}
-		if m := f.int("card[exp_month]"); m < 1 || m > 12 {
-			return nil, &apiError{status: 402, typ: typeCard, code: "invalid_expiry_month",
-				param: "exp_month", message: "Your card's expiration month is invalid."}
-		}
+	c, err := testCardOf(f)
+	if err != nil {
+		return nil, err
 	}
 	metadata, err := mergeMetadata(nil, f)
 	if err != nil {
@@ -179,6 +161,32 @@ func createPaymentMethod(op *operation, a *account, _ string, f *form) (any, *ap
 		m.expYear = y
 	}
 	return m.toJSON(), nil
+}
+
+// testCardOf returns the test card that a token or a number names.
+func testCardOf(f *form) (c testCard, err *apiError) {
+	var ok bool
+	switch number, token := f.get("card[number]"), f.get("card[token]"); {
+	case token != "":
+		if c, ok = cardByName("pm_card_" + strings.TrimPrefix(token, "tok_")); !ok {
+			return c, validationError("resource_missing", "card[token]",
+				"No such token: '%s'", token)
+		}
+	case number == "":
+		return c, validationError("parameter_missing", "card[number]",
+			"Missing required param: card[number].")
+	default:
+		if c, ok = cardByNumber(number); !ok {
+			return c, &apiError{status: 402, typ: typeCard, code: "incorrect_number",
+				param:   "number",
+				message: "Your card number is incorrect. The simulator knows Stripe's test cards only, such as 4242424242424242."}
+		}
+		if m := f.int("card[exp_month]"); m < 1 || m > 12 {
+			return c, &apiError{status: 402, typ: typeCard, code: "invalid_expiry_month",
+				param: "exp_month", message: "Your card's expiration month is invalid."}
+		}
+	}
+	return c, nil
 }
 
 func retrievePaymentMethod(_ *operation, a *account, id string, _ *form) (any, *apiError) {
