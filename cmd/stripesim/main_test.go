@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// outputWatcher is an output that can be watched.
+// outputWatcher is an output that a test can watch.
 type outputWatcher struct {
 	mu     sync.Mutex
 	buffer bytes.Buffer
@@ -93,7 +93,7 @@ func TestRun_InvalidUsage(t *testing.T) {
 		{args: []string{"--account=" + live}, want: "LIVE"},
 		{args: []string{"--account", live}, want: "LIVE"},
 		{args: []string{"--colour"}, want: "colour"},
-		{args: []string{"now"}, want: `"now" is not a flag`},
+		{args: []string{"now"}, want: `unexpected argument "now"`},
 		{args: []string{"--speed", "0"}, want: "--speed"},
 		{args: []string{"--webhook-url", "http://127.0.0.1:1/"}, want: webhookSecretsEnv},
 		{args: []string{"--webhook-secret-file", file + "x"}, want: "--webhook-secret-file"},

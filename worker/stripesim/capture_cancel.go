@@ -40,13 +40,13 @@ func captureIntent(op *operation, a *account, id string, f *form) (any, *apiErro
 // capture captures held money.
 func (in *intent) capture(op *operation, o captureParams) *apiError {
 	if in.status != statusRequiresCapture {
-		return in.notCapturableError()
+		return notCapturableError(in)
 	}
 	amount := in.capturable
 	if o.amount != nil {
 		amount = *o.amount
 	}
-	over, err := in.checkCapture(amount, o.finalCapture)
+	over, err := checkCapture(in, amount, o.finalCapture)
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (in *intent) capture(op *operation, o captureParams) *apiError {
 
 // checkCapture checks the amount of a capture. over is the amount by which it
 // exceeds the capturable amount.
-func (in *intent) checkCapture(amount int64, final bool) (over int64, err *apiError) {
+func checkCapture(in *intent, amount int64, final bool) (over int64, err *apiError) {
 	c := in.charge
 	switch {
 	case amount == 0 && in.received == 0:
@@ -126,7 +126,7 @@ func (in *intent) finishCapture(op *operation, amount, over, rest int64) {
 	in.account.emitEvent(op, "payment_intent.succeeded", in, in.snapshot())
 }
 
-func (in *intent) notCapturableError() *apiError {
+func notCapturableError(in *intent) *apiError {
 	t := in.account.env.settings.load()
 	var e *apiError
 	switch {
@@ -224,7 +224,7 @@ func incrementAuthorization(op *operation, a *account, id string, f *form) (any,
 // increment raises the held amount to amount. After a decline the held amount is
 // the old one.
 func (in *intent) increment(op *operation, amount int64) *apiError {
-	if err := in.checkIncrement(amount); err != nil {
+	if err := checkIncrement(in, amount); err != nil {
 		return err
 	}
 	c := in.charge
@@ -249,7 +249,7 @@ func (in *intent) increment(op *operation, amount int64) *apiError {
 	return nil
 }
 
-func (in *intent) checkIncrement(amount int64) *apiError {
+func checkIncrement(in *intent, amount int64) *apiError {
 	if in.status != statusRequiresCapture {
 		return unexpectedStateError(
 			in, "This PaymentIntent's authorization could not be incremented because it has a status of %s. Only a PaymentIntent with one of the "+

@@ -12,13 +12,13 @@ func (in *intent) confirm(op *operation, errorOnAction bool) *apiError {
 	card := in.paymentMethod.card
 	terminal := in.isTerminal()
 	in.confirmDeadline, in.nextAction = time.Time{}, nil
-	needsThreeDSecure := !terminal && in.needsThreeDSecure()
+	asks := !terminal && needsThreeDSecure(in)
 	switch {
 	case op.declineCode != "":
 		return in.recordDecline(op, "card_declined", op.declineCode)
-	case needsThreeDSecure && (in.offSession || errorOnAction):
+	case asks && (in.offSession || errorOnAction):
 		return in.recordDecline(op, "authentication_required", "authentication_required")
-	case needsThreeDSecure:
+	case asks:
 		in.requireAction(op)
 		return nil
 	case card.declineCode != "":
@@ -34,7 +34,7 @@ func (in *intent) isTerminal() bool {
 	return slices.Contains(in.paymentMethodTypes, "card_present")
 }
 
-func (in *intent) needsThreeDSecure() bool {
+func needsThreeDSecure(in *intent) bool {
 	m := in.paymentMethod
 	return !in.threeDSecurePassed && (m.card.auth == authAlways ||
 		m.card.auth == authUnlessSetUp && !m.setUpOffSession ||
@@ -86,7 +86,7 @@ func (in *intent) newCharge(op *operation, terminal bool) *charge {
 func (in *intent) authorize(op *operation, terminal bool) {
 	c := in.newCharge(op, terminal)
 	in.lastError = nil
-	in.savePaymentMethod()
+	savePaymentMethod(in)
 	in.threeDSecurePassed = false
 	if in.captureMethod != "manual" {
 		in.status = statusSucceeded
@@ -113,7 +113,7 @@ func (in *intent) authorize(op *operation, terminal bool) {
 
 // savePaymentMethod attaches the PaymentMethod to the customer as
 // setup_future_usage says. One that is not attached is used up.
-func (in *intent) savePaymentMethod() {
+func savePaymentMethod(in *intent) {
 	m := in.paymentMethod
 	if in.threeDSecurePassed && in.customer != "" && in.futureUsage == "off_session" {
 		m.setUpOffSession = true

@@ -88,7 +88,7 @@ type IntentState struct {
 func (s *Sim) Intent(id string) (IntentState, bool) {
 	var st IntentState
 	err := s.withIntent(id, func(_ *operation, in *intent) *apiError {
-		st = in.state()
+		st = newIntentState(in)
 		return nil
 	})
 	return st, err == nil
@@ -101,13 +101,13 @@ func (s *Sim) Intents(account string) []IntentState {
 	out := []IntentState{}
 	s.withAccount(a, actorAutomatic, func(*operation) {
 		for _, in := range a.intentOrder {
-			out = append(out, in.state())
+			out = append(out, newIntentState(in))
 		}
 	})
 	return out
 }
 
-func (in *intent) state() IntentState {
+func newIntentState(in *intent) IntentState {
 	st := IntentState{
 		ID: in.id, Account: in.account.id, Status: in.status, Currency: in.currency,
 		Amount: in.amount, Capturable: in.capturable, Received: in.received,

@@ -105,7 +105,7 @@ func createIntent(op *operation, a *account, _ string, f *form) (any, *apiError)
 		return nil, err
 	}
 	if f.isTrue("confirm") {
-		if err := in.checkConfirmable(); err != nil {
+		if err := checkConfirmable(in); err != nil {
 			return nil, err
 		}
 	}
@@ -176,17 +176,17 @@ func newIntent(op *operation, a *account, f *form) (*intent, *apiError) {
 	if in.metadata, err = mergeMetadata(nil, f); err != nil {
 		return nil, err
 	}
-	return in, in.applyParams(op, f)
+	return in, applyParams(op, in, f)
 }
 
 // checkConfirmable checks an intent that is created and confirmed in one call.
-func (in *intent) checkConfirmable() *apiError {
+func checkConfirmable(in *intent) *apiError {
 	if in.paymentMethod == nil {
 		return validationError("parameter_missing", "payment_method",
 			"You cannot confirm this PaymentIntent because it's missing a payment method. You can either update the "+
 				"PaymentIntent with a payment method and then confirm it again, or confirm it again directly with a payment method or ConfirmationToken.")
 	}
-	return in.checkReturnURL()
+	return checkReturnURL(in)
 }
 
 func checkPaymentMethodTypes(types []string) *apiError {
@@ -200,8 +200,8 @@ func checkPaymentMethodTypes(types []string) *apiError {
 }
 
 // applyParams applies the parameters that create, update and confirm share.
-func (in *intent) applyParams(op *operation, f *form) *apiError {
-	in.applyOptions(f)
+func applyParams(op *operation, in *intent, f *form) *apiError {
+	applyOptions(in, f)
 	if t := f.get(cardParam + "[cvc_token]"); t != "" {
 		if err := in.account.useCVCToken(t); err != nil {
 			return err
@@ -225,7 +225,7 @@ const (
 	cardPresentParam = "payment_method_options[card_present]"
 )
 
-func (in *intent) applyOptions(f *form) {
+func applyOptions(in *intent, f *form) {
 	for name, to := range map[string]*string{
 		"capture_method":                     &in.captureMethod,
 		"receipt_email":                      &in.receiptEmail,
@@ -267,7 +267,7 @@ func (a *account) useCVCToken(token string) *apiError {
 	return nil
 }
 
-func (in *intent) checkReturnURL() *apiError {
+func checkReturnURL(in *intent) *apiError {
 	if in.automaticPaymentMethods != nil && in.automaticPaymentMethods.AllowRedirects != "never" &&
 		in.returnURL == "" && !in.offSession {
 		return validationError("", "",
@@ -298,14 +298,14 @@ func updateIntent(op *operation, a *account, id string, f *form) (any, *apiError
 	if err != nil {
 		return nil, err
 	}
-	if err := in.checkUpdate(f); err != nil {
+	if err := checkUpdate(in, f); err != nil {
 		return nil, err
 	}
 	metadata, err := mergeMetadata(in.metadata, f)
 	if err != nil {
 		return nil, err
 	}
-	if err := in.applyParams(op, f); err != nil {
+	if err := applyParams(op, in, f); err != nil {
 		return nil, err
 	}
 	in.metadata = metadata
@@ -328,7 +328,7 @@ func updateIntent(op *operation, a *account, id string, f *form) (any, *apiError
 }
 
 // checkUpdate checks the parameters of an update before any is applied.
-func (in *intent) checkUpdate(f *form) *apiError {
+func checkUpdate(in *intent, f *form) *apiError {
 	open := in.status == statusRequiresMethod || in.status == statusRequiresConfirmation ||
 		in.status == statusRequiresAction
 	if !open {
@@ -376,14 +376,14 @@ func confirmIntent(op *operation, a *account, id string, f *form) (any, *apiErro
 			statusCanceled:        "been canceled"}[in.status])
 	}
 	in.offSession = false // each confirmation gives its own
-	if err := in.applyParams(op, f); err != nil {
+	if err := applyParams(op, in, f); err != nil {
 		return nil, err
 	}
 	if in.paymentMethod == nil {
 		return nil, unexpectedStateError(in, "You cannot confirm this PaymentIntent because it's missing a payment method. You can either update the PaymentIntent with a payment "+
 			"method and then confirm it again, or confirm it again directly with a payment method or ConfirmationToken.")
 	}
-	if err := in.checkReturnURL(); err != nil {
+	if err := checkReturnURL(in); err != nil {
 		return nil, err
 	}
 	if err := in.confirm(op, f.isTrue("error_on_requires_action")); err != nil {

@@ -175,7 +175,7 @@ func (in *intent) toJSON(expand []string) *intentJSON {
 		Currency: in.currency, Customer: idOrNil(in.customer),
 		Description: stringOrNil(in.description), LastPaymentError: in.lastError,
 		Metadata: in.metadata, NextAction: in.nextAction, OnBehalfOf: stringOrNil(in.onBehalfOf),
-		PaymentMethodOptions: in.optionsJSON(), PaymentMethodTypes: in.paymentMethodTypes,
+		PaymentMethodOptions: in.options.toJSON(in.paymentMethodTypes), PaymentMethodTypes: in.paymentMethodTypes,
 		ReceiptEmail: stringOrNil(in.receiptEmail), SetupFutureUsage: stringOrNil(in.futureUsage),
 		StatementDescriptor:       stringOrNil(in.statementDescriptor),
 		StatementDescriptorSuffix: stringOrNil(in.descriptorSuffix),
@@ -194,14 +194,14 @@ func (in *intent) toJSON(expand []string) *intentJSON {
 		j.Review = in.review.id
 	}
 	for _, e := range expand {
-		in.expandJSON(j, e)
+		j.expand(in, e)
 	}
 	return j
 }
 
-func (in *intent) optionsJSON() (j paymentMethodOptionsJSON) {
-	o := in.options
-	if slices.Contains(in.paymentMethodTypes, "card") {
+// toJSON renders the options of the given PaymentMethod types.
+func (o cardOptions) toJSON(types []string) (j paymentMethodOptionsJSON) {
+	if slices.Contains(types, "card") {
 		j.Card = &cardOptionsJSON{
 			RequestExtendedAuthorization:    o.extended,
 			RequestIncrementalAuthorization: o.incremental,
@@ -210,7 +210,7 @@ func (in *intent) optionsJSON() (j paymentMethodOptionsJSON) {
 			SetupFutureUsage:    o.futureUsage,
 		}
 	}
-	if slices.Contains(in.paymentMethodTypes, "card_present") {
+	if slices.Contains(types, "card_present") {
 		j.CardPresent = &cardPresentOptionsJSON{
 			RequestExtendedAuthorization:             o.extended != "",
 			RequestIncrementalAuthorizationSupported: o.incremental != "",
@@ -219,8 +219,8 @@ func (in *intent) optionsJSON() (j paymentMethodOptionsJSON) {
 	return j
 }
 
-// expandJSON shows the object at path in full.
-func (in *intent) expandJSON(j *intentJSON, path string) {
+// expand shows the object at path in full.
+func (j *intentJSON) expand(in *intent, path string) {
 	head, rest, _ := strings.Cut(path, ".")
 	switch head {
 	case "latest_charge":
