@@ -1,5 +1,5 @@
-// Command stripesim serves a stateful simulator of Stripe's API, for integration
-// tests of programs that capture payments.
+// Command stripesim serves a stateful simulator of Stripe's API, for
+// integration tests of programs that capture payments.
 //
 // Point a Stripe client's base URL at it and use any key that starts with
 // sk_test_ or rk_test_. Tests control it under /_sim/: faults, the clock, acts

@@ -129,7 +129,7 @@ func newAccount(env *environment, id string) *account {
 }
 
 // newID makes an id that looks like Stripe's: 24 characters, ten of which name
-// the account. A number is never used twice, whatever the prefix.
+// the account. A number is used once over all prefixes.
 func (a *account) newID(prefix string) string {
 	a.idCount++
 	seed := a.env.options.Seed

@@ -45,8 +45,8 @@ func (k *apiKeys) RestoreKey(key string) {
 	delete(k.restricted, key)
 }
 
-// IsLiveKey reports whether a key moves real money. No such key may be sent to a
-// simulator.
+// IsLiveKey reports whether a key moves real money. No such key may be sent to
+// a simulator.
 func IsLiveKey(key string) bool {
 	key = strings.TrimSpace(key)
 	for _, p := range [...]string{"sk_live_", "rk_live_", "pk_live_"} {

@@ -134,7 +134,8 @@ func (s *apiServer) authenticate(c *apiCall) *apiError {
 		return &apiError{status: 403, typ: typeInvalidRequest,
 			code: "account_invalid", skipsIdempotency: true,
 			message: "The provided key '" + maskKey(key) + "' does not have access to account '" +
-				c.accountID + "' (or that account does not exist). Application access may have been revoked."}
+				c.accountID +
+				"' (or that account does not exist). Application access may have been revoked."}
 	}
 	return nil
 }

@@ -221,8 +221,8 @@ func incrementAuthorization(op *operation, a *account, id string, f *form) (any,
 	return in.toJSON(f.lists["expand"]), nil
 }
 
-// increment raises the held amount to amount. After a decline the held amount is
-// the old one.
+// increment raises the held amount to amount. After a decline the held amount
+// is the old one.
 func (in *intent) increment(op *operation, amount int64) *apiError {
 	if err := checkIncrement(in, amount); err != nil {
 		return err

@@ -29,7 +29,8 @@ func TestConcurrentCaptureAndCancel(t *testing.T) {
 		wg.Go(func() {
 			for i, id := range ids {
 				act := []string{"capture", "cancel"}[(n+i)%2]
-				a, err := c.tryCall("POST", intentPath(id, act), "", "Idempotency-Key", fmt.Sprint(n, id), "Stripe-Account", fmt.Sprintf("acct_%04d", i%3))
+				a, err := c.tryCall("POST", intentPath(id, act), "", "Idempotency-Key",
+					fmt.Sprint(n, id), "Stripe-Account", fmt.Sprintf("acct_%04d", i%3))
 				switch {
 				case err != nil:
 					t.Error(err)
@@ -69,7 +70,9 @@ func FuzzAPIRequest(f *testing.F) {
 		c := newTestClient(t, unlimitedOptions(1))
 		id := c.authorize(stripesim.Hold{})
 		where = strings.ReplaceAll(where, "ID", id)
-		r := &http.Request{Method: method, URL: &url.URL{Scheme: "https", Host: "api.stripe.com", Path: where}, Header: http.Header{"Authorization": {"Bearer " + testAPIKey}, "Content-Type": {"application/x-www-form-urlencoded"}}}
+		r := &http.Request{Method: method, URL: &url.URL{Scheme: "https", Host: "api.stripe.com",
+			Path: where}, Header: http.Header{"Authorization": {"Bearer " + testAPIKey},
+			"Content-Type": {"application/x-www-form-urlencoded"}}}
 		if method == "POST" {
 			r.Body = io.NopCloser(strings.NewReader(form))
 		} else {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// confirm asks the bank. Afterwards the intent is authorized, captured, declined,
-// or waits for 3-D Secure.
+// confirm asks the bank. Afterwards the intent is authorized, captured,
+// declined, or waits for 3-D Secure.
 func (in *intent) confirm(op *operation, errorOnAction bool) *apiError {
 	card := in.paymentMethod.card
 	terminal := in.isTerminal()

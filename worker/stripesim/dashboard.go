@@ -268,7 +268,8 @@ func (d Dashboard) CloseReview(id, reason string) error {
 	case "approved", "refunded_as_fraud", "refunded", "disputed", "canceled":
 	default:
 		return invalidRequestError("", "reason",
-			"invalid reason %q: want approved, refunded_as_fraud, refunded, disputed or canceled", reason)
+			"invalid reason %q: want approved, refunded_as_fraud, refunded, disputed or canceled",
+			reason)
 	}
 	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
 		if in.review == nil || !in.review.open {

@@ -15,8 +15,7 @@ const (
 	typeIdempotency    = "idempotency_error"
 )
 
-// apiError is an answer that is not a success. intent and charge are rendered
-// into its body when it is sent.
+// apiError is an error answer. fail renders intent and charge into its body.
 type apiError struct {
 	status           int
 	typ              string
@@ -29,7 +28,7 @@ type apiError struct {
 	intent           *intent
 	rateLimitReason  string // Stripe-Rate-Limited-Reason
 	shouldRetry      string // Stripe-Should-Retry
-	skipsIdempotency bool   // found before execution began: the idempotency key stays unused
+	skipsIdempotency bool   // found before execution: the idempotency key stays unused
 }
 
 func (e *apiError) Error() string {
@@ -75,8 +74,8 @@ func invalidRequestError(code, param, format string, args ...any) *apiError {
 		param: param, message: fmt.Sprintf(format, args...)}
 }
 
-// validationError is an invalid that is found before execution begins, so that
-// no key remembers it.
+// validationError returns an error that is found before execution, so that no
+// answer is stored for the key.
 func validationError(code, param, format string, args ...any) *apiError {
 	e := invalidRequestError(code, param, format, args...)
 	e.skipsIdempotency = true

@@ -56,8 +56,8 @@ type Fault struct {
 	Status int       `json:"status,omitempty"` // for the kinds that name it
 	Code   string    `json:"code,omitempty"`
 
-	// delay before the call arrives; the call of a caller that gives up meanwhile
-	// has no effect
+	// delay before the call arrives; the call of a caller that gives up
+	// meanwhile has no effect
 	RequestDelay time.Duration `json:"-"`
 	// how long the call holds the intent's lock and its key, after the effect
 	ServiceTime time.Duration `json:"-"`

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// paramKind is how a parameter is checked before execution begins.
+// paramKind determines how a parameter is checked before execution.
 type paramKind int
 
 const (
@@ -26,7 +26,7 @@ type param struct {
 	enum         []string
 	maxLength    int
 	required     bool
-	emptyAllowed bool // may be the empty string, which unsets it
+	emptyAllowed bool // the empty string unsets it
 }
 
 type paramSpec map[string]param
@@ -133,13 +133,16 @@ func (spec paramSpec) parseNested(f *form, key string, values []string) (bool, *
 
 func (f *form) addMetadata(name, key, inner, value string) *apiError {
 	if inner == "" || strings.ContainsAny(inner, "[]") {
-		return validationError("", key, "Invalid %s: metadata keys are at most 40 characters without square brackets", name)
+		return validationError("", key,
+			"Invalid %s: metadata keys are at most 40 characters without square brackets", name)
 	}
 	if len(inner) > 40 {
-		return validationError("", key, "Invalid metadata key: '%s'. Metadata keys can have up to 40 characters.", inner)
+		return validationError("", key,
+			"Invalid metadata key: '%s'. Metadata keys can have up to 40 characters.", inner)
 	}
 	if len(value) > 500 {
-		return validationError("", key, "Metadata values can have up to 500 characters, but you passed in a value that is %d characters.", len(value))
+		return validationError("", key,
+			"Metadata values can have up to 500 characters, but you passed in a value that is %d characters.", len(value))
 	}
 	if f.metadata == nil {
 		f.metadata = map[string]string{}

@@ -18,7 +18,8 @@ const testAPIKey = "sk_test_simulated00000000"
 
 // unlimitedOptions has no limits.
 func unlimitedOptions(seed uint64) stripesim.Options {
-	return stripesim.Options{Seed: seed, EndpointRate: -1, OverallRate: -1, SearchRate: -1, UpdatesPerHour: -1}
+	return stripesim.Options{Seed: seed, EndpointRate: -1, OverallRate: -1,
+		SearchRate: -1, UpdatesPerHour: -1}
 }
 
 type testClient struct {
@@ -61,8 +62,11 @@ func (a testResponse) valueAt(path string) any {
 }
 
 func (a testResponse) stringAt(path string) string { s, _ := a.valueAt(path).(string); return s }
-func (a testResponse) numberAt(path string) int64  { f, _ := a.valueAt(path).(float64); return int64(f) }
-func (a testResponse) id() string                  { return a.stringAt("id") }
+func (a testResponse) numberAt(path string) int64 {
+	f, _ := a.valueAt(path).(float64)
+	return int64(f)
+}
+func (a testResponse) id() string { return a.stringAt("id") }
 
 // ids of a list, in order.
 func (a testResponse) ids() []string {
@@ -74,7 +78,9 @@ func (a testResponse) ids() []string {
 	return out
 }
 
-func (c *testClient) newRequest(ctx context.Context, method, path, form string, header ...string) *http.Request {
+func (c *testClient) newRequest(
+	ctx context.Context, method, path, form string, header ...string,
+) *http.Request {
 	c.t.Helper()
 	var body io.Reader
 	if method == "POST" {
@@ -144,7 +150,9 @@ func (c *testClient) mustSucceed(method, path, form string, header ...string) te
 }
 
 // mustFail is a call that must be refused in this way.
-func (c *testClient) mustFail(status int, code, method, path, form string, header ...string) testResponse {
+func (c *testClient) mustFail(
+	status int, code, method, path, form string, header ...string,
+) testResponse {
 	c.t.Helper()
 	a := c.call(method, path, form, header...)
 	if a.status != status || a.stringAt("error.code") != code {

@@ -58,8 +58,8 @@ func (in *intent) recordSearchSnapshot(op *operation) {
 	in.history.record(searchSnapshot{op.now, in.status, in.metadata})
 }
 
-// mergeMetadata applies metadata as Stripe does: an empty value deletes, an
-// empty map deletes all.
+// mergeMetadata merges metadata as Stripe does: an empty value deletes its key,
+// an empty map deletes all keys.
 func mergeMetadata(old map[string]string, f *form) (map[string]string, *apiError) {
 	if f.has("metadata") && f.get("metadata") == "" && len(f.metadata) == 0 {
 		return nil, nil
@@ -335,8 +335,9 @@ func checkUpdate(in *intent, f *form) *apiError {
 		for _, name := range []string{"amount", "currency", "customer", "payment_method",
 			"capture_method", "setup_future_usage"} {
 			if f.has(name) {
-				return unexpectedStateError(in, "This PaymentIntent's %s could not be updated because it has a status of %s. You may only update the %s of a PaymentIntent "+
-					"with one of the following statuses: requires_payment_method, requires_confirmation, requires_action.", name, in.status, name)
+				return unexpectedStateError(
+					in, "This PaymentIntent's %s could not be updated because it has a status of %s. You may only update the %s of a PaymentIntent "+
+						"with one of the following statuses: requires_payment_method, requires_confirmation, requires_action.", name, in.status, name)
 			}
 		}
 	}

@@ -11,16 +11,16 @@ import (
 type EffectKind string
 
 // The effects. For each intent, authorized + incremented + overcaptured =
-// captured + released + canceled + expired + what is still held.
+// captured + released + canceled + expired + held.
 const (
 	EffectAuthorized  EffectKind = "authorized"  // money is held
-	EffectIncremented EffectKind = "incremented" // more of it is held
+	EffectIncremented EffectKind = "incremented" // more money is held
 	// a capture took this much more than was held
 	EffectOvercaptured EffectKind = "overcaptured"
-	EffectCaptured     EffectKind = "captured" // money is taken
-	EffectReleased     EffectKind = "released" // a final capture let the rest go
-	EffectCanceled     EffectKind = "canceled" // all that was held is let go
-	EffectExpired      EffectKind = "expired"  // the network let it go
+	EffectCaptured     EffectKind = "captured" // money is captured
+	EffectReleased     EffectKind = "released" // a final capture released the rest
+	EffectCanceled     EffectKind = "canceled" // all held money is released
+	EffectExpired      EffectKind = "expired"  // the card network released it
 )
 
 // Effect is one line of the ledger.
@@ -32,7 +32,8 @@ type Effect struct {
 	Kind     EffectKind `json:"kind"`
 	Amount   int64      `json:"amount"` // minor units
 	Currency string     `json:"currency"`
-	// nothing can follow for this intent; at most one effect of an intent is final
+	// nothing can follow for this intent; at most one effect of an intent is
+	// final
 	Final          bool   `json:"final"`
 	Actor          string `json:"by"` // api, dashboard or automatic
 	IdempotencyKey string `json:"idempotency_key,omitempty"`

@@ -118,7 +118,8 @@ func cutQuoted(s string) (value, rest string, ok bool) {
 	return "", s, false
 }
 
-// matches reports whether an intent matches. s is the intent as search knows it.
+// matches reports whether an intent matches. s is the intent as search knows
+// it.
 func (c searchClause) matches(in *intent, s *searchSnapshot) bool {
 	var ok bool
 	switch c.field {

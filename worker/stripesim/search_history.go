@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// maxSearchHistory bounds the snapshots of an intent. Of more changes within one
-// search lag, search misses some.
+// maxSearchHistory bounds the snapshots of an intent. Of more changes within
+// one search lag, search misses some.
 const maxSearchHistory = 32
 
 // searchSnapshot is an intent as search knows it from at on.
