@@ -14,8 +14,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// TestConcurrentCaptureAndCancel has many callers capture and cancel the same
-// few intents, with keys of their own: one of them wins each.
+// TestConcurrentCaptureAndCancel lets many callers with their own keys capture
+// and cancel the same few intents. One caller of each intent succeeds.
 func TestConcurrentCaptureAndCancel(t *testing.T) {
 	c := newTestClient(t, unlimitedOptions(1))
 	const intents, callers = 20, 16
@@ -49,8 +49,8 @@ func TestConcurrentCaptureAndCancel(t *testing.T) {
 	assertEqual(t, "effects", len(c.sim.Ledger()), 2*intents)
 }
 
-// FuzzAPIRequest sends anything anywhere: every answer is JSON with a status of
-// Stripe's, and nothing moves money but a capture.
+// FuzzAPIRequest sends arbitrary requests. Every answer is JSON with one of
+// Stripe's statuses, and only a capture takes money.
 func FuzzAPIRequest(f *testing.F) {
 	for _, row := range [][3]string{
 		{"POST", "/v1/payment_intents", manualCaptureForm + "pm_card_visa"},

@@ -141,13 +141,13 @@ func TestClock_SpeedAndAdvance(t *testing.T) {
 		}
 		assertEqual(t, "a deadline moved to the past", c.intentState(id).Status, "canceled")
 		if err := c.sim.SetCaptureBefore(id, c.sim.Now()); err == nil {
-			t.Error("moved the deadline of what is gone")
+			t.Error("moved the deadline of an expired authorization")
 		}
 	})
 }
 
-// A clock that is behind makes what is new look old, and lasts for as long as
-// any other.
+// With a negative offset a new object looks old, and its authorization lasts as
+// long as any other.
 func TestClockOffset(t *testing.T) {
 	s := stripesim.New(stripesim.Options{Seed: 1, ClockOffset: -time.Hour})
 	id, err := s.Authorize(stripesim.Hold{Amount: 500})

@@ -15,8 +15,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// TestFault_Kinds tells for each kind what the caller sees, whether the effect
-// happened, and what the same key answers next.
+// TestFault_Kinds checks for each kind the caller's answer, whether the effect
+// happened, and the next answer for the same key.
 func TestFault_Kinds(t *testing.T) {
 	for _, row := range []struct {
 		fault    stripesim.Fault
@@ -101,8 +101,8 @@ func TestFault_Kinds(t *testing.T) {
 	}
 }
 
-// newHTTPTransport is a transport to a real server, which doesn't repeat
-// requests by itself.
+// newHTTPTransport returns a transport to a real server that does not repeat
+// requests.
 func newHTTPTransport(t *testing.T, h http.Handler) http.RoundTripper {
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
@@ -191,8 +191,8 @@ func TestFaultRule_Matching(t *testing.T) {
 	})
 }
 
-// TestSeed_ReproducesRun has two runs of the same calls with the same seed,
-// which go the same way to the last byte.
+// TestSeed_ReproducesRun checks that two runs of the same calls with the same
+// seed give the same bytes.
 func TestSeed_ReproducesRun(t *testing.T) {
 	run := func(seed uint64) string {
 		var out strings.Builder

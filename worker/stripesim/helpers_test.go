@@ -13,10 +13,10 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// testAPIKey is a test key that opens nothing.
+// testAPIKey is not the key of a real account.
 const testAPIKey = "sk_test_simulated00000000"
 
-// unlimitedOptions has no limits.
+// unlimitedOptions returns options without rate limits.
 func unlimitedOptions(seed uint64) stripesim.Options {
 	return stripesim.Options{Seed: seed, EndpointRate: -1, OverallRate: -1,
 		SearchRate: -1, UpdatesPerHour: -1}
@@ -40,7 +40,7 @@ type testResponse struct {
 	body   map[string]any
 }
 
-// valueAt walks the body: at("error.code").
+// valueAt returns the value at a path of the body, such as "error.code".
 func (a testResponse) valueAt(path string) any {
 	var v any = a.body
 	for _, p := range strings.Split(path, ".") {
@@ -68,7 +68,7 @@ func (a testResponse) numberAt(path string) int64 {
 }
 func (a testResponse) id() string { return a.stringAt("id") }
 
-// ids of a list, in order.
+// ids returns the ids of a list, in order.
 func (a testResponse) ids() []string {
 	var out []string
 	l, _ := a.body["data"].([]any)
@@ -149,7 +149,7 @@ func (c *testClient) mustSucceed(method, path, form string, header ...string) te
 	return a
 }
 
-// mustFail is a call that must be refused in this way.
+// mustFail is a call that must fail with this status and code.
 func (c *testClient) mustFail(
 	status int, code, method, path, form string, header ...string,
 ) testResponse {
@@ -182,8 +182,8 @@ func (c *testClient) intentState(id string) stripesim.IntentState {
 	return st
 }
 
-// formatEffects is the ledger of one intent, shortened: "authorized 1000,
-// captured 700!" with ! for final.
+// formatEffects returns the ledger of one intent in short: "authorized 1000,
+// captured 700!", where ! marks a final effect.
 func (c *testClient) formatEffects(id string) string {
 	var out []string
 	for _, e := range c.sim.Ledger() {
@@ -198,8 +198,7 @@ func (c *testClient) formatEffects(id string) string {
 	return strings.Join(out, ", ")
 }
 
-// eventTypes of an intent's events, oldest first, without what they have in
-// common.
+// eventTypes returns the types of an intent's events, oldest first.
 func (c *testClient) eventTypes(id string) string {
 	c.t.Helper()
 	var out []string

@@ -100,7 +100,7 @@ func TestIdempotencyKey_InUseAndLockTimeout(t *testing.T) {
 		assertEqual(t, "reason", a.header.Get("Stripe-Rate-Limited-Reason"), "")
 		if err := c.sim.Dashboard().Cancel(id, ""); err == nil ||
 			!strings.Contains(err.Error(), "lock_timeout") {
-			t.Errorf("a person got through a lock: %v", err)
+			t.Errorf("the Dashboard ignored a lock: %v", err)
 		}
 		c.mustSucceed("GET", intentPath(id), "")
 		wg.Wait()

@@ -69,7 +69,7 @@ func TestCreateIntent_Validation(t *testing.T) {
 	c.mustFail(404, "", "DELETE", intentPath("pi_x"), "")
 }
 
-// intentPerStatus makes one intent in each status there is.
+// intentPerStatus makes one intent in each status.
 func intentPerStatus(c *testClient) map[string]string {
 	out := map[string]string{}
 	out["requires_payment_method"] = c.mustSucceed("POST", "/v1/payment_intents",

@@ -10,10 +10,10 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// TestLedger_Invariants runs random calls, people, faults and time against a
-// few intents. Whatever happens: what was authorized is captured, released,
-// expired or still held; at most one effect of an intent is final, and none
-// follows it; one key has one effect at most.
+// TestLedger_Invariants runs random calls, acts at the Dashboard, faults and
+// time against a few intents. Each authorized amount is captured, released,
+// expired or still held. At most one effect of an intent is final, and none
+// follows it. A key has at most one effect.
 func TestLedger_Invariants(t *testing.T) {
 	kinds := []stripesim.FaultKind{"", "", "", "", "", "", "", "", "", "",
 		stripesim.FaultDropRequest, stripesim.FaultDropReply, stripesim.FaultErrorBefore,

@@ -193,7 +193,7 @@ func TestListEvents(t *testing.T) {
 		assertEqual(t, "one", one.stringAt("type"), "payment_intent.succeeded")
 		c.mustFail(404, "resource_missing", "GET", "/v1/events/evt_none", "")
 
-		// What an event shows is what was, not what is.
+		// An event shows the object as it was.
 		a = c.mustSucceed("GET", "/v1/events", "type=payment_intent.amount_capturable_updated")
 		assertEqual(t, "snapshot", a.stringAt("data.0.data.object.status"), "requires_capture")
 		assertEqual(t, "types",
@@ -219,7 +219,7 @@ func TestListEvents(t *testing.T) {
 			"closed_reason"), "approved")
 		if dashboard.CloseReview(other, "approved") == nil || dashboard.CloseReview(other,
 			"boredom") == nil || dashboard.OpenReview("pi_none") == nil {
-			t.Error("a person did what can't be done")
+			t.Error("the Dashboard did what Stripe does not allow")
 		}
 		if err := errorText(dashboard.Increment(other, 1200)); err == "" {
 			t.Error("incremented what can't be")
@@ -232,7 +232,7 @@ func TestListEvents(t *testing.T) {
 		a = c.mustSucceed("GET", "/v1/events", "limit=1")
 		if a.valueAt("data.0.request.id") != nil ||
 			a.valueAt("data.0.request.idempotency_key") != nil {
-			t.Error("what a person did names a request")
+			t.Error("an act at the Dashboard names a request")
 		}
 
 		time.Sleep(30*day + time.Second)

@@ -15,7 +15,7 @@ import (
 )
 
 // removedProperties are properties of version 2023-10-16 that Stripe's current
-// document, against which answers are checked, no longer has.
+// OpenAPI document no longer has.
 var removedProperties = []string{
 	"payment_intent.invoice", "payment_intent.source", "charge.invoice", "charge.source",
 	"account.livemode", // the simulator's own: every object says that no money moves
@@ -30,7 +30,7 @@ func (c *schemaChecker) addViolation(at, format string, args ...any) {
 	c.violations = append(c.violations, at+": "+fmt.Sprintf(format, args...))
 }
 
-// validate holds a value against a schema; at is where, for the message.
+// validate checks a value against a schema. at is its path, for the message.
 func (c *schemaChecker) validate(s *spec.Schema, v any, at string) {
 	if s.Ref != "" {
 		name := s.Ref[strings.LastIndex(s.Ref, "/")+1:]

@@ -32,8 +32,7 @@ func TestListWebhookEndpoints(t *testing.T) {
 	assertEqual(t, "endpoints of a connected account", len(connected.valueAt("data").([]any)), 0)
 }
 
-// The Date header tells the simulator's clock, over a listener as well as in
-// process.
+// The Date header has the simulator's time, over a listener and in process.
 func TestDateHeader(t *testing.T) {
 	sim := stripesim.New(unlimitedOptions(1))
 	sim.Advance(100 * time.Hour)

@@ -19,8 +19,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// isSignatureValid checks a signature as Stripe describes it, by other code
-// than that which made it.
+// isSignatureValid checks a signature as Stripe documents it. It shares no code
+// with Sign.
 func isSignatureValid(payload []byte, header, secret string) bool {
 	var stamp string
 	var sums []string
