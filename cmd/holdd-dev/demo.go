@@ -35,68 +35,51 @@ const (
 // limit ends, stops every part and prints the summary.
 func runDemo(ctx context.Context, o options, stdout io.Writer) error {
 	out := newPrinter(stdout)
-	sim := newSimulator(o.day)
-	simURL, stopSim, err := serveSimulator(sim)
+	s, err := startServices(o.day, out)
+	defer s.stop()
 	if err != nil {
 		return err
 	}
-	defer stopSim()
-	redisAddress, stopRedis, err := startRedis()
+	settings, err := newSettings(o.day, s)
 	if err != nil {
 		return err
 	}
-	defer stopRedis()
-	callbackURL, stopCallbacks, err := serveCallbacks(out)
-	if err != nil {
-		return err
-	}
-	defer stopCallbacks()
-	settings, err := newSettings(o.day, simURL, redisAddress, callbackURL)
-	if err != nil {
-		return err
-	}
-	logger := newErrorLogger(stdout)
-
-	running, stop := context.WithCancel(ctx)
-	defer stop()
-	if o.runFor > 0 {
-		running, stop = context.WithTimeout(ctx, o.runFor)
-		defer stop()
-	}
-	holdd, err := startDaemon(ctx, daemon.Options{Settings: settings, Logger: logger,
-		Version: "dev", Transport: sim.Transport()})
+	holdd, err := startDaemon(ctx, daemon.Options{Settings: settings, Version: "dev",
+		Logger: newErrorLogger(stdout), Transport: s.sim.Transport()})
 	if err != nil {
 		return fmt.Errorf("start holdd: %w", err)
 	}
-	context.AfterFunc(holdd.ended, stop) // without the daemon there is nothing to show
 	client, err := api.NewClient(holdd.url, "")
 	if err != nil {
 		return errors.Join(err, holdd.stop())
 	}
 	defer client.Close()
-	out.printBanner(o, holdd.url, simURL, redisAddress)
+	out.printBanner(o, holdd.url, s.simURL, s.redisAddress)
 
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	if o.runFor > 0 {
+		time.AfterFunc(o.runFor, stop)
+	}
+	context.AfterFunc(holdd.ended, stop) // the demo needs the daemon
 	started := time.Now()
-	system := &bookingSystem{client: client, sim: sim, out: out, day: o.day}
+	system := &bookingSystem{client: client, sim: s.sim, out: out, day: o.day}
 	system.run(running, o.perMinute)
 	out.printNote("no more bookings; holdd finishes the requests in flight …")
 	err = holdd.stop()
-	stopCallbacks()
-	stopSim()
-	return errors.Join(err, printSummary(out, sim, time.Since(started)))
+	s.stop()
+	return errors.Join(err, printSummary(out, s.sim, time.Since(started)))
 }
 
 // newSettings returns the daemon's settings. holdd-dev passes them as an
 // operator does, in the environment.
-func newSettings(
-	day time.Duration, simURL, redisAddress, callbackURL string,
-) (*config.Settings, error) {
+func newSettings(day time.Duration, services *services) (*config.Settings, error) {
 	s, err := config.Load(nil, []string{
 		"STRIPE_API_KEY=" + testKey,
-		"STRIPE_API_BASE=" + simURL,
-		"REDIS_URL=redis://" + redisAddress + "/0",
+		"STRIPE_API_BASE=" + services.simURL,
+		"REDIS_URL=redis://" + services.redisAddress + "/0",
 		"HOLDD_LISTEN=" + addressOrFreePort(apiAddress),
-		"HOLDD_CALLBACK_URL=" + callbackURL,
+		"HOLDD_CALLBACK_URL=" + services.callbackURL,
 		"HOLDD_CALLBACK_SECRET=" + callbackSecret,
 	}, "")
 	if err != nil {

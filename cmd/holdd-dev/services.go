@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +22,41 @@ import (
 
 // serverShutdownTimeout bounds how long a request may delay the shutdown.
 const serverShutdownTimeout = 2 * time.Second
+
+// services are the parts that the daemon needs.
+type services struct {
+	sim                               *stripesim.Sim
+	simURL, redisAddress, callbackURL string
+	stops                             []func()
+}
+
+// startServices starts the services. After an error the caller stops those that
+// have started.
+func startServices(day time.Duration, out *printer) (s *services, err error) {
+	s = &services{sim: newSimulator(day)}
+	var stop func()
+	if s.simURL, stop, err = serveSimulator(s.sim); err != nil {
+		return s, err
+	}
+	s.stops = append(s.stops, stop)
+	if s.redisAddress, stop, err = startRedis(); err != nil {
+		return s, err
+	}
+	s.stops = append(s.stops, stop)
+	if s.callbackURL, stop, err = serveCallbacks(out); err != nil {
+		return s, err
+	}
+	s.stops = append(s.stops, stop)
+	return s, nil
+}
+
+// stop stops the services, the last one first. It may be called twice.
+func (s *services) stop() {
+	for _, stop := range slices.Backward(s.stops) {
+		stop()
+	}
+	s.stops = nil
+}
 
 // daemonProcess is a running daemon.
 type daemonProcess struct {
@@ -77,7 +113,7 @@ func startRedis() (address string, stop func(), err error) {
 }
 
 // serveSimulator serves the Stripe API and the control endpoints of sim on
-// loopback. stop may be called more than once.
+// loopback.
 func serveSimulator(sim *stripesim.Sim) (url string, stop func(), err error) {
 	mux := http.NewServeMux()
 	mux.Handle("/", sim.Handler())
@@ -96,8 +132,7 @@ func serveSimulator(sim *stripesim.Sim) (url string, stop func(), err error) {
 	}, nil
 }
 
-// serveHTTP serves h on address, or on a free port if address is in use. stop
-// may be called more than once.
+// serveHTTP serves h on address, or on a free port if address is in use.
 func serveHTTP(address string, h http.Handler) (url string, stop func(), err error) {
 	l, err := net.Listen("tcp", addressOrFreePort(address))
 	if err != nil {
@@ -107,14 +142,14 @@ func serveHTTP(address string, h http.Handler) (url string, stop func(), err err
 		ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute}
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(l) })
-	return "http://" + l.Addr().String(), sync.OnceFunc(func() {
+	return "http://" + l.Addr().String(), func() {
 		ctx, cancel := context.WithTimeout(context.Background(), serverShutdownTimeout)
 		defer cancel()
 		if server.Shutdown(ctx) != nil {
 			_ = server.Close()
 		}
 		serving.Wait()
-	}), nil
+	}, nil
 }
 
 // addressOrFreePort returns address, or a free port if address is in use.

@@ -1,6 +1,7 @@
 package stripesim
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"net/http"
@@ -56,7 +57,7 @@ func (s *apiServer) serve(ctx context.Context, r apiRequest) apiResponse {
 	}
 	op := &operation{actor: actorAPI, idempotencyKey: c.idempotencyKey, requestID: c.requestID}
 	if c.fault.Kind == FaultDecline {
-		op.declineCode = firstNonZero(c.fault.Code, "generic_decline")
+		op.declineCode = cmp.Or(c.fault.Code, "generic_decline")
 	}
 	a := s.accounts.getOrCreate(c.accountID)
 	a.serve(op, c)
@@ -74,7 +75,7 @@ func (s *apiServer) serve(ctx context.Context, r apiRequest) apiResponse {
 func (s *apiServer) newCall(r apiRequest) *apiCall {
 	seed := s.env.options.Seed
 	c := &apiCall{request: r, class: ClassUnknown,
-		accountID: firstNonZero(r.header.Get("Stripe-Account"), s.env.platformAccount),
+		accountID: cmp.Or(r.header.Get("Stripe-Account"), s.env.platformAccount),
 		requestID: "req_" + base62(scramble(seed*17+3, s.requestIDCount.Add(1)), 8) +
 			seededToken(seed, 6, "req")}
 	number := s.callCount.Add(1)
@@ -107,7 +108,7 @@ func (s *apiServer) newResponseHeader(c *apiCall) http.Header {
 	h.Set("Request-Id", c.requestID)
 	// net/http would send the machine's time.
 	h.Set("Date", s.env.clock.Now().UTC().Format(http.TimeFormat))
-	h.Set("Stripe-Version", firstNonZero(c.request.header.Get("Stripe-Version"), APIVersion))
+	h.Set("Stripe-Version", cmp.Or(c.request.header.Get("Stripe-Version"), APIVersion))
 	if c.accountID != s.env.platformAccount {
 		h.Set("Stripe-Account", c.accountID)
 	}
@@ -188,7 +189,7 @@ func (c *apiCall) damageResponse() {
 	case FaultCutBody:
 		out.connDrop = dropMidBody
 	case FaultHTML, FaultHTMLAfter:
-		out.status = firstNonZero(c.fault.Status, http.StatusBadGateway)
+		out.status = cmp.Or(c.fault.Status, http.StatusBadGateway)
 		out.header = http.Header{"Content-Type": {"text/html"}}
 		title := strconv.Itoa(out.status) + " " + http.StatusText(out.status)
 		out.body = []byte("<html>\r\n<head><title>" + title + "</title></head>\r\n<body>\r\n" +
@@ -221,12 +222,4 @@ func sleepContext(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-func firstNonZero[T comparable](a, b T) T {
-	var zero T
-	if a == zero {
-		return b
-	}
-	return a
 }

@@ -1,6 +1,7 @@
 package stripesim
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -22,7 +23,7 @@ func (in *intent) confirm(op *operation, errorOnAction bool) *apiError {
 		in.requireAction(op)
 		return nil
 	case card.declineCode != "":
-		return in.recordDecline(op, firstNonZero(card.errorCode, "card_declined"),
+		return in.recordDecline(op, cmp.Or(card.errorCode, "card_declined"),
 			card.declineCode)
 	}
 	in.authorize(op, terminal)
@@ -148,7 +149,7 @@ func (in *intent) setCaptureBefore(t time.Time) {
 func (in *intent) recordDecline(op *operation, code, decline string) *apiError {
 	c := in.newCharge(op, in.isTerminal())
 	c.failed, c.failureCode, c.declineCode, c.failureMessage = true, code, decline,
-		declineMessage(firstNonZero(decline, code))
+		declineMessage(cmp.Or(decline, code))
 	if code == "authentication_required" {
 		c.failureMessage = "Your card was declined. This transaction requires authentication."
 	}

@@ -1,6 +1,7 @@
 package stripesim
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -253,7 +254,7 @@ func (h controlHandler) act(id, act string, in dashboardParams) error {
 	case "open_review":
 		return d.OpenReview(id)
 	case "close_review":
-		return d.CloseReview(id, firstNonZero(in.Reason, "approved"))
+		return d.CloseReview(id, cmp.Or(in.Reason, "approved"))
 	case "capture_before":
 		return h.sim.SetCaptureBefore(id, h.sim.Now().Add(time.Duration(in.In)))
 	}

@@ -1,6 +1,9 @@
 package stripesim
 
-import "strings"
+import (
+	"cmp"
+	"strings"
+)
 
 // customer is a Customer.
 type customer struct {
@@ -131,7 +134,7 @@ func (a *account) resolvePaymentMethod(
 
 func (a *account) newPaymentMethod(op *operation, c testCard, present bool) *paymentMethod {
 	m := &paymentMethod{
-		id: a.newID("pm_"), created: op.now.Unix(), brand: c.brand, funding: firstNonZero(c.funding,
+		id: a.newID("pm_"), created: op.now.Unix(), brand: c.brand, funding: cmp.Or(c.funding,
 			"credit"), last4: c.number[len(c.number)-4:],
 		expMonth: 12, expYear: op.now.Year() + 4, card: c, cardPresent: present,
 		fingerprint: seededToken(a.env.options.Seed, 16, "card", c.number),

@@ -1,6 +1,7 @@
 package stripesim
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"time"
@@ -23,7 +24,7 @@ type Hold struct {
 // returns the PaymentIntent's id. With a card that asks for 3-D Secure the
 // intent requires an action.
 func (s *Sim) Authorize(h Hold) (string, error) {
-	a := s.accounts.getOrCreate(firstNonZero(h.Account, s.env.platformAccount))
+	a := s.accounts.getOrCreate(cmp.Or(h.Account, s.env.platformAccount))
 	var v any
 	var err *apiError
 	s.withAccount(a, actorDashboard, func(op *operation) {
@@ -38,8 +39,8 @@ func (s *Sim) Authorize(h Hold) (string, error) {
 // form returns the parameters of the call that places the hold.
 func (h Hold) form() *form {
 	f := &form{scalars: map[string]string{
-		"amount": fmt.Sprint(h.Amount), "currency": firstNonZero(h.Currency, "eur"),
-		"payment_method": firstNonZero(h.PaymentMethod, "pm_card_visa"),
+		"amount": fmt.Sprint(h.Amount), "currency": cmp.Or(h.Currency, "eur"),
+		"payment_method": cmp.Or(h.PaymentMethod, "pm_card_visa"),
 		"capture_method": "manual", "confirm": "true", "description": h.Description,
 	}, lists: map[string][]string{"payment_method_types": {"card"}},
 		metadata: maps.Clone(h.Metadata)}
@@ -97,7 +98,7 @@ func (s *Sim) Intent(id string) (IntentState, bool) {
 // Intents returns the states of all PaymentIntents of an account, oldest first.
 // An empty account is the platform's own.
 func (s *Sim) Intents(account string) []IntentState {
-	a := s.accounts.getOrCreate(firstNonZero(account, s.env.platformAccount))
+	a := s.accounts.getOrCreate(cmp.Or(account, s.env.platformAccount))
 	out := []IntentState{}
 	s.withAccount(a, actorAutomatic, func(*operation) {
 		for _, in := range a.intentOrder {

@@ -1,6 +1,7 @@
 package stripesim
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"time"
@@ -76,7 +77,7 @@ func (c *apiCall) rejectionByFault() *apiError {
 	case FaultFailedDependency:
 		return serverError(http.StatusFailedDependency, c.fault.Code)
 	case FaultUnavailable:
-		return serverError(firstNonZero(c.fault.Status, http.StatusServiceUnavailable),
+		return serverError(cmp.Or(c.fault.Status, http.StatusServiceUnavailable),
 			c.fault.Code)
 	case FaultNotFound:
 		return notFoundError("payment_intent", "intent", c.objectID)
@@ -190,7 +191,7 @@ func (a *account) callHandler(op *operation, c *apiCall, f *form) (any, *apiErro
 	if c.fault.Kind != FaultErrorBefore && c.fault.Kind != FaultErrorAfter {
 		return result, err
 	}
-	err = serverError(firstNonZero(c.fault.Status, http.StatusInternalServerError), c.fault.Code)
+	err = serverError(cmp.Or(c.fault.Status, http.StatusInternalServerError), c.fault.Code)
 	if err.status < 500 {
 		err.typ = typeInvalidRequest
 	}

@@ -1,6 +1,7 @@
 package stripesim
 
 import (
+	"cmp"
 	"maps"
 	"strings"
 	"time"
@@ -153,7 +154,7 @@ func newIntent(op *operation, a *account, f *form) (*intent, *apiError) {
 	in := &intent{
 		account: a, amount: f.int("amount"), currency: strings.ToLower(f.get("currency")),
 		status: statusRequiresMethod, created: op.now.Unix(), captureMethod: "automatic",
-		confirmMethod:       firstNonZero(f.get("confirmation_method"), "automatic"),
+		confirmMethod:       cmp.Or(f.get("confirmation_method"), "automatic"),
 		paymentMethodTypes:  f.lists["payment_method_types"],
 		description:         f.get("description"),
 		statementDescriptor: f.get("statement_descriptor"),
@@ -163,7 +164,7 @@ func newIntent(op *operation, a *account, f *form) (*intent, *apiError) {
 	}
 	if len(in.paymentMethodTypes) == 0 {
 		in.paymentMethodTypes = []string{"card"}
-		in.automaticPaymentMethods = &automaticPaymentMethodsJSON{AllowRedirects: firstNonZero(
+		in.automaticPaymentMethods = &automaticPaymentMethodsJSON{AllowRedirects: cmp.Or(
 			f.get("automatic_payment_methods[allow_redirects]"), "always"), Enabled: true}
 	}
 	if c := f.get("customer"); c != "" {
@@ -312,8 +313,8 @@ func updateIntent(op *operation, a *account, id string, f *form) (any, *apiError
 	if f.has("amount") {
 		in.amount = f.int("amount")
 	}
-	in.currency = firstNonZero(strings.ToLower(f.get("currency")), in.currency)
-	in.customer = firstNonZero(f.get("customer"), in.customer)
+	in.currency = cmp.Or(strings.ToLower(f.get("currency")), in.currency)
+	in.customer = cmp.Or(f.get("customer"), in.customer)
 	if f.has("description") {
 		in.description = f.get("description")
 	}

@@ -1,6 +1,7 @@
 package stripesim
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -208,7 +209,7 @@ func (o cardOptions) toJSON(types []string) (j paymentMethodOptionsJSON) {
 			RequestExtendedAuthorization:    o.extended,
 			RequestIncrementalAuthorization: o.incremental,
 			RequestMulticapture:             o.multicapture, RequestOvercapture: o.overcapture,
-			RequestThreeDSecure: firstNonZero(o.threeDSecure, "automatic"),
+			RequestThreeDSecure: cmp.Or(o.threeDSecure, "automatic"),
 			SetupFutureUsage:    o.futureUsage,
 		}
 	}

@@ -1,6 +1,7 @@
 package stripesim
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -176,50 +177,25 @@ func DefaultAuthorizationWindow(c Card) time.Duration {
 }
 
 func (o Options) withDefaults() Options {
-	rate := func(f *float64, d float64) {
-		if *f == 0 {
-			*f = d
-		}
-	}
-	rate(&o.EndpointRate, 25)
-	rate(&o.OverallRate, 100)
-	rate(&o.SearchRate, 20)
-	rate(&o.Speed, 1)
-	if o.UpdatesPerHour == 0 {
-		o.UpdatesPerHour = 1000
-	}
-	if o.IdempotencyKeyRetention == 0 {
-		o.IdempotencyKeyRetention = day
+	o.EndpointRate = cmp.Or(o.EndpointRate, 25)
+	o.OverallRate = cmp.Or(o.OverallRate, 100)
+	o.SearchRate = cmp.Or(o.SearchRate, 20)
+	o.UpdatesPerHour = cmp.Or(o.UpdatesPerHour, 1000)
+	o.IdempotencyKeyRetention = cmp.Or(o.IdempotencyKeyRetention, day)
+	o.ExpiryReason = cmp.Or(o.ExpiryReason, "automatic")
+	o.AlreadyCapturedCode = cmp.Or(o.AlreadyCapturedCode, codeUnexpectedState)
+	o.ExpiredCode = cmp.Or(o.ExpiredCode, codeUnexpectedState)
+	o.OvercapturePercent = cmp.Or(o.OvercapturePercent, 15)
+	o.Speed = cmp.Or(o.Speed, 1)
+	o.MaxEvents = cmp.Or(o.MaxEvents, 100_000)
+	o.Webhook.APIVersion = cmp.Or(o.Webhook.APIVersion, APIVersion)
+	o.Webhook.Attempts = cmp.Or(o.Webhook.Attempts, 6)
+	o.Webhook.Backoff = cmp.Or(o.Webhook.Backoff, time.Second)
+	if o.Webhook.Client == nil {
+		o.Webhook.Client = &http.Client{Timeout: 10 * time.Second}
 	}
 	if o.AuthorizationWindow == nil {
 		o.AuthorizationWindow = DefaultAuthorizationWindow
-	}
-	if o.ExpiryReason == "" {
-		o.ExpiryReason = "automatic"
-	}
-	if o.AlreadyCapturedCode == "" {
-		o.AlreadyCapturedCode = codeUnexpectedState
-	}
-	if o.ExpiredCode == "" {
-		o.ExpiredCode = codeUnexpectedState
-	}
-	if o.OvercapturePercent == 0 {
-		o.OvercapturePercent = 15
-	}
-	if o.MaxEvents == 0 {
-		o.MaxEvents = 100_000
-	}
-	if o.Webhook.APIVersion == "" {
-		o.Webhook.APIVersion = APIVersion
-	}
-	if o.Webhook.Attempts == 0 {
-		o.Webhook.Attempts = 6
-	}
-	if o.Webhook.Backoff == 0 {
-		o.Webhook.Backoff = time.Second
-	}
-	if o.Webhook.Client == nil {
-		o.Webhook.Client = &http.Client{Timeout: 10 * time.Second}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -1,6 +1,7 @@
 package stripesim
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"sync"
@@ -40,7 +41,7 @@ type environment struct {
 // that is used inside a testing/synctest bubble must be made there.
 func New(o Options) *Sim {
 	o = o.withDefaults()
-	platform := firstNonZero(o.Account, "acct_1"+seededToken(o.Seed, 15, "platform"))
+	platform := cmp.Or(o.Account, "acct_1"+seededToken(o.Seed, 15, "platform"))
 	env := &environment{options: o, platformAccount: platform, clock: newClock(o),
 		settings: newSettingsStore(o), ledger: &ledger{}, webhooks: newWebhooks(o)}
 	accounts := newAccountRegistry(env)
