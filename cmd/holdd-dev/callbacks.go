@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
@@ -13,17 +14,19 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// cardholderKey is the metadata with which the booking system names the cardholder.
+// cardholderKey is the metadata with which the booking system names the
+// cardholder.
 const cardholderKey = "guest"
 
 // maxCallbackBytes bounds the body of a callback.
 const maxCallbackBytes = 1 << 20
 
-// callbackReceiver receives the events that holdd posts. It prints each event
+// callbackReceiver receives the events that holdd posts, and prints each event
 // about a hold once.
 type callbackReceiver struct {
 	hook *standardwebhooks.Webhook
 	out  *printer
+	seen sync.Map // ids of the events that were printed
 }
 
 // serveCallbacks serves a callbackReceiver on a free port.
@@ -35,9 +38,8 @@ func serveCallbacks(out *printer) (url string, stop func(), err error) {
 	return serveHTTP("127.0.0.1:0", &callbackReceiver{hook: hook, out: out})
 }
 
-// ServeHTTP verifies the signature and answers 204. holdd repeats an event
-// until it gets a 2xx answer, so a booking system that acts on events remembers
-// the ids that it has processed.
+// ServeHTTP verifies the signature and answers 204. holdd repeats an event until
+// it gets a 2xx answer, so a receiver remembers the ids that it has processed.
 func (r *callbackReceiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxCallbackBytes))
 	if err != nil {
@@ -53,7 +55,9 @@ func (r *callbackReceiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	r.printEvent(&e)
+	if _, seen := r.seen.LoadOrStore(e.ID, true); !seen {
+		r.printEvent(&e)
+	}
 	w.WriteHeader(http.StatusNoContent)
 }
 

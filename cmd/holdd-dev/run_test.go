@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
@@ -196,20 +197,37 @@ func TestFindDoubleCaptures(t *testing.T) {
 	}
 }
 
-func TestCallbackReceiver_RejectsWrongSignature(t *testing.T) {
+func TestCallbackReceiver(t *testing.T) {
 	hook, err := standardwebhooks.NewWebhook(callbackSecret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const body = `{"id":"evt_1","type":"hold.canceled","data":{"hold":{"reference":"HB-1"}}}`
+	now := time.Now()
+	signature, err := hook.Sign("evt_1", now, []byte(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
 	receiver := &callbackReceiver{hook: hook, out: newPrinter(&out)}
-	req := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(`{"type":"hold.captured"}`))
-	req.Header.Set(standardwebhooks.HeaderWebhookID, "evt_1")
-	req.Header.Set(standardwebhooks.HeaderWebhookSignature, "v1,Zm9yZ2Vk")
-	answer := httptest.NewRecorder()
-	receiver.ServeHTTP(answer, req)
-	if answer.Code != http.StatusUnauthorized || out.Len() > 0 {
-		t.Errorf("answered %d and printed %q", answer.Code, out.String())
+	for _, c := range []struct {
+		name, signature string
+		status, lines   int
+	}{
+		{"wrong signature", "v1,Zm9yZ2Vk", http.StatusUnauthorized, 0},
+		{"first delivery", signature, http.StatusNoContent, 1},
+		{"repeated delivery", signature, http.StatusNoContent, 1},
+	} {
+		req := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
+		req.Header.Set(standardwebhooks.HeaderWebhookID, "evt_1")
+		req.Header.Set(standardwebhooks.HeaderWebhookTimestamp,
+			strconv.FormatInt(now.Unix(), 10))
+		req.Header.Set(standardwebhooks.HeaderWebhookSignature, c.signature)
+		answer := httptest.NewRecorder()
+		receiver.ServeHTTP(answer, req)
+		if lines := strings.Count(out.String(), "\n"); answer.Code != c.status || lines != c.lines {
+			t.Errorf("%s: answered %d, printed %d lines: %q", c.name, answer.Code, lines, out.String())
+		}
 	}
 }
 
