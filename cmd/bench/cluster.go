@@ -100,7 +100,8 @@ func (b *clusterBench) measureLayout(ctx context.Context, l *redisLayout, n int)
 	if err := r.measureIdle(ctx, n); err != nil {
 		return err
 	}
-	b.logf("  %d masters, %d partitions: %.0f/s scheduled, %.0f/s settled, %.1f µs, %.0f commands a second idle", l.masters, l.partitions,
+	b.logf("  %d masters, %d partitions: %.0f/s scheduled, %.0f/s settled, %.1f µs, %.0f "+
+		"commands a second idle", l.masters, l.partitions,
 		l.median(scheduleRate), l.median(settleRate), l.median(busiestMasterCPU),
 		l.median(idleCommandRate))
 	return nil

@@ -262,7 +262,8 @@ func (r *report) tables() []table {
 	out = append(out, table{"Bars", head, rows})
 	if head, rows = limitRows(r.limits); len(rows) > 0 {
 		out = append(
-			out, table{fmt.Sprintf("%d holds due at one instant, %d a second allowed, %d workers, enough time for all", r.limits[0].holds, limitRate, replicas), head, rows})
+			out, table{fmt.Sprintf("%d holds due at one instant, %d a second allowed, %d "+
+				"workers, enough time for all", r.limits[0].holds, limitRate, replicas), head, rows})
 	}
 	return out
 }
@@ -283,7 +284,9 @@ func (r *report) write(w io.Writer, dir string) error {
 	}
 	var md strings.Builder
 	fmt.Fprintf(
-		&md, "# holdd beside other ways to capture later\n\nWritten by `make bench`: %d rounds, medians, %s, %d cores. Figures of different runs can't be compared, ratios within one can.\n"+
+		&md, "# holdd beside other ways to capture later\n\nWritten by `make bench`: %d rounds, "+
+			"medians, %s, %d cores. Figures of different runs can't be compared, ratios within "+
+			"one can.\n"+
 			"What is measured and how stands in [doc.go](../doc.go).\n", r.rounds,
 		runtime.Version(), runtime.NumCPU())
 	for _, t := range tables {

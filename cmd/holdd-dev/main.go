@@ -71,7 +71,8 @@ func parseFlags(args []string, stdout io.Writer) (options, error) {
 	fs.Usage = func() {
 		fmt.Fprintf(stdout,
 			"holdd-dev shows holdd at work: the daemon, a Redis, a Stripe simulator"+
-				" and a hotel's\nbooking system in one process. It needs nothing else and moves no money."+
+				" and a hotel's\nbooking system in one process. It needs nothing else and moves "+
+				"no money."+
 				"\n\nFlags:\n%s", fs.FlagUsages())
 	}
 	if err := fs.Parse(args); err != nil {

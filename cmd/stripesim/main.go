@@ -226,10 +226,12 @@ func printSummary(sim *stripesim.Sim, w io.Writer) {
 		calls += n
 	}
 	fmt.Fprintf(
-		w, "stripesim: %d calls, %d replayed, %d rate-limited, %d lock timeouts, %d webhooks sent\n", calls, st.Replayed, st.RateLimited, st.LockTimeouts, st.WebhooksSent)
+		w, "stripesim: %d calls, %d replayed, %d rate-limited, %d lock timeouts, %d webhooks "+
+			"sent\n", calls, st.Replayed, st.RateLimited, st.LockTimeouts, st.WebhooksSent)
 	for _, t := range sim.Totals() {
 		fmt.Fprintf(
-			w, "stripesim: %s (minor units) authorized %d = captured %d + released %d + expired %d + held %d\n",
+			w, "stripesim: %s (minor units) authorized %d = captured %d + released %d + expired "+
+				"%d + held %d\n",
 			t.Currency, t.Authorized, t.Captured, t.Released, t.Expired, t.Held)
 	}
 }

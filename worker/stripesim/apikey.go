@@ -73,12 +73,15 @@ func (k *apiKeys) verify(key string, c EndpointClass, account string) *apiError 
 	switch {
 	case key == "":
 		return deny(401, "",
-			"You did not provide an API key. You need to provide your API key in the Authorization header, using Bearer auth "+
+			"You did not provide an API key. You need to provide your API key in the "+
+				"Authorization header, using Bearer auth "+
 				"(e.g. 'Authorization: Bearer YOUR_SECRET_KEY').")
 	case IsLiveKey(key):
 		return deny(401, "testmode_charges_only",
-			"This is a simulator and a LIVE key was sent to it. Live keys must never leave your production "+
-				"systems: roll this key now, and point the simulator's clients at a key that starts with sk_test_ or rk_test_.")
+			"This is a simulator and a LIVE key was sent to it. Live keys must never leave your "+
+				"production "+
+				"systems: roll this key now, and point the simulator's clients at a key that "+
+				"starts with sk_test_ or rk_test_.")
 	case !strings.HasPrefix(key, "sk_test_") && !strings.HasPrefix(key, "rk_test_"):
 		return deny(401, "", "Invalid API Key provided: "+maskKey(key))
 	}

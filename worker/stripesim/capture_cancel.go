@@ -88,7 +88,8 @@ func checkCapture(in *intent, amount int64, final bool) (over int64, err *apiErr
 			"Nothing has been captured yet: cancel the PaymentIntent to release all of it.")
 	case !final && !c.multicapture:
 		return 0, invalidRequestError("payment_intent_invalid_parameter", "final_capture",
-			"This PaymentIntent does not support multiple captures: `final_capture` may only be false where "+
+			"This PaymentIntent does not support multiple captures: `final_capture` may only be "+
+				"false where "+
 				"the charge's `multicapture.status` is `available`.")
 	case in.captures >= maxCaptures && amount > 0:
 		return 0, invalidRequestError("payment_intent_invalid_parameter", "",
@@ -132,7 +133,8 @@ func notCapturableError(in *intent) *apiError {
 	switch {
 	case in.expired:
 		e = unexpectedStateError(
-			in, "This PaymentIntent could not be captured because it has a status of %s. Only a PaymentIntent with one of the following "+
+			in, "This PaymentIntent could not be captured because it has a status of %s. Only a "+
+				"PaymentIntent with one of the following "+
 				"statuses may be captured: requires_capture.", in.status)
 		e.code = t.expiredCode
 	case in.status == statusSucceeded:
@@ -141,7 +143,8 @@ func notCapturableError(in *intent) *apiError {
 		e.code = t.alreadyCapturedCode
 	default:
 		e = unexpectedStateError(
-			in, "This PaymentIntent could not be captured because it has a status of %s. Only a PaymentIntent with one of the following "+
+			in, "This PaymentIntent could not be captured because it has a status of %s. Only a "+
+				"PaymentIntent with one of the following "+
 				"statuses may be captured: requires_capture.", in.status)
 	}
 	if e.code != codeUnexpectedState && in.charge != nil {
@@ -166,8 +169,10 @@ func (in *intent) cancel(op *operation, reason string) *apiError {
 	switch in.status {
 	case statusCanceled, statusSucceeded:
 		return unexpectedStateError(
-			in, "You cannot cancel this PaymentIntent because it has a status of %s. Only a PaymentIntent with one of the following statuses may be "+
-				"canceled: requires_payment_method, requires_capture, requires_confirmation, requires_action, processing.", in.status)
+			in, "You cannot cancel this PaymentIntent because it has a status of %s. Only a "+
+				"PaymentIntent with one of the following statuses may be "+
+				"canceled: requires_payment_method, requires_capture, requires_confirmation, "+
+				"requires_action, processing.", in.status)
 	}
 	held := in.status == statusRequiresCapture
 	released := in.capturable
@@ -252,13 +257,15 @@ func (in *intent) increment(op *operation, amount int64) *apiError {
 func checkIncrement(in *intent, amount int64) *apiError {
 	if in.status != statusRequiresCapture {
 		return unexpectedStateError(
-			in, "This PaymentIntent's authorization could not be incremented because it has a status of %s. Only a PaymentIntent with one of the "+
+			in, "This PaymentIntent's authorization could not be incremented because it has a "+
+				"status of %s. Only a PaymentIntent with one of the "+
 				"following statuses may be incremented: requires_capture.", in.status)
 	}
 	switch {
 	case !in.charge.incremental:
 		return invalidRequestError("payment_intent_invalid_parameter", "",
-			"This PaymentIntent is not eligible for incremental authorization: request it when confirming, and look at the "+
+			"This PaymentIntent is not eligible for incremental authorization: request it when "+
+				"confirming, and look at the "+
 				"charge's `incremental_authorization.status`.")
 	case in.received > 0:
 		return invalidRequestError("payment_intent_invalid_parameter", "",

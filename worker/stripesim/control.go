@@ -17,39 +17,47 @@ import (
 // ControlHelp describes the control endpoints.
 const ControlHelp = `Control endpoints (JSON in, JSON out; durations as in Go: "90s", "24h"):
 
-  GET    /_sim/ledger                   every effect in order, and the totals; ?payment_intent=pi_… for one
-  GET    /_sim/stats                    calls by class and answer, most calls in any second, 429s, webhooks
-  GET    /_sim/intents                  all PaymentIntents in short; ?account=acct_…
-  GET    /_sim/clock                    {"now":…}
-  POST   /_sim/advance                  {"by":"24h"}   moves the clock forward and processes what falls due
-  POST   /_sim/holds                    {"amount":10000,"currency":"eur","payment_method":"pm_card_visa","account":"","metadata":{},
-                                         "kind":"online|off_session|terminal","multicapture":false,"incremental":false,
-                                         "overcapture":false,"extended":false}   places an authorization -> {"id":"pi_…"}
-  POST   /_sim/dashboard/{id}/capture          {"amount":700}   as an operator does; without amount: all;
-                                               "final":false keeps the rest (multicapture)
-  POST   /_sim/dashboard/{id}/cancel           {"reason":"duplicate"}
-  POST   /_sim/dashboard/{id}/increment        {"amount":12000}   the new total
-  POST   /_sim/dashboard/{id}/complete_action  the cardholder passes 3-D Secure
-  POST   /_sim/dashboard/{id}/fail_action      the cardholder fails it
-  POST   /_sim/dashboard/{id}/open_review
-  POST   /_sim/dashboard/{id}/close_review     {"reason":"approved"}
-  POST   /_sim/dashboard/{id}/capture_before   {"in":"2h"}   changes when this authorization ends
-  GET    /_sim/faults                   the rules
-  POST   /_sim/faults                   {"kind":"drop_reply","class":"payment_intents.capture","payment_intent":"","account":"",
-                                         "nth":1,"times":1,"probability":0.1,"status":500,"code":"","before":"1s","service":"1s",
-                                         "after":"1s","should_retry":""}   -> {"id":1}; a missing field matches everything
-  DELETE /_sim/faults                   all rules; /_sim/faults/{id} for one
-  POST   /_sim/settings                 {"endpoint_rate":25,"overall_rate":100,"service_time":"0s","search_lag":"1m","deadline":"2h",
-                                         "already_captured_code":"","expired_code":""}   a missing field changes nothing; a negative rate is
-                                         no limit; deadline "default" is the card networks' windows
-  POST   /_sim/keys                     {"key":"sk_test_…","do":"revoke|restrict|restore","allow":["payment_intents.retrieve"]}
-  POST   /_sim/prune                    {"key":""}   removes one idempotency key, or all
+  GET    /_sim/ledger      every effect in order, and the totals; ?payment_intent=pi_… for one
+  GET    /_sim/stats       calls by class and answer, most calls in any second, 429s, webhooks
+  GET    /_sim/intents     all PaymentIntents in short; ?account=acct_…
+  GET    /_sim/clock       {"now":…}
+  POST   /_sim/advance     {"by":"24h"}   moves the clock forward, processes what falls due
+  POST   /_sim/holds       places an authorization -> {"id":"pi_…"}
+           {"amount":10000,"currency":"eur","payment_method":"pm_card_visa","account":"",
+            "metadata":{},"kind":"online|off_session|terminal","multicapture":false,
+            "incremental":false,"overcapture":false,"extended":false}
+  POST   /_sim/dashboard/{id}/{act}   acts as an operator at the Dashboard:
+           capture          {"amount":700}   without amount: all;
+                            "final":false keeps the rest (multicapture)
+           cancel           {"reason":"duplicate"}
+           increment        {"amount":12000}   the new total
+           complete_action  the cardholder passes 3-D Secure
+           fail_action      the cardholder fails it
+           open_review
+           close_review     {"reason":"approved"}
+           capture_before   {"in":"2h"}   changes when this authorization ends
+  GET    /_sim/faults      the rules
+  POST   /_sim/faults      adds a rule -> {"id":1}; a missing field matches everything
+           {"kind":"drop_reply","class":"payment_intents.capture","payment_intent":"",
+            "account":"","nth":1,"times":1,"probability":0.1,"status":500,"code":"",
+            "before":"1s","service":"1s","after":"1s","should_retry":""}
+  DELETE /_sim/faults      all rules; /_sim/faults/{id} for one
+  POST   /_sim/settings    a missing field changes nothing; a negative rate is no limit;
+                           deadline "default" is the card networks' windows
+           {"endpoint_rate":25,"overall_rate":100,"service_time":"0s","search_lag":"1m",
+            "deadline":"2h","already_captured_code":"","expired_code":""}
+  POST   /_sim/keys        {"key":"sk_test_…","do":"revoke|restrict|restore",
+                            "allow":["payment_intents.retrieve"]}
+  POST   /_sim/prune       {"key":""}   removes one idempotency key, or all
 
-Kinds of fault: drop_request drop_reply broken_body cut_body error_before error_after unavailable html html_after rate_limited
-lock_timeout conflict dependency unauthorized forbidden not_found decline; none with delays alone.
-Classes: payment_intents.{create confirm retrieve update capture cancel increment_authorization list search} events.{list retrieve}
-charges.retrieve reviews.retrieve account.retrieve balance.retrieve customers.{create retrieve list} payment_methods.{create retrieve attach}
-webhook_endpoints.list
+Kinds of fault: drop_request drop_reply broken_body cut_body error_before error_after
+unavailable html html_after rate_limited lock_timeout conflict dependency unauthorized
+forbidden not_found decline; none with delays alone.
+
+Classes: payment_intents.{create confirm retrieve update capture cancel
+increment_authorization list search} events.{list retrieve} charges.retrieve
+reviews.retrieve account.retrieve balance.retrieve customers.{create retrieve list}
+payment_methods.{create retrieve attach} webhook_endpoints.list
 `
 
 // jsonDuration is a duration that JSON writes as "90s".

@@ -122,12 +122,16 @@ func (a *account) resolvePaymentMethod(
 	case in == nil, m == in.paymentMethod:
 	case m.customer != "" && m.customer != in.customer:
 		return nil, validationError("payment_intent_invalid_parameter", "payment_method",
-			"The payment method you provided is attached to a customer so for security purposes you must provide the "+
+			"The payment method you provided is attached to a customer so for security purposes "+
+				"you must provide the "+
 				"customer in the request.")
 	case m.customer == "" && m.usedOnce:
 		return nil, validationError("payment_method_unexpected_state", "payment_method",
-			"The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, shared with a "+
-				"connected account without Customer attachment, or was detached from a Customer. It may not be used again. To use a PaymentMethod multiple times, you must attach it to a Customer first.")
+			"The provided PaymentMethod was previously used with a PaymentIntent without "+
+				"Customer attachment, shared with a "+
+				"connected account without Customer attachment, or was detached from a Customer. "+
+				"It may not be used again. To use a PaymentMethod multiple times, you must "+
+				"attach it to a Customer first.")
 	}
 	return m, nil
 }
@@ -181,8 +185,9 @@ func testCardOf(f *form) (c testCard, err *apiError) {
 	default:
 		if c, ok = cardByNumber(number); !ok {
 			return c, &apiError{status: 402, typ: typeCard, code: "incorrect_number",
-				param:   "number",
-				message: "Your card number is incorrect. The simulator knows Stripe's test cards only, such as 4242424242424242."}
+				param: "number",
+				message: "Your card number is incorrect. The simulator knows Stripe's test cards " +
+					"only, such as 4242424242424242."}
 		}
 		if m := f.int("card[exp_month]"); m < 1 || m > 12 {
 			return c, &apiError{status: 402, typ: typeCard, code: "invalid_expiry_month",

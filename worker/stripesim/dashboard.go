@@ -240,7 +240,9 @@ func (d Dashboard) FailAction(id string) error {
 func (in *intent) failThreeDSecure(op *operation) {
 	e := (&apiError{typ: typeInvalidRequest, code: "payment_intent_authentication_failure",
 		paymentMethod: in.paymentMethod,
-		message:       "The provided PaymentMethod has failed authentication. You can provide payment_method_data or a new PaymentMethod to attempt to fulfill this PaymentIntent again."}).toJSON("")
+		message: "The provided PaymentMethod has failed authentication. You can provide " +
+			"payment_method_data or a new PaymentMethod to attempt to fulfill this PaymentIntent " +
+			"again."}).toJSON("")
 	in.lastError, in.nextAction, in.confirmDeadline = &e, nil, time.Time{}
 	in.status, in.paymentMethod, in.threeDSecurePassed = statusRequiresMethod, nil, false
 	in.recordSearchSnapshot(op)
@@ -252,7 +254,8 @@ func (d Dashboard) OpenReview(id string) error {
 	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
 		if in.charge == nil || in.review != nil && in.review.open {
 			return unexpectedStateError(
-				in, "This PaymentIntent has no payment that could be reviewed, or is under review already.")
+				in, "This PaymentIntent has no payment that could be reviewed, or is under "+
+					"review already.")
 		}
 		in.review = &review{id: "prv_" + in.account.newID(""), created: op.now.Unix(), open: true,
 			reason: "rule", charge: in.charge.id, intent: in.id}

@@ -26,8 +26,9 @@
 // An account holds its objects, limits and idempotency keys under one mutex. No
 // goroutine waits while it holds the mutex. A call goes through these steps:
 //
-//	choose the fault ─ delay ─ authenticate ─ rate limits ─ look up the idempotency key ─ check parameters
-//	─ lock the intent ─ execute ─ store the answer for the key ─ service time ─ delay ─ answer
+//	choose the fault ─ delay ─ authenticate ─ rate limits ─ look up the idempotency key
+//	─ check parameters ─ lock the intent ─ execute ─ store the answer for the key
+//	─ service time ─ delay ─ answer
 //
 // A call that fails before execution stores nothing: 401, 403, 409, 413, 429,
 // invalid parameters. A call that executes stores its status and body for
@@ -44,9 +45,10 @@
 // of that time. [Sim.ProcessDue] and Run expire it without a call. A captured
 // part stays captured, and the intent has succeeded.
 //
-//	requires_payment_method ─▶ requires_confirmation ─▶ requires_action ─▶ requires_capture ─▶ succeeded
-//	        ▲ decline, failed 3-D Secure, an hour without the server's confirmation │                 (capture)
-//	        └──────────────────────────────────────────────┘        cancel, expiry ─▶ canceled
+//	requires_payment_method ─▶ requires_confirmation ─▶ requires_action ─▶ requires_capture
+//	requires_capture ─▶ succeeded (capture) or canceled (cancel, expiry)
+//	a status before requires_capture ─▶ canceled (cancel), or requires_payment_method
+//	    (decline, failed 3-D Secure, an hour without the server's confirmation)
 //
 // For each intent, authorized + incremented + overcaptured = captured +
 // released + canceled + expired + held, and at most one effect is final. The

@@ -98,7 +98,8 @@ func rateLimitError(reason string) *apiError {
 	return &apiError{
 		status: http.StatusTooManyRequests, typ: typeInvalidRequest, code: "rate_limit",
 		rateLimitReason: reason, skipsIdempotency: true,
-		message: "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits.",
+		message: "Request rate limit exceeded. Learn more about rate limits here " +
+			"https://stripe.com/docs/rate-limits.",
 	}
 }
 
@@ -106,9 +107,12 @@ func lockTimeoutError() *apiError {
 	return &apiError{
 		status: http.StatusTooManyRequests, typ: typeInvalidRequest, code: "lock_timeout",
 		shouldRetry: "true", skipsIdempotency: true,
-		message: "This object cannot be accessed right now because another API request or Stripe process is currently accessing it. " +
-			"If you see this error intermittently, retry the request. If you see this error frequently and are making multiple " +
-			"concurrent requests to a single object, make your requests serially or at a lower rate.",
+		message: "This object cannot be accessed right now because another API request or Stripe " +
+			"process is currently accessing it. " +
+			"If you see this error intermittently, retry the request. If you see this error " +
+			"frequently and are making multiple " +
+			"concurrent requests to a single object, make your requests serially or at a lower " +
+			"rate.",
 	}
 }
 
@@ -117,14 +121,17 @@ func keyInUseError(key string) *apiError {
 		status: http.StatusConflict, typ: typeInvalidRequest, code: "idempotency_key_in_use",
 		shouldRetry: "true", skipsIdempotency: true,
 		message: fmt.Sprintf(
-			"There is currently another in-progress request using this Idempotent Key (that probably means you "+
-				"submitted twice, and the other request is still going through): %s. Please try again later.", key),
+			"There is currently another in-progress request using this Idempotent Key (that "+
+				"probably means you "+
+				"submitted twice, and the other request is still going through): %s. Please try "+
+				"again later.", key),
 	}
 }
 
 func serverError(status int, code string) *apiError {
 	return &apiError{
 		status: status, typ: typeAPI, code: code,
-		message: "An unknown error occurred. If you need assistance, contact us at https://support.stripe.com.",
+		message: "An unknown error occurred. If you need assistance, contact us at " +
+			"https://support.stripe.com.",
 	}
 }

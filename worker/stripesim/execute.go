@@ -93,7 +93,8 @@ func (a *account) prepare(
 	if c.route == nil {
 		return x, nil, &apiError{status: 404, typ: typeInvalidRequest, skipsIdempotency: true,
 			message: "Unrecognized request URL (" + c.request.method + ": " + c.request.path +
-				"). Please see https://stripe.com/docs or we can help at https://support.stripe.com/."}
+				"). Please see https://stripe.com/docs or we can help at " +
+				"https://support.stripe.com/."}
 	}
 	raw, err := c.request.parseParams()
 	if err != nil {

@@ -142,7 +142,8 @@ func (f *form) addMetadata(name, key, inner, value string) *apiError {
 	}
 	if len(value) > 500 {
 		return validationError("", key,
-			"Metadata values can have up to 500 characters, but you passed in a value that is %d characters.", len(value))
+			"Metadata values can have up to 500 characters, but you passed in a value that is %d "+
+				"characters.", len(value))
 	}
 	if f.metadata == nil {
 		f.metadata = map[string]string{}
@@ -171,8 +172,10 @@ func (p param) validate(key string, v *string) *apiError {
 			return nil
 		}
 		return validationError("parameter_invalid_empty", key,
-			"You passed an empty string for '%s'. We assume empty values are an attempt to unset a "+
-				"parameter; however '%s' cannot be unset. You should remove '%s' from your request or supply a non-empty value.", key, key, key)
+			"You passed an empty string for '%s'. We assume empty values are an attempt to "+
+				"unset a "+
+				"parameter; however '%s' cannot be unset. You should remove '%s' from your "+
+				"request or supply a non-empty value.", key, key, key)
 	}
 	switch p.kind {
 	case kindInteger:

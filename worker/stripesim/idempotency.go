@@ -44,11 +44,13 @@ func (s *idempotencyStore) lookup(
 	}
 	switch {
 	case e.path != path:
-		return nil, idempotencyError("Keys for idempotent requests can only be used for the same endpoint they were first used for ('%s' vs '%s'). "+
+		return nil, idempotencyError("Keys for idempotent requests can only be used for the same "+
+			"endpoint they were first used for ('%s' vs '%s'). "+
 			"Try using a key other than '%s' if you meant to execute a different request.", path,
 			e.path, key)
 	case e.paramsHash != params:
-		return nil, idempotencyError("Keys for idempotent requests can only be used with the same parameters they were first used with. "+
+		return nil, idempotencyError("Keys for idempotent requests can only be used with the "+
+			"same parameters they were first used with. "+
 			"Try using a key other than '%s' if you meant to execute a different request.", key)
 	case wallNow.Before(e.busyUntil):
 		return nil, keyInUseError(key)

@@ -144,7 +144,8 @@ func checkCreateParams(f *form) *apiError {
 	types := f.lists["payment_method_types"]
 	if len(types) > 0 && f.isTrue("automatic_payment_methods[enabled]") {
 		return validationError("", "payment_method_types",
-			"You may only specify one of these parameters: automatic_payment_methods, payment_method_types.")
+			"You may only specify one of these parameters: automatic_payment_methods, "+
+				"payment_method_types.")
 	}
 	return checkPaymentMethodTypes(types)
 }
@@ -184,8 +185,10 @@ func newIntent(op *operation, a *account, f *form) (*intent, *apiError) {
 func checkConfirmable(in *intent) *apiError {
 	if in.paymentMethod == nil {
 		return validationError("parameter_missing", "payment_method",
-			"You cannot confirm this PaymentIntent because it's missing a payment method. You can either update the "+
-				"PaymentIntent with a payment method and then confirm it again, or confirm it again directly with a payment method or ConfirmationToken.")
+			"You cannot confirm this PaymentIntent because it's missing a payment method. You "+
+				"can either update the "+
+				"PaymentIntent with a payment method and then confirm it again, or confirm it "+
+				"again directly with a payment method or ConfirmationToken.")
 	}
 	return checkReturnURL(in)
 }
@@ -194,7 +197,8 @@ func checkPaymentMethodTypes(types []string) *apiError {
 	for _, t := range types {
 		if t != "card" && t != "card_present" && t != "link" {
 			return validationError("payment_intent_invalid_parameter", "payment_method_types",
-				"The payment method type \"%s\" is invalid. The simulator knows card, card_present and link.", t)
+				"The payment method type \"%s\" is invalid. The simulator knows card, "+
+					"card_present and link.", t)
 		}
 	}
 	return nil
@@ -272,9 +276,13 @@ func checkReturnURL(in *intent) *apiError {
 	if in.automaticPaymentMethods != nil && in.automaticPaymentMethods.AllowRedirects != "never" &&
 		in.returnURL == "" && !in.offSession {
 		return validationError("", "",
-			"This PaymentIntent is configured to accept payment methods enabled in your Dashboard. Because some of these payment methods "+
-				"might redirect your customer off of your page, you must provide a `return_url`. If you don't want to accept redirect-based payment methods, set "+
-				"`automatic_payment_methods[enabled]` to `true` and `automatic_payment_methods[allow_redirects]` to `never` when creating Setup Intents and Payment Intents.")
+			"This PaymentIntent is configured to accept payment methods enabled in your "+
+				"Dashboard. Because some of these payment methods "+
+				"might redirect your customer off of your page, you must provide a `return_url`. "+
+				"If you don't want to accept redirect-based payment methods, set "+
+				"`automatic_payment_methods[enabled]` to `true` and "+
+				"`automatic_payment_methods[allow_redirects]` to `never` when creating Setup "+
+				"Intents and Payment Intents.")
 	}
 	return nil
 }
@@ -337,8 +345,10 @@ func checkUpdate(in *intent, f *form) *apiError {
 			"capture_method", "setup_future_usage"} {
 			if f.has(name) {
 				return unexpectedStateError(
-					in, "This PaymentIntent's %s could not be updated because it has a status of %s. You may only update the %s of a PaymentIntent "+
-						"with one of the following statuses: requires_payment_method, requires_confirmation, requires_action.", name, in.status, name)
+					in, "This PaymentIntent's %s could not be updated because it has a status of "+
+						"%s. You may only update the %s of a PaymentIntent "+
+						"with one of the following statuses: requires_payment_method, "+
+						"requires_confirmation, requires_action.", name, in.status, name)
 			}
 		}
 	}
@@ -372,7 +382,8 @@ func confirmIntent(op *operation, a *account, id string, f *form) (any, *apiErro
 	switch in.status {
 	case statusRequiresMethod, statusRequiresConfirmation, statusRequiresAction:
 	default:
-		return nil, unexpectedStateError(in, "You cannot confirm this PaymentIntent because it has already %s.", map[string]string{
+		return nil, unexpectedStateError(in, "You cannot confirm this PaymentIntent because it "+
+			"has already %s.", map[string]string{
 			statusRequiresCapture: "been authorized and requires capture",
 			statusSucceeded:       "succeeded after being previously confirmed",
 			statusCanceled:        "been canceled"}[in.status])
@@ -382,8 +393,10 @@ func confirmIntent(op *operation, a *account, id string, f *form) (any, *apiErro
 		return nil, err
 	}
 	if in.paymentMethod == nil {
-		return nil, unexpectedStateError(in, "You cannot confirm this PaymentIntent because it's missing a payment method. You can either update the PaymentIntent with a payment "+
-			"method and then confirm it again, or confirm it again directly with a payment method or ConfirmationToken.")
+		return nil, unexpectedStateError(in, "You cannot confirm this PaymentIntent because it's "+
+			"missing a payment method. You can either update the PaymentIntent with a payment "+
+			"method and then confirm it again, or confirm it again directly with a payment "+
+			"method or ConfirmationToken.")
 	}
 	if err := checkReturnURL(in); err != nil {
 		return nil, err

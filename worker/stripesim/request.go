@@ -52,7 +52,8 @@ func (c apiRequest) parseParams() (url.Values, *apiError) {
 	}
 	if ct := c.header.Get("Content-Type"); !strings.HasPrefix(
 		ct, "application/x-www-form-urlencoded") {
-		return nil, validationError("", "", "Invalid request (check that your POST content type is application/x-www-form-urlencoded). If you have any "+
+		return nil, validationError("", "", "Invalid request (check that your POST content type "+
+			"is application/x-www-form-urlencoded). If you have any "+
 			"questions, we can help at https://support.stripe.com/.")
 	}
 	body, err := url.ParseQuery(string(c.body))

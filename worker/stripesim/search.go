@@ -17,7 +17,8 @@ type searchClause struct {
 
 func searchParseError(reason string) *apiError {
 	return validationError("", "query",
-		"We were unable to parse your search query: %s. Try using the format `metadata[\"key\"]:\"value\"` to query for metadata or "+
+		"We were unable to parse your search query: %s. Try using the format "+
+			"`metadata[\"key\"]:\"value\"` to query for metadata or "+
 			"key:\"value\" to query for other fields.", reason)
 }
 
@@ -94,7 +95,8 @@ func (c searchClause) validate() *apiError {
 	default:
 		return validationError("", "query",
 			"Field `%s` is an unsupported search field for resource `payment_intents`. See "+
-				"https://stripe.com/docs/search#query-fields-for-payment-intents for a list of supported fields.", c.field)
+				"https://stripe.com/docs/search#query-fields-for-payment-intents for a list of "+
+				"supported fields.", c.field)
 	}
 	return nil
 }
