@@ -210,7 +210,7 @@ func (r limitResult) meetsTargets() bool {
 func (r limitResult) String() string {
 	return fmt.Sprintf(
 		"%s: %d holds due at once, %d/s allowed, %d workers: %.1f s (the limit makes it %.1f s), "+
-			"%d captured, %d lapsed, %d open, %d times 429, passed over by %s at the most",
+			"%d captured, %d expired, %d open, %d times 429, passed over by %s at the most",
 		r.engine, r.holds, limitRate, replicas, r.took.Seconds(), r.idealTime().Seconds(),
 		r.captured, r.expired, r.open, r.rateLimited, r.passedOverBy)
 }

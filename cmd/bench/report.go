@@ -243,7 +243,7 @@ func limitRows(limits []limitResult) (head tableRow, rows []tableRow) {
 			fmt.Sprint(r.rateLimited), fmt.Sprint(r.captured), fmt.Sprint(r.expired),
 			fmt.Sprint(r.open), r.passedOverBy.String(), met})
 	}
-	return tableRow{"under a limit", "it allows", "took", "ratio", "429s", "captured", "lapsed",
+	return tableRow{"under a limit", "it allows", "took", "ratio", "429s", "captured", "expired",
 		"open", "passed over by", ""}, rows
 }
 
