@@ -43,36 +43,36 @@ type Kind string
 const (
 	ExpiryNear Kind = "expiry_near" // an authorization ends soon
 	// it ends before the hold's own time comes
-	ExpiresBeforeDue Kind = "expires_first"
+	ExpiresBeforeDue Kind = "expires_before_due"
 	// it should have ended, and the hold is still open
 	DeadlinePassed    Kind = "deadline_passed"
 	CaptureRefused    Kind = "capture_refused"    // Stripe or the bank refused for good
 	AttentionRequired Kind = "attention"          // a person must look
 	ExpiredUncaptured Kind = "expired_uncaptured" // the card network let it go
 	// on_expiry acted, or has nothing to act on
-	OnExpiryPolicy Kind = "deadline_policy"
+	OnExpiryPolicy Kind = "on_expiry_policy"
 	// terms in an intent's metadata were not taken
-	BadMetadata            Kind = "bad_metadata"
-	BadInboxEntry          Kind = "bad_inbox_entry"         // an entry of the inbox was not taken
+	MetadataRejected       Kind = "metadata_rejected"
+	InboxRejected          Kind = "inbox_rejected"          // an entry of the inbox was not taken
 	Orphan                 Kind = "orphan"                  // money is held and nobody scheduled it
 	AuthorizationAbandoned Kind = "authorization_abandoned" // a guest never finished
-	StripeUnavailable      Kind = "stripe_away"             //
-	KeyRejected            Kind = "key_rejected"            //
-	StripeRateLimited      Kind = "limits_hit"              // Stripe answers 429
+	StripeUnavailable      Kind = "stripe_unavailable"      //
+	KeyRejected            Kind = "stripe_key_rejected"     //
+	StripeRateLimited      Kind = "stripe_rate_limited"     // Stripe answers 429
 	// more is due than the limits let through
-	CapacityAtRisk   Kind = "capacity"
-	RedisUnavailable Kind = "redis_away"      // told past Redis, by each replica
-	RedisDataLost    Kind = "redis_emptied"   //
-	ReplicaStopped   Kind = "replica_stopped" // without a word
+	CapacityAtRisk   Kind = "capacity_at_risk"
+	RedisUnavailable Kind = "redis_unavailable" // told past Redis, by each replica
+	RedisDataLost    Kind = "redis_data_lost"   //
+	ReplicaStopped   Kind = "replica_stopped"   // without a word
 	// a way out takes nothing, or asked not to be told any more
-	SinkFailing Kind = "sink_down"
+	SinkFailing Kind = "sink_failing"
 	EventsLost  Kind = "events_lost" // a way out was away for too long
 )
 
 // Kinds lists every kind.
 func Kinds() []Kind {
 	return []Kind{ExpiryNear, ExpiresBeforeDue, DeadlinePassed, CaptureRefused, AttentionRequired,
-		ExpiredUncaptured, OnExpiryPolicy, BadMetadata, BadInboxEntry, Orphan,
+		ExpiredUncaptured, OnExpiryPolicy, MetadataRejected, InboxRejected, Orphan,
 		AuthorizationAbandoned, StripeUnavailable, KeyRejected, StripeRateLimited, CapacityAtRisk,
 		RedisUnavailable, RedisDataLost, ReplicaStopped, SinkFailing, EventsLost}
 }
@@ -259,10 +259,10 @@ func describeSystemEvent(a *Alert, w *alertWriter, e *event.Envelope) bool {
 		if d.Rejection == nil {
 			return false
 		}
-		set(BadInboxEntry, Warning, "a wish in the inbox was not taken: %s",
+		set(InboxRejected, Warning, "a wish in the inbox was not taken: %s",
 			sanitizeText(d.Rejection.Reason, 200))
 		if e.Type == event.MetadataRejected {
-			set(BadMetadata, Warning, "the terms of %s were not taken: %s",
+			set(MetadataRejected, Warning, "the terms of %s were not taken: %s",
 				sanitizeText(d.Rejection.ID, 80), sanitizeText(d.Rejection.Reason, 200))
 		}
 		w.addLine("Field: %s. Code: %s. Entry or intent: %s.",

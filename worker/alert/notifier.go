@@ -42,7 +42,7 @@ type Store interface {
 // quick and safe for concurrent use.
 type Observer interface {
 	// Sent is called for each try: kind is a [Kind], or event for a sink that
-	// takes events; result is taken, refused, failed, later or gone.
+	// takes events; result is delivered, rejected, failed, retry_later or gone.
 	DeliveryAttempted(sink, kind, result string)
 	// Waiting tells how far behind a sink is in a partition that this replica
 	// delivers: zero values when it is not behind, or another replica delivers.

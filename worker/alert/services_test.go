@@ -107,10 +107,10 @@ func TestServices_RequestFormat(t *testing.T) {
 			object{"topic": "hotel", "title": title, "message": text, "priority": 5.0}}, nil},
 		{"gotify://push.example/tok3n", "push.example", want{"POST https://push.example/message", [2]string{"X-Gotify-Key", "tok3n"}, object{"title": title, "message": text, "priority": 9.0}}, nil},
 		{"pagerduty://key@events", "events.pagerduty.com", want{"POST https://events.pagerduty.com/v2/enqueue", [2]string{}, page("trigger", "holdd-pi_1", title, text)},
-			&want{"POST https://events.pagerduty.com/v2/enqueue", [2]string{}, page("resolve", "holdd-stripe_away", resolved, overText)}},
+			&want{"POST https://events.pagerduty.com/v2/enqueue", [2]string{}, page("resolve", "holdd-stripe_unavailable", resolved, overText)}},
 		{"opsgenie://api.opsgenie.com/key", "api.opsgenie.com", want{"POST https://api.opsgenie.com/v2/alerts", [2]string{"Authorization", "GenieKey key"},
 			object{"message": title, "alias": "holdd-pi_1", "description": whole, "source": "holdd", "priority": "P1"}},
-			&want{"POST https://api.opsgenie.com/v2/alerts/holdd-stripe_away/close?identifierType=alias", [2]string{"Authorization", "GenieKey key"}, object{"source": "holdd", "note": resolved}}},
+			&want{"POST https://api.opsgenie.com/v2/alerts/holdd-stripe_unavailable/close?identifierType=alias", [2]string{"Authorization", "GenieKey key"}, object{"source": "holdd", "note": resolved}}},
 		{"generic+https://u:p@relay.example/x?a=b", "relay.example", want{"POST https://relay.example/x?a=b", [2]string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("u:p"))},
 			object{"title": title, "message": text, "body": text, "severity": "critical", "kind": "capture_refused", "over": false, "hold": "pi_1", "id": "evt_1"}}, nil},
 	}

@@ -22,7 +22,7 @@ const (
 	resultGone                      // the sink asks not to be told any more
 )
 
-var resultNames = [...]string{"", "taken", "refused", "failed", "later", "gone"}
+var resultNames = [...]string{"", "delivered", "rejected", "failed", "retry_later", "gone"}
 
 // deliveryOutcome is what came of sending once. Its reason is fit for logs: no
 // address, no secret.
