@@ -25,12 +25,12 @@ func TestFromEvent_Text(t *testing.T) {
 	h := hold.View{ID: "pi_1", Reference: "BK-2071 <!channel> @all", Amount: 12000, Currency: "eur", ExpiresAt: now.Add(6 * time.Hour), State: "waiting", OnExpiry: "cancel"}
 	a, ok := alert.FromEvent(&event.Envelope{ID: "evt_1", Type: hold.EventExpiring, Timestamp: now, Data: event.Data{Hold: h, Threshold: "6h0m0s"}},
 		alert.RenderOptions{Zone: paris, RunbookURL: "https://hotel.example/runbook", Livemode: true})
-	want := `[critical] BK-2071 !channel ＠all, 120.00 EUR: ends in 6 h
+	want := `[critical] BK-2071 !channel ＠all, 120.00 EUR: expires in 6 h
 Hold: pi_1
-Ends: Tue 1 Dec 2026 12:00 CET (in 6 h).
-By itself: it is released shortly before it ends (on_expiry is cancel).
-Do: holdd capture pi_1, or holdd cancel pi_1; holdd acknowledge pi_1 if this is fine.
-More: https://hotel.example/runbook#expiry_near`
+Expires: Tue 1 Dec 2026 12:00 CET (in 6 h).
+Next: holdd releases it shortly before the deadline (on_expiry is cancel).
+Action: run holdd capture pi_1 or holdd cancel pi_1; if nothing needs to change, run holdd acknowledge pi_1.
+Runbook: https://hotel.example/runbook#expiry_near`
 	if got := a.Title + "\n" + a.Text; !ok || got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
@@ -47,7 +47,7 @@ More: https://hotel.example/runbook#expiry_near`
 	due := now.Add(200 * time.Hour)
 	h.CaptureAt, h.ExpiresAtSource = &due, "assumed"
 	a, ok = alert.FromEvent(&event.Envelope{ID: "evt_1", Type: hold.EventExpiring, Timestamp: now, Data: event.Data{Hold: h, Cause: hold.CauseAfterDeadline.String()}}, alert.RenderOptions{})
-	if !ok || a.Kind != alert.ExpiresBeforeDue || a.Severity != alert.Warning || !strings.Contains(a.Text, "which is only assumed") {
+	if !ok || a.Kind != alert.ExpiresBeforeDue || a.Severity != alert.Warning || !strings.Contains(a.Text, "an assumed deadline") {
 		t.Errorf("%+v", a)
 	}
 	for _, quiet := range []hold.EventType{hold.EventScheduled, hold.EventChanged, hold.EventRetrying, hold.EventCaptured, hold.EventCanceled, "nonsense"} {
@@ -101,7 +101,7 @@ func TestReadinessChecked_PingsAndAlertsRedisOutage(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if got := fmt.Sprint(w.chatLines); got != "[[critical] Redis does not answer [over] Redis is back: work goes on]" {
+		if got := fmt.Sprint(w.chatLines); got != "[[critical] Redis unavailable (test mode) [resolved] Redis available again: work resumes (test mode)]" {
 			t.Error(got)
 		}
 	})

@@ -123,9 +123,13 @@ func (b *redisFixture) appendEvent(id, holdID string, at time.Time) {
 	}
 }
 
+func alertStores(s *store.Store) alert.Stores {
+	return alert.Stores{Events: s, Leases: s, Requeued: s, SystemEvents: s, Sinks: s}
+}
+
 func (b *redisFixture) startNotifier(o alert.Options) (a *alert.Notifier, stop func()) {
 	b.t.Helper()
-	o.Store, o.Replica = b.store, "one"
+	o.Stores, o.Replica = alertStores(b.store), "one"
 	if o.PollInterval == 0 {
 		o.PollInterval = 20 * time.Millisecond
 	}
@@ -229,7 +233,7 @@ func TestCallback_DisabledByGone(t *testing.T) {
 	storetest.WaitUntil(t, 10*time.Second, "both", func() bool { s, err := b.store.SinkStates(t.Context(), "callback"); return err == nil && len(s[0]) > 0 })
 	b.appendEvent("evt_1", "pi_1", time.Now())
 	storetest.WaitUntil(t, 10*time.Second, "the end", func() bool { s, err := a.SinkStatuses(t.Context()); return err == nil && s[0].Disabled })
-	storetest.WaitUntil(t, 10*time.Second, "people to be told", func() bool { return chat.received("callback takes no events: HTTP 410") })
+	storetest.WaitUntil(t, 10*time.Second, "people to be told", func() bool { return chat.received("callback disabled by its receiver: HTTP 410") })
 	r.setRespond(nil)
 	stop()
 	if len(r.receivedIDs()) != 0 {
@@ -281,7 +285,7 @@ func TestCallback_ReportsTrimmedEvents(t *testing.T) {
 	}
 	b.startNotifier(o)
 	storetest.WaitUntil(t, 20*time.Second, "the rest", func() bool { m := r.receivedIDs(); return slices.Contains(m, "pi_1/evt_499") })
-	storetest.WaitUntil(t, 20*time.Second, "people to be told", func() bool { return chat.received("callback was away for too long: 440 events were dropped") })
+	storetest.WaitUntil(t, 20*time.Second, "people to be told", func() bool { return chat.received("callback failed for too long: 440 events were trimmed") })
 }
 
 // Retry-After is honoured by the whole sink, and redirects are not followed.

@@ -112,7 +112,7 @@ func TestServices_RequestFormat(t *testing.T) {
 			object{"message": title, "alias": "holdd-pi_1", "description": whole, "source": "holdd", "priority": "P1"}},
 			&want{"POST https://api.opsgenie.com/v2/alerts/holdd-stripe_unavailable/close?identifierType=alias", [2]string{"Authorization", "GenieKey key"}, object{"source": "holdd", "note": resolved}}},
 		{"generic+https://u:p@relay.example/x?a=b", "relay.example", want{"POST https://relay.example/x?a=b", [2]string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("u:p"))},
-			object{"title": title, "message": text, "body": text, "severity": "critical", "kind": "capture_refused", "over": false, "hold": "pi_1", "id": "evt_1"}}, nil},
+			object{"title": title, "message": text, "body": text, "severity": "critical", "kind": "capture_refused", "resolved": false, "hold": "pi_1", "id": "evt_1"}}, nil},
 	}
 	v := &fakeServices{requests: map[string][]serviceRequest{}}
 	b := newRedisFixture(t, store.Options{})
@@ -256,7 +256,7 @@ func TestMail_MessageAndRejection(t *testing.T) {
 	}
 	subject, err := new(mime.WordDecoder).DecodeHeader(m.Header.Get("Subject"))
 	body, _ := io.ReadAll(m.Body)
-	if err != nil || !strings.HasPrefix(subject, "[critical] Übernachtung") || !strings.Contains(subject, "has expired") || m.Header.Get("Bcc") != "" || m.Header.Get("To") != "desk@hotel.example, night@hotel.example" ||
+	if err != nil || !strings.HasPrefix(subject, "[critical] Übernachtung") || !strings.Contains(subject, "expired: the card network released") || m.Header.Get("Bcc") != "" || m.Header.Get("To") != "desk@hotel.example, night@hotel.example" ||
 		m.Header.Get("Message-Id") != "<evt_1@holdd>" || m.Header.Get("Auto-Submitted") != "auto-generated" || !strings.Contains(string(body), "Hold: pi_1") {
 		t.Errorf("%q %v\n%s", subject, m.Header, body)
 	}

@@ -198,7 +198,7 @@ func (w *world) startReplica() *replica {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	a, err := alert.New(alert.Options{Store: r.store, Replica: r.name, PollInterval: w.pollInterval, Transport: killableTransport{r, w},
+	a, err := alert.New(alert.Options{Stores: alertStores(r.store), Replica: r.name, PollInterval: w.pollInterval, Transport: killableTransport{r, w},
 		Callback: &alert.Callback{URL: "http://hotel.test/events", Secret: callbackSecret}, NotifyURLs: []string{"generic+http://chat.test/?severity=info"}})
 	if err != nil {
 		w.t.Fatal(err)
