@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +16,6 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// What people read.
 func TestFromEvent_Text(t *testing.T) {
 	now := time.Date(2026, 12, 1, 5, 0, 0, 0, time.UTC)
 	paris, err := time.LoadLocation("Europe/Paris")
@@ -57,7 +57,58 @@ Runbook: https://hotel.example/runbook#expiry_near`
 	}
 }
 
-// An address that can't be used is refused without being repeated.
+// Every text says what holdd does and what the operator does, and no
+// placeholder is left in it.
+func TestFromEvent_FillsPlaceholders(t *testing.T) {
+	now := time.Date(2026, 12, 1, 5, 0, 0, 0, time.UTC)
+	data := event.Data{Sink: "callback", Detail: "HTTP 500", Count: 3, Replica: "one", Rejection: &event.Rejection{ID: "1-0", Reason: "invalid amount"},
+		Intent: &event.Intent{PaymentIntent: "pi_2", Amount: 100, Currency: "eur"}, Capacity: &event.CapacityRisk{Holds: 2, Rate: 25, FirstAt: now}}
+	system := map[hold.EventType]alert.Kind{
+		event.InboxRejected: alert.InboxRejected, event.MetadataRejected: alert.MetadataRejected, event.Orphan: alert.Orphan, event.AuthorizationAbandoned: alert.AuthorizationAbandoned,
+		event.StripeUnavailable: alert.StripeUnavailable, event.KeyRejected: alert.KeyRejected, event.StripeRateLimited: alert.StripeRateLimited, event.CapacityAtRisk: alert.CapacityAtRisk,
+		event.ReplicaStopped: alert.ReplicaStopped, event.RedisDataLost: alert.RedisDataLost, event.SinkFailing: alert.SinkFailing, event.SinkDisabled: alert.SinkFailing,
+		event.SinkEventsLost: alert.EventsLost, event.SinkDeadLetters: alert.EventsLost,
+	}
+	resolved := map[hold.EventType]alert.Kind{event.StripeRecovered: alert.StripeUnavailable, event.KeyAccepted: alert.KeyRejected, event.StripeRateLimitCleared: alert.StripeRateLimited,
+		event.CapacityRecovered: alert.CapacityAtRisk, event.SinkRecovered: alert.SinkFailing}
+	check := func(e event.Envelope, kind alert.Kind, resolved bool) {
+		t.Helper()
+		a, ok := alert.FromEvent(&e, alert.RenderOptions{})
+		if !ok || a.Kind != kind || a.Resolved != resolved || !slices.Contains(alert.Kinds(), a.Kind) {
+			t.Errorf("%s %s: %+v", e.Type, e.Data.Cause, a)
+		}
+		if strings.ContainsAny(a.Title+a.Text, "{}") || strings.Contains(a.Text, "Next: ") == resolved || strings.Contains(a.Text, "Action: ") == resolved {
+			t.Errorf("%s %s: %s\n%s", e.Type, e.Data.Cause, a.Title, a.Text)
+		}
+	}
+	for eventType, kind := range system {
+		check(event.Envelope{ID: "evt_1", Type: eventType, Timestamp: now, Data: data}, kind, false)
+	}
+	for eventType, kind := range resolved {
+		check(event.Envelope{ID: "evt_1", Type: eventType, Timestamp: now, Data: data}, kind, true)
+	}
+	due := now.Add(100 * time.Hour)
+	for _, row := range []struct {
+		eventType hold.EventType
+		cause     hold.Cause
+		captureAt *time.Time
+		kind      alert.Kind
+	}{
+		{hold.EventExpiring, hold.CauseExpired, nil, alert.DeadlinePassed}, {hold.EventExpiring, hold.CauseOnExpiry, nil, alert.OnExpiryPolicy},
+		{hold.EventExpiring, hold.CauseAfterDeadline, nil, alert.ExpiresBeforeDue}, {hold.EventExpiring, 0, &due, alert.ExpiresBeforeDue}, {hold.EventExpiring, 0, nil, alert.ExpiryNear},
+		{hold.EventAttention, hold.CauseNoOutcome, nil, alert.AttentionRequired}, {hold.EventAttention, hold.CauseInsideMargin, nil, alert.AttentionRequired},
+		{hold.EventExpired, 0, nil, alert.ExpiredUncaptured}, {hold.EventCanceled, hold.CauseOnExpiry, nil, alert.OnExpiryPolicy}, {hold.EventCaptured, hold.CauseOnExpiry, nil, alert.OnExpiryPolicy},
+	} {
+		view := hold.View{ID: "pi_1", Amount: 100, Currency: "eur", ExpiresAt: now.Add(time.Hour), State: "waiting", OnExpiry: "alert", CaptureAt: row.captureAt}
+		e := event.Envelope{ID: "evt_1", Type: row.eventType, Timestamp: now, Data: event.Data{Hold: view}}
+		if row.cause != 0 {
+			e.Data.Cause = row.cause.String()
+		}
+		check(e, row.kind, false)
+	}
+}
+
+// The error of an invalid address does not repeat it.
 func TestCheckNotifyURL(t *testing.T) {
 	for _, good := range []string{"slack://hook:T000-B000-XXXX@webhook", "discord://tok3n@123456", "mattermost://chat.example/tok3n?severity=critical", "telegram://123:abc@telegram?chats=-42",
 		"ntfy://ntfy.sh/topic", "gotify://push.example/tok3n", "pagerduty://key@events", "opsgenie://api.opsgenie.com/key", "smtp://u:p@mail.example:587/?from=a@b.example&to=c@d.example,e@f.example",
@@ -75,8 +126,8 @@ func TestCheckNotifyURL(t *testing.T) {
 	}
 }
 
-// The switch is told that all is well, or what isn't; people are told past
-// Redis that Redis is away, and when it is back.
+// The dead man's switch gets the failed checks. Each replica alerts directly
+// when Redis is unavailable, and when it is available again.
 func TestReadinessChecked_PingsAndAlertsRedisOutage(t *testing.T) {
 	pings := make(chan string, 16)
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { pings <- r.Method + " " + r.URL.Path }))

@@ -98,8 +98,8 @@ func parseRetryAfter(s string, now time.Time) time.Duration {
 	return 0
 }
 
-// describeNetworkError names the kind of a failure. The error itself is not safe
-// for logs: it may contain the address, and the address a token.
+// describeNetworkError names the kind of a failure. The error itself is not
+// safe for logs: it may contain the address, and the address a token.
 func describeNetworkError(err error) string {
 	var dns *net.DNSError
 	var op *net.OpError

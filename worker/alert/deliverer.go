@@ -13,8 +13,8 @@ import (
 )
 
 // deliverer delivers one partition's events to one sink. In each round it reads
-// a batch of events, sends them grouped by hold, acts on the outcomes, and saves
-// its progress under the lease.
+// a batch of events, sends them grouped by hold, acts on the outcomes, and
+// saves its progress under the lease.
 type deliverer struct {
 	sink         *sink
 	partition    int

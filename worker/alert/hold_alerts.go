@@ -30,7 +30,7 @@ var holdAlerts = []holdAlert{
 	{
 		eventType: hold.EventExpiring, causes: []hold.Cause{hold.CauseExpired},
 		kind: DeadlinePassed, severity: always(Critical),
-		summary: "should have expired at {expires_at} and is still open",
+		summary: "should have expired {expires_at} and is still open",
 		next:    "holdd reads the payment at Stripe every few minutes and reports the result.",
 		action: "check the payment in the Stripe Dashboard; " +
 			"if the money is no longer held, ask the cardholder for another card.",
@@ -60,7 +60,7 @@ var holdAlerts = []holdAlert{
 		eventType: hold.EventAttention, causes: []hold.Cause{hold.CauseRefused,
 			hold.CauseAmountTooLarge, hold.CauseNotCapturable, hold.CauseKeyConflict},
 		kind: CaptureRefused, severity: always(Critical),
-		summary: "was refused by Stripe ({cause})",
+		summary: "Stripe refused the capture or the release ({cause})",
 	},
 	{
 		eventType: hold.EventAttention, causes: []hold.Cause{hold.CauseNoOutcome},
@@ -87,7 +87,7 @@ var holdAlerts = []holdAlert{
 	{
 		eventType: hold.EventExpired,
 		kind:      ExpiredUncaptured, severity: severityOfExpired,
-		summary: "expired: the card network released the money before a capture",
+		summary: "expired before a capture; the card network released the money",
 		next:    "holdd does nothing more; this is final.",
 		action: "ask the cardholder for another payment; " +
 			"holdd show {hold} lists what was tried.",
@@ -195,7 +195,8 @@ func severityOfExpired(e *event.Envelope) Severity {
 // alert stops relying on it.
 const maxActionDelay = 5 * time.Minute
 
-// isDueAfterExpiry reports whether a hold's own time is not before its deadline.
+// isDueAfterExpiry reports whether a hold's own time is not before its
+// deadline.
 func isDueAfterExpiry(e *event.Envelope) bool {
 	due := holdDueTime(&e.Data.Hold)
 	return !due.IsZero() && !due.Before(e.Data.Hold.ExpiresAt)

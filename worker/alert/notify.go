@@ -64,7 +64,8 @@ func newNotifySink(o *Options, address string) (*sink, error) {
 	known, ok := services[name]
 	if !ok {
 		return nil, fmt.Errorf("unknown service %.20q in notify_urls: want one of %s; "+
-			"generic+https:// reaches any other through a relay such as Apprise", name, strings.Join(serviceNames(), ", "))
+			"generic+https:// reaches any other through a relay such as Apprise", name,
+			strings.Join(serviceNames(), ", "))
 	}
 	minSeverity, q := Warning, u.Query()
 	if s := q.Get("severity"); s != "" {

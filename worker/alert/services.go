@@ -64,7 +64,8 @@ func newJSONSenderTo(
 		to, body := request(n)
 		b, err := json.Marshal(body)
 		if err != nil {
-			return deliveryOutcome{result: resultRejected, reason: "the message cannot be encoded as JSON"}
+			return deliveryOutcome{result: resultRejected,
+				reason: "the message cannot be encoded as JSON"}
 		}
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(b))
 		if err != nil {
@@ -162,8 +163,8 @@ func newGotifySender(u *url.URL, c *http.Client) (sendFunc, error) {
 		}), nil
 }
 
-// incidentKey is the key of the incident that an alert opens in a pager, and its
-// resolution closes.
+// incidentKey is the key of the incident that an alert opens in a pager, and
+// its resolution closes.
 func (n *notification) incidentKey() string {
 	if n.kind != "" && n.holdID == "" {
 		return "holdd-" + string(n.kind)

@@ -246,7 +246,7 @@ func TestMail_MessageAndRejection(t *testing.T) {
 	stop()
 	for _, want := range []string{"AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00desk\x00s3cret")), "MAIL FROM:<holdd@hotel.example>", "RCPT TO:<desk@hotel.example>", "RCPT TO:<night@hotel.example>"} {
 		if !strings.Contains(transcript, want) {
-			t.Errorf("it did not say %q:\n%s", want, transcript)
+			t.Errorf("the client did not send %q:\n%s", want, transcript)
 		}
 	}
 	_, mail, _ := strings.Cut(transcript, "DATA\r\n")
@@ -256,7 +256,7 @@ func TestMail_MessageAndRejection(t *testing.T) {
 	}
 	subject, err := new(mime.WordDecoder).DecodeHeader(m.Header.Get("Subject"))
 	body, _ := io.ReadAll(m.Body)
-	if err != nil || !strings.HasPrefix(subject, "[critical] Übernachtung") || !strings.Contains(subject, "expired: the card network released") || m.Header.Get("Bcc") != "" || m.Header.Get("To") != "desk@hotel.example, night@hotel.example" ||
+	if err != nil || !strings.HasPrefix(subject, "[critical] Übernachtung") || !strings.Contains(subject, "expired before a capture") || m.Header.Get("Bcc") != "" || m.Header.Get("To") != "desk@hotel.example, night@hotel.example" ||
 		m.Header.Get("Message-Id") != "<evt_1@holdd>" || m.Header.Get("Auto-Submitted") != "auto-generated" || !strings.Contains(string(body), "Hold: pi_1") {
 		t.Errorf("%q %v\n%s", subject, m.Header, body)
 	}
