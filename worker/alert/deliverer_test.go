@@ -288,6 +288,35 @@ func TestCallback_ReportsTrimmedEvents(t *testing.T) {
 	storetest.WaitUntil(t, 20*time.Second, "people to be told", func() bool { return chat.received("callback failed for too long: 440 events were trimmed") })
 }
 
+// A slow receiver is not a failing one: what a round has no time for waits for
+// the next round.
+func TestCallback_SlowReceiver(t *testing.T) {
+	const events = 30
+	runInWorld(t, func(w *world) {
+		w.callbackLatency = 3 * time.Second
+		r := w.startReplica()
+		defer r.shutDown()
+		time.Sleep(time.Minute)
+		for i := range events {
+			if _, err := r.store.PublishOnce(w.ctx, fmt.Sprint("event", i), event.EncodeSystem(event.Orphan, time.Now(), event.Data{})); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 4 * events {
+			time.Sleep(time.Second)
+			s, err := r.notifier.SinkStatuses(w.ctx)
+			if err != nil || !s[0].Failing.IsZero() || s[0].Reason != "" {
+				t.Fatalf("%+v %v", s, err)
+			}
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if len(w.callbacks) != events {
+			t.Errorf("%d deliveries of %d events", len(w.callbacks), events)
+		}
+	})
+}
+
 // Retry-After is honoured by the whole sink, and redirects are not followed.
 func TestCallback_RetryAfterAndRedirect(t *testing.T) {
 	b, r := newRedisFixture(t, store.Options{}), newCallbackReceiver(t)

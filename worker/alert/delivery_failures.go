@@ -17,8 +17,8 @@ func (d *deliverer) handleFailures(
 	now := utcNow()
 	var failure *deliveryOutcome // of the sink
 	for _, g := range groups {
-		if !g.attempted || g.delivered == len(g.messages) {
-			continue
+		if !g.attempted || g.lastOutcome.result == resultDelivered {
+			continue // a group that the round had no time for did not fail
 		}
 		if g.lastOutcome.result == resultGone {
 			d.disable(ctx, g.lastOutcome.reason)

@@ -62,6 +62,8 @@ type world struct {
 	callbacks    []post
 	chatLines    []string // of what the chat was sent
 	callbackDown bool     // the booking system
+	// how long the booking system takes for an answer
+	callbackLatency time.Duration
 	// of each so many answers of the booking system one never arrives; 0: all
 	// do
 	loseEvery       int
@@ -91,13 +93,14 @@ func partsOf(w *worker.Worker) parts {
 type replica struct {
 	*worker.Worker
 	parts
-	name  string
-	w     *world
-	dead  atomic.Bool
-	conns sync.Map
-	stop  context.CancelFunc
-	done  chan struct{}
-	store *store.Store
+	notifier *alert.Notifier
+	name     string
+	w        *world
+	dead     atomic.Bool
+	conns    sync.Map
+	stop     context.CancelFunc
+	done     chan struct{}
+	store    *store.Store
 }
 
 func runInWorld(t *testing.T, f func(w *world), tune ...func(*world, *stripesim.Options)) {
@@ -128,6 +131,9 @@ func (w *world) RoundTrip(q *http.Request) (*http.Response, error) {
 	body, err := io.ReadAll(q.Body)
 	if err != nil {
 		return nil, err
+	}
+	if q.URL.Host != "chat.test" {
+		time.Sleep(w.callbackLatency)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -203,6 +209,7 @@ func (w *world) startReplica() *replica {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	r.notifier = a
 	o := w.workerOptions
 	o.Replica, o.Observer = r.name, readinessObserver{a}
 	if r.Worker, err = wiring.NewWorker(r.store, g, o); err != nil {
