@@ -111,7 +111,7 @@ func describeNetworkError(err error) string {
 	case errors.As(err, &dns):
 		return "unknown host name"
 	case errors.As(err, &op) && op.Op == "dial":
-		return "connection refused or not possible"
+		return "connection failed"
 	}
 	return "connection broken, or certificate not trusted"
 }

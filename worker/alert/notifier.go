@@ -59,8 +59,10 @@ type Options struct {
 }
 
 func (o *Options) setDefaults() error {
-	if o.Stores == (Stores{}) || o.Replica == "" {
-		return errors.New("alert options need stores and the name of the replica")
+	s := &o.Stores
+	if s.Events == nil || s.Leases == nil || s.Requeued == nil || s.SystemEvents == nil ||
+		s.Sinks == nil || o.Replica == "" {
+		return errors.New("alert options need every store and the name of the replica")
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
