@@ -48,7 +48,8 @@ Runbook: https://hotel.example/runbook#expiry_near`
 		a, ok := alert.FromEvent(&event.Envelope{ID: "evt_1", Type: hold.EventAttention,
 			Timestamp: now, Data: event.Data{Hold: h, Cause: cause.String()}},
 			alert.RenderOptions{})
-		if !ok || a.Kind != kind || (a.Severity == alert.Critical) != (kind == alert.CaptureRefused) || !strings.Contains(a.Title, "(test mode)") {
+		if !ok || a.Kind != kind || !strings.Contains(a.Title, "(test mode)") ||
+			(a.Severity == alert.Critical) != (kind == alert.CaptureRefused) {
 			t.Errorf("%s: %+v", cause, a)
 		}
 	}

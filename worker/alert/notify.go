@@ -58,7 +58,8 @@ func CheckNotifyURL(address string) error {
 func newNotifySink(o *Options, address string) (*sink, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme == "" || u.Host == "" {
-		return nil, errors.New("invalid address in notify_urls: want service://…, such as slack://… or smtp://…")
+		return nil, errors.New("invalid address in notify_urls: " +
+			"want service://…, such as slack://… or smtp://…")
 	}
 	name, _, _ := strings.Cut(u.Scheme, "+")
 	known, ok := services[name]
@@ -82,8 +83,8 @@ func newNotifySink(o *Options, address string) (*sink, error) {
 	}
 	d := newAddressDigest(u.String())
 	return &sink{name: name + "-" + d, addressDigest: d, minSeverity: minSeverity,
-		takesDigests: true, tracksIncidents: name == "pagerduty" ||
-			name == "opsgenie", maxConcurrent: 1,
+		takesDigests: true, maxConcurrent: 1,
+		tracksIncidents: name == "pagerduty" || name == "opsgenie",
 		send: func(ctx context.Context, m []message) deliveryOutcome {
 			return send(ctx, newNotification(m))
 		}}, nil

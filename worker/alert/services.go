@@ -5,48 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 )
 
 var errIncompleteAddress = errors.New("a part is missing")
-
-// maxResponseBytes is how much of a response is read, so that the connection
-// can be used again.
-const maxResponseBytes = 4 << 10
-
-// newHTTPClient returns a client that follows no redirects: they would hand
-// signed events and tokens to another address.
-func newHTTPClient(t http.RoundTripper) *http.Client {
-	if t == nil {
-		t = &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
-			DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-			TLSHandshakeTimeout: 5 * time.Second,
-			MaxIdleConnsPerHost: 2, MaxConnsPerHost: 2 * maxConcurrentSends,
-			IdleConnTimeout: 30 * time.Second, MaxResponseHeaderBytes: 64 << 10,
-			ForceAttemptHTTP2: true,
-		}
-	}
-	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse
-	}}
-}
-
-// doRequest sends a request and returns the outcome.
-func doRequest(c *http.Client, req *http.Request) deliveryOutcome {
-	res, err := c.Do(req)
-	if err != nil {
-		return deliveryOutcome{result: resultFailed, reason: describeNetworkError(err)}
-	}
-	defer res.Body.Close()
-	_, _ = io.CopyN(io.Discard, res.Body, maxResponseBytes)
-	return outcomeFromResponse(res, time.Now())
-}
 
 // newJSONSender returns a function that posts body to an address.
 func newJSONSender(
