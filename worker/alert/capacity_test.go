@@ -16,6 +16,7 @@ import (
 // their deadlines. Before the first one expires, an event says how many will
 // and over how much money, and that many do.
 func TestCapacityAtRisk_ForecastsExpiredHolds(t *testing.T) {
+	t.Parallel()
 	const n, served = 600, 400 // a hold a second from when they fall due
 	runInWorld(t, func(w *world) {
 		r := w.startReplica()

@@ -152,6 +152,7 @@ func (b *redisFixture) startNotifier(o alert.Options) (a *alert.Notifier, stop f
 }
 
 func TestCallback_DeliversInOrderAcrossRestart(t *testing.T) {
+	t.Parallel()
 	b, r := newRedisFixture(t, store.Options{}), newCallbackReceiver(t)
 	o := alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: callbackSecret}}
 	_, stop := b.startNotifier(o)
@@ -194,6 +195,7 @@ func TestCallback_DeliversInOrderAcrossRestart(t *testing.T) {
 // Other holds continue while the events of one hold are rejected. Those arrive
 // in order once the receiver accepts them.
 func TestCallback_ParksRejectedHold(t *testing.T) {
+	t.Parallel()
 	b, r := newRedisFixture(t, store.Options{}), newCallbackReceiver(t)
 	for _, code := range []int{422, 500} {
 		bad := fmt.Sprintf("pi_bad%d", code)
@@ -235,6 +237,7 @@ func TestCallback_ParksRejectedHold(t *testing.T) {
 }
 
 func TestCallback_DisabledByGone(t *testing.T) {
+	t.Parallel()
 	b, r := newRedisFixture(t, store.Options{}), newCallbackReceiver(t)
 	chat := newChatServer(t)
 	r.setRespond(func(*event.Envelope) int { return http.StatusGone })
@@ -264,6 +267,7 @@ func TestCallback_DisabledByGone(t *testing.T) {
 }
 
 func TestCallback_DeadLettersAndReplay(t *testing.T) {
+	t.Parallel()
 	b, r := newRedisFixture(t, store.Options{}), newCallbackReceiver(t)
 	r.setRespond(func(*event.Envelope) int { return http.StatusInternalServerError })
 	a, _ := b.startNotifier(
@@ -291,6 +295,7 @@ func TestCallback_DeadLettersAndReplay(t *testing.T) {
 
 // Trimmed events are counted exactly.
 func TestCallback_ReportsTrimmedEvents(t *testing.T) {
+	t.Parallel()
 	b, r := newRedisFixture(t, store.Options{MaxEvents: 100}), newCallbackReceiver(t)
 	chat := newChatServer(t)
 	o := alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: callbackSecret},
@@ -318,6 +323,7 @@ func TestCallback_ReportsTrimmedEvents(t *testing.T) {
 // A slow receiver is not a failing one: messages that a round has no time for
 // wait for the next round.
 func TestCallback_SlowReceiver(t *testing.T) {
+	t.Parallel()
 	const events = 30
 	runInWorld(t, func(w *world) {
 		w.callbackLatency = 3 * time.Second
@@ -347,6 +353,7 @@ func TestCallback_SlowReceiver(t *testing.T) {
 
 // Retry-After applies to the whole sink, and redirects are not followed.
 func TestCallback_RetryAfterAndRedirect(t *testing.T) {
+	t.Parallel()
 	b, r := newRedisFixture(t, store.Options{}), newCallbackReceiver(t)
 	var tries []time.Time
 	r.header = http.Header{"Retry-After": {"6"}, "Location": {"http://127.0.0.1:1/"}}

@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -102,9 +101,7 @@ var (
 )
 
 func TestNotifier_ThirtyDaySimulation(t *testing.T) {
-	// The in-process Redis allocates for each command, which is most of the
-	// cost.
-	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	t.Parallel()
 	for seed := range *worldCount {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { simulateThirtyDays(t, seed, *holdsPerWorld) })
 	}

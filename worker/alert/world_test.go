@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,6 +38,8 @@ func (silentRedisLogger) Printf(context.Context, string, ...any) {}
 
 func TestMain(m *testing.M) {
 	redis.SetLogger(silentRedisLogger{})
+	// Most of the cost of a simulation is the garbage of the in-process Redis.
+	debug.SetGCPercent(400)
 	m.Run()
 }
 
