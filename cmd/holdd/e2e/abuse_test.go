@@ -154,7 +154,7 @@ func TestWebhook_InvalidSignature(t *testing.T) {
 	if after := w.dumpRedis(); !maps.Equal(before, after) {
 		t.Error("a forged event changed something")
 	}
-	if n := metricValue(t, r, "holdd_webhooks_forged_total", http.Header{}); n != float64(rejected) {
+	if n := metricValue(t, r, "holdd_webhooks_invalid_signature_total", http.Header{}); n != float64(rejected) {
 		t.Errorf("%v forged ones are counted, and there were %d", n, rejected)
 	}
 	storetest.WaitUntil(t, processTimeout, "the log tells of refusals", func() bool { return r.log.countLines("a webhook was refused") > 0 })
