@@ -13,15 +13,15 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// granted is how many requests a budget granted at one moment.
-type granted struct {
+// reservation is how many requests a budget granted at one moment.
+type reservation struct {
 	at time.Time
 	n  int
 }
 
-// mostInOneSecond is the most that was granted in any window of a second.
-func mostInOneSecond(grants []granted) int {
-	slices.SortFunc(grants, func(a, b granted) int { return a.at.Compare(b.at) })
+// maxPerSecond is the most that was granted in any window of a second.
+func maxPerSecond(grants []reservation) int {
+	slices.SortFunc(grants, func(a, b reservation) int { return a.at.Compare(b.at) })
 	most, sum, first := 0, 0, 0
 	for _, g := range grants {
 		sum += g.n
@@ -37,7 +37,7 @@ func mostInOneSecond(grants []granted) int {
 // reserveFor lets each store reserve each kind of request for a while, waiting
 // as it is told.
 func reserveFor(t *testing.T, stores []*store.Store, ops []hold.Op, account string, n int,
-	d time.Duration) (grants []granted, attempts int) {
+	d time.Duration) (grants []reservation, attempts int) {
 	t.Helper()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -49,7 +49,7 @@ func reserveFor(t *testing.T, stores []*store.Store, ops []hold.Op, account stri
 					got, wait, err := s.TryReserve(t.Context(), account, op, n)
 					mu.Lock()
 					attempts++
-					grants = append(grants, granted{time.Now(), got})
+					grants = append(grants, reservation{time.Now(), got})
 					tooMany := attempts > 50_000
 					mu.Unlock()
 					switch {
@@ -73,7 +73,7 @@ func reserveFor(t *testing.T, stores []*store.Store, ops []hold.Op, account stri
 	return grants, attempts
 }
 
-func countGranted(grants []granted) int {
+func countReserved(grants []reservation) int {
 	n := 0
 	for _, g := range grants {
 		n += g.n
@@ -92,7 +92,7 @@ func openThreeStores(t *testing.T, b store.Rates) []*store.Store {
 	return all
 }
 
-func TestTryReserve_UsesTheRateAndNeverExceedsIt(t *testing.T) {
+func TestTryReserve_UsesWholeRate(t *testing.T) {
 	t.Parallel()
 	const seconds = 5
 	for _, c := range []struct {
@@ -118,11 +118,11 @@ func TestTryReserve_UsesTheRateAndNeverExceedsIt(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				grants, asked := reserveFor(t, openThreeStores(t, c.b), c.ops, "acct_a",
 					c.n, seconds*time.Second)
-				if most := mostInOneSecond(grants); most > c.limit+c.burst {
+				if most := maxPerSecond(grants); most > c.limit+c.burst {
 					t.Errorf("%d in one second, allowed are %d and a burst of %d", most, c.limit,
 						c.burst)
 				}
-				got := countGranted(grants)
+				got := countReserved(grants)
 				if got > c.limit*seconds+c.burst || got < c.limit*seconds*95/100-1 {
 					t.Errorf("%d in %d seconds at %d a second", got, seconds, c.limit)
 				}
@@ -135,7 +135,7 @@ func TestTryReserve_UsesTheRateAndNeverExceedsIt(t *testing.T) {
 	}
 }
 
-func TestTryReserve_KeepsAccountsAndKindsApart(t *testing.T) {
+func TestTryReserve_SeparatesAccountsAndKinds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := openThreeStores(t, store.Rates{Write: 10, Read: 20})
@@ -170,7 +170,7 @@ func TestTryReserve_KeepsAccountsAndKindsApart(t *testing.T) {
 }
 
 // A bucket that was not used for a while grants its whole burst, at every rate.
-func TestTryReserve_FullBucketGrantsItsBurst(t *testing.T) {
+func TestTryReserve_FullBucketAllowsBurst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := storetest.StartInProcess(t)
@@ -232,7 +232,7 @@ func TestPauseAccount_StopsAllReplicas(t *testing.T) {
 
 // A caller that reserves ahead loses nothing of the rate by waking up late, and
 // what is granted for later stays within the rate.
-func TestReserve_AheadLosesNothingToLateCallers(t *testing.T) {
+func TestReserve_AheadUsesWholeRate(t *testing.T) {
 	t.Parallel()
 	const seconds, ahead = 20, 200 * time.Millisecond
 	for _, b := range []store.Rates{{Write: 25}, {Write: 25, Total: 25}, {Write: 500, Total: 2000},
@@ -246,7 +246,7 @@ func TestReserve_AheadLosesNothingToLateCallers(t *testing.T) {
 				}
 				var mu sync.Mutex
 				var wg sync.WaitGroup
-				var grants []granted
+				var grants []reservation
 				inVain := 0
 				end := time.Now().Add(seconds * time.Second)
 				for i, s := range openThreeStores(t, b) {
@@ -264,7 +264,7 @@ func TestReserve_AheadLosesNothingToLateCallers(t *testing.T) {
 							}
 							for n := range r.Granted {
 								grants = append(grants,
-									granted{time.Now().Add(r.First + time.Duration(n)*r.Step), 1})
+									reservation{time.Now().Add(r.First + time.Duration(n)*r.Step), 1})
 							}
 							mu.Unlock()
 							// the bubble's: each is late in its own way
@@ -273,7 +273,7 @@ func TestReserve_AheadLosesNothingToLateCallers(t *testing.T) {
 					})
 				}
 				wg.Wait()
-				if most := mostInOneSecond(grants); most > limit+max(1, limit/10) {
+				if most := maxPerSecond(grants); most > limit+max(1, limit/10) {
 					t.Errorf("%d in one second, allowed are %d", most, limit)
 				}
 				if got := len(grants); got < limit*seconds*98/100-1 || got > limit*(seconds+1)+2 {

@@ -91,7 +91,7 @@ func TestCommit_AcceptsExpiredClaimThatWasNotTakenOver(t *testing.T) {
 
 // A failover or a crash can lose a claim. The worker of that claim must not
 // undo what was decided after it.
-func TestCommit_RejectsClaimThatRedisForgot(t *testing.T) {
+func TestCommit_RejectsClaimLostByRedis(t *testing.T) {
 	t.Parallel()
 	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
 		e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline))

@@ -15,7 +15,7 @@ import (
 
 // Redis is killed several times during the work, and comes back with its
 // append-only file.
-func TestKilledRedis_KeepsAcknowledgedWrites(t *testing.T) {
+func TestRedis_KilledKeepsAcknowledgedWrites(t *testing.T) {
 	t.Parallel()
 	r := storetest.Start(t, storetest.KillSafeArgs...)
 	s := mustOpen(t, store.Options{URL: r.URL(), Partitions: 3})
@@ -48,7 +48,7 @@ func TestKilledRedis_KeepsAcknowledgedWrites(t *testing.T) {
 
 // Calls to a Redis that hangs time out, and the work continues when it answers
 // again.
-func TestPausedRedis_CallsTimeOut(t *testing.T) {
+func TestRedis_PausedCallsTimeOut(t *testing.T) {
 	t.Parallel()
 	r := storetest.Start(t)
 	s := mustOpen(
@@ -81,7 +81,7 @@ func TestPausedRedis_CallsTimeOut(t *testing.T) {
 // last whole command and not before MULTI. At the start after that it executes
 // the beginning, together with what was written in between. Wherever the file
 // was cut, every hold reaches its end, and none stays in a queue.
-func TestHalfWrittenScript_LosesNoHold(t *testing.T) {
+func TestScript_HalfWrittenToFile(t *testing.T) {
 	t.Parallel()
 	const n, lease = 3, 50 * time.Millisecond
 	captured := func(claims []hold.Claim) (ends []hold.RecordWrite) {

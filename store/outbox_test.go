@@ -12,7 +12,7 @@ import (
 
 // One replica at a time delivers to a sink. The next one continues from what
 // was saved, and the one before it can save nothing more.
-func TestBeginSink_OneDeliverer(t *testing.T) {
+func TestAcquireSinkLease_OneDeliverer(t *testing.T) {
 	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
 		ctx := t.Context()
 		if _, err := e.store.PublishOnce(ctx, "before", []byte("old")); err != nil {
@@ -93,7 +93,7 @@ func TestBeginSink_OneDeliverer(t *testing.T) {
 
 // A reader learns whether its last entry is still in the stream, and how many
 // events there ever were.
-func TestReadEvents_ReportsTornStream(t *testing.T) {
+func TestReadEvents_ReportsGap(t *testing.T) {
 	e := startRedis(t, store.Options{MaxEvents: 100})
 	ctx := t.Context()
 	publish := func(n int) {

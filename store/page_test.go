@@ -37,7 +37,7 @@ func (e *testStore) readPages(
 	}
 }
 
-func TestPage_EqualScores(t *testing.T) {
+func TestReadPage_EqualScores(t *testing.T) {
 	t.Parallel()
 	for _, partitions := range []int{1, 5} {
 		e := startRedis(t, store.Options{Partitions: partitions})
@@ -96,7 +96,7 @@ func TestPage_EqualScores(t *testing.T) {
 	}
 }
 
-func TestPage_SettledNewestFirst(t *testing.T) {
+func TestReadPage_SettledNewestFirst(t *testing.T) {
 	t.Parallel()
 	for _, partitions := range []int{1, 5} {
 		e := startRedis(t, store.Options{Partitions: partitions})
@@ -134,7 +134,7 @@ func TestPage_SettledNewestFirst(t *testing.T) {
 	}
 }
 
-func TestPage_ReferencesByPrefix(t *testing.T) {
+func TestReadPage_ReferencesByPrefix(t *testing.T) {
 	t.Parallel()
 	references := []string{
 		"B", "BK", "BK-", "BK-1", "BK-10", "BK-2", "BK.", "BK-é", "BK-ü", "BK-日本", "BK-\U0001F600",
@@ -201,7 +201,7 @@ func onBothPartitioned(t *testing.T, partitions int, f func(t *testing.T, e *tes
 		func(t *testing.T) { f(t, startMiniredis(t, o)) })
 }
 
-func TestPage_MergesPartitions(t *testing.T) {
+func TestReadPage_MergesPartitions(t *testing.T) {
 	t.Parallel()
 	e := startRedis(t, store.Options{Partitions: 5})
 	var writes []hold.RecordWrite
@@ -244,7 +244,7 @@ func TestPage_MergesPartitions(t *testing.T) {
 
 // Ready holds are paged by deadline over all lanes and partitions, without any
 // other hold.
-func TestPage_ReadyHolds(t *testing.T) {
+func TestReadPage_ReadyHolds(t *testing.T) {
 	t.Parallel()
 	for _, partitions := range []int{1, 5} {
 		e := startRedis(t, store.Options{Partitions: partitions})

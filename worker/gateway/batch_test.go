@@ -56,7 +56,7 @@ func (b *tokens) reserve(account string, _ hold.Op, n int) (hold.Reservation, er
 	return hold.Reservation{Granted: granted}, nil
 }
 
-func TestDoEach_SendsWhatTheBudgetGrantsNow(t *testing.T) {
+func TestDoEach_SendsReservedCalls(t *testing.T) {
 	runWithCaller(t, func(t *testing.T, e *callerEnv) {
 		b := &tokens{map[string]int{"a": 3, "b": 1}, time.Second, e.start, map[string]int{}}
 		e.reserve = b.reserve
@@ -168,8 +168,8 @@ func TestDoEach_StoreDown(t *testing.T) {
 	})
 }
 
-// TestDoEach_BreakerOpensMeanwhile returns the calls that the breaker refuses.
-func TestDoEach_BreakerOpensMeanwhile(t *testing.T) {
+// TestDoEach_BreakerOpens returns the calls that the breaker refuses.
+func TestDoEach_BreakerOpens(t *testing.T) {
 	runWithCaller(t, func(t *testing.T, e *callerEnv) {
 		e.answerAlways(hold.AnswerUnknown)
 		var got collector

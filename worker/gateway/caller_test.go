@@ -151,7 +151,7 @@ func checkNotSent(t *testing.T, err error, retryAfter time.Duration) {
 	}
 }
 
-func TestCaller_ObservesUnderTheBudgetsOperation(t *testing.T) {
+func TestCaller_ObservesBudgetOperation(t *testing.T) {
 	runWithCaller(t, func(t *testing.T, e *callerEnv) {
 		e.answer = func(context.Context, hold.Call) hold.Answer {
 			time.Sleep(3 * time.Second)
@@ -191,7 +191,7 @@ func TestCaller_BoundsEachCall(t *testing.T) {
 	})
 }
 
-func TestCaller_DoWithinWaitsForBudget(t *testing.T) {
+func TestReserveAndDo_WaitsForBudget(t *testing.T) {
 	const ms = time.Millisecond
 	for _, tt := range []struct {
 		name         string
@@ -240,7 +240,7 @@ func TestCaller_DoWithinWaitsForBudget(t *testing.T) {
 	}
 }
 
-func TestCaller_DoWithinNotSent(t *testing.T) {
+func TestReserveAndDo_NotSent(t *testing.T) {
 	t.Run("store down", func(t *testing.T) {
 		runWithCaller(t, func(t *testing.T, e *callerEnv) {
 			e.reserve = func(string, hold.Op, int) (hold.Reservation, error) {
@@ -326,9 +326,9 @@ func TestBreaker_LimitsCallsDuringOutage(t *testing.T) {
 	})
 }
 
-// TestBreaker_IgnoresCallersThatGoAway checks that such a call neither opens
+// TestBreaker_IgnoresCanceledCalls checks that such a call neither opens
 // the breaker nor closes it, and is not observed.
-func TestBreaker_IgnoresCallersThatGoAway(t *testing.T) {
+func TestBreaker_IgnoresCanceledCalls(t *testing.T) {
 	runWithCaller(t, func(t *testing.T, e *callerEnv) {
 		goAway := func() {
 			t.Helper()
