@@ -8,7 +8,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Times by name, as the tables show them.
+// Times, and their names in the tables.
 var (
 	pastDue        = baseTime
 	nearDeadline   = baseTime.Add(7 * 24 * time.Hour)
@@ -22,8 +22,8 @@ var (
 	farDeadline = farFuture.Add(48 * time.Hour)
 )
 
-// The effect of each script on the whole Redis. The strings holdd:partitions
-// and holdd:mode are left out.
+// Each script has the expected effect on all of Redis, except for the strings
+// holdd:partitions and holdd:mode.
 func TestScripts_BeforeAndAfter(t *testing.T) {
 	t.Parallel()
 	lane := hold.Lane{Op: hold.OpCapture}
@@ -33,7 +33,7 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 		was    string
 		act    func(e *testStore, names map[time.Time]string)
 		is     string
-		odd    bool // what a caller should not do is done: a hold is left without a milestone
+		odd    bool // the calls leave a hold without a milestone, which no caller does
 	}{
 		{
 			name: "commit: a new hold, scheduled",

@@ -18,13 +18,14 @@ import (
 
 const callTimeout = 10 * time.Second
 
-// callerEnv is a Caller in virtual time, and records what the Caller does.
+// callerEnv is a Caller in virtual time. It records the calls that the Caller
+// makes.
 type callerEnv struct {
 	*gateway.Caller
 	logs *observer.ObservedLogs
 
 	// answer answers a call, and reserve a request for budget. Without them
-	// every call is OK and every request is granted.
+	// every call is OK and every request is reserved.
 	answer  func(ctx context.Context, c hold.Call) hold.Answer
 	reserve func(account string, op hold.Op, n int) (hold.Reservation, error)
 
@@ -137,8 +138,8 @@ func (e *callerEnv) do(t *testing.T) hold.AnswerKind {
 	return a.Kind
 }
 
-// checkNotSent checks that an error, if there is one, is a NotSentError. A
-// retryAfter above zero is compared.
+// checkNotSent checks that an error, if there is one, is a NotSentError. It
+// compares a retryAfter above zero.
 func checkNotSent(t *testing.T, err error, retryAfter time.Duration) {
 	t.Helper()
 	if err == nil {
@@ -326,8 +327,8 @@ func TestBreaker_LimitsCallsDuringOutage(t *testing.T) {
 	})
 }
 
-// TestBreaker_IgnoresCanceledCalls checks that such a call neither opens
-// the breaker nor closes it, and is not observed.
+// TestBreaker_IgnoresCanceledCalls checks that a canceled call neither opens
+// nor closes the breaker, and is not observed.
 func TestBreaker_IgnoresCanceledCalls(t *testing.T) {
 	runWithCaller(t, func(t *testing.T, e *callerEnv) {
 		goAway := func() {
@@ -365,8 +366,8 @@ func TestBreaker_IgnoresCanceledCalls(t *testing.T) {
 	})
 }
 
-// TestCaller_AppliesLateAnswers takes an answer for what it is, although its
-// caller has gone away.
+// TestCaller_AppliesLateAnswers checks that an answer counts although the
+// caller canceled before it.
 func TestCaller_AppliesLateAnswers(t *testing.T) {
 	runWithCaller(t, func(t *testing.T, e *callerEnv) {
 		e.answer = func(ctx context.Context, _ hold.Call) hold.Answer {
