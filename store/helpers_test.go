@@ -370,3 +370,36 @@ func (e *testStore) keysMatching(pattern string) []string {
 	}
 	return k
 }
+
+// callReaders calls every method that only reads.
+func callReaders(e *testStore) {
+	e.Helper()
+	ctx := e.Context()
+	found, now, err := e.store.DueMilestones(ctx, 10)
+	if err != nil || len(found) != 2 || found[0].Hold.ID != "pi_a" ||
+		!found[0].DueAt.Equal(milestoneTime) || now.IsZero() {
+		e.Errorf("milestones: %+v, %v", found, err)
+	}
+	if u, _, err := e.store.Unverified(ctx, 10); err != nil || len(u) != 0 {
+		e.Errorf("unverified: %+v, %v", u, err)
+	}
+	if s, err := e.store.SettledBefore(ctx, farDeadline, 10); err != nil || len(s) != 0 {
+		e.Errorf("settled: %+v, %v", s, err)
+	}
+	for _, set := range []hold.SortedSet{hold.SetScheduled, hold.SetExpiring, hold.SetWorking,
+		hold.SetAttention, hold.SetSettled, hold.SetReferences} {
+		if _, _, err := e.store.ReadPage(ctx, set, hold.Position{}, 10); err != nil {
+			e.Error(err)
+		}
+	}
+	holds, _, err := e.store.Read(ctx, "pi_b", "pi_none", "pi_a")
+	if err != nil || holds[0].ID != "pi_b" || holds[1] != nil || holds[2].ID != "pi_a" {
+		e.Errorf("read: %v, %v", holds, err)
+	}
+	if _, now, err := e.store.Read(ctx); err != nil || now.IsZero() {
+		e.Errorf("Read without ids: time %v, %v", now, err)
+	}
+	if c, err := e.store.CountHolds(ctx); err != nil || c != (hold.Counts{Open: 2, Scheduled: 1}) {
+		e.Errorf("counts: %+v, %v", c, err)
+	}
+}
