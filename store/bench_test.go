@@ -109,7 +109,7 @@ func BenchmarkClaim_100Holds(b *testing.B) {
 	})
 }
 
-func BenchmarkCommit100Settled(b *testing.B) {
+func BenchmarkCommit_100SettledHolds(b *testing.B) {
 	benchmarkSizes(b, func(b *testing.B, e *testStore) {
 		for round := 0; b.Loop(); round++ {
 			b.StopTimer()
@@ -131,7 +131,7 @@ func BenchmarkCommit100Settled(b *testing.B) {
 	})
 }
 
-func BenchmarkPromoteDueIdle(b *testing.B) {
+func BenchmarkPromoteDue_Idle(b *testing.B) {
 	benchmarkSizes(b, func(b *testing.B, e *testStore) {
 		for b.Loop() {
 			if d := e.mustPromoteDue(true); d.PromotedHolds != 0 {
@@ -141,7 +141,7 @@ func BenchmarkPromoteDueIdle(b *testing.B) {
 	})
 }
 
-func BenchmarkPage_100Holds(b *testing.B) {
+func BenchmarkReadPage_100Holds(b *testing.B) {
 	benchmarkSizes(b, func(b *testing.B, e *testStore) {
 		for b.Loop() {
 			listed, _, err := e.store.ReadPage(b.Context(), hold.SetExpiring,

@@ -13,20 +13,20 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// granted is how many requests a budget granted at one moment.
-type granted struct {
+// reservation is a number of requests that a budget reserved at one time.
+type reservation struct {
 	at time.Time
 	n  int
 }
 
-// mostInOneSecond is the most that was granted in any window of a second.
-func mostInOneSecond(grants []granted) int {
-	slices.SortFunc(grants, func(a, b granted) int { return a.at.Compare(b.at) })
+// maxPerSecond returns the most requests in any window of a second.
+func maxPerSecond(reserved []reservation) int {
+	slices.SortFunc(reserved, func(a, b reservation) int { return a.at.Compare(b.at) })
 	most, sum, first := 0, 0, 0
-	for _, g := range grants {
+	for _, g := range reserved {
 		sum += g.n
-		for g.at.Sub(grants[first].at) >= time.Second {
-			sum -= grants[first].n
+		for g.at.Sub(reserved[first].at) >= time.Second {
+			sum -= reserved[first].n
 			first++
 		}
 		most = max(most, sum)
@@ -34,10 +34,10 @@ func mostInOneSecond(grants []granted) int {
 	return most
 }
 
-// reserveFor lets each store reserve each kind of request for a while, waiting
-// as it is told.
+// reserveFor reserves each kind of request from each store for d, and waits for
+// the returned time after each try.
 func reserveFor(t *testing.T, stores []*store.Store, ops []hold.Op, account string, n int,
-	d time.Duration) (grants []granted, attempts int) {
+	d time.Duration) (reserved []reservation, attempts int) {
 	t.Helper()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -49,7 +49,7 @@ func reserveFor(t *testing.T, stores []*store.Store, ops []hold.Op, account stri
 					got, wait, err := s.TryReserve(t.Context(), account, op, n)
 					mu.Lock()
 					attempts++
-					grants = append(grants, granted{time.Now(), got})
+					reserved = append(reserved, reservation{time.Now(), got})
 					tooMany := attempts > 50_000
 					mu.Unlock()
 					switch {
@@ -58,10 +58,10 @@ func reserveFor(t *testing.T, stores []*store.Store, ops []hold.Op, account stri
 						return
 					case err != nil, got < 0, got > n, got > 0 && wait != 0, got == 0 &&
 						(wait <= 0 || wait > 2*time.Second):
-						t.Errorf("granted %d of %d, wait %s: %v", got, n, wait, err)
+						t.Errorf("reserved %d of %d, wait %s: %v", got, n, wait, err)
 						return
 					case got == 0:
-						// A caller wakes up late.
+						// The caller wakes up late.
 						timer := time.NewTimer(wait + time.Duration(i)*700*time.Microsecond)
 						<-timer.C
 					}
@@ -70,12 +70,12 @@ func reserveFor(t *testing.T, stores []*store.Store, ops []hold.Op, account stri
 		}
 	}
 	wg.Wait()
-	return grants, attempts
+	return reserved, attempts
 }
 
-func countGranted(grants []granted) int {
+func countReserved(reserved []reservation) int {
 	n := 0
-	for _, g := range grants {
+	for _, g := range reserved {
 		n += g.n
 	}
 	return n
@@ -92,7 +92,7 @@ func openThreeStores(t *testing.T, b store.Rates) []*store.Store {
 	return all
 }
 
-func TestTryReserve_UsesTheRateAndNeverExceedsIt(t *testing.T) {
+func TestTryReserve_UsesWholeRate(t *testing.T) {
 	t.Parallel()
 	const seconds = 5
 	for _, c := range []struct {
@@ -116,17 +116,17 @@ func TestTryReserve_UsesTheRateAndNeverExceedsIt(t *testing.T) {
 		t.Run(fmt.Sprintf("%+v, %v, %d at once", c.b, c.ops, c.n), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				grants, asked := reserveFor(t, openThreeStores(t, c.b), c.ops, "acct_a",
+				reserved, asked := reserveFor(t, openThreeStores(t, c.b), c.ops, "acct_a",
 					c.n, seconds*time.Second)
-				if most := mostInOneSecond(grants); most > c.limit+c.burst {
+				if most := maxPerSecond(reserved); most > c.limit+c.burst {
 					t.Errorf("%d in one second, allowed are %d and a burst of %d", most, c.limit,
 						c.burst)
 				}
-				got := countGranted(grants)
+				got := countReserved(reserved)
 				if got > c.limit*seconds+c.burst || got < c.limit*seconds*95/100-1 {
 					t.Errorf("%d in %d seconds at %d a second", got, seconds, c.limit)
 				}
-				// A caller that waits as it is told rarely asks in vain.
+				// A caller that waits for the returned time rarely fails.
 				if most := 12*got*len(c.ops) + 100; asked > most {
 					t.Errorf("asked %d times for %d", asked, got)
 				}
@@ -135,7 +135,7 @@ func TestTryReserve_UsesTheRateAndNeverExceedsIt(t *testing.T) {
 	}
 }
 
-func TestTryReserve_KeepsAccountsAndKindsApart(t *testing.T) {
+func TestTryReserve_SeparatesAccountsAndKinds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := openThreeStores(t, store.Rates{Write: 10, Read: 20})
@@ -169,8 +169,8 @@ func TestTryReserve_KeepsAccountsAndKindsApart(t *testing.T) {
 	})
 }
 
-// A bucket that was not used for a while grants its whole burst, at every rate.
-func TestTryReserve_FullBucketGrantsItsBurst(t *testing.T) {
+// A bucket that was not used for a while allows its whole burst, at every rate.
+func TestTryReserve_FullBucketAllowsBurst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := storetest.StartInProcess(t)
@@ -178,7 +178,7 @@ func TestTryReserve_FullBucketGrantsItsBurst(t *testing.T) {
 			s := mustOpen(t, store.Options{URL: m.URL(), Dialer: m.Dial,
 				Rates: store.Rates{Write: rate, Total: rate}})
 			for round := range 5 {
-				time.Sleep(2*time.Second + 137*time.Microsecond) // the bubble's
+				time.Sleep(2*time.Second + 137*time.Microsecond) // in the bubble
 				if n, wait, err := s.TryReserve(t.Context(), fmt.Sprint(rate), hold.OpCapture,
 					1<<20); n != max(1, rate/100) || err != nil {
 					t.Errorf("rate %d, round %d: %d, wait %s, %v", rate, round, n, wait, err)
@@ -196,8 +196,7 @@ func TestPauseAccount_StopsAllReplicas(t *testing.T) {
 		if err := s[0].PauseAccount(ctx, "acct_a", hold.OpCapture, 5*time.Second); err != nil {
 			t.Fatal(err)
 		}
-		// A later and shorter pause by another replica does not end the first
-		// one.
+		// A shorter pause by another replica does not end the first pause.
 		for _, d := range []time.Duration{time.Second, 0, -time.Second, time.Nanosecond} {
 			if err := s[1].PauseAccount(ctx, "acct_a", hold.OpCapture, d); err != nil {
 				t.Fatal(err)
@@ -223,16 +222,16 @@ func TestPauseAccount_StopsAllReplicas(t *testing.T) {
 		if wait <= 6*time.Second {
 			t.Errorf("a longer pause was asked for, it is %s", wait)
 		}
-		time.Sleep(wait + time.Millisecond) // the bubble's
+		time.Sleep(wait + time.Millisecond) // in the bubble
 		if n, _, err := s[0].TryReserve(ctx, "acct_a", hold.OpCapture, 3); n != 3 || err != nil {
 			t.Errorf("after the pause: %d, %v", n, err)
 		}
 	})
 }
 
-// A caller that reserves ahead loses nothing of the rate by waking up late, and
-// what is granted for later stays within the rate.
-func TestReserve_AheadLosesNothingToLateCallers(t *testing.T) {
+// A caller that reserves ahead uses the whole rate although it wakes up late,
+// and the requests that it reserves for later stay within the rate.
+func TestReserve_AheadUsesWholeRate(t *testing.T) {
 	t.Parallel()
 	const seconds, ahead = 20, 200 * time.Millisecond
 	for _, b := range []store.Rates{{Write: 25}, {Write: 25, Total: 25}, {Write: 500, Total: 2000},
@@ -246,7 +245,7 @@ func TestReserve_AheadLosesNothingToLateCallers(t *testing.T) {
 				}
 				var mu sync.Mutex
 				var wg sync.WaitGroup
-				var grants []granted
+				var reserved []reservation
 				inVain := 0
 				end := time.Now().Add(seconds * time.Second)
 				for i, s := range openThreeStores(t, b) {
@@ -263,20 +262,21 @@ func TestReserve_AheadLosesNothingToLateCallers(t *testing.T) {
 								inVain++
 							}
 							for n := range r.Granted {
-								grants = append(grants,
-									granted{time.Now().Add(r.First + time.Duration(n)*r.Step), 1})
+								reserved = append(reserved,
+									reservation{time.Now().Add(r.First + time.Duration(n)*r.Step), 1})
 							}
 							mu.Unlock()
-							// the bubble's: each is late in its own way
+							// in the bubble: each replica is late by another
+							// time
 							time.Sleep(r.Wait + time.Duration(10+30*i)*time.Millisecond)
 						}
 					})
 				}
 				wg.Wait()
-				if most := mostInOneSecond(grants); most > limit+max(1, limit/10) {
+				if most := maxPerSecond(reserved); most > limit+max(1, limit/10) {
 					t.Errorf("%d in one second, allowed are %d", most, limit)
 				}
-				if got := len(grants); got < limit*seconds*98/100-1 || got > limit*(seconds+1)+2 {
+				if got := len(reserved); got < limit*seconds*98/100-1 || got > limit*(seconds+1)+2 {
 					t.Errorf("%d in %d seconds at %d a second", got, seconds, limit)
 				}
 				if most := 3 * seconds * int(time.Second/(ahead/2)); inVain > most {
@@ -287,7 +287,7 @@ func TestReserve_AheadLosesNothingToLateCallers(t *testing.T) {
 	}
 }
 
-// On a real Redis with a real clock, the budget never grants more than the rate
+// On a real Redis with a real clock, the budget never allows more than the rate
 // and one burst.
 func TestTryReserve_OnRedis(t *testing.T) {
 	t.Parallel()

@@ -19,8 +19,8 @@ import (
 
 var captureLane = hold.Lane{Op: hold.OpCapture}
 
-// publishedEvents returns what was published in the partitions, in no order
-// over them.
+// publishedEvents returns the events in the streams of all partitions, in no
+// order over the partitions.
 func (e *testStore) publishedEvents(partitions int) []string {
 	e.Helper()
 	var all []string
@@ -74,7 +74,7 @@ func TestCommit_RejectsClaimThatWasTakenOver(t *testing.T) {
 }
 
 // A claim whose lease has ended can still commit while no other worker has
-// claimed the hold, wherever the hold is queued.
+// claimed the hold, in every queue.
 func TestCommit_AcceptsExpiredClaimThatWasNotTakenOver(t *testing.T) {
 	t.Parallel()
 	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
@@ -90,15 +90,14 @@ func TestCommit_AcceptsExpiredClaimThatWasNotTakenOver(t *testing.T) {
 }
 
 // A failover or a crash can lose a claim. The worker of that claim must not
-// undo what was decided after it.
-func TestCommit_RejectsClaimThatRedisForgot(t *testing.T) {
+// overwrite a later decision.
+func TestCommit_RejectsClaimLostByRedis(t *testing.T) {
 	t.Parallel()
 	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
 		e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline))
 		before := e.rdb.HGet(t.Context(), "holdd:{0}:holds", "pi_a").Val()
 		lost, _ := e.mustClaim(captureLane, 1, time.Minute)
-		// This is what a Redis replica looks like that did not receive the
-		// claim.
+		// This is the state of a Redis replica that did not receive the claim.
 		e.rdb.HSet(t.Context(), "holdd:{0}:holds", "pi_a", before)
 		e.rdb.Del(t.Context(), "holdd:{0}:leased")
 		e.rdb.ZAdd(t.Context(), "holdd:{0}:ready:1:", scored(nearDeadline, "pi_a"))
@@ -167,7 +166,7 @@ func TestCommit_RepeatedAfterLostReply(t *testing.T) {
 	lossy := func(writes []hold.RecordWrite) {
 		t.Helper()
 		if _, err := s.PromoteDue(ctx, false, 1); err != nil {
-			// the connection is there: the next read is the reply
+			// the connection is open: the next read is the reply
 			t.Fatal(err)
 		}
 		lose.Store(1)
@@ -211,8 +210,8 @@ func TestCommit_RepeatedAfterLostReply(t *testing.T) {
 	}
 }
 
-// A claim whose reply was lost is not sent again. Its holds come back when the
-// lease ends, marked as taken over.
+// The client does not repeat a claim whose reply was lost. Its holds are
+// claimed again when the lease ends, marked as taken over.
 func TestClaim_NotRepeatedAfterLostReply(t *testing.T) {
 	t.Parallel()
 	r := storetest.Start(t)
@@ -220,7 +219,7 @@ func TestClaim_NotRepeatedAfterLostReply(t *testing.T) {
 	defer c.Close()
 	s, lose := openWithLossyConn(t, r, store.Options{})
 	e := &testStore{TB: t, store: s, rdb: c}
-	e.mustClaim(captureLane, 1, time.Minute) // Redis knows the script from here on
+	e.mustClaim(captureLane, 1, time.Minute) // loads the script into Redis
 	e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline),
 		newReadyWrite("pi_b", hold.OpCapture, "", secondDeadline))
 	lose.Store(1)
@@ -228,8 +227,8 @@ func TestClaim_NotRepeatedAfterLostReply(t *testing.T) {
 		time.Time{}); err == nil {
 		t.Fatal("the reply was not lost")
 	}
-	if ready := c.ZRange(t.Context(), "holdd:{0}:ready:1:", 0, -1).Val(); !slices.Equal(
-		ready, []string{"pi_b"}) {
+	ready := c.ZRange(t.Context(), "holdd:{0}:ready:1:", 0, -1).Val()
+	if !slices.Equal(ready, []string{"pi_b"}) {
 		t.Fatalf("still ready: %v", ready)
 	}
 	e.awaitExpiredLeases(1)
@@ -345,7 +344,8 @@ func TestCommit_ManyWithConflicts(t *testing.T) {
 	}
 }
 
-// The documentation forbids it. Even so there must not be two winners.
+// Commit documents that a hold must not have two writes. If it has, only one of
+// them commits.
 func TestCommit_HoldNamedTwice(t *testing.T) {
 	t.Parallel()
 	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
@@ -377,8 +377,8 @@ func TestCommit_OutOfMemoryChangesNothing(t *testing.T) {
 		!strings.Contains(err.Error(), "OOM") {
 		t.Errorf("a new hold without room: %v, %v", ok, err)
 	}
-	if ok, err := e.store.Commit(
-		ctx, []hold.RecordWrite{capturedWrite(claimed[0].Hold, changedTime)}); err == nil || ok[0] {
+	captured := capturedWrite(claimed[0].Hold, changedTime)
+	if ok, err := e.store.Commit(ctx, []hold.RecordWrite{captured}); err == nil || ok[0] {
 		t.Errorf("an end without room: %v, %v", ok, err)
 	}
 	if d, err := e.store.PromoteDue(ctx, true, 10); err == nil {

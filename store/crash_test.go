@@ -13,9 +13,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Redis is killed several times during the work, and comes back with its
+// Redis is killed several times during the work, and restarts with its
 // append-only file.
-func TestKilledRedis_KeepsAcknowledgedWrites(t *testing.T) {
+func TestRedis_KilledKeepsAcknowledgedWrites(t *testing.T) {
 	t.Parallel()
 	r := storetest.Start(t, storetest.KillSafeArgs...)
 	s := mustOpen(t, store.Options{URL: r.URL(), Partitions: 3})
@@ -34,7 +34,7 @@ func TestKilledRedis_KeepsAcknowledgedWrites(t *testing.T) {
 			r.Kill()
 			r.Restart()
 			kills++
-			e.checkInvariants(3) // each script is in the file whole or not at all
+			e.checkInvariants(3) // the file has each script completely or not at all
 		}
 	})
 	c.testStore = e
@@ -48,11 +48,11 @@ func TestKilledRedis_KeepsAcknowledgedWrites(t *testing.T) {
 
 // Calls to a Redis that hangs time out, and the work continues when it answers
 // again.
-func TestPausedRedis_CallsTimeOut(t *testing.T) {
+func TestRedis_PausedCallsTimeOut(t *testing.T) {
 	t.Parallel()
 	r := storetest.Start(t)
-	s := mustOpen(
-		t, store.Options{URL: r.URL() + "?read_timeout=200ms&write_timeout=200ms&dial_timeout=200ms"})
+	const timeouts = "?read_timeout=200ms&write_timeout=200ms&dial_timeout=200ms"
+	s := mustOpen(t, store.Options{URL: r.URL() + timeouts})
 	raw := r.Client()
 	defer raw.Close()
 	e := &testStore{TB: t, store: s, rdb: raw}
@@ -76,12 +76,12 @@ func TestPausedRedis_CallsTimeOut(t *testing.T) {
 	e.checkInvariants(1)
 }
 
-// Redis dies while it writes a script's commands to its append-only file. Redis
-// 7.0 drops the commands at the next start, but truncates the file after the
-// last whole command and not before MULTI. At the start after that it executes
-// the beginning, together with what was written in between. Wherever the file
-// was cut, every hold reaches its end, and none stays in a queue.
-func TestHalfWrittenScript_LosesNoHold(t *testing.T) {
+// Redis crashes while it writes the commands of a script to its append-only
+// file. Redis 7.0 drops the commands at the next start, but truncates the file
+// after the last complete command and not before MULTI. The start after that
+// executes the first commands of the script, together with later writes. For
+// every length of the file, every hold is settled, and none stays in a queue.
+func TestScript_HalfWrittenToFile(t *testing.T) {
 	t.Parallel()
 	const n, lease = 3, 50 * time.Millisecond
 	captured := func(claims []hold.Claim) (ends []hold.RecordWrite) {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -47,8 +48,8 @@ var resultConstants = []luaConstant{
 type luaDefinition struct{ name, source string }
 
 // luaDefinitions are in an order in which each uses only earlier ones.
-var luaDefinitions = append(constantDefinitions(),
-	functionDefinitions(readLua("shared/functions"))...)
+var luaDefinitions = slices.Concat(
+	constantDefinitions(), functionDefinitions(readLua("shared/functions")))
 
 func constantDefinitions() []luaDefinition {
 	var out []luaDefinition

@@ -16,7 +16,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// testStore is a store and a client to look at its Redis.
+// testStore is a store and a client that reads its Redis.
 type testStore struct {
 	testing.TB
 	store *store.Store
@@ -57,22 +57,21 @@ func mustOpen(t testing.TB, o store.Options) *store.Store {
 	return s
 }
 
-// onRedisAndMiniredis runs a test on both. What the simulation proves on
-// miniredis must be true of Redis.
+// onRedisAndMiniredis runs a test on Redis and on miniredis, which the
+// simulation uses: both must behave the same.
 func onRedisAndMiniredis(t *testing.T, f func(t *testing.T, e *testStore)) {
 	t.Helper()
 	t.Run("redis", func(t *testing.T) { f(t, startRedis(t, store.Options{})) })
 	t.Run("miniredis", func(t *testing.T) { f(t, startMiniredis(t, store.Options{})) })
 }
 
-// baseTime is a fixed time in the past. A hold that is due at it is due.
+// baseTime is a fixed time in the past.
 var baseTime = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// farFuture is so far ahead that a hold set to it does not fall due during a
-// test.
+// farFuture is a time that no test reaches.
 var farFuture = time.Now().Add(90 * 24 * time.Hour).UTC().Truncate(time.Second)
 
-// newScheduledWrite is the write that creates a hold to be captured at due.
+// newScheduledWrite returns the write that creates a hold to capture at due.
 func newScheduledWrite(id string, due, deadline time.Time) hold.RecordWrite {
 	return hold.RecordWrite{
 		Hold: hold.Hold{
@@ -87,7 +86,7 @@ func newScheduledWrite(id string, due, deadline time.Time) hold.RecordWrite {
 	}
 }
 
-// newReadyWrite is the write that creates a due hold.
+// newReadyWrite returns the write that creates a due hold.
 func newReadyWrite(id string, op hold.Op, account string, deadline time.Time) hold.RecordWrite {
 	w := newScheduledWrite(id, baseTime, deadline)
 	w.Hold.NextOp, w.Hold.Account = op, account
@@ -95,13 +94,13 @@ func newReadyWrite(id string, op hold.Op, account string, deadline time.Time) ho
 	return w
 }
 
-// newUpdateWrite is a write that changes a hold as it was read or claimed. The
-// caller changes its Hold and Placement.
+// newUpdateWrite returns a write that changes a hold that was read or claimed.
+// The caller sets its Hold and Placement.
 func newUpdateWrite(h hold.Hold) hold.RecordWrite {
 	return hold.RecordWrite{Version: h.Version, Hold: h, PreviousReference: h.Reference}
 }
 
-// capturedWrite is the write with which a claimed hold ends as captured.
+// capturedWrite returns the write that settles a claimed hold as captured.
 func capturedWrite(h hold.Hold, end time.Time) hold.RecordWrite {
 	w := newUpdateWrite(h)
 	w.Hold.State, w.Hold.NextOp, w.Hold.NextAt, w.Hold.SettledAt, w.Hold.CapturedAmount = hold.Captured,
@@ -119,7 +118,7 @@ func (e *testStore) tryCommit(writes ...hold.RecordWrite) []bool {
 	return ok
 }
 
-// mustCommit commits writes that have no competitor.
+// mustCommit commits writes, and fails the test if one is not committed.
 func (e *testStore) mustCommit(writes ...hold.RecordWrite) {
 	e.Helper()
 	for i, ok := range e.tryCommit(writes...) {
@@ -156,8 +155,8 @@ func (e *testStore) mustClaim(l hold.Lane, n int, lease time.Duration) ([]hold.C
 	return c, now
 }
 
-// dumpRedis shows everything in Redis, one line per member, with times by the
-// names given. Other times are "?", zero is "-".
+// dumpRedis returns the contents of Redis, one line per member, with the names
+// of times. Other times are "?", and zero is "-".
 func (e *testStore) dumpRedis(names map[time.Time]string) string {
 	e.Helper()
 	ctx := e.Context()
@@ -201,7 +200,7 @@ func (e *testStore) dumpRedis(names map[time.Time]string) string {
 	return b.String()
 }
 
-// formatRecordHeader shows the header of a record, field by field.
+// formatRecordHeader returns the header of a record as text.
 func formatRecordHeader(rec string, formatTime func(int64) string) string {
 	if len(rec) < 23 || rec[0] != 1 {
 		return fmt.Sprintf("%q", rec)
@@ -240,7 +239,7 @@ func trimLines(s string) string {
 	return strings.Join(out, "\n") + "\n"
 }
 
-// partitionContents reads a whole partition at one moment, while others write.
+// partitionContents reads a whole partition atomically.
 func (e *testStore) partitionContents(p int) (holds map[string]string, sets map[string][]string) {
 	e.Helper()
 	pre := fmt.Sprintf("holdd:{%d}:", p)
@@ -270,7 +269,7 @@ func (e *testStore) partitionContents(p int) (holds map[string]string, sets map[
 	return holds, sets
 }
 
-// checkInvariants checks what must be true of every partition at any time.
+// checkInvariants checks the invariants of every partition.
 func (e *testStore) checkInvariants(partitions int) {
 	e.Helper()
 	for p := range partitions {
@@ -370,4 +369,37 @@ func (e *testStore) keysMatching(pattern string) []string {
 		e.Fatal(err)
 	}
 	return k
+}
+
+// callReaders calls every method that only reads.
+func callReaders(e *testStore) {
+	e.Helper()
+	ctx := e.Context()
+	found, now, err := e.store.DueMilestones(ctx, 10)
+	if err != nil || len(found) != 2 || found[0].Hold.ID != "pi_a" ||
+		!found[0].DueAt.Equal(milestoneTime) || now.IsZero() {
+		e.Errorf("milestones: %+v, %v", found, err)
+	}
+	if u, _, err := e.store.Unverified(ctx, 10); err != nil || len(u) != 0 {
+		e.Errorf("unverified: %+v, %v", u, err)
+	}
+	if s, err := e.store.SettledBefore(ctx, farDeadline, 10); err != nil || len(s) != 0 {
+		e.Errorf("settled: %+v, %v", s, err)
+	}
+	for _, set := range []hold.SortedSet{hold.SetScheduled, hold.SetExpiring, hold.SetWorking,
+		hold.SetAttention, hold.SetSettled, hold.SetReferences} {
+		if _, _, err := e.store.ReadPage(ctx, set, hold.Position{}, 10); err != nil {
+			e.Error(err)
+		}
+	}
+	holds, _, err := e.store.Read(ctx, "pi_b", "pi_none", "pi_a")
+	if err != nil || holds[0].ID != "pi_b" || holds[1] != nil || holds[2].ID != "pi_a" {
+		e.Errorf("read: %v, %v", holds, err)
+	}
+	if _, now, err := e.store.Read(ctx); err != nil || now.IsZero() {
+		e.Errorf("Read without ids: time %v, %v", now, err)
+	}
+	if c, err := e.store.CountHolds(ctx); err != nil || c != (hold.Counts{Open: 2, Scheduled: 1}) {
+		e.Errorf("counts: %+v, %v", c, err)
+	}
 }

@@ -38,7 +38,7 @@ func TestReadInbox_HandsEachEntryToOneConsumer(t *testing.T) {
 	if got := take("a", 10, time.Hour); len(got) != 0 {
 		t.Fatalf("%v in an inbox that isn't there", got)
 	}
-	add("hold", `{"n":1}`) // before there was a group
+	add("hold", `{"n":1}`) // before the group exists
 	add("trace", "x", "hold", `{"n":2}`)
 	add("other", "y")
 	add("hold", strings.Repeat("z", 1000))
@@ -139,8 +139,7 @@ func TestRequestRefresh_PendingOrRemembered(t *testing.T) {
 				l[0].AdoptUnknown {
 				t.Fatalf("%+v", l)
 			}
-			// A refresh that is requested anew while it is worked on is not
-			// removed with the first one.
+			// FinishRefresh does not remove a refresh that was requested again.
 			note("pi_before00", false)
 			if err := s.FinishRefresh(t.Context(), l[0], time.Time{}); err != nil {
 				t.Fatal(err)

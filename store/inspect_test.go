@@ -213,13 +213,13 @@ func TestInspect_Findings(t *testing.T) {
 	in = mustInspect(t, store.Options{URL: url})
 	if in.Partitions != "3" || in.Mode != "live" || len(in.Replicas) != 2 ||
 		in.Replicas[0].Name != "alive" || in.Replicas[0].HeartbeatEndsAt.Before(in.Now) ||
-		in.Replicas[1].Name != "stopped" || in.Replicas[1].HeartbeatEndsAt.After(
-		in.Now.Add(time.Second)) {
+		in.Replicas[1].Name != "stopped" ||
+		in.Replicas[1].HeartbeatEndsAt.After(in.Now.Add(time.Second)) {
 		t.Errorf("%+v", in)
 	}
 }
 
-// Inspect examines what Open refuses, and changes nothing.
+// Inspect examines a Redis that Open refuses, and changes nothing.
 func TestInspect_ChangesNothing(t *testing.T) {
 	t.Parallel()
 	r := storetest.Start(t, "--appendonly", "no", "--maxmemory-policy", "allkeys-lru")
@@ -233,13 +233,13 @@ func TestInspect_ChangesNothing(t *testing.T) {
 	if n, err := raw.DBSize(t.Context()).Result(); err != nil || n != 0 {
 		t.Errorf("%d keys, %v", n, err)
 	}
-	if stats := raw.Info(t.Context(), "persistence").Val(); !strings.Contains(stats,
-		"rdb_changes_since_last_save:0") {
+	stats := raw.Info(t.Context(), "persistence").Val()
+	if !strings.Contains(stats, "rdb_changes_since_last_save:0") {
 		t.Error("it wrote")
 	}
 }
 
-// A user needs exactly the commands in the list.
+// A Redis user needs exactly the commands in the list.
 func TestRequiredCommands_AreSufficientAndNecessary(t *testing.T) {
 	t.Parallel()
 	r := storetest.Start(t)
@@ -308,8 +308,8 @@ func TestInspect_RedisUnavailable(t *testing.T) {
 		strings.Contains(err.Error()+in.Address, testPassword) {
 		t.Errorf("%+v, %v", in, err)
 	}
-	if _, err := store.Inspect(t.Context(), store.Options{URL: "no url"}); !errors.Is(
-		err, store.ErrInvalidSetting) {
+	_, err = store.Inspect(t.Context(), store.Options{URL: "no url"})
+	if !errors.Is(err, store.ErrInvalidSetting) {
 		t.Errorf("%v", err)
 	}
 }

@@ -25,14 +25,15 @@ func onEachLua(t *testing.T, f func(t *testing.T, c redis.UniversalClient)) {
 	t.Run("miniredis", func(t *testing.T) {
 		t.Parallel()
 		m := storetest.StartInProcess(t)
-		c := redis.NewClient(
-			&redis.Options{Dialer: m.Dial, MaintNotificationsConfig: disabledNotifications()})
+		c := redis.NewClient(&redis.Options{
+			Dialer: m.Dial, MaintNotificationsConfig: disabledNotifications(),
+		})
 		defer c.Close()
 		f(t, c)
 	})
 }
 
-// evalWithDefinitions runs a script as newScript would load it.
+// evalWithDefinitions runs a script with the definitions that newScript adds.
 func evalWithDefinitions(t testing.TB, c redis.UniversalClient, script string, args ...any) *reply {
 	t.Helper()
 	r := newReply(redis.NewScript(addDefinitions(script)).Eval(t.Context(), c, nil, args...))
@@ -85,12 +86,14 @@ func TestDefinitions_LoadInLua(t *testing.T) {
 		for _, d := range luaDefinitions {
 			want, isConstant := values[d.name]
 			if isConstant {
-				if got := evalWithDefinitions(t, c, "return {"+d.name+"}").int(); got != int64(
-					want) {
+				got := evalWithDefinitions(t, c, "return {"+d.name+"}").int()
+				if got != int64(want) {
 					t.Errorf("%s is %d in Lua and %d in Go", d.name, got, want)
 				}
-			} else if got := evalWithDefinitions(t, c, "return {type("+d.name+
-				")}").str(); got != "function" {
+				continue
+			}
+			got := evalWithDefinitions(t, c, "return {type("+d.name+")}").str()
+			if got != "function" {
 				t.Errorf("%s is a %s", d.name, got)
 			}
 		}
@@ -131,8 +134,8 @@ func TestScripts_NameOnlyKnownConstants(t *testing.T) {
 	}
 }
 
-// Lua reads from a record's header what Go reads, and claims it as Go would
-// write it.
+// Lua and Go read the same values from a record's header, and Go can read the
+// record of a claim.
 func TestRecord_LuaAndGoAgree(t *testing.T) {
 	t.Parallel()
 	const script = `local rec, now = ARGV[1], tonumber(ARGV[2])
@@ -183,7 +186,7 @@ func TestIsFinal_LuaAndGoAgree(t *testing.T) {
 	})
 }
 
-// Lua and Go refuse the same records.
+// Lua and Go reject the same records.
 func TestIsReadable_LuaAndGoAgree(t *testing.T) {
 	t.Parallel()
 	h := fullHold()

@@ -80,7 +80,7 @@ func compareLanes(a, b hold.Lane) int {
 		cmp.Compare(a.Account, b.Account))
 }
 
-// wantLanes returns the lanes that have work, by name.
+// wantLanes returns the lanes that have ready holds, by name.
 func (m *storeModel) wantLanes() []hold.Lane {
 	found := map[hold.Lane]bool{}
 	for id, h := range m.holds {
@@ -109,7 +109,7 @@ func (m *storeModel) stepClaim(t *rapid.T) {
 	if rapid.Bool().Draw(t, "bounded") {
 		before = instants.Draw(t, "before")
 	}
-	// one that has run out, one that won't
+	// one that has ended, one that does not end
 	lease := rapid.SampledFrom([]time.Duration{-time.Hour, 100 * 24 * time.Hour}).Draw(t, "lease")
 	claims, now, err := m.store.Claim(m.Context(), l, n, lease, before)
 	if err != nil {
@@ -253,7 +253,7 @@ func (m *storeModel) stepPage(t *rapid.T) {
 	}
 }
 
-// checkState compares everything that can be read after each step.
+// checkState compares the whole state of the store with the model.
 func (m *storeModel) checkState(t *rapid.T) {
 	var names []string
 	want := hold.Counts{}

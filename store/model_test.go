@@ -14,9 +14,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// modelHold is what the model keeps of one hold. Its times are far from now, so
-// that the clock of Redis does not matter: a time has passed already, or does
-// not pass during the test.
+// modelHold is a hold in the model. Its times are in the distant past or
+// future, so that none of them passes during the test.
 type modelHold struct {
 	hold      hold.Hold
 	since     time.Time
@@ -29,8 +28,7 @@ type modelHold struct {
 	verify    time.Time
 }
 
-// storeModel is the store as it should be, written to be read and not to be
-// fast.
+// storeModel is a simple model of the store.
 type storeModel struct {
 	*testStore
 	partitions int
@@ -39,8 +37,8 @@ type storeModel struct {
 	eventCount int      // events made so far
 }
 
-// partition must never change: after an upgrade holdd would look for holds in
-// the wrong place.
+// partition must never change: after an upgrade, holdd would not find its
+// holds.
 func (m *storeModel) partition(id string) int {
 	f := fnv.New32a()
 	f.Write([]byte(id))
@@ -80,7 +78,7 @@ func (m *storeModel) holdsInLane(l hold.Lane) []*modelHold {
 	})
 }
 
-// applyWrite does what Commit should do.
+// applyWrite applies a write to the model as Commit must.
 func (m *storeModel) applyWrite(w hold.RecordWrite) bool {
 	h := m.holds[w.Hold.ID]
 	same := w.Hold
@@ -140,7 +138,7 @@ var (
 	references = rapid.SampledFrom([]string{"", "", "BK", "BK-1", "BK-10", "BK-2",
 		"BK-é", "é", "\x01", "\xff"})
 	accounts = rapid.SampledFrom([]string{"", "acct_a", "acct_b"})
-	// Few different times, so that many are equal. Half of them have passed.
+	// A few times, so that many are equal. Half of them are in the past.
 	instants = rapid.Custom(func(t *rapid.T) time.Time {
 		base := baseTime
 		if rapid.Bool().Draw(t, "later") {
@@ -150,7 +148,7 @@ var (
 	})
 )
 
-// drawWrite draws a write to a hold, about as often as not on the right
+// drawWrite draws a write to a hold, about half of the time on the right
 // version.
 func (m *storeModel) drawWrite(t *rapid.T, id string) hold.RecordWrite {
 	w := hold.RecordWrite{Hold: newScheduledWrite(id, baseTime, instants.Draw(t, "deadline")).Hold}

@@ -38,8 +38,8 @@ func TestOpen_URLForms(t *testing.T) {
 	}
 }
 
-// The error for an invalid URL says how to write it, and never contains a
-// password, whatever is wrong.
+// The error for an invalid URL says how to write it, and never contains the
+// password.
 func TestOpen_InvalidURLShowsNoPassword(t *testing.T) {
 	t.Parallel()
 	free := storetest.Start(t)
@@ -84,7 +84,7 @@ func TestOpen_InvalidURLShowsNoPassword(t *testing.T) {
 				t.Fatalf("it was taken, with %q", warnings)
 			}
 			text := fmt.Sprint(err, warnings)
-			// Even the beginning of a password is too much.
+			// The error must not contain a part of the password either.
 			if strings.Contains(text, testPassword[:4]) {
 				t.Errorf("the password is in the error: %s", text)
 			}
@@ -101,11 +101,11 @@ func TestOpen_InvalidURLShowsNoPassword(t *testing.T) {
 func TestOpen_RedisDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	r := storetest.Start(t)
-	r.Pause() // a server that hangs, or a network that swallows
+	r.Pause() // like a server that hangs or a network that drops packets
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	_, _, err := store.Open(
-		ctx, store.Options{URL: r.URL() + "?read_timeout=100ms&dial_timeout=100ms"})
+	const timeouts = "?read_timeout=100ms&dial_timeout=100ms"
+	_, _, err := store.Open(ctx, store.Options{URL: r.URL() + timeouts})
 	if err == nil || !strings.Contains(err.Error(),
 		"does not answer: start it, or set redis_url") ||
 		!strings.Contains(err.Error(), r.Addr()) {
@@ -130,7 +130,7 @@ func TestOpen_RefusesUnsafeRedis(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		args    []string
-		fault   string // of the refusal, "" if it is taken
+		fault   string // in the error; "": Open succeeds
 		warning string // "" for none
 	}{
 		{"as it should be", nil, "", ""},
@@ -142,7 +142,8 @@ func TestOpen_RefusesUnsafeRedis(t *testing.T) {
 		{"snapshots only", []string{"--appendonly", "no", "--save", "60 1"}, "",
 			"snapshots but no append-only file"},
 		{"snapshots as well", []string{"--save", "60 1"}, "", ""},
-		{"CONFIG hidden", []string{"--rename-command", "CONFIG", ""}, "", ""}, // INFO tells enough
+		// INFO has the same values
+		{"CONFIG hidden", []string{"--rename-command", "CONFIG", ""}, "", ""},
 		{"CONFIG hidden, evicts", []string{"--rename-command", "CONFIG", "", "--maxmemory-policy",
 			"allkeys-lru"}, "allkeys-lru", ""},
 		{"CONFIG hidden, no append-only file", []string{"--rename-command", "CONFIG", "",
@@ -187,8 +188,8 @@ func TestOpen_RefusesUnsafeRedis(t *testing.T) {
 	}
 }
 
-// The user of a managed Redis may use its keys and commands, but not read its
-// settings.
+// The user of a managed Redis may use the keys and commands of holdd, but may
+// not read the settings of Redis.
 func TestOpen_UserWithoutInfo(t *testing.T) {
 	t.Parallel()
 	r := storetest.Start(t)
@@ -208,7 +209,7 @@ func TestOpen_UserWithoutInfo(t *testing.T) {
 		t.Fatalf("%q, %v", warnings, err)
 	}
 	defer s.Close()
-	// Such a user can make every call.
+	// This user can call every method.
 	e := &testStore{TB: t, store: s, rdb: raw}
 	e.callEveryMethod()
 	if err := raw.Do(t.Context(), "ACL", "SETUSER", "holdd", "-@write").Err(); err != nil {
@@ -283,8 +284,8 @@ func serveFakeInfo(l net.Listener, info string) {
 				if err != nil {
 					return
 				}
-				// One answer for each command of a pipeline. Arrays begin with
-				// a star.
+				// One reply for each command of a pipeline. Each command is an
+				// array, which begins with a star.
 				for cmd := range strings.SplitSeq(strings.TrimPrefix(string(b[:n]), "*"), "\r\n*") {
 					switch up := strings.ToUpper(cmd); {
 					case strings.Contains(up, "\r\nINFO\r\n"):

@@ -10,9 +10,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// One replica at a time delivers to a sink. The next one continues from what
-// was saved, and the one before it can save nothing more.
-func TestBeginSink_OneDeliverer(t *testing.T) {
+// One replica at a time delivers to a sink. The next replica continues from the
+// saved state, and the previous one can no longer save.
+func TestAcquireSinkLease_OneDeliverer(t *testing.T) {
 	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
 		ctx := t.Context()
 		if _, err := e.store.PublishOnce(ctx, "before", []byte("old")); err != nil {
@@ -23,23 +23,23 @@ func TestBeginSink_OneDeliverer(t *testing.T) {
 		if err != nil || first == 0 || state != nil || len(parked) != 0 {
 			t.Fatal(first, string(state), parked, err)
 		}
-		if events, torn, err := e.store.ReadEvents(ctx, 0, start, 10); err != nil ||
-			torn || len(events) != 0 {
-			t.Fatal("a new sink gets events from before it:", events, torn, err)
+		if events, gap, err := e.store.ReadEvents(ctx, 0, start, 10); err != nil ||
+			gap || len(events) != 0 {
+			t.Fatal("a new sink gets events from before it:", events, gap, err)
 		}
-		if token, _, _, _, err := e.store.AcquireSinkLease(ctx, "callback", 0, "two",
-			time.Minute); err != nil || token != 0 {
+		token, _, _, _, err := e.store.AcquireSinkLease(ctx, "callback", 0, "two", time.Minute)
+		if err != nil || token != 0 {
 			t.Fatal("two deliver:", token, err)
 		}
-		if token, _, _, _, err := e.store.AcquireSinkLease(ctx, "other", 0, "two",
-			time.Minute); err != nil || token == 0 {
+		token, _, _, _, err = e.store.AcquireSinkLease(ctx, "other", 0, "two", time.Minute)
+		if err != nil || token == 0 {
 			t.Fatal("another sink is held as well:", token, err)
 		}
 		p := hold.SinkProgress{State: []byte("s1"), Park: map[string][]byte{"pi_1": []byte("a"),
 			"pi_2": []byte("b")}, DeadLetters: []hold.DeadLetter{{Event: []byte("e1"),
 			Reason: "HTTP 500"}, {Event: []byte("e2"), Reason: "HTTP 500"}}}
-		if ok, err := e.store.SaveSinkProgress(ctx, "callback", 0, first, p,
-			50*time.Millisecond); err != nil || !ok {
+		ok, err := e.store.SaveSinkProgress(ctx, "callback", 0, first, p, 50*time.Millisecond)
+		if err != nil || !ok {
 			t.Fatal(ok, err)
 		}
 		var second int64
@@ -52,14 +52,14 @@ func TestBeginSink_OneDeliverer(t *testing.T) {
 			string(parked["pi_2"]) != "b" {
 			t.Fatal(second, first, string(state), parked, err)
 		}
-		if ok, err := e.store.SaveSinkProgress(ctx, "callback", 0, first,
-			hold.SinkProgress{State: []byte("late"),
-				Unpark: []string{"pi_1"}}, time.Minute); err != nil || ok {
+		late := hold.SinkProgress{State: []byte("late"), Unpark: []string{"pi_1"}}
+		ok, err = e.store.SaveSinkProgress(ctx, "callback", 0, first, late, time.Minute)
+		if err != nil || ok {
 			t.Fatal("who lost the lease wrote:", ok, err)
 		}
-		if ok, err := e.store.SaveSinkProgress(ctx, "callback", 0, second,
-			hold.SinkProgress{State: []byte("s2"),
-				Unpark: []string{"pi_1"}}, 0); err != nil || !ok {
+		last := hold.SinkProgress{State: []byte("s2"), Unpark: []string{"pi_1"}}
+		ok, err = e.store.SaveSinkProgress(ctx, "callback", 0, second, last, 0)
+		if err != nil || !ok {
 			t.Fatal(ok, err)
 		}
 		if third, state, _, parked, err := e.store.AcquireSinkLease(ctx, "callback", 0, "three",
@@ -73,9 +73,8 @@ func TestBeginSink_OneDeliverer(t *testing.T) {
 			dead[0].Reason != "HTTP 500" {
 			t.Fatal(dead, total, err)
 		}
-		if n, err := e.store.RequeueDeadLetters(ctx, "callback",
-			[]string{dead[0].ID, "0:1-1", "7:1-1",
-				"nonsense"}); err != nil || n != 1 {
+		ids := []string{dead[0].ID, "0:1-1", "7:1-1", "nonsense"}
+		if n, err := e.store.RequeueDeadLetters(ctx, "callback", ids); err != nil || n != 1 {
 			t.Fatal(n, err)
 		}
 		again, err := e.store.RequeuedDeadLetters(ctx, "callback", 0, 10)
@@ -91,9 +90,9 @@ func TestBeginSink_OneDeliverer(t *testing.T) {
 	})
 }
 
-// A reader learns whether its last entry is still in the stream, and how many
-// events there ever were.
-func TestReadEvents_ReportsTornStream(t *testing.T) {
+// ReadEvents reports whether the last entry of the reader is still in the
+// stream. StreamLength counts all events that were ever added.
+func TestReadEvents_ReportsGap(t *testing.T) {
 	e := startRedis(t, store.Options{MaxEvents: 100})
 	ctx := t.Context()
 	publish := func(n int) {
@@ -105,19 +104,19 @@ func TestReadEvents_ReportsTornStream(t *testing.T) {
 		}
 	}
 	publish(1)
-	events, torn, err := e.store.ReadEvents(ctx, 0, "0-0", 10)
-	if err != nil || torn || len(events) != 1 {
-		t.Fatal(events, torn, err)
+	events, gap, err := e.store.ReadEvents(ctx, 0, "0-0", 10)
+	if err != nil || gap || len(events) != 1 {
+		t.Fatal(events, gap, err)
 	}
 	at := events[0].ID
 	publish(3)
-	if events, torn, err := e.store.ReadEvents(ctx, 0, at, 2); err != nil ||
-		torn || len(events) != 2 {
-		t.Fatal(events, torn, err)
+	if events, gap, err := e.store.ReadEvents(ctx, 0, at, 2); err != nil ||
+		gap || len(events) != 2 {
+		t.Fatal(events, gap, err)
 	}
 	publish(1000)
-	if _, torn, err := e.store.ReadEvents(ctx, 0, at, 2); err != nil || !torn {
-		t.Fatal("what was trimmed isn't noticed:", torn, err)
+	if _, gap, err := e.store.ReadEvents(ctx, 0, at, 2); err != nil || !gap {
+		t.Fatal("what was trimmed isn't noticed:", gap, err)
 	}
 	length, added, err := e.store.StreamLength(ctx, 0)
 	if err != nil || added != 1004 || length >= 400 {
@@ -125,13 +124,14 @@ func TestReadEvents_ReportsTornStream(t *testing.T) {
 	}
 }
 
-// An episode is published once over all replicas: at its start, when it gets
-// worse, and at its end. The report of a replica that dies lapses.
+// The start, each worsening and the end of an episode are published once over
+// all replicas. The report of a dead replica expires.
 func TestReportConditions_Episodes(t *testing.T) {
 	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
 		ctx := t.Context()
-		report := func(replica string, active bool, level int,
-			ttl time.Duration) hold.ConditionChange {
+		report := func(
+			replica string, active bool, level int, ttl time.Duration,
+		) hold.ConditionChange {
 			t.Helper()
 			changes, err := e.store.ReportConditions(ctx, replica, ttl, 0,
 				[]hold.Condition{{Name: "stripe_unavailable", Active: active, Severity: level,
@@ -159,7 +159,7 @@ func TestReportConditions_Episodes(t *testing.T) {
 		if got := report("dies", true, 0, 50*time.Millisecond); got != hold.ConditionBegan {
 			t.Fatal(got)
 		}
-		storetest.WaitUntil(t, 5*time.Second, "the report lapses", func() bool {
+		storetest.WaitUntil(t, 5*time.Second, "the report expires", func() bool {
 			return report("lives", false, 0,
 				time.Minute) == hold.ConditionEnded
 		})

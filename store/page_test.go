@@ -37,7 +37,7 @@ func (e *testStore) readPages(
 	}
 }
 
-func TestPage_EqualScores(t *testing.T) {
+func TestReadPage_EqualScores(t *testing.T) {
 	t.Parallel()
 	for _, partitions := range []int{1, 5} {
 		e := startRedis(t, store.Options{Partitions: partitions})
@@ -45,14 +45,14 @@ func TestPage_EqualScores(t *testing.T) {
 		var want []string
 		for i := range 500 {
 			id := fmt.Sprintf("pi_%03d", i)
-			// all of them at one instant
+			// all of them at the same time
 			writes, want = append(writes, newScheduledWrite(id, futureDue, nearDeadline)),
 				append(want, id)
 		}
 		e.mustCommit(writes...)
 		for _, n := range []int{1, 7, 100, 256, 1000} {
-			if got := e.readPages(hold.SetScheduled, hold.Position{}, min(n, 256),
-				nil); !slices.Equal(got, want) {
+			got := e.readPages(hold.SetScheduled, hold.Position{}, min(n, 256), nil)
+			if !slices.Equal(got, want) {
 				t.Errorf("%d partitions, pages of %d: %d of %d, in order: %t",
 					partitions, n, len(got),
 					len(want), slices.IsSorted(got))
@@ -71,7 +71,7 @@ func TestPage_EqualScores(t *testing.T) {
 		}
 		got := e.readPages(hold.SetScheduled, hold.Position{}, 50, func(page int) {
 			last := page*50 + 49
-			drop(want[last])   // the very one that the mark names
+			drop(want[last])   // the hold of the position
 			drop(want[last-9]) // before it
 			if last+60 < len(want) {
 				drop(want[last+60]) // after it
@@ -96,14 +96,14 @@ func TestPage_EqualScores(t *testing.T) {
 	}
 }
 
-func TestPage_SettledNewestFirst(t *testing.T) {
+func TestReadPage_SettledNewestFirst(t *testing.T) {
 	t.Parallel()
 	for _, partitions := range []int{1, 5} {
 		e := startRedis(t, store.Options{Partitions: partitions})
 		var writes []hold.RecordWrite
 		for i := range 300 {
 			w := newScheduledWrite(fmt.Sprintf("pi_%03d", i), futureDue, nearDeadline)
-			// ten at each instant
+			// ten at each time
 			w.Hold.State, w.Hold.NextOp, w.Hold.SettledAt = hold.Captured, 0,
 				baseTime.Add(time.Duration(i/10)*time.Minute)
 			w.Placement = hold.Placement{SettledAt: w.Hold.SettledAt}
@@ -115,8 +115,8 @@ func TestPage_SettledNewestFirst(t *testing.T) {
 			want = append(want, fmt.Sprintf("pi_%03d", 299-i))
 		}
 		for _, n := range []int{1, 10, 64} {
-			if got := e.readPages(hold.SetSettled, hold.Position{}, n,
-				nil); !slices.Equal(got, want) {
+			got := e.readPages(hold.SetSettled, hold.Position{}, n, nil)
+			if !slices.Equal(got, want) {
 				t.Errorf("%d partitions, pages of %d: %v", partitions, n, got)
 			}
 		}
@@ -134,7 +134,7 @@ func TestPage_SettledNewestFirst(t *testing.T) {
 	}
 }
 
-func TestPage_ReferencesByPrefix(t *testing.T) {
+func TestReadPage_ReferencesByPrefix(t *testing.T) {
 	t.Parallel()
 	references := []string{
 		"B", "BK", "BK-", "BK-1", "BK-10", "BK-2", "BK.", "BK-é", "BK-ü", "BK-日本", "BK-\U0001F600",
@@ -166,8 +166,8 @@ func TestPage_ReferencesByPrefix(t *testing.T) {
 					after := hold.Position{Member: prefix}
 				pages:
 					for len(got) <= len(all) {
-						listed, _, err := e.store.ReadPage(t.Context(), hold.SetReferences, after,
-							n)
+						listed, _, err := e.store.ReadPage(
+							t.Context(), hold.SetReferences, after, n)
 						if err != nil {
 							t.Fatal(err)
 						}
@@ -201,7 +201,7 @@ func onBothPartitioned(t *testing.T, partitions int, f func(t *testing.T, e *tes
 		func(t *testing.T) { f(t, startMiniredis(t, o)) })
 }
 
-func TestPage_MergesPartitions(t *testing.T) {
+func TestReadPage_MergesPartitions(t *testing.T) {
 	t.Parallel()
 	e := startRedis(t, store.Options{Partitions: 5})
 	var writes []hold.RecordWrite
@@ -242,9 +242,9 @@ func TestPage_MergesPartitions(t *testing.T) {
 	}
 }
 
-// Ready holds are paged by deadline over all lanes and partitions, without any
-// other hold.
-func TestPage_ReadyHolds(t *testing.T) {
+// A page of ready holds has the holds of all lanes and partitions by deadline,
+// and no other holds.
+func TestReadPage_ReadyHolds(t *testing.T) {
 	t.Parallel()
 	for _, partitions := range []int{1, 5} {
 		e := startRedis(t, store.Options{Partitions: partitions})
@@ -255,14 +255,15 @@ func TestPage_ReadyHolds(t *testing.T) {
 		for i := range 100 {
 			id := fmt.Sprintf("pi_%03d", i)
 			want = append(want, id)
-			e.mustCommit(newReadyWrite(id, []hold.Op{hold.OpCapture, hold.OpCancel}[i%2],
-				[]string{"", "acct_a",
-					"acct_b"}[i%3], nearDeadline.Add(time.Duration(i)*time.Minute)))
+			op := []hold.Op{hold.OpCapture, hold.OpCancel}[i%2]
+			account := []string{"", "acct_a", "acct_b"}[i%3]
+			deadline := nearDeadline.Add(time.Duration(i) * time.Minute)
+			e.mustCommit(newReadyWrite(id, op, account, deadline))
 		}
 		e.mustCommit(newScheduledWrite("pi_later", farFuture, farFuture.Add(time.Hour)))
 		for _, n := range []int{1, 7, 256} {
-			if got := e.readPages(hold.SetReady, hold.Position{}, n,
-				nil); !slices.Equal(got, want) {
+			got := e.readPages(hold.SetReady, hold.Position{}, n, nil)
+			if !slices.Equal(got, want) {
 				t.Errorf("%d partitions, pages of %d: %v", partitions, n, got)
 			}
 		}

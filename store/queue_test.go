@@ -42,8 +42,8 @@ func TestPromoteDue_ExpiredLeasesByDeadline(t *testing.T) {
 			t.Fatalf("%+v", d.Lanes)
 		}
 		c, _ := e.mustClaim(captureLane, 10, time.Minute)
-		if got, want := claimedIDs(c), []string{"pi_c", "pi_a", "pi_new", "pi_e", "pi_b",
-			"pi_d"}; !slices.Equal(got, want) {
+		want := []string{"pi_c", "pi_a", "pi_new", "pi_e", "pi_b", "pi_d"}
+		if got := claimedIDs(c); !slices.Equal(got, want) {
 			t.Fatalf("claimed %v, by deadline %v", got, want)
 		}
 		if d := e.mustPromoteDue(true); len(d.Lanes) != 0 {
@@ -82,8 +82,8 @@ func TestClaim_StopsAtDeadlineBound(t *testing.T) {
 			t.Fatalf("one: %v", got)
 		}
 		// the bound itself belongs to it
-		if got := claim(5, nearDeadline.Add(2*time.Hour)); !slices.Equal(
-			got, []string{"pi_1", "pi_2"}) {
+		got := claim(5, nearDeadline.Add(2*time.Hour))
+		if !slices.Equal(got, []string{"pi_1", "pi_2"}) {
 			t.Fatalf("to the bound: %v", got)
 		}
 		if d := e.mustPromoteDue(false); len(d.Lanes) != 1 || d.Lanes[0].Ready != 3 ||
@@ -169,24 +169,24 @@ func TestLanes_AreIndependent(t *testing.T) {
 		if e.rdb.Exists(t.Context(), "holdd:{0}:lanes").Val() != 0 {
 			t.Error("lanes without work")
 		}
-		if c, _ := e.mustClaim(hold.Lane{Op: hold.OpCapture, Account: "acct_none"}, 5,
-			time.Minute); len(c) != 0 {
+		none := hold.Lane{Op: hold.OpCapture, Account: "acct_none"}
+		if c, _ := e.mustClaim(none, 5, time.Minute); len(c) != 0 {
 			t.Errorf("claimed from nowhere: %v", claimedIDs(c))
 		}
 	})
 }
 
-// Accounts whose limits are used up keep their lanes filled. However many there
-// are, another account's hold must be listed.
+// Accounts whose limits are used up keep holds in their lanes. PromoteDue must
+// list the lane of another account even if there are many of them.
 func TestPromoteDue_ListsEveryLaneOfMany(t *testing.T) {
 	t.Parallel()
 	e := startRedis(t, store.Options{})
 	const accounts = 300
 	var writes []hold.RecordWrite
 	for i := range accounts {
-		writes = append(writes, newReadyWrite(fmt.Sprintf("pi_%d", i),
-			hold.OpCapture, fmt.Sprintf("acct_%d",
-				i), nearDeadline.Add(time.Duration(i)*time.Second)))
+		id, account := fmt.Sprintf("pi_%d", i), fmt.Sprintf("acct_%d", i)
+		deadline := nearDeadline.Add(time.Duration(i) * time.Second)
+		writes = append(writes, newReadyWrite(id, hold.OpCapture, account, deadline))
 	}
 	e.mustCommit(writes...)
 	seen := map[string]bool{}
@@ -205,10 +205,10 @@ func TestPromoteDue_ListsEveryLaneOfMany(t *testing.T) {
 func TestPromoteDue_ReordersLaneWhoseHeadLeft(t *testing.T) {
 	t.Parallel()
 	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
-		e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "acct_a", nearDeadline),
-			newReadyWrite("pi_z", hold.OpCapture,
-				"acct_a", nearDeadline.Add(9*time.Hour)), newReadyWrite("pi_b", hold.OpCapture,
-				"acct_b", secondDeadline))
+		e.mustCommit(
+			newReadyWrite("pi_a", hold.OpCapture, "acct_a", nearDeadline),
+			newReadyWrite("pi_z", hold.OpCapture, "acct_a", nearDeadline.Add(9*time.Hour)),
+			newReadyWrite("pi_b", hold.OpCapture, "acct_b", secondDeadline))
 		e.mustCommit(capturedWrite(*e.mustRead("pi_a"), changedTime))
 		d := e.mustPromoteDue(false)
 		if len(d.Lanes) != 2 || d.Lanes[0].Account != "acct_b" || d.Lanes[1].Account != "acct_a" ||
@@ -222,7 +222,7 @@ func TestPromoteDue_ReordersLaneWhoseHeadLeft(t *testing.T) {
 	})
 }
 
-// A record that is damaged or of a later release is reported, and does not
+// The store reports a record that is damaged or of a later release. It does not
 // affect other holds.
 func TestUnreadableRecord_HidesNoOtherHold(t *testing.T) {
 	t.Parallel()
@@ -254,11 +254,11 @@ func TestUnreadableRecord_HidesNoOtherHold(t *testing.T) {
 				if _, err := e.store.PromoteDue(ctx, true, 10); err != nil {
 					t.Errorf("due: %v", err)
 				}
-				if len(rec) < 23 || rec[0] != 1 { // what the scripts can't read is met again later
+				if len(rec) < 23 || rec[0] != 1 { // unreadable for scripts: retried later
 					for id, set := range map[string]string{"pi_0": "scheduled", "pi_1": "leased"} {
-						if again := e.rdb.ZScore(ctx, k+set, id).Val(); int64(
-							again) <= time.Now().UnixMilli() {
-							t.Errorf("%s is in %s at %.0f", id, set, again)
+						again := int64(e.rdb.ZScore(ctx, k+set, id).Val())
+						if again <= time.Now().UnixMilli() {
+							t.Errorf("%s is in %s at %d", id, set, again)
 						}
 					}
 				}

@@ -8,8 +8,8 @@ import (
 	"github.com/holdd/holdd/store/storetest"
 )
 
-// Who holds the lock, what is kept, and what a replica gets that comes too
-// late.
+// Another replica takes over an unfinished run when its lock ends, and the
+// previous holder of the lock can no longer save.
 func TestReconcileRuns_TakeOver(t *testing.T) {
 	r := storetest.Start(t)
 	s, _, err := store.Open(t.Context(), store.Options{URL: r.URL()})
@@ -18,9 +18,9 @@ func TestReconcileRuns_TakeOver(t *testing.T) {
 	}
 	defer s.Close()
 	ctx := t.Context()
-	if state, _, held, done, err := s.ReadReconcile(ctx, 10); err != nil ||
-		state != nil || held || done {
-		t.Fatal(string(state), held, done, err)
+	if state, _, locked, done, err := s.ReadReconcile(ctx, 10); err != nil ||
+		state != nil || locked || done {
+		t.Fatal(string(state), locked, done, err)
 	}
 	begin := func(lease, stale, gap time.Duration) (int64, string) {
 		t.Helper()
@@ -30,8 +30,9 @@ func TestReconcileRuns_TakeOver(t *testing.T) {
 		}
 		return token, string(found)
 	}
-	save := func(token int64, state string, lease time.Duration, done bool,
-		findings ...string) bool {
+	save := func(
+		token int64, state string, lease time.Duration, done bool, findings ...string,
+	) bool {
 		t.Helper()
 		var list [][]byte
 		for _, f := range findings {
@@ -68,10 +69,10 @@ func TestReconcileRuns_TakeOver(t *testing.T) {
 	if !save(second, "page 2", 0, true, "c") {
 		t.Error("the holder was refused")
 	}
-	state, findings, held, done, err := s.ReadReconcile(ctx, 2)
-	if err != nil || string(state) != "page 2" || held || !done || len(findings) != 2 ||
+	state, findings, locked, done, err := s.ReadReconcile(ctx, 2)
+	if err != nil || string(state) != "page 2" || locked || !done || len(findings) != 2 ||
 		string(findings[0]) != "a" {
-		t.Error(string(state), len(findings), held, done, err)
+		t.Error(string(state), len(findings), locked, done, err)
 	}
 	if token, _ := begin(time.Minute, time.Hour, time.Hour); token != 0 {
 		t.Error("another run within the same turn")
@@ -101,7 +102,7 @@ func TestReconcileRuns_TakeOver(t *testing.T) {
 	}
 }
 
-func TestDetectDataLoss_ToldToOneReplica(t *testing.T) {
+func TestDetectDataLoss_ReportedToOneReplica(t *testing.T) {
 	r := storetest.Start(t)
 	o := store.Options{URL: r.URL(), Partitions: 3}
 	var stores []*store.Store
@@ -137,8 +138,8 @@ func TestDetectDataLoss_ToldToOneReplica(t *testing.T) {
 	if err := raw.FlushAll(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if ok, err := stores[0].SaveReconcile(t.Context(), token, []byte("y"), nil, time.Minute,
-		false); ok || err != nil {
+	ok, err := stores[0].SaveReconcile(t.Context(), token, []byte("y"), nil, time.Minute, false)
+	if ok || err != nil {
 		t.Error("a run that Redis has forgotten goes on", err)
 	}
 	if n := replicasTold(); n != 1 {

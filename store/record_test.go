@@ -15,8 +15,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// typicalHold is a pending hold as most are: scheduled through the API with
-// everything that a caller sends.
+// typicalHold is a typical pending hold, scheduled through the API with all
+// fields of a request.
 func typicalHold() hold.Hold {
 	created := time.Date(2026, 11, 3, 9, 30, 0, 0, time.UTC)
 	capture := created.Add(5*24*time.Hour + 90*time.Minute)
@@ -32,7 +32,7 @@ func typicalHold() hold.Hold {
 	}
 }
 
-// fullHold has every field set, each to another value.
+// fullHold has a different value in every field.
 func fullHold() hold.Hold {
 	h := typicalHold()
 	day := func(n int) time.Time {
@@ -75,8 +75,8 @@ func TestRecord_EveryFieldRoundTrips(t *testing.T) {
 			t.Errorf("%s:\n got %+v\nwant %+v", name, got, h)
 		}
 	}
-	// Check each field, so that a field that a later change adds to the hold
-	// and not to the record is found.
+	// Check each field, so that the test fails if a new field of the hold is
+	// missing in the record.
 	typ := reflect.TypeFor[hold.Hold]()
 	f := fullHold()
 	for i := range typ.NumField() {
@@ -93,8 +93,8 @@ func TestRecord_EveryFieldRoundTrips(t *testing.T) {
 	}
 }
 
-// anyHold draws holds over the whole range that a record can have, sensible or
-// not.
+// anyHold draws holds with any values that a record can have, even invalid
+// ones.
 func anyHold() *rapid.Generator[hold.Hold] {
 	return rapid.Custom(func(t *rapid.T) hold.Hold {
 		drawTime := func(name string) time.Time {
@@ -126,7 +126,7 @@ func anyHold() *rapid.Generator[hold.Hold] {
 				"cancel wanted"), Mirrored: rapid.Bool().Draw(t, "mirrored"),
 			HistoryDropped: number.Draw(t, "forgotten"),
 			NextOp:         hold.Op(rapid.Byte().Draw(t, "next")), NextAt: drawTime("next at"),
-			Reason:     hold.Cause(rapid.Byte().Draw(t, "why")),
+			Reason:     hold.Cause(rapid.Byte().Draw(t, "reason")),
 			Generation: number.Draw(t, "generation"),
 			Attempt: hold.Attempt{Count: number.Draw(t, "attempts"), FirstAt: drawTime("first"),
 				Unknown: rapid.Bool().Draw(t, "unknown")},
@@ -134,7 +134,7 @@ func anyHold() *rapid.Generator[hold.Hold] {
 			InconclusiveReads: number.Draw(t, "misses"),
 			Retries:           number.Draw(t, "retries"),
 			Version:           rapid.Uint64Range(0, 1<<48-1).Draw(t, "version"),
-			PreviousState:     hold.State(rapid.Byte().Draw(t, "prior")),
+			PreviousState:     hold.State(rapid.Byte().Draw(t, "previous state")),
 		}
 		h.PaymentIntent = rapid.OneOf(rapid.Just(h.ID),
 			rapid.StringMatching(`pi_[A-Za-z0-9]{8,27}`)).Draw(t, "intent")
@@ -171,8 +171,8 @@ func TestRecord_AnyHoldRoundTrips(t *testing.T) {
 		if !reflect.DeepEqual(got, h) {
 			t.Fatalf("\n got %+v\nwant %+v", got, h)
 		}
-		if a, b := encodeRecord(nil, &h), encodeRecord([]byte("before"), &got); string(a) != string(
-			b[6:]) {
+		a, b := encodeRecord(nil, &h), encodeRecord([]byte("before"), &got)
+		if string(a) != string(b[6:]) {
 			t.Fatal("the same hold has two records: a repeated commit would not find its own")
 		}
 	})
@@ -213,11 +213,11 @@ func TestDecodeRecord_SkipsUnknownFields(t *testing.T) {
 	}
 }
 
-// These are records as the first version wrote them. They never change: every
-// later version must read them.
+// The records of the first version never change: every later version must read
+// them.
 func TestDecodeRecord_ReadsEncodingOne(t *testing.T) {
 	t.Parallel()
-	// They were written before terms were mirrored.
+	// These records are from a release that did not mirror terms.
 	before := fullHold()
 	before.Mirrored, before.Unmirrorable = false, false
 	before.CapturedElsewhere, before.SingleCapture, before.Calls, before.Refusals = 0, false, 0, 0
@@ -255,7 +255,7 @@ func FuzzDecodeRecord(f *testing.F) {
 			}
 			return
 		}
-		// A record that was read and written again reads the same.
+		// Decoding an encoded record gives the same hold.
 		again, _, err := decodeRecord(h.ID, string(encodeRecord(nil, &h)))
 		if err != nil {
 			t.Fatal(err)
@@ -264,13 +264,13 @@ func FuzzDecodeRecord(f *testing.F) {
 		if err != nil || !reflect.DeepEqual(again, third) {
 			t.Fatalf("%v\n%+v\n%+v", err, again, third)
 		}
-		// names of values from the future don't panic
+		// values of a later release do not panic
 		_ = fmt.Sprint(h.State, h.NextOp, h.Reason, h.OnExpiry,
 			h.ExpiresSource, h.StateAt(time.Now()))
 	})
 }
 
-// The limit for the size of a pending hold's record.
+// A pending hold's record has at most this size.
 func TestRecord_Size(t *testing.T) {
 	t.Parallel()
 	h := typicalHold()

@@ -22,8 +22,8 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// readContents reads everything that a Redis has about holds, whatever the
-// partitions: "set member" to score or record.
+// readContents reads all data about holds in Redis, of all partitions, as a map
+// from "set member" to its score or record.
 func readContents(
 	ctx context.Context, t *testing.T, rdb redis.UniversalClient, parts int,
 ) map[string]string {
@@ -54,7 +54,7 @@ func readContents(
 				put(key, id, rec)
 			}
 		case "zset":
-			if strings.HasSuffix(key, ":lanes") { // what counts is that a lane with work is there
+			if strings.HasSuffix(key, ":lanes") { // compare only the names of the lanes
 				continue
 			}
 			for _, z := range rdb.ZRangeWithScores(ctx, key, 0, -1).Val() {
@@ -157,8 +157,8 @@ func TestRepartition_MovesEveryHold(t *testing.T) {
 		}
 		parts = to
 	}
-	if moved, err := store.Repartition(t.Context(), store.Options{URL: r.URL()}, 1,
-		nil); err != nil || moved != 0 {
+	moved, err := store.Repartition(t.Context(), store.Options{URL: r.URL()}, 1, nil)
+	if err != nil || moved != 0 {
 		t.Errorf("%d moved: %v", moved, err)
 	}
 }
@@ -266,12 +266,12 @@ func TestRepartition_Refuses(t *testing.T) {
 			}
 		})
 		refuses(3, "stop desk-2 first")
-		if s, _, err := store.Open(t.Context(), o); err != nil { // the door is open again
+		if s, _, err := store.Open(t.Context(), o); err != nil { // replicas may start again
 			t.Error(err)
 		} else if err := s.Close(); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(time.Minute) // it was killed
+		time.Sleep(time.Minute) // the replica was killed
 		if _, err := store.Repartition(t.Context(), o, 3, nil); err != nil {
 			t.Error(err)
 		}

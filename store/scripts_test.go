@@ -8,7 +8,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Times by name, as the tables show them.
+// Times, and their names in the tables.
 var (
 	pastDue        = baseTime
 	nearDeadline   = baseTime.Add(7 * 24 * time.Hour)
@@ -22,8 +22,8 @@ var (
 	farDeadline = farFuture.Add(48 * time.Hour)
 )
 
-// The effect of each script on the whole Redis. The strings holdd:partitions
-// and holdd:mode are left out.
+// Each script has the expected effect on all of Redis, except for the strings
+// holdd:partitions and holdd:mode.
 func TestScripts_BeforeAndAfter(t *testing.T) {
 	t.Parallel()
 	lane := hold.Lane{Op: hold.OpCapture}
@@ -33,7 +33,7 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 		was    string
 		act    func(e *testStore, names map[time.Time]string)
 		is     string
-		odd    bool // what a caller should not do is done: a hold is left without a milestone
+		odd    bool // the calls leave a hold without a milestone, which no caller does
 	}{
 		{
 			name: "commit: a new hold, scheduled",
@@ -419,37 +419,4 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 			})
 		}
 	})
-}
-
-// callReaders calls every method that only reads.
-func callReaders(e *testStore) {
-	e.Helper()
-	ctx := e.Context()
-	found, now, err := e.store.DueMilestones(ctx, 10)
-	if err != nil || len(found) != 2 || found[0].Hold.ID != "pi_a" ||
-		!found[0].DueAt.Equal(milestoneTime) || now.IsZero() {
-		e.Errorf("milestones: %+v, %v", found, err)
-	}
-	if u, _, err := e.store.Unverified(ctx, 10); err != nil || len(u) != 0 {
-		e.Errorf("unverified: %+v, %v", u, err)
-	}
-	if s, err := e.store.SettledBefore(ctx, farDeadline, 10); err != nil || len(s) != 0 {
-		e.Errorf("settled: %+v, %v", s, err)
-	}
-	for _, set := range []hold.SortedSet{hold.SetScheduled, hold.SetExpiring, hold.SetWorking,
-		hold.SetAttention, hold.SetSettled, hold.SetReferences} {
-		if _, _, err := e.store.ReadPage(ctx, set, hold.Position{}, 10); err != nil {
-			e.Error(err)
-		}
-	}
-	holds, _, err := e.store.Read(ctx, "pi_b", "pi_none", "pi_a")
-	if err != nil || holds[0].ID != "pi_b" || holds[1] != nil || holds[2].ID != "pi_a" {
-		e.Errorf("read: %v, %v", holds, err)
-	}
-	if _, now, err := e.store.Read(ctx); err != nil || now.IsZero() {
-		e.Errorf("reading nothing tells the time: %v, %v", now, err)
-	}
-	if c, err := e.store.CountHolds(ctx); err != nil || c != (hold.Counts{Open: 2, Scheduled: 1}) {
-		e.Errorf("counts: %+v, %v", c, err)
-	}
 }

@@ -23,10 +23,10 @@ import (
 type workload struct {
 	*testStore
 	mu           sync.Mutex
-	acknowledged map[string]bool // commits of births that were reported
-	settledBy    map[string]int  // commits of ends that were reported
+	acknowledged map[string]bool // holds whose creation was acknowledged
+	settledBy    map[string]int  // acknowledged commits that settled the hold
 	failures     int
-	placed       atomic.Bool // all were scheduled
+	placed       atomic.Bool // all holds are scheduled
 }
 
 func (c *workload) failed(err error) bool {
@@ -90,7 +90,7 @@ func (c *workload) drain(lease time.Duration) {
 			var ends []hold.RecordWrite
 			for _, cl := range claims {
 				if rand.IntN(10) == 0 {
-					continue // a replica that dies with its claim
+					continue // as a replica that dies with its claim
 				}
 				end := capturedWrite(cl.Hold, baseTime)
 				end.Events = [][]byte{[]byte("captured " + cl.Hold.ID)}
@@ -119,7 +119,8 @@ func newWorkload(e *testStore) *workload {
 	return &workload{testStore: e, acknowledged: map[string]bool{}, settledBy: map[string]int{}}
 }
 
-// work schedules and settles n holds with two replicas, while trouble runs.
+// work schedules and settles n holds with two replicas, while injectFaults
+// runs.
 func (c *workload) work(n int, injectFaults func()) {
 	c.Helper()
 	ctx, cancel := context.WithTimeout(c.Context(), 5*time.Minute)
@@ -314,8 +315,8 @@ func TestSentinel_Failover(t *testing.T) {
 	raw := sentinel.Master().Client()
 	defer raw.Close()
 	c.testStore = &testStore{TB: t, store: s, rdb: raw}
-	// The Redis replica may not have received the last writes. What it did
-	// receive must be whole.
+	// The Redis replica may not have received the last writes. The writes that
+	// it did receive must be complete.
 	lost := 0
 	for id := range c.acknowledged {
 		if c.mustRead(id) == nil {

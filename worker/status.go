@@ -55,8 +55,8 @@ type StatusStore interface {
 // StripeStatus is what the report job needs to know of Stripe.
 type StripeStatus interface {
 	StripeHealth
-	// TakeRateLimited returns how many calls were refused for their rate since
-	// it was last called.
+	// TakeRateLimitedCount returns how many calls were refused for their rate
+	// since it was last called.
 	TakeRateLimitedCount() int64
 }
 

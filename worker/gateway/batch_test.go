@@ -13,7 +13,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// readsOf makes n reads of one account. Their PaymentIntents are numbered.
+// readsOf returns n reads of one account, with numbered PaymentIntents.
 func readsOf(account string, n int) (calls []hold.Call) {
 	for i := range n {
 		id := fmt.Sprint(account, i)
@@ -22,7 +22,7 @@ func readsOf(account string, n int) (calls []hold.Call) {
 	return calls
 }
 
-// collector takes the positions of answered calls.
+// collector collects the positions of answered calls.
 type collector struct {
 	mu        sync.Mutex
 	positions []int
@@ -36,8 +36,7 @@ func (c *collector) done(i int, _ hold.Answer) {
 
 func (c *collector) sorted() []int { return slices.Sorted(slices.Values(c.positions)) }
 
-// tokens is a budget of a number of requests for each account, which refills as
-// a whole.
+// tokens is a budget with a number of requests per account and interval.
 type tokens struct {
 	perRefill map[string]int
 	interval  time.Duration
@@ -56,7 +55,7 @@ func (b *tokens) reserve(account string, _ hold.Op, n int) (hold.Reservation, er
 	return hold.Reservation{Granted: granted}, nil
 }
 
-func TestDoEach_SendsWhatTheBudgetGrantsNow(t *testing.T) {
+func TestDoEach_SendsReservedCalls(t *testing.T) {
 	runWithCaller(t, func(t *testing.T, e *callerEnv) {
 		b := &tokens{map[string]int{"a": 3, "b": 1}, time.Second, e.start, map[string]int{}}
 		e.reserve = b.reserve
@@ -76,8 +75,8 @@ func TestDoEach_SendsWhatTheBudgetGrantsNow(t *testing.T) {
 	})
 }
 
-// TestDoEach_OneBudgetUsedUp checks that the calls on another budget go on, and
-// that each account's calls start in their order.
+// TestDoEach_OneBudgetUsedUp checks that DoEach still sends the calls of
+// another budget, and that the calls of each account start in their order.
 func TestDoEach_OneBudgetUsedUp(t *testing.T) {
 	runWithCaller(t, func(t *testing.T, e *callerEnv) {
 		b := &tokens{map[string]int{"slow": 1, "fast": 4}, time.Second, e.start, map[string]int{}}
@@ -168,8 +167,9 @@ func TestDoEach_StoreDown(t *testing.T) {
 	})
 }
 
-// TestDoEach_BreakerOpensMeanwhile returns the calls that the breaker refuses.
-func TestDoEach_BreakerOpensMeanwhile(t *testing.T) {
+// TestDoEach_BreakerOpens checks that DoEach returns the calls that the breaker
+// rejects.
+func TestDoEach_BreakerOpens(t *testing.T) {
 	runWithCaller(t, func(t *testing.T, e *callerEnv) {
 		e.answerAlways(hold.AnswerUnknown)
 		var got collector

@@ -18,13 +18,14 @@ import (
 
 const callTimeout = 10 * time.Second
 
-// callerEnv is a Caller in virtual time, and records what the Caller does.
+// callerEnv is a Caller in virtual time. It records the calls that the Caller
+// makes.
 type callerEnv struct {
 	*gateway.Caller
 	logs *observer.ObservedLogs
 
 	// answer answers a call, and reserve a request for budget. Without them
-	// every call is OK and every request is granted.
+	// every call is OK and every request is reserved.
 	answer  func(ctx context.Context, c hold.Call) hold.Answer
 	reserve func(account string, op hold.Op, n int) (hold.Reservation, error)
 
@@ -137,8 +138,8 @@ func (e *callerEnv) do(t *testing.T) hold.AnswerKind {
 	return a.Kind
 }
 
-// checkNotSent checks that an error, if there is one, is a NotSentError. A
-// retryAfter above zero is compared.
+// checkNotSent checks that an error, if there is one, is a NotSentError. It
+// compares a retryAfter above zero.
 func checkNotSent(t *testing.T, err error, retryAfter time.Duration) {
 	t.Helper()
 	if err == nil {
@@ -151,7 +152,7 @@ func checkNotSent(t *testing.T, err error, retryAfter time.Duration) {
 	}
 }
 
-func TestCaller_ObservesUnderTheBudgetsOperation(t *testing.T) {
+func TestCaller_ObservesBudgetOperation(t *testing.T) {
 	runWithCaller(t, func(t *testing.T, e *callerEnv) {
 		e.answer = func(context.Context, hold.Call) hold.Answer {
 			time.Sleep(3 * time.Second)
@@ -191,7 +192,7 @@ func TestCaller_BoundsEachCall(t *testing.T) {
 	})
 }
 
-func TestCaller_DoWithinWaitsForBudget(t *testing.T) {
+func TestReserveAndDo_WaitsForBudget(t *testing.T) {
 	const ms = time.Millisecond
 	for _, tt := range []struct {
 		name         string
@@ -240,7 +241,7 @@ func TestCaller_DoWithinWaitsForBudget(t *testing.T) {
 	}
 }
 
-func TestCaller_DoWithinNotSent(t *testing.T) {
+func TestReserveAndDo_NotSent(t *testing.T) {
 	t.Run("store down", func(t *testing.T) {
 		runWithCaller(t, func(t *testing.T, e *callerEnv) {
 			e.reserve = func(string, hold.Op, int) (hold.Reservation, error) {
@@ -269,104 +270,8 @@ func TestCaller_DoWithinNotSent(t *testing.T) {
 	})
 }
 
-func TestBreaker_LimitsCallsDuringOutage(t *testing.T) {
-	runWithCaller(t, func(t *testing.T, e *callerEnv) {
-		check := func(when string, available bool, maxInFlight int) {
-			t.Helper()
-			if e.Available() != available || e.BreakerOpen() == available ||
-				e.MaxInFlight() != maxInFlight {
-				t.Errorf("%s: available %t, open %t, %d in flight",
-					when, e.Available(), e.BreakerOpen(), e.MaxInFlight())
-			}
-		}
-		e.answerAlways(hold.AnswerUnknown)
-		for range 4 {
-			e.do(t)
-		}
-		check("after 4 failures", true, -1)
-		e.answerAlways(hold.AnswerReplayedError) // Stripe answers
-		e.do(t)
-		e.answerAlways(hold.AnswerUnreachable)
-		for range 4 {
-			e.do(t)
-		}
-		check("after 4 failures since the last answer", true, -1)
-		e.do(t)
-		check("after 5 consecutive failures", false, 0)
-		if kind := e.do(t); kind != 0 {
-			t.Errorf("sent while the breaker is open: %s", kind)
-		}
-
-		time.Sleep(5*time.Second + 1)
-		check("half-open", false, 1)
-		e.do(t) // fails as well
-		check("after the try failed", false, 0)
-		if n := len(e.sent); n != 11 {
-			t.Errorf("%d calls sent", n)
-		}
-
-		time.Sleep(5*time.Second + 1)
-		e.answer = func(context.Context, hold.Call) hold.Answer {
-			time.Sleep(time.Second)
-			return hold.Answer{Kind: hold.AnswerOK}
-		}
-		var wg sync.WaitGroup
-		for range 8 {
-			wg.Go(func() { e.do(t) })
-		}
-		wg.Wait()
-		if n := len(e.sent); n != 12 {
-			t.Errorf("%d calls sent while half-open", n-11)
-		}
-		check("after an answer", true, -1)
-		if e.logs.FilterMessageSnippet("Stripe unavailable").Len() != 2 ||
-			e.logs.FilterMessage("Stripe available again").Len() != 1 {
-			t.Errorf("%+v", e.logs.All())
-		}
-	})
-}
-
-// TestBreaker_IgnoresCallersThatGoAway checks that such a call neither opens
-// the breaker nor closes it, and is not observed.
-func TestBreaker_IgnoresCallersThatGoAway(t *testing.T) {
-	runWithCaller(t, func(t *testing.T, e *callerEnv) {
-		goAway := func() {
-			t.Helper()
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			defer cancel()
-			if a, err := e.Do(ctx, hold.Call{Op: hold.OpRead}); err != nil ||
-				a.Kind != hold.AnswerUnknown {
-				t.Errorf("%+v %v", a, err)
-			}
-		}
-		e.answer = func(ctx context.Context, _ hold.Call) hold.Answer {
-			<-ctx.Done()
-			return hold.Answer{Kind: hold.AnswerUnknown}
-		}
-		for range 20 {
-			goAway()
-		}
-		if e.BreakerOpen() || len(e.observed) != 0 {
-			t.Errorf("open %t, observed %+v", e.BreakerOpen(), e.observed)
-		}
-		for range 5 {
-			e.do(t)
-		}
-		time.Sleep(5*time.Second + 1)
-		goAway()
-		if e.MaxInFlight() != 1 {
-			t.Errorf("%d in flight after the half-open try was given up", e.MaxInFlight())
-		}
-		e.answerAlways(hold.AnswerOK)
-		e.do(t)
-		if !e.Available() {
-			t.Error("unavailable after an answer")
-		}
-	})
-}
-
-// TestCaller_AppliesLateAnswers takes an answer for what it is, although its
-// caller has gone away.
+// TestCaller_AppliesLateAnswers checks that an answer counts although the
+// caller canceled before it.
 func TestCaller_AppliesLateAnswers(t *testing.T) {
 	runWithCaller(t, func(t *testing.T, e *callerEnv) {
 		e.answer = func(ctx context.Context, _ hold.Call) hold.Answer {

@@ -27,8 +27,8 @@ var (
 	insufficientFunds = `,"decline_code":"insufficient_funds"`
 )
 
-// unexpectedState is the error of a call on an intent in another state, with
-// that intent unless empty.
+// unexpectedState returns the error of a call on an intent in another state,
+// with that intent unless it is empty.
 func unexpectedState(intent string, headers ...string) roundTripFunc {
 	more := ""
 	if intent != "" {
@@ -38,13 +38,13 @@ func unexpectedState(intent string, headers ...string) roundTripFunc {
 	return respondWith(400, body, headers...)
 }
 
-// invalidRequest is an error of the type invalid_request_error.
+// invalidRequest returns an error of the type invalid_request_error.
 func invalidRequest(status int, code string, headers ...string) roundTripFunc {
 	return respondWith(status, errorBody(invalidRequestType, code, ""), headers...)
 }
 
-// answerCases is the table of doc.go, row by row. read is the kind for a read
-// where it differs.
+// answerCases has the rows of the table in doc.go. read is the kind for a read
+// if it differs.
 var answerCases = []struct {
 	name      string
 	res       roundTripFunc
@@ -295,8 +295,8 @@ func TestDo_ClassifiesEveryAnswer(t *testing.T) {
 	}
 }
 
-// TestDo_ClassifiesListsAndChecks applies the table to a page and to a check:
-// an answer that is not ok for one intent is not ok for them.
+// TestDo_ClassifiesListsAndChecks applies the table to lists and checks. A
+// response that is not ok for an intent is not ok for them.
 func TestDo_ClassifiesListsAndChecks(t *testing.T) {
 	for _, tt := range answerCases {
 		if tt.want == hold.AnswerOK {

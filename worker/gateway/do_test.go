@@ -51,8 +51,8 @@ func updateWith(pairs map[string]string, account, key string) hold.Call {
 }
 
 // TestDo_RequestParametersAreStable pins the request of every call. Stripe
-// compares parameters when it sees an idempotency key again, also from the next
-// version of holdd: a change here needs other keys.
+// compares parameters when an idempotency key is used again, even by a later
+// version of holdd. A change here needs new keys.
 func TestDo_RequestParametersAreStable(t *testing.T) {
 	const path = "/v1/payment_intents/" + testIntentID
 	const expand = "expand[0]=latest_charge&expand[1]=review"
@@ -129,7 +129,8 @@ func TestDo_RequestParametersAreStable(t *testing.T) {
 	}
 }
 
-// describeRequest returns all of a request that Stripe compares, in one line.
+// describeRequest returns the parts of a request that Stripe compares, in one
+// line.
 func describeRequest(t *testing.T, r *http.Request) string {
 	t.Helper()
 	encoded := r.URL.RawQuery
@@ -224,8 +225,8 @@ func TestDo_RejectsInvalidCalls(t *testing.T) {
 	}
 }
 
-// TestDo_ReturnsCardholder checks which answers have what the cardholder's
-// browser needs.
+// TestDo_ReturnsCardholder checks which answers have the values that the
+// cardholder's browser needs.
 func TestDo_ReturnsCardholder(t *testing.T) {
 	const redirectURL = "https://hooks.stripe.com/3ds?key=hunter2"
 	const fields = `"next_action":{"type":"redirect_to_url","redirect_to_url":{"url":"` +
@@ -373,8 +374,8 @@ func TestDo_ListReadsOnePage(t *testing.T) {
 	}
 }
 
-// TestDo_Timeout ends each call within the timeout, or with its context if that
-// ends sooner.
+// TestDo_Timeout checks that each call ends within the timeout, or with its
+// context if that ends sooner.
 func TestDo_Timeout(t *testing.T) {
 	hangs := roundTripFunc(func(r *http.Request) (*http.Response, error) {
 		<-r.Context().Done()

@@ -18,12 +18,12 @@ func parseSignedEvent(body string) (hold.StripeEvent, error) {
 	return gateway.ParseEvent([]byte(body), signature, []string{"", "whsec_new", webhookSecret}, 0)
 }
 
-// eventBody is an event with little but its object.
+// eventBody returns a minimal event with an object.
 func eventBody(typ, object string) string {
 	return `{"id":"evt_1","object":"event","type":"` + typ + `","created":1,"data":{"object":` + object + `}}`
 }
 
-// TestParseEvent_AllSimulatorEvents reads every event of the simulator, of
+// TestParseEvent_AllSimulatorEvents parses every event of the simulator, in
 // several API versions.
 func TestParseEvent_AllSimulatorEvents(t *testing.T) {
 	for _, version := range []string{"2015-10-16", "2023-10-16", "2025-09-30.clover"} {
@@ -118,8 +118,8 @@ func TestParseEvent_ManualCapturePerMethod(t *testing.T) {
 	}
 }
 
-// TestParseEvent_NotAboutAHold reads events that concern no hold, in whatever
-// form their objects are.
+// TestParseEvent_NotAboutAHold parses events that are not about a hold, with
+// objects of any form.
 func TestParseEvent_NotAboutAHold(t *testing.T) {
 	for _, body := range []string{
 		eventBody("invoice.paid", `{"id":5,"metadata":[]}`),
@@ -148,8 +148,8 @@ func TestParseEvent_RejectsOtherBodies(t *testing.T) {
 	}
 }
 
-// FuzzParseEvent checks that only a body which a secret signed lately is read,
-// and that nothing panics.
+// FuzzParseEvent checks that ParseEvent reads only a body with a recent and
+// valid signature, and never panics.
 func FuzzParseEvent(f *testing.F) {
 	intent := `{"id":"pi_12345678","object":"payment_intent","status":"succeeded","currency":"eur","created":1}`
 	review := `{"id":"prv_1","object":"review","payment_intent":{"id":"pi_12345678"}}`

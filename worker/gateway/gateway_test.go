@@ -29,7 +29,7 @@ type roundTripFunc func(*http.Request) (*http.Response, error)
 
 func (f roundTripFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// newResponse returns an answer. A header is "Name: value".
+// newResponse returns a response. A header is "Name: value".
 func newResponse(status int, body string, headers ...string) *http.Response {
 	h := http.Header{"Content-Type": {"application/json"}, "Request-Id": {"req_A1b2C3"}}
 	for _, s := range headers {
@@ -48,7 +48,7 @@ func newResponse(status int, body string, headers ...string) *http.Response {
 	}
 }
 
-// respondWith gives every request the same answer.
+// respondWith gives every request the same response.
 func respondWith(status int, body string, headers ...string) roundTripFunc {
 	return func(*http.Request) (*http.Response, error) {
 		return newResponse(status, body, headers...), nil
@@ -74,7 +74,8 @@ func gatewayOn(t testing.TB, transport roundTripFunc) *gateway.Gateway {
 	return newGateway(t, gateway.Options{Transport: transport})
 }
 
-// intentBody is a PaymentIntent as Stripe sends it, with the charge expanded.
+// intentBody returns a PaymentIntent as Stripe sends it, with the charge
+// expanded.
 func intentBody(status string) string {
 	return `{"id":"` + testIntentID + `","object":"payment_intent","amount":10000,
 	"amount_capturable":10000,"amount_received":0,"currency":"eur","status":"` + status + `",
@@ -85,7 +86,7 @@ func intentBody(status string) string {
 	"card":{"brand":"visa","last4":"4242","capture_before":1764604800}}}}`
 }
 
-// errorBody is the body of an error. more is appended to the error object.
+// errorBody returns the body of an error. more is appended to the error object.
 func errorBody(kind, code, more string) string {
 	return `{"error":{"type":"` + kind + `","code":"` + code + `","message":"It is so.",` +
 		`"doc_url":"https://stripe.com/docs/error-codes"` + more + `}}`

@@ -30,9 +30,9 @@ const (
 		"4242424242424242 4242 4242 4242 4242 "
 )
 
-// intentWithSecrets is an intent with secrets in every field that takes a text.
-// Metadata is searched for secrets alone: a number as long as a card's may be a
-// booking's there.
+// intentWithSecrets returns an intent with secrets in every text field. In
+// metadata, only secrets are redacted: a number as long as a card's may be a
+// booking number.
 func intentWithSecrets() string {
 	const text = `"` + secretsInJSON + `"`
 	nextAction := `"next_action":{"type":` + text + `,"redirect_to_url":{"url":` + text + `}}`
@@ -44,8 +44,7 @@ func intentWithSecrets() string {
 	).Replace(intentBody("succeeded"))
 }
 
-// responsesWithSecrets are answers with secrets in every place that an answer
-// has for a text.
+// responsesWithSecrets returns responses with secrets in every text.
 func responsesWithSecrets() map[string]roundTripFunc {
 	const text = `"` + secretsInJSON + `"`
 	in := intentWithSecrets()
@@ -91,8 +90,7 @@ func responsesWithSecrets() map[string]roundTripFunc {
 }
 
 // TestDo_NeverLeaksSecrets gives every kind of call bodies, headers and errors
-// full of secrets. It checks the answers, and what stripe-go or anything else
-// printed meanwhile.
+// with secrets. It checks the answers and the output of all packages.
 func TestDo_NeverLeaksSecrets(t *testing.T) {
 	calls := map[string]hold.Call{
 		"authorize": authorizeWith(minimalAuthorize, "", "k"),
@@ -136,8 +134,8 @@ func TestDo_NeverLeaksSecrets(t *testing.T) {
 	t.Logf("%d answers checked", n)
 }
 
-// printEveryWay prints an answer and what it points to, by several verbs and as
-// JSON.
+// printEveryWay prints an answer and the values that it points to, with several
+// verbs and as JSON.
 func printEveryWay(a hold.Answer) string {
 	parts := []any{a}
 	if a.Intent != nil {
@@ -183,7 +181,8 @@ func captureOutput(t *testing.T, f func()) string {
 	return <-text
 }
 
-// TestScrubber_KeepsHarmlessText keeps what an operator needs.
+// TestScrubber_KeepsHarmlessText checks that texts without secrets stay as they
+// are.
 func TestScrubber_KeepsHarmlessText(t *testing.T) {
 	wrongMode := "No such payment_intent: '" + testIntentID +
 		"'; a similar object exists in live mode, " +
@@ -209,7 +208,7 @@ func TestScrubber_KeepsHarmlessText(t *testing.T) {
 }
 
 // FuzzDo_Response checks that every response gives an answer of a known kind,
-// without secrets, and that ok comes only with the intent that was asked for.
+// without secrets, and that an ok answer has the requested intent.
 func FuzzDo_Response(f *testing.F) {
 	declined := errorBody("card_error", "card_declined",
 		`,"decline_code":"x","source":{"object":"card"}`)

@@ -3,7 +3,6 @@ package gateway_test
 import (
 	"context"
 	"maps"
-	"net/http/httptest"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -14,7 +13,7 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// simEnv is the simulator with a gateway on it, in virtual time.
+// simEnv is the Stripe simulator with a gateway, in virtual time.
 type simEnv struct {
 	t       *testing.T
 	sim     *stripesim.Sim
@@ -59,7 +58,7 @@ func (w *simEnv) checkDo(c hold.Call, want hold.AnswerKind) hold.Answer {
 	return a
 }
 
-// countEffects counts what happened to an intent.
+// countEffects counts the effects of a kind on an intent.
 func (w *simEnv) countEffects(id string, kind stripesim.EffectKind) (n int) {
 	for _, e := range w.sim.Ledger() {
 		if e.Intent == id && e.Kind == kind {
@@ -166,8 +165,8 @@ func TestSim_Cancel(t *testing.T) {
 	})
 }
 
-// TestSim_LostReply sends the same key again: it brings the outcome and no
-// second effect.
+// TestSim_LostReply checks that a retry with the same key returns the outcome
+// and has no second effect.
 func TestSim_LostReply(t *testing.T) {
 	effects := map[hold.Op]stripesim.EffectKind{
 		hold.OpCapture: stripesim.EffectCaptured, hold.OpCancel: stripesim.EffectCanceled,
@@ -194,8 +193,8 @@ func TestSim_LostReply(t *testing.T) {
 	}
 }
 
-// TestSim_LostRequest is unknown although nothing happened: the same key does
-// it.
+// TestSim_LostRequest checks that a lost request is unknown, and that a retry
+// with the same key has the effect.
 func TestSim_LostRequest(t *testing.T) {
 	for _, kind := range []stripesim.FaultKind{
 		stripesim.FaultDropRequest, stripesim.FaultHTML, stripesim.FaultUnavailable,
@@ -213,8 +212,8 @@ func TestSim_LostRequest(t *testing.T) {
 	}
 }
 
-// TestSim_StoredServerError replays a stored 500, whether the effect happened
-// or not. Only a read tells.
+// TestSim_StoredServerError replays a stored 500, with and without an effect.
+// Only a read shows the effect.
 func TestSim_StoredServerError(t *testing.T) {
 	for kind, want := range map[stripesim.FaultKind]hold.Status{
 		stripesim.FaultErrorAfter:  hold.StatusSucceeded,
@@ -259,8 +258,8 @@ func TestSim_ErrorsNotStoredForKey(t *testing.T) {
 	}
 }
 
-// TestSim_ConcurrentCalls sends a second request with the key of one that is
-// still under way, and one with another key.
+// TestSim_ConcurrentCalls sends a second request with the key of a request in
+// flight, and one with another key.
 func TestSim_ConcurrentCalls(t *testing.T) {
 	runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 		id := w.createHold(stripesim.Hold{})
@@ -279,7 +278,7 @@ func TestSim_ConcurrentCalls(t *testing.T) {
 	})
 }
 
-// TestSim_Timeout gives up on an answer that comes too late.
+// TestSim_Timeout checks a response that arrives after the timeout.
 func TestSim_Timeout(t *testing.T) {
 	runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 		id := w.createHold(stripesim.Hold{})
@@ -333,7 +332,7 @@ func TestSim_ChargeErrorCodes(t *testing.T) {
 	})
 }
 
-// TestSim_ListPages reads all pages, newest first, and meets each intent once.
+// TestSim_ListPages checks that the pages have each intent once, newest first.
 func TestSim_ListPages(t *testing.T) {
 	runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 		var want []string
@@ -370,68 +369,6 @@ func TestSim_Check(t *testing.T) {
 			t.Errorf("%+v", a)
 		}
 	})
-}
-
-// newServerEnv is the simulator behind a real listener, where a dropped
-// connection is a dropped one.
-func newServerEnv(t *testing.T) *simEnv {
-	t.Helper()
-	sim := stripesim.New(stripesim.Options{Seed: 1, EndpointRate: -1, OverallRate: -1})
-	s := httptest.NewUnstartedServer(sim.Handler())
-	s.Config.ErrorLog = discardLogger()
-	s.Start()
-	t.Cleanup(s.Close)
-	return &simEnv{t: t, sim: sim, gateway: newGateway(t, gateway.Options{BaseURL: s.URL})}
-}
-
-func TestSim_RealConnections(t *testing.T) {
-	w := newServerEnv(t)
-	for _, kind := range []stripesim.FaultKind{
-		stripesim.FaultDropRequest, stripesim.FaultDropReply, stripesim.FaultCutBody,
-		stripesim.FaultBrokenBody,
-	} {
-		id := w.createHold(stripesim.Hold{})
-		c := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k-" + id}
-		w.addFault(stripesim.FaultRule{Intent: id, Times: 2, Fault: stripesim.Fault{Kind: kind}})
-		// net/http may send it again by itself over a new connection, into the
-		// second fault or past it.
-		for range 3 {
-			if a := w.gateway.Do(t.Context(), c); a.Kind == hold.AnswerOK {
-				break
-			} else if a.Kind != hold.AnswerUnknown {
-				t.Errorf("%s: %+v", kind, a)
-			}
-		}
-		if st, _ := w.sim.Intent(id); st.Received != 10000 ||
-			w.countEffects(id, stripesim.EffectCaptured) != 1 {
-			t.Errorf("%s: %+v", kind, st)
-		}
-	}
-}
-
-// TestSim_RetransmittedByTransport checks that an answer to a second try does
-// not pass for "nothing happened". net/http sends a request with an
-// Idempotency-Key again by itself when a kept-alive connection dies, and Stripe
-// can answer the second try before it looks at the key.
-func TestSim_RetransmittedByTransport(t *testing.T) {
-	w := newServerEnv(t)
-	id := w.createHold(stripesim.Hold{})
-	// leaves an idle connection
-	w.checkDo(hold.Call{Op: hold.OpRead, PaymentIntent: id}, hold.AnswerOK)
-	lost := stripesim.Fault{Kind: stripesim.FaultDropReply}
-	locked := stripesim.Fault{Kind: stripesim.FaultLockTimeout}
-	w.addFault(stripesim.FaultRule{Intent: id, Class: stripesim.ClassCapture, Nth: 1, Fault: lost})
-	w.addFault(stripesim.FaultRule{Intent: id, Class: stripesim.ClassCapture,
-		Times: 1, Fault: locked})
-	capture := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k-" + id}
-	a := w.checkDo(capture, hold.AnswerLockTimeout)
-	if !a.Retransmitted || w.countEffects(id, stripesim.EffectCaptured) != 1 {
-		t.Errorf("retransmitted %v, captured %d times", a.Retransmitted,
-			w.countEffects(id, stripesim.EffectCaptured))
-	}
-	if a := w.checkDo(capture, hold.AnswerOK); a.Retransmitted {
-		t.Error("an ordinary call passes for a retransmitted one")
-	}
 }
 
 func TestSim_UpdateMetadata(t *testing.T) {

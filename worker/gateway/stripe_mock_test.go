@@ -12,9 +12,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// newStripeMock is Stripe's own check of requests. It rejects parameters and
-// values that its OpenAPI spec does not have, and keeps no state. It prints
-// each request, so standard output is discarded meanwhile.
+// newStripeMock returns stripe-mock, which rejects parameters and values that
+// are not in Stripe's OpenAPI spec and keeps no state. It prints each request,
+// so newStripeMock discards standard output.
 func newStripeMock(t *testing.T) http.RoundTripper {
 	t.Helper()
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
@@ -46,9 +46,9 @@ func newStripeMock(t *testing.T) http.RoundTripper {
 	})
 }
 
-// TestDo_RequestsAcceptedByStripeMock checks that each request has the
-// parameters that Stripe has, and that its answer, made from Stripe's own
-// examples, can be read.
+// TestDo_RequestsAcceptedByStripeMock checks that stripe-mock accepts each
+// request and that the gateway can read its response, which has Stripe's
+// examples.
 func TestDo_RequestsAcceptedByStripeMock(t *testing.T) {
 	mock := newStripeMock(t)
 	sent := 0

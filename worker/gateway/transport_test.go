@@ -18,7 +18,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// serveConns listens on loopback and hands each connection to serve.
+// serveConns listens on loopback and calls serve with each connection.
 func serveConns(t *testing.T, serve func(net.Conn)) (base string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -45,8 +45,8 @@ func serveConns(t *testing.T, serve func(net.Conn)) (base string) {
 	return "http://" + l.Addr().String()
 }
 
-// requestInfo reads one request and reports whether it could.
-func requestInfo(r *bufio.Reader) bool {
+// readRequest reads one request and reports whether it could.
+func readRequest(r *bufio.Reader) bool {
 	req, err := http.ReadRequest(r)
 	if err != nil {
 		return false
@@ -60,8 +60,8 @@ func writeResponse(c net.Conn, status, typ, body string) {
 		"Content-Length: %d\r\n\r\n%s", status, typ, len(body), body)
 }
 
-// TestTransport_ConnectionFailures classifies what real sockets do by whether
-// the request may have been read.
+// TestTransport_ConnectionFailures classifies failures of real sockets by
+// whether the server may have read the request.
 func TestTransport_ConnectionFailures(t *testing.T) {
 	closed := serveConns(t, func(net.Conn) {})
 	dead, err := net.Listen("tcp", "127.0.0.1:0")
@@ -83,21 +83,21 @@ func TestTransport_ConnectionFailures(t *testing.T) {
 			"connection refused", 0},
 		{"closed at once", closed, hold.AnswerUnknown, "", 0},
 		{"closed after the request", serveConns(t, func(c net.Conn) {
-			requestInfo(bufio.NewReader(c))
+			readRequest(bufio.NewReader(c))
 		}), hold.AnswerUnknown, "", 0},
 		{"closed in the body", serveConns(t, func(c net.Conn) {
-			if requestInfo(bufio.NewReader(c)) {
+			if readRequest(bufio.NewReader(c)) {
 				fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s",
 					len(ok), ok[:len(ok)/2])
 			}
 		}), hold.AnswerUnknown, "the connection broke before its end", 0},
 		{"not HTTP", serveConns(t, func(c net.Conn) {
-			if requestInfo(bufio.NewReader(c)) {
+			if readRequest(bufio.NewReader(c)) {
 				fmt.Fprintf(c, "SSH-2.0 %s %s_secret_abc\r\n\r\n", testAPIKey, testIntentID)
 			}
 		}), hold.AnswerUnknown, "not HTTP", 0},
 		{"endless headers", serveConns(t, func(c net.Conn) {
-			if requestInfo(bufio.NewReader(c)) {
+			if readRequest(bufio.NewReader(c)) {
 				fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nX: %s\r\n\r\n%s", strings.Repeat("x", 1<<20), ok)
 			}
 		}), hold.AnswerUnknown, "", 0},
@@ -107,17 +107,17 @@ func TestTransport_ConnectionFailures(t *testing.T) {
 			io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n")
 		}), "http", "https", 1), hold.AnswerUnreachable, "", 0},
 		{"502 HTML", serveConns(t, func(c net.Conn) {
-			for r := bufio.NewReader(c); requestInfo(r); {
+			for r := bufio.NewReader(c); readRequest(r); {
 				writeResponse(c, "502 Bad Gateway", "text/html", "<html>")
 			}
 		}), hold.AnswerUnknown, "502 Bad Gateway, body text/html", 0},
 		{"429 text", serveConns(t, func(c net.Conn) {
-			for r := bufio.NewReader(c); requestInfo(r); {
+			for r := bufio.NewReader(c); readRequest(r); {
 				writeResponse(c, "429 Too Many Requests", "text/plain", "slow down")
 			}
 		}), hold.AnswerRateLimited, "", 0},
 		{"good", serveConns(t, func(c net.Conn) {
-			for r := bufio.NewReader(c); requestInfo(r); {
+			for r := bufio.NewReader(c); readRequest(r); {
 				writeResponse(c, "200 OK", "application/json", ok)
 			}
 		}), hold.AnswerOK, "", 0},
@@ -153,19 +153,18 @@ func TestTransport_UntrustedCertificate(t *testing.T) {
 }
 
 // TestTransport_StaleConnection sends over a kept-alive connection that the
-// server closes. net/http sends the request again by itself, with the same key.
-// If that fails, the first try may have arrived all the same, although the last
-// error is a dial error.
+// server closes. net/http sends the request again with the same key. If that
+// fails with a dial error, the first try may still have reached the server.
 func TestTransport_StaleConnection(t *testing.T) {
 	var conns, requests atomic.Int32
 	base := serveConns(t, func(c net.Conn) {
 		first := conns.Add(1) == 1
 		r := bufio.NewReader(c)
-		if requestInfo(r) {
+		if readRequest(r) {
 			requests.Add(1)
 			writeResponse(c, "200 OK", "application/json", intentBody("succeeded"))
 		}
-		if first && requestInfo(r) { // reads a second request and closes
+		if first && readRequest(r) { // reads a second request and closes
 			requests.Add(1)
 		}
 	})
@@ -198,9 +197,9 @@ func TestTransport_StaleConnection(t *testing.T) {
 			defer c.Close()
 			l.Close() // no other connection
 			r := bufio.NewReader(c)
-			requestInfo(r)
+			readRequest(r)
 			writeResponse(c, "200 OK", "application/json", intentBody("requires_capture"))
-			requestInfo(r)
+			readRequest(r)
 		})
 		g := newGateway(t, gateway.Options{BaseURL: "http://" + l.Addr().String(), Transport: next})
 		if a := g.Do(t.Context(), callsByOp[hold.OpRead]); a.Kind != hold.AnswerOK {
@@ -214,8 +213,8 @@ func TestTransport_StaleConnection(t *testing.T) {
 	}
 }
 
-// TestTransport_TimeoutWaitingForConnection checks that a call which timed out
-// while every connection was busy was not sent.
+// TestTransport_TimeoutWaitingForConnection checks that a call is unreachable
+// if it times out while all connections are busy.
 func TestTransport_TimeoutWaitingForConnection(t *testing.T) {
 	arrived, release := make(chan struct{}), make(chan struct{})
 	var n atomic.Int32

@@ -39,7 +39,7 @@ const (
 // Store reads holds.
 type Store interface {
 	Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
-	// Page returns up to n holds of a set that come after a position.
+	// ReadPage returns up to n holds of a set that come after a position.
 	ReadPage(
 		ctx context.Context, set hold.SortedSet, after hold.Position, n int,
 	) ([]hold.ListedHold, time.Time, error)

@@ -40,7 +40,7 @@ var (
 // ScheduleStore reads holds.
 type ScheduleStore interface {
 	Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
-	// Page returns up to n holds of a set that come after a position.
+	// ReadPage returns up to n holds of a set that come after a position.
 	ReadPage(ctx context.Context, set hold.SortedSet, after hold.Position, n int) (
 		[]hold.ListedHold, time.Time, error)
 	CountHolds(ctx context.Context) (hold.Counts, error)

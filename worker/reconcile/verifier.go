@@ -34,8 +34,8 @@ type UnverifiedStore interface {
 // VerifierCaller sends the verifier's reads to Stripe. [gateway.Caller]
 // implements it.
 type VerifierCaller interface {
-	// DoWithin reserves a request, waiting at most maxWait for the budget, and
-	// sends the call. An error means that nothing was sent.
+	// ReserveAndDo reserves a request, waiting at most maxWait for the budget,
+	// and sends the call. An error means that nothing was sent.
 	ReserveAndDo(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
 	// DoEach sends calls as the budget allows and hands each answer to done,
 	// concurrently. It returns the positions of the calls that were not sent.
