@@ -89,20 +89,20 @@ func TestAccess_TokensAndRoles(t *testing.T) {
 func TestParseTokens(t *testing.T) {
 	long := strings.Repeat("s3cr3t", 5)
 	for _, c := range []struct{ text, want string }{
-		{"", "no token"},
-		{"# nothing\n\n", "no token"},
+		{"", "no tokens"},
+		{"# nothing\n\n", "no tokens"},
 		{long, "line 1: 1 words"},
 		{"desk operate " + long + " more", "line 1: 4 words"},
-		{"desk " + long + " operate", "line 1: the token (third word) has 7 bytes"},
-		{"desk admin " + long, "line 1: the role"},
-		{"# x\ndesk read s3cr3ts3cr3t", "line 2: the token (third word) has 12 bytes"},
-		{"desk read " + long + "é", "line 1: the token (third word) has characters"},
-		{long + "/ read " + long, "line 1: the name"},
-		{"cli read " + long, "line 1: the name (first word) is one of"},
-		{"a read " + long + "\na read " + long + "2", "line 2: its name"},
-		{"a read " + long + "\nb read " + long, "line 2: its token"},
-		{"a read " + strings.Repeat("s3cr3t", 90), "line 1: the token (third word) has 540 bytes"},
-		{"a read " + long + "\nb read " + strings.Repeat("s3cr3t", 900), "line 2: too long"},
+		{"desk " + long + " operate", "line 1: invalid token (third word) of 7 bytes"},
+		{"desk admin " + long, "line 1: invalid role"},
+		{"# x\ndesk read s3cr3ts3cr3t", "line 2: invalid token (third word) of 12 bytes"},
+		{"desk read " + long + "é", "line 1: invalid token (third word): want visible"},
+		{long + "/ read " + long, "line 1: invalid name"},
+		{"cli read " + long, "line 1: reserved name (first word)"},
+		{"a read " + long + "\na read " + long + "2", "line 2: duplicate name"},
+		{"a read " + long + "\nb read " + long, "line 2: duplicate token"},
+		{"a read " + strings.Repeat("s3cr3t", 90), "line 1: invalid token (third word) of 540 bytes"},
+		{"a read " + long + "\nb read " + strings.Repeat("s3cr3t", 900), "line 2: line too long"},
 	} {
 		k, err := api.ParseTokens(strings.NewReader(c.text))
 		if err == nil || !strings.Contains(err.Error(), c.want) || k != nil {

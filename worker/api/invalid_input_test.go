@@ -288,11 +288,11 @@ func TestProblemCatalog_CoversEveryCode(t *testing.T) {
 		if got := problemCode(t, a); got != code || a.status != expect {
 			t.Errorf("%s: %d %s", name, a.status, a.body)
 		}
-		if strings.Contains(a.body, "The request can't be granted") || !strings.Contains(docs, `<tr id="`+string(code)+`">`) {
+		if strings.Contains(a.body, "The request cannot be accepted") || !strings.Contains(docs, `<tr id="`+string(code)+`">`) {
 			t.Errorf("%s has no entry in the catalog", name)
 		}
 	}
-	for name, code := range declaredCodes(t, "problem.go") {
+	for name, code := range declaredCodes(t, "problem_catalog.go") {
 		if code != api.UnexpectedResponse && !strings.Contains(docs, `<tr id="`+string(code)+`">`) {
 			t.Errorf("%s has no entry in the catalog", name)
 		}

@@ -43,7 +43,7 @@ func TestLogLevel_SetAndRevert(t *testing.T) {
 				t.Errorf("%v", f)
 			}
 		}
-		ask("GET", "", readToken, 200, `"level":"info","setting":"info"}`)
+		ask("GET", "", readToken, 200, `"level":"info","configured":"info"}`)
 		ask("PUT", "?level=debug", readToken, 403, "token_read_only")
 		ask("PUT", "?level=debug", "nobody", 401, "token_invalid")
 		for _, query := range []string{"", "?level=trace", "?level=fatal", "?level=debug&for=25h", "?level=debug&for=soon", "?level=debug&for=-1h", "?level=debug&for=0s", "?level=debug&colour=red"} {
@@ -53,7 +53,7 @@ func TestLogLevel_SetAndRevert(t *testing.T) {
 			t.Error("something was changed")
 		}
 
-		ask("PUT", "?level=error&for=1h", operateToken, 200, `"level":"error","setting":"info","until":"`)
+		ask("PUT", "?level=error&for=1h", operateToken, 200, `"level":"error","configured":"info","until":"`)
 		checkLastLogged(1, "error", "front-desk")
 		time.Sleep(59 * time.Minute)
 		ask("PUT", "?level=debug", operateToken, 200, `"level":"debug"`)
@@ -66,7 +66,7 @@ func TestLogLevel_SetAndRevert(t *testing.T) {
 		synctest.Wait()
 		checkLastLogged(3, "info", "holdd")
 		ask("PUT", "?level=warn&for=24h", operateToken, 200, "")
-		ask("PUT", "?level=info&for=24h", operateToken, 200, `"level":"info","setting":"info"}`)
+		ask("PUT", "?level=info&for=24h", operateToken, 200, `"level":"info","configured":"info"}`)
 		checkLastLogged(5, "info", "front-desk")
 		time.Sleep(25 * time.Hour)
 		checkLastLogged(5, "info", "front-desk")

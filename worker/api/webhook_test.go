@@ -97,7 +97,7 @@ func TestWebhook_SignatureAndResults(t *testing.T) {
 	if a.InvalidSignatures() != 3 || a.UnauthorizedRequests() != 0 {
 		t.Errorf("%d forged", a.InvalidSignatures())
 	}
-	if n := logs.FilterMessage("a webhook was refused").Len(); n != 1 {
+	if n := logs.FilterMessage("webhook rejected: invalid signature").Len(); n != 1 {
 		t.Errorf("%d lines about refusals within a moment", n)
 	}
 	r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+api.WebhookPath, nil)

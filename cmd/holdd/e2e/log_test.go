@@ -45,7 +45,7 @@ func TestLogLevel_ChangeAtRunTime(t *testing.T) {
 	// What nobody takes back comes back by itself.
 	d.runCommand(0, []string{"log-level", "error", "--for", "200ms"})
 	storetest.WaitUntil(t, processTimeout, "the level is back", func() bool { return r.log.contains(`"from":"error","to":"info","by":"holdd"`) })
-	d.runCommand(0, []string{"log-level", "--json"}, `{"level":"info","setting":"info"}`)
+	d.runCommand(0, []string{"log-level", "--json"}, `{"level":"info","configured":"info"}`)
 	if !r.log.contains(`"from":"debug","to":"error","by":"desk"`) {
 		t.Error("who silenced the log is not in it")
 	}
