@@ -44,8 +44,8 @@ type Options struct {
 
 	Metrics http.Handler // serves /metrics; nil: 404
 	Logger  *zap.Logger  // nil: nothing is logged
-	// LogLevel is the level of Logger, which operators may change for a while.
-	// Nil: they may not.
+	// LogLevel is the level of Logger, which operators may change. Nil: they may
+	// not.
 	LogLevel *zap.AtomicLevel
 
 	MaxBatchBodyBytes int64         // size of a batch; 0: 1 MiB. Other bodies have at most 64 KiB
@@ -112,7 +112,7 @@ func New(o Options) (*API, error) {
 		&authorizationHandler{r, o.Authorizer},
 		&reconcileHandler{r, o.Reconciler},
 		&deliveryHandler{r, o.Deliveries},
-		&logLevelHandler{newLogLevelOverride(o.LogLevel, o.Logger)},
+		&logLevelHandler{newLogLevelControl(o.LogLevel, o.Logger)},
 		&healthHandler{o.Holds.ReadinessChecker, o.Version, o.Livemode},
 	} {
 		h.register(doc)

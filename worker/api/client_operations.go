@@ -95,16 +95,10 @@ func (c operationsClient) LogLevel(ctx context.Context) (l LogLevel, err error) 
 	return l, err
 }
 
-// SetLogLevel changes the daemon's log level (debug, info, warn or error) for
-// d; 0 means 15 minutes.
-func (c operationsClient) SetLogLevel(
-	ctx context.Context, level string, d time.Duration,
-) (l LogLevel, err error) {
-	v := url.Values{"level": {level}}
-	if d != 0 {
-		v.Set("for", d.String())
-	}
+// SetLogLevel changes the daemon's log level (debug, info, warn or error) until
+// it restarts.
+func (c operationsClient) SetLogLevel(ctx context.Context, level string) (l LogLevel, err error) {
 	_, err = c.conn.send(ctx, clientRequest{method: http.MethodPut,
-		path: withQuery("/v1/log-level", v)}, &l)
+		path: withQuery("/v1/log-level", url.Values{"level": {level}})}, &l)
 	return l, err
 }

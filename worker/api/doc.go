@@ -52,7 +52,7 @@
 //   - If-Match is compared in the store's script, not here.
 //   - The client never retries a change. [UnreachableError] says whether the
 //     outcome is unknown.
-//   - /v1/log-level changes the level for at most a day, and logs who did.
+//   - Changing /v1/log-level requires the role operate, and logs who did.
 //
 // Webhooks pass no access control: Stripe has no token and proves itself by the
 // signature. Before the signature is verified, a caller can use one of 64 slots

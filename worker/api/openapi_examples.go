@@ -144,7 +144,6 @@ func deliveryDocs() map[string]operationDoc {
 }
 
 func processDocs() map[string]operationDoc {
-	until := exampleHold().CreatedAt.Add(defaultLogLevelDuration)
 	return map[string]operationDoc{
 		"getReadiness": {
 			response: Readiness{Ready: true, Checks: []ReadinessCheck{
@@ -154,7 +153,7 @@ func processDocs() map[string]operationDoc {
 		"getHealth": {response: Health{Status: "ok", Version: "1.0.0"}, noProblems: true},
 		"getLogLevel": {response: LogLevel{Level: "info", Configured: "info"},
 			problems: []hold.Code{RouteNotFound}},
-		"setLogLevel": {response: LogLevel{Level: "debug", Configured: "info", Until: &until},
+		"setLogLevel": {response: LogLevel{Level: "debug", Configured: "info"},
 			problems: withProblems([][]hold.Code{parameterProblems}, RouteNotFound)},
 	}
 }
