@@ -162,13 +162,13 @@ func (a *API) ServeHTTP(unwrapped http.ResponseWriter, r *http.Request) {
 	// the route.
 	handler, pattern := a.mux.Handler(r)
 	if pattern == "" {
-		muxProblem(handler, r).write(w)
+		problemFromMux(handler, r).write(w)
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), requestInfoKey{}, c),
 		a.requestTimeout)
 	defer cancel()
-	if !exemptFromInFlightLimit(r.URL.Path) {
+	if !isExemptFromInFlightLimit(r.URL.Path) {
 		select {
 		case a.slots <- struct{}{}:
 			defer func() { <-a.slots }()
@@ -201,14 +201,14 @@ func (a *API) recoverPanic(w *trackingWriter, c *requestInfo) {
 	newInternalError().write(w)
 }
 
-// exemptFromInFlightLimit reports whether a route must answer while all
+// isExemptFromInFlightLimit reports whether a route must answer while all
 // requests hang: supervisors use it.
-func exemptFromInFlightLimit(path string) bool {
+func isExemptFromInFlightLimit(path string) bool {
 	return path == "/healthz" || path == "/readyz" || path == "/metrics"
 }
 
-// muxProblem turns the mux's 404 and 405 into problems.
-func muxProblem(h http.Handler, r *http.Request) problemWithAllow {
+// problemFromMux turns the mux's 404 and 405 into problems.
+func problemFromMux(h http.Handler, r *http.Request) problemWithAllow {
 	rec := &headerRecorder{header: http.Header{}}
 	h.ServeHTTP(rec, r)
 	path := truncate(r.URL.Path, 100)

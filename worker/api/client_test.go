@@ -49,7 +49,7 @@ func TestClient_ServerUnreachable(t *testing.T) {
 	}
 }
 
-// A change whose answer is lost may have been done.
+// The outcome of a change whose response is lost is unknown.
 func TestClient_ResponseLost(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) }))
 	defer s.Close()

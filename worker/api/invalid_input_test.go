@@ -19,8 +19,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// problemCode reads a problem and checks that it is a whole one; "" for an
-// answer that is no problem.
+// problemCode returns the code of a complete problem, and "" for any other
+// response.
 func problemCode(t testing.TB, a response) hold.Code {
 	t.Helper()
 	if a.status < 400 {
@@ -213,7 +213,7 @@ func TestReadBody_ContentTypes(t *testing.T) {
 	}
 }
 
-// A body whose length isn't announced is bounded as well.
+// A body without a Content-Length is bounded as well.
 func TestReadBody_ChunkedTooLarge(t *testing.T) {
 	m := newFakeHolds()
 	s, _ := startServer(t, api.Options{Holds: holdsOf(m)})
@@ -230,8 +230,8 @@ func TestReadBody_ChunkedTooLarge(t *testing.T) {
 	}
 }
 
-// declaredCodes reads the codes that a file declares, so that a new one can't
-// be forgotten.
+// declaredCodes returns the codes that a file declares, so that the test covers
+// new ones.
 func declaredCodes(t *testing.T, file string) map[string]hold.Code {
 	t.Helper()
 	f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)

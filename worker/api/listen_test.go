@@ -75,7 +75,7 @@ func TestListen_UnixSocket(t *testing.T) {
 		t.Errorf("the socket is left behind: %v", err)
 	}
 
-	// What a dead process left is replaced.
+	// The socket of a dead process is replaced.
 	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +87,7 @@ func TestListen_UnixSocket(t *testing.T) {
 	}
 	l.Close()
 
-	// What is no socket is somebody's file.
+	// A file that is not a socket is left alone.
 	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestListen_UnixSocket(t *testing.T) {
 	}
 }
 
-// Of many that start at one stale socket exactly one serves.
+// Of many processes that start at one stale socket, exactly one listens.
 func TestListen_UnixSocketRace(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "holdd.sock")
 	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})

@@ -12,8 +12,8 @@ import (
 	"github.com/holdd/holdd/worker/api"
 )
 
-// A token of the role operate changes the level, and a line of the log names
-// it, whatever the levels are.
+// A token with the role operate changes the level, and the log names it at any
+// level.
 func TestLogLevel_SetByOperator(t *testing.T) {
 	level := zap.NewAtomicLevelAt(zapcore.InfoLevel)
 	core, logs := observer.New(&level)
@@ -42,7 +42,7 @@ func TestLogLevel_SetByOperator(t *testing.T) {
 	}
 	ask("GET", "", readToken, 200, `"level":"info","configured":"info"}`)
 	ask("PUT", "?level=debug", readToken, 403, "token_read_only")
-	ask("PUT", "?level=debug", "nobody", 401, "token_invalid")
+	ask("PUT", "?level=debug", "unknown", 401, "token_invalid")
 	for _, query := range []string{"", "?level=trace", "?level=fatal", "?level=debug&for=1h", "?level=debug&colour=red"} {
 		ask("PUT", query, operateToken, 422, "") // checked before anything is changed
 	}
