@@ -69,7 +69,7 @@ func NewClient(address, token string) (*Client, error) {
 		TLSHandshakeTimeout: dialTimeout, MaxResponseHeaderBytes: 64 << 10}
 	if path, ok := strings.CutPrefix(address, "unix://"); ok {
 		if !strings.HasPrefix(path, "/") {
-			return nil, errRelativeSocket(address)
+			return nil, newRelativeSocketError(address)
 		}
 		c.baseURL = "http://localhost"
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -95,7 +95,7 @@ func newClient(c *connection) *Client {
 		authorizationsClient: authorizationsClient{c}, operationsClient: operationsClient{c}}
 }
 
-func errRelativeSocket(address string) error {
+func newRelativeSocketError(address string) error {
 	return fmt.Errorf("invalid address %q: want an absolute path, such as unix:///run/holdd.sock",
 		address)
 }

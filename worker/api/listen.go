@@ -21,7 +21,7 @@ const maxSocketPath = 103
 func Listen(addr string) (net.Listener, error) {
 	if path, ok := strings.CutPrefix(addr, "unix://"); ok {
 		if !strings.HasPrefix(path, "/") {
-			return nil, errRelativeSocket(addr)
+			return nil, newRelativeSocketError(addr)
 		}
 		if len(path) > maxSocketPath {
 			return nil, fmt.Errorf("invalid address %q: want a path of at most %d bytes", addr,

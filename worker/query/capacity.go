@@ -17,9 +17,9 @@ const (
 	// forecastWindows is the number of windows that divide the horizon. With
 	// more than 8 partitions there are fewer.
 	forecastWindows = 288
-	// tolerableQueue is the time that a queue may take without its holds being
-	// read.
-	tolerableQueue = 30 * time.Second
+	// shortQueueDuration is the time that a queue may take without its holds
+	// being read.
+	shortQueueDuration = 30 * time.Second
 	// maxForecastHolds bounds how many holds are read.
 	maxForecastHolds = 20_000
 )
@@ -85,7 +85,7 @@ func (f *Forecaster) Forecast(
 	if due.ExpiredLeases > 0 {
 		f.o.Wake()
 	}
-	span, busy, err := f.findQueue(ctx, &due)
+	span, busy, err := f.findBusySpan(ctx, &due)
 	if err != nil || !busy {
 		return risk, err == nil, err
 	}
@@ -101,9 +101,9 @@ func (f *Forecaster) Forecast(
 // timeSpan is a part of the horizon. Its times count from now.
 type timeSpan struct{ from, until time.Duration }
 
-// findQueue returns the span in which a long queue may build up. busy is false
-// if there is none.
-func (f *Forecaster) findQueue(
+// findBusySpan returns the span in which a long queue may build up. busy is
+// false if there is none.
+func (f *Forecaster) findBusySpan(
 	ctx context.Context, due *hold.PromoteResult,
 ) (span timeSpan, busy bool, err error) {
 	counts, err := f.store.Counts(ctx)
@@ -114,7 +114,7 @@ func (f *Forecaster) findQueue(
 	for i := range due.Lanes {
 		waiting += int64(due.Lanes[i].Ready)
 	}
-	if waiting+counts.Scheduled < f.longQueue() {
+	if waiting+counts.Scheduled < f.longQueueSize() {
 		return span, false, nil // the queue would be short even if all were due now
 	}
 	windows := min(forecastWindows, max(24, 8*forecastWindows/f.store.Partitions()))
@@ -123,20 +123,20 @@ func (f *Forecaster) findQueue(
 	if err != nil {
 		return span, false, err
 	}
-	first, last, busy := f.busyWindows(waiting, arrivals, step)
+	first, last, busy := f.findBusyWindows(waiting, arrivals, step)
 	span = timeSpan{from: time.Duration(first) * step, until: time.Duration(last+1) * step}
 	return span, busy, nil
 }
 
-// longQueue returns the number of holds that make a queue long.
-func (f *Forecaster) longQueue() int64 {
-	return int64(f.o.WriteRate) * int64(tolerableQueue/time.Second)
+// longQueueSize returns the number of holds that make a queue long.
+func (f *Forecaster) longQueueSize() int64 {
+	return int64(f.o.WriteRate) * int64(shortQueueDuration/time.Second)
 }
 
-// busyWindows returns the first and last window of a long queue, as if all
+// findBusyWindows returns the first and last window of a long queue, as if all
 // holds were of one account and kind. The first is the window in which the
 // queue was last empty.
-func (f *Forecaster) busyWindows(
+func (f *Forecaster) findBusyWindows(
 	waiting int64, arrivals []int64, step time.Duration,
 ) (first, last int, busy bool) {
 	served := int64(float64(f.o.WriteRate) * step.Seconds())
@@ -145,7 +145,7 @@ func (f *Forecaster) busyWindows(
 		if waiting == 0 {
 			empty = i
 		}
-		if waiting+arriving >= f.longQueue() {
+		if waiting+arriving >= f.longQueueSize() {
 			if !busy {
 				first, busy = empty, true
 			}

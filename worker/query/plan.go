@@ -64,7 +64,7 @@ func (p *Planner) Plan(ctx context.Context, next time.Duration) (Plan, error) {
 			return Plan{}, err
 		}
 	}
-	return b.result(), nil
+	return b.build(), nil
 }
 
 // planBuilder builds one plan.
@@ -135,7 +135,7 @@ func (b *planBuilder) addHold(h *hold.Hold, now time.Time, byDeadline bool) {
 	}
 }
 
-func (b *planBuilder) result() Plan {
+func (b *planBuilder) build() Plan {
 	for _, h := range b.hours {
 		for _, sums := range [][]hold.Sum{h.Capture, h.Cancel} {
 			sortSums(sums)

@@ -100,8 +100,8 @@ func (r *Reader) List(ctx context.Context, q Query) (Page, error) {
 		limit = defaultPageSize
 	}
 	limit = min(limit, maxPageSize)
-	sets := q.sets()
-	at, err := q.firstPosition(sets)
+	sets := q.sortedSets()
+	at, err := q.startPosition(sets)
 	if err != nil {
 		return Page{}, err
 	}
@@ -144,8 +144,8 @@ func (r *Reader) List(ctx context.Context, q Query) (Page, error) {
 	}
 }
 
-// sets returns the sorted sets that have the holds of a query, in order.
-func (q *Query) sets() []hold.SortedSet {
+// sortedSets returns the sorted sets that have the holds of a query, in order.
+func (q *Query) sortedSets() []hold.SortedSet {
 	switch {
 	case q.Reference != "":
 		return []hold.SortedSet{hold.SetReferences}
@@ -173,8 +173,8 @@ func (q *Query) matches(h *hold.Hold, now time.Time) bool {
 	return true
 }
 
-// firstPosition returns the position at which a page starts.
-func (q *Query) firstPosition(sets []hold.SortedSet) (cursor, error) {
+// startPosition returns the position at which a page starts.
+func (q *Query) startPosition(sets []hold.SortedSet) (cursor, error) {
 	at := cursor{Set: sets[0]}
 	switch {
 	case q.Cursor != "":

@@ -108,12 +108,12 @@ func (q *simulatedQueue) simulateAccount(
 			continue
 		}
 		if kind == captures {
-			q.recordLate(risk, item)
+			q.addLateCapture(risk, item)
 		}
 	}
 }
 
-func (q *simulatedQueue) recordLate(risk *event.CapacityRisk, item queuedHold) {
+func (q *simulatedQueue) addLateCapture(risk *event.CapacityRisk, item queuedHold) {
 	risk.Holds++
 	risk.Sums = hold.AddToSums(risk.Sums, item.currency, item.amount)
 	if end := q.now.Add(item.deadline); risk.FirstAt.IsZero() || end.Before(risk.FirstAt) {
