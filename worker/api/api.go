@@ -108,7 +108,7 @@ type API struct {
 	crossOrigin    *http.CrossOriginProtection
 	requestSlots   chan struct{}
 	webhookHandler *webhookHandler
-	logLevel       *logLevelOverride
+	logLevel       *logLevelControl
 	openAPIJSON    []byte // OpenAPI document
 	docsHTML       []byte // documentation page
 	unauthorized   atomic.Uint64
@@ -142,7 +142,7 @@ func New(o Options) (*API, error) {
 		mux: http.NewServeMux(), crossOrigin: http.NewCrossOriginProtection(),
 		requestSlots: make(chan struct{}, o.MaxInFlight)}
 
-	a.logLevel = newLogLevelOverride(o.LogLevel, o.Logger)
+	a.logLevel = newLogLevelControl(o.LogLevel, o.Logger)
 
 	doc := huma.NewAPI(huma.Config{
 		OpenAPI: &huma.OpenAPI{

@@ -64,9 +64,9 @@
 //     a new one happens under a lock of its folder.
 //   - A lost answer. The client never repeats a change by itself and says that
 //     it isn't known whether it was done ([UnreachableError]).
-//   - A log that somebody silenced, or set to debug, and forgot. /v1/log-level
-//     changes the level for a day at the most, takes the role operate, and
-//     leaves a line that tells by whom, whatever the levels are.
+//   - A log that was silenced, or left at debug. Changing the level at
+//     /v1/log-level takes the role operate, logs who did it, whatever the
+//     levels are, and lasts until the process restarts.
 //
 // Webhooks. /webhooks/stripe stands before admission: whoever calls shows by
 // the signature that it is Stripe, has no token, and may come through a proxy

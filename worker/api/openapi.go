@@ -127,8 +127,7 @@ func buildOpenAPI(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 		"alive": {example: Health{Status: "ok", Version: "1.0.0"}},
 		"logLevel": {example: LogLevel{Level: "info", Configured: "info"},
 			problems: []hold.Code{RouteNotFound}},
-		"setLogLevel": {example: LogLevel{Level: "debug", Configured: "info",
-			Until: new(plain.CreatedAt.Add(15 * time.Minute))},
+		"setLogLevel": {example: LogLevel{Level: "debug", Configured: "info"},
 			problems: []hold.Code{InvalidParameter, UnknownParameter, RouteNotFound}},
 	}
 	problem := reg.Schema(reflect.TypeFor[Problem](), true, "Problem")
