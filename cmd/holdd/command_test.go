@@ -156,7 +156,7 @@ func TestCapture_InterruptedWhileWaiting(t *testing.T) {
 	server := httptest.NewServer(handler)
 	defer server.Close()
 	code := Run(ctx, []string{"capture", "pi_stuck0001", "--yes", "--url", server.URL}, env, strings.NewReader(""), &out, &errs)
-	if code != exitUnknown || !strings.Contains(errs.String(), "interrupted: holdd has accepted this and goes on with it") {
+	if code != exitUnknown || !strings.Contains(errs.String(), "interrupted: holdd has accepted the request") {
 		t.Errorf("exit code %d: %s", code, errs.String())
 	}
 	code = Run(ctx, []string{"list"}, env, strings.NewReader(""), &out, &errs)

@@ -75,7 +75,7 @@ func TestCancel_AsksOnTerminal(t *testing.T) {
 	store, env := startFakeAPI(t)
 	store.Schedule(t.Context(), []hold.ScheduleRequest{{PaymentIntent: "pi_asked0001", Reference: "BK-1"}}, "api")
 	code, screen := runOnTerminal(t, env, "n\n", "cancel", "BK-1")
-	if code != exitFailed || !strings.Contains(screen, "Let all of BK-1 go now?") || store.holds["pi_asked0001"].CancelWanted {
+	if code != exitFailed || !strings.Contains(screen, "Release all of BK-1 now?") || store.holds["pi_asked0001"].CancelWanted {
 		t.Errorf("exit code %d: %q", code, screen)
 	}
 	code, screen = runOnTerminal(t, env, "YES\n", "cancel", "BK-1")
@@ -91,7 +91,7 @@ func TestProgressBar_OnTerminalOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, screen := runOnTerminal(t, env, "", "schedule", "--file", path)
-	if code != exitOK || !strings.Contains(screen, "2 scheduled, 0 were before, 0 refused") {
+	if code != exitOK || !strings.Contains(screen, "2 scheduled, 0 already scheduled, 0 rejected") {
 		t.Errorf("exit code %d: %q", code, screen)
 	}
 	if !strings.Contains(screen, "scheduling ... done!") {
@@ -103,10 +103,10 @@ func TestProgressBar_OnTerminalOnly(t *testing.T) {
 }
 
 func TestProgressBar_StopImmediately(t *testing.T) {
-	a := newApp(nil, strings.NewReader(""), io.Discard, io.Discard)
-	a.terminal.canDrawProgress = true
+	c := newConsole(nil, strings.NewReader(""), io.Discard, io.Discard)
+	c.canDrawProgress = true
 	for range 100 {
-		a.newProgressBar("nothing to do", 0).stop(true)
+		c.newProgressBar("nothing to do", 0).stop(true)
 	}
 }
 

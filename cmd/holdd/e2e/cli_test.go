@@ -72,7 +72,7 @@ func TestCLI_Commands(t *testing.T) {
 
 	// Amount, currency and deadline are not said: they come from Stripe.
 	d.runCommand(0, []string{"schedule", all[0].id, "--capture-at", "+36h", "--reference", "BK-1"}, "BK-1 100.00 EUR scheduled: capture")
-	d.runCommand(0, []string{"schedule", all[0].id, "--capture-at", formatOptionalTime(d.showHold("BK-1").CaptureAt), "--reference", "BK-1"}, "it was scheduled before")
+	d.runCommand(0, []string{"schedule", all[0].id, "--capture-at", formatOptionalTime(d.showHold("BK-1").CaptureAt), "--reference", "BK-1"}, "already scheduled")
 	d.runCommand(0, []string{"schedule", all[1].id, "--cancel-at", "+2d", "--reference", "BK-2"}, "BK-2 100.01 EUR scheduled: cancel")
 	d.runCommand(0, []string{"schedule", all[2].id, "--reference", "BK-3"}, "BK-3 100.02 EUR waiting")
 	d.runCommand(0, []string{"list"}, "BK-1", "BK-2", "BK-3", all[0].id)
