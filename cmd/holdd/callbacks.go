@@ -14,11 +14,14 @@ func newCallbacksCommand(out *console, env environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "callbacks", Short: "Show the state of callbacks and notifications",
 		Args: cobra.NoArgs,
-		Long: `Show the sinks of events and alerts and the state of their deliveries. The sinks are the callback and each of notify_urls.
+		Long: `Show the sinks of events and alerts and the state of their deliveries. The sinks are
+the callback and each of notify_urls.
 
-An event that a receiver has not accepted for three days is a dead letter. "holdd callbacks dead" lists dead letters, and
-"holdd callbacks replay" sends them again.`,
-		Example: "  holdd callbacks\n  holdd callbacks dead\n  holdd callbacks replay",
+An event that a receiver has not accepted for three days is a dead letter. "holdd callbacks dead"
+lists dead letters, and "holdd callbacks replay" sends them again.`,
+		Example: `  holdd callbacks
+  holdd callbacks dead
+  holdd callbacks replay`,
 	}
 	c := addConnectionFlags(cmd, out, env)
 	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, _ []string) error {
@@ -103,8 +106,10 @@ func newReplayCommand(out *console, env environment) *cobra.Command {
 		Short: "Send dead letters again: these, or all",
 		Long: `Send dead letters again: these, or all.
 
-Each keeps its webhook-id, so that a receiver can drop an event it has seen. An event that is not accepted again returns to the dead letters.`,
-		Example: "  holdd callbacks replay\n  holdd callbacks replay 0:1795858200000-0"}
+Each keeps its webhook-id, so that a receiver can drop an event it has seen. An event that is not
+accepted again returns to the dead letters.`,
+		Example: `  holdd callbacks replay
+  holdd callbacks replay 0:1795858200000-0`}
 	c := addConnectionFlags(cmd, out, env)
 	addSinkFlag(cmd, &sink)
 	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, ids []string) error {

@@ -15,7 +15,8 @@ func newCancelCommand(out *console, env environment) *cobra.Command {
 		Use: "cancel HOLD", Short: "Release a hold now",
 		Long: `Release a hold now. Once holdd accepts this, nothing captures the hold any more.
 
-The command shows booking and amount and asks for confirmation. Then it waits for the outcome. Exit code 0 means canceled.`,
+The command shows booking and amount and asks for confirmation. Then it waits for the outcome. Exit
+code 0 means canceled.`,
 		Example: "  holdd cancel BK-2071",
 	}
 	c := addChangeFlags(cmd, out, env)
@@ -24,9 +25,7 @@ The command shows booking and amount and asks for confirmation. Then it waits fo
 	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
 		return c.apply(ctx, client, args[0], holdChange{
 			question: cancelQuestion,
-			request: func(
-				ctx context.Context, client *api.Client, id string, _ bool,
-			) (hold.View, error) {
+			request: func(id string, _ bool) (hold.View, error) {
 				return client.Cancel(ctx, id, c.revision)
 			},
 			outcome: "canceled",

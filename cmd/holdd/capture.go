@@ -16,8 +16,10 @@ func newCaptureCommand(out *console, env environment) *cobra.Command {
 		Use: "capture HOLD", Short: "Capture a hold now",
 		Long: `Capture a hold now: the amount of its terms, or --amount.
 
-The command shows booking and amount and asks for confirmation. Then it waits for the outcome. Exit code 0 means captured.`,
-		Example: "  holdd capture BK-2071\n  holdd capture pi_3PxYzA2eZvKYlo2C1gQmT0aB --amount 12500 --yes",
+The command shows booking and amount and asks for confirmation. Then it waits for the outcome. Exit
+code 0 means captured.`,
+		Example: `  holdd capture BK-2071
+  holdd capture pi_3PxYzA2eZvKYlo2C1gQmT0aB --amount 12500 --yes`,
 	}
 	c := addChangeFlags(cmd, out, env)
 	c.addYesFlag(cmd)
@@ -33,9 +35,7 @@ The command shows booking and amount and asks for confirmation. Then it waits fo
 			question: func(v *hold.View) ([]labeledValue, string) {
 				return captureQuestion(v, amount)
 			},
-			request: func(
-				ctx context.Context, client *api.Client, id string, _ bool,
-			) (hold.View, error) {
+			request: func(id string, _ bool) (hold.View, error) {
 				return client.Capture(ctx, id, amount, c.revision)
 			},
 			outcome: "captured",

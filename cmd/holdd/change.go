@@ -33,10 +33,8 @@ type holdChange struct {
 	// question returns what the operator confirms before the request, or "" if
 	// the change moves no money at once. A nil question asks nothing.
 	question func(v *hold.View) (details []labeledValue, question string)
-	request  func(
-		ctx context.Context, client *api.Client, id string, confirmed bool,
-	) (hold.View, error)
-	outcome string // the state to wait for; "" waits for none
+	request  func(id string, confirmed bool) (hold.View, error)
+	outcome  string // the state to wait for; "" waits for none
 }
 
 // apply makes a change to the hold that name means, and prints the hold.
@@ -57,7 +55,7 @@ func (c *changeFlags) apply(
 		return holdName(&shown), about, err
 	}
 	err = c.send(ctx, client, describe, func(confirmed bool) (err error) {
-		v, err = change.request(ctx, client, id, confirmed)
+		v, err = change.request(id, confirmed)
 		return err
 	})
 	if err != nil {

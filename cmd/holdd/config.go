@@ -37,7 +37,8 @@ func newConfigCheckCommand(out *console, env environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Check the settings without starting the daemon",
 		Args: cobra.NoArgs,
-		Long: `Read the settings as "holdd serve" does and list all problems. Exit code 0 means that the settings are valid.`,
+		Long: `Read the settings as "holdd serve" does and list all problems. Exit code 0 means
+that the settings are valid.`,
 
 		Example: "  holdd config check --config /etc/holdd/holdd.yaml",
 	}

@@ -71,14 +71,16 @@ func newDoctorCommand(out *console, env environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Check settings, Redis and Stripe, with a hint for each fault",
 		Args: cobra.NoArgs,
-		Long: `Check the settings, the Redis and the Stripe account that "holdd serve" would use. Each check is ok, a warning, or wrong: then holdd cannot
-work. Each fault has a hint.
+		Long: `Check the settings, the Redis and the Stripe account that "holdd serve" would use.
+Each check is ok, a warning, or wrong: then holdd cannot work. Each fault has a hint.
 
-The command needs no running daemon, writes nothing to Redis, and moves no money. To learn whether the key may capture, it captures a
-PaymentIntent that does not exist. Stripe's log of requests shows this as a 404. The command takes at most half a minute.
+The command needs no running daemon, writes nothing to Redis, and moves no money. To learn whether
+the key may capture, it captures a PaymentIntent that does not exist. Stripe's log of requests shows
+this as a 404. The command takes at most half a minute.
 
 Exit code 0 means that no check is wrong; 1 means that a check is wrong.`,
-		Example: "  holdd doctor --config /etc/holdd/holdd.yaml\n  holdd doctor --json | jq '.checks[] | select(.status!=\"ok\")'",
+		Example: `  holdd doctor --config /etc/holdd/holdd.yaml
+  holdd doctor --json | jq '.checks[] | select(.status!="ok")'`,
 	}
 	load := addSettingsFlags(cmd, env)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")

@@ -24,8 +24,11 @@ func newListCommand(out *console, env environment) *cobra.Command {
 	var l listFlags
 	cmd := &cobra.Command{
 		Use: "list", Short: "List holds", Args: cobra.NoArgs,
-		Long:    `List holds. With --json the output is NDJSON: one hold a line, printed as it arrives.`,
-		Example: "  holdd list --state attention\n  holdd list --expiring-within 24h\n  holdd list --all --json | jq -r 'select(.state==\"scheduled\").id'",
+		Long: `List holds. With --json the output is NDJSON: one hold a line, printed as it
+arrives.`,
+		Example: `  holdd list --state attention
+  holdd list --expiring-within 24h
+  holdd list --all --json | jq -r 'select(.state=="scheduled").id'`,
 	}
 	c := addConnectionFlags(cmd, out, env)
 	f := cmd.Flags()

@@ -17,7 +17,8 @@ func newLogLevelCommand(out *console, env environment) *cobra.Command {
 		ValidArgs: []string{"debug", "info", "warn", "error"},
 		Long: `Show the least level that the daemon logs, or change it until the daemon restarts.
 
-Only the replica that answers changes its level. Outcomes are logged at info. The log names who changed the level.`,
+Only the replica that answers changes its level. Outcomes are logged at info. The log names who
+changed the level.`,
 		Example: "  holdd log-level debug",
 	}
 	c := addConnectionFlags(cmd, out, env)

@@ -54,7 +54,8 @@ func newRootCommand(out *console, env environment) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "holdd",
 		Short: "Captures or releases each card hold on time",
-		Long: `holdd captures or releases card authorizations ("holds") at Stripe on time, and alerts before one expires.
+		Long: `holdd captures or releases card authorizations ("holds") at Stripe on time, and
+alerts before one expires.
 
 "holdd serve" runs the daemon. The commands about holds call its HTTP API.`,
 		SilenceErrors: true, // reportError prints them, once

@@ -18,11 +18,10 @@ func newPauseCommand(out *console, env environment) *cobra.Command {
 	c := addChangeFlags(cmd, out, env)
 	c.addYesFlag(cmd)
 	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
-		return c.apply(ctx, client, args[0], holdChange{request: func(
-			ctx context.Context, client *api.Client, id string, confirmed bool,
-		) (hold.View, error) {
+		request := func(id string, confirmed bool) (hold.View, error) {
 			return client.Pause(ctx, id, c.revision, confirmed)
-		}})
+		}
+		return c.apply(ctx, client, args[0], holdChange{request: request})
 	})
 	return cmd
 }
@@ -35,14 +34,11 @@ func newResumeCommand(out *console, env environment) *cobra.Command {
 	c := addChangeFlags(cmd, out, env)
 	c.addYesFlag(cmd)
 	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
-		return c.apply(ctx, client, args[0], holdChange{
-			question: resumeQuestion,
-			request: func(
-				ctx context.Context, client *api.Client, id string, confirmed bool,
-			) (hold.View, error) {
-				return client.Resume(ctx, id, c.revision, confirmed)
-			},
-		})
+		request := func(id string, confirmed bool) (hold.View, error) {
+			return client.Resume(ctx, id, c.revision, confirmed)
+		}
+		return c.apply(ctx, client, args[0],
+			holdChange{question: resumeQuestion, request: request})
 	})
 	return cmd
 }
@@ -66,11 +62,10 @@ func newAcknowledgeCommand(out *console, env environment) *cobra.Command {
 	}
 	c := addChangeFlags(cmd, out, env)
 	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
-		return c.apply(ctx, client, args[0], holdChange{request: func(
-			ctx context.Context, client *api.Client, id string, _ bool,
-		) (hold.View, error) {
+		request := func(id string, _ bool) (hold.View, error) {
 			return client.Acknowledge(ctx, id, c.revision)
-		}})
+		}
+		return c.apply(ctx, client, args[0], holdChange{request: request})
 	})
 	return cmd
 }

@@ -18,11 +18,13 @@ func newPlanCommand(out *console, env environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "plan", Short: "Show upcoming captures and releases, and holds at risk",
 		Args: cobra.NoArgs,
-		Long: `Show the captures and releases of the time ahead, hour by hour with sums, and the holds that may expire in it, with the reason.
+		Long: `Show the captures and releases of the time ahead, hour by hour with sums, and the
+holds that may expire in it, with the reason.
 
-The first hour has the holds that are due or in progress. An action of on_expiry is in the hour in which it happens. On a terminal a
-chart of the number of holds follows.`,
-		Example: "  holdd plan --next 7d\n  holdd plan --json | jq '.at_risk[].hold.reference'",
+The first hour has the holds that are due or in progress. An action of on_expiry is in the hour in
+which it happens. On a terminal a chart of the number of holds follows.`,
+		Example: `  holdd plan --next 7d
+  holdd plan --json | jq '.at_risk[].hold.reference'`,
 	}
 	c := addConnectionFlags(cmd, out, env)
 	cmd.Flags().StringVar(&next, "next", "24h", "the time ahead: 24h, 7d")

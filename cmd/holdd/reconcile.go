@@ -31,12 +31,13 @@ func newReconcileCommand(out *console, env environment) *cobra.Command {
 		Args: cobra.NoArgs,
 		Long: `Compare the schedule with Stripe, both ways, and list the differences.
 
-A hold that is missing from the schedule and has its terms in Stripe's metadata is scheduled again. A hold that was captured or
-canceled in the Dashboard is settled. A PaymentIntent that holds money and has no terms is listed as "orphan" and not changed. The
-daemon does the same every 15 minutes.
+A hold that is missing from the schedule and has its terms in Stripe's metadata is scheduled again.
+A hold that was captured or canceled in the Dashboard is settled. A PaymentIntent that holds money
+and has no terms is listed as "orphan" and not changed. The daemon does the same every 15 minutes.
 
 If a run is in progress, the command shows its progress and findings.`,
-		Example: "  holdd reconcile --dry-run\n  holdd reconcile --json | jq '.findings[] | select(.kind==\"orphan\")'",
+		Example: `  holdd reconcile --dry-run
+  holdd reconcile --json | jq '.findings[] | select(.kind=="orphan")'`,
 	}
 	c := addConnectionFlags(cmd, out, env)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "list differences and change nothing")

@@ -13,15 +13,16 @@ func newRepartitionCommand(out *console, env environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "repartition --to N", Short: "Change the number of partitions, while no daemon runs",
 		Args: cobra.NoArgs,
-		Long: `Move the holds in Redis to another number of partitions. Several partitions spread the work over the masters of a Redis Cluster. One is
-best on a single Redis.
+		Long: `Move the holds in Redis to another number of partitions. Several partitions spread
+the work over the masters of a Redis Cluster. One is best on a single Redis.
 
-Stop all replicas first: the command refuses to run beside one, and no replica starts while it runs. If it is interrupted, no hold is
-lost, and the same command continues. Afterwards set partitions (HOLDD_PARTITIONS) to the new number and start the replicas. They act
-then on the holds that fell due meanwhile.
+Stop all replicas first: the command refuses to run beside one, and no replica starts while it runs.
+If it is interrupted, no hold is lost, and the same command continues. Afterwards set partitions
+(HOLDD_PARTITIONS) to the new number and start the replicas. They act then on the holds that fell
+due meanwhile.
 
-Before a change to fewer partitions wait until "holdd callbacks" shows no waiting events: events of partitions that are removed are not
-delivered.
+Before a change to fewer partitions wait until "holdd callbacks" shows no waiting events: events of
+partitions that are removed are not delivered.
 
 The command reads the daemon's settings file and environment to find the Redis.`,
 		Example: "  holdd repartition --to 64",

@@ -15,12 +15,13 @@ func newRescheduleCommand(out *console, env environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reschedule HOLD",
 		Short: "Change a hold's time, amount or policy; asks for confirmation if money moves at once",
-		Long: `Change a hold's terms. Terms that are not given stay. Setting one time clears the other. An empty time ("") clears it, and the hold
-then waits for a trigger.
+		Long: `Change a hold's terms. Terms that are not given stay. Setting one time clears the
+other. An empty time ("") clears it, and the hold then waits for a trigger.
 
-Money moves at once if the new time is now or past, or if on_expiry acts at once after the change. The command then shows booking
-and amount and asks for confirmation.`,
-		Example: "  holdd reschedule BK-2071 --capture-at '2026-12-02 11:00' --time-zone Europe/Paris\n  holdd reschedule BK-2071 --capture-at +6h --capture-amount 9900",
+Money moves at once if the new time is now or past, or if on_expiry acts at once after the change.
+The command then shows booking and amount and asks for confirmation.`,
+		Example: `  holdd reschedule BK-2071 --capture-at '2026-12-02 11:00' --time-zone Europe/Paris
+  holdd reschedule BK-2071 --capture-at +6h --capture-amount 9900`,
 	}
 	c := addChangeFlags(cmd, out, env)
 	c.addYesFlag(cmd)
@@ -34,9 +35,7 @@ and amount and asks for confirmation.`,
 		if err != nil {
 			return err
 		}
-		change := holdChange{request: func(
-			ctx context.Context, client *api.Client, id string, confirmed bool,
-		) (hold.View, error) {
+		change := holdChange{request: func(id string, confirmed bool) (hold.View, error) {
 			p.Confirm = confirmed
 			return client.Patch(ctx, id, p, c.revision)
 		}}

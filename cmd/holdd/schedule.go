@@ -20,15 +20,16 @@ func newScheduleCommand(out *console, env environment) *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
 		Use: "schedule PAYMENT_INTENT", Short: "Schedule a hold's capture or release",
-		Long: `Schedule a hold's capture (--capture-at) or release (--cancel-at). A hold without a time waits for a trigger, and its deadline is
-watched all the same. Repeating a command has no effect.
+		Long: `Schedule a hold's capture (--capture-at) or release (--cancel-at). A hold without a
+time waits for a trigger, and its deadline is watched all the same. Repeating a command has no
+effect.
 
-With --file the command schedules many holds. The file has one JSON object a line, as the API takes it ({"payment_intent": "pi_…",
-"capture_at": "…"}); "-" is standard input. Rejected lines are listed with their numbers, and the exit code is 1. A second run skips
-the holds that are scheduled.
+With --file the command schedules many holds. The file has one JSON object a line, as the API takes
+it ({"payment_intent": "pi_…", "capture_at": "…"}); "-" is standard input. Rejected lines are listed
+with their numbers, and the exit code is 1. A second run skips the holds that are scheduled.
 
-Money moves at once if the time is now or past, or if the hold expires within the expiry margin and has an on_expiry. The command then
-asks for confirmation.`,
+Money moves at once if the time is now or past, or if the hold expires within the expiry margin and
+has an on_expiry. The command then asks for confirmation.`,
 		Example: `  holdd schedule pi_3PxYzA2eZvKYlo2C1gQmT0aB --capture-at 2026-12-01T11:00 --time-zone Europe/Paris --reference BK-2071
   holdd schedule --file holds.ndjson`,
 	}

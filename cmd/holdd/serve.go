@@ -19,8 +19,9 @@ import (
 func newServeCommand(out *console, env environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Run the daemon", Args: cobra.NoArgs,
-		Long: `Run the daemon. Flags override environment variables, which override the settings file (--config, YAML). Secrets have no flags.
-"holdd config show" lists all settings. On SIGTERM or SIGINT the daemon finishes the calls in flight and exits.`,
+		Long: `Run the daemon. Flags override environment variables, which override the settings
+file (--config, YAML). Secrets have no flags. "holdd config show" lists all settings. On SIGTERM or
+SIGINT the daemon finishes the calls in flight and exits.`,
 		Example: "  STRIPE_API_KEY_FILE=/run/secrets/stripe REDIS_URL=redis://127.0.0.1:6379/0 holdd serve",
 	}
 	load := addSettingsFlags(cmd, env)

@@ -16,7 +16,8 @@ import (
 func newShowCommand(out *console, env environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show HOLD", Short: "Show one hold with its history", Args: requireOneHold,
-		Example: "  holdd show BK-2071\n  holdd show pi_3PxYzA2eZvKYlo2C1gQmT0aB --json",
+		Example: `  holdd show BK-2071
+  holdd show pi_3PxYzA2eZvKYlo2C1gQmT0aB --json`,
 	}
 	c := addConnectionFlags(cmd, out, env)
 	cmd.ValidArgsFunction = c.completeHolds
