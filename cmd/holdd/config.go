@@ -63,7 +63,8 @@ func newConfigShowCommand(out *console, env environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show", Short: "Show the settings in effect with their sources, without secrets",
 		Args: cobra.NoArgs,
-		Long: "Print a settings file with the settings in effect, each with its source. Secrets are left out.",
+		Long: `Print a settings file with the settings in effect, each with its source. Secrets are
+left out.`,
 	}
 	load := addSettingsFlags(cmd, env)
 	cmd.RunE = func(*cobra.Command, []string) error {

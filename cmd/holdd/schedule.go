@@ -30,7 +30,8 @@ with their numbers, and the exit code is 1. A second run skips the holds that ar
 
 Money moves at once if the time is now or past, or if the hold expires within the expiry margin and
 has an on_expiry. The command then asks for confirmation.`,
-		Example: `  holdd schedule pi_3PxYzA2eZvKYlo2C1gQmT0aB --capture-at 2026-12-01T11:00 --time-zone Europe/Paris --reference BK-2071
+		Example: `  holdd schedule pi_3PxYzA2eZvKYlo2C1gQmT0aB --capture-at 2026-12-01T11:00 \
+    --time-zone Europe/Paris --reference BK-2071
   holdd schedule --file holds.ndjson`,
 	}
 	c := addConnectionFlags(cmd, out, env)

@@ -22,7 +22,8 @@ func newServeCommand(out *console, env environment) *cobra.Command {
 		Long: `Run the daemon. Flags override environment variables, which override the settings
 file (--config, YAML). Secrets have no flags. "holdd config show" lists all settings. On SIGTERM or
 SIGINT the daemon finishes the calls in flight and exits.`,
-		Example: "  STRIPE_API_KEY_FILE=/run/secrets/stripe REDIS_URL=redis://127.0.0.1:6379/0 holdd serve",
+		Example: `  STRIPE_API_KEY_FILE=/run/secrets/stripe REDIS_URL=redis://127.0.0.1:6379/0 \
+    holdd serve`,
 	}
 	load := addSettingsFlags(cmd, env)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -7,21 +7,21 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// DeliveryAttempted implements alert.Observer, as do the methods below. A
-// sink's name comes from the settings.
+// DeliveryAttempted implements alert.Observer, as do the methods below. The
+// names of sinks come from the settings.
 func (m *metrics) DeliveryAttempted(sink, kind, result string) {
 	m.deliveries.WithLabelValues(sink, kind, result).Inc()
 }
 
-// initSinkSeries makes the series that alerts watch: a first loss is an
-// increase then, not a new series.
+// initSinkSeries creates the series that alerts watch, so that a first loss is
+// an increase.
 func (m *metrics) initSinkSeries(names []string) {
 	for _, sink := range names {
 		m.EventsDropped(sink, 0, 0)
 	}
 }
 
-// sinkBacklog is how far behind a sink is in a partition.
+// sinkBacklog is the backlog of a sink in a partition.
 type sinkBacklog struct {
 	oldestPending time.Time
 	parkedHolds   int
@@ -46,12 +46,14 @@ func (m *metrics) EventsDropped(sink string, dead, lost int64) {
 
 var (
 	backlogSecondsDesc = prometheus.NewDesc("holdd_delivery_backlog_seconds",
-		"Age of the oldest event that a sink has not taken, by this replica if it delivers to it; 0 if none waits.", []string{"sink"}, nil)
+		"Age of the oldest event that this replica has yet to deliver to a sink; 0 if none waits.",
+		[]string{"sink"}, nil)
 	parkedHoldsDesc = prometheus.NewDesc("holdd_delivery_parked_holds",
-		"Holds whose events a sink refuses while it takes those of others.", []string{"sink"}, nil)
+		"Holds whose events a sink rejects while it accepts those of others.", []string{"sink"},
+		nil)
 )
 
-// backlogCollector are read when they are asked for: an age grows by itself.
+// backlogCollector computes the age of backlogs at each scrape.
 type backlogCollector struct{ metrics *metrics }
 
 // Describe implements [prometheus.Collector].
@@ -79,15 +81,16 @@ func (b backlogCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// capacityMaxAge is how long a look at the capacity counts. Of all replicas one
-// looks, every 50 seconds; the others' last looks must not outlive it.
+// capacityMaxAge is how long a forecast of capacity is reported. One of all
+// replicas makes it every 50 seconds; an older one of another replica is stale.
 const capacityMaxAge = 3 * time.Minute
 
 var (
 	capacityAtRiskHoldsDesc = prometheus.NewDesc("holdd_capacity_at_risk_holds",
-		"Holds that will lapse before their turn because more is due within a day than the budget lets through, by the replica that looked last: take the maximum.", nil, nil)
+		"Holds that will expire before they are captured because more is due within "+
+			"a day than the budget allows, as this replica last computed: take the maximum.", nil, nil)
 	capacityAtRiskAmountDesc = prometheus.NewDesc("holdd_capacity_at_risk_minor_units",
-		"What the holds of holdd_capacity_at_risk_holds hold, in minor units of its currency.",
+		"Amount of the holds of holdd_capacity_at_risk_holds, in minor units of its currency.",
 		[]string{"currency"}, nil)
 )
 
@@ -98,7 +101,7 @@ func (m *metrics) CapacityChecked(c event.CapacityRisk) {
 	m.capacity, m.capacityCheckedAt = c, time.Now()
 }
 
-// capacityAtRiskCollector is told while it is fresh.
+// capacityAtRiskCollector reports the capacity at risk while it is current.
 type capacityAtRiskCollector struct{ metrics *metrics }
 
 // Describe implements [prometheus.Collector].

@@ -12,15 +12,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// registerBuildInfo registers what doesn't change while the process runs: what
-// it is, and how much it may ask of Stripe.
+// registerBuildInfo registers the metrics that are constant: the build, and the
+// budget of requests to Stripe.
 func (m *metrics) registerBuildInfo(version string, livemode bool, b store.Rates) {
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdd_build_info",
-		Help: "Always 1: the version that runs, and whether it moves real money."},
+		Help: "Always 1, with the version and the mode."},
 		[]string{"version", "livemode"})
 	info.WithLabelValues(version, strconv.FormatBool(livemode)).Set(1)
 	limit := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdd_budget_requests_per_second",
-		Help: "What all replicas together may send to Stripe for one account: captures (cancels as many), reads, and all together; 0 means no limit."}, []string{"class"})
+		Help: "Requests that all replicas together may send to Stripe for one account: "+
+			"captures (and as many cancels), reads, and the total; 0 means no limit."},
+		[]string{"class"})
 	limit.WithLabelValues("write").Set(float64(b.Write))
 	limit.WithLabelValues("read").Set(float64(b.Read))
 	limit.WithLabelValues("total").Set(float64(b.Total))
@@ -28,27 +30,26 @@ func (m *metrics) registerBuildInfo(version string, livemode bool, b store.Rates
 }
 
 const (
-	// forecastTimeout bounds what a scrape waits for Redis, so that it still
-	// answers within Prometheus' usual ten seconds when Redis doesn't.
+	// forecastTimeout bounds a scrape's wait for Redis. Prometheus allows ten
+	// seconds by default.
 	forecastTimeout = 3 * time.Second
-	// forecastMaxAge is how old the plan may be that a scrape tells of: it
-	// reads many holds, and deadlines don't come closer by surprise.
+	// forecastMaxAge is how long scrapes use a plan, which reads many holds.
 	forecastMaxAge = time.Minute
 )
 
-// atRiskHorizons are the times ahead for which holds at risk are counted,
-// longest first. The longest is the plan's span.
+// atRiskHorizons are the times within which holds at risk expire, longest
+// first. The longest is the plan's.
 var atRiskHorizons = []struct {
 	label string
 	span  time.Duration
 }{{"24h", 24 * time.Hour}, {"1h", time.Hour}}
 
-// readinessChecker tells what keeps this replica from working.
+// readinessChecker checks whether this replica can work.
 type readinessChecker interface {
 	Check(ctx context.Context) []health.Check
 }
 
-// planner tells which holds are at risk.
+// planner lists the holds at risk.
 type planner interface {
 	Plan(ctx context.Context, next time.Duration) (query.Plan, error)
 }
@@ -63,7 +64,7 @@ type forecastCollector struct {
 
 	mu        sync.Mutex
 	plan      query.Plan
-	plannedAt time.Time // when the plan was made; zero: there is none
+	plannedAt time.Time // zero: there is no plan
 }
 
 func newForecastCollector(r readinessChecker, p planner) *forecastCollector {
@@ -71,11 +72,15 @@ func newForecastCollector(r readinessChecker, p planner) *forecastCollector {
 		readiness: r,
 		planner:   p,
 		readyDesc: prometheus.NewDesc("holdd_ready",
-			"Whether this replica has what it needs to work, as /readyz tells: 1 or 0 for each check.", []string{"check"}, nil),
+			"Readiness of this replica, 1 or 0 for each check of /readyz.", []string{"check"}, nil),
 		atRiskHoldsDesc: prometheus.NewDesc("holdd_at_risk_holds",
-			"Open holds that may lapse for what they are (paused, refused, without a time), by how soon their deadline comes; those of an hour are among those of a day. At most 100, nearest deadline first. Those that only come too late in the queue are in holdd_capacity_at_risk_holds.", []string{"within"}, nil),
+			"Open holds that may expire for their own state (paused, refused, without a time), by the "+
+				"time until their deadline; 24h includes 1h. At most 100, nearest deadline first. "+
+				"holdd_capacity_at_risk_holds has the holds that are only too late in the queue.",
+			[]string{"within"}, nil),
 		atRiskAmountDesc: prometheus.NewDesc("holdd_at_risk_minor_units",
-			"What the holds of holdd_at_risk_holds within a day hold, in minor units of its currency.", []string{"currency"}, nil),
+			"Amount of the holds of holdd_at_risk_holds within a day, in minor units of its "+
+				"currency.", []string{"currency"}, nil),
 	}
 }
 
@@ -128,8 +133,8 @@ func (o *forecastCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// cachedPlan makes a plan, or gives the one that is recent enough. One at a
-// time: several that scrape at once share it.
+// cachedPlan returns a plan that is at most forecastMaxAge old. Simultaneous
+// scrapes share it.
 func (o *forecastCollector) cachedPlan(ctx context.Context) (query.Plan, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -138,7 +143,7 @@ func (o *forecastCollector) cachedPlan(ctx context.Context) (query.Plan, bool) {
 	}
 	p, err := o.planner.Plan(ctx, atRiskHorizons[0].span)
 	if err != nil {
-		return query.Plan{}, false // the worker has said that Redis is away
+		return query.Plan{}, false // the worker logs that Redis is unavailable
 	}
 	o.plan, o.plannedAt = p, time.Now()
 	return p, true
