@@ -275,19 +275,19 @@ func TestLoad_SecretFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w := s.Warnings(); len(w) != 1 || !strings.Contains(w[0], "everyone on this machine can read: chmod 600") {
+	if w := s.Warnings(); len(w) != 1 || !strings.Contains(w[0], "all users of this machine can read ") {
 		t.Errorf("warnings: %q", w)
 	}
 	for name, want := range map[string]string{
-		write("empty", " \n", 0o600):                    "which is empty",
-		write("lines", "sk_test_a\nb\n", 0o600):         "which has several lines",
-		write("pk", "pk_test_topsecret", 0o600):         "which is a publishable key",
-		write("short", "sk_test_", 0o600):               "which is cut short",
-		write("chars", "sk_test_topsecret!", 0o600):     "which is cut short",
-		write("junk", "topsecret", 0o600):               "which is no Stripe key",
-		write("big", strings.Repeat("k", 70000), 0o600): "which is no file of up to 64 KiB",
-		dir:                          "which is no file",
-		filepath.Join(dir, "absent"): "which can't be read: no such file",
+		write("empty", " \n", 0o600):                    ": the file is empty",
+		write("lines", "sk_test_a\nb\n", 0o600):         ": the file has several lines",
+		write("pk", "pk_test_topsecret", 0o600):         ": a publishable key",
+		write("short", "sk_test_", 0o600):               ": invalid key, cut off",
+		write("chars", "sk_test_topsecret!", 0o600):     ": invalid key, cut off",
+		write("junk", "topsecret", 0o600):               ": invalid key: want",
+		write("big", strings.Repeat("k", 70000), 0o600): ": want a file of at most 64 KiB",
+		dir:                          ": want a file",
+		filepath.Join(dir, "absent"): ": cannot read: no such file",
 	} {
 		_, err := load(name)
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "STRIPE_API_KEY_FILE") {
@@ -301,11 +301,11 @@ func TestLoad_SecretFiles(t *testing.T) {
 
 func TestLoad_MissingSettingsFile(t *testing.T) {
 	_, err := config.Load(nil, []string{testStripeKeyEnv}, "testdata/absent.yaml")
-	if want := "settings file can't be read: no such file or directory (testdata/absent.yaml)"; err == nil || err.Error() != want {
+	if want := "settings file: cannot read: no such file or directory (testdata/absent.yaml)"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %q", err, want)
 	}
 	_, err = config.Load(nil, []string{testStripeKeyEnv}, t.TempDir())
-	if err == nil || !strings.Contains(err.Error(), "give --config the path of a YAML file") {
+	if err == nil || !strings.Contains(err.Error(), "want --config to be a YAML file") {
 		t.Error(err)
 	}
 }
@@ -320,7 +320,7 @@ func TestLoad_Warnings(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := strings.Join(s.Warnings(), "\n")
-	for _, want := range []string{"holds secrets and others can read it", "redis_url carries a password", "shutdown_grace is 1s", "sends a live Stripe key to proxy.internal", "alert_thresholds has 30m"} {
+	for _, want := range []string{"has secrets and other users can read it", "redis_url: other users", "shutdown_grace: 1s", "sends a live Stripe key to proxy.internal", "alert_thresholds: 30m"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("no warning with %q in:\n%s", want, all)
 		}
@@ -360,7 +360,7 @@ func TestLoad_ListenAndRedisAddresses(t *testing.T) {
 		}
 	}
 	for _, addr := range []string{":8420", "0.0.0.0:8420", "[::]:8420", "holdd.internal:8420", "10.0.0.1:8420"} {
-		if _, err := config.Load(parseFlags(t, "--listen="+addr), []string{testStripeKeyEnv}, ""); err == nil || !strings.Contains(err.Error(), "there is no tokens_file") {
+		if _, err := config.Load(parseFlags(t, "--listen="+addr), []string{testStripeKeyEnv}, ""); err == nil || !strings.Contains(err.Error(), "tokens_file is not set") {
 			t.Errorf("%s: %v", addr, err)
 		}
 	}

@@ -53,7 +53,7 @@ var allowedImports = map[string]struct {
 		"worker/reconcile", "github.com/danielgtaylor/huma/v2", "github.com/go-json-experiment/json", "go.uber.org/zap"},
 		"the API reaches holds through the parts of the worker only"},
 	"worker/stripesim": {nil, "an independent judge shares no code with what it judges"},
-	"config": {[]string{"github.com/knadh/koanf", "github.com/spf13/pflag", "github.com/robfig/cron/v3", "go.yaml.in/yaml/v3"},
+	"config": {[]string{"github.com/spf13/pflag", "github.com/robfig/cron/v3", "go.yaml.in/yaml/v3"},
 		"settings are copied into each part's options, so they depend on none"},
 }
 

@@ -114,7 +114,7 @@ func TestProgressBar_StopImmediately(t *testing.T) {
 // well.
 func TestLogger_ConsoleOnTerminal(t *testing.T) {
 	env := []string{"STRIPE_API_KEY=sk_test_terminal", "REDIS_URL=redis://127.0.0.1:1/0", "HOLDD_SHUTDOWN_GRACE=1s"}
-	if code, screen := runOnTerminal(t, env, "", "serve"); code != exitFailed || !strings.Contains(screen, "\tWARN\tshutdown_grace is 1s") {
+	if code, screen := runOnTerminal(t, env, "", "serve"); code != exitFailed || !strings.Contains(screen, "\tWARN\tshutdown_grace: 1s") {
 		t.Errorf("exit code %d: %q", code, screen)
 	}
 	if code, screen := runOnTerminal(t, append(env, "HOLDD_LOG_FORMAT=json"), "", "serve"); code != exitFailed || !strings.Contains(screen, `"level":"warn"`) {

@@ -20,7 +20,7 @@ func (m *metrics) registerBuildInfo(version string, livemode bool, b store.Rates
 		[]string{"version", "livemode"})
 	info.WithLabelValues(version, strconv.FormatBool(livemode)).Set(1)
 	limit := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdd_budget_requests_per_second",
-		Help: "Requests that all replicas together may send to Stripe for one account: "+
+		Help: "Requests that all replicas together may send to Stripe for one account: " +
 			"captures (and as many cancels), reads, and the total; 0 means no limit."},
 		[]string{"class"})
 	limit.WithLabelValues("write").Set(float64(b.Write))
