@@ -84,7 +84,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	m.initSinkSeries(notifier.SinkNames())
 	m.registerBuildInfo(o.Version, stripe.Livemode(), stripeRates(o.Settings, stripe.Livemode()))
 	m.registerCounts(handler)
-	m.registry.MustRegister(newForecastCollector(w.Readiness, w.Planner))
+	m.registry.MustRegister(
+		collectorFunc((&forecast{readiness: w.Readiness, planner: w.Planner}).collect))
 	listener, err := api.Listen(o.Settings.Listen)
 	if err != nil {
 		return err

@@ -54,64 +54,49 @@ type planner interface {
 	Plan(ctx context.Context, next time.Duration) (query.Plan, error)
 }
 
-// forecastCollector is asked when somebody scrapes, and costs nothing
-// otherwise. What can't be told for the moment is left out: an old figure would
-// look like good news.
-type forecastCollector struct {
-	readiness                                    readinessChecker
-	planner                                      planner
-	readyDesc, atRiskHoldsDesc, atRiskAmountDesc *prometheus.Desc
+var (
+	readyDesc = newDesc("holdd_ready",
+		"Readiness of this replica, 1 or 0 for each check of /readyz.", "check")
+	atRiskHoldsDesc = newDesc("holdd_at_risk_holds",
+		"Open holds that may expire for their own state (paused, refused, without a time), by the "+
+			"time until their deadline; 24h includes 1h. At most 100, nearest deadline first. "+
+			"holdd_capacity_at_risk_holds has the holds that are only too late in the queue.",
+		"within")
+	atRiskAmountDesc = newDesc("holdd_at_risk_minor_units",
+		"Amount of the holds of holdd_at_risk_holds within a day, in minor units of its currency.",
+		"currency")
+)
+
+// forecast reports readiness and holds at risk. It leaves out what it cannot
+// read, because an old number would look like good news.
+type forecast struct {
+	readiness readinessChecker
+	planner   planner
 
 	mu        sync.Mutex
 	plan      query.Plan
 	plannedAt time.Time // zero: there is no plan
 }
 
-func newForecastCollector(r readinessChecker, p planner) *forecastCollector {
-	return &forecastCollector{
-		readiness: r,
-		planner:   p,
-		readyDesc: prometheus.NewDesc("holdd_ready",
-			"Readiness of this replica, 1 or 0 for each check of /readyz.", []string{"check"}, nil),
-		atRiskHoldsDesc: prometheus.NewDesc("holdd_at_risk_holds",
-			"Open holds that may expire for their own state (paused, refused, without a time), by the "+
-				"time until their deadline; 24h includes 1h. At most 100, nearest deadline first. "+
-				"holdd_capacity_at_risk_holds has the holds that are only too late in the queue.",
-			[]string{"within"}, nil),
-		atRiskAmountDesc: prometheus.NewDesc("holdd_at_risk_minor_units",
-			"Amount of the holds of holdd_at_risk_holds within a day, in minor units of its "+
-				"currency.", []string{"currency"}, nil),
-	}
-}
-
-// Describe implements [prometheus.Collector].
-func (o *forecastCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- o.readyDesc
-	ch <- o.atRiskHoldsDesc
-	ch <- o.atRiskAmountDesc
-}
-
-// Collect implements [prometheus.Collector].
-func (o *forecastCollector) Collect(ch chan<- prometheus.Metric) {
+func (f *forecast) collect(send sendGauge) {
 	ctx, cancel := context.WithTimeout(context.Background(), forecastTimeout)
 	defer cancel()
 	redis := true
-	for _, c := range o.readiness.Check(ctx) {
+	for _, c := range f.readiness.Check(ctx) {
 		v := 0.0
 		if c.OK {
 			v = 1
 		}
 		redis = redis && (c.OK || c.Name != "redis")
-		ch <- prometheus.MustNewConstMetric(o.readyDesc, prometheus.GaugeValue, v, c.Name)
+		send(readyDesc, v, c.Name)
 	}
 	if !redis {
 		return
 	}
-	p, ok := o.cachedPlan(ctx)
+	p, ok := f.cachedPlan(ctx)
 	if !ok {
 		return
 	}
-	sums := map[string]int64{}
 	for _, h := range atRiskHorizons {
 		n := 0
 		for i := range p.AtRisk {
@@ -119,32 +104,31 @@ func (o *forecastCollector) Collect(ch chan<- prometheus.Metric) {
 				n++
 			}
 		}
-		ch <- prometheus.MustNewConstMetric(o.atRiskHoldsDesc, prometheus.GaugeValue, float64(n),
-			h.label)
+		send(atRiskHoldsDesc, float64(n), h.label)
 	}
+	sums := map[string]int64{}
 	for i := range p.AtRisk {
 		if h := &p.AtRisk[i].Hold; h.Currency != "" {
 			sums[h.Currency] += h.Amount
 		}
 	}
 	for currency, sum := range sums {
-		ch <- prometheus.MustNewConstMetric(o.atRiskAmountDesc, prometheus.GaugeValue, float64(sum),
-			currency)
+		send(atRiskAmountDesc, float64(sum), currency)
 	}
 }
 
 // cachedPlan returns a plan that is at most forecastMaxAge old. Simultaneous
 // scrapes share it.
-func (o *forecastCollector) cachedPlan(ctx context.Context) (query.Plan, bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if !o.plannedAt.IsZero() && time.Since(o.plannedAt) < forecastMaxAge {
-		return o.plan, true
+func (f *forecast) cachedPlan(ctx context.Context) (query.Plan, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.plannedAt.IsZero() && time.Since(f.plannedAt) < forecastMaxAge {
+		return f.plan, true
 	}
-	p, err := o.planner.Plan(ctx, atRiskHorizons[0].span)
+	p, err := f.planner.Plan(ctx, atRiskHorizons[0].span)
 	if err != nil {
 		return query.Plan{}, false // the worker logs that Redis is unavailable
 	}
-	o.plan, o.plannedAt = p, time.Now()
+	f.plan, f.plannedAt = p, time.Now()
 	return p, true
 }

@@ -90,7 +90,7 @@ func newMetrics() *metrics {
 			"Events that a sink did not get: dead letters, which can be replayed, and events "+
 				"trimmed from the stream.", "sink", "reason"),
 	}
-	registry.MustRegister(backlogCollector{m}, capacityAtRiskCollector{m},
+	registry.MustRegister(collectorFunc(m.collectBacklogs), collectorFunc(m.collectCapacity),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.initSeries()
