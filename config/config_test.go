@@ -114,7 +114,7 @@ func TestLoad_ReportsEveryProblem(t *testing.T) {
 	}
 }
 
-// What Show writes is itself a settings file that means the same, but for the
+// The output of Show is a settings file with the same settings, without the
 // secrets.
 func TestShow_RoundTrip(t *testing.T) {
 	first, err := config.Load(parseFlags(t, "--rate=7", "--schedule-capture=TZ=Europe/Paris */5 9-18 * * *"), []string{testStripeKeyEnv}, "")
@@ -141,7 +141,7 @@ func TestShow_RoundTrip(t *testing.T) {
 	}
 }
 
-// stripSources drops the sources.
+// stripSources removes the sources.
 func stripSources(shown string) string {
 	var b strings.Builder
 	for line := range strings.Lines(shown) {
@@ -242,7 +242,7 @@ func TestLoad_LayerPrecedence(t *testing.T) {
 	}
 }
 
-// A wrong value that a later layer overrides is of no concern: nothing uses it.
+// An invalid value that a later layer overrides is no problem.
 func TestLoad_IgnoresOverriddenValue(t *testing.T) {
 	if _, err := config.Load(parseFlags(t, "--rate=3"), []string{testStripeKeyEnv, "HOLDD_RATE=none"}, ""); err != nil {
 		t.Error(err)
@@ -266,10 +266,10 @@ func TestLoad_SecretFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.StripeAPIKey.Reveal() != "sk_live_abc123" || !s.Livemode() {
-		t.Error("the key was not trimmed, or is not seen as live")
+		t.Error("the key was not trimmed, or has the wrong mode")
 	}
 	if len(s.Warnings()) > 0 {
-		t.Errorf("warned about a file that is well kept: %q", s.Warnings())
+		t.Errorf("warned about a private file: %q", s.Warnings())
 	}
 	s, err = load(write("world", "sk_test_abc", 0o644))
 	if err != nil {
@@ -294,7 +294,7 @@ func TestLoad_SecretFiles(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
 		if err != nil && (strings.Contains(err.Error(), "topsecret") || strings.Contains(err.Error(), "\n")) {
-			t.Errorf("%s: too much is told: %v", name, err)
+			t.Errorf("%s: the message has a secret or several lines: %v", name, err)
 		}
 	}
 }
@@ -340,7 +340,7 @@ func TestParseAndFormatDuration(t *testing.T) {
 	}
 	for _, in := range []string{"", "d", "5", "1.5d", "1d-1h", "1d5", "5x", "999999d", "1d1d"} {
 		if d, err := config.ParseDuration(in); err == nil {
-			t.Errorf("%q was taken as %v", in, d)
+			t.Errorf("%q was parsed as %v", in, d)
 		}
 	}
 	for want, d := range map[string]time.Duration{"90d": 90 * 24 * time.Hour, "72h": 72 * time.Hour, "1h30m": 90 * time.Minute, "30s": 30 * time.Second, "0s": 0, "10m": 10 * time.Minute, "20h": 20 * time.Hour} {
@@ -366,7 +366,7 @@ func TestLoad_ListenAndRedisAddresses(t *testing.T) {
 	}
 	for _, addr := range []string{"8420", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:70000", "unix://run/h.sock", "unix:///" + strings.Repeat("x", 120)} {
 		if _, err := config.Load(parseFlags(t, "--listen="+addr), []string{testStripeKeyEnv}, ""); err == nil {
-			t.Errorf("%s was taken", addr)
+			t.Errorf("%s was accepted", addr)
 		}
 	}
 	for _, u := range []string{
@@ -379,7 +379,7 @@ func TestLoad_ListenAndRedisAddresses(t *testing.T) {
 	}
 	for _, u := range []string{"localhost:6379", "http://h", "redis://", "redis:///0", "unix://run/redis.sock", "redis://h/a b", "redis-socket:///x"} {
 		if _, err := config.Load(nil, []string{testStripeKeyEnv, "REDIS_URL=" + u}, ""); err == nil {
-			t.Errorf("%s was taken", u)
+			t.Errorf("%s was accepted", u)
 		}
 	}
 }

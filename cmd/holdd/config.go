@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -16,10 +17,7 @@ func addSettingsFlags(cmd *cobra.Command, env environment) func() (*config.Setti
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
 	config.AddFlags(cmd.Flags())
 	return func() (*config.Settings, error) {
-		if path == "" {
-			path = env.get("HOLDD_CONFIG")
-		}
-		s, err := config.Load(cmd.Flags(), env, path)
+		s, err := config.Load(cmd.Flags(), env, cmp.Or(path, env.get("HOLDD_CONFIG")))
 		return s, addExitCode(err, "")
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"os"
@@ -43,13 +44,7 @@ func addConnectionFlags(cmd *cobra.Command, out *console, env environment) *conn
 }
 
 func (c *connection) newClient() (*api.Client, error) {
-	url := c.url
-	if url == "" {
-		url = c.env.get("HOLDD_URL")
-	}
-	if url == "" {
-		url = defaultURL
-	}
+	url := cmp.Or(c.url, c.env.get("HOLDD_URL"), defaultURL)
 	token, err := c.readToken()
 	if err != nil {
 		return nil, err
@@ -110,10 +105,7 @@ func (c *connection) readToken() (string, error) {
 
 // timeZoneName returns the time zone of the flag or the environment, or "".
 func (c *connection) timeZoneName() string {
-	if c.timeZone != "" {
-		return c.timeZone
-	}
-	return c.env.get("HOLDD_TIME_ZONE")
+	return cmp.Or(c.timeZone, c.env.get("HOLDD_TIME_ZONE"))
 }
 
 func (c *connection) newTimeFormatter(now time.Time) (timeFormatter, error) {

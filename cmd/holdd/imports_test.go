@@ -106,7 +106,7 @@ func TestImports_OnlyAllowed(t *testing.T) {
 		for _, imp := range p.Imports {
 			permitted := standard[imp] || slices.ContainsFunc(allowed.may, func(may string) bool {
 				if !strings.Contains(strings.SplitN(may, "/", 2)[0], ".") {
-					// one of our own: exactly it
+					// a package of this module: exactly this one
 					return imp == modulePath+"/"+may
 				}
 				return imp == may || strings.HasPrefix(imp, may+"/")
@@ -117,7 +117,7 @@ func TestImports_OnlyAllowed(t *testing.T) {
 		}
 	}
 	if seen != len(allowedImports) {
-		t.Errorf("%d of %d walled packages were found", seen, len(allowedImports))
+		t.Errorf("%d of %d packages with rules were found", seen, len(allowedImports))
 	}
 }
 

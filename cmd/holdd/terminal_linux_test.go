@@ -15,7 +15,7 @@ import (
 )
 
 // runOnTerminal runs a command with all three streams on a terminal, and
-// returns what the person sees.
+// returns what the screen shows.
 func runOnTerminal(t *testing.T, env []string, typed string, args ...string) (code int, screen string) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
@@ -67,7 +67,7 @@ func TestColor_OnTerminalOnly(t *testing.T) {
 		}
 	}
 	if _, screen := runOnTerminal(t, env, "", "list", "--json"); strings.Contains(screen, "\x1b") {
-		t.Errorf("colours for a machine: %q", screen)
+		t.Errorf("colours in JSON: %q", screen)
 	}
 }
 
@@ -98,7 +98,7 @@ func TestProgressBar_OnTerminalOnly(t *testing.T) {
 		t.Errorf("no bar: %q", screen)
 	}
 	if _, screen := runOnTerminal(t, append(env, "TERM=dumb"), "", "schedule", "--file", path); strings.Contains(screen, "scheduling") {
-		t.Errorf("a bar on a terminal that can't redraw: %q", screen)
+		t.Errorf("a bar on a dumb terminal: %q", screen)
 	}
 }
 
@@ -110,8 +110,7 @@ func TestProgressBar_StopImmediately(t *testing.T) {
 	}
 }
 
-// On a terminal the log is for people; told to write JSON it does so there as
-// well.
+// On a terminal the log is text, unless log_format is json.
 func TestLogger_ConsoleOnTerminal(t *testing.T) {
 	env := []string{"STRIPE_API_KEY=sk_test_terminal", "REDIS_URL=redis://127.0.0.1:1/0", "HOLDD_SHUTDOWN_GRACE=1s"}
 	if code, screen := runOnTerminal(t, env, "", "serve"); code != exitFailed || !strings.Contains(screen, "\tWARN\tshutdown_grace: 1s") {
