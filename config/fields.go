@@ -43,6 +43,10 @@ const day = 24 * time.Hour
 // newFields returns the table of all settings, in the order in which they are
 // shown. Its values read and write s.
 func newFields(s *Settings) []*field {
+	return slices.Concat(connectionFields(s), engineFields(s), alertFields(s), scheduleFields(s))
+}
+
+func connectionFields(s *Settings) []*field {
 	return []*field{
 		{key: "stripe_api_key", env: "STRIPE_API_KEY", secret: true,
 			usage: "secret or restricted key of the Stripe account",
@@ -67,7 +71,11 @@ func newFields(s *Settings) []*field {
 		{key: "tokens_file",
 			usage: "file with the API's tokens; required for any address but loopback",
 			value: text(&s.TokensFile, nil)},
+	}
+}
 
+func engineFields(s *Settings) []*field {
+	return []*field{
 		{key: "partitions", defaultText: "1",
 			usage: "number of partitions of the holds; fixed once there are holds",
 			value: number(&s.Partitions, 1, 1024)},
@@ -88,7 +96,11 @@ func newFields(s *Settings) []*field {
 		{key: "shutdown_grace", defaultText: "20s",
 			usage: "time limit of calls in flight when holdd stops",
 			value: duration(&s.ShutdownGrace, time.Second, 10*time.Minute)},
+	}
+}
 
+func alertFields(s *Settings) []*field {
+	return []*field{
 		{key: "expiry_margin", defaultText: "1h",
 			usage: "how long before its deadline an open hold's on_expiry acts",
 			value: duration(&s.ExpiryMargin, time.Minute, 7*day)},
@@ -129,7 +141,11 @@ func newFields(s *Settings) []*field {
 		{key: "events_max", defaultText: "50000",
 			usage: "length to which a partition's event stream is trimmed",
 			value: number(&s.EventsMax, 100, 10_000_000)},
+	}
+}
 
+func scheduleFields(s *Settings) []*field {
+	return []*field{
 		{key: "schedule_capture", defaultText: "@every 1s",
 			usage: "when to act on due holds; deadlines do not depend on it",
 			value: text(&s.ScheduleCapture, parseCronSpec)},

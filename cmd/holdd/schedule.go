@@ -29,7 +29,7 @@ it ({"payment_intent": "pi_…", "capture_at": "…"}); "-" is standard input. R
 with their numbers, and the exit code is 1. A second run skips the holds that are scheduled.
 
 Money moves at once if the time is now or past, or if the hold expires within the expiry margin and
-has an on_expiry. The command then asks for confirmation.`,
+its on_expiry is cancel or capture. The command then asks for confirmation.`,
 		Example: `  holdd schedule pi_3PxYzA2eZvKYlo2C1gQmT0aB --capture-at 2026-12-01T11:00 \
     --time-zone Europe/Paris --reference BK-2071
   holdd schedule --file holds.ndjson`,

@@ -13,8 +13,7 @@
 // would not see. Then it stops the worker, which finishes the calls in flight
 // and returns its other claims, and then the store.
 //
-// options.go copies the settings into the options of each part. No other code
-// of the daemon reads the settings.
+// options.go copies the settings into the options of each part.
 //
 // [TuneGC] bounds the memory of the process. It is separate from [Run], because
 // a process that runs more than a daemon has its own needs.
