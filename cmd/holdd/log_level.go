@@ -23,8 +23,11 @@ changed the level.`,
 	}
 	c := addConnectionFlags(cmd, out, env)
 	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
-		l, err := client.LogLevel(ctx)
-		if err == nil && len(args) > 0 {
+		var l api.LogLevel
+		var err error
+		if len(args) == 0 {
+			l, err = client.LogLevel(ctx)
+		} else {
 			l, err = client.SetLogLevel(ctx, args[0])
 		}
 		if err != nil {

@@ -38,13 +38,8 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 	p := &prompt{out: out}
 	p.addYesFlag(cmd)
 	t.addTo(cmd)
-	f := cmd.Flags()
-	f.StringVar(&req.Account, "account", "", "connected account (acct_…), if it is not your own")
-	f.Int64Var(&req.Amount, "amount", 0,
-		"authorized amount in minor units; with --currency and --expires-at it saves a read at Stripe")
-	f.StringVar(&req.Currency, "currency", "", "ISO 4217, such as eur")
-	f.StringVar(&req.ExpiresAt, "expires-at", "", "capture_before of the charge, if you know it")
-	f.StringVarP(&file, "file", "f", "",
+	addRequestFlags(cmd, &req)
+	cmd.Flags().StringVarP(&file, "file", "f", "",
 		"schedule many holds: a file of one JSON object a line, or - for standard input")
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		return checkScheduleArgs(cmd.Flags().Changed, file, args)
@@ -67,6 +62,16 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 		return scheduleOne(ctx, c, p, client, &req)
 	})
 	return cmd
+}
+
+// addRequestFlags adds the flags that describe the authorization.
+func addRequestFlags(cmd *cobra.Command, req *hold.ScheduleRequest) {
+	f := cmd.Flags()
+	f.StringVar(&req.Account, "account", "", "connected account (acct_…), if it is not your own")
+	f.Int64Var(&req.Amount, "amount", 0,
+		"authorized amount in minor units; with --currency and --expires-at it saves a read at Stripe")
+	f.StringVar(&req.Currency, "currency", "", "ISO 4217, such as eur")
+	f.StringVar(&req.ExpiresAt, "expires-at", "", "capture_before of the charge, if you know it")
 }
 
 func checkScheduleArgs(given func(flag string) bool, file string, args []string) error {
@@ -101,8 +106,11 @@ func scheduleOne(
 	}
 	describe := func(deadline time.Time) (string, []labeledValue, error) {
 		times, err := c.newTimeFormatter(time.Now())
+		if err != nil {
+			return "", nil, err
+		}
 		expires := labeledValue{"expires", times.formatWithRelative(deadline)}
-		return requestName(req), append(about, expires), err
+		return requestName(req), append(about, expires), nil
 	}
 	var v hold.View
 	var created bool
