@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/holdd/holdd/cmd/holdd/daemon"
 	"github.com/holdd/holdd/config"
 	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/hold"
@@ -76,8 +77,8 @@ func usageErrorf(hint, format string, args ...any) error {
 	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...), hint: hint}
 }
 
-// addExitCode adds an exit code and a hint to an error of the API or the
-// settings. id is the hold that the request named, or "".
+// addExitCode adds an exit code and a hint to an error of the API, the settings
+// or the daemon. id is the hold that the request named, or "".
 func addExitCode(err error, id string) error {
 	if err == nil {
 		return nil
@@ -103,8 +104,9 @@ func addExitCode(err error, id string) error {
 		code, hint := exitCodeForProblem(p, showCommand)
 		return &exitError{code: code, err: errors.New(describeProblem(p)), hint: hint}
 	}
-	if c, ok := errors.AsType[*config.Error](err); ok {
-		return &exitError{code: exitUsage, err: c}
+	_, invalid := errors.AsType[*config.Error](err)
+	if invalid || errors.Is(err, daemon.ErrSetting) {
+		return &exitError{code: exitUsage, err: err}
 	}
 	return &exitError{code: exitFailed, err: err}
 }

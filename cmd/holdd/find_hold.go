@@ -70,28 +70,10 @@ func findHoldID(ctx context.Context, client *api.Client, name string) (string, e
 // within a second.
 func (c *connection) completeHolds(
 	cmd *cobra.Command, args []string, typed string,
-) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	client, err := c.newClient()
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
-	defer cancel()
-	query := api.ListQuery{Limit: api.MaxPageSize}
-	if !strings.HasPrefix("pi_", typed) && !strings.HasPrefix(typed, "pi_") {
-		query.Reference = typed
-	}
-	page, err := client.List(ctx, query)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var out []string
-	for i := range page.Holds {
-		v := &page.Holds[i]
+) (out []string, _ cobra.ShellCompDirective) {
+	views := c.findCompletions(cmd.Context(), args, typed)
+	for i := range views {
+		v := &views[i]
 		if v.SettledAt != nil && cmd.Name() != "show" {
 			continue
 		}
@@ -106,6 +88,27 @@ func (c *connection) completeHolds(
 		}
 	}
 	return out, cobra.ShellCompDirectiveNoFileComp
+}
+
+func (c *connection) findCompletions(
+	ctx context.Context, args []string, typed string,
+) []hold.View {
+	client, err := c.newClient()
+	if len(args) > 0 || err != nil {
+		return nil
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	query := api.ListQuery{Limit: api.MaxPageSize}
+	if !strings.HasPrefix("pi_", typed) && !strings.HasPrefix(typed, "pi_") {
+		query.Reference = typed
+	}
+	page, err := client.List(ctx, query)
+	if err != nil {
+		return nil
+	}
+	return page.Holds
 }
 
 // requireOneHold checks the argument of commands about one hold.

@@ -66,22 +66,21 @@ alerts before one expires.
 	root.SetIn(out.stdin)
 	root.SetOut(out.stdout)
 	root.SetErr(out.stderr)
+	type constructors []func(*console, environment) *cobra.Command
 	for _, group := range []struct {
 		id, title string
-		commands  []func(*console, environment) *cobra.Command
+		commands  constructors
 	}{
-		{"daemon", "The daemon:", []func(*console, environment) *cobra.Command{
+		{"daemon", "The daemon:", constructors{
 			newServeCommand, newDoctorCommand, newConfigCommand, newLogLevelCommand,
 			newRepartitionCommand,
 		}},
-		{"holds", "Holds:", []func(*console, environment) *cobra.Command{
+		{"holds", "Holds:", constructors{
 			newScheduleCommand, newListCommand, newShowCommand, newPlanCommand,
 			newRescheduleCommand, newPauseCommand, newResumeCommand, newAcknowledgeCommand,
 			newReconcileCommand, newCallbacksCommand,
 		}},
-		{"money", "Holds, moving money at once:", []func(*console, environment) *cobra.Command{
-			newCaptureCommand, newCancelCommand,
-		}},
+		{"money", "Holds, moving money at once:", constructors{newCaptureCommand, newCancelCommand}},
 	} {
 		root.AddGroup(&cobra.Group{ID: group.id, Title: group.title})
 		for _, newCommand := range group.commands {

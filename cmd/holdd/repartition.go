@@ -1,8 +1,6 @@
 package main
 
 import (
-	"errors"
-
 	"github.com/spf13/cobra"
 
 	"github.com/holdd/holdd/store"
@@ -46,11 +44,8 @@ The command reads the daemon's settings file and environment to find the Redis.`
 				}
 			})
 		bar.stop(err == nil)
-		switch {
-		case errors.Is(err, store.ErrSetting):
-			return &exitError{code: exitUsage, err: err}
-		case err != nil:
-			return &exitError{code: exitFailed, err: err}
+		if err != nil {
+			return addExitCode(err, "")
 		}
 		out.printNote("%d holds moved, this Redis has %d partitions now: set partitions "+
 			"(HOLDD_PARTITIONS) to %d and start the replicas", moved, to, to)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"runtime"
 	"runtime/debug"
@@ -34,15 +33,7 @@ SIGINT the daemon finishes the calls in flight and exits.`,
 		log, level := newLogger(s, out.stderr)
 		// Standard error cannot always be synced.
 		defer func() { _ = log.Sync() }()
-		err = runDaemon(cmd.Context(), s, log, level)
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, daemon.ErrSetting):
-			return &exitError{code: exitUsage, err: err}
-		default:
-			return &exitError{code: exitFailed, err: err}
-		}
+		return addExitCode(runDaemon(cmd.Context(), s, log, level), "")
 	}
 	return cmd
 }
