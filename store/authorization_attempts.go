@@ -9,8 +9,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// AuthorizationAttempts keeps attempts to authorize a card, each under a lease
-// for one caller.
+// AuthorizationAttempts keeps attempts to authorize a card. One caller at a
+// time has the lease of an attempt.
 type AuthorizationAttempts struct{ conn *conn }
 
 var (
@@ -19,16 +19,15 @@ var (
 	authorizeDueScript   = newScript("authorize_due")
 )
 
-// attemptTTL is how long an attempt is kept: three times as long as Stripe
-// promises to remember a key. A caller who repeats a request later meets what
-// Stripe has, or begins anew.
+// attemptTTL is how long the store keeps an attempt: three times as long as
+// Stripe guarantees to keep an idempotency key.
 const attemptTTL = 72 * time.Hour
 
-// BeginAuthorization writes an attempt down, or resumes the one with its id,
-// under a lease for the caller with this token. It creates no attempt that has
-// no state. It resumes an attempt that has no digest whatever was requested,
-// even a finished one. It returns the attempt that is stored, and the time of
-// Redis. The attempt is due for a check after checkIn.
+// BeginAuthorization records an attempt, or resumes the stored one with its id,
+// under a lease for the caller with this token. If a has no state, it only
+// resumes. If a has no digest, it resumes the attempt of any request, even a
+// finished one. It returns the stored attempt and the time of Redis. The
+// attempt is due for a check after checkIn.
 func (s *AuthorizationAttempts) BeginAuthorization(
 	ctx context.Context, a hold.AuthorizationAttempt, token string, lease, checkIn time.Duration,
 ) (hold.AuthorizationAttempt, hold.AttemptLookup, time.Time, error) {
@@ -43,8 +42,7 @@ func (s *AuthorizationAttempts) BeginAuthorization(
 	r := newReply(s.conn.runOnce(ctx, authorizeBeginScript,
 		[]string{keyAttempt + a.ID, keyOpenAttempts},
 		a.ID, a.Digest, token, lease.Milliseconds(), attemptTTL.Milliseconds(),
-		checkIn.Milliseconds(), record,
-		flagArg(a.Digest == "")))
+		checkIn.Milliseconds(), record, flagArg(a.Digest == "")))
 	now := r.time()
 	lookup, stored, begunAt := hold.AttemptLookup(r.int()), r.str(), r.time()
 	if r.err != nil {
@@ -52,8 +50,8 @@ func (s *AuthorizationAttempts) BeginAuthorization(
 	}
 	if stored != "" {
 		if err := json.Unmarshal([]byte(stored), &a); err != nil {
-			return a, 0, now, fmt.Errorf("authorization attempt %s: %w", a.ID,
-				hold.ErrUnreadableRecord)
+			return a, 0, now, fmt.Errorf("authorization attempt %s: %w",
+				a.ID, hold.ErrUnreadableRecord)
 		}
 	}
 	a.BegunAt = begunAt
@@ -63,9 +61,9 @@ func (s *AuthorizationAttempts) BeginAuthorization(
 	return a, lookup, now, nil
 }
 
-// SaveAuthorization writes the progress of an attempt, unless another caller
-// has it now. With release it gives the lease back. next is the time of the
-// next check, zero for never.
+// SaveAuthorization saves the progress of an attempt, unless another caller has
+// the lease. With release it releases the lease. next is the time of the next
+// check; zero means none.
 func (s *AuthorizationAttempts) SaveAuthorization(
 	ctx context.Context, a hold.AuthorizationAttempt, token string, release bool, next time.Time,
 ) (bool, error) {
@@ -76,7 +74,7 @@ func (s *AuthorizationAttempts) SaveAuthorization(
 	return s.save(ctx, a, token, string(record), release, next)
 }
 
-// ForgetAuthorization deletes an attempt of which no request left.
+// ForgetAuthorization deletes an attempt whose request was not sent.
 func (s *AuthorizationAttempts) ForgetAuthorization(
 	ctx context.Context, a hold.AuthorizationAttempt, token string,
 ) error {
@@ -90,8 +88,7 @@ func (s *AuthorizationAttempts) save(
 ) (bool, error) {
 	n, err := s.conn.runOnce(ctx, authorizeSaveScript, []string{keyAttempt + a.ID, keyOpenAttempts},
 		a.ID, token, record, flagArg(a.State.Finished()), flagArg(release),
-		scoreArg(next), a.Digest,
-		attemptTTL.Milliseconds()).Int64()
+		scoreArg(next), a.Digest, attemptTTL.Milliseconds()).Int64()
 	return n == 1, err
 }
 
@@ -101,7 +98,7 @@ func (s *AuthorizationAttempts) DueAuthorizations(
 ) (ids []string, now time.Time, err error) {
 	r := newReply(s.conn.runOnce(ctx, authorizeDueScript, []string{keyOpenAttempts}, clampBatch(n)))
 	now = r.time()
-	for r.more() {
+	for r.hasMore() {
 		ids = append(ids, r.str())
 	}
 	return ids, now, r.err

@@ -21,8 +21,10 @@ func storeWithPendingHolds(b *testing.B, n int) *testStore {
 		var writes []hold.RecordWrite
 		for i := from; i < min(from+1000, n); i++ {
 			w := newScheduledWrite(fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", i),
-				farFuture.Add(time.Duration(i)*time.Second), farFuture.Add(time.Duration(i)*time.Minute))
-			w.Hold.Reference, w.Placement.NextMilestone = fmt.Sprintf("BK-%06d", i), w.Hold.ExpiresAt.Add(-time.Hour)
+				farFuture.Add(time.Duration(i)*time.Second),
+				farFuture.Add(time.Duration(i)*time.Minute))
+			w.Hold.Reference, w.Placement.NextMilestone = fmt.Sprintf("BK-%06d", i),
+				w.Hold.ExpiresAt.Add(-time.Hour)
 			writes = append(writes, w)
 		}
 		e.mustCommit(writes...)
@@ -45,10 +47,12 @@ func benchmarkSizes(b *testing.B, f func(b *testing.B, e *testStore)) {
 func hundredReadyHolds(round int) []hold.RecordWrite {
 	writes := make([]hold.RecordWrite, 100)
 	for i := range writes {
-		writes[i] = newReadyWrite(fmt.Sprintf("pi_3PxYzA2eZvNew%06d%04d", round, i), hold.OpCapture, "",
+		writes[i] = newReadyWrite(fmt.Sprintf("pi_3PxYzA2eZvNew%06d%04d", round, i), hold.OpCapture,
+			"",
 			nearDeadline.Add(time.Duration(i)*time.Second))
 		writes[i].Hold.Reference = fmt.Sprintf("BK-%06d", i)
-		writes[i].Events = [][]byte{[]byte(`{"id":"evt","type":"hold.scheduled","data":{"hold":{"id":"pi_3PxYzA2eZvKYlo2C1gQmT0aB"}}}`)}
+		writes[i].Events = [][]byte{
+			[]byte(`{"id":"evt","type":"hold.scheduled","data":{"hold":{"id":"pi_3PxYzA2eZvKYlo2C1gQmT0aB"}}}`)}
 	}
 	return writes
 }
@@ -114,7 +118,8 @@ func BenchmarkCommit100Settled(b *testing.B) {
 			ends := make([]hold.RecordWrite, len(claims))
 			for i := range claims {
 				ends[i] = capturedWrite(claims[i].Hold, changedTime)
-				ends[i].Events = [][]byte{[]byte(`{"id":"evt","type":"hold.captured","data":{"hold":{"id":"pi_3PxYzA2eZvKYlo2C1gQmT0aB"}}}`)}
+				ends[i].Events = [][]byte{
+					[]byte(`{"id":"evt","type":"hold.captured","data":{"hold":{"id":"pi_3PxYzA2eZvKYlo2C1gQmT0aB"}}}`)}
 			}
 			b.StartTimer()
 			e.mustCommit(ends...)
@@ -139,7 +144,8 @@ func BenchmarkPromoteDueIdle(b *testing.B) {
 func BenchmarkPage_100Holds(b *testing.B) {
 	benchmarkSizes(b, func(b *testing.B, e *testStore) {
 		for b.Loop() {
-			listed, _, err := e.store.Page(b.Context(), hold.SetExpiring, hold.Position{Score: farFuture.UnixMilli() + 1}, 100)
+			listed, _, err := e.store.ReadPage(b.Context(), hold.SetExpiring,
+				hold.Position{Score: farFuture.UnixMilli() + 1}, 100)
 			if err != nil || len(listed) != 100 {
 				b.Fatal(len(listed), err)
 			}
@@ -155,7 +161,8 @@ func BenchmarkRedisMemoryPerHold(b *testing.B) {
 	e := storeWithPendingHolds(b, n)
 	bytes, total := map[string]float64{}, 0.0
 	for _, key := range []string{"holds", "scheduled", "expiring", "references"} {
-		bytes[key+"-B/hold"] = float64(e.rdb.MemoryUsage(b.Context(), "holdd:{0}:"+key, 0).Val()) / n
+		bytes[key+"-B/hold"] = float64(
+			e.rdb.MemoryUsage(b.Context(), "holdd:{0}:"+key, 0).Val()) / n
 		total += bytes[key+"-B/hold"]
 	}
 	bytes["B/hold"], bytes["used_memory-B/hold"] = total, (usedMemory(e)-empty)/n
@@ -184,16 +191,19 @@ func usedMemory(e *testStore) float64 {
 // worker does, 64 at a time, and measures the CPU time of Redis.
 func BenchmarkPromoteClaimCommit(b *testing.B) {
 	const n, at64 = 20_000, 64
-	event := []byte(`{"id":"evt_3PxYzA2eZvKYlo2C00000000_1764547200001_1","type":"hold.captured","timestamp":"2026-03-01T12:00:00.123Z","data":{"hold":{"id":"` +
-		strings.Repeat("x", 480) + `"},"cause":"schedule"}}`)
+	event := []byte(
+		`{"id":"evt_3PxYzA2eZvKYlo2C00000000_1764547200001_1","type":"hold.captured","timestamp":"2026-03-01T12:00:00.123Z","data":{"hold":{"id":"` +
+			strings.Repeat("x", 480) + `"},"cause":"schedule"}}`)
 	for b.Loop() {
 		b.StopTimer()
 		e := startRedis(b, store.Options{}, "--appendonly", "yes")
 		var writes []hold.RecordWrite
 		for i := range n {
 			w := newScheduledWrite(fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", i),
-				baseTime.Add(time.Duration(i)*time.Second), farFuture.Add(time.Duration(i)*time.Minute))
-			w.Hold.Reference, w.Placement.NextMilestone = fmt.Sprintf("BK-%06d", i), w.Hold.ExpiresAt.Add(-time.Hour)
+				baseTime.Add(time.Duration(i)*time.Second),
+				farFuture.Add(time.Duration(i)*time.Minute))
+			w.Hold.Reference, w.Placement.NextMilestone = fmt.Sprintf("BK-%06d", i),
+				w.Hold.ExpiresAt.Add(-time.Hour)
 			writes = append(writes, w)
 		}
 		for part := range slices.Chunk(writes, 500) {

@@ -7,15 +7,14 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Rates are the numbers of requests a second that one account may send to
-// Stripe; 0 is no limit.
+// Rates limit the requests per second of one account; 0 is no limit.
 type Rates struct {
-	Write int // captures; as many cancels, and half as many updates
+	Write int // of captures, and of cancels; updates have half of it
 	Read  int
-	Total int // of all kinds
+	Total int // of all kinds together
 }
 
-// Budget shares [Rates] between all replicas.
+// Budget shares the [Rates] of each account between all replicas.
 type Budget struct {
 	conn  *conn
 	rates Rates
@@ -26,46 +25,48 @@ var (
 	pauseScript   = newScript("pause")
 )
 
-// A bucket's burst is this part of its rate. In any second at most the rate and
-// the burst are sent. Captures and cancels meet Stripe's limit day after day,
-// so they have almost no burst. A few reads at once come from a booking system
-// that schedules several holds and waits for the answers.
+// The burst of a bucket is its rate divided by one of these. In any second, the
+// replicas send at most the rate plus the burst. Captures and cancels reach
+// Stripe's limit every day, so their burst is small. Reads have a larger one,
+// because a booking system may schedule several holds at once and wait for the
+// answers.
 const (
-	writeBurst = 100
-	otherBurst = 10
+	writeBurstDivisor = 100
+	otherBurstDivisor = 10
 )
 
-func burst(rate, part int) int { return max(1, rate/part) }
+func burstSize(rate, divisor int) int { return max(1, rate/divisor) }
 
-// TryReserve reserves up to n requests of one kind to be sent now. With 0
-// granted, wait is when the caller should try again.
+// TryReserve reserves up to n requests of one kind to send now. If it reserves
+// none, wait is the time until the next try.
 func (s *Budget) TryReserve(
 	ctx context.Context, account string, op hold.Op, n int,
-) (granted int, wait time.Duration, err error) {
+) (reserved int, wait time.Duration, err error) {
 	r, err := s.Reserve(ctx, account, op, n, 0)
 	return r.Granted, r.Wait, err
 }
 
-// Reserve reserves up to n requests of one kind to be sent within a time from
-// now, each at its moment.
+// Reserve reserves up to n requests of one kind to send within ahead from now,
+// each at its own time.
 func (s *Budget) Reserve(
 	ctx context.Context, account string, op hold.Op, n int, ahead time.Duration,
 ) (hold.Reservation, error) {
 	if n <= 0 {
 		return hold.Reservation{}, nil
 	}
-	rate, part := s.rates.Write, writeBurst
+	rate, divisor := s.rates.Write, writeBurstDivisor
 	switch {
 	case op == hold.OpRead:
-		rate, part = s.rates.Read, otherBurst
+		rate, divisor = s.rates.Read, otherBurstDivisor
 	case op == hold.OpUpdate && rate > 0:
-		// No caller waits for an update: half of the rate is left for the other
-		// kinds.
-		rate, part = max(1, rate/2), otherBurst
+		// Updates leave room in the total for the other kinds: no caller waits
+		// for an update.
+		rate, divisor = max(1, rate/2), otherBurstDivisor
 	}
 	k := newBudgetKeys(account, op)
 	r := newReply(s.conn.runOnce(ctx, reserveScript, []string{k.pause, k.kind, k.all},
-		n, rate, burst(rate, part), s.rates.Total, burst(s.rates.Total, otherBurst),
+		n, rate, burstSize(rate, divisor),
+		s.rates.Total, burstSize(s.rates.Total, otherBurstDivisor),
 		ahead.Microseconds()))
 	reserved := hold.Reservation{
 		Granted: int(r.int()), Wait: r.duration(), First: r.duration(), Step: r.duration(),
@@ -73,8 +74,8 @@ func (s *Budget) Reserve(
 	return reserved, r.err
 }
 
-// PauseAccount stops requests of one kind on all replicas for a while, after
-// Stripe found them too many.
+// PauseAccount pauses requests of one kind on all replicas for d, after Stripe
+// rejected one for its rate or its permission.
 func (s *Budget) PauseAccount(
 	ctx context.Context, account string, op hold.Op, d time.Duration,
 ) error {

@@ -105,7 +105,8 @@ func TestTryReserve_UsesTheRateAndNeverExceedsIt(t *testing.T) {
 		{store.Rates{Write: 25}, []hold.Op{hold.OpCapture}, 64, 25, 1},
 		{store.Rates{Write: 25}, []hold.Op{hold.OpCapture}, 1, 25, 1},
 		{store.Rates{Write: 25, Total: 25}, []hold.Op{hold.OpCapture, hold.OpCancel}, 64, 25, 2},
-		{store.Rates{Write: 25, Read: 80, Total: 30}, []hold.Op{hold.OpCapture, hold.OpCancel, hold.OpRead}, 64, 30, 3},
+		{store.Rates{Write: 25, Read: 80, Total: 30}, []hold.Op{hold.OpCapture, hold.OpCancel,
+			hold.OpRead}, 64, 30, 3},
 		{store.Rates{Write: 1}, []hold.Op{hold.OpCapture}, 64, 1, 1},
 		{store.Rates{Write: 7}, []hold.Op{hold.OpCancel}, 5, 7, 1},
 		{store.Rates{Write: 300}, []hold.Op{hold.OpCapture}, 64, 300, 3},
@@ -115,9 +116,11 @@ func TestTryReserve_UsesTheRateAndNeverExceedsIt(t *testing.T) {
 		t.Run(fmt.Sprintf("%+v, %v, %d at once", c.b, c.ops, c.n), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				grants, asked := reserveFor(t, openThreeStores(t, c.b), c.ops, "acct_a", c.n, seconds*time.Second)
+				grants, asked := reserveFor(t, openThreeStores(t, c.b), c.ops, "acct_a",
+					c.n, seconds*time.Second)
 				if most := mostInOneSecond(grants); most > c.limit+c.burst {
-					t.Errorf("%d in one second, allowed are %d and a burst of %d", most, c.limit, c.burst)
+					t.Errorf("%d in one second, allowed are %d and a burst of %d", most, c.limit,
+						c.burst)
 				}
 				got := countGranted(grants)
 				if got > c.limit*seconds+c.burst || got < c.limit*seconds*95/100-1 {
@@ -153,7 +156,8 @@ func TestTryReserve_KeepsAccountsAndKindsApart(t *testing.T) {
 				t.Errorf("%q: %d more", account, c)
 			}
 		}
-		if n, wait, err := s[1].TryReserve(t.Context(), "", hold.OpCapture, 0); n != 0 || err != nil {
+		if n, wait, err := s[1].TryReserve(t.Context(), "", hold.OpCapture, 0); n != 0 ||
+			err != nil {
 			t.Errorf("of nothing: %d, %s, %v", n, wait, err)
 		}
 		for range 5 {
@@ -171,7 +175,8 @@ func TestTryReserve_FullBucketGrantsItsBurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := storetest.StartInProcess(t)
 		for _, rate := range []int{1, 2, 3, 7, 10, 19, 20, 25, 33, 99, 100, 999, 1000, 12_345} {
-			s := mustOpen(t, store.Options{URL: m.URL(), Dialer: m.Dial, Rates: store.Rates{Write: rate, Total: rate}})
+			s := mustOpen(t, store.Options{URL: m.URL(), Dialer: m.Dial,
+				Rates: store.Rates{Write: rate, Total: rate}})
 			for round := range 5 {
 				time.Sleep(2*time.Second + 137*time.Microsecond) // the bubble's
 				if n, wait, err := s.TryReserve(t.Context(), fmt.Sprint(rate), hold.OpCapture,
@@ -206,7 +211,8 @@ func TestPauseAccount_StopsAllReplicas(t *testing.T) {
 			if n, _, err := s[i].TryReserve(ctx, "acct_a", hold.OpCancel, 3); n != 3 || err != nil {
 				t.Errorf("another kind: %d, %v", n, err)
 			}
-			if n, _, err := s[i].TryReserve(ctx, "acct_b", hold.OpCapture, 3); n != 3 || err != nil {
+			if n, _, err := s[i].TryReserve(ctx, "acct_b", hold.OpCapture, 3); n != 3 ||
+				err != nil {
 				t.Errorf("another account: %d, %v", n, err)
 			}
 		}
@@ -257,7 +263,8 @@ func TestReserve_AheadLosesNothingToLateCallers(t *testing.T) {
 								inVain++
 							}
 							for n := range r.Granted {
-								grants = append(grants, granted{time.Now().Add(r.First + time.Duration(n)*r.Step), 1})
+								grants = append(grants,
+									granted{time.Now().Add(r.First + time.Duration(n)*r.Step), 1})
 							}
 							mu.Unlock()
 							// the bubble's: each is late in its own way
@@ -288,8 +295,9 @@ func TestTryReserve_OnRedis(t *testing.T) {
 	const rate, goal = 4000, 2000
 	var stores []*store.Store
 	for range 3 {
-		stores = append(stores, mustOpen(t, store.Options{URL: r.URL(), Rates: store.Rates{Write: rate,
-			Total: 2 * rate}}))
+		stores = append(stores,
+			mustOpen(t, store.Options{URL: r.URL(), Rates: store.Rates{Write: rate,
+				Total: 2 * rate}}))
 	}
 	began := time.Now()
 	var mu sync.Mutex

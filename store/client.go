@@ -13,18 +13,19 @@ import (
 
 const (
 	defaultPoolSize = 16
-	// defaultTimeout bounds what a URL leaves open. A claim's reply must arrive
-	// long before its lease ends.
+	// defaultTimeout is the default of the timeouts in a URL. The reply to a
+	// claim must arrive long before its lease ends.
 	defaultTimeout = 3 * time.Second
 	// noRetries keeps go-redis from repeating a command whose reply was lost. A
-	// repeated claim would leave the holds of the first one leased until their
-	// leases end. Each caller of the store retries by itself, knowing what is
-	// at stake. A Cluster's client still follows redirections, and repeats what
-	// a closing connection swallowed: there such a wait can happen.
+	// repeated claim would leave the holds of the first claim leased until
+	// their leases end. The callers of the store retry instead. A Cluster
+	// client still follows redirections and repeats commands that were lost
+	// when a connection closed, so there such a claim can be repeated.
 	noRetries = -1
 )
 
-// newClient returns a client for a URL in one of the forms of [Options].
+// newClient returns a client for a URL in one of the forms that [Options]
+// accepts.
 func newClient(o Options) (redis.UniversalClient, error) {
 	if o.PoolSize == 0 {
 		o.PoolSize = defaultPoolSize
@@ -49,8 +50,8 @@ func newClient(o Options) (redis.UniversalClient, error) {
 	case "cluster":
 		return newClusterClient(plain, o)
 	default:
-		return nil, settingErrorf(
-			"invalid redis_url: want the scheme redis, rediss, unix, redis+sentinel or redis+cluster, got %q", scheme)
+		return nil, settingErrorf("invalid redis_url: want the scheme redis, rediss, unix, "+
+			"redis+sentinel or redis+cluster, got %q", scheme)
 	}
 }
 
@@ -60,7 +61,7 @@ func newServerClient(plain string, o Options) (redis.UniversalClient, error) {
 		return nil, invalidURLError(err)
 	}
 	c.MaxRetries, c.DialerRetries, c.ContextTimeoutEnabled = noRetries, 1, true
-	c.PoolSize, c.Dialer, c.MaintNotificationsConfig = o.PoolSize, o.Dialer, noNotifications()
+	c.PoolSize, c.Dialer, c.MaintNotificationsConfig = o.PoolSize, o.Dialer, disabledNotifications()
 	setDefaultTimeouts(&c.ReadTimeout, &c.WriteTimeout, &c.DialTimeout)
 	return redis.NewClient(c), nil
 }
@@ -85,12 +86,12 @@ func newClusterClient(plain string, o Options) (redis.UniversalClient, error) {
 		return nil, invalidURLError(err)
 	}
 	c.MaxRetries, c.DialerRetries, c.ContextTimeoutEnabled = noRetries, 1, true
-	c.PoolSize, c.Dialer, c.MaintNotificationsConfig = o.PoolSize, o.Dialer, noNotifications()
+	c.PoolSize, c.Dialer, c.MaintNotificationsConfig = o.PoolSize, o.Dialer, disabledNotifications()
 	setDefaultTimeouts(&c.ReadTimeout, &c.WriteTimeout, &c.DialTimeout)
 	return redis.NewClusterClient(c), nil
 }
 
-func noNotifications() *maintnotifications.Config {
+func disabledNotifications() *maintnotifications.Config {
 	return &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 }
 
@@ -102,23 +103,23 @@ func setDefaultTimeouts(timeouts ...*time.Duration) {
 	}
 }
 
-// normalizeHosts turns host,host,… into the form of go-redis: the first host,
-// the rest as addr parameters.
+// normalizeHosts converts a list of hosts to the form that go-redis parses: the
+// first host, and the others as addr parameters.
 func normalizeHosts(raw string, many bool) (string, error) {
 	u, err := url.Parse(raw)
 	if err != nil && many {
-		return splitHosts(raw), nil // several host:port pairs are not a valid authority
+		return moveHostsToQuery(raw), nil // url.Parse rejects several host:port pairs
 	}
 	if err != nil {
 		return "", invalidURLError(err)
 	}
 	if strings.Contains(u.Host, ",") {
-		return splitHosts(raw), nil
+		return moveHostsToQuery(raw), nil
 	}
 	return raw, nil
 }
 
-func splitHosts(raw string) string {
+func moveHostsToQuery(raw string) string {
 	scheme, rest, _ := strings.Cut(raw, "://")
 	end := strings.IndexAny(rest, "/?")
 	if end < 0 {
@@ -141,8 +142,9 @@ func splitHosts(raw string) string {
 	return scheme + "://" + user + hosts[0] + tail
 }
 
-// invalidURLError reports a URL that cannot be used. The text of url.Parse may
-// quote the password; what go-redis says of parameters does not.
+// invalidURLError returns the error for a URL that cannot be parsed. It leaves
+// out the text of url.Parse, which may quote the password. The errors of
+// go-redis about parameters do not.
 func invalidURLError(err error) error {
 	var urlError *url.Error
 	if errors.As(err, &urlError) {
@@ -157,7 +159,7 @@ func unreachableError(rawURL string, err error) error {
 		redactURL(rawURL), err)
 }
 
-// redactURL is a URL without its password and parameters.
+// redactURL returns a URL without its password and parameters.
 func redactURL(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 
 var commitScript = newScript("commit")
 
-// commitKeys are the keys of commit.lua, which sees the index of NAME as
-// KEY_NAME.
+// commitKeys are the keys of commit.lua, which uses KEY_NAME as the index of
+// NAME in KEYS.
 var commitKeys = []struct {
 	name string
 	of   func(*partitionKeys) string
@@ -31,16 +31,16 @@ var commitKeys = []struct {
 	{"REFRESH", func(k *partitionKeys) string { return k.refresh }},
 }
 
-func commitKeyConstants() []constant {
-	out := make([]constant, len(commitKeys))
+func commitKeyConstants() []luaConstant {
+	out := make([]luaConstant, len(commitKeys))
 	for i, key := range commitKeys {
-		out[i] = constant{"KEY_" + key.name, i + 1}
+		out[i] = luaConstant{"KEY_" + key.name, i + 1}
 	}
 	return out
 }
 
-// Arguments of one write, in the order in which commit.lua gets them.
-// commit.lua explains each.
+// Arguments of one write, in the order in which commit.lua gets them. The
+// script documents each.
 const (
 	writeID = iota
 	writeVersion
@@ -61,22 +61,31 @@ const (
 )
 
 var writeArgs = argNames{"WRITE", []string{
-	writeID: "ID", writeVersion: "VERSION", writeRecord: "RECORD", writeScheduled: "SCHEDULED",
-	writeLeased: "LEASED", writeExpiring: "EXPIRING", writeSettled: "SETTLED",
-	writeAttention:  "ATTENTION",
-	writeUnverified: "UNVERIFIED", writeMirror: "MIRROR", writeLane: "LANE",
+	writeID:              "ID",
+	writeVersion:         "VERSION",
+	writeRecord:          "RECORD",
+	writeScheduled:       "SCHEDULED",
+	writeLeased:          "LEASED",
+	writeExpiring:        "EXPIRING",
+	writeSettled:         "SETTLED",
+	writeAttention:       "ATTENTION",
+	writeUnverified:      "UNVERIFIED",
+	writeMirror:          "MIRROR",
+	writeLane:            "LANE",
 	writeDeadline:        "DEADLINE",
-	writeReferenceRemove: "REFERENCE_REMOVE", writeReferenceAdd: "REFERENCE_ADD",
-	writeEventCount: "EVENT_COUNT",
+	writeReferenceRemove: "REFERENCE_REMOVE",
+	writeReferenceAdd:    "REFERENCE_ADD",
+	writeEventCount:      "EVENT_COUNT",
 }}
 
-// unchanged leaves a hold's score in a set as it is.
-const unchanged = "="
+// keepScore keeps a hold's score in a set.
+const keepScore = "="
 
-// Commit writes changes, each whole or not at all. ok[i] is false where another
-// writer was first. A write that is sent again, because its reply was lost, is
-// committed once and reported as committed both times. After an error each
-// write may or may not have happened. A hold must not be named twice.
+// Commit commits writes to holds, each completely or not at all. ok[i] is false
+// if the hold of writes[i] has another version. A repeated write, whose reply
+// was lost, is committed once and reported as committed both times. After an
+// error each write may or may not be committed. A hold must have at most one of
+// the writes.
 func (s *Holds) Commit(ctx context.Context, writes []hold.RecordWrite) (ok []bool, err error) {
 	batches := s.conn.splitByPartition(len(writes), func(i int) string { return writes[i].Hold.ID })
 	calls := make([]scriptCall, len(batches))
@@ -126,7 +135,7 @@ func appendWrite(args []any, w *hold.RecordWrite) []any {
 	return args
 }
 
-// setPlacement says in which sets a hold is after a write.
+// setPlacement sets the arguments for the sets of the hold after a write.
 func setPlacement(a *[writeSize]string, w *hold.RecordWrite) {
 	p := &w.Placement
 	switch {
@@ -134,7 +143,8 @@ func setPlacement(a *[writeSize]string, w *hold.RecordWrite) {
 	case p.Ready:
 		a[writeLane] = laneName(w.Hold.NextOp, w.Hold.Account)
 	case p.Urgent:
-		// no worker has this lease: it ends when the hold is due again
+		// No worker has this lease. When it ends, the hold is promoted even
+		// outside the window of the schedule.
 		a[writeLeased] = scoreArg(p.DueAt)
 	default:
 		a[writeScheduled] = scoreArg(p.DueAt)
@@ -142,11 +152,11 @@ func setPlacement(a *[writeSize]string, w *hold.RecordWrite) {
 	a[writeExpiring] = scoreArg(p.NextMilestone)
 	switch {
 	case p.KeepMilestone:
-		a[writeExpiring] = unchanged
+		a[writeExpiring] = keepScore
 	case p.KeepOverdueMilestone && w.Version > 0 && a[writeExpiring] != "":
 		a[writeExpiring] = "<" + a[writeExpiring]
-		if !p.UntoldBy.IsZero() {
-			a[writeExpiring] += ":" + scoreArg(p.UntoldBy) + ":" + scoreArg(p.UntoldAt)
+		if !p.UnwarnedBy.IsZero() {
+			a[writeExpiring] += ":" + scoreArg(p.UnwarnedBy) + ":" + scoreArg(p.UnwarnedAt)
 		}
 	}
 	a[writeSettled], a[writeUnverified] = scoreArg(p.SettledAt), scoreArg(p.VerifyAt)
@@ -155,11 +165,11 @@ func setPlacement(a *[writeSize]string, w *hold.RecordWrite) {
 	}
 	a[writeMirror] = scoreArg(p.MirrorAt)
 	if p.KeepMirror {
-		a[writeMirror] = unchanged
+		a[writeMirror] = keepScore
 	}
 }
 
-// setReferences says how a write changes the index of references.
+// setReferences sets the arguments for the change of references in a write.
 func setReferences(a *[writeSize]string, w *hold.RecordWrite) {
 	id, before, after := w.Hold.ID, w.PreviousReference, w.Hold.Reference
 	if before != "" && (w.Drop || before != after) {

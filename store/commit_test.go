@@ -25,7 +25,8 @@ func (e *testStore) publishedEvents(partitions int) []string {
 	e.Helper()
 	var all []string
 	for p := range partitions {
-		for _, m := range e.rdb.XRange(e.Context(), fmt.Sprintf("holdd:{%d}:events", p), "-", "+").Val() {
+		for _, m := range e.rdb.XRange(e.Context(), fmt.Sprintf("holdd:{%d}:events", p), "-",
+			"+").Val() {
 			all = append(all, m.Values["event"].(string))
 		}
 	}
@@ -50,7 +51,8 @@ func TestCommit_RejectsClaimThatWasTakenOver(t *testing.T) {
 		e.awaitExpiredLeases(1)
 		now, _ := e.mustClaim(captureLane, 1, time.Minute)
 		if len(now) != 1 || !now[0].TakenOver || !now[0].Since.Equal(began) ||
-			now[0].Hold.Version <= old[0].Hold.Version || now[0].Hold.PreviousState != hold.Scheduled {
+			now[0].Hold.Version <= old[0].Hold.Version ||
+			now[0].Hold.PreviousState != hold.Scheduled {
 			t.Fatalf("taken over: %+v\nbefore: %+v", now, old)
 		}
 		late := capturedWrite(old[0].Hold, changedTime)
@@ -135,7 +137,9 @@ func (c lossyConn) Read(b []byte) (int, error) {
 
 // openWithLossyConn opens a store on r. The nth read from Redis after
 // lose.Store(n) is lost with its connection.
-func openWithLossyConn(t *testing.T, r *storetest.Redis, o store.Options) (s *store.Store, lose *atomic.Int32) {
+func openWithLossyConn(
+	t *testing.T, r *storetest.Redis, o store.Options,
+) (s *store.Store, lose *atomic.Int32) {
 	t.Helper()
 	lose = &atomic.Int32{}
 	o.URL = r.URL()
@@ -217,17 +221,21 @@ func TestClaim_NotRepeatedAfterLostReply(t *testing.T) {
 	s, lose := openWithLossyConn(t, r, store.Options{})
 	e := &testStore{TB: t, store: s, rdb: c}
 	e.mustClaim(captureLane, 1, time.Minute) // Redis knows the script from here on
-	e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline), newReadyWrite("pi_b", hold.OpCapture, "", secondDeadline))
+	e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline),
+		newReadyWrite("pi_b", hold.OpCapture, "", secondDeadline))
 	lose.Store(1)
-	if _, _, err := s.Claim(t.Context(), captureLane, 1, time.Millisecond, time.Time{}); err == nil {
+	if _, _, err := s.Claim(t.Context(), captureLane, 1, time.Millisecond,
+		time.Time{}); err == nil {
 		t.Fatal("the reply was not lost")
 	}
-	if ready := c.ZRange(t.Context(), "holdd:{0}:ready:1:", 0, -1).Val(); !slices.Equal(ready, []string{"pi_b"}) {
+	if ready := c.ZRange(t.Context(), "holdd:{0}:ready:1:", 0, -1).Val(); !slices.Equal(
+		ready, []string{"pi_b"}) {
 		t.Fatalf("still ready: %v", ready)
 	}
 	e.awaitExpiredLeases(1)
 	claims, _ := e.mustClaim(captureLane, 2, time.Minute)
-	if len(claims) != 2 || claims[0].Hold.ID != "pi_a" || !claims[0].TakenOver || claims[1].TakenOver {
+	if len(claims) != 2 || claims[0].Hold.ID != "pi_a" ||
+		!claims[0].TakenOver || claims[1].TakenOver {
 		t.Fatalf("%+v", claims)
 	}
 }
@@ -249,7 +257,8 @@ func TestCommit_OneOfManyRacingWritersWins(t *testing.T) {
 				h.Version = 1
 				w := newUpdateWrite(h)
 				w.Hold.Reference = fmt.Sprintf("racer %d", r)
-				w.Placement = hold.Placement{DueAt: futureDue.Add(time.Duration(r) * time.Second), KeepMilestone: true}
+				w.Placement = hold.Placement{DueAt: futureDue.Add(time.Duration(r) * time.Second),
+					KeepMilestone: true}
 				w.Events = [][]byte{fmt.Appendf(nil, "%d by %d", i, r)}
 				writes = append(writes, w)
 			}
@@ -308,7 +317,8 @@ func TestCommit_ManyWithConflicts(t *testing.T) {
 		const n = 700 // several pieces in one partition
 		var first, second []hold.RecordWrite
 		for i := range n {
-			first = append(first, newScheduledWrite(fmt.Sprintf("pi_%d", i), futureDue, nearDeadline))
+			first = append(first, newScheduledWrite(fmt.Sprintf("pi_%d", i),
+				futureDue, nearDeadline))
 		}
 		e.mustCommit(first...)
 		for i := range n {
@@ -324,7 +334,8 @@ func TestCommit_ManyWithConflicts(t *testing.T) {
 		for i, ok := range e.tryCommit(second...) {
 			h := e.mustRead(first[i].Hold.ID)
 			if ok != (i%3 != 0) || (h.Reference == "new") != ok {
-				t.Fatalf("%d partitions, write %d: committed %t, reference %q", partitions, i, ok, h.Reference)
+				t.Fatalf("%d partitions, write %d: committed %t, reference %q",
+					partitions, i, ok, h.Reference)
 			}
 		}
 		e.checkInvariants(partitions)
@@ -338,7 +349,8 @@ func TestCommit_ManyWithConflicts(t *testing.T) {
 func TestCommit_HoldNamedTwice(t *testing.T) {
 	t.Parallel()
 	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
-		a, b := newScheduledWrite("pi_a", futureDue, nearDeadline), newReadyWrite("pi_a", hold.OpCancel, "", nearDeadline)
+		a, b := newScheduledWrite("pi_a", futureDue, nearDeadline),
+			newReadyWrite("pi_a", hold.OpCancel, "", nearDeadline)
 		b.Hold.Reference = "second"
 		ok := e.tryCommit(a, b)
 		if h := e.mustRead("pi_a"); !ok[0] || ok[1] || h.Reference != "" {
@@ -353,17 +365,20 @@ func TestCommit_OutOfMemoryChangesNothing(t *testing.T) {
 	t.Parallel()
 	e := startRedis(t, store.Options{})
 	ctx := t.Context()
-	e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline), newScheduledWrite("pi_c", pastDue, nearDeadline))
+	e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline),
+		newScheduledWrite("pi_c", pastDue, nearDeadline))
 	claimed, _ := e.mustClaim(captureLane, 1, time.Minute)
 	// Redis has loaded the scripts by now, so it refuses the write itself.
 	before := e.dumpRedis(timeNames)
 	e.rdb.ConfigSet(ctx, "maxmemory", "1")
 	w := newScheduledWrite("pi_b", futureDue, nearDeadline)
 	w.Hold.Reference, w.Events = "BK", [][]byte{[]byte("no")}
-	if ok, err := e.store.Commit(ctx, []hold.RecordWrite{w}); err == nil || ok[0] || !strings.Contains(err.Error(), "OOM") {
+	if ok, err := e.store.Commit(ctx, []hold.RecordWrite{w}); err == nil || ok[0] ||
+		!strings.Contains(err.Error(), "OOM") {
 		t.Errorf("a new hold without room: %v, %v", ok, err)
 	}
-	if ok, err := e.store.Commit(ctx, []hold.RecordWrite{capturedWrite(claimed[0].Hold, changedTime)}); err == nil || ok[0] {
+	if ok, err := e.store.Commit(
+		ctx, []hold.RecordWrite{capturedWrite(claimed[0].Hold, changedTime)}); err == nil || ok[0] {
 		t.Errorf("an end without room: %v, %v", ok, err)
 	}
 	if d, err := e.store.PromoteDue(ctx, true, 10); err == nil {

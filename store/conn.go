@@ -12,14 +12,14 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// conn is one connection to Redis, which all parts of a [Store] share.
+// conn is the Redis client and the keys that all parts of a [Store] share.
 type conn struct {
 	client     redis.UniversalClient
 	partitions []partitionKeys
-	maxEvents  int // in each partition's stream
+	maxEvents  int // events to keep in the stream of each partition
 }
 
-// partition is the index of the partition that a hold belongs to.
+// partition returns the index of a hold's partition.
 func (c *conn) partition(id string) int { return partitionOf(id, len(c.partitions)) }
 
 func (c *conn) keysOf(id string) *partitionKeys { return &c.partitions[c.partition(id)] }
@@ -33,7 +33,7 @@ func partitionOf(id string, partitions int) int {
 	return int(f.Sum32() % uint32(partitions))
 }
 
-// batch is a part of a list of holds that one script call can handle.
+// batch is a part of a list of holds that fits into one script call.
 type batch struct {
 	partition int
 	indexes   []int // in the list
@@ -55,8 +55,8 @@ func (c *conn) splitByPartition(n int, id func(i int) string) []batch {
 	return batches
 }
 
-// readDue reads up to n holds per partition of a set, up to a score ("": now),
-// lowest score first.
+// readDue returns up to n holds per partition of a set whose score is at most
+// highest ("": now), lowest score first, and the time of Redis.
 func (c *conn) readDue(
 	ctx context.Context, set func(*partitionKeys) string, n int, highest string,
 ) ([]hold.DueHold, time.Time, error) {
@@ -73,12 +73,12 @@ func (c *conn) readDue(
 		if t := r.time(); !t.IsZero() {
 			now = t
 		}
-		for r.more() {
+		for r.hasMore() {
 			id, due, rec := r.str(), r.time(), r.str()
 			if r.err != nil {
 				break
 			}
-			h := hold.Hold{ID: id} // what is returned for an id without a record
+			h := hold.Hold{ID: id} // returned for an id without a record
 			if rec != "" {
 				var err error
 				if h, _, err = decodeRecord(id, rec); err != nil {
@@ -93,8 +93,8 @@ func (c *conn) readDue(
 	return found, now, failed
 }
 
-// hasMembers reports whether a set has members in any partition. For a set that
-// is mostly empty a plain command costs Redis less than a script.
+// hasMembers reports whether a set has members in any partition. While a set is
+// empty, ZCARD costs Redis less than a script.
 func (c *conn) hasMembers(ctx context.Context, set func(*partitionKeys) string) (bool, error) {
 	pipe := c.client.Pipeline()
 	counts := make([]*redis.IntCmd, len(c.partitions))

@@ -28,7 +28,7 @@ func TestKilledRedis_KeepsAcknowledgedWrites(t *testing.T) {
 	c.work(n, func() {
 		for i := range 4 {
 			storetest.WaitUntil(t, 30*time.Second, "it gets on", func() bool {
-				counts, err := s.Counts(t.Context())
+				counts, err := s.CountHolds(t.Context())
 				return err == nil && counts.Settled > int64(i*n/6)
 			})
 			r.Kill()
@@ -51,7 +51,8 @@ func TestKilledRedis_KeepsAcknowledgedWrites(t *testing.T) {
 func TestPausedRedis_CallsTimeOut(t *testing.T) {
 	t.Parallel()
 	r := storetest.Start(t)
-	s := mustOpen(t, store.Options{URL: r.URL() + "?read_timeout=200ms&write_timeout=200ms&dial_timeout=200ms"})
+	s := mustOpen(
+		t, store.Options{URL: r.URL() + "?read_timeout=200ms&write_timeout=200ms&dial_timeout=200ms"})
 	raw := r.Client()
 	defer raw.Close()
 	e := &testStore{TB: t, store: s, rdb: raw}
@@ -66,7 +67,8 @@ func TestPausedRedis_CallsTimeOut(t *testing.T) {
 		t.Errorf("it took %s to notice", took)
 	}
 	r.Resume()
-	storetest.WaitUntil(t, 10*time.Second, "it answers again", func() bool { return s.Ping(t.Context()) == nil })
+	storetest.WaitUntil(t, 10*time.Second, "it answers again",
+		func() bool { return s.Ping(t.Context()) == nil })
 	e.mustCommit(w)
 	if ev := e.publishedEvents(1); len(ev) != 1 {
 		t.Errorf("events: %v", ev)
@@ -131,7 +133,8 @@ func TestHalfWrittenScript_LosesNoHold(t *testing.T) {
 					t.Fatal(err)
 				}
 				r.Restart()
-				e.mustCommit(newScheduledWrite(fmt.Sprintf("pi_later_%d", cut), baseTime, nearDeadline))
+				e.mustCommit(newScheduledWrite(fmt.Sprintf("pi_later_%d", cut),
+					baseTime, nearDeadline))
 				r.Kill()
 				r.Restart()
 				storetest.WaitUntil(t, 30*time.Second,
@@ -139,7 +142,7 @@ func TestHalfWrittenScript_LosesNoHold(t *testing.T) {
 						e.mustPromoteDue(true)
 						claims, _ := e.mustClaim(captureLane, n+1, lease)
 						e.mustCommit(captured(claims)...)
-						counts, err := e.store.Counts(t.Context())
+						counts, err := e.store.CountHolds(t.Context())
 						if err != nil || counts.Settled != n+1 {
 							return false
 						}

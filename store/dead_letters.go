@@ -11,12 +11,12 @@ import (
 var sinkRequeueScript = newScript("sink_requeue")
 
 const (
-	maxDeadLetters = 10_000 // of one sink in each partition
-	maxRequeue     = 1000   // in one call and partition
+	maxDeadLetters = 10_000 // per sink and partition
+	maxRequeue     = 1000   // per call and partition
 )
 
-// DeadLetters returns up to n events that a sink did not take, of all
-// partitions, oldest first in each, and how many there are.
+// DeadLetters returns up to n dead letters of a sink, partition by partition
+// and oldest first in each, and their total number.
 func (s *Outbox) DeadLetters(
 	ctx context.Context, sink string, n int,
 ) (list []hold.DeadLetter, total int64, err error) {
@@ -44,9 +44,9 @@ func (s *Outbox) DeadLetters(
 	return list, total, nil
 }
 
-// RequeueDeadLetters requeues dead letters for another delivery: those with the
-// ids that [Outbox.DeadLetters] returned, or all. One call requeues at most
-// 1,000 per partition.
+// RequeueDeadLetters requeues the dead letters with these ids for another
+// delivery, or all if ids is empty. One call requeues at most 1,000 per
+// partition.
 func (s *Outbox) RequeueDeadLetters(
 	ctx context.Context, sink string, ids []string,
 ) (n int64, err error) {
@@ -61,9 +61,8 @@ func (s *Outbox) RequeueDeadLetters(
 			continue
 		}
 		k := newSinkKeys(sink, p)
-		args := append([]any{maxRequeue}, entries[p]...)
-		r := newReply(s.conn.runOnce(ctx, sinkRequeueScript, []string{k.deadLetters, k.requeued},
-			args...))
+		keys, args := []string{k.deadLetters, k.requeued}, append([]any{maxRequeue}, entries[p]...)
+		r := newReply(s.conn.runOnce(ctx, sinkRequeueScript, keys, args...))
 		n += r.int()
 		if r.err != nil {
 			return n, r.err
@@ -72,8 +71,7 @@ func (s *Outbox) RequeueDeadLetters(
 	return n, nil
 }
 
-// RequeuedDeadLetters returns up to n dead letters that wait for another
-// delivery.
+// RequeuedDeadLetters returns up to n requeued dead letters of a partition.
 func (s *Outbox) RequeuedDeadLetters(
 	ctx context.Context, sink string, partition, n int,
 ) ([]hold.StreamEvent, error) {
@@ -92,7 +90,7 @@ func parseDeadLetterID(id string) (partition int, entry string, ok bool) {
 	return partition, entry, err == nil && partition >= 0 && isStreamID(entry)
 }
 
-// isStreamID reports whether s can be the id of a stream's entry.
+// isStreamID reports whether s has the form of a stream entry's id.
 func isStreamID(s string) bool {
 	millis, sequence, ok := strings.Cut(s, "-")
 	_, err1 := strconv.ParseUint(millis, 10, 64)

@@ -9,29 +9,29 @@ import (
 )
 
 // argNames names the arguments that a script gets for each item of a list. Go
-// indexes them with constants; a script sees NAME as PREFIX_NAME and their
-// number as PREFIX_SIZE.
+// indexes them with constants. A script uses PREFIX_NAME for the offset of an
+// argument, and PREFIX_SIZE for their number.
 type argNames struct {
 	prefix string
 	names  []string
 }
 
-func (a argNames) constants() []constant {
-	out := []constant{{a.prefix + "_SIZE", len(a.names)}}
+func (a argNames) constants() []luaConstant {
+	out := []luaConstant{{a.prefix + "_SIZE", len(a.names)}}
 	for i, name := range a.names {
-		out = append(out, constant{a.prefix + "_" + name, i})
+		out = append(out, luaConstant{a.prefix + "_" + name, i})
 	}
 	return out
 }
 
-// constant is a number that Go and the scripts share.
-type constant struct {
+// luaConstant is a number that Go defines for the scripts.
+type luaConstant struct {
 	name  string
 	value int
 }
 
-// resultConstants are the results that scripts return as numbers.
-var resultConstants = []constant{
+// resultConstants are results that scripts return as numbers.
+var resultConstants = []luaConstant{
 	{"LOOKUP_CREATED", int(hold.LookupCreated)},
 	{"LOOKUP_RESUMED", int(hold.LookupResumed)},
 	{"LOOKUP_FINISHED", int(hold.LookupFinished)},
@@ -43,22 +43,26 @@ var resultConstants = []constant{
 	{"CHANGE_WORSENED", int(hold.ConditionWorsened)},
 }
 
-// definition is a local of Lua, a constant or a function, that scripts use by
-// its name.
-type definition struct{ name, source string }
+// luaDefinition is a Lua constant or function that scripts use by its name.
+type luaDefinition struct{ name, source string }
 
-// definitions come in an order in which each uses only earlier ones.
-var definitions = append(constantDefinitions(), functionDefinitions(readLua("shared/functions"))...)
+// luaDefinitions are in an order in which each uses only earlier ones.
+var luaDefinitions = append(constantDefinitions(),
+	functionDefinitions(readLua("shared/functions"))...)
 
-func constantDefinitions() []definition {
-	var out []definition
-	for _, list := range [][]constant{
-		recordConstants(), resultConstants, writeArgs.constants(), commitKeyConstants(),
+func constantDefinitions() []luaDefinition {
+	var out []luaDefinition
+	for _, list := range [][]luaConstant{
+		recordConstants(),
+		resultConstants,
+		writeArgs.constants(),
+		commitKeyConstants(),
 		advanceArgs.constants(),
 		conditionArgs.constants(),
 	} {
 		for _, c := range list {
-			out = append(out, definition{c.name, "local " + c.name + " = " + strconv.Itoa(c.value)})
+			source := "local " + c.name + " = " + strconv.Itoa(c.value)
+			out = append(out, luaDefinition{c.name, source})
 		}
 	}
 	return out
@@ -67,23 +71,23 @@ func constantDefinitions() []definition {
 // localPattern finds the name that a block of Lua defines.
 var localPattern = regexp.MustCompile(`(?m)^local (?:function )?(\w+)`)
 
-// functionDefinitions splits a file of Lua locals at its empty lines.
-func functionDefinitions(src string) []definition {
-	var out []definition
+// functionDefinitions splits a Lua file at its empty lines.
+func functionDefinitions(src string) []luaDefinition {
+	var out []luaDefinition
 	for block := range strings.SplitSeq(src, "\n\n") {
 		if m := localPattern.FindStringSubmatch(block); m != nil {
-			out = append(out, definition{m[1], strings.TrimSpace(block)})
+			out = append(out, luaDefinition{m[1], strings.TrimSpace(block)})
 		}
 	}
 	return out
 }
 
-// addDefinitions puts the definitions that a script names, and those that these
-// name, before the script. The rest is left out, because Redis would create
-// each function again with every call.
+// addDefinitions puts the definitions that a script needs before the script. It
+// leaves out the others, because Redis creates each function again for every
+// call.
 func addDefinitions(script string) string {
-	for i := len(definitions) - 1; i >= 0; i-- {
-		if d := definitions[i]; strings.Contains(script, d.name) {
+	for i := len(luaDefinitions) - 1; i >= 0; i-- {
+		if d := luaDefinitions[i]; strings.Contains(script, d.name) {
 			script = d.source + "\n" + script
 		}
 	}

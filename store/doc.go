@@ -1,84 +1,76 @@
-// Package store keeps holds, and everything else that holdd keeps, in Redis.
+// Package store keeps holds, and all other state of holdd, in Redis.
 //
-// [Open] returns a [Store]. Its parts share one connection, and each is one
-// concern:
+// [Open] returns a [Store]. Its parts share one connection:
 //
-//   - [Holds] reads, lists and writes holds.
-//   - [Queue] finds the holds that a job must act on, and claims due holds for
-//     a worker.
+//   - [Holds] reads, lists and commits holds.
+//   - [Queue] promotes due holds and claims them for a worker.
 //   - [Budget] shares the request rates of an account between all replicas.
 //   - [Inbox] reads the stream to which booking systems add requests.
-//   - [Webhooks] remembers which intents webhooks named and a worker must read.
-//   - [Outbox] keeps the streams of events, and how far each sink has delivered
-//     them.
-//   - [Locks] and [Replicas] let replicas share work and notice dead ones.
-//   - [ReconcileRuns] and [AuthorizationAttempts] keep work that a replica may
-//     have to take over.
+//   - [Webhooks] keeps the intents that a worker must refresh.
+//   - [Outbox] keeps the streams of events and the progress of each sink.
+//   - [Locks] and [Replicas] divide jobs and detect dead replicas.
+//   - [ReconcileRuns] and [AuthorizationAttempts] keep work that another
+//     replica can take over.
 //
 // [Inspect] examines a Redis without writing to it. [Repartition] changes the
 // number of partitions while no replica runs.
 //
 // # Model
 //
-// Holds are spread over partitions by a hash of their id. A partition has a
-// hash of records, and sorted sets that say when a worker must act on a hold.
-// Its keys share a hash tag, so a script can use all of them on a Cluster.
-// keys.go makes every key; record.go describes the record; deploy/docs/redis.md
-// lists the keys with their meaning, what Redis can lose, and what holdd costs
-// it.
+// A hash of its id assigns each hold to a partition. A partition has a hash of
+// records, and sorted sets with the times at which a worker must act on a hold.
+// The keys of a partition share a hash tag, so one script can use all of them
+// on a Cluster. keys.go builds every key, record.go describes the record, and
+// deploy/docs/redis.md lists the keys and what Redis can lose.
 //
-// Every change of several keys is one Lua script. The scripts are in lua/, one
-// to a file, with KEYS,
-// ARGV and reply at the top. definitions.go gives them the layout of the record and the names of their
-// arguments, so that neither is written down twice.
+// Every change of several keys is one Lua script. lua/ has one file per script,
+// with its KEYS, ARGV and reply at the top. definitions.go gives the scripts
+// the layout of the record and the positions of their arguments, so each is
+// declared once.
 //
 // # Invariants
 //
-// One script commits all changes. Package hold decides in Go what may happen to
-// a hold. commit.lua writes the decision if the hold still has the version that
-// the decision was made on, and moves the hold between the sets in the same
-// step. Of a cancel, a capture, a change and an expiry that race, one wins. The
-// others read the hold again.
+// One script commits all changes of holds. Package hold decides in Go what may
+// happen to a hold. commit.lua writes the decision if the hold still has the
+// version on which the decision was made, and moves the hold between the sets
+// in the same step. If a cancel, a capture, a change and an expiry race, one
+// commits and the others read the hold again.
 //
-// The version is also the fencing token. A claim raises it, so the worker of an
-// earlier claim cannot commit. A claim raises it at least to the time in
-// milliseconds, plus the microseconds: a claim that a failover forgot and a
-// claim after it never have the same version, even if the clock was set back.
+// The version is the fencing token. A claim raises it, so the worker of an
+// earlier claim cannot commit. The new version is at least the time in
+// milliseconds plus the microseconds. A claim that a failover lost and a later
+// claim therefore differ in version, even if the clock was set back.
 //
-// A commit can be sent again. It finds its own record and reports success.
+// A commit can be repeated: the script finds its record and reports success.
 //
-// A claim is written down before the call to Stripe. The idempotency key
-// follows from the record, which cannot change while it is claimed, and the
-// claim records when it began. A worker that takes a claim over knows that a
-// request may have been sent, and since when.
+// A claim is recorded before the call to Stripe. The idempotency key follows
+// from the record, which does not change while it is claimed. A worker that
+// takes a claim over knows that a request may have been sent, and since when.
 //
-// A milestone is advanced without rewriting the record, so a worker that has
-// claimed the hold can still commit. advance.lua checks the version: the
-// decision at a milestone holds only for the record that it was made on.
+// advance.lua moves a milestone without rewriting the record, so a worker that
+// has claimed the hold can still commit. It checks the version as commit does.
 //
 // A hold is in at most one of scheduled, leased and the ready lanes. A script
-// adds it to the next set before it writes the record, and removes it from the
-// last set at the end, because Redis can come back from a crash with only the
-// first commands of a script. A hold in two sets is met twice and acted on
-// once. A hold in none would be forgotten.
+// adds the hold to its next set before it writes the record, and removes it
+// from the previous set last. After a crash, Redis can come back with only the
+// first commands of a script. The worker acts once on a hold that is in two
+// sets, but never on a hold that is in none.
 //
-// A webhook is not lost between two scripts. request_refresh.lua either makes
-// the hold's refresh due or remembers the intent; commit.lua makes it due when
-// it creates the hold. Only [Webhooks.FinishRefresh] removes a refresh, and
-// only if it was not requested anew.
+// A webhook's refresh is not lost between two scripts. request_refresh.lua
+// makes the refresh due or remembers the intent, and commit.lua makes it due
+// when it creates the hold. Only [Webhooks.FinishRefresh] removes a refresh,
+// and only if it was not requested again.
 //
-// The time of Redis decides what is due. The clocks of replicas do not matter.
-// On a Cluster each partition follows the clock of its server.
+// The time of Redis decides what is due, not the clocks of the replicas. On a
+// Cluster each partition uses the clock of its server.
 //
-// The lock of a reconcile run and the lease of a sink are leases with a fencing
-// token: their state is saved only by the holder of the token. The lock avoids
-// double work; the versions of the holds keep two replicas from setting a hold
-// back.
+// The lock of a reconcile run and the lease of a sink have fencing tokens, and
+// only the holder of the token can save their state.
 //
 // # What it does not do
 //
-// The store decides nothing about a hold, and does not retry: each caller
-// retries by itself, knowing what is at stake. It does not keep a Redis from
-// losing data. [Open] refuses a Redis that evicts keys or writes nothing to
-// disk, and [Store.DetectDataLoss] notices one that was emptied while in use.
+// The store decides nothing about a hold and does not retry: its callers do. It
+// cannot keep Redis from losing data. [Open] refuses a Redis that evicts keys
+// or does not persist them, and [Store.DetectDataLoss] detects a Redis that was
+// emptied while in use.
 package store

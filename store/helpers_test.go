@@ -188,7 +188,8 @@ func (e *testStore) dumpRedis(names map[time.Time]string) string {
 			}
 		case "zset":
 			for _, z := range e.rdb.ZRangeWithScores(ctx, k, 0, -1).Val() {
-				fmt.Fprintf(&b, "%s %s %s\n", short, strings.ReplaceAll(z.Member.(string), "\x00", "|"),
+				fmt.Fprintf(&b, "%s %s %s\n", short,
+					strings.ReplaceAll(z.Member.(string), "\x00", "|"),
 					formatTime(int64(z.Score)))
 			}
 		case "stream":
@@ -205,15 +206,18 @@ func formatRecordHeader(rec string, formatTime func(int64) string) string {
 	if len(rec) < 23 || rec[0] != 1 {
 		return fmt.Sprintf("%q", rec)
 	}
-	n := func(off int) int64 { return int64(binary.BigEndian.Uint64([]byte("\x00\x00" + rec[off:off+6]))) }
+	n := func(off int) int64 {
+		return int64(binary.BigEndian.Uint64([]byte("\x00\x00" + rec[off:off+6])))
+	}
 	version := n(4)
 	v := fmt.Sprintf("v%d", version)
 	if version > 1<<32 {
 		v = "v?" // a fencing token drawn from the clock
 	}
-	return strings.TrimSpace(fmt.Sprintf("%s %s<%s %s since:%s deadline:%s %s", v, hold.State(rec[1]),
-		hold.State(rec[2]), hold.Op(rec[3]),
-		formatTime(n(10)), formatTime(n(16)), rec[23:23+int(rec[22])]))
+	return strings.TrimSpace(
+		fmt.Sprintf("%s %s<%s %s since:%s deadline:%s %s", v, hold.State(rec[1]),
+			hold.State(rec[2]), hold.Op(rec[3]),
+			formatTime(n(10)), formatTime(n(16)), rec[23:23+int(rec[22])]))
 }
 
 func sortedKeys[V any](m map[string]V) []string {
@@ -245,7 +249,8 @@ func (e *testStore) partitionContents(p int) (holds map[string]string, sets map[
 			if redis.call('TYPE', k).ok == 'zset' then out[#out+1] = {k, redis.call('ZRANGE', k, 0, -1)} end
 		end
 		return out`
-	all, err := e.rdb.Eval(context.Background(), script, []string{pre}, fmt.Sprintf("holdd:\\{%d\\}:*", p)).Slice()
+	all, err := e.rdb.Eval(context.Background(), script, []string{pre},
+		fmt.Sprintf("holdd:\\{%d\\}:*", p)).Slice()
 	if err != nil {
 		e.Fatal(err)
 	}
@@ -313,11 +318,13 @@ func (e *testStore) checkInvariants(partitions int) {
 					continue // reported above
 				}
 				if want := fmt.Sprintf("%d:%s", rec[3], rec[23:23+int(rec[22])]); lane != want {
-					e.Errorf("partition %d: %s waits in lane %s, its record says %s", p, id, lane, want)
+					e.Errorf("partition %d: %s waits in lane %s, its record says %s", p, id, lane,
+						want)
 				}
 			}
 		}
-		for _, key := range []string{"expiring", "attention", "settled", "unverified", "references"} {
+		for _, key := range []string{"expiring", "attention", "settled",
+			"unverified", "references"} {
 			load(key)
 		}
 		for id, rec := range holds {
@@ -325,13 +332,15 @@ func (e *testStore) checkInvariants(partitions int) {
 			switch {
 			case st.Final() && (queued[id] != "" || sets["expiring"][id] || sets["attention"][id] ||
 				sets["unverified"][id] || !sets["settled"][id]):
-				e.Errorf("partition %d: %s is %s and still has a place: queue %q, expiring %t", p, id,
+				e.Errorf("partition %d: %s is %s and still has a place: queue %q, expiring %t", p,
+					id,
 					st, queued[id], sets["expiring"][id])
 			case !st.Final() && (!sets["expiring"][id] || sets["settled"][id]):
 				e.Errorf("partition %d: %s is %s, in expiring: %t, in settled: %t", p, id, st,
 					sets["expiring"][id], sets["settled"][id])
 			case (st == hold.Scheduled || st == hold.Working) && queued[id] == "":
-				e.Errorf("partition %d: %s is %s and in no queue: nothing will ever happen to it", p, id, st)
+				e.Errorf("partition %d: %s is %s and in no queue: nothing will ever happen to it",
+					p, id, st)
 			}
 		}
 	}

@@ -9,7 +9,7 @@ import (
 
 // Field numbers of a history entry.
 const (
-	entryAfter = iota + 1 // ms since the entry before, which is mostly a small number
+	entryAfter = iota + 1 // ms since the previous entry, a smaller number than a time
 	entryKind
 	entryBy
 	entryOp
@@ -20,8 +20,8 @@ const (
 	entryNote
 )
 
-// encodeHistoryEntry encodes an entry. last is the time of the entry before, or
-// the hold's creation.
+// encodeHistoryEntry encodes an entry. last is the time of the previous entry,
+// or of the hold's creation.
 func encodeHistoryEntry(e *hold.HistoryEntry, last time.Time) []byte {
 	b := make([]byte, 0, 16+len(e.By)+len(e.Key)+len(e.RequestID)+len(e.Note))
 	b = appendNumber(b, entryAfter,
@@ -38,7 +38,7 @@ func encodeHistoryEntry(e *hold.HistoryEntry, last time.Time) []byte {
 
 func decodeHistoryEntry(b []byte, last time.Time) (e hold.HistoryEntry, err error) {
 	after := int64(0)
-	err = eachField(b, func(f protowire.Number, n uint64, v []byte) error {
+	err = forEachField(b, func(f protowire.Number, n uint64, v []byte) error {
 		switch f {
 		case entryAfter:
 			after = protowire.DecodeZigZag(n)

@@ -13,13 +13,13 @@ type Holds struct{ conn *conn }
 
 var readScript = newScript("read")
 
-// Read returns holds by id, nil where there is none, and the time of Redis. If
-// the error is [hold.ErrUnreadableRecord], the readable holds are returned all
-// the same.
+// Read returns the holds with these ids, nil for a hold that does not exist,
+// and the time of Redis. With [hold.ErrUnreadableRecord], it also returns the
+// readable holds.
 func (s *Holds) Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error) {
 	batches := s.conn.splitByPartition(len(ids), func(i int) string { return ids[i] })
 	if len(ids) == 0 {
-		batches = []batch{{}} // asks for the time alone
+		batches = []batch{{}} // reads only the time
 	}
 	calls := make([]scriptCall, len(batches))
 	for n, b := range batches {

@@ -18,23 +18,22 @@ var inboxScript = newScript("inbox")
 
 const (
 	inboxGroup = "holdd"
-	// maxRejected trims the stream of rejected requests. With originals of the
-	// largest size it has 64 MiB.
+	// maxRejected is the length to which the stream of rejected requests is
+	// trimmed. It then has at most 64 MiB.
 	maxRejected = 1000
-	// idleConsumerAfter is when the replica of a consumer without pending
-	// entries counts as gone.
-	idleConsumerAfter = 24 * time.Hour
+	// maxConsumerIdle is the idle time after which a consumer without pending
+	// entries is removed.
+	maxConsumerIdle = 24 * time.Hour
 )
 
-// ReadInbox reads up to n entries for a consumer: first those that another
-// consumer took more than idle ago and did not acknowledge. The caller
-// acknowledges each with [Inbox.AckInbox], or it is read again. The text of an
-// entry is cut to maxBytes.
+// ReadInbox reads up to n entries for a consumer. It begins with entries that a
+// consumer read more than idle ago and did not acknowledge with
+// [Inbox.AckInbox]. It cuts the text of an entry to maxBytes.
 func (s *Inbox) ReadInbox(
 	ctx context.Context, consumer string, n int, idle time.Duration, maxBytes int,
 ) ([]hold.InboxEntry, time.Time, error) {
-	// The inbox is read every second and mostly empty: a plain command costs
-	// less than the script.
+	// While the inbox is empty, which it is most of the time, XLEN costs less
+	// than the script.
 	if length, err := s.conn.client.XLen(ctx, keyInbox).Result(); err != nil || length == 0 {
 		return nil, time.Time{}, err
 	}
@@ -42,7 +41,7 @@ func (s *Inbox) ReadInbox(
 		inboxGroup, consumer, clampBatch(n), idle.Milliseconds(), maxBytes))
 	now := r.time()
 	var entries []hold.InboxEntry
-	for r.more() {
+	for r.hasMore() {
 		e := hold.InboxEntry{ID: r.str(), Size: int(r.int()), Text: r.str()}
 		millis, _, _ := strings.Cut(e.ID, "-")
 		if at, err := strconv.ParseInt(millis, 10, 64); err == nil {
@@ -60,9 +59,9 @@ func (s *Inbox) AckInbox(ctx context.Context, ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	// Remove first. If the connection breaks in between, the next consumer that
-	// takes the entry over finds it gone and Redis drops it from the group. In
-	// the other order it would stay in the stream for ever.
+	// Remove first. If the connection breaks in between, Redis drops the entry
+	// from the group when another consumer takes it over. In the other order
+	// the entry would stay in the stream.
 	pipe := s.conn.client.Pipeline()
 	pipe.XDel(ctx, keyInbox, ids...)
 	pipe.XAck(ctx, keyInbox, inboxGroup, ids...)
@@ -70,34 +69,39 @@ func (s *Inbox) AckInbox(ctx context.Context, ids []string) error {
 	return err
 }
 
-// RecordRejection writes down a request that was rejected, and why.
+// RecordRejection adds a request to the stream of rejected requests, with the
+// reason.
 func (s *Inbox) RecordRejection(ctx context.Context, r hold.RejectedRequest) error {
 	return s.conn.client.XAdd(ctx, &redis.XAddArgs{
 		Stream: keyRejected, MaxLen: maxRejected, Approx: true,
 		Values: []any{
-			"source", r.Source, "id", r.ID, "code", string(r.Code), "field",
-			r.Field, "reason", r.Reason,
+			"source", r.Source,
+			"id", r.ID,
+			"code", string(r.Code),
+			"field", r.Field,
+			"reason", r.Reason,
 			"hold", r.Text,
 		},
 	}).Err()
 }
 
-// PruneConsumers removes the consumers of replicas that are gone. It keeps a
-// consumer with pending entries, which would be lost with it.
+// PruneConsumers removes idle consumers, whose replicas have ended. It keeps a
+// consumer with pending entries, which Redis would delete with the consumer.
 func (s *Inbox) PruneConsumers(ctx context.Context) error {
 	consumers, err := s.conn.client.XInfoConsumers(ctx, keyInbox, inboxGroup).Result()
 	if err != nil {
 		if strings.Contains(err.Error(), "no such key") || redis.HasErrorPrefix(err, "NOGROUP") {
-			return nil // the inbox has never been used
+			return nil // no request was ever added
 		}
 		return err
 	}
 	for _, c := range consumers {
-		if c.Pending == 0 && c.Idle > idleConsumerAfter {
-			if err := s.conn.client.XGroupDelConsumer(ctx, keyInbox, inboxGroup,
-				c.Name).Err(); err != nil {
-				return err
-			}
+		if c.Pending > 0 || c.Idle <= maxConsumerIdle {
+			continue
+		}
+		err := s.conn.client.XGroupDelConsumer(ctx, keyInbox, inboxGroup, c.Name).Err()
+		if err != nil {
+			return err
 		}
 	}
 	return nil

@@ -22,7 +22,8 @@ func TestReadInbox_HandsEachEntryToOneConsumer(t *testing.T) {
 	c := r.Client()
 	defer c.Close()
 	add := func(fields ...string) {
-		if err := c.XAdd(t.Context(), &redis.XAddArgs{Stream: "holdd:inbox", Values: fields}).Err(); err != nil {
+		if err := c.XAdd(t.Context(), &redis.XAddArgs{Stream: "holdd:inbox",
+			Values: fields}).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -46,7 +47,8 @@ func TestReadInbox_HandsEachEntryToOneConsumer(t *testing.T) {
 		time.Since(got[0].At) > time.Minute {
 		t.Fatalf("%+v", got)
 	}
-	if rest := take("b", 3, time.Hour); len(rest) != 1 || rest[0].Size != 1000 || len(rest[0].Text) != 100 {
+	if rest := take("b", 3, time.Hour); len(rest) != 1 || rest[0].Size != 1000 ||
+		len(rest[0].Text) != 100 {
 		t.Fatalf("%+v", rest)
 	}
 	if err := s.AckInbox(t.Context(), []string{got[0].ID}); err != nil {
@@ -91,7 +93,8 @@ func TestRequestRefresh_PendingOrRemembered(t *testing.T) {
 			c := r.Client()
 			defer c.Close()
 			c.FlushAll(t.Context())
-			s, _, err := store.Open(t.Context(), store.Options{URL: r.URL(), Partitions: partitions})
+			s, _, err := store.Open(t.Context(),
+				store.Options{URL: r.URL(), Partitions: partitions})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -107,8 +110,10 @@ func TestRequestRefresh_PendingOrRemembered(t *testing.T) {
 			at := time.Now().Add(time.Hour)
 			commit := func(id string) {
 				t.Helper()
-				h := hold.Hold{ID: id, PaymentIntent: id, Account: "acct_12345678", State: hold.Waiting,
-					Revision: 1, Generation: 1, OnExpiry: hold.PolicyCancel, ExpiresAt: at, CreatedAt: at}
+				h := hold.Hold{ID: id, PaymentIntent: id, Account: "acct_12345678",
+					State:    hold.Waiting,
+					Revision: 1, Generation: 1, OnExpiry: hold.PolicyCancel,
+					ExpiresAt: at, CreatedAt: at}
 				ok, err := s.Commit(t.Context(),
 					[]hold.RecordWrite{{Hold: h, Placement: hold.Placement{NextMilestone: at,
 						MirrorAt: at.Add(-2 * time.Hour)}}})
@@ -118,7 +123,8 @@ func TestRequestRefresh_PendingOrRemembered(t *testing.T) {
 			}
 			note := func(id string, adoptUnknown bool) {
 				t.Helper()
-				if err := s.RequestRefresh(t.Context(), id, "acct_12345678", adoptUnknown); err != nil {
+				if err := s.RequestRefresh(t.Context(), id, "acct_12345678",
+					adoptUnknown); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -129,7 +135,8 @@ func TestRequestRefresh_PendingOrRemembered(t *testing.T) {
 			commit("pi_before00")
 			commit("pi_untold00")
 			l := refreshes()
-			if len(l) != 1 || l[0].Hold.ID != "pi_before00" || l[0].Hold.State != hold.Waiting || l[0].AdoptUnknown {
+			if len(l) != 1 || l[0].Hold.ID != "pi_before00" || l[0].Hold.State != hold.Waiting ||
+				l[0].AdoptUnknown {
 				t.Fatalf("%+v", l)
 			}
 			// A refresh that is requested anew while it is worked on is not

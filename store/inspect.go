@@ -12,46 +12,45 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Inspection is what [Inspect] learned of a Redis.
+// Inspection is the result of [Inspect].
 type Inspection struct {
-	Address    string // the URL, without its password
-	Cluster    bool
-	Servers    []Server // of a Cluster, its masters
-	Partitions string   // as recorded; empty if no holdd has run on it yet
-	Mode       string   // test or live, as recorded; empty likewise
-	Now        time.Time
-	// at most 100, latest heartbeat first, without those that stopped as they
-	// should
-	Replicas []Replica
+	Address    string    // the URL, without its password
+	Cluster    bool      // Redis is a Cluster
+	Servers    []Server  // the server, or the masters of a Cluster
+	Partitions string    // as recorded; empty if holdd has never used this Redis
+	Mode       string    // test or live, as recorded; empty if holdd has never used this Redis
+	Now        time.Time // the time of Redis
+	Replicas   []Replica // alive and dead ones, latest heartbeat first, at most 100
 }
 
-// Replica is a holdd process that has sent a heartbeat.
+// Replica is a replica of holdd that has sent a heartbeat and has not
+// deregistered.
 type Replica struct {
-	Name  string
-	Until time.Time // when its heartbeat ends
+	Name            string
+	HeartbeatEndsAt time.Time
 }
 
 const maxInspectedReplicas = 100
 
-// Inspect examines a Redis without writing to it, even one that [Open] would
-// refuse. With an error, it returns what it learned so far. Errors say what to
-// do, and contain no password.
+// Inspect examines a Redis without writing to it, even one that [Open] refuses.
+// With an error, it also returns the results so far. Errors contain no
+// password.
 func Inspect(ctx context.Context, o Options) (in Inspection, err error) {
 	in.Address = redactURL(o.URL)
 	client, err := newClient(o)
 	if err != nil {
 		return in, err
 	}
-	defer client.Close() // nothing was written that an error could lose
+	defer client.Close() // nothing was written, so an error does not matter
 	if err := client.Ping(ctx).Err(); err != nil {
 		return in, unreachableError(o.URL, err)
 	}
 	_, in.Cluster = client.(*redis.ClusterClient)
 	var mu sync.Mutex
-	err = eachServer(ctx, client, func(ctx context.Context, c *redis.Client) error {
-		s := examineServer(ctx, c)
+	err = forEachServer(ctx, client, func(ctx context.Context, c *redis.Client) error {
+		s := inspectServer(ctx, c)
 		s.checkPermissions(ctx, c)
-		err := s.measureClock(ctx, c)
+		err := s.measureClockOffset(ctx, c)
 		mu.Lock()
 		defer mu.Unlock()
 		in.Servers = append(in.Servers, s)
@@ -76,22 +75,22 @@ func (in *Inspection) readRecorded(ctx context.Context, client redis.UniversalCl
 	if in.Now, err = client.Time(ctx).Result(); err != nil {
 		return err
 	}
-	replicas, err := client.ZRevRangeWithScores(ctx, keyReplicas, 0,
-		maxInspectedReplicas-1).Result()
+	const last = maxInspectedReplicas - 1
+	replicas, err := client.ZRevRangeWithScores(ctx, keyReplicas, 0, last).Result()
 	if err != nil {
 		return err
 	}
 	for _, z := range replicas {
 		name, _ := z.Member.(string)
-		in.Replicas = append(in.Replicas,
-			Replica{Name: name, Until: time.UnixMilli(int64(z.Score))})
+		r := Replica{Name: name, HeartbeatEndsAt: time.UnixMilli(int64(z.Score))}
+		in.Replicas = append(in.Replicas, r)
 	}
 	return nil
 }
 
-// eachServer calls f for the server, or for each master of a Cluster,
+// forEachServer calls f for the server, or for each master of a Cluster,
 // concurrently.
-func eachServer(
+func forEachServer(
 	ctx context.Context, client redis.UniversalClient, f func(context.Context, *redis.Client) error,
 ) error {
 	switch c := client.(type) {
@@ -103,12 +102,12 @@ func eachServer(
 	return nil
 }
 
-// examineServers lists what can make Redis lose holds, and what could not be
-// found out.
-func (c *conn) examineServers(ctx context.Context) (faults, warnings []string) {
+// inspectServers returns the faults with which Redis can lose holds, and
+// warnings about properties that could not be read.
+func (c *conn) inspectServers(ctx context.Context) (faults, warnings []string) {
 	var mu sync.Mutex
-	err := eachServer(ctx, c.client, func(ctx context.Context, client *redis.Client) error {
-		s := examineServer(ctx, client)
+	err := forEachServer(ctx, c.client, func(ctx context.Context, client *redis.Client) error {
+		s := inspectServer(ctx, client)
 		mu.Lock()
 		defer mu.Unlock()
 		for _, p := range []ServerProperty{s.Version, s.Eviction, s.Persistence} {

@@ -29,16 +29,18 @@ func (e *testStore) callEveryMethod() {
 	if err := e.store.PauseAccount(e.Context(), "acct_a", 1, time.Second); err != nil {
 		e.Error(err)
 	}
-	if alive, err := e.store.Heartbeat(e.Context(), "one", time.Minute); err != nil || len(alive) != 1 {
+	if alive, err := e.store.Heartbeat(e.Context(), "one", time.Minute); err != nil ||
+		len(alive) != 1 {
 		e.Errorf("heartbeat: %v, %v", alive, err)
 	}
-	if err := errors.Join(e.store.Deregister(e.Context(), "one"), e.store.Ping(e.Context())); err != nil {
+	if err := errors.Join(e.store.Deregister(e.Context(), "one"),
+		e.store.Ping(e.Context())); err != nil {
 		e.Error(err)
 	}
 	if _, err := e.store.AdvanceMilestones(e.Context(), nil); err != nil {
 		e.Error(err)
 	}
-	if _, err := e.store.Counts(e.Context()); err != nil {
+	if _, err := e.store.CountHolds(e.Context()); err != nil {
 		e.Error(err)
 	}
 	if _, err := e.store.SettledBefore(e.Context(), farFuture, 10); err != nil {
@@ -47,12 +49,14 @@ func (e *testStore) callEveryMethod() {
 	if _, _, err := e.store.DueMilestones(e.Context(), 10); err != nil {
 		e.Error(err)
 	}
-	if _, _, err := e.store.Page(e.Context(), hold.SetSettled, hold.Position{}, 10); err != nil {
+	if _, _, err := e.store.ReadPage(e.Context(), hold.SetSettled,
+		hold.Position{}, 10); err != nil {
 		e.Error(err)
 	}
 	e.mustRead("pi_b")
 	ctx := e.Context()
-	if err := e.rdb.XAdd(ctx, &redis.XAddArgs{Stream: "holdd:inbox", Values: []any{"hold", "{}"}}).Err(); err != nil {
+	if err := e.rdb.XAdd(ctx, &redis.XAddArgs{Stream: "holdd:inbox",
+		Values: []any{"hold", "{}"}}).Err(); err != nil {
 		e.Error(err)
 	}
 	entries, _, err := e.store.ReadInbox(ctx, "one", 10, time.Minute, 100)
@@ -61,7 +65,8 @@ func (e *testStore) callEveryMethod() {
 	}
 	err = errors.Join(e.store.AckInbox(ctx, []string{entries[0].ID}), e.store.RecordRejection(ctx,
 		hold.RejectedRequest{Source: "inbox", ID: entries[0].ID}), e.store.PruneConsumers(ctx),
-		e.store.RequestRefresh(ctx, "pi_b", "", false), e.store.RequestRefresh(ctx, "pi_c", "", true))
+		e.store.RequestRefresh(ctx, "pi_b", "", false),
+		e.store.RequestRefresh(ctx, "pi_c", "", true))
 	if _, _, e1 := e.store.PendingRefreshes(ctx, 10); e1 != nil {
 		err = errors.Join(err, e1)
 	}
@@ -74,9 +79,11 @@ func (e *testStore) callEveryMethod() {
 	if _, e1 := e.store.ShareAccounts(ctx, []string{"acct_a"}); e1 != nil {
 		err = errors.Join(err, e1)
 	}
-	if token, _, e1 := e.store.BeginReconcile(ctx, []byte("{}"), time.Minute, time.Minute, 0); e1 != nil || token == 0 {
+	if token, _, e1 := e.store.BeginReconcile(ctx, []byte("{}"), time.Minute, time.Minute,
+		0); e1 != nil || token == 0 {
 		e.Errorf("reconcile: %d, %v", token, e1)
-	} else if _, e1 := e.store.SaveReconcile(ctx, token, []byte("{}"), [][]byte{[]byte("{}")}, 0, true); e1 != nil {
+	} else if _, e1 := e.store.SaveReconcile(ctx, token, []byte("{}"), [][]byte{[]byte("{}")}, 0,
+		true); e1 != nil {
 		err = errors.Join(err, e1)
 	}
 	if _, _, _, _, e1 := e.store.ReadReconcile(ctx, 1); e1 != nil {
@@ -122,7 +129,7 @@ func (e *testStore) callOutboxMethods() {
 	did("lock", err)
 	_, err = e.store.DueHistogram(ctx, time.Now(), time.Hour, 2)
 	did("due histogram", err)
-	_, err = e.store.PageLane(ctx, hold.Lane{Op: hold.OpCapture}, hold.Position{}, 10)
+	_, err = e.store.ReadLanePage(ctx, hold.Lane{Op: hold.OpCapture}, hold.Position{}, 10)
 	did("page of a lane", err)
 	token, _, _, _, err := e.store.AcquireSinkLease(ctx, "callback", 0, "one", time.Minute)
 	did("begin", err)
@@ -130,9 +137,10 @@ func (e *testStore) callOutboxMethods() {
 	did("events", err)
 	_, _, err = e.store.StreamLength(ctx, 0)
 	did("stream", err)
-	ok, err := e.store.SaveSinkProgress(ctx, "callback", 0, token, hold.SinkProgress{State: []byte("{}"),
-		Park:        map[string][]byte{"pi_a": []byte("{}")},
-		DeadLetters: []hold.DeadLetter{{Event: []byte("{}"), Reason: "HTTP 500"}}}, time.Minute)
+	ok, err := e.store.SaveSinkProgress(ctx, "callback", 0, token,
+		hold.SinkProgress{State: []byte("{}"),
+			Park:        map[string][]byte{"pi_a": []byte("{}")},
+			DeadLetters: []hold.DeadLetter{{Event: []byte("{}"), Reason: "HTTP 500"}}}, time.Minute)
 	did("save", err)
 	if !ok || len(events) == 0 {
 		e.Errorf("saved: %t, with %d events", ok, len(events))
@@ -151,8 +159,9 @@ func (e *testStore) callOutboxMethods() {
 	if n != 1 || len(again) != 1 {
 		e.Fatalf("%d were requeued, %d wait", n, len(again))
 	}
-	_, err = e.store.SaveSinkProgress(ctx, "callback", 0, token, hold.SinkProgress{State: []byte("{}"),
-		Unpark: []string{"pi_a"}, Requeued: []string{again[0].ID}}, 0)
+	_, err = e.store.SaveSinkProgress(ctx, "callback", 0, token,
+		hold.SinkProgress{State: []byte("{}"),
+			Unpark: []string{"pi_a"}, Requeued: []string{again[0].ID}}, 0)
 	did("save", err)
 	_, err = e.store.SinkStates(ctx, "callback")
 	did("states", err)
@@ -182,25 +191,30 @@ func TestInspect_Findings(t *testing.T) {
 			t.Errorf("%+v", trait)
 		}
 	}
-	if s.Role != "master" || s.Followers != 0 || s.Used < 100_000 || s.Limit != 100<<20 ||
-		s.Machine < s.Used || s.User != "default" || !s.PermissionsKnown || len(s.MissingCommands) != 0 {
+	if s.Role != "master" || s.ConnectedReplicas != 0 || s.UsedMemory < 100_000 ||
+		s.MaxMemory != 100<<20 ||
+		s.MachineMemory < s.UsedMemory || s.User != "default" || !s.PermissionsKnown ||
+		len(s.MissingCommands) != 0 {
 		t.Errorf("%+v", s)
 	}
-	if !s.ClockKnown || s.ClockMin > 0 || s.ClockMax < 0 || s.RoundTrip <= 0 ||
-		s.ClockMax-s.ClockMin > s.RoundTrip+time.Millisecond {
-		t.Errorf("the clock of the same machine: %s to %s in %s", s.ClockMin, s.ClockMax, s.RoundTrip)
+	if !s.ClockOffsetKnown || s.ClockOffsetMin > 0 || s.ClockOffsetMax < 0 || s.RoundTrip <= 0 ||
+		s.ClockOffsetMax-s.ClockOffsetMin > s.RoundTrip+time.Millisecond {
+		t.Errorf("the clock of the same machine: %s to %s in %s", s.ClockOffsetMin,
+			s.ClockOffsetMax, s.RoundTrip)
 	}
 
 	st := mustOpen(t, store.Options{URL: url, Partitions: 3, Livemode: true})
-	for name, ttl := range map[string]time.Duration{"alive": time.Hour, "stopped": time.Millisecond} {
+	for name, ttl := range map[string]time.Duration{"alive": time.Hour,
+		"stopped": time.Millisecond} {
 		if _, err := st.Heartbeat(t.Context(), name, ttl); err != nil {
 			t.Fatal(err)
 		}
 	}
 	in = mustInspect(t, store.Options{URL: url})
 	if in.Partitions != "3" || in.Mode != "live" || len(in.Replicas) != 2 ||
-		in.Replicas[0].Name != "alive" || in.Replicas[0].Until.Before(in.Now) ||
-		in.Replicas[1].Name != "stopped" || in.Replicas[1].Until.After(in.Now.Add(time.Second)) {
+		in.Replicas[0].Name != "alive" || in.Replicas[0].HeartbeatEndsAt.Before(in.Now) ||
+		in.Replicas[1].Name != "stopped" || in.Replicas[1].HeartbeatEndsAt.After(
+		in.Now.Add(time.Second)) {
 		t.Errorf("%+v", in)
 	}
 }
@@ -212,13 +226,15 @@ func TestInspect_ChangesNothing(t *testing.T) {
 	raw := r.Client()
 	defer raw.Close()
 	s := mustInspect(t, store.Options{URL: r.URL()}).Servers[0]
-	if s.Eviction.Fault == "" || s.Persistence.Fault == "" || s.Eviction.Hint == "" || s.Persistence.Hint == "" {
+	if s.Eviction.Fault == "" || s.Persistence.Fault == "" || s.Eviction.Hint == "" ||
+		s.Persistence.Hint == "" {
 		t.Errorf("%+v", s)
 	}
 	if n, err := raw.DBSize(t.Context()).Result(); err != nil || n != 0 {
 		t.Errorf("%d keys, %v", n, err)
 	}
-	if stats := raw.Info(t.Context(), "persistence").Val(); !strings.Contains(stats, "rdb_changes_since_last_save:0") {
+	if stats := raw.Info(t.Context(), "persistence").Val(); !strings.Contains(stats,
+		"rdb_changes_since_last_save:0") {
 		t.Error("it wrote")
 	}
 }
@@ -273,7 +289,8 @@ func TestInspect_Cluster(t *testing.T) {
 		t.Fatalf("%+v", in)
 	}
 	for _, s := range in.Servers {
-		if !s.PermissionsKnown || len(s.MissingCommands) != 0 || s.Role != "master" || !s.ClockKnown {
+		if !s.PermissionsKnown || len(s.MissingCommands) != 0 ||
+			s.Role != "master" || !s.ClockOffsetKnown {
 			t.Errorf("%+v", s)
 		}
 	}
@@ -291,7 +308,8 @@ func TestInspect_RedisUnavailable(t *testing.T) {
 		strings.Contains(err.Error()+in.Address, testPassword) {
 		t.Errorf("%+v, %v", in, err)
 	}
-	if _, err := store.Inspect(t.Context(), store.Options{URL: "no url"}); !errors.Is(err, store.ErrSetting) {
+	if _, err := store.Inspect(t.Context(), store.Options{URL: "no url"}); !errors.Is(
+		err, store.ErrInvalidSetting) {
 		t.Errorf("%v", err)
 	}
 }

@@ -7,35 +7,34 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Every name of a Redis key is made in this file. All begin with holdd:, so
-// that a Redis user needs the pattern ~holdd:* and no other.
+// This file builds every Redis key. All keys begin with holdd:, so a Redis user
+// needs only the key pattern ~holdd:*.
 const (
 	keyPartitions = "holdd:partitions" // the number of partitions; "1>64" while Repartition works
 	keyMode       = "holdd:mode"       // test or live
-	keyReplicas   = "holdd:replicas"   // zset: replica, by the end of its heartbeat
+	keyReplicas   = "holdd:replicas"   // zset: replicas, by the end of their heartbeat
 	keyPing       = "holdd:ping"
-	keyLock       = "holdd:lock:" // and the name of the lock
+	keyLock       = "holdd:lock:" // followed by the name of the lock
 
 	keyInbox    = "holdd:inbox"          // stream of requests
 	keyRejected = "holdd:inbox:rejected" // stream of rejected requests
 
-	// zset: subjects of system events, by when they were published
-	keyPublished = "holdd:{0}:published"
-	keyEpisodes  = "holdd:{0}:episodes"  // hash: condition -> open episode
-	keyCondition = "holdd:{0}:condition" // zset of replicas, with a colon and the condition's name
+	keyPublishedSubjects = "holdd:{0}:published" // zset: subjects of events, by time
+	keyEpisodes          = "holdd:{0}:episodes"  // hash: condition -> open episode
+	keyCondition         = "holdd:{0}:condition" // followed by :NAME, zset of its observers
 
 	keyReconcileRun      = "holdd:{reconcile}:run"
 	keyReconcileFindings = "holdd:{reconcile}:findings"
 	keyReconcileAccounts = "holdd:{reconcile}:accounts"
 
-	// Attempts share one hash tag whatever the number of partitions: they
-	// arrive at the pace of cardholders.
-	keyAttempt      = "holdd:{authorizations}:attempt:" // and the attempt's id
+	// Authorization attempts share one hash tag. They are too few to need
+	// partitions.
+	keyAttempt      = "holdd:{authorizations}:attempt:" // followed by the attempt's id
 	keyOpenAttempts = "holdd:{authorizations}:open"     // zset, by the time of the next check
 )
 
-// partitionKeys are the names of one partition's keys. They share a hash tag,
-// so that a Cluster keeps them on one server and a script can use all of them.
+// partitionKeys are the keys of one partition. They share a hash tag, so a
+// Cluster keeps them on one server and a script can use all of them.
 type partitionKeys struct {
 	holds, scheduled, leased, expiring, settled, attention, unverified string
 	references, lanes, ready, events, mirror, refresh, unmatched       string
@@ -44,23 +43,31 @@ type partitionKeys struct {
 func newPartitionKeys(partition int) partitionKeys {
 	prefix := partitionPrefix(partition)
 	return partitionKeys{
-		holds: prefix + "holds", scheduled: prefix + "scheduled", leased: prefix + "leased",
-		expiring: prefix + "expiring", settled: prefix + "settled", attention: prefix + "attention",
-		unverified: prefix + "unverified", references: prefix + "references",
-		lanes: prefix + "lanes",
-		ready: prefix + "ready", events: prefix + "events", mirror: prefix + "mirror",
-		refresh: prefix + "refresh", unmatched: prefix + "unmatched",
+		holds:      prefix + "holds",
+		scheduled:  prefix + "scheduled",
+		leased:     prefix + "leased",
+		expiring:   prefix + "expiring",
+		settled:    prefix + "settled",
+		attention:  prefix + "attention",
+		unverified: prefix + "unverified",
+		references: prefix + "references",
+		lanes:      prefix + "lanes",
+		ready:      prefix + "ready",
+		events:     prefix + "events",
+		mirror:     prefix + "mirror",
+		refresh:    prefix + "refresh",
+		unmatched:  prefix + "unmatched",
 	}
 }
 
 func partitionPrefix(partition int) string { return "holdd:{" + strconv.Itoa(partition) + "}:" }
 
-// lane is the key of a ready lane.
+// lane returns the key of a ready lane.
 func (k *partitionKeys) lane(name string) string { return k.ready + ":" + name }
 
-// set is the key of a sorted set that can be paged. Ready holds are in lanes,
-// see [conn.laneKeys].
-func (k *partitionKeys) set(s hold.SortedSet) string {
+// sortedSet returns the key of a set. [hold.SetReady] has several, see
+// [conn.laneKeys].
+func (k *partitionKeys) sortedSet(s hold.SortedSet) string {
 	switch s {
 	case hold.SetScheduled:
 		return k.scheduled
@@ -77,16 +84,17 @@ func (k *partitionKeys) set(s hold.SortedSet) string {
 	}
 }
 
-// setsByID are the sorted sets whose members are hold ids alone, in the order
-// of the move scripts.
-func (k *partitionKeys) setsByID() []string {
-	return []string{k.scheduled, k.leased, k.expiring, k.settled, k.attention, k.unverified,
-		k.mirror}
+// sortedSetsByHoldID returns the sorted sets whose members are hold ids, in the
+// order that the move scripts expect.
+func (k *partitionKeys) sortedSetsByHoldID() []string {
+	return []string{
+		k.scheduled, k.leased, k.expiring, k.settled, k.attention, k.unverified, k.mirror,
+	}
 }
 
-// sinkKeys are the names of one sink's keys in one partition.
+// sinkKeys are the keys of one sink in one partition.
 type sinkKeys struct {
-	sink        string // hash: who delivers until when, and how far
+	sink        string // hash: the lease of a replica, and the progress
 	parked      string // hash: deliveries held back behind a failed one
 	deadLetters string // stream
 	requeued    string // stream: dead letters to deliver again
@@ -94,12 +102,16 @@ type sinkKeys struct {
 
 func newSinkKeys(sink string, partition int) sinkKeys {
 	k := partitionPrefix(partition) + "sink:" + sink
-	return sinkKeys{sink: k, parked: k + ":parked", deadLetters: k + ":dead",
-		requeued: k + ":requeued"}
+	return sinkKeys{
+		sink:        k,
+		parked:      k + ":parked",
+		deadLetters: k + ":dead",
+		requeued:    k + ":requeued",
+	}
 }
 
-// budgetKeys are the names of one account's budget keys for one kind of
-// request. They share a hash tag.
+// budgetKeys are the keys of an account's budget for one kind of request. They
+// share a hash tag.
 type budgetKeys struct {
 	pause string // exists while requests of this kind are paused
 	kind  string // bucket of this kind
@@ -108,13 +120,13 @@ type budgetKeys struct {
 
 func newBudgetKeys(account string, op hold.Op) budgetKeys {
 	if account == "" {
-		account = "own" // an empty hash tag is none
+		account = "own" // a hash tag must not be empty
 	}
 	k := "holdd:budget:{" + account + "}:"
 	return budgetKeys{pause: k + "pause:" + op.String(), kind: k + op.String(), all: k + "all"}
 }
 
-// laneName names a lane among the ready lanes of a partition.
+// laneName returns the name of a lane within its partition.
 func laneName(op hold.Op, account string) string {
 	return strconv.Itoa(int(op)) + ":" + account
 }
@@ -125,14 +137,14 @@ func parseLane(name string) (op hold.Op, account string, ok bool) {
 	return hold.Op(n), account, ok && err == nil && n > 0 && n < 256
 }
 
-// referenceMember is a hold's member of the set references.
+// referenceMember returns a hold's member of the set references.
 func referenceMember(reference, id string) string { return reference + "\x00" + id }
 
-// memberID is the hold id in a member of any sorted set.
-func memberID(member string) string { return member[strings.IndexByte(member, 0)+1:] }
+// holdIDOfMember returns the hold id in a member of any sorted set.
+func holdIDOfMember(member string) string { return member[strings.IndexByte(member, 0)+1:] }
 
-// unknownIntentMember is the member of the set refresh for an intent that has
-// no hold.
+// unknownIntentMember returns the member of the set refresh for an intent that
+// has no hold.
 func unknownIntentMember(id, account string) string { return id + "\x00" + account }
 
 // parseRefreshMember splits a member of the set refresh. known is false for an

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// Locks lets one replica at a time do a job.
+// Locks keeps locks, so that one replica at a time runs a job.
 type Locks struct{ conn *conn }
 
-// AcquireLock takes a lock for d, and reports whether this call got it. The
-// lock ends by itself.
+// AcquireLock acquires a lock for d and reports whether this call got it. The
+// lock cannot be released: it ends after d.
 func (s *Locks) AcquireLock(ctx context.Context, name string, d time.Duration) (bool, error) {
 	return s.conn.client.SetNX(ctx, keyLock+name, 1, d).Result()
 }

@@ -25,7 +25,8 @@ func onEachLua(t *testing.T, f func(t *testing.T, c redis.UniversalClient)) {
 	t.Run("miniredis", func(t *testing.T) {
 		t.Parallel()
 		m := storetest.StartInProcess(t)
-		c := redis.NewClient(&redis.Options{Dialer: m.Dial, MaintNotificationsConfig: noNotifications()})
+		c := redis.NewClient(
+			&redis.Options{Dialer: m.Dial, MaintNotificationsConfig: disabledNotifications()})
 		defer c.Close()
 		f(t, c)
 	})
@@ -60,8 +61,9 @@ func TestHeaderFields_FollowEachOther(t *testing.T) {
 func TestDefinitions_LoadInLua(t *testing.T) {
 	t.Parallel()
 	values := map[string]int{}
-	for _, list := range [][]constant{
-		recordConstants(), resultConstants, writeArgs.constants(), commitKeyConstants(), advanceArgs.constants(),
+	for _, list := range [][]luaConstant{
+		recordConstants(), resultConstants, writeArgs.constants(), commitKeyConstants(),
+		advanceArgs.constants(),
 		conditionArgs.constants(),
 	} {
 		for _, c := range list {
@@ -80,13 +82,15 @@ func TestDefinitions_LoadInLua(t *testing.T) {
 		}
 	}
 	onEachLua(t, func(t *testing.T, c redis.UniversalClient) {
-		for _, d := range definitions {
+		for _, d := range luaDefinitions {
 			want, isConstant := values[d.name]
 			if isConstant {
-				if got := evalWithDefinitions(t, c, "return {"+d.name+"}").int(); got != int64(want) {
+				if got := evalWithDefinitions(t, c, "return {"+d.name+"}").int(); got != int64(
+					want) {
 					t.Errorf("%s is %d in Lua and %d in Go", d.name, got, want)
 				}
-			} else if got := evalWithDefinitions(t, c, "return {type("+d.name+")}").str(); got != "function" {
+			} else if got := evalWithDefinitions(t, c, "return {type("+d.name+
+				")}").str(); got != "function" {
 				t.Errorf("%s is a %s", d.name, got)
 			}
 		}
@@ -110,7 +114,9 @@ func TestScripts_NameOnlyKnownConstants(t *testing.T) {
 		for _, word := range strings.FieldsFunc(readLua(name), func(r rune) bool {
 			return r != '_' && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9')
 		}) {
-			known := slices.ContainsFunc(definitions, func(d definition) bool { return d.name == word })
+			known := slices.ContainsFunc(luaDefinitions, func(d luaDefinition) bool {
+				return d.name == word
+			})
 			isConstant := slices.ContainsFunc(prefixes,
 				func(p string) bool { return strings.HasPrefix(word, p) && word != p })
 			if isConstant && !known {
@@ -133,12 +139,13 @@ func TestRecord_LuaAndGoAgree(t *testing.T) {
 		return {tostring(is_readable(rec)), tostring(has_header(rec)), record_state(rec), record_previous_state(rec),
 			record_next_op(rec), record_version(rec), record_claimed_at(rec), string.format('%.0f', record_deadline(rec)),
 			record_lane(rec), tostring(is_final(record_state(rec))),
-			claimed_record(rec, record_state(rec), record_version_number(rec), bytes48(now))}`
+			claimed_record(rec, record_state(rec), record_version_number(rec), encode_uint48(now))}`
 	now := time.Date(2026, 3, 1, 12, 0, 0, 7e6, time.UTC)
 	check := func(t *rapid.T, c redis.UniversalClient, tb testing.TB, h hold.Hold) {
 		rec := string(encodeRecord(nil, &h))
 		r := evalWithDefinitions(tb, c, script, rec, now.UnixMilli())
-		got := fmt.Sprint(r.str(), r.str(), r.int(), r.int(), r.int(), []byte(r.str()), []byte(r.str()),
+		got := fmt.Sprint(r.str(), r.str(), r.int(), r.int(), r.int(),
+			[]byte(r.str()), []byte(r.str()),
 			r.str(), r.str(), r.str())
 		deadline := int64(toMillis(h.ExpiresAt))
 		want := fmt.Sprint("true", "true", int64(h.State), int64(h.PreviousState), int64(h.NextOp),
@@ -149,7 +156,8 @@ func TestRecord_LuaAndGoAgree(t *testing.T) {
 			t.Fatalf("Lua reads\n%s, want\n%s", got, want)
 		}
 		claimed, claimedAt, err := decodeRecord(h.ID, r.str())
-		if err != nil || !claimedAt.Equal(now) || claimed.State != hold.Working || claimed.PreviousState != h.State {
+		if err != nil || !claimedAt.Equal(now) || claimed.State != hold.Working ||
+			claimed.PreviousState != h.State {
 			t.Fatalf("claimed at %v: %v\n%+v", claimedAt, err, claimed)
 		}
 		claimed.State, claimed.PreviousState = h.State, h.PreviousState
@@ -166,7 +174,8 @@ func TestIsFinal_LuaAndGoAgree(t *testing.T) {
 	t.Parallel()
 	onEachLua(t, func(t *testing.T, c redis.UniversalClient) {
 		for _, state := range hold.States() {
-			got := evalWithDefinitions(t, c, "return {tostring(is_final(tonumber(ARGV[1])))}", int(state)).str()
+			got := evalWithDefinitions(t, c, "return {tostring(is_final(tonumber(ARGV[1])))}",
+				int(state)).str()
 			if got != fmt.Sprint(state.Final()) {
 				t.Errorf("%s: is_final is %s in Lua", state, got)
 			}

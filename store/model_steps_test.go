@@ -55,7 +55,8 @@ func (m *storeModel) stepPromoteDue(t *rapid.T) {
 				want.NextDueAt = left[0].scheduled
 			}
 		}
-		want.ExpiredLeases, want.PromotedHolds = want.ExpiredLeases+expired, want.PromotedHolds+promoted
+		want.ExpiredLeases, want.PromotedHolds = want.ExpiredLeases+expired,
+			want.PromotedHolds+promoted
 		want.More = want.More || expired == limit || promoted == limit
 	}
 	want.Lanes = m.wantLanes()
@@ -75,7 +76,8 @@ func (m *storeModel) stepPromoteDue(t *rapid.T) {
 }
 
 func compareLanes(a, b hold.Lane) int {
-	return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Op, b.Op), cmp.Compare(a.Account, b.Account))
+	return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Op, b.Op),
+		cmp.Compare(a.Account, b.Account))
 }
 
 // wantLanes returns the lanes that have work, by name.
@@ -83,7 +85,8 @@ func (m *storeModel) wantLanes() []hold.Lane {
 	found := map[hold.Lane]bool{}
 	for id, h := range m.holds {
 		if h.ready {
-			found[hold.Lane{Partition: m.partition(id), Account: h.hold.Account, Op: h.hold.NextOp}] = true
+			found[hold.Lane{Partition: m.partition(id), Account: h.hold.Account,
+				Op: h.hold.NextOp}] = true
 		}
 	}
 	var out []hold.Lane
@@ -137,7 +140,8 @@ func (m *storeModel) stepClaim(t *rapid.T) {
 
 func (m *storeModel) readDueSets(t *rapid.T) {
 	n := rapid.IntRange(1, 4).Draw(t, "n")
-	expect := func(what string, set func(*modelHold) time.Time, upto time.Time, got []hold.DueHold, err error) {
+	expect := func(what string, set func(*modelHold) time.Time, upto time.Time,
+		got []hold.DueHold, err error) {
 		var want []hold.DueHold
 		for p := range m.partitions {
 			in := m.holdsIn(p, set)
@@ -148,7 +152,9 @@ func (m *storeModel) readDueSets(t *rapid.T) {
 			}
 		}
 		if what == "unverified" {
-			slices.SortStableFunc(want, func(a, b hold.DueHold) int { return a.DueAt.Compare(b.DueAt) })
+			slices.SortStableFunc(want, func(a, b hold.DueHold) int {
+				return a.DueAt.Compare(b.DueAt)
+			})
 		}
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Fatalf("%s: %v\n got %+v\nwant %+v", what, err, got, want)
@@ -168,7 +174,8 @@ func (m *storeModel) advanceMilestones(t *rapid.T) {
 	var advances []hold.MilestoneAdvance
 	var want []bool
 	for range rapid.IntRange(1, 4).Draw(t, "advances") {
-		advance := hold.MilestoneAdvance{ID: modelIDs.Draw(t, "id"), From: instants.Draw(t, "was"), To: instants.Draw(t, "new")}
+		advance := hold.MilestoneAdvance{ID: modelIDs.Draw(t, "id"), From: instants.Draw(t, "was"),
+			To: instants.Draw(t, "new")}
 		h := m.holds[advance.ID]
 		if h != nil && rapid.Bool().Draw(t, "right") {
 			advance.From = h.milestone
@@ -180,14 +187,16 @@ func (m *storeModel) advanceMilestones(t *rapid.T) {
 		} else {
 			advance.Version = rapid.Uint64Range(0, 3).Draw(t, "version")
 		}
-		ok := h != nil && !h.milestone.IsZero() && h.milestone.Equal(advance.From) && h.hold.Version == advance.Version
+		ok := h != nil && !h.milestone.IsZero() && h.milestone.Equal(advance.From) &&
+			h.hold.Version == advance.Version
 		if ok {
 			h.milestone = advance.To
 			m.events = append(m.events, string(advance.Events[0]))
 		}
 		advances, want = append(advances, advance), append(want, ok)
 	}
-	if got, err := m.store.AdvanceMilestones(m.Context(), advances); err != nil || !slices.Equal(got, want) {
+	if got, err := m.store.AdvanceMilestones(m.Context(), advances); err != nil ||
+		!slices.Equal(got, want) {
 		t.Fatalf("advance: %v, %v, should be %v\n%+v", got, err, want, advances)
 	}
 }
@@ -224,7 +233,7 @@ func (m *storeModel) stepPage(t *rapid.T) {
 		}
 	}
 	for len(got) <= len(m.holds) {
-		listed, _, err := m.store.Page(m.Context(), set, after, n)
+		listed, _, err := m.store.ReadPage(m.Context(), set, after, n)
 		if err != nil || len(listed) > n {
 			t.Fatalf("page of %d: %d, %v", n, len(listed), err)
 		}
@@ -257,7 +266,8 @@ func (m *storeModel) checkState(t *rapid.T) {
 		t.Fatal(err)
 	}
 	for i, id := range names {
-		if h := m.holds[id]; (h == nil) != (holds[i] == nil) || h != nil && !reflect.DeepEqual(*holds[i], h.hold) {
+		if h := m.holds[id]; (h == nil) != (holds[i] == nil) || h != nil &&
+			!reflect.DeepEqual(*holds[i], h.hold) {
 			t.Fatalf("%s is %+v, should be %+v", id, holds[i], h)
 		}
 	}
@@ -267,7 +277,7 @@ func (m *storeModel) checkState(t *rapid.T) {
 	} {
 		*set = int64(len(m.holdsIn(-1, n)))
 	}
-	if got, err := m.store.Counts(m.Context()); err != nil || got != want {
+	if got, err := m.store.CountHolds(m.Context()); err != nil || got != want {
 		t.Fatalf("counts: %+v, %v, should be %+v", got, err, want)
 	}
 	got, published := m.testStore.publishedEvents(m.partitions), slices.Clone(m.events)

@@ -107,13 +107,16 @@ func (m *storeModel) applyWrite(w hold.RecordWrite) bool {
 		previousMilestone = h.milestone
 	}
 	p := w.Placement
-	n := &modelHold{hold: w.Hold, milestone: p.NextMilestone, settled: p.SettledAt, verify: p.VerifyAt}
+	n := &modelHold{hold: w.Hold, milestone: p.NextMilestone,
+		settled: p.SettledAt, verify: p.VerifyAt}
 	n.hold.Version = w.Version + 1
-	if p.KeepMilestone || p.KeepOverdueMilestone && m.hasPassed(previousMilestone) && previousMilestone.Before(p.NextMilestone) {
+	if p.KeepMilestone || p.KeepOverdueMilestone && m.hasPassed(previousMilestone) &&
+		previousMilestone.Before(p.NextMilestone) {
 		n.milestone = previousMilestone
 	}
-	if p.KeepOverdueMilestone && m.hasPassed(previousMilestone) && !p.UntoldBy.IsZero() && !previousMilestone.After(p.UntoldBy) && p.UntoldAt.Before(previousMilestone) {
-		n.milestone = p.UntoldAt
+	if p.KeepOverdueMilestone && m.hasPassed(previousMilestone) && !p.UnwarnedBy.IsZero() &&
+		!previousMilestone.After(p.UnwarnedBy) && p.UnwarnedAt.Before(previousMilestone) {
+		n.milestone = p.UnwarnedAt
 	}
 	if p.NeedsAttention {
 		n.attention = w.Hold.ExpiresAt
@@ -132,9 +135,11 @@ func (m *storeModel) applyWrite(w hold.RecordWrite) bool {
 }
 
 var (
-	modelIDs   = rapid.SampledFrom([]string{"pi_a", "pi_b", "pi_c", "pi_d", "pi_e", "pi_f", "pi_ab", "pi_abc"})
-	references = rapid.SampledFrom([]string{"", "", "BK", "BK-1", "BK-10", "BK-2", "BK-é", "é", "\x01", "\xff"})
-	accounts   = rapid.SampledFrom([]string{"", "acct_a", "acct_b"})
+	modelIDs = rapid.SampledFrom([]string{"pi_a", "pi_b", "pi_c", "pi_d", "pi_e",
+		"pi_f", "pi_ab", "pi_abc"})
+	references = rapid.SampledFrom([]string{"", "", "BK", "BK-1", "BK-10", "BK-2",
+		"BK-é", "é", "\x01", "\xff"})
+	accounts = rapid.SampledFrom([]string{"", "acct_a", "acct_b"})
 	// Few different times, so that many are equal. Half of them have passed.
 	instants = rapid.Custom(func(t *rapid.T) time.Time {
 		base := baseTime
@@ -180,9 +185,11 @@ func (m *storeModel) drawWrite(t *rapid.T, id string) hold.RecordWrite {
 		if h := m.holds[id]; h != nil && !h.milestone.IsZero() {
 			w.Placement.KeepMilestone = rapid.Bool().Draw(t, "keep")
 		}
-		w.Placement.KeepOverdueMilestone = !w.Placement.KeepMilestone && rapid.Bool().Draw(t, "overdue")
+		w.Placement.KeepOverdueMilestone = !w.Placement.KeepMilestone &&
+			rapid.Bool().Draw(t, "overdue")
 		if w.Placement.KeepOverdueMilestone && rapid.Bool().Draw(t, "perhaps untold") {
-			w.Placement.UntoldBy, w.Placement.UntoldAt = instants.Draw(t, "untold by"), instants.Draw(t, "untold at")
+			w.Placement.UnwarnedBy, w.Placement.UnwarnedAt = instants.Draw(t, "unwarned by"),
+				instants.Draw(t, "unwarned at")
 		}
 		if rapid.Bool().Draw(t, "unverified") {
 			w.Placement.VerifyAt = instants.Draw(t, "verify")
@@ -218,12 +225,15 @@ func TestStore_AgreesWithModel(t *testing.T) {
 					if err := e.rdb.FlushDB(t.Context()).Err(); err != nil {
 						rt.Fatal(err)
 					}
-					m := &storeModel{testStore: &testStore{TB: t, store: e.store, rdb: e.rdb}, partitions: partitions,
-						holds: map[string]*modelHold{}}
+					m := &storeModel{testStore: &testStore{TB: t, store: e.store, rdb: e.rdb},
+						partitions: partitions,
+						holds:      map[string]*modelHold{}}
 					rt.Repeat(map[string]func(*rapid.T){
-						"": m.checkState, "commit": m.stepCommit, "commit more": m.stepCommit, "due": m.stepPromoteDue,
+						"": m.checkState, "commit": m.stepCommit, "commit more": m.stepCommit,
+						"due":   m.stepPromoteDue,
 						"claim": m.stepClaim, "claim more": m.stepClaim,
-						"read due": m.readDueSets, "advance": m.advanceMilestones, "page": m.stepPage,
+						"read due": m.readDueSets, "advance": m.advanceMilestones,
+						"page": m.stepPage,
 					})
 					m.checkInvariants(partitions)
 					passed = true

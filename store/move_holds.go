@@ -15,19 +15,19 @@ var (
 	moveDeleteScript = newScript("move_delete")
 )
 
-// movedKeys are the keys of move_write.lua and move_delete.lua.
-func (k *partitionKeys) movedKeys() []string {
-	return append([]string{k.holds, k.ready, k.lanes, k.references}, k.setsByID()...)
+// moveKeys returns the keys of move_write.lua and move_delete.lua.
+func (k *partitionKeys) moveKeys() []string {
+	return append([]string{k.holds, k.ready, k.lanes, k.references}, k.sortedSetsByHoldID()...)
 }
 
-// maxPasses bounds how often a partition is scanned. The second pass finds
-// nothing, unless a replica writes meanwhile.
-const maxPasses = 5
+// maxScanPasses is the maximum number of scans of a partition. The second scan
+// finds no hold to move, unless a replica still writes.
+const maxScanPasses = 5
 
-// emptyPartition moves everything out of a partition that belongs to another
-// one.
-func (m *mover) emptyPartition(ctx context.Context, p int) error {
-	for pass := range maxPasses {
+// emptyPartition moves the holds and refreshes that belong to another partition
+// out of p.
+func (m *repartitioner) emptyPartition(ctx context.Context, p int) error {
+	for pass := range maxScanPasses {
 		left, err := m.scanPartition(ctx, p, pass == 0)
 		if err != nil {
 			return err
@@ -36,12 +36,14 @@ func (m *mover) emptyPartition(ctx context.Context, p int) error {
 			return m.moveRefreshes(ctx, p)
 		}
 	}
-	return fmt.Errorf("partition %d still gets holds: stop all replicas", p)
+	return fmt.Errorf("replicas still write to partition %d: stop all of them", p)
 }
 
-// scanPartition reads all holds of a partition once, and moves those that
-// belong elsewhere. It returns how many these were.
-func (m *mover) scanPartition(ctx context.Context, p int, first bool) (moved int, err error) {
+// scanPartition reads all holds of a partition, and moves those that belong to
+// another one. It returns their number.
+func (m *repartitioner) scanPartition(
+	ctx context.Context, p int, first bool,
+) (moved int, err error) {
 	cursor := uint64(0)
 	for {
 		found, next, err := m.conn.client.HScan(ctx, m.conn.partitions[p].holds,
@@ -75,40 +77,40 @@ func (m *mover) scanPartition(ctx context.Context, p int, first bool) (moved int
 	}
 }
 
-// moveHolds moves holds from one partition to another. It writes them to the
-// new one before it removes them from the old one, because a Cluster has no
-// script for both.
-func (m *mover) moveHolds(ctx context.Context, from, to int, ids []string) error {
+// moveHolds moves holds from one partition to another. A script cannot use both
+// on a Cluster, so moveHolds writes the holds to the new partition before it
+// removes them from the old one.
+func (m *repartitioner) moveHolds(ctx context.Context, from, to int, ids []string) error {
 	source, target := &m.conn.partitions[from], &m.conn.partitions[to]
 	args := make([]any, len(ids))
 	for i, id := range ids {
 		args[i] = id
 	}
-	keys := append([]string{source.holds, source.ready}, source.setsByID()...)
+	keys := append([]string{source.holds, source.ready}, source.sortedSetsByHoldID()...)
 	r := newReply(m.conn.runOnce(ctx, moveReadScript, keys, args...))
 	var toWrite, toDelete []any
 	for _, id := range ids {
 		rec, lane, score := r.str(), r.str(), r.str()
 		reference := ""
-		// An unreadable record keeps its sets. Its reference is not known, so
-		// it cannot be found by it.
+		// The reference of an unreadable record is unknown, so only its other
+		// sets move.
 		if h, _, err := decodeRecord(id, rec); err == nil && h.Reference != "" {
 			reference = referenceMember(h.Reference, id)
 		}
 		toWrite = append(toWrite, id, reference, rec, lane, score)
 		toDelete = append(toDelete, id, reference, rec)
-		for range source.setsByID() {
+		for range source.sortedSetsByHoldID() {
 			toWrite = append(toWrite, r.str())
 		}
 	}
 	if r.err != nil {
 		return fmt.Errorf("cannot read holds: %w", r.err)
 	}
-	if err := m.conn.runOnce(ctx, moveWriteScript, target.movedKeys(),
-		toWrite...).Err(); err != nil {
+	err := m.conn.runOnce(ctx, moveWriteScript, target.moveKeys(), toWrite...).Err()
+	if err != nil {
 		return fmt.Errorf("cannot write holds: %w", err)
 	}
-	n, err := m.conn.runOnce(ctx, moveDeleteScript, source.movedKeys(), toDelete...).Int64()
+	n, err := m.conn.runOnce(ctx, moveDeleteScript, source.moveKeys(), toDelete...).Int64()
 	if err != nil {
 		return fmt.Errorf("cannot remove holds from the partition that they moved from: %w", err)
 	}
@@ -116,8 +118,8 @@ func (m *mover) moveHolds(ctx context.Context, from, to int, ids []string) error
 	return nil
 }
 
-// moveRefreshes moves the intents that webhooks named, which may have no hold.
-func (m *mover) moveRefreshes(ctx context.Context, p int) error {
+// moveRefreshes moves the intents that webhooks named. They may have no hold.
+func (m *repartitioner) moveRefreshes(ctx context.Context, p int) error {
 	for _, set := range []func(*partitionKeys) string{
 		func(k *partitionKeys) string { return k.refresh },
 		func(k *partitionKeys) string { return k.unmatched },
@@ -141,7 +143,7 @@ func (m *mover) moveRefreshes(ctx context.Context, p int) error {
 	return nil
 }
 
-func (m *mover) moveRefresh(
+func (m *repartitioner) moveRefresh(
 	ctx context.Context, p int, set func(*partitionKeys) string, member, scoreText string,
 ) error {
 	id, _, _ := parseRefreshMember(member)
@@ -154,8 +156,8 @@ func (m *mover) moveRefresh(
 		return errUnexpectedReply
 	}
 	source, target := set(&m.conn.partitions[p]), set(&m.conn.partitions[to])
-	if err := m.conn.client.ZAdd(ctx, target,
-		redis.Z{Score: score, Member: member}).Err(); err != nil {
+	added := redis.Z{Score: score, Member: member}
+	if err := m.conn.client.ZAdd(ctx, target, added).Err(); err != nil {
 		return fmt.Errorf("cannot write %s: %w", target, err)
 	}
 	if err := m.conn.client.ZRem(ctx, source, member).Err(); err != nil {

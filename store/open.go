@@ -12,36 +12,38 @@ import (
 	"time"
 )
 
-// Options say which Redis to use and how. Only URL is required.
+// Options configure a [Store]. Only URL is required.
 type Options struct {
-	// URL is redis://, rediss://, unix://,
-	// redis+sentinel://host,…?master_name=… or redis+cluster://host,… (rediss+…
-	// with TLS).
+	// URL has the scheme redis, rediss or unix, or the form
+	// redis+sentinel://host,…?master_name=… or redis+cluster://host,… With TLS,
+	// the last two begin with rediss.
 	URL string
-	// Partitions spreads the holds over a Cluster. Redis records it at the
-	// first start; only [Repartition] changes it. 0 means 1.
+	// Partitions is the number of partitions, which a Cluster spreads over its
+	// masters. [Open] records it in Redis at the first start, and only
+	// [Repartition] changes it. 0 means 1.
 	Partitions int
-	// Livemode says that the holds are of Stripe's live mode. Redis records it
-	// at the first start.
+	// Livemode says that the holds are of Stripe's live mode. [Open] records it
+	// in Redis at the first start.
 	Livemode bool
-	// AllowUnsafe turns the error about a Redis that may evict or forget holds
-	// into a warning.
+	// AllowUnsafe turns the error about a Redis that can lose holds into a
+	// warning.
 	AllowUnsafe bool
-	// Rates are shared by all replicas.
+	// Rates limit the requests of all replicas together.
 	Rates Rates
 	// MaxEvents is the length to which a partition's stream of events is
 	// trimmed. 0 means 50,000.
 	MaxEvents int
-	// PoolSize bounds the connections to each Redis server. 0 means 16.
+	// PoolSize is the maximum number of connections to each Redis server. 0
+	// means 16.
 	PoolSize int
-	// Dialer replaces the network, for a Redis in the same process.
+	// Dialer replaces the network dialer, for a Redis in the same process.
 	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 const defaultMaxEvents = 50_000
 
-// Store keeps everything that holdd keeps, in one Redis. Each part is one
-// concern, and can be passed on by itself.
+// Store keeps all state of holdd in one Redis. Each embedded part can be used
+// by itself.
 type Store struct {
 	*Holds
 	*Queue
@@ -54,23 +56,29 @@ type Store struct {
 	*ReconcileRuns
 	*AuthorizationAttempts
 
-	conn     *conn
-	identity map[string]string // key -> what Redis records about itself
+	conn               *conn
+	recordedProperties map[string]string // key -> value, see recordProperty
 }
 
 func newStore(c *conn, rates Rates) *Store {
 	return &Store{
-		Holds: &Holds{c}, Queue: &Queue{c}, Budget: &Budget{c, rates},
-		Inbox: &Inbox{c}, Webhooks: &Webhooks{c},
-		Outbox: &Outbox{c}, Locks: &Locks{c}, Replicas: &Replicas{c},
+		Holds:                 &Holds{c},
+		Queue:                 &Queue{c},
+		Budget:                &Budget{c, rates},
+		Inbox:                 &Inbox{c},
+		Webhooks:              &Webhooks{c},
+		Outbox:                &Outbox{c},
+		Locks:                 &Locks{c},
+		Replicas:              &Replicas{c},
 		ReconcileRuns:         &ReconcileRuns{c},
 		AuthorizationAttempts: &AuthorizationAttempts{c},
-		conn:                  c, identity: map[string]string{},
+		conn:                  c,
+		recordedProperties:    map[string]string{},
 	}
 }
 
-// Open connects to Redis. It refuses a Redis that can lose holds, or that has
-// another number of partitions or another mode. The warnings are for the log.
+// Open connects to Redis. It fails if Redis can lose holds, or has another
+// number of partitions or another mode than o. The warnings are for the log.
 func Open(ctx context.Context, o Options) (s *Store, warnings []string, err error) {
 	client, err := newClient(o)
 	if err != nil {
@@ -96,32 +104,29 @@ func Open(ctx context.Context, o Options) (s *Store, warnings []string, err erro
 	if err := client.Ping(ctx).Err(); err != nil {
 		return nil, nil, unreachableError(o.URL, err)
 	}
-	faults, warnings := c.examineServers(ctx)
+	faults, warnings := c.inspectServers(ctx)
 	if len(faults) > 0 && !o.AllowUnsafe {
-		return nil, nil,
-			fmt.Errorf("this Redis can lose holds: %s (or set allow_unsafe_redis to accept that)",
-				strings.Join(faults, "; "))
+		return nil, nil, fmt.Errorf(
+			"this Redis can lose holds: %s (or set allow_unsafe_redis to accept that)",
+			strings.Join(faults, "; "))
 	}
 	for _, f := range faults {
 		warnings = append(warnings, "unsafe Redis allowed: "+f)
 	}
-	mode := "test"
+	partitions, mode := strconv.Itoa(o.Partitions), "test"
 	if o.Livemode {
 		mode = "live"
 	}
-	for _, property := range []struct{ key, value, mismatch string }{
-		{keyPartitions, strconv.Itoa(o.Partitions), partitionsMismatch},
-		{keyMode, mode, modeMismatch},
-	} {
-		if err := s.checkIdentity(ctx, property.key, property.value,
-			property.mismatch); err != nil {
-			return nil, nil, err
-		}
+	if err := s.recordProperty(ctx, keyPartitions, partitions, partitionsMismatch); err != nil {
+		return nil, nil, err
+	}
+	if err := s.recordProperty(ctx, keyMode, mode, modeMismatch); err != nil {
+		return nil, nil, err
 	}
 	return s, warnings, nil
 }
 
-// What Redis records, then what the settings say.
+// Formats of mismatch errors, for the recorded value and the setting.
 const (
 	partitionsMismatch = "this Redis is divided into %s partitions, the setting says %s: " +
 		"set partitions to the recorded number, or run holdd repartition"
@@ -129,10 +134,10 @@ const (
 		"set redis_url to another Redis, or stripe_api_key to a key of that mode"
 )
 
-// checkIdentity records a property of this Redis at the first start, and
-// refuses another value later.
-func (s *Store) checkIdentity(ctx context.Context, key, value, mismatch string) error {
-	s.identity[key] = value
+// recordProperty records a property of this Redis at the first start. At a
+// later start it fails if Redis has another value.
+func (s *Store) recordProperty(ctx context.Context, key, value, mismatch string) error {
+	s.recordedProperties[key] = value
 	if err := s.conn.client.SetNX(ctx, key, value, 0).Err(); err != nil {
 		return fmt.Errorf("cannot write to Redis: %w", err)
 	}
@@ -152,22 +157,23 @@ func (s *Store) checkIdentity(ctx context.Context, key, value, mismatch string) 
 }
 
 // DetectDataLoss reports whether Redis has lost its data since [Open], and
-// records its properties again. Of several replicas that call it, one is told.
+// records the properties of this Redis again. If several replicas call it, it
+// reports the loss to one of them.
 func (s *Store) DetectDataLoss(ctx context.Context) (lost bool, err error) {
-	for _, key := range slices.Sorted(maps.Keys(s.identity)) {
-		wrote, err := s.conn.client.SetNX(ctx, key, s.identity[key], 0).Result()
+	for _, key := range slices.Sorted(maps.Keys(s.recordedProperties)) {
+		wrote, err := s.conn.client.SetNX(ctx, key, s.recordedProperties[key], 0).Result()
 		if err != nil {
 			return lost, err
 		}
-		if key == keyPartitions { // one key decides, or two replicas could each be told
+		if key == keyPartitions { // by a single key, or two replicas could each get true
 			lost = wrote
 		}
 	}
 	return lost, nil
 }
 
-// Ping reports whether Redis answers and takes writes. A Redis that is full,
-// read-only or cannot reach its disk is of no use.
+// Ping returns an error if Redis does not accept writes, as when it is down,
+// full, read-only or cannot write to its disk.
 func (s *Store) Ping(ctx context.Context) error {
 	if err := s.conn.client.Set(ctx, keyPing, 1, time.Minute).Err(); err != nil {
 		return fmt.Errorf("cannot write to Redis: %w", err)
@@ -178,9 +184,9 @@ func (s *Store) Ping(ctx context.Context) error {
 // Close closes the connections.
 func (s *Store) Close() error { return s.conn.client.Close() }
 
-// ErrSetting is wrapped by errors that only a change of the settings can fix.
-// Its text is empty, because the wrapping error says everything.
-var ErrSetting = errors.New("")
+// ErrInvalidSetting is in the chain of each error that only a change of the
+// settings can fix. It has no text of its own.
+var ErrInvalidSetting = errors.New("")
 
 func settingErrorf(format string, args ...any) error {
 	return settingError{fmt.Errorf(format, args...)}
@@ -188,4 +194,4 @@ func settingErrorf(format string, args ...any) error {
 
 type settingError struct{ error }
 
-func (e settingError) Unwrap() []error { return []error{e.error, ErrSetting} }
+func (e settingError) Unwrap() []error { return []error{e.error, ErrInvalidSetting} }

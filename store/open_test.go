@@ -20,7 +20,8 @@ func TestOpen_URLForms(t *testing.T) {
 	tcp := storetest.Start(t, "--requirepass", testPassword)
 	sock := storetest.StartUnix(t)
 	for _, url := range []string{
-		"redis://:" + testPassword + "@" + tcp.Addr(), "redis://default:" + testPassword + "@" + tcp.Addr() + "/0",
+		"redis://:" + testPassword + "@" + tcp.Addr(), "redis://default:" + testPassword +
+			"@" + tcp.Addr() + "/0",
 		"redis://:" + testPassword + "@" + tcp.Addr() + "/3?read_timeout=1s",
 		"unix://" + sock.Addr(), "unix://" + sock.Addr() + "?db=2",
 	} {
@@ -46,25 +47,32 @@ func TestOpen_InvalidURLShowsNoPassword(t *testing.T) {
 	locked := storetest.Start(t, "--requirepass", "another")
 	for _, url := range []string{
 		"", "localhost:6379", "S3cr3tPassw0rd@localhost", "http://:" + testPassword + "@localhost",
-		"redis+magic://:" + testPassword + "@localhost", "redis://:" + testPassword + "@" + free.Addr(),
+		"redis+magic://:" + testPassword + "@localhost", "redis://:" +
+			testPassword + "@" + free.Addr(),
 		"redis://user:" + testPassword + "@" + free.Addr() + "/0",
-		"redis://user:" + testPassword + "/x@localhost:6379", "redis://:" + testPassword + "?x@localhost:6379",
+		"redis://user:" + testPassword + "/x@localhost:6379", "redis://:" +
+			testPassword + "?x@localhost:6379",
 		"redis://:" + testPassword + "#x@localhost",
-		"redis://:" + testPassword + "%zz@localhost", "redis://:%" + testPassword + "@localhost:6379",
+		"redis://:" + testPassword + "%zz@localhost", "redis://:%" +
+			testPassword + "@localhost:6379",
 		"redis://:" + testPassword + " x@localhost", "redis://:" + testPassword + "@localhost:port",
 		"redis://:" + testPassword + "@localhost/nine",
 		"redis://:" + testPassword + "@localhost?no_such=1",
-		"redis://:" + testPassword + "@localhost?read_timeout=soon", "redis://:" + testPassword + "@[::1",
+		"redis://:" + testPassword + "@localhost?read_timeout=soon",
+		"redis://:" + testPassword + "@[::1",
 		"redis://:" + testPassword + "\x7f@localhost",
 		"redis+sentinel://:" + testPassword + "@a:1,b:2",
 		"redis+sentinel://:" + testPassword + "/@a:1,b:2?master_name=m",
-		"redis+sentinel://:" + testPassword + "@" + free.Addr() + "," + free.Addr() + "?master_name=m",
+		"redis+sentinel://:" + testPassword + "@" + free.Addr() + "," +
+			free.Addr() + "?master_name=m",
 		"redis+sentinel://" + free.Addr() + "?master_name=m&sentinel_password=" + testPassword,
 		"redis+sentinel://" + free.Addr() + "?master_name=m&no_such=" + testPassword,
 		"redis+cluster://:" + testPassword + "@" + free.Addr() + "," + free.Addr(),
-		"redis+cluster://:" + testPassword + "%zz@a:1,b:2", "redis+cluster://:" + testPassword + "@a:x,b:y",
+		"redis+cluster://:" + testPassword + "%zz@a:1,b:2", "redis+cluster://:" +
+			testPassword + "@a:x,b:y",
 		"redis+cluster://:" + testPassword + "/@a:1,b:2",
-		"redis://:" + testPassword + "@" + locked.Addr(), "unix://:" + testPassword + "@/no/such/socket",
+		"redis://:" + testPassword + "@" + locked.Addr(), "unix://:" +
+			testPassword + "@/no/such/socket",
 		"rediss://:" + testPassword + "@" + locked.Addr() + "?dial_timeout=200ms",
 	} {
 		t.Run(strings.ReplaceAll(url, "/", "_"), func(t *testing.T) {
@@ -96,8 +104,10 @@ func TestOpen_RedisDoesNotAnswer(t *testing.T) {
 	r.Pause() // a server that hangs, or a network that swallows
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	_, _, err := store.Open(ctx, store.Options{URL: r.URL() + "?read_timeout=100ms&dial_timeout=100ms"})
-	if err == nil || !strings.Contains(err.Error(), "does not answer: start it, or set redis_url") ||
+	_, _, err := store.Open(
+		ctx, store.Options{URL: r.URL() + "?read_timeout=100ms&dial_timeout=100ms"})
+	if err == nil || !strings.Contains(err.Error(),
+		"does not answer: start it, or set redis_url") ||
 		!strings.Contains(err.Error(), r.Addr()) {
 		t.Errorf("%v", err)
 	}
@@ -111,7 +121,8 @@ func TestOpen_RedisDoesNotAnswer(t *testing.T) {
 		t.Error("a dead Redis has an answer")
 	}
 	r.Restart()
-	storetest.WaitUntil(t, 10*time.Second, "the store works again by itself", func() bool { return s.Ping(ctx) == nil })
+	storetest.WaitUntil(t, 10*time.Second, "the store works again by itself",
+		func() bool { return s.Ping(ctx) == nil })
 }
 
 func TestOpen_RefusesUnsafeRedis(t *testing.T) {
@@ -128,7 +139,8 @@ func TestOpen_RefusesUnsafeRedis(t *testing.T) {
 		{"writes nothing", []string{"--appendonly", "no"}, "set appendonly to yes", ""},
 		{"both", []string{"--appendonly", "no", "--maxmemory-policy", "allkeys-lfu"},
 			"allkeys-lfu, which evicts holds: set maxmemory-policy to noeviction; nothing is written to disk", ""},
-		{"snapshots only", []string{"--appendonly", "no", "--save", "60 1"}, "", "snapshots but no append-only file"},
+		{"snapshots only", []string{"--appendonly", "no", "--save", "60 1"}, "",
+			"snapshots but no append-only file"},
 		{"snapshots as well", []string{"--save", "60 1"}, "", ""},
 		{"CONFIG hidden", []string{"--rename-command", "CONFIG", ""}, "", ""}, // INFO tells enough
 		{"CONFIG hidden, evicts", []string{"--rename-command", "CONFIG", "", "--maxmemory-policy",
@@ -162,7 +174,8 @@ func TestOpen_RefusesUnsafeRedis(t *testing.T) {
 				}
 			case err != nil:
 				t.Error(err)
-			case c.warning == "" && len(warnings) != 0, !strings.Contains(strings.Join(warnings, "\n"), c.warning):
+			case c.warning == "" && len(warnings) != 0,
+				!strings.Contains(strings.Join(warnings, "\n"), c.warning):
 				t.Errorf("warnings: %q", warnings)
 			}
 			if s != nil {
@@ -186,9 +199,11 @@ func TestOpen_UserWithoutInfo(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, warnings, err := store.Open(t.Context(),
-		store.Options{URL: "redis://holdd:" + testPassword + "@" + r.Addr(), Rates: store.Rates{Write: 10,
-			Read: 10, Total: 15}})
-	if err != nil || len(warnings) != 2 || !strings.Contains(warnings[0], "hides maxmemory-policy") ||
+		store.Options{URL: "redis://holdd:" + testPassword + "@" + r.Addr(),
+			Rates: store.Rates{Write: 10,
+				Read: 10, Total: 15}})
+	if err != nil || len(warnings) != 2 || !strings.Contains(warnings[0],
+		"hides maxmemory-policy") ||
 		!strings.Contains(warnings[1], "hides how it persists") {
 		t.Fatalf("%q, %v", warnings, err)
 	}
@@ -215,13 +230,15 @@ func TestOpen_RefusesOtherPartitionsOrMode(t *testing.T) {
 		o    store.Options
 		want string
 	}{
-		"fewer":  {store.Options{}, "divided into 4 partitions, the setting says 1"},
-		"more":   {store.Options{Partitions: 8}, "divided into 4 partitions, the setting says 8"},
-		"live":   {store.Options{Partitions: 4, Livemode: true}, "holds of test mode, the Stripe key is for live mode"},
+		"fewer": {store.Options{}, "divided into 4 partitions, the setting says 1"},
+		"more":  {store.Options{Partitions: 8}, "divided into 4 partitions, the setting says 8"},
+		"live": {store.Options{Partitions: 4, Livemode: true},
+			"holds of test mode, the Stripe key is for live mode"},
 		"unsafe": {store.Options{Partitions: 2, AllowUnsafe: true}, "divided into 4"},
 	} {
 		c.o.URL = r.URL()
-		if s, _, err := store.Open(t.Context(), c.o); err == nil || s != nil || !strings.Contains(err.Error(), c.want) {
+		if s, _, err := store.Open(t.Context(), c.o); err == nil || s != nil ||
+			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -242,7 +259,8 @@ func TestOpen_RefusesOldVersions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		go serveFakeInfo(l, "redis_version:"+version+"\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\n")
+		go serveFakeInfo(l, "redis_version:"+version+
+			"\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\n")
 		_, _, err = store.Open(t.Context(), store.Options{URL: "redis://" + l.Addr().String()})
 		if got := err != nil && strings.Contains(err.Error(), "too old"); got != refused {
 			t.Errorf("%s: %v", version, err)

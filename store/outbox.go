@@ -10,7 +10,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Outbox keeps the streams of events, and how far each sink has delivered them.
+// Outbox keeps the streams of events and the delivery progress of each sink.
 type Outbox struct{ conn *conn }
 
 var (
@@ -22,30 +22,30 @@ var (
 )
 
 const (
-	// publishedFor is how long the store remembers what was published once:
-	// longer than any authorization.
-	publishedFor = 35 * 24 * time.Hour
-	maxPublished = 10_000
+	// publishedSubjectTTL is how long the store remembers the subject of an
+	// event: longer than any authorization lasts.
+	publishedSubjectTTL  = 35 * 24 * time.Hour
+	maxPublishedSubjects = 10_000
 
-	// sinkTTL is how long the store remembers a sink that no replica serves.
+	// sinkTTL is how long the store keeps a sink that no replica serves.
 	sinkTTL = 35 * 24 * time.Hour
 
-	// beginningOfStream is the id before every entry.
+	// beginningOfStream is an id before that of every entry.
 	beginningOfStream = "0-0"
 )
 
-// Partitions returns the number of partitions. Each has its own stream of
-// events.
+// Partitions returns the number of partitions. Each has one stream of events.
 func (s *Outbox) Partitions() int { return len(s.conn.partitions) }
 
-// PublishOnce publishes an event that is not about a hold, once per subject, in
-// the first partition. first is false if it was published before.
+// PublishOnce publishes an event about the daemon in the first partition, once
+// per subject. first is false if the subject was published before.
 func (s *Outbox) PublishOnce(
-	ctx context.Context, about string, event []byte,
+	ctx context.Context, subject string, event []byte,
 ) (first bool, err error) {
 	r := newReply(s.conn.runOnce(ctx, publishScript,
-		[]string{keyPublished, s.conn.partitions[0].events},
-		about, event, publishedFor.Milliseconds(), maxPublished, s.conn.maxEvents))
+		[]string{keyPublishedSubjects, s.conn.partitions[0].events},
+		subject, event, publishedSubjectTTL.Milliseconds(), maxPublishedSubjects,
+		s.conn.maxEvents))
 	return r.int() == 1, r.err
 }
 
@@ -60,14 +60,17 @@ const (
 )
 
 var conditionArgs = argNames{"CONDITION", []string{
-	conditionName: "NAME", conditionActive: "ACTIVE", conditionSeverity: "SEVERITY",
-	conditionRaisedEvent: "RAISED_EVENT", conditionClearedEvent: "CLEARED_EVENT",
+	conditionName:         "NAME",
+	conditionActive:       "ACTIVE",
+	conditionSeverity:     "SEVERITY",
+	conditionRaisedEvent:  "RAISED_EVENT",
+	conditionClearedEvent: "CLEARED_EVENT",
 }}
 
-// ReportConditions records the conditions that a replica sees, and publishes
-// the start and the end of each episode once over all replicas. The report
-// counts for ttl. An episode ends when no replica has seen its condition for
-// quiet.
+// ReportConditions records the conditions that a replica observes, and
+// publishes the start and the end of each episode once over all replicas. The
+// report expires after ttl. An episode ends when no replica has observed its
+// condition for quiet.
 func (s *Outbox) ReportConditions(
 	ctx context.Context, replica string, ttl, quiet time.Duration, list []hold.Condition,
 ) ([]hold.ConditionChange, error) {
@@ -75,10 +78,13 @@ func (s *Outbox) ReportConditions(
 		s.conn.maxEvents, replica, ttl.Milliseconds(), quiet.Milliseconds())
 	for i := range list {
 		c := &list[i]
-		var a [conditionSize]any
-		a[conditionName], a[conditionActive], a[conditionSeverity] = c.Name,
-			flagArg(c.Active), c.Severity
-		a[conditionRaisedEvent], a[conditionClearedEvent] = c.RaisedEvent, c.ClearedEvent
+		a := [conditionSize]any{
+			conditionName:         c.Name,
+			conditionActive:       flagArg(c.Active),
+			conditionSeverity:     c.Severity,
+			conditionRaisedEvent:  c.RaisedEvent,
+			conditionClearedEvent: c.ClearedEvent,
+		}
 		args = append(args, a[:]...)
 	}
 	keys := []string{keyEpisodes, s.conn.partitions[0].events, keyCondition}
@@ -90,22 +96,22 @@ func (s *Outbox) ReportConditions(
 	return changes, r.err
 }
 
-// ReadEvents returns up to n events of a partition after an entry. torn says
-// that this entry is no longer in the stream, so that later ones may be missing
-// as well.
+// ReadEvents returns up to n events of a partition after an entry. gap says
+// that the stream was trimmed beyond this entry, so later events may be missing
+// too.
 func (s *Outbox) ReadEvents(
 	ctx context.Context, partition int, after string, n int,
-) (events []hold.StreamEvent, torn bool, err error) {
+) (events []hold.StreamEvent, gap bool, err error) {
 	stream := s.conn.partitions[partition].events
 	found, err := s.conn.client.XRangeN(ctx, stream, after, "+", int64(clampBatch(n))+1).Result()
 	if err != nil {
 		return nil, false, err
 	}
-	torn = after != beginningOfStream
+	gap = after != beginningOfStream
 	if len(found) > 0 && found[0].ID == after {
-		torn, found = false, found[1:]
+		gap, found = false, found[1:]
 	}
-	return streamEvents(found[:min(len(found), n)]), torn && len(found) > 0, nil
+	return streamEvents(found[:min(len(found), n)]), gap && len(found) > 0, nil
 }
 
 func streamEvents(found []redis.XMessage) []hold.StreamEvent {
@@ -117,8 +123,8 @@ func streamEvents(found []redis.XMessage) []hold.StreamEvent {
 	return out
 }
 
-// StreamLength returns how many events a partition's stream has, and how many
-// it ever had: -1 before Redis 7.0, which does not count them.
+// StreamLength returns the number of events in a partition's stream, and the
+// number ever added: -1 before Redis 7.0, which does not count them.
 func (s *Outbox) StreamLength(ctx context.Context, partition int) (length, added int64, err error) {
 	r := newReply(s.conn.runOnce(ctx, streamLengthScript,
 		[]string{s.conn.partitions[partition].events}))
@@ -126,9 +132,9 @@ func (s *Outbox) StreamLength(ctx context.Context, partition int) (length, added
 	return length, added, r.err
 }
 
-// AcquireSinkLease takes the lease under which one replica delivers a
-// partition's events to a sink. Token 0 means that another replica has it.
-// state is nil for a new sink, which begins after the event start.
+// AcquireSinkLease acquires the lease under which one replica delivers a
+// partition's events to a sink. Token 0 means that another replica has the
+// lease. state is nil for a new sink, which begins after the event start.
 func (s *Outbox) AcquireSinkLease(
 	ctx context.Context, sink string, partition int, holder string, lease time.Duration,
 ) (token int64, state []byte, start string, parked map[string][]byte, err error) {
@@ -144,7 +150,7 @@ func (s *Outbox) AcquireSinkLease(
 		state = []byte(text)
 	}
 	start = r.str()
-	for r.more() {
+	for r.hasMore() {
 		if parked == nil {
 			parked = map[string][]byte{}
 		}
@@ -155,8 +161,8 @@ func (s *Outbox) AcquireSinkLease(
 }
 
 // SaveSinkProgress saves the progress of the deliverer with this token, and
-// extends its lease; a lease of 0 gives it back. ok is false if another replica
-// has the lease now: the caller must stop.
+// extends its lease; a lease of 0 releases it. If ok is false, another replica
+// has the lease and the caller must stop.
 func (s *Outbox) SaveSinkProgress(
 	ctx context.Context, sink string, partition int, token int64,
 	p hold.SinkProgress, lease time.Duration,
@@ -184,8 +190,8 @@ func (s *Outbox) SaveSinkProgress(
 	return r.int() == 1, r.err
 }
 
-// SinkStates returns the state of a sink in each partition, empty where it has
-// none.
+// SinkStates returns the state of a sink in each partition, empty if it has
+// none there.
 func (s *Outbox) SinkStates(ctx context.Context, sink string) ([][]byte, error) {
 	pipe := s.conn.client.Pipeline()
 	cmds := make([]*redis.StringCmd, len(s.conn.partitions))

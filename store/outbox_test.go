@@ -18,52 +18,64 @@ func TestBeginSink_OneDeliverer(t *testing.T) {
 		if _, err := e.store.PublishOnce(ctx, "before", []byte("old")); err != nil {
 			t.Fatal(err)
 		}
-		first, state, start, parked, err := e.store.AcquireSinkLease(ctx, "callback", 0, "one", time.Minute)
+		first, state, start, parked, err := e.store.AcquireSinkLease(
+			ctx, "callback", 0, "one", time.Minute)
 		if err != nil || first == 0 || state != nil || len(parked) != 0 {
 			t.Fatal(first, string(state), parked, err)
 		}
-		if events, torn, err := e.store.ReadEvents(ctx, 0, start, 10); err != nil || torn || len(events) != 0 {
+		if events, torn, err := e.store.ReadEvents(ctx, 0, start, 10); err != nil ||
+			torn || len(events) != 0 {
 			t.Fatal("a new sink gets events from before it:", events, torn, err)
 		}
-		if token, _, _, _, err := e.store.AcquireSinkLease(ctx, "callback", 0, "two", time.Minute); err != nil || token != 0 {
+		if token, _, _, _, err := e.store.AcquireSinkLease(ctx, "callback", 0, "two",
+			time.Minute); err != nil || token != 0 {
 			t.Fatal("two deliver:", token, err)
 		}
-		if token, _, _, _, err := e.store.AcquireSinkLease(ctx, "other", 0, "two", time.Minute); err != nil || token == 0 {
+		if token, _, _, _, err := e.store.AcquireSinkLease(ctx, "other", 0, "two",
+			time.Minute); err != nil || token == 0 {
 			t.Fatal("another sink is held as well:", token, err)
 		}
 		p := hold.SinkProgress{State: []byte("s1"), Park: map[string][]byte{"pi_1": []byte("a"),
 			"pi_2": []byte("b")}, DeadLetters: []hold.DeadLetter{{Event: []byte("e1"),
 			Reason: "HTTP 500"}, {Event: []byte("e2"), Reason: "HTTP 500"}}}
-		if ok, err := e.store.SaveSinkProgress(ctx, "callback", 0, first, p, 50*time.Millisecond); err != nil || !ok {
+		if ok, err := e.store.SaveSinkProgress(ctx, "callback", 0, first, p,
+			50*time.Millisecond); err != nil || !ok {
 			t.Fatal(ok, err)
 		}
 		var second int64
 		storetest.WaitUntil(t, 5*time.Second, "the lease's end", func() bool {
-			second, state, _, parked, err = e.store.AcquireSinkLease(ctx, "callback", 0, "two", time.Minute)
+			second, state, _, parked, err = e.store.AcquireSinkLease(
+				ctx, "callback", 0, "two", time.Minute)
 			return err != nil || second != 0
 		})
-		if err != nil || second <= first || string(state) != "s1" || len(parked) != 2 || string(parked["pi_2"]) != "b" {
+		if err != nil || second <= first || string(state) != "s1" || len(parked) != 2 ||
+			string(parked["pi_2"]) != "b" {
 			t.Fatal(second, first, string(state), parked, err)
 		}
-		if ok, err := e.store.SaveSinkProgress(ctx, "callback", 0, first, hold.SinkProgress{State: []byte("late"),
-			Unpark: []string{"pi_1"}}, time.Minute); err != nil || ok {
+		if ok, err := e.store.SaveSinkProgress(ctx, "callback", 0, first,
+			hold.SinkProgress{State: []byte("late"),
+				Unpark: []string{"pi_1"}}, time.Minute); err != nil || ok {
 			t.Fatal("who lost the lease wrote:", ok, err)
 		}
-		if ok, err := e.store.SaveSinkProgress(ctx, "callback", 0, second, hold.SinkProgress{State: []byte("s2"),
-			Unpark: []string{"pi_1"}}, 0); err != nil || !ok {
+		if ok, err := e.store.SaveSinkProgress(ctx, "callback", 0, second,
+			hold.SinkProgress{State: []byte("s2"),
+				Unpark: []string{"pi_1"}}, 0); err != nil || !ok {
 			t.Fatal(ok, err)
 		}
 		if third, state, _, parked, err := e.store.AcquireSinkLease(ctx, "callback", 0, "three",
-			time.Minute); err != nil || third <= second || string(state) != "s2" || len(parked) != 1 {
+			time.Minute); err != nil || third <= second ||
+			string(state) != "s2" || len(parked) != 1 {
 			t.Fatal("what was given back is not free:", third, string(state), parked, err)
 		}
 
 		dead, total, err := e.store.DeadLetters(ctx, "callback", 1)
-		if err != nil || total != 2 || len(dead) != 1 || string(dead[0].Event) != "e1" || dead[0].Reason != "HTTP 500" {
+		if err != nil || total != 2 || len(dead) != 1 || string(dead[0].Event) != "e1" ||
+			dead[0].Reason != "HTTP 500" {
 			t.Fatal(dead, total, err)
 		}
-		if n, err := e.store.RequeueDeadLetters(ctx, "callback", []string{dead[0].ID, "0:1-1", "7:1-1",
-			"nonsense"}); err != nil || n != 1 {
+		if n, err := e.store.RequeueDeadLetters(ctx, "callback",
+			[]string{dead[0].ID, "0:1-1", "7:1-1",
+				"nonsense"}); err != nil || n != 1 {
 			t.Fatal(n, err)
 		}
 		again, err := e.store.RequeuedDeadLetters(ctx, "callback", 0, 10)
@@ -86,7 +98,8 @@ func TestReadEvents_ReportsTornStream(t *testing.T) {
 	ctx := t.Context()
 	publish := func(n int) {
 		for i := range n {
-			if _, err := e.store.PublishOnce(ctx, fmt.Sprint(time.Now().UnixNano(), i), []byte("x")); err != nil {
+			if _, err := e.store.PublishOnce(ctx, fmt.Sprint(time.Now().UnixNano(), i),
+				[]byte("x")); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -98,7 +111,8 @@ func TestReadEvents_ReportsTornStream(t *testing.T) {
 	}
 	at := events[0].ID
 	publish(3)
-	if events, torn, err := e.store.ReadEvents(ctx, 0, at, 2); err != nil || torn || len(events) != 2 {
+	if events, torn, err := e.store.ReadEvents(ctx, 0, at, 2); err != nil ||
+		torn || len(events) != 2 {
 		t.Fatal(events, torn, err)
 	}
 	publish(1000)
@@ -116,7 +130,8 @@ func TestReadEvents_ReportsTornStream(t *testing.T) {
 func TestReportConditions_Episodes(t *testing.T) {
 	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
 		ctx := t.Context()
-		report := func(replica string, active bool, level int, ttl time.Duration) hold.ConditionChange {
+		report := func(replica string, active bool, level int,
+			ttl time.Duration) hold.ConditionChange {
 			t.Helper()
 			changes, err := e.store.ReportConditions(ctx, replica, ttl, 0,
 				[]hold.Condition{{Name: "stripe_unavailable", Active: active, Severity: level,
@@ -134,7 +149,8 @@ func TestReportConditions_Episodes(t *testing.T) {
 		}{
 			{"one", false, 0, 0}, {"one", true, 1, hold.ConditionBegan}, {"one", true, 1, 0},
 			{"two", true, 1, 0}, {"two", true, 3, hold.ConditionWorsened}, {"one", true, 2, 0},
-			{"one", false, 0, 0}, {"three", false, 0, 0}, {"two", false, 0, hold.ConditionEnded}, {"two", false, 0, 0},
+			{"one", false, 0, 0}, {"three", false, 0, 0}, {"two", false, 0, hold.ConditionEnded},
+			{"two", false, 0, 0},
 		} {
 			if got := report(c.replica, c.active, c.level, time.Minute); got != c.want {
 				t.Fatalf("step %d: %d, want %d", i, got, c.want)
@@ -151,7 +167,8 @@ func TestReportConditions_Episodes(t *testing.T) {
 		if err != nil || len(events) != 5 {
 			t.Fatalf("%d events %v", len(events), err)
 		}
-		for i, want := range []string{"unavailable", "unavailable", "recovered", "unavailable", "recovered"} {
+		for i, want := range []string{"unavailable", "unavailable", "recovered",
+			"unavailable", "recovered"} {
 			if string(events[i].Event) != want {
 				t.Errorf("event %d is %s", i, events[i].Event)
 			}

@@ -13,12 +13,13 @@ import (
 
 var pageScript = newScript("page")
 
-// Page returns up to n holds of a set after a position, in the set's order over
-// all partitions, and the time of Redis. Fewer than n means the end of the set.
-// A hold whose record is gone or unreadable is listed without a state. For
-// [hold.SetReferences] a position's member may be the beginning of a reference:
-// the page begins with the first reference that is not before it.
-func (s *Holds) Page(
+// ReadPage returns up to n holds of a set after a position, in the order of the
+// set over all partitions, and the time of Redis. Fewer than n holds mean the
+// end of the set. A hold whose record is missing or unreadable has no state in
+// the list. For [hold.SetReferences], the member of a position may be the
+// prefix of a reference: the page then begins with the first reference that is
+// not before the prefix.
+func (s *Holds) ReadPage(
 	ctx context.Context, set hold.SortedSet, after hold.Position, n int,
 ) ([]hold.ListedHold, time.Time, error) {
 	q := pageQuery{after: after, n: clampBatch(n), descending: set == hold.SetSettled}
@@ -33,26 +34,26 @@ func (s *Holds) Page(
 				calls = append(calls, q.call(key, &s.conn.partitions[p]))
 			}
 		}
-		if len(calls) == 0 { // without lanes a key that never exists tells the time
+		if len(calls) == 0 { // read a key that never exists, for the time
 			calls = append(calls, q.call(s.conn.partitions[0].ready, &s.conn.partitions[0]))
 		}
 		return s.conn.readPage(ctx, q, calls)
 	}
 	for p := range s.conn.partitions {
 		k := &s.conn.partitions[p]
-		calls = append(calls, q.call(k.set(set), k))
+		calls = append(calls, q.call(k.sortedSet(set), k))
 	}
 	return s.conn.readPage(ctx, q, calls)
 }
 
-// PageLane is [Holds.Page] for one lane, nearest deadline first.
-func (s *Queue) PageLane(
+// ReadLanePage is [Holds.ReadPage] for one lane, nearest deadline first.
+func (s *Queue) ReadLanePage(
 	ctx context.Context, lane hold.Lane, after hold.Position, n int,
 ) ([]hold.ListedHold, error) {
 	q := pageQuery{after: after, n: clampBatch(n)}
 	k := &s.conn.partitions[lane.Partition]
-	holds, _, err := s.conn.readPage(ctx, q,
-		[]scriptCall{q.call(k.lane(laneName(lane.Op, lane.Account)), k)})
+	call := q.call(k.lane(laneName(lane.Op, lane.Account)), k)
+	holds, _, err := s.conn.readPage(ctx, q, []scriptCall{call})
 	return holds, err
 }
 
@@ -78,14 +79,16 @@ func (c *conn) readPage(
 	for _, cmd := range c.runScript(ctx, pageScript, calls) {
 		r := newReply(cmd)
 		now = r.time()
-		for r.more() {
+		for r.hasMore() {
 			member, score, rec := r.str(), r.int(), r.str()
 			if r.err != nil {
 				continue
 			}
-			id := memberID(member)
-			l := hold.ListedHold{Hold: hold.Hold{ID: id}, Position: hold.Position{
-				Score: score, Member: member}}
+			id := holdIDOfMember(member)
+			l := hold.ListedHold{
+				Hold:     hold.Hold{ID: id},
+				Position: hold.Position{Score: score, Member: member},
+			}
 			if rec != "" {
 				if h, _, err := decodeRecord(id, rec); err == nil {
 					l.Hold = h

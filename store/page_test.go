@@ -13,13 +13,15 @@ import (
 
 // readPages reads a set to its end, in pages of n, and calls between after each
 // page.
-func (e *testStore) readPages(set hold.SortedSet, after hold.Position, n int, between func(page int)) (ids []string) {
+func (e *testStore) readPages(
+	set hold.SortedSet, after hold.Position, n int, between func(page int),
+) (ids []string) {
 	e.Helper()
 	for page := 0; ; page++ {
 		if page > 1000 {
 			e.Fatalf("the pages don't end: %v", ids[:20])
 		}
-		listed, now, err := e.store.Page(e.Context(), set, after, n)
+		listed, now, err := e.store.ReadPage(e.Context(), set, after, n)
 		if err != nil || now.IsZero() || len(listed) > n {
 			e.Fatalf("page %d: %d, %v, %v", page, len(listed), now, err)
 		}
@@ -44,12 +46,15 @@ func TestPage_EqualScores(t *testing.T) {
 		for i := range 500 {
 			id := fmt.Sprintf("pi_%03d", i)
 			// all of them at one instant
-			writes, want = append(writes, newScheduledWrite(id, futureDue, nearDeadline)), append(want, id)
+			writes, want = append(writes, newScheduledWrite(id, futureDue, nearDeadline)),
+				append(want, id)
 		}
 		e.mustCommit(writes...)
 		for _, n := range []int{1, 7, 100, 256, 1000} {
-			if got := e.readPages(hold.SetScheduled, hold.Position{}, min(n, 256), nil); !slices.Equal(got, want) {
-				t.Errorf("%d partitions, pages of %d: %d of %d, in order: %t", partitions, n, len(got),
+			if got := e.readPages(hold.SetScheduled, hold.Position{}, min(n, 256),
+				nil); !slices.Equal(got, want) {
+				t.Errorf("%d partitions, pages of %d: %d of %d, in order: %t",
+					partitions, n, len(got),
 					len(want), slices.IsSorted(got))
 			}
 		}
@@ -72,7 +77,8 @@ func TestPage_EqualScores(t *testing.T) {
 				drop(want[last+60]) // after it
 			}
 			// a new one, before it
-			e.mustCommit(newScheduledWrite(fmt.Sprintf("pi_%03da", last-20), futureDue, nearDeadline))
+			e.mustCommit(newScheduledWrite(fmt.Sprintf("pi_%03da", last-20),
+				futureDue, nearDeadline))
 		})
 		seen := map[string]int{}
 		for _, id := range got {
@@ -80,7 +86,8 @@ func TestPage_EqualScores(t *testing.T) {
 		}
 		for i, id := range want {
 			if seen[id] > 1 || seen[id] == 0 && !gone[id] {
-				t.Errorf("%d partitions: hold %d was listed %d times, gone: %t", partitions, i, seen[id], gone[id])
+				t.Errorf("%d partitions: hold %d was listed %d times, gone: %t",
+					partitions, i, seen[id], gone[id])
 			}
 		}
 		if !slices.IsSorted(got) {
@@ -108,7 +115,8 @@ func TestPage_SettledNewestFirst(t *testing.T) {
 			want = append(want, fmt.Sprintf("pi_%03d", 299-i))
 		}
 		for _, n := range []int{1, 10, 64} {
-			if got := e.readPages(hold.SetSettled, hold.Position{}, n, nil); !slices.Equal(got, want) {
+			if got := e.readPages(hold.SetSettled, hold.Position{}, n,
+				nil); !slices.Equal(got, want) {
 				t.Errorf("%d partitions, pages of %d: %v", partitions, n, got)
 			}
 		}
@@ -146,7 +154,8 @@ func TestPage_ReferencesByPrefix(t *testing.T) {
 			}
 			e.mustCommit(newScheduledWrite("pi_without", futureDue, nearDeadline))
 			slices.Sort(all) // by byte, as Redis does
-			for _, prefix := range append([]string{"", "BK-\xc3", "BK-\xff", "\x00", "\xff", "C"}, references...) {
+			for _, prefix := range append([]string{"", "BK-\xc3", "BK-\xff", "\x00", "\xff", "C"},
+				references...) {
 				for _, n := range []int{1, 4, 100} {
 					var want, got []string
 					for _, m := range all {
@@ -157,7 +166,8 @@ func TestPage_ReferencesByPrefix(t *testing.T) {
 					after := hold.Position{Member: prefix}
 				pages:
 					for len(got) <= len(all) {
-						listed, _, err := e.store.Page(t.Context(), hold.SetReferences, after, n)
+						listed, _, err := e.store.ReadPage(t.Context(), hold.SetReferences, after,
+							n)
 						if err != nil {
 							t.Fatal(err)
 						}
@@ -173,7 +183,8 @@ func TestPage_ReferencesByPrefix(t *testing.T) {
 						}
 					}
 					if !slices.Equal(got, want) {
-						t.Errorf("%d partitions, prefix %q, pages of %d:\n got %q\nwant %q", partitions,
+						t.Errorf("%d partitions, prefix %q, pages of %d:\n got %q\nwant %q",
+							partitions,
 							prefix, n, got, want)
 					}
 				}
@@ -186,7 +197,8 @@ func onBothPartitioned(t *testing.T, partitions int, f func(t *testing.T, e *tes
 	t.Helper()
 	o := store.Options{Partitions: partitions}
 	t.Run(fmt.Sprintf("redis/%d", partitions), func(t *testing.T) { f(t, startRedis(t, o)) })
-	t.Run(fmt.Sprintf("miniredis/%d", partitions), func(t *testing.T) { f(t, startMiniredis(t, o)) })
+	t.Run(fmt.Sprintf("miniredis/%d", partitions),
+		func(t *testing.T) { f(t, startMiniredis(t, o)) })
 }
 
 func TestPage_MergesPartitions(t *testing.T) {
@@ -194,7 +206,8 @@ func TestPage_MergesPartitions(t *testing.T) {
 	e := startRedis(t, store.Options{Partitions: 5})
 	var writes []hold.RecordWrite
 	for i := range 200 {
-		w := newScheduledWrite(fmt.Sprintf("pi_%03d", (i*73)%200), futureDue.Add(time.Duration(i)*time.Second),
+		w := newScheduledWrite(fmt.Sprintf("pi_%03d", (i*73)%200),
+			futureDue.Add(time.Duration(i)*time.Second),
 			nearDeadline.Add(-time.Duration(i)*time.Minute))
 		if i%2 == 0 {
 			w.Hold.State, w.Hold.NextOp, w.Placement = hold.Attention, 0,
@@ -242,12 +255,14 @@ func TestPage_ReadyHolds(t *testing.T) {
 		for i := range 100 {
 			id := fmt.Sprintf("pi_%03d", i)
 			want = append(want, id)
-			e.mustCommit(newReadyWrite(id, []hold.Op{hold.OpCapture, hold.OpCancel}[i%2], []string{"", "acct_a",
-				"acct_b"}[i%3], nearDeadline.Add(time.Duration(i)*time.Minute)))
+			e.mustCommit(newReadyWrite(id, []hold.Op{hold.OpCapture, hold.OpCancel}[i%2],
+				[]string{"", "acct_a",
+					"acct_b"}[i%3], nearDeadline.Add(time.Duration(i)*time.Minute)))
 		}
 		e.mustCommit(newScheduledWrite("pi_later", farFuture, farFuture.Add(time.Hour)))
 		for _, n := range []int{1, 7, 256} {
-			if got := e.readPages(hold.SetReady, hold.Position{}, n, nil); !slices.Equal(got, want) {
+			if got := e.readPages(hold.SetReady, hold.Position{}, n,
+				nil); !slices.Equal(got, want) {
 				t.Errorf("%d partitions, pages of %d: %v", partitions, n, got)
 			}
 		}

@@ -12,8 +12,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Queue finds the holds that a job must act on now, and claims due holds for a
-// worker.
+// Queue promotes due holds, claims them for a worker, and lists the holds that
+// a job must act on.
 type Queue struct{ conn *conn }
 
 var (
@@ -23,13 +23,13 @@ var (
 	readDueScript = newScript("read_due")
 )
 
-// maxLanes bounds how many lanes of a partition are listed.
+// maxLanes is the maximum number of lanes to list per partition.
 const maxLanes = 1024
 
 // PromoteDue makes holds ready whose lease has ended, and with promote also
 // scheduled holds that are due, at most limit of each per partition. It lists
-// the lanes that have work. With an error, the result is that of the partitions
-// that answered.
+// the lanes that have ready holds. With an error, it returns the result of the
+// partitions that answered.
 func (s *Queue) PromoteDue(
 	ctx context.Context, promote bool, limit int,
 ) (hold.PromoteResult, error) {
@@ -52,7 +52,7 @@ func (s *Queue) PromoteDue(
 	return result, failed
 }
 
-// addPromoted adds the reply of a partition to a result.
+// addPromoted adds the reply of a partition to result.
 func addPromoted(result *hold.PromoteResult, partition int, r *reply) error {
 	if now := r.time(); !now.IsZero() {
 		result.Now = now
@@ -64,11 +64,14 @@ func addPromoted(result *hold.PromoteResult, partition int, r *reply) error {
 		result.NextDueAt = next
 	}
 	result.More = r.flag() || result.More
-	for r.more() {
+	for r.hasMore() {
 		op, account, ok := parseLane(r.str())
 		lane := hold.Lane{
-			Partition: partition, Account: account, Op: op, NearestDeadline: r.time(),
-			Ready: int(r.int()),
+			Partition:       partition,
+			Account:         account,
+			Op:              op,
+			NearestDeadline: r.time(),
+			Ready:           int(r.int()),
 		}
 		if ok && r.err == nil {
 			result.Lanes = append(result.Lanes, lane)
@@ -77,9 +80,10 @@ func addPromoted(result *hold.PromoteResult, partition int, r *reply) error {
 	return r.err
 }
 
-// Claim leases up to n holds of a lane, nearest deadline first; with before
-// set, none whose deadline is later. The leases begin at the time returned.
-// Claims that are returned with an error are valid.
+// Claim leases up to n holds of a lane to the caller, nearest deadline first.
+// If before is set, it claims no hold with a later deadline. It returns the
+// time at which the leases begin. Claims that it returns with an error are
+// valid.
 func (s *Queue) Claim(
 	ctx context.Context, lane hold.Lane, n int, lease time.Duration, before time.Time,
 ) ([]hold.Claim, time.Time, error) {
@@ -87,19 +91,19 @@ func (s *Queue) Claim(
 		return nil, time.Time{}, nil
 	}
 	k, name := &s.conn.partitions[lane.Partition], laneName(lane.Op, lane.Account)
-	r := newReply(
-		s.conn.runOnce(ctx, claimScript, []string{k.lane(name), k.leased, k.holds, k.lanes},
-			clampBatch(n), lease.Milliseconds(), name, scoreArg(before)))
+	keys := []string{k.lane(name), k.leased, k.holds, k.lanes}
+	r := newReply(s.conn.runOnce(ctx, claimScript, keys,
+		clampBatch(n), lease.Milliseconds(), name, scoreArg(before)))
 	now := r.time()
 	var claims []hold.Claim
 	var unreadable error
-	for r.more() {
+	for r.hasMore() {
 		id, rec, takenOver := r.str(), r.str(), r.flag()
 		if r.err != nil {
 			break
 		}
 		h, claimedAt, err := decodeRecord(id, rec)
-		if err != nil { // the other claims are good; this hold returns when its lease ends
+		if err != nil { // the other claims are valid; this hold returns when its lease ends
 			unreadable = errors.Join(unreadable, err)
 			continue
 		}
@@ -117,8 +121,8 @@ func (s *Queue) DueMilestones(ctx context.Context, n int) ([]hold.DueHold, time.
 // Unverified returns up to n holds per partition that must be checked against
 // Stripe, most urgent first.
 func (s *Queue) Unverified(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
-	found, now, err := s.conn.readDue(ctx, func(k *partitionKeys) string { return k.unverified }, n,
-		"+inf")
+	unverified := func(k *partitionKeys) string { return k.unverified }
+	found, now, err := s.conn.readDue(ctx, unverified, n, "+inf")
 	sortByDue(found)
 	return found, now, err
 }
@@ -127,7 +131,7 @@ func (s *Queue) Unverified(ctx context.Context, n int) ([]hold.DueHold, time.Tim
 // their intents.
 func (s *Queue) Unmirrored(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
 	mirror := func(k *partitionKeys) string { return k.mirror }
-	if some, err := s.conn.hasMembers(ctx, mirror); err != nil || !some {
+	if found, err := s.conn.hasMembers(ctx, mirror); err != nil || !found {
 		return nil, time.Time{}, err
 	}
 	found, now, err := s.conn.readDue(ctx, mirror, n, "")
@@ -139,14 +143,14 @@ func sortByDue(found []hold.DueHold) {
 	slices.SortStableFunc(found, func(a, b hold.DueHold) int { return a.DueAt.Compare(b.DueAt) })
 }
 
-// SettledBefore returns up to n holds per partition that ended before a time,
-// for [Holds.Commit] to drop.
+// SettledBefore returns up to n holds per partition that were settled before a
+// time. The caller drops them with [Holds.Commit].
 func (s *Queue) SettledBefore(
 	ctx context.Context, before time.Time, n int,
 ) ([]hold.DueHold, error) {
+	settled := func(k *partitionKeys) string { return k.settled }
 	highest := strconv.FormatInt(before.UnixMilli(), 10)
-	found, _, err := s.conn.readDue(ctx, func(k *partitionKeys) string { return k.settled }, n,
-		highest)
+	found, _, err := s.conn.readDue(ctx, settled, n, highest)
 	return found, err
 }
 
@@ -161,11 +165,14 @@ const (
 )
 
 var advanceArgs = argNames{"ADVANCE", []string{
-	advanceID: "ID", advanceVersion: "VERSION", advanceFrom: "FROM", advanceTo: "TO",
+	advanceID:         "ID",
+	advanceVersion:    "VERSION",
+	advanceFrom:       "FROM",
+	advanceTo:         "TO",
 	advanceEventCount: "EVENT_COUNT",
 }}
 
-// anyVersion advances a milestone whatever the version of the record.
+// anyVersion makes advance.lua ignore the version of the record.
 const anyVersion = "="
 
 func appendAdvance(args []any, id, version string, from, to time.Time, events [][]byte) []any {
@@ -182,9 +189,9 @@ func appendAdvance(args []any, id, version string, from, to time.Time, events []
 	return args
 }
 
-// AdvanceMilestones moves milestones and publishes their events, each only if
-// its hold has the milestone and the version that the caller saw. moved[i] is
-// false where that has changed.
+// AdvanceMilestones moves milestones and publishes their events. It moves a
+// milestone only if the milestone and the version of its hold are the ones that
+// the caller read; otherwise moved[i] is false.
 func (s *Queue) AdvanceMilestones(
 	ctx context.Context, advances []hold.MilestoneAdvance,
 ) (moved []bool, err error) {
@@ -212,8 +219,8 @@ func (s *Queue) AdvanceMilestones(
 	return moved, nil
 }
 
-// DueHistogram counts the scheduled holds that fall due in each of n windows of
-// length step. The first window also counts overdue holds.
+// DueHistogram counts the scheduled holds that become due in each of n
+// consecutive windows of length step. The first window includes overdue holds.
 func (s *Queue) DueHistogram(
 	ctx context.Context, from time.Time, step time.Duration, n int,
 ) ([]int64, error) {
@@ -239,10 +246,10 @@ func (s *Queue) DueHistogram(
 	return counts, nil
 }
 
-// Counts counts the holds by where they are. It costs the same however many
-// there are. Ready holds are counted by [Queue.PromoteDue], which lists their
-// lanes.
-func (s *Queue) Counts(ctx context.Context) (hold.Counts, error) {
+// CountHolds counts the holds in each set. Its cost does not depend on their
+// number. It does not count ready holds: [Queue.PromoteDue] lists their lanes
+// with the number of holds.
+func (s *Queue) CountHolds(ctx context.Context) (hold.Counts, error) {
 	var counts hold.Counts
 	var sums []func()
 	pipe := s.conn.client.Pipeline()

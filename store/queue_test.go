@@ -28,7 +28,8 @@ func TestPromoteDue_ExpiredLeasesByDeadline(t *testing.T) {
 	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
 		// Neither the ids nor the order of creation follow the deadlines.
 		for i, id := range []string{"pi_c", "pi_a", "pi_e", "pi_b", "pi_d"} {
-			e.mustCommit(newReadyWrite(id, hold.OpCapture, "", nearDeadline.Add(time.Duration(i)*time.Hour)))
+			e.mustCommit(newReadyWrite(id, hold.OpCapture, "",
+				nearDeadline.Add(time.Duration(i)*time.Hour)))
 		}
 		if c, _ := e.mustClaim(captureLane, 5, time.Millisecond); len(c) != 5 {
 			t.Fatalf("%v", claimedIDs(c))
@@ -36,11 +37,13 @@ func TestPromoteDue_ExpiredLeasesByDeadline(t *testing.T) {
 		e.awaitExpiredLeases(5)
 		e.mustCommit(newReadyWrite("pi_new", hold.OpCapture, "", nearDeadline.Add(90*time.Minute)))
 		d := e.mustPromoteDue(true)
-		if len(d.Lanes) != 1 || d.Lanes[0].Ready != 6 || !d.Lanes[0].NearestDeadline.Equal(nearDeadline) {
+		if len(d.Lanes) != 1 || d.Lanes[0].Ready != 6 ||
+			!d.Lanes[0].NearestDeadline.Equal(nearDeadline) {
 			t.Fatalf("%+v", d.Lanes)
 		}
 		c, _ := e.mustClaim(captureLane, 10, time.Minute)
-		if got, want := claimedIDs(c), []string{"pi_c", "pi_a", "pi_new", "pi_e", "pi_b", "pi_d"}; !slices.Equal(got, want) {
+		if got, want := claimedIDs(c), []string{"pi_c", "pi_a", "pi_new", "pi_e", "pi_b",
+			"pi_d"}; !slices.Equal(got, want) {
 			t.Fatalf("claimed %v, by deadline %v", got, want)
 		}
 		if d := e.mustPromoteDue(true); len(d.Lanes) != 0 {
@@ -53,7 +56,8 @@ func TestClaim_StopsAtDeadlineBound(t *testing.T) {
 	t.Parallel()
 	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
 		for i := range 6 {
-			e.mustCommit(newReadyWrite(fmt.Sprintf("pi_%d", i), hold.OpCapture, "", nearDeadline.Add(time.Duration(i)*time.Hour)))
+			e.mustCommit(newReadyWrite(fmt.Sprintf("pi_%d", i), hold.OpCapture, "",
+				nearDeadline.Add(time.Duration(i)*time.Hour)))
 		}
 		claim := func(n int, before time.Time) []string {
 			t.Helper()
@@ -78,7 +82,8 @@ func TestClaim_StopsAtDeadlineBound(t *testing.T) {
 			t.Fatalf("one: %v", got)
 		}
 		// the bound itself belongs to it
-		if got := claim(5, nearDeadline.Add(2*time.Hour)); !slices.Equal(got, []string{"pi_1", "pi_2"}) {
+		if got := claim(5, nearDeadline.Add(2*time.Hour)); !slices.Equal(
+			got, []string{"pi_1", "pi_2"}) {
 			t.Fatalf("to the bound: %v", got)
 		}
 		if d := e.mustPromoteDue(false); len(d.Lanes) != 1 || d.Lanes[0].Ready != 3 ||
@@ -94,7 +99,8 @@ func TestPromoteDue_BoundsEachCall(t *testing.T) {
 	e := startRedis(t, store.Options{})
 	var writes []hold.RecordWrite
 	for i := range 600 {
-		writes = append(writes, newScheduledWrite(fmt.Sprintf("pi_%03d", i), pastDue, nearDeadline.Add(-time.Duration(i)*time.Second)))
+		writes = append(writes, newScheduledWrite(fmt.Sprintf("pi_%03d", i), pastDue,
+			nearDeadline.Add(-time.Duration(i)*time.Second)))
 	}
 	e.mustCommit(writes...)
 	for round, want := range []struct {
@@ -114,7 +120,8 @@ func TestPromoteDue_BoundsEachCall(t *testing.T) {
 		t.Fatalf("milestones: %d, %v", len(m), err)
 	}
 	for _, n := range []int{0, -5} {
-		if d, err := e.store.PromoteDue(t.Context(), true, n); err != nil || d.PromotedHolds > 1 || d.ExpiredLeases > 1 {
+		if d, err := e.store.PromoteDue(t.Context(), true, n); err != nil ||
+			d.PromotedHolds > 1 || d.ExpiredLeases > 1 {
 			t.Errorf("at most %d: %+v, %v", n, d, err)
 		}
 		if m, _, err := e.store.DueMilestones(t.Context(), n); err != nil || len(m) > 1 {
@@ -162,7 +169,8 @@ func TestLanes_AreIndependent(t *testing.T) {
 		if e.rdb.Exists(t.Context(), "holdd:{0}:lanes").Val() != 0 {
 			t.Error("lanes without work")
 		}
-		if c, _ := e.mustClaim(hold.Lane{Op: hold.OpCapture, Account: "acct_none"}, 5, time.Minute); len(c) != 0 {
+		if c, _ := e.mustClaim(hold.Lane{Op: hold.OpCapture, Account: "acct_none"}, 5,
+			time.Minute); len(c) != 0 {
 			t.Errorf("claimed from nowhere: %v", claimedIDs(c))
 		}
 	})
@@ -176,8 +184,9 @@ func TestPromoteDue_ListsEveryLaneOfMany(t *testing.T) {
 	const accounts = 300
 	var writes []hold.RecordWrite
 	for i := range accounts {
-		writes = append(writes, newReadyWrite(fmt.Sprintf("pi_%d", i), hold.OpCapture, fmt.Sprintf("acct_%d",
-			i), nearDeadline.Add(time.Duration(i)*time.Second)))
+		writes = append(writes, newReadyWrite(fmt.Sprintf("pi_%d", i),
+			hold.OpCapture, fmt.Sprintf("acct_%d",
+				i), nearDeadline.Add(time.Duration(i)*time.Second)))
 	}
 	e.mustCommit(writes...)
 	seen := map[string]bool{}
@@ -196,8 +205,10 @@ func TestPromoteDue_ListsEveryLaneOfMany(t *testing.T) {
 func TestPromoteDue_ReordersLaneWhoseHeadLeft(t *testing.T) {
 	t.Parallel()
 	onRedisAndMiniredis(t, func(t *testing.T, e *testStore) {
-		e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "acct_a", nearDeadline), newReadyWrite("pi_z", hold.OpCapture,
-			"acct_a", nearDeadline.Add(9*time.Hour)), newReadyWrite("pi_b", hold.OpCapture, "acct_b", secondDeadline))
+		e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "acct_a", nearDeadline),
+			newReadyWrite("pi_z", hold.OpCapture,
+				"acct_a", nearDeadline.Add(9*time.Hour)), newReadyWrite("pi_b", hold.OpCapture,
+				"acct_b", secondDeadline))
 		e.mustCommit(capturedWrite(*e.mustRead("pi_a"), changedTime))
 		d := e.mustPromoteDue(false)
 		if len(d.Lanes) != 2 || d.Lanes[0].Account != "acct_b" || d.Lanes[1].Account != "acct_a" ||
@@ -227,7 +238,8 @@ func TestUnreadableRecord_HidesNoOtherHold(t *testing.T) {
 				ctx := t.Context()
 				k := "holdd:{0}:"
 				bad := func(id string) { e.rdb.HSet(ctx, k+"holds", id, rec) }
-				e.mustCommit(newScheduledWrite("pi_a", pastDue, nearDeadline), newReadyWrite("pi_b", hold.OpCapture, "", nearDeadline),
+				e.mustCommit(newScheduledWrite("pi_a", pastDue, nearDeadline),
+					newReadyWrite("pi_b", hold.OpCapture, "", nearDeadline),
 					newScheduledWrite("pi_c", pastDue, nearDeadline))
 				e.mustCommit(capturedWrite(*e.mustRead("pi_c"), baseTime))
 				for _, id := range []string{"pi_0", "pi_1", "pi_2", "pi_3"} {
@@ -244,7 +256,8 @@ func TestUnreadableRecord_HidesNoOtherHold(t *testing.T) {
 				}
 				if len(rec) < 23 || rec[0] != 1 { // what the scripts can't read is met again later
 					for id, set := range map[string]string{"pi_0": "scheduled", "pi_1": "leased"} {
-						if again := e.rdb.ZScore(ctx, k+set, id).Val(); int64(again) <= time.Now().UnixMilli() {
+						if again := e.rdb.ZScore(ctx, k+set, id).Val(); int64(
+							again) <= time.Now().UnixMilli() {
 							t.Errorf("%s is in %s at %.0f", id, set, again)
 						}
 					}
@@ -271,7 +284,9 @@ func TestUnreadableRecord_HidesNoOtherHold(t *testing.T) {
 				}
 				found, _, _ := e.store.DueMilestones(ctx, 10)
 				for _, id := range []string{"pi_a", "pi_b"} {
-					if !slices.ContainsFunc(found, func(m hold.DueHold) bool { return m.Hold.ID == id }) {
+					if !slices.ContainsFunc(found, func(m hold.DueHold) bool {
+						return m.Hold.ID == id
+					}) {
 						t.Errorf("the milestone of %s is missing", id)
 					}
 				}
@@ -279,7 +294,7 @@ func TestUnreadableRecord_HidesNoOtherHold(t *testing.T) {
 				// look like the end.
 				seen, after := 0, hold.Position{}
 				for range 10 {
-					listed, _, err := e.store.Page(ctx, hold.SetSettled, after, 1)
+					listed, _, err := e.store.ReadPage(ctx, hold.SetSettled, after, 1)
 					if err != nil {
 						t.Error(err)
 					}

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// ReconcileRuns keeps the reconcile run that is in progress or was last, under
-// a lock for one replica.
+// ReconcileRuns keeps the current or last reconcile run, and the lock under
+// which one replica works on it.
 type ReconcileRuns struct{ conn *conn }
 
 var (
@@ -16,33 +16,32 @@ var (
 )
 
 const (
-	maxFindings = 1000 // of one run
-	maxAccounts = 1000 // that one call returns
+	maxFindings = 1000 // per run
+	maxAccounts = 1000 // per call of ShareAccounts
 )
 
 var reconcileKeys = []string{keyReconcileRun, keyReconcileFindings}
 
-// BeginReconcile takes the lock and begins a run with the given state. It takes
-// over an unfinished run that no replica holds and that began less than stale
-// ago: found is its state. Token 0 means that another replica holds the lock,
-// or that a finished run began less than gap ago. The lock ends after lease
-// unless [ReconcileRuns.SaveReconcile] extends it.
+// BeginReconcile acquires the lock and begins a run with the given state. If an
+// unfinished run began less than maxAge ago and its lock has ended, it resumes
+// that run: resumed is its state. Token 0 means that another replica holds the
+// lock, or that a finished run began less than minInterval ago. The lock ends
+// after lease unless [ReconcileRuns.SaveReconcile] extends it.
 func (s *ReconcileRuns) BeginReconcile(
-	ctx context.Context, state []byte, lease, stale, gap time.Duration,
-) (token int64, found []byte, err error) {
+	ctx context.Context, state []byte, lease, maxAge, minInterval time.Duration,
+) (token int64, resumed []byte, err error) {
 	r := newReply(s.conn.runOnce(ctx, reconcileBeginScript, reconcileKeys,
-		lease.Milliseconds(), state, stale.Milliseconds(), gap.Milliseconds()))
+		lease.Milliseconds(), state, maxAge.Milliseconds(), minInterval.Milliseconds()))
 	token = r.int()
-	if f := r.str(); f != "" {
-		found = []byte(f)
+	if saved := r.str(); saved != "" {
+		resumed = []byte(saved)
 	}
-	return token, found, r.err
+	return token, resumed, r.err
 }
 
-// SaveReconcile saves the progress of the run with this token, adds findings,
-// of which the first 1,000 are kept, and extends the lock; a lease of 0
-// releases it. ok is false if another replica holds the lock now: the caller
-// must stop.
+// SaveReconcile saves the progress of the run with this token and extends the
+// lock; a lease of 0 releases it. It adds findings, up to 1,000 per run. If ok
+// is false, another replica holds the lock and the caller must stop.
 func (s *ReconcileRuns) SaveReconcile(
 	ctx context.Context, token int64, state []byte, findings [][]byte,
 	lease time.Duration, done bool,
@@ -56,30 +55,30 @@ func (s *ReconcileRuns) SaveReconcile(
 	return r.int() == 1, r.err
 }
 
-// ReadReconcile reads the run in progress or the last one: its state, nil if
-// there was none, and up to n findings. held says that a replica works on it.
+// ReadReconcile reads the current or last run: its state, nil if there was no
+// run, and up to n findings. locked says that a replica works on the run.
 func (s *ReconcileRuns) ReadReconcile(
 	ctx context.Context, n int,
-) (state []byte, findings [][]byte, held, done bool, err error) {
+) (state []byte, findings [][]byte, locked, done bool, err error) {
 	r := newReply(s.conn.runOnce(ctx, reconcileReadScript, reconcileKeys,
 		max(0, min(n, maxFindings))))
-	if !r.more() {
+	if !r.hasMore() {
 		return nil, nil, false, false, r.err
 	}
-	held, done, state = r.flag(), r.flag(), []byte(r.str())
-	for r.more() {
+	locked, done, state = r.flag(), r.flag(), []byte(r.str())
+	for r.hasMore() {
 		findings = append(findings, []byte(r.str()))
 	}
-	return state, findings, held, done, r.err
+	return state, findings, locked, done, r.err
 }
 
-// ShareAccounts adds the connected accounts that this replica has met, and
-// returns up to 1,000 of those that any replica has met. So every replica knows
-// what to reconcile after Redis has lost its data.
-func (s *ReconcileRuns) ShareAccounts(ctx context.Context, met []string) ([]string, error) {
+// ShareAccounts adds connected accounts to the set that all replicas share, and
+// returns up to 1,000 of its members. After Redis has lost its data, every
+// replica reconciles these accounts.
+func (s *ReconcileRuns) ShareAccounts(ctx context.Context, accounts []string) ([]string, error) {
 	pipe := s.conn.client.Pipeline()
-	if len(met) > 0 {
-		pipe.SAdd(ctx, keyReconcileAccounts, met)
+	if len(accounts) > 0 {
+		pipe.SAdd(ctx, keyReconcileAccounts, accounts)
 	}
 	all := pipe.SRandMemberN(ctx, keyReconcileAccounts, maxAccounts)
 	if _, err := pipe.Exec(ctx); err != nil {

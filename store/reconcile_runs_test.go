@@ -18,7 +18,8 @@ func TestReconcileRuns_TakeOver(t *testing.T) {
 	}
 	defer s.Close()
 	ctx := t.Context()
-	if state, _, held, done, err := s.ReadReconcile(ctx, 10); err != nil || state != nil || held || done {
+	if state, _, held, done, err := s.ReadReconcile(ctx, 10); err != nil ||
+		state != nil || held || done {
 		t.Fatal(string(state), held, done, err)
 	}
 	begin := func(lease, stale, gap time.Duration) (int64, string) {
@@ -29,7 +30,8 @@ func TestReconcileRuns_TakeOver(t *testing.T) {
 		}
 		return token, string(found)
 	}
-	save := func(token int64, state string, lease time.Duration, done bool, findings ...string) bool {
+	save := func(token int64, state string, lease time.Duration, done bool,
+		findings ...string) bool {
 		t.Helper()
 		var list [][]byte
 		for _, f := range findings {
@@ -67,7 +69,8 @@ func TestReconcileRuns_TakeOver(t *testing.T) {
 		t.Error("the holder was refused")
 	}
 	state, findings, held, done, err := s.ReadReconcile(ctx, 2)
-	if err != nil || string(state) != "page 2" || held || !done || len(findings) != 2 || string(findings[0]) != "a" {
+	if err != nil || string(state) != "page 2" || held || !done || len(findings) != 2 ||
+		string(findings[0]) != "a" {
 		t.Error(string(state), len(findings), held, done, err)
 	}
 	if token, _ := begin(time.Minute, time.Hour, time.Hour); token != 0 {
@@ -134,7 +137,8 @@ func TestDetectDataLoss_ToldToOneReplica(t *testing.T) {
 	if err := raw.FlushAll(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if ok, err := stores[0].SaveReconcile(t.Context(), token, []byte("y"), nil, time.Minute, false); ok || err != nil {
+	if ok, err := stores[0].SaveReconcile(t.Context(), token, []byte("y"), nil, time.Minute,
+		false); ok || err != nil {
 		t.Error("a run that Redis has forgotten goes on", err)
 	}
 	if n := replicasTold(); n != 1 {

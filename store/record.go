@@ -11,12 +11,12 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// A record is a header, which scripts read as well, and a body, which only Go
-// reads. This file is the only description of both: the scripts get the
-// header's positions from headerFields.
+// A record is a header, which scripts read too, and a body, which only Go
+// reads. Both are described only in this file: the scripts get the positions in
+// the header from headerFields.
 //
 // A change of the header raises encodingVersion, and decodeRecord must still
-// read the old one.
+// read the old encoding.
 const encodingVersion = 1
 
 // Offsets in the header, in bytes. Numbers are big endian, times are Unix
@@ -48,29 +48,31 @@ var headerFields = []struct {
 	{"ACCOUNT_SIZE", accountSizeOffset, 1},
 }
 
-// recordConstants tells the scripts the layout of the header. Lua counts bytes
-// from 1.
-func recordConstants() []constant {
-	out := []constant{
-		{"ENCODING_VERSION", encodingVersion}, {"HEADER_SIZE", headerSize},
-		{"STATE_WORKING", int(hold.Working)}, {"STATE_FIRST_FINAL", int(hold.Captured)},
+// recordConstants returns the layout of the header for the scripts. Lua counts
+// bytes from 1.
+func recordConstants() []luaConstant {
+	out := []luaConstant{
+		{"ENCODING_VERSION", encodingVersion},
+		{"HEADER_SIZE", headerSize},
+		{"STATE_WORKING", int(hold.Working)},
+		{"STATE_FIRST_FINAL", int(hold.Captured)},
 	}
 	for _, f := range headerFields {
 		if f.size == 1 {
-			out = append(out, constant{f.name + "_AT", f.offset + 1})
+			out = append(out, luaConstant{f.name + "_AT", f.offset + 1})
 		} else {
-			out = append(out, constant{f.name + "_FROM", f.offset + 1},
-				constant{f.name + "_TO", f.offset + f.size})
+			out = append(out,
+				luaConstant{f.name + "_FROM", f.offset + 1},
+				luaConstant{f.name + "_TO", f.offset + f.size})
 		}
 	}
 	return out
 }
 
 // Field numbers of the body, which is in protobuf's wire format. A release
-// skips fields that it does not know, and a missing field is zero. So a release
-// reads the records of later and earlier releases. It drops a field that it
-// skipped when it writes the record: a new field must be one that can be
-// missed.
+// skips unknown fields, and a missing field is zero, so a release can read the
+// records of earlier and later releases. When it writes the record, it drops
+// the fields that it skipped: holdd must work without a new field.
 const (
 	fieldIntent            = 1
 	fieldReference         = 2
@@ -109,16 +111,16 @@ const (
 	flagUnknownOutcome
 	flagMirrored
 	flagUnmirrorable
-	flagSingleCapture // an older replica may drop it: without it a capture reads first
+	flagSingleCapture // an older release may drop it: a capture then reads the intent first
 )
 
-func put48(b []byte, offset int, n uint64) {
+func putUint48(b []byte, offset int, n uint64) {
 	var w [8]byte
 	binary.BigEndian.PutUint64(w[:], n)
 	copy(b[offset:offset+6], w[2:])
 }
 
-func get48(b []byte, offset int) uint64 {
+func uint48(b []byte, offset int) uint64 {
 	var w [8]byte
 	copy(w[2:], b[offset:offset+6])
 	return binary.BigEndian.Uint64(w[:])
@@ -138,19 +140,19 @@ func fromMillis(n uint64) time.Time {
 	return time.UnixMilli(int64(n)).UTC()
 }
 
-// versionArg is a version as scripts compare it, "" for 0: the bytes that a
-// record's header has.
+// versionArg returns a version as the bytes in a record's header, which scripts
+// compare; "" for 0.
 func versionArg(n uint64) string {
 	if n == 0 {
 		return ""
 	}
 	var b [6]byte
-	put48(b[:], 0, n)
+	putUint48(b[:], 0, n)
 	return string(b[:])
 }
 
-// encodeRecord appends h's record to b. Equal holds have equal records: a
-// commit that is repeated finds its own record by that.
+// encodeRecord appends the record of h to b. Equal holds have equal records, so
+// a repeated commit recognizes its own record.
 func encodeRecord(b []byte, h *hold.Hold) []byte {
 	return encodeBody(encodeHeader(b, h), h)
 }
@@ -159,10 +161,12 @@ func encodeHeader(b []byte, h *hold.Hold) []byte {
 	start := len(b)
 	b = append(b, make([]byte, headerSize)...)
 	header := b[start:]
-	header[encodingOffset], header[stateOffset] = encodingVersion, byte(h.State)
-	header[previousStateOffset], header[nextOpOffset] = byte(h.PreviousState), byte(h.NextOp)
-	put48(header, versionOffset, h.Version)
-	put48(header, deadlineOffset, toMillis(h.ExpiresAt))
+	header[encodingOffset] = encodingVersion
+	header[stateOffset] = byte(h.State)
+	header[previousStateOffset] = byte(h.PreviousState)
+	header[nextOpOffset] = byte(h.NextOp)
+	putUint48(header, versionOffset, h.Version)
+	putUint48(header, deadlineOffset, toMillis(h.ExpiresAt))
 	header[accountSizeOffset] = byte(len(h.Account))
 	return append(b, h.Account...)
 }
@@ -244,8 +248,8 @@ func flagIf(flag uint64, set bool) uint64 {
 	return 0
 }
 
-// decodeRecord reads the record of the hold id. claimedAt is when its claim
-// began.
+// decodeRecord decodes the record of the hold with this id. claimedAt is the
+// time at which its claim began.
 func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) {
 	b := []byte(rec)
 	if len(b) < headerSize || b[encodingOffset] != encodingVersion ||
@@ -254,15 +258,21 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 	}
 	body := headerSize + int(b[accountSizeOffset])
 	h = hold.Hold{
-		ID: id, PaymentIntent: id, Account: string(b[headerSize:body]),
-		State: hold.State(b[stateOffset]), PreviousState: hold.State(b[previousStateOffset]),
-		NextOp: hold.Op(b[nextOpOffset]), Version: get48(b, versionOffset),
-		ExpiresAt: fromMillis(get48(b, deadlineOffset)), OnExpiry: hold.PolicyCancel,
-		Revision: 1, Generation: 1,
+		ID:            id,
+		PaymentIntent: id,
+		Account:       string(b[headerSize:body]),
+		State:         hold.State(b[stateOffset]),
+		PreviousState: hold.State(b[previousStateOffset]),
+		NextOp:        hold.Op(b[nextOpOffset]),
+		Version:       uint48(b, versionOffset),
+		ExpiresAt:     fromMillis(uint48(b, deadlineOffset)),
+		OnExpiry:      hold.PolicyCancel,
+		Revision:      1,
+		Generation:    1,
 	}
-	claimedAt = fromMillis(get48(b, claimedAtOffset))
-	last := time.Time{} // of the history
-	err = eachField(b[body:], func(f protowire.Number, n uint64, v []byte) error {
+	claimedAt = fromMillis(uint48(b, claimedAtOffset))
+	last := time.Time{} // of the previous history entry, or of the creation
+	err = forEachField(b[body:], func(f protowire.Number, n uint64, v []byte) error {
 		switch f {
 		case fieldMetadata:
 			return decodeMetadata(&h, v)
@@ -289,7 +299,7 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 	return h, claimedAt, nil
 }
 
-// setField sets a field that is a single value: n for a number, v for a text.
+// setField sets a field that has a single value: n of a number, v of a text.
 func setField(h *hold.Hold, f protowire.Number, n uint64, v []byte) {
 	switch f {
 	case fieldIntent:
@@ -369,9 +379,9 @@ func decodeMetadata(h *hold.Hold, pair []byte) error {
 	return nil
 }
 
-// eachField calls f for each field of a body. Of n and v, the one of the
-// field's wire type is set.
-func eachField(b []byte, f func(num protowire.Number, n uint64, v []byte) error) error {
+// forEachField calls f for each field of a body, with n for a number and v for
+// bytes.
+func forEachField(b []byte, f func(num protowire.Number, n uint64, v []byte) error) error {
 	for len(b) > 0 {
 		num, typ, size := protowire.ConsumeTag(b)
 		if size < 0 {

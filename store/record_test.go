@@ -27,14 +27,17 @@ func typicalHold() hold.Hold {
 		ExpiresSource: hold.SourceCharge, OnExpiry: hold.PolicyCancel,
 		State: hold.Scheduled, Revision: 1, Verified: true, CreatedAt: created,
 		History: []hold.HistoryEntry{{At: created, Kind: hold.HistoryScheduled, By: "api"}},
-		NextOp:  hold.OpCapture, NextAt: capture, Reason: hold.CauseSchedule, Generation: 1, Version: 1,
+		NextOp:  hold.OpCapture, NextAt: capture, Reason: hold.CauseSchedule,
+		Generation: 1, Version: 1,
 	}
 }
 
 // fullHold has every field set, each to another value.
 func fullHold() hold.Hold {
 	h := typicalHold()
-	day := func(n int) time.Time { return h.CreatedAt.Add(time.Duration(n)*24*time.Hour + 7*time.Millisecond) }
+	day := func(n int) time.Time {
+		return h.CreatedAt.Add(time.Duration(n)*24*time.Hour + 7*time.Millisecond)
+	}
 	h.PaymentIntent, h.Account, h.Metadata = "pi_3QyZzA2eZvKYlo2C1gQmT0xY", "acct_1PxYzA2eZvKYlo2C",
 		map[string]string{"room": "41ü", "": "x", "guest": ""}
 	h.CaptureAmount, h.OnExpiry, h.State, h.PreviousState, h.Revision = 38_499, hold.PolicyAlert,
@@ -42,12 +45,15 @@ func fullHold() hold.Hold {
 	h.CancelAt, h.SettledAt, h.CapturedAmount = day(1), day(2), 38_000
 	h.CapturedElsewhere, h.SingleCapture = 37_000, true
 	h.Calls, h.Refusals = 7, 8
-	h.Acknowledged, h.CancelWanted, h.ReadFirst, h.Mirrored, h.Unmirrorable = true, true, true, true, true
-	h.HistoryDropped, h.NextAt, h.Generation, h.InconclusiveReads, h.Retries, h.Version = 9, day(3), 4, 5, 6, 1<<47+3
+	h.Acknowledged, h.CancelWanted, h.ReadFirst, h.Mirrored, h.Unmirrorable = true, true, true,
+		true, true
+	h.HistoryDropped, h.NextAt, h.Generation, h.InconclusiveReads, h.Retries, h.Version = 9,
+		day(3), 4, 5, 6, 1<<47+3
 	h.Attempt = hold.Attempt{Count: 2, FirstAt: day(4), Unknown: true}
 	h.History = []hold.HistoryEntry{
 		{At: day(0), Kind: hold.HistoryAttempt, By: "token a", Op: hold.OpCancel, Key: "holdd-k",
-			RequestID: "req_1", Answer: hold.AnswerReplayedError, Cause: hold.CauseReview, Note: "ein Satz"},
+			RequestID: "req_1", Answer: hold.AnswerReplayedError,
+			Cause: hold.CauseReview, Note: "ein Satz"},
 		{At: day(-3), Kind: hold.HistoryOutcome}, {},
 	}
 	return h
@@ -109,24 +115,29 @@ func anyHold() *rapid.Generator[hold.Hold] {
 			CaptureAmount: rapid.Int64().Draw(t, "capture amount"), ExpiresAt: drawTime("expires"),
 			ExpiresSource: hold.DeadlineSource(rapid.Byte().Draw(t, "source")),
 			OnExpiry:      hold.Policy(rapid.ByteRange(1, 255).Draw(t, "policy")),
-			State:         hold.State(rapid.Byte().Draw(t, "state")), Revision: rapid.Uint64().Draw(t, "revision"),
-			Verified: rapid.Bool().Draw(t, "verified"), CreatedAt: drawTime("created"),
+			State:         hold.State(rapid.Byte().Draw(t, "state")),
+			Revision:      rapid.Uint64().Draw(t, "revision"),
+			Verified:      rapid.Bool().Draw(t, "verified"), CreatedAt: drawTime("created"),
 			SettledAt: drawTime("settled"), CapturedAmount: rapid.Int64().Draw(t, "total"),
-			CapturedElsewhere: rapid.Int64().Draw(t, "elsewhere"), SingleCapture: rapid.Bool().Draw(t, "single capture"),
-			Calls: number.Draw(t, "calls"), Refusals: number.Draw(t, "refusals"),
+			CapturedElsewhere: rapid.Int64().Draw(t, "elsewhere"),
+			SingleCapture:     rapid.Bool().Draw(t, "single capture"),
+			Calls:             number.Draw(t, "calls"), Refusals: number.Draw(t, "refusals"),
 			Acknowledged: rapid.Bool().Draw(t, "acknowledged"), CancelWanted: rapid.Bool().Draw(t,
 				"cancel wanted"), Mirrored: rapid.Bool().Draw(t, "mirrored"),
 			HistoryDropped: number.Draw(t, "forgotten"),
 			NextOp:         hold.Op(rapid.Byte().Draw(t, "next")), NextAt: drawTime("next at"),
-			Reason: hold.Cause(rapid.Byte().Draw(t, "why")), Generation: number.Draw(t, "generation"),
+			Reason:     hold.Cause(rapid.Byte().Draw(t, "why")),
+			Generation: number.Draw(t, "generation"),
 			Attempt: hold.Attempt{Count: number.Draw(t, "attempts"), FirstAt: drawTime("first"),
 				Unknown: rapid.Bool().Draw(t, "unknown")},
-			ReadFirst: rapid.Bool().Draw(t, "read first"), InconclusiveReads: number.Draw(t, "misses"),
-			Retries:       number.Draw(t, "retries"),
-			Version:       rapid.Uint64Range(0, 1<<48-1).Draw(t, "version"),
-			PreviousState: hold.State(rapid.Byte().Draw(t, "prior")),
+			ReadFirst:         rapid.Bool().Draw(t, "read first"),
+			InconclusiveReads: number.Draw(t, "misses"),
+			Retries:           number.Draw(t, "retries"),
+			Version:           rapid.Uint64Range(0, 1<<48-1).Draw(t, "version"),
+			PreviousState:     hold.State(rapid.Byte().Draw(t, "prior")),
 		}
-		h.PaymentIntent = rapid.OneOf(rapid.Just(h.ID), rapid.StringMatching(`pi_[A-Za-z0-9]{8,27}`)).Draw(t, "intent")
+		h.PaymentIntent = rapid.OneOf(rapid.Just(h.ID),
+			rapid.StringMatching(`pi_[A-Za-z0-9]{8,27}`)).Draw(t, "intent")
 		h.Metadata = rapid.MapOfN(text, text, 0, hold.MaxMetadataPairs).Draw(t, "metadata")
 		if len(h.Metadata) == 0 {
 			h.Metadata = nil
@@ -134,9 +145,11 @@ func anyHold() *rapid.Generator[hold.Hold] {
 		for range rapid.IntRange(0, hold.MaxHistory).Draw(t, "lines") {
 			h.History = append(h.History, hold.HistoryEntry{
 				At: drawTime("at"), Kind: hold.HistoryKind(rapid.Byte().Draw(t, "kind")),
-				By: text.Draw(t, "by"), Op: hold.Op(rapid.Byte().Draw(t, "op")), Key: text.Draw(t, "key"),
+				By: text.Draw(t, "by"), Op: hold.Op(rapid.Byte().Draw(t, "op")),
+				Key:       text.Draw(t, "key"),
 				RequestID: text.Draw(t, "request"), Answer: hold.AnswerKind(rapid.Byte().Draw(t,
-					"answer")), Cause: hold.Cause(rapid.Byte().Draw(t, "cause")), Note: text.Draw(t, "note"),
+					"answer")), Cause: hold.Cause(rapid.Byte().Draw(t, "cause")),
+				Note: text.Draw(t, "note"),
 			})
 		}
 		// A planned operation always has a time.
@@ -158,7 +171,8 @@ func TestRecord_AnyHoldRoundTrips(t *testing.T) {
 		if !reflect.DeepEqual(got, h) {
 			t.Fatalf("\n got %+v\nwant %+v", got, h)
 		}
-		if a, b := encodeRecord(nil, &h), encodeRecord([]byte("before"), &got); string(a) != string(b[6:]) {
+		if a, b := encodeRecord(nil, &h), encodeRecord([]byte("before"), &got); string(a) != string(
+			b[6:]) {
 			t.Fatal("the same hold has two records: a repeated commit would not find its own")
 		}
 	})
@@ -170,7 +184,8 @@ func TestDecodeRecord_SkipsUnknownFields(t *testing.T) {
 	rec := encodeRecord(nil, &h)
 	split := headerSize + len(h.Account)
 	extra := protowire.AppendVarint(protowire.AppendTag(nil, 900, protowire.VarintType), 1<<60)
-	extra = protowire.AppendString(protowire.AppendTag(extra, 901, protowire.BytesType), "of a later holdd")
+	extra = protowire.AppendString(protowire.AppendTag(extra, 901, protowire.BytesType),
+		"of a later holdd")
 	extra = protowire.AppendFixed32(protowire.AppendTag(extra, 902, protowire.Fixed32Type), 7)
 	extra = protowire.AppendFixed64(protowire.AppendTag(extra, 903, protowire.Fixed64Type), 7)
 	extra = protowire.AppendTag(extra, 904, protowire.StartGroupType)
@@ -186,10 +201,13 @@ func TestDecodeRecord_SkipsUnknownFields(t *testing.T) {
 	}
 	// A missing field has the value that all holds had before the field
 	// existed.
-	got, _, err := decodeRecord("pi_12345678", string(encodeRecord(nil, &hold.Hold{State: hold.Waiting,
-		ID: "pi_12345678", PaymentIntent: "pi_12345678", OnExpiry: hold.PolicyCancel, Generation: 1,
-		Revision: 1})))
-	if err != nil || got.OnExpiry != hold.PolicyCancel || got.Revision != 1 || got.Generation != 1 ||
+	got, _, err := decodeRecord("pi_12345678",
+		string(encodeRecord(nil, &hold.Hold{State: hold.Waiting,
+			ID: "pi_12345678", PaymentIntent: "pi_12345678", OnExpiry: hold.PolicyCancel,
+			Generation: 1,
+			Revision:   1})))
+	if err != nil || got.OnExpiry != hold.PolicyCancel ||
+		got.Revision != 1 || got.Generation != 1 ||
 		got.PaymentIntent != "pi_12345678" {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -247,7 +265,8 @@ func FuzzDecodeRecord(f *testing.F) {
 			t.Fatalf("%v\n%+v\n%+v", err, again, third)
 		}
 		// names of values from the future don't panic
-		_ = fmt.Sprint(h.State, h.NextOp, h.Reason, h.OnExpiry, h.ExpiresSource, h.StateAt(time.Now()))
+		_ = fmt.Sprint(h.State, h.NextOp, h.Reason, h.OnExpiry,
+			h.ExpiresSource, h.StateAt(time.Now()))
 	})
 }
 

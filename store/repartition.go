@@ -11,29 +11,29 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// MaxPartitions is the largest number of partitions: each promotion asks every
-// one of them.
+// MaxPartitions is the maximum number of partitions. Each promotion calls a
+// script for every partition.
 const MaxPartitions = 1024
 
-// repartitionSeparator stands between the old and the new number in
-// holdd:partitions while [Repartition] works.
+// repartitionSeparator separates the old from the new number of partitions in
+// holdd:partitions while [Repartition] runs.
 const repartitionSeparator = ">"
 
-// heartbeatGrace is the longest that a replica takes from [Open] to its first
-// heartbeat.
-const heartbeatGrace = 2 * time.Second
+// firstHeartbeatWait is the maximum time between a replica's [Open] and its
+// first heartbeat.
+const firstHeartbeatWait = 2 * time.Second
 
-// Repartition changes the number of partitions to to, moves the holds that
-// belong elsewhere, and returns how many it moved. It reports to progress,
-// which may be nil, how many of how many holds it has seen.
+// Repartition changes the number of partitions to to, moves holds to their new
+// partitions, and returns how many it moved. It calls progress, which may be
+// nil, with the number of holds that it has read and their total.
 //
-// No replica may run meanwhile. Repartition refuses to begin while a replica
-// has a heartbeat, and [Open] refuses until it has ended. An interruption loses
-// nothing: a second call with the same number continues.
+// No replica may run at the same time. Repartition fails while a replica has a
+// heartbeat, and [Open] fails until Repartition has finished. An interruption
+// loses no hold: another call with the same number continues.
 //
-// Events stay in their streams. No replica delivers what waits in a partition
-// that no longer exists, so all events must be delivered before the number gets
-// smaller.
+// Events stay in their streams. No replica delivers the events of a partition
+// that no longer exists, so all events must be delivered before the number of
+// partitions is reduced.
 func Repartition(
 	ctx context.Context, o Options, to int, progress func(done, total int64),
 ) (moved int64, err error) {
@@ -45,8 +45,8 @@ func Repartition(
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
-	m := &mover{conn: &conn{client: client}, to: to, progress: progress}
-	if m.from, err = m.begin(ctx, o.URL); err != nil || m.from == to {
+	m := &repartitioner{conn: &conn{client: client}, to: to, progress: progress}
+	if m.from, err = m.start(ctx, o.URL); err != nil || m.from == to {
 		return 0, err
 	}
 	for p := range max(m.from, to) {
@@ -64,42 +64,42 @@ func Repartition(
 			return m.moved, fmt.Errorf("%w; nothing is lost: run the same command again", err)
 		}
 	}
-	return m.moved, m.replacePartitions(ctx, m.inProgress(), strconv.Itoa(to))
+	return m.moved, m.replacePartitions(ctx, m.progressMarker(), strconv.Itoa(to))
 }
 
-// mover moves holds to the partitions that they belong to under another number
-// of partitions.
-type mover struct {
+// repartitioner moves holds to their partitions under another number of
+// partitions.
+type repartitioner struct {
 	conn               *conn
 	from, to           int // numbers of partitions
 	done, total, moved int64
 	progress           func(done, total int64)
 }
 
-// inProgress is the value of holdd:partitions while holds are moved.
-func (m *mover) inProgress() string {
+// progressMarker returns the value of holdd:partitions during the move.
+func (m *repartitioner) progressMarker() string {
 	return strconv.Itoa(m.from) + repartitionSeparator + strconv.Itoa(m.to)
 }
 
-// begin keeps replicas out, and returns the current number of partitions. It
-// continues a repartition that did not end.
-func (m *mover) begin(ctx context.Context, rawURL string) (from int, err error) {
+// start keeps replicas from starting and returns the current number of
+// partitions. It resumes an interrupted repartition.
+func (m *repartitioner) start(ctx context.Context, rawURL string) (from int, err error) {
 	recorded, err := m.conn.client.Get(ctx, keyPartitions).Result()
 	switch {
 	case errors.Is(err, redis.Nil):
-		return 0, settingErrorf("there is nothing of holdd's in this Redis: set partitions to %d and start holdd",
-			m.to)
+		return 0, settingErrorf("this Redis has no data of holdd: "+
+			"set partitions to %d and start holdd", m.to)
 	case err != nil:
 		return 0, fmt.Errorf("cannot read from the Redis at %s: %w", redactURL(rawURL), err)
 	}
 	current, target, continues := strings.Cut(recorded, repartitionSeparator)
 	if m.from, err = strconv.Atoi(current); err != nil || m.from < 1 || m.from > MaxPartitions {
-		return 0, settingErrorf("%s is %q, want a number: check that no other program uses the keys holdd:*",
-			keyPartitions, recorded)
+		return 0, settingErrorf("invalid %s %q: want a number; "+
+			"check that no other program uses the keys holdd:*", keyPartitions, recorded)
 	}
 	if continues && target != strconv.Itoa(m.to) {
-		return 0, settingErrorf("a change from %s to %s partitions is not finished: finish that first",
-			current, target)
+		return 0, settingErrorf("a change from %s to %s partitions is not finished: "+
+			"run holdd repartition --to %s first", current, target, target)
 	}
 	if !continues && m.from == m.to {
 		return m.from, nil
@@ -108,26 +108,26 @@ func (m *mover) begin(ctx context.Context, rawURL string) (from int, err error) 
 		return 0, err
 	}
 	if !continues {
-		if err := m.replacePartitions(ctx, recorded, m.inProgress()); err != nil {
+		if err := m.replacePartitions(ctx, recorded, m.progressMarker()); err != nil {
 			return 0, err
 		}
 	}
-	if err := m.awaitHeartbeats(ctx); err != nil {
+	if err := m.awaitFirstHeartbeats(ctx); err != nil {
 		return 0, err
 	}
 	if err := m.checkNoReplicas(ctx); err != nil {
 		if !continues {
-			err = errors.Join(err, m.replacePartitions(ctx, m.inProgress(), current))
+			err = errors.Join(err, m.replacePartitions(ctx, m.progressMarker(), current))
 		}
 		return 0, err
 	}
 	return m.from, nil
 }
 
-// awaitHeartbeats waits until a replica that passed [Open] just before has sent
-// its first heartbeat.
-func (m *mover) awaitHeartbeats(ctx context.Context) error {
-	t := time.NewTimer(heartbeatGrace)
+// awaitFirstHeartbeats waits until each replica that has just passed [Open] has
+// sent its first heartbeat.
+func (m *repartitioner) awaitFirstHeartbeats(ctx context.Context) error {
+	t := time.NewTimer(firstHeartbeatWait)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
@@ -137,7 +137,7 @@ func (m *mover) awaitHeartbeats(ctx context.Context) error {
 	}
 }
 
-func (m *mover) checkNoReplicas(ctx context.Context) error {
+func (m *repartitioner) checkNoReplicas(ctx context.Context) error {
 	now, err := m.conn.client.Time(ctx).Result()
 	if err != nil {
 		return err
@@ -154,17 +154,15 @@ func (m *mover) checkNoReplicas(ctx context.Context) error {
 	return nil
 }
 
-// replacePartitions changes the value of holdd:partitions, if it is the
-// expected one.
-func (m *mover) replacePartitions(ctx context.Context, expected, value string) error {
+// replacePartitions sets holdd:partitions, if it has the expected value.
+func (m *repartitioner) replacePartitions(ctx context.Context, expected, value string) error {
 	err := m.conn.client.Watch(ctx, func(tx *redis.Tx) error {
 		got, err := tx.Get(ctx, keyPartitions).Result()
 		if err != nil {
 			return err
 		}
 		if got != expected {
-			return settingErrorf(
-				"%s became %q meanwhile: check that no other holdd repartition runs",
+			return settingErrorf("%s changed to %q: check that no other holdd repartition runs",
 				keyPartitions, got)
 		}
 		_, err = tx.TxPipelined(ctx, func(p redis.Pipeliner) error {

@@ -24,7 +24,9 @@ import (
 
 // readContents reads everything that a Redis has about holds, whatever the
 // partitions: "set member" to score or record.
-func readContents(ctx context.Context, t *testing.T, rdb redis.UniversalClient, parts int) map[string]string {
+func readContents(
+	ctx context.Context, t *testing.T, rdb redis.UniversalClient, parts int,
+) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	put := func(key, name, value string) {
@@ -84,7 +86,8 @@ func populate(t *testing.T, s *store.Store, n int) {
 		case 3:
 			w.Placement.VerifyAt = farFuture
 		case 4:
-			w.Hold.State, w.Hold.NextOp, w.Hold.NextAt, w.Hold.SettledAt = hold.Captured, 0, time.Time{}, baseTime
+			w.Hold.State, w.Hold.NextOp, w.Hold.NextAt, w.Hold.SettledAt = hold.Captured,
+				0, time.Time{}, baseTime
 			w.Placement = hold.Placement{SettledAt: baseTime}
 		}
 		writes = append(writes, w)
@@ -95,7 +98,8 @@ func populate(t *testing.T, s *store.Store, n int) {
 	}
 	for i := range n {
 		// half of them are holds
-		if err := s.RequestRefresh(t.Context(), fmt.Sprintf("pi_%06d", i*2), "acct_x", i%2 == 0); err != nil {
+		if err := s.RequestRefresh(t.Context(), fmt.Sprintf("pi_%06d", i*2),
+			"acct_x", i%2 == 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -118,12 +122,13 @@ func TestRepartition_MovesEveryHold(t *testing.T) {
 	parts := 1
 	for _, to := range []int{7, 3, 1} {
 		progress := int64(0)
-		moved, err := store.Repartition(t.Context(), store.Options{URL: r.URL()}, to, func(done, total int64) {
-			if done < progress || done > total+n || total != n {
-				t.Errorf("%d of %d after %d", done, total, progress)
-			}
-			progress = done
-		})
+		moved, err := store.Repartition(t.Context(), store.Options{URL: r.URL()}, to,
+			func(done, total int64) {
+				if done < progress || done > total+n || total != n {
+					t.Errorf("%d of %d after %d", done, total, progress)
+				}
+				progress = done
+			})
 		if err != nil || moved < n/3 || progress < n {
 			t.Fatalf("%d moved, progress %d: %v", moved, progress, err)
 		}
@@ -152,7 +157,8 @@ func TestRepartition_MovesEveryHold(t *testing.T) {
 		}
 		parts = to
 	}
-	if moved, err := store.Repartition(t.Context(), store.Options{URL: r.URL()}, 1, nil); err != nil || moved != 0 {
+	if moved, err := store.Repartition(t.Context(), store.Options{URL: r.URL()}, 1,
+		nil); err != nil || moved != 0 {
 		t.Errorf("%d moved: %v", moved, err)
 	}
 }
@@ -192,7 +198,8 @@ func TestRepartition_Interrupted(t *testing.T) {
 				t.Fatal(err)
 			}
 			rdb := redis.NewClient(&redis.Options{Dialer: m.Dial, MaxRetries: -1,
-				MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}})
+				MaintNotificationsConfig: &maintnotifications.Config{
+					Mode: maintnotifications.ModeDisabled}})
 			defer rdb.Close()
 			before := readContents(t.Context(), t, rdb, 1)
 			var left atomic.Int64
@@ -207,11 +214,11 @@ func TestRepartition_Interrupted(t *testing.T) {
 			if is := rdb.Get(t.Context(), "holdd:partitions").Val(); strings.Contains(is, ">") {
 				if _, _, err := store.Open(t.Context(), o); err == nil ||
 					!strings.Contains(err.Error(), "holdd repartition --to 3") ||
-					!errors.Is(err, store.ErrSetting) {
+					!errors.Is(err, store.ErrInvalidSetting) {
 					t.Errorf("opened in the middle: %v", err)
 				}
 				if _, err := store.Repartition(t.Context(), o, 5, nil); err == nil ||
-					!strings.Contains(err.Error(), "finish that first") {
+					!strings.Contains(err.Error(), "run holdd repartition --to 3 first") {
 					t.Errorf("divided otherwise in the middle: %v", err)
 				}
 			}
@@ -236,7 +243,7 @@ func TestRepartition_Refuses(t *testing.T) {
 				t.Errorf("%d moved: %v", moved, err)
 			}
 		}
-		refuses(3, "nothing of holdd's")
+		refuses(3, "no data of holdd")
 		s, _, err := store.Open(t.Context(), o)
 		if err != nil {
 			t.Fatal(err)

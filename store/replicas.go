@@ -8,23 +8,22 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Replicas knows which replicas are alive, by their heartbeats.
+// Replicas keeps the heartbeats of the replicas.
 type Replicas struct{ conn *conn }
 
 const (
 	maxReplicas     = 1000
 	maxDeadReplicas = 100
-	// forgetReplicaAfter is when a replica whose heartbeat ended is forgotten.
-	forgetReplicaAfter = 24 * time.Hour
+	// deadReplicaTTL is how long the store keeps a dead replica.
+	deadReplicaTTL = 24 * time.Hour
 )
 
-// Heartbeat says that a replica is alive for at most ttl, and returns the
-// replicas that are alive.
+// Heartbeat records that a replica is alive. Without another heartbeat, the
+// replica counts as dead after ttl. It returns the replicas that are alive.
 func (s *Replicas) Heartbeat(
 	ctx context.Context, replica string, ttl time.Duration,
 ) ([]string, error) {
-	// The servers of a Cluster may disagree on the time by a little, which is
-	// far below ttl.
+	// The clocks of a Cluster's servers differ by far less than ttl.
 	now, err := s.conn.client.Time(ctx).Result()
 	if err != nil {
 		return nil, err
@@ -32,7 +31,7 @@ func (s *Replicas) Heartbeat(
 	pipe := s.conn.client.Pipeline()
 	pipe.ZAdd(ctx, keyReplicas, redis.Z{Score: float64(now.Add(ttl).UnixMilli()), Member: replica})
 	alive := aliveReplicas(ctx, pipe, now, maxReplicas)
-	forgotten := strconv.FormatInt(now.Add(-forgetReplicaAfter).UnixMilli(), 10)
+	forgotten := strconv.FormatInt(now.Add(-deadReplicaTTL).UnixMilli(), 10)
 	pipe.ZRemRangeByScore(ctx, keyReplicas, "-inf", forgotten)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, err
@@ -48,13 +47,13 @@ func aliveReplicas(
 	})
 }
 
-// Deregister removes a replica that has stopped as it should.
+// Deregister removes a replica that shuts down.
 func (s *Replicas) Deregister(ctx context.Context, replica string) error {
 	return s.conn.client.ZRem(ctx, keyReplicas, replica).Err()
 }
 
-// DeadReplicas returns the replicas whose heartbeat ended without
-// [Replicas.Deregister].
+// DeadReplicas returns the replicas whose heartbeat has ended and that did not
+// call [Replicas.Deregister].
 func (s *Replicas) DeadReplicas(ctx context.Context) ([]string, error) {
 	now, err := s.conn.client.Time(ctx).Result()
 	if err != nil {

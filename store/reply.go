@@ -12,8 +12,8 @@ import (
 var errUnexpectedReply = errors.New(
 	"unexpected reply from Redis: check that no other program uses the keys holdd:*")
 
-// reply reads the flat list that a script returns, item by item. After an error
-// every item is zero.
+// reply reads the items of the list that a script returns. After an error every
+// item is zero.
 type reply struct {
 	items []any
 	err   error
@@ -27,7 +27,7 @@ func newReply(cmd *redis.Cmd) *reply {
 	return &reply{items: items}
 }
 
-func (r *reply) more() bool { return r.err == nil && len(r.items) > 0 }
+func (r *reply) hasMore() bool { return r.err == nil && len(r.items) > 0 }
 
 func (r *reply) next() any {
 	if r.err != nil {
@@ -58,7 +58,7 @@ func (r *reply) str() string {
 // flag reports whether the next item is "1".
 func (r *reply) flag() bool { return r.str() == "1" }
 
-// int returns the next item as a number, which may be a score.
+// int returns the next item, a number or a score.
 func (r *reply) int() int64 {
 	switch v := r.next().(type) {
 	case int64:
@@ -81,8 +81,8 @@ func (r *reply) parseScore(s string) int64 {
 	return int64(f)
 }
 
-// time returns the next item, in milliseconds, as a time; zero if it is not
-// positive.
+// time returns the next item, in milliseconds, as a time. A number that is not
+// positive is the zero time.
 func (r *reply) time() time.Time {
 	n := r.int()
 	if n <= 0 {
@@ -91,7 +91,8 @@ func (r *reply) time() time.Time {
 	return time.UnixMilli(n).UTC()
 }
 
-// optionalTime returns the next item as a time, zero if it is empty.
+// optionalTime returns the next item, in milliseconds, as a time. An empty
+// string is the zero time.
 func (r *reply) optionalTime() time.Time {
 	s := r.str()
 	if s == "" || r.err != nil {

@@ -10,9 +10,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// maxBatch is how many holds one script call handles at most: enough to make
-// round trips cheap, few enough that Redis serves other clients in between, and
-// far below what Lua can unpack.
+// maxBatch is the maximum number of holds in one script call. Larger batches
+// save few round trips and delay the other clients of Redis. Lua can unpack far
+// more.
 const maxBatch = 256
 
 func clampBatch(n int) int { return max(1, min(n, maxBatch)) }
@@ -28,7 +28,8 @@ func readLua(name string) string {
 	return string(src)
 }
 
-// newScript loads lua/NAME.lua and the definitions that it names.
+// newScript returns the script in lua/NAME.lua with the definitions that it
+// needs.
 func newScript(name string) *redis.Script {
 	return redis.NewScript(addDefinitions(readLua(name)))
 }
@@ -39,9 +40,9 @@ type scriptCall struct {
 	args []any
 }
 
-// runScript sends calls of one script in one round trip, or one to each server
-// of a Cluster. The results are independent: each command carries its own
-// error. A server that does not know the script yet is sent its source.
+// runScript sends calls of one script in one round trip to each server. The
+// calls are independent, and each command has its own error. runScript sends
+// the source to a server that does not have the script yet.
 func (c *conn) runScript(
 	ctx context.Context, script *redis.Script, calls []scriptCall,
 ) []*redis.Cmd {
@@ -54,13 +55,13 @@ func (c *conn) runScript(
 	for i, call := range calls {
 		cmds[i] = script.EvalSha(ctx, pipe, call.keys, call.args...)
 	}
-	// A command that was never sent carries the error of the pipeline.
+	// A command that was not sent has the error of the pipeline.
 	if _, err := pipe.Exec(ctx); err == nil {
 		return cmds
 	}
 	for i, call := range calls {
-		// One by one: a pipeline of many sources is large, and this happens
-		// once per script and server.
+		// Not in a pipeline, which would send the source once for each call.
+		// This happens once per script and server.
 		if err := cmds[i].Err(); err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
 			cmds[i] = script.Eval(ctx, c.client, call.keys, call.args...)
 		}
@@ -75,8 +76,8 @@ func (c *conn) runOnce(
 	return c.runScript(ctx, script, []scriptCall{{keys: keys, args: args}})[0]
 }
 
-// scoreArg is a time as a sorted set's score, in milliseconds; "" for the zero
-// time.
+// scoreArg returns a time as the score of a sorted set, in milliseconds; "" for
+// the zero time.
 func scoreArg(t time.Time) string {
 	if t.IsZero() {
 		return ""

@@ -16,7 +16,8 @@ var (
 	milestoneTime  = nearDeadline.Add(-time.Hour)
 	futureDue      = farFuture
 	changedTime    = farFuture.Add(time.Hour)
-	timeNames      = map[time.Time]string{pastDue: "due", nearDeadline: "dead", secondDeadline: "dead2", milestoneTime: "mile", futureDue: "soon",
+	timeNames      = map[time.Time]string{pastDue: "due", nearDeadline: "dead",
+		secondDeadline: "dead2", milestoneTime: "mile", futureDue: "soon",
 		changedTime: "moved", secondDeadline.Add(-time.Hour): "dead2-1h"}
 	farDeadline = farFuture.Add(48 * time.Hour)
 )
@@ -71,8 +72,10 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				holds pi_a v1 waiting<unknown unknown since:- deadline:dead
 				unverified pi_a dead`,
 		}, {
-			name:   "commit: from scheduled to attention, its milestone stays",
-			before: func(e *testStore) { e.mustCommit(newScheduledWrite("pi_a", futureDue, nearDeadline)) },
+			name: "commit: from scheduled to attention, its milestone stays",
+			before: func(e *testStore) {
+				e.mustCommit(newScheduledWrite("pi_a", futureDue, nearDeadline))
+			},
 			was: `expiring pi_a mile
 				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
 				scheduled pi_a soon`,
@@ -99,7 +102,8 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 			act: func(e *testStore, _ map[time.Time]string) {
 				w := newUpdateWrite(*e.mustRead("pi_a"))
 				w.Hold.Reference, w.Hold.ExpiresAt = "BK-2", secondDeadline
-				w.Placement = hold.Placement{DueAt: changedTime, NextMilestone: secondDeadline.Add(-time.Hour)}
+				w.Placement = hold.Placement{DueAt: changedTime,
+					NextMilestone: secondDeadline.Add(-time.Hour)}
 				e.mustCommit(w)
 			},
 			is: `expiring pi_a dead2-1h
@@ -127,8 +131,10 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				holds pi_a v2 scheduled<unknown capture since:- deadline:dead
 				scheduled pi_a soon`,
 		}, {
-			name:   "commit: a ready hold is canceled: another lane, the next promotion removes the empty one",
-			before: func(e *testStore) { e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline)) },
+			name: "commit: a ready hold is canceled: another lane, the next promotion removes the empty one",
+			before: func(e *testStore) {
+				e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline))
+			},
 			was: `expiring pi_a mile
 				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
 				lanes 1: dead
@@ -157,8 +163,10 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				holds pi_a v2 scheduled<unknown capture since:- deadline:dead
 				scheduled pi_a soon`,
 			act: func(e *testStore, _ map[time.Time]string) {
-				stale, born := newUpdateWrite(*e.mustRead("pi_a")), newReadyWrite("pi_a", hold.OpCapture, "", secondDeadline)
-				stale.Version, stale.Hold.Reference, stale.Placement = 1, "BK-9", hold.Placement{SettledAt: pastDue}
+				stale, born := newUpdateWrite(*e.mustRead("pi_a")),
+					newReadyWrite("pi_a", hold.OpCapture, "", secondDeadline)
+				stale.Version, stale.Hold.Reference, stale.Placement = 1, "BK-9",
+					hold.Placement{SettledAt: pastDue}
 				stale.Events, born.Events = [][]byte{[]byte("no")}, [][]byte{[]byte("no")}
 				gone := newScheduledWrite("pi_b", futureDue, nearDeadline)
 				gone.Version = 4
@@ -174,7 +182,8 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 		}, {
 			name: "promote: scheduled holds only if asked",
 			before: func(e *testStore) {
-				e.mustCommit(newScheduledWrite("pi_a", pastDue, nearDeadline), newScheduledWrite("pi_b", futureDue, nearDeadline))
+				e.mustCommit(newScheduledWrite("pi_a", pastDue, nearDeadline),
+					newScheduledWrite("pi_b", futureDue, nearDeadline))
 			},
 			was: `expiring pi_a mile
 				expiring pi_b mile
@@ -183,14 +192,17 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				scheduled pi_a due
 				scheduled pi_b soon`,
 			act: func(e *testStore, _ map[time.Time]string) {
-				if d := e.mustPromoteDue(false); d.PromotedHolds != 0 || len(d.Lanes) != 0 || !d.NextDueAt.IsZero() || d.More {
+				if d := e.mustPromoteDue(false); d.PromotedHolds != 0 || len(d.Lanes) != 0 ||
+					!d.NextDueAt.IsZero() || d.More {
 					e.Errorf("not asked to promote: %+v", d)
 				}
 				d := e.mustPromoteDue(true)
-				if d.PromotedHolds != 1 || d.ExpiredLeases != 0 || !d.NextDueAt.Equal(futureDue) || d.More ||
+				if d.PromotedHolds != 1 || d.ExpiredLeases != 0 || !d.NextDueAt.Equal(futureDue) ||
+					d.More ||
 					len(d.Lanes) != 1 {
 					e.Errorf("%+v", d)
-				} else if l := d.Lanes[0]; l.Op != hold.OpCapture || l.Account != "" || l.Ready != 1 ||
+				} else if l := d.Lanes[0]; l.Op != hold.OpCapture ||
+					l.Account != "" || l.Ready != 1 ||
 					!l.NearestDeadline.Equal(nearDeadline) {
 					e.Errorf("%+v", l)
 				}
@@ -205,7 +217,8 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 		}, {
 			name: "claim: the nearest deadline is leased, its version grows, the claim's beginning is stamped",
 			before: func(e *testStore) {
-				e.mustCommit(newReadyWrite("pi_b", hold.OpCapture, "", secondDeadline), newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline))
+				e.mustCommit(newReadyWrite("pi_b", hold.OpCapture, "", secondDeadline),
+					newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline))
 			},
 			was: `expiring pi_a mile
 				expiring pi_b dead2-1h
@@ -218,7 +231,8 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				claims, now := e.mustClaim(lane, 1, time.Minute)
 				names[now], names[now.Add(time.Minute)] = "now", "now+1m"
 				if len(claims) != 1 || claims[0].TakenOver || !claims[0].Since.Equal(now) ||
-					claims[0].Hold.State != hold.Working || claims[0].Hold.PreviousState != hold.Scheduled {
+					claims[0].Hold.State != hold.Working ||
+					claims[0].Hold.PreviousState != hold.Scheduled {
 					e.Errorf("%+v", claims)
 				}
 			},
@@ -250,8 +264,10 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				references BK-1|pi_a -
 				settled pi_a moved`,
 		}, {
-			name:   "commit: an unknown outcome stays closed until its time",
-			before: func(e *testStore) { e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline)) },
+			name: "commit: an unknown outcome stays closed until its time",
+			before: func(e *testStore) {
+				e.mustCommit(newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline))
+			},
 			was: `expiring pi_a mile
 				holds pi_a v1 scheduled<unknown capture since:- deadline:dead
 				lanes 1: dead
@@ -259,7 +275,8 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 			act: func(e *testStore, _ map[time.Time]string) {
 				claims, _ := e.mustClaim(lane, 1, time.Minute)
 				w := newUpdateWrite(claims[0].Hold)
-				w.Hold.NextAt, w.Hold.Attempt = futureDue, hold.Attempt{Count: 1, FirstAt: claims[0].Since, Unknown: true}
+				w.Hold.NextAt, w.Hold.Attempt = futureDue,
+					hold.Attempt{Count: 1, FirstAt: claims[0].Since, Unknown: true}
 				w.Placement = hold.Placement{DueAt: futureDue, Urgent: true, KeepMilestone: true}
 				e.mustCommit(w)
 			},
@@ -270,8 +287,10 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 			name: "commit: dropped, nothing is left but what happened",
 			before: func(e *testStore) {
 				w := newScheduledWrite("pi_a", futureDue, nearDeadline)
-				w.Hold.State, w.Hold.NextOp, w.Hold.SettledAt, w.Hold.Reference = hold.Canceled, 0, changedTime, "BK-1"
-				w.Placement, w.Events = hold.Placement{SettledAt: changedTime}, [][]byte{[]byte("canceled")}
+				w.Hold.State, w.Hold.NextOp, w.Hold.SettledAt, w.Hold.Reference = hold.Canceled, 0,
+					changedTime, "BK-1"
+				w.Placement, w.Events = hold.Placement{SettledAt: changedTime},
+					[][]byte{[]byte("canceled")}
 				e.mustCommit(w)
 			},
 			was: `events canceled
@@ -289,7 +308,8 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 			name: "commit: an open hold is dropped from everywhere",
 			before: func(e *testStore) {
 				w := newReadyWrite("pi_a", hold.OpCapture, "", nearDeadline)
-				w.Hold.Reference, w.Placement.NeedsAttention, w.Placement.VerifyAt = "BK-1", true, futureDue
+				w.Hold.Reference, w.Placement.NeedsAttention, w.Placement.VerifyAt = "BK-1", true,
+					futureDue
 				e.mustCommit(w)
 			},
 			was: `attention pi_a dead
@@ -301,7 +321,8 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				unverified pi_a soon`,
 			act: func(e *testStore, _ map[time.Time]string) {
 				w := newUpdateWrite(*e.mustRead("pi_a"))
-				w.Drop, w.Placement = true, hold.Placement{DueAt: pastDue, Ready: true, KeepMilestone: true}
+				w.Drop, w.Placement = true, hold.Placement{DueAt: pastDue,
+					Ready: true, KeepMilestone: true}
 				e.mustCommit(w)
 				e.mustPromoteDue(true)
 			},
@@ -310,7 +331,8 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 			name: "advance: a milestone moves on once, the record stays",
 			odd:  true,
 			before: func(e *testStore) {
-				e.mustCommit(newScheduledWrite("pi_a", futureDue, nearDeadline), newScheduledWrite("pi_b", futureDue, nearDeadline))
+				e.mustCommit(newScheduledWrite("pi_a", futureDue, nearDeadline),
+					newScheduledWrite("pi_b", futureDue, nearDeadline))
 			},
 			was: `expiring pi_a mile
 				expiring pi_b mile
@@ -320,18 +342,24 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 				scheduled pi_b soon`,
 			act: func(e *testStore, _ map[time.Time]string) {
 				advances := []hold.MilestoneAdvance{
-					{ID: "pi_b", Version: 2, From: milestoneTime, To: changedTime, Events: [][]byte{[]byte("no")}},
-					{ID: "pi_b", From: milestoneTime, To: changedTime, Events: [][]byte{[]byte("no")}},
-					{ID: "pi_a", Version: 1, From: milestoneTime, To: changedTime, Events: [][]byte{[]byte("warned"),
-						[]byte("twice")}},
+					{ID: "pi_b", Version: 2, From: milestoneTime, To: changedTime,
+						Events: [][]byte{[]byte("no")}},
+					{ID: "pi_b", From: milestoneTime, To: changedTime,
+						Events: [][]byte{[]byte("no")}},
+					{ID: "pi_a", Version: 1, From: milestoneTime, To: changedTime,
+						Events: [][]byte{[]byte("warned"),
+							[]byte("twice")}},
 					{ID: "pi_b", Version: 1, From: milestoneTime},
-					{ID: "pi_b", Version: 1, From: milestoneTime, To: changedTime, Events: [][]byte{[]byte("no")}},
-					{ID: "pi_c", From: milestoneTime, To: changedTime, Events: [][]byte{[]byte("no")}},
+					{ID: "pi_b", Version: 1, From: milestoneTime, To: changedTime,
+						Events: [][]byte{[]byte("no")}},
+					{ID: "pi_c", From: milestoneTime, To: changedTime,
+						Events: [][]byte{[]byte("no")}},
 					{ID: "pi_a", Version: 1, To: nearDeadline, Events: [][]byte{[]byte("no")}},
 				}
 				for range 2 {
 					moved, err := e.store.AdvanceMilestones(e.Context(), advances)
-					if err != nil || moved[0] || moved[1] || moved[4] || moved[5] || moved[6] || moved[2] != moved[3] {
+					if err != nil || moved[0] || moved[1] || moved[4] || moved[5] ||
+						moved[6] || moved[2] != moved[3] {
 						e.Errorf("%v, %v", moved, err)
 					}
 				}
@@ -381,7 +409,8 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 					t.Errorf("before:\n%swant:\n%s", got, want)
 				}
 				c.act(e, names)
-				if got, want := e.dumpRedis(names), trimLines(c.is); got != want && !(c.is == "" && got == "") {
+				if got, want := e.dumpRedis(names), trimLines(c.is); got != want &&
+					!(c.is == "" && got == "") {
 					t.Errorf("after:\n%swant:\n%s", got, want)
 				}
 				if !c.odd {
@@ -397,7 +426,8 @@ func callReaders(e *testStore) {
 	e.Helper()
 	ctx := e.Context()
 	found, now, err := e.store.DueMilestones(ctx, 10)
-	if err != nil || len(found) != 2 || found[0].Hold.ID != "pi_a" || !found[0].DueAt.Equal(milestoneTime) || now.IsZero() {
+	if err != nil || len(found) != 2 || found[0].Hold.ID != "pi_a" ||
+		!found[0].DueAt.Equal(milestoneTime) || now.IsZero() {
 		e.Errorf("milestones: %+v, %v", found, err)
 	}
 	if u, _, err := e.store.Unverified(ctx, 10); err != nil || len(u) != 0 {
@@ -408,7 +438,7 @@ func callReaders(e *testStore) {
 	}
 	for _, set := range []hold.SortedSet{hold.SetScheduled, hold.SetExpiring, hold.SetWorking,
 		hold.SetAttention, hold.SetSettled, hold.SetReferences} {
-		if _, _, err := e.store.Page(ctx, set, hold.Position{}, 10); err != nil {
+		if _, _, err := e.store.ReadPage(ctx, set, hold.Position{}, 10); err != nil {
 			e.Error(err)
 		}
 	}
@@ -419,7 +449,7 @@ func callReaders(e *testStore) {
 	if _, now, err := e.store.Read(ctx); err != nil || now.IsZero() {
 		e.Errorf("reading nothing tells the time: %v, %v", now, err)
 	}
-	if c, err := e.store.Counts(ctx); err != nil || c != (hold.Counts{Open: 2, Scheduled: 1}) {
+	if c, err := e.store.CountHolds(ctx); err != nil || c != (hold.Counts{Open: 2, Scheduled: 1}) {
 		e.Errorf("counts: %+v, %v", c, err)
 	}
 }

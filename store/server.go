@@ -17,57 +17,59 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// ServerProperty is one property of a Redis server, and what is wrong with it.
+// ServerProperty is a property of a Redis server, with the problem if it has
+// one.
 type ServerProperty struct {
-	Value   string // empty if the server does not show it
-	Fault   string // why this server can lose holds: [Open] refuses it, unless AllowUnsafe is set
-	Warning string // what should be checked
-	Hint    string // what to do about either
+	Value   string // empty if the server hides it
+	Fault   string // makes Redis lose holds: [Open] fails, unless AllowUnsafe is set
+	Warning string // needs to be checked by the operator
+	Hint    string // what to do about the fault or the warning
 }
 
-// Server is what one Redis server shows. What it hides is zero.
+// Server describes one Redis server. Values that the server hides are zero.
 type Server struct {
-	Address     string
-	Version     ServerProperty
-	Eviction    ServerProperty
-	Persistence ServerProperty
-	Disk        ServerProperty // [Open] does not look at it
-	Role        string         // master or slave
-	Followers   int            // connected replicas of this server
-	Used, Limit int64          // bytes of memory: used, and maxmemory
-	Machine     int64          // bytes of the machine's memory
+	Address           string
+	Version           ServerProperty
+	Eviction          ServerProperty
+	Persistence       ServerProperty
+	Disk              ServerProperty // [Open] does not check it
+	Role              string         // master or slave
+	ConnectedReplicas int
+	UsedMemory        int64 // bytes
+	MaxMemory         int64 // bytes, the setting maxmemory
+	MachineMemory     int64 // bytes of the server's machine
 
-	RoundTrip time.Duration // the best of a few
-	// The server's clock minus this machine's clock is between these two.
-	ClockMin, ClockMax time.Duration
-	ClockKnown         bool
+	RoundTrip time.Duration // the shortest of several
+	// The server's clock minus this machine's clock is between Min and Max.
+	ClockOffsetMin, ClockOffsetMax time.Duration
+	ClockOffsetKnown               bool
 
 	User             string   // the Redis user of this process
 	MissingCommands  []string // required commands that the user may not use on the keys holdd:*
-	PermissionsKnown bool     // false before Redis 7.0, which cannot tell
+	PermissionsKnown bool     // false before Redis 7.0, which cannot check permissions
 }
 
-// examineServer reads the properties of a server that decide whether holds are
-// safe there.
-func examineServer(ctx context.Context, c *redis.Client) Server {
-	p := readServerInfo(ctx, c)
-	s := Server{
-		Address: c.Options().Addr, User: cmp.Or(c.Options().Username, "default"),
-		Role: p.info["role"], Followers: int(p.number("connected_slaves")),
-		Used: p.number("used_memory"), Limit: p.number("maxmemory"),
-		Machine:  p.number("total_system_memory"),
-		Eviction: p.eviction(), Persistence: p.persistence(), Disk: p.disk(),
+// inspectServer reads the properties that decide whether holds are safe on a
+// server.
+func inspectServer(ctx context.Context, c *redis.Client) Server {
+	info := readServerInfo(ctx, c)
+	return Server{
+		Address:           c.Options().Addr,
+		Version:           info.version(),
+		Eviction:          info.eviction(),
+		Persistence:       info.persistence(),
+		Disk:              info.disk(),
+		Role:              info.info["role"],
+		ConnectedReplicas: int(info.number("connected_slaves")),
+		UsedMemory:        info.number("used_memory"),
+		MaxMemory:         info.number("maxmemory"),
+		MachineMemory:     info.number("total_system_memory"),
+		User:              cmp.Or(c.Options().Username, "default"),
 	}
-	s.Version.Value = p.info["redis_version"]
-	if v := s.Version.Value; v != "" && isTooOld(v) {
-		s.Version.Fault, s.Version.Hint = "version "+v+" is too old",
-			"upgrade Redis to 6.2 or newer"
-	}
-	return s
 }
 
-// serverInfo is the answers to INFO and CONFIG GET. A managed Redis may hide
-// some of them.
+// serverInfo has the replies to INFO and CONFIG GET. A managed Redis may hide
+// some values.
 type serverInfo struct {
 	info   map[string]string
 	config map[string]string
@@ -99,6 +101,18 @@ func (p serverInfo) number(name string) int64 {
 	return n
 }
 
+func (p serverInfo) version() ServerProperty {
+	v := p.info["redis_version"]
+	if v != "" && isVersionTooOld(v) {
+		return ServerProperty{
+			Value: v,
+			Fault: "version " + v + " is too old",
+			Hint:  "upgrade Redis to 6.2 or newer",
+		}
+	}
+	return ServerProperty{Value: v}
+}
+
 func (p serverInfo) eviction() ServerProperty {
 	policy, known := p.config["maxmemory-policy"]
 	if !known {
@@ -106,8 +120,10 @@ func (p serverInfo) eviction() ServerProperty {
 	}
 	switch {
 	case !known:
-		return ServerProperty{Warning: "Redis hides maxmemory-policy",
-			Hint: "check that it is noeviction"}
+		return ServerProperty{
+			Warning: "Redis hides maxmemory-policy",
+			Hint:    "check that it is noeviction",
+		}
 	case policy != "noeviction":
 		return ServerProperty{
 			Value: policy,
@@ -134,7 +150,7 @@ func (p serverInfo) persistence() ServerProperty {
 		return ServerProperty{
 			Value: "snapshots",
 			Warning: "Redis has snapshots but no append-only file, " +
-				"and loses the writes since the last snapshot when it dies",
+				"so a crash loses the writes since the last snapshot",
 			Hint: useAOF,
 		}
 	case !saveKnown:
@@ -152,8 +168,9 @@ func (p serverInfo) disk() ServerProperty {
 	switch {
 	case aof && p.info["aof_last_write_status"] == "err":
 		return ServerProperty{
-			Fault: "the last write to the append-only file failed, and Redis takes no writes until one succeeds",
-			Hint:  freeDisk,
+			Fault: "the last write to the append-only file failed, " +
+				"and Redis rejects writes until one succeeds",
+			Hint: freeDisk,
 		}
 	case !aof && p.info["rdb_last_bgsave_status"] == "err":
 		return ServerProperty{Fault: "the last snapshot failed", Hint: freeDisk}
@@ -164,8 +181,9 @@ func (p serverInfo) disk() ServerProperty {
 		}
 	case aof && fsync == "no":
 		return ServerProperty{
-			Warning: "appendfsync is no, so that a crash of the machine loses what the kernel has not written yet",
-			Hint:    "set appendfsync to everysec or always",
+			Warning: "appendfsync is no, so a crash of the machine loses " +
+				"the writes that the kernel has not flushed",
+			Hint: "set appendfsync to everysec or always",
 		}
 	case aof && fsync != "":
 		return ServerProperty{Value: "appendfsync " + fsync}
@@ -173,7 +191,7 @@ func (p serverInfo) disk() ServerProperty {
 	return ServerProperty{}
 }
 
-func isTooOld(version string) bool {
+func isVersionTooOld(version string) bool {
 	major, rest, _ := strings.Cut(version, ".")
 	minor, _, _ := strings.Cut(rest, ".")
 	a, err1 := strconv.Atoi(major)
@@ -181,28 +199,28 @@ func isTooOld(version string) bool {
 	return err1 == nil && err2 == nil && (a < 6 || a == 6 && b < 2)
 }
 
-const clockSamples = 3
+const clockOffsetSamples = 3
 
-// measureClock measures the round trip, and the server's clock against this
-// machine's clock.
-func (s *Server) measureClock(ctx context.Context, c *redis.Client) error {
-	for i := range clockSamples {
+// measureClockOffset measures the round trip and the difference between the
+// server's clock and this machine's clock.
+func (s *Server) measureClockOffset(ctx context.Context, c *redis.Client) error {
+	for i := range clockOffsetSamples {
 		sent := time.Now()
 		server, err := c.Time(ctx).Result()
 		if err != nil {
 			return err
 		}
 		took := time.Since(sent)
-		if i == 0 || took < s.RoundTrip { // the shortest is the most exact
-			s.RoundTrip, s.ClockKnown = took, true
-			s.ClockMin, s.ClockMax = server.Sub(sent.Add(took)),
-				server.Add(time.Microsecond).Sub(sent)
+		if i == 0 || took < s.RoundTrip { // the shortest round trip is the most exact
+			s.RoundTrip, s.ClockOffsetKnown = took, true
+			s.ClockOffsetMin = server.Sub(sent.Add(took))
+			s.ClockOffsetMax = server.Add(time.Microsecond).Sub(sent)
 		}
 	}
 	return nil
 }
 
-// commandsOutsideScripts are the commands that Go sends by itself.
+// commandsOutsideScripts are the commands that Go sends.
 var commandsOutsideScripts = []string{
 	"EVAL", "EVALSHA", "GET", "HGET", "PING", "SADD", "SET", "SETNX", "SRANDMEMBER", "TIME",
 	"XACK", "XADD", "XDEL", "XGROUP", "XINFO", "XLEN", "XRANGE",
@@ -211,8 +229,8 @@ var commandsOutsideScripts = []string{
 
 var redisCallPattern = regexp.MustCompile(`redis\.p?call\(\s*'([A-Za-z]+)'`)
 
-// RequiredCommands returns the commands that holdd's Redis user must be allowed
-// to use on the keys holdd:*. Those of the scripts are found in the scripts.
+// RequiredCommands returns the commands that the Redis user of holdd must be
+// allowed to use on the keys holdd:*.
 func RequiredCommands() []string {
 	all := map[string]bool{}
 	for _, c := range commandsOutsideScripts {
@@ -236,8 +254,7 @@ func RequiredCommands() []string {
 
 var permissionsScript = newScript("permissions")
 
-// checkPermissions asks the server which required commands the user may not
-// use.
+// checkPermissions sets the required commands that the user may not use.
 func (s *Server) checkPermissions(ctx context.Context, c *redis.Client) {
 	args := []any{newPartitionKeys(0).holds, newBudgetKeys("", hold.OpCapture).kind}
 	for _, name := range RequiredCommands() {

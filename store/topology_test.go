@@ -76,7 +76,7 @@ func (c *workload) schedule(from, n int) {
 func (c *workload) drain(lease time.Duration) {
 	for c.Context().Err() == nil {
 		allScheduled := c.placed.Load()
-		counts, err := c.store.Counts(c.Context())
+		counts, err := c.store.CountHolds(c.Context())
 		if err == nil && allScheduled && counts.Open == 0 {
 			return
 		}
@@ -139,7 +139,7 @@ func (c *workload) work(n int, injectFaults func()) {
 	}
 	wg.Wait()
 	if ctx.Err() != nil {
-		counts, err := c.store.Counts(context.Background())
+		counts, err := c.store.CountHolds(context.Background())
 		c.Fatalf("not done in five minutes: %+v, %v", counts, err)
 	}
 }
@@ -156,7 +156,7 @@ func (t withContext) Context() context.Context { return t.ctx }
 // and that nothing else is left.
 func (c *workload) checkComplete(n, partitions int) {
 	c.Helper()
-	counts, err := c.store.Counts(c.Context())
+	counts, err := c.store.CountHolds(c.Context())
 	if err != nil || counts != (hold.Counts{Settled: int64(n)}) {
 		c.Fatalf("in the end: %+v, %v", counts, err)
 	}
@@ -174,7 +174,7 @@ func (c *workload) checkComplete(n, partitions int) {
 	var after hold.Position
 	var listed []string
 	for len(listed) <= n {
-		page, _, err := c.store.Page(c.Context(), hold.SetReferences, after, 100)
+		page, _, err := c.store.ReadPage(c.Context(), hold.SetReferences, after, 100)
 		if err != nil {
 			c.Fatal(err)
 		}
@@ -210,7 +210,8 @@ func TestCluster_Workload(t *testing.T) {
 	}
 	defer s.Close()
 	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{cluster.Masters[0].Addr()},
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}})
+		MaintNotificationsConfig: &maintnotifications.Config{
+			Mode: maintnotifications.ModeDisabled}})
 	defer rdb.Close()
 	e := &testStore{TB: t, store: s, rdb: rdb}
 	c := newWorkload(e)
@@ -266,7 +267,8 @@ func TestCluster_DeadMasterLeavesOthersWorking(t *testing.T) {
 	e := &testStore{TB: t, store: s}
 	var writes []hold.RecordWrite
 	for i := range 80 {
-		writes = append(writes, newReadyWrite(fmt.Sprintf("pi_%d", i), hold.OpCapture, "", nearDeadline))
+		writes = append(writes, newReadyWrite(fmt.Sprintf("pi_%d", i),
+			hold.OpCapture, "", nearDeadline))
 	}
 	e.mustCommit(writes...)
 	all := e.mustPromoteDue(true).Lanes
@@ -282,7 +284,8 @@ func TestCluster_DeadMasterLeavesOthersWorking(t *testing.T) {
 		}
 	}
 	if len(all) != 8 || claimed == 0 || claimed == 80 {
-		t.Errorf("of 80 holds in %d partitions, of which some can't be reached, %d were claimed", len(all), claimed)
+		t.Errorf("of 80 holds in %d partitions, of which some can't be reached, %d were claimed",
+			len(all), claimed)
 	}
 }
 
@@ -299,7 +302,7 @@ func TestSentinel_Failover(t *testing.T) {
 	old := sentinel.Master()
 	c.work(n, func() {
 		storetest.WaitUntil(t, 30*time.Second, "some are settled and not all", func() bool {
-			counts, err := s.Counts(t.Context())
+			counts, err := s.CountHolds(t.Context())
 			return err == nil && counts.Settled > n/6
 		})
 		old.Kill()
@@ -321,7 +324,7 @@ func TestSentinel_Failover(t *testing.T) {
 	}
 	t.Logf("%d calls failed, %d acknowledged holds were lost with the old master", c.failures, lost)
 	c.checkInvariants(8)
-	counts, err := s.Counts(t.Context())
+	counts, err := s.CountHolds(t.Context())
 	if err != nil || counts.Open != 0 || counts.Settled != int64(n-lost) {
 		t.Errorf("after the failover: %+v, %v", counts, err)
 	}

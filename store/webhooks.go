@@ -9,24 +9,23 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Webhooks remembers which intents Stripe's webhooks named and a worker must
-// read.
+// Webhooks keeps the intents that webhooks of Stripe named and that a worker
+// must refresh.
 type Webhooks struct{ conn *conn }
 
 var requestRefreshScript = newScript("request_refresh")
 
-// Intents that have no hold (yet) are remembered for so long, and at most so
-// many. A booking system schedules within seconds of the payment; Stripe
-// retries an event for three days.
+// Bounds for intents without a hold. A booking system schedules within seconds
+// of the payment, and Stripe retries an event for three days.
 const (
-	rememberUnmatchedFor = 72 * time.Hour
-	maxUnmatched         = 100_000
+	unmatchedTTL = 72 * time.Hour
+	maxUnmatched = 100_000
 )
 
-// RequestRefresh requests a refresh of an intent that a webhook named. If it is
-// an open hold's intent, it becomes due. If it has no hold, adoptUnknown makes
-// it due all the same; otherwise the store remembers it for some days, and it
-// becomes due when its hold is created.
+// RequestRefresh requests a refresh of an intent that a webhook named. The
+// refresh is due at once if an open hold has the intent, or if there is no hold
+// and adoptUnknown is set. Otherwise the store remembers the intent for three
+// days, and makes the refresh due when its hold is created.
 func (s *Webhooks) RequestRefresh(
 	ctx context.Context, id, account string, adoptUnknown bool,
 ) error {
@@ -36,7 +35,7 @@ func (s *Webhooks) RequestRefresh(
 		member = unknownIntentMember(id, account)
 	}
 	return s.conn.runOnce(ctx, requestRefreshScript, []string{k.holds, k.refresh, k.unmatched},
-		id, member, rememberUnmatchedFor.Milliseconds(), maxUnmatched/len(s.conn.partitions)).Err()
+		id, member, unmatchedTTL.Milliseconds(), maxUnmatched/len(s.conn.partitions)).Err()
 }
 
 // PendingRefreshes returns up to n intents per partition whose refresh is due,
@@ -45,7 +44,7 @@ func (s *Webhooks) PendingRefreshes(
 	ctx context.Context, n int,
 ) ([]hold.PendingRefresh, time.Time, error) {
 	refresh := func(k *partitionKeys) string { return k.refresh }
-	if some, err := s.conn.hasMembers(ctx, refresh); err != nil || !some {
+	if found, err := s.conn.hasMembers(ctx, refresh); err != nil || !found {
 		return nil, time.Time{}, err
 	}
 	found, now, err := s.conn.readDue(ctx, refresh, n, "")
@@ -63,16 +62,17 @@ func (s *Webhooks) PendingRefreshes(
 	return pending, now, err
 }
 
-// FinishRefresh removes a refresh, or puts it off until again. It does nothing
-// if the refresh has been requested anew since it was read.
+// FinishRefresh removes a refresh, or postpones it to retryAt if that is set.
+// It does nothing if the refresh was requested again after the caller read it.
 func (s *Webhooks) FinishRefresh(
-	ctx context.Context, p hold.PendingRefresh, again time.Time,
+	ctx context.Context, p hold.PendingRefresh, retryAt time.Time,
 ) error {
 	k := s.conn.keysOf(p.Hold.ID)
 	member := p.Hold.ID
 	if p.AdoptUnknown {
 		member = unknownIntentMember(p.Hold.ID, p.Hold.Account)
 	}
-	args := appendAdvance([]any{s.conn.maxEvents}, member, anyVersion, p.RequestedAt, again, nil)
-	return s.conn.runOnce(ctx, advanceScript, []string{k.refresh, k.events, k.holds}, args...).Err()
+	args := appendAdvance([]any{s.conn.maxEvents}, member, anyVersion, p.RequestedAt, retryAt, nil)
+	keys := []string{k.refresh, k.events, k.holds}
+	return s.conn.runOnce(ctx, advanceScript, keys, args...).Err()
 }

@@ -41,8 +41,8 @@ type StatusStore interface {
 	Heartbeat(ctx context.Context, replica string, ttl time.Duration) (alive []string, err error)
 	Deregister(ctx context.Context, replica string) error
 	DeadReplicas(ctx context.Context) ([]string, error)
-	Counts(ctx context.Context) (hold.Counts, error)
-	Page(
+	CountHolds(ctx context.Context) (hold.Counts, error)
+	ReadPage(
 		ctx context.Context, set hold.SortedSet, after hold.Position, n int,
 	) ([]hold.ListedHold, time.Time, error)
 	// ReportConditions says what a replica sees. Of the replicas that see a
@@ -57,7 +57,7 @@ type StripeStatus interface {
 	StripeHealth
 	// TakeRateLimited returns how many calls were refused for their rate since
 	// it was last called.
-	TakeRateLimited() int64
+	TakeRateLimitedCount() int64
 }
 
 // CapacityForecaster forecasts whether everything gets its turn in time.
@@ -138,12 +138,12 @@ func (j *StatusJob) heartbeatTTL() time.Duration {
 }
 
 func (j *StatusJob) countHolds(ctx context.Context, alive int) error {
-	counts, err := j.store.Counts(ctx)
+	counts, err := j.store.CountHolds(ctx)
 	if err != nil {
 		return err
 	}
 	nearest := time.Time{}
-	if first, _, err := j.store.Page(ctx, hold.SetExpiring, hold.Position{}, 1); err == nil &&
+	if first, _, err := j.store.ReadPage(ctx, hold.SetExpiring, hold.Position{}, 1); err == nil &&
 		len(first) > 0 {
 		nearest = first[0].Hold.ExpiresAt
 	}
@@ -162,7 +162,7 @@ func (j *StatusJob) countHolds(ctx context.Context, alive int) error {
 // reportConditions says what this replica sees. It reports false if the store
 // failed.
 func (j *StatusJob) reportConditions(ctx context.Context, ttl time.Duration) bool {
-	refusals := j.stripe.TakeRateLimited()
+	refusals := j.stripe.TakeRateLimitedCount()
 	j.rateLimited = refusals >= rateLimitedThreshold || j.rateLimited && refusals > 0
 	list := []hold.Condition{
 		j.condition(conditionStripeUnavailable, j.stripe.BreakerOpen(),

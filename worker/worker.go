@@ -55,7 +55,7 @@ type StripeCalls interface {
 	execute.Caller
 	// DoWithin reserves a request, waiting at most maxWait for the budget, and
 	// sends the call.
-	DoWithin(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
+	ReserveAndDo(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
 	// DoEach sends calls as the budget allows and hands each answer to done,
 	// concurrently. It returns the positions of the calls that were not sent.
 	DoEach(

@@ -28,7 +28,7 @@ func (s clockOffset) nearestOffset() time.Duration {
 // off. A single server's clock makes its holds early or late.
 func worstRedisClockOffset(in store.Inspection) (worst clockOffset) {
 	for _, s := range in.Servers {
-		c := clockOffset{s.ClockMin, s.ClockMax, s.ClockKnown}
+		c := clockOffset{s.ClockOffsetMin, s.ClockOffsetMax, s.ClockOffsetKnown}
 		if c.known && (!worst.known || c.nearestOffset().Abs() > worst.nearestOffset().Abs()) {
 			worst = c
 		}

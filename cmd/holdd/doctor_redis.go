@@ -108,17 +108,17 @@ func checkRedisProperty(check string, p *store.ServerProperty, allowed bool) che
 
 func checkRedisMemory(r *store.Server) checkResult {
 	const check = "redis memory"
-	limit, name, hint := r.Limit, "maxmemory",
+	limit, name, hint := r.MaxMemory, "maxmemory",
 		"raise maxmemory, or shorten retention: a full Redis accepts no changes"
 	if limit == 0 {
-		limit, name, hint = r.Machine, "the machine's memory, without a maxmemory",
+		limit, name, hint = r.MachineMemory, "the machine's memory, without a maxmemory",
 			"add memory to the machine: the kernel kills Redis when none is left"
 	}
-	if r.Used == 0 || limit == 0 {
+	if r.UsedMemory == 0 || limit == 0 {
 		return okResult(check, notReported)
 	}
-	percent := r.Used * 100 / limit
-	f := errorResult(check, hint, "%s used, %d %% of %s (%s)", formatBytes(r.Used), percent,
+	percent := r.UsedMemory * 100 / limit
+	f := errorResult(check, hint, "%s used, %d %% of %s (%s)", formatBytes(r.UsedMemory), percent,
 		name, formatBytes(limit))
 	switch {
 	case percent < memoryWarningPercent:
@@ -149,7 +149,7 @@ func checkRedisRole(r *store.Server) checkResult {
 	case r.Role == "":
 		return okResult(check, notReported)
 	}
-	return okResult(check, "%s with %d replicas", r.Role, r.Followers)
+	return okResult(check, "%s with %d replicas", r.Role, r.ConnectedReplicas)
 }
 
 func checkRedisPermissions(r *store.Server) checkResult {
@@ -209,13 +209,13 @@ func checkReplicas(in *store.Inspection) (out []checkResult) {
 	const check = "replicas"
 	var alive []string
 	for _, r := range in.Replicas {
-		if r.Until.After(in.Now) {
+		if r.HeartbeatEndsAt.After(in.Now) {
 			alive = append(alive, sanitize(r.Name))
 		} else if len(out) < maxListedReplicas {
 			out = append(out, warningResult(check,
 				"read its log, and restart it unless another replica replaces it",
 				"%s stopped unexpectedly, not later than %s", sanitize(r.Name),
-				r.Until.UTC().Format(time.RFC3339)))
+				r.HeartbeatEndsAt.UTC().Format(time.RFC3339)))
 		}
 	}
 	names := strings.Join(alive[:min(len(alive), maxListedReplicas)], ", ")

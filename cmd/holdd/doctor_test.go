@@ -166,7 +166,7 @@ func TestCheckRedisMemory(t *testing.T) {
 		{0, 0, 0, statusOK}, {10 * mib, 100 * mib, 1000 * mib, statusOK}, {80 * mib, 100 * mib, 1000 * mib, statusWarning}, {95 * mib, 100 * mib, 1000 * mib, statusError},
 		{95 * mib, 0, 1000 * mib, statusOK}, {850 * mib, 0, 1000 * mib, statusWarning}, {10 * mib, 0, 0, statusOK},
 	} {
-		if f := checkRedisMemory(&store.Server{Used: row.used, Limit: row.limit, Machine: row.machine}); f.Status != row.want {
+		if f := checkRedisMemory(&store.Server{UsedMemory: row.used, MaxMemory: row.limit, MachineMemory: row.machine}); f.Status != row.want {
 			t.Errorf("%+v: %+v", row, f)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 func TestRepartitionCommand(t *testing.T) {
 	r := storetest.StartUnix(t)
 	env := []string{"REDIS_URL=" + r.URL(), "STRIPE_API_KEY=sk_test_repartition"}
-	if code, _, stderr := runCommand(t, env, "repartition", "--to", "4"); code != exitUsage || !strings.Contains(stderr, "nothing of holdd's in this Redis") {
+	if code, _, stderr := runCommand(t, env, "repartition", "--to", "4"); code != exitUsage || !strings.Contains(stderr, "this Redis has no data of holdd") {
 		t.Errorf("%d %s", code, stderr)
 	}
 	s, _, err := store.Open(t.Context(), store.Options{URL: r.URL()})

@@ -1,15 +1,24 @@
--- Moves deadline milestones and publishes their events. A milestone moves only from the time that
--- the caller saw, and only if the record still has the version that the caller saw. So one replica
--- publishes it, however many replicas read it. The script does not rewrite the record: a worker
--- that has claimed the hold can still commit.
--- KEYS:  1 expiring (or refresh), 2 events, 3 holds
--- ARGV:  1 number of events to keep in the stream; then for each milestone its arguments and events:
---        ADVANCE_ID           hold id
---        ADVANCE_VERSION      6 bytes; "": there must be no record; "=": any record will do
---        ADVANCE_FROM         score that the caller saw
---        ADVANCE_TO           new score; "": remove the hold from the set
---        ADVANCE_EVENT_COUNT  how many events follow
--- Reply: for each milestone 1 if it moved, 0 if it had another score or the record another version
+-- Moves deadline milestones and publishes their events. A milestone moves only
+-- if it still has the score that the caller read and the record still has the
+-- version that the caller read. Of several replicas that read the milestone,
+-- one publishes it. The script does not rewrite the record, so a worker that
+-- has claimed the hold can still commit.
+--
+-- KEYS:
+--   KEYS[1]  expiring (or refresh)
+--   KEYS[2]  events
+--   KEYS[3]  holds
+-- ARGV:
+--   ARGV[1]  number of events to keep in the stream
+--   Then for each milestone its arguments and its events:
+--   ADVANCE_ID           hold id
+--   ADVANCE_VERSION      version of the record, 6 bytes; "": the hold must have
+--                        no record; "=": do not check the record
+--   ADVANCE_FROM         score that the caller read
+--   ADVANCE_TO           new score; "": remove the hold from the set
+--   ADVANCE_EVENT_COUNT  number of events that follow
+-- Reply: for each milestone
+--   1 if it moved, 0 if its score or the version of the record has changed
 local reply, n = {}, 2
 while ARGV[n] do
   local id, version, to = ARGV[n + ADVANCE_ID], ARGV[n + ADVANCE_VERSION], ARGV[n + ADVANCE_TO]

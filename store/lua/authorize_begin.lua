@@ -1,18 +1,27 @@
--- Writes an authorization attempt down before its request leaves, or resumes one that exists. One
--- caller at a time has the attempt: it has the lease, under its token. A caller whose first reply
--- was lost gets its lease again by the same token.
--- KEYS:  1 the attempt, 2 open attempts by the time of their next check
--- ARGV:  1 attempt id
---        2 digest of the request; "": resume whatever was requested
---        3 token of the caller
---        4 length of the lease, ms
---        5 how long Redis keeps the attempt, ms
---        6 when to check on the attempt, ms from now
---        7 record of a new attempt; "": create none
---        8 "1": also return the lease of a finished attempt
--- Reply: now (ms), one of the LOOKUP_ results, the record, when the attempt began (ms)
+-- Records an authorization attempt before its request is sent, or resumes an
+-- attempt. One caller at a time has the lease of an attempt, under its token. A
+-- caller whose first reply was lost gets its lease again with the same token.
+--
+-- KEYS:
+--   KEYS[1]  the attempt
+--   KEYS[2]  open attempts, by the time of their next check
+-- ARGV:
+--   ARGV[1]  attempt id
+--   ARGV[2]  digest of the request; "": resume the attempt of any request
+--   ARGV[3]  token of the caller
+--   ARGV[4]  length of the lease, ms
+--   ARGV[5]  how long Redis keeps the attempt, ms
+--   ARGV[6]  time until the next check of the attempt, ms
+--   ARGV[7]  record of a new attempt; "": do not create one
+--   ARGV[8]  "1": lease a finished attempt too
+-- Reply:
+--   now (ms)
+--   one of the LOOKUP_ results
+--   record of the attempt, or ""
+--   time at which the attempt began (ms), or 0
 local now = now_ms()
-local stored = redis.call('HMGET', KEYS[1], 'digest', 'token', 'until', 'record', 'finished', 'begun')
+local stored = redis.call('HMGET', KEYS[1],
+  'digest', 'token', 'until', 'record', 'finished', 'begun')
 local digest, token, lease_end, record = stored[1], stored[2], stored[3], stored[4]
 local finished = stored[5] == '1'
 if not record then

@@ -1,18 +1,30 @@
 -- Claims holds of one lane for a worker, nearest deadline first, under a lease.
--- KEYS:  1 the lane, 2 leased, 3 holds, 4 lanes
--- ARGV:  1 maximum number of holds
---        2 length of the lease, ms
---        3 name of the lane
---        4 claim nothing with a deadline after this (ms); "": no bound
--- Reply: now (ms), then for each hold its id, its record, "1" if it takes over an earlier claim
 --
--- A claim raises the version, so the worker of an earlier claim cannot commit. The version becomes
--- at least the time in milliseconds: no later write reaches it by counting if a failover forgets
--- this claim. The microseconds are added on top, because a failover may set the clock back, and the
--- same hold is then claimed again in the same millisecond.
+-- KEYS:
+--   KEYS[1]  the lane
+--   KEYS[2]  leased
+--   KEYS[3]  holds
+--   KEYS[4]  lanes
+-- ARGV:
+--   ARGV[1]  maximum number of holds
+--   ARGV[2]  length of the lease, ms
+--   ARGV[3]  name of the lane
+--   ARGV[4]  latest deadline to claim (ms); "": claim any
+-- Reply:
+--   now (ms)
+--   then for each hold
+--     its id
+--     its record
+--     "1" if the claim takes over an earlier one, else "0"
 --
--- A record that this release cannot read is leased and not changed. The caller reports it, and it
--- returns when the lease ends.
+-- A claim raises the version, so the worker of an earlier claim cannot commit.
+-- The new version is at least the time in milliseconds. If a failover loses the
+-- claim, later writes that raise the version by one do not reach that number.
+-- The microseconds are added because a failover may also set the clock back:
+-- the hold can then be claimed again in the same millisecond.
+--
+-- The script leases a record that this release cannot read, and does not change
+-- it. The caller reports the hold, which returns when the lease ends.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local microseconds = t[2] % 1000 * 1000
@@ -25,7 +37,7 @@ end
 local reply = {now}
 if #ids == 0 then return reply end
 
-local now48, lease_end = bytes48(now), now + ARGV[2]
+local now48, lease_end = encode_uint48(now), now + ARGV[2]
 local recs = redis.call('HMGET', KEYS[3], unpack(ids))
 local records, leases = {}, {}
 for i, id in ipairs(ids) do
@@ -55,8 +67,8 @@ for i, id in ipairs(ids) do
     end
   end
 end
--- Add to the next set before removing from the last one: a Redis that lost power can come back with
--- only the first of these commands.
+-- Add to the next set before removing from the last one: after a crash, Redis
+-- can come back with only the first of these commands.
 if #leases > 0 then redis.call('ZADD', KEYS[2], unpack(leases)) end
 if #records > 0 then redis.call('HSET', KEYS[3], unpack(records)) end
 redis.call('ZREM', KEYS[1], unpack(ids))

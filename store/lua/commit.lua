@@ -1,26 +1,35 @@
--- Commits writes to holds. Each write is committed whole or not at all, and only if the hold still
--- has the version that the decision was made on. Go decides which changes are allowed; this script
--- serves all of them.
--- KEYS:  the keys of one partition; commit.go lists them as KEY_HOLDS and so on
--- ARGV:  1 number of events to keep in the stream; then for each write its arguments and events:
---        WRITE_ID                hold id
---        WRITE_VERSION           version that the hold must have, 6 bytes; "": there must be no hold
---        WRITE_RECORD            new record; "": delete the hold
---        WRITE_SCHEDULED, WRITE_LEASED, WRITE_EXPIRING, WRITE_SETTLED, WRITE_ATTENTION,
---        WRITE_UNVERIFIED, WRITE_MIRROR
---                                score in that set; "": not in it; "=": leave it as it is.
---                                WRITE_EXPIRING "<score": keep a milestone that is due and earlier than
---                                this score, otherwise set this score; "<score:by:at": the same, but
---                                set a milestone that is due, at most by, and later than at back to at
---        WRITE_LANE              lane in which the hold is ready; "": not ready
---        WRITE_DEADLINE          score in the lane
---        WRITE_REFERENCE_REMOVE, WRITE_REFERENCE_ADD
---                                members of references; "": none
---        WRITE_EVENT_COUNT       how many events follow
--- Reply: for each write 1 committed, 0 another writer was first
+-- Commits writes to holds. The script writes each hold completely or not at
+-- all, and only if the hold still has the version on which the decision was
+-- made. Go decides which changes are allowed; every change uses this script.
 --
--- A write that is in place already counts as committed and changes nothing: its reply was lost, and
--- the caller sent it again.
+-- KEYS:
+--   The keys of one partition. commit.go lists them as KEY_HOLDS and so on.
+-- ARGV:
+--   ARGV[1]  number of events to keep in the stream
+--   Then for each write its arguments and its events:
+--   WRITE_ID                hold id
+--   WRITE_VERSION           version of the hold, 6 bytes; "": the hold must
+--                           not exist
+--   WRITE_RECORD            new record; "": delete the hold
+--   WRITE_SCHEDULED         score in scheduled; "": remove the hold from the
+--                           set; "=": keep the score
+--   WRITE_LEASED, WRITE_SETTLED, WRITE_ATTENTION, WRITE_UNVERIFIED,
+--   WRITE_MIRROR            the same for these sets
+--   WRITE_EXPIRING          the same for expiring, or one of
+--     "<score"              keep a milestone that is due and earlier than
+--                           score, otherwise set score
+--     "<score:by:at"        as "<score", but set a due milestone that is at
+--                           most by and later than at back to at
+--   WRITE_LANE              lane in which the hold is ready; "": not ready
+--   WRITE_DEADLINE          score in the lane
+--   WRITE_REFERENCE_REMOVE  member to remove from references; "": none
+--   WRITE_REFERENCE_ADD     member to add to references; "": none
+--   WRITE_EVENT_COUNT       number of events that follow
+-- Reply: for each write
+--   1 if committed, 0 if the hold has another version
+--
+-- A write whose record is stored already counts as committed and changes
+-- nothing. Its reply was lost, and the caller sent it again.
 local max_events = ARGV[1]
 local writes, ids, n = {}, {}, 2
 while ARGV[n] do
@@ -30,19 +39,21 @@ while ARGV[n] do
 end
 if #ids == 0 then return {} end
 
--- What to do is collected first and then done in few commands. Lists for ZADD are score, member, …
+-- The script collects all changes first, so that it needs few commands. A list
+-- in add is for ZADD: score, member, …
 local reply, records, deleted, created, events = {}, {}, {}, {}, {}
 local add, remove = {}, {}
 local sets = {
-  KEY_SCHEDULED, KEY_LEASED, KEY_EXPIRING, KEY_SETTLED, KEY_ATTENTION, KEY_UNVERIFIED, KEY_REFERENCES,
-  KEY_MIRROR,
+  KEY_SCHEDULED, KEY_LEASED, KEY_EXPIRING, KEY_SETTLED, KEY_ATTENTION,
+  KEY_UNVERIFIED, KEY_REFERENCES, KEY_MIRROR,
 }
 for _, set in ipairs(sets) do add[set] = {}; remove[set] = {} end
 local join_lanes, leave_lanes = {}, {} -- by lane
 local seen = {}
 
--- place puts a hold into a set, takes it out, or leaves it as it is.
-local function place(set, id, score, exists)
+-- set_score sets the score of a hold in a set, removes the hold, or keeps its
+-- score.
+local function set_score(set, id, score, exists)
   if score == '' then
     if exists then
       local list = remove[set]
@@ -55,16 +66,16 @@ local function place(set, id, score, exists)
   end
 end
 
--- milestone_score resolves "<score".
+-- milestone_score resolves "<score" and "<score:by:at" to a score or "=".
 local function milestone_score(id, score)
   if string.sub(score, 1, 1) == '<' then
-    local set = redis.call('ZSCORE', KEYS[KEY_EXPIRING], id)
+    local current = redis.call('ZSCORE', KEYS[KEY_EXPIRING], id)
     local by, at
     score, by, at = string.match(score, '^<(%d+):?(%d*):?(%d*)$')
-    if set and tonumber(set) <= now_ms() then
-      if by ~= '' and tonumber(set) <= tonumber(by) and tonumber(at) < tonumber(set) then
+    if current and tonumber(current) <= now_ms() then
+      if by ~= '' and tonumber(current) <= tonumber(by) and tonumber(at) < tonumber(current) then
         score = at
-      elseif tonumber(set) < tonumber(score) then
+      elseif tonumber(current) < tonumber(score) then
         score = '='
       end
     end
@@ -80,13 +91,14 @@ end
 
 local recs = redis.call('HMGET', KEYS[KEY_HOLDS], unpack(ids))
 for i, id in ipairs(ids) do
-  local w, old = writes[i], recs[i]
-  local version, rec, lane = ARGV[w + WRITE_VERSION], ARGV[w + WRITE_RECORD], ARGV[w + WRITE_LANE]
+  local write, old = writes[i], recs[i]
+  local version, rec, lane = ARGV[write + WRITE_VERSION], ARGV[write + WRITE_RECORD], ARGV[write + WRITE_LANE]
   if seen[id] then
-    reply[i] = 0 -- the caller named the hold twice: the first write counts
+    reply[i] = 0 -- the call has two writes for the hold: the first one counts
   elseif old and old == rec then
     reply[i] = 1
-  elseif (version == '' and old) or (version ~= '' and (not old or record_version(old) ~= version)) then
+  elseif (version == '' and old)
+    or (version ~= '' and (not old or record_version(old) ~= version)) then
     reply[i] = 0
     if not old and rec == '' then reply[i] = 1 end
   else
@@ -98,35 +110,35 @@ for i, id in ipairs(ids) do
       records[#records + 1] = id
       records[#records + 1] = rec
     end
-    place(KEY_SCHEDULED, id, ARGV[w + WRITE_SCHEDULED], old)
-    place(KEY_LEASED, id, ARGV[w + WRITE_LEASED], old)
-    place(KEY_EXPIRING, id, milestone_score(id, ARGV[w + WRITE_EXPIRING]), old)
-    place(KEY_SETTLED, id, ARGV[w + WRITE_SETTLED], old)
-    place(KEY_ATTENTION, id, ARGV[w + WRITE_ATTENTION], old)
-    place(KEY_UNVERIFIED, id, ARGV[w + WRITE_UNVERIFIED], old)
-    place(KEY_MIRROR, id, ARGV[w + WRITE_MIRROR], old)
+    set_score(KEY_SCHEDULED, id, ARGV[write + WRITE_SCHEDULED], old)
+    set_score(KEY_LEASED, id, ARGV[write + WRITE_LEASED], old)
+    set_score(KEY_EXPIRING, id, milestone_score(id, ARGV[write + WRITE_EXPIRING]), old)
+    set_score(KEY_SETTLED, id, ARGV[write + WRITE_SETTLED], old)
+    set_score(KEY_ATTENTION, id, ARGV[write + WRITE_ATTENTION], old)
+    set_score(KEY_UNVERIFIED, id, ARGV[write + WRITE_UNVERIFIED], old)
+    set_score(KEY_MIRROR, id, ARGV[write + WRITE_MIRROR], old)
     if old and has_header(old) and record_next_op(old) > 0 then
       local old_lane = record_lane(old)
       if old_lane ~= lane then append_to(leave_lanes, old_lane, id) end
     end
     if lane ~= '' then
-      append_to(join_lanes, lane, ARGV[w + WRITE_DEADLINE])
+      append_to(join_lanes, lane, ARGV[write + WRITE_DEADLINE])
       append_to(join_lanes, lane, id)
     end
-    if ARGV[w + WRITE_REFERENCE_REMOVE] ~= '' then
-      remove[KEY_REFERENCES][#remove[KEY_REFERENCES] + 1] = ARGV[w + WRITE_REFERENCE_REMOVE]
+    if ARGV[write + WRITE_REFERENCE_REMOVE] ~= '' then
+      remove[KEY_REFERENCES][#remove[KEY_REFERENCES] + 1] = ARGV[write + WRITE_REFERENCE_REMOVE]
     end
-    if ARGV[w + WRITE_REFERENCE_ADD] ~= '' then
-      place(KEY_REFERENCES, ARGV[w + WRITE_REFERENCE_ADD], 0, old)
+    if ARGV[write + WRITE_REFERENCE_ADD] ~= '' then
+      set_score(KEY_REFERENCES, ARGV[write + WRITE_REFERENCE_ADD], 0, old)
     end
     if not old then created[#created + 1] = id end
-    local first = w + WRITE_SIZE
-    for e = first, first + ARGV[w + WRITE_EVENT_COUNT] - 1 do events[#events + 1] = ARGV[e] end
+    local first = write + WRITE_SIZE
+    for e = first, first + ARGV[write + WRITE_EVENT_COUNT] - 1 do events[#events + 1] = ARGV[e] end
   end
 end
 
--- Add to the next set before removing from the last one: a Redis that died can come back with only
--- the first of these commands.
+-- Add to the next set before removing from the last one: after a crash, Redis
+-- can come back with only the first of these commands.
 for _, set in ipairs(sets) do
   if #add[set] > 0 then redis.call('ZADD', KEYS[set], unpack(add[set])) end
 end
@@ -134,7 +146,8 @@ for lane, members in pairs(join_lanes) do
   for m = 1, #members, 2 do redis.call('ZADD', KEYS[KEY_LANES], 'LT', members[m], lane) end
   redis.call('ZADD', KEYS[KEY_READY] .. ':' .. lane, unpack(members))
 end
--- A webhook may have named the intent before there was a hold: request its refresh now.
+-- A webhook may have named the intent before it had a hold: request its refresh
+-- now.
 for _, id in ipairs(created) do
   if redis.call('ZSCORE', KEYS[KEY_UNMATCHED], id) then
     redis.call('ZADD', KEYS[KEY_REFRESH], now_ms(), id)

@@ -1,15 +1,26 @@
--- Records which conditions a replica sees, and publishes the start, the worsening and the end of
--- each episode once over all replicas. An episode ends when no replica sees the condition any more.
--- What a replica reported lapses after a while, so a replica that dies cannot keep an episode open.
--- KEYS:  1 open episodes, 2 events, 3 condition (the replicas that see condition NAME are in this key
---        with :NAME, by when their report lapses)
--- ARGV:  1 number of events to keep in the stream
---        2 replica
---        3 how long its report counts, ms
---        4 how long a condition must be absent before its episode ends, ms
---        then for each condition CONDITION_NAME, CONDITION_ACTIVE ("1": the replica sees it),
---        CONDITION_SEVERITY, CONDITION_RAISED_EVENT, CONDITION_CLEARED_EVENT ("": publish none)
--- Reply: for each condition one of the CHANGE_ results, 0 if nothing changed
+-- Records which conditions a replica observes. Publishes the start, each
+-- worsening and the end of an episode once over all replicas. An episode ends
+-- when no replica observes the condition any more. The report of a replica
+-- expires, so a dead replica cannot keep an episode open.
+--
+-- KEYS:
+--   KEYS[1]  open episodes
+--   KEYS[2]  events
+--   KEYS[3]  prefix of the sets of observers: the replicas that observe
+--            condition NAME are in KEYS[3]:NAME, by the end of their report
+-- ARGV:
+--   ARGV[1]  number of events to keep in the stream
+--   ARGV[2]  replica
+--   ARGV[3]  time after which the report expires, ms
+--   ARGV[4]  time without the condition after which its episode ends, ms
+--   Then for each condition its arguments:
+--   CONDITION_NAME           name of the condition
+--   CONDITION_ACTIVE         "1": the replica observes it
+--   CONDITION_SEVERITY       severity, a number
+--   CONDITION_RAISED_EVENT   event of a start or a worsening; "": none
+--   CONDITION_CLEARED_EVENT  event of the end; "": none
+-- Reply: for each condition
+--   one of the CHANGE_ results, or 0 if nothing changed
 local now = now_ms()
 local reply, n = {}, 5
 local function publish(event)

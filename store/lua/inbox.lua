@@ -1,13 +1,20 @@
--- Reads entries of the inbox for a consumer: first entries that a consumer took and did not
--- acknowledge in time, then new ones.
--- KEYS:  1 inbox
--- ARGV:  1 group
---        2 consumer
---        3 maximum number of entries
---        4 how long an entry must be idle before another consumer takes it over, ms
---        5 maximum bytes of an entry
--- Reply: now (ms), then for each entry its id, the size of its field "hold" (-1: it has none), the
---        field, cut to the maximum
+-- Reads entries of the inbox for a consumer: first entries that another
+-- consumer read and did not acknowledge in time, then new ones.
+--
+-- KEYS:
+--   KEYS[1]  inbox
+-- ARGV:
+--   ARGV[1]  consumer group
+--   ARGV[2]  consumer
+--   ARGV[3]  maximum number of entries
+--   ARGV[4]  idle time after which another consumer takes an entry over, ms
+--   ARGV[5]  maximum size of a request, bytes
+-- Reply:
+--   now (ms)
+--   then for each entry
+--     its id
+--     the size of its field "hold" as text, "-1" if it has none
+--     the field, cut to the maximum size
 local reply = {now_ms()}
 local left = tonumber(ARGV[3])
 local function add(entries)
@@ -29,13 +36,15 @@ local function add(entries)
 end
 if redis.call('EXISTS', KEYS[1]) == 0 then return reply end
 local created = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0')
-if type(created) == 'table' and created.err and not string.find(created.err, 'BUSYGROUP', 1, true) then
+if type(created) == 'table' and created.err
+  and not string.find(created.err, 'BUSYGROUP', 1, true) then
   return redis.error_reply(created.err)
 end
 local claimed = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[4], '0-0', 'COUNT', left)
 add(claimed[2])
 if left > 0 then
-  local new = redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', left, 'STREAMS', KEYS[1], '>')
+  local new = redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', left,
+    'STREAMS', KEYS[1], '>')
   if type(new) == 'table' and type(new[1]) == 'table' then add(new[1][2]) end
 end
 return reply

@@ -1,9 +1,17 @@
--- Reads everything that a partition knows of some holds, for move_write.lua to write to another
--- partition.
--- KEYS:  1 holds, 2 ready, then the sorted sets that name holds by id alone
--- ARGV:  hold ids
--- Reply: for each hold its record, its lane ("": not ready), its score in the lane, its score in each
---        sorted set ("": not in it)
+-- Reads the record and the sets of holds, for move_write.lua to write them to
+-- another partition.
+--
+-- KEYS:
+--   KEYS[1]  holds
+--   KEYS[2]  ready
+--   then the sorted sets whose members are hold ids
+-- ARGV:
+--   hold ids
+-- Reply: for each hold
+--   its record
+--   its lane; "": not ready
+--   its score in the lane
+--   its score in each sorted set; "": not in the set
 local reply = {}
 local recs = redis.call('HMGET', KEYS[1], unpack(ARGV))
 for i, id in ipairs(ARGV) do

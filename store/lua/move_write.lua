@@ -1,8 +1,22 @@
--- Writes holds to the partition that they move to, with what move_read.lua read. It can be repeated.
--- KEYS:  1 holds, 2 ready, 3 lanes, 4 references, then the sorted sets in the order of move_read.lua
--- ARGV:  for each hold its id, its member of references ("": none), its record, its lane ("": not
---        ready), its score in the lane, its score in each sorted set ("": not in it)
--- Reply: number of holds
+-- Writes holds to the partition that they move to, with the values that
+-- move_read.lua returned. The call can be repeated.
+--
+-- KEYS:
+--   KEYS[1]  holds
+--   KEYS[2]  ready
+--   KEYS[3]  lanes
+--   KEYS[4]  references
+--   then the sorted sets in the order of move_read.lua
+-- ARGV:
+--   for each hold
+--     its id
+--     its member of references; "": none
+--     its record
+--     its lane; "": not ready
+--     its score in the lane
+--     its score in each sorted set; "": not in the set
+-- Reply:
+--   number of holds
 local size = 5 + #KEYS - 4
 for n = 1, #ARGV, size do
   local id, reference, rec = ARGV[n], ARGV[n + 1], ARGV[n + 2]

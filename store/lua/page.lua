@@ -1,13 +1,23 @@
--- Reads a page of a sorted set after a position, whatever was added or removed since the caller
--- took the position.
--- KEYS:  1 the set, 2 holds
--- ARGV:  1 score and 2 member of the position (member "", score 0: the beginning)
---        3 maximum number of members
---        4 "1": highest score first
--- Reply: now (ms), then for each member its name, its score, the record of its hold ("": there is none)
+-- Reads a page of a sorted set after a position, even if members were added or
+-- removed since the caller got the position.
 --
--- A bisection finds the position in log(n) reads. Neither score nor rank finds it alone: many holds
--- share a score, and ranks change.
+-- KEYS:
+--   KEYS[1]  the sorted set
+--   KEYS[2]  holds
+-- ARGV:
+--   ARGV[1]  score of the position; 0 with member "": the beginning
+--   ARGV[2]  member of the position
+--   ARGV[3]  maximum number of members
+--   ARGV[4]  "1": highest score first
+-- Reply:
+--   now (ms)
+--   then for each member
+--     the member
+--     its score
+--     the record of its hold; "": there is none
+--
+-- A bisection finds the position in log(n) reads. Neither a score nor a rank
+-- identifies a position: many holds share a score, and ranks change.
 local reply = {now_ms()}
 local from_score, from_member = tonumber(ARGV[1]), ARGV[2]
 local n, descending = tonumber(ARGV[3]), ARGV[4] == '1'
@@ -17,7 +27,7 @@ local function range(from, to)
   return redis.call('ZRANGE', KEYS[1], from, to, 'WITHSCORES')
 end
 
--- Lua compares strings by locale, Redis compares them by byte.
+-- less compares strings by byte, as Redis does. Lua compares them by locale.
 local function less(a, b)
   for i = 1, math.min(#a, #b) do
     local x, y = string.byte(a, i), string.byte(b, i)
@@ -44,7 +54,8 @@ end
 local found = range(low, low + n - 1)
 local ids = {}
 for i = 1, #found, 2 do
-  local zero = string.find(found[i], '\0', 1, true) -- a reference stands before it
+  -- A member of references is reference NUL id.
+  local zero = string.find(found[i], '\0', 1, true)
   ids[#ids + 1] = zero and string.sub(found[i], zero + 1) or found[i]
 end
 if #ids == 0 then return reply end

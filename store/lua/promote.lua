@@ -1,16 +1,31 @@
--- Promotes due holds to their ready lanes: always those whose lease ended, and scheduled ones if
--- the caller asks for them. Then lists the lanes that have work.
--- KEYS:  1 scheduled, 2 leased, 3 holds, 4 lanes, 5 ready (the key of a lane is this one with :LANE)
--- ARGV:  1 maximum number of holds, for each of the two sets
---        2 "1": promote scheduled holds
---        3 maximum number of lanes to list
--- Reply: now (ms), number of scheduled holds promoted, number of leases that ended, score of the next
---        scheduled hold or "", "1" if there is more, then for each lane its name, its nearest deadline,
---        its number of holds
+-- Promotes due holds to their ready lanes: holds whose lease has ended, and if
+-- the caller asks for it also scheduled holds. Then lists the lanes that have
+-- holds.
 --
--- A record that this release cannot read is put off by a minute and not removed. A final hold is
--- removed: a crash in the middle of writing the append-only file can leave one here.
--- A hold leaves one set and enters the next in the same script, so it is never in none.
+-- KEYS:
+--   KEYS[1]  scheduled
+--   KEYS[2]  leased
+--   KEYS[3]  holds
+--   KEYS[4]  lanes
+--   KEYS[5]  ready, the prefix of the lanes: lane NAME has the key KEYS[5]:NAME
+-- ARGV:
+--   ARGV[1]  maximum number of holds, for each of the two sets
+--   ARGV[2]  "1": promote scheduled holds
+--   ARGV[3]  maximum number of lanes to list
+-- Reply:
+--   now (ms)
+--   number of scheduled holds that were promoted
+--   number of leases that had ended
+--   score of the next scheduled hold, or ""
+--   "1" if more holds are due, else "0"
+--   then for each lane
+--     its name
+--     its nearest deadline
+--     its number of holds
+--
+-- A record that this release cannot read stays in its set and is tried again
+-- after a minute. A final hold is removed from the set: a crash while Redis
+-- wrote the append-only file can leave one there.
 local now = now_ms()
 local limit = tonumber(ARGV[1])
 local nearest = {} -- by lane
@@ -19,12 +34,12 @@ local function promote(from)
   local ids = redis.call('ZRANGEBYSCORE', from, '-inf', now, 'LIMIT', 0, limit)
   if #ids == 0 then return 0 end
   local recs = redis.call('HMGET', KEYS[3], unpack(ids))
-  local join_lanes, put_off, remove = {}, {}, {}
+  local join_lanes, retry_later, remove = {}, {}, {}
   for i, id in ipairs(ids) do
     local rec = recs[i]
     if rec and not is_readable(rec) then
-      put_off[#put_off + 1] = now + 60000
-      put_off[#put_off + 1] = id
+      retry_later[#retry_later + 1] = now + 60000
+      retry_later[#retry_later + 1] = id
     else
       remove[#remove + 1] = id
       if rec and not is_final(record_state(rec)) then
@@ -37,13 +52,13 @@ local function promote(from)
       end
     end
   end
-  -- Add to the next set before removing from the last one: a Redis that died can come back with
-  -- only the first of these commands.
+  -- Add to the next set before removing from the last one: after a crash,
+  -- Redis can come back with only the first of these commands.
   for lane, add in pairs(join_lanes) do
     redis.call('ZADD', KEYS[4], 'LT', nearest[lane], lane)
     redis.call('ZADD', KEYS[5] .. ':' .. lane, unpack(add))
   end
-  if #put_off > 0 then redis.call('ZADD', from, unpack(put_off)) end
+  if #retry_later > 0 then redis.call('ZADD', from, unpack(retry_later)) end
   if #remove > 0 then redis.call('ZREM', from, unpack(remove)) end
   return #ids
 end

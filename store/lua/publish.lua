@@ -1,12 +1,17 @@
--- Publishes an event once per subject. A repetition, by another replica or by the same one after a
--- lost reply, changes nothing.
--- KEYS:  1 published (subjects, by when), 2 events
--- ARGV:  1 subject
---        2 event
---        3 how long Redis remembers a subject, ms
---        4 maximum number of subjects to remember
---        5 number of events to keep in the stream
--- Reply: 1 published, 0 published before
+-- Publishes an event once per subject. A repeated call, by another replica or
+-- after a lost reply, changes nothing.
+--
+-- KEYS:
+--   KEYS[1]  published subjects, by the time of publication
+--   KEYS[2]  events
+-- ARGV:
+--   ARGV[1]  subject
+--   ARGV[2]  event
+--   ARGV[3]  how long Redis remembers a subject, ms
+--   ARGV[4]  maximum number of subjects that Redis remembers
+--   ARGV[5]  number of events to keep in the stream
+-- Reply:
+--   1 if published, 0 if the subject was published before
 local now = now_ms()
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[3])
 if redis.call('ZADD', KEYS[1], 'NX', now, ARGV[1]) == 0 then return {0} end

@@ -1,12 +1,22 @@
 -- Reads the holds of a sorted set up to a score, lowest score first.
--- KEYS:  1 the set, 2 holds
--- ARGV:  1 maximum number of holds
---        2 highest score; "": now
--- Reply: now (ms), then for each hold its id, its score, its record ("": there is none)
+--
+-- KEYS:
+--   KEYS[1]  the sorted set
+--   KEYS[2]  holds
+-- ARGV:
+--   ARGV[1]  maximum number of holds
+--   ARGV[2]  highest score; "": now
+-- Reply:
+--   now (ms)
+--   then for each hold
+--     its id
+--     its score
+--     its record; "": there is none
 local now = now_ms()
 local highest = ARGV[2]
 if highest == '' then highest = now end
-local found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', highest, 'WITHSCORES', 'LIMIT', 0, ARGV[1])
+local found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', highest, 'WITHSCORES',
+  'LIMIT', 0, ARGV[1])
 local reply = {now}
 local ids = {}
 for i = 1, #found, 2 do ids[#ids + 1] = found[i] end

@@ -1,13 +1,19 @@
--- Begins a reconcile run, or takes over an unfinished one whose lock ended.
--- KEYS:  1 run, 2 findings
--- ARGV:  1 how long to hold the lock, ms
---        2 state of a new run
---        3 age at which an unfinished run is dropped and a new one begins, ms
---        4 minimum time from the beginning of a finished run to the next run, ms
--- Reply: token (0: not begun), state of the run that was taken over or ""
+-- Begins a reconcile run, or takes over an unfinished one whose lock has ended.
 --
--- Each holder of the lock gets a higher token. A token is at least the time in milliseconds, so
--- that it is higher than one that Redis has lost.
+-- KEYS:
+--   KEYS[1]  run
+--   KEYS[2]  findings
+-- ARGV:
+--   ARGV[1]  length of the lock, ms
+--   ARGV[2]  state of a new run
+--   ARGV[3]  age at which a new run replaces an unfinished one, ms
+--   ARGV[4]  minimum time from the start of a finished run to the next run, ms
+-- Reply:
+--   token; 0: no run began
+--   state of the run that was taken over, or ""
+--
+-- Each holder of the lock gets a higher token. A token is at least the time in
+-- milliseconds, so it is higher than a token that Redis has lost.
 local now = now_ms()
 local run = redis.call('HMGET', KEYS[1], 'token', 'until', 'done', 'started', 'state')
 local last_token, lock_end = run[1], tonumber(run[2] or 0)

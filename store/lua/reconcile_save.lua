@@ -1,12 +1,18 @@
--- Saves the progress of a reconcile run and extends its lock, if the caller still holds it.
--- KEYS:  1 run, 2 findings
--- ARGV:  1 token
---        2 how long to hold the lock from now, ms; 0: release it
---        3 "1": the run is done
---        4 state
---        5 maximum number of findings to keep
---        then the findings since the last save
--- Reply: 1 saved, 0 another replica holds the lock or Redis has lost the run
+-- Saves the progress of a reconcile run and extends its lock, if the caller
+-- still holds the lock.
+--
+-- KEYS:
+--   KEYS[1]  run
+--   KEYS[2]  findings
+-- ARGV:
+--   ARGV[1]  token
+--   ARGV[2]  length of the lock from now, ms; 0: release it
+--   ARGV[3]  "1": the run is done
+--   ARGV[4]  state
+--   ARGV[5]  maximum number of findings to keep
+--   then the findings since the last save
+-- Reply:
+--   1 if saved, 0 if another replica holds the lock or Redis has lost the run
 if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return {0} end
 redis.call('HSET', KEYS[1], 'until', string.format('%.0f', now_ms() + ARGV[2]),
   'done', ARGV[3], 'state', ARGV[4])

@@ -1,15 +1,24 @@
--- Requests a refresh of an intent that a webhook named. If it is an open hold's intent, or the
--- caller wants an unknown intent adopted, the refresh is due now. Otherwise Redis remembers the
--- intent until a hold for it is created.
--- KEYS:  1 holds, 2 refresh, 3 unmatched
--- ARGV:  1 intent id
---        2 member of refresh for an unknown intent; "": remember it in unmatched
---        3 how long to remember it, ms
---        4 maximum number of intents to remember
--- Reply: 1 the refresh is due, 2 the intent is remembered, 3 the hold is final
+-- Requests a refresh of an intent that a webhook named. The refresh is due now
+-- if an open hold has the intent, or if the caller requests it for an intent
+-- without a hold. Otherwise Redis remembers the intent until commit.lua creates
+-- its hold.
 --
--- A repeated request always raises the score: a worker that finishes the earlier refresh must not
--- remove the later request.
+-- KEYS:
+--   KEYS[1]  holds
+--   KEYS[2]  refresh
+--   KEYS[3]  unmatched
+-- ARGV:
+--   ARGV[1]  intent id
+--   ARGV[2]  member of refresh for an intent without a hold; "": remember the
+--            intent in unmatched
+--   ARGV[3]  how long Redis remembers the intent, ms
+--   ARGV[4]  maximum number of intents that Redis remembers
+-- Reply:
+--   1 if the refresh is due, 2 if Redis remembers the intent, 3 if the hold is
+--   final
+--
+-- A repeated request always raises the score. A worker that finishes the
+-- earlier refresh therefore does not remove the later request.
 local now = now_ms()
 local rec = redis.call('HGET', KEYS[1], ARGV[1])
 local member = ARGV[2]

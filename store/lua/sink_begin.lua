@@ -1,13 +1,22 @@
--- Takes the lease under which one replica delivers a partition's events to a sink.
--- KEYS:  1 the sink, 2 its parked deliveries, 3 events
--- ARGV:  1 length of the lease, ms
---        2 replica
---        3 how long Redis remembers a sink that no replica serves, ms
--- Reply: token (0: another replica has the lease), then the sink's state ("": it has none yet), the
---        event after which a new sink begins, then key and value of each parked delivery
+-- Acquires the lease under which one replica delivers the events of a partition
+-- to a sink.
 --
--- Each holder of the lease gets a higher token. A token is at least the time in milliseconds, so
--- that it is higher than one that Redis has lost.
+-- KEYS:
+--   KEYS[1]  the sink
+--   KEYS[2]  its parked deliveries
+--   KEYS[3]  events
+-- ARGV:
+--   ARGV[1]  length of the lease, ms
+--   ARGV[2]  replica
+--   ARGV[3]  how long Redis keeps a sink that no replica serves, ms
+-- Reply:
+--   token; 0: another replica has the lease, and nothing follows
+--   state of the sink; "": it has none yet
+--   id of the event after which a new sink begins
+--   then key and value of each parked delivery
+--
+-- Each holder of the lease gets a higher token. A token is at least the time in
+-- milliseconds, so it is higher than a token that Redis has lost.
 local now = now_ms()
 local sink = redis.call('HMGET', KEYS[1], 'token', 'until', 'holder', 'state', 'start')
 local last_token, lease_end, holder, state, start = sink[1], sink[2], sink[3], sink[4], sink[5]

@@ -1,12 +1,18 @@
 -- Requeues dead letters of a sink for another delivery, oldest first.
--- KEYS:  1 dead letters, 2 requeued events
--- ARGV:  1 maximum number, then the dead letters to requeue (none: all)
--- Reply: number of dead letters requeued
-local n = 0
+--
+-- KEYS:
+--   KEYS[1]  dead letters
+--   KEYS[2]  requeued events
+-- ARGV:
+--   ARGV[1]  maximum number of dead letters
+--   then the ids of the dead letters; none: all
+-- Reply:
+--   number of dead letters that were requeued
+local requeued = 0
 local function requeue(entry)
   redis.call('XADD', KEYS[2], '*', unpack(entry[2]))
   redis.call('XDEL', KEYS[1], entry[1])
-  n = n + 1
+  requeued = requeued + 1
 end
 local limit = tonumber(ARGV[1])
 if ARGV[2] then
@@ -15,6 +21,8 @@ if ARGV[2] then
     if entry then requeue(entry) end
   end
 else
-  for _, entry in ipairs(redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', limit)) do requeue(entry) end
+  for _, entry in ipairs(redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', limit)) do
+    requeue(entry)
+  end
 end
-return {n}
+return {requeued}

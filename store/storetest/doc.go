@@ -1,17 +1,17 @@
-// Package storetest gives tests a real Redis: a redis-server of their own on
-// the loopback interface, with an append-only file in a directory of its own. A
-// test can kill it and start it again with what it wrote. It ends with the
-// test.
+// Package storetest starts Redis servers for tests. [Start] runs a redis-server
+// on the loopback interface, with an append-only file in a directory of the
+// test. The test can kill the server and restart it with its data. The server
+// ends with the test.
 //
-// A store depends on what Redis does when it dies, hangs or fails over, so that
-// part is not imitated. A server starts in about a tenth of a second. Each test
-// has its own, and none waits for another.
+// The tests of the store depend on how Redis behaves when it crashes, hangs or
+// fails over, so they use real servers. A server starts in about a tenth of a
+// second, and each test has its own. [StartCluster] and [StartSentinel] run
+// several servers.
 //
-// If another process takes a port that was free, the next one is tried. If the
-// test process dies, on Linux the kernel ends its servers. If a server does not
-// start, the error contains its log. A test waits for a state, with a bound,
-// and never for a time.
+// If another process takes the chosen port, Start tries another one. If the
+// test process dies, the Linux kernel ends its servers. If a server does not
+// start, the test fails with its log.
 //
-// [StartInProcess] is a Redis inside the test process, for simulations in
+// [StartInProcess] starts a Redis in the test process, for simulations in
 // virtual time.
 package storetest

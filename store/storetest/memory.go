@@ -10,14 +10,14 @@ import (
 	"github.com/alicebob/miniredis/v2"
 )
 
-// MemoryRedis is a Redis inside the test process, for simulations. It needs no
-// socket, and follows the clock of a testing/synctest bubble. Like some managed
-// ones, it hides its settings.
+// MemoryRedis is a Redis in the test process. It needs no socket and uses the
+// clock of a testing/synctest bubble. It hides its settings, as some managed
+// Redis services do.
 type MemoryRedis struct {
 	*miniredis.Miniredis
 }
 
-// StartInProcess starts a Redis inside the test process, until the test ends.
+// StartInProcess starts a Redis in the test process until the test ends.
 func StartInProcess(tb testing.TB) *MemoryRedis {
 	tb.Helper()
 	m := &MemoryRedis{miniredis.NewMiniRedis()}
@@ -26,11 +26,11 @@ func StartInProcess(tb testing.TB) *MemoryRedis {
 	return m
 }
 
-// URL is used together with [MemoryRedis.Dial].
+// URL returns the URL of this Redis, for use with [MemoryRedis.Dial].
 func (m *MemoryRedis) URL() string { return "redis://in-process" }
 
-// Dial is the dialer for the options of a store or client. It ignores network
-// and address.
+// Dial connects to this Redis. It ignores the network and the address. It is a
+// dialer for the options of a store or a client.
 func (m *MemoryRedis) Dial(context.Context, string, string) (net.Conn, error) {
 	c, err := m.Miniredis.Dial()
 	if err != nil {
@@ -41,13 +41,13 @@ func (m *MemoryRedis) Dial(context.Context, string, string) (net.Conn, error) {
 	return b, nil
 }
 
-// bufferedConn is a connection whose writes never wait for the other side, as
-// on a socket. Over a bare pipe a pipeline of commands deadlocks: the server
-// waits until its first reply is read, the client until its last command is
-// read.
+// bufferedConn is a connection whose writes do not block, as on a socket. Over
+// a plain pipe, a pipeline of commands deadlocks: the server waits until the
+// client reads the first reply, and the client waits until the server reads the
+// last command.
 type bufferedConn struct {
 	net.Conn
-	wakeup chan struct{} // there is something to send
+	wakeup chan struct{} // the queue has bytes
 	closed chan struct{}
 	once   sync.Once
 
@@ -56,15 +56,15 @@ type bufferedConn struct {
 	err   error
 }
 
-// maxQueuedBytes bounds the bytes that a client may send without reading a
-// reply.
+// maxQueuedBytes is the maximum number of bytes that a client may send before
+// the server reads them.
 const maxQueuedBytes = 64 << 20
 
 func (b *bufferedConn) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.err == nil && len(b.queue)+len(p) > maxQueuedBytes {
-		b.err = errors.New("more was sent than this Redis takes in before it is read from")
+		b.err = errors.New("the send buffer is full: read the replies of this Redis")
 	}
 	if b.err != nil {
 		return 0, b.err

@@ -20,17 +20,16 @@ import (
 )
 
 const (
-	startTimeout = time.Minute          // for a server on a busy machine to come up
-	pollInterval = 5 * time.Millisecond // between two checks
-	portAttempts = 5                    // another process may take a port that was free
+	startTimeout = time.Minute          // for a server to start on a busy machine
+	pollInterval = 5 * time.Millisecond // between two checks of a condition
+	portAttempts = 5                    // another process may take the chosen port
 )
 
-// Redis is a redis-server process. Its methods fail the test when they cannot
-// do what they say.
+// Redis is a redis-server process. Its methods fail the test on an error.
 type Redis struct {
 	tb      testing.TB
 	port    int
-	busPort int    // of a Cluster, else 0
+	busPort int    // of the Cluster bus, otherwise 0
 	socket  string // "" for TCP
 	dir     string
 	args    []string
@@ -41,29 +40,28 @@ type Redis struct {
 	done chan struct{} // closed when the process has ended
 }
 
-// KillSafeArgs are arguments for [Start] with which the server writes each
-// change to its file before it answers, so that [Redis.Kill] loses nothing. By
-// default it can lose the writes of the last two seconds: while the disk is
-// busy with a flush, appendfsync everysec keeps new writes in memory and
-// answers all the same (flushAppendOnlyFile in aof.c of Redis). "no" never
-// flushes, so it never keeps writes back, and a kill does not affect the
-// operating system, which has them.
+// KillSafeArgs are arguments for [Start] with which [Redis.Kill] loses no
+// write. By default, a kill can lose the writes of the last two seconds: while
+// the disk is busy with a flush, appendfsync everysec keeps new writes in
+// memory and acknowledges them (flushAppendOnlyFile in aof.c of Redis). With
+// "no", Redis writes each change to the file before it answers and leaves the
+// flush to the kernel, which a kill does not affect.
 var KillSafeArgs = []string{"--appendfsync", "no"}
 
 // Start runs a redis-server on a free port of the loopback interface until the
-// test ends. It has an append-only file that is flushed every second, as in
+// test ends. The server flushes its append-only file every second, as in
 // production. The args, such as "--maxmemory-policy", "allkeys-lru" or
-// [KillSafeArgs], come last and win.
+// [KillSafeArgs], override the defaults.
 func Start(tb testing.TB, args ...string) *Redis {
 	tb.Helper()
 	return startOnFreePort(tb, &Redis{tb: tb, args: args})
 }
 
-// StartUnix is [Start] on a Unix socket, without a port.
+// StartUnix is like [Start], but on a Unix socket and without a port.
 func StartUnix(tb testing.TB, args ...string) *Redis {
 	tb.Helper()
-	// The path of a socket must be short. The directory of the test has the
-	// test's name and may be too long.
+	// The path of a socket has a maximum length, which the directory of the
+	// test may exceed.
 	dir, err := os.MkdirTemp("", "holdd")
 	if err != nil {
 		tb.Fatal(err)
@@ -110,16 +108,23 @@ func redisServerPath(tb testing.TB) string {
 // file and answers.
 func (r *Redis) startServer() error {
 	args := []string{
-		"--port", strconv.Itoa(r.port), "--bind", "127.0.0.1", "--dir", r.dir, "--logfile",
-		filepath.Join(r.dir, "log"), "--daemonize", "no",
-		"--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
+		"--port", strconv.Itoa(r.port),
+		"--bind", "127.0.0.1",
+		"--dir", r.dir,
+		"--logfile", filepath.Join(r.dir, "log"),
+		"--daemonize", "no",
+		"--appendonly", "yes",
+		"--appendfsync", "everysec",
+		"--save", "",
 		"--latency-tracking", "no",
 	}
 	if r.socket != "" {
 		args = append(args, "--unixsocket", r.socket)
 	}
 	if r.busPort != 0 {
-		args = append(args, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(r.busPort),
+		args = append(args,
+			"--cluster-enabled", "yes",
+			"--cluster-port", strconv.Itoa(r.busPort),
 			"--cluster-node-timeout", "2000")
 	}
 	return r.startProcess(append(args, r.args...))
@@ -134,7 +139,7 @@ func (r *Redis) startProcess(args []string) error {
 	}
 	done := make(chan struct{})
 	go func() {
-		_ = cmd.Wait() // how it ended is in its log
+		_ = cmd.Wait() // the log has the reason why it ended
 		close(done)
 	}()
 	r.mu.Lock()
@@ -148,17 +153,18 @@ func (r *Redis) startProcess(args []string) error {
 	for !r.isUp() {
 		select {
 		case <-done:
-			return errors.New("it ended at once")
+			return errors.New("the process ended")
 		case <-timeout.C:
 			r.Kill()
-			return fmt.Errorf("it did not answer within %s", startTimeout)
+			return fmt.Errorf("the server did not answer within %s", startTimeout)
 		case <-tick.C:
 		}
 	}
 	return nil
 }
 
-// isUp asks without a client library, whose pool would log each failed try.
+// isUp reports whether the server answers. It does not use go-redis, whose pool
+// logs each failed dial.
 func (r *Redis) isUp() bool {
 	network := "tcp"
 	if r.socket != "" {
@@ -169,16 +175,16 @@ func (r *Redis) isUp() bool {
 		return false
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(time.Second)) // a connection that can't have one fails below
+	_ = c.SetDeadline(time.Now().Add(time.Second)) // on an error, the write fails too
 	if _, err := c.Write([]byte("PING\r\n")); err != nil {
 		return false
 	}
 	line, err := bufio.NewReader(c).ReadString('\n')
-	// A server that wants a password, or lacks the command, is up as well.
+	// A server that requires a password or lacks the command is up too.
 	return err == nil && !strings.HasPrefix(line, "-LOADING")
 }
 
-// URL is the URL for [github.com/holdd/holdd/store.Options].
+// URL returns the URL for [github.com/holdd/holdd/store.Options].
 func (r *Redis) URL() string {
 	if r.socket != "" {
 		return "unix://" + r.socket
@@ -186,7 +192,7 @@ func (r *Redis) URL() string {
 	return "redis://" + r.Addr()
 }
 
-// Addr is host:port, or the path of the socket.
+// Addr returns host:port, or the path of the socket.
 func (r *Redis) Addr() string {
 	if r.socket != "" {
 		return r.socket
@@ -194,17 +200,21 @@ func (r *Redis) Addr() string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(r.port))
 }
 
-// Port is 0 on a Unix socket.
+// Port returns the port, or 0 for a Unix socket.
 func (r *Redis) Port() int { return r.port }
 
-// Dir is the directory of the server's files.
+// Dir returns the directory of the server's files.
 func (r *Redis) Dir() string { return r.dir }
 
 // Client returns a new client without retries. The caller closes it.
 func (r *Redis) Client() *redis.Client {
 	o := &redis.Options{
-		Addr: r.Addr(), MaxRetries: -1, DialTimeout: startTimeout, ReadTimeout: startTimeout,
-		WriteTimeout: startTimeout, DialerRetries: 1,
+		Addr:                     r.Addr(),
+		MaxRetries:               -1,
+		DialerRetries:            1,
+		DialTimeout:              startTimeout,
+		ReadTimeout:              startTimeout,
+		WriteTimeout:             startTimeout,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 		DisableIdentity:          true,
 	}
@@ -214,7 +224,7 @@ func (r *Redis) Client() *redis.Client {
 	return redis.NewClient(o)
 }
 
-// PID is the process id, 0 while the server is down.
+// PID returns the process id, or 0 while the server is down.
 func (r *Redis) PID() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -224,24 +234,23 @@ func (r *Redis) PID() int {
 	return r.cmd.Process.Pid
 }
 
-// Kill is kill -9, and waits for the end. Writes to the file survive, flushed
-// or not. Writes that the server has answered and kept back, as with a slow
-// disk and without [KillSafeArgs], are lost. A server that is down stays down.
+// Kill kills the process (SIGKILL) and waits for its end. Writes to the
+// append-only file survive, flushed or not. Writes that the server acknowledged
+// and kept in memory are lost, see [KillSafeArgs]. Kill does nothing if the
+// server is down.
 func (r *Redis) Kill() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.cmd == nil {
 		return
 	}
-	// fails only if it has ended already; kill -9 ends a stopped process as
-	// well
-	_ = r.cmd.Process.Kill()
+	_ = r.cmd.Process.Kill() // fails only if the process has already ended
 	<-r.done
 	r.cmd = nil
 }
 
-// Restart starts the server again at the same address, after a kill if it still
-// runs, with its append-only file.
+// Restart starts the server again at the same address, with its append-only
+// file. It first kills a server that still runs.
 func (r *Redis) Restart() {
 	r.tb.Helper()
 	r.Kill()
@@ -253,8 +262,8 @@ func (r *Redis) Restart() {
 	}
 }
 
-// Pause stops the process (SIGSTOP): connections stay open, and the server does
-// not answer.
+// Pause stops the process (SIGSTOP). Its connections stay open, but it does not
+// answer.
 func (r *Redis) Pause() {
 	r.tb.Helper()
 	r.signal(syscall.SIGSTOP)
@@ -271,10 +280,10 @@ func (r *Redis) signal(s os.Signal) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.cmd == nil {
-		r.tb.Fatalf("no redis-server runs at %s to send %v to", r.Addr(), s)
+		r.tb.Fatalf("cannot send %v: no redis-server runs at %s", s, r.Addr())
 	}
 	if err := r.cmd.Process.Signal(s); err != nil {
-		r.tb.Fatalf("signal %v to the redis-server at %s: %v", s, r.Addr(), err)
+		r.tb.Fatalf("cannot send %v to the redis-server at %s: %v", s, r.Addr(), err)
 	}
 }
 
@@ -296,8 +305,8 @@ func freePort(tb testing.TB) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// WaitUntil polls cond, and fails the test if it is not met within d. what
-// names the condition.
+// WaitUntil polls until cond returns true. It fails the test after d. what
+// describes the condition.
 func WaitUntil(tb testing.TB, d time.Duration, what string, cond func() bool) {
 	tb.Helper()
 	timeout := time.NewTimer(d)
@@ -307,7 +316,7 @@ func WaitUntil(tb testing.TB, d time.Duration, what string, cond func() bool) {
 	for !cond() {
 		select {
 		case <-timeout.C:
-			tb.Fatalf("not within %s: %s", d, what)
+			tb.Fatalf("not true within %s: %s", d, what)
 		case <-tick.C:
 		}
 	}

@@ -10,8 +10,10 @@ import (
 
 func TestRestart_KeepsWrites(t *testing.T) {
 	t.Parallel()
-	for name, start := range map[string]func(testing.TB,
-		...string) *storetest.Redis{"tcp": storetest.Start, "unix": storetest.StartUnix} {
+	for name, start := range map[string]func(testing.TB, ...string) *storetest.Redis{
+		"tcp":  storetest.Start,
+		"unix": storetest.StartUnix,
+	} {
 		t.Run(name, func(t *testing.T) {
 			r := start(t)
 			c := r.Client()
@@ -22,11 +24,11 @@ func TestRestart_KeepsWrites(t *testing.T) {
 			pid := r.PID()
 			r.Kill()
 			if r.PID() != 0 || c.Ping(t.Context()).Err() == nil {
-				t.Fatal("it lives after kill -9")
+				t.Fatal("the server runs after Kill")
 			}
 			r.Restart()
-			if r.PID() == pid || c.Get(t.Context(), "k").Val() != "v" {
-				t.Fatalf("after the restart pid %d (was %d), k %q", r.PID(), pid, c.Get(t.Context(), "k").Val())
+			if got := c.Get(t.Context(), "k").Val(); r.PID() == pid || got != "v" {
+				t.Fatalf("after the restart: pid %d (before: %d), k %q", r.PID(), pid, got)
 			}
 		})
 	}
@@ -44,7 +46,7 @@ func TestPause_Resume(t *testing.T) {
 	go func() { answered <- c.Ping(t.Context()).Err() }()
 	select {
 	case err := <-answered:
-		t.Fatalf("a stopped Redis answered: %v", err)
+		t.Fatalf("a paused Redis answered: %v", err)
 	case <-ctx.Done():
 	}
 	r.Resume()

@@ -21,8 +21,8 @@ type Cluster struct {
 // hashSlots is the number of hash slots of a Cluster.
 const hashSlots = 16384
 
-// StartCluster runs n masters that share the slots evenly, and waits until all
-// of them agree. It takes about two seconds.
+// StartCluster runs n masters that share the slots evenly, and waits until they
+// agree on the Cluster. It takes about two seconds.
 func StartCluster(tb testing.TB, n int) *Cluster {
 	tb.Helper()
 	c := &Cluster{}
@@ -37,28 +37,27 @@ func StartCluster(tb testing.TB, n int) *Cluster {
 		defer rdb.Close()
 		clients = append(clients, rdb)
 		requireNoError(tb, rdb.Do(ctx, "cluster", "set-config-epoch", i+1).Err())
-		requireNoError(tb, rdb.Do(ctx, "cluster", "addslotsrange", i*hashSlots/n,
-			(i+1)*hashSlots/n-1).Err())
+		first, last := i*hashSlots/n, (i+1)*hashSlots/n-1
+		requireNoError(tb, rdb.Do(ctx, "cluster", "addslotsrange", first, last).Err())
 	}
 	for _, m := range c.Masters[1:] {
-		requireNoError(tb, clients[0].Do(ctx, "cluster", "meet", "127.0.0.1",
-			m.port, m.busPort).Err())
+		meet := clients[0].Do(ctx, "cluster", "meet", "127.0.0.1", m.port, m.busPort)
+		requireNoError(tb, meet.Err())
 	}
 	for i, rdb := range clients {
-		WaitUntil(tb, startTimeout, fmt.Sprintf("master %d knows the whole Cluster", i),
-			func() bool {
-				info := rdb.ClusterInfo(ctx).Val()
-				if !strings.Contains(info, "cluster_state:ok") {
-					return false
-				}
-				table, err := rdb.ClusterShards(ctx).Result()
-				return err == nil && len(table) == n
-			})
+		what := fmt.Sprintf("master %d has joined the Cluster", i)
+		WaitUntil(tb, startTimeout, what, func() bool {
+			if !strings.Contains(rdb.ClusterInfo(ctx).Val(), "cluster_state:ok") {
+				return false
+			}
+			shards, err := rdb.ClusterShards(ctx).Result()
+			return err == nil && len(shards) == n
+		})
 	}
 	return c
 }
 
-// URL names all masters.
+// URL returns a URL with all masters.
 func (c *Cluster) URL() string {
 	var hosts []string
 	for _, m := range c.Masters {
@@ -67,8 +66,8 @@ func (c *Cluster) URL() string {
 	return "redis+cluster://" + strings.Join(hosts, ",")
 }
 
-// Sentinel is a master with replicas, watched by sentinels that replace the
-// master when it dies.
+// Sentinel is a master with replicas, and sentinels that promote a replica when
+// the master fails.
 type Sentinel struct {
 	Servers   []*Redis // the first is the master at the start
 	Sentinels []*Redis
@@ -78,24 +77,25 @@ type Sentinel struct {
 // masterName is the name of the master in the configuration of the sentinels.
 const masterName = "holds"
 
-// StartSentinel runs a master with two replicas and three sentinels that
-// consider it down after 1.5 s, and waits until a failover would succeed. It
-// takes about three seconds.
+// StartSentinel runs a master with two replicas and three sentinels, and waits
+// until they can perform a failover. A sentinel considers a server down after
+// 1.5 seconds. StartSentinel takes about three seconds.
 func StartSentinel(tb testing.TB) *Sentinel {
 	tb.Helper()
 	s := &Sentinel{tb: tb}
 	master := Start(tb, "--repl-diskless-sync-delay", "0")
 	s.Servers = append(s.Servers, master)
 	for range 2 {
-		s.Servers = append(s.Servers, Start(tb, "--repl-diskless-sync-delay", "0", "--replicaof",
-			"127.0.0.1 "+strconv.Itoa(master.port)))
+		s.Servers = append(s.Servers, Start(tb,
+			"--repl-diskless-sync-delay", "0",
+			"--replicaof", "127.0.0.1 "+strconv.Itoa(master.port)))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	for _, replica := range s.Servers[1:] {
 		rdb := replica.Client()
 		defer rdb.Close()
-		WaitUntil(tb, startTimeout, "replica is in step", func() bool {
+		WaitUntil(tb, startTimeout, "the replica is in sync", func() bool {
 			return strings.Contains(rdb.Info(ctx, "replication").Val(), "master_link_status:up")
 		})
 	}
@@ -105,7 +105,8 @@ func StartSentinel(tb testing.TB) *Sentinel {
 	for _, w := range s.Sentinels {
 		rdb := w.Client()
 		defer rdb.Close()
-		WaitUntil(tb, startTimeout, "sentinel knows the others and the replicas", func() bool {
+		const what = "the sentinel has found the replicas and the other sentinels"
+		WaitUntil(tb, startTimeout, what, func() bool {
 			info := rdb.Info(ctx, "sentinel").Val()
 			return strings.Contains(info, "status=ok") && strings.Contains(info, "slaves=2") &&
 				strings.Contains(info, "sentinels=3")
@@ -120,11 +121,13 @@ func startSentinel(tb testing.TB, master int) *Redis {
 	for range portAttempts {
 		r.port = freePort(tb)
 		r.dir = tb.TempDir()
-		conf := fmt.Sprintf(
-			"port %d\nbind 127.0.0.1\ndir %s\nlogfile %s\nsentinel monitor %s 127.0.0.1 %d 2\n"+
-				"sentinel down-after-milliseconds %[4]s 1500\nsentinel failover-timeout %[4]s 5000\nsentinel parallel-syncs %[4]s 2\n",
+		conf := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nlogfile %s\n"+
+			"sentinel monitor %s 127.0.0.1 %d 2\n"+
+			"sentinel down-after-milliseconds %[4]s 1500\n"+
+			"sentinel failover-timeout %[4]s 5000\n"+
+			"sentinel parallel-syncs %[4]s 2\n",
 			r.port, r.dir, filepath.Join(r.dir, "log"), masterName, master)
-		file := filepath.Join(r.dir, "sentinel.conf") // a sentinel writes its state back into it
+		file := filepath.Join(r.dir, "sentinel.conf") // the sentinel saves its state in it
 		requireNoError(tb, os.WriteFile(file, []byte(conf), 0o600))
 		if err := r.startProcess([]string{file, "--sentinel"}); err == nil {
 			tb.Cleanup(r.Kill)
@@ -135,7 +138,7 @@ func startSentinel(tb testing.TB, master int) *Redis {
 	return nil
 }
 
-// URL names all sentinels.
+// URL returns a URL with all sentinels.
 func (s *Sentinel) URL() string {
 	var hosts []string
 	for _, w := range s.Sentinels {
@@ -144,7 +147,7 @@ func (s *Sentinel) URL() string {
 	return "redis+sentinel://" + strings.Join(hosts, ",") + "?master_name=" + masterName
 }
 
-// Master is the server that most sentinels call the master now.
+// Master waits until most sentinels agree on a master, and returns it.
 func (s *Sentinel) Master() *Redis {
 	s.tb.Helper()
 	var r *Redis
@@ -155,14 +158,14 @@ func (s *Sentinel) Master() *Redis {
 	return r
 }
 
-// currentMaster is the server that most sentinels call the master, nil if there
-// is none.
+// currentMaster returns the server that most sentinels name as the master, or
+// nil.
 func (s *Sentinel) currentMaster() *Redis {
 	votes := map[string]int{}
 	for _, w := range s.Sentinels {
 		c := redis.NewSentinelClient(&redis.Options{Addr: w.Addr(), MaxRetries: -1})
-		if addr, err := c.GetMasterAddrByName(context.Background(),
-			masterName).Result(); err == nil && len(addr) == 2 {
+		addr, err := c.GetMasterAddrByName(context.Background(), masterName).Result()
+		if err == nil && len(addr) == 2 {
 			votes[addr[1]]++
 		}
 		c.Close()
@@ -175,17 +178,17 @@ func (s *Sentinel) currentMaster() *Redis {
 	return nil
 }
 
-// failoverTimeout bounds a failover. A sentinel that finds itself two seconds
-// late, as on a machine that stood still, starts no failover for half a minute
-// (TILT mode).
+// failoverTimeout bounds a failover. A sentinel whose timers are two seconds
+// late, as on an overloaded machine, enters TILT mode and starts no failover
+// for 30 seconds.
 const failoverTimeout = 3 * time.Minute
 
 // AwaitFailover waits until the sentinels agree on another master than old and
-// it takes writes.
+// this server has the role of a master.
 func (s *Sentinel) AwaitFailover(old *Redis) *Redis {
 	s.tb.Helper()
 	var now *Redis
-	WaitUntil(s.tb, failoverTimeout, "the sentinels made another server the master", func() bool {
+	WaitUntil(s.tb, failoverTimeout, "the sentinels have promoted a replica", func() bool {
 		now = s.currentMaster()
 		if now == nil || now == old {
 			return false

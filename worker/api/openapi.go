@@ -67,7 +67,7 @@ func buildOpenAPI(o *huma.OpenAPI, tokens bool) ([]byte, error) {
 			bodyRequired: true,
 			example: BatchResponse{Results: []BatchResult{{Status: 201, Hold: &plain},
 				{Status: 422, Problem: newProblem(hold.InvalidTime, "capture_at",
-					`"2026-12-01" is no time: send RFC 3339, such as 2026-12-01T11:00:00+01:00, or a local time with time_zone`)}}},
+					`invalid time "2026-12-01": want RFC 3339, such as 2026-12-01T11:00:00+01:00, or a local time with time_zone`)}}},
 			problems: slices.Concat(body, []hold.Code{InvalidBatch})},
 		"getHold": {example: full,
 			problems: []hold.Code{hold.InvalidID, hold.HoldNotFound}},

@@ -25,14 +25,13 @@ func (APIKey) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(apiKeyPlacehol
 // MarshalText returns a placeholder, for JSON, YAML and loggers.
 func (APIKey) MarshalText() ([]byte, error) { return []byte(apiKeyPlaceholder), nil }
 
-// apiKeyPattern is the form of a key. The bound is generous: Stripe's keys have
-// about 110 characters.
+// apiKeyPattern is the form of a key. Stripe's keys have about 110 characters.
 var apiKeyPattern = boundedPattern{
 	regexp.MustCompile(`^(sk|rk)_(test|live)_[A-Za-z0-9_]{3,}$`), 248,
 }
 
-// validate says what is wrong with the key. Its errors name the form that was
-// found, never the key.
+// validate returns an error for an invalid key. The error does not quote the
+// key.
 func (k APIKey) validate() error {
 	const want = "want a secret key (sk_test_… or sk_live_…) or a restricted one (rk_…)"
 	s := string(k)
@@ -40,7 +39,7 @@ func (k APIKey) validate() error {
 	case apiKeyPattern.matches(s):
 		return nil
 	case s == "":
-		return errors.New("the Stripe key is empty: " + want)
+		return errors.New("empty Stripe key: " + want)
 	case strings.TrimSpace(s) != s:
 		return errors.New("invalid Stripe key: remove the white space around it")
 	case strings.HasPrefix(s, "pk_"):
@@ -48,15 +47,15 @@ func (k APIKey) validate() error {
 	case strings.HasPrefix(s, "whsec_"):
 		return errors.New("invalid Stripe key: it is a webhook secret (whsec_…); " + want)
 	case strings.Contains(s, "_secret_"):
-		return errors.New("invalid Stripe key: it is the client secret of one payment; " + want)
+		return errors.New("invalid Stripe key: it is a client secret of a PaymentIntent; " + want)
 	case strings.HasPrefix(s, "sk_"), strings.HasPrefix(s, "rk_"):
-		return errors.New("invalid Stripe key: it is cut short or has invalid characters; " +
+		return errors.New("invalid Stripe key: it is truncated or has invalid characters; " +
 			"copy it again from the Dashboard")
 	}
 	return errors.New("invalid Stripe key: unknown form; " + want)
 }
 
-// isLive reports whether the key moves real money.
+// isLive reports whether the key is of live mode.
 func (k APIKey) isLive() bool {
 	return strings.HasPrefix(string(k), "sk_live_") || strings.HasPrefix(string(k), "rk_live_")
 }

@@ -10,8 +10,8 @@ import (
 )
 
 // authorize creates an intent and confirms it in one request. Capture and
-// confirmation are manual. It takes cards only: of automatic payment methods
-// some would redirect the cardholder.
+// confirmation are manual. It allows only cards, because some automatic payment
+// methods redirect the cardholder.
 func (g *Gateway) authorize(ctx context.Context, c hold.Call) hold.Answer {
 	au := c.Authorize
 	p := &stripe.PaymentIntentParams{
@@ -31,16 +31,16 @@ func (g *Gateway) authorize(ctx context.Context, c hold.Call) hold.Answer {
 		Metadata:             maps.Clone(au.Metadata),
 		Expand:               expandChargeAndReview(),
 	}
-	p.OffSession, p.UseStripeSDK = presenceParams(au)
-	r := readRequest{mutation: true}
+	p.OffSession, p.UseStripeSDK = cardholderPresenceParams(au)
+	r := requestInfo{mutation: true}
 	return g.sendForCardholder(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = requestParams(ctx, c.Account, c.Key)
 		return g.paymentIntents.New(p)
 	})
 }
 
-// confirm confirms an intent again: after the cardholder has acted, or with
-// another payment method.
+// confirm confirms an intent again, after the cardholder has completed the next
+// action or with another payment method.
 func (g *Gateway) confirm(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.PaymentIntentConfirmParams{
 		PaymentMethod:        optionalString(c.Authorize.PaymentMethod),
@@ -48,19 +48,19 @@ func (g *Gateway) confirm(ctx context.Context, c hold.Call) hold.Answer {
 		PaymentMethodOptions: cardOptions(c.Authorize),
 		Expand:               expandChargeAndReview(),
 	}
-	p.OffSession, p.UseStripeSDK = presenceParams(c.Authorize)
-	r := readRequest{intentID: c.PaymentIntent, mutation: true}
+	p.OffSession, p.UseStripeSDK = cardholderPresenceParams(c.Authorize)
+	r := requestInfo{intentID: c.PaymentIntent, mutation: true}
 	return g.sendForCardholder(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = requestParams(ctx, c.Account, c.Key)
 		return g.paymentIntents.Confirm(c.PaymentIntent, p)
 	})
 }
 
-// sendForCardholder sends a request whose answer is one PaymentIntent, and
-// keeps what the cardholder's browser needs of it. Only an [hold.AnswerOK]
-// carries that: after a decline the caller asks for another card.
+// sendForCardholder sends a request for one PaymentIntent, and adds to the
+// answer the values that the cardholder's browser needs. Only [hold.AnswerOK]
+// has them: after a decline, the caller asks for another card.
 func (g *Gateway) sendForCardholder(
-	ctx context.Context, r readRequest, send func(context.Context) (*stripe.PaymentIntent, error),
+	ctx context.Context, r requestInfo, send func(context.Context) (*stripe.PaymentIntent, error),
 ) hold.Answer {
 	var ch *hold.Cardholder
 	a := g.sendForIntent(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
@@ -76,8 +76,8 @@ func (g *Gateway) sendForCardholder(
 	return a
 }
 
-// convertCardholder takes from a PaymentIntent what its cardholder needs, and
-// why the last payment failed.
+// convertCardholder returns the values of a PaymentIntent that its cardholder
+// needs, and the reason why the last payment failed.
 func convertCardholder(s *scrubber, pi *stripe.PaymentIntent) *hold.Cardholder {
 	ch := &hold.Cardholder{ClientSecret: hold.NewSecret(pi.ClientSecret)}
 	if n := pi.NextAction; n != nil {
@@ -93,9 +93,10 @@ func convertCardholder(s *scrubber, pi *stripe.PaymentIntent) *hold.Cardholder {
 	return ch
 }
 
-// presenceParams says whether the cardholder is present. If so, the bank's
-// challenge is shown by the page at return_url, or without one by Stripe.js.
-func presenceParams(au *hold.AuthorizeCall) (offSession, useSDK *bool) {
+// cardholderPresenceParams returns the parameters that say whether the
+// cardholder is present. If so, the bank returns the cardholder to return_url
+// after its challenge. Without a return_url, Stripe.js shows the challenge.
+func cardholderPresenceParams(au *hold.AuthorizeCall) (offSession, useSDK *bool) {
 	switch {
 	case au.OffSession:
 		return stripe.Bool(true), nil

@@ -10,10 +10,11 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// DoEach sends calls as the budget allows and hands each answer to done,
-// concurrently. Calls that draw on the same budget start in their order. While
-// one budget is used up, calls on the others go on. DoEach returns when every
-// call that it sent is done. unsent has the positions of the others, ascending.
+// DoEach sends calls concurrently as the budget allows, and calls done with
+// each answer. Calls that use the same budget start in their order. A budget
+// that is used up does not delay the calls of other budgets. DoEach returns
+// when every call that it sent is done. unsent has the positions of the other
+// calls in ascending order.
 func (c *Caller) DoEach(
 	ctx context.Context, calls []hold.Call, b execute.Batch, done func(i int, a hold.Answer),
 ) (unsent []int) {
@@ -39,16 +40,15 @@ func (c *Caller) DoEach(
 	return run.unsent
 }
 
-// budgetQueue is the calls of a batch that wait for one budget, by their
-// position.
+// budgetQueue has the calls of a batch that wait for one budget.
 type budgetQueue struct {
 	account   string
-	op        hold.Op // whose budget it is
-	positions []int
+	op        hold.Op // of the budget
+	positions []int   // of the calls in the batch
 }
 
-// queuesByBudget groups calls by the budget that they draw on, in the order of
-// their first calls.
+// queuesByBudget groups calls by their budget, in the order of the first call
+// of each.
 func queuesByBudget(calls []hold.Call) []*budgetQueue {
 	type key struct {
 		account string
@@ -74,41 +74,41 @@ type batchRun struct {
 	calls    []hold.Call
 	batch    execute.Batch
 	done     func(i int, a hold.Answer)
-	slots    chan struct{} // one for each call under way
+	slots    chan struct{} // has one element for each call in flight
 	inFlight sync.WaitGroup
 
 	mu     sync.Mutex
 	unsent []int
 }
 
-// sendReserved starts what the budgets grant now. It returns the queues that
-// are not empty yet, and how long until one of those that got nothing is worth
-// another try.
+// sendReserved starts the calls that the budgets allow now. It returns the
+// queues that still have calls, and the time until the next try. wait is 0 if
+// every budget allowed a call.
 func (r *batchRun) sendReserved(
 	ctx context.Context, queues []*budgetQueue,
 ) (rest []*budgetQueue, wait time.Duration) {
 	for _, q := range queues {
-		granted, err := r.caller.budget.Reserve(ctx, q.account, q.op, len(q.positions), 0)
+		reserved, err := r.caller.budget.Reserve(ctx, q.account, q.op, len(q.positions), 0)
 		if err != nil {
 			r.caller.o.Health.ReportError(ctx, "reserve requests", err)
 			r.addUnsent(q.positions...)
 			continue
 		}
-		for _, i := range q.positions[:granted.Granted] {
+		for _, i := range q.positions[:reserved.Granted] {
 			r.start(ctx, i)
 		}
-		if q.positions = q.positions[granted.Granted:]; len(q.positions) == 0 {
+		if q.positions = q.positions[reserved.Granted:]; len(q.positions) == 0 {
 			continue
 		}
 		rest = append(rest, q)
-		if granted.Granted == 0 && (wait == 0 || granted.Wait < wait) {
-			wait = granted.Wait
+		if reserved.Granted == 0 && (wait == 0 || reserved.Wait < wait) {
+			wait = reserved.Wait
 		}
 	}
 	return rest, wait
 }
 
-// start sends a call in the background once a slot is free.
+// start waits for a free slot and sends a call in the background.
 func (r *batchRun) start(ctx context.Context, i int) {
 	r.slots <- struct{}{}
 	r.inFlight.Go(func() {

@@ -63,7 +63,8 @@ func TestDoEach_SendsWhatTheBudgetGrantsNow(t *testing.T) {
 		calls := slices.Concat(readsOf("a", 5), readsOf("b", 2), readsOf("c", 1))
 		var got collector
 		unsent := e.DoEach(t.Context(), calls, execute.Batch{Concurrency: 8}, got.done)
-		if !slices.Equal(unsent, []int{3, 4, 6, 7}) || !slices.Equal(got.sorted(), []int{0, 1, 2, 5}) {
+		if !slices.Equal(unsent, []int{3, 4, 6, 7}) ||
+			!slices.Equal(got.sorted(), []int{0, 1, 2, 5}) {
 			t.Errorf("unsent %v, answered %v", unsent, got.sorted())
 		}
 		if len(e.reserved) != 3 || time.Since(e.start) != 0 {
@@ -116,28 +117,32 @@ func TestDoEach_SeparatesKindsOfRequest(t *testing.T) {
 
 func TestDoEach_StopsWaiting(t *testing.T) {
 	for name, tt := range map[string]struct {
-		maxWait time.Duration
-		gone    time.Duration // when the caller goes away; 0: never
-		want    time.Duration
-		sent    int
+		maxWait  time.Duration
+		canceled time.Duration // when the caller cancels; 0: never
+		want     time.Duration
+		sent     int
 	}{
-		"after MaxWait":             {3500 * time.Millisecond, 0, 3 * time.Second, 4},
-		"when the caller goes away": {time.Minute, 1500 * time.Millisecond, 1500 * time.Millisecond, 2},
+		"after MaxWait": {3500 * time.Millisecond, 0, 3 * time.Second, 4},
+		"when the caller cancels": {
+			time.Minute, 1500 * time.Millisecond, 1500 * time.Millisecond, 2,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			runWithCaller(t, func(t *testing.T, e *callerEnv) {
-				e.reserve = (&tokens{map[string]int{"a": 1}, time.Second, e.start, map[string]int{}}).reserve
+				e.reserve = (&tokens{map[string]int{"a": 1}, time.Second, e.start,
+					map[string]int{}}).reserve
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
-				if tt.gone > 0 {
-					time.AfterFunc(tt.gone, cancel)
+				if tt.canceled > 0 {
+					time.AfterFunc(tt.canceled, cancel)
 				}
 				var got collector
 				batch := execute.Batch{Concurrency: 8, MaxWait: tt.maxWait}
 				unsent := e.DoEach(ctx, readsOf("a", 10), batch, got.done)
 				if len(got.positions) != tt.sent || len(unsent) != 10-tt.sent ||
 					time.Since(e.start) != tt.want {
-					t.Errorf("answered %v, unsent %v, after %s", got.positions, unsent, time.Since(e.start))
+					t.Errorf("answered %v, unsent %v, after %s", got.positions,
+						unsent, time.Since(e.start))
 				}
 			})
 		})

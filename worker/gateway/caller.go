@@ -14,14 +14,14 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Budget is the rate limits that all replicas share, per account and kind of
+// Budget is the shared rate limits of all replicas, per account and kind of
 // request.
 type Budget interface {
-	// Reserve grants up to n requests that may be sent within ahead from now.
+	// Reserve reserves up to n requests to send within ahead from now.
 	Reserve(
 		ctx context.Context, account string, op hold.Op, n int, ahead time.Duration,
 	) (hold.Reservation, error)
-	// PauseAccount stops one kind of request of an account on all replicas for
+	// PauseAccount pauses one kind of request of an account on all replicas for
 	// d.
 	PauseAccount(ctx context.Context, account string, op hold.Op, d time.Duration) error
 }
@@ -31,14 +31,14 @@ type Client interface {
 	Do(ctx context.Context, c hold.Call) hold.Answer
 }
 
-// CallObserver counts finished calls, for metrics. A call is reported under the
-// operation whose budget it uses: a list as [hold.OpRead], a confirmation as
-// [hold.OpAuthorize]. A check uses no budget and is reported as [hold.OpCheck].
+// CallObserver counts finished calls for metrics. The op is the operation whose
+// budget the call uses: [hold.OpRead] for a list, [hold.OpAuthorize] for a
+// confirmation. A check uses no budget and has [hold.OpCheck].
 type CallObserver interface {
 	CallFinished(op hold.Op, kind hold.AnswerKind, took time.Duration)
 }
 
-// StoreHealth takes the errors of the budget.
+// StoreHealth receives the errors of the budget.
 type StoreHealth interface {
 	ReportError(ctx context.Context, doing string, err error)
 }
@@ -51,24 +51,26 @@ type CallerOptions struct {
 	Logger   *zap.Logger
 }
 
-// ReserveAhead is how far into the future requests are reserved. It is far
-// enough to use a slow rate in full between two polls, and near enough that a
-// hold with a nearer deadline hardly waits behind it.
+// ReserveAhead is how far ahead requests are reserved. It is long enough to use
+// a slow rate fully between two polls, and short enough that a hold with a
+// nearer deadline hardly waits for the reserved requests.
 const ReserveAhead = 200 * time.Millisecond
 
 const (
-	// rateLimitPause and forbiddenPause are how long a refusal pauses that kind
-	// of request.
+	// rateLimitPause is how long a 429 pauses the kind of request.
 	rateLimitPause = 2 * time.Second
+	// forbiddenPause is how long a 403 pauses the kind of request.
 	forbiddenPause = time.Minute
-	// breakerFailures is how many consecutive calls without an answer open the
-	// breaker. After breakerTimeout it is half-open and lets one call through.
+	// breakerFailures is the number of consecutive calls without an answer that
+	// open the breaker. After breakerTimeout the breaker is half-open and lets
+	// one call through.
 	breakerFailures = 5
 	breakerTimeout  = 5 * time.Second
-	// keyProbeInterval is how often a rejected key is tried again.
+	// keyProbeInterval is the minimum time between two probes of a rejected
+	// key.
 	keyProbeInterval = 30 * time.Second
-	// notSentRetry is when to retry a call that was not sent for a reason
-	// without a known end.
+	// notSentRetry is when to retry a call that was not sent, if the end of the
+	// cause is unknown.
 	notSentRetry = time.Second
 )
 
@@ -76,8 +78,8 @@ const (
 // breaker, the timeout and the metrics to every one of them. It is safe for
 // concurrent use.
 //
-// An error of its methods is a *[hold.NotSentError]: nothing was sent.
-// Everything that was sent, or may have been, has an answer.
+// An error of its methods is a *[hold.NotSentError]: nothing was sent. If a
+// request was or may have been sent, the method returns an answer.
 type Caller struct {
 	client  Client
 	budget  Budget
@@ -85,7 +87,7 @@ type Caller struct {
 	breaker *gobreaker.TwoStepCircuitBreaker[hold.Answer]
 
 	keyRejected atomic.Bool
-	rateLimited atomic.Int64 // calls refused for their rate since the last TakeRateLimited
+	rateLimited atomic.Int64 // calls with a 429 since the last TakeRateLimitedCount
 
 	probeMu   sync.Mutex
 	lastProbe time.Time
@@ -101,12 +103,12 @@ func NewCaller(client Client, budget Budget, o CallerOptions) *Caller {
 		ReadyToTrip: func(n gobreaker.Counts) bool {
 			return n.ConsecutiveFailures >= breakerFailures
 		},
-		IsExcluded: func(err error) bool { return errors.Is(err, errCallerGone) },
+		IsExcluded: func(err error) bool { return errors.Is(err, errCallerCanceled) },
 		OnStateChange: func(_ string, _, to gobreaker.State) {
 			switch to {
 			case gobreaker.StateOpen:
-				o.Logger.Error("Stripe unavailable: claims paused, " +
-					"one call every few seconds tries again")
+				o.Logger.Error("Stripe unavailable: claims paused; " +
+					"one call is tried every few seconds")
 			case gobreaker.StateClosed:
 				o.Logger.Info("Stripe available again")
 			}
@@ -115,14 +117,14 @@ func NewCaller(client Client, budget Budget, o CallerOptions) *Caller {
 	return c
 }
 
-// Do sends a call whose request is reserved already.
+// Do sends a call whose request the caller has reserved.
 func (c *Caller) Do(ctx context.Context, call hold.Call) (hold.Answer, error) {
 	return c.send(ctx, call, c.o.Timeout)
 }
 
-// DoWithin reserves a request, waiting at most maxWait for the budget, and
+// ReserveAndDo reserves a request, waiting at most maxWait for the budget, and
 // sends the call.
-func (c *Caller) DoWithin(
+func (c *Caller) ReserveAndDo(
 	ctx context.Context, call hold.Call, maxWait time.Duration,
 ) (hold.Answer, error) {
 	if err := c.Reserve(ctx, call, maxWait); err != nil {
@@ -131,8 +133,8 @@ func (c *Caller) DoWithin(
 	return c.send(ctx, call, c.o.Timeout)
 }
 
-// Reserve takes one request from the budget and waits for its moment, at most
-// maxWait.
+// Reserve reserves one request and waits until it may be sent. It returns an
+// error if the budget allows none within maxWait.
 func (c *Caller) Reserve(ctx context.Context, call hold.Call, maxWait time.Duration) error {
 	deadline := time.Now().Add(maxWait)
 	for {
@@ -146,12 +148,13 @@ func (c *Caller) Reserve(ctx context.Context, call hold.Call, maxWait time.Durat
 			wait = r.Wait
 			if time.Now().Add(wait).After(deadline) {
 				return &hold.NotSentError{
-					Reason: "the budget for requests to Stripe is used up", RetryAfter: wait,
+					Reason:     "the budget for requests to Stripe is used up",
+					RetryAfter: wait,
 				}
 			}
 		}
 		if !execute.Sleep(ctx, wait) {
-			return &hold.NotSentError{Reason: "the caller went away", RetryAfter: notSentRetry}
+			return &hold.NotSentError{Reason: "the caller canceled", RetryAfter: notSentRetry}
 		}
 		if r.Granted > 0 {
 			return nil
@@ -159,13 +162,13 @@ func (c *Caller) Reserve(ctx context.Context, call hold.Call, maxWait time.Durat
 	}
 }
 
-// Errors that the breaker is told of.
+// Outcomes of a call for the breaker.
 var (
-	errNoAnswer   = errors.New("no answer from Stripe")
-	errCallerGone = errors.New("the caller went away")
+	errNoAnswer       = errors.New("no answer from Stripe")
+	errCallerCanceled = errors.New("the caller canceled")
 )
 
-// send makes one call through the breaker.
+// send sends one call through the breaker.
 func (c *Caller) send(
 	ctx context.Context, call hold.Call, timeout time.Duration,
 ) (hold.Answer, error) {
@@ -178,8 +181,8 @@ func (c *Caller) send(
 	defer cancel()
 	began := time.Now()
 	a := c.client.Do(bounded, call)
-	if ctx.Err() != nil && !isAnswered(a.Kind) {
-		report(errCallerGone) // says nothing about Stripe
+	if ctx.Err() != nil && !isConclusive(a.Kind) {
+		report(errCallerCanceled) // not a failure of Stripe
 		return a, nil
 	}
 	c.recordOutcome(report, a)
@@ -190,12 +193,12 @@ func (c *Caller) send(
 	return a, nil
 }
 
-// isAnswered reports whether Stripe gave an answer that says what happened.
-func isAnswered(k hold.AnswerKind) bool {
+// isConclusive reports whether an answer says what happened to the request.
+func isConclusive(k hold.AnswerKind) bool {
 	return k != hold.AnswerUnknown && k != hold.AnswerUnreachable
 }
 
-// metricOp returns the operation that a call is counted under.
+// metricOp returns the operation under which a call is counted.
 func metricOp(op hold.Op) hold.Op {
 	if op == hold.OpCheck {
 		return op
@@ -203,11 +206,11 @@ func metricOp(op hold.Op) hold.Op {
 	return op.Bucket()
 }
 
-// recordOutcome tells the breaker whether Stripe answers, and records whether
-// it accepts the key. A replayed error counts as an answer: Stripe stored it
-// earlier, and answers now.
+// recordOutcome reports to the breaker whether Stripe answered, and records
+// whether Stripe accepts the key. A replayed error is an answer: Stripe is
+// available and repeats an error that it stored.
 func (c *Caller) recordOutcome(report func(error), a hold.Answer) {
-	if !isAnswered(a.Kind) {
+	if !isConclusive(a.Kind) {
 		report(errNoAnswer)
 		return
 	}
@@ -218,15 +221,15 @@ func (c *Caller) recordOutcome(report func(error), a hold.Answer) {
 	}
 	if rejected {
 		c.o.Logger.Error("Stripe rejects the key: claims paused; "+
-			"set stripe_api_key to a valid key and restart", zap.String("request_id", a.RequestID))
+			"set stripe_api_key to a valid key and restart",
+			zap.String("request_id", a.RequestID))
 		return
 	}
 	c.o.Logger.Info("Stripe accepts the key again")
 }
 
-// pauseIfRefused pauses that kind of request on all replicas if Stripe refused
-// one for its rate or for a missing permission. A check uses no budget, so
-// nothing is paused for it.
+// pauseIfRefused pauses a kind of request on all replicas after a 429 or a 403.
+// It ignores checks, which use no budget.
 func (c *Caller) pauseIfRefused(ctx context.Context, call hold.Call, a hold.Answer) {
 	d := time.Duration(0)
 	switch {
@@ -239,8 +242,10 @@ func (c *Caller) pauseIfRefused(ctx context.Context, call hold.Call, a hold.Answ
 		d = forbiddenPause
 		c.o.Logger.Error("Stripe forbids this request: "+
 			"give the key the permission, or check the connected account",
-			zap.String("account", call.Account), zap.Stringer("op", call.Op),
-			zap.String("code", a.Code), zap.String("message", a.Message),
+			zap.String("account", call.Account),
+			zap.Stringer("op", call.Op),
+			zap.String("code", a.Code),
+			zap.String("message", a.Message),
 			zap.String("request_id", a.RequestID))
 	default:
 		return
@@ -256,12 +261,13 @@ func (c *Caller) Available() bool { return !c.KeyRejected() && !c.BreakerOpen() 
 // KeyRejected reports whether Stripe rejects the key.
 func (c *Caller) KeyRejected() bool { return c.keyRejected.Load() }
 
-// BreakerOpen reports whether the breaker refuses calls, all or all but one,
-// because Stripe did not answer.
+// BreakerOpen reports whether the breaker is open or half-open, because Stripe
+// did not answer.
 func (c *Caller) BreakerOpen() bool { return c.breaker.State() != gobreaker.StateClosed }
 
-// MaxInFlight is how many calls are worth starting now: none while Stripe is
-// unavailable, one while the breaker is half-open, otherwise any number (-1).
+// MaxInFlight returns the number of calls that may start now: none while Stripe
+// is unavailable, one while the breaker is half-open, otherwise any number
+// (-1).
 func (c *Caller) MaxInFlight() int {
 	state := c.breaker.State()
 	switch {
@@ -273,13 +279,13 @@ func (c *Caller) MaxInFlight() int {
 	return -1
 }
 
-// TakeRateLimited returns how many calls Stripe refused for their rate since
-// the last TakeRateLimited.
-func (c *Caller) TakeRateLimited() int64 { return c.rateLimited.Swap(0) }
+// TakeRateLimitedCount returns the number of calls that Stripe answered with a
+// 429 since the last TakeRateLimitedCount.
+func (c *Caller) TakeRateLimitedCount() int64 { return c.rateLimited.Swap(0) }
 
-// Probe sends a check if Stripe is unavailable, so that work resumes although
-// nothing is due. It reports whether it sent one. A rejected key is tried every
-// 30 seconds only.
+// Probe sends a check if Stripe is unavailable, so that claims resume even if
+// no other call is sent. It reports whether it sent one. It probes a rejected
+// key at most every 30 seconds.
 func (c *Caller) Probe(ctx context.Context) bool {
 	if c.Available() || !c.probeDue() {
 		return false
@@ -288,7 +294,7 @@ func (c *Caller) Probe(ctx context.Context) bool {
 	return err == nil
 }
 
-// probeDue reports whether to probe now, and records that.
+// probeDue reports whether a probe is due, and if so records it as sent.
 func (c *Caller) probeDue() bool {
 	c.probeMu.Lock()
 	defer c.probeMu.Unlock()

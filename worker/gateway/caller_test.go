@@ -99,7 +99,9 @@ func (b recordingBudget) Reserve(
 	return b.e.reserve(account, op, n)
 }
 
-func (b recordingBudget) PauseAccount(_ context.Context, account string, op hold.Op, d time.Duration) error {
+func (b recordingBudget) PauseAccount(
+	_ context.Context, account string, op hold.Op, d time.Duration,
+) error {
 	b.e.mu.Lock()
 	defer b.e.mu.Unlock()
 	b.e.paused = append(b.e.paused, pauseCall{account, op, d})
@@ -156,8 +158,11 @@ func TestCaller_ObservesUnderTheBudgetsOperation(t *testing.T) {
 			return hold.Answer{Kind: hold.AnswerDeclined}
 		}
 		for op, want := range map[hold.Op]hold.Op{
-			hold.OpCapture: hold.OpCapture, hold.OpList: hold.OpRead, hold.OpConfirm: hold.OpAuthorize,
-			hold.OpUpdate: hold.OpUpdate, hold.OpCheck: hold.OpCheck,
+			hold.OpCapture: hold.OpCapture,
+			hold.OpList:    hold.OpRead,
+			hold.OpConfirm: hold.OpAuthorize,
+			hold.OpUpdate:  hold.OpUpdate,
+			hold.OpCheck:   hold.OpCheck,
 		} {
 			e.observed = nil
 			if _, err := e.Do(t.Context(), hold.Call{Op: op}); err != nil {
@@ -195,13 +200,17 @@ func TestCaller_DoWithinWaitsForBudget(t *testing.T) {
 		sentAt       time.Duration // -1: not sent
 		retryAfter   time.Duration
 	}{
-		{"granted now", []hold.Reservation{{Granted: 1}}, 0, 0, 0},
-		{"granted for a moment later", []hold.Reservation{{Granted: 1, First: 150 * ms}}, 0, 150 * ms, 0},
+		{"reserved for now", []hold.Reservation{{Granted: 1}}, 0, 0, 0},
+		{"reserved for later", []hold.Reservation{{Granted: 1, First: 150 * ms}}, 0, 150 * ms, 0},
 		{"used up", []hold.Reservation{{Wait: 700 * ms}}, 0, -1, 700 * ms},
-		{"used up for too long", []hold.Reservation{{Wait: 3001 * ms}}, 3 * time.Second, -1, 3001 * ms},
-		{"used up for a while", []hold.Reservation{{Wait: 2 * time.Second}, {Granted: 1, First: 100 * ms}},
+		{"used up for too long",
+			[]hold.Reservation{{Wait: 3001 * ms}},
+			3 * time.Second, -1, 3001 * ms},
+		{"used up for a while",
+			[]hold.Reservation{{Wait: 2 * time.Second}, {Granted: 1, First: 100 * ms}},
 			3 * time.Second, 2100 * ms, 0},
-		{"taken by others meanwhile", []hold.Reservation{{Wait: 2 * time.Second}, {Wait: 2 * time.Second}},
+		{"used up again after the wait",
+			[]hold.Reservation{{Wait: 2 * time.Second}, {Wait: 2 * time.Second}},
 			3 * time.Second, -1, 2 * time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -210,7 +219,7 @@ func TestCaller_DoWithinWaitsForBudget(t *testing.T) {
 					return tt.reservations[len(e.reserved)-1], nil
 				}
 				call := hold.Call{Op: hold.OpList, Account: testAccountID}
-				_, err := e.DoWithin(t.Context(), call, tt.maxWait)
+				_, err := e.ReserveAndDo(t.Context(), call, tt.maxWait)
 				checkNotSent(t, err, tt.retryAfter)
 				if want := tt.sentAt >= 0; (err == nil) != want || (len(e.sent) == 1) != want {
 					t.Fatalf("%v, sent %v", err, e.sent)
@@ -237,21 +246,21 @@ func TestCaller_DoWithinNotSent(t *testing.T) {
 			e.reserve = func(string, hold.Op, int) (hold.Reservation, error) {
 				return hold.Reservation{}, errStoreDown
 			}
-			_, err := e.DoWithin(t.Context(), hold.Call{Op: hold.OpRead}, time.Minute)
+			_, err := e.ReserveAndDo(t.Context(), hold.Call{Op: hold.OpRead}, time.Minute)
 			checkNotSent(t, err, time.Second)
 			if err == nil || len(e.sent) != 0 || len(e.reported) != 1 {
 				t.Errorf("%v, sent %v, reported %q", err, e.sent, e.reported)
 			}
 		})
 	})
-	t.Run("caller goes away while it waits", func(t *testing.T) {
+	t.Run("caller cancels while it waits", func(t *testing.T) {
 		runWithCaller(t, func(t *testing.T, e *callerEnv) {
 			e.reserve = func(string, hold.Op, int) (hold.Reservation, error) {
 				return hold.Reservation{Wait: 30 * time.Second}, nil
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			_, err := e.DoWithin(ctx, hold.Call{Op: hold.OpRead}, time.Minute)
+			_, err := e.ReserveAndDo(ctx, hold.Call{Op: hold.OpRead}, time.Minute)
 			checkNotSent(t, err, time.Second)
 			if err == nil || len(e.sent) != 0 || time.Since(e.start) != time.Second {
 				t.Errorf("%v after %s, sent %v", err, time.Since(e.start), e.sent)
@@ -325,7 +334,8 @@ func TestBreaker_IgnoresCallersThatGoAway(t *testing.T) {
 			t.Helper()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			if a, err := e.Do(ctx, hold.Call{Op: hold.OpRead}); err != nil || a.Kind != hold.AnswerUnknown {
+			if a, err := e.Do(ctx, hold.Call{Op: hold.OpRead}); err != nil ||
+				a.Kind != hold.AnswerUnknown {
 				t.Errorf("%+v %v", a, err)
 			}
 		}
@@ -366,7 +376,8 @@ func TestCaller_AppliesLateAnswers(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		a, err := e.Do(ctx, hold.Call{Op: hold.OpCapture})
-		if err != nil || a.Kind != hold.AnswerUnauthorized || !e.KeyRejected() || len(e.observed) != 1 {
+		if err != nil || a.Kind != hold.AnswerUnauthorized ||
+			!e.KeyRejected() || len(e.observed) != 1 {
 			t.Errorf("%+v %v, rejected %t, observed %+v", a, err, e.KeyRejected(), e.observed)
 		}
 	})
@@ -417,7 +428,8 @@ func TestCaller_PausesAccountAfterRefusal(t *testing.T) {
 	} {
 		runWithCaller(t, func(t *testing.T, e *callerEnv) {
 			e.answerAlways(tt.kind)
-			if _, err := e.Do(t.Context(), hold.Call{Op: tt.op, Account: testAccountID}); err != nil {
+			call := hold.Call{Op: tt.op, Account: testAccountID}
+			if _, err := e.Do(t.Context(), call); err != nil {
 				t.Error(err)
 			}
 			if !slices.Equal(e.paused, tt.want) {
@@ -426,7 +438,7 @@ func TestCaller_PausesAccountAfterRefusal(t *testing.T) {
 			if len(e.reported) != len(tt.want) {
 				t.Errorf("%s, %s: reported %q", tt.op, tt.kind, e.reported)
 			}
-			if n := e.TakeRateLimited(); n != tt.limited || e.TakeRateLimited() != 0 {
+			if n := e.TakeRateLimitedCount(); n != tt.limited || e.TakeRateLimitedCount() != 0 {
 				t.Errorf("%s, %s: %d rate limited", tt.op, tt.kind, n)
 			}
 		})

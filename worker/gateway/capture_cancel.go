@@ -15,7 +15,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// capture takes money. It is final: what it does not take is released.
+// capture captures an intent. It is final: Stripe releases the rest of the
+// amount.
 func (g *Gateway) capture(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.PaymentIntentCaptureParams{}
 	switch {
@@ -30,7 +31,7 @@ func (g *Gateway) capture(ctx context.Context, c hold.Call) hold.Answer {
 	})
 }
 
-// cancel releases the money.
+// cancel cancels an intent, which releases the whole amount.
 func (g *Gateway) cancel(ctx context.Context, c hold.Call) hold.Answer {
 	reason := string(stripe.PaymentIntentCancellationReasonAbandoned)
 	p := &stripe.PaymentIntentCancelParams{CancellationReason: &reason}
@@ -40,8 +41,8 @@ func (g *Gateway) cancel(ctx context.Context, c hold.Call) hold.Answer {
 	})
 }
 
-// intentJSON is what the gateway reads of the answer to a capture or a cancel:
-// the fields of an intent whose charge is not expanded.
+// intentJSON has the fields that the gateway reads from the response to a
+// capture or a cancel. The charge of this intent is not expanded.
 type intentJSON struct {
 	ID                 string            `json:"id"`
 	Object             string            `json:"object"`
@@ -57,18 +58,19 @@ type intentJSON struct {
 	PaymentMethodTypes []string          `json:"payment_method_types"`
 }
 
-// emptyResource is what stripe-go decodes of a body that the gateway reads
-// itself.
+// emptyResource is the object that stripe-go decodes instead of a body that the
+// gateway reads.
 type emptyResource struct{ stripe.APIResource }
 
-// sendIntentAction sends a capture or a cancel. It decodes a good answer
-// itself: stripe-go reads a body six times, into a struct of some hundred
-// fields, which was a fifth of a capture's CPU time. stripe-go decodes errors.
+// sendIntentAction sends a capture or a cancel. It decodes the body of a 200,
+// because stripe-go reads a body six times, into a struct of some hundred
+// fields. That was a fifth of the CPU time of a capture. stripe-go decodes
+// errors.
 func (g *Gateway) sendIntentAction(
 	ctx context.Context, c hold.Call, action string,
 	params func(context.Context) stripe.ParamsContainer,
 ) hold.Answer {
-	r := readRequest{intentID: c.PaymentIntent, mutation: true}
+	r := requestInfo{intentID: c.PaymentIntent, mutation: true}
 	return g.sendForIntent(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		trace := ctx.Value(callTraceKey{}).(*callTrace)
 		trace.bodyBuffer = bodyBuffers.Get().(*bytes.Buffer)
@@ -87,8 +89,9 @@ func (g *Gateway) sendIntentAction(
 	})
 }
 
-// decodeIntent decodes a PaymentIntent. It is as lenient as encoding/json: a
-// stray byte in a description must not make a successful capture unknown.
+// decodeIntent decodes a PaymentIntent. It is as lenient as encoding/json, so
+// that an invalid byte in a description does not make a successful capture
+// unknown.
 func decodeIntent(body []byte) (*stripe.PaymentIntent, error) {
 	var s intentJSON
 	lenient := json.JoinOptions(jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
@@ -113,11 +116,11 @@ func decodeIntent(body []byte) (*stripe.PaymentIntent, error) {
 
 var bodyBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// bufferBody keeps the body of a good answer and leaves an empty object in its
-// place. A body that breaks off does so for stripe-go as well.
+// bufferBody reads the body of a 200 into the buffer and replaces it with an
+// empty object. If the body breaks off, stripe-go gets the same error.
 func (t *callTrace) bufferBody(res *http.Response) {
 	_, err := t.bodyBuffer.ReadFrom(res.Body)
-	_ = res.Body.Close() // it was read to its end, or is unusable
+	_ = res.Body.Close() // it was read to its end or has failed
 	if err != nil {
 		res.Body = io.NopCloser(failingBody{err})
 		return
@@ -126,7 +129,7 @@ func (t *callTrace) bufferBody(res *http.Response) {
 	res.Body = io.NopCloser(strings.NewReader("{}"))
 }
 
-// failingBody is a body that ends with an error.
+// failingBody is a body that returns an error.
 type failingBody struct{ err error }
 
 func (b failingBody) Read([]byte) (int, error) { return 0, b.err }

@@ -15,10 +15,10 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// classifyFailure classifies every answer but a good one. It never uses
-// err.Error() of an error that has seen a body: stripe-go puts client secrets
-// and pieces of bodies there.
-func (g *Gateway) classifyFailure(t *callTrace, err error, r readRequest) hold.Answer {
+// classifyFailure classifies every response but the expected 200. It never uses
+// the text of an error of stripe-go, which may contain client secrets and parts
+// of the body.
+func (g *Gateway) classifyFailure(t *callTrace, err error, r requestInfo) hold.Answer {
 	a := t.answer(0)
 	var se *stripe.Error
 	switch {
@@ -34,7 +34,7 @@ func (g *Gateway) classifyFailure(t *callTrace, err error, r readRequest) hold.A
 		a.Message = g.scrubber.redactMessage(se.Msg)
 		a.Intent = convertIntent(g.scrubber, se.PaymentIntent, r.intentID)
 	case t.status == http.StatusTooManyRequests:
-		// Stripe's edge or a proxy says so, and did not let the request in.
+		// From Stripe's edge or a proxy, which rejected the request.
 		a.Kind, a.Message = hold.AnswerRateLimited, "429 without a Stripe error: body "+t.mediaType
 	default:
 		a.Kind = inconclusiveKind(t, r.mutation)
@@ -44,8 +44,8 @@ func (g *Gateway) classifyFailure(t *callTrace, err error, r readRequest) hold.A
 	return a
 }
 
-// classifyStripeError classifies an error that Stripe itself sent. Where code
-// and status could disagree, the more careful reading comes first.
+// classifyStripeError classifies an error of Stripe's API. If the code and the
+// status disagree, the more careful kind applies.
 func classifyStripeError(t *callTrace, e *stripe.Error, mutation bool) hold.AnswerKind {
 	if isInconclusiveStatus(t.status) {
 		return inconclusiveKind(t, mutation)
@@ -60,16 +60,16 @@ func classifyStripeError(t *callTrace, e *stripe.Error, mutation bool) hold.Answ
 	switch {
 	case kind != 0:
 		return kind
-	case t.shouldRetry == "true": // Stripe knows better than the status: the matter is not closed
+	case t.shouldRetry == "true": // the outcome is still open despite the status
 		return hold.AnswerUnknown
 	}
 	return hold.AnswerInvalid
 }
 
-// kindByCode returns the kind of an error code, 0 if the code decides nothing.
+// kindByCode returns the kind of an error code, 0 if the code has none.
 func kindByCode(code stripe.ErrorCode) hold.AnswerKind {
 	switch code {
-	case stripe.ErrorCodeIdempotencyKeyInUse: // of type idempotency_error as well
+	case stripe.ErrorCodeIdempotencyKeyInUse: // its type is idempotency_error
 		return hold.AnswerKeyInUse
 	case stripe.ErrorCodeLockTimeout:
 		return hold.AnswerLockTimeout
@@ -87,8 +87,7 @@ func kindByCode(code stripe.ErrorCode) hold.AnswerKind {
 	return 0
 }
 
-// kindByStatus returns the kind of an HTTP status, 0 if the status decides
-// nothing.
+// kindByStatus returns the kind of an HTTP status, 0 if the status has none.
 func kindByStatus(status int, errorType stripe.ErrorType) hold.AnswerKind {
 	switch status {
 	case http.StatusTooManyRequests:
@@ -103,12 +102,12 @@ func kindByStatus(status int, errorType stripe.ErrorType) hold.AnswerKind {
 		}
 		return hold.AnswerUnknown
 	case http.StatusRequestTimeout, http.StatusTooEarly:
-		return hold.AnswerUnknown // Stripe does not document what became of the request
+		return hold.AnswerUnknown // Stripe does not document the outcome of the request
 	}
 	return 0
 }
 
-// kindByType returns the kind of an error type, 0 if the type decides nothing.
+// kindByType returns the kind of an error type, 0 if the type has none.
 func kindByType(errorType stripe.ErrorType) hold.AnswerKind {
 	switch errorType {
 	case stripe.ErrorTypeIdempotency:
@@ -119,15 +118,16 @@ func kindByType(errorType stripe.ErrorType) hold.AnswerKind {
 	return 0
 }
 
-// isInconclusiveStatus reports whether a status says nothing about the effect:
-// 5xx, and 424, where something failed that Stripe depends on.
+// isInconclusiveStatus reports whether a status says nothing about the effect
+// of the request: 5xx, and 424, which reports a failure of a system that Stripe
+// depends on.
 func isInconclusiveStatus(status int) bool {
 	return status >= http.StatusInternalServerError || status == http.StatusFailedDependency
 }
 
-// inconclusiveKind is the kind of an answer that does not say what happened. It
-// is unknown, unless this idempotency key will never say: Stripe replayed the
-// error, or says that a retry is useless.
+// inconclusiveKind returns the kind of a response that says nothing about the
+// effect of the request. It is unknown, unless a retry with this idempotency
+// key is useless because Stripe replayed the error or says so.
 func inconclusiveKind(t *callTrace, mutation bool) hold.AnswerKind {
 	if mutation && isInconclusiveStatus(t.status) && (t.replayed || t.shouldRetry == "false") {
 		return hold.AnswerReplayedError
@@ -135,23 +135,24 @@ func inconclusiveKind(t *callTrace, mutation bool) hold.AnswerKind {
 	return hold.AnswerUnknown
 }
 
-// errorCode returns the decline code of an error, otherwise its code, or "" if
-// neither is a valid code.
+// errorCode returns the decline code of an error, otherwise its code. It
+// returns "" if neither is valid.
 func errorCode(s *scrubber, e *stripe.Error) string {
 	declineCode := s.validErrorCode(string(e.DeclineCode))
 	return cmp.Or(declineCode, s.validErrorCode(string(e.Code)))
 }
 
-// describeUnreadableBody says in fixed words why an answer is unusable.
+// describeUnreadableBody returns a fixed text that says why a response cannot
+// be used.
 func describeUnreadableBody(t *callTrace, err error) string {
 	var op *net.OpError
 	switch {
 	case errors.Is(err, errBodyTooLong):
 		return errBodyTooLong.Error()
 	case errors.Is(err, context.DeadlineExceeded):
-		return "it did not end in time"
+		return "the call timed out before its end"
 	case errors.Is(err, context.Canceled):
-		return "the caller went away before its end"
+		return "the caller canceled before its end"
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &op):
 		return "the connection broke before its end"
 	case t.status >= 300 && t.status < 400:
@@ -161,12 +162,12 @@ func describeUnreadableBody(t *callTrace, err error) string {
 	case t.status >= 400:
 		return "not an error of Stripe's API: check the base URL and the proxies in between"
 	}
-	return "not what was asked for, so what happened is unknown"
+	return "not the requested object, so the outcome is unknown"
 }
 
-// describeSendError says why no answer came. Without quote it quotes only
-// errors whose text has nothing but addresses and numbers: the error of a
-// malformed answer quotes the answer.
+// describeSendError returns the reason why there is no response. Without quote,
+// it quotes only errors that contain nothing but addresses and numbers, because
+// the error about a malformed response quotes the response.
 func describeSendError(s *scrubber, err error, quote bool) string {
 	var ue *url.Error
 	if errors.As(err, &ue) {
@@ -179,11 +180,11 @@ func describeSendError(s *scrubber, err error, quote bool) string {
 	)
 	switch {
 	case err == nil:
-		return "for no known reason"
+		return "the client returned no error"
 	case errors.Is(err, context.DeadlineExceeded):
-		return "the time for the call ran out"
+		return "the call timed out"
 	case errors.Is(err, context.Canceled):
-		return "the caller went away"
+		return "the caller canceled"
 	case errors.As(err, &dns):
 		return s.redactMessage(dns.Error())
 	case errors.As(err, &op):
@@ -198,5 +199,5 @@ func describeSendError(s *scrubber, err error, quote bool) string {
 	case errors.Is(err, errNoResponse):
 		return errNoResponse.Error()
 	}
-	return "the connection broke, or the answer was not HTTP"
+	return "the connection broke, or the response was not HTTP"
 }

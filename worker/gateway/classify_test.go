@@ -79,7 +79,8 @@ var answerCases = []struct {
 		res:  respondWith(200, strings.Replace(succeeded, "10000", "-1", 1)),
 		want: hold.AnswerUnknown},
 	{name: "200 HTML",
-		res:  respondWith(200, "<html>Sign in to the hotel's wifi</html>", "Content-Type: text/html"),
+		res: respondWith(200, "<html>Sign in to the hotel's wifi</html>",
+			"Content-Type: text/html"),
 		want: hold.AnswerUnknown},
 	{name: "200 an error", res: invalidRequest(200, "lock_timeout"), want: hold.AnswerUnknown},
 	{name: "200 too long", res: respondWith(200, succeeded+strings.Repeat(" ", 1<<20)),
@@ -223,7 +224,9 @@ var answerCases = []struct {
 		res:  failWith(connError("dial", syscall.ECONNREFUSED)),
 		want: hold.AnswerUnreachable},
 	{name: "no such host",
-		res:  failWith(&net.DNSError{Err: "no such host", Name: "api.stripe.com", IsNotFound: true}),
+		res: failWith(&net.DNSError{
+			Err: "no such host", Name: "api.stripe.com", IsNotFound: true,
+		}),
 		want: hold.AnswerUnreachable},
 	{name: "neither answer nor error",
 		res:  func(*http.Request) (*http.Response, error) { return nil, nil },
@@ -317,8 +320,8 @@ func TestDoc_ListsEveryAnswerKind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, table, _ := strings.Cut(string(doc), "//\twhat came back")
-	table, _, _ = strings.Cut(table, "\n// The rows")
+	_, table, _ := strings.Cut(string(doc), "//\tresponse ")
+	table, _, _ = strings.Cut(table, "\n// The first matching row")
 	for _, k := range hold.AnswerKinds() {
 		if !strings.Contains(table, k.String()) {
 			t.Errorf("doc.go's table has no row for %s", k)
@@ -340,7 +343,8 @@ func TestDo_ReadsResponseHeaders(t *testing.T) {
 		{"no JSON", respondWith(502, "<html>"), "req_A1b2C3", false, 502},
 		{"cut body", respondWith(200, "{"), "req_A1b2C3", false, 200},
 		{"no reply", failWith(io.EOF), "", false, 0},
-		{"no id", respondWith(200, intentBody("succeeded"), "Request-Id: "+testAPIKey), "", false, 200},
+		{"no id", respondWith(200, intentBody("succeeded"), "Request-Id: "+testAPIKey), "", false,
+			200},
 	} {
 		a := gatewayOn(t, tt.res).Do(t.Context(), callsByOp[hold.OpCapture])
 		if a.RequestID != tt.id || a.Replayed != tt.replayed || a.HTTPStatus != tt.status {

@@ -10,12 +10,13 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Do sends one request and classifies what came back. It makes one attempt,
-// within the gateway's timeout and ctx, and never panics.
+// Do sends one request and classifies the response. It makes one attempt,
+// bounded by the gateway's timeout and ctx, and never panics.
 //
-// A list fills [hold.Answer.Page]. An authorization, a confirmation and a read
-// also fill [hold.Answer.Cardholder]. A check fills neither. An invalid call is
-// not sent: its answer is [hold.AnswerInvalid] with HTTPStatus 0.
+// The answer to a list has a [hold.Answer.Page]. The answer to an
+// authorization, a confirmation or a read has a [hold.Answer.Cardholder]. Do
+// does not send an invalid call: its answer is [hold.AnswerInvalid] with
+// HTTPStatus 0.
 func (g *Gateway) Do(ctx context.Context, c hold.Call) hold.Answer {
 	if reason := validateCall(&c); reason != "" {
 		return answerNotSent(reason)
@@ -40,26 +41,26 @@ func (g *Gateway) Do(ctx context.Context, c hold.Call) hold.Answer {
 	}
 }
 
-// retrieve reads an intent with its charge and its review.
+// retrieve retrieves an intent with its charge and its review.
 func (g *Gateway) retrieve(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.PaymentIntentParams{Expand: expandChargeAndReview()}
-	r := readRequest{intentID: c.PaymentIntent}
+	r := requestInfo{intentID: c.PaymentIntent}
 	return g.sendForCardholder(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = requestParams(ctx, c.Account, "")
 		return g.paymentIntents.Get(c.PaymentIntent, p)
 	})
 }
 
-// readRequest is what the classification of an answer depends on.
-type readRequest struct {
-	intentID string // the PaymentIntent that the answer must show; empty accepts any
-	mutation bool   // it may change something at Stripe
-	maxBody  int64  // bytes of the answer's body; 0 means maxBodyBytes
+// requestInfo is the part of a request on which the classification depends.
+type requestInfo struct {
+	intentID string // the PaymentIntent that the response must have; empty accepts any
+	mutation bool   // the request may change an object at Stripe
+	maxBody  int64  // maximum size of the response's body in bytes; 0 means maxBodyBytes
 }
 
-// sendForIntent sends a request whose answer is one PaymentIntent.
+// sendForIntent sends a request for one PaymentIntent.
 func (g *Gateway) sendForIntent(
-	ctx context.Context, r readRequest, send func(context.Context) (*stripe.PaymentIntent, error),
+	ctx context.Context, r requestInfo, send func(context.Context) (*stripe.PaymentIntent, error),
 ) hold.Answer {
 	var in *hold.Intent
 	a := g.sendAndClassify(ctx, r, func(ctx context.Context) (bool, error) {
@@ -75,25 +76,26 @@ func (g *Gateway) sendForIntent(
 	return a
 }
 
-// sendAndClassify sends one request within the timeout and classifies its
-// answer. expected says that the body was what the request asks for.
+// sendAndClassify sends one request within the timeout and classifies the
+// response. send returns expected if the body has the object that the request
+// asks for.
 func (g *Gateway) sendAndClassify(
-	ctx context.Context, r readRequest, send func(context.Context) (expected bool, err error),
+	ctx context.Context, r requestInfo, send func(context.Context) (expected bool, err error),
 ) (a hold.Answer) {
 	ctx, cancel := context.WithTimeout(ctx, g.timeout)
 	defer cancel()
 	ctx, trace := withCallTrace(ctx, r.maxBody)
 	defer func() { a.Retransmitted = trace.retransmitted() }()
 	defer func() {
-		// A panic here would end the daemon and every other call under way. The
-		// answer does not quote the panic's value, which may hold what the body
-		// held.
+		// A panic would end the daemon and all calls in flight. The message
+		// does not quote the value of the panic, which may contain parts of the
+		// body.
 		if p := recover(); p != nil {
 			a = trace.answer(hold.AnswerUnknown)
 			if !trace.maybeSent() {
 				a.Kind = hold.AnswerUnreachable
 			}
-			a.Message = fmt.Sprintf("a bug: the client panicked with a %T", p)
+			a.Message = fmt.Sprintf("the client panicked with a %T: report this bug", p)
 		}
 	}()
 	if err := ctx.Err(); err != nil {
@@ -106,7 +108,7 @@ func (g *Gateway) sendAndClassify(
 	return trace.answer(hold.AnswerOK)
 }
 
-// requestParams returns the headers of a request.
+// requestParams returns the context and the headers of a request.
 func requestParams(ctx context.Context, account, key string) stripe.Params {
 	p := stripe.Params{Context: ctx}
 	if account != "" {
@@ -118,13 +120,13 @@ func requestParams(ctx context.Context, account, key string) stripe.Params {
 	return p
 }
 
-// expandChargeAndReview returns what a request for one intent expands. The
-// charge has the deadline, and the review says whether it is open.
+// expandChargeAndReview returns the fields that a request for one intent
+// expands. The charge has the deadline. The review says whether it is open.
 func expandChargeAndReview() []*string {
 	return []*string{stripe.String("latest_charge"), stripe.String("review")}
 }
 
-// answerNotSent returns the answer to a call that this package does not send.
+// answerNotSent returns the answer to a call that is not sent.
 func answerNotSent(reason string) hold.Answer {
 	return hold.Answer{Kind: hold.AnswerInvalid, Message: "not sent: " + reason}
 }

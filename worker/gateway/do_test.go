@@ -70,7 +70,8 @@ func TestDo_RequestParametersAreStable(t *testing.T) {
 		{"capture part", hold.Call{
 			Op: hold.OpCapture, PaymentIntent: testIntentID, Account: testAccountID,
 			Amount: 1250, Key: "k-2",
-		}, "POST " + path + "/capture key=k-2 account=" + testAccountID + " amount_to_capture=1250"},
+		}, "POST " + path + "/capture key=k-2 account=" + testAccountID +
+			" amount_to_capture=1250"},
 		{"cancel", hold.Call{Op: hold.OpCancel, PaymentIntent: testIntentID, Key: "k-3"},
 			"POST " + path + "/cancel key=k-3 account= cancellation_reason=abandoned"},
 		{"read", hold.Call{Op: hold.OpRead, PaymentIntent: testIntentID, Account: testAccountID},
@@ -100,7 +101,8 @@ func TestDo_RequestParametersAreStable(t *testing.T) {
 				"&return_url=app://back/x"},
 		{"list", hold.Call{Op: hold.OpList},
 			"GET /v1/payment_intents key= account= " + expandList + "&limit=100"},
-		{"list page", hold.Call{Op: hold.OpList, Account: testAccountID, After: testIntentID, Limit: 20},
+		{"list page",
+			hold.Call{Op: hold.OpList, Account: testAccountID, After: testIntentID, Limit: 20},
 			"GET /v1/payment_intents key= account=" + testAccountID + " " + expandList +
 				"&limit=20&starting_after=" + testIntentID},
 		{"check", hold.Call{Op: hold.OpCheck}, "GET /v1/payment_intents key= account= limit=1"},
@@ -162,44 +164,49 @@ func TestDo_RejectsInvalidCalls(t *testing.T) {
 	brackets.Metadata = map[string]string{"a]": "b"}
 	secret := testIntentID + "_secret_abc"
 	for name, call := range map[string]hold.Call{
-		"no op":                   {},
-		"unknown op":              with(func(c *hold.Call) { c.Op = 99 }),
-		"capture without key":     with(func(c *hold.Call) { c.Key = "" }),
-		"cancel without key":      with(func(c *hold.Call) { c.Op, c.Key = hold.OpCancel, "" }),
-		"key too long":            with(func(c *hold.Call) { c.Key = strings.Repeat("k", 256) }),
-		"key with a line break":   with(func(c *hold.Call) { c.Key = "a\r\nStripe-Account: acct_1" }),
-		"key with a space":        with(func(c *hold.Call) { c.Key = " k" }),
-		"key not ASCII":           with(func(c *hold.Call) { c.Key = "ключ" }),
-		"key not UTF-8":           with(func(c *hold.Call) { c.Key = "\xff" }),
-		"no id":                   with(func(c *hold.Call) { c.PaymentIntent = "" }),
-		"a path as id":            with(func(c *hold.Call) { c.PaymentIntent = ".." }),
-		"a client secret as id":   with(func(c *hold.Call) { c.PaymentIntent = secret }),
-		"invalid account":         with(func(c *hold.Call) { c.Account = "acct_1\r\n" }),
-		"negative amount":         with(func(c *hold.Call) { c.Amount = -1 }),
-		"read, invalid id":        {Op: hold.OpRead, PaymentIntent: "ch_1"},
-		"read, a client secret":   {Op: hold.OpRead, PaymentIntent: secret},
-		"authorize, no key":       authorizeWith(minimalAuthorize, "", ""),
-		"authorize, no account":   authorizeWith(minimalAuthorize, "hotel", "k"),
-		"authorize, nothing":      {Op: hold.OpAuthorize, Key: "k"},
-		"authorize, no amount":    authorizeWith(noAmount, "", "k"),
-		"authorize, no card":      authorizeWith(noCard, "", "k"),
-		"authorize, no currency":  authorizeWith(noCurrency, "", "k"),
-		"authorize, brackets":     authorizeWith(brackets, "", "k"),
-		"confirm, no key":         confirmWith(hold.AuthorizeCall{}, "", ""),
-		"confirm, invalid id":     {Op: hold.OpConfirm, PaymentIntent: "..", Key: "k", Authorize: &noCard},
+		"no op":               {},
+		"unknown op":          with(func(c *hold.Call) { c.Op = 99 }),
+		"capture without key": with(func(c *hold.Call) { c.Key = "" }),
+		"cancel without key":  with(func(c *hold.Call) { c.Op, c.Key = hold.OpCancel, "" }),
+		"key too long":        with(func(c *hold.Call) { c.Key = strings.Repeat("k", 256) }),
+		"key with a line break": with(
+			func(c *hold.Call) { c.Key = "a\r\nStripe-Account: acct_1" }),
+		"key with a space":       with(func(c *hold.Call) { c.Key = " k" }),
+		"key not ASCII":          with(func(c *hold.Call) { c.Key = "ключ" }),
+		"key not UTF-8":          with(func(c *hold.Call) { c.Key = "\xff" }),
+		"no id":                  with(func(c *hold.Call) { c.PaymentIntent = "" }),
+		"a path as id":           with(func(c *hold.Call) { c.PaymentIntent = ".." }),
+		"a client secret as id":  with(func(c *hold.Call) { c.PaymentIntent = secret }),
+		"invalid account":        with(func(c *hold.Call) { c.Account = "acct_1\r\n" }),
+		"negative amount":        with(func(c *hold.Call) { c.Amount = -1 }),
+		"read, invalid id":       {Op: hold.OpRead, PaymentIntent: "ch_1"},
+		"read, a client secret":  {Op: hold.OpRead, PaymentIntent: secret},
+		"authorize, no key":      authorizeWith(minimalAuthorize, "", ""),
+		"authorize, no account":  authorizeWith(minimalAuthorize, "hotel", "k"),
+		"authorize, nothing":     {Op: hold.OpAuthorize, Key: "k"},
+		"authorize, no amount":   authorizeWith(noAmount, "", "k"),
+		"authorize, no card":     authorizeWith(noCard, "", "k"),
+		"authorize, no currency": authorizeWith(noCurrency, "", "k"),
+		"authorize, brackets":    authorizeWith(brackets, "", "k"),
+		"confirm, no key":        confirmWith(hold.AuthorizeCall{}, "", ""),
+		"confirm, invalid id": {
+			Op: hold.OpConfirm, PaymentIntent: "..", Key: "k", Authorize: &noCard,
+		},
 		"confirm, nothing":        {Op: hold.OpConfirm, PaymentIntent: testIntentID, Key: "k"},
 		"update, no pairs":        updateWith(nil, "", "k"),
 		"update, no key":          updateWith(pair, "", ""),
 		"update, invalid account": updateWith(pair, "hotel", "k"),
-		"update, long key":        updateWith(map[string]string{strings.Repeat("k", 41): "b"}, "", "k"),
-		"update, empty key":       updateWith(map[string]string{"": "b"}, "", "k"),
-		"update, brackets":        updateWith(map[string]string{"a][amount": "b"}, "", "k"),
-		"update, long value":      updateWith(map[string]string{"a": strings.Repeat("é", 501)}, "", "k"),
-		"update, not UTF-8":       updateWith(map[string]string{"a": "\xff"}, "", "k"),
-		"list, page too large":    {Op: hold.OpList, Limit: 101},
-		"list, page negative":     {Op: hold.OpList, Limit: -1},
-		"list, invalid account":   {Op: hold.OpList, Account: "hotel"},
-		"list, after no id":       {Op: hold.OpList, After: "pi_1&limit=1"},
+		"update, long key": updateWith(
+			map[string]string{strings.Repeat("k", 41): "b"}, "", "k"),
+		"update, empty key": updateWith(map[string]string{"": "b"}, "", "k"),
+		"update, brackets":  updateWith(map[string]string{"a][amount": "b"}, "", "k"),
+		"update, long value": updateWith(
+			map[string]string{"a": strings.Repeat("é", 501)}, "", "k"),
+		"update, not UTF-8":     updateWith(map[string]string{"a": "\xff"}, "", "k"),
+		"list, page too large":  {Op: hold.OpList, Limit: 101},
+		"list, page negative":   {Op: hold.OpList, Limit: -1},
+		"list, invalid account": {Op: hold.OpList, Account: "hotel"},
+		"list, after no id":     {Op: hold.OpList, After: "pi_1&limit=1"},
 	} {
 		a := g.Do(t.Context(), call)
 		sent := a.HTTPStatus != 0 || !strings.HasPrefix(a.Message, "not sent: ")
@@ -221,7 +228,8 @@ func TestDo_RejectsInvalidCalls(t *testing.T) {
 // browser needs.
 func TestDo_ReturnsCardholder(t *testing.T) {
 	const redirectURL = "https://hooks.stripe.com/3ds?key=hunter2"
-	const fields = `"next_action":{"type":"redirect_to_url","redirect_to_url":{"url":"` + redirectURL + `"}},` +
+	const fields = `"next_action":{"type":"redirect_to_url","redirect_to_url":{"url":"` +
+		redirectURL + `"}},` +
 		`"last_payment_error":{"type":"card_error","code":"card_declined",` +
 		`"decline_code":"insufficient_funds","message":"No funds."},`
 	action := strings.Replace(intentBody("requires_action"), `"metadata"`, fields+`"metadata"`, 1)
@@ -249,7 +257,8 @@ func TestDo_ReturnsCardholder(t *testing.T) {
 		}
 	}
 	declined := errorBody("card_error", "card_declined", `,"payment_intent":`+action)
-	a := gatewayOn(t, respondWith(402, declined)).Do(t.Context(), authorizeWith(minimalAuthorize, "", "k"))
+	a := gatewayOn(t, respondWith(402, declined)).Do(t.Context(),
+		authorizeWith(minimalAuthorize, "", "k"))
 	if a.Kind != hold.AnswerDeclined || a.Cardholder != nil {
 		t.Errorf("declined: %+v", a)
 	}
@@ -333,7 +342,8 @@ func TestDo_ListReadsOnePage(t *testing.T) {
 		{"no data", `{"object":"list","has_more":false}`, hold.AnswerUnknown, 0, false},
 		{"more than Stripe sends", page("false", repeated(101)...), hold.AnswerUnknown, 0, false},
 		{"100 with charges", page("true", repeated(100)...), hold.AnswerOK, 100, true},
-		{"too long", page("false", first) + strings.Repeat(" ", 4<<20), hold.AnswerUnknown, 0, false},
+		{"too long", page("false", first) + strings.Repeat(" ", 4<<20),
+			hold.AnswerUnknown, 0, false},
 	} {
 		n := 0
 		g := gatewayOn(t, func(*http.Request) (*http.Response, error) {
@@ -342,7 +352,8 @@ func TestDo_ListReadsOnePage(t *testing.T) {
 		})
 		a := g.Do(t.Context(), hold.Call{Op: hold.OpList})
 		hasPage := a.Page != nil
-		if a.Kind != tt.want || a.RequestID != "req_A1b2C3" || hasPage != (tt.want == hold.AnswerOK) {
+		if a.Kind != tt.want || a.RequestID != "req_A1b2C3" ||
+			hasPage != (tt.want == hold.AnswerOK) {
 			t.Errorf("%s: %+v", tt.name, a)
 		}
 		if n != 1 {
@@ -390,7 +401,7 @@ func TestDo_Timeout(t *testing.T) {
 			start := time.Now()
 			a := g.Do(ctx, callsByOp[hold.OpCapture])
 			took := time.Since(start)
-			const message = "no answer: the time for the call ran out"
+			const message = "no answer: the call timed out"
 			if took != tt.want || a.Kind != hold.AnswerUnknown || a.Message != message {
 				t.Errorf("%s: after %s %+v", tt.name, took, a)
 			}
@@ -403,7 +414,7 @@ func TestDo_Timeout(t *testing.T) {
 		return nil, io.EOF
 	})
 	a := g.Do(ended, callsByOp[hold.OpCapture])
-	if a.Kind != hold.AnswerUnreachable || a.Message != "nothing was sent: the caller went away" {
+	if a.Kind != hold.AnswerUnreachable || a.Message != "nothing was sent: the caller canceled" {
 		t.Errorf("ended before: %+v", a)
 	}
 }

@@ -1,68 +1,67 @@
-// Package gateway is the only code that talks to Stripe.
+// Package gateway sends requests to Stripe. No other code of holdd does.
 //
-// [Gateway.Do] sends one request for a [hold.Call] and classifies what came
-// back as a [hold.Answer]. It makes one attempt. Package hold decides what
-// follows from an answer, and when to send again.
+// [Gateway.Do] sends one request for a [hold.Call] and classifies the response
+// as a [hold.Answer]. It does not retry. Package hold decides what an answer
+// means for a hold and when to send again.
 //
-// [Caller] is what the rest of holdd calls. It applies the shared budget, the
-// circuit breaker, the timeout and the metrics to every call. [ParseEvent]
-// verifies and reads a webhook. [Gateway.Inspect] shows the operator what a key
-// may do.
+// [Caller] is the entry point for the rest of holdd. It applies the shared
+// budget, the circuit breaker, the timeout and the metrics to every call.
+// [ParseEvent] verifies and parses a webhook. [Gateway.Inspect] tests the
+// connection and the permissions of the API key for the operator.
 //
-// # What an answer means
+// # Classification
 //
-// The question behind each row is not "did it work" but "may it have taken
-// effect". The set of kinds is closed, and whatever no row names is unknown: an
-// unknown outcome costs a retry with the same idempotency key, a wrong "failed"
-// can cost the cardholder money.
+// The kind of an answer says whether the request may have taken effect. The set
+// of kinds is closed, and a response that matches no row is unknown. An unknown
+// outcome costs a retry with the same idempotency key. A wrong "failed" can
+// cost the cardholder money.
 //
-//	what came back                                                     kind
-//	200 and the PaymentIntent (or the page) that the call asks for     ok
-//	200 and any other body; any other 2xx; a redirect                  unknown
-//	no answer, the request got a connection                            unknown
-//	no answer, the request got no connection                           unreachable
-//	5xx, 424                                                           unknown
-//	the same with Idempotent-Replayed: true or Stripe-Should-Retry:
-//	  false, for a mutation                                            replayed_error
-//	code idempotency_key_in_use; 409 of type idempotency_error         key_in_use
-//	code lock_timeout                                                  lock_timeout
-//	any other 429, whatever its body                                   rate_limited
-//	code payment_intent_unexpected_state                               unexpected_state, with the intent
+//	response                                                       kind
+//	200 with the PaymentIntent or page that the call requests      ok
+//	200 with any other body; any other 2xx; a redirect             unknown
+//	none, the request got a connection                             unknown
+//	none, the request got no connection                            unreachable
+//	5xx, 424                                                       unknown
+//	the same with Idempotent-Replayed: true or
+//	  Stripe-Should-Retry: false, for a mutation                   replayed_error
+//	code idempotency_key_in_use; 409 of type idempotency_error     key_in_use
+//	code lock_timeout                                              lock_timeout
+//	any other 429, with or without a Stripe error                  rate_limited
+//	code payment_intent_unexpected_state                           unexpected_state
 //	codes charge_already_captured, charge_expired_for_capture,
 //	  capture_charge_authorization_expired,
-//	  capture_unauthorized_payment                                     charge_gone
-//	code amount_too_large                                              amount_too_large
-//	code resource_missing                                              not_found
-//	401, 403                                                           unauthorized, forbidden
-//	any other 409; 408, 425                                            unknown
-//	type idempotency_error                                             idempotency_error
-//	type card_error                                                    declined
-//	any other 4xx with an error of the API                             invalid
-//	the same with Stripe-Should-Retry: true                            unknown
-//	4xx without an error of the API (a proxy's page)                   unknown
+//	  capture_unauthorized_payment                                 charge_gone
+//	code amount_too_large                                          amount_too_large
+//	code resource_missing                                          not_found
+//	401                                                            unauthorized
+//	403                                                            forbidden
+//	any other 409; 408, 425                                        unknown
+//	type idempotency_error                                         idempotency_error
+//	type card_error                                                declined
+//	any other 4xx with a Stripe error                              invalid
+//	the same with Stripe-Should-Retry: true                        unknown
+//	4xx without a Stripe error, such as the page of a proxy        unknown
 //
-// The rows are tried in this order. A code counts with any 4xx, because Stripe
-// documents the codes more reliably than their statuses.
+// The first matching row applies. A code counts with any 4xx, because Stripe
+// documents codes more reliably than their statuses.
 //
 // # Invariants
 //
-//   - Unreachable means that not a byte was sent. net/http/httptrace reports
-//     when a request gets its connection. From then on every failure is
-//     unknown, also a dial error of a later try.
-//   - The parameters of a mutation follow from its [hold.Call] alone and stay
-//     the same in every version of holdd: Stripe compares them when it sees an
-//     idempotency key again.
-//   - No answer, error or log line has a secret. Errors of stripe-go contain
-//     client secrets and pieces of bodies, so they are never printed. What is
-//     taken from an answer is searched for secrets and cut.
-//   - Only a body that one of the signing secrets signed lately is read as an
-//     event. An event is read by the few fields that are the same in every
-//     version of the API.
+//   - Unreachable means that no byte was sent. net/http/httptrace reports when
+//     a request gets its connection. Every later failure is unknown, even a
+//     dial error of another try.
+//   - The parameters of a mutation depend only on its [hold.Call] and are the
+//     same in every version of holdd. Stripe compares them when an idempotency
+//     key is used again.
+//   - Answers, errors and log lines contain no secrets. Errors of stripe-go
+//     contain client secrets and parts of bodies, so they are not printed. The
+//     texts in an answer are redacted and truncated.
+//   - ParseEvent reads only a body with a recent and valid signature, and only
+//     fields that are the same in every version of the API.
 //   - An error of Caller is a [hold.NotSentError]: nothing was sent. The
-//     breaker opens after five consecutive calls without an answer, lets one
-//     call through every five seconds, and ignores a call whose caller went
-//     away.
+//     breaker opens after five consecutive calls without an answer and then
+//     lets one call through every five seconds. It ignores canceled calls.
 //
-// The package does not retry, follow redirects, decide about holds, or keep
-// anything. The reasons and the bounds are in deploy/docs/stripe.md.
+// The package does not retry, follow redirects, decide about holds or keep
+// state of them. deploy/docs/stripe.md has the reasons and the bounds.
 package gateway

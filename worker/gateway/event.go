@@ -12,7 +12,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// DefaultSignatureTolerance is how old a signature may be.
+// DefaultSignatureTolerance is the default maximum age of a signature.
 const DefaultSignatureTolerance = 300 * time.Second
 
 const (
@@ -20,16 +20,17 @@ const (
 	maxSignatureHeaderBytes = 4 << 10 // 16 signatures have about 1,100 bytes
 )
 
-// Errors of [ParseEvent]. They carry nothing of what was sent.
+// Errors of [ParseEvent]. They contain no part of the request.
 var (
-	// ErrInvalidSignature says that none of the secrets signed the body.
+	// ErrInvalidSignature says that the body has no signature with any of the
+	// secrets.
 	ErrInvalidSignature = errors.New("the body is not signed with any of the signing secrets: " +
 		"compare STRIPE_WEBHOOK_SECRETS with the endpoint's in the Dashboard, " +
 		"and forward the body unchanged")
-	// ErrSignatureTooOld says that the body was signed too long ago.
+	// ErrSignatureTooOld says that the signature is older than the tolerance.
 	ErrSignatureTooOld = errors.New("the signature is too old: " +
 		"the request may be a replay, or this machine's clock is wrong")
-	// ErrNotAnEvent says that the body is signed and no event of Stripe's.
+	// ErrNotAnEvent says that the body is signed but is not an event of Stripe.
 	ErrNotAnEvent = errors.New("the body is signed but is not a readable event")
 )
 
@@ -39,8 +40,8 @@ var (
 	idempotencyKeyPattern = boundedPattern{regexp.MustCompile(`^[!-~]+$`), maxIdempotencyKeyLen}
 )
 
-// eventJSON has the fields that the gateway reads of a body. They have had the
-// same names and types in every version of the API.
+// eventJSON has the fields that the gateway reads from a body. Their names and
+// types are the same in every version of the API.
 type eventJSON struct {
 	ID       string `json:"id"`
 	Object   string `json:"object"`
@@ -48,15 +49,14 @@ type eventJSON struct {
 	Account  string `json:"account"`
 	Created  int64  `json:"created"`
 	Livemode bool   `json:"livemode"`
-	// Before version 2017-05-25 this is an id alone.
+	// Before version 2017-05-25 this is only an id.
 	Request json.RawMessage `json:"request"`
 	Data    struct {
 		Object json.RawMessage `json:"object"`
 	} `json:"data"`
 }
 
-// eventObject is the object that an event is about: a PaymentIntent, a charge
-// or a review.
+// eventObject is the object of an event: a PaymentIntent, a charge or a review.
 type eventObject struct {
 	ID                 string            `json:"id"`
 	Object             string            `json:"object"`
@@ -67,6 +67,7 @@ type eventObject struct {
 	Currency           string            `json:"currency"`
 	Created            int64             `json:"created"`
 	CaptureMethod      string            `json:"capture_method"`
+	MethodOptions      methodOptions     `json:"payment_method_options"`
 	CancellationReason string            `json:"cancellation_reason"`
 	Metadata           map[string]string `json:"metadata"`
 	PaymentIntent      expandableID      `json:"payment_intent"` // of a charge or a review
@@ -75,10 +76,32 @@ type eventObject struct {
 	ClosedReason       string            `json:"closed_reason"`
 }
 
+// methodOptions are the options of an intent by payment method type.
+type methodOptions map[string]struct {
+	CaptureMethod string `json:"capture_method"`
+}
+
+// capturesAutomatically reports whether Stripe captures the intent by itself, so
+// that it never is a hold. The capture method of the intent is a default: each
+// payment method can have its own, and an intent that waits for a capture is a
+// hold whatever its parameters say.
+func (s *eventObject) capturesAutomatically() bool {
+	if s.CaptureMethod == "" || s.CaptureMethod == "manual" ||
+		hold.Status(s.Status) == hold.StatusRequiresCapture {
+		return false
+	}
+	for _, o := range s.MethodOptions {
+		if o.CaptureMethod == "manual" || o.CaptureMethod == "manual_preferred" {
+			return false
+		}
+	}
+	return true
+}
+
 // expandableID is the id of an object that may be expanded.
 type expandableID string
 
-// UnmarshalJSON reads an id, or the id of an object.
+// UnmarshalJSON decodes an id, or the id of an expanded object.
 func (r *expandableID) UnmarshalJSON(b []byte) error {
 	var o struct {
 		ID string `json:"id"`
@@ -93,11 +116,12 @@ func (r *expandableID) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, (*string)(r))
 }
 
-// ParseEvent verifies and reads a webhook. body is unchanged, signature is the
-// header Stripe-Signature, and a tolerance of 0 means
-// [DefaultSignatureTolerance]. One secret that signed the body is enough. An
-// event that is not about a PaymentIntent has an empty PaymentIntent. Errors
-// are [ErrInvalidSignature], [ErrSignatureTooOld] and [ErrNotAnEvent].
+// ParseEvent verifies and parses a webhook. The body must be unchanged, and
+// signature is the header Stripe-Signature. A tolerance of 0 means
+// [DefaultSignatureTolerance]. The body needs a signature with one of the
+// secrets. An event that is not about a PaymentIntent has an empty
+// PaymentIntent. Errors are [ErrInvalidSignature], [ErrSignatureTooOld] and
+// [ErrNotAnEvent].
 func ParseEvent(
 	body []byte, signature string, secrets []string, tolerance time.Duration,
 ) (hold.StripeEvent, error) {
@@ -119,11 +143,11 @@ func ParseEvent(
 		Livemode:       raw.Livemode,
 		IdempotencyKey: requestIdempotencyKey(raw.Request),
 	}
-	if !concernsHolds(raw.Type) {
+	if !isHoldEventType(raw.Type) {
 		return e, nil
 	}
 	var s eventObject
-	if json.Unmarshal(raw.Data.Object, &s) != nil || !fillEvent(&e, &s) {
+	if json.Unmarshal(raw.Data.Object, &s) != nil || !setEventObject(&e, &s) {
 		return hold.StripeEvent{}, ErrNotAnEvent
 	}
 	return e, nil
@@ -135,10 +159,10 @@ func (e *eventJSON) isValid() bool {
 		eventTypePattern.matches(e.Type) && hold.CheckAccountID(e.Account) == nil
 }
 
-// concernsHolds reports whether events of a type are about an intent, its
-// charge or its review. An event with a third part in its type is about a
-// dispute or a refund.
-func concernsHolds(eventType string) bool {
+// isHoldEventType reports whether events of a type are about an intent, its
+// charge or its review. A type with three parts, such as charge.refund.updated,
+// is about a dispute or a refund.
+func isHoldEventType(eventType string) bool {
 	family, verb, _ := strings.Cut(eventType, ".")
 	switch family {
 	case "payment_intent", "charge", "review":
@@ -147,9 +171,9 @@ func concernsHolds(eventType string) bool {
 	return false
 }
 
-// fillEvent adds the object that the event is about. It reports whether the
+// setEventObject adds the object of an event to e. It reports whether the
 // object is valid.
-func fillEvent(e *hold.StripeEvent, s *eventObject) bool {
+func setEventObject(e *hold.StripeEvent, s *eventObject) bool {
 	id := string(s.PaymentIntent)
 	switch s.Object {
 	case "payment_intent":
@@ -157,7 +181,7 @@ func fillEvent(e *hold.StripeEvent, s *eventObject) bool {
 		if !s.isValidIntent() {
 			return false
 		}
-		e.AutomaticCapture = s.CaptureMethod != "" && s.CaptureMethod != "manual"
+		e.AutomaticCapture = s.capturesAutomatically()
 		e.Intent = s.intent(e.Livemode)
 	case "review":
 		reason := s.ClosedReason
@@ -179,15 +203,15 @@ func fillEvent(e *hold.StripeEvent, s *eventObject) bool {
 	return true
 }
 
-// isValidIntent reports whether the object is a PaymentIntent with all that a
-// hold needs.
+// isValidIntent reports whether the object is a PaymentIntent with all fields
+// that a hold needs.
 func (s *eventObject) isValidIntent() bool {
 	return hold.CheckPaymentIntentID(s.ID) == nil && identifierOrEmpty(s.Status) != "" &&
 		isCurrencyCode(s.Currency) && s.Created > 0 &&
 		s.Amount >= 0 && s.AmountCapturable >= 0 && s.AmountReceived >= 0
 }
 
-// intent converts the object, which is a PaymentIntent.
+// intent converts the object, which must be a PaymentIntent.
 func (s *eventObject) intent(livemode bool) *hold.Intent {
 	return &hold.Intent{
 		ID:                 s.ID,
@@ -203,8 +227,8 @@ func (s *eventObject) intent(livemode bool) *hold.Intent {
 	}
 }
 
-// verifySignature checks that one of the secrets signed the body not longer ago
-// than tolerance.
+// verifySignature checks that the body has a signature with one of the secrets
+// that is not older than tolerance.
 func verifySignature(
 	body []byte, signature string, secrets []string, tolerance time.Duration,
 ) error {
@@ -213,7 +237,7 @@ func verifySignature(
 	}
 	for _, secret := range secrets {
 		if secret == "" {
-			continue // every sender could sign with it
+			continue // any sender could sign with an empty secret
 		}
 		switch err := webhook.ValidatePayloadWithTolerance(body, signature, secret, tolerance); {
 		case err == nil:
@@ -228,7 +252,7 @@ func verifySignature(
 }
 
 // requestIdempotencyKey returns the idempotency key of the request that caused
-// an event, "" if there is none.
+// an event, or "".
 func requestIdempotencyKey(request json.RawMessage) string {
 	var r struct {
 		Key string `json:"idempotency_key"`

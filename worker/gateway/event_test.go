@@ -46,20 +46,24 @@ func TestParseEvent_AllSimulatorEvents(t *testing.T) {
 		webhook := stripesim.Webhook{APIVersion: version}
 		sim := stripesim.New(stripesim.Options{Seed: 3, Webhook: webhook, OnEvent: onEvent})
 		id, err := sim.Authorize(stripesim.Hold{
-			Amount: 1000, Currency: "eur", PaymentMethod: "pm_card_visa", Account: "acct_connected1",
+			Amount: 1000, Currency: "eur", PaymentMethod: "pm_card_visa",
+			Account:  "acct_connected1",
 			Metadata: map[string]string{"holdd_capture_at": "x"},
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		d := sim.Dashboard()
-		for _, err := range []error{d.OpenReview(id), d.CloseReview(id, "approved"), d.Capture(id, 600)} {
+		for _, err := range []error{
+			d.OpenReview(id), d.CloseReview(id, "approved"), d.Capture(id, 600),
+		} {
 			if err != nil {
 				t.Fatal(err)
 			}
 		}
 		for _, typ := range []string{
-			"payment_intent.amount_capturable_updated", "payment_intent.succeeded", "charge.captured",
+			"payment_intent.amount_capturable_updated", "payment_intent.succeeded",
+			"charge.captured",
 			"review.opened", "review.closed",
 		} {
 			if seen[typ] == 0 {
@@ -86,6 +90,31 @@ func TestParseEvent_ReadsIntent(t *testing.T) {
 	e, err = parseSignedEvent(eventBody("charge.captured", charge))
 	if err != nil || e.PaymentIntent != "pi_12345678" {
 		t.Errorf("an expanded id: %+v %v", e, err)
+	}
+}
+
+// TestParseEvent_ManualCapturePerMethod shows that an intent whose payment method
+// is captured manually is a hold, whatever the intent's own capture method.
+func TestParseEvent_ManualCapturePerMethod(t *testing.T) {
+	for _, c := range []struct {
+		status, captureMethod, options string
+		automatic                      bool
+	}{
+		{"requires_capture", "manual", `{}`, false},
+		{"requires_capture", "automatic", `{"card":{"capture_method":"manual"}}`, false},
+		{"requires_capture", "automatic_async", `{}`, false},
+		{"succeeded", "automatic", `{"klarna":{"capture_method":"manual"}}`, false},
+		{"canceled", "automatic", `{"card_present":{"capture_method":"manual_preferred"}}`, false},
+		{"succeeded", "automatic", `{"card":{"capture_method":null,"mandate_options":null}}`, true},
+		{"succeeded", "automatic_async", `null`, true},
+	} {
+		e, err := parseSignedEvent(eventBody("payment_intent.succeeded",
+			`{"id":"pi_12345678","object":"payment_intent","currency":"eur","created":1,"status":"`+
+				c.status+`","capture_method":"`+c.captureMethod+`","payment_method_options":`+
+				c.options+`}`))
+		if err != nil || e.AutomaticCapture != c.automatic {
+			t.Errorf("%+v: automatic %t, %v", c, e.AutomaticCapture, err)
+		}
 	}
 }
 
@@ -132,7 +161,8 @@ func FuzzParseEvent(f *testing.F) {
 			signature = stripesim.Sign(body, time.Now(), webhookSecret)
 		}
 		e, err := gateway.ParseEvent(body, signature, []string{webhookSecret}, time.Minute)
-		known := errors.Is(err, gateway.ErrInvalidSignature) || errors.Is(err, gateway.ErrSignatureTooOld) ||
+		known := errors.Is(err, gateway.ErrInvalidSignature) ||
+			errors.Is(err, gateway.ErrSignatureTooOld) ||
 			errors.Is(err, gateway.ErrNotAnEvent)
 		switch {
 		case err != nil && !known, err != nil && signed && !errors.Is(err, gateway.ErrNotAnEvent):

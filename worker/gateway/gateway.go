@@ -22,16 +22,16 @@ const (
 )
 
 const (
-	// spareConnections is how many connections the pool has beside those for
-	// Concurrency calls. Checks, lists and probes use them.
-	spareConnections = 8
+	// extraConnections is the size of the pool beyond Concurrency. Checks,
+	// lists and probes use these connections.
+	extraConnections = 8
 
 	dialTimeout      = 5 * time.Second
 	handshakeTimeout = 5 * time.Second
 	idleConnTimeout  = 90 * time.Second
-	// Without pings a connection that died silently, such as behind a NAT that
-	// forgot it, would fail one call after the other until the kernel gives up
-	// after a quarter of an hour. Over HTTP/2 one connection carries all calls.
+	// Pings detect a dead connection, such as one that a NAT has dropped. Over
+	// HTTP/2 one connection carries all calls, which would fail until the
+	// kernel gives it up after 15 minutes.
 	idlePingInterval = 15 * time.Second
 	pingTimeout      = 5 * time.Second
 
@@ -41,20 +41,20 @@ const (
 // Options configure a [Gateway]. APIKey is required.
 type Options struct {
 	APIKey APIKey
-	// BaseURL is the URL of the API; empty means [DefaultBaseURL]. Plain http
-	// is an error with a live key unless the host is loopback.
+	// BaseURL is the URL of the API; empty means [DefaultBaseURL]. A live key
+	// needs https, unless the host is loopback.
 	BaseURL string
-	// Concurrency is how many calls may be under way at once. It sizes the
+	// Concurrency is the maximum number of calls in flight. It sizes the
 	// connection pool. 0 means [DefaultConcurrency].
 	Concurrency int
-	// Timeout bounds each call, its wait for a connection included. 0 means
+	// Timeout bounds each call, including its wait for a connection. 0 means
 	// [DefaultTimeout].
 	Timeout time.Duration
-	// Transport replaces the gateway's own connection pool, for tests and
-	// simulators in the same process. An *http.Transport reports whether a
-	// request was sent. Any other counts as having sent a request once it is
-	// called, unless its error is a dial or lookup error and it has reported no
-	// connection to [net/http/httptrace].
+	// Transport replaces the connection pool, for tests and for simulators in
+	// the same process. An *http.Transport reports whether it sent a request.
+	// Any other transport counts as having sent it, unless the error is a dial
+	// or lookup error and the transport reported no connection to
+	// [net/http/httptrace].
 	Transport http.RoundTripper
 }
 
@@ -88,24 +88,24 @@ func New(o Options) (*Gateway, error) {
 	}
 	transport := o.Transport
 	if transport == nil {
-		g.pool = newTransport(cmp.Or(o.Concurrency, DefaultConcurrency) + spareConnections)
+		g.pool = newTransport(cmp.Or(o.Concurrency, DefaultConcurrency) + extraConnections)
 		transport = g.pool
 	}
 	g.paymentIntents = paymentintent.Client{B: newBackend(base, transport), Key: string(o.APIKey)}
 	return g, nil
 }
 
-// newBackend returns stripe-go's client for the API at base. stripe-go's
-// retries are off: they sleep without watching the context, and every retry of
-// holdd's is recorded first.
+// newBackend returns the client of stripe-go for the API at base. Its retries
+// are off: they ignore the context while they sleep, and holdd records each
+// attempt before it sends it.
 func newBackend(base string, transport http.RoundTripper) stripe.Backend {
 	_, reportsConns := transport.(*http.Transport)
 	return stripe.GetBackendWithConfig(stripe.APIBackend, &stripe.BackendConfig{
 		URL: stripe.String(base),
 		HTTPClient: &http.Client{
 			Transport: &tracingTransport{next: transport, nextReportsConns: reportsConns},
-			// Stripe does not redirect, and no other host may get the key or a
-			// capture.
+			// Stripe does not redirect. A redirect could send the key or a
+			// capture to another host.
 			CheckRedirect: func(*http.Request, []*http.Request) error {
 				return http.ErrUseLastResponse
 			},
@@ -116,12 +116,11 @@ func newBackend(base string, transport http.RoundTripper) stripe.Backend {
 	})
 }
 
-// Livemode reports whether the key moves real money.
+// Livemode reports whether the API key is of live mode.
 func (g *Gateway) Livemode() bool { return g.livemode }
 
-// Format writes the gateway's mode. Printing the fields could show the key:
-// with a verb that does not fit, fmt follows pointers that it leaves alone
-// otherwise.
+// Format writes the mode of the gateway instead of its fields, which contain
+// the key. With some verbs, fmt prints the values behind pointers.
 func (g Gateway) Format(f fmt.State, _ rune) {
 	mode := "test"
 	if g.livemode {
@@ -130,7 +129,7 @@ func (g Gateway) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "[stripe gateway, %s mode]", mode)
 }
 
-// Close closes idle connections. Calls under way are not affected.
+// Close closes idle connections. It does not affect calls in flight.
 func (g *Gateway) Close() {
 	if g.pool != nil {
 		g.pool.CloseIdleConnections()
@@ -141,9 +140,7 @@ func newTransport(conns int) *http.Transport {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: idlePingInterval}
 	pings := &http.HTTP2Config{SendPingTimeout: idlePingInterval, PingTimeout: pingTimeout}
 	return &http.Transport{
-		// An operator behind an egress proxy expects HTTPS_PROXY to apply here
-		// too.
-		Proxy:                  http.ProxyFromEnvironment,
+		Proxy:                  http.ProxyFromEnvironment, // an egress proxy in HTTPS_PROXY
 		DialContext:            dialer.DialContext,
 		ForceAttemptHTTP2:      true,
 		HTTP2:                  pings,
@@ -156,8 +153,8 @@ func newTransport(conns int) *http.Transport {
 	}
 }
 
-// parseBaseURL checks the URL of the API. Its errors do not quote the URL,
-// which may hold a password.
+// parseBaseURL validates the URL of the API. Its errors do not quote the URL,
+// which may contain a password.
 func parseBaseURL(base string, live bool) (string, error) {
 	if base == "" {
 		return DefaultBaseURL, nil
@@ -173,8 +170,8 @@ func parseBaseURL(base string, live bool) (string, error) {
 		u.Hostname() == "", u.RawQuery != "", u.Fragment != "":
 		return "", errors.New("invalid Stripe base URL: want the form of " + DefaultBaseURL)
 	case live && u.Scheme == "http" && !isLoopback(u.Hostname()):
-		return "", fmt.Errorf("the Stripe base URL would send a live key to %.100q unencrypted: "+
-			"use https, or a test key", u.Host)
+		return "", fmt.Errorf("invalid Stripe base URL: it would send a live key "+
+			"to %.100q unencrypted; use https, or a test key", u.Host)
 	}
 	return strings.TrimSuffix(base, "/"), nil
 }
@@ -184,12 +181,12 @@ func isLoopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// silentLogger is stripe-go's logger. stripe-go logs whole bodies at its debug
-// level and client secrets in its errors, so no level is safe. The
-// [hold.Answer] has every outcome.
+// silentLogger is the logger of stripe-go. It discards all levels, because
+// stripe-go logs bodies at debug level and client secrets in its errors. The
+// [hold.Answer] has the outcome.
 type silentLogger struct{}
 
-// Debugf, like the methods below, prints nothing.
+// Debugf, like the other methods, prints nothing.
 func (silentLogger) Debugf(string, ...any) {}
 func (silentLogger) Infof(string, ...any)  {}
 func (silentLogger) Warnf(string, ...any)  {}

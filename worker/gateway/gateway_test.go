@@ -37,14 +37,22 @@ func newResponse(status int, body string, headers ...string) *http.Response {
 		h.Set(k, v)
 	}
 	return &http.Response{
-		StatusCode: status, Status: fmt.Sprint(status), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: h, Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)),
+		StatusCode:    status,
+		Status:        fmt.Sprint(status),
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+		Header:        h,
+		Body:          io.NopCloser(strings.NewReader(body)),
+		ContentLength: int64(len(body)),
 	}
 }
 
 // respondWith gives every request the same answer.
 func respondWith(status int, body string, headers ...string) roundTripFunc {
-	return func(*http.Request) (*http.Response, error) { return newResponse(status, body, headers...), nil }
+	return func(*http.Request) (*http.Response, error) {
+		return newResponse(status, body, headers...), nil
+	}
 }
 
 func newGateway(t testing.TB, o gateway.Options) *gateway.Gateway {

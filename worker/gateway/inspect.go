@@ -13,27 +13,26 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Inspection is what a few harmless requests show of Stripe and the key. An
-// answer has kind 0 if its request was not sent: after ListIntents failed none
-// of the others is.
+// Inspection is the result of [Gateway.Inspect]. An answer has kind 0 if its
+// request was not sent. If ListIntents fails, no other request is sent.
 type Inspection struct {
-	ListIntents   hold.Answer       // may the key list PaymentIntents?
-	ListExpanded  hold.Answer       // may it read their charges and reviews as well?
-	CaptureIntent hold.Answer       // may it capture and cancel? [hold.AnswerNotFound] means yes
-	ListEndpoints hold.Answer       // may it list webhook endpoints?
+	ListIntents   hold.Answer       // whether the key may list PaymentIntents
+	ListExpanded  hold.Answer       // whether it may read their charges and reviews
+	CaptureIntent hold.Answer       // whether it may capture: [hold.AnswerNotFound] means yes
+	ListEndpoints hold.Answer       // whether it may list webhook endpoints
 	Endpoints     []WebhookEndpoint // at most 100
-	Latency       time.Duration     // of the first request, connecting included
+	Latency       time.Duration     // of the first request, including the connection
 
-	// Stripe's clock minus this machine's is between these two. The Date
-	// headers, which they are derived from, have whole seconds.
-	// ClockOffsetKnown is false if no answer had the header.
+	// Stripe's clock minus this machine's clock is between Min and Max. They
+	// come from Date headers, which have whole seconds. ClockOffsetKnown is
+	// false if no response had the header.
 	ClockOffsetMin, ClockOffsetMax time.Duration
 	ClockOffsetKnown               bool
 }
 
 // WebhookEndpoint is a webhook endpoint of the account.
 type WebhookEndpoint struct {
-	URL        string // without user, query and fragment, which may hold secrets
+	URL        string // without user, query and fragment, which may contain secrets
 	Path       string // of URL
 	APIVersion string // of its events; empty means the account's default
 	Events     []string
@@ -44,12 +43,12 @@ type WebhookEndpoint struct {
 // ids contain no words.
 const nonexistentIntentID = "pi_0holddAsksWhetherThisKeyMayWrite"
 
-// Inspect finds out whether Stripe answers, what the key may do, and what time
-// it is at Stripe. It sends at most four requests, one after the other, each
-// within the gateway's timeout, and takes none of the budget. It changes
-// nothing: whether the key may capture is learned from the capture of an intent
-// that does not exist. Stripe checks the key's permissions first (403) and then
-// looks for the intent (404).
+// Inspect checks whether Stripe answers, what the API key may do, and how far
+// the clocks are apart. It sends at most four requests, one after the other,
+// each within the gateway's timeout, and does not use the budget. It changes
+// nothing: to learn whether the key may capture, it captures an intent that
+// does not exist. Stripe checks the permissions of the key first (403) and then
+// whether the intent exists (404).
 func (g *Gateway) Inspect(ctx context.Context) Inspection {
 	var in Inspection
 	m := &clockOffsetMeter{inspection: &in}
@@ -61,7 +60,7 @@ func (g *Gateway) Inspect(ctx context.Context) Inspection {
 	in.Latency = time.Since(start)
 	switch in.ListIntents.Kind {
 	case hold.AnswerOK, hold.AnswerForbidden, hold.AnswerRateLimited:
-	default: // Stripe is unavailable or rejects the key: every other answer would be the same
+	default: // Stripe is unavailable or rejects the key: the other answers would be the same
 		return in
 	}
 	if in.ListIntents.Kind == hold.AnswerOK {
@@ -81,7 +80,7 @@ func (g *Gateway) listWebhookEndpoints(ctx context.Context) (all []WebhookEndpoi
 	p := &stripe.WebhookEndpointListParams{}
 	p.Limit = stripe.Int64(maxPageSize)
 	p.Single = true
-	a = g.sendAndClassify(ctx, readRequest{}, func(ctx context.Context) (bool, error) {
+	a = g.sendAndClassify(ctx, requestInfo{}, func(ctx context.Context) (bool, error) {
 		p.Context = ctx
 		client := webhookendpoint.Client{B: g.paymentIntents.B, Key: g.paymentIntents.Key}
 		it := client.List(p)
@@ -120,16 +119,16 @@ func convertEndpoint(s *scrubber, e *stripe.WebhookEndpoint) WebhookEndpoint {
 	return out
 }
 
-// clockOffsetMeter learns Stripe's time from the Date headers of several
-// answers.
+// clockOffsetMeter measures the offset of Stripe's clock by the Date headers of
+// several responses.
 type clockOffsetMeter struct{ inspection *Inspection }
 
-// dateHeaderKey is the context key of a *string that takes the Date header of
-// the answer.
+// dateHeaderKey is the context key of a *string that receives the Date header
+// of the response.
 type dateHeaderKey struct{}
 
-// measureDuring makes a call and narrows the clock offset by its answer. The
-// second in the header began before the answer came, and had not ended before
+// measureDuring makes a call and narrows the clock offset by its Date header.
+// The second in the header began before the response arrived, and ended after
 // the request was sent.
 func (m *clockOffsetMeter) measureDuring(
 	ctx context.Context, call func(context.Context) hold.Answer,
@@ -146,7 +145,7 @@ func (m *clockOffsetMeter) measureDuring(
 	in := m.inspection
 	if in.ClockOffsetKnown {
 		lowest, highest = max(lowest, in.ClockOffsetMin), min(highest, in.ClockOffsetMax)
-		if lowest > highest { // a clock was set meanwhile
+		if lowest > highest { // a clock was set between two calls
 			return a
 		}
 	}

@@ -20,7 +20,9 @@ func TestInspect(t *testing.T) {
 		return func(w *simEnv) { w.sim.RestrictKey(testAPIKey, classes...) }
 	}
 	fail := func(kind stripesim.FaultKind) func(*simEnv) {
-		return func(w *simEnv) { w.addFault(stripesim.FaultRule{Fault: stripesim.Fault{Kind: kind}}) }
+		return func(w *simEnv) {
+			w.addFault(stripesim.FaultRule{Fault: stripesim.Fault{Kind: kind}})
+		}
 	}
 	revoke := func(w *simEnv) { w.sim.RevokeKey(testAPIKey) }
 	list, retrieve, capture := stripesim.ClassList, stripesim.ClassRetrieve, stripesim.ClassCapture
@@ -34,9 +36,13 @@ func TestInspect(t *testing.T) {
 		"reads only":           {restrict(list, retrieve), ok, ok, forbidden, forbidden, 0},
 		"no permission":        {restrict(), forbidden, notSent, forbidden, forbidden, 0},
 		"required permissions": {restrict(list, retrieve, capture), ok, ok, notFound, forbidden, 0},
-		"Stripe unreachable":   {fail(stripesim.FaultDropRequest), unknown, notSent, notSent, notSent, 0},
-		"Stripe unavailable":   {fail(stripesim.FaultUnavailable), unknown, notSent, notSent, notSent, 0},
-		"a proxy's page":       {fail(stripesim.FaultHTML), unknown, notSent, notSent, notSent, 0},
+		"Stripe unreachable": {
+			fail(stripesim.FaultDropRequest), unknown, notSent, notSent, notSent, 0,
+		},
+		"Stripe unavailable": {
+			fail(stripesim.FaultUnavailable), unknown, notSent, notSent, notSent, 0,
+		},
+		"a proxy's page": {fail(stripesim.FaultHTML), unknown, notSent, notSent, notSent, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
@@ -74,7 +80,8 @@ func TestInspect(t *testing.T) {
 
 func checkEndpoints(t *testing.T, endpoints []gateway.WebhookEndpoint) {
 	t.Helper()
-	if e := endpoints[1]; e.URL != "https://hotel.example/webhooks/stripe" || e.Path != "/webhooks/stripe" ||
+	if e := endpoints[1]; e.URL != "https://hotel.example/webhooks/stripe" ||
+		e.Path != "/webhooks/stripe" ||
 		e.APIVersion != "2020-08-27" || !e.Enabled || len(e.Events) != 1 {
 		t.Errorf("%+v", e)
 	}
@@ -87,14 +94,16 @@ func checkEndpoints(t *testing.T, endpoints []gateway.WebhookEndpoint) {
 // wider than the second that the header leaves open and the time that the
 // answer took.
 func TestInspect_ClockOffset(t *testing.T) {
-	for _, offset := range []time.Duration{0, 400 * time.Millisecond, 90 * time.Second, 100 * time.Hour} {
+	for _, offset := range []time.Duration{0, 400 * time.Millisecond,
+		90 * time.Second, 100 * time.Hour} {
 		runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 			w.sim.Advance(offset)
 			w.addFault(stripesim.FaultRule{Fault: stripesim.Fault{ReplyDelay: 300 * time.Millisecond}})
 			in := w.gateway.Inspect(t.Context())
 			if !in.ClockOffsetKnown || in.ClockOffsetMin > offset || in.ClockOffsetMax < offset ||
 				in.ClockOffsetMax-in.ClockOffsetMin > 1300*time.Millisecond {
-				t.Errorf("%s: %s to %s, %v", offset, in.ClockOffsetMin, in.ClockOffsetMax, in.ClockOffsetKnown)
+				t.Errorf("%s: %s to %s, %v", offset, in.ClockOffsetMin,
+					in.ClockOffsetMax, in.ClockOffsetKnown)
 			}
 			if in.Latency != 300*time.Millisecond {
 				t.Errorf("it took %s", in.Latency)
@@ -102,7 +111,8 @@ func TestInspect_ClockOffset(t *testing.T) {
 		})
 	}
 	g := gatewayOn(t, invalidRequest(401, ""))
-	if in := g.Inspect(t.Context()); in.ClockOffsetKnown || in.ListIntents.Kind != hold.AnswerUnauthorized {
+	if in := g.Inspect(t.Context()); in.ClockOffsetKnown ||
+		in.ListIntents.Kind != hold.AnswerUnauthorized {
 		t.Errorf("an answer without a date: %+v", in)
 	}
 }

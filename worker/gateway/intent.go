@@ -11,9 +11,9 @@ import (
 
 var reviewIDPattern = boundedPattern{regexp.MustCompile(`^prv_[A-Za-z0-9]+$`), 68}
 
-// convertIntent converts a PaymentIntent. It returns nil for a body that is
-// JSON and no PaymentIntent, or another one than id: stripe-go decodes {}, null
-// and "pi_…" without an error. An empty id accepts any.
+// convertIntent converts a PaymentIntent. It returns nil if pi is not a valid
+// PaymentIntent or has another id than id; an empty id accepts any. stripe-go
+// decodes {}, null and "pi_…" without an error.
 func convertIntent(s *scrubber, pi *stripe.PaymentIntent, id string) *hold.Intent {
 	if pi == nil || id != "" && pi.ID != id || !isValidIntent(pi) {
 		return nil
@@ -35,8 +35,8 @@ func convertIntent(s *scrubber, pi *stripe.PaymentIntent, id string) *hold.Inten
 			in.Metadata[k] = s.redactSecrets(v) // a key is too short for a client secret
 		}
 	}
-	// It is not documented whether the id stays after a review was closed, so
-	// the review has to say that it is open.
+	// Stripe does not document whether a closed review stays in the intent, so
+	// only an open review counts.
 	if r := pi.Review; r != nil && r.Open && reviewIDPattern.matches(r.ID) {
 		in.Review = r.ID
 	}
@@ -49,27 +49,27 @@ func convertIntent(s *scrubber, pi *stripe.PaymentIntent, id string) *hold.Inten
 		case d.CardPresent != nil && d.CardPresent.CaptureBefore > 0:
 			in.CaptureBefore = time.Unix(d.CardPresent.CaptureBefore, 0).UTC()
 		}
-		// Of other payment methods this API version doesn't tell.
+		// This API version has no such field for other payment methods.
 		in.SingleCapture = d.Card != nil && d.Card.Multicapture != nil &&
 			d.Card.Multicapture.Status == stripe.ChargePaymentMethodDetailsCardMulticaptureStatusUnavailable
 	} else if len(pi.PaymentMethodTypes) == 1 {
-		// Of several allowed types the intent does not say which was used. The
-		// deadline is derived from the type: taking a card for Klarna would
-		// turn 7 days into 28.
+		// If several types are allowed, the intent does not say which was used.
+		// The assumed deadline depends on the type: a card has 7 days, Klarna
+		// has 28.
 		in.PaymentMethodType = identifierOrEmpty(pi.PaymentMethodTypes[0])
 	}
 	return in
 }
 
-// isValidIntent reports whether a decoded body is a PaymentIntent with all that
-// a hold needs.
+// isValidIntent reports whether a decoded body is a PaymentIntent with all
+// fields that a hold needs.
 func isValidIntent(pi *stripe.PaymentIntent) bool {
 	return pi.Object == "payment_intent" && hold.CheckPaymentIntentID(pi.ID) == nil &&
 		identifierOrEmpty(string(pi.Status)) != "" && isCurrencyCode(string(pi.Currency)) &&
 		pi.Amount >= 0 && pi.AmountCapturable >= 0 && pi.AmountReceived >= 0 && pi.Created > 0
 }
 
-// identifierOrEmpty returns s if it has the form of an identifier of Stripe's,
+// identifierOrEmpty returns s if it has the form of a Stripe identifier,
 // otherwise "".
 func identifierOrEmpty(s string) string {
 	if s == "" || len(s) > 40 || !isLowercase(s[0]) {

@@ -8,9 +8,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// listIntents reads one page of intents, newest first, with their charges and
-// reviews. A page with one unreadable intent is [hold.AnswerUnknown], because
-// the next page would pass over that intent.
+// listIntents retrieves one page of intents, newest first, with their charges
+// and reviews. A page with an invalid intent is [hold.AnswerUnknown], because
+// the next page would skip that intent.
 func (g *Gateway) listIntents(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.PaymentIntentListParams{
 		Expand: []*string{stripe.String("data.latest_charge"), stripe.String("data.review")},
@@ -30,8 +30,8 @@ func (g *Gateway) listIntents(ctx context.Context, c hold.Call) hold.Answer {
 	return a
 }
 
-// check sends the cheapest request that the permissions needed anyway allow.
-// Its answer says whether Stripe answers and accepts the key.
+// check sends the cheapest request that needs no other permission. Its answer
+// says whether Stripe is available and accepts the key.
 func (g *Gateway) check(ctx context.Context) hold.Answer {
 	p := &stripe.PaymentIntentListParams{}
 	p.Limit = stripe.Int64(1)
@@ -42,8 +42,8 @@ func (g *Gateway) check(ctx context.Context) hold.Answer {
 func (g *Gateway) sendList(
 	ctx context.Context, p *stripe.PaymentIntentListParams,
 ) (page hold.Page, a hold.Answer) {
-	p.Single = true // otherwise the iterator reads further pages, beyond the caller's budget
-	r := readRequest{maxBody: maxListBodyBytes}
+	p.Single = true // otherwise the iterator requests more pages, beyond the budget
+	r := requestInfo{maxBody: maxListBodyBytes}
 	a = g.sendAndClassify(ctx, r, func(ctx context.Context) (bool, error) {
 		p.Context = ctx
 		it := g.paymentIntents.List(p)
@@ -52,7 +52,7 @@ func (g *Gateway) sendList(
 		}
 		l := it.PaymentIntentList()
 		if l.Data == nil || len(l.Data) > maxPageSize || l.HasMore && len(l.Data) == 0 {
-			return false, nil // an empty page with more after it would never end
+			return false, nil // has_more on an empty page would never end
 		}
 		page = hold.Page{Intents: make([]hold.Intent, 0, len(l.Data)), More: l.HasMore}
 		for _, pi := range l.Data {

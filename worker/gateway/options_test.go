@@ -26,14 +26,14 @@ func TestNew_ValidatesOptions(t *testing.T) {
 		{base(testAPIKey, "https://proxy.example/stripe/v1"), ""},
 		{base(live, "http://127.0.0.1:12111"), ""},
 		{base(live, "http://localhost:12111"), ""},
-		{gateway.Options{}, "is empty"},
+		{gateway.Options{}, "empty Stripe key"},
 		{gateway.Options{APIKey: "pk_test_51GatewayTestsOnly"}, "publishable"},
 		{gateway.Options{APIKey: testAPIKey + "\n"}, "white space"},
 		{gateway.Options{APIKey: "whsec_51GatewayTestsOnly"}, "webhook"},
 		{gateway.Options{APIKey: testIntentID + "_secret_51GatewayTestsOnly"}, "client secret"},
-		{gateway.Options{APIKey: "sk_51GatewayTestsOnly"}, "cut short"},
-		{gateway.Options{APIKey: "sk_test_"}, "cut short"},
-		{gateway.Options{APIKey: "sk_test_51Gateway\r\nTestsOnly"}, "cut short"},
+		{gateway.Options{APIKey: "sk_51GatewayTestsOnly"}, "truncated"},
+		{gateway.Options{APIKey: "sk_test_"}, "truncated"},
+		{gateway.Options{APIKey: "sk_test_51Gateway\r\nTestsOnly"}, "truncated"},
 		{gateway.Options{APIKey: "51GatewayTestsOnly"}, "unknown form"},
 		{base(live, "http://proxy.example"), "unencrypted"},
 		{base(testAPIKey, "api.stripe.com"), "want the form of"},
@@ -71,7 +71,8 @@ func TestAPIKey_NeverPrinted(t *testing.T) {
 		t.Fatal(err)
 	}
 	texts := []string{string(asJSON), o.APIKey.String(), o.APIKey.GoString()}
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%T %[1]v", "%10.3s"} {
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X",
+		"%d", "%T %[1]v", "%10.3s"} {
 		for _, v := range []any{o.APIKey, &o.APIKey, o, &o, g, *g} {
 			texts = append(texts, fmt.Sprintf(verb, v))
 		}

@@ -10,26 +10,26 @@ import (
 
 const withheldPlaceholder = "[withheld]"
 
-// maxScrubBytes bounds how much of a text from outside is searched. A message
-// is cut to [hold.MaxNoteBytes] afterwards.
+// maxScrubBytes is the length to which a text is truncated before it is
+// searched for secrets. A message is then truncated to [hold.MaxNoteBytes].
 const maxScrubBytes = 16 << 10
 
 var (
-	// Keys of all kinds, webhook secrets, client secrets, and what follows the
-	// word client_secret. The patterns are narrow, because the caller's
-	// metadata is searched too, and an article "SK_1002" is no key.
+	// secretPattern matches API keys, webhook secrets, client secrets, and the
+	// value after the word client_secret. It is narrow, because it is also
+	// applied to metadata: an article number such as "SK_1002" is not a key.
 	secretPattern = regexp.MustCompile(`[A-Za-z0-9_]*_secret_[A-Za-z0-9_%-]*` +
 		`|\b(?:sk|rk|pk|ek|uk)_(?:test|live)_[A-Za-z0-9_*.…-]*` +
 		`|whsec_[A-Za-z0-9+/=_-]*` +
 		`|client_secret["'=:\s%]+[^\s"',;&}]+`)
-	// Numbers as long as a card's, grouped or not. An amount has at most 12
-	// digits, a Unix time 10.
+	// cardNumberPattern matches numbers as long as a card's, grouped or not. An
+	// amount has at most 12 digits, a Unix time has 10.
 	cardNumberPattern = regexp.MustCompile(`\d(?:[ -]?\d){12,18}`)
 	errorCodePattern  = boundedPattern{regexp.MustCompile(`^[a-z][a-z0-9_]*$`), 64}
 )
 
-// boundedPattern is a pattern and the most bytes that a match has. A bound
-// within the expression would cost memory: regexp compiles one step for each
+// boundedPattern is a pattern with a maximum length in bytes. A bound in the
+// expression would cost memory, because regexp compiles one step for each
 // repetition.
 type boundedPattern struct {
 	re     *regexp.Regexp
@@ -38,11 +38,10 @@ type boundedPattern struct {
 
 func (p boundedPattern) matches(s string) bool { return len(s) <= p.maxLen && p.re.MatchString(s) }
 
-// scrubber removes secrets from texts from outside. It is the second line of
-// defense. The first is that only Stripe's error message, code and decline code
-// are taken from an error.
+// scrubber removes secrets from texts of Stripe. It is a second defense: the
+// gateway reads only the message, the code and the decline code of an error.
 type scrubber struct {
-	apiKey *string // behind a pointer, which no verb of fmt follows
+	apiKey *string // a pointer, so that fmt does not print the key
 }
 
 func newScrubber(k APIKey) *scrubber {
@@ -50,16 +49,17 @@ func newScrubber(k APIKey) *scrubber {
 	return &scrubber{apiKey: &s}
 }
 
-// redactSecrets replaces what has the form of a secret.
+// redactSecrets replaces the API key and texts that have the form of a secret.
 func (s *scrubber) redactSecrets(text string) string {
-	if !strings.Contains(text, "_") { // every secret has one
+	if !strings.Contains(text, "_") { // every secret has an underscore
 		return text
 	}
 	text = strings.ReplaceAll(text, *s.apiKey, withheldPlaceholder)
 	return secretPattern.ReplaceAllString(text, withheldPlaceholder)
 }
 
-// redactMessage makes a text from outside fit for a log line.
+// redactMessage returns a text without secrets, card numbers and control
+// characters, truncated for a log line.
 func (s *scrubber) redactMessage(text string) string {
 	text = truncateUTF8(text, maxScrubBytes)
 	text = strings.Map(func(r rune) rune {
@@ -72,7 +72,7 @@ func (s *scrubber) redactMessage(text string) string {
 	return truncateUTF8(strings.TrimSpace(text), hold.MaxNoteBytes)
 }
 
-// validErrorCode returns c if it has the form of an error code and hides no
+// validErrorCode returns c if it has the form of an error code and contains no
 // secret, otherwise "".
 func (s *scrubber) validErrorCode(c string) string {
 	if !errorCodePattern.matches(c) || s.redactSecrets(c) != c {

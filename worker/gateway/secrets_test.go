@@ -50,19 +50,23 @@ func responsesWithSecrets() map[string]roundTripFunc {
 	const text = `"` + secretsInJSON + `"`
 	in := intentWithSecrets()
 	errorFields := `,"payment_intent":` + in + `,"param":` + text + `,"charge":` + text +
-		`,"request_log_url":` + text + `,"payment_method":{"id":` + text + `,"card":{"last4":"4242"}}` +
+		`,"request_log_url":` + text + `,"payment_method":{"id":` + text +
+		`,"card":{"last4":"4242"}}` +
 		`,"setup_intent":{"client_secret":"seti_1_secret_Zq8Ty"},"source":{"id":` + text + `,"object":"card"}`
 	headers := []string{
 		"Request-Id: req_" + textWithSecrets, "Content-Type: text/html; x=" + testAPIKey,
 		"Stripe-Should-Retry: " + textWithSecrets, "Idempotent-Replayed: " + textWithSecrets,
 	}
-	types := []string{invalidRequestType, "card_error", "idempotency_error", "api_error", secretsInJSON}
+	types := []string{invalidRequestType, "card_error", "idempotency_error",
+		"api_error", secretsInJSON}
 	codes := []string{
-		"", "payment_intent_unexpected_state", "amount_too_large", "resource_missing", "lock_timeout",
+		"", "payment_intent_unexpected_state", "amount_too_large",
+		"resource_missing", "lock_timeout",
 		secretsInJSON, "pi_1_secret_zq8ty",
 	}
 	all := map[string]roundTripFunc{}
-	for _, status := range []int{200, 204, 302, 400, 401, 402, 403, 404, 408, 409, 424, 429, 500, 502, 503} {
+	for _, status := range []int{200, 204, 302, 400, 401, 402, 403, 404, 408, 409,
+		424, 429, 500, 502, 503} {
 		add := func(name, body string) {
 			all[fmt.Sprintf("%d %s", status, name)] = respondWith(status, body, headers...)
 		}
@@ -181,14 +185,17 @@ func captureOutput(t *testing.T, f func()) string {
 
 // TestScrubber_KeepsHarmlessText keeps what an operator needs.
 func TestScrubber_KeepsHarmlessText(t *testing.T) {
-	wrongMode := "No such payment_intent: '" + testIntentID + "'; a similar object exists in live mode, " +
+	wrongMode := "No such payment_intent: '" + testIntentID +
+		"'; a similar object exists in live mode, " +
 		"but a test mode key was used to make this request."
 	const amount = "Amount 999999999999 idr at 1764000000 is too much."
 	for _, tt := range []struct{ in, want string }{
 		{wrongMode, wrongMode},
-		{"Invalid API Key provided: sk_test_****************Only", "Invalid API Key provided: [withheld]"},
+		{"Invalid API Key provided: sk_test_****************Only",
+			"Invalid API Key provided: [withheld]"},
 		{amount, amount},
-		{"Basic room, article SK_1002, task_secretary", "Basic room, article SK_1002, task_secretary"},
+		{"Basic room, article SK_1002, task_secretary",
+			"Basic room, article SK_1002, task_secretary"},
 		{strings.Repeat("é", 400), strings.Repeat("é", hold.MaxNoteBytes/2)},
 		{"a\nb", "a b"},
 	} {
@@ -204,7 +211,8 @@ func TestScrubber_KeepsHarmlessText(t *testing.T) {
 // FuzzDo_Response checks that every response gives an answer of a known kind,
 // without secrets, and that ok comes only with the intent that was asked for.
 func FuzzDo_Response(f *testing.F) {
-	declined := errorBody("card_error", "card_declined", `,"decline_code":"x","source":{"object":"card"}`)
+	declined := errorBody("card_error", "card_declined",
+		`,"decline_code":"x","source":{"object":"card"}`)
 	unexpected := errorBody(invalidRequestType, "payment_intent_unexpected_state",
 		`,"payment_intent":`+intentBody("canceled"))
 	f.Add(200, intentBody("succeeded"), "")
@@ -225,7 +233,8 @@ func FuzzDo_Response(f *testing.F) {
 			if a.Kind == hold.AnswerOK && (a.Intent == nil || a.Intent.ID != testIntentID) {
 				t.Errorf("%s: ok with %+v", op, a.Intent)
 			}
-			if len(a.Message) > hold.MaxNoteBytes || strings.Contains(fmt.Sprintf("%+v", a), testAPIKey) ||
+			if len(a.Message) > hold.MaxNoteBytes ||
+				strings.Contains(fmt.Sprintf("%+v", a), testAPIKey) ||
 				strings.Contains(a.Message, "panicked") {
 				t.Errorf("%s: %+v", op, a)
 			}

@@ -70,7 +70,8 @@ func (w *simEnv) countEffects(id string, kind stripesim.EffectKind) (n int) {
 }
 
 func TestSim_Capture(t *testing.T) {
-	runInSim(t, stripesim.Options{ConnectedAccounts: []string{testAccountID}}, func(t *testing.T, w *simEnv) {
+	o := stripesim.Options{ConnectedAccounts: []string{testAccountID}}
+	runInSim(t, o, func(t *testing.T, w *simEnv) {
 		id := w.createHold(stripesim.Hold{})
 		in := w.checkDo(hold.Call{Op: hold.OpRead, PaymentIntent: id}, hold.AnswerOK).Intent
 		if in.Status != hold.StatusRequiresCapture || in.AmountCapturable != 10000 ||
@@ -95,7 +96,8 @@ func TestSim_Capture(t *testing.T) {
 		if in == nil || in.Status != hold.StatusSucceeded || in.AmountReceived != 10000 {
 			t.Errorf("another key: %+v", in)
 		}
-		w.checkDo(hold.Call{Op: hold.OpCancel, PaymentIntent: id, Key: "late"}, hold.AnswerUnexpectedState)
+		w.checkDo(hold.Call{Op: hold.OpCancel, PaymentIntent: id, Key: "late"},
+			hold.AnswerUnexpectedState)
 		if n := w.countEffects(id, stripesim.EffectCaptured); n != 1 {
 			t.Errorf("%d captures", n)
 		}
@@ -103,17 +105,21 @@ func TestSim_Capture(t *testing.T) {
 		id = w.createHold(stripesim.Hold{})
 		capture = hold.Call{Op: hold.OpCapture, PaymentIntent: id, Amount: 2500, Key: "part"}
 		in = w.checkDo(capture, hold.AnswerOK).Intent
-		if in.Status != hold.StatusSucceeded || in.AmountReceived != 2500 || in.AmountCapturable != 0 {
+		if in.Status != hold.StatusSucceeded || in.AmountReceived != 2500 ||
+			in.AmountCapturable != 0 {
 			t.Errorf("part: %+v", in)
 		}
 
 		id = w.createHold(stripesim.Hold{})
-		capture = hold.Call{Op: hold.OpCapture, PaymentIntent: id, Amount: 10001, Key: "too-much"}
+		capture = hold.Call{Op: hold.OpCapture, PaymentIntent: id,
+			Amount: 10001, Key: "too-much"}
 		w.checkDo(capture, hold.AnswerAmountTooLarge)
-		w.checkDo(hold.Call{Op: hold.OpRead, PaymentIntent: "pi_3NobodyKnowsThis"}, hold.AnswerNotFound)
+		w.checkDo(hold.Call{Op: hold.OpRead, PaymentIntent: "pi_3DoesNotExist"},
+			hold.AnswerNotFound)
 
 		id = w.createHold(stripesim.Hold{
-			Amount: 4000, Currency: "eur", PaymentMethod: "pm_card_visa", Account: testAccountID,
+			Amount: 4000, Currency: "eur", PaymentMethod: "pm_card_visa",
+			Account: testAccountID,
 		})
 		capture = hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "wrong-account"}
 		w.checkDo(capture, hold.AnswerNotFound)
@@ -127,11 +133,14 @@ func TestSim_Capture(t *testing.T) {
 			t.Fatal(err)
 		}
 		in = w.checkDo(hold.Call{Op: hold.OpRead, PaymentIntent: id}, hold.AnswerOK).Intent
-		if in.Status != hold.StatusRequiresCapture || in.AmountReceived != 4000 || in.AmountCapturable != 6000 || in.SingleCapture {
+		if in.Status != hold.StatusRequiresCapture || in.AmountReceived != 4000 ||
+			in.AmountCapturable != 6000 || in.SingleCapture {
 			t.Errorf("captured in part by another system: %+v", in)
 		}
-		release := hold.Call{Op: hold.OpCapture, PaymentIntent: id, ReleaseRest: true, Key: "release"}
-		if in = w.checkDo(release, hold.AnswerOK).Intent; in.Status != hold.StatusSucceeded || in.AmountReceived != 4000 {
+		release := hold.Call{Op: hold.OpCapture, PaymentIntent: id,
+			ReleaseRest: true, Key: "release"}
+		if in = w.checkDo(release, hold.AnswerOK).Intent; in.Status != hold.StatusSucceeded ||
+			in.AmountReceived != 4000 {
 			t.Errorf("released: %+v", in)
 		}
 		read := hold.Call{Op: hold.OpRead, PaymentIntent: w.createHold(stripesim.Hold{})}
@@ -144,7 +153,8 @@ func TestSim_Capture(t *testing.T) {
 func TestSim_Cancel(t *testing.T) {
 	runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 		id := w.createHold(stripesim.Hold{})
-		in := w.checkDo(hold.Call{Op: hold.OpCancel, PaymentIntent: id, Key: "cancel"}, hold.AnswerOK).Intent
+		in := w.checkDo(hold.Call{Op: hold.OpCancel, PaymentIntent: id, Key: "cancel"},
+			hold.AnswerOK).Intent
 		if in.Status != hold.StatusCanceled || in.CancellationReason != "abandoned" {
 			t.Errorf("cancel: %+v", in)
 		}
@@ -163,12 +173,14 @@ func TestSim_LostReply(t *testing.T) {
 		hold.OpCapture: stripesim.EffectCaptured, hold.OpCancel: stripesim.EffectCanceled,
 	}
 	for _, kind := range []stripesim.FaultKind{
-		stripesim.FaultDropReply, stripesim.FaultBrokenBody, stripesim.FaultCutBody, stripesim.FaultHTMLAfter,
+		stripesim.FaultDropReply, stripesim.FaultBrokenBody, stripesim.FaultCutBody,
+		stripesim.FaultHTMLAfter,
 	} {
 		for op, effect := range effects {
 			runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 				id := w.createHold(stripesim.Hold{})
-				w.addFault(stripesim.FaultRule{Intent: id, Nth: 1, Fault: stripesim.Fault{Kind: kind}})
+				w.addFault(stripesim.FaultRule{Intent: id, Nth: 1,
+					Fault: stripesim.Fault{Kind: kind}})
 				c := hold.Call{Op: op, PaymentIntent: id, Key: "k"}
 				w.checkDo(c, hold.AnswerUnknown)
 				if a := w.checkDo(c, hold.AnswerOK); !a.Replayed {
@@ -186,7 +198,8 @@ func TestSim_LostReply(t *testing.T) {
 // it.
 func TestSim_LostRequest(t *testing.T) {
 	for _, kind := range []stripesim.FaultKind{
-		stripesim.FaultDropRequest, stripesim.FaultHTML, stripesim.FaultUnavailable, stripesim.FaultFailedDependency,
+		stripesim.FaultDropRequest, stripesim.FaultHTML, stripesim.FaultUnavailable,
+		stripesim.FaultFailedDependency,
 	} {
 		runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 			id := w.createHold(stripesim.Hold{})
@@ -204,12 +217,14 @@ func TestSim_LostRequest(t *testing.T) {
 // or not. Only a read tells.
 func TestSim_StoredServerError(t *testing.T) {
 	for kind, want := range map[stripesim.FaultKind]hold.Status{
-		stripesim.FaultErrorAfter: hold.StatusSucceeded, stripesim.FaultErrorBefore: hold.StatusRequiresCapture,
+		stripesim.FaultErrorAfter:  hold.StatusSucceeded,
+		stripesim.FaultErrorBefore: hold.StatusRequiresCapture,
 	} {
 		runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 			id := w.createHold(stripesim.Hold{})
 			fault := stripesim.Fault{Kind: kind}
-			w.addFault(stripesim.FaultRule{Class: stripesim.ClassCapture, Intent: id, Nth: 1, Fault: fault})
+			w.addFault(stripesim.FaultRule{Class: stripesim.ClassCapture,
+				Intent: id, Nth: 1, Fault: fault})
 			c := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k"}
 			w.checkDo(c, hold.AnswerUnknown)
 			for range 2 {
@@ -249,7 +264,8 @@ func TestSim_ErrorsNotStoredForKey(t *testing.T) {
 func TestSim_ConcurrentCalls(t *testing.T) {
 	runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 		id := w.createHold(stripesim.Hold{})
-		w.addFault(stripesim.FaultRule{Intent: id, Nth: 1, Fault: stripesim.Fault{ServiceTime: 3 * time.Second}})
+		w.addFault(stripesim.FaultRule{Intent: id, Nth: 1,
+			Fault: stripesim.Fault{ServiceTime: 3 * time.Second}})
 		c := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k"}
 		first := make(chan hold.Answer)
 		go func() { first <- w.gateway.Do(context.Background(), c) }()
@@ -267,7 +283,8 @@ func TestSim_ConcurrentCalls(t *testing.T) {
 func TestSim_Timeout(t *testing.T) {
 	runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 		id := w.createHold(stripesim.Hold{})
-		w.addFault(stripesim.FaultRule{Intent: id, Nth: 1, Fault: stripesim.Fault{ReplyDelay: time.Minute}})
+		w.addFault(stripesim.FaultRule{Intent: id, Nth: 1,
+			Fault: stripesim.Fault{ReplyDelay: time.Minute}})
 		c := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k"}
 		start := time.Now()
 		w.checkDo(c, hold.AnswerUnknown)
@@ -370,7 +387,8 @@ func newServerEnv(t *testing.T) *simEnv {
 func TestSim_RealConnections(t *testing.T) {
 	w := newServerEnv(t)
 	for _, kind := range []stripesim.FaultKind{
-		stripesim.FaultDropRequest, stripesim.FaultDropReply, stripesim.FaultCutBody, stripesim.FaultBrokenBody,
+		stripesim.FaultDropRequest, stripesim.FaultDropReply, stripesim.FaultCutBody,
+		stripesim.FaultBrokenBody,
 	} {
 		id := w.createHold(stripesim.Hold{})
 		c := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k-" + id}
@@ -384,7 +402,8 @@ func TestSim_RealConnections(t *testing.T) {
 				t.Errorf("%s: %+v", kind, a)
 			}
 		}
-		if st, _ := w.sim.Intent(id); st.Received != 10000 || w.countEffects(id, stripesim.EffectCaptured) != 1 {
+		if st, _ := w.sim.Intent(id); st.Received != 10000 ||
+			w.countEffects(id, stripesim.EffectCaptured) != 1 {
 			t.Errorf("%s: %+v", kind, st)
 		}
 	}
@@ -402,11 +421,13 @@ func TestSim_RetransmittedByTransport(t *testing.T) {
 	lost := stripesim.Fault{Kind: stripesim.FaultDropReply}
 	locked := stripesim.Fault{Kind: stripesim.FaultLockTimeout}
 	w.addFault(stripesim.FaultRule{Intent: id, Class: stripesim.ClassCapture, Nth: 1, Fault: lost})
-	w.addFault(stripesim.FaultRule{Intent: id, Class: stripesim.ClassCapture, Times: 1, Fault: locked})
+	w.addFault(stripesim.FaultRule{Intent: id, Class: stripesim.ClassCapture,
+		Times: 1, Fault: locked})
 	capture := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Key: "k-" + id}
 	a := w.checkDo(capture, hold.AnswerLockTimeout)
 	if !a.Retransmitted || w.countEffects(id, stripesim.EffectCaptured) != 1 {
-		t.Errorf("retransmitted %v, captured %d times", a.Retransmitted, w.countEffects(id, stripesim.EffectCaptured))
+		t.Errorf("retransmitted %v, captured %d times", a.Retransmitted,
+			w.countEffects(id, stripesim.EffectCaptured))
 	}
 	if a := w.checkDo(capture, hold.AnswerOK); a.Retransmitted {
 		t.Error("an ordinary call passes for a retransmitted one")
@@ -421,7 +442,8 @@ func TestSim_UpdateMetadata(t *testing.T) {
 		})
 		update := func(key string, pairs map[string]string, want hold.AnswerKind) hold.Answer {
 			t.Helper()
-			return w.checkDo(hold.Call{Op: hold.OpUpdate, PaymentIntent: id, Metadata: pairs, Key: key}, want)
+			return w.checkDo(hold.Call{Op: hold.OpUpdate, PaymentIntent: id,
+				Metadata: pairs, Key: key}, want)
 		}
 		failOnce := func(kind stripesim.FaultKind) {
 			fault := stripesim.Fault{Kind: kind}

@@ -58,7 +58,8 @@ func TestDo_RequestsAcceptedByStripeMock(t *testing.T) {
 	})
 	terms := map[string]string{"holdd_capture_at": "2026-12-01T10:00:00Z", "holdd_paused": ""}
 	otherCard := hold.AuthorizeCall{
-		PaymentMethod: "pm_2", CVCToken: hold.NewSecret("cvctok_2"), ReturnURL: "https://hotel.example/",
+		PaymentMethod: "pm_2", CVCToken: hold.NewSecret("cvctok_2"),
+		ReturnURL: "https://hotel.example/",
 	}
 	present := hold.AuthorizeCall{Amount: 1, Currency: "eur", PaymentMethod: "pm_1"}
 	connected := func(c hold.Call) hold.Call {
@@ -82,11 +83,13 @@ func TestDo_RequestsAcceptedByStripeMock(t *testing.T) {
 		"update":                 updateWith(terms, "", "k"),
 		"update, account":        updateWith(map[string]string{"a": "b"}, testAccountID, "k"),
 		"list":                   {Op: hold.OpList},
-		"list, everything":       {Op: hold.OpList, Account: testAccountID, After: testIntentID, Limit: 20},
-		"check":                  {Op: hold.OpCheck},
+		"list, everything": {Op: hold.OpList, Account: testAccountID,
+			After: testIntentID, Limit: 20},
+		"check": {Op: hold.OpCheck},
 	} {
 		before := sent
-		if a := g.Do(t.Context(), call); a.Kind != hold.AnswerOK || a.HTTPStatus != 200 || a.RequestID == "" {
+		if a := g.Do(t.Context(), call); a.Kind != hold.AnswerOK ||
+			a.HTTPStatus != 200 || a.RequestID == "" {
 			t.Errorf("%s: %+v", name, a)
 		}
 		if sent != before+1 {

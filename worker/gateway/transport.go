@@ -18,35 +18,35 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Bounds for bodies, in bytes. A PaymentIntent with its charge has about 8 KiB,
-// a page of 100 about 800 KiB.
+// Maximum sizes of bodies. A PaymentIntent with its charge has about 8 KiB, a
+// page of 100 about 800 KiB.
 const (
 	maxBodyBytes     = 1 << 20
 	maxListBodyBytes = 4 << 20
 )
 
-// callTrace records what the transport saw of one call. stripe-go passes on
-// neither the headers of an answer that it cannot decode nor whether a request
-// was sent, and the classification needs both.
+// callTrace records the transport's view of one call. The classification needs
+// the headers of every response, and whether a request was sent. stripe-go
+// returns neither if it cannot decode the response.
 type callTrace struct {
 	maxBodyBytes int64
 	clientTrace  httptrace.ClientTrace
 
-	connsObtained     atomic.Int32 // with the first connection the request may have been sent
-	handedToTransport bool         // to a transport that may not report its connections
-	status            int          // 0 while there is no answer
+	connsObtained     atomic.Int32 // after the first connection, the request may have been sent
+	handedToTransport bool         // to a transport that does not report its connections
+	status            int          // 0 without a response
 	requestID         string
 	replayed          bool
 	shouldRetry       string // the header Stripe-Should-Retry
 	mediaType         string
-	bodyBuffer        *bytes.Buffer // keeps a good answer's body; nil leaves it to stripe-go
+	bodyBuffer        *bytes.Buffer // receives the body of a 200; nil: stripe-go reads it
 	bodyComplete      bool          // bodyBuffer has the whole body
 }
 
 type callTraceKey struct{}
 
-// withCallTrace puts a new trace on the context. maxBody bounds the answer's
-// body; 0 means maxBodyBytes.
+// withCallTrace adds a new trace to the context. maxBody is the maximum size of
+// the response's body; 0 means maxBodyBytes.
 func withCallTrace(ctx context.Context, maxBody int64) (context.Context, *callTrace) {
 	t := &callTrace{maxBodyBytes: cmp.Or(maxBody, maxBodyBytes)}
 	t.clientTrace.GotConn = func(httptrace.GotConnInfo) { t.connsObtained.Add(1) }
@@ -57,14 +57,17 @@ func withCallTrace(ctx context.Context, maxBody int64) (context.Context, *callTr
 func (t *callTrace) maybeSent() bool { return t.handedToTransport || t.connsObtained.Load() > 0 }
 
 // retransmitted reports whether the transport sent the request more than once.
-// An answer that Stripe gives before it looks at the idempotency key says
-// nothing about the earlier try then.
+// If so, a response that Stripe gives before it checks the idempotency key says
+// nothing about the first try.
 func (t *callTrace) retransmitted() bool { return t.connsObtained.Load() > 1 }
 
-// answer returns an answer of a kind with what the transport saw.
+// answer returns an answer of a kind with the values of the trace.
 func (t *callTrace) answer(k hold.AnswerKind) hold.Answer {
 	return hold.Answer{
-		Kind: k, HTTPStatus: t.status, RequestID: t.requestID, Replayed: t.replayed,
+		Kind:       k,
+		HTTPStatus: t.status,
+		RequestID:  t.requestID,
+		Replayed:   t.replayed,
 	}
 }
 
@@ -76,14 +79,14 @@ type tracingTransport struct {
 
 // RoundTrip sends the request and fills the trace.
 //
-// net/http sends a request that has an Idempotency-Key again by itself when a
-// kept-alive connection turns out to be dead. The last error may therefore be a
-// dial error although an earlier try was sent: only the count of connections
-// tells. And the answer may be a 429 to the second try while the first one
-// captures: [hold.Answer].Retransmitted says so.
+// If a kept-alive connection is dead, net/http sends a request that has an
+// Idempotency-Key again. The last error can therefore be a dial error although
+// an earlier try was sent, so the trace counts connections. The response can
+// also be a 429 to the second try while the first one captures. Then
+// [hold.Answer].Retransmitted is set.
 func (tt *tracingTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	t := req.Context().Value(callTraceKey{}).(*callTrace)
-	t.handedToTransport = !tt.nextReportsConns // first, in case the transport panics
+	t.handedToTransport = !tt.nextReportsConns // set first, because the transport may panic
 	res, err := tt.next.RoundTrip(req)
 	if err != nil {
 		if isDialError(err) {
@@ -112,12 +115,12 @@ func (tt *tracingTransport) RoundTrip(req *http.Request) (*http.Response, error)
 }
 
 var (
-	errNoResponse  = errors.New("the transport returned neither an answer nor an error")
-	errBodyTooLong = errors.New("longer than any of Stripe's")
+	errNoResponse  = errors.New("the transport returned neither a response nor an error")
+	errBodyTooLong = errors.New("it is longer than any response of Stripe")
 )
 
-// limitedBody is a body of at most remaining bytes. One byte more is an error
-// and not the end, because a cut body must not pass for a whole one.
+// limitedBody is a body of at most remaining bytes. A longer body is an error,
+// so that a truncated body is not read as a complete one.
 type limitedBody struct {
 	io.ReadCloser
 	remaining int64
@@ -142,8 +145,8 @@ func isDialError(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial" || errors.As(err, &dns)
 }
 
-// parseRequestID returns Stripe's id of the request, "" for anything else.
-// Headers come from outside just as bodies do.
+// parseRequestID returns the request id of Stripe, or "" if the header has
+// another form.
 func parseRequestID(h http.Header) string {
 	id := h.Get("Request-Id")
 	rest, ok := strings.CutPrefix(id, "req_")

@@ -45,8 +45,8 @@ func serveConns(t *testing.T, serve func(net.Conn)) (base string) {
 	return "http://" + l.Addr().String()
 }
 
-// readRequest reads one request and reports whether it could.
-func readRequest(r *bufio.Reader) bool {
+// requestInfo reads one request and reports whether it could.
+func requestInfo(r *bufio.Reader) bool {
 	req, err := http.ReadRequest(r)
 	if err != nil {
 		return false
@@ -79,23 +79,25 @@ func TestTransport_ConnectionFailures(t *testing.T) {
 		message    string
 		timeout    time.Duration // 0 means the default
 	}{
-		{"no listener", "http://" + dead.Addr().String(), hold.AnswerUnreachable, "connection refused", 0},
+		{"no listener", "http://" + dead.Addr().String(), hold.AnswerUnreachable,
+			"connection refused", 0},
 		{"closed at once", closed, hold.AnswerUnknown, "", 0},
 		{"closed after the request", serveConns(t, func(c net.Conn) {
-			readRequest(bufio.NewReader(c))
+			requestInfo(bufio.NewReader(c))
 		}), hold.AnswerUnknown, "", 0},
 		{"closed in the body", serveConns(t, func(c net.Conn) {
-			if readRequest(bufio.NewReader(c)) {
-				fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(ok), ok[:len(ok)/2])
+			if requestInfo(bufio.NewReader(c)) {
+				fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s",
+					len(ok), ok[:len(ok)/2])
 			}
 		}), hold.AnswerUnknown, "the connection broke before its end", 0},
 		{"not HTTP", serveConns(t, func(c net.Conn) {
-			if readRequest(bufio.NewReader(c)) {
+			if requestInfo(bufio.NewReader(c)) {
 				fmt.Fprintf(c, "SSH-2.0 %s %s_secret_abc\r\n\r\n", testAPIKey, testIntentID)
 			}
 		}), hold.AnswerUnknown, "not HTTP", 0},
 		{"endless headers", serveConns(t, func(c net.Conn) {
-			if readRequest(bufio.NewReader(c)) {
+			if requestInfo(bufio.NewReader(c)) {
 				fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nX: %s\r\n\r\n%s", strings.Repeat("x", 1<<20), ok)
 			}
 		}), hold.AnswerUnknown, "", 0},
@@ -105,17 +107,17 @@ func TestTransport_ConnectionFailures(t *testing.T) {
 			io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n")
 		}), "http", "https", 1), hold.AnswerUnreachable, "", 0},
 		{"502 HTML", serveConns(t, func(c net.Conn) {
-			for r := bufio.NewReader(c); readRequest(r); {
+			for r := bufio.NewReader(c); requestInfo(r); {
 				writeResponse(c, "502 Bad Gateway", "text/html", "<html>")
 			}
 		}), hold.AnswerUnknown, "502 Bad Gateway, body text/html", 0},
 		{"429 text", serveConns(t, func(c net.Conn) {
-			for r := bufio.NewReader(c); readRequest(r); {
+			for r := bufio.NewReader(c); requestInfo(r); {
 				writeResponse(c, "429 Too Many Requests", "text/plain", "slow down")
 			}
 		}), hold.AnswerRateLimited, "", 0},
 		{"good", serveConns(t, func(c net.Conn) {
-			for r := bufio.NewReader(c); readRequest(r); {
+			for r := bufio.NewReader(c); requestInfo(r); {
 				writeResponse(c, "200 OK", "application/json", ok)
 			}
 		}), hold.AnswerOK, "", 0},
@@ -128,7 +130,8 @@ func TestTransport_ConnectionFailures(t *testing.T) {
 				if a.Kind != tt.want || !strings.Contains(a.Message, tt.message) {
 					t.Errorf("%s: %s %q, want %s %q", op, a.Kind, a.Message, tt.want, tt.message)
 				}
-				if strings.Contains(a.Message, "_secret_") || strings.Contains(a.Message, testAPIKey) {
+				if strings.Contains(a.Message, "_secret_") ||
+					strings.Contains(a.Message, testAPIKey) {
 					t.Errorf("%s: %s", op, a.Message)
 				}
 			}
@@ -158,11 +161,11 @@ func TestTransport_StaleConnection(t *testing.T) {
 	base := serveConns(t, func(c net.Conn) {
 		first := conns.Add(1) == 1
 		r := bufio.NewReader(c)
-		if readRequest(r) {
+		if requestInfo(r) {
 			requests.Add(1)
 			writeResponse(c, "200 OK", "application/json", intentBody("succeeded"))
 		}
-		if first && readRequest(r) { // reads a second request and closes
+		if first && requestInfo(r) { // reads a second request and closes
 			requests.Add(1)
 		}
 	})
@@ -195,9 +198,9 @@ func TestTransport_StaleConnection(t *testing.T) {
 			defer c.Close()
 			l.Close() // no other connection
 			r := bufio.NewReader(c)
-			readRequest(r)
+			requestInfo(r)
 			writeResponse(c, "200 OK", "application/json", intentBody("requires_capture"))
-			readRequest(r)
+			requestInfo(r)
 		})
 		g := newGateway(t, gateway.Options{BaseURL: "http://" + l.Addr().String(), Transport: next})
 		if a := g.Do(t.Context(), callsByOp[hold.OpRead]); a.Kind != hold.AnswerOK {
@@ -223,7 +226,8 @@ func TestTransport_TimeoutWaitingForConnection(t *testing.T) {
 		io.WriteString(w, intentBody("succeeded"))
 	}))
 	defer s.Close()
-	g := newGateway(t, gateway.Options{BaseURL: s.URL, Transport: &http.Transport{MaxConnsPerHost: 1}})
+	g := newGateway(t, gateway.Options{BaseURL: s.URL,
+		Transport: &http.Transport{MaxConnsPerHost: 1}})
 	first := make(chan hold.Answer)
 	go func() { first <- g.Do(context.Background(), callsByOp[hold.OpCapture]) }()
 	<-arrived
@@ -245,15 +249,16 @@ func TestTransport_TimeoutWaitingForConnection(t *testing.T) {
 func TestTransport_CanceledAfterSending(t *testing.T) {
 	for _, h2 := range []bool{false, true} {
 		arrived := make(chan struct{})
-		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			io.Copy(io.Discard, r.Body)
-			if h2 != (r.ProtoMajor == 2) {
-				t.Errorf("spoken: %s", r.Proto)
-			}
-			arrived <- struct{}{}
-			<-r.Context().Done()
-			panic(http.ErrAbortHandler) // a 200 could still reach the caller
-		}))
+		s := httptest.NewUnstartedServer(
+			http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				io.Copy(io.Discard, r.Body)
+				if h2 != (r.ProtoMajor == 2) {
+					t.Errorf("spoken: %s", r.Proto)
+				}
+				arrived <- struct{}{}
+				<-r.Context().Done()
+				panic(http.ErrAbortHandler) // a 200 could still reach the caller
+			}))
 		s.EnableHTTP2 = h2
 		s.Config.ErrorLog = discardLogger()
 		s.StartTLS()
@@ -263,7 +268,8 @@ func TestTransport_CanceledAfterSending(t *testing.T) {
 		go func() { answer <- g.Do(ctx, callsByOp[hold.OpCapture]) }()
 		<-arrived
 		cancel()
-		if a := <-answer; a.Kind != hold.AnswerUnknown || a.Message != "no answer: the caller went away" {
+		if a := <-answer; a.Kind != hold.AnswerUnknown ||
+			a.Message != "no answer: the caller canceled" {
 			t.Errorf("HTTP/2 %t: %+v", h2, a)
 		}
 		s.Close()

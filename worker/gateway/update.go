@@ -10,13 +10,13 @@ import (
 )
 
 // updateMetadata sets pairs of an intent's metadata. An empty value removes its
-// pair, and pairs that the call does not name stay. The answer has the intent
-// as it is afterwards, with its charge.
+// pair. Other pairs do not change. The answer has the updated intent with its
+// charge.
 func (g *Gateway) updateMetadata(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.PaymentIntentParams{
 		Metadata: maps.Clone(c.Metadata), Expand: expandChargeAndReview(),
 	}
-	r := readRequest{intentID: c.PaymentIntent, mutation: true}
+	r := requestInfo{intentID: c.PaymentIntent, mutation: true}
 	return g.sendForIntent(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = requestParams(ctx, c.Account, c.Key)
 		return g.paymentIntents.Update(c.PaymentIntent, p)

@@ -20,8 +20,8 @@ const (
 	maxMetadataValueLen = 500
 )
 
-// validateCall returns why a call must not be sent, or "". It quotes no value:
-// an invalid id may well be a client secret.
+// validateCall returns the reason why a call is invalid, or "". It quotes no
+// id, because an invalid id may be a client secret.
 func validateCall(c *hold.Call) string {
 	switch c.Op {
 	case hold.OpCapture:
@@ -29,7 +29,7 @@ func validateCall(c *hold.Call) string {
 			return fmt.Sprintf("invalid capture amount %d: want 1 or more, 0 for all", c.Amount)
 		}
 		if c.ReleaseRest && c.Amount != 0 {
-			return "a capture that releases the rest takes no amount"
+			return "invalid capture amount: a capture that releases the rest has none"
 		}
 		return validateMutation(c)
 	case hold.OpCancel:
@@ -40,7 +40,7 @@ func validateCall(c *hold.Call) string {
 		return validateAuthorize(c)
 	case hold.OpConfirm:
 		if c.Authorize == nil {
-			return "the confirmation is missing"
+			return "missing parameters of the confirmation"
 		}
 		return validateMutation(c)
 	case hold.OpUpdate:
@@ -87,7 +87,7 @@ func validateIdempotencyKey(key string) string {
 	notVisible := func(r rune) bool { return r <= ' ' || r > '~' }
 	switch {
 	case key == "":
-		return "the idempotency key is missing: without one a retry could take the money twice"
+		return "missing idempotency key: a retry without one could capture twice"
 	case len(key) > maxIdempotencyKeyLen || strings.ContainsFunc(key, notVisible):
 		return fmt.Sprintf("invalid idempotency key: want 1 to %d visible ASCII characters",
 			maxIdempotencyKeyLen)
@@ -119,11 +119,11 @@ func validateList(c *hold.Call) string {
 	return validateAccount(c)
 }
 
-// validateMetadata checks pairs of metadata against Stripe's limits. A key with
-// brackets would name another parameter.
+// validateMetadata checks pairs of metadata against Stripe's limits. In a key,
+// brackets would make it another parameter.
 func validateMetadata(m map[string]string) string {
 	if len(m) > maxMetadataPairs {
-		return fmt.Sprintf("%d pairs of metadata: want at most %d", len(m), maxMetadataPairs)
+		return fmt.Sprintf("invalid metadata: %d pairs, want at most %d", len(m), maxMetadataPairs)
 	}
 	for k, v := range m {
 		if k == "" || !isTextOfAtMost(maxMetadataKeyLen, k) || strings.ContainsAny(k, "[]") {

@@ -31,13 +31,13 @@ const (
 type CapacityStore interface {
 	AcquireLock(ctx context.Context, what string, d time.Duration) (bool, error)
 	PromoteDue(ctx context.Context, promote bool, limit int) (hold.PromoteResult, error)
-	Counts(ctx context.Context) (hold.Counts, error)
+	CountHolds(ctx context.Context) (hold.Counts, error)
 	// DueHistogram counts the holds that fall due in each of n windows.
 	DueHistogram(ctx context.Context, from time.Time, step time.Duration, n int) ([]int64, error)
-	Page(
+	ReadPage(
 		ctx context.Context, set hold.SortedSet, after hold.Position, n int,
 	) ([]hold.ListedHold, time.Time, error)
-	PageLane(
+	ReadLanePage(
 		ctx context.Context, lane hold.Lane, after hold.Position, n int,
 	) ([]hold.ListedHold, error)
 	Partitions() int
@@ -109,7 +109,7 @@ type timeSpan struct{ from, until time.Duration }
 func (f *Forecaster) findQueue(
 	ctx context.Context, due *hold.PromoteResult,
 ) (span timeSpan, busy bool, err error) {
-	counts, err := f.store.Counts(ctx)
+	counts, err := f.store.CountHolds(ctx)
 	if err != nil {
 		return span, false, err
 	}
@@ -175,7 +175,7 @@ func (f *Forecaster) readQueue(
 	}
 	end := due.Now.Add(span.until)
 	for !q.full() {
-		page, _, err := f.store.Page(ctx, hold.SetScheduled, after, setPage)
+		page, _, err := f.store.ReadPage(ctx, hold.SetScheduled, after, setPage)
 		if err != nil {
 			return err
 		}
@@ -201,7 +201,7 @@ func (f *Forecaster) readLane(ctx context.Context, q *simulatedQueue, lane hold.
 		return nil
 	}
 	for after := (hold.Position{}); !q.full(); {
-		page, err := f.store.PageLane(ctx, lane, after, setPage)
+		page, err := f.store.ReadLanePage(ctx, lane, after, setPage)
 		if err != nil {
 			return fmt.Errorf("read a lane: %w", err)
 		}

@@ -81,7 +81,7 @@ type planBuilder struct {
 func (b *planBuilder) readSet(ctx context.Context, set hold.SortedSet) error {
 	after := hold.Position{}
 	for examined := 0; ; {
-		found, now, err := b.planner.store.Page(ctx, set, after, setPage)
+		found, now, err := b.planner.store.ReadPage(ctx, set, after, setPage)
 		if err != nil {
 			return b.planner.health.Unavailable(ctx, "plan", err)
 		}

@@ -40,7 +40,7 @@ const (
 type Store interface {
 	Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
 	// Page returns up to n holds of a set that come after a position.
-	Page(
+	ReadPage(
 		ctx context.Context, set hold.SortedSet, after hold.Position, n int,
 	) ([]hold.ListedHold, time.Time, error)
 }
@@ -110,7 +110,7 @@ func (r *Reader) List(ctx context.Context, q Query) (Page, error) {
 	page := Page{Now: r.clock.Now()}
 	for examined := 0; ; {
 		n := min(limit, maxExamined-examined)
-		found, now, err := r.store.Page(ctx, at.Set, at.Position, n)
+		found, now, err := r.store.ReadPage(ctx, at.Set, at.Position, n)
 		if err != nil {
 			return Page{}, r.health.Unavailable(ctx, "list holds", err)
 		}

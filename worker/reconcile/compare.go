@@ -188,7 +188,7 @@ func (c *comparison) eachOpenHold(
 ) error {
 	after := hold.Position{}
 	for range maxSetPages {
-		page, now, err := c.stores.Schedule.Page(ctx, hold.SetExpiring, after, setPageSize)
+		page, now, err := c.stores.Schedule.ReadPage(ctx, hold.SetExpiring, after, setPageSize)
 		if err != nil {
 			return fmt.Errorf("read the schedule: %w", err)
 		}

@@ -41,9 +41,9 @@ var (
 type ScheduleStore interface {
 	Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
 	// Page returns up to n holds of a set that come after a position.
-	Page(ctx context.Context, set hold.SortedSet, after hold.Position, n int) (
+	ReadPage(ctx context.Context, set hold.SortedSet, after hold.Position, n int) (
 		[]hold.ListedHold, time.Time, error)
-	Counts(ctx context.Context) (hold.Counts, error)
+	CountHolds(ctx context.Context) (hold.Counts, error)
 }
 
 // AccountStore shares the known accounts of all replicas, and knows whether

@@ -15,7 +15,7 @@ const maxUnansweredReads = 2 * maxConcurrentReads
 // compareUnlisted reads the open holds that no list contained: their intents
 // are older than the lists reach, or gone.
 func (c *comparison) compareUnlisted(ctx context.Context) error {
-	counts, err := c.stores.Schedule.Counts(ctx)
+	counts, err := c.stores.Schedule.CountHolds(ctx)
 	if err != nil {
 		return fmt.Errorf("count holds: %w", err)
 	}

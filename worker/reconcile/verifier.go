@@ -36,7 +36,7 @@ type UnverifiedStore interface {
 type VerifierCaller interface {
 	// DoWithin reserves a request, waiting at most maxWait for the budget, and
 	// sends the call. An error means that nothing was sent.
-	DoWithin(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
+	ReserveAndDo(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
 	// DoEach sends calls as the budget allows and hands each answer to done,
 	// concurrently. It returns the positions of the calls that were not sent.
 	DoEach(ctx context.Context, calls []hold.Call, b execute.Batch,
@@ -125,7 +125,7 @@ func (v *Verifier) verifyByList(ctx context.Context, account string, holds []hol
 	}
 	list := hold.Call{Op: hold.OpList, Account: account, Limit: listPageSize}
 	for range maxVerifyPages {
-		a, err := v.caller.DoWithin(ctx, list, 0)
+		a, err := v.caller.ReserveAndDo(ctx, list, 0)
 		if err != nil || a.Kind != hold.AnswerOK || a.Page == nil || len(a.Page.Intents) == 0 {
 			break
 		}

@@ -242,7 +242,7 @@ func (r *replica) mustCommit(before *hold.Hold, d hold.Decision) {
 // retrieve reads an intent at Stripe.
 func (r *replica) retrieve(id, account string) *hold.Intent {
 	r.w.t.Helper()
-	a, err := r.caller.DoWithin(r.w.ctx, hold.Call{Op: hold.OpRead, PaymentIntent: id, Account: account}, time.Minute)
+	a, err := r.caller.ReserveAndDo(r.w.ctx, hold.Call{Op: hold.OpRead, PaymentIntent: id, Account: account}, time.Minute)
 	if err != nil || a.Kind != hold.AnswerOK {
 		r.w.t.Fatal(a, err)
 	}

@@ -41,7 +41,7 @@ type Options struct {
 }
 
 // ErrSetting is wrapped by errors of [Run] that only another setting fixes.
-var ErrSetting = store.ErrSetting
+var ErrSetting = store.ErrInvalidSetting
 
 const (
 	startTimeout       = 15 * time.Second // for the store's checks of Redis

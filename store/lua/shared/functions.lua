@@ -1,6 +1,6 @@
--- Locals that scripts share. definitions.go puts those that a script names before the script. The names
--- in capitals are constants that Go defines; those of a record are in record.go. Blocks are
--- separated by empty lines.
+-- Functions that the scripts share. definitions.go puts each before the scripts
+-- that name it. Go defines the constants in capitals; record.go has those of a
+-- record. An empty line separates two functions.
 
 -- A local is faster than a field of the global string.
 local byte = string.byte
@@ -15,14 +15,14 @@ local function now_ms()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
--- number48 reads 6 bytes of s, big endian.
-local function number48(s, from)
+-- decode_uint48 returns the number in 6 bytes of s, big endian.
+local function decode_uint48(s, from)
   local b1, b2, b3, b4, b5, b6 = byte(s, from, from + 5)
   return ((((b1 * 256 + b2) * 256 + b3) * 256 + b4) * 256 + b5) * 256 + b6
 end
 
--- bytes48 returns a number as 6 bytes, big endian.
-local function bytes48(n)
+-- encode_uint48 returns n as 6 bytes, big endian.
+local function encode_uint48(n)
   local b6 = n % 256; n = (n - b6) / 256
   local b5 = n % 256; n = (n - b5) / 256
   local b4 = n % 256; n = (n - b4) / 256
@@ -31,18 +31,19 @@ local function bytes48(n)
   return char(n, b2, b3, b4, b5, b6)
 end
 
--- is_final says whether no script may queue a hold in this state. That includes a state of a later
--- release.
+-- is_final reports whether a state is final, so that no script may queue the
+-- hold. States that only a later release has count as final.
 local function is_final(state)
   return state >= STATE_FIRST_FINAL
 end
 
--- has_header says whether a record is long enough for a header, in whatever encoding.
+-- has_header reports whether a record is long enough for a header, in any
+-- encoding.
 local function has_header(rec)
   return #rec >= HEADER_SIZE
 end
 
--- is_readable says whether this release understands the header of a record.
+-- is_readable reports whether this release can read the header of a record.
 local function is_readable(rec)
   return #rec >= HEADER_SIZE and byte(rec, ENCODING_AT) == ENCODING_VERSION
     and #rec >= HEADER_SIZE + byte(rec, ACCOUNT_SIZE_AT)
@@ -57,7 +58,7 @@ local function record_previous_state(rec)
   return byte(rec, PREVIOUS_STATE_AT)
 end
 
--- record_next_op returns 0 if nothing is planned for the hold.
+-- record_next_op returns 0 if the hold has no next operation.
 local function record_next_op(rec)
   return byte(rec, NEXT_OP_AT)
 end
@@ -68,17 +69,17 @@ local function record_version(rec)
 end
 
 local function record_version_number(rec)
-  return number48(rec, VERSION_FROM)
+  return decode_uint48(rec, VERSION_FROM)
 end
 
--- record_claimed_at returns the 6 bytes that say when the claim began.
+-- record_claimed_at returns the time at which the claim began, as 6 bytes.
 local function record_claimed_at(rec)
   return sub(rec, CLAIMED_AT_FROM, CLAIMED_AT_TO)
 end
 
 -- record_deadline returns the deadline in Unix milliseconds.
 local function record_deadline(rec)
-  return number48(rec, DEADLINE_FROM)
+  return decode_uint48(rec, DEADLINE_FROM)
 end
 
 -- record_lane returns the name of the lane for the hold's next operation.
@@ -88,9 +89,9 @@ local function record_lane(rec)
     .. sub(rec, HEADER_SIZE + 1, HEADER_SIZE + account_size)
 end
 
--- claimed_record returns the record of the same hold as a claim leaves it.
+-- claimed_record returns the record with the changes that a claim makes.
 local function claimed_record(rec, previous_state, version, claimed_at)
   return sub(rec, 1, STATE_AT - 1)
     .. char(STATE_WORKING, previous_state, byte(rec, NEXT_OP_AT))
-    .. bytes48(version) .. claimed_at .. sub(rec, DEADLINE_FROM)
+    .. encode_uint48(version) .. claimed_at .. sub(rec, DEADLINE_FROM)
 end
