@@ -89,7 +89,7 @@ func TestCLI_Commands(t *testing.T) {
 	d.runCommand(0, []string{"reschedule", "BK-1", "--capture-amount", "7500", "--capture-at", "+24h"}, "75.00 EUR of 100.00 EUR scheduled")
 	d.runCommand(0, []string{"pause", "BK-1"}, "paused")
 	d.runCommand(0, []string{"pause", "BK-2"}, "paused")
-	d.runCommand(5, []string{"pause", "BK-2"}, "paused already")
+	d.runCommand(5, []string{"pause", "BK-2"}, "already paused")
 	d.runCommand(0, []string{"resume", "BK-2"}, "scheduled: cancel")
 	d.runCommand(5, []string{"capture", "BK-1", "--yes"}, "is paused")
 	d.runCommand(2, []string{"capture", "BK-3"}, "add --yes")
