@@ -5,87 +5,121 @@ import (
 	"os"
 )
 
-// check looks at settings that only make sense together. It keeps quiet about
-// those that couldn't be read.
+// combinationRules check settings that depend on each other. Each returns
+// without effect if one of its settings is invalid.
+var combinationRules = []func(*loader, *Settings){
+	requireStripeKey, checkStripeAddress, checkCallTimeout, checkTokens, checkCallback,
+	warnAboutPasswordFlag, warnAboutThresholds,
+}
 
 func (l *loader) checkCombinations() {
-	s := l.settings
-	ok := func(keys ...string) bool {
-		for _, k := range keys {
-			if l.invalid[k] {
-				return false
-			}
-		}
-		return true
+	for _, check := range combinationRules {
+		check(l, l.settings)
 	}
-	if !s.StripeAPIKey.IsSet() && ok("stripe_api_key", "stripe_api_key_file") {
+}
+
+// anyInvalid reports whether one of the settings is invalid.
+func (l *loader) anyInvalid(keys ...string) bool {
+	for _, k := range keys {
+		if l.invalid[k] {
+			return true
+		}
+	}
+	return false
+}
+
+func requireStripeKey(l *loader, s *Settings) {
+	if !s.StripeAPIKey.IsSet() && !l.anyInvalid("stripe_api_key", "stripe_api_key_file") {
 		l.addProblem("stripe_api_key",
-			"is not set: give STRIPE_API_KEY, or a file with the key as STRIPE_API_KEY_FILE or stripe_api_key_file")
+			"missing: set STRIPE_API_KEY, or set STRIPE_API_KEY_FILE or "+
+				"stripe_api_key_file to a file with the key")
 	}
-	if ok("stripe_api_key", "stripe_api_base") && s.Livemode() {
-		base, _ := url.Parse(s.StripeAPIBase)
-		if base.Scheme != "https" {
-			l.addProblem("stripe_api_base",
-				"is not https, and the Stripe key is a live one, which would be sent in the clear: use https, or a test key")
-		} else if base.Host != "api.stripe.com" {
-			l.addWarning(
-				"stripe_api_base sends a live Stripe key to %s, which is not Stripe's own address",
-				base.Host)
-		}
+}
+
+func checkStripeAddress(l *loader, s *Settings) {
+	const key = "stripe_api_base"
+	if l.anyInvalid(key) {
+		return
 	}
-	if ok("call_timeout", "lease") && s.CallTimeout >= s.Lease/2 {
-		l.addProblem("call_timeout",
-			"is %s and has to be less than half of lease, which is %s, so that a claim can't run out during a call: shorten it or lengthen lease",
+	base, _ := url.Parse(s.StripeAPIBase) // parsed before
+	live := s.Livemode() && !l.invalid["stripe_api_key"]
+	switch {
+	case live && base.Scheme != "https":
+		l.addProblem(key, "would send a live Stripe key unencrypted: use https, or a test key")
+	case base.RawQuery != "" || base.Path != "":
+		l.addProblem(key, "invalid URL: want scheme and host alone, such as https://api.stripe.com")
+	case live && base.Host != "api.stripe.com":
+		l.addWarning("%s: sends a live Stripe key to %s, which is not Stripe's address", key,
+			base.Host)
+	}
+}
+
+func checkCallTimeout(l *loader, s *Settings) {
+	if !l.anyInvalid("call_timeout", "lease") && s.CallTimeout >= s.Lease/2 {
+		l.addProblem("call_timeout", "%s is not less than half of lease (%s), so a claim could "+
+			"expire during a call: shorten call_timeout or lengthen lease",
 			FormatDuration(s.CallTimeout), FormatDuration(s.Lease))
 	}
-	if ok("shutdown_grace", "call_timeout") && s.ShutdownGrace < s.CallTimeout {
-		l.addWarning(
-			"shutdown_grace is %s, less than call_timeout (%s): a call in flight may be cut off when holdd stops, and is then settled by reading it back",
+	if !l.anyInvalid("shutdown_grace", "call_timeout") && s.ShutdownGrace < s.CallTimeout {
+		l.addWarning("shutdown_grace: %s is less than call_timeout (%s): a call in flight may be "+
+			"cut off when holdd stops, and is then settled by a read",
 			FormatDuration(s.ShutdownGrace), FormatDuration(s.CallTimeout))
 	}
-	if ok("listen", "tokens_file") && !s.ListensOnLoopback() && s.TokensFile == "" {
-		l.addProblem("listen",
-			"is %s, which others can reach, and there is no tokens_file: give one, or listen on 127.0.0.1 or unix:///path", s.Listen)
+}
+
+func checkTokens(l *loader, s *Settings) {
+	const key = "tokens_file"
+	if l.anyInvalid(key) {
+		return
 	}
-	if s.TokensFile != "" && ok("tokens_file") {
-		if info, err := os.Stat(s.TokensFile); err != nil {
-			l.addProblem("tokens_file", "names %s, which can't be read: %s",
-				s.TokensFile, fileErrorReason(err))
-		} else if info.IsDir() {
-			l.addProblem("tokens_file", "names %s, which is a directory", s.TokensFile)
-		} else {
-			l.warnIfWorldReadable("tokens_file", s.TokensFile, info)
+	if s.TokensFile == "" {
+		if !l.anyInvalid("listen") && !s.ListensOnLoopback() {
+			l.addProblem("listen", "other machines can reach %s, and tokens_file is not set: set "+
+				"tokens_file, or listen on 127.0.0.1 or unix:///path", s.Listen)
 		}
+		return
 	}
-	if ok("callback_url", "callback_secret", "callback_secret_file") {
-		switch {
-		case s.CallbackURL != "" && !s.CallbackSecret.IsSet():
-			l.addProblem("callback_url",
-				"is given without callback_secret, so that nobody could tell holdd's events from forged ones: give HOLDD_CALLBACK_SECRET or callback_secret_file")
-		case s.CallbackURL == "" && s.CallbackSecret.IsSet():
-			l.addProblem("callback_secret", "is given without callback_url: give both, or neither")
-		}
+	info, err := os.Stat(s.TokensFile)
+	switch {
+	case err != nil:
+		l.addProblem(key, "cannot read %s: %s", s.TokensFile, fileErrorReason(err))
+	case info.IsDir():
+		l.addProblem(key, "cannot read %s: it is a directory", s.TokensFile)
+	default:
+		l.warnIfWorldReadable(key, s.TokensFile, info)
 	}
-	if ok("stripe_api_base") {
-		if base, _ := url.Parse(s.StripeAPIBase); base.RawQuery != "" || base.Path != "" {
-			l.addProblem("stripe_api_base",
-				"has more than scheme and host: write it like https://api.stripe.com")
-		}
+}
+
+func checkCallback(l *loader, s *Settings) {
+	switch {
+	case l.anyInvalid("callback_url", "callback_secret", "callback_secret_file"):
+	case s.CallbackURL != "" && !s.CallbackSecret.IsSet():
+		l.addProblem("callback_url",
+			"callback_secret is not set, so the receiver could not verify "+
+				"events: set HOLDD_CALLBACK_SECRET or callback_secret_file")
+	case s.CallbackURL == "" && s.CallbackSecret.IsSet():
+		l.addProblem("callback_secret", "callback_url is not set: set both, or neither")
 	}
-	if src := s.sources["redis_url"]; src.kind == "flag" &&
-		maskPassword(s.RedisURL.Reveal()) != s.RedisURL.Reveal() {
-		l.addWarning(
-			"redis_url carries a password and was given as a flag, which other users of this machine can see: use REDIS_URL or the settings file")
+}
+
+func warnAboutPasswordFlag(l *loader, s *Settings) {
+	url := s.RedisURL.Reveal()
+	if s.sources["redis_url"].kind == "flag" && maskPassword(url) != url {
+		l.addWarning("redis_url: other users of this machine can see the password in a flag: " +
+			"use REDIS_URL or the settings file")
 	}
-	if !ok("alert_thresholds", "expiry_margin") {
+}
+
+func warnAboutThresholds(l *loader, s *Settings) {
+	if l.anyInvalid("alert_thresholds", "expiry_margin") {
 		return
 	}
 	for _, d := range s.AlertThresholds {
 		if d < s.ExpiryMargin {
-			l.addWarning(
-				"alert_thresholds has %s, which comes after expiry_margin (%s): holds that are captured or canceled at the margin are never warned about so late",
+			l.addWarning("alert_thresholds: %s is less than expiry_margin (%s): a hold that is "+
+				"captured or canceled at the margin gets no alert so late",
 				FormatDuration(d), FormatDuration(s.ExpiryMargin))
-			break
+			return
 		}
 	}
 }

@@ -114,7 +114,7 @@ func TestLoad_ReportsEveryProblem(t *testing.T) {
 	}
 }
 
-// What Show writes is itself a settings file that means the same, but for the
+// The output of Show is a settings file with the same settings, without the
 // secrets.
 func TestShow_RoundTrip(t *testing.T) {
 	first, err := config.Load(parseFlags(t, "--rate=7", "--schedule-capture=TZ=Europe/Paris */5 9-18 * * *"), []string{testStripeKeyEnv}, "")
@@ -141,7 +141,7 @@ func TestShow_RoundTrip(t *testing.T) {
 	}
 }
 
-// stripSources drops the sources.
+// stripSources removes the sources.
 func stripSources(shown string) string {
 	var b strings.Builder
 	for line := range strings.Lines(shown) {
@@ -242,7 +242,7 @@ func TestLoad_LayerPrecedence(t *testing.T) {
 	}
 }
 
-// A wrong value that a later layer overrides is of no concern: nothing uses it.
+// An invalid value that a later layer overrides is no problem.
 func TestLoad_IgnoresOverriddenValue(t *testing.T) {
 	if _, err := config.Load(parseFlags(t, "--rate=3"), []string{testStripeKeyEnv, "HOLDD_RATE=none"}, ""); err != nil {
 		t.Error(err)
@@ -266,46 +266,46 @@ func TestLoad_SecretFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.StripeAPIKey.Reveal() != "sk_live_abc123" || !s.Livemode() {
-		t.Error("the key was not trimmed, or is not seen as live")
+		t.Error("the key was not trimmed, or has the wrong mode")
 	}
 	if len(s.Warnings()) > 0 {
-		t.Errorf("warned about a file that is well kept: %q", s.Warnings())
+		t.Errorf("warned about a private file: %q", s.Warnings())
 	}
 	s, err = load(write("world", "sk_test_abc", 0o644))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w := s.Warnings(); len(w) != 1 || !strings.Contains(w[0], "everyone on this machine can read: chmod 600") {
+	if w := s.Warnings(); len(w) != 1 || !strings.Contains(w[0], "all users of this machine can read ") {
 		t.Errorf("warnings: %q", w)
 	}
 	for name, want := range map[string]string{
-		write("empty", " \n", 0o600):                    "which is empty",
-		write("lines", "sk_test_a\nb\n", 0o600):         "which has several lines",
-		write("pk", "pk_test_topsecret", 0o600):         "which is a publishable key",
-		write("short", "sk_test_", 0o600):               "which is cut short",
-		write("chars", "sk_test_topsecret!", 0o600):     "which is cut short",
-		write("junk", "topsecret", 0o600):               "which is no Stripe key",
-		write("big", strings.Repeat("k", 70000), 0o600): "which is no file of up to 64 KiB",
-		dir:                          "which is no file",
-		filepath.Join(dir, "absent"): "which can't be read: no such file",
+		write("empty", " \n", 0o600):                    ": the file is empty",
+		write("lines", "sk_test_a\nb\n", 0o600):         ": the file has several lines",
+		write("pk", "pk_test_topsecret", 0o600):         ": a publishable key",
+		write("short", "sk_test_", 0o600):               ": invalid key, cut off",
+		write("chars", "sk_test_topsecret!", 0o600):     ": invalid key, cut off",
+		write("junk", "topsecret", 0o600):               ": invalid key: want",
+		write("big", strings.Repeat("k", 70000), 0o600): ": want a file of at most 64 KiB",
+		dir:                          ": want a file",
+		filepath.Join(dir, "absent"): ": cannot read: no such file",
 	} {
 		_, err := load(name)
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "STRIPE_API_KEY_FILE") {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
 		if err != nil && (strings.Contains(err.Error(), "topsecret") || strings.Contains(err.Error(), "\n")) {
-			t.Errorf("%s: too much is told: %v", name, err)
+			t.Errorf("%s: the message has a secret or several lines: %v", name, err)
 		}
 	}
 }
 
 func TestLoad_MissingSettingsFile(t *testing.T) {
 	_, err := config.Load(nil, []string{testStripeKeyEnv}, "testdata/absent.yaml")
-	if want := "settings file can't be read: no such file or directory (testdata/absent.yaml)"; err == nil || err.Error() != want {
+	if want := "settings file: cannot read: no such file or directory (testdata/absent.yaml)"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %q", err, want)
 	}
 	_, err = config.Load(nil, []string{testStripeKeyEnv}, t.TempDir())
-	if err == nil || !strings.Contains(err.Error(), "give --config the path of a YAML file") {
+	if err == nil || !strings.Contains(err.Error(), "want --config to be a YAML file") {
 		t.Error(err)
 	}
 }
@@ -320,7 +320,7 @@ func TestLoad_Warnings(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := strings.Join(s.Warnings(), "\n")
-	for _, want := range []string{"holds secrets and others can read it", "redis_url carries a password", "shutdown_grace is 1s", "sends a live Stripe key to proxy.internal", "alert_thresholds has 30m"} {
+	for _, want := range []string{"has secrets and other users can read it", "redis_url: other users", "shutdown_grace: 1s", "sends a live Stripe key to proxy.internal", "alert_thresholds: 30m"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("no warning with %q in:\n%s", want, all)
 		}
@@ -340,7 +340,7 @@ func TestParseAndFormatDuration(t *testing.T) {
 	}
 	for _, in := range []string{"", "d", "5", "1.5d", "1d-1h", "1d5", "5x", "999999d", "1d1d"} {
 		if d, err := config.ParseDuration(in); err == nil {
-			t.Errorf("%q was taken as %v", in, d)
+			t.Errorf("%q was parsed as %v", in, d)
 		}
 	}
 	for want, d := range map[string]time.Duration{"90d": 90 * 24 * time.Hour, "72h": 72 * time.Hour, "1h30m": 90 * time.Minute, "30s": 30 * time.Second, "0s": 0, "10m": 10 * time.Minute, "20h": 20 * time.Hour} {
@@ -360,13 +360,13 @@ func TestLoad_ListenAndRedisAddresses(t *testing.T) {
 		}
 	}
 	for _, addr := range []string{":8420", "0.0.0.0:8420", "[::]:8420", "holdd.internal:8420", "10.0.0.1:8420"} {
-		if _, err := config.Load(parseFlags(t, "--listen="+addr), []string{testStripeKeyEnv}, ""); err == nil || !strings.Contains(err.Error(), "there is no tokens_file") {
+		if _, err := config.Load(parseFlags(t, "--listen="+addr), []string{testStripeKeyEnv}, ""); err == nil || !strings.Contains(err.Error(), "tokens_file is not set") {
 			t.Errorf("%s: %v", addr, err)
 		}
 	}
 	for _, addr := range []string{"8420", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:70000", "unix://run/h.sock", "unix:///" + strings.Repeat("x", 120)} {
 		if _, err := config.Load(parseFlags(t, "--listen="+addr), []string{testStripeKeyEnv}, ""); err == nil {
-			t.Errorf("%s was taken", addr)
+			t.Errorf("%s was accepted", addr)
 		}
 	}
 	for _, u := range []string{
@@ -379,7 +379,7 @@ func TestLoad_ListenAndRedisAddresses(t *testing.T) {
 	}
 	for _, u := range []string{"localhost:6379", "http://h", "redis://", "redis:///0", "unix://run/redis.sock", "redis://h/a b", "redis-socket:///x"} {
 		if _, err := config.Load(nil, []string{testStripeKeyEnv, "REDIS_URL=" + u}, ""); err == nil {
-			t.Errorf("%s was taken", u)
+			t.Errorf("%s was accepted", u)
 		}
 	}
 }

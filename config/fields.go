@@ -1,285 +1,266 @@
 package config
 
 import (
+	"cmp"
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// A field is all that is known of one setting.
+// field is one setting.
 type field struct {
 	key         string // in the file; the flag is the same with dashes
-	env         string
-	defaultText string // default as it would be written; "" is not set
-	usage       string // one line, for --help
-	noFlag      bool   // secrets: other users of a machine see flags
-	isBool      bool
-	split       func(string) []string // lists: how one text becomes many
-	parseInto   func(*Settings, []string) error
-	formatFrom  func(*Settings) []string
-	secret      bool // never repeat what was written
-	redact      bool // show says only that it is set
+	defaultText string // the default as written; "" is none
+	usage       string // for --help
+	env         string // "" for HOLDD_ and the key
+	secret      bool   // has no flag, and is never shown
+	value
 }
 
 func (f *field) flagName() string { return strings.ReplaceAll(f.key, "_", "-") }
 
+// envName returns the name of the setting's variable.
+func (f *field) envName() string {
+	if f.env != "" {
+		return f.env
+	}
+	return envPrefix + strings.ToUpper(f.key)
+}
+
+func (f *field) isBool() bool { return f.defaultText == "true" || f.defaultText == "false" }
+
+// value reads and writes one value of the settings.
+type value struct {
+	split  func(string) []string // splits the text of a list; nil for a single value
+	parse  func(texts []string) error
+	format func() []string
+}
+
 const day = 24 * time.Hour
 
-// fields is the table of all settings, in the order in which they are shown.
-var fields = []*field{
-	secretField("stripe_api_key", "STRIPE_API_KEY",
-		"secret or restricted key of the Stripe account", checkStripeKey,
-		func(s *Settings) *Secret { return &s.StripeAPIKey }),
-	fileField("stripe_api_key_file", "STRIPE_API_KEY_FILE", "file that holds the Stripe key",
-		func(s *Settings) *string { return &s.StripeAPIKeyFile }),
-	textField("stripe_api_base", "STRIPE_API_BASE", "https://api.stripe.com",
-		"where Stripe's API is", parseWebURL,
-		func(s *Settings) *string { return &s.StripeAPIBase }),
-	secretListField("stripe_webhook_secrets", "STRIPE_WEBHOOK_SECRETS",
-		"signing secrets of the webhook endpoint", splitComma, checkWebhookSecret,
-		func(s *Settings) *[]Secret { return &s.StripeWebhookSecrets }),
-	redisField("redis_url", "REDIS_URL", "redis://127.0.0.1:6379/0",
-		"where the holds are kept: redis:// rediss:// unix:// redis+sentinel:// rediss+sentinel:// redis+cluster:// rediss+cluster://"),
-	boolField("allow_unsafe_redis", "false",
-		"run on a Redis that may evict or keeps nothing on disk",
-		func(s *Settings) *bool { return &s.AllowUnsafeRedis }),
-
-	textField("listen", "", "127.0.0.1:8420", "address of the API: host:port, or unix:///path",
-		parseListenAddress,
-		func(s *Settings) *string { return &s.Listen }),
-	fileField("tokens_file", "",
-		"file with the tokens of the API's users; needed for any address but loopback",
-		func(s *Settings) *string { return &s.TokensFile }),
-
-	intField("partitions", "1", "parts the holds are spread over; fixed once there are holds", 1,
-		1024,
-		func(s *Settings) *int { return &s.Partitions }),
-	intField("concurrency", "64", "calls to Stripe at a time", 1, 4096,
-		func(s *Settings) *int { return &s.Concurrency }),
-	durationField("lease", "30s", "how long a claimed hold stays claimed when its replica dies",
-		5*time.Second, 10*time.Minute,
-		func(s *Settings) *time.Duration { return &s.Lease }),
-	durationField("call_timeout", "10s",
-		"time limit of one call to Stripe; less than half of lease", time.Second, 5*time.Minute,
-		func(s *Settings) *time.Duration { return &s.CallTimeout }),
-	intField("rate", "25", "captures and cancels a second, per account, over all replicas", 1,
-		100_000,
-		func(s *Settings) *int { return &s.Rate }),
-	intField("rate_read", "25", "reads a second, per account, over all replicas", 1, 100_000,
-		func(s *Settings) *int { return &s.RateRead }),
-	durationField("shutdown_grace", "20s",
-		"how long calls in flight may take to end when holdd is told to stop",
-		time.Second, 10*time.Minute,
-		func(s *Settings) *time.Duration { return &s.ShutdownGrace }),
-
-	durationField("expiry_margin", "1h",
-		"how long before its deadline an open hold's on_expiry is acted on", time.Minute, 7*day,
-		func(s *Settings) *time.Duration { return &s.ExpiryMargin }),
-	durationListField("alert_thresholds", "72h,24h,6h,1h",
-		"how long before a deadline to warn; once each", time.Minute, 30*day, 16,
-		func(s *Settings) *[]time.Duration { return &s.AlertThresholds }),
-	secretListField("notify_urls", "",
-		"chat, mail and pager addresses for alerts, such as slack://… or smtp://…; severity=critical in one's parameters sends it that alone", splitURLs, checkNotifyURL,
-		func(s *Settings) *[]Secret { return &s.NotifyURLs }),
-	textField("alert_time_zone", "", "UTC",
-		"time zone in which alerts write times, such as Europe/Paris", parseTimeZone,
-		func(s *Settings) *string { return &s.AlertTimeZone }),
-	textField("runbook_url", "", "https://github.com/holdd/holdd/blob/main/deploy/runbook.md",
-		"page that alerts link to, a section for each kind", parseWebURL,
-		func(s *Settings) *string { return &s.RunbookURL }),
-	secretField("ping_url", "",
-		"dead man's switch: called while this replica is healthy, with /fail behind it while it is not", checkPingURL,
-		func(s *Settings) *Secret { return &s.PingURL }),
-	textField("callback_url", "", "", "where events are posted, signed as Standard Webhooks",
-		parseWebURL,
-		func(s *Settings) *string { return &s.CallbackURL }),
-	choiceField("callback_severity", "all",
-		"all: every event is posted; info, warning, critical: those that are alerts of at least this severity", []string{"all", "info", "warning", "critical"},
-		func(s *Settings) *string { return &s.CallbackSeverity }),
-	secretField("callback_secret", "", "secret that signs the events: whsec_ and base64",
-		checkCallbackSecret,
-		func(s *Settings) *Secret { return &s.CallbackSecret }),
-	fileField("callback_secret_file", "", "file that holds the callback secret",
-		func(s *Settings) *string { return &s.CallbackSecretFile }),
-	boolField("mirror_terms", "true",
-		"write a hold's terms to its intent's metadata, so that a lost Redis can be rebuilt",
-		func(s *Settings) *bool { return &s.MirrorTerms }),
-	durationField("retention", "90d", "how long settled holds are kept", time.Hour, 3650*day,
-		func(s *Settings) *time.Duration { return &s.Retention }),
-	intField("events_max", "50000", "length at which a partition's event stream is trimmed", 100,
-		10_000_000,
-		func(s *Settings) *int { return &s.EventsMax }),
-
-	scheduleField("schedule_capture", "@every 1s",
-		"when to act on what is due; a window delays no deadline",
-		func(s *Settings) *string { return &s.ScheduleCapture }),
-	scheduleField("schedule_expiry", "@every 1s", "when to look at deadlines",
-		func(s *Settings) *string { return &s.ScheduleExpiry }),
-	scheduleField("schedule_reconcile", "@every 15m", "when to compare with Stripe",
-		func(s *Settings) *string { return &s.ScheduleReconcile }),
-	scheduleField("schedule_report", "@every 15s", "when to report gauges and the heartbeat",
-		func(s *Settings) *string { return &s.ScheduleReport }),
-	scheduleField("schedule_purge", "@hourly", "when to drop settled holds older than retention",
-		func(s *Settings) *string { return &s.SchedulePurge }),
-
-	choiceField("log_level", "info", "least level that is logged; outcomes are info",
-		[]string{"debug", "info", "warn", "error"},
-		func(s *Settings) *string { return &s.LogLevel }),
-	choiceField("log_format", "auto", "json, console, or auto: json unless on a terminal",
-		[]string{"json", "console", "auto"},
-		func(s *Settings) *string { return &s.LogFormat }),
+// newFields returns the table of all settings, in the order in which they are
+// shown. Its values read and write s.
+func newFields(s *Settings) []*field {
+	return slices.Concat(connectionFields(s), engineFields(s), alertFields(s), scheduleFields(s))
 }
 
-// envName is the variable of a key: its own name where it has one, HOLDD_ and
-// the key otherwise.
-func envName(env, key string) string {
-	if env != "" {
-		return env
+func connectionFields(s *Settings) []*field {
+	return []*field{
+		{key: "stripe_api_key", env: "STRIPE_API_KEY", secret: true,
+			usage: "secret or restricted key of the Stripe account",
+			value: secret(&s.StripeAPIKey, checkStripeKey)},
+		{key: "stripe_api_key_file", env: "STRIPE_API_KEY_FILE",
+			usage: "file with the Stripe key", value: text(&s.StripeAPIKeyFile, nil)},
+		{key: "stripe_api_base", env: "STRIPE_API_BASE", defaultText: "https://api.stripe.com",
+			usage: "address of Stripe's API", value: text(&s.StripeAPIBase, parseWebURL)},
+		{key: "stripe_webhook_secrets", env: "STRIPE_WEBHOOK_SECRETS", secret: true,
+			usage: "signing secrets of the webhook endpoint",
+			value: secrets(&s.StripeWebhookSecrets, splitComma, checkWebhookSecret)},
+		{key: "redis_url", env: "REDIS_URL", defaultText: "redis://127.0.0.1:6379/0",
+			usage: "address of Redis: " + strings.Join(redisSchemes, ":// ") + "://",
+			value: redisURL(&s.RedisURL)},
+		{key: "allow_unsafe_redis", defaultText: "false",
+			usage: "run on a Redis that may evict holds or keeps nothing on disk",
+			value: boolean(&s.AllowUnsafeRedis)},
+
+		{key: "listen", defaultText: "127.0.0.1:8420",
+			usage: "address of the API: host:port, or unix:///path",
+			value: text(&s.Listen, parseListenAddress)},
+		{key: "tokens_file",
+			usage: "file with the API's tokens; required for any address but loopback",
+			value: text(&s.TokensFile, nil)},
 	}
-	return envPrefix + strings.ToUpper(key)
 }
 
-func textField(
-	key, env, def, doc string, check func(string) (string, error), at func(*Settings) *string,
-) *field {
-	return &field{key: key, env: envName(env, key), defaultText: def, usage: doc,
-		parseInto: func(s *Settings, v []string) (err error) {
-			*at(s),
-				err = check(v[0])
+func engineFields(s *Settings) []*field {
+	return []*field{
+		{key: "partitions", defaultText: "1",
+			usage: "number of partitions of the holds; fixed once there are holds",
+			value: number(&s.Partitions, 1, 1024)},
+		{key: "concurrency", defaultText: "64", usage: "calls to Stripe at a time",
+			value: number(&s.Concurrency, 1, 4096)},
+		{key: "lease", defaultText: "30s",
+			usage: "how long a claim lasts after its replica dies",
+			value: duration(&s.Lease, 5*time.Second, 10*time.Minute)},
+		{key: "call_timeout", defaultText: "10s",
+			usage: "time limit of one call to Stripe; less than half of lease",
+			value: duration(&s.CallTimeout, time.Second, 5*time.Minute)},
+		{key: "rate", defaultText: "25",
+			usage: "captures and cancels a second, per account, of all replicas together",
+			value: number(&s.Rate, 1, 100_000)},
+		{key: "rate_read", defaultText: "25",
+			usage: "reads a second, per account, of all replicas together",
+			value: number(&s.RateRead, 1, 100_000)},
+		{key: "shutdown_grace", defaultText: "20s",
+			usage: "time limit of calls in flight when holdd stops",
+			value: duration(&s.ShutdownGrace, time.Second, 10*time.Minute)},
+	}
+}
+
+func alertFields(s *Settings) []*field {
+	return []*field{
+		{key: "expiry_margin", defaultText: "1h",
+			usage: "how long before its deadline an open hold's on_expiry acts",
+			value: duration(&s.ExpiryMargin, time.Minute, 7*day)},
+		{key: "alert_thresholds", defaultText: "72h,24h,6h,1h",
+			usage: "how long before a deadline holdd alerts, once each",
+			value: durations(&s.AlertThresholds, time.Minute, 30*day)},
+		{key: "notify_urls", secret: true,
+			usage: "chat, mail and pager addresses for alerts, such as slack://… or smtp://…; " +
+				"the parameter severity=critical limits one to critical alerts",
+			value: secrets(&s.NotifyURLs, splitURLs, checkNotifyURL)},
+		{key: "alert_time_zone", defaultText: "UTC",
+			usage: "time zone of times in alerts, such as Europe/Paris",
+			value: text(&s.AlertTimeZone, parseTimeZone)},
+		{key: "runbook_url",
+			defaultText: "https://github.com/holdd/holdd/blob/main/deploy/runbook.md",
+			usage:       "page that alerts link to, with a section for each kind",
+			value:       text(&s.RunbookURL, parseWebURL)},
+		{key: "ping_url", secret: true,
+			usage: "dead man's switch: requested while this replica is healthy, " +
+				"with /fail appended while it is not",
+			value: secret(&s.PingURL, checkPingURL)},
+		{key: "callback_url", usage: "where events are posted, signed as Standard Webhooks",
+			value: text(&s.CallbackURL, parseWebURL)},
+		{key: "callback_severity", defaultText: "all",
+			usage: "all posts every event; info, warning or critical posts the alerts of at least " +
+				"this severity",
+			value: choice(&s.CallbackSeverity, "all", "info", "warning", "critical")},
+		{key: "callback_secret", secret: true,
+			usage: "secret that signs the events: whsec_ and base64",
+			value: secret(&s.CallbackSecret, checkCallbackSecret)},
+		{key: "callback_secret_file", usage: "file with the callback secret",
+			value: text(&s.CallbackSecretFile, nil)},
+		{key: "mirror_terms", defaultText: "true",
+			usage: "write a hold's terms to its intent's metadata, so that a lost Redis can be rebuilt",
+			value: boolean(&s.MirrorTerms)},
+		{key: "retention", defaultText: "90d", usage: "how long settled holds are kept",
+			value: duration(&s.Retention, time.Hour, 3650*day)},
+		{key: "events_max", defaultText: "50000",
+			usage: "length to which a partition's event stream is trimmed",
+			value: number(&s.EventsMax, 100, 10_000_000)},
+	}
+}
+
+func scheduleFields(s *Settings) []*field {
+	return []*field{
+		{key: "schedule_capture", defaultText: "@every 1s",
+			usage: "when to act on due holds; deadlines do not depend on it",
+			value: text(&s.ScheduleCapture, parseCronSpec)},
+		{key: "schedule_expiry", defaultText: "@every 1s", usage: "when to check deadlines",
+			value: text(&s.ScheduleExpiry, parseCronSpec)},
+		{key: "schedule_reconcile", defaultText: "@every 15m", usage: "when to compare with Stripe",
+			value: text(&s.ScheduleReconcile, parseCronSpec)},
+		{key: "schedule_report", defaultText: "@every 15s",
+			usage: "when to report gauges and the heartbeat",
+			value: text(&s.ScheduleReport, parseCronSpec)},
+		{key: "schedule_purge", defaultText: "@hourly",
+			usage: "when to delete settled holds older than retention",
+			value: text(&s.SchedulePurge, parseCronSpec)},
+
+		{key: "log_level", defaultText: "info",
+			usage: "least level that is logged; outcomes are info",
+			value: choice(&s.LogLevel, "debug", "info", "warn", "error")},
+		{key: "log_format", defaultText: "auto",
+			usage: "json, console, or auto: json unless on a terminal",
+			value: choice(&s.LogFormat, "json", "console", "auto")},
+	}
+}
+
+// single is a setting of one value.
+func single[T any](to *T, parse func(string) (T, error), format func(T) string) value {
+	return value{
+		parse: func(texts []string) (err error) {
+			*to, err = parse(texts[0])
 			return err
 		},
-		formatFrom: func(s *Settings) []string { return nonEmpty(*at(s)) },
-	}
-}
-
-func fileField(key, env, doc string, at func(*Settings) *string) *field {
-	return textField(key, env, "", doc, func(v string) (string, error) { return v, nil }, at)
-}
-
-func scheduleField(key, def, doc string, at func(*Settings) *string) *field {
-	return textField(key, "", def, doc, parseCronSpec, at)
-}
-
-func choiceField(key, def, doc string, of []string, at func(*Settings) *string) *field {
-	return textField(key, "", def, doc, parseOneOf(of), at)
-}
-
-func secretField(
-	key, env, doc string, check func(string) error, at func(*Settings) *Secret,
-) *field {
-	return &field{key: key, env: envName(env, key), usage: doc, noFlag: true,
-		secret: true, redact: true,
-		parseInto: func(s *Settings, v []string) error {
-			if err := check(v[0]); err != nil {
-				return err
+		format: func() []string {
+			if s := format(*to); s != "" {
+				return []string{s}
 			}
-			*at(s) = NewSecret(v[0])
 			return nil
 		},
-		formatFrom: func(s *Settings) []string { return nonEmpty(at(s).Reveal()) },
 	}
 }
 
-func secretListField(
-	key, env, doc string, split func(string) []string, check func(string) error,
-	at func(*Settings) *[]Secret,
-) *field {
-	return &field{key: key, env: envName(env, key), usage: doc, noFlag: true, secret: true,
-		redact: true, split: split,
-		parseInto: func(s *Settings, v []string) error {
-			if err := checkEntryCount(len(v), 16); err != nil {
-				return err
+const maxListEntries = 16
+
+// list is a setting of several values.
+func list[T any](
+	to *[]T, split func(string) []string, parse func(string) (T, error), format func(T) string,
+) value {
+	return value{
+		split: split,
+		parse: func(texts []string) error {
+			if len(texts) > maxListEntries {
+				return fmt.Errorf("too many entries: got %d, want at most %d", len(texts),
+					maxListEntries)
 			}
-			list := make([]Secret, 0, len(v))
-			for _, text := range v {
-				if err := check(text); err != nil {
+			var out []T
+			for _, s := range texts {
+				v, err := parse(s)
+				if err != nil {
 					return err
 				}
-				list = append(list, NewSecret(text))
+				out = append(out, v)
 			}
-			*at(s) = list
+			*to = out
 			return nil
 		},
-		formatFrom: func(s *Settings) []string {
-			var out []string
-			for _, secret := range *at(s) {
-				out = append(out, secret.Reveal())
+		format: func() (out []string) {
+			for _, v := range *to {
+				out = append(out, format(v))
 			}
 			return out
 		},
 	}
 }
 
-func redisField(key, env, def, doc string) *field {
-	return &field{key: key, env: env, defaultText: def, usage: doc, secret: true,
-		parseInto: func(s *Settings, v []string) error {
-			if err := checkRedisURL(v[0]); err != nil {
-				return err
-			}
-			s.RedisURL = NewSecret(v[0])
-			return nil
-		},
-		formatFrom: func(s *Settings) []string {
-			return nonEmpty(maskPassword(s.RedisURL.Reveal()))
-		},
+// text is a string. A nil check accepts every text.
+func text(to *string, check func(string) (string, error)) value {
+	if check == nil {
+		check = func(s string) (string, error) { return s, nil }
 	}
+	return single(to, check, func(s string) string { return s })
 }
 
-func intField(key, def, doc string, low, high int, at func(*Settings) *int) *field {
-	return &field{key: key, env: envName("", key), defaultText: def, usage: doc,
-		parseInto: func(s *Settings, v []string) (err error) {
-			*at(s),
-				err = parseIntInRange(v[0], low, high)
-			return err
-		},
-		formatFrom: func(s *Settings) []string { return nonEmpty(strconv.Itoa(*at(s))) },
-	}
+func choice(to *string, of ...string) value { return text(to, parseOneOf(of)) }
+
+func boolean(to *bool) value { return single(to, parseBool, strconv.FormatBool) }
+
+func number(to *int, low, high int) value {
+	return single(to, parseIntInRange(low, high), strconv.Itoa)
 }
 
-func boolField(key, def, doc string, at func(*Settings) *bool) *field {
-	return &field{key: key, env: envName("", key), defaultText: def, usage: doc, isBool: true,
-		parseInto: func(s *Settings, v []string) (err error) {
-			*at(s),
-				err = parseBool(v[0])
-			return err
-		},
-		formatFrom: func(s *Settings) []string { return nonEmpty(strconv.FormatBool(*at(s))) },
-	}
+func duration(to *time.Duration, low, high time.Duration) value {
+	return single(to, parseDurationInRange(low, high), FormatDuration)
 }
 
-func durationField(
-	key, def, doc string, low, high time.Duration, at func(*Settings) *time.Duration,
-) *field {
-	return &field{key: key, env: envName("", key), defaultText: def, usage: doc,
-		parseInto: func(s *Settings, v []string) (err error) {
-			*at(s), err = parseDurationInRange(v[0], low, high)
-			return err
-		},
-		formatFrom: func(s *Settings) []string { return nonEmpty(FormatDuration(*at(s))) },
+// durations is a list of durations, longest first and without duplicates.
+func durations(to *[]time.Duration, low, high time.Duration) value {
+	v := list(to, splitComma, parseDurationInRange(low, high), FormatDuration)
+	parse := v.parse
+	v.parse = func(texts []string) error {
+		err := parse(texts)
+		slices.SortFunc(*to, func(a, b time.Duration) int { return cmp.Compare(b, a) })
+		*to = slices.Compact(*to)
+		return err
 	}
+	return v
 }
 
-func durationListField(
-	key, def, doc string, low, high time.Duration, most int, at func(*Settings) *[]time.Duration,
-) *field {
-	return &field{key: key, env: envName("", key), defaultText: def, usage: doc, split: splitComma,
-		parseInto: func(s *Settings, v []string) (err error) {
-			*at(s), err = parseDurationList(v, low, high, most)
-			return err
-		},
-		formatFrom: func(s *Settings) []string {
-			var out []string
-			for _, d := range *at(s) {
-				out = append(out, FormatDuration(d))
-			}
-			return out
-		},
-	}
+func secret(to *Secret, check func(string) error) value {
+	return single(to, parseSecret(check), Secret.Reveal)
 }
 
-func nonEmpty(s string) []string {
-	if s == "" {
-		return nil
-	}
-	return []string{s}
+func secrets(to *[]Secret, split func(string) []string, check func(string) error) value {
+	return list(to, split, parseSecret(check), Secret.Reveal)
+}
+
+// redisURL is a secret that is shown with its password masked.
+func redisURL(to *Secret) value {
+	return single(to, parseSecret(checkRedisURL),
+		func(s Secret) string { return maskPassword(s.Reveal()) })
 }

@@ -1,48 +1,45 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
-	"github.com/knadh/koanf/providers/env/v2"
-	kfile "github.com/knadh/koanf/providers/file"
-	"github.com/knadh/koanf/providers/posflag"
-	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
 )
 
 const (
 	envPrefix            = "HOLDD_"
-	maxSettingsFileBytes = 1 << 20 // bytes of a settings file
-	maxSecretFileBytes   = 1 << 16 // bytes of a file with a secret
+	maxSettingsFileBytes = 1 << 20
+	maxSecretFileBytes   = 1 << 16
 )
 
-// Variables of holdd's command line that are no settings of the daemon.
-var cliOnlyEnv = []string{"HOLDD_CONFIG", "HOLDD_URL", "HOLDD_TOKEN",
-	"HOLDD_TOKEN_FILE", "HOLDD_TIME_ZONE"}
+// commandEnv are the variables of holdd's command line, which are not settings
+// of the daemon.
+var commandEnv = []string{"HOLDD_CONFIG", "HOLDD_URL", "HOLDD_TOKEN", "HOLDD_TOKEN_FILE",
+	"HOLDD_TIME_ZONE"}
 
-// Error is everything that is wrong with the settings, in the order in which
-// one would fix it.
+// Error is all problems of the settings, in the order in which to fix them.
 type Error struct {
 	Problems []Problem
 }
 
-// Problem is one thing that is wrong.
+// Problem is one problem of the settings.
 type Problem struct {
-	Setting string // its key, or the name that was written instead of one
-	// "holdd.yaml:3", "environment HOLDD_LEASE", "flag --lease"; empty if
-	// nobody set it
-	Source string
-	Detail string // what is wrong and what to do; never the text of a secret
+	Setting string // its key, or the unknown name
+	Source  string // "holdd.yaml:3", "environment HOLDD_LEASE", "flag --lease", or ""
+	Detail  string // the problem and its solution; never the text of a secret
 }
 
 func (p Problem) String() string {
 	if p.Source == "" {
-		return p.Setting + " " + p.Detail
+		return p.Setting + ": " + p.Detail
 	}
-	return p.Setting + " " + p.Detail + " (" + p.Source + ")"
+	return p.Setting + ": " + p.Detail + " (" + p.Source + ")"
 }
 
 func (e *Error) Error() string {
@@ -53,7 +50,7 @@ func (e *Error) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// source is where a value came from.
+// source is the place where a setting was set.
 type source struct {
 	kind string // "", "file", "environment", "flag"
 	name string
@@ -70,13 +67,13 @@ func (s source) String() string {
 	return "default"
 }
 
-// AddFlags adds a flag for each setting that isn't a secret. Give the parsed
-// set to [Load].
+// AddFlags adds a flag for each setting that is not a secret. Pass the parsed
+// flags to [Load].
 func AddFlags(fs *pflag.FlagSet) {
-	for _, f := range fields {
+	for _, f := range newFields(&Settings{}) {
 		switch {
-		case f.noFlag:
-		case f.isBool:
+		case f.secret:
+		case f.isBool():
 			fs.Bool(f.flagName(), f.defaultText == "true", f.usage)
 		default:
 			fs.String(f.flagName(), f.defaultText, f.usage)
@@ -84,13 +81,39 @@ func AddFlags(fs *pflag.FlagSet) {
 	}
 }
 
-// loader carries one call of Load.
+// loader is one call of Load.
 type loader struct {
 	settings *Settings
-	merged   *koanf.Koanf
+	fields   []*field
+	texts    map[string][]string // by key, as the last layer set them
 	problems []Problem
-	// settings whose value couldn't be read: nothing more is said about them
-	invalid map[string]bool
+	invalid  map[string]bool // keys with a problem, which later checks skip
+}
+
+// Load reads the settings: the defaults, the YAML file at path, environ
+// ("KEY=value", as from os.Environ), and the flags that were given. Each
+// overrides the one before. path may be empty and flags nil. The error is an
+// [*Error] with all problems.
+func Load(flags *pflag.FlagSet, environ []string, path string) (*Settings, error) {
+	s := &Settings{sources: map[string]source{}}
+	l := &loader{settings: s, fields: newFields(s), texts: map[string][]string{},
+		invalid: map[string]bool{}}
+	if path != "" {
+		l.loadFile(path)
+	}
+	l.loadEnvironment(environ)
+	if flags != nil {
+		l.loadFlags(flags)
+	}
+	l.parse()
+	l.readSecretFile("stripe_api_key", s.StripeAPIKeyFile, &s.StripeAPIKey, checkStripeKey)
+	l.readSecretFile("callback_secret", s.CallbackSecretFile,
+		&s.CallbackSecret, checkCallbackSecret)
+	l.checkCombinations()
+	if len(l.problems) > 0 {
+		return nil, &Error{l.problems}
+	}
+	return s, nil
 }
 
 func (l *loader) addProblem(key, format string, args ...any) {
@@ -111,210 +134,159 @@ func (l *loader) addWarning(format string, args ...any) {
 	l.settings.warnings = append(l.settings.warnings, fmt.Sprintf(format, args...))
 }
 
-// Load reads the settings: the defaults, over them the YAML file at path, over
-// it environ ("KEY=value", as from os.Environ), over it the flags that were
-// given. An empty path and nil flags are left out. The error is an [*Error]
-// with all problems at once.
-func Load(flags *pflag.FlagSet, environ []string, path string) (*Settings, error) {
-	l := &loader{settings: &Settings{sources: map[string]source{}}, merged: koanf.New("."),
-		invalid: map[string]bool{}}
-	for _, f := range fields {
-		if f.defaultText != "" {
-			_ = l.merged.Set(f.key, f.defaultText) // can't fail: keys have no delimiter
-		}
+// set sets a setting over the layers before.
+func (l *loader) set(f *field, src source, text string) {
+	text = strings.TrimSpace(text)
+	texts := []string{text}
+	if f.split != nil {
+		texts = f.split(text)
 	}
-	l.loadFile(path)
-	l.loadEnvironment(environ)
-	l.loadFlags(flags)
-	l.parseFields()
-	l.readSecretFiles()
-	l.checkCombinations()
-	if len(l.problems) > 0 {
-		return nil, &Error{l.problems}
-	}
-	return l.settings, nil
+	l.setTexts(f, src, texts)
 }
 
-// mergeLayer puts one layer over those before it.
-func (l *loader) mergeLayer(layer *koanf.Koanf, from func(f *field) source) {
-	for _, f := range fields {
-		if layer.Exists(f.key) {
-			l.settings.sources[f.key] = from(f)
-		}
-	}
-	_ = l.merged.Merge(layer) // can't fail: koanf only refuses in its strict mode
+func (l *loader) setTexts(f *field, src source, texts []string) {
+	l.texts[f.key], l.settings.sources[f.key] = texts, src
 }
 
 func (l *loader) loadFile(path string) {
-	if path == "" {
-		return
-	}
-	addFileProblem := func(format string, args ...any) {
-		l.addProblemAt("settings file", path, format, args...)
-	}
+	const name = "settings file"
 	info, err := os.Stat(path)
 	if err != nil {
-		addFileProblem("can't be read: %v", fileErrorReason(err))
+		l.addProblemAt(name, path, "cannot read: %v", fileErrorReason(err))
 		return
 	}
 	if info.IsDir() || info.Size() > maxSettingsFileBytes {
-		addFileProblem("is no file of up to %d KiB: give --config the path of a YAML file",
+		l.addProblemAt(name, path, "cannot read: want --config to be a YAML file of at most %d KiB",
 			maxSettingsFileBytes>>10)
 		return
 	}
-	doc := &yamlParser{path: path, loader: l, lines: map[string]int{}}
-	layer := koanf.New(".")
-	if err := layer.Load(kfile.Provider(path), doc); err != nil {
-		addFileProblem("can't be read: %v", fileErrorReason(err))
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = l.loadYAML(path, b)
+	}
+	if err != nil {
+		l.addProblemAt(name, path, "cannot read: %v", fileErrorReason(err))
 		return
 	}
-	l.mergeLayer(layer, func(f *field) source { return source{"file", path, doc.lines[f.key]} })
-	if info.Mode().Perm()&0o044 != 0 &&
-		slices.ContainsFunc(fields, func(f *field) bool {
-			return f.redact &&
-				layer.Exists(f.key)
-		}) {
-		l.addWarning("%s holds secrets and others can read it: chmod 600 %s", path, path)
+	hasSecret := slices.ContainsFunc(l.fields, func(f *field) bool {
+		return f.secret && l.texts[f.key] != nil
+	})
+	if hasSecret && info.Mode().Perm()&0o044 != 0 {
+		l.addWarning("%s has secrets and other users can read it: chmod 600 %s", path, path)
 	}
 }
 
 func (l *loader) loadEnvironment(environ []string) {
-	byEnv := map[string]*field{}
-	for _, f := range fields {
-		byEnv[f.env] = f
+	names := slices.Clone(commandEnv)
+	byName := map[string]*field{}
+	for _, f := range l.fields {
+		names, byName[f.envName()] = append(names, f.envName()), f
 	}
-	layer := koanf.New(".")
 	var unknown []string
-	provider := env.Provider(".", env.Opt{
-		// Never nil: koanf would read the process' own environment instead.
-		EnvironFunc: func() []string { return environ },
-		TransformFunc: func(name, v string) (string, any) {
-			f := byEnv[name]
-			switch {
-			case f == nil && strings.HasPrefix(name, envPrefix) && !slices.Contains(cliOnlyEnv,
-				name) && !isServiceLinkVariable(name, v):
-				unknown = append(unknown, name)
-				return "", nil
-			case f == nil || strings.TrimSpace(v) == "":
-				return "", nil
-			}
-			return f.key, strings.TrimSpace(v)
-		},
-	})
-	_ = layer.Load(provider, nil) // can't fail: it is all in memory
+	for _, kv := range environ {
+		name, text, _ := strings.Cut(kv, "=")
+		f := byName[name]
+		switch {
+		case f != nil && strings.TrimSpace(text) == "":
+			// `${X:-}` in a Compose file leaves an empty variable.
+		case f != nil:
+			l.set(f, source{"environment", name, 0}, text)
+		case strings.HasPrefix(name, envPrefix) && !slices.Contains(commandEnv, name) &&
+			!isServiceLink(name, text):
+			unknown = append(unknown, name)
+		}
+	}
 	slices.Sort(unknown)
 	for _, name := range slices.Compact(unknown) {
-		known := make([]string, 0, len(fields)+len(cliOnlyEnv))
-		for _, f := range fields {
-			known = append(known, f.env)
-		}
-		l.addProblemAt(name, "environment", "is no setting%s",
-			suggestNearestName(name, append(known, cliOnlyEnv...)))
+		l.addProblemAt(name, "environment", "unknown setting: %s", suggestName(name, names))
 	}
-	l.mergeLayer(layer, func(f *field) source { return source{"environment", f.env, 0} })
+}
+
+// Names of the variables that Kubernetes and Docker set for a service called
+// "holdd" or "holdd-something".
+var (
+	serviceHostPattern = regexp.MustCompile(`^HOLDD_(.+_)?SERVICE_(HOST|PORT(_.+)?)$`)
+	servicePortPattern = regexp.MustCompile(
+		`^HOLDD_(.+_)?PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$`)
+)
+
+func isServiceLink(name, text string) bool {
+	if m := servicePortPattern.FindStringSubmatch(name); m != nil {
+		return m[2] != "" || strings.Contains(text, "://")
+	}
+	return serviceHostPattern.MatchString(name)
 }
 
 func (l *loader) loadFlags(flags *pflag.FlagSet) {
-	if flags == nil {
-		return
-	}
-	byFlag := map[string]*field{}
-	for _, f := range fields {
-		byFlag[f.flagName()] = f
-	}
-	layer := koanf.New(".")
-	_ = layer.Load(posflag.ProviderWithFlag(flags, ".", nil, func(given *pflag.Flag) (string, any) {
-		f := byFlag[given.Name]
-		if f == nil || f.noFlag {
-			return "", nil
+	for _, f := range l.fields {
+		if given := flags.Lookup(f.flagName()); !f.secret && given != nil && given.Changed {
+			l.set(f, source{"flag", "--" + given.Name, 0}, given.Value.String())
 		}
-		return f.key, strings.TrimSpace(given.Value.String())
-	}), nil) // can't fail: it is all in memory
-	l.mergeLayer(layer, func(f *field) source { return source{"flag", "--" + f.flagName(), 0} })
+	}
 }
 
-// parseFields turns the merged texts into typed values.
-func (l *loader) parseFields() {
-	for _, f := range fields {
-		if !l.merged.Exists(f.key) {
-			continue
-		}
-		var texts []string
-		switch v := l.merged.Get(f.key).(type) {
-		case []string:
-			texts = v
-		case string:
-			texts = []string{v}
-			if f.split != nil {
-				texts = f.split(v)
+// parse sets the settings to the texts of the layers, or to the defaults.
+func (l *loader) parse() {
+	for _, f := range l.fields {
+		if _, ok := l.texts[f.key]; !ok {
+			if f.defaultText == "" {
+				continue
 			}
+			l.set(f, source{}, f.defaultText)
 		}
-		if len(texts) == 0 && f.split == nil || len(texts) == 1 && texts[0] == "" {
-			if l.settings.sources[f.key].kind == "file" {
-				l.addProblem(f.key, "has no value: give one, or take the line out")
-			} else {
-				l.addProblem(f.key, "has no value: give one, or leave it out")
-			}
-			continue
-		}
-		if err := f.parseInto(l.settings, texts); err != nil {
+		texts := l.texts[f.key]
+		if f.split == nil && texts[0] == "" {
+			l.addProblem(f.key, "%s", noValue)
+		} else if err := f.value.parse(texts); err != nil {
 			l.addProblem(f.key, "%v", err)
 		}
 	}
 }
 
-// readSecretFiles fills the secrets that were given as files.
-func (l *loader) readSecretFiles() {
-	for _, s := range []struct {
-		key  string
-		path string
-		into *Secret
-		form func(string) error
-	}{
-		{"stripe_api_key", l.settings.StripeAPIKeyFile, &l.settings.StripeAPIKey, checkStripeKey},
-		{"callback_secret", l.settings.CallbackSecretFile, &l.settings.CallbackSecret,
-			checkCallbackSecret},
-	} {
-		fileKey := s.key + "_file"
-		if s.path == "" || l.invalid[fileKey] {
-			continue
-		}
-		if direct, ok := l.settings.sources[s.key]; ok {
-			l.addProblem(fileKey, "is given and so is %s (%s): give one of the two", s.key, direct)
-			continue
-		}
-		text, err := l.readSecretFile(fileKey, s.path)
-		if err == nil {
-			err = s.form(text)
-		}
-		if err != nil {
-			l.addProblem(fileKey, "names %s, which %v", s.path, err)
-			l.invalid[s.key] = true
-			continue
-		}
-		*s.into = NewSecret(text)
-		l.settings.sources[s.key] = source{"file", s.path, 1}
+const noValue = "no value: set one, or remove the setting"
+
+// readSecretFile sets a secret to the text of the file of its setting with
+// _file.
+func (l *loader) readSecretFile(key, path string, to *Secret, check func(string) error) {
+	fileKey := key + "_file"
+	if path == "" || l.invalid[fileKey] {
+		return
 	}
+	if direct, ok := l.settings.sources[key]; ok {
+		l.addProblem(fileKey, "%s is set as well (%s): set one of them", key, direct)
+		return
+	}
+	text, err := l.readSecret(fileKey, path)
+	if err == nil {
+		err = check(text)
+	}
+	if err != nil {
+		l.addProblem(fileKey, "%s: %v", path, err)
+		l.invalid[key] = true
+		return
+	}
+	*to = NewSecret(text)
+	l.settings.sources[key] = source{"file", path, 1}
 }
 
-func (l *loader) readSecretFile(key, path string) (string, error) {
+func (l *loader) readSecret(key, path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return "", fmt.Errorf("can't be read: %v", fileErrorReason(err))
+		return "", fmt.Errorf("cannot read: %v", fileErrorReason(err))
 	}
 	if !info.Mode().IsRegular() || info.Size() > maxSecretFileBytes {
-		return "", fmt.Errorf("is no file of up to %d KiB", maxSecretFileBytes>>10)
+		return "", fmt.Errorf("want a file of at most %d KiB", maxSecretFileBytes>>10)
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return "", fmt.Errorf("can't be read: %v", fileErrorReason(err))
+		return "", fmt.Errorf("cannot read: %v", fileErrorReason(err))
 	}
 	text := strings.TrimSpace(string(b))
-	if text == "" {
-		return "", fmt.Errorf("is empty")
-	}
-	if strings.ContainsAny(text, "\r\n") {
-		return "", fmt.Errorf("has several lines: give the secret alone")
+	switch {
+	case text == "":
+		return "", fmt.Errorf("the file is empty")
+	case strings.ContainsAny(text, "\r\n"):
+		return "", fmt.Errorf("the file has several lines: want the secret alone")
 	}
 	l.warnIfWorldReadable(key, path, info)
 	return text, nil
@@ -322,7 +294,15 @@ func (l *loader) readSecretFile(key, path string) (string, error) {
 
 func (l *loader) warnIfWorldReadable(key, path string, info os.FileInfo) {
 	if info.Mode().Perm()&0o004 != 0 {
-		l.addWarning("%s names %s, which everyone on this machine can read: chmod 600 %s", key,
-			path, path)
+		l.addWarning("%s: all users of this machine can read %s: chmod 600 %s", key, path, path)
 	}
+}
+
+// fileErrorReason removes the path from a file error and the package name from
+// a YAML error: the problem has the path.
+func fileErrorReason(err error) string {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		return p.Err.Error()
+	}
+	return strings.TrimPrefix(err.Error(), "yaml: ")
 }

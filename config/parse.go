@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -16,44 +15,34 @@ import (
 	"github.com/robfig/cron/v3"
 )
 
-// Errors of this file are half sentences: the caller puts the setting before
-// and its source behind.
+// The errors of this file follow the name of the setting. Errors about secrets
+// do not repeat the text.
 
-var daysPattern = regexp.MustCompile(`^(\d{1,6})d(.*)$`)
+var daysPattern = regexp.MustCompile(`^(\d{1,6})d(\d.*)?$`)
 
-// ParseDuration reads what time.ParseDuration does, and days before it: 90d,
+// ParseDuration parses what time.ParseDuration does, and days before it: 90d,
 // 1d12h. A day is 24 hours.
 func ParseDuration(s string) (time.Duration, error) {
 	days, rest := time.Duration(0), s
 	if m := daysPattern.FindStringSubmatch(s); m != nil {
 		n, err := strconv.Atoi(m[1])
 		if err != nil || n > 100_000 {
-			return 0, fmt.Errorf("%.40q is too long", s)
+			return 0, fmt.Errorf("invalid duration %.40q: too long", s)
 		}
-		days, rest = time.Duration(n)*day, m[2]
-		if rest == "" {
+		if days, rest = time.Duration(n)*day, m[2]; rest == "" {
 			return days, nil
-		}
-		if rest[0] < '0' || rest[0] > '9' {
-			return 0, invalidDurationError(s)
 		}
 	}
 	d, err := time.ParseDuration(rest)
 	if err != nil {
-		if _, err := strconv.ParseFloat(s, 64); err == nil && s != "0" {
-			return 0, fmt.Errorf("%.40q has no unit: write %ss, %sm, %sh or %sd", s, s, s, s, s)
-		}
-		return 0, invalidDurationError(s)
+		return 0, fmt.Errorf("invalid duration %.40q: want a number with a unit, such as 30s, "+
+			"15m, 6h or 90d", s)
 	}
 	return days + d, nil
 }
 
-func invalidDurationError(s string) error {
-	return fmt.Errorf("%.40q is no duration: write something like 30s, 15m, 6h or 90d", s)
-}
-
-// FormatDuration writes a duration as [ParseDuration] reads it and people write
-// it: 90d, 24h, 1h30m.
+// FormatDuration writes a duration as [ParseDuration] reads it, without zero
+// units: 90d, 24h, 1h30m.
 func FormatDuration(d time.Duration) string {
 	if d >= 7*day && d%day == 0 {
 		return strconv.FormatInt(int64(d/day), 10) + "d"
@@ -68,91 +57,64 @@ func FormatDuration(d time.Duration) string {
 	return s
 }
 
-func parseDurationInRange(s string, low, high time.Duration) (time.Duration, error) {
-	d, err := ParseDuration(s)
-	switch {
-	case err != nil:
-		return 0, err
-	case d < low:
-		return 0, fmt.Errorf("%.40q is too short: give %s to %s", s,
-			FormatDuration(low), FormatDuration(high))
-	case d > high:
-		return 0, fmt.Errorf("%.40q is too long: give %s to %s", s,
-			FormatDuration(low), FormatDuration(high))
-	}
-	return d, nil
-}
-
-func parseDurationList(v []string, low, high time.Duration, most int) ([]time.Duration, error) {
-	if err := checkEntryCount(len(v), most); err != nil {
-		return nil, err
-	}
-	var out []time.Duration
-	for _, s := range v {
-		d, err := parseDurationInRange(s, low, high)
-		if err != nil {
-			return nil, err
+func parseDurationInRange(low, high time.Duration) func(string) (time.Duration, error) {
+	return func(s string) (time.Duration, error) {
+		d, err := ParseDuration(s)
+		if err == nil && (d < low || d > high) {
+			err = fmt.Errorf("invalid duration %.40q: want %s to %s", s, FormatDuration(low),
+				FormatDuration(high))
 		}
-		out = append(out, d)
+		return d, err
 	}
-	slices.SortFunc(out, func(a, b time.Duration) int { return cmp.Compare(b, a) })
-	return slices.Compact(out), nil
 }
 
-func checkEntryCount(n, most int) error {
-	if n > most {
-		return fmt.Errorf("has %d entries: give at most %d", n, most)
+func parseIntInRange(low, high int) func(string) (int, error) {
+	return func(s string) (int, error) {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < low || n > high {
+			return 0, fmt.Errorf("invalid number %.40q: want a whole number from %d to %d", s, low,
+				high)
+		}
+		return n, nil
 	}
-	return nil
-}
-
-func parseIntInRange(s string, low, high int) (int, error) {
-	n, err := strconv.Atoi(s)
-	if errors.Is(err, strconv.ErrRange) || err == nil && (n < low || n > high) {
-		return 0, fmt.Errorf("%.40q is out of range: give %d to %d", s, low, high)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("%.40q is no whole number: give %d to %d", s, low, high)
-	}
-	return n, nil
 }
 
 func parseBool(s string) (bool, error) {
-	switch s {
-	case "true":
-		return true, nil
-	case "false":
-		return false, nil
+	if s != "true" && s != "false" {
+		return false, fmt.Errorf("invalid value %.40q: want true or false", s)
 	}
-	return false, fmt.Errorf("%.40q is neither: give true or false", s)
+	return s == "true", nil
 }
 
 func parseOneOf(of []string) func(string) (string, error) {
 	return func(s string) (string, error) {
 		if !slices.Contains(of, s) {
-			return "", fmt.Errorf("%.40q is unknown: give one of %s", s, strings.Join(of, ", "))
+			return "", fmt.Errorf("invalid value %.40q: want one of %s", s, strings.Join(of, ", "))
 		}
 		return s, nil
 	}
 }
 
 func parseCronSpec(s string) (string, error) {
-	const forms = "write a cron line of five fields such as \"*/5 9-18 * * *\", optionally after TZ=Europe/Paris, or @every 30s, @hourly, @daily"
-	if len(s) > 200 {
-		return "", fmt.Errorf("is longer than 200 characters: %s", forms)
+	const forms = `want a cron line of five fields such as "*/5 9-18 * * *", optionally after ` +
+		`TZ=Europe/Paris, or @every 30s, @hourly, @daily`
+	invalid := func(reason string) (string, error) {
+		return "", fmt.Errorf("invalid schedule %.80q (%s): %s", s, reason, forms)
 	}
-	s = strings.TrimSpace(s)
-	// cron's parser panics on a time zone that nothing follows.
+	if len(s) > 200 {
+		return invalid("longer than 200 characters")
+	}
+	// cron panics on a time zone alone.
 	if (strings.HasPrefix(s, "TZ=") || strings.HasPrefix(s, "CRON_TZ=")) &&
 		!strings.Contains(s, " ") {
-		return "", fmt.Errorf("%q has a time zone and no schedule: %s", s, forms)
+		return invalid("a time zone alone")
 	}
-	when, err := cron.ParseStandard(s)
+	schedule, err := cron.ParseStandard(s)
 	if err != nil {
-		return "", fmt.Errorf("%.80q is no schedule (%w): %s", s, err, forms)
+		return invalid(err.Error())
 	}
-	if when.Next(time.Now()).IsZero() {
-		return "", fmt.Errorf("%.80q names a date that never comes: %s", s, forms)
+	if schedule.Next(time.Now()).IsZero() {
+		return invalid("a date that does not exist")
 	}
 	return s, nil
 }
@@ -161,11 +123,11 @@ func parseWebURL(s string) (string, error) {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return "", errors.New("is no web address: write https://host, or http:// for one of your own")
+		return "", errors.New("invalid URL: want https://host, or http:// on your own network")
 	case u.User != nil:
-		return "", errors.New("carries a user or password: take it out, it would be seen in logs")
+		return "", errors.New("invalid URL: remove the user and password, which logs would show")
 	case u.Fragment != "":
-		return "", errors.New("has a #fragment, which is never sent: take it out")
+		return "", errors.New("invalid URL: remove the #fragment, which is never sent")
 	}
 	return strings.TrimRight(s, "/"), nil
 }
@@ -173,20 +135,22 @@ func parseWebURL(s string) (string, error) {
 func parseListenAddress(s string) (string, error) {
 	if path, ok := strings.CutPrefix(s, "unix://"); ok {
 		if !strings.HasPrefix(path, "/") {
-			return "", fmt.Errorf("%.200q has no absolute path: write unix:///run/holdd/holdd.sock",
-				s)
+			return "", fmt.Errorf("invalid address %.200q: want an absolute path, such as "+
+				"unix:///run/holdd/holdd.sock", s)
 		}
-		if len(path) > 100 { // the kernel's limit is 108 with its end mark, less on other systems
-			return "", fmt.Errorf("has a path of %d bytes, and a socket's path can have 100: choose a shorter one", len(path))
+		if len(path) > 100 { // Linux allows 108 bytes with the final zero, other systems less
+			return "", fmt.Errorf("invalid address: the path has %d bytes, want at most 100",
+				len(path))
 		}
 		return s, nil
 	}
 	_, port, err := net.SplitHostPort(s)
-	if err != nil {
-		return "", fmt.Errorf("%.200q is no address: write host:port such as 127.0.0.1:8420, or unix:///path", s)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
 	}
-	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
-		return "", fmt.Errorf("%.200q has no port from 0 to 65535: write host:port such as 127.0.0.1:8420", s)
+	if err != nil {
+		return "", fmt.Errorf("invalid address %.200q: want host:port such as 127.0.0.1:8420, "+
+			"or unix:///path", s)
 	}
 	return s, nil
 }
@@ -194,27 +158,28 @@ func parseListenAddress(s string) (string, error) {
 var redisSchemes = []string{"redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel",
 	"redis+cluster", "rediss+cluster"}
 
-// checkRedisURL looks at the form alone: several hosts in one address are
-// beyond net/url, and the store reads the rest.
+// checkRedisURL checks the form alone. net/url cannot parse several hosts; the
+// store parses the rest.
 func checkRedisURL(s string) error {
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok || !slices.Contains(redisSchemes, scheme) {
-		return fmt.Errorf("has no form that is known: write one of %s://…",
+		return fmt.Errorf("invalid address: want one of %s://…",
 			strings.Join(redisSchemes, "://… "))
 	}
 	if strings.ContainsAny(rest, " \t\r\n") {
 		return errors.New(
-			"has a space in it: write a password's special characters as %20 and the like")
+			"invalid address: write special characters of a password as %20 and the like")
 	}
 	host := rest[strings.LastIndex(rest, "@")+1:]
 	if scheme == "unix" {
 		if !strings.HasPrefix(host, "/") {
-			return errors.New("has no absolute path: write unix:///run/redis/redis.sock")
+			return errors.New("invalid address: want an absolute path, such as " +
+				"unix:///run/redis/redis.sock")
 		}
 		return nil
 	}
 	if host == "" || strings.ContainsAny(host[:1], "/?#:") {
-		return fmt.Errorf("names no host: write %s://host:port", scheme)
+		return fmt.Errorf("invalid address: want %s://host:port", scheme)
 	}
 	return nil
 }
@@ -226,41 +191,46 @@ var (
 
 const maskedPassword = "xxxxx"
 
-// maskPassword makes a Redis address fit to be shown.
+// maskPassword masks the passwords of a Redis address.
 func maskPassword(s string) string {
 	s = urlPasswordPattern.ReplaceAllString(s, "$1:"+maskedPassword+"@")
 	return passwordParamPattern.ReplaceAllString(s, "${1}"+maskedPassword)
 }
 
-// The length is bounded below, because it ends up in a header. Today's keys
-// have some 110 characters, old ones 32.
-var stripeKeyPattern = regexp.MustCompile(`^(sk|rk)_(test|live)_[A-Za-z0-9_]{3,}$`)
+func parseSecret(check func(string) error) func(string) (Secret, error) {
+	return func(s string) (Secret, error) {
+		if err := check(s); err != nil {
+			return Secret{}, err
+		}
+		return NewSecret(s), nil
+	}
+}
+
+// stripeKeyPattern accepts no empty key, because the key is sent in a header.
+// Keys have about 110 characters, old ones 32.
+var stripeKeyPattern = regexp.MustCompile(`^(sk|rk)_(test|live)_[A-Za-z0-9_]{3,240}$`)
 
 func checkStripeKey(s string) error {
+	const want = "want a secret key (sk_…) or a restricted key (rk_…) from the Dashboard"
 	switch {
-	case strings.HasPrefix(s, "pk_"):
-		return errors.New(
-			"is a publishable key, which can't capture: give the secret key (sk_…) or a restricted one (rk_…) from the Dashboard")
-	case strings.HasPrefix(s, "whsec_"):
-		return errors.New(
-			"is a webhook's secret: give the secret key (sk_…) or a restricted one (rk_…) from the Dashboard")
-	}
-	if len(s) <= 248 && stripeKeyPattern.MatchString(s) {
+	case stripeKeyPattern.MatchString(s):
 		return nil
+	case strings.HasPrefix(s, "pk_"):
+		return errors.New("a publishable key cannot capture: " + want)
+	case strings.HasPrefix(s, "whsec_"):
+		return errors.New("invalid key, a webhook's signing secret: " + want)
+	case strings.HasPrefix(s, "sk_") || strings.HasPrefix(s, "rk_"):
+		return errors.New("invalid key, cut off or with invalid characters: copy it from the " +
+			"Dashboard again")
 	}
-	if strings.HasPrefix(s, "sk_") || strings.HasPrefix(s, "rk_") {
-		return errors.New(
-			"is cut short or has characters that no Stripe key has: copy it anew from the Dashboard")
-	}
-	return errors.New(
-		"is no Stripe key: give one that starts with sk_test_, sk_live_, rk_test_ or rk_live_, from the Dashboard")
+	return errors.New("invalid key: " + want)
 }
 
 func checkWebhookSecret(s string) error {
 	if rest, ok := strings.CutPrefix(s, "whsec_"); !ok || rest == "" ||
 		strings.ContainsAny(rest, " \t\r\n") {
 		return errors.New(
-			"has an entry that is no signing secret: give those of the webhook endpoint, which start with whsec_")
+			"invalid signing secret: want the webhook endpoint's, which start with whsec_")
 	}
 	return nil
 }
@@ -268,31 +238,27 @@ func checkWebhookSecret(s string) error {
 func checkCallbackSecret(s string) error {
 	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(s, "whsec_"))
 	if err != nil || len(key) < 24 || len(key) > 64 {
-		return errors.New(
-			"is no Standard Webhooks secret: give whsec_ and the base64 of 24 to 64 random bytes, as from: echo whsec_$(openssl rand -base64 32)")
+		return errors.New("invalid Standard Webhooks secret: want whsec_ and the base64 of 24 to " +
+			"64 random bytes, as from: echo whsec_$(openssl rand -base64 32)")
 	}
 	return nil
 }
 
 func checkPingURL(s string) error {
-	if _, err := parseWebURL(s); err != nil {
-		return errors.New(
-			"is no web address of a healthchecks service: write it as https://hc-ping.com/…")
-	}
-	return nil
+	_, err := parseWebURL(s)
+	return err
 }
 
 func parseTimeZone(s string) (string, error) {
 	if _, err := time.LoadLocation(s); err != nil || s == "Local" {
-		return "", fmt.Errorf("%.64q is no time zone: write an IANA name, such as Europe/Paris", s)
+		return "", fmt.Errorf("invalid time zone %.64q: want an IANA name, such as Europe/Paris", s)
 	}
 	return s, nil
 }
 
 func checkNotifyURL(s string) error {
 	if scheme, rest, ok := strings.Cut(s, "://"); !ok || scheme == "" || rest == "" {
-		return errors.New(
-			"has an entry that is no address: write service://…, such as slack://… or smtp://…")
+		return errors.New("invalid address: want service://…, such as slack://… or smtp://…")
 	}
 	return nil
 }
@@ -307,8 +273,8 @@ func splitComma(s string) []string {
 	return out
 }
 
-// splitURLs splits at commas that an address follows: addresses have commas of
-// their own, as in smtp://…?to=a@b,c@d.
+// splitURLs splits at the commas that an address follows, because addresses may
+// have commas, as in smtp://…?to=a@b,c@d.
 func splitURLs(s string) []string {
 	var out []string
 	for part := range strings.SplitSeq(s, ",") {

@@ -8,16 +8,16 @@ import (
 
 const redactedText = "[redacted]"
 
-// Secret is a text that must not be shown. Its zero value is "not set". No fmt
-// verb, JSON, YAML, text or log encoder prints it; only [Secret.Reveal] gives
-// it out, so that every use can be found by searching for that name.
+// Secret is a text that must not be printed. Its zero value is not set. No fmt
+// verb and no JSON, YAML, text or log encoder prints it. Only [Secret.Reveal]
+// returns it, so that a search for that name finds every use.
 type Secret struct {
-	// A pointer, so that even reflection into an unexported field of another
-	// struct meets an address and not the text.
+	// A pointer, because fmt prints the unexported fields of other structs by
+	// reflection, without calling methods.
 	text *string
 }
 
-// NewSecret hides text.
+// NewSecret returns text as a secret. An empty text is not set.
 func NewSecret(text string) Secret {
 	if text == "" {
 		return Secret{}
@@ -25,7 +25,7 @@ func NewSecret(text string) Secret {
 	return Secret{&text}
 }
 
-// Reveal gives the text to the one who must have it, such as an HTTP client.
+// Reveal returns the text.
 func (s Secret) Reveal() string {
 	if s.text == nil {
 		return ""
@@ -33,10 +33,10 @@ func (s Secret) Reveal() string {
 	return *s.text
 }
 
-// IsSet reports whether there is a text at all.
+// IsSet reports whether the secret has a text.
 func (s Secret) IsSet() bool { return s.text != nil }
 
-// String says whether the secret is set, and nothing of its text.
+// String returns "[redacted]" if the secret is set.
 func (s Secret) String() string {
 	if s.text == nil {
 		return ""
@@ -44,14 +44,14 @@ func (s Secret) String() string {
 	return redactedText
 }
 
-// Format covers every verb: %x and %d of a string would print it as well.
+// Format implements [fmt.Formatter], because %x and %d would print the text.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
-// MarshalText covers encoding/json, encoding/xml and what else asks for text.
+// MarshalText implements [encoding.TextMarshaler], for JSON and XML.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// MarshalYAML covers YAML encoders.
+// MarshalYAML implements the Marshaler of YAML encoders.
 func (s Secret) MarshalYAML() (any, error) { return s.String(), nil }
 
-// LogValue covers log/slog.
+// LogValue implements [slog.LogValuer].
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }

@@ -24,8 +24,7 @@ func TestSecret_NeverPrinted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// An unexported field: fmt can't call methods on it and reads the memory
-	// instead.
+	// fmt cannot call methods of an unexported field, and prints its memory.
 	type box struct{ inner config.Secret }
 	type open struct{ Inner config.Secret }
 
@@ -63,12 +62,12 @@ func TestSecret_NeverPrinted(t *testing.T) {
 		}
 	}
 	if secret.Reveal() != text || !secret.IsSet() {
-		t.Error("the secret is not given out to the one who asks")
+		t.Error("Reveal does not return the text")
 	}
 	if none := (config.Secret{}); none.IsSet() || none.Reveal() != "" || config.NewSecret("").IsSet() {
-		t.Error("no secret is taken for one")
+		t.Error("an empty secret is set")
 	}
 	if got := fmt.Sprint(secret); got != "[redacted]" {
-		t.Errorf("a secret is shown as %q", got)
+		t.Errorf("a secret is printed as %q", got)
 	}
 }

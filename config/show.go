@@ -9,33 +9,30 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Show writes the settings in effect as a YAML file, each with its source.
-// Secrets are named and left out, so that the output can be kept and shared; a
-// Redis address is shown with its password masked, and then as a comment, since
-// it would not work.
+// Show writes the settings in effect as a YAML file, each with its source. A
+// secret is a comment without its text. A Redis address with a masked password
+// is a comment as well, because it would not work.
 func (s *Settings) Show(w io.Writer) error {
 	var b strings.Builder
-	for _, f := range fields {
-		values := f.formatFrom(s)
-		from := s.Source(f.key)
+	for _, f := range newFields(s) {
+		values := f.format()
+		line := fmt.Sprintf("%s: %s", f.key, formatYAML(f, values))
 		switch {
 		case len(values) == 0 && s.sources[f.key].kind == "":
 			fmt.Fprintf(&b, "# %s:  # not set\n", f.key)
-		case f.redact:
-			fmt.Fprintf(&b, "# %s: %s  # %s\n", f.key, describeSecret(f, values), from)
-		case f.split != nil:
-			fmt.Fprintf(&b, "%s: [%s]  # %s\n", f.key, strings.Join(values, ", "), from)
-		case f.secret && strings.Contains(values[0], maskedPassword):
-			fmt.Fprintf(&b, "# %s: %s  # %s\n", f.key, yamlScalar(values[0]), from)
-		default:
-			fmt.Fprintf(&b, "%s: %s  # %s\n", f.key, yamlScalar(values[0]), from)
+			continue
+		case f.secret:
+			line = fmt.Sprintf("# %s: %s", f.key, describeSecret(f, values))
+		case strings.Contains(line, maskedPassword):
+			line = "# " + line
 		}
+		fmt.Fprintf(&b, "%s  # %s\n", line, s.Source(f.key))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// describeSecret tells of a secret what may be known.
+// describeSecret describes a secret without its text.
 func describeSecret(f *field, values []string) string {
 	switch {
 	case f.key == "stripe_api_key" && isLiveKey(values[0]):
@@ -48,10 +45,14 @@ func describeSecret(f *field, values []string) string {
 	return "set"
 }
 
-// yamlScalar quotes where YAML needs it. Numbers and true and false stay as
-// people write them.
-func yamlScalar(v string) string {
-	if _, err := strconv.Atoi(v); err == nil || v == "true" || v == "false" {
+// formatYAML quotes a value where YAML needs it. Numbers, true and false are
+// not quoted.
+func formatYAML(f *field, values []string) string {
+	if f.split != nil {
+		return "[" + strings.Join(values, ", ") + "]"
+	}
+	v := strings.Join(values, "")
+	if _, err := strconv.Atoi(v); err == nil || f.isBool() {
 		return v
 	}
 	out, err := yaml.Marshal(v)

@@ -10,57 +10,38 @@ import (
 	"github.com/holdd/holdd/worker/api"
 )
 
-func (a *app) callbacksCommand() *cobra.Command {
+func newCallbacksCommand(out *console, env environment) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "callbacks", Short: "Where events and alerts are sent, and how that goes",
+		Use: "callbacks", Short: "Show the state of callbacks and notifications",
 		Args: cobra.NoArgs,
-		Long: `Where events and alerts are sent, and how that goes: the callback and each of notify_urls.
+		Long: `Show the sinks of events and alerts and the state of their deliveries. The sinks are
+the callback and each of notify_urls.
 
-What a receiver did not take for three days is a dead letter. "holdd callbacks dead" lists them, "holdd callbacks replay" sends them once more.`,
-		Example: "  holdd callbacks\n  holdd callbacks dead\n  holdd callbacks replay",
+An event that a receiver has not accepted for three days is a dead letter. "holdd callbacks dead"
+lists dead letters, and "holdd callbacks replay" sends them again.`,
+		Example: `  holdd callbacks
+  holdd callbacks dead
+  holdd callbacks replay`,
 	}
-	c := a.addConnectionFlags(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.withClient(c, cmd.Context(),
-			func(ctx context.Context, client *api.Client) (any, error) {
-				s, err := client.SinkStatuses(ctx)
-				if err == nil && !c.asJSON {
-					a.printSinks(&s)
-				}
-				return s, err
-			})
-	}
-	cmd.AddCommand(a.deadLettersCommand(), a.replayCommand())
+	c := addConnectionFlags(cmd, out, env)
+	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, _ []string) error {
+		s, err := client.SinkStatuses(ctx)
+		if err != nil {
+			return err
+		}
+		return c.print(s, func(timeFormatter) { printSinks(out, &s) })
+	})
+	cmd.AddCommand(newDeadLettersCommand(out, env), newReplayCommand(out, env))
 	return cmd
 }
 
-// withClient calls f with a client, and prints what it returns where JSON is
-// wanted.
-func (a *app) withClient(
-	c *connectionFlags, ctx context.Context, f func(context.Context, *api.Client) (any, error),
-) error {
-	client, err := c.newClient()
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	v, err := f(ctx, client)
-	if err != nil {
-		return addExitCode(err, "")
-	}
-	if c.asJSON {
-		return a.printJSONLine(v)
-	}
-	return nil
-}
-
-func (a *app) printSinks(s *api.SinkList) {
-	printLiveModeNotice(a.stdout, a.terminal.colorStdout, s.Livemode)
+func printSinks(out *console, s *api.SinkList) {
+	out.printLiveMode(s.Livemode)
 	if len(s.Sinks) == 0 {
-		a.printNote("nothing is told to anybody: set callback_url or notify_urls")
+		out.printNote("no events are delivered: set callback_url or notify_urls")
 		return
 	}
-	t := a.newTable("to", "state", "since", "oldest waiting", "parked", "dead", "lost", "why")
+	t := out.newTable("to", "state", "since", "oldest waiting", "parked", "dead", "lost", "why")
 	for _, k := range s.Sinks {
 		state, color := "ok", green
 		switch {
@@ -71,9 +52,9 @@ func (a *app) printSinks(s *api.SinkList) {
 		case k.ParkedHolds > 0:
 			state, color = "parking", yellow
 		}
-		t.AppendRow([]any{k.Sink, a.colorizeStdout(color, state),
-			formatOptionalTime(k.FailingSince), formatOptionalTime(k.OldestAt), k.ParkedHolds,
-			k.DeadLetters, k.EventsLost, sanitize(k.Reason)})
+		t.AppendRow([]any{k.Sink, out.color(color, state), formatOptionalTime(k.FailingSince),
+			formatOptionalTime(k.OldestAt), k.ParkedHolds, k.DeadLetters, k.EventsLost,
+			sanitize(k.Reason)})
 	}
 	t.Render()
 }
@@ -85,66 +66,72 @@ func formatOptionalTime(t *time.Time) string {
 	return t.Local().Format("2006-01-02 15:04")
 }
 
-func (a *app) deadLettersCommand() *cobra.Command {
+func newDeadLettersCommand(out *console, env environment) *cobra.Command {
 	var sink string
-	limit := 100
+	var limit int
 	cmd := &cobra.Command{Use: "dead",
-		Short: "List events that a receiver did not take for three days", Args: cobra.NoArgs,
-		Example: "  holdd callbacks dead --json"}
-	c := a.addConnectionFlags(cmd)
-	cmd.Flags().StringVar(&sink, "sink", "callback", "whose, as holdd callbacks names it")
-	cmd.Flags().IntVar(&limit, "limit", limit, "at most")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.withClient(c, cmd.Context(),
-			func(ctx context.Context, client *api.Client) (any, error) {
-				d, err := client.DeadLetters(ctx, sink, limit)
-				if err != nil || c.asJSON {
-					return d, err
+		Short: "List the events that a receiver has not accepted for three days",
+		Args:  cobra.NoArgs, Example: "  holdd callbacks dead --json"}
+	c := addConnectionFlags(cmd, out, env)
+	addSinkFlag(cmd, &sink)
+	cmd.Flags().IntVar(&limit, "limit", 100, "at most this many")
+	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, _ []string) error {
+		d, err := client.DeadLetters(ctx, sink, limit)
+		if err != nil {
+			return err
+		}
+		return c.print(d, func(timeFormatter) {
+			if len(d.DeadLetters) > 0 {
+				t := out.newTable("id", "when", "event", "hold", "why")
+				for _, l := range d.DeadLetters {
+					t.AppendRow([]any{l.ID, formatOptionalTime(&l.Timestamp), sanitize(l.Type),
+						l.HoldID, sanitize(l.Reason)})
 				}
-				if len(d.DeadLetters) > 0 {
-					t := a.newTable("id", "when", "event", "hold", "why")
-					for _, l := range d.DeadLetters {
-						t.AppendRow([]any{l.ID, formatOptionalTime(&l.Timestamp), sanitize(l.Type),
-							l.HoldID, sanitize(l.Reason)})
-					}
-					t.Render()
-				}
-				a.printNote("%d of %d dead letters of %s", len(d.DeadLetters),
-					d.Total, sanitize(d.Sink))
-				return d, nil
-			})
-	}
+				t.Render()
+			}
+			out.printNote("%d of %d dead letters of %s", len(d.DeadLetters), d.Total,
+				sanitize(d.Sink))
+		})
+	})
 	return cmd
 }
 
-func (a *app) replayCommand() *cobra.Command {
+// maxReplayRequests bounds a replay of all dead letters: a letter that is
+// rejected at once returns to the list.
+const maxReplayRequests = 100
+
+func newReplayCommand(out *console, env environment) *cobra.Command {
 	var sink string
-	cmd := &cobra.Command{Use: "replay [id …]",
-		Short:   "Send dead letters once more: those named, or all",
-		Long:    "Send dead letters once more: those named, or all.\n\nEach has the webhook-id that it always had, so a receiver that has seen it drops it. What is not taken then is a dead letter again.",
-		Example: "  holdd callbacks replay\n  holdd callbacks replay 0:1795858200000-0"}
-	c := a.addConnectionFlags(cmd)
-	cmd.Flags().StringVar(&sink, "sink", "callback", "whose, as holdd callbacks names it")
-	cmd.RunE = func(cmd *cobra.Command, ids []string) error {
-		return a.withClient(c, cmd.Context(),
-			func(ctx context.Context, client *api.Client) (any, error) {
-				total := api.ReplayResult{}
-				for range 100 { // what comes back as dead at once must not go round for ever
-					r, err := client.ReplayDeadLetters(ctx, sink, ids)
-					if err != nil {
-						return total, err
-					}
-					total.Replayed += r.Replayed
-					if r.Replayed == 0 || len(ids) > 0 {
-						break
-					}
-				}
-				if !c.asJSON {
-					_, _ = fmt.Fprintf(a.stdout,
-						"%d on their way to %s once more; holdd callbacks tells what becomes of them\n", total.Replayed, sanitize(sink))
-				}
-				return total, nil
-			})
-	}
+	cmd := &cobra.Command{Use: "replay [ID …]",
+		Short: "Send dead letters again: these, or all",
+		Long: `Send dead letters again: these, or all.
+
+Each keeps its webhook-id, so that a receiver can drop an event it has seen. An event that is not
+accepted again returns to the dead letters.`,
+		Example: `  holdd callbacks replay
+  holdd callbacks replay 0:1795858200000-0`}
+	c := addConnectionFlags(cmd, out, env)
+	addSinkFlag(cmd, &sink)
+	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, ids []string) error {
+		var total api.ReplayResult
+		for range maxReplayRequests {
+			r, err := client.ReplayDeadLetters(ctx, sink, ids)
+			if err != nil {
+				return err
+			}
+			total.Replayed += r.Replayed
+			if r.Replayed == 0 || len(ids) > 0 {
+				break
+			}
+		}
+		return c.print(total, func(timeFormatter) {
+			fmt.Fprintf(out.stdout, "%d replayed to %s: holdd callbacks shows the result\n",
+				total.Replayed, sanitize(sink))
+		})
+	})
 	return cmd
+}
+
+func addSinkFlag(cmd *cobra.Command, sink *string) {
+	cmd.Flags().StringVar(sink, "sink", "callback", "the sink, as holdd callbacks names it")
 }

@@ -21,7 +21,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// startFakeAPI is a holdd without a worker; the environment leads to it.
+// startFakeAPI starts an API with a fake worker. It returns an environment with
+// its address.
 func startFakeAPI(t *testing.T) (*fakeWorker, []string) {
 	t.Helper()
 	store := newFakeWorker()
@@ -54,8 +55,8 @@ func TestFormatRelative(t *testing.T) {
 	}
 }
 
-// References, metadata and notes come from outside. None of them may move the
-// cursor, turn the text, or fake a line.
+// References, metadata and notes come from outside. They must not move the
+// cursor, change the writing direction, or add a line.
 func TestOutput_SanitizesControlCharacters(t *testing.T) {
 	store, env := startFakeAPI(t)
 	evil := "BK\u009b31m\u202e-1"
@@ -71,7 +72,7 @@ func TestOutput_SanitizesControlCharacters(t *testing.T) {
 			}
 		}
 		if strings.Contains(stdout, "\nfake") {
-			t.Errorf("%v: a note made a line of its own: %q", args, stdout)
+			t.Errorf("%v: a note added a line: %q", args, stdout)
 		}
 	}
 }
@@ -128,7 +129,7 @@ func TestScheduleFile_SendsBatches(t *testing.T) {
 	}
 }
 
-// A request whose answer never came is neither done nor failed.
+// The outcome of a request without an answer is unknown.
 func TestCapture_LostAnswerExitsUnknown(t *testing.T) {
 	server := httptest.NewServer(abortingHandler{})
 	t.Cleanup(server.Close)
@@ -156,7 +157,7 @@ func TestCapture_InterruptedWhileWaiting(t *testing.T) {
 	server := httptest.NewServer(handler)
 	defer server.Close()
 	code := Run(ctx, []string{"capture", "pi_stuck0001", "--yes", "--url", server.URL}, env, strings.NewReader(""), &out, &errs)
-	if code != exitUnknown || !strings.Contains(errs.String(), "interrupted: holdd has accepted this and goes on with it") {
+	if code != exitUnknown || !strings.Contains(errs.String(), "interrupted: holdd has accepted the request") {
 		t.Errorf("exit code %d: %s", code, errs.String())
 	}
 	code = Run(ctx, []string{"list"}, env, strings.NewReader(""), &out, &errs)
@@ -202,8 +203,7 @@ func TestLogger_JSONLines(t *testing.T) {
 	}
 }
 
-// Every command explains itself, and every exit code that the code knows is in
-// the help.
+// Every command has help, and the help lists every exit code.
 func TestHelp_ListsCommandsAndExitCodes(t *testing.T) {
 	code, stdout, _ := runCommand(t, nil, "help")
 	if code != exitOK {
@@ -237,7 +237,7 @@ func (c *cancelOnSecondGet) Get(ctx context.Context, id string) (hold.Hold, time
 	return c.fakeWorker.Get(ctx, id)
 }
 
-// abortingHandler takes each request and goes away without an answer.
+// abortingHandler closes each connection without an answer.
 type abortingHandler struct{}
 
 func (abortingHandler) ServeHTTP(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }

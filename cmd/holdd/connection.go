@@ -1,9 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -17,58 +16,68 @@ import (
 
 const (
 	defaultURL        = "http://127.0.0.1:8420"
-	maxTokenFileBytes = 4096 // bytes
+	maxTokenFileBytes = 4096
 )
 
-// connectionFlags is the flags that all commands have which speak to a running
-// holdd.
-type connectionFlags struct {
-	app       *app
+// connection is the flags of the commands that call a running holdd.
+type connection struct {
+	out *console
+	env environment
+
 	url       string
 	tokenFile string
 	timeZone  string
 	asJSON    bool
 }
 
-func (a *app) addConnectionFlags(cmd *cobra.Command) *connectionFlags {
-	c := &connectionFlags{app: a}
+func addConnectionFlags(cmd *cobra.Command, out *console, env environment) *connection {
+	c := &connection{out: out, env: env}
 	f := cmd.Flags()
 	f.StringVar(&c.url, "url", "", "address of holdd (HOLDD_URL; default "+defaultURL+")")
-	f.StringVar(&c.tokenFile, "token-file", "", "file that holds the token (HOLDD_TOKEN_FILE)")
+	f.StringVar(&c.tokenFile, "token-file", "", "file with the token (HOLDD_TOKEN_FILE)")
 	f.StringVar(&c.timeZone, "time-zone", "",
-		"zone of local times, shown and given, such as Europe/Paris (HOLDD_TIME_ZONE; default: shown in this machine's)")
-	f.BoolVar(&c.asJSON, "json", false, "for machines: the API's JSON, one object a line")
+		"time zone of local times, printed and given, such as Europe/Paris "+
+			"(HOLDD_TIME_ZONE; default: this machine's for printed times)")
+	f.BoolVar(&c.asJSON, "json", false, "print the API's JSON, one object a line")
 	_ = cmd.MarkFlagFilename("token-file")
 	return c
 }
 
-func (c *connectionFlags) newClient() (*api.Client, error) {
-	url := c.url
-	if url == "" {
-		url = c.app.getenv("HOLDD_URL")
-	}
-	if url == "" {
-		url = defaultURL
-	}
+func (c *connection) newClient() (*api.Client, error) {
+	url := cmp.Or(c.url, c.env.get("HOLDD_URL"), defaultURL)
 	token, err := c.readToken()
 	if err != nil {
 		return nil, err
 	}
 	client, err := api.NewClient(url, token)
 	if err != nil {
-		return nil, &exitError{code: exitUsage, err: err,
-			hint: "give the address with --url or HOLDD_URL, the token with --token-file or HOLDD_TOKEN_FILE"}
+		return nil, &exitError{code: exitUsage, err: err, hint: "set the address with --url or " +
+			"HOLDD_URL, and the token with --token-file or HOLDD_TOKEN_FILE"}
 	}
 	return client.WithClientName("cli"), nil
 }
 
-func (c *connectionFlags) readToken() (string, error) {
-	path, direct := c.tokenFile, c.app.getenv("HOLDD_TOKEN")
+// withClient returns a cobra RunE that calls run with a client.
+func (c *connection) withClient(
+	run func(ctx context.Context, client *api.Client, args []string) error,
+) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		client, err := c.newClient()
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		return addExitCode(run(cmd.Context(), client, args), "")
+	}
+}
+
+func (c *connection) readToken() (string, error) {
+	path, direct := c.tokenFile, c.env.get("HOLDD_TOKEN")
 	if path == "" {
-		path = c.app.getenv("HOLDD_TOKEN_FILE")
+		path = c.env.get("HOLDD_TOKEN_FILE")
 		if path != "" && direct != "" {
 			return "", usageErrorf("unset one of them",
-				"both HOLDD_TOKEN and HOLDD_TOKEN_FILE are set: which one counts isn't clear")
+				"HOLDD_TOKEN and HOLDD_TOKEN_FILE are both set")
 		}
 	}
 	if path == "" {
@@ -76,31 +85,30 @@ func (c *connectionFlags) readToken() (string, error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return "", usageErrorf("give a file with the token alone as --token-file or HOLDD_TOKEN_FILE", "the token file can't be read: %w", err)
+		return "", usageErrorf("set --token-file or HOLDD_TOKEN_FILE to a file with the token alone",
+			"cannot read the token file: %w", err)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxTokenFileBytes+1))
 	token := strings.TrimSpace(string(b))
 	switch {
 	case err != nil:
-		return "", usageErrorf("", "the token file can't be read: %w", err)
+		return "", usageErrorf("", "cannot read the token file: %w", err)
 	case len(b) > maxTokenFileBytes || strings.ContainsAny(token, " \t\r\n"):
-		return "", usageErrorf("it has to hold the token alone: the third word of a line of holdd's tokens file", "%s is no token file", path)
+		return "", usageErrorf("", "invalid token file %s: want the token alone, "+
+			"which is the third word of a line of holdd's tokens file", path)
 	case token == "":
 		return "", usageErrorf("", "the token file %s is empty", path)
 	}
 	return token, nil
 }
 
-// timeZoneName is the zone that was asked for, empty if none was.
-func (c *connectionFlags) timeZoneName() string {
-	if c.timeZone != "" {
-		return c.timeZone
-	}
-	return c.app.getenv("HOLDD_TIME_ZONE")
+// timeZoneName returns the time zone of the flag or the environment, or "".
+func (c *connection) timeZoneName() string {
+	return cmp.Or(c.timeZone, c.env.get("HOLDD_TIME_ZONE"))
 }
 
-func (c *connectionFlags) newTimeFormatter(now time.Time) (timeFormatter, error) {
+func (c *connection) newTimeFormatter(now time.Time) (timeFormatter, error) {
 	name := c.timeZoneName()
 	if name == "" {
 		return timeFormatter{time.Local, now}, nil
@@ -108,14 +116,27 @@ func (c *connectionFlags) newTimeFormatter(now time.Time) (timeFormatter, error)
 	loc, err := time.LoadLocation(name)
 	if err != nil {
 		return timeFormatter{},
-			usageErrorf("give an IANA name such as Europe/Paris to --time-zone or HOLDD_TIME_ZONE",
-				"the time zone %.60q is unknown", name)
+			usageErrorf("set --time-zone or HOLDD_TIME_ZONE to an IANA name such as Europe/Paris",
+				"invalid time zone %.60q", name)
 	}
 	return timeFormatter{loc, now}, nil
 }
 
-// parseTimeFlag turns what people write for a time into what the API takes:
-// "now" and "+36h" become instants, all else goes through as it is.
+// print writes v as JSON with --json. Otherwise it calls printText.
+func (c *connection) print(v any, printText func(times timeFormatter)) error {
+	if c.asJSON {
+		return c.out.printJSONLine(v)
+	}
+	times, err := c.newTimeFormatter(time.Now())
+	if err != nil {
+		return err
+	}
+	printText(times)
+	return nil
+}
+
+// parseTimeFlag turns "now" and "+36h" into the times that the API takes. It
+// returns everything else unchanged.
 func parseTimeFlag(s string, now time.Time) (string, error) {
 	s = strings.TrimSpace(s)
 	if s == "now" {
@@ -124,15 +145,16 @@ func parseTimeFlag(s string, now time.Time) (string, error) {
 	if span, ok := strings.CutPrefix(s, "+"); ok {
 		d, err := api.ParseDuration(span)
 		if err != nil {
-			return "", usageErrorf("", "%s is no time from now: write +36h or +3d", s)
+			return "", usageErrorf("", "invalid time %.40q: want a duration from now such as +36h or +3d",
+				s)
 		}
 		return now.Add(d).UTC().Format(time.RFC3339), nil
 	}
 	return s, nil
 }
 
-// isDueNow reports whether a time given to the API means that money moves at
-// once. A time that can't be read is left to the API to refuse.
+// isDueNow reports whether money moves at once at the time s. It returns false
+// for an invalid time, which the API rejects.
 func isDueNow(s, zone string, now time.Time) bool {
 	if s == "" {
 		return false
@@ -141,113 +163,5 @@ func isDueNow(s, zone string, now time.Time) bool {
 	return err == nil && !t.After(now.Add(dueNowTolerance))
 }
 
-// dueNowTolerance is how soon "soon" is the same as "now" to the person who is
-// asked.
+// dueNowTolerance is how far ahead a time still counts as now.
 const dueNowTolerance = 5 * time.Second
-
-// getHold gets the hold that a person named, by its id or by its whole
-// reference.
-func (c *connectionFlags) getHold(
-	ctx context.Context, client *api.Client, name string,
-) (hold.View, error) {
-	id, err := c.resolveHoldID(ctx, client, name)
-	if err != nil {
-		return hold.View{}, err
-	}
-	v, err := client.Get(ctx, id)
-	return v, addExitCode(err, "")
-}
-
-// resolveHoldID turns a reference into the id of the one hold that has it. Open
-// holds go first: a booking may have had others before.
-func (c *connectionFlags) resolveHoldID(
-	ctx context.Context, client *api.Client, name string,
-) (string, error) {
-	if strings.HasPrefix(name, "pi_") {
-		return name, nil
-	}
-	if name == "" {
-		return "", usageErrorf("", "the hold has no name: give its id (pi_…) or its reference")
-	}
-	var open, settled []string
-	seen := 0
-	for v, err := range client.ListAll(ctx, api.ListQuery{Reference: name,
-		Limit: api.MaxPageSize}) {
-		if err != nil {
-			return "", addExitCode(err, "")
-		}
-		if seen++; seen > 10*api.MaxPageSize {
-			return "", usageErrorf("give the hold's id (pi_…)",
-				"too many holds begin with the reference %s", sanitize(name))
-		}
-		switch {
-		case v.Reference != name:
-		case v.SettledAt == nil:
-			open = append(open, v.ID)
-		default:
-			settled = append(settled, v.ID)
-		}
-	}
-	found := open
-	if len(found) == 0 {
-		found = settled
-	}
-	switch len(found) {
-	case 0:
-		return "", &exitError{code: exitNotFound,
-			err:  fmt.Errorf("no hold has the id or the reference %q", name),
-			hint: "holdd list --reference BEGINNING lists what is near"}
-	case 1:
-		return found[0], nil
-	}
-	return "", usageErrorf("give the id of one: "+strings.Join(found[:min(len(found), 10)], " "),
-		"%d holds have the reference %s", len(found), sanitize(name))
-}
-
-// completeHolds offers ids and references of what the daemon has, if it answers
-// at once.
-func (c *connectionFlags) completeHolds(
-	cmd *cobra.Command, args []string, typed string,
-) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	client, err := c.newClient()
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
-	defer cancel()
-	query := api.ListQuery{Limit: api.MaxPageSize}
-	if !strings.HasPrefix("pi_", typed) && !strings.HasPrefix(typed, "pi_") {
-		query.Reference = typed
-	}
-	page, err := client.List(ctx, query)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var out []string
-	for i := range page.Holds {
-		v := &page.Holds[i]
-		if v.SettledAt != nil && cmd.Name() != "show" {
-			continue
-		}
-		what := sanitize(v.State + " " + formatHoldAmount(v))
-		if v.Reference != "" && strings.HasPrefix(v.Reference, typed) &&
-			v.Reference == sanitize(v.Reference) {
-			out = append(out, v.Reference+"\t"+what)
-		}
-		if typed != "" && strings.HasPrefix(v.ID, typed) || v.Reference == "" {
-			out = append(out, v.ID+"\t"+strings.TrimSpace(sanitize(v.Reference)+" "+what))
-		}
-	}
-	return out, cobra.ShellCompDirectiveNoFileComp
-}
-
-// requireOneHold is the argument of commands about one hold.
-func requireOneHold(_ *cobra.Command, args []string) error {
-	if len(args) != 1 {
-		return errors.New("give one hold: its id (pi_…) or its reference")
-	}
-	return nil
-}

@@ -11,97 +11,111 @@ import (
 )
 
 const (
-	slowRedisRoundTrip   = 25 * time.Millisecond // a round trip; each change of a hold takes one
-	memoryWarningPercent = 80                    // per cent
+	slowRedisRoundTrip   = 25 * time.Millisecond
+	memoryWarningPercent = 80
 	memoryErrorPercent   = 95
 	maxListedReplicas    = 5
+
+	notReported = "not reported by this Redis"
 )
 
-// checkRedis turns what was seen of a Redis into findings. problem is what kept
-// the rest from being seen.
-func checkRedis(s *config.Settings, in store.Inspection, problem error) (out []checkResult) {
-	if problem != nil && len(in.Servers) == 0 {
-		return []checkResult{errorResult("redis", "", "%v", problem)}
+// checkRedis checks what an inspection of Redis found. err is what ended the
+// inspection early.
+func checkRedis(s *config.Settings, in store.Inspection, err error) []checkResult {
+	if err != nil && len(in.Servers) == 0 {
+		return []checkResult{errorResult("redis", "", "%v", err)}
 	}
-	where := in.Address
+	address := in.Address
 	if in.Cluster {
-		where += fmt.Sprintf(", a Cluster of %d masters", len(in.Servers))
+		address += fmt.Sprintf(", a Cluster of %d masters", len(in.Servers))
 	}
-	// One line for all servers where all is well, and one for each that isn't.
-	checkServers := func(checkServer func(*store.Server) checkResult) {
-		var first *checkResult
-		bad := false
-		for i := range in.Servers {
-			f := checkServer(&in.Servers[i])
-			if f.Status != statusOK {
-				if len(in.Servers) > 1 {
-					f.Detail = in.Servers[i].Address + ": " + f.Detail
-				}
-				out, bad = append(out, f), true
-			} else if first == nil {
-				first = &f
-			}
-		}
-		if first != nil && !bad {
-			out = append(out, *first)
-		}
+	var out []checkResult
+	for _, check := range []func(*store.Server) checkResult{
+		func(r *store.Server) checkResult { return checkRedisRoundTrip(r, address) },
+		func(r *store.Server) checkResult {
+			return checkRedisProperty("redis version", &r.Version, false)
+		},
+		func(r *store.Server) checkResult {
+			return checkRedisProperty("redis persistence", &r.Persistence, s.AllowUnsafeRedis)
+		},
+		func(r *store.Server) checkResult {
+			return checkRedisProperty("redis disk", &r.Disk, false)
+		},
+		func(r *store.Server) checkResult {
+			return checkRedisProperty("redis eviction", &r.Eviction, s.AllowUnsafeRedis)
+		},
+		checkRedisMemory, checkRedisRole, checkRedisPermissions,
+	} {
+		out = append(out, checkRedisServers(in.Servers, check)...)
 	}
-	checkProperty := func(check string, of func(*store.Server) store.ServerProperty, ok string) {
-		checkServers(func(r *store.Server) checkResult {
-			t := of(r)
-			switch {
-			case t.Fault != "" && s.AllowUnsafeRedis && check != "redis version" &&
-				check != "redis disk":
-				return warningResult(check, t.Hint, "%s (allow_unsafe_redis lets holdd start)",
-					t.Fault)
-			case t.Fault != "":
-				return errorResult(check, t.Hint, "%s", t.Fault)
-			case t.Warning != "":
-				return warningResult(check, t.Hint, "%s", t.Warning)
-			case t.Value == "":
-				return okResult(check, "not told by this Redis")
-			}
-			return okResult(check, ok, t.Value)
-		})
-	}
-	checkServers(func(r *store.Server) checkResult {
-		took := r.RoundTrip.Round(10 * time.Microsecond)
-		if r.RoundTrip > slowRedisRoundTrip {
-			return warningResult("redis",
-				"run holdd nearer to it: each change of a hold takes a round trip",
-				"%s answers, and takes %s for it", where, took)
-		}
-		return okResult("redis", "%s answers in %s", where, took)
-	})
-	checkProperty("redis version", func(r *store.Server) store.ServerProperty { return r.Version },
-		"%s")
-	checkProperty("redis persistence", func(r *store.Server) store.ServerProperty {
-		return r.Persistence
-	}, "%s")
-	checkProperty("redis disk", func(r *store.Server) store.ServerProperty { return r.Disk }, "%s")
-	checkProperty("redis eviction", func(r *store.Server) store.ServerProperty {
-		return r.Eviction
-	}, "%s")
-	checkServers(checkRedisMemory)
-	checkServers(checkRedisRole)
-	checkServers(checkRedisPermissions)
-	if problem != nil {
-		return append(out, errorResult("redis", "", "%v", problem))
+	if err != nil {
+		return append(out, errorResult("redis", "", "%v", err))
 	}
 	out = append(out, checkMode(s, in.Mode), checkPartitions(s, &in))
 	return append(out, checkReplicas(&in)...)
 }
 
+// checkRedisServers checks each server. It returns the results that are not ok,
+// or one result for all servers.
+func checkRedisServers(
+	servers []store.Server, check func(*store.Server) checkResult,
+) (out []checkResult) {
+	var first *checkResult
+	for i := range servers {
+		result := check(&servers[i])
+		if first == nil {
+			first = &result
+		}
+		if result.Status == statusOK {
+			continue
+		}
+		if len(servers) > 1 {
+			result.Detail = servers[i].Address + ": " + result.Detail
+		}
+		out = append(out, result)
+	}
+	if len(out) == 0 && first != nil {
+		out = append(out, *first)
+	}
+	return out
+}
+
+func checkRedisRoundTrip(r *store.Server, address string) checkResult {
+	took := r.RoundTrip.Round(10 * time.Microsecond)
+	if r.RoundTrip > slowRedisRoundTrip {
+		return warningResult("redis",
+			"run holdd closer to Redis: each change of a hold takes a round trip",
+			"%s takes %s to answer", address, took)
+	}
+	return okResult("redis", "%s answers in %s", address, took)
+}
+
+// checkRedisProperty checks a property of a server. allowed says that
+// allow_unsafe_redis permits a fault.
+func checkRedisProperty(check string, p *store.ServerProperty, allowed bool) checkResult {
+	switch {
+	case p.Fault != "" && allowed:
+		return warningResult(check, p.Hint, "%s (allow_unsafe_redis lets holdd start)", p.Fault)
+	case p.Fault != "":
+		return errorResult(check, p.Hint, "%s", p.Fault)
+	case p.Warning != "":
+		return warningResult(check, p.Hint, "%s", p.Warning)
+	case p.Value == "":
+		return okResult(check, notReported)
+	}
+	return okResult(check, "%s", p.Value)
+}
+
 func checkRedisMemory(r *store.Server) checkResult {
 	const check = "redis memory"
 	limit, name, hint := r.MaxMemory, "maxmemory",
-		"raise maxmemory, or keep settled holds for less long with retention: a full Redis takes no changes"
+		"raise maxmemory, or shorten retention: a full Redis accepts no changes"
 	if limit == 0 {
 		limit, name, hint = r.MachineMemory, "the machine's memory, without a maxmemory",
-			"give the machine more memory: without any left the kernel kills Redis"
+			"add memory to the machine: the kernel kills Redis when none is left"
 	}
 	if r.UsedMemory == 0 || limit == 0 {
-		return okResult(check, "not told by this Redis")
+		return okResult(check, notReported)
 	}
 	percent := r.UsedMemory * 100 / limit
 	f := errorResult(check, hint, "%s used, %d %% of %s (%s)", formatBytes(r.UsedMemory), percent,
@@ -133,7 +147,7 @@ func checkRedisRole(r *store.Server) checkResult {
 			"set redis_url to the master, or to the sentinels with redis+sentinel://",
 			"this is a read-only replica of another Redis")
 	case r.Role == "":
-		return okResult(check, "not told by this Redis")
+		return okResult(check, notReported)
 	}
 	return okResult(check, "%s with %d replicas", r.Role, r.ConnectedReplicas)
 }
@@ -142,7 +156,7 @@ func checkRedisPermissions(r *store.Server) checkResult {
 	const check = "redis rights"
 	switch {
 	case !r.PermissionsKnown:
-		return okResult(check, "not to be found out: only Redis 7.0 and newer tell")
+		return okResult(check, "unknown: only Redis 7.0 and newer report them")
 	case len(r.MissingCommands) == 0:
 		return okResult(check, "the user %s may do what holdd needs", r.User)
 	}
@@ -157,13 +171,10 @@ func checkRedisPermissions(r *store.Server) checkResult {
 
 func checkMode(s *config.Settings, recorded string) checkResult {
 	const check = "mode"
-	mode := "test"
-	if s.Livemode() {
-		mode = "live"
-	}
+	mode := modeName(s)
 	switch recorded {
 	case "":
-		return okResult(check, "the Stripe key is for %s mode, and this Redis is not in use yet",
+		return okResult(check, "the Stripe key is for %s mode, and this Redis is unused",
 			mode)
 	case mode:
 		return okResult(check, "the Stripe key and this Redis are for %s mode", mode)
@@ -179,18 +190,19 @@ func checkPartitions(s *config.Settings, in *store.Inspection) checkResult {
 	switch {
 	case in.Partitions != "" && in.Partitions != strconv.Itoa(s.Partitions):
 		return errorResult(check, "set partitions to "+sanitize(in.Partitions),
-			"this Redis is divided into %s, and the setting says %d",
+			"this Redis has %s, and the setting is %d",
 			sanitize(in.Partitions), s.Partitions)
 	case in.Partitions == "" && s.Partitions < len(in.Servers):
 		return warningResult(check,
 			fmt.Sprintf(
-				"set partitions to a multiple of %d before the first hold: it can't be changed later", len(in.Servers)),
-			"%d, fewer than the Cluster has masters (%d), so that some would have nothing to do",
+				"set partitions to a multiple of %d before the first hold: only holdd repartition changes it later",
+				len(in.Servers)),
+			"%d, fewer than the Cluster's masters (%d): some would have no work",
 			s.Partitions, len(in.Servers))
 	case in.Partitions == "":
-		return okResult(check, "%d by the setting, and this Redis is not in use yet", s.Partitions)
+		return okResult(check, "%d by the setting, and this Redis is unused", s.Partitions)
 	}
-	return okResult(check, "%d, as this Redis is divided", s.Partitions)
+	return okResult(check, "%d, as in this Redis", s.Partitions)
 }
 
 func checkReplicas(in *store.Inspection) (out []checkResult) {
@@ -200,10 +212,10 @@ func checkReplicas(in *store.Inspection) (out []checkResult) {
 		if r.HeartbeatEndsAt.After(in.Now) {
 			alive = append(alive, sanitize(r.Name))
 		} else if len(out) < maxListedReplicas {
-			out = append(
-				out, warningResult(check, "start it again if nothing else runs in its place, and see its log",
-					"%s stopped without taking its leave, at %s at the latest", sanitize(r.Name),
-					r.HeartbeatEndsAt.UTC().Format(time.RFC3339)))
+			out = append(out, warningResult(check,
+				"read its log, and restart it unless another replica replaces it",
+				"%s stopped unexpectedly, not later than %s", sanitize(r.Name),
+				r.HeartbeatEndsAt.UTC().Format(time.RFC3339)))
 		}
 	}
 	names := strings.Join(alive[:min(len(alive), maxListedReplicas)], ", ")
@@ -212,9 +224,9 @@ func checkReplicas(in *store.Inspection) (out []checkResult) {
 		names += ", …"
 		fallthrough
 	case len(alive) > 0:
-		out = append(out, okResult(check, "%d at work: %s", len(alive), names))
+		out = append(out, okResult(check, "%d running: %s", len(alive), names))
 	case len(out) == 0:
-		out = append(out, okResult(check, "none is at work on this Redis"))
+		out = append(out, okResult(check, "none is running on this Redis"))
 	}
 	return out
 }

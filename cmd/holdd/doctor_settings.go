@@ -8,40 +8,42 @@ import (
 	"github.com/holdd/holdd/worker/api"
 )
 
-// checkSettings says what "holdd config check" says, and what is unsafe though
-// it works. s is nil where the settings can't be used.
-func checkSettings(s *config.Settings, problem error) (out []checkResult) {
+// checkSettings reports the problems that "holdd config check" reports, and
+// valid settings that are unsafe. s is nil if the settings are invalid.
+func checkSettings(s *config.Settings, settingsErr error) (out []checkResult) {
 	const check = "settings"
 	if s == nil {
 		var ce *config.Error
-		if !errors.As(problem, &ce) {
-			return []checkResult{errorResult(check, "", "%v", problem)}
+		if !errors.As(settingsErr, &ce) {
+			return []checkResult{errorResult(check, "", "%v", settingsErr)}
 		}
 		for _, p := range ce.Problems {
 			out = append(out, errorResult(check, "", "%s", p))
 		}
-		return append(out, warningResult("redis, stripe", "mend the settings first",
-			"not looked at"))
+		return append(out, warningResult("redis, stripe", "fix the settings first", "not checked"))
 	}
 	for _, w := range s.Warnings() {
 		out = append(out, warningResult(check, "", "%s", w))
 	}
 	for _, u := range []struct {
 		unsafe            bool
-		key, detail, mend string
+		key, detail, hint string
 	}{
 		{s.AllowUnsafeRedis, "allow_unsafe_redis",
-			"a Redis that evicts or forgets holds would be used",
-			"leave it out, unless losing holds is fine"},
+			"holdd starts on a Redis that may lose holds",
+			"remove it, unless holds may be lost"},
 		{!s.MirrorTerms, "mirror_terms",
-			"terms are not written to Stripe's metadata, so that a lost Redis can't be rebuilt from there", "leave it out"},
+			"terms are not written to Stripe's metadata, so a lost Redis cannot be rebuilt",
+			"remove it"},
 		{s.LogLevel == "warn" || s.LogLevel == "error", "log_level",
-			"outcomes are logged at the level info, and so not at all", "set it to info"},
+			"outcomes are logged at the level info, and are left out", "set it to info"},
 		{!s.ListensOnLoopback(), "listen",
-			"the API is open to other machines, and tokens pass in the clear unless something in front of it speaks TLS", "listen on loopback or a Unix socket behind a proxy that speaks TLS, or keep to a private network"},
+			"other machines can reach the API, and tokens are sent unencrypted unless a proxy " +
+				"in front of it uses TLS",
+			"listen on loopback or a Unix socket behind a proxy with TLS, or stay on a private network"},
 	} {
 		if u.unsafe {
-			out = append(out, warningResult(check, u.mend, "%s (%s): %s", u.key,
+			out = append(out, warningResult(check, u.hint, "%s (%s): %s", u.key,
 				s.Source(u.key), u.detail))
 		}
 	}

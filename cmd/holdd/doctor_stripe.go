@@ -12,11 +12,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-const (
-	slowStripeAnswer = 2 * time.Second // the first answer, connecting included
-)
+const slowStripeAnswer = 2 * time.Second // of the first request, with the connection's setup
 
-// requiredWebhookEvents are those that tell holdd of what others do to a hold.
+// requiredWebhookEvents are the types of events that make holdd read an intent.
 var requiredWebhookEvents = []string{
 	"payment_intent.amount_capturable_updated", "payment_intent.succeeded",
 	"payment_intent.canceled", "payment_intent.payment_failed",
@@ -24,60 +22,59 @@ var requiredWebhookEvents = []string{
 	"review.opened", "review.closed",
 }
 
-// checkStripe turns what was seen of Stripe into findings. problem is what kept
-// it from being asked.
-func checkStripe(s *config.Settings, in gateway.Inspection, problem error) (out []checkResult) {
-	if problem != nil {
-		return []checkResult{errorResult("stripe", "", "%v", problem)}
-	}
-	kind, mode := "secret", "test"
-	if strings.HasPrefix(s.StripeAPIKey.Reveal(), "rk_") {
-		kind = "restricted"
-	}
-	if s.Livemode() {
-		mode = "live"
+// checkStripe checks what an inspection of Stripe found. err is what kept the
+// inspection from starting.
+func checkStripe(s *config.Settings, in gateway.Inspection, err error) []checkResult {
+	if err != nil {
+		return []checkResult{errorResult("stripe", "", "%v", err)}
 	}
 	read, took := in.ListIntents, in.Latency.Round(time.Millisecond)
 	switch read.Kind {
 	case hold.AnswerOK, hold.AnswerForbidden, hold.AnswerRateLimited, hold.AnswerUnauthorized:
 	default:
-		return []checkResult{
-			errorResult("stripe",
-				"see whether stripe_api_base is right and what is between: a proxy, a firewall, Stripe's own status page",
-				"%s gives no answer that can be used: %s", s.StripeAPIBase,
-				cmp.Or(read.Message, read.Kind.String()))}
+		return []checkResult{errorResult("stripe", "check stripe_api_base, proxies, firewalls and "+
+			"Stripe's status page", "%s gives no usable answer: %s", s.StripeAPIBase,
+			cmp.Or(read.Message, read.Kind.String()))}
 	}
-	switch {
-	case took > slowStripeAnswer:
-		out = append(
-			out, warningResult("stripe", "see what is between: each capture takes at least as long",
-				"%s answers, and took %s for it", s.StripeAPIBase, took))
-	default:
-		out = append(out, okResult("stripe", "%s answered in %s", s.StripeAPIBase, took))
+	out := []checkResult{okResult("stripe", "%s answered in %s", s.StripeAPIBase, took)}
+	if took > slowStripeAnswer {
+		out[0] = warningResult("stripe", "check the network: each capture takes at least as long",
+			"%s took %s to answer", s.StripeAPIBase, took)
+	}
+	kind := "secret"
+	if strings.HasPrefix(s.StripeAPIKey.Reveal(), "rk_") {
+		kind = "restricted"
 	}
 	if read.Kind == hold.AnswerUnauthorized {
-		return append(
-			out, errorResult("stripe key", "make a new key in the Dashboard (Developers, API keys) and give it as STRIPE_API_KEY or STRIPE_API_KEY_FILE",
-				"Stripe rejects this %s key of %s mode: it was revoked, has expired, or is no key",
-				kind, mode))
+		return append(out, errorResult("stripe key", "create a new key in the Dashboard "+
+			"(Developers, API keys) and set STRIPE_API_KEY or STRIPE_API_KEY_FILE",
+			"Stripe rejects this %s key of %s mode: it is revoked, expired or invalid", kind,
+			modeName(s)))
 	}
-	out = append(out, okResult("stripe key", "a %s key of %s mode", kind, mode))
+	out = append(out, okResult("stripe key", "a %s key of %s mode", kind, modeName(s)))
 	out = append(out, checkStripePermissions(&in)...)
 	return append(out, checkWebhookEndpoints(s, &in)...)
+}
+
+func modeName(s *config.Settings) string {
+	if s.Livemode() {
+		return "live"
+	}
+	return "test"
 }
 
 func checkStripePermissions(in *gateway.Inspection) (out []checkResult) {
 	const (
 		check = "stripe permissions"
-		edit  = "edit the key in the Dashboard (Developers, API keys) and give it "
+		edit  = "edit the key in the Dashboard (Developers, API keys) and grant "
 	)
 	for _, p := range []struct {
-		answer             hold.Answer
-		lacks, permissions string
+		answer              hold.Answer
+		action, permissions string
 	}{
 		{in.ListIntents, "read PaymentIntents", "PaymentIntents: Write"},
 		{in.ListExpanded,
-			"read what belongs to a PaymentIntent, such as its charge, where the deadline stands",
+			"read the charge of a PaymentIntent, which has the deadline",
 			"Charges: Read and Reviews: Read"},
 		{in.CaptureIntent, "capture or cancel PaymentIntents", "PaymentIntents: Write"},
 	} {
@@ -85,67 +82,69 @@ func checkStripePermissions(in *gateway.Inspection) (out []checkResult) {
 		case 0, hold.AnswerOK, hold.AnswerNotFound:
 		case hold.AnswerForbidden:
 			out = append(out, errorResult(check, edit+p.permissions,
-				"this key may not %s", p.lacks))
+				"this key may not %s", p.action))
 		case hold.AnswerRateLimited:
-			out = append(out, warningResult(check, "try again when there is less to do",
-				"whether this key may %s wasn't told: Stripe found requests too many", p.lacks))
+			out = append(out, warningResult(check, "try again later",
+				"whether this key may %s is unknown: Stripe limited the rate", p.action))
 		default:
 			out = append(out, warningResult(check, "try again",
-				"whether this key may %s wasn't told: %s", p.lacks,
+				"whether this key may %s is unknown: %s", p.action,
 				cmp.Or(p.answer.Message, p.answer.Kind.String())))
 		}
 	}
 	if len(out) == 0 {
-		out = append(out, okResult(check, "PaymentIntents may be read, captured and canceled"))
+		out = append(out, okResult(check, "this key may read, capture and cancel PaymentIntents"))
 	}
 	return out
 }
 
-// checkWebhookEndpoints looks for the webhook endpoint that leads to holdd.
-// Without one, what others do to a hold is learned by comparing, later.
+const webhookPage = "in the Dashboard (Developers, Webhooks)"
+
+// checkWebhookEndpoints checks the webhook endpoints that lead to holdd.
+// Without one, holdd learns of changes made elsewhere only when it reconciles.
 func checkWebhookEndpoints(s *config.Settings, in *gateway.Inspection) (out []checkResult) {
 	const check = "stripe webhooks"
-	if in.ListEndpoints.Kind != hold.AnswerOK {
+	if a := in.ListEndpoints; a.Kind != hold.AnswerOK {
 		return []checkResult{
-			warningResult(check,
-				"give the key Webhook Endpoints: Read, or see in the Dashboard (Developers, Webhooks) that one leads to "+api.WebhookPath,
-				"the endpoints can't be listed: %s", cmp.Or(in.ListEndpoints.Message,
-					in.ListEndpoints.Kind.String()))}
+			warningResult(check, "grant the key Webhook Endpoints: Read, or check "+
+				webhookPage+" that an endpoint leads to "+api.WebhookPath,
+				"cannot list the endpoints: %s", cmp.Or(a.Message, a.Kind.String()))}
 	}
-	found := false
-	for _, e := range in.Endpoints {
-		if !strings.HasSuffix(strings.TrimSuffix(e.Path, "/"), api.WebhookPath) {
-			continue
-		}
-		found = true
-		var missing []string
-		for _, t := range requiredWebhookEvents {
-			if !slices.Contains(e.Events, t) && !slices.Contains(e.Events, "*") {
-				missing = append(missing, t)
-			}
-		}
-		switch {
-		case !e.Enabled:
-			out = append(
-				out, warningResult(check, "enable it in the Dashboard (Developers, Webhooks)",
-					"%s is disabled", sanitize(e.URL)))
-		case len(missing) > 0:
-			out = append(
-				out, warningResult(check, "add them to the endpoint in the Dashboard (Developers, Webhooks)", "%s doesn't listen for %s", sanitize(e.URL), strings.Join(missing, ", ")))
-		case len(s.StripeWebhookSecrets) == 0:
-			out = append(
-				out, warningResult(check, "give the endpoint's signing secret as STRIPE_WEBHOOK_SECRETS", "%s sends events, and stripe_webhook_secrets is not set, so that they can't be told from forged ones", sanitize(e.URL)))
-		default:
-			// The few fields that are read of an event have been the same in
-			// all versions.
-			out = append(
-				out, okResult(check, "%s listens for all that is needed, API version %s (any will do)", sanitize(e.URL), sanitize(cmp.Or(e.APIVersion, "the account's default"))))
+	for i := range in.Endpoints {
+		if strings.HasSuffix(strings.TrimSuffix(in.Endpoints[i].Path, "/"), api.WebhookPath) {
+			out = append(out, checkWebhookEndpoint(check, s, &in.Endpoints[i]))
 		}
 	}
-	if !found {
-		out = append(
-			out, warningResult(check, "add an endpoint in the Dashboard (Developers, Webhooks) whose URL leads to "+api.WebhookPath+" of holdd",
-				"no endpoint of this account ends in %s: what others do to a hold is learned late, by comparing", api.WebhookPath))
+	if len(out) == 0 {
+		out = append(out, warningResult(check, "add an endpoint "+webhookPage+
+			" whose URL leads to "+api.WebhookPath+" of holdd",
+			"no endpoint of this account ends in %s: holdd learns of changes made elsewhere late, "+
+				"by reconciling", api.WebhookPath))
 	}
 	return out
+}
+
+func checkWebhookEndpoint(
+	check string, s *config.Settings, e *gateway.WebhookEndpoint,
+) checkResult {
+	var missing []string
+	for _, t := range requiredWebhookEvents {
+		if !slices.Contains(e.Events, t) && !slices.Contains(e.Events, "*") {
+			missing = append(missing, t)
+		}
+	}
+	url := sanitize(e.URL)
+	switch {
+	case !e.Enabled:
+		return warningResult(check, "enable it "+webhookPage, "%s is disabled", url)
+	case len(missing) > 0:
+		return warningResult(check, "add them to the endpoint "+webhookPage,
+			"%s does not listen for %s", url, strings.Join(missing, ", "))
+	case len(s.StripeWebhookSecrets) == 0:
+		return warningResult(check, "set STRIPE_WEBHOOK_SECRETS to the endpoint's signing secret",
+			"%s sends events, and holdd cannot verify them: stripe_webhook_secrets is not set", url)
+	}
+	// The fields that holdd reads are the same in all API versions.
+	return okResult(check, "%s listens for all required events, API version %s (any version works)",
+		url, sanitize(cmp.Or(e.APIVersion, "the account's default")))
 }

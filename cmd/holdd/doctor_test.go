@@ -23,13 +23,13 @@ const doctorAPIKey = "rk_test_51DoctorTestsOnlyTopSecret"
 //
 //	redis [ARGS…]     starts a redis-server with these arguments, and sets REDIS_URL
 //	redis-do ARGS…    sends it one command, and shows the answer
-//	redis-pause       stops it where it is: it takes connections and doesn't answer
-//	stripe            starts a Stripe, and sets STRIPE_API_BASE and STRIPE_API_KEY (a restricted key)
-//	sim revoke        its key is rejected from now on
-//	sim allow CLASS…  its key may do no more than this; without any: everything
-//	sim advance 2m    its clock moves
-//	sim endpoint URL [EVENT…]   it has this webhook endpoint, and no other; -disabled before the URL: a disabled one
-//	sim drop          it closes connections without an answer
+//	redis-pause       stops the process: it accepts connections and does not answer
+//	stripe            starts the simulator, and sets STRIPE_API_BASE
+//	sim revoke        rejects the key
+//	sim allow CLASS…  limits the key to these classes, or to none
+//	sim advance 2m    advances the clock
+//	sim endpoint [-disabled] URL [EVENT…]   sets the account's only webhook endpoint
+//	sim drop          closes connections without an answer
 func TestDoctorScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/doctor",
@@ -48,7 +48,7 @@ func TestDoctorScripts(t *testing.T) {
 	})
 }
 
-// doctorFixture is what a script has started.
+// doctorFixture is the servers that a script has started.
 type doctorFixture struct {
 	tb    testing.TB
 	redis *storetest.Redis
@@ -125,14 +125,14 @@ func controlSim(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// Which clock is named as the one to set follows from which two agree.
+// The hint names the clock that differs from the other two.
 func TestCheckClocks(t *testing.T) {
 	at := func(least, most time.Duration) clockOffset { return clockOffset{least, most, true} }
 	const none = checkStatus(0)
 	for name, row := range map[string]struct {
 		redis, stripe clockOffset
 		want          [2]checkStatus // none: no such line
-		mend          [2]string      // a part of it
+		hint          [2]string      // a part of it
 	}{
 		"all agree":               {at(-time.Millisecond, time.Millisecond), at(-300*time.Millisecond, time.Second), [2]checkStatus{statusOK, statusOK}, [2]string{}},
 		"a little off":            {at(4*time.Second, 5*time.Second), at(0, time.Second), [2]checkStatus{statusOK, statusOK}, [2]string{}},
@@ -140,9 +140,9 @@ func TestCheckClocks(t *testing.T) {
 		"Redis' is far off":       {at(-2*time.Hour, -time.Hour), at(0, time.Second), [2]checkStatus{statusError, statusOK}, [2]string{"the clock of the Redis server", ""}},
 		"this one is off":         {at(time.Hour, time.Hour), at(time.Hour, time.Hour+time.Second), [2]checkStatus{statusError, statusError}, [2]string{"this machine's clock", "this machine's clock"}},
 		"Redis' and this are off": {at(0, time.Millisecond), at(-time.Hour, -59*time.Minute), [2]checkStatus{statusOK, statusError}, [2]string{"", "and that of the Redis server"}},
-		"Stripe is away":          {at(time.Hour, time.Hour), clockOffset{}, [2]checkStatus{statusError, none}, [2]string{"which of the two is right", ""}},
-		"Redis is away":           {clockOffset{}, at(time.Hour, time.Hour), [2]checkStatus{none, statusError}, [2]string{"", "this machine's clock"}},
-		"both are away":           {clockOffset{}, clockOffset{}, [2]checkStatus{}, [2]string{}},
+		"no Stripe clock":         {at(time.Hour, time.Hour), clockOffset{}, [2]checkStatus{statusError, none}, [2]string{"which of the two is right", ""}},
+		"no Redis clock":          {clockOffset{}, at(time.Hour, time.Hour), [2]checkStatus{none, statusError}, [2]string{"", "this machine's clock"}},
+		"no clocks":               {clockOffset{}, clockOffset{}, [2]checkStatus{}, [2]string{}},
 	} {
 		got := map[string]checkResult{}
 		for _, f := range checkClocks(row.redis, row.stripe) {
@@ -150,7 +150,7 @@ func TestCheckClocks(t *testing.T) {
 		}
 		for i, check := range []string{"redis clock", "stripe clock"} {
 			f := got[check]
-			if f.Status != row.want[i] || !strings.Contains(f.Hint, row.mend[i]) || (f.Hint == "") != (row.want[i] <= statusOK) {
+			if f.Status != row.want[i] || !strings.Contains(f.Hint, row.hint[i]) || (f.Hint == "") != (row.want[i] <= statusOK) {
 				t.Errorf("%s: %s: %+v", name, check, f)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/holdd/holdd/cmd/holdd/daemon"
 	"github.com/holdd/holdd/config"
 	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/hold"
@@ -30,37 +31,39 @@ const (
 const exitCodesHelp = `Exit codes are stable.
 
   0    done
-  1    refused: holdd said no to what was asked (its message says why), a person answered no, or doctor
-       found something wrong
-  2    wrong usage, a wrong setting or token, or a question that nobody is there to answer
-  3    there is no such hold
-  4    holdd does not answer, or can't for the moment: nothing was done, try again
-  5    conflict: too late, already captured or canceled, changed meanwhile, scheduled with other terms
-  6    the outcome isn't known, or not yet: look at the hold before trying again
+  1    failed: holdd rejected the request (the message says why), the operator did not confirm,
+       or doctor found something wrong
+  2    invalid usage, setting or token, or a question without a terminal to answer it
+  3    no such hold
+  4    holdd does not answer or is unavailable: nothing was done, try again
+  5    conflict: too late, already captured or canceled, changed meanwhile, or scheduled with
+       other terms
+  6    the outcome is unknown, or not known yet: check the hold before you try again
   130  interrupted
 `
 
-const environmentHelp = `Variables of the commands that speak to a running holdd. Flags override them.
+const environmentHelp = `Variables of the commands that call a running holdd. Flags override them.
 
-  HOLDD_URL         address of the API: http://host:port, https://host or unix:///path (default http://127.0.0.1:8420)
-  HOLDD_TOKEN_FILE  file that holds the token, where one is required
-  HOLDD_TOKEN       the token itself; a file is better, since it isn't handed on to other programs
-  HOLDD_TIME_ZONE   zone in which times are shown and local times are read, such as Europe/Paris
-  NO_COLOR          no colours, whatever the terminal can do
+  HOLDD_URL         address of the API: http://host:port, https://host or unix:///path
+                    (default http://127.0.0.1:8420)
+  HOLDD_TOKEN_FILE  file with the token, if the API requires one
+  HOLDD_TOKEN       the token itself; prefer a file, which child processes do not inherit
+  HOLDD_TIME_ZONE   time zone of printed and given local times, such as Europe/Paris
+  NO_COLOR          print no colours
 
-"holdd serve" reads its settings file from HOLDD_CONFIG, and each setting from a variable of its own: see "holdd config show".
+"holdd serve" reads its settings file from HOLDD_CONFIG, and each setting from a variable of its
+own: see "holdd config show".
 `
 
-func exitCodesTopic() *cobra.Command {
-	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodesHelp}
+func newExitCodesTopic() *cobra.Command {
+	return &cobra.Command{Use: "exit-codes", Short: "Exit codes", Long: exitCodesHelp}
 }
 
-func environmentTopic() *cobra.Command {
-	return &cobra.Command{Use: "environment", Short: "Variables that commands read",
-		Long: environmentHelp}
+func newEnvironmentTopic() *cobra.Command {
+	return &cobra.Command{Use: "environment", Short: "Environment variables", Long: environmentHelp}
 }
 
-// exitError is an error that knows its exit code and what to try next.
+// exitError is an error with an exit code and a hint.
 type exitError struct {
 	code int
 	err  error
@@ -74,8 +77,8 @@ func usageErrorf(hint, format string, args ...any) error {
 	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...), hint: hint}
 }
 
-// addExitCode gives an error of the API or the settings its exit code and hint.
-// id is the hold that was spoken of, if one was.
+// addExitCode adds an exit code and a hint to an error of the API, the settings
+// or the daemon. id is the hold that the request named, or "".
 func addExitCode(err error, id string) error {
 	if err == nil {
 		return nil
@@ -94,21 +97,21 @@ func addExitCode(err error, id string) error {
 		if u.OutcomeUnknown {
 			return &exitError{code: exitUnknown, err: u, hint: showCommand}
 		}
-		return &exitError{code: exitUnreachable, err: u,
-			hint: "give the address with --url or HOLDD_URL, such as http://127.0.0.1:8420 or unix:///run/holdd/holdd.sock"}
+		return &exitError{code: exitUnreachable, err: u, hint: "set the address with --url or " +
+			"HOLDD_URL, such as http://127.0.0.1:8420 or unix:///run/holdd/holdd.sock"}
 	}
 	if p, ok := errors.AsType[*api.Problem](err); ok {
 		code, hint := exitCodeForProblem(p, showCommand)
 		return &exitError{code: code, err: errors.New(describeProblem(p)), hint: hint}
 	}
-	if c, ok := errors.AsType[*config.Error](err); ok {
-		return &exitError{code: exitUsage, err: c}
+	_, invalid := errors.AsType[*config.Error](err)
+	if invalid || errors.Is(err, daemon.ErrSetting) {
+		return &exitError{code: exitUsage, err: err}
 	}
 	return &exitError{code: exitFailed, err: err}
 }
 
-// describeProblem is the problem's sentence, and all of them where there are
-// several.
+// describeProblem returns the problem's sentence, or all of them.
 func describeProblem(p *api.Problem) string {
 	if len(p.Errors) < 2 {
 		return p.Error()
@@ -121,34 +124,45 @@ func describeProblem(p *api.Problem) string {
 	return b.String()
 }
 
+const (
+	tokenHint   = "give a token of holdd's tokens file with --token-file or HOLDD_TOKEN_FILE"
+	addressHint = "check --url and HOLDD_URL"
+	timeHint    = "write 2026-12-01T11:00:00+01:00, or 2026-12-01T11:00 with " +
+		"--time-zone Europe/Paris, or +36h, or now"
+	bookingHint = "holdd list --reference BOOKING finds a hold by its booking"
+)
+
+// problemExits is the exit code and hint of problems whose HTTP status does not
+// determine them.
+var problemExits = map[hold.Code]exitError{
+	hold.HoldNotFound:      {code: exitNotFound, hint: bookingHint},
+	hold.IntentNotFound:    {code: exitNotFound, hint: bookingHint},
+	api.TokenRequired:      {code: exitUsage, hint: tokenHint},
+	api.TokenInvalid:       {code: exitUsage, hint: tokenHint},
+	api.TokenReadOnly:      {code: exitUsage, hint: "use a token with the role operate"},
+	api.SinkNotFound:       {code: exitUsage, hint: "holdd callbacks lists the sinks"},
+	api.HostNotAllowed:     {code: exitUsage, hint: addressHint},
+	api.UnexpectedResponse: {code: exitUsage, hint: addressHint},
+	api.RouteNotFound:      {code: exitUsage, hint: addressHint},
+	api.MethodNotAllowed:   {code: exitUsage, hint: addressHint},
+	api.Unavailable:        {code: exitUnreachable},
+	hold.RevisionMismatch: {code: exitConflict,
+		hint: "nothing was done: check the hold and repeat the command"},
+	hold.HoldExists: {code: exitConflict, hint: "change it with: holdd reschedule"},
+	hold.AfterDeadline: {code: exitFailed,
+		hint: "choose a time before the authorization expires"},
+	hold.WouldCancelNow:  {code: exitUsage, hint: confirmHint},
+	hold.WouldCaptureNow: {code: exitUsage, hint: confirmHint},
+	hold.InvalidTime:     {code: exitUsage, hint: timeHint},
+	hold.UnknownTimeZone: {code: exitUsage, hint: timeHint},
+}
+
 func exitCodeForProblem(p *api.Problem, showCommand string) (code int, hint string) {
-	switch p.Code {
-	case hold.HoldNotFound, hold.IntentNotFound:
-		return exitNotFound, "holdd list --reference BOOKING finds a hold by its booking"
-	case api.TokenRequired, api.TokenInvalid:
-		return exitUsage,
-			"give a token of holdd's tokens file with --token-file or HOLDD_TOKEN_FILE"
-	case api.TokenReadOnly:
-		return exitUsage, "use a token with the role operate"
-	case api.SinkNotFound: // a name on the command line
-		return exitUsage, "holdd callbacks lists them"
-	case api.HostNotAllowed, api.UnexpectedResponse, api.RouteNotFound, api.MethodNotAllowed:
-		return exitUsage, "check --url and HOLDD_URL"
-	case api.Unavailable:
-		return exitUnreachable, ""
-	case api.InternalError:
+	if p.Code == api.InternalError {
 		return exitUnknown, showCommand
-	case hold.RevisionMismatch:
-		return exitConflict, "look at it again and repeat the command: nothing was done"
-	case hold.HoldExists:
-		return exitConflict, "change it with: holdd reschedule"
-	case hold.AfterDeadline:
-		return exitFailed, "choose a time before the authorization ends"
-	case hold.WouldCancelNow, hold.WouldCaptureNow:
-		return exitUsage, confirmHint
-	case hold.InvalidTime, hold.UnknownTimeZone:
-		return exitUsage,
-			"write 2026-12-01T11:00:00+01:00, or 2026-12-01T11:00 with --time-zone Europe/Paris, or +36h, or now"
+	}
+	if e, ok := problemExits[p.Code]; ok {
+		return e.code, e.hint
 	}
 	switch p.Status {
 	case http.StatusConflict, http.StatusPreconditionFailed:
@@ -160,21 +174,20 @@ func exitCodeForProblem(p *api.Problem, showCommand string) (code int, hint stri
 	return exitFailed, ""
 }
 
-// reportError tells the person what went wrong, once and here only, and returns
-// the exit code.
-func (a *app) reportError(ctx context.Context, err error) int {
+// reportError prints an error and returns its exit code. No other code prints
+// errors.
+func reportError(ctx context.Context, out *console, err error) int {
 	if err == nil {
 		return exitOK
 	}
 	e, ok := errors.AsType[*exitError](err)
-	if !ok { // cobra's own: an unknown command or flag, a missing argument
-		text := strings.TrimSpace(err.Error())
-		e = &exitError{code: exitUsage, err: errors.New(text),
+	if !ok { // cobra's: an unknown command or flag, a missing argument
+		e = &exitError{code: exitUsage, err: errors.New(strings.TrimSpace(err.Error())),
 			hint: `"holdd help" lists the commands, and "holdd COMMAND --help" explains one`}
 	}
 	if ctx.Err() != nil && e.code != exitUnknown {
 		e = &exitError{code: exitInterrupted, err: errors.New("interrupted"), hint: e.hint}
 	}
-	a.printError(e.err.Error(), e.hint)
+	out.printError(e.err.Error(), e.hint)
 	return e.code
 }

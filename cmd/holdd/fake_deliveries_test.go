@@ -13,8 +13,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// fakeDeliveries stands for the ways out: a callback that is down, a chat that
-// is well, and 1,500 dead letters of the callback.
+// fakeDeliveries has two sinks: a callback that fails, with 1,500 dead letters,
+// and a chat that works.
 type fakeDeliveries struct {
 	unavailable   bool
 	mu            sync.Mutex
@@ -65,7 +65,7 @@ func (s *fakeDeliveries) DeadLetters(_ context.Context, sink string, n int) (lis
 	return list, int64(len(s.deadLetterIDs)), nil
 }
 
-// ReplayDeadLetters takes up a thousand in one call, as the store does.
+// ReplayDeadLetters replays up to a thousand in one call, as the store does.
 func (s *fakeDeliveries) ReplayDeadLetters(_ context.Context, sink string, ids []string) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

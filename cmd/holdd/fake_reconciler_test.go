@@ -9,9 +9,8 @@ import (
 	"github.com/holdd/holdd/worker/reconcile"
 )
 
-// fakeReconciler stands for the worker's: a run is at its end the third time
-// that it is looked at. The account acct_interrupted is one that it doesn't get
-// to the end of.
+// fakeReconciler finishes a run when it is read the third time. A run with the
+// account acct_interrupted does not finish.
 type fakeReconciler struct {
 	unavailable bool
 	mu          sync.Mutex

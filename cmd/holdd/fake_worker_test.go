@@ -16,17 +16,16 @@ import (
 	"github.com/holdd/holdd/worker/query"
 )
 
-// fakeWorker keeps holds for the tests' API. The rules are the real ones of
-// package hold; the worker is replaced by what the beginning of a reference
-// asks for:
+// fakeWorker keeps the holds of the tests' API. Package hold decides what a
+// request changes. The prefix of a hold's reference decides how the worker
+// carries out a capture or a cancel:
 //
-//	STUCK   a trigger is accepted and never carried out
-//	REFUSED a trigger ends in attention
-//	LAPSED  a trigger finds the hold expired
-//	RACE    somebody else changes the hold each time it is looked at
+//	STUCK   never
+//	REFUSED the hold needs attention
+//	EXPIRED the hold has expired
+//	RACE    as other holds, but the hold changes each time it is read
 //
-// All others do what was triggered, the second time they are looked at after
-// it.
+// All others are captured or canceled when they are read the second time.
 type fakeWorker struct {
 	mu               sync.Mutex
 	holds            map[string]hold.Hold
@@ -97,7 +96,7 @@ func (m *fakeWorker) Get(_ context.Context, id string) (hold.Hold, time.Time, er
 	return shown, time.Now(), nil
 }
 
-// finishTriggered is the worker.
+// finishTriggered does what the worker does.
 func (m *fakeWorker) finishTriggered(h *hold.Hold) {
 	now := time.Now()
 	op := h.NextOp
@@ -107,7 +106,7 @@ func (m *fakeWorker) finishTriggered(h *hold.Hold) {
 		return
 	case strings.HasPrefix(h.Reference, "REFUSED"):
 		h.State, h.Reason, h.NextOp = hold.Attention, hold.CauseRefused, 0
-	case strings.HasPrefix(h.Reference, "LAPSED"):
+	case strings.HasPrefix(h.Reference, "EXPIRED"):
 		h.State, h.Reason, h.NextOp, h.SettledAt = hold.Expired, hold.CauseExpired, 0, now
 	case op == hold.OpCancel:
 		h.State, h.NextOp, h.SettledAt = hold.Canceled, 0, now
@@ -210,7 +209,7 @@ func (m *fakeWorker) Check(context.Context) []health.Check {
 	return []health.Check{{Name: "redis", OK: true}}
 }
 
-// parts is what serves holds in these tests.
+// parts is the interfaces of the API's hold service.
 type parts interface {
 	api.Scheduler
 	api.Changer

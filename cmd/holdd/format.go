@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -9,7 +8,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// timeFormatter writes times for a reader in loc, at now.
+// timeFormatter writes times in a location, with their distance from now.
 type timeFormatter struct {
 	location *time.Location
 	now      time.Time
@@ -23,14 +22,14 @@ func (c timeFormatter) formatMillisecond(t time.Time) string {
 	return t.In(c.location).Format("2006-01-02 15:04:05.000 MST")
 }
 
-// formatWithRelative is the time and how far away it is: "2026-12-01 11:00 CET
-// (in 2 d 3 h)".
+// formatWithRelative writes a time and its distance from now: "2026-12-01 11:00
+// CET (in 2 d 3 h)".
 func (c timeFormatter) formatWithRelative(t time.Time) string {
 	return c.formatMinute(t) + " (" + formatRelative(t.Sub(c.now)) + ")"
 }
 
-// formatRelative writes a distance in its two largest units, rounded down so
-// that nothing seems farther away than it is.
+// formatRelative writes a distance in its two largest units, rounded down: a
+// deadline never seems farther away than it is.
 func formatRelative(d time.Duration) string {
 	format := "in %s"
 	if d < 0 {
@@ -59,7 +58,7 @@ func formatRelative(d time.Duration) string {
 	return fmt.Sprintf(format, strings.Join(parts, " "))
 }
 
-// holdName is what people call the hold.
+// holdName returns the hold's reference, or its id if it has none.
 func holdName(v *hold.View) string {
 	if v.Reference != "" {
 		return sanitize(v.Reference)
@@ -67,8 +66,8 @@ func holdName(v *hold.View) string {
 	return v.ID
 }
 
-// formatHoldAmount is the authorized one, with what is to be taken of it where
-// that is less.
+// formatHoldAmount writes the authorized amount, and the amount to capture if
+// it is less.
 func formatHoldAmount(v *hold.View) string {
 	s := hold.FormatAmount(v.Amount, v.Currency)
 	switch {
@@ -86,7 +85,7 @@ var stateColors = map[string]string{
 	"captured": green, "canceled": faint, "expired": red,
 }
 
-// describeNext is what happens to the hold by itself, or what it came to.
+// describeNext returns the hold's next action, or its final state.
 func describeNext(v *hold.View, c timeFormatter) string {
 	switch {
 	case v.SettledAt != nil:
@@ -94,7 +93,7 @@ func describeNext(v *hold.View, c timeFormatter) string {
 	case v.Next != "" && v.NextAt != nil:
 		return v.Next + " " + c.formatWithRelative(*v.NextAt)
 	case v.State == "attention":
-		return "a person must look: " + v.Cause
+		return "needs attention: " + v.Cause
 	case v.State == "paused":
 		return "paused"
 	case v.State == "waiting":
@@ -103,8 +102,7 @@ func describeNext(v *hold.View, c timeFormatter) string {
 	return ""
 }
 
-// holdSummary is what a person wants to know before saying yes, and the head of
-// `holdd show`.
+// holdSummary describes a hold in questions and at the head of `holdd show`.
 func holdSummary(v *hold.View, c timeFormatter) []labeledValue {
 	f := []labeledValue{
 		{"booking", sanitize(v.Reference)},
@@ -140,14 +138,4 @@ func deadlineSourceSuffix(s string) string {
 		return ", as the caller said"
 	}
 	return ""
-}
-
-// printJSONLine writes v as one line of JSON.
-func (a *app) printJSONLine(v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("the answer can't be written as JSON: %w", err)
-	}
-	_, err = a.stdout.Write(append(b, '\n'))
-	return err
 }

@@ -7,7 +7,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
-	_ "time/tzdata" // zones of schedules and local times, on machines that have none installed
+	_ "time/tzdata" // time zones, for machines that have none installed
 
 	"github.com/spf13/cobra"
 )
@@ -18,43 +18,31 @@ func main() {
 	os.Exit(Run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
-// Run carries out one command line and returns its exit code. environ is
-// "KEY=value"; nothing else of the process is looked at. Terminals are
-// recognized where the three streams are files.
+// Run runs one command line and returns its exit code. environ has the form
+// "KEY=value". Run reads nothing else of the process. It treats a stream as a
+// terminal only if the stream is a file.
 func Run(
 	ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer,
 ) int {
-	a := newApp(environ, stdin, stdout, stderr)
-	root := a.rootCommand()
+	env := environment(environ)
+	out := newConsole(env, stdin, stdout, stderr)
+	root := newRootCommand(out, env)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	if a.stdout.err != nil && ctx.Err() == nil {
-		err = &exitError{code: exitFailed, err: a.stdout.err,
-			hint: "the output could not be written; what was asked for may have been done"}
+	if out.stdout.err != nil && ctx.Err() == nil {
+		err = &exitError{code: exitFailed, err: out.stdout.err,
+			hint: "the output could not be written; the command may have been carried out"}
 	}
-	return a.reportError(ctx, err)
+	return reportError(ctx, out, err)
 }
 
-// app is what all commands share: where they read and write, and their
-// environment.
-type app struct {
-	environ  []string
-	stdin    io.Reader
-	stdout   *stickyWriter
-	stderr   io.Writer
-	terminal terminal
-}
+// environment is a list of "KEY=value".
+type environment []string
 
-func newApp(environ []string, stdin io.Reader, stdout, stderr io.Writer) *app {
-	a := &app{environ: environ, stdin: stdin, stdout: &stickyWriter{w: stdout}, stderr: stderr}
-	a.terminal = newTerminal(a.getenv, stdin, stdout, stderr)
-	return a
-}
-
-// getenv looks a variable up; the last one counts, as with exec.
-func (a *app) getenv(name string) string {
+// get returns the value of a variable. The last one counts, as with exec.
+func (e environment) get(name string) string {
 	v := ""
-	for _, kv := range a.environ {
+	for _, kv := range e {
 		if k, value, ok := strings.Cut(kv, "="); ok && k == name {
 			v = value
 		}
@@ -62,55 +50,45 @@ func (a *app) getenv(name string) string {
 	return v
 }
 
-// stickyWriter remembers the first failure, so that a full disk doesn't look
-// like success.
-type stickyWriter struct {
-	w   io.Writer
-	err error
-}
-
-func (s *stickyWriter) Write(p []byte) (int, error) {
-	if s.err != nil {
-		return 0, s.err
-	}
-	n, err := s.w.Write(p)
-	s.err = err
-	return n, err
-}
-
-func (a *app) rootCommand() *cobra.Command {
+func newRootCommand(out *console, env environment) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "holdd",
-		Short: "Sees each card hold to its end: captured or released at its time",
-		Long: `holdd captures or releases card authorizations ("holds") at Stripe at their time, and warns before one expires.
+		Short: "Captures or releases each card hold on time",
+		Long: `holdd captures or releases card authorizations ("holds") at Stripe on time, and
+alerts before one expires.
 
-"holdd serve" is the daemon. The commands about holds speak to it over its HTTP API.`,
-		SilenceErrors: true, // told by report, once
-		SilenceUsage:  true, // a failed call is no reason to explain the command line
+"holdd serve" runs the daemon. The commands about holds call its HTTP API.`,
+		SilenceErrors: true, // reportError prints them, once
+		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetIn(a.stdin)
-	root.SetOut(a.stdout)
-	root.SetErr(a.stderr)
-	root.AddGroup(
-		&cobra.Group{ID: "daemon", Title: "The daemon:"},
-		&cobra.Group{ID: "holds", Title: "Holds:"},
-		&cobra.Group{ID: "money", Title: "Holds, moving money at once:"},
-	)
-	group := func(id string, cmds ...*cobra.Command) {
-		for _, c := range cmds {
-			c.GroupID = id
+	root.SetIn(out.stdin)
+	root.SetOut(out.stdout)
+	root.SetErr(out.stderr)
+	type constructors []func(*console, environment) *cobra.Command
+	for _, group := range []struct {
+		id, title string
+		commands  constructors
+	}{
+		{"daemon", "The daemon:", constructors{
+			newServeCommand, newDoctorCommand, newConfigCommand, newLogLevelCommand,
+			newRepartitionCommand,
+		}},
+		{"holds", "Holds:", constructors{
+			newScheduleCommand, newListCommand, newShowCommand, newPlanCommand,
+			newRescheduleCommand, newPauseCommand, newResumeCommand, newAcknowledgeCommand,
+			newReconcileCommand, newCallbacksCommand,
+		}},
+		{"money", "Holds, moving money at once:", constructors{newCaptureCommand, newCancelCommand}},
+	} {
+		root.AddGroup(&cobra.Group{ID: group.id, Title: group.title})
+		for _, newCommand := range group.commands {
+			cmd := newCommand(out, env)
+			cmd.GroupID = group.id
+			root.AddCommand(cmd)
 		}
-		root.AddCommand(cmds...)
 	}
-	group("daemon", a.serveCommand(), a.doctorCommand(), a.configCommand(),
-		a.logLevelCommand(), a.repartitionCommand())
-	group("holds", a.scheduleCommand(), a.listCommand(), a.showCommand(),
-		a.planCommand(), a.rescheduleCommand(),
-		a.pauseCommand(), a.resumeCommand(), a.acknowledgeCommand(),
-		a.reconcileCommand(), a.callbacksCommand())
-	group("money", a.captureCommand(), a.cancelCommand())
-	root.AddCommand(a.versionCommand(), exitCodesTopic(), environmentTopic())
+	root.AddCommand(newVersionCommand(out), newExitCodesTopic(), newEnvironmentTopic())
 	return root
 }

@@ -12,59 +12,49 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func addWaitFlag(cmd *cobra.Command, wait *time.Duration) {
-	cmd.Flags().DurationVar(wait, "wait", 20*time.Second,
-		"how long to wait for the outcome; 0: go as soon as holdd has accepted")
+func (c *changeFlags) addWaitFlag(cmd *cobra.Command) {
+	cmd.Flags().DurationVar(&c.wait, "wait", 20*time.Second,
+		"how long to wait for the outcome; 0: return as soon as holdd has accepted the request")
 }
 
-// waitForOutcome waits until an accepted capture or cancel has ended, and tells
-// how. An outcome that isn't there in time is no success: exit code 6.
+// waitForOutcome waits until an accepted capture or cancel has the state want,
+// and prints the hold. An outcome that does not arrive in time is exit code 6.
 func (c *changeFlags) waitForOutcome(
-	ctx context.Context, client *api.Client, v hold.View, want string, wait time.Duration,
+	ctx context.Context, client *api.Client, v hold.View, want string,
 ) error {
-	if wait <= 0 {
-		return c.printHold(&v)
-	}
-	v, err := pollHold(ctx, client, v, wait)
+	v, err := pollHold(ctx, client, v, c.wait)
 	if printErr := c.printHold(&v); printErr != nil {
 		return printErr
 	}
-	showCommand := "holdd show " + v.ID
+	fail := func(code int, err error) error {
+		return &exitError{code: code, err: err, hint: "holdd show " + v.ID}
+	}
+	cause := ""
+	if v.Cause != "" {
+		cause = " (" + v.Cause + ")"
+	}
+	name := holdName(&v)
 	switch {
 	case v.State == want:
 		return nil
 	case ctx.Err() != nil:
-		return &exitError{code: exitUnknown,
-			err: fmt.Errorf(
-				"interrupted: holdd has accepted this and goes on with it, and %s is not %s yet",
-				holdName(&v), want), hint: showCommand}
+		return fail(exitUnknown, fmt.Errorf(
+			"interrupted: holdd has accepted the request, and %s is not %s yet", name, want))
 	case err != nil:
-		return &exitError{code: exitUnknown,
-			err: fmt.Errorf("holdd has accepted this, and can't be asked for the outcome: %w",
-				err),
-			hint: showCommand}
+		return fail(exitUnknown, fmt.Errorf(
+			"holdd has accepted the request, and its outcome is unknown: %w", err))
 	case v.SettledAt != nil:
-		return &exitError{code: exitConflict, err: fmt.Errorf("%s is %s, not %s%s", holdName(&v),
-			v.State, want, causeSuffix(&v)), hint: showCommand}
+		return fail(exitConflict, fmt.Errorf("%s is %s, not %s%s", name, v.State, want, cause))
 	case v.State == "attention":
-		return &exitError{code: exitFailed, err: fmt.Errorf("%s is not %s: a person must look%s",
-			holdName(&v), want, causeSuffix(&v)), hint: showCommand}
+		return fail(exitFailed,
+			fmt.Errorf("%s is not %s: it needs attention%s", name, want, cause))
 	}
-	return &exitError{code: exitUnknown,
-		err: fmt.Errorf(
-			"holdd has accepted this and goes on with it, and after %s %s is not %s yet", wait,
-			holdName(&v), want), hint: showCommand}
+	return fail(exitUnknown, fmt.Errorf(
+		"holdd has accepted the request, and after %s %s is not %s yet", c.wait, name, want))
 }
 
-func causeSuffix(v *hold.View) string {
-	if v.Cause == "" {
-		return ""
-	}
-	return " (" + v.Cause + ")"
-}
-
-// pollHold looks at the hold, ever less often, until it has ended or needs a
-// person, or the time is over. It returns the last that was seen.
+// pollHold reads the hold, less and less often, until it is settled or needs
+// attention, or the time is over. It returns the hold as last read.
 func pollHold(
 	ctx context.Context, client *api.Client, v hold.View, wait time.Duration,
 ) (hold.View, error) {
@@ -76,7 +66,7 @@ func pollHold(
 		switch {
 		case err == nil:
 			v, last = seen, nil
-			v.History, v.HistoryOmitted = nil, 0 // as in the answer to the change itself
+			v.History, v.HistoryOmitted = nil, 0 // as in the answer to the change
 			if v.SettledAt != nil || v.State == "attention" {
 				return v, nil
 			}
@@ -84,17 +74,25 @@ func pollHold(
 			return v, last
 		default:
 			last = err
-			// Only an absent answer can get better by itself.
+			// Polling again helps only against an absent answer.
 			if p, ok := errors.AsType[*api.Problem](err); ok && p.Code != api.Unavailable {
 				return v, err
 			}
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !sleep(ctx, pause) {
 			return v, last
-		case <-timer.C:
 		}
+	}
+}
+
+// sleep reports whether d passed before ctx ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,80 +13,77 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-func (a *app) planCommand() *cobra.Command {
-	var ahead string
+func newPlanCommand(out *console, env environment) *cobra.Command {
+	var next string
 	cmd := &cobra.Command{
-		Use: "plan", Short: "What will happen when, and what is at risk", Args: cobra.NoArgs,
-		Long: `What will be captured and released by itself within a time, hour by hour with its sums, and which holds may lapse in it, with the reason.
+		Use: "plan", Short: "Show upcoming captures and releases, and holds at risk",
+		Args: cobra.NoArgs,
+		Long: `Show the captures and releases of the time ahead, hour by hour with sums, and the
+holds that may expire in it, with the reason.
 
-What is due already, or under work, is in the first hour; what a deadline's on_expiry will do is in the hour in which it will. On a terminal the table
-is followed by a small chart of how many holds move when.`,
-		Example: "  holdd plan --next 7d\n  holdd plan --json | jq '.at_risk[].hold.reference'",
+The first hour has the holds that are due or in progress. An action of on_expiry is in the hour in
+which it happens. On a terminal a chart of the number of holds follows.`,
+		Example: `  holdd plan --next 7d
+  holdd plan --json | jq '.at_risk[].hold.reference'`,
 	}
-	c := a.addConnectionFlags(cmd)
-	cmd.Flags().StringVar(&ahead, "next", "24h", "how far to look ahead: 24h, 7d")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		span, err := api.ParseDuration(ahead)
+	c := addConnectionFlags(cmd, out, env)
+	cmd.Flags().StringVar(&next, "next", "24h", "the time ahead: 24h, 7d")
+	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, _ []string) error {
+		span, err := api.ParseDuration(next)
 		if err != nil {
-			return usageErrorf("", "--next %w", err)
+			return usageErrorf("", "invalid --next: %w", err)
 		}
-		client, err := c.newClient()
+		p, err := client.Plan(ctx, span)
 		if err != nil {
 			return err
 		}
-		defer client.Close()
-		p, err := client.Plan(cmd.Context(), span)
-		if err != nil {
-			return addExitCode(err, "")
-		}
-		if c.asJSON {
-			return a.printJSONLine(p)
-		}
-		times, err := c.newTimeFormatter(p.From)
-		if err != nil {
-			return err
-		}
-		a.printPlan(&p, times)
-		return nil
-	}
+		return c.print(p, func(times timeFormatter) {
+			times.now = p.From
+			printPlan(out, &p, times)
+		})
+	})
 	return cmd
 }
 
-func (a *app) printPlan(p *api.Plan, times timeFormatter) {
-	printLiveModeNotice(a.stdout, a.terminal.colorStdout, p.Livemode)
+func printPlan(out *console, p *api.Plan, times timeFormatter) {
+	out.printLiveMode(p.Livemode)
 	if len(p.Hours) == 0 {
-		fmt.Fprintf(a.stdout, "Nothing is due until %s.\n", times.formatMinute(p.Until))
+		fmt.Fprintf(out.stdout, "Nothing is due until %s.\n", times.formatMinute(p.Until))
 	} else {
-		t := a.newTable("hour", "captures", "to capture", "releases", "to release")
-		row := func(name string, capture, cancel []api.CurrencyTotal) {
-			captures, take := formatSums(capture)
-			releases, free := formatSums(cancel)
-			t.AppendRow([]any{name, captures, take, releases, free})
-		}
-		for _, h := range p.Hours {
-			row(times.formatMinute(h.Start), h.Capture, h.Cancel)
-		}
-		if len(p.Hours) > 1 {
-			row("all", p.Capture, p.Cancel)
-		}
-		t.Render()
-		if a.terminal.width > 0 {
-			a.drawPlanChart(p, times)
-		}
+		printPlanHours(out, p, times)
 	}
 	if len(p.AtRisk) > 0 {
-		fmt.Fprintf(a.stdout, "\n%s\n", a.colorizeStdout(boldRed, "At risk:"))
-		t := a.newTable("booking", "hold", "amount", "state", "expires", "why")
+		fmt.Fprintf(out.stdout, "\n%s\n", out.color(boldRed, "At risk:"))
+		t := out.newTable("booking", "hold", "amount", "state", "expires", "why")
 		for i := range p.AtRisk {
 			v := &p.AtRisk[i].Hold
 			t.AppendRow([]any{sanitize(v.Reference), v.ID, formatHoldAmount(v),
-				a.colorizeStdout(stateColors[v.State], v.State), times.formatWithRelative(
-					v.ExpiresAt), sanitize(p.AtRisk[i].Reason)})
+				out.color(stateColors[v.State], v.State), times.formatWithRelative(v.ExpiresAt),
+				sanitize(p.AtRisk[i].Reason)})
 		}
 		t.Render()
 	}
 	if p.Truncated {
-		a.printNote("there is more than was looked at: look less far ahead with --next")
+		out.printNote("the plan is incomplete: shorten --next")
+	}
+}
+
+func printPlanHours(out *console, p *api.Plan, times timeFormatter) {
+	t := out.newTable("hour", "captures", "to capture", "releases", "to release")
+	addRow := func(name string, capture, cancel []api.CurrencyTotal) {
+		captures, toCapture := formatSums(capture)
+		releases, toRelease := formatSums(cancel)
+		t.AppendRow([]any{name, captures, toCapture, releases, toRelease})
+	}
+	for _, h := range p.Hours {
+		addRow(times.formatMinute(h.Start), h.Capture, h.Cancel)
+	}
+	if len(p.Hours) > 1 {
+		addRow("all", p.Capture, p.Cancel)
+	}
+	t.Render()
+	if out.width > 0 {
+		drawPlanChart(out, p, times)
 	}
 }
 
@@ -106,18 +104,18 @@ func formatSums(in []api.CurrencyTotal) (count, money string) {
 	return fmt.Sprint(n), strings.Join(parts, " + ")
 }
 
-// drawPlanChart draws how many holds move when: a column for each hour, or for
-// several where the terminal isn't wide enough for all.
-func (a *app) drawPlanChart(p *api.Plan, times timeFormatter) {
+// drawPlanChart draws the number of holds by hour. On a narrow terminal a
+// column stands for several hours.
+func drawPlanChart(out *console, p *api.Plan, times timeFormatter) {
 	const margin = len("captures  ")
 	first := p.From.Truncate(time.Hour)
 	if s := p.Hours[0].Start; s.Before(first) {
 		first = s
 	}
 	hours := int(p.Until.Sub(first)/time.Hour) + 1
-	room := a.terminal.width - margin - 1 // the last column wraps on some terminals
+	room := out.width - margin - 1 // the last column wraps on some terminals
 	if room < 8 {
-		return // nothing could be told apart
+		return
 	}
 	each := (hours + room - 1) / room // hours in a column
 	columns := (hours + each - 1) / each
@@ -132,17 +130,17 @@ func (a *app) drawPlanChart(p *api.Plan, times timeFormatter) {
 	if each > 1 {
 		unit = fmt.Sprintf("in %d h", each)
 	}
-	fmt.Fprintln(a.stdout)
+	fmt.Fprintln(out.stdout)
 	for _, row := range []struct {
 		name, color string
 		numbers     []int
 	}{{"captures", green, captures}, {"releases", blue, releases}} {
 		if slices.Max(row.numbers) > 0 {
-			fmt.Fprintf(a.stdout, "%-*s%s\n", margin, row.name,
-				a.colorizeStdout(row.color, drawBars(row.numbers, top)))
+			fmt.Fprintf(out.stdout, "%-*s%s\n", margin, row.name,
+				out.color(row.color, drawBars(row.numbers, top)))
 		}
 	}
-	fmt.Fprintf(a.stdout, "%*s%s\n%*sholds %s, at most %d\n", margin, "",
+	fmt.Fprintf(out.stdout, "%*s%s\n%*sholds %s, at most %d\n", margin, "",
 		drawTimeAxis(first, each, columns, times), margin, "", unit, top)
 }
 
@@ -153,8 +151,8 @@ func countHolds(sums []api.CurrencyTotal) (n int) {
 	return n
 }
 
-// drawBars draws numbers as eighths of a line's height. What isn't nothing is
-// seen.
+// drawBars draws numbers as eighths of a line's height, at least one eighth for
+// a number above zero.
 func drawBars(numbers []int, top int) string {
 	const eighths = "▁▂▃▄▅▆▇█"
 	levels := []rune(eighths)
@@ -169,8 +167,8 @@ func drawBars(numbers []int, top int) string {
 	return strings.TrimRight(b.String(), " ")
 }
 
-// drawTimeAxis names times below the columns, as many as fit with room between
-// them: days where a column is long, else hours.
+// drawTimeAxis labels the columns, as many as fit: with days for plans of more
+// than two days, with hours otherwise.
 func drawTimeAxis(first time.Time, each, columns int, times timeFormatter) string {
 	line := []byte(strings.Repeat(" ", columns))
 	free := 0

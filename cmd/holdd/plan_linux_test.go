@@ -10,7 +10,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// A chart is drawn on a terminal only, and never wider than that is.
+// A chart is drawn on a terminal only, and fits its width.
 func TestPlan_ChartOnTerminalOnly(t *testing.T) {
 	store, env := startFakeAPI(t)
 	env = append(env, "HOLDD_TIME_ZONE=UTC")
@@ -49,7 +49,7 @@ func TestPlan_ChartOnTerminalOnly(t *testing.T) {
 		}
 	}
 	if _, screen := runOnTerminal(t, env, "", "plan", "--json"); strings.ContainsAny(screen, "▁█") {
-		t.Errorf("a chart for a machine: %q", screen)
+		t.Errorf("a chart in JSON: %q", screen)
 	}
 	if _, out, _ := runCommand(t, env, "plan"); strings.ContainsAny(out, "▁█") || !strings.Contains(out, "\nall ") {
 		t.Errorf("%q", out)

@@ -17,135 +17,126 @@ import (
 )
 
 const (
-	reconcilePollInterval = 300 * time.Millisecond // between two looks at a run
-	// looks in a row that may go wrong: a daemon that restarts goes on with the
-	// run
+	reconcilePollInterval = 300 * time.Millisecond
+	// maxFailedPolls is how many polls in a row may fail. A daemon that
+	// restarts continues the run.
 	maxFailedPolls = 20
 )
 
-func (a *app) reconcileCommand() *cobra.Command {
-	var dry bool
+func newReconcileCommand(out *console, env environment) *cobra.Command {
+	var dryRun bool
 	var accounts []string
 	cmd := &cobra.Command{
-		Use: "reconcile", Short: "Compare Stripe with the schedule, and put right what differs",
+		Use: "reconcile", Short: "Compare the schedule with Stripe and fix differences",
 		Args: cobra.NoArgs,
-		Long: `Compare Stripe with the schedule, both ways, and list what differed.
+		Long: `Compare the schedule with Stripe, both ways, and list the differences.
 
-Holds whose terms stand in Stripe and that the schedule has lost are scheduled anew. Those that somebody settled in the Dashboard are settled.
-PaymentIntents that hold money and have no terms are listed ("orphan") and left alone. The daemon does the same by itself every quarter of an hour.
+A hold that is missing from the schedule and has its terms in Stripe's metadata is scheduled again.
+A hold that was captured or canceled in the Dashboard is settled. A PaymentIntent that holds money
+and has no terms is listed as "orphan" and not changed. The daemon does the same every 15 minutes.
 
-If a comparison is under way already, its progress and findings are shown.`,
-		Example: "  holdd reconcile --dry-run\n  holdd reconcile --json | jq '.findings[] | select(.kind==\"orphan\")'",
+If a run is in progress, the command shows its progress and findings.`,
+		Example: `  holdd reconcile --dry-run
+  holdd reconcile --json | jq '.findings[] | select(.kind=="orphan")'`,
 	}
-	c := a.addConnectionFlags(cmd)
-	cmd.Flags().BoolVar(&dry, "dry-run", false, "only tell what would be done")
+	c := addConnectionFlags(cmd, out, env)
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "list differences and change nothing")
 	cmd.Flags().StringArrayVar(&accounts, "account", nil,
-		"a connected account to look at besides those that have open holds; may be repeated")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		client, err := c.newClient()
+		"a connected account to compare besides those with open holds; may be repeated")
+	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, _ []string) error {
+		run, started, err := client.Reconcile(ctx, dryRun, accounts)
 		if err != nil {
 			return err
 		}
-		defer client.Close()
-		run, started, err := client.Reconcile(cmd.Context(), dry, accounts)
-		if err != nil {
-			return addExitCode(err, "")
-		}
 		if !started {
-			a.printNote("a comparison is under way already, begun by %s: this is it",
-				sanitize(run.By))
+			out.printNote("joined a run in progress, started by %s", sanitize(run.By))
 		}
-		if run, err = a.waitForReconciliation(cmd.Context(), client, run); err != nil {
-			return addExitCode(err, "")
+		if run, err = waitForReconciliation(ctx, out, client, run); err != nil {
+			return err
 		}
-		if c.asJSON {
-			err = a.printJSONLine(run)
-		} else {
-			a.printReconciliation(&run)
-		}
+		err = c.print(run, func(timeFormatter) { printReconciliation(out, &run) })
 		if run.State != "finished" {
 			return &exitError{code: exitUnknown,
-				err:  fmt.Errorf("the comparison did not get to its end: %s", sanitize(run.Error)),
-				hint: "it goes on by itself; holdd reconcile shows it again"}
+				err:  fmt.Errorf("the run did not finish: %s", sanitize(run.Error)),
+				hint: "holdd continues it; holdd reconcile shows it again"}
 		}
 		return err
-	}
+	})
 	return cmd
 }
 
-// waitForReconciliation follows a run to its end.
-func (a *app) waitForReconciliation(
-	ctx context.Context, client *api.Client, run api.Reconciliation,
+// waitForReconciliation polls a run until it ends.
+func waitForReconciliation(
+	ctx context.Context, out *console, client *api.Client, run api.Reconciliation,
 ) (api.Reconciliation, error) {
-	b := a.newProgressBar("comparing with Stripe", 100)
-	ended := false
-	defer func() { b.stop(ended) }()
-	shown, failing := 0, 0
+	bar := out.newProgressBar("comparing with Stripe", 100)
+	finished := false
+	defer func() { bar.stop(finished) }()
+	shown, failed := 0, 0
 	for {
 		if run.Percent > shown {
-			b.add(int64(run.Percent - shown))
+			bar.add(int64(run.Percent - shown))
 			shown = run.Percent
 		}
 		if run.State != "running" {
-			ended = run.State == "finished"
+			finished = run.State == "finished"
 			return run, nil
 		}
-		t := time.NewTimer(reconcilePollInterval)
-		select {
-		case <-ctx.Done():
-			t.Stop()
+		if !sleep(ctx, reconcilePollInterval) {
 			return run, ctx.Err()
-		case <-t.C:
 		}
 		next, err := client.Reconciliation(ctx, run.ID)
-		var unreachable *api.UnreachableError
-		if err != nil && (!errors.As(err, &unreachable) &&
-			!errors.Is(err, &api.Problem{Code: api.Unavailable}) || failing >= maxFailedPolls) {
-			return run, err
-		}
-		if err != nil {
-			failing++
+		if err == nil {
+			failed, run = 0, next
 			continue
 		}
-		failing, run = 0, next
+		_, unreachable := errors.AsType[*api.UnreachableError](err)
+		retryable := unreachable || errors.Is(err, &api.Problem{Code: api.Unavailable})
+		if !retryable || failed >= maxFailedPolls {
+			return run, err
+		}
+		failed++
 	}
 }
 
-func (a *app) printReconciliation(r *api.Reconciliation) {
-	printLiveModeNotice(a.stdout, a.terminal.colorStdout, r.Livemode)
-	if len(r.Findings) > 0 {
-		// What needs a person first.
-		rank := map[string]int{"unreadable": 1, "rejected": 2, "orphan": 3, "attention": 4}
-		slices.SortStableFunc(r.Findings, func(x, y api.Finding) int {
-			return cmp.Compare(cmp.Or(rank[x.Kind], 9), cmp.Or(rank[y.Kind], 9))
-		})
-		colors := map[string]string{"unreadable": boldRed, "rejected": red, "orphan": yellow,
-			"attention": boldRed, "scheduled": cyan, "captured": green,
-			"canceled": faint, "expired": red}
-		for block := range slices.Chunk(r.Findings, rowsPerTable) {
-			t := a.newTable("finding", "booking", "intent", "account", "amount", "what")
-			for _, f := range block {
-				money := ""
-				if f.Currency != "" {
-					money = hold.FormatAmount(f.Amount, f.Currency)
-				}
-				t.AppendRow([]any{a.colorizeStdout(colors[f.Kind], f.Kind), sanitize(f.Reference),
-					f.PaymentIntent, f.Account, money, sanitize(f.Detail)})
+// findingOrder lists first the findings that need the operator.
+var findingOrder = map[string]int{"unreadable": 1, "rejected": 2, "orphan": 3, "attention": 4}
+
+var findingColors = map[string]string{"unreadable": boldRed, "rejected": red, "orphan": yellow,
+	"attention": boldRed, "scheduled": cyan, "captured": green, "canceled": faint, "expired": red}
+
+func printReconciliation(out *console, r *api.Reconciliation) {
+	out.printLiveMode(r.Livemode)
+	slices.SortStableFunc(r.Findings, func(x, y api.Finding) int {
+		return cmp.Compare(cmp.Or(findingOrder[x.Kind], 9), cmp.Or(findingOrder[y.Kind], 9))
+	})
+	for block := range slices.Chunk(r.Findings, rowsPerTable) {
+		t := out.newTable("finding", "booking", "intent", "account", "amount", "what")
+		for _, f := range block {
+			amount := ""
+			if f.Currency != "" {
+				amount = hold.FormatAmount(f.Amount, f.Currency)
 			}
-			t.Render()
+			t.AppendRow([]any{out.color(findingColors[f.Kind], f.Kind), sanitize(f.Reference),
+				f.PaymentIntent, f.Account, amount, sanitize(f.Detail)})
 		}
-		if r.FindingsOmitted > 0 {
-			a.printNote("%d more are counted and not listed", r.FindingsOmitted)
-		}
+		t.Render()
 	}
-	did := "compared"
+	if r.FindingsOmitted > 0 {
+		out.printNote("%d more are counted and not listed", r.FindingsOmitted)
+	}
+	out.printNote("%s", summarizeReconciliation(r))
+}
+
+func summarizeReconciliation(r *api.Reconciliation) string {
+	compared := "compared"
 	if r.DryRun {
-		did = "dry run, nothing was changed: compared"
+		compared = "dry run, nothing was changed: compared"
 	}
-	parts := []string{fmt.Sprintf("%s %d intents of Stripe's, %d of them scheduled",
-		did, r.Listed, r.Compared)}
+	parts := []string{fmt.Sprintf("%s %d PaymentIntents, %d of them scheduled", compared, r.Listed,
+		r.Compared)}
 	if r.Retrieved > 0 {
-		parts = append(parts, fmt.Sprintf("%d holds read one by one", r.Retrieved))
+		parts = append(parts, fmt.Sprintf("%d retrieved one by one", r.Retrieved))
 	}
 	if len(r.CountsByKind) == 0 {
 		parts = append(parts, "no differences")
@@ -153,5 +144,5 @@ func (a *app) printReconciliation(r *api.Reconciliation) {
 	for _, k := range slices.Sorted(maps.Keys(r.CountsByKind)) {
 		parts = append(parts, fmt.Sprintf("%d %s", r.CountsByKind[k], k))
 	}
-	a.printNote("%s", strings.Join(parts, ", "))
+	return strings.Join(parts, ", ")
 }

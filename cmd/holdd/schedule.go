@@ -2,207 +2,51 @@ package main
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// termFlags are the flags that say what is to become of a hold, the same for
-// schedule and reschedule.
-type termFlags struct {
-	captureAt, cancelAt string
-	captureAmount       int64
-	onExpiry, reference string
-	metadata            []string
-}
-
-func (t *termFlags) addTo(cmd *cobra.Command) {
-	f := cmd.Flags()
-	f.StringVar(&t.captureAt, "capture-at", "",
-		"when to capture: 2026-12-01T11:00:00+01:00, a local time with --time-zone, +36h, or now")
-	f.StringVar(&t.cancelAt, "cancel-at", "", "when to release instead")
-	f.Int64Var(&t.captureAmount, "capture-amount", 0,
-		"take only this much, in minor units: 1250 is 12.50; the rest is released")
-	f.StringVar(&t.onExpiry, "on-expiry", "",
-		"what to do with a hold still open near its deadline: cancel, capture or alert")
-	f.StringVar(&t.reference, "reference", "", "your booking")
-	f.StringArrayVar(&t.metadata, "metadata", nil,
-		"a pair of your own, as key=value; can be given several times")
-	_ = cmd.RegisterFlagCompletionFunc("on-expiry",
-		cobra.FixedCompletions([]cobra.Completion{"cancel", "capture", "alert"},
-			cobra.ShellCompDirectiveNoFileComp))
-}
-
-// resolveTimes turns "now" and "+36h" into instants.
-func (t *termFlags) resolveTimes(now time.Time) (err error) {
-	if t.captureAt, err = parseTimeFlag(t.captureAt, now); err != nil {
-		return err
-	}
-	t.cancelAt, err = parseTimeFlag(t.cancelAt, now)
-	return err
-}
-
-func (t *termFlags) metadataMap() (map[string]string, error) {
-	if len(t.metadata) == 0 {
-		return nil, nil
-	}
-	m := map[string]string{}
-	for _, kv := range t.metadata {
-		k, v, ok := strings.Cut(kv, "=")
-		if !ok || k == "" {
-			return nil, usageErrorf("", "--metadata %.60q is no pair: write key=value", kv)
-		}
-		if _, twice := m[k]; twice {
-			return nil, usageErrorf("", "--metadata has %.60q twice: give it once", k)
-		}
-		m[k] = v
-	}
-	return m, nil
-}
-
-func (a *app) rescheduleCommand() *cobra.Command {
-	var t termFlags
-	cmd := &cobra.Command{
-		Use:   "reschedule HOLD",
-		Short: "Change a hold's time, amount or policy; asks first if that is now",
-		Long: `Change a hold's terms. What isn't given stays. Setting one time clears the other; an empty time ("") clears it, and the hold
-then waits for a trigger.
-
-If the new time is now or past, or on_expiry would act at once after the change, money moves at once: then it shows booking and amount
-and asks first.`,
-		Example: "  holdd reschedule BK-2071 --capture-at '2026-12-02 11:00' --time-zone Europe/Paris\n  holdd reschedule BK-2071 --capture-at +6h --capture-amount 9900",
-	}
-	c := a.addChangeFlags(cmd)
-	c.addYesFlag(cmd)
-	t.addTo(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		now := time.Now()
-		if err := t.resolveTimes(now); err != nil {
-			return err
-		}
-		p, err := c.newPatch(cmd, &t)
-		if err != nil {
-			return err
-		}
-		client, err := c.newClient()
-		if err != nil {
-			return err
-		}
-		defer client.Close()
-		zone := c.timeZoneName()
-		captureNow, cancelNow := isDueNow(t.captureAt, zone, now), isDueNow(t.cancelAt, zone, now)
-		var id string
-		if captureNow || cancelNow {
-			id, err = c.confirmOnHold(cmd.Context(), client, args[0],
-				func(v *hold.View, _ timeFormatter) ([]labeledValue, string) {
-					if cancelNow {
-						return nil, cancelQuestion(v)
-					}
-					return captureQuestion(v, t.captureAmount)
-				})
-		} else {
-			id, err = c.resolveHoldID(cmd.Context(), client, args[0])
-		}
-		if err != nil {
-			return err
-		}
-		var v hold.View
-		err = c.confirmedHold(cmd.Context(), client, id, func(confirm bool) (err error) {
-			p.Confirm = confirm
-			v, err = client.Patch(cmd.Context(), id, p, c.revision)
-			return err
-		})
-		if err != nil {
-			return addExitCode(err, id)
-		}
-		return c.printHold(&v)
-	}
-	return cmd
-}
-
-func (c *changeFlags) newPatch(cmd *cobra.Command, t *termFlags) (hold.Patch, error) {
-	var p hold.Patch
-	given := cmd.Flags().Changed
-	if given("capture-at") {
-		p.CaptureAt = &t.captureAt
-	}
-	if given("cancel-at") {
-		p.CancelAt = &t.cancelAt
-	}
-	if given("capture-at") || given("cancel-at") {
-		p.TimeZone = c.timeZoneName()
-	}
-	if given("capture-amount") {
-		p.CaptureAmount = &t.captureAmount
-	}
-	if given("on-expiry") {
-		p.OnExpiry = &t.onExpiry
-	}
-	if given("reference") {
-		p.Reference = &t.reference
-	}
-	var err error
-	if p.Metadata, err = t.metadataMap(); err != nil {
-		return p, err
-	}
-	if p.CaptureAt == nil && p.CancelAt == nil && p.CaptureAmount == nil && p.OnExpiry == nil &&
-		p.Reference == nil && p.Metadata == nil {
-		return p, usageErrorf("give --capture-at, --cancel-at, --capture-amount, --on-expiry, --reference or --metadata", "there is nothing to change")
-	}
-	return p, nil
-}
-
-func (a *app) scheduleCommand() *cobra.Command {
+func newScheduleCommand(out *console, env environment) *cobra.Command {
 	var t termFlags
 	var req hold.ScheduleRequest
 	var file string
 	cmd := &cobra.Command{
-		Use: "schedule PAYMENT_INTENT", Short: "Have a hold captured or released at its time",
-		Long: `Have a hold captured (--capture-at) or released (--cancel-at) at its time. Without a time it waits for a trigger, and its deadline is
-watched all the same. The same again does no harm.
+		Use: "schedule PAYMENT_INTENT", Short: "Schedule a hold's capture or release",
+		Long: `Schedule a hold's capture (--capture-at) or release (--cancel-at). A hold without a
+time waits for a trigger, and its deadline is watched all the same. Repeating a command has no
+effect.
 
-With --file, many: one JSON object a line, as for the API ({"payment_intent": "pi_…", "capture_at": "…"}); "-" is standard input. What was
-refused is listed with its line number, and the exit code is 1. Run again, it leaves alone what is scheduled already.
+With --file the command schedules many holds. The file has one JSON object a line, as the API takes
+it ({"payment_intent": "pi_…", "capture_at": "…"}); "-" is standard input. Rejected lines are listed
+with their numbers, and the exit code is 1. A second run skips the holds that are scheduled.
 
-A time that is now or past moves money at once, and so does on_expiry for a hold that ends within the expiry margin: that is asked first.`,
-		Example: `  holdd schedule pi_3PxYzA2eZvKYlo2C1gQmT0aB --capture-at 2026-12-01T11:00 --time-zone Europe/Paris --reference BK-2071
+Money moves at once if the time is now or past, or if the hold expires within the expiry margin and
+its on_expiry is cancel or capture. The command then asks for confirmation.`,
+		Example: `  holdd schedule pi_3PxYzA2eZvKYlo2C1gQmT0aB --capture-at 2026-12-01T11:00 \
+    --time-zone Europe/Paris --reference BK-2071
   holdd schedule --file holds.ndjson`,
 	}
-	c := &changeFlags{connectionFlags: a.addConnectionFlags(cmd)}
-	c.addYesFlag(cmd)
+	c := addConnectionFlags(cmd, out, env)
+	p := &prompt{out: out}
+	p.addYesFlag(cmd)
 	t.addTo(cmd)
-	f := cmd.Flags()
-	f.StringVar(&req.Account, "account", "", "connected account (acct_…), if it isn't your own")
-	f.Int64Var(&req.Amount, "amount", 0,
-		"authorized amount in minor units; with --currency and --expires-at it saves a read at Stripe")
-	f.StringVar(&req.Currency, "currency", "", "ISO 4217, such as eur")
-	f.StringVar(&req.ExpiresAt, "expires-at", "", "capture_before of the charge, where you know it")
-	f.StringVarP(&file, "file", "f", "",
-		"schedule many: a file of one JSON object a line, or - for standard input")
+	addRequestFlags(cmd, &req)
+	cmd.Flags().StringVarP(&file, "file", "f", "",
+		"schedule many holds: a file of one JSON object a line, or - for standard input")
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
-		if file == "" && len(args) != 1 {
-			return fmt.Errorf("give one PaymentIntent (pi_…), or --file for many")
-		}
-		if file != "" {
-			if len(args) > 0 {
-				return fmt.Errorf("give a PaymentIntent or --file, not both")
-			}
-			for _, name := range []string{"capture-at", "cancel-at", "capture-amount", "on-expiry",
-				"reference", "metadata", "account", "amount", "currency", "expires-at"} {
-				if cmd.Flags().Changed(name) {
-					return fmt.Errorf("--%s goes into the lines of --file, not beside it", name)
-				}
-			}
-		}
-		return nil
+		return checkScheduleArgs(cmd.Flags().Changed, file, args)
 	}
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
 		if file != "" {
-			return c.scheduleFile(cmd.Context(), file)
+			return scheduleFile(ctx, c, p, client, file)
 		}
 		now := time.Now()
 		if err := t.resolveTimes(now); err != nil {
@@ -213,48 +57,101 @@ A time that is now or past moves money at once, and so does on_expiry for a hold
 			return err
 		}
 		req.PaymentIntent, req.Reference, req.TimeZone = args[0], t.reference, c.timeZoneName()
-		req.CaptureAt, req.CancelAt, req.CaptureAmount, req.OnExpiry = t.captureAt, t.cancelAt,
-			t.captureAmount, t.onExpiry
-		return c.scheduleOne(cmd, &req, now)
-	}
+		req.CaptureAt, req.CancelAt = t.captureAt, t.cancelAt
+		req.CaptureAmount, req.OnExpiry = t.captureAmount, t.onExpiry
+		return scheduleOne(ctx, c, p, client, &req)
+	})
 	return cmd
 }
 
-func (c *changeFlags) scheduleOne(
-	cmd *cobra.Command, req *hold.ScheduleRequest, now time.Time,
-) error {
-	client, err := c.newClient()
-	if err != nil {
-		return err
+// addRequestFlags adds the flags that describe the authorization.
+func addRequestFlags(cmd *cobra.Command, req *hold.ScheduleRequest) {
+	f := cmd.Flags()
+	f.StringVar(&req.Account, "account", "", "connected account (acct_…), if it is not your own")
+	f.Int64Var(&req.Amount, "amount", 0,
+		"authorized amount in minor units; with --currency and --expires-at it saves a read at Stripe")
+	f.StringVar(&req.Currency, "currency", "", "ISO 4217, such as eur")
+	f.StringVar(&req.ExpiresAt, "expires-at", "", "capture_before of the charge, if you know it")
+}
+
+func checkScheduleArgs(given func(flag string) bool, file string, args []string) error {
+	switch {
+	case file == "" && len(args) != 1:
+		return errors.New("give one PaymentIntent (pi_…), or --file for many")
+	case file == "":
+		return nil
+	case len(args) > 0:
+		return errors.New("give a PaymentIntent or --file, not both")
 	}
-	defer client.Close()
-	if requestIsDueNow(req, now) && !c.skipConfirm {
-		if err := c.confirmSchedule(cmd, client.Health, req); err != nil {
+	for _, name := range []string{"capture-at", "cancel-at", "capture-amount", "on-expiry",
+		"reference", "metadata", "account", "amount", "currency", "expires-at"} {
+		if given(name) {
+			return fmt.Errorf("cannot combine --%s with --file: set it in the lines of the file",
+				name)
+		}
+	}
+	return nil
+}
+
+func scheduleOne(
+	ctx context.Context, c *connection, p *prompt, client *api.Client, req *hold.ScheduleRequest,
+) error {
+	about := []labeledValue{{"booking", sanitize(req.Reference)},
+		{"hold", sanitize(req.PaymentIntent)}, {"account", sanitize(req.Account)}}
+	if isRequestDueNow(req, time.Now()) {
+		at := labeledValue{"time", sanitize(cmp.Or(req.CaptureAt, req.CancelAt))}
+		if err := p.ask(ctx, client, append(about, at), scheduleQuestion(req)); err != nil {
 			return err
 		}
 	}
+	describe := func(deadline time.Time) (string, []labeledValue, error) {
+		times, err := c.newTimeFormatter(time.Now())
+		if err != nil {
+			return "", nil, err
+		}
+		expires := labeledValue{"expires", times.formatWithRelative(deadline)}
+		return requestName(req), append(about, expires), nil
+	}
 	var v hold.View
 	var created bool
-	err = c.confirmed(cmd.Context(), client, func(ends time.Time, times timeFormatter) (string,
-		[]labeledValue, error) {
-		return sanitize(cmp.Or(req.Reference, req.PaymentIntent)), []labeledValue{
-			{"booking", sanitize(req.Reference)}, {"hold", sanitize(req.PaymentIntent)},
-			{"account", sanitize(req.Account)}, {"expires", times.formatWithRelative(ends)},
-		}, nil
-	}, func(confirm bool) (err error) {
-		req.Confirm = confirm
-		v, created, err = client.Schedule(cmd.Context(), *req)
+	err := p.send(ctx, client, describe, func(confirmed bool) (err error) {
+		req.Confirm = confirmed
+		v, created, err = client.Schedule(ctx, *req)
 		return err
 	})
 	if err != nil {
-		return addExitCode(err, "")
+		return err
 	}
 	if !created && !c.asJSON {
-		c.app.printNote("it was scheduled before, with the same terms")
+		c.out.printNote("already scheduled with the same terms")
 	}
 	return c.printHold(&v)
 }
 
-func requestIsDueNow(req *hold.ScheduleRequest, now time.Time) bool {
+// scheduleQuestion asks about a request whose time is now. holdd does not know
+// the hold yet, so the question has only what the operator gave.
+func scheduleQuestion(req *hold.ScheduleRequest) string {
+	verb := "Capture"
+	if req.CaptureAt == "" {
+		verb = "Release"
+	}
+	amount, currency := "all", strings.ToLower(req.Currency)
+	switch {
+	case req.CaptureAmount > 0 && req.CancelAt == "":
+		amount = hold.FormatAmount(req.CaptureAmount, currency)
+		if currency == "" {
+			amount += " in minor units"
+		}
+	case req.Amount > 0:
+		amount = hold.FormatAmount(req.Amount, currency)
+	}
+	return fmt.Sprintf("%s %s of %s now?", verb, amount, requestName(req))
+}
+
+func requestName(req *hold.ScheduleRequest) string {
+	return sanitize(cmp.Or(req.Reference, req.PaymentIntent))
+}
+
+func isRequestDueNow(req *hold.ScheduleRequest, now time.Time) bool {
 	return isDueNow(req.CaptureAt, req.TimeZone, now) || isDueNow(req.CancelAt, req.TimeZone, now)
 }

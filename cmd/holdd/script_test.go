@@ -21,22 +21,21 @@ func TestMain(m *testing.M) {
 
 const operateToken = "operate-0123456789abcdef0123456789"
 
-// TestScripts runs the real command line, each command in a process of its own,
-// against the real API. The scripts are documentation: read them to learn what
-// the command line does.
+// TestScripts runs the command line, each command in a process of its own,
+// against the API. The scripts document the command line.
 //
-// The command "api" starts a holdd without a worker and sets HOLDD_URL: "api
-// live" says that money is real, "api tokens" demands a token (one is in the
-// file token), "api away" has lost its store, "api unix" listens on a socket.
+// The command "api" starts an API with a fake worker and sets HOLDD_URL: "api
+// live" is in live mode, "api tokens" requires a token (the file token has
+// one), "api unavailable" has no store, "api unix" listens on a socket.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: false,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("TZ", "UTC")
-			// else each command of a race test ends a second late
+			// A race test otherwise exits a second late.
 			env.Setenv("GORACE", "atexit_sleep_ms=0")
-			// Files whose times depend on today.
+			// Files with times relative to now.
 			for name, text := range map[string]string{
 				"local.ndjson": `{"payment_intent": "pi_local0001", "capture_at": "` + time.Now().Add(48*time.Hour).Format("2006-01-02T15:04") + `"}`,
 				"due.ndjson": `{"payment_intent": "pi_due00001"}` + "\n" +
@@ -68,10 +67,10 @@ func TestScripts(t *testing.T) {
 
 func startAPI(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
-		ts.Fatalf("usage: api [live] [tokens] [away] [unix]")
+		ts.Fatalf("usage: api [live] [tokens] [unavailable] [unix]")
 	}
 	store := newFakeWorker()
-	store.unavailable = slices.Contains(args, "away")
+	store.unavailable = slices.Contains(args, "unavailable")
 	o := api.Options{Holds: holdsOf(store), Reconciler: &fakeReconciler{unavailable: store.unavailable}, Deliveries: newFakeDeliveries(store.unavailable), Livemode: slices.Contains(args, "live"), Version: "test"}
 	if slices.Contains(args, "tokens") {
 		tokens, err := api.ParseTokens(strings.NewReader("desk operate " + operateToken + "\nboard read read-0123456789abcdef0123456789\n"))

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"runtime"
 	"runtime/debug"
@@ -16,58 +15,51 @@ import (
 	"github.com/holdd/holdd/config"
 )
 
-func (a *app) serveCommand() *cobra.Command {
+func newServeCommand(out *console, env environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Run the daemon", Args: cobra.NoArgs,
-		Long: `Run the daemon. Settings come from --config (YAML), over it the environment, over it flags; secrets have no flags. "holdd config show"
-lists them all. It ends at SIGTERM or SIGINT, after the calls in flight.`,
-		Example: "  STRIPE_API_KEY_FILE=/run/secrets/stripe REDIS_URL=redis://127.0.0.1:6379/0 holdd serve",
+		Long: `Run the daemon. Flags override environment variables, which override the settings
+file (--config, YAML). Secrets have no flags. "holdd config show" lists all settings. On SIGTERM or
+SIGINT the daemon finishes the calls in flight and exits.`,
+		Example: `  STRIPE_API_KEY_FILE=/run/secrets/stripe REDIS_URL=redis://127.0.0.1:6379/0 \
+    holdd serve`,
 	}
-	load := a.addSettingsFlags(cmd)
+	load := addSettingsFlags(cmd, env)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		s, err := load()
 		if err != nil {
 			return err
 		}
-		log, level := newLogger(s, a.stderr)
-		// standard error can't always be synced, and nothing is lost by it
+		log, level := newLogger(s, out.stderr)
+		// Standard error cannot always be synced.
 		defer func() { _ = log.Sync() }()
-		release, _ := buildVersion()
-		err = runDaemon(cmd.Context(), s, log, level, release)
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, daemon.ErrSetting):
-			return &exitError{code: exitUsage, err: err}
-		default:
-			return &exitError{code: exitFailed, err: err}
-		}
+		return addExitCode(runDaemon(cmd.Context(), s, log, level), "")
 	}
 	return cmd
 }
 
 func runDaemon(
-	ctx context.Context, s *config.Settings, log *zap.Logger, level zap.AtomicLevel, release string,
+	ctx context.Context, s *config.Settings, log *zap.Logger, level zap.AtomicLevel,
 ) error {
-	runtime.MemProfileRate = 0 // the memory profiler's table serves nobody here
+	runtime.MemProfileRate = 0 // nothing here reads the memory profile
 	memoryCtx, done := context.WithCancel(context.WithoutCancel(ctx))
 	defer done()
 	go daemon.TuneGC(memoryCtx)
+	release, _ := buildVersion()
 	return daemon.Run(ctx, daemon.Options{
 		Settings: s, Logger: log, Level: &level, Version: release,
-		// What starting needed (the OpenAPI document, the settings) is garbage
-		// now, and an idle daemon would keep it for minutes.
+		// Free the garbage of the start (settings, OpenAPI document), which an
+		// idle daemon would keep for minutes.
 		Ready: func(string) { debug.FreeOSMemory() },
 	})
 }
 
-// newLogger writes JSON lines, or for people where somebody looks on. Nothing
-// is sampled: each outcome is a record. Its level can be changed while it is in
-// use.
+// newLogger returns a logger of JSON lines, or of text on a terminal, and its
+// level. It does not sample: each outcome is a record.
 func newLogger(s *config.Settings, w io.Writer) (*zap.Logger, zap.AtomicLevel) {
 	level, err := zap.ParseAtomicLevel(s.LogLevel)
 	if err != nil {
-		level = zap.NewAtomicLevel() // info; settings were checked
+		level = zap.NewAtomicLevel() // unreachable: config checks the level
 	}
 	enc := zap.NewProductionEncoderConfig()
 	enc.TimeKey, enc.MessageKey = "time", "message"

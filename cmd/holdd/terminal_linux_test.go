@@ -15,7 +15,7 @@ import (
 )
 
 // runOnTerminal runs a command with all three streams on a terminal, and
-// returns what the person sees.
+// returns what the screen shows.
 func runOnTerminal(t *testing.T, env []string, typed string, args ...string) (code int, screen string) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
@@ -67,7 +67,7 @@ func TestColor_OnTerminalOnly(t *testing.T) {
 		}
 	}
 	if _, screen := runOnTerminal(t, env, "", "list", "--json"); strings.Contains(screen, "\x1b") {
-		t.Errorf("colours for a machine: %q", screen)
+		t.Errorf("colours in JSON: %q", screen)
 	}
 }
 
@@ -75,7 +75,7 @@ func TestCancel_AsksOnTerminal(t *testing.T) {
 	store, env := startFakeAPI(t)
 	store.Schedule(t.Context(), []hold.ScheduleRequest{{PaymentIntent: "pi_asked0001", Reference: "BK-1"}}, "api")
 	code, screen := runOnTerminal(t, env, "n\n", "cancel", "BK-1")
-	if code != exitFailed || !strings.Contains(screen, "Let all of BK-1 go now?") || store.holds["pi_asked0001"].CancelWanted {
+	if code != exitFailed || !strings.Contains(screen, "Release all of BK-1 now?") || store.holds["pi_asked0001"].CancelWanted {
 		t.Errorf("exit code %d: %q", code, screen)
 	}
 	code, screen = runOnTerminal(t, env, "YES\n", "cancel", "BK-1")
@@ -91,30 +91,29 @@ func TestProgressBar_OnTerminalOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, screen := runOnTerminal(t, env, "", "schedule", "--file", path)
-	if code != exitOK || !strings.Contains(screen, "2 scheduled, 0 were before, 0 refused") {
+	if code != exitOK || !strings.Contains(screen, "2 scheduled, 0 already scheduled, 0 rejected") {
 		t.Errorf("exit code %d: %q", code, screen)
 	}
 	if !strings.Contains(screen, "scheduling ... done!") {
 		t.Errorf("no bar: %q", screen)
 	}
 	if _, screen := runOnTerminal(t, append(env, "TERM=dumb"), "", "schedule", "--file", path); strings.Contains(screen, "scheduling") {
-		t.Errorf("a bar on a terminal that can't redraw: %q", screen)
+		t.Errorf("a bar on a dumb terminal: %q", screen)
 	}
 }
 
 func TestProgressBar_StopImmediately(t *testing.T) {
-	a := newApp(nil, strings.NewReader(""), io.Discard, io.Discard)
-	a.terminal.canDrawProgress = true
+	c := newConsole(nil, strings.NewReader(""), io.Discard, io.Discard)
+	c.canDrawProgress = true
 	for range 100 {
-		a.newProgressBar("nothing to do", 0).stop(true)
+		c.newProgressBar("nothing to do", 0).stop(true)
 	}
 }
 
-// On a terminal the log is for people; told to write JSON it does so there as
-// well.
+// On a terminal the log is text, unless log_format is json.
 func TestLogger_ConsoleOnTerminal(t *testing.T) {
 	env := []string{"STRIPE_API_KEY=sk_test_terminal", "REDIS_URL=redis://127.0.0.1:1/0", "HOLDD_SHUTDOWN_GRACE=1s"}
-	if code, screen := runOnTerminal(t, env, "", "serve"); code != exitFailed || !strings.Contains(screen, "\tWARN\tshutdown_grace is 1s") {
+	if code, screen := runOnTerminal(t, env, "", "serve"); code != exitFailed || !strings.Contains(screen, "\tWARN\tshutdown_grace: 1s") {
 		t.Errorf("exit code %d: %q", code, screen)
 	}
 	if code, screen := runOnTerminal(t, append(env, "HOLDD_LOG_FORMAT=json"), "", "serve"); code != exitFailed || !strings.Contains(screen, `"level":"warn"`) {

@@ -4,24 +4,23 @@ import (
 	"time"
 
 	"github.com/holdd/holdd/worker/event"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
-// DeliveryAttempted implements alert.Observer, as do the methods below. A
-// sink's name comes from the settings.
+// DeliveryAttempted implements alert.Observer, as do the methods below. The
+// names of sinks come from the settings.
 func (m *metrics) DeliveryAttempted(sink, kind, result string) {
 	m.deliveries.WithLabelValues(sink, kind, result).Inc()
 }
 
-// initSinkSeries makes the series that alerts watch: a first loss is an
-// increase then, not a new series.
+// initSinkSeries creates the series that alerts watch, so that a first loss is
+// an increase.
 func (m *metrics) initSinkSeries(names []string) {
 	for _, sink := range names {
 		m.EventsDropped(sink, 0, 0)
 	}
 }
 
-// sinkBacklog is how far behind a sink is in a partition.
+// sinkBacklog is the backlog of a sink in a partition.
 type sinkBacklog struct {
 	oldestPending time.Time
 	parkedHolds   int
@@ -45,26 +44,24 @@ func (m *metrics) EventsDropped(sink string, dead, lost int64) {
 }
 
 var (
-	backlogSecondsDesc = prometheus.NewDesc("holdd_delivery_backlog_seconds",
-		"Age of the oldest event that a sink has not taken, by this replica if it delivers to it; 0 if none waits.", []string{"sink"}, nil)
-	parkedHoldsDesc = prometheus.NewDesc("holdd_delivery_parked_holds",
-		"Holds whose events a sink refuses while it takes those of others.", []string{"sink"}, nil)
+	backlogSecondsDesc = newDesc("holdd_delivery_backlog_seconds",
+		"Age of the oldest event that this replica has yet to deliver to a sink; 0 if none waits.",
+		"sink")
+	parkedHoldsDesc = newDesc("holdd_delivery_parked_holds",
+		"Holds whose events a sink rejects while it accepts those of others.", "sink")
+	capacityAtRiskHoldsDesc = newDesc("holdd_capacity_at_risk_holds",
+		"Holds that will expire before they are captured because more is due within a day than "+
+			"the budget allows, as this replica last computed: take the maximum.")
+	capacityAtRiskAmountDesc = newDesc("holdd_capacity_at_risk_minor_units",
+		"Amount of the holds of holdd_capacity_at_risk_holds, in minor units of its currency.",
+		"currency")
 )
 
-// backlogCollector are read when they are asked for: an age grows by itself.
-type backlogCollector struct{ metrics *metrics }
-
-// Describe implements [prometheus.Collector].
-func (b backlogCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- backlogSecondsDesc
-	ch <- parkedHoldsDesc
-}
-
-// Collect implements [prometheus.Collector].
-func (b backlogCollector) Collect(ch chan<- prometheus.Metric) {
-	b.metrics.mu.Lock()
-	defer b.metrics.mu.Unlock()
-	for sink, parts := range b.metrics.sinkBacklogs {
+// collectBacklogs computes the age of backlogs.
+func (m *metrics) collectBacklogs(send sendGauge) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for sink, parts := range m.sinkBacklogs {
 		age, parked := time.Duration(0), 0
 		for _, p := range parts {
 			parked += p.parkedHolds
@@ -72,24 +69,10 @@ func (b backlogCollector) Collect(ch chan<- prometheus.Metric) {
 				age = max(age, time.Since(p.oldestPending))
 			}
 		}
-		ch <- prometheus.MustNewConstMetric(backlogSecondsDesc,
-			prometheus.GaugeValue, age.Seconds(), sink)
-		ch <- prometheus.MustNewConstMetric(parkedHoldsDesc, prometheus.GaugeValue, float64(parked),
-			sink)
+		send(backlogSecondsDesc, age.Seconds(), sink)
+		send(parkedHoldsDesc, float64(parked), sink)
 	}
 }
-
-// capacityMaxAge is how long a look at the capacity counts. Of all replicas one
-// looks, every 50 seconds; the others' last looks must not outlive it.
-const capacityMaxAge = 3 * time.Minute
-
-var (
-	capacityAtRiskHoldsDesc = prometheus.NewDesc("holdd_capacity_at_risk_holds",
-		"Holds that will lapse before their turn because more is due within a day than the budget lets through, by the replica that looked last: take the maximum.", nil, nil)
-	capacityAtRiskAmountDesc = prometheus.NewDesc("holdd_capacity_at_risk_minor_units",
-		"What the holds of holdd_capacity_at_risk_holds hold, in minor units of its currency.",
-		[]string{"currency"}, nil)
-)
 
 // CapacityChecked implements [worker.Observer].
 func (m *metrics) CapacityChecked(c event.CapacityRisk) {
@@ -98,27 +81,19 @@ func (m *metrics) CapacityChecked(c event.CapacityRisk) {
 	m.capacity, m.capacityCheckedAt = c, time.Now()
 }
 
-// capacityAtRiskCollector is told while it is fresh.
-type capacityAtRiskCollector struct{ metrics *metrics }
+// capacityMaxAge is how long a forecast of capacity is reported. One of all
+// replicas makes it every 50 seconds; an older one of another replica is stale.
+const capacityMaxAge = 3 * time.Minute
 
-// Describe implements [prometheus.Collector].
-func (s capacityAtRiskCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- capacityAtRiskHoldsDesc
-	ch <- capacityAtRiskAmountDesc
-}
-
-// Collect implements [prometheus.Collector].
-func (s capacityAtRiskCollector) Collect(ch chan<- prometheus.Metric) {
-	s.metrics.mu.Lock()
-	defer s.metrics.mu.Unlock()
-	if s.metrics.capacityCheckedAt.IsZero() ||
-		time.Since(s.metrics.capacityCheckedAt) > capacityMaxAge {
+// collectCapacity reports the capacity at risk while it is current.
+func (m *metrics) collectCapacity(send sendGauge) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.capacityCheckedAt.IsZero() || time.Since(m.capacityCheckedAt) > capacityMaxAge {
 		return
 	}
-	ch <- prometheus.MustNewConstMetric(capacityAtRiskHoldsDesc, prometheus.GaugeValue,
-		float64(s.metrics.capacity.Holds))
-	for _, sum := range s.metrics.capacity.Sums {
-		ch <- prometheus.MustNewConstMetric(capacityAtRiskAmountDesc, prometheus.GaugeValue,
-			float64(sum.Amount), sum.Currency)
+	send(capacityAtRiskHoldsDesc, float64(m.capacity.Holds))
+	for _, sum := range m.capacity.Sums {
+		send(capacityAtRiskAmountDesc, float64(sum.Amount), sum.Currency)
 	}
 }

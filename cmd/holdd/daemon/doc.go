@@ -1,16 +1,23 @@
-// Package daemon puts the parts together: settings in, a running holdd out. It
-// is the one place that knows all of them, and it decides nothing: what happens
-// to a hold is decided in worker/hold, done in worker.
+// Package daemon builds a running holdd from the settings. It is the one
+// package that imports all parts. It decides nothing about holds: worker/hold
+// decides, and worker acts.
 //
-// Order matters twice. Starting: the store first, because a Redis that would
-// lose holds must stop everything; then the worker; then the listener, so that
-// nobody is told yes before the worker could act. Stopping: the listener first,
-// so that nobody is told yes any more; then the worker, which finishes what is
-// under way and gives the rest back; then the store.
+// [Run] starts the parts in this order:
 //
-// Memory is the process' own matter and not [Run]'s: [TuneGC] keeps a sidecar
-// at rest under some 25 MB and leaves room for garbage while there is work.
+//   - The store, because a Redis that may lose holds must stop the start.
+//   - The worker and the notifier.
+//   - The HTTP server, so that the API accepts no request before the worker
+//     runs.
 //
-// It stands apart from the command line so that other programs (the development
-// one, tests) run the very same daemon.
+// It stops the server first, so that the API accepts no request that the worker
+// would not see. Then it stops the worker, which finishes the calls in flight
+// and returns its other claims, and then the store.
+//
+// options.go copies the settings into the options of each part.
+//
+// [TuneGC] bounds the memory of the process. It is separate from [Run], because
+// a process that runs more than a daemon has its own needs.
+//
+// The package is separate from the command line so that other programs, such as
+// the development server and the tests, run the same daemon.
 package daemon

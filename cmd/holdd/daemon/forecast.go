@@ -12,15 +12,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// registerBuildInfo registers what doesn't change while the process runs: what
-// it is, and how much it may ask of Stripe.
+// registerBuildInfo registers the metrics that are constant: the build, and the
+// budget of requests to Stripe.
 func (m *metrics) registerBuildInfo(version string, livemode bool, b store.Rates) {
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdd_build_info",
-		Help: "Always 1: the version that runs, and whether it moves real money."},
+		Help: "Always 1, with the version and the mode."},
 		[]string{"version", "livemode"})
 	info.WithLabelValues(version, strconv.FormatBool(livemode)).Set(1)
 	limit := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdd_budget_requests_per_second",
-		Help: "What all replicas together may send to Stripe for one account: captures (cancels as many), reads, and all together; 0 means no limit."}, []string{"class"})
+		Help: "Requests that all replicas together may send to Stripe for one account: " +
+			"captures (and as many cancels), reads, and the total; 0 means no limit."},
+		[]string{"class"})
 	limit.WithLabelValues("write").Set(float64(b.Write))
 	limit.WithLabelValues("read").Set(float64(b.Read))
 	limit.WithLabelValues("total").Set(float64(b.Total))
@@ -28,85 +30,73 @@ func (m *metrics) registerBuildInfo(version string, livemode bool, b store.Rates
 }
 
 const (
-	// forecastTimeout bounds what a scrape waits for Redis, so that it still
-	// answers within Prometheus' usual ten seconds when Redis doesn't.
+	// forecastTimeout bounds a scrape's wait for Redis. Prometheus allows ten
+	// seconds by default.
 	forecastTimeout = 3 * time.Second
-	// forecastMaxAge is how old the plan may be that a scrape tells of: it
-	// reads many holds, and deadlines don't come closer by surprise.
+	// forecastMaxAge is how long scrapes use a plan, which reads many holds.
 	forecastMaxAge = time.Minute
 )
 
-// atRiskHorizons are the times ahead for which holds at risk are counted,
-// longest first. The longest is the plan's span.
+// atRiskHorizons are the times within which holds at risk expire, longest
+// first. The longest is the plan's.
 var atRiskHorizons = []struct {
 	label string
 	span  time.Duration
 }{{"24h", 24 * time.Hour}, {"1h", time.Hour}}
 
-// readinessChecker tells what keeps this replica from working.
+// readinessChecker checks whether this replica can work.
 type readinessChecker interface {
 	Check(ctx context.Context) []health.Check
 }
 
-// planner tells which holds are at risk.
+// planner lists the holds at risk.
 type planner interface {
 	Plan(ctx context.Context, next time.Duration) (query.Plan, error)
 }
 
-// forecastCollector is asked when somebody scrapes, and costs nothing
-// otherwise. What can't be told for the moment is left out: an old figure would
-// look like good news.
-type forecastCollector struct {
-	readiness                                    readinessChecker
-	planner                                      planner
-	readyDesc, atRiskHoldsDesc, atRiskAmountDesc *prometheus.Desc
+var (
+	readyDesc = newDesc("holdd_ready",
+		"Readiness of this replica, 1 or 0 for each check of /readyz.", "check")
+	atRiskHoldsDesc = newDesc("holdd_at_risk_holds",
+		"Open holds that may expire for their own state (paused, refused, without a time), by the "+
+			"time until their deadline; 24h includes 1h. At most 100, nearest deadline first. "+
+			"holdd_capacity_at_risk_holds has the holds that are only too late in the queue.",
+		"within")
+	atRiskAmountDesc = newDesc("holdd_at_risk_minor_units",
+		"Amount of the holds of holdd_at_risk_holds within a day, in minor units of its currency.",
+		"currency")
+)
+
+// forecast reports readiness and holds at risk. It leaves out what it cannot
+// read, because an old number would look like good news.
+type forecast struct {
+	readiness readinessChecker
+	planner   planner
 
 	mu        sync.Mutex
 	plan      query.Plan
-	plannedAt time.Time // when the plan was made; zero: there is none
+	plannedAt time.Time // zero: there is no plan
 }
 
-func newForecastCollector(r readinessChecker, p planner) *forecastCollector {
-	return &forecastCollector{
-		readiness: r,
-		planner:   p,
-		readyDesc: prometheus.NewDesc("holdd_ready",
-			"Whether this replica has what it needs to work, as /readyz tells: 1 or 0 for each check.", []string{"check"}, nil),
-		atRiskHoldsDesc: prometheus.NewDesc("holdd_at_risk_holds",
-			"Open holds that may lapse for what they are (paused, refused, without a time), by how soon their deadline comes; those of an hour are among those of a day. At most 100, nearest deadline first. Those that only come too late in the queue are in holdd_capacity_at_risk_holds.", []string{"within"}, nil),
-		atRiskAmountDesc: prometheus.NewDesc("holdd_at_risk_minor_units",
-			"What the holds of holdd_at_risk_holds within a day hold, in minor units of its currency.", []string{"currency"}, nil),
-	}
-}
-
-// Describe implements [prometheus.Collector].
-func (o *forecastCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- o.readyDesc
-	ch <- o.atRiskHoldsDesc
-	ch <- o.atRiskAmountDesc
-}
-
-// Collect implements [prometheus.Collector].
-func (o *forecastCollector) Collect(ch chan<- prometheus.Metric) {
+func (f *forecast) collect(send sendGauge) {
 	ctx, cancel := context.WithTimeout(context.Background(), forecastTimeout)
 	defer cancel()
 	redis := true
-	for _, c := range o.readiness.Check(ctx) {
+	for _, c := range f.readiness.Check(ctx) {
 		v := 0.0
 		if c.OK {
 			v = 1
 		}
 		redis = redis && (c.OK || c.Name != "redis")
-		ch <- prometheus.MustNewConstMetric(o.readyDesc, prometheus.GaugeValue, v, c.Name)
+		send(readyDesc, v, c.Name)
 	}
 	if !redis {
 		return
 	}
-	p, ok := o.cachedPlan(ctx)
+	p, ok := f.cachedPlan(ctx)
 	if !ok {
 		return
 	}
-	sums := map[string]int64{}
 	for _, h := range atRiskHorizons {
 		n := 0
 		for i := range p.AtRisk {
@@ -114,32 +104,31 @@ func (o *forecastCollector) Collect(ch chan<- prometheus.Metric) {
 				n++
 			}
 		}
-		ch <- prometheus.MustNewConstMetric(o.atRiskHoldsDesc, prometheus.GaugeValue, float64(n),
-			h.label)
+		send(atRiskHoldsDesc, float64(n), h.label)
 	}
+	sums := map[string]int64{}
 	for i := range p.AtRisk {
 		if h := &p.AtRisk[i].Hold; h.Currency != "" {
 			sums[h.Currency] += h.Amount
 		}
 	}
 	for currency, sum := range sums {
-		ch <- prometheus.MustNewConstMetric(o.atRiskAmountDesc, prometheus.GaugeValue, float64(sum),
-			currency)
+		send(atRiskAmountDesc, float64(sum), currency)
 	}
 }
 
-// cachedPlan makes a plan, or gives the one that is recent enough. One at a
-// time: several that scrape at once share it.
-func (o *forecastCollector) cachedPlan(ctx context.Context) (query.Plan, bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if !o.plannedAt.IsZero() && time.Since(o.plannedAt) < forecastMaxAge {
-		return o.plan, true
+// cachedPlan returns a plan that is at most forecastMaxAge old. Simultaneous
+// scrapes share it.
+func (f *forecast) cachedPlan(ctx context.Context) (query.Plan, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.plannedAt.IsZero() && time.Since(f.plannedAt) < forecastMaxAge {
+		return f.plan, true
 	}
-	p, err := o.planner.Plan(ctx, atRiskHorizons[0].span)
+	p, err := f.planner.Plan(ctx, atRiskHorizons[0].span)
 	if err != nil {
-		return query.Plan{}, false // the worker has said that Redis is away
+		return query.Plan{}, false // the worker logs that Redis is unavailable
 	}
-	o.plan, o.plannedAt = p, time.Now()
+	f.plan, f.plannedAt = p, time.Now()
 	return p, true
 }

@@ -9,40 +9,34 @@ import (
 )
 
 const (
-	// idleAfter is how long nothing may be going on before memory is given
-	// back.
-	idleAfter = 5 * time.Second
-	// idleCheckInterval is how often that is looked at.
+	// idleAfter is how long the process is at rest before it returns memory to
+	// the system.
+	idleAfter         = 5 * time.Second
 	idleCheckInterval = 500 * time.Millisecond
-	// busyAllocRate is more than a daemon allocates at rest, several times
-	// over, and some fifty captures' worth; bytes a second.
+	// busyAllocRate, in bytes a second, is several times the rate of a daemon
+	// at rest, and that of about fifty captures a second.
 	busyAllocRate = 2 << 20
 
-	// GOGC at rest: a sidecar's memory matters more than the little that
-	// collecting sooner costs
-	idleGOGC         = 50
-	maxBusyGOGC      = 400 // and at work, as long as the garbage stays under room
+	// At rest a sidecar's memory matters more than the cost of collecting.
+	idleGOGC = 50
+	// At work GOGC allows busyGarbageBytes of garbage, up to maxBusyGOGC.
+	maxBusyGOGC      = 400
 	busyGarbageBytes = 24 << 20
 )
 
-// TuneGC looks after the memory of this process until ctx ends. A sidecar that
-// rests has to be small, and Go by itself would keep what a burst needed for
-// minutes. Yet collecting soon while there is work is the largest single cost
-// of a capture after the request itself (a quarter of the CPU time at GOGC=50,
-// with a heap of a few MB): so there is room for garbage while something goes
-// on, a fixed amount however large the heap. At rest this wakes up for nothing
-// but the garbage collector, which then runs once in minutes; a burst may be
-// over after one collection too, so each is followed up. Where somebody chose
-// GOGC, it stays.
+// TuneGC adjusts the garbage collector of this process until ctx ends.
+//
+// A sidecar at rest has to be small, and Go keeps the memory of a burst for
+// minutes. At work, frequent collections are the largest cost of a capture
+// after the request itself. TuneGC therefore allows a fixed amount of garbage
+// while the process allocates, and returns memory to the system once it is at
+// rest. Only a collection wakes TuneGC, about once in minutes at rest. It does
+// not change a GOGC that the operator set.
 func TuneGC(ctx context.Context) {
 	initialGOGC := debug.SetGCPercent(idleGOGC)
-	if initialGOGC != 100 {
+	tunable := initialGOGC == 100 // Go's default: the operator set none
+	if !tunable {
 		debug.SetGCPercent(initialGOGC)
-	}
-	read := []runtimemetrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}}
-	readHeap := func() (allocated, live uint64) {
-		runtimemetrics.Read(read)
-		return read[0].Value.Uint64(), read[1].Value.Uint64()
 	}
 	collected := notifyCollections(ctx)
 	for {
@@ -51,34 +45,13 @@ func TuneGC(ctx context.Context) {
 			return
 		case <-collected:
 		}
-		allocated, live := readHeap()
-		ticker := time.NewTicker(idleCheckInterval)
-		for busyAt := time.Now(); time.Since(busyAt) < idleAfter; {
-			if initialGOGC == 100 {
-				debug.SetGCPercent(
-					max(idleGOGC, min(maxBusyGOGC, int(busyGarbageBytes*100/max(live, 1)))))
-			}
-			select {
-			case <-ctx.Done():
-				ticker.Stop()
-				return
-			case <-collected:
-				// a heap that has grown since must not have as much again
-				// several times over
-				_, live = readHeap()
-			case <-ticker.C:
-				before := allocated
-				if allocated, live = readHeap(); allocated-before > busyAllocRate*uint64(
-					idleCheckInterval)/uint64(time.Second) {
-					busyAt = time.Now()
-				}
-			}
+		if !waitForRest(ctx, collected, tunable) {
+			return
 		}
-		ticker.Stop()
-		if initialGOGC == 100 {
+		if tunable {
 			debug.SetGCPercent(idleGOGC)
 		}
-		debug.FreeOSMemory() // a collection as well, which says nothing of work
+		debug.FreeOSMemory() // this collects as well, so drop its notification
 		select {
 		case <-ctx.Done():
 			return
@@ -91,8 +64,43 @@ func TuneGC(ctx context.Context) {
 	}
 }
 
-// notifyCollections tells of collections that have ended: an object that
-// nothing refers to is gone after each.
+// waitForRest returns when the process has been at rest for idleAfter. Until
+// then it adjusts GOGC to the size of the heap. It returns false if ctx ends.
+func waitForRest(ctx context.Context, collected <-chan struct{}, tunable bool) bool {
+	allocated, live := readHeap()
+	ticker := time.NewTicker(idleCheckInterval)
+	defer ticker.Stop()
+	for busyAt := time.Now(); time.Since(busyAt) < idleAfter; {
+		if tunable {
+			debug.SetGCPercent(
+				max(idleGOGC, min(maxBusyGOGC, int(busyGarbageBytes*100/max(live, 1)))))
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-collected:
+			_, live = readHeap() // GOGC is relative to the heap, which may have grown
+		case <-ticker.C:
+			before := allocated
+			allocated, live = readHeap()
+			if allocated-before >
+				busyAllocRate*uint64(idleCheckInterval)/uint64(time.Second) {
+				busyAt = time.Now()
+			}
+		}
+	}
+	return true
+}
+
+func readHeap() (allocated, live uint64) {
+	samples := []runtimemetrics.Sample{{Name: "/gc/heap/allocs:bytes"},
+		{Name: "/gc/heap/live:bytes"}}
+	runtimemetrics.Read(samples)
+	return samples[0].Value.Uint64(), samples[1].Value.Uint64()
+}
+
+// notifyCollections sends after each collection. It allocates an unreachable
+// object, which the next collection removes.
 func notifyCollections(ctx context.Context) <-chan struct{} {
 	c := make(chan struct{}, 1)
 	var ended func(struct{})

@@ -5,16 +5,18 @@ import (
 	"sync"
 	"time"
 
+	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/reconcile"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// metrics are what Prometheus reads. No label carries an id, an account or a
-// reference: all are of small, closed sets.
+// metrics are the metrics that Prometheus scrapes. Every label has a small,
+// closed set of values: never an id, an account or a reference.
 type metrics struct {
 	registry          *prometheus.Registry
 	holdEvents        *prometheus.CounterVec
@@ -36,77 +38,72 @@ type metrics struct {
 	mu                sync.Mutex
 	sinkBacklogs      map[string]map[int]sinkBacklog // by sink and partition
 	capacity          event.CapacityRisk
-	capacityCheckedAt time.Time // when capacity was looked at; zero: never
+	capacityCheckedAt time.Time // zero: never
 }
 
 func newMetrics() *metrics {
+	registry := prometheus.NewRegistry()
+	register := promauto.With(registry)
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return register.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return register.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+	}
+	histogram := func(name, help, label string, buckets ...float64) *prometheus.HistogramVec {
+		return register.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help,
+			Buckets: buckets}, []string{label})
+	}
 	m := &metrics{
-		registry: prometheus.NewRegistry(),
-		holdEvents: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdd_events_total",
-			Help: "Events of holds by type and cause."}, []string{"type", "cause"}),
-		capturedAmount: prometheus.NewCounterVec(
-			prometheus.CounterOpts{Name: "holdd_captured_minor_units_total",
-				Help: "Money captured, in minor units of its currency."}, []string{"currency"}),
-		lateness: prometheus.NewHistogramVec(
-			prometheus.HistogramOpts{Name: "holdd_lateness_seconds",
-				Help:    "Time from when a hold fell due to when it was captured or canceled.",
-				Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 43200}},
-			[]string{"type"}),
-		stripeRequests: prometheus.NewCounterVec(
-			prometheus.CounterOpts{Name: "holdd_stripe_requests_total",
-				Help: "Requests to Stripe by operation and what became of them."},
-			[]string{"op", "answer"}),
-		stripeDuration: prometheus.NewHistogramVec(
-			prometheus.HistogramOpts{Name: "holdd_stripe_request_duration_seconds",
-				Help: "How long requests to Stripe took, by operation.",
-				Buckets: []float64{.01, .025,
-					.05, .1, .25, .5, 1, 2.5, 5, 10}}, []string{"op"}),
-		holdsByState: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdd_holds",
-			Help: "Holds by where they stand."}, []string{"state"}),
-		replicas: prometheus.NewGauge(prometheus.GaugeOpts{Name: "holdd_replicas",
-			Help: "Replicas that have reported lately."}),
-		nearestDeadline: prometheus.NewGauge(
-			prometheus.GaugeOpts{Name: "holdd_nearest_deadline_timestamp_seconds",
-				Help: "Deadline of the open hold whose deadline brings something next, in Unix time; 0 if no hold is open."}),
-		lastReport: prometheus.NewGauge(
-			prometheus.GaugeOpts{Name: "holdd_last_report_timestamp_seconds",
-				Help: "When this replica last told Redis that it lives and counted the holds, in Unix time; 0 if never."}),
+		registry: registry,
+		holdEvents: counter("holdd_events_total", "Events of holds by type and cause.", "type",
+			"cause"),
+		capturedAmount: counter("holdd_captured_minor_units_total",
+			"Money captured, in minor units of its currency.", "currency"),
+		lateness: histogram("holdd_lateness_seconds",
+			"Time from a hold's due time to its capture or release.", "type",
+			.05, .1, .25, .5, 1, 2.5, 5, 15, 60, 300, 1800, 7200, 43200),
+		stripeRequests: counter("holdd_stripe_requests_total",
+			"Requests to Stripe by operation and answer.", "op", "answer"),
+		stripeDuration: histogram("holdd_stripe_request_duration_seconds",
+			"Duration of requests to Stripe, by operation.", "op",
+			.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10),
+		holdsByState: register.NewGaugeVec(prometheus.GaugeOpts{Name: "holdd_holds",
+			Help: "Holds by state."}, []string{"state"}),
+		replicas: gauge("holdd_replicas", "Replicas with a current heartbeat."),
+		nearestDeadline: gauge("holdd_nearest_deadline_timestamp_seconds",
+			"The next deadline of an open hold, in Unix time; 0 if no hold is open."),
+		lastReport: gauge("holdd_last_report_timestamp_seconds",
+			"Time of this replica's last heartbeat and count of holds, in Unix time; 0 if never."),
+		reconcileFindings: counter("holdd_reconcile_findings_total",
+			"Findings of reconcile runs, by kind. A lasting difference counts in each run.",
+			"kind"),
+		lastReconcile: gauge("holdd_reconcile_last_success_timestamp_seconds",
+			"Time of the last reconcile run that this replica finished, in Unix time; 0 if never."),
+		rejectedRequests: counter("holdd_rejected_total",
+			"Requests in the inbox, and terms in PaymentIntents' metadata, that were rejected: "+
+				"they are in holdd:inbox:rejected.", "source", "code"),
+		deliveries: counter("holdd_deliveries_total",
+			"Delivery attempts by sink, kind (of an alert, or event) and result.",
+			"sink", "kind", "result"),
+		droppedEvents: counter("holdd_delivery_dropped_total",
+			"Events that a sink did not get: dead letters, which can be replayed, and events "+
+				"trimmed from the stream.", "sink", "reason"),
 	}
-	m.reconcileFindings = prometheus.NewCounterVec(
-		prometheus.CounterOpts{Name: "holdd_reconcile_findings_total",
-			Help: "What comparisons with Stripe found, by kind; what stays as it is counts in each."},
-		[]string{"kind"})
-	for _, k := range reconcile.FindingKinds() {
-		// a first one is an increase, not a new series
-		m.reconcileFindings.WithLabelValues(string(k))
-	}
-	m.lastReconcile = prometheus.NewGauge(
-		prometheus.GaugeOpts{Name: "holdd_reconcile_last_success_timestamp_seconds",
-			Help: "When this replica last finished a comparison with Stripe, in Unix time; 0 if never."})
-	m.rejectedRequests = prometheus.NewCounterVec(
-		prometheus.CounterOpts{Name: "holdd_rejected_total",
-			Help: "Wishes of the inbox, and terms in PaymentIntents' metadata, that were not taken: they are in holdd:inbox:rejected."}, []string{"source", "code"})
-	m.deliveries = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdd_deliveries_total",
-		Help: "Tries to tell a sink, by what it is about (an alert's kind, or event) and what came of it."}, []string{"sink", "kind", "result"})
-	m.droppedEvents = prometheus.NewCounterVec(
-		prometheus.CounterOpts{Name: "holdd_delivery_dropped_total",
-			Help: "Events that a sink was never told of: dead letters, which can be replayed, and such that were trimmed from the stream."}, []string{"sink", "reason"})
-	m.registry.MustRegister(m.deliveries, m.droppedEvents, backlogCollector{m},
-		capacityAtRiskCollector{m})
+	registry.MustRegister(collectorFunc(m.collectBacklogs), collectorFunc(m.collectCapacity),
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.initSeries()
-	m.registry.MustRegister(m.stripeRequests, m.lastReport, m.rejectedRequests,
-		m.reconcileFindings, m.lastReconcile)
-	m.registry.MustRegister(m.holdEvents, m.capturedAmount, m.lateness, m.stripeDuration,
-		m.holdsByState, m.replicas, m.nearestDeadline,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(
-			collectors.ProcessCollectorOpts{}))
 	return m
 }
 
-// initSeries makes the series that alerts watch. A counter that first appears
-// as 1 has not increased, as Prometheus sees it, so the first hold that lapses
-// would go unnoticed.
+// initSeries creates the series that alerts watch. Prometheus sees no increase
+// in a counter that first appears as 1, so the first expired hold would not
+// alert.
 func (m *metrics) initSeries() {
+	for _, k := range reconcile.FindingKinds() {
+		m.reconcileFindings.WithLabelValues(string(k))
+	}
 	for _, answer := range hold.AnswerKinds() {
 		for _, op := range []hold.Op{hold.OpCapture, hold.OpCancel, hold.OpRead, hold.OpAuthorize,
 			hold.OpUpdate, hold.OpCheck} {
@@ -142,18 +139,21 @@ func (m *metrics) handler() http.Handler {
 		Timeout: 10 * time.Second})
 }
 
-func (m *metrics) registerInvalidSignatures(count func() uint64) {
-	m.registry.MustRegister(
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "holdd_webhooks_invalid_signature_total",
-			Help: "Webhooks refused for their signature."},
-			func() float64 { return float64(count()) }))
-}
-
-func (m *metrics) registerUnauthorized(count func() uint64) {
-	m.registry.MustRegister(
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "holdd_api_unauthorized_total",
-			Help: "API requests refused for their token."},
-			func() float64 { return float64(count()) }))
+// registerCounts registers the counters that the API keeps.
+func (m *metrics) registerCounts(a *api.API) {
+	for _, c := range []struct {
+		name, help string
+		count      func() uint64
+	}{
+		{"holdd_webhooks_invalid_signature_total", "Webhooks rejected for their signature.",
+			a.InvalidSignatures},
+		{"holdd_api_unauthorized_total", "API requests rejected for their token.",
+			a.UnauthorizedRequests},
+	} {
+		m.registry.MustRegister(prometheus.NewCounterFunc(
+			prometheus.CounterOpts{Name: c.name, Help: c.help},
+			func() float64 { return float64(c.count()) }))
+	}
 }
 
 // CallFinished implements worker.Observer, as do the methods below.

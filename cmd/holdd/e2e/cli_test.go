@@ -72,7 +72,7 @@ func TestCLI_Commands(t *testing.T) {
 
 	// Amount, currency and deadline are not said: they come from Stripe.
 	d.runCommand(0, []string{"schedule", all[0].id, "--capture-at", "+36h", "--reference", "BK-1"}, "BK-1 100.00 EUR scheduled: capture")
-	d.runCommand(0, []string{"schedule", all[0].id, "--capture-at", formatOptionalTime(d.showHold("BK-1").CaptureAt), "--reference", "BK-1"}, "it was scheduled before")
+	d.runCommand(0, []string{"schedule", all[0].id, "--capture-at", formatOptionalTime(d.showHold("BK-1").CaptureAt), "--reference", "BK-1"}, "already scheduled")
 	d.runCommand(0, []string{"schedule", all[1].id, "--cancel-at", "+2d", "--reference", "BK-2"}, "BK-2 100.01 EUR scheduled: cancel")
 	d.runCommand(0, []string{"schedule", all[2].id, "--reference", "BK-3"}, "BK-3 100.02 EUR waiting")
 	d.runCommand(0, []string{"list"}, "BK-1", "BK-2", "BK-3", all[0].id)
@@ -89,7 +89,7 @@ func TestCLI_Commands(t *testing.T) {
 	d.runCommand(0, []string{"reschedule", "BK-1", "--capture-amount", "7500", "--capture-at", "+24h"}, "75.00 EUR of 100.00 EUR scheduled")
 	d.runCommand(0, []string{"pause", "BK-1"}, "paused")
 	d.runCommand(0, []string{"pause", "BK-2"}, "paused")
-	d.runCommand(5, []string{"pause", "BK-2"}, "paused already")
+	d.runCommand(5, []string{"pause", "BK-2"}, "already paused")
 	d.runCommand(0, []string{"resume", "BK-2"}, "scheduled: cancel")
 	d.runCommand(5, []string{"capture", "BK-1", "--yes"}, "is paused")
 	d.runCommand(2, []string{"capture", "BK-3"}, "add --yes")

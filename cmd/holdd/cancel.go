@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+func newCancelCommand(out *console, env environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "cancel HOLD", Short: "Release a hold now",
+		Long: `Release a hold now. Once holdd accepts this, nothing captures the hold any more.
+
+The command shows booking and amount and asks for confirmation. Then it waits for the outcome. Exit
+code 0 means canceled.`,
+		Example: "  holdd cancel BK-2071",
+	}
+	c := addChangeFlags(cmd, out, env)
+	c.addYesFlag(cmd)
+	c.addWaitFlag(cmd)
+	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+		return c.apply(ctx, client, args[0], holdChange{
+			question: cancelQuestion,
+			request: func(id string, _ bool) (hold.View, error) {
+				return client.Cancel(ctx, id, c.revision)
+			},
+			outcome: "canceled",
+		})
+	})
+	return cmd
+}
+
+func cancelQuestion(v *hold.View) ([]labeledValue, string) {
+	amount := "all"
+	if v.Amount != 0 {
+		amount = hold.FormatAmount(v.Amount, v.Currency)
+	}
+	return nil, fmt.Sprintf("Release %s of %s now? %s", amount, holdName(v), releaseIsFinal)
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+func newCaptureCommand(out *console, env environment) *cobra.Command {
+	var amount int64
+	cmd := &cobra.Command{
+		Use: "capture HOLD", Short: "Capture a hold now",
+		Long: `Capture a hold now: the amount of its terms, or --amount.
+
+The command shows booking and amount and asks for confirmation. Then it waits for the outcome. Exit
+code 0 means captured.`,
+		Example: `  holdd capture BK-2071
+  holdd capture pi_3PxYzA2eZvKYlo2C1gQmT0aB --amount 12500 --yes`,
+	}
+	c := addChangeFlags(cmd, out, env)
+	c.addYesFlag(cmd)
+	c.addWaitFlag(cmd)
+	cmd.Flags().Int64Var(&amount, "amount", 0,
+		"capture only this much, in minor units: 1250 is 12.50 (default: the amount of the terms)")
+	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+		if cmd.Flags().Changed("amount") && amount <= 0 {
+			return usageErrorf("leave --amount out to capture the amount of the terms",
+				"invalid --amount %d: want minor units above zero, such as 1250 for 12.50", amount)
+		}
+		return c.apply(ctx, client, args[0], holdChange{
+			question: func(v *hold.View) ([]labeledValue, string) {
+				return captureQuestion(v, amount)
+			},
+			request: func(id string, _ bool) (hold.View, error) {
+				return client.Capture(ctx, id, amount, c.revision)
+			},
+			outcome: "captured",
+		})
+	})
+	return cmd
+}
+
+// captureQuestion asks whether to capture amount of a hold. 0 is the amount of
+// its terms.
+func captureQuestion(v *hold.View, amount int64) ([]labeledValue, string) {
+	if amount == 0 {
+		amount = v.CaptureAmount
+	}
+	switch {
+	case amount == 0 && v.Amount == 0:
+		return nil, fmt.Sprintf("Capture all of %s now?", holdName(v))
+	case amount == 0:
+		amount = v.Amount
+	}
+	var details []labeledValue
+	if v.Amount > amount {
+		details = []labeledValue{{"released", hold.FormatAmount(v.Amount-amount, v.Currency)}}
+	}
+	return details, fmt.Sprintf("Capture %s of %s now?", hold.FormatAmount(amount, v.Currency),
+		holdName(v))
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdd/holdd/config"
+)
+
+// addSettingsFlags adds --config and a flag for each setting. It returns a
+// function that loads the settings.
+func addSettingsFlags(cmd *cobra.Command, env environment) func() (*config.Settings, error) {
+	var path string
+	cmd.Flags().StringVar(&path, "config", "", "settings file, YAML (HOLDD_CONFIG)")
+	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
+	config.AddFlags(cmd.Flags())
+	return func() (*config.Settings, error) {
+		s, err := config.Load(cmd.Flags(), env, cmp.Or(path, env.get("HOLDD_CONFIG")))
+		return s, addExitCode(err, "")
+	}
+}
+
+func newConfigCommand(out *console, env environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "config", Short: "Check or show the daemon's settings", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newConfigCheckCommand(out, env), newConfigShowCommand(out, env))
+	return cmd
+}
+
+func newConfigCheckCommand(out *console, env environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "check", Short: "Check the settings without starting the daemon",
+		Args: cobra.NoArgs,
+		Long: `Read the settings as "holdd serve" does and list all problems. Exit code 0 means
+that the settings are valid.`,
+
+		Example: "  holdd config check --config /etc/holdd/holdd.yaml",
+	}
+	load := addSettingsFlags(cmd, env)
+	cmd.RunE = func(*cobra.Command, []string) error {
+		s, err := load()
+		if err != nil {
+			return err
+		}
+		printWarnings(out, s)
+		mode := "test mode"
+		if s.Livemode() {
+			mode = out.color(boldRed, liveModeNotice)
+		}
+		fmt.Fprintf(out.stdout, "The settings are valid. %s.\n", mode)
+		return nil
+	}
+	return cmd
+}
+
+func newConfigShowCommand(out *console, env environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "show", Short: "Show the settings in effect with their sources, without secrets",
+		Args: cobra.NoArgs,
+		Long: `Print a settings file with the settings in effect, each with its source. Secrets are
+left out.`,
+	}
+	load := addSettingsFlags(cmd, env)
+	cmd.RunE = func(*cobra.Command, []string) error {
+		s, err := load()
+		if err != nil {
+			return err
+		}
+		printWarnings(out, s)
+		return s.Show(out.stdout)
+	}
+	return cmd
+}
+
+func printWarnings(out *console, s *config.Settings) {
+	for _, w := range s.Warnings() {
+		out.printNote("warning: %s", sanitizeLines(w))
+	}
+}

@@ -1,0 +1,125 @@
+package daemon
+
+import (
+	"time"
+
+	"github.com/holdd/holdd/config"
+	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/alert"
+	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/gateway"
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/intake"
+)
+
+// The functions of this file copy the settings into the options of each part.
+
+func gatewayOptions(o *Options) gateway.Options {
+	s := o.Settings
+	return gateway.Options{
+		APIKey: gateway.APIKey(s.StripeAPIKey.Reveal()), BaseURL: s.StripeAPIBase,
+		Concurrency: s.Concurrency, Timeout: s.CallTimeout, Transport: o.Transport,
+	}
+}
+
+func storeOptions(o *Options, livemode bool) store.Options {
+	s := o.Settings
+	return store.Options{
+		URL: s.RedisURL.Reveal(), Partitions: s.Partitions, Livemode: livemode,
+		AllowUnsafe: s.AllowUnsafeRedis, Rates: stripeRates(s, livemode), MaxEvents: s.EventsMax,
+		Dialer: o.DialRedis,
+	}
+}
+
+// stripeRates returns what all replicas together may send. Stripe limits a
+// sandbox to as many requests in total as of one kind, and a live account to
+// four times as many.
+func stripeRates(s *config.Settings, livemode bool) store.Rates {
+	total := s.Rate
+	if livemode {
+		total = 4 * s.Rate
+	}
+	return store.Rates{Write: s.Rate, Read: s.RateRead, Total: total}
+}
+
+func workerOptions(
+	o *Options, replica string, livemode bool, observer workerObserver,
+) worker.Options {
+	s, rates := o.Settings, stripeRates(o.Settings, livemode)
+	return worker.Options{
+		Rules: hold.Rules{ExpiryMargin: s.ExpiryMargin, Thresholds: s.AlertThresholds,
+			Mirror: s.MirrorTerms},
+		Schedules: worker.Schedules{Capture: s.ScheduleCapture, Expiry: s.ScheduleExpiry,
+			Report: s.ScheduleReport, Purge: s.SchedulePurge, Reconcile: s.ScheduleReconcile},
+		ReadRate: rates.Read, WriteRate: rates.Write, TotalRate: rates.Total,
+		Concurrency: s.Concurrency, Lease: s.Lease, CallTimeout: s.CallTimeout,
+		Grace: s.ShutdownGrace, Retention: s.Retention,
+		Livemode: livemode, Replica: replica, Logger: o.Logger, Observer: observer,
+		DecodeRequest: api.ParseScheduleRequest,
+	}
+}
+
+// workerObserver is the metrics, and passes readiness to the notifier as well.
+type workerObserver struct {
+	*metrics
+	notifier *alert.Notifier
+}
+
+func (w workerObserver) ReadinessChecked(checks []health.Check) {
+	w.notifier.ReadinessChecked(checks)
+}
+
+func alertOptions(
+	o *Options, st *store.Store, replica string, livemode bool, m *metrics,
+) alert.Options {
+	s := o.Settings
+	a := alert.Options{Stores: alert.Stores{Events: st, Leases: st, Requeued: st,
+		SystemEvents: st, Sinks: st}, Replica: replica, Logger: o.Logger, Observer: m,
+		PingURL: s.PingURL.Reveal(), RunbookURL: s.RunbookURL, Livemode: livemode,
+		Version: o.Version}
+	if zone, err := time.LoadLocation(s.AlertTimeZone); err == nil { // checked by config
+		a.TimeZone = zone
+	}
+	for _, u := range s.NotifyURLs {
+		a.NotifyURLs = append(a.NotifyURLs, u.Reveal())
+	}
+	if s.CallbackURL != "" {
+		minSeverity, _ := alert.ParseSeverity(s.CallbackSeverity) // "all" is no severity: 0
+		a.Callback = &alert.Callback{URL: s.CallbackURL, Secret: s.CallbackSecret.Reveal(),
+			MinSeverity: minSeverity}
+	}
+	return a
+}
+
+func apiOptions(
+	o *Options, w *worker.Worker, notifier *alert.Notifier, livemode bool, tokens *api.Tokens,
+	m *metrics,
+) api.Options {
+	return api.Options{
+		Holds: api.HoldService{Scheduler: w.Scheduler, Changer: w.Changer, Reader: w.Reader,
+			Planner: w.Planner, ReadinessChecker: w.Readiness},
+		Reconciler: w.Reconciler, Authorizer: w.Authorizer, Deliveries: notifier,
+		Webhook: webhookOptions(o.Settings, w.Webhooks), Livemode: livemode, Version: o.Version,
+		Tokens: tokens, Metrics: m.handler(), Logger: o.Logger, LogLevel: o.Level,
+	}
+}
+
+// webhookOptions returns nil without signing secrets: holdd then accepts no
+// events of Stripe.
+func webhookOptions(s *config.Settings, w *intake.Webhooks) *api.WebhookOptions {
+	if len(s.StripeWebhookSecrets) == 0 {
+		return nil
+	}
+	secrets := make([]string, len(s.StripeWebhookSecrets))
+	for i, secret := range s.StripeWebhookSecrets {
+		secrets[i] = secret.Reveal()
+	}
+	return &api.WebhookOptions{
+		VerifyAndParse: func(body []byte, signature string) (hold.StripeEvent, error) {
+			return gateway.ParseEvent(body, signature, secrets, 0)
+		},
+		ApplyEvent: w.ApplyStripeEvent,
+	}
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+func newPauseCommand(out *console, env environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "pause HOLD",
+		Short: "Suspend a hold's scheduled action until it is resumed; its deadline still applies",
+	}
+	c := addChangeFlags(cmd, out, env)
+	c.addYesFlag(cmd)
+	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+		request := func(id string, confirmed bool) (hold.View, error) {
+			return client.Pause(ctx, id, c.revision, confirmed)
+		}
+		return c.apply(ctx, client, args[0], holdChange{request: request})
+	})
+	return cmd
+}
+
+func newResumeCommand(out *console, env environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "resume HOLD",
+		Short: "Resume a paused hold; asks for confirmation if its time has passed",
+	}
+	c := addChangeFlags(cmd, out, env)
+	c.addYesFlag(cmd)
+	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+		request := func(id string, confirmed bool) (hold.View, error) {
+			return client.Resume(ctx, id, c.revision, confirmed)
+		}
+		return c.apply(ctx, client, args[0],
+			holdChange{question: resumeQuestion, request: request})
+	})
+	return cmd
+}
+
+// resumeQuestion asks about a hold whose time passed while it was paused.
+func resumeQuestion(v *hold.View) ([]labeledValue, string) {
+	soon := time.Now().Add(dueNowTolerance)
+	switch {
+	case v.CaptureAt != nil && !v.CaptureAt.After(soon):
+		return captureQuestion(v, 0)
+	case v.CancelAt != nil && !v.CancelAt.After(soon):
+		return cancelQuestion(v)
+	}
+	return nil, ""
+}
+
+func newAcknowledgeCommand(out *console, env environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "acknowledge HOLD",
+		Short: "Acknowledge a hold's deadline and silence further warnings of it",
+	}
+	c := addChangeFlags(cmd, out, env)
+	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+		request := func(id string, _ bool) (hold.View, error) {
+			return client.Acknowledge(ctx, id, c.revision)
+		}
+		return c.apply(ctx, client, args[0], holdChange{request: request})
+	})
+	return cmd
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+func newRescheduleCommand(out *console, env environment) *cobra.Command {
+	var t termFlags
+	cmd := &cobra.Command{
+		Use:   "reschedule HOLD",
+		Short: "Change a hold's time, amount or policy; asks for confirmation if money moves at once",
+		Long: `Change a hold's terms. Terms that are not given stay. Setting one time clears the
+other. An empty time ("") clears it, and the hold then waits for a trigger.
+
+Money moves at once if the new time is now or past, or if on_expiry acts at once after the change.
+The command then shows booking and amount and asks for confirmation.`,
+		Example: `  holdd reschedule BK-2071 --capture-at '2026-12-02 11:00' --time-zone Europe/Paris
+  holdd reschedule BK-2071 --capture-at +6h --capture-amount 9900`,
+	}
+	c := addChangeFlags(cmd, out, env)
+	c.addYesFlag(cmd)
+	t.addTo(cmd)
+	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+		now := time.Now()
+		if err := t.resolveTimes(now); err != nil {
+			return err
+		}
+		p, err := newPatch(cmd.Flags().Changed, &t, c.timeZoneName())
+		if err != nil {
+			return err
+		}
+		change := holdChange{request: func(id string, confirmed bool) (hold.View, error) {
+			p.Confirm = confirmed
+			return client.Patch(ctx, id, p, c.revision)
+		}}
+		switch {
+		case isDueNow(t.cancelAt, c.timeZoneName(), now):
+			change.question = cancelQuestion
+		case isDueNow(t.captureAt, c.timeZoneName(), now):
+			change.question = func(v *hold.View) ([]labeledValue, string) {
+				return captureQuestion(v, t.captureAmount)
+			}
+		}
+		return c.apply(ctx, client, args[0], change)
+	})
+	return cmd
+}
+
+// newPatch returns the change of the flags that were given.
+func newPatch(given func(flag string) bool, t *termFlags, timeZone string) (hold.Patch, error) {
+	var p hold.Patch
+	if given("capture-at") {
+		p.CaptureAt, p.TimeZone = &t.captureAt, timeZone
+	}
+	if given("cancel-at") {
+		p.CancelAt, p.TimeZone = &t.cancelAt, timeZone
+	}
+	if given("capture-amount") {
+		p.CaptureAmount = &t.captureAmount
+	}
+	if given("on-expiry") {
+		p.OnExpiry = &t.onExpiry
+	}
+	if given("reference") {
+		p.Reference = &t.reference
+	}
+	var err error
+	if p.Metadata, err = t.metadataMap(); err != nil {
+		return p, err
+	}
+	if p.CaptureAt == nil && p.CancelAt == nil && p.CaptureAmount == nil && p.OnExpiry == nil &&
+		p.Reference == nil && p.Metadata == nil {
+		return p, usageErrorf("give --capture-at, --cancel-at, --capture-amount, --on-expiry, "+
+			"--reference or --metadata", "nothing to change")
+	}
+	return p, nil
+}

@@ -1,0 +1,306 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+const (
+	maxLineBytes      = 32 << 10  // of one line of a file
+	maxBatchBytes     = 900 << 10 // of one request; holdd takes 1 MiB
+	maxListedFailures = 1000      // rejected lines that a table shows
+)
+
+// lineFailure is a rejected line, as --json prints it.
+type lineFailure struct {
+	Line int `json:"line"`
+	api.BatchResult
+	req hold.ScheduleRequest
+}
+
+// fileScheduler runs one schedule --file.
+type fileScheduler struct {
+	*connection
+	*prompt
+	client   *api.Client
+	progress *progressBar
+
+	// the batch to be sent
+	reqs        []hold.ScheduleRequest
+	lineNumbers []int
+	batchBytes  int
+
+	linesRead        int // without empty lines
+	created          int
+	alreadyScheduled int
+	failed           int
+	unconfirmed      int           // of failed
+	failures         []lineFailure // at most maxListedFailures, none with --json
+	worstExitCode    int
+}
+
+// scheduleFile reads line by line and schedules in batches, so that a file of
+// any size needs little memory.
+func scheduleFile(
+	ctx context.Context, c *connection, p *prompt, client *api.Client, path string,
+) error {
+	in, total := c.out.stdin, int64(0)
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return usageErrorf("", "cannot read the file: %w", err)
+		}
+		defer f.Close()
+		if total, err = countLines(f); err != nil {
+			return usageErrorf("", "cannot read the file: %w", err)
+		}
+		in = f
+	}
+	s := &fileScheduler{connection: c, prompt: p, client: client,
+		progress: c.out.newProgressBar("scheduling", total)}
+	err := s.scheduleLines(ctx, in)
+	s.progress.stop(err == nil)
+	return s.printSummary(err)
+}
+
+func (s *fileScheduler) scheduleLines(ctx context.Context, in io.Reader) error {
+	scan := bufio.NewScanner(in)
+	scan.Buffer(make([]byte, 0, 4096), maxLineBytes)
+	line := 0
+	for scan.Scan() {
+		line++
+		text := bytes.TrimSpace(bytes.TrimPrefix(scan.Bytes(), []byte("\ufeff")))
+		if len(text) == 0 {
+			continue
+		}
+		s.linesRead++
+		req, err := decodeLine(text)
+		if err != nil {
+			s.progress.add(1)
+			problem := &api.Problem{Title: "The line is not a hold", Status: 400,
+				Code: api.InvalidJSON, Detail: err.Error()}
+			result := api.BatchResult{Status: 400, Problem: problem}
+			if err := s.recordFailure(lineFailure{Line: line, BatchResult: result}); err != nil {
+				return err
+			}
+			continue
+		}
+		req.TimeZone = cmp.Or(req.TimeZone, s.timeZoneName())
+		size := len(text) + 100
+		if len(s.reqs) == api.MaxBatchHolds || s.batchBytes+size > maxBatchBytes {
+			if err := s.sendBatch(ctx); err != nil {
+				return err
+			}
+		}
+		s.reqs, s.lineNumbers = append(s.reqs, req), append(s.lineNumbers, line)
+		s.batchBytes += size
+	}
+	if err := scan.Err(); err != nil {
+		if errors.Is(err, bufio.ErrTooLong) {
+			err = fmt.Errorf("line %d is longer than %d KiB: want one hold a line",
+				line+1, maxLineBytes>>10)
+		}
+		return errors.Join(s.sendBatch(ctx), &exitError{code: exitUsage, err: err})
+	}
+	return s.sendBatch(ctx)
+}
+
+func decodeLine(text []byte) (req hold.ScheduleRequest, err error) {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields() // a hold with a misspelt capture_at would never be captured
+	if err := dec.Decode(&req); err != nil {
+		return req, fmt.Errorf("want one JSON object: %s",
+			strings.TrimPrefix(err.Error(), "json: "))
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return req, errors.New("want one JSON object a line, and nothing after it")
+	}
+	return req, nil
+}
+
+// sendBatch schedules the holds of the batch and empties it.
+func (s *fileScheduler) sendBatch(ctx context.Context) error {
+	if len(s.reqs) == 0 {
+		return nil
+	}
+	if err := s.confirmDueNow(ctx); err != nil {
+		return err
+	}
+	for i := range s.reqs {
+		s.reqs[i].Confirm = s.reqs[i].Confirm || s.yes
+	}
+	results, err := s.client.ScheduleBatch(ctx, s.reqs)
+	if err != nil {
+		return addExitCode(err, "")
+	}
+	confirmErr := s.confirmRefused(ctx, results)
+	for i, r := range results {
+		switch {
+		case r.Problem != nil || r.Hold == nil:
+			if r.Problem == nil {
+				r.Problem = &api.Problem{Status: r.Status, Code: api.UnexpectedResponse,
+					Detail: "holdd returned neither a hold nor a problem"}
+			}
+			if err := s.recordFailure(lineFailure{s.lineNumbers[i], r, s.reqs[i]}); err != nil {
+				return err
+			}
+		case r.Status == 201:
+			s.created++
+		default:
+			s.alreadyScheduled++
+		}
+	}
+	s.progress.add(int64(len(results)))
+	s.reqs, s.lineNumbers, s.batchBytes = s.reqs[:0], s.lineNumbers[:0], 0
+	return confirmErr
+}
+
+// confirmDueNow asks about the holds of the batch whose time is now.
+func (s *fileScheduler) confirmDueNow(ctx context.Context) error {
+	var due []int
+	now := time.Now()
+	for i := range s.reqs {
+		if isRequestDueNow(&s.reqs[i], now) {
+			due = append(due, i)
+		}
+	}
+	return s.askOnce(ctx, "due now", due, "Their money moves at once.")
+}
+
+// confirmRefused asks about the holds whose on_expiry would act at once, and
+// schedules them if the operator confirms. Without a terminal they stay
+// rejected.
+func (s *fileScheduler) confirmRefused(ctx context.Context, results []api.BatchResult) error {
+	var refused []int
+	var again []hold.ScheduleRequest
+	for i, r := range results {
+		if needsConfirmation(r.Problem) {
+			req := s.reqs[i]
+			req.Confirm = true
+			refused, again = append(refused, i), append(again, req)
+		}
+	}
+	if len(refused) == 0 || s.yes || !s.prompt.out.interactive {
+		return nil
+	}
+	if err := s.askOnce(ctx, "end at once", refused,
+		"Their deadlines are so near that on_expiry moves their money at once."); err != nil {
+		return err
+	}
+	confirmed, err := s.client.ScheduleBatch(ctx, again)
+	if err != nil {
+		return addExitCode(err, "")
+	}
+	for n, i := range refused {
+		results[i] = confirmed[n]
+	}
+	return nil
+}
+
+// askOnce asks about holds of the batch, given by their indexes. One yes is for
+// the whole file.
+func (s *fileScheduler) askOnce(
+	ctx context.Context, label string, indexes []int, warning string,
+) error {
+	if len(indexes) == 0 || s.yes {
+		return nil
+	}
+	s.progress.stop(false) // it would overwrite the question
+	err := s.ask(ctx, s.client, []labeledValue{
+		{"lines", fmt.Sprintf("%d to %d", s.lineNumbers[0], s.lineNumbers[len(s.lineNumbers)-1])},
+		{label, fmt.Sprintf("%d, the first in line %d", len(indexes), s.lineNumbers[indexes[0]])},
+	}, warning+" Continue, for the whole file?")
+	s.yes = err == nil
+	return err
+}
+
+func (s *fileScheduler) recordFailure(f lineFailure) error {
+	s.failed++
+	if needsConfirmation(f.Problem) {
+		s.unconfirmed++
+	}
+	code, _ := exitCodeForProblem(f.Problem, "")
+	s.worstExitCode = max(s.worstExitCode, code)
+	if s.asJSON {
+		return s.connection.out.printJSONLine(f)
+	}
+	if len(s.failures) < maxListedFailures {
+		s.failures = append(s.failures, f)
+	}
+	return nil
+}
+
+// printSummary prints the rejected lines and the counts. err is what stopped
+// the run.
+func (s *fileScheduler) printSummary(err error) error {
+	out := s.connection.out
+	if len(s.failures) > 0 {
+		slices.SortFunc(s.failures, func(x, y lineFailure) int {
+			return cmp.Compare(x.Line, y.Line)
+		})
+		t := out.newTable("line", "hold", "booking", "code", "what to do")
+		for _, f := range s.failures {
+			t.AppendRow([]any{f.Line, sanitize(f.req.PaymentIntent), sanitize(f.req.Reference),
+				string(f.Problem.Code), sanitize(f.Problem.Error())})
+		}
+		t.Render()
+		if more := s.failed - len(s.failures); more > 0 {
+			out.printNote("%d more were rejected: --json lists all", more)
+		}
+	}
+	out.printNote("%d scheduled, %d already scheduled, %d rejected", s.created,
+		s.alreadyScheduled, s.failed)
+	if s.unconfirmed > 0 {
+		out.printNote("%d of these would move money at once: add --yes, or \"confirm\": true "+
+			"to their lines", s.unconfirmed)
+	}
+	if err != nil {
+		out.printNote("stopped: %d of %d lines have no answer; run the command again, it skips "+
+			"the holds that are scheduled",
+			s.linesRead-s.created-s.alreadyScheduled-s.failed, s.linesRead)
+		return err
+	}
+	if s.failed > 0 {
+		code := exitFailed
+		if s.worstExitCode == exitUnknown {
+			code = exitUnknown
+		}
+		return &exitError{code: code,
+			err: fmt.Errorf("%d of %d holds were rejected", s.failed, s.linesRead)}
+	}
+	return nil
+}
+
+func countLines(f *os.File) (int64, error) {
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return 0, err
+	}
+	var n int64
+	buf := make([]byte, 64<<10)
+	for {
+		k, err := f.Read(buf)
+		n += int64(bytes.Count(buf[:k], []byte{'\n'}))
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	_, err = f.Seek(0, io.SeekStart)
+	return n, err
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+func newShowCommand(out *console, env environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "show HOLD", Short: "Show one hold with its history", Args: requireOneHold,
+		Example: `  holdd show BK-2071
+  holdd show pi_3PxYzA2eZvKYlo2C1gQmT0aB --json`,
+	}
+	c := addConnectionFlags(cmd, out, env)
+	cmd.ValidArgsFunction = c.completeHolds
+	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
+		v, err := getHold(ctx, client, args[0])
+		if err != nil {
+			return err
+		}
+		return c.print(v, func(times timeFormatter) {
+			out.printLiveMode(v.Livemode)
+			printLabeledValues(out.stdout, holdDetails(out, &v, times))
+			printHistory(out, &v, times)
+		})
+	})
+	return cmd
+}
+
+func holdDetails(out *console, v *hold.View, times timeFormatter) []labeledValue {
+	details := holdSummary(v, times)
+	for i := range details {
+		if details[i].label != "state" {
+			continue
+		}
+		details[i].value = out.color(stateColors[v.State], v.State)
+		if v.Cause != "" && v.Cause != "schedule" {
+			details[i].value += " (" + v.Cause + ")"
+		}
+	}
+	add := func(label, value string) { details = append(details, labeledValue{label, value}) }
+	if v.CapturedAmount > 0 {
+		add("captured", hold.FormatAmount(v.CapturedAmount, v.Currency))
+	}
+	if v.CapturedElsewhere > 0 {
+		add("captured elsewhere", hold.FormatAmount(v.CapturedElsewhere, v.Currency))
+	}
+	if v.SettledAt != nil {
+		add("settled", times.formatWithRelative(*v.SettledAt))
+	} else {
+		add("on expiry", v.OnExpiry)
+		add("next", sanitize(describeNext(v, times)))
+		if !v.Verified {
+			add("verified", "not yet: Stripe has not confirmed amount and deadline")
+		}
+		if v.Acknowledged {
+			add("warnings", "acknowledged")
+		}
+	}
+	add("revision", fmt.Sprint(v.Revision))
+	for _, k := range slices.Sorted(maps.Keys(v.Metadata)) {
+		add("metadata", sanitize(k)+" = "+sanitize(v.Metadata[k]))
+	}
+	return details
+}
+
+func printHistory(out *console, v *hold.View, times timeFormatter) {
+	if len(v.History) == 0 {
+		return
+	}
+	fmt.Fprintln(out.stdout)
+	t := out.newTable("when", "what", "by", "how", "request")
+	for i, e := range v.History {
+		t.AppendRow([]any{times.formatMillisecond(e.At), strings.TrimSpace(e.Kind + " " + e.Op),
+			sanitize(e.By), describeHistoryEntry(&e), sanitize(e.RequestID)})
+		if i == 0 && v.HistoryOmitted > 0 {
+			t.AppendRow([]any{fmt.Sprintf("… %d more", v.HistoryOmitted)})
+		}
+	}
+	t.Render()
+}
+
+// describeHistoryEntry returns an entry's answer, cause and note.
+func describeHistoryEntry(e *hold.HistoryEntryView) string {
+	var parts []string
+	for _, s := range []string{e.Answer, e.Cause, e.Note} {
+		if s != "" {
+			parts = append(parts, sanitize(s))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
