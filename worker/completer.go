@@ -138,7 +138,7 @@ func (c *Completer) commitBatch(stopping context.Context, batch []outcome) {
 				stoppedAt = time.Now()
 			}
 			if time.Since(stoppedAt) > commitTimeoutAtStop {
-				c.logUnwritten(batch)
+				c.logUncommitted(batch)
 				return
 			}
 		}
@@ -167,7 +167,7 @@ func (c *Completer) logTakeovers(batch []outcome, written []bool) {
 	}
 }
 
-func (c *Completer) logUnwritten(batch []outcome) {
+func (c *Completer) logUncommitted(batch []outcome) {
 	for i := range batch {
 		c.o.Logger.Error(
 			"outcome not written before stopping; another replica asks for it again when the lease ends",

@@ -11,11 +11,11 @@ import (
 )
 
 const (
-	// sweepBatch is how many holds of a partition a job takes on at once.
-	sweepBatch = 256
-	// maxSweepsPerTick bounds how often one tick of a job goes on while there
+	// jobBatchSize is how many holds of a partition a job takes on at once.
+	jobBatchSize = 256
+	// maxJobBatches bounds how often one tick of a job goes on while there
 	// is more.
-	maxSweepsPerTick = 1000
+	maxJobBatches = 1000
 )
 
 // DeadlineStore finds deadline milestones that are due.
@@ -54,8 +54,8 @@ func newDeadlineJob(s DeadlineStore, c MilestoneCommitter, o DeadlineOptions) *D
 // waits for its window.
 func (j *DeadlineJob) Run(ctx context.Context) {
 	defer j.o.Wake()
-	for range maxSweepsPerTick {
-		found, now, err := j.store.DueMilestones(ctx, sweepBatch)
+	for range maxJobBatches {
+		found, now, err := j.store.DueMilestones(ctx, jobBatchSize)
 		if err != nil {
 			j.o.Health.ReportError(ctx, "read due deadlines", err)
 		}
@@ -63,7 +63,7 @@ func (j *DeadlineJob) Run(ctx context.Context) {
 			return
 		}
 		j.o.Clock.Sync(now)
-		if j.passMilestones(ctx, found, now) == 0 || len(found) < sweepBatch {
+		if j.passMilestones(ctx, found, now) == 0 || len(found) < jobBatchSize {
 			return
 		}
 	}

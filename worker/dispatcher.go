@@ -29,9 +29,9 @@ const (
 	// next: long enough that polls cost nothing beside the work, short enough
 	// that nothing nearer waits.
 	pollInterval = 100 * time.Millisecond
-	// roomRetryInterval is how long the dispatcher waits for room unless a
+	// claimRetryInterval is how long the dispatcher waits for room unless a
 	// worker wakes it.
-	roomRetryInterval = time.Second
+	claimRetryInterval = time.Second
 )
 
 // Queue is what the dispatcher needs of the store.
@@ -50,8 +50,8 @@ type Queue interface {
 	) ([]hold.Claim, time.Time, error)
 }
 
-// CallLimit tells the dispatcher how many calls make sense.
-type CallLimit interface {
+// CallLimiter tells the dispatcher how many calls make sense.
+type CallLimiter interface {
 	// MaxInFlight is none while Stripe is unavailable, one while that is tried,
 	// any number (-1) otherwise.
 	MaxInFlight() int
@@ -75,7 +75,7 @@ type DispatcherOptions struct {
 // makes no tick skip.
 type Dispatcher struct {
 	queue  Queue
-	stripe CallLimit
+	stripe CallLimiter
 	o      DispatcherOptions
 	flight *inFlight
 	claims chan<- claimedHold
@@ -83,8 +83,8 @@ type Dispatcher struct {
 	wake chan struct{}
 	// until when due holds are promoted, Unix nanoseconds of this machine's
 	// clock
-	promoteUntil  atomic.Int64
-	budgetShortAt atomic.Int64 // when due holds last had to wait for the budget, likewise
+	promoteUntil      atomic.Int64
+	waitedForBudgetAt atomic.Int64 // when due holds last had to wait for the budget, likewise
 }
 
 // claimedHold is a claim on its way to the executor.
@@ -96,7 +96,7 @@ type claimedHold struct {
 }
 
 func newDispatcher(
-	q Queue, s CallLimit, f *inFlight, claims chan<- claimedHold, o DispatcherOptions,
+	q Queue, s CallLimiter, f *inFlight, claims chan<- claimedHold, o DispatcherOptions,
 ) *Dispatcher {
 	return &Dispatcher{queue: q, stripe: s, o: o, flight: f, claims: claims,
 		wake: make(chan struct{}, 1)}
@@ -111,17 +111,17 @@ func (d *Dispatcher) Wake() {
 	}
 }
 
-// OpenPromotion is the capture job: it lets scheduled holds become ready until
+// AllowPromotion is the capture job: it lets scheduled holds become ready until
 // shortly after the next tick.
-func (d *Dispatcher) OpenPromotion(context.Context) {
+func (d *Dispatcher) AllowPromotion(context.Context) {
 	d.promoteUntil.Store(time.Now().Add(dueSoon + dueSoon/10).UnixNano())
 	d.Wake()
 }
 
-// BudgetShort reports whether due holds had to wait for the budget within the
+// WaitedForBudget reports whether due holds had to wait for the budget within the
 // given time.
-func (d *Dispatcher) BudgetShort(within time.Duration) bool {
-	return time.Since(time.Unix(0, d.budgetShortAt.Load())) <= within
+func (d *Dispatcher) WaitedForBudget(within time.Duration) bool {
+	return time.Since(time.Unix(0, d.waitedForBudgetAt.Load())) <= within
 }
 
 // Run claims holds whenever it is woken, until ctx ends.
@@ -154,7 +154,7 @@ func (d *Dispatcher) dispatchReady(ctx context.Context) {
 			polledAt = time.Time{}
 		}
 		if claimed == 0 && wait > 0 {
-			d.budgetShortAt.Store(time.Now().UnixNano())
+			d.waitedForBudgetAt.Store(time.Now().UnixNano())
 		}
 		if claimed > 0 || due.More {
 			continue
@@ -219,7 +219,7 @@ func (d *Dispatcher) claimReady(
 	if countReady(lanes) == 0 {
 		return 0, 0, false
 	}
-	room, limit := d.flight.room(), d.stripe.MaxInFlight()
+	room, limit := d.flight.claimsAllowed(), d.stripe.MaxInFlight()
 	switch {
 	case limit == 0:
 		return 0, 0, false // a tick polls again, and the verify job probes Stripe
@@ -231,7 +231,7 @@ func (d *Dispatcher) claimReady(
 		room = 0
 	}
 	if room <= 0 {
-		return 0, roomRetryInterval, false
+		return 0, claimRetryInterval, false
 	}
 	for i := range lanes {
 		if room <= 0 {

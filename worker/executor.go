@@ -98,19 +98,19 @@ func (e *Executor) execute(
 		BudgetWait: maxBudgetWait, Reserved: c.reserved,
 	})
 	if err != nil {
-		m.suspend(deferral(err), e.o.Clock.Now())
+		m.suspend(deferralAfter(err), e.o.Clock.Now())
 	}
 	return outcome{before: c.claim.Hold, decision: m.decision, call: m.call, answer: m.answer,
 		at: m.at}
 }
 
-// deferral is how long to wait with a hold whose drive ended with err.
-func deferral(err error) time.Duration {
+// deferralAfter is how long to wait with a hold whose drive ended with err.
+func deferralAfter(err error) time.Duration {
 	var notSent *hold.NotSentError
 	switch {
 	case errors.As(err, &notSent):
 		return notSent.RetryAfter
-	case errors.Is(err, execute.ErrCallsSpent):
+	case errors.Is(err, execute.ErrCallLimit):
 		return deferAfterCalls
 	}
 	return 0

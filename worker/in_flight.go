@@ -10,7 +10,7 @@ type inFlight struct {
 	concurrency    int
 }
 
-// room is how many more holds may be claimed now.
+// claimsAllowed is how many more holds may be claimed now.
 //
 // Twice the concurrency may await Stripe: as many as can be under way and as
 // many again, so that no worker waits for Redis and one claim takes as many
@@ -18,7 +18,7 @@ type inFlight struct {
 // one. Four times the concurrency may be uncommitted, so that workers go on
 // while outcomes are written, and what piles up meanwhile shares the next round
 // trip.
-func (f *inFlight) room() int {
+func (f *inFlight) claimsAllowed() int {
 	return min(f.maxAwaitingStripe()-int(f.awaitingStripe.Load()),
 		f.maxUncommitted()-int(f.uncommitted.Load()))
 }

@@ -45,8 +45,8 @@ func newPurgeJob(s PurgeStore, d HoldDeleter, o PurgeOptions) *PurgeJob {
 func (j *PurgeJob) Run(ctx context.Context) {
 	before := j.o.Clock.Now().Add(-j.o.Retention)
 	deleted := 0
-	for range maxSweepsPerTick {
-		found, err := j.store.SettledBefore(ctx, before, sweepBatch)
+	for range maxJobBatches {
+		found, err := j.store.SettledBefore(ctx, before, jobBatchSize)
 		if err != nil {
 			j.o.Health.ReportError(ctx, "read settled holds", err)
 		}

@@ -18,8 +18,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// signOffTimeout bounds the end of this replica's heartbeat.
-const signOffTimeout = time.Second
+// deregisterTimeout bounds the end of this replica's heartbeat.
+const deregisterTimeout = time.Second
 
 // Stores are what the parts of a worker need of the store, one value per
 // concern.
@@ -36,7 +36,7 @@ type Stores struct {
 	Inbox      intake.InboxStore
 	Rejections intake.RejectionStore
 	Refresh    intake.RefreshStore
-	Attempts   authorize.Attempts
+	Attempts   authorize.AttemptStore
 	Reconcile  reconcile.Stores
 	Unverified reconcile.UnverifiedStore
 	Unmirrored reconcile.UnmirroredStore
@@ -59,7 +59,7 @@ type StripeCalls interface {
 	// DoEach sends calls as the budget allows and hands each answer to done,
 	// concurrently. It returns the positions of the calls that were not sent.
 	DoEach(
-		ctx context.Context, calls []hold.Call, b execute.Batch, done func(i int, a hold.Answer),
+		ctx context.Context, calls []hold.Call, b execute.BatchOptions, done func(i int, a hold.Answer),
 	) (unsent []int)
 }
 
@@ -67,7 +67,7 @@ type StripeCalls interface {
 // rate.
 type StripeState interface {
 	StripeStatus
-	CallLimit
+	CallLimiter
 	// Available reports whether Stripe answers and accepts the key.
 	Available() bool
 	// Probe asks Stripe something harmless if it is unavailable. It reports
@@ -183,7 +183,7 @@ func New(s Stores, stripe Stripe, o Options) (*Worker, error) {
 	})
 	mirror := reconcile.NewMirror(s.Unmirrored, s.Reconcile.Budget, stripe, committer,
 		reconcile.MirrorOptions{
-			Enabled: o.Rules.Mirror, BudgetShort: w.Dispatcher.BudgetShort,
+			Enabled: o.Rules.Mirror, WaitedForBudget: w.Dispatcher.WaitedForBudget,
 			Clock: redisClock, Health: o.Health, Logger: o.Logger,
 		})
 
@@ -204,9 +204,9 @@ func New(s Stores, stripe Stripe, o Options) (*Worker, error) {
 		Retention: o.Retention, Clock: redisClock, Health: o.Health, Logger: o.Logger,
 	})
 	w.jobs = []cronJob{
-		{"capture", o.Schedules.Capture, w.Dispatcher.OpenPromotion},
+		{"capture", o.Schedules.Capture, w.Dispatcher.AllowPromotion},
 		{"expiry", o.Schedules.Expiry, deadlines.Run},
-		{"report", o.Schedules.Report, w.report},
+		{"report", o.Schedules.Report, w.runReport},
 		{"purge", o.Schedules.Purge, purge.Run},
 		{"reconcile", o.Schedules.Reconcile, w.Reconciler.RunJob},
 		{"verify", o.Schedules.Verify, verifier.Run},
@@ -252,7 +252,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.running.Store(true)
 	w.Reconciler.Start(ctx)
 	c.Start()
-	w.report(ctx)
+	w.runReport(ctx)
 
 	<-ctx.Done()
 	w.running.Store(false)
@@ -266,14 +266,14 @@ func (w *Worker) Run(ctx context.Context) error {
 	close(w.outcomes)
 	completer.Wait()
 	<-ticks.Done()
-	w.signOff(ctx)
+	w.deregister(ctx)
 	return nil
 }
 
-// signOff ends this replica's heartbeat, so that the others do not report it as
+// deregister ends this replica's heartbeat, so that the others do not report it as
 // stopped.
-func (w *Worker) signOff(ctx context.Context) {
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), signOffTimeout)
+func (w *Worker) deregister(ctx context.Context) {
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), deregisterTimeout)
 	defer cancel()
 	if err := w.status.store.Deregister(bounded, w.o.Replica); err != nil {
 		w.o.Logger.Warn("heartbeat not signed off; other replicas may report this one as stopped",
@@ -281,10 +281,10 @@ func (w *Worker) signOff(ctx context.Context) {
 	}
 }
 
-// report is the report job. After the heartbeat it lets the reconciler watch
+// runReport is the report job. After the heartbeat it lets the reconciler watch
 // for a loss of Redis' data.
-func (w *Worker) report(ctx context.Context) {
+func (w *Worker) runReport(ctx context.Context) {
 	if w.status.Run(ctx) {
-		w.Reconciler.Watch(ctx)
+		w.Reconciler.StartIfNeeded(ctx)
 	}
 }

@@ -51,7 +51,7 @@ func (a *Authorizer) Authorize(
 	case err != nil:
 		return hold.AuthorizationResult{}, err
 	}
-	r, lookup, begun, beginErr := a.begin(ctx, attempt)
+	r, lookup, begun, beginErr := a.beginAttempt(ctx, attempt)
 	switch {
 	case beginErr != nil:
 		return hold.AuthorizationResult{}, beginErr
@@ -62,7 +62,7 @@ func (a *Authorizer) Authorize(
 			return hold.AuthorizationResult{}, err
 		}
 	}
-	return a.finish(ctx, r, hold.NewAuthorization(begun, lookup, call, a.o.Clock.Now()))
+	return a.driveToResult(ctx, r, hold.NewAuthorization(begun, lookup, call, a.o.Clock.Now()))
 }
 
 // Confirm confirms the intent of an authorization, after the cardholder has
@@ -80,26 +80,26 @@ func (a *Authorizer) Confirm(
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}
-	r, lookup, begun, err := a.begin(ctx, hold.NewConfirmAttempt(id, intent, &req, by))
+	r, lookup, begun, err := a.beginAttempt(ctx, hold.NewConfirmAttempt(id, intent, &req, by))
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}
-	return a.finish(ctx, r, hold.NewAuthorization(begun, lookup, call, a.o.Clock.Now()))
+	return a.driveToResult(ctx, r, hold.NewAuthorization(begun, lookup, call, a.o.Clock.Now()))
 }
 
-// begin records the attempt, or takes on the one that is recorded. While
+// beginAttempt records the attempt, or takes on the one that is recorded. While
 // another process works on it, begin waits for a while.
-func (a *Authorizer) begin(ctx context.Context, attempt hold.AuthorizationAttempt) (
-	*run, hold.AttemptLookup, hold.AuthorizationAttempt, error,
+func (a *Authorizer) beginAttempt(ctx context.Context, attempt hold.AuthorizationAttempt) (
+	*attemptRun, hold.AttemptLookup, hold.AuthorizationAttempt, error,
 ) {
-	none := func(err error) (*run, hold.AttemptLookup, hold.AuthorizationAttempt, error) {
+	none := func(err error) (*attemptRun, hold.AttemptLookup, hold.AuthorizationAttempt, error) {
 		return nil, 0, hold.AuthorizationAttempt{}, err
 	}
-	r := &run{o: &a.o, token: rand.Text()}
+	r := &attemptRun{o: &a.o, token: rand.Text()}
 	deadline := time.Now().Add(duplicateWait)
 	failed := false
 	for wait := minBeginWait; ; wait = min(2*wait, maxBeginWait) {
-		r.until = time.Now().Add(a.o.Lease - leaseSlack)
+		r.leaseEnd = time.Now().Add(a.o.Lease - leaseSlack)
 		begun, lookup, now, err := a.o.Attempts.BeginAuthorization(ctx, attempt, r.token, a.o.Lease,
 			hold.ResumeAttemptAfter)
 		a.o.Clock.Sync(now)
@@ -124,12 +124,12 @@ func (a *Authorizer) begin(ctx context.Context, attempt hold.AuthorizationAttemp
 	}
 }
 
-// finish drives a machine to its end and returns what the caller gets.
-func (a *Authorizer) finish(ctx context.Context, r *run, m *hold.AuthorizationMachine) (
+// driveToResult drives a machine to its end and returns what the caller gets.
+func (a *Authorizer) driveToResult(ctx context.Context, r *attemptRun, m *hold.AuthorizationMachine) (
 	hold.AuthorizationResult, error,
 ) {
 	r.machine = m
-	r.drive(context.WithoutCancel(ctx))
+	r.driveToEnd(context.WithoutCancel(ctx))
 	if answer := m.ForeignAnswer(); answer != nil {
 		a.o.Logger.Error("Stripe answered with the intent of another authorization: left as it is",
 			zap.String("payment_intent", answer.Intent.ID),

@@ -30,7 +30,7 @@ func readHold(ctx context.Context, o *Options, id string) (*hold.Hold, error) {
 func placeHold(ctx context.Context, o *Options, in *hold.Intent, account, by string) (
 	h *hold.Hold, created bool, err error,
 ) {
-	draft := termsOf(o, in, account)
+	draft := draftFromMetadata(o, in, account)
 	for range maxPlaceTries {
 		found, err := readHold(ctx, o, in.ID)
 		if err != nil || found != nil {
@@ -56,10 +56,10 @@ func placeHold(ctx context.Context, o *Options, in *hold.Intent, account, by str
 	return nil, false, fmt.Errorf("hold %s keeps changing: %w", in.ID, health.ErrUnavailable)
 }
 
-// termsOf reads the terms in an intent's metadata. They were valid when they
+// draftFromMetadata reads the terms in an intent's metadata. They were valid when they
 // were written. If they are not any more, the hold requires attention, and its
 // deadline's policy releases the money.
-func termsOf(o *Options, in *hold.Intent, account string) *hold.Draft {
+func draftFromMetadata(o *Options, in *hold.Intent, account string) *hold.Draft {
 	req, paused, _, err := hold.RequestFromMetadata(in, account)
 	if err == nil {
 		var draft *hold.Draft

@@ -31,13 +31,13 @@ func (r *Resumer) Run(ctx context.Context) {
 		if ctx.Err() != nil || r.o.Caller.KeyRejected() {
 			return
 		}
-		r.resume(ctx, id)
+		r.resumeAttempt(ctx, id)
 	}
 }
 
-// resume takes on one attempt.
-func (r *Resumer) resume(ctx context.Context, id string) {
-	one := &run{o: &r.o, token: rand.Text(), until: time.Now().Add(r.o.Lease - leaseSlack)}
+// resumeAttempt takes on one attempt.
+func (r *Resumer) resumeAttempt(ctx context.Context, id string) {
+	one := &attemptRun{o: &r.o, token: rand.Text(), leaseEnd: time.Now().Add(r.o.Lease - leaseSlack)}
 	unknown := hold.AuthorizationAttempt{ID: id}
 	attempt, lookup, now, err := r.o.Attempts.BeginAuthorization(ctx, unknown, one.token, r.o.Lease,
 		hold.ResumeAttemptAfter)
@@ -56,7 +56,7 @@ func (r *Resumer) resume(ctx context.Context, id string) {
 	}
 	attempt.ID = id
 	one.machine = hold.NewResumption(attempt)
-	one.drive(ctx)
+	one.driveToEnd(ctx)
 	if c := one.machine.Canceled(); c != nil {
 		logCanceled(&r.o, c, attempt.Account)
 	}

@@ -14,8 +14,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// Attempts keeps the records of attempts.
-type Attempts interface {
+// AttemptStore keeps the records of attempts.
+type AttemptStore interface {
 	// BeginAuthorization records an attempt, or takes on the one that is
 	// recorded, for the time of a lease. An attempt without a state is only
 	// taken on. token names the holder of the lease.
@@ -39,8 +39,8 @@ type Attempts interface {
 	DueAuthorizations(ctx context.Context, n int) (ids []string, now time.Time, err error)
 }
 
-// Holds reads holds. The result has nil for an id without a hold.
-type Holds interface {
+// HoldReader reads holds. The result has nil for an id without a hold.
+type HoldReader interface {
 	Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
 }
 
@@ -63,8 +63,8 @@ type Publisher interface {
 
 // Options are what an [Authorizer] and a [Resumer] work with. All are required.
 type Options struct {
-	Attempts  Attempts
-	Holds     Holds
+	Attempts  AttemptStore
+	Holds     HoldReader
 	Caller    Caller
 	Committer Committer
 	Publisher Publisher // of the Resumer alone
@@ -88,27 +88,27 @@ const (
 // errLeaseLost says that another process has the lease of the attempt.
 var errLeaseLost = errors.New("another process works on this attempt")
 
-// run carries one attempt to its end under one lease. It is an
+// attemptRun carries one attempt to its end under one lease. It is an
 // [execute.Machine].
-type run struct {
-	o       *Options
-	machine *hold.AuthorizationMachine
-	token   string    // of the lease
-	until   time.Time // when the lease ends, by this machine's clock
+type attemptRun struct {
+	o        *Options
+	machine  *hold.AuthorizationMachine
+	token    string    // of the lease
+	leaseEnd time.Time // when the lease ends, by this machine's clock
 }
 
-// drive does what the machine needs until it needs nothing more. Its calls end
+// driveToEnd does what the machine needs until it needs nothing more. Its calls end
 // with the lease or with ctx.
-func (r *run) drive(ctx context.Context) {
+func (r *attemptRun) driveToEnd(ctx context.Context) {
 	o := r.o
 	driver := execute.Driver{Caller: keyChecker{o.Caller}, Now: o.Clock.Now,
 		CallTimeout: o.CallTimeout}
-	bounded, cancel := context.WithDeadline(ctx, r.until)
+	bounded, cancel := context.WithDeadline(ctx, r.leaseEnd)
 	defer cancel()
 	// The driver keeps every call within the lease. Calls that need their whole
 	// timeout are kept here.
 	limits := execute.Limits{MaxCalls: hold.MaxCallsPerAttempt, BudgetWait: budgetWait,
-		LeaseEnd: r.until.Add(o.CallTimeout)}
+		LeaseEnd: r.leaseEnd.Add(o.CallTimeout)}
 	_, err := driver.Drive(bounded, bounded, localSteps{r, ctx}, limits)
 	if err == nil {
 		return
@@ -124,7 +124,7 @@ func (r *run) drive(ctx context.Context) {
 // localSteps lets the driver see the machine's calls alone. ctx outlives the
 // calls: what they came to is saved though the lease ends.
 type localSteps struct {
-	*run
+	*attemptRun
 	ctx context.Context
 }
 
@@ -141,30 +141,30 @@ func (s localSteps) Apply(_ context.Context, _ hold.Call, a hold.Answer, now tim
 
 // doLocalSteps does the steps that are not calls, until a call is needed that
 // may be sent, or nothing more.
-func (r *run) doLocalSteps(ctx context.Context) hold.Step {
+func (r *attemptRun) doLocalSteps(ctx context.Context) hold.Step {
 	for {
 		step := r.machine.Next(r.o.Clock.Now())
 		var result hold.StepResult
 		switch {
 		case step.Kind == hold.StepDone:
 			return step
-		case step.NeedsCallTimeout && time.Until(r.until) < r.o.CallTimeout:
+		case step.NeedsCallTimeout && time.Until(r.leaseEnd) < r.o.CallTimeout:
 			result.TooLate = true
 		case step.Kind == hold.StepCall:
 			return step
 		default:
-			result = r.do(ctx, step)
+			result = r.doStep(ctx, step)
 		}
 		r.machine.Apply(result, r.o.Clock.Now())
 	}
 }
 
-// do does one step that is not a call.
-func (r *run) do(ctx context.Context, step hold.Step) (result hold.StepResult) {
+// doStep does one step that is not a call.
+func (r *attemptRun) doStep(ctx context.Context, step hold.Step) (result hold.StepResult) {
 	attempt, in := r.machine.Attempt(), step.Intent
 	switch step.Kind {
 	case hold.StepSave, hold.StepRelease:
-		result.Err = r.save(ctx, attempt, step)
+		result.Err = r.saveAttempt(ctx, attempt, step)
 	case hold.StepForget:
 		if result.Err = r.o.Attempts.ForgetAuthorization(ctx, attempt, r.token); result.Err != nil {
 			r.o.Health.ReportError(ctx, "delete an authorization attempt", result.Err)
@@ -180,7 +180,7 @@ func (r *run) do(ctx context.Context, step hold.Step) (result hold.StepResult) {
 	return result
 }
 
-func (r *run) save(ctx context.Context, attempt hold.AuthorizationAttempt, step hold.Step) error {
+func (r *attemptRun) saveAttempt(ctx context.Context, attempt hold.AuthorizationAttempt, step hold.Step) error {
 	release := step.Kind == hold.StepRelease
 	saved, err := r.o.Attempts.SaveAuthorization(ctx, attempt, r.token, release, step.ResumeAt)
 	if err != nil {

@@ -42,9 +42,9 @@ type Caller interface {
 // Reasons why a drive ends before its machine is done. A *[hold.NotSentError]
 // is the fourth.
 var (
-	ErrStopping   = errors.New("stopping")
-	ErrLeaseEnds  = errors.New("the lease may end before the answer comes")
-	ErrCallsSpent = errors.New("no more calls under this lease")
+	ErrStopping      = errors.New("stopping")
+	ErrLeaseTooShort = errors.New("the lease may end before the answer comes")
+	ErrCallLimit     = errors.New("no more calls under this lease")
 )
 
 // Limits bound one drive.
@@ -84,9 +84,9 @@ func (d *Driver) Drive(stopping, ctx context.Context, m Machine, l Limits) (sent
 		case stopping.Err() != nil:
 			return sent, ErrStopping
 		case sent >= l.MaxCalls:
-			return sent, ErrCallsSpent
+			return sent, ErrCallLimit
 		case time.Until(l.LeaseEnd) < d.CallTimeout:
-			return sent, ErrLeaseEnds
+			return sent, ErrLeaseTooShort
 		case wait > 0:
 			Sleep(stopping, wait)
 			continue // what is needed may have changed meanwhile, and the lease has grown shorter
@@ -110,8 +110,8 @@ func (d *Driver) Drive(stopping, ctx context.Context, m Machine, l Limits) (sent
 	}
 }
 
-// Batch says how many calls are sent together.
-type Batch struct {
+// BatchOptions says how many calls are sent together.
+type BatchOptions struct {
 	Concurrency int           // calls under way at once
 	MaxWait     time.Duration // for the budget; 0 sends only what it grants now
 	Timeout     time.Duration // of one call; 0 means the caller's own

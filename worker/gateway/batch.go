@@ -15,7 +15,7 @@ import (
 // one budget is used up, calls on the others go on. DoEach returns when every
 // call that it sent is done. unsent has the positions of the others, ascending.
 func (c *Caller) DoEach(
-	ctx context.Context, calls []hold.Call, b execute.Batch, done func(i int, a hold.Answer),
+	ctx context.Context, calls []hold.Call, b execute.BatchOptions, done func(i int, a hold.Answer),
 ) (unsent []int) {
 	if b.Timeout == 0 {
 		b.Timeout = c.o.Timeout
@@ -72,7 +72,7 @@ func queuesByBudget(calls []hold.Call) []*budgetQueue {
 type batchRun struct {
 	caller   *Caller
 	calls    []hold.Call
-	batch    execute.Batch
+	batch    execute.BatchOptions
 	done     func(i int, a hold.Answer)
 	slots    chan struct{} // one for each call under way
 	inFlight sync.WaitGroup

@@ -21,14 +21,14 @@ type adopter struct {
 	health    *health.Redis
 }
 
-// adopt makes a hold of an intent whose metadata has terms. It rejects invalid
+// adoptFromMetadata makes a hold of an intent whose metadata has terms. It rejects invalid
 // terms. An intent without terms, or one that holds no money any more, is left
 // alone.
-func (a *adopter) adopt(ctx context.Context, in *hold.Intent, account string) error {
+func (a *adopter) adoptFromMetadata(ctx context.Context, in *hold.Intent, account string) error {
 	if in.Status != hold.StatusRequiresCapture {
 		return nil
 	}
-	existing, now, err := readOne(ctx, a.store, a.health, in.ID)
+	existing, now, err := readHold(ctx, a.store, a.health, in.ID)
 	if err != nil {
 		return err
 	}
@@ -48,9 +48,9 @@ func (a *adopter) adopt(ctx context.Context, in *hold.Intent, account string) er
 		return err
 	}
 	change := commit.Change{Before: &hold.Hold{}, Decision: d, At: now}
-	written, err := commitOne(ctx, a.committer, a.health, &change)
+	written, err := commitChange(ctx, a.committer, a.health, &change)
 	if err == nil && !written {
-		return errChanged
+		return errHoldChanged
 	}
 	return err
 }

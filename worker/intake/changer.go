@@ -22,13 +22,13 @@ type ChangerOptions struct {
 // one that the caller has seen; 0 accepts any. by says for the history who
 // asks. Errors are *[hold.Problem] or wrap [health.ErrUnavailable].
 type Changer struct {
-	holds     Holds
+	holds     HoldReader
 	committer Committer
 	o         ChangerOptions
 }
 
 // NewChanger returns a changer that reads holds and writes through committer.
-func NewChanger(holds Holds, committer Committer, o ChangerOptions) *Changer {
+func NewChanger(holds HoldReader, committer Committer, o ChangerOptions) *Changer {
 	return &Changer{holds: holds, committer: committer, o: o}
 }
 
@@ -39,7 +39,7 @@ func (c *Changer) Patch(
 	decide := func(h hold.Hold, now time.Time) (hold.Decision, error) {
 		return h.ApplyPatch(&p, by, now)
 	}
-	return c.change(ctx, id, revision, c.confirmed(p.Confirm, decide))
+	return c.changeHold(ctx, id, revision, c.requireConfirmation(p.Confirm, decide))
 }
 
 // Capture asks for the money now. The executor captures it; the hold's state
@@ -47,7 +47,7 @@ func (c *Changer) Patch(
 func (c *Changer) Capture(
 	ctx context.Context, id string, amount int64, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
-	return c.change(ctx, id, revision, func(h hold.Hold, now time.Time) (hold.Decision, error) {
+	return c.changeHold(ctx, id, revision, func(h hold.Hold, now time.Time) (hold.Decision, error) {
 		return h.RequestCapture(amount, by, now)
 	})
 }
@@ -57,7 +57,7 @@ func (c *Changer) Capture(
 func (c *Changer) Cancel(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
-	return c.change(ctx, id, revision, func(h hold.Hold, now time.Time) (hold.Decision, error) {
+	return c.changeHold(ctx, id, revision, func(h hold.Hold, now time.Time) (hold.Decision, error) {
 		return h.RequestCancel(by, now)
 	})
 }
@@ -67,7 +67,7 @@ func (c *Changer) Pause(
 	ctx context.Context, id string, revision uint64, confirmed bool, by string,
 ) (hold.Hold, time.Time, error) {
 	decide := func(h hold.Hold, now time.Time) (hold.Decision, error) { return h.Pause(0, by, now) }
-	return c.change(ctx, id, revision, c.confirmed(confirmed, decide))
+	return c.changeHold(ctx, id, revision, c.requireConfirmation(confirmed, decide))
 }
 
 // Resume returns a paused hold to its terms.
@@ -75,14 +75,14 @@ func (c *Changer) Resume(
 	ctx context.Context, id string, revision uint64, confirmed bool, by string,
 ) (hold.Hold, time.Time, error) {
 	decide := func(h hold.Hold, now time.Time) (hold.Decision, error) { return h.Resume(by, now) }
-	return c.change(ctx, id, revision, c.confirmed(confirmed, decide))
+	return c.changeHold(ctx, id, revision, c.requireConfirmation(confirmed, decide))
 }
 
 // Acknowledge stops further warnings about the hold's deadline.
 func (c *Changer) Acknowledge(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
-	return c.change(ctx, id, revision, func(h hold.Hold, now time.Time) (hold.Decision, error) {
+	return c.changeHold(ctx, id, revision, func(h hold.Hold, now time.Time) (hold.Decision, error) {
 		return h.Acknowledge(by, now)
 	})
 }
@@ -90,9 +90,9 @@ func (c *Changer) Acknowledge(
 // decideFunc decides about a hold, given Redis' time.
 type decideFunc func(h hold.Hold, now time.Time) (hold.Decision, error)
 
-// confirmed refuses what decide decides if the deadline's policy would act at
+// requireConfirmation refuses what decide decides if the deadline's policy would act at
 // once and the request does not confirm that.
-func (c *Changer) confirmed(confirmed bool, decide decideFunc) decideFunc {
+func (c *Changer) requireConfirmation(confirmed bool, decide decideFunc) decideFunc {
 	return func(h hold.Hold, now time.Time) (hold.Decision, error) {
 		d, err := decide(h, now)
 		if err != nil {
@@ -102,16 +102,16 @@ func (c *Changer) confirmed(confirmed bool, decide decideFunc) decideFunc {
 	}
 }
 
-// change decides about a hold and commits the decision. If another writer was
+// changeHold decides about a hold and commits the decision. If another writer was
 // first, it decides again on what that one wrote. That writer may have gone on
 // from this very change, whose reply was lost: then the change was accepted,
 // however the hold has changed since.
-func (c *Changer) change(
+func (c *Changer) changeHold(
 	ctx context.Context, id string, revision uint64, decide decideFunc,
 ) (hold.Hold, time.Time, error) {
 	var tried *commit.Change
 	for range maxConflictRetries {
-		h, now, err := c.get(ctx, id)
+		h, now, err := c.getHold(ctx, id)
 		if err != nil {
 			return h, now, err
 		}
@@ -134,7 +134,7 @@ func (c *Changer) change(
 			return h, now, err
 		}
 		change := commit.Change{Before: &h, Decision: d, At: now}
-		written, err := commitOne(ctx, c.committer, c.o.Health, &change)
+		written, err := commitChange(ctx, c.committer, c.o.Health, &change)
 		if err != nil {
 			return h, now, err
 		}
@@ -147,11 +147,11 @@ func (c *Changer) change(
 	return hold.Hold{}, time.Time{}, errConflict(id)
 }
 
-func (c *Changer) get(ctx context.Context, id string) (hold.Hold, time.Time, error) {
+func (c *Changer) getHold(ctx context.Context, id string) (hold.Hold, time.Time, error) {
 	if err := hold.CheckPaymentIntentID(id); err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}
-	h, now, err := readOne(ctx, c.holds, c.o.Health, id)
+	h, now, err := readHold(ctx, c.holds, c.o.Health, id)
 	if err != nil {
 		return hold.Hold{}, now, err
 	}

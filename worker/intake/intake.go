@@ -11,8 +11,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Holds reads holds.
-type Holds interface {
+// HoldReader reads holds.
+type HoldReader interface {
 	// Read returns the holds in the order of their ids, nil for each one that
 	// does not exist, and Redis' time.
 	Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
@@ -27,12 +27,12 @@ type Committer interface {
 	RecordCommitted(change commit.Change)
 }
 
-// Stripe sends requests under the shared budget. gateway.Caller implements it.
-type Stripe interface {
+// StripeCaller sends requests under the shared budget. gateway.Caller implements it.
+type StripeCaller interface {
 	// DoEach hands each answer to done, concurrently, and returns the positions
 	// of the calls that it did not send.
 	DoEach(
-		ctx context.Context, calls []hold.Call, b execute.Batch, done func(i int, a hold.Answer),
+		ctx context.Context, calls []hold.Call, b execute.BatchOptions, done func(i int, a hold.Answer),
 	) (unsent []int)
 	// Available reports whether Stripe answers and accepts the key.
 	Available() bool
@@ -50,10 +50,10 @@ func errConflict(id string) error {
 	return fmt.Errorf("concurrent changes to hold %s: %w", id, health.ErrUnavailable)
 }
 
-// readOne returns one hold, nil if it does not exist, and Redis' time. An error
+// readHold returns one hold, nil if it does not exist, and Redis' time. An error
 // wraps [health.ErrUnavailable].
-func readOne(
-	ctx context.Context, holds Holds, h *health.Redis, id string,
+func readHold(
+	ctx context.Context, holds HoldReader, h *health.Redis, id string,
 ) (*hold.Hold, time.Time, error) {
 	found, now, err := holds.Read(ctx, id)
 	if err != nil {
@@ -62,10 +62,10 @@ func readOne(
 	return found[0], now, nil
 }
 
-// commitOne writes one change. It reports false if another writer was first.
+// commitChange writes one change. It reports false if another writer was first.
 // The committer may hand the hold over to the operator: change then has the
 // decision that was written. An error wraps [health.ErrUnavailable].
-func commitOne(
+func commitChange(
 	ctx context.Context, c Committer, h *health.Redis, change *commit.Change,
 ) (written bool, err error) {
 	changes := []commit.Change{*change}

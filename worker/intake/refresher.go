@@ -42,7 +42,7 @@ type RefresherOptions struct {
 // many events there were, it reads each intent once.
 type Refresher struct {
 	store     RefreshStore
-	stripe    Stripe
+	stripe    StripeCaller
 	committer Committer
 	rejector  RequestRejector
 	adopter   adopter
@@ -53,7 +53,7 @@ type Refresher struct {
 // they show through committer; terms in metadata that are invalid go to
 // rejector.
 func NewRefresher(
-	store RefreshStore, stripe Stripe, committer Committer, rejector RequestRejector,
+	store RefreshStore, stripe StripeCaller, committer Committer, rejector RequestRejector,
 	o RefresherOptions,
 ) *Refresher {
 	return &Refresher{
@@ -96,7 +96,7 @@ func (r *Refresher) refreshIntents(
 		case h.State == hold.Working: // its claim sees the same at Stripe, or releases the hold
 			r.retryLater(ctx, p)
 		case h.State == 0 && !p.AdoptUnknown, h.State.Final():
-			r.finish(ctx, p, time.Time{})
+			r.finishRefresh(ctx, p, time.Time{})
 		default:
 			call := hold.Call{Op: hold.OpRead, PaymentIntent: h.PaymentIntent, Account: h.Account}
 			calls = append(calls, call)
@@ -106,7 +106,7 @@ func (r *Refresher) refreshIntents(
 	if len(calls) == 0 {
 		return true
 	}
-	batch := execute.Batch{Concurrency: refreshConcurrency, MaxWait: time.Until(end)}
+	batch := execute.BatchOptions{Concurrency: refreshConcurrency, MaxWait: time.Until(end)}
 	unsent := r.stripe.DoEach(ctx, calls, batch, func(i int, a hold.Answer) {
 		r.refreshIntent(ctx, of[i], a)
 	})
@@ -119,13 +119,13 @@ func (r *Refresher) refreshIntent(ctx context.Context, p hold.PendingRefresh, a 
 	var err error
 	switch {
 	case a.Kind == hold.AnswerOK && a.Intent != nil && p.AdoptUnknown:
-		err = r.adopter.adopt(ctx, a.Intent, p.Hold.Account)
+		err = r.adopter.adoptFromMetadata(ctx, a.Intent, p.Hold.Account)
 	case a.Kind == hold.AnswerOK && a.Intent != nil:
-		err = r.commitRead(ctx, &p.Hold, p.Hold.ApplyIntent(a.Intent, r.o.Clock.Now()))
+		err = r.commitReadDecision(ctx, &p.Hold, p.Hold.ApplyIntent(a.Intent, r.o.Clock.Now()))
 	case a.Kind == hold.AnswerNotFound && p.AdoptUnknown:
-		err = r.rejectUnseen(ctx, &p.Hold)
+		err = r.rejectUnknownIntent(ctx, &p.Hold)
 	case a.Kind == hold.AnswerNotFound:
-		err = r.commitRead(ctx, &p.Hold, p.Hold.ApplyNotFound(r.o.Clock.Now()))
+		err = r.commitReadDecision(ctx, &p.Hold, p.Hold.ApplyNotFound(r.o.Clock.Now()))
 	default:
 		r.retryLater(ctx, p)
 		return
@@ -136,12 +136,12 @@ func (r *Refresher) refreshIntent(ctx context.Context, p hold.PendingRefresh, a 
 		r.retryLater(ctx, p)
 		return
 	}
-	r.finish(ctx, p, time.Time{})
+	r.finishRefresh(ctx, p, time.Time{})
 }
 
-// rejectUnseen rejects the terms of an event whose intent this key doesn't see.
+// rejectUnknownIntent rejects the terms of an event whose intent this key doesn't see.
 // h names the intent.
-func (r *Refresher) rejectUnseen(ctx context.Context, h *hold.Hold) error {
+func (r *Refresher) rejectUnknownIntent(ctx context.Context, h *hold.Hold) error {
 	return r.rejector.Reject(ctx, hold.RejectedRequest{
 		Source: sourceStripe, ID: h.ID, Code: hold.IntentNotFound, Field: "payment_intent",
 		Reason: "an event names it and this key doesn't see it: " +
@@ -149,27 +149,27 @@ func (r *Refresher) rejectUnseen(ctx context.Context, h *hold.Hold) error {
 	}, h.Account)
 }
 
-// errChanged says that another writer changed the hold after it was read.
-var errChanged = errors.New("another writer changed the hold")
+// errHoldChanged says that another writer changed the hold after it was read.
+var errHoldChanged = errors.New("another writer changed the hold")
 
-// commitRead commits what a read showed of a hold that is not claimed.
-func (r *Refresher) commitRead(ctx context.Context, h *hold.Hold, d hold.Decision) error {
+// commitReadDecision commits what a read showed of a hold that is not claimed.
+func (r *Refresher) commitReadDecision(ctx context.Context, h *hold.Hold, d hold.Decision) error {
 	if d.Unchanged {
 		return nil
 	}
 	change := commit.Change{Before: h, Decision: d}
-	written, err := commitOne(ctx, r.committer, r.o.Health, &change)
+	written, err := commitChange(ctx, r.committer, r.o.Health, &change)
 	if err == nil && !written {
-		return errChanged
+		return errHoldChanged
 	}
 	return err
 }
 
 func (r *Refresher) retryLater(ctx context.Context, p hold.PendingRefresh) {
-	r.finish(ctx, p, r.o.Clock.Now().Add(refreshRetryAfter))
+	r.finishRefresh(ctx, p, r.o.Clock.Now().Add(refreshRetryAfter))
 }
 
-func (r *Refresher) finish(ctx context.Context, p hold.PendingRefresh, again time.Time) {
+func (r *Refresher) finishRefresh(ctx context.Context, p hold.PendingRefresh, again time.Time) {
 	if err := r.store.FinishRefresh(ctx, p, again); err != nil {
 		r.o.Health.ReportError(ctx, "finish a refresh", err)
 	}

@@ -40,15 +40,15 @@ type SchedulerOptions struct {
 
 // Scheduler accepts schedule requests. It is safe for concurrent use.
 type Scheduler struct {
-	holds     Holds
-	stripe    Stripe
+	holds     HoldReader
+	stripe    StripeCaller
 	committer Committer
 	o         SchedulerOptions
 }
 
 // NewScheduler returns a scheduler that reads holds, retrieves intents from
 // stripe and writes through committer.
-func NewScheduler(holds Holds, stripe Stripe, committer Committer, o SchedulerOptions) *Scheduler {
+func NewScheduler(holds HoldReader, stripe StripeCaller, committer Committer, o SchedulerOptions) *Scheduler {
 	return &Scheduler{holds: holds, stripe: stripe, committer: committer, o: o}
 }
 
@@ -64,10 +64,10 @@ func (s *Scheduler) Schedule(
 		todo[i] = i
 	}
 	for round := 0; len(todo) > 0; round++ {
-		first, distinct, twins := splitTwins(reqs, todo)
+		first, distinct, twins := splitDuplicates(reqs, todo)
 		todo = s.scheduleOnce(ctx, reqs, distinct, results, by)
 		for _, i := range twins {
-			result, ok := s.answerTwin(&reqs[i], &results[first[reqs[i].PaymentIntent]])
+			result, ok := s.answerDuplicate(&reqs[i], &results[first[reqs[i].PaymentIntent]])
 			if !ok {
 				todo = append(todo, i)
 				continue
@@ -84,9 +84,9 @@ func (s *Scheduler) Schedule(
 	return results
 }
 
-// splitTwins parts the requests of todo so that distinct has one per intent.
+// splitDuplicates parts the requests of todo so that distinct has one per intent.
 // first is that one's position, by intent; twins name an intent again.
-func splitTwins(
+func splitDuplicates(
 	reqs []hold.ScheduleRequest, todo []int,
 ) (first map[string]int, distinct, twins []int) {
 	first = make(map[string]int, len(todo))
@@ -101,9 +101,9 @@ func splitTwins(
 	return first, distinct, twins
 }
 
-// answerTwin compares a request with the hold that an earlier request of the
+// answerDuplicate compares a request with the hold that an earlier request of the
 // same batch led to. ok is false if that one led to none.
-func (s *Scheduler) answerTwin(
+func (s *Scheduler) answerDuplicate(
 	req *hold.ScheduleRequest, earlier *ScheduleResult,
 ) (result ScheduleResult, ok bool) {
 	draft, err := req.Validate(s.o.Clock.Now())
@@ -244,7 +244,7 @@ func (s *Scheduler) retrieveIntents(ctx context.Context, candidates []candidate)
 	if len(calls) == 0 || s.stripe.KeyRejected() {
 		return
 	}
-	batch := execute.Batch{Concurrency: maxConcurrentRetrieves, Timeout: retrieveTimeout}
+	batch := execute.BatchOptions{Concurrency: maxConcurrentRetrieves, Timeout: retrieveTimeout}
 	s.stripe.DoEach(ctx, calls, batch, func(i int, a hold.Answer) {
 		candidates[of[i]].answer = a
 	})

@@ -40,7 +40,7 @@ var handledEvents = map[string]bool{
 // WebhookStore reads holds and remembers which intents are to be read at
 // Stripe.
 type WebhookStore interface {
-	Holds
+	HoldReader
 	// RequestRefresh queues an open hold's intent for the [Refresher]. An
 	// intent without a hold is queued if adoptUnknown is set. Otherwise it is
 	// remembered for three days and queued once it is scheduled.
@@ -87,7 +87,7 @@ func (w *Webhooks) ApplyStripeEvent(
 	}
 	result = EventIgnored
 	for range maxConflictRetries {
-		h, now, err := readOne(ctx, w.store, w.o.Health, e.PaymentIntent)
+		h, now, err := readHold(ctx, w.store, w.o.Health, e.PaymentIntent)
 		if err != nil {
 			return "", err
 		}
@@ -111,7 +111,7 @@ func (w *Webhooks) ApplyStripeEvent(
 			return result, nil
 		}
 		change := commit.Change{Before: h, Decision: d, At: now}
-		written, err := commitOne(ctx, w.committer, w.o.Health, &change)
+		written, err := commitChange(ctx, w.committer, w.o.Health, &change)
 		switch {
 		case err != nil:
 			return "", err

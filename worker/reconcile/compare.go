@@ -17,9 +17,9 @@ const (
 	// clockSlack is how far the clocks of two replicas may differ about Redis'
 	// time.
 	clockSlack = 2 * time.Second
-	// maxUnanswered is how many times in a row a list may stay unanswered
+	// maxUnansweredLists is how many times in a row a list may stay unanswered
 	// before the run is interrupted.
-	maxUnanswered = 6
+	maxUnansweredLists = 6
 	// listRetryBase and listRetryLimit are how long an unanswered list waits
 	// before the next try.
 	listRetryBase  = 2 * time.Second
@@ -28,11 +28,11 @@ const (
 	// it counts as an orphan.
 	orphanAge = 10 * time.Minute
 
-	listPageSize  = 100     // intents in a page of a list
-	setPageSize   = 256     // holds in a page of the schedule
-	maxSetPages   = 1 << 16 // pages of the schedule in one walk
-	maxSeen       = 1 << 20 // intents that one run remembers as seen
-	progressEvery = 50      // pages between two log lines
+	listPageSize        = 100     // intents in a page of a list
+	openHoldsPageSize   = 256     // holds in a page of the schedule
+	maxOpenHoldsPages   = 1 << 16 // pages of the schedule in one walk
+	maxSeenIntents      = 1 << 20 // intents that one run remembers as seen
+	pagesPerProgressLog = 50      // pages between two log lines
 )
 
 // comparison is one run under way in this replica.
@@ -46,43 +46,43 @@ type comparison struct {
 
 	// partial says that another replica read part of the lists, so that seen is
 	// not complete.
-	partial       bool
-	seen          map[string]struct{} // listed PaymentIntents that have a hold
-	seenTruncated bool                // there were more than maxSeen
-	logged        int                 // findings logged by this run
-	unanswered    int                 // reads in a row without an answer
+	partial        bool
+	seen           map[string]struct{} // listed PaymentIntents that have a hold
+	seenTruncated  bool                // there were more than maxSeen
+	findingsLogged int                 // findings logged by this run
+	unanswered     int                 // reads in a row without an answer
 }
 
-// takeOver continues a run that another replica left.
-func (c *comparison) takeOver(left checkpoint, replica string) {
+// continueRun continues a run that another replica left.
+func (c *comparison) continueRun(left checkpoint, replica string) {
 	left.Replica, left.State, left.Error = replica, RunRunning, ""
 	left.Takeovers++
 	left.initMaps()
 	c.run.state = left
-	c.partial = len(left.Order) > 0
+	c.partial = len(left.AccountOrder) > 0
 }
 
-// work runs the comparison to its end.
-func (c *comparison) work(ctx context.Context) {
+// runAndLog runs the comparison to its end.
+func (c *comparison) runAndLog(ctx context.Context) {
 	defer close(c.done)
 	s := &c.run.state
 	fields := []zap.Field{
-		zap.String("run", s.ID), zap.Bool("dry_run", c.run.dry), zap.String("by", s.By),
+		zap.String("run", s.ID), zap.Bool("dry_run", c.run.dryRun), zap.String("by", s.By),
 	}
 	if s.Takeovers > 0 {
-		fields = append(fields, zap.Int("position", s.At+1), zap.Int("accounts", len(s.Order)),
-			zap.String("after", s.After))
+		fields = append(fields, zap.Int("position", s.AccountIndex+1), zap.Int("accounts", len(s.AccountOrder)),
+			zap.String("after", s.AfterIntent))
 		c.o.Logger.Info("reconcile.resumed", fields...)
 	} else {
 		c.o.Logger.Info("reconcile.started", fields...)
 	}
-	err := c.compare(ctx)
-	c.finish(ctx, err)
+	err := c.compareBothWays(ctx)
+	c.saveEnd(ctx, err)
 	fields = c.run.logFields()
 	switch {
 	case err == nil:
 		c.o.Logger.Info("reconcile.finished", fields...)
-		if c.o.Observer != nil && !c.run.dry {
+		if c.o.Observer != nil && !c.run.dryRun {
 			c.o.Observer.ReconcileFinished(c.run.snapshot())
 		}
 	case ctx.Err() != nil, errors.Is(err, errFenced):
@@ -92,15 +92,15 @@ func (c *comparison) work(ctx context.Context) {
 	}
 }
 
-func (c *comparison) finish(ctx context.Context, cause error) {
-	if err := c.run.finish(ctx, cause); err != nil {
+func (c *comparison) saveEnd(ctx context.Context, cause error) {
+	if err := c.run.saveEnd(ctx, cause); err != nil {
 		c.o.Health.ReportError(ctx, "save the end of a comparison", err)
 	}
 }
 
-// compare compares the lists of each account with the schedule, then the holds
+// compareBothWays compares the lists of each account with the schedule, then the holds
 // that no list contained with Stripe.
-func (c *comparison) compare(ctx context.Context) error {
+func (c *comparison) compareBothWays(ctx context.Context) error {
 	if err := c.compareLists(ctx); err != nil {
 		return err
 	}
@@ -117,29 +117,29 @@ func (c *comparison) compare(ctx context.Context) error {
 // compareLists goes through the accounts, from where the run stands.
 func (c *comparison) compareLists(ctx context.Context) error {
 	s := &c.run.state
-	if len(s.Order) == 0 {
+	if len(s.AccountOrder) == 0 {
 		order, err := c.collectAccounts(ctx)
 		if err != nil {
 			return err
 		}
-		c.run.update(func(s *checkpoint) { s.Order, s.Accounts = order, len(order) })
+		c.run.updateCheckpoint(func(s *checkpoint) { s.AccountOrder, s.Accounts = order, len(order) })
 		if err := c.run.saveProgress(ctx); err != nil {
 			return err
 		}
 	}
 	for {
-		if s.At >= len(s.Order) {
+		if s.AccountIndex >= len(s.AccountOrder) {
 			// Another replica may have shared its accounts meanwhile.
 			if more, err := c.addNewAccounts(ctx); err != nil || !more {
 				return err
 			}
 		}
-		if err := c.compareAccount(ctx, s.Order[s.At]); err != nil {
+		if err := c.compareAccount(ctx, s.AccountOrder[s.AccountIndex]); err != nil {
 			return err
 		}
-		c.run.update(func(s *checkpoint) {
-			s.At, s.After = s.At+1, ""
-			s.estimate(0)
+		c.run.updateCheckpoint(func(s *checkpoint) {
+			s.AccountIndex, s.AfterIntent = s.AccountIndex+1, ""
+			s.estimatePercent(0)
 		})
 		if err := c.run.saveProgress(ctx); err != nil {
 			return err
@@ -172,14 +172,14 @@ func (c *comparison) addNewAccounts(ctx context.Context) (bool, error) {
 	for _, a := range all {
 		c.o.Accounts.Add(a)
 	}
-	before := len(c.run.state.Order)
+	before := len(c.run.state.AccountOrder)
 	for _, a := range c.o.Accounts.List() {
-		if !slices.Contains(c.run.state.Order, a) {
-			c.run.update(func(s *checkpoint) { s.Order = append(s.Order, a) })
+		if !slices.Contains(c.run.state.AccountOrder, a) {
+			c.run.updateCheckpoint(func(s *checkpoint) { s.AccountOrder = append(s.AccountOrder, a) })
 		}
 	}
-	c.run.update(func(s *checkpoint) { s.Accounts = len(s.Order) })
-	return len(c.run.state.Order) > before, nil
+	c.run.updateCheckpoint(func(s *checkpoint) { s.Accounts = len(s.AccountOrder) })
+	return len(c.run.state.AccountOrder) > before, nil
 }
 
 // eachOpenHold goes through all open holds, page by page.
@@ -187,8 +187,8 @@ func (c *comparison) eachOpenHold(
 	ctx context.Context, visit func(page []hold.ListedHold) error,
 ) error {
 	after := hold.Position{}
-	for range maxSetPages {
-		page, now, err := c.stores.Schedule.Page(ctx, hold.SetExpiring, after, setPageSize)
+	for range maxOpenHoldsPages {
+		page, now, err := c.stores.Schedule.Page(ctx, hold.SetExpiring, after, openHoldsPageSize)
 		if err != nil {
 			return fmt.Errorf("read the schedule: %w", err)
 		}
@@ -196,11 +196,11 @@ func (c *comparison) eachOpenHold(
 		if err := visit(page); err != nil {
 			return err
 		}
-		if len(page) < setPageSize {
+		if len(page) < openHoldsPageSize {
 			return nil
 		}
 		after = page[len(page)-1].Position
-		if err := c.run.renew(ctx); err != nil {
+		if err := c.run.renewLock(ctx); err != nil {
 			return err
 		}
 	}
@@ -218,22 +218,22 @@ func (c *comparison) compareAccount(ctx context.Context, account string) error {
 		if err := c.comparePage(ctx, account, page.Intents, requestedAt); err != nil {
 			return err
 		}
-		c.run.update(func(s *checkpoint) { s.Pages++ })
+		c.run.updateCheckpoint(func(s *checkpoint) { s.Pages++ })
 		if !page.More || len(page.Intents) == 0 {
 			return nil
 		}
 		last := &page.Intents[len(page.Intents)-1]
-		if last.Created.Before(c.run.state.Bound) {
+		if last.Created.Before(c.run.state.CreatedSince) {
 			return nil
 		}
-		c.run.update(func(s *checkpoint) {
-			s.After = last.ID
-			s.estimate(float64(s.StartedAt.Sub(last.Created)) / float64(listWindow))
+		c.run.updateCheckpoint(func(s *checkpoint) {
+			s.AfterIntent = last.ID
+			s.estimatePercent(float64(s.StartedAt.Sub(last.Created)) / float64(listWindow))
 		})
 		if err := c.run.saveProgress(ctx); err != nil {
 			return err
 		}
-		if c.run.state.Pages%progressEvery == 0 {
+		if c.run.state.Pages%pagesPerProgressLog == 0 {
 			c.o.Logger.Info("reconcile.progress", c.run.logFields()...)
 		}
 	}
@@ -246,12 +246,12 @@ func (c *comparison) listPage(ctx context.Context, account string) (
 	page *hold.Page, requestedAt time.Time, err error,
 ) {
 	for unanswered := 1; ; unanswered++ {
-		if err := c.reader.waitForRead(ctx, account); err != nil {
+		if err := c.reader.reserveRead(ctx, account); err != nil {
 			return nil, requestedAt, err
 		}
 		requestedAt = c.o.Clock.Now()
 		a := c.reader.send(ctx, hold.Call{
-			Op: hold.OpList, Account: account, After: c.run.state.After, Limit: listPageSize,
+			Op: hold.OpList, Account: account, After: c.run.state.AfterIntent, Limit: listPageSize,
 		})
 		switch a.Kind {
 		case hold.AnswerOK:
@@ -261,16 +261,16 @@ func (c *comparison) listPage(ctx context.Context, account string) (
 		case hold.AnswerUnknown, hold.AnswerUnreachable,
 			hold.AnswerRateLimited, hold.AnswerLockTimeout,
 			hold.AnswerReplayedError, hold.AnswerKeyInUse:
-			if unanswered >= maxUnanswered {
+			if unanswered >= maxUnansweredLists {
 				return nil, requestedAt, fmt.Errorf("%w (%s)", errStripe, a.Kind)
 			}
-			if err := pause(ctx, execute.Backoff(unanswered, listRetryBase,
+			if err := sleep(ctx, execute.Backoff(unanswered, listRetryBase,
 				listRetryLimit)); err != nil {
 				return nil, requestedAt, err
 			}
 		default:
-			c.run.update(func(s *checkpoint) { s.Unreadable[account] = true })
-			c.record(ctx, Finding{Kind: FoundUnreadable, Account: account, Detail: fmt.Sprintf(
+			c.run.updateCheckpoint(func(s *checkpoint) { s.Unreadable[account] = true })
+			c.recordFinding(ctx, Finding{Kind: FoundUnreadable, Account: account, Detail: fmt.Sprintf(
 				"Stripe refuses to list its intents (%s): check the key's permissions and the account",
 				cmp.Or(a.Code, a.Kind.String()))})
 			return nil, requestedAt, nil
@@ -296,24 +296,24 @@ func (c *comparison) comparePage(
 		return err
 	}
 	now := c.o.Clock.Now()
-	var changes []change
+	var changes []proposedChange
 	listed, compared := int64(0), int64(0)
 	for i := range page {
 		in, h := &page[i], holds[i]
-		if in.Created.Before(c.run.state.Bound) || unreadable[i] {
+		if in.Created.Before(c.run.state.CreatedSince) || unreadable[i] {
 			continue
 		}
 		listed++
 		if h == nil {
 			if in.Status == hold.StatusRequiresCapture {
-				if ch, ok := c.adopt(ctx, account, in, now); ok {
+				if ch, ok := c.adoptIntent(ctx, account, in, now); ok {
 					changes = append(changes, ch)
 				}
 			}
 			continue
 		}
 		compared++
-		c.addSeen(in.ID)
+		c.rememberSeen(in.ID)
 		// A final status stays, however old the list. An intent that still
 		// holds money may have changed since.
 		stillHeld := in.Status == hold.StatusRequiresCapture && !h.State.Final()
@@ -324,11 +324,11 @@ func (c *comparison) comparePage(
 			changes = append(changes, ch)
 		}
 	}
-	c.run.update(func(s *checkpoint) {
+	c.run.updateCheckpoint(func(s *checkpoint) {
 		s.Listed, s.Compared = s.Listed+
 			listed, s.Compared+compared
 	})
-	return c.commit(ctx, changes)
+	return c.commitChanges(ctx, changes)
 }
 
 // readHolds reads holds, nil for an unknown one, and says which records are
@@ -360,8 +360,8 @@ func (c *comparison) readHolds(ctx context.Context, ids []string) (
 	return holds, unreadable, nil
 }
 
-func (c *comparison) addSeen(intent string) {
-	if len(c.seen) >= maxSeen {
+func (c *comparison) rememberSeen(intent string) {
+	if len(c.seen) >= maxSeenIntents {
 		c.seenTruncated = true
 		return
 	}

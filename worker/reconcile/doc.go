@@ -43,7 +43,7 @@
 // # Interruptions
 //
 // A run saves its position, counts and findings after each page. If its replica
-// dies, the next one that calls [Reconciler.Watch] continues it. It skips the
+// dies, the next one that calls [Reconciler.StartIfNeeded] continues it. It skips the
 // second half, because it does not know what the first replica's lists
 // contained; the next run does it. A page that is compared twice changes
 // nothing. A run that Stripe or Redis does not answer releases its lock and is

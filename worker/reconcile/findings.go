@@ -62,9 +62,9 @@ type Finding struct {
 	Detail        string      `json:"detail,omitempty"` // a sentence for the operator
 }
 
-// worthLogging reports whether only the operator can settle the finding. Every
+// needsReport reports whether only the operator can settle the finding. Every
 // other kind that needs a person is logged as an event of its hold.
-func (f *Finding) worthLogging() bool {
+func (f *Finding) needsReport() bool {
 	return f.Kind == FoundOrphan || f.Kind == FoundRejected || f.Kind == FoundUnreadable
 }
 

@@ -60,12 +60,12 @@ type MirrorCaller interface {
 // MirrorOptions configure a [Mirror].
 type MirrorOptions struct {
 	Enabled bool
-	// BudgetShort reports whether due holds had to wait for the budget within
+	// WaitedForBudget reports whether due holds had to wait for the budget within
 	// the given time.
-	BudgetShort func(within time.Duration) bool
-	Clock       *clock.Redis
-	Health      *health.Redis
-	Logger      *zap.Logger
+	WaitedForBudget func(within time.Duration) bool
+	Clock           *clock.Redis
+	Health          *health.Redis
+	Logger          *zap.Logger
 }
 
 // Mirror is the job that writes holds' terms to their intents' metadata, from
@@ -117,7 +117,7 @@ func (m *Mirror) Run(ctx context.Context) {
 // mayMirror reports whether Stripe is available and no due hold waits for the
 // budget.
 func (m *Mirror) mayMirror() bool {
-	return m.caller.Available() && !m.o.BudgetShort(budgetShortPause)
+	return m.caller.Available() && !m.o.WaitedForBudget(budgetShortPause)
 }
 
 // mirrorHolds mirrors a batch. It returns whether there may be more to mirror
@@ -173,18 +173,18 @@ func (m *Mirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool {
 		pairs, key, fits := hold.MetadataUpdate(h, known, due.DueAt)
 		switch {
 		case !fits:
-			return m.giveUp(ctx, h, hold.Answer{}, "more pairs of metadata than Stripe keeps (50)")
+			return m.markUnmirrorable(ctx, h, hold.Answer{}, "more pairs of metadata than Stripe keeps (50)")
 		case len(pairs) == 0:
-			return m.commit(ctx, h, hold.MarkMirrored(*h, true))
+			return m.commitOutcome(ctx, h, hold.MarkMirrored(*h, true))
 		case try == 2:
-			return m.giveUp(ctx, h, hold.Answer{}, "Stripe shows other terms than were written")
+			return m.markUnmirrorable(ctx, h, hold.Answer{}, "Stripe shows other terms than were written")
 		}
 		update := hold.Call{
 			Op: hold.OpUpdate, PaymentIntent: h.PaymentIntent, Account: h.Account,
 			Metadata: pairs, Key: key,
 		}
 		if try == 1 && m.caller.Reserve(ctx, update, secondUpdateWait) != nil {
-			return m.commit(ctx, h, hold.DeferMirror(*h, m.o.Clock.Now().Add(mirrorQuietPeriod)))
+			return m.commitOutcome(ctx, h, hold.DeferMirror(*h, m.o.Clock.Now().Add(mirrorQuietPeriod)))
 		}
 		a, err := m.caller.Do(ctx, update)
 		if err != nil {
@@ -202,28 +202,28 @@ func (m *Mirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool {
 			return false
 		case hold.AnswerNotFound, hold.AnswerInvalid, hold.AnswerIdempotencyError,
 			hold.AnswerUnexpectedState, hold.AnswerDeclined:
-			return m.giveUp(ctx, h, a, "Stripe refuses the update")
+			return m.markUnmirrorable(ctx, h, a, "Stripe refuses the update")
 		default:
-			return m.commit(ctx, h, hold.DeferMirror(*h, m.o.Clock.Now().Add(mirrorRetryAfter)))
+			return m.commitOutcome(ctx, h, hold.DeferMirror(*h, m.o.Clock.Now().Add(mirrorRetryAfter)))
 		}
 	}
 }
 
-// giveUp marks a hold whose terms cannot be mirrored.
-func (m *Mirror) giveUp(ctx context.Context, h *hold.Hold, a hold.Answer, reason string) bool {
+// markUnmirrorable marks a hold whose terms cannot be mirrored.
+func (m *Mirror) markUnmirrorable(ctx context.Context, h *hold.Hold, a hold.Answer, reason string) bool {
 	m.o.Logger.Warn(
 		"the terms of a hold can't be written to its intent: without Redis it is not found again",
 		zap.String("hold", h.ID), zap.String("payment_intent", h.PaymentIntent),
 		zap.String("account", h.Account), zap.String("reference", h.Reference),
 		zap.String("reason", reason), zap.String("code", a.Code),
 		zap.String("message", a.Message), zap.String("request_id", a.RequestID))
-	return m.commit(ctx, h, hold.MarkMirrored(*h, false))
+	return m.commitOutcome(ctx, h, hold.MarkMirrored(*h, false))
 }
 
-// commit writes the outcome. If the hold was changed or claimed meanwhile it
+// commitOutcome writes the outcome. If the hold was changed or claimed meanwhile it
 // writes nothing, and the terms are mirrored again. It returns false if Redis
 // failed.
-func (m *Mirror) commit(ctx context.Context, h *hold.Hold, d hold.Decision) bool {
+func (m *Mirror) commitOutcome(ctx context.Context, h *hold.Hold, d hold.Decision) bool {
 	if h.NextOp != 0 && h.NextAt.Before(m.o.Clock.Now().Add(dueSoon)) {
 		return true // the hold may be in the ready queue by now, and this write would take it out
 	}

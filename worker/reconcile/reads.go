@@ -54,13 +54,13 @@ type pacedReader struct {
 	run    *run // its lock is renewed while the reader waits
 }
 
-// waitForRead reserves one read of an account and renews the lock meanwhile. It
+// reserveRead reserves one read of an account and renews the lock meanwhile. It
 // takes every other read of the budget at most, so that a comparison delays
 // neither requests nor checks nor captures.
-func (r *pacedReader) waitForRead(ctx context.Context, account string) error {
+func (r *pacedReader) reserveRead(ctx context.Context, account string) error {
 	began := time.Now()
 	for {
-		if err := r.run.renew(ctx); err != nil {
+		if err := r.run.renewLock(ctx); err != nil {
 			return err
 		}
 		wait := r.pace.reserve()
@@ -78,7 +78,7 @@ func (r *pacedReader) waitForRead(ctx context.Context, account string) error {
 			}
 			wait = min(max(budget.Wait, minBudgetWait), maxBudgetWait)
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := sleep(ctx, wait); err != nil {
 			return err
 		}
 	}
@@ -102,7 +102,7 @@ func readCall(h *hold.Hold) hold.Call {
 	return hold.Call{Op: hold.OpRead, PaymentIntent: h.PaymentIntent, Account: h.Account}
 }
 
-func pause(ctx context.Context, d time.Duration) error {
+func sleep(ctx context.Context, d time.Duration) error {
 	if !execute.Sleep(ctx, d) {
 		return ctx.Err()
 	}
@@ -120,7 +120,7 @@ func (r *pacedReader) retrieveBatch(ctx context.Context, holds []hold.Hold) ([]h
 	notFound := func(i int) bool { return answers[i].Kind == hold.AnswerNotFound }
 	for i := range holds {
 		if notFound(i) {
-			if err := pause(ctx, notFoundRecheckAfter); err != nil {
+			if err := sleep(ctx, notFoundRecheckAfter); err != nil {
 				return nil, err
 			}
 			break
@@ -144,7 +144,7 @@ func (r *pacedReader) retrieveEach(
 			continue
 		}
 		h := &holds[i]
-		if err := r.waitForRead(ctx, h.Account); err != nil {
+		if err := r.reserveRead(ctx, h.Account); err != nil {
 			return err
 		}
 		wg.Go(func() {

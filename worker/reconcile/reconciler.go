@@ -122,10 +122,10 @@ type Reconciler struct {
 	dataLostAt atomic.Int64 // when Redis lost its data, Unix milliseconds; 0 once it is rebuilt
 	running    sync.WaitGroup
 
-	mu      sync.Mutex
-	launch  func(*comparison) // runs a comparison in the background; nil outside of Start and Stop
-	stopped <-chan struct{}   // closed when the replica stops
-	dry     *comparison       // the dry run under way, or the newest of this replica
+	mu              sync.Mutex
+	startComparison func(*comparison) // runs a comparison in the background; nil outside of Start and Stop
+	stopped         <-chan struct{}   // closed when the replica stops
+	dryRun          *comparison       // the dry run under way, or the newest of this replica
 }
 
 // NewReconciler returns a reconciler. It does nothing before
@@ -144,7 +144,7 @@ func NewReconciler(s Stores, caller Caller, o Options) *Reconciler {
 func (r *Reconciler) Start(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.launch = func(c *comparison) { r.running.Go(func() { c.work(ctx) }) }
+	r.startComparison = func(c *comparison) { r.running.Go(func() { c.runAndLog(ctx) }) }
 	r.stopped = ctx.Done()
 }
 
@@ -152,20 +152,20 @@ func (r *Reconciler) Start(ctx context.Context) {
 // [Reconciler.Start] must have ended.
 func (r *Reconciler) Stop() {
 	r.mu.Lock()
-	r.launch = nil
+	r.startComparison = nil
 	r.mu.Unlock()
 	r.running.Wait()
 }
 
-// tryLaunch runs a comparison in the background unless the replica is starting
+// tryStart runs a comparison in the background unless the replica is starting
 // or stopping.
-func (r *Reconciler) tryLaunch(c *comparison) bool {
+func (r *Reconciler) tryStart(c *comparison) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.isRunningLocked() {
 		return false
 	}
-	r.launch(c)
+	r.startComparison(c)
 	return true
 }
 
@@ -180,7 +180,7 @@ func (r *Reconciler) isRunningLocked() bool {
 	case <-r.stopped:
 		return false
 	default:
-		return r.launch != nil
+		return r.startComparison != nil
 	}
 }
 
@@ -203,7 +203,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, dryRun bool, accounts []stri
 	if dryRun {
 		return r.startDryRun(by)
 	}
-	c, err := r.start(ctx, by, 0)
+	c, err := r.beginRun(ctx, by, 0)
 	if err != nil {
 		return run, false, err
 	}
@@ -221,7 +221,7 @@ func (r *Reconciler) Reconciliation(ctx context.Context, id string) (
 	run Reconciliation, ok bool, err error,
 ) {
 	r.mu.Lock()
-	dry := r.dry
+	dry := r.dryRun
 	r.mu.Unlock()
 	if dry != nil {
 		if run = dry.run.snapshot(); run.ID == id {
@@ -262,7 +262,7 @@ func (r *Reconciler) RunJob(ctx context.Context) {
 		now := time.Now()
 		gap = s.Next(now.Add(time.Second)).Sub(now) * 9 / 10
 	}
-	if c, err := r.start(ctx, "schedule", gap); err == nil && c != nil {
+	if c, err := r.beginRun(ctx, "schedule", gap); err == nil && c != nil {
 		<-c.done
 	}
 }
@@ -274,21 +274,21 @@ func (r *Reconciler) startDryRun(by string) (Reconciliation, bool, error) {
 	if !r.isRunningLocked() {
 		return Reconciliation{}, false, errNotRunning
 	}
-	if r.dry != nil {
-		if run := r.dry.run.snapshot(); run.State == RunRunning {
+	if r.dryRun != nil {
+		if run := r.dryRun.run.snapshot(); run.State == RunRunning {
 			return run, false, nil
 		}
 	}
-	r.dry = r.newComparison(by)
-	r.dry.run.dry, r.dry.run.state.DryRun = true, true
-	run := r.dry.run.snapshot()
-	r.launch(r.dry)
+	r.dryRun = r.newComparison(by)
+	r.dryRun.run.dryRun, r.dryRun.run.state.DryRun = true, true
+	run := r.dryRun.run.snapshot()
+	r.startComparison(r.dryRun)
 	return run, true, nil
 }
 
-// start takes the lock and starts a run, or continues one that another replica
+// beginRun takes the lock and starts a run, or continues one that another replica
 // left. It returns nil if there is nothing to do.
-func (r *Reconciler) start(ctx context.Context, by string, gap time.Duration) (*comparison, error) {
+func (r *Reconciler) beginRun(ctx context.Context, by string, gap time.Duration) (*comparison, error) {
 	if !r.isRunning() {
 		return nil, errNotRunning
 	}
@@ -307,12 +307,12 @@ func (r *Reconciler) start(ctx context.Context, by string, gap time.Duration) (*
 	c.run.token, c.run.saved = token, time.Now()
 	var left checkpoint
 	if found != nil && json.Unmarshal(found, &left) == nil {
-		c.takeOver(left, r.o.Replica)
+		c.continueRun(left, r.o.Replica)
 	}
 	// The mutex was free while Redis answered, so that a slow Redis delays
 	// neither a report nor the stop.
-	if !r.tryLaunch(c) {
-		c.finish(ctx, errNotRunning) // releases the lock, so that another replica can continue
+	if !r.tryStart(c) {
+		c.saveEnd(ctx, errNotRunning) // releases the lock, so that another replica can continue
 		return nil, errNotRunning
 	}
 	return c, nil
@@ -321,7 +321,7 @@ func (r *Reconciler) start(ctx context.Context, by string, gap time.Duration) (*
 func (r *Reconciler) newComparison(by string) *comparison {
 	now := r.o.Clock.Now()
 	progress := &run{store: r.stores.Runs, clock: r.o.Clock}
-	progress.state = checkpoint{Bound: now.Add(-listWindow), Reconciliation: Reconciliation{
+	progress.state = checkpoint{CreatedSince: now.Add(-listWindow), Reconciliation: Reconciliation{
 		ID: "rec_" + strings.ToLower(rand.Text()[:16]), State: RunRunning,
 		By: by, Replica: r.o.Replica,
 		StartedAt: now, UpdatedAt: now,
@@ -335,11 +335,11 @@ func (r *Reconciler) newComparison(by string) *comparison {
 	}
 }
 
-// Watch is called with every report. It detects that Redis lost its data,
+// StartIfNeeded is called with every report. It detects that Redis lost its data,
 // shares the known accounts with the other replicas, and continues a run that
 // was interrupted. A Redis that has never seen a run, such as one that was
 // empty at the start, is compared at once.
-func (r *Reconciler) Watch(ctx context.Context) {
+func (r *Reconciler) StartIfNeeded(ctx context.Context) {
 	lost, err := r.stores.Accounts.DetectDataLoss(ctx)
 	if err != nil {
 		r.o.Health.ReportError(ctx, "detect data loss", err)
@@ -368,7 +368,7 @@ func (r *Reconciler) Watch(ctx context.Context) {
 	case !r.caller.Available():
 		return
 	}
-	if _, err := r.start(ctx, "holdd", 0); err != nil && ctx.Err() == nil {
+	if _, err := r.beginRun(ctx, "holdd", 0); err != nil && ctx.Err() == nil {
 		r.o.Logger.Warn("comparison with Stripe not started; the next report tries again",
 			zap.Error(err))
 	}

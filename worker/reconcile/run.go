@@ -29,7 +29,7 @@ var errFenced = errors.New("another replica continues the run, or Redis has lost
 type RunState string
 
 // States of a run. An interrupted run is continued by the next replica that
-// calls [Reconciler.Watch].
+// calls [Reconciler.StartIfNeeded].
 const (
 	RunRunning     RunState = "running"
 	RunFinished    RunState = "finished"
@@ -66,12 +66,12 @@ type Reconciliation struct {
 // it.
 type checkpoint struct {
 	Reconciliation
-	Order      []string            `json:"order"` // accounts
-	At         int                 `json:"at"`    // the account in Order that is being listed
-	After      string              `json:"after"` // the last intent listed of this account
-	Bound      time.Time           `json:"bound"` // older intents are not compared
-	Unreadable map[string]bool     `json:"unreadable,omitempty"`
-	Kept       map[FindingKind]int `json:"kept,omitempty"` // findings kept so far
+	AccountOrder []string            `json:"order"` // accounts
+	AccountIndex int                 `json:"at"`    // the account in Order that is being listed
+	AfterIntent  string              `json:"after"` // the last intent listed of this account
+	CreatedSince time.Time           `json:"bound"` // older intents are not compared
+	Unreadable   map[string]bool     `json:"unreadable,omitempty"`
+	KeptByKind   map[FindingKind]int `json:"kept,omitempty"` // findings kept so far
 }
 
 // initMaps makes the maps that JSON left nil.
@@ -79,19 +79,19 @@ func (s *checkpoint) initMaps() {
 	if s.Counts == nil {
 		s.Counts = map[FindingKind]int64{}
 	}
-	if s.Kept == nil {
-		s.Kept = map[FindingKind]int{}
+	if s.KeptByKind == nil {
+		s.KeptByKind = map[FindingKind]int{}
 	}
 	if s.Unreadable == nil {
 		s.Unreadable = map[string]bool{}
 	}
 }
 
-// estimate sets how much of the run is done. The lists count for nine tenths of
+// estimatePercent sets how much of the run is done. The lists count for nine tenths of
 // it. ofAccount is how much of the current account is listed, 0 to 1.
-func (s *checkpoint) estimate(ofAccount float64) {
-	if len(s.Order) > 0 {
-		s.Percent = int(90 * (float64(s.At) + min(max(ofAccount, 0), 1)) / float64(len(s.Order)))
+func (s *checkpoint) estimatePercent(ofAccount float64) {
+	if len(s.AccountOrder) > 0 {
+		s.Percent = int(90 * (float64(s.AccountIndex) + min(max(ofAccount, 0), 1)) / float64(len(s.AccountOrder)))
 	}
 }
 
@@ -117,11 +117,11 @@ type RunStore interface {
 // the goroutine of its comparison changes it; others take a [run.snapshot]. A
 // dry run has no lock and is never saved.
 type run struct {
-	store RunStore
-	clock *clock.Redis
-	dry   bool
-	token int64 // the fencing token of the lock
-	saved time.Time
+	store  RunStore
+	clock  *clock.Redis
+	dryRun bool
+	token  int64 // the fencing token of the lock
+	saved  time.Time
 
 	mu      sync.Mutex // guards what follows against other readers
 	state   checkpoint
@@ -140,23 +140,23 @@ func (r *run) snapshot() Reconciliation {
 	return report
 }
 
-func (r *run) update(f func(s *checkpoint)) {
+func (r *run) updateCheckpoint(f func(s *checkpoint)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f(&r.state)
 }
 
-// record counts a finding, and keeps it while there is room.
-func (r *run) record(f Finding) {
+// addFinding counts a finding, and keeps it while there is room.
+func (r *run) addFinding(f Finding) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.state.Counts[f.Kind]++
 	kept := 0
-	for _, n := range r.state.Kept {
+	for _, n := range r.state.KeptByKind {
 		kept += n
 	}
-	if kept < maxFindings && r.state.Kept[f.Kind] < maxOfOneKind {
-		r.state.Kept[f.Kind]++
+	if kept < maxFindings && r.state.KeptByKind[f.Kind] < maxOfOneKind {
+		r.state.KeptByKind[f.Kind]++
 		r.unsaved = append(r.unsaved, f)
 	}
 }
@@ -165,26 +165,26 @@ func (r *run) record(f Finding) {
 // [errFenced] if another replica has it.
 func (r *run) saveProgress(ctx context.Context) error { return r.save(ctx, runLease, false) }
 
-// renew renews the lock while there is nothing else to save.
-func (r *run) renew(ctx context.Context) error {
-	if r.dry || time.Since(r.saved) < runLease/3 {
+// renewLock renews the lock while there is nothing else to save.
+func (r *run) renewLock(ctx context.Context) error {
+	if r.dryRun || time.Since(r.saved) < runLease/3 {
 		return nil
 	}
 	return r.saveProgress(ctx)
 }
 
-// finish saves how the run ended. A run that did not reach its end releases the
+// saveEnd saves how the run ended. A run that did not reach its end releases the
 // lock, so that another replica can continue it.
-func (r *run) finish(ctx context.Context, cause error) error {
+func (r *run) saveEnd(ctx context.Context, cause error) error {
 	now := r.clock.Now()
-	r.update(func(s *checkpoint) {
+	r.updateCheckpoint(func(s *checkpoint) {
 		s.UpdatedAt = now
 		if cause == nil {
 			s.State, s.FinishedAt, s.Percent = RunFinished, now, 100
 			return
 		}
 		s.State, s.Error = RunInterrupted, cause.Error()
-		if r.dry {
+		if r.dryRun {
 			s.FinishedAt = now
 		}
 	})
@@ -200,11 +200,11 @@ func (r *run) finish(ctx context.Context, cause error) error {
 }
 
 func (r *run) save(ctx context.Context, lease time.Duration, done bool) error {
-	if r.dry {
+	if r.dryRun {
 		return nil
 	}
 	now := r.clock.Now()
-	r.update(func(s *checkpoint) { s.UpdatedAt = now })
+	r.updateCheckpoint(func(s *checkpoint) { s.UpdatedAt = now })
 	state, err := json.Marshal(&r.state)
 	if err != nil {
 		return fmt.Errorf("encode the run: %w", err)

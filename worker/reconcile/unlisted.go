@@ -33,7 +33,7 @@ func (c *comparison) compareUnlisted(ctx context.Context) error {
 			}
 		}
 		passed += int64(len(page))
-		c.run.update(func(s *checkpoint) {
+		c.run.updateCheckpoint(func(s *checkpoint) {
 			s.Percent = 90 + int(10*min(1, float64(passed)/float64(max(1, counts.Open))))
 		})
 		return nil
@@ -63,7 +63,7 @@ func (c *comparison) compareBatch(ctx context.Context, holds []hold.Hold) error 
 		return err
 	}
 	now := c.o.Clock.Now()
-	var changes []change
+	var changes []proposedChange
 	failed := int64(0)
 	for i := range holds {
 		h, a := &holds[i], &answers[i]
@@ -87,11 +87,11 @@ func (c *comparison) compareBatch(ctx context.Context, holds []hold.Hold) error 
 			failed++
 		}
 	}
-	c.run.update(func(s *checkpoint) {
+	c.run.updateCheckpoint(func(s *checkpoint) {
 		s.Retrieved, s.RetrieveFailed = s.Retrieved+int64(len(holds))-failed, s.RetrieveFailed+
 			failed
 	})
-	if err := c.commit(ctx, changes); err != nil {
+	if err := c.commitChanges(ctx, changes); err != nil {
 		return err
 	}
 	if c.unanswered >= maxUnansweredReads {

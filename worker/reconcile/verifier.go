@@ -39,7 +39,7 @@ type VerifierCaller interface {
 	DoWithin(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
 	// DoEach sends calls as the budget allows and hands each answer to done,
 	// concurrently. It returns the positions of the calls that were not sent.
-	DoEach(ctx context.Context, calls []hold.Call, b execute.Batch,
+	DoEach(ctx context.Context, calls []hold.Call, b execute.BatchOptions,
 		done func(i int, a hold.Answer)) (
 		unsent []int)
 	Available() bool
@@ -135,7 +135,7 @@ func (v *Verifier) verifyByList(ctx context.Context, account string, holds []hol
 			if h := wanted[in.ID]; h != nil {
 				matches++
 				delete(wanted, in.ID)
-				v.commit(ctx, h, h.ApplyIntent(in, v.o.Clock.Now()))
+				v.commitDecision(ctx, h, h.ApplyIntent(in, v.o.Clock.Now()))
 			}
 		}
 		list.After = a.Page.Intents[len(a.Page.Intents)-1].ID
@@ -158,21 +158,21 @@ func (v *Verifier) verifyOneByOne(ctx context.Context, holds []hold.Hold) {
 	for i := range holds {
 		calls[i] = readCall(&holds[i])
 	}
-	batch := execute.Batch{Concurrency: maxConcurrentReads}
+	batch := execute.BatchOptions{Concurrency: maxConcurrentReads}
 	v.caller.DoEach(ctx, calls, batch, func(i int, a hold.Answer) {
 		h := &holds[i]
 		switch {
 		case a.Kind == hold.AnswerOK && a.Intent != nil:
-			v.commit(ctx, h, h.ApplyIntent(a.Intent, v.o.Clock.Now()))
+			v.commitDecision(ctx, h, h.ApplyIntent(a.Intent, v.o.Clock.Now()))
 		case a.Kind == hold.AnswerNotFound:
-			v.commit(ctx, h, h.ApplyNotFound(v.o.Clock.Now()))
+			v.commitDecision(ctx, h, h.ApplyNotFound(v.o.Clock.Now()))
 		}
 	})
 }
 
-// commit writes what Stripe says of a hold, unless another writer was first:
+// commitDecision writes what Stripe says of a hold, unless another writer was first:
 // then a later tick verifies it again.
-func (v *Verifier) commit(ctx context.Context, before *hold.Hold, d hold.Decision) {
+func (v *Verifier) commitDecision(ctx context.Context, before *hold.Hold, d hold.Decision) {
 	if d.Unchanged {
 		return
 	}

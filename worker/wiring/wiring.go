@@ -16,12 +16,12 @@ import (
 // NewWorker returns a worker that keeps its holds in s and calls Stripe through
 // client.
 func NewWorker(s *store.Store, client gateway.Client, o worker.Options) (*worker.Worker, error) {
-	return New(Stores(s), s, client, o)
+	return NewWorkerWithStores(Stores(s), s, client, o)
 }
 
-// New returns a worker on parts of a store, for those who replace some of them.
+// NewWorkerWithStores returns a worker on parts of a store, for those who replace some of them.
 // budget limits what client is sent.
-func New(
+func NewWorkerWithStores(
 	s worker.Stores, budget gateway.Budget, client gateway.Client, o worker.Options,
 ) (*worker.Worker, error) {
 	o, err := o.WithDefaults()
