@@ -10,10 +10,11 @@ import (
 	"go.uber.org/zap"
 )
 
-// PurgeStore finds what is old enough to be deleted.
+// PurgeStore finds settled holds to delete. store.Store implements it.
 type PurgeStore interface {
+	// SettledBefore returns up to n holds that were settled before a time.
 	SettledBefore(ctx context.Context, before time.Time, n int) ([]hold.DueHold, error)
-	// PruneConsumers deletes inbox consumers of replicas that are gone.
+	// PruneConsumers deletes the inbox consumers of dead replicas.
 	PruneConsumers(ctx context.Context) error
 }
 
@@ -30,7 +31,7 @@ type PurgeOptions struct {
 	Logger    *zap.Logger
 }
 
-// PurgeJob deletes holds that were settled long ago.
+// PurgeJob deletes settled holds after their retention.
 type PurgeJob struct {
 	store   PurgeStore
 	deleter HoldDeleter
