@@ -18,9 +18,9 @@ type ChangerOptions struct {
 
 // Changer accepts requests to change a hold. It is safe for concurrent use.
 //
-// Each method returns the hold as it is now and Redis' time. revision is the
-// one that the caller has seen; 0 accepts any. by says for the history who
-// asks. Errors are *[hold.Problem] or wrap [health.ErrUnavailable].
+// Each method returns the current hold and Redis' time. revision is the
+// revision that the caller has read; 0 accepts any. by is the author in the
+// hold's history. Errors are *[hold.Problem] or wrap [health.ErrUnavailable].
 type Changer struct {
 	holds     HoldReader
 	committer Committer
@@ -42,8 +42,9 @@ func (c *Changer) Patch(
 	return c.changeHold(ctx, id, revision, c.requireConfirmation(p.Confirm, decide))
 }
 
-// Capture asks for the money now. The executor captures it; the hold's state
-// tells when that is done. Amount 0 means what the terms say.
+// Capture requests a capture now. The executor captures the hold later, and the
+// hold's state shows when it is captured. Amount 0 means the amount in the
+// terms.
 func (c *Changer) Capture(
 	ctx context.Context, id string, amount int64, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
@@ -52,8 +53,8 @@ func (c *Changer) Capture(
 	})
 }
 
-// Cancel asks to release the money now. Once it is accepted, nothing captures
-// the hold any more.
+// Cancel requests a release now. Once it is accepted, holdd never captures the
+// hold.
 func (c *Changer) Cancel(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
@@ -62,7 +63,7 @@ func (c *Changer) Cancel(
 	})
 }
 
-// Pause suspends the hold's own time until it is resumed.
+// Pause suspends the hold's scheduled action until [Changer.Resume].
 func (c *Changer) Pause(
 	ctx context.Context, id string, revision uint64, confirmed bool, by string,
 ) (hold.Hold, time.Time, error) {
@@ -70,7 +71,7 @@ func (c *Changer) Pause(
 	return c.changeHold(ctx, id, revision, c.requireConfirmation(confirmed, decide))
 }
 
-// Resume returns a paused hold to its terms.
+// Resume schedules a paused hold by its terms again.
 func (c *Changer) Resume(
 	ctx context.Context, id string, revision uint64, confirmed bool, by string,
 ) (hold.Hold, time.Time, error) {
@@ -87,11 +88,11 @@ func (c *Changer) Acknowledge(
 	})
 }
 
-// decideFunc decides about a hold, given Redis' time.
+// decideFunc decides a change to a hold at Redis' time.
 type decideFunc func(h hold.Hold, now time.Time) (hold.Decision, error)
 
-// requireConfirmation refuses what decide decides if the deadline's policy would act at
-// once and the request does not confirm that.
+// requireConfirmation wraps decide. It refuses a decision after which on_expiry
+// would act at once, unless the request confirms that.
 func (c *Changer) requireConfirmation(confirmed bool, decide decideFunc) decideFunc {
 	return func(h hold.Hold, now time.Time) (hold.Decision, error) {
 		d, err := decide(h, now)
@@ -102,10 +103,10 @@ func (c *Changer) requireConfirmation(confirmed bool, decide decideFunc) decideF
 	}
 }
 
-// changeHold decides about a hold and commits the decision. If another writer was
-// first, it decides again on what that one wrote. That writer may have gone on
-// from this very change, whose reply was lost: then the change was accepted,
-// however the hold has changed since.
+// changeHold decides a change and commits it. If another writer was first, it
+// decides again on the new record. The other writer may have built on this very
+// change if the reply to its commit was lost. Then the hold's history includes
+// the change, and the change was accepted.
 func (c *Changer) changeHold(
 	ctx context.Context, id string, revision uint64, decide decideFunc,
 ) (hold.Hold, time.Time, error) {
@@ -116,8 +117,8 @@ func (c *Changer) changeHold(
 			return h, now, err
 		}
 		if tried != nil && hold.HistoryIncludes(&h, &tried.Decision.Hold) {
-			// Other terms: the hold was changed once more, or another request
-			// left the same entry in the same millisecond.
+			// The terms differ: another request changed the hold again, or left
+			// the same entry in the same millisecond.
 			if !hold.HaveSameTerms(&h, &tried.Decision.Hold) {
 				return h, now, errConflict(id)
 			}
