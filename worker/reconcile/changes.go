@@ -10,14 +10,15 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// proposedChange is a decision that a comparison made.
+// proposedChange is a decision of a comparison.
 type proposedChange struct {
 	before   hold.Hold // zero for a new hold
 	decision hold.Decision
-	finding  Finding // without a kind if there is nothing to report
+	finding  Finding // its kind is empty if there is nothing to report
 }
 
-// adoptIntent decides about an intent that holds money and has no hold.
+// adoptIntent decides about an intent that holds money and has no hold. ok is
+// false if it changes nothing.
 func (c *comparison) adoptIntent(
 	ctx context.Context, account string, in *hold.Intent, now time.Time,
 ) (ch proposedChange, ok bool) {
@@ -38,7 +39,8 @@ func (c *comparison) adoptIntent(
 		c.recordFinding(ctx, f)
 		return proposedChange{}, false
 	}
-	// before the finding: a dry run reports what a run would do
+	// The committer does the same. It is done here for the finding, also in a
+	// dry run.
 	d.HandOver(&hold.Hold{}, now, c.o.Rules)
 	h := &d.Hold
 	f.Kind, f.Reference, f.Detail = FoundScheduled, h.Reference, describeNextAction(h)
@@ -48,8 +50,8 @@ func (c *comparison) adoptIntent(
 	return proposedChange{decision: d, finding: f}, true
 }
 
-// applyIntent brings a known hold to what Stripe says. ok is false if nothing
-// changes.
+// applyIntent updates a hold to the state of its intent at Stripe. ok is false
+// if it changes nothing.
 func (c *comparison) applyIntent(
 	h *hold.Hold, in *hold.Intent, now time.Time,
 ) (ch proposedChange, ok bool) {
@@ -85,8 +87,8 @@ func (c *comparison) applyIntent(
 	return proposedChange{before: *h, decision: d, finding: f}, true
 }
 
-// applyNotFound makes a hold need attention whose intent Stripe does not know.
-// ok is false if nothing changes.
+// applyNotFound makes a hold require attention because Stripe does not find its
+// intent. ok is false if it changes nothing.
 func applyNotFound(h *hold.Hold, now time.Time) (ch proposedChange, ok bool) {
 	d := h.ApplyNotFound(now)
 	if d.Unchanged {
@@ -95,11 +97,11 @@ func applyNotFound(h *hold.Hold, now time.Time) (ch proposedChange, ok bool) {
 	return proposedChange{before: *h, decision: d, finding: Finding{
 		Kind: FoundAttention, PaymentIntent: h.PaymentIntent, Account: h.Account,
 		Reference: h.Reference, Amount: h.Amount, Currency: h.Currency,
-		Detail: "Stripe does not know this intent under this account and mode",
+		Detail: "Stripe does not find this intent under this account and mode",
 	}}, true
 }
 
-// describeNextAction says what happens next to a hold.
+// describeNextAction describes a hold's next action.
 func describeNextAction(h *hold.Hold) string {
 	switch {
 	case h.State == hold.Paused:
@@ -110,14 +112,14 @@ func describeNextAction(h *hold.Hold) string {
 	return h.State.String()
 }
 
-// describeAttention says why a hold has just come to need attention.
+// describeAttention describes why a hold requires attention.
 func describeAttention(h *hold.Hold) string {
 	return h.Reason.String() + ": " + h.History[len(h.History)-1].Note
 }
 
-// commitChanges writes changes, each if its hold is still the one that was compared.
-// What another writer changed meanwhile is left to the next run. A dry run only
-// reports them.
+// commitChanges writes each change whose hold has not changed since it was
+// compared. The next run compares the others again. A dry run only records the
+// findings.
 func (c *comparison) commitChanges(ctx context.Context, changes []proposedChange) error {
 	if c.run.dryRun {
 		for i := range changes {
@@ -136,7 +138,7 @@ func (c *comparison) commitChanges(ctx context.Context, changes []proposedChange
 	}
 	written, err := c.o.Committer.CommitWithRetry(ctx, writes)
 	if err != nil {
-		return fmt.Errorf("write what Stripe says: %w", err)
+		return fmt.Errorf("commit changes: %w", err)
 	}
 	for i := range changes {
 		if !written[i] {
@@ -150,8 +152,8 @@ func (c *comparison) commitChanges(ctx context.Context, changes []proposedChange
 	return nil
 }
 
-// recordFinding counts a finding, and reports it if the operator must settle it. A dry
-// run reports nothing.
+// recordFinding adds a finding to the run, and reports it if only the operator
+// can settle it. A dry run reports none.
 func (c *comparison) recordFinding(ctx context.Context, f Finding) {
 	if f.Kind == "" {
 		return
@@ -165,8 +167,8 @@ func (c *comparison) recordFinding(ctx context.Context, f Finding) {
 	}
 }
 
-// lastChangeAt is when a hold's terms, or what is known of it, were last
-// written.
+// lastChangeAt returns the time of a hold's last history entry, or of its
+// creation.
 func lastChangeAt(h *hold.Hold) time.Time {
 	if n := len(h.History); n > 0 {
 		return h.History[n-1].At

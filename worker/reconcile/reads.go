@@ -11,17 +11,17 @@ import (
 )
 
 const (
-	// maxBudgetDrought is how long the budget may grant nothing before the run
-	// is interrupted.
+	// maxBudgetDrought is how long a run waits for the budget before it is
+	// interrupted.
 	maxBudgetDrought = 10 * time.Minute
-	// minBudgetWait and maxBudgetWait bound how long a run waits before it asks
-	// the budget again.
+	// minBudgetWait and maxBudgetWait bound the time between two tries to
+	// reserve a read.
 	minBudgetWait = 10 * time.Millisecond
 	maxBudgetWait = 5 * time.Second
-	// maxConcurrentReads is how many single reads are under way at once.
+	// maxConcurrentReads bounds the single reads under way at once.
 	maxConcurrentReads = 8
-	// notFoundRecheckAfter is how long after a 404 an intent is read once more:
-	// rarely Stripe does not see an intent for a moment.
+	// notFoundRecheckAfter is how long after a 404 an intent is read again,
+	// because Stripe rarely does not find an intent for a moment.
 	notFoundRecheckAfter = 2 * time.Second
 )
 
@@ -33,8 +33,8 @@ type readPace struct {
 	next time.Time // when the next read may be sent
 }
 
-// reserve returns how long to wait before the next read may be sent. 0 means
-// now, and reserves that moment.
+// reserve returns how long to wait before the next read. If it returns 0, the
+// caller may read now.
 func (p *readPace) reserve() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -54,9 +54,9 @@ type pacedReader struct {
 	run    *run // its lock is renewed while the reader waits
 }
 
-// reserveRead reserves one read of an account and renews the lock meanwhile. It
-// takes every other read of the budget at most, so that a comparison delays
-// neither requests nor checks nor captures.
+// reserveRead reserves one read of an account, and renews the lock while it
+// waits. It uses at most half of the read budget, so that a comparison does not
+// delay requests, verifications and captures.
 func (r *pacedReader) reserveRead(ctx context.Context, account string) error {
 	began := time.Now()
 	for {
@@ -73,7 +73,7 @@ func (r *pacedReader) reserveRead(ctx context.Context, account string) error {
 				return nil
 			}
 			if time.Since(began) > maxBudgetDrought {
-				return fmt.Errorf("%w: the budget granted no read for %s",
+				return fmt.Errorf("%w: the budget allowed no read for %s",
 					errStripe, maxBudgetDrought)
 			}
 			wait = min(max(budget.Wait, minBudgetWait), maxBudgetWait)
@@ -84,8 +84,8 @@ func (r *pacedReader) reserveRead(ctx context.Context, account string) error {
 	}
 }
 
-// send sends a call whose read is reserved. A call that was not sent, or a list
-// without a page, is one without an answer.
+// send sends a call whose read is reserved. It returns an answer without
+// outcome for a call that was not sent and for a list without a page.
 func (r *pacedReader) send(ctx context.Context, call hold.Call) hold.Answer {
 	a, err := r.caller.Do(ctx, call)
 	switch {
@@ -97,11 +97,12 @@ func (r *pacedReader) send(ctx context.Context, call hold.Call) hold.Answer {
 	return a
 }
 
-// readCall is the call that reads a hold's intent.
+// readCall returns the call that reads a hold's intent.
 func readCall(h *hold.Hold) hold.Call {
 	return hold.Call{Op: hold.OpRead, PaymentIntent: h.PaymentIntent, Account: h.Account}
 }
 
+// sleep waits for d. It returns an error if ctx ended first.
 func sleep(ctx context.Context, d time.Duration) error {
 	if !execute.Sleep(ctx, d) {
 		return ctx.Err()
@@ -109,8 +110,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// retrieveBatch reads the intents of holds, and reads those once more that
-// Stripe did not find.
+// retrieveBatch reads the intents of holds. It reads an intent that Stripe did
+// not find a second time.
 func (r *pacedReader) retrieveBatch(ctx context.Context, holds []hold.Hold) ([]hold.Answer, error) {
 	answers := make([]hold.Answer, len(holds))
 	all := func(int) bool { return true }
@@ -132,8 +133,8 @@ func (r *pacedReader) retrieveBatch(ctx context.Context, holds []hold.Hold) ([]h
 	return answers, nil
 }
 
-// retrieveEach reads the selected holds' intents, each as soon as the budget
-// allows, and returns when all are answered.
+// retrieveEach reads the intents of the selected holds as the budget allows,
+// and returns when all reads are answered.
 func (r *pacedReader) retrieveEach(
 	ctx context.Context, holds []hold.Hold, answers []hold.Answer, selected func(i int) bool,
 ) error {

@@ -8,12 +8,12 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// maxUnansweredReads is how many reads in a row may stay unanswered before the
-// run is interrupted.
+// maxUnansweredReads is after how many unanswered reads in a row the run is
+// interrupted.
 const maxUnansweredReads = 2 * maxConcurrentReads
 
-// compareUnlisted reads the open holds that no list contained: their intents
-// are older than the lists reach, or gone.
+// compareUnlisted reads the intents of open holds that no list contained. These
+// intents are older than listWindow, or Stripe does not find them.
 func (c *comparison) compareUnlisted(ctx context.Context) error {
 	counts, err := c.stores.Schedule.Counts(ctx)
 	if err != nil {
@@ -41,8 +41,7 @@ func (c *comparison) compareUnlisted(ctx context.Context) error {
 }
 
 // isUnlisted reports whether the intent of an open hold must be read. A hold
-// that was written since the run began agrees with Stripe, or the next run
-// compares it.
+// that changed since the run began is left to the next run.
 func (c *comparison) isUnlisted(h *hold.Hold) bool {
 	_, seen := c.seen[h.PaymentIntent]
 	switch {
@@ -54,9 +53,9 @@ func (c *comparison) isUnlisted(h *hold.Hold) bool {
 	return true
 }
 
-// compareBatch reads the intents of a few holds at once. Each hold was read
-// before its intent, so that what is written is never older than what it
-// replaces.
+// compareBatch reads the intents of a few holds and applies them. Each hold was
+// read before its intent, so that an applied intent is never older than the
+// record it changes.
 func (c *comparison) compareBatch(ctx context.Context, holds []hold.Hold) error {
 	answers, err := c.reader.retrieveBatch(ctx, holds)
 	if err != nil {
@@ -80,7 +79,7 @@ func (c *comparison) compareBatch(ctx context.Context, holds []hold.Hold) error 
 			}
 		case a.Kind == hold.AnswerUnauthorized:
 			return errKey
-		case a.Kind == hold.AnswerForbidden: // concerns the account alone; the caller has logged it
+		case a.Kind == hold.AnswerForbidden: // concerns only this account; gateway.Caller logs it
 			failed++
 		default:
 			c.unanswered++
@@ -88,8 +87,8 @@ func (c *comparison) compareBatch(ctx context.Context, holds []hold.Hold) error 
 		}
 	}
 	c.run.updateCheckpoint(func(s *checkpoint) {
-		s.Retrieved, s.RetrieveFailed = s.Retrieved+int64(len(holds))-failed, s.RetrieveFailed+
-			failed
+		s.Retrieved += int64(len(holds)) - failed
+		s.RetrieveFailed += failed
 	})
 	if err := c.commitChanges(ctx, changes); err != nil {
 		return err
