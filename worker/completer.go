@@ -111,7 +111,7 @@ func (c *Completer) collect(batch []outcome, late <-chan time.Time) []outcome {
 func (c *Completer) commitBatch(stopping context.Context, batch []outcome) {
 	c.changes = c.changes[:0]
 	for i := range batch {
-		c.changes = append(c.changes, batch[i].change())
+		c.changes = append(c.changes, batch[i].toChange())
 	}
 	var stoppedAt time.Time
 	for try := 1; ; try++ {
@@ -137,8 +137,8 @@ func (c *Completer) commitBatch(stopping context.Context, batch []outcome) {
 	}
 }
 
-// change returns the outcome as a change for the committer.
-func (o *outcome) change() commit.Change {
+// toChange returns the outcome as a change for the committer.
+func (o *outcome) toChange() commit.Change {
 	due := o.before.NextAt
 	if own := o.before.ActionTime(); o.before.Reason == hold.CauseSchedule && !own.IsZero() {
 		due = own
@@ -153,7 +153,7 @@ func (c *Completer) logTakeovers(batch []outcome, written []bool) {
 	for i := range batch {
 		if !written[i] {
 			c.o.Logger.Warn("another replica has taken over this hold; outcome dropped",
-				batch[i].fields()...)
+				batch[i].logFields()...)
 		}
 	}
 }
@@ -163,12 +163,12 @@ func (c *Completer) logTakeovers(batch []outcome, written []bool) {
 func (c *Completer) logUncommitted(batch []outcome) {
 	for i := range batch {
 		c.o.Logger.Error("outcome not committed before the stop; another replica repeats the call "+
-			"when the lease ends", batch[i].fields()...)
+			"when the lease ends", batch[i].logFields()...)
 	}
 }
 
-// fields are the outcome's fields for a log line.
-func (o *outcome) fields() []zap.Field {
+// logFields are the outcome's fields for a log line.
+func (o *outcome) logFields() []zap.Field {
 	return []zap.Field{zap.String("hold", o.before.ID), zap.Stringer("op", o.call.Op),
 		zap.Stringer("answer", o.answer.Kind), zap.String("request_id", o.answer.RequestID)}
 }

@@ -129,20 +129,21 @@ func (d *Dispatcher) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-d.wake:
-			d.dispatchReady(ctx)
+			d.claimUntilIdle(ctx)
 		}
 	}
 }
 
-// dispatchReady claims ready holds until none is ready and none falls due soon.
-func (d *Dispatcher) dispatchReady(ctx context.Context) {
+// claimUntilIdle claims ready holds until none is ready and none falls due
+// soon.
+func (d *Dispatcher) claimUntilIdle(ctx context.Context) {
 	var due hold.PromoteResult
 	var polledAt time.Time
 	for ctx.Err() == nil {
 		promote := due.More || time.Now().UnixNano() < d.promoteUntil.Load()
 		if countReady(due.Lanes) == 0 || due.More || time.Since(polledAt) >= pollInterval {
 			polledAt = time.Now()
-			if !d.poll(ctx, promote, &due) {
+			if !d.promoteDue(ctx, promote, &due) {
 				return
 			}
 		}
@@ -168,9 +169,9 @@ func (d *Dispatcher) dispatchReady(ctx context.Context) {
 	}
 }
 
-// poll promotes holds and reads the lanes of ready holds into due. It returns
-// false if Redis failed and returned no lanes.
-func (d *Dispatcher) poll(ctx context.Context, promote bool, due *hold.PromoteResult) bool {
+// promoteDue promotes holds and reads the lanes of ready holds into due. It
+// returns false if Redis failed and returned no lanes.
+func (d *Dispatcher) promoteDue(ctx context.Context, promote bool, due *hold.PromoteResult) bool {
 	var err error
 	if *due, err = d.queue.PromoteDue(ctx, promote, promoteLimit); err != nil {
 		d.o.Health.ReportError(ctx, "poll the schedule", err)
@@ -245,8 +246,8 @@ func (d *Dispatcher) claimReady(
 	return claimed, wait, stale || wait > 0
 }
 
-// laneClaim is the result of claiming from one lane.
-type laneClaim struct {
+// laneClaimResult is the result of claiming from one lane.
+type laneClaimResult struct {
 	claimed    int
 	budgetWait time.Duration // until the budget allows a request, if it allowed none
 	partial    bool          // stopped at the nearest deadline of another partition
@@ -254,7 +255,9 @@ type laneClaim struct {
 }
 
 // claimLane claims up to room holds of lanes[i].
-func (d *Dispatcher) claimLane(ctx context.Context, lanes []hold.Lane, i, room int) (r laneClaim) {
+func (d *Dispatcher) claimLane(
+	ctx context.Context, lanes []hold.Lane, i, room int,
+) (r laneClaimResult) {
 	lane := lanes[i]
 	want := min(room, lane.Ready)
 	if want <= 0 {
@@ -276,7 +279,7 @@ func (d *Dispatcher) claimLane(ctx context.Context, lanes []hold.Lane, i, room i
 	// these.
 	before := time.Time{}
 	if budget.Granted < want {
-		before = nextDeadline(lanes[i+1:], lane)
+		before = nearestDeadlineIn(lanes[i+1:], lane)
 	}
 	lease := d.o.Lease - leaseSlack
 	leaseEnd := time.Now().Add(lease)
@@ -299,9 +302,9 @@ func (d *Dispatcher) claimLane(ctx context.Context, lanes []hold.Lane, i, room i
 	return r
 }
 
-// nextDeadline returns the nearest deadline of the same lane in another
+// nearestDeadlineIn returns the nearest deadline of the same lane in another
 // partition, zero if there is none.
-func nextDeadline(others []hold.Lane, lane hold.Lane) time.Time {
+func nearestDeadlineIn(others []hold.Lane, lane hold.Lane) time.Time {
 	for i := range others {
 		if others[i].Account == lane.Account && others[i].Op == lane.Op {
 			return others[i].NearestDeadline

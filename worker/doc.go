@@ -13,10 +13,9 @@
 // one struct with its own options and a narrow interface to the store. No stage
 // calls an earlier one, and none has a pointer to the [Worker].
 //
-// The other parts are packages of their own: intake accepts requests, authorize
-// places authorizations, reconcile compares with Stripe, query answers queries.
-// [New] wires all of them. Package hold decides what happens to a hold, package
-// commit writes each decision, and package gateway sends each call to Stripe.
+// Package hold decides what happens to a hold, package commit writes each
+// decision, and package gateway sends each call to Stripe. [New] connects the
+// stages with the jobs and the other parts.
 //
 // # Why cron only allows promotion
 //
@@ -48,23 +47,18 @@
 //   - The process dies at any line. Its leases end, and another replica claims
 //     the holds and knows that a call may have been sent. It sends the same
 //     request under the same key or reads the intent, as package hold decides.
-//     A lease is two seconds shorter than the setting, so that the takeover
-//     happens within the setting.
 //   - The process is suspended and resumes with an old lease. Before each call
-//     it checks that the lease outlasts the call's timeout, by a clock that
-//     started before the claim was sent. A later commit fails on the version.
-//     If the process is suspended between that check and the send, the request
-//     arrives late: its key has an answer already, or the intent is final.
+//     it checks that the lease outlasts the call's timeout. A later commit
+//     fails on the version. If the process is suspended between that check and
+//     the send, the late request finds its key answered or the intent final.
 //   - Redis is unavailable. Claims stop. The completer keeps outcomes and
 //     commits them when Redis is back. Requests fail with
 //     health.ErrUnavailable.
 //   - Stripe is unavailable. After five calls in a row without an answer the
 //     circuit breaker opens. Claimed holds are released unchanged. One call
 //     every few seconds tests Stripe.
-//   - Stripe rejects the key. Claims stop. The verify job tests the key every
-//     half minute.
-//   - Stripe answers 429. All replicas pause that account's requests of that
-//     kind.
+//   - Stripe rejects the key. Claims stop. The verify job tests the key.
+//   - Stripe answers 429. All replicas pause this account's calls of this kind.
 //   - The worker stops. Claims stop, calls under way get the grace time, and
 //     claimed holds without a call return to the ready lanes.
 //

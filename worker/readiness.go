@@ -34,7 +34,8 @@ func (r *Readiness) Check(ctx context.Context) []health.Check {
 	redis := health.Check{Name: "redis", OK: true}
 	if err := r.redis.Ping(ctx); err != nil {
 		redis.OK = false
-		redis.Detail = "Redis does not answer: due holds wait; check that Redis runs and is reachable"
+		redis.Detail = "Redis does not answer: due holds wait; " +
+			"check that Redis runs and is reachable"
 	}
 	stripe := health.Check{Name: "stripe", OK: true}
 	switch {

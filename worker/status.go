@@ -174,18 +174,18 @@ func (j *StatusJob) reportConditions(ctx context.Context, ttl time.Duration) boo
 	refusals := j.stripe.TakeRateLimited()
 	j.rateLimited = refusals >= rateLimitedThreshold || j.rateLimited && refusals > 0
 	list := []hold.Condition{
-		j.condition(conditionStripeUnavailable, j.stripe.BreakerOpen(),
+		j.newCondition(conditionStripeUnavailable, j.stripe.BreakerOpen(),
 			event.StripeUnavailable, event.StripeRecovered),
-		j.condition(conditionKeyRejected, j.stripe.KeyRejected(),
+		j.newCondition(conditionKeyRejected, j.stripe.KeyRejected(),
 			event.KeyRejected, event.KeyAccepted),
-		j.condition(conditionRateLimited, j.rateLimited,
+		j.newCondition(conditionRateLimited, j.rateLimited,
 			event.StripeRateLimited, event.StripeRateLimitCleared),
 	}
 	risk, checked, err := j.capacity.Forecast(ctx)
 	if err != nil {
 		j.o.Health.ReportError(ctx, "forecast capacity", err)
 	} else if checked {
-		list = append(list, j.capacityCondition(&risk))
+		list = append(list, j.newCapacityCondition(&risk))
 		if j.o.Observer != nil {
 			j.o.Observer.CapacityChecked(risk)
 		}
@@ -201,7 +201,7 @@ func (j *StatusJob) reportConditions(ctx context.Context, ttl time.Duration) boo
 	return true
 }
 
-func (j *StatusJob) condition(
+func (j *StatusJob) newCondition(
 	name string, active bool, raised, cleared hold.EventType,
 ) hold.Condition {
 	now, data := j.o.Clock.Now(), event.Data{Replica: j.o.Replica}
@@ -210,8 +210,8 @@ func (j *StatusJob) condition(
 		ClearedEvent: event.EncodeSystem(cleared, now, data)}
 }
 
-func (j *StatusJob) capacityCondition(risk *event.CapacityRisk) hold.Condition {
-	c := j.condition(conditionCapacityAtRisk, risk.Holds > 0, event.CapacityAtRisk,
+func (j *StatusJob) newCapacityCondition(risk *event.CapacityRisk) hold.Condition {
+	c := j.newCondition(conditionCapacityAtRisk, risk.Holds > 0, event.CapacityAtRisk,
 		event.CapacityRecovered)
 	c.Severity = capacitySeverity(risk)
 	c.RaisedEvent = event.EncodeSystem(event.CapacityAtRisk, j.o.Clock.Now(),

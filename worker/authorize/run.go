@@ -55,8 +55,8 @@ type Committer interface {
 	CommitWithRetry(ctx context.Context, changes []commit.Change) ([]bool, error)
 }
 
-// Publisher publishes system events. [event.Publisher] implements it.
-type Publisher interface {
+// EventPublisher publishes system events. [event.Publisher] implements it.
+type EventPublisher interface {
 	PublishOnce(
 		ctx context.Context, t hold.EventType, about string, data event.Data,
 	) (first bool, err error)
@@ -68,7 +68,7 @@ type Options struct {
 	Holds     HoldReader
 	Caller    Caller
 	Committer Committer
-	Publisher Publisher // used by the Resumer only
+	Publisher EventPublisher // used by the Resumer only
 	Clock     *clock.Redis
 	Health    *health.Redis
 	Logger    *zap.Logger

@@ -12,15 +12,13 @@
 // # Scheduling
 //
 // The scheduler reads the holds, validates the requests, retrieves the intents
-// from Stripe as the read budget allows, and commits all new holds of a batch
-// together. Each request has its own result.
+// as the read budget allows, and commits all new holds of a batch together.
 //
 //   - A repeated request returns the existing hold, also after its times have
 //     passed. A request with other terms fails with hold_exists.
 //   - If a batch has several requests for one intent, the first is decided and
 //     the others are compared with its hold.
-//   - A request that conflicts with another writer is decided again on the new
-//     record. After its retries it fails with [health.ErrUnavailable].
+//   - A request that conflicts with another writer is decided again.
 //   - A hold whose intent was not read is accepted unverified, and the verify
 //     job reads the intent later. A request with amount, currency and
 //     expires_at needs no read.
@@ -39,8 +37,8 @@
 // A signed event is a hint to read the intent, because events arrive late,
 // twice and out of order. Only final facts are taken from the event itself: the
 // statuses succeeded and canceled, and a closed review. They settle or change
-// the hold at once, by the same kind of commit as every other decision. For any
-// other event the intent is queued and read a moment later.
+// the hold at once. For any other event the intent is queued and read a moment
+// later.
 //
 //   - Stripe receives a 2xx answer only after the write. If Redis is
 //     unavailable, Stripe sends the event again, for three days.
@@ -67,9 +65,8 @@
 // # Rejections
 //
 // The [Rejector] rejects invalid requests from the inbox and from metadata. It
-// records the request in the stream holdd:inbox:rejected, publishes it once
-// over all replicas, logs it and counts it, in this order. The inbox
-// acknowledges the entry after that.
+// records them in the stream holdd:inbox:rejected, publishes them once over all
+// replicas, logs and counts them.
 //
 // # What this package does not do
 //

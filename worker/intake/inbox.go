@@ -130,7 +130,7 @@ func (b *Inbox) scheduleEntries(
 	}
 	if len(reqs) > 0 {
 		for i, result := range b.scheduler.Schedule(ctx, reqs, sourceInbox) {
-			if b.answerEntry(ctx, of[i], result.Err, reqs[i].Account, now) {
+			if b.finishEntry(ctx, of[i], result.Err, reqs[i].Account, now) {
 				handled = append(handled, of[i].ID)
 			}
 		}
@@ -143,9 +143,9 @@ func (b *Inbox) scheduleEntries(
 	return len(handled) == len(entries)
 }
 
-// answerEntry rejects an entry if err is a problem of its request. It returns
+// finishEntry rejects an entry if err is a problem of its request. It returns
 // false if the entry must be read again.
-func (b *Inbox) answerEntry(
+func (b *Inbox) finishEntry(
 	ctx context.Context, entry *hold.InboxEntry, err error, account string, now time.Time,
 ) bool {
 	var problem *hold.Problem

@@ -69,10 +69,10 @@ func TestRun_StopsWithAnOutdatedToken(t *testing.T) {
 	s := &fencedStore{}
 	r := &run{store: s, clock: &clock.Redis{}, token: 1}
 	r.state.initMaps()
-	if err := r.saveProgress(t.Context()); !errors.Is(err, errFenced) {
+	if err := r.saveProgress(t.Context()); !errors.Is(err, errTokenOutdated) {
 		t.Error(err)
 	}
-	if err := r.saveEnd(t.Context(), errFenced); err != nil || s.saves != 1 {
+	if err := r.saveEnd(t.Context(), errTokenOutdated); err != nil || s.saves != 1 {
 		t.Errorf("%d saves, %v", s.saves, err)
 	}
 }
@@ -134,15 +134,15 @@ func TestComparison_LogsABoundedNumberOfFindings(t *testing.T) {
 
 func TestReadPace_SpacesReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := &readPace{step: 80 * time.Millisecond}
-		if wait := p.reserve(); wait != 0 {
+		p := &readPacer{step: 80 * time.Millisecond}
+		if wait := p.reserveNext(); wait != 0 {
 			t.Error(wait)
 		}
-		if wait := p.reserve(); wait != p.step {
+		if wait := p.reserveNext(); wait != p.step {
 			t.Error(wait)
 		}
 		time.Sleep(p.step)
-		if wait := p.reserve(); wait != 0 {
+		if wait := p.reserveNext(); wait != 0 {
 			t.Error(wait)
 		}
 	})

@@ -83,7 +83,7 @@ func (c *comparison) runAndLog(ctx context.Context) {
 		if c.o.Observer != nil && !c.run.dryRun {
 			c.o.Observer.ReconcileFinished(c.run.snapshot())
 		}
-	case ctx.Err() != nil, errors.Is(err, errFenced):
+	case ctx.Err() != nil, errors.Is(err, errTokenOutdated):
 		c.o.Logger.Info("reconcile.left", append(fields, zap.Error(err))...)
 	default:
 		c.o.Logger.Warn("reconcile.interrupted", append(fields, zap.Error(err))...)
@@ -261,12 +261,12 @@ func (c *comparison) listPage(
 		case hold.AnswerOK:
 			return a.Page, requestedAt, nil
 		case hold.AnswerUnauthorized:
-			return nil, requestedAt, errKey
+			return nil, requestedAt, errKeyRejected
 		case hold.AnswerUnknown, hold.AnswerUnreachable,
 			hold.AnswerRateLimited, hold.AnswerLockTimeout,
 			hold.AnswerReplayedError, hold.AnswerKeyInUse:
 			if unanswered >= maxUnansweredLists {
-				return nil, requestedAt, fmt.Errorf("%w (%s)", errStripe, a.Kind)
+				return nil, requestedAt, fmt.Errorf("%w (%s)", errNoAnswer, a.Kind)
 			}
 			wait := execute.Backoff(unanswered, listRetryBase, listRetryLimit)
 			if err := sleep(ctx, wait); err != nil {
@@ -319,7 +319,8 @@ func (c *comparison) comparePage(
 		}
 		compared++
 		c.rememberSeen(in.ID)
-		// The list may be older than the hold, but a final status never changes.
+		// The list may be older than the hold, but a final status never
+		// changes.
 		stillHeld := in.Status == hold.StatusRequiresCapture && !h.State.Final()
 		if stillHeld && !lastChangeAt(h).Before(requestedAt.Add(-clockSlack)) {
 			continue

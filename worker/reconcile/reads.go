@@ -25,17 +25,17 @@ const (
 	notFoundRecheckAfter = 2 * time.Second
 )
 
-// readPace spaces the reads of all comparisons of a replica.
-type readPace struct {
+// readPacer spaces the reads of all comparisons of a replica.
+type readPacer struct {
 	step time.Duration // between two reads
 
 	mu   sync.Mutex
 	next time.Time // when the next read may be sent
 }
 
-// reserve returns how long to wait before the next read. If it returns 0, the
-// caller may read now.
-func (p *readPace) reserve() time.Duration {
+// reserveNext returns how long to wait before the next read. If it returns 0,
+// the caller may read now.
+func (p *readPacer) reserveNext() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
@@ -50,7 +50,7 @@ func (p *readPace) reserve() time.Duration {
 type pacedReader struct {
 	budget Budget
 	caller Caller
-	pace   *readPace
+	pace   *readPacer
 	run    *run // its lock is renewed while the reader waits
 }
 
@@ -63,7 +63,7 @@ func (r *pacedReader) reserveRead(ctx context.Context, account string) error {
 		if err := r.run.renewLock(ctx); err != nil {
 			return err
 		}
-		wait := r.pace.reserve()
+		wait := r.pace.reserveNext()
 		if wait <= 0 {
 			budget, err := r.budget.Reserve(ctx, account, hold.OpRead, 1, 0)
 			if err != nil {
@@ -74,7 +74,7 @@ func (r *pacedReader) reserveRead(ctx context.Context, account string) error {
 			}
 			if time.Since(began) > maxBudgetDrought {
 				return fmt.Errorf("%w: the budget allowed no read for %s",
-					errStripe, maxBudgetDrought)
+					errNoAnswer, maxBudgetDrought)
 			}
 			wait = min(max(budget.Wait, minBudgetWait), maxBudgetWait)
 		}

@@ -30,8 +30,8 @@ const (
 )
 
 var (
-	errStripe = errors.New("no answer from Stripe")
-	errKey    = errors.New("key rejected by Stripe")
+	errNoAnswer    = errors.New("no answer from Stripe")
+	errKeyRejected = errors.New("key rejected by Stripe")
 
 	errNotRunning = fmt.Errorf("%w (this replica is starting or stopping)", health.ErrUnavailable)
 )
@@ -119,7 +119,7 @@ type Reconciler struct {
 	stores   Stores
 	caller   Caller
 	o        Options
-	pace     *readPace
+	pace     *readPacer
 	reporter *findingReporter
 
 	dataLostAt atomic.Int64 // when Redis lost its data, Unix milliseconds; 0 after a full run
@@ -138,7 +138,7 @@ func NewReconciler(s Stores, caller Caller, o Options) *Reconciler {
 		stores: s, caller: caller, o: o,
 		// A run leaves half of the read budget to intake, the verifier and the
 		// executor.
-		pace:     &readPace{step: 2 * time.Second / time.Duration(o.ReadRate)},
+		pace:     &readPacer{step: 2 * time.Second / time.Duration(o.ReadRate)},
 		reporter: &findingReporter{publisher: o.Publisher, health: o.Health, log: o.Logger},
 	}
 }

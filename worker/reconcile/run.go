@@ -22,8 +22,8 @@ const (
 	saveEndTimeout = 3 * time.Second
 )
 
-// errFenced ends a run whose token is outdated.
-var errFenced = errors.New("another replica continues the run, or Redis has lost it")
+// errTokenOutdated ends a run whose token is outdated.
+var errTokenOutdated = errors.New("another replica continues the run, or Redis has lost it")
 
 // RunState is the state of a run.
 type RunState string
@@ -169,7 +169,7 @@ func (r *run) addFinding(f Finding) {
 }
 
 // saveProgress saves the run's position and renews its lock. It returns
-// [errFenced] if the token is outdated.
+// [errTokenOutdated] if the token is outdated.
 func (r *run) saveProgress(ctx context.Context) error { return r.save(ctx, runLease, false) }
 
 // renewLock renews the lock if it was last renewed a third of runLease ago.
@@ -195,12 +195,12 @@ func (r *run) saveEnd(ctx context.Context, cause error) error {
 			s.FinishedAt = now
 		}
 	})
-	if errors.Is(cause, errFenced) {
+	if errors.Is(cause, errTokenOutdated) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveEndTimeout)
 	defer cancel()
-	if err := r.save(ctx, 0, cause == nil); !errors.Is(err, errFenced) {
+	if err := r.save(ctx, 0, cause == nil); !errors.Is(err, errTokenOutdated) {
 		return err
 	}
 	return nil
@@ -230,7 +230,7 @@ func (r *run) save(ctx context.Context, lease time.Duration, done bool) error {
 	case err != nil:
 		return fmt.Errorf("save the run: %w", err)
 	case !ok:
-		return errFenced
+		return errTokenOutdated
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

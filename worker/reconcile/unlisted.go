@@ -78,7 +78,7 @@ func (c *comparison) compareBatch(ctx context.Context, holds []hold.Hold) error 
 				changes = append(changes, ch)
 			}
 		case a.Kind == hold.AnswerUnauthorized:
-			return errKey
+			return errKeyRejected
 		case a.Kind == hold.AnswerForbidden: // concerns only this account; gateway.Caller logs it
 			failed++
 		default:
@@ -94,7 +94,7 @@ func (c *comparison) compareBatch(ctx context.Context, holds []hold.Hold) error 
 		return err
 	}
 	if c.unanswered >= maxUnansweredReads {
-		return errStripe
+		return errNoAnswer
 	}
 	return c.run.saveProgress(ctx)
 }
