@@ -157,11 +157,8 @@ func (d *Dispatcher) claimUntilIdle(ctx context.Context) {
 		if claimed > 0 || due.More {
 			continue
 		}
-		if !due.NextDueAt.IsZero() && promote {
-			if next := due.NextDueAt.Sub(d.o.Clock.Now()); next <= dueSoon &&
-				(wait == 0 || next < wait) {
-				wait = max(next, time.Millisecond)
-			}
+		if promote {
+			wait = d.limitToNextDue(wait, due.NextDueAt)
 		}
 		if wait == 0 || !d.waitForWake(ctx, wait) {
 			return
@@ -169,8 +166,18 @@ func (d *Dispatcher) claimUntilIdle(ctx context.Context) {
 	}
 }
 
-// promoteDue promotes holds and reads the lanes of ready holds into due. It
-// returns false if Redis failed and returned no lanes.
+// limitToNextDue shortens wait to the time until the next hold is due, if that
+// is at most dueSoon. A wait of 0 means that there was nothing to wait for.
+func (d *Dispatcher) limitToNextDue(wait time.Duration, nextDueAt time.Time) time.Duration {
+	next := nextDueAt.Sub(d.o.Clock.Now())
+	if nextDueAt.IsZero() || next > dueSoon || wait != 0 && next >= wait {
+		return wait
+	}
+	return max(next, time.Millisecond)
+}
+
+// promoteDue polls the store: it promotes holds and reads the lanes of ready
+// holds into due. It returns false if Redis failed and returned no lanes.
 func (d *Dispatcher) promoteDue(ctx context.Context, promote bool, due *hold.PromoteResult) bool {
 	var err error
 	if *due, err = d.queue.PromoteDue(ctx, promote, promoteLimit); err != nil {

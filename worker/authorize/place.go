@@ -27,9 +27,9 @@ func readHold(ctx context.Context, o *Options, id string) (*hold.Hold, error) {
 
 // placeHold creates the hold of an authorized intent by the terms in its
 // metadata, or returns the existing one.
-func placeHold(ctx context.Context, o *Options, in *hold.Intent, account, by string) (
-	h *hold.Hold, created bool, err error,
-) {
+func placeHold(
+	ctx context.Context, o *Options, in *hold.Intent, account, by string,
+) (h *hold.Hold, created bool, err error) {
 	draft := draftFromMetadata(o, in, account)
 	for range maxPlaceTries {
 		found, err := readHold(ctx, o, in.ID)

@@ -338,9 +338,9 @@ func (c *comparison) comparePage(
 
 // readHolds reads holds; a hold that does not exist is nil. unreadable has the
 // positions of holds that exist but cannot be decoded.
-func (c *comparison) readHolds(ctx context.Context, ids []string) (
-	holds []*hold.Hold, unreadable map[int]bool, err error,
-) {
+func (c *comparison) readHolds(
+	ctx context.Context, ids []string,
+) (holds []*hold.Hold, unreadable map[int]bool, err error) {
 	holds, now, err := c.stores.Schedule.Read(ctx, ids...)
 	if err == nil {
 		c.o.Clock.Sync(now)

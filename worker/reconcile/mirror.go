@@ -221,7 +221,7 @@ func (m *Mirror) markUnmirrorable(
 	ctx context.Context, h *hold.Hold, a hold.Answer, reason string,
 ) bool {
 	m.o.Logger.Warn(
-		"cannot mirror a hold's terms to its intent; the hold is lost if Redis loses its data",
+		"a hold's terms can't be written to its intent; the hold is lost if Redis loses its data",
 		zap.String("hold", h.ID), zap.String("payment_intent", h.PaymentIntent),
 		zap.String("account", h.Account), zap.String("reference", h.Reference),
 		zap.String("reason", reason), zap.String("code", a.Code),
