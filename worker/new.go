@@ -51,7 +51,7 @@ func New(s Stores, stripe Stripe, o Options) (*Worker, error) {
 	return w, nil
 }
 
-// builder has what several parts of a worker share while [New] builds them.
+// builder holds the dependencies that the parts of a worker share.
 type builder struct {
 	stores    Stores
 	stripe    Stripe
@@ -88,7 +88,8 @@ func (b *builder) buildStages(w *Worker) {
 	})
 }
 
-// buildIntake builds what accepts requests, and returns its jobs.
+// buildIntake builds the scheduler, the changer and the webhooks, and returns
+// the jobs of intake.
 func (b *builder) buildIntake(w *Worker) (*intake.Refresher, *intake.Inbox) {
 	s, o := b.stores, b.o
 	w.Scheduler = intake.NewScheduler(s.Holds, b.stripe, b.committer, intake.SchedulerOptions{
@@ -112,7 +113,7 @@ func (b *builder) buildIntake(w *Worker) (*intake.Refresher, *intake.Inbox) {
 	return refresher, inbox
 }
 
-// buildAuthorize builds what authorizes cards, and returns its job.
+// buildAuthorize builds the authorizer, and returns the resume job.
 func (b *builder) buildAuthorize(w *Worker) *authorize.Resumer {
 	o := authorize.Options{
 		Attempts: b.stores.Attempts, Holds: b.stores.Holds, Caller: b.stripe,
@@ -124,7 +125,7 @@ func (b *builder) buildAuthorize(w *Worker) *authorize.Resumer {
 	return authorize.NewResumer(o)
 }
 
-// buildReconcile builds what compares with Stripe, and returns its jobs.
+// buildReconcile builds the reconciler, and returns the verify and mirror jobs.
 func (b *builder) buildReconcile(w *Worker) (*reconcile.Verifier, *reconcile.Mirror) {
 	s, o := b.stores, b.o
 	w.Reconciler = reconcile.NewReconciler(s.Reconcile, b.stripe, reconcile.Options{

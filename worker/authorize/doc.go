@@ -26,5 +26,5 @@
 //     confirmation window, and that is published once.
 //
 // This package decides nothing about money. Package hold decides which call
-// follows, when a new idempotency key is safe, and what the caller's answer is.
+// follows, when a new idempotency key is safe, and how the caller is answered.
 package authorize
