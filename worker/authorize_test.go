@@ -648,7 +648,7 @@ func (w *testEnv) newCrashingWorker(r *replica, crashAt int) *worker.Worker {
 	doomed := &crashingStore{r.store, crash}
 	stores := wiring.Stores(r.store)
 	stores.Attempts, stores.Commit = doomed, doomed
-	out, err := wiring.New(stores, r.store, g, o)
+	out, err := wiring.NewWorkerWithStores(stores, r.store, g, o)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -14,18 +14,18 @@ import (
 const (
 	// commitBatchSize bounds how many outcomes share a round trip.
 	commitBatchSize = 256
-	// commitBatchDelay is how long an outcome waits for others that are about
-	// to come: in batches a hold costs Redis less than a script of its own.
+	// commitBatchDelay is how long an outcome waits for others to share its
+	// batch. One script for many holds costs Redis less than one for each.
 	commitBatchDelay = 5 * time.Millisecond
 	// commitTimeout bounds one try to write a batch.
 	commitTimeout = 5 * time.Second
 	// commitRetryBase and commitRetryLimit bound the wait between two tries.
 	commitRetryBase  = 50 * time.Millisecond
 	commitRetryLimit = 2 * time.Second
-	// commitTimeoutAtStop is how long outcomes are kept for an unavailable
-	// Redis once the worker stops. After it they are left to the replica that
-	// takes over the lease: the idempotency key makes Stripe answer the same
-	// again.
+	// commitTimeoutAtStop is how long a stopping worker keeps outcomes while
+	// Redis is unavailable. Then the replica that takes over the lease sends
+	// the same call again, and Stripe gives the same answer under the same
+	// idempotency key.
 	commitTimeoutAtStop = 5 * time.Second
 )
 
@@ -38,27 +38,18 @@ type Committer interface {
 type CompleterOptions struct {
 	Concurrency int // calls to Stripe under way at once
 	Health      *health.Redis
-	Wake        func() // wakes the dispatcher when there is room for claims
+	Wake        func() // [Dispatcher.Wake], called when more holds may be claimed
 	Logger      *zap.Logger
 }
 
-// Completer commits outcomes in batches and keeps them while Redis is
-// unavailable.
+// Completer receives outcomes from the [Executor] and commits them in batches.
+// It keeps them while Redis is unavailable.
 type Completer struct {
 	committer Committer
 	o         CompleterOptions
 	flight    *inFlight
 	outcomes  <-chan outcome
-	changes   []commit.Change // buffer of the batch that is written
-}
-
-// outcome is an executed claim on its way to the store.
-type outcome struct {
-	before   hold.Hold // as claimed; its version is the fencing token
-	decision hold.Decision
-	call     hold.Call // the last one that was sent
-	answer   hold.Answer
-	at       time.Time // of the decision, Redis' time
+	changes   []commit.Change // reused for each batch
 }
 
 func newCompleter(
@@ -68,10 +59,10 @@ func newCompleter(
 		changes: make([]commit.Change, 0, commitBatchSize)}
 }
 
-// Run commits outcomes until their channel is closed: as many at once as have
-// come in while the last ones were written, and a little longer while others
-// await Stripe. Once stopping ends it keeps outcomes for an unavailable Redis
-// only for a short time.
+// Run commits outcomes until their channel is closed. A batch has the outcomes
+// that arrived while the last batch was written. While other claims await
+// Stripe, it waits a few milliseconds for more. Once stopping ends, Run keeps
+// outcomes for an unavailable Redis for [commitTimeoutAtStop] only.
 func (c *Completer) Run(stopping context.Context) {
 	delay := time.NewTimer(commitBatchDelay)
 	defer delay.Stop()
@@ -81,14 +72,14 @@ func (c *Completer) Run(stopping context.Context) {
 		batch = c.collect(append(batch[:0], first), delay.C)
 		c.commitBatch(stopping, batch)
 		c.flight.uncommitted.Add(-int64(len(batch)))
-		clear(batch) // or it would keep the last burst's holds alive
+		clear(batch) // lets the holds be garbage collected
 		clear(c.changes)
 		c.o.Wake()
 	}
 }
 
-// collect adds outcomes to a batch until it is full or no more are about to
-// come.
+// collect adds outcomes to a batch until the batch is full, late fires, or no
+// claim awaits Stripe.
 func (c *Completer) collect(batch []outcome, late <-chan time.Time) []outcome {
 	for len(batch) < commitBatchSize {
 		select {
@@ -116,11 +107,11 @@ func (c *Completer) collect(batch []outcome, late <-chan time.Time) []outcome {
 	return batch
 }
 
-// commitBatch writes a batch, again and again while Redis is unavailable.
+// commitBatch writes a batch and retries while Redis is unavailable.
 func (c *Completer) commitBatch(stopping context.Context, batch []outcome) {
 	c.changes = c.changes[:0]
 	for i := range batch {
-		c.changes = append(c.changes, batch[i].change())
+		c.changes = append(c.changes, batch[i].toChange())
 	}
 	var stoppedAt time.Time
 	for try := 1; ; try++ {
@@ -138,7 +129,7 @@ func (c *Completer) commitBatch(stopping context.Context, batch []outcome) {
 				stoppedAt = time.Now()
 			}
 			if time.Since(stoppedAt) > commitTimeoutAtStop {
-				c.logUnwritten(batch)
+				c.logUncommitted(batch)
 				return
 			}
 		}
@@ -146,8 +137,8 @@ func (c *Completer) commitBatch(stopping context.Context, batch []outcome) {
 	}
 }
 
-// change is the outcome as the committer takes it.
-func (o *outcome) change() commit.Change {
+// toChange returns the outcome as a change for the committer.
+func (o *outcome) toChange() commit.Change {
 	due := o.before.NextAt
 	if own := o.before.ActionTime(); o.before.Reason == hold.CauseSchedule && !own.IsZero() {
 		due = own
@@ -156,26 +147,28 @@ func (o *outcome) change() commit.Change {
 		Lateness: max(0, o.at.Sub(due)), At: o.at}
 }
 
-// logTakeovers logs outcomes that were not written: another replica has the
-// hold and meets the same truth.
+// logTakeovers logs the outcomes that were not written because another replica
+// has taken over the hold. That replica reads the same state at Stripe.
 func (c *Completer) logTakeovers(batch []outcome, written []bool) {
 	for i := range batch {
 		if !written[i] {
-			c.o.Logger.Warn("another replica has taken over this hold; its outcome counts",
-				batch[i].fields()...)
+			c.o.Logger.Warn("another replica has taken over this hold; outcome dropped",
+				batch[i].logFields()...)
 		}
 	}
 }
 
-func (c *Completer) logUnwritten(batch []outcome) {
+// logUncommitted logs the outcomes of a batch that the stopping worker gives
+// up.
+func (c *Completer) logUncommitted(batch []outcome) {
 	for i := range batch {
-		c.o.Logger.Error(
-			"outcome not written before stopping; another replica asks for it again when the lease ends",
-			batch[i].fields()...)
+		c.o.Logger.Error("outcome not committed before the stop; another replica repeats the call "+
+			"when the lease ends", batch[i].logFields()...)
 	}
 }
 
-func (o *outcome) fields() []zap.Field {
+// logFields are the outcome's fields for a log line.
+func (o *outcome) logFields() []zap.Field {
 	return []zap.Field{zap.String("hold", o.before.ID), zap.Stringer("op", o.call.Op),
 		zap.Stringer("answer", o.answer.Kind), zap.String("request_id", o.answer.RequestID)}
 }

@@ -20,14 +20,14 @@ type Schedules struct {
 	Mirror  string // writes terms to metadata
 }
 
-// cronJob is one job and when it runs.
+// cronJob is one job and its cron expression.
 type cronJob struct {
 	name, schedule string
 	run            func(ctx context.Context)
 }
 
-// newCron schedules jobs. A tick is skipped while the job's last run goes on,
-// and a panic ends one run only.
+// newCron returns a cron scheduler for jobs. It skips a tick while the job's
+// last run continues. A panic ends one run of one job.
 func newCron(ctx context.Context, log *zap.Logger, jobs []cronJob) (*cron.Cron, error) {
 	logger := cronLogger{log}
 	c := cron.New(cron.WithLogger(logger),
@@ -41,7 +41,7 @@ func newCron(ctx context.Context, log *zap.Logger, jobs []cronJob) (*cron.Cron, 
 	return c, nil
 }
 
-// cronLogger logs what cron says through zap.
+// cronLogger logs cron's messages through zap.
 type cronLogger struct{ log *zap.Logger }
 
 // Info implements [cron.Logger].

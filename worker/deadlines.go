@@ -11,19 +11,19 @@ import (
 )
 
 const (
-	// sweepBatch is how many holds of a partition a job takes on at once.
-	sweepBatch = 256
-	// maxSweepsPerTick bounds how often one tick of a job goes on while there
-	// is more.
-	maxSweepsPerTick = 1000
+	// jobBatchSize is how many holds of a partition a job reads at once.
+	jobBatchSize = 256
+	// maxJobBatches bounds the batches of one run of a job.
+	maxJobBatches = 1000
 )
 
-// DeadlineStore finds deadline milestones that are due.
+// DeadlineStore reads the deadline milestones that are due. store.Store
+// implements it.
 type DeadlineStore interface {
 	DueMilestones(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
 }
 
-// MilestoneCommitter writes what follows from milestones. [commit.Committer]
+// MilestoneCommitter commits decisions about milestones. [commit.Committer]
 // implements it.
 type MilestoneCommitter interface {
 	PassMilestones(ctx context.Context, passed []commit.Milestone) (advanced int, err error)
@@ -34,11 +34,11 @@ type DeadlineOptions struct {
 	Rules  hold.Rules
 	Clock  *clock.Redis
 	Health *health.Redis
-	Wake   func() // wakes the dispatcher
+	Wake   func() // [Dispatcher.Wake]
 }
 
-// DeadlineJob watches deadlines: it warns, lets the policy act, and rereads
-// holds that are past their deadline.
+// DeadlineJob passes deadline milestones: it warns, applies on_expiry, and
+// makes holds past their deadline due for a read.
 type DeadlineJob struct {
 	store     DeadlineStore
 	committer MilestoneCommitter
@@ -49,13 +49,13 @@ func newDeadlineJob(s DeadlineStore, c MilestoneCommitter, o DeadlineOptions) *D
 	return &DeadlineJob{store: s, committer: c, o: o}
 }
 
-// Run passes every milestone that is due. It wakes the dispatcher as well, so
-// that ready holds and expired leases are found even while the capture job
-// waits for its window.
+// Run passes every milestone that is due. Then it wakes the dispatcher, so that
+// ready holds and expired leases are found while the capture schedule is
+// outside its window.
 func (j *DeadlineJob) Run(ctx context.Context) {
 	defer j.o.Wake()
-	for range maxSweepsPerTick {
-		found, now, err := j.store.DueMilestones(ctx, sweepBatch)
+	for range maxJobBatches {
+		found, now, err := j.store.DueMilestones(ctx, jobBatchSize)
 		if err != nil {
 			j.o.Health.ReportError(ctx, "read due deadlines", err)
 		}
@@ -63,21 +63,21 @@ func (j *DeadlineJob) Run(ctx context.Context) {
 			return
 		}
 		j.o.Clock.Sync(now)
-		if j.passMilestones(ctx, found, now) == 0 || len(found) < sweepBatch {
+		if j.passMilestones(ctx, found, now) == 0 || len(found) < jobBatchSize {
 			return
 		}
 	}
 }
 
-// passMilestones reports how many were passed here. Of several replicas that
-// find a milestone, one passes it.
+// passMilestones passes milestones and returns how many this replica passed. If
+// several replicas find the same milestone, one of them passes it.
 func (j *DeadlineJob) passMilestones(ctx context.Context, found []hold.DueHold, now time.Time) int {
 	passed := make([]commit.Milestone, len(found))
 	for i := range found {
 		h := &found[i].Hold
 		m := &passed[i]
 		m.Before, m.DueAt, m.At = h, found[i].DueAt, now
-		if h.State == 0 { // a milestone without a hold: it is removed
+		if h.State == 0 { // the milestone has no hold and is removed
 			m.Decision = hold.Decision{Hold: *h, Unchanged: true}
 			continue
 		}

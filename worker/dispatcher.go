@@ -12,116 +12,114 @@ import (
 )
 
 const (
-	// dueSoon is how far ahead a tick of the capture job sees. What falls due
-	// within it is claimed at its moment, not at the next tick.
+	// dueSoon is how far ahead the dispatcher waits for a hold's exact time. A
+	// hold that is due later waits for a later tick of the capture job.
 	dueSoon = time.Second
-	// leaseSlack is taken off a lease, so that the next poll after its end
-	// comes within the time promised for a takeover.
+	// leaseSlack shortens a lease, so that the poll that finds it expired runs
+	// within the time promised for a takeover.
 	leaseSlack = 2 * time.Second
-	// reserveAhead is how far into the future requests are reserved: far enough
-	// that nothing of a slow rate is lost between two polls and that a claim is
-	// worth its round trip, near enough that a nearer deadline that arrives
-	// meanwhile hardly waits.
+	// reserveAhead is how far into the future requests are reserved. A shorter
+	// time would waste budget between two polls. A longer one would delay a
+	// nearer deadline that arrives meanwhile.
 	reserveAhead = 200 * time.Millisecond
 	// promoteLimit bounds how many holds one poll promotes in each partition.
 	promoteLimit = 256
-	// pollInterval is how long the result of one poll is worked on before the
-	// next: long enough that polls cost nothing beside the work, short enough
-	// that nothing nearer waits.
+	// pollInterval is how long the dispatcher claims from the result of one
+	// poll before it polls again.
 	pollInterval = 100 * time.Millisecond
-	// roomRetryInterval is how long the dispatcher waits for room unless a
-	// worker wakes it.
-	roomRetryInterval = time.Second
+	// claimRetryInterval is how long the dispatcher waits when no more holds
+	// may be claimed, unless the executor or the completer wakes it.
+	claimRetryInterval = time.Second
 )
 
-// Queue is what the dispatcher needs of the store.
+// Queue promotes and claims holds, and reserves budget. store.Store implements
+// it.
 type Queue interface {
-	// PromoteDue makes expired leases ready, and due holds if promote is set,
-	// up to limit in each partition.
+	// PromoteDue makes holds with expired leases ready, and due holds if
+	// promote is set, up to limit in each partition.
 	PromoteDue(ctx context.Context, promote bool, limit int) (hold.PromoteResult, error)
-	// Reserve grants up to n requests that may be sent within ahead from now.
+	// Reserve reserves up to n requests that may be sent within ahead from now.
 	Reserve(
 		ctx context.Context, account string, op hold.Op, n int, ahead time.Duration,
 	) (hold.Reservation, error)
-	// Claim leases up to n holds of a lane, nearest deadline first. A before
-	// that is not zero leaves out holds whose deadline is later.
+	// Claim leases up to n holds of a lane, nearest deadline first. If before
+	// is set, it skips holds whose deadline is later.
 	Claim(
 		ctx context.Context, lane hold.Lane, n int, lease time.Duration, before time.Time,
 	) ([]hold.Claim, time.Time, error)
 }
 
-// CallLimit tells the dispatcher how many calls make sense.
-type CallLimit interface {
-	// MaxInFlight is none while Stripe is unavailable, one while that is tried,
-	// any number (-1) otherwise.
+// CallLimiter limits the calls under way while Stripe is unavailable.
+// gateway.Caller implements it.
+type CallLimiter interface {
+	// MaxInFlight returns 0 while Stripe is unavailable, 1 while the circuit
+	// breaker tries one call, and -1 for no limit.
 	MaxInFlight() int
 }
 
 // DispatcherOptions configure a [Dispatcher].
 type DispatcherOptions struct {
 	Concurrency int           // calls to Stripe under way at once
-	Lease       time.Duration // within this time a crashed replica's work is taken over
+	Lease       time.Duration // other replicas take over a crashed replica's holds within it
 	Clock       *clock.Redis
 	Health      *health.Redis
 }
 
-// Dispatcher promotes due holds, reserves budget for them and claims them,
-// nearest deadline first.
+// Dispatcher promotes due holds, reserves budget for them, claims them by
+// nearest deadline, and sends the claims to the [Executor].
 //
 // Cron fires once a second, which alone would make a capture up to a second
-// late. The capture job therefore opens promotion for everything due within the
-// next second, and the dispatcher waits for each hold's exact time. A new
-// request wakes it directly. It does not run inside a cron job, so a long drain
-// makes no tick skip.
+// late. The capture job therefore allows promotion until the next tick, and the
+// dispatcher waits for each hold's exact time. A new request wakes it directly.
+// The dispatcher does not run inside a cron job, so a long queue does not make
+// cron skip ticks.
 type Dispatcher struct {
 	queue  Queue
-	stripe CallLimit
+	stripe CallLimiter
 	o      DispatcherOptions
 	flight *inFlight
 	claims chan<- claimedHold
 
-	wake chan struct{}
-	// until when due holds are promoted, Unix nanoseconds of this machine's
-	// clock
-	promoteUntil  atomic.Int64
-	budgetShortAt atomic.Int64 // when due holds last had to wait for the budget, likewise
+	wake chan struct{} // Wake sends, Run and waitForWake receive
+	// Unix nanoseconds of this machine's clock:
+	promoteUntil      atomic.Int64 // due holds are promoted until then
+	waitedForBudgetAt atomic.Int64 // due holds last waited for the budget then
 }
 
-// claimedHold is a claim on its way to the executor.
+// claimedHold is a claim. [Executor.Run] receives it.
 type claimedHold struct {
 	claim    hold.Claim
 	reserved hold.Op   // one request of this kind is reserved
-	leaseEnd time.Time // this machine's clock, counted from before the claim was sent
-	sendAt   time.Time // this machine's clock: when the reserved request may be sent
+	leaseEnd time.Time // by this machine's clock, counted from before the claim was sent
+	sendAt   time.Time // when the reserved request may be sent, by this machine's clock
 }
 
 func newDispatcher(
-	q Queue, s CallLimit, f *inFlight, claims chan<- claimedHold, o DispatcherOptions,
+	q Queue, s CallLimiter, f *inFlight, claims chan<- claimedHold, o DispatcherOptions,
 ) *Dispatcher {
 	return &Dispatcher{queue: q, stripe: s, o: o, flight: f, claims: claims,
 		wake: make(chan struct{}, 1)}
 }
 
-// Wake makes the dispatcher poll now: a hold may have become due that a tick
-// would see only later.
+// Wake makes [Dispatcher.Run] poll now.
 func (d *Dispatcher) Wake() {
 	select {
 	case d.wake <- struct{}{}:
-	default: // a poll is coming already
+	default: // a wake-up is pending
 	}
 }
 
-// OpenPromotion is the capture job: it lets scheduled holds become ready until
-// shortly after the next tick.
-func (d *Dispatcher) OpenPromotion(context.Context) {
+// AllowPromotion is the capture job. It lets the dispatcher promote due holds
+// until shortly after the next tick.
+func (d *Dispatcher) AllowPromotion(context.Context) {
 	d.promoteUntil.Store(time.Now().Add(dueSoon + dueSoon/10).UnixNano())
 	d.Wake()
 }
 
-// BudgetShort reports whether due holds had to wait for the budget within the
-// given time.
-func (d *Dispatcher) BudgetShort(within time.Duration) bool {
-	return time.Since(time.Unix(0, d.budgetShortAt.Load())) <= within
+// WaitedForBudget reports whether due holds have waited for the budget within
+// the given time.
+func (d *Dispatcher) WaitedForBudget(within time.Duration) bool {
+	return time.Since(time.Unix(0, d.waitedForBudgetAt.Load())) <= within
 }
 
 // Run claims holds whenever it is woken, until ctx ends.
@@ -131,21 +129,21 @@ func (d *Dispatcher) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-d.wake:
-			d.dispatchReady(ctx)
+			d.claimUntilIdle(ctx)
 		}
 	}
 }
 
-// dispatchReady claims ready holds for as long as there are any, or some are
-// about to be.
-func (d *Dispatcher) dispatchReady(ctx context.Context) {
+// claimUntilIdle claims ready holds until none is ready and none falls due
+// soon.
+func (d *Dispatcher) claimUntilIdle(ctx context.Context) {
 	var due hold.PromoteResult
 	var polledAt time.Time
 	for ctx.Err() == nil {
 		promote := due.More || time.Now().UnixNano() < d.promoteUntil.Load()
 		if countReady(due.Lanes) == 0 || due.More || time.Since(polledAt) >= pollInterval {
 			polledAt = time.Now()
-			if !d.poll(ctx, promote, &due) {
+			if !d.promoteDue(ctx, promote, &due) {
 				return
 			}
 		}
@@ -154,16 +152,13 @@ func (d *Dispatcher) dispatchReady(ctx context.Context) {
 			polledAt = time.Time{}
 		}
 		if claimed == 0 && wait > 0 {
-			d.budgetShortAt.Store(time.Now().UnixNano())
+			d.waitedForBudgetAt.Store(time.Now().UnixNano())
 		}
 		if claimed > 0 || due.More {
 			continue
 		}
-		if !due.NextDueAt.IsZero() && promote {
-			if next := due.NextDueAt.Sub(d.o.Clock.Now()); next <= dueSoon &&
-				(wait == 0 || next < wait) {
-				wait = max(next, time.Millisecond)
-			}
+		if promote {
+			wait = d.limitToNextDue(wait, due.NextDueAt)
 		}
 		if wait == 0 || !d.waitForWake(ctx, wait) {
 			return
@@ -171,9 +166,19 @@ func (d *Dispatcher) dispatchReady(ctx context.Context) {
 	}
 }
 
-// poll reads what is ready into due. It reports false if the store failed and
-// returned nothing.
-func (d *Dispatcher) poll(ctx context.Context, promote bool, due *hold.PromoteResult) bool {
+// limitToNextDue shortens wait to the time until the next hold is due, if that
+// is at most dueSoon. A wait of 0 means that there was nothing to wait for.
+func (d *Dispatcher) limitToNextDue(wait time.Duration, nextDueAt time.Time) time.Duration {
+	next := nextDueAt.Sub(d.o.Clock.Now())
+	if nextDueAt.IsZero() || next > dueSoon || wait != 0 && next >= wait {
+		return wait
+	}
+	return max(next, time.Millisecond)
+}
+
+// promoteDue polls the store: it promotes holds and reads the lanes of ready
+// holds into due. It returns false if Redis failed and returned no lanes.
+func (d *Dispatcher) promoteDue(ctx context.Context, promote bool, due *hold.PromoteResult) bool {
 	var err error
 	if *due, err = d.queue.PromoteDue(ctx, promote, promoteLimit); err != nil {
 		d.o.Health.ReportError(ctx, "poll the schedule", err)
@@ -187,7 +192,7 @@ func (d *Dispatcher) poll(ctx context.Context, promote bool, due *hold.PromoteRe
 	return true
 }
 
-// countReady counts the holds of the lanes that are not claimed yet.
+// countReady counts the unclaimed holds of the lanes.
 func countReady(lanes []hold.Lane) (n int) {
 	for i := range lanes {
 		n += lanes[i].Ready
@@ -195,8 +200,7 @@ func countReady(lanes []hold.Lane) (n int) {
 	return n
 }
 
-// waitForWake waits for t, or less if the dispatcher is woken. It reports
-// whether to go on.
+// waitForWake waits for t or for a wake-up. It returns false if ctx ended.
 func (d *Dispatcher) waitForWake(ctx context.Context, t time.Duration) bool {
 	timer := time.NewTimer(t)
 	defer timer.Stop()
@@ -209,29 +213,29 @@ func (d *Dispatcher) waitForWake(ctx context.Context, t time.Duration) bool {
 	return true
 }
 
-// claimReady claims holds from the lanes, nearest deadline first, as many as
-// there is room and budget for. With nothing claimed, wait tells when to try
-// again; 0 means that there is nothing to wait for. It keeps the lanes' counts,
-// so that the next call can go on with the same lanes unless they are stale.
+// claimReady claims holds from the lanes by nearest deadline, as many as
+// [inFlight] and the budget allow. If it claimed none, wait is when to try
+// again; 0 means not to. It updates the lanes' counts, so that the next call
+// can use the same lanes unless they are stale.
 func (d *Dispatcher) claimReady(
 	ctx context.Context, lanes []hold.Lane,
 ) (claimed int, wait time.Duration, stale bool) {
 	if countReady(lanes) == 0 {
 		return 0, 0, false
 	}
-	room, limit := d.flight.room(), d.stripe.MaxInFlight()
+	room, limit := d.flight.claimsAllowed(), d.stripe.MaxInFlight()
 	switch {
 	case limit == 0:
-		return 0, 0, false // a tick polls again, and the verify job probes Stripe
+		return 0, 0, false // the next tick polls again; the verify job probes Stripe
 	case limit > 0:
 		room = min(room, limit)
 	case room < d.o.Concurrency/2:
-		// a few at a time would cost a round trip each; a worker that finishes
-		// wakes the dispatcher
+		// Few claims would cost a round trip each. The executor wakes the
+		// dispatcher later.
 		room = 0
 	}
 	if room <= 0 {
-		return 0, roomRetryInterval, false
+		return 0, claimRetryInterval, false
 	}
 	for i := range lanes {
 		if room <= 0 {
@@ -249,16 +253,18 @@ func (d *Dispatcher) claimReady(
 	return claimed, wait, stale || wait > 0
 }
 
-// laneClaim is what came of claiming from one lane.
-type laneClaim struct {
+// laneClaimResult is the result of claiming from one lane.
+type laneClaimResult struct {
 	claimed    int
-	budgetWait time.Duration // until the budget grants more, if it granted nothing
-	partial    bool          // only up to the next deadline of the same lane in another partition
+	budgetWait time.Duration // until the budget allows a request, if it allowed none
+	partial    bool          // stopped at the nearest deadline of another partition
 	failed     bool          // Redis failed
 }
 
 // claimLane claims up to room holds of lanes[i].
-func (d *Dispatcher) claimLane(ctx context.Context, lanes []hold.Lane, i, room int) (r laneClaim) {
+func (d *Dispatcher) claimLane(
+	ctx context.Context, lanes []hold.Lane, i, room int,
+) (r laneClaimResult) {
 	lane := lanes[i]
 	want := min(room, lane.Ready)
 	if want <= 0 {
@@ -275,11 +281,12 @@ func (d *Dispatcher) claimLane(ctx context.Context, lanes []hold.Lane, i, room i
 		return r
 	}
 	sendAt := time.Now().Add(budget.First)
-	// Where the budget is the bound, the same lane in another partition may
-	// have nearer deadlines: claim no further than to its head.
+	// The budget is not enough for the lane, and the same lane in another
+	// partition may have nearer deadlines: claim only up to the nearest of
+	// these.
 	before := time.Time{}
 	if budget.Granted < want {
-		before = nextDeadline(lanes[i+1:], lane)
+		before = nearestDeadlineIn(lanes[i+1:], lane)
 	}
 	lease := d.o.Lease - leaseSlack
 	leaseEnd := time.Now().Add(lease)
@@ -296,15 +303,15 @@ func (d *Dispatcher) claimLane(ctx context.Context, lanes []hold.Lane, i, room i
 	r.claimed, r.partial = len(claims), !before.IsZero()
 	lanes[i].Ready -= len(claims)
 	if len(claims) == 0 || len(claims) < budget.Granted && !r.partial {
-		lanes[i].Ready = 0 // other replicas were faster
+		lanes[i].Ready = 0 // other replicas have claimed the rest
 	}
 	r.failed = err != nil && !errors.Is(err, hold.ErrUnreadableRecord)
 	return r
 }
 
-// nextDeadline is the nearest deadline of the same account and kind in another
-// partition, zero if none waits.
-func nextDeadline(others []hold.Lane, lane hold.Lane) time.Time {
+// nearestDeadlineIn returns the nearest deadline of the same lane in another
+// partition, zero if there is none.
+func nearestDeadlineIn(others []hold.Lane, lane hold.Lane) time.Time {
 	for i := range others {
 		if others[i].Account == lane.Account && others[i].Op == lane.Op {
 			return others[i].NearestDeadline

@@ -82,7 +82,7 @@ func TestDispatcher_ClaimsWithinRoomAndBudget(t *testing.T) {
 		{name: "room for some", limit: -1, lanes: []hold.Lane{lane("a", 0, 15), lane("b", 0, 30)},
 			claims: []string{"a/0: 15 for 28s, bounded false", "b/0: 5 for 28s, bounded false"}, claimed: 20},
 		{name: "too little room for a round trip", limit: -1, busy: 16, lanes: []hold.Lane{lane("a", 0, 15)},
-			wait: roomRetryInterval},
+			wait: claimRetryInterval},
 		{name: "no budget", limit: -1, queue: fakeQueue{granted: map[string]int{"a": 0}, wait: 30 * time.Millisecond},
 			lanes: []hold.Lane{lane("a", 0, 5)}, wait: 30 * time.Millisecond, stale: true},
 		{name: "no budget for one account", limit: -1, queue: fakeQueue{granted: map[string]int{"a": 0}, wait: time.Second},

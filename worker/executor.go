@@ -12,17 +12,17 @@ import (
 )
 
 const (
-	// maxCallsPerClaim bounds the calls under one claim: act, read back, act
-	// again, read back.
+	// maxCallsPerClaim bounds the calls under one claim: act, read, act again,
+	// read again.
 	maxCallsPerClaim = 4
 	// maxBudgetWait is how long a claimed hold waits for the budget before it
 	// is deferred.
 	maxBudgetWait = time.Second
-	// deferAfterCalls is for how long a hold is deferred that used up its
+	// deferAfterCalls is how long a hold is deferred after maxCallsPerClaim
 	// calls.
 	deferAfterCalls = time.Second
-	// minSendWait is the shortest wait for a reserved request's moment that is
-	// worth a timer.
+	// minSendWait is the shortest wait for a reserved request that is worth a
+	// timer.
 	minSendWait = time.Millisecond / 2
 )
 
@@ -31,16 +31,17 @@ type ExecutorOptions struct {
 	Concurrency int           // calls to Stripe under way at once
 	CallTimeout time.Duration // of one call
 	Clock       *clock.Redis
-	Wake        func() // wakes the dispatcher when there is room for claims
+	Wake        func() // [Dispatcher.Wake], called when more holds may be claimed
 }
 
-// Executor runs claimed holds: it asks the hold for its next call, sends it,
-// and lets the hold decide what the answer means, again under the same claim if
-// the hold says so.
+// Executor receives claimed holds from the [Dispatcher] and sends their
+// outcomes to the [Completer]. For each hold it asks [hold.Hold.NextCall] for a
+// call, sends it, and passes the answer to [hold.Hold.ApplyAnswer]. It repeats
+// this under the same claim if the decision says so.
 //
-// It sends nothing when the worker stops, when the lease may end before the
-// answer comes, and when Stripe is unavailable. A hold for which nothing was
-// sent is released as it was.
+// It sends no call when the worker stops, when the lease may end before the
+// answer arrives, or when Stripe is unavailable. A hold for which it sent no
+// call is released unchanged.
 type Executor struct {
 	driver   execute.Driver
 	o        ExecutorOptions
@@ -59,21 +60,31 @@ func newExecutor(
 	}
 }
 
-// Run executes claims until their channel is closed. Once stopping ends it
-// sends nothing more; calls bounds what is under way.
+// outcome is an executed claim. [Completer.Run] receives it.
+type outcome struct {
+	before   hold.Hold // as claimed; its version is the fencing token
+	decision hold.Decision
+	call     hold.Call // the last call that was sent
+	answer   hold.Answer
+	at       time.Time // of the decision, Redis' time
+}
+
+// Run executes claims until their channel is closed. Once stopping ends, Run
+// sends no more calls. calls bounds the calls under way.
 func (e *Executor) Run(stopping, calls context.Context) {
 	var workers sync.WaitGroup
 	for range e.o.Concurrency {
 		workers.Go(func() {
-			var m holdMachine // reused: a hold is large
+			var m holdMachine // reused, because a hold is large
 			for claimed := range e.claims {
 				out := e.execute(stopping, calls, claimed, &m)
-				// Before the completer sees the outcome: it waits for others
-				// only while some await Stripe.
+				// Subtracted before the completer receives the outcome: the
+				// completer waits for more outcomes only while claims await
+				// Stripe.
 				left := e.flight.awaitingStripe.Add(-1)
 				e.outcomes <- out
-				// Room for half of what may await Stripe is worth a poll; a
-				// wake-up for each claim would be a poll for each.
+				// Waking the dispatcher after each claim would cost a poll for
+				// each claim.
 				if left == int64(e.o.Concurrency) || left == 0 {
 					e.o.Wake()
 				}
@@ -83,7 +94,7 @@ func (e *Executor) Run(stopping, calls context.Context) {
 	workers.Wait()
 }
 
-// execute drives one claimed hold to what follows from Stripe's answers.
+// execute drives one claimed hold through its calls and returns the outcome.
 func (e *Executor) execute(
 	stopping, calls context.Context, c claimedHold, m *holdMachine,
 ) outcome {
@@ -98,30 +109,30 @@ func (e *Executor) execute(
 		BudgetWait: maxBudgetWait, Reserved: c.reserved,
 	})
 	if err != nil {
-		m.suspend(deferral(err), e.o.Clock.Now())
+		m.suspend(deferralAfter(err), e.o.Clock.Now())
 	}
 	return outcome{before: c.claim.Hold, decision: m.decision, call: m.call, answer: m.answer,
 		at: m.at}
 }
 
-// deferral is how long to wait with a hold whose drive ended with err.
-func deferral(err error) time.Duration {
+// deferralAfter returns how long to defer a hold whose drive ended with err.
+func deferralAfter(err error) time.Duration {
 	var notSent *hold.NotSentError
 	switch {
 	case errors.As(err, &notSent):
 		return notSent.RetryAfter
-	case errors.Is(err, execute.ErrCallsSpent):
+	case errors.Is(err, execute.ErrCallLimit):
 		return deferAfterCalls
 	}
 	return 0
 }
 
-// holdMachine is a claimed hold as [execute.Machine] and what has followed so
-// far.
+// holdMachine drives a claimed hold as an [execute.Machine].
+// [execute.Driver.Drive] calls it.
 type holdMachine struct {
-	hold     hold.Hold // as the next call finds it
-	decision hold.Decision
-	call     hold.Call // the last one that was sent
+	hold     hold.Hold     // as decided so far
+	decision hold.Decision // all decisions under this claim together
+	call     hold.Call     // the last call that was sent
 	answer   hold.Answer
 	at       time.Time // of the decision
 	done     bool
@@ -143,8 +154,8 @@ func (m *holdMachine) Apply(_ context.Context, call hold.Call, a hold.Answer, no
 	m.hold = m.decision.Hold
 }
 
-// suspend ends the claim before the hold is done. With nothing sent the hold is
-// released as it was.
+// suspend ends the claim before the hold is done and defers the hold by wait.
+// If no call was sent, the hold is released unchanged.
 func (m *holdMachine) suspend(wait time.Duration, now time.Time) {
 	m.at = now
 	sent := m.call.Op != 0

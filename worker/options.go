@@ -15,28 +15,28 @@ type Options struct {
 	Rules       hold.Rules
 	Schedules   Schedules
 	Concurrency int           // calls to Stripe under way at once
-	Lease       time.Duration // within this time a crashed replica's work is taken over
+	Lease       time.Duration // other replicas take over a crashed replica's holds within it
 	CallTimeout time.Duration // of one call to Stripe
-	Grace       time.Duration // for calls that are under way when stopping
-	// reads a second that the budget has; reconcile takes half of them at most
-	ReadRate int
-	// captures, and as many cancels, a second of each account; 0: no limit is
-	// known
+	Grace       time.Duration // for calls that are under way when the worker stops
+	ReadRate    int           // reads per second in the budget; reconcile uses at most half
+	// WriteRate is the captures per second of each account, and the cancels per
+	// second. 0 means that no limit is known.
 	WriteRate int
-	TotalRate int           // requests a second of each account over all kinds; 0: no limit
+	TotalRate int           // requests per second of each account; 0 means no limit
 	Retention time.Duration // of settled holds
 	Livemode  bool
 	Replica   string // this process, unique among the replicas
 	Logger    *zap.Logger
-	Health    *health.Redis // shared with the caller; nil: the worker's own
+	Health    *health.Redis // shared with the caller; nil means one of the worker's own
 	Observer  Observer      // may be nil
-	// DecodeRequest decodes a request of the inbox by the API's rules. Its
-	// errors are *[hold.Problem]. With nil the inbox is not read.
+	// DecodeRequest decodes a request of the Redis inbox by the API's rules.
+	// Its errors are *[hold.Problem]. If it is nil, the worker does not read
+	// the inbox.
 	DecodeRequest func(text []byte) (hold.ScheduleRequest, error)
 }
 
-// WithDefaults returns the options with defaults in place of zero values, or
-// what is wrong with them.
+// WithDefaults returns the options with defaults in place of zero values. It
+// returns an error if an option is invalid.
 func (o Options) WithDefaults() (Options, error) {
 	setDefault(&o.Lease, 30*time.Second)
 	setDefault(&o.CallTimeout, 10*time.Second)
@@ -56,8 +56,8 @@ func (o Options) WithDefaults() (Options, error) {
 		return o, errors.New("missing replica: want a name that no other replica has")
 	}
 	if o.CallTimeout*2 > o.Lease {
-		return o, fmt.Errorf("invalid lease %s: want at least twice the call timeout %s, "+
-			"or a slow call outlives it", o.Lease, o.CallTimeout)
+		return o, fmt.Errorf("invalid lease %s: want at least twice the call timeout %s",
+			o.Lease, o.CallTimeout)
 	}
 	return o, nil
 }

@@ -10,10 +10,11 @@ import (
 	"go.uber.org/zap"
 )
 
-// PurgeStore finds what is old enough to be deleted.
+// PurgeStore finds settled holds to delete. store.Store implements it.
 type PurgeStore interface {
+	// SettledBefore returns up to n holds that were settled before a time.
 	SettledBefore(ctx context.Context, before time.Time, n int) ([]hold.DueHold, error)
-	// PruneConsumers deletes inbox consumers of replicas that are gone.
+	// PruneConsumers deletes the inbox consumers of dead replicas.
 	PruneConsumers(ctx context.Context) error
 }
 
@@ -30,7 +31,7 @@ type PurgeOptions struct {
 	Logger    *zap.Logger
 }
 
-// PurgeJob deletes holds that were settled long ago.
+// PurgeJob deletes settled holds after their retention.
 type PurgeJob struct {
 	store   PurgeStore
 	deleter HoldDeleter
@@ -45,8 +46,8 @@ func newPurgeJob(s PurgeStore, d HoldDeleter, o PurgeOptions) *PurgeJob {
 func (j *PurgeJob) Run(ctx context.Context) {
 	before := j.o.Clock.Now().Add(-j.o.Retention)
 	deleted := 0
-	for range maxSweepsPerTick {
-		found, err := j.store.SettledBefore(ctx, before, sweepBatch)
+	for range maxJobBatches {
+		found, err := j.store.SettledBefore(ctx, before, jobBatchSize)
 		if err != nil {
 			j.o.Health.ReportError(ctx, "read settled holds", err)
 		}

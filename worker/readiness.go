@@ -6,32 +6,36 @@ import (
 	"github.com/holdd/holdd/worker/health"
 )
 
-// Pinger asks Redis whether it answers.
+// Pinger pings Redis. store.Store implements it.
 type Pinger interface {
 	Ping(ctx context.Context) error
 }
 
-// StripeHealth tells whether Stripe answers and accepts the key.
+// StripeHealth reports whether Stripe answers and accepts the key.
+// gateway.Caller implements it.
 type StripeHealth interface {
 	KeyRejected() bool
 	BreakerOpen() bool
 }
 
-// Readiness reports what keeps this replica from working.
+// Readiness checks whether this replica can work. GET /readyz serves its
+// checks.
 type Readiness struct {
 	redis   Pinger
 	stripe  StripeHealth
-	running func() bool
-	extra   func() []health.Check // lines of other parts
+	running func() bool           // whether Worker.Run runs
+	extra   func() []health.Check // [reconcile.Reconciler.ReadinessChecks]
 }
 
-// Check returns a line for each thing that the replica needs.
+// Check returns a check of Redis, one of Stripe and one of the scheduler. A
+// check of the schedule follows while the schedule is rebuilt after a data
+// loss.
 func (r *Readiness) Check(ctx context.Context) []health.Check {
 	redis := health.Check{Name: "redis", OK: true}
 	if err := r.redis.Ping(ctx); err != nil {
 		redis.OK = false
-		redis.Detail = "Redis does not answer: holds are safe and wait; " +
-			"start Redis, or find out what blocks it"
+		redis.Detail = "Redis does not answer: due holds wait; " +
+			"check that Redis runs and is reachable"
 	}
 	stripe := health.Check{Name: "stripe", OK: true}
 	switch {
@@ -40,7 +44,7 @@ func (r *Readiness) Check(ctx context.Context) []health.Check {
 			"Stripe rejects the key: set stripe_api_key to a valid one and restart"
 	case r.stripe.BreakerOpen():
 		stripe.OK, stripe.Detail = false,
-			"Stripe does not answer: holds wait, and work resumes by itself"
+			"Stripe does not answer: due holds wait, and captures resume when Stripe answers"
 	}
 	scheduler := health.Check{Name: "scheduler", OK: r.running()}
 	if !scheduler.OK {

@@ -15,19 +15,21 @@ import (
 
 const (
 	// minHeartbeatTTL is how long a replica counts as alive after its last
-	// heartbeat: at least this long, and three ticks of the report job.
+	// heartbeat, or three ticks of the report job if that is longer.
 	minHeartbeatTTL = 45 * time.Second
-	// conditionClearAfter is how long a condition must be gone before its end
-	// is published, so that one that flickers is one episode.
+	// conditionClearAfter is how long a condition must be absent before its end
+	// is published. A condition that returns within this time is not published
+	// again.
 	conditionClearAfter = time.Minute
-	// rateLimitedThreshold is how many refusals for the rate between two
-	// reports are worth an event. A few are how limits are met.
+	// rateLimitedThreshold is how many 429 answers between two reports raise
+	// the condition. The adaptive budget causes a few of them in normal
+	// operation.
 	rateLimitedThreshold = 3
-	// maxAliveNamed bounds how many replicas an event names.
+	// maxAliveNamed bounds the live replicas that an event names.
 	maxAliveNamed = 10
 )
 
-// Names of the conditions. They are part of keys in Redis.
+// Names of the conditions. They are part of Redis keys.
 const (
 	conditionStripeUnavailable = "stripe_unavailable"
 	conditionKeyRejected       = "key_rejected"
@@ -35,33 +37,39 @@ const (
 	conditionCapacityAtRisk    = "capacity_at_risk"
 )
 
-// StatusStore is what the report job needs of the store.
+// StatusStore keeps heartbeats and conditions, and counts holds. store.Store
+// implements it.
 type StatusStore interface {
-	// Heartbeat says that a replica is alive, and returns all that are.
+	// Heartbeat records that a replica is alive for ttl, and returns all live
+	// replicas.
 	Heartbeat(ctx context.Context, replica string, ttl time.Duration) (alive []string, err error)
+	// Deregister deletes a replica's heartbeat.
 	Deregister(ctx context.Context, replica string) error
+	// DeadReplicas returns the replicas whose heartbeat ended without
+	// Deregister.
 	DeadReplicas(ctx context.Context) ([]string, error)
 	CountHolds(ctx context.Context) (hold.Counts, error)
 	ReadPage(
 		ctx context.Context, set hold.SortedSet, after hold.Position, n int,
 	) ([]hold.ListedHold, time.Time, error)
-	// ReportConditions says what a replica sees. Of the replicas that see a
-	// change, one gets it.
+	// ReportConditions records which conditions a replica sees. If a condition
+	// begins or ends, one of the replicas receives the change.
 	ReportConditions(
 		ctx context.Context, replica string, ttl, quiet time.Duration, list []hold.Condition,
 	) ([]hold.ConditionChange, error)
 }
 
-// StripeStatus is what the report job needs to know of Stripe.
+// StripeStatus reports Stripe's state to the report job. gateway.Caller
+// implements it.
 type StripeStatus interface {
 	StripeHealth
-	// TakeRateLimitedCount returns how many calls were refused for their rate
-	// since it was last called.
+	// TakeRateLimitedCount returns how many calls Stripe has answered with 429 since
+	// the last TakeRateLimitedCount.
 	TakeRateLimitedCount() int64
 }
 
-// CapacityForecaster forecasts whether everything gets its turn in time.
-// [query.Forecaster] implements it.
+// CapacityForecaster forecasts which holds expire before Stripe's limits allow
+// their capture. [query.Forecaster] implements it.
 type CapacityForecaster interface {
 	Forecast(ctx context.Context) (risk event.CapacityRisk, checked bool, err error)
 }
@@ -77,23 +85,24 @@ type EventPublisher interface {
 type StatusObserver interface {
 	HoldsCounted(c hold.Counts, alive int, nearest time.Time)
 	ReadinessChecked(checks []health.Check)
-	// CapacityChecked records a forecast. Without a risk its Holds is 0.
+	// CapacityChecked records a forecast. Its Holds is 0 if no hold is at risk.
 	CapacityChecked(c event.CapacityRisk)
 }
 
 // StatusOptions configure a [StatusJob].
 type StatusOptions struct {
 	Replica  string
-	Schedule string // of the job itself
+	Schedule string // cron expression of the report job
 	Clock    *clock.Redis
 	Health   *health.Redis
 	Observer StatusObserver // may be nil
 	Logger   *zap.Logger
 }
 
-// StatusJob sends the heartbeat, counts the holds, and reports conditions: that
-// Stripe is unavailable, that it rejects the key or refuses the rate, that
-// captures will come too late, that another replica has died.
+// StatusJob is the report job. It sends the heartbeat, counts the holds,
+// reports conditions (Stripe is unavailable, Stripe rejects the key, Stripe
+// limits the rate, holds will expire before their capture), and reports dead
+// replicas.
 type StatusJob struct {
 	store     StatusStore
 	stripe    StripeStatus
@@ -102,10 +111,11 @@ type StatusJob struct {
 	readiness *Readiness
 	o         StatusOptions
 
-	rateLimited bool // of the last report
+	rateLimited bool // whether the last report had this condition
 }
 
-// Run makes one report. It returns false if Redis does not take the heartbeat.
+// Run makes one report. It returns false if Redis fails before the conditions
+// are reported.
 func (j *StatusJob) Run(ctx context.Context) bool {
 	if j.o.Observer != nil {
 		j.o.Observer.ReadinessChecked(j.readiness.Check(ctx))
@@ -126,12 +136,11 @@ func (j *StatusJob) Run(ctx context.Context) bool {
 	return true
 }
 
-// heartbeatTTL is how long this replica counts as alive without another
-// heartbeat.
+// heartbeatTTL returns how long this replica counts as alive after a heartbeat.
 func (j *StatusJob) heartbeatTTL() time.Duration {
 	s, err := cron.ParseStandard(j.o.Schedule)
 	if err != nil {
-		return minHeartbeatTTL // Run of the worker has refused it
+		return minHeartbeatTTL // Worker.Run has rejected the schedule
 	}
 	next := s.Next(time.Now())
 	return max(minHeartbeatTTL, 3*s.Next(next).Sub(next))
@@ -159,24 +168,24 @@ func (j *StatusJob) countHolds(ctx context.Context, alive int) error {
 	return nil
 }
 
-// reportConditions says what this replica sees. It reports false if the store
-// failed.
+// reportConditions reports which conditions this replica sees. It returns false
+// if Redis fails.
 func (j *StatusJob) reportConditions(ctx context.Context, ttl time.Duration) bool {
 	refusals := j.stripe.TakeRateLimitedCount()
 	j.rateLimited = refusals >= rateLimitedThreshold || j.rateLimited && refusals > 0
 	list := []hold.Condition{
-		j.condition(conditionStripeUnavailable, j.stripe.BreakerOpen(),
+		j.newCondition(conditionStripeUnavailable, j.stripe.BreakerOpen(),
 			event.StripeUnavailable, event.StripeRecovered),
-		j.condition(conditionKeyRejected, j.stripe.KeyRejected(),
+		j.newCondition(conditionKeyRejected, j.stripe.KeyRejected(),
 			event.KeyRejected, event.KeyAccepted),
-		j.condition(conditionRateLimited, j.rateLimited,
+		j.newCondition(conditionRateLimited, j.rateLimited,
 			event.StripeRateLimited, event.StripeRateLimitCleared),
 	}
 	risk, checked, err := j.capacity.Forecast(ctx)
 	if err != nil {
 		j.o.Health.ReportError(ctx, "forecast capacity", err)
 	} else if checked {
-		list = append(list, j.capacityCondition(&risk))
+		list = append(list, j.newCapacityCondition(&risk))
 		if j.o.Observer != nil {
 			j.o.Observer.CapacityChecked(risk)
 		}
@@ -192,7 +201,7 @@ func (j *StatusJob) reportConditions(ctx context.Context, ttl time.Duration) boo
 	return true
 }
 
-func (j *StatusJob) condition(
+func (j *StatusJob) newCondition(
 	name string, active bool, raised, cleared hold.EventType,
 ) hold.Condition {
 	now, data := j.o.Clock.Now(), event.Data{Replica: j.o.Replica}
@@ -201,8 +210,8 @@ func (j *StatusJob) condition(
 		ClearedEvent: event.EncodeSystem(cleared, now, data)}
 }
 
-func (j *StatusJob) capacityCondition(risk *event.CapacityRisk) hold.Condition {
-	c := j.condition(conditionCapacityAtRisk, risk.Holds > 0, event.CapacityAtRisk,
+func (j *StatusJob) newCapacityCondition(risk *event.CapacityRisk) hold.Condition {
+	c := j.newCondition(conditionCapacityAtRisk, risk.Holds > 0, event.CapacityAtRisk,
 		event.CapacityRecovered)
 	c.Severity = capacitySeverity(risk)
 	c.RaisedEvent = event.EncodeSystem(event.CapacityAtRisk, j.o.Clock.Now(),
@@ -210,8 +219,8 @@ func (j *StatusJob) capacityCondition(risk *event.CapacityRisk) hold.Condition {
 	return c
 }
 
-// capacitySeverity grows with each fourfold number of holds: a risk that much
-// worse is published again.
+// capacitySeverity grows by one with each fourfold number of holds. A risk of
+// higher severity is published again.
 func capacitySeverity(risk *event.CapacityRisk) int { return (bits.Len(uint(risk.Holds)) + 1) / 2 }
 
 func (j *StatusJob) logConditionChange(
@@ -220,23 +229,22 @@ func (j *StatusJob) logConditionChange(
 	switch {
 	case change == 0:
 	case change == hold.ConditionEnded:
-		j.o.Logger.Info("condition is over", zap.String("event", "condition.over"),
+		j.o.Logger.Info("condition ended", zap.String("event", "condition.over"),
 			zap.String("condition", name))
 	case name == conditionCapacityAtRisk:
 		j.o.Logger.Error(
-			"holds will expire before their turn at Stripe: more is due than its limits let through",
+			"holds will expire before their capture: more is due than Stripe's limits allow",
 			zap.String("event", string(event.CapacityAtRisk)),
 			zap.Int("holds", risk.Holds), zap.Any("sums", risk.Sums),
 			zap.Time("first_at", risk.FirstAt), zap.Bool("at_least", risk.AtLeast))
 	case name == conditionRateLimited:
-		j.o.Logger.Warn("Stripe refuses requests for their rate: "+
-			"another system uses the same limits, or rate is set too high",
+		j.o.Logger.Warn("Stripe answers 429: another system uses the same limits, "+
+			"or the setting rate is too high",
 			zap.String("event", string(event.StripeRateLimited)))
 	}
 }
 
-// reportDeadReplicas publishes which replicas' heartbeats ended without a
-// sign-off.
+// reportDeadReplicas publishes each dead replica, once over all live ones.
 func (j *StatusJob) reportDeadReplicas(ctx context.Context, alive []string) {
 	dead, err := j.store.DeadReplicas(ctx)
 	if err != nil {
@@ -247,15 +255,14 @@ func (j *StatusJob) reportDeadReplicas(ctx context.Context, alive []string) {
 		data := event.Data{Replica: replica, Alive: alive[:min(len(alive), maxAliveNamed)]}
 		first, err := j.publisher.PublishOnce(ctx, event.ReplicaStopped, replica, data)
 		if err == nil {
-			err = j.store.Deregister(ctx, replica) // published: no other replica needs to find it
+			err = j.store.Deregister(ctx, replica) // published, so no other replica must find it
 		}
 		if err != nil {
 			j.o.Health.ReportError(ctx, "report a dead replica", err)
 			return
 		}
 		if first {
-			j.o.Logger.Error(
-				"replica stopped without signing off; the others have taken over its work",
+			j.o.Logger.Error("replica died; other replicas take over its holds",
 				zap.String("event", string(event.ReplicaStopped)),
 				zap.String("stopped", replica), zap.Int("alive", len(alive)))
 		}

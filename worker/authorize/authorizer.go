@@ -14,30 +14,28 @@ import (
 )
 
 const (
-	// duplicateWait is how long a repetition waits for the outcome of the
-	// request that is under way.
+	// duplicateWait is how long a repeated request waits for the attempt under
+	// way.
 	duplicateWait = 8 * time.Second
-	// minBeginWait and maxBeginWait bound the pauses in that wait.
+	// minBeginWait and maxBeginWait bound the time between two tries in that
+	// wait.
 	minBeginWait = 50 * time.Millisecond
 	maxBeginWait = 500 * time.Millisecond
 )
 
-// Authorizer authorizes cards for callers who wait. It is safe for concurrent
+// Authorizer authorizes cards for waiting callers. It is safe for concurrent
 // use.
 type Authorizer struct{ o Options }
 
 // NewAuthorizer returns an authorizer.
 func NewAuthorizer(o Options) *Authorizer { return &Authorizer{o: o} }
 
-// Authorize authorizes a card, once for each key however often it is called,
-// and places the hold. It goes on though ctx ends, because the card may be
-// authorized by then. Errors are *[hold.Problem] or wrap
-// [health.ErrUnavailable].
+// Authorize authorizes a card and places the hold. It does so once for each
+// key. It continues after ctx ends, because the card may be authorized by then.
+// Errors are *[hold.Problem] or wrap [health.ErrUnavailable].
 func (a *Authorizer) Authorize(
 	ctx context.Context, key string, req hold.AuthorizeRequest, by string,
-) (
-	hold.AuthorizationResult, error,
-) {
+) (hold.AuthorizationResult, error) {
 	id, err := hold.AttemptID(key)
 	if err != nil {
 		return hold.AuthorizationResult{}, err
@@ -47,11 +45,11 @@ func (a *Authorizer) Authorize(
 	past := errors.Is(err, &hold.Problem{Code: hold.InThePast})
 	switch {
 	case past:
-		attempt.State = 0 // a repetition may be older than its times; a new request may not
+		attempt.State = 0 // only resumes: a repeated request may be older than its times
 	case err != nil:
 		return hold.AuthorizationResult{}, err
 	}
-	r, lookup, begun, beginErr := a.begin(ctx, attempt)
+	r, lookup, begun, beginErr := a.beginAttempt(ctx, attempt)
 	switch {
 	case beginErr != nil:
 		return hold.AuthorizationResult{}, beginErr
@@ -62,16 +60,15 @@ func (a *Authorizer) Authorize(
 			return hold.AuthorizationResult{}, err
 		}
 	}
-	return a.finish(ctx, r, hold.NewAuthorization(begun, lookup, call, a.o.Clock.Now()))
+	return a.driveToResult(ctx, r, hold.NewAuthorization(begun, lookup, call, a.o.Clock.Now()))
 }
 
-// Confirm confirms the intent of an authorization, after the cardholder has
-// acted or with another card. See [Authorizer.Authorize].
+// Confirm confirms the intent of an authorization after the cardholder has
+// completed its next action, or with another card. It works as
+// [Authorizer.Authorize].
 func (a *Authorizer) Confirm(
 	ctx context.Context, intent, key string, req hold.ConfirmRequest, by string,
-) (
-	hold.AuthorizationResult, error,
-) {
+) (hold.AuthorizationResult, error) {
 	id, err := hold.AttemptID(key)
 	if err != nil {
 		return hold.AuthorizationResult{}, err
@@ -80,26 +77,27 @@ func (a *Authorizer) Confirm(
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}
-	r, lookup, begun, err := a.begin(ctx, hold.NewConfirmAttempt(id, intent, &req, by))
+	r, lookup, begun, err := a.beginAttempt(ctx, hold.NewConfirmAttempt(id, intent, &req, by))
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}
-	return a.finish(ctx, r, hold.NewAuthorization(begun, lookup, call, a.o.Clock.Now()))
+	return a.driveToResult(ctx, r, hold.NewAuthorization(begun, lookup, call, a.o.Clock.Now()))
 }
 
-// begin records the attempt, or takes on the one that is recorded. While
-// another process works on it, begin waits for a while.
-func (a *Authorizer) begin(ctx context.Context, attempt hold.AuthorizationAttempt) (
-	*run, hold.AttemptLookup, hold.AuthorizationAttempt, error,
-) {
-	none := func(err error) (*run, hold.AttemptLookup, hold.AuthorizationAttempt, error) {
+// beginAttempt records the attempt, or resumes the recorded one with the same
+// key. While another process has its lease, beginAttempt waits up to
+// duplicateWait.
+func (a *Authorizer) beginAttempt(
+	ctx context.Context, attempt hold.AuthorizationAttempt,
+) (*attemptRun, hold.AttemptLookup, hold.AuthorizationAttempt, error) {
+	none := func(err error) (*attemptRun, hold.AttemptLookup, hold.AuthorizationAttempt, error) {
 		return nil, 0, hold.AuthorizationAttempt{}, err
 	}
-	r := &run{o: &a.o, token: rand.Text()}
+	r := &attemptRun{o: &a.o, token: rand.Text()}
 	deadline := time.Now().Add(duplicateWait)
 	failed := false
 	for wait := minBeginWait; ; wait = min(2*wait, maxBeginWait) {
-		r.until = time.Now().Add(a.o.Lease - leaseSlack)
+		r.leaseEnd = time.Now().Add(a.o.Lease - leaseSlack)
 		begun, lookup, now, err := a.o.Attempts.BeginAuthorization(ctx, attempt, r.token, a.o.Lease,
 			hold.ResumeAttemptAfter)
 		a.o.Clock.Sync(now)
@@ -107,7 +105,7 @@ func (a *Authorizer) begin(ctx context.Context, attempt hold.AuthorizationAttemp
 		case err != nil && (failed || ctx.Err() != nil):
 			return none(a.o.Health.Unavailable(ctx, "record an authorization attempt", err))
 		case err != nil:
-			failed = true // once more with the same token: maybe only the reply was lost
+			failed = true // one retry with the same token: the reply may have been lost
 		case lookup == hold.LookupKeyReused:
 			return none(hold.KeyReusedProblem())
 		case lookup != hold.LookupBusy:
@@ -115,7 +113,7 @@ func (a *Authorizer) begin(ctx context.Context, attempt hold.AuthorizationAttemp
 			return r, lookup, begun, nil
 		case time.Now().After(deadline):
 			return none(&hold.Problem{Code: hold.InProgress, Field: "Idempotency-Key",
-				Detail: "the same request is in progress: repeat it in a moment, with the same " +
+				Detail: "the same request is in progress: repeat it in a moment with the same " +
 					"Idempotency-Key"})
 		}
 		if !execute.Sleep(ctx, wait) {
@@ -124,14 +122,15 @@ func (a *Authorizer) begin(ctx context.Context, attempt hold.AuthorizationAttemp
 	}
 }
 
-// finish drives a machine to its end and returns what the caller gets.
-func (a *Authorizer) finish(ctx context.Context, r *run, m *hold.AuthorizationMachine) (
-	hold.AuthorizationResult, error,
-) {
+// driveToResult drives a machine to its end and returns the caller's answer.
+func (a *Authorizer) driveToResult(
+	ctx context.Context, r *attemptRun, m *hold.AuthorizationMachine,
+) (hold.AuthorizationResult, error) {
 	r.machine = m
-	r.drive(context.WithoutCancel(ctx))
+	r.driveToEnd(context.WithoutCancel(ctx))
 	if answer := m.ForeignAnswer(); answer != nil {
-		a.o.Logger.Error("Stripe answered with the intent of another authorization: left as it is",
+		a.o.Logger.Error(
+			"Stripe answered with the intent of another authorization; intent not used",
 			zap.String("payment_intent", answer.Intent.ID),
 			zap.String("request_id", answer.RequestID))
 	}

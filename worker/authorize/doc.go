@@ -1,31 +1,30 @@
-// Package authorize places authorizations: it creates and confirms
-// PaymentIntents for callers who wait, and ends what a crash or the cardholder
-// left unfinished.
+// Package authorize places authorizations. It creates and confirms
+// PaymentIntents for waiting callers, and finishes the attempts that a crash or
+// the cardholder left unfinished.
 //
-// An attempt is one request of a caller, named by the caller's idempotency key.
-// Its record is in the store before its request leaves, under a lease that one
-// process has at a time. What an attempt needs next is decided by
-// [hold.AuthorizationMachine], which is pure. This package does what the
-// machine names: it sends calls through [execute.Driver], saves the record,
-// places the hold, and publishes.
+// An attempt is one request under the caller's idempotency key. Its record is
+// in the store before its first call to Stripe, under a lease of one process.
+// [hold.AuthorizationMachine] decides the next step of an attempt and is pure.
+// This package performs the steps: it sends calls through [execute.Driver],
+// saves the record, places the hold, and publishes.
 //
-//	Authorizer  begins an attempt, or takes on the one with the same key; answers the caller
-//	Resumer     a job: takes on attempts that are due to be resumed
-//	run         one attempt under one lease: the machine, and the steps that are not calls
+//	Authorizer   begins an attempt, or resumes the one with the same key; answers the caller
+//	Resumer      a job: resumes the attempts that are due
+//	attemptRun   drives one attempt under one lease
 //
-// What holds here:
+// # Invariants
 //
-//   - However often a request is repeated with the same key, and by however
-//     many processes, the card is authorized at most once.
-//   - An authorization goes on though its caller goes away, because the card
-//     may be authorized by then.
-//   - An authorized intent gets its hold: from this run, from a repetition, or
-//     from the Resumer. The terms of the hold are those in the intent's
-//     metadata and not the caller's, because a repetition of an old request
-//     must not bring back terms that were changed since.
-//   - An intent that the cardholder does not finish is canceled after its time,
-//     and that is published once.
+//   - A card is authorized at most once for each key, for any number of
+//     repetitions and processes.
+//   - An attempt continues after its caller disconnects, because the card may
+//     be authorized by then.
+//   - Every authorized intent gets its hold from the first run, a repetition or
+//     the Resumer. The hold's terms come from the intent's metadata, because a
+//     repetition of an old request must not restore terms that have changed
+//     since.
+//   - An intent that the cardholder does not complete is canceled after its
+//     confirmation window, and that is published once.
 //
-// The package decides nothing about money: which call follows, when a new
-// idempotency key is safe, and what the caller is told stand in package hold.
+// This package decides nothing about money. Package hold decides which call
+// follows, when a new idempotency key is safe, and how the caller is answered.
 package authorize

@@ -11,11 +11,11 @@ import (
 	"go.uber.org/zap"
 )
 
-// maxPlaceTries is how often a hold is placed anew because another writer was
+// maxPlaceTries bounds how often placeHold tries because another writer was
 // first.
 const maxPlaceTries = 5
 
-// readHold returns a hold, nil if there is none.
+// readHold returns a hold, or nil if it does not exist.
 func readHold(ctx context.Context, o *Options, id string) (*hold.Hold, error) {
 	holds, now, err := o.Holds.Read(ctx, id)
 	if err != nil {
@@ -25,12 +25,12 @@ func readHold(ctx context.Context, o *Options, id string) (*hold.Hold, error) {
 	return holds[0], nil
 }
 
-// placeHold places the hold of an authorized intent, or finds it. Its terms are
-// those in the intent's metadata.
-func placeHold(ctx context.Context, o *Options, in *hold.Intent, account, by string) (
-	h *hold.Hold, created bool, err error,
-) {
-	draft := termsOf(o, in, account)
+// placeHold creates the hold of an authorized intent by the terms in its
+// metadata, or returns the existing one.
+func placeHold(
+	ctx context.Context, o *Options, in *hold.Intent, account, by string,
+) (h *hold.Hold, created bool, err error) {
+	draft := draftFromMetadata(o, in, account)
 	for range maxPlaceTries {
 		found, err := readHold(ctx, o, in.ID)
 		if err != nil || found != nil {
@@ -47,19 +47,19 @@ func placeHold(ctx context.Context, o *Options, in *hold.Intent, account, by str
 			return nil, false, o.Health.Unavailable(ctx, "place a hold", err)
 		}
 		if written[0] {
-			// the committer may have handed it over to the operator
+			// The committer may have handed the hold over to the operator.
 			placed := &changes[0].Decision.Hold
 			placed.Version = 1
 			return placed, true, nil
 		}
 	}
-	return nil, false, fmt.Errorf("hold %s keeps changing: %w", in.ID, health.ErrUnavailable)
+	return nil, false, fmt.Errorf("concurrent changes to hold %s: %w", in.ID, health.ErrUnavailable)
 }
 
-// termsOf reads the terms in an intent's metadata. They were valid when they
-// were written. If they are not any more, the hold requires attention, and its
-// deadline's policy releases the money.
-func termsOf(o *Options, in *hold.Intent, account string) *hold.Draft {
+// draftFromMetadata returns the terms in an intent's metadata. If they are
+// invalid, it returns terms without a time: the hold waits for the operator,
+// and on_expiry releases the money.
+func draftFromMetadata(o *Options, in *hold.Intent, account string) *hold.Draft {
 	req, paused, _, err := hold.RequestFromMetadata(in, account)
 	if err == nil {
 		var draft *hold.Draft
@@ -67,26 +67,26 @@ func termsOf(o *Options, in *hold.Intent, account string) *hold.Draft {
 			return draft
 		}
 	}
-	o.Logger.Error("invalid terms in the metadata of an authorized intent: its hold waits, "+
-		"set its time with PATCH /v1/holds/"+in.ID,
+	o.Logger.Error("invalid terms in the metadata of an authorized intent; its hold has no time: "+
+		"set one with PATCH /v1/holds/"+in.ID,
 		zap.String("payment_intent", in.ID), zap.String("account", account), zap.Error(err))
 	return &hold.Draft{ID: in.ID, Account: account, OnExpiry: hold.PolicyCancel}
 }
 
-// publishAbandoned publishes, once over all replicas, that an intent was
-// abandoned.
+// publishAbandoned publishes an abandoned authorization, once over all
+// replicas.
 func publishAbandoned(ctx context.Context, o *Options, in *hold.Intent, account string) error {
 	data := event.Data{Cause: string(in.Status), Intent: &event.Intent{PaymentIntent: in.ID,
 		Account: account, Reference: in.Metadata[hold.MetaReference],
 		Amount: in.Amount, Currency: in.Currency}}
 	_, err := o.Publisher.PublishOnce(ctx, event.AuthorizationAbandoned, in.ID, data)
 	if err != nil {
-		o.Health.ReportError(ctx, "publish that an authorization was abandoned", err)
+		o.Health.ReportError(ctx, "publish an abandoned authorization", err)
 	}
 	return err
 }
 
-// logCanceled logs that an abandoned intent was canceled.
+// logCanceled logs that holdd canceled an abandoned intent.
 func logCanceled(o *Options, c *hold.CanceledIntent, account string) {
 	in := &c.Intent
 	name := string(event.AuthorizationAbandoned)

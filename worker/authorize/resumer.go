@@ -8,12 +8,12 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// maxResumedPerRun bounds the attempts of one run of the job.
+// maxResumedPerRun bounds the attempts that one run resumes.
 const maxResumedPerRun = 64
 
-// Resumer is the job that ends what a crash or the cardholder left unfinished:
-// it places the holds of authorized intents, and cancels and reports abandoned
-// intents.
+// Resumer is the job that finishes the attempts that a crash or the cardholder
+// left unfinished. It places the holds of authorized intents, and cancels and
+// publishes abandoned ones.
 type Resumer struct{ o Options }
 
 // NewResumer returns a resumer.
@@ -31,33 +31,34 @@ func (r *Resumer) Run(ctx context.Context) {
 		if ctx.Err() != nil || r.o.Caller.KeyRejected() {
 			return
 		}
-		r.resume(ctx, id)
+		r.resumeAttempt(ctx, id)
 	}
 }
 
-// resume takes on one attempt.
-func (r *Resumer) resume(ctx context.Context, id string) {
-	one := &run{o: &r.o, token: rand.Text(), until: time.Now().Add(r.o.Lease - leaseSlack)}
+// resumeAttempt resumes one attempt unless another process has its lease.
+func (r *Resumer) resumeAttempt(ctx context.Context, id string) {
+	run := &attemptRun{o: &r.o, token: rand.Text(),
+		leaseEnd: time.Now().Add(r.o.Lease - leaseSlack)}
 	unknown := hold.AuthorizationAttempt{ID: id}
-	attempt, lookup, now, err := r.o.Attempts.BeginAuthorization(ctx, unknown, one.token, r.o.Lease,
-		hold.ResumeAttemptAfter)
+	attempt, lookup, now, err := r.o.Attempts.BeginAuthorization(
+		ctx, unknown, run.token, r.o.Lease, hold.ResumeAttemptAfter)
 	r.o.Clock.Sync(now)
 	switch {
 	case err != nil:
 		r.o.Health.ReportError(ctx, "resume an authorization attempt", err)
 		return
-	case lookup == hold.LookupNotFound: // its record has expired
-		if err := r.o.Attempts.ForgetAuthorization(ctx, unknown, one.token); err != nil {
+	case lookup == hold.LookupNotFound: // the record has expired
+		if err := r.o.Attempts.ForgetAuthorization(ctx, unknown, run.token); err != nil {
 			r.o.Health.ReportError(ctx, "delete an authorization attempt", err)
 		}
 		return
-	case lookup != hold.LookupResumed: // another process works on it
+	case lookup != hold.LookupResumed: // another process has the lease
 		return
 	}
 	attempt.ID = id
-	one.machine = hold.NewResumption(attempt)
-	one.drive(ctx)
-	if c := one.machine.Canceled(); c != nil {
+	run.machine = hold.NewResumption(attempt)
+	run.driveToEnd(ctx)
+	if c := run.machine.Canceled(); c != nil {
 		logCanceled(&r.o, c, attempt.Account)
 	}
 }

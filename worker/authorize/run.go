@@ -14,20 +14,18 @@ import (
 	"go.uber.org/zap"
 )
 
-// Attempts keeps the records of attempts.
-type Attempts interface {
-	// BeginAuthorization records an attempt, or takes on the one that is
-	// recorded, for the time of a lease. An attempt without a state is only
-	// taken on. token names the holder of the lease.
+// AttemptStore keeps the records of attempts. store.Store implements it.
+type AttemptStore interface {
+	// BeginAuthorization records an attempt, or resumes the recorded one, under
+	// a lease. An attempt without a state is only resumed. token identifies the
+	// owner of the lease.
 	BeginAuthorization(
-		ctx context.Context, a hold.AuthorizationAttempt, token string, lease,
-		resumeAfter time.Duration,
-	) (
-		hold.AuthorizationAttempt, hold.AttemptLookup, time.Time, error,
-	)
+		ctx context.Context, a hold.AuthorizationAttempt, token string,
+		lease, resumeAfter time.Duration,
+	) (hold.AuthorizationAttempt, hold.AttemptLookup, time.Time, error)
 	// SaveAuthorization saves an attempt unless another token has its lease.
-	// With release the lease ends. resumeAt is when the attempt is due, zero
-	// for never.
+	// With release, it ends the lease. resumeAt is when the Resumer resumes the
+	// attempt; zero means never.
 	SaveAuthorization(
 		ctx context.Context, a hold.AuthorizationAttempt, token string,
 		release bool, resumeAt time.Time,
@@ -35,80 +33,81 @@ type Attempts interface {
 	// ForgetAuthorization deletes an attempt unless another token has its
 	// lease.
 	ForgetAuthorization(ctx context.Context, a hold.AuthorizationAttempt, token string) error
-	// DueAuthorizations returns the ids of up to n attempts that are due.
+	// DueAuthorizations returns the ids of up to n attempts to resume now.
 	DueAuthorizations(ctx context.Context, n int) (ids []string, now time.Time, err error)
 }
 
-// Holds reads holds. The result has nil for an id without a hold.
-type Holds interface {
+// HoldReader reads holds; a hold that does not exist is nil. store.Store
+// implements it.
+type HoldReader interface {
 	Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
 }
 
-// Caller sends calls to Stripe.
+// Caller sends calls to Stripe. gateway.Caller implements it.
 type Caller interface {
 	execute.Caller
 	// KeyRejected reports whether Stripe rejects the key.
 	KeyRejected() bool
 }
 
-// Committer writes decisions about holds.
+// Committer writes decisions about holds. [commit.Committer] implements it.
 type Committer interface {
 	CommitWithRetry(ctx context.Context, changes []commit.Change) ([]bool, error)
 }
 
-// Publisher publishes system events.
-type Publisher interface {
-	PublishOnce(ctx context.Context, t hold.EventType, about string, data event.Data) (bool, error)
+// EventPublisher publishes system events. [event.Publisher] implements it.
+type EventPublisher interface {
+	PublishOnce(
+		ctx context.Context, t hold.EventType, about string, data event.Data,
+	) (first bool, err error)
 }
 
-// Options are what an [Authorizer] and a [Resumer] work with. All are required.
+// Options configure an [Authorizer] and a [Resumer]. All are required.
 type Options struct {
-	Attempts  Attempts
-	Holds     Holds
+	Attempts  AttemptStore
+	Holds     HoldReader
 	Caller    Caller
 	Committer Committer
-	Publisher Publisher // of the Resumer alone
+	Publisher EventPublisher // used by the Resumer only
 	Clock     *clock.Redis
 	Health    *health.Redis
 	Logger    *zap.Logger
 
-	Lease       time.Duration // within this time another process takes on what a crashed one left
+	Lease       time.Duration // another process may resume a crashed one's attempt after it
 	CallTimeout time.Duration // of one call to Stripe
 }
 
 const (
-	// budgetWait is how long one call waits for the budget while a caller waits
-	// for the answer.
+	// budgetWait is how long one call waits for the budget.
 	budgetWait = 3 * time.Second
-	// leaseSlack is taken off a lease, because its end at Redis is known only
-	// so well.
+	// leaseSlack shortens a lease, because this process does not know exactly
+	// when it ends in Redis.
 	leaseSlack = 2 * time.Second
 )
 
-// errLeaseLost says that another process has the lease of the attempt.
-var errLeaseLost = errors.New("another process works on this attempt")
+// errLeaseLost means that another process has the lease of the attempt.
+var errLeaseLost = errors.New("another process has the lease of this attempt")
 
-// run carries one attempt to its end under one lease. It is an
-// [execute.Machine].
-type run struct {
-	o       *Options
-	machine *hold.AuthorizationMachine
-	token   string    // of the lease
-	until   time.Time // when the lease ends, by this machine's clock
+// attemptRun drives one attempt under one lease.
+type attemptRun struct {
+	o        *Options
+	machine  *hold.AuthorizationMachine
+	token    string    // identifies this run as owner of the lease
+	leaseEnd time.Time // by this machine's clock
 }
 
-// drive does what the machine needs until it needs nothing more. Its calls end
+// driveToEnd performs the machine's steps until the machine is done. Calls end
 // with the lease or with ctx.
-func (r *run) drive(ctx context.Context) {
+func (r *attemptRun) driveToEnd(ctx context.Context) {
 	o := r.o
 	driver := execute.Driver{Caller: keyChecker{o.Caller}, Now: o.Clock.Now,
 		CallTimeout: o.CallTimeout}
-	bounded, cancel := context.WithDeadline(ctx, r.until)
+	bounded, cancel := context.WithDeadline(ctx, r.leaseEnd)
 	defer cancel()
-	// The driver keeps every call within the lease. Calls that need their whole
-	// timeout are kept here.
+	// Drive sends no call after the end of the lease, and the context ends the
+	// call under way. doLocalSteps checks calls that need their whole timeout.
 	limits := execute.Limits{MaxCalls: hold.MaxCallsPerAttempt, BudgetWait: budgetWait,
-		LeaseEnd: r.until.Add(o.CallTimeout)}
+		LeaseEnd: r.leaseEnd.Add(o.CallTimeout)}
 	_, err := driver.Drive(bounded, bounded, localSteps{r, ctx}, limits)
 	if err == nil {
 		return
@@ -121,52 +120,54 @@ func (r *run) drive(ctx context.Context) {
 	r.doLocalSteps(ctx)
 }
 
-// localSteps lets the driver see the machine's calls alone. ctx outlives the
-// calls: what they came to is saved though the lease ends.
+// localSteps is an attemptRun as an [execute.Machine]. It performs the steps
+// that are not calls and passes the calls to the driver. ctx outlives the
+// calls, so that their outcome is saved after the lease ends.
 type localSteps struct {
-	*run
+	*attemptRun
 	ctx context.Context
 }
 
-// Next does the steps that are not calls and returns the next call.
+// Next implements [execute.Machine].
 func (s localSteps) Next(_ context.Context, _ time.Time) (hold.Call, time.Duration, bool) {
 	step := s.doLocalSteps(s.ctx)
 	return step.Call, step.Wait, step.Kind == hold.StepCall
 }
 
-// Apply hands the answer to a call to the machine.
+// Apply implements [execute.Machine].
 func (s localSteps) Apply(_ context.Context, _ hold.Call, a hold.Answer, now time.Time) {
 	s.machine.Apply(hold.StepResult{Answer: a}, now)
 }
 
-// doLocalSteps does the steps that are not calls, until a call is needed that
-// may be sent, or nothing more.
-func (r *run) doLocalSteps(ctx context.Context) hold.Step {
+// doLocalSteps performs the steps that are not calls. It returns the next step
+// that is a call, or [hold.StepDone].
+func (r *attemptRun) doLocalSteps(ctx context.Context) hold.Step {
 	for {
 		step := r.machine.Next(r.o.Clock.Now())
 		var result hold.StepResult
 		switch {
 		case step.Kind == hold.StepDone:
 			return step
-		case step.NeedsCallTimeout && time.Until(r.until) < r.o.CallTimeout:
+		case step.NeedsCallTimeout && time.Until(r.leaseEnd) < r.o.CallTimeout:
 			result.TooLate = true
 		case step.Kind == hold.StepCall:
 			return step
 		default:
-			result = r.do(ctx, step)
+			result = r.doStep(ctx, step)
 		}
 		r.machine.Apply(result, r.o.Clock.Now())
 	}
 }
 
-// do does one step that is not a call.
-func (r *run) do(ctx context.Context, step hold.Step) (result hold.StepResult) {
+// doStep performs one step that is not a call.
+func (r *attemptRun) doStep(ctx context.Context, step hold.Step) (result hold.StepResult) {
 	attempt, in := r.machine.Attempt(), step.Intent
 	switch step.Kind {
 	case hold.StepSave, hold.StepRelease:
-		result.Err = r.save(ctx, attempt, step)
+		result.Err = r.saveAttempt(ctx, attempt, step)
 	case hold.StepForget:
-		if result.Err = r.o.Attempts.ForgetAuthorization(ctx, attempt, r.token); result.Err != nil {
+		result.Err = r.o.Attempts.ForgetAuthorization(ctx, attempt, r.token)
+		if result.Err != nil {
 			r.o.Health.ReportError(ctx, "delete an authorization attempt", result.Err)
 		}
 	case hold.StepReadHold:
@@ -180,7 +181,10 @@ func (r *run) do(ctx context.Context, step hold.Step) (result hold.StepResult) {
 	return result
 }
 
-func (r *run) save(ctx context.Context, attempt hold.AuthorizationAttempt, step hold.Step) error {
+// saveAttempt saves the attempt, and releases its lease if the step says so.
+func (r *attemptRun) saveAttempt(
+	ctx context.Context, attempt hold.AuthorizationAttempt, step hold.Step,
+) error {
 	release := step.Kind == hold.StepRelease
 	saved, err := r.o.Attempts.SaveAuthorization(ctx, attempt, r.token, release, step.ResumeAt)
 	if err != nil {
@@ -196,7 +200,7 @@ func (r *run) save(ctx context.Context, attempt hold.AuthorizationAttempt, step 
 // keyChecker sends nothing while Stripe rejects the key.
 type keyChecker struct{ Caller }
 
-// Reserve is [execute.Caller]'s.
+// Reserve implements [execute.Caller].
 func (c keyChecker) Reserve(ctx context.Context, call hold.Call, maxWait time.Duration) error {
 	if c.KeyRejected() {
 		return &hold.NotSentError{Reason: "Stripe rejects the key"}

@@ -1,12 +1,12 @@
-// Package execute drives a machine through its calls to Stripe.
+// Package execute drives a state machine through its calls to Stripe.
 //
-// A machine decides: it names the next call and says what an answer means.
-// [Driver.Drive] does the rest, the same way for holds and for authorizations:
-// it waits for the budget, makes sure that the lease outlives the call, sends,
-// and hands the answer back, until the machine is done or a limit is reached.
+// The machine decides which call is next and what an answer means.
+// [Driver.Drive] waits for the budget, checks that the lease outlasts the call,
+// sends the call, and applies the answer to the machine, until the machine is
+// done or a limit is reached. Holds and authorizations use the same loop.
 //
-// Nothing here decides what happens to a hold, and nothing is sent twice: a
-// call whose outcome is unknown goes back to the machine as such.
+// The driver never sends a call twice. It applies an unknown outcome to the
+// machine as such.
 package execute
 
 import (
@@ -17,46 +17,46 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Machine decides which call is next and what its answer means. It is used by
-// one Drive at a time.
+// Machine decides which call is next and what its answer means. One Drive at a
+// time uses it. The worker's executor and package authorize implement it.
 type Machine interface {
-	// Next returns the call that is needed now. A wait above zero says that
-	// none may be sent before it is over. Without ok the machine is done. Next
-	// is asked again after every wait, so the same call may be named several
-	// times before it is sent.
+	// Next returns the next call. If wait is above zero, no call may be sent
+	// before it is over. If ok is false, the machine is done. Drive calls Next
+	// again after every wait, so Next may return the same call several times
+	// before it is sent.
 	Next(ctx context.Context, now time.Time) (call hold.Call, wait time.Duration, ok bool)
-	// Apply takes in the answer to a call that was sent.
+	// Apply applies the answer to a call that was sent.
 	Apply(ctx context.Context, call hold.Call, a hold.Answer, now time.Time)
 }
 
-// Caller sends calls to Stripe. An error of either method is a
-// *[hold.NotSentError]: nothing was sent.
+// Caller sends calls to Stripe. gateway.Caller implements it. An error of
+// either method is a *[hold.NotSentError]: no request was sent.
 type Caller interface {
-	// Reserve takes one request from the budget and waits for its moment,
-	// maxWait at most.
+	// Reserve takes one request from the budget and waits until it may be sent,
+	// at most maxWait.
 	Reserve(ctx context.Context, call hold.Call, maxWait time.Duration) error
 	// Do sends a call whose request is reserved.
 	Do(ctx context.Context, call hold.Call) (hold.Answer, error)
 }
 
-// Reasons why a drive ends before its machine is done. A *[hold.NotSentError]
-// is the fourth.
+// Errors of [Driver.Drive] when it ends before its machine is done. It may also
+// return a *[hold.NotSentError].
 var (
-	ErrStopping   = errors.New("stopping")
-	ErrLeaseEnds  = errors.New("the lease may end before the answer comes")
-	ErrCallsSpent = errors.New("no more calls under this lease")
+	ErrStopping      = errors.New("stopping")
+	ErrLeaseTooShort = errors.New("lease may end before the answer arrives")
+	ErrCallLimit     = errors.New("call limit of this lease reached")
 )
 
 // Limits bound one drive.
 type Limits struct {
 	// MaxCalls is how many calls may be sent.
 	MaxCalls int
-	// LeaseEnd is when the lease ends, by this machine's clock. No call begins
-	// that may outlast it.
+	// LeaseEnd is when the lease ends, by this machine's clock. Drive sends no
+	// call that may outlast it.
 	LeaseEnd time.Time
 	// BudgetWait is how long one call may wait for the budget.
 	BudgetWait time.Duration
-	// Reserved is the kind of call of which one request is reserved already.
+	// Reserved is the kind of call for which one request is already reserved.
 	// Zero means none.
 	Reserved hold.Op
 }
@@ -65,12 +65,11 @@ type Limits struct {
 type Driver struct {
 	Caller      Caller
 	Now         func() time.Time // Redis' time
-	CallTimeout time.Duration    // the longest that one call takes
+	CallTimeout time.Duration    // the longest time that one call takes
 }
 
-// Drive sends what m asks for until m is done, and returns nil then. Once
-// stopping ends nothing more is sent; ctx bounds the call under way. It returns
-// how many calls were sent.
+// Drive sends the calls of m until m is done, and returns how many it sent.
+// Once stopping ends, it sends no more calls. ctx bounds the call under way.
 func (d *Driver) Drive(stopping, ctx context.Context, m Machine, l Limits) (sent int, err error) {
 	reserved := map[hold.Op]int{}
 	if l.Reserved != 0 {
@@ -84,12 +83,12 @@ func (d *Driver) Drive(stopping, ctx context.Context, m Machine, l Limits) (sent
 		case stopping.Err() != nil:
 			return sent, ErrStopping
 		case sent >= l.MaxCalls:
-			return sent, ErrCallsSpent
+			return sent, ErrCallLimit
 		case time.Until(l.LeaseEnd) < d.CallTimeout:
-			return sent, ErrLeaseEnds
+			return sent, ErrLeaseTooShort
 		case wait > 0:
 			Sleep(stopping, wait)
-			continue // what is needed may have changed meanwhile, and the lease has grown shorter
+			continue // the next call may have changed, and the lease is shorter
 		case reserved[call.Op] == 0:
 			if err := d.Caller.Reserve(stopping, call, l.BudgetWait); err != nil {
 				if stopping.Err() != nil {
@@ -110,15 +109,15 @@ func (d *Driver) Drive(stopping, ctx context.Context, m Machine, l Limits) (sent
 	}
 }
 
-// Batch says how many calls are sent together.
-type Batch struct {
+// BatchOptions configure a batch of independent calls, such as reads.
+type BatchOptions struct {
 	Concurrency int           // calls under way at once
-	MaxWait     time.Duration // for the budget; 0 sends only what it grants now
-	Timeout     time.Duration // of one call; 0 means the caller's own
+	MaxWait     time.Duration // for the budget; 0 sends only the calls that it allows now
+	Timeout     time.Duration // of one call; 0 means the caller's default
 }
 
-// Backoff is how long to wait before try n of a loop outside of any machine,
-// counted from 1: base, doubled with each try, up to limit.
+// Backoff returns how long to wait after try n, counted from 1: base, doubled
+// with each try, at most limit. Machines have a back-off of their own.
 func Backoff(n int, base, limit time.Duration) time.Duration {
 	d := base
 	for i := 1; i < n && d < limit; i++ {

@@ -12,7 +12,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// adopter schedules intents by the terms in their metadata.
+// adopter schedules intents with terms in their metadata. [Refresher] uses it.
 type adopter struct {
 	store     WebhookStore
 	committer Committer
@@ -21,14 +21,14 @@ type adopter struct {
 	health    *health.Redis
 }
 
-// adopt makes a hold of an intent whose metadata has terms. It rejects invalid
-// terms. An intent without terms, or one that holds no money any more, is left
-// alone.
-func (a *adopter) adopt(ctx context.Context, in *hold.Intent, account string) error {
+// adoptFromMetadata creates the hold of an intent that has terms in its
+// metadata. It rejects invalid terms. It ignores an intent without terms and
+// one that no longer holds money.
+func (a *adopter) adoptFromMetadata(ctx context.Context, in *hold.Intent, account string) error {
 	if in.Status != hold.StatusRequiresCapture {
 		return nil
 	}
-	existing, now, err := readOne(ctx, a.store, a.health, in.ID)
+	existing, now, err := readHold(ctx, a.store, a.health, in.ID)
 	if err != nil {
 		return err
 	}
@@ -38,8 +38,8 @@ func (a *adopter) adopt(ctx context.Context, in *hold.Intent, account string) er
 	switch {
 	case errors.Is(err, hold.ErrNoTerms):
 		return nil
-	case existing != nil: // it was scheduled meanwhile
-		return a.queueRefresh(ctx, in.ID, account)
+	case existing != nil: // another writer scheduled it meanwhile
+		return queueRefresh(ctx, a.store, a.health, in.ID, account, false)
 	case errors.As(err, &problem):
 		rejected := hold.RejectedRequest{Source: sourceStripe, ID: in.ID, Code: problem.Code,
 			Field: problem.Field, Reason: problem.Detail, Text: holddMetadataJSON(in)}
@@ -48,21 +48,15 @@ func (a *adopter) adopt(ctx context.Context, in *hold.Intent, account string) er
 		return err
 	}
 	change := commit.Change{Before: &hold.Hold{}, Decision: d, At: now}
-	written, err := commitOne(ctx, a.committer, a.health, &change)
+	written, err := commitChange(ctx, a.committer, a.health, &change)
 	if err == nil && !written {
-		return errChanged
+		return errHoldChanged
 	}
 	return err
 }
 
-func (a *adopter) queueRefresh(ctx context.Context, id, account string) error {
-	if err := a.store.RequestRefresh(ctx, id, account, false); err != nil {
-		return a.health.Unavailable(ctx, "queue a refresh", err)
-	}
-	return nil
-}
-
-// holddMetadataJSON are an intent's metadata pairs for holdd, as JSON.
+// holddMetadataJSON returns an intent's metadata pairs with the prefix holdd_,
+// as JSON.
 func holddMetadataJSON(in *hold.Intent) string {
 	pairs := map[string]string{}
 	for k, v := range in.Metadata {

@@ -18,17 +18,17 @@ type ChangerOptions struct {
 
 // Changer accepts requests to change a hold. It is safe for concurrent use.
 //
-// Each method returns the hold as it is now and Redis' time. revision is the
-// one that the caller has seen; 0 accepts any. by says for the history who
-// asks. Errors are *[hold.Problem] or wrap [health.ErrUnavailable].
+// Each method returns the current hold and Redis' time. revision is the
+// revision that the caller has read; 0 accepts any. by is the author in the
+// hold's history. Errors are *[hold.Problem] or wrap [health.ErrUnavailable].
 type Changer struct {
-	holds     Holds
+	holds     HoldReader
 	committer Committer
 	o         ChangerOptions
 }
 
 // NewChanger returns a changer that reads holds and writes through committer.
-func NewChanger(holds Holds, committer Committer, o ChangerOptions) *Changer {
+func NewChanger(holds HoldReader, committer Committer, o ChangerOptions) *Changer {
 	return &Changer{holds: holds, committer: committer, o: o}
 }
 
@@ -39,60 +39,61 @@ func (c *Changer) Patch(
 	decide := func(h hold.Hold, now time.Time) (hold.Decision, error) {
 		return h.ApplyPatch(&p, by, now)
 	}
-	return c.change(ctx, id, revision, c.confirmed(p.Confirm, decide))
+	return c.changeHold(ctx, id, revision, c.requireConfirmation(p.Confirm, decide))
 }
 
-// Capture asks for the money now. The executor captures it; the hold's state
-// tells when that is done. Amount 0 means what the terms say.
+// Capture requests a capture now. The executor captures the hold later, and the
+// hold's state shows when it is captured. Amount 0 means the amount in the
+// terms.
 func (c *Changer) Capture(
 	ctx context.Context, id string, amount int64, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
-	return c.change(ctx, id, revision, func(h hold.Hold, now time.Time) (hold.Decision, error) {
+	return c.changeHold(ctx, id, revision, func(h hold.Hold, now time.Time) (hold.Decision, error) {
 		return h.RequestCapture(amount, by, now)
 	})
 }
 
-// Cancel asks to release the money now. Once it is accepted, nothing captures
-// the hold any more.
+// Cancel requests a release now. Once it is accepted, holdd never captures the
+// hold.
 func (c *Changer) Cancel(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
-	return c.change(ctx, id, revision, func(h hold.Hold, now time.Time) (hold.Decision, error) {
+	return c.changeHold(ctx, id, revision, func(h hold.Hold, now time.Time) (hold.Decision, error) {
 		return h.RequestCancel(by, now)
 	})
 }
 
-// Pause suspends the hold's own time until it is resumed.
+// Pause suspends the hold's scheduled action until [Changer.Resume].
 func (c *Changer) Pause(
 	ctx context.Context, id string, revision uint64, confirmed bool, by string,
 ) (hold.Hold, time.Time, error) {
 	decide := func(h hold.Hold, now time.Time) (hold.Decision, error) { return h.Pause(0, by, now) }
-	return c.change(ctx, id, revision, c.confirmed(confirmed, decide))
+	return c.changeHold(ctx, id, revision, c.requireConfirmation(confirmed, decide))
 }
 
-// Resume returns a paused hold to its terms.
+// Resume schedules a paused hold by its terms again.
 func (c *Changer) Resume(
 	ctx context.Context, id string, revision uint64, confirmed bool, by string,
 ) (hold.Hold, time.Time, error) {
 	decide := func(h hold.Hold, now time.Time) (hold.Decision, error) { return h.Resume(by, now) }
-	return c.change(ctx, id, revision, c.confirmed(confirmed, decide))
+	return c.changeHold(ctx, id, revision, c.requireConfirmation(confirmed, decide))
 }
 
 // Acknowledge stops further warnings about the hold's deadline.
 func (c *Changer) Acknowledge(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
-	return c.change(ctx, id, revision, func(h hold.Hold, now time.Time) (hold.Decision, error) {
+	return c.changeHold(ctx, id, revision, func(h hold.Hold, now time.Time) (hold.Decision, error) {
 		return h.Acknowledge(by, now)
 	})
 }
 
-// decideFunc decides about a hold, given Redis' time.
+// decideFunc decides a change to a hold at Redis' time.
 type decideFunc func(h hold.Hold, now time.Time) (hold.Decision, error)
 
-// confirmed refuses what decide decides if the deadline's policy would act at
-// once and the request does not confirm that.
-func (c *Changer) confirmed(confirmed bool, decide decideFunc) decideFunc {
+// requireConfirmation wraps decide. It refuses a decision after which on_expiry
+// would act at once, unless the request confirms that.
+func (c *Changer) requireConfirmation(confirmed bool, decide decideFunc) decideFunc {
 	return func(h hold.Hold, now time.Time) (hold.Decision, error) {
 		d, err := decide(h, now)
 		if err != nil {
@@ -102,22 +103,22 @@ func (c *Changer) confirmed(confirmed bool, decide decideFunc) decideFunc {
 	}
 }
 
-// change decides about a hold and commits the decision. If another writer was
-// first, it decides again on what that one wrote. That writer may have gone on
-// from this very change, whose reply was lost: then the change was accepted,
-// however the hold has changed since.
-func (c *Changer) change(
+// changeHold decides a change and commits it. If another writer was first, it
+// decides again on the new record. The other writer may have built on this very
+// change if the reply to its commit was lost. Then the hold's history includes
+// the change, and the change was accepted.
+func (c *Changer) changeHold(
 	ctx context.Context, id string, revision uint64, decide decideFunc,
 ) (hold.Hold, time.Time, error) {
 	var tried *commit.Change
 	for range maxConflictRetries {
-		h, now, err := c.get(ctx, id)
+		h, now, err := c.getHold(ctx, id)
 		if err != nil {
 			return h, now, err
 		}
 		if tried != nil && hold.HistoryIncludes(&h, &tried.Decision.Hold) {
-			// Other terms: the hold was changed once more, or another request
-			// left the same entry in the same millisecond.
+			// The terms differ: another request changed the hold again, or left
+			// the same entry in the same millisecond.
 			if !hold.HaveSameTerms(&h, &tried.Decision.Hold) {
 				return h, now, errConflict(id)
 			}
@@ -134,7 +135,7 @@ func (c *Changer) change(
 			return h, now, err
 		}
 		change := commit.Change{Before: &h, Decision: d, At: now}
-		written, err := commitOne(ctx, c.committer, c.o.Health, &change)
+		written, err := commitChange(ctx, c.committer, c.o.Health, &change)
 		if err != nil {
 			return h, now, err
 		}
@@ -147,11 +148,11 @@ func (c *Changer) change(
 	return hold.Hold{}, time.Time{}, errConflict(id)
 }
 
-func (c *Changer) get(ctx context.Context, id string) (hold.Hold, time.Time, error) {
+func (c *Changer) getHold(ctx context.Context, id string) (hold.Hold, time.Time, error) {
 	if err := hold.CheckPaymentIntentID(id); err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}
-	h, now, err := readOne(ctx, c.holds, c.o.Health, id)
+	h, now, err := readHold(ctx, c.holds, c.o.Health, id)
 	if err != nil {
 		return hold.Hold{}, now, err
 	}

@@ -1,87 +1,76 @@
-// Package intake accepts requests about holds from every source, and decides
-// and commits each of them.
+// Package intake accepts requests about holds from every source, decides each
+// of them, and commits the decision.
 //
-//	API, CLI       [Scheduler.Schedule], and the methods of [Changer]
-//	Redis inbox    [Inbox], a job: decodes entries and hands them to the scheduler
-//	webhooks       [Webhooks.ApplyStripeEvent]: settles or changes the hold, or queues its intent
-//	metadata       [Refresher], a job: reads queued intents, makes holds of terms in their metadata
+//	API, CLI       [Scheduler.Schedule] and the methods of [Changer]
+//	Redis inbox    [Inbox], a job: decodes entries and passes them to the scheduler
+//	webhooks       [Webhooks.ApplyStripeEvent]: settles or changes a hold, or queues its intent
+//	metadata       [Refresher], a job: reads queued intents, schedules those with terms
 //
-// What may happen to a hold is decided by package hold, which is pure. Every
-// decision is written by package commit, on the version of the hold that it was
-// made on. Intents are read through the shared budget and circuit breaker.
+// Package hold decides what may happen to a hold. Package commit writes each
+// decision on the version of the hold on which it was made.
 //
 // # Scheduling
 //
 // The scheduler reads the holds, validates the requests, retrieves the intents
-// from Stripe as far as the read budget allows, and commits all new holds of a
-// batch together. Each request has a result of its own.
+// as the read budget allows, and commits all new holds of a batch together.
 //
-//   - The same request again is the same hold, also after its times have
-//     passed. Other terms are hold_exists.
-//   - Of requests for one intent in one batch, the first is decided and the
-//     others are compared with it.
-//   - A request that loses to another writer is decided again on what that
-//     writer wrote. After its retries it is answered with
-//     [health.ErrUnavailable].
-//   - A hold whose intent could not be read is accepted unverified. The verify
-//     job reads it later. A request that says amount, currency and expires_at
-//     needs no read.
+//   - A repeated request returns the existing hold, also after its times have
+//     passed. A request with other terms fails with hold_exists.
+//   - If a batch has several requests for one intent, the first is decided and
+//     the others are compared with its hold.
+//   - A request that conflicts with another writer is decided again.
+//   - A hold whose intent was not read is accepted unverified, and the verify
+//     job reads the intent later. A request with amount, currency and
+//     expires_at needs no read.
 //
 // # Changes
 //
-// A change names the revision that the caller has seen, or accepts any. If
-// Redis' reply is lost, the committer writes the very same again, and the store
-// recognizes it. Another writer may have gone on from the change in between,
-// for instance a claim. Then the hold's history shows that the change was
-// accepted, and the caller must not be refused because of what the change
-// itself caused. If the terms differ by then, the history does not tell whose
-// change won, and the answer is [health.ErrUnavailable].
+// A change names the revision that the caller has read, or accepts any. If
+// Redis' reply is lost, the committer writes the same change again, and the
+// store recognizes it. In between, another writer may have built on the change;
+// a claim does. The hold's history then shows that the change was accepted. If
+// the terms differ by then, the history does not show which change won, and the
+// request fails with [health.ErrUnavailable].
 //
 // # Webhooks
 //
-// A signed event is a hint: it may be stale, come twice, or come before an
-// earlier one. Only final facts are taken from the event itself: the statuses
-// succeeded and canceled, and that a review was closed. They settle or change
-// the hold at once, by the same kind of commit as everything else, so that a
-// race with a claim has one winner. For everything else the intent is queued
-// and read a moment later.
+// A signed event is a hint to read the intent, because events arrive late,
+// twice and out of order. Only final facts are taken from the event itself: the
+// statuses succeeded and canceled, and a closed review. They settle or change
+// the hold at once. For any other event the intent is queued and read a moment
+// later.
 //
-//   - The answer to Stripe is good only after the write. If Redis is
+//   - Stripe receives a 2xx answer only after the write. If Redis is
 //     unavailable, Stripe sends the event again, for three days.
-//   - The queue holds each intent once, however many events come. A refresh
-//     that is requested while another one is under way stays queued.
-//   - A claimed hold is left to its executor, and is read once the claim has
-//     ended.
-//   - An event of an intent that is not scheduled is remembered for three days.
-//     The intent is read as soon as it is scheduled, even if the request says
-//     everything that a read would.
+//   - The queue has each intent once. A refresh that is requested while another
+//     is under way stays queued.
+//   - A claimed hold is left to the executor, and its intent is read once the
+//     claim has ended.
+//   - An event about an unscheduled intent is remembered for three days. The
+//     intent is read when it is scheduled, even if the request needs no read.
 //
 // # Terms in metadata
 //
-// An intent that has terms in its metadata and holds money becomes a hold
-// ([hold.Adopt]). The metadata at the time of the read counts, not the event's.
-// No caller waits for the answer, so invalid terms are rejected. Package hold
-// decides what a time means that has passed.
+// An intent that holds money and has terms in its metadata becomes a hold
+// ([hold.Adopt]). The refresher uses the metadata at the time of the read.
 //
 // # The inbox
 //
-// An entry is decoded by the API's rules and acknowledged after the commit. It
-// may be read twice, and the repeated request finds its hold. An entry that
-// can't be decided now stays in the stream and is read again after the lease,
-// by any replica: Redis is unavailable, or Stripe has not known the intent for
-// less than two minutes.
+// The inbox decodes an entry by the API's rules and acknowledges it after the
+// commit. An entry may be read twice; the repeated request returns its hold. If
+// Redis is unavailable, or Stripe does not find the intent, the entry stays in
+// the stream and any replica reads it again after the lease. An intent that
+// Stripe has not found for two minutes is rejected.
 //
 // # Rejections
 //
-// A request from the inbox or from metadata that is at fault goes to the
-// [Rejector]. It is recorded in the stream holdd:inbox:rejected, published once
-// over all replicas, logged and counted, in this order. The inbox acknowledges
-// the entry after that.
+// The [Rejector] rejects invalid requests from the inbox and from metadata. It
+// records them in the stream holdd:inbox:rejected, publishes them once over all
+// replicas, logs and counts them.
 //
 // # What this package does not do
 //
-// It sends no captures and no cancels: a request for one makes the hold due,
-// and the dispatcher claims it. It does not look for intents of which no event
-// was received: package reconcile does. It does not verify signatures and does
-// not serve HTTP: package api does.
+// It sends no captures and no cancels: such a request makes the hold due, and
+// the dispatcher claims it. Package reconcile finds intents without an event.
+// Package api verifies signatures and serves HTTP.
 package intake

@@ -14,32 +14,32 @@ import (
 
 const (
 	inboxBatch = 128
-	// maxInboxBatches is how many batches one tick reads while there is more.
+	// maxInboxBatches bounds the batches that one tick reads.
 	maxInboxBatches = 1000
-	// MaxInboxEntryBytes is the most bytes that an inbox entry may have.
+	// MaxInboxEntryBytes is the maximum size of an inbox entry.
 	MaxInboxEntryBytes = 64 << 10
-	// unknownIntentRetryFor is how long an entry is retried whose intent Stripe
-	// doesn't know: rarely Stripe does not show a new intent for a moment, and
-	// no caller is there to send the request again.
+	// unknownIntentRetryFor is how long an entry is retried if Stripe does not
+	// find its intent. Stripe rarely does not find a new intent for a moment,
+	// and no caller repeats the request.
 	unknownIntentRetryFor = 2 * time.Minute
 )
 
-// Codes of inbox entries from which no request could be decoded.
+// Codes of inbox entries that could not be decoded.
 const (
 	EntryTooLarge    hold.Code = "entry_too_large"
 	EntryWithoutHold hold.Code = "entry_without_hold"
 	EntryUnreadable  hold.Code = "entry_unreadable"
 )
 
-// InboxStore reads the inbox, a stream in Redis.
+// InboxStore reads the inbox, a Redis stream. store.Store implements it.
 type InboxStore interface {
-	// ReadInbox returns up to n entries for a replica: new ones, and ones that
-	// were read idle ago or earlier and not acknowledged. The text of an entry
-	// is cut to maxBytes.
+	// ReadInbox returns up to n entries for a replica: new entries, and entries
+	// that were read at least idle ago and not acknowledged. It truncates the
+	// text of an entry to maxBytes.
 	ReadInbox(
 		ctx context.Context, replica string, n int, idle time.Duration, maxBytes int,
 	) ([]hold.InboxEntry, time.Time, error)
-	// AckInbox removes entries.
+	// AckInbox acknowledges and deletes entries.
 	AckInbox(ctx context.Context, ids []string) error
 }
 
@@ -48,7 +48,7 @@ type RequestScheduler interface {
 	Schedule(ctx context.Context, reqs []hold.ScheduleRequest, by string) []ScheduleResult
 }
 
-// RequestRejector rejects requests whose callers do not wait. [Rejector]
+// RequestRejector rejects requests from the inbox and from metadata. [Rejector]
 // implements it.
 type RequestRejector interface {
 	Reject(ctx context.Context, req hold.RejectedRequest, account string) error
@@ -57,9 +57,9 @@ type RequestRejector interface {
 // InboxOptions configure an [Inbox].
 type InboxOptions struct {
 	Replica string        // this process, unique among the replicas
-	Lease   time.Duration // an entry that was not acknowledged within it is read again
+	Lease   time.Duration // an entry that is not acknowledged within it is read again
 	// DecodeRequest decodes a request by the API's rules. Its errors are
-	// *[hold.Problem]. With nil the inbox is not read.
+	// *[hold.Problem]. If it is nil, the inbox is not read.
 	DecodeRequest func(text []byte) (hold.ScheduleRequest, error)
 	Clock         *clock.Redis
 	Health        *health.Redis
@@ -74,7 +74,7 @@ type Inbox struct {
 	o         InboxOptions
 }
 
-// NewInbox returns the job. It reads entries from store and hands their
+// NewInbox returns the job. It reads entries from store and passes their
 // requests to scheduler.
 func NewInbox(
 	store InboxStore, scheduler RequestScheduler, rejector RequestRejector, o InboxOptions,
@@ -82,9 +82,9 @@ func NewInbox(
 	return &Inbox{store: store, scheduler: scheduler, rejector: rejector, o: o}
 }
 
-// Run schedules the requests of all entries that wait. An entry is acknowledged
-// once its hold or its rejection is written. One that can't be decided now is
-// read again after the lease, by any replica.
+// Run schedules the requests of all entries in the stream. It acknowledges an
+// entry after its hold or its rejection is written. Any replica reads an
+// undecided entry again after the lease.
 func (b *Inbox) Run(ctx context.Context) {
 	if b.o.DecodeRequest == nil {
 		return
@@ -109,8 +109,8 @@ func (b *Inbox) Run(ctx context.Context) {
 	}
 }
 
-// scheduleEntries schedules or rejects the requests of entries. It reports
-// whether all of them were answered.
+// scheduleEntries schedules or rejects the requests of entries. It returns
+// false if some entries were not acknowledged.
 func (b *Inbox) scheduleEntries(
 	ctx context.Context, entries []hold.InboxEntry, now time.Time,
 ) bool {
@@ -130,22 +130,22 @@ func (b *Inbox) scheduleEntries(
 	}
 	if len(reqs) > 0 {
 		for i, result := range b.scheduler.Schedule(ctx, reqs, sourceInbox) {
-			if b.answerEntry(ctx, of[i], result.Err, reqs[i].Account, now) {
+			if b.finishEntry(ctx, of[i], result.Err, reqs[i].Account, now) {
 				handled = append(handled, of[i].ID)
 			}
 		}
 	}
 	if err := b.store.AckInbox(ctx, handled); err != nil {
-		// They are read again, and a repeated request finds its hold.
+		// The entries are read again, and a repeated request finds its hold.
 		b.o.Health.ReportError(ctx, "acknowledge inbox entries", err)
 		return false
 	}
 	return len(handled) == len(entries)
 }
 
-// answerEntry ends an entry whose request was scheduled or, with a problem, is
-// rejected. It returns false if the entry must be read again.
-func (b *Inbox) answerEntry(
+// finishEntry rejects an entry if err is a problem of its request. It returns
+// false if the entry must be read again.
+func (b *Inbox) finishEntry(
 	ctx context.Context, entry *hold.InboxEntry, err error, account string, now time.Time,
 ) bool {
 	var problem *hold.Problem
@@ -154,14 +154,15 @@ func (b *Inbox) answerEntry(
 		return true
 	case !errors.As(err, &problem),
 		problem.Code == hold.IntentNotFound && now.Sub(entry.At) < unknownIntentRetryFor:
-		b.o.Logger.Debug("inbox entry not decided: retrying after the lease",
+		b.o.Logger.Debug("inbox entry not decided; retrying after the lease",
 			zap.String("id", entry.ID), zap.Error(err))
 		return false
 	}
 	return b.rejectEntry(ctx, entry, problem, account)
 }
 
-// rejectEntry reports whether the rejection is written.
+// rejectEntry rejects an entry. It returns false if the rejection could not be
+// recorded.
 func (b *Inbox) rejectEntry(
 	ctx context.Context, entry *hold.InboxEntry, p *hold.Problem, account string,
 ) bool {
@@ -185,11 +186,11 @@ func (b *Inbox) decodeEntry(
 				entry.Size, MaxInboxEntryBytes)}
 	}
 	defer func() {
-		if r := recover(); r != nil { // the entry would stop the job at every tick
+		if r := recover(); r != nil { // without this, the entry would end every run of the job
 			b.o.Logger.Error("panic while decoding an inbox entry",
 				zap.String("id", entry.ID), zap.Any("panic", r))
 			problem = &hold.Problem{Code: EntryUnreadable, Field: "hold",
-				Detail: "holdd failed to decode this entry, which is a bug in holdd"}
+				Detail: "holdd panicked while decoding this entry: please report this bug"}
 		}
 	}()
 	req, err := b.o.DecodeRequest([]byte(entry.Text))

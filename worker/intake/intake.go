@@ -11,28 +11,31 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Holds reads holds.
-type Holds interface {
-	// Read returns the holds in the order of their ids, nil for each one that
-	// does not exist, and Redis' time.
+// HoldReader reads holds. store.Store implements it.
+type HoldReader interface {
+	// Read returns the holds in the order of ids and Redis' time. A hold that
+	// does not exist is nil.
 	Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
 }
 
 // Committer writes decisions. [commit.Committer] implements it.
 type Committer interface {
-	// CommitWithRetry reports per change whether it was written; false means
-	// that another writer was first.
+	// CommitWithRetry reports for each change whether it was written; false
+	// means that another writer was first.
 	CommitWithRetry(ctx context.Context, changes []commit.Change) ([]bool, error)
-	// RecordCommitted logs and counts a change that turned out to be written.
+	// RecordCommitted logs and counts a change that was written although its
+	// commit did not report so.
 	RecordCommitted(change commit.Change)
 }
 
-// Stripe sends requests under the shared budget. gateway.Caller implements it.
-type Stripe interface {
-	// DoEach hands each answer to done, concurrently, and returns the positions
-	// of the calls that it did not send.
+// StripeCaller sends reads to Stripe under the shared budget. gateway.Caller
+// implements it.
+type StripeCaller interface {
+	// DoEach sends calls and calls done with each answer, concurrently. It
+	// returns the positions of the calls that it did not send.
 	DoEach(
-		ctx context.Context, calls []hold.Call, b execute.Batch, done func(i int, a hold.Answer),
+		ctx context.Context, calls []hold.Call, b execute.BatchOptions,
+		done func(i int, a hold.Answer),
 	) (unsent []int)
 	// Available reports whether Stripe answers and accepts the key.
 	Available() bool
@@ -40,20 +43,20 @@ type Stripe interface {
 	KeyRejected() bool
 }
 
-// maxConflictRetries is how often a request is decided again because another
+// maxConflictRetries bounds how often a request is decided because another
 // writer changed the hold first.
 const maxConflictRetries = 5
 
-// errConflict is the answer to a request that lost to other writers until its
-// retries were spent.
+// errConflict returns the error of a request that still conflicts with other
+// writers after maxConflictRetries.
 func errConflict(id string) error {
 	return fmt.Errorf("concurrent changes to hold %s: %w", id, health.ErrUnavailable)
 }
 
-// readOne returns one hold, nil if it does not exist, and Redis' time. An error
-// wraps [health.ErrUnavailable].
-func readOne(
-	ctx context.Context, holds Holds, h *health.Redis, id string,
+// readHold returns a hold and Redis' time. A hold that does not exist is nil.
+// An error wraps [health.ErrUnavailable].
+func readHold(
+	ctx context.Context, holds HoldReader, h *health.Redis, id string,
 ) (*hold.Hold, time.Time, error) {
 	found, now, err := holds.Read(ctx, id)
 	if err != nil {
@@ -62,10 +65,10 @@ func readOne(
 	return found[0], now, nil
 }
 
-// commitOne writes one change. It reports false if another writer was first.
-// The committer may hand the hold over to the operator: change then has the
+// commitChange writes one change. It returns false if another writer was first.
+// The committer may hand the hold over to the operator; change then has the
 // decision that was written. An error wraps [health.ErrUnavailable].
-func commitOne(
+func commitChange(
 	ctx context.Context, c Committer, h *health.Redis, change *commit.Change,
 ) (written bool, err error) {
 	changes := []commit.Change{*change}
@@ -75,4 +78,15 @@ func commitOne(
 		return false, h.Unavailable(ctx, "write a hold", err)
 	}
 	return ok[0], nil
+}
+
+// queueRefresh queues an intent for the [Refresher]. An error wraps
+// [health.ErrUnavailable].
+func queueRefresh(
+	ctx context.Context, s WebhookStore, h *health.Redis, id, account string, adoptUnknown bool,
+) error {
+	if err := s.RequestRefresh(ctx, id, account, adoptUnknown); err != nil {
+		return h.Unavailable(ctx, "queue a refresh", err)
+	}
+	return nil
 }

@@ -14,20 +14,20 @@ import (
 )
 
 const (
-	refreshBatch       = 100             // pending refreshes of a partition read at once
-	refreshConcurrency = 8               // intents read at once
-	refreshTimeBudget  = 5 * time.Second // one tick goes on so long while there is more
-	refreshRetryAfter  = 5 * time.Second // until a refresh that failed is tried again
+	refreshBatch       = 100             // pending refreshes per partition in a batch
+	refreshConcurrency = 8               // reads under way at once
+	refreshTimeBudget  = 5 * time.Second // maximum time of one tick
+	refreshRetryAfter  = 5 * time.Second // after a failed refresh
 )
 
-// RefreshStore keeps the intents that are to be read at Stripe.
+// RefreshStore keeps the pending refreshes. store.Store implements it.
 type RefreshStore interface {
 	WebhookStore
 	// PendingRefreshes returns up to n pending refreshes of each partition,
 	// oldest first.
 	PendingRefreshes(ctx context.Context, n int) ([]hold.PendingRefresh, time.Time, error)
-	// FinishRefresh removes a refresh, or puts it off to again, unless it was
-	// requested anew meanwhile.
+	// FinishRefresh removes a refresh, or defers it until again if that is set.
+	// A refresh that was requested again meanwhile stays pending.
 	FinishRefresh(ctx context.Context, p hold.PendingRefresh, again time.Time) error
 }
 
@@ -38,22 +38,21 @@ type RefresherOptions struct {
 	Logger *zap.Logger
 }
 
-// Refresher is the job that reads at Stripe what webhooks have queued. However
-// many events there were, it reads each intent once.
+// Refresher is the job that reads the intents that [Webhooks] has queued. It
+// reads each intent once for any number of events.
 type Refresher struct {
 	store     RefreshStore
-	stripe    Stripe
+	stripe    StripeCaller
 	committer Committer
 	rejector  RequestRejector
 	adopter   adopter
 	o         RefresherOptions
 }
 
-// NewRefresher returns the job. It reads intents from stripe and writes what
-// they show through committer; terms in metadata that are invalid go to
-// rejector.
+// NewRefresher returns the job. It reads intents through stripe, commits
+// decisions through committer, and rejects invalid terms through rejector.
 func NewRefresher(
-	store RefreshStore, stripe Stripe, committer Committer, rejector RequestRejector,
+	store RefreshStore, stripe StripeCaller, committer Committer, rejector RequestRejector,
 	o RefresherOptions,
 ) *Refresher {
 	return &Refresher{
@@ -65,15 +64,15 @@ func NewRefresher(
 	}
 }
 
-// Run refreshes what is pending while Stripe is available, for a few seconds at
-// most.
+// Run performs pending refreshes while Stripe is available, for at most
+// refreshTimeBudget.
 func (r *Refresher) Run(ctx context.Context) {
 	for end := time.Now().Add(refreshTimeBudget); ctx.Err() == nil && time.Now().Before(end); {
 		if !r.stripe.Available() {
 			return
 		}
 		pending, now, err := r.store.PendingRefreshes(ctx, refreshBatch)
-		if err != nil { // what could be read is refreshed
+		if err != nil { // other partitions may have answered
 			r.o.Health.ReportError(ctx, "read pending refreshes", err)
 		}
 		r.o.Clock.Sync(now)
@@ -83,8 +82,8 @@ func (r *Refresher) Run(ctx context.Context) {
 	}
 }
 
-// refreshIntents reads intents as far as the budget allows until end. It
-// reports whether all were read.
+// refreshIntents reads intents as the budget allows until end. It returns false
+// if some were not read.
 func (r *Refresher) refreshIntents(
 	ctx context.Context, pending []hold.PendingRefresh, end time.Time,
 ) bool {
@@ -93,10 +92,10 @@ func (r *Refresher) refreshIntents(
 	for _, p := range pending {
 		h := &p.Hold
 		switch {
-		case h.State == hold.Working: // its claim sees the same at Stripe, or releases the hold
+		case h.State == hold.Working: // the executor reads the intent, or releases the hold
 			r.retryLater(ctx, p)
 		case h.State == 0 && !p.AdoptUnknown, h.State.Final():
-			r.finish(ctx, p, time.Time{})
+			r.finishRefresh(ctx, p, time.Time{})
 		default:
 			call := hold.Call{Op: hold.OpRead, PaymentIntent: h.PaymentIntent, Account: h.Account}
 			calls = append(calls, call)
@@ -106,70 +105,71 @@ func (r *Refresher) refreshIntents(
 	if len(calls) == 0 {
 		return true
 	}
-	batch := execute.Batch{Concurrency: refreshConcurrency, MaxWait: time.Until(end)}
+	batch := execute.BatchOptions{Concurrency: refreshConcurrency, MaxWait: time.Until(end)}
 	unsent := r.stripe.DoEach(ctx, calls, batch, func(i int, a hold.Answer) {
 		r.refreshIntent(ctx, of[i], a)
 	})
 	return len(unsent) == 0
 }
 
-// refreshIntent applies what Stripe says of an intent to its hold, or schedules
-// the intent by the terms in its metadata.
+// refreshIntent applies the answer to the read of an intent to its hold. If the
+// intent has no hold, refreshIntent schedules it by the terms in its metadata.
 func (r *Refresher) refreshIntent(ctx context.Context, p hold.PendingRefresh, a hold.Answer) {
 	var err error
 	switch {
 	case a.Kind == hold.AnswerOK && a.Intent != nil && p.AdoptUnknown:
-		err = r.adopter.adopt(ctx, a.Intent, p.Hold.Account)
+		err = r.adopter.adoptFromMetadata(ctx, a.Intent, p.Hold.Account)
 	case a.Kind == hold.AnswerOK && a.Intent != nil:
-		err = r.commitRead(ctx, &p.Hold, p.Hold.ApplyIntent(a.Intent, r.o.Clock.Now()))
+		err = r.commitReadDecision(ctx, &p.Hold, p.Hold.ApplyIntent(a.Intent, r.o.Clock.Now()))
 	case a.Kind == hold.AnswerNotFound && p.AdoptUnknown:
-		err = r.rejectUnseen(ctx, &p.Hold)
+		err = r.rejectUnknownIntent(ctx, &p.Hold)
 	case a.Kind == hold.AnswerNotFound:
-		err = r.commitRead(ctx, &p.Hold, p.Hold.ApplyNotFound(r.o.Clock.Now()))
+		err = r.commitReadDecision(ctx, &p.Hold, p.Hold.ApplyNotFound(r.o.Clock.Now()))
 	default:
 		r.retryLater(ctx, p)
 		return
 	}
 	if err != nil {
-		r.o.Logger.Debug("refresh failed: retrying in a moment",
+		r.o.Logger.Debug("refresh failed; retrying in a few seconds",
 			zap.String("hold", p.Hold.ID), zap.Error(err))
 		r.retryLater(ctx, p)
 		return
 	}
-	r.finish(ctx, p, time.Time{})
+	r.finishRefresh(ctx, p, time.Time{})
 }
 
-// rejectUnseen rejects the terms of an event whose intent this key doesn't see.
-// h names the intent.
-func (r *Refresher) rejectUnseen(ctx context.Context, h *hold.Hold) error {
+// rejectUnknownIntent rejects the terms of an event whose intent Stripe does
+// not find under this key. h names the intent.
+func (r *Refresher) rejectUnknownIntent(ctx context.Context, h *hold.Hold) error {
 	return r.rejector.Reject(ctx, hold.RejectedRequest{
 		Source: sourceStripe, ID: h.ID, Code: hold.IntentNotFound, Field: "payment_intent",
-		Reason: "an event names it and this key doesn't see it: " +
-			"compare the endpoint's account and mode with the key's",
+		Reason: "Stripe sent an event about this intent but does not find it under this key: " +
+			"compare the account and mode of the webhook endpoint and of the key",
 	}, h.Account)
 }
 
-// errChanged says that another writer changed the hold after it was read.
-var errChanged = errors.New("another writer changed the hold")
+// errHoldChanged means that another writer changed the hold after it was read.
+var errHoldChanged = errors.New("another writer changed the hold")
 
-// commitRead commits what a read showed of a hold that is not claimed.
-func (r *Refresher) commitRead(ctx context.Context, h *hold.Hold, d hold.Decision) error {
+// commitReadDecision commits the decision about an unclaimed hold after the
+// read of its intent.
+func (r *Refresher) commitReadDecision(ctx context.Context, h *hold.Hold, d hold.Decision) error {
 	if d.Unchanged {
 		return nil
 	}
 	change := commit.Change{Before: h, Decision: d}
-	written, err := commitOne(ctx, r.committer, r.o.Health, &change)
+	written, err := commitChange(ctx, r.committer, r.o.Health, &change)
 	if err == nil && !written {
-		return errChanged
+		return errHoldChanged
 	}
 	return err
 }
 
 func (r *Refresher) retryLater(ctx context.Context, p hold.PendingRefresh) {
-	r.finish(ctx, p, r.o.Clock.Now().Add(refreshRetryAfter))
+	r.finishRefresh(ctx, p, r.o.Clock.Now().Add(refreshRetryAfter))
 }
 
-func (r *Refresher) finish(ctx context.Context, p hold.PendingRefresh, again time.Time) {
+func (r *Refresher) finishRefresh(ctx context.Context, p hold.PendingRefresh, again time.Time) {
 	if err := r.store.FinishRefresh(ctx, p, again); err != nil {
 		r.o.Health.ReportError(ctx, "finish a refresh", err)
 	}

@@ -9,13 +9,14 @@ import (
 	"go.uber.org/zap"
 )
 
-// Sources of requests that are made while no caller waits for the answer.
+// Sources of requests without a waiting caller.
 const (
 	sourceInbox  = "inbox"
 	sourceStripe = "stripe" // terms in an intent's metadata
 )
 
-// RejectionStore keeps rejected requests for the operator.
+// RejectionStore keeps rejected requests for the operator. store.Store
+// implements it.
 type RejectionStore interface {
 	RecordRejection(ctx context.Context, r hold.RejectedRequest) error
 }
@@ -27,7 +28,7 @@ type EventPublisher interface {
 	) (first bool, err error)
 }
 
-// RejectionObserver is told of every rejected request, for metrics.
+// RejectionObserver counts rejected requests, for metrics.
 type RejectionObserver interface {
 	RequestRejected(source string, code hold.Code)
 }
@@ -39,8 +40,8 @@ type RejectorOptions struct {
 	Logger   *zap.Logger
 }
 
-// Rejector rejects requests whose callers do not wait for the answer, so that
-// the operator learns of them.
+// Rejector rejects requests from the inbox and from metadata. No caller waits
+// for their answer, so it records them for the operator.
 type Rejector struct {
 	store     RejectionStore
 	publisher EventPublisher
@@ -56,8 +57,8 @@ func NewRejector(
 }
 
 // Reject records a rejected request, publishes it once over all replicas, then
-// logs and counts it. After an error, which wraps [health.ErrUnavailable], the
-// same can be rejected again.
+// logs and counts it. An error wraps [health.ErrUnavailable]; the caller may
+// reject the same request again.
 func (r *Rejector) Reject(ctx context.Context, req hold.RejectedRequest, account string) error {
 	if err := r.store.RecordRejection(ctx, req); err != nil {
 		return r.o.Health.Unavailable(ctx, "record a rejected request", err)

@@ -14,20 +14,19 @@ import (
 )
 
 const (
-	// maxConcurrentRetrieves is how many intents of one batch are retrieved at
-	// once.
+	// maxConcurrentRetrieves bounds the concurrent retrieves of one batch.
 	maxConcurrentRetrieves = 16
-	// retrieveTimeout bounds the retrieval of one intent: a booking system
-	// waits for the answer.
+	// retrieveTimeout bounds one retrieve, because a booking system waits for
+	// the answer.
 	retrieveTimeout = 3 * time.Second
 )
 
 // ScheduleResult is the answer to one schedule request. Err is a
-// *[hold.Problem] where the request is at fault. Any other error wraps
-// [health.ErrUnavailable]: the same request can be sent again.
+// *[hold.Problem] if the request is invalid or conflicts with the hold. Any
+// other error wraps [health.ErrUnavailable]; the caller may repeat the request.
 type ScheduleResult struct {
 	Hold    hold.Hold
-	Created bool // false: the same request was accepted before
+	Created bool // false if the same request was accepted before
 	Err     error
 }
 
@@ -40,21 +39,23 @@ type SchedulerOptions struct {
 
 // Scheduler accepts schedule requests. It is safe for concurrent use.
 type Scheduler struct {
-	holds     Holds
-	stripe    Stripe
+	holds     HoldReader
+	stripe    StripeCaller
 	committer Committer
 	o         SchedulerOptions
 }
 
-// NewScheduler returns a scheduler that reads holds, retrieves intents from
+// NewScheduler returns a scheduler that reads holds, retrieves intents through
 // stripe and writes through committer.
-func NewScheduler(holds Holds, stripe Stripe, committer Committer, o SchedulerOptions) *Scheduler {
+func NewScheduler(
+	holds HoldReader, stripe StripeCaller, committer Committer, o SchedulerOptions,
+) *Scheduler {
 	return &Scheduler{holds: holds, stripe: stripe, committer: committer, o: o}
 }
 
-// Schedule decides each request by itself and returns the results in their
-// order. It checks with Stripe as far as the read budget allows and accepts the
-// rest unverified. by says for the history who asks.
+// Schedule decides each request on its own and returns the results in the order
+// of reqs. It retrieves the intents from Stripe as the read budget allows, and
+// accepts the other holds unverified. by is the author in the holds' history.
 func (s *Scheduler) Schedule(
 	ctx context.Context, reqs []hold.ScheduleRequest, by string,
 ) []ScheduleResult {
@@ -64,10 +65,10 @@ func (s *Scheduler) Schedule(
 		todo[i] = i
 	}
 	for round := 0; len(todo) > 0; round++ {
-		first, distinct, twins := splitTwins(reqs, todo)
+		first, distinct, duplicates := splitDuplicates(reqs, todo)
 		todo = s.scheduleOnce(ctx, reqs, distinct, results, by)
-		for _, i := range twins {
-			result, ok := s.answerTwin(&reqs[i], &results[first[reqs[i].PaymentIntent]])
+		for _, i := range duplicates {
+			result, ok := s.answerDuplicate(&reqs[i], &results[first[reqs[i].PaymentIntent]])
 			if !ok {
 				todo = append(todo, i)
 				continue
@@ -84,26 +85,27 @@ func (s *Scheduler) Schedule(
 	return results
 }
 
-// splitTwins parts the requests of todo so that distinct has one per intent.
-// first is that one's position, by intent; twins name an intent again.
-func splitTwins(
+// splitDuplicates splits the requests of todo: distinct has the first request
+// for each intent, and duplicates the others. first maps each intent to its
+// first request.
+func splitDuplicates(
 	reqs []hold.ScheduleRequest, todo []int,
-) (first map[string]int, distinct, twins []int) {
+) (first map[string]int, distinct, duplicates []int) {
 	first = make(map[string]int, len(todo))
 	for _, i := range todo {
 		if _, seen := first[reqs[i].PaymentIntent]; seen {
-			twins = append(twins, i)
+			duplicates = append(duplicates, i)
 			continue
 		}
 		first[reqs[i].PaymentIntent] = i
 		distinct = append(distinct, i)
 	}
-	return first, distinct, twins
+	return first, distinct, duplicates
 }
 
-// answerTwin compares a request with the hold that an earlier request of the
-// same batch led to. ok is false if that one led to none.
-func (s *Scheduler) answerTwin(
+// answerDuplicate compares a request with the hold that an earlier request of
+// the same batch created. ok is false if the earlier request created no hold.
+func (s *Scheduler) answerDuplicate(
 	req *hold.ScheduleRequest, earlier *ScheduleResult,
 ) (result ScheduleResult, ok bool) {
 	draft, err := req.Validate(s.o.Clock.Now())
@@ -120,12 +122,12 @@ func (s *Scheduler) answerTwin(
 type candidate struct {
 	index  int // of its result
 	draft  *hold.Draft
-	answer hold.Answer // to the read of the intent; zero if Stripe was not asked
+	answer hold.Answer // to the retrieve of the intent; zero if none was sent
 }
 
-// scheduleOnce decides requests of different intents. It returns those that
-// must be decided again because another writer scheduled the intent first;
-// their results are left empty.
+// scheduleOnce decides requests for different intents. It returns the requests
+// that conflict with another writer and must be decided again; their results
+// are left empty.
 func (s *Scheduler) scheduleOnce(
 	ctx context.Context, reqs []hold.ScheduleRequest, todo []int, results []ScheduleResult,
 	by string,
@@ -135,7 +137,7 @@ func (s *Scheduler) scheduleOnce(
 		ids[n] = reqs[i].PaymentIntent
 	}
 	existing, now, err := s.holds.Read(ctx, ids...)
-	if err != nil { // an unreadable record may belong to any of them, so none is decided
+	if err != nil { // an unreadable record may belong to any of these holds
 		err = s.o.Health.Unavailable(ctx, "read holds", err)
 		for _, i := range todo {
 			results[i] = ScheduleResult{Err: err}
@@ -154,7 +156,7 @@ func (s *Scheduler) scheduleOnce(
 	}
 	s.retrieveIntents(ctx, candidates)
 	var changes []commit.Change
-	var indices []int // of their results
+	var indices []int // of the changes' results
 	for i := range candidates {
 		c := &candidates[i]
 		decision, err := decideHold(c, by, now)
@@ -179,8 +181,7 @@ func checkRequest(
 	draft, err := req.Validate(now)
 	switch {
 	case err != nil && existing != nil && errors.Is(err, &hold.Problem{Code: hold.InThePast}):
-		// The request may be the one that was accepted, repeated after its
-		// times have passed.
+		// The request may repeat an accepted one after its times have passed.
 		return nil, compareRepetition(req, existing, err)
 	case err != nil:
 		return nil, ScheduleResult{Err: err}
@@ -190,7 +191,7 @@ func checkRequest(
 	return draft, ScheduleResult{}
 }
 
-// decideHold makes a hold of a candidate.
+// decideHold decides the hold of a candidate.
 func decideHold(c *candidate, by string, now time.Time) (hold.Decision, error) {
 	switch {
 	case c.answer.Kind == hold.AnswerNotFound:
@@ -203,8 +204,8 @@ func decideHold(c *candidate, by string, now time.Time) (hold.Decision, error) {
 	return hold.New(c.draft, nil, by, now)
 }
 
-// commitHolds writes new holds and fills in their results. It returns those
-// that another writer scheduled first.
+// commitHolds writes new holds and fills in their results. It returns the
+// requests whose intents another writer scheduled first.
 func (s *Scheduler) commitHolds(
 	ctx context.Context, changes []commit.Change, indices []int, results []ScheduleResult,
 ) (conflicts []int) {
@@ -229,8 +230,8 @@ func (s *Scheduler) commitHolds(
 	return conflicts
 }
 
-// retrieveIntents retrieves the intents of candidates whose requests do not say
-// everything, as far as the read budget allows now.
+// retrieveIntents retrieves the intents of candidates whose requests lack
+// amount, currency or expires_at, as the read budget allows now.
 func (s *Scheduler) retrieveIntents(ctx context.Context, candidates []candidate) {
 	var calls []hold.Call
 	var of []int
@@ -244,7 +245,7 @@ func (s *Scheduler) retrieveIntents(ctx context.Context, candidates []candidate)
 	if len(calls) == 0 || s.stripe.KeyRejected() {
 		return
 	}
-	batch := execute.Batch{Concurrency: maxConcurrentRetrieves, Timeout: retrieveTimeout}
+	batch := execute.BatchOptions{Concurrency: maxConcurrentRetrieves, Timeout: retrieveTimeout}
 	s.stripe.DoEach(ctx, calls, batch, func(i int, a hold.Answer) {
 		candidates[of[i]].answer = a
 	})
@@ -261,8 +262,8 @@ func compareTerms(draft *hold.Draft, h *hold.Hold) ScheduleResult {
 			"change it with PATCH /v1/holds/%s", h.ID, h.ID)}}
 }
 
-// compareRepetition answers a request whose times have passed. It is good if it
-// was good when h was created and asked for what h is.
+// compareRepetition answers a request whose times have passed. The request is
+// accepted if it was valid when h was created and has the terms of h.
 func compareRepetition(req *hold.ScheduleRequest, h *hold.Hold, past error) ScheduleResult {
 	draft, err := req.Validate(h.CreatedAt)
 	if err != nil || !h.SameTerms(draft) {

@@ -12,18 +12,18 @@ import (
 
 // Results of [Webhooks.ApplyStripeEvent].
 const (
-	EventSettled = "settled" // the hold has ended
-	EventChanged = "changed" // the hold was changed
-	EventQueued  = "queued"  // the intent will be read, at once or when its hold is scheduled
-	EventIgnored = "ignored" // the event concerns no hold, or says nothing new
+	EventSettled = "settled" // the hold is now final
+	EventChanged = "changed" // the hold has changed
+	EventQueued  = "queued"  // the intent is read soon, or when it is scheduled
+	EventIgnored = "ignored" // the event concerns no hold or changes nothing
 )
 
-// WrongMode is the code of an event in test mode at a holdd in live mode, or
-// the other way round.
+// WrongMode is the code of a test mode event at a holdd in live mode, and of
+// the reverse.
 const WrongMode hold.Code = "wrong_mode"
 
-// handledEvents are the types that can concern a hold. One of them comes along
-// with each other type that could.
+// handledEvents are the event types that can concern a hold. Stripe sends one
+// of them with every other type that could.
 var handledEvents = map[string]bool{
 	"payment_intent.amount_capturable_updated": true,
 	"payment_intent.succeeded":                 true,
@@ -37,10 +37,9 @@ var handledEvents = map[string]bool{
 	"review.closed":                            true,
 }
 
-// WebhookStore reads holds and remembers which intents are to be read at
-// Stripe.
+// WebhookStore reads holds and queues refreshes. store.Store implements it.
 type WebhookStore interface {
-	Holds
+	HoldReader
 	// RequestRefresh queues an open hold's intent for the [Refresher]. An
 	// intent without a hold is queued if adoptUnknown is set. Otherwise it is
 	// remembered for three days and queued once it is scheduled.
@@ -68,26 +67,20 @@ func NewWebhooks(store WebhookStore, committer Committer, o WebhooksOptions) *We
 }
 
 // ApplyStripeEvent applies a signed event. When it returns without an error,
-// what the event means is in the store; the result says how. Errors are
-// *[hold.Problem], or wrap [health.ErrUnavailable]: then Stripe must send the
-// event again.
+// the store has the change or the queued refresh. Errors are *[hold.Problem] or
+// wrap [health.ErrUnavailable]; after the latter, Stripe must send the event
+// again.
 func (w *Webhooks) ApplyStripeEvent(
 	ctx context.Context, e hold.StripeEvent,
 ) (result string, err error) {
-	switch {
-	case e.Livemode != w.o.Livemode && e.Account != "":
-		// an endpoint for connected accounts receives the events of both modes
-		return EventIgnored, nil
-	case e.Livemode != w.o.Livemode:
-		return "", &hold.Problem{Code: WrongMode,
-			Detail: "this event is of the other mode: compare the endpoint's secret and STRIPE_API_KEY, " +
-				"one is of test mode and one is live"}
-	case !handledEvents[e.Type] || e.PaymentIntent == "" || e.AutomaticCapture:
+	if relevant, err := w.mayConcernHold(&e); err != nil {
+		return "", err
+	} else if !relevant {
 		return EventIgnored, nil
 	}
 	result = EventIgnored
 	for range maxConflictRetries {
-		h, now, err := readOne(ctx, w.store, w.o.Health, e.PaymentIntent)
+		h, now, err := readHold(ctx, w.store, w.o.Health, e.PaymentIntent)
 		if err != nil {
 			return "", err
 		}
@@ -100,9 +93,9 @@ func (w *Webhooks) ApplyStripeEvent(
 		case hold.EventRetryLater:
 			return "", fmt.Errorf("hold %s is being worked on: %w", h.ID, health.ErrUnavailable)
 		case hold.EventNeedsRead:
-			// Queued before the commit: if nothing else gets done, the refresh
-			// finds the rest.
-			if err := w.queueRefresh(ctx, h.ID, h.Account, false); err != nil {
+			// Queued before the commit, so that a refresh follows if the commit
+			// fails.
+			if err := queueRefresh(ctx, w.store, w.o.Health, h.ID, h.Account, false); err != nil {
 				return "", err
 			}
 			result = EventQueued
@@ -111,7 +104,7 @@ func (w *Webhooks) ApplyStripeEvent(
 			return result, nil
 		}
 		change := commit.Change{Before: h, Decision: d, At: now}
-		written, err := commitOne(ctx, w.committer, w.o.Health, &change)
+		written, err := commitChange(ctx, w.committer, w.o.Health, &change)
 		switch {
 		case err != nil:
 			return "", err
@@ -124,31 +117,39 @@ func (w *Webhooks) ApplyStripeEvent(
 	return "", errConflict(e.PaymentIntent)
 }
 
-// queueUnknownIntent handles an event of an intent without a hold. An intent
-// that has terms in its metadata is read; any other is remembered until it is
+// mayConcernHold reports whether an event can concern a hold. It returns an
+// error if the event has the wrong mode.
+func (w *Webhooks) mayConcernHold(e *hold.StripeEvent) (bool, error) {
+	switch {
+	case e.Livemode != w.o.Livemode && e.Account != "":
+		// An endpoint for connected accounts receives the events of both modes.
+		return false, nil
+	case e.Livemode != w.o.Livemode:
+		return false, &hold.Problem{Code: WrongMode,
+			Detail: "the event and STRIPE_API_KEY have different modes: " +
+				"use the endpoint's secret and a key of the same mode, test or live"}
+	}
+	return handledEvents[e.Type] && e.PaymentIntent != "" && !e.AutomaticCapture, nil
+}
+
+// queueUnknownIntent queues the intent of an event that has no hold. An intent
+// with terms in its metadata is read soon. Any other is remembered until it is
 // scheduled.
 func (w *Webhooks) queueUnknownIntent(ctx context.Context, e *hold.StripeEvent) (string, error) {
 	if e.Type == "charge.updated" {
-		// every payment causes one, and it says nothing that the others don't
+		// Stripe sends one for every payment, and other events report the same
+		// change.
 		return EventIgnored, nil
 	}
 	adopt := false
 	if e.Intent != nil && e.Intent.Status == hold.StatusRequiresCapture {
-		// Invalid terms are rejected when the intent is read: the metadata may
-		// have changed since the event.
+		// The refresher rejects invalid terms after the read, because the
+		// metadata may have changed since the event.
 		_, _, adopt, _ = hold.RequestFromMetadata(e.Intent, e.Account)
 	}
-	if err := w.queueRefresh(ctx, e.PaymentIntent, e.Account, adopt); err != nil {
+	err := queueRefresh(ctx, w.store, w.o.Health, e.PaymentIntent, e.Account, adopt)
+	if err != nil {
 		return "", err
 	}
 	return EventQueued, nil
-}
-
-func (w *Webhooks) queueRefresh(
-	ctx context.Context, id, account string, adoptUnknown bool,
-) error {
-	if err := w.store.RequestRefresh(ctx, id, account, adoptUnknown); err != nil {
-		return w.o.Health.Unavailable(ctx, "queue a refresh", err)
-	}
-	return nil
 }

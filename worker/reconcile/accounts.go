@@ -6,20 +6,20 @@ import (
 	"sync"
 )
 
-// maxAccounts bounds how many connected accounts a replica remembers.
+// maxAccounts bounds the connected accounts that a replica remembers.
 const maxAccounts = 1000
 
-// KnownAccounts are the connected accounts that this replica has met since it
-// started. An emptied Redis names none, so the replica must know which accounts
-// to compare. Its zero value is empty. It has a mutex of its own, so that
-// committing a change never waits for a comparison.
+// KnownAccounts are the connected accounts of the holds that this replica has
+// read or written since it started. The replica compares them after Redis has
+// lost its data. Its zero value is empty. It has its own mutex, so that a
+// commit never waits for a comparison.
 type KnownAccounts struct {
 	mu       sync.Mutex
 	accounts map[string]bool
 }
 
-// Add remembers an account. An empty account is the platform's own, which is
-// always compared.
+// Add adds an account. It ignores the empty account, the platform's own,
+// because a run always compares that one.
 func (k *KnownAccounts) Add(account string) {
 	if account == "" {
 		return

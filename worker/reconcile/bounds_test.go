@@ -37,20 +37,20 @@ func TestRun_KeepsABoundedNumberOfFindings(t *testing.T) {
 	r := &run{clock: &clock.Redis{}}
 	r.state.initMaps()
 	for range maxFindings {
-		r.record(Finding{Kind: FoundScheduled})
+		r.addFinding(Finding{Kind: FoundScheduled})
 	}
 	for range maxFindings {
-		r.record(Finding{Kind: FoundOrphan})
+		r.addFinding(Finding{Kind: FoundOrphan})
 	}
-	r.record(Finding{Kind: FoundRejected})
+	r.addFinding(Finding{Kind: FoundRejected})
 	report := r.snapshot()
 	counted := map[FindingKind]int64{FoundScheduled: maxFindings, FoundOrphan: maxFindings, FoundRejected: 1}
 	if !maps.Equal(report.Counts, counted) {
 		t.Errorf("counted %v", report.Counts)
 	}
 	kept := map[FindingKind]int{FoundScheduled: maxOfOneKind, FoundOrphan: maxOfOneKind}
-	if len(report.Findings) != maxFindings || !maps.Equal(r.state.Kept, kept) {
-		t.Errorf("%d kept: %v", len(report.Findings), r.state.Kept)
+	if len(report.Findings) != maxFindings || !maps.Equal(r.state.KeptByKind, kept) {
+		t.Errorf("%d kept: %v", len(report.Findings), r.state.KeptByKind)
 	}
 }
 
@@ -69,10 +69,10 @@ func TestRun_StopsWithAnOutdatedToken(t *testing.T) {
 	s := &fencedStore{}
 	r := &run{store: s, clock: &clock.Redis{}, token: 1}
 	r.state.initMaps()
-	if err := r.saveProgress(t.Context()); !errors.Is(err, errFenced) {
+	if err := r.saveProgress(t.Context()); !errors.Is(err, errTokenOutdated) {
 		t.Error(err)
 	}
-	if err := r.finish(t.Context(), errFenced); err != nil || s.saves != 1 {
+	if err := r.saveEnd(t.Context(), errTokenOutdated); err != nil || s.saves != 1 {
 		t.Errorf("%d saves, %v", s.saves, err)
 	}
 }
@@ -123,9 +123,9 @@ func TestComparison_LogsABoundedNumberOfFindings(t *testing.T) {
 	}}
 	c.run.state.initMaps()
 	for i := range maxFindingLines + 10 {
-		c.record(t.Context(), Finding{Kind: FoundOrphan, PaymentIntent: fmt.Sprint(i)})
+		c.recordFinding(t.Context(), Finding{Kind: FoundOrphan, PaymentIntent: fmt.Sprint(i)})
 	}
-	c.record(t.Context(), Finding{Kind: FoundCaptured})
+	c.recordFinding(t.Context(), Finding{Kind: FoundCaptured})
 	counted := c.run.state.Counts[FoundOrphan]
 	if logs.Len() != maxFindingLines || p.events[event.Orphan] != maxFindingLines || counted != maxFindingLines+10 {
 		t.Errorf("%d lines, %v, %v", logs.Len(), p.events, c.run.state.Counts)
@@ -134,15 +134,15 @@ func TestComparison_LogsABoundedNumberOfFindings(t *testing.T) {
 
 func TestReadPace_SpacesReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := &readPace{step: 80 * time.Millisecond}
-		if wait := p.reserve(); wait != 0 {
+		p := &readPacer{step: 80 * time.Millisecond}
+		if wait := p.reserveNext(); wait != 0 {
 			t.Error(wait)
 		}
-		if wait := p.reserve(); wait != p.step {
+		if wait := p.reserveNext(); wait != p.step {
 			t.Error(wait)
 		}
 		time.Sleep(p.step)
-		if wait := p.reserve(); wait != 0 {
+		if wait := p.reserveNext(); wait != 0 {
 			t.Error(wait)
 		}
 	})

@@ -10,17 +10,18 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// change is a decision that a comparison made.
-type change struct {
+// proposedChange is a decision of a comparison.
+type proposedChange struct {
 	before   hold.Hold // zero for a new hold
 	decision hold.Decision
-	finding  Finding // without a kind if there is nothing to report
+	finding  Finding // its kind is empty if there is nothing to report
 }
 
-// adopt decides about an intent that holds money and has no hold.
-func (c *comparison) adopt(
+// adoptIntent decides about an intent that holds money and has no hold. ok is
+// false if it changes nothing.
+func (c *comparison) adoptIntent(
 	ctx context.Context, account string, in *hold.Intent, now time.Time,
-) (ch change, ok bool) {
+) (ch proposedChange, ok bool) {
 	f := Finding{
 		PaymentIntent: in.ID, Account: account, Amount: in.AmountCapturable, Currency: in.Currency,
 	}
@@ -30,32 +31,33 @@ func (c *comparison) adopt(
 		if now.Sub(in.Created) > orphanAge {
 			f.Kind, f.Detail = FoundOrphan,
 				"holds money and is not scheduled; holdd leaves it alone"
-			c.record(ctx, f)
+			c.recordFinding(ctx, f)
 		}
-		return change{}, false
+		return proposedChange{}, false
 	case err != nil:
 		f.Kind, f.Detail = FoundRejected, err.Error()
-		c.record(ctx, f)
-		return change{}, false
+		c.recordFinding(ctx, f)
+		return proposedChange{}, false
 	}
-	// before the finding: a dry run reports what a run would do
+	// The committer does the same. It is done here for the finding, also in a
+	// dry run.
 	d.HandOver(&hold.Hold{}, now, c.o.Rules)
 	h := &d.Hold
-	f.Kind, f.Reference, f.Detail = FoundScheduled, h.Reference, describeNext(h)
+	f.Kind, f.Reference, f.Detail = FoundScheduled, h.Reference, describeNextAction(h)
 	if h.State == hold.Attention {
 		f.Kind, f.Detail = FoundAttention, describeAttention(h)
 	}
-	return change{decision: d, finding: f}, true
+	return proposedChange{decision: d, finding: f}, true
 }
 
-// applyIntent brings a known hold to what Stripe says. ok is false if nothing
-// changes.
+// applyIntent updates a hold to the state of its intent at Stripe. ok is false
+// if it changes nothing.
 func (c *comparison) applyIntent(
 	h *hold.Hold, in *hold.Intent, now time.Time,
-) (ch change, ok bool) {
+) (ch proposedChange, ok bool) {
 	d := h.ApplyIntent(in, now)
 	if d.Unchanged {
-		return change{}, false
+		return proposedChange{}, false
 	}
 	d.HandOver(h, now, c.o.Rules)
 	after := &d.Hold
@@ -82,25 +84,25 @@ func (c *comparison) applyIntent(
 		f.Detail = "expires at " + after.ExpiresAt.Format(time.RFC3339) + ", not at " +
 			h.ExpiresAt.Format(time.RFC3339)
 	}
-	return change{before: *h, decision: d, finding: f}, true
+	return proposedChange{before: *h, decision: d, finding: f}, true
 }
 
-// applyNotFound makes a hold need attention whose intent Stripe does not know.
-// ok is false if nothing changes.
-func applyNotFound(h *hold.Hold, now time.Time) (ch change, ok bool) {
+// applyNotFound makes a hold require attention because Stripe does not find its
+// intent. ok is false if it changes nothing.
+func applyNotFound(h *hold.Hold, now time.Time) (ch proposedChange, ok bool) {
 	d := h.ApplyNotFound(now)
 	if d.Unchanged {
-		return change{}, false
+		return proposedChange{}, false
 	}
-	return change{before: *h, decision: d, finding: Finding{
+	return proposedChange{before: *h, decision: d, finding: Finding{
 		Kind: FoundAttention, PaymentIntent: h.PaymentIntent, Account: h.Account,
 		Reference: h.Reference, Amount: h.Amount, Currency: h.Currency,
-		Detail: "Stripe does not know this intent under this account and mode",
+		Detail: "Stripe does not find this intent under this account and mode",
 	}}, true
 }
 
-// describeNext says what happens next to a hold.
-func describeNext(h *hold.Hold) string {
+// describeNextAction describes a hold's next action.
+func describeNextAction(h *hold.Hold) string {
 	switch {
 	case h.State == hold.Paused:
 		return "paused"
@@ -110,18 +112,18 @@ func describeNext(h *hold.Hold) string {
 	return h.State.String()
 }
 
-// describeAttention says why a hold has just come to need attention.
+// describeAttention describes why a hold requires attention.
 func describeAttention(h *hold.Hold) string {
 	return h.Reason.String() + ": " + h.History[len(h.History)-1].Note
 }
 
-// commit writes changes, each if its hold is still the one that was compared.
-// What another writer changed meanwhile is left to the next run. A dry run only
-// reports them.
-func (c *comparison) commit(ctx context.Context, changes []change) error {
-	if c.run.dry {
+// commitChanges writes each change whose hold has not changed since it was
+// compared. The next run compares the others again. A dry run only records the
+// findings.
+func (c *comparison) commitChanges(ctx context.Context, changes []proposedChange) error {
+	if c.run.dryRun {
 		for i := range changes {
-			c.record(ctx, changes[i].finding)
+			c.recordFinding(ctx, changes[i].finding)
 		}
 		return nil
 	}
@@ -136,37 +138,37 @@ func (c *comparison) commit(ctx context.Context, changes []change) error {
 	}
 	written, err := c.o.Committer.CommitWithRetry(ctx, writes)
 	if err != nil {
-		return fmt.Errorf("write what Stripe says: %w", err)
+		return fmt.Errorf("commit changes: %w", err)
 	}
 	for i := range changes {
 		if !written[i] {
 			continue
 		}
 		if changes[i].before.Version == 0 {
-			c.addSeen(changes[i].decision.Hold.ID)
+			c.rememberSeen(changes[i].decision.Hold.ID)
 		}
-		c.record(ctx, changes[i].finding)
+		c.recordFinding(ctx, changes[i].finding)
 	}
 	return nil
 }
 
-// record counts a finding, and reports it if the operator must settle it. A dry
-// run reports nothing.
-func (c *comparison) record(ctx context.Context, f Finding) {
+// recordFinding adds a finding to the run, and reports it if only the operator
+// can settle it. A dry run reports none.
+func (c *comparison) recordFinding(ctx context.Context, f Finding) {
 	if f.Kind == "" {
 		return
 	}
-	c.run.record(f)
-	if c.run.dry || !f.worthLogging() || c.logged >= maxFindingLines {
+	c.run.addFinding(f)
+	if c.run.dryRun || !f.needsReport() || c.findingsLogged >= maxFindingLines {
 		return
 	}
 	if c.reporter.report(ctx, f) {
-		c.logged++
+		c.findingsLogged++
 	}
 }
 
-// lastChangeAt is when a hold's terms, or what is known of it, were last
-// written.
+// lastChangeAt returns the time of a hold's last history entry, or of its
+// creation.
 func lastChangeAt(h *hold.Hold) time.Time {
 	if n := len(h.History); n > 0 {
 		return h.History[n-1].At

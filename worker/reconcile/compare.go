@@ -14,28 +14,28 @@ import (
 )
 
 const (
-	// clockSlack is how far the clocks of two replicas may differ about Redis'
-	// time.
+	// clockSlack is the maximum difference between two replicas' readings of
+	// Redis' time.
 	clockSlack = 2 * time.Second
-	// maxUnanswered is how many times in a row a list may stay unanswered
-	// before the run is interrupted.
-	maxUnanswered = 6
-	// listRetryBase and listRetryLimit are how long an unanswered list waits
-	// before the next try.
+	// maxUnansweredLists is after how many unanswered list calls in a row the
+	// run is interrupted.
+	maxUnansweredLists = 6
+	// listRetryBase and listRetryLimit bound the back-off of an unanswered list
+	// call.
 	listRetryBase  = 2 * time.Second
 	listRetryLimit = 20 * time.Second
-	// orphanAge is how long the booking system has to schedule an intent before
-	// it counts as an orphan.
+	// orphanAge is how long after its creation an unscheduled intent counts as
+	// an orphan.
 	orphanAge = 10 * time.Minute
 
-	listPageSize  = 100     // intents in a page of a list
-	setPageSize   = 256     // holds in a page of the schedule
-	maxSetPages   = 1 << 16 // pages of the schedule in one walk
-	maxSeen       = 1 << 20 // intents that one run remembers as seen
-	progressEvery = 50      // pages between two log lines
+	listPageSize        = 100     // intents in a page of Stripe's list
+	openHoldsPageSize   = 256     // holds in a page of the schedule
+	maxOpenHoldsPages   = 1 << 16 // pages of the schedule in one pass
+	maxSeenIntents      = 1 << 20 // intents that one run remembers as seen
+	pagesPerProgressLog = 50      // pages between two log lines
 )
 
-// comparison is one run under way in this replica.
+// comparison performs one run in this replica.
 type comparison struct {
 	run      *run
 	stores   Stores
@@ -44,102 +44,103 @@ type comparison struct {
 	reporter *findingReporter
 	done     chan struct{} // closed at the end
 
-	// partial says that another replica read part of the lists, so that seen is
-	// not complete.
-	partial       bool
-	seen          map[string]struct{} // listed PaymentIntents that have a hold
-	seenTruncated bool                // there were more than maxSeen
-	logged        int                 // findings logged by this run
-	unanswered    int                 // reads in a row without an answer
+	partial        bool                // another replica read some lists, so seen is incomplete
+	seen           map[string]struct{} // listed PaymentIntents that have a hold
+	seenTruncated  bool                // there were more than maxSeenIntents
+	findingsLogged int
+	unanswered     int // reads in a row without an answer
 }
 
-// takeOver continues a run that another replica left.
-func (c *comparison) takeOver(left checkpoint, replica string) {
+// continueRun takes over the run of another replica.
+func (c *comparison) continueRun(left checkpoint, replica string) {
 	left.Replica, left.State, left.Error = replica, RunRunning, ""
 	left.Takeovers++
 	left.initMaps()
 	c.run.state = left
-	c.partial = len(left.Order) > 0
+	c.partial = len(left.AccountOrder) > 0
 }
 
-// work runs the comparison to its end.
-func (c *comparison) work(ctx context.Context) {
+// runAndLog runs the comparison to its end, saves the end, and logs both.
+func (c *comparison) runAndLog(ctx context.Context) {
 	defer close(c.done)
 	s := &c.run.state
 	fields := []zap.Field{
-		zap.String("run", s.ID), zap.Bool("dry_run", c.run.dry), zap.String("by", s.By),
+		zap.String("run", s.ID), zap.Bool("dry_run", c.run.dryRun), zap.String("by", s.By),
 	}
 	if s.Takeovers > 0 {
-		fields = append(fields, zap.Int("position", s.At+1), zap.Int("accounts", len(s.Order)),
-			zap.String("after", s.After))
+		fields = append(fields, zap.Int("position", s.AccountIndex+1),
+			zap.Int("accounts", len(s.AccountOrder)), zap.String("after", s.AfterIntent))
 		c.o.Logger.Info("reconcile.resumed", fields...)
 	} else {
 		c.o.Logger.Info("reconcile.started", fields...)
 	}
-	err := c.compare(ctx)
-	c.finish(ctx, err)
+	err := c.compareBothWays(ctx)
+	c.saveEnd(ctx, err)
 	fields = c.run.logFields()
 	switch {
 	case err == nil:
 		c.o.Logger.Info("reconcile.finished", fields...)
-		if c.o.Observer != nil && !c.run.dry {
+		if c.o.Observer != nil && !c.run.dryRun {
 			c.o.Observer.ReconcileFinished(c.run.snapshot())
 		}
-	case ctx.Err() != nil, errors.Is(err, errFenced):
+	case ctx.Err() != nil, errors.Is(err, errTokenOutdated):
 		c.o.Logger.Info("reconcile.left", append(fields, zap.Error(err))...)
 	default:
 		c.o.Logger.Warn("reconcile.interrupted", append(fields, zap.Error(err))...)
 	}
 }
 
-func (c *comparison) finish(ctx context.Context, cause error) {
-	if err := c.run.finish(ctx, cause); err != nil {
+// saveEnd saves the end of the run; cause is nil if the run finished.
+func (c *comparison) saveEnd(ctx context.Context, cause error) {
+	if err := c.run.saveEnd(ctx, cause); err != nil {
 		c.o.Health.ReportError(ctx, "save the end of a comparison", err)
 	}
 }
 
-// compare compares the lists of each account with the schedule, then the holds
-// that no list contained with Stripe.
-func (c *comparison) compare(ctx context.Context) error {
+// compareBothWays compares each account's list with the schedule, then each
+// unlisted hold with Stripe.
+func (c *comparison) compareBothWays(ctx context.Context) error {
 	if err := c.compareLists(ctx); err != nil {
 		return err
 	}
 	if c.partial || c.seenTruncated {
-		// To read every open hold one by one would cost more than the next run
-		// does.
-		c.o.Logger.Info("reconcile: holds that no list contained are left to the next run",
+		// Reading every open hold one by one would cost more than the next run.
+		c.o.Logger.Info("reconcile: unlisted holds are left to the next run",
 			zap.String("run", c.run.state.ID))
 		return nil
 	}
 	return c.compareUnlisted(ctx)
 }
 
-// compareLists goes through the accounts, from where the run stands.
+// compareLists compares the lists of the accounts, from the run's position.
 func (c *comparison) compareLists(ctx context.Context) error {
 	s := &c.run.state
-	if len(s.Order) == 0 {
+	if len(s.AccountOrder) == 0 {
 		order, err := c.collectAccounts(ctx)
 		if err != nil {
 			return err
 		}
-		c.run.update(func(s *checkpoint) { s.Order, s.Accounts = order, len(order) })
+		c.run.updateCheckpoint(func(s *checkpoint) {
+			s.AccountOrder = order
+			s.Accounts = len(order)
+		})
 		if err := c.run.saveProgress(ctx); err != nil {
 			return err
 		}
 	}
 	for {
-		if s.At >= len(s.Order) {
-			// Another replica may have shared its accounts meanwhile.
+		if s.AccountIndex >= len(s.AccountOrder) {
+			// Other replicas may have shared more accounts meanwhile.
 			if more, err := c.addNewAccounts(ctx); err != nil || !more {
 				return err
 			}
 		}
-		if err := c.compareAccount(ctx, s.Order[s.At]); err != nil {
+		if err := c.compareAccount(ctx, s.AccountOrder[s.AccountIndex]); err != nil {
 			return err
 		}
-		c.run.update(func(s *checkpoint) {
-			s.At, s.After = s.At+1, ""
-			s.estimate(0)
+		c.run.updateCheckpoint(func(s *checkpoint) {
+			s.AccountIndex, s.AfterIntent = s.AccountIndex+1, ""
+			s.estimatePercent(0)
 		})
 		if err := c.run.saveProgress(ctx); err != nil {
 			return err
@@ -147,8 +148,8 @@ func (c *comparison) compareLists(ctx context.Context) error {
 	}
 }
 
-// collectAccounts returns the platform's own account, those of open holds, and
-// those that this replica has met.
+// collectAccounts returns the platform's own account, the accounts of open
+// holds, and the [KnownAccounts].
 func (c *comparison) collectAccounts(ctx context.Context) ([]string, error) {
 	err := c.eachOpenHold(ctx, func(page []hold.ListedHold) error {
 		for i := range page {
@@ -162,8 +163,8 @@ func (c *comparison) collectAccounts(ctx context.Context) ([]string, error) {
 	return append([]string{""}, c.o.Accounts.List()...), nil
 }
 
-// addNewAccounts adds accounts that became known since the run began. It
-// returns whether there are any.
+// addNewAccounts adds the accounts that became known since the run began. It
+// reports whether there are any.
 func (c *comparison) addNewAccounts(ctx context.Context) (bool, error) {
 	all, err := c.stores.Accounts.ShareAccounts(ctx, nil)
 	if err != nil {
@@ -172,23 +173,25 @@ func (c *comparison) addNewAccounts(ctx context.Context) (bool, error) {
 	for _, a := range all {
 		c.o.Accounts.Add(a)
 	}
-	before := len(c.run.state.Order)
+	before := len(c.run.state.AccountOrder)
 	for _, a := range c.o.Accounts.List() {
-		if !slices.Contains(c.run.state.Order, a) {
-			c.run.update(func(s *checkpoint) { s.Order = append(s.Order, a) })
+		if !slices.Contains(c.run.state.AccountOrder, a) {
+			c.run.updateCheckpoint(func(s *checkpoint) {
+				s.AccountOrder = append(s.AccountOrder, a)
+			})
 		}
 	}
-	c.run.update(func(s *checkpoint) { s.Accounts = len(s.Order) })
-	return len(c.run.state.Order) > before, nil
+	c.run.updateCheckpoint(func(s *checkpoint) { s.Accounts = len(s.AccountOrder) })
+	return len(c.run.state.AccountOrder) > before, nil
 }
 
-// eachOpenHold goes through all open holds, page by page.
+// eachOpenHold calls visit with each page of the open holds.
 func (c *comparison) eachOpenHold(
 	ctx context.Context, visit func(page []hold.ListedHold) error,
 ) error {
 	after := hold.Position{}
-	for range maxSetPages {
-		page, now, err := c.stores.Schedule.ReadPage(ctx, hold.SetExpiring, after, setPageSize)
+	for range maxOpenHoldsPages {
+		page, now, err := c.stores.Schedule.ReadPage(ctx, hold.SetExpiring, after, openHoldsPageSize)
 		if err != nil {
 			return fmt.Errorf("read the schedule: %w", err)
 		}
@@ -196,19 +199,19 @@ func (c *comparison) eachOpenHold(
 		if err := visit(page); err != nil {
 			return err
 		}
-		if len(page) < setPageSize {
+		if len(page) < openHoldsPageSize {
 			return nil
 		}
 		after = page[len(page)-1].Position
-		if err := c.run.renew(ctx); err != nil {
+		if err := c.run.renewLock(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// compareAccount pages through the intents of one account, newest first, from
-// where the run stands.
+// compareAccount compares the intents of one account page by page, newest
+// first, from the run's position.
 func (c *comparison) compareAccount(ctx context.Context, account string) error {
 	for {
 		page, requestedAt, err := c.listPage(ctx, account)
@@ -218,69 +221,71 @@ func (c *comparison) compareAccount(ctx context.Context, account string) error {
 		if err := c.comparePage(ctx, account, page.Intents, requestedAt); err != nil {
 			return err
 		}
-		c.run.update(func(s *checkpoint) { s.Pages++ })
+		c.run.updateCheckpoint(func(s *checkpoint) { s.Pages++ })
 		if !page.More || len(page.Intents) == 0 {
 			return nil
 		}
 		last := &page.Intents[len(page.Intents)-1]
-		if last.Created.Before(c.run.state.Bound) {
+		if last.Created.Before(c.run.state.CreatedSince) {
 			return nil
 		}
-		c.run.update(func(s *checkpoint) {
-			s.After = last.ID
-			s.estimate(float64(s.StartedAt.Sub(last.Created)) / float64(listWindow))
+		c.run.updateCheckpoint(func(s *checkpoint) {
+			s.AfterIntent = last.ID
+			s.estimatePercent(float64(s.StartedAt.Sub(last.Created)) / float64(listWindow))
 		})
 		if err := c.run.saveProgress(ctx); err != nil {
 			return err
 		}
-		if c.run.state.Pages%progressEvery == 0 {
+		if c.run.state.Pages%pagesPerProgressLog == 0 {
 			c.o.Logger.Info("reconcile.progress", c.run.logFields()...)
 		}
 	}
 }
 
-// listPage reads the next page of an account's intents, and tries again while
-// Stripe does not answer. requestedAt is when the request was sent. The page is
-// nil if Stripe refuses to list this account: the run goes on with the others.
-func (c *comparison) listPage(ctx context.Context, account string) (
-	page *hold.Page, requestedAt time.Time, err error,
-) {
+// listPage lists the next page of an account's intents, and retries while
+// Stripe does not answer. requestedAt is when the last call was sent. The page
+// is nil if Stripe refuses to list the account; the run continues with the next
+// one.
+func (c *comparison) listPage(
+	ctx context.Context, account string,
+) (page *hold.Page, requestedAt time.Time, err error) {
 	for unanswered := 1; ; unanswered++ {
-		if err := c.reader.waitForRead(ctx, account); err != nil {
+		if err := c.reader.reserveRead(ctx, account); err != nil {
 			return nil, requestedAt, err
 		}
 		requestedAt = c.o.Clock.Now()
 		a := c.reader.send(ctx, hold.Call{
-			Op: hold.OpList, Account: account, After: c.run.state.After, Limit: listPageSize,
+			Op: hold.OpList, Account: account, After: c.run.state.AfterIntent, Limit: listPageSize,
 		})
 		switch a.Kind {
 		case hold.AnswerOK:
 			return a.Page, requestedAt, nil
 		case hold.AnswerUnauthorized:
-			return nil, requestedAt, errKey
+			return nil, requestedAt, errKeyRejected
 		case hold.AnswerUnknown, hold.AnswerUnreachable,
 			hold.AnswerRateLimited, hold.AnswerLockTimeout,
 			hold.AnswerReplayedError, hold.AnswerKeyInUse:
-			if unanswered >= maxUnanswered {
-				return nil, requestedAt, fmt.Errorf("%w (%s)", errStripe, a.Kind)
+			if unanswered >= maxUnansweredLists {
+				return nil, requestedAt, fmt.Errorf("%w (%s)", errNoAnswer, a.Kind)
 			}
-			if err := pause(ctx, execute.Backoff(unanswered, listRetryBase,
-				listRetryLimit)); err != nil {
+			wait := execute.Backoff(unanswered, listRetryBase, listRetryLimit)
+			if err := sleep(ctx, wait); err != nil {
 				return nil, requestedAt, err
 			}
 		default:
-			c.run.update(func(s *checkpoint) { s.Unreadable[account] = true })
-			c.record(ctx, Finding{Kind: FoundUnreadable, Account: account, Detail: fmt.Sprintf(
-				"Stripe refuses to list its intents (%s): check the key's permissions and the account",
-				cmp.Or(a.Code, a.Kind.String()))})
+			c.run.updateCheckpoint(func(s *checkpoint) { s.Unreadable[account] = true })
+			c.recordFinding(ctx, Finding{
+				Kind: FoundUnreadable, Account: account,
+				Detail: fmt.Sprintf("Stripe refuses to list its intents (%s): "+
+					"check the key's permissions and the account", cmp.Or(a.Code, a.Kind.String())),
+			})
 			return nil, requestedAt, nil
 		}
 	}
 }
 
-// comparePage compares one page of a list with the schedule. requestedAt is
-// when the list was requested: a hold that changed since may be newer than what
-// the list says of it.
+// comparePage compares one page of a list with the schedule. A hold that
+// changed after requestedAt may be newer than the list.
 func (c *comparison) comparePage(
 	ctx context.Context, account string, page []hold.Intent, requestedAt time.Time,
 ) error {
@@ -296,26 +301,26 @@ func (c *comparison) comparePage(
 		return err
 	}
 	now := c.o.Clock.Now()
-	var changes []change
+	var changes []proposedChange
 	listed, compared := int64(0), int64(0)
 	for i := range page {
 		in, h := &page[i], holds[i]
-		if in.Created.Before(c.run.state.Bound) || unreadable[i] {
+		if in.Created.Before(c.run.state.CreatedSince) || unreadable[i] {
 			continue
 		}
 		listed++
 		if h == nil {
 			if in.Status == hold.StatusRequiresCapture {
-				if ch, ok := c.adopt(ctx, account, in, now); ok {
+				if ch, ok := c.adoptIntent(ctx, account, in, now); ok {
 					changes = append(changes, ch)
 				}
 			}
 			continue
 		}
 		compared++
-		c.addSeen(in.ID)
-		// A final status stays, however old the list. An intent that still
-		// holds money may have changed since.
+		c.rememberSeen(in.ID)
+		// The list may be older than the hold, but a final status never
+		// changes.
 		stillHeld := in.Status == hold.StatusRequiresCapture && !h.State.Final()
 		if stillHeld && !lastChangeAt(h).Before(requestedAt.Add(-clockSlack)) {
 			continue
@@ -324,18 +329,18 @@ func (c *comparison) comparePage(
 			changes = append(changes, ch)
 		}
 	}
-	c.run.update(func(s *checkpoint) {
-		s.Listed, s.Compared = s.Listed+
-			listed, s.Compared+compared
+	c.run.updateCheckpoint(func(s *checkpoint) {
+		s.Listed += listed
+		s.Compared += compared
 	})
-	return c.commit(ctx, changes)
+	return c.commitChanges(ctx, changes)
 }
 
-// readHolds reads holds, nil for an unknown one, and says which records are
-// unreadable: these are not unknown.
-func (c *comparison) readHolds(ctx context.Context, ids []string) (
-	holds []*hold.Hold, unreadable map[int]bool, err error,
-) {
+// readHolds reads holds; a hold that does not exist is nil. unreadable has the
+// positions of holds that exist but cannot be decoded.
+func (c *comparison) readHolds(
+	ctx context.Context, ids []string,
+) (holds []*hold.Hold, unreadable map[int]bool, err error) {
 	holds, now, err := c.stores.Schedule.Read(ctx, ids...)
 	if err == nil {
 		c.o.Clock.Sync(now)
@@ -350,18 +355,20 @@ func (c *comparison) readHolds(ctx context.Context, ids []string) (
 		if h != nil {
 			continue
 		}
-		if _, _, err := c.stores.Schedule.Read(ctx, ids[i]); errors.Is(
-			err, hold.ErrUnreadableRecord) {
+		_, _, err := c.stores.Schedule.Read(ctx, ids[i])
+		switch {
+		case errors.Is(err, hold.ErrUnreadableRecord):
 			unreadable[i] = true
-		} else if err != nil {
+		case err != nil:
 			return nil, nil, fmt.Errorf("read holds: %w", err)
 		}
 	}
 	return holds, unreadable, nil
 }
 
-func (c *comparison) addSeen(intent string) {
-	if len(c.seen) >= maxSeen {
+// rememberSeen remembers an intent that has a hold as listed.
+func (c *comparison) rememberSeen(intent string) {
+	if len(c.seen) >= maxSeenIntents {
 		c.seenTruncated = true
 		return
 	}

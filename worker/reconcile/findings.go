@@ -12,32 +12,32 @@ import (
 )
 
 const (
-	// maxFindings bounds how many findings of one run are kept, maxOfOneKind
-	// how many of one kind: thousands of rebuilt holds must leave room for
-	// findings that need a person. The counts are exact.
+	// maxFindings bounds the findings that one run keeps, maxOfOneKind those of
+	// one kind, so that thousands of rebuilt holds leave space for findings
+	// that need the operator.
 	maxFindings  = 1000
 	maxOfOneKind = 500
-	// maxFindingLines bounds how many findings one run logs.
+	// maxFindingLines bounds the findings that one run logs.
 	maxFindingLines = 100
-	// findingLogInterval is how long the same finding is not logged again:
-	// every run meets the same orphans.
+	// findingLogInterval is how often a replica logs the same finding, because
+	// every run finds the same orphans.
 	findingLogInterval = 24 * time.Hour
-	// maxLoggedFindings bounds how many findings a replica remembers as logged.
+	// maxLoggedFindings bounds the findings that a replica remembers as logged.
 	maxLoggedFindings = 10_000
 	publishTimeout    = 3 * time.Second
 )
 
-// FindingKind says how Stripe and the schedule differed about an intent.
+// FindingKind is how Stripe and the schedule differ about an intent.
 type FindingKind string
 
 // Kinds of findings. The last four need the operator.
 const (
-	FoundScheduled  FindingKind = "scheduled"  // had terms and no hold; has one now
-	FoundChanged    FindingKind = "changed"    // the amount or the deadline was another than known
+	FoundScheduled  FindingKind = "scheduled"  // had terms and no hold; is scheduled now
+	FoundChanged    FindingKind = "changed"    // the amount or the deadline has changed
 	FoundCaptured   FindingKind = "captured"   // captured elsewhere, such as in the Dashboard
 	FoundCanceled   FindingKind = "canceled"   // released elsewhere
 	FoundExpired    FindingKind = "expired"    // released by the card network
-	FoundAttention  FindingKind = "attention"  // the hold needs attention
+	FoundAttention  FindingKind = "attention"  // the hold requires attention
 	FoundOrphan     FindingKind = "orphan"     // holds money, has no terms; never touched
 	FoundRejected   FindingKind = "rejected"   // the terms in its metadata are invalid
 	FoundUnreadable FindingKind = "unreadable" // Stripe refuses to list this account's intents
@@ -62,21 +62,23 @@ type Finding struct {
 	Detail        string      `json:"detail,omitempty"` // a sentence for the operator
 }
 
-// worthLogging reports whether only the operator can settle the finding. Every
-// other kind that needs a person is logged as an event of its hold.
-func (f *Finding) worthLogging() bool {
+// needsReport reports whether the finding is logged and published by itself.
+// Every other finding has an event of its hold.
+func (f *Finding) needsReport() bool {
 	return f.Kind == FoundOrphan || f.Kind == FoundRejected || f.Kind == FoundUnreadable
 }
 
 // EventPublisher publishes a system event once over all replicas.
 // [event.Publisher] implements it.
 type EventPublisher interface {
-	PublishOnce(ctx context.Context, t hold.EventType, about string, data event.Data) (
-		first bool, err error)
+	PublishOnce(
+		ctx context.Context, t hold.EventType, about string, data event.Data,
+	) (first bool, err error)
 }
 
-// findingReporter logs and publishes what only the operator can settle. All
-// runs of a replica share it, so that each finding is logged once a day.
+// findingReporter logs and publishes findings that only the operator can
+// settle. All runs of a replica share it, so that each finding is logged once a
+// day.
 type findingReporter struct {
 	publisher EventPublisher
 	health    *health.Redis
@@ -86,8 +88,8 @@ type findingReporter struct {
 	logged map[string]time.Time // when each finding was last logged
 }
 
-// report logs a finding and publishes it, unless it was logged lately. It
-// returns whether it did.
+// report logs and publishes a finding unless it was logged within
+// [findingLogInterval]. It returns whether it did.
 func (r *findingReporter) report(ctx context.Context, f Finding) bool {
 	if !r.shouldLog(f) {
 		return false
@@ -111,9 +113,8 @@ func (r *findingReporter) report(ctx context.Context, f Finding) bool {
 	return true
 }
 
-// publish publishes a finding, once: a repetition by another run or by a
-// webhook changes nothing. It outlives the run, because the finding counts as
-// logged from now on.
+// publish publishes a finding, once over all replicas. It continues after the
+// run is canceled, because the finding already counts as logged.
 func (r *findingReporter) publish(ctx context.Context, f Finding) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
 	defer cancel()

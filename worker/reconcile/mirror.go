@@ -16,61 +16,61 @@ import (
 
 const (
 	mirrorBatch = 100
-	// maxConcurrentUpdates is how many updates are under way at once.
+	// maxConcurrentUpdates bounds the updates under way at once.
 	maxConcurrentUpdates = 4
-	// mirrorTimeBudget is how long one tick goes on while there is more to
-	// mirror.
+	// mirrorTimeBudget bounds the time of one tick.
 	mirrorTimeBudget = 10 * time.Second
-	// mirrorRetryAfter is when a failed update is tried again.
+	// mirrorRetryAfter is how long a failed update is deferred.
 	mirrorRetryAfter = time.Minute
-	// mirrorQuietPeriod keeps the mirror away from a hold that is about to be
-	// acted on.
+	// mirrorQuietPeriod is how long before its action a hold is not mirrored.
 	mirrorQuietPeriod = 5 * time.Second
-	// budgetShortPause is how long the mirror stops after due holds had to wait
+	// budgetShortPause is how long the mirror stops after due holds have waited
 	// for the budget.
 	budgetShortPause = 2 * time.Second
 	// maxMirrorWait is how long one tick waits for an account's budget before
-	// it leaves the account to the next.
+	// it leaves the account to the next tick.
 	maxMirrorWait = time.Second
 	// secondUpdateWait is how long a second update of the same hold waits for
 	// the budget.
 	secondUpdateWait = 3 * time.Second
-	// dueSoon is how soon a hold is due that must not be moved any more.
+	// dueSoon is how long before its action a hold's record is not written.
 	dueSoon = time.Second
 )
 
 // UnmirroredStore finds holds whose terms are not in their intent's metadata.
+// store.Store implements it.
 type UnmirroredStore interface {
-	// Unmirrored returns up to n holds in each partition whose terms are to be
-	// written now.
+	// Unmirrored returns up to n unmirrored holds in each partition that are
+	// not deferred.
 	Unmirrored(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
 }
 
-// MirrorCaller sends metadata updates to Stripe. [gateway.Caller] implements
-// it. An error of either method means that nothing was sent.
+// MirrorCaller sends metadata updates to Stripe. gateway.Caller implements it.
+// An error of Reserve or Do means that no request was sent.
 type MirrorCaller interface {
-	// Reserve takes one request from the budget and waits for its moment,
-	// maxWait at most.
+	// Reserve takes one request from the budget and waits until it may be sent,
+	// at most maxWait.
 	Reserve(ctx context.Context, call hold.Call, maxWait time.Duration) error
 	// Do sends a call whose request is reserved.
 	Do(ctx context.Context, call hold.Call) (hold.Answer, error)
+	// Available reports whether Stripe answers and accepts the key.
 	Available() bool
 }
 
 // MirrorOptions configure a [Mirror].
 type MirrorOptions struct {
 	Enabled bool
-	// BudgetShort reports whether due holds had to wait for the budget within
-	// the given time.
-	BudgetShort func(within time.Duration) bool
-	Clock       *clock.Redis
-	Health      *health.Redis
-	Logger      *zap.Logger
+	// WaitedForBudget reports whether due holds have waited for the budget
+	// within the given time. worker.Dispatcher implements it.
+	WaitedForBudget func(within time.Duration) bool
+	Clock           *clock.Redis
+	Health          *health.Redis
+	Logger          *zap.Logger
 }
 
-// Mirror is the job that writes holds' terms to their intents' metadata, from
-// which a lost schedule is rebuilt. It comes last: updates have a budget of
-// half the rate, and it stops while due holds wait for theirs.
+// Mirror is the job that writes the terms of holds to their intents' metadata,
+// from which a lost schedule is rebuilt. Updates use at most half the rate, and
+// stop while due holds wait for the budget.
 type Mirror struct {
 	store     UnmirroredStore
 	budget    Budget
@@ -87,8 +87,8 @@ func NewMirror(
 	return &Mirror{store: store, budget: budget, caller: caller, committer: committer, o: o}
 }
 
-// Run mirrors holds until none is left, the tick's time is over, or a more
-// urgent call waits.
+// Run mirrors holds until none is left, mirrorTimeBudget is over, or due holds
+// wait for the budget.
 func (m *Mirror) Run(ctx context.Context) {
 	if !m.o.Enabled {
 		return
@@ -117,17 +117,17 @@ func (m *Mirror) Run(ctx context.Context) {
 // mayMirror reports whether Stripe is available and no due hold waits for the
 // budget.
 func (m *Mirror) mayMirror() bool {
-	return m.caller.Available() && !m.o.BudgetShort(budgetShortPause)
+	return m.caller.Available() && !m.o.WaitedForBudget(budgetShortPause)
 }
 
-// mirrorHolds mirrors a batch. It returns whether there may be more to mirror
-// in this tick.
+// mirrorHolds mirrors a batch. It returns whether this tick may mirror another
+// one.
 func (m *Mirror) mirrorHolds(ctx context.Context, todo []hold.DueHold, end time.Time) bool {
 	var unfinished atomic.Bool
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	gate := make(chan struct{}, maxConcurrentUpdates)
-	left := map[string]bool{} // accounts that are left to the next tick
+	left := map[string]bool{} // accounts left to the next tick
 	for i := range todo {
 		account := todo[i].Hold.Account
 		for !left[account] {
@@ -162,10 +162,10 @@ func (m *Mirror) mirrorHolds(ctx context.Context, todo []hold.DueHold, end time.
 	return len(left) == 0 && !unfinished.Load()
 }
 
-// mirrorHold writes one hold's terms; its first update is reserved. The answer
-// shows the metadata as it is then, and a second update removes what earlier
-// terms left in it. It returns false if the store would return the hold again
-// at once: another replica is writing it, or Redis did not take the outcome.
+// mirrorHold writes the terms of one hold. Its first update is already
+// reserved. The answer shows the whole metadata, and a second update removes
+// pairs of earlier terms. mirrorHold returns false if the hold stays unmirrored
+// without a deferral: another replica updates it, or Redis failed.
 func (m *Mirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool {
 	h := &due.Hold
 	var known map[string]string
@@ -173,18 +173,19 @@ func (m *Mirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool {
 		pairs, key, fits := hold.MetadataUpdate(h, known, due.DueAt)
 		switch {
 		case !fits:
-			return m.giveUp(ctx, h, hold.Answer{}, "more pairs of metadata than Stripe keeps (50)")
+			return m.markUnmirrorable(ctx, h, hold.Answer{},
+				"more than the 50 pairs that Stripe keeps")
 		case len(pairs) == 0:
-			return m.commit(ctx, h, hold.MarkMirrored(*h, true))
+			return m.commitOutcome(ctx, h, hold.MarkMirrored(*h, true))
 		case try == 2:
-			return m.giveUp(ctx, h, hold.Answer{}, "Stripe shows other terms than were written")
+			return m.markUnmirrorable(ctx, h, hold.Answer{}, "Stripe shows other terms than sent")
 		}
 		update := hold.Call{
 			Op: hold.OpUpdate, PaymentIntent: h.PaymentIntent, Account: h.Account,
 			Metadata: pairs, Key: key,
 		}
 		if try == 1 && m.caller.Reserve(ctx, update, secondUpdateWait) != nil {
-			return m.commit(ctx, h, hold.DeferMirror(*h, m.o.Clock.Now().Add(mirrorQuietPeriod)))
+			return m.deferMirror(ctx, h, mirrorQuietPeriod)
 		}
 		a, err := m.caller.Do(ctx, update)
 		if err != nil {
@@ -197,38 +198,47 @@ func (m *Mirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool {
 				known = a.Intent.Metadata
 			}
 		case hold.AnswerKeyInUse:
-			// another replica sends the same update: a deferral would take the
-			// hold from it
+			// Another replica sends the same update; a deferral would make its
+			// commit fail.
 			return false
 		case hold.AnswerNotFound, hold.AnswerInvalid, hold.AnswerIdempotencyError,
 			hold.AnswerUnexpectedState, hold.AnswerDeclined:
-			return m.giveUp(ctx, h, a, "Stripe refuses the update")
+			return m.markUnmirrorable(ctx, h, a, "Stripe refuses the update")
 		default:
-			return m.commit(ctx, h, hold.DeferMirror(*h, m.o.Clock.Now().Add(mirrorRetryAfter)))
+			return m.deferMirror(ctx, h, mirrorRetryAfter)
 		}
 	}
 }
 
-// giveUp marks a hold whose terms cannot be mirrored.
-func (m *Mirror) giveUp(ctx context.Context, h *hold.Hold, a hold.Answer, reason string) bool {
+// deferMirror defers the mirroring of a hold by d.
+func (m *Mirror) deferMirror(ctx context.Context, h *hold.Hold, d time.Duration) bool {
+	return m.commitOutcome(ctx, h, hold.DeferMirror(*h, m.o.Clock.Now().Add(d)))
+}
+
+// markUnmirrorable marks a hold whose terms cannot be mirrored, so that the
+// mirror skips it.
+func (m *Mirror) markUnmirrorable(
+	ctx context.Context, h *hold.Hold, a hold.Answer, reason string,
+) bool {
 	m.o.Logger.Warn(
-		"the terms of a hold can't be written to its intent: without Redis it is not found again",
+		"a hold's terms can't be written to its intent; the hold is lost if Redis loses its data",
 		zap.String("hold", h.ID), zap.String("payment_intent", h.PaymentIntent),
 		zap.String("account", h.Account), zap.String("reference", h.Reference),
 		zap.String("reason", reason), zap.String("code", a.Code),
 		zap.String("message", a.Message), zap.String("request_id", a.RequestID))
-	return m.commit(ctx, h, hold.MarkMirrored(*h, false))
+	return m.commitOutcome(ctx, h, hold.MarkMirrored(*h, false))
 }
 
-// commit writes the outcome. If the hold was changed or claimed meanwhile it
-// writes nothing, and the terms are mirrored again. It returns false if Redis
-// failed.
-func (m *Mirror) commit(ctx context.Context, h *hold.Hold, d hold.Decision) bool {
+// commitOutcome writes the outcome. If the hold was changed or claimed
+// meanwhile, it writes nothing, and a later tick mirrors the hold again. It
+// returns false if Redis failed.
+func (m *Mirror) commitOutcome(ctx context.Context, h *hold.Hold, d hold.Decision) bool {
 	if h.NextOp != 0 && h.NextAt.Before(m.o.Clock.Now().Add(dueSoon)) {
-		return true // the hold may be in the ready queue by now, and this write would take it out
+		return true // the hold may be ready by now, and a write would remove it from its lane
 	}
-	if _, err := m.committer.Commit(ctx, []commit.Change{{Before: h, Decision: d}}); err != nil {
-		m.o.Health.ReportError(ctx, "write that terms are mirrored", err)
+	changes := []commit.Change{{Before: h, Decision: d}}
+	if _, err := m.committer.Commit(ctx, changes); err != nil {
+		m.o.Health.ReportError(ctx, "commit mirrored terms", err)
 		return false
 	}
 	return true

@@ -109,7 +109,7 @@ func inMirrorWorld(t *testing.T, w *mirrorWorld, holds []hold.Hold, check func(t
 			}
 		}
 		m := reconcile.NewMirror(w, mirrorBudget{w}, mirrorCaller{w}, w, reconcile.MirrorOptions{
-			Enabled: true, BudgetShort: func(time.Duration) bool { return w.budgetShort },
+			Enabled: true, WaitedForBudget: func(time.Duration) bool { return w.budgetShort },
 			Clock: &clock.Redis{}, Health: health.NewRedis(zap.NewNop()), Logger: zap.NewNop(),
 		})
 		m.Run(t.Context())

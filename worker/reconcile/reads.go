@@ -11,31 +11,31 @@ import (
 )
 
 const (
-	// maxBudgetDrought is how long the budget may grant nothing before the run
-	// is interrupted.
+	// maxBudgetDrought is how long a run waits for the budget before it is
+	// interrupted.
 	maxBudgetDrought = 10 * time.Minute
-	// minBudgetWait and maxBudgetWait bound how long a run waits before it asks
-	// the budget again.
+	// minBudgetWait and maxBudgetWait bound the time between two tries to
+	// reserve a read.
 	minBudgetWait = 10 * time.Millisecond
 	maxBudgetWait = 5 * time.Second
-	// maxConcurrentReads is how many single reads are under way at once.
+	// maxConcurrentReads bounds the single reads under way at once.
 	maxConcurrentReads = 8
-	// notFoundRecheckAfter is how long after a 404 an intent is read once more:
-	// rarely Stripe does not see an intent for a moment.
+	// notFoundRecheckAfter is how long after a 404 an intent is read again,
+	// because Stripe rarely does not find an intent for a moment.
 	notFoundRecheckAfter = 2 * time.Second
 )
 
-// readPace spaces the reads of all comparisons of a replica.
-type readPace struct {
+// readPacer spaces the reads of all comparisons of a replica.
+type readPacer struct {
 	step time.Duration // between two reads
 
 	mu   sync.Mutex
 	next time.Time // when the next read may be sent
 }
 
-// reserve returns how long to wait before the next read may be sent. 0 means
-// now, and reserves that moment.
-func (p *readPace) reserve() time.Duration {
+// reserveNext returns how long to wait before the next read. If it returns 0,
+// the caller may read now.
+func (p *readPacer) reserveNext() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
@@ -50,20 +50,20 @@ func (p *readPace) reserve() time.Duration {
 type pacedReader struct {
 	budget Budget
 	caller Caller
-	pace   *readPace
+	pace   *readPacer
 	run    *run // its lock is renewed while the reader waits
 }
 
-// waitForRead reserves one read of an account and renews the lock meanwhile. It
-// takes every other read of the budget at most, so that a comparison delays
-// neither requests nor checks nor captures.
-func (r *pacedReader) waitForRead(ctx context.Context, account string) error {
+// reserveRead reserves one read of an account, and renews the lock while it
+// waits. It uses at most half of the read budget, so that a comparison does not
+// delay requests, verifications and captures.
+func (r *pacedReader) reserveRead(ctx context.Context, account string) error {
 	began := time.Now()
 	for {
-		if err := r.run.renew(ctx); err != nil {
+		if err := r.run.renewLock(ctx); err != nil {
 			return err
 		}
-		wait := r.pace.reserve()
+		wait := r.pace.reserveNext()
 		if wait <= 0 {
 			budget, err := r.budget.Reserve(ctx, account, hold.OpRead, 1, 0)
 			if err != nil {
@@ -73,19 +73,19 @@ func (r *pacedReader) waitForRead(ctx context.Context, account string) error {
 				return nil
 			}
 			if time.Since(began) > maxBudgetDrought {
-				return fmt.Errorf("%w: the budget granted no read for %s",
-					errStripe, maxBudgetDrought)
+				return fmt.Errorf("%w: the budget allowed no read for %s",
+					errNoAnswer, maxBudgetDrought)
 			}
 			wait = min(max(budget.Wait, minBudgetWait), maxBudgetWait)
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := sleep(ctx, wait); err != nil {
 			return err
 		}
 	}
 }
 
-// send sends a call whose read is reserved. A call that was not sent, or a list
-// without a page, is one without an answer.
+// send sends a call whose read is reserved. It returns an answer without
+// outcome for a call that was not sent and for a list without a page.
 func (r *pacedReader) send(ctx context.Context, call hold.Call) hold.Answer {
 	a, err := r.caller.Do(ctx, call)
 	switch {
@@ -97,20 +97,21 @@ func (r *pacedReader) send(ctx context.Context, call hold.Call) hold.Answer {
 	return a
 }
 
-// readCall is the call that reads a hold's intent.
+// readCall returns the call that reads a hold's intent.
 func readCall(h *hold.Hold) hold.Call {
 	return hold.Call{Op: hold.OpRead, PaymentIntent: h.PaymentIntent, Account: h.Account}
 }
 
-func pause(ctx context.Context, d time.Duration) error {
+// sleep waits for d. It returns an error if ctx ended first.
+func sleep(ctx context.Context, d time.Duration) error {
 	if !execute.Sleep(ctx, d) {
 		return ctx.Err()
 	}
 	return nil
 }
 
-// retrieveBatch reads the intents of holds, and reads those once more that
-// Stripe did not find.
+// retrieveBatch reads the intents of holds. It reads an intent that Stripe did
+// not find a second time.
 func (r *pacedReader) retrieveBatch(ctx context.Context, holds []hold.Hold) ([]hold.Answer, error) {
 	answers := make([]hold.Answer, len(holds))
 	all := func(int) bool { return true }
@@ -120,7 +121,7 @@ func (r *pacedReader) retrieveBatch(ctx context.Context, holds []hold.Hold) ([]h
 	notFound := func(i int) bool { return answers[i].Kind == hold.AnswerNotFound }
 	for i := range holds {
 		if notFound(i) {
-			if err := pause(ctx, notFoundRecheckAfter); err != nil {
+			if err := sleep(ctx, notFoundRecheckAfter); err != nil {
 				return nil, err
 			}
 			break
@@ -132,8 +133,8 @@ func (r *pacedReader) retrieveBatch(ctx context.Context, holds []hold.Hold) ([]h
 	return answers, nil
 }
 
-// retrieveEach reads the selected holds' intents, each as soon as the budget
-// allows, and returns when all are answered.
+// retrieveEach reads the intents of the selected holds as the budget allows,
+// and returns when all reads are answered.
 func (r *pacedReader) retrieveEach(
 	ctx context.Context, holds []hold.Hold, answers []hold.Answer, selected func(i int) bool,
 ) error {
@@ -144,7 +145,7 @@ func (r *pacedReader) retrieveEach(
 			continue
 		}
 		h := &holds[i]
-		if err := r.waitForRead(ctx, h.Account); err != nil {
+		if err := r.reserveRead(ctx, h.Account); err != nil {
 			return err
 		}
 		wg.Go(func() {

@@ -21,54 +21,57 @@ import (
 )
 
 const (
-	// listWindow is how far back intents are listed. The longest authorization
-	// lasts 30 days.
+	// listWindow is the maximum age of a listed intent. The longest
+	// authorization lasts 30 days.
 	listWindow = 35 * 24 * time.Hour
-	// resumeWithin is how old an unfinished run may be to be continued. An
-	// older one is started again, because it has not listed what was authorized
-	// since.
+	// resumeWithin is the maximum age of an unfinished run that is continued.
+	// An older run is started again, because its lists lack newer intents.
 	resumeWithin = time.Hour
 )
 
 var (
-	errStripe = errors.New("no answer from Stripe")
-	errKey    = errors.New("key rejected by Stripe")
+	errNoAnswer    = errors.New("no answer from Stripe")
+	errKeyRejected = errors.New("key rejected by Stripe")
 
 	errNotRunning = fmt.Errorf("%w (this replica is starting or stopping)", health.ErrUnavailable)
 )
 
-// ScheduleStore reads holds.
+// ScheduleStore reads holds. store.Store implements it.
 type ScheduleStore interface {
+	// Read returns the holds in the order of ids. A hold that does not exist is
+	// nil.
 	Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
-	// ReadPage returns up to n holds of a set that come after a position.
-	ReadPage(ctx context.Context, set hold.SortedSet, after hold.Position, n int) (
-		[]hold.ListedHold, time.Time, error)
+	// ReadPage returns up to n holds of a sorted set after a position.
+	ReadPage(
+		ctx context.Context, set hold.SortedSet, after hold.Position, n int,
+	) ([]hold.ListedHold, time.Time, error)
 	CountHolds(ctx context.Context) (hold.Counts, error)
 }
 
-// AccountStore shares the known accounts of all replicas, and knows whether
-// Redis lost its data.
+// AccountStore shares the known accounts of all replicas, and detects data loss
+// in Redis. store.Store implements it.
 type AccountStore interface {
-	// ShareAccounts adds accounts to those that all replicas share, and returns
-	// up to 1,000 of them.
-	ShareAccounts(ctx context.Context, met []string) (all []string, err error)
-	// DetectDataLoss reports whether Redis lost everything while it was in use.
-	// It tells one of the replicas.
+	// ShareAccounts adds accounts to the list that all replicas share, and
+	// returns up to 1,000 of the list.
+	ShareAccounts(ctx context.Context, accounts []string) (all []string, err error)
+	// DetectDataLoss reports whether Redis lost its data while it was in use.
+	// It reports each loss to one replica.
 	DetectDataLoss(ctx context.Context) (emptied bool, err error)
 }
 
-// Budget is the limits that all replicas share, per account and kind of
-// request.
+// Budget is the shared budget of all replicas, per account and kind of request.
+// store.Store implements it.
 type Budget interface {
-	// Reserve grants up to n requests that may be sent within ahead from now.
-	Reserve(ctx context.Context, account string, op hold.Op, n int, ahead time.Duration) (
-		hold.Reservation, error)
+	// Reserve reserves up to n requests that may be sent within ahead from now.
+	Reserve(
+		ctx context.Context, account string, op hold.Op, n int, ahead time.Duration,
+	) (hold.Reservation, error)
 }
 
-// Caller sends calls to Stripe whose request is reserved. [gateway.Caller]
+// Caller sends calls to Stripe whose request is reserved. gateway.Caller
 // implements it.
 type Caller interface {
-	// Do returns an error, a *[hold.NotSentError], if nothing was sent.
+	// Do returns a *[hold.NotSentError] if no request was sent.
 	Do(ctx context.Context, call hold.Call) (hold.Answer, error)
 	// Available reports whether Stripe answers and accepts the key.
 	Available() bool
@@ -76,17 +79,17 @@ type Caller interface {
 
 // Committer writes decisions. [commit.Committer] implements it.
 type Committer interface {
-	// CommitWithRetry reports per change whether it was written; false means
-	// that another writer was first.
+	// CommitWithRetry reports for each change whether it was written; false
+	// means that another writer was first.
 	CommitWithRetry(ctx context.Context, changes []commit.Change) ([]bool, error)
 }
 
-// Observer is told of every finished run that is no dry run, for metrics.
+// Observer records every finished run, except dry runs, for metrics.
 type Observer interface {
 	ReconcileFinished(r Reconciliation)
 }
 
-// Stores is what a [Reconciler] needs of the store.
+// Stores are the interfaces that a [Reconciler] needs of the store.
 type Stores struct {
 	Runs     RunStore
 	Schedule ScheduleStore
@@ -99,7 +102,7 @@ type Options struct {
 	Rules     hold.Rules
 	Replica   string // this process, unique among the replicas
 	Schedule  string // cron expression of the job
-	ReadRate  int    // reads per second in the budget, above 0; a run uses every other one at most
+	ReadRate  int    // reads per second in the budget, above 0; a run uses at most half
 	Accounts  *KnownAccounts
 	Committer Committer
 	Publisher EventPublisher
@@ -109,63 +112,63 @@ type Options struct {
 	Logger    *zap.Logger
 }
 
-// Reconciler compares Stripe with the schedule, both ways, and continues runs
-// that other replicas left. It works between [Reconciler.Start] and
+// Reconciler compares Stripe with the schedule, both ways, and continues
+// interrupted runs of other replicas. It works between [Reconciler.Start] and
 // [Reconciler.Stop] and is safe for concurrent use.
 type Reconciler struct {
 	stores   Stores
 	caller   Caller
 	o        Options
-	pace     *readPace
+	pace     *readPacer
 	reporter *findingReporter
 
-	dataLostAt atomic.Int64 // when Redis lost its data, Unix milliseconds; 0 once it is rebuilt
+	dataLostAt atomic.Int64 // when Redis lost its data, Unix milliseconds; 0 after a full run
 	running    sync.WaitGroup
 
-	mu      sync.Mutex
-	launch  func(*comparison) // runs a comparison in the background; nil outside of Start and Stop
-	stopped <-chan struct{}   // closed when the replica stops
-	dry     *comparison       // the dry run under way, or the newest of this replica
+	mu              sync.Mutex
+	startComparison func(*comparison) // runs one in the background; nil before Start and after Stop
+	stopped         <-chan struct{}   // closed when the replica stops
+	dryRun          *comparison       // the current or newest dry run of this replica
 }
 
-// NewReconciler returns a reconciler. It does nothing before
+// NewReconciler returns a reconciler. It starts no comparison before
 // [Reconciler.Start].
 func NewReconciler(s Stores, caller Caller, o Options) *Reconciler {
 	return &Reconciler{
 		stores: s, caller: caller, o: o,
-		// Every other read of the budget is left to intake, checks and
-		// captures.
-		pace:     &readPace{step: 2 * time.Second / time.Duration(o.ReadRate)},
+		// A run leaves half of the read budget to intake, the verifier and the
+		// executor.
+		pace:     &readPacer{step: 2 * time.Second / time.Duration(o.ReadRate)},
 		reporter: &findingReporter{publisher: o.Publisher, health: o.Health, log: o.Logger},
 	}
 }
 
-// Start lets comparisons begin. They are interrupted when ctx ends.
+// Start allows comparisons. They are interrupted when ctx ends.
 func (r *Reconciler) Start(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.launch = func(c *comparison) { r.running.Go(func() { c.work(ctx) }) }
+	r.startComparison = func(c *comparison) { r.running.Go(func() { c.runAndLog(ctx) }) }
 	r.stopped = ctx.Done()
 }
 
-// Stop lets no comparison begin and waits for the one under way. The context of
+// Stop disallows comparisons and waits for the one under way. The context of
 // [Reconciler.Start] must have ended.
 func (r *Reconciler) Stop() {
 	r.mu.Lock()
-	r.launch = nil
+	r.startComparison = nil
 	r.mu.Unlock()
 	r.running.Wait()
 }
 
-// tryLaunch runs a comparison in the background unless the replica is starting
-// or stopping.
-func (r *Reconciler) tryLaunch(c *comparison) bool {
+// tryStart runs a comparison in the background. It returns false if the replica
+// is starting or stopping.
+func (r *Reconciler) tryStart(c *comparison) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.isRunningLocked() {
 		return false
 	}
-	r.launch(c)
+	r.startComparison(c)
 	return true
 }
 
@@ -180,18 +183,18 @@ func (r *Reconciler) isRunningLocked() bool {
 	case <-r.stopped:
 		return false
 	default:
-		return r.launch != nil
+		return r.startComparison != nil
 	}
 }
 
-// Reconcile starts a comparison in the background, or joins the run under way;
-// started tells which. accounts are connected accounts to compare besides the
-// known ones; a run that is joined may be past them. A dry run changes nothing,
-// is known to this replica alone, and does not keep another run from starting.
-// Errors are *[hold.Problem] or wrap [health.ErrUnavailable].
-func (r *Reconciler) Reconcile(ctx context.Context, dryRun bool, accounts []string, by string) (
-	run Reconciliation, started bool, err error,
-) {
+// Reconcile starts a run in the background, or returns the run under way;
+// started is true if it started one. accounts are added to the [KnownAccounts];
+// a run under way may not compare them. A dry run changes nothing. Only this
+// replica knows it, and other runs may start beside it. Errors are
+// *[hold.Problem] or wrap [health.ErrUnavailable].
+func (r *Reconciler) Reconcile(
+	ctx context.Context, dryRun bool, accounts []string, by string,
+) (run Reconciliation, started bool, err error) {
 	for _, a := range accounts {
 		if err := hold.CheckAccountID(a); err != nil {
 			return run, false, err
@@ -203,7 +206,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, dryRun bool, accounts []stri
 	if dryRun {
 		return r.startDryRun(by)
 	}
-	c, err := r.start(ctx, by, 0)
+	c, err := r.beginRun(ctx, by, 0)
 	if err != nil {
 		return run, false, err
 	}
@@ -214,14 +217,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, dryRun bool, accounts []stri
 	return run, false, err
 }
 
-// Reconciliation returns the report of a run by its id, or of the newest run if
-// id is empty. Of dry runs it knows the newest of this replica, of others the
-// newest of all replicas; ok is false for every other run.
-func (r *Reconciler) Reconciliation(ctx context.Context, id string) (
-	run Reconciliation, ok bool, err error,
-) {
+// Reconciliation returns the report of the run with an id, or of the newest run
+// if id is empty. It finds the newest dry run of this replica and the newest
+// other run of all replicas. ok is false for any other id.
+func (r *Reconciler) Reconciliation(
+	ctx context.Context, id string,
+) (run Reconciliation, ok bool, err error) {
 	r.mu.Lock()
-	dry := r.dry
+	dry := r.dryRun
 	r.mu.Unlock()
 	if dry != nil {
 		if run = dry.run.snapshot(); run.ID == id {
@@ -250,9 +253,9 @@ func (r *Reconciler) Reconciliation(ctx context.Context, id string) (
 	return run, true, nil
 }
 
-// RunJob is the cron job. It waits for its run to end, so that ticks meanwhile
-// are skipped. Every replica has the job; a run that another replica began
-// within nine tenths of the interval is enough.
+// RunJob is the cron job. It waits for its run to end, so that cron skips the
+// ticks meanwhile. Every replica has the job; it starts no run if another
+// replica started one within nine tenths of the interval.
 func (r *Reconciler) RunJob(ctx context.Context) {
 	if !r.caller.Available() {
 		return
@@ -262,33 +265,35 @@ func (r *Reconciler) RunJob(ctx context.Context) {
 		now := time.Now()
 		gap = s.Next(now.Add(time.Second)).Sub(now) * 9 / 10
 	}
-	if c, err := r.start(ctx, "schedule", gap); err == nil && c != nil {
+	if c, err := r.beginRun(ctx, "schedule", gap); err == nil && c != nil {
 		<-c.done
 	}
 }
 
-// startDryRun starts a dry run, or joins the one under way.
+// startDryRun starts a dry run, or returns the one under way.
 func (r *Reconciler) startDryRun(by string) (Reconciliation, bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.isRunningLocked() {
 		return Reconciliation{}, false, errNotRunning
 	}
-	if r.dry != nil {
-		if run := r.dry.run.snapshot(); run.State == RunRunning {
+	if r.dryRun != nil {
+		if run := r.dryRun.run.snapshot(); run.State == RunRunning {
 			return run, false, nil
 		}
 	}
-	r.dry = r.newComparison(by)
-	r.dry.run.dry, r.dry.run.state.DryRun = true, true
-	run := r.dry.run.snapshot()
-	r.launch(r.dry)
+	r.dryRun = r.newComparison(by)
+	r.dryRun.run.dryRun, r.dryRun.run.state.DryRun = true, true
+	run := r.dryRun.run.snapshot()
+	r.startComparison(r.dryRun)
 	return run, true, nil
 }
 
-// start takes the lock and starts a run, or continues one that another replica
-// left. It returns nil if there is nothing to do.
-func (r *Reconciler) start(ctx context.Context, by string, gap time.Duration) (*comparison, error) {
+// beginRun acquires the lock and starts a run, or continues an interrupted one.
+// It returns nil if another replica has the lock or a run began within gap.
+func (r *Reconciler) beginRun(
+	ctx context.Context, by string, gap time.Duration,
+) (*comparison, error) {
 	if !r.isRunning() {
 		return nil, errNotRunning
 	}
@@ -307,12 +312,12 @@ func (r *Reconciler) start(ctx context.Context, by string, gap time.Duration) (*
 	c.run.token, c.run.saved = token, time.Now()
 	var left checkpoint
 	if found != nil && json.Unmarshal(found, &left) == nil {
-		c.takeOver(left, r.o.Replica)
+		c.continueRun(left, r.o.Replica)
 	}
-	// The mutex was free while Redis answered, so that a slow Redis delays
-	// neither a report nor the stop.
-	if !r.tryLaunch(c) {
-		c.finish(ctx, errNotRunning) // releases the lock, so that another replica can continue
+	// The mutex is not held during the call to Redis, so that a slow Redis
+	// delays neither a report nor the stop.
+	if !r.tryStart(c) {
+		c.saveEnd(ctx, errNotRunning) // releases the lock, so that another replica can continue
 		return nil, errNotRunning
 	}
 	return c, nil
@@ -321,25 +326,27 @@ func (r *Reconciler) start(ctx context.Context, by string, gap time.Duration) (*
 func (r *Reconciler) newComparison(by string) *comparison {
 	now := r.o.Clock.Now()
 	progress := &run{store: r.stores.Runs, clock: r.o.Clock}
-	progress.state = checkpoint{Bound: now.Add(-listWindow), Reconciliation: Reconciliation{
-		ID: "rec_" + strings.ToLower(rand.Text()[:16]), State: RunRunning,
-		By: by, Replica: r.o.Replica,
-		StartedAt: now, UpdatedAt: now,
-	}}
+	progress.state = checkpoint{
+		CreatedSince: now.Add(-listWindow),
+		Reconciliation: Reconciliation{
+			ID: "rec_" + strings.ToLower(rand.Text()[:16]), State: RunRunning,
+			By: by, Replica: r.o.Replica, StartedAt: now, UpdatedAt: now,
+		},
+	}
 	progress.state.initMaps()
 	return &comparison{
 		run: progress, stores: r.stores, o: r.o, reporter: r.reporter,
-		reader: &pacedReader{budget: r.stores.Budget, caller: r.caller,
-			pace: r.pace, run: progress},
+		reader: &pacedReader{
+			budget: r.stores.Budget, caller: r.caller, pace: r.pace, run: progress,
+		},
 		seen: map[string]struct{}{}, done: make(chan struct{}),
 	}
 }
 
-// Watch is called with every report. It detects that Redis lost its data,
-// shares the known accounts with the other replicas, and continues a run that
-// was interrupted. A Redis that has never seen a run, such as one that was
-// empty at the start, is compared at once.
-func (r *Reconciler) Watch(ctx context.Context) {
+// StartIfNeeded starts a comparison if Redis has lost its data or has never
+// seen one, and continues an interrupted run. It also shares the known accounts
+// with the other replicas. The worker calls it after every report.
+func (r *Reconciler) StartIfNeeded(ctx context.Context) {
 	lost, err := r.stores.Accounts.DetectDataLoss(ctx)
 	if err != nil {
 		r.o.Health.ReportError(ctx, "detect data loss", err)
@@ -353,7 +360,7 @@ func (r *Reconciler) Watch(ctx context.Context) {
 		r.o.Health.ReportError(ctx, "share the known accounts", err)
 	}
 	for _, a := range all {
-		r.o.Accounts.Add(a) // any replica may have to compare after Redis lost everything
+		r.o.Accounts.Add(a) // any replica may compare after a data loss
 	}
 	state, _, held, done, err := r.stores.Runs.ReadReconcile(ctx, 0)
 	switch {
@@ -368,17 +375,18 @@ func (r *Reconciler) Watch(ctx context.Context) {
 	case !r.caller.Available():
 		return
 	}
-	if _, err := r.start(ctx, "holdd", 0); err != nil && ctx.Err() == nil {
-		r.o.Logger.Warn("comparison with Stripe not started; the next report tries again",
+	if _, err := r.beginRun(ctx, "holdd", 0); err != nil && ctx.Err() == nil {
+		r.o.Logger.Warn("comparison with Stripe not started; retrying with the next report",
 			zap.Error(err))
 	}
 }
 
+// reportDataLoss logs and publishes that Redis has lost its data.
 func (r *Reconciler) reportDataLoss(ctx context.Context) {
 	now := r.o.Clock.Now()
 	r.dataLostAt.Store(now.UnixMilli())
 	r.o.Logger.Error(
-		"Redis was emptied while in use: holds are rebuilt from their intents' metadata",
+		"Redis was emptied while in use; rebuilding holds from their intents' metadata",
 		zap.String("event", string(event.RedisDataLost)))
 	data := event.Data{Replica: r.o.Replica}
 	_, err := r.o.Publisher.PublishOnce(ctx, event.RedisDataLost, now.Format(time.RFC3339), data)
@@ -387,7 +395,8 @@ func (r *Reconciler) reportDataLoss(ctx context.Context) {
 	}
 }
 
-// clearDataLoss ends the data loss if a run has finished that began after it.
+// clearDataLoss clears dataLostAt if the finished run with this state began
+// after the data loss.
 func (r *Reconciler) clearDataLoss(state []byte) {
 	var last checkpoint
 	if json.Unmarshal(state, &last) != nil {
@@ -398,8 +407,8 @@ func (r *Reconciler) clearDataLoss(state []byte) {
 	}
 }
 
-// ReadinessChecks is a line for the readiness report while the schedule is
-// rebuilt after a data loss.
+// ReadinessChecks returns a check named schedule while the schedule is rebuilt
+// after a data loss.
 func (r *Reconciler) ReadinessChecks() []health.Check {
 	at := r.dataLostAt.Load()
 	if at == 0 {
@@ -408,5 +417,5 @@ func (r *Reconciler) ReadinessChecks() []health.Check {
 	return []health.Check{{Name: "schedule", OK: true, Detail: "Redis was found emptied at " +
 		time.UnixMilli(at).UTC().Format(time.RFC3339) +
 		": the schedule is being rebuilt from Stripe; " +
-		"run holdd reconcile to see what was found, and find out what emptied Redis"}}
+		"run holdd reconcile for the findings, and find out why Redis lost its data"}}
 }

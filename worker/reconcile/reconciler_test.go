@@ -213,7 +213,7 @@ func TestReconcile_IsContinuedByAnotherReplica(t *testing.T) {
 		w.checkCounts(joined, counts{reconcile.FoundScheduled: 300})
 		first.kill()
 		for range 6 {
-			second.Watch(w.ctx)
+			second.StartIfNeeded(w.ctx)
 			time.Sleep(15 * time.Second)
 		}
 		done := second.await(run.ID, reconcile.RunFinished)
@@ -239,7 +239,7 @@ func TestReconcile_InterruptedByOutage(t *testing.T) {
 		if took < 50*time.Second || took > time.Minute || !strings.Contains(left.Error, "no answer from Stripe") {
 			t.Errorf("after %s: %+v", took, left)
 		}
-		r.Watch(w.ctx)
+		r.StartIfNeeded(w.ctx)
 		if n := w.logs.FilterMessage("reconcile.resumed").Len(); n != 0 || r.caller.Available() {
 			t.Errorf("continued %d times while Stripe is unavailable", n)
 		}
@@ -247,7 +247,7 @@ func TestReconcile_InterruptedByOutage(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		r.caller.Probe(w.ctx)
 		r.retrieve(id, "")
-		r.Watch(w.ctx)
+		r.StartIfNeeded(w.ctx)
 		done := r.await(run.ID, reconcile.RunFinished)
 		if done.Takeovers != 1 || done.Error != "" {
 			t.Errorf("%+v", done)
@@ -294,7 +294,7 @@ func TestStop_InterruptsTheRun(t *testing.T) {
 		time.Sleep(time.Second)
 		first.stop()
 		first.Stop()
-		second.Watch(w.ctx)
+		second.StartIfNeeded(w.ctx)
 		if done := second.await(run.ID, reconcile.RunFinished); done.Takeovers != 1 {
 			t.Errorf("%+v", done)
 		}
@@ -306,17 +306,17 @@ func TestWatch_RebuildsAfterDataLoss(t *testing.T) {
 		r, other := w.start(), w.start()
 		connected := w.authorize("acct_00000001", hold.MetaCaptureAt, in(48*time.Hour))
 		other.accounts.Add("acct_00000001")
-		other.Watch(w.ctx)
+		other.StartIfNeeded(w.ctx)
 		first, ok, err := r.Reconciliation(w.ctx, "")
 		if err != nil || !ok {
 			t.Fatal("a Redis without a run was not compared", err)
 		}
 		r.await(first.ID, reconcile.RunFinished)
-		r.Watch(w.ctx)
+		r.StartIfNeeded(w.ctx)
 		w.redis.FlushAll()
 		time.Sleep(time.Second)
-		r.Watch(w.ctx)
-		other.Watch(w.ctx)
+		r.StartIfNeeded(w.ctx)
+		other.StartIfNeeded(w.ctx)
 		if checks := r.ReadinessChecks(); len(checks) != 1 || !checks[0].OK || checks[0].Name != "schedule" {
 			t.Errorf("%+v", checks)
 		}
@@ -335,7 +335,7 @@ func TestWatch_RebuildsAfterDataLoss(t *testing.T) {
 		if n := w.logs.FilterMessageSnippet("Redis was emptied").Len(); n != 1 {
 			t.Errorf("%d lines tell of the data loss", n)
 		}
-		r.Watch(w.ctx)
+		r.StartIfNeeded(w.ctx)
 		if checks := r.ReadinessChecks(); checks != nil {
 			t.Errorf("%+v", checks)
 		}

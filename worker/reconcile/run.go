@@ -15,21 +15,21 @@ import (
 )
 
 const (
-	// runLease is how long the lock of a run outlives a replica that died.
+	// runLease is how long the lock of a run outlives a dead replica.
 	runLease = 45 * time.Second
-	// saveEndTimeout bounds the last save of a run, which outlives the
-	// replica's stop.
+	// saveEndTimeout bounds the last save of a run, which may happen while the
+	// replica stops.
 	saveEndTimeout = 3 * time.Second
 )
 
-// errFenced ends a run that another replica has taken over.
-var errFenced = errors.New("another replica continues the run, or Redis has lost it")
+// errTokenOutdated ends a run whose token is outdated.
+var errTokenOutdated = errors.New("another replica continues the run, or Redis has lost it")
 
-// RunState says how far a comparison is.
+// RunState is the state of a run.
 type RunState string
 
-// States of a run. An interrupted run is continued by the next replica that
-// calls [Reconciler.Watch].
+// States of a run. [Reconciler.StartIfNeeded] of any replica continues an
+// interrupted run.
 const (
 	RunRunning     RunState = "running"
 	RunFinished    RunState = "finished"
@@ -42,7 +42,7 @@ type Reconciliation struct {
 	DryRun     bool      `json:"dry_run"`
 	State      RunState  `json:"state"`
 	By         string    `json:"by"`
-	Replica    string    `json:"replica"` // works on it, or was the last to do so
+	Replica    string    `json:"replica"` // the current or last replica of the run
 	StartedAt  time.Time `json:"started_at"`
 	UpdatedAt  time.Time `json:"updated_at"`
 	FinishedAt time.Time `json:"finished_at"` // zero while it runs
@@ -51,9 +51,9 @@ type Reconciliation struct {
 	Pages      int64     `json:"pages"`
 	Listed     int64     `json:"listed"`   // intents in Stripe's lists
 	Compared   int64     `json:"compared"` // listed intents that have a hold
-	// Retrieved counts the open holds that no list contained and that were read
-	// one by one, RetrieveFailed those that Stripe did not answer for. The next
-	// run reads them again.
+	// Retrieved counts the unlisted holds whose intents were read one by one.
+	// RetrieveFailed counts those without an answer; the next run reads them
+	// again.
 	Retrieved      int64                 `json:"retrieved"`
 	RetrieveFailed int64                 `json:"retrieve_failed"`
 	Takeovers      int                   `json:"takeovers"`
@@ -62,74 +62,80 @@ type Reconciliation struct {
 	Error          string                `json:"error,omitempty"`
 }
 
-// checkpoint is what Redis keeps of a run, so that another replica can continue
-// it.
+// checkpoint is the state of a run in Redis, from which another replica can
+// continue it.
 type checkpoint struct {
 	Reconciliation
-	Order      []string            `json:"order"` // accounts
-	At         int                 `json:"at"`    // the account in Order that is being listed
-	After      string              `json:"after"` // the last intent listed of this account
-	Bound      time.Time           `json:"bound"` // older intents are not compared
-	Unreadable map[string]bool     `json:"unreadable,omitempty"`
-	Kept       map[FindingKind]int `json:"kept,omitempty"` // findings kept so far
+	AccountOrder []string            `json:"order"` // accounts
+	AccountIndex int                 `json:"at"`    // the account in Order that is being listed
+	AfterIntent  string              `json:"after"` // the last intent listed of this account
+	CreatedSince time.Time           `json:"bound"` // older intents are not compared
+	Unreadable   map[string]bool     `json:"unreadable,omitempty"`
+	KeptByKind   map[FindingKind]int `json:"kept,omitempty"` // findings kept so far
 }
 
-// initMaps makes the maps that JSON left nil.
+// initMaps makes the maps that are nil after decoding.
 func (s *checkpoint) initMaps() {
 	if s.Counts == nil {
 		s.Counts = map[FindingKind]int64{}
 	}
-	if s.Kept == nil {
-		s.Kept = map[FindingKind]int{}
+	if s.KeptByKind == nil {
+		s.KeptByKind = map[FindingKind]int{}
 	}
 	if s.Unreadable == nil {
 		s.Unreadable = map[string]bool{}
 	}
 }
 
-// estimate sets how much of the run is done. The lists count for nine tenths of
-// it. ofAccount is how much of the current account is listed, 0 to 1.
-func (s *checkpoint) estimate(ofAccount float64) {
-	if len(s.Order) > 0 {
-		s.Percent = int(90 * (float64(s.At) + min(max(ofAccount, 0), 1)) / float64(len(s.Order)))
+// estimatePercent sets Percent. The lists count for nine tenths of a run.
+// ofAccount is the listed part of the current account, 0 to 1.
+func (s *checkpoint) estimatePercent(ofAccount float64) {
+	if len(s.AccountOrder) > 0 {
+		done := float64(s.AccountIndex) + min(max(ofAccount, 0), 1)
+		s.Percent = int(90 * done / float64(len(s.AccountOrder)))
 	}
 }
 
-// RunStore keeps the newest run that is no dry run, and its lock.
+// RunStore keeps the newest run that is no dry run, and its lock. store.Store
+// implements it.
 type RunStore interface {
-	// BeginReconcile takes the lock and starts a run with state, or continues
-	// an unfinished one that is younger than stale: found is its state. Token 0
-	// means that another replica holds the lock, or that a run began less than
-	// gap ago and has finished.
-	BeginReconcile(ctx context.Context, state []byte, lease, stale, gap time.Duration) (
-		token int64, found []byte, err error)
+	// BeginReconcile acquires the lock and starts a run with state. If an
+	// unfinished run is younger than stale, it continues that one and returns
+	// its state as found. Token 0 means that another replica has the lock, or
+	// that a run began less than gap ago and has finished.
+	BeginReconcile(
+		ctx context.Context, state []byte, lease, stale, gap time.Duration,
+	) (token int64, found []byte, err error)
 	// SaveReconcile saves the run of this token, adds findings, and renews the
-	// lock. A lease of 0 releases it. ok is false if the token is outdated.
-	SaveReconcile(ctx context.Context, token int64, state []byte, findings [][]byte,
-		lease time.Duration, done bool) (ok bool, err error)
-	// ReadReconcile reads the newest run and up to n of its findings. A nil
-	// state means that there was none.
-	ReadReconcile(ctx context.Context, n int) (
-		state []byte, findings [][]byte, held, done bool, err error)
+	// lock. A lease of 0 releases the lock. ok is false if the token is
+	// outdated.
+	SaveReconcile(
+		ctx context.Context, token int64, state []byte, findings [][]byte,
+		lease time.Duration, done bool,
+	) (ok bool, err error)
+	// ReadReconcile reads the newest run and up to n of its findings. state is
+	// nil if there was no run.
+	ReadReconcile(
+		ctx context.Context, n int,
+	) (state []byte, findings [][]byte, held, done bool, err error)
 }
 
-// run is the progress of one comparison and the lock under which it works. Only
-// the goroutine of its comparison changes it; others take a [run.snapshot]. A
-// dry run has no lock and is never saved.
+// run is the progress and the lock of one comparison. Only the goroutine of its
+// comparison changes it; others read [run.snapshot]. A dry run has no lock and
+// is never saved.
 type run struct {
-	store RunStore
-	clock *clock.Redis
-	dry   bool
-	token int64 // the fencing token of the lock
-	saved time.Time
+	store  RunStore
+	clock  *clock.Redis
+	dryRun bool
+	token  int64 // the fencing token of the lock
+	saved  time.Time
 
-	mu      sync.Mutex // guards what follows against other readers
+	mu      sync.Mutex // guards the fields below
 	state   checkpoint
-	unsaved []Finding // kept and not saved yet; all findings of a dry run
+	unsaved []Finding // kept findings that are not saved; all findings of a dry run
 }
 
-// snapshot returns the report as it is now, with the findings that are not
-// saved yet.
+// snapshot returns a copy of the current report with the unsaved findings.
 func (r *run) snapshot() Reconciliation {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -140,71 +146,73 @@ func (r *run) snapshot() Reconciliation {
 	return report
 }
 
-func (r *run) update(f func(s *checkpoint)) {
+// updateCheckpoint calls f under the mutex.
+func (r *run) updateCheckpoint(f func(s *checkpoint)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f(&r.state)
 }
 
-// record counts a finding, and keeps it while there is room.
-func (r *run) record(f Finding) {
+// addFinding counts a finding, and keeps it up to maxFindings and maxOfOneKind.
+func (r *run) addFinding(f Finding) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.state.Counts[f.Kind]++
 	kept := 0
-	for _, n := range r.state.Kept {
+	for _, n := range r.state.KeptByKind {
 		kept += n
 	}
-	if kept < maxFindings && r.state.Kept[f.Kind] < maxOfOneKind {
-		r.state.Kept[f.Kind]++
+	if kept < maxFindings && r.state.KeptByKind[f.Kind] < maxOfOneKind {
+		r.state.KeptByKind[f.Kind]++
 		r.unsaved = append(r.unsaved, f)
 	}
 }
 
-// saveProgress saves how far the run is and renews its lock. An error is
-// [errFenced] if another replica has it.
+// saveProgress saves the run's position and renews its lock. It returns
+// [errTokenOutdated] if the token is outdated.
 func (r *run) saveProgress(ctx context.Context) error { return r.save(ctx, runLease, false) }
 
-// renew renews the lock while there is nothing else to save.
-func (r *run) renew(ctx context.Context) error {
-	if r.dry || time.Since(r.saved) < runLease/3 {
+// renewLock renews the lock if it was last renewed a third of runLease ago.
+func (r *run) renewLock(ctx context.Context) error {
+	if r.dryRun || time.Since(r.saved) < runLease/3 {
 		return nil
 	}
 	return r.saveProgress(ctx)
 }
 
-// finish saves how the run ended. A run that did not reach its end releases the
-// lock, so that another replica can continue it.
-func (r *run) finish(ctx context.Context, cause error) error {
+// saveEnd saves the end of the run and releases the lock. If cause is not nil,
+// another replica can continue the run.
+func (r *run) saveEnd(ctx context.Context, cause error) error {
 	now := r.clock.Now()
-	r.update(func(s *checkpoint) {
+	r.updateCheckpoint(func(s *checkpoint) {
 		s.UpdatedAt = now
 		if cause == nil {
 			s.State, s.FinishedAt, s.Percent = RunFinished, now, 100
 			return
 		}
 		s.State, s.Error = RunInterrupted, cause.Error()
-		if r.dry {
+		if r.dryRun {
 			s.FinishedAt = now
 		}
 	})
-	if errors.Is(cause, errFenced) {
+	if errors.Is(cause, errTokenOutdated) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveEndTimeout)
 	defer cancel()
-	if err := r.save(ctx, 0, cause == nil); !errors.Is(err, errFenced) {
+	if err := r.save(ctx, 0, cause == nil); !errors.Is(err, errTokenOutdated) {
 		return err
 	}
 	return nil
 }
 
+// save saves the run and its unsaved findings, and renews the lock by lease.
 func (r *run) save(ctx context.Context, lease time.Duration, done bool) error {
-	if r.dry {
+	if r.dryRun {
 		return nil
 	}
 	now := r.clock.Now()
-	r.update(func(s *checkpoint) { s.UpdatedAt = now })
+	r.updateCheckpoint(func(s *checkpoint) { s.UpdatedAt = now })
 	state, err := json.Marshal(&r.state)
 	if err != nil {
 		return fmt.Errorf("encode the run: %w", err)
@@ -222,7 +230,7 @@ func (r *run) save(ctx context.Context, lease time.Duration, done bool) error {
 	case err != nil:
 		return fmt.Errorf("save the run: %w", err)
 	case !ok:
-		return errFenced
+		return errTokenOutdated
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -248,7 +256,7 @@ func (r *run) logFields() []zap.Field {
 	return fields
 }
 
-// parseFindings decodes findings as they were saved.
+// parseFindings decodes saved findings.
 func parseFindings(saved [][]byte) (findings []Finding) {
 	for _, b := range saved {
 		var f Finding

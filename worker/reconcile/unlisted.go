@@ -8,12 +8,12 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// maxUnansweredReads is how many reads in a row may stay unanswered before the
-// run is interrupted.
+// maxUnansweredReads is after how many unanswered reads in a row the run is
+// interrupted.
 const maxUnansweredReads = 2 * maxConcurrentReads
 
-// compareUnlisted reads the open holds that no list contained: their intents
-// are older than the lists reach, or gone.
+// compareUnlisted reads the intents of open holds that no list contained. These
+// intents are older than listWindow, or Stripe does not find them.
 func (c *comparison) compareUnlisted(ctx context.Context) error {
 	counts, err := c.stores.Schedule.CountHolds(ctx)
 	if err != nil {
@@ -33,7 +33,7 @@ func (c *comparison) compareUnlisted(ctx context.Context) error {
 			}
 		}
 		passed += int64(len(page))
-		c.run.update(func(s *checkpoint) {
+		c.run.updateCheckpoint(func(s *checkpoint) {
 			s.Percent = 90 + int(10*min(1, float64(passed)/float64(max(1, counts.Open))))
 		})
 		return nil
@@ -41,8 +41,7 @@ func (c *comparison) compareUnlisted(ctx context.Context) error {
 }
 
 // isUnlisted reports whether the intent of an open hold must be read. A hold
-// that was written since the run began agrees with Stripe, or the next run
-// compares it.
+// that changed since the run began is left to the next run.
 func (c *comparison) isUnlisted(h *hold.Hold) bool {
 	_, seen := c.seen[h.PaymentIntent]
 	switch {
@@ -54,16 +53,16 @@ func (c *comparison) isUnlisted(h *hold.Hold) bool {
 	return true
 }
 
-// compareBatch reads the intents of a few holds at once. Each hold was read
-// before its intent, so that what is written is never older than what it
-// replaces.
+// compareBatch reads the intents of a few holds and applies them. Each hold was
+// read before its intent, so that an applied intent is never older than the
+// record it changes.
 func (c *comparison) compareBatch(ctx context.Context, holds []hold.Hold) error {
 	answers, err := c.reader.retrieveBatch(ctx, holds)
 	if err != nil {
 		return err
 	}
 	now := c.o.Clock.Now()
-	var changes []change
+	var changes []proposedChange
 	failed := int64(0)
 	for i := range holds {
 		h, a := &holds[i], &answers[i]
@@ -79,23 +78,23 @@ func (c *comparison) compareBatch(ctx context.Context, holds []hold.Hold) error 
 				changes = append(changes, ch)
 			}
 		case a.Kind == hold.AnswerUnauthorized:
-			return errKey
-		case a.Kind == hold.AnswerForbidden: // concerns the account alone; the caller has logged it
+			return errKeyRejected
+		case a.Kind == hold.AnswerForbidden: // concerns only this account; gateway.Caller logs it
 			failed++
 		default:
 			c.unanswered++
 			failed++
 		}
 	}
-	c.run.update(func(s *checkpoint) {
-		s.Retrieved, s.RetrieveFailed = s.Retrieved+int64(len(holds))-failed, s.RetrieveFailed+
-			failed
+	c.run.updateCheckpoint(func(s *checkpoint) {
+		s.Retrieved += int64(len(holds)) - failed
+		s.RetrieveFailed += failed
 	})
-	if err := c.commit(ctx, changes); err != nil {
+	if err := c.commitChanges(ctx, changes); err != nil {
 		return err
 	}
 	if c.unanswered >= maxUnansweredReads {
-		return errStripe
+		return errNoAnswer
 	}
 	return c.run.saveProgress(ctx)
 }

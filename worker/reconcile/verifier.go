@@ -12,58 +12,61 @@ import (
 )
 
 const (
-	// verifyBatch is how many holds one tick verifies.
+	// verifyBatch bounds the holds that one tick verifies.
 	verifyBatch = 100
-	// verifyByListAbove is above how many holds of an account pages of its list
-	// are cheaper than single reads.
+	// verifyByListAbove is above how many holds of an account a list is cheaper
+	// than single reads.
 	verifyByListAbove = 10
-	// maxVerifyPages is how many pages of an account's list one tick reads.
+	// maxVerifyPages bounds the pages of an account's list that one tick reads.
 	maxVerifyPages = 5
-	// minPageMatches is how many holds a page must verify to be worth a further
-	// page.
+	// minPageMatches is how many holds a page must verify for the next page to
+	// be read.
 	minPageMatches = 2
 )
 
-// UnverifiedStore finds holds that were accepted unverified.
+// UnverifiedStore finds holds that were accepted unverified. store.Store
+// implements it.
 type UnverifiedStore interface {
-	// Unverified returns up to n holds in each partition, those first whose
-	// action or deadline is nearest.
+	// Unverified returns up to n holds in each partition, nearest action or
+	// deadline first.
 	Unverified(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
 }
 
-// VerifierCaller sends the verifier's reads to Stripe. [gateway.Caller]
+// VerifierCaller sends the verifier's reads to Stripe. gateway.Caller
 // implements it.
 type VerifierCaller interface {
-	// ReserveAndDo reserves a request, waiting at most maxWait for the budget,
-	// and sends the call. An error means that nothing was sent.
+	// ReserveAndDo reserves a request, waiting at most maxWait for the budget, and
+	// sends the call. An error means that no request was sent.
 	ReserveAndDo(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
-	// DoEach sends calls as the budget allows and hands each answer to done,
+	// DoEach sends calls as the budget allows and calls done with each answer,
 	// concurrently. It returns the positions of the calls that were not sent.
-	DoEach(ctx context.Context, calls []hold.Call, b execute.Batch,
-		done func(i int, a hold.Answer)) (
-		unsent []int)
+	DoEach(
+		ctx context.Context, calls []hold.Call, b execute.BatchOptions,
+		done func(i int, a hold.Answer),
+	) (unsent []int)
+	// Available reports whether Stripe answers and accepts the key.
 	Available() bool
-	// Probe asks Stripe something harmless if it is unavailable. It reports
-	// whether it asked.
+	// Probe sends a harmless read if Stripe is unavailable. It reports whether
+	// it sent one.
 	Probe(ctx context.Context) bool
 }
 
-// DecisionCommitter writes decisions, each once. [commit.Committer] implements
-// it.
+// DecisionCommitter writes decisions without a retry. [commit.Committer]
+// implements it.
 type DecisionCommitter interface {
 	Commit(ctx context.Context, changes []commit.Change) ([]bool, error)
 }
 
 // VerifierOptions configure a [Verifier].
 type VerifierOptions struct {
-	Wake   func() // wakes the dispatcher
+	Wake   func() // worker.Dispatcher.Wake
 	Clock  *clock.Redis
 	Health *health.Redis
 }
 
 // Verifier is the job that reads the intents of holds that were accepted
-// unverified. While Stripe is unavailable it probes it instead, so that work
-// resumes although nothing is due.
+// unverified. While Stripe is unavailable, it probes Stripe instead and wakes
+// the dispatcher.
 type Verifier struct {
 	store     UnverifiedStore
 	caller    VerifierCaller
@@ -78,9 +81,9 @@ func NewVerifier(
 	return &Verifier{store: store, caller: caller, committer: committer, o: o}
 }
 
-// Run verifies the most urgent holds. Many of one account are looked up in its
-// list, newest first, because most were authorized just now; the rest are read
-// one by one.
+// Run verifies the most urgent holds. If an account has many, Run reads the
+// first pages of its list, because most were authorized recently. It reads the
+// others one by one.
 func (v *Verifier) Run(ctx context.Context) {
 	if !v.caller.Available() {
 		if v.caller.Probe(ctx) {
@@ -114,11 +117,11 @@ func (v *Verifier) Run(ctx context.Context) {
 	}
 }
 
-// verifyByList verifies holds from the first pages of their account's list. It
-// returns the holds that are not in them.
-func (v *Verifier) verifyByList(ctx context.Context, account string, holds []hold.Hold) (
-	rest []hold.Hold,
-) {
+// verifyByList verifies holds by the first pages of their account's list. It
+// returns the holds that these pages do not contain.
+func (v *Verifier) verifyByList(
+	ctx context.Context, account string, holds []hold.Hold,
+) (rest []hold.Hold) {
 	wanted := map[string]*hold.Hold{}
 	for i := range holds {
 		wanted[holds[i].PaymentIntent] = &holds[i]
@@ -135,7 +138,7 @@ func (v *Verifier) verifyByList(ctx context.Context, account string, holds []hol
 			if h := wanted[in.ID]; h != nil {
 				matches++
 				delete(wanted, in.ID)
-				v.commit(ctx, h, h.ApplyIntent(in, v.o.Clock.Now()))
+				v.commitDecision(ctx, h, h.ApplyIntent(in, v.o.Clock.Now()))
 			}
 		}
 		list.After = a.Page.Intents[len(a.Page.Intents)-1].ID
@@ -151,33 +154,33 @@ func (v *Verifier) verifyByList(ctx context.Context, account string, holds []hol
 	return rest
 }
 
-// verifyOneByOne reads as many holds' intents as the budget grants now. The
-// next tick reads the others.
+// verifyOneByOne reads the intents of as many holds as the budget allows now.
+// The next tick reads the others.
 func (v *Verifier) verifyOneByOne(ctx context.Context, holds []hold.Hold) {
 	calls := make([]hold.Call, len(holds))
 	for i := range holds {
 		calls[i] = readCall(&holds[i])
 	}
-	batch := execute.Batch{Concurrency: maxConcurrentReads}
+	batch := execute.BatchOptions{Concurrency: maxConcurrentReads}
 	v.caller.DoEach(ctx, calls, batch, func(i int, a hold.Answer) {
 		h := &holds[i]
 		switch {
 		case a.Kind == hold.AnswerOK && a.Intent != nil:
-			v.commit(ctx, h, h.ApplyIntent(a.Intent, v.o.Clock.Now()))
+			v.commitDecision(ctx, h, h.ApplyIntent(a.Intent, v.o.Clock.Now()))
 		case a.Kind == hold.AnswerNotFound:
-			v.commit(ctx, h, h.ApplyNotFound(v.o.Clock.Now()))
+			v.commitDecision(ctx, h, h.ApplyNotFound(v.o.Clock.Now()))
 		}
 	})
 }
 
-// commit writes what Stripe says of a hold, unless another writer was first:
-// then a later tick verifies it again.
-func (v *Verifier) commit(ctx context.Context, before *hold.Hold, d hold.Decision) {
+// commitDecision commits the decision about a verified hold. If another writer
+// was first, a later tick verifies the hold again.
+func (v *Verifier) commitDecision(ctx context.Context, before *hold.Hold, d hold.Decision) {
 	if d.Unchanged {
 		return
 	}
-	if _, err := v.committer.Commit(
-		ctx, []commit.Change{{Before: before, Decision: d}}); err != nil {
-		v.o.Health.ReportError(ctx, "write what Stripe says", err)
+	changes := []commit.Change{{Before: before, Decision: d}}
+	if _, err := v.committer.Commit(ctx, changes); err != nil {
+		v.o.Health.ReportError(ctx, "commit verified holds", err)
 	}
 }

@@ -1,9 +1,8 @@
-// Package wiring builds a worker on a store and a client of Stripe. The daemon,
-// the simulation, the tests and the benchmarks use it, so that what is tested
-// is what runs.
+// Package wiring builds a worker from a store and a Stripe client. The daemon,
+// the simulation, the tests and the benchmarks use it, so that the tests cover
+// the wiring of the daemon.
 //
-// It is the one place that knows the worker, the store and the gateway
-// together.
+// It is the only package that imports the worker, the store and the gateway.
 package wiring
 
 import (
@@ -16,12 +15,12 @@ import (
 // NewWorker returns a worker that keeps its holds in s and calls Stripe through
 // client.
 func NewWorker(s *store.Store, client gateway.Client, o worker.Options) (*worker.Worker, error) {
-	return New(Stores(s), s, client, o)
+	return NewWorkerWithStores(Stores(s), s, client, o)
 }
 
-// New returns a worker on parts of a store, for those who replace some of them.
-// budget limits what client is sent.
-func New(
+// NewWorkerWithStores is [NewWorker] for callers that replace some of the
+// stores. budget limits the requests to client.
+func NewWorkerWithStores(
 	s worker.Stores, budget gateway.Budget, client gateway.Client, o worker.Options,
 ) (*worker.Worker, error) {
 	o, err := o.WithDefaults()
@@ -37,7 +36,7 @@ func New(
 	return worker.New(s, worker.Stripe{StripeCalls: caller, StripeState: caller}, o)
 }
 
-// Stores is a store in its parts.
+// Stores returns s as each of the interfaces that a worker needs.
 func Stores(s *store.Store) worker.Stores {
 	return worker.Stores{
 		Queue:      s,

@@ -1,0 +1,178 @@
+package worker
+
+import (
+	"github.com/holdd/holdd/worker/authorize"
+	"github.com/holdd/holdd/worker/clock"
+	"github.com/holdd/holdd/worker/commit"
+	"github.com/holdd/holdd/worker/event"
+	"github.com/holdd/holdd/worker/intake"
+	"github.com/holdd/holdd/worker/query"
+	"github.com/holdd/holdd/worker/reconcile"
+)
+
+// New returns a worker. It checks the options; [Worker.Run] checks the cron
+// expressions.
+func New(s Stores, stripe Stripe, o Options) (*Worker, error) {
+	o, err := o.WithDefaults()
+	if err != nil {
+		return nil, err
+	}
+	w := &Worker{o: o}
+	b := &builder{
+		stores: s, stripe: stripe, o: o, observers: splitObserver(o.Observer),
+		clock: &clock.Redis{}, accounts: &reconcile.KnownAccounts{},
+	}
+	b.publisher = event.NewPublisher(s.Events, b.clock.Now)
+	b.buildStages(w)
+	w.Reader = query.NewReader(s.Holds, b.clock, o.Health)
+	w.Planner = query.NewPlanner(s.Holds, o.Rules, o.Health)
+	refresher, inbox := b.buildIntake(w)
+	resumer := b.buildAuthorize(w)
+	verifier, mirror := b.buildReconcile(w)
+	b.buildStatus(w)
+	deadlines := newDeadlineJob(s.Deadlines, b.committer, DeadlineOptions{
+		Rules: o.Rules, Clock: b.clock, Health: o.Health, Wake: b.wake,
+	})
+	purge := newPurgeJob(s.Purge, b.committer, PurgeOptions{
+		Retention: o.Retention, Clock: b.clock, Health: o.Health, Logger: o.Logger,
+	})
+	w.jobs = []cronJob{
+		{"capture", o.Schedules.Capture, w.Dispatcher.AllowPromotion},
+		{"expiry", o.Schedules.Expiry, deadlines.Run},
+		{"report", o.Schedules.Report, w.runReport},
+		{"purge", o.Schedules.Purge, purge.Run},
+		{"reconcile", o.Schedules.Reconcile, w.Reconciler.RunJob},
+		{"verify", o.Schedules.Verify, verifier.Run},
+		{"refresh", o.Schedules.Refresh, refresher.Run},
+		{"inbox", o.Schedules.Inbox, inbox.Run},
+		{"mirror", o.Schedules.Mirror, mirror.Run},
+		{"resume", o.Schedules.Resume, resumer.Run},
+	}
+	return w, nil
+}
+
+// builder holds the dependencies that the parts of a worker share.
+type builder struct {
+	stores    Stores
+	stripe    Stripe
+	o         Options
+	observers observers
+	clock     *clock.Redis
+	accounts  *reconcile.KnownAccounts
+	committer *commit.Committer
+	publisher *event.Publisher
+	wake      func() // [Dispatcher.Wake]
+}
+
+// buildStages builds the dispatcher, the executor and the completer, and the
+// committer that every part writes through.
+func (b *builder) buildStages(w *Worker) {
+	o := b.o
+	flight := &inFlight{concurrency: o.Concurrency}
+	w.claims = make(chan claimedHold, flight.maxAwaitingStripe())
+	w.outcomes = make(chan outcome, flight.maxUncommitted())
+
+	w.Dispatcher = newDispatcher(b.stores.Queue, b.stripe, flight, w.claims, DispatcherOptions{
+		Concurrency: o.Concurrency, Lease: o.Lease, Clock: b.clock, Health: o.Health,
+	})
+	b.wake = w.Dispatcher.Wake
+	b.committer = commit.New(b.stores.Commit, commit.Options{
+		Rules: o.Rules, Livemode: o.Livemode, DueSoon: dueSoon, Now: b.clock.Now, Wake: b.wake,
+		RecordAccount: b.accounts.Add, Observer: b.observers.commit, Logger: o.Logger,
+	})
+	w.executor = newExecutor(b.stripe, flight, w.claims, w.outcomes, ExecutorOptions{
+		Concurrency: o.Concurrency, CallTimeout: o.CallTimeout, Clock: b.clock, Wake: b.wake,
+	})
+	w.completer = newCompleter(b.committer, flight, w.outcomes, CompleterOptions{
+		Concurrency: o.Concurrency, Health: o.Health, Wake: b.wake, Logger: o.Logger,
+	})
+}
+
+// buildIntake builds the scheduler, the changer and the webhooks, and returns
+// the jobs of intake.
+func (b *builder) buildIntake(w *Worker) (*intake.Refresher, *intake.Inbox) {
+	s, o := b.stores, b.o
+	w.Scheduler = intake.NewScheduler(s.Holds, b.stripe, b.committer, intake.SchedulerOptions{
+		Rules: o.Rules, Clock: b.clock, Health: o.Health,
+	})
+	w.Changer = intake.NewChanger(s.Holds, b.committer, intake.ChangerOptions{
+		Rules: o.Rules, Health: o.Health,
+	})
+	w.Webhooks = intake.NewWebhooks(s.Refresh, b.committer, intake.WebhooksOptions{
+		Livemode: o.Livemode, Clock: b.clock, Health: o.Health,
+	})
+	rejector := intake.NewRejector(s.Rejections, b.publisher, intake.RejectorOptions{
+		Health: o.Health, Observer: b.observers.rejection, Logger: o.Logger,
+	})
+	refresher := intake.NewRefresher(s.Refresh, b.stripe, b.committer, rejector,
+		intake.RefresherOptions{Clock: b.clock, Health: o.Health, Logger: o.Logger})
+	inbox := intake.NewInbox(s.Inbox, w.Scheduler, rejector, intake.InboxOptions{
+		Replica: o.Replica, Lease: o.Lease, DecodeRequest: o.DecodeRequest,
+		Clock: b.clock, Health: o.Health, Logger: o.Logger,
+	})
+	return refresher, inbox
+}
+
+// buildAuthorize builds the authorizer, and returns the resume job.
+func (b *builder) buildAuthorize(w *Worker) *authorize.Resumer {
+	o := authorize.Options{
+		Attempts: b.stores.Attempts, Holds: b.stores.Holds, Caller: b.stripe,
+		Committer: b.committer, Publisher: b.publisher,
+		Clock: b.clock, Health: b.o.Health, Logger: b.o.Logger,
+		Lease: b.o.Lease, CallTimeout: b.o.CallTimeout,
+	}
+	w.Authorizer = authorize.NewAuthorizer(o)
+	return authorize.NewResumer(o)
+}
+
+// buildReconcile builds the reconciler, and returns the verify and mirror jobs.
+func (b *builder) buildReconcile(w *Worker) (*reconcile.Verifier, *reconcile.Mirror) {
+	s, o := b.stores, b.o
+	w.Reconciler = reconcile.NewReconciler(s.Reconcile, b.stripe, reconcile.Options{
+		Rules: o.Rules, Replica: o.Replica, Schedule: o.Schedules.Reconcile, ReadRate: o.ReadRate,
+		Accounts: b.accounts, Committer: b.committer, Publisher: b.publisher,
+		Clock: b.clock, Health: o.Health, Observer: b.observers.reconcile, Logger: o.Logger,
+	})
+	verifier := reconcile.NewVerifier(s.Unverified, b.stripe, b.committer,
+		reconcile.VerifierOptions{Wake: b.wake, Clock: b.clock, Health: o.Health})
+	mirror := reconcile.NewMirror(s.Unmirrored, s.Reconcile.Budget, b.stripe, b.committer,
+		reconcile.MirrorOptions{
+			Enabled: o.Rules.Mirror, WaitedForBudget: w.Dispatcher.WaitedForBudget,
+			Clock: b.clock, Health: o.Health, Logger: o.Logger,
+		})
+	return verifier, mirror
+}
+
+// buildStatus builds the readiness report and the report job.
+func (b *builder) buildStatus(w *Worker) {
+	o := b.o
+	w.Readiness = &Readiness{
+		redis: b.stores.Ping, stripe: b.stripe, running: w.running.Load,
+		extra: w.Reconciler.ReadinessChecks,
+	}
+	w.status = &StatusJob{
+		store: b.stores.Status, stripe: b.stripe, publisher: b.publisher, readiness: w.Readiness,
+		capacity: query.NewForecaster(b.stores.Capacity, query.ForecasterOptions{
+			WriteRate: o.WriteRate, TotalRate: o.TotalRate, Wake: b.wake,
+		}),
+		o: StatusOptions{
+			Replica: o.Replica, Schedule: o.Schedules.Report, Clock: b.clock, Health: o.Health,
+			Observer: b.observers.status, Logger: o.Logger,
+		},
+	}
+}
+
+// observers are the parts of an [Observer], each nil without one.
+type observers struct {
+	commit    commit.Observer
+	reconcile reconcile.Observer
+	rejection intake.RejectionObserver
+	status    StatusObserver
+}
+
+func splitObserver(o Observer) observers {
+	if o == nil {
+		return observers{}
+	}
+	return observers{commit: o, reconcile: o, rejection: o, status: o}
+}
