@@ -185,9 +185,9 @@ func (m *storeModel) drawWrite(t *rapid.T, id string) hold.RecordWrite {
 		}
 		w.Placement.KeepOverdueMilestone = !w.Placement.KeepMilestone &&
 			rapid.Bool().Draw(t, "overdue")
-		if w.Placement.KeepOverdueMilestone && rapid.Bool().Draw(t, "perhaps untold") {
-			w.Placement.UntoldBy, w.Placement.UntoldAt = instants.Draw(t, "untold by"),
-				instants.Draw(t, "untold at")
+		if w.Placement.KeepOverdueMilestone && rapid.Bool().Draw(t, "with expiring milestone") {
+			w.Placement.UntoldBy, w.Placement.UntoldAt = instants.Draw(t, "expiring by"),
+				instants.Draw(t, "expiring at")
 		}
 		if rapid.Bool().Draw(t, "unverified") {
 			w.Placement.VerifyAt = instants.Draw(t, "verify")
