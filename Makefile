@@ -13,7 +13,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: ## a first look: Redis, a Stripe simulator, holdd and a small hotel in one process; Ctrl-C ends it
+run: ## a first look: Redis, a Stripe simulator, holdd and a demo hotel in one process; Ctrl-C ends it
 	@$(GO) build -o .build/holdd-dev ./cmd/holdd-dev && exec .build/holdd-dev
 
 build: ## the production binary, stripped, at .build/holdd

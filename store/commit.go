@@ -155,8 +155,8 @@ func setPlacementArgs(a *[writeSize]string, w *hold.RecordWrite) {
 		a[writeExpiring] = keepScore
 	case p.KeepOverdueMilestone && w.Version > 0 && a[writeExpiring] != "":
 		a[writeExpiring] = "<" + a[writeExpiring]
-		if !p.UntoldBy.IsZero() {
-			a[writeExpiring] += ":" + scoreArg(p.UntoldBy) + ":" + scoreArg(p.UntoldAt)
+		if !p.UnwarnedBy.IsZero() {
+			a[writeExpiring] += ":" + scoreArg(p.UnwarnedBy) + ":" + scoreArg(p.UnwarnedAt)
 		}
 	}
 	a[writeSettled], a[writeUnverified] = scoreArg(p.SettledAt), scoreArg(p.VerifyAt)

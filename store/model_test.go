@@ -112,9 +112,9 @@ func (m *storeModel) applyWrite(w hold.RecordWrite) bool {
 		previousMilestone.Before(p.NextMilestone) {
 		n.milestone = previousMilestone
 	}
-	if p.KeepOverdueMilestone && m.hasPassed(previousMilestone) && !p.UntoldBy.IsZero() &&
-		!previousMilestone.After(p.UntoldBy) && p.UntoldAt.Before(previousMilestone) {
-		n.milestone = p.UntoldAt
+	if p.KeepOverdueMilestone && m.hasPassed(previousMilestone) && !p.UnwarnedBy.IsZero() &&
+		!previousMilestone.After(p.UnwarnedBy) && p.UnwarnedAt.Before(previousMilestone) {
+		n.milestone = p.UnwarnedAt
 	}
 	if p.NeedsAttention {
 		n.attention = w.Hold.ExpiresAt
@@ -185,9 +185,9 @@ func (m *storeModel) drawWrite(t *rapid.T, id string) hold.RecordWrite {
 		}
 		w.Placement.KeepOverdueMilestone = !w.Placement.KeepMilestone &&
 			rapid.Bool().Draw(t, "overdue")
-		if w.Placement.KeepOverdueMilestone && rapid.Bool().Draw(t, "with expiring milestone") {
-			w.Placement.UntoldBy, w.Placement.UntoldAt = instants.Draw(t, "expiring by"),
-				instants.Draw(t, "expiring at")
+		if w.Placement.KeepOverdueMilestone && rapid.Bool().Draw(t, "perhaps unwarned") {
+			w.Placement.UnwarnedBy, w.Placement.UnwarnedAt = instants.Draw(t, "unwarned by"),
+				instants.Draw(t, "unwarned at")
 		}
 		if rapid.Bool().Draw(t, "unverified") {
 			w.Placement.VerifyAt = instants.Draw(t, "verify")

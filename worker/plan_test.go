@@ -82,7 +82,7 @@ func TestPlan_CountsEachHoldOnce(t *testing.T) {
 		for _, r := range p.AtRisk {
 			reasons = append(reasons, r.Reason)
 		}
-		if got := strings.Join(reasons, "; "); got != "no time is set, and on_expiry releases it; no time is set, and on_expiry only alerts" {
+		if got := strings.Join(reasons, "; "); got != "no time is set: on_expiry will release it; no time is set: on_expiry only alerts" {
 			t.Errorf("at risk: %q", got)
 		}
 		if p.Truncated || !p.Until.Equal(p.From.Add(24*time.Hour)) {

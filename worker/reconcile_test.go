@@ -134,7 +134,7 @@ func TestReconcile_SchedulesFromMetadata(t *testing.T) {
 			t.Errorf("%d lines tell of the bad metadata", n)
 		}
 		line := w.logs.FilterMessage("metadata.rejected").All()[0].ContextMap()
-		if line["payment_intent"] != invalidID || !strings.Contains(fmt.Sprint(line["reason"]), `"soon" is no time`) {
+		if line["payment_intent"] != invalidID || !strings.Contains(fmt.Sprint(line["reason"]), `invalid time "soon"`) {
 			t.Errorf("%v", line)
 		}
 		if n := w.logs.FilterMessage("reconcile.orphan").Len(); n != 1 {

@@ -131,7 +131,7 @@ func New(s Stores, stripe Stripe, o Options) (*Worker, error) {
 	wake := w.Dispatcher.Wake
 	committer := commit.New(s.Commit, commit.Options{
 		Rules: o.Rules, Livemode: o.Livemode, DueSoon: dueSoon, Now: redisClock.Now, Wake: wake,
-		Met: accounts.Add, Observer: observers.commit, Logger: o.Logger,
+		RecordAccount: accounts.Add, Observer: observers.commit, Logger: o.Logger,
 	})
 	w.executor = newExecutor(stripe, flight, w.claims, w.outcomes, ExecutorOptions{
 		Concurrency: o.Concurrency, CallTimeout: o.CallTimeout, Clock: redisClock, Wake: wake,

@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// panel is a group of bars in the chart: one measure, engines side by side.
+// panel is a group of bars in the chart: one figure, engines side by side.
 type panel struct {
-	measure measure
-	note    string // which way is good
+	figure figure
+	note   string // which way is good
 }
 
 var panels = []panel{
@@ -30,10 +30,9 @@ const (
 	maxBarWidth = 240
 )
 
-// renderChart draws the measures that matter most. It brings its own
-// background, so that it can be read on any page, and follows the reader's
-// preference for light or dark.
-func (b *bench) renderChart(engines []string) string {
+// renderChart draws the most important figures. The chart has a background of
+// its own and follows the reader's preference for light or dark.
+func (r *report) renderChart(engines []string) string {
 	var s strings.Builder
 	height := 56 + (len(panels)+1)/2*panelHeight + 30
 	fmt.Fprintf(
@@ -60,37 +59,42 @@ text { font: 13px system-ui, sans-serif; fill: #57606a }
 	for i, p := range panels {
 		x, y := 16+i%2*(panelWidth+28), 60+i/2*panelHeight
 		fmt.Fprintf(
-			&s, `<g transform="translate(%d %d)"><text y="0" class="head">%s</text><text x="%d" y="0" text-anchor="end">%s</text>`+"\n", x, y, p.measure.title(), panelWidth, p.note)
-		most := 0.0
-		for _, e := range engines {
-			v, _ := b.median(p.measure, e)
-			most = max(most, v)
-		}
-		line := 0
-		for _, e := range engines {
-			v, ok := b.median(p.measure, e)
-			if !ok {
-				continue
-			}
-			class, name := "other", ""
-			switch e {
-			case "holdd":
-				class, name = "holdd", ` class="name-holdd"`
-			case "bare":
-				class = "bare"
-			}
-			width := max(2, v/most*maxBarWidth)
-			top := 14 + line*(barHeight+6)
-			fmt.Fprintf(
-				&s, `<text x="0" y="%d"%s>%s</text><rect class="%s" x="%d" y="%d" width="%.1f" height="%d" rx="3"/><text class="value" x="%.1f" y="%d">%s</text>`+"\n",
-				top+15, name, e, class, barLeft, top, width, barHeight, barLeft+width+8,
-				top+15, p.measure.format(v))
-			line++
-		}
+			&s, `<g transform="translate(%d %d)"><text y="0" class="head">%s</text><text x="%d" y="0" text-anchor="end">%s</text>`+"\n", x, y, p.figure.title(), panelWidth, p.note)
+		r.renderBars(&s, p, engines)
 		s.WriteString("</g>\n")
 	}
 	fmt.Fprintf(
 		&s, `<text x="16" y="%d">bare: stripe-go in a loop, no queue. Medians of one run of make bench; ratios count, not figures of different machines.</text>`+"\n", height-14)
 	s.WriteString("</svg>\n")
 	return s.String()
+}
+
+// renderBars draws one bar for each engine that has the panel's figure.
+func (r *report) renderBars(s *strings.Builder, p panel, engines []string) {
+	most := 0.0
+	for _, e := range engines {
+		v, _ := r.samples.median(p.figure, e)
+		most = max(most, v)
+	}
+	line := 0
+	for _, e := range engines {
+		v, ok := r.samples.median(p.figure, e)
+		if !ok {
+			continue
+		}
+		class, name := "other", ""
+		switch e {
+		case "holdd":
+			class, name = "holdd", ` class="name-holdd"`
+		case "bare":
+			class = "bare"
+		}
+		width := max(2, v/most*maxBarWidth)
+		top := 14 + line*(barHeight+6)
+		fmt.Fprintf(
+			s, `<text x="0" y="%d"%s>%s</text><rect class="%s" x="%d" y="%d" width="%.1f" height="%d" rx="3"/><text class="value" x="%.1f" y="%d">%s</text>`+"\n",
+			top+15, name, e, class, barLeft, top, width, barHeight, barLeft+width+8,
+			top+15, p.figure.format(v))
+		line++
+	}
 }

@@ -2,28 +2,26 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
-)
 
-const hashSlots = 16384
+	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/worker/hold"
+)
 
 // redisLayout is a way to spread holds over Redis servers.
 type redisLayout struct {
 	masters, partitions int
-	samples             map[string][]float64 // by what is measured
+	samples             map[string][]float64 // by the name of the figure
 }
 
-func (l *redisLayout) add(what string, v float64) { l.samples[what] = append(l.samples[what], v) }
+func (l *redisLayout) add(name string, v float64) { l.samples[name] = append(l.samples[name], v) }
 
-func (l *redisLayout) median(what string) float64 {
-	all := slices.Clone(l.samples[what])
+func (l *redisLayout) median(name string) float64 {
+	all := slices.Clone(l.samples[name])
 	slices.Sort(all)
 	return all[len(all)/2]
 }
@@ -36,10 +34,13 @@ const (
 	idleRoundTripRate = "Redis round trips a second, idle daemon"
 )
 
-// measureCluster compares one server with a Cluster. The client has the same
-// two cores as the servers, so what the servers could do shows in the CPU time
-// of the busiest of them rather than in the rate.
-func (b *bench) measureCluster(ctx context.Context, w io.Writer) error {
+// clusterBench compares one Redis server with a Cluster.
+type clusterBench struct{ lab }
+
+// measureCluster measures each layout and prints a table. The client shares the
+// cores with the servers, so the limit of the servers shows in the CPU time of
+// the busiest of them rather than in the rate.
+func (b *clusterBench) measureCluster(ctx context.Context, w io.Writer) error {
 	layouts := []*redisLayout{{masters: 1, partitions: 1}, {masters: 1, partitions: 64},
 		{masters: 3, partitions: 64}}
 	for range b.workload.rounds {
@@ -57,15 +58,15 @@ func (b *bench) measureCluster(ctx context.Context, w io.Writer) error {
 		head = append(head, fmt.Sprintf("%d master, %d partitions", l.masters, l.partitions))
 	}
 	var rows []tableRow
-	for _, what := range []string{scheduleRate, settleRate, busiestMasterCPU,
+	for _, name := range []string{scheduleRate, settleRate, busiestMasterCPU,
 		idleCommandRate, idleRoundTripRate} {
 		unit := "/s"
-		if what == busiestMasterCPU {
+		if name == busiestMasterCPU {
 			unit = " µs"
 		}
-		r := tableRow{what}
+		r := tableRow{name}
 		for _, l := range layouts {
-			r = append(r, fmt.Sprintf("%.1f%s", l.median(what), unit))
+			r = append(r, fmt.Sprintf("%.1f%s", l.median(name), unit))
 		}
 		rows = append(rows, r)
 	}
@@ -73,9 +74,17 @@ func (b *bench) measureCluster(ctx context.Context, w io.Writer) error {
 	return nil
 }
 
-// measureLayout schedules n holds and settles them through the store alone, and
-// then looks at an idle daemon.
-func (b *bench) measureLayout(ctx context.Context, l *redisLayout, n int) error {
+// layoutRun is one run of a layout on its own servers.
+type layoutRun struct {
+	layout  *redisLayout
+	servers []*redisServer
+	engine  holddEngine
+	stripe  string
+}
+
+// measureLayout schedules n holds, settles them through the store alone, and
+// then measures an idle daemon.
+func (b *clusterBench) measureLayout(ctx context.Context, l *redisLayout, n int) error {
 	servers, url, err := b.startMasters(ctx, l.masters)
 	for _, s := range servers {
 		defer s.stop()
@@ -83,23 +92,58 @@ func (b *bench) measureLayout(ctx context.Context, l *redisLayout, n int) error 
 	if err != nil {
 		return err
 	}
-	e := holddEngine{bench: b, url: url, partitions: l.partitions}
-	_, st, err := e.scheduler(ctx, servers[0])
+	r := &layoutRun{layout: l, servers: servers, stripe: b.stripe.url,
+		engine: holddEngine{launcher: b.launcher, url: url, partitions: l.partitions}}
+	if err := r.measureStore(ctx, n); err != nil {
+		return err
+	}
+	if err := r.measureIdle(ctx, n); err != nil {
+		return err
+	}
+	b.logf("  %d masters, %d partitions: %.0f/s scheduled, %.0f/s settled, %.1f µs, %.0f "+
+		"commands a second idle", l.masters, l.partitions,
+		l.median(scheduleRate), l.median(settleRate), l.median(busiestMasterCPU),
+		l.median(idleCommandRate))
+	return nil
+}
+
+// measureStore schedules n holds that are due and settles them.
+func (r *layoutRun) measureStore(ctx context.Context, n int) error {
+	_, st, err := r.engine.scheduler(ctx, r.servers[0])
 	if err != nil {
 		return err
 	}
 	defer st.Close()
-	before, err := redisUsages(ctx, servers)
+	before, err := redisUsages(ctx, r.servers)
 	if err != nil {
 		return err
 	}
-	took, err := e.seed(ctx, servers[0], newTasks(n, time.Now().Add(-time.Minute), true))
+	took, err := r.engine.seed(ctx, r.servers[0],
+		newTasks(n, time.Now().Add(-time.Minute), true))
 	if err != nil {
 		return err
 	}
-	l.add(scheduleRate, float64(n)/took.Seconds())
-	began, left := time.Now(), int64(n)
-	for left > 0 {
+	r.layout.add(scheduleRate, float64(n)/took.Seconds())
+	began := time.Now()
+	if err := settleAll(ctx, st, n); err != nil {
+		return err
+	}
+	r.layout.add(settleRate, float64(n)/time.Since(began).Seconds())
+	after, err := redisUsages(ctx, r.servers)
+	if err != nil {
+		return err
+	}
+	busiest := time.Duration(0)
+	for i := range r.servers {
+		busiest = max(busiest, after[i].cpu-before[i].cpu)
+	}
+	r.layout.add(busiestMasterCPU, float64(busiest.Nanoseconds())/1000/float64(n))
+	return nil
+}
+
+// settleAll claims and settles n holds that are due.
+func settleAll(ctx context.Context, st *store.Store, n int) error {
+	for left := int64(n); left > 0; {
 		due, err := st.PromoteDue(ctx, true, 256)
 		if err != nil {
 			return err
@@ -109,45 +153,42 @@ func (b *bench) measureLayout(ctx context.Context, l *redisLayout, n int) error 
 		}
 		var settled atomic.Int64
 		err = runInParallel(len(due.Lanes), 1, scheduleCallers, func(i, _ int) error {
-			for {
-				claims, _, err := st.Claim(ctx, due.Lanes[i], scaleBatch, time.Minute, time.Time{})
-				if err != nil || len(claims) == 0 {
-					return err
-				}
-				ok, err := st.Commit(ctx, captureWrites(claims))
-				if err == nil && slices.Contains(ok, false) {
-					err = errors.New("somebody else was first")
-				}
-				if err != nil {
-					return err
-				}
-				settled.Add(int64(len(claims)))
-			}
+			count, err := settleLane(ctx, st, due.Lanes[i])
+			settled.Add(count)
+			return err
 		})
 		if err != nil {
 			return err
 		}
 		left -= settled.Load()
 	}
-	l.add(settleRate, float64(n)/time.Since(began).Seconds())
-	after, err := redisUsages(ctx, servers)
-	if err != nil {
-		return err
-	}
-	busiest := time.Duration(0)
-	for i := range servers {
-		busiest = max(busiest, after[i].cpu-before[i].cpu)
-	}
-	l.add(busiestMasterCPU, float64(busiest.Nanoseconds())/1000/float64(n))
+	return nil
+}
 
+// settleLane settles the ready holds of a lane, and returns how many.
+func settleLane(ctx context.Context, st *store.Store, lane hold.Lane) (settled int64, err error) {
+	for {
+		claims, _, err := st.Claim(ctx, lane, scaleBatch, time.Minute, time.Time{})
+		if err != nil || len(claims) == 0 {
+			return settled, err
+		}
+		if err := commitAll(ctx, st, captureWrites(claims)); err != nil {
+			return settled, err
+		}
+		settled += int64(len(claims))
+	}
+}
+
+// measureIdle measures the commands of a daemon whose 1,000 holds are not due.
+func (r *layoutRun) measureIdle(ctx context.Context, n int) error {
 	later := newTasks(1000, time.Now().Add(24*time.Hour), true)
 	for i := range later {
 		later[i].number += n
 	}
-	if _, err := e.seed(ctx, servers[0], later); err != nil {
+	if _, err := r.engine.seed(ctx, r.servers[0], later); err != nil {
 		return err
 	}
-	p, err := e.start(ctx, servers[0], b.stripe.url)
+	p, err := r.engine.start(ctx, r.servers[0], r.stripe)
 	if err != nil {
 		return err
 	}
@@ -155,27 +196,26 @@ func (b *bench) measureLayout(ctx context.Context, l *redisLayout, n int) error 
 	if err := sleepContext(ctx, 2*time.Second); err != nil {
 		return err
 	}
-	if before, err = redisUsages(ctx, servers); err != nil {
+	before, err := redisUsages(ctx, r.servers)
+	if err != nil {
 		return err
 	}
-	began = time.Now()
+	began := time.Now()
 	if err := sleepContext(ctx, 5*time.Second); err != nil {
 		return err
 	}
-	if after, err = redisUsages(ctx, servers); err != nil {
+	after, err := redisUsages(ctx, r.servers)
+	if err != nil {
 		return err
 	}
 	span := time.Since(began).Seconds()
 	var commands, reads float64
-	for i := range servers {
+	for i := range r.servers {
 		commands += float64(after[i].commands - before[i].commands)
 		reads += float64(after[i].reads - before[i].reads)
 	}
-	l.add(idleCommandRate, commands/span)
-	l.add(idleRoundTripRate, reads/span)
-	b.logf("  %d masters, %d partitions: %.0f/s scheduled, %.0f/s settled, %.1f µs, %.0f commands a second idle", l.masters, l.partitions,
-		l.median(scheduleRate), l.median(settleRate), l.median(busiestMasterCPU),
-		l.median(idleCommandRate))
+	r.layout.add(idleCommandRate, commands/span)
+	r.layout.add(idleRoundTripRate, reads/span)
 	return nil
 }
 
@@ -188,60 +228,4 @@ func redisUsages(ctx context.Context, servers []*redisServer) ([]redisUsage, err
 		}
 	}
 	return out, nil
-}
-
-// startMasters are one server, or a Cluster without replicas, and its URL.
-func (b *bench) startMasters(
-	ctx context.Context, n int,
-) (all []*redisServer, url string, err error) {
-	if n == 1 {
-		s, err := b.startRedis(ctx)
-		if err != nil {
-			return nil, "", err
-		}
-		return []*redisServer{s}, "redis://" + s.addr, nil
-	}
-	var hosts []string
-	for i := range n {
-		bus, err := freePort()
-		if err != nil {
-			return all, "", err
-		}
-		s, err := b.startRedis(ctx, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus))
-		if err != nil {
-			return all, "", err
-		}
-		all, hosts = append(all, s), append(hosts, s.addr)
-		if err := s.rdb.Do(ctx, "cluster", "set-config-epoch", i+1).Err(); err != nil {
-			return all, "", err
-		}
-		if err := s.rdb.Do(ctx, "cluster", "addslotsrange", i*hashSlots/n,
-			(i+1)*hashSlots/n-1).Err(); err != nil {
-			return all, "", err
-		}
-		if i > 0 {
-			_, port, _ := strings.Cut(s.addr, ":")
-			if err := all[0].rdb.Do(ctx, "cluster", "meet", "127.0.0.1", port,
-				bus).Err(); err != nil {
-				return all, "", err
-			}
-		}
-	}
-	until := time.Now().Add(processTimeout)
-	for _, s := range all {
-		for {
-			info := s.rdb.ClusterInfo(ctx).Val()
-			shards, err := s.rdb.ClusterShards(ctx).Result()
-			if strings.Contains(info, "cluster_state:ok") && err == nil && len(shards) == n {
-				break
-			}
-			if time.Now().After(until) {
-				return all, "", fmt.Errorf("the Cluster does not form: %s", info)
-			}
-			if err := sleepContext(ctx, 20*time.Millisecond); err != nil {
-				return all, "", err
-			}
-		}
-	}
-	return all, "redis+cluster://" + strings.Join(hosts, ","), nil
 }

@@ -1,82 +1,75 @@
-// Command bench measures holdd beside what one would use instead: a delayed
-// task in a job engine that calls Stripe, and, as what there is to reach,
-// stripe-go in a loop with no queue at all. It is a module of its own, so that
-// the engines are no dependency of the product.
+// Command bench measures holdd beside its alternatives: a delayed task in a job
+// engine that calls Stripe, and, as an upper bound, stripe-go in a loop without
+// a queue. It is a module of its own, so that the engines are no dependency of
+// holdd.
 //
-// # What is the same for all
+// # Conditions
 //
-// One machine, a redis-server of its own for each run (append-only file,
-// flushed every second), one stub of Stripe that answers a capture at once (or
-// after 50 ms) with a whole PaymentIntent, 64 captures at a time, as many
-// kept-alive connections. Workers are processes of their own, and so is the
-// stub: a CPU time is one program's alone. Each engine gets the same hold:
-// intent, amount, currency, deadline. holdd is the binary that is shipped, with
-// a budget that limits nothing; asynq looks at its delayed tasks every second,
-// as holdd's cron does (its default is every five).
+// All engines run on one machine. Each run has its own redis-server
+// (append-only file, flushed every second). One stub of Stripe answers a
+// capture with a whole PaymentIntent, at once or after 50 ms. Each engine has
+// 64 captures in flight on as many kept-alive connections. Workers and the stub
+// are separate processes, so that each CPU time belongs to one program. Every
+// engine gets the same hold: intent, amount, currency, deadline. holdd is the
+// shipped binary with a budget that limits nothing. asynq checks its delayed
+// tasks every second, as holdd's cron does (asynq's default is five seconds).
 //
 // # What is measured
 //
-// A drain: everything was scheduled for one moment, the worker waits for it;
-// holds over the time from the first capture to the last. CPU times are the
-// processes' own, from just before that moment until a quarter of a second
-// after the last capture; Redis tells its CPU time, its commands (those that
-// scripts run are counted by it as well) and how often it read something from a
-// socket, which is as near to round trips as a server can tell. Lateness is the
-// arrival of a capture at the stub after its hold's time, both by this
-// machine's clock. Memory is the growth of used_memory, with whatever an engine
-// keeps for a pending hold.
+// In a drain, all holds fall due at one moment and the worker waits for it. The
+// rate is the number of holds over the time from the first capture to the last.
+// CPU times run from just before that moment until a quarter of a second after
+// the last capture. Redis reports its CPU time, its commands (with those that
+// scripts run) and its reads from sockets, which are close to round trips.
+// Lateness is the arrival of a capture at the stub minus the hold's time, both
+// by this machine's clock. Memory is the growth of used_memory.
 //
-// Engines take turns, each round begins with another one, and the table shows
-// medians: other load on the machine then falls on all. Figures of different
-// runs can't be compared, ratios within one can.
+// Engines take turns, each round starts with another one, and the table shows
+// medians, so that other load on the machine falls on all engines. Compare
+// ratios within one run, not figures of different runs.
 //
 // # Under a limit
 //
-// Many holds fall due at one instant, at a simulator that allows so many
-// captures a second and answers 429 beyond; four workers. Deadlines are such
-// that taking the nearest first saves every hold with three seconds to spare,
-// and the order of scheduling says nothing about them. The limit is twenty
-// times Stripe's, so that it takes seconds, and asynq's own retries come twenty
-// times sooner. "Passed over by" is the most by which a hold was captured
-// before another whose deadline was nearer; deadlines are whole seconds, as
-// Stripe's are.
+// Many holds fall due at one instant, at a simulator that allows a number of
+// captures a second and answers 429 beyond it. There are four workers. If the
+// nearest deadline is always captured first, every hold is captured three
+// seconds before its deadline. The order of scheduling does not depend on the
+// deadlines. The limit is 20 times Stripe's, so that the run takes seconds, and
+// asynq's own retries are 20 times faster. "Passed over by" is the most by
+// which a hold was captured before another whose deadline was nearer. Deadlines
+// are whole seconds, as Stripe's are.
 //
 // # Scale
 //
-// bench-scale fills several Redis servers with more and more holds and then
-// does each operation of the store on one after the other, so that the sizes
-// share whatever else the machine does. It also spreads holds over the masters
-// of a Cluster: there the client has the same cores as the servers, so what the
-// servers could do shows in the CPU time of the busiest of them.
+// bench-scale fills several Redis servers with more and more holds, and then
+// runs each operation of the store on one after the other. It also spreads
+// holds over the masters of a Cluster. The client shares the cores with the
+// servers there, so the limit of the servers shows in the CPU time of the
+// busiest one.
 //
-// # What is not met, and why
+// # Bars that are not met
 //
-// results/results.md is the last whole run. Four bars were not met in it:
+// results/results.md has the last complete run. It does not meet four bars.
 //
-//   - Drain, 3 times asynq's: 2.5 to 2.9 in three runs, while stripe-go alone,
-//     with no queue, does 2.5 to 2.8 times asynq's. Of the 104 µs that a worker
-//     spends on a capture some 70 % are the HTTP request (`make profile`:
-//     writing it is a fifth of all samples, reading the answer a tenth,
-//     stripe-go, net/http and the gateway around it the rest; collecting
-//     garbage is 2 %); the schedule, the outcome, its event and its log line
-//     are what remains.
-//   - Redis CPU, a quarter of asynq's: a third. The store's page "Beyond one
-//     machine" tells where it goes.
-//   - Memory, half of asynq's: 417 against 630 bytes at a million, and more
-//     than asynq's at 100,000, where the bounded stream of events (50,000 of
-//     some 600 bytes, which asynq doesn't keep) is 313 of
-//     689. Two sorted sets of Redis' own make are 240 bytes by themselves,
-//     whatever the record.
-//   - Scheduling, twice asynq's: 1.3 to 1.5. Redis is the bound: a hold is
-//     read, written, entered in two or three sets and told of in the stream, by
-//     one script that insists on its version.
+//   - Drain, 3 times asynq's: 2.5 to 2.9 in three runs. stripe-go alone,
+//     without a queue, drains 2.5 to 2.8 times as fast as asynq. Of the 104 µs
+//     that a worker spends on a capture, some 70 % are the HTTP request (`make
+//     profile`).
+//   - Redis CPU, a quarter of asynq's: a third. deploy/docs/redis.md has
+//     the cost of each part.
+//   - Memory, half of asynq's: 417 against 630 bytes at a million. At 100,000
+//     holdd takes more than asynq, because the bounded stream of events (50,000
+//     of some 600 bytes) is 313 of 689 bytes. Two of Redis' sorted sets alone
+//     take 240 bytes.
+//   - Scheduling, twice asynq's: 1.3 to 1.5. Redis is the bottleneck: one
+//     script reads a hold, checks its version, writes it, enters it in two or
+//     three sets, and adds an event.
 //
-// # What would make the figures wrong
+// # Safeguards
 //
-//   - A hold that is captured twice or not at all ends the run with an error: a
-//     fast engine that loses work is not fast.
-//   - Seeding that takes longer than planned would let holds fall due before
-//     all is in place: it is begun anew with more time.
-//   - Rewrites of the append-only file are switched off, since one would fall
-//     into whichever run it pleases.
+//   - A hold that is captured twice or not at all ends the run with an error.
+//   - If seeding takes longer than planned, so that holds fall due before all
+//     are seeded, the run starts again with more time.
+//   - Rewrites of the append-only file are off, because they would disturb some
+//     runs and not others.
 package main

@@ -7,13 +7,40 @@ import (
 	"time"
 )
 
-// seedLead is how long before the moment at which all falls due everything has
-// to be in place.
+// seedLead is how long before the holds fall due all of them must be seeded.
 const seedLead = 300 * time.Millisecond
 
+var errTooBusy = errors.New("machine too busy: holds fell due before all were seeded")
+
+// drainBench measures how fast and how punctually holds are captured.
+type drainBench struct {
+	lab
+	seedRates map[string]float64 // tasks a second, by engine
+}
+
+func newDrainBench(l lab) *drainBench {
+	return &drainBench{lab: l, seedRates: map[string]float64{}}
+}
+
+// drainUsage is what a worker and its Redis have used so far.
+type drainUsage struct {
+	redis  redisUsage
+	worker time.Duration
+}
+
+func readDrainUsage(ctx context.Context, s *redisServer, p *process) (u drainUsage, err error) {
+	if u.redis, err = s.usage(ctx); err != nil {
+		return u, err
+	}
+	u.worker, err = cpuTime(p.pid())
+	return u, err
+}
+
 // measureDrain lets n holds fall due at one moment, with a worker that waits
-// for them, and measures what it takes to capture them all.
-func (b *bench) measureDrain(ctx context.Context, e engine, n int, delay time.Duration) error {
+// for them, and measures how it captures them all.
+func (b *drainBench) measureDrain(
+	ctx context.Context, e engine, n int, delay time.Duration,
+) error {
 	s, err := b.startRedis(ctx)
 	if err != nil {
 		return err
@@ -27,12 +54,7 @@ func (b *bench) measureDrain(ctx context.Context, e engine, n int, delay time.Du
 		return err
 	}
 	defer p.stop()
-
-	before, err := s.usage(ctx)
-	if err != nil {
-		return err
-	}
-	cpu, err := cpuTime(p.pid())
+	before, err := readDrainUsage(ctx, s, p)
 	if err != nil {
 		return err
 	}
@@ -43,38 +65,40 @@ func (b *bench) measureDrain(ctx context.Context, e engine, n int, delay time.Du
 	if err != nil {
 		return err
 	}
-	// The last outcomes are still to be written down.
+	// The worker writes the last outcomes meanwhile.
 	if err := sleepContext(ctx, 250*time.Millisecond); err != nil {
 		return err
 	}
-	used, err := cpuTime(p.pid())
+	after, err := readDrainUsage(ctx, s, p)
 	if err != nil {
 		return err
 	}
-	after, err := s.usage(ctx)
-	if err != nil {
-		return err
-	}
-	each := func(v float64) float64 { return v / float64(n) }
 	rate := float64(n-1) / time.Duration(c.Last-c.First).Seconds()
 	if delay > 0 {
-		b.addSample(drainRate50ms, e, rate)
+		b.samples.add(drainRate50ms, e, rate)
 		return nil
 	}
-	b.addSample(drainRate, e, rate)
-	b.addSample(workerCPU, e, each(float64((used-cpu).Nanoseconds())/1000))
-	if _, ok := e.(bareEngine); ok {
-		return nil
-	}
-	b.addSample(redisCPU, e, each(float64((after.cpu-before.cpu).Nanoseconds())/1000))
-	b.addSample(redisCommands, e, each(float64(after.commands-before.commands)))
-	b.addSample(redisRoundTrips, e, each(float64(after.reads-before.reads)))
+	b.samples.add(drainRate, e, rate)
+	b.addUsage(e, n, before, after)
 	return nil
 }
 
-// seedAndWait seeds n holds and starts a worker, and returns shortly before
-// they fall due. How long seeding takes is learned from the runs before.
-func (b *bench) seedAndWait(
+// addUsage records what was used for each of n holds.
+func (b *drainBench) addUsage(e engine, n int, before, after drainUsage) {
+	each := func(v float64) float64 { return v / float64(n) }
+	microseconds := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
+	b.samples.add(workerCPU, e, each(microseconds(after.worker-before.worker)))
+	if _, ok := e.(bareEngine); ok {
+		return
+	}
+	b.samples.add(redisCPU, e, each(microseconds(after.redis.cpu-before.redis.cpu)))
+	b.samples.add(redisCommands, e, each(float64(after.redis.commands-before.redis.commands)))
+	b.samples.add(redisRoundTrips, e, each(float64(after.redis.reads-before.redis.reads)))
+}
+
+// seedAndWait seeds n holds, starts a worker, and returns shortly before the
+// holds fall due. It plans the time for seeding by the rate of earlier runs.
+func (b *drainBench) seedAndWait(
 	ctx context.Context, e engine, s *redisServer, n int, delay time.Duration,
 ) (*process, error) {
 	if _, ok := e.(bareEngine); ok {
@@ -98,10 +122,10 @@ func (b *bench) seedAndWait(
 		if err != nil {
 			return nil, err
 		}
-		// asynq counts in whole seconds and may begin a second early.
+		// asynq counts whole seconds and may start a second early.
 		if d := time.Until(at) - seedLead - time.Second; d >= 0 {
 			if n >= b.workload.drain {
-				b.addSample(scheduleClientRate, e, rate)
+				b.samples.add(scheduleClientRate, e, rate)
 			}
 			if err := sleepContext(ctx, d); err != nil {
 				p.stop()
@@ -118,5 +142,5 @@ func (b *bench) seedAndWait(
 			return nil, err
 		}
 	}
-	return nil, errors.New("this machine is too busy: what was to wait fell due before all was in place")
+	return nil, errTooBusy
 }

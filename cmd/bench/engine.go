@@ -7,11 +7,10 @@ import (
 	"time"
 )
 
-// concurrency is how many captures each engine may have under way.
+// concurrency is how many captures each engine may have in flight.
 const concurrency = 64
 
-// task is a hold as every engine gets it: what a booking system knows, and when
-// to capture.
+// task is a hold as every engine gets it.
 type task struct {
 	number    int
 	captureAt time.Time
@@ -27,7 +26,7 @@ func (t *task) intent() string {
 	return fmt.Sprintf("pi_3PxYzA2eZvKYlo2C%08d", t.number) // as long as Stripe's
 }
 
-// newTasks are n holds that fall due at the same time.
+// newTasks returns n holds that fall due at the same time.
 func newTasks(n int, at time.Time, references bool) []task {
 	out := make([]task, n)
 	for i := range out {
@@ -42,14 +41,14 @@ func newTasks(n int, at time.Time, references bool) []task {
 // engine is one way to capture later.
 type engine interface {
 	name() string
-	// seed writes tasks down for later, as fast as it can, and tells how long
-	// that took. The bare loop has nowhere to.
+	// seed schedules tasks as fast as it can, and returns how long that took.
+	// The bare loop has no queue and does nothing.
 	seed(ctx context.Context, s *redisServer, all []task) (time.Duration, error)
 	// start runs a worker and returns when it is ready.
 	start(ctx context.Context, s *redisServer, stripe string) (*process, error)
 }
 
-// workerEnv is what the workers beside holdd are told.
+// workerEnv returns the environment of the workers beside holdd.
 func workerEnv(s *redisServer, stripe string) []string {
 	addr := ""
 	if s != nil {
@@ -60,7 +59,7 @@ func workerEnv(s *redisServer, stripe string) []string {
 }
 
 // bareEngine is stripe-go in a loop, without a queue.
-type bareEngine struct{ bench *bench }
+type bareEngine struct{ launcher *launcher }
 
 func (bareEngine) name() string { return "bare" }
 
@@ -69,7 +68,7 @@ func (bareEngine) seed(context.Context, *redisServer, []task) (time.Duration, er
 }
 
 func (e bareEngine) start(_ context.Context, s *redisServer, stripe string) (*process, error) {
-	p, err := e.bench.startProcess("bare", workerEnv(s, stripe), e.bench.binPath("bare"))
+	p, err := e.launcher.startProcess("bare", workerEnv(s, stripe), e.launcher.binPath("bare"))
 	if err != nil {
 		return nil, err
 	}
@@ -80,8 +79,8 @@ func (e bareEngine) start(_ context.Context, s *redisServer, stripe string) (*pr
 	return p, nil
 }
 
-// runInParallel runs f for parts of what is from 0 to n, at most so many at a
-// time, and returns the first error.
+// runInParallel runs f for the range from 0 to n in parts, at parts at a time.
+// It returns the first error.
 func runInParallel(n, part, at int, f func(from, to int) error) error {
 	type span struct{ from, to int }
 	spans := make(chan span)

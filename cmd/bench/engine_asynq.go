@@ -12,13 +12,13 @@ import (
 
 // asynqEngine is asynq with a delayed task for each hold.
 type asynqEngine struct {
-	bench        *bench
-	retrySpeedup int // by how much its retries come sooner; 0: as they are
+	launcher     *launcher
+	retrySpeedup int // factor by which retries are faster; 0: asynq's own
 }
 
 func (asynqEngine) name() string { return "asynq" }
 
-// taskPayload is what a task of the other engines carries: the same hold.
+// taskPayload is the hold in a task of the other engines.
 type taskPayload struct {
 	PaymentIntent string    `json:"payment_intent"`
 	Reference     string    `json:"reference,omitempty"`
@@ -32,8 +32,8 @@ func (t *task) payload() taskPayload {
 		Currency: "eur", ExpiresAt: t.expiresAt.UTC().Truncate(time.Second)}
 }
 
-// enqueuers is how many goroutines enqueue: asynq has no batches, and one at a
-// time would measure the round trip.
+// enqueuers is how many goroutines enqueue. asynq has no batches, and one
+// goroutine would measure the round trip.
 const enqueuers = 64
 
 func (asynqEngine) seed(ctx context.Context, s *redisServer, all []task) (time.Duration, error) {
@@ -62,7 +62,7 @@ func (e asynqEngine) start(_ context.Context, s *redisServer, stripe string) (*p
 	if e.retrySpeedup > 0 {
 		env = append(env, "BENCH_HURRY="+strconv.Itoa(e.retrySpeedup))
 	}
-	p, err := e.bench.startProcess("asynq", env, e.bench.binPath("asynqworker"))
+	p, err := e.launcher.startProcess("asynq", env, e.launcher.binPath("asynqworker"))
 	if err != nil {
 		return nil, err
 	}

@@ -13,32 +13,31 @@ import (
 
 // bullmqEngine is BullMQ on Node with a delayed job for each hold.
 type bullmqEngine struct {
-	bench     *bench
-	node      string // the program
-	scriptDir string // of the scripts
+	launcher  *launcher
+	node      string // path of the program
+	scriptDir string
 }
 
-// newBullMQEngine is nil where there is no Node or the packages were not
-// installed.
-func newBullMQEngine(b *bench) *bullmqEngine {
+// newBullMQEngine returns nil if Node or the packages are not installed.
+func newBullMQEngine(l *launcher) *bullmqEngine {
 	node, err := exec.LookPath("node")
 	if err != nil {
 		return nil
 	}
-	if _, err := os.Stat(b.binPath("bullmq/node_modules/bullmq")); err != nil {
+	if _, err := os.Stat(l.binPath("bullmq/node_modules/bullmq")); err != nil {
 		return nil
 	}
 	dir, err := filepath.Abs("bullmq")
 	if err != nil {
 		return nil
 	}
-	return &bullmqEngine{b, node, dir}
+	return &bullmqEngine{l, node, dir}
 }
 
 func (bullmqEngine) name() string { return "BullMQ" }
 
 func (e bullmqEngine) env(s *redisServer, stripe string) []string {
-	return append(workerEnv(s, stripe), "BENCH_MODULES="+e.bench.binPath("bullmq"),
+	return append(workerEnv(s, stripe), "BENCH_MODULES="+e.launcher.binPath("bullmq"),
 		"NODE_ENV=production")
 }
 
@@ -55,11 +54,11 @@ func (e bullmqEngine) seed(_ context.Context, s *redisServer, all []task) (time.
 	if err != nil {
 		return 0, err
 	}
-	file := filepath.Join(e.bench.tempDir, "jobs.json")
+	file := filepath.Join(e.launcher.tempDir, "jobs.json")
 	if err := os.WriteFile(file, b, 0o600); err != nil {
 		return 0, err
 	}
-	p, err := e.bench.startProcess("bullmq-seed", e.env(s, ""), e.node,
+	p, err := e.launcher.startProcess("bullmq-seed", e.env(s, ""), e.node,
 		filepath.Join(e.scriptDir, "seed.mjs"), file)
 	if err != nil {
 		return 0, err
@@ -71,13 +70,13 @@ func (e bullmqEngine) seed(_ context.Context, s *redisServer, all []task) (time.
 	}
 	ms, err := strconv.ParseFloat(line, 64)
 	if err != nil {
-		return 0, p.withLog(fmt.Errorf("it said %q", line))
+		return 0, p.withLog(fmt.Errorf("printed %q, want milliseconds", line))
 	}
 	return time.Duration(ms * float64(time.Millisecond)), nil
 }
 
 func (e bullmqEngine) start(_ context.Context, s *redisServer, stripe string) (*process, error) {
-	p, err := e.bench.startProcess("bullmq", e.env(s, stripe), e.node,
+	p, err := e.launcher.startProcess("bullmq", e.env(s, stripe), e.node,
 		filepath.Join(e.scriptDir, "worker.mjs"))
 	if err != nil {
 		return nil, err

@@ -20,19 +20,18 @@ import (
 )
 
 const (
-	scheduleBatch   = 500 // holds scheduled at once
-	scheduleCallers = 4   // that schedule at the same time
+	scheduleBatch   = 500 // holds of one batch
+	scheduleCallers = 4   // goroutines that schedule
 )
 
-// holddEngine is the built binary, with a budget that limits nothing.
+// holddEngine is the shipped binary, with a budget above what it can use.
 type holddEngine struct {
-	bench *bench
-	rate  int // of the budget; 0: as high as the setting goes
-	// url and partitions are for other Redis than one server with one
-	// partition.
+	launcher *launcher
+	rate     int // of the budget; 0: the highest that the setting accepts
+	// url and partitions are set unless Redis is one server with one partition.
 	url        string
 	partitions int
-	// program and env are for the daemon under profilers.
+	// program and env are set for the daemon under profilers.
 	program string
 	env     []string
 }
@@ -46,11 +45,11 @@ func (e holddEngine) redisURL(s *redisServer) string {
 	return "redis://" + s.addr
 }
 
-// noStripe is the client of a worker that only schedules, and so calls nothing.
+// noStripe is the client of a worker that only schedules and makes no call.
 type noStripe struct{ gateway.Client }
 
-// scheduler is a worker on the real store that takes wishes and captures
-// nothing.
+// scheduler returns a worker on the real store that accepts requests and
+// captures nothing.
 func (e holddEngine) scheduler(
 	ctx context.Context, s *redisServer,
 ) (*worker.Worker, *store.Store, error) {
@@ -58,8 +57,8 @@ func (e holddEngine) scheduler(
 	if err != nil {
 		return nil, nil, err
 	}
-	// A Redis that is in use: its last comparison with Stripe is not long ago.
-	// (A new one is compared with Stripe at once.)
+	// Mark the schedule as reconciled, because a worker reconciles a new Redis
+	// at once.
 	if token, _, err := st.BeginReconcile(ctx, []byte("{}"), time.Minute, time.Minute,
 		time.Hour); err != nil {
 		return nil, nil, errors.Join(err, st.Close())
@@ -110,8 +109,8 @@ func (e holddEngine) start(ctx context.Context, s *redisServer, stripe string) (
 	return p, err
 }
 
-// serve runs the daemon and waits until it is ready to work. It returns the
-// address of its API.
+// serve starts the daemon, waits until it is ready, and returns the URL of its
+// API.
 func (e holddEngine) serve(
 	ctx context.Context, s *redisServer, stripe string,
 ) (*process, string, error) {
@@ -128,14 +127,14 @@ func (e holddEngine) serve(
 	if program == "" {
 		program = "holdd"
 	}
-	p, err := e.bench.startProcess("holdd", append([]string{
+	p, err := e.launcher.startProcess("holdd", append([]string{
 		"STRIPE_API_KEY=" + capture.Key, "STRIPE_API_BASE=" + stripe, "REDIS_URL=" + e.redisURL(s),
 		"HOLDD_PARTITIONS=" + strconv.Itoa(max(1, e.partitions)),
 		"HOLDD_LISTEN=127.0.0.1:" + strconv.Itoa(port),
 		"HOLDD_CONCURRENCY=" + strconv.Itoa(concurrency), "HOLDD_RATE=" + rate,
-		"HOLDD_MIRROR_TERMS=false", // the others write nothing to Stripe but captures
+		"HOLDD_MIRROR_TERMS=false", // the other engines send captures only
 		"HOLDD_LOG_FORMAT=json",
-	}, e.env...), e.bench.binPath(program), "serve")
+	}, e.env...), e.launcher.binPath(program), "serve")
 	if err != nil {
 		return nil, "", err
 	}
@@ -148,7 +147,7 @@ func (e holddEngine) serve(
 		}
 		err := p.errIfEnded()
 		if err == nil && time.Now().After(until) {
-			err = p.withLog(fmt.Errorf("it is not ready within %s", processTimeout))
+			err = p.withLog(fmt.Errorf("not ready within %s", processTimeout))
 		}
 		if err == nil {
 			err = sleepContext(ctx, time.Millisecond)
@@ -195,7 +194,7 @@ func (holddEngine) seedHTTP(ctx context.Context, url string, all []task) (time.D
 		}
 		want := min(scheduleBatch, len(all)-i*scheduleBatch)
 		if got := bytes.Count(answer, []byte(`"status":201`)); got != want {
-			return fmt.Errorf("holdd: a batch of %d was answered %s, %d of it created: %.300s",
+			return fmt.Errorf("holdd: batch of %d: %s, %d created: %.300s",
 				want, res.Status, got, answer)
 		}
 		return nil

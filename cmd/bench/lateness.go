@@ -9,8 +9,8 @@ import (
 const latenessRate = 200
 
 // measureLateness schedules holds that fall due one after the other, 200 a
-// second, and measures by how much each capture comes after its time.
-func (b *bench) measureLateness(ctx context.Context, e engine, span time.Duration) error {
+// second, and measures how long after its time each capture arrives.
+func (b *drainBench) measureLateness(ctx context.Context, e engine, span time.Duration) error {
 	s, err := b.startRedis(ctx)
 	if err != nil {
 		return err
@@ -51,9 +51,9 @@ func (b *bench) measureLateness(ctx context.Context, e engine, span time.Duratio
 	}
 	slices.Sort(lateness)
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-	b.addSample(latenessP50, e, ms(lateness[n/2]))
-	b.addSample(latenessP99, e, ms(lateness[n*99/100]))
-	b.addSample(earlyShare, e, 100*float64(early)/float64(n))
-	b.addSample(maxEarliness, e, ms(most))
+	b.samples.add(latenessP50, e, ms(lateness[n/2]))
+	b.samples.add(latenessP99, e, ms(lateness[n*99/100]))
+	b.samples.add(earlyShare, e, 100*float64(early)/float64(n))
+	b.samples.add(maxEarliness, e, ms(most))
 	return nil
 }

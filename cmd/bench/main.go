@@ -27,7 +27,7 @@ func main() {
 	}
 }
 
-// workload is how much each run has to do.
+// workload is the size of each measurement.
 type workload struct {
 	rounds                 int
 	drain, slowDrain       int // holds to drain, at once and at 50 ms a call
@@ -35,8 +35,8 @@ type workload struct {
 	pending, httpHolds     int
 	limitedHolds           int
 	limitedTimeout         time.Duration
-	references             bool // pending holds with a reference as well
-	withMillion            bool // and a million of them without
+	references             bool // measure pending holds with a reference as well
+	withMillion            bool // and a million without
 }
 
 var (
@@ -49,159 +49,185 @@ var (
 		httpHolds: 10_000, limitedHolds: 3_000, limitedTimeout: 20 * time.Second}
 )
 
-// bench is one run of everything.
-type bench struct {
-	tempDir   string // for what is only needed while it runs
-	binDir    string
-	workload  workload
-	stripe    *stripeStub
-	samples   sampleSet
-	limits    []limitResult
-	seedRates map[string]float64 // tasks a second, by engine
-	startedAt time.Time
+// flags are the command line's.
+type flags struct {
+	binDir, results, only, profiles string
+	quick, tenMillion               bool
+	rounds                          int
 }
 
-func (b *bench) binPath(name string) string { return filepath.Join(b.binDir, name) }
-
-func (b *bench) logf(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "%5.0fs "+format+"\n",
-		append([]any{time.Since(b.startedAt).Seconds()}, args...)...)
-}
-
-func run(ctx context.Context, args []string) (err error) {
-	b := &bench{workload: fullWorkload, startedAt: time.Now(), seedRates: map[string]float64{},
-		samples: sampleSet{by: map[measure]map[string][]float64{}}}
+func parseFlags(args []string) (f flags, err error) {
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
-	fs.StringVar(&b.binDir, "bin", ".build/bench",
+	fs.StringVar(&f.binDir, "bin", ".build/bench",
 		"folder of the programs that are measured; make bench builds them")
-	results := fs.String("results", "", "folder to write table and chart to; empty: nowhere")
-	quickRun := fs.Bool("quick", false, "one round, less of everything")
-	only := fs.String("only", "", "one part alone: limit, scale or cluster")
-	tenMillion := fs.Bool("ten-million", false,
+	fs.StringVar(&f.results, "results", "", "folder for the tables and the chart; empty: none")
+	fs.BoolVar(&f.quick, "quick", false, "one round, less of everything")
+	fs.StringVar(&f.only, "only", "", "one part alone: limit, scale or cluster")
+	fs.BoolVar(&f.tenMillion, "ten-million", false,
 		"scale: ten million pending as well (6 GB of memory, a quarter of an hour)")
-	profiles := fs.String("profile", "",
+	fs.StringVar(&f.profiles, "profile", "",
 		"only drain holdd, under profilers, and write the profiles to this folder")
-	rounds := fs.Int("rounds", 0, "rounds; the table shows medians")
-	if err := fs.Parse(args); err != nil {
+	fs.IntVar(&f.rounds, "rounds", 0, "rounds; the table shows medians")
+	err = fs.Parse(args)
+	return f, err
+}
+
+func (f flags) workload() workload {
+	w := fullWorkload
+	if f.quick {
+		w = quickWorkload
+	}
+	if f.rounds > 0 {
+		w.rounds = f.rounds
+	}
+	return w
+}
+
+// sizes returns the numbers of pending holds of the scale benchmark.
+func (f flags) sizes() []int {
+	sizes := []int{10_000, 1_000_000}
+	if f.quick {
+		sizes = []int{10_000, 100_000}
+	}
+	if f.tenMillion {
+		sizes = append(sizes, 10_000_000)
+	}
+	return sizes
+}
+
+// lab is what every measurement uses.
+type lab struct {
+	*launcher
+	*progressLog
+	stripe   *stripeStub
+	samples  *sampleSet
+	workload workload
+}
+
+// progressLog prints what is measured, with the seconds since the start.
+type progressLog struct{ startedAt time.Time }
+
+func (l *progressLog) logf(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "%5.0fs "+format+"\n",
+		append([]any{time.Since(l.startedAt).Seconds()}, args...)...)
+}
+
+func run(ctx context.Context, args []string) error {
+	f, err := parseFlags(args)
+	if err != nil {
 		return err
 	}
-	if *quickRun {
-		b.workload = quickWorkload
-	}
-	if *rounds > 0 {
-		b.workload.rounds = *rounds
-	}
-	if b.binDir, err = filepath.Abs(b.binDir); err != nil {
+	l := &launcher{}
+	if l.binDir, err = filepath.Abs(f.binDir); err != nil {
 		return err
 	}
-	if b.tempDir, err = os.MkdirTemp("", "holdd-bench"); err != nil {
+	if l.tempDir, err = os.MkdirTemp("", "holdd-bench"); err != nil {
 		return err
 	}
-	defer os.RemoveAll(b.tempDir)
-	if b.stripe, err = b.startStub(); err != nil {
+	defer os.RemoveAll(l.tempDir)
+	stripe, err := l.startStub()
+	if err != nil {
 		return err
 	}
-	defer b.stripe.stop()
-	if *profiles != "" {
-		return b.profileDrain(ctx, *profiles)
+	defer stripe.stop()
+	progress := &progressLog{startedAt: time.Now()}
+	return measure(ctx, f, lab{launcher: l, progressLog: progress, stripe: stripe,
+		samples: newSampleSet(progress), workload: f.workload()})
+}
+
+// measure measures what the flags ask for, and prints it.
+func measure(ctx context.Context, f flags, b lab) error {
+	if f.profiles != "" {
+		return newDrainBench(b).profileDrain(ctx, f.profiles)
 	}
-	switch *only {
+	switch f.only {
 	case "limit":
-		if err := b.measureUnderLimit(ctx); err != nil {
+		limits, err := (&limitBench{b}).measureUnderLimit(ctx)
+		if err != nil {
 			return err
 		}
 		fmt.Println()
-		head, rows := b.limitRows()
+		head, rows := limitRows(limits)
 		writeTextTable(os.Stdout, head, rows)
 		return nil
 	case "scale":
-		sizes := []int{10_000, 1_000_000}
-		if *quickRun {
-			sizes = []int{10_000, 100_000}
-		}
-		if *tenMillion {
-			sizes = append(sizes, 10_000_000)
-		}
-		if err := b.measureScale(ctx, sizes, os.Stdout); err != nil {
+		if err := (&scaleBench{b}).measureScale(ctx, f.sizes(), os.Stdout); err != nil {
 			return err
 		}
-		return b.measureCluster(ctx, os.Stdout)
+		return (&clusterBench{b}).measureCluster(ctx, os.Stdout)
 	case "cluster":
-		return b.measureCluster(ctx, os.Stdout)
+		return (&clusterBench{b}).measureCluster(ctx, os.Stdout)
 	case "":
-	default:
-		return fmt.Errorf("-only %q: it is limit, scale or cluster", *only)
+		return measureAll(ctx, b, f.results)
 	}
-	if err := b.measureAll(ctx); err != nil {
-		return err
-	}
-	return b.writeReport(os.Stdout, *results)
+	return fmt.Errorf("invalid -only %q: want limit, scale or cluster", f.only)
 }
 
-// measureAll runs the engines in turn, so that what else the machine does falls
-// on all of them.
-func (b *bench) measureAll(ctx context.Context) error {
-	h := holddEngine{bench: b}
-	engines := []engine{bareEngine{b}, h, asynqEngine{bench: b}}
-	if e := newBullMQEngine(b); e != nil {
+// measureAll measures every engine and writes the report.
+func measureAll(ctx context.Context, b lab, results string) error {
+	engines := []engine{bareEngine{b.launcher}, holddEngine{launcher: b.launcher},
+		asynqEngine{launcher: b.launcher}}
+	if e := newBullMQEngine(b.launcher); e != nil {
 		engines = append(engines, *e)
 	} else {
-		b.logf("BullMQ is left out: there is no node, or its packages were not installed")
+		b.logf("BullMQ is left out: node or its packages are not installed")
 	}
 	queues := engines[1:]
-	if err := b.measureBinarySizes(); err != nil {
+	resources := &resourceBench{b}
+	if err := resources.measureBinarySizes(); err != nil {
 		return err
 	}
+	if err := measureRounds(ctx, b, resources, engines); err != nil {
+		return err
+	}
+	b.logf("pending")
+	for _, e := range queues {
+		if err := resources.measurePending(ctx, e); err != nil {
+			return err
+		}
+	}
+	b.logf("idle")
+	if err := resources.measureIdle(ctx, queues, b.workload.idleSpan); err != nil {
+		return err
+	}
+	limits, err := (&limitBench{b}).measureUnderLimit(ctx)
+	if err != nil {
+		return err
+	}
+	r := &report{samples: b.samples, limits: limits, rounds: b.workload.rounds}
+	return r.write(os.Stdout, results)
+}
+
+// measureRounds measures drains, lateness and startup. The engines take turns,
+// so that other load on the machine falls on all of them.
+func measureRounds(ctx context.Context, b lab, resources *resourceBench, engines []engine) error {
+	drains := newDrainBench(b)
 	for r := range b.workload.rounds {
 		b.logf("round %d of %d", r+1, b.workload.rounds)
 		for i := range engines {
-			if err := b.measureDrain(ctx, engines[(i+r)%len(engines)],
+			if err := drains.measureDrain(ctx, engines[(i+r)%len(engines)],
 				b.workload.drain, 0); err != nil {
 				return err
 			}
 		}
 		for i := range engines {
-			if err := b.measureDrain(ctx, engines[(i+r)%len(engines)], b.workload.slowDrain,
-				50*time.Millisecond); err != nil {
+			if err := drains.measureDrain(ctx, engines[(i+r)%len(engines)],
+				b.workload.slowDrain, 50*time.Millisecond); err != nil {
 				return err
 			}
 		}
-		if err := b.measureHTTP(ctx, h, b.workload.httpHolds); err != nil {
+		if err := resources.measureHTTP(ctx, holddEngine{launcher: b.launcher},
+			b.workload.httpHolds); err != nil {
 			return err
 		}
-		for _, e := range queues {
-			if err := b.measureLateness(ctx, e, b.workload.latenessSpan); err != nil {
+		for _, e := range engines[1:] {
+			if err := drains.measureLateness(ctx, e, b.workload.latenessSpan); err != nil {
 				return err
 			}
-			if err := b.measureStartup(ctx, e); err != nil {
+			if err := resources.measureStartup(ctx, e); err != nil {
 				return err
 			}
 		}
 	}
-	b.logf("pending")
-	for _, e := range queues {
-		if _, ok := e.(bullmqEngine); ok && !b.workload.references {
-			continue // it takes longest and no bar is about it
-		}
-		if err := b.measureMemory(ctx, e, b.workload.pending, pendingMemory, false); err != nil {
-			return err
-		}
-		if !b.workload.references {
-			continue
-		}
-		if err := b.measureMemory(ctx, e, b.workload.pending, pendingMemoryWithReference,
-			true); err != nil {
-			return err
-		}
-		if b.workload.withMillion {
-			if err := b.measureMemory(ctx, e, 1_000_000, pendingMemoryMillion, false); err != nil {
-				return err
-			}
-		}
-	}
-	b.logf("idle")
-	if err := b.measureIdle(ctx, queues, b.workload.idleSpan); err != nil {
-		return err
-	}
-	return b.measureUnderLimit(ctx)
+	return nil
 }

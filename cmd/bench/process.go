@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// processTimeout bounds every wait for a program to come up or to end.
+// processTimeout bounds every wait for a program to start or to end.
 const processTimeout = 30 * time.Second
 
-// process is a program that was started, and that is ended by its id.
+// process is a program that was started.
 type process struct {
 	name      string
 	cmd       *exec.Cmd
@@ -29,20 +29,28 @@ type process struct {
 	startedAt time.Time
 }
 
-// startProcess runs a program. What it writes to standard error goes to a file
-// and is shown if it fails.
-func (b *bench) startProcess(
+// launcher starts the programs that are measured.
+type launcher struct {
+	tempDir string // removed at the end
+	binDir  string
+}
+
+func (l *launcher) binPath(name string) string { return filepath.Join(l.binDir, name) }
+
+// startProcess runs a program. Its standard error goes to a file, which errors
+// quote.
+func (l *launcher) startProcess(
 	name string, env []string, bin string, args ...string,
 ) (*process, error) {
-	log, err := os.CreateTemp(b.tempDir, name+"-*.log")
+	log, err := os.CreateTemp(l.tempDir, name+"-*.log")
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
 	p := &process{name: name, logFile: log.Name(), done: make(chan struct{})}
 	p.cmd = exec.Command(bin, args...)
-	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + b.tempDir}, env...)
-	p.cmd.Dir, p.cmd.Stderr, p.cmd.SysProcAttr = b.tempDir, log, childProcAttr()
+	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + l.tempDir}, env...)
+	p.cmd.Dir, p.cmd.Stderr, p.cmd.SysProcAttr = l.tempDir, log, childProcAttr()
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -56,7 +64,7 @@ func (b *bench) startProcess(
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	go func() {
-		_, _ = p.cmd.Process.Wait() // how it ended is in its log
+		_, _ = p.cmd.Process.Wait() // its log says how it ended
 		close(p.done)
 	}()
 	return p, nil
@@ -84,44 +92,44 @@ func (p *process) readLineWithin(d time.Duration) (string, error) {
 		}
 		return a.s, nil
 	case <-time.After(d):
-		return "", p.withLog(errors.New("it said nothing for " + d.String()))
+		return "", p.withLog(errors.New("no output for " + d.String()))
 	}
 }
 
-// waitReady waits until the program says that it is.
+// waitReady waits for the line "ready".
 func (p *process) waitReady() error {
 	s, err := p.readLine()
 	if err == nil && s != "ready" {
-		err = p.withLog(fmt.Errorf("it said %q and not ready", s))
+		err = p.withLog(fmt.Errorf("printed %q, want ready", s))
 	}
 	return err
 }
 
-// withLog tells what a program wrote last.
+// withLog adds the end of the program's log to an error.
 func (p *process) withLog(err error) error {
-	b, _ := os.ReadFile(p.logFile) // without it the error has to do
+	b, _ := os.ReadFile(p.logFile)
 	if len(b) > 2000 {
 		b = b[len(b)-2000:]
 	}
 	return fmt.Errorf("%s: %w\n%s", filepath.Base(p.name), err, b)
 }
 
-// errIfEnded is an error if the program has ended by itself.
+// errIfEnded returns an error if the program has ended.
 func (p *process) errIfEnded() error {
 	select {
 	case <-p.done:
-		return p.withLog(errors.New("it ended"))
+		return p.withLog(errors.New("ended unexpectedly"))
 	default:
 		return nil
 	}
 }
 
-// stop asks the program to end, and makes it end.
+// stop asks the program to end, and kills it after five seconds.
 func (p *process) stop() {
 	if p == nil {
 		return
 	}
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // fails if it has ended
 	select {
 	case <-p.done:
 	case <-time.After(5 * time.Second):
@@ -146,7 +154,7 @@ func (p *process) close() {
 	_ = os.Remove(p.logFile)
 }
 
-// sleepContext sleeps, or less if ctx ends.
+// sleepContext sleeps, and returns early if ctx ends.
 func sleepContext(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

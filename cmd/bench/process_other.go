@@ -29,7 +29,7 @@ func cpuTime(pid int) (d time.Duration, err error) {
 	return d, nil
 }
 
-// residentMemory is the memory that a process has, in bytes.
+// residentMemory returns the resident memory of a process, in bytes.
 func residentMemory(pid int) (int64, error) {
 	out, err := exec.Command("ps", "-o", "rss=", "-p", strconv.Itoa(pid)).Output()
 	if err != nil {

@@ -6,9 +6,9 @@ import (
 	"path/filepath"
 )
 
-// profileDrain drains once under the profilers and leaves cpu.pprof and
-// allocs.pprof in dir.
-func (b *bench) profileDrain(ctx context.Context, dir string) error {
+// profileDrain drains once under profilers, which write cpu.pprof and
+// allocs.pprof to dir.
+func (b *drainBench) profileDrain(ctx context.Context, dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
@@ -16,6 +16,6 @@ func (b *bench) profileDrain(ctx context.Context, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	return b.measureDrain(ctx, holddEngine{bench: b, program: "profiled",
+	return b.measureDrain(ctx, holddEngine{launcher: b.launcher, program: "profiled",
 		env: []string{"BENCH_PROFILES=" + dir}}, b.workload.drain, 0)
 }

@@ -14,27 +14,27 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// redisServer is a redis-server of its own: append-only file, flushed every
-// second. Rewrites of the file are off, since one would fall into whichever run
-// it pleases.
+// redisServer is a redis-server with an append-only file that is flushed every
+// second. Rewrites of the file are off, because they would disturb some runs
+// and not others.
 type redisServer struct {
 	*process
 	addr, dir string
 	rdb       *redis.Client
 }
 
-func (b *bench) startRedis(ctx context.Context, args ...string) (*redisServer, error) {
-	dir, err := os.MkdirTemp(b.tempDir, "redis")
+// startRedis starts a redis-server on a free port.
+func (l *launcher) startRedis(ctx context.Context, args ...string) (*redisServer, error) {
+	dir, err := os.MkdirTemp(l.tempDir, "redis")
 	if err != nil {
 		return nil, err
 	}
-	var s *redisServer
-	for range 5 { // a port that was free may be taken by somebody else
+	for range 5 { // another process may take the free port first
 		port, err := freePort()
 		if err != nil {
 			return nil, err
 		}
-		p, err := b.startProcess("redis-server", nil, "redis-server",
+		p, err := l.startProcess("redis-server", nil, "redis-server",
 			append([]string{"--port", strconv.Itoa(port), "--bind", "127.0.0.1",
 				"--dir", dir, "--save", "",
 				"--appendonly", "yes", "--appendfsync", "everysec", "--auto-aof-rewrite-percentage",
@@ -42,29 +42,40 @@ func (b *bench) startRedis(ctx context.Context, args ...string) (*redisServer, e
 		if err != nil {
 			return nil, err
 		}
-		s = &redisServer{process: p, dir: dir,
+		s := &redisServer{process: p, dir: dir,
 			addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
 		s.rdb = redis.NewClient(&redis.Options{Addr: s.addr, MaxRetries: -1,
 			PoolSize: 2, DialerRetries: 1,
 			MaintNotificationsConfig: &maintnotifications.Config{
 				Mode: maintnotifications.ModeDisabled}, DisableIdentity: true})
-		until := time.Now().Add(processTimeout)
-		for time.Now().Before(until) && p.errIfEnded() == nil {
-			if s.acceptsConnections() && s.rdb.Ping(ctx).Err() == nil {
-				return s, nil
-			}
-			if err := sleepContext(ctx, 5*time.Millisecond); err != nil {
-				s.stop()
-				return nil, err
-			}
+		switch ready, err := s.waitReady(ctx); {
+		case err != nil:
+			s.stop()
+			return nil, err
+		case ready:
+			return s, nil
 		}
 		s.stop()
 	}
-	return nil, errors.New("redis-server does not come up")
+	return nil, errors.New("redis-server did not start")
 }
 
-// acceptsConnections asks without the client, whose pool would log each look
-// that came too early.
+// waitReady waits until the server answers, and reports whether it does.
+func (s *redisServer) waitReady(ctx context.Context) (bool, error) {
+	until := time.Now().Add(processTimeout)
+	for time.Now().Before(until) && s.errIfEnded() == nil {
+		if s.acceptsConnections() && s.rdb.Ping(ctx).Err() == nil {
+			return true, nil
+		}
+		if err := sleepContext(ctx, 5*time.Millisecond); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// acceptsConnections reports whether the server listens. The client's pool
+// would log each failed attempt.
 func (s *redisServer) acceptsConnections() bool {
 	c, err := net.DialTimeout("tcp", s.addr, time.Second)
 	if err != nil {
@@ -78,16 +89,15 @@ func (s *redisServer) stop() {
 		return
 	}
 	_ = s.rdb.Close()
-	s.kill() // nothing in it is needed any more
+	s.kill()
 	_ = os.RemoveAll(s.dir)
 }
 
-// redisUsage is what Redis says of itself.
+// redisUsage are figures of INFO.
 type redisUsage struct {
 	cpu      time.Duration // user and system, without forks
-	commands int64         // those that scripts run included
-	// reads from sockets that brought something: round trips, as near as a
-	// server can tell
+	commands int64         // with those that scripts run
+	// reads from sockets that returned data: close to round trips
 	reads  int64
 	memory int64 // used_memory, bytes
 }
@@ -114,7 +124,7 @@ func (s *redisServer) usage(ctx context.Context) (u redisUsage, err error) {
 			u.memory, err = strconv.ParseInt(v, 10, 64)
 		}
 		if err != nil {
-			return u, fmt.Errorf("redis says %q: %w", line, err)
+			return u, fmt.Errorf("INFO has %q: %w", line, err)
 		}
 	}
 	return u, nil

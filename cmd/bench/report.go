@@ -10,11 +10,11 @@ import (
 	"strings"
 )
 
-// measure is one thing that is measured.
-type measure uint8
+// figure is a quantity that is measured.
+type figure uint8
 
 const (
-	drainRate measure = iota + 1
+	drainRate figure = iota + 1
 	drainRate50ms
 	workerCPU
 	redisCPU
@@ -33,10 +33,10 @@ const (
 	idleCPU
 	startupTime
 	binarySize
-	measureCount
+	figureCount
 )
 
-var measureInfo = [...]struct{ title, unit string }{
+var figureInfo = [...]struct{ title, unit string }{
 	drainRate:                  {"drain, answers at once", "/s"},
 	drainRate50ms:              {"drain, 50 ms a call", "/s"},
 	workerCPU:                  {"worker CPU a hold", "µs"},
@@ -58,9 +58,9 @@ var measureInfo = [...]struct{ title, unit string }{
 	binarySize:                 {"binary, stripped", "MB"},
 }
 
-func (m measure) title() string { return measureInfo[m].title }
+func (f figure) title() string { return figureInfo[f].title }
 
-func (m measure) format(v float64) string {
+func (f figure) format(v float64) string {
 	s := ""
 	switch {
 	case v >= 1000:
@@ -75,7 +75,7 @@ func (m measure) format(v float64) string {
 	default:
 		s = fmt.Sprintf("%.2f", v)
 	}
-	switch unit := measureInfo[m].unit; unit {
+	switch unit := figureInfo[f].unit; unit {
 	case "", "/s":
 		return s + unit
 	default:
@@ -83,103 +83,108 @@ func (m measure) format(v float64) string {
 	}
 }
 
-// median of what was measured; ok is false if nothing was.
-func (b *bench) median(m measure, engine string) (v float64, ok bool) {
-	all := slices.Clone(b.samples.by[m][engine])
-	if len(all) == 0 {
-		return 0, false
-	}
-	slices.Sort(all)
-	n := len(all)
-	return (all[n/2] + all[(n-1)/2]) / 2, true
+// report renders what was measured.
+type report struct {
+	samples *sampleSet
+	limits  []limitResult
+	rounds  int
 }
 
-// target is what holdd has to reach.
+// target is a bar that holdd has to reach.
 type target struct {
-	measure    measure
-	versus     string  // the engine it is compared with; empty: with the limit itself
-	limit      float64 // of the ratio, or of the value
-	atLeast    bool    // the limit is the least, else the most
-	worstRound bool    // counts the worst round, not the median
+	figure     figure
+	versus     string  // the engine to compare with; empty: compare with the limit itself
+	limit      float64 // for the ratio, or for the value
+	atLeast    bool    // the limit is a minimum, otherwise a maximum
+	worstRound bool    // use the worst round instead of the median
 }
 
 var targets = []target{
-	{measure: drainRate, versus: "asynq", limit: 3, atLeast: true},
-	{measure: drainRate, versus: "bare", limit: 0.8, atLeast: true},
-	{measure: drainRate50ms, versus: "bare", limit: 0.97, atLeast: true},
-	{measure: redisCPU, versus: "asynq", limit: 0.25},
-	{measure: pendingMemory, versus: "asynq", limit: 0.5},
-	{measure: scheduleClientRate, versus: "asynq", limit: 2, atLeast: true},
-	{measure: scheduleHTTPRate, limit: 10_000, atLeast: true},
-	{measure: latenessP99, limit: 100},
-	{measure: earlyShare, limit: 0, worstRound: true},
-	{measure: idleMemory, limit: 25},
-	{measure: idleCPU, limit: 0.25},
+	{figure: drainRate, versus: "asynq", limit: 3, atLeast: true},
+	{figure: drainRate, versus: "bare", limit: 0.8, atLeast: true},
+	{figure: drainRate50ms, versus: "bare", limit: 0.97, atLeast: true},
+	{figure: redisCPU, versus: "asynq", limit: 0.25},
+	{figure: pendingMemory, versus: "asynq", limit: 0.5},
+	{figure: scheduleClientRate, versus: "asynq", limit: 2, atLeast: true},
+	{figure: scheduleHTTPRate, limit: 10_000, atLeast: true},
+	{figure: latenessP99, limit: 100},
+	{figure: earlyShare, limit: 0, worstRound: true},
+	{figure: idleMemory, limit: 25},
+	{figure: idleCPU, limit: 0.25},
 }
 
-// targetResult is a bar and what was measured for it.
+// targetResult is a target with the measured values.
 type targetResult struct {
 	name, want, value, versusValue, ratio string
 	met                                   bool
 }
 
-func (b *bench) checkTargets() (out []targetResult) {
-	for _, r := range targets {
-		v, ok := b.median(r.measure, "holdd")
-		if !ok {
-			continue
+func (r *report) checkTargets() (out []targetResult) {
+	for _, t := range targets {
+		if result, ok := r.checkTarget(t); ok {
+			out = append(out, result)
 		}
-		if r.worstRound {
-			v = slices.Max(b.samples.by[r.measure]["holdd"])
-		}
-		j := targetResult{name: r.measure.title(), value: r.measure.format(v)}
-		sign := "≤"
-		if r.atLeast {
-			sign = "≥"
-		}
-		x := v
-		if r.versus == "" {
-			j.want = sign + " " + r.measure.format(r.limit)
-		} else {
-			than, ok := b.median(r.measure, r.versus)
-			if !ok {
-				continue
-			}
-			x = v / than
-			j.want, j.versusValue, j.ratio = fmt.Sprintf("%s %g × %s", sign, r.limit, r.versus),
-				r.measure.format(than), fmt.Sprintf("%.2f", x)
-		}
-		j.met = x <= r.limit
-		if r.atLeast {
-			j.met = x >= r.limit
-		}
-		out = append(out, j)
 	}
 	return out
 }
 
-// tableRow is a line of a table.
+// checkTarget compares a target with the samples. ok is false if there are
+// none.
+func (r *report) checkTarget(t target) (result targetResult, ok bool) {
+	v, ok := r.samples.median(t.figure, "holdd")
+	if !ok {
+		return result, false
+	}
+	if t.worstRound {
+		v = slices.Max(r.samples.by[t.figure]["holdd"])
+	}
+	result = targetResult{name: t.figure.title(), value: t.figure.format(v)}
+	sign := "≤"
+	if t.atLeast {
+		sign = "≥"
+	}
+	compared := v
+	if t.versus == "" {
+		result.want = sign + " " + t.figure.format(t.limit)
+	} else {
+		than, ok := r.samples.median(t.figure, t.versus)
+		if !ok {
+			return result, false
+		}
+		compared = v / than
+		result.want, result.versusValue, result.ratio = fmt.Sprintf("%s %g × %s",
+			sign, t.limit, t.versus),
+			t.figure.format(than), fmt.Sprintf("%.2f", compared)
+	}
+	result.met = compared <= t.limit
+	if t.atLeast {
+		result.met = compared >= t.limit
+	}
+	return result, true
+}
+
+// tableRow is a row of a table.
 type tableRow []string
 
-// comparisonRows is the table of everything, engines side by side.
-func (b *bench) comparisonRows() (head tableRow, rows []tableRow) {
+// comparisonRows returns every figure, engines side by side.
+func (r *report) comparisonRows() (head tableRow, rows []tableRow) {
 	names := []string{"holdd", "asynq", "BullMQ", "bare"}
 	names = slices.DeleteFunc(names,
-		func(n string) bool { return b.samples.by[drainRate][n] == nil })
+		func(n string) bool { return r.samples.by[drainRate][n] == nil })
 	head = append(tableRow{""}, names...)
-	for m := drainRate; m < measureCount; m++ {
-		if b.samples.by[m] == nil {
+	for f := drainRate; f < figureCount; f++ {
+		if r.samples.by[f] == nil {
 			continue
 		}
-		r := tableRow{m.title()}
+		row := tableRow{f.title()}
 		for _, n := range names {
-			if v, ok := b.median(m, n); ok {
-				r = append(r, m.format(v))
+			if v, ok := r.samples.median(f, n); ok {
+				row = append(row, f.format(v))
 			} else {
-				r = append(r, "–")
+				row = append(row, "–")
 			}
 		}
-		rows = append(rows, r)
+		rows = append(rows, row)
 	}
 	return head, rows
 }
@@ -218,10 +223,10 @@ func writeTextTable(w io.Writer, head tableRow, rows []tableRow) {
 	fmt.Fprintln(w)
 }
 
-// limitRows are the runs under a rate limit, engines side by side, and whether
-// each met its bars.
-func (b *bench) limitRows() (head tableRow, rows []tableRow) {
-	for _, r := range b.limits {
+// limitRows returns the runs under a rate limit, and whether holdd met its
+// targets.
+func limitRows(limits []limitResult) (head tableRow, rows []tableRow) {
+	for _, r := range limits {
 		met := ""
 		if r.engine == "holdd" {
 			met = "met"
@@ -238,35 +243,36 @@ func (b *bench) limitRows() (head tableRow, rows []tableRow) {
 			fmt.Sprint(r.rateLimited), fmt.Sprint(r.captured), fmt.Sprint(r.expired),
 			fmt.Sprint(r.open), r.passedOverBy.String(), met})
 	}
-	return tableRow{"under a limit", "it allows", "took", "ratio", "429s", "captured", "lapsed",
+	return tableRow{"under a limit", "it allows", "took", "ratio", "429s", "captured", "expired",
 		"open", "passed over by", ""}, rows
 }
 
-// table is one of those that are printed and written.
+// table is a table of the report.
 type table struct {
 	title  string
 	header tableRow
 	rows   []tableRow
 }
 
-func (b *bench) tables() []table {
+func (r *report) tables() []table {
 	var out []table
-	head, rows := b.comparisonRows()
+	head, rows := r.comparisonRows()
 	out = append(out, table{"Side by side", head, rows})
-	head, rows = targetRows(b.checkTargets())
+	head, rows = targetRows(r.checkTargets())
 	out = append(out, table{"Bars", head, rows})
-	if head, rows = b.limitRows(); len(rows) > 0 {
+	if head, rows = limitRows(r.limits); len(rows) > 0 {
 		out = append(
-			out, table{fmt.Sprintf("%d holds due at one instant, %d a second allowed, %d workers, enough time for all", b.limits[0].holds, limitRate, replicas), head, rows})
+			out, table{fmt.Sprintf("%d holds due at one instant, %d a second allowed, %d "+
+				"workers, enough time for all", r.limits[0].holds, limitRate, replicas), head, rows})
 	}
 	return out
 }
 
-// writeReport prints the tables, and writes them and the chart to a folder if
-// one is named.
-func (b *bench) writeReport(w io.Writer, dir string) error {
+// write prints the tables. If dir is not empty, it writes them and the chart
+// there.
+func (r *report) write(w io.Writer, dir string) error {
 	fmt.Fprintln(w)
-	tables := b.tables()
+	tables := r.tables()
 	for _, t := range tables {
 		writeTextTable(w, t.header, t.rows)
 	}
@@ -278,8 +284,10 @@ func (b *bench) writeReport(w io.Writer, dir string) error {
 	}
 	var md strings.Builder
 	fmt.Fprintf(
-		&md, "# holdd beside other ways to capture later\n\nWritten by `make bench`: %d rounds, medians, %s, %d cores. Figures of different runs can't be compared, ratios within one can.\n"+
-			"What is measured and how stands in [doc.go](../doc.go).\n", b.workload.rounds,
+		&md, "# holdd beside other ways to capture later\n\nWritten by `make bench`: %d rounds, "+
+			"medians, %s, %d cores. Figures of different runs can't be compared, ratios within "+
+			"one can.\n"+
+			"What is measured and how stands in [doc.go](../doc.go).\n", r.rounds,
 		runtime.Version(), runtime.NumCPU())
 	for _, t := range tables {
 		fmt.Fprintf(&md, "\n## %s\n\n", t.title)
@@ -290,7 +298,7 @@ func (b *bench) writeReport(w io.Writer, dir string) error {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(dir, "chart.svg"),
-		[]byte(b.renderChart(tables[0].header[1:])), 0o644); err != nil {
+		[]byte(r.renderChart(tables[0].header[1:])), 0o644); err != nil {
 		return err
 	}
 	fmt.Fprintf(w, "Written to %s: results.md, chart.svg\n", dir)

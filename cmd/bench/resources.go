@@ -4,29 +4,52 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"sync"
 	"time"
 )
 
-// measureMemory measures what pending holds take in Redis.
-func (b *bench) measureMemory(
-	ctx context.Context, e engine, n int, m measure, references bool,
+// resourceBench measures memory, startup, and the cost of an idle worker.
+type resourceBench struct{ lab }
+
+// measurePending measures the memory of pending holds, in each form that the
+// workload asks for.
+func (b *resourceBench) measurePending(ctx context.Context, e engine) error {
+	if _, ok := e.(bullmqEngine); ok && !b.workload.references {
+		return nil // it takes longest, and no bar is about it
+	}
+	n := b.workload.pending
+	if err := b.measureMemory(ctx, e, n, pendingMemory, false); err != nil {
+		return err
+	}
+	if !b.workload.references {
+		return nil
+	}
+	if err := b.measureMemory(ctx, e, n, pendingMemoryWithReference, true); err != nil {
+		return err
+	}
+	if !b.workload.withMillion {
+		return nil
+	}
+	return b.measureMemory(ctx, e, 1_000_000, pendingMemoryMillion, false)
+}
+
+// measureMemory measures the memory of pending holds in Redis.
+func (b *resourceBench) measureMemory(
+	ctx context.Context, e engine, n int, f figure, references bool,
 ) error {
 	s, err := b.startRedis(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.stop()
+	// The first hold brings scripts and other fixed costs.
 	if _, err := e.seed(ctx, s, newTasks(1, time.Now().Add(time.Hour), references)); err != nil {
-		// scripts and what every user has
 		return err
 	}
 	before, err := s.usage(ctx)
 	if err != nil {
 		return err
 	}
-	// Spread over a week, as bookings are: scores that are all the same would
-	// be shorter.
+	// Bookings spread over a week. Equal scores would take less memory.
 	all := newTasks(n+1, time.Now().Add(24*time.Hour).Truncate(time.Millisecond), references)[1:]
 	for i := range all {
 		all[i].captureAt = all[i].captureAt.Add(
@@ -36,8 +59,7 @@ func (b *bench) measureMemory(
 	if _, err := e.seed(ctx, s, all); err != nil {
 		return err
 	}
-	// Clients' buffers are no part of a hold: Redis gives them back while it is
-	// idle.
+	// Redis frees the buffers of clients while it is idle.
 	if err := sleepContext(ctx, 2*time.Second); err != nil {
 		return err
 	}
@@ -45,13 +67,13 @@ func (b *bench) measureMemory(
 	if err != nil {
 		return err
 	}
-	b.addSample(m, e, float64(after.memory-before.memory)/float64(n))
+	b.samples.add(f, e, float64(after.memory-before.memory)/float64(n))
 	return nil
 }
 
-// measureHTTP measures how fast the API takes batches of holds that carry their
-// own amount, currency and deadline.
-func (b *bench) measureHTTP(ctx context.Context, e holddEngine, n int) error {
+// measureHTTP measures how fast the API accepts batches of holds that have
+// amount, currency and deadline.
+func (b *resourceBench) measureHTTP(ctx context.Context, e holddEngine, n int) error {
 	s, err := b.startRedis(ctx)
 	if err != nil {
 		return err
@@ -66,12 +88,12 @@ func (b *bench) measureHTTP(ctx context.Context, e holddEngine, n int) error {
 	if err != nil {
 		return err
 	}
-	b.addSample(scheduleHTTPRate, e, float64(n)/took.Seconds())
+	b.samples.add(scheduleHTTPRate, e, float64(n)/took.Seconds())
 	return nil
 }
 
-// measureStartup measures how long a worker takes until it works.
-func (b *bench) measureStartup(ctx context.Context, e engine) error {
+// measureStartup measures how long a worker takes until it is ready.
+func (b *resourceBench) measureStartup(ctx context.Context, e engine) error {
 	s, err := b.startRedis(ctx)
 	if err != nil {
 		return err
@@ -81,45 +103,60 @@ func (b *bench) measureStartup(ctx context.Context, e engine) error {
 	if err != nil {
 		return err
 	}
-	b.addSample(startupTime, e, float64(time.Since(p.startedAt).Microseconds())/1000)
+	b.samples.add(startupTime, e, float64(time.Since(p.startedAt).Microseconds())/1000)
 	p.stop()
 	return nil
 }
 
-// measureIdle measures what workers with a thousand holds that are not due
-// cost. They are measured at the same time: each one's CPU time is its own.
-func (b *bench) measureIdle(ctx context.Context, engines []engine, span time.Duration) error {
-	type running struct {
-		e   engine
-		p   *process
-		cpu time.Duration
+// idleWorker is a worker with a thousand holds that are not due.
+type idleWorker struct {
+	engine  engine
+	redis   *redisServer
+	process *process
+	cpu     time.Duration // before the span
+}
+
+func (w *idleWorker) stop() {
+	w.process.stop()
+	w.redis.stop()
+}
+
+func (b *resourceBench) startIdle(ctx context.Context, e engine) (*idleWorker, error) {
+	w := &idleWorker{engine: e}
+	var err error
+	if w.redis, err = b.startRedis(ctx); err != nil {
+		return w, err
 	}
-	var all []running
+	if _, err := e.seed(ctx, w.redis,
+		newTasks(1000, time.Now().Add(24*time.Hour), true)); err != nil {
+		return w, err
+	}
+	w.process, err = e.start(ctx, w.redis, b.stripe.url)
+	return w, err
+}
+
+// measureIdle measures the cost of idle workers. All are measured at the same
+// time, because each has a CPU time of its own.
+func (b *resourceBench) measureIdle(
+	ctx context.Context, engines []engine, span time.Duration,
+) error {
+	var all []*idleWorker
 	for _, e := range engines {
-		s, err := b.startRedis(ctx)
+		w, err := b.startIdle(ctx, e)
+		defer w.stop()
 		if err != nil {
 			return err
 		}
-		defer s.stop()
-		if _, err := e.seed(ctx, s,
-			newTasks(1000, time.Now().Add(24*time.Hour), true)); err != nil {
-			return err
-		}
-		p, err := e.start(ctx, s, b.stripe.url)
-		if err != nil {
-			return err
-		}
-		defer p.stop()
-		all = append(all, running{e: e, p: p})
+		all = append(all, w)
 	}
-	// What comes up has caches to fill and garbage to give back; holdd does the
-	// latter once it has been quiet for five seconds.
+	// A new worker fills caches and collects garbage; holdd does the latter
+	// after five quiet seconds.
 	if err := sleepContext(ctx, 10*time.Second); err != nil {
 		return err
 	}
 	var err error
-	for i := range all {
-		if all[i].cpu, err = cpuTime(all[i].p.pid()); err != nil {
+	for _, w := range all {
+		if w.cpu, err = cpuTime(w.process.pid()); err != nil {
 			return err
 		}
 	}
@@ -127,48 +164,33 @@ func (b *bench) measureIdle(ctx context.Context, engines []engine, span time.Dur
 	if err := sleepContext(ctx, span); err != nil {
 		return err
 	}
-	for _, r := range all {
-		cpu, err := cpuTime(r.p.pid())
+	for _, w := range all {
+		cpu, err := cpuTime(w.process.pid())
 		if err != nil {
 			return err
 		}
-		b.addSample(idleCPU, r.e, 100*(cpu-r.cpu).Seconds()/time.Since(began).Seconds())
-		rss, err := residentMemory(r.p.pid())
+		b.samples.add(idleCPU, w.engine, 100*(cpu-w.cpu).Seconds()/time.Since(began).Seconds())
+		rss, err := residentMemory(w.process.pid())
 		if err != nil {
 			return err
 		}
-		b.addSample(idleMemory, r.e, float64(rss)/1e6)
+		b.samples.add(idleMemory, w.engine, float64(rss)/1e6)
 	}
 	return nil
 }
 
-// measureBinarySizes are those of the binaries, stripped.
-func (b *bench) measureBinarySizes() error {
+// measureBinarySizes measures the stripped binaries.
+func (b *resourceBench) measureBinarySizes() error {
 	for _, program := range []struct {
 		e   engine
 		bin string
-	}{{holddEngine{bench: b}, "holdd"}, {asynqEngine{bench: b}, "asynqworker"}} {
+	}{{holddEngine{launcher: b.launcher}, "holdd"},
+		{asynqEngine{launcher: b.launcher}, "asynqworker"}} {
 		info, err := os.Stat(b.binPath(program.bin))
 		if err != nil {
 			return fmt.Errorf("%w: run make bench", err)
 		}
-		b.addSample(binarySize, program.e, float64(info.Size())/1e6)
+		b.samples.add(binarySize, program.e, float64(info.Size())/1e6)
 	}
 	return nil
-}
-
-// sampleSet are the measured values, by measure and engine.
-type sampleSet struct {
-	mu sync.Mutex
-	by map[measure]map[string][]float64
-}
-
-func (b *bench) addSample(m measure, e engine, v float64) {
-	b.samples.mu.Lock()
-	defer b.samples.mu.Unlock()
-	if b.samples.by[m] == nil {
-		b.samples.by[m] = map[string][]float64{}
-	}
-	b.samples.by[m][e.name()] = append(b.samples.by[m][e.name()], v)
-	b.logf("  %-10s %-44s %s", e.name(), m.title(), m.format(v))
 }

@@ -14,18 +14,17 @@ import (
 	"github.com/holdd/holdd/worker/query"
 )
 
-// Of how many holds one operation of the scale benchmark is, and how often each
-// is repeated.
 const (
-	scaleBatch  = 100
-	scaleRounds = 60
+	scaleBatch  = 100 // holds of one operation
+	scaleRounds = 60  // how often each operation is repeated
 )
 
-// scaleOperations are what must not cost more when more is pending.
+// scaleOperations are the operations that must not cost more when more holds
+// are pending.
 var scaleOperations = []string{"schedule 100", "claim 100", "settle 100", "list 50 by reference",
 	"look at the schedule", "expiry sweep"}
 
-// scaleRun is a Redis with so many holds pending, and what the operations took
+// scaleRun is a Redis with pending holds, and the durations of the operations
 // on it.
 type scaleRun struct {
 	pending      int
@@ -33,8 +32,8 @@ type scaleRun struct {
 	worker       *worker.Worker
 	store        *store.Store
 	durations    map[string][]time.Duration
-	bytesPerHold float64 // of Redis, each hold
-	daemonMemory int64   // of the daemon, bytes
+	bytesPerHold float64 // of Redis
+	daemonMemory int64   // bytes
 }
 
 func (r *scaleRun) median(op string) time.Duration {
@@ -42,10 +41,13 @@ func (r *scaleRun) median(op string) time.Duration {
 	return r.durations[op][len(r.durations[op])/2]
 }
 
+// scaleBench measures operations of the store at several sizes.
+type scaleBench struct{ lab }
+
 // measureScale measures each operation with more and more holds pending on one
-// Redis. The sizes take turns, so that what else the machine does falls on all
-// of them.
-func (b *bench) measureScale(ctx context.Context, sizes []int, w io.Writer) error {
+// Redis each. The sizes take turns, so that other load on the machine falls on
+// all of them.
+func (b *scaleBench) measureScale(ctx context.Context, sizes []int, w io.Writer) error {
 	var all []*scaleRun
 	for _, n := range sizes {
 		r, err := b.fillRedis(ctx, n)
@@ -72,40 +74,47 @@ func (b *bench) measureScale(ctx context.Context, sizes []int, w io.Writer) erro
 			head = append(head, "ratio", "≤ 1.5")
 		}
 	}
-	var rows []tableRow
+	fmt.Fprintln(w)
+	writeTextTable(w, head, append(scaleDurationRows(all), scaleMemoryRows(all)...))
+	return nil
+}
+
+func scaleDurationRows(all []*scaleRun) (rows []tableRow) {
 	for _, op := range scaleOperations {
-		line := tableRow{op + ", p50"}
+		row := tableRow{op + ", p50"}
 		for i, r := range all {
-			line = append(line, fmt.Sprintf("%.0f µs", float64(r.median(op).Nanoseconds())/1000))
+			row = append(row, fmt.Sprintf("%.0f µs", float64(r.median(op).Nanoseconds())/1000))
 			if i > 0 {
 				ratio := float64(r.median(op)) / float64(all[0].median(op))
 				met := "met"
 				if ratio > 1.5 {
 					met = "NOT MET"
 				}
-				line = append(line, fmt.Sprintf("%.2f", ratio), met)
+				row = append(row, fmt.Sprintf("%.2f", ratio), met)
 			}
 		}
-		rows = append(rows, line)
+		rows = append(rows, row)
 	}
-	bytes, rss := tableRow{"Redis memory a hold, with reference and events"},
-		tableRow{"daemon, resident"}
-	for i, r := range all {
-		bytes, rss = append(bytes, fmt.Sprintf("%.0f B", r.bytesPerHold)),
-			append(rss, fmt.Sprintf("%.1f MB", float64(r.daemonMemory)/1e6))
-		if i > 0 {
-			bytes = append(bytes, "", "")
-			rss = append(rss, fmt.Sprintf("%.2f", float64(r.daemonMemory)/float64(
-				all[0].daemonMemory)), "")
-		}
-	}
-	fmt.Fprintln(w)
-	writeTextTable(w, head, append(rows, bytes, rss))
-	return nil
+	return rows
 }
 
-// fillRedis schedules n holds, which are spread over five days.
-func (b *bench) fillRedis(ctx context.Context, n int) (r *scaleRun, err error) {
+func scaleMemoryRows(all []*scaleRun) []tableRow {
+	redis, daemon := tableRow{"Redis memory a hold, with reference and events"},
+		tableRow{"daemon, resident"}
+	for i, r := range all {
+		redis = append(redis, fmt.Sprintf("%.0f B", r.bytesPerHold))
+		daemon = append(daemon, fmt.Sprintf("%.1f MB", float64(r.daemonMemory)/1e6))
+		if i > 0 {
+			redis = append(redis, "", "")
+			daemon = append(daemon, fmt.Sprintf("%.2f",
+				float64(r.daemonMemory)/float64(all[0].daemonMemory)), "")
+		}
+	}
+	return []tableRow{redis, daemon}
+}
+
+// fillRedis schedules n holds, spread over five days.
+func (b *scaleBench) fillRedis(ctx context.Context, n int) (r *scaleRun, err error) {
 	s, err := b.startRedis(ctx)
 	if err != nil {
 		return nil, err
@@ -115,7 +124,7 @@ func (b *bench) fillRedis(ctx context.Context, n int) (r *scaleRun, err error) {
 	if err != nil {
 		return r, err
 	}
-	// Written in parts, so that what is kept of it here stays small.
+	// Parts keep the memory of this process small.
 	const part = 100_000
 	soon := time.Now().Add(24 * time.Hour).Truncate(time.Millisecond)
 	for from := 0; from < n; from += part {
@@ -125,7 +134,7 @@ func (b *bench) fillRedis(ctx context.Context, n int) (r *scaleRun, err error) {
 			all[i] = task{number: from + i, captureAt: at, expiresAt: at.Add(24 * time.Hour),
 				reference: fmt.Sprintf("BK-%08d", from+i)}
 		}
-		if _, err := (holddEngine{bench: b}).seed(ctx, s, all); err != nil {
+		if _, err := (holddEngine{launcher: b.launcher}).seed(ctx, s, all); err != nil {
 			return r, err
 		}
 		if n > part {
@@ -141,20 +150,24 @@ func (b *bench) fillRedis(ctx context.Context, n int) (r *scaleRun, err error) {
 	}
 	r.bytesPerHold = float64(after.memory-before.memory) / float64(n)
 
-	p, err := holddEngine{bench: b}.start(ctx, s, b.stripe.url)
-	if err != nil {
+	if r.daemonMemory, err = b.measureDaemonMemory(ctx, s); err != nil {
 		return r, err
 	}
-	err = sleepContext(ctx, 3*time.Second)
-	if err == nil {
-		r.daemonMemory, err = residentMemory(p.pid())
-	}
-	p.stop()
-	if err != nil {
-		return r, err
-	}
-	r.worker, r.store, err = holddEngine{bench: b}.scheduler(ctx, s)
+	r.worker, r.store, err = holddEngine{launcher: b.launcher}.scheduler(ctx, s)
 	return r, err
+}
+
+// measureDaemonMemory returns the resident memory of an idle daemon, in bytes.
+func (b *scaleBench) measureDaemonMemory(ctx context.Context, s *redisServer) (int64, error) {
+	p, err := holddEngine{launcher: b.launcher}.start(ctx, s, b.stripe.url)
+	if err != nil {
+		return 0, err
+	}
+	defer p.stop()
+	if err := sleepContext(ctx, 3*time.Second); err != nil {
+		return 0, err
+	}
+	return residentMemory(p.pid())
 }
 
 func (r *scaleRun) timeOperation(op string, f func() error) error {
@@ -166,98 +179,123 @@ func (r *scaleRun) timeOperation(op string, f func() error) error {
 	return nil
 }
 
-// runOperations does each operation once. What it schedules is due at once, so
-// that it can be claimed, and is dropped in the end.
+// runOperations does each operation once. The holds that it schedules are due
+// at once, so that they can be claimed. It removes them in the end.
 func (r *scaleRun) runOperations(ctx context.Context, round int) error {
-	w, st, n, timed := r.worker, r.store, r.pending, r.timeOperation
-	if err := timed("look at the schedule", func() error {
-		d, err := st.PromoteDue(ctx, true, 256)
+	if err := r.timeReads(ctx, round); err != nil {
+		return err
+	}
+	if err := r.timeSchedule(ctx, round); err != nil {
+		return err
+	}
+	claims, err := r.timeClaim(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.timeOperation("settle 100", func() error {
+		return commitAll(ctx, r.store, captureWrites(claims))
+	}); err != nil {
+		return err
+	}
+	return r.dropHolds(ctx, claims)
+}
+
+// timeReads times the operations that change nothing.
+func (r *scaleRun) timeReads(ctx context.Context, round int) error {
+	if err := r.timeOperation("look at the schedule", func() error {
+		d, err := r.store.PromoteDue(ctx, true, 256)
 		if err == nil && d.PromotedHolds > 0 {
-			err = errors.New("something was due already")
+			err = errors.New("a hold was due already")
 		}
 		return err
 	}); err != nil {
 		return err
 	}
-	timed("expiry sweep", func() error {
-		m, _, err := st.DueMilestones(ctx, 256)
+	if err := r.timeOperation("expiry sweep", func() error {
+		m, _, err := r.store.DueMilestones(ctx, 256)
 		if err == nil && len(m) > 0 {
 			err = errors.New("a deadline was near already")
 		}
 		return err
-	})
-	if err := timed("list 50 by reference", func() error {
-		page, err := w.Reader.List(
-			ctx, query.Query{Reference: fmt.Sprintf("BK-%06d", (round*7919+n/3)/100%(n/100)),
-				Limit: 50})
-		if err == nil && len(page.Holds) != 50 {
-			err = fmt.Errorf("found %d holds and not 50", len(page.Holds))
-		}
-		return err
 	}); err != nil {
 		return err
 	}
+	return r.timeOperation("list 50 by reference", func() error {
+		n := r.pending
+		page, err := r.worker.Reader.List(ctx, query.Query{
+			Reference: fmt.Sprintf("BK-%06d", (round*7919+n/3)/100%(n/100)), Limit: 50})
+		if err == nil && len(page.Holds) != 50 {
+			err = fmt.Errorf("found %d holds, want 50", len(page.Holds))
+		}
+		return err
+	})
+}
+
+func (r *scaleRun) timeSchedule(ctx context.Context, round int) error {
 	at := time.Now()
 	reqs := make([]hold.ScheduleRequest, scaleBatch)
 	for i := range reqs {
-		reqs[i] = (&task{number: 90_000_000 + round*scaleBatch + i, captureAt: at,
-			expiresAt: at.Add(6 * 24 * time.Hour), reference: "NEW-" +
-				fmt.Sprint(i)}).scheduleRequest()
+		t := task{number: 90_000_000 + round*scaleBatch + i, captureAt: at,
+			expiresAt: at.Add(6 * 24 * time.Hour), reference: fmt.Sprintf("NEW-%d", i)}
+		reqs[i] = t.scheduleRequest()
 	}
-	if err := timed("schedule 100", func() error {
-		for _, s := range w.Scheduler.Schedule(ctx, reqs, "api") {
+	return r.timeOperation("schedule 100", func() error {
+		for _, s := range r.worker.Scheduler.Schedule(ctx, reqs, "api") {
 			if s.Err != nil {
 				return s.Err
 			}
 		}
 		return nil
-	}); err != nil {
-		return err
-	}
-	d, err := st.PromoteDue(ctx, true, 256)
+	})
+}
+
+func (r *scaleRun) timeClaim(ctx context.Context) (claims []hold.Claim, err error) {
+	d, err := r.store.PromoteDue(ctx, true, 256)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(d.Lanes) != 1 {
-		return fmt.Errorf("%d lanes are ready and not 1", len(d.Lanes))
+		return nil, fmt.Errorf("%d lanes are ready, want 1", len(d.Lanes))
 	}
-	var claims []hold.Claim
-	if err := timed("claim 100", func() (err error) {
-		claims, _, err = st.Claim(ctx, d.Lanes[0], scaleBatch, time.Minute, time.Time{})
+	err = r.timeOperation("claim 100", func() (err error) {
+		claims, _, err = r.store.Claim(ctx, d.Lanes[0], scaleBatch, time.Minute, time.Time{})
 		if err == nil && len(claims) != scaleBatch {
-			err = fmt.Errorf("claimed %d", len(claims))
+			err = fmt.Errorf("claimed %d holds, want %d", len(claims), scaleBatch)
 		}
 		return err
-	}); err != nil {
-		return err
-	}
-	ends, drops := captureWrites(claims), make([]hold.RecordWrite, len(claims))
-	if err := timed("settle 100", func() error {
-		ok, err := st.Commit(ctx, ends)
-		if err == nil && slices.Contains(ok, false) {
-			err = errors.New("somebody else was first")
-		}
-		return err
-	}); err != nil {
-		return err
-	}
+	})
+	return claims, err
+}
+
+// dropHolds removes the records of settled holds.
+func (r *scaleRun) dropHolds(ctx context.Context, claims []hold.Claim) error {
 	ids := make([]string, len(claims))
 	for i := range claims {
 		ids[i] = claims[i].Hold.ID
 	}
-	holds, _, err := st.Read(ctx, ids...)
+	holds, _, err := r.store.Read(ctx, ids...)
 	if err != nil {
 		return err
 	}
+	drops := make([]hold.RecordWrite, len(claims))
 	for i, h := range holds {
 		drops[i] = hold.RecordWrite{Version: h.Version, Hold: *h, PreviousReference: h.Reference,
 			Drop: true}
 	}
-	_, err = st.Commit(ctx, drops)
+	_, err = r.store.Commit(ctx, drops)
 	return err
 }
 
-// captureWrites are the writes with which claims end.
+// commitAll commits every write, or returns an error.
+func commitAll(ctx context.Context, st *store.Store, writes []hold.RecordWrite) error {
+	ok, err := st.Commit(ctx, writes)
+	if err == nil && slices.Contains(ok, false) {
+		err = errors.New("a hold changed between claim and commit")
+	}
+	return err
+}
+
+// captureWrites returns the writes that settle claims as captured.
 func captureWrites(claims []hold.Claim) []hold.RecordWrite {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	out := make([]hold.RecordWrite, len(claims))

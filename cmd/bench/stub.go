@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// stripeStub is the process that answers captures, and what it has counted.
+// stripeStub is the process that answers captures and counts them.
 type stripeStub struct {
 	*process
 	url string
 }
 
-func (b *bench) startStub() (*stripeStub, error) {
-	p, err := b.startProcess("stub", nil, b.binPath("stub"))
+func (l *launcher) startStub() (*stripeStub, error) {
+	p, err := l.startProcess("stub", nil, l.binPath("stub"))
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +31,7 @@ func (b *bench) startStub() (*stripeStub, error) {
 	return &stripeStub{p, url}, nil
 }
 
-// reset begins a run of n holds, each answered after a delay.
+// reset starts a run of n holds. The stub answers each after a delay.
 func (s *stripeStub) reset(n int, delay time.Duration) error {
 	res, err := http.PostForm(s.url+"/_stub/reset", url.Values{"n": {strconv.Itoa(n)},
 		"delay": {delay.String()}})
@@ -56,8 +56,8 @@ func (s *stripeStub) fetchCounts() (c captureCounts, err error) {
 	return c, json.NewDecoder(res.Body).Decode(&c)
 }
 
-// fetchArrivals are the moments at which the holds' first captures came, zero
-// where none did.
+// fetchArrivals returns when the first capture of each hold arrived; zero means
+// that none did.
 func (s *stripeStub) fetchArrivals() ([]time.Time, error) {
 	res, err := http.Get(s.url + "/_stub/arrivals")
 	if err != nil {
@@ -77,8 +77,8 @@ func (s *stripeStub) fetchArrivals() ([]time.Time, error) {
 	return out, nil
 }
 
-// waitForCaptures waits until n holds were captured, and fails if nothing more
-// comes for a long while or a worker has ended.
+// waitForCaptures waits until n holds were captured. It fails if the worker
+// ends, or if no capture arrives within processTimeout.
 func (s *stripeStub) waitForCaptures(
 	ctx context.Context, n int64, worker *process,
 ) (c captureCounts, err error) {
@@ -90,7 +90,8 @@ func (s *stripeStub) waitForCaptures(
 		}
 		if c.Count >= n {
 			if c.Again > 0 || c.Stray > 0 {
-				err = fmt.Errorf("%s: %d captures were sent twice and %d were nobody's",
+				err = fmt.Errorf(
+					"%s: %d captures were sent twice, %d were of an unknown PaymentIntent",
 					worker.name, c.Again, c.Stray)
 			}
 			return c, err
@@ -100,7 +101,7 @@ func (s *stripeStub) waitForCaptures(
 		}
 		err := worker.errIfEnded()
 		if err == nil && time.Since(moved) > processTimeout {
-			err = worker.withLog(fmt.Errorf("%d of %d holds were captured, and for %s no other",
+			err = worker.withLog(fmt.Errorf("%d of %d holds were captured, and no other within %s",
 				c.Count, n, processTimeout))
 		}
 		if err == nil {

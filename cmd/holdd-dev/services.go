@@ -8,201 +8,156 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strconv"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/holdd/holdd/cmd/holdd/daemon"
-	"github.com/holdd/holdd/config"
-	"github.com/holdd/holdd/worker/api"
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-const (
-	apiAddress = "127.0.0.1:8420"
-	simAddress = "127.0.0.1:12111"
-	// testKey is no secret: the simulator takes any key that starts so.
-	testKey = "sk_test_holdd_dev"
-	// simShutdownTimeout is how long a newcomer's request at the simulator may
-	// take to end.
-	simShutdownTimeout = 2 * time.Second
-)
+// serverShutdownTimeout bounds how long a request may delay the shutdown.
+const serverShutdownTimeout = 2 * time.Second
 
-// Lengths of time in days: what the card networks, the hotel and the settings
-// would have.
-const (
-	authorizationDays = 7.0
-	shortDays         = 3.0 // an authorization in the stories about deadlines
-	warnDays          = 2.0
-	marginDays        = 1.0
-)
-
-// daysKey is the metadata by which the hotel tells the simulator how long an
-// authorization lasts, in days.
-const daysKey = "authorization_days"
-
-// runDemo runs all parts until ctx or the time asked for ends, and tells
-// whether the books agree with Stripe's ledger.
-func runDemo(ctx context.Context, o options, stdout io.Writer) (agrees bool, err error) {
-	day := func(days float64) time.Duration { return time.Duration(days * float64(o.dayLength)) }
-
-	sim := stripesim.New(stripesim.Options{Seed: o.seed, AuthorizationWindow: func(
-		c stripesim.Card) time.Duration {
-		days, err := strconv.ParseFloat(c.Metadata[daysKey], 64)
-		if err != nil || days <= 0 {
-			days = authorizationDays
-		}
-		return day(days)
-	}})
-	simURL, stopSim, err := serveSim(sim)
-	if err != nil {
-		return false, err
-	}
-	defer stopSim()
-
-	redis := miniredis.NewMiniRedis()
-	redis.ClockTTL(true)
-	if err := redis.StartAddr("127.0.0.1:0"); err != nil {
-		return false, fmt.Errorf("the embedded Redis can't listen: %w", err)
-	}
-	defer redis.Close()
-
-	t := newPrinter(stdout)
-	b := newBookingLedger(sim, t)
-	s, err := daemonSettings(o, simURL, redis.Addr())
-	if err != nil {
-		return false, err
-	}
-	stopDaemon, url, err := startDaemon(ctx, daemon.Options{
-		Settings: s, Logger: zap.New(&logCore{ledger: b, printer: t}), Version: "dev",
-		Transport: sim.Transport(),
-	})
-	if err != nil {
-		return false, fmt.Errorf("holdd does not start: %w", err)
-	}
-	client, err := api.NewClient(url, "")
-	if err != nil {
-		return false, errors.Join(err, stopDaemon(nil))
-	}
-	defer client.Close()
-	t.printBanner(o, serviceURLs{api: url, sim: simURL, redis: redis.Addr()})
-
-	began := time.Now()
-	open, stopClient := context.WithCancel(ctx)
-	defer stopClient()
-	if o.runFor > 0 {
-		open, stopClient = context.WithTimeout(ctx, o.runFor)
-		defer stopClient()
-	}
-	h := newDemoClient(o, sim, client, b, t)
-	// A daemon that dies ends the show; the summary is told all the same.
-	err = stopDaemon(func(died <-chan struct{}) {
-		go func() {
-			select {
-			case <-died:
-				stopClient()
-			case <-open.Done():
-			}
-		}()
-		h.run(open)
-		t.printNote("the hotel closes; holdd finishes what is under way …")
-	})
-	lasted := time.Since(began)
-	stopSim()
-	agrees = b.printSummary(lasted)
-	return agrees, err
+// services are the parts that the daemon needs.
+type services struct {
+	sim                               *stripesim.Sim
+	simURL, redisAddress, callbackURL string
+	stops                             []func()
 }
 
-// daemonSettings are those of the real daemon, given as an operator would, in
-// the environment.
-func daemonSettings(o options, simURL, redisAddress string) (*config.Settings, error) {
-	s, err := config.Load(nil, []string{
-		"STRIPE_API_KEY=" + testKey,
-		"STRIPE_API_BASE=" + simURL,
-		"REDIS_URL=redis://" + redisAddress + "/0",
-		"HOLDD_LISTEN=" + addressOrFreePort(apiAddress),
-	}, "")
-	if err != nil {
-		return nil, fmt.Errorf("the built-in settings are refused: %w", err)
+// startServices starts the services. After an error the caller stops those that
+// have started.
+func startServices(day time.Duration, out *printer) (s *services, err error) {
+	s = &services{sim: newSimulator(day)}
+	var stop func()
+	if s.simURL, stop, err = serveSimulator(s.sim); err != nil {
+		return s, err
 	}
-	// Real ones are a minute at least, since less leaves no time to act. Here a
-	// day has seconds.
-	s.ExpiryMargin = time.Duration(marginDays * float64(o.dayLength))
-	s.AlertThresholds = []time.Duration{time.Duration(warnDays * float64(o.dayLength))}
+	s.stops = append(s.stops, stop)
+	if s.redisAddress, stop, err = startRedis(); err != nil {
+		return s, err
+	}
+	s.stops = append(s.stops, stop)
+	if s.callbackURL, stop, err = serveCallbacks(out); err != nil {
+		return s, err
+	}
+	s.stops = append(s.stops, stop)
 	return s, nil
 }
 
-// startDaemon returns once the API is listened on. stop runs what is given,
-// with a channel that closes should the daemon end meanwhile, then stops the
-// daemon gracefully and returns its error.
-func startDaemon(
-	ctx context.Context, o daemon.Options,
-) (stop func(meanwhile func(died <-chan struct{})) error, url string, err error) {
-	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	ready, died := make(chan string, 1), make(chan struct{})
-	var ended error // written before died is closed
-	o.Ready = func(url string) { ready <- url }
-	go func() {
-		defer close(died)
-		ended = daemon.Run(running, o)
-	}()
-	select {
-	case url = <-ready:
-	case <-died:
-		cancel()
-		return nil, "", cmp.Or(ended, errors.New("it ended before it listened"))
+// stop stops the services, the last one first. It may be called twice.
+func (s *services) stop() {
+	for _, stop := range slices.Backward(s.stops) {
+		stop()
 	}
-	return func(meanwhile func(<-chan struct{})) error {
-		defer cancel()
-		if meanwhile != nil {
-			meanwhile(died)
-		}
-		cancel()
-		<-died
-		return ended
-	}, url, nil
+	s.stops = nil
 }
 
-// serveSim puts the simulator on loopback, for people; stop may be called more
-// than once.
-func serveSim(sim *stripesim.Sim) (url string, stop func(), err error) {
-	l, err := net.Listen("tcp", simAddress)
-	if err != nil {
-		l, err = net.Listen("tcp", "127.0.0.1:0")
+// daemonProcess is a running daemon.
+type daemonProcess struct {
+	url    string
+	ended  context.Context // done once the daemon has ended
+	cancel context.CancelFunc
+	err    error // valid once ended is done
+}
+
+// startDaemon starts the daemon and returns once its API listens. The daemon
+// outlives ctx: stop ends it.
+func startDaemon(ctx context.Context, o daemon.Options) (*daemonProcess, error) {
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended, markEnded := context.WithCancel(context.WithoutCancel(ctx))
+	p := &daemonProcess{ended: ended, cancel: cancel}
+	ready := make(chan string, 1)
+	o.Ready = func(url string) { ready <- url }
+	go func() {
+		defer markEnded()
+		p.err = daemon.Run(running, o)
+	}()
+	select {
+	case p.url = <-ready:
+		return p, nil
+	case <-ended.Done():
+		cancel()
+		return nil, cmp.Or(p.err, errors.New("it ended before its API listened"))
 	}
-	if err != nil {
-		return "", nil, fmt.Errorf("the simulator can't listen: %w", err)
+}
+
+// stop ends the daemon gracefully and returns its error.
+func (p *daemonProcess) stop() error {
+	p.cancel()
+	<-p.ended.Done()
+	return p.err
+}
+
+// newErrorLogger returns the daemon's logger. It shows errors only, because the
+// callbacks already report what happens to each hold.
+func newErrorLogger(w io.Writer) *zap.Logger {
+	return zap.New(zapcore.NewCore(
+		zapcore.NewConsoleEncoder(zap.NewDevelopmentEncoderConfig()),
+		zapcore.Lock(zapcore.AddSync(w)), zapcore.ErrorLevel))
+}
+
+// startRedis starts the embedded Redis.
+func startRedis() (address string, stop func(), err error) {
+	redis := miniredis.NewMiniRedis()
+	redis.ClockTTL(true)
+	if err := redis.StartAddr("127.0.0.1:0"); err != nil {
+		return "", nil, fmt.Errorf("start the embedded Redis: %w", err)
 	}
+	return redis.Addr(), redis.Close, nil
+}
+
+// serveSimulator serves the Stripe API and the control endpoints of sim on
+// loopback.
+func serveSimulator(sim *stripesim.Sim) (url string, stop func(), err error) {
 	mux := http.NewServeMux()
 	mux.Handle("/", sim.Handler())
 	mux.Handle("/_sim/", sim.ControlHandler())
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute}
+	url, stopServer, err := serveHTTP(simAddress, mux)
+	if err != nil {
+		return "", nil, fmt.Errorf("start the simulator: %w", err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() { sim.Run(ctx) })
-	wg.Go(func() { _ = server.Serve(l) }) // only people use it: without it the show goes on
-	return "http://" + l.Addr().String(), sync.OnceFunc(func() {
+	var running sync.WaitGroup
+	running.Go(func() { sim.Run(ctx) })
+	return url, func() {
 		cancel()
-		end, done := context.WithTimeout(context.Background(), simShutdownTimeout)
-		defer done()
-		if server.Shutdown(end) != nil {
-			_ = server.Close()
-		}
-		wg.Wait()
-	}), nil
+		running.Wait()
+		stopServer()
+	}, nil
 }
 
-// addressOrFreePort is the address wanted, or one with any free port if
-// somebody else has it.
-func addressOrFreePort(wanted string) string {
-	l, err := net.Listen("tcp", wanted)
+// serveHTTP serves h on address, or on a free port if address is in use.
+func serveHTTP(address string, h http.Handler) (url string, stop func(), err error) {
+	l, err := net.Listen("tcp", addressOrFreePort(address))
+	if err != nil {
+		return "", nil, err
+	}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute}
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = server.Serve(l) })
+	return "http://" + l.Addr().String(), func() {
+		ctx, cancel := context.WithTimeout(context.Background(), serverShutdownTimeout)
+		defer cancel()
+		if server.Shutdown(ctx) != nil {
+			_ = server.Close()
+		}
+		serving.Wait()
+	}, nil
+}
+
+// addressOrFreePort returns address, or a free port if address is in use.
+func addressOrFreePort(address string) string {
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return "127.0.0.1:0"
 	}
 	_ = l.Close()
-	return wanted
+	return address
 }

@@ -65,7 +65,7 @@ func (a *app) printSinks(s *api.SinkList) {
 		state, color := "ok", green
 		switch {
 		case k.Disabled:
-			state, color = "gone", boldRed
+			state, color = "disabled", boldRed
 		case k.FailingSince != nil:
 			state, color = "failing", red
 		case k.ParkedHolds > 0:

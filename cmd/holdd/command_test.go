@@ -134,7 +134,7 @@ func TestCapture_LostAnswerExitsUnknown(t *testing.T) {
 	t.Cleanup(server.Close)
 	env := []string{"HOLDD_URL=" + server.URL}
 	code, _, stderr := runCommand(t, env, "capture", "pi_lost00001", "--yes")
-	if code != exitUnknown || !strings.Contains(stderr, "it isn't known whether it was done") || !strings.Contains(stderr, "hint: holdd show pi_lost00001") {
+	if code != exitUnknown || !strings.Contains(stderr, "outcome unknown") || !strings.Contains(stderr, "hint: holdd show pi_lost00001") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 	if code, _, stderr := runCommand(t, env, "list"); code != exitUnreachable {

@@ -46,7 +46,7 @@ var allowedImports = map[string]struct {
 		"the one place that knows the engine, the store and the gateway together"},
 	"store": {[]string{"worker/hold", "github.com/redis/go-redis/v9", "google.golang.org/protobuf"},
 		"the store keeps holds and decides nothing about them"},
-	"worker/alert": {[]string{"worker/event", "worker/health", "worker/hold", "go.uber.org/zap",
+	"worker/alert": {[]string{"worker/event", "worker/execute", "worker/health", "worker/hold", "go.uber.org/zap",
 		"github.com/standard-webhooks/standard-webhooks/libraries"},
 		"sinks know events, not where they are kept"},
 	"worker/api": {[]string{"worker/event", "worker/health", "worker/hold", "worker/intake", "worker/query",

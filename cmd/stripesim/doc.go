@@ -1,11 +1,10 @@
-// Command stripesim serves a stateful stand-in for Stripe's API, for
-// integration tests of anything that captures payments.
+// Command stripesim serves a stateful simulator of Stripe's API, for
+// integration tests of programs that capture payments.
 //
 // Point a Stripe client's base URL at it and use any key that starts with
-// sk_test_ or rk_test_. Under /_sim/ it takes orders from tests: faults, the
-// clock, a person at the Dashboard, the ledger. `stripesim --help` lists them
-// all.
+// sk_test_ or rk_test_. Tests control it under /_sim/: faults, the clock, acts
+// at the Dashboard, the ledger. `stripesim --help` lists the endpoints.
 //
-// A live key never gets anywhere: a call with one is answered 401, and the
-// program refuses to start where one is set in its environment.
+// A call with a live key is answered 401. The program does not start if its
+// environment or its flags have a live key.
 package main

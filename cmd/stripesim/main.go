@@ -34,99 +34,129 @@ func main() {
 	}
 }
 
-// usageError is a setting that cannot be used.
+// usageError is an invalid flag or environment variable.
 type usageError string
 
 func (e usageError) Error() string { return string(e) }
 
 const webhookSecretsEnv = "STRIPESIM_WEBHOOK_SECRETS"
 
-// run is the whole program; it returns when ctx ends.
+// flags are the flags that become Options only after a check.
+type flags struct {
+	listen     string
+	deadline   time.Duration
+	secretFile string
+	verbose    bool
+}
+
+// run parses the flags and serves a simulator until ctx ends.
 func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) error {
+	f, o, err := parseFlags(args, stderr)
+	if err != nil {
+		return err
+	}
+	if o.Webhook.Secrets, err = readWebhookSecrets(env, f.secretFile); err != nil {
+		return err
+	}
+	if err := rejectLiveKeys(env, append(o.Webhook.Secrets, args...)); err != nil {
+		return err
+	}
+	if o.Webhook.URL != "" && len(o.Webhook.Secrets) == 0 {
+		return usageError("--webhook-url needs a signing secret: set " + webhookSecretsEnv +
+			" or --webhook-secret-file")
+	}
+	if f.deadline > 0 {
+		o.AuthorizationWindow = func(stripesim.Card) time.Duration { return f.deadline }
+	}
+	level := slog.LevelInfo
+	if f.verbose {
+		level = slog.LevelDebug
+	}
+	o.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+	return serve(ctx, stripesim.New(o), f.listen, stdout, stderr)
+}
+
+func parseFlags(args []string, stderr io.Writer) (f flags, o stripesim.Options, err error) {
 	fs := flag.NewFlagSet("stripesim", flag.ContinueOnError)
 	fs.SetOutput(stderr)
-	listen := fs.String("listen", "127.0.0.1:12111", "address to listen on")
-	seed := fs.Uint64("seed", 1, "seed of ids and of faults by probability")
-	rate := fs.Float64("rate", 25,
+	fs.StringVar(&f.listen, "listen", "127.0.0.1:12111", "address to listen on")
+	fs.Uint64Var(&o.Seed, "seed", 1, "seed of ids and of faults by probability")
+	fs.Float64Var(&o.EndpointRate, "rate", 25,
 		"calls a second for each account and endpoint; negative: no limit")
-	overall := fs.Float64("overall-rate", 100,
+	fs.Float64Var(&o.OverallRate, "overall-rate", 100,
 		"calls a second for each account; negative: no limit")
-	speed := fs.Float64("speed", 1, "how many seconds of the simulator's clock pass in one")
-	clock := fs.Duration("clock-offset", 0,
-		"the simulator's clock against the machine's at the start; negative: it is behind")
-	deadline := fs.Duration("deadline", 0,
-		"how long authorizations last; 0: as the card networks say")
-	service := fs.Duration("service-time", 0, "how long a change holds its PaymentIntent's lock")
-	account := fs.String("account", "", "the platform's account id; empty: made from the seed")
-	url := fs.String("webhook-url", "",
-		"where events are sent; empty: nowhere (they are at GET /v1/events anyway)")
-	secretFile := fs.String("webhook-secret-file", "",
-		"file with the webhook secrets, one a line; else "+webhookSecretsEnv+
+	fs.Float64Var(&o.Speed, "speed", 1, "seconds of the simulator's clock in one real second")
+	fs.DurationVar(&o.ClockOffset, "clock-offset", 0,
+		"offset of the simulator's clock at the start; negative: it is behind")
+	fs.DurationVar(&f.deadline, "deadline", 0,
+		"how long authorizations last; 0: the card networks' windows")
+	fs.DurationVar(&o.ServiceTime, "service-time", 0,
+		"how long a change holds its PaymentIntent's lock")
+	fs.StringVar(&o.Account, "account", "", "the platform's account id; empty: made from the seed")
+	fs.StringVar(&o.Webhook.URL, "webhook-url", "",
+		"URL that receives events; empty: events are at GET /v1/events only")
+	fs.StringVar(&f.secretFile, "webhook-secret-file", "",
+		"file with the webhook secrets, one a line; default: "+webhookSecretsEnv+
 			" in the environment, comma-separated")
-	apiVersion := fs.String("webhook-api-version", stripesim.APIVersion, "api_version of events")
-	verbose := fs.Bool("verbose", false, "log every call")
+	fs.StringVar(&o.Webhook.APIVersion, "webhook-api-version", stripesim.APIVersion,
+		"api_version of events")
+	fs.BoolVar(&f.verbose, "verbose", false, "log every call")
 	fs.Usage = func() {
-		fmt.Fprintln(stderr,
-			"stripesim is a stateful stand-in for Stripe's API, for tests. It moves no money and takes no live key.\n\nFlags:")
+		fmt.Fprintln(stderr, "stripesim simulates Stripe's API for tests. It moves no money and"+
+			" accepts no live key.\n\nFlags:")
 		fs.PrintDefaults()
 		fmt.Fprint(stderr, "\n"+stripesim.ControlHelp)
 	}
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
-			return err
+			return f, o, err
 		}
-		return usageError(err.Error())
+		return f, o, usageError(err.Error())
 	}
 	if fs.NArg() > 0 {
-		return usageError(fmt.Sprintf("%q is not a flag; everything is set by flags, see --help",
+		return f, o, usageError(fmt.Sprintf("unexpected argument %q: want flags only (see --help)",
 			fs.Arg(0)))
 	}
-	if *speed <= 0 {
-		return usageError("--speed must be above 0")
+	if o.Speed <= 0 {
+		return f, o, usageError(fmt.Sprintf("invalid --speed %v: want more than 0", o.Speed))
 	}
-	var secrets []string
-	for _, e := range env {
-		name, value, _ := strings.Cut(e, "=")
-		if stripesim.IsLiveKey(value) {
-			return usageError("the environment variable " + name +
-				" holds a LIVE Stripe key. Unset it: a simulator has no business near it")
+	return f, o, nil
+}
+
+// readWebhookSecrets returns the secrets in file, or else those in the
+// environment.
+func readWebhookSecrets(env []string, file string) (secrets []string, err error) {
+	if file != "" {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return nil, usageError("--webhook-secret-file: " + err.Error())
 		}
-		if name == webhookSecretsEnv {
+		return splitNonEmpty(string(b), "\n"), nil
+	}
+	for _, e := range env {
+		if value, ok := strings.CutPrefix(e, webhookSecretsEnv+"="); ok {
 			secrets = splitNonEmpty(value, ",")
 		}
 	}
-	if *secretFile != "" {
-		b, err := os.ReadFile(*secretFile)
-		if err != nil {
-			return usageError("--webhook-secret-file: " + err.Error())
+	return secrets, nil
+}
+
+// rejectLiveKeys returns an error if a live key is in the environment or in
+// values.
+func rejectLiveKeys(env, values []string) error {
+	for _, e := range env {
+		if name, value, _ := strings.Cut(e, "="); stripesim.IsLiveKey(value) {
+			return usageError("the environment variable " + name + " holds a LIVE Stripe key:" +
+				" unset it before you start a simulator")
 		}
-		secrets = splitNonEmpty(string(b), "\n")
 	}
-	for _, s := range append(secrets, args...) {
+	for _, s := range values {
 		_, value, _ := strings.Cut(s, "=")
 		if stripesim.IsLiveKey(s) || stripesim.IsLiveKey(value) {
-			return usageError("a LIVE Stripe key was given. A simulator has no business near it")
+			return usageError("a LIVE Stripe key was given: pass no live key to a simulator")
 		}
 	}
-	if *url != "" && len(secrets) == 0 {
-		return usageError("--webhook-url needs a secret to sign with: set " + webhookSecretsEnv +
-			" or --webhook-secret-file")
-	}
-	level := slog.LevelInfo
-	if *verbose {
-		level = slog.LevelDebug
-	}
-	o := stripesim.Options{
-		Seed: *seed, EndpointRate: *rate, OverallRate: *overall, Speed: *speed, ClockOffset: *clock,
-		ServiceTime: *service, Account: *account,
-		Webhook: stripesim.Webhook{URL: *url, Secrets: secrets, APIVersion: *apiVersion},
-		Logger:  slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})),
-	}
-	if *deadline > 0 {
-		o.AuthorizationWindow = func(stripesim.Card) time.Duration { return *deadline }
-	}
-	sim := stripesim.New(o)
-	return serve(ctx, sim, *listen, stdout, stderr)
+	return nil
 }
 
 func splitNonEmpty(s, sep string) []string {
@@ -139,9 +169,10 @@ func splitNonEmpty(s, sep string) []string {
 	return out
 }
 
-// shutdownTimeout is how long calls under way may take to end.
+// shutdownTimeout bounds how long calls in flight may delay the shutdown.
 const shutdownTimeout = 5 * time.Second
 
+// serve serves the simulator until ctx ends, and then prints a summary.
 func serve(
 	ctx context.Context, sim *stripesim.Sim, address string, stdout, stderr io.Writer,
 ) error {
@@ -149,17 +180,11 @@ func serve(
 	if err != nil {
 		return fmt.Errorf("%w; choose another address with --listen", err)
 	}
-	mux := http.NewServeMux()
-	mux.Handle("/", sim.Handler())
-	mux.Handle("/_sim/", sim.ControlHandler())
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
-		ErrorLog: slog.NewLogLogger(slog.NewTextHandler(stderr, nil), slog.LevelWarn)}
+	server := newServer(sim, stderr)
 	fmt.Fprintf(stdout,
 		"stripesim: a SIMULATOR of Stripe (no money moves, livemode is always false)\n"+
 			"stripesim: API http://%s  control http://%s/_sim/  account %s  API version %s\n",
-		l.Addr(),
-		l.Addr(), sim.Account(), stripesim.APIVersion)
+		l.Addr(), l.Addr(), sim.Account(), stripesim.APIVersion)
 
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -185,6 +210,15 @@ func serve(
 	return err
 }
 
+func newServer(sim *stripesim.Sim, stderr io.Writer) *http.Server {
+	mux := http.NewServeMux()
+	mux.Handle("/", sim.Handler())
+	mux.Handle("/_sim/", sim.ControlHandler())
+	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
+		ErrorLog: slog.NewLogLogger(slog.NewTextHandler(stderr, nil), slog.LevelWarn)}
+}
+
 func printSummary(sim *stripesim.Sim, w io.Writer) {
 	st := sim.Stats()
 	var calls int64
@@ -192,10 +226,12 @@ func printSummary(sim *stripesim.Sim, w io.Writer) {
 		calls += n
 	}
 	fmt.Fprintf(
-		w, "stripesim: %d calls, %d replayed, %d rate-limited, %d lock timeouts, %d webhooks sent\n", calls, st.Replayed, st.RateLimited, st.LockTimeouts, st.WebhooksSent)
+		w, "stripesim: %d calls, %d replayed, %d rate-limited, %d lock timeouts, %d webhooks "+
+			"sent\n", calls, st.Replayed, st.RateLimited, st.LockTimeouts, st.WebhooksSent)
 	for _, t := range sim.Totals() {
 		fmt.Fprintf(
-			w, "stripesim: %s (minor units) authorized %d = captured %d + released %d + expired %d + held %d\n",
+			w, "stripesim: %s (minor units) authorized %d = captured %d + released %d + expired "+
+				"%d + held %d\n",
 			t.Currency, t.Authorized, t.Captured, t.Released, t.Expired, t.Held)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// outputWatcher is an output that can be watched.
+// outputWatcher is an output that a test can watch.
 type outputWatcher struct {
 	mu     sync.Mutex
 	buffer bytes.Buffer
@@ -43,7 +43,10 @@ func TestServe(t *testing.T) {
 	out := &outputWatcher{writes: make(chan string, 1)}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, []string{"--listen", "127.0.0.1:0", "--seed", "7"}, nil, out, io.Discard) }()
+	go func() {
+		ended <- run(ctx, []string{"--listen", "127.0.0.1:0", "--seed", "7"},
+			nil, out, io.Discard)
+	}()
 	var banner string
 	select {
 	case banner = <-out.writes:
@@ -67,14 +70,16 @@ func TestServe(t *testing.T) {
 		return string(b)
 	}
 	id := regexp.MustCompile(`pi_\w+`).FindString(call("POST", "/_sim/holds", `{"amount":1000}`))
-	if got := call("POST", "/v1/payment_intents/"+id+"/capture", ""); !strings.Contains(got, `"status":"succeeded"`) {
+	if got := call("POST", "/v1/payment_intents/"+id+"/capture", ""); !strings.Contains(
+		got, `"status":"succeeded"`) {
 		t.Error(got)
 	}
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	if !strings.Contains(out.String(), "authorized 1000 = captured 1000 + released 0 + expired 0 + held 0") {
+	if !strings.Contains(out.String(),
+		"authorized 1000 = captured 1000 + released 0 + expired 0 + held 0") {
 		t.Errorf("the end says %q", out)
 	}
 }
@@ -93,27 +98,32 @@ func TestRun_InvalidUsage(t *testing.T) {
 		{args: []string{"--account=" + live}, want: "LIVE"},
 		{args: []string{"--account", live}, want: "LIVE"},
 		{args: []string{"--colour"}, want: "colour"},
-		{args: []string{"now"}, want: `"now" is not a flag`},
+		{args: []string{"now"}, want: `unexpected argument "now"`},
 		{args: []string{"--speed", "0"}, want: "--speed"},
 		{args: []string{"--webhook-url", "http://127.0.0.1:1/"}, want: webhookSecretsEnv},
 		{args: []string{"--webhook-secret-file", file + "x"}, want: "--webhook-secret-file"},
 	} {
-		err := run(t.Context(), append([]string{"--listen", "127.0.0.1:0"}, row.args...), row.env, io.Discard, io.Discard)
+		err := run(t.Context(), append([]string{"--listen", "127.0.0.1:0"}, row.args...),
+			row.env, io.Discard, io.Discard)
 		var usage usageError
-		if !errors.As(err, &usage) || !strings.Contains(err.Error(), row.want) || strings.Contains(err.Error(), live) {
+		if !errors.As(err, &usage) || !strings.Contains(err.Error(), row.want) ||
+			strings.Contains(err.Error(), live) {
 			t.Errorf("%v %v: %v, want %q", row.args, len(row.env), err, row.want)
 		}
 	}
 	var help bytes.Buffer
-	if err := run(t.Context(), []string{"--help"}, nil, io.Discard, &help); !errors.Is(err, flag.ErrHelp) || !strings.Contains(help.String(), "/_sim/ledger") {
+	if err := run(t.Context(), []string{"--help"}, nil, io.Discard, &help); !errors.Is(
+		err, flag.ErrHelp) || !strings.Contains(help.String(), "/_sim/ledger") {
 		t.Errorf("%v %s", err, help.String())
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := run(ctx, []string{"--listen", "127.0.0.1:0", "--webhook-url", "http://127.0.0.1:1/", "--webhook-secret-file", file}, nil, io.Discard, io.Discard); err != nil {
+	if err := run(ctx, []string{"--listen", "127.0.0.1:0", "--webhook-url", "http://127.0.0.1:1/",
+		"--webhook-secret-file", file}, nil, io.Discard, io.Discard); err != nil {
 		t.Error(err)
 	}
-	if err := run(ctx, []string{"--listen", "256.0.0.1:0"}, nil, io.Discard, io.Discard); err == nil || errors.As(err, new(usageError)) {
+	if err := run(ctx, []string{"--listen", "256.0.0.1:0"}, nil, io.Discard,
+		io.Discard); err == nil || errors.As(err, new(usageError)) {
 		t.Error(err)
 	}
 }

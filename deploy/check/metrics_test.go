@@ -148,7 +148,7 @@ func metricsOfActiveDaemon(t *testing.T, w *environment) (text string) {
 		_, text = w.get(t, "/metrics")
 		return strings.Contains(text, `holdd_events_total{cause="schedule",type="hold.captured"} 1`) &&
 			strings.Contains(text, `holdd_events_total{cause="schedule",type="hold.canceled"} 1`) && strings.Contains(text, `holdd_holds{state="settled"} 2`) &&
-			strings.Contains(text, "holdd_rejected_total{") && strings.Contains(text, `holdd_deliveries_total{kind="event",result="taken",sink="callback"}`)
+			strings.Contains(text, "holdd_rejected_total{") && strings.Contains(text, `holdd_deliveries_total{kind="event",result="delivered",sink="callback"}`)
 	})
 	return text
 }

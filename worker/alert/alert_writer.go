@@ -9,11 +9,10 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// alertWriter puts an alert into words.
+// alertWriter writes the title and the text of an alert.
 type alertWriter struct {
 	options RenderOptions
 	now     time.Time
-	title   string
 	lines   []string
 }
 
@@ -21,8 +20,41 @@ func (w *alertWriter) addLine(format string, args ...any) {
 	w.lines = append(w.lines, fmt.Sprintf(format, args...))
 }
 
-// addHoldHeader names the booking, its money, and what is the matter with it.
-func (w *alertWriter) addHoldHeader(h *hold.View, format string, args ...any) {
+// addHold adds the lines that say which hold an alert is about.
+func (w *alertWriter) addHold(h *hold.View) {
+	w.addLine("Hold: %s", h.ID)
+	w.addAccount(h.Account)
+	assumed := ""
+	if h.ExpiresAtSource == "assumed" {
+		assumed = ", an assumed deadline"
+	}
+	w.addLine("Expires: %s%s.", w.formatTimeAndLeft(h.ExpiresAt), assumed)
+}
+
+func (w *alertWriter) addAccount(account string) {
+	if account != "" {
+		w.addLine("Account: %s", account)
+	}
+}
+
+// finish sets the title and the text of a.
+func (w *alertWriter) finish(a *Alert, summary string) {
+	label := a.Severity.String()
+	if a.Resolved {
+		label = "resolved"
+	}
+	a.Title = "[" + label + "] " + summary
+	if !w.options.Livemode {
+		a.Title += " (test mode)"
+	}
+	if w.options.RunbookURL != "" {
+		w.addLine("Runbook: %s#%s", w.options.RunbookURL, a.Kind)
+	}
+	a.Text = strings.Join(w.lines, "\n")
+}
+
+// formatBooking names a hold by its booking and its amount.
+func formatBooking(h *hold.View) string {
 	name := sanitizeText(h.Reference, 80)
 	if name == "" {
 		name = h.ID
@@ -31,53 +63,10 @@ func (w *alertWriter) addHoldHeader(h *hold.View, format string, args ...any) {
 	if h.State == "captured" && h.CapturedAmount > 0 {
 		amount = h.CapturedAmount
 	}
-	w.title = name + ", " + hold.FormatAmount(amount, h.Currency) + ": " +
-		fmt.Sprintf(format, args...)
-	w.addLine("Hold: %s", h.ID)
-	w.addAccountLine(h.Account)
-	w.addLine("Ends: %s%s.", w.formatTimeAndLeft(h.ExpiresAt),
-		map[bool]string{true: ", which is only assumed"}[h.ExpiresAtSource == "assumed"])
+	return name + ", " + hold.FormatAmount(amount, h.Currency)
 }
 
-func (w *alertWriter) addAccountLine(account string) {
-	if account != "" {
-		w.addLine("Account: %s", account)
-	}
-}
-
-// addAutomaticAction says what happens to a hold if nobody does anything.
-func (w *alertWriter) addAutomaticAction(h *hold.View) {
-	switch {
-	case (h.Next == "capture" || h.Next == "cancel") && h.NextAt != nil &&
-		h.NextAt.Before(h.ExpiresAt):
-		w.addLine("By itself: it is %s %s.", map[string]string{"capture": "captured",
-			"cancel": "released"}[h.Next], w.formatTimeAndLeft(*h.NextAt))
-	case h.State == "working":
-		w.addLine("By itself: Stripe is asked until it is known what became of it.")
-	case h.OnExpiry == "cancel" &&
-		(h.State != "attention" || h.Cause == hold.CauseAfterDeadline.String()):
-		w.addLine("By itself: it is released shortly before it ends (on_expiry is cancel).")
-	case h.OnExpiry == "capture" && h.CancelAt == nil &&
-		(h.State == "waiting" || h.State == "scheduled" || h.State == "attention" &&
-			h.Cause == hold.CauseAfterDeadline.String()):
-		w.addLine("By itself: it is captured shortly before it ends (on_expiry is capture).")
-	default:
-		w.addLine("By itself: nothing; the card network lets it go when it ends.")
-	}
-}
-
-// addOperatorAction says what a person can do about a hold.
-func (w *alertWriter) addOperatorAction(h *hold.View) {
-	if h.State == "paused" {
-		w.addLine("Do: holdd resume %s, or holdd cancel %s; holdd acknowledge %s if this is fine.",
-			h.ID, h.ID, h.ID)
-		return
-	}
-	w.addLine("Do: holdd capture %s, or holdd cancel %s; holdd acknowledge %s if this is fine.",
-		h.ID, h.ID, h.ID)
-}
-
-// formatTime is a time as people write it.
+// formatTime writes a time in the operator's zone.
 func (w *alertWriter) formatTime(t time.Time) string {
 	zone := w.options.Zone
 	if zone == nil {
@@ -86,7 +75,7 @@ func (w *alertWriter) formatTime(t time.Time) string {
 	return t.In(zone).Format("Mon 2 Jan 2006 15:04 MST")
 }
 
-// formatTimeLeft is how far away a time is.
+// formatTimeLeft writes how far away a time is.
 func (w *alertWriter) formatTimeLeft(t time.Time) string {
 	if d := t.Sub(w.now); d < 0 {
 		return formatDuration(-d) + " ago"
@@ -108,12 +97,12 @@ func (w *alertWriter) formatTimeAndLeft(t time.Time) string {
 // 12 min.
 func formatDuration(d time.Duration) string {
 	d = d.Round(time.Minute)
-	lifetimes, hours, minutes := int(d/(24*time.Hour)), int(d/time.Hour)%24, int(d/time.Minute)%60
+	days, hours, minutes := int(d/(24*time.Hour)), int(d/time.Hour)%24, int(d/time.Minute)%60
 	switch {
-	case lifetimes > 0 && hours > 0:
-		return fmt.Sprintf("%d d %d h", lifetimes, hours)
-	case lifetimes > 0:
-		return fmt.Sprintf("%d d", lifetimes)
+	case days > 0 && hours > 0:
+		return fmt.Sprintf("%d d %d h", days, hours)
+	case days > 0:
+		return fmt.Sprintf("%d d", days)
 	case hours > 0 && minutes > 0:
 		return fmt.Sprintf("%d h %d min", hours, minutes)
 	case hours > 0:
@@ -122,8 +111,8 @@ func formatDuration(d time.Duration) string {
 	return fmt.Sprintf("%d min", max(minutes, 1))
 }
 
-// sanitizeText makes a text from outside fit for a chat: one line of it,
-// nothing that calls everybody or makes a link.
+// sanitizeText makes text of a request safe for a chat: one line of at most n
+// characters, without mentions, links or markup.
 func sanitizeText(s string, n int) string {
 	s = strings.Map(func(r rune) rune {
 		switch {

@@ -4,116 +4,60 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// Callback is where events are posted, signed as Standard Webhooks.
+// Callback is the receiver of events: an HTTP endpoint that checks signatures
+// as Standard Webhooks describes them.
 type Callback struct {
 	URL         string
 	Secret      string   // whsec_ and base64
-	MinSeverity Severity // 0: every event
+	MinSeverity Severity // 0 means every event
 }
 
-// maxResponseBytes bounds what is read of an answer, which nobody looks at.
-const maxResponseBytes = 4 << 10
-
-// callbackSinkName is the sink's name.
 const callbackSinkName = "callback"
 
 func newCallbackSink(o *Options) (*sink, error) {
 	c := o.Callback
 	hook, err := standardwebhooks.NewWebhook(c.Secret)
 	if err != nil {
-		return nil, errors.New("callback_secret is no Standard Webhooks secret: give whsec_ and the base64 of 24 to 64 random bytes")
+		return nil, errors.New("invalid callback_secret: " +
+			"want whsec_ and the base64 of 24 to 64 random bytes")
 	}
-	client := newHTTPClient(o.Transport)
-	agent := "holdd/" + o.Version
-	return &sink{name: callbackSinkName, addressDigest: addressDigest(c.URL),
-		minSeverity: c.MinSeverity, maxConcurrent: maxConcurrentSends,
-		send: func(ctx context.Context, m []message) deliveryOutcome {
-			return post(ctx, client, hook, c.URL, agent, &m[0])
-		}}, nil
+	s := &callbackSender{url: c.URL, signer: hook, client: newHTTPClient(o.Transport),
+		userAgent: "holdd/" + o.Version}
+	return &sink{name: callbackSinkName, addressDigest: newAddressDigest(c.URL),
+		minSeverity: c.MinSeverity, maxConcurrent: maxConcurrentSends, send: s.send}, nil
 }
 
-func post(
-	ctx context.Context, client *http.Client, hook *standardwebhooks.Webhook, url,
-	agent string, m *message,
-) deliveryOutcome {
-	now := time.Now()
-	signature, err := hook.Sign(m.eventID, now, m.eventJSON)
+// callbackSender posts signed events.
+type callbackSender struct {
+	url       string
+	signer    *standardwebhooks.Webhook
+	client    *http.Client
+	userAgent string
+}
+
+// send posts one event, signed with the time of this attempt.
+func (s *callbackSender) send(ctx context.Context, messages []message) deliveryOutcome {
+	m, now := &messages[0], time.Now()
+	signature, err := s.signer.Sign(m.eventID, now, m.eventJSON)
 	if err != nil {
-		return deliveryOutcome{result: resultFailed, reason: "it could not be signed"}
+		return deliveryOutcome{result: resultFailed, reason: "the event could not be signed"}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(m.eventJSON))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url,
+		bytes.NewReader(m.eventJSON))
 	if err != nil {
-		return deliveryOutcome{result: resultFailed, reason: "callback_url can't be used"}
+		return deliveryOutcome{result: resultFailed, reason: "callback_url cannot be used"}
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("User-Agent", agent)
+	req.Header.Set("User-Agent", s.userAgent)
 	req.Header.Set(standardwebhooks.HeaderWebhookID, m.eventID)
 	req.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
 	req.Header.Set(standardwebhooks.HeaderWebhookSignature, signature)
-	return doRequest(client, req)
-}
-
-// outcomeFromResponse reads an answer as Standard Webhooks has it: any 2xx is
-// taken, 410 is the end.
-func outcomeFromResponse(res *http.Response, now time.Time) deliveryOutcome {
-	o := deliveryOutcome{reason: "HTTP " + strconv.Itoa(res.StatusCode),
-		retryAfter: parseRetryAfter(res.Header.Get("Retry-After"), now)}
-	switch code := res.StatusCode; {
-	case code/100 == 2:
-		return deliveryOutcome{result: resultDelivered}
-	case code == http.StatusGone:
-		o.result = resultGone
-	case code == http.StatusTooManyRequests, code == http.StatusServiceUnavailable &&
-		o.retryAfter > 0:
-		o.result = resultRetryLater
-		o.retryAfter = max(o.retryAfter, sinkBackoffMin)
-	case code/100 == 3:
-		o.result, o.reason = resultFailed, o.reason+
-			": redirects are not followed, give the final address"
-	case code == http.StatusBadRequest, code == http.StatusConflict,
-		code == http.StatusRequestEntityTooLarge, code == http.StatusUnprocessableEntity:
-		o.result = resultRejected
-	default:
-		o.result = resultFailed
-	}
-	return o
-}
-
-// parseRetryAfter reads seconds or a date; 0 where there is none.
-func parseRetryAfter(s string, now time.Time) time.Duration {
-	if n, err := strconv.Atoi(s); err == nil && n > 0 {
-		return min(time.Duration(min(n, 1<<20))*time.Second, 24*time.Hour)
-	}
-	if t, err := http.ParseTime(s); err == nil && t.After(now) {
-		return min(t.Sub(now), 24*time.Hour)
-	}
-	return 0
-}
-
-// describeNetworkError says what kind of failure it was. The error itself may
-// carry the address, which may carry a token.
-func describeNetworkError(err error) string {
-	var dns *net.DNSError
-	var op *net.OpError
-	switch {
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Sprintf("no answer within %s", sendTimeout)
-	case errors.Is(err, context.Canceled):
-		return "cut off"
-	case errors.As(err, &dns):
-		return "its name is not known"
-	case errors.As(err, &op) && op.Op == "dial":
-		return "no connection"
-	}
-	return "the connection broke, or its certificate is not trusted"
+	return doRequest(s.client, req)
 }

@@ -12,10 +12,11 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// More falls due at once than one capture a second lets through before the
-// deadlines: people learn before the first hold lapses how many will, and over
-// how much money; and that is what comes to pass.
+// More holds are due at once than one capture a second lets through before
+// their deadlines. Before the first one expires, an event says how many will
+// and over how much money, and that many do.
 func TestCapacityAtRisk_ForecastsExpiredHolds(t *testing.T) {
+	t.Parallel()
 	const n, served = 600, 400 // a hold a second from when they fall due
 	runInWorld(t, func(w *world) {
 		r := w.startReplica()
@@ -25,13 +26,16 @@ func TestCapacityAtRisk_ForecastsExpiredHolds(t *testing.T) {
 		amounts := map[string]int64{}
 		for i := range n {
 			amount := int64(10_000 + i)
-			id, err := w.sim.Authorize(stripesim.Hold{Amount: amount, Currency: "eur", PaymentMethod: "pm_card_visa"})
+			id, err := w.sim.Authorize(stripesim.Hold{Amount: amount, Currency: "eur",
+				PaymentMethod: "pm_card_visa"})
 			if err != nil {
 				t.Fatal(err)
 			}
 			in, _ := w.sim.Intent(id)
 			amounts[id] = amount
-			reqs = append(reqs, hold.ScheduleRequest{PaymentIntent: id, Amount: amount, Currency: "eur", ExpiresAt: formatTime(in.CaptureBefore), CaptureAt: formatTime(due)})
+			reqs = append(reqs, hold.ScheduleRequest{PaymentIntent: id, Amount: amount,
+				Currency: "eur", ExpiresAt: formatTime(in.CaptureBefore),
+				CaptureAt: formatTime(due)})
 		}
 		for _, s := range r.Schedule(w.ctx, reqs, "test") {
 			if s.Err != nil {
@@ -47,7 +51,7 @@ func TestCapacityAtRisk_ForecastsExpiredHolds(t *testing.T) {
 			}
 			if e.Type == event.CapacityAtRisk {
 				if warning != nil {
-					t.Errorf("told twice: %+v", e.Data.Capacity)
+					t.Errorf("published twice: %+v", e.Data.Capacity)
 				}
 				warning = &e
 			}
@@ -63,27 +67,30 @@ func TestCapacityAtRisk_ForecastsExpiredHolds(t *testing.T) {
 			}
 		}
 		if warning == nil || warning.Data.Capacity == nil || lost == 0 {
-			t.Fatalf("told %v, %d were lost", warning, lost)
+			t.Fatalf("warning %v, %d holds expired", warning, lost)
 		}
 		c := warning.Data.Capacity
-		t.Logf("told %s before: %d holds, %+v; lost were %d over %d", first.Sub(warning.Timestamp), c.Holds, c.Sums, lost, sum)
+		t.Logf("warned %s before: %d holds, %+v; %d expired over %d", first.Sub(warning.Timestamp),
+			c.Holds, c.Sums, lost, sum)
 		if !warning.Timestamp.Before(first) {
-			t.Errorf("told at %s, and the first lapsed at %s", warning.Timestamp, first)
+			t.Errorf("warned at %s, and the first hold expired at %s", warning.Timestamp, first)
 		}
-		// By a plain rule: all have the same deadline, and so many seconds lie
-		// before it.
-		if c.Holds != n-served || c.Sums[0].Count != c.Holds || c.Sums[0].Currency != "eur" || c.AtLeast || c.FirstAt.Sub(due) != served*time.Second {
+		// All have the same deadline, with one capture in each second before.
+		if c.Holds != n-served || c.Sums[0].Count != c.Holds || c.Sums[0].Currency != "eur" ||
+			c.AtLeast || c.FirstAt.Sub(due) != served*time.Second {
 			t.Errorf("%+v", c)
 		}
 		if c.Holds != lost || c.Sums[0].Amount != sum {
-			t.Errorf("told of %d over %d, and %d over %d were lost", c.Holds, c.Sums[0].Amount, lost, sum)
+			t.Errorf("warned of %d over %d, and %d over %d expired", c.Holds,
+				c.Sums[0].Amount, lost, sum)
 		}
 	}, func(w *world, o *stripesim.Options) {
 		w.storeOptions.Rates = store.Rates{Write: 1, Read: 25}
 		w.workerOptions.WriteRate = 1
 		w.pollInterval = 10 * time.Second
 		never := "@every 2000h"
-		w.workerOptions.Schedules = worker.Schedules{Expiry: "@every 5s", Reconcile: never, Purge: never, Resume: never, Refresh: never, Inbox: never, Mirror: never, Verify: never}
+		w.workerOptions.Schedules = worker.Schedules{Expiry: "@every 5s", Reconcile: never,
+			Purge: never, Resume: never, Refresh: never, Inbox: never, Mirror: never, Verify: never}
 		began := time.Now()
 		o.AuthorizationWindow = func(stripesim.Card) time.Duration {
 			return time.Until(began.Add(10*time.Minute + served*time.Second))

@@ -24,8 +24,8 @@ import (
 
 const callbackSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqrTwjU"
 
-// callbackReceiver is a booking system that checks signatures by the library
-// that its makers would use.
+// callbackReceiver is a booking system that checks signatures with the library
+// of Standard Webhooks.
 type callbackReceiver struct {
 	t        *testing.T
 	server   *httptest.Server
@@ -51,7 +51,7 @@ func newCallbackReceiver(t *testing.T) *callbackReceiver {
 			err = json.Unmarshal(body, &e)
 		}
 		if err != nil || q.Header.Get("webhook-id") != e.ID {
-			t.Errorf("a delivery that a receiver would refuse: %v %s %s", err, q.Header.Get("webhook-id"), body)
+			t.Errorf("invalid delivery: %v %s %s", err, q.Header.Get("webhook-id"), body)
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
@@ -111,21 +111,27 @@ func newRedisFixture(t *testing.T, o store.Options) *redisFixture {
 	return b
 }
 
-// appendEvent puts one on the stream as the scripts do.
+// appendEvent adds an event to the stream, as the scripts do.
 func (b *redisFixture) appendEvent(id, holdID string, at time.Time) {
 	b.t.Helper()
-	e, err := json.Marshal(event.Envelope{ID: id, Type: hold.EventChanged, Timestamp: at, Data: event.Data{Hold: hold.View{ID: holdID}}})
+	e, err := json.Marshal(event.Envelope{ID: id, Type: hold.EventChanged, Timestamp: at,
+		Data: event.Data{Hold: hold.View{ID: holdID}}})
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if err := b.rdb.XAdd(b.t.Context(), &redis.XAddArgs{Stream: "holdd:{0}:events", Values: []any{"event", e}}).Err(); err != nil {
+	if err := b.rdb.XAdd(b.t.Context(), &redis.XAddArgs{Stream: "holdd:{0}:events",
+		Values: []any{"event", e}}).Err(); err != nil {
 		b.t.Fatal(err)
 	}
 }
 
+func alertStores(s *store.Store) alert.Stores {
+	return alert.Stores{Events: s, Leases: s, Requeued: s, SystemEvents: s, Sinks: s}
+}
+
 func (b *redisFixture) startNotifier(o alert.Options) (a *alert.Notifier, stop func()) {
 	b.t.Helper()
-	o.Store, o.Replica = b.store, "one"
+	o.Stores, o.Replica = alertStores(b.store), "one"
 	if o.PollInterval == 0 {
 		o.PollInterval = 20 * time.Millisecond
 	}
@@ -138,7 +144,7 @@ func (b *redisFixture) startNotifier(o alert.Options) (a *alert.Notifier, stop f
 	go func() { defer close(done); a.Run(ctx) }()
 	stop = sync.OnceFunc(func() { cancel(); <-done })
 	b.t.Cleanup(stop)
-	storetest.WaitUntil(b.t, 10*time.Second, "somebody delivers", func() bool {
+	storetest.WaitUntil(b.t, 10*time.Second, "a deliverer to start", func() bool {
 		n, err := b.rdb.Keys(b.t.Context(), "holdd:{0}:sink:*").Result()
 		return err == nil && len(n) > 0 && b.rdb.HGet(b.t.Context(), n[0], "state").Err() == nil
 	})
@@ -146,6 +152,7 @@ func (b *redisFixture) startNotifier(o alert.Options) (a *alert.Notifier, stop f
 }
 
 func TestCallback_DeliversInOrderAcrossRestart(t *testing.T) {
+	t.Parallel()
 	b, r := newRedisFixture(t, store.Options{}), newCallbackReceiver(t)
 	o := alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: callbackSecret}}
 	_, stop := b.startNotifier(o)
@@ -155,14 +162,16 @@ func TestCallback_DeliversInOrderAcrossRestart(t *testing.T) {
 		b.appendEvent(id, fmt.Sprintf("pi_%d", i%7), time.Now())
 		want = append(want, fmt.Sprintf("pi_%d/%s", i%7, id))
 		if i == 100 {
-			storetest.WaitUntil(t, 10*time.Second, "some to arrive", func() bool { return len(r.receivedIDs()) > 20 })
+			storetest.WaitUntil(t, 10*time.Second, "some events",
+				func() bool { return len(r.receivedIDs()) > 20 })
 			stop()
 			_, stop = b.startNotifier(o)
 		}
 	}
-	storetest.WaitUntil(t, 20*time.Second, "all to arrive", func() bool {
+	storetest.WaitUntil(t, 20*time.Second, "all events", func() bool {
 		m := r.receivedIDs()
-		return slices.Contains(m, want[198]) && slices.Contains(m, want[199]) && slices.Contains(m, want[193]) && len(m) >= 200
+		return slices.Contains(m, want[198]) && slices.Contains(m, want[199]) &&
+			slices.Contains(m, want[193]) && len(m) >= 200
 	})
 	got := r.receivedIDs()
 	for h := range 7 {
@@ -179,30 +188,37 @@ func TestCallback_DeliversInOrderAcrossRestart(t *testing.T) {
 		}
 	}
 	if len(got) != 200 {
-		t.Errorf("%d deliveries of 200 events, and nothing crashed", len(got))
+		t.Errorf("%d deliveries of 200 events without a crash", len(got))
 	}
 }
 
-// A hold whose events are refused holds no other back, and is told of in order
-// once it isn't.
+// Other holds continue while the events of one hold are rejected. Those arrive
+// in order once the receiver accepts them.
 func TestCallback_ParksRejectedHold(t *testing.T) {
+	t.Parallel()
 	b, r := newRedisFixture(t, store.Options{}), newCallbackReceiver(t)
 	for _, code := range []int{422, 500} {
 		bad := fmt.Sprintf("pi_bad%d", code)
-		r.setRespond(func(e *event.Envelope) int { return map[bool]int{true: code}[e.Data.Hold.ID == bad] })
-		a, stop := b.startNotifier(alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: callbackSecret}})
+		r.setRespond(func(e *event.Envelope) int {
+			return map[bool]int{true: code}[e.Data.Hold.ID == bad]
+		})
+		a, stop := b.startNotifier(
+			alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: callbackSecret}})
 		before := len(r.receivedIDs())
 		for i := range 5 {
 			b.appendEvent(fmt.Sprintf("evt_%d_bad_%d", code, i), bad, time.Now())
-			b.appendEvent(fmt.Sprintf("evt_%d_good_%d", code, i), fmt.Sprint("pi_good", i), time.Now())
+			b.appendEvent(fmt.Sprintf("evt_%d_good_%d", code, i), fmt.Sprint("pi_good", i),
+				time.Now())
 		}
-		storetest.WaitUntil(t, 20*time.Second, "the others", func() bool { return len(r.receivedIDs()) == before+5 })
+		storetest.WaitUntil(t, 20*time.Second, "the other holds",
+			func() bool { return len(r.receivedIDs()) == before+5 })
 		storetest.WaitUntil(t, 20*time.Second, "the hold to be parked", func() bool {
 			s, err := a.SinkStatuses(t.Context())
 			return err == nil && s[0].Parked == 1 && s[0].Failing.IsZero() && !s[0].Oldest.IsZero()
 		})
 		r.setRespond(nil)
-		storetest.WaitUntil(t, 30*time.Second, "the parked hold", func() bool { return len(r.receivedIDs()) == before+10 })
+		storetest.WaitUntil(t, 30*time.Second, "the parked hold",
+			func() bool { return len(r.receivedIDs()) == before+10 })
 		var of []string
 		for _, m := range r.receivedIDs() {
 			if strings.HasPrefix(m, bad) {
@@ -212,7 +228,7 @@ func TestCallback_ParksRejectedHold(t *testing.T) {
 		if !slices.IsSorted(of) || len(of) != 5 {
 			t.Errorf("%v", of)
 		}
-		storetest.WaitUntil(t, 10*time.Second, "nothing to wait", func() bool {
+		storetest.WaitUntil(t, 10*time.Second, "an empty backlog", func() bool {
 			s, err := a.SinkStatuses(t.Context())
 			return err == nil && s[0].Parked == 0 && s[0].Oldest.IsZero()
 		})
@@ -221,30 +237,41 @@ func TestCallback_ParksRejectedHold(t *testing.T) {
 }
 
 func TestCallback_DisabledByGone(t *testing.T) {
+	t.Parallel()
 	b, r := newRedisFixture(t, store.Options{}), newCallbackReceiver(t)
 	chat := newChatServer(t)
 	r.setRespond(func(*event.Envelope) int { return http.StatusGone })
-	o := alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: callbackSecret}, NotifyURLs: []string{chat.notifyURL("")}}
+	o := alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: callbackSecret},
+		NotifyURLs: []string{chat.notifyURL("")}}
 	a, stop := b.startNotifier(o)
-	storetest.WaitUntil(t, 10*time.Second, "both", func() bool { s, err := b.store.SinkStates(t.Context(), "callback"); return err == nil && len(s[0]) > 0 })
+	storetest.WaitUntil(t, 10*time.Second, "both sinks to start",
+		func() bool {
+			s, err := b.store.SinkStates(t.Context(), "callback")
+			return err == nil &&
+				len(s[0]) > 0
+		})
 	b.appendEvent("evt_1", "pi_1", time.Now())
-	storetest.WaitUntil(t, 10*time.Second, "the end", func() bool { s, err := a.SinkStatuses(t.Context()); return err == nil && s[0].Disabled })
-	storetest.WaitUntil(t, 10*time.Second, "people to be told", func() bool { return chat.received("callback takes no events: HTTP 410") })
+	storetest.WaitUntil(t, 10*time.Second, "the sink to be disabled",
+		func() bool { s, err := a.SinkStatuses(t.Context()); return err == nil && s[0].Disabled })
+	storetest.WaitUntil(t, 10*time.Second, "the alert",
+		func() bool { return chat.received("callback disabled by its receiver: HTTP 410") })
 	r.setRespond(nil)
 	stop()
 	if len(r.receivedIDs()) != 0 {
-		t.Error("it was told again")
+		t.Error("a disabled sink got an event")
 	}
 	o.Callback.URL += "/elsewhere"
 	b.startNotifier(o)
-	storetest.WaitUntil(t, 10*time.Second, "the new address to get what waits", func() bool { return slices.Contains(r.receivedIDs(), "pi_1/evt_1") })
+	storetest.WaitUntil(t, 10*time.Second, "the waiting event at the new address",
+		func() bool { return slices.Contains(r.receivedIDs(), "pi_1/evt_1") })
 }
 
-// Days later: dead letters, which can be replayed.
 func TestCallback_DeadLettersAndReplay(t *testing.T) {
+	t.Parallel()
 	b, r := newRedisFixture(t, store.Options{}), newCallbackReceiver(t)
 	r.setRespond(func(*event.Envelope) int { return http.StatusInternalServerError })
-	a, _ := b.startNotifier(alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: callbackSecret}})
+	a, _ := b.startNotifier(
+		alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: callbackSecret}})
 	for i := range 3 {
 		b.appendEvent(fmt.Sprint("evt_old", i), fmt.Sprint("pi_", i), time.Now().Add(-73*time.Hour))
 	}
@@ -254,24 +281,29 @@ func TestCallback_DeadLettersAndReplay(t *testing.T) {
 	})
 	r.setRespond(nil)
 	b.appendEvent("evt_new", "pi_9", time.Now())
-	storetest.WaitUntil(t, 30*time.Second, "it works again", func() bool { return slices.Contains(r.receivedIDs(), "pi_9/evt_new") })
+	storetest.WaitUntil(t, 30*time.Second, "the recovery",
+		func() bool { return slices.Contains(r.receivedIDs(), "pi_9/evt_new") })
 	if n, err := a.ReplayDeadLetters(t.Context(), "callback", nil); err != nil || n != 3 {
 		t.Fatal(n, err)
 	}
 	storetest.WaitUntil(t, 30*time.Second, "the replay", func() bool {
 		m := r.receivedIDs()
-		return slices.Contains(m, "pi_0/evt_old0") && slices.Contains(m, "pi_1/evt_old1") && slices.Contains(m, "pi_2/evt_old2")
+		return slices.Contains(m, "pi_0/evt_old0") && slices.Contains(m, "pi_1/evt_old1") &&
+			slices.Contains(m, "pi_2/evt_old2")
 	})
 }
 
-// What was trimmed is counted exactly.
+// Trimmed events are counted exactly.
 func TestCallback_ReportsTrimmedEvents(t *testing.T) {
+	t.Parallel()
 	b, r := newRedisFixture(t, store.Options{MaxEvents: 100}), newCallbackReceiver(t)
 	chat := newChatServer(t)
-	o := alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: callbackSecret}, NotifyURLs: []string{chat.notifyURL("?severity=info")}}
+	o := alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: callbackSecret},
+		NotifyURLs: []string{chat.notifyURL("?severity=info")}}
 	_, stop := b.startNotifier(o)
 	b.appendEvent("evt_first", "pi_1", time.Now())
-	storetest.WaitUntil(t, 10*time.Second, "the first", func() bool { return len(r.receivedIDs()) == 1 })
+	storetest.WaitUntil(t, 10*time.Second, "the first event",
+		func() bool { return len(r.receivedIDs()) == 1 })
 	stop()
 	for i := range 500 {
 		b.appendEvent(fmt.Sprint("evt_", i), "pi_1", time.Now())
@@ -280,12 +312,48 @@ func TestCallback_ReportsTrimmedEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.startNotifier(o)
-	storetest.WaitUntil(t, 20*time.Second, "the rest", func() bool { m := r.receivedIDs(); return slices.Contains(m, "pi_1/evt_499") })
-	storetest.WaitUntil(t, 20*time.Second, "people to be told", func() bool { return chat.received("callback was away for too long: 440 events were dropped") })
+	storetest.WaitUntil(t, 20*time.Second, "the other events",
+		func() bool { m := r.receivedIDs(); return slices.Contains(m, "pi_1/evt_499") })
+	storetest.WaitUntil(t, 20*time.Second, "the alert",
+		func() bool {
+			return chat.received("callback failed for too long: 440 events were trimmed")
+		})
 }
 
-// Retry-After is honoured by the whole sink, and redirects are not followed.
+// A slow receiver is not a failing one: messages that a round has no time for
+// wait for the next round.
+func TestCallback_SlowReceiver(t *testing.T) {
+	t.Parallel()
+	const events = 30
+	runInWorld(t, func(w *world) {
+		w.callbackLatency = 3 * time.Second
+		r := w.startReplica()
+		defer r.shutDown()
+		time.Sleep(time.Minute)
+		for i := range events {
+			if _, err := r.store.PublishOnce(w.ctx, fmt.Sprint("event", i),
+				event.EncodeSystem(event.Orphan, time.Now(), event.Data{})); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 4 * events {
+			time.Sleep(time.Second)
+			s, err := r.notifier.SinkStatuses(w.ctx)
+			if err != nil || !s[0].Failing.IsZero() || s[0].Reason != "" {
+				t.Fatalf("%+v %v", s, err)
+			}
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if len(w.callbacks) != events {
+			t.Errorf("%d deliveries of %d events", len(w.callbacks), events)
+		}
+	})
+}
+
+// Retry-After applies to the whole sink, and redirects are not followed.
 func TestCallback_RetryAfterAndRedirect(t *testing.T) {
+	t.Parallel()
 	b, r := newRedisFixture(t, store.Options{}), newCallbackReceiver(t)
 	var tries []time.Time
 	r.header = http.Header{"Retry-After": {"6"}, "Location": {"http://127.0.0.1:1/"}}
@@ -295,23 +363,26 @@ func TestCallback_RetryAfterAndRedirect(t *testing.T) {
 		}
 		return 0
 	})
-	a, _ := b.startNotifier(alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: callbackSecret}})
+	a, _ := b.startNotifier(
+		alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: callbackSecret}})
 	b.appendEvent("evt_1", "pi_1", time.Now())
-	storetest.WaitUntil(t, 30*time.Second, "the second try", func() bool { return len(r.receivedIDs()) == 1 })
+	storetest.WaitUntil(t, 30*time.Second, "the second attempt",
+		func() bool { return len(r.receivedIDs()) == 1 })
 	r.mu.Lock()
 	if d := tries[1].Sub(tries[0]); d < 6*time.Second || d > 12*time.Second {
-		t.Errorf("tried again after %s", d)
+		t.Errorf("second attempt after %s", d)
 	}
 	r.mu.Unlock()
 	r.setRespond(func(*event.Envelope) int { return http.StatusFound })
 	b.appendEvent("evt_2", "pi_1", time.Now())
 	storetest.WaitUntil(t, 10*time.Second, "the reason", func() bool {
 		s, err := a.SinkStatuses(t.Context())
-		return err == nil && strings.Contains(s[0].Reason, "redirects are not followed") && !s[0].Failing.IsZero()
+		return err == nil && strings.Contains(s[0].Reason, "redirects are not followed") &&
+			!s[0].Failing.IsZero()
 	})
 }
 
-// chatServer are those who read a chat.
+// chatServer is a chat that records its messages.
 type chatServer struct {
 	server   *httptest.Server
 	mu       sync.Mutex
@@ -340,5 +411,7 @@ func (p *chatServer) notifyURL(query string) string {
 func (p *chatServer) received(text string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.ContainsFunc(p.messages, func(m map[string]any) bool { return strings.Contains(fmt.Sprint(m["title"], m["message"]), text) })
+	return slices.ContainsFunc(p.messages, func(m map[string]any) bool {
+		return strings.Contains(fmt.Sprint(m["title"], m["message"]), text)
+	})
 }

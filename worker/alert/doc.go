@@ -1,85 +1,70 @@
-// Package alert tells people and machines what happens, where they already
-// look: events go to the booking system as signed callbacks, alerts to chats,
-// mail and pagers. It decides nothing about holds, and nothing that it waits
-// for keeps a hold waiting.
+// Package alert delivers events to the booking system as signed callbacks, and
+// alerts to chats, mail and pagers. It decides nothing about holds, and no hold
+// waits for a delivery.
 //
-// # The model
+// # Model
 //
-// Everything worth telling stands in the partitions' streams of events: a
-// hold's events since the change that they tell of, in the same script; all
-// else (a reject, an orphan, Stripe away, a replica that stopped, too little
-// capacity) once over all replicas in the first partition's stream
-// (worker/facts.go). That a threshold is told of once, and in time, is decided
-// there. Here an event is made an alert by a pure function ([FromEvent]), so
-// that the same event is the same alert whoever sends it and however often.
+// Each partition has a stream of events. An event about a hold is written by
+// the script that commits the change; a system event is published once over all
+// replicas, in the first partition. [FromEvent] turns an event into an alert.
+// It is pure, so that every replica and every attempt sends the same alert.
 //
-// A sink is a way out: the callback, or one of notify_urls. Each has a
-// deliverer (courier.go) for each partition, a goroutine of its own, and reads
-// the stream from its own cursor. Of several replicas one delivers, under a
-// lease with a fencing token in Redis; the cursor and what else it knows are
-// saved under that token. After a crash another goes on within a minute and a
-// half from what was saved: what was sent since is sent again, under the same
-// webhook-id, which is the event's id. So: at least once, in order for each
-// hold; a receiver drops what it has seen. Therefore no two pieces of news ever
-// have one id: it says when the change was decided, as versions begin again
-// where Redis has lost them, or which threshold of which deadline it tells of.
+// A sink is a receiver: the callback, or an address of notify_urls. Each sink
+// and partition has a deliverer with its own goroutine. In each round it reads
+// a batch from its cursor in the stream, groups the events by hold, sends the
+// groups, and saves its progress.
 //
-// # When a sink doesn't take something
+//	streamReader ─▶ backlog ─▶ sender ─▶ parkedHolds, deadLetters, sinkHealth ─▶ sinkLease
 //
-//	taken    any 2xx
-//	later    429, or 503 with Retry-After: the whole sink waits for as long as it says
-//	gone     410: it is not told any more until its address changes; people are told
-//	refused  400, 409, 413, 422: it is this event. Its hold is parked, those of others go on
-//	failed   all else, and no answer at all: nobody knows whether it is the event or the sink. If it took another hold's in the same round, it is the
-//	         event, and the hold is parked. If it took nothing, it is the sink: the cursor stays, and three holds' events are tried at a time, so that one
-//	         that can't be taken doesn't hide that others can
+// One replica at a time delivers, under a lease with a fencing token in Redis.
+// If it dies, another continues within a minute and a half from the saved
+// progress, and sends again what was delivered since.
 //
-// Tries back off, with jitter, from five seconds to ten minutes for a sink and
-// from ten seconds to an hour for a parked hold. What has not been taken three
-// days after it happened is a dead letter: kept, counted, told of, and sent
-// once more by "holdd callbacks replay" (out of its order, necessarily: its
-// hold went on meanwhile; its timestamp and revision tell). Bounds: 256 parked
-// holds for each sink and partition with 64 events each, 10,000 dead letters; a
-// sink that refuses more is treated as one that takes nothing. What a sink that
-// takes nothing is not told of costs nothing but its place in the stream, which
-// is trimmed at events_max: 50,000 events are two days of 6,000 holds a day
-// with four events each. What was trimmed before a sink was back is counted
-// (Redis 7.0 or newer knows how many) and told of. A new sink begins with what
-// happens from then on.
+// # Guarantees
 //
-// # What people are sent
+//   - At least once, in order for each hold. The webhook-id of a callback is
+//     the event's id, by which receivers ignore duplicates.
+//   - No two events have the same id, because a receiver would ignore the
+//     second one. The id of an event about a hold contains the time of the
+//     decision, as versions start anew if Redis loses its data; the id of a
+//     deadline warning contains the deadline and the threshold.
+//   - Each attempt is signed with its own time. Standard Webhooks lets a
+//     receiver reject signatures older than five minutes.
+//   - Errors and logs never contain an address, because it may contain a token.
+//   - Redirects are not followed. Private addresses are allowed, because a
+//     receiver may run next to holdd and only the operator sets addresses.
 //
-// Each sink has its own least severity. What comes in at once is one message of
-// up to 20 lines, so that a morning with 500 deadlines is no flood. Texts say
-// the booking, the money, when it ends, what will happen by itself, and what to
-// do. Text from outside (a reference, a reason) is cut and stripped of what
-// chats would act on. A pager is told the end of what it was told of, under the
-// same key; what has an end is therefore a message of its own there.
+// # Results of an attempt
 //
-// Notification libraries were measured and left out: shoutrrr v0.13 brings
-// text/template, with which Go's linker keeps every exported method of
-// everything: the binary grows from 19 to 31 MB and the idle daemon from 24 to
-// 30 MB resident. Its addresses are kept as the form of notify_urls. What is
-// lost is its length: whatever is not among the services here is reached by
-// generic+https:// through a relay. What is won: each message can be bounded in
-// time, and its status code and Retry-After count.
+//	delivered    any 2xx
+//	retry_later  429, or 503 with Retry-After: the sink waits that long
+//	gone         410: the sink is disabled until its address changes
+//	rejected     400, 409, 413, 422: the hold is parked, other holds continue
+//	failed       anything else, and no answer
 //
-// # What can go wrong
+// A failed attempt may be the fault of the event or of the sink. If the sink
+// accepted another hold's event in the same round, the hold is parked.
+// Otherwise the sink is failing: the cursor stays, and each attempt sends the
+// events of three holds, in case only the first one cannot be accepted.
 //
-//   - Redis is away: nothing is read, so nothing is delivered; what was
-//     delivered and not noted is remembered and not sent twice by the same
-//     replica. People are told of it past Redis, by each replica once an
-//     episode, since replicas share nothing then; a replica that dies in
-//     between doesn't tell the end of it.
-//   - All replicas stop: nobody is left to tell. That is what ping_url is for.
-//   - A replica sleeps and wakes with an old lease: it may send what another
-//     has sent; it notes nothing.
-//   - A digest is taken and the connection breaks before the answer: it is sent
-//     again.
-//   - A receiver's clock is off: Standard Webhooks has it refuse what is older
-//     than five minutes. Each try is signed with the time of that try.
+// Attempts back off from 5 s to 10 min for a sink, and from 10 s to an hour for
+// a parked hold. An event that was not accepted within three days is a dead
+// letter, which "holdd callbacks replay" sends again. A sink and partition
+// parks at most 256 holds with 64 events each, and keeps 10,000 dead letters.
+// Events that wait take space only in the stream, which is trimmed at
+// events_max; trimmed events are counted (from Redis 7.0 on) and reported. A
+// new sink gets events from then on.
 //
-// Errors and logs never carry an address: its path or user is often the secret.
-// Redirects are not followed. Private addresses are allowed: a sidecar is a
-// common place for a receiver, and the operator alone says where to.
+// # Alerts
+//
+// Each address has a least severity. Alerts that arrive together are one
+// message of up to 20 lines. Pagers get alerts that can be resolved one by one,
+// and the resolution under the same key. Text from a request is cut and
+// stripped of markup and mentions.
+//
+// # What it does not do
+//
+// Redis unavailable means that no event is read or delivered. Each replica then
+// alerts directly, once an episode, so several may report the same. If all
+// replicas stop, no alert is sent; ping_url is for that case.
 package alert

@@ -2,66 +2,51 @@ package alert
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"sync"
 	"time"
 
-	"github.com/holdd/holdd/worker/event"
+	"github.com/holdd/holdd/worker/execute"
 	"github.com/holdd/holdd/worker/health"
-	"github.com/holdd/holdd/worker/hold"
 	"go.uber.org/zap"
 )
 
-// Store is what deliveries need of the place where events are kept. Its methods
-// are described at package store.
-type Store interface {
-	Partitions() int
-	ReadEvents(ctx context.Context, partition int, after string, n int) (events []hold.StreamEvent,
-		trimmed bool, err error)
-	StreamLength(ctx context.Context, partition int) (length, added int64, err error)
-	AcquireSinkLease(ctx context.Context, sink string, partition int, holder string,
-		lease time.Duration) (token int64, state []byte, start string, parked map[string][]byte,
-		err error)
-	SaveSinkProgress(ctx context.Context, sink string, partition int, token int64,
-		p hold.SinkProgress, lease time.Duration) (ok bool, err error)
-	RequeuedDeadLetters(ctx context.Context, sink string, partition, n int) (
-		[]hold.StreamEvent, error)
-	DeadLetters(ctx context.Context, sink string, n int) (list []hold.DeadLetter, total int64,
-		err error)
-	RequeueDeadLetters(ctx context.Context, sink string, ids []string) (n int64, err error)
-	SinkStates(ctx context.Context, sink string) ([][]byte, error)
-	PublishOnce(ctx context.Context, about string, event []byte) (first bool, err error)
-	ReportConditions(ctx context.Context, replica string, ttl, quiet time.Duration,
-		list []hold.Condition) ([]hold.ConditionChange, error)
+// Stores are the parts of the store that deliveries need.
+type Stores struct {
+	Events       EventStore
+	Leases       LeaseStore
+	Requeued     RequeuedStore
+	SystemEvents SystemEventStore
+	Sinks        SinkStore
 }
 
-// Observer is told what comes of deliveries, for metrics. Its methods must be
-// quick and safe for concurrent use.
+// Observer records deliveries, for metrics. Its methods must be quick and safe
+// for concurrent use.
 type Observer interface {
-	// Sent is called for each try: kind is a [Kind], or event for a sink that
-	// takes events; result is taken, refused, failed, later or gone.
+	// DeliveryAttempted is called for each attempt. kind is a [Kind], or event
+	// for a sink that takes events. result is delivered, rejected, failed,
+	// retry_later or gone.
 	DeliveryAttempted(sink, kind, result string)
-	// Waiting tells how far behind a sink is in a partition that this replica
-	// delivers: zero values when it is not behind, or another replica delivers.
+	// BacklogChanged reports when the oldest event that waits happened, and how
+	// many holds are parked. Both are zero if no event waits or another replica
+	// delivers.
 	BacklogChanged(sink string, partition int, oldest time.Time, parked int)
-	// Dropped tells how many events were given up or lost since the last call.
+	// EventsDropped reports the dead letters and the trimmed events since the
+	// last call.
 	EventsDropped(sink string, dead, lost int64)
 }
 
-// Options say where to. Store, Replica and Logger must be set; everything else
-// may be left out.
+// Options configure a [Notifier]. Stores and Replica are required.
 type Options struct {
-	Store    Store
-	Replica  string // this process, unique among the replicas
+	Stores   Stores
+	Replica  string // unique among the replicas
 	Logger   *zap.Logger
 	Observer Observer
 
 	Callback *Callback
-	// chat, mail and pagers; severity=… in one's parameters is the least that
-	// is sent there
+	// NotifyURLs are the addresses of chats, mail and pagers. The parameter
+	// severity of an address is the least severity that is sent there.
 	NotifyURLs []string
 	PingURL    string // of a dead man's switch
 	RunbookURL string
@@ -69,29 +54,15 @@ type Options struct {
 	Livemode   bool
 	Version    string
 
-	PollInterval time.Duration // between two looks for new events; 0: 1 s
-	// Transport replaces the network, but for mail. May be nil.
-	Transport http.RoundTripper
+	PollInterval time.Duration     // between two reads of a stream; 0 means 1 s
+	Transport    http.RoundTripper // replaces the network, except for mail
 }
 
-// Notifier takes events and alerts to where they are wanted.
-type Notifier struct {
-	options       Options
-	store         Store
-	log           *zap.Logger
-	renderOptions RenderOptions
-	sinks         []*sink
-	pinger        *pinger
-	redisOutage   *redisOutageNotifier
-
-	mu       sync.Mutex
-	observed map[string]deliveryState // by sink and partition: what was last told to the observer
-}
-
-// New checks where to.
-func New(o Options) (*Notifier, error) {
-	if o.Store == nil || o.Replica == "" {
-		return nil, errors.New("alerts need a store and the replica's name")
+func (o *Options) setDefaults() error {
+	s := &o.Stores
+	if s.Events == nil || s.Leases == nil || s.Requeued == nil || s.SystemEvents == nil ||
+		s.Sinks == nil || o.Replica == "" {
+		return errors.New("alert options need every store and the name of the replica")
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
@@ -102,193 +73,111 @@ func New(o Options) (*Notifier, error) {
 	if o.Version == "" {
 		o.Version = "unknown"
 	}
-	a := &Notifier{options: o, store: o.Store, log: o.Logger, renderOptions: RenderOptions{
-		Zone: o.TimeZone, RunbookURL: o.RunbookURL, Livemode: o.Livemode},
-		observed: map[string]deliveryState{}}
-	if o.Callback != nil {
-		s, err := newCallbackSink(&o)
-		if err != nil {
-			return nil, err
-		}
-		a.sinks = append(a.sinks, s)
+	return nil
+}
+
+func (o *Options) renderOptions() RenderOptions {
+	return RenderOptions{Zone: o.TimeZone, RunbookURL: o.RunbookURL, Livemode: o.Livemode}
+}
+
+// Notifier delivers events and alerts to the sinks.
+type Notifier struct {
+	*Deliveries
+	options     Options
+	sinks       []*sink
+	pinger      *pinger // may be nil
+	redisOutage *redisOutageNotifier
+}
+
+// New checks the addresses in o and returns a notifier.
+func New(o Options) (*Notifier, error) {
+	if err := o.setDefaults(); err != nil {
+		return nil, err
 	}
-	for _, address := range o.NotifyURLs {
-		s, err := newNotifySink(&o, address)
-		if err != nil {
-			return nil, err
-		}
-		if a.HasSink(s.name) {
-			return nil, errors.New("notify_urls has the same address twice: give it once")
-		}
-		a.sinks = append(a.sinks, s)
+	sinks, err := newSinks(&o)
+	if err != nil {
+		return nil, err
 	}
-	a.redisOutage = newRedisOutageNotifier(a)
+	n := &Notifier{options: o, sinks: sinks, redisOutage: newRedisOutageNotifier(&o, sinks),
+		Deliveries: &Deliveries{store: o.Stores.Sinks, sinks: sinks}}
 	if o.PingURL != "" {
-		p, err := newPinger(&o)
-		if err != nil {
+		if n.pinger, err = newPinger(&o); err != nil {
 			return nil, err
 		}
-		a.pinger = p
-	}
-	return a, nil
-}
-
-// drainTimeout is how long deliveries that are under way may take once holdd
-// stops.
-const drainTimeout = 3 * time.Second
-
-// Run delivers until ctx ends. Each sink and partition has a goroutine of its
-// own: none waits for another.
-func (a *Notifier) Run(ctx context.Context) {
-	// What is on its way when it ends is waited for a moment: cut off, nobody
-	// would know whether it was taken, and it would be sent twice.
-	sendCtx, cancelSends := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancelSends()
-	stop := context.AfterFunc(ctx, func() {
-		sleepContext(sendCtx, drainTimeout)
-		cancelSends()
-	})
-	defer stop()
-	var all sync.WaitGroup
-	for _, s := range a.sinks {
-		for p := range a.store.Partitions() {
-			c := &deliverer{notifier: a, sink: s, partition: p, sendCtx: sendCtx,
-				log: a.log.With(zap.String("sink", s.name))}
-			all.Go(func() { c.run(ctx) })
-		}
-	}
-	if a.pinger != nil {
-		all.Go(func() { a.pinger.run(ctx) })
-	}
-	all.Go(func() { a.redisOutage.run(ctx) })
-	all.Wait()
-}
-
-// ReadinessChecked takes in what the report job found. It never waits.
-func (a *Notifier) ReadinessChecked(checks []health.Check) {
-	if a.pinger != nil {
-		a.pinger.update(checks)
-	}
-	a.redisOutage.update(checks)
-}
-
-// SinkStatuses tells how each sink stands.
-func (a *Notifier) SinkStatuses(ctx context.Context) ([]event.SinkStatus, error) {
-	var out []event.SinkStatus
-	for _, s := range a.sinks {
-		states, err := a.store.SinkStates(ctx, s.name)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", health.ErrUnavailable, err)
-		}
-		t := event.SinkStatus{Sink: s.name}
-		for _, raw := range states {
-			var st deliveryState
-			if json.Unmarshal(raw, &st) != nil {
-				continue
-			}
-			t.Failing, t.Oldest = earlierTime(t.Failing, st.FailingSince),
-				earlierTime(t.Oldest, st.OldestPending)
-			t.Disabled = t.Disabled || st.DisabledAddress == s.addressDigest
-			t.Parked += st.ParkedHolds
-			t.EventsLost += st.EventsLost
-			if st.Reason != "" {
-				t.Reason = st.Reason
-			}
-		}
-		if _, t.DeadLetters, err = a.store.DeadLetters(ctx, s.name, 1); err != nil {
-			return nil, fmt.Errorf("%w: %w", health.ErrUnavailable, err)
-		}
-		out = append(out, t)
-	}
-	return out, nil
-}
-
-func earlierTime(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
-}
-
-// DeadLetters returns up to n events that a sink was not able to take for days,
-// oldest first, and how many there are.
-func (a *Notifier) DeadLetters(
-	ctx context.Context, sink string, n int,
-) ([]hold.DeadLetter, int64, error) {
-	list, total, err := a.store.DeadLetters(ctx, sink, n)
-	if err != nil {
-		return nil, 0, fmt.Errorf("%w: %w", health.ErrUnavailable, err)
-	}
-	return list, total, nil
-}
-
-// ReplayDeadLetters sends dead letters of a sink once more: those named, or
-// all.
-func (a *Notifier) ReplayDeadLetters(
-	ctx context.Context, sink string, ids []string,
-) (int64, error) {
-	n, err := a.store.RequeueDeadLetters(ctx, sink, ids)
-	if err != nil {
-		return n, fmt.Errorf("%w: %w", health.ErrUnavailable, err)
 	}
 	return n, nil
 }
 
-// HasSink says whether there is a sink of this name.
-func (a *Notifier) HasSink(sink string) bool {
-	for _, s := range a.sinks {
-		if s.name == sink {
-			return true
+func newSinks(o *Options) (sinks []*sink, err error) {
+	if o.Callback != nil {
+		s, err := newCallbackSink(o)
+		if err != nil {
+			return nil, err
+		}
+		sinks = append(sinks, s)
+	}
+	for _, address := range o.NotifyURLs {
+		s, err := newNotifySink(o, address)
+		if err != nil {
+			return nil, err
+		}
+		for _, other := range sinks {
+			if other.name == s.name {
+				return nil, errors.New("duplicate address in notify_urls: give each once")
+			}
+		}
+		sinks = append(sinks, s)
+	}
+	return sinks, nil
+}
+
+// drainTimeout is how long requests under way may take once holdd stops.
+const drainTimeout = 3 * time.Second
+
+// Run delivers until ctx ends. Each sink and partition has a goroutine, so that
+// none waits for another.
+func (n *Notifier) Run(ctx context.Context) {
+	// A request that is cut off has an unknown outcome and is sent again, so
+	// requests under way get a moment longer.
+	sendCtx, cancelSends := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancelSends()
+	stop := context.AfterFunc(ctx, func() {
+		execute.Sleep(sendCtx, drainTimeout)
+		cancelSends()
+	})
+	defer stop()
+	var running sync.WaitGroup
+	for _, s := range n.sinks {
+		for p := range n.options.Stores.Sinks.Partitions() {
+			d := newDeliverer(sendCtx, &n.options, s, p)
+			running.Go(func() { d.run(ctx) })
 		}
 	}
-	return false
+	if n.pinger != nil {
+		running.Go(func() { n.pinger.run(ctx) })
+	}
+	running.Go(func() { n.redisOutage.run(ctx) })
+	running.Wait()
 }
 
-// SinkNames are those of the sinks.
-func (a *Notifier) SinkNames() []string {
-	names := make([]string, len(a.sinks))
-	for i, s := range a.sinks {
-		names[i] = s.name
+// ReadinessChecked takes the result of a readiness check, for the dead man's
+// switch and for alerts about Redis. It does not block.
+func (n *Notifier) ReadinessChecked(checks []health.Check) {
+	if n.pinger != nil {
+		n.pinger.update(checks)
 	}
-	return names
+	n.redisOutage.update(checks)
 }
 
-// now is this replica's clock. Deliveries are about minutes and days; nothing
-// that is due to a hold depends on them.
-func (a *Notifier) now() time.Time { return time.Now().UTC() }
-
-// leaseDuration is how long a replica that died keeps others from going on.
-func (a *Notifier) leaseDuration() time.Duration { return time.Minute + 4*a.options.PollInterval }
-
-func (a *Notifier) standbyInterval() time.Duration { return 10 * a.options.PollInterval }
-
-func (a *Notifier) recordDelivery(s *sink, m *message, out deliveryOutcome) {
-	kind := "event"
-	if m.alert != nil {
-		kind = string(m.alert.Kind)
+// replaceLatest puts v into a channel of one place, instead of an older value
+// that was not read yet.
+func replaceLatest[T any](c chan T, v T) {
+	select {
+	case <-c:
+	default:
 	}
-	if a.options.Observer != nil {
-		a.options.Observer.DeliveryAttempted(s.name, kind, resultNames[out.result])
-	}
-	if out.result != resultDelivered {
-		a.log.Debug("not taken", zap.String("sink", s.name), zap.String("id", m.eventID),
-			zap.String("kind", kind), zap.String("reason", out.reason))
-	}
-}
-
-// observeState tells the observer how a sink stands.
-func (a *Notifier) observeState(s *sink, partition int, st deliveryState) {
-	if a.options.Observer == nil {
-		return
-	}
-	key := s.name + ":" + itoa(partition)
-	a.mu.Lock()
-	previous, seenBefore := a.observed[key]
-	a.observed[key] = st
-	a.mu.Unlock()
-	a.options.Observer.BacklogChanged(s.name, partition, st.OldestPending, st.ParkedHolds)
-	if seenBefore && st.Cursor != "" && previous.Cursor != "" {
-		a.options.Observer.EventsDropped(s.name, max(0, st.DeadLetters-previous.DeadLetters),
-			max(0, st.EventsLost-previous.EventsLost))
+	select {
+	case c <- v:
+	default:
 	}
 }

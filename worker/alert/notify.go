@@ -10,26 +10,30 @@ import (
 	"strings"
 )
 
-// maxDigestAlerts is how many alerts one message to people holds.
+// maxDigestAlerts is how many alerts one message holds.
 const maxDigestAlerts = 20
 
-// notification is what people are sent: one alert, or several in short.
+// notification is one message to a chat, a mailbox or a pager: an alert, or the
+// titles of several.
 type notification struct {
-	title, text     string
-	severity        Severity
-	kind            Kind   // of a single alert
-	resolved        bool   // likewise
-	eventID, holdID string // likewise
+	title, text string
+	severity    Severity
+	eventID     string
+
+	// Of a single alert.
+	kind     Kind
+	resolved bool
+	holdID   string
 }
 
-// sendFunc sends a notice.
+// sendFunc sends a notification.
 type sendFunc func(ctx context.Context, n *notification) deliveryOutcome
 
-// services are the forms of addresses that are known, in the form that shoutrrr
-// made common.
+// services are the known services, by the scheme of their addresses. The
+// addresses have the form of shoutrrr's.
 var services = map[string]struct {
-	form string
-	make func(u *url.URL, c *http.Client) (sendFunc, error)
+	example string
+	new     func(u *url.URL, c *http.Client) (sendFunc, error)
 }{
 	"slack":      {"slack://hook:T000-B000-XXXX@webhook", newSlackSender},
 	"mattermost": {"mattermost://host/token", newMattermostSender},
@@ -43,41 +47,44 @@ var services = map[string]struct {
 	"generic":    {"generic+https://host/path", newGenericSender},
 }
 
-// CheckNotifyURL says whether a notification address can be used. Its error
-// never repeats the address.
+// CheckNotifyURL returns an error if an address cannot be used. The error does
+// not repeat the address.
 func CheckNotifyURL(address string) error {
 	_, err := newNotifySink(&Options{}, address)
 	return err
 }
 
-// newNotifySink makes a sink of a notification address.
+// newNotifySink returns the sink at an address.
 func newNotifySink(o *Options, address string) (*sink, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme == "" || u.Host == "" {
-		return nil, errors.New("notify_urls has an entry that is no address: write service://…, such as slack://… or smtp://…")
+		return nil, errors.New("invalid address in notify_urls: " +
+			"want service://…, such as slack://… or smtp://…")
 	}
 	name, _, _ := strings.Cut(u.Scheme, "+")
 	known, ok := services[name]
 	if !ok {
-		return nil, fmt.Errorf("notify_urls: %.20q is no service that is known: there are %s; generic+https:// reaches any other through a relay such as Apprise", name, strings.Join(serviceNames(), ", "))
+		return nil, fmt.Errorf("unknown service %.20q in notify_urls: want one of %s; "+
+			"generic+https:// reaches any other through a relay such as Apprise", name,
+			strings.Join(serviceNames(), ", "))
 	}
 	minSeverity, q := Warning, u.Query()
 	if s := q.Get("severity"); s != "" {
 		if minSeverity, ok = ParseSeverity(s); !ok {
-			return nil, errors.New("notify_urls: severity is info, warning or critical")
+			return nil, errors.New("invalid severity in notify_urls: want info, warning or critical")
 		}
 		q.Del("severity")
 		u.RawQuery = q.Encode()
 	}
-	send, err := known.make(u, newHTTPClient(o.Transport))
+	send, err := known.new(u, newHTTPClient(o.Transport))
 	if err != nil {
-		return nil, fmt.Errorf("notify_urls: an address of %s can't be used, %w: write it as %s",
-			name, err, known.form)
+		return nil, fmt.Errorf("invalid %s address in notify_urls: %w; want %s",
+			name, err, known.example)
 	}
-	d := addressDigest(u.String())
+	d := newAddressDigest(u.String())
 	return &sink{name: name + "-" + d, addressDigest: d, minSeverity: minSeverity,
-		takesDigests: true, tracksIncidents: name == "pagerduty" ||
-			name == "opsgenie", maxConcurrent: 1,
+		takesDigests: true, maxConcurrent: 1,
+		tracksIncidents: name == "pagerduty" || name == "opsgenie",
 		send: func(ctx context.Context, m []message) deliveryOutcome {
 			return send(ctx, newNotification(m))
 		}}, nil
@@ -92,7 +99,7 @@ func serviceNames() []string {
 	return names
 }
 
-// newNotification makes one notice of several alerts.
+// newNotification returns one notification of several alerts.
 func newNotification(m []message) *notification {
 	if len(m) == 1 {
 		a := m[0].alert
@@ -105,18 +112,18 @@ func newNotification(m []message) *notification {
 		n.severity = max(n.severity, m[i].alert.Severity)
 		lines = append(lines, m[i].alert.Title)
 	}
-	lines = append(lines, "", "holdd list and holdd plan tell more.")
+	lines = append(lines, "", "Action: run holdd list and holdd plan.")
 	n.title, n.text = fmt.Sprintf("[%s] holdd: %d alerts", n.severity, len(m)),
 		strings.Join(lines, "\n")
 	return n
 }
 
-// titleAndText is title and text as one.
+// titleAndText returns both as one text of at most limit characters.
 func (n *notification) titleAndText(limit int) string {
 	return truncateRunes(n.title+"\n"+n.text, limit)
 }
 
-// truncateRunes bounds a text to so many characters.
+// truncateRunes cuts a text to at most limit characters.
 func truncateRunes(s string, limit int) string {
 	if r := []rune(s); len(r) > limit {
 		s = string(r[:limit-1]) + "…"

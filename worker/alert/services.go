@@ -3,76 +3,37 @@ package alert
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
-	"io"
-	"mime"
-	"net"
 	"net/http"
-	netmail "net/mail"
-	"net/smtp"
-	"net/textproto"
 	"net/url"
 	"strings"
-	"time"
 )
 
-// Each service takes one small request; what it takes is its documentation's.
+var errIncompleteAddress = errors.New("a part is missing")
 
-var errIncompleteAddress = errors.New("a part of it is missing")
-
-// newHTTPClient sends to where the operator said, and nowhere else.
-func newHTTPClient(t http.RoundTripper) *http.Client {
-	if t == nil {
-		t = &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
-			DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-			TLSHandshakeTimeout: 5 * time.Second,
-			MaxIdleConnsPerHost: 2, MaxConnsPerHost: 2 * maxConcurrentSends,
-			IdleConnTimeout: 30 * time.Second, MaxResponseHeaderBytes: 64 << 10,
-			ForceAttemptHTTP2: true,
-		}
-	}
-	// A redirect would take what is signed or secret to whoever answers there.
-	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse
-	}}
-}
-
-// doRequest sends a request and reads its answer.
-func doRequest(c *http.Client, req *http.Request) deliveryOutcome {
-	res, err := c.Do(req)
-	if err != nil {
-		return deliveryOutcome{result: resultFailed, reason: describeNetworkError(err)}
-	}
-	defer res.Body.Close()
-	// so that the connection can be used again; an answer that is longer costs
-	// it
-	_, _ = io.CopyN(io.Discard, res.Body, maxResponseBytes)
-	return outcomeFromResponse(res, time.Now())
-}
-
-// newJSONSender makes a service of an address and of what is posted there.
+// newJSONSender returns a function that posts body to an address.
 func newJSONSender(
 	c *http.Client, to string, header http.Header, body func(n *notification) any,
 ) sendFunc {
 	return newJSONSenderTo(c, header, func(n *notification) (string, any) { return to, body(n) })
 }
 
-// newJSONSenderTo is posting where the address depends on what is posted.
+// newJSONSenderTo is [newJSONSender] for an address that depends on the
+// notification.
 func newJSONSenderTo(
-	c *http.Client, header http.Header, what func(n *notification) (to string, body any),
+	c *http.Client, header http.Header, request func(n *notification) (to string, body any),
 ) sendFunc {
 	return func(ctx context.Context, n *notification) deliveryOutcome {
-		to, body := what(n)
+		to, body := request(n)
 		b, err := json.Marshal(body)
 		if err != nil {
-			return deliveryOutcome{result: resultRejected, reason: "it can't be written as JSON"}
+			return deliveryOutcome{result: resultRejected,
+				reason: "the message cannot be encoded as JSON"}
 		}
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(b))
 		if err != nil {
-			return deliveryOutcome{result: resultFailed, reason: "its address can't be used"}
+			return deliveryOutcome{result: resultFailed, reason: "the address cannot be used"}
 		}
 		for k, v := range header {
 			req.Header[k] = v
@@ -116,7 +77,7 @@ func newDiscordSender(u *url.URL, c *http.Client) (sendFunc, error) {
 }
 
 func newTelegramSender(u *url.URL, c *http.Client) (sendFunc, error) {
-	// The token has a colon in it: bot id and secret.
+	// The token is the bot's id and its secret, with a colon between.
 	token, chat := u.User.Username(), u.Query().Get("chats")
 	if p, ok := u.User.Password(); ok {
 		token += ":" + p
@@ -125,7 +86,7 @@ func newTelegramSender(u *url.URL, c *http.Client) (sendFunc, error) {
 		return nil, errIncompleteAddress
 	}
 	if strings.Contains(chat, ",") {
-		return nil, errors.New("which names several chats (give each its own address, so that each is told once)")
+		return nil, errors.New("it names several chats; give each its own address")
 	}
 	return newJSONSender(c, "https://api.telegram.org/bot"+token+"/sendMessage", nil,
 		func(n *notification) any {
@@ -166,8 +127,8 @@ func newGotifySender(u *url.URL, c *http.Client) (sendFunc, error) {
 		}), nil
 }
 
-// incidentKey is the name under which a pager knows that an alert and its end
-// are one.
+// incidentKey is the key of the incident that an alert opens in a pager, and
+// its resolution closes.
 func (n *notification) incidentKey() string {
 	if n.kind != "" && n.holdID == "" {
 		return "holdd-" + string(n.kind)
@@ -217,14 +178,14 @@ func newOpsgenieSender(u *url.URL, c *http.Client) (sendFunc, error) {
 		}), nil
 }
 
-// newGenericSender posts what any relay can be told to read.
+// newGenericSender posts JSON that a relay can forward to any other service.
 func newGenericSender(u *url.URL, c *http.Client) (sendFunc, error) {
 	_, scheme, ok := strings.Cut(u.Scheme, "+")
 	if !ok {
 		scheme = "https"
 	}
 	if scheme != "http" && scheme != "https" {
-		return nil, errors.New("which is neither generic+https nor generic+http")
+		return nil, errors.New("the scheme is neither generic+https nor generic+http")
 	}
 	to := *u
 	to.Scheme, to.User = scheme, nil
@@ -234,116 +195,7 @@ func newGenericSender(u *url.URL, c *http.Client) (sendFunc, error) {
 	}
 	return newJSONSender(c, to.String(), header, func(n *notification) any {
 		return jsonObject{"title": n.title, "message": n.text, "body": n.text,
-			"severity": n.severity.String(), "kind": string(n.kind), "over": n.resolved,
+			"severity": n.severity.String(), "kind": string(n.kind), "resolved": n.resolved,
 			"hold": n.holdID, "id": n.eventID}
 	}), nil
-}
-
-// newMailSender sends through a mail server: with STARTTLS where it is offered,
-// from the start with encryption=ImplicitTLS or on port 465.
-func newMailSender(u *url.URL, _ *http.Client) (sendFunc, error) {
-	from, err := netmail.ParseAddress(u.Query().Get("from"))
-	if err != nil {
-		return nil, errors.New("whose from is no mail address")
-	}
-	var to []string
-	list, err := netmail.ParseAddressList(u.Query().Get("to"))
-	if err != nil {
-		return nil, errors.New("whose to is no list of mail addresses")
-	}
-	for _, a := range list {
-		to = append(to, a.Address)
-	}
-	host, port := u.Hostname(), u.Port()
-	if port == "" {
-		port = "587"
-	}
-	implicit := port == "465" || strings.EqualFold(u.Query().Get("encryption"), "ImplicitTLS")
-	password, auth := u.User.Password()
-	return func(ctx context.Context, n *notification) deliveryOutcome {
-		conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp",
-			net.JoinHostPort(host, port))
-		if err != nil {
-			return deliveryOutcome{result: resultFailed, reason: describeNetworkError(err)}
-		}
-		defer conn.Close()
-		if end, ok := ctx.Deadline(); ok {
-			_ = conn.SetDeadline(end) // a connection takes any
-		}
-		if implicit {
-			conn = tls.Client(conn, &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12})
-		}
-		err = submitMail(conn, host, from.Address, to, auth, u.User.Username(), password,
-			formatMail(from, to, n))
-		var smtpErr *textproto.Error
-		switch {
-		case err == nil:
-			return deliveryOutcome{result: resultDelivered}
-		case errors.As(err, &smtpErr) && smtpErr.Code/100 == 5:
-			return deliveryOutcome{result: resultRejected, reason: "the mail server refuses it (" +
-				itoa(smtpErr.Code) + ")"}
-		case errors.As(err, &smtpErr):
-			return deliveryOutcome{result: resultFailed,
-				reason: "the mail server does not take it now (" + itoa(smtpErr.Code) + ")"}
-		}
-		return deliveryOutcome{result: resultFailed, reason: describeNetworkError(err)}
-	}, nil
-}
-
-func submitMail(
-	conn net.Conn, host, from string, to []string, auth bool, user, password string, text []byte,
-) error {
-	c, err := smtp.NewClient(conn, host)
-	if err != nil {
-		return err
-	}
-	if ok, _ := c.Extension("STARTTLS"); ok {
-		if err := c.StartTLS(
-			&tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}); err != nil {
-			return err
-		}
-	}
-	if auth {
-		// net/smtp refuses to send a password in the clear to anybody but this
-		// machine.
-		if err := c.Auth(smtp.PlainAuth("", user, password, host)); err != nil {
-			return err
-		}
-	}
-	if err := c.Mail(from); err != nil {
-		return err
-	}
-	for _, a := range to {
-		if err := c.Rcpt(a); err != nil {
-			return err
-		}
-	}
-	w, err := c.Data()
-	if err != nil {
-		return err
-	}
-	if _, err := w.Write(text); err != nil {
-		return err
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	_ = c.Quit() // it has taken the letter
-	return nil
-}
-
-func formatMail(from *netmail.Address, to []string, n *notification) []byte {
-	var b bytes.Buffer
-	for _, h := range [][2]string{
-		{"From", from.String()}, {"To", strings.Join(to, ", ")},
-		{"Subject", mime.QEncoding.Encode("utf-8", n.title)},
-		{"Date", time.Now().Format(time.RFC1123Z)},
-		{"Message-ID", "<" + n.eventID + "@holdd>"}, {"MIME-Version", "1.0"},
-		{"Content-Type", "text/plain; charset=utf-8"}, {"Content-Transfer-Encoding", "8bit"},
-		{"Auto-Submitted", "auto-generated"},
-	} {
-		b.WriteString(h[0] + ": " + h[1] + "\r\n")
-	}
-	b.WriteString("\r\n" + strings.ReplaceAll(n.text, "\n", "\r\n") + "\r\n")
-	return b.Bytes()
 }

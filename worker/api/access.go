@@ -1,22 +1,35 @@
 package api
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 )
 
-// clientNameHeader tells what kind of client is calling.
+// clientNameHeader names the kind of client that sends a request.
 const clientNameHeader = "Holdd-Client"
 
-// checkAccess decides whether a request may go on, and who is behind it.
-func (a *API) checkAccess(r *http.Request, c *requestInfo) *Problem {
+// accessControl decides which requests are admitted, and on whose behalf.
+type accessControl struct {
+	tokens       *Tokens // nil: callers on this machine need none, others are rejected
+	crossOrigin  *http.CrossOriginProtection
+	unauthorized atomic.Uint64
+}
+
+func newAccessControl(t *Tokens) *accessControl {
+	return &accessControl{tokens: t, crossOrigin: http.NewCrossOriginProtection()}
+}
+
+// check rejects a request, or records its caller in c.
+func (a *accessControl) check(r *http.Request, c *requestInfo) *Problem {
 	c.by = "api"
 	if r.Header.Get(clientNameHeader) == "cli" {
 		c.by = "cli"
 	}
-	if a.opts.Tokens == nil {
+	if a.tokens == nil {
 		if p := checkLocalCaller(r); p != nil {
 			return p
 		}
@@ -24,13 +37,17 @@ func (a *API) checkAccess(r *http.Request, c *requestInfo) *Problem {
 	}
 	if err := a.crossOrigin.Check(r); err != nil {
 		return newProblem(CrossOriginRefused, "",
-			"this came from a web page of another origin: nothing was changed")
+			"cross-origin request from a web page rejected: nothing was changed")
 	}
-	if a.opts.Tokens == nil {
+	if a.tokens == nil {
 		return nil
 	}
+	return a.checkToken(r, c)
+}
+
+func (a *accessControl) checkToken(r *http.Request, c *requestInfo) *Problem {
 	given, ok := bearerToken(r)
-	caller, role := a.opts.Tokens.find(given)
+	caller, role := a.tokens.find(given)
 	switch {
 	case role == 0:
 		if isPublicRoute(r) && !ok {
@@ -38,23 +55,24 @@ func (a *API) checkAccess(r *http.Request, c *requestInfo) *Problem {
 		}
 		a.unauthorized.Add(1)
 		if !ok {
-			return newProblem(TokenRequired, "", "send a token as Authorization: Bearer …")
+			return newProblem(TokenRequired, "",
+				"missing token: send it as Authorization: Bearer <token>")
 		}
-		return newProblem(TokenInvalid, "", "this token is not in the tokens file of this holdd")
+		return newProblem(TokenInvalid, "",
+			"unknown token: use one from this holdd's tokens file")
 	case role == roleRead && !isReadOnlyMethod(r.Method):
 		a.unauthorized.Add(1)
 		c.by = caller
-		return newProblem(TokenReadOnly, "", "the token "+caller+
-			" may only read: use one with the role operate")
+		return newProblem(TokenReadOnly, "",
+			fmt.Sprintf("token %s has the role read: use one with the role operate", caller))
 	}
 	c.by, c.trusted = caller, true
 	return nil
 }
 
-// isPublicRoute tells which routes speak to callers without a token where
-// tokens are required. The OpenAPI document and the page made of it are the
-// same for everybody, and browsers, which can't send a token by themselves, are
-// how people read them.
+// isPublicRoute reports whether a route needs no token even if tokens are
+// required. The documents are the same for every holdd, and a browser cannot
+// send a token by itself.
 func isPublicRoute(r *http.Request) bool {
 	switch r.URL.Path {
 	case "/healthz", "/readyz", "/openapi.json", "/docs":
@@ -75,28 +93,28 @@ func bearerToken(r *http.Request) (token string, ok bool) {
 	return strings.TrimSpace(token), true
 }
 
-// checkLocalCaller refuses what can't come from a program on this machine,
-// where no tokens are required. A web page that made its own name resolve to
-// 127.0.0.1 (DNS rebinding) still sends that name as Host. A Unix socket has no
-// such callers.
+// checkLocalCaller rejects a request that cannot come from a program on this
+// machine. A web page that resolves its own name to 127.0.0.1 (DNS rebinding)
+// still sends that name as Host. A Unix socket has no such callers.
 func checkLocalCaller(r *http.Request) *Problem {
 	addr, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if addr != nil && addr.Network() == "unix" {
 		return nil
 	}
 	if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
-		return newProblem(HostNotAllowed, "",
-			"without tokens only this machine is answered: set TOKENS_FILE, or listen on a loopback address or a Unix socket")
+		return newProblem(HostNotAllowed, "", "holdd has no tokens and serves only this machine: "+
+			"set TOKENS_FILE, or listen on a loopback address or a Unix socket")
 	}
 	if !isLoopbackHost(r.Host) {
 		return newProblem(HostNotAllowed, "",
-			"without tokens only localhost, 127.0.0.1 and [::1] are answered: use one of these, or set TOKENS_FILE")
+			fmt.Sprintf("host %.100q not allowed without tokens: "+
+				"use localhost, 127.0.0.1 or [::1], or set TOKENS_FILE", r.Host))
 	}
 	return nil
 }
 
-// isLoopbackHost tells whether a host, with or without a port, names this
-// machine for whoever says it.
+// isLoopbackHost reports whether a host, with or without a port, names the
+// machine of the caller.
 func isLoopbackHost(hostport string) bool {
 	host := hostport
 	if h, _, err := net.SplitHostPort(hostport); err == nil {

@@ -49,7 +49,7 @@ func TestAccess_TokensAndRoles(t *testing.T) {
 		{"POST", "/v1/holds", requestBody, "Bearer " + readToken, 403, api.TokenReadOnly},
 		{"PATCH", "/v1/holds/" + testHoldID, `{"reference":"x"}`, "Bearer " + readToken, 403, api.TokenReadOnly},
 		{"POST", "/v1/holds/" + testHoldID + "/capture", "", "Bearer " + readToken, 403, api.TokenReadOnly},
-		// what there is isn't for strangers either
+		// unknown routes answer 401 as well
 		{"GET", "/v1/unknown", "", "", 401, api.TokenRequired},
 		{"POST", "/healthz", "", "", 401, api.TokenRequired},
 		{"GET", "/metrics", "", "", 401, api.TokenRequired},
@@ -77,7 +77,7 @@ func TestAccess_TokensAndRoles(t *testing.T) {
 	if _, _, err := newTestClient(t, s.URL, operateToken).WithClientName("cli").Schedule(t.Context(), newScheduleRequest(m, testHoldID+"2")); err != nil || m.lastBy != "front-desk" {
 		t.Errorf("by %q, %v", m.lastBy, err)
 	}
-	// Details and version are for those who have a token.
+	// Only callers with a token see details and version.
 	for auth, showsDetails := range map[string]bool{"": false, "Bearer " + readToken: true} {
 		ready, health := sendRequest(t, "GET", s.URL+"/readyz", "", "Authorization", auth), sendRequest(t, "GET", s.URL+"/healthz", "", "Authorization", auth)
 		if ready.status != 503 || strings.Contains(ready.body, "10.0.0.7") != showsDetails || strings.Contains(health.body, "1.2.3") != showsDetails {
@@ -89,20 +89,20 @@ func TestAccess_TokensAndRoles(t *testing.T) {
 func TestParseTokens(t *testing.T) {
 	long := strings.Repeat("s3cr3t", 5)
 	for _, c := range []struct{ text, want string }{
-		{"", "no token"},
-		{"# nothing\n\n", "no token"},
+		{"", "no tokens"},
+		{"# nothing\n\n", "no tokens"},
 		{long, "line 1: 1 words"},
 		{"desk operate " + long + " more", "line 1: 4 words"},
-		{"desk " + long + " operate", "line 1: the token (third word) has 7 bytes"},
-		{"desk admin " + long, "line 1: the role"},
-		{"# x\ndesk read s3cr3ts3cr3t", "line 2: the token (third word) has 12 bytes"},
-		{"desk read " + long + "é", "line 1: the token (third word) has characters"},
-		{long + "/ read " + long, "line 1: the name"},
-		{"cli read " + long, "line 1: the name (first word) is one of"},
-		{"a read " + long + "\na read " + long + "2", "line 2: its name"},
-		{"a read " + long + "\nb read " + long, "line 2: its token"},
-		{"a read " + strings.Repeat("s3cr3t", 90), "line 1: the token (third word) has 540 bytes"},
-		{"a read " + long + "\nb read " + strings.Repeat("s3cr3t", 900), "line 2: too long"},
+		{"desk " + long + " operate", "line 1: invalid token (third word) of 7 bytes"},
+		{"desk admin " + long, "line 1: invalid role"},
+		{"# x\ndesk read s3cr3ts3cr3t", "line 2: invalid token (third word) of 12 bytes"},
+		{"desk read " + long + "é", "line 1: invalid token (third word): want visible"},
+		{long + "/ read " + long, "line 1: invalid name"},
+		{"cli read " + long, "line 1: reserved name (first word)"},
+		{"a read " + long + "\na read " + long + "2", "line 2: duplicate name"},
+		{"a read " + long + "\nb read " + long, "line 2: duplicate token"},
+		{"a read " + strings.Repeat("s3cr3t", 90), "line 1: invalid token (third word) of 540 bytes"},
+		{"a read " + long + "\nb read " + strings.Repeat("s3cr3t", 900), "line 2: line too long"},
 	} {
 		k, err := api.ParseTokens(strings.NewReader(c.text))
 		if err == nil || !strings.Contains(err.Error(), c.want) || k != nil {
@@ -124,8 +124,7 @@ type failingReader struct{}
 
 func (failingReader) Read([]byte) (int, error) { return 0, errors.New("disk on fire") }
 
-// Without tokens the daemon trusts this machine, which is also where browsers
-// run.
+// Without tokens holdd trusts this machine, and browsers run on it too.
 func TestAccess_CrossOriginAndHost(t *testing.T) {
 	m := newFakeHolds()
 	m.addHold(t, testHoldID)
@@ -162,8 +161,8 @@ func TestAccess_CrossOriginAndHost(t *testing.T) {
 	}
 }
 
-// A connection that came in at an address that others reach is refused without
-// tokens, whatever the settings said.
+// Without tokens holdd rejects a connection to an address that is not loopback,
+// even if the settings allowed to listen on it.
 func TestAccess_NonLoopbackNeedsTokens(t *testing.T) {
 	for _, c := range []struct {
 		addr   net.Addr
@@ -181,7 +180,7 @@ func TestAccess_NonLoopbackNeedsTokens(t *testing.T) {
 		}
 		r := httptest.NewRequest("GET", "http://127.0.0.1:8420/healthz", nil)
 		if c.addr.Network() == "unix" {
-			r.Host = "whatever"
+			r.Host = "any.example"
 		}
 		r = r.WithContext(withLocalAddr(r, c.addr))
 		w := httptest.NewRecorder()

@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Authorizer authorizes cards. Its errors are as those of [HoldService].
+// Authorizer authorizes cards. Its errors are like those of [HoldService].
 type Authorizer interface {
 	Authorize(ctx context.Context, key string, req hold.AuthorizeRequest, by string) (
 		hold.AuthorizationResult, error)
@@ -19,31 +18,31 @@ type Authorizer interface {
 		hold.AuthorizationResult, error)
 }
 
-// Authorization is what became of a card's authorization. ClientSecret and
-// NextAction are for the guest's browser: they are told in this answer and kept
-// nowhere.
+// Authorization is the state of a card's authorization. ClientSecret and
+// NextAction are for the cardholder's browser. holdd sends them in this
+// response and stores them nowhere.
 type Authorization struct {
-	ID           string      `json:"id" doc:"The PaymentIntent; confirm it by this" example:"pi_3PxYzA2eZvKYlo2C1gQmT0aB"`
-	Status       string      `json:"status" enum:"authorized,requires_action,requires_confirmation,processing" doc:"authorized: there is a hold. requires_action: hand client_secret to Stripe.js (handleNextAction), or send the guest to next_action.redirect_url; then confirm. requires_confirmation: confirm. processing: the hold appears by itself"`
-	Hold         *hold.View  `json:"hold,omitempty" doc:"Once authorized"`
-	ClientSecret string      `json:"client_secret,omitempty" doc:"For the guest's browser alone; don't log or keep it"`
-	NextAction   *NextAction `json:"next_action,omitempty" doc:"What the guest's bank wants"`
-	Livemode     bool        `json:"livemode" doc:"Real money"`
+	ID           string      `json:"id" doc:"The PaymentIntent. Confirm the authorization by this id" example:"pi_3PxYzA2eZvKYlo2C1gQmT0aB"`
+	Status       string      `json:"status" enum:"authorized,requires_action,requires_confirmation,processing" doc:"authorized: the hold exists. requires_action: pass client_secret to Stripe.js (handleNextAction) or redirect the cardholder to next_action.redirect_url, then confirm. requires_confirmation: confirm. processing: the hold appears without another request"`
+	Hold         *hold.View  `json:"hold,omitempty" doc:"The hold, once authorized"`
+	ClientSecret string      `json:"client_secret,omitempty" doc:"Only for the cardholder's browser. Do not log or store it"`
+	NextAction   *NextAction `json:"next_action,omitempty" doc:"What the cardholder's bank requires"`
+	Livemode     bool        `json:"livemode" doc:"Whether it is of Stripe's live mode"`
 }
 
-// NextAction is the guest's next step.
+// NextAction is the cardholder's next step.
 type NextAction struct {
 	Type        string `json:"type" example:"use_stripe_sdk"`
-	RedirectURL string `json:"redirect_url,omitempty" doc:"The bank's page, if return_url was sent; as secret as client_secret"`
+	RedirectURL string `json:"redirect_url,omitempty" doc:"The bank's page, if the request had a return_url. As secret as client_secret"`
 }
 
 type authorizeInput struct {
-	Key string `header:"Idempotency-Key" maxLength:"200" doc:"New for each authorization (8 to 128 visible ASCII characters, such as a UUID), and the same again when you repeat it: a card is authorized once for each key" example:"0b1f8a52-6c1e-4c33-9a6e-3f1d1c9e7a10"`
+	Key string `header:"Idempotency-Key" maxLength:"200" doc:"A new key for each authorization, and the same key for its retries: 8 to 128 visible ASCII characters, such as a UUID. holdd authorizes a card once per key" example:"0b1f8a52-6c1e-4c33-9a6e-3f1d1c9e7a10"`
 }
 
 type confirmAuthorizationInput struct {
 	ID  string `path:"id" maxLength:"100" doc:"The authorization's id" example:"pi_3PxYzA2eZvKYlo2C1gQmT0aB"`
-	Key string `header:"Idempotency-Key" maxLength:"200" doc:"New for each confirmation, and the same again when you repeat it" example:"7d1c0c39-5a0f-4c1c-9b8d-1f7f0a5d2b11"`
+	Key string `header:"Idempotency-Key" maxLength:"200" doc:"A new key for each confirmation, and the same key for its retries" example:"7d1c0c39-5a0f-4c1c-9b8d-1f7f0a5d2b11"`
 }
 
 type authorizationOutput struct {
@@ -52,55 +51,73 @@ type authorizationOutput struct {
 	Body     Authorization
 }
 
-func (a *API) registerAuthorizations(doc huma.API) {
+// authorizationHandler authorizes cards.
+type authorizationHandler struct {
+	responder
+	authorizer Authorizer // nil: disabled
+}
+
+func (h *authorizationHandler) register(doc huma.API) {
 	huma.Register(doc, huma.Operation{
 		OperationID: "authorize", Method: http.MethodPost, Path: "/v1/authorizations",
 		DefaultStatus: http.StatusCreated, Tags: []string{"authorizations"},
 		Summary: "Authorize a card and schedule its hold",
-		Description: "Creates and confirms a PaymentIntent with separate capture. 201: authorized, with the hold; one that ends so soon that `on_expiry` would act at once requires attention instead. 202: the guest's bank wants the guest; confirm afterwards, within the hour. " +
-			"402 `card_declined`: `detail` can be shown to the guest, `decline_code` tells why; `payment_intent` can be confirmed with another card. " +
-			"Repeat a request that got no answer, or 409 `in_progress` or 503, with the same `Idempotency-Key`: it never authorizes twice.",
-	}, a.authorize)
+		Description: "holdd creates and confirms a PaymentIntent with manual capture. " +
+			"201: authorized, with the hold. If `on_expiry` would act on it at once, the hold " +
+			"requires attention instead. " +
+			"202: the bank wants to authenticate the cardholder. Confirm afterwards, within an " +
+			"hour. " +
+			"402 `card_declined`: show `detail` to the cardholder; `decline_code` is the reason, " +
+			"and `payment_intent` can be confirmed with another card. " +
+			"After no response, 409 `in_progress` or 503, retry with the same `Idempotency-Key`. " +
+			"holdd never authorizes twice for one key.",
+	}, h.authorize)
 	huma.Register(doc, huma.Operation{
 		OperationID: "confirmAuthorization", Method: http.MethodPost,
 		Path: "/v1/authorizations/{id}/confirm", DefaultStatus: http.StatusCreated,
-		Tags:        []string{"authorizations"},
-		Summary:     "Confirm once the guest has acted, or with another card",
-		Description: "The terms are those of the authorization. What nobody confirms within the hour is canceled: 409 `authorization_abandoned`.",
-	}, a.confirmAuthorization)
+		Tags:    []string{"authorizations"},
+		Summary: "Confirm an authorization after the cardholder's action, or with another card",
+		Description: "The terms are those of the authorization. holdd cancels an authorization " +
+			"that is not confirmed within an hour. " +
+			"Confirming it then returns 409 `authorization_abandoned`.",
+	}, h.confirm)
 }
 
-var errAuthorizationsDisabled = newProblem(Unavailable, "", "this holdd authorizes no cards")
+var errAuthorizationsDisabled = newProblem(Unavailable, "",
+	"authorizations are disabled in this holdd")
 
-func (a *API) authorize(ctx context.Context, in *authorizeInput) (*authorizationOutput, error) {
-	c := requestInfoFrom(ctx)
+func (h *authorizationHandler) authorize(
+	ctx context.Context, in *authorizeInput,
+) (*authorizationOutput, error) {
+	// The key is checked before the body: without it a request cannot be
+	// retried.
 	if _, err := hold.AttemptID(in.Key); err != nil {
-		// before the body: what has no key may not be tried
-		return nil, a.logAndConvertError(ctx, err)
+		return nil, h.logAndConvertError(ctx, err)
 	}
+	c := requestInfoFrom(ctx)
 	var req hold.AuthorizeRequest
 	if err := c.readJSONBody(maxSingleBodyBytes, true,
 		func(b []byte) error { return decodeAuthorization(b, &req) }); err != nil {
-		return nil, a.logAndConvertError(ctx, err)
+		return nil, h.logAndConvertError(ctx, err)
 	}
-	if a.opts.Authorizer == nil {
+	if h.authorizer == nil {
 		return nil, errAuthorizationsDisabled
 	}
-	done, err := a.opts.Authorizer.Authorize(ctx, in.Key, req, c.by)
+	result, err := h.authorizer.Authorize(ctx, in.Key, req, c.by)
 	if err != nil {
-		return nil, a.logAndConvertError(ctx, err)
+		return nil, h.logAndConvertError(ctx, err)
 	}
-	return a.authorizationResponse(&done), nil
+	return h.authorizationResponse(&result), nil
 }
 
-func (a *API) confirmAuthorization(
+func (h *authorizationHandler) confirm(
 	ctx context.Context, in *confirmAuthorizationInput,
 ) (*authorizationOutput, error) {
 	if err := checkPathID(in.ID); err != nil {
 		return nil, err
 	}
 	if _, err := hold.AttemptID(in.Key); err != nil {
-		return nil, a.logAndConvertError(ctx, err)
+		return nil, h.logAndConvertError(ctx, err)
 	}
 	c := requestInfoFrom(ctx)
 	var req hold.ConfirmRequest
@@ -111,83 +128,50 @@ func (a *API) confirmAuthorization(
 		return decodeAuthorization(b, &req)
 	})
 	if err != nil {
-		return nil, a.logAndConvertError(ctx, err)
+		return nil, h.logAndConvertError(ctx, err)
 	}
-	if a.opts.Authorizer == nil {
+	if h.authorizer == nil {
 		return nil, errAuthorizationsDisabled
 	}
-	done, err := a.opts.Authorizer.Confirm(ctx, in.ID, in.Key, req, c.by)
+	result, err := h.authorizer.Confirm(ctx, in.ID, in.Key, req, c.by)
 	if err != nil {
-		return nil, a.logAndConvertError(ctx, err)
+		return nil, h.logAndConvertError(ctx, err)
 	}
-	return a.authorizationResponse(&done), nil
+	return h.authorizationResponse(&result), nil
 }
 
-// decodeAuthorization reads strictly. A null stands for nothing that could be
-// meant.
+// decodeAuthorization decodes strictly. It rejects null, which has no meaning
+// here.
 func decodeAuthorization(body []byte, into any) error {
 	if err := decodeStrict(body, into); err != nil {
 		var p *Problem
 		if errors.As(err, &p) && p.Code == InvalidType && (p.Field == "off_session" ||
 			p.Field == "extended_authorization") {
-			p.Detail = "send true or false"
+			p.Detail = "invalid type: want true or false"
 		}
 		return err
 	}
 	if field, found := findNullField(body); found {
-		return newProblem(InvalidType, field, "is null: leave it out")
+		return newProblem(InvalidType, field, "invalid null: leave the field out")
 	}
 	return nil
 }
 
-func (a *API) authorizationResponse(d *hold.AuthorizationResult) *authorizationOutput {
-	out := &authorizationOutput{Status: http.StatusOK, Body: Authorization{ID: d.PaymentIntent,
-		Status: string(d.Status), ClientSecret: d.ClientSecret.Reveal(), Livemode: a.opts.Livemode}}
-	switch {
-	case d.Hold != nil:
-		v := d.Hold.View(d.Now, false)
-		v.Livemode = a.opts.Livemode
-		out.Body.Hold = &v
-		if d.Created {
+func (h *authorizationHandler) authorizationResponse(
+	r *hold.AuthorizationResult,
+) *authorizationOutput {
+	out := &authorizationOutput{Status: http.StatusAccepted, Body: Authorization{
+		ID: r.PaymentIntent, Status: string(r.Status), ClientSecret: r.ClientSecret.Reveal(),
+		Livemode: h.livemode}}
+	if r.Hold != nil {
+		v := h.holdView(r.Hold, r.Now, false)
+		out.Status, out.Body.Hold = http.StatusOK, &v
+		if r.Created {
 			out.Status, out.Location = http.StatusCreated, "/v1/holds/"+v.ID
 		}
-	default:
-		out.Status = http.StatusAccepted
 	}
-	if d.NextAction != "" {
-		out.Body.NextAction = &NextAction{Type: d.NextAction, RedirectURL: d.RedirectURL.Reveal()}
+	if r.NextAction != "" {
+		out.Body.NextAction = &NextAction{Type: r.NextAction, RedirectURL: r.RedirectURL.Reveal()}
 	}
 	return out
-}
-
-// Authorize authorizes a card and schedules its hold. The key is new for each
-// authorization and the same for its repetitions: after [UnreachableError] or a
-// [Problem] with status 503 or code in_progress, call it again with the same.
-func (c *Client) Authorize(
-	ctx context.Context, key string, req hold.AuthorizeRequest,
-) (Authorization, error) {
-	return c.requestAuthorization(ctx, "/v1/authorizations", key, req)
-}
-
-// ConfirmAuthorization confirms once the guest has acted, or with another card.
-func (c *Client) ConfirmAuthorization(
-	ctx context.Context, id, key string, req hold.ConfirmRequest,
-) (Authorization, error) {
-	var wrong *hold.Problem
-	if errors.As(hold.CheckPaymentIntentID(id), &wrong) { // a path must not be made of it
-		return Authorization{}, problemFromHold(wrong)
-	}
-	return c.requestAuthorization(ctx, "/v1/authorizations/"+url.PathEscape(id)+"/confirm", key,
-		req)
-}
-
-func (c *Client) requestAuthorization(
-	ctx context.Context, path, key string, body any,
-) (out Authorization, err error) {
-	var wrong *hold.Problem
-	if _, e := hold.AttemptID(key); errors.As(e, &wrong) {
-		return out, problemFromHold(wrong)
-	}
-	_, err = c.withHeader("Idempotency-Key", key).doJSON(ctx, http.MethodPost, path, 0, body, &out)
-	return out, err
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// fakeAuthorizer authorizes whatever package hold takes for a good wish.
+// fakeAuthorizer authorizes every request that package hold accepts.
 type fakeAuthorizer struct {
 	now      time.Time
 	calls    int
@@ -138,7 +138,7 @@ func TestAuthorizations_InvalidRequests(t *testing.T) {
 		{"text for a flag", "/v1/authorizations", validIdempotencyKey, with(`"off_session":"yes"`), 422, api.InvalidType, "off_session"},
 		{"account", "/v1/authorizations", validIdempotencyKey, with(`"account":"hotel"`), 422, hold.InvalidID, "account"},
 		{"customer", "/v1/authorizations", validIdempotencyKey, with(`"customer":"guest"`), 422, hold.InvalidField, "customer"},
-		{"kept for nobody", "/v1/authorizations", validIdempotencyKey, with(`"setup_future_usage":"off_session"`), 422, hold.InvalidField, "customer"},
+		{"setup_future_usage without a customer", "/v1/authorizations", validIdempotencyKey, with(`"setup_future_usage":"off_session"`), 422, hold.InvalidField, "customer"},
 		{"usage", "/v1/authorizations", validIdempotencyKey, with(`"customer":"cus_1","setup_future_usage":"always"`), 422, hold.InvalidField, "setup_future_usage"},
 		{"a code for a token", "/v1/authorizations", validIdempotencyKey, with(`"cvc_token":"123"`), 422, hold.InvalidField, "cvc_token"},
 		{"code of an absent guest", "/v1/authorizations", validIdempotencyKey, with(`"customer":"cus_1","off_session":true,"cvc_token":"cvctok_1"`), 422, hold.InvalidField, "cvc_token"},
@@ -181,8 +181,8 @@ func TestAuthorizations_InvalidRequests(t *testing.T) {
 	}
 }
 
-// FuzzAuthorize: whatever the body, the answer is a call that says what the
-// body said within Stripe's limits, or a problem and no call.
+// FuzzAuthorize checks that any body leads either to a call with the body's
+// terms within Stripe's limits, or to a problem and no call.
 func FuzzAuthorize(f *testing.F) {
 	a, c := newAPIWithFakeAuthorizer(f)
 	c.result = hold.AuthorizationResult{PaymentIntent: testHoldID, Status: hold.AuthorizationDone, Hold: &hold.Hold{ID: testHoldID, State: hold.Scheduled}, Created: true}

@@ -15,7 +15,7 @@ import (
 	"github.com/holdd/holdd/worker/intake"
 )
 
-// alwaysAcceptHolds grants every wish at no cost of its own but the check.
+// alwaysAcceptHolds accepts every valid request at no further cost.
 type alwaysAcceptHolds struct{ *fakeHolds }
 
 func (i alwaysAcceptHolds) Schedule(_ context.Context, reqs []hold.ScheduleRequest, by string) []intake.ScheduleResult {
@@ -32,8 +32,8 @@ func (i alwaysAcceptHolds) Schedule(_ context.Context, reqs []hold.ScheduleReque
 	return out
 }
 
-// BenchmarkScheduleBatch is one HTTP connection that schedules batches of 1000;
-// an operation is one hold.
+// BenchmarkScheduleBatch schedules batches of 1000 over one HTTP connection. An
+// operation is one hold.
 func BenchmarkScheduleBatch(b *testing.B) {
 	m := newFakeHolds()
 	s, _ := startServer(b, api.Options{Holds: holdsOf(alwaysAcceptHolds{m})})
@@ -61,7 +61,7 @@ func BenchmarkScheduleBatch(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "holds/s")
 }
 
-// BenchmarkSchedule is one connection that schedules holds one by one.
+// BenchmarkSchedule schedules holds one by one over one connection.
 func BenchmarkSchedule(b *testing.B) {
 	m := newFakeHolds()
 	s, _ := startServer(b, api.Options{Holds: holdsOf(alwaysAcceptHolds{m})})

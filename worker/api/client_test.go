@@ -16,8 +16,8 @@ import (
 
 func TestNewClient_InvalidAddress(t *testing.T) {
 	for addr, want := range map[string]string{
-		"": "no address", "127.0.0.1:8420": "no address", "ftp://x": "no address", "http://": "no address", "unix://run/x": "starts with a slash",
-		"http://user:hunter2@x": "no more than", "http://x?token=1": "no more than", "http://user:hunter2@%zz": "no address",
+		"": "want http://", "127.0.0.1:8420": "want http://", "ftp://x": "want http://", "http://": "want http://", "unix://run/x": "want an absolute path",
+		"http://user:hunter2@x": "want only", "http://x?token=1": "want only", "http://user:hunter2@%zz": "want http://",
 	} {
 		c, err := api.NewClient(addr, "")
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
@@ -49,14 +49,14 @@ func TestClient_ServerUnreachable(t *testing.T) {
 	}
 }
 
-// A change whose answer is lost may have been done.
+// The outcome of a change whose response is lost is unknown.
 func TestClient_ResponseLost(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) }))
 	defer s.Close()
 	c := newTestClient(t, s.URL, operateToken)
 	_, err := c.Capture(t.Context(), testHoldID, 0, 0)
 	var un *api.UnreachableError
-	if !errors.As(err, &un) || !un.OutcomeUnknown || !strings.Contains(err.Error(), "it isn't known whether it was done") || strings.Contains(err.Error(), operateToken) {
+	if !errors.As(err, &un) || !un.OutcomeUnknown || !strings.Contains(err.Error(), "outcome unknown") || strings.Contains(err.Error(), operateToken) {
 		t.Errorf("%v", err)
 	}
 	if _, err = c.Get(t.Context(), testHoldID); !errors.As(err, &un) || un.OutcomeUnknown {

@@ -3,9 +3,8 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
-	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -15,7 +14,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// DeliveryService are the ways out. Errors are as those of [HoldService].
+// DeliveryService shows and replays deliveries to sinks. Its errors are like
+// those of [HoldService].
 type DeliveryService interface {
 	SinkStatuses(ctx context.Context) ([]event.SinkStatus, error)
 	DeadLetters(ctx context.Context, sink string, n int) (list []hold.DeadLetter, total int64,
@@ -24,55 +24,60 @@ type DeliveryService interface {
 	HasSink(sink string) bool
 }
 
-// SinkStatus is where events or alerts are sent, and how that goes.
+// SinkStatus describes a sink of events or alerts, and its deliveries.
 type SinkStatus struct {
 	Sink         string     `json:"sink" doc:"callback, or the service of one of notify_urls"`
-	FailingSince *time.Time `json:"failing_since,omitempty" doc:"Since when it takes nothing"`
-	Reason       string     `json:"reason,omitempty" doc:"Why it did not take what was sent last"`
-	Disabled     bool       `json:"gone,omitempty" doc:"It answered 410 and is not told any more, until its address changes"`
-	OldestAt     *time.Time `json:"oldest_at,omitempty" doc:"When the oldest event that waits happened"`
-	ParkedHolds  int        `json:"parked_holds" doc:"Holds whose events it refuses while it takes those of others"`
-	DeadLetters  int64      `json:"dead_letters" doc:"Events that were given up after three days and can be replayed"`
-	EventsLost   int64      `json:"lost" doc:"Events that were trimmed from the stream before it was back"`
+	FailingSince *time.Time `json:"failing_since,omitempty" doc:"Since when every delivery fails"`
+	Reason       string     `json:"reason,omitempty" doc:"Why the last delivery failed"`
+	Disabled     bool       `json:"disabled,omitempty" doc:"The receiver answered 410 Gone. holdd delivers nothing until the sink's address changes"`
+	OldestAt     *time.Time `json:"oldest_at,omitempty" doc:"Time of the oldest undelivered event"`
+	ParkedHolds  int        `json:"parked_holds" doc:"Holds whose events wait behind one that the receiver rejects, while it accepts those of other holds"`
+	DeadLetters  int64      `json:"dead_letters" doc:"Events that were not accepted for three days. They can be replayed"`
+	EventsLost   int64      `json:"events_lost" doc:"Events that were trimmed from the stream before they were delivered"`
 }
 
-// SinkList are all of them.
+// SinkList lists all sinks.
 type SinkList struct {
 	Sinks    []SinkStatus `json:"sinks" nullable:"false"`
-	Livemode bool         `json:"livemode" doc:"Real money"`
+	Livemode bool         `json:"livemode" doc:"Whether the events are of Stripe's live mode"`
 }
 
-// DeadLetter is an event that a sink was not able to take for days.
+// DeadLetter is an event that a sink did not accept for three days.
 type DeadLetter struct {
-	ID        string    `json:"id" doc:"Name it to replay it"`
-	EventID   string    `json:"event_id" doc:"The webhook-id, the same as of each try before"`
+	ID        string    `json:"id" doc:"Send it to replay this event"`
+	EventID   string    `json:"event_id" doc:"The webhook-id of every attempt"`
 	Type      string    `json:"type"`
 	Timestamp time.Time `json:"timestamp"`
 	HoldID    string    `json:"hold,omitempty"`
 	Reason    string    `json:"reason"`
 }
 
-// DeadLetterList are those of one sink, oldest first.
+// DeadLetterList lists the dead letters of one sink, oldest first.
 type DeadLetterList struct {
 	Sink        string       `json:"sink"`
 	DeadLetters []DeadLetter `json:"dead_letters" nullable:"false"`
 	Total       int64        `json:"total"`
 }
 
-// ReplayResult tells how many dead letters are on their way once more.
+// ReplayResult says how many dead letters are being delivered again.
 type ReplayResult struct {
 	Replayed int64 `json:"replayed"`
 }
 
+const (
+	defaultSink  = "callback"
+	maxReplayIDs = 1000
+)
+
 // replayRequest is the body of POST /v1/deliveries/replay.
 type replayRequest struct {
-	Sink string   `json:"sink,omitempty" doc:"Left out: callback"`
-	IDs  []string `json:"ids,omitempty" maxItems:"1000" doc:"Dead letters by id; left out: all, up to 1000 of each partition"`
+	Sink string   `json:"sink,omitempty" doc:"Default: callback"`
+	IDs  []string `json:"ids,omitempty" maxItems:"1000" doc:"Ids of dead letters. Default: all, up to 1000 of each partition"`
 }
 
 type listDeadLettersInput struct {
-	Sink  string `query:"sink" maxLength:"100" default:"callback" doc:"Whose"`
-	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"At most"`
+	Sink  string `query:"sink" maxLength:"100" default:"callback" doc:"Name of the sink"`
+	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"Most dead letters to list"`
 }
 
 type (
@@ -81,132 +86,103 @@ type (
 	replayOutput          struct{ Body ReplayResult }
 )
 
-func (a *API) registerDeliveries(doc huma.API) {
+// deliveryHandler shows and replays deliveries.
+type deliveryHandler struct {
+	responder
+	deliveries DeliveryService // nil: disabled
+}
+
+func (h *deliveryHandler) register(doc huma.API) {
 	huma.Register(doc, huma.Operation{
 		OperationID: "listDeliveries", Method: http.MethodGet, Path: "/v1/deliveries",
 		Tags:    []string{"deliveries"},
-		Summary: "Where events and alerts are sent, and how that goes",
-	}, a.listSinks)
+		Summary: "List sinks and the state of their deliveries",
+	}, h.listSinks)
 	huma.Register(doc, huma.Operation{
 		OperationID: "listDeadLetters", Method: http.MethodGet, Path: "/v1/deliveries/dead",
 		Tags:    []string{"deliveries"},
-		Summary: "Events that a sink did not take for three days",
-	}, a.listDeadLetters)
+		Summary: "List events that a sink did not accept for three days",
+	}, h.listDeadLetters)
 	huma.Register(doc, huma.Operation{
 		OperationID: "replayDeadLetters", Method: http.MethodPost, Path: "/v1/deliveries/replay",
-		Tags:        []string{"deliveries"},
-		Summary:     "Send dead letters once more",
-		Description: "Each has the webhook-id that it always had. What is not taken then is a dead letter again.",
-	}, a.replayDeadLetters)
+		Tags:    []string{"deliveries"},
+		Summary: "Deliver dead letters again",
+		Description: "Each keeps its webhook-id. An event that the sink does not accept becomes " +
+			"a dead letter again.",
+	}, h.replayDeadLetters)
 }
 
-func (a *API) listSinks(ctx context.Context, _ *noInput) (*listSinksOutput, error) {
-	if a.opts.Deliveries == nil {
-		return nil, a.logAndConvertError(ctx, health.ErrUnavailable)
+func (h *deliveryHandler) listSinks(ctx context.Context, _ *noInput) (*listSinksOutput, error) {
+	if h.deliveries == nil {
+		return nil, h.logAndConvertError(ctx, health.ErrUnavailable)
 	}
-	list, err := a.opts.Deliveries.SinkStatuses(ctx)
+	list, err := h.deliveries.SinkStatuses(ctx)
 	if err != nil {
-		return nil, a.logAndConvertError(ctx, err)
+		return nil, h.logAndConvertError(ctx, err)
 	}
 	out := &listSinksOutput{Body: SinkList{Sinks: make([]SinkStatus, 0, len(list)),
-		Livemode: a.opts.Livemode}}
+		Livemode: h.livemode}}
 	for _, s := range list {
-		out.Body.Sinks = append(out.Body.Sinks, SinkStatus{Sink: s.Sink, FailingSince: optionalTime(
-			s.Failing), Reason: s.Reason, Disabled: s.Disabled, OldestAt: optionalTime(s.Oldest),
-			ParkedHolds: s.Parked, DeadLetters: s.DeadLetters, EventsLost: s.EventsLost})
+		out.Body.Sinks = append(out.Body.Sinks, SinkStatus{
+			Sink: s.Sink, FailingSince: optionalTime(s.Failing), Reason: s.Reason,
+			Disabled: s.Disabled, OldestAt: optionalTime(s.Oldest), ParkedHolds: s.Parked,
+			DeadLetters: s.DeadLetters, EventsLost: s.EventsLost})
 	}
 	return out, nil
 }
 
-func optionalTime(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
+func (h *deliveryHandler) checkSinkExists(ctx context.Context, sink string) error {
+	if h.deliveries == nil {
+		return h.logAndConvertError(ctx, health.ErrUnavailable)
 	}
-	t = t.UTC()
-	return &t
-}
-
-func (a *API) checkSinkExists(ctx context.Context, sink string) error {
-	if a.opts.Deliveries == nil {
-		return a.logAndConvertError(ctx, health.ErrUnavailable)
-	}
-	if !a.opts.Deliveries.HasSink(sink) {
+	if !h.deliveries.HasSink(sink) {
 		return newProblem(SinkNotFound, "sink",
-			"there is no such sink: GET /v1/deliveries lists them")
+			fmt.Sprintf("no sink %.100q: GET /v1/deliveries lists all sinks", sink))
 	}
 	return nil
 }
 
-func (a *API) listDeadLetters(
+func (h *deliveryHandler) listDeadLetters(
 	ctx context.Context, in *listDeadLettersInput,
 ) (*listDeadLettersOutput, error) {
-	if err := a.checkSinkExists(ctx, in.Sink); err != nil {
+	if err := h.checkSinkExists(ctx, in.Sink); err != nil {
 		return nil, err
 	}
-	list, total, err := a.opts.Deliveries.DeadLetters(ctx, in.Sink, in.Limit)
+	list, total, err := h.deliveries.DeadLetters(ctx, in.Sink, in.Limit)
 	if err != nil {
-		return nil, a.logAndConvertError(ctx, err)
+		return nil, h.logAndConvertError(ctx, err)
 	}
 	out := &listDeadLettersOutput{Body: DeadLetterList{Sink: in.Sink, Total: total,
 		DeadLetters: make([]DeadLetter, 0, len(list))}}
 	for _, d := range list {
 		var e event.Envelope
-		_ = json.Unmarshal(d.Event, &e) // what can't be read is listed by its id
+		_ = json.Unmarshal(d.Event, &e) // an unreadable event is listed by its id
 		out.Body.DeadLetters = append(out.Body.DeadLetters, DeadLetter{ID: d.ID, EventID: e.ID,
 			Type: string(e.Type), Timestamp: e.Timestamp, HoldID: e.Data.Hold.ID, Reason: d.Reason})
 	}
 	return out, nil
 }
 
-func (a *API) replayDeadLetters(ctx context.Context, _ *noInput) (*replayOutput, error) {
+func (h *deliveryHandler) replayDeadLetters(
+	ctx context.Context, _ *noInput,
+) (*replayOutput, error) {
 	in := replayRequest{}
-	err := requestInfoFrom(ctx).readJSONBody(maxSingleBodyBytes, false, func(b []byte) error {
-		if b == nil {
-			return nil
-		}
-		return decodeStrict(b, &in)
-	})
-	if err != nil {
-		return nil, a.logAndConvertError(ctx, err)
+	if err := requestInfoFrom(ctx).decodeOptionalBody(&in); err != nil {
+		return nil, h.logAndConvertError(ctx, err)
 	}
 	if in.Sink == "" {
-		in.Sink = "callback"
+		in.Sink = defaultSink
 	}
-	if len(in.IDs) > 1000 {
-		return nil, newProblem(InvalidParameter, "ids", "send at most 1000 ids")
+	if len(in.IDs) > maxReplayIDs {
+		return nil, newProblem(InvalidParameter, "ids", fmt.Sprintf(
+			"%d ids are too many: send at most %d", len(in.IDs), maxReplayIDs))
 	}
-	if err := a.checkSinkExists(ctx, in.Sink); err != nil {
+	if err := h.checkSinkExists(ctx, in.Sink); err != nil {
 		return nil, err
 	}
-	n, err := a.opts.Deliveries.ReplayDeadLetters(ctx, in.Sink, in.IDs)
+	n, err := h.deliveries.ReplayDeadLetters(ctx, in.Sink, in.IDs)
 	if err != nil {
-		return nil, a.logAndConvertError(ctx, err)
+		return nil, h.logAndConvertError(ctx, err)
 	}
 	return &replayOutput{Body: ReplayResult{Replayed: n}}, nil
-}
-
-// SinkStatuses tells where events and alerts are sent, and how that goes.
-func (c *Client) SinkStatuses(ctx context.Context) (SinkList, error) {
-	var s SinkList
-	_, err := c.doJSON(ctx, http.MethodGet, "/v1/deliveries", 0, nil, &s)
-	return s, err
-}
-
-// DeadLetters lists up to n events that a sink did not take for days.
-func (c *Client) DeadLetters(ctx context.Context, sink string, n int) (DeadLetterList, error) {
-	var d DeadLetterList
-	_, err := c.doJSON(ctx, http.MethodGet, "/v1/deliveries/dead?sink="+url.QueryEscape(sink)+
-		"&limit="+strconv.Itoa(n), 0, nil, &d)
-	return d, err
-}
-
-// ReplayDeadLetters sends dead letters of a sink once more: those named, or
-// all.
-func (c *Client) ReplayDeadLetters(
-	ctx context.Context, sink string, ids []string,
-) (ReplayResult, error) {
-	var r ReplayResult
-	_, err := c.doJSON(ctx, http.MethodPost, "/v1/deliveries/replay", 0,
-		replayRequest{Sink: sink, IDs: ids}, &r)
-	return r, err
 }

@@ -20,66 +20,55 @@ const docsCSS = `:root{color-scheme:light dark;--line:#8884;--soft:#8881}
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem}
 h2{margin-top:2.5rem;border-top:1px solid var(--line);padding-top:1.5rem;font-size:1.2rem}
 h3{font-size:1rem;margin-bottom:.3rem}
-code,pre{font:14px/1.45 ui-monospace,monospace}code{background:var(--soft);padding:.1em .3em;border-radius:3px}
+code,pre{font:14px/1.45 ui-monospace,monospace}
+code{background:var(--soft);padding:.1em .3em;border-radius:3px}
 pre{background:var(--soft);padding:.8rem;border-radius:6px;overflow-x:auto}
-table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:top;padding:.3rem .8rem .3rem 0;border-bottom:1px solid var(--line)}
-nav ul{list-style:none;padding:0}summary{cursor:pointer}:target{outline:2px solid Highlight;outline-offset:2px}
+table{border-collapse:collapse;width:100%}
+th,td{text-align:left;vertical-align:top;padding:.3rem .8rem .3rem 0;
+border-bottom:1px solid var(--line)}
+nav ul{list-style:none;padding:0}summary{cursor:pointer}
+:target{outline:2px solid Highlight;outline-offset:2px}
 @media(max-width:40rem){table,tbody,tr,td{display:block}thead{display:none}}`
 
-// docsCSP lets the page load nothing but its own style: no script, no third
-// party.
+// docsCSP allows only the page's own style: no script, nothing from another
+// server.
 var docsCSP = func() string {
 	sum := sha256.Sum256([]byte(docsCSS))
-	return "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+	return "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +
+		"style-src 'sha256-" +
+		base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }()
 
-func (a *API) serveDocs(w http.ResponseWriter, _ *http.Request) {
+func serveDocsPage(w http.ResponseWriter, page []byte) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", docsCSP)
 	w.Header().Set("Referrer-Policy", "no-referrer")
-	_, _ = w.Write(a.docsHTML) // the caller has gone: nobody is left to tell
+	_, _ = w.Write(page) // fails only if the caller has disconnected
 }
 
-// renderDocsPage writes the OpenAPI document for people. It is made without a
-// template engine: linking one keeps every exported method of every library in
-// the binary.
+// renderDocsPage writes the OpenAPI document as a web page. It uses no template
+// engine: html/template calls methods by name, so that the linker would keep
+// every exported method of every package in the binary.
 func renderDocsPage(o *huma.OpenAPI) []byte {
 	p := &docsWriter{schemas: o.Components.Schemas.Map()}
-	p.writeStrings(
-		`<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>holdd API</title><style>`, docsCSS, `</style></head><body><main>`)
+	p.writeStrings(`<!doctype html><html lang="en"><head><meta charset="utf-8">`,
+		`<meta name="viewport" content="width=device-width, initial-scale=1">`,
+		`<title>holdd API</title><style>`, docsCSS, `</style></head><body><main>`)
 	p.writeStrings("<h1>holdd API <small>", html.EscapeString(o.Info.Version), `</small></h1><p>`,
-		textToHTML(o.Info.Description),
-		`</p><p>For programs: <a href="/openapi.json">/openapi.json</a> (OpenAPI `, o.OpenAPI,
+		textToHTML(o.Info.Description), `</p>`,
+		`<p>Machine-readable: <a href="/openapi.json">/openapi.json</a> (OpenAPI `, o.OpenAPI,
 		`).</p>`)
 	if o.Components.SecuritySchemes != nil {
 		p.writeStrings("<p>",
-			textToHTML("Send a token with each request: `Authorization: Bearer …`."), "</p>")
+			textToHTML("Send a token with each request: `Authorization: Bearer <token>`."), "</p>")
 	}
-	paths := slices.Sorted(maps.Keys(o.Paths))
-	p.writeStrings(`<nav aria-label="Operations"><ul>`)
-	for _, path := range paths {
-		for _, op := range operationsOf(o.Paths[path]) {
-			p.writeStrings(`<li><a href="#`, op.OperationID, `"><code>`, op.Method, " ",
-				html.EscapeString(path), `</code></a> `, textToHTML(op.Summary), `</li>`)
-		}
-	}
-	p.writeStrings(`<li><a href="#problems">Problems</a></li></ul></nav>`)
-	for _, path := range paths {
-		for _, op := range operationsOf(o.Paths[path]) {
-			p.writeOperation(path, op)
-		}
-	}
+	p.writeOperations(o.Paths)
 	for _, name := range slices.Sorted(maps.Keys(p.schemas)) {
 		p.writeStrings(`<h2 id="schema-`, name, `">`, name, `</h2>`)
 		p.writeSchemaFields(p.schemas[name])
 	}
-	p.writeStrings(
-		`<h2 id="problems">Problems</h2><table><thead><tr><th>code<th>status<th>means</tr></thead><tbody>`)
-	for _, k := range problemCatalog {
-		p.writeStrings(`<tr id="`, string(k.code), `"><td><code>`, string(k.code), `</code><td>`,
-			strconv.Itoa(k.status), `<td>`, textToHTML(k.title), `</tr>`)
-	}
-	p.writeStrings(`</tbody></table></main></body></html>`)
+	p.writeProblems()
+	p.writeStrings(`</main></body></html>`)
 	return p.Bytes()
 }
 
@@ -94,13 +83,47 @@ func (p *docsWriter) writeStrings(parts ...string) {
 	}
 }
 
+// writeOperations writes a table of contents, then each operation.
+func (p *docsWriter) writeOperations(items map[string]*huma.PathItem) {
+	paths := slices.Sorted(maps.Keys(items))
+	p.writeStrings(`<nav aria-label="Operations"><ul>`)
+	for _, path := range paths {
+		for _, op := range operationsOf(items[path]) {
+			p.writeStrings(`<li><a href="#`, op.OperationID, `"><code>`, op.Method, " ",
+				html.EscapeString(path), `</code></a> `, textToHTML(op.Summary), `</li>`)
+		}
+	}
+	p.writeStrings(`<li><a href="#problems">Problems</a></li></ul></nav>`)
+	for _, path := range paths {
+		for _, op := range operationsOf(items[path]) {
+			p.writeOperation(path, op)
+		}
+	}
+}
+
+func (p *docsWriter) writeProblems() {
+	p.writeTableHead(`<h2 id="problems">Problems</h2>`, "code", "status", "meaning")
+	for _, k := range problemCatalog {
+		p.writeStrings(`<tr id="`, string(k.code), `"><td><code>`, string(k.code), `</code><td>`,
+			strconv.Itoa(k.status), `<td>`, textToHTML(k.title), `</tr>`)
+	}
+	p.writeStrings(`</tbody></table>`)
+}
+
+func (p *docsWriter) writeTableHead(heading string, columns ...string) {
+	p.writeStrings(heading, `<table><thead><tr>`)
+	for _, c := range columns {
+		p.writeStrings(`<th>`, c)
+	}
+	p.writeStrings(`</tr></thead><tbody>`)
+}
+
 func (p *docsWriter) writeOperation(path string, op *huma.Operation) {
 	p.writeStrings(`<section><h2 id="`, op.OperationID, `"><code>`, op.Method, " ",
 		html.EscapeString(path), `</code></h2><p><strong>`, textToHTML(op.Summary), `.</strong> `,
 		textToHTML(op.Description), `</p>`)
 	if len(op.Parameters) > 0 {
-		p.writeStrings(
-			`<h3>Parameters</h3><table><thead><tr><th>name<th>in<th>means</tr></thead><tbody>`)
+		p.writeTableHead(`<h3>Parameters</h3>`, "name", "in", "meaning")
 		for _, q := range op.Parameters {
 			p.writeStrings(`<tr><td><code>`, html.EscapeString(q.Name), `</code><td>`, q.In, `<td>`,
 				textToHTML(q.Description), enumValuesHTML(q.Schema), `</tr>`)
@@ -111,20 +134,26 @@ func (p *docsWriter) writeOperation(path string, op *huma.Operation) {
 		m := op.RequestBody.Content["application/json"]
 		p.writeStrings(`<h3>Body</h3><p>`, p.schemaTypeHTML(m.Schema))
 		if !op.RequestBody.Required {
-			p.writeStrings(` (may be left out)`)
+			p.writeStrings(` (optional)`)
 		}
 		p.writeStrings(`</p>`)
 		p.writeExample(m.Example)
 	}
-	p.writeStrings(`<h3>Answers</h3><table><thead><tr><th>status<th>means</tr></thead><tbody>`)
-	statuses := slices.Sorted(maps.Keys(op.Responses))
+	p.writeResponses(op.Responses)
+	p.writeStrings(`</section>`)
+}
+
+// writeResponses writes the statuses, and the example of the first success.
+func (p *docsWriter) writeResponses(responses map[string]*huma.Response) {
+	p.writeTableHead(`<h3>Responses</h3>`, "status", "meaning")
+	statuses := slices.Sorted(maps.Keys(responses))
 	for _, status := range statuses {
-		p.writeStrings(`<tr><td>`, status, `<td>`, textToHTML(op.Responses[status].Description),
+		p.writeStrings(`<tr><td>`, status, `<td>`, textToHTML(responses[status].Description),
 			`</tr>`)
 	}
 	p.writeStrings(`</tbody></table>`)
 	for _, status := range statuses {
-		if m := op.Responses[status].Content["application/json"]; m != nil &&
+		if m := responses[status].Content["application/json"]; m != nil &&
 			m.Example != nil && status[0] == '2' {
 			p.writeStrings(`<details><summary>Example, `, status, `</summary>`)
 			p.writeExample(m.Example)
@@ -132,7 +161,6 @@ func (p *docsWriter) writeOperation(path string, op *huma.Operation) {
 			break
 		}
 	}
-	p.writeStrings(`</section>`)
 }
 
 func (p *docsWriter) writeExample(v any) {
@@ -143,14 +171,14 @@ func (p *docsWriter) writeExample(v any) {
 }
 
 func (p *docsWriter) writeSchemaFields(s *huma.Schema) {
-	p.writeStrings(`<table><thead><tr><th>field<th>type<th>means</tr></thead><tbody>`)
+	p.writeTableHead("", "field", "type", "meaning")
 	for _, name := range slices.Sorted(maps.Keys(s.Properties)) {
 		f := s.Properties[name]
-		must := ""
+		required := ""
 		if slices.Contains(s.Required, name) {
-			must = " *"
+			required = " *"
 		}
-		p.writeStrings(`<tr><td><code>`, html.EscapeString(name), `</code>`, must, `<td>`,
+		p.writeStrings(`<tr><td><code>`, html.EscapeString(name), `</code>`, required, `<td>`,
 			p.schemaTypeHTML(f), `<td>`, textToHTML(f.Description), enumValuesHTML(f), `</tr>`)
 	}
 	p.writeStrings(`</tbody></table>`)
@@ -161,7 +189,7 @@ func (p *docsWriter) schemaTypeHTML(s *huma.Schema) string {
 	case s == nil:
 		return ""
 	case s.Ref != "":
-		_, name, _ := cutLast(s.Ref, '/')
+		name := s.Ref[strings.LastIndexByte(s.Ref, '/')+1:]
 		return `<a href="#schema-` + name + `">` + name + `</a>`
 	case s.Type == huma.TypeArray:
 		return "array of " + p.schemaTypeHTML(s.Items)
@@ -182,7 +210,7 @@ func enumValuesHTML(s *huma.Schema) string {
 	return " " + strings.Join(names, " ")
 }
 
-// textToHTML escapes a text and shows `this` as code.
+// textToHTML escapes a text and formats words in backquotes as code.
 func textToHTML(s string) string {
 	var b strings.Builder
 	for i, part := range strings.Split(html.EscapeString(s), "`") {

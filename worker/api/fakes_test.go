@@ -20,7 +20,7 @@ import (
 	"github.com/holdd/holdd/worker/query"
 )
 
-// parts is what serves holds in these tests.
+// parts are the parts of a worker that a fake implements.
 type parts interface {
 	api.Scheduler
 	api.Changer
@@ -33,8 +33,7 @@ func holdsOf(p parts) api.HoldService {
 	return api.HoldService{Scheduler: p, Changer: p, Reader: p, Planner: p, ReadinessChecker: p}
 }
 
-// fakeHolds keeps holds as the store does, as far as the API can see: every
-// decision is package hold's own.
+// fakeHolds keeps holds in memory. Package hold makes every decision.
 type fakeHolds struct {
 	mu            sync.Mutex
 	now           time.Time
@@ -197,7 +196,7 @@ func (m *fakeHolds) Plan(_ context.Context, next time.Duration) (query.Plan, err
 
 func (m *fakeHolds) Check(context.Context) []health.Check { return m.checks }
 
-// addHold makes a hold that is scheduled for an hour from now.
+// addHold schedules a hold for an hour from now.
 func (m *fakeHolds) addHold(t testing.TB, id string) hold.Hold {
 	t.Helper()
 	s := m.scheduleOne(&hold.ScheduleRequest{PaymentIntent: id, Amount: 12500, Currency: "eur", Reference: "BK-1", CaptureAt: m.now.Add(time.Hour).Format(time.RFC3339),
@@ -208,14 +207,14 @@ func (m *fakeHolds) addHold(t testing.TB, id string) hold.Hold {
 	return s.Hold
 }
 
-// snapshot is everything that a request could have changed.
+// snapshot returns everything that a request could have changed.
 func (m *fakeHolds) snapshot() map[string]hold.Hold {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return maps.Clone(m.holds)
 }
 
-// startServer starts a real server with the bounds of the real one.
+// startServer starts a server with the limits of production.
 func startServer(t testing.TB, o api.Options) (*httptest.Server, *api.API) {
 	t.Helper()
 	a, err := api.New(o)
@@ -239,7 +238,7 @@ func newTestClient(t testing.TB, url, token string) *api.Client {
 	return c
 }
 
-// response is what came back from a raw request.
+// response is the response to a raw request.
 type response struct {
 	status int
 	header http.Header

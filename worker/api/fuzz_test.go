@@ -12,8 +12,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Whatever the body, the answer is a hold that says what the body said, or a
-// problem, and what is refused leaves nothing behind.
+// Any body leads either to a hold with the body's terms, or to a problem and no
+// hold.
 func FuzzSchedule(f *testing.F) {
 	m := newFakeHolds()
 	a, err := api.New(api.Options{Holds: holdsOf(m)})
@@ -60,8 +60,7 @@ func FuzzSchedule(f *testing.F) {
 	})
 }
 
-// Whatever is sent to change a hold, it is left as it was, or what the answer
-// shows is what stands there.
+// Any request to change a hold leaves it unchanged, or returns the stored hold.
 func FuzzChangeHold(f *testing.F) {
 	m := newFakeHolds()
 	a, err := api.New(api.Options{Holds: holdsOf(m)})
@@ -113,7 +112,7 @@ func FuzzChangeHold(f *testing.F) {
 	})
 }
 
-// Whatever is asked for, the answer is a page, a plan, or a problem.
+// Any query returns a page, a plan or a problem.
 func FuzzQueryParameters(f *testing.F) {
 	m := newFakeHolds()
 	a, err := api.New(api.Options{Holds: holdsOf(m)})

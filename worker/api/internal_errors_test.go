@@ -26,7 +26,7 @@ func withLocalAddr(r *http.Request, local net.Addr) context.Context {
 	return context.WithValue(r.Context(), http.LocalAddrContextKey, local)
 }
 
-// What is wrong inside is logged once and not told.
+// An internal error is logged once and hidden from the caller.
 func TestInternalErrors_LoggedNotReturned(t *testing.T) {
 	for _, c := range []struct {
 		err    error
@@ -58,7 +58,7 @@ func TestInternalErrors_LoggedNotReturned(t *testing.T) {
 				t.Errorf("%s %s: %d %s", r[0], r[1], a.status, a.body)
 			}
 			if strings.Contains(a.body, "secret-dsn") {
-				t.Errorf("%s %s tells %s", r[0], r[1], a.body)
+				t.Errorf("%s %s shows %s", r[0], r[1], a.body)
 			}
 			if (a.status == 503) != (a.header.Get("Retry-After") != "") {
 				t.Errorf("%s %s: Retry-After %q", r[0], r[1], a.header.Get("Retry-After"))
@@ -96,8 +96,8 @@ func TestInternalErrors_PanicOrMissingResult(t *testing.T) {
 	}
 }
 
-// With all slots taken others wait, are sent away after the time-out, and what
-// watches the process is answered at once.
+// While all slots are taken, requests wait and get 503 after the timeout.
+// Supervisors get a response at once.
 func TestServeHTTP_MaxInFlight(t *testing.T) {
 	m := newFakeHolds()
 	m.addHold(t, testHoldID)
@@ -121,7 +121,7 @@ func TestServeHTTP_MaxInFlight(t *testing.T) {
 	}
 }
 
-// A body that never comes to its end is given up.
+// A body that does not end in time is rejected.
 func TestReadBody_Timeout(t *testing.T) {
 	a, err := api.New(api.Options{Holds: holdsOf(newFakeHolds())})
 	if err != nil {

@@ -19,8 +19,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// problemCode reads a problem and checks that it is a whole one; "" for an
-// answer that is no problem.
+// problemCode returns the code of a complete problem, and "" for any other
+// response.
 func problemCode(t testing.TB, a response) hold.Code {
 	t.Helper()
 	if a.status < 400 {
@@ -87,7 +87,7 @@ func TestInvalidInput_ChangesNothing(t *testing.T) {
 		{"no id", "POST", "/v1/holds", `{}`, 422, hold.InvalidID, "payment_intent"},
 		{"malformed account", "POST", "/v1/holds", w(`"account":"x"`), 422, hold.InvalidID, "account"},
 		{"negative amount", "POST", "/v1/holds", w(`"amount":-1,"currency":"eur"`), 422, hold.InvalidAmount, "amount"},
-		{"amount too large", "POST", "/v1/holds", w(`"amount":100000000,"currency":"eur"`), 422, hold.InvalidAmount, "amount"},
+		{"amount too large", "POST", "/v1/holds", w(`"amount":1000000000000,"currency":"eur"`), 422, hold.InvalidAmount, "amount"},
 		{"amount without currency", "POST", "/v1/holds", w(`"amount":1`), 422, hold.InvalidAmount, "amount"},
 		{"more than is held", "POST", "/v1/holds", w(`"amount":100,"currency":"eur","capture_amount":101`), 422, hold.AmountTooLarge, "capture_amount"},
 		{"no currency", "POST", "/v1/holds", w(`"amount":100,"currency":"euro"`), 422, hold.InvalidCurrency, "currency"},
@@ -213,7 +213,7 @@ func TestReadBody_ContentTypes(t *testing.T) {
 	}
 }
 
-// A body whose length isn't announced is bounded as well.
+// A body without a Content-Length is bounded as well.
 func TestReadBody_ChunkedTooLarge(t *testing.T) {
 	m := newFakeHolds()
 	s, _ := startServer(t, api.Options{Holds: holdsOf(m)})
@@ -230,8 +230,8 @@ func TestReadBody_ChunkedTooLarge(t *testing.T) {
 	}
 }
 
-// declaredCodes reads the codes that a file declares, so that a new one can't
-// be forgotten.
+// declaredCodes returns the codes that a file declares, so that the test covers
+// new ones.
 func declaredCodes(t *testing.T, file string) map[string]hold.Code {
 	t.Helper()
 	f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
@@ -288,11 +288,11 @@ func TestProblemCatalog_CoversEveryCode(t *testing.T) {
 		if got := problemCode(t, a); got != code || a.status != expect {
 			t.Errorf("%s: %d %s", name, a.status, a.body)
 		}
-		if strings.Contains(a.body, "The request can't be granted") || !strings.Contains(docs, `<tr id="`+string(code)+`">`) {
+		if strings.Contains(a.body, "The request cannot be accepted") || !strings.Contains(docs, `<tr id="`+string(code)+`">`) {
 			t.Errorf("%s has no entry in the catalog", name)
 		}
 	}
-	for name, code := range declaredCodes(t, "problem.go") {
+	for name, code := range declaredCodes(t, "problem_catalog.go") {
 		if code != api.UnexpectedResponse && !strings.Contains(docs, `<tr id="`+string(code)+`">`) {
 			t.Errorf("%s has no entry in the catalog", name)
 		}

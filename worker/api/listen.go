@@ -11,32 +11,37 @@ import (
 	"go.uber.org/zap"
 )
 
-// Listen opens the address that holdd serves at: host:port, or unix:///path for
-// a socket that the owner and the group may use. A socket that a dead process
-// left behind is replaced; a living one, and a file that is no socket, are left
-// alone.
+// maxSocketPath is the size of sun_path, without its terminating zero, on the
+// system with the shortest one.
+const maxSocketPath = 103
+
+// Listen listens on host:port, or on unix:///path with a socket that its owner
+// and group may use. It replaces the socket of a dead process. A socket in use,
+// or a file of another type, is an error.
 func Listen(addr string) (net.Listener, error) {
 	if path, ok := strings.CutPrefix(addr, "unix://"); ok {
 		if !strings.HasPrefix(path, "/") {
-			return nil, fmt.Errorf("%q: the path of a socket starts with a slash, such as unix:///run/holdd.sock", addr)
+			return nil, newRelativeSocketError(addr)
 		}
-		if len(path) > 103 { // the smallest sun_path among the systems that Go knows, less its end
-			return nil, fmt.Errorf("%q: the path of a socket has at most 103 bytes", addr)
+		if len(path) > maxSocketPath {
+			return nil, fmt.Errorf("invalid address %q: want a path of at most %d bytes", addr,
+				maxSocketPath)
 		}
 		return listenUnix(path)
 	}
 	if _, port, err := net.SplitHostPort(addr); err != nil || port == "" {
-		return nil, fmt.Errorf("%q is no address to listen at: send host:port, such as 127.0.0.1:8420, or unix:///path", addr)
+		return nil, fmt.Errorf("invalid address %q: want host:port, such as 127.0.0.1:8420, "+
+			"or unix:///path", addr)
 	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("can't listen at %s: %w", addr, errors.Unwrap(err))
+		return nil, fmt.Errorf("listen on %s: %w", addr, errors.Unwrap(err))
 	}
 	return l, nil
 }
 
-// IsLoopbackAddress tells whether nobody but this machine can reach the
-// address, so that it may be served without tokens.
+// IsLoopbackAddress reports whether only this machine can reach the address, so
+// that holdd may serve it without tokens.
 func IsLoopbackAddress(addr string) bool {
 	if strings.HasPrefix(addr, "unix://") {
 		return true
@@ -45,15 +50,15 @@ func IsLoopbackAddress(addr string) bool {
 	return err == nil && host != "" && isLoopbackHost(host)
 }
 
-// NewServer bounds what a connection may take of the daemon: time to send its
-// headers and its body, idle time, size of the headers.
+// NewServer returns a server of h that limits each connection: time for headers
+// and body, idle time, and size of the headers.
 func NewServer(h http.Handler, log *zap.Logger) *http.Server {
 	if log == nil {
 		log = zap.NewNop()
 	}
-	quiet, err := zap.NewStdLogAt(log, zap.DebugLevel) // of broken connections, mostly
-	if err != nil {                                    // only for a level that doesn't exist
-		quiet = zap.NewStdLog(log)
+	errorLog, err := zap.NewStdLogAt(log, zap.DebugLevel) // mostly about broken connections
+	if err != nil {                                       // only for an invalid level
+		errorLog = zap.NewStdLog(log)
 	}
 	return &http.Server{
 		Handler:           h,
@@ -62,6 +67,6 @@ func NewServer(h http.Handler, log *zap.Logger) *http.Server {
 		WriteTimeout:      60 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          quiet,
+		ErrorLog:          errorLog,
 	}
 }

@@ -8,5 +8,5 @@ import (
 )
 
 func listenUnix(string) (net.Listener, error) {
-	return nil, errors.New("this system has no Unix sockets that can be shared safely: use 127.0.0.1:8420")
+	return nil, errors.New("Unix sockets are not supported on this system: use 127.0.0.1:8420")
 }

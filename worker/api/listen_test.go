@@ -34,7 +34,7 @@ func TestListen_InvalidAddress(t *testing.T) {
 	defer taken.Close()
 	for addr, want := range map[string]string{
 		"8420": "host:port", "127.0.0.1": "host:port", "127.0.0.1:": "host:port", "http://127.0.0.1:1": "host:port", "": "host:port",
-		"unix://run/holdd.sock": "starts with a slash", "unix:///" + strings.Repeat("x", 110): "at most 103 bytes", "unix:///nowhere/at/all/holdd.sock": "can't listen",
+		"unix://run/holdd.sock": "want an absolute path", "unix:///" + strings.Repeat("x", 110): "want a path of at most 103 bytes", "unix:///nowhere/at/all/holdd.sock": "listen on unix",
 		taken.Addr().String(): "in use",
 	} {
 		if l, err := api.Listen(addr); err == nil || !strings.Contains(err.Error(), want) {
@@ -52,7 +52,7 @@ func TestListen_UnixSocket(t *testing.T) {
 	if info, err := os.Lstat(path); err != nil || info.Mode().Perm() != 0o660 {
 		t.Errorf("%v %v", info, err)
 	}
-	if _, err := api.Listen("unix://" + path); err == nil || !strings.Contains(err.Error(), "another process serves") {
+	if _, err := api.Listen("unix://" + path); err == nil || !strings.Contains(err.Error(), "another process listens") {
 		t.Errorf("a living socket: %v", err)
 	}
 	m := newFakeHolds()
@@ -75,7 +75,7 @@ func TestListen_UnixSocket(t *testing.T) {
 		t.Errorf("the socket is left behind: %v", err)
 	}
 
-	// What a dead process left is replaced.
+	// The socket of a dead process is replaced.
 	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
@@ -87,11 +87,11 @@ func TestListen_UnixSocket(t *testing.T) {
 	}
 	l.Close()
 
-	// What is no socket is somebody's file.
+	// A file that is not a socket is left alone.
 	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := api.Listen("unix://" + path); err == nil || !strings.Contains(err.Error(), "no socket") {
+	if _, err := api.Listen("unix://" + path); err == nil || !strings.Contains(err.Error(), "not a socket") {
 		t.Errorf("a file: %v", err)
 	}
 	if b, err := os.ReadFile(path); err != nil || string(b) != "precious" {
@@ -99,7 +99,7 @@ func TestListen_UnixSocket(t *testing.T) {
 	}
 }
 
-// Of many that start at one stale socket exactly one serves.
+// Of many processes that start at one stale socket, exactly one listens.
 func TestListen_UnixSocketRace(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "holdd.sock")
 	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})

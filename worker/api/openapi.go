@@ -9,176 +9,147 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/holdd/holdd/worker/hold"
 )
 
-const apiDescription = "A hold is a Stripe PaymentIntent in `requires_capture`. holdd captures or releases it at its time, once, and warns before it lapses. " +
+const apiDescription = "A hold is a Stripe PaymentIntent in `requires_capture`. holdd captures " +
+	"or releases it once, at its time, and warns before it expires. " +
 	"Amounts are integers in minor units. Times are RFC 3339, or local with `time_zone`. " +
-	"`ETag` is the hold's revision; send it as `If-Match` to change only what you have seen. " +
-	"Errors are `application/problem+json` with a stable `code`. A request that got no answer may be sent again: the same wish is granted once."
+	"`ETag` is the hold's revision: send it as `If-Match` to change only the revision that you " +
+	"have read. " +
+	"Errors are `application/problem+json` with a stable `code`. Retry a request that got no " +
+	"response: a repeated request takes effect once."
 
-// operationDoc tells what an operation takes and answers beyond what its Go
-// types say.
-type operationDoc struct {
-	body          any // type and example of the request's body, nil: none
-	bodyRequired  bool
-	example       any            // of the answer
-	otherStatuses map[int]string // further answers with the same body
-	problems      []hold.Code    // one example for each; beside those that every operation has
+// newHumaAPI returns an empty API whose routes are added to mux.
+func newHumaAPI(mux *http.ServeMux, version string) huma.API {
+	return huma.NewAPI(huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI: "3.1.0",
+			Info:    &huma.Info{Title: "holdd", Version: version, Description: apiDescription},
+			Components: &huma.Components{Schemas: huma.NewMapRegistry(
+				"#/components/schemas/", schemaName)},
+		},
+		Formats: map[string]huma.Format{
+			"application/json": huma.DefaultJSONFormat,
+			"json":             huma.DefaultJSONFormat, // for …+json
+		},
+		DefaultFormat:                "application/json",
+		RejectUnknownQueryParameters: true,
+		Transformers:                 []huma.Transformer{convertHumaError},
+	}, humago.NewAdapter(mux, ""))
 }
 
-// buildOpenAPI completes what huma made of the types, and writes it as JSON.
+// schemaNames are the names in the document of types that are called otherwise
+// in Go.
+var schemaNames = map[reflect.Type]string{
+	reflect.TypeFor[hold.View]():             "Hold",
+	reflect.TypeFor[*hold.View]():            "Hold",
+	reflect.TypeFor[hold.HistoryEntryView](): "HistoryEntry",
+	reflect.TypeFor[captureRequest]():        "Capture",
+	reflect.TypeFor[confirmBody]():           "Confirm",
+	reflect.TypeFor[batchRequest]():          "ScheduleRequests",
+	reflect.TypeFor[reconcileRequest]():      "Reconcile",
+	reflect.TypeFor[replayRequest]():         "Replay",
+}
+
+// requestSchemas are the schemas of bodies, which may have no other fields.
+// Responses may gain fields.
+var requestSchemas = []string{"ScheduleRequest", "ScheduleRequests", "Patch", "Capture", "Confirm",
+	"Reconcile", "Replay", "AuthorizeRequest", "ConfirmRequest"}
+
+func schemaName(t reflect.Type, hint string) string {
+	if name, ok := schemaNames[t]; ok {
+		return name
+	}
+	return huma.DefaultSchemaNamer(t, hint)
+}
+
+// serveDocuments adds the OpenAPI document and the documentation page to mux.
+func serveDocuments(mux *http.ServeMux, o *huma.OpenAPI, tokens bool) error {
+	document, err := buildOpenAPI(o, tokens)
+	if err != nil {
+		return err
+	}
+	page := renderDocsPage(o)
+	dropResponses(o)
+	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(document) // fails only if the caller has disconnected
+	})
+	mux.HandleFunc("GET /docs", func(w http.ResponseWriter, _ *http.Request) {
+		serveDocsPage(w, page)
+	})
+	return nil
+}
+
+// buildOpenAPI completes the document that huma derived from Go types, and
+// encodes it.
 func buildOpenAPI(o *huma.OpenAPI, tokens bool) ([]byte, error) {
-	reg := o.Components.Schemas
-	body := []hold.Code{InvalidJSON, BodyRequired, BodyTooLarge, UnsupportedMediaType,
-		UnknownField, InvalidType}
-	change := []hold.Code{hold.InvalidID, InvalidIfMatch, hold.HoldNotFound, hold.TooLate,
-		hold.AlreadyCaptured, hold.AlreadyCanceled, hold.AlreadyExpired,
-		hold.CancelAccepted, hold.RevisionMismatch}
-	terms := []hold.Code{hold.InvalidAmount, hold.AmountTooLarge, hold.InvalidTime,
-		hold.UnknownTimeZone, hold.InThePast, hold.AfterDeadline, hold.ConflictingTimes,
-		hold.InvalidPolicy, hold.InvalidReference, hold.InvalidMetadata}
-	confirm := []hold.Code{hold.WouldCancelNow, hold.WouldCaptureNow}
-	plain, full := exampleHold(), exampleHold()
-	full.History = []hold.HistoryEntryView{{At: plain.CreatedAt, Kind: "scheduled", By: "api"}}
-	req := hold.ScheduleRequest{PaymentIntent: plain.ID, Reference: "BK-2071",
-		CaptureAt: "2026-12-01T11:00", TimeZone: "Europe/Paris",
-		Metadata: map[string]string{"room": "12"}}
-	at, amount := "2026-12-02T11:00:00+01:00", int64(9900)
-
-	authorizing := []hold.Code{hold.InvalidIdempotencyKey, hold.InvalidField, hold.InvalidID,
-		hold.CardDeclined, hold.IdempotencyKeyReused, hold.InProgress,
-		hold.AuthorizationAbandoned, hold.AlreadyCaptured, hold.AuthorizationRefused,
-		hold.OutcomeUnknown}
-
-	ops := map[string]operationDoc{
-		"scheduleHold": {body: req, bodyRequired: true, example: plain,
-			otherStatuses: map[int]string{200: "The same was scheduled before"},
-			problems: slices.Concat(body, terms, []hold.Code{hold.InvalidID, hold.InvalidCurrency,
-				hold.CurrencyMismatch, hold.AmountMismatch, hold.NotCapturable, hold.IntentNotFound,
-				hold.HoldExists}, confirm)},
-		"scheduleHolds": {
-			body: batchRequest{Holds: []hold.ScheduleRequest{
-				req, {PaymentIntent: "pi_3PxYzA2eZvKYlo2C1gQmT0aC", CaptureAt: "2026-12-01"}}},
-			bodyRequired: true,
-			example: BatchResponse{Results: []BatchResult{{Status: 201, Hold: &plain},
-				{Status: 422, Problem: newProblem(hold.InvalidTime, "capture_at",
-					`"2026-12-01" is no time: send RFC 3339, such as 2026-12-01T11:00:00+01:00, or a local time with time_zone`)}}},
-			problems: slices.Concat(body, []hold.Code{InvalidBatch})},
-		"getHold": {example: full,
-			problems: []hold.Code{hold.InvalidID, hold.HoldNotFound}},
-		"changeHold": {body: hold.Patch{CaptureAt: &at, CaptureAmount: &amount},
-			bodyRequired: true, example: plain, problems: slices.Concat(body, change, terms,
-				confirm, []hold.Code{hold.NothingToChange})},
-		"captureHold": {body: captureRequest{Amount: 12500}, example: plain,
-			problems: slices.Concat(body, change, []hold.Code{hold.InvalidAmount,
-				hold.AmountTooLarge, hold.HoldPaused})},
-		"cancelHold": {example: plain, problems: change},
-		"pauseHold": {body: confirmBody{}, example: plain, problems: slices.Concat(body,
-			change, confirm, []hold.Code{hold.AlreadyPaused})},
-		"resumeHold": {body: confirmBody{}, example: plain, problems: slices.Concat(body,
-			change, confirm, []hold.Code{hold.NotPaused})},
-		"acknowledgeHold": {example: plain, problems: slices.Concat(change,
-			[]hold.Code{hold.NothingToAcknowledge})},
-		"listHolds": {example: ListPage{Holds: []hold.View{plain}, Next: "eyJ2IjoxfQ",
-			Now: plain.CreatedAt}, problems: []hold.Code{hold.InvalidID,
-			InvalidParameter, UnknownParameter}},
-		"plan": {example: Plan{From: plain.CreatedAt, Until: plain.CreatedAt.Add(24 * time.Hour),
-			AtRisk: []Risk{{Hold: plain, Reason: "ends before its capture time"}},
-			Hours: []PlanHour{{Start: plain.CreatedAt.Truncate(time.Hour), Capture: []CurrencyTotal{
-				{Currency: "eur", Count: 2, Amount: 25000}}, Cancel: []CurrencyTotal{}}}},
-			problems: []hold.Code{InvalidParameter, UnknownParameter}},
-		"reconcile": {body: reconcileRequest{DryRun: true}, example: exampleReconciliation(),
-			otherStatuses: map[int]string{200: "One was under way: this is it"},
-			problems:      slices.Concat(body, []hold.Code{hold.InvalidID})},
-		"getReconcile": {example: exampleReconciliation(),
-			problems: []hold.Code{ReconcileRunNotFound, InvalidParameter, UnknownParameter}},
-		"listDeliveries": {
-			example: SinkList{Sinks: []SinkStatus{{Sink: "callback", FailingSince: &plain.CreatedAt,
-				Reason: "HTTP 502", OldestAt: &plain.CreatedAt, DeadLetters: 1}}}},
-		"listDeadLetters": {example: DeadLetterList{Sink: "callback", Total: 1,
-			DeadLetters: []DeadLetter{
-				{ID: "0:1795858200000-0", EventID: "evt_3PxYzA2eZvKYlo2C1gQmT0aB_1tmj0v3a10_1",
-					Type:      "hold.scheduled",
-					Timestamp: plain.CreatedAt, HoldID: plain.ID, Reason: "HTTP 502"}}},
-			problems: []hold.Code{SinkNotFound, InvalidParameter, UnknownParameter}},
-		"replayDeadLetters": {body: replayRequest{Sink: "callback"},
-			example: ReplayResult{Replayed: 1}, problems: slices.Concat(body,
-				[]hold.Code{SinkNotFound, InvalidParameter})},
-		"authorize": {body: exampleAuthorization, bodyRequired: true,
-			example: Authorization{ID: plain.ID, Status: "authorized", Hold: &plain},
-			otherStatuses: map[int]string{200: "It was authorized before",
-				202: "The guest's bank wants the guest: confirm afterwards"},
-			problems: slices.Concat(body, terms, authorizing,
-				[]hold.Code{hold.InvalidCurrency})},
-		"confirmAuthorization": {body: hold.ConfirmRequest{}, example: Authorization{ID: plain.ID,
-			Status: "authorized", Hold: &plain},
-			otherStatuses: map[int]string{200: "It was authorized before",
-				202: "The guest's bank wants the guest: confirm afterwards"},
-			problems: slices.Concat(body, authorizing,
-				[]hold.Code{hold.AuthorizationNotFound})},
-		"ready": {example: Readiness{Ready: true, Checks: []ReadinessCheck{
-			{Name: "redis", OK: true}}}, otherStatuses: map[int]string{
-			503: "Not ready: the checks that are not ok tell why"}},
-		"alive": {example: Health{Status: "ok", Version: "1.0.0"}},
-		"logLevel": {example: LogLevel{Level: "info", Configured: "info"},
-			problems: []hold.Code{RouteNotFound}},
-		"setLogLevel": {example: LogLevel{Level: "debug", Configured: "info",
-			Until: new(plain.CreatedAt.Add(15 * time.Minute))},
-			problems: []hold.Code{InvalidParameter, UnknownParameter, RouteNotFound}},
+	if err := addOperationDocs(o); err != nil {
+		return nil, err
 	}
-	problem := reg.Schema(reflect.TypeFor[Problem](), true, "Problem")
-	for _, item := range o.Paths {
-		for _, op := range operationsOf(item) {
-			s, ok := ops[op.OperationID]
-			if !ok {
-				return nil, fmt.Errorf("operation %s has no example", op.OperationID)
-			}
-			if err := s.fillOperation(op, reg, problem); err != nil {
-				return nil, err
-			}
-			delete(ops, op.OperationID)
-		}
-	}
-	if len(ops) > 0 {
-		return nil, fmt.Errorf("examples without operations: %v", slices.Collect(maps.Keys(ops)))
-	}
-	for _, other := range [][3]string{{"/metrics", "metrics", "Prometheus metrics"},
-		{"/openapi.json", "openapi", "This document"},
-		{"/docs", "docs", "This document, for people"}} {
-		kind := map[string]string{"/metrics": "text/plain", "/openapi.json": "application/json",
-			"/docs": "text/html"}[other[0]]
-		o.AddOperation(&huma.Operation{OperationID: other[1], Method: http.MethodGet,
-			Path: other[0], Summary: other[2], Tags: []string{"process"},
-			Responses: map[string]*huma.Response{
-				"200": {Description: "OK", Content: map[string]*huma.MediaType{kind: {}}}}})
-	}
-
-	// Answers may gain fields; what is sent may not have others than these.
-	requestSchemas := []string{"ScheduleRequest", "ScheduleRequests", "Patch", "Capture", "Confirm",
-		"Reconcile", "Replay", "AuthorizeRequest", "ConfirmRequest"}
-	for name, s := range reg.Map() {
+	addPlainRoutes(o)
+	schemas := o.Components.Schemas.Map()
+	for name, s := range schemas {
 		if !slices.Contains(requestSchemas, name) {
 			s.AdditionalProperties = nil
 		}
 	}
-	delete(reg.Map(), "ErrorModel") // huma's own shape of errors never leaves this API
-	delete(reg.Map(), "ErrorDetail")
+	delete(schemas, "ErrorModel") // convertHumaError replaces it in every response
+	delete(schemas, "ErrorDetail")
 	if tokens {
 		o.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 			"token": {Type: "http", Scheme: "bearer",
-				Description: "A token of the tokens file. One with the role read may only GET"}}
+				Description: "A token of the tokens file. The role read allows only GET"}}
 		o.Security = []map[string][]string{{"token": {}}}
 	}
 	return json.Marshal(o)
 }
 
-// dropResponses drops what the document says of answers once it is written.
-// Nothing is checked by it, and it would stay: half a megabyte.
+// addOperationDocs adds bodies, examples and problems. Each operation must have
+// an entry in the table, and each entry an operation.
+func addOperationDocs(o *huma.OpenAPI) error {
+	docs := operationDocs()
+	schemas := o.Components.Schemas
+	problem := schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")
+	for _, item := range o.Paths {
+		for _, op := range operationsOf(item) {
+			d, ok := docs[op.OperationID]
+			if !ok {
+				return fmt.Errorf("operation %s has no operationDoc", op.OperationID)
+			}
+			if err := d.addTo(op, schemas, problem); err != nil {
+				return fmt.Errorf("operation %s: %w", op.OperationID, err)
+			}
+			delete(docs, op.OperationID)
+		}
+	}
+	if len(docs) > 0 {
+		return fmt.Errorf("no operations %v", slices.Collect(maps.Keys(docs)))
+	}
+	return nil
+}
+
+// addPlainRoutes adds the routes that huma does not serve.
+func addPlainRoutes(o *huma.OpenAPI) {
+	for _, r := range []struct{ path, operationID, summary, contentType string }{
+		{"/metrics", "getMetrics", "Prometheus metrics", "text/plain"},
+		{"/openapi.json", "getOpenAPI", "This document", "application/json"},
+		{"/docs", "getDocs", "This document as a web page", "text/html"},
+	} {
+		o.AddOperation(&huma.Operation{OperationID: r.operationID, Method: http.MethodGet,
+			Path: r.path, Summary: r.summary, Tags: []string{"process"},
+			Responses: map[string]*huma.Response{"200": {Description: "OK",
+				Content: map[string]*huma.MediaType{r.contentType: {}}}}})
+	}
+}
+
+// dropResponses frees half a megabyte that huma does not need once the document
+// is encoded.
 func dropResponses(o *huma.OpenAPI) {
 	for _, item := range o.Paths {
 		for _, op := range operationsOf(item) {
@@ -187,37 +158,54 @@ func dropResponses(o *huma.OpenAPI) {
 	}
 }
 
-func (s operationDoc) fillOperation(
-	op *huma.Operation, reg huma.Registry, problem *huma.Schema,
+// operationDoc documents what an operation's Go types do not say.
+type operationDoc struct {
+	body          any // example of the request's body; nil: none
+	bodyRequired  bool
+	response      any            // example of the response
+	otherStatuses map[int]string // further statuses with the same response
+	problems      []hold.Code    // beside those of every operation
+	noProblems    bool           // of the operations that supervisors call
+}
+
+// commonProblems are possible in every operation.
+var commonProblems = []hold.Code{TokenRequired, TokenInvalid, TokenReadOnly, HostNotAllowed,
+	CrossOriginRefused, InternalError, Unavailable}
+
+func (d *operationDoc) addTo(
+	op *huma.Operation, schemas huma.Registry, problem *huma.Schema,
 ) error {
-	if s.body != nil {
-		example, err := toJSONValue(s.body)
+	if d.body != nil {
+		example, err := toJSONValue(d.body)
 		if err != nil {
 			return err
 		}
-		op.RequestBody = &huma.RequestBody{Required: s.bodyRequired,
-			Content: map[string]*huma.MediaType{
-				"application/json": {Schema: reg.Schema(reflect.TypeOf(s.body), true, ""),
-					Example: example}}}
+		op.RequestBody = &huma.RequestBody{Required: d.bodyRequired,
+			Content: map[string]*huma.MediaType{"application/json": {
+				Schema: schemas.Schema(reflect.TypeOf(d.body), true, ""), Example: example}}}
 	}
-	example, err := toJSONValue(s.example)
+	example, err := toJSONValue(d.response)
 	if err != nil {
 		return err
 	}
 	delete(op.Responses, "default")
-	good := op.Responses[strconv.Itoa(op.DefaultStatus)]
-	good.Content["application/json"].Example = example
-	for status, description := range s.otherStatuses {
-		other := *good
+	success := op.Responses[strconv.Itoa(op.DefaultStatus)]
+	success.Content["application/json"].Example = example
+	for status, description := range d.otherStatuses {
+		other := *success
 		other.Description = description
 		op.Responses[strconv.Itoa(status)] = &other
 	}
-	if op.OperationID == "alive" || op.OperationID == "ready" {
+	if d.noProblems {
 		return nil
 	}
+	return d.addProblems(op, problem)
+}
+
+// addProblems adds one response for each status, with an example of each code.
+func (d *operationDoc) addProblems(op *huma.Operation, problem *huma.Schema) error {
 	byStatus := map[int][]hold.Code{}
-	for _, code := range slices.Concat(s.problems, []hold.Code{TokenRequired, TokenInvalid,
-		TokenReadOnly, HostNotAllowed, CrossOriginRefused, InternalError, Unavailable}) {
+	for _, code := range slices.Concat(d.problems, commonProblems) {
 		if op.Method == http.MethodGet && (code == TokenReadOnly || code == CrossOriginRefused) {
 			continue
 		}
@@ -227,23 +215,23 @@ func (s operationDoc) fillOperation(
 	for status, codes := range byStatus {
 		examples, names := map[string]*huma.Example{}, make([]string, 0, len(codes))
 		for _, code := range codes {
-			names = append(names, "`"+string(code)+"`")
-			value, err := toJSONValue(newProblem(code, "", problemKindByCode[code].title))
+			title := problemKindByCode[code].title
+			value, err := toJSONValue(newProblem(code, "", title))
 			if err != nil {
 				return err
 			}
-			examples[string(code)] = &huma.Example{Summary: problemKindByCode[code].title,
-				Value: value}
+			examples[string(code)] = &huma.Example{Summary: title, Value: value}
+			names = append(names, "`"+string(code)+"`")
 		}
-		op.Responses[strconv.Itoa(status)] = &huma.Response{Description: http.StatusText(status) +
-			": " + strings.Join(names, ", "),
+		op.Responses[strconv.Itoa(status)] = &huma.Response{
+			Description: http.StatusText(status) + ": " + strings.Join(names, ", "),
 			Content: map[string]*huma.MediaType{"application/problem+json": {
 				Schema: problem, Examples: examples}}}
 	}
 	return nil
 }
 
-// operationsOf lists what a path knows.
+// operationsOf returns the operations of a path.
 func operationsOf(p *huma.PathItem) []*huma.Operation {
 	var out []*huma.Operation
 	for _, op := range []*huma.Operation{p.Get, p.Post, p.Put, p.Patch} {
@@ -254,8 +242,8 @@ func operationsOf(p *huma.PathItem) []*huma.Operation {
 	return out
 }
 
-// toJSONValue turns a Go value into what its JSON says, so that examples are
-// shown as they travel.
+// toJSONValue encodes and decodes v, so that an example has the form of its
+// JSON.
 func toJSONValue(v any) (any, error) {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -264,22 +252,4 @@ func toJSONValue(v any) (any, error) {
 	var out any
 	err = json.Unmarshal(b, &out)
 	return out, err
-}
-
-var exampleAuthorization = hold.AuthorizeRequest{PaymentMethod: "pm_1PxYzA2eZvKYlo2C",
-	Amount: 12500, Currency: "eur", Reference: "BK-2071",
-	CaptureAt: "2026-12-01T11:00", TimeZone: "Europe/Paris",
-	Metadata: map[string]string{"room": "12"}}
-
-func exampleHold() hold.View {
-	created := time.Date(2026, 11, 28, 9, 30, 0, 0, time.UTC)
-	capture := time.Date(2026, 12, 1, 10, 0, 0, 0, time.UTC)
-	return hold.View{
-		ID: "pi_3PxYzA2eZvKYlo2C1gQmT0aB", PaymentIntent: "pi_3PxYzA2eZvKYlo2C1gQmT0aB",
-		Reference: "BK-2071", Amount: 12500, Currency: "eur",
-		CaptureAt: &capture, ExpiresAt: created.Add(7 * 24 * time.Hour),
-		ExpiresAtSource: "capture_before", OnExpiry: "cancel", State: "scheduled",
-		Next: "capture", NextAt: &capture, Cause: "schedule", Revision: 1, Verified: true,
-		CreatedAt: created, Metadata: map[string]string{"room": "12"},
-	}
 }

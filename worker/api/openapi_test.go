@@ -81,7 +81,7 @@ func TestOpenAPI(t *testing.T) {
 			t.Errorf("%s: %v %+v", name, ok, s)
 		}
 	}
-	// Every reference leads somewhere.
+	// Every reference has its schema.
 	for _, ref := range regexp.MustCompile(`#/components/schemas/([A-Za-z]+)`).FindAllStringSubmatch(a.body, -1) {
 		if _, ok := doc.Components.Schemas[ref[1]]; !ok {
 			t.Errorf("%s is missing", ref[0])
@@ -90,7 +90,7 @@ func TestOpenAPI(t *testing.T) {
 	if doc.Security != nil {
 		t.Errorf("%v", doc.Security)
 	}
-	// The example of each body is taken as it stands, but for its time.
+	// The API accepts the example of a body, apart from its time.
 	example := doc.Paths["/v1/holds"]["post"].RequestBody.Content["application/json"].Example.(map[string]any)
 	example["capture_at"] = m.now.Format("2006-01-02T15:04")
 	example["time_zone"] = "UTC"
@@ -105,7 +105,7 @@ func TestOpenAPI(t *testing.T) {
 	}
 }
 
-// The page needs nobody else: no script, nothing from elsewhere.
+// The page has no script and loads nothing from another server.
 func TestDocsPage(t *testing.T) {
 	s, _ := startServer(t, api.Options{Holds: holdsOf(newFakeHolds()), Version: "1.2.3 <beta>"})
 	a := sendRequest(t, "GET", s.URL+"/docs", "")

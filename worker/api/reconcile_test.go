@@ -81,7 +81,7 @@ func TestReconcile_StartAndShow(t *testing.T) {
 	}
 }
 
-// Who may only read may look, and not begin.
+// The role read shows runs and does not start one.
 func TestReconcile_ReadRoleCannotStart(t *testing.T) {
 	r := &fakeReconciler{}
 	s, _ := startServer(t, api.Options{Holds: holdsOf(newFakeHolds()), Reconciler: r, Tokens: parseTestTokens(t)})

@@ -170,8 +170,8 @@ func TestScheduleBatch(t *testing.T) {
 		}
 	}
 
-	// What is wrong with the JSON of one is that one's problem, and the others
-	// keep their places.
+	// Invalid JSON of one hold is that hold's problem, and the others keep
+	// their places.
 	good, _ := json.Marshal(newScheduleRequest(m, testHoldID+"3"))
 	a := sendRequest(t, "POST", s.URL+"/v1/holds:batch", fmt.Sprintf(`{"holds":[{"payment_intent":%q,"amonut":1},null,%s,7,{"payment_intent":"x","payment_intent":"y"},{"amount":1.5}]}`, testHoldID+"4", good))
 	var b api.BatchResponse
@@ -191,7 +191,7 @@ func TestScheduleBatch(t *testing.T) {
 	if _, err := c.ScheduleBatch(t.Context(), []hold.ScheduleRequest{newScheduleRequest(m, testHoldID+"5"), newScheduleRequest(m, testHoldID+"6")}); !errors.Is(err, &api.Problem{Code: api.Unavailable}) {
 		t.Errorf("none could be tried: %v", err)
 	}
-	// One that is wrong by itself was answered, so the rest is told one by one.
+	// If one hold has a problem of its own, each hold has its own result.
 	a = sendRequest(t, "POST", s.URL+"/v1/holds:batch", fmt.Sprintf(`{"holds":[%s,{"x":1}]}`, good))
 	if err := json.Unmarshal([]byte(a.body), &b); err != nil || a.status != 200 || b.Results[0].Status != 503 || b.Results[1].Status != 422 {
 		t.Errorf("%d %s", a.status, a.body)

@@ -13,21 +13,21 @@ import (
 )
 
 const (
-	minTokenBytes   = 24 // bytes; "openssl rand -hex 32" makes 64
+	minTokenBytes   = 24 // openssl rand -hex 32 makes 64
 	maxTokenBytes   = 512
 	maxTokens       = 1000
-	tokenLineFormat = "send: name, read or operate, token"
+	tokenLineFormat = "want a name, read or operate, and a token"
 )
 
 type role uint8
 
 const (
-	roleRead    role = iota + 1 // may look
-	roleOperate                 // may do everything
+	roleRead    role = iota + 1 // only GET and HEAD
+	roleOperate                 // every method
 )
 
-// Tokens are who may call, and what they may do. Only digests are kept: a token
-// can't be printed from here.
+// Tokens are the callers' tokens and roles. Only digests are stored, so that a
+// token cannot be printed.
 type Tokens struct {
 	entries []token
 }
@@ -40,12 +40,13 @@ type token struct {
 
 var tokenNamePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$`)
 
-// reservedTokenNames are what a hold's history says of those who have no token.
+// reservedTokenNames are the names of callers without a token in a hold's
+// history.
 var reservedTokenNames = []string{"api", "cli", "inbox", "stripe", "holdd", "console"}
 
-// ParseTokens reads one token a line: its name for the history, its role (read
-// or operate), the token. Empty lines and lines that begin with # are skipped.
-// Errors name the line and nothing that it holds.
+// ParseTokens parses a tokens file. Each line has a name for the history, a
+// role (read or operate) and a token. Empty lines and lines that start with #
+// are skipped. Errors contain the number of the line and none of its text.
 func ParseTokens(r io.Reader) (*Tokens, error) {
 	t := &Tokens{}
 	lines := bufio.NewScanner(r)
@@ -63,49 +64,48 @@ func ParseTokens(r io.Reader) (*Tokens, error) {
 		}
 		for _, other := range t.entries {
 			if other.name == k.name {
-				return nil, fmt.Errorf("line %d: its name stands for another token: give each one its own", n)
+				return nil, fmt.Errorf("line %d: duplicate name: give each token its own name", n)
 			}
 			if other.digest == k.digest {
-				return nil, fmt.Errorf("line %d: its token stands on another line: make a new one",
-					n)
+				return nil, fmt.Errorf("line %d: duplicate token: make a new one with "+
+					"openssl rand -hex 32", n)
 			}
 		}
 		if len(t.entries) == maxTokens {
-			return nil, fmt.Errorf("line %d: more than %d tokens", n, maxTokens)
+			return nil, fmt.Errorf("line %d: too many tokens: want at most %d", n, maxTokens)
 		}
 		t.entries = append(t.entries, k)
 	}
 	if err := lines.Err(); err != nil {
 		if errors.Is(err, bufio.ErrTooLong) {
-			return nil, fmt.Errorf("line %d: too long: %s", n+1, tokenLineFormat)
+			return nil, fmt.Errorf("line %d: line too long: %s", n+1, tokenLineFormat)
 		}
 		return nil, fmt.Errorf("line %d: %w", n+1, err)
 	}
 	if len(t.entries) == 0 {
-		return nil, errors.New("there is no token in it: " + tokenLineFormat)
+		return nil, errors.New("no tokens in the file: " + tokenLineFormat + " on each line")
 	}
 	return t, nil
 }
 
 func parseToken(fields []string) (token, error) {
 	if len(fields) != 3 {
-		return token{}, fmt.Errorf("%d words, not 3: %s", len(fields), tokenLineFormat)
+		return token{}, fmt.Errorf("%d words instead of 3: %s", len(fields), tokenLineFormat)
 	}
 	k := token{name: fields[0], digest: sha256.Sum256([]byte(fields[2]))}
 	switch {
 	case !tokenNamePattern.MatchString(k.name):
-		return token{},
-			errors.New("the name (first word) has up to 40 letters, digits, dots, dashes or underscores")
+		return token{}, errors.New("invalid name (first word): " +
+			"want up to 40 letters, digits, dots, dashes or underscores")
 	case slices.Contains(reservedTokenNames, k.name):
-		return token{},
-			fmt.Errorf("the name (first word) is one of %s, which mean callers without a token",
-				strings.Join(reservedTokenNames, ", "))
+		return token{}, fmt.Errorf("reserved name (first word): "+
+			"%s stand for callers without a token", strings.Join(reservedTokenNames, ", "))
 	case len(fields[2]) < minTokenBytes || len(fields[2]) > maxTokenBytes:
-		return token{},
-			fmt.Errorf("the token (third word) has %d bytes, not %d to %d: make one with openssl rand -hex 32", len(fields[2]), minTokenBytes, maxTokenBytes)
+		return token{}, fmt.Errorf("invalid token (third word) of %d bytes: want %d to %d bytes, "+
+			"as from openssl rand -hex 32", len(fields[2]), minTokenBytes, maxTokenBytes)
 	case strings.ContainsFunc(fields[2], func(r rune) bool { return r <= ' ' || r > '~' }):
-		return token{},
-			errors.New("the token (third word) has characters that a header can't carry: make one with openssl rand -hex 32")
+		return token{}, errors.New("invalid token (third word): want visible ASCII characters, " +
+			"as from openssl rand -hex 32")
 	}
 	switch fields[1] {
 	case "read":
@@ -113,15 +113,15 @@ func parseToken(fields []string) (token, error) {
 	case "operate":
 		k.role = roleOperate
 	default:
-		return token{}, errors.New("the role (second word) is neither read nor operate")
+		return token{}, errors.New("invalid role (second word): want read or operate")
 	}
 	return k, nil
 }
 
-// Len is how many tokens there are.
+// Len returns the number of tokens.
 func (t *Tokens) Len() int { return len(t.entries) }
 
-// find compares with every token in constant time. Role 0: none.
+// find compares with every token in constant time. Role 0 means no match.
 func (t *Tokens) find(given string) (name string, r role) {
 	digest := sha256.Sum256([]byte(given))
 	at := -1

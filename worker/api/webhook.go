@@ -13,46 +13,43 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// WebhookPath is where Stripe's events are taken.
+// WebhookPath is the route of Stripe's events.
 const WebhookPath = "/webhooks/stripe"
 
 const (
-	maxWebhookBodyBytes  = 1 << 20
-	maxSignatureBytes    = 4 << 10          // bytes of the header
-	webhookReadTimeout   = 5 * time.Second  // for a body to arrive
-	webhookTimeout       = 10 * time.Second // of one event, waiting included: Stripe waits some 20
-	maxWebhooksInFlight  = 64               // bodies read and events decided at a time
-	rejectionLogInterval = time.Minute      // refusals are logged no more often
+	maxWebhookBodyBytes = 1 << 20
+	maxSignatureBytes   = 4 << 10         // of the Stripe-Signature header
+	webhookReadTimeout  = 5 * time.Second // for the body to arrive
+	// of one event, waiting included; Stripe waits about 20 s
+	webhookTimeout       = 10 * time.Second
+	maxWebhooksInFlight  = 64
+	rejectionLogInterval = time.Minute
 )
 
-// WebhookOptions says how Stripe's events are taken.
+// WebhookOptions configure the endpoint of Stripe's events.
 type WebhookOptions struct {
-	// Parse reads an event if it is signed. Its errors are shown to whoever
-	// sent it, and must carry nothing of the secrets.
+	// VerifyAndParse returns the event of a body with a valid signature. Its
+	// errors are sent to the caller and must not contain secrets.
 	VerifyAndParse func(body []byte, signature string) (hold.StripeEvent, error)
-	// Take returns once what the event means is safe. Errors are
-	// *[hold.Problem], or such after which the event is to be sent again.
+	// ApplyEvent returns once the event's effect is stored. After an error
+	// other than *[hold.Problem] Stripe sends the event again.
 	ApplyEvent func(ctx context.Context, e hold.StripeEvent) (result string, err error)
 }
 
-// webhookHandler serves [WebhookPath]. It stands outside of the API's
-// admission, since its callers show who they are by the signature and have no
-// token; so nothing is done, read or told for anybody before the signature is
-// found good, and what may be spent on that has bounds of its own.
+// webhookHandler serves [WebhookPath]. Stripe proves itself by the signature
+// and has no token, so the endpoint stands outside the API's access control. It
+// has limits of its own on what a caller can use before the signature is
+// verified.
 type webhookHandler struct {
 	*WebhookOptions
 	log               *zap.Logger
 	slots             chan struct{}
 	invalidSignatures atomic.Uint64
-	lastLoggedAt      atomic.Int64 // when a refusal was last logged, Unix seconds
+	lastLoggedAt      atomic.Int64 // last log line about a rejection, in Unix seconds
 }
 
-// InvalidSignatures is how many webhooks were refused for their signature since
-// the start.
-func (a *API) InvalidSignatures() uint64 { return a.webhookHandler.invalidSignatures.Load() }
-
-func newWebhookHandler(w *WebhookOptions, log *zap.Logger) *webhookHandler {
-	return &webhookHandler{WebhookOptions: w, log: log,
+func newWebhookHandler(o *WebhookOptions, log *zap.Logger) *webhookHandler {
+	return &webhookHandler{WebhookOptions: o, log: log,
 		slots: make(chan struct{}, maxWebhooksInFlight)}
 }
 
@@ -60,18 +57,18 @@ func (h *webhookHandler) serve(
 	w http.ResponseWriter, unwrapped http.ResponseWriter, r *http.Request,
 ) {
 	if h.WebhookOptions == nil {
-		newProblem(RouteNotFound, "",
-			"no webhooks are taken here: set STRIPE_WEBHOOK_SECRETS to the endpoint's signing secret").write(w)
+		newProblem(RouteNotFound, "", "webhooks are disabled: "+
+			"set STRIPE_WEBHOOK_SECRETS to the endpoint's signing secret").write(w)
 		return
 	}
 	if r.Method != http.MethodPost {
-		problemWithAllow{newProblem(MethodNotAllowed, "", WebhookPath+" knows POST"),
-			http.MethodPost}.write(w)
+		problemWithAllow{newProblem(MethodNotAllowed, "",
+			"method not allowed for "+WebhookPath+": use POST"), http.MethodPost}.write(w)
 		return
 	}
 	signature := r.Header.Get("Stripe-Signature")
-	if signature == "" || len(signature) > maxSignatureBytes { // before a byte of the body is read
-		h.rejectSignature(w, "there is no signature that could be Stripe's")
+	if signature == "" || len(signature) > maxSignatureBytes { // before the body is read
+		h.rejectSignature(w, "missing or oversized Stripe-Signature header")
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), webhookTimeout)
@@ -80,27 +77,33 @@ func (h *webhookHandler) serve(
 	case h.slots <- struct{}{}:
 		defer func() { <-h.slots }()
 	case <-ctx.Done():
-		newProblem(Unavailable, "", "too many events at a time: send it again").write(w)
+		newProblem(Unavailable, "", "too many events in flight: send the event again").write(w)
 		return
 	}
-	// A body that trickles must not keep a place for as long as the server lets
-	// it. Not every writer can be told.
+	// A slow body must not occupy a slot for the server's whole read timeout.
+	// Writers without a connection have no deadline to set.
 	_ = http.NewResponseController(unwrapped).SetReadDeadline(time.Now().Add(webhookReadTimeout))
 	c := &requestInfo{method: r.Method, path: r.URL.Path, w: unwrapped, r: r.WithContext(ctx)}
 	err := c.readRawBody(maxWebhookBodyBytes, func(body []byte) error {
-		event, err := h.VerifyAndParse(body, signature)
-		if err != nil {
-			return newProblem(InvalidSignature, "", err.Error())
-		}
-		result, err := h.ApplyEvent(ctx, event)
-		if err == nil {
-			w.Header().Set("Content-Type", "application/json")
-			// whoever asked has gone, and will ask again
-			_, _ = w.Write([]byte(`{"result":"` + result + `"}`))
-		}
-		return err
+		return h.applyBody(ctx, w, body, signature)
 	})
 	h.writeError(w, err)
+}
+
+func (h *webhookHandler) applyBody(
+	ctx context.Context, w http.ResponseWriter, body []byte, signature string,
+) error {
+	event, err := h.VerifyAndParse(body, signature)
+	if err != nil {
+		return newProblem(InvalidSignature, "", err.Error())
+	}
+	result, err := h.ApplyEvent(ctx, event)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write([]byte(`{"result":"` + result + `"}`)) // Stripe resends after a lost response
+	return nil
 }
 
 func (h *webhookHandler) writeError(w http.ResponseWriter, err error) {
@@ -113,27 +116,26 @@ func (h *webhookHandler) writeError(w http.ResponseWriter, err error) {
 	case errors.As(err, &p):
 		p.write(w)
 	case errors.As(err, &holdProblem):
-		h.log.Error("an event of Stripe's was refused",
+		h.log.Error("webhook event rejected",
 			zap.String("code", string(holdProblem.Code)), zap.String("reason", holdProblem.Detail))
 		newProblem(holdProblem.Code, holdProblem.Field, holdProblem.Detail).write(w)
 	default:
 		if !errors.Is(err, health.ErrUnavailable) {
-			h.log.Error("an event of Stripe's could not be taken; Stripe sends it again",
-				zap.Error(err))
+			h.log.Error("webhook event not processed; Stripe will send it again", zap.Error(err))
 		}
-		newProblem(Unavailable, "", "the event is not taken yet: send it again").write(w)
+		newProblem(Unavailable, "", "event not processed yet: send it again").write(w)
 	}
 }
 
-// rejectSignature counts, and logs seldom: whoever can reach the port can send
-// as many as he likes.
+// rejectSignature counts every rejection and logs one per interval, because any
+// caller who reaches the port can cause them.
 func (h *webhookHandler) rejectSignature(w http.ResponseWriter, reason string) {
 	n := h.invalidSignatures.Add(1)
 	now := time.Now().Unix()
 	if last := h.lastLoggedAt.Load(); now-last >= int64(rejectionLogInterval/time.Second) &&
 		h.lastLoggedAt.CompareAndSwap(last, now) {
-		h.log.Warn("a webhook was refused", zap.String("reason", reason),
-			zap.Uint64("refused_so_far", n))
+		h.log.Warn("webhook rejected: invalid signature", zap.String("reason", reason),
+			zap.Uint64("rejected_total", n))
 	}
 	w.Header().Set("Connection", "close")
 	newProblem(InvalidSignature, "", reason).write(w)

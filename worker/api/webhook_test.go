@@ -22,12 +22,12 @@ import (
 	"github.com/holdd/holdd/worker/intake"
 )
 
-// newTestWebhook is a webhook whose signature is the word good.
+// newTestWebhook accepts the signature "good".
 func newTestWebhook(apply func(context.Context, hold.StripeEvent) (string, error)) *api.WebhookOptions {
 	return &api.WebhookOptions{
 		VerifyAndParse: func(body []byte, signature string) (hold.StripeEvent, error) {
 			if signature != "good" {
-				return hold.StripeEvent{}, errors.New("not signed by anybody")
+				return hold.StripeEvent{}, errors.New("signature matches no secret")
 			}
 			return hold.StripeEvent{ID: string(body)}, nil
 		},
@@ -97,7 +97,7 @@ func TestWebhook_SignatureAndResults(t *testing.T) {
 	if a.InvalidSignatures() != 3 || a.UnauthorizedRequests() != 0 {
 		t.Errorf("%d forged", a.InvalidSignatures())
 	}
-	if n := logs.FilterMessage("a webhook was refused").Len(); n != 1 {
+	if n := logs.FilterMessage("webhook rejected: invalid signature").Len(); n != 1 {
 		t.Errorf("%d lines about refusals within a moment", n)
 	}
 	r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+api.WebhookPath, nil)
@@ -110,8 +110,8 @@ func TestWebhook_SignatureAndResults(t *testing.T) {
 	}
 }
 
-// Senders that trickle keep no place for long, and events that hang don't keep
-// the API from answering.
+// A slow sender occupies a slot for a limited time, and events that hang do not
+// block the API.
 func TestWebhook_TimeAndConcurrencyLimits(t *testing.T) {
 	block := make(chan struct{})
 	var mu sync.Mutex
@@ -168,7 +168,7 @@ func TestWebhook_TimeAndConcurrencyLimits(t *testing.T) {
 	}
 }
 
-// What is read from the inbox is what the API would read, and a refusal has a
+// The inbox accepts the requests that the API accepts, and a rejection has a
 // code.
 func FuzzParseScheduleRequest(f *testing.F) {
 	for _, s := range []string{`{"payment_intent":"pi_12345678","amount":5,"currency":"eur"}`, `{"Amount":5}`, `{"amount":5,"amount":6}`, `null`, `{"metadata":{"a":null}}`, "{\"reference\":\"\xff\"}"} {

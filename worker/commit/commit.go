@@ -1,11 +1,10 @@
 // Package commit is the one path by which a decision about a hold is written.
 //
-// A decision takes effect when the store has written it, and only on the
-// version of the record that it was made on. The committer writes decisions
-// together with their events. For each one that was written it logs a line per
-// event, tells the metrics, and wakes the dispatcher if the hold is due soon. A
-// decision that was not written has no effect: another writer was first, and
-// the caller reads the hold again.
+// The store writes a decision together with its events, and only if the record
+// still has the version that the decision was based on. For each written
+// decision the committer logs and counts every event, and wakes the dispatcher
+// if the hold is due soon. A decision that is not written has no effect:
+// another writer was first, and the caller reads the hold again.
 package commit
 
 import (
@@ -20,9 +19,9 @@ import (
 
 // Store writes records, each whole or not at all.
 type Store interface {
-	// Commit reports per record whether it was written; false means that
-	// another writer was first. After an error a record may or may not be
-	// written. Writing the same again is safe: it is reported as written.
+	// Commit reports per record whether it is written; false means that another
+	// writer was first. After an error any record may be written. Writing the
+	// same again is safe: it is reported as written.
 	Commit(ctx context.Context, writes []hold.RecordWrite) ([]bool, error)
 	// AdvanceMilestones moves milestones without rewriting their records.
 	AdvanceMilestones(ctx context.Context, advances []hold.MilestoneAdvance) ([]bool, error)
@@ -38,24 +37,24 @@ type Options struct {
 	Rules    hold.Rules
 	Livemode bool
 	// DueSoon is how far ahead a hold's next action wakes the dispatcher.
-	DueSoon  time.Duration
-	Now      func() time.Time // Redis' time
-	Wake     func()           // wakes the dispatcher
-	Met      func(account string)
-	Observer Observer // may be nil
-	Logger   *zap.Logger
+	DueSoon       time.Duration
+	Now           func() time.Time     // Redis' time
+	Wake          func()               // wakes the dispatcher; may be nil
+	RecordAccount func(account string) // gets the account of each written hold; may be nil
+	Observer      Observer             // may be nil
+	Logger        *zap.Logger
 }
 
-// Change is a decision to commit, and what led to it.
+// Change is a decision to commit.
 type Change struct {
-	Before   *hold.Hold // the record that the decision was made on; its zero value for a new hold
+	Before   *hold.Hold // the record that the decision is based on; zero for a new hold
 	Decision hold.Decision
 
-	// What led to the decision, for the log line. Zero where no call did.
+	// The call that led to the decision, for the log line; zero for none.
 	Call     hold.Call
 	Answer   hold.Answer
 	Lateness time.Duration
-	// At is when the decision was made, Redis' time. Zero means now.
+	// At is when the decision was made, in Redis' time. Zero means now.
 	At time.Time
 }
 
@@ -69,15 +68,15 @@ type Committer struct {
 func New(store Store, o Options) *Committer { return &Committer{store: store, o: o} }
 
 // Commit writes changes, each if its hold still has the version of its Before.
-// It reports per change whether it was written. After an error nothing is known
-// of any of them.
+// It reports per change whether it was written. After an error any of them may
+// be written.
 func (c *Committer) Commit(ctx context.Context, changes []Change) ([]bool, error) {
 	return c.commit(ctx, changes, 1)
 }
 
-// CommitWithRetry is [Committer.Commit] for callers that answer a request: if
-// the reply is lost, the very same is written once more, and the store
-// recognizes it.
+// CommitWithRetry is [Committer.Commit] for callers that answer a request. If
+// the store's reply is lost, it writes the same again, which the store
+// recognizes.
 func (c *Committer) CommitWithRetry(ctx context.Context, changes []Change) ([]bool, error) {
 	return c.commit(ctx, changes, 2)
 }
@@ -101,9 +100,9 @@ func (c *Committer) commit(
 	return written, nil
 }
 
-// PassMilestones commits what follows from milestones that are due, and reports
-// how many were passed. A decision that leaves the record as it is only moves
-// the milestone, so that a concurrent claim stays valid.
+// PassMilestones commits the decisions of due milestones, and reports how many
+// were written. A decision that does not change the record only moves the
+// milestone, so that a concurrent claim stays valid.
 func (c *Committer) PassMilestones(
 	ctx context.Context, passed []Milestone,
 ) (advanced int, err error) {
@@ -121,7 +120,8 @@ func (c *Committer) PassMilestones(
 			continue
 		}
 		w := c.recordWrite(&m.Change)
-		w.Placement.KeepMilestone, w.Placement.KeepOverdueMilestone, w.Placement.NextMilestone = false, false, m.Next
+		w.Placement.KeepMilestone, w.Placement.KeepOverdueMilestone = false, false
+		w.Placement.NextMilestone = m.Next
 		writes, writing = append(writes, w), append(writing, m.Change)
 	}
 	if len(advances) > 0 {
@@ -142,7 +142,7 @@ func (c *Committer) PassMilestones(
 	return advanced, err
 }
 
-// Milestone is a passed milestone and what follows from it.
+// Milestone is a passed milestone and the decision that follows.
 type Milestone struct {
 	Change
 	DueAt time.Time // when the passed milestone was due
@@ -150,7 +150,7 @@ type Milestone struct {
 }
 
 // DeleteSettled deletes holds, each if it still has its version. It publishes
-// nothing.
+// no events.
 func (c *Committer) DeleteSettled(ctx context.Context, holds []hold.Hold) (deleted int, err error) {
 	writes := make([]hold.RecordWrite, len(holds))
 	for i := range holds {
@@ -166,8 +166,8 @@ func (c *Committer) DeleteSettled(ctx context.Context, holds []hold.Hold) (delet
 	return deleted, err
 }
 
-// RecordCommitted logs and counts a change that is known to be written though
-// its own commit was not reported.
+// RecordCommitted logs and counts a change that was written although its commit
+// returned an error.
 func (c *Committer) RecordCommitted(change Change) { c.recordAll([]Change{change}, []bool{true}) }
 
 func (c *Committer) at(ch *Change) time.Time {
@@ -177,8 +177,8 @@ func (c *Committer) at(ch *Change) time.Time {
 	return ch.At
 }
 
-// recordWrite returns what the store writes. A hold that its policy would act
-// on without a warning is handed over to the operator first, in ch.
+// recordWrite returns the write of a change. It first hands a hold over to the
+// operator, in ch, if on_expiry would act on it without a warning.
 func (c *Committer) recordWrite(ch *Change) hold.RecordWrite {
 	now := c.at(ch)
 	ch.Decision.HandOver(ch.Before, now, c.o.Rules)
@@ -189,8 +189,8 @@ func (c *Committer) recordWrite(ch *Change) hold.RecordWrite {
 	}
 }
 
-// recordAll logs and counts what was written, and wakes the dispatcher if any
-// of it is due soon.
+// recordAll logs and counts the written changes, and wakes the dispatcher if a
+// hold is due soon.
 func (c *Committer) recordAll(changes []Change, written []bool) (n int) {
 	wake := false
 	for i := range changes {
@@ -200,8 +200,8 @@ func (c *Committer) recordAll(changes []Change, written []bool) (n int) {
 		n++
 		ch := &changes[i]
 		h := &ch.Decision.Hold
-		if c.o.Met != nil {
-			c.o.Met(h.Account)
+		if c.o.RecordAccount != nil {
+			c.o.RecordAccount(h.Account)
 		}
 		for _, e := range ch.Decision.Events {
 			c.logEvent(ch, e)
@@ -262,7 +262,7 @@ func logLevel(h *hold.Hold, e hold.Event) zapcore.Level {
 	switch e.Type {
 	case hold.EventCaptured:
 		if h.CaptureAmount > 0 && h.CapturedAmount > h.CaptureAmount {
-			return zapcore.WarnLevel // more was captured in all than was wanted
+			return zapcore.WarnLevel // another system captured more than requested
 		}
 	case hold.EventExpired, hold.EventExpiring, hold.EventRetrying:
 		return zapcore.WarnLevel

@@ -1,12 +1,12 @@
-// Package event is what holdd tells the outside: events about holds and about
-// the daemon itself.
+// Package event defines and encodes the events that holdd publishes: events
+// about holds, and system events about the daemon itself.
 //
-// Both kinds are JSON in the same envelope. They are written to the stream of a
+// Both are JSON in the same envelope. They are written to the stream of a
 // partition, from which package alert delivers them. An event about a hold is
-// written by the same script as the decision that caused it. A system event is
-// published once over all replicas, under a name of what it is about.
+// written by the script that commits the decision behind it. A system event is
+// published once per subject over all replicas.
 //
-// An id names one event for ever, because receivers drop an id that they have
+// No two events have the same id, because receivers ignore an id that they have
 // seen.
 package event
 
@@ -20,36 +20,30 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Types of system events. Those of events about holds are in package hold.
+// Types of system events. The types of events about holds are in package hold.
 const (
-	InboxRejected hold.EventType = "inbox.rejected" // an inbox entry was rejected
-	// terms in an intent's metadata were rejected
-	MetadataRejected hold.EventType = "metadata.rejected"
-	// an intent holds money and is not scheduled
-	Orphan                 hold.EventType = "reconcile.orphan"
-	AuthorizationAbandoned hold.EventType = "authorization.abandoned"
+	InboxRejected          hold.EventType = "inbox.rejected"          // a request in the inbox
+	MetadataRejected       hold.EventType = "metadata.rejected"       // terms in a PaymentIntent
+	Orphan                 hold.EventType = "reconcile.orphan"        // an intent without a hold
+	AuthorizationAbandoned hold.EventType = "authorization.abandoned" // by the cardholder
 	StripeUnavailable      hold.EventType = "stripe.unavailable"
 	StripeRecovered        hold.EventType = "stripe.recovered"
 	KeyRejected            hold.EventType = "stripe.key_rejected"
 	KeyAccepted            hold.EventType = "stripe.key_accepted"
 	StripeRateLimited      hold.EventType = "stripe.rate_limited"
 	StripeRateLimitCleared hold.EventType = "stripe.rate_limit_cleared"
-	// holds will expire before the limits let them through
-	CapacityAtRisk    hold.EventType = "capacity.at_risk"
-	CapacityRecovered hold.EventType = "capacity.recovered"
-	// a replica's heartbeat ended without a sign-off
-	ReplicaStopped hold.EventType = "replica.stopped"
-	RedisDataLost  hold.EventType = "redis.data_lost"
-	SinkFailing    hold.EventType = "sink.failing"
-	SinkRecovered  hold.EventType = "sink.recovered"
-	// the receiver asked for no more events
-	SinkDisabled hold.EventType = "sink.disabled"
-	// events were trimmed before the sink was back
-	SinkEventsLost  hold.EventType = "sink.events_lost"
-	SinkDeadLetters hold.EventType = "sink.dead_letters" // events were given up after days
+	CapacityAtRisk         hold.EventType = "capacity.at_risk" // more is due than the limits allow
+	CapacityRecovered      hold.EventType = "capacity.recovered"
+	ReplicaStopped         hold.EventType = "replica.stopped" // without a sign-off
+	RedisDataLost          hold.EventType = "redis.data_lost"
+	SinkFailing            hold.EventType = "sink.failing"
+	SinkRecovered          hold.EventType = "sink.recovered"
+	SinkDisabled           hold.EventType = "sink.disabled"     // the receiver answered 410 Gone
+	SinkEventsLost         hold.EventType = "sink.events_lost"  // trimmed before delivery
+	SinkDeadLetters        hold.EventType = "sink.dead_letters" // not accepted for days
 )
 
-// Envelope is an event as it is published.
+// Envelope is a published event.
 type Envelope struct {
 	ID        string         `json:"id"`
 	Type      hold.EventType `json:"type"`
@@ -57,29 +51,29 @@ type Envelope struct {
 	Data      Data           `json:"data"`
 }
 
-// Data is what an event tells. An event about a hold has Hold, a system event
-// has the fields of its type.
+// Data is the content of an event. An event about a hold has Hold, a system
+// event has the fields of its type.
 type Data struct {
 	Hold  hold.View `json:"hold,omitzero"`
 	Cause string    `json:"cause,omitempty"`
 	// of hold.expiring: the time before the deadline
 	Threshold string `json:"threshold,omitempty"`
 
-	Rejection *Rejection `json:"rejection,omitempty"`
-	// of reconcile.orphan and authorization.abandoned
+	Rejection *Rejection `json:"rejection,omitempty"` // of inbox.rejected, metadata.rejected
+	// of reconcile.orphan, authorization.abandoned
 	Intent   *Intent       `json:"intent,omitempty"`
-	Capacity *CapacityRisk `json:"capacity,omitempty"`
-	// the replica that reports, or the one that stopped
-	Replica string `json:"replica,omitempty"`
-	// of replica.stopped: the replicas that run, at most ten
-	Alive []string `json:"alive,omitempty"`
-	Sink  string   `json:"sink,omitempty"` // of sink.*
-	// of sink.events_lost (-1: unknown) and sink.dead_letters
+	Capacity *CapacityRisk `json:"capacity,omitempty"` // of capacity.at_risk
+	Replica  string        `json:"replica,omitempty"`  // that reports, or that stopped
+	Alive    []string      `json:"alive,omitempty"`    // of replica.stopped: at most ten that run
+	Sink     string        `json:"sink,omitempty"`     // of sink.*
+	// Count is the number of events of sink.events_lost, where -1 means
+	// unknown, and of sink.dead_letters.
 	Count  int64  `json:"count,omitempty"`
 	Detail string `json:"detail,omitempty"`
 }
 
-// Rejection is a request that was rejected while no caller waited for it.
+// Rejection is a rejected request of the inbox or in metadata, for which no
+// caller waits.
 type Rejection struct {
 	Source  string `json:"source"` // inbox or stripe
 	ID      string `json:"id"`     // of the inbox entry or the PaymentIntent
@@ -99,29 +93,28 @@ type Intent struct {
 	Detail        string `json:"detail,omitempty"`
 }
 
-// CapacityRisk is the holds whose authorization ends before Stripe's limits let
-// them through.
+// CapacityRisk is the holds whose authorizations expire before Stripe's limits
+// let them through.
 type CapacityRisk struct {
 	Holds   int        `json:"holds"`
-	Sums    []hold.Sum `json:"sums,omitempty"`     // the money at risk
-	FirstAt time.Time  `json:"first_at"`           // the nearest of their deadlines
+	Sums    []hold.Sum `json:"sums,omitempty"`     // the amounts at risk
+	FirstAt time.Time  `json:"first_at"`           // their nearest deadline
 	Rate    int        `json:"rate"`               // captures a second of each account
-	AtLeast bool       `json:"at_least,omitempty"` // there were more holds than were examined
+	AtLeast bool       `json:"at_least,omitempty"` // not every hold was examined
 }
 
-// Encode encodes the events of a decision that is committed as version. The
-// time in the ids keeps them unique where Redis has lost the hold and counts
-// its versions anew.
+// Encode encodes the events of a decision that is committed as version. The ids
+// contain the time, because versions start anew if Redis loses the hold.
 func Encode(d *hold.Decision, version uint64, livemode bool, now time.Time) [][]byte {
 	prefix := strconv.FormatUint(version, 10) + "t" + base36(now.UnixMilli())
 	return encodeAll(d, livemode, now,
 		func(i int) string { return prefix + "_" + strconv.Itoa(i+1) })
 }
 
-// EncodeMilestone encodes the events of a milestone that is passed without a
-// change of the record. Its ids name the deadline and the event: a milestone
-// that is passed again after a failover has the same ids, unless another event
-// follows from it by then.
+// EncodeMilestone encodes the events of a milestone that passes without a
+// change of the record. Their ids contain the deadline and the threshold: a
+// milestone that passes again after a failover has the same ids, unless it
+// leads to another event by then.
 func EncodeMilestone(d *hold.Decision, livemode bool, now time.Time) [][]byte {
 	prefix := "d" + base36(d.Hold.ExpiresAt.UnixMilli()) +
 		"v" + strconv.FormatUint(d.Hold.Version, 10)
@@ -176,14 +169,14 @@ func marshal(e Envelope) []byte {
 
 func base36(n int64) string { return strconv.FormatInt(n, 36) }
 
-// SinkStatus is the state of a sink over all partitions.
+// SinkStatus is the status of a sink over all partitions.
 type SinkStatus struct {
 	Sink        string
-	Failing     time.Time // since when it takes no events, zero if it does
-	Reason      string    // why it did not take the last one
-	Disabled    bool      // the receiver asked for no more events
-	Oldest      time.Time // when the oldest waiting event happened, zero if none waits
-	Parked      int       // holds whose events wait while those of others go on
-	DeadLetters int64     // events that were given up and can be replayed
-	EventsLost  int64     // events that were trimmed before the sink was back
+	Failing     time.Time // since when it accepts no events; zero if it does
+	Reason      string    // of the last failure
+	Disabled    bool      // the receiver answered 410 Gone
+	Oldest      time.Time // when the oldest waiting event happened; zero if none waits
+	Parked      int       // holds whose events wait while those of others are delivered
+	DeadLetters int64     // events that were not accepted for days and can be replayed
+	EventsLost  int64     // events that were trimmed before delivery
 }

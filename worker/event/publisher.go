@@ -7,10 +7,10 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Store publishes an event unless one about the same was published before, over
-// all replicas.
+// Store publishes an event unless an event with the same subject was published
+// before, by any replica.
 type Store interface {
-	PublishOnce(ctx context.Context, about string, event []byte) (first bool, err error)
+	PublishOnce(ctx context.Context, subject string, event []byte) (first bool, err error)
 }
 
 // Publisher publishes system events.
@@ -24,11 +24,10 @@ func NewPublisher(store Store, now func() time.Time) *Publisher {
 	return &Publisher{store: store, now: now}
 }
 
-// PublishOnce publishes a system event about something, such as a
-// PaymentIntent. A repetition, by whichever replica, changes nothing; first is
-// false for it.
+// PublishOnce publishes a system event about a subject, such as a
+// PaymentIntent. first is false if a replica published it before.
 func (p *Publisher) PublishOnce(
-	ctx context.Context, t hold.EventType, about string, data Data,
+	ctx context.Context, t hold.EventType, subject string, data Data,
 ) (first bool, err error) {
-	return p.store.PublishOnce(ctx, string(t)+":"+about, EncodeSystem(t, p.now(), data))
+	return p.store.PublishOnce(ctx, string(t)+":"+subject, EncodeSystem(t, p.now(), data))
 }

@@ -67,12 +67,35 @@ type eventObject struct {
 	Currency           string            `json:"currency"`
 	Created            int64             `json:"created"`
 	CaptureMethod      string            `json:"capture_method"`
+	MethodOptions      methodOptions     `json:"payment_method_options"`
 	CancellationReason string            `json:"cancellation_reason"`
 	Metadata           map[string]string `json:"metadata"`
 	PaymentIntent      expandableID      `json:"payment_intent"` // of a charge or a review
 	Open               bool              `json:"open"`
 	Reason             string            `json:"reason"`
 	ClosedReason       string            `json:"closed_reason"`
+}
+
+// methodOptions are the options of an intent by payment method type.
+type methodOptions map[string]struct {
+	CaptureMethod string `json:"capture_method"`
+}
+
+// capturesAutomatically reports whether Stripe captures the intent by itself, so
+// that it never is a hold. The capture method of the intent is a default: each
+// payment method can have its own, and an intent that waits for a capture is a
+// hold whatever its parameters say.
+func (s *eventObject) capturesAutomatically() bool {
+	if s.CaptureMethod == "" || s.CaptureMethod == "manual" ||
+		hold.Status(s.Status) == hold.StatusRequiresCapture {
+		return false
+	}
+	for _, o := range s.MethodOptions {
+		if o.CaptureMethod == "manual" || o.CaptureMethod == "manual_preferred" {
+			return false
+		}
+	}
+	return true
 }
 
 // expandableID is the id of an object that may be expanded.
@@ -158,7 +181,7 @@ func setEventObject(e *hold.StripeEvent, s *eventObject) bool {
 		if !s.isValidIntent() {
 			return false
 		}
-		e.AutomaticCapture = s.CaptureMethod != "" && s.CaptureMethod != "manual"
+		e.AutomaticCapture = s.capturesAutomatically()
 		e.Intent = s.intent(e.Livemode)
 	case "review":
 		reason := s.ClosedReason

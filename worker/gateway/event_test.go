@@ -93,6 +93,31 @@ func TestParseEvent_ReadsIntent(t *testing.T) {
 	}
 }
 
+// TestParseEvent_ManualCapturePerMethod shows that an intent whose payment method
+// is captured manually is a hold, whatever the intent's own capture method.
+func TestParseEvent_ManualCapturePerMethod(t *testing.T) {
+	for _, c := range []struct {
+		status, captureMethod, options string
+		automatic                      bool
+	}{
+		{"requires_capture", "manual", `{}`, false},
+		{"requires_capture", "automatic", `{"card":{"capture_method":"manual"}}`, false},
+		{"requires_capture", "automatic_async", `{}`, false},
+		{"succeeded", "automatic", `{"klarna":{"capture_method":"manual"}}`, false},
+		{"canceled", "automatic", `{"card_present":{"capture_method":"manual_preferred"}}`, false},
+		{"succeeded", "automatic", `{"card":{"capture_method":null,"mandate_options":null}}`, true},
+		{"succeeded", "automatic_async", `null`, true},
+	} {
+		e, err := parseSignedEvent(eventBody("payment_intent.succeeded",
+			`{"id":"pi_12345678","object":"payment_intent","currency":"eur","created":1,"status":"`+
+				c.status+`","capture_method":"`+c.captureMethod+`","payment_method_options":`+
+				c.options+`}`))
+		if err != nil || e.AutomaticCapture != c.automatic {
+			t.Errorf("%+v: automatic %t, %v", c, e.AutomaticCapture, err)
+		}
+	}
+}
+
 // TestParseEvent_NotAboutAHold parses events that are not about a hold, with
 // objects of any form.
 func TestParseEvent_NotAboutAHold(t *testing.T) {

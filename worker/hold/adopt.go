@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// ErrNoTerms says that an intent's metadata has no terms, so the intent is not
-// holdd's to act on.
+// ErrNoTerms says that an intent's metadata has no terms, so holdd must not act
+// on the intent.
 var ErrNoTerms = errors.New("no terms in the PaymentIntent's metadata")
 
 // DraftFromMetadata validates the terms in an intent's metadata, as
-// [ScheduleRequest.ValidateRecovered] does. The error is [ErrNoTerms] where
-// there are none, and a *[Problem] where one of them is invalid.
+// [ScheduleRequest.ValidateRecovered] does. The error is [ErrNoTerms] if there
+// are none, and a *[Problem] if one of them is invalid.
 func DraftFromMetadata(in *Intent, account string, now time.Time) (*Draft, error) {
 	req, paused, found, err := RequestFromMetadata(in, account)
 	if !found {
@@ -23,8 +23,8 @@ func DraftFromMetadata(in *Intent, account string, now time.Time) (*Draft, error
 	return req.ValidateRecovered(paused, now)
 }
 
-// Adopt makes a hold of an intent by the terms in its metadata. by says for the
-// history who found the intent. Errors are those of [DraftFromMetadata] and
+// Adopt makes a hold of an intent by the terms in its metadata. by is the
+// source of the history entry. Errors are those of [DraftFromMetadata] and
 // [New].
 func Adopt(in *Intent, account, by string, now time.Time) (Decision, error) {
 	draft, err := DraftFromMetadata(in, account, now)

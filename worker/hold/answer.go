@@ -15,66 +15,63 @@ const (
 	StatusSucceeded             Status = "succeeded"
 )
 
-// Intent is what Stripe says of a PaymentIntent at one moment.
+// Intent is a PaymentIntent as Stripe described it at one moment. Amounts are
+// in minor units.
 type Intent struct {
 	ID               string
 	Status           Status
-	Amount           int64 // of the intent
+	Amount           int64
 	AmountCapturable int64
-	// captured so far: above zero with requires_capture where another system
-	// took a part
+	// AmountReceived is what was captured so far. Above zero while the status
+	// is requires_capture, it means that another system captured a part.
 	AmountReceived     int64
 	Currency           string
 	CancellationReason string
 	Created            time.Time
-	CaptureBefore      time.Time // zero where the charge doesn't tell
+	CaptureBefore      time.Time // of the charge; zero if it has none
 	Livemode           bool
-	// type of the payment method, such as card; empty if the charge wasn't read
-	PaymentMethodType string
-	Metadata          map[string]string
-	Review            string // id of the fraud review, while it is open
-	SingleCapture     bool   // the charge was read and says that it can be captured only once
+	PaymentMethodType  string // such as card; empty if the charge was not read
+	Metadata           map[string]string
+	Review             string // id of the fraud review while it is open
+	SingleCapture      bool   // the charge was read and can be captured only once
 }
 
-// expiredByNetwork reports whether a canceled intent was let go by the card
-// network, not by a person or a program. Newer API versions say "expired" where
-// older ones say "automatic".
+// expiredByNetwork reports whether the card network ended a canceled intent.
+// Newer API versions say "expired" where older ones say "automatic".
 func (in *Intent) expiredByNetwork() bool {
 	return in.CancellationReason == "automatic" || in.CancellationReason == "expired"
 }
 
-// holds reports whether an amount that a caller said is what the intent holds:
-// all that was authorized, or what is left of it.
+// holds reports whether amount is what the intent holds: the whole authorized
+// amount, or what is left of it.
 func (in *Intent) holds(amount int64) bool {
 	return amount == in.AmountCapturable || amount == in.AmountCapturable+in.AmountReceived
 }
 
-// AnswerKind is what became of a request to Stripe. The set is closed:
-// everything that can come back is one of these.
+// AnswerKind classifies the outcome of a request to Stripe. The set is closed.
 type AnswerKind uint8
 
+// The kinds of answers. Package gateway says which response is which.
 const (
-	// 200 and a body that could be read: Answer.Intent tells
-	AnswerOK              AnswerKind = iota + 1
-	AnswerUnexpectedState            // payment_intent_unexpected_state
-	// charge_already_captured, charge_expired_for_capture and their kin
+	AnswerOK              AnswerKind = iota + 1 // 200 with a readable body
+	AnswerUnexpectedState                       // payment_intent_unexpected_state
+	// charge_already_captured, charge_expired_for_capture and similar
 	AnswerChargeGone
-	AnswerAmountTooLarge // amount_too_large
-	AnswerNotFound       // resource_missing
-	// 429 lock_timeout: somebody else works on the intent
-	AnswerLockTimeout
+	AnswerAmountTooLarge   // amount_too_large
+	AnswerNotFound         // resource_missing
+	AnswerLockTimeout      // 429 lock_timeout: another request has the intent
 	AnswerRateLimited      // 429 for a rate
 	AnswerKeyInUse         // 409: a request with the same key is under way
 	AnswerIdempotencyError // the key was used with other parameters
 	AnswerDeclined         // 402 card_error
 	AnswerUnauthorized     // 401: the key is wrong or revoked
-	AnswerForbidden        // 403: the key may not do this
-	// any other 4xx: nothing happened and trying again won't help
+	AnswerForbidden        // 403: the key lacks a permission
+	// any other 4xx: no effect, and a retry cannot help
 	AnswerInvalid
-	AnswerUnreachable // the request never left: nothing happened
+	AnswerUnreachable // the request never left: no effect
 	// no reply, a broken one, 5xx, 424: the effect may have happened
 	AnswerUnknown
-	// a 5xx that Stripe keeps for this key: it will never say anything else
+	// a 5xx that Stripe stores for this key and replays
 	AnswerReplayedError
 )
 
@@ -87,10 +84,9 @@ var answerNames = [...]string{
 
 func (k AnswerKind) String() string { return enumName(answerNames[:], int(k)) }
 
-// outage reports an answer that says nothing of the one hold: Stripe can't be
-// reached, limits the rate, or rejects the key. It has an alert of its own, and
-// the back-off bounds the calls.
-func (k AnswerKind) outage() bool {
+// isOutage reports whether the answer concerns all holds: Stripe cannot be
+// reached, limits the rate, or rejects the key. Outages have their own alert.
+func (k AnswerKind) isOutage() bool {
 	return k == AnswerUnreachable || k == AnswerRateLimited || k == AnswerUnauthorized
 }
 
@@ -103,18 +99,18 @@ func AnswerKinds() []AnswerKind {
 	return kinds
 }
 
-// Answer is the outcome of one request to Stripe. Its only secrets are the
-// cardholder's, which are of type [Secret] and never print.
+// Answer is the outcome of one request to Stripe. Its only secrets are those of
+// the cardholder, which are of type [Secret] and never print.
 type Answer struct {
 	Kind       AnswerKind
-	Intent     *Intent // where the body carried one, error bodies included
+	Intent     *Intent // nil if the body, or the error's body, had none
 	RequestID  string
 	HTTPStatus int    // 0 when there was no reply
 	Code       string // Stripe's error code or decline code
-	Message    string // for people; at most MaxNote bytes are kept
+	Message    string // the history keeps MaxNoteBytes of it
 	Replayed   bool   // Stripe sent a stored answer
-	// the request was sent more than once on the way, and an earlier try may
-	// have had its effect
+	// Retransmitted says that the request was sent more than once, so an
+	// earlier try may have had its effect.
 	Retransmitted bool
 	Page          *Page       // of a list
 	Cardholder    *Cardholder // of an authorization, a confirmation or a read
@@ -126,8 +122,8 @@ type Page struct {
 	More    bool // there are older ones
 }
 
-// Cardholder is what only the cardholder's browser may see, and why the last
-// attempt to pay failed.
+// Cardholder is what only the cardholder's browser may see, and the failure of
+// the last attempt to pay.
 type Cardholder struct {
 	ClientSecret                Secret
 	NextAction                  string // its type, such as redirect_to_url
@@ -135,7 +131,7 @@ type Cardholder struct {
 	FailureCode, FailureMessage string
 }
 
-// historyNote is what a hold's history tells of an answer.
+// historyNote returns the answer's line in a hold's history.
 func (a *Answer) historyNote() string {
 	if a.Code == "" {
 		return a.Message
@@ -143,27 +139,26 @@ func (a *Answer) historyNote() string {
 	return a.Code + ": " + a.Message
 }
 
-// Call is one request to be sent to Stripe.
+// Call is one request to Stripe.
 type Call struct {
 	Op            Op
 	PaymentIntent string
 	Account       string
 	Amount        int64 // of a capture; 0: everything that is capturable
-	// of a capture: take nothing and release what is left after earlier
-	// captures
+	// ReleaseRest makes a capture take nothing and release what is left after
+	// earlier captures.
 	ReleaseRest bool
 	Key         string            // idempotency key; empty for a read
-	Metadata    map[string]string // of an update: the pairs to set, an empty value removes one
+	Metadata    map[string]string // of an update: pairs to set; an empty value removes one
 	Authorize   *AuthorizeCall    // of an authorization or confirmation
 	After       string            // of a list: the last PaymentIntent of the page before
 	Limit       int               // of a list
 }
 
-// NotSentError says that a call was not sent, so that nothing can have
-// happened.
+// NotSentError says that a call was not sent, so it had no effect.
 type NotSentError struct {
 	Reason     string
-	RetryAfter time.Duration // when it makes sense to try again
+	RetryAfter time.Duration // how long to wait before a retry
 }
 
 func (e *NotSentError) Error() string { return "not sent: " + e.Reason }

@@ -52,7 +52,7 @@ func (in *Intent) confirmable() bool {
 
 // retryCheck reads the intent again: it tells whether there is still something
 // to confirm.
-func (m *AuthorizationMachine) retryCheck(now time.Time) {
+func retryCheck(m *AuthorizationMachine, now time.Time) {
 	m.notBefore, m.state = now.Add(authorizeRetryPause), stateCheck
 }
 
@@ -82,8 +82,7 @@ func nextConfirm(m *AuthorizationMachine, _ time.Time) Step {
 		Key: call.Key, Authorize: &call}}
 }
 
-// applyConfirm says what follows from the answer to a request that confirms the
-// intent.
+// applyConfirm applies the answer to a request that confirms the intent.
 func applyConfirm(m *AuthorizationMachine, r StepResult, now time.Time) {
 	if r.notSent() {
 		m.applyNotSent(r, now)
@@ -97,21 +96,21 @@ func applyConfirm(m *AuthorizationMachine, r StepResult, now time.Time) {
 			m.applyIntent(a, now)
 			return
 		}
-		// A stored answer tells what was. The next check tells what is, and if
-		// there is still something to confirm it needs a new key.
+		// A replayed answer may be stale. The next check reads the intent; if
+		// it still needs a confirmation, that needs a new key.
 		m.unknown = true
 		if a.Replayed {
-			m.renewConfirmKey()
+			renewConfirmKey(m)
 			return
 		}
-		m.retryCheck(now)
+		retryCheck(m, now)
 	case AnswerDeclined:
 		m.decline(a)
 	case AnswerUnknown, AnswerKeyInUse, AnswerLockTimeout:
 		m.unknown = true
-		m.retryCheck(now)
+		retryCheck(m, now)
 	case AnswerUnexpectedState, AnswerUnreachable:
-		m.retryCheck(now)
+		retryCheck(m, now)
 	case AnswerRateLimited, AnswerUnauthorized, AnswerForbidden:
 		m.endUnanswered(now)
 	case AnswerIdempotencyError:
@@ -120,19 +119,19 @@ func applyConfirm(m *AuthorizationMachine, r StepResult, now time.Time) {
 			return
 		}
 		m.unknown = true
-		m.renewConfirmKey()
+		renewConfirmKey(m)
 	default:
 		if !m.unknown {
 			m.refuse(a)
 			return
 		}
-		m.retryCheck(now)
+		retryCheck(m, now)
 	}
 }
 
 // renewConfirmKey takes a new key. That is safe without a search: one intent is
 // authorized once.
-func (m *AuthorizationMachine) renewConfirmKey() {
+func renewConfirmKey(m *AuthorizationMachine) {
 	m.attempt.Generation++
 	m.state = stateSaveConfirmKey
 }
@@ -142,5 +141,5 @@ func applySaveConfirmKey(m *AuthorizationMachine, r StepResult, now time.Time) {
 		m.endUnknown(now)
 		return
 	}
-	m.retryCheck(now)
+	retryCheck(m, now)
 }

@@ -9,10 +9,10 @@ const lostAttemptWindow = 48 * time.Hour
 // tryCreate goes on to the next request that creates the intent. A search comes
 // first where the present key can bring no news, or where Stripe may have
 // forgotten it.
-func (m *AuthorizationMachine) tryCreate(now time.Time) {
+func tryCreate(m *AuthorizationMachine, now time.Time) {
 	switch {
 	case m.spent, m.unknown && !m.attempt.IdempotencyKeyFresh(now):
-		m.startSearch(stateSearchForKey)
+		startSearch(m, stateSearchForKey)
 	case m.tries >= maxAuthorizeTries:
 		m.endUnanswered(now)
 	default:
@@ -20,9 +20,9 @@ func (m *AuthorizationMachine) tryCreate(now time.Time) {
 	}
 }
 
-func (m *AuthorizationMachine) retryCreate(now time.Time) {
+func retryCreate(m *AuthorizationMachine, now time.Time) {
 	m.notBefore = now.Add(authorizeRetryPause)
-	m.tryCreate(now)
+	tryCreate(m, now)
 }
 
 func nextCreate(m *AuthorizationMachine, _ time.Time) Step {
@@ -45,7 +45,7 @@ func applyCreate(m *AuthorizationMachine, r StepResult, now time.Time) {
 		m.answer, m.state = r.Answer, stateSaveLost
 		return
 	}
-	m.applyCreateAnswer(r.Answer, now)
+	applyCreateAnswer(m, r.Answer, now)
 }
 
 func applySaveLost(m *AuthorizationMachine, r StepResult, now time.Time) {
@@ -53,12 +53,11 @@ func applySaveLost(m *AuthorizationMachine, r StepResult, now time.Time) {
 		m.endUnknown(now)
 		return
 	}
-	m.applyCreateAnswer(m.answer, now)
+	applyCreateAnswer(m, m.answer, now)
 }
 
-// applyCreateAnswer says what follows from the answer to a request that creates
-// the intent.
-func (m *AuthorizationMachine) applyCreateAnswer(a Answer, now time.Time) {
+// applyCreateAnswer applies the answer to a request that creates the intent.
+func applyCreateAnswer(m *AuthorizationMachine, a Answer, now time.Time) {
 	switch a.Kind {
 	case AnswerOK:
 		m.applyIntent(a, now)
@@ -68,12 +67,12 @@ func (m *AuthorizationMachine) applyCreateAnswer(a Answer, now time.Time) {
 		// Only a stored answer proves that no twin of this request can have an
 		// effect any more.
 		m.unknown, m.spent = true, a.Replayed
-		m.retryCreate(now)
+		retryCreate(m, now)
 	case AnswerUnknown, AnswerKeyInUse, AnswerLockTimeout:
 		m.unknown = true
-		m.retryCreate(now)
+		retryCreate(m, now)
 	case AnswerUnreachable:
-		m.retryCreate(now)
+		retryCreate(m, now)
 	case AnswerRateLimited, AnswerUnauthorized, AnswerForbidden:
 		m.endUnanswered(now)
 	case AnswerIdempotencyError:
@@ -85,7 +84,7 @@ func (m *AuthorizationMachine) applyCreateAnswer(a Answer, now time.Time) {
 		// version of holdd sent other parameters for it, and the search finds
 		// what became of that.
 		m.unknown, m.spent = true, true
-		m.retryCreate(now)
+		retryCreate(m, now)
 	default:
 		if !m.unknown {
 			m.refuse(a)
@@ -93,12 +92,12 @@ func (m *AuthorizationMachine) applyCreateAnswer(a Answer, now time.Time) {
 		}
 		// An earlier request may have been accepted all the same.
 		m.answer = a
-		m.startSearch(stateSearchRefused)
+		startSearch(m, stateSearchRefused)
 	}
 }
 
 func applySearchForKey(m *AuthorizationMachine, r StepResult, now time.Time) {
-	switch m.applyPage(r) {
+	switch applySearchPage(m, r) {
 	case searchFound:
 		m.state = stateRetrieve
 	case searchUnsure:
@@ -116,11 +115,11 @@ func applySaveKey(m *AuthorizationMachine, r StepResult, now time.Time) {
 		return
 	}
 	m.unknown, m.spent = false, false
-	m.tryCreate(now)
+	tryCreate(m, now)
 }
 
 func applySearchRefused(m *AuthorizationMachine, r StepResult, now time.Time) {
-	switch m.applyPage(r) {
+	switch applySearchPage(m, r) {
 	case searchFound:
 		m.state = stateRetrieve
 	case searchUnsure:

@@ -2,16 +2,16 @@ package hold
 
 import "time"
 
-// KeyReusedProblem says that an idempotency key came with another request
-// before.
+// KeyReusedProblem refuses an idempotency key that was sent with another
+// request before.
 func KeyReusedProblem() *Problem {
 	return problem(IdempotencyKeyReused, "Idempotency-Key",
-		"this key came with another request before: send a new one for a new authorization")
+		"this key was sent with another request: use a new key for a new authorization")
 }
 
 func abandonedProblem(id string) *Problem {
 	p := problem(AuthorizationAbandoned, "", "authorization %s was not finished within %s, "+
-		"or was canceled: begin anew, with a new Idempotency-Key", id, ConfirmWindow)
+		"or was canceled: start again with a new Idempotency-Key", id, ConfirmWindow)
 	p.PaymentIntent = id
 	return p
 }
@@ -26,9 +26,9 @@ func declinedProblem(code, message, id string) *Problem {
 	return &Problem{Code: CardDeclined, DeclineCode: code, PaymentIntent: id, Detail: message}
 }
 
-// answerFinished begins a run for an attempt that has ended: the answer is its
-// outcome, and the hold as it is now.
-func (m *AuthorizationMachine) answerFinished() {
+// answerFinished starts a run for an attempt that has ended: the response is
+// its outcome and the current hold.
+func answerFinished(m *AuthorizationMachine) {
 	a := &m.attempt
 	switch a.State {
 	case AttemptDeclined:
@@ -46,7 +46,7 @@ func applyReadFinished(m *AuthorizationMachine, r StepResult, now time.Time) {
 	switch {
 	case r.Err != nil:
 		m.done(r.Err)
-	case r.Hold == nil: // Redis has lost it
+	case r.Hold == nil: // Redis lost it
 		m.state = stateRetrieve
 	default:
 		m.result = AuthorizationResult{PaymentIntent: r.Hold.ID, Status: AuthorizationDone,
@@ -67,12 +67,12 @@ func applyRetrieve(m *AuthorizationMachine, r StepResult, now time.Time) {
 	case r.Answer.Kind != AnswerOK:
 		m.endUnknown(now)
 	default:
-		r.Answer.Replayed = false // a read tells what is
+		r.Answer.Replayed = false // a read is current
 		m.applyIntent(r.Answer, now)
 	}
 }
 
-// applyIntent ends the run as the intent in an answer says.
+// applyIntent ends the run according to the intent in an answer.
 func (m *AuthorizationMachine) applyIntent(a Answer, now time.Time) {
 	in := a.Intent
 	if !m.attempt.Confirm && in.Metadata[MetaAuthorization] != m.attempt.ID {
@@ -103,12 +103,12 @@ func (m *AuthorizationMachine) applyIntent(a Answer, now time.Time) {
 		m.result.Status = AuthorizationProcessing
 		m.releaseAs(AttemptAwaitsCardholder, now.Add(ResumeAttemptAfter))
 	default:
-		m.awaitCardholder(a)
+		awaitCardholder(m, a)
 	}
 }
 
-// awaitCardholder ends the run with what the cardholder needs to go on.
-func (m *AuthorizationMachine) awaitCardholder(a Answer) {
+// awaitCardholder ends the run with the action that the cardholder must take.
+func awaitCardholder(m *AuthorizationMachine, a Answer) {
 	c := cardholderOf(&a)
 	m.result.ClientSecret, m.result.NextAction = c.ClientSecret, c.NextAction
 	m.result.RedirectURL = c.RedirectURL
@@ -119,8 +119,7 @@ func (m *AuthorizationMachine) awaitCardholder(a Answer) {
 	m.releaseAs(AttemptAwaitsCardholder, a.Intent.Created.Add(AbandonIntentAfter))
 }
 
-// cardholderOf is what an answer has for the cardholder, empty if it has
-// nothing.
+// cardholderOf returns the cardholder's part of an answer; it may be empty.
 func cardholderOf(a *Answer) Cardholder {
 	if a.Cardholder == nil {
 		return Cardholder{}
@@ -156,13 +155,13 @@ func applyPlace(m *AuthorizationMachine, r StepResult, now time.Time) {
 	m.releaseAs(AttemptAuthorized, time.Time{})
 }
 
-// applyReadCaptured answers for an intent whose money is captured already.
+// applyReadCaptured ends the run of an intent that was captured before.
 func applyReadCaptured(m *AuthorizationMachine, r StepResult, now time.Time) {
 	switch {
 	case r.Err != nil:
 		m.end(r.Err)
 	case r.Hold == nil:
-		m.end(problem(AlreadyCaptured, "", "authorization %s was captured already",
+		m.end(problem(AlreadyCaptured, "", "authorization %s was already captured",
 			m.attempt.PaymentIntent))
 	default:
 		m.result.Status, m.result.Hold, m.result.Now = AuthorizationDone, r.Hold, now

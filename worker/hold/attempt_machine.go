@@ -19,36 +19,33 @@ const (
 	MaxCallsPerAttempt = maxAuthorizeTries*(1+maxSearchPages) + maxSearchPages + 4
 )
 
-// AuthorizationMachine carries one attempt to authorize to its end: an attempt
+// AuthorizationMachine is the state machine of one attempt to authorize: one
 // that creates an intent, one that confirms an intent, or one that a crash or
 // the cardholder left unfinished.
 //
-// It decides and does nothing. [AuthorizationMachine.Next] names the step that
-// is needed, the caller does it and hands back what came of it with
-// [AuthorizationMachine.Apply], until the step is [StepDone]. Then
-// [AuthorizationMachine.Result] is the answer for the caller of the API.
+// [AuthorizationMachine.Next] names the next step. The driver executes it and
+// passes its result to [AuthorizationMachine.Apply], until the step is
+// [StepDone]. Then [AuthorizationMachine.Result] is the response for the caller
+// of the API.
 //
-// What keeps the cardholder's money safe:
+// Rules that keep the cardholder's money safe:
 //
-//   - The record names the idempotency key before a request with it is sent.
-//   - A new key to create an intent follows only a search that read the list to
-//     its end and found no intent of this attempt, and only if the old key is
-//     spent or Stripe may have forgotten it. A new key to confirm is always
-//     safe, because one intent is authorized once.
+//   - The record has the idempotency key before a request with it is sent.
+//   - A new key to create an intent needs a search that read the whole list and
+//     found no intent of this attempt, and an old key that is spent or that
+//     Stripe may have forgotten. A new key to confirm is always safe, because
+//     one intent is authorized once.
 //   - An unknown outcome is neither success nor failure: the caller gets
-//     [OutcomeUnknown] and repeats.
-//   - A stored answer tells what was, so the intent is read before anything
-//     follows from it.
-//   - Every run ends within [MaxCallsPerAttempt] calls, and after a call that
-//     was not sent none follows.
+//     [OutcomeUnknown] and repeats the request.
+//   - A replayed answer may be stale, so the intent is read before the machine
+//     decides anything.
+//   - Every run ends within [MaxCallsPerAttempt] calls, and no call follows one
+//     that was not sent.
 //
-// A state is what the machine waits for. To add one: a constant below, its row
-// in attemptStates, a function that names its step and one that says what
-// follows (both take the machine and the time, and only the latter changes it).
-// The tests fail for a state without a row and for one that no sequence of
-// answers reaches. Another procedure, such as a renewal, joins the same table
-// with a constructor and states of its own, and ends in stateRelease like the
-// rest.
+// A new state needs a constant below, a row in attemptStates, a function that
+// names its step and one that applies the result. Only the latter changes the
+// machine. Tests fail for a state without a row and for one that no sequence of
+// answers reaches.
 type AuthorizationMachine struct {
 	attempt AuthorizationAttempt
 	request AuthorizeCall // what creates or confirms the intent, without its key
@@ -56,7 +53,7 @@ type AuthorizationMachine struct {
 
 	fresh     bool      // no attempt of this id was known
 	unknown   bool      // the outcome of a request with the present key is unknown
-	spent     bool      // Stripe will never say anything new under the present key
+	spent     bool      // Stripe only replays its answer to the present key
 	tries     int       // requests to create or to confirm in this run
 	notBefore time.Time // no call is sent earlier
 
@@ -133,7 +130,7 @@ const (
 	stateDone                                   // nothing
 )
 
-// attemptStates says for each state which step it needs and what follows from
+// attemptStates has for each state the step that it needs and the handler of
 // its result.
 var attemptStates = [...]struct {
 	name  string
@@ -180,13 +177,13 @@ func NewAuthorization(
 	m.fresh, m.unknown = lookup == LookupCreated, lookup != LookupCreated
 	switch {
 	case lookup == LookupFinished:
-		m.answerFinished()
+		answerFinished(m)
 	case attempt.Confirm:
 		m.state = stateCheck
 	case attempt.PaymentIntent != "":
 		m.state = stateRetrieve
 	default:
-		m.tryCreate(now)
+		tryCreate(m, now)
 	}
 	return m
 }
@@ -195,7 +192,7 @@ func NewAuthorization(
 func NewResumption(attempt AuthorizationAttempt) *AuthorizationMachine {
 	m := &AuthorizationMachine{attempt: attempt, unknown: true, state: stateResumeRetrieve}
 	if attempt.PaymentIntent == "" {
-		m.startSearch(stateResumeSearch)
+		startSearch(m, stateResumeSearch)
 	}
 	return m
 }
@@ -212,7 +209,7 @@ func (m *AuthorizationMachine) Next(now time.Time) Step {
 	return step
 }
 
-// Apply takes in what came of the step that [AuthorizationMachine.Next] named.
+// Apply applies the result of the step that [AuthorizationMachine.Next] named.
 func (m *AuthorizationMachine) Apply(r StepResult, now time.Time) {
 	if r.Answer.Kind == AnswerOK && r.Answer.Intent == nil && r.Answer.Page == nil {
 		r.Answer.Kind = AnswerUnknown // an answer that tells nothing

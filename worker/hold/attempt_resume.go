@@ -3,12 +3,12 @@ package hold
 import "time"
 
 func applyResumeSearch(m *AuthorizationMachine, r StepResult, now time.Time) {
-	switch m.applyPage(r) {
+	switch applySearchPage(m, r) {
 	case searchFound:
 		m.state = stateResumeRetrieve
 	case searchUnsure:
 		m.resumeLater(now)
-	case searchNone: // the request had no effect, or its answer was given
+	case searchNone: // the request had no effect
 		m.releaseAs(m.attempt.State, time.Time{})
 	}
 }
@@ -18,8 +18,8 @@ func (m *AuthorizationMachine) resumeLater(now time.Time) {
 	m.releaseAs(m.attempt.State, now.Add(resumeRetryAfter))
 }
 
-// settle ends the attempt. One that was answered with a decline keeps that
-// answer: another confirmation brought it here.
+// settle ends the attempt. One that was declined stays declined: another
+// confirmation led here.
 func (m *AuthorizationMachine) settle(s AttemptState) {
 	if m.attempt.State == AttemptDeclined {
 		s = AttemptDeclined
@@ -27,7 +27,8 @@ func (m *AuthorizationMachine) settle(s AttemptState) {
 	m.releaseAs(s, time.Time{})
 }
 
-// applyResumeRetrieve decides by the intent how an unfinished attempt goes on.
+// applyResumeRetrieve decides by the intent how an unfinished attempt
+// continues.
 func applyResumeRetrieve(m *AuthorizationMachine, r StepResult, now time.Time) {
 	if r.notSent() || r.Answer.Kind != AnswerOK {
 		m.resumeLater(now)
@@ -42,7 +43,8 @@ func applyResumeRetrieve(m *AuthorizationMachine, r StepResult, now time.Time) {
 		m.settle(AttemptAuthorized)
 	case StatusCanceled:
 		if in.CancellationReason == "abandoned" {
-			// Maybe a process of ours canceled it and died before it published.
+			// A process of holdd may have canceled it and died before it
+			// published.
 			m.state = statePublish
 			return
 		}
@@ -50,13 +52,13 @@ func applyResumeRetrieve(m *AuthorizationMachine, r StepResult, now time.Time) {
 	case StatusProcessing:
 		m.resumeLater(now)
 	default:
-		m.resumeUnfinished(in, now)
+		resumeUnfinished(m, in, now)
 	}
 }
 
 // resumeUnfinished waits for the cardholder until the intent counts as
 // abandoned, and cancels it then.
-func (m *AuthorizationMachine) resumeUnfinished(in *Intent, now time.Time) {
+func resumeUnfinished(m *AuthorizationMachine, in *Intent, now time.Time) {
 	due := in.Created.Add(AbandonIntentAfter)
 	if !now.Before(due) {
 		m.state = stateCancel
@@ -77,8 +79,8 @@ func applyResumePlace(m *AuthorizationMachine, r StepResult, now time.Time) {
 	m.settle(AttemptAuthorized)
 }
 
-// nextCancel releases what the cardholder never finished. holdd confirms the
-// intent no more, so the cancel cannot take an authorization with it.
+// nextCancel cancels an intent that the cardholder did not finish. holdd does
+// not confirm it any more, so the cancel cannot release an authorization.
 func nextCancel(m *AuthorizationMachine, _ time.Time) Step {
 	return Step{Kind: StepCall, NeedsCallTimeout: true, Call: Call{Op: OpCancel,
 		PaymentIntent: m.attempt.PaymentIntent, Account: m.attempt.Account,

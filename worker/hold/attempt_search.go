@@ -10,33 +10,33 @@ const (
 	searchClockSlack = 5 * time.Minute
 )
 
-// search is how far the search for the attempt's intent has come. It reads the
-// account's intents from the newest on and looks for the attempt's id in their
-// metadata.
+// search is the progress of the search for the attempt's intent. It lists the
+// account's intents from the newest on and compares their metadata with the
+// attempt's id.
 type search struct {
 	after string // the last intent of the page before
 	pages int
 }
 
-// searchResult is what one page showed.
+// searchResult is the result of one page.
 type searchResult uint8
 
 const (
 	searchMore   searchResult = iota + 1 // the next page is needed
-	searchFound                          // the intent, which the record names now
-	searchNone                           // the list was read to its end: there is no such intent
+	searchFound                          // the intent was found; the record names it
+	searchNone                           // the list was read to its end without it
 	searchUnsure                         // the list could not be read to its end
 )
 
-func (m *AuthorizationMachine) startSearch(s attemptState) { m.search, m.state = search{}, s }
+func startSearch(m *AuthorizationMachine, s attemptState) { m.search, m.state = search{}, s }
 
 func nextSearch(m *AuthorizationMachine, _ time.Time) Step {
 	return Step{Kind: StepCall, Call: Call{Op: OpList, Account: m.attempt.Account,
 		After: m.search.after, Limit: searchPageSize}}
 }
 
-// applyPage takes in one page of the search.
-func (m *AuthorizationMachine) applyPage(r StepResult) searchResult {
+// applySearchPage applies one page of the search.
+func applySearchPage(m *AuthorizationMachine, r StepResult) searchResult {
 	page := r.Answer.Page
 	if r.notSent() || r.Answer.Kind != AnswerOK || page == nil {
 		return searchUnsure

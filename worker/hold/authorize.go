@@ -10,43 +10,43 @@ import (
 	"unicode/utf8"
 )
 
-// AuthorizeRequest asks to authorize a card: how to pay, and the terms of the
-// hold that follows.
+// AuthorizeRequest is a request to authorize a card, with the terms of the
+// hold.
 type AuthorizeRequest struct {
-	PaymentMethod         string `json:"payment_method" doc:"The cardholder's card, as Stripe.js or a saved customer gives it" example:"pm_1PxYzA2eZvKYlo2C"`
+	PaymentMethod         string `json:"payment_method" doc:"The PaymentMethod, from Stripe.js or of a saved customer" example:"pm_1PxYzA2eZvKYlo2C"`
 	Amount                int64  `json:"amount" doc:"To authorize, in minor units" example:"12500"`
 	Currency              string `json:"currency" doc:"ISO 4217, three letters" example:"eur"`
-	Account               string `json:"account,omitempty" doc:"Connected account; empty for one's own"`
-	Customer              string `json:"customer,omitempty" doc:"Stripe's customer, needed to keep a card or to use a kept one"`
-	SetupFutureUsage      string `json:"setup_future_usage,omitempty" doc:"off_session keeps the card for charges without the cardholder, on_session for the next visit"`
-	OffSession            bool   `json:"off_session,omitempty" doc:"The cardholder is not present: a bank that wants authentication declines with authentication_required"`
-	CVCToken              string `json:"cvc_token,omitempty" doc:"Security code asked for anew, as a token of Stripe.js; used once"`
-	ExtendedAuthorization bool   `json:"extended_authorization,omitempty" doc:"Ask for up to 30 days, where the card and the account have it"`
+	Account               string `json:"account,omitempty" doc:"Connected account; empty for your own"`
+	Customer              string `json:"customer,omitempty" doc:"Stripe customer; required to save a card or to use a saved one"`
+	SetupFutureUsage      string `json:"setup_future_usage,omitempty" doc:"off_session saves the card for charges without the cardholder, on_session for the next visit"`
+	OffSession            bool   `json:"off_session,omitempty" doc:"The cardholder is not present: a bank that requires authentication declines with authentication_required"`
+	CVCToken              string `json:"cvc_token,omitempty" doc:"A security code that the cardholder entered again, as a token of Stripe.js; used once"`
+	ExtendedAuthorization bool   `json:"extended_authorization,omitempty" doc:"Request up to 30 days, if the card and the account allow it"`
 	Description           string `json:"description,omitempty" doc:"Shown in Stripe's Dashboard"`
 	ReceiptEmail          string `json:"receipt_email,omitempty" doc:"Where Stripe sends the receipt"`
-	ReturnURL             string `json:"return_url,omitempty" doc:"Where the bank sends the cardholder's browser back to. Left out: the page shows the bank's step itself, with Stripe.js"`
+	ReturnURL             string `json:"return_url,omitempty" doc:"Where the bank returns the cardholder's browser. Without it, your page shows the authentication with Stripe.js"`
 
 	Reference     string            `json:"reference,omitempty" doc:"Your booking; searchable by prefix" example:"BK-2071"`
 	CaptureAt     string            `json:"capture_at,omitempty" doc:"When to capture. RFC 3339, or a local time with time_zone"`
 	CancelAt      string            `json:"cancel_at,omitempty" doc:"When to release instead"`
 	TimeZone      string            `json:"time_zone,omitempty" doc:"IANA zone of local times"`
-	CaptureAmount int64             `json:"capture_amount,omitempty" doc:"Take only this much, in minor units; the rest is released"`
+	CaptureAmount int64             `json:"capture_amount,omitempty" doc:"Capture only this much, in minor units; the rest is released"`
 	OnExpiry      string            `json:"on_expiry,omitempty" doc:"What to do with a hold that is still open near its deadline: cancel (default), capture or alert"`
-	Metadata      map[string]string `json:"metadata,omitempty" doc:"Up to 20 pairs of your own; they are put on the PaymentIntent as well"`
+	Metadata      map[string]string `json:"metadata,omitempty" doc:"Up to 20 pairs of your own; the PaymentIntent gets them as well"`
 }
 
-// ConfirmRequest asks to confirm an authorization, after the cardholder has
-// acted or with another card.
+// ConfirmRequest is a request to confirm an authorization after the cardholder
+// has acted, or with another card.
 type ConfirmRequest struct {
-	Account       string `json:"account,omitempty" doc:"Connected account; empty for one's own"`
+	Account       string `json:"account,omitempty" doc:"Connected account; empty for your own"`
 	PaymentMethod string `json:"payment_method,omitempty" doc:"Another card, after the first was declined"`
-	OffSession    bool   `json:"off_session,omitempty" doc:"The cardholder is not present any more"`
-	CVCToken      string `json:"cvc_token,omitempty" doc:"Security code asked for anew, as a token of Stripe.js; used once"`
-	ReturnURL     string `json:"return_url,omitempty" doc:"Where the bank sends the cardholder's browser back to"`
+	OffSession    bool   `json:"off_session,omitempty" doc:"The cardholder is no longer present"`
+	CVCToken      string `json:"cvc_token,omitempty" doc:"A security code that the cardholder entered again, as a token of Stripe.js; used once"`
+	ReturnURL     string `json:"return_url,omitempty" doc:"Where the bank returns the cardholder's browser"`
 }
 
-// AuthorizeCall is one request that creates and confirms an intent, or with
-// PaymentIntent set one that confirms it.
+// AuthorizeCall has the parameters of a request that creates and confirms an
+// intent, or that confirms PaymentIntent if it is set.
 type AuthorizeCall struct {
 	PaymentIntent    string
 	Account          string
@@ -65,11 +65,11 @@ type AuthorizeCall struct {
 	Key              string // idempotency key
 }
 
-// Digest identifies the request without holding what it says.
+// Digest identifies the request without revealing its fields.
 func (req *AuthorizeRequest) Digest() string { return requestDigest("authorize", req) }
 
-// Digest identifies the request to confirm an intent without holding what it
-// says.
+// Digest identifies the request to confirm an intent without revealing its
+// fields.
 func (req *ConfirmRequest) Digest(id string) string { return requestDigest("confirm", id, req) }
 
 var (
@@ -91,7 +91,7 @@ const (
 func checkPaymentMethod(id string) error {
 	if len(id) > maxIDLength || !paymentMethodPattern.MatchString(id) {
 		return problem(InvalidField, "payment_method",
-			"invalid PaymentMethod %s: want the id that Stripe.js gave, it starts with pm_",
+			"invalid payment_method %s: want an id of Stripe.js that starts with pm_",
 			quoteUnlessSecret(id))
 	}
 	return nil
@@ -104,11 +104,11 @@ func checkCVC(token string, offSession bool) error {
 	}
 	if len(token) > maxIDLength || !cvcTokenPattern.MatchString(token) {
 		return problem(InvalidField, "cvc_token",
-			"invalid token of a security code: want what Stripe.js made of it, it starts with cvctok_")
+			"invalid cvc_token: want a token of Stripe.js that starts with cvctok_")
 	}
 	if offSession {
 		return problem(InvalidField, "cvc_token",
-			"a cardholder who is not present gives no security code: leave out cvc_token or off_session")
+			"cvc_token and off_session exclude each other: an absent cardholder enters no security code")
 	}
 	return nil
 }
@@ -138,9 +138,9 @@ func checkReceiptEmail(s string) error {
 	return nil
 }
 
-// Validate checks the request against everything that is known without Stripe.
-// The call lacks its key, and names the attempt in the intent's metadata beside
-// the terms. Errors are *[Problem].
+// Validate checks the request as far as possible without Stripe. The call has
+// no key yet; its metadata names the attempt beside the terms. Errors are
+// *[Problem].
 func (req *AuthorizeRequest) Validate(
 	attempt string, now time.Time,
 ) (*Draft, AuthorizeCall, error) {
@@ -167,7 +167,7 @@ func (req *AuthorizeRequest) validate(
 	}
 	if req.Amount <= 0 {
 		return nil, nil, problem(InvalidAmount, "amount",
-			"send the amount to authorize in minor units, such as 1250 for 12.50")
+			"invalid amount: want minor units above zero, such as 1250 for 12.50")
 	}
 	terms := ScheduleRequest{Account: req.Account, Reference: req.Reference, Amount: req.Amount,
 		Currency: req.Currency, CaptureAt: req.CaptureAt,
@@ -178,6 +178,7 @@ func (req *AuthorizeRequest) validate(
 		return nil, nil, err
 	}
 	for _, check := range []func() error{
+		func() error { return checkMinAmount(draft.Amount, draft.Currency) },
 		func() error { return checkOwnMetadata(draft.Metadata) },
 		req.checkOptions,
 		func() error { return checkCVC(req.CVCToken, req.OffSession) },
@@ -215,10 +216,11 @@ func (req *AuthorizeRequest) checkOptions() error {
 			"invalid setup_future_usage %.40q: want off_session or on_session", use)
 	case id == "" && (use != "" || req.OffSession):
 		return problem(InvalidField, "customer",
-			"a card is kept for a customer, and used off-session from there: send the customer")
+			"a saved card belongs to a customer: send the customer")
 	case utf8.RuneCountInString(req.Description) > maxDescriptionLength ||
 		!isSingleLine(req.Description):
-		return problem(InvalidField, "description", "send at most %d characters of one line",
+		return problem(InvalidField, "description",
+			"invalid description: want at most %d characters on one line",
 			maxDescriptionLength)
 	}
 	return nil
@@ -234,7 +236,7 @@ func authorizeMetadata(d *Draft, attempt string) (map[string]string, error) {
 	pairs[MetaAuthorization] = attempt
 	if !fits || len(pairs) > stripeMetadataKeys {
 		return nil, problem(InvalidMetadata, "metadata",
-			"too much for a PaymentIntent together with the hold's terms: send fewer or shorter pairs")
+			"the pairs and the hold's terms exceed the metadata of a PaymentIntent: send fewer or shorter pairs")
 	}
 	return pairs, nil
 }
@@ -263,8 +265,8 @@ func isSingleLine(s string) bool {
 }
 
 // NewAuthorized makes the hold of an intent that holdd authorized, with the
-// terms in its metadata. Money that is held has a hold whatever its terms: one
-// that cannot act in time requires attention.
+// terms in its metadata. Terms that cannot act in time lead to attention, never
+// to a refusal, because the money is held already.
 func NewAuthorized(d *Draft, in *Intent, by string, now time.Time) (Decision, error) {
 	draft := *d
 	draft.ID, draft.Amount, draft.Currency, draft.FromMetadata = in.ID, 0, "", true

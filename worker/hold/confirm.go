@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// policyNow is what the deadline's policy does with the hold at once, 0 if
-// nothing. An assumed deadline that Stripe was not asked about is read first.
+// policyNow returns what on_expiry does with the hold at once, 0 for nothing.
+// It does nothing by a deadline that is assumed and not verified: that one is
+// read first.
 func policyNow(h *Hold, now time.Time, r Rules) Op {
 	if h.State == 0 || h.State.Final() || h.State == Working || actsInTime(h) ||
 		h.ExpiresSource == SourceAssumed && !h.Verified ||
@@ -16,19 +17,19 @@ func policyNow(h *Hold, now time.Time, r Rules) Op {
 	return policyAction(h)
 }
 
-// Confirm refuses a request that makes the deadline's policy act at once,
-// unless the caller has confirmed that. before is the hold as it was, the zero
-// Hold if it is new. Errors are *[Problem].
-func (c Decision) Confirm(before *Hold, confirmed bool, now time.Time, r Rules) (Decision, error) {
+// Confirm refuses a request that makes on_expiry act at once, unless the caller
+// confirmed that. before is the hold as it was, the zero Hold if it is new.
+// Errors are *[Problem].
+func (d Decision) Confirm(before *Hold, confirmed bool, now time.Time, r Rules) (Decision, error) {
 	now = now.UTC().Truncate(time.Millisecond)
-	op := policyNow(&c.Hold, now, r)
-	if c.Unchanged || op == 0 || op == policyNow(before, now, r) {
-		return c, nil
+	op := policyNow(&d.Hold, now, r)
+	if d.Unchanged || op == 0 || op == policyNow(before, now, r) {
+		return d, nil
 	}
 	if confirmed {
-		startPolicy(&c.Hold, op, now) // the answer says what happens
-		c.Confirmed, c.Again = true, true
-		return c, nil
+		startPolicy(&d.Hold, op, now) // so that the response shows what happens
+		d.Confirmed, d.Again = true, true
+		return d, nil
 	}
 	code, verb := WouldCancelNow, "release"
 	if op == OpCapture {
@@ -36,22 +37,22 @@ func (c Decision) Confirm(before *Hold, confirmed bool, now time.Time, r Rules) 
 	}
 	p := problem(code, "confirm",
 		`the authorization ends at %s, within the expiry margin of %s: on_expiry %s would %s the money at once; send "confirm": true to do that, or a time before the end, or another on_expiry`,
-		c.Hold.ExpiresAt.Format(time.RFC3339), formatDuration(r.ExpiryMargin), c.Hold.OnExpiry,
+		d.Hold.ExpiresAt.Format(time.RFC3339), formatDuration(r.ExpiryMargin), d.Hold.OnExpiry,
 		verb)
-	p.Deadline = c.Hold.ExpiresAt
+	p.Deadline = d.Hold.ExpiresAt
 	return Decision{}, p
 }
 
-// confirmedNote in a hold's first history entry says that its caller sent
+// confirmedNote marks the first history entry of a hold whose caller sent
 // confirm.
 const confirmedNote = "confirmed"
 
-// HandOver requires attention for a hold whose policy would act at once because
-// its deadline has only now become known: by terms found at Stripe, or by a
-// read that shows an earlier end. No caller could be asked and no warning came.
-// A confirmed request stands for the first read as well.
-func (c *Decision) HandOver(before *Hold, now time.Time, r Rules) {
-	h := &c.Hold
+// HandOver requires attention for a hold on which on_expiry would act at once
+// because its deadline became known only now: from terms found at Stripe, or
+// from a read that shows an earlier end. No caller could confirm it and no
+// warning was published. The confirmation of a request covers the first read.
+func (d *Decision) HandOver(before *Hold, now time.Time, r Rules) {
+	h := &d.Hold
 	learned := before.State == 0 || h.Verified != before.Verified ||
 		!h.ExpiresAt.Equal(before.ExpiresAt)
 	op := policyNow(h, now, r)
@@ -59,14 +60,13 @@ func (c *Decision) HandOver(before *Hold, now time.Time, r Rules) {
 		h.History[0].Note == confirmedNote {
 		return
 	}
-	if c.Confirmed || !c.NewDeadline || !learned || op == 0 || op == policyNow(before, now, r) {
+	if d.Confirmed || !d.NewDeadline || !learned || op == 0 || op == policyNow(before, now, r) {
 		return
 	}
-	next := requireAttention(*h, CauseInsideMargin, "ends at "+h.ExpiresAt.Format(time.RFC3339),
-		now)
-	next.NewDeadline, next.NewTerms, next.MirrorAt = true, c.NewTerms, c.MirrorAt
-	told := slices.DeleteFunc(slices.Clone(c.Events),
-		func(n Event) bool { return n.Type == EventAttention })
-	next.Events = slices.Concat(told, next.Events)
-	*c = next
+	next := requireAttention(*h, CauseInsideMargin, endsAtNote(h), now)
+	next.NewDeadline, next.NewTerms, next.MirrorAt = true, d.NewTerms, d.MirrorAt
+	others := slices.DeleteFunc(slices.Clone(d.Events),
+		func(e Event) bool { return e.Type == EventAttention })
+	next.Events = slices.Concat(others, next.Events)
+	*d = next
 }

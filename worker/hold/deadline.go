@@ -2,16 +2,15 @@ package hold
 
 import "time"
 
-// expiredRecheckInterval is how often a hold that is still open after its
-// deadline is looked at again.
+// expiredRecheckInterval is how often an open hold past its deadline is read.
 const expiredRecheckInterval = 5 * time.Minute
 
-// workingRecheckInterval is how soon a hold is looked at again when its policy
-// is due while somebody works on it.
+// workingRecheckInterval is how soon a milestone is checked again when
+// on_expiry is due while a worker has the hold.
 const workingRecheckInterval = 30 * time.Second
 
-// policyTime is when the deadline's policy is due. A hold whose own time lies
-// between then and the deadline keeps its own time.
+// policyTime returns when on_expiry is due. A hold whose own time lies between
+// then and the deadline keeps its own time.
 func policyTime(h *Hold, r Rules) time.Time {
 	act := h.ExpiresAt.Add(-r.ExpiryMargin)
 	if own := h.ActionTime(); (h.State == Scheduled || h.State == Working) && own.After(act) &&
@@ -21,9 +20,56 @@ func policyTime(h *Hold, r Rules) time.Time {
 	return act
 }
 
-// NextMilestone is the first thing after t that the deadline brings about: a
-// threshold at which people are told, the policy, the deadline itself, and
-// after it a look every few minutes for as long as the hold is open.
+// policyAction returns what on_expiry does with the hold as it is, 0 for
+// nothing.
+func policyAction(h *Hold) Op {
+	switch {
+	case h.OnExpiry == PolicyCancel && (h.State != Attention || h.Reason == CauseAfterDeadline):
+		return OpCancel
+	case h.OnExpiry == PolicyCapture && !h.CancelWanted && h.CancelAt.IsZero() &&
+		(h.State == Waiting || h.State == Scheduled || h.State == Attention &&
+			h.Reason == CauseAfterDeadline):
+		return OpCapture
+	}
+	return 0
+}
+
+// actsInTime reports whether the hold's own schedule or a request acts before
+// the deadline. on_expiry then does nothing: a capture that is late because
+// Stripe is unavailable must not become a cancel.
+func actsInTime(h *Hold) bool {
+	if h.State != Scheduled {
+		return false
+	}
+	if h.Reason == CauseTrigger || h.Reason == CauseOnExpiry || h.CancelWanted {
+		return true
+	}
+	own := h.ActionTime()
+	return !own.IsZero() && own.Before(h.ExpiresAt)
+}
+
+// Forecast returns the capture or cancel that holdd will make if no request and
+// no other system changes the hold, and when. op is 0 if it will make none.
+func (h *Hold) Forecast(now time.Time, r Rules) (op Op, at time.Time) {
+	switch {
+	case h.State.Final():
+		return 0, time.Time{}
+	case h.State == Working:
+		op, at = h.NextOp, now
+	case actsInTime(h):
+		op, at = h.NextOp, maxTime(h.NextAt, now)
+	case h.ExpiresAt.After(now):
+		op, at = policyAction(h), maxTime(policyTime(h, r), now)
+	}
+	if op != OpCapture && op != OpCancel {
+		return 0, time.Time{}
+	}
+	return op, at
+}
+
+// NextMilestone returns the first milestone of the deadline after t: a warning
+// threshold, on_expiry, the deadline itself, and after it a read every few
+// minutes while the hold is open.
 func (h *Hold) NextMilestone(t time.Time, r Rules) time.Time {
 	next := time.Time{}
 	consider := func(c time.Time) {
@@ -44,21 +90,57 @@ func (h *Hold) NextMilestone(t time.Time, r Rules) time.Time {
 	return next
 }
 
-// PassMilestone is called when a milestone that was set for due has come. It
-// returns what follows and when the next one is. With Change.Same the record
-// stays as it is, so that a claim that somebody holds stays good; its notices
-// are to be published all the same.
+// PassMilestone decides what follows from a milestone that was set for due and
+// is now reached, and returns the next one. If the decision is Unchanged, the
+// record stays as it is, so that a claim stays valid; its events are published
+// all the same.
 func (h Hold) PassMilestone(due, now time.Time, r Rules) (Decision, time.Time) {
 	now = now.UTC().Truncate(time.Millisecond)
 	if h.State.Final() {
 		return Decision{Hold: h, Unchanged: true}, time.Time{}
 	}
 	reached := func(t time.Time) bool { return !t.Before(due) && !t.After(now) }
-	c := Decision{Hold: h, Unchanged: true}
+	d := Decision{Hold: h, Unchanged: true, Events: deadlineWarnings(&h, reached, now, r)}
 	next := h.NextMilestone(now, r)
 
-	// Of several thresholds that passed since the last look, only the last is
-	// told.
+	act, op := policyTime(&h, r), policyAction(&h)
+	switch {
+	case !h.ExpiresAt.After(now):
+		ownTimePassed := h.State == Scheduled && !h.ActionTime().IsZero() &&
+			!h.ActionTime().After(now)
+		if h.State == Working || actsInTime(&h) || ownTimePassed {
+			return d, next // its own call shows what became of the authorization
+		}
+		h.NextOp, h.NextAt = OpRead, now
+	case act.After(now):
+		return d, next
+	case h.State == Working:
+		return d, minTime(next, now.Add(workingRecheckInterval))
+	case actsInTime(&h):
+		if h.NextAt.After(now) {
+			return d, minTime(next, maxTime(h.NextAt, now.Add(workingRecheckInterval)))
+		}
+		// Both are due: a window of the capture job must not hold the hold
+		// back.
+		next = minTime(next, now.Add(expiredRecheckInterval))
+	case op == 0 && !reached(act):
+		return d, next
+	case op == 0:
+		d.warnPolicyDue(now)
+		return d, next
+	default:
+		startPolicy(&h, op, now)
+	}
+	d.Hold, d.Unchanged, d.Again = h, false, true
+	return d, next
+}
+
+// deadlineWarnings returns the events of the thresholds and of the deadline
+// that were reached. Of several thresholds only the nearest to the deadline
+// counts.
+func deadlineWarnings(
+	h *Hold, reached func(time.Time) bool, now time.Time, r Rules,
+) (events []Event) {
 	if !h.Acknowledged && h.ExpiresAt.After(now) {
 		last := time.Duration(0)
 		for _, d := range r.Thresholds {
@@ -67,58 +149,34 @@ func (h Hold) PassMilestone(due, now time.Time, r Rules) (Decision, time.Time) {
 			}
 		}
 		if last > 0 {
-			c.Events = append(c.Events, Event{Type: EventExpiring, Threshold: last})
+			events = append(events, Event{Type: EventExpiring, Threshold: last})
 		}
 	}
 	if reached(h.ExpiresAt) {
-		c.Events = append(c.Events, Event{Type: EventExpiring, Cause: CauseExpired})
+		events = append(events, Event{Type: EventExpiring, Cause: CauseExpired})
 	}
-
-	act, op := policyTime(&h, r), policyAction(&h)
-	switch {
-	case !h.ExpiresAt.After(now):
-		if h.State == Working || actsInTime(&h) || h.State == Scheduled &&
-			!h.ActionTime().IsZero() && !h.ActionTime().After(now) {
-			return c, next // it is being acted on: the answer will tell
-		}
-		h.NextOp, h.NextAt = OpRead, now
-	case act.After(now):
-		return c, next
-	case h.State == Working:
-		return c, minTime(next, now.Add(workingRecheckInterval))
-	case actsInTime(&h):
-		// The wish is due and so is the deadline: a window of the capture job
-		// must not hold it back.
-		if h.NextAt.After(now) {
-			return c, minTime(next, maxTime(h.NextAt, now.Add(workingRecheckInterval)))
-		}
-		next = minTime(next, now.Add(expiredRecheckInterval))
-	case op == 0 && !reached(act):
-		return c, next
-	default:
-		if op == 0 && h.Acknowledged {
-			return c, next
-		}
-		if n := len(c.Events); op == 0 && n > 0 {
-			c.Events[n-1].Cause = CauseOnExpiry // one word of it is enough
-			return c, next
-		}
-		if op == 0 {
-			c.Events = append(c.Events, Event{Type: EventExpiring, Cause: CauseOnExpiry,
-				Threshold: h.ExpiresAt.Sub(now)})
-			return c, next
-		}
-		startPolicy(&h, op, now)
-	}
-	c.Hold, c.Unchanged, c.Again = h, false, true
-	return c, next
+	return events
 }
 
-// startPolicy schedules what the deadline's policy does.
+// warnPolicyDue warns of a hold on which on_expiry does nothing. A warning of a
+// threshold that was reached at the same time gets the cause instead.
+func (d *Decision) warnPolicyDue(now time.Time) {
+	if d.Hold.Acknowledged {
+		return
+	}
+	if n := len(d.Events); n > 0 {
+		d.Events[n-1].Cause = CauseOnExpiry
+		return
+	}
+	d.Events = append(d.Events, Event{Type: EventExpiring, Cause: CauseOnExpiry,
+		Threshold: d.Hold.ExpiresAt.Sub(now)})
+}
+
+// startPolicy schedules the capture or cancel of on_expiry now.
 func startPolicy(h *Hold, op Op, now time.Time) {
 	readFirstAfterAttention(h)
 	if h.ExpiresSource == SourceAssumed && !h.Verified {
-		h.ReadFirst = true // the authorization may last for weeks yet
+		h.ReadFirst = true // the authorization may last weeks longer
 	}
 	h.State, h.NextOp, h.NextAt, h.Reason, h.Retries = Scheduled, op, now, CauseOnExpiry, 0
 	h.Calls, h.Refusals = 0, 0
@@ -126,22 +184,21 @@ func startPolicy(h *Hold, op Op, now time.Time) {
 		Op: op, Cause: CauseOnExpiry})
 }
 
-// revertPolicy takes a hold back to where it was before its deadline's policy
-// spoke, because that is another policy or another deadline now, and nothing
-// was sent that may have had an effect. The deadline then speaks anew.
+// revertPolicy returns a hold to its state before on_expiry acted, because
+// on_expiry or the deadline has changed and no request was sent that may have
+// had an effect.
 func revertPolicy(h *Hold, now time.Time) {
-	state, why := stateBeforePolicy(h)
+	state, reason := stateBeforePolicy(h)
 	planNext(h, now)
 	if state != 0 {
-		h.State, h.NextOp, h.NextAt, h.Reason = state, 0, time.Time{}, why
+		h.State, h.NextOp, h.NextAt, h.Reason = state, 0, time.Time{}, reason
 	}
 }
 
-// stateBeforePolicy reads in the history where, and why, a hold on which its
-// policy acts stood before, if it was held back: [Paused], or in [Attention]
-// for the one reason that a policy gets over. Where the history is cut short it
-// is believed to have been paused: nothing is taken for a pause that nobody
-// remembers.
+// stateBeforePolicy finds in the history the state before on_expiry acted and
+// its cause, if the hold was [Paused], or in [Attention] for the cause that
+// on_expiry overrides. If the history was cut, the hold counts as paused: then
+// nothing acts on it without a request.
 func stateBeforePolicy(h *Hold) (State, Cause) {
 	for i := len(h.History) - 1; i > 0; i-- {
 		switch e := &h.History[i]; e.Kind {
@@ -160,134 +217,4 @@ func stateBeforePolicy(h *Hold) (State, Cause) {
 		return Paused, 0
 	}
 	return 0, 0
-}
-
-// actsInTime reports whether the hold will be acted on before its deadline by
-// its own wish, so that the policy has nothing to say. The policy speaks for
-// holds that would otherwise just sit there: a capture that was asked for and
-// is late, because Stripe is away or there is a queue, must not be turned into
-// a cancel.
-func actsInTime(h *Hold) bool {
-	if h.State != Scheduled {
-		return false
-	}
-	if h.Reason == CauseTrigger || h.Reason == CauseOnExpiry || h.CancelWanted {
-		return true
-	}
-	own := h.ActionTime()
-	return !own.IsZero() && own.Before(h.ExpiresAt)
-}
-
-func minTime(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
-}
-
-func maxTime(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
-// Placement tells the store where a hold belongs. Zero times mean: not there.
-type Placement struct {
-	DueAt time.Time // becomes ready then
-	Ready bool      // goes straight to the ready queue instead
-	// becomes ready at its time even while the schedule waits for a window
-	Urgent        bool
-	NextMilestone time.Time // next milestone of the deadline
-	KeepMilestone bool      // the milestone that is set stays
-	// the milestone that is set stays if it has come and nobody has passed it
-	// yet
-	KeepOverdueMilestone bool
-	// a milestone still set to this or earlier has a threshold that was not
-	// told
-	UntoldBy time.Time
-	// what such a milestone is set to: where the new deadline has that
-	// threshold
-	UntoldAt       time.Time
-	SettledAt      time.Time
-	NeedsAttention bool
-	VerifyAt       time.Time // to be checked against Stripe, nearest first
-
-	MirrorAt   time.Time // its terms are to be written to the intent's metadata from then on
-	KeepMirror bool      // whether and when they are stays as it is
-}
-
-// passed is the nearest threshold that lies behind now, 0 if none does or the
-// deadline has passed.
-func passed(h *Hold, now time.Time, r Rules) time.Duration {
-	nearest := time.Duration(0)
-	for _, d := range r.Thresholds {
-		if !h.ExpiresAt.Add(-d).After(now) && h.ExpiresAt.After(now) &&
-			(nearest == 0 || d < nearest) {
-			nearest = d
-		}
-	}
-	return nearest
-}
-
-// warn makes the expiry job tell at once of the threshold that a new hold, or
-// one whose deadline has moved, is already inside. What was told by the old
-// deadline is not told again.
-func (p *Placement) warn(before, h *Hold, now time.Time, r Rules) {
-	d := passed(h, now, r)
-	if d == 0 || h.Acknowledged {
-		return
-	}
-	at := h.ExpiresAt.Add(-d)
-	switch told := passed(before, now, r); {
-	case told == 0 || d < told:
-		p.NextMilestone = minTime(p.NextMilestone, at)
-	case d == told && h.ExpiresAt.Before(before.ExpiresAt):
-		// Only the store knows whether the job was late with it, and would look
-		// past it now.
-		p.UntoldBy, p.UntoldAt = before.ExpiresAt.Add(-d), minTime(p.NextMilestone, at)
-	}
-}
-
-// Placement says where the changed hold belongs. before is the hold as it was,
-// the zero Hold if it is new.
-func (c *Decision) Placement(before *Hold, now time.Time, r Rules) Placement {
-	h := &c.Hold
-	if h.State.Final() {
-		return Placement{SettledAt: h.SettledAt}
-	}
-	p := Placement{NeedsAttention: h.State == Attention, KeepMilestone: !c.NewDeadline}
-	if c.NewDeadline {
-		p.NextMilestone, p.KeepOverdueMilestone = h.NextMilestone(now, r), true
-		// Terms may come, and deadlines be learned, when the policy's time is
-		// over already: it speaks at once.
-		if act := policyTime(h, r); !act.After(now) && h.ExpiresAt.After(now) {
-			p.NextMilestone = act
-			if policyAction(h) != 0 {
-				p.NextMilestone = now // thresholds between act and now were told
-			}
-		}
-		p.warn(before, h, now, r)
-	}
-	if h.NextOp != 0 {
-		p.DueAt = h.NextAt
-		p.Ready = c.Again
-		p.Urgent = h.State == Working || h.Reason == CauseTrigger || h.Reason == CauseOnExpiry
-	}
-	switch {
-	case !r.Mirror || h.Mirrored || h.Unmirrorable:
-	case c.NewTerms:
-		p.MirrorAt = now
-	case !c.MirrorAt.IsZero():
-		p.MirrorAt = c.MirrorAt
-	default:
-		p.KeepMirror = true
-	}
-	if !h.Verified && h.State != Attention && !(h.ExpiresSource == SourceCaller && h.Amount > 0) {
-		p.VerifyAt = h.ExpiresAt
-		if h.NextOp != 0 {
-			p.VerifyAt = minTime(h.NextAt, h.ExpiresAt)
-		}
-	}
-	return p
 }

@@ -6,20 +6,21 @@ import (
 	"time"
 )
 
-// State is where a hold stands. Waiting to Attention are open, the last three
+// State is the state of a hold. Waiting to Attention are open, the last three
 // are final.
 type State uint8
 
+// The states of a hold.
 const (
-	Waiting   State = iota + 1 // no time set: a trigger or the deadline decides
-	Paused                     // somebody said "not now"; the deadline still counts
-	Scheduled                  // will be acted on when Next comes
+	Waiting   State = iota + 1 // no time set: waits for a request or its deadline
+	Paused                     // its own time is suspended; the deadline still counts
+	Scheduled                  // acted on at NextAt
 	Ready                      // due and not yet claimed; never stored, see [Hold.StateAt]
-	Working                    // claimed, or its outcome isn't known yet
-	Attention                  // a person must look; can be scheduled anew
-	Captured                   // final: the money was taken
-	Canceled                   // final: the money was let go
-	Expired                    // final: the card network let it go
+	Working                    // claimed, or its outcome is unknown
+	Attention                  // an operator must decide; can be scheduled again
+	Captured                   // final: the money was captured
+	Canceled                   // final: the authorization was released
+	Expired                    // final: the card network ended the authorization
 )
 
 var stateNames = [...]string{"", "waiting", "paused", "scheduled", "ready", "working", "attention",
@@ -33,7 +34,7 @@ func States() []State {
 
 func (s State) String() string { return enumName(stateNames[:], int(s)) }
 
-// Final reports whether nothing more can happen to a hold in this state.
+// Final reports whether a hold in this state never changes again.
 func (s State) Final() bool { return s >= Captured && s <= Expired }
 
 // ParseState is the inverse of [State.String].
@@ -42,24 +43,26 @@ func ParseState(s string) (State, bool) {
 	return State(i), i > 0
 }
 
-// Op is something that can be asked of Stripe about a hold.
+// Op is an operation at Stripe. A hold's next operation is a capture, a cancel
+// or a read.
 type Op uint8
 
+// The operations at Stripe.
 const (
 	OpCapture Op = iota + 1
 	OpCancel
-	OpRead      // retrieve: learn the truth, change nothing
-	OpAuthorize // create or confirm an intent: never what a hold does next
-	OpUpdate    // write the terms to the intent's metadata: never what a hold does next
-	OpConfirm   // confirm an intent once more
+	OpRead      // retrieve the intent
+	OpAuthorize // create and confirm an intent
+	OpUpdate    // write the terms to the intent's metadata
+	OpConfirm   // confirm an existing intent
 	OpList      // list intents, one page
-	OpCheck     // ask something harmless, to learn whether Stripe answers and accepts the key
+	OpCheck     // a harmless request, to see whether Stripe answers and accepts the key
 )
 
 var opNames = [...]string{"", "capture", "cancel", "read", "authorize", "update",
 	"confirm", "list", "check"}
 
-// Bucket is the operation whose budget a request is taken from.
+// Bucket returns the operation whose rate limit the request counts against.
 func (o Op) Bucket() Op {
 	switch o {
 	case OpConfirm:
@@ -72,14 +75,15 @@ func (o Op) Bucket() Op {
 
 func (o Op) String() string { return enumName(opNames[:], int(o)) }
 
-// Policy says what happens to a hold that is still open when its deadline draws
-// near.
+// Policy is what on_expiry does with a hold that is still open at its deadline
+// minus the expiry margin.
 type Policy uint8
 
+// The policies of on_expiry.
 const (
-	PolicyCancel  Policy = iota + 1 // let the money go while we can say so ourselves
-	PolicyCapture                   // take the money before it is gone
-	PolicyAlert                     // only tell somebody
+	PolicyCancel  Policy = iota + 1 // release the authorization
+	PolicyCapture                   // capture before the authorization ends
+	PolicyAlert                     // only publish a warning
 )
 
 var policyNames = [...]string{"", "cancel", "capture", "alert"}
@@ -92,48 +96,47 @@ func ParsePolicy(s string) (Policy, bool) {
 	return Policy(i), i > 0
 }
 
-// DeadlineSource tells how well a deadline is known.
+// DeadlineSource is where a deadline comes from.
 type DeadlineSource uint8
 
+// The sources of deadlines.
 const (
-	// the usual window of the payment method, 7 days if unknown
-	SourceAssumed DeadlineSource = iota + 1
-	SourceCharge                 // capture_before of the charge
-	SourceCaller                 // expires_at sent along by the caller, unchecked
+	SourceAssumed DeadlineSource = iota + 1 // the usual window of the payment method
+	SourceCharge                            // capture_before of the charge
+	SourceCaller                            // expires_at of the request, not verified
 )
 
 var sourceNames = [...]string{"", "assumed", "capture_before", "caller"}
 
 func (s DeadlineSource) String() string { return enumName(sourceNames[:], int(s)) }
 
-// Cause tells why something happened to a hold.
+// Cause is why something happened to a hold.
 type Cause uint8
 
+// The causes of events and outcomes.
 const (
-	CauseSchedule Cause = iota + 1 // the hold's own time came
-	CauseTrigger                   // somebody asked for it now
-	CauseOnExpiry                  // the deadline's policy
-	// somebody else did it at Stripe: the Dashboard, another system
-	CauseElsewhere
-	CauseExpired        // the card network's deadline passed
-	CauseAmountTooLarge // more than the authorization allows
-	// Stripe doesn't know the intent under this account and mode
+	CauseSchedule       Cause = iota + 1 // the hold's own time
+	CauseTrigger                         // a request to capture or cancel now
+	CauseOnExpiry                        // on_expiry
+	CauseElsewhere                       // another system, such as the Dashboard
+	CauseExpired                         // the card network ended the authorization
+	CauseAmountTooLarge                  // more than the authorized amount
+	// Stripe does not find the intent under this account and mode
 	CauseNotFound
 	CauseRefused // Stripe or the bank refused for good
-	// Stripe saw our idempotency key with other parameters: a bug
+	// Stripe saw the idempotency key with other parameters: a bug
 	CauseKeyConflict
-	CauseNotCapturable // the intent is in no state to be captured
-	CauseMismatch      // the truth at Stripe is not what the caller said
+	CauseNotCapturable // the intent's status allows no capture
+	CauseMismatch      // the intent differs from what the caller stated
 	CauseReview        // a fraud review at Stripe
-	CauseAfterDeadline // the hold will end before its own time comes
-	CauseOverdue       // found again so long after its time that a person decides
-	// its deadline became known only when the policy's time was over
-	CauseInsideMargin
-	CauseNoOutcome // many calls in a row led to no outcome
+	CauseAfterDeadline // the authorization ends before the hold's own time
+	CauseOverdue       // found so long after its time that an operator decides
+	CauseInsideMargin  // the deadline became known after the time of on_expiry
+	CauseNoOutcome     // many calls in a row without an outcome
 )
 
 var causeNames = [...]string{
-	"", "schedule", "trigger", "on_expiry", "elsewhere", "lapsed", "amount_too_large", "not_found",
+	"", "schedule", "trigger", "on_expiry", "elsewhere", "expired", "amount_too_large", "not_found",
 	"refused",
 	"key_conflict", "not_capturable", "mismatch", "review", "after_deadline", "overdue",
 	"inside_margin", "no_outcome",
@@ -141,36 +144,36 @@ var causeNames = [...]string{
 
 func (c Cause) String() string { return enumName(causeNames[:], int(c)) }
 
-// Limits of what a hold may carry. They bound its record in Redis.
+// Limits of a hold's fields. They bound its record in Redis.
 const (
 	MaxMetadataPairs  = 20
 	MaxMetadataKey    = 40  // characters, as at Stripe
 	MaxMetadataValue  = 500 // characters, as at Stripe
 	MaxReferenceBytes = 200 // bytes
 	MaxHistory        = 32  // entries; the first and the newest are kept
-	MaxNoteBytes      = 300 // bytes of a text from outside in one history entry
+	MaxNoteBytes      = 300 // bytes of the note of one history entry
 )
 
-// Attempt is what is known of the requests sent under the current generation of
-// the idempotency key.
+// Attempt counts the requests sent under the current generation of the
+// idempotency key.
 type Attempt struct {
-	Count   uint32    // requests sent
-	FirstAt time.Time // when the first one may have left: Stripe may forget the key 24 h after it
-	Unknown bool      // at least one has an outcome that isn't known
+	Count   uint32
+	FirstAt time.Time // when the first may have left: Stripe may forget the key 24 h later
+	Unknown bool      // the outcome of at least one is unknown
 }
 
-// Hold is an authorization and what is to become of it. Times have millisecond
-// precision, amounts are minor units.
+// Hold is an authorization and its terms. Times have millisecond precision,
+// amounts are in minor units.
 type Hold struct {
 	ID             string // the PaymentIntent that first placed it
 	PaymentIntent  string // the one that holds the money now
-	Account        string // connected account, empty for one's own
+	Account        string // connected account; empty for the platform's own
 	Reference      string // the caller's booking
-	Amount         int64  // held: what can still be captured; 0: not known yet
-	Currency       string // lower case, empty while Amount isn't known
+	Amount         int64  // what can still be captured; 0: not known yet
+	Currency       string // lower case; empty while Amount is not known
 	CaptureAt      time.Time
 	CancelAt       time.Time // at most one of the two is set
-	CaptureAmount  int64     // the total wanted, whoever takes it; 0: everything
+	CaptureAmount  int64     // the total wanted, whoever captures it; 0: everything
 	ExpiresAt      time.Time
 	ExpiresSource  DeadlineSource
 	OnExpiry       Policy
@@ -180,49 +183,43 @@ type Hold struct {
 	Verified       bool // Stripe has confirmed amount, currency and state
 	CreatedAt      time.Time
 	SettledAt      time.Time
-	CapturedAmount int64 // what was really taken
-	// CapturedElsewhere is what another system took, as far as is known: of a
-	// hold that is still open, or of CapturedTotal.
+	CapturedAmount int64 // by holdd and other systems
+	// CapturedElsewhere is what other systems captured, as far as is known.
 	CapturedElsewhere int64
-	// SingleCapture is Stripe's word that the charge can be captured only once.
-	// Without it another system may take a part at any time, so a capture that
-	// names an amount begins with a read.
+	// SingleCapture says that the charge can be captured only once. Without it
+	// another system may capture a part at any time, so a capture that names an
+	// amount begins with a read.
 	SingleCapture  bool
-	Acknowledged   bool // a person knows that this hold nears its end
-	CancelWanted   bool // a cancel was accepted: from here on nothing may capture
-	Mirrored       bool // the terms stand in the intent's metadata
-	Unmirrorable   bool // they can't, and it was given up
+	Acknowledged   bool // further warnings are silenced
+	CancelWanted   bool // a cancel was accepted: nothing may capture any more
+	Mirrored       bool // the intent's metadata has the terms
+	Unmirrorable   bool // the terms cannot be written there
 	History        []HistoryEntry
 	HistoryDropped uint32 // history entries dropped to keep the bound
 
-	// What the worker does at its next claim.
+	// The next operation.
 	NextOp     Op
 	NextAt     time.Time
-	Reason     Cause // why Next, later why it ended
-	Generation uint32
+	Reason     Cause  // of NextOp, or of the outcome
+	Generation uint32 // of the idempotency key
 	Attempt    Attempt
-	ReadFirst  bool // the key must not be used again before Stripe has been read back
-	// times in a row that Stripe didn't know the intent, or told nothing of an
-	// outcome that isn't known
-	InconclusiveReads uint32
-	Retries           uint32 // consecutive retries, for the back-off
-	// calls in a row whose answers led to no outcome, without those that an
-	// outage explains
-	Calls uint32
-	// times in a row that Stripe refused for the state and a read showed the
-	// money held
-	Refusals uint32
+	ReadFirst  bool // Stripe must be read before the key is used again
 
-	// Version is the store's fencing token: it grows with every write and every
-	// claim.
+	// Counters of consecutive events.
+	InconclusiveReads uint32 // 404s, or reads that say nothing of an unknown outcome
+	Retries           uint32 // for the back-off
+	Calls             uint32 // calls without an outcome, except those that an outage explains
+	Refusals          uint32 // refusals for the state while a read shows the money held
+
+	// Version is the fencing token. It grows with every write and every claim.
 	Version uint64
-	// Prior is the state from which a claimed hold was taken, and the one it
-	// goes back to if nothing was sent.
+	// PreviousState is the state of a claimed hold before its claim. The hold
+	// returns to it if nothing was sent.
 	PreviousState State
 }
 
-// StateAt is the state that people see: a hold whose time has come and that
-// nobody has claimed is ready.
+// StateAt returns the state to show: a scheduled hold whose time has come is
+// ready.
 func (h *Hold) StateAt(now time.Time) State {
 	if h.State == Scheduled && h.NextOp != 0 && !h.NextAt.After(now) {
 		return Ready
@@ -230,7 +227,7 @@ func (h *Hold) StateAt(now time.Time) State {
 	return h.State
 }
 
-// ActionTime is when the caller wants something to happen, zero if never.
+// ActionTime returns CaptureAt or CancelAt, whichever is set.
 func (h *Hold) ActionTime() time.Time {
 	if !h.CaptureAt.IsZero() {
 		return h.CaptureAt
@@ -238,9 +235,10 @@ func (h *Hold) ActionTime() time.Time {
 	return h.CancelAt
 }
 
-// HistoryKind says what a line of a hold's history tells.
+// HistoryKind is the kind of a history entry.
 type HistoryKind uint8
 
+// The kinds of history entries.
 const (
 	HistoryScheduled HistoryKind = iota + 1
 	HistoryChanged
@@ -258,19 +256,21 @@ var historyKindNames = [...]string{"", "scheduled", "changed", "triggered", "pau
 
 func (k HistoryKind) String() string { return enumName(historyKindNames[:], int(k)) }
 
-// HistoryEntry is one line of a hold's history.
+// HistoryEntry is one entry of a hold's history.
 type HistoryEntry struct {
 	At        time.Time
 	Kind      HistoryKind
-	By        string     // who: api, cli, inbox, stripe, holdd, or the name of a token
-	Op        Op         // of a trigger or an attempt
+	By        string     // api, cli, inbox, stripe, holdd, or the name of a token
+	Op        Op         // of a request or an attempt
 	Key       string     // idempotency key of an attempt
-	RequestID string     // Stripe's
+	RequestID string     // of an attempt
 	Answer    AnswerKind // of an attempt
 	Cause     Cause
-	Note      string // at most MaxNote bytes
+	Note      string // at most MaxNoteBytes
 }
 
+// appendHistory adds an entry. Beyond MaxHistory it drops the oldest but the
+// first.
 func appendHistory(h *Hold, e HistoryEntry) {
 	e.Note, e.RequestID = truncateUTF8(e.Note, MaxNoteBytes), truncateUTF8(e.RequestID, 64)
 	e.At = e.At.Truncate(time.Millisecond)
@@ -283,7 +283,7 @@ func appendHistory(h *Hold, e HistoryEntry) {
 	}
 }
 
-// truncateUTF8 cuts a text to at most n bytes of valid UTF-8.
+// truncateUTF8 returns at most n bytes of s as valid UTF-8.
 func truncateUTF8(s string, n int) string {
 	if len(s) > n {
 		s = s[:n]

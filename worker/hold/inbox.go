@@ -6,11 +6,11 @@ import "time"
 type InboxEntry struct {
 	ID   string
 	At   time.Time // when it was written
-	Size int       // bytes; -1 if it has no field "hold"
-	Text string    // JSON of a request, cut if it is too large
+	Size int       // bytes; -1 if the entry has no field "hold"
+	Text string    // JSON of a request; cut if it is too large
 }
 
-// RejectedRequest is a request that was rejected while no caller waited for it.
+// RejectedRequest is an invalid request from a source that gets no response.
 type RejectedRequest struct {
 	Source string // inbox or stripe
 	ID     string // of the entry or the event
@@ -20,10 +20,10 @@ type RejectedRequest struct {
 	Text   string // the original
 }
 
-// PendingRefresh is an intent that is to be read at Stripe, because a webhook
-// said that it changed.
+// PendingRefresh is an intent to read at Stripe because an event said that it
+// changed.
 type PendingRefresh struct {
-	Hold         Hold      // without a state if there is none
-	AdoptUnknown bool      // there was no hold: the intent's metadata may have terms
-	RequestedAt  time.Time // identifies the request in the store
+	Hold         Hold      // its state is 0 if there is no such hold
+	AdoptUnknown bool      // there was no hold; the intent's metadata may have terms
+	RequestedAt  time.Time // identifies the refresh in the store
 }

@@ -9,20 +9,18 @@ import (
 	"time"
 )
 
-// keyLifetime is how long an idempotency key is trusted. Stripe keeps keys for
-// at least 24 h and may forget them after that; the hour in between covers
-// clocks that disagree and requests that are slow.
+// keyLifetime is how long an idempotency key is used. Stripe keeps keys for at
+// least 24 h; the hour in between covers clock differences and slow requests.
 const keyLifetime = 23 * time.Hour
 
-// keyPrefix begins every idempotency key of ours, so that Stripe's events tell
-// which requests were.
+// keyPrefix begins every idempotency key of holdd, so that an event from Stripe
+// shows whether holdd's request caused it.
 const keyPrefix = "holdd-"
 
-// idempotencyKey derives the idempotency key from what the request will do, so
-// that the same effect has the same key on every replica and after every crash,
-// and another effect never shares it: hold, operation, digest of the
-// parameters, generation. Stripe doesn't make the endpoint a part of a key's
-// scope, hence the operation in it.
+// idempotencyKey derives the key from the effect of the request: hold,
+// operation, digest of the parameters, generation. The same effect has the same
+// key on every replica and after every crash, and no other effect has it. The
+// key names the operation because Stripe does not scope keys by endpoint.
 func idempotencyKey(h *Hold, c Call) string {
 	d := sha256.New()
 	var n [8]byte
@@ -33,7 +31,7 @@ func idempotencyKey(h *Hold, c Call) string {
 	}
 	amount := uint64(c.Amount)
 	if c.ReleaseRest {
-		amount = ^uint64(0) // no amount: taking nothing and taking everything are both sent as 0
+		amount = ^uint64(0) // capturing nothing and capturing everything both have amount 0
 	}
 	binary.BigEndian.PutUint64(n[:], amount)
 	d.Write(n[:])
@@ -42,21 +40,20 @@ func idempotencyKey(h *Hold, c Call) string {
 		strconv.FormatUint(uint64(h.Generation), 10)
 }
 
-// backoff is how long to wait before retry n (from 1): base doubled each time
-// up to cap, then shortened by up to half. The jitter comes from the hold and
-// the number of the retry, so that holds that failed together don't come back
-// together, and the same history always gives the same times.
-func backoff(id string, n uint32, base, cap time.Duration) time.Duration {
+// backoff returns how long to wait before retry n (from 1): base doubled each
+// time up to limit, then shortened by up to half. The jitter depends on the
+// hold and n only: holds that failed together spread, and the same history
+// gives the same times.
+func backoff(id string, n uint32, base, limit time.Duration) time.Duration {
 	d := base
-	for i := uint32(1); i < n && d < cap; i++ {
+	for i := uint32(1); i < n && d < limit; i++ {
 		d *= 2
 	}
-	d = min(d, cap)
+	d = min(d, limit)
 	f := fnv.New64a()
 	f.Write([]byte(id))
 	f.Write(binary.BigEndian.AppendUint32(nil, n))
-	// FNV's low bits are good enough to spread a herd; no secret depends on
-	// them.
+	// FNV's low bits spread well enough; no secret depends on them.
 	share := float64(f.Sum64()%1024) / 1024
 	return (d - time.Duration(share*float64(d/2))).Truncate(time.Millisecond)
 }

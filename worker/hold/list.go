@@ -3,24 +3,25 @@ package hold
 // SortedSet is one of the orders in which the store keeps holds.
 type SortedSet uint8
 
+// The sorted sets.
 const (
-	SetScheduled  SortedSet = iota + 1 // by the time that they become ready
-	SetExpiring                        // open ones, by the next milestone of their deadline
+	SetScheduled  SortedSet = iota + 1 // by the time when they become ready
+	SetExpiring                        // open holds, by the next milestone of their deadline
 	SetWorking                         // by the end of their lease
-	SetAttention                       // by their deadline
-	SetSettled                         // by their end, newest first
+	SetAttention                       // by deadline
+	SetSettled                         // by settlement, newest first
 	SetReferences                      // by reference
 	SetReady                           // due and not claimed, by deadline
 )
 
-// Position is a place in a set: after the hold with this score and name. Its
+// Position is a place in a set: after the hold with this score and member. The
 // zero value is the beginning.
 type Position struct {
 	Score  int64  `json:"s,omitempty"`
 	Member string `json:"n,omitempty"`
 }
 
-// ListedHold is a hold in a set, and its place there.
+// ListedHold is a hold in a set with its position.
 type ListedHold struct {
 	Hold     Hold
 	Position Position

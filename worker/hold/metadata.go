@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Keys of the terms that stand in a PaymentIntent's metadata: written by a
-// booking system that schedules by metadata, and by holdd to mirror terms that
-// came another way, so that a lost Redis can be rebuilt.
+// Keys of the terms in a PaymentIntent's metadata. A booking system writes them
+// to schedule by metadata. holdd writes them to mirror terms from other
+// sources, so that a lost Redis can be rebuilt.
 const (
 	MetaCaptureAt     = "holdd_capture_at"
 	MetaCancelAt      = "holdd_cancel_at"
@@ -18,13 +18,13 @@ const (
 	MetaOnExpiry      = "holdd_on_expiry"
 	MetaReference     = "holdd_reference"
 	MetaPaused        = "holdd_paused"  // "true": the hold was paused
-	MetaWaiting       = "holdd_waiting" // "true": there is a hold, and no time is set
-	// the hold's own metadata as JSON, in pieces: holdd_metadata,
-	// holdd_metadata_2, …
+	MetaWaiting       = "holdd_waiting" // "true": the hold has no time
+	// MetaMetadata has the hold's own metadata as JSON, in pieces:
+	// holdd_metadata, holdd_metadata_2, …
 	MetaMetadata = "holdd_metadata"
 
-	// MetaAuthorization names the attempt that created the intent, so that it
-	// is found again when the answer was lost. It is no term.
+	// MetaAuthorization names the attempt that created the intent, so that
+	// holdd finds the intent when the answer was lost. It is no term.
 	MetaAuthorization = "holdd_authorization"
 )
 
@@ -34,28 +34,27 @@ const (
 	stripeMetadataValue = 500
 )
 
-// RequestFromMetadata reads the terms that stand in an intent's metadata. ok is
-// false where there are none: the intent is not ours to touch. An error says
-// which of them is wrong.
+// RequestFromMetadata reads the terms in an intent's metadata. ok is false if
+// there are none: holdd must not touch that intent. Errors are *[Problem].
 func RequestFromMetadata(
 	in *Intent, account string,
-) (w ScheduleRequest, paused, ok bool, err error) {
+) (req ScheduleRequest, paused, ok bool, err error) {
 	m := in.Metadata
-	w = ScheduleRequest{
+	req = ScheduleRequest{
 		PaymentIntent: in.ID, Account: account, CaptureAt: m[MetaCaptureAt],
 		CancelAt: m[MetaCancelAt], TimeZone: m[MetaTimeZone],
 		OnExpiry: m[MetaOnExpiry], Reference: m[MetaReference],
 	}
 	amount := m[MetaCaptureAmount]
-	if w.CaptureAt == "" && w.CancelAt == "" && m[MetaWaiting] == "" && m[MetaPaused] == "" &&
-		amount == "" && w.OnExpiry == "" && w.Reference == "" {
-		return w, false, false, nil
+	if req.CaptureAt == "" && req.CancelAt == "" && m[MetaWaiting] == "" && m[MetaPaused] == "" &&
+		amount == "" && req.OnExpiry == "" && req.Reference == "" {
+		return req, false, false, nil
 	}
 	if amount != "" {
-		w.CaptureAmount, err = strconv.ParseInt(amount, 10, 64)
-		if err != nil || w.CaptureAmount <= 0 {
-			return w, false, true, problem(InvalidAmount, MetaCaptureAmount,
-				"%.40q is no amount: write minor units, such as 1250 for 12.50", amount)
+		req.CaptureAmount, err = strconv.ParseInt(amount, 10, 64)
+		if err != nil || req.CaptureAmount <= 0 {
+			return req, false, true, problem(InvalidAmount, MetaCaptureAmount,
+				"invalid amount %.40q: want minor units, such as 1250 for 12.50", amount)
 		}
 	}
 	var pairs strings.Builder
@@ -67,12 +66,12 @@ func RequestFromMetadata(
 		pairs.WriteString(piece)
 	}
 	if pairs.Len() > 0 {
-		if err := json.Unmarshal([]byte(pairs.String()), &w.Metadata); err != nil {
-			return w, false, true, problem(InvalidMetadata, MetaMetadata,
-				"this is no JSON object of strings")
+		if err := json.Unmarshal([]byte(pairs.String()), &req.Metadata); err != nil {
+			return req, false, true, problem(InvalidMetadata, MetaMetadata,
+				"invalid metadata: want a JSON object of strings")
 		}
 	}
-	return w, m[MetaPaused] == "true", true, nil
+	return req, m[MetaPaused] == "true", true, nil
 }
 
 func metadataPieceKey(i int) string {
@@ -82,11 +81,35 @@ func metadataPieceKey(i int) string {
 	return MetaMetadata + "_" + strconv.Itoa(i)
 }
 
-// MetadataDiff are the pairs that make an intent's metadata say what the hold's
-// terms are: to be written where it says something else. An empty value removes
-// a key, as Stripe has it. ok is false where they don't fit beside what else
-// stands there.
+// MetadataDiff returns the pairs to write so that an intent's metadata has the
+// hold's terms. An empty value removes a key, as at Stripe. ok is false if they
+// do not fit beside the intent's other metadata.
 func MetadataDiff(h *Hold, in map[string]string) (pairs map[string]string, ok bool) {
+	want, err := termPairs(h)
+	if err != nil {
+		return nil, false
+	}
+	pairs = map[string]string{}
+	total := len(want)
+	for k, v := range in {
+		if !strings.HasPrefix(k, "holdd_") || k == MetaAuthorization {
+			total++
+			continue
+		}
+		if w, there := want[k]; there && w == v {
+			delete(want, k)
+		} else if !there {
+			pairs[k] = ""
+		}
+	}
+	for k, v := range want {
+		pairs[k] = v
+	}
+	return pairs, total <= stripeMetadataKeys
+}
+
+// termPairs returns the hold's terms as metadata.
+func termPairs(h *Hold) (map[string]string, error) {
 	want := map[string]string{}
 	set := func(k, v string) {
 		if v != "" {
@@ -115,31 +138,15 @@ func MetadataDiff(h *Hold, in map[string]string) (pairs map[string]string, ok bo
 	if len(h.Metadata) > 0 {
 		b, err := json.Marshal(h.Metadata) // sorted by key
 		if err != nil {
-			return nil, false
+			return nil, err
 		}
 		rest := string(b)
 		for i := 1; rest != ""; i++ {
-			// in bytes: right whether Stripe counts these or characters
+			// a limit in bytes holds whether Stripe counts bytes or characters
 			piece := truncateUTF8(rest, stripeMetadataValue)
 			set(metadataPieceKey(i), piece)
 			rest = rest[len(piece):]
 		}
 	}
-	pairs = map[string]string{}
-	total := len(want)
-	for k, v := range in {
-		if !strings.HasPrefix(k, "holdd_") || k == MetaAuthorization {
-			total++
-			continue
-		}
-		if w, there := want[k]; there && w == v {
-			delete(want, k)
-		} else if !there {
-			pairs[k] = ""
-		}
-	}
-	for k, v := range want {
-		pairs[k] = v
-	}
-	return pairs, total <= stripeMetadataKeys
+	return want, nil
 }

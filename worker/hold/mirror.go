@@ -9,24 +9,23 @@ import (
 	"time"
 )
 
-// termKeys are all that a mirror may have written, but for the further pieces
-// of the metadata.
+// termKeys are the keys that a mirror may have written, except the further
+// pieces of the metadata.
 var termKeys = []string{MetaCaptureAt, MetaCancelAt, MetaTimeZone, MetaCaptureAmount, MetaOnExpiry,
 	MetaReference, MetaPaused, MetaWaiting, MetaMetadata}
 
-// MetadataUpdate is what is to be written to the intent's metadata, and the
-// idempotency key of it. in is the metadata as far as Stripe has told, nil
-// before anything was asked: then a hold whose terms have changed takes out
-// whatever earlier terms may have left. Writing the same twice does no harm;
-// the key is of the revision and of due, so that terms that come back (A, B, A)
-// and a try that follows another are written anew.
+// MetadataUpdate returns the pairs to write to the intent's metadata and the
+// idempotency key of that request. in is the metadata as read from Stripe, nil
+// if it was not read: a hold whose terms have changed then removes all earlier
+// terms. The key covers the revision and due, so that terms that return (A, B,
+// A) and later tries are written again.
 func MetadataUpdate(
 	h *Hold, in map[string]string, due time.Time,
 ) (pairs map[string]string, key string, ok bool) {
 	if in == nil && h.Revision > 1 {
 		in = map[string]string{}
 		for _, k := range termKeys {
-			in[k] = "?" // a value that no term has
+			in[k] = "?" // no term has this value
 		}
 	}
 	pairs, ok = MetadataDiff(h, in)
@@ -40,11 +39,11 @@ func MetadataUpdate(
 	return pairs, key, ok
 }
 
-// MarkMirrored says that the terms were written, or that they never will be.
+// MarkMirrored records that the terms were written, or that they cannot be.
 func MarkMirrored(h Hold, written bool) Decision {
 	h.Mirrored, h.Unmirrorable = written, !written
 	return Decision{Hold: h}
 }
 
-// DeferMirror says that they are to be written at another time.
+// DeferMirror sets when writing the terms is retried.
 func DeferMirror(h Hold, at time.Time) Decision { return Decision{Hold: h, MirrorAt: at} }

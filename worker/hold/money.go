@@ -7,16 +7,15 @@ import (
 	"strings"
 )
 
-// Currencies without minor units at Stripe, and those with three digits (docs:
-// supported currencies).
+// Currencies without minor units, and those with three decimals, as Stripe's
+// documentation lists them (supported currencies).
 var (
 	zeroDecimal = []string{"bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf",
 		"vnd", "vuv", "xaf", "xof", "xpf"}
 	threeDecimal = []string{"bhd", "jod", "kwd", "omr", "tnd"}
 )
 
-// FormatAmount writes an amount in minor units as people do: 1250, "eur" is
-// "12.50 EUR".
+// FormatAmount formats an amount in minor units: 1250, "eur" is "12.50 EUR".
 func FormatAmount(minor int64, currency string) string {
 	if currency == "" {
 		if minor == 0 {
@@ -40,7 +39,7 @@ func FormatAmount(minor int64, currency string) string {
 	return fmt.Sprintf("%s%d.%0*d %s", sign, minor/digits, width, minor%digits, code)
 }
 
-// Sum is money of one currency, in minor units.
+// Sum is the total of some holds in one currency, in minor units.
 type Sum struct {
 	Currency string `json:"currency"` // empty: not known yet
 	Count    int    `json:"count"`    // holds

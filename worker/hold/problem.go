@@ -5,10 +5,11 @@ import (
 	"time"
 )
 
-// Code names what is wrong with a wish. Codes are stable: callers branch on
-// them.
+// Code names the reason why a request was refused. Codes are stable: callers
+// branch on them.
 type Code string
 
+// The codes of refused requests.
 const (
 	InvalidID            Code = "invalid_id"
 	InvalidAmount        Code = "invalid_amount"
@@ -54,16 +55,16 @@ const (
 	AuthorizationAbandoned Code = "authorization_abandoned"
 )
 
-// Problem is a wish that can't be granted, told so that the caller knows what
-// to do. Nothing was changed.
+// Problem is why a request was refused and what the caller can do. The hold was
+// not changed.
 type Problem struct {
 	Code     Code
-	Field    string    // the input's field at fault, if one is
-	Detail   string    // a sentence for people
+	Field    string    // the invalid field of the request; may be empty
+	Detail   string    // a sentence for the caller
 	Deadline time.Time // of AfterDeadline, WouldCancelNow, WouldCaptureNow
 
-	// Of CardDeclined: why the bank refused, and the authorization that can be
-	// confirmed with another card, if there is one.
+	// Of CardDeclined: the bank's reason, and the intent that can be confirmed
+	// with another card, if there is one.
 	DeclineCode   string
 	PaymentIntent string
 }
@@ -85,7 +86,7 @@ func problem(code Code, field, format string, args ...any) *Problem {
 	return &Problem{Code: code, Field: field, Detail: fmt.Sprintf(format, args...)}
 }
 
-// alreadySettled answers a wish that came after a hold's end.
+// alreadySettled refuses a request for a hold that is settled.
 func alreadySettled(h *Hold) *Problem {
 	at := h.SettledAt.UTC().Format(time.RFC3339)
 	switch h.State {

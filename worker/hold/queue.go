@@ -5,23 +5,19 @@ import (
 	"time"
 )
 
-// What the engine and the store exchange about holds that are due. Neither
-// knows the other.
-
-// ErrUnreadableRecord is wrapped by the store's errors about single records
-// that it cannot read. The rest of what it returns is good.
+// ErrUnreadableRecord is wrapped by the store's errors about records that it
+// cannot read. The store still returns the other records.
 var ErrUnreadableRecord = errors.New(
 	"unreadable record: written by another program or by a newer holdd")
 
-// RecordWrite is one hold's change, to be committed whole or not at all.
+// RecordWrite is one hold's change. The store writes all of it or nothing.
 type RecordWrite struct {
-	// Version is the one that the decision was based on; 0 says that there must
-	// be no such hold yet. The hold's new version is one more.
+	// Version is the version on which the decision was made; 0 means that the
+	// hold must not exist yet. The new version is one more.
 	Version   uint64
 	Hold      Hold
 	Placement Placement
-	// PreviousReference is the reference before the change, so that its index
-	// follows.
+	// PreviousReference is the reference before the change, for the index.
 	PreviousReference string
 	Events            [][]byte // JSON, published with the change
 	Drop              bool     // delete the hold
@@ -31,10 +27,10 @@ type RecordWrite struct {
 type Claim struct {
 	Hold      Hold
 	Since     time.Time // when this claim began, or the unfinished one that it takes over
-	TakenOver bool      // an earlier claim did not report
+	TakenOver bool      // an earlier claim ended without a report
 }
 
-// Lane is the ready holds that share one of Stripe's limits.
+// Lane is the set of ready holds that share one of Stripe's rate limits.
 type Lane struct {
 	Partition       int
 	Account         string
@@ -43,13 +39,13 @@ type Lane struct {
 	Ready           int // holds
 }
 
-// PromoteResult is what promoting due holds came to.
+// PromoteResult is the result of promoting due holds.
 type PromoteResult struct {
 	Now           time.Time // Redis' time
 	PromotedHolds int       // holds that became ready
 	ExpiredLeases int       // leases that ended without a report
 	NextDueAt     time.Time // when the next hold is due, zero if none is scheduled
-	More          bool      // the work was bounded and there is more
+	More          bool      // the limit was reached and more holds are due
 	Lanes         []Lane    // nearest deadline first
 }
 
@@ -59,9 +55,8 @@ type DueHold struct {
 	DueAt time.Time // when the milestone was due
 }
 
-// MilestoneAdvance moves a hold's milestone without changing its record, if
-// both are still what was read. A change in between may have set the same time
-// anew, and then more is to be done at it.
+// MilestoneAdvance moves a hold's milestone without changing its record. It
+// applies only if milestone and version are still those that were read.
 type MilestoneAdvance struct {
 	ID       string
 	Version  uint64 // of the record that was read, 0 if there was none
@@ -69,14 +64,14 @@ type MilestoneAdvance struct {
 	Events   [][]byte
 }
 
-// Counts are how many holds there are, by where they stand.
+// Counts is the number of holds by state.
 type Counts struct {
 	Open, Scheduled, Ready, Working, Attention, Settled, Unverified int64
 }
 
-// Reservation is what a budget has granted: the first request may be sent after
-// First, each other a Step after the one before. If nothing is granted, Wait
-// says when it makes sense to ask again.
+// Reservation is the number of requests that a budget allows. The first may be
+// sent after First, each further one a Step later. If Granted is 0, Wait is how
+// long to wait before asking again.
 type Reservation struct {
 	Granted           int
 	Wait, First, Step time.Duration

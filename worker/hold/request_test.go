@@ -1,6 +1,7 @@
 package hold_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -429,7 +430,19 @@ func TestScheduleRequest_Validate(t *testing.T) {
 		{"currency without amount", func(w *hold.ScheduleRequest) { w.Currency = "eur" }, hold.InvalidAmount},
 		{"negative", func(w *hold.ScheduleRequest) { w.Amount, w.Currency = -1, "eur" }, hold.InvalidAmount},
 		{"eight digits", func(w *hold.ScheduleRequest) { w.Amount, w.Currency = 99_999_999, "eur" }, ""},
-		{"nine digits", func(w *hold.ScheduleRequest) { w.Amount, w.Currency = 100_000_000, "eur" }, hold.InvalidAmount},
+		{"twelve digits", func(w *hold.ScheduleRequest) { w.Amount, w.Currency = 999_999_999_999, "eur" }, ""},
+		{"thirteen digits", func(w *hold.ScheduleRequest) { w.Amount, w.Currency = 1_000_000_000_000, "eur" }, hold.InvalidAmount},
+		{"nine digits of Indian rupees", func(w *hold.ScheduleRequest) { w.Amount, w.Currency = 999_999_999, "inr" }, ""},
+		{"ten digits of Indian rupees", func(w *hold.ScheduleRequest) { w.Amount, w.Currency = 1_000_000_000, "inr" }, hold.InvalidAmount},
+		{"eleven digits of pesos", func(w *hold.ScheduleRequest) { w.Amount, w.Currency = 10_000_000_000, "cop" }, hold.InvalidAmount},
+		{"three decimals that end in 0", func(w *hold.ScheduleRequest) { w.Amount, w.Currency = 12_350, "kwd" }, ""},
+		{"three decimals that end in 5", func(w *hold.ScheduleRequest) { w.Amount, w.Currency = 12_345, "kwd" }, hold.InvalidAmount},
+		{"capture of three decimals that end in 5", func(w *hold.ScheduleRequest) {
+			w.Amount, w.Currency, w.CaptureAmount = 12_350, "bhd", 6_175
+		}, hold.InvalidAmount},
+		{"whole krónur", func(w *hold.ScheduleRequest) { w.Amount, w.Currency = 12_300, "isk" }, ""},
+		{"a part of a króna", func(w *hold.ScheduleRequest) { w.Amount, w.Currency = 12_350, "isk" }, hold.InvalidAmount},
+		{"a part of a shilling", func(w *hold.ScheduleRequest) { w.Amount, w.Currency = 101, "ugx" }, hold.InvalidAmount},
 		{"twelve digits of rupiah", func(w *hold.ScheduleRequest) { w.Amount, w.Currency = 999_999_999_999, "idr" }, ""},
 		{"no currency", func(w *hold.ScheduleRequest) { w.Amount, w.Currency = 1, "euro" }, hold.InvalidCurrency},
 		{"no letters", func(w *hold.ScheduleRequest) { w.Amount, w.Currency = 1, "€" }, hold.InvalidCurrency},
@@ -558,5 +571,28 @@ func TestEnumNames_RoundTrip(t *testing.T) {
 	}
 	if hold.State(0).String() != "unknown" || hold.State(200).String() != "unknown" || hold.State(0).Final() {
 		t.Error("a state of no value has a name")
+	}
+}
+
+// TestAuthorizeRequest_MinimumAmount shows that an authorization below Stripe's
+// minimum of its currency is refused before Stripe is asked.
+func TestAuthorizeRequest_MinimumAmount(t *testing.T) {
+	for _, c := range []struct {
+		amount   int64
+		currency string
+		want     hold.Code
+	}{
+		{49, "usd", hold.InvalidAmount}, {50, "usd", ""},
+		{29, "gbp", hold.InvalidAmount}, {30, "gbp", ""},
+		{1_499, "czk", hold.InvalidAmount}, {1_500, "czk", ""},
+		{49, "jpy", hold.InvalidAmount}, {50, "jpy", ""},
+		{100, "isk", ""}, // no fixed minimum: Stripe decides
+	} {
+		req := hold.AuthorizeRequest{PaymentMethod: "pm_card_visa", Amount: c.amount, Currency: c.currency}
+		_, _, err := req.Validate("a1", t0)
+		var p *hold.Problem
+		if errors.As(err, &p); p == nil && c.want != "" || p != nil && p.Code != c.want {
+			t.Errorf("%d %s: %v, want code %q", c.amount, c.currency, err, c.want)
+		}
 	}
 }

@@ -2,11 +2,11 @@ package hold
 
 import "fmt"
 
-// Secret is a text that only its addressee may see. Whatever prints, formats or
-// marshals it gets a placeholder.
+// Secret is a text that must not be logged. Printing, formatting or marshaling
+// it gives a placeholder.
 type Secret struct{ reveal func() string }
 
-// NewSecret hides s.
+// NewSecret returns s as a secret.
 func NewSecret(s string) Secret {
 	if s == "" {
 		return Secret{}
@@ -14,7 +14,7 @@ func NewSecret(s string) Secret {
 	return Secret{func() string { return s }}
 }
 
-// Reveal is the text itself.
+// Reveal returns the text.
 func (s Secret) Reveal() string {
 	if s.reveal == nil {
 		return ""

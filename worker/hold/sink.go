@@ -1,21 +1,21 @@
 package hold
 
-// Condition is something that replicas see for a while, such as that Stripe is
-// unavailable.
+// Condition is a state of the daemon that lasts for a while, such as Stripe
+// being unavailable.
 type Condition struct {
-	Name     string // small letters
-	Active   bool   // this replica sees it
-	Severity int    // an episode that gets worse is published anew
+	Name     string // lower case
+	Active   bool   // as this replica sees it
+	Severity int    // a higher severity is published again
 	// RaisedEvent and ClearedEvent are the events of the beginning and the end
-	// of an episode. An empty ClearedEvent says that the end is not published.
+	// of an episode. With an empty ClearedEvent the end is not published.
 	RaisedEvent, ClearedEvent []byte
 }
 
-// ConditionChange is what a [Condition] came to.
+// ConditionChange is the effect of a report of a [Condition].
 type ConditionChange uint8
 
-// Each of these is published once, by the replica whose report made the
-// difference.
+// The changes of a condition. The replica whose report made the change
+// publishes it, once.
 const (
 	ConditionBegan ConditionChange = iota + 1
 	ConditionEnded
@@ -24,17 +24,18 @@ const (
 
 // StreamEvent is an event in a partition's stream.
 type StreamEvent struct {
-	ID    string // of the entry: grows
+	ID    string // of the entry; increasing
 	Event []byte // JSON
 }
 
-// SinkProgress is what a sink's deliverer saves, all of it or nothing.
+// SinkProgress is the progress of a sink's delivery. The store saves all of it
+// or nothing.
 type SinkProgress struct {
 	State       []byte            // opaque to the store
-	Park        map[string][]byte // what waits beside the stream, by hold
-	Unpark      []string
-	DeadLetters []DeadLetter // events that were given up
-	Requeued    []string     // entries of dead letters that were delivered or given up anew
+	Park        map[string][]byte // held back behind a failed event, by hold
+	Unpark      []string          // holds that are no longer parked
+	DeadLetters []DeadLetter      // new ones
+	Requeued    []string          // dead letters whose retry has ended
 }
 
 // DeadLetter is an event that a sink did not accept for days.

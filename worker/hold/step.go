@@ -2,18 +2,19 @@ package hold
 
 import "time"
 
-// StepKind is what kind of thing a machine needs done.
+// StepKind is the kind of a machine's step.
 type StepKind uint8
 
+// The kinds of steps.
 const (
 	StepCall             StepKind = iota + 1 // send Step.Call to Stripe
 	StepSave                                 // save the record and keep the lease
 	StepRelease                              // save the record and end the lease
 	StepForget                               // delete the record
 	StepReadHold                             // read the hold of the record's PaymentIntent
-	StepPlaceHold                            // place the hold of Step.Intent, or find it
+	StepPlaceHold                            // store the hold of Step.Intent, unless it exists
 	StepPublishAbandoned                     // publish, once, that Step.Intent was abandoned
-	StepDone                                 // nothing: the result is there
+	StepDone                                 // nothing: the machine has its result
 )
 
 var stepNames = [...]string{"", "call", "save", "release", "forget", "read_hold", "place_hold",
@@ -21,24 +22,24 @@ var stepNames = [...]string{"", "call", "save", "release", "forget", "read_hold"
 
 func (k StepKind) String() string { return enumName(stepNames[:], int(k)) }
 
-// Step is what a machine needs done now.
+// Step is the next thing that a machine needs.
 type Step struct {
 	Kind StepKind
 	Call Call          // of StepCall
 	Wait time.Duration // of StepCall: how long to wait before it is sent
-	// NeedsCallTimeout says that the step may begin only while the lease lasts
-	// as long as one call may take: its effect, or that of the call that
-	// follows, must not come after the lease.
+	// NeedsCallTimeout says that the step may begin only if the lease outlasts
+	// one call: its effect, or that of the next call, must not come after the
+	// lease.
 	NeedsCallTimeout bool
 	Intent           *Intent   // of StepPlaceHold and StepPublishAbandoned
 	ResumeAt         time.Time // of a save: when to resume the attempt, zero for never
 }
 
-// StepResult is what came of a step.
+// StepResult is the result of a step.
 type StepResult struct {
 	Answer  Answer // of a call that was sent
-	Err     error  // why the step was not done; of a call a *[NotSentError]
-	TooLate bool   // the step was not begun, because the lease or the process ends
+	Err     error  // if the step was not done; a *[NotSentError] for a call
+	TooLate bool   // the step was not begun, because the lease or the process is ending
 	Hold    *Hold  // of StepReadHold and StepPlaceHold; nil if there is none
 	Created bool   // of StepPlaceHold: it is new
 }

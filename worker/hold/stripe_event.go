@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// StripeEvent is what a signed webhook of Stripe's tells. It tells of one
-// moment, and comes once, twice, late, or after one that happened later.
+// StripeEvent is an event from a signed Stripe webhook. It describes one
+// moment. It may arrive twice, late, or after a later event.
 type StripeEvent struct {
 	ID               string
 	Type             string // such as payment_intent.succeeded
-	Account          string // connected account, empty for one's own
+	Account          string // connected account; empty for the platform's own
 	Created          time.Time
 	Livemode         bool
-	IdempotencyKey   string  // idempotency key of the request that caused it, if one did
-	PaymentIntent    string  // whom it concerns; empty: no intent
-	Intent           *Intent // the intent at that moment, of payment_intent.* only
-	AutomaticCapture bool    // the intent is captured by Stripe at once: it never was a hold
+	IdempotencyKey   string  // of the request that caused it; empty if none did
+	PaymentIntent    string  // id; empty if the event is about no intent
+	Intent           *Intent // of payment_intent.* only: the intent at that moment
+	AutomaticCapture bool    // Stripe captures the intent at once, so it is no hold
 	Review           *Review // of review.* only
 }
 
@@ -24,28 +24,26 @@ type StripeEvent struct {
 type Review struct {
 	ID     string
 	Open   bool
-	Reason string // why it was closed, such as approved
+	Reason string // of the close, such as approved
 }
 
-// EventAction is what is to be done about an event beside the change that it
-// makes.
+// EventAction is what an event asks for besides the change that it makes.
 type EventAction uint8
 
+// The actions that an event asks for.
 const (
-	EventNeedsNothing EventAction = iota + 1 // it is of no concern, or told all
-	EventNeedsRead                           // Stripe is to be read: the event may be stale
-	EventRetryLater                          // the hold is under work: the same event again, later
+	EventNeedsNothing EventAction = iota + 1
+	EventNeedsRead                // a read at Stripe, because the event may be stale
+	EventRetryLater               // the same event later, because the hold is claimed
 )
 
-// ApplyStripeEvent decides what a known hold makes of an event.
+// ApplyStripeEvent decides what an event changes about its hold.
 //
-// The statuses succeeded and canceled are final at Stripe, so a signed event
-// that shows one can't be stale: it settles the hold without a read. A capture
-// that leaves something for later ones (multicapture) doesn't show succeeded,
-// and the amount in one that does is the sum. A closed review is final as well.
-// Everything else may have been overtaken, and asks for a read. A hold under
-// work is left to its worker, who meets the same truth; it is looked at once it
-// is not.
+// The statuses succeeded and canceled are final at Stripe, so an event that
+// shows one cannot be stale: it settles the hold without a read. With
+// multicapture only the last capture shows succeeded, and its amount is the
+// sum. A closed review is final as well. Everything else may be stale and needs
+// a read. A claimed hold is left to its worker, which reads the same state.
 func (h Hold) ApplyStripeEvent(e *StripeEvent, now time.Time) (Decision, EventAction) {
 	now = now.UTC().Truncate(time.Millisecond)
 	same := Decision{Hold: h, Unchanged: true}
@@ -54,7 +52,7 @@ func (h Hold) ApplyStripeEvent(e *StripeEvent, now time.Time) (Decision, EventAc
 	}
 	if h.State == Working {
 		if e.closesReview() && h.PreviousState == Paused {
-			return same, EventRetryLater // how it was closed stands nowhere else
+			return same, EventRetryLater // no read shows how it was closed
 		}
 		return same, EventNeedsRead
 	}
@@ -70,16 +68,17 @@ func (h Hold) ApplyStripeEvent(e *StripeEvent, now time.Time) (Decision, EventAc
 
 func (e *StripeEvent) closesReview() bool { return e.Review != nil && !e.Review.Open }
 
-// ownsKey tells whether an idempotency key is one of this hold's.
+// ownsKey reports whether an idempotency key belongs to this hold.
 func ownsKey(h *Hold, key string) bool { return strings.HasPrefix(key, keyPrefix+h.ID+"-") }
 
-// reviewApproved is how a review is closed that lets the payment go on.
+// reviewApproved is the reason of a closed review that lets the payment
+// continue.
 const reviewApproved = "approved"
 
-// applyReviewClosed resumes the hold that this review paused if it was
-// approved, and hands it to a person if it was closed otherwise and the money
-// is still held. In any case the hold remembers it: an event or a read of the
-// open review that comes after must not pause it any more.
+// applyReviewClosed resumes the hold that this review paused if the review was
+// approved, and requires attention if it was closed otherwise. The history
+// keeps the close, so that a late event of the open review does not pause the
+// hold again.
 func applyReviewClosed(h Hold, r *Review, now time.Time) Decision {
 	note := reviewClosedNote + r.ID
 	paused := h.State == Paused && h.Reason == CauseReview &&
@@ -96,7 +95,7 @@ func applyReviewClosed(h Hold, r *Review, now time.Time) Decision {
 		return requireAttention(h, CauseReview, "the review was closed as "+r.Reason, now)
 	}
 	c, err := h.Resume("stripe", now)
-	if err != nil { // not paused after all
+	if err != nil { // the hold is not paused
 		return Decision{Hold: h}
 	}
 	return c
@@ -104,34 +103,33 @@ func applyReviewClosed(h Hold, r *Review, now time.Time) Decision {
 
 const reviewClosedNote = "closed "
 
-// reviewCloseTimeout is how long a closed review's event may take before a
-// person is asked: a read doesn't tell how it was closed.
+// reviewCloseTimeout is how long the event of a closed review may take before
+// the hold requires attention: a read does not show how it was closed.
 const reviewCloseTimeout = time.Hour
 
-// pauseForReview goes on with a hold that was just read: an open review pauses
-// it, once.
-func (c Decision) pauseForReview(in *Intent, now time.Time) Decision {
-	h := c.Hold
+// pauseForReview pauses a hold whose intent was read and has an open review.
+// Each review pauses it once.
+func (d Decision) pauseForReview(in *Intent, now time.Time) Decision {
+	h := d.Hold
 	switch {
 	case in.Review != "":
 		own := h.State == Waiting || h.State == Scheduled && h.Reason == CauseSchedule
 		if !own || historyHasNote(&h, in.Review) || historyHasNote(&h, reviewClosedNote+in.Review) {
-			return c
+			return d
 		}
 		p, err := h.Pause(CauseReview, "stripe", now)
 		if err != nil {
-			return c
+			return d
 		}
-		// a fresh slice: record never appends in place
+		// appendHistory has copied the slice
 		p.Hold.History[len(p.Hold.History)-1].Note = in.Review
-		return c.FollowedBy(p)
+		return d.FollowedBy(p)
 	case h.State == Paused && h.Reason == CauseReview &&
 		now.Sub(lastEntryAt(&h, HistoryPaused)) >= reviewCloseTimeout:
-		return c.FollowedBy(
-			requireAttention(h, CauseReview,
-				"the review is over, and how it was closed was not told", now))
+		return d.FollowedBy(requireAttention(h, CauseReview,
+			"the review is closed, and Stripe sent no event that says how", now))
 	}
-	return c
+	return d
 }
 
 func historyHasNote(h *Hold, note string) bool {

@@ -2,40 +2,39 @@ package hold
 
 import "time"
 
-// View is a hold as it is shown to people and machines: by the API, in events,
-// by the command line.
+// View is a hold as the API, events and the command line show it.
 type View struct {
 	ID                string             `json:"id" doc:"The PaymentIntent that first placed the hold"`
 	PaymentIntent     string             `json:"payment_intent" doc:"The PaymentIntent that holds the money now"`
 	Account           string             `json:"account,omitempty"`
 	Reference         string             `json:"reference,omitempty"`
-	Amount            int64              `json:"amount,omitempty" doc:"Authorized and not captured yet, in minor units; absent while it isn't known"`
+	Amount            int64              `json:"amount,omitempty" doc:"Authorized and not captured yet, in minor units; absent while it is not known"`
 	Currency          string             `json:"currency,omitempty"`
 	CaptureAt         *time.Time         `json:"capture_at,omitempty"`
 	CancelAt          *time.Time         `json:"cancel_at,omitempty"`
-	CaptureAmount     int64              `json:"capture_amount,omitempty" doc:"The total wanted, whoever takes it. Absent: everything"`
-	CapturedAmount    int64              `json:"captured_amount,omitempty" doc:"What was really taken"`
-	CapturedElsewhere int64              `json:"captured_elsewhere,omitempty" doc:"What another system took, as far as is known: of a hold that is still open, or of captured_amount"`
+	CaptureAmount     int64              `json:"capture_amount,omitempty" doc:"The total to capture, by any system. Absent: everything"`
+	CapturedAmount    int64              `json:"captured_amount,omitempty" doc:"The captured amount"`
+	CapturedElsewhere int64              `json:"captured_elsewhere,omitempty" doc:"The part that other systems captured, as far as is known"`
 	ExpiresAt         time.Time          `json:"expires_at" doc:"When the authorization ends"`
 	ExpiresAtSource   string             `json:"expires_at_source" enum:"assumed,capture_before,caller"`
 	OnExpiry          string             `json:"on_expiry" enum:"cancel,capture,alert"`
 	State             string             `json:"state" enum:"waiting,paused,scheduled,ready,working,attention,captured,canceled,expired"`
-	Next              string             `json:"next,omitempty" enum:"capture,cancel,read" doc:"What holdd does next by itself"`
+	Next              string             `json:"next,omitempty" enum:"capture,cancel,read" doc:"The next operation of holdd"`
 	NextAt            *time.Time         `json:"next_at,omitempty"`
-	Cause             string             `json:"cause,omitempty" doc:"Why it is going to be done, or why the hold is where it is"`
+	Cause             string             `json:"cause,omitempty" doc:"The reason for the next operation, or for the state"`
 	Revision          uint64             `json:"revision" doc:"Grows with each accepted change; the ETag"`
 	Verified          bool               `json:"verified" doc:"Stripe has confirmed amount, currency and state"`
 	Acknowledged      bool               `json:"acknowledged,omitempty"`
-	Mirrored          bool               `json:"mirrored" doc:"The terms stand in the PaymentIntent's metadata, from which a lost schedule can be rebuilt"`
+	Mirrored          bool               `json:"mirrored" doc:"The PaymentIntent's metadata has the terms, so that a lost schedule can be rebuilt"`
 	CreatedAt         time.Time          `json:"created_at"`
 	SettledAt         *time.Time         `json:"settled_at,omitempty"`
 	Livemode          bool               `json:"livemode" doc:"Real money"`
 	Metadata          map[string]string  `json:"metadata,omitempty"`
-	History           []HistoryEntryView `json:"history,omitempty" doc:"Only when one hold is asked for"`
-	HistoryOmitted    uint32             `json:"history_omitted,omitempty" doc:"Lines between the first and the rest that were dropped to keep the bound"`
+	History           []HistoryEntryView `json:"history,omitempty" doc:"Only in the response for a single hold"`
+	HistoryOmitted    uint32             `json:"history_omitted,omitempty" doc:"How many entries after the first were dropped"`
 }
 
-// HistoryEntryView is one line of a hold's history.
+// HistoryEntryView is one entry of a hold's history.
 type HistoryEntryView struct {
 	At             time.Time `json:"at"`
 	Kind           string    `json:"kind"`
@@ -48,7 +47,7 @@ type HistoryEntryView struct {
 	Note           string    `json:"note,omitempty"`
 }
 
-// View shows the hold at now, with its history if asked for.
+// View returns the hold as it is at now.
 func (h *Hold) View(now time.Time, history bool) View {
 	v := View{
 		ID: h.ID, PaymentIntent: h.PaymentIntent, Account: h.Account, Reference: h.Reference,

@@ -1,11 +1,8 @@
 package query
 
 import (
-	"cmp"
-	"container/heap"
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/holdd/holdd/worker/event"
@@ -13,21 +10,21 @@ import (
 )
 
 const (
-	// forecastInterval is how often one of the replicas forecasts.
+	// forecastInterval is the least time between two forecasts of all replicas.
 	forecastInterval = 50 * time.Second
-	// forecastHorizon is how far ahead it looks.
+	// forecastHorizon is how far ahead a forecast reaches.
 	forecastHorizon = 24 * time.Hour
-	// forecastWindows is the number of windows of the horizon with one
-	// partition. With more partitions there are fewer.
+	// forecastWindows is the number of windows that divide the horizon. With
+	// more than 8 partitions there are fewer.
 	forecastWindows = 288
-	// tolerableQueue is how long a queue may be, in time, before its holds are
-	// read.
-	tolerableQueue = 30 * time.Second
+	// shortQueueDuration is the time that a queue may take without its holds
+	// being read.
+	shortQueueDuration = 30 * time.Second
 	// maxForecastHolds bounds how many holds are read.
 	maxForecastHolds = 20_000
 )
 
-// CapacityStore is what a forecast reads.
+// CapacityStore counts and reads holds for a forecast.
 type CapacityStore interface {
 	AcquireLock(ctx context.Context, what string, d time.Duration) (bool, error)
 	PromoteDue(ctx context.Context, promote bool, limit int) (hold.PromoteResult, error)
@@ -45,18 +42,18 @@ type CapacityStore interface {
 
 // ForecasterOptions configure a [Forecaster].
 type ForecasterOptions struct {
-	// captures, and as many cancels, a second of each account; 0: no limit is
-	// known
+	// WriteRate is the number of captures per second and account, and also that
+	// of cancels; 0: unknown, no forecast.
 	WriteRate int
-	TotalRate int    // requests of all kinds a second of each account; 0: no limit
+	TotalRate int    // requests of all kinds per second and account; 0: no limit
 	Wake      func() // wakes the dispatcher when the forecast finds expired leases
 }
 
-// Forecaster finds out whether everything that is due, or falls due within a
-// day, gets its turn at Stripe before its deadline. Counting suffices to see
-// that there is no queue. Where there is one, the holds in it are read and
-// served on paper, nearest deadline first, as the dispatcher will serve them.
-// The forecast assumes that Stripe answers and that the budget is as
+// Forecaster forecasts which captures of the next day will miss their deadline
+// because Stripe's limits allow too few requests. It first counts holds: a
+// short queue needs no more work. It reads the holds of a long queue and
+// simulates how the dispatcher will process them, nearest deadline first. The
+// forecast assumes that Stripe is available and that the rates are as
 // configured.
 type Forecaster struct {
 	store CapacityStore
@@ -68,9 +65,9 @@ func NewForecaster(store CapacityStore, o ForecasterOptions) *Forecaster {
 	return &Forecaster{store: store, o: o}
 }
 
-// Forecast tells which captures will come too late. Of all replicas one
-// forecasts at a time; checked is false for the others, and where no limit is
-// known.
+// Forecast returns the captures that will miss their deadline. One replica
+// forecasts at a time: checked is false for the others, and if no rate is
+// configured.
 func (f *Forecaster) Forecast(
 	ctx context.Context,
 ) (risk event.CapacityRisk, checked bool, err error) {
@@ -88,7 +85,7 @@ func (f *Forecaster) Forecast(
 	if due.ExpiredLeases > 0 {
 		f.o.Wake()
 	}
-	span, busy, err := f.findQueue(ctx, &due)
+	span, busy, err := f.findBusySpan(ctx, &due)
 	if err != nil || !busy {
 		return risk, err == nil, err
 	}
@@ -96,17 +93,17 @@ func (f *Forecaster) Forecast(
 	if err := f.readQueue(ctx, &queue, &due, span); err != nil {
 		return risk, false, err
 	}
-	queue.serve(&risk, f.o.WriteRate, f.o.TotalRate)
+	queue.simulate(&risk, f.o.WriteRate, f.o.TotalRate)
 	risk.AtLeast = queue.full()
 	return risk, true, nil
 }
 
-// timeSpan is a part of the horizon, as times from now.
+// timeSpan is a part of the horizon. Its times count from now.
 type timeSpan struct{ from, until time.Duration }
 
-// findQueue finds the span in which a queue may build up. busy is false where
-// there is none.
-func (f *Forecaster) findQueue(
+// findBusySpan returns the span in which a long queue may build up. busy is
+// false if there is none.
+func (f *Forecaster) findBusySpan(
 	ctx context.Context, due *hold.PromoteResult,
 ) (span timeSpan, busy bool, err error) {
 	counts, err := f.store.CountHolds(ctx)
@@ -117,8 +114,8 @@ func (f *Forecaster) findQueue(
 	for i := range due.Lanes {
 		waiting += int64(due.Lanes[i].Ready)
 	}
-	if waiting+counts.Scheduled < f.longQueue() {
-		return span, false, nil // even if all of it were due now, the queue would be short
+	if waiting+counts.Scheduled < f.longQueueSize() {
+		return span, false, nil // the queue would be short even if all were due now
 	}
 	windows := min(forecastWindows, max(24, 8*forecastWindows/f.store.Partitions()))
 	step := forecastHorizon / time.Duration(windows)
@@ -126,20 +123,20 @@ func (f *Forecaster) findQueue(
 	if err != nil {
 		return span, false, err
 	}
-	first, last, busy := f.busyWindows(waiting, arrivals, step)
+	first, last, busy := f.findBusyWindows(waiting, arrivals, step)
 	span = timeSpan{from: time.Duration(first) * step, until: time.Duration(last+1) * step}
 	return span, busy, nil
 }
 
-// longQueue is the number of holds from which on a queue is read.
-func (f *Forecaster) longQueue() int64 {
-	return int64(f.o.WriteRate) * int64(tolerableQueue/time.Second)
+// longQueueSize returns the number of holds that make a queue long.
+func (f *Forecaster) longQueueSize() int64 {
+	return int64(f.o.WriteRate) * int64(shortQueueDuration/time.Second)
 }
 
-// busyWindows finds the windows in which a queue may build up if all holds were
-// of one account and kind, and begins with the one in which the queue was last
-// empty.
-func (f *Forecaster) busyWindows(
+// findBusyWindows returns the first and last window of a long queue, as if all
+// holds were of one account and kind. The first is the window in which the
+// queue was last empty.
+func (f *Forecaster) findBusyWindows(
 	waiting int64, arrivals []int64, step time.Duration,
 ) (first, last int, busy bool) {
 	served := int64(float64(f.o.WriteRate) * step.Seconds())
@@ -148,7 +145,7 @@ func (f *Forecaster) busyWindows(
 		if waiting == 0 {
 			empty = i
 		}
-		if waiting+arriving >= f.longQueue() {
+		if waiting+arriving >= f.longQueueSize() {
 			if !busy {
 				first, busy = empty, true
 			}
@@ -159,8 +156,8 @@ func (f *Forecaster) busyWindows(
 	return first, last, busy
 }
 
-// readQueue reads the holds that are due within span, those that wait already
-// included where it begins now.
+// readQueue reads the holds that fall due within span. If span starts now, it
+// also reads those that are ready.
 func (f *Forecaster) readQueue(
 	ctx context.Context, q *simulatedQueue, due *hold.PromoteResult, span timeSpan,
 ) error {
@@ -216,139 +213,4 @@ func (f *Forecaster) readLane(ctx context.Context, q *simulatedQueue, lane hold.
 		}
 	}
 	return nil
-}
-
-// simulatedQueue serves holds on paper.
-type simulatedQueue struct {
-	now   time.Time
-	n     int
-	items map[string]*[2][]queuedHold // by account; captures, cancels
-}
-
-// Positions in simulatedQueue.items.
-const (
-	captures = iota
-	cancels
-)
-
-// queuedHold is one hold in the queue. Its times are from now.
-type queuedHold struct {
-	id            string
-	due, deadline time.Duration
-	amount        int64
-	currency      string
-}
-
-func (q *simulatedQueue) full() bool { return q.n >= maxForecastHolds }
-
-func (q *simulatedQueue) add(h *hold.Hold, due time.Time) {
-	if h.NextOp != hold.OpCapture && h.NextOp != hold.OpCancel || !due.Before(h.ExpiresAt) {
-		return
-	}
-	item := queuedHold{id: h.ID, due: max(0, due.Sub(q.now)), deadline: h.ExpiresAt.Sub(q.now),
-		amount: h.Amount, currency: h.Currency}
-	if h.CaptureAmount > 0 {
-		item.amount = h.CaptureAmount
-	}
-	if q.items == nil {
-		q.items = map[string]*[2][]queuedHold{}
-	}
-	if q.items[h.Account] == nil {
-		q.items[h.Account] = &[2][]queuedHold{}
-	}
-	kind := captures
-	if h.NextOp == hold.OpCancel {
-		kind = cancels
-	}
-	q.items[h.Account][kind] = append(q.items[h.Account][kind], item)
-	q.n++
-}
-
-// serve gives each hold its turn and records the captures that come too late. A
-// cancel that comes too late costs no money, but it takes a turn.
-func (q *simulatedQueue) serve(risk *event.CapacityRisk, rate, totalRate int) {
-	gap, totalGap := time.Second/time.Duration(rate), time.Duration(0)
-	if totalRate > 0 {
-		totalGap = time.Second / time.Duration(totalRate)
-	}
-	for _, kinds := range q.items {
-		q.serveAccount(risk, kinds, gap, totalGap)
-	}
-	sortSums(risk.Sums)
-}
-
-// serveAccount serves one account: a request of a kind every gap, one of any
-// kind every totalGap.
-func (q *simulatedQueue) serveAccount(
-	risk *event.CapacityRisk, kinds *[2][]queuedHold, gap, totalGap time.Duration,
-) {
-	var waiting [2]deadlineHeap
-	var free [2]time.Duration // when the next request of a kind may go out
-	totalFree := time.Duration(0)
-	for k := range kinds {
-		slices.SortFunc(kinds[k], func(a, b queuedHold) int { return cmp.Compare(a.due, b.due) })
-	}
-	for {
-		kind, at := -1, time.Duration(0)
-		for k := range kinds {
-			next := max(free[k], totalFree)
-			switch {
-			case len(waiting[k]) == 0 && len(kinds[k]) == 0:
-				continue
-			case len(waiting[k]) == 0:
-				next = max(next, kinds[k][0].due)
-			}
-			if kind < 0 || next < at {
-				kind, at = k, next
-			}
-		}
-		if kind < 0 {
-			return
-		}
-		for len(kinds[kind]) > 0 && kinds[kind][0].due <= at {
-			heap.Push(&waiting[kind], kinds[kind][0])
-			kinds[kind] = kinds[kind][1:]
-		}
-		item, _ := heap.Pop(&waiting[kind]).(queuedHold)
-		if at < item.deadline {
-			free[kind], totalFree = at+gap, at+totalGap
-			continue
-		}
-		if kind == captures {
-			q.recordLate(risk, item)
-		}
-	}
-}
-
-func (q *simulatedQueue) recordLate(risk *event.CapacityRisk, item queuedHold) {
-	risk.Holds++
-	risk.Sums = hold.AddToSums(risk.Sums, item.currency, item.amount)
-	if end := q.now.Add(item.deadline); risk.FirstAt.IsZero() || end.Before(risk.FirstAt) {
-		risk.FirstAt = end
-	}
-}
-
-// deadlineHeap is a heap of holds by deadline, in the order in which the store
-// keeps them.
-type deadlineHeap []queuedHold
-
-func (h deadlineHeap) Len() int { return len(h) }
-func (h deadlineHeap) Less(i, j int) bool {
-	return cmp.Or(cmp.Compare(h[i].deadline, h[j].deadline), cmp.Compare(h[i].id, h[j].id)) < 0
-}
-func (h deadlineHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-
-// Push implements [heap.Interface].
-func (h *deadlineHeap) Push(x any) {
-	if item, ok := x.(queuedHold); ok {
-		*h = append(*h, item)
-	}
-}
-
-// Pop implements [heap.Interface].
-func (h *deadlineHeap) Pop() any {
-	old := *h
-	item := old[len(old)-1]
-	*h = old[:len(old)-1]
-	return item
 }

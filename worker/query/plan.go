@@ -16,29 +16,29 @@ const (
 	maxAtRisk       = 100
 )
 
-// Plan is what will happen without a request, and which holds are at risk.
+// Plan forecasts what the worker will do, and which holds are at risk.
 type Plan struct {
 	From, Until time.Time
 	Hours       []PlanHour
 	AtRisk      []Risk // nearest deadline first, at most 100
-	Truncated   bool   // there are more holds than were examined
+	Truncated   bool   // there are more holds than were examined or listed
 }
 
-// PlanHour is what falls due within the hour that begins at Start. What is
-// overdue is in the first.
+// PlanHour totals the holds that fall due within the hour that begins at Start.
+// The first hour includes overdue holds.
 type PlanHour struct {
 	Start   time.Time
 	Capture []hold.Sum
 	Cancel  []hold.Sum
 }
 
-// Risk is a hold that may expire before its money is captured, and why.
+// Risk is a hold that may expire before its money is captured, and the reason.
 type Risk struct {
 	Hold   hold.Hold
 	Reason string
 }
 
-// Planner plans ahead.
+// Planner forecasts what the worker will do.
 type Planner struct {
 	store  Store
 	rules  hold.Rules
@@ -50,24 +50,24 @@ func NewPlanner(store Store, rules hold.Rules, h *health.Redis) *Planner {
 	return &Planner{store: store, rules: rules, health: h}
 }
 
-// Plan tells what will happen within next, and which holds may expire in it.
-// Errors wrap [health.ErrUnavailable].
+// Plan forecasts what the worker will do within next, and which holds may
+// expire within it. Errors wrap [health.ErrUnavailable].
 func (p *Planner) Plan(ctx context.Context, next time.Duration) (Plan, error) {
 	b := planBuilder{planner: p, next: next, hours: map[time.Time]*PlanHour{},
 		seen: map[string]bool{}}
-	// A hold is in one of the first three sets, or acts by the policy of its
-	// deadline and is found in the fourth. It may move from one to another
-	// between two reads: the builder counts it once.
+	// A hold is in one of the first three sets, or is acted on by the policy of
+	// its deadline and is in the fourth. It may move from one to another
+	// between two reads, so the builder counts each hold once.
 	for _, set := range []hold.SortedSet{hold.SetReady, hold.SetWorking,
 		hold.SetScheduled, hold.SetExpiring} {
 		if err := b.readSet(ctx, set); err != nil {
 			return Plan{}, err
 		}
 	}
-	return b.result(), nil
+	return b.build(), nil
 }
 
-// planBuilder gathers one plan.
+// planBuilder builds one plan.
 type planBuilder struct {
 	planner *Planner
 	next    time.Duration
@@ -76,8 +76,8 @@ type planBuilder struct {
 	seen    map[string]bool
 }
 
-// readSet adds the holds of a set that act or expire within the span, up to the
-// bound.
+// readSet adds the holds of a set that are acted on or expire within the plan,
+// up to [maxPlannedHolds].
 func (b *planBuilder) readSet(ctx context.Context, set hold.SortedSet) error {
 	after := hold.Position{}
 	for examined := 0; ; {
@@ -135,7 +135,7 @@ func (b *planBuilder) addHold(h *hold.Hold, now time.Time, byDeadline bool) {
 	}
 }
 
-func (b *planBuilder) result() Plan {
+func (b *planBuilder) build() Plan {
 	for _, h := range b.hours {
 		for _, sums := range [][]hold.Sum{h.Capture, h.Cancel} {
 			sortSums(sums)
@@ -159,8 +159,8 @@ func sortSums(sums []hold.Sum) {
 	})
 }
 
-// atRiskReason says why a hold whose deadline is near may expire with the money
-// not captured. It is empty if the hold is in order.
+// atRiskReason says why a hold may expire before its money is captured. It is
+// empty if nothing prevents the capture.
 func atRiskReason(h *hold.Hold, now time.Time) string {
 	own := h.ActionTime()
 	switch {
@@ -171,19 +171,19 @@ func atRiskReason(h *hold.Hold, now time.Time) string {
 	case h.State == hold.Paused:
 		return "paused"
 	case h.State == hold.Working && h.Attempt.Unknown:
-		return "its outcome is unknown"
+		return "the outcome of its last call is unknown"
 	case h.Retries > 0:
-		return "Stripe could not be asked so far"
+		return "no call to Stripe has succeeded so far"
 	case !own.IsZero() && !own.Before(h.ExpiresAt):
-		return "its time is after the deadline"
+		return "the time to act is after the deadline"
 	case own.IsZero() && h.State == hold.Waiting && h.OnExpiry == hold.PolicyCancel:
-		return "no time is set, and on_expiry releases it"
+		return "no time is set: on_expiry will release it"
 	case own.IsZero() && h.OnExpiry == hold.PolicyAlert:
-		return "no time is set, and on_expiry only alerts"
+		return "no time is set: on_expiry only alerts"
 	case h.ExpiresSource == hold.SourceAssumed && !h.Verified:
-		return "its deadline is only assumed"
+		return "the deadline is assumed, not read from Stripe"
 	case !h.ExpiresAt.After(now):
-		return "its deadline has passed"
+		return "the deadline has passed"
 	}
 	return ""
 }

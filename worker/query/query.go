@@ -1,15 +1,13 @@
-// Package query answers questions about the schedule: which holds there are,
-// what will happen next, and whether everything that is due gets its turn at
-// Stripe in time.
+// Package query reads the schedule without changing it.
 //
 //   - [Reader] finds one hold, and lists holds page by page.
-//   - [Planner] tells hour by hour what will happen, and which holds are at
-//     risk.
-//   - [Forecaster] compares what is due within a day with the rate that
-//     Stripe's limits allow.
+//   - [Planner] forecasts hour by hour what the worker will do, and which holds
+//     are at risk.
+//   - [Forecaster] forecasts whether the rate that Stripe allows is enough for
+//     the captures that fall due within a day.
 //
-// Nothing here changes a hold. The work of each question is bounded; an answer
-// that is cut says so.
+// Each query examines a bounded number of holds. A result that omits some says
+// so.
 package query
 
 import (
@@ -30,9 +28,9 @@ const (
 	defaultPageSize = 50
 	maxPageSize     = 200
 	// maxExamined bounds how many holds one page examines, so that a filter
-	// that matches little costs no more than one that matches much.
+	// that matches few holds costs no more than one that matches many.
 	maxExamined = 1000
-	// setPage is how many holds of a set are read at once.
+	// setPage is the number of holds of a set that are read at once.
 	setPage = 256
 )
 
@@ -80,21 +78,21 @@ type Query struct {
 	Reference      string        // a prefix
 	Account        string        // exact
 	ExpiringWithin time.Duration // only open holds that expire within it; 0 selects all
-	Limit          int           // 0 means 50; never more than 200
-	Cursor         string        // Next of the page before; empty for the first
+	Limit          int           // 0 means 50; at most 200
+	Cursor         string        // Next of the previous page; empty for the first
 }
 
-// Page is one page of a list. Because the work per page is bounded, it may hold
-// fewer than Limit holds, even none, and still have a Next.
+// Page is one page of a list. Because a page examines a bounded number of
+// holds, it may have fewer than Limit, even none, and still have a Next.
 type Page struct {
 	Holds []hold.Hold
 	Next  string    // cursor of the next page, empty at the end
 	Now   time.Time // Redis' time when the page was read
 }
 
-// List returns a page of holds. Open ones come first, by the next milestone of
-// their deadline, then settled ones, newest first. Those of a reference prefix
-// come in the order of their references. Errors are *[hold.Problem] or wrap
+// List returns a page of holds. Open holds are first, ordered by the next
+// milestone of their deadline. Settled holds follow, newest first. Holds of a
+// reference prefix are ordered by reference. Errors are *[hold.Problem] or wrap
 // [health.ErrUnavailable].
 func (r *Reader) List(ctx context.Context, q Query) (Page, error) {
 	limit := q.Limit
@@ -102,8 +100,8 @@ func (r *Reader) List(ctx context.Context, q Query) (Page, error) {
 		limit = defaultPageSize
 	}
 	limit = min(limit, maxPageSize)
-	sets := q.sets()
-	at, err := q.firstPosition(sets)
+	sets := q.sortedSets()
+	at, err := q.startPosition(sets)
 	if err != nil {
 		return Page{}, err
 	}
@@ -146,8 +144,8 @@ func (r *Reader) List(ctx context.Context, q Query) (Page, error) {
 	}
 }
 
-// sets are the orders in which a query finds its holds, one after the other.
-func (q *Query) sets() []hold.SortedSet {
+// sortedSets returns the sorted sets that have the holds of a query, in order.
+func (q *Query) sortedSets() []hold.SortedSet {
 	switch {
 	case q.Reference != "":
 		return []hold.SortedSet{hold.SetReferences}
@@ -175,8 +173,8 @@ func (q *Query) matches(h *hold.Hold, now time.Time) bool {
 	return true
 }
 
-// firstPosition is where the page begins.
-func (q *Query) firstPosition(sets []hold.SortedSet) (cursor, error) {
+// startPosition returns the position at which a page starts.
+func (q *Query) startPosition(sets []hold.SortedSet) (cursor, error) {
 	at := cursor{Set: sets[0]}
 	switch {
 	case q.Cursor != "":
@@ -187,16 +185,16 @@ func (q *Query) firstPosition(sets []hold.SortedSet) (cursor, error) {
 	return at, nil
 }
 
-// cursor is where the next page begins.
+// cursor is the position of the last hold that a page examined.
 type cursor struct {
-	Set      hold.SortedSet `json:"t"`
-	Position hold.Position  `json:"m"`
+	Set      hold.SortedSet `json:"set"`
+	Position hold.Position  `json:"position"`
 }
 
 func (c cursor) String() string {
 	b, err := json.Marshal(c)
 	if err != nil {
-		panic(err) // two numbers and a string
+		panic(err) // numbers and a string always encode
 	}
 	return base64.RawURLEncoding.EncodeToString(b)
 }
@@ -208,7 +206,7 @@ func parseCursor(s string) (c cursor, err error) {
 	}
 	if err != nil || c.Set < hold.SetScheduled || c.Set > hold.SetReferences {
 		return c, &hold.Problem{Code: hold.InvalidCursor, Field: "cursor",
-			Detail: "invalid cursor: want the next of the page before, or none for the first page"}
+			Detail: "invalid cursor: send next of the previous page, or no cursor for the first page"}
 	}
 	return c, nil
 }

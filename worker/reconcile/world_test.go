@@ -118,7 +118,7 @@ func (w *world) newReplica() *replica {
 	})
 	r.committer = commit.New(r.store, commit.Options{
 		Rules: hold.Rules{ExpiryMargin: time.Hour}, DueSoon: time.Second, Now: r.clock.Now,
-		Wake: func() { r.wakes.Add(1) }, Met: r.accounts.Add, Logger: w.log,
+		Wake: func() { r.wakes.Add(1) }, RecordAccount: r.accounts.Add, Logger: w.log,
 	})
 	w.replicas = append(w.replicas, r)
 	stores := reconcile.Stores{Runs: r.store, Schedule: r.store, Accounts: r.store, Budget: r.store}

@@ -2,12 +2,12 @@ package stripesim
 
 import "net/http"
 
-// captureParams is what a capture asks for.
+// captureParams are the parameters of a capture.
 type captureParams struct {
 	amount         *int64 // nil: all that is capturable
 	finalCapture   bool
 	applicationFee *int64
-	form           *form // for metadata; may be nil
+	form           *form // has the metadata; may be nil
 }
 
 func captureIntent(op *operation, a *account, id string, f *form) (any, *apiError) {
@@ -37,37 +37,18 @@ func captureIntent(op *operation, a *account, id string, f *form) (any, *apiErro
 	return in.toJSON(f.lists["expand"]), nil
 }
 
-// capture takes money that is held.
+// capture captures held money.
 func (in *intent) capture(op *operation, o captureParams) *apiError {
 	if in.status != statusRequiresCapture {
-		return in.notCapturableError()
+		return notCapturableError(in)
 	}
-	c := in.charge
 	amount := in.capturable
 	if o.amount != nil {
 		amount = *o.amount
 	}
-	var over int64
-	switch {
-	case amount == 0 && in.received == 0:
-		return invalidRequestError("parameter_invalid_integer", "amount_to_capture",
-			"Nothing has been captured yet: cancel the PaymentIntent to release all of it.")
-	case !o.finalCapture && !c.multicapture:
-		return invalidRequestError("payment_intent_invalid_parameter", "final_capture",
-			"This PaymentIntent does not support multiple captures: `final_capture` may only be false where "+
-				"the charge's `multicapture.status` is `available`.")
-	case in.captures >= maxCaptures && amount > 0:
-		return invalidRequestError("payment_intent_invalid_parameter", "",
-			"This PaymentIntent has been captured %d times, which is the most.", maxCaptures)
-	case amount > in.capturable && o.finalCapture && c.overcapture && in.received+
-		amount <= c.maxCapturable:
-		over = amount - in.capturable
-	case amount > in.capturable:
-		e := invalidRequestError("amount_too_large", "amount_to_capture",
-			"The amount to capture, %d, is greater than the amount that can be captured, %d.",
-			amount, in.capturable)
-		e.intent = in
-		return e
+	over, err := checkCapture(in, amount, o.finalCapture)
+	if err != nil {
+		return err
 	}
 	if o.form != nil {
 		metadata, err := mergeMetadata(in.metadata, o.form)
@@ -84,15 +65,50 @@ func (in *intent) capture(op *operation, o captureParams) *apiError {
 	}
 	rest := in.capturable + over - amount
 	in.received += amount
-	c.amountCaptured = in.received
+	in.charge.amountCaptured = in.received
 	in.capturable = rest
 	if !o.finalCapture && rest > 0 {
 		in.recordSearchSnapshot(op)
 		in.recordEffect(op, EffectCaptured, amount, false)
-		in.account.emitEvent(op, "charge.updated", in, c.snapshot())
+		in.account.emitEvent(op, "charge.updated", in, in.charge.snapshot())
 		in.account.emitEvent(op, "payment_intent.amount_capturable_updated", in, in.snapshot())
 		return nil
 	}
+	in.finishCapture(op, amount, over, rest)
+	return nil
+}
+
+// checkCapture checks the amount of a capture. over is the amount by which it
+// exceeds the capturable amount.
+func checkCapture(in *intent, amount int64, final bool) (over int64, err *apiError) {
+	c := in.charge
+	switch {
+	case amount == 0 && in.received == 0:
+		return 0, invalidRequestError("parameter_invalid_integer", "amount_to_capture",
+			"Nothing has been captured yet: cancel the PaymentIntent to release all of it.")
+	case !final && !c.multicapture:
+		return 0, invalidRequestError("payment_intent_invalid_parameter", "final_capture",
+			"This PaymentIntent does not support multiple captures: `final_capture` may only be "+
+				"false where "+
+				"the charge's `multicapture.status` is `available`.")
+	case in.captures >= maxCaptures && amount > 0:
+		return 0, invalidRequestError("payment_intent_invalid_parameter", "",
+			"This PaymentIntent has been captured %d times, which is the most.", maxCaptures)
+	case amount <= in.capturable:
+		return 0, nil
+	case final && c.overcapture && in.received+amount <= c.maxCapturable:
+		return amount - in.capturable, nil
+	}
+	e := invalidRequestError("amount_too_large", "amount_to_capture",
+		"The amount to capture, %d, is greater than the amount that can be captured, %d.",
+		amount, in.capturable)
+	e.intent = in
+	return 0, e
+}
+
+// finishCapture ends an intent with its last capture, and releases the rest.
+func (in *intent) finishCapture(op *operation, amount, over, rest int64) {
+	c := in.charge
 	in.capturable, in.status = 0, statusSucceeded
 	in.released += rest
 	c.isCaptured, c.amountRefunded = true, in.released
@@ -109,16 +125,16 @@ func (in *intent) capture(op *operation, o captureParams) *apiError {
 	in.account.emitEvent(op, "charge.captured", in, c.snapshot())
 	in.account.emitEvent(op, "charge.updated", in, c.snapshot())
 	in.account.emitEvent(op, "payment_intent.succeeded", in, in.snapshot())
-	return nil
 }
 
-func (in *intent) notCapturableError() *apiError {
-	t := in.account.sim.settings.Load()
+func notCapturableError(in *intent) *apiError {
+	t := in.account.env.settings.load()
 	var e *apiError
 	switch {
 	case in.expired:
 		e = unexpectedStateError(
-			in, "This PaymentIntent could not be captured because it has a status of %s. Only a PaymentIntent with one of the following "+
+			in, "This PaymentIntent could not be captured because it has a status of %s. Only a "+
+				"PaymentIntent with one of the following "+
 				"statuses may be captured: requires_capture.", in.status)
 		e.code = t.expiredCode
 	case in.status == statusSucceeded:
@@ -127,7 +143,8 @@ func (in *intent) notCapturableError() *apiError {
 		e.code = t.alreadyCapturedCode
 	default:
 		e = unexpectedStateError(
-			in, "This PaymentIntent could not be captured because it has a status of %s. Only a PaymentIntent with one of the following "+
+			in, "This PaymentIntent could not be captured because it has a status of %s. Only a "+
+				"PaymentIntent with one of the following "+
 				"statuses may be captured: requires_capture.", in.status)
 	}
 	if e.code != codeUnexpectedState && in.charge != nil {
@@ -147,14 +164,15 @@ func cancelIntent(op *operation, a *account, id string, f *form) (any, *apiError
 	return in.toJSON(f.lists["expand"]), nil
 }
 
-// cancel lets go of what is held. After a part was captured the intent has
-// succeeded, with the rest released.
+// cancel releases held money. After a partial capture the intent has succeeded.
 func (in *intent) cancel(op *operation, reason string) *apiError {
 	switch in.status {
 	case statusCanceled, statusSucceeded:
 		return unexpectedStateError(
-			in, "You cannot cancel this PaymentIntent because it has a status of %s. Only a PaymentIntent with one of the following statuses may be "+
-				"canceled: requires_payment_method, requires_capture, requires_confirmation, requires_action, processing.", in.status)
+			in, "You cannot cancel this PaymentIntent because it has a status of %s. Only a "+
+				"PaymentIntent with one of the following statuses may be "+
+				"canceled: requires_payment_method, requires_capture, requires_confirmation, "+
+				"requires_action, processing.", in.status)
 	}
 	held := in.status == statusRequiresCapture
 	released := in.capturable
@@ -177,7 +195,7 @@ func (in *intent) cancel(op *operation, reason string) *apiError {
 		in.charge.fullyRefunded = true
 	}
 	in.recordSearchSnapshot(op)
-	in.recordEffect(op, EffectCanceled, released, true) // also of nothing: nothing may follow it
+	in.recordEffect(op, EffectCanceled, released, true) // final even if released is 0
 	if held {
 		in.account.emitEvent(op, "charge.updated", in, in.charge.snapshot())
 	}
@@ -208,30 +226,13 @@ func incrementAuthorization(op *operation, a *account, id string, f *form) (any,
 	return in.toJSON(f.lists["expand"]), nil
 }
 
-// increment holds more. A decline leaves what is held as it was.
+// increment raises the held amount to amount. After a decline the held amount
+// is the old one.
 func (in *intent) increment(op *operation, amount int64) *apiError {
-	if in.status != statusRequiresCapture {
-		return unexpectedStateError(
-			in, "This PaymentIntent's authorization could not be incremented because it has a status of %s. Only a PaymentIntent with one of the "+
-				"following statuses may be incremented: requires_capture.", in.status)
+	if err := checkIncrement(in, amount); err != nil {
+		return err
 	}
 	c := in.charge
-	switch {
-	case !c.incremental:
-		return invalidRequestError("payment_intent_invalid_parameter", "",
-			"This PaymentIntent is not eligible for incremental authorization: request it when confirming, and look at the "+
-				"charge's `incremental_authorization.status`.")
-	case in.received > 0:
-		return invalidRequestError("payment_intent_invalid_parameter", "",
-			"This PaymentIntent has been captured in part and cannot be incremented.")
-	case amount <= in.amount:
-		return invalidRequestError("parameter_invalid_integer", "amount",
-			"The amount must be greater than the amount authorized now, %d.", in.amount)
-	case in.increments >= maxIncrements:
-		return invalidRequestError("payment_intent_invalid_parameter", "",
-			"This PaymentIntent's authorization has been incremented %d times, which is the most.",
-			maxIncrements)
-	}
 	in.increments++
 	if op.declineCode != "" {
 		e := &apiError{status: http.StatusPaymentRequired, typ: typeCard, code: "card_declined",
@@ -244,11 +245,38 @@ func (in *intent) increment(op *operation, amount int64) *apiError {
 	in.amount, in.capturable = amount, amount
 	c.amount, c.maxCapturable = amount, amount
 	if c.overcapture {
-		c.maxCapturable = amount + amount*in.account.sim.options.OvercapturePercent/100
+		c.maxCapturable = amount + amount*in.account.env.options.OvercapturePercent/100
 	}
 	in.recordSearchSnapshot(op)
 	in.recordEffect(op, EffectIncremented, more, false)
 	in.account.emitEvent(op, "charge.updated", in, c.snapshot())
 	in.account.emitEvent(op, "payment_intent.amount_capturable_updated", in, in.snapshot())
+	return nil
+}
+
+func checkIncrement(in *intent, amount int64) *apiError {
+	if in.status != statusRequiresCapture {
+		return unexpectedStateError(
+			in, "This PaymentIntent's authorization could not be incremented because it has a "+
+				"status of %s. Only a PaymentIntent with one of the "+
+				"following statuses may be incremented: requires_capture.", in.status)
+	}
+	switch {
+	case !in.charge.incremental:
+		return invalidRequestError("payment_intent_invalid_parameter", "",
+			"This PaymentIntent is not eligible for incremental authorization: request it when "+
+				"confirming, and look at the "+
+				"charge's `incremental_authorization.status`.")
+	case in.received > 0:
+		return invalidRequestError("payment_intent_invalid_parameter", "",
+			"This PaymentIntent has been captured in part and cannot be incremented.")
+	case amount <= in.amount:
+		return invalidRequestError("parameter_invalid_integer", "amount",
+			"The amount must be greater than the amount authorized now, %d.", in.amount)
+	case in.increments >= maxIncrements:
+		return invalidRequestError("payment_intent_invalid_parameter", "",
+			"This PaymentIntent's authorization has been incremented %d times, which is the most.",
+			maxIncrements)
+	}
 	return nil
 }

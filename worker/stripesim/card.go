@@ -2,7 +2,7 @@ package stripesim
 
 import "strings"
 
-// testCard is one of Stripe's test cards: what its bank does.
+// testCard is one of Stripe's test cards, with what its bank answers.
 type testCard struct {
 	number, brand, funding string
 	declineCode            string // decline_code when charged
@@ -14,7 +14,7 @@ type authRequirement int
 
 const (
 	authNever       authRequirement = iota + 1
-	authUnlessSetUp                 // asks, unless it was set up for off-session use
+	authUnlessSetUp                 // unless the card was set up for off-session use
 	authAlways
 )
 
@@ -70,7 +70,7 @@ var testCards = map[string]testCard{
 		brand: "visa", errorCode: "processing_error", declineCode: "processing_error"},
 }
 
-// testCardAliases are the same cards under Stripe's other names.
+// testCardAliases are Stripe's other names of the same cards.
 var testCardAliases = map[string]string{
 	"pm_card_us":                              "pm_card_visa",
 	"pm_card_chargeDeclined":                  "pm_card_visa_chargeDeclined",
@@ -83,11 +83,13 @@ var testCardAliases = map[string]string{
 }
 
 var declineMessages = map[string]string{
-	"insufficient_funds":     "Your card has insufficient funds.",
-	"expired_card":           "Your card has expired.",
-	"incorrect_cvc":          "Your card's security code is incorrect.",
-	"processing_error":       "An error occurred while processing your card. Try again in a little bit.",
-	"card_velocity_exceeded": "Your card was declined for making repeated attempts too frequently or exceeding its amount limit.",
+	"insufficient_funds": "Your card has insufficient funds.",
+	"expired_card":       "Your card has expired.",
+	"incorrect_cvc":      "Your card's security code is incorrect.",
+	"processing_error": "An error occurred while processing your card. Try again in a " +
+		"little bit.",
+	"card_velocity_exceeded": "Your card was declined for making repeated attempts too " +
+		"frequently or exceeding its amount limit.",
 }
 
 func declineMessage(code string) string {
@@ -176,11 +178,15 @@ func (m *paymentMethod) toJSON() *paymentMethodJSON {
 	return j
 }
 
-// currencies that Stripe presents; others are refused.
-const currencyList = " usd aed afn all amd ang aoa ars aud awg azn bam bbd bdt bgn bhd bif bmd bnd bob brl bsd btn bwp byn bzd cad cdf chf clp cny cop crc " +
-	"cve czk djf dkk dop dzd egp etb eur fjd fkp gbp gel gip gmd gnf gtq gyd hkd hnl htg huf idr ils inr isk jmd jod jpy kes kgs khr kmf krw kwd kyd kzt " +
-	"lak lbp lkr lrd lsl mad mdl mga mkd mmk mnt mop mur mvr mwk mxn myr mzn nad ngn nio nok npr nzd omr pab pen pgk php pkr pln pyg qar ron rsd rub rwf " +
-	"sar sbd scr sek sgd shp sle sos srd std szl thb tjs tnd top try ttd twd tzs uah ugx uyu uzs vnd vuv wst xaf xcd xcg xof xpf yer zar zmw "
+// currencyList are the currencies that Stripe accepts.
+const currencyList = " usd aed afn all amd ang aoa ars aud awg azn bam bbd bdt bgn bhd bif bmd " +
+	"bnd bob brl bsd btn bwp byn bzd cad cdf chf clp cny cop crc " +
+	"cve czk djf dkk dop dzd egp etb eur fjd fkp gbp gel gip gmd gnf gtq gyd hkd hnl htg huf idr " +
+	"ils inr isk jmd jod jpy kes kgs khr kmf krw kwd kyd kzt " +
+	"lak lbp lkr lrd lsl mad mdl mga mkd mmk mnt mop mur mvr mwk mxn myr mzn nad ngn nio nok npr " +
+	"nzd omr pab pen pgk php pkr pln pyg qar ron rsd rub rwf " +
+	"sar sbd scr sek sgd shp sle sos srd std szl thb tjs tnd top try ttd twd tzs uah ugx uyu uzs " +
+	"vnd vuv wst xaf xcd xcg xof xpf yer zar zmw "
 
 func isKnownCurrency(c string) bool {
 	return len(c) == 3 && strings.Contains(currencyList, " "+c+" ")

@@ -1,6 +1,6 @@
 package stripesim
 
-// charge is one try at taking money from a card.
+// charge is one attempt to charge a card.
 type charge struct {
 	id               string
 	intent           *intent
@@ -189,6 +189,7 @@ func availabilityJSON(b bool) *statusJSON {
 	return &statusJSON{"unavailable"}
 }
 
+// toJSON renders the charge. expand is payment_intent or empty.
 func (c *charge) toJSON(expand string) *chargeJSON {
 	in := c.intent
 	j := &chargeJSON{
@@ -218,24 +219,30 @@ func (c *charge) toJSON(expand string) *chargeJSON {
 		j.PaymentIntent = in.toJSON(nil)
 	}
 	if c.failed {
-		j.Status = "failed"
-		reason := c.declineCode
-		j.Outcome = outcomeJSON{NetworkStatus: "declined_by_network", Reason: &reason,
-			RiskLevel: "normal", RiskScore: 20,
-			SellerMessage: "The bank returned the decline code `" + reason + "`.",
-			Type:          "issuer_declined"}
+		j.Status, j.Outcome = "failed", declinedOutcomeJSON(c.declineCode)
 	}
+	j.PaymentMethodDetails = c.paymentMethodDetailsJSON()
+	return j
+}
+
+func declinedOutcomeJSON(declineCode string) outcomeJSON {
+	return outcomeJSON{NetworkStatus: "declined_by_network", Reason: &declineCode,
+		RiskLevel: "normal", RiskScore: 20,
+		SellerMessage: "The bank returned the decline code `" + declineCode + "`.",
+		Type:          "issuer_declined"}
+}
+
+func (c *charge) paymentMethodDetailsJSON() *paymentMethodDetailsJSON {
 	m := c.paymentMethod
-	var before *int64
+	var authorized, before *int64
+	if !c.failed {
+		authorized = intOrNil(c.amount)
+	}
 	if !c.isCaptured && !c.failed {
 		before = intOrNil(c.captureBefore)
 	}
-	authorized := intOrNil(c.amount)
-	if c.failed {
-		authorized = nil
-	}
 	if c.channel == ChannelTerminal {
-		j.PaymentMethodDetails = &paymentMethodDetailsJSON{Type: "card_present",
+		return &paymentMethodDetailsJSON{Type: "card_present",
 			CardPresent: &cardPresentDetailsJSON{
 				AmountAuthorized: authorized, Brand: m.brand, CaptureBefore: before, Country: "US",
 				ExpMonth: m.expMonth, ExpYear: m.expYear,
@@ -244,7 +251,6 @@ func (c *charge) toJSON(expand string) *chargeJSON {
 				Network: m.brand, OvercaptureSupported: c.overcapture,
 				ReadMethod: "contactless_emv",
 			}}
-		return j
 	}
 	d := &cardDetailsJSON{
 		AmountAuthorized: authorized, Brand: m.brand, CaptureBefore: before,
@@ -264,8 +270,7 @@ func (c *charge) toJSON(expand string) *chargeJSON {
 		d.ThreeDSecure = &threeDSecureJSON{Result: "authenticated", Version: "2.2.0",
 			AuthenticationFlow: stringOrNil("challenge")}
 	}
-	j.PaymentMethodDetails = &paymentMethodDetailsJSON{Type: "card", Card: d}
-	return j
+	return &paymentMethodDetailsJSON{Type: "card", Card: d}
 }
 
 type reviewJSON struct {
@@ -286,8 +291,7 @@ type reviewJSON struct {
 }
 
 func (r *review) toJSON() *reviewJSON {
-	j := &reviewJSON{ID: r.id, Object: "review", Charge: r.charge, ClosedReason: stringOrNil(
-		r.closedReason), Created: r.created, Open: r.open,
+	return &reviewJSON{ID: r.id, Object: "review", Charge: r.charge,
+		ClosedReason: stringOrNil(r.closedReason), Created: r.created, Open: r.open,
 		OpenedReason: "rule", PaymentIntent: r.intent, Reason: r.reason}
-	return j
 }

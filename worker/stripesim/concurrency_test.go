@@ -14,8 +14,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// TestConcurrentCaptureAndCancel has many callers capture and cancel the same
-// few intents, with keys of their own: one of them wins each.
+// TestConcurrentCaptureAndCancel lets many callers with their own keys capture
+// and cancel the same few intents. One caller of each intent succeeds.
 func TestConcurrentCaptureAndCancel(t *testing.T) {
 	c := newTestClient(t, unlimitedOptions(1))
 	const intents, callers = 20, 16
@@ -29,7 +29,8 @@ func TestConcurrentCaptureAndCancel(t *testing.T) {
 		wg.Go(func() {
 			for i, id := range ids {
 				act := []string{"capture", "cancel"}[(n+i)%2]
-				a, err := c.tryCall("POST", intentPath(id, act), "", "Idempotency-Key", fmt.Sprint(n, id), "Stripe-Account", fmt.Sprintf("acct_%04d", i%3))
+				a, err := c.tryCall("POST", intentPath(id, act), "", "Idempotency-Key",
+					fmt.Sprint(n, id), "Stripe-Account", fmt.Sprintf("acct_%04d", i%3))
 				switch {
 				case err != nil:
 					t.Error(err)
@@ -48,8 +49,8 @@ func TestConcurrentCaptureAndCancel(t *testing.T) {
 	assertEqual(t, "effects", len(c.sim.Ledger()), 2*intents)
 }
 
-// FuzzAPIRequest sends anything anywhere: every answer is JSON with a status of
-// Stripe's, and nothing moves money but a capture.
+// FuzzAPIRequest sends arbitrary requests. Every answer is JSON with one of
+// Stripe's statuses, and only a capture takes money.
 func FuzzAPIRequest(f *testing.F) {
 	for _, row := range [][3]string{
 		{"POST", "/v1/payment_intents", manualCaptureForm + "pm_card_visa"},
@@ -69,7 +70,9 @@ func FuzzAPIRequest(f *testing.F) {
 		c := newTestClient(t, unlimitedOptions(1))
 		id := c.authorize(stripesim.Hold{})
 		where = strings.ReplaceAll(where, "ID", id)
-		r := &http.Request{Method: method, URL: &url.URL{Scheme: "https", Host: "api.stripe.com", Path: where}, Header: http.Header{"Authorization": {"Bearer " + testAPIKey}, "Content-Type": {"application/x-www-form-urlencoded"}}}
+		r := &http.Request{Method: method, URL: &url.URL{Scheme: "https", Host: "api.stripe.com",
+			Path: where}, Header: http.Header{"Authorization": {"Bearer " + testAPIKey},
+			"Content-Type": {"application/x-www-form-urlencoded"}}}
 		if method == "POST" {
 			r.Body = io.NopCloser(strings.NewReader(form))
 		} else {

@@ -1,51 +1,68 @@
 package stripesim
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
 )
 
-// confirm asks the bank: the intent ends up authorized, captured, waiting for
-// 3-D Secure, or declined.
+// confirm asks the bank. Afterwards the intent is authorized, captured,
+// declined, or waits for 3-D Secure.
 func (in *intent) confirm(op *operation, errorOnAction bool) *apiError {
-	m := in.paymentMethod
-	terminal := slices.Contains(in.paymentMethodTypes, "card_present")
+	card := in.paymentMethod.card
+	terminal := in.isTerminal()
 	in.confirmDeadline, in.nextAction = time.Time{}, nil
-	needsThreeDSecure := !terminal && !in.threeDSecurePassed && (m.card.auth == authAlways ||
-		m.card.auth == authUnlessSetUp && !m.setUpOffSession ||
-		!in.offSession && (in.options.threeDSecure == "any" ||
-			in.options.threeDSecure == "challenge"))
+	asks := !terminal && needsThreeDSecure(in)
 	switch {
 	case op.declineCode != "":
 		return in.recordDecline(op, "card_declined", op.declineCode)
-	case needsThreeDSecure && (in.offSession || errorOnAction):
+	case asks && (in.offSession || errorOnAction):
 		return in.recordDecline(op, "authentication_required", "authentication_required")
-	case needsThreeDSecure:
-		in.status = statusRequiresAction
-		in.lastError = nil
-		in.nextAction = &nextActionJSON{Type: "use_stripe_sdk", UseStripeSDK: map[string]any{
-			"type":      "three_d_secure_redirect",
-			"stripe_js": "https://hooks.stripe.com/3d_secure_2/simulated"}}
-		if in.returnURL != "" {
-			in.nextAction = &nextActionJSON{Type: "redirect_to_url", RedirectToURL: &redirectJSON{
-				ReturnURL: in.returnURL, URL: "https://hooks.stripe.com/3d_secure_2/simulated"}}
-		}
-		if in.confirmMethod == "manual" {
-			in.confirmDeadline = op.now.Add(confirmWindow)
-			in.account.scheduleDue(in.confirmDeadline, in)
-		}
-		in.recordSearchSnapshot(op)
-		in.account.emitEvent(op, "payment_intent.requires_action", in, in.snapshot())
+	case asks:
+		in.requireAction(op)
 		return nil
-	case m.card.declineCode != "":
-		return in.recordDecline(op, firstNonZero(m.card.errorCode, "card_declined"),
-			m.card.declineCode)
+	case card.declineCode != "":
+		return in.recordDecline(op, cmp.Or(card.errorCode, "card_declined"),
+			card.declineCode)
 	}
 	in.authorize(op, terminal)
 	return nil
 }
 
+// isTerminal reports whether a card reader takes the payment.
+func (in *intent) isTerminal() bool {
+	return slices.Contains(in.paymentMethodTypes, "card_present")
+}
+
+func needsThreeDSecure(in *intent) bool {
+	m := in.paymentMethod
+	return !in.threeDSecurePassed && (m.card.auth == authAlways ||
+		m.card.auth == authUnlessSetUp && !m.setUpOffSession ||
+		!in.offSession && (in.options.threeDSecure == "any" ||
+			in.options.threeDSecure == "challenge"))
+}
+
+// requireAction lets the intent wait for 3-D Secure.
+func (in *intent) requireAction(op *operation) {
+	const url = "https://hooks.stripe.com/3d_secure_2/simulated"
+	in.status = statusRequiresAction
+	in.lastError = nil
+	in.nextAction = &nextActionJSON{Type: "use_stripe_sdk", UseStripeSDK: map[string]any{
+		"type": "three_d_secure_redirect", "stripe_js": url}}
+	if in.returnURL != "" {
+		in.nextAction = &nextActionJSON{Type: "redirect_to_url",
+			RedirectToURL: &redirectJSON{ReturnURL: in.returnURL, URL: url}}
+	}
+	if in.confirmMethod == "manual" {
+		in.confirmDeadline = op.now.Add(confirmWindow)
+		in.account.scheduleDue(in.confirmDeadline, in)
+	}
+	in.recordSearchSnapshot(op)
+	in.account.emitEvent(op, "payment_intent.requires_action", in, in.snapshot())
+}
+
+// newCharge makes the charge of a confirmation.
 func (in *intent) newCharge(op *operation, terminal bool) *charge {
 	c := &charge{
 		id: in.account.newID("ch_"), intent: in, created: op.now.Unix(), amount: in.amount,
@@ -65,20 +82,13 @@ func (in *intent) newCharge(op *operation, terminal bool) *charge {
 	return c
 }
 
+// authorize records that the bank authorized the amount. Without manual capture
+// the amount is captured at once.
 func (in *intent) authorize(op *operation, terminal bool) {
 	c := in.newCharge(op, terminal)
 	in.lastError = nil
-	if in.threeDSecurePassed && in.customer != "" && in.futureUsage == "off_session" {
-		in.paymentMethod.setUpOffSession = true
-	}
+	savePaymentMethod(in)
 	in.threeDSecurePassed = false
-	if in.paymentMethod.customer == "" {
-		if in.customer != "" && in.futureUsage != "" {
-			in.paymentMethod.customer = in.customer
-		} else {
-			in.paymentMethod.usedOnce = true
-		}
-	}
 	if in.captureMethod != "manual" {
 		in.status = statusSucceeded
 		in.received = in.amount
@@ -90,16 +100,10 @@ func (in *intent) authorize(op *operation, terminal bool) {
 		in.account.emitEvent(op, "payment_intent.succeeded", in, in.snapshot())
 		return
 	}
-	o := in.options
-	c.multicapture, c.incremental = o.multicapture == "if_available",
-		o.incremental == "if_available"
-	c.overcapture, c.extended = o.overcapture == "if_available", o.extended == "if_available"
-	if c.overcapture {
-		c.maxCapturable = in.amount + in.amount*in.account.sim.options.OvercapturePercent/100
-	}
+	c.applyOptions(in.options, in.account.env.options.OvercapturePercent)
 	in.status = statusRequiresCapture
 	in.capturable = in.amount
-	window := in.account.sim.settings.Load().authorizationWindow(Card{Brand: in.paymentMethod.brand,
+	window := in.account.env.settings.load().authorizationWindow(Card{Brand: in.paymentMethod.brand,
 		Channel: c.channel, Extended: c.extended, Intent: in.id, Metadata: maps.Clone(in.metadata)})
 	in.setCaptureBefore(op.now.Add(window))
 	in.recordSearchSnapshot(op)
@@ -108,18 +112,44 @@ func (in *intent) authorize(op *operation, terminal bool) {
 	in.account.emitEvent(op, "payment_intent.amount_capturable_updated", in, in.snapshot())
 }
 
+// savePaymentMethod attaches the PaymentMethod to the customer as
+// setup_future_usage says. One that is not attached is used up.
+func savePaymentMethod(in *intent) {
+	m := in.paymentMethod
+	if in.threeDSecurePassed && in.customer != "" && in.futureUsage == "off_session" {
+		m.setUpOffSession = true
+	}
+	if m.customer != "" {
+		return
+	}
+	if in.customer != "" && in.futureUsage != "" {
+		m.customer = in.customer
+	} else {
+		m.usedOnce = true
+	}
+}
+
+func (c *charge) applyOptions(o cardOptions, overcapturePercent int64) {
+	c.multicapture, c.incremental = o.multicapture == "if_available",
+		o.incremental == "if_available"
+	c.overcapture, c.extended = o.overcapture == "if_available", o.extended == "if_available"
+	if c.overcapture {
+		c.maxCapturable = c.amount + c.amount*overcapturePercent/100
+	}
+}
+
 func (in *intent) setCaptureBefore(t time.Time) {
-	// what the charge shows is what happens
+	// The charge shows whole seconds.
 	in.captureBefore = time.Unix(t.Unix(), 0).In(t.Location())
 	in.charge.captureBefore = t.Unix()
 	in.account.scheduleDue(in.captureBefore, in)
 }
 
+// recordDecline records that the bank declined the charge.
 func (in *intent) recordDecline(op *operation, code, decline string) *apiError {
-	terminal := slices.Contains(in.paymentMethodTypes, "card_present")
-	c := in.newCharge(op, terminal)
+	c := in.newCharge(op, in.isTerminal())
 	c.failed, c.failureCode, c.declineCode, c.failureMessage = true, code, decline,
-		declineMessage(firstNonZero(decline, code))
+		declineMessage(cmp.Or(decline, code))
 	if code == "authentication_required" {
 		c.failureMessage = "Your card was declined. This transaction requires authentication."
 	}
@@ -127,8 +157,7 @@ func (in *intent) recordDecline(op *operation, code, decline string) *apiError {
 	in.status, in.paymentMethod, in.threeDSecurePassed = statusRequiresMethod, nil, false
 	e := &apiError{status: 402, typ: typeCard, code: code, declineCode: decline,
 		message: c.failureMessage, charge: c.id, paymentMethod: m, intent: in}
-	last := e
-	j := (&apiError{typ: typeCard, code: code, declineCode: decline, message: last.message,
+	j := (&apiError{typ: typeCard, code: code, declineCode: decline, message: e.message,
 		charge: c.id, paymentMethod: m}).toJSON("")
 	in.lastError = &j
 	in.recordSearchSnapshot(op)
@@ -137,8 +166,8 @@ func (in *intent) recordDecline(op *operation, code, decline string) *apiError {
 	return e
 }
 
-// expireConfirmation is what becomes of an intent that nobody confirmed in
-// time.
+// expireConfirmation takes back the PaymentMethod of an intent that the server
+// did not confirm in time.
 func (in *intent) expireConfirmation(op *operation) {
 	in.confirmDeadline = time.Time{}
 	if in.status != statusRequiresAction && in.status != statusRequiresConfirmation {
@@ -149,7 +178,7 @@ func (in *intent) expireConfirmation(op *operation) {
 	in.recordSearchSnapshot(op)
 }
 
-// expire is what the card network does at capture_before.
+// expire releases held money at capture_before, as the card network does.
 func (in *intent) expire(op *operation) {
 	released := in.capturable
 	in.capturable, in.released = 0, in.released+released
@@ -165,7 +194,7 @@ func (in *intent) expire(op *operation) {
 		in.account.emitEvent(op, "payment_intent.succeeded", in, in.snapshot())
 		return
 	}
-	in.status, in.cancelReason, in.canceledAt = statusCanceled, in.account.sim.options.ExpiryReason,
+	in.status, in.cancelReason, in.canceledAt = statusCanceled, in.account.env.options.ExpiryReason,
 		op.now.Unix()
 	c.fullyRefunded = true
 	in.recordSearchSnapshot(op)

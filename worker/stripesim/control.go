@@ -1,6 +1,7 @@
 package stripesim
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,47 +17,56 @@ import (
 // ControlHelp describes the control endpoints.
 const ControlHelp = `Control endpoints (JSON in, JSON out; durations as in Go: "90s", "24h"):
 
-  GET    /_sim/ledger                   every effect in order, and the totals; ?payment_intent=pi_… for one
-  GET    /_sim/stats                    calls by class and answer, most calls in any second, 429s, webhooks
-  GET    /_sim/intents                  all PaymentIntents in short; ?account=acct_…
-  GET    /_sim/clock                    {"now":…}
-  POST   /_sim/advance                  {"by":"24h"}   moves the clock, lets happen what falls due
-  POST   /_sim/holds                    {"amount":10000,"currency":"eur","payment_method":"pm_card_visa","account":"","metadata":{},
-                                         "kind":"online|off_session|terminal","multicapture":false,"incremental":false,
-                                         "overcapture":false,"extended":false}   places an authorization -> {"id":"pi_…"}
-  POST   /_sim/dashboard/{id}/capture          {"amount":700}   as a person would; without amount: all;
-                                               "final":false keeps the rest (multicapture)
-  POST   /_sim/dashboard/{id}/cancel           {"reason":"duplicate"}
-  POST   /_sim/dashboard/{id}/increment        {"amount":12000}   the new total
-  POST   /_sim/dashboard/{id}/complete_action  the guest passes 3-D Secure
-  POST   /_sim/dashboard/{id}/fail_action      the guest fails it
-  POST   /_sim/dashboard/{id}/open_review
-  POST   /_sim/dashboard/{id}/close_review     {"reason":"approved"}
-  POST   /_sim/dashboard/{id}/capture_before   {"in":"2h"}   moves this authorization's deadline
-  GET    /_sim/faults                   the rules
-  POST   /_sim/faults                   {"kind":"drop_reply","class":"payment_intents.capture","payment_intent":"","account":"",
-                                         "nth":1,"times":1,"probability":0.1,"status":500,"code":"","before":"1s","service":"1s",
-                                         "after":"1s","should_retry":""}   -> {"id":1}; what is left out matches everything
-  DELETE /_sim/faults                   all rules; /_sim/faults/{id} for one
-  POST   /_sim/settings                 {"endpoint_rate":25,"overall_rate":100,"service_time":"0s","search_lag":"1m","deadline":"2h",
-                                         "already_captured_code":"","expired_code":""}   only what is given; a negative rate is
-                                         no limit; deadline "default" is the card networks' own
-  POST   /_sim/keys                     {"key":"sk_test_…","do":"revoke|restrict|restore","allow":["payment_intents.retrieve"]}
-  POST   /_sim/prune                    {"key":""}   forgets one idempotency key, or all
+  GET    /_sim/ledger      every effect in order, and the totals; ?payment_intent=pi_… for one
+  GET    /_sim/stats       calls by class and answer, most calls in any second, 429s, webhooks
+  GET    /_sim/intents     all PaymentIntents in short; ?account=acct_…
+  GET    /_sim/clock       {"now":…}
+  POST   /_sim/advance     {"by":"24h"}   moves the clock forward, processes what falls due
+  POST   /_sim/holds       places an authorization -> {"id":"pi_…"}
+           {"amount":10000,"currency":"eur","payment_method":"pm_card_visa","account":"",
+            "metadata":{},"kind":"online|off_session|terminal","multicapture":false,
+            "incremental":false,"overcapture":false,"extended":false}
+  POST   /_sim/dashboard/{id}/{act}   acts as an operator at the Dashboard:
+           capture          {"amount":700}   without amount: all;
+                            "final":false keeps the rest (multicapture)
+           cancel           {"reason":"duplicate"}
+           increment        {"amount":12000}   the new total
+           complete_action  the cardholder passes 3-D Secure
+           fail_action      the cardholder fails it
+           open_review
+           close_review     {"reason":"approved"}
+           capture_before   {"in":"2h"}   changes when this authorization ends
+  GET    /_sim/faults      the rules
+  POST   /_sim/faults      adds a rule -> {"id":1}; a missing field matches everything
+           {"kind":"drop_reply","class":"payment_intents.capture","payment_intent":"",
+            "account":"","nth":1,"times":1,"probability":0.1,"status":500,"code":"",
+            "before":"1s","service":"1s","after":"1s","should_retry":""}
+  DELETE /_sim/faults      all rules; /_sim/faults/{id} for one
+  POST   /_sim/settings    a missing field changes nothing; a negative rate is no limit;
+                           deadline "default" is the card networks' windows
+           {"endpoint_rate":25,"overall_rate":100,"service_time":"0s","search_lag":"1m",
+            "deadline":"2h","already_captured_code":"","expired_code":""}
+  POST   /_sim/keys        {"key":"sk_test_…","do":"revoke|restrict|restore",
+                            "allow":["payment_intents.retrieve"]}
+  POST   /_sim/prune       {"key":""}   removes one idempotency key, or all
 
-Kinds of fault: drop_request drop_reply broken_body cut_body error_before error_after unavailable html html_after rate_limited
-lock_timeout conflict dependency unauthorized forbidden not_found decline; none with delays alone.
-Classes: payment_intents.{create confirm retrieve update capture cancel increment_authorization list search} events.{list retrieve}
-charges.retrieve reviews.retrieve account.retrieve balance.retrieve customers.{create retrieve list} payment_methods.{create retrieve attach}
-webhook_endpoints.list
+Kinds of fault: drop_request drop_reply broken_body cut_body error_before error_after
+unavailable html html_after rate_limited lock_timeout conflict dependency unauthorized
+forbidden not_found decline; none with delays alone.
+
+Classes: payment_intents.{create confirm retrieve update capture cancel
+increment_authorization list search} events.{list retrieve} charges.retrieve
+reviews.retrieve account.retrieve balance.retrieve customers.{create retrieve list}
+payment_methods.{create retrieve attach} webhook_endpoints.list
 `
 
+// jsonDuration is a duration that JSON writes as "90s".
 type jsonDuration time.Duration
 
 func (d *jsonDuration) UnmarshalJSON(b []byte) error {
 	var s string
 	if err := json.Unmarshal(b, &s); err != nil {
-		return errors.New(`a duration is a string such as "90s"`)
+		return errors.New(`invalid duration: want a string such as "90s"`)
 	}
 	v, err := time.ParseDuration(s)
 	*d = jsonDuration(v)
@@ -67,6 +77,7 @@ func (d jsonDuration) MarshalJSON() ([]byte, error) {
 	return json.Marshal(time.Duration(d).String())
 }
 
+// faultRuleJSON is a [FaultRule] as the control endpoints read and write it.
 type faultRuleJSON struct {
 	ID           int           `json:"id,omitempty"`
 	Kind         FaultKind     `json:"kind,omitempty"`
@@ -85,143 +96,104 @@ type faultRuleJSON struct {
 	Hits         int           `json:"hits"`
 }
 
-// ControlHandler serves the control endpoints under /_sim/. They are for the
-// tests beside the simulator: keep them on loopback.
-func (s *Sim) ControlHandler() http.Handler {
+// controlHandler serves the control endpoints.
+type controlHandler struct{ sim *Sim }
+
+// newControlHandler returns the control endpoints of sim.
+func newControlHandler(sim *Sim) http.Handler {
+	h := controlHandler{sim}
 	m := http.NewServeMux()
-	handle := func(pattern string, f func(*http.Request) (any, error)) {
-		m.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-			v, err := f(r)
-			w.Header().Set("Content-Type", "application/json")
-			if err != nil {
-				status := http.StatusBadRequest
-				var api *apiError
-				if errors.As(err, &api) {
-					status = api.status
-				}
-				w.WriteHeader(status)
-				v = map[string]string{"error": err.Error()}
-			}
-			w.Write(encodeJSON(v))
-		})
-	}
 	m.HandleFunc("GET /_sim/{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		io.WriteString(w, ControlHelp)
 	})
-	done := map[string]bool{"ok": true}
-
-	handle("GET /_sim/ledger", func(r *http.Request) (any, error) {
-		effects := s.Ledger()
-		if id := r.URL.Query().Get("payment_intent"); id != "" {
-			effects = slices.DeleteFunc(effects, func(e Effect) bool { return e.Intent != id })
-		}
-		if effects == nil {
-			effects = []Effect{}
-		}
-		return map[string]any{"livemode": false, "effects": effects, "totals": s.Totals()}, nil
-	})
-	handle("GET /_sim/stats", func(*http.Request) (any, error) { return s.statsJSON(), nil })
-	handle("GET /_sim/intents", func(r *http.Request) (any, error) {
-		account := r.URL.Query().Get("account")
-		if account != "" && !s.isKnownAccount(account) {
-			return nil, fmt.Errorf("account %q is not connected", account)
-		}
-		return s.Intents(account), nil
-	})
-	handle("GET /_sim/clock", func(*http.Request) (any, error) {
-		return map[string]time.Time{"now": s.Now()}, nil
-	})
-	handle("POST /_sim/advance", func(r *http.Request) (any, error) {
-		var in struct{ By jsonDuration }
-		if err := decodeJSON(r, &in); err != nil {
-			return nil, err
-		}
-		if in.By < 0 {
-			return nil, errors.New("the clock only goes forward")
-		}
-		s.Advance(time.Duration(in.By))
-		return map[string]time.Time{"now": s.Now()}, nil
-	})
-	handle("POST /_sim/holds", s.controlAuthorize)
-	handle("POST /_sim/dashboard/{id}/{act}", func(r *http.Request) (any, error) {
-		if err := s.controlDashboardAction(r); err != nil {
-			return nil, err
-		}
-		st, _ := s.Intent(r.PathValue("id"))
-		return st, nil
-	})
-	handle("GET /_sim/faults", func(*http.Request) (any, error) { return s.listFaultRules(), nil })
-	handle("POST /_sim/faults", func(r *http.Request) (any, error) {
-		var in faultRuleJSON
-		if err := decodeJSON(r, &in); err != nil {
-			return nil, err
-		}
-		id, err := s.AddFaultRule(FaultRule{Class: in.Class, Account: in.Account, Intent: in.Intent,
-			Nth: in.Nth, Times: in.Times, Probability: in.Probability,
-			Fault: Fault{Kind: in.Kind, Status: in.Status, Code: in.Code,
-				RequestDelay: time.Duration(in.RequestDelay),
-				ServiceTime:  time.Duration(in.ServiceTime),
-				ReplyDelay:   time.Duration(in.ReplyDelay), ShouldRetry: in.ShouldRetry}})
-		return map[string]int{"id": id}, err
-	})
-	handle("DELETE /_sim/faults", func(*http.Request) (any, error) {
-		s.ClearFaultRules()
-		return done, nil
-	})
-	handle("DELETE /_sim/faults/{id}", func(r *http.Request) (any, error) {
-		id, err := strconv.Atoi(r.PathValue("id"))
-		s.RemoveFaultRule(id)
-		return done, err
-	})
-	handle("POST /_sim/settings", func(r *http.Request) (any, error) {
-		return done,
-			s.controlUpdateSettings(r)
-	})
-	handle("POST /_sim/keys", func(r *http.Request) (any, error) {
-		var in struct {
-			Key, Do string
-			Allow   []EndpointClass
-		}
-		if err := decodeJSON(r, &in); err != nil {
-			return nil, err
-		}
-		switch {
-		case IsLiveKey(in.Key):
-			return nil, errors.New("this is a live key: roll it, and keep such keys away from simulators")
-		case in.Do == "revoke":
-			s.RevokeKey(in.Key)
-		case in.Do == "restrict":
-			s.RestrictKey(in.Key, in.Allow...)
-		case in.Do == "restore":
-			s.RestoreKey(in.Key)
-		default:
-			return nil, errors.New(`"do" is revoke, restrict or restore`)
-		}
-		return done, nil
-	})
-	handle("POST /_sim/prune", func(r *http.Request) (any, error) {
-		var in struct{ Key string }
-		if err := decodeJSON(r, &in); err != nil {
-			return nil, err
-		}
-		s.PruneIdempotencyKeys(in.Key)
-		return done, nil
-	})
+	for pattern, f := range map[string]func(*http.Request) (any, error){
+		"GET /_sim/ledger":                h.showLedger,
+		"GET /_sim/stats":                 h.showStats,
+		"GET /_sim/intents":               h.listIntents,
+		"GET /_sim/clock":                 h.showClock,
+		"POST /_sim/advance":              h.advanceClock,
+		"POST /_sim/holds":                h.authorize,
+		"POST /_sim/dashboard/{id}/{act}": h.actAtDashboard,
+		"GET /_sim/faults":                h.listFaultRules,
+		"POST /_sim/faults":               h.addFaultRule,
+		"DELETE /_sim/faults":             h.clearFaultRules,
+		"DELETE /_sim/faults/{id}":        h.removeFaultRule,
+		"POST /_sim/settings":             h.changeSettings,
+		"POST /_sim/keys":                 h.changeKey,
+		"POST /_sim/prune":                h.pruneIdempotencyKeys,
+	} {
+		m.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { serveJSON(w, r, f) })
+	}
 	return m
+}
+
+// serveJSON answers with the result of f, or with its error.
+func serveJSON(w http.ResponseWriter, r *http.Request, f func(*http.Request) (any, error)) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	v, err := f(r)
+	w.Header().Set("Content-Type", "application/json")
+	if err != nil {
+		status := http.StatusBadRequest
+		var api *apiError
+		if errors.As(err, &api) {
+			status = api.status
+		}
+		w.WriteHeader(status)
+		v = map[string]string{"error": err.Error()}
+	}
+	w.Write(encodeJSON(v))
 }
 
 func decodeJSON(r *http.Request, v any) error {
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("the body is not the JSON that is wanted here (see GET /_sim/): %w", err)
+		return fmt.Errorf("invalid body (see GET /_sim/): %w", err)
 	}
 	return nil
 }
 
-func (s *Sim) controlAuthorize(r *http.Request) (any, error) {
+// done is the answer of an endpoint that returns nothing else.
+var done = map[string]bool{"ok": true}
+
+func (h controlHandler) showLedger(r *http.Request) (any, error) {
+	effects := h.sim.Ledger()
+	if id := r.URL.Query().Get("payment_intent"); id != "" {
+		effects = slices.DeleteFunc(effects, func(e Effect) bool { return e.Intent != id })
+	}
+	if effects == nil {
+		effects = []Effect{}
+	}
+	return map[string]any{"livemode": false, "effects": effects, "totals": h.sim.Totals()}, nil
+}
+
+func (h controlHandler) listIntents(r *http.Request) (any, error) {
+	account := r.URL.Query().Get("account")
+	if account != "" && !h.sim.accounts.isKnown(account) {
+		return nil, fmt.Errorf("unknown account %q: want a connected one", account)
+	}
+	return h.sim.Intents(account), nil
+}
+
+func (h controlHandler) showClock(*http.Request) (any, error) {
+	return map[string]time.Time{"now": h.sim.Now()}, nil
+}
+
+func (h controlHandler) advanceClock(r *http.Request) (any, error) {
+	var in struct{ By jsonDuration }
+	if err := decodeJSON(r, &in); err != nil {
+		return nil, err
+	}
+	if in.By < 0 {
+		return nil, fmt.Errorf("invalid \"by\" %s: want a positive duration",
+			time.Duration(in.By))
+	}
+	h.sim.Advance(time.Duration(in.By))
+	return h.showClock(r)
+}
+
+func (h controlHandler) authorize(r *http.Request) (any, error) {
 	var in struct {
 		Account, Currency, Description, Kind             string
 		PaymentMethod                                    string `json:"payment_method"`
@@ -232,17 +204,17 @@ func (s *Sim) controlAuthorize(r *http.Request) (any, error) {
 	if err := decodeJSON(r, &in); err != nil {
 		return nil, err
 	}
-	if in.Account != "" && !s.isKnownAccount(in.Account) {
-		return nil, fmt.Errorf("account %q is not connected", in.Account)
+	if in.Account != "" && !h.sim.accounts.isKnown(in.Account) {
+		return nil, fmt.Errorf("unknown account %q: want a connected one", in.Account)
 	}
-	kind, ok := map[string]PaymentChannel{"": ChannelOnline, "online": ChannelOnline,
+	channel, ok := map[string]PaymentChannel{"": ChannelOnline, "online": ChannelOnline,
 		"off_session": ChannelOffSession, "terminal": ChannelTerminal}[in.Kind]
 	if !ok {
-		return nil, errors.New(`"kind" is online, off_session or terminal`)
+		return nil, fmt.Errorf("invalid \"kind\" %q: want online, off_session or terminal", in.Kind)
 	}
-	id, err := s.Authorize(Hold{Account: in.Account, Amount: in.Amount, Currency: in.Currency,
+	id, err := h.sim.Authorize(Hold{Account: in.Account, Amount: in.Amount, Currency: in.Currency,
 		PaymentMethod: in.PaymentMethod, Metadata: in.Metadata,
-		Description: in.Description, Channel: kind, Multicapture: in.Multicapture,
+		Description: in.Description, Channel: channel, Multicapture: in.Multicapture,
 		Incremental: in.Incremental, Overcapture: in.Overcapture, Extended: in.Extended})
 	if err != nil {
 		return nil, err
@@ -250,18 +222,30 @@ func (s *Sim) controlAuthorize(r *http.Request) (any, error) {
 	return map[string]string{"id": id}, nil
 }
 
-func (s *Sim) controlDashboardAction(r *http.Request) error {
-	var in struct {
-		Amount int64
-		Reason string
-		In     jsonDuration
-		Final  *bool
-	}
+// dashboardParams are the parameters of all acts at the Dashboard.
+type dashboardParams struct {
+	Amount int64
+	Reason string
+	In     jsonDuration
+	Final  *bool
+}
+
+func (h controlHandler) actAtDashboard(r *http.Request) (any, error) {
+	var in dashboardParams
 	if err := decodeJSON(r, &in); err != nil {
-		return err
+		return nil, err
 	}
-	id, d := r.PathValue("id"), s.Dashboard()
-	switch r.PathValue("act") {
+	id := r.PathValue("id")
+	if err := h.act(id, r.PathValue("act"), in); err != nil {
+		return nil, err
+	}
+	st, _ := h.sim.Intent(id)
+	return st, nil
+}
+
+func (h controlHandler) act(id, act string, in dashboardParams) error {
+	d := h.sim.Dashboard()
+	switch act {
 	case "capture":
 		if in.Final != nil && !*in.Final {
 			return d.CapturePart(id, in.Amount)
@@ -278,15 +262,52 @@ func (s *Sim) controlDashboardAction(r *http.Request) error {
 	case "open_review":
 		return d.OpenReview(id)
 	case "close_review":
-		return d.CloseReview(id, firstNonZero(in.Reason, "approved"))
+		return d.CloseReview(id, cmp.Or(in.Reason, "approved"))
 	case "capture_before":
-		return s.SetCaptureBefore(id, s.Now().Add(time.Duration(in.In)))
+		return h.sim.SetCaptureBefore(id, h.sim.Now().Add(time.Duration(in.In)))
 	}
 	return &apiError{status: 404, typ: typeInvalidRequest,
-		message: "there is no such act; see GET /_sim/"}
+		message: "unknown act (see GET /_sim/)"}
 }
 
-func (s *Sim) controlUpdateSettings(r *http.Request) error {
+func (h controlHandler) listFaultRules(*http.Request) (any, error) {
+	out := []faultRuleJSON{}
+	for _, r := range h.sim.faultRules.list() {
+		f := r.Fault
+		out = append(out, faultRuleJSON{r.id, f.Kind, r.Class, r.Intent, r.Account, r.Nth, r.Times,
+			r.Probability, f.Status, f.Code,
+			jsonDuration(f.RequestDelay), jsonDuration(f.ServiceTime), jsonDuration(f.ReplyDelay),
+			f.ShouldRetry, r.hits})
+	}
+	return out, nil
+}
+
+func (h controlHandler) addFaultRule(r *http.Request) (any, error) {
+	var in faultRuleJSON
+	if err := decodeJSON(r, &in); err != nil {
+		return nil, err
+	}
+	id, err := h.sim.AddFaultRule(FaultRule{Class: in.Class, Account: in.Account,
+		Intent: in.Intent, Nth: in.Nth, Times: in.Times, Probability: in.Probability,
+		Fault: Fault{Kind: in.Kind, Status: in.Status, Code: in.Code,
+			RequestDelay: time.Duration(in.RequestDelay),
+			ServiceTime:  time.Duration(in.ServiceTime),
+			ReplyDelay:   time.Duration(in.ReplyDelay), ShouldRetry: in.ShouldRetry}})
+	return map[string]int{"id": id}, err
+}
+
+func (h controlHandler) clearFaultRules(*http.Request) (any, error) {
+	h.sim.ClearFaultRules()
+	return done, nil
+}
+
+func (h controlHandler) removeFaultRule(r *http.Request) (any, error) {
+	id, err := strconv.Atoi(r.PathValue("id"))
+	h.sim.RemoveFaultRule(id)
+	return done, err
+}
+
+func (h controlHandler) changeSettings(r *http.Request) (any, error) {
 	var in struct {
 		EndpointRate        *float64      `json:"endpoint_rate"`
 		OverallRate         *float64      `json:"overall_rate"`
@@ -297,51 +318,82 @@ func (s *Sim) controlUpdateSettings(r *http.Request) error {
 		ExpiredCode         string        `json:"expired_code"`
 	}
 	if err := decodeJSON(r, &in); err != nil {
-		return err
+		return nil, err
 	}
-	if in.Deadline != "" && in.Deadline != "default" {
-		d, err := time.ParseDuration(in.Deadline)
-		if err != nil || d <= 0 {
-			return errors.New(`"deadline" is a duration such as "2h", or "default"`)
-		}
-		s.SetAuthorizationWindow(func(Card) time.Duration { return d })
-	} else if in.Deadline == "default" {
-		s.SetAuthorizationWindow(nil)
+	window, err := parseWindow(in.Deadline)
+	if err != nil {
+		return nil, err
 	}
-	s.updateSettings(func(t *liveSettings) {
-		if in.EndpointRate != nil {
-			t.endpointRate = *in.EndpointRate
-		}
-		if in.OverallRate != nil {
-			t.overallRate = *in.OverallRate
-		}
-		if in.ServiceTime != nil {
-			t.serviceTime = time.Duration(*in.ServiceTime)
-		}
-		if in.SearchLag != nil {
-			t.searchLag = time.Duration(*in.SearchLag)
+	h.sim.settingsStore.update(func(t *settings) {
+		setIfGiven(&t.endpointRate, in.EndpointRate)
+		setIfGiven(&t.overallRate, in.OverallRate)
+		setIfGiven(&t.serviceTime, (*time.Duration)(in.ServiceTime))
+		setIfGiven(&t.searchLag, (*time.Duration)(in.SearchLag))
+		if window != nil {
+			t.authorizationWindow = window
 		}
 	})
-	s.SetCaptureErrorCodes(in.AlreadyCapturedCode, in.ExpiredCode)
-	return nil
+	h.sim.SetCaptureErrorCodes(in.AlreadyCapturedCode, in.ExpiredCode)
+	return done, nil
 }
 
-func (s *Sim) listFaultRules() []faultRuleJSON {
-	s.faultRules.mu.Lock()
-	defer s.faultRules.mu.Unlock()
-	out := []faultRuleJSON{}
-	for _, r := range s.faultRules.rules {
-		f := r.Fault
-		out = append(out, faultRuleJSON{r.id, f.Kind, r.Class, r.Intent, r.Account, r.Nth, r.Times,
-			r.Probability, f.Status, f.Code,
-			jsonDuration(f.RequestDelay), jsonDuration(f.ServiceTime), jsonDuration(f.ReplyDelay),
-			f.ShouldRetry, r.hits})
+func setIfGiven[T any](to, value *T) {
+	if value != nil {
+		*to = *value
 	}
-	return out
 }
 
-func (s *Sim) statsJSON() any {
-	st := s.Stats()
+// parseWindow parses how long authorizations last: a duration, or "default".
+// Empty returns nil.
+func parseWindow(s string) (func(Card) time.Duration, error) {
+	switch s {
+	case "":
+		return nil, nil
+	case "default":
+		return DefaultAuthorizationWindow, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d <= 0 {
+		return nil, fmt.Errorf(`invalid "deadline" %q: want a duration such as "2h", or "default"`,
+			s)
+	}
+	return func(Card) time.Duration { return d }, nil
+}
+
+func (h controlHandler) changeKey(r *http.Request) (any, error) {
+	var in struct {
+		Key, Do string
+		Allow   []EndpointClass
+	}
+	if err := decodeJSON(r, &in); err != nil {
+		return nil, err
+	}
+	switch {
+	case IsLiveKey(in.Key):
+		return nil, errors.New("live key: roll it, and send no live key to a simulator")
+	case in.Do == "revoke":
+		h.sim.RevokeKey(in.Key)
+	case in.Do == "restrict":
+		h.sim.RestrictKey(in.Key, in.Allow...)
+	case in.Do == "restore":
+		h.sim.RestoreKey(in.Key)
+	default:
+		return nil, fmt.Errorf(`invalid "do" %q: want revoke, restrict or restore`, in.Do)
+	}
+	return done, nil
+}
+
+func (h controlHandler) pruneIdempotencyKeys(r *http.Request) (any, error) {
+	var in struct{ Key string }
+	if err := decodeJSON(r, &in); err != nil {
+		return nil, err
+	}
+	h.sim.PruneIdempotencyKeys(in.Key)
+	return done, nil
+}
+
+func (h controlHandler) showStats(*http.Request) (any, error) {
+	st := h.sim.Stats()
 	type line struct {
 		Class  EndpointClass `json:"class"`
 		Status int           `json:"status"` // 0: the connection was dropped
@@ -362,5 +414,5 @@ func (s *Sim) statsJSON() any {
 		"max_per_second": st.MaxPerSecond, "max_overall_per_second": st.MaxOverall,
 		"webhooks_sent": st.WebhooksSent, "webhooks_failed": st.WebhooksFailed,
 		"webhooks_dropped": st.WebhooksDropped,
-	}
+	}, nil
 }

@@ -38,18 +38,23 @@ func TestControlHandler(t *testing.T) {
 	}
 	id := hold(`,"payment_method":"pm_card_amex","metadata":{"a":"b"}`)
 	assertEqual(t, "amount", c.intentState(id).Amount, 1000)
-	mustControl("POST", "/_sim/faults", `{"kind":"drop_reply","class":"payment_intents.capture","times":1,"before":"1ms"}`)
+	mustControl("POST", "/_sim/faults",
+		`{"kind":"drop_reply","class":"payment_intents.capture","times":1,"before":"1ms"}`)
 	if _, err := c.tryCall("POST", intentPath(id, "capture"), ""); err == nil {
 		t.Error("the reply was not dropped")
 	}
-	if got := string(mustControl("GET", "/_sim/faults", "").raw); !strings.Contains(got, `"hits":1`) {
+	if got := string(mustControl("GET", "/_sim/faults", "").raw); !strings.Contains(
+		got, `"hits":1`) {
 		t.Errorf("rules: %s", got)
 	}
 	mustControl("DELETE", "/_sim/faults/1", "")
-	assertEqual(t, "rules", strings.TrimSpace(string(mustControl("GET", "/_sim/faults", "").raw)), "[]")
+	assertEqual(t, "rules", strings.TrimSpace(string(mustControl("GET", "/_sim/faults", "").raw)),
+		"[]")
 	mustControl("DELETE", "/_sim/faults", "")
-	assertEqual(t, "ledger", mustControl("GET", "/_sim/ledger?payment_intent="+id, "").stringAt("effects.1.kind"), "captured")
-	assertEqual(t, "totals", mustControl("GET", "/_sim/ledger", "").numberAt("totals.0.captured"), 1000)
+	assertEqual(t, "ledger", mustControl("GET", "/_sim/ledger?payment_intent="+id, "").stringAt(
+		"effects.1.kind"), "captured")
+	assertEqual(t, "totals", mustControl("GET", "/_sim/ledger", "").numberAt("totals.0.captured"),
+		1000)
 
 	d := "/_sim/dashboard/"
 	id = hold(`,"incremental":true`)
@@ -57,28 +62,34 @@ func TestControlHandler(t *testing.T) {
 	mustControl("POST", d+id+"/open_review", "")
 	mustControl("POST", d+id+"/close_review", `{"reason":"approved"}`)
 	mustControl("POST", d+id+"/capture", `{"amount":700}`)
-	assertEqual(t, "effects", c.formatEffects(id), "authorized 1000, incremented 200, captured 700!, released 500")
+	assertEqual(t, "effects", c.formatEffects(id),
+		"authorized 1000, incremented 200, captured 700!, released 500")
 	id = hold("")
 	mustControl("POST", d+id+"/cancel", `{"reason":"duplicate"}`)
 	assertEqual(t, "status", c.intentState(id).Status, "canceled")
 	assertEqual(t, "again", sendControl("POST", d+id+"/cancel", "").status, 400)
-	mustControl("POST", d+hold(`,"payment_method":"pm_card_authenticationRequired"`)+"/complete_action", "")
-	mustControl("POST", d+hold(`,"payment_method":"pm_card_authenticationRequired"`)+"/fail_action", "")
+	mustControl("POST", d+hold(`,"payment_method":"pm_card_authenticationRequired"`)+
+		"/complete_action", "")
+	mustControl("POST", d+hold(`,"payment_method":"pm_card_authenticationRequired"`)+"/fail_action",
+		"")
 	id = hold("")
 	mustControl("POST", d+id+"/capture_before", `{"in":"1h"}`)
 	mustControl("POST", "/_sim/advance", `{"by":"2h"}`)
 	assertEqual(t, "expired", c.intentState(id).Expired, true)
 	mustControl("GET", "/_sim/clock", "")
 
-	mustControl("POST", "/_sim/settings", `{"deadline":"1m","endpoint_rate":1,"service_time":"0s","search_lag":"1m","overall_rate":-1}`)
+	mustControl("POST", "/_sim/settings",
+		`{"deadline":"1m","endpoint_rate":1,"service_time":"0s","search_lag":"1m","overall_rate":-1}`)
 	id = hold("")
-	assertEqual(t, "deadline", c.intentState(id).CaptureBefore.Sub(c.sim.Now()).Round(2e9).Minutes(), 1)
+	assertEqual(t, "deadline", c.intentState(id).CaptureBefore.Sub(
+		c.sim.Now()).Round(2e9).Minutes(), 1)
 	c.mustSucceed("GET", intentPath(id), "")
 	c.mustFail(429, "rate_limit", "GET", intentPath(id), "")
 	mustControl("POST", "/_sim/settings", `{"deadline":"default","endpoint_rate":-1}`)
 	mustControl("POST", "/_sim/keys", `{"key":"sk_test_9","do":"revoke"}`)
 	c.mustFail(401, "", "GET", intentPath(id), "", "Authorization", "Bearer sk_test_9")
-	mustControl("POST", "/_sim/keys", `{"key":"sk_test_9","do":"restrict","allow":["payment_intents.retrieve"]}`)
+	mustControl("POST", "/_sim/keys",
+		`{"key":"sk_test_9","do":"restrict","allow":["payment_intents.retrieve"]}`)
 	mustControl("POST", "/_sim/keys", `{"key":"sk_test_9","do":"restore"}`)
 	c.mustSucceed("GET", intentPath(id), "", "Authorization", "Bearer sk_test_9")
 	mustControl("POST", "/_sim/prune", `{"key":""}`)
@@ -86,10 +97,13 @@ func TestControlHandler(t *testing.T) {
 	mustControl("GET", "/_sim/intents", "")
 
 	for path, body := range map[string]string{
-		"/_sim/holds": `{"amount":0}`, "/_sim/advance": `{"by":"-1h"}`, "/_sim/settings": `{"deadline":"soon"}`, "/_sim/faults": `{"kind":"gremlins"}`,
-		"/_sim/keys": `{"key":"sk_` + `live_1","do":"revoke"}`, "/_sim/prune": `{"keys":""}`, d + "pi_none/capture": "", d + id + "/dance": "", "/_sim/faults ": `{`,
+		"/_sim/holds": `{"amount":0}`, "/_sim/advance": `{"by":"-1h"}`,
+		"/_sim/settings": `{"deadline":"soon"}`, "/_sim/faults": `{"kind":"gremlins"}`,
+		"/_sim/keys": `{"key":"sk_` + `live_1","do":"revoke"}`, "/_sim/prune": `{"keys":""}`,
+		d + "pi_none/capture": "", d + id + "/dance": "", "/_sim/faults ": `{`,
 	} {
-		if a := sendControl("POST", strings.TrimSpace(path), body); a.status < 400 || a.stringAt("error") == "" {
+		if a := sendControl("POST", strings.TrimSpace(path), body); a.status < 400 ||
+			a.stringAt("error") == "" {
 			t.Errorf("%s %s: %d %s", path, body, a.status, a.raw)
 		}
 	}
@@ -105,7 +119,8 @@ func BenchmarkCapture(b *testing.B) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	for _, id := range ids {
-		r := c.newRequest(context.Background(), "POST", intentPath(id, "capture"), "", "Idempotency-Key", id)
+		r := c.newRequest(context.Background(), "POST", intentPath(id, "capture"),
+			"", "Idempotency-Key", id)
 		res, err := c.transport.RoundTrip(r)
 		if err != nil || res.StatusCode != http.StatusOK {
 			b.Fatal(res, err)

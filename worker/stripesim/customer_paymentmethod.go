@@ -1,10 +1,11 @@
 package stripesim
 
 import (
+	"cmp"
 	"strings"
 )
 
-// customer is who pays.
+// customer is a Customer.
 type customer struct {
 	id          string
 	seq         int
@@ -82,14 +83,16 @@ func retrieveCustomer(_ *operation, a *account, id string, _ *form) (any, *apiEr
 
 func listCustomers(_ *operation, a *account, _ string, f *form) (any, *apiError) {
 	email := f.get("email")
-	at, more, err := paginate(f, len(a.customerOrder),
-		func(i int) int64 { return a.customerOrder[i].created },
-		func(id string) int {
+	at, more, err := paginate(f, pageSource{kind: "customer", length: len(a.customerOrder),
+		created: func(i int) int64 { return a.customerOrder[i].created },
+		find: func(id string) int {
 			if c := a.customers[id]; c != nil {
 				return c.seq
 			}
 			return -1
-		}, "customer", func(i int) bool { return email == "" || a.customerOrder[i].email == email })
+		},
+		keep: func(i int) bool { return email == "" || a.customerOrder[i].email == email },
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -101,8 +104,8 @@ func listCustomers(_ *operation, a *account, _ string, f *form) (any, *apiError)
 	return l, nil
 }
 
-// resolvePaymentMethod finds a PaymentMethod, or makes one of a test card's
-// name as Stripe does. in, if not nil, is to be paid with it.
+// resolvePaymentMethod returns a PaymentMethod. For the name of a test card it
+// makes one, as Stripe does. in, if not nil, is the intent to pay with it.
 func (a *account) resolvePaymentMethod(
 	op *operation, id string, in *intent,
 ) (*paymentMethod, *apiError) {
@@ -119,49 +122,35 @@ func (a *account) resolvePaymentMethod(
 	case in == nil, m == in.paymentMethod:
 	case m.customer != "" && m.customer != in.customer:
 		return nil, validationError("payment_intent_invalid_parameter", "payment_method",
-			"The payment method you provided is attached to a customer so for security purposes you must provide the "+
+			"The payment method you provided is attached to a customer so for security purposes "+
+				"you must provide the "+
 				"customer in the request.")
 	case m.customer == "" && m.usedOnce:
 		return nil, validationError("payment_method_unexpected_state", "payment_method",
-			"The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, shared with a "+
-				"connected account without Customer attachment, or was detached from a Customer. It may not be used again. To use a PaymentMethod multiple times, you must attach it to a Customer first.")
+			"The provided PaymentMethod was previously used with a PaymentIntent without "+
+				"Customer attachment, shared with a "+
+				"connected account without Customer attachment, or was detached from a Customer. "+
+				"It may not be used again. To use a PaymentMethod multiple times, you must "+
+				"attach it to a Customer first.")
 	}
 	return m, nil
 }
 
 func (a *account) newPaymentMethod(op *operation, c testCard, present bool) *paymentMethod {
 	m := &paymentMethod{
-		id: a.newID("pm_"), created: op.now.Unix(), brand: c.brand, funding: firstNonZero(c.funding,
+		id: a.newID("pm_"), created: op.now.Unix(), brand: c.brand, funding: cmp.Or(c.funding,
 			"credit"), last4: c.number[len(c.number)-4:],
 		expMonth: 12, expYear: op.now.Year() + 4, card: c, cardPresent: present,
-		fingerprint: seededToken(a.sim.options.Seed, 16, "card", c.number),
+		fingerprint: seededToken(a.env.options.Seed, 16, "card", c.number),
 	}
 	a.paymentMethods[m.id] = m
 	return m
 }
 
 func createPaymentMethod(op *operation, a *account, _ string, f *form) (any, *apiError) {
-	var c testCard
-	var ok bool
-	switch number, token := f.get("card[number]"), f.get("card[token]"); {
-	case token != "":
-		if c, ok = cardByName("pm_card_" + strings.TrimPrefix(token, "tok_")); !ok {
-			return nil, validationError("resource_missing", "card[token]",
-				"No such token: '%s'", token)
-		}
-	case number == "":
-		return nil, validationError("parameter_missing", "card[number]",
-			"Missing required param: card[number].")
-	default:
-		if c, ok = cardByNumber(number); !ok {
-			return nil, &apiError{status: 402, typ: typeCard, code: "incorrect_number",
-				param:   "number",
-				message: "Your card number is incorrect. The simulator knows Stripe's test cards only, such as 4242424242424242."}
-		}
-		if m := f.int("card[exp_month]"); m < 1 || m > 12 {
-			return nil, &apiError{status: 402, typ: typeCard, code: "invalid_expiry_month",
-				param: "exp_month", message: "Your card's expiration month is invalid."}
-		}
+	c, err := testCardOf(f)
+	if err != nil {
+		return nil, err
 	}
 	metadata, err := mergeMetadata(nil, f)
 	if err != nil {
@@ -179,6 +168,33 @@ func createPaymentMethod(op *operation, a *account, _ string, f *form) (any, *ap
 		m.expYear = y
 	}
 	return m.toJSON(), nil
+}
+
+// testCardOf returns the test card that a token or a number names.
+func testCardOf(f *form) (c testCard, err *apiError) {
+	var ok bool
+	switch number, token := f.get("card[number]"), f.get("card[token]"); {
+	case token != "":
+		if c, ok = cardByName("pm_card_" + strings.TrimPrefix(token, "tok_")); !ok {
+			return c, validationError("resource_missing", "card[token]",
+				"No such token: '%s'", token)
+		}
+	case number == "":
+		return c, validationError("parameter_missing", "card[number]",
+			"Missing required param: card[number].")
+	default:
+		if c, ok = cardByNumber(number); !ok {
+			return c, &apiError{status: 402, typ: typeCard, code: "incorrect_number",
+				param: "number",
+				message: "Your card number is incorrect. The simulator knows Stripe's test cards " +
+					"only, such as 4242424242424242."}
+		}
+		if m := f.int("card[exp_month]"); m < 1 || m > 12 {
+			return c, &apiError{status: 402, typ: typeCard, code: "invalid_expiry_month",
+				param: "exp_month", message: "Your card's expiration month is invalid."}
+		}
+	}
+	return c, nil
 }
 
 func retrievePaymentMethod(_ *operation, a *account, id string, _ *form) (any, *apiError) {

@@ -1,12 +1,13 @@
 package stripesim
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"time"
 )
 
-// Hold is what Authorize places: an amount on a test card.
+// Hold is an amount on a test card, for [Sim.Authorize].
 type Hold struct {
 	Account       string // empty is the platform's own
 	Amount        int64  // minor units
@@ -14,19 +15,32 @@ type Hold struct {
 	PaymentMethod string // empty is pm_card_visa
 	Metadata      map[string]string
 	Description   string
-	Channel       PaymentChannel // zero is Online
+	Channel       PaymentChannel // zero is ChannelOnline
 
 	Multicapture, Incremental, Overcapture, Extended bool
 }
 
-// Authorize places a hold directly, as if a guest had just paid on a page, and
-// returns the PaymentIntent's id. Of a card that asks for 3-D Secure it returns
-// an intent that waits for it.
+// Authorize places a hold, as if the cardholder had just paid on a page, and
+// returns the PaymentIntent's id. With a card that asks for 3-D Secure the
+// intent requires an action.
 func (s *Sim) Authorize(h Hold) (string, error) {
-	a := s.getOrCreateAccount(firstNonZero(h.Account, s.platformAccount))
+	a := s.accounts.getOrCreate(cmp.Or(h.Account, s.env.platformAccount))
+	var v any
+	var err *apiError
+	s.withAccount(a, actorDashboard, func(op *operation) {
+		v, err = createIntent(op, a, "", h.form())
+	})
+	if err != nil {
+		return "", err
+	}
+	return v.(*intentJSON).ID, nil
+}
+
+// form returns the parameters of the call that places the hold.
+func (h Hold) form() *form {
 	f := &form{scalars: map[string]string{
-		"amount": fmt.Sprint(h.Amount), "currency": firstNonZero(h.Currency, "eur"),
-		"payment_method": firstNonZero(h.PaymentMethod, "pm_card_visa"),
+		"amount": fmt.Sprint(h.Amount), "currency": cmp.Or(h.Currency, "eur"),
+		"payment_method": cmp.Or(h.PaymentMethod, "pm_card_visa"),
 		"capture_method": "manual", "confirm": "true", "description": h.Description,
 	}, lists: map[string][]string{"payment_method_types": {"card"}},
 		metadata: maps.Clone(h.Metadata)}
@@ -40,23 +54,14 @@ func (s *Sim) Authorize(h Hold) (string, error) {
 		"incremental_authorization": h.Incremental, "overcapture": h.Overcapture,
 		"extended_authorization": h.Extended} {
 		if on {
-			f.scalars["payment_method_options[card][request_"+name+"]"] = "if_available"
+			f.scalars[cardParam+"[request_"+name+"]"] = "if_available"
 		}
 	}
-	op := &operation{sim: s, actor: "dashboard"}
-	a.mu.Lock()
-	a.processDue(op)
-	v, err := createIntent(op, a, "", f)
-	a.mu.Unlock()
-	s.publishEvents(op)
-	if err != nil {
-		return "", err
-	}
-	return v.(*intentJSON).ID, nil
+	return f
 }
 
-// IntentState is what there is to know of a PaymentIntent, for tests to look
-// at. Amounts are in minor units.
+// IntentState is the state of a PaymentIntent, for tests. Amounts are in minor
+// units.
 type IntentState struct {
 	ID                 string `json:"id"`
 	Account            string `json:"account"`
@@ -68,7 +73,7 @@ type IntentState struct {
 	Released           int64  `json:"amount_released"`
 	CaptureMethod      string `json:"capture_method"`
 	CancellationReason string `json:"cancellation_reason,omitempty"`
-	Captures           int    `json:"captures"` // how many there were
+	Captures           int    `json:"captures"`
 	Expired            bool   `json:"expired"`
 	// zero if never authorized
 	CaptureBefore time.Time         `json:"capture_before,omitzero"`
@@ -80,33 +85,30 @@ type IntentState struct {
 	Created       time.Time         `json:"created"`
 }
 
-// Intent looks at one PaymentIntent, without a call.
+// Intent returns the state of one PaymentIntent, without a call.
 func (s *Sim) Intent(id string) (IntentState, bool) {
 	var st IntentState
 	err := s.withIntent(id, func(_ *operation, in *intent) *apiError {
-		st = in.snapshotState()
+		st = newIntentState(in)
 		return nil
 	})
 	return st, err == nil
 }
 
-// Intents looks at all PaymentIntents of an account (empty is the platform's
-// own), oldest first.
+// Intents returns the states of all PaymentIntents of an account, oldest first.
+// An empty account is the platform's own.
 func (s *Sim) Intents(account string) []IntentState {
-	a := s.getOrCreateAccount(firstNonZero(account, s.platformAccount))
-	op := &operation{sim: s, actor: "automatic"}
-	a.mu.Lock()
-	a.processDue(op)
-	out := make([]IntentState, 0, len(a.intentOrder))
-	for _, in := range a.intentOrder {
-		out = append(out, in.snapshotState())
-	}
-	a.mu.Unlock()
-	s.publishEvents(op)
+	a := s.accounts.getOrCreate(cmp.Or(account, s.env.platformAccount))
+	out := []IntentState{}
+	s.withAccount(a, actorAutomatic, func(*operation) {
+		for _, in := range a.intentOrder {
+			out = append(out, newIntentState(in))
+		}
+	})
 	return out
 }
 
-func (in *intent) snapshotState() IntentState {
+func newIntentState(in *intent) IntentState {
 	st := IntentState{
 		ID: in.id, Account: in.account.id, Status: in.status, Currency: in.currency,
 		Amount: in.amount, Capturable: in.capturable, Received: in.received,
@@ -124,33 +126,28 @@ func (in *intent) snapshotState() IntentState {
 	return st
 }
 
-// withIntent does something to an intent with its account locked.
+// withIntent calls do for an intent with its account locked.
 func (s *Sim) withIntent(id string, do func(*operation, *intent) *apiError) error {
-	a := s.accountByObjectID(id)
+	a := s.accounts.byObjectID(id)
 	if a == nil {
 		return notFoundError("payment_intent", "intent", id)
 	}
-	op := &operation{sim: s, actor: "dashboard"}
-	a.mu.Lock()
-	a.processDue(op)
-	in, err := findIntent(a, id)
-	if err == nil {
-		err = do(op, in)
-	}
-	a.mu.Unlock()
-	s.publishEvents(op)
+	var err *apiError
+	s.withAccount(a, actorDashboard, func(op *operation) {
+		var in *intent
+		if in, err = findIntent(a, id); err == nil {
+			err = do(op, in)
+		}
+	})
 	if err != nil {
 		return err
 	}
 	return nil
 }
 
-// Dashboard acts as a person at Stripe's Dashboard does: without an idempotency
-// key, limits or faults. Every error is Stripe's own answer as text.
+// Dashboard acts as an operator does at Stripe's Dashboard: without an
+// idempotency key, limits or faults. An error has the text of Stripe's answer.
 type Dashboard struct{ sim *Sim }
-
-// Dashboard is where people act.
-func (s *Sim) Dashboard() Dashboard { return Dashboard{s} }
 
 func (d Dashboard) changeUnlocked(id string, do func(*operation, *intent) *apiError) error {
 	return d.sim.withIntent(id, func(op *operation, in *intent) *apiError {
@@ -161,8 +158,8 @@ func (d Dashboard) changeUnlocked(id string, do func(*operation, *intent) *apiEr
 	})
 }
 
-// Capture takes an amount in minor units and releases the rest; 0 takes all
-// that is held.
+// Capture captures an amount in minor units and releases the rest. 0 captures
+// all that is held.
 func (d Dashboard) Capture(id string, amount int64) error {
 	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
 		o := captureParams{finalCapture: true}
@@ -176,8 +173,8 @@ func (d Dashboard) Capture(id string, amount int64) error {
 	})
 }
 
-// CapturePart takes an amount in minor units and keeps the rest for later
-// captures, where the charge allows more than one.
+// CapturePart captures an amount in minor units and keeps the rest for later
+// captures, if the charge allows more than one.
 func (d Dashboard) CapturePart(id string, amount int64) error {
 	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
 		if err := checkAmount(amount, "amount_to_capture"); err != nil {
@@ -187,14 +184,14 @@ func (d Dashboard) CapturePart(id string, amount int64) error {
 	})
 }
 
-// Cancel lets go; an empty reason is none.
+// Cancel cancels the intent. An empty reason is none.
 func (d Dashboard) Cancel(id, reason string) error {
 	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
 		return in.cancel(op, reason)
 	})
 }
 
-// Increment holds more: amount is the new total in minor units.
+// Increment raises the held amount to amount, in minor units.
 func (d Dashboard) Increment(id string, amount int64) error {
 	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
 		if err := checkAmount(amount, "amount"); err != nil {
@@ -204,8 +201,8 @@ func (d Dashboard) Increment(id string, amount int64) error {
 	})
 }
 
-// CompleteAction is the guest passing 3-D Secure. With
-// confirmation_method=manual the server has to confirm again.
+// CompleteAction passes 3-D Secure, as the cardholder does. With
+// confirmation_method=manual the server must confirm again.
 func (d Dashboard) CompleteAction(id string) error {
 	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
 		if in.status != statusRequiresAction {
@@ -226,8 +223,8 @@ func (d Dashboard) CompleteAction(id string) error {
 	})
 }
 
-// FailAction is the guest failing 3-D Secure. A guest who leaves does nothing
-// at all.
+// FailAction fails 3-D Secure. If the cardholder leaves, neither CompleteAction
+// nor FailAction is called.
 func (d Dashboard) FailAction(id string) error {
 	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
 		if in.status != statusRequiresAction {
@@ -235,15 +232,21 @@ func (d Dashboard) FailAction(id string) error {
 				in, "This PaymentIntent has a status of %s; only requires_action can fail.",
 				in.status)
 		}
-		e := (&apiError{typ: typeInvalidRequest, code: "payment_intent_authentication_failure",
-			paymentMethod: in.paymentMethod,
-			message:       "The provided PaymentMethod has failed authentication. You can provide payment_method_data or a new PaymentMethod to attempt to fulfill this PaymentIntent again."}).toJSON("")
-		in.lastError, in.nextAction, in.confirmDeadline = &e, nil, time.Time{}
-		in.status, in.paymentMethod, in.threeDSecurePassed = statusRequiresMethod, nil, false
-		in.recordSearchSnapshot(op)
-		in.account.emitEvent(op, "payment_intent.payment_failed", in, in.snapshot())
+		in.failThreeDSecure(op)
 		return nil
 	})
+}
+
+func (in *intent) failThreeDSecure(op *operation) {
+	e := (&apiError{typ: typeInvalidRequest, code: "payment_intent_authentication_failure",
+		paymentMethod: in.paymentMethod,
+		message: "The provided PaymentMethod has failed authentication. You can provide " +
+			"payment_method_data or a new PaymentMethod to attempt to fulfill this PaymentIntent " +
+			"again."}).toJSON("")
+	in.lastError, in.nextAction, in.confirmDeadline = &e, nil, time.Time{}
+	in.status, in.paymentMethod, in.threeDSecurePassed = statusRequiresMethod, nil, false
+	in.recordSearchSnapshot(op)
+	in.account.emitEvent(op, "payment_intent.payment_failed", in, in.snapshot())
 }
 
 // OpenReview puts the payment under review, as a Radar rule does.
@@ -251,7 +254,8 @@ func (d Dashboard) OpenReview(id string) error {
 	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
 		if in.charge == nil || in.review != nil && in.review.open {
 			return unexpectedStateError(
-				in, "This PaymentIntent has no payment that could be reviewed, or is under review already.")
+				in, "This PaymentIntent has no payment that could be reviewed, or is under "+
+					"review already.")
 		}
 		in.review = &review{id: "prv_" + in.account.newID(""), created: op.now.Unix(), open: true,
 			reason: "rule", charge: in.charge.id, intent: in.id}
@@ -261,14 +265,15 @@ func (d Dashboard) OpenReview(id string) error {
 	})
 }
 
-// CloseReview ends it: approved, refunded_as_fraud, refunded, disputed or
-// canceled.
+// CloseReview closes the review as approved, refunded_as_fraud, refunded,
+// disputed or canceled.
 func (d Dashboard) CloseReview(id, reason string) error {
 	switch reason {
 	case "approved", "refunded_as_fraud", "refunded", "disputed", "canceled":
 	default:
 		return invalidRequestError("", "reason",
-			"a review is closed as approved, refunded_as_fraud, refunded, disputed or canceled, not %q", reason)
+			"invalid reason %q: want approved, refunded_as_fraud, refunded, disputed or canceled",
+			reason)
 	}
 	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
 		if in.review == nil || !in.review.open {
@@ -292,7 +297,7 @@ func (in *intent) closeReview(op *operation, reason string) {
 	in.account.emitEvent(op, "review.closed", in, r.snapshot())
 }
 
-// SetCaptureBefore moves the deadline of one authorization.
+// SetCaptureBefore changes when one authorization ends.
 func (s *Sim) SetCaptureBefore(id string, t time.Time) error {
 	return s.withIntent(id, func(_ *operation, in *intent) *apiError {
 		if in.status != statusRequiresCapture {

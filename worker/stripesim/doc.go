@@ -1,91 +1,79 @@
-// Package stripesim is a stateful, independent stand-in for Stripe's API at
-// version 2023-10-16: PaymentIntents and what belongs to them, for tests of
-// anything that authorizes now and captures later.
+// Package stripesim is a stateful simulator of Stripe's API at version
+// 2023-10-16: PaymentIntents and the objects that belong to them, for tests of
+// programs that authorize first and capture later.
 //
-// It imports neither stripe-go nor any other package of this module, so that it
-// can judge them: a mistake that a client and its server share is one that no
-// test sees. What it keeps is the ledger, every effect on money in the order in
-// which it happened and by whom, and tests ask it rather than the program under
-// test.
+// It imports neither stripe-go nor another package of this module, so that a
+// test notices a mistake that a client and its own server would share. Its
+// ledger records every effect on money, in order and with its actor. Tests read
+// the ledger instead of the program under test.
 //
 // # Use
 //
-// In process, also inside a testing/synctest bubble (make the simulator there):
+// In process, also inside a testing/synctest bubble:
 //
 //	sim := stripesim.New(stripesim.Options{Seed: 1})
-//	client := &http.Client{Transport: sim.Transport()} // any host, a key that starts with sk_test_
+//	client := &http.Client{Transport: sim.Transport()} // any host, any sk_test_ key
 //	id, err := sim.Authorize(stripesim.Hold{Amount: 10000, Currency: "eur"})
 //	…
 //	sim.Ledger()
 //
-// As a server: Handler is Stripe's API, ControlHandler the orders that tests
-// give under /_sim/ (see ControlHelp), Run what time brings by itself;
-// cmd/stripesim puts the three together.
+// As a server, [Sim.Handler] serves Stripe's API, [Sim.ControlHandler] the
+// control endpoints, and [Sim.Run] expires authorizations and delivers
+// webhooks. cmd/stripesim combines the three.
 //
 // # Model
 //
-// An account holds its objects, limits and idempotency keys under one mutex,
-// which is never held while anything waits. A call goes through these steps,
-// and the order is what the rules of idempotency follow from:
+// An account holds its objects, limits and idempotency keys under one mutex. No
+// goroutine waits while it holds the mutex. A call goes through these steps:
 //
-//	the fault is decided ─ delay ─ key and account ─ limits ─ the key is looked up ─ parameters are checked
-//	─ the intent's lock ─ execution ─ the answer is stored for the key ─ service time ─ delay ─ the answer leaves
+//	choose the fault ─ delay ─ authenticate ─ rate limits ─ look up the idempotency key
+//	─ check parameters ─ lock the intent ─ execute ─ store the answer for the key
+//	─ service time ─ delay ─ answer
 //
-// Whatever fails before execution stores nothing: 401, 403, 409, 413, 429,
-// wrong parameters. Whatever executes is stored with its status and body for
-// KeyRetention, be it a 200, a 400, a 402, a 404 or a 500; thereafter the same
-// key executes anew. The same key with other parameters or at another endpoint
-// is an idempotency_error.
+// A call that fails before execution stores nothing: 401, 403, 409, 413, 429,
+// invalid parameters. A call that executes stores its status and body for
+// Options.IdempotencyKeyRetention, be it a 200, 400, 402, 404 or 500. The same
+// key with other parameters or at another endpoint is an idempotency_error.
 //
-// The effect happens at the beginning of the service time; during it the intent
+// The effect happens at the start of the service time. During it the intent
 // answers other changes with lock_timeout, and the key answers
-// idempotency_key_in_use. A caller who gives up meanwhile therefore doesn't
-// know what every caller of a real server doesn't know.
+// idempotency_key_in_use. A caller that gives up meanwhile does not know the
+// outcome, as with Stripe.
 //
-// An authorization is held until capture_before, which Options.Deadline gives
-// (by default the card networks' table). Then it expires by itself: whatever
-// looks at the account next finds it expired, at its time and with its events;
-// Tick and Run look. A part that was captured stays captured, and the intent
-// has succeeded.
+// An authorization lasts until capture_before (Options.AuthorizationWindow).
+// The next operation on the account after that time expires it, with the events
+// of that time. [Sim.ProcessDue] and Run expire it without a call. A captured
+// part stays captured, and the intent has succeeded.
 //
-//	requires_payment_method ─▶ requires_confirmation ─▶ requires_action ─▶ requires_capture ─▶ succeeded
-//	        ▲ decline, failed 3-D Secure, an hour without the server's confirmation │                 (capture)
-//	        └──────────────────────────────────────────────┘        cancel, expiry ─▶ canceled
+//	requires_payment_method ─▶ requires_confirmation ─▶ requires_action ─▶ requires_capture
+//	requires_capture ─▶ succeeded (capture) or canceled (cancel, expiry)
+//	a status before requires_capture ─▶ canceled (cancel), or requires_payment_method
+//	    (decline, failed 3-D Secure, an hour without the server's confirmation)
 //
-// For each intent, at every moment: authorized + incremented + overcaptured =
-// captured + released + canceled + expired + held, and at most one effect is
-// final. The tests hold both against random sequences of calls.
+// For each intent, authorized + incremented + overcaptured = captured +
+// released + canceled + expired + held, and at most one effect is final. The
+// tests check both against random sequences of calls.
 //
 // # Clocks
 //
-// Objects, deadlines, keys and events live by the simulator's own clock:
-// time.Now plus ClockOffset, times Speed, plus what Advance added. Limits,
-// locks, delays and webhook retries live by time.Now, because those who wait
-// for them do. Inside a bubble both are virtual. Ids and client secrets come
-// from Options.Seed and the order of calls, so that a seeded run can be told
-// again; ids of different accounts never collide.
+// Objects, deadlines, keys and events use the simulator's clock: time.Now plus
+// Options.ClockOffset, times Options.Speed, plus what [Sim.Advance] added. Rate
+// limits, locks, delays and webhook retries use time.Now. Ids and client
+// secrets depend on Options.Seed and the order of calls, so that a seeded run
+// can be repeated. Ids of different accounts never collide.
 //
-// # Faults
+// # Where Stripe's behaviour is uncertain
 //
-// A Fault says what goes wrong with one call, a FaultKind at what point: before
-// anything happens, after the effect with the answer lost, broken or replaced,
-// or as a false error that is stored for the key although the effect happened.
-// Options.Faults decides call by call; AddFault adds rules. A dropped
-// connection is a real one in Handler (net/http's client repeats some requests
-// by itself then, as it does with Stripe), and an error in Transport.
+// The simulator picks one answer, and programs should handle the other as well.
+// A 404 is stored for its key. A cancel after a partial capture releases the
+// rest and leaves the intent succeeded, as expiry does. Each of several
+// captures emits charge.updated, and the last one charge.captured. A released
+// charge shows refunded. [Sim.SetCaptureErrorCodes] chooses the codes for
+// capturing an intent that is captured or expired.
 //
-// # Where Stripe itself is not known for certain
+// # Protection against a mix-up with Stripe
 //
-// The simulator picks one answer, and programs should be safe with the other as
-// well: a 404 is stored for its key; cancelling after a part was captured
-// releases the rest and leaves the intent succeeded, as expiry does; multiple
-// captures emit charge.updated each and charge.captured once at the end; a
-// released charge shows refunded. The codes for capturing what is captured or
-// expired can be chosen (SetCodes), because more than one is seen.
-//
-// # What keeps it from being mistaken for Stripe
-//
-// Every object says livemode:false. A live key is answered 401 with the advice
-// to roll it. Bodies, accounts, fault rules, events and pending webhooks are
-// bounded; the ledger is not, since it is the judge.
+// Every object has livemode false. A call with a live key is answered 401 with
+// the advice to roll the key. Bodies, accounts, fault rules, events and pending
+// webhooks are bounded. The ledger is not.
 package stripesim

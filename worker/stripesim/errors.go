@@ -15,8 +15,7 @@ const (
 	typeIdempotency    = "idempotency_error"
 )
 
-// apiError is an answer that is not a success. intent and charge are rendered
-// into its body when it is sent.
+// apiError is an error answer. fail renders intent and charge into its body.
 type apiError struct {
 	status           int
 	typ              string
@@ -29,7 +28,7 @@ type apiError struct {
 	intent           *intent
 	rateLimitReason  string // Stripe-Rate-Limited-Reason
 	shouldRetry      string // Stripe-Should-Retry
-	skipsIdempotency bool   // found before execution began: the idempotency key stays unused
+	skipsIdempotency bool   // found before execution: the idempotency key stays unused
 }
 
 func (e *apiError) Error() string {
@@ -75,8 +74,8 @@ func invalidRequestError(code, param, format string, args ...any) *apiError {
 		param: param, message: fmt.Sprintf(format, args...)}
 }
 
-// validationError is an invalid that is found before execution begins, so that
-// no key remembers it.
+// validationError returns an error that is found before execution, so that no
+// answer is stored for the key.
 func validationError(code, param, format string, args ...any) *apiError {
 	e := invalidRequestError(code, param, format, args...)
 	e.skipsIdempotency = true
@@ -99,7 +98,8 @@ func rateLimitError(reason string) *apiError {
 	return &apiError{
 		status: http.StatusTooManyRequests, typ: typeInvalidRequest, code: "rate_limit",
 		rateLimitReason: reason, skipsIdempotency: true,
-		message: "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits.",
+		message: "Request rate limit exceeded. Learn more about rate limits here " +
+			"https://stripe.com/docs/rate-limits.",
 	}
 }
 
@@ -107,9 +107,12 @@ func lockTimeoutError() *apiError {
 	return &apiError{
 		status: http.StatusTooManyRequests, typ: typeInvalidRequest, code: "lock_timeout",
 		shouldRetry: "true", skipsIdempotency: true,
-		message: "This object cannot be accessed right now because another API request or Stripe process is currently accessing it. " +
-			"If you see this error intermittently, retry the request. If you see this error frequently and are making multiple " +
-			"concurrent requests to a single object, make your requests serially or at a lower rate.",
+		message: "This object cannot be accessed right now because another API request or Stripe " +
+			"process is currently accessing it. " +
+			"If you see this error intermittently, retry the request. If you see this error " +
+			"frequently and are making multiple " +
+			"concurrent requests to a single object, make your requests serially or at a lower " +
+			"rate.",
 	}
 }
 
@@ -118,14 +121,17 @@ func keyInUseError(key string) *apiError {
 		status: http.StatusConflict, typ: typeInvalidRequest, code: "idempotency_key_in_use",
 		shouldRetry: "true", skipsIdempotency: true,
 		message: fmt.Sprintf(
-			"There is currently another in-progress request using this Idempotent Key (that probably means you "+
-				"submitted twice, and the other request is still going through): %s. Please try again later.", key),
+			"There is currently another in-progress request using this Idempotent Key (that "+
+				"probably means you "+
+				"submitted twice, and the other request is still going through): %s. Please try "+
+				"again later.", key),
 	}
 }
 
 func serverError(status int, code string) *apiError {
 	return &apiError{
 		status: status, typ: typeAPI, code: code,
-		message: "An unknown error occurred. If you need assistance, contact us at https://support.stripe.com.",
+		message: "An unknown error occurred. If you need assistance, contact us at " +
+			"https://support.stripe.com.",
 	}
 }

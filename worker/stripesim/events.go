@@ -5,10 +5,11 @@ import (
 	"time"
 )
 
-// eventRetention is how far back events can be read.
+// eventRetention is how long events can be read.
 const eventRetention = 30 * day
 
-// storedEvent is kept as snapshots and rendered when somebody asks.
+// storedEvent is an event with a snapshot of its object. It is rendered when it
+// is read or sent.
 type storedEvent struct {
 	id, eventType  string
 	created        time.Time
@@ -17,7 +18,7 @@ type storedEvent struct {
 	requestID      string
 	idempotencyKey string
 	seq            int
-	webhookPending bool // a webhook has not been delivered yet
+	webhookPending bool // the webhook is not delivered yet
 }
 
 type eventLog struct {
@@ -53,8 +54,7 @@ func (in *intent) snapshot() func() any {
 	return func() any { return c.toJSON(nil) }
 }
 
-// snapshot copies the intent along, for the parts of a charge that come from
-// it.
+// snapshot copies the intent too, because parts of a charge come from it.
 func (c *charge) snapshot() func() any {
 	in, ch := *c.intent, *c
 	ch.intent = &in
@@ -76,25 +76,35 @@ func (e *storedEvent) toJSON(a *account, apiVersion string, webhook bool) *event
 	if e.webhookPending {
 		j.PendingWebhooks = 1
 	}
-	if webhook && a.id != a.sim.platformAccount {
+	if webhook && a.id != a.env.platformAccount {
 		j.Account = a.id
 	}
 	return j
 }
 
-// emitEvent makes an event of a change that has just been made.
+// emitEvent records the event of a change that was just made.
 func (a *account) emitEvent(op *operation, typ string, in *intent, object func() any) {
-	s := a.sim
-	l := &a.events
+	o := &a.env.options
 	e := &storedEvent{id: "evt_" + a.newID("")[:24], eventType: typ, created: op.now, intent: in.id,
 		renderObject: object, requestID: op.requestID, idempotencyKey: op.idempotencyKey,
-		seq: l.nextSeq}
+		webhookPending: o.Webhook.isEnabled()}
+	a.events.add(e, op.now, o.MaxEvents)
+	if !a.env.webhooks.isObserved() {
+		return
+	}
+	op.events = append(op.events, Event{ID: e.id, Type: typ, Account: a.id, Intent: in.id,
+		Created: e.created, Payload: encodeJSON(e.toJSON(a, o.Webhook.APIVersion, true))})
+}
+
+// add appends an event. It drops the events beyond maxEvents and those older
+// than eventRetention.
+func (l *eventLog) add(e *storedEvent, now time.Time, maxEvents int) {
+	e.seq = l.nextSeq
 	l.nextSeq++
-	e.webhookPending = s.options.Webhook.isEnabled()
 	l.all = append(l.all, e)
 	l.byID[e.id] = e
-	old := op.now.Add(-eventRetention)
-	n := max(0, len(l.all)-s.options.MaxEvents)
+	old := now.Add(-eventRetention)
+	n := max(0, len(l.all)-maxEvents)
 	for n < len(l.all) && l.all[n].created.Before(old) {
 		n++
 	}
@@ -103,33 +113,16 @@ func (a *account) emitEvent(op *operation, typ string, in *intent, object func()
 		l.all[i] = nil
 	}
 	l.all = l.all[n:]
-	if s.options.OnEvent == nil && !s.options.Webhook.isEnabled() {
-		return
-	}
-	ev := Event{ID: e.id, Type: typ, Account: a.id, Intent: in.id, Created: e.created,
-		Payload: encodeJSON(e.toJSON(a, s.options.Webhook.APIVersion, true))}
-	op.events = append(op.events, ev)
 }
 
-// publishEvents hands the events of an operation over, once no lock is held.
-func (s *Sim) publishEvents(op *operation) {
-	for _, e := range op.events {
-		if s.options.OnEvent != nil {
-			s.options.OnEvent(e)
-		}
-		if s.options.Webhook.isEnabled() {
-			s.webhooks.enqueue(e)
-		}
-	}
-	op.events = nil
+// since returns the events that are not older than t.
+func (l *eventLog) since(t time.Time) []*storedEvent {
+	first := sort.Search(len(l.all), func(i int) bool { return !l.all[i].created.Before(t) })
+	return l.all[first:]
 }
 
-// firstSince is the index of the first event not older than what may be read.
-func (l *eventLog) firstSince(t time.Time) int {
-	return sort.Search(len(l.all), func(i int) bool { return !l.all[i].created.Before(t) })
-}
-
-func (a *account) markDelivered(id string) {
+// confirmDelivery records that the webhook of an event was delivered.
+func (a *account) confirmDelivery(id string) {
 	a.mu.Lock()
 	if e := a.events.byID[id]; e != nil {
 		e.webhookPending = false

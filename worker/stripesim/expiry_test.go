@@ -33,19 +33,23 @@ func TestDefaultAuthorizationWindow(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			c := newTestClient(t, unlimitedOptions(1))
-			id := c.authorize(stripesim.Hold{PaymentMethod: row.method, Channel: row.kind, Extended: row.extended})
+			id := c.authorize(stripesim.Hold{PaymentMethod: row.method, Channel: row.kind,
+				Extended: row.extended})
 			details := "latest_charge.payment_method_details.card"
 			if row.kind == stripesim.ChannelTerminal {
 				details += "_present"
 			}
 			a := c.mustSucceed("GET", intentPath(id), "expand[]=latest_charge")
-			assertEqual(t, row.method, time.Duration(a.numberAt(details+".capture_before")-a.numberAt("created"))*time.Second, row.want)
+			assertEqual(t, row.method,
+				time.Duration(a.numberAt(details+".capture_before")-a.numberAt(
+					"created"))*time.Second, row.want)
 			status := "disabled"
 			if row.extended {
 				status = "enabled"
 			}
 			if row.kind != stripesim.ChannelTerminal {
-				assertEqual(t, "extended", a.stringAt(details+".extended_authorization.status"), status)
+				assertEqual(t, "extended", a.stringAt(details+".extended_authorization.status"),
+					status)
 			}
 			time.Sleep(row.want - time.Second)
 			assertEqual(t, "just before", c.intentState(id).Status, "requires_capture")
@@ -60,17 +64,21 @@ func TestExpiry_OnNextCall(t *testing.T) {
 		c := newTestClient(t, unlimitedOptions(1))
 		id := c.authorize(stripesim.Hold{})
 		part := c.authorize(stripesim.Hold{Multicapture: true})
-		c.mustSucceed("POST", intentPath(part, "capture"), "amount_to_capture=400&final_capture=false")
+		c.mustSucceed("POST", intentPath(part, "capture"),
+			"amount_to_capture=400&final_capture=false")
 		due := c.intentState(id).CaptureBefore
 		time.Sleep(10 * day)
 
-		a := c.mustFail(400, "payment_intent_unexpected_state", "POST", intentPath(id, "capture"), "")
+		a := c.mustFail(400, "payment_intent_unexpected_state", "POST", intentPath(id, "capture"),
+			"")
 		assertEqual(t, "status", a.stringAt("error.payment_intent.status"), "canceled")
-		assertEqual(t, "reason", a.stringAt("error.payment_intent.cancellation_reason"), "automatic")
+		assertEqual(t, "reason", a.stringAt("error.payment_intent.cancellation_reason"),
+			"automatic")
 		assertEqual(t, "capturable", a.numberAt("error.payment_intent.amount_capturable"), 0)
 		assertEqual(t, "canceled_at", a.numberAt("error.payment_intent.canceled_at"), due.Unix())
 		assertEqual(t, "effects", c.formatEffects(id), "authorized 1000, expired 1000!")
-		assertEqual(t, "events", c.eventTypes(id), "payment_intent.created charge.succeeded payment_intent.amount_capturable_updated charge.expired payment_intent.canceled")
+		assertEqual(t, "events", c.eventTypes(id),
+			"payment_intent.created charge.succeeded payment_intent.amount_capturable_updated charge.expired payment_intent.canceled")
 		newest := c.mustSucceed("GET", "/v1/events", "type=charge.expired")
 		assertEqual(t, "event's time", newest.numberAt("data.1.created"), due.Unix())
 		if newest.valueAt("data.1.request.id") != nil {
@@ -79,7 +87,8 @@ func TestExpiry_OnNextCall(t *testing.T) {
 
 		st := c.intentState(part)
 		assertEqual(t, "part", st.Status, "succeeded")
-		assertEqual(t, "effects", c.formatEffects(part), "authorized 1000, captured 400, expired 600!")
+		assertEqual(t, "effects", c.formatEffects(part),
+			"authorized 1000, captured 400, expired 600!")
 
 		c.sim.SetCaptureErrorCodes("charge_already_captured", "charge_expired_for_capture")
 		c.mustFail(400, "charge_expired_for_capture", "POST", intentPath(id, "capture"), "")
@@ -132,13 +141,13 @@ func TestClock_SpeedAndAdvance(t *testing.T) {
 		}
 		assertEqual(t, "a deadline moved to the past", c.intentState(id).Status, "canceled")
 		if err := c.sim.SetCaptureBefore(id, c.sim.Now()); err == nil {
-			t.Error("moved the deadline of what is gone")
+			t.Error("moved the deadline of an expired authorization")
 		}
 	})
 }
 
-// A clock that is behind makes what is new look old, and lasts for as long as
-// any other.
+// With a negative offset a new object looks old, and its authorization lasts as
+// long as any other.
 func TestClockOffset(t *testing.T) {
 	s := stripesim.New(stripesim.Options{Seed: 1, ClockOffset: -time.Hour})
 	id, err := s.Authorize(stripesim.Hold{Amount: 500})

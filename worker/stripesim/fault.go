@@ -3,21 +3,23 @@ package stripesim
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // FaultKind is a way in which a call goes wrong.
 type FaultKind string
 
-// The faults. Those "after the effect" let the call take effect first; the
-// others leave nothing behind.
+// The faults. Those "after the effect" let the call take effect first. The
+// others have no effect.
 const (
 	// the connection closes before anything happens
 	FaultDropRequest FaultKind = "drop_request"
 	// after the effect: the connection closes without an answer
 	FaultDropReply FaultKind = "drop_reply"
-	// after the effect: the status as it should be, the JSON cut in half
+	// after the effect: the true status, the JSON cut in half
 	FaultBrokenBody FaultKind = "broken_body"
 	// after the effect: the connection closes in the middle of the body
 	FaultCutBody FaultKind = "cut_body"
@@ -43,21 +45,21 @@ const (
 	// the bank declines a confirm or an increment, with Code as decline_code
 	// (default generic_decline)
 	FaultDecline FaultKind = "decline"
-	// 404 resource_missing though it is there, nothing stored
+	// 404 resource_missing although the object exists, nothing stored
 	FaultNotFound FaultKind = "not_found"
 )
 
-// Fault is what goes wrong with one call. The zero value is nothing. Times are
-// of the machine's clock (virtual inside a synctest bubble).
+// Fault is what goes wrong with one call. The zero value is no fault. Times are
+// by the machine's clock, which is virtual inside a synctest bubble.
 type Fault struct {
 	Kind   FaultKind `json:"kind,omitempty"`
 	Status int       `json:"status,omitempty"` // for the kinds that name it
 	Code   string    `json:"code,omitempty"`
 
-	// delay before the call arrives; a caller that gives up meanwhile leaves
-	// nothing behind
+	// delay before the call arrives; the call of a caller that gives up
+	// meanwhile has no effect
 	RequestDelay time.Duration `json:"-"`
-	// how long it holds the intent's lock and its key, after the effect
+	// how long the call holds the intent's lock and its key, after the effect
 	ServiceTime time.Duration `json:"-"`
 	ReplyDelay  time.Duration `json:"-"` // delay of the answer alone
 
@@ -98,8 +100,15 @@ type FaultRule struct {
 	Fault       Fault
 }
 
-// faultRuleSet holds the rules. Nothing is locked while there are none.
-type faultRuleSet struct {
+// maxFaultRules bounds the rules that the control endpoints can add.
+const maxFaultRules = 1000
+
+// faultRules decides the fault of each call. It locks nothing while there are
+// no rules.
+type faultRules struct {
+	decide   atomic.Pointer[func(Call) Fault]
+	hasRules atomic.Bool
+
 	mu     sync.Mutex
 	lastID int
 	rules  []*activeFaultRule
@@ -113,66 +122,71 @@ type activeFaultRule struct {
 	FaultRule
 }
 
-// maxFaultRules bounds what the control endpoints can pile up.
-const maxFaultRules = 1000
+func newFaultRules(o Options) *faultRules {
+	f := &faultRules{rng: rand.New(rand.NewPCG(o.Seed, 0x5717e51))}
+	f.SetFaultFunc(o.FaultFunc)
+	return f
+}
+
+// SetFaultFunc sets the function that decides the fault of each call, before
+// the rules do. Nil removes it.
+func (f *faultRules) SetFaultFunc(decide func(Call) Fault) {
+	if decide == nil {
+		f.decide.Store(nil)
+		return
+	}
+	f.decide.Store(&decide)
+}
 
 // AddFaultRule adds a rule and returns its id. The first matching rule decides.
-func (s *Sim) AddFaultRule(r FaultRule) (int, error) {
+func (f *faultRules) AddFaultRule(r FaultRule) (int, error) {
 	if !r.Fault.Kind.isValid() {
 		return 0, fmt.Errorf("stripesim: unknown fault kind %q", r.Fault.Kind)
 	}
 	if r.Probability < 0 || r.Probability > 1 {
-		return 0, fmt.Errorf("stripesim: probability %v is not within 0 and 1", r.Probability)
+		return 0, fmt.Errorf("stripesim: invalid probability %v: want 0 to 1", r.Probability)
 	}
-	f := &s.faultRules
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.rules) >= maxFaultRules {
-		return 0, fmt.Errorf("stripesim: %d fault rules are the most; clear some", maxFaultRules)
+		return 0, fmt.Errorf("stripesim: too many fault rules: want at most %d", maxFaultRules)
 	}
 	f.lastID++
 	f.rules = append(f.rules, &activeFaultRule{id: f.lastID, FaultRule: r})
-	s.hasFaultRules.Store(true)
+	f.hasRules.Store(true)
 	return f.lastID, nil
 }
 
 // RemoveFaultRule removes one rule.
-func (s *Sim) RemoveFaultRule(id int) {
-	f := &s.faultRules
+func (f *faultRules) RemoveFaultRule(id int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for i, r := range f.rules {
-		if r.id == id {
-			f.rules = append(f.rules[:i:i], f.rules[i+1:]...)
-			break
-		}
-	}
-	s.hasFaultRules.Store(len(f.rules) > 0)
+	f.rules = slices.DeleteFunc(f.rules, func(r *activeFaultRule) bool { return r.id == id })
+	f.hasRules.Store(len(f.rules) > 0)
 }
 
 // ClearFaultRules removes every rule.
-func (s *Sim) ClearFaultRules() {
-	s.faultRules.mu.Lock()
-	s.faultRules.rules = nil
-	s.hasFaultRules.Store(false)
-	s.faultRules.mu.Unlock()
+func (f *faultRules) ClearFaultRules() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rules = nil
+	f.hasRules.Store(false)
 }
 
-func (s *Sim) chooseFault(c Call) Fault {
-	if f := s.faultFunc.Load(); f != nil {
-		if d := (*f)(c); d != (Fault{}) {
-			return d
+// choose returns the fault of a call.
+func (f *faultRules) choose(c Call) Fault {
+	if decide := f.decide.Load(); decide != nil {
+		if fault := (*decide)(c); fault != (Fault{}) {
+			return fault
 		}
 	}
-	if !s.hasFaultRules.Load() {
+	if !f.hasRules.Load() {
 		return Fault{}
 	}
-	f := &s.faultRules
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, r := range f.rules {
-		if r.Class != "" && r.Class != c.Class || r.Account != "" && r.Account != c.Account ||
-			r.Intent != "" && r.Intent != c.Intent {
+		if !r.selects(c) {
 			continue
 		}
 		r.matched++
@@ -186,4 +200,20 @@ func (s *Sim) chooseFault(c Call) Fault {
 		return r.Fault
 	}
 	return Fault{}
+}
+
+func (r *FaultRule) selects(c Call) bool {
+	return (r.Class == "" || r.Class == c.Class) && (r.Account == "" || r.Account == c.Account) &&
+		(r.Intent == "" || r.Intent == c.Intent)
+}
+
+// list returns copies of the rules.
+func (f *faultRules) list() []activeFaultRule {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := make([]activeFaultRule, 0, len(f.rules))
+	for _, r := range f.rules {
+		out = append(out, *r)
+	}
+	return out
 }

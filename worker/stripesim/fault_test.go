@@ -15,8 +15,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// TestFault_Kinds tells for each kind what the caller sees, whether the effect
-// happened, and what the same key answers next.
+// TestFault_Kinds checks for each kind the caller's answer, whether the effect
+// happened, and the next answer for the same key.
 func TestFault_Kinds(t *testing.T) {
 	for _, row := range []struct {
 		fault    stripesim.Fault
@@ -27,24 +27,38 @@ func TestFault_Kinds(t *testing.T) {
 		next     int
 		replayed bool
 	}{
-		{fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}, err: syscall.ECONNRESET, next: 200},
-		{fault: stripesim.Fault{Kind: stripesim.FaultDropReply}, err: io.ErrUnexpectedEOF, effect: true, next: 200, replayed: true},
-		{fault: stripesim.Fault{Kind: stripesim.FaultCutBody}, err: io.ErrUnexpectedEOF, effect: true, next: 200, replayed: true},
-		{fault: stripesim.Fault{Kind: stripesim.FaultBrokenBody}, status: 200, effect: true, next: 200, replayed: true},
-		{fault: stripesim.Fault{Kind: stripesim.FaultErrorBefore}, status: 500, next: 500, replayed: true},
-		{fault: stripesim.Fault{Kind: stripesim.FaultErrorAfter}, status: 500, effect: true, next: 500, replayed: true},
-		{fault: stripesim.Fault{Kind: stripesim.FaultErrorAfter, Status: 400, Code: "payment_intent_unexpected_state"}, status: 400, code: "payment_intent_unexpected_state", effect: true, next: 400, replayed: true},
+		{fault: stripesim.Fault{Kind: stripesim.FaultDropRequest},
+			err: syscall.ECONNRESET, next: 200},
+		{fault: stripesim.Fault{Kind: stripesim.FaultDropReply}, err: io.ErrUnexpectedEOF,
+			effect: true, next: 200, replayed: true},
+		{fault: stripesim.Fault{Kind: stripesim.FaultCutBody}, err: io.ErrUnexpectedEOF,
+			effect: true, next: 200, replayed: true},
+		{fault: stripesim.Fault{Kind: stripesim.FaultBrokenBody}, status: 200, effect: true,
+			next: 200, replayed: true},
+		{fault: stripesim.Fault{Kind: stripesim.FaultErrorBefore}, status: 500,
+			next: 500, replayed: true},
+		{fault: stripesim.Fault{Kind: stripesim.FaultErrorAfter}, status: 500, effect: true,
+			next: 500, replayed: true},
+		{fault: stripesim.Fault{Kind: stripesim.FaultErrorAfter, Status: 400,
+			Code: "payment_intent_unexpected_state"}, status: 400,
+			code: "payment_intent_unexpected_state", effect: true, next: 400, replayed: true},
 		{fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}, status: 503, next: 200},
-		{fault: stripesim.Fault{Kind: stripesim.FaultUnavailable, Status: 504}, status: 504, next: 200},
+		{fault: stripesim.Fault{Kind: stripesim.FaultUnavailable, Status: 504},
+			status: 504, next: 200},
 		{fault: stripesim.Fault{Kind: stripesim.FaultHTML}, status: 502, next: 200},
-		{fault: stripesim.Fault{Kind: stripesim.FaultHTMLAfter, Status: 504}, status: 504, effect: true, next: 200, replayed: true},
-		{fault: stripesim.Fault{Kind: stripesim.FaultRateLimited}, status: 429, code: "rate_limit", next: 200},
-		{fault: stripesim.Fault{Kind: stripesim.FaultLockTimeout}, status: 429, code: "lock_timeout", next: 200},
-		{fault: stripesim.Fault{Kind: stripesim.FaultKeyInUse}, status: 409, code: "idempotency_key_in_use", next: 200},
+		{fault: stripesim.Fault{Kind: stripesim.FaultHTMLAfter, Status: 504}, status: 504,
+			effect: true, next: 200, replayed: true},
+		{fault: stripesim.Fault{Kind: stripesim.FaultRateLimited}, status: 429,
+			code: "rate_limit", next: 200},
+		{fault: stripesim.Fault{Kind: stripesim.FaultLockTimeout}, status: 429,
+			code: "lock_timeout", next: 200},
+		{fault: stripesim.Fault{Kind: stripesim.FaultKeyInUse}, status: 409,
+			code: "idempotency_key_in_use", next: 200},
 		{fault: stripesim.Fault{Kind: stripesim.FaultFailedDependency}, status: 424, next: 200},
 		{fault: stripesim.Fault{Kind: stripesim.FaultUnauthorized}, status: 401, next: 200},
 		{fault: stripesim.Fault{Kind: stripesim.FaultForbidden}, status: 403, next: 200},
-		{fault: stripesim.Fault{Kind: stripesim.FaultNotFound}, status: 404, code: "resource_missing", next: 200},
+		{fault: stripesim.Fault{Kind: stripesim.FaultNotFound}, status: 404,
+			code: "resource_missing", next: 200},
 	} {
 		for _, over := range []string{"transport", "handler"} {
 			t.Run(fmt.Sprint(row.fault.Kind, " ", row.fault.Status, " ", over), func(t *testing.T) {
@@ -53,7 +67,8 @@ func TestFault_Kinds(t *testing.T) {
 					c.transport = newHTTPTransport(t, c.sim.Handler())
 				}
 				id := c.authorize(stripesim.Hold{})
-				if _, err := c.sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture, Times: 1, Fault: row.fault}); err != nil {
+				if _, err := c.sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture,
+					Times: 1, Fault: row.fault}); err != nil {
 					t.Fatal(err)
 				}
 				a, err := c.tryCall("POST", intentPath(id, "capture"), "", "Idempotency-Key", "k")
@@ -73,19 +88,21 @@ func TestFault_Kinds(t *testing.T) {
 				assertEqual(t, "effects", c.formatEffects(id), want)
 				a = c.call("POST", intentPath(id, "capture"), "", "Idempotency-Key", "k")
 				assertEqual(t, "next", a.status, row.next)
-				assertEqual(t, "replayed", a.header.Get("Idempotent-Replayed") == "true", row.replayed)
+				assertEqual(t, "replayed", a.header.Get("Idempotent-Replayed") == "true",
+					row.replayed)
 				if row.fault.Kind == stripesim.FaultErrorAfter {
 					// the false error lasts until the key is pruned
 					c.sim.PruneIdempotencyKeys("k")
-					c.mustFail(400, "payment_intent_unexpected_state", "POST", intentPath(id, "capture"), "", "Idempotency-Key", "k")
+					c.mustFail(400, "payment_intent_unexpected_state", "POST",
+						intentPath(id, "capture"), "", "Idempotency-Key", "k")
 				}
 			})
 		}
 	}
 }
 
-// newHTTPTransport is a transport to a real server, which doesn't repeat
-// requests by itself.
+// newHTTPTransport returns a transport to a real server that does not repeat
+// requests.
 func newHTTPTransport(t *testing.T, h http.Handler) http.RoundTripper {
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
@@ -109,12 +126,17 @@ func TestFault_ResponseHeaders(t *testing.T) {
 		a, _ := c.tryCall("POST", intentPath(id, "capture"), "", "Idempotency-Key", "k")
 		return a.header
 	}
-	assertEqual(t, "rate", headersWith(stripesim.Fault{Kind: stripesim.FaultRateLimited}).Get("Stripe-Rate-Limited-Reason"), "endpoint-rate")
-	assertEqual(t, "lock", headersWith(stripesim.Fault{Kind: stripesim.FaultLockTimeout}).Get("Stripe-Rate-Limited-Reason"), "")
-	assertEqual(t, "retry", headersWith(stripesim.Fault{Kind: stripesim.FaultUnavailable, ShouldRetry: "false"}).Get("Stripe-Should-Retry"), "false")
-	assertEqual(t, "html", headersWith(stripesim.Fault{Kind: stripesim.FaultHTML}).Get("Content-Type"), "text/html")
+	assertEqual(t, "rate", headersWith(stripesim.Fault{Kind: stripesim.FaultRateLimited}).Get(
+		"Stripe-Rate-Limited-Reason"), "endpoint-rate")
+	assertEqual(t, "lock", headersWith(stripesim.Fault{Kind: stripesim.FaultLockTimeout}).Get(
+		"Stripe-Rate-Limited-Reason"), "")
+	assertEqual(t, "retry", headersWith(stripesim.Fault{Kind: stripesim.FaultUnavailable,
+		ShouldRetry: "false"}).Get("Stripe-Should-Retry"), "false")
+	assertEqual(t, "html", headersWith(stripesim.Fault{Kind: stripesim.FaultHTML}).Get(
+		"Content-Type"), "text/html")
 	c.sim.SetFaultFunc(nil)
-	assertEqual(t, "version", c.mustSucceed("GET", intentPath(id), "", "Stripe-Version", "2024-06-20").header.Get("Stripe-Version"), "2024-06-20")
+	assertEqual(t, "version", c.mustSucceed("GET", intentPath(id), "", "Stripe-Version",
+		"2024-06-20").header.Get("Stripe-Version"), "2024-06-20")
 }
 
 func TestFaultRule_Matching(t *testing.T) {
@@ -138,9 +160,11 @@ func TestFaultRule_Matching(t *testing.T) {
 		c.sim.ClearFaultRules()
 		add(stripesim.FaultRule{Account: "acct_other", Fault: down})
 		assertEqual(t, "mine", c.get(intentPath(a), "").status, 200)
-		assertEqual(t, "theirs", c.call("GET", intentPath(a), "", "Stripe-Account", "acct_other").status, 503)
+		assertEqual(t, "theirs", c.call("GET", intentPath(a), "", "Stripe-Account",
+			"acct_other").status, 503)
 		c.sim.ClearFaultRules()
-		id := add(stripesim.FaultRule{Class: stripesim.ClassRetrieve, Probability: 0.25, Fault: down})
+		id := add(stripesim.FaultRule{Class: stripesim.ClassRetrieve,
+			Probability: 0.25, Fault: down})
 		count := func(c *testClient) (n int) {
 			for range 400 {
 				if c.get(intentPath(a), "").status == 503 {
@@ -155,24 +179,27 @@ func TestFaultRule_Matching(t *testing.T) {
 		}
 		c.sim.RemoveFaultRule(id)
 		assertEqual(t, "removed", count(c), 0)
-		add(stripesim.FaultRule{Fault: stripesim.Fault{RequestDelay: time.Second, ReplyDelay: 2 * time.Second}})
+		add(stripesim.FaultRule{Fault: stripesim.Fault{RequestDelay: time.Second,
+			ReplyDelay: 2 * time.Second}})
 		start := time.Now()
 		c.mustSucceed("GET", intentPath(a), "")
 		assertEqual(t, "delay", time.Since(start), 3*time.Second)
-		if _, err := c.sim.AddFaultRule(stripesim.FaultRule{Fault: stripesim.Fault{Kind: "gremlins"}}); err == nil {
+		if _, err := c.sim.AddFaultRule(
+			stripesim.FaultRule{Fault: stripesim.Fault{Kind: "gremlins"}}); err == nil {
 			t.Error("an unknown kind was taken")
 		}
 	})
 }
 
-// TestSeed_ReproducesRun has two runs of the same calls with the same seed,
-// which go the same way to the last byte.
+// TestSeed_ReproducesRun checks that two runs of the same calls with the same
+// seed give the same bytes.
 func TestSeed_ReproducesRun(t *testing.T) {
 	run := func(seed uint64) string {
 		var out strings.Builder
 		synctest.Test(t, func(t *testing.T) {
 			c := newTestClient(t, unlimitedOptions(seed))
-			if _, err := c.sim.AddFaultRule(stripesim.FaultRule{Probability: 0.3, Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}}); err != nil {
+			if _, err := c.sim.AddFaultRule(stripesim.FaultRule{Probability: 0.3,
+				Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}}); err != nil {
 				t.Fatal(err)
 			}
 			for range 20 {

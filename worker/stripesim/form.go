@@ -1,13 +1,14 @@
 package stripesim
 
 import (
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-// paramKind is how a parameter is checked before execution begins.
+// paramKind determines how a parameter is checked before execution.
 type paramKind int
 
 const (
@@ -15,9 +16,9 @@ const (
 	kindInteger
 	kindBoolean
 	kindEnum
-	kindMap  // metadata[testAPIKey]; the empty string clears it
+	kindMap  // metadata[key]; the empty string clears it
 	kindList // name[] or name[0]
-	kindAny  // taken with whatever is below, and ignored
+	kindAny  // accepted with all that is nested in it, and ignored
 )
 
 type param struct {
@@ -25,7 +26,7 @@ type param struct {
 	enum         []string
 	maxLength    int
 	required     bool
-	emptyAllowed bool // may be the empty string, which unsets it
+	emptyAllowed bool // the empty string unsets it
 }
 
 type paramSpec map[string]param
@@ -48,9 +49,7 @@ func (p param) allowEmpty() param      { p.emptyAllowed = true; return p }
 func mergeSpecs(specs ...paramSpec) paramSpec {
 	out := paramSpec{}
 	for _, s := range specs {
-		for k, v := range s {
-			out[k] = v
-		}
+		maps.Copy(out, s)
 	}
 	return out
 }
@@ -77,61 +76,25 @@ func (f *form) optionalInt(name string) *int64 {
 	return &n
 }
 
-// parse reads raw parameters by a spec. Every error is found before execution
+// parse checks raw parameters by a spec. It finds every error before execution
 // begins.
 func (spec paramSpec) parse(raw url.Values) (*form, *apiError) {
 	f := &form{scalars: make(map[string]string, len(raw))}
-	keys := make([]string, 0, len(raw))
-	for k := range raw {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys) // so that the same wrong call gets the same answer
-	for _, key := range keys {
-		values := raw[key]
-		name, rest, _ := strings.Cut(key, "[")
-		if top, ok := spec[name]; ok && rest != "" {
-			switch top.kind {
-			case kindAny:
-				continue
-			case kindMap:
-				inner := strings.TrimSuffix(rest, "]")
-				if inner == "" || strings.ContainsAny(inner, "[]") {
-					return nil, validationError("", key, "Invalid %s: metadata keys are at most 40 characters without square brackets", name)
-				}
-				if len(inner) > 40 {
-					return nil, validationError("", key, "Invalid metadata key: '%s'. Metadata keys can have up to 40 characters.", inner)
-				}
-				if len(values[0]) > 500 {
-					return nil, validationError("", key, "Metadata values can have up to 500 characters, but you passed in a value that is %d characters.", len(values[0]))
-				}
-				if f.metadata == nil {
-					f.metadata = map[string]string{}
-				}
-				f.metadata[inner] = values[0]
-				if len(f.metadata) > 50 {
-					return nil, validationError("", name, "Metadata can have up to 50 keys.")
-				}
-				continue
-			case kindList:
-				inner := strings.TrimSuffix(rest, "]")
-				if _, err := strconv.Atoi(inner); err == nil || inner == "" {
-					if f.lists == nil {
-						f.lists = map[string][]string{}
-					}
-					f.lists[name] = append(f.lists[name], values...)
-					if len(f.lists[name]) > 100 {
-						return nil, validationError("", name, "Too many values for %s", name)
-					}
-					continue
-				}
-			}
+	// The same wrong call gets the same answer.
+	for _, key := range slices.Sorted(maps.Keys(raw)) {
+		nested, err := spec.parseNested(f, key, raw[key])
+		if err != nil {
+			return nil, err
+		}
+		if nested {
+			continue
 		}
 		p, ok := spec[key]
 		if !ok {
 			return nil, validationError("parameter_unknown", key, "Received unknown parameter: %s",
 				key)
 		}
-		v := values[len(values)-1]
+		v := raw[key][len(raw[key])-1]
 		if err := p.validate(key, &v); err != nil {
 			return nil, err
 		}
@@ -146,14 +109,73 @@ func (spec paramSpec) parse(raw url.Values) (*form, *apiError) {
 	return f, nil
 }
 
+// parseNested parses a key such as metadata[k] or expand[]. It reports whether
+// the key is one.
+func (spec paramSpec) parseNested(f *form, key string, values []string) (bool, *apiError) {
+	name, rest, _ := strings.Cut(key, "[")
+	top, ok := spec[name]
+	if !ok || rest == "" {
+		return false, nil
+	}
+	inner := strings.TrimSuffix(rest, "]")
+	switch top.kind {
+	case kindAny:
+		return true, nil
+	case kindMap:
+		return true, f.addMetadata(name, key, inner, values[0])
+	case kindList:
+		if _, err := strconv.Atoi(inner); err == nil || inner == "" {
+			return true, f.addToList(name, values)
+		}
+	}
+	return false, nil
+}
+
+func (f *form) addMetadata(name, key, inner, value string) *apiError {
+	if inner == "" || strings.ContainsAny(inner, "[]") {
+		return validationError("", key,
+			"Invalid %s: metadata keys are at most 40 characters without square brackets", name)
+	}
+	if len(inner) > 40 {
+		return validationError("", key,
+			"Invalid metadata key: '%s'. Metadata keys can have up to 40 characters.", inner)
+	}
+	if len(value) > 500 {
+		return validationError("", key,
+			"Metadata values can have up to 500 characters, but you passed in a value that is %d "+
+				"characters.", len(value))
+	}
+	if f.metadata == nil {
+		f.metadata = map[string]string{}
+	}
+	f.metadata[inner] = value
+	if len(f.metadata) > 50 {
+		return validationError("", name, "Metadata can have up to 50 keys.")
+	}
+	return nil
+}
+
+func (f *form) addToList(name string, values []string) *apiError {
+	if f.lists == nil {
+		f.lists = map[string][]string{}
+	}
+	f.lists[name] = append(f.lists[name], values...)
+	if len(f.lists[name]) > 100 {
+		return validationError("", name, "Too many values for %s", name)
+	}
+	return nil
+}
+
 func (p param) validate(key string, v *string) *apiError {
 	if *v == "" {
 		if p.emptyAllowed {
 			return nil
 		}
 		return validationError("parameter_invalid_empty", key,
-			"You passed an empty string for '%s'. We assume empty values are an attempt to unset a "+
-				"parameter; however '%s' cannot be unset. You should remove '%s' from your request or supply a non-empty value.", key, key, key)
+			"You passed an empty string for '%s'. We assume empty values are an attempt to "+
+				"unset a "+
+				"parameter; however '%s' cannot be unset. You should remove '%s' from your "+
+				"request or supply a non-empty value.", key, key, key)
 	}
 	switch p.kind {
 	case kindInteger:

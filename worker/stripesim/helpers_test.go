@@ -13,12 +13,13 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// testAPIKey is a test key that opens nothing.
+// testAPIKey is not the key of a real account.
 const testAPIKey = "sk_test_simulated00000000"
 
-// unlimitedOptions has no limits.
+// unlimitedOptions returns options without rate limits.
 func unlimitedOptions(seed uint64) stripesim.Options {
-	return stripesim.Options{Seed: seed, EndpointRate: -1, OverallRate: -1, SearchRate: -1, UpdatesPerHour: -1}
+	return stripesim.Options{Seed: seed, EndpointRate: -1, OverallRate: -1,
+		SearchRate: -1, UpdatesPerHour: -1}
 }
 
 type testClient struct {
@@ -39,7 +40,7 @@ type testResponse struct {
 	body   map[string]any
 }
 
-// valueAt walks the body: at("error.code").
+// valueAt returns the value at a path of the body, such as "error.code".
 func (a testResponse) valueAt(path string) any {
 	var v any = a.body
 	for _, p := range strings.Split(path, ".") {
@@ -61,10 +62,13 @@ func (a testResponse) valueAt(path string) any {
 }
 
 func (a testResponse) stringAt(path string) string { s, _ := a.valueAt(path).(string); return s }
-func (a testResponse) numberAt(path string) int64  { f, _ := a.valueAt(path).(float64); return int64(f) }
-func (a testResponse) id() string                  { return a.stringAt("id") }
+func (a testResponse) numberAt(path string) int64 {
+	f, _ := a.valueAt(path).(float64)
+	return int64(f)
+}
+func (a testResponse) id() string { return a.stringAt("id") }
 
-// ids of a list, in order.
+// ids returns the ids of a list, in order.
 func (a testResponse) ids() []string {
 	var out []string
 	l, _ := a.body["data"].([]any)
@@ -74,7 +78,9 @@ func (a testResponse) ids() []string {
 	return out
 }
 
-func (c *testClient) newRequest(ctx context.Context, method, path, form string, header ...string) *http.Request {
+func (c *testClient) newRequest(
+	ctx context.Context, method, path, form string, header ...string,
+) *http.Request {
 	c.t.Helper()
 	var body io.Reader
 	if method == "POST" {
@@ -143,8 +149,10 @@ func (c *testClient) mustSucceed(method, path, form string, header ...string) te
 	return a
 }
 
-// mustFail is a call that must be refused in this way.
-func (c *testClient) mustFail(status int, code, method, path, form string, header ...string) testResponse {
+// mustFail is a call that must fail with this status and code.
+func (c *testClient) mustFail(
+	status int, code, method, path, form string, header ...string,
+) testResponse {
 	c.t.Helper()
 	a := c.call(method, path, form, header...)
 	if a.status != status || a.stringAt("error.code") != code {
@@ -174,8 +182,8 @@ func (c *testClient) intentState(id string) stripesim.IntentState {
 	return st
 }
 
-// formatEffects is the ledger of one intent, shortened: "authorized 1000,
-// captured 700!" with ! for final.
+// formatEffects returns the ledger of one intent in short: "authorized 1000,
+// captured 700!", where ! marks a final effect.
 func (c *testClient) formatEffects(id string) string {
 	var out []string
 	for _, e := range c.sim.Ledger() {
@@ -190,8 +198,7 @@ func (c *testClient) formatEffects(id string) string {
 	return strings.Join(out, ", ")
 }
 
-// eventTypes of an intent's events, oldest first, without what they have in
-// common.
+// eventTypes returns the types of an intent's events, oldest first.
 func (c *testClient) eventTypes(id string) string {
 	c.t.Helper()
 	var out []string

@@ -7,27 +7,34 @@ import (
 	"time"
 )
 
-// idempotencyEntry is what an idempotency key remembers: the first execution's
-// answer.
+// idempotencyEntry is the answer to the first execution under an idempotency
+// key.
 type idempotencyEntry struct {
 	key        string
 	path       string
 	paramsHash [sha256.Size]byte
-	createdAt  time.Time // the simulator's clock: counts towards pruning
-	busyUntil  time.Time // the machine's clock: the first execution is still under way
+	createdAt  time.Time // by the simulator's clock
+	busyUntil  time.Time // by the machine's clock: the end of the first execution
 	status     int
 	code       string
 	body       []byte
 	requestID  string
 }
 
-// lookupIdempotencyKey looks a key up: an entry to replay, an error, or neither
-// if the call is the key's first.
-func (a *account) lookupIdempotencyKey(
+// idempotencyStore holds the entries of one account, oldest first in queue.
+type idempotencyStore struct {
+	retention time.Duration
+	byKey     map[string]*idempotencyEntry
+	queue     []*idempotencyEntry
+}
+
+// lookup returns the entry to replay, or nil if the call is the first of its
+// key. It returns an error if the key cannot be used for this call.
+func (s *idempotencyStore) lookup(
 	key, path string, params [sha256.Size]byte, now, wallNow time.Time,
 ) (*idempotencyEntry, *apiError) {
-	a.pruneIdempotencyKeys(now)
-	e := a.idempotencyKeys[key]
+	s.prune(now)
+	e := s.byKey[key]
 	if e == nil {
 		return nil, nil
 	}
@@ -37,11 +44,13 @@ func (a *account) lookupIdempotencyKey(
 	}
 	switch {
 	case e.path != path:
-		return nil, idempotencyError("Keys for idempotent requests can only be used for the same endpoint they were first used for ('%s' vs '%s'). "+
+		return nil, idempotencyError("Keys for idempotent requests can only be used for the same "+
+			"endpoint they were first used for ('%s' vs '%s'). "+
 			"Try using a key other than '%s' if you meant to execute a different request.", path,
 			e.path, key)
 	case e.paramsHash != params:
-		return nil, idempotencyError("Keys for idempotent requests can only be used with the same parameters they were first used with. "+
+		return nil, idempotencyError("Keys for idempotent requests can only be used with the "+
+			"same parameters they were first used with. "+
 			"Try using a key other than '%s' if you meant to execute a different request.", key)
 	case wallNow.Before(e.busyUntil):
 		return nil, keyInUseError(key)
@@ -49,41 +58,37 @@ func (a *account) lookupIdempotencyKey(
 	return e, nil
 }
 
-func (a *account) storeIdempotencyEntry(e *idempotencyEntry) {
-	a.idempotencyKeys[e.key] = e
-	a.idempotencyKeyQueue = append(a.idempotencyKeyQueue, e)
+func (s *idempotencyStore) add(e *idempotencyEntry) {
+	s.byKey[e.key] = e
+	s.queue = append(s.queue, e)
 }
 
-func (a *account) pruneIdempotencyKeys(now time.Time) {
-	old := now.Add(-a.sim.options.IdempotencyKeyRetention)
+func (s *idempotencyStore) prune(now time.Time) {
+	old := now.Add(-s.retention)
 	n := 0
-	for n < len(a.idempotencyKeyQueue) && !a.idempotencyKeyQueue[n].createdAt.After(old) {
-		e := a.idempotencyKeyQueue[n]
-		if a.idempotencyKeys[e.key] == e {
-			delete(a.idempotencyKeys, e.key)
+	for n < len(s.queue) && !s.queue[n].createdAt.After(old) {
+		e := s.queue[n]
+		if s.byKey[e.key] == e {
+			delete(s.byKey, e.key)
 		}
-		a.idempotencyKeyQueue[n] = nil
+		s.queue[n] = nil
 		n++
 	}
-	a.idempotencyKeyQueue = a.idempotencyKeyQueue[n:]
+	s.queue = s.queue[n:]
 }
 
-// PruneIdempotencyKeys forgets idempotency keys now: one by its name, or all of
-// them with an empty one.
-func (s *Sim) PruneIdempotencyKeys(key string) {
-	for _, a := range s.sortedAccounts() {
-		a.mu.Lock()
-		if key == "" {
-			clear(a.idempotencyKeys)
-			a.idempotencyKeyQueue = nil
-		} else {
-			delete(a.idempotencyKeys, key)
-		}
-		a.mu.Unlock()
+// remove removes one key, or all of them if key is empty.
+func (s *idempotencyStore) remove(key string) {
+	if key == "" {
+		clear(s.byKey)
+		s.queue = nil
+		return
 	}
+	delete(s.byKey, key)
 }
 
-// hashParams is the same for the same parameters in any order.
+// hashParams returns a digest that does not depend on the order of the
+// parameters.
 func hashParams(v url.Values) [sha256.Size]byte {
 	return sha256.Sum256([]byte(v.Encode()))
 }

@@ -7,9 +7,9 @@ import (
 
 const base62Alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
-// idSpace is 62^8: how many ids an account can make before they repeat. The
-// multiplier shares no factor with it, so that counting through it visits every
-// value once, in an order that looks like none.
+// idSpace is 62^8, the number of ids of an account. idMultiplier shares no
+// factor with it, so that counting visits every value once, in a scattered
+// order.
 const (
 	idSpace      = 62 * 62 * 62 * 62 * 62 * 62 * 62 * 62
 	idMultiplier = 131_273_853_219_413 % idSpace
@@ -24,8 +24,8 @@ func base62(n uint64, width int) string {
 	return string(b[:width])
 }
 
-// seededToken is width characters that depend on the seed and the words, and on
-// nothing else.
+// seededToken returns width characters that depend on the seed and the words
+// only.
 func seededToken(seed uint64, width int, words ...string) string {
 	h := sha256.New()
 	var s [8]byte
@@ -48,8 +48,7 @@ func scramble(seed, n uint64) uint64 {
 	return mulAddMod(n%idSpace, idMultiplier, idSpace, hi)
 }
 
-// mulAddMod is (a*b + c) mod m, for m below 2^48: split so that nothing
-// overflows.
+// mulAddMod returns (a*b + c) mod m for m below 2^48, without overflow.
 func mulAddMod(a, b, m, c uint64) uint64 {
 	var r uint64
 	for ; b > 0; b >>= 1 {

@@ -1,8 +1,8 @@
 package stripesim
 
 import (
+	"cmp"
 	"maps"
-	"slices"
 	"strings"
 	"time"
 )
@@ -24,41 +24,43 @@ const (
 	confirmWindow = time.Hour
 )
 
-func (in *intent) allowUpdate(now time.Time, limit int) bool {
+// updateLimiter counts the updates of an intent within an hour.
+type updateLimiter struct {
+	hourStart time.Time
+	count     int
+}
+
+// allow counts an update, and reports whether the limit admits it. A negative
+// limit admits all.
+func (l *updateLimiter) allow(now time.Time, limit int) bool {
 	if limit < 0 {
 		return true
 	}
-	if now.Sub(in.updateHourStart) >= time.Hour {
-		in.updateHourStart, in.updatesInHour = now, 0
+	if now.Sub(l.hourStart) >= time.Hour {
+		l.hourStart, l.count = now, 0
 	}
-	in.updatesInHour++
-	return in.updatesInHour <= limit
+	l.count++
+	return l.count <= limit
 }
 
-// recordEffect writes an effect down. Of each intent one effect at most is
+// recordEffect adds an effect to the ledger. At most one effect of an intent is
 // final.
 func (in *intent) recordEffect(op *operation, kind EffectKind, amount int64, final bool) {
-	in.account.sim.ledger.add(Effect{
+	in.account.env.ledger.add(Effect{
 		Time: op.now, Account: in.account.id, Intent: in.id, Kind: kind,
 		Amount: amount, Currency: in.currency,
 		Final: final, Actor: op.actor, IdempotencyKey: op.idempotencyKey, RequestID: op.requestID,
 	})
 }
 
-// recordSearchSnapshot lets search know, later.
+// recordSearchSnapshot lets search find the intent as it is now, after the
+// search lag.
 func (in *intent) recordSearchSnapshot(op *operation) {
-	if n := len(in.searchHistory); n > 0 && in.searchHistory[n-1].status == in.status &&
-		maps.Equal(in.searchHistory[n-1].metadata, in.metadata) {
-		return
-	}
-	if len(in.searchHistory) >= 32 { // more changes than this within one lag are not told apart
-		in.searchHistory = slices.Delete(in.searchHistory, 1, 2)
-	}
-	in.searchHistory = append(in.searchHistory, searchSnapshot{op.now, in.status, in.metadata})
+	in.history.record(searchSnapshot{op.now, in.status, in.metadata})
 }
 
-// mergeMetadata applies metadata as Stripe does: an empty value deletes, an
-// empty map deletes all.
+// mergeMetadata merges metadata as Stripe does: an empty value deletes its key,
+// an empty map deletes all keys.
 func mergeMetadata(old map[string]string, f *form) (map[string]string, *apiError) {
 	if f.has("metadata") && f.get("metadata") == "" && len(f.metadata) == 0 {
 		return nil, nil
@@ -96,67 +98,20 @@ func checkAmount(n int64, name string) *apiError {
 }
 
 func createIntent(op *operation, a *account, _ string, f *form) (any, *apiError) {
-	if err := checkAmount(f.int("amount"), "amount"); err != nil {
+	if err := checkCreateParams(f); err != nil {
 		return nil, err
 	}
-	currency := strings.ToLower(f.get("currency"))
-	if !isKnownCurrency(currency) {
-		return nil, validationError("", "currency",
-			"Invalid currency: %s. Stripe currently supports these currencies:%s", currency,
-			strings.ReplaceAll(strings.TrimSuffix(currencyList, " "), " ", ", ")[1:])
-	}
-	if f.has("off_session") && f.get("off_session") != "false" && !f.isTrue("confirm") {
-		return nil, validationError("", "off_session",
-			"The parameter `off_session` can only be passed when `confirm` is true.")
-	}
-	types := f.lists["payment_method_types"]
-	if len(types) > 0 && f.isTrue("automatic_payment_methods[enabled]") {
-		return nil, validationError("", "payment_method_types",
-			"You may only specify one of these parameters: automatic_payment_methods, payment_method_types.")
-	}
-	if err := checkPaymentMethodTypes(types); err != nil {
-		return nil, err
-	}
-	in := &intent{
-		account: a, amount: f.int("amount"), currency: currency, status: statusRequiresMethod,
-		created:       op.now.Unix(),
-		captureMethod: "automatic", confirmMethod: firstNonZero(f.get("confirmation_method"),
-			"automatic"), paymentMethodTypes: types,
-		description: f.get("description"), statementDescriptor: f.get("statement_descriptor"),
-		descriptorSuffix: f.get("statement_descriptor_suffix"),
-		transferGroup:    f.get("transfer_group"), onBehalfOf: f.get("on_behalf_of"),
-		applicationFee: f.optionalInt("application_fee_amount"),
-	}
-	if len(types) == 0 {
-		in.paymentMethodTypes = []string{"card"}
-		in.automaticPaymentMethods = &automaticPaymentMethodsJSON{AllowRedirects: firstNonZero(
-			f.get("automatic_payment_methods[allow_redirects]"), "always"), Enabled: true}
-	}
-	if c := f.get("customer"); c != "" {
-		if a.customers[c] == nil {
-			return nil, validationError("resource_missing", "customer", "No such customer: '%s'", c)
-		}
-		in.customer = c
-	}
-	var err *apiError
-	if in.metadata, err = mergeMetadata(nil, f); err != nil {
-		return nil, err
-	}
-	if err := in.applyParams(op, f); err != nil {
+	in, err := newIntent(op, a, f)
+	if err != nil {
 		return nil, err
 	}
 	if f.isTrue("confirm") {
-		if in.paymentMethod == nil {
-			return nil, validationError("parameter_missing", "payment_method",
-				"You cannot confirm this PaymentIntent because it's missing a payment method. You can either update the "+
-					"PaymentIntent with a payment method and then confirm it again, or confirm it again directly with a payment method or ConfirmationToken.")
-		}
-		if err := in.checkReturnURL(); err != nil {
+		if err := checkConfirmable(in); err != nil {
 			return nil, err
 		}
 	}
 	in.id = a.newID("pi_")
-	in.secret = in.id + "_secret_" + seededToken(a.sim.options.Seed, 25, "secret", in.id)
+	in.secret = in.id + "_secret_" + seededToken(a.env.options.Seed, 25, "secret", in.id)
 	in.seq = len(a.intentOrder)
 	a.intents[in.id] = in
 	a.intentOrder = append(a.intentOrder, in)
@@ -173,52 +128,89 @@ func createIntent(op *operation, a *account, _ string, f *form) (any, *apiError)
 	return in.toJSON(f.lists["expand"]), nil
 }
 
+func checkCreateParams(f *form) *apiError {
+	if err := checkAmount(f.int("amount"), "amount"); err != nil {
+		return err
+	}
+	if currency := strings.ToLower(f.get("currency")); !isKnownCurrency(currency) {
+		return validationError("", "currency",
+			"Invalid currency: %s. Stripe currently supports these currencies:%s", currency,
+			strings.ReplaceAll(strings.TrimSuffix(currencyList, " "), " ", ", ")[1:])
+	}
+	if f.has("off_session") && f.get("off_session") != "false" && !f.isTrue("confirm") {
+		return validationError("", "off_session",
+			"The parameter `off_session` can only be passed when `confirm` is true.")
+	}
+	types := f.lists["payment_method_types"]
+	if len(types) > 0 && f.isTrue("automatic_payment_methods[enabled]") {
+		return validationError("", "payment_method_types",
+			"You may only specify one of these parameters: automatic_payment_methods, "+
+				"payment_method_types.")
+	}
+	return checkPaymentMethodTypes(types)
+}
+
+// newIntent returns an intent that the account does not list yet.
+func newIntent(op *operation, a *account, f *form) (*intent, *apiError) {
+	in := &intent{
+		account: a, amount: f.int("amount"), currency: strings.ToLower(f.get("currency")),
+		status: statusRequiresMethod, created: op.now.Unix(), captureMethod: "automatic",
+		confirmMethod:       cmp.Or(f.get("confirmation_method"), "automatic"),
+		paymentMethodTypes:  f.lists["payment_method_types"],
+		description:         f.get("description"),
+		statementDescriptor: f.get("statement_descriptor"),
+		descriptorSuffix:    f.get("statement_descriptor_suffix"),
+		transferGroup:       f.get("transfer_group"), onBehalfOf: f.get("on_behalf_of"),
+		applicationFee: f.optionalInt("application_fee_amount"),
+	}
+	if len(in.paymentMethodTypes) == 0 {
+		in.paymentMethodTypes = []string{"card"}
+		in.automaticPaymentMethods = &automaticPaymentMethodsJSON{AllowRedirects: cmp.Or(
+			f.get("automatic_payment_methods[allow_redirects]"), "always"), Enabled: true}
+	}
+	if c := f.get("customer"); c != "" {
+		if a.customers[c] == nil {
+			return nil, validationError("resource_missing", "customer", "No such customer: '%s'", c)
+		}
+		in.customer = c
+	}
+	var err *apiError
+	if in.metadata, err = mergeMetadata(nil, f); err != nil {
+		return nil, err
+	}
+	return in, applyParams(op, in, f)
+}
+
+// checkConfirmable checks an intent that is created and confirmed in one call.
+func checkConfirmable(in *intent) *apiError {
+	if in.paymentMethod == nil {
+		return validationError("parameter_missing", "payment_method",
+			"You cannot confirm this PaymentIntent because it's missing a payment method. You "+
+				"can either update the "+
+				"PaymentIntent with a payment method and then confirm it again, or confirm it "+
+				"again directly with a payment method or ConfirmationToken.")
+	}
+	return checkReturnURL(in)
+}
+
 func checkPaymentMethodTypes(types []string) *apiError {
 	for _, t := range types {
 		if t != "card" && t != "card_present" && t != "link" {
 			return validationError("payment_intent_invalid_parameter", "payment_method_types",
-				"The payment method type \"%s\" is invalid. The simulator knows card, card_present and link.", t)
+				"The payment method type \"%s\" is invalid. The simulator knows card, "+
+					"card_present and link.", t)
 		}
 	}
 	return nil
 }
 
-// applyParams reads what create, update and confirm have in common.
-func (in *intent) applyParams(op *operation, f *form) *apiError {
-	str := func(name string, to *string) {
-		if f.has(name) {
-			*to = f.get(name)
+// applyParams applies the parameters that create, update and confirm share.
+func applyParams(op *operation, in *intent, f *form) *apiError {
+	applyOptions(in, f)
+	if t := f.get(cardParam + "[cvc_token]"); t != "" {
+		if err := in.account.useCVCToken(t); err != nil {
+			return err
 		}
-	}
-	str("capture_method", &in.captureMethod)
-	if f.get("payment_method_options[card][capture_method]") == "manual" {
-		in.captureMethod = "manual"
-	}
-	str("receipt_email", &in.receiptEmail)
-	str("return_url", &in.returnURL)
-	str("setup_future_usage", &in.futureUsage)
-	const card = "payment_method_options[card]"
-	str(card+"[request_multicapture]", &in.options.multicapture)
-	str(card+"[request_incremental_authorization]", &in.options.incremental)
-	str(card+"[request_overcapture]", &in.options.overcapture)
-	str(card+"[request_extended_authorization]", &in.options.extended)
-	str(card+"[request_three_d_secure]", &in.options.threeDSecure)
-	str(card+"[setup_future_usage]", &in.options.futureUsage)
-	if f.isTrue("payment_method_options[card_present][request_extended_authorization]") {
-		in.options.extended = "if_available"
-	}
-	if f.isTrue("payment_method_options[card_present][request_incremental_authorization_support]") {
-		in.options.incremental = "if_available"
-	}
-	if t := f.get(card + "[cvc_token]"); t != "" {
-		if !strings.HasPrefix(t, "cvctok_") {
-			return validationError("resource_missing", card+"[cvc_token]", "No such token: '%s'", t)
-		}
-		if in.account.usedTokens[t] {
-			return validationError("token_already_used", card+"[cvc_token]",
-				"You cannot use a Stripe token more than once: %s.", t)
-		}
-		in.account.usedTokens[t] = true
 	}
 	if o := f.get("off_session"); o != "" {
 		in.offSession = o != "false" && o != "0"
@@ -233,13 +225,64 @@ func (in *intent) applyParams(op *operation, f *form) *apiError {
 	return nil
 }
 
-func (in *intent) checkReturnURL() *apiError {
+const (
+	cardParam        = "payment_method_options[card]"
+	cardPresentParam = "payment_method_options[card_present]"
+)
+
+func applyOptions(in *intent, f *form) {
+	for name, to := range map[string]*string{
+		"capture_method":                     &in.captureMethod,
+		"receipt_email":                      &in.receiptEmail,
+		"return_url":                         &in.returnURL,
+		"setup_future_usage":                 &in.futureUsage,
+		cardParam + "[request_multicapture]": &in.options.multicapture,
+		cardParam + "[request_incremental_authorization]": &in.options.incremental,
+		cardParam + "[request_overcapture]":               &in.options.overcapture,
+		cardParam + "[request_extended_authorization]":    &in.options.extended,
+		cardParam + "[request_three_d_secure]":            &in.options.threeDSecure,
+		cardParam + "[setup_future_usage]":                &in.options.futureUsage,
+	} {
+		if f.has(name) {
+			*to = f.get(name)
+		}
+	}
+	if f.get(cardParam+"[capture_method]") == "manual" {
+		in.captureMethod = "manual"
+	}
+	if f.isTrue(cardPresentParam + "[request_extended_authorization]") {
+		in.options.extended = "if_available"
+	}
+	if f.isTrue(cardPresentParam + "[request_incremental_authorization_support]") {
+		in.options.incremental = "if_available"
+	}
+}
+
+// useCVCToken uses up a token, which Stripe accepts once.
+func (a *account) useCVCToken(token string) *apiError {
+	const param = cardParam + "[cvc_token]"
+	if !strings.HasPrefix(token, "cvctok_") {
+		return validationError("resource_missing", param, "No such token: '%s'", token)
+	}
+	if a.usedTokens[token] {
+		return validationError("token_already_used", param,
+			"You cannot use a Stripe token more than once: %s.", token)
+	}
+	a.usedTokens[token] = true
+	return nil
+}
+
+func checkReturnURL(in *intent) *apiError {
 	if in.automaticPaymentMethods != nil && in.automaticPaymentMethods.AllowRedirects != "never" &&
 		in.returnURL == "" && !in.offSession {
 		return validationError("", "",
-			"This PaymentIntent is configured to accept payment methods enabled in your Dashboard. Because some of these payment methods "+
-				"might redirect your customer off of your page, you must provide a `return_url`. If you don't want to accept redirect-based payment methods, set "+
-				"`automatic_payment_methods[enabled]` to `true` and `automatic_payment_methods[allow_redirects]` to `never` when creating Setup Intents and Payment Intents.")
+			"This PaymentIntent is configured to accept payment methods enabled in your "+
+				"Dashboard. Because some of these payment methods "+
+				"might redirect your customer off of your page, you must provide a `return_url`. "+
+				"If you don't want to accept redirect-based payment methods, set "+
+				"`automatic_payment_methods[enabled]` to `true` and "+
+				"`automatic_payment_methods[allow_redirects]` to `never` when creating Setup "+
+				"Intents and Payment Intents.")
 	}
 	return nil
 }
@@ -264,43 +307,22 @@ func updateIntent(op *operation, a *account, id string, f *form) (any, *apiError
 	if err != nil {
 		return nil, err
 	}
-	open := in.status == statusRequiresMethod || in.status == statusRequiresConfirmation ||
-		in.status == statusRequiresAction
-	if !open {
-		for _, name := range []string{"amount", "currency", "customer", "payment_method",
-			"capture_method", "setup_future_usage"} {
-			if f.has(name) {
-				return nil, unexpectedStateError(in, "This PaymentIntent's %s could not be updated because it has a status of %s. You may only update the %s of a PaymentIntent "+
-					"with one of the following statuses: requires_payment_method, requires_confirmation, requires_action.", name, in.status, name)
-			}
-		}
-	}
-	if f.has("amount") {
-		if err := checkAmount(f.int("amount"), "amount"); err != nil {
-			return nil, err
-		}
-	}
-	currency := strings.ToLower(f.get("currency"))
-	if f.has("currency") && !isKnownCurrency(currency) {
-		return nil, validationError("", "currency", "Invalid currency: %s.", currency)
-	}
-	c := f.get("customer")
-	if c != "" && a.customers[c] == nil {
-		return nil, validationError("resource_missing", "customer", "No such customer: '%s'", c)
+	if err := checkUpdate(in, f); err != nil {
+		return nil, err
 	}
 	metadata, err := mergeMetadata(in.metadata, f)
 	if err != nil {
 		return nil, err
 	}
-	if err := in.applyParams(op, f); err != nil {
+	if err := applyParams(op, in, f); err != nil {
 		return nil, err
 	}
 	in.metadata = metadata
 	if f.has("amount") {
 		in.amount = f.int("amount")
 	}
-	in.currency = firstNonZero(currency, in.currency)
-	in.customer = firstNonZero(c, in.customer)
+	in.currency = cmp.Or(strings.ToLower(f.get("currency")), in.currency)
+	in.customer = cmp.Or(f.get("customer"), in.customer)
 	if f.has("description") {
 		in.description = f.get("description")
 	}
@@ -312,6 +334,37 @@ func updateIntent(op *operation, a *account, id string, f *form) (any, *apiError
 	}
 	in.recordSearchSnapshot(op)
 	return in.toJSON(f.lists["expand"]), nil
+}
+
+// checkUpdate checks the parameters of an update before any is applied.
+func checkUpdate(in *intent, f *form) *apiError {
+	open := in.status == statusRequiresMethod || in.status == statusRequiresConfirmation ||
+		in.status == statusRequiresAction
+	if !open {
+		for _, name := range []string{"amount", "currency", "customer", "payment_method",
+			"capture_method", "setup_future_usage"} {
+			if f.has(name) {
+				return unexpectedStateError(
+					in, "This PaymentIntent's %s could not be updated because it has a status of "+
+						"%s. You may only update the %s of a PaymentIntent "+
+						"with one of the following statuses: requires_payment_method, "+
+						"requires_confirmation, requires_action.", name, in.status, name)
+			}
+		}
+	}
+	if f.has("amount") {
+		if err := checkAmount(f.int("amount"), "amount"); err != nil {
+			return err
+		}
+	}
+	if currency := strings.ToLower(f.get("currency")); f.has("currency") &&
+		!isKnownCurrency(currency) {
+		return validationError("", "currency", "Invalid currency: %s.", currency)
+	}
+	if c := f.get("customer"); c != "" && in.account.customers[c] == nil {
+		return validationError("resource_missing", "customer", "No such customer: '%s'", c)
+	}
+	return nil
 }
 
 func confirmIntent(op *operation, a *account, id string, f *form) (any, *apiError) {
@@ -329,20 +382,23 @@ func confirmIntent(op *operation, a *account, id string, f *form) (any, *apiErro
 	switch in.status {
 	case statusRequiresMethod, statusRequiresConfirmation, statusRequiresAction:
 	default:
-		return nil, unexpectedStateError(in, "You cannot confirm this PaymentIntent because it has already %s.", map[string]string{
+		return nil, unexpectedStateError(in, "You cannot confirm this PaymentIntent because it "+
+			"has already %s.", map[string]string{
 			statusRequiresCapture: "been authorized and requires capture",
 			statusSucceeded:       "succeeded after being previously confirmed",
 			statusCanceled:        "been canceled"}[in.status])
 	}
-	in.offSession = false // said anew at each confirmation
-	if err := in.applyParams(op, f); err != nil {
+	in.offSession = false // each confirmation gives its own
+	if err := applyParams(op, in, f); err != nil {
 		return nil, err
 	}
 	if in.paymentMethod == nil {
-		return nil, unexpectedStateError(in, "You cannot confirm this PaymentIntent because it's missing a payment method. You can either update the PaymentIntent with a payment "+
-			"method and then confirm it again, or confirm it again directly with a payment method or ConfirmationToken.")
+		return nil, unexpectedStateError(in, "You cannot confirm this PaymentIntent because it's "+
+			"missing a payment method. You can either update the PaymentIntent with a payment "+
+			"method and then confirm it again, or confirm it again directly with a payment "+
+			"method or ConfirmationToken.")
 	}
-	if err := in.checkReturnURL(); err != nil {
+	if err := checkReturnURL(in); err != nil {
 		return nil, err
 	}
 	if err := in.confirm(op, f.isTrue("error_on_requires_action")); err != nil {

@@ -1,12 +1,14 @@
 package stripesim
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 	"time"
 )
 
-// intent is a PaymentIntent. Its maps and slices are replaced, never changed,
-// so that a copy is a snapshot.
+// intent is a PaymentIntent. Its maps and slices are replaced and never
+// modified, so that a copy is a snapshot.
 type intent struct {
 	id, secret              string
 	account                 *account
@@ -42,25 +44,18 @@ type intent struct {
 	lastError                      *errorJSON
 	nextAction                     *nextActionJSON
 	offSession                     bool
-	threeDSecurePassed             bool // 3-D Secure was passed; counts for the next confirmation
+	threeDSecurePassed             bool // counts for the next confirmation
 	confirmDeadline                time.Time
 	captureBefore                  time.Time
 	review                         *review
 
-	lockedUntil     time.Time // of the machine's clock
-	updateHourStart time.Time // the hour whose updates are counted
-	updatesInHour   int
-	searchHistory   []searchSnapshot // what search knows, oldest first
+	lockedUntil time.Time // by the machine's clock
+	updates     updateLimiter
+	history     searchHistory
 }
 
 type cardOptions struct {
 	multicapture, incremental, overcapture, extended, threeDSecure, futureUsage string
-}
-
-type searchSnapshot struct {
-	at       time.Time
-	status   string
-	metadata map[string]string
 }
 
 type automaticPaymentMethodsJSON struct {
@@ -169,24 +164,25 @@ func idOrNil(s string) any {
 	return s
 }
 
-// toJSON renders the intent; expand names what to show whole instead of by id.
+// toJSON renders the intent. expand names the objects to show in full instead
+// of by id.
 func (in *intent) toJSON(expand []string) *intentJSON {
 	j := &intentJSON{
 		ID: in.id, Object: "payment_intent", Amount: in.amount, AmountCapturable: in.capturable,
-		AmountReceived:          in.received,
-		ApplicationFeeAmount:    in.applicationFee,
+		AmountReceived: in.received, ApplicationFeeAmount: in.applicationFee,
 		AutomaticPaymentMethods: in.automaticPaymentMethods, CanceledAt: intOrNil(in.canceledAt),
 		CancellationReason: stringOrNil(in.cancelReason), CaptureMethod: in.captureMethod,
-		ClientSecret:       in.secret,
-		ConfirmationMethod: in.confirmMethod, Created: in.created, Currency: in.currency,
-		Customer:    idOrNil(in.customer),
+		ClientSecret: in.secret, ConfirmationMethod: in.confirmMethod, Created: in.created,
+		Currency: in.currency, Customer: idOrNil(in.customer),
 		Description: stringOrNil(in.description), LastPaymentError: in.lastError,
-		Metadata: in.metadata, NextAction: in.nextAction,
-		OnBehalfOf: stringOrNil(in.onBehalfOf), PaymentMethodTypes: in.paymentMethodTypes,
-		ReceiptEmail:     stringOrNil(in.receiptEmail),
-		SetupFutureUsage: stringOrNil(in.futureUsage), StatementDescriptor: stringOrNil(
-			in.statementDescriptor), StatementDescriptorSuffix: stringOrNil(in.descriptorSuffix),
-		Status: in.status, TransferGroup: stringOrNil(in.transferGroup),
+		Metadata: in.metadata, NextAction: in.nextAction, OnBehalfOf: stringOrNil(in.onBehalfOf),
+		PaymentMethodOptions:      in.options.toJSON(in.paymentMethodTypes),
+		PaymentMethodTypes:        in.paymentMethodTypes,
+		ReceiptEmail:              stringOrNil(in.receiptEmail),
+		SetupFutureUsage:          stringOrNil(in.futureUsage),
+		StatementDescriptor:       stringOrNil(in.statementDescriptor),
+		StatementDescriptorSuffix: stringOrNil(in.descriptorSuffix),
+		Status:                    in.status, TransferGroup: stringOrNil(in.transferGroup),
 	}
 	if j.Metadata == nil {
 		j.Metadata = map[string]string{}
@@ -200,48 +196,51 @@ func (in *intent) toJSON(expand []string) *intentJSON {
 	if in.review != nil && in.review.open {
 		j.Review = in.review.id
 	}
-	for _, t := range in.paymentMethodTypes {
-		switch t {
-		case "card":
-			o := in.options
-			threeD := o.threeDSecure
-			if threeD == "" {
-				threeD = "automatic"
-			}
-			j.PaymentMethodOptions.Card = &cardOptionsJSON{
-				RequestExtendedAuthorization:    o.extended,
-				RequestIncrementalAuthorization: o.incremental,
-				RequestMulticapture:             o.multicapture, RequestOvercapture: o.overcapture,
-				RequestThreeDSecure: threeD,
-				SetupFutureUsage:    o.futureUsage,
-			}
-		case "card_present":
-			j.PaymentMethodOptions.CardPresent = &cardPresentOptionsJSON{
-				RequestExtendedAuthorization:             in.options.extended != "",
-				RequestIncrementalAuthorizationSupported: in.options.incremental != "",
-			}
+	for _, e := range expand {
+		j.expand(in, e)
+	}
+	return j
+}
+
+// toJSON renders the options of the given PaymentMethod types.
+func (o cardOptions) toJSON(types []string) (j paymentMethodOptionsJSON) {
+	if slices.Contains(types, "card") {
+		j.Card = &cardOptionsJSON{
+			RequestExtendedAuthorization:    o.extended,
+			RequestIncrementalAuthorization: o.incremental,
+			RequestMulticapture:             o.multicapture, RequestOvercapture: o.overcapture,
+			RequestThreeDSecure: cmp.Or(o.threeDSecure, "automatic"),
+			SetupFutureUsage:    o.futureUsage,
 		}
 	}
-	for _, e := range expand {
-		head, rest, _ := strings.Cut(e, ".")
-		switch head {
-		case "latest_charge":
-			if in.charge != nil {
-				j.LatestCharge = in.charge.toJSON(rest)
-			}
-		case "payment_method":
-			if in.paymentMethod != nil {
-				j.PaymentMethod = in.paymentMethod.toJSON()
-			}
-		case "customer":
-			if c := in.account.customers[in.customer]; c != nil {
-				j.Customer = c.toJSON()
-			}
-		case "review":
-			if in.review != nil && in.review.open {
-				j.Review = in.review.toJSON()
-			}
+	if slices.Contains(types, "card_present") {
+		j.CardPresent = &cardPresentOptionsJSON{
+			RequestExtendedAuthorization:             o.extended != "",
+			RequestIncrementalAuthorizationSupported: o.incremental != "",
 		}
 	}
 	return j
+}
+
+// expand shows the object at path in full.
+func (j *intentJSON) expand(in *intent, path string) {
+	head, rest, _ := strings.Cut(path, ".")
+	switch head {
+	case "latest_charge":
+		if in.charge != nil {
+			j.LatestCharge = in.charge.toJSON(rest)
+		}
+	case "payment_method":
+		if in.paymentMethod != nil {
+			j.PaymentMethod = in.paymentMethod.toJSON()
+		}
+	case "customer":
+		if c := in.account.customers[in.customer]; c != nil {
+			j.Customer = c.toJSON()
+		}
+	case "review":
+		if in.review != nil && in.review.open {
+			j.Review = in.review.toJSON()
+		}
+	}
 }

@@ -10,13 +10,16 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// TestLedger_Invariants runs random calls, people, faults and time against a
-// few intents. Whatever happens: what was authorized is captured, released,
-// expired or still held; at most one effect of an intent is final, and none
-// follows it; one key has one effect at most.
+// TestLedger_Invariants runs random calls, acts at the Dashboard, faults and
+// time against a few intents. Each authorized amount is captured, released,
+// expired or still held. At most one effect of an intent is final, and none
+// follows it. A key has at most one effect.
 func TestLedger_Invariants(t *testing.T) {
-	kinds := []stripesim.FaultKind{"", "", "", "", "", "", "", "", "", "", stripesim.FaultDropRequest, stripesim.FaultDropReply, stripesim.FaultErrorBefore, stripesim.FaultErrorAfter, stripesim.FaultHTMLAfter,
-		stripesim.FaultBrokenBody, stripesim.FaultUnavailable, stripesim.FaultKeyInUse, stripesim.FaultLockTimeout, stripesim.FaultDecline}
+	kinds := []stripesim.FaultKind{"", "", "", "", "", "", "", "", "", "",
+		stripesim.FaultDropRequest, stripesim.FaultDropReply, stripesim.FaultErrorBefore,
+		stripesim.FaultErrorAfter, stripesim.FaultHTMLAfter,
+		stripesim.FaultBrokenBody, stripesim.FaultUnavailable, stripesim.FaultKeyInUse,
+		stripesim.FaultLockTimeout, stripesim.FaultDecline}
 	rapid.Check(t, func(r *rapid.T) {
 		o := unlimitedOptions(rapid.Uint64().Draw(r, "seed"))
 		o.FaultFunc = func(stripesim.Call) stripesim.Fault {
@@ -25,8 +28,11 @@ func TestLedger_Invariants(t *testing.T) {
 		c := newTestClient(t, o)
 		var ids []string
 		for range rapid.IntRange(1, 3).Draw(r, "intents") {
-			ids = append(ids, c.authorize(stripesim.Hold{Amount: rapid.Int64Range(1, 5000).Draw(r, "amount"), Multicapture: rapid.Bool().Draw(r, "multi"),
-				Overcapture: rapid.Bool().Draw(r, "over"), Incremental: rapid.Bool().Draw(r, "increment")}))
+			ids = append(
+				ids, c.authorize(stripesim.Hold{Amount: rapid.Int64Range(1, 5000).Draw(r, "amount"),
+					Multicapture: rapid.Bool().Draw(r, "multi"),
+					Overcapture:  rapid.Bool().Draw(r, "over"),
+					Incremental:  rapid.Bool().Draw(r, "increment")}))
 		}
 		for n := range rapid.IntRange(1, 30).Draw(r, "steps") {
 			id := rapid.SampledFrom(ids).Draw(r, "intent")
@@ -36,19 +42,24 @@ func TestLedger_Invariants(t *testing.T) {
 			case 0:
 				c.tryCall("POST", intentPath(id, "capture"), "", "Idempotency-Key", idem)
 			case 1:
-				c.tryCall("POST", intentPath(id, "capture"), fmt.Sprintf("amount_to_capture=%d", amount), "Idempotency-Key", idem)
+				c.tryCall("POST", intentPath(id, "capture"), fmt.Sprintf("amount_to_capture=%d",
+					amount), "Idempotency-Key", idem)
 			case 2, 3, 4:
-				c.tryCall("POST", intentPath(id, "capture"), fmt.Sprintf("amount_to_capture=%d&final_capture=false", amount/10), "Idempotency-Key", idem)
+				c.tryCall("POST", intentPath(id, "capture"),
+					fmt.Sprintf("amount_to_capture=%d&final_capture=false", amount/10),
+					"Idempotency-Key", idem)
 			case 5:
 				c.tryCall("POST", intentPath(id, "cancel"), "", "Idempotency-Key", idem)
 			case 6:
-				c.tryCall("POST", intentPath(id, "increment_authorization"), fmt.Sprintf("amount=%d", amount), "Idempotency-Key", idem)
+				c.tryCall("POST", intentPath(id, "increment_authorization"),
+					fmt.Sprintf("amount=%d", amount), "Idempotency-Key", idem)
 			case 7:
 				c.sim.Advance(time.Duration(rapid.IntRange(1, 80).Draw(r, "hours")) * time.Hour)
 			case 8:
 				_ = c.sim.Dashboard().Capture(id, amount)
 			case 9:
-				c.tryCall("POST", intentPath(id, "capture"), "amount_to_capture=0&final_capture=true", "Idempotency-Key", idem)
+				c.tryCall("POST", intentPath(id, "capture"),
+					"amount_to_capture=0&final_capture=true", "Idempotency-Key", idem)
 			}
 			checkLedgerInvariants(r, c)
 		}
@@ -81,8 +92,10 @@ func checkLedgerInvariants(r *rapid.T, c *testClient) {
 			final[e.Intent] = true
 		}
 		if e.IdempotencyKey != "" {
-			if old, ok := byKey[e.IdempotencyKey]; ok && old.RequestID != e.RequestID && e.Time.Sub(old.Time) < day {
-				r.Fatalf("key %s had effects twice within a day: %+v and %+v", e.IdempotencyKey, old, e)
+			if old, ok := byKey[e.IdempotencyKey]; ok && old.RequestID != e.RequestID &&
+				e.Time.Sub(old.Time) < day {
+				r.Fatalf("key %s had effects twice within a day: %+v and %+v",
+					e.IdempotencyKey, old, e)
 			}
 			byKey[e.IdempotencyKey] = e
 		}

@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// EffectKind is what happened to money.
+// EffectKind names a change of held or captured money.
 type EffectKind string
 
 // The effects. For each intent, authorized + incremented + overcaptured =
-// captured + released + canceled + expired + what is still held.
+// captured + released + canceled + expired + held.
 const (
 	EffectAuthorized  EffectKind = "authorized"  // money is held
-	EffectIncremented EffectKind = "incremented" // more of it is held
-	// a capture went above what was held, by this much
+	EffectIncremented EffectKind = "incremented" // more money is held
+	// a capture took this much more than was held
 	EffectOvercaptured EffectKind = "overcaptured"
-	EffectCaptured     EffectKind = "captured" // money is taken
-	EffectReleased     EffectKind = "released" // a final capture let the rest go
-	EffectCanceled     EffectKind = "canceled" // all that was held is let go
-	EffectExpired      EffectKind = "expired"  // the network let it go
+	EffectCaptured     EffectKind = "captured" // money is captured
+	EffectReleased     EffectKind = "released" // a final capture released the rest
+	EffectCanceled     EffectKind = "canceled" // all held money is released
+	EffectExpired      EffectKind = "expired"  // the card network released it
 )
 
 // Effect is one line of the ledger.
@@ -32,13 +32,15 @@ type Effect struct {
 	Kind     EffectKind `json:"kind"`
 	Amount   int64      `json:"amount"` // minor units
 	Currency string     `json:"currency"`
-	// nothing can follow for this intent; true for one effect of each at most
+	// nothing can follow for this intent; at most one effect of an intent is
+	// final
 	Final          bool   `json:"final"`
 	Actor          string `json:"by"` // api, dashboard or automatic
 	IdempotencyKey string `json:"idempotency_key,omitempty"`
 	RequestID      string `json:"request_id,omitempty"`
 }
 
+// ledger is every effect on money, in order.
 type ledger struct {
 	mu      sync.Mutex
 	effects []Effect
@@ -51,136 +53,51 @@ func (l *ledger) add(e Effect) {
 	l.mu.Unlock()
 }
 
-// Ledger is a copy of every effect so far, in order.
-func (s *Sim) Ledger() []Effect {
-	s.ledger.mu.Lock()
-	defer s.ledger.mu.Unlock()
-	return slices.Clone(s.ledger.effects)
+// Ledger returns a copy of every effect, in order.
+func (l *ledger) Ledger() []Effect {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.effects)
 }
 
-// Total is the ledger's sum in one currency, in minor units.
+// Total is the ledger's sums in one currency, in minor units.
 type Total struct {
 	Currency   string `json:"currency"`
 	Authorized int64  `json:"authorized"` // with increments and over-captures
 	Captured   int64  `json:"captured"`
 	Released   int64  `json:"released"` // by final captures of less, and by cancels
 	Expired    int64  `json:"expired"`
-	Held       int64  `json:"held"` // what remains
+	Held       int64  `json:"held"`
 }
 
-// Totals sums the ledger up, by currency in alphabetical order.
-func (s *Sim) Totals() []Total {
-	s.ledger.mu.Lock()
-	defer s.ledger.mu.Unlock()
+func (t *Total) add(e Effect) {
+	switch e.Kind {
+	case EffectAuthorized, EffectIncremented, EffectOvercaptured:
+		t.Authorized += e.Amount
+	case EffectCaptured:
+		t.Captured += e.Amount
+	case EffectReleased, EffectCanceled:
+		t.Released += e.Amount
+	case EffectExpired:
+		t.Expired += e.Amount
+	}
+	t.Held = t.Authorized - t.Captured - t.Released - t.Expired
+}
+
+// Totals returns the ledger's sums by currency, in alphabetical order.
+func (l *ledger) Totals() []Total {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	sums := map[string]*Total{}
-	for _, e := range s.ledger.effects {
-		t := sums[e.Currency]
-		if t == nil {
-			t = &Total{Currency: e.Currency}
-			sums[e.Currency] = t
+	for _, e := range l.effects {
+		if sums[e.Currency] == nil {
+			sums[e.Currency] = &Total{Currency: e.Currency}
 		}
-		switch e.Kind {
-		case EffectAuthorized, EffectIncremented, EffectOvercaptured:
-			t.Authorized += e.Amount
-		case EffectCaptured:
-			t.Captured += e.Amount
-		case EffectReleased, EffectCanceled:
-			t.Released += e.Amount
-		case EffectExpired:
-			t.Expired += e.Amount
-		}
+		sums[e.Currency].add(e)
 	}
 	out := make([]Total, 0, len(sums))
 	for _, c := range slices.Sorted(maps.Keys(sums)) {
-		t := *sums[c]
-		t.Held = t.Authorized - t.Captured - t.Released - t.Expired
-		out = append(out, t)
+		out = append(out, *sums[c])
 	}
 	return out
-}
-
-// CallOutcome is how a call ended, for counting.
-type CallOutcome struct {
-	Class  EndpointClass
-	Status int    // 0 when the connection was dropped
-	Code   string // the error's code, if it has one
-}
-
-// Stats counts calls.
-type Stats struct {
-	Calls        map[CallOutcome]int64
-	Replayed     int64 // answered from a stored idempotency key
-	RateLimited  int64 // 429s for a rate
-	LockTimeouts int64 // 429s for a lock
-	// the most calls of one account that arrived in any one second
-	MaxPerSecond    map[EndpointClass]int
-	MaxOverall      int   // the same over all classes
-	WebhooksSent    int64 // tries answered with success
-	WebhooksFailed  int64 // tries answered otherwise
-	WebhooksDropped int64 // events given up after all tries
-}
-
-// arrivalWindow finds the most arrivals in any one second.
-type arrivalWindow struct {
-	arrivals     []time.Time
-	head         int
-	maxPerSecond int
-}
-
-func (w *arrivalWindow) add(t time.Time) {
-	for w.head < len(w.arrivals) && t.Sub(w.arrivals[w.head]) >= time.Second {
-		w.head++
-	}
-	if w.head > 64 && w.head*2 > len(w.arrivals) {
-		w.arrivals = w.arrivals[:copy(w.arrivals, w.arrivals[w.head:])]
-		w.head = 0
-	}
-	w.arrivals = append(w.arrivals, t)
-	w.maxPerSecond = max(w.maxPerSecond, len(w.arrivals)-w.head)
-}
-
-// Stats is a copy of the counters so far.
-func (s *Sim) Stats() Stats {
-	st := Stats{Calls: map[CallOutcome]int64{}, MaxPerSecond: map[EndpointClass]int{}}
-	for _, a := range s.sortedAccounts() {
-		a.mu.Lock()
-		for k, n := range a.stats.calls {
-			st.Calls[k] += n
-			if k.Status == 429 && k.Code == "rate_limit" {
-				st.RateLimited += n
-			}
-			if k.Status == 429 && k.Code == "lock_timeout" {
-				st.LockTimeouts += n
-			}
-		}
-		st.Replayed += a.stats.replayed
-		for c, w := range a.stats.windows {
-			if c == "" {
-				st.MaxOverall = max(st.MaxOverall, w.maxPerSecond)
-				continue
-			}
-			st.MaxPerSecond[c] = max(st.MaxPerSecond[c], w.maxPerSecond)
-		}
-		a.mu.Unlock()
-	}
-	st.WebhooksSent, st.WebhooksFailed, st.WebhooksDropped = s.webhooks.sent.Load(),
-		s.webhooks.failed.Load(), s.webhooks.dropped.Load()
-	return st
-}
-
-type accountStats struct {
-	calls    map[CallOutcome]int64
-	replayed int64
-	windows  map[EndpointClass]*arrivalWindow // by class, and "" over all
-}
-
-func (st *accountStats) countArrival(c EndpointClass, t time.Time) {
-	for _, k := range [2]EndpointClass{c, ""} {
-		w := st.windows[k]
-		if w == nil {
-			w = &arrivalWindow{}
-			st.windows[k] = w
-		}
-		w.add(t)
-	}
 }

@@ -2,6 +2,7 @@ package stripesim
 
 import (
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -12,7 +13,8 @@ type listJSON struct {
 	URL     string `json:"url"`
 }
 
-// expandable says what may be shown whole, by class; lists have it below data.
+// checkExpand rejects what an endpoint class cannot expand. Lists have it below
+// data.
 func checkExpand(class EndpointClass, f *form) *apiError {
 	for _, e := range f.lists["expand"] {
 		name := e
@@ -51,8 +53,8 @@ func (f *form) expandPaths() []string {
 	return out
 }
 
-// createdBounds is created[gt], [gte], [lt], [lte] as an inclusive range of
-// seconds.
+// createdBounds returns created[gt], [gte], [lt] and [lte] as an inclusive
+// range of seconds.
 func (f *form) createdBounds() (from, to int64) {
 	from, to = 0, 1<<62
 	if f.has("created") {
@@ -89,13 +91,41 @@ func (f *form) limit() (int, *apiError) {
 	return int(n), nil
 }
 
-// paginate walks n things, oldest first by index, newest first to the caller.
-// find gives the index of a cursor's id, or -1; keep decides whether a thing is
-// shown and whether the walk may end there.
-func paginate(
-	f *form, n int, created func(int) int64, find func(string) int,
-	kind string, keep func(int) bool,
-) ([]int, bool, *apiError) {
+// pageSource is what a list is made of: objects by index, oldest first.
+type pageSource struct {
+	kind    string // in the answer about an unknown cursor
+	length  int
+	created func(i int) int64
+	find    func(id string) int // the index of a cursor's id, or -1
+	keep    func(i int) bool    // nil keeps every object
+}
+
+// collect returns the first limit objects that keep accepts, from index first
+// in steps of step until end, and whether there are more.
+func (p pageSource) collect(limit, first, end, step int) (out []int, more bool) {
+	for i := first; (end-i)*step > 0; i += step {
+		if p.keep != nil && !p.keep(i) {
+			continue
+		}
+		if len(out) == limit {
+			return out, true
+		}
+		out = append(out, i)
+	}
+	return out, false
+}
+
+// cursor returns the index of the object that a parameter names.
+func (p pageSource) cursor(f *form, name string) (int, *apiError) {
+	i := p.find(f.get(name))
+	if i < 0 {
+		return 0, notFoundError(p.kind, name, f.get(name))
+	}
+	return i, nil
+}
+
+// paginate returns one page, newest object first.
+func paginate(f *form, p pageSource) (page []int, more bool, err *apiError) {
 	limit, err := f.limit()
 	if err != nil {
 		return nil, false, err
@@ -106,74 +136,41 @@ func paginate(
 		return nil, false, validationError("", "ending_before",
 			"You may only specify one of these parameters: ending_before, starting_after.")
 	}
-	// Index bounds from the time bounds: creation times never fall.
-	lo := lowerBound(n, func(i int) bool { return created(i) >= from })
-	hi := lowerBound(n, func(i int) bool { return created(i) > to })
-	var out []int
+	// Creation times never fall, so bounds in time are bounds of the index.
+	low := sort.Search(p.length, func(i int) bool { return p.created(i) >= from })
+	high := sort.Search(p.length, func(i int) bool { return p.created(i) > to })
 	if before != "" {
-		i := find(before)
-		if i < 0 {
-			return nil, false, notFoundError(kind, "ending_before", before)
+		i, err := p.cursor(f, "ending_before")
+		if err != nil {
+			return nil, false, err
 		}
-		more := false
-		for i = max(i+1, lo); i < hi; i++ {
-			if !keep(i) {
-				continue
-			}
-			if len(out) == limit {
-				more = true
-				break
-			}
-			out = append(out, i)
-		}
-		slices.Reverse(out)
-		return out, more, nil
+		page, more = p.collect(limit, max(i+1, low), high, 1)
+		slices.Reverse(page)
+		return page, more, nil
 	}
-	top := hi
 	if after != "" {
-		i := find(after)
-		if i < 0 {
-			return nil, false, notFoundError(kind, "starting_after", after)
+		i, err := p.cursor(f, "starting_after")
+		if err != nil {
+			return nil, false, err
 		}
-		top = min(top, i)
+		high = min(high, i)
 	}
-	for i := top - 1; i >= lo; i-- {
-		if !keep(i) {
-			continue
-		}
-		if len(out) == limit {
-			return out, true, nil
-		}
-		out = append(out, i)
-	}
-	return out, false, nil
-}
-
-func lowerBound(n int, ok func(int) bool) int {
-	lo, hi := 0, n
-	for lo < hi {
-		if m := (lo + hi) / 2; ok(m) {
-			hi = m
-		} else {
-			lo = m + 1
-		}
-	}
-	return lo
+	page, more = p.collect(limit, high-1, low-1, -1)
+	return page, more, nil
 }
 
 func listIntents(_ *operation, a *account, _ string, f *form) (any, *apiError) {
 	customer := f.get("customer")
-	at, more, err := paginate(f, len(a.intentOrder),
-		func(i int) int64 { return a.intentOrder[i].created },
-		func(id string) int {
+	at, more, err := paginate(f, pageSource{kind: "payment_intent", length: len(a.intentOrder),
+		created: func(i int) int64 { return a.intentOrder[i].created },
+		find: func(id string) int {
 			if in := a.intents[id]; in != nil {
 				return in.seq
 			}
 			return -1
-		}, "payment_intent", func(i int) bool {
-			return customer == "" ||
-				a.intentOrder[i].customer == customer
-		})
+		},
+		keep: func(i int) bool { return customer == "" || a.intentOrder[i].customer == customer },
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +183,8 @@ func listIntents(_ *operation, a *account, _ string, f *form) (any, *apiError) {
 	return l, nil
 }
 
-func listEvents(op *operation, a *account, _ string, f *form) (any, *apiError) {
+// eventTypeFilter returns the types that a list of events asks for.
+func eventTypeFilter(f *form) ([]string, *apiError) {
 	types := f.lists["types"]
 	if t := f.get("type"); t != "" {
 		if len(types) > 0 {
@@ -198,40 +196,44 @@ func listEvents(op *operation, a *account, _ string, f *form) (any, *apiError) {
 	if len(types) > 20 {
 		return nil, validationError("", "types", "You may pass up to 20 event types.")
 	}
-	wanted := func(typ string) bool {
-		if len(types) == 0 {
-			return true
-		}
-		for _, t := range types {
-			if t == typ {
-				return true
-			}
-			if p, ok := strings.CutSuffix(t, "*"); ok && strings.HasPrefix(typ, p) {
-				return true
-			}
-		}
-		return false
+	return types, nil
+}
+
+// matchesEventType reports whether one of patterns is typ, or a prefix of it
+// followed by an asterisk. No pattern matches everything.
+func matchesEventType(patterns []string, typ string) bool {
+	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(t string) bool {
+		prefix, ok := strings.CutSuffix(t, "*")
+		return t == typ || ok && strings.HasPrefix(typ, prefix)
+	})
+}
+
+func listEvents(op *operation, a *account, _ string, f *form) (any, *apiError) {
+	types, err := eventTypeFilter(f)
+	if err != nil {
+		return nil, err
 	}
-	l := &a.events
-	first := l.firstSince(op.now.Add(-eventRetention))
-	all := l.all[first:]
-	at, more, err := paginate(f, len(all), func(i int) int64 { return all[i].created.Unix() },
-		func(id string) int {
-			e := l.byID[id]
+	all := a.events.since(op.now.Add(-eventRetention))
+	at, more, err := paginate(f, pageSource{kind: "event", length: len(all),
+		created: func(i int) int64 { return all[i].created.Unix() },
+		find: func(id string) int {
+			e := a.events.byID[id]
 			if e == nil || len(all) == 0 || e.seq < all[0].seq {
 				return -1
 			}
 			return e.seq - all[0].seq
-		}, "event", func(i int) bool {
-			return wanted(all[i].eventType) && (!f.has("delivery_success") ||
+		},
+		keep: func(i int) bool {
+			return matchesEventType(types, all[i].eventType) && (!f.has("delivery_success") ||
 				f.isTrue("delivery_success") != all[i].webhookPending)
-		})
+		},
+	})
 	if err != nil {
 		return nil, err
 	}
 	out := listJSON{Object: "list", Data: make([]any, 0, len(at)), HasMore: more, URL: "/v1/events"}
 	for _, i := range at {
-		out.Data = append(out.Data, all[i].toJSON(a, a.sim.options.Webhook.APIVersion, false))
+		out.Data = append(out.Data, all[i].toJSON(a, a.env.options.Webhook.APIVersion, false))
 	}
 	return out, nil
 }
@@ -241,7 +243,7 @@ func retrieveEvent(op *operation, a *account, id string, _ *form) (any, *apiErro
 	if e == nil || e.created.Before(op.now.Add(-eventRetention)) {
 		return nil, notFoundError("event", "id", id)
 	}
-	return e.toJSON(a, a.sim.options.Webhook.APIVersion, false), nil
+	return e.toJSON(a, a.env.options.Webhook.APIVersion, false), nil
 }
 
 func retrieveCharge(_ *operation, a *account, id string, f *form) (any, *apiError) {

@@ -40,7 +40,8 @@ func TestListIntents(t *testing.T) {
 			{fmt.Sprintf("created[lt]=%d", start+3), ids[22:], false},
 			{fmt.Sprintf("created[lte]=%d", start+3), ids[21:], false},
 			{fmt.Sprintf("created=%d", start+3), ids[21:22], false},
-			{fmt.Sprintf("created[gte]=%d&created[lt]=%d&limit=2", start+3, start+6), ids[19:21], true},
+			{fmt.Sprintf("created[gte]=%d&created[lt]=%d&limit=2", start+3, start+6), ids[19:21],
+				true},
 			{"customer=cus_none", nil, false},
 		} {
 			a := c.mustSucceed("GET", p, row.query)
@@ -73,14 +74,16 @@ func TestListIntents(t *testing.T) {
 		assertEqual(t, "id", strings.HasPrefix(a.stringAt("data.0.latest_charge"), "ch_"), true)
 		a = c.mustSucceed("GET", p, "limit=1&expand[]=data.latest_charge")
 		assertEqual(t, "expanded", a.stringAt("data.0.latest_charge.object"), "charge")
-		assertEqual(t, "theirs", len(c.mustSucceed("GET", p, "", "Stripe-Account", "acct_other").ids()), 0)
+		assertEqual(t, "theirs",
+			len(c.mustSucceed("GET", p, "", "Stripe-Account", "acct_other").ids()), 0)
 	})
 }
 
 func TestExpand_Charge(t *testing.T) {
 	c := newTestClient(t, unlimitedOptions(1))
 	customer := c.mustSucceed("POST", "/v1/customers", "name=Ada").id()
-	a := c.mustSucceed("POST", "/v1/payment_intents", manualCaptureForm+"pm_card_mastercard&customer="+customer+
+	a := c.mustSucceed("POST", "/v1/payment_intents", manualCaptureForm+
+		"pm_card_mastercard&customer="+customer+
 		"&payment_method_options[card][request_multicapture]=if_available&payment_method_options[card][request_overcapture]=if_available"+
 		"&payment_method_options[card][request_incremental_authorization]=if_available&payment_method_options[card][request_extended_authorization]=if_available"+
 		"&expand[0]=latest_charge&expand[1]=payment_method&expand[2]=customer")
@@ -96,12 +99,17 @@ func TestExpand_Charge(t *testing.T) {
 	} {
 		assertEqual(t, path, a.stringAt(path), want)
 	}
-	assertEqual(t, "maximum", a.numberAt("latest_charge.payment_method_details.card.overcapture.maximum_amount_capturable"), 1150)
-	ch := c.mustSucceed("GET", "/v1/charges/"+a.stringAt("latest_charge.id"), "expand[]=payment_intent")
+	assertEqual(t, "maximum",
+		a.numberAt("latest_charge.payment_method_details.card.overcapture.maximum_amount_capturable"), 1150)
+	ch := c.mustSucceed("GET", "/v1/charges/"+a.stringAt("latest_charge.id"),
+		"expand[]=payment_intent")
 	assertEqual(t, "charge", ch.stringAt("payment_intent.id"), a.id())
 	c.mustFail(404, "resource_missing", "GET", "/v1/charges/ch_none", "")
-	plain := c.mustSucceed("GET", intentPath(c.authorize(stripesim.Hold{})), "expand[]=latest_charge")
-	assertEqual(t, "not asked for", plain.stringAt("latest_charge.payment_method_details.card.multicapture.status"), "unavailable")
+	plain := c.mustSucceed("GET", intentPath(c.authorize(stripesim.Hold{})),
+		"expand[]=latest_charge")
+	assertEqual(t, "not asked for",
+		plain.stringAt("latest_charge.payment_method_details.card.multicapture.status"),
+		"unavailable")
 }
 
 func TestSearchIntents(t *testing.T) {
@@ -111,11 +119,13 @@ func TestSearchIntents(t *testing.T) {
 		c := newTestClient(t, o)
 		var ids []string
 		for i := range 5 {
-			ids = append([]string{c.authorize(stripesim.Hold{Amount: int64(100 * (i + 1)), Metadata: map[string]string{"booking": fmt.Sprintf(`B"%d`, i), "house": "north"}})}, ids...)
+			ids = append(
+				[]string{c.authorize(stripesim.Hold{Amount: int64(100 * (i + 1)), Metadata: map[string]string{"booking": fmt.Sprintf(`B"%d`, i), "house": "north"}})}, ids...)
 		}
 		find := func(query string) []string {
 			t.Helper()
-			return c.mustSucceed("GET", "/v1/payment_intents/search", "limit=100&query="+queryEscape(query)).ids()
+			return c.mustSucceed("GET", "/v1/payment_intents/search", "limit=100&query="+
+				queryEscape(query)).ids()
 		}
 		held := `status:"requires_capture" AND metadata["house"]:"north"`
 		assertEqual(t, "too early", len(find(held)), 0)
@@ -140,14 +150,17 @@ func TestSearchIntents(t *testing.T) {
 		} {
 			assertEqual(t, query, len(find(query)), want)
 		}
-		for _, query := range []string{`status:"a" OR status:"b"`, `colour:"red"`, `status`, `status:`, `metadata:"x"`, `metadata["x]:"y"`, `amount>x`, ``, `""`} {
-			if a := c.call("GET", "/v1/payment_intents/search", "query="+queryEscape(query)); a.status != 400 {
+		for _, query := range []string{`status:"a" OR status:"b"`, `colour:"red"`, `status`,
+			`status:`, `metadata:"x"`, `metadata["x]:"y"`, `amount>x`, ``, `""`} {
+			if a := c.call("GET", "/v1/payment_intents/search", "query="+
+				queryEscape(query)); a.status != 400 {
 				t.Errorf("%s: %d %s", query, a.status, a.raw)
 			}
 		}
 		var paged []string
 		for page := ""; ; {
-			a := c.mustSucceed("GET", "/v1/payment_intents/search", "limit=2&query="+queryEscape(`metadata["house"]:"north"`)+page)
+			a := c.mustSucceed("GET", "/v1/payment_intents/search", "limit=2&query="+
+				queryEscape(`metadata["house"]:"north"`)+page)
 			assertEqual(t, "object", a.stringAt("object"), "search_result")
 			paged = append(paged, a.ids()...)
 			if !a.valueAt("has_more").(bool) {
@@ -158,7 +171,8 @@ func TestSearchIntents(t *testing.T) {
 		if !slices.Equal(paged, ids) {
 			t.Errorf("pages gave %v, want %v", paged, ids)
 		}
-		c.mustFail(400, "", "GET", "/v1/payment_intents/search", "page=zzz&query="+queryEscape(held))
+		c.mustFail(400, "", "GET", "/v1/payment_intents/search",
+			"page=zzz&query="+queryEscape(held))
 	})
 }
 
@@ -169,7 +183,8 @@ func TestListEvents(t *testing.T) {
 		c := newTestClient(t, o)
 		id := c.authorize(stripesim.Hold{})
 		c.mustSucceed("POST", intentPath(id, "capture"), "", "Idempotency-Key", "k7")
-		assertEqual(t, "events", c.eventTypes(id), "payment_intent.created charge.succeeded payment_intent.amount_capturable_updated charge.captured charge.updated payment_intent.succeeded")
+		assertEqual(t, "events", c.eventTypes(id),
+			"payment_intent.created charge.succeeded payment_intent.amount_capturable_updated charge.captured charge.updated payment_intent.succeeded")
 		a := c.mustSucceed("GET", "/v1/events", "limit=1")
 		assertEqual(t, "key", a.stringAt("data.0.request.idempotency_key"), "k7")
 		assertEqual(t, "request", strings.HasPrefix(a.stringAt("data.0.request.id"), "req_"), true)
@@ -178,11 +193,14 @@ func TestListEvents(t *testing.T) {
 		assertEqual(t, "one", one.stringAt("type"), "payment_intent.succeeded")
 		c.mustFail(404, "resource_missing", "GET", "/v1/events/evt_none", "")
 
-		// What an event shows is what was, not what is.
+		// An event shows the object as it was.
 		a = c.mustSucceed("GET", "/v1/events", "type=payment_intent.amount_capturable_updated")
 		assertEqual(t, "snapshot", a.stringAt("data.0.data.object.status"), "requires_capture")
-		assertEqual(t, "types", len(c.mustSucceed("GET", "/v1/events", "types[]=charge.captured&types[]=charge.updated").ids()), 2)
-		assertEqual(t, "wildcard", len(c.mustSucceed("GET", "/v1/events", "type=payment_intent.*").ids()), 3)
+		assertEqual(t, "types",
+			len(c.mustSucceed("GET", "/v1/events",
+				"types[]=charge.captured&types[]=charge.updated").ids()), 2)
+		assertEqual(t, "wildcard",
+			len(c.mustSucceed("GET", "/v1/events", "type=payment_intent.*").ids()), 3)
 		c.mustFail(400, "", "GET", "/v1/events", "type=charge.captured&types[]=charge.updated")
 
 		dashboard := c.sim.Dashboard()
@@ -192,13 +210,16 @@ func TestListEvents(t *testing.T) {
 		}
 		review := c.mustSucceed("GET", intentPath(other), "").stringAt("review")
 		assertEqual(t, "open", c.mustSucceed("GET", "/v1/reviews/"+review, "").valueAt("open").(bool), true)
-		assertEqual(t, "expanded", c.mustSucceed("GET", intentPath(other), "expand[]=review").stringAt("review.object"), "review")
+		assertEqual(t, "expanded", c.mustSucceed("GET", intentPath(other),
+			"expand[]=review").stringAt("review.object"), "review")
 		if err := errorText(dashboard.CloseReview(other, "approved")); err != "" {
 			t.Error(err)
 		}
-		assertEqual(t, "closed", c.mustSucceed("GET", "/v1/reviews/"+review, "").stringAt("closed_reason"), "approved")
-		if dashboard.CloseReview(other, "approved") == nil || dashboard.CloseReview(other, "boredom") == nil || dashboard.OpenReview("pi_none") == nil {
-			t.Error("a person did what can't be done")
+		assertEqual(t, "closed", c.mustSucceed("GET", "/v1/reviews/"+review, "").stringAt(
+			"closed_reason"), "approved")
+		if dashboard.CloseReview(other, "approved") == nil || dashboard.CloseReview(other,
+			"boredom") == nil || dashboard.OpenReview("pi_none") == nil {
+			t.Error("the Dashboard did what Stripe does not allow")
 		}
 		if err := errorText(dashboard.Increment(other, 1200)); err == "" {
 			t.Error("incremented what can't be")
@@ -206,10 +227,12 @@ func TestListEvents(t *testing.T) {
 		if err := errorText(dashboard.Capture(other, 600)); err != "" {
 			t.Error(err)
 		}
-		assertEqual(t, "events", c.eventTypes(other), "payment_intent.created charge.succeeded payment_intent.amount_capturable_updated review.opened review.closed charge.captured charge.updated payment_intent.succeeded")
+		assertEqual(t, "events", c.eventTypes(other),
+			"payment_intent.created charge.succeeded payment_intent.amount_capturable_updated review.opened review.closed charge.captured charge.updated payment_intent.succeeded")
 		a = c.mustSucceed("GET", "/v1/events", "limit=1")
-		if a.valueAt("data.0.request.id") != nil || a.valueAt("data.0.request.idempotency_key") != nil {
-			t.Error("what a person did names a request")
+		if a.valueAt("data.0.request.id") != nil ||
+			a.valueAt("data.0.request.idempotency_key") != nil {
+			t.Error("an act at the Dashboard names a request")
 		}
 
 		time.Sleep(30*day + time.Second)

@@ -15,7 +15,7 @@ import (
 )
 
 // removedProperties are properties of version 2023-10-16 that Stripe's current
-// document, against which answers are checked, no longer has.
+// OpenAPI document no longer has.
 var removedProperties = []string{
 	"payment_intent.invoice", "payment_intent.source", "charge.invoice", "charge.source",
 	"account.livemode", // the simulator's own: every object says that no money moves
@@ -30,7 +30,7 @@ func (c *schemaChecker) addViolation(at, format string, args ...any) {
 	c.violations = append(c.violations, at+": "+fmt.Sprintf(format, args...))
 }
 
-// validate holds a value against a schema; at is where, for the message.
+// validate checks a value against a schema. at is its path, for the message.
 func (c *schemaChecker) validate(s *spec.Schema, v any, at string) {
 	if s.Ref != "" {
 		name := s.Ref[strings.LastIndex(s.Ref, "/")+1:]
@@ -137,50 +137,69 @@ func TestResponses_MatchOpenAPISpec(t *testing.T) {
 	c := newTestClient(t, unlimitedOptions(1))
 	customer := c.mustSucceed("POST", "/v1/customers", "name=Ada&email=ada@example.com")
 	check.requireValid(t, "customer", any(customer.body))
-	card := c.mustSucceed("POST", "/v1/payment_methods", "type=card&card[number]=4242424242424242&card[exp_month]=1&card[exp_year]=40")
+	card := c.mustSucceed("POST", "/v1/payment_methods",
+		"type=card&card[number]=4242424242424242&card[exp_month]=1&card[exp_year]=40")
 	check.requireValid(t, "payment_method", any(card.body))
 	check.requireValid(t, "account", any(c.get("/v1/account", "").body))
 	ids := intentPerStatus(c)
-	for name, v := range map[string]any{"status": "lost", "amount": "ten", "created": nil, "livemode": 0.0, "colour": "red", "metadata": []any{}} {
+	for name, v := range map[string]any{"status": "lost", "amount": "ten", "created": nil,
+		"livemode": 0.0, "colour": "red", "metadata": []any{}} {
 		wrong := c.get(intentPath(ids["canceled"]), "").body
 		wrong[name] = v
 		check.violations = nil
 		check.validate(&spec.Schema{Ref: "#/components/schemas/payment_intent"}, any(wrong), "")
 		assertEqual(t, "complaints about a wrong "+name, len(check.violations), 1)
 	}
-	full := c.mustSucceed("POST", "/v1/payment_intents", manualCaptureForm+"pm_card_mastercard&customer="+customer.id()+"&setup_future_usage=off_session&metadata[a]=b&description=d&receipt_email=a@example.com"+
+	full := c.mustSucceed("POST", "/v1/payment_intents", manualCaptureForm+
+		"pm_card_mastercard&customer="+customer.id()+
+		"&setup_future_usage=off_session&metadata[a]=b&description=d&receipt_email=a@example.com"+
 		"&statement_descriptor_suffix=hotel&payment_method_options[card][request_multicapture]=if_available&payment_method_options[card][request_overcapture]=if_available"+
 		"&payment_method_options[card][request_incremental_authorization]=if_available&payment_method_options[card][request_extended_authorization]=if_available")
 	ids["with everything"] = full.id()
 	ids["terminal"] = c.authorize(stripesim.Hold{Channel: stripesim.ChannelTerminal})
 	ids["off session"] = c.authorize(stripesim.Hold{Channel: stripesim.ChannelOffSession})
-	ids["redirect"] = c.mustSucceed("POST", "/v1/payment_intents", manualCaptureForm+"pm_card_authenticationRequired&return_url="+queryEscape("https://hotel.example/")).id()
-	ids["automatic"] = c.mustSucceed("POST", "/v1/payment_intents", "amount=5&currency=jpy&automatic_payment_methods[enabled]=true&automatic_payment_methods[allow_redirects]=never&confirm=true&payment_method=pm_card_visa").id()
+	ids["redirect"] = c.mustSucceed("POST", "/v1/payment_intents", manualCaptureForm+
+		"pm_card_authenticationRequired&return_url="+queryEscape("https://hotel.example/")).id()
+	ids["automatic"] = c.mustSucceed("POST", "/v1/payment_intents",
+		"amount=5&currency=jpy&automatic_payment_methods[enabled]=true&automatic_payment_methods[allow_redirects]=never&confirm=true&payment_method=pm_card_visa").id()
 	ids["part"] = c.authorize(stripesim.Hold{Multicapture: true})
-	c.mustSucceed("POST", intentPath(ids["part"], "capture"), "amount_to_capture=10&final_capture=false")
-	ids["passed 3-D Secure"] = c.mustSucceed("POST", "/v1/payment_intents", manualCaptureForm+"pm_card_authenticationRequired").id()
-	ids["failed 3-D Secure"] = c.mustSucceed("POST", "/v1/payment_intents", manualCaptureForm+"pm_card_authenticationRequired").id()
+	c.mustSucceed("POST", intentPath(ids["part"], "capture"),
+		"amount_to_capture=10&final_capture=false")
+	ids["passed 3-D Secure"] = c.mustSucceed("POST", "/v1/payment_intents", manualCaptureForm+
+		"pm_card_authenticationRequired").id()
+	ids["failed 3-D Secure"] = c.mustSucceed("POST", "/v1/payment_intents", manualCaptureForm+
+		"pm_card_authenticationRequired").id()
 	ids["under review"] = c.authorize(stripesim.Hold{})
 	ids["reviewed"] = c.authorize(stripesim.Hold{})
 	ids["expired"] = c.authorize(stripesim.Hold{})
 	d := c.sim.Dashboard()
-	for _, err := range []error{d.CompleteAction(ids["passed 3-D Secure"]), d.FailAction(ids["failed 3-D Secure"]), d.OpenReview(ids["under review"]), d.OpenReview(ids["reviewed"]),
-		d.CloseReview(ids["reviewed"], "approved"), c.sim.SetCaptureBefore(ids["expired"], c.sim.Now())} {
+	for _, err := range []error{d.CompleteAction(ids["passed 3-D Secure"]),
+		d.FailAction(ids["failed 3-D Secure"]), d.OpenReview(ids["under review"]),
+		d.OpenReview(ids["reviewed"]),
+		d.CloseReview(ids["reviewed"], "approved"),
+		c.sim.SetCaptureBefore(ids["expired"], c.sim.Now())} {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	refusals := map[string]testResponse{
-		"declined":          c.call("POST", "/v1/payment_intents", manualCaptureForm+"pm_card_chargeCustomerFail"),
-		"authentication":    c.call("POST", "/v1/payment_intents", manualCaptureForm+"pm_card_authenticationRequired&off_session=true"),
-		"unexpected state":  c.call("POST", intentPath(ids["canceled"], "capture"), ""),
-		"too large":         c.call("POST", intentPath(ids["requires_capture"], "capture"), "amount_to_capture=5000"),
+		"declined": c.call("POST", "/v1/payment_intents", manualCaptureForm+
+			"pm_card_chargeCustomerFail"),
+		"authentication": c.call("POST", "/v1/payment_intents", manualCaptureForm+
+			"pm_card_authenticationRequired&off_session=true"),
+		"unexpected state": c.call("POST", intentPath(ids["canceled"], "capture"), ""),
+		"too large": c.call("POST", intentPath(ids["requires_capture"], "capture"),
+			"amount_to_capture=5000"),
 		"missing":           c.call("GET", intentPath("pi_none"), ""),
 		"unknown parameter": c.call("POST", intentPath(ids["requires_capture"], "capture"), "x=y"),
 		"no key":            c.call("GET", intentPath("pi_none"), "", "Authorization", ""),
 	}
-	for _, kind := range []stripesim.FaultKind{stripesim.FaultErrorBefore, stripesim.FaultUnavailable, stripesim.FaultRateLimited, stripesim.FaultLockTimeout, stripesim.FaultKeyInUse, stripesim.FaultFailedDependency, stripesim.FaultForbidden} {
-		c.sim.SetFaultFunc(func(stripesim.Call) stripesim.Fault { return stripesim.Fault{Kind: kind} })
+	for _, kind := range []stripesim.FaultKind{stripesim.FaultErrorBefore,
+		stripesim.FaultUnavailable, stripesim.FaultRateLimited, stripesim.FaultLockTimeout,
+		stripesim.FaultKeyInUse, stripesim.FaultFailedDependency, stripesim.FaultForbidden} {
+		c.sim.SetFaultFunc(func(stripesim.Call) stripesim.Fault {
+			return stripesim.Fault{Kind: kind}
+		})
 		refusals[string(kind)] = c.call("POST", intentPath(ids["requires_capture"], "capture"), "")
 	}
 	c.sim.SetFaultFunc(nil)
@@ -191,7 +210,8 @@ func TestResponses_MatchOpenAPISpec(t *testing.T) {
 	for name, id := range ids {
 		t.Run("intent "+name, func(t *testing.T) {
 			check.requireValid(t, "payment_intent", any(c.get(intentPath(id), "").body))
-			a := c.get(intentPath(id), "expand[]=latest_charge&expand[]=payment_method&expand[]=customer&expand[]=review")
+			a := c.get(intentPath(id),
+				"expand[]=latest_charge&expand[]=payment_method&expand[]=customer&expand[]=review")
 			check.requireValid(t, "payment_intent", any(a.body))
 			if ch, ok := a.valueAt("latest_charge").(map[string]any); ok {
 				check.requireValid(t, "charge", any(ch))
@@ -201,12 +221,18 @@ func TestResponses_MatchOpenAPISpec(t *testing.T) {
 			}
 		})
 	}
-	c.sim.SetWebhookEndpoints(stripesim.WebhookEndpoint{URL: "https://hotel.example/a", APIVersion: stripesim.APIVersion}, stripesim.WebhookEndpoint{URL: "https://hotel.example/b", Disabled: true})
+	c.sim.SetWebhookEndpoints(stripesim.WebhookEndpoint{URL: "https://hotel.example/a",
+		APIVersion: stripesim.APIVersion}, stripesim.WebhookEndpoint{URL: "https://hotel.example/b",
+		Disabled: true})
 	t.Run("lists", func(t *testing.T) {
-		for url, query := range map[string]string{"/v1/payment_intents": "limit=100&expand[]=data.latest_charge", "/v1/events": "limit=100", "/v1/customers": "", "/v1/balance": "", "/v1/webhook_endpoints": "limit=2",
+		for url, query := range map[string]string{
+			"/v1/payment_intents": "limit=100&expand[]=data.latest_charge",
+			"/v1/events":          "limit=100", "/v1/customers": "", "/v1/balance": "",
+			"/v1/webhook_endpoints":      "limit=2",
 			"/v1/payment_intents/search": "query=" + queryEscape(`status:"canceled"`)} {
 			check.violations = nil
-			response := doc.Paths[spec.Path(url)]["get"].Responses["200"].Content["application/json"].Schema
+			response := doc.Paths[spec.Path(
+				url)]["get"].Responses["200"].Content["application/json"].Schema
 			check.validate(response, any(c.get(url, query).body), url)
 			for _, w := range check.violations {
 				t.Error(w)
@@ -220,8 +246,10 @@ func TestResponses_MatchOpenAPISpec(t *testing.T) {
 			check.requireValid(t, object["object"].(string), any(object))
 			seen[e.(map[string]any)["type"].(string)] = true
 		}
-		for _, typ := range []string{"payment_intent.created", "payment_intent.requires_action", "payment_intent.amount_capturable_updated", "payment_intent.succeeded",
-			"payment_intent.canceled", "payment_intent.payment_failed", "charge.captured", "charge.expired", "charge.updated", "review.opened", "review.closed"} {
+		for _, typ := range []string{"payment_intent.created", "payment_intent.requires_action",
+			"payment_intent.amount_capturable_updated", "payment_intent.succeeded",
+			"payment_intent.canceled", "payment_intent.payment_failed", "charge.captured",
+			"charge.expired", "charge.updated", "review.opened", "review.closed"} {
 			if !seen[typ] {
 				t.Errorf("no event %s was made", typ)
 			}

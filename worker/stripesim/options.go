@@ -1,6 +1,7 @@
 package stripesim
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -10,18 +11,19 @@ import (
 // APIVersion is the version whose shapes the simulator answers with.
 const APIVersion = "2023-10-16"
 
-// Options set up a simulator. The zero value is Stripe as it is by default: 25
-// calls a second for each endpoint, 100 over all, keys kept for 24 hours, the
-// card networks' own deadlines.
+// Options configure a simulator. The zero value has Stripe's defaults: 25 calls
+// a second for each endpoint and 100 over all, idempotency keys for 24 hours,
+// the card networks' authorization windows.
 type Options struct {
-	// Seed makes ids, client secrets and fault probabilities; the same seed and
-	// the same calls give the same answers.
+	// Seed determines ids, client secrets and fault probabilities. The same
+	// seed and the same calls give the same answers.
 	Seed uint64
 
-	// Account is the platform's own account id; empty means one made from Seed.
+	// Account is the id of the platform's own account; empty means one made
+	// from Seed.
 	Account string
-	// Connected, if not nil, lists the only accounts that a Stripe-Account
-	// header may name. Nil admits any acct_ id.
+	// ConnectedAccounts, if not nil, lists the only accounts that a
+	// Stripe-Account header may name. Nil admits any acct_ id.
 	ConnectedAccounts []string
 
 	// EndpointRate is the calls a second for each account and endpoint class; 0
@@ -37,7 +39,8 @@ type Options struct {
 	// means 1000, negative means no limit.
 	UpdatesPerHour int
 
-	// KeyRetention is how long an idempotency key is remembered; 0 means 24 h.
+	// IdempotencyKeyRetention is how long the answer for an idempotency key is
+	// stored; 0 means 24 h.
 	IdempotencyKeyRetention time.Duration
 	// SearchLag is how long a change stays invisible to search.
 	SearchLag time.Duration
@@ -45,99 +48,98 @@ type Options struct {
 	// and its idempotency key.
 	ServiceTime time.Duration
 
-	// Deadline gives the time from authorization to capture_before; nil means
-	// DefaultDeadline.
+	// AuthorizationWindow returns the time from authorization to
+	// capture_before; nil means DefaultAuthorizationWindow.
 	AuthorizationWindow func(Card) time.Duration
 	// ExpiryReason is the cancellation_reason of an expired intent; empty means
 	// "automatic" (newer versions say "expired").
 	ExpiryReason string
-	// AlreadyCapturedCode is the error code for capturing what is captured;
-	// empty means payment_intent_unexpected_state. "charge_already_captured" is
-	// the other one that is seen.
+	// AlreadyCapturedCode is the error code for capturing an intent that is
+	// captured; empty means payment_intent_unexpected_state. Stripe also sends
+	// "charge_already_captured".
 	AlreadyCapturedCode string
-	// ExpiredCode is the error code for capturing what has expired; empty means
-	// payment_intent_unexpected_state. "charge_expired_for_capture" is the
-	// other one that is seen.
+	// ExpiredCode is the error code for capturing an intent that has expired;
+	// empty means payment_intent_unexpected_state. Stripe also sends
+	// "charge_expired_for_capture".
 	ExpiredCode string
-	// OvercapturePercent is how far over the authorized amount an over-capture
-	// may go; 0 means 15.
+	// OvercapturePercent bounds an over-capture, in percent of the authorized
+	// amount; 0 means 15.
 	OvercapturePercent int64
 
-	// Speed lets the simulator's clock run faster than the machine's; 0 means
-	// 1. Delays and limits follow the machine's clock.
+	// Speed is how many seconds of the simulator's clock pass in one of the
+	// machine's; 0 means 1. Delays and limits use the machine's clock.
 	Speed float64
 
-	// ClockOffset sets the simulator's clock against the machine's from the
-	// start; negative: it is behind, so that what is made now looks as if it
-	// had been made that long ago to whoever has the machine's time.
+	// ClockOffset is how far the simulator's clock is ahead of the machine's at
+	// the start. With a negative offset, new objects look that old to a client
+	// with the machine's time.
 	ClockOffset time.Duration
 
-	// Webhook says where events go. They are listed at GET /v1/events in any
-	// case.
+	// Webhook receives the events. GET /v1/events lists them in any case.
 	Webhook Webhook
 	// OnEvent, if set, is called with every event, in the goroutine that caused
-	// it, without any lock held and before the call that caused it is answered:
-	// calls at the same time call it at the same time.
+	// it and before the call that caused it is answered. No lock is held.
+	// Concurrent calls call it concurrently.
 	OnEvent func(Event)
 
-	// Faults, if set, is asked before every call. Rules added with AddFault are
-	// looked at when it answers no fault.
+	// FaultFunc, if set, decides the fault of every call. The rules of
+	// AddFaultRule apply if it returns no fault.
 	FaultFunc func(Call) Fault
 
 	// MaxEvents bounds the events kept for each account, besides their 30 days;
 	// 0 means 100,000.
 	MaxEvents int
 
-	// Logger gets one debug line a call and a warning for each webhook that was
-	// given up; nil is silent.
+	// Logger gets one debug line a call and a warning for each webhook that is
+	// given up; nil discards both.
 	Logger *slog.Logger
 }
 
-// Webhook is the endpoint that Run delivers events to, by URL or by function.
+// Webhook is the endpoint to which Run delivers events, by URL or by function.
 type Webhook struct {
 	// URL gets every event as a signed POST.
 	URL string
-	// Client sends them; nil means one with a 10 s timeout.
+	// Client sends the deliveries; nil means one with a timeout of 10 s.
 	Client *http.Client
-	// Deliver, if set, is called instead of URL; an error means: try again
-	// later.
+	// Deliver, if set, is called instead of URL. After an error the delivery is
+	// retried.
 	Deliver func(context.Context, Delivery) error
-	// Secrets sign each delivery, one v1= for each: several while a secret
-	// rotates.
+	// Secrets sign each delivery, with one v1= for each. There are several
+	// during the rotation of a secret.
 	Secrets []string
 	// APIVersion is the event's api_version; empty means APIVersion.
 	APIVersion string
-	// Attempts bounds the tries of each delivery; 0 means 6.
+	// Attempts bounds the attempts of each delivery; 0 means 6.
 	Attempts int
-	// Backoff is the wait before the second try, doubled for each one after, up
-	// to an hour; 0 means 1 s.
+	// Backoff is the wait before the second attempt. It doubles for each
+	// further attempt, up to an hour; 0 means 1 s.
 	Backoff time.Duration
 }
 
 func (w Webhook) isEnabled() bool { return w.URL != "" || w.Deliver != nil }
 
-// Delivery is one signed try at delivering an event.
+// Delivery is one signed attempt to deliver an event.
 type Delivery struct {
 	Event     Event
 	Signature string // the Stripe-Signature header
 	Attempt   int    // from 1
 }
 
-// Event is something that happened, as its webhook tells it.
+// Event is an event as its webhook has it.
 type Event struct {
 	ID      string
 	Type    string // such as payment_intent.succeeded
-	Account string // whose event it is; also for the platform's own
-	Intent  string // the PaymentIntent concerned
+	Account string // also set for the platform's own account
+	Intent  string
 	Created time.Time
 	Payload []byte // the whole event as JSON
 }
 
-// Card is what a deadline depends on.
+// Card is what an authorization window depends on.
 type Card struct {
 	Brand    string // visa, mastercard, amex, discover, …
 	Channel  PaymentChannel
-	Extended bool // request_extended_authorization was granted
+	Extended bool // with request_extended_authorization
 	Intent   string
 	Metadata map[string]string
 }
@@ -148,9 +150,10 @@ type PaymentChannel int
 const (
 	// ChannelOnline is a payment with the customer present, on a page.
 	ChannelOnline PaymentChannel = iota + 1
-	// ChannelOffSession is one that the merchant initiates with a saved card.
+	// ChannelOffSession is a payment that the merchant starts with a saved
+	// card.
 	ChannelOffSession
-	// ChannelTerminal is a card in a reader.
+	// ChannelTerminal is a payment with a card reader.
 	ChannelTerminal
 )
 
@@ -174,50 +177,25 @@ func DefaultAuthorizationWindow(c Card) time.Duration {
 }
 
 func (o Options) withDefaults() Options {
-	rate := func(f *float64, d float64) {
-		if *f == 0 {
-			*f = d
-		}
-	}
-	rate(&o.EndpointRate, 25)
-	rate(&o.OverallRate, 100)
-	rate(&o.SearchRate, 20)
-	rate(&o.Speed, 1)
-	if o.UpdatesPerHour == 0 {
-		o.UpdatesPerHour = 1000
-	}
-	if o.IdempotencyKeyRetention == 0 {
-		o.IdempotencyKeyRetention = day
+	o.EndpointRate = cmp.Or(o.EndpointRate, 25)
+	o.OverallRate = cmp.Or(o.OverallRate, 100)
+	o.SearchRate = cmp.Or(o.SearchRate, 20)
+	o.UpdatesPerHour = cmp.Or(o.UpdatesPerHour, 1000)
+	o.IdempotencyKeyRetention = cmp.Or(o.IdempotencyKeyRetention, day)
+	o.ExpiryReason = cmp.Or(o.ExpiryReason, "automatic")
+	o.AlreadyCapturedCode = cmp.Or(o.AlreadyCapturedCode, codeUnexpectedState)
+	o.ExpiredCode = cmp.Or(o.ExpiredCode, codeUnexpectedState)
+	o.OvercapturePercent = cmp.Or(o.OvercapturePercent, 15)
+	o.Speed = cmp.Or(o.Speed, 1)
+	o.MaxEvents = cmp.Or(o.MaxEvents, 100_000)
+	o.Webhook.APIVersion = cmp.Or(o.Webhook.APIVersion, APIVersion)
+	o.Webhook.Attempts = cmp.Or(o.Webhook.Attempts, 6)
+	o.Webhook.Backoff = cmp.Or(o.Webhook.Backoff, time.Second)
+	if o.Webhook.Client == nil {
+		o.Webhook.Client = &http.Client{Timeout: 10 * time.Second}
 	}
 	if o.AuthorizationWindow == nil {
 		o.AuthorizationWindow = DefaultAuthorizationWindow
-	}
-	if o.ExpiryReason == "" {
-		o.ExpiryReason = "automatic"
-	}
-	if o.AlreadyCapturedCode == "" {
-		o.AlreadyCapturedCode = codeUnexpectedState
-	}
-	if o.ExpiredCode == "" {
-		o.ExpiredCode = codeUnexpectedState
-	}
-	if o.OvercapturePercent == 0 {
-		o.OvercapturePercent = 15
-	}
-	if o.MaxEvents == 0 {
-		o.MaxEvents = 100_000
-	}
-	if o.Webhook.APIVersion == "" {
-		o.Webhook.APIVersion = APIVersion
-	}
-	if o.Webhook.Attempts == 0 {
-		o.Webhook.Attempts = 6
-	}
-	if o.Webhook.Backoff == 0 {
-		o.Webhook.Backoff = time.Second
-	}
-	if o.Webhook.Client == nil {
-		o.Webhook.Client = &http.Client{Timeout: 10 * time.Second}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

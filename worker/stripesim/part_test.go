@@ -17,7 +17,8 @@ func TestDashboard_CapturePart(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if in, _ := s.Intent(id); in.Status != "requires_capture" || in.Received != 4_000 || in.Capturable != 6_000 {
+	if in, _ := s.Intent(id); in.Status != "requires_capture" || in.Received != 4_000 ||
+		in.Capturable != 6_000 {
 		t.Errorf("%+v", in)
 	}
 	if err := s.Dashboard().CapturePart(id, 6_001); err == nil {

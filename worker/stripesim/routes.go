@@ -1,8 +1,12 @@
 package stripesim
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
-// EndpointClass is an endpoint: calls of one class and account share a limit.
+// EndpointClass is a group of endpoints. Calls of one class and account share a
+// limit.
 type EndpointClass string
 
 // The endpoint classes.
@@ -32,13 +36,16 @@ const (
 	ClassUnknown               EndpointClass = "unknown"
 )
 
-// route is a call that has been recognized.
+// handler executes a call for the object that is named in the path. It runs
+// under the account's lock.
+type handler func(op *operation, a *account, objectID string, f *form) (any, *apiError)
+
+// route is an endpoint.
 type route struct {
 	class       EndpointClass
-	objectID    string // of the object named in the path
 	spec        paramSpec
-	handler     func(*operation, *account, string, *form) (any, *apiError)
-	locksIntent bool // changes the intent named in the path
+	handler     handler
+	locksIntent bool // the call changes the intent named in the path
 }
 
 var (
@@ -50,7 +57,7 @@ var (
 
 	ifAvailableParam = enumParam("if_available", "never")
 
-	// confirmSpec is what both create and confirm take.
+	// confirmSpec are the parameters of both create and confirm.
 	confirmSpec = paramSpec{
 		"capture_method":           enumParam("automatic", "automatic_async", "manual"),
 		"error_on_requires_action": booleanParam, "mandate": stringParam, "mandate_data": anyParam,
@@ -60,19 +67,19 @@ var (
 			512), "return_url": stringParam,
 		"setup_future_usage": enumParam("off_session", "on_session").allowEmpty(),
 		"shipping":           anyParam, "use_stripe_sdk": booleanParam,
-		"payment_method_options[card][capture_method]":                                    enumParam("manual").allowEmpty(),
-		"payment_method_options[card][cvc_token]":                                         stringParam,
-		"payment_method_options[card][network]":                                           stringParam,
-		"payment_method_options[card][moto]":                                              booleanParam,
-		"payment_method_options[card][request_extended_authorization]":                    ifAvailableParam,
-		"payment_method_options[card][request_incremental_authorization]":                 ifAvailableParam,
-		"payment_method_options[card][request_multicapture]":                              ifAvailableParam,
-		"payment_method_options[card][request_overcapture]":                               ifAvailableParam,
-		"payment_method_options[card][request_three_d_secure]":                            enumParam("any", "automatic", "challenge"),
-		"payment_method_options[card][require_cvc_recollection]":                          booleanParam,
-		"payment_method_options[card][setup_future_usage]":                                enumParam("none", "off_session", "on_session").allowEmpty(),
-		"payment_method_options[card_present][request_extended_authorization]":            booleanParam,
-		"payment_method_options[card_present][request_incremental_authorization_support]": booleanParam,
+		cardParam + "[capture_method]":                                   enumParam("manual").allowEmpty(),
+		cardParam + "[cvc_token]":                                        stringParam,
+		cardParam + "[network]":                                          stringParam,
+		cardParam + "[moto]":                                             booleanParam,
+		cardParam + "[request_extended_authorization]":                   ifAvailableParam,
+		cardParam + "[request_incremental_authorization]":                ifAvailableParam,
+		cardParam + "[request_multicapture]":                             ifAvailableParam,
+		cardParam + "[request_overcapture]":                              ifAvailableParam,
+		cardParam + "[request_three_d_secure]":                           enumParam("any", "automatic", "challenge"),
+		cardParam + "[require_cvc_recollection]":                         booleanParam,
+		cardParam + "[setup_future_usage]":                               enumParam("none", "off_session", "on_session").allowEmpty(),
+		cardPresentParam + "[request_extended_authorization]":            booleanParam,
+		cardPresentParam + "[request_incremental_authorization_support]": booleanParam,
 		"expand": listParam,
 	}
 	createSpec = mergeSpecs(confirmSpec, paramSpec{
@@ -98,10 +105,10 @@ var (
 		"statement_descriptor_suffix": stringUpTo(22), "transfer_data": anyParam,
 		"transfer_group": stringParam,
 		"capture_method": enumParam("automatic", "automatic_async", "manual"), "expand": listParam,
-		"payment_method_options[card][request_extended_authorization]":    ifAvailableParam,
-		"payment_method_options[card][request_incremental_authorization]": ifAvailableParam,
-		"payment_method_options[card][request_multicapture]":              ifAvailableParam,
-		"payment_method_options[card][request_overcapture]":               ifAvailableParam,
+		cardParam + "[request_extended_authorization]":    ifAvailableParam,
+		cardParam + "[request_incremental_authorization]": ifAvailableParam,
+		cardParam + "[request_multicapture]":              ifAvailableParam,
+		cardParam + "[request_overcapture]":               ifAvailableParam,
 	}
 	captureSpec = paramSpec{
 		"amount_to_capture": integerParam, "application_fee_amount": integerParam,
@@ -141,108 +148,68 @@ var (
 	paymentMethodAttachSpec = paramSpec{"customer": stringParam.require(), "expand": listParam}
 )
 
-// matchRoute recognizes a call, or returns nil.
-func matchRoute(httpMethod, path string) *route {
-	p, ok := strings.CutPrefix(path, "/v1/")
+// routes are the endpoints by method and path below /v1/.
+var routes = map[string]*route{
+	"POST payment_intents": {class: ClassCreate, spec: createSpec, handler: createIntent},
+	"GET payment_intents":  {class: ClassList, spec: listSpec, handler: listIntents},
+	"GET payment_intents/search": {class: ClassSearch, spec: searchSpec,
+		handler: searchIntents},
+	"GET payment_intents/{id}": {class: ClassRetrieve, spec: retrieveSpec,
+		handler: retrieveIntent},
+	"POST payment_intents/{id}": {class: ClassUpdate, spec: updateSpec,
+		handler: updateIntent, locksIntent: true},
+	"POST payment_intents/{id}/confirm": {class: ClassConfirm,
+		spec:    mergeSpecs(confirmSpec, paramSpec{"client_secret": stringParam}),
+		handler: confirmIntent, locksIntent: true},
+	"POST payment_intents/{id}/capture": {class: ClassCapture, spec: captureSpec,
+		handler: captureIntent, locksIntent: true},
+	"POST payment_intents/{id}/cancel": {class: ClassCancel, spec: cancelSpec,
+		handler: cancelIntent, locksIntent: true},
+	"POST payment_intents/{id}/increment_authorization": {class: ClassIncrement,
+		spec: incrementSpec, handler: incrementAuthorization, locksIntent: true},
+
+	"GET events":        {class: ClassEventList, spec: eventListSpec, handler: listEvents},
+	"GET events/{id}":   {class: ClassEventRetrieve, spec: expandSpec, handler: retrieveEvent},
+	"GET charges/{id}":  {class: ClassChargeRetrieve, spec: expandSpec, handler: retrieveCharge},
+	"GET reviews/{id}":  {class: ClassReviewRetrieve, spec: expandSpec, handler: retrieveReview},
+	"GET account":       {class: ClassAccountRetrieve, spec: expandSpec, handler: retrieveAccount},
+	"GET accounts/{id}": {class: ClassAccountRetrieve, spec: expandSpec, handler: retrieveAccount},
+	"GET balance":       {class: ClassBalanceRetrieve, spec: expandSpec, handler: retrieveBalance},
+
+	"POST customers": {class: ClassCustomerCreate, spec: customerSpec, handler: createCustomer},
+	"GET customers":  {class: ClassCustomerList, spec: customerListSpec, handler: listCustomers},
+	"GET customers/{id}": {class: ClassCustomerRetrieve, spec: expandSpec,
+		handler: retrieveCustomer},
+
+	"POST payment_methods": {class: ClassPaymentMethodCreate, spec: paymentMethodSpec,
+		handler: createPaymentMethod},
+	"GET payment_methods/{id}": {class: ClassPaymentMethodRetrieve, spec: expandSpec,
+		handler: retrievePaymentMethod},
+	"POST payment_methods/{id}/attach": {class: ClassPaymentMethodAttach,
+		spec: paymentMethodAttachSpec, handler: attachPaymentMethod},
+
+	"GET webhook_endpoints": {class: ClassWebhookEndpointList, spec: webhookEndpointListSpec,
+		handler: listWebhookEndpoints},
+}
+
+// matchRoute returns the route of a request and the id in its path. The route
+// is nil if there is no such endpoint.
+func matchRoute(method, path string) (r *route, id string) {
+	path, ok := strings.CutPrefix(path, "/v1/")
 	if !ok {
-		return nil
+		return nil, ""
 	}
-	parts := strings.Split(strings.TrimSuffix(p, "/"), "/")
-	get, post := httpMethod == "GET", httpMethod == "POST"
-	id := ""
-	if len(parts) > 1 {
-		id = parts[1]
+	path = strings.TrimSuffix(path, "/")
+	parts := strings.Split(path, "/")
+	if r := routes[method+" "+path]; r != nil && !slices.Contains(parts, "{id}") {
+		return r, ""
 	}
-	switch n := len(parts); parts[0] {
-	case "payment_intents":
-		switch {
-		case n == 1 && post:
-			return &route{class: ClassCreate, spec: createSpec, handler: createIntent}
-		case n == 1 && get:
-			return &route{class: ClassList, spec: listSpec, handler: listIntents}
-		case n == 2 && get && id == "search":
-			return &route{class: ClassSearch, spec: searchSpec, handler: searchIntents}
-		case n == 2 && get:
-			return &route{class: ClassRetrieve, objectID: id, spec: retrieveSpec,
-				handler: retrieveIntent}
-		case n == 2 && post:
-			return &route{class: ClassUpdate, objectID: id, spec: updateSpec,
-				handler: updateIntent, locksIntent: true}
-		case n == 3 && post:
-			switch parts[2] {
-			case "confirm":
-				return &route{class: ClassConfirm, objectID: id, spec: mergeSpecs(confirmSpec,
-					paramSpec{"client_secret": stringParam}),
-					handler: confirmIntent, locksIntent: true}
-			case "capture":
-				return &route{class: ClassCapture, objectID: id, spec: captureSpec,
-					handler: captureIntent, locksIntent: true}
-			case "cancel":
-				return &route{class: ClassCancel, objectID: id, spec: cancelSpec,
-					handler: cancelIntent, locksIntent: true}
-			case "increment_authorization":
-				return &route{class: ClassIncrement, objectID: id, spec: incrementSpec,
-					handler: incrementAuthorization, locksIntent: true}
-			}
-		}
-	case "events":
-		switch {
-		case n == 1 && get:
-			return &route{class: ClassEventList, spec: eventListSpec, handler: listEvents}
-		case n == 2 && get:
-			return &route{class: ClassEventRetrieve, objectID: id,
-				spec: expandSpec, handler: retrieveEvent}
-		}
-	case "charges":
-		if n == 2 && get {
-			return &route{class: ClassChargeRetrieve, objectID: id, spec: expandSpec,
-				handler: retrieveCharge}
-		}
-	case "reviews":
-		if n == 2 && get {
-			return &route{class: ClassReviewRetrieve, objectID: id, spec: expandSpec,
-				handler: retrieveReview}
-		}
-	case "account":
-		if n == 1 && get {
-			return &route{class: ClassAccountRetrieve, spec: expandSpec, handler: retrieveAccount}
-		}
-	case "accounts":
-		if n == 2 && get {
-			return &route{class: ClassAccountRetrieve, objectID: id, spec: expandSpec,
-				handler: retrieveAccount}
-		}
-	case "balance":
-		if n == 1 && get {
-			return &route{class: ClassBalanceRetrieve, spec: expandSpec, handler: retrieveBalance}
-		}
-	case "customers":
-		switch {
-		case n == 1 && post:
-			return &route{class: ClassCustomerCreate, spec: customerSpec, handler: createCustomer}
-		case n == 1 && get:
-			return &route{class: ClassCustomerList, spec: customerListSpec, handler: listCustomers}
-		case n == 2 && get:
-			return &route{class: ClassCustomerRetrieve, objectID: id, spec: expandSpec,
-				handler: retrieveCustomer}
-		}
-	case "webhook_endpoints":
-		if n == 1 && get {
-			return &route{class: ClassWebhookEndpointList, spec: webhookEndpointListSpec,
-				handler: listWebhookEndpoints}
-		}
-	case "payment_methods":
-		switch {
-		case n == 1 && post:
-			return &route{class: ClassPaymentMethodCreate, spec: paymentMethodSpec,
-				handler: createPaymentMethod}
-		case n == 2 && get:
-			return &route{class: ClassPaymentMethodRetrieve, objectID: id, spec: expandSpec,
-				handler: retrievePaymentMethod}
-		case n == 3 && post && parts[2] == "attach":
-			return &route{class: ClassPaymentMethodAttach, objectID: id,
-				spec: paymentMethodAttachSpec, handler: attachPaymentMethod}
-		}
+	if len(parts) < 2 {
+		return nil, ""
 	}
-	return nil
+	id, parts[1] = parts[1], "{id}"
+	if r = routes[method+" "+strings.Join(parts, "/")]; r == nil {
+		return nil, ""
+	}
+	return r, id
 }

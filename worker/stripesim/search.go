@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // searchClause is one condition of a search query.
@@ -16,78 +15,90 @@ type searchClause struct {
 	negated bool
 }
 
-// parseSearchQuery reads conditions joined by AND. OR is refused: it can't be
-// mixed, and the worker needs none.
+func searchParseError(reason string) *apiError {
+	return validationError("", "query",
+		"We were unable to parse your search query: %s. Try using the format "+
+			"`metadata[\"key\"]:\"value\"` to query for metadata or "+
+			"key:\"value\" to query for other fields.", reason)
+}
+
+// parseSearchQuery parses clauses that are joined by AND or by a space. It
+// rejects OR: Stripe does not mix the two, and the worker uses AND only.
 func parseSearchQuery(q string) ([]searchClause, *apiError) {
-	parseError := func(reason string) *apiError {
-		return validationError("", "query",
-			"We were unable to parse your search query: %s. Try using the format `metadata[\"key\"]:\"value\"` to query for metadata or "+
-				"key:\"value\" to query for other fields.", reason)
-	}
 	var out []searchClause
 	rest := strings.TrimSpace(q)
 	for {
-		c := searchClause{op: ":"}
-		if r, ok := strings.CutPrefix(rest, "-"); ok {
-			c.negated, rest = true, r
-		}
-		n := strings.IndexAny(rest, ":<>~=[ ")
-		if n <= 0 {
-			return nil, parseError("a field is missing")
-		}
-		c.field, rest = rest[:n], rest[n:]
-		if strings.HasPrefix(rest, "[") {
-			var ok bool
-			if c.key, rest, ok = cutQuoted(rest[1:]); !ok || !strings.HasPrefix(rest, "]") {
-				return nil, parseError("a metadata key is quoted, in square brackets")
-			}
-			rest = rest[1:]
-		}
-		for _, op := range []string{">=", "<=", ">", "<", ":", "=", "~"} {
-			if r, ok := strings.CutPrefix(rest, op); ok {
-				c.op, rest = op, r
-				break
-			}
-		}
-		if v, r, ok := cutQuoted(rest); ok {
-			c.value, rest = v, r
-		} else if v, r, _ := strings.Cut(rest, " "); v != "" && !strings.ContainsAny(v, `"'`) {
-			c.value, rest = v, " "+r
-		} else {
-			return nil, parseError("a value is missing")
-		}
-		switch c.field {
-		case "status", "customer", "currency":
-		case "metadata":
-			if c.key == "" {
-				return nil, parseError("metadata needs a key")
-			}
-		case "amount", "created":
-			if _, err := strconv.ParseInt(c.value, 10, 64); err != nil {
-				return nil, parseError("`" + c.field + "` takes a number")
-			}
-		default:
-			return nil, validationError("", "query",
-				"Field `%s` is an unsupported search field for resource `payment_intents`. See "+
-					"https://stripe.com/docs/search#query-fields-for-payment-intents for a list of supported fields.", c.field)
+		c, after, err := cutSearchClause(rest)
+		if err != nil {
+			return nil, err
 		}
 		out = append(out, c)
-		if rest = strings.TrimSpace(rest); rest == "" {
+		if rest = strings.TrimSpace(after); rest == "" {
 			return out, nil
 		}
-		up := strings.ToUpper(rest)
-		switch {
+		switch up := strings.ToUpper(rest); {
 		case strings.HasPrefix(up, "AND "):
 			rest = strings.TrimSpace(rest[4:])
 		case strings.HasPrefix(up, "OR "):
-			return nil, parseError("the simulator joins clauses by AND only")
-		default:
-			// A space alone joins by AND, too.
+			return nil, searchParseError("the simulator joins clauses by AND only")
 		}
 		if len(out) >= 10 {
-			return nil, parseError("there are more than 10 clauses")
+			return nil, searchParseError("there are more than 10 clauses")
 		}
 	}
+}
+
+// cutSearchClause parses the clause at the start of a query, and returns what
+// follows it.
+func cutSearchClause(rest string) (c searchClause, after string, err *apiError) {
+	c.op = ":"
+	rest, c.negated = strings.CutPrefix(rest, "-")
+	n := strings.IndexAny(rest, ":<>~=[ ")
+	if n <= 0 {
+		return c, "", searchParseError("a field is missing")
+	}
+	c.field, rest = rest[:n], rest[n:]
+	if strings.HasPrefix(rest, "[") {
+		var ok bool
+		if c.key, rest, ok = cutQuoted(rest[1:]); !ok || !strings.HasPrefix(rest, "]") {
+			return c, "", searchParseError("a metadata key is quoted, in square brackets")
+		}
+		rest = rest[1:]
+	}
+	for _, op := range []string{">=", "<=", ">", "<", ":", "=", "~"} {
+		if r, ok := strings.CutPrefix(rest, op); ok {
+			c.op, rest = op, r
+			break
+		}
+	}
+	if v, r, ok := cutQuoted(rest); ok {
+		c.value, rest = v, r
+	} else if v, r, _ := strings.Cut(rest, " "); v != "" && !strings.ContainsAny(v, `"'`) {
+		c.value, rest = v, " "+r
+	} else {
+		return c, "", searchParseError("a value is missing")
+	}
+	return c, rest, c.validate()
+}
+
+func (c searchClause) validate() *apiError {
+	switch c.field {
+	case "status", "customer", "currency":
+	case "metadata":
+		if c.key == "" {
+			return searchParseError("metadata needs a key")
+		}
+	case "amount", "created":
+		if _, err := strconv.ParseInt(c.value, 10, 64); err != nil {
+			return searchParseError("`" + c.field + "` takes a number")
+		}
+	default:
+		return validationError("", "query",
+			"Field `%s` is an unsupported search field for resource `payment_intents`. See "+
+				"https://stripe.com/docs/search#query-fields-for-payment-intents for a list of "+
+				"supported fields.", c.field)
+	}
+	return nil
 }
 
 func cutQuoted(s string) (value, rest string, ok bool) {
@@ -109,63 +120,61 @@ func cutQuoted(s string) (value, rest string, ok bool) {
 	return "", s, false
 }
 
-// searchSnapshotAt is what search knows of an intent: as it was a while ago, or
-// nothing yet.
-func (in *intent) searchSnapshotAt(asOf time.Time) *searchSnapshot {
-	i := len(in.searchHistory) - 1
-	for i >= 0 && in.searchHistory[i].at.After(asOf) {
-		i--
-	}
-	if i < 0 {
-		return nil
-	}
-	if i > 0 {
-		in.searchHistory = append(in.searchHistory[:0:0], in.searchHistory[i:]...)
-	}
-	return &in.searchHistory[0]
-}
-
+// matches reports whether an intent matches. s is the intent as search knows
+// it.
 func (c searchClause) matches(in *intent, s *searchSnapshot) bool {
-	number := func(n int64) bool {
-		v, _ := strconv.ParseInt(c.value, 10, 64)
-		switch c.op {
-		case ">":
-			return n > v
-		case ">=":
-			return n >= v
-		case "<":
-			return n < v
-		case "<=":
-			return n <= v
-		}
-		return n == v
-	}
-	text := func(t string) bool {
-		if c.op == "~" {
-			return strings.Contains(strings.ToLower(t), strings.ToLower(c.value))
-		}
-		return strings.EqualFold(t, c.value)
-	}
 	var ok bool
 	switch c.field {
 	case "status":
-		ok = text(s.status)
+		ok = c.matchesText(s.status)
 	case "customer":
-		ok = text(in.customer)
+		ok = c.matchesText(in.customer)
 	case "currency":
-		ok = text(in.currency)
+		ok = c.matchesText(in.currency)
 	case "amount":
-		ok = number(in.amount)
+		ok = c.matchesNumber(in.amount)
 	case "created":
-		ok = number(in.created)
+		ok = c.matchesNumber(in.created)
 	case "metadata":
 		v, has := s.metadata[c.key]
-		ok = has && text(v)
+		ok = has && c.matchesText(v)
 		if c.value == "null" { // -metadata["k"]:null: has the key
 			ok = !has
 		}
 	}
 	return ok != c.negated
+}
+
+func (c searchClause) matchesNumber(n int64) bool {
+	v, _ := strconv.ParseInt(c.value, 10, 64)
+	switch c.op {
+	case ">":
+		return n > v
+	case ">=":
+		return n >= v
+	case "<":
+		return n < v
+	case "<=":
+		return n <= v
+	}
+	return n == v
+}
+
+func (c searchClause) matchesText(t string) bool {
+	if c.op == "~" {
+		return strings.Contains(strings.ToLower(t), strings.ToLower(c.value))
+	}
+	return strings.EqualFold(t, c.value)
+}
+
+// matchesAll reports whether an intent matches every clause.
+func matchesAll(clauses []searchClause, in *intent, s *searchSnapshot) bool {
+	for _, c := range clauses {
+		if !c.matches(in, s) {
+			return false
+		}
+	}
+	return true
 }
 
 type searchJSON struct {
@@ -185,28 +194,18 @@ func searchIntents(op *operation, a *account, _ string, f *form) (any, *apiError
 	if err != nil {
 		return nil, err
 	}
-	top := len(a.intentOrder)
-	if p := f.get("page"); p != "" {
-		b, _ := base64.RawURLEncoding.DecodeString(p) // what cannot be decoded is no number either
-		var e error
-		if top, e = strconv.Atoi(string(b)); e != nil || top < 0 || top > len(a.intentOrder) {
-			return nil, validationError("", "page", "Invalid page token: %s", p)
-		}
+	top, err := decodeSearchPage(f.get("page"), len(a.intentOrder))
+	if err != nil {
+		return nil, err
 	}
-	asOf := op.now.Add(-a.sim.settings.Load().searchLag)
+	asOf := op.now.Add(-a.env.settings.load().searchLag)
 	out := searchJSON{Object: "search_result", Data: []any{}, URL: "/v1/payment_intents/search"}
 	expand := f.expandPaths()
-next:
 	for i := top - 1; i >= 0; i-- {
 		in := a.intentOrder[i]
-		s := in.searchSnapshotAt(asOf)
-		if s == nil {
+		s := in.history.at(asOf)
+		if s == nil || !matchesAll(clauses, in, s) {
 			continue
-		}
-		for _, c := range clauses {
-			if !c.matches(in, s) {
-				continue next
-			}
 		}
 		if len(out.Data) == limit {
 			out.HasMore = true
@@ -217,4 +216,18 @@ next:
 		out.Data = append(out.Data, in.toJSON(expand))
 	}
 	return out, nil
+}
+
+// decodeSearchPage returns the index below which a page begins. An empty token
+// is the first page.
+func decodeSearchPage(token string, intents int) (top int, err *apiError) {
+	if token == "" {
+		return intents, nil
+	}
+	b, _ := base64.RawURLEncoding.DecodeString(token) // a wrong token is not a number either
+	top, e := strconv.Atoi(string(b))
+	if e != nil || top < 0 || top > intents {
+		return 0, validationError("", "page", "Invalid page token: %s", token)
+	}
+	return top, nil
 }

@@ -1,300 +1,191 @@
 package stripesim
 
 import (
-	"container/heap"
-	"math/rand/v2"
-	"slices"
-	"strings"
+	"cmp"
+	"context"
+	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// Sim is the simulator: accounts, their objects, and what is done to them. Its
-// methods may be called from many goroutines.
+// Sim is a simulator of Stripe: accounts, their objects, and the calls that
+// change them. Its methods may be called from many goroutines.
+//
+// Sim composes types of one purpose each. Their exported methods are methods of
+// Sim: those of the clock, the ledger, the fault rules, the API keys, the
+// settings, and the webhooks.
 type Sim struct {
+	*clock
+	*ledger
+	*faultRules
+	*apiKeys
+	*settingsStore
+	*webhooks
+
+	env      *environment
+	accounts *accountRegistry
+	api      *apiServer
+}
+
+// environment is what every account shares.
+type environment struct {
 	options         Options
 	platformAccount string
-	clockStart      time.Time
-	clockOffset     atomic.Int64
-
-	mu              sync.Mutex
-	accounts        map[string]*account
-	accountsByIDTag map[string]*account // the ten characters that an account's ids share
-	settings        atomic.Pointer[liveSettings]
-
-	callCount        atomic.Int64
-	classCallCounts  sync.Map // Class to *atomic.Int64
-	requestIDCount   atomic.Uint64
-	hasFaultRules    atomic.Bool
-	faultFunc        atomic.Pointer[func(Call) Fault]
-	faultRules       faultRuleSet
-	apiKeys          apiKeyRegistry
-	webhookEndpoints atomic.Pointer[[]WebhookEndpoint]
-	ledger           ledger
-	webhooks         webhookQueue
+	clock           *clock
+	settings        *settingsStore
+	ledger          *ledger
+	webhooks        *webhooks
 }
 
-// liveSettings is what can be changed while calls are under way.
-type liveSettings struct {
-	endpointRate, overallRate, searchRate float64
-	authorizationWindow                   func(Card) time.Duration
-	serviceTime, searchLag                time.Duration
-	alreadyCapturedCode, expiredCode      string
-}
-
-// New makes a simulator. It starts nothing; see Run for what is to happen by
-// itself. Inside a testing/synctest bubble it must be made there too.
+// New returns a simulator. It starts no goroutine: see [Sim.Run]. A simulator
+// that is used inside a testing/synctest bubble must be made there.
 func New(o Options) *Sim {
 	o = o.withDefaults()
-	s := &Sim{options: o, clockStart: time.Now(), accounts: map[string]*account{},
-		accountsByIDTag: map[string]*account{}}
-	s.clockOffset.Store(int64(o.ClockOffset))
-	s.platformAccount = o.Account
-	if s.platformAccount == "" {
-		s.platformAccount = "acct_1" + seededToken(o.Seed, 15, "platform")
+	platform := cmp.Or(o.Account, "acct_1"+seededToken(o.Seed, 15, "platform"))
+	env := &environment{options: o, platformAccount: platform, clock: newClock(o),
+		settings: newSettingsStore(o), ledger: &ledger{}, webhooks: newWebhooks(o)}
+	accounts := newAccountRegistry(env)
+	faults, keys := newFaultRules(o), &apiKeys{}
+	return &Sim{
+		clock: env.clock, ledger: env.ledger, faultRules: faults, apiKeys: keys,
+		settingsStore: env.settings, webhooks: env.webhooks,
+		env: env, accounts: accounts,
+		api: &apiServer{env: env, accounts: accounts, faults: faults, keys: keys},
 	}
-	s.settings.Store(&liveSettings{
-		endpointRate: o.EndpointRate, overallRate: o.OverallRate, searchRate: o.SearchRate,
-		authorizationWindow: o.AuthorizationWindow,
-		serviceTime:         o.ServiceTime, searchLag: o.SearchLag,
-		alreadyCapturedCode: o.AlreadyCapturedCode, expiredCode: o.ExpiredCode,
-	})
-	s.faultRules.rng = rand.New(rand.NewPCG(o.Seed, 0x5717e51))
-	if o.FaultFunc != nil {
-		s.faultFunc.Store(&o.FaultFunc)
-	}
-	s.webhooks.init()
-	return s
 }
 
-// Account is the platform's own account id.
-func (s *Sim) Account() string { return s.platformAccount }
+// Account returns the id of the platform's own account.
+func (s *Sim) Account() string { return s.env.platformAccount }
 
-// Now is the simulator's time.
-func (s *Sim) Now() time.Time {
-	t := time.Now()
-	if s.options.Speed != 1 {
-		t = s.clockStart.Add(time.Duration(float64(t.Sub(s.clockStart)) * s.options.Speed))
-	}
-	return t.Add(time.Duration(s.clockOffset.Load()))
-}
+// Handler serves Stripe's API over HTTP. A dropped connection is a real one.
+func (s *Sim) Handler() http.Handler { return httpHandler{s.api} }
 
-// Advance moves the simulator's clock forward and lets happen what falls due.
+// Transport serves Stripe's API as an http.RoundTripper: no listener, no
+// goroutine, any host. A dropped request gives ECONNRESET and a dropped reply
+// io.ErrUnexpectedEOF. A context that ends gives its error, and the effect may
+// have happened.
+func (s *Sim) Transport() http.RoundTripper { return transport{s.api} }
+
+// ControlHandler serves the control endpoints under /_sim/ (see [ControlHelp]).
+// They are for the tests beside the simulator: keep them on loopback.
+func (s *Sim) ControlHandler() http.Handler { return newControlHandler(s) }
+
+// Dashboard returns Stripe's Dashboard, where an operator acts by hand.
+func (s *Sim) Dashboard() Dashboard { return Dashboard{s} }
+
+// Advance moves the simulator's clock forward and processes what falls due.
 func (s *Sim) Advance(d time.Duration) {
 	if d > 0 {
-		s.clockOffset.Add(int64(d))
+		s.clock.offset.Add(int64(d))
 	}
 	s.ProcessDue()
 }
 
-// ProcessDue lets happen what is due by now: expiry of authorizations, and
-// intents that wait for a confirmation falling back. Every call to an account
-// does the same for that account first, so Tick is only needed to see events at
-// their time.
+// ProcessDue expires the authorizations and the confirmations that are due.
+// Every call to an account does the same for that account first, so ProcessDue
+// is only needed to get the events at their time.
 func (s *Sim) ProcessDue() {
-	for _, a := range s.sortedAccounts() {
-		op := &operation{sim: s, actor: "automatic"}
-		a.mu.Lock()
-		a.processDue(op)
-		a.mu.Unlock()
-		s.publishEvents(op)
+	for _, a := range s.accounts.sorted() {
+		s.withAccount(a, actorAutomatic, func(*operation) {})
 	}
 }
 
-func (s *Sim) updateSettings(update func(*liveSettings)) {
+// withAccount locks an account, processes what is due there, calls do, and
+// publishes the events once the account is unlocked.
+func (s *Sim) withAccount(a *account, actor string, do func(*operation)) {
+	op := &operation{actor: actor}
+	a.mu.Lock()
+	a.processDue(op)
+	do(op)
+	a.mu.Unlock()
+	s.webhooks.publish(op)
+}
+
+// Run expires authorizations at their time and delivers webhooks with their
+// retries, until ctx ends and no delivery is in flight. Without Run,
+// [Sim.ProcessDue] and [Sim.DeliverDueWebhooks] do the same on demand.
+func (s *Sim) Run(ctx context.Context) {
+	var deliveries sync.WaitGroup
+	defer deliveries.Wait()
+	slots := make(chan struct{}, webhookWorkers)
 	for {
-		old := s.settings.Load()
-		t := *old
-		update(&t)
-		if s.settings.CompareAndSwap(old, &t) {
+		s.ProcessDue()
+		due, next := s.webhooks.popDue(time.Now())
+		for i, p := range due {
+			select {
+			case slots <- struct{}{}:
+			case <-ctx.Done():
+				for _, q := range due[i:] {
+					s.webhooks.requeue(q)
+				}
+				return
+			}
+			deliveries.Go(func() {
+				defer func() { <-slots }()
+				s.attemptDelivery(ctx, p)
+			})
+		}
+		if !s.waitForDue(ctx, next) {
 			return
 		}
 	}
 }
 
-// SetRateLimits changes the limits: calls a second for each endpoint class and
-// over all; negative means no limit.
-func (s *Sim) SetRateLimits(endpoint, overall float64) {
-	s.updateSettings(func(t *liveSettings) { t.endpointRate, t.overallRate = endpoint, overall })
-}
-
-// SetAuthorizationWindow changes how long authorizations made from now on last;
-// nil means DefaultDeadline.
-func (s *Sim) SetAuthorizationWindow(f func(Card) time.Duration) {
-	if f == nil {
-		f = DefaultAuthorizationWindow
+// waitForDue waits until a delivery or an expiry is due, and reports whether
+// ctx still runs. nextDelivery is zero if no delivery waits.
+func (s *Sim) waitForDue(ctx context.Context, nextDelivery time.Time) bool {
+	wait := time.Hour
+	if !nextDelivery.IsZero() {
+		wait = min(wait, time.Until(nextDelivery))
 	}
-	s.updateSettings(func(t *liveSettings) { t.authorizationWindow = f })
-}
-
-// SetServiceTime changes how long changes hold an intent's lock.
-func (s *Sim) SetServiceTime(d time.Duration) {
-	s.updateSettings(func(t *liveSettings) { t.serviceTime = d })
-}
-
-// SetSearchLag changes how late search sees a change.
-func (s *Sim) SetSearchLag(d time.Duration) {
-	s.updateSettings(func(t *liveSettings) { t.searchLag = d })
-}
-
-// SetCaptureErrorCodes changes the error codes for capturing what is captured
-// and what is expired; empty leaves one as it is.
-func (s *Sim) SetCaptureErrorCodes(alreadyCapturedCode, expiredCode string) {
-	s.updateSettings(func(t *liveSettings) {
-		if alreadyCapturedCode != "" {
-			t.alreadyCapturedCode = alreadyCapturedCode
-		}
-		if expiredCode != "" {
-			t.expiredCode = expiredCode
-		}
-	})
-}
-
-// SetFaultFunc changes the function that is asked before every call; nil asks
-// none.
-func (s *Sim) SetFaultFunc(f func(Call) Fault) {
-	if f == nil {
-		s.faultFunc.Store(nil)
-		return
+	if at, ok := s.accounts.nextDue(); ok {
+		wait = min(wait, s.clock.wallDuration(at)+time.Millisecond)
 	}
-	s.faultFunc.Store(&f)
-}
-
-// countClassCall counts the calls of a class.
-func (s *Sim) countClassCall(c EndpointClass) int64 {
-	n, ok := s.classCallCounts.Load(c)
-	if !ok {
-		n, _ = s.classCallCounts.LoadOrStore(c, new(atomic.Int64))
+	t := time.NewTimer(max(wait, time.Millisecond))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.webhooks.wakeup:
+	case <-ctx.Done():
+		return false
 	}
-	return n.(*atomic.Int64).Add(1)
+	return true
 }
 
-// account is one Stripe account. Its mutex is never held while something waits.
-type account struct {
-	sim   *Sim
-	id    string
-	idTag string
-
-	mu                  sync.Mutex
-	idCount             uint64 // ids so far
-	intents             map[string]*intent
-	intentOrder         []*intent
-	charges             map[string]*charge
-	customers           map[string]*customer
-	customerOrder       []*customer
-	paymentMethods      map[string]*paymentMethod
-	usedTokens          map[string]bool // used up
-	events              eventLog
-	idempotencyKeys     map[string]*idempotencyEntry
-	idempotencyKeyQueue []*idempotencyEntry
-	buckets             map[EndpointClass]*bucket
-	dueQueue            dueHeap
-	lastOperationAt     time.Time // of the last operation
-	stats               accountStats
-}
-
-// getOrCreateAccount finds or makes an account.
-func (s *Sim) getOrCreateAccount(id string) *account {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if a := s.accounts[id]; a != nil {
-		return a
+// DeliverDueWebhooks tries every webhook delivery that is due once, and returns
+// how many there were.
+func (s *Sim) DeliverDueWebhooks(ctx context.Context) int {
+	due, _ := s.webhooks.popDue(time.Now())
+	for _, p := range due {
+		s.attemptDelivery(ctx, p)
 	}
-	a := &account{
-		sim: s, id: id, intents: map[string]*intent{}, charges: map[string]*charge{},
-		customers:      map[string]*customer{},
-		paymentMethods: map[string]*paymentMethod{}, usedTokens: map[string]bool{},
-		idempotencyKeys: map[string]*idempotencyEntry{}, buckets: map[EndpointClass]*bucket{},
-		stats: accountStats{calls: map[CallOutcome]int64{},
-			windows: map[EndpointClass]*arrivalWindow{}},
-	}
-	a.events.byID = map[string]*storedEvent{}
-	for salt := ""; a.idTag == "" || s.accountsByIDTag[a.idTag] != nil; salt += "+" {
-		a.idTag = seededToken(s.options.Seed, 10, "tail", id, salt)
-	}
-	s.accounts[id], s.accountsByIDTag[a.idTag] = a, a
-	return a
+	return len(due)
 }
 
-func (s *Sim) sortedAccounts() []*account {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := make([]*account, 0, len(s.accounts))
-	for _, a := range s.accounts {
-		out = append(out, a)
-	}
-	// the same run twice goes the same way
-	slices.SortFunc(out, func(a, b *account) int { return strings.Compare(a.id, b.id) })
-	return out
-}
-
-// accountByObjectID finds the account that made an id, which the id itself
-// tells.
-func (s *Sim) accountByObjectID(id string) *account {
-	_, body, ok := strings.Cut(id, "_")
-	if !ok || len(body) != 24 {
-		return nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.accountsByIDTag[body[6:16]]
-}
-
-// newID makes an id of Stripe's look: 24 characters of which ten tell the
-// account. The same number is never used twice, whatever the prefix.
-func (a *account) newID(prefix string) string {
-	a.idCount++
-	seed := a.sim.options.Seed
-	return prefix + "3" + base62(scramble(seed*31+7, a.idCount), 8)[3:] + a.idTag +
-		base62(scramble(seed, a.idCount), 8)
-}
-
-// dueItem is something that happens by itself at a time.
-type dueItem struct {
-	at     time.Time
-	intent *intent
-}
-
-type dueHeap []dueItem
-
-func (h dueHeap) Len() int           { return len(h) }
-func (h dueHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
-func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *dueHeap) Push(x any)        { *h = append(*h, x.(dueItem)) }
-func (h *dueHeap) Pop() any {
-	old := *h
-	x := old[len(old)-1]
-	old[len(old)-1] = dueItem{}
-	*h = old[:len(old)-1]
-	return x
-}
-
-func (a *account) scheduleDue(at time.Time, in *intent) {
-	heap.Push(&a.dueQueue, dueItem{at, in})
-	if a.dueQueue[0].at.Equal(at) {
-		a.sim.webhooks.signalWakeup()
+func (s *Sim) attemptDelivery(ctx context.Context, p pendingDelivery) {
+	if s.webhooks.attempt(ctx, p) {
+		s.accounts.getOrCreate(p.event.Account).confirmDelivery(p.event.ID)
 	}
 }
 
-// processDue lets everything due by now happen, at its own time and in order.
-func (a *account) processDue(op *operation) {
-	now := a.sim.Now()
-	for len(a.dueQueue) > 0 && !a.dueQueue[0].at.After(now) {
-		item := heap.Pop(&a.dueQueue).(dueItem)
-		autoOp := &operation{sim: a.sim, actor: "automatic", now: item.at}
-		if autoOp.now.Before(a.lastOperationAt) {
-			// a deadline that was moved into the past: events stay in order
-			autoOp.now = a.lastOperationAt
-		}
-		in := item.intent
-		switch {
-		case in.status == statusRequiresCapture && item.at.Equal(in.captureBefore):
-			in.expire(autoOp)
-		case !in.confirmDeadline.IsZero() && item.at.Equal(in.confirmDeadline):
-			in.expireConfirmation(autoOp)
-		}
-		op.events = append(op.events, autoOp.events...)
+// PruneIdempotencyKeys removes one idempotency key, or all of them if key is
+// empty.
+func (s *Sim) PruneIdempotencyKeys(key string) {
+	for _, a := range s.accounts.sorted() {
+		a.mu.Lock()
+		a.idempotency.remove(key)
+		a.mu.Unlock()
 	}
-	op.now, a.lastOperationAt = now, now
+}
+
+// Stats returns a copy of the counters.
+func (s *Sim) Stats() Stats {
+	st := Stats{Calls: map[CallOutcome]int64{}, MaxPerSecond: map[EndpointClass]int{}}
+	for _, a := range s.accounts.sorted() {
+		a.mu.Lock()
+		a.stats.addTo(&st)
+		a.mu.Unlock()
+	}
+	s.webhooks.addTo(&st)
+	return st
 }

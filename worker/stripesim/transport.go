@@ -9,38 +9,16 @@ import (
 	"syscall"
 )
 
-// Handler is Stripe's API as an HTTP handler. Dropped connections are real
-// ones.
-func (s *Sim) Handler() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := apiRequest{method: r.Method, path: r.URL.Path, query: r.URL.RawQuery, header: r.Header}
+// newAPIRequest reads a request with its body.
+func newAPIRequest(r *http.Request) apiRequest {
+	c := apiRequest{method: r.Method, path: r.URL.Path, query: r.URL.RawQuery, header: r.Header}
+	if r.Body != nil {
 		c.body, c.tooLarge = readBody(r.Body)
-		out := s.serve(r.Context(), c)
-		switch {
-		case out.err != nil, out.connDrop == dropBeforeExecution,
-			out.connDrop == dropAfterExecution:
-			panic(http.ErrAbortHandler)
-		}
-		for k, v := range out.header {
-			w.Header()[k] = v
-		}
-		w.Header().Set("Content-Length", strconv.Itoa(len(out.body)))
-		w.WriteHeader(out.status)
-		if out.connDrop == dropMidBody {
-			w.Write(out.body[:len(out.body)/2])
-			if f, ok := w.(http.Flusher); ok {
-				f.Flush()
-			}
-			panic(http.ErrAbortHandler)
-		}
-		w.Write(out.body)
-	})
+	}
+	return c
 }
 
 func readBody(r io.Reader) (body []byte, tooLarge bool) {
-	if r == nil {
-		return nil, false
-	}
 	b, err := io.ReadAll(io.LimitReader(r, maxBody+1))
 	if err != nil || len(b) > maxBody {
 		return nil, len(b) > maxBody
@@ -48,21 +26,40 @@ func readBody(r io.Reader) (body []byte, tooLarge bool) {
 	return b, false
 }
 
-// Transport is Stripe's API as an http.RoundTripper: no listener, no goroutine,
-// any host. A request that is dropped gives ECONNRESET, a reply that is dropped
-// io.ErrUnexpectedEOF; a context that ends gives its error, with the effect
-// done or not as it happens.
-func (s *Sim) Transport() http.RoundTripper { return transport{s} }
+// httpHandler is apiServer as an http.Handler.
+type httpHandler struct{ server *apiServer }
 
-type transport struct{ sim *Sim }
+func (h httpHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	out := h.server.serve(r.Context(), newAPIRequest(r))
+	switch {
+	case out.err != nil, out.connDrop == dropBeforeExecution,
+		out.connDrop == dropAfterExecution:
+		panic(http.ErrAbortHandler)
+	}
+	for k, v := range out.header {
+		w.Header()[k] = v
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(len(out.body)))
+	w.WriteHeader(out.status)
+	if out.connDrop == dropMidBody {
+		w.Write(out.body[:len(out.body)/2])
+		if f, ok := w.(http.Flusher); ok {
+			f.Flush()
+		}
+		panic(http.ErrAbortHandler)
+	}
+	w.Write(out.body)
+}
+
+// transport is apiServer as an http.RoundTripper.
+type transport struct{ server *apiServer }
 
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	c := apiRequest{method: r.Method, path: r.URL.Path, query: r.URL.RawQuery, header: r.Header}
+	c := newAPIRequest(r)
 	if r.Body != nil {
-		c.body, c.tooLarge = readBody(r.Body)
 		r.Body.Close()
 	}
-	out := t.sim.serve(r.Context(), c)
+	out := t.server.serve(r.Context(), c)
 	switch {
 	case out.err != nil:
 		return nil, out.err

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -17,22 +18,22 @@ import (
 	"time"
 )
 
-// maxPendingDeliveries bounds the deliveries that wait; beyond it the next in
-// turn is given up.
+// maxPendingDeliveries bounds the deliveries that wait. Beyond it the delivery
+// that is next is given up.
 const maxPendingDeliveries = 100_000
 
-// webhookWorkers bounds the deliveries under way at once.
+// webhookWorkers bounds the deliveries in flight.
 const webhookWorkers = 16
 
 type pendingDelivery struct {
 	event   Event
 	attempt int
-	dueAt   time.Time // of the machine's clock
+	dueAt   time.Time // by the machine's clock
 	seq     int64
 }
 
-// deliveryHeap has the next to be tried on top; those of one time in the order
-// in which they happened.
+// deliveryHeap has the next delivery on top. Deliveries of one time are in the
+// order of their events.
 type deliveryHeap []pendingDelivery
 
 func (h deliveryHeap) Len() int { return len(h) }
@@ -49,25 +50,50 @@ func (h *deliveryHeap) Pop() any {
 	return x
 }
 
-// webhookQueue is the queue of deliveries, and what wakes Run.
-type webhookQueue struct {
+// webhooks publishes events: to Options.OnEvent, and as signed deliveries to
+// Options.Webhook.
+type webhooks struct {
+	webhook Webhook
+	onEvent func(Event)
+	logger  *slog.Logger
+
 	mu                    sync.Mutex
 	queue                 deliveryHeap
 	seq                   int64
-	wakeup                chan struct{}
+	wakeup                chan struct{} // wakes Run
 	sent, failed, dropped atomic.Int64
+	endpoints             atomic.Pointer[[]WebhookEndpoint] // besides webhook
 }
 
-func (h *webhookQueue) init() { h.wakeup = make(chan struct{}, 1) }
+func newWebhooks(o Options) *webhooks {
+	return &webhooks{webhook: o.Webhook, onEvent: o.OnEvent, logger: o.Logger,
+		wakeup: make(chan struct{}, 1)}
+}
 
-func (h *webhookQueue) signalWakeup() {
+// isObserved reports whether an event goes anywhere but into the event log.
+func (h *webhooks) isObserved() bool { return h.onEvent != nil || h.webhook.isEnabled() }
+
+// publish publishes the events of an operation. The caller holds no lock.
+func (h *webhooks) publish(op *operation) {
+	for _, e := range op.events {
+		if h.onEvent != nil {
+			h.onEvent(e)
+		}
+		if h.webhook.isEnabled() {
+			h.enqueue(e)
+		}
+	}
+	op.events = nil
+}
+
+func (h *webhooks) signalWakeup() {
 	select {
 	case h.wakeup <- struct{}{}:
 	default:
 	}
 }
 
-func (h *webhookQueue) enqueue(e Event) {
+func (h *webhooks) enqueue(e Event) {
 	h.mu.Lock()
 	h.seq++
 	seq := h.seq
@@ -75,7 +101,7 @@ func (h *webhookQueue) enqueue(e Event) {
 	h.requeue(pendingDelivery{event: e, attempt: 1, dueAt: time.Now(), seq: seq})
 }
 
-func (h *webhookQueue) requeue(p pendingDelivery) {
+func (h *webhooks) requeue(p pendingDelivery) {
 	h.mu.Lock()
 	if len(h.queue) >= maxPendingDeliveries {
 		heap.Pop(&h.queue)
@@ -86,8 +112,9 @@ func (h *webhookQueue) requeue(p pendingDelivery) {
 	h.signalWakeup()
 }
 
-// popDue removes what is due, and tells when the next is, if any.
-func (h *webhookQueue) popDue(now time.Time) (due []pendingDelivery, next time.Time) {
+// popDue removes the deliveries that are due. next is the time of the next one,
+// or zero.
+func (h *webhooks) popDue(now time.Time) (due []pendingDelivery, next time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for len(h.queue) > 0 && !h.queue[0].dueAt.After(now) {
@@ -99,13 +126,67 @@ func (h *webhookQueue) popDue(now time.Time) (due []pendingDelivery, next time.T
 	return due, next
 }
 
-// Sign makes a Stripe-Signature header for a payload, with one v1= for each of
-// the Webhook's secrets.
-func (s *Sim) Sign(payload []byte, t time.Time) string {
-	return Sign(payload, t, s.options.Webhook.Secrets...)
+// attempt tries one delivery, and reports whether the receiver accepted it.
+// After a failure the delivery waits for its next attempt.
+func (h *webhooks) attempt(ctx context.Context, p pendingDelivery) (delivered bool) {
+	w := h.webhook
+	d := Delivery{Event: p.event, Signature: h.Sign(p.event.Payload, time.Now()),
+		Attempt: p.attempt}
+	send := w.Deliver
+	if send == nil {
+		send = h.post
+	}
+	err := send(ctx, d)
+	if err == nil {
+		h.sent.Add(1)
+		return true
+	}
+	h.failed.Add(1)
+	if p.attempt >= w.Attempts || ctx.Err() != nil {
+		h.dropped.Add(1)
+		h.logger.Warn("webhook given up; the event is still at GET /v1/events", "event",
+			p.event.ID, "type", p.event.Type, "attempts", p.attempt, "cause", err.Error())
+		return false
+	}
+	p.dueAt = time.Now().Add(min(w.Backoff<<(p.attempt-1), time.Hour))
+	p.attempt++
+	h.requeue(p)
+	return false
 }
 
-// Sign makes a Stripe-Signature header: HMAC-SHA256 over the time and the
+func (h *webhooks) post(ctx context.Context, d Delivery) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, h.webhook.URL,
+		bytes.NewReader(d.Event.Payload))
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Content-Type", "application/json; charset=utf-8")
+	r.Header.Set("User-Agent", "Stripe/1.0 (+https://stripe.com/docs/webhooks)")
+	r.Header.Set("Stripe-Signature", d.Signature)
+	res, err := h.webhook.Client.Do(r)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	io.Copy(io.Discard, io.LimitReader(res.Body, 64<<10))
+	if res.StatusCode < 200 || res.StatusCode > 299 {
+		return fmt.Errorf("the endpoint answered %d", res.StatusCode)
+	}
+	return nil
+}
+
+func (h *webhooks) addTo(st *Stats) {
+	st.WebhooksSent, st.WebhooksFailed, st.WebhooksDropped = h.sent.Load(), h.failed.Load(),
+		h.dropped.Load()
+}
+
+// Sign returns a Stripe-Signature header for a payload, with one v1= for each
+// of the Webhook's secrets.
+func (h *webhooks) Sign(payload []byte, t time.Time) string {
+	return Sign(payload, t, h.webhook.Secrets...)
+}
+
+// Sign returns a Stripe-Signature header: HMAC-SHA256 over the time and the
 // payload, for each secret.
 func Sign(payload []byte, t time.Time, secrets ...string) string {
 	stamp := strconv.FormatInt(t.Unix(), 10)
@@ -118,116 +199,4 @@ func Sign(payload []byte, t time.Time, secrets ...string) string {
 		b.WriteString(",v1=" + hex.EncodeToString(m.Sum(nil)))
 	}
 	return b.String()
-}
-
-// DeliverDueWebhooks tries every webhook delivery that is due once, and returns
-// how many there were. Run does so by itself.
-func (s *Sim) DeliverDueWebhooks(ctx context.Context) int {
-	due, _ := s.webhooks.popDue(time.Now())
-	for _, p := range due {
-		s.attemptDelivery(ctx, p)
-	}
-	return len(due)
-}
-
-func (s *Sim) attemptDelivery(ctx context.Context, p pendingDelivery) {
-	w := s.options.Webhook
-	d := Delivery{Event: p.event, Signature: s.Sign(p.event.Payload, time.Now()),
-		Attempt: p.attempt}
-	send := w.Deliver
-	if send == nil {
-		send = s.postWebhook
-	}
-	err := send(ctx, d)
-	if err == nil {
-		s.webhooks.sent.Add(1)
-		s.getOrCreateAccount(p.event.Account).markDelivered(p.event.ID)
-		return
-	}
-	s.webhooks.failed.Add(1)
-	if p.attempt >= w.Attempts || ctx.Err() != nil {
-		s.webhooks.dropped.Add(1)
-		s.options.Logger.Warn("webhook given up; the event is still at GET /v1/events", "event",
-			p.event.ID, "type", p.event.Type, "attempts", p.attempt, "cause", err.Error())
-		return
-	}
-	p.dueAt = time.Now().Add(min(w.Backoff<<(p.attempt-1), time.Hour))
-	p.attempt++
-	s.webhooks.requeue(p)
-}
-
-func (s *Sim) postWebhook(ctx context.Context, d Delivery) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.options.Webhook.URL,
-		bytes.NewReader(d.Event.Payload))
-	if err != nil {
-		return err
-	}
-	r.Header.Set("Content-Type", "application/json; charset=utf-8")
-	r.Header.Set("User-Agent", "Stripe/1.0 (+https://stripe.com/docs/webhooks)")
-	r.Header.Set("Stripe-Signature", d.Signature)
-	res, err := s.options.Webhook.Client.Do(r)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	io.Copy(io.Discard, io.LimitReader(res.Body, 64<<10))
-	if res.StatusCode < 200 || res.StatusCode > 299 {
-		return fmt.Errorf("the endpoint answered %d", res.StatusCode)
-	}
-	return nil
-}
-
-// Run lets happen by itself what time brings: expiry at its time, and webhooks
-// with their retries. It returns when ctx ends, with nothing left running.
-// Without it, Tick and Deliver do the same on demand.
-func (s *Sim) Run(ctx context.Context) {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	slots := make(chan struct{}, webhookWorkers)
-	for {
-		s.ProcessDue()
-		due, next := s.webhooks.popDue(time.Now())
-		for i, p := range due {
-			select {
-			case slots <- struct{}{}:
-			case <-ctx.Done():
-				for _, q := range due[i:] {
-					s.webhooks.requeue(q)
-				}
-				return
-			}
-			wg.Go(func() {
-				defer func() { <-slots }()
-				s.attemptDelivery(ctx, p)
-			})
-		}
-		wait := time.Hour
-		if !next.IsZero() {
-			wait = min(wait, time.Until(next))
-		}
-		if at, ok := s.nextDueTime(); ok {
-			wait = min(wait, time.Duration(float64(at.Sub(s.Now()))/s.options.Speed)+
-				time.Millisecond)
-		}
-		t := time.NewTimer(max(wait, time.Millisecond))
-		select {
-		case <-t.C:
-		case <-s.webhooks.wakeup:
-		case <-ctx.Done():
-			t.Stop()
-			return
-		}
-		t.Stop()
-	}
-}
-
-func (s *Sim) nextDueTime() (at time.Time, ok bool) {
-	for _, a := range s.sortedAccounts() {
-		a.mu.Lock()
-		if len(a.dueQueue) > 0 && (!ok || a.dueQueue[0].at.Before(at)) {
-			at, ok = a.dueQueue[0].at, true
-		}
-		a.mu.Unlock()
-	}
-	return at, ok
 }

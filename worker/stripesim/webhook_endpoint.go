@@ -5,13 +5,12 @@ import (
 	"strconv"
 )
 
-// WebhookEndpoint is a webhook endpoint of the platform's account as GET
-// /v1/webhook_endpoints shows it. It is only shown: where events really go is
-// said by Options.Webhook, whose URL, if it has one, is listed as an endpoint
-// as well.
+// WebhookEndpoint is a webhook endpoint of the platform's account, as GET
+// /v1/webhook_endpoints shows it. It receives no events: they go to
+// [Options].Webhook, whose URL is listed as an endpoint as well.
 type WebhookEndpoint struct {
 	URL        string
-	APIVersion string   // empty: the account's default, which is shown as null
+	APIVersion string   // empty: the account's default, shown as null
 	Events     []string // empty: all
 	Disabled   bool
 }
@@ -19,10 +18,22 @@ type WebhookEndpoint struct {
 // maxWebhookEndpoints is how many an account may have at Stripe.
 const maxWebhookEndpoints = 16
 
-// SetWebhookEndpoints says which webhook endpoints the account has, besides the
-// one of Options.Webhook. More than Stripe allows are left out.
-func (s *Sim) SetWebhookEndpoints(all ...WebhookEndpoint) {
-	s.webhookEndpoints.Store(new(slices.Clone(all[:min(len(all), maxWebhookEndpoints)])))
+// SetWebhookEndpoints sets the account's webhook endpoints, besides the one of
+// [Options].Webhook. Endpoints beyond Stripe's limit are left out.
+func (h *webhooks) SetWebhookEndpoints(all ...WebhookEndpoint) {
+	h.endpoints.Store(new(slices.Clone(all[:min(len(all), maxWebhookEndpoints)])))
+}
+
+// allEndpoints returns the endpoints of the platform's account.
+func (h *webhooks) allEndpoints() []WebhookEndpoint {
+	var all []WebhookEndpoint
+	if w := h.webhook; w.URL != "" {
+		all = append(all, WebhookEndpoint{URL: w.URL, APIVersion: w.APIVersion})
+	}
+	if more := h.endpoints.Load(); more != nil {
+		all = append(all, *more...)
+	}
+	return all
 }
 
 type webhookEndpointJSON struct {
@@ -39,50 +50,47 @@ type webhookEndpointJSON struct {
 	URL           string            `json:"url"`
 }
 
+func (e WebhookEndpoint) toJSON(id string, created int64) webhookEndpointJSON {
+	j := webhookEndpointJSON{ID: id, Object: "webhook_endpoint", Created: created,
+		APIVersion: stringOrNil(e.APIVersion), EnabledEvents: e.Events,
+		Metadata: map[string]string{}, Status: "enabled", URL: e.URL}
+	if len(j.EnabledEvents) == 0 {
+		j.EnabledEvents = []string{"*"}
+	}
+	if e.Disabled {
+		j.Status = "disabled"
+	}
+	return j
+}
+
 func listWebhookEndpoints(_ *operation, a *account, _ string, f *form) (any, *apiError) {
-	s := a.sim
 	var all []WebhookEndpoint
-	if w := s.options.Webhook; w.URL != "" {
-		all = append(all, WebhookEndpoint{URL: w.URL, APIVersion: w.APIVersion})
+	if a.id == a.env.platformAccount {
+		all = a.env.webhooks.allEndpoints()
 	}
-	if more := s.webhookEndpoints.Load(); more != nil {
-		all = append(all, *more...)
-	}
-	if a.id != s.platformAccount {
-		all = nil
-	}
+	created := a.env.clock.start.Unix()
 	id := func(i int) string {
-		return "we_1" + seededToken(s.options.Seed, 23,
-			"endpoint", strconv.Itoa(i))
+		return "we_1" + seededToken(a.env.options.Seed, 23, "endpoint", strconv.Itoa(i))
 	}
-	at, more, err := paginate(f, len(all), func(int) int64 { return s.clockStart.Unix() },
-		func(wanted string) int {
+	p := pageSource{kind: "webhook_endpoint", length: len(all),
+		created: func(int) int64 { return created },
+		find: func(wanted string) int {
 			for i := range all {
 				if id(i) == wanted {
 					return i
 				}
 			}
 			return -1
-		}, "webhook_endpoint", func(int) bool { return true })
+		},
+	}
+	at, more, err := paginate(f, p)
 	if err != nil {
 		return nil, err
 	}
 	out := listJSON{Object: "list", Data: make([]any, 0, len(at)), HasMore: more,
 		URL: "/v1/webhook_endpoints"}
 	for _, i := range at {
-		e := webhookEndpointJSON{ID: id(i), Object: "webhook_endpoint",
-			Created: s.clockStart.Unix(), EnabledEvents: all[i].Events,
-			Metadata: map[string]string{}, Status: "enabled", URL: all[i].URL}
-		if all[i].APIVersion != "" {
-			e.APIVersion = &all[i].APIVersion
-		}
-		if len(e.EnabledEvents) == 0 {
-			e.EnabledEvents = []string{"*"}
-		}
-		if all[i].Disabled {
-			e.Status = "disabled"
-		}
-		out.Data = append(out.Data, e)
+		out.Data = append(out.Data, all[i].toJSON(id(i), created))
 	}
 	return out, nil
 }

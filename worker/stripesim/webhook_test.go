@@ -19,8 +19,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// isSignatureValid checks a signature as Stripe describes it, by other code
-// than that which made it.
+// isSignatureValid checks a signature as Stripe documents it. It shares no code
+// with Sign.
 func isSignatureValid(payload []byte, header, secret string) bool {
 	var stamp string
 	var sums []string
@@ -50,7 +50,8 @@ func TestWebhook_DeliveryAndRetry(t *testing.T) {
 		start := time.Now()
 		fail := 2
 		o := unlimitedOptions(1)
-		o.Webhook = stripesim.Webhook{Secrets: []string{"whsec_old", "whsec_new"}, APIVersion: "2025-01-27.acacia", Attempts: 3, Backoff: time.Second,
+		o.Webhook = stripesim.Webhook{Secrets: []string{"whsec_old", "whsec_new"},
+			APIVersion: "2025-01-27.acacia", Attempts: 3, Backoff: time.Second,
 			Deliver: func(_ context.Context, d stripesim.Delivery) error {
 				if d.Event.Type != "charge.captured" {
 					return nil
@@ -68,7 +69,8 @@ func TestWebhook_DeliveryAndRetry(t *testing.T) {
 		go func() { c.sim.Run(ctx); close(done) }()
 
 		id := c.authorize(stripesim.Hold{Account: "acct_other"})
-		c.mustSucceed("POST", intentPath(id, "capture"), "", "Stripe-Account", "acct_other", "Idempotency-Key", "k1")
+		c.mustSucceed("POST", intentPath(id, "capture"), "", "Stripe-Account", "acct_other",
+			"Idempotency-Key", "k1")
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		assertEqual(t, "tries", fmt.Sprint(at), "[0s 1s 3s]")
@@ -77,8 +79,10 @@ func TestWebhook_DeliveryAndRetry(t *testing.T) {
 		for _, s := range []string{"whsec_old", "whsec_new"} {
 			assertEqual(t, s, isSignatureValid(d.Event.Payload, d.Signature, s), true)
 		}
-		assertEqual(t, "another secret", isSignatureValid(d.Event.Payload, d.Signature, "whsec_other"), false)
-		assertEqual(t, "the time is that of the try", strings.HasPrefix(d.Signature, fmt.Sprintf("t=%d,", start.Unix()+3)), true)
+		assertEqual(t, "another secret", isSignatureValid(d.Event.Payload,
+			d.Signature, "whsec_other"), false)
+		assertEqual(t, "the time is that of the try", strings.HasPrefix(d.Signature,
+			fmt.Sprintf("t=%d,", start.Unix()+3)), true)
 		var e struct {
 			Account    string
 			APIVersion string `json:"api_version"`
@@ -94,7 +98,8 @@ func TestWebhook_DeliveryAndRetry(t *testing.T) {
 		assertEqual(t, "version", e.APIVersion, "2025-01-27.acacia")
 		assertEqual(t, "key", e.Request.Key, "k1")
 		assertEqual(t, "livemode", e.Livemode, false)
-		assertEqual(t, "delivered", c.mustSucceed("GET", "/v1/events", "delivery_success=true", "Stripe-Account", "acct_other").numberAt("data.0.pending_webhooks"), 0)
+		assertEqual(t, "delivered", c.mustSucceed("GET", "/v1/events", "delivery_success=true",
+			"Stripe-Account", "acct_other").numberAt("data.0.pending_webhooks"), 0)
 
 		fail = 100
 		id = c.authorize(stripesim.Hold{})
@@ -103,8 +108,10 @@ func TestWebhook_DeliveryAndRetry(t *testing.T) {
 		synctest.Wait()
 		assertEqual(t, "bounded tries", len(got), 6)
 		assertEqual(t, "given up", c.sim.Stats().WebhooksDropped, 1)
-		assertEqual(t, "still listed", len(c.mustSucceed("GET", "/v1/events", "type=charge.captured").ids()), 1)
-		assertEqual(t, "undelivered", len(c.mustSucceed("GET", "/v1/events", "delivery_success=false").ids()), 1)
+		assertEqual(t, "still listed",
+			len(c.mustSucceed("GET", "/v1/events", "type=charge.captured").ids()), 1)
+		assertEqual(t, "undelivered",
+			len(c.mustSucceed("GET", "/v1/events", "delivery_success=false").ids()), 1)
 		cancel()
 		<-done
 	})

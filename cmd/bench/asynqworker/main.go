@@ -1,5 +1,5 @@
-// Command asynqworker is what a user of asynq would run instead of holdd: a
-// worker whose task captures by stripe-go.
+// Command asynqworker is the worker that a user of asynq would run instead of
+// holdd: its task captures with stripe-go.
 package main
 
 import (
@@ -40,8 +40,8 @@ func run() error {
 		}
 	}
 	do := capture.New(os.Getenv("BENCH_STRIPE"), concurrency)
-	// Both checks are at a second: the queue's is by default, and the one for
-	// delayed tasks, 5 s by default, is set to what holdd's cron has.
+	// Both checks run every second. The one for delayed tasks is 5 s by
+	// default; holdd's cron has 1 s.
 	server := asynq.NewServer(asynq.RedisClientOpt{Addr: os.Getenv("BENCH_REDIS"),
 		PoolSize: concurrency + 16}, asynq.Config{
 		Concurrency: concurrency, TaskCheckInterval: time.Second,
@@ -62,7 +62,7 @@ func run() error {
 		var e *stripe.Error
 		if errors.As(err, &e) && e.HTTPStatusCode != 429 && e.HTTPStatusCode >= 400 &&
 			e.HTTPStatusCode < 500 {
-			// it lapsed: trying again brings nothing
+			// expired: a retry cannot capture it
 			return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 		}
 		return err

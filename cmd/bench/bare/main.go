@@ -1,6 +1,6 @@
-// Command bare captures by stripe-go in a loop of so many goroutines, with no
-// queue before it and nothing written down: what there is to reach. It reads
-// how many holds to capture from standard input.
+// Command bare captures with stripe-go in a loop of goroutines, without a queue
+// and without a record: the upper bound. It reads the number of holds from
+// standard input.
 package main
 
 import (
@@ -23,7 +23,7 @@ func main() {
 	fmt.Println("ready")
 	var n int
 	if _, err := fmt.Scan(&n); err != nil {
-		return // nothing to do: it was only to be there
+		return // standard input ended without a number
 	}
 	numbers := make(chan int, concurrency)
 	var wg sync.WaitGroup
@@ -44,6 +44,6 @@ func main() {
 	close(numbers)
 	wg.Wait()
 	fmt.Println("done")
-	fmt.Scanln() //nolint:errcheck // stays until it is ended, so that its CPU time can be read
+	fmt.Scanln() //nolint:errcheck // waits, so that bench can read its CPU time
 	select {}
 }

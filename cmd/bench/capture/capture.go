@@ -1,6 +1,6 @@
-// Package capture is the Stripe call that the engines beside holdd make: a
-// stripe-go capture as their users would write it, on a pool of connections as
-// large as there are calls at once.
+// Package capture is the Stripe call of the engines beside holdd: a stripe-go
+// capture as their users write it, with one pooled connection for each
+// concurrent call.
 package capture
 
 import (
@@ -12,11 +12,12 @@ import (
 	"github.com/stripe/stripe-go/v76/client"
 )
 
-// Key is what the stub and the simulator take.
+// Key is a test key that the stub and the simulator accept.
 const Key = "sk_test_benchbenchbenchbench"
 
-// New returns a capture at a base URL, for so many calls at once. stripe-go's
-// own retries are off, as a job engine brings its own.
+// New returns a function that captures at a base URL, for a number of
+// concurrent calls. stripe-go's own retries are off, because a job engine has
+// its own.
 func New(base string, concurrency int) func(ctx context.Context, intent string) error {
 	backend := stripe.GetBackendWithConfig(stripe.APIBackend, &stripe.BackendConfig{
 		URL: stripe.String(base),

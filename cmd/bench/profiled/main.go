@@ -1,5 +1,5 @@
-// Command profiled is holdd's daemon, as the shipped binary runs it, under the
-// profilers of CPU time and allocations. The profiles are written when it ends.
+// Command profiled runs holdd's daemon under the profilers of CPU time and
+// allocations, and writes the profiles when it ends.
 package main
 
 import (

@@ -201,7 +201,8 @@ func alertOptions(
 	s *config.Settings, st *store.Store, replica string, livemode bool, version string,
 	log *zap.Logger, m *metrics,
 ) alert.Options {
-	o := alert.Options{Store: st, Replica: replica, Logger: log, Observer: m,
+	o := alert.Options{Stores: alert.Stores{Events: st, Leases: st, Requeued: st,
+		SystemEvents: st, Sinks: st}, Replica: replica, Logger: log, Observer: m,
 		PingURL: s.PingURL.Reveal(), RunbookURL: s.RunbookURL, Livemode: livemode, Version: version}
 	if zone, err := time.LoadLocation(s.AlertTimeZone); err == nil { // checked with the settings
 		o.TimeZone = zone

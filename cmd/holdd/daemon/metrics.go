@@ -144,7 +144,7 @@ func (m *metrics) handler() http.Handler {
 
 func (m *metrics) registerInvalidSignatures(count func() uint64) {
 	m.registry.MustRegister(
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "holdd_webhooks_forged_total",
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "holdd_webhooks_invalid_signature_total",
 			Help: "Webhooks refused for their signature."},
 			func() float64 { return float64(count()) }))
 }

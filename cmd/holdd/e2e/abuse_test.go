@@ -154,11 +154,11 @@ func TestWebhook_InvalidSignature(t *testing.T) {
 	if after := w.dumpRedis(); !maps.Equal(before, after) {
 		t.Error("a forged event changed something")
 	}
-	if n := metricValue(t, r, "holdd_webhooks_forged_total", http.Header{}); n != float64(rejected) {
+	if n := metricValue(t, r, "holdd_webhooks_invalid_signature_total", http.Header{}); n != float64(rejected) {
 		t.Errorf("%v forged ones are counted, and there were %d", n, rejected)
 	}
-	storetest.WaitUntil(t, processTimeout, "the log tells of refusals", func() bool { return r.log.countLines("a webhook was refused") > 0 })
-	if n := r.log.countLines("a webhook was refused"); n > 2 {
+	storetest.WaitUntil(t, processTimeout, "the log tells of refusals", func() bool { return r.log.countLines("webhook rejected: invalid signature") > 0 })
+	if n := r.log.countLines("webhook rejected: invalid signature"); n > 2 {
 		t.Errorf("%d lines tell of %d refusals", n, rejected)
 	}
 	// Both secrets are good while one is being replaced.
@@ -299,7 +299,7 @@ func TestAPI_SlowClientsAndFlood(t *testing.T) {
 		}
 	}
 	t.Logf("the others were served within %s", worst)
-	if n := r.log.countLines("a webhook was refused"); n > 3 {
+	if n := r.log.countLines("webhook rejected: invalid signature"); n > 3 {
 		t.Errorf("%d lines of log for one flood", n)
 	}
 }

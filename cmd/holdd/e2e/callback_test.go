@@ -90,7 +90,7 @@ func TestCallbacks_SignedEventsAndAlerts(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		return slices.ContainsFunc(chat, func(s string) bool {
-			return strings.HasPrefix(s, "[warning] a wish in the inbox was not taken: ") && strings.Contains(s, "runbook.md#bad_inbox_entry")
+			return strings.HasPrefix(s, "[warning] request in the inbox rejected: ") && strings.Contains(s, "runbook.md#inbox_rejected")
 		})
 	})
 	if d, err := r.client.DeadLetters(t.Context(), "callback", 10); err != nil || d.Total != 0 {

@@ -153,7 +153,7 @@ func TestAPI_InvalidInputChangesNothing(t *testing.T) {
 		{"a malformed account", post, "/v1/holds", req(`{"account":"acme"}`), 422, hold.InvalidID},
 		{"a malformed id in the path", get, "/v1/holds/order-17", "", 422, hold.InvalidID},
 		{"a negative amount", post, "/v1/holds", req(`{"amount":-1,"currency":"eur"}`), 422, hold.InvalidAmount},
-		{"an amount that is too large", post, "/v1/holds", req(`{"amount":100000000,"currency":"eur"}`), 422, hold.InvalidAmount},
+		{"an amount that is too large", post, "/v1/holds", req(`{"amount":1000000000000,"currency":"eur"}`), 422, hold.InvalidAmount},
 		{"an amount beyond 64 bits", post, "/v1/holds", strings.Replace(req(`{"amount":1,"currency":"eur"}`), `"amount":1`, `"amount":99999999999999999999`, 1), 422, hold.InvalidAmount},
 		{"an amount with a fraction", post, "/v1/holds", req(`{"amount":12.5,"currency":"eur"}`), 422, hold.InvalidAmount},
 		{"an amount that is a string", post, "/v1/holds", req(`{"amount":"1250","currency":"eur"}`), 422, "invalid_type"},

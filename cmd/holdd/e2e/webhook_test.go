@@ -311,7 +311,7 @@ func TestMetadata_ScheduledByReconcileCommand(t *testing.T) {
 
 	before := w.dumpRedis()
 	args := []string{"reconcile", "--account", "acct_1Connected00001"}
-	dry := cli.runCommand(0, append(args, "--dry-run"), "dry run, nothing was changed", "BK-1", "scheduled", "rejected", "capture at", `"tomorrow" is no time`, "acct_1Connected00001", "JPY")
+	dry := cli.runCommand(0, append(args, "--dry-run"), "dry run, nothing was changed", "BK-1", "scheduled", "rejected", "capture at", `invalid time "tomorrow"`, "acct_1Connected00001", "JPY")
 	if after := w.dumpRedis(); !maps.Equal(before, after) {
 		t.Errorf("the dry run changed Redis")
 	}

@@ -1,0 +1,68 @@
+package alert
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+	"go.uber.org/zap"
+)
+
+const (
+	deadLetterAfter       = 72 * time.Hour
+	requeuedCheckInterval = 10 * time.Second
+)
+
+// RequeuedStore reads the dead letters that the operator requeued.
+type RequeuedStore interface {
+	RequeuedDeadLetters(ctx context.Context, sink string, partition, n int) (
+		[]hold.StreamEvent, error)
+}
+
+// deadLetters are the events that one sink and partition gave up since the last
+// save, and the requeued ones that are finished.
+type deadLetters struct {
+	store     RequeuedStore
+	sink      string
+	partition int
+	log       *zap.Logger
+
+	total     int64 // ever
+	given     []hold.DeadLetter
+	finished  []string  // requeued entries that were delivered or given up again
+	checkedAt time.Time // when requeued ones were last read
+}
+
+func (d *deadLetters) restore(total int64) {
+	d.total, d.checkedAt = total, time.Time{}
+	d.markSaved()
+}
+
+func (d *deadLetters) changed() bool { return len(d.given) > 0 || len(d.finished) > 0 }
+
+func (d *deadLetters) markSaved() { d.given, d.finished = nil, nil }
+
+// add gives an event up.
+func (d *deadLetters) add(event []byte, reason string) {
+	d.given = append(d.given, hold.DeadLetter{Event: event, Reason: reason})
+	d.total++
+	var e struct{ ID string }
+	_ = json.Unmarshal(event, &e) // holdd encoded it
+	d.log.Error("event not accepted for three days: it is a dead letter now; "+
+		"holdd callbacks replay sends it again",
+		zap.String("id", e.ID), zap.String("reason", reason))
+}
+
+// finishRequeued removes a requeued entry.
+func (d *deadLetters) finishRequeued(entry string) { d.finished = append(d.finished, entry) }
+
+// requeued returns the dead letters to send again, every
+// [requeuedCheckInterval].
+func (d *deadLetters) requeued(ctx context.Context, now time.Time) ([]hold.StreamEvent, error) {
+	if now.Sub(d.checkedAt) < requeuedCheckInterval {
+		return nil, nil
+	}
+	d.checkedAt = now
+	return d.store.RequeuedDeadLetters(ctx, d.sink, d.partition, eventBatchSize)
+}

@@ -1,0 +1,115 @@
+package alert
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/holdd/holdd/worker/event"
+	"github.com/holdd/holdd/worker/health"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// SinkStore reads the state of sinks and their dead letters.
+type SinkStore interface {
+	Partitions() int
+	SinkStates(ctx context.Context, sink string) ([][]byte, error)
+	DeadLetters(ctx context.Context, sink string, n int) (list []hold.DeadLetter, total int64,
+		err error)
+	RequeueDeadLetters(ctx context.Context, sink string, ids []string) (n int64, err error)
+}
+
+// Deliveries answers the operator's questions about the sinks.
+type Deliveries struct {
+	store SinkStore
+	sinks []*sink
+}
+
+// SinkStatuses returns the status of each sink over all partitions.
+func (d *Deliveries) SinkStatuses(ctx context.Context) ([]event.SinkStatus, error) {
+	var out []event.SinkStatus
+	for _, s := range d.sinks {
+		states, err := d.store.SinkStates(ctx, s.name)
+		if err != nil {
+			return nil, unavailable(err)
+		}
+		status := event.SinkStatus{Sink: s.name}
+		for _, data := range states {
+			var state deliveryState
+			if json.Unmarshal(data, &state) == nil {
+				addState(&status, &state, s.addressDigest)
+			}
+		}
+		if _, status.DeadLetters, err = d.store.DeadLetters(ctx, s.name, 1); err != nil {
+			return nil, unavailable(err)
+		}
+		out = append(out, status)
+	}
+	return out, nil
+}
+
+// addState adds the state of a partition.
+func addState(s *event.SinkStatus, p *deliveryState, addressDigest string) {
+	s.Failing = earlierTime(s.Failing, p.FailingSince)
+	s.Oldest = earlierTime(s.Oldest, p.OldestPending)
+	s.Disabled = s.Disabled || p.DisabledAddress == addressDigest
+	s.Parked += p.ParkedHolds
+	s.EventsLost += p.EventsLost
+	if p.Reason != "" {
+		s.Reason = p.Reason
+	}
+}
+
+// DeadLetters returns up to n dead letters of a sink, oldest first in each
+// partition, and how many there are.
+func (d *Deliveries) DeadLetters(
+	ctx context.Context, sink string, n int,
+) ([]hold.DeadLetter, int64, error) {
+	list, total, err := d.store.DeadLetters(ctx, sink, n)
+	if err != nil {
+		return nil, 0, unavailable(err)
+	}
+	return list, total, nil
+}
+
+// ReplayDeadLetters requeues the dead letters of a sink with these ids, or all.
+// It returns how many.
+func (d *Deliveries) ReplayDeadLetters(
+	ctx context.Context, sink string, ids []string,
+) (int64, error) {
+	n, err := d.store.RequeueDeadLetters(ctx, sink, ids)
+	if err != nil {
+		return n, unavailable(err)
+	}
+	return n, nil
+}
+
+// HasSink reports whether there is a sink of this name.
+func (d *Deliveries) HasSink(name string) bool {
+	for _, s := range d.sinks {
+		if s.name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// SinkNames returns the names of the sinks.
+func (d *Deliveries) SinkNames() []string {
+	names := make([]string, len(d.sinks))
+	for i, s := range d.sinks {
+		names[i] = s.name
+	}
+	return names
+}
+
+func unavailable(err error) error { return fmt.Errorf("%w: %w", health.ErrUnavailable, err) }
+
+// earlierTime returns the earlier of two times that are not zero.
+func earlierTime(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}

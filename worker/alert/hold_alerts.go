@@ -1,0 +1,249 @@
+package alert
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdd/holdd/worker/event"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// holdAlert is the alert of an event about a hold. Its texts may contain
+// placeholders of [holdPlaceholders].
+type holdAlert struct {
+	eventType hold.EventType
+	causes    []hold.Cause                 // of the event; empty means every cause
+	only      func(e *event.Envelope) bool // nil means every event
+	kind      Kind
+	severity  func(e *event.Envelope) Severity
+	summary   string // follows the booking and its amount
+	due       bool   // the text says when the hold itself is due
+	next      string // what holdd does; empty: depends on the hold
+	action    string // for the operator; empty: depends on the hold
+}
+
+// holdAlerts lists what the operator must know of a hold. The first match of an
+// event counts; an event without a match is no alert.
+var holdAlerts = []holdAlert{
+	{
+		eventType: hold.EventExpiring, causes: []hold.Cause{hold.CauseExpired},
+		kind: DeadlinePassed, severity: always(Critical),
+		summary: "should have expired {expires_at} and is still open",
+		next:    "holdd reads the payment at Stripe every few minutes and reports the result.",
+		action: "check the payment in the Stripe Dashboard; " +
+			"if the money is no longer held, ask the cardholder for another card.",
+	},
+	{
+		eventType: hold.EventExpiring, causes: []hold.Cause{hold.CauseOnExpiry},
+		kind: OnExpiryPolicy, severity: always(Critical),
+		summary: "expires {expires_in} and holdd will not act",
+		next:    "holdd does nothing (on_expiry is {on_expiry}, the hold is {state}).",
+	},
+	{
+		eventType: hold.EventExpiring, causes: []hold.Cause{hold.CauseAfterDeadline},
+		kind: ExpiresBeforeDue, severity: atLeastWarning,
+		summary: "expires {expires_in}, before the hold is due", due: true,
+	},
+	{
+		eventType: hold.EventExpiring, only: isDueAfterExpiry,
+		kind: ExpiresBeforeDue, severity: severityByTimeLeft,
+		summary: "expires {expires_in}, before the hold is due", due: true,
+	},
+	{
+		eventType: hold.EventExpiring,
+		kind:      ExpiryNear, severity: severityOfExpiring,
+		summary: "expires {expires_in}",
+	},
+	{
+		eventType: hold.EventAttention, causes: []hold.Cause{hold.CauseRefused,
+			hold.CauseAmountTooLarge, hold.CauseNotCapturable, hold.CauseKeyConflict},
+		kind: CaptureRefused, severity: always(Critical),
+		summary: "Stripe refused the capture or the release ({cause})",
+	},
+	{
+		eventType: hold.EventAttention, causes: []hold.Cause{hold.CauseNoOutcome},
+		kind: AttentionRequired, severity: atLeastWarning,
+		summary: "has no outcome after many calls to Stripe",
+		next: "holdd keeps trying to {next} it, at most every few minutes; " +
+			"holdd show {hold} lists Stripe's answers.",
+	},
+	{
+		eventType: hold.EventAttention, causes: []hold.Cause{hold.CauseAfterDeadline},
+		kind: ExpiresBeforeDue, severity: atLeastWarning,
+		summary: "expires {expires_in}, before the hold is due", due: true,
+	},
+	{
+		eventType: hold.EventAttention, causes: []hold.Cause{hold.CauseInsideMargin},
+		kind: AttentionRequired, severity: atLeastWarning,
+		summary: "expires {expires_in}, too soon for on_expiry to act without a warning",
+	},
+	{
+		eventType: hold.EventAttention,
+		kind:      AttentionRequired, severity: atLeastWarning,
+		summary: "needs the operator ({cause})",
+	},
+	{
+		eventType: hold.EventExpired,
+		kind:      ExpiredUncaptured, severity: severityOfExpired,
+		summary: "expired before a capture; the card network released the money",
+		next:    "holdd does nothing more; this is final.",
+		action: "ask the cardholder for another payment; " +
+			"holdd show {hold} lists what was tried.",
+	},
+	{
+		eventType: hold.EventCanceled, causes: []hold.Cause{hold.CauseOnExpiry},
+		kind: OnExpiryPolicy, severity: always(Warning),
+		summary: "was released because its deadline was near", next: onExpiryActed,
+		action: checkOnExpiry,
+	},
+	{
+		eventType: hold.EventCaptured, causes: []hold.Cause{hold.CauseOnExpiry},
+		kind: OnExpiryPolicy, severity: always(Info),
+		summary: "was captured because its deadline was near", next: onExpiryActed,
+		action: checkOnExpiry,
+	},
+}
+
+const (
+	onExpiryActed = "holdd does nothing more; this is final (on_expiry is {on_expiry})."
+	checkOnExpiry = "none if this was intended; otherwise schedule holds with a time " +
+		"or another on_expiry."
+)
+
+// describeHoldEvent returns the alert of an event about a hold.
+func describeHoldEvent(w *alertWriter, e *event.Envelope) (a Alert, ok bool) {
+	i := slices.IndexFunc(holdAlerts, func(r holdAlert) bool { return r.matches(e) })
+	if i < 0 {
+		return a, false
+	}
+	r, h := &holdAlerts[i], &e.Data.Hold
+	fill := w.holdPlaceholders(e)
+	w.addHold(h)
+	if r.due {
+		w.addLine("Due: %s.", w.formatTimeAndLeft(holdDueTime(h)))
+	}
+	w.addLine("Next: %s", fill.Replace(cmp.Or(r.next, w.automaticAction(h))))
+	w.addLine("Action: %s", fill.Replace(cmp.Or(r.action, operatorAction(h))))
+	a = Alert{Kind: r.kind, Severity: r.severity(e)}
+	w.finish(&a, formatBooking(h)+": "+fill.Replace(r.summary))
+	return a, true
+}
+
+func (r *holdAlert) matches(e *event.Envelope) bool {
+	return r.eventType == e.Type && (r.only == nil || r.only(e)) &&
+		(len(r.causes) == 0 || slices.ContainsFunc(r.causes, func(c hold.Cause) bool {
+			return c.String() == e.Data.Cause
+		}))
+}
+
+// holdPlaceholders are the placeholders in texts about a hold.
+func (w *alertWriter) holdPlaceholders(e *event.Envelope) *strings.Replacer {
+	h := &e.Data.Hold
+	return strings.NewReplacer(
+		"{hold}", h.ID,
+		"{expires_at}", w.formatTime(h.ExpiresAt),
+		"{expires_in}", w.formatTimeLeft(h.ExpiresAt),
+		"{on_expiry}", h.OnExpiry,
+		"{state}", h.State,
+		"{next}", h.Next,
+		"{cause}", e.Data.Cause,
+	)
+}
+
+func always(s Severity) func(*event.Envelope) Severity {
+	return func(*event.Envelope) Severity { return s }
+}
+
+// severityByTimeLeft is the severity of an authorization that expires: the
+// operator has a day, some hours, or must act now.
+func severityByTimeLeft(e *event.Envelope) Severity {
+	switch left := e.Data.Hold.ExpiresAt.Sub(e.Timestamp); {
+	case left > 24*time.Hour:
+		return Info
+	case left > 6*time.Hour:
+		return Warning
+	}
+	return Critical
+}
+
+func atLeastWarning(e *event.Envelope) Severity { return max(severityByTimeLeft(e), Warning) }
+
+// severityOfExpiring is lower where holdd acts before the deadline, and higher
+// where it does not.
+func severityOfExpiring(e *event.Envelope) Severity {
+	h := &e.Data.Hold
+	switch {
+	case h.State == "attention" || h.State == "paused":
+		return atLeastWarning(e)
+	case actsBeforeExpiry(h) && h.NextAt.After(e.Timestamp.Add(-maxActionDelay)):
+		return Info
+	}
+	return severityByTimeLeft(e)
+}
+
+// severityOfExpired is lower for a hold that was to be released anyway.
+func severityOfExpired(e *event.Envelope) Severity {
+	if e.Data.Hold.CancelAt != nil {
+		return Info
+	}
+	return Critical
+}
+
+// maxActionDelay is how long a hold's next action may be overdue before an
+// alert stops relying on it.
+const maxActionDelay = 5 * time.Minute
+
+// isDueAfterExpiry reports whether a hold's own time is not before its
+// deadline.
+func isDueAfterExpiry(e *event.Envelope) bool {
+	due := holdDueTime(&e.Data.Hold)
+	return !due.IsZero() && !due.Before(e.Data.Hold.ExpiresAt)
+}
+
+// actsBeforeExpiry reports whether holdd captures or releases the hold by
+// itself before its deadline.
+func actsBeforeExpiry(h *hold.View) bool {
+	return (h.Next == "capture" || h.Next == "cancel") && h.NextAt != nil &&
+		h.NextAt.Before(h.ExpiresAt)
+}
+
+// holdDueTime is the time that the request set for the hold, zero for none.
+func holdDueTime(h *hold.View) time.Time {
+	switch {
+	case h.CaptureAt != nil:
+		return *h.CaptureAt
+	case h.CancelAt != nil:
+		return *h.CancelAt
+	}
+	return time.Time{}
+}
+
+// automaticAction is what holdd does with a hold unless the operator acts.
+func (w *alertWriter) automaticAction(h *hold.View) string {
+	afterDeadline := h.State == "attention" && h.Cause == hold.CauseAfterDeadline.String()
+	switch {
+	case actsBeforeExpiry(h):
+		verb := map[string]string{"capture": "captures", "cancel": "releases"}[h.Next]
+		return "holdd " + verb + " it " + w.formatTimeAndLeft(*h.NextAt) + "."
+	case h.State == "working":
+		return "holdd reads the payment at Stripe until its outcome is known."
+	case h.OnExpiry == "cancel" && (h.State != "attention" || afterDeadline):
+		return "holdd releases it shortly before the deadline (on_expiry is cancel)."
+	case h.OnExpiry == "capture" && h.CancelAt == nil &&
+		(h.State == "waiting" || h.State == "scheduled" || afterDeadline):
+		return "holdd captures it shortly before the deadline (on_expiry is capture)."
+	}
+	return "holdd does nothing; the card network releases the money at the deadline."
+}
+
+// operatorAction is what the operator can do with a hold.
+func operatorAction(h *hold.View) string {
+	first := "capture"
+	if h.State == "paused" {
+		first = "resume"
+	}
+	return "run holdd " + first + " {hold} or holdd cancel {hold}; " +
+		"if nothing needs to change, run holdd acknowledge {hold}."
+}

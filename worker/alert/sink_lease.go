@@ -1,0 +1,91 @@
+package alert
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// minLeaseLeft is what is left of a lease when a round starts. It is longer
+// than a round.
+const minLeaseLeft = 45 * time.Second
+
+// LeaseStore gives one replica at a time the right to deliver a partition's
+// events to a sink, and saves its progress.
+type LeaseStore interface {
+	// AcquireSinkLease returns token 0 if another replica has the lease. state
+	// is nil for a new sink, which begins after the entry start.
+	AcquireSinkLease(ctx context.Context, sink string, partition int, holder string,
+		lease time.Duration) (token int64, state []byte, start string, parked map[string][]byte,
+		err error)
+	// SaveSinkProgress saves all of p or nothing, and extends the lease; a
+	// lease of 0 ends it. ok is false if another replica has the lease.
+	SaveSinkProgress(ctx context.Context, sink string, partition int, token int64,
+		p hold.SinkProgress, lease time.Duration) (ok bool, err error)
+}
+
+var errLeaseLost = errors.New("another replica delivers to this sink")
+
+// sinkLease is the lease of one sink and partition, as this replica knows it.
+type sinkLease struct {
+	store     LeaseStore
+	sink      string
+	partition int
+	replica   string
+	duration  time.Duration
+
+	token int64     // 0: this replica does not have it
+	until time.Time // by this machine's clock, counted from before the request
+}
+
+// savedDelivery is what an earlier holder of the lease saved.
+type savedDelivery struct {
+	state  []byte // nil for a new sink
+	start  string // where a new sink begins
+	parked map[string][]byte
+}
+
+func (l *sinkLease) acquire(ctx context.Context) (saved savedDelivery, err error) {
+	asked := time.Now()
+	l.token, saved.state, saved.start, saved.parked, err = l.store.AcquireSinkLease(ctx,
+		l.sink, l.partition, l.replica, l.duration)
+	if err != nil {
+		l.token = 0
+	}
+	l.until = asked.Add(l.duration)
+	return saved, err
+}
+
+func (l *sinkLease) isHeld() bool { return l.token != 0 }
+
+func (l *sinkLease) hasEnded() bool { return time.Now().After(l.until) }
+
+// endsWithin reports whether the lease must be extended before a round.
+func (l *sinkLease) endsWithin(d time.Duration) bool { return time.Until(l.until) < d }
+
+func (l *sinkLease) drop() { l.token = 0 }
+
+// save writes p and extends the lease.
+func (l *sinkLease) save(ctx context.Context, p hold.SinkProgress) error {
+	return l.saveFor(ctx, p, l.duration)
+}
+
+// release writes p and ends the lease.
+func (l *sinkLease) release(ctx context.Context, p hold.SinkProgress) error {
+	return l.saveFor(ctx, p, 0)
+}
+
+func (l *sinkLease) saveFor(ctx context.Context, p hold.SinkProgress, d time.Duration) error {
+	asked := time.Now()
+	ok, err := l.store.SaveSinkProgress(ctx, l.sink, l.partition, l.token, p, d)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return errLeaseLost
+	}
+	l.until = asked.Add(d)
+	return nil
+}

@@ -1,0 +1,125 @@
+package alert
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+const eventBatchSize = 64
+
+// EventStore reads the streams of events.
+type EventStore interface {
+	// ReadEvents returns up to n events after an entry. trimmed says that the
+	// entry is no longer in the stream.
+	ReadEvents(ctx context.Context, partition int, after string, n int) (events []hold.StreamEvent,
+		trimmed bool, err error)
+	// StreamLength returns how many events a stream has and ever had; the
+	// latter is -1 if Redis does not count them.
+	StreamLength(ctx context.Context, partition int) (length, added int64, err error)
+}
+
+// streamPosition is how far a sink has read a stream.
+type streamPosition struct {
+	// Cursor is the entry up to which every event is delivered, parked or a
+	// dead letter. DoneAhead are entries after it of which the same is true.
+	Cursor    string   `json:"cursor"`
+	DoneAhead []string `json:"done_ahead,omitempty"`
+	// Position counts the events of the stream up to the cursor; -1 is unknown.
+	Position   int64 `json:"position"`
+	EventsLost int64 `json:"events_lost,omitempty"` // trimmed before they were read
+}
+
+// streamReader reads one partition's events from the cursor of a sink.
+type streamReader struct {
+	store     EventStore
+	partition int
+	pos       streamPosition
+	done      map[string]bool // entries after the cursor
+	changed   bool            // since the position was saved
+}
+
+// restore continues from a saved position.
+func (r *streamReader) restore(pos streamPosition) {
+	r.pos, r.done, r.changed = pos, map[string]bool{}, true
+	for _, entry := range pos.DoneAhead {
+		r.done[entry] = true
+	}
+}
+
+// positionOfEnd returns the position of a new sink, which gets no events from
+// before it was added.
+func (r *streamReader) positionOfEnd(ctx context.Context) int64 {
+	length, added, err := r.store.StreamLength(ctx, r.partition)
+	if err == nil && (added >= 0 || length == 0) {
+		return max(added, 0)
+	}
+	return -1
+}
+
+// position returns what to save.
+func (r *streamReader) position() streamPosition {
+	r.pos.DoneAhead = slices.Sorted(maps.Keys(r.done))
+	return r.pos
+}
+
+// read returns the next batch of events after the cursor. Some may be done.
+func (r *streamReader) read(ctx context.Context) (
+	batch []hold.StreamEvent, trimmed bool, err error,
+) {
+	return r.store.ReadEvents(ctx, r.partition, r.pos.Cursor, eventBatchSize)
+}
+
+// skipTrimmed moves the position past trimmed events. It returns how many of
+// them the sink missed, -1 for an unknown number.
+func (r *streamReader) skipTrimmed(ctx context.Context, failing bool) (lost int64, err error) {
+	length, added, err := r.store.StreamLength(ctx, r.partition)
+	if err != nil {
+		return 0, err
+	}
+	lost = -1
+	if added >= 0 {
+		trimmed := added - length
+		if r.pos.Position >= 0 && added >= r.pos.Position {
+			lost = trimmed - r.pos.Position
+		}
+		r.pos.Position = trimmed
+	} else if !failing {
+		lost = 0 // the sink was up to date, and this Redis does not count
+	}
+	if lost != 0 {
+		r.pos.EventsLost += max(lost, 0)
+		r.changed = true
+	}
+	return lost, nil
+}
+
+// forgetTrimmed forgets done entries that are no longer in the stream.
+func (r *streamReader) forgetTrimmed(batch []hold.StreamEvent) {
+	inStream := map[string]bool{}
+	for _, e := range batch {
+		inStream[e.ID] = true
+	}
+	maps.DeleteFunc(r.done, func(id string, _ bool) bool { return !inStream[id] })
+}
+
+func (r *streamReader) markDone(entry string) { r.done[entry] = true }
+
+func (r *streamReader) isDone(entry string) bool { return r.done[entry] }
+
+// advance moves the cursor over done events, and returns the rest of the batch.
+func (r *streamReader) advance(batch []hold.StreamEvent) (rest []hold.StreamEvent) {
+	for i, e := range batch {
+		if !r.done[e.ID] {
+			return batch[i:]
+		}
+		delete(r.done, e.ID)
+		r.pos.Cursor, r.changed = e.ID, true
+		if r.pos.Position >= 0 {
+			r.pos.Position++
+		}
+	}
+	return nil
+}

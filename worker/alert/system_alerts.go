@@ -1,0 +1,250 @@
+package alert
+
+import (
+	"cmp"
+	"strconv"
+	"strings"
+
+	"github.com/holdd/holdd/worker/event"
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// systemAlert is the alert of a system event. Its texts may contain
+// placeholders of [systemPlaceholders].
+type systemAlert struct {
+	kind     Kind
+	severity Severity
+	resolved bool                   // the event ends the alert
+	needs    func(*event.Data) bool // what the texts need; nil means nothing
+	summary  string
+	details  string // a line before the next two, may be empty
+	next     string // what holdd does by itself
+	action   string // for the operator
+}
+
+// systemAlerts lists what the operator must know of the daemon. An event of
+// another type is no alert.
+var systemAlerts = map[hold.EventType]systemAlert{
+	event.InboxRejected: {
+		kind: InboxRejected, severity: Warning, needs: hasRejection,
+		summary: "request in the inbox rejected: {reason}",
+		details: rejectionDetails,
+		next:    "holdd does not schedule the hold.",
+		action:  fixRejection,
+	},
+	event.MetadataRejected: {
+		kind: MetadataRejected, severity: Warning, needs: hasRejection,
+		summary: "terms in the metadata of {rejected_id} rejected: {reason}",
+		details: rejectionDetails,
+		next:    "holdd does not schedule the hold.",
+		action:  fixRejection,
+	},
+	event.Orphan: {
+		kind: Orphan, severity: Warning, needs: hasIntent,
+		summary: "{intent} holds {amount} and is not scheduled",
+		next:    "holdd does nothing; the card network releases the money after some days.",
+		action: "run holdd schedule {intent} --capture-at …, " +
+			"or release it in the Stripe Dashboard.",
+	},
+	event.AuthorizationAbandoned: {
+		kind: AuthorizationAbandoned, severity: Warning, needs: hasIntent,
+		summary: "{booking}: authorization of {amount} was not finished and is canceled",
+		next:    "holdd does nothing more; no money is held.",
+		action:  "ask the cardholder for a card again.",
+	},
+	event.StripeUnavailable: {
+		kind: StripeUnavailable, severity: Critical,
+		summary: "Stripe unavailable",
+		next: "holdd tries again every few seconds and resumes by itself; " +
+			"authorizations still expire meanwhile.",
+		action: "check https://status.stripe.com and the network of this machine.",
+	},
+	event.StripeRecovered: {
+		kind: StripeUnavailable, severity: Critical, resolved: true,
+		summary: "Stripe available again: work resumes",
+	},
+	event.KeyRejected: {
+		kind: KeyRejected, severity: Critical,
+		summary: "Stripe rejects the API key",
+		next:    "holdd pauses all claims and tries the key again every half minute.",
+		action:  "set stripe_api_key to a valid key and restart holdd.",
+	},
+	event.KeyAccepted: {
+		kind: KeyRejected, severity: Critical, resolved: true,
+		summary: "Stripe accepts the API key again: work resumes",
+	},
+	event.StripeRateLimited: {
+		kind: StripeRateLimited, severity: Warning,
+		summary: "Stripe limits the rate of requests (429)",
+		next:    "holdd slows down and tries again.",
+		action: "find other programs that use this account, " +
+			"lower rate and rate_read, or ask Stripe for a higher limit.",
+	},
+	event.StripeRateLimitCleared: {
+		kind: StripeRateLimited, severity: Warning, resolved: true,
+		summary: "Stripe no longer limits the rate of requests",
+	},
+	event.CapacityAtRisk: {
+		kind: CapacityAtRisk, severity: Critical, needs: hasCapacity,
+		summary: "{at_risk_holds} holds over {at_risk_sums} will expire before the limits " +
+			"let them through, the first {at_risk_in}",
+		details: "First to expire: {at_risk_at}.",
+		next: "holdd captures the nearest deadlines first, {rate} a second; " +
+			"more is due than that.",
+		action: "raise rate if Stripe allows this account more, " +
+			"or capture the largest holds by hand: holdd list --state ready.",
+	},
+	event.CapacityRecovered: {
+		kind: CapacityAtRisk, severity: Critical, resolved: true,
+		summary: "all due holds will be captured or released in time again",
+	},
+	event.ReplicaStopped: {
+		kind: ReplicaStopped, severity: Warning,
+		summary: "replica {replica} stopped without a sign-off; {alive} run",
+		next:    "the other replicas take over its work.",
+		action:  "read its log, and start it again unless a supervisor does.",
+	},
+	event.RedisDataLost: {
+		kind: RedisDataLost, severity: Critical,
+		summary: "Redis lost its data while in use",
+		next:    "holdd schedules every hold again whose terms are in Stripe's metadata.",
+		action: "find out what emptied Redis, and run holdd reconcile to see what was found; " +
+			"histories, acknowledgements and unmirrored changes are lost.",
+	},
+	event.SinkFailing: {
+		kind: SinkFailing, severity: Critical,
+		summary: "{sink} does not accept events: {detail}",
+		next:    "holdd retries for three days, in order for each hold; captures go on.",
+		action:  "repair {sink} or correct its address; holdd callbacks shows what waits.",
+	},
+	event.SinkDisabled: {
+		kind: SinkFailing, severity: Critical,
+		summary: "{sink} disabled by its receiver: {detail}",
+		next:    "holdd sends it nothing until its address changes.",
+		action:  "set a new address for {sink}; the events that wait are sent there.",
+	},
+	event.SinkRecovered: {
+		kind: SinkFailing, severity: Critical, resolved: true,
+		summary: "{sink} accepts events again",
+	},
+	event.SinkEventsLost: {
+		kind: EventsLost, severity: Critical,
+		summary: "{sink} failed for too long: {count} events were trimmed before delivery",
+		next:    "holdd sends the events that are left.",
+		action: "compare your records with holdd list, " +
+			"and raise events_max for longer outages.",
+	},
+	event.SinkDeadLetters: {
+		kind: EventsLost, severity: Critical,
+		summary: "{sink} did not accept {count} events for three days: they are dead letters",
+		next:    "holdd keeps them and does not send them by itself.",
+		action:  "repair {sink}, then run holdd callbacks replay.",
+	},
+}
+
+// A replica sends these without an event, because it cannot write one.
+var (
+	redisUnavailableAlert = systemAlert{
+		kind: RedisUnavailable, severity: Critical,
+		summary: "Redis unavailable",
+		details: "Since: {since}. Reported by replica {replica}; others may report the same.",
+		next: "holdd captures and releases nothing until Redis answers; " +
+			"authorizations still expire meanwhile.",
+		action: "start Redis, or restore the connection to it.",
+	}
+	redisRecoveredAlert = systemAlert{
+		kind: RedisUnavailable, severity: Critical, resolved: true,
+		summary: "Redis available again: work resumes",
+		details: "Reported by replica {replica}; others may report the same.",
+	}
+)
+
+const (
+	rejectionDetails = "Field: {field}. Code: {code}. Entry or PaymentIntent: {rejected_id}."
+	fixRejection     = "correct the request where it was written and send it again; " +
+		"the original is in holdd:inbox:rejected."
+)
+
+func hasRejection(d *event.Data) bool { return d.Rejection != nil }
+func hasIntent(d *event.Data) bool    { return d.Intent != nil }
+func hasCapacity(d *event.Data) bool  { return d.Capacity != nil }
+
+// describeSystemEvent returns the alert of a system event.
+func describeSystemEvent(w *alertWriter, e *event.Envelope) (a Alert, ok bool) {
+	r, ok := systemAlerts[e.Type]
+	if !ok || r.needs != nil && !r.needs(&e.Data) {
+		return a, false
+	}
+	if e.Data.Intent != nil {
+		w.addAccount(e.Data.Intent.Account)
+	}
+	return r.render(w, w.systemPlaceholders(&e.Data)), true
+}
+
+func (r *systemAlert) render(w *alertWriter, fill *strings.Replacer) Alert {
+	if r.details != "" {
+		w.addLine("%s", fill.Replace(r.details))
+	}
+	if r.next != "" {
+		w.addLine("Next: %s", fill.Replace(r.next))
+	}
+	if r.action != "" {
+		w.addLine("Action: %s", fill.Replace(r.action))
+	}
+	a := Alert{Kind: r.kind, Severity: r.severity, Resolved: r.resolved}
+	w.finish(&a, fill.Replace(r.summary))
+	return a
+}
+
+// systemPlaceholders are the placeholders in texts about the daemon.
+func (w *alertWriter) systemPlaceholders(d *event.Data) *strings.Replacer {
+	values := []string{
+		"{sink}", sanitizeText(d.Sink, 40),
+		"{detail}", sanitizeText(d.Detail, 200),
+		"{count}", formatCount(d.Count),
+		"{replica}", sanitizeText(d.Replica, 100),
+		"{alive}", strconv.Itoa(len(d.Alive)),
+	}
+	if r := d.Rejection; r != nil {
+		values = append(values,
+			"{reason}", sanitizeText(r.Reason, 200),
+			"{field}", cmp.Or(sanitizeText(r.Field, 80), "-"),
+			"{code}", cmp.Or(r.Code, "-"),
+			"{rejected_id}", sanitizeText(r.ID, 80))
+	}
+	if i := d.Intent; i != nil {
+		values = append(values,
+			"{intent}", i.PaymentIntent,
+			"{booking}", cmp.Or(sanitizeText(i.Reference, 80), i.PaymentIntent),
+			"{amount}", hold.FormatAmount(i.Amount, i.Currency))
+	}
+	if c := d.Capacity; c != nil {
+		holds := strconv.Itoa(c.Holds)
+		if c.AtLeast {
+			holds = "at least " + holds
+		}
+		values = append(values,
+			"{at_risk_holds}", holds,
+			"{at_risk_sums}", formatSums(c.Sums),
+			"{at_risk_in}", w.formatTimeLeft(c.FirstAt),
+			"{at_risk_at}", w.formatTimeAndLeft(c.FirstAt),
+			"{rate}", strconv.Itoa(c.Rate))
+	}
+	return strings.NewReplacer(values...)
+}
+
+// formatCount writes a number of events; below 0 it is unknown.
+func formatCount(n int64) string {
+	if n < 0 {
+		return "some"
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+func formatSums(list []hold.Sum) string {
+	var parts []string
+	for _, s := range list[:min(len(list), 8)] {
+		parts = append(parts, hold.FormatAmount(s.Amount, s.Currency))
+	}
+	return strings.Join(parts, " + ")
+}

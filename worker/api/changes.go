@@ -1,0 +1,213 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// Changer changes holds.
+type Changer interface {
+	Patch(ctx context.Context, id string, p hold.Patch, revision uint64, by string) (
+		hold.Hold, time.Time, error)
+	Capture(ctx context.Context, id string, amount int64, revision uint64, by string) (
+		hold.Hold, time.Time, error)
+	Cancel(ctx context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error)
+	Pause(ctx context.Context, id string, revision uint64, confirmed bool, by string) (
+		hold.Hold, time.Time, error)
+	Resume(ctx context.Context, id string, revision uint64, confirmed bool, by string) (
+		hold.Hold, time.Time, error)
+	Acknowledge(ctx context.Context, id string, revision uint64, by string) (
+		hold.Hold, time.Time, error)
+}
+
+// captureRequest is the body of POST /v1/holds/{id}/capture.
+type captureRequest struct {
+	Amount int64 `json:"amount,omitempty" doc:"Amount to capture, in minor units. The rest is released. Default: the amount of the hold's terms" example:"12500"`
+}
+
+// confirmBody is the body of POST /v1/holds/{id}/pause and resume.
+type confirmBody struct {
+	Confirm bool `json:"confirm,omitempty" doc:"Accept the request although on_expiry then captures or releases the money at once"`
+}
+
+// changeHoldInput names one hold, and the revision that it must have.
+type changeHoldInput struct {
+	ID      string `path:"id" maxLength:"100" doc:"The PaymentIntent that first placed the hold" example:"pi_3PxYzA2eZvKYlo2C1gQmT0aB"`
+	IfMatch string `header:"If-Match" maxLength:"100" doc:"The ETag that you read. If the hold has changed since, the request returns 412" example:"\"3\""`
+}
+
+// changeHandler changes terms and acts on holds.
+type changeHandler struct {
+	responder
+	changer Changer
+}
+
+// changeFunc reads the request's body and makes one kind of change.
+type changeFunc func(ctx context.Context, id string, revision uint64, by string) (
+	hold.Hold, time.Time, error)
+
+const confirmDescription = " If `on_expiry` then acts at once, the request returns 422 " +
+	"`would_cancel_now` or `would_capture_now` unless `confirm` is true."
+
+func (h *changeHandler) register(doc huma.API) {
+	huma.Register(doc, huma.Operation{
+		OperationID: "changeHold", Method: http.MethodPatch, Path: "/v1/holds/{id}",
+		Tags:    []string{"holds"},
+		Summary: "Change a hold's terms",
+		Description: "Absent fields keep their values. Setting one time clears the other. An " +
+			"empty time clears it. " +
+			"Once the worker acts on the hold, the request returns 409 `too_late`." +
+			confirmDescription,
+	}, h.handle(http.StatusOK, h.patch))
+
+	for _, a := range []struct {
+		operationID, verb    string
+		status               int
+		change               changeFunc
+		summary, description string
+	}{
+		{"captureHold", "capture", http.StatusAccepted, h.capture, "Capture the money now",
+			"The worker captures at once. The hold's state shows the outcome. Without a body it " +
+				"captures the amount of the hold's terms."},
+		{"cancelHold", "cancel", http.StatusAccepted, h.cancel, "Release the money now",
+			"The worker releases at once. Once the request is accepted, nothing captures the " +
+				"hold any more."},
+		{"pauseHold", "pause", http.StatusOK, h.pause, "Suspend the hold's own time",
+			"It stays suspended until the hold is resumed. The authorization's deadline stays." +
+				confirmDescription},
+		{"resumeHold", "resume", http.StatusOK, h.resume, "Resume a paused hold",
+			"If its time has passed, the worker acts now." + confirmDescription},
+		{"acknowledgeHold", "acknowledge", http.StatusOK, h.acknowledge,
+			"Acknowledge the deadline's warnings",
+			"Silences the remaining warnings until the terms change."},
+	} {
+		huma.Register(doc, huma.Operation{
+			OperationID: a.operationID, Method: http.MethodPost, Path: "/v1/holds/{id}/" + a.verb,
+			DefaultStatus: a.status, Tags: []string{"actions"},
+			Summary: a.summary, Description: a.description,
+		}, h.handle(a.status, a.change))
+	}
+}
+
+// handle returns a handler that checks what all changes have in common.
+func (h *changeHandler) handle(
+	status int, change changeFunc,
+) func(context.Context, *changeHoldInput) (*holdOutput, error) {
+	return func(ctx context.Context, in *changeHoldInput) (*holdOutput, error) {
+		if err := checkPathID(in.ID); err != nil {
+			return nil, err
+		}
+		revision, err := parseIfMatch(in.IfMatch)
+		if err != nil {
+			return nil, err
+		}
+		changed, now, err := change(ctx, in.ID, revision, requestInfoFrom(ctx).by)
+		if err != nil {
+			return nil, h.logAndConvertError(ctx, err)
+		}
+		return h.holdResponse(&changed, now, status, false), nil
+	}
+}
+
+func (h *changeHandler) patch(
+	ctx context.Context, id string, revision uint64, by string,
+) (hold.Hold, time.Time, error) {
+	var p hold.Patch
+	if err := requestInfoFrom(ctx).readJSONBody(maxSingleBodyBytes, true,
+		func(b []byte) error { return decodePatch(b, &p) }); err != nil {
+		return hold.Hold{}, time.Time{}, err
+	}
+	return h.changer.Patch(ctx, id, p, revision, by)
+}
+
+func (h *changeHandler) capture(
+	ctx context.Context, id string, revision uint64, by string,
+) (hold.Hold, time.Time, error) {
+	var amount int64
+	err := requestInfoFrom(ctx).readJSONBody(maxSingleBodyBytes, false,
+		func(b []byte) (err error) {
+			amount, err = decodeCapture(b)
+			return err
+		})
+	if err == nil && amount < 0 {
+		err = newProblem(hold.InvalidAmount, "amount", fmt.Sprintf(
+			"invalid amount %d: want minor units above 0, such as 1250 for 12.50", amount))
+	}
+	if err != nil {
+		return hold.Hold{}, time.Time{}, err
+	}
+	captured, now, err := h.changer.Capture(ctx, id, amount, revision, by)
+	var p *hold.Problem
+	if errors.As(err, &p) && p.Field == "capture_amount" {
+		q := *p
+		q.Field = "amount" // its name in this request
+		err = &q
+	}
+	return captured, now, err
+}
+
+func (h *changeHandler) cancel(
+	ctx context.Context, id string, revision uint64, by string,
+) (hold.Hold, time.Time, error) {
+	if err := requestInfoFrom(ctx).decodeOptionalBody(&struct{}{}); err != nil {
+		return hold.Hold{}, time.Time{}, err
+	}
+	return h.changer.Cancel(ctx, id, revision, by)
+}
+
+func (h *changeHandler) pause(
+	ctx context.Context, id string, revision uint64, by string,
+) (hold.Hold, time.Time, error) {
+	var body confirmBody
+	if err := requestInfoFrom(ctx).decodeOptionalBody(&body); err != nil {
+		return hold.Hold{}, time.Time{}, err
+	}
+	return h.changer.Pause(ctx, id, revision, body.Confirm, by)
+}
+
+func (h *changeHandler) resume(
+	ctx context.Context, id string, revision uint64, by string,
+) (hold.Hold, time.Time, error) {
+	var body confirmBody
+	if err := requestInfoFrom(ctx).decodeOptionalBody(&body); err != nil {
+		return hold.Hold{}, time.Time{}, err
+	}
+	return h.changer.Resume(ctx, id, revision, body.Confirm, by)
+}
+
+func (h *changeHandler) acknowledge(
+	ctx context.Context, id string, revision uint64, by string,
+) (hold.Hold, time.Time, error) {
+	if err := requestInfoFrom(ctx).decodeOptionalBody(&struct{}{}); err != nil {
+		return hold.Hold{}, time.Time{}, err
+	}
+	return h.changer.Acknowledge(ctx, id, revision, by)
+}
+
+// parseIfMatch returns the revision that a change requires; 0 accepts any. A
+// list or a weak tag does not name one revision.
+func parseIfMatch(s string) (uint64, error) {
+	s = strings.TrimSpace(s)
+	if s == "" || s == "*" {
+		return 0, nil
+	}
+	if len(s) > 2 && s[0] == '"' && s[len(s)-1] == '"' {
+		if n, err := strconv.ParseUint(s[1:len(s)-1], 10, 64); err == nil && n > 0 &&
+			s[1] != '0' && s[1] != '+' {
+			return n, nil
+		}
+	}
+	return 0, newProblem(InvalidIfMatch, "If-Match", fmt.Sprintf(
+		`invalid If-Match %.100q: want the hold's ETag, such as "3", or no header`, s))
+}
+
+func formatETag(revision uint64) string { return `"` + strconv.FormatUint(revision, 10) + `"` }

@@ -1,0 +1,194 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// holdsClient has the methods of [Client] for holds.
+type holdsClient struct{ conn *connection }
+
+// Schedule schedules a hold. created is false if the same request was accepted
+// before.
+func (c holdsClient) Schedule(
+	ctx context.Context, req hold.ScheduleRequest,
+) (v hold.View, created bool, err error) {
+	status, err := c.conn.send(ctx,
+		clientRequest{method: http.MethodPost, path: "/v1/holds", body: req}, &v)
+	return v, status == http.StatusCreated, err
+}
+
+// ScheduleBatch schedules up to [MaxBatchHolds] holds, at most 1 MiB of JSON.
+// It returns one result for each, in the order of the requests.
+func (c holdsClient) ScheduleBatch(
+	ctx context.Context, reqs []hold.ScheduleRequest,
+) ([]BatchResult, error) {
+	var out BatchResponse
+	if _, err := c.conn.send(ctx, clientRequest{method: http.MethodPost, path: "/v1/holds:batch",
+		body: batchRequest{Holds: reqs}}, &out); err != nil {
+		return nil, err
+	}
+	if len(out.Results) != len(reqs) {
+		return nil, &UnreachableError{URL: c.conn.address, OutcomeUnknown: true,
+			Err: fmt.Errorf("%d results for %d holds", len(out.Results), len(reqs))}
+	}
+	return out.Results, nil
+}
+
+// Get returns one hold with its history.
+func (c holdsClient) Get(ctx context.Context, id string) (v hold.View, err error) {
+	return c.sendForHold(ctx, id, "", clientRequest{method: http.MethodGet})
+}
+
+// ListQuery selects holds. Its zero value selects all.
+type ListQuery struct {
+	State          hold.State    // 0: any
+	Reference      string        // a prefix
+	Account        string        // exact
+	ExpiringWithin time.Duration // only open holds; 0: any
+	Limit          int           // per page; 0: 50, at most [MaxPageSize]
+	Cursor         string        // Next of the previous page
+}
+
+// List returns one page of holds.
+func (c holdsClient) List(ctx context.Context, q ListQuery) (ListPage, error) {
+	v := url.Values{}
+	set := func(k, s string) {
+		if s != "" {
+			v.Set(k, s)
+		}
+	}
+	if q.State != 0 {
+		set("state", q.State.String())
+	}
+	set("reference", q.Reference)
+	set("account", q.Account)
+	set("cursor", q.Cursor)
+	if q.ExpiringWithin != 0 {
+		set("expiring_within", q.ExpiringWithin.String())
+	}
+	if q.Limit != 0 {
+		set("limit", strconv.Itoa(q.Limit))
+	}
+	var page ListPage
+	_, err := c.conn.send(ctx,
+		clientRequest{method: http.MethodGet, path: withQuery("/v1/holds", v)}, &page)
+	return page, err
+}
+
+// ListAll iterates over the holds of all pages from q.Cursor on. It ends after
+// the first error.
+func (c holdsClient) ListAll(ctx context.Context, q ListQuery) iter.Seq2[hold.View, error] {
+	return func(yield func(hold.View, error) bool) {
+		for {
+			page, err := c.List(ctx, q)
+			if err != nil {
+				yield(hold.View{}, err)
+				return
+			}
+			for _, v := range page.Holds {
+				if !yield(v, nil) {
+					return
+				}
+			}
+			if page.Next == "" {
+				return
+			}
+			if page.Next == q.Cursor {
+				yield(hold.View{}, fmt.Errorf("holdd at %s sent the same page twice",
+					c.conn.address))
+				return
+			}
+			q.Cursor = page.Next
+		}
+	}
+}
+
+// Patch changes a hold's terms. A revision other than 0 requires that the hold
+// still has it, in this and the following methods; otherwise the error has the
+// code [hold.RevisionMismatch].
+func (c holdsClient) Patch(
+	ctx context.Context, id string, p hold.Patch, revision uint64,
+) (hold.View, error) {
+	return c.sendForHold(ctx, id, "",
+		clientRequest{method: http.MethodPatch, revision: revision, body: p})
+}
+
+// Capture requests to capture the money now. Amount 0 means the amount of the
+// hold's terms. The worker captures it afterwards: the hold's state shows the
+// outcome.
+func (c holdsClient) Capture(
+	ctx context.Context, id string, amount int64, revision uint64,
+) (hold.View, error) {
+	return c.sendForHold(ctx, id, "/capture", clientRequest{method: http.MethodPost,
+		revision: revision, body: captureRequest{Amount: amount}})
+}
+
+// Cancel requests to release the money now. Once it is accepted, nothing
+// captures the hold any more. The worker releases it afterwards.
+func (c holdsClient) Cancel(ctx context.Context, id string, revision uint64) (hold.View, error) {
+	return c.sendForHold(ctx, id, "/cancel",
+		clientRequest{method: http.MethodPost, revision: revision})
+}
+
+// Pause suspends the hold's own time until it is resumed. Its deadline stays.
+// With confirm the deadline's policy may act at once.
+func (c holdsClient) Pause(
+	ctx context.Context, id string, revision uint64, confirm bool,
+) (hold.View, error) {
+	return c.sendForHold(ctx, id, "/pause", clientRequest{method: http.MethodPost,
+		revision: revision, body: confirmBody{Confirm: confirm}})
+}
+
+// Resume returns a paused hold to its own time. With confirm the deadline's
+// policy may act at once.
+func (c holdsClient) Resume(
+	ctx context.Context, id string, revision uint64, confirm bool,
+) (hold.View, error) {
+	return c.sendForHold(ctx, id, "/resume", clientRequest{method: http.MethodPost,
+		revision: revision, body: confirmBody{Confirm: confirm}})
+}
+
+// Acknowledge silences the remaining warnings about the hold's deadline.
+func (c holdsClient) Acknowledge(
+	ctx context.Context, id string, revision uint64,
+) (hold.View, error) {
+	return c.sendForHold(ctx, id, "/acknowledge",
+		clientRequest{method: http.MethodPost, revision: revision})
+}
+
+// sendForHold sends a request about one hold. It checks the id, which becomes
+// part of the path.
+func (c holdsClient) sendForHold(
+	ctx context.Context, id, action string, r clientRequest,
+) (v hold.View, err error) {
+	if err := checkIntentID(id); err != nil {
+		return v, err
+	}
+	r.path = "/v1/holds/" + url.PathEscape(id) + action
+	_, err = c.conn.send(ctx, r, &v)
+	return v, err
+}
+
+func checkIntentID(id string) error {
+	var invalid *hold.Problem
+	if errors.As(hold.CheckPaymentIntentID(id), &invalid) {
+		return problemFromHold(invalid)
+	}
+	return nil
+}
+
+func withQuery(path string, v url.Values) string {
+	if len(v) == 0 {
+		return path
+	}
+	return path + "?" + v.Encode()
+}

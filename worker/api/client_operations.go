@@ -1,0 +1,104 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// operationsClient has the methods of [Client] for operators: plan, reconcile,
+// deliveries, health and log level.
+type operationsClient struct{ conn *connection }
+
+func (c operationsClient) get(ctx context.Context, path string, v url.Values, out any) error {
+	_, err := c.conn.send(ctx,
+		clientRequest{method: http.MethodGet, path: withQuery(path, v)}, out)
+	return err
+}
+
+// Plan forecasts what will happen within next, and what is at risk. 0 means a
+// day.
+func (c operationsClient) Plan(ctx context.Context, next time.Duration) (p Plan, err error) {
+	v := url.Values{}
+	if next != 0 {
+		v.Set("next", next.String())
+	}
+	err = c.get(ctx, "/v1/plan", v, &p)
+	return p, err
+}
+
+// Reconcile starts a comparison of the schedule with Stripe, or joins the one
+// in progress.
+func (c operationsClient) Reconcile(
+	ctx context.Context, dryRun bool, accounts []string,
+) (run Reconciliation, started bool, err error) {
+	status, err := c.conn.send(ctx, clientRequest{method: http.MethodPost, path: "/v1/reconcile",
+		body: reconcileRequest{DryRun: dryRun, Accounts: accounts}}, &run)
+	return run, status == http.StatusAccepted, err
+}
+
+// Reconciliation returns a comparison by its id; an empty id means the newest.
+func (c operationsClient) Reconciliation(
+	ctx context.Context, id string,
+) (run Reconciliation, err error) {
+	v := url.Values{}
+	if id != "" {
+		v.Set("id", id)
+	}
+	err = c.get(ctx, "/v1/reconcile", v, &run)
+	return run, err
+}
+
+// SinkStatuses lists the sinks of events and alerts.
+func (c operationsClient) SinkStatuses(ctx context.Context) (s SinkList, err error) {
+	err = c.get(ctx, "/v1/deliveries", nil, &s)
+	return s, err
+}
+
+// DeadLetters lists up to n events that a sink did not accept.
+func (c operationsClient) DeadLetters(
+	ctx context.Context, sink string, n int,
+) (d DeadLetterList, err error) {
+	v := url.Values{"sink": {sink}, "limit": {strconv.Itoa(n)}}
+	err = c.get(ctx, "/v1/deliveries/dead", v, &d)
+	return d, err
+}
+
+// ReplayDeadLetters delivers dead letters of a sink again: those with the given
+// ids, or all.
+func (c operationsClient) ReplayDeadLetters(
+	ctx context.Context, sink string, ids []string,
+) (r ReplayResult, err error) {
+	_, err = c.conn.send(ctx, clientRequest{method: http.MethodPost,
+		path: "/v1/deliveries/replay", body: replayRequest{Sink: sink, IDs: ids}}, &r)
+	return r, err
+}
+
+// Readiness returns the readiness report. A replica that is not ready is not an
+// error.
+func (c operationsClient) Readiness(ctx context.Context) (r Readiness, err error) {
+	err = c.get(ctx, "/readyz", nil, &r)
+	return r, err
+}
+
+// Health returns the version and mode of a process that is alive.
+func (c operationsClient) Health(ctx context.Context) (h Health, err error) {
+	err = c.get(ctx, "/healthz", nil, &h)
+	return h, err
+}
+
+// LogLevel returns the daemon's log level.
+func (c operationsClient) LogLevel(ctx context.Context) (l LogLevel, err error) {
+	err = c.get(ctx, "/v1/log-level", nil, &l)
+	return l, err
+}
+
+// SetLogLevel changes the daemon's log level (debug, info, warn or error) until
+// it restarts.
+func (c operationsClient) SetLogLevel(ctx context.Context, level string) (l LogLevel, err error) {
+	_, err = c.conn.send(ctx, clientRequest{method: http.MethodPut,
+		path: withQuery("/v1/log-level", url.Values{"level": {level}})}, &l)
+	return l, err
+}

@@ -1,0 +1,90 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/holdd/holdd/worker/health"
+)
+
+// ReadinessChecker checks what this replica needs to work.
+type ReadinessChecker interface {
+	Check(ctx context.Context) []health.Check
+}
+
+// Readiness answers GET /readyz.
+type Readiness struct {
+	Ready  bool             `json:"ready"`
+	Checks []ReadinessCheck `json:"checks" nullable:"false"`
+}
+
+// ReadinessCheck is one line of the readiness report.
+type ReadinessCheck struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail,omitempty" doc:"The error and what to do about it. If tokens are required, only callers with a token see it"`
+}
+
+// Health answers GET /healthz: the process is alive. If tokens are required,
+// only callers with a token see Version and Livemode.
+type Health struct {
+	Status   string `json:"status" enum:"ok"`
+	Version  string `json:"version,omitempty"`
+	Livemode *bool  `json:"livemode,omitempty" doc:"Whether holdd uses Stripe's live mode"`
+}
+
+type readinessOutput struct {
+	Status int
+	Body   Readiness
+}
+
+type healthOutput struct {
+	Body Health
+}
+
+// healthHandler serves liveness and readiness.
+type healthHandler struct {
+	readiness ReadinessChecker
+	version   string
+	livemode  bool
+}
+
+func (h *healthHandler) register(doc huma.API) {
+	huma.Register(doc, huma.Operation{
+		OperationID: "getReadiness", Method: http.MethodGet, Path: "/readyz",
+		Tags:    []string{"process"},
+		Summary: "Check whether this replica can work; 503 if not, with the reason",
+	}, h.getReadiness)
+	huma.Register(doc, huma.Operation{
+		OperationID: "getHealth", Method: http.MethodGet, Path: "/healthz",
+		Tags:    []string{"process"},
+		Summary: "Check whether the process is alive",
+	}, h.getHealth)
+}
+
+func (h *healthHandler) getReadiness(ctx context.Context, _ *noInput) (*readinessOutput, error) {
+	trusted := requestInfoFrom(ctx).trusted
+	checks := h.readiness.Check(ctx)
+	out := &readinessOutput{Status: http.StatusOK, Body: Readiness{Ready: true,
+		Checks: make([]ReadinessCheck, 0, len(checks))}}
+	for _, c := range checks {
+		if !c.OK {
+			out.Status, out.Body.Ready = http.StatusServiceUnavailable, false
+		}
+		if !trusted { // addresses and causes are for operators
+			c.Detail = ""
+		}
+		out.Body.Checks = append(out.Body.Checks, ReadinessCheck(c))
+	}
+	return out, nil
+}
+
+func (h *healthHandler) getHealth(ctx context.Context, _ *noInput) (*healthOutput, error) {
+	out := &healthOutput{Body: Health{Status: "ok"}}
+	if requestInfoFrom(ctx).trusted {
+		out.Body.Version, out.Body.Livemode = h.version, &h.livemode
+	}
+	return out, nil
+}

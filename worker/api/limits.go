@@ -1,0 +1,12 @@
+package api
+
+import "time"
+
+// Limits of one request.
+const (
+	MaxBatchHolds      = 1000                // holds in one batch
+	MaxPageSize        = 200                 // holds on one page
+	maxSingleBodyBytes = 64 << 10            // body of a request about one hold
+	maxBatchBodyBytes  = 1 << 20             // body of a batch, by default
+	maxPlanAhead       = 90 * 24 * time.Hour // like the farthest time of a hold
+)

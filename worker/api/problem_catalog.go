@@ -1,0 +1,120 @@
+package api
+
+import (
+	"github.com/holdd/holdd/worker/hold"
+	"github.com/holdd/holdd/worker/intake"
+)
+
+// Codes of problems, beside those of package hold. They are stable: callers
+// branch on them.
+const (
+	InvalidJSON          hold.Code = "invalid_json"
+	InvalidType          hold.Code = "invalid_type"
+	UnknownField         hold.Code = "unknown_field"
+	InvalidParameter     hold.Code = "invalid_parameter"
+	UnknownParameter     hold.Code = "unknown_parameter"
+	InvalidIfMatch       hold.Code = "invalid_if_match"
+	InvalidBatch         hold.Code = "invalid_batch"
+	BodyRequired         hold.Code = "body_required"
+	BodyTooLarge         hold.Code = "body_too_large"
+	BodyTimeout          hold.Code = "body_timeout"
+	UnsupportedMediaType hold.Code = "unsupported_media_type"
+	RouteNotFound        hold.Code = "route_not_found"
+	MethodNotAllowed     hold.Code = "method_not_allowed"
+	TokenRequired        hold.Code = "token_required"
+	TokenInvalid         hold.Code = "token_invalid"
+	TokenReadOnly        hold.Code = "token_read_only"
+	HostNotAllowed       hold.Code = "host_not_allowed"
+	CrossOriginRefused   hold.Code = "cross_origin_refused"
+	Unavailable          hold.Code = "unavailable"
+	InternalError        hold.Code = "internal_error"
+	ReconcileRunNotFound hold.Code = "reconcile_run_not_found"
+	SinkNotFound         hold.Code = "sink_not_found"
+	InvalidSignature     hold.Code = "invalid_signature" // of a webhook
+	// UnexpectedResponse is the client's: the server does not answer as holdd.
+	UnexpectedResponse hold.Code = "unexpected_response"
+)
+
+// problemKind is the status and title of all problems with one code.
+type problemKind struct {
+	code   hold.Code
+	status int
+	title  string
+}
+
+// problemCatalog lists every problem that the server sends, for /docs.
+var problemCatalog = []problemKind{
+	{InvalidJSON, 400, "The body is not valid JSON"},
+	{BodyRequired, 400, "The request needs a JSON body"},
+	{InvalidIfMatch, 400, "If-Match is not a single quoted revision"},
+	{InvalidSignature, 400, "The webhook has no valid signature"},
+	{intake.WrongMode, 400, "The event is of the other mode, live or test"},
+	{hold.InvalidIdempotencyKey, 400, "The Idempotency-Key is missing or invalid"},
+	{TokenRequired, 401, "The request needs a token"},
+	{TokenInvalid, 401, "The token is unknown"},
+	{hold.CardDeclined, 402, "The card was declined"},
+	{TokenReadOnly, 403, "The token allows only reads"},
+	{HostNotAllowed, 403, "Without tokens only this machine is served"},
+	{CrossOriginRefused, 403, "Cross-origin requests from web pages are rejected"},
+	{RouteNotFound, 404, "The route does not exist"},
+	{hold.AuthorizationNotFound, 404, "The authorization does not exist"},
+	{hold.HoldNotFound, 404, "The hold does not exist"},
+	{hold.IntentNotFound, 404, "The PaymentIntent does not exist at Stripe"},
+	{ReconcileRunNotFound, 404, "The reconcile run does not exist"},
+	{SinkNotFound, 404, "The sink does not exist"},
+	{MethodNotAllowed, 405, "The route does not support this method"},
+	{BodyTimeout, 408, "The body did not arrive in time"},
+	{hold.HoldExists, 409, "The hold is scheduled with other terms"},
+	{hold.IdempotencyKeyReused, 409, "The Idempotency-Key was used for another request"},
+	{hold.InProgress, 409, "The same request is in progress"},
+	{hold.AuthorizationAbandoned, 409, "The authorization was not confirmed in time"},
+	{hold.TooLate, 409, "The worker is acting on the hold"},
+	{hold.AlreadyCaptured, 409, "The hold is already captured"},
+	{hold.AlreadyCanceled, 409, "The hold is already canceled"},
+	{hold.AlreadyExpired, 409, "The hold is already expired"},
+	{hold.AlreadyPaused, 409, "The hold is already paused"},
+	{hold.NotPaused, 409, "The hold is not paused"},
+	{hold.HoldPaused, 409, "The hold is paused"},
+	{hold.CancelAccepted, 409, "The hold is being canceled"},
+	{hold.NothingToAcknowledge, 409, "The hold has no warning to acknowledge"},
+	{hold.RevisionMismatch, 412, "The hold has changed since it was read"},
+	{BodyTooLarge, 413, "The body is too large"},
+	{UnsupportedMediaType, 415, "The body is not application/json"},
+	{InvalidType, 422, "A field has the wrong type"},
+	{UnknownField, 422, "The body has an unknown field"},
+	{InvalidParameter, 422, "A parameter is invalid"},
+	{UnknownParameter, 422, "The query has an unknown parameter"},
+	{InvalidBatch, 422, "The batch is empty or too long"},
+	{hold.InvalidCursor, 422, "The cursor is invalid"},
+	{hold.InvalidID, 422, "The id is invalid"},
+	{hold.InvalidField, 422, "A field is invalid"},
+	{hold.AuthorizationRefused, 422, "Stripe rejected the authorization"},
+	{hold.InvalidAmount, 422, "The amount is invalid"},
+	{hold.AmountTooLarge, 422, "The amount is larger than the hold"},
+	{hold.InvalidCurrency, 422, "The currency is invalid"},
+	{hold.CurrencyMismatch, 422, "The currency differs from the PaymentIntent's"},
+	{hold.AmountMismatch, 422, "The amount differs from the PaymentIntent's"},
+	{hold.InvalidTime, 422, "The time is invalid"},
+	{hold.UnknownTimeZone, 422, "The time zone is unknown"},
+	{hold.InThePast, 422, "The time is in the past"},
+	{hold.AfterDeadline, 422, "The time is after the authorization's deadline"},
+	{hold.WouldCancelNow, 422, "on_expiry would release the money at once"},
+	{hold.WouldCaptureNow, 422, "on_expiry would capture the money at once"},
+	{hold.ConflictingTimes, 422, "capture_at and cancel_at exclude each other"},
+	{hold.InvalidPolicy, 422, "The on_expiry policy is unknown"},
+	{hold.InvalidReference, 422, "The reference is invalid"},
+	{hold.InvalidMetadata, 422, "The metadata is invalid"},
+	{hold.NotCapturable, 422, "The PaymentIntent holds no money"},
+	{hold.NothingToChange, 422, "The request changes nothing"},
+	{InternalError, 500, "Internal error"},
+	{Unavailable, 503, "Temporarily unavailable"},
+	{hold.OutcomeUnknown, 503, "The outcome of the authorization is not known yet"},
+}
+
+var problemKindByCode = func() map[hold.Code]problemKind {
+	m := make(map[hold.Code]problemKind, len(problemCatalog))
+	for _, k := range problemCatalog {
+		m[k.code] = k
+	}
+	return m
+}()

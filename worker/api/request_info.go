@@ -1,0 +1,74 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"go.uber.org/zap"
+)
+
+// requestInfo describes the request that is being served.
+type requestInfo struct {
+	method, path string
+	by           string // the caller's name in the hold's history
+	trusted      bool   // may see version, addresses and causes
+	w            http.ResponseWriter
+	r            *http.Request
+}
+
+type requestInfoKey struct{}
+
+func requestInfoFrom(ctx context.Context) *requestInfo {
+	if c, ok := ctx.Value(requestInfoKey{}).(*requestInfo); ok {
+		return c
+	}
+	return &requestInfo{}
+}
+
+func (c *requestInfo) logFields() []zap.Field {
+	return []zap.Field{zap.String("method", c.method), zap.String("path", truncate(c.path, 200)),
+		zap.String("by", c.by)}
+}
+
+// trackingWriter records whether the response has begun.
+type trackingWriter struct {
+	http.ResponseWriter
+	started bool
+}
+
+// WriteHeader implements [http.ResponseWriter].
+func (w *trackingWriter) WriteHeader(status int) {
+	w.started = true
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements [http.ResponseWriter].
+func (w *trackingWriter) Write(b []byte) (int, error) {
+	w.started = true
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap is for [http.ResponseController].
+func (w *trackingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// headerRecorder keeps the status and header of a response and drops its body.
+type headerRecorder struct {
+	header http.Header
+	status int
+}
+
+// Header implements [http.ResponseWriter].
+func (h *headerRecorder) Header() http.Header { return h.header }
+
+// WriteHeader implements [http.ResponseWriter].
+func (h *headerRecorder) WriteHeader(status int) { h.status = status }
+
+// Write implements [http.ResponseWriter].
+func (h *headerRecorder) Write(b []byte) (int, error) { return len(b), nil }
+
+func truncate(s string, n int) string {
+	if len(s) > n {
+		return s[:n] + "…"
+	}
+	return s
+}

@@ -1,0 +1,55 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// responder builds the responses that handlers share.
+type responder struct {
+	livemode bool // shown with each hold
+	log      *zap.Logger
+}
+
+// logAndConvertError converts an error to a problem for the caller, and logs
+// what the caller must not see.
+func (r responder) logAndConvertError(ctx context.Context, err error) *Problem {
+	p, callerError := problemFromError(err)
+	switch {
+	case callerError:
+	case errors.Is(ctx.Err(), context.Canceled): // the caller disconnected, or holdd stops
+	case p.Code == Unavailable:
+		r.log.Warn("request not served: unavailable",
+			append(requestInfoFrom(ctx).logFields(), zap.Error(err))...)
+	default:
+		r.log.Error("request failed: internal error",
+			append(requestInfoFrom(ctx).logFields(), zap.Error(err))...)
+	}
+	return p
+}
+
+func (r responder) holdView(h *hold.Hold, now time.Time, history bool) hold.View {
+	v := h.View(now, history)
+	v.Livemode = r.livemode
+	return v
+}
+
+func (r responder) holdResponse(
+	h *hold.Hold, now time.Time, status int, history bool,
+) *holdOutput {
+	return &holdOutput{Status: status, ETag: formatETag(h.Revision),
+		Body: r.holdView(h, now, history)}
+}
+
+func optionalTime(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}

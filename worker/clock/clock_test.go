@@ -1,0 +1,26 @@
+package clock_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/holdd/holdd/worker/clock"
+)
+
+func TestRedis_FollowsLastReply(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c clock.Redis
+		if got := c.Now(); !got.Equal(time.Now()) {
+			t.Errorf("before a reply: %s", got)
+		}
+		redisTime := time.Now().Add(-90*time.Minute + 300*time.Microsecond)
+		c.Sync(redisTime)
+		time.Sleep(2 * time.Second)
+		c.Sync(time.Time{})
+		want := redisTime.Add(2 * time.Second).Truncate(time.Millisecond)
+		if got := c.Now(); !got.Equal(want) || got.Location() != time.UTC {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	})
+}

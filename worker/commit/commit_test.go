@@ -1,0 +1,283 @@
+package commit_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/worker/commit"
+	"github.com/holdd/holdd/worker/event"
+	"github.com/holdd/holdd/worker/hold"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+var (
+	now   = time.Date(2026, 12, 1, 5, 0, 0, 0, time.UTC)
+	rules = hold.Rules{ExpiryMargin: time.Hour, Thresholds: []time.Duration{
+		24 * time.Hour, time.Hour}}
+)
+
+// memoryStore keeps the versions of holds and the events that were written.
+type memoryStore struct {
+	versions  map[string]uint64
+	published []event.Envelope
+	calls     int
+	failCalls int // the first so many calls write nothing
+	loseReply int // the first so many calls write, and their reply is lost
+	lost      map[string]uint64
+}
+
+var errTimeout = errors.New("i/o timeout")
+
+func (s *memoryStore) Commit(_ context.Context, writes []hold.RecordWrite) ([]bool, error) {
+	s.calls++
+	if s.calls <= s.failCalls {
+		return nil, errTimeout
+	}
+	written := make([]bool, len(writes))
+	for i, w := range writes {
+		id := w.Hold.ID
+		if s.lost[id] == w.Version+1 { // the same again
+			written[i] = true
+			continue
+		}
+		if written[i] = s.versions[id] == w.Version; written[i] {
+			s.versions[id] = w.Version + 1
+			s.publish(w.Events)
+			if s.calls <= s.loseReply {
+				s.lost[id] = w.Version + 1
+			}
+		}
+	}
+	if s.calls <= s.loseReply {
+		return nil, errTimeout
+	}
+	return written, nil
+}
+
+func (s *memoryStore) AdvanceMilestones(
+	_ context.Context, advances []hold.MilestoneAdvance,
+) ([]bool, error) {
+	s.calls++
+	if s.calls <= s.failCalls {
+		return nil, errTimeout
+	}
+	written := make([]bool, len(advances))
+	for i, a := range advances {
+		if written[i] = s.versions[a.ID] == a.Version; written[i] {
+			s.publish(a.Events)
+		}
+	}
+	return written, nil
+}
+
+func (s *memoryStore) publish(events [][]byte) {
+	for _, data := range events {
+		var e event.Envelope
+		if err := json.Unmarshal(data, &e); err != nil {
+			panic(err)
+		}
+		s.published = append(s.published, e)
+	}
+}
+
+// fixture is a committer and everything that it reports to.
+type fixture struct {
+	*commit.Committer
+	store    *memoryStore
+	logs     *observer.ObservedLogs
+	recorded []string // by the metrics
+	accounts []string
+	wakes    int
+}
+
+func newFixture() *fixture {
+	core, logs := observer.New(zapcore.DebugLevel)
+	f := &fixture{logs: logs,
+		store: &memoryStore{versions: map[string]uint64{}, lost: map[string]uint64{}}}
+	f.Committer = commit.New(f.store, commit.Options{Rules: rules, DueSoon: time.Minute,
+		Now: func() time.Time { return now }, Wake: func() { f.wakes++ },
+		RecordAccount: func(account string) { f.accounts = append(f.accounts, account) },
+		Observer:      f, Logger: zap.New(core)})
+	return f
+}
+
+func (f *fixture) EventRecorded(h *hold.Hold, e hold.Event, lateness time.Duration) {
+	f.recorded = append(f.recorded, fmt.Sprint(e.Type, " ", lateness))
+}
+
+// outputs are the events in the stream, in the log and in the metrics.
+func (f *fixture) outputs() (out []string) {
+	for _, e := range f.store.published {
+		out = append(out, "published "+string(e.Type))
+	}
+	for _, l := range f.logs.All() {
+		out = append(out, fmt.Sprintf("%s %s", l.Level, l.Message))
+	}
+	for _, r := range f.recorded {
+		out = append(out, "metric "+r)
+	}
+	return out
+}
+
+func (f *fixture) expect(t *testing.T, want ...string) {
+	t.Helper()
+	if got := f.outputs(); !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+// newHold returns the decision that schedules a hold.
+func newHold(t *testing.T, captureAt time.Time) hold.Decision {
+	t.Helper()
+	req := hold.ScheduleRequest{PaymentIntent: "pi_3PxYzA2eZvKYlo2C1gQmT0aB",
+		Account:   "acct_1032D82eZvKYlo2C",
+		Reference: "BK-2071", Amount: 12000, Currency: "eur",
+		CaptureAt: captureAt.Format(time.RFC3339)}
+	draft, err := req.Validate(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := hold.New(draft, nil, "api", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// paused returns a written hold and the decision that pauses it.
+func (f *fixture) paused(t *testing.T) commit.Change {
+	t.Helper()
+	h := newHold(t, now.Add(30*time.Hour)).Hold
+	h.Version = 3
+	f.store.versions[h.ID] = 3
+	d, err := h.Pause(0, "api", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return commit.Change{Before: &h, Decision: d, Lateness: 2 * time.Second}
+}
+
+func TestCommit_RecordsOnce(t *testing.T) {
+	f := newFixture()
+	c := f.paused(t)
+	written, err := f.Commit(t.Context(), []commit.Change{c})
+	if err != nil || !slices.Equal(written, []bool{true}) {
+		t.Fatal(written, err)
+	}
+	f.expect(t, "published hold.paused", "info hold.paused", "metric hold.paused 2s")
+	if f.store.versions[c.Before.ID] != 4 ||
+		!slices.Equal(f.accounts, []string{"acct_1032D82eZvKYlo2C"}) {
+		t.Error(f.store.versions, f.accounts)
+	}
+	fields := f.logs.All()[0].ContextMap()
+	if fields["hold"] != c.Before.ID || fields["reference"] != "BK-2071" ||
+		fields["amount"] != int64(12000) || fields["lateness_ms"] != int64(2000) {
+		t.Errorf("%v", fields)
+	}
+}
+
+// A decision that loses to another writer has no effect.
+func TestCommit_LosesToAnotherWriter(t *testing.T) {
+	f := newFixture()
+	c := f.paused(t)
+	f.store.versions[c.Before.ID] = 4
+	for _, write := range []func(context.Context, []commit.Change) ([]bool, error){
+		f.Commit, f.CommitWithRetry} {
+		written, err := write(t.Context(), []commit.Change{c})
+		if err != nil || !slices.Equal(written, []bool{false}) {
+			t.Error(written, err)
+		}
+	}
+	f.expect(t)
+	if f.wakes != 0 || len(f.accounts) != 0 {
+		t.Error(f.wakes, f.accounts)
+	}
+}
+
+// A commit with an unknown outcome is neither logged nor counted.
+func TestCommit_Error(t *testing.T) {
+	f := newFixture()
+	c := f.paused(t)
+	f.store.failCalls = 3
+	if _, err := f.Commit(t.Context(), []commit.Change{c}); !errors.Is(err, errTimeout) ||
+		f.store.calls != 1 {
+		t.Error(err, f.store.calls)
+	}
+	if _, err := f.CommitWithRetry(t.Context(), []commit.Change{c}); !errors.Is(err, errTimeout) ||
+		f.store.calls != 3 {
+		t.Error(err, f.store.calls)
+	}
+	f.expect(t)
+	f.RecordCommitted(c)
+	f.expect(t, "info hold.paused", "metric hold.paused 2s")
+}
+
+func TestCommitWithRetry_LostReply(t *testing.T) {
+	f := newFixture()
+	c := f.paused(t)
+	f.store.loseReply = 1
+	written, err := f.CommitWithRetry(t.Context(), []commit.Change{c})
+	if err != nil || !slices.Equal(written, []bool{true}) || f.store.calls != 2 {
+		t.Fatal(written, err, f.store.calls)
+	}
+	f.expect(t, "published hold.paused", "info hold.paused", "metric hold.paused 2s")
+}
+
+func TestCommit_WakesDispatcherIfDueSoon(t *testing.T) {
+	for due, wakes := range map[time.Duration]int{30 * time.Second: 1, time.Hour: 0} {
+		f := newFixture()
+		d := newHold(t, now.Add(due))
+		if _, err := f.Commit(t.Context(),
+			[]commit.Change{{Before: &hold.Hold{}, Decision: d}}); err != nil {
+			t.Fatal(err)
+		}
+		if f.wakes != wakes {
+			t.Errorf("due in %s: %d wakes", due, f.wakes)
+		}
+	}
+}
+
+// A milestone that leaves the record as it is does not write it.
+func TestPassMilestones(t *testing.T) {
+	f := newFixture()
+	c := f.paused(t)
+	warning := []hold.Event{{Type: hold.EventExpiring, Threshold: time.Hour}}
+	unchanged := commit.Milestone{DueAt: now, Change: commit.Change{Before: c.Before,
+		Decision: hold.Decision{Hold: *c.Before, Events: warning, Unchanged: true}}}
+	for want, version := range []uint64{4, 3} { // another writer was first, and then not
+		f.store.versions[c.Before.ID] = version
+		if n, err := f.PassMilestones(t.Context(), []commit.Milestone{unchanged}); err != nil ||
+			n != want {
+			t.Error(n, err)
+		}
+	}
+	f.expect(t, "published hold.expiring", "warn hold.expiring", "metric hold.expiring 0s")
+	if f.store.versions[c.Before.ID] != 3 || f.wakes != 0 {
+		t.Error("the record was written:", f.store.versions, f.wakes)
+	}
+	if n, err := f.PassMilestones(t.Context(),
+		[]commit.Milestone{{Change: c, DueAt: now}}); err != nil || n != 1 {
+		t.Error(n, err)
+	}
+	if f.store.versions[c.Before.ID] != 4 {
+		t.Error("the record was not written")
+	}
+}
+
+func TestDeleteSettled(t *testing.T) {
+	f := newFixture()
+	c := f.paused(t)
+	stale := *c.Before
+	stale.Version = 2
+	if n, err := f.DeleteSettled(t.Context(), []hold.Hold{stale, *c.Before}); err != nil || n != 1 {
+		t.Error(n, err)
+	}
+	f.expect(t)
+}

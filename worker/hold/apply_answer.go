@@ -1,0 +1,230 @@
+package hold
+
+import (
+	"slices"
+	"strconv"
+	"time"
+)
+
+// ApplyAnswer decides what Stripe's answer to call means. [Decision].Again asks
+// for another call under the same claim.
+func (h Hold) ApplyAnswer(call Call, a Answer, now time.Time) Decision {
+	now = now.UTC().Truncate(time.Millisecond)
+	before := h
+	if call.Op != OpRead {
+		recordAttempt(&h, call, a, now)
+	}
+	return decideByKind(h, call, a, now).alertOnManyCalls(&before, a, now)
+}
+
+// recordAttempt counts a request that was sent and adds it to the history.
+func recordAttempt(h *Hold, call Call, a Answer, now time.Time) {
+	h.Attempt.Count++
+	if h.Attempt.FirstAt.IsZero() {
+		h.Attempt.FirstAt = now
+	}
+	appendHistory(h, HistoryEntry{At: now, Kind: HistoryAttempt, By: "holdd", Op: call.Op,
+		Key: call.Key, RequestID: a.RequestID, Answer: a.Kind, Note: a.Code})
+	if a.Retransmitted {
+		// The answer belongs to the last try. A lock or a rate limit answers
+		// before Stripe looks at the key, so it says nothing of earlier tries.
+		h.Attempt.Unknown = true
+	}
+}
+
+func decideByKind(h Hold, call Call, a Answer, now time.Time) Decision {
+	switch a.Kind {
+	case AnswerOK:
+		if a.Intent == nil {
+			return markOutcomeUnknown(h, call, now)
+		}
+		ours := call.Op == h.NextOp
+		if call.Op == OpRead {
+			ours = h.Attempt.Unknown || h.Generation > 1
+		}
+		return applyClaimedIntent(h, call, a, ours, now)
+	case AnswerUnexpectedState, AnswerChargeGone:
+		return applyUnexpectedState(h, call, a, now)
+	case AnswerNotFound:
+		return applyNotFoundAnswer(h, a, now)
+	case AnswerLockTimeout:
+		return scheduleRetry(h, now, time.Second, 30*time.Second)
+	case AnswerKeyInUse:
+		// Another request with this key is under way: its outcome is unknown.
+		h.Attempt.Unknown = true
+		return scheduleRetry(h, now, time.Second, 30*time.Second)
+	case AnswerUnreachable:
+		return applyUnreachable(h, call, now)
+	case AnswerRateLimited, AnswerUnauthorized, AnswerForbidden:
+		return scheduleRetry(h, now, 2*time.Second, time.Minute)
+	case AnswerAmountTooLarge:
+		return applyRefusal(h, call, CauseAmountTooLarge, a, now)
+	case AnswerIdempotencyError:
+		return requireAttention(h, CauseKeyConflict, a.historyNote(), now)
+	case AnswerDeclined, AnswerInvalid:
+		return applyRefusal(h, call, CauseRefused, a, now)
+	case AnswerReplayedError:
+		// Stripe replays this answer for as long as it keeps the key. Only a
+		// read leads on.
+		h.ReadFirst = true
+		return markOutcomeUnknown(h, call, now)
+	default:
+		return markOutcomeUnknown(h, call, now)
+	}
+}
+
+// applyUnexpectedState handles a refusal because of the state of the intent or
+// its charge. Had this key had its effect before, Stripe would have replayed
+// that success. So another system ended the hold, or a request of an earlier
+// generation arrived late.
+func applyUnexpectedState(h Hold, call Call, a Answer, now time.Time) Decision {
+	if call.Op != OpRead {
+		h.Attempt.Unknown = false
+	}
+	if a.Intent != nil && a.Intent.Status != StatusRequiresCapture {
+		return applyClaimedIntent(h, call, a, h.Generation > 1, now)
+	}
+	if call.Op != OpRead && !h.ReadFirst {
+		h.ReadFirst = true
+		return Decision{Hold: h, Again: true}
+	}
+	return scheduleRetry(h, now, 5*time.Second, 5*time.Minute)
+}
+
+// applyNotFoundAnswer handles a 404. Stripe rarely fails to see an intent for a
+// moment, so the hold requires attention only after the second one.
+func applyNotFoundAnswer(h Hold, a Answer, now time.Time) Decision {
+	if h.Attempt.Unknown {
+		return keepIndeterminate(h, CauseNotFound, a, now)
+	}
+	h.InconclusiveReads++
+	if h.InconclusiveReads < 2 {
+		h.ReadFirst = true
+		return scheduleRetry(h, now, 10*time.Second, time.Minute)
+	}
+	return requireAttention(h, CauseNotFound, a.historyNote(), now)
+}
+
+// applyUnreachable takes back the attempt: the request never left, so Stripe
+// has not seen the key.
+func applyUnreachable(h Hold, call Call, now time.Time) Decision {
+	if call.Op != OpRead {
+		h.Attempt.Count--
+	}
+	if h.Attempt.Count == 0 && !h.Attempt.Unknown {
+		h.Attempt.FirstAt = time.Time{}
+	}
+	return scheduleRetry(h, now, 2*time.Second, time.Minute)
+}
+
+// applyRefusal handles an answer that ends an attempt for good. If an earlier
+// request may have had its effect, Stripe is read first.
+func applyRefusal(h Hold, call Call, cause Cause, a Answer, now time.Time) Decision {
+	if h.Attempt.Unknown && call.Op != OpRead && !h.ReadFirst {
+		h.ReadFirst = true
+		return Decision{Hold: h, Again: true}
+	}
+	if h.Attempt.Unknown {
+		return keepIndeterminate(h, cause, a, now)
+	}
+	return requireAttention(h, cause, a.historyNote(), now)
+}
+
+// markOutcomeUnknown keeps the hold Working, closed to changes, until Stripe
+// has been read. A read that failed leaves the outcome as it was.
+func markOutcomeUnknown(h Hold, call Call, now time.Time) Decision {
+	if call.Op != OpRead {
+		h.Attempt.Unknown = true
+	}
+	return scheduleRetry(h, now, time.Second, time.Minute)
+}
+
+// maxIndeterminateReads bounds the reads of an intent whose answer says nothing
+// about a request that was sent: about a day at one read every five minutes.
+const maxIndeterminateReads = 300
+
+// keepIndeterminate handles an answer that says nothing about a request that
+// was sent: Stripe does not find the intent, or refuses to be read. The wrong
+// key may be set, so that proves nothing, and the hold stays closed to changes.
+// An alert goes out at the second such answer. After a day the hold requires
+// attention, and a later request begins with a read.
+func keepIndeterminate(h Hold, cause Cause, a Answer, now time.Time) Decision {
+	h.InconclusiveReads++
+	if h.InconclusiveReads > maxIndeterminateReads {
+		return requireAttention(h, cause, a.historyNote(), now)
+	}
+	if h.InconclusiveReads == 2 {
+		appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe",
+			Cause: cause, Note: a.historyNote()})
+	}
+	h.ReadFirst = true
+	d := scheduleRetry(h, now, 10*time.Second, 5*time.Minute)
+	if h.InconclusiveReads == 2 {
+		d.Events = []Event{{Type: EventAttention, Cause: cause}}
+	}
+	return d
+}
+
+// scheduleRetry ends the claim and makes the hold due again after a back-off.
+// It publishes the 1st, 2nd, 4th, 8th … retry only, so that an outage does not
+// flood the stream.
+func scheduleRetry(h Hold, now time.Time, base, limit time.Duration) Decision {
+	h.Retries++
+	h.NextAt = now.Add(backoff(h.ID, h.Retries, base, limit))
+	releaseClaim(&h)
+	d := Decision{Hold: h}
+	if isPowerOfTwo(h.Retries) {
+		d.addEvent(EventRetrying, h.Reason)
+	}
+	return d
+}
+
+// requireAttention stops the hold until a request changes it. A hold past its
+// deadline is read every few minutes: it publishes the event only once.
+func requireAttention(h Hold, cause Cause, note string, now time.Time) Decision {
+	if h.State == Working && h.PreviousState == Attention &&
+		h.NextOp == OpRead && h.Reason == cause {
+		h.State, h.NextOp, h.NextAt = Attention, 0, time.Time{}
+		return Decision{Hold: h}
+	}
+	h.State, h.NextOp, h.NextAt, h.Reason = Attention, 0, time.Time{}, cause
+	h.Revision++
+	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryOutcome, By: "holdd",
+		Cause: cause, Note: note})
+	d := Decision{Hold: h}
+	d.addEvent(EventAttention, cause)
+	return d
+}
+
+// MaxCallsBeforeAlert is how many calls in a row may lead to no outcome before
+// an alert goes out. It is a power of two.
+const MaxCallsBeforeAlert = 16
+
+// alertOnManyCalls publishes hold.attention at the 16th, 32nd, 64th … call in a
+// row without an outcome. The hold continues as it is, because an unknown
+// outcome is no failure. Calls that an outage explains do not count.
+func (d Decision) alertOnManyCalls(before *Hold, a Answer, now time.Time) Decision {
+	h := &d.Hold
+	if h.State.Final() || h.State == Attention || h.NextOp != before.NextOp {
+		h.Calls, h.Refusals = 0, 0
+		return d
+	}
+	if a.Kind.isOutage() {
+		return d
+	}
+	h.Calls++
+	alerted := h.InconclusiveReads >= 2 // by keepIndeterminate
+	if h.Calls < MaxCallsBeforeAlert || !isPowerOfTwo(h.Calls) || alerted {
+		return d
+	}
+	note := strconv.FormatUint(uint64(h.Calls), 10) +
+		" calls without an outcome, the last answer: " + a.Kind.String()
+	appendHistory(h, HistoryEntry{At: now, Kind: HistoryObserved, By: "holdd",
+		Cause: CauseNoOutcome, Note: note})
+	d.Events = slices.DeleteFunc(slices.Clone(d.Events),
+		func(e Event) bool { return e.Type == EventRetrying })
+	d.addEvent(EventAttention, CauseNoOutcome)
+	return d
+}
+
+func isPowerOfTwo(n uint32) bool { return n&(n-1) == 0 }

@@ -1,0 +1,197 @@
+package hold
+
+import (
+	"maps"
+	"time"
+)
+
+// checkChangeable returns a *[Problem] if the hold accepts no change now.
+func checkChangeable(h *Hold) error {
+	switch {
+	case h.State.Final():
+		return alreadySettled(h)
+	case h.State == Working:
+		return problem(TooLate, "", "hold %s is being processed (%s): try again in a moment", h.ID,
+			h.NextOp)
+	}
+	return nil
+}
+
+func cancelAccepted(h *Hold, action string) *Problem {
+	return problem(CancelAccepted, "", "cannot %s hold %s: a cancel was accepted", action, h.ID)
+}
+
+// readFirstAfterAttention makes sure that Stripe is read before the key of a
+// hold that leaves Attention is used again: Stripe may replay the refusal.
+func readFirstAfterAttention(h *Hold) {
+	if h.State == Attention && (h.Attempt.Count > 0 || h.Attempt.Unknown) {
+		h.ReadFirst = true
+	}
+}
+
+// ApplyPatch changes a hold's terms. Errors are *[Problem].
+func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
+	if err := checkChangeable(&h); err != nil {
+		return Decision{}, err
+	}
+	old := h
+	now = now.UTC().Truncate(time.Millisecond)
+	if err := p.applyTo(&h, now); err != nil {
+		return Decision{}, err
+	}
+	timeSent := p.CaptureAt != nil || p.CancelAt != nil
+	timed := !h.ActionTime().Equal(old.ActionTime()) ||
+		h.CaptureAt.IsZero() != old.CaptureAt.IsZero()
+	money := timed || h.CaptureAmount != old.CaptureAmount
+	if old.CancelWanted && (money || timeSent) {
+		return Decision{}, cancelAccepted(&h, "reschedule")
+	}
+	late, known := checkBeforeDeadline(&h), h.Verified || h.ExpiresSource == SourceCaller
+	if timed && late != nil && known {
+		return Decision{}, late
+	}
+	// A time sent for a hold that requires attention confirms it, even
+	// unchanged.
+	again := old.State == Attention && timeSent
+	if !money && !again && h.OnExpiry == old.OnExpiry && h.Reference == old.Reference &&
+		maps.Equal(h.Metadata, old.Metadata) {
+		return Decision{Hold: old, Unchanged: true}, nil
+	}
+	switch {
+	case again || timed && old.State != Paused:
+		readFirstAfterAttention(&h)
+		planNext(&h, now)
+	case h.OnExpiry != old.OnExpiry && old.State == Scheduled && old.Reason == CauseOnExpiry:
+		revertPolicy(&h, now)
+		if late != nil && h.State == Scheduled {
+			h.State, h.NextOp, h.NextAt, h.Reason = Attention, 0, time.Time{}, CauseAfterDeadline
+		}
+	}
+	h.Revision++
+	h.Acknowledged = false
+	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryChanged, By: by})
+	d := Decision{Hold: h, NewDeadline: timed || again || old.Acknowledged ||
+		h.OnExpiry != old.OnExpiry}
+	d.markTermsChanged()
+	d.addEvent(EventChanged, 0)
+	if h.State == Attention && old.State != Attention {
+		d.addEvent(EventAttention, h.Reason)
+	}
+	if timed && late != nil && !h.CaptureAt.IsZero() {
+		d.addExpiresBeforeDue(now)
+	}
+	return d, nil
+}
+
+// RequestCapture schedules a capture now. Amount 0 means the amount of the
+// terms. Errors are *[Problem].
+func (h Hold) RequestCapture(amount int64, by string, now time.Time) (Decision, error) {
+	if err := checkChangeable(&h); err != nil {
+		return Decision{}, err
+	}
+	if h.CancelWanted {
+		return Decision{}, cancelAccepted(&h, "capture")
+	}
+	if h.State == Paused {
+		return Decision{}, problem(HoldPaused, "", "hold %s is paused: resume it first", h.ID)
+	}
+	want := amount
+	if want == 0 {
+		want = h.CaptureAmount
+	}
+	if err := checkCaptureAmount(want, authorizedTotal(&h), h.Currency); err != nil {
+		return Decision{}, err
+	}
+	if h.NextOp == OpCapture && h.Reason == CauseTrigger && h.State == Scheduled &&
+		(amount == 0 || amount == h.CaptureAmount) {
+		return Decision{Hold: h, Unchanged: true}, nil // requested before, not yet claimed
+	}
+	if amount > 0 {
+		h.CaptureAmount = amount
+	}
+	return scheduleNow(h, OpCapture, by, now), nil
+}
+
+// RequestCancel schedules a cancel now. Once it is accepted, nothing captures
+// the hold. Errors are *[Problem].
+func (h Hold) RequestCancel(by string, now time.Time) (Decision, error) {
+	if err := checkChangeable(&h); err != nil {
+		return Decision{}, err
+	}
+	if h.CancelWanted && h.State == Scheduled {
+		return Decision{Hold: h, Unchanged: true}, nil
+	}
+	h.CancelWanted = true
+	return scheduleNow(h, OpCancel, by, now), nil
+}
+
+func scheduleNow(h Hold, op Op, by string, now time.Time) Decision {
+	now = now.UTC().Truncate(time.Millisecond)
+	readFirstAfterAttention(&h)
+	h.State, h.NextOp, h.NextAt, h.Reason = Scheduled, op, now, CauseTrigger
+	resetCounters(&h)
+	h.Revision++
+	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryTriggered, By: by, Op: op})
+	return Decision{Hold: h, Again: true}
+}
+
+// Pause suspends the hold's own time until it is resumed. The deadline stays:
+// near it, on_expiry cancel still acts, because the authorization would end
+// anyway. on_expiry capture does not. Errors are *[Problem].
+func (h Hold) Pause(cause Cause, by string, now time.Time) (Decision, error) {
+	if err := checkChangeable(&h); err != nil {
+		return Decision{}, err
+	}
+	switch {
+	case h.State == Paused:
+		return Decision{}, problem(AlreadyPaused, "", "hold %s is already paused", h.ID)
+	case h.State == Attention:
+		return Decision{}, problem(TooLate, "",
+			"cannot pause hold %s: it needs attention and has no scheduled action", h.ID)
+	case h.CancelWanted:
+		return Decision{}, cancelAccepted(&h, "pause")
+	}
+	h.State, h.NextOp, h.NextAt, h.Reason = Paused, 0, time.Time{}, cause
+	h.Revision++
+	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryPaused, By: by, Cause: cause})
+	d := Decision{Hold: h, NewDeadline: true}
+	d.markTermsChanged()
+	d.addEvent(EventPaused, cause)
+	return d, nil
+}
+
+// Resume returns a paused hold to its own terms. A time that has passed means
+// now. Errors are *[Problem].
+func (h Hold) Resume(by string, now time.Time) (Decision, error) {
+	if err := checkChangeable(&h); err != nil {
+		return Decision{}, err
+	}
+	now = now.UTC().Truncate(time.Millisecond)
+	if h.State != Paused {
+		return Decision{}, problem(NotPaused, "", "hold %s is not paused", h.ID)
+	}
+	planNext(&h, now)
+	h.Revision++
+	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryResumed, By: by})
+	d := Decision{Hold: h, NewDeadline: true}
+	d.markTermsChanged()
+	d.addEvent(EventResumed, 0)
+	return d, nil
+}
+
+// Acknowledge silences the warnings that are still to come, until the terms
+// change. Errors are *[Problem].
+func (h Hold) Acknowledge(by string, now time.Time) (Decision, error) {
+	if err := checkChangeable(&h); err != nil {
+		return Decision{}, err
+	}
+	if h.Acknowledged {
+		return Decision{Hold: h, Unchanged: true}, nil
+	}
+	h.Acknowledged = true
+	h.Revision++
+	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryAcknowledged, By: by})
+	d := Decision{Hold: h}
+	d.addEvent(EventAcknowledged, 0)
+	return d, nil
+}

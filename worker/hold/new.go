@@ -1,0 +1,144 @@
+package hold
+
+import (
+	"slices"
+	"time"
+)
+
+// New makes a hold of a draft. in is the intent as Stripe has it, or nil if it
+// could not be read: the hold is then accepted as the caller described it and
+// verified later. Errors are *[Problem].
+func New(d *Draft, in *Intent, by string, now time.Time) (Decision, error) {
+	now = now.UTC().Truncate(time.Millisecond)
+	h := holdFromDraft(d, now)
+	if in != nil {
+		if err := checkIntentMatches(d, in); err != nil {
+			return Decision{}, err
+		}
+		adoptIntent(&h, in, now)
+	}
+	if err := checkCaptureAmount(h.CaptureAmount, authorizedTotal(&h), h.Currency); err != nil {
+		return Decision{}, err
+	}
+	// An assumed deadline is no reason to refuse a request, only to warn.
+	late, known := checkBeforeDeadline(&h), in != nil || h.ExpiresSource == SourceCaller
+	if late != nil && known && !d.FromMetadata {
+		return Decision{}, late
+	}
+	planNext(&h, now)
+	scheduled := HistoryEntry{At: now, Kind: HistoryScheduled, By: by}
+	if d.Confirm {
+		scheduled.Note = confirmedNote
+	}
+	appendHistory(&h, scheduled)
+	if h.CapturedElsewhere > 0 {
+		appendHistory(&h, HistoryEntry{At: now, Kind: HistoryObserved, By: "stripe",
+			Cause: CauseElsewhere, Note: sharedNote(&h)})
+	}
+	created := Decision{Hold: h, NewDeadline: true}
+	created.addEvent(EventScheduled, 0)
+	if late != nil && !known && !h.CaptureAt.IsZero() {
+		// A release after the deadline does no harm; a capture is lost.
+		created.addExpiresBeforeDue(now)
+	}
+	var next Decision
+	var err error
+	switch {
+	case d.Paused:
+		next, err = h.Pause(0, by, now)
+	case late != nil && known:
+		next = requireAttention(h, CauseAfterDeadline, endsAtNote(&h), now)
+	case d.TooLateToCapture:
+		next = requireAttention(h, CauseOverdue,
+			"was to be captured at "+h.CaptureAt.Format(time.RFC3339), now)
+	default:
+		created.setMirroredFrom(d)
+		return created, nil
+	}
+	if err != nil {
+		return Decision{}, err
+	}
+	next.Events, next.NewDeadline = append(created.Events, next.Events...), true
+	next.setMirroredFrom(d)
+	return next, nil
+}
+
+func holdFromDraft(d *Draft, now time.Time) Hold {
+	h := Hold{
+		ID: d.ID, PaymentIntent: d.ID, Account: d.Account, Reference: d.Reference,
+		Amount: d.Amount, Currency: d.Currency, CaptureAmount: d.CaptureAmount,
+		CaptureAt: d.CaptureAt, CancelAt: d.CancelAt,
+		ExpiresAt: d.ExpiresAt, ExpiresSource: SourceCaller, OnExpiry: d.OnExpiry,
+		Metadata: d.Metadata, Revision: 1, Generation: 1, CreatedAt: now,
+	}
+	if h.ExpiresAt.IsZero() {
+		h.ExpiresAt, h.ExpiresSource = now.Add(assumedWindow), SourceAssumed
+	}
+	return h
+}
+
+// checkIntentMatches compares what the caller stated with the intent.
+func checkIntentMatches(d *Draft, in *Intent) error {
+	if in.Status != StatusRequiresCapture {
+		return problem(NotCapturable, "payment_intent",
+			"%s is %s at Stripe: want a PaymentIntent that is requires_capture", d.ID, in.Status)
+	}
+	if d.Currency != "" && d.Currency != in.Currency {
+		return problem(CurrencyMismatch, "currency", "%s is in %s, not in %s", d.ID,
+			in.Currency, d.Currency)
+	}
+	if d.Amount != 0 && !in.holds(d.Amount) {
+		return problem(AmountMismatch, "amount", "%s holds %d %s, not %d", d.ID,
+			in.AmountCapturable, in.Currency, d.Amount)
+	}
+	return nil
+}
+
+// setMirroredFrom records whether a new hold's terms are in the intent's
+// metadata: those that were read from there are.
+func (d *Decision) setMirroredFrom(draft *Draft) {
+	d.markTermsChanged()
+	d.Hold.Mirrored, d.NewTerms = draft.FromMetadata, !draft.FromMetadata
+}
+
+// markTermsChanged records that the intent's metadata has other terms.
+func (d *Decision) markTermsChanged() {
+	d.Hold.Mirrored, d.Hold.Unmirrorable, d.NewTerms = false, false, true
+}
+
+// SameTerms reports whether scheduling d again would ask for the terms that h
+// has.
+func (h *Hold) SameTerms(d *Draft) bool {
+	if len(d.Metadata) != len(h.Metadata) {
+		return false
+	}
+	for k, v := range d.Metadata {
+		if w, ok := h.Metadata[k]; !ok || v != w {
+			return false
+		}
+	}
+	sameAmount := d.Amount == 0 || h.Amount == 0 ||
+		(d.Amount == h.Amount || d.Amount == authorizedTotal(h)) && d.Currency == h.Currency
+	return sameAmount && d.ID == h.ID && d.Account == h.Account && d.Reference == h.Reference &&
+		d.CaptureAt.Equal(h.CaptureAt) && d.CancelAt.Equal(h.CancelAt) &&
+		d.CaptureAmount == h.CaptureAmount && d.OnExpiry == h.OnExpiry
+}
+
+// HaveSameTerms reports whether two states of one hold have the same terms.
+func HaveSameTerms(h, other *Hold) bool {
+	return h.SameTerms(&Draft{ID: other.ID, Account: other.Account, Reference: other.Reference,
+		CaptureAt: other.CaptureAt, CancelAt: other.CancelAt,
+		CaptureAmount: other.CaptureAmount, OnExpiry: other.OnExpiry, Metadata: other.Metadata})
+}
+
+// HistoryIncludes reports whether h descends from wanted: its history has
+// wanted's newest entry.
+func HistoryIncludes(h, wanted *Hold) bool {
+	if len(wanted.History) == 0 || h.Revision < wanted.Revision {
+		return false
+	}
+	e := wanted.History[len(wanted.History)-1]
+	return slices.ContainsFunc(h.History, func(f HistoryEntry) bool {
+		return f.At.Equal(e.At) && f.Kind == e.Kind && f.By == e.By && f.Op == e.Op
+	})
+}

@@ -1,0 +1,93 @@
+package hold
+
+import "time"
+
+// MarkClaimed records that a worker has claimed the hold. since is when this
+// claim, or the unfinished one before it, began. takenOver says that an earlier
+// claim did not report: the outcome of what it sent is unknown.
+func (h *Hold) MarkClaimed(since time.Time, takenOver bool) {
+	if h.Attempt.FirstAt.IsZero() {
+		h.Attempt.FirstAt = since
+	}
+	if takenOver {
+		h.Attempt.Unknown = true
+	}
+	// Another system may have captured a part since the last read, and a
+	// capture with an amount would come on top of it. A capture of everything
+	// needs no read: it takes only what is left.
+	if h.NextOp == OpCapture && h.CaptureAmount > 0 && !h.SingleCapture {
+		h.ReadFirst = true
+	}
+}
+
+// ReleaseUnsent ends a claim under which nothing was sent.
+func (h Hold) ReleaseUnsent() Decision {
+	if h.Attempt.Count == 0 && !h.Attempt.Unknown {
+		h.Attempt.FirstAt = time.Time{}
+	}
+	releaseClaim(&h)
+	return Decision{Hold: h, Again: true}
+}
+
+// DeferUntil ends a claim that cannot continue now ([Decision].Again). The hold
+// is due again at the given time.
+func (d Decision) DeferUntil(at time.Time) Decision {
+	d.Hold.NextAt = at.UTC().Truncate(time.Millisecond)
+	releaseClaim(&d.Hold)
+	d.Again = false
+	return d
+}
+
+// releaseClaim ends a claim without an outcome.
+func releaseClaim(h *Hold) {
+	switch {
+	case h.Attempt.Unknown:
+		h.State = Working
+	case h.NextOp == OpCapture || h.NextOp == OpCancel:
+		h.State = Scheduled
+	default:
+		h.State = h.PreviousState
+	}
+}
+
+// NextCall returns the request that a claimed hold needs now.
+func (h *Hold) NextCall(now time.Time) Call {
+	c := Call{Op: h.NextOp, PaymentIntent: h.PaymentIntent, Account: h.Account}
+	sent := h.Attempt.Count > 0 || h.Attempt.Unknown
+	stale := sent && now.Sub(h.Attempt.FirstAt) >= keyLifetime
+	if h.ReadFirst || stale || h.Amount == 0 {
+		c.Op = OpRead
+	}
+	if h.CancelWanted && c.Op == OpCapture {
+		c.Op = OpCancel // unreachable today; an accepted cancel must never lead to a capture
+	}
+	switch c.Op {
+	case OpCapture:
+		c.Amount, c.ReleaseRest = captureAmount(h)
+		c.Key = idempotencyKey(h, c)
+	case OpCancel:
+		c.Key = idempotencyKey(h, c)
+	}
+	return c
+}
+
+// captureAmount returns the amount that a capture names: what is missing from
+// the total wanted; 0, which means everything, if Stripe has confirmed the
+// amount; otherwise the amount that the caller stated, so that the cardholder
+// never pays more than the caller knew of. releaseRest says that another system
+// has reached the total already, so nothing more may be captured.
+func captureAmount(h *Hold) (n int64, releaseRest bool) {
+	switch {
+	case h.CaptureAmount > 0 && h.CaptureAmount <= h.CapturedElsewhere:
+		return 0, true
+	case h.CaptureAmount > 0:
+		return h.CaptureAmount - h.CapturedElsewhere, false
+	case h.Verified:
+		return 0, false
+	default:
+		return h.Amount, false
+	}
+}
+
+// authorizedTotal returns what was authorized in all, whoever captures it.
+func authorizedTotal(h *Hold) int64 { return h.Amount + h.CapturedElsewhere }

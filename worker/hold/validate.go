@@ -1,0 +1,124 @@
+package hold
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+func checkReference(s string) error {
+	if len(s) > MaxReferenceBytes || !utf8.ValidString(s) ||
+		strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return problem(InvalidReference, "reference",
+			"invalid reference: want at most %d bytes of UTF-8 without control characters",
+			MaxReferenceBytes)
+	}
+	return nil
+}
+
+// Stripe accepts card amounts of up to twelve digits. The currencies listed have
+// a lower limit (Stripe's documentation: minimum and maximum charge amounts).
+const maxAmount = 999_999_999_999
+
+var maxAmountByCurrency = map[string]int64{"cop": 9_999_999_999, "inr": 999_999_999}
+
+// amountStep returns the number of which Stripe accepts only multiples: three
+// decimals must end in 0, and ISK and UGX are written with two decimals that must
+// be 00.
+func amountStep(currency string) int64 {
+	switch {
+	case slices.Contains(threeDecimal, currency):
+		return 10
+	case currency == "isk" || currency == "ugx":
+		return 100
+	}
+	return 1
+}
+
+// checkAmount refuses an amount that Stripe would refuse. A currency that is not
+// known yet has the widest limits.
+func checkAmount(field string, n int64, currency string) error {
+	if n < 0 {
+		return problem(InvalidAmount, field,
+			"invalid amount %d: want minor units, such as 1250 for 12.50", n)
+	}
+	limit, ok := maxAmountByCurrency[currency]
+	if !ok {
+		limit = maxAmount
+	}
+	if n > limit {
+		return problem(InvalidAmount, field,
+			"%d is above Stripe's maximum of %d: want minor units, such as 1250 for 12.50", n, limit)
+	}
+	if step := amountStep(currency); n%step != 0 {
+		return problem(InvalidAmount, field, "invalid amount %d: in %s Stripe accepts multiples of %d",
+			n, strings.ToUpper(currency), step)
+	}
+	return nil
+}
+
+// minAmounts are Stripe's minimum charge amounts by currency, in minor units
+// (Stripe's documentation: minimum and maximum charge amounts). A currency that
+// is not listed depends on the exchange rate: Stripe decides.
+var minAmounts = map[string]int64{
+	"aed": 200, "aud": 50, "bgn": 100, "brl": 50, "cad": 50, "chf": 50, "czk": 1500, "dkk": 250,
+	"eur": 50, "gbp": 30, "hkd": 400, "huf": 17500, "inr": 50, "jpy": 50, "mxn": 1000,
+	"myr": 200, "nok": 300, "nzd": 50, "pln": 200, "ron": 200, "sek": 300, "sgd": 50, "thb": 1000,
+	"usd": 50,
+}
+
+// checkMinAmount refuses to authorize less than Stripe's minimum.
+func checkMinAmount(n int64, currency string) error {
+	if least := minAmounts[currency]; n < least {
+		return problem(InvalidAmount, "amount", "%s is below Stripe's minimum of %s",
+			FormatAmount(n, currency), FormatAmount(least, currency))
+	}
+	return nil
+}
+
+// checkCaptureAmount compares n with the authorized amount if that is known.
+func checkCaptureAmount(n, authorized int64, currency string) error {
+	if err := checkAmount("capture_amount", n, currency); err != nil {
+		return err
+	}
+	if authorized > 0 && n > authorized {
+		return problem(AmountTooLarge, "capture_amount",
+			"%d is more than the authorized %d %s", n, authorized, currency)
+	}
+	return nil
+}
+
+func checkPolicy(s string) (Policy, error) {
+	if s == "" {
+		return PolicyCancel, nil
+	}
+	p, ok := ParsePolicy(s)
+	if !ok {
+		return 0, problem(InvalidPolicy, "on_expiry",
+			"invalid on_expiry %.40q: want cancel, capture or alert", s)
+	}
+	return p, nil
+}
+
+func checkMetadata(m map[string]string) (map[string]string, error) {
+	if len(m) > MaxMetadataPairs {
+		return nil, problem(InvalidMetadata, "metadata", "%d pairs: want at most %d",
+			len(m), MaxMetadataPairs)
+	}
+	for k, v := range m {
+		if k == "" || utf8.RuneCountInString(k) > MaxMetadataKey || !utf8.ValidString(k) {
+			return nil, problem(InvalidMetadata, "metadata",
+				"invalid key %.60q: want 1 to %d characters",
+				k, MaxMetadataKey)
+		}
+		if utf8.RuneCountInString(v) > MaxMetadataValue || !utf8.ValidString(v) {
+			return nil, problem(InvalidMetadata, "metadata",
+				"invalid value of %q: want at most %d characters", k, MaxMetadataValue)
+		}
+	}
+	if len(m) == 0 {
+		return nil, nil
+	}
+	return maps.Clone(m), nil
+}

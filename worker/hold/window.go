@@ -1,0 +1,110 @@
+package hold
+
+import "time"
+
+const day = 24 * time.Hour
+
+// windows is how long an authorization lasts if its charge has no
+// capture_before. Japan's 30 days and extended authorizations are not listed,
+// because only capture_before shows them.
+var windows = map[string]time.Duration{
+	"affirm":            30 * day,
+	"afterpay_clearpay": 13 * day,
+	"card_present":      2 * day, // Visa has 4 days 18 hours, but the brand is not known here
+	"cashapp":           7 * day,
+	"klarna":            28 * day, // back to midnight: see alignEnd
+	"paypal":            10 * day, // Stripe extends it to 20 days, unless PayPal refuses
+}
+
+// assumedWindow applies to cards and to methods that windows does not list. A
+// merchant-initiated Visa authorization is shorter (4 days 18 hours), but an
+// intent does not say who initiated it.
+const assumedWindow = 7 * day
+
+// windowEnd returns when the window of the intent's payment method ends. It
+// counts from the intent's creation, because the charge is never older.
+func windowEnd(in *Intent) time.Time {
+	w, ok := windows[in.PaymentMethodType]
+	if !ok {
+		w = assumedWindow
+	}
+	return alignEnd(in.PaymentMethodType, in.Created.Add(w))
+}
+
+// alignEnd moves the end of a Klarna window back to midnight UTC. "Midnight of
+// the 28th day" could mean the start or the end of that day: the start is the
+// one in Stripe's example (1 October 14:00 to 29 October 00:00), and it is safe
+// for both.
+func alignEnd(method string, end time.Time) time.Time {
+	if method == "klarna" {
+		return end.UTC().Truncate(day)
+	}
+	return end
+}
+
+// assumedDeadline returns the deadline of an authorization whose charge has no
+// capture_before.
+func assumedDeadline(in *Intent, now time.Time) time.Time {
+	if end := windowEnd(in); end.After(now) {
+		return end
+	}
+	// Stripe still has the hold, so the window is longer than assumed, by an
+	// unknown time.
+	return alignEnd(in.PaymentMethodType, now.Add(day))
+}
+
+// adoptIntent sets amount, currency and deadline from an intent that still
+// holds money.
+func adoptIntent(h *Hold, in *Intent, now time.Time) {
+	// A verified deadline is not assumed anew: it would move away with each
+	// read.
+	known := h.Verified
+	h.Amount, h.Currency, h.Verified = in.AmountCapturable, in.Currency, true
+	// Each capture of holdd's is final, so another system captured what an open
+	// intent has received.
+	h.CapturedElsewhere, h.SingleCapture = in.AmountReceived,
+		in.SingleCapture && in.AmountReceived == 0
+	switch {
+	case !in.CaptureBefore.IsZero():
+		h.ExpiresAt, h.ExpiresSource = in.CaptureBefore, SourceCharge
+	case h.ExpiresSource == SourceAssumed && (!known || !h.ExpiresAt.After(now)):
+		h.ExpiresAt = assumedDeadline(in, now)
+	case h.ExpiresSource == SourceAssumed && in.PaymentMethodType != "":
+		// The record may have a later end than the method's window. Acting
+		// early is safe.
+		if end := windowEnd(in); end.After(now) {
+			h.ExpiresAt = minTime(h.ExpiresAt, end)
+		}
+	}
+}
+
+// checkBeforeDeadline returns a *[Problem] if the hold's own time is not before
+// its deadline.
+func checkBeforeDeadline(h *Hold) error {
+	t := h.ActionTime()
+	if t.IsZero() || t.Before(h.ExpiresAt) {
+		return nil
+	}
+	field := "capture_at"
+	if h.CaptureAt.IsZero() {
+		field = "cancel_at"
+	}
+	p := problem(AfterDeadline, field, "%s must be before %s, when the authorization ends (%s)",
+		t.Format(time.RFC3339), h.ExpiresAt.Format(time.RFC3339), h.ExpiresSource)
+	p.Deadline = h.ExpiresAt
+	return p
+}
+
+func minTime(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func maxTime(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
