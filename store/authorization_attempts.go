@@ -39,8 +39,8 @@ func (s *AuthorizationAttempts) BeginAuthorization(
 		}
 		record = string(b)
 	}
-	r := newReply(s.conn.runOnce(ctx, authorizeBeginScript,
-		[]string{keyAttempt + a.ID, keyOpenAttempts},
+	keys := []string{keyAttempt + a.ID, keyOpenAttempts}
+	r := newReply(s.conn.runScriptOnce(ctx, authorizeBeginScript, keys,
 		a.ID, a.Digest, token, lease.Milliseconds(), attemptTTL.Milliseconds(),
 		checkIn.Milliseconds(), record, flagArg(a.Digest == "")))
 	now := r.time()
@@ -86,7 +86,8 @@ func (s *AuthorizationAttempts) save(
 	ctx context.Context, a hold.AuthorizationAttempt, token, record string,
 	release bool, next time.Time,
 ) (bool, error) {
-	n, err := s.conn.runOnce(ctx, authorizeSaveScript, []string{keyAttempt + a.ID, keyOpenAttempts},
+	keys := []string{keyAttempt + a.ID, keyOpenAttempts}
+	n, err := s.conn.runScriptOnce(ctx, authorizeSaveScript, keys,
 		a.ID, token, record, flagArg(a.State.Finished()), flagArg(release),
 		scoreArg(next), a.Digest, attemptTTL.Milliseconds()).Int64()
 	return n == 1, err
@@ -96,7 +97,8 @@ func (s *AuthorizationAttempts) save(
 func (s *AuthorizationAttempts) DueAuthorizations(
 	ctx context.Context, n int,
 ) (ids []string, now time.Time, err error) {
-	r := newReply(s.conn.runOnce(ctx, authorizeDueScript, []string{keyOpenAttempts}, clampBatch(n)))
+	keys := []string{keyOpenAttempts}
+	r := newReply(s.conn.runScriptOnce(ctx, authorizeDueScript, keys, clampBatchSize(n)))
 	now = r.time()
 	for r.hasMore() {
 		ids = append(ids, r.str())

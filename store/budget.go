@@ -37,17 +37,9 @@ const (
 
 func burstSize(rate, divisor int) int { return max(1, rate/divisor) }
 
-// TryReserve reserves up to n requests of one kind to send now. If it reserves
-// none, wait is the time until the next try.
-func (s *Budget) TryReserve(
-	ctx context.Context, account string, op hold.Op, n int,
-) (reserved int, wait time.Duration, err error) {
-	r, err := s.Reserve(ctx, account, op, n, 0)
-	return r.Granted, r.Wait, err
-}
-
 // Reserve reserves up to n requests of one kind to send within ahead from now,
-// each at its own time.
+// each at its own time. If it reserves none, the reservation has the time until
+// the next try.
 func (s *Budget) Reserve(
 	ctx context.Context, account string, op hold.Op, n int, ahead time.Duration,
 ) (hold.Reservation, error) {
@@ -64,7 +56,7 @@ func (s *Budget) Reserve(
 		rate, divisor = max(1, rate/2), otherBurstDivisor
 	}
 	k := newBudgetKeys(account, op)
-	r := newReply(s.conn.runOnce(ctx, reserveScript, []string{k.pause, k.kind, k.all},
+	r := newReply(s.conn.runScriptOnce(ctx, reserveScript, []string{k.pause, k.kind, k.all},
 		n, rate, burstSize(rate, divisor),
 		s.rates.Total, burstSize(s.rates.Total, otherBurstDivisor),
 		ahead.Microseconds()))
@@ -82,6 +74,6 @@ func (s *Budget) PauseAccount(
 	if d < time.Millisecond {
 		return nil
 	}
-	return s.conn.runOnce(ctx, pauseScript, []string{newBudgetKeys(account, op).pause},
-		d.Milliseconds()).Err()
+	keys := []string{newBudgetKeys(account, op).pause}
+	return s.conn.runScriptOnce(ctx, pauseScript, keys, d.Milliseconds()).Err()
 }

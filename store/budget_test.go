@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -34,6 +35,15 @@ func maxPerSecond(reserved []reservation) int {
 	return most
 }
 
+// tryReserve reserves up to n requests of one kind to send now. If it reserves
+// none, wait is the time until the next try.
+func tryReserve(
+	ctx context.Context, s *store.Store, account string, op hold.Op, n int,
+) (reserved int, wait time.Duration, err error) {
+	r, err := s.Reserve(ctx, account, op, n, 0)
+	return r.Granted, r.Wait, err
+}
+
 // reserveFor reserves each kind of request from each store for d, and waits for
 // the returned time after each try.
 func reserveFor(t *testing.T, stores []*store.Store, ops []hold.Op, account string, n int,
@@ -46,7 +56,7 @@ func reserveFor(t *testing.T, stores []*store.Store, ops []hold.Op, account stri
 		for _, op := range ops {
 			wg.Go(func() {
 				for time.Now().Before(end) {
-					got, wait, err := s.TryReserve(t.Context(), account, op, n)
+					got, wait, err := tryReserve(t.Context(), s, account, op, n)
 					mu.Lock()
 					attempts++
 					reserved = append(reserved, reservation{time.Now(), got})
@@ -92,7 +102,7 @@ func openThreeStores(t *testing.T, b store.Rates) []*store.Store {
 	return all
 }
 
-func TestTryReserve_UsesWholeRate(t *testing.T) {
+func TestReserve_UsesWholeRate(t *testing.T) {
 	t.Parallel()
 	const seconds = 5
 	for _, c := range []struct {
@@ -135,13 +145,13 @@ func TestTryReserve_UsesWholeRate(t *testing.T) {
 	}
 }
 
-func TestTryReserve_SeparatesAccountsAndKinds(t *testing.T) {
+func TestReserve_SeparatesAccountsAndKinds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := openThreeStores(t, store.Rates{Write: 10, Read: 20})
 		take := func(account string, op hold.Op) int {
 			t.Helper()
-			n, _, err := s[0].TryReserve(t.Context(), account, op, 100)
+			n, _, err := tryReserve(t.Context(), s[0], account, op, 100)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -156,12 +166,12 @@ func TestTryReserve_SeparatesAccountsAndKinds(t *testing.T) {
 				t.Errorf("%q: %d more", account, c)
 			}
 		}
-		if n, wait, err := s[1].TryReserve(t.Context(), "", hold.OpCapture, 0); n != 0 ||
+		if n, wait, err := tryReserve(t.Context(), s[1], "", hold.OpCapture, 0); n != 0 ||
 			err != nil {
 			t.Errorf("of nothing: %d, %s, %v", n, wait, err)
 		}
 		for range 5 {
-			if n, _, err := openThreeStores(t, store.Rates{})[0].TryReserve(t.Context(), "",
+			if n, _, err := tryReserve(t.Context(), openThreeStores(t, store.Rates{})[0], "",
 				hold.OpCapture, 1000); n != 1000 || err != nil {
 				t.Errorf("without a limit: %d, %v", n, err)
 			}
@@ -170,7 +180,7 @@ func TestTryReserve_SeparatesAccountsAndKinds(t *testing.T) {
 }
 
 // A bucket that was not used for a while allows its whole burst, at every rate.
-func TestTryReserve_FullBucketAllowsBurst(t *testing.T) {
+func TestReserve_FullBucketAllowsBurst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := storetest.StartInProcess(t)
@@ -179,7 +189,7 @@ func TestTryReserve_FullBucketAllowsBurst(t *testing.T) {
 				Rates: store.Rates{Write: rate, Total: rate}})
 			for round := range 5 {
 				time.Sleep(2*time.Second + 137*time.Microsecond) // in the bubble
-				if n, wait, err := s.TryReserve(t.Context(), fmt.Sprint(rate), hold.OpCapture,
+				if n, wait, err := tryReserve(t.Context(), s, fmt.Sprint(rate), hold.OpCapture,
 					1<<20); n != max(1, rate/100) || err != nil {
 					t.Errorf("rate %d, round %d: %d, wait %s, %v", rate, round, n, wait, err)
 				}
@@ -203,14 +213,15 @@ func TestPauseAccount_StopsAllReplicas(t *testing.T) {
 			}
 		}
 		for i := range s {
-			if n, wait, err := s[i].TryReserve(ctx, "acct_a", hold.OpCapture, 3); n != 0 ||
+			if n, wait, err := tryReserve(ctx, s[i], "acct_a", hold.OpCapture, 3); n != 0 ||
 				err != nil || wait <= 4*time.Second || wait > 5*time.Second {
 				t.Errorf("replica %d: %d, wait %s, %v", i, n, wait, err)
 			}
-			if n, _, err := s[i].TryReserve(ctx, "acct_a", hold.OpCancel, 3); n != 3 || err != nil {
+			if n, _, err := tryReserve(ctx, s[i], "acct_a", hold.OpCancel, 3); n != 3 ||
+				err != nil {
 				t.Errorf("another kind: %d, %v", n, err)
 			}
-			if n, _, err := s[i].TryReserve(ctx, "acct_b", hold.OpCapture, 3); n != 3 ||
+			if n, _, err := tryReserve(ctx, s[i], "acct_b", hold.OpCapture, 3); n != 3 ||
 				err != nil {
 				t.Errorf("another account: %d, %v", n, err)
 			}
@@ -218,12 +229,12 @@ func TestPauseAccount_StopsAllReplicas(t *testing.T) {
 		if err := s[2].PauseAccount(ctx, "acct_a", hold.OpCapture, 7*time.Second); err != nil {
 			t.Fatal(err)
 		}
-		_, wait, _ := s[0].TryReserve(ctx, "acct_a", hold.OpCapture, 3)
+		_, wait, _ := tryReserve(ctx, s[0], "acct_a", hold.OpCapture, 3)
 		if wait <= 6*time.Second {
 			t.Errorf("a longer pause was asked for, it is %s", wait)
 		}
 		time.Sleep(wait + time.Millisecond) // in the bubble
-		if n, _, err := s[0].TryReserve(ctx, "acct_a", hold.OpCapture, 3); n != 3 || err != nil {
+		if n, _, err := tryReserve(ctx, s[0], "acct_a", hold.OpCapture, 3); n != 3 || err != nil {
 			t.Errorf("after the pause: %d, %v", n, err)
 		}
 	})
@@ -263,7 +274,8 @@ func TestReserve_AheadUsesWholeRate(t *testing.T) {
 							}
 							for n := range r.Granted {
 								reserved = append(reserved,
-									reservation{time.Now().Add(r.First + time.Duration(n)*r.Step), 1})
+									reservation{time.Now().Add(r.First + time.Duration(n)*r.Step),
+										1})
 							}
 							mu.Unlock()
 							// in the bubble: each replica is late by another
@@ -289,7 +301,7 @@ func TestReserve_AheadUsesWholeRate(t *testing.T) {
 
 // On a real Redis with a real clock, the budget never allows more than the rate
 // and one burst.
-func TestTryReserve_OnRedis(t *testing.T) {
+func TestReserve_OnRedis(t *testing.T) {
 	t.Parallel()
 	r := storetest.StartUnix(t)
 	const rate, goal = 4000, 2000
@@ -306,7 +318,7 @@ func TestTryReserve_OnRedis(t *testing.T) {
 	for _, s := range stores {
 		wg.Go(func() {
 			for {
-				n, _, err := s.TryReserve(t.Context(), "", hold.OpCapture, 64)
+				n, _, err := tryReserve(t.Context(), s, "", hold.OpCapture, 64)
 				mu.Lock()
 				got += n
 				done := got >= goal || err != nil

@@ -96,7 +96,7 @@ func (s *Holds) Commit(ctx context.Context, writes []hold.RecordWrite) (ok []boo
 		}
 		args := append(make([]any, 0, 1+(writeSize+2)*len(b.indexes)), s.conn.maxEvents)
 		for _, i := range b.indexes {
-			args = appendWrite(args, &writes[i])
+			args = appendWriteArgs(args, &writes[i])
 		}
 		calls[n] = scriptCall{keys: keys, args: args}
 	}
@@ -113,8 +113,8 @@ func (s *Holds) Commit(ctx context.Context, writes []hold.RecordWrite) (ok []boo
 	return ok, nil
 }
 
-// appendWrite appends the arguments and the events of a write.
-func appendWrite(args []any, w *hold.RecordWrite) []any {
+// appendWriteArgs appends the arguments and the events of a write.
+func appendWriteArgs(args []any, w *hold.RecordWrite) []any {
 	h := w.Hold
 	var a [writeSize]string
 	a[writeID], a[writeVersion] = h.ID, versionArg(w.Version)
@@ -122,9 +122,9 @@ func appendWrite(args []any, w *hold.RecordWrite) []any {
 	if !w.Drop {
 		h.Version = w.Version + 1
 		a[writeRecord] = string(encodeRecord(make([]byte, 0, 256), &h))
-		setPlacement(&a, w)
+		setPlacementArgs(&a, w)
 	}
-	setReferences(&a, w)
+	setReferenceArgs(&a, w)
 	a[writeEventCount] = strconv.Itoa(len(w.Events))
 	for _, v := range a {
 		args = append(args, v)
@@ -135,8 +135,8 @@ func appendWrite(args []any, w *hold.RecordWrite) []any {
 	return args
 }
 
-// setPlacement sets the arguments for the sets of the hold after a write.
-func setPlacement(a *[writeSize]string, w *hold.RecordWrite) {
+// setPlacementArgs sets the arguments for the sets of the hold after a write.
+func setPlacementArgs(a *[writeSize]string, w *hold.RecordWrite) {
 	p := &w.Placement
 	switch {
 	case p.DueAt.IsZero():
@@ -169,8 +169,8 @@ func setPlacement(a *[writeSize]string, w *hold.RecordWrite) {
 	}
 }
 
-// setReferences sets the arguments for the change of references in a write.
-func setReferences(a *[writeSize]string, w *hold.RecordWrite) {
+// setReferenceArgs sets the arguments for the change of references in a write.
+func setReferenceArgs(a *[writeSize]string, w *hold.RecordWrite) {
 	id, before, after := w.Hold.ID, w.PreviousReference, w.Hold.Reference
 	if before != "" && (w.Drop || before != after) {
 		a[writeReferenceRemove] = referenceMember(before, id)

@@ -19,12 +19,14 @@ type conn struct {
 	maxEvents  int // events to keep in the stream of each partition
 }
 
-// partition returns the index of a hold's partition.
-func (c *conn) partition(id string) int { return partitionOf(id, len(c.partitions)) }
+// partitionIndex returns the index of a hold's partition.
+func (c *conn) partitionIndex(id string) int { return hashToPartition(id, len(c.partitions)) }
 
-func (c *conn) keysOf(id string) *partitionKeys { return &c.partitions[c.partition(id)] }
+func (c *conn) partitionKeysOf(id string) *partitionKeys {
+	return &c.partitions[c.partitionIndex(id)]
+}
 
-func partitionOf(id string, partitions int) int {
+func hashToPartition(id string, partitions int) int {
 	if partitions == 1 {
 		return 0
 	}
@@ -43,12 +45,12 @@ type batch struct {
 func (c *conn) splitByPartition(n int, id func(i int) string) []batch {
 	indexes := make([][]int, len(c.partitions))
 	for i := range n {
-		p := c.partition(id(i))
+		p := c.partitionIndex(id(i))
 		indexes[p] = append(indexes[p], i)
 	}
 	var batches []batch
 	for p := range indexes {
-		for chunk := range slices.Chunk(indexes[p], maxBatch) {
+		for chunk := range slices.Chunk(indexes[p], maxBatchSize) {
 			batches = append(batches, batch{partition: p, indexes: chunk})
 		}
 	}
@@ -63,7 +65,10 @@ func (c *conn) readDue(
 	calls := make([]scriptCall, len(c.partitions))
 	for p := range c.partitions {
 		k := &c.partitions[p]
-		calls[p] = scriptCall{keys: []string{set(k), k.holds}, args: []any{clampBatch(n), highest}}
+		calls[p] = scriptCall{
+			keys: []string{set(k), k.holds},
+			args: []any{clampBatchSize(n), highest},
+		}
 	}
 	var found []hold.DueHold
 	var failed error

@@ -62,7 +62,7 @@ func (s *Outbox) RequeueDeadLetters(
 		}
 		k := newSinkKeys(sink, p)
 		keys, args := []string{k.deadLetters, k.requeued}, append([]any{maxRequeue}, entries[p]...)
-		r := newReply(s.conn.runOnce(ctx, sinkRequeueScript, keys, args...))
+		r := newReply(s.conn.runScriptOnce(ctx, sinkRequeueScript, keys, args...))
 		n += r.int()
 		if r.err != nil {
 			return n, r.err
@@ -76,8 +76,8 @@ func (s *Outbox) RequeuedDeadLetters(
 	ctx context.Context, sink string, partition, n int,
 ) ([]hold.StreamEvent, error) {
 	stream := newSinkKeys(sink, partition).requeued
-	found, err := s.conn.client.XRangeN(ctx, stream, "-", "+", int64(clampBatch(n))).Result()
-	return streamEvents(found), err
+	found, err := s.conn.client.XRangeN(ctx, stream, "-", "+", int64(clampBatchSize(n))).Result()
+	return convertStreamEntries(found), err
 }
 
 func deadLetterID(partition int, entry string) string {

@@ -24,16 +24,16 @@ const (
 // or of the hold's creation.
 func encodeHistoryEntry(e *hold.HistoryEntry, last time.Time) []byte {
 	b := make([]byte, 0, 16+len(e.By)+len(e.Key)+len(e.RequestID)+len(e.Note))
-	b = appendNumber(b, entryAfter,
+	b = appendNumberField(b, entryAfter,
 		protowire.EncodeZigZag(int64(toMillis(e.At))-int64(toMillis(last))))
-	b = appendNumber(b, entryKind, uint64(e.Kind))
-	b = appendText(b, entryBy, e.By)
-	b = appendNumber(b, entryOp, uint64(e.Op))
-	b = appendText(b, entryKey, e.Key)
-	b = appendText(b, entryRequestID, e.RequestID)
-	b = appendNumber(b, entryAnswer, uint64(e.Answer))
-	b = appendNumber(b, entryCause, uint64(e.Cause))
-	return appendText(b, entryNote, e.Note)
+	b = appendNumberField(b, entryKind, uint64(e.Kind))
+	b = appendTextField(b, entryBy, e.By)
+	b = appendNumberField(b, entryOp, uint64(e.Op))
+	b = appendTextField(b, entryKey, e.Key)
+	b = appendTextField(b, entryRequestID, e.RequestID)
+	b = appendNumberField(b, entryAnswer, uint64(e.Answer))
+	b = appendNumberField(b, entryCause, uint64(e.Cause))
+	return appendTextField(b, entryNote, e.Note)
 }
 
 func decodeHistoryEntry(b []byte, last time.Time) (e hold.HistoryEntry, err error) {

@@ -37,8 +37,8 @@ func (s *Inbox) ReadInbox(
 	if length, err := s.conn.client.XLen(ctx, keyInbox).Result(); err != nil || length == 0 {
 		return nil, time.Time{}, err
 	}
-	r := newReply(s.conn.runOnce(ctx, inboxScript, []string{keyInbox},
-		inboxGroup, consumer, clampBatch(n), idle.Milliseconds(), maxBytes))
+	r := newReply(s.conn.runScriptOnce(ctx, inboxScript, []string{keyInbox},
+		inboxGroup, consumer, clampBatchSize(n), idle.Milliseconds(), maxBytes))
 	now := r.time()
 	var entries []hold.InboxEntry
 	for r.hasMore() {

@@ -133,7 +133,7 @@ func TestRequestRefresh_PendingOrRemembered(t *testing.T) {
 				t.Fatalf("%+v", l)
 			}
 			commit("pi_before00")
-			commit("pi_untold00")
+			commit("pi_unknown0")
 			l := refreshes()
 			if len(l) != 1 || l[0].Hold.ID != "pi_before00" || l[0].Hold.State != hold.Waiting ||
 				l[0].AdoptUnknown {

@@ -23,7 +23,7 @@ func (e *testStore) callEveryMethod() {
 	e.mustPromoteDue(true)
 	c, _ := e.mustClaim(captureLane, 1, time.Minute)
 	e.mustCommit(capturedWrite(c[0].Hold, changedTime))
-	if n, _, err := e.store.TryReserve(e.Context(), "acct_a", 1, 5); err != nil || n == 0 {
+	if n, _, err := tryReserve(e.Context(), e.store, "acct_a", 1, 5); err != nil || n == 0 {
 		e.Errorf("reserve: %d, %v", n, err)
 	}
 	if err := e.store.PauseAccount(e.Context(), "acct_a", 1, time.Second); err != nil {

@@ -185,7 +185,7 @@ func (m *storeModel) drawWrite(t *rapid.T, id string) hold.RecordWrite {
 		}
 		w.Placement.KeepOverdueMilestone = !w.Placement.KeepMilestone &&
 			rapid.Bool().Draw(t, "overdue")
-		if w.Placement.KeepOverdueMilestone && rapid.Bool().Draw(t, "perhaps untold") {
+		if w.Placement.KeepOverdueMilestone && rapid.Bool().Draw(t, "perhaps unwarned") {
 			w.Placement.UnwarnedBy, w.Placement.UnwarnedAt = instants.Draw(t, "unwarned by"),
 				instants.Draw(t, "unwarned at")
 		}

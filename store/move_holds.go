@@ -47,19 +47,19 @@ func (m *repartitioner) scanPartition(
 	cursor := uint64(0)
 	for {
 		found, next, err := m.conn.client.HScan(ctx, m.conn.partitions[p].holds,
-			cursor, "", maxBatch).Result()
+			cursor, "", maxBatchSize).Result()
 		if err != nil {
 			return moved, fmt.Errorf("cannot read the holds of partition %d: %w", p, err)
 		}
 		elsewhere := map[int][]string{}
 		for i := 0; i < len(found); i += 2 { // id, record, id, record, …
-			if to := partitionOf(found[i], m.to); to != p {
+			if to := hashToPartition(found[i], m.to); to != p {
 				elsewhere[to] = append(elsewhere[to], found[i])
 			}
 		}
 		for to, ids := range elsewhere {
 			moved += len(ids)
-			for chunk := range slices.Chunk(ids, maxBatch) {
+			for chunk := range slices.Chunk(ids, maxBatchSize) {
 				if err := m.moveHolds(ctx, p, to, chunk); err != nil {
 					return moved, err
 				}
@@ -87,7 +87,7 @@ func (m *repartitioner) moveHolds(ctx context.Context, from, to int, ids []strin
 		args[i] = id
 	}
 	keys := append([]string{source.holds, source.ready}, source.sortedSetsByHoldID()...)
-	r := newReply(m.conn.runOnce(ctx, moveReadScript, keys, args...))
+	r := newReply(m.conn.runScriptOnce(ctx, moveReadScript, keys, args...))
 	var toWrite, toDelete []any
 	for _, id := range ids {
 		rec, lane, score := r.str(), r.str(), r.str()
@@ -106,11 +106,11 @@ func (m *repartitioner) moveHolds(ctx context.Context, from, to int, ids []strin
 	if r.err != nil {
 		return fmt.Errorf("cannot read holds: %w", r.err)
 	}
-	err := m.conn.runOnce(ctx, moveWriteScript, target.moveKeys(), toWrite...).Err()
+	err := m.conn.runScriptOnce(ctx, moveWriteScript, target.moveKeys(), toWrite...).Err()
 	if err != nil {
 		return fmt.Errorf("cannot write holds: %w", err)
 	}
-	n, err := m.conn.runOnce(ctx, moveDeleteScript, source.moveKeys(), toDelete...).Int64()
+	n, err := m.conn.runScriptOnce(ctx, moveDeleteScript, source.moveKeys(), toDelete...).Int64()
 	if err != nil {
 		return fmt.Errorf("cannot remove holds from the partition that they moved from: %w", err)
 	}
@@ -126,7 +126,7 @@ func (m *repartitioner) moveRefreshes(ctx context.Context, p int) error {
 	} {
 		key, cursor := set(&m.conn.partitions[p]), uint64(0)
 		for {
-			found, next, err := m.conn.client.ZScan(ctx, key, cursor, "", maxBatch).Result()
+			found, next, err := m.conn.client.ZScan(ctx, key, cursor, "", maxBatchSize).Result()
 			if err != nil {
 				return fmt.Errorf("cannot read %s: %w", key, err)
 			}
@@ -147,7 +147,7 @@ func (m *repartitioner) moveRefresh(
 	ctx context.Context, p int, set func(*partitionKeys) string, member, scoreText string,
 ) error {
 	id, _, _ := parseRefreshMember(member)
-	to := partitionOf(id, m.to)
+	to := hashToPartition(id, m.to)
 	if to == p {
 		return nil
 	}

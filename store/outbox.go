@@ -42,7 +42,7 @@ func (s *Outbox) Partitions() int { return len(s.conn.partitions) }
 func (s *Outbox) PublishOnce(
 	ctx context.Context, subject string, event []byte,
 ) (first bool, err error) {
-	r := newReply(s.conn.runOnce(ctx, publishScript,
+	r := newReply(s.conn.runScriptOnce(ctx, publishScript,
 		[]string{keyPublishedSubjects, s.conn.partitions[0].events},
 		subject, event, publishedSubjectTTL.Milliseconds(), maxPublishedSubjects,
 		s.conn.maxEvents))
@@ -88,7 +88,7 @@ func (s *Outbox) ReportConditions(
 		args = append(args, a[:]...)
 	}
 	keys := []string{keyEpisodes, s.conn.partitions[0].events, keyCondition}
-	r := newReply(s.conn.runOnce(ctx, conditionsScript, keys, args...))
+	r := newReply(s.conn.runScriptOnce(ctx, conditionsScript, keys, args...))
 	changes := make([]hold.ConditionChange, len(list))
 	for i := range changes {
 		changes[i] = hold.ConditionChange(r.int())
@@ -103,7 +103,8 @@ func (s *Outbox) ReadEvents(
 	ctx context.Context, partition int, after string, n int,
 ) (events []hold.StreamEvent, gap bool, err error) {
 	stream := s.conn.partitions[partition].events
-	found, err := s.conn.client.XRangeN(ctx, stream, after, "+", int64(clampBatch(n))+1).Result()
+	limit := int64(clampBatchSize(n)) + 1
+	found, err := s.conn.client.XRangeN(ctx, stream, after, "+", limit).Result()
 	if err != nil {
 		return nil, false, err
 	}
@@ -111,10 +112,10 @@ func (s *Outbox) ReadEvents(
 	if len(found) > 0 && found[0].ID == after {
 		gap, found = false, found[1:]
 	}
-	return streamEvents(found[:min(len(found), n)]), gap && len(found) > 0, nil
+	return convertStreamEntries(found[:min(len(found), n)]), gap && len(found) > 0, nil
 }
 
-func streamEvents(found []redis.XMessage) []hold.StreamEvent {
+func convertStreamEntries(found []redis.XMessage) []hold.StreamEvent {
 	out := make([]hold.StreamEvent, 0, len(found))
 	for _, m := range found {
 		event, _ := m.Values["event"].(string)
@@ -126,7 +127,7 @@ func streamEvents(found []redis.XMessage) []hold.StreamEvent {
 // StreamLength returns the number of events in a partition's stream, and the
 // number ever added: -1 before Redis 7.0, which does not count them.
 func (s *Outbox) StreamLength(ctx context.Context, partition int) (length, added int64, err error) {
-	r := newReply(s.conn.runOnce(ctx, streamLengthScript,
+	r := newReply(s.conn.runScriptOnce(ctx, streamLengthScript,
 		[]string{s.conn.partitions[partition].events}))
 	length, added = r.int(), r.int()
 	return length, added, r.err
@@ -140,7 +141,7 @@ func (s *Outbox) AcquireSinkLease(
 ) (token int64, state []byte, start string, parked map[string][]byte, err error) {
 	k := newSinkKeys(sink, partition)
 	keys := []string{k.sink, k.parked, s.conn.partitions[partition].events}
-	r := newReply(s.conn.runOnce(ctx, sinkBeginScript, keys,
+	r := newReply(s.conn.runScriptOnce(ctx, sinkBeginScript, keys,
 		lease.Milliseconds(), holder, sinkTTL.Milliseconds()))
 	token = r.int()
 	if r.err != nil || token == 0 {
@@ -186,7 +187,7 @@ func (s *Outbox) SaveSinkProgress(
 	}
 	k := newSinkKeys(sink, partition)
 	keys := []string{k.sink, k.parked, k.deadLetters, k.requeued}
-	r := newReply(s.conn.runOnce(ctx, sinkSaveScript, keys, args...))
+	r := newReply(s.conn.runScriptOnce(ctx, sinkSaveScript, keys, args...))
 	return r.int() == 1, r.err
 }
 

@@ -22,7 +22,7 @@ var pageScript = newScript("page")
 func (s *Holds) ReadPage(
 	ctx context.Context, set hold.SortedSet, after hold.Position, n int,
 ) ([]hold.ListedHold, time.Time, error) {
-	q := pageQuery{after: after, n: clampBatch(n), descending: set == hold.SetSettled}
+	q := pageQuery{after: after, n: clampBatchSize(n), descending: set == hold.SetSettled}
 	var calls []scriptCall
 	if set == hold.SetReady {
 		lanes, err := s.conn.laneKeys(ctx)
@@ -50,7 +50,7 @@ func (s *Holds) ReadPage(
 func (s *Queue) ReadLanePage(
 	ctx context.Context, lane hold.Lane, after hold.Position, n int,
 ) ([]hold.ListedHold, error) {
-	q := pageQuery{after: after, n: clampBatch(n)}
+	q := pageQuery{after: after, n: clampBatchSize(n)}
 	k := &s.conn.partitions[lane.Partition]
 	call := q.call(k.lane(laneName(lane.Op, lane.Account)), k)
 	holds, _, err := s.conn.readPage(ctx, q, []scriptCall{call})

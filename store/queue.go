@@ -38,7 +38,7 @@ func (s *Queue) PromoteDue(
 		k := &s.conn.partitions[p]
 		calls[p] = scriptCall{
 			keys: []string{k.scheduled, k.leased, k.holds, k.lanes, k.ready},
-			args: []any{clampBatch(limit), flagArg(promote), maxLanes},
+			args: []any{clampBatchSize(limit), flagArg(promote), maxLanes},
 		}
 	}
 	var result hold.PromoteResult
@@ -92,8 +92,8 @@ func (s *Queue) Claim(
 	}
 	k, name := &s.conn.partitions[lane.Partition], laneName(lane.Op, lane.Account)
 	keys := []string{k.lane(name), k.leased, k.holds, k.lanes}
-	r := newReply(s.conn.runOnce(ctx, claimScript, keys,
-		clampBatch(n), lease.Milliseconds(), name, scoreArg(before)))
+	r := newReply(s.conn.runScriptOnce(ctx, claimScript, keys,
+		clampBatchSize(n), lease.Milliseconds(), name, scoreArg(before)))
 	now := r.time()
 	var claims []hold.Claim
 	var unreadable error
@@ -123,7 +123,7 @@ func (s *Queue) DueMilestones(ctx context.Context, n int) ([]hold.DueHold, time.
 func (s *Queue) Unverified(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
 	unverified := func(k *partitionKeys) string { return k.unverified }
 	found, now, err := s.conn.readDue(ctx, unverified, n, "+inf")
-	sortByDue(found)
+	sortByDueTime(found)
 	return found, now, err
 }
 
@@ -135,11 +135,11 @@ func (s *Queue) Unmirrored(ctx context.Context, n int) ([]hold.DueHold, time.Tim
 		return nil, time.Time{}, err
 	}
 	found, now, err := s.conn.readDue(ctx, mirror, n, "")
-	sortByDue(found)
+	sortByDueTime(found)
 	return found, now, err
 }
 
-func sortByDue(found []hold.DueHold) {
+func sortByDueTime(found []hold.DueHold) {
 	slices.SortStableFunc(found, func(a, b hold.DueHold) int { return a.DueAt.Compare(b.DueAt) })
 }
 
@@ -175,7 +175,7 @@ var advanceArgs = argNames{"ADVANCE", []string{
 // anyVersion makes advance.lua ignore the version of the record.
 const anyVersion = "="
 
-func appendAdvance(args []any, id, version string, from, to time.Time, events [][]byte) []any {
+func appendAdvanceArgs(args []any, id, version string, from, to time.Time, events [][]byte) []any {
 	var a [advanceSize]string
 	a[advanceID], a[advanceVersion] = id, version
 	a[advanceFrom], a[advanceTo] = scoreArg(from), scoreArg(to)
@@ -202,7 +202,7 @@ func (s *Queue) AdvanceMilestones(
 		args := []any{s.conn.maxEvents}
 		for _, i := range b.indexes {
 			a := &advances[i]
-			args = appendAdvance(args, a.ID, versionArg(a.Version), a.From, a.To, a.Events)
+			args = appendAdvanceArgs(args, a.ID, versionArg(a.Version), a.From, a.To, a.Events)
 		}
 		calls[n] = scriptCall{keys: []string{k.expiring, k.events, k.holds}, args: args}
 	}

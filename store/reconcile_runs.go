@@ -30,7 +30,7 @@ var reconcileKeys = []string{keyReconcileRun, keyReconcileFindings}
 func (s *ReconcileRuns) BeginReconcile(
 	ctx context.Context, state []byte, lease, maxAge, minInterval time.Duration,
 ) (token int64, resumed []byte, err error) {
-	r := newReply(s.conn.runOnce(ctx, reconcileBeginScript, reconcileKeys,
+	r := newReply(s.conn.runScriptOnce(ctx, reconcileBeginScript, reconcileKeys,
 		lease.Milliseconds(), state, maxAge.Milliseconds(), minInterval.Milliseconds()))
 	token = r.int()
 	if saved := r.str(); saved != "" {
@@ -51,7 +51,7 @@ func (s *ReconcileRuns) SaveReconcile(
 	for _, f := range findings {
 		args = append(args, f)
 	}
-	r := newReply(s.conn.runOnce(ctx, reconcileSaveScript, reconcileKeys, args...))
+	r := newReply(s.conn.runScriptOnce(ctx, reconcileSaveScript, reconcileKeys, args...))
 	return r.int() == 1, r.err
 }
 
@@ -60,7 +60,7 @@ func (s *ReconcileRuns) SaveReconcile(
 func (s *ReconcileRuns) ReadReconcile(
 	ctx context.Context, n int,
 ) (state []byte, findings [][]byte, locked, done bool, err error) {
-	r := newReply(s.conn.runOnce(ctx, reconcileReadScript, reconcileKeys,
+	r := newReply(s.conn.runScriptOnce(ctx, reconcileReadScript, reconcileKeys,
 		max(0, min(n, maxFindings))))
 	if !r.hasMore() {
 		return nil, nil, false, false, r.err

@@ -173,64 +173,64 @@ func encodeHeader(b []byte, h *hold.Hold) []byte {
 
 func encodeBody(b []byte, h *hold.Hold) []byte {
 	if h.PaymentIntent != h.ID {
-		b = appendText(b, fieldIntent, h.PaymentIntent)
+		b = appendTextField(b, fieldIntent, h.PaymentIntent)
 	}
-	b = appendText(b, fieldReference, h.Reference)
-	b = appendNumber(b, fieldAmount, uint64(h.Amount))
-	b = appendText(b, fieldCurrency, h.Currency)
-	b = appendNumber(b, fieldCaptureAt, toMillis(h.CaptureAt))
-	b = appendNumber(b, fieldCancelAt, toMillis(h.CancelAt))
-	b = appendNumber(b, fieldCaptureAmount, uint64(h.CaptureAmount))
-	b = appendNumber(b, fieldExpiresSource, uint64(h.ExpiresSource))
+	b = appendTextField(b, fieldReference, h.Reference)
+	b = appendNumberField(b, fieldAmount, uint64(h.Amount))
+	b = appendTextField(b, fieldCurrency, h.Currency)
+	b = appendNumberField(b, fieldCaptureAt, toMillis(h.CaptureAt))
+	b = appendNumberField(b, fieldCancelAt, toMillis(h.CancelAt))
+	b = appendNumberField(b, fieldCaptureAmount, uint64(h.CaptureAmount))
+	b = appendNumberField(b, fieldExpiresSource, uint64(h.ExpiresSource))
 	if h.OnExpiry != hold.PolicyCancel {
-		b = appendNumber(b, fieldOnExpiry, uint64(h.OnExpiry))
+		b = appendNumberField(b, fieldOnExpiry, uint64(h.OnExpiry))
 	}
-	b = appendNumber(b, fieldRevision, h.Revision-1)
+	b = appendNumberField(b, fieldRevision, h.Revision-1)
 	for _, k := range slices.Sorted(maps.Keys(h.Metadata)) {
 		pair := protowire.AppendString(protowire.AppendString(nil, k), h.Metadata[k])
-		b = appendBytes(b, fieldMetadata, pair)
+		b = appendBytesField(b, fieldMetadata, pair)
 	}
-	b = appendNumber(b, fieldFlags, recordFlags(h))
-	b = appendNumber(b, fieldCreatedAt, toMillis(h.CreatedAt))
-	b = appendNumber(b, fieldSettledAt, toMillis(h.SettledAt))
-	b = appendNumber(b, fieldCapturedAmount, uint64(h.CapturedAmount))
+	b = appendNumberField(b, fieldFlags, recordFlags(h))
+	b = appendNumberField(b, fieldCreatedAt, toMillis(h.CreatedAt))
+	b = appendNumberField(b, fieldSettledAt, toMillis(h.SettledAt))
+	b = appendNumberField(b, fieldCapturedAmount, uint64(h.CapturedAmount))
 	last := h.CreatedAt
 	for i := range h.History {
-		b = appendBytes(b, fieldHistory, encodeHistoryEntry(&h.History[i], last))
+		b = appendBytesField(b, fieldHistory, encodeHistoryEntry(&h.History[i], last))
 		last = h.History[i].At
 	}
-	b = appendNumber(b, fieldHistoryDropped, uint64(h.HistoryDropped))
+	b = appendNumberField(b, fieldHistoryDropped, uint64(h.HistoryDropped))
 	if !h.NextAt.Equal(h.ActionTime()) || h.NextOp == 0 {
-		b = appendNumber(b, fieldNextAt, toMillis(h.NextAt))
+		b = appendNumberField(b, fieldNextAt, toMillis(h.NextAt))
 	}
-	b = appendNumber(b, fieldReason, uint64(h.Reason))
-	b = appendNumber(b, fieldGeneration, uint64(h.Generation-1))
-	b = appendNumber(b, fieldAttemptCount, uint64(h.Attempt.Count))
-	b = appendNumber(b, fieldAttemptFirstAt, toMillis(h.Attempt.FirstAt))
-	b = appendNumber(b, fieldInconclusiveReads, uint64(h.InconclusiveReads))
-	b = appendNumber(b, fieldRetries, uint64(h.Retries))
-	b = appendNumber(b, fieldCapturedElsewhere, uint64(h.CapturedElsewhere))
-	b = appendNumber(b, fieldCalls, uint64(h.Calls))
-	return appendNumber(b, fieldRefusals, uint64(h.Refusals))
+	b = appendNumberField(b, fieldReason, uint64(h.Reason))
+	b = appendNumberField(b, fieldGeneration, uint64(h.Generation-1))
+	b = appendNumberField(b, fieldAttemptCount, uint64(h.Attempt.Count))
+	b = appendNumberField(b, fieldAttemptFirstAt, toMillis(h.Attempt.FirstAt))
+	b = appendNumberField(b, fieldInconclusiveReads, uint64(h.InconclusiveReads))
+	b = appendNumberField(b, fieldRetries, uint64(h.Retries))
+	b = appendNumberField(b, fieldCapturedElsewhere, uint64(h.CapturedElsewhere))
+	b = appendNumberField(b, fieldCalls, uint64(h.Calls))
+	return appendNumberField(b, fieldRefusals, uint64(h.Refusals))
 }
 
-// appendNumber appends a field, unless it is zero.
-func appendNumber(b []byte, f protowire.Number, n uint64) []byte {
+// appendNumberField appends a field, unless it is zero.
+func appendNumberField(b []byte, f protowire.Number, n uint64) []byte {
 	if n == 0 {
 		return b
 	}
 	return protowire.AppendVarint(protowire.AppendTag(b, f, protowire.VarintType), n)
 }
 
-// appendText appends a field, unless it is empty.
-func appendText(b []byte, f protowire.Number, s string) []byte {
+// appendTextField appends a field, unless it is empty.
+func appendTextField(b []byte, f protowire.Number, s string) []byte {
 	if s == "" {
 		return b
 	}
 	return protowire.AppendString(protowire.AppendTag(b, f, protowire.BytesType), s)
 }
 
-func appendBytes(b []byte, f protowire.Number, v []byte) []byte {
+func appendBytesField(b []byte, f protowire.Number, v []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(b, f, protowire.BytesType), v)
 }
 

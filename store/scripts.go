@@ -10,12 +10,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// maxBatch is the maximum number of holds in one script call. Larger batches
-// save few round trips and delay the other clients of Redis. Lua can unpack far
-// more.
-const maxBatch = 256
+// maxBatchSize is the maximum number of holds in one script call. Larger
+// batches save few round trips and delay the other clients of Redis. Lua can
+// unpack far more.
+const maxBatchSize = 256
 
-func clampBatch(n int) int { return max(1, min(n, maxBatch)) }
+func clampBatchSize(n int) int { return max(1, min(n, maxBatchSize)) }
 
 //go:embed lua
 var luaFiles embed.FS
@@ -69,8 +69,8 @@ func (c *conn) runScript(
 	return cmds
 }
 
-// runOnce is runScript for a single call.
-func (c *conn) runOnce(
+// runScriptOnce is runScript for a single call.
+func (c *conn) runScriptOnce(
 	ctx context.Context, script *redis.Script, keys []string, args ...any,
 ) *redis.Cmd {
 	return c.runScript(ctx, script, []scriptCall{{keys: keys, args: args}})[0]

@@ -231,7 +231,7 @@ func TestCluster_Workload(t *testing.T) {
 	if used < 2 {
 		t.Errorf("8 partitions are on %d of 3 masters", used)
 	}
-	if n, _, err := s.TryReserve(t.Context(), "acct_a", hold.OpCapture, 3); err != nil || n < 1 {
+	if n, _, err := tryReserve(t.Context(), s, "acct_a", hold.OpCapture, 3); err != nil || n < 1 {
 		t.Errorf("reserve: %d, %v", n, err)
 	}
 	if alive, err := s.Heartbeat(t.Context(), "one", time.Minute); err != nil || len(alive) != 1 {

@@ -29,12 +29,13 @@ const (
 func (s *Webhooks) RequestRefresh(
 	ctx context.Context, id, account string, adoptUnknown bool,
 ) error {
-	k := s.conn.keysOf(id)
+	k := s.conn.partitionKeysOf(id)
 	member := ""
 	if adoptUnknown {
 		member = unknownIntentMember(id, account)
 	}
-	return s.conn.runOnce(ctx, requestRefreshScript, []string{k.holds, k.refresh, k.unmatched},
+	keys := []string{k.holds, k.refresh, k.unmatched}
+	return s.conn.runScriptOnce(ctx, requestRefreshScript, keys,
 		id, member, unmatchedTTL.Milliseconds(), maxUnmatched/len(s.conn.partitions)).Err()
 }
 
@@ -67,12 +68,13 @@ func (s *Webhooks) PendingRefreshes(
 func (s *Webhooks) FinishRefresh(
 	ctx context.Context, p hold.PendingRefresh, retryAt time.Time,
 ) error {
-	k := s.conn.keysOf(p.Hold.ID)
+	k := s.conn.partitionKeysOf(p.Hold.ID)
 	member := p.Hold.ID
 	if p.AdoptUnknown {
 		member = unknownIntentMember(p.Hold.ID, p.Hold.Account)
 	}
-	args := appendAdvance([]any{s.conn.maxEvents}, member, anyVersion, p.RequestedAt, retryAt, nil)
+	args := []any{s.conn.maxEvents}
+	args = appendAdvanceArgs(args, member, anyVersion, p.RequestedAt, retryAt, nil)
 	keys := []string{k.refresh, k.events, k.holds}
-	return s.conn.runOnce(ctx, advanceScript, keys, args...).Err()
+	return s.conn.runScriptOnce(ctx, advanceScript, keys, args...).Err()
 }

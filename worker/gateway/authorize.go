@@ -9,10 +9,10 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// authorize creates an intent and confirms it in one request. Capture and
+// authorizeIntent creates an intent and confirms it in one request. Capture and
 // confirmation are manual. It allows only cards, because some automatic payment
 // methods redirect the cardholder.
-func (g *Gateway) authorize(ctx context.Context, c hold.Call) hold.Answer {
+func (g *Gateway) authorizeIntent(ctx context.Context, c hold.Call) hold.Answer {
 	au := c.Authorize
 	p := &stripe.PaymentIntentParams{
 		Amount:               &au.Amount,
@@ -33,15 +33,16 @@ func (g *Gateway) authorize(ctx context.Context, c hold.Call) hold.Answer {
 	}
 	p.OffSession, p.UseStripeSDK = cardholderPresenceParams(au)
 	r := requestInfo{mutation: true}
-	return g.sendForCardholder(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
+	send := func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = requestParams(ctx, c.Account, c.Key)
 		return g.paymentIntents.New(p)
-	})
+	}
+	return g.sendCardholderRequest(ctx, r, send)
 }
 
-// confirm confirms an intent again, after the cardholder has completed the next
-// action or with another payment method.
-func (g *Gateway) confirm(ctx context.Context, c hold.Call) hold.Answer {
+// confirmIntent confirms an intent again, after the cardholder has completed
+// the next action or with another payment method.
+func (g *Gateway) confirmIntent(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.PaymentIntentConfirmParams{
 		PaymentMethod:        optionalString(c.Authorize.PaymentMethod),
 		ReturnURL:            optionalString(c.Authorize.ReturnURL),
@@ -50,20 +51,21 @@ func (g *Gateway) confirm(ctx context.Context, c hold.Call) hold.Answer {
 	}
 	p.OffSession, p.UseStripeSDK = cardholderPresenceParams(c.Authorize)
 	r := requestInfo{intentID: c.PaymentIntent, mutation: true}
-	return g.sendForCardholder(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
+	send := func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = requestParams(ctx, c.Account, c.Key)
 		return g.paymentIntents.Confirm(c.PaymentIntent, p)
-	})
+	}
+	return g.sendCardholderRequest(ctx, r, send)
 }
 
-// sendForCardholder sends a request for one PaymentIntent, and adds to the
+// sendCardholderRequest sends a request for one PaymentIntent, and adds to the
 // answer the values that the cardholder's browser needs. Only [hold.AnswerOK]
 // has them: after a decline, the caller asks for another card.
-func (g *Gateway) sendForCardholder(
+func (g *Gateway) sendCardholderRequest(
 	ctx context.Context, r requestInfo, send func(context.Context) (*stripe.PaymentIntent, error),
 ) hold.Answer {
 	var ch *hold.Cardholder
-	a := g.sendForIntent(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
+	a := g.sendIntentRequest(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		pi, err := send(ctx)
 		if err == nil && pi != nil {
 			ch = convertCardholder(g.scrubber, pi)

@@ -24,7 +24,7 @@ func (c *Caller) DoEach(
 	run := &batchRun{caller: c, calls: calls, batch: b, done: done}
 	run.slots = make(chan struct{}, max(1, b.Concurrency))
 	deadline := time.Now().Add(b.MaxWait)
-	for queues := queuesByBudget(calls); len(queues) > 0; {
+	for queues := groupByBudget(calls); len(queues) > 0; {
 		var wait time.Duration
 		queues, wait = run.sendReserved(ctx, queues)
 		noTime := b.MaxWait <= 0 || time.Now().Add(wait).After(deadline)
@@ -47,9 +47,9 @@ type budgetQueue struct {
 	positions []int   // of the calls in the batch
 }
 
-// queuesByBudget groups calls by their budget, in the order of the first call
-// of each.
-func queuesByBudget(calls []hold.Call) []*budgetQueue {
+// groupByBudget groups calls by their budget, in the order of the first call of
+// each.
+func groupByBudget(calls []hold.Call) []*budgetQueue {
 	type key struct {
 		account string
 		op      hold.Op
@@ -95,7 +95,7 @@ func (r *batchRun) sendReserved(
 			continue
 		}
 		for _, i := range q.positions[:reserved.Granted] {
-			r.start(ctx, i)
+			r.startCall(ctx, i)
 		}
 		if q.positions = q.positions[reserved.Granted:]; len(q.positions) == 0 {
 			continue
@@ -108,8 +108,8 @@ func (r *batchRun) sendReserved(
 	return rest, wait
 }
 
-// start waits for a free slot and sends a call in the background.
-func (r *batchRun) start(ctx context.Context, i int) {
+// startCall waits for a free slot and sends a call in the background.
+func (r *batchRun) startCall(ctx context.Context, i int) {
 	r.slots <- struct{}{}
 	r.inFlight.Go(func() {
 		defer func() { <-r.slots }()

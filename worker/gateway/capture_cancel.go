@@ -15,9 +15,9 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// capture captures an intent. It is final: Stripe releases the rest of the
-// amount.
-func (g *Gateway) capture(ctx context.Context, c hold.Call) hold.Answer {
+// captureIntent captures an intent. It is final: Stripe releases the rest of
+// the amount.
+func (g *Gateway) captureIntent(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.PaymentIntentCaptureParams{}
 	switch {
 	case c.ReleaseRest:
@@ -25,20 +25,22 @@ func (g *Gateway) capture(ctx context.Context, c hold.Call) hold.Answer {
 	case c.Amount != 0:
 		p.AmountToCapture = &c.Amount
 	}
-	return g.sendIntentAction(ctx, c, "capture", func(ctx context.Context) stripe.ParamsContainer {
+	params := func(ctx context.Context) stripe.ParamsContainer {
 		p.Params = requestParams(ctx, c.Account, c.Key)
 		return p
-	})
+	}
+	return g.sendCaptureOrCancel(ctx, c, "capture", params)
 }
 
-// cancel cancels an intent, which releases the whole amount.
-func (g *Gateway) cancel(ctx context.Context, c hold.Call) hold.Answer {
+// cancelIntent cancels an intent, which releases the whole amount.
+func (g *Gateway) cancelIntent(ctx context.Context, c hold.Call) hold.Answer {
 	reason := string(stripe.PaymentIntentCancellationReasonAbandoned)
 	p := &stripe.PaymentIntentCancelParams{CancellationReason: &reason}
-	return g.sendIntentAction(ctx, c, "cancel", func(ctx context.Context) stripe.ParamsContainer {
+	params := func(ctx context.Context) stripe.ParamsContainer {
 		p.Params = requestParams(ctx, c.Account, c.Key)
 		return p
-	})
+	}
+	return g.sendCaptureOrCancel(ctx, c, "cancel", params)
 }
 
 // intentJSON has the fields that the gateway reads from the response to a
@@ -62,16 +64,16 @@ type intentJSON struct {
 // gateway reads.
 type emptyResource struct{ stripe.APIResource }
 
-// sendIntentAction sends a capture or a cancel. It decodes the body of a 200,
-// because stripe-go reads a body six times, into a struct of some hundred
+// sendCaptureOrCancel sends a capture or a cancel. It decodes the body of a
+// 200, because stripe-go reads a body six times, into a struct of some hundred
 // fields. That was a fifth of the CPU time of a capture. stripe-go decodes
 // errors.
-func (g *Gateway) sendIntentAction(
+func (g *Gateway) sendCaptureOrCancel(
 	ctx context.Context, c hold.Call, action string,
 	params func(context.Context) stripe.ParamsContainer,
 ) hold.Answer {
 	r := requestInfo{intentID: c.PaymentIntent, mutation: true}
-	return g.sendForIntent(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
+	return g.sendIntentRequest(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		trace := ctx.Value(callTraceKey{}).(*callTrace)
 		trace.bodyBuffer = bodyBuffers.Get().(*bytes.Buffer)
 		defer func() {

@@ -23,32 +23,33 @@ func (g *Gateway) Do(ctx context.Context, c hold.Call) hold.Answer {
 	}
 	switch c.Op {
 	case hold.OpCapture:
-		return g.capture(ctx, c)
+		return g.captureIntent(ctx, c)
 	case hold.OpCancel:
-		return g.cancel(ctx, c)
+		return g.cancelIntent(ctx, c)
 	case hold.OpRead:
-		return g.retrieve(ctx, c)
+		return g.retrieveIntent(ctx, c)
 	case hold.OpAuthorize:
-		return g.authorize(ctx, c)
+		return g.authorizeIntent(ctx, c)
 	case hold.OpConfirm:
-		return g.confirm(ctx, c)
+		return g.confirmIntent(ctx, c)
 	case hold.OpUpdate:
 		return g.updateMetadata(ctx, c)
 	case hold.OpList:
 		return g.listIntents(ctx, c)
 	default: // validateCall accepts no other
-		return g.check(ctx)
+		return g.checkKey(ctx)
 	}
 }
 
-// retrieve retrieves an intent with its charge and its review.
-func (g *Gateway) retrieve(ctx context.Context, c hold.Call) hold.Answer {
+// retrieveIntent retrieves an intent with its charge and its review.
+func (g *Gateway) retrieveIntent(ctx context.Context, c hold.Call) hold.Answer {
 	p := &stripe.PaymentIntentParams{Expand: expandChargeAndReview()}
 	r := requestInfo{intentID: c.PaymentIntent}
-	return g.sendForCardholder(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
+	send := func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = requestParams(ctx, c.Account, "")
 		return g.paymentIntents.Get(c.PaymentIntent, p)
-	})
+	}
+	return g.sendCardholderRequest(ctx, r, send)
 }
 
 // requestInfo is the part of a request on which the classification depends.
@@ -58,8 +59,8 @@ type requestInfo struct {
 	maxBody  int64  // maximum size of the response's body in bytes; 0 means maxBodyBytes
 }
 
-// sendForIntent sends a request for one PaymentIntent.
-func (g *Gateway) sendForIntent(
+// sendIntentRequest sends a request for one PaymentIntent.
+func (g *Gateway) sendIntentRequest(
 	ctx context.Context, r requestInfo, send func(context.Context) (*stripe.PaymentIntent, error),
 ) hold.Answer {
 	var in *hold.Intent

@@ -30,9 +30,9 @@ func (g *Gateway) listIntents(ctx context.Context, c hold.Call) hold.Answer {
 	return a
 }
 
-// check sends the cheapest request that needs no other permission. Its answer
-// says whether Stripe is available and accepts the key.
-func (g *Gateway) check(ctx context.Context) hold.Answer {
+// checkKey sends the cheapest request that needs no other permission. Its
+// answer says whether Stripe is available and accepts the key.
+func (g *Gateway) checkKey(ctx context.Context) hold.Answer {
 	p := &stripe.PaymentIntentListParams{}
 	p.Limit = stripe.Int64(1)
 	_, a := g.sendList(ctx, p)

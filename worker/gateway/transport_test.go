@@ -252,7 +252,7 @@ func TestTransport_CanceledAfterSending(t *testing.T) {
 			http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				io.Copy(io.Discard, r.Body)
 				if h2 != (r.ProtoMajor == 2) {
-					t.Errorf("spoken: %s", r.Proto)
+					t.Errorf("protocol %s", r.Proto)
 				}
 				arrived <- struct{}{}
 				<-r.Context().Done()

@@ -17,7 +17,7 @@ func (g *Gateway) updateMetadata(ctx context.Context, c hold.Call) hold.Answer {
 		Metadata: maps.Clone(c.Metadata), Expand: expandChargeAndReview(),
 	}
 	r := requestInfo{intentID: c.PaymentIntent, mutation: true}
-	return g.sendForIntent(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
+	return g.sendIntentRequest(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		p.Params = requestParams(ctx, c.Account, c.Key)
 		return g.paymentIntents.Update(c.PaymentIntent, p)
 	})
