@@ -27,21 +27,28 @@ soak: ## the simulation with fresh seeds for FOR (5m); a seed that fails is prin
 mutants: ## take out one guard after the other and see which of SEEDS (400) worlds notices
 	$(GO) test ./worker/simtest -run TestMutants -mutants -seeds $(SEEDS) -timeout 0 -v
 
-# The race detector makes each simulated world four times as dear, and each alert ten times: `make test` runs a few of
-# them with it, `make prove` runs many without it.
+# The race detector makes a simulated world four times as expensive, and an alert ten times. `make
+# test` runs a few worlds with it. `make prove` runs more with it, and many without it.
+RACE := GORACE=atexit_sleep_ms=0 $(GO) test -race -timeout 15m
 test: redis languages ## all tests with the race detector, on a real redis-server
-	GORACE=atexit_sleep_ms=0 $(GO) test -race -timeout 15m ./...
+	$(RACE) ./...
 
-# These packages start no redis-server and build no binary.
+# These packages build no binary, and with -short they start no redis-server.
 FAST = ./cmd/holdd-dev ./cmd/stripesim ./config $$($(GO) list ./worker/... | grep -v /worker/alert)
 test-fast: ## the unit tests, without the race detector and without redis-server
 	$(GO) test -short $(FAST)
 
 # Fuzzing is bounded by a count: a bound in time makes Go's fuzzer fail by itself on a busy machine.
-prove: redis ## the deep runs: 1,000 simulated worlds, 5,000 holds' alerts, each fuzz target 20,000 times
-	$(GO) test ./worker/simtest -run '^(TestSeeds|TestRegressions)$$' -seeds 1000 -timeout 15m
+SIMTEST := ./worker/simtest -run
+prove: redis ## the deep runs: 1,000 simulated worlds, 5,000 holds' alerts, 20,000 webhooks, each fuzz target 20,000 times
+	$(GO) test $(SIMTEST) '^TestSeeds$$' -seeds 1000 -timeout 15m
+	$(RACE) $(SIMTEST) '^Test(Seeds|Regressions|RunPlan_Deterministic)$$' \
+	  -seed 31 -seeds 30 -every 1 -twice 24
 	$(GO) test ./worker/alert -run '^TestNotifier_ThirtyDaySimulation$$' -holds 5000 -timeout 15m
 	$(GO) test ./worker/hold -rapid.checks 10000 -timeout 15m
+	$(RACE) ./worker -run '^TestWebhook_ShuffledDuplicatedAndDropped$$' -webhooks 6000
+	$(RACE) ./cmd/holdd/e2e -run '^Test(Reconcile_RebuildsEmptiedRedis|Webhook_StormMatchesStripe)$$' \
+	  -holds 10000 -webhooks 20000
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=20000x
 
 torture: redis ## real processes under real faults for FOR (5m); the short form is part of make test

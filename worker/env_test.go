@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/store/storetest"
 	"github.com/holdd/holdd/worker"
 	"github.com/holdd/holdd/worker/authorize"
 	"github.com/holdd/holdd/worker/gateway"
@@ -93,6 +95,7 @@ func (silentRedisLogger) Printf(context.Context, string, ...any) {}
 
 func TestMain(m *testing.M) {
 	redis.SetLogger(silentRedisLogger{})
+	debug.SetGCPercent(400)
 	m.Run()
 }
 
@@ -102,7 +105,7 @@ func runTestEnv(t *testing.T, f func(w *testEnv), options ...func(*testEnv, *str
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		core, logs := observer.New(zapcore.DebugLevel)
-		w := &testEnv{t: t, ctx: ctx, logs: logs, log: zap.New(core), redis: miniredis.NewMiniRedis()}
+		w := &testEnv{t: t, ctx: ctx, logs: logs, log: zap.New(core), redis: storetest.StartInProcess(t).Miniredis}
 		w.redis.ClockTTL(true)
 		w.opts = worker.Options{Rules: hold.Rules{ExpiryMargin: time.Hour, Thresholds: []time.Duration{72 * time.Hour, 24 * time.Hour, 6 * time.Hour, time.Hour}}, Logger: w.log}
 		w.store = store.Options{URL: "redis://in-process:6379", Rates: store.Rates{Write: 25, Read: 25, Total: 100}}

@@ -194,11 +194,11 @@ func TestWorker_AppliesPolicyAtExpiryMargin(t *testing.T) {
 	}
 }
 
-// pollEvery30s lets a replica look every half minute, so that days go by
-// quickly.
+// pollEvery30s makes a replica look for due holds every half minute, and for
+// everything else every five minutes, so that days pass quickly.
 func pollEvery30s(w *testEnv, _ *stripesim.Options) {
 	w.opts.Schedules = worker.Schedules{Capture: "@every 30s", Expiry: "@every 30s", Report: "@every 1h", Verify: "@every 5m",
-		Refresh: "@every 30s", Inbox: "@every 30s", Mirror: "@every 30s", Resume: "@every 5m"}
+		Refresh: "@every 5m", Inbox: "@every 5m", Mirror: "@every 5m", Resume: "@every 5m"}
 }
 
 // pollEvery5s lets a replica look every few seconds, where minutes or an hour

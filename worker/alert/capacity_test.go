@@ -16,6 +16,7 @@ import (
 // deadlines: people learn before the first hold lapses how many will, and over
 // how much money; and that is what comes to pass.
 func TestCapacityAtRisk_ForecastsExpiredHolds(t *testing.T) {
+	t.Parallel()
 	const n, served = 600, 400 // a hold a second from when they fall due
 	runInWorld(t, func(w *world) {
 		r := w.startReplica()

@@ -146,6 +146,7 @@ func (b *redisFixture) startNotifier(o alert.Options) (a *alert.Notifier, stop f
 }
 
 func TestCallback_DeliversInOrderAcrossRestart(t *testing.T) {
+	t.Parallel()
 	b, r := newRedisFixture(t, store.Options{}), newCallbackReceiver(t)
 	o := alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: callbackSecret}}
 	_, stop := b.startNotifier(o)
@@ -186,6 +187,7 @@ func TestCallback_DeliversInOrderAcrossRestart(t *testing.T) {
 // A hold whose events are refused holds no other back, and is told of in order
 // once it isn't.
 func TestCallback_ParksRejectedHold(t *testing.T) {
+	t.Parallel()
 	b, r := newRedisFixture(t, store.Options{}), newCallbackReceiver(t)
 	for _, code := range []int{422, 500} {
 		bad := fmt.Sprintf("pi_bad%d", code)
@@ -221,6 +223,7 @@ func TestCallback_ParksRejectedHold(t *testing.T) {
 }
 
 func TestCallback_DisabledByGone(t *testing.T) {
+	t.Parallel()
 	b, r := newRedisFixture(t, store.Options{}), newCallbackReceiver(t)
 	chat := newChatServer(t)
 	r.setRespond(func(*event.Envelope) int { return http.StatusGone })
@@ -242,6 +245,7 @@ func TestCallback_DisabledByGone(t *testing.T) {
 
 // Days later: dead letters, which can be replayed.
 func TestCallback_DeadLettersAndReplay(t *testing.T) {
+	t.Parallel()
 	b, r := newRedisFixture(t, store.Options{}), newCallbackReceiver(t)
 	r.setRespond(func(*event.Envelope) int { return http.StatusInternalServerError })
 	a, _ := b.startNotifier(alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: callbackSecret}})
@@ -266,6 +270,7 @@ func TestCallback_DeadLettersAndReplay(t *testing.T) {
 
 // What was trimmed is counted exactly.
 func TestCallback_ReportsTrimmedEvents(t *testing.T) {
+	t.Parallel()
 	b, r := newRedisFixture(t, store.Options{MaxEvents: 100}), newCallbackReceiver(t)
 	chat := newChatServer(t)
 	o := alert.Options{Callback: &alert.Callback{URL: r.server.URL, Secret: callbackSecret}, NotifyURLs: []string{chat.notifyURL("?severity=info")}}
@@ -286,6 +291,7 @@ func TestCallback_ReportsTrimmedEvents(t *testing.T) {
 
 // Retry-After is honoured by the whole sink, and redirects are not followed.
 func TestCallback_RetryAfterAndRedirect(t *testing.T) {
+	t.Parallel()
 	b, r := newRedisFixture(t, store.Options{}), newCallbackReceiver(t)
 	var tries []time.Time
 	r.header = http.Header{"Retry-After": {"6"}, "Location": {"http://127.0.0.1:1/"}}

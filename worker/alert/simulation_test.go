@@ -42,6 +42,8 @@ func (silentRedisLogger) Printf(context.Context, string, ...any) {}
 
 func TestMain(m *testing.M) {
 	redis.SetLogger(silentRedisLogger{})
+	// Most of the cost of a simulation is the garbage of the in-process Redis.
+	debug.SetGCPercent(400)
 	m.Run()
 }
 
@@ -328,9 +330,7 @@ var (
 )
 
 func TestNotifier_ThirtyDaySimulation(t *testing.T) {
-	// Most of what a world costs is an in-process Redis that throws away what
-	// it makes for each command.
-	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	t.Parallel()
 	for seed := range *worldCount {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { simulateThirtyDays(t, seed, *holdsPerWorld) })
 	}

@@ -144,7 +144,7 @@ var seedFailsPattern = regexp.MustCompile(`: seed (\d+): `)
 func findFailingWorld(t *testing.T, bin string, intakeOnly bool) (out []byte, tried int, err error) {
 	// without some guards a world goes on and on
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	out, err = exec.CommandContext(ctx, bin, "-test.run", "^TestRegressions$").CombinedOutput()
+	out, err = exec.CommandContext(ctx, bin, "-test.run", "^TestRegressions$", "-every", "1").CombinedOutput()
 	cancel()
 	if err != nil {
 		return out, 1, err

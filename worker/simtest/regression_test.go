@@ -1,6 +1,8 @@
 package simtest
 
 import (
+	"flag"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -239,10 +241,17 @@ func pauseWithClaimsPlan() plan {
 	return p
 }
 
+var everyNth = flag.Int("every", 4,
+	"TestRegressions runs every nth plan; make prove asks for all")
+
 func TestRegressions(t *testing.T) {
-	for _, k := range regressions {
-		if o := runPlan(t, k.plan); len(o.breaches) > 0 {
-			t.Errorf("%s:\n%s%s\n%s", k.why, &o.plan, o.summary, strings.Join(o.breaches, "\n"))
-		}
+	for i := 0; i < len(regressions); i += *everyNth {
+		k := regressions[i]
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
+			t.Parallel()
+			if o := runPlan(t, k.plan); len(o.breaches) > 0 {
+				t.Errorf("%s:\n%s%s\n%s", k.why, &o.plan, o.summary, strings.Join(o.breaches, "\n"))
+			}
+		})
 	}
 }

@@ -16,7 +16,8 @@ import (
 )
 
 var (
-	seedCount    = flag.Int("seeds", 60, "how many worlds TestSeeds simulates; make prove asks for 1,000")
+	seedCount    = flag.Int("seeds", 30, "how many worlds TestSeeds simulates; make prove asks for 1,000")
+	runTwice     = flag.Uint64("twice", 8, "how many seeds TestRunPlan_Deterministic runs twice; make prove asks for 24")
 	firstSeed    = flag.Uint64("seed", 1, "the first of their seeds")
 	runFor       = flag.Duration("for", 0, "simulate fresh seeds for so long instead")
 	stopAtFirst  = flag.Bool("hunt", false, "stop at the first seed that fails, and don't shrink it")
@@ -128,7 +129,7 @@ func TestReplaySeed(t *testing.T) {
 
 // TestRunPlan_Deterministic: without it no failure could be looked at twice.
 func TestRunPlan_Deterministic(t *testing.T) {
-	for seed := uint64(1); seed <= 24; seed++ {
+	for seed := uint64(1); seed <= *runTwice; seed++ {
 		a, b := runPlan(t, drawPlan(seed)), runPlan(t, drawPlan(seed))
 		if a.digest == b.digest {
 			continue
