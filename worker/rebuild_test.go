@@ -8,6 +8,7 @@ import (
 	"github.com/holdd/holdd/store"
 	"github.com/holdd/holdd/store/storetest"
 	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/envtest"
 	"github.com/holdd/holdd/worker/gateway"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/reconcile"
@@ -20,19 +21,18 @@ import (
 // schedule is rebuilt from Stripe. The end-to-end tests do the same with the
 // built binary.
 func TestReconcile_RebuildsThousandsOfHolds(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts a redis-server")
-	}
+	skipIfShort(t) // and it starts a redis-server
 	server := storetest.Start(t)
 	raw := server.Client()
 	defer raw.Close()
-	w := &testEnv{t: t, ctx: t.Context(), sim: stripesim.New(stripesim.Options{Seed: 1, EndpointRate: -1, OverallRate: -1}), log: zap.NewNop()}
+	w := &testEnv{Env: &envtest.Env{T: t, Ctx: t.Context(), Log: zap.NewNop(),
+		Sim: stripesim.New(stripesim.Options{Seed: 1, EndpointRate: -1, OverallRate: -1})}}
 	st, _, err := store.Open(t.Context(), store.Options{URL: server.URL(), Partitions: 4})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer st.Close()
-	g, err := gateway.New(gateway.Options{APIKey: "sk_test_world", BaseURL: "http://stripe.test", Transport: w.sim.Transport()})
+	g, err := gateway.New(gateway.Options{APIKey: envtest.APIKey, BaseURL: "http://stripe.test", Transport: w.Sim.Transport()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdd/holdd/worker/envtest"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/stripesim"
 )
@@ -30,16 +31,16 @@ func TestCapture_PartTakenElsewhere(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			runTestEnv(t, func(w *testEnv) {
 				r := w.startReplica()
-				id := w.createIntent(multicapture)
-				if tt.wish.PaymentIntent, tt.wish.CaptureAt = id, timeIn(time.Minute); tt.wish.ExpiresAt != "" {
-					tt.wish.ExpiresAt = timeIn(7 * 24 * time.Hour)
+				id := w.CreateIntent(multicapture)
+				if tt.wish.PaymentIntent, tt.wish.CaptureAt = id, envtest.In(time.Minute); tt.wish.ExpiresAt != "" {
+					tt.wish.ExpiresAt = envtest.In(7 * 24 * time.Hour)
 				}
 				w.mustSchedule(r, tt.wish)
-				if err := w.sim.Dashboard().CapturePart(id, tt.elsewhere); err != nil {
+				if err := w.Sim.Dashboard().CapturePart(id, tt.elsewhere); err != nil {
 					t.Fatal(err)
 				}
 				h := w.waitForState(r, id, hold.Captured, 5*time.Minute)
-				w.checkEffects(id, tt.want...)
+				w.CheckEffects(id, tt.want...)
 				if h.CapturedAmount != tt.total || h.Reason != tt.why {
 					t.Errorf("%d in all because of %s, want %d, %s", h.CapturedAmount, h.Reason, tt.total, tt.why)
 				}
@@ -55,11 +56,11 @@ func TestCapture_PartTakenElsewhere(t *testing.T) {
 func TestCapture_SingleCaptureNeedsNoRead(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
-		id := w.createIntent()
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Minute), CaptureAmount: 5_000})
-		before := w.sim.Stats().Calls[stripesim.CallOutcome{Class: stripesim.ClassRetrieve, Status: 200}]
+		id := w.CreateIntent()
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(time.Minute), CaptureAmount: 5_000})
+		before := w.Sim.Stats().Calls[stripesim.CallOutcome{Class: stripesim.ClassRetrieve, Status: 200}]
 		w.waitForState(r, id, hold.Captured, 5*time.Minute)
-		if n := w.sim.Stats().Calls[stripesim.CallOutcome{Class: stripesim.ClassRetrieve, Status: 200}] - before; n != 0 {
+		if n := w.Sim.Stats().Calls[stripesim.CallOutcome{Class: stripesim.ClassRetrieve, Status: 200}] - before; n != 0 {
 			t.Errorf("%d reads", n)
 		}
 	}, pollEvery5s)

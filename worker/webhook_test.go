@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/envtest"
 	"github.com/holdd/holdd/worker/gateway"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/stripesim"
@@ -72,15 +73,15 @@ func (h *webhookEnv) takeEvents(types ...string) (out []stripesim.Event) {
 
 // deliverPending delivers what has happened, in order.
 func (h *webhookEnv) deliverPending(types ...string) {
-	h.t.Helper()
+	h.T.Helper()
 	h.deliverEvents(h.takeEvents(types...))
 }
 
 func (h *webhookEnv) deliverEvents(events []stripesim.Event) {
-	h.t.Helper()
+	h.T.Helper()
 	for _, e := range events {
 		if code, body := postWebhook(h.handler, e.Payload, stripesim.Sign(e.Payload, time.Now(), signingSecret)); code != 200 {
-			h.t.Fatalf("%s: %d %s", e.Type, code, body)
+			h.T.Fatalf("%s: %d %s", e.Type, code, body)
 		}
 	}
 }
@@ -104,13 +105,13 @@ func runWebhookEnv(t *testing.T, f func(h *webhookEnv, r *replica), options ...f
 
 func TestWebhook_SchedulesFromMetadata(t *testing.T) {
 	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
-		id := w.createIntent(func(h *stripesim.Hold) {
-			h.Metadata = map[string]string{"holdd_capture_at": timeIn(4 * time.Minute), "holdd_capture_amount": "7000", "holdd_reference": "BK-7", "room": "12"}
+		id := w.CreateIntent(func(h *stripesim.Hold) {
+			h.Metadata = map[string]string{"holdd_capture_at": envtest.In(4 * time.Minute), "holdd_capture_amount": "7000", "holdd_reference": "BK-7", "room": "12"}
 		})
-		paused := w.createIntent(func(h *stripesim.Hold) {
-			h.Metadata = map[string]string{"holdd_capture_at": timeIn(2 * time.Minute), "holdd_paused": "true"}
+		paused := w.CreateIntent(func(h *stripesim.Hold) {
+			h.Metadata = map[string]string{"holdd_capture_at": envtest.In(2 * time.Minute), "holdd_paused": "true"}
 		})
-		other := w.createIntent(func(h *stripesim.Hold) { h.Metadata = map[string]string{"room": "12"} })
+		other := w.CreateIntent(func(h *stripesim.Hold) { h.Metadata = map[string]string{"room": "12"} })
 		w.deliverPending()
 		time.Sleep(3 * time.Second)
 		h := w.mustGet(r, id)
@@ -120,32 +121,32 @@ func TestWebhook_SchedulesFromMetadata(t *testing.T) {
 		if h := w.mustGet(r, paused); h.State != hold.Paused {
 			t.Errorf("%+v", h)
 		}
-		if _, _, err := r.Get(w.ctx, other); !errors.Is(err, &hold.Problem{Code: hold.HoldNotFound}) {
+		if _, _, err := r.Get(w.Ctx, other); !errors.Is(err, &hold.Problem{Code: hold.HoldNotFound}) {
 			t.Errorf("an intent without terms: %v", err)
 		}
 		time.Sleep(4 * time.Minute)
 		w.waitForState(r, id, hold.Captured, time.Minute)
-		w.checkEffects(id, "captured 7000 by api", "released 3000 by api")
-		w.checkEffects(paused)
-		w.checkEffects(other)
+		w.CheckEffects(id, "captured 7000 by api", "released 3000 by api")
+		w.CheckEffects(paused)
+		w.CheckEffects(other)
 	})
 }
 
 func TestWebhook_RejectsInvalidMetadata(t *testing.T) {
 	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
 		for _, m := range []map[string]string{
-			{"holdd_capture_at": "tomorrow"}, {"holdd_capture_at": timeIn(time.Hour), "holdd_capture_amount": "12,50"},
-			{"holdd_cancel_at": timeIn(time.Hour), "holdd_on_expiry": "explode"}, {"holdd_capture_at": timeIn(time.Hour), "holdd_metadata": "["},
-			{"holdd_capture_at": timeIn(time.Hour), "holdd_capture_amount": "99999"},
+			{"holdd_capture_at": "tomorrow"}, {"holdd_capture_at": envtest.In(time.Hour), "holdd_capture_amount": "12,50"},
+			{"holdd_cancel_at": envtest.In(time.Hour), "holdd_on_expiry": "explode"}, {"holdd_capture_at": envtest.In(time.Hour), "holdd_metadata": "["},
+			{"holdd_capture_at": envtest.In(time.Hour), "holdd_capture_amount": "99999"},
 		} {
-			w.createIntent(func(h *stripesim.Hold) { h.Metadata = m })
+			w.CreateIntent(func(h *stripesim.Hold) { h.Metadata = m })
 		}
 		w.deliverPending()
 		time.Sleep(3 * time.Second)
-		if n := w.logs.FilterMessage("metadata.rejected").Len(); n != 5 {
+		if n := w.Logs.FilterMessage("metadata.rejected").Len(); n != 5 {
 			t.Errorf("%d told of 5", n)
 		}
-		entries, err := w.redis.Stream("holdd:inbox:rejected")
+		entries, err := w.Redis.Stream("holdd:inbox:rejected")
 		if err != nil || len(entries) != 5 {
 			t.Errorf("%v, %v", entries, err)
 		}
@@ -159,13 +160,13 @@ func TestWebhook_RejectsInvalidMetadata(t *testing.T) {
 
 func TestWebhook_SettledElsewhere(t *testing.T) {
 	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
-		ids := []string{w.createIntent(), w.createIntent(), w.createIntent(), w.createIntent()}
+		ids := []string{w.CreateIntent(), w.CreateIntent(), w.CreateIntent(), w.CreateIntent()}
 		for _, id := range ids[:3] {
-			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(10 * time.Minute)})
+			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(10 * time.Minute)})
 		}
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: ids[3], CaptureAt: timeIn(time.Minute)})
-		w.sim.Dashboard().Capture(ids[0], 4_000)
-		w.sim.Dashboard().Cancel(ids[1], "requested_by_customer")
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: ids[3], CaptureAt: envtest.In(time.Minute)})
+		w.Sim.Dashboard().Capture(ids[0], 4_000)
+		w.Sim.Dashboard().Cancel(ids[1], "requested_by_customer")
 		w.deliverPending()
 		h := w.mustGet(r, ids[0])
 		if h.State != hold.Captured || h.Reason != hold.CauseElsewhere || h.CapturedAmount != 4_000 {
@@ -181,15 +182,15 @@ func TestWebhook_SettledElsewhere(t *testing.T) {
 		}
 		// The network lets go, and its last event is lost: the other one is
 		// enough.
-		w.sim.SetCaptureBefore(ids[2], time.Now().Add(time.Minute))
+		w.Sim.SetCaptureBefore(ids[2], time.Now().Add(time.Minute))
 		time.Sleep(2 * time.Minute)
-		w.sim.ProcessDue()
+		w.Sim.ProcessDue()
 		w.deliverPending("charge.expired")
 		w.waitForState(r, ids[2], hold.Expired, 10*time.Second)
 		time.Sleep(10 * time.Minute)
 		w.deliverPending()
-		w.checkEffects(ids[0], "captured 4000 by dashboard", "released 6000 by dashboard")
-		if n := w.logs.FilterMessage("hold.attention").Len(); n != 0 {
+		w.CheckEffects(ids[0], "captured 4000 by dashboard", "released 6000 by dashboard")
+		if n := w.Logs.FilterMessage("hold.attention").Len(); n != 0 {
 			t.Errorf("%d holds were reported", n)
 		}
 	})
@@ -198,9 +199,9 @@ func TestWebhook_SettledElsewhere(t *testing.T) {
 // An answer that was lost must not make our own capture somebody else's.
 func TestWebhook_OwnCaptureAfterLostReply(t *testing.T) {
 	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
-		id := w.createIntent()
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Minute)})
-		w.sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture, Times: 1, Fault: stripesim.Fault{Kind: stripesim.FaultDropReply}})
+		id := w.CreateIntent()
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(time.Minute)})
+		w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture, Times: 1, Fault: stripesim.Fault{Kind: stripesim.FaultDropReply}})
 		for range 70 {
 			time.Sleep(time.Second)
 			w.deliverPending()
@@ -225,13 +226,13 @@ func TestWebhook_ReviewPausesAndResumes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			runWebhookEnv(t, func(w *webhookEnv, r *replica) {
-				id, fraudulent := w.createIntent(), w.createIntent()
+				id, fraudulent := w.CreateIntent(), w.CreateIntent()
 				for _, id := range []string{id, fraudulent} {
-					w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(2 * time.Minute)})
+					w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(2 * time.Minute)})
 				}
 				w.deliverPending()
-				w.sim.Dashboard().OpenReview(id)
-				w.sim.Dashboard().OpenReview(fraudulent)
+				w.Sim.Dashboard().OpenReview(id)
+				w.Sim.Dashboard().OpenReview(fraudulent)
 				if name != "backwards" {
 					w.deliverEvents(reorder(w.takeEvents()))
 					for _, id := range []string{id, fraudulent} {
@@ -240,8 +241,8 @@ func TestWebhook_ReviewPausesAndResumes(t *testing.T) {
 						}
 					}
 				}
-				w.sim.Dashboard().CloseReview(id, "approved")
-				w.sim.Dashboard().CloseReview(fraudulent, "disputed")
+				w.Sim.Dashboard().CloseReview(id, "approved")
+				w.Sim.Dashboard().CloseReview(fraudulent, "disputed")
 				w.deliverEvents(reorder(w.takeEvents()))
 				time.Sleep(5 * time.Second)
 				if h := w.mustGet(r, id); h.State != hold.Scheduled {
@@ -251,7 +252,7 @@ func TestWebhook_ReviewPausesAndResumes(t *testing.T) {
 					t.Errorf("disputed and %s, %+v", h.State, h.History)
 				}
 				time.Sleep(3 * time.Minute)
-				w.checkEffects(id, "captured 10000 by api")
+				w.CheckEffects(id, "captured 10000 by api")
 			})
 		})
 	}
@@ -261,11 +262,11 @@ func TestWebhook_ReviewPausesAndResumes(t *testing.T) {
 // though the caller told everything.
 func TestWebhook_EventBeforeHold(t *testing.T) {
 	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
-		id := w.createIntent()
-		w.sim.Dashboard().Cancel(id, "")
+		id := w.CreateIntent()
+		w.Sim.Dashboard().Cancel(id, "")
 		w.deliverPending()
 		time.Sleep(time.Minute)
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: timeIn(5 * 24 * time.Hour), CaptureAt: timeIn(48 * time.Hour)})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: envtest.In(5 * 24 * time.Hour), CaptureAt: envtest.In(48 * time.Hour)})
 		h := w.waitForState(r, id, hold.Canceled, 5*time.Second)
 		if h.Reason != hold.CauseElsewhere {
 			t.Errorf("%+v", h)
@@ -275,9 +276,9 @@ func TestWebhook_EventBeforeHold(t *testing.T) {
 
 func TestWebhook_VerifiesSignature(t *testing.T) {
 	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
-		id := w.createIntent()
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Hour)})
-		w.sim.Dashboard().Cancel(id, "")
+		id := w.CreateIntent()
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(time.Hour)})
+		w.Sim.Dashboard().Cancel(id, "")
 		payload := w.takeEvents("payment_intent.canceled")[0].Payload
 		handler := newWebhookHandler(t, r, "whsec_new", "whsec_old")
 		for name, c := range map[string]struct {
@@ -326,17 +327,17 @@ func asLivemode(payload []byte) []byte {
 // With Redis away an event is not taken, and Stripe's next try is.
 func TestWebhook_RedisUnavailable(t *testing.T) {
 	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
-		id := w.createIntent()
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Hour)})
-		w.sim.Dashboard().Cancel(id, "")
-		w.redis.SetError("LOADING away")
+		id := w.CreateIntent()
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(time.Hour)})
+		w.Sim.Dashboard().Cancel(id, "")
+		w.Redis.SetError("LOADING away")
 		canceled := w.takeEvents("payment_intent.canceled")
 		for _, e := range canceled {
 			if code, body := postWebhook(w.handler, e.Payload, signWebhook(e.Payload, signingSecret)); code != 503 {
 				t.Errorf("%d %s", code, body)
 			}
 		}
-		w.redis.SetError("")
+		w.Redis.SetError("")
 		time.Sleep(time.Minute)
 		w.deliverEvents(canceled)
 		w.waitForState(r, id, hold.Canceled, time.Second)
@@ -350,6 +351,7 @@ var webhookCount = flag.Int("webhooks", 3_000,
 // hold agrees with Stripe. A hold whose last events were dropped agrees once it
 // is acted on, or after a reconcile run.
 func TestWebhook_ShuffledDuplicatedAndDropped(t *testing.T) {
+	skipIfShort(t)
 	const holds = 400
 	storm := *webhookCount
 	for seed := range uint64(1) {
@@ -357,30 +359,30 @@ func TestWebhook_ShuffledDuplicatedAndDropped(t *testing.T) {
 			runWebhookEnv(t, func(w *webhookEnv, r *replica) {
 				rng := rand.New(rand.NewPCG(seed, 7))
 				var ids []string
-				w.sim.SetRateLimits(-1, -1)
+				w.Sim.SetRateLimits(-1, -1)
 				for i := range holds {
-					ids = append(ids, w.createIntent(func(h *stripesim.Hold) {
+					ids = append(ids, w.CreateIntent(func(h *stripesim.Hold) {
 						h.Incremental = true
 						if i%3 == 0 {
-							h.Metadata = map[string]string{"holdd_capture_at": timeIn(15 * time.Minute)}
+							h.Metadata = map[string]string{"holdd_capture_at": envtest.In(15 * time.Minute)}
 						}
 					}))
 				}
 				var reqs []hold.ScheduleRequest
 				for i, id := range ids {
 					if i%3 == 1 {
-						reqs = append(reqs, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(15 * time.Minute)})
+						reqs = append(reqs, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(15 * time.Minute)})
 					}
 				}
 				schedule := func(reqs []hold.ScheduleRequest) {
-					for i, s := range r.Schedule(w.ctx, reqs, "test") {
+					for i, s := range r.Schedule(w.Ctx, reqs, "test") {
 						if s.Err != nil && !errors.Is(s.Err, &hold.Problem{Code: hold.NotCapturable}) {
 							t.Fatalf("%+v: %v", reqs[i], s.Err)
 						}
 					}
 				}
 				schedule(reqs)
-				d := w.sim.Dashboard()
+				d := w.Sim.Dashboard()
 				increments := 0
 				for range 4 {
 					for _, id := range ids {
@@ -390,7 +392,7 @@ func TestWebhook_ShuffledDuplicatedAndDropped(t *testing.T) {
 						case 1:
 							d.Cancel(id, "")
 						case 2, 5, 6:
-							if st, _ := w.sim.Intent(id); d.Increment(id, st.Amount+1_000) == nil {
+							if st, _ := w.Sim.Intent(id); d.Increment(id, st.Amount+1_000) == nil {
 								increments++
 							}
 						case 3:
@@ -424,7 +426,7 @@ func TestWebhook_ShuffledDuplicatedAndDropped(t *testing.T) {
 						reqs = nil
 						for i, id := range ids {
 							if i%3 == 2 {
-								reqs = append(reqs, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: timeIn(5 * 24 * time.Hour), CaptureAt: timeIn(14 * time.Minute)})
+								reqs = append(reqs, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: envtest.In(5 * 24 * time.Hour), CaptureAt: envtest.In(14 * time.Minute)})
 							}
 						}
 						schedule(reqs)
@@ -440,8 +442,8 @@ func TestWebhook_ShuffledDuplicatedAndDropped(t *testing.T) {
 				time.Sleep(5 * time.Minute)
 				mismatches := 0
 				for _, id := range ids {
-					intent, _ := w.sim.Intent(id)
-					h, _, err := r.Get(w.ctx, id)
+					intent, _ := w.Sim.Intent(id)
+					h, _, err := r.Get(w.Ctx, id)
 					known := err == nil
 					problem := ""
 					switch {
@@ -468,8 +470,8 @@ func TestWebhook_ShuffledDuplicatedAndDropped(t *testing.T) {
 				// everything acts: whatever was dropped, the truth is met
 				time.Sleep(20 * time.Minute)
 				for _, id := range ids {
-					intent, _ := w.sim.Intent(id)
-					h, _, err := r.Get(w.ctx, id)
+					intent, _ := w.Sim.Intent(id)
+					h, _, err := r.Get(w.Ctx, id)
 					if err != nil {
 						continue
 					}

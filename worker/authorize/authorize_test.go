@@ -62,12 +62,12 @@ func untilKnown(t *testing.T, do func() (hold.AuthorizationResult, error)) (hold
 // authorizedIntent is the one intent on which Stripe authorized money, once. It
 // is empty if there is none.
 func (w *world) authorizedIntent() string {
-	w.t.Helper()
+	w.T.Helper()
 	id := ""
-	for _, e := range w.sim.Ledger() {
+	for _, e := range w.Sim.Ledger() {
 		if e.Kind == stripesim.EffectAuthorized {
 			if id != "" {
-				w.t.Fatalf("two authorizations: %s and %s", id, e.Intent)
+				w.T.Fatalf("two authorizations: %s and %s", id, e.Intent)
 			}
 			id = e.Intent
 		}
@@ -77,10 +77,10 @@ func (w *world) authorizedIntent() string {
 
 // holdOf is the hold of an intent, which must be there.
 func (w *world) holdOf(p *process, id string) *hold.Hold {
-	w.t.Helper()
-	holds, _, err := p.store.Read(w.ctx, id)
+	w.T.Helper()
+	holds, _, err := p.store.Read(w.Ctx, id)
 	if err != nil || holds[0] == nil {
-		w.t.Fatalf("no hold of %q: %v", id, err)
+		w.T.Fatalf("no hold of %q: %v", id, err)
 	}
 	return holds[0]
 }
@@ -88,34 +88,34 @@ func (w *world) holdOf(p *process, id string) *hold.Hold {
 // wantScheduled checks that the one authorized intent has its hold, and that
 // Stripe did nothing more to it.
 func (w *world) wantScheduled(p *process) {
-	w.t.Helper()
+	w.T.Helper()
 	id := w.authorizedIntent()
 	h := w.holdOf(p, id)
 	if h.State != hold.Scheduled || h.Reference != "BK-2071" || h.Amount != 12_500 || !h.Verified {
-		w.t.Errorf("%+v", h)
+		w.T.Errorf("%+v", h)
 	}
-	for _, e := range w.sim.Ledger() {
+	for _, e := range w.Sim.Ledger() {
 		if e.Kind != stripesim.EffectAuthorized {
-			w.t.Errorf("%v %s", e.Kind, e.Intent)
+			w.T.Errorf("%v %s", e.Kind, e.Intent)
 		}
 	}
 }
 
 // fail makes the next calls of a class go wrong.
 func (w *world) fail(class stripesim.EndpointClass, times int, kind stripesim.FaultKind) {
-	w.t.Helper()
+	w.T.Helper()
 	rule := stripesim.FaultRule{Class: class, Times: times, Fault: stripesim.Fault{Kind: kind}}
-	if _, err := w.sim.AddFaultRule(rule); err != nil {
-		w.t.Fatal(err)
+	if _, err := w.Sim.AddFaultRule(rule); err != nil {
+		w.T.Fatal(err)
 	}
 }
 
 // published counts the events about abandoned authorizations.
 func (w *world) published(p *process, id string) (n int) {
-	w.t.Helper()
-	events, _, err := p.store.ReadEvents(w.ctx, 0, "0-0", 100)
+	w.T.Helper()
+	events, _, err := p.store.ReadEvents(w.Ctx, 0, "0-0", 100)
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	for _, e := range events {
 		if s := string(e.Event); strings.Contains(s, "authorization.abandoned") && strings.Contains(s, id) {
@@ -131,24 +131,24 @@ func TestAuthorize_AtOnce(t *testing.T) {
 		req := booking(func(r *hold.AuthorizeRequest) {
 			r.CaptureAt = time.Now().Add(10 * time.Minute).UTC().Format(time.RFC3339)
 		})
-		a, err := p.Authorize(w.ctx, callerKey, req, "api")
+		a, err := p.Authorize(w.Ctx, callerKey, req, "api")
 		if err != nil || a.Status != hold.AuthorizationDone || !a.Created || a.Hold == nil ||
 			a.ClientSecret.Reveal() != "" {
 			t.Fatalf("%+v %v", a, err)
 		}
-		again, err := p.Authorize(w.ctx, callerKey, req, "api")
+		again, err := p.Authorize(w.Ctx, callerKey, req, "api")
 		if err != nil || again.Created || again.Hold == nil || again.Hold.ID != a.Hold.ID {
 			t.Errorf("again: %+v %v", again, err)
 		}
 		other := booking(card("pm_card_mastercard"))
-		if _, err := p.Authorize(w.ctx, callerKey, other, "api"); code(err) != hold.IdempotencyKeyReused {
+		if _, err := p.Authorize(w.Ctx, callerKey, other, "api"); code(err) != hold.IdempotencyKeyReused {
 			t.Errorf("the same key for another card: %v", err)
 		}
 		time.Sleep(75 * time.Minute)
-		if _, err := p.Authorize(w.ctx, callerKey, req, "api"); err != nil {
+		if _, err := p.Authorize(w.Ctx, callerKey, req, "api"); err != nil {
 			t.Errorf("after its time: %v", err)
 		}
-		if _, err := p.Authorize(w.ctx, "request-0002", req, "api"); code(err) != hold.InThePast {
+		if _, err := p.Authorize(w.Ctx, "request-0002", req, "api"); code(err) != hold.InThePast {
 			t.Errorf("new, after its time: %v", err)
 		}
 		w.wantScheduled(p)
@@ -160,21 +160,21 @@ func TestAuthorize_ThreeDSecure(t *testing.T) {
 		p := w.start(0)
 		req := booking(card("pm_card_threeDSecure2Required"))
 		req.ReturnURL = "https://hotel.example/booked"
-		a, err := p.Authorize(w.ctx, callerKey, req, "api")
+		a, err := p.Authorize(w.Ctx, callerKey, req, "api")
 		if err != nil || a.Status != hold.AuthorizationRequiresAction || a.Hold != nil ||
 			a.NextAction != "redirect_to_url" || a.RedirectURL.Reveal() == "" || a.ClientSecret.Reveal() == "" {
 			t.Fatalf("%+v %v", a, err)
 		}
 		confirm := func(key string) (hold.AuthorizationResult, error) {
-			return p.Confirm(w.ctx, a.PaymentIntent, key, hold.ConfirmRequest{}, "api")
+			return p.Confirm(w.Ctx, a.PaymentIntent, key, hold.ConfirmRequest{}, "api")
 		}
 		if c, err := confirm("confirm-01"); err != nil || c.Status != hold.AuthorizationRequiresAction {
 			t.Errorf("confirmed before the cardholder acted: %+v %v", c, err)
 		}
-		if err := w.sim.Dashboard().CompleteAction(a.PaymentIntent); err != nil {
+		if err := w.Sim.Dashboard().CompleteAction(a.PaymentIntent); err != nil {
 			t.Fatal(err)
 		}
-		again, err := p.Authorize(w.ctx, callerKey, req, "api")
+		again, err := p.Authorize(w.Ctx, callerKey, req, "api")
 		if err != nil || again.Status != hold.AuthorizationRequiresConfirmation {
 			t.Errorf("after the cardholder acted: %+v %v", again, err)
 		}
@@ -186,7 +186,7 @@ func TestAuthorize_ThreeDSecure(t *testing.T) {
 		}
 		time.Sleep(65 * time.Minute)
 		w.wantScheduled(p)
-		if strings.Contains(w.redis.Dump(), "_secret_") || strings.Contains(fmt.Sprint(w.logs.All()), "_secret_") {
+		if strings.Contains(w.Redis.Dump(), "_secret_") || strings.Contains(fmt.Sprint(w.Logs.All()), "_secret_") {
 			t.Error("a client secret is in Redis or in the log")
 		}
 	})
@@ -197,7 +197,7 @@ func TestAuthorize_DeclinedThenAnotherCard(t *testing.T) {
 		p := w.start(0)
 		for i := range 2 {
 			req := booking(card("pm_card_visa_chargeDeclinedInsufficientFunds"))
-			_, err := p.Authorize(w.ctx, callerKey, req, "api")
+			_, err := p.Authorize(w.Ctx, callerKey, req, "api")
 			var declined *hold.Problem
 			if !errors.As(err, &declined) || declined.Code != hold.CardDeclined ||
 				declined.DeclineCode != "insufficient_funds" || declined.PaymentIntent == "" {
@@ -205,7 +205,7 @@ func TestAuthorize_DeclinedThenAnotherCard(t *testing.T) {
 			}
 			if i == 1 {
 				other := hold.ConfirmRequest{PaymentMethod: "pm_card_mastercard"}
-				c, err := p.Confirm(w.ctx, declined.PaymentIntent, "confirm-01", other, "api")
+				c, err := p.Confirm(w.Ctx, declined.PaymentIntent, "confirm-01", other, "api")
 				if err != nil || c.Status != hold.AuthorizationDone {
 					t.Errorf("%+v %v", c, err)
 				}
@@ -213,7 +213,7 @@ func TestAuthorize_DeclinedThenAnotherCard(t *testing.T) {
 		}
 		w.wantScheduled(p)
 		unknown := booking(card("pm_nonesuch"))
-		if _, err := p.Authorize(w.ctx, "request-0002", unknown, "api"); code(err) != hold.AuthorizationRefused {
+		if _, err := p.Authorize(w.Ctx, "request-0002", unknown, "api"); code(err) != hold.AuthorizationRefused {
 			t.Errorf("%v", err)
 		}
 	})
@@ -222,14 +222,14 @@ func TestAuthorize_DeclinedThenAnotherCard(t *testing.T) {
 func TestAuthorize_TwentyRequestsAtOnce(t *testing.T) {
 	inWorld(t, func(w *world) {
 		processes := []*process{w.start(0), w.start(0)}
-		w.sim.SetServiceTime(800 * time.Millisecond)
+		w.Sim.SetServiceTime(800 * time.Millisecond)
 		req := booking()
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		created := map[bool]int{}
 		for i := range 20 {
 			wg.Go(func() {
-				a, err := processes[i%2].Authorize(w.ctx, callerKey, req, "api")
+				a, err := processes[i%2].Authorize(w.Ctx, callerKey, req, "api")
 				mu.Lock()
 				defer mu.Unlock()
 				if err != nil {
@@ -263,8 +263,8 @@ func TestAuthorize_EveryFault(t *testing.T) {
 					req := booking()
 					w.fail(stripesim.ClassCreate, times, kind)
 					a, err := untilKnown(t, func() (hold.AuthorizationResult, error) {
-						p.caller.Probe(w.ctx) // as the worker does: a rejected key is tried again
-						a, err := p.Authorize(w.ctx, callerKey, req, "api")
+						p.caller.Probe(w.Ctx) // as the worker does: a rejected key is tried again
+						a, err := p.Authorize(w.Ctx, callerKey, req, "api")
 						if code(err) == hold.AuthorizationRefused {
 							// nothing happened: the caller tries again
 							err = health.ErrUnavailable
@@ -290,17 +290,17 @@ func TestConfirm_EveryFault(t *testing.T) {
 			t.Run(fmt.Sprint(kind, " ", class), func(t *testing.T) {
 				inWorld(t, func(w *world) {
 					p := w.start(0)
-					first, err := p.Authorize(w.ctx, callerKey, booking(card("pm_card_threeDSecure2Required")), "api")
+					first, err := p.Authorize(w.Ctx, callerKey, booking(card("pm_card_threeDSecure2Required")), "api")
 					if err != nil {
 						t.Fatal(err)
 					}
-					if err := w.sim.Dashboard().CompleteAction(first.PaymentIntent); err != nil {
+					if err := w.Sim.Dashboard().CompleteAction(first.PaymentIntent); err != nil {
 						t.Fatal(err)
 					}
 					w.fail(class, 2, kind)
 					a, err := untilKnown(t, func() (hold.AuthorizationResult, error) {
-						p.caller.Probe(w.ctx)
-						a, err := p.Confirm(w.ctx, first.PaymentIntent, "confirm-01", hold.ConfirmRequest{}, "api")
+						p.caller.Probe(w.Ctx)
+						a, err := p.Confirm(w.Ctx, first.PaymentIntent, "confirm-01", hold.ConfirmRequest{}, "api")
 						if c := code(err); c == hold.AuthorizationRefused || c == hold.AuthorizationNotFound {
 							err = health.ErrUnavailable
 						}
@@ -326,12 +326,12 @@ func TestAuthorize_CrashAnywhere(t *testing.T) {
 			inWorld(t, func(w *world) {
 				first := w.start(dieAt)
 				req := booking()
-				_, _ = first.Authorize(w.ctx, callerKey, req, "api")
-				finished = !first.dead.Load()
+				_, _ = first.Authorize(w.Ctx, callerKey, req, "api")
+				finished = !first.Killed()
 				second := w.start(0)
 				if repeats {
 					a, err := untilKnown(t, func() (hold.AuthorizationResult, error) {
-						return second.Authorize(w.ctx, callerKey, req, "api")
+						return second.Authorize(w.Ctx, callerKey, req, "api")
 					})
 					if err != nil || a.Hold == nil {
 						t.Fatalf("step %d: %+v %v", dieAt, a, err)
@@ -367,10 +367,10 @@ func TestAuthorize_RedisLosesTheAttempt(t *testing.T) {
 				if kind != "" {
 					w.fail(stripesim.ClassCreate, 1, kind)
 				}
-				_, _ = p.Authorize(w.ctx, callerKey, req, "api")
-				w.redis.FlushAll()
+				_, _ = p.Authorize(w.Ctx, callerKey, req, "api")
+				w.Redis.FlushAll()
 				a, err := untilKnown(t, func() (hold.AuthorizationResult, error) {
-					return p.Authorize(w.ctx, callerKey, req, "api")
+					return p.Authorize(w.Ctx, callerKey, req, "api")
 				})
 				if err != nil || a.Hold == nil {
 					t.Fatalf("%+v %v", a, err)
@@ -384,8 +384,8 @@ func TestAuthorize_RedisLosesTheAttempt(t *testing.T) {
 func TestAuthorize_CallerGoesAway(t *testing.T) {
 	inWorld(t, func(w *world) {
 		p := w.start(0)
-		w.sim.SetServiceTime(2 * time.Second)
-		ctx, cancel := context.WithCancel(w.ctx)
+		w.Sim.SetServiceTime(2 * time.Second)
+		ctx, cancel := context.WithCancel(w.Ctx)
 		go func() {
 			time.Sleep(time.Second)
 			cancel()
@@ -403,11 +403,11 @@ func TestAuthorize_LeaseEnds(t *testing.T) {
 		p := w.start(0)
 		w.fail(stripesim.ClassCreate, 9, stripesim.FaultDropReply)
 		began := time.Now()
-		_, err := p.Authorize(w.ctx, callerKey, booking(), "api")
+		_, err := p.Authorize(w.Ctx, callerKey, booking(), "api")
 		if took := time.Since(began); code(err) != hold.OutcomeUnknown || took > lease {
 			t.Errorf("%v after %s", err, took)
 		}
-		w.sim.ClearFaultRules()
+		w.Sim.ClearFaultRules()
 		time.Sleep(3 * time.Minute)
 		w.wantScheduled(p)
 	})
@@ -416,11 +416,11 @@ func TestAuthorize_LeaseEnds(t *testing.T) {
 func TestAuthorize_RedisDown(t *testing.T) {
 	inWorld(t, func(w *world) {
 		p := w.start(0)
-		w.redis.SetError("down")
-		if _, err := p.Authorize(w.ctx, callerKey, booking(), "api"); code(err) != "unavailable" {
+		w.Redis.SetError("down")
+		if _, err := p.Authorize(w.Ctx, callerKey, booking(), "api"); code(err) != "unavailable" {
 			t.Error(err)
 		}
-		w.redis.SetError("")
+		w.Redis.SetError("")
 		if id := w.authorizedIntent(); id != "" {
 			t.Errorf("%s was authorized, and no record tells of it", id)
 		}
@@ -432,11 +432,11 @@ func TestAuthorize_KeyRejected(t *testing.T) {
 		p := w.start(0)
 		w.fail(stripesim.ClassCreate, 1, stripesim.FaultUnauthorized)
 		for range 2 {
-			if _, err := p.Authorize(w.ctx, callerKey, booking(), "api"); code(err) != "unavailable" {
+			if _, err := p.Authorize(w.Ctx, callerKey, booking(), "api"); code(err) != "unavailable" {
 				t.Error(err)
 			}
 		}
-		if n := len(w.sim.Ledger()); n != 0 || !p.caller.KeyRejected() {
+		if n := len(w.Sim.Ledger()); n != 0 || !p.caller.KeyRejected() {
 			t.Errorf("%d effects although the key is rejected", n)
 		}
 	})
@@ -447,29 +447,29 @@ func TestResumer_CancelsAbandonedIntents(t *testing.T) {
 		processes := []*process{w.start(0), w.start(0)}
 		p := processes[0]
 		req := booking(card("pm_card_threeDSecure2Required"))
-		a, err := p.Authorize(w.ctx, callerKey, req, "api")
+		a, err := p.Authorize(w.Ctx, callerKey, req, "api")
 		if err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(59 * time.Minute)
-		if st, _ := w.sim.Intent(a.PaymentIntent); st.Status == "canceled" {
+		if st, _ := w.Sim.Intent(a.PaymentIntent); st.Status == "canceled" {
 			t.Error("canceled before its time")
 		}
 		time.Sleep(61 * time.Second)
 		other := hold.ConfirmRequest{PaymentMethod: "pm_card_visa"}
-		_, err = p.Confirm(w.ctx, a.PaymentIntent, "confirm-01", other, "api")
+		_, err = p.Confirm(w.Ctx, a.PaymentIntent, "confirm-01", other, "api")
 		if code(err) != hold.AuthorizationAbandoned {
 			t.Errorf("confirmed after its time: %v", err)
 		}
 		time.Sleep(5 * time.Minute)
-		if st, _ := w.sim.Intent(a.PaymentIntent); st.Status != "canceled" || st.CancellationReason != "abandoned" {
+		if st, _ := w.Sim.Intent(a.PaymentIntent); st.Status != "canceled" || st.CancellationReason != "abandoned" {
 			t.Errorf("%s %s", st.Status, st.CancellationReason)
 		}
-		logged := w.logs.FilterMessage("authorization.abandoned").Len()
+		logged := w.Logs.FilterMessage("authorization.abandoned").Len()
 		if n := w.published(p, a.PaymentIntent); n != 1 || logged != 1 {
 			t.Errorf("published %d times, logged %d times", n, logged)
 		}
-		if _, err := p.Authorize(w.ctx, callerKey, req, "api"); code(err) != hold.AuthorizationAbandoned {
+		if _, err := p.Authorize(w.Ctx, callerKey, req, "api"); code(err) != hold.AuthorizationAbandoned {
 			t.Errorf("%v", err)
 		}
 	})
@@ -482,18 +482,18 @@ func TestResumer_CrashAnywhere(t *testing.T) {
 		finished := false
 		inWorld(t, func(w *world) {
 			first := w.start(0)
-			a, err := first.Authorize(w.ctx, callerKey, booking(card("pm_card_threeDSecure2Required")), "api")
+			a, err := first.Authorize(w.Ctx, callerKey, booking(card("pm_card_threeDSecure2Required")), "api")
 			if err != nil {
 				t.Fatal(err)
 			}
-			first.kill()
+			first.Kill()
 			time.Sleep(hold.AbandonIntentAfter + time.Second)
 			second := w.start(dieAt)
-			second.resumer.Run(w.ctx)
-			finished = !second.dead.Load()
+			second.resumer.Run(w.Ctx)
+			finished = !second.Killed()
 			third := w.start(0)
 			time.Sleep(5 * time.Minute)
-			st, _ := w.sim.Intent(a.PaymentIntent)
+			st, _ := w.Sim.Intent(a.PaymentIntent)
 			if n := w.published(third, a.PaymentIntent); n != 1 || st.Status != "canceled" {
 				t.Errorf("step %d: %s, published %d times", dieAt, st.Status, n)
 			}
@@ -515,12 +515,12 @@ func TestResumer_CrashAnywhere(t *testing.T) {
 func TestResumer_PublishesAfterACrash(t *testing.T) {
 	inWorld(t, func(w *world) {
 		p := w.start(0)
-		a, err := p.Authorize(w.ctx, callerKey, booking(card("pm_card_threeDSecure2Required")), "api")
+		a, err := p.Authorize(w.Ctx, callerKey, booking(card("pm_card_threeDSecure2Required")), "api")
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.kill()
-		if err := w.sim.Dashboard().Cancel(a.PaymentIntent, "abandoned"); err != nil {
+		p.Kill()
+		if err := w.Sim.Dashboard().Cancel(a.PaymentIntent, "abandoned"); err != nil {
 			t.Fatal(err)
 		}
 		second := w.start(0)
@@ -537,19 +537,19 @@ func TestResumer_InvalidTerms(t *testing.T) {
 	inWorld(t, func(w *world) {
 		p := w.start(0)
 		w.fail(stripesim.ClassCreate, 9, stripesim.FaultDropReply)
-		if _, err := p.Authorize(w.ctx, callerKey, booking(), "api"); code(err) != hold.OutcomeUnknown {
+		if _, err := p.Authorize(w.Ctx, callerKey, booking(), "api"); code(err) != hold.OutcomeUnknown {
 			t.Fatal(err)
 		}
 		id := w.authorizedIntent()
 		invalid := map[string]string{hold.MetaCaptureAt: "tomorrow"}
-		if a := p.gateway.Do(w.ctx, hold.Call{Op: hold.OpUpdate, PaymentIntent: id, Metadata: invalid, Key: "test-invalid"}); a.Kind != hold.AnswerOK {
+		if a := p.gateway.Do(w.Ctx, hold.Call{Op: hold.OpUpdate, PaymentIntent: id, Metadata: invalid, Key: "test-invalid"}); a.Kind != hold.AnswerOK {
 			t.Fatal(a)
 		}
 		time.Sleep(3 * time.Minute)
 		if h := w.holdOf(p, id); h.State != hold.Waiting || h.OnExpiry != hold.PolicyCancel {
 			t.Errorf("%+v", h)
 		}
-		if w.logs.FilterMessageSnippet("invalid terms").Len() == 0 {
+		if w.Logs.FilterMessageSnippet("invalid terms").Len() == 0 {
 			t.Error("nothing is logged")
 		}
 	})

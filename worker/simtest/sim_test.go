@@ -61,7 +61,11 @@ func TestSeeds(t *testing.T) {
 	y := &totals{startedAt: time.Now(), faultHits: map[string]int{}}
 	var next atomic.Uint64
 	next.Store(*firstSeed)
-	last, until := *firstSeed+uint64(*seedCount), time.Time{}
+	count := uint64(*seedCount)
+	if testing.Short() {
+		count = min(count, 12)
+	}
+	last, until := *firstSeed+count, time.Time{}
 	if *runFor > 0 {
 		next.Store(uint64(time.Now().UnixNano()))
 		last, until = 0, time.Now().Add(*runFor)
@@ -129,7 +133,11 @@ func TestReplaySeed(t *testing.T) {
 
 // TestRunPlan_Deterministic: without it no failure could be looked at twice.
 func TestRunPlan_Deterministic(t *testing.T) {
-	for seed := uint64(1); seed <= *runTwice; seed++ {
+	count := *runTwice
+	if testing.Short() {
+		count = min(count, 3)
+	}
+	for seed := uint64(1); seed <= count; seed++ {
 		a, b := runPlan(t, drawPlan(seed)), runPlan(t, drawPlan(seed))
 		if a.digest == b.digest {
 			continue
