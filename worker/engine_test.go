@@ -17,7 +17,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// fakeQueue grants budget and claims as told, and records the claims.
+// fakeQueue grants the configured budget and claims, and records the claims.
 type fakeQueue struct {
 	granted map[string]int // by account; missing: everything
 	wait    time.Duration  // with nothing granted
@@ -128,7 +128,8 @@ func TestDispatcher_SpacesRequests(t *testing.T) {
 	})
 }
 
-// fakeCommitter records the sizes of batches. It fails as often as told.
+// fakeCommitter records the sizes of batches. It fails a configured number of
+// times.
 type fakeCommitter struct {
 	failures int
 	taken    time.Duration // by each commit
@@ -258,7 +259,7 @@ func TestCompleter_Lateness(t *testing.T) {
 	})
 }
 
-// fakeCaller refuses reservations or calls as told, and answers the rest.
+// fakeCaller refuses configured reservations and calls, and answers the rest.
 type fakeCaller struct {
 	reserve, do error
 	answer      hold.Answer

@@ -384,8 +384,8 @@ func TestReconcile_IgnoresStaleList(t *testing.T) {
 	}, disableReconcileCron)
 }
 
-// A Redis emptied under running replicas is noticed, told of, and rebuilt at
-// once, connected accounts included.
+// If Redis is emptied while replicas run, they report it and rebuild the
+// schedule at once, connected accounts included.
 func TestReconcile_RebuildsAfterDataLoss(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
@@ -431,7 +431,7 @@ func TestReconcile_RebuildsAfterDataLoss(t *testing.T) {
 	})
 }
 
-// newMixedRequests are wishes of every kind, ten to forty units ahead.
+// newMixedRequests are requests of every kind, ten to forty units ahead.
 func newMixedRequests(w *testEnv, n int, unit time.Duration) []hold.ScheduleRequest {
 	var reqs []hold.ScheduleRequest
 	w.Sim.SetRateLimits(-1, -1)
@@ -464,8 +464,8 @@ func newMixedRequests(w *testEnv, n int, unit time.Duration) []hold.ScheduleRequ
 	return reqs
 }
 
-// scheduleAndMirror schedules wishes, pauses every tenth, and writes the terms
-// to the intents' metadata.
+// scheduleAndMirror schedules requests, pauses every tenth, and writes the
+// terms to the intents' metadata.
 func (w *testEnv) scheduleAndMirror(r *replica, reqs []hold.ScheduleRequest) map[string]hold.Hold {
 	w.T.Helper()
 	out := map[string]hold.Hold{}

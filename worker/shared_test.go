@@ -11,12 +11,12 @@ import (
 
 func multicapture(h *stripesim.Hold) { h.Multicapture = true }
 
-// Another system captures a part of 10,000 a moment before holdd is to capture
-// 5,000, and no webhook tells.
+// Another system captures a part of 10,000 just before holdd is to capture
+// 5,000, and no webhook arrives.
 func TestCapture_PartTakenElsewhere(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
-		wish      hold.ScheduleRequest
+		req       hold.ScheduleRequest
 		elsewhere int64
 		want      []string
 		total     int64
@@ -32,10 +32,10 @@ func TestCapture_PartTakenElsewhere(t *testing.T) {
 			runTestEnv(t, func(w *testEnv) {
 				r := w.startReplica()
 				id := w.CreateIntent(multicapture)
-				if tt.wish.PaymentIntent, tt.wish.CaptureAt = id, envtest.In(time.Minute); tt.wish.ExpiresAt != "" {
-					tt.wish.ExpiresAt = envtest.In(7 * 24 * time.Hour)
+				if tt.req.PaymentIntent, tt.req.CaptureAt = id, envtest.In(time.Minute); tt.req.ExpiresAt != "" {
+					tt.req.ExpiresAt = envtest.In(7 * 24 * time.Hour)
 				}
-				w.mustSchedule(r, tt.wish)
+				w.mustSchedule(r, tt.req)
 				if err := w.Sim.Dashboard().CapturePart(id, tt.elsewhere); err != nil {
 					t.Fatal(err)
 				}
@@ -44,7 +44,7 @@ func TestCapture_PartTakenElsewhere(t *testing.T) {
 				if h.CapturedAmount != tt.total || h.Reason != tt.why {
 					t.Errorf("%d in all because of %s, want %d, %s", h.CapturedAmount, h.Reason, tt.total, tt.why)
 				}
-				if tt.wish.CaptureAmount > 0 && h.CapturedElsewhere != tt.elsewhere {
+				if tt.req.CaptureAmount > 0 && h.CapturedElsewhere != tt.elsewhere {
 					t.Errorf("%d elsewhere, want %d", h.CapturedElsewhere, tt.elsewhere)
 				}
 			}, pollEvery5s)

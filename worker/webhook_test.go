@@ -196,7 +196,7 @@ func TestWebhook_SettledElsewhere(t *testing.T) {
 	})
 }
 
-// An answer that was lost must not make our own capture somebody else's.
+// A lost answer does not make holdd's own capture one of another system.
 func TestWebhook_OwnCaptureAfterLostReply(t *testing.T) {
 	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
 		id := w.CreateIntent()
@@ -258,8 +258,8 @@ func TestWebhook_ReviewPausesAndResumes(t *testing.T) {
 	}
 }
 
-// What was told before there was a hold is looked at as soon as there is one,
-// though the caller told everything.
+// A webhook that arrived before its hold was scheduled leads to a refresh after
+// it, even if the request declared everything.
 func TestWebhook_EventBeforeHold(t *testing.T) {
 	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
 		id := w.CreateIntent()
@@ -324,7 +324,8 @@ func asLivemode(payload []byte) []byte {
 	return bytes.ReplaceAll(payload, []byte(`"livemode":false`), []byte(`"livemode":true`))
 }
 
-// With Redis away an event is not taken, and Stripe's next try is.
+// A webhook is rejected while Redis is unavailable. Stripe's next delivery is
+// accepted.
 func TestWebhook_RedisUnavailable(t *testing.T) {
 	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
 		id := w.CreateIntent()

@@ -204,8 +204,8 @@ func pollEvery30s(w *testEnv, _ *stripesim.Options) {
 		Refresh: "@every 5m", Inbox: "@every 5m", Mirror: "@every 5m", Resume: "@every 5m"}
 }
 
-// pollEvery5s lets a replica look every few seconds, where minutes or an hour
-// go by and no second of them counts.
+// pollEvery5s makes a replica poll every few seconds, for tests of minutes to
+// an hour in which no second matters.
 func pollEvery5s(w *testEnv, _ *stripesim.Options) {
 	w.opts.Schedules = worker.Schedules{Capture: "@every 5s", Expiry: "@every 5s", Report: "@every 1m", Verify: "@every 30s",
 		Refresh: "@every 5s", Inbox: "@every 1m", Mirror: "@every 10s"}

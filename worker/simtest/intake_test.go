@@ -24,7 +24,7 @@ import (
 // world's mutex guards it.
 type intakeObservations struct {
 	redisEmptiedAt     time.Time              // when Redis lost everything
-	intentsWhenEmptied map[int]intentSnapshot // what stood at Stripe then, by hold
+	intentsWhenEmptied map[int]intentSnapshot // the intents at that time, by hold
 	inboxPosts         []inboxPost
 	webhookDeliveries  []webhookDelivery
 	reconciliations    []reconcile.Reconciliation // finished
@@ -50,7 +50,7 @@ type intentSnapshot struct {
 
 // inboxPost is an entry of the inbox.
 type inboxPost struct {
-	holdNumber int // of the hold, 0: nobody's
+	holdNumber int // of the hold, 0 for an invalid entry
 	at         time.Time
 	entryID    string
 }
@@ -125,7 +125,7 @@ func (w *world) addPending(by int) {
 	w.intakeObserved.pending += by
 }
 
-// postInboxEntry is a booking system that writes to the inbox, whoever lives.
+// postInboxEntry writes an entry to the inbox, even while no replica runs.
 func (w *world) postInboxEntry(n int, at time.Duration, text string) {
 	time.Sleep(w.durationUntil(at))
 	w.syncRedisClock()
@@ -140,7 +140,7 @@ func (w *world) postInboxEntry(n int, at time.Duration, text string) {
 	w.intakeObserved.inboxPosts = append(w.intakeObserved.inboxPosts, inboxPost{n, time.Now(), id})
 }
 
-// inboxPayload is the wish as an entry of the inbox.
+// inboxPayload is the request of a hold as an inbox entry.
 func (p *plannedHold) inboxPayload(w *world, id string) string {
 	b, err := json.Marshal(p.scheduleRequest(w, id))
 	if err != nil {
@@ -149,7 +149,7 @@ func (p *plannedHold) inboxPayload(w *world, id string) string {
 	return string(b)
 }
 
-// payByCard is a guest at the page, who clicks as often as guests do.
+// payByCard is a cardholder on a payment page, who may click several times.
 func (w *world) payByCard(h *plannedHold) {
 	for i, after := range h.card.clickOffsets {
 		w.addPending(1)
@@ -213,7 +213,7 @@ func (w *world) confirmPayment(h *plannedHold, i int, id, verb, card string) {
 	})
 }
 
-// requestReconcile is somebody who asks for a comparison, once.
+// requestReconcile requests a reconcile run once.
 func (w *world) requestReconcile(i int, a reconcileRequest) {
 	d := newRNG(w.plan.seed, "asked", fmt.Sprint(i))
 	time.Sleep(w.durationUntil(a.at) + d.durationBetween(10*time.Microsecond, 2*time.Millisecond))

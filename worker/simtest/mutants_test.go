@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	runMutants    = flag.Bool("mutants", false, "take out one guard of the system after the other and see whether the simulation notices")
+	runMutants    = flag.Bool("mutants", false, "remove one guard of the system after the other and expect a failure")
 	mutantPattern = flag.String("mutant", "", "only those that match this pattern")
 )
 
@@ -71,8 +71,7 @@ func loadMutants(t *testing.T) (all []mutant) {
 	return all
 }
 
-// findIgnoringSpace returns where text stands in src, whatever the line breaks
-// and the indentation.
+// findIgnoringSpace returns where src contains text, ignoring white space.
 func findIgnoringSpace(src, text string) (found [][2]int) {
 	var compact strings.Builder
 	var offsets []int // of each byte of compact in src
@@ -95,9 +94,9 @@ func findIgnoringSpace(src, text string) (found [][2]int) {
 
 var seedBeginsPattern = regexp.MustCompile(`seed (\d+) begins`)
 
-// TestMutants shows that the simulation bites: without any single guard of the
-// system, some seed breaks a promise. It takes minutes; without -mutants it
-// only makes sure that each guard is still where its mutant looks for it.
+// TestMutants checks that a run fails without any single guard of the system.
+// It takes minutes. Without -mutants it only checks that the text of each
+// mutant is in the code.
 func TestMutants(t *testing.T) {
 	all := loadMutants(t)
 	if !*runMutants || t.Failed() {
@@ -139,8 +138,8 @@ func TestMutants(t *testing.T) {
 
 var seedFailsPattern = regexp.MustCompile(`: seed (\d+): `)
 
-// findFailingWorld looks for a world that fails without the guard and doesn't
-// with it: first among those that are kept, then among the seeds.
+// findFailingWorld runs the regression plans, then the seeds, until one fails
+// without the guard and passes with it.
 func findFailingWorld(t *testing.T, bin string, intakeOnly bool) (out []byte, tried int, err error) {
 	// without some guards a world goes on and on
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
@@ -167,7 +166,7 @@ func findFailingWorld(t *testing.T, bin string, intakeOnly bool) (out []byte, tr
 	return out, tried, err
 }
 
-// failureSummary is the line that tells what broke.
+// failureSummary is the line that names the breach.
 func failureSummary(out string) string {
 	for l := range strings.Lines(out) {
 		if i := strings.Index(l, ": seed "); i >= 0 {
@@ -176,7 +175,7 @@ func failureSummary(out string) string {
 	}
 	for l := range strings.Lines(out) {
 		if _, b, ok := strings.Cut(l, "BREACH "); ok {
-			return "a kept world: " + strings.TrimSpace(b)
+			return "a regression plan: " + strings.TrimSpace(b)
 		}
 	}
 	for l := range strings.Lines(out) {
@@ -184,5 +183,5 @@ func failureSummary(out string) string {
 			return strings.TrimSpace(l)
 		}
 	}
-	return "its worlds don't end"
+	return "the run does not end"
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/holdd/holdd/worker"
 )
 
-// intakePlan are what a world has of the ways in; its zero value is a world in
-// which all is told by API and nothing else is looked at.
+// intakePlan is the part of a plan for sources other than the API. With its
+// zero value all holds come from the API.
 type intakePlan struct {
 	enabled              bool
 	webhooks             bool          // Stripe's events are delivered
@@ -20,19 +20,19 @@ type intakePlan struct {
 	mirrorInterval       time.Duration // schedule of the mirror, 0: off
 	// schedule of reconcile, 0: only the one that each Redis begins with
 	reconcileInterval time.Duration
-	reconcileRequests []reconcileRequest // comparisons that people ask for
+	reconcileRequests []reconcileRequest // reconcile runs that an operator requests
 	// intents of one page of a list, 0: as many as are asked for
 	listPageSize        int
-	invalidInboxEntries []invalidInboxEntry // entries of the inbox that nobody could grant
+	invalidInboxEntries []invalidInboxEntry // inbox entries that are rejected
 }
 
-// reconcileRequest is a comparison that somebody asks for.
+// reconcileRequest is an operator's request for a reconcile run.
 type reconcileRequest struct {
 	at     time.Duration
 	dryRun bool
 }
 
-// invalidInboxEntry is an entry that is no wish.
+// invalidInboxEntry is an inbox entry that is not a valid request.
 type invalidInboxEntry struct {
 	number  int
 	at      time.Duration
@@ -45,9 +45,9 @@ type cardPayment struct {
 	// after the hold's time, each with the same key at a replica of its own
 	clickOffsets []time.Duration
 	cardholder   string        // acts, fails, leaves; of a card that asks for 3-D Secure
-	thinkTime    time.Duration // until the guest has acted
+	thinkTime    time.Duration // until the cardholder has acted
 	secondCard   string        // card that is tried once the first was refused
-	noRetry      bool          // nobody asks again after an answer that was lost
+	noRetry      bool          // the caller does not repeat a request whose reply was lost
 }
 
 func (p *plan) String() string {
@@ -74,7 +74,7 @@ func (p *plan) String() string {
 	return s.String()
 }
 
-// describeIntake tells by which way a hold comes.
+// describeIntake names the source of a hold.
 func (p *plannedHold) describeIntake() string {
 	switch p.intake {
 	case "metadata":
@@ -90,8 +90,8 @@ func (p *plannedHold) describeIntake() string {
 	return ""
 }
 
-// schedules let the jobs look as often as the world's pace asks for, and those
-// seldom that have nothing to do in it.
+// schedules are the schedules of the cron jobs. A job without work in this
+// world hardly ever runs.
 func (p *plan) schedules() worker.Schedules {
 	every := func(d time.Duration) string {
 		if d == 0 {
@@ -122,11 +122,11 @@ func (p *plan) schedules() worker.Schedules {
 	return s
 }
 
-// pollInterval is how often the jobs of the ways in look.
+// pollInterval is the interval of the intake jobs.
 func (p *plan) pollInterval() time.Duration { return max(p.jobInterval, time.Second) }
 
-// drawIntake lets some of a world's holds come by other ways than the API, and
-// lets go wrong what can on these.
+// drawIntake gives some holds a source other than the API, and adds faults of
+// these sources.
 func (p *plan) drawIntake() {
 	d := newRNG(p.seed, "ways")
 	if !d.chance(0.3) {
@@ -171,7 +171,7 @@ func (p *plan) drawIntake() {
 		at := replicasUpAfter + d.durationBetween(p.duration/4, p.duration*3/4)
 		add(fault{kind: "redis:emptied", from: at, to: at, replicaIndex: -1})
 	}
-	if d.chance(0.25) { // nobody lives while something comes in
+	if d.chance(0.25) { // no replica runs when a hold arrives
 		at := p.holds[d.IntN(len(p.holds))].scheduledAt - d.durationBetween(0, time.Second)
 		for slot := range p.replicas {
 			add(fault{kind: "kill", from: at + time.Duration(slot)*time.Millisecond, to: at, replicaIndex: slot, restartAfter: d.durationBetween(2*time.Second, 20*time.Second)})
@@ -235,15 +235,15 @@ func (p *plan) drawHoldIntake(h *plannedHold) {
 	}
 }
 
-// drawReviewOrDeadlineChange lets Stripe look closer at a payment, or change
-// its mind on how long it is held.
+// drawReviewOrDeadlineChange may open a review of a payment, or change its
+// deadline.
 func (p *plan) drawReviewOrDeadlineChange(h *plannedHold) {
 	d := newRNG(p.seed, "doubt", fmt.Sprint(h.number))
 	end := h.placedAt + h.authorizationWindow
 	switch {
 	case d.chance(0.12):
 		if d.chance(0.5) {
-			h.actions = nil // nobody interferes
+			h.actions = nil
 		}
 		at := d.durationBetween(h.placedAt+time.Millisecond, max(h.placedAt+time.Second, min(h.dueAt, end)))
 		h.actions = append(h.actions, plannedAction{number: 31, at: at, kind: "dashboard review"})
@@ -260,7 +260,7 @@ func (p *plan) drawReviewOrDeadlineChange(h *plannedHold) {
 	slices.SortStableFunc(h.actions, func(a, b plannedAction) int { return int(a.at - b.at) })
 }
 
-// clearDeclarations takes away what only a caller of the API can say.
+// clearDeclarations removes what only a caller of the API can declare.
 func (p *plannedHold) clearDeclarations() {
 	p.declaresAmount, p.amountError, p.expiryError, p.requestedAccount, p.scheduledAt = false, 0, 0, "", p.placedAt
 	if p.action == "none" {

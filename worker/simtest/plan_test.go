@@ -29,14 +29,14 @@ type plan struct {
 	intake          intakePlan
 }
 
-// plannedHold is one hold and what people do with it.
+// plannedHold is one hold and the actions on it.
 type plannedHold struct {
 	number              int
 	placedAt            time.Duration // placed at Stripe
 	scheduledAt         time.Duration // scheduled
 	authorizationWindow time.Duration // until its deadline
 	account             string
-	requestedAccount    string // account named in the wish, if it is the wrong one
+	requestedAccount    string // account in the request, if it is a wrong one
 	amount              int64
 	currency            string
 	action              string // capture, cancel or none
@@ -52,14 +52,14 @@ type plannedHold struct {
 	// by which it comes to holdd: empty for the API, or metadata, inbox, card
 	intake          string
 	repeatAfter     time.Duration // until the inbox gets the same entry once more
-	invalidMetadata bool          // of metadata: a term that nobody can read
+	invalidMetadata bool          // of metadata: one term is invalid
 	card            *cardPayment
 	multi           bool // another system may capture parts and leave the rest held
 
 	unconfirmed bool // its policy may not act at once: whoever schedules it does not confirm that
 }
 
-// plannedAction is something that somebody does with a hold.
+// plannedAction is a request or a change at Stripe.
 type plannedAction struct {
 	number      int
 	at          time.Duration

@@ -22,8 +22,8 @@ var (
 
 // redisConn is one connection of a replica to Redis. It takes a whole request,
 // lets time pass, and hands it on: what goes wrong on the way goes wrong here.
-// A request is acted on when it is read for, in the caller's goroutine, so a
-// connection costs nothing while nobody speaks.
+// A request is executed when its reply is read, in the caller's goroutine, so
+// an idle connection needs no goroutine.
 type redisConn struct {
 	world   *world
 	replica *replica

@@ -19,13 +19,13 @@ var (
 	seedCount    = flag.Int("seeds", 30, "how many worlds TestSeeds simulates; make prove asks for 1,000")
 	runTwice     = flag.Uint64("twice", 8, "how many seeds TestRunPlan_Deterministic runs twice; make prove asks for 24")
 	firstSeed    = flag.Uint64("seed", 1, "the first of their seeds")
-	runFor       = flag.Duration("for", 0, "simulate fresh seeds for so long instead")
+	runFor       = flag.Duration("for", 0, "simulate fresh seeds for this long instead")
 	stopAtFirst  = flag.Bool("hunt", false, "stop at the first seed that fails, and don't shrink it")
-	listFailures = flag.Bool("survey", false, "go through all seeds whatever fails, and only list the failures")
-	intakeOnly   = flag.Bool("ways", false, "only worlds in which holds come by other ways than the API")
+	listFailures = flag.Bool("survey", false, "run all seeds and only list the failures")
+	intakeOnly   = flag.Bool("ways", false, "only worlds with holds from sources other than the API")
 )
 
-// totals is what the closing lines tell.
+// totals are the figures that TestSeeds prints at the end.
 type totals struct {
 	startedAt               time.Time
 	mu                      sync.Mutex
@@ -48,7 +48,7 @@ func (y *totals) add(o *runResult) {
 
 func (y *totals) String() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "%d seeds, %d holds, %d wishes, %.1f years simulated in %s; faults survived:", y.worlds, y.holds, y.requests, y.simulated.Hours()/24/365,
+	fmt.Fprintf(&s, "%d seeds, %d holds, %d requests, %.1f years simulated in %s; faults survived:", y.worlds, y.holds, y.requests, y.simulated.Hours()/24/365,
 		time.Since(y.startedAt).Round(time.Second))
 	for _, k := range slices.Sorted(maps.Keys(y.faultHits)) {
 		fmt.Fprintf(&s, "\n  %-24s %d", k, y.faultHits[k])
@@ -56,7 +56,7 @@ func (y *totals) String() string {
 	return s.String()
 }
 
-// TestSeeds lets many small worlds happen and judges each.
+// TestSeeds runs many small worlds and judges each.
 func TestSeeds(t *testing.T) {
 	y := &totals{startedAt: time.Now(), faultHits: map[string]int{}}
 	var next atomic.Uint64
@@ -111,8 +111,7 @@ func TestSeeds(t *testing.T) {
 	fmt.Println(y)
 }
 
-// TestReplaySeed tells the story of one seed: that of SIMTEST_SEED, or one of a
-// quiet world.
+// TestReplaySeed prints the trace of one seed: SIMTEST_SEED, or 1.
 func TestReplaySeed(t *testing.T) {
 	seed := uint64(1)
 	// read here: go test takes what a package reads as it begins for no reason
@@ -131,7 +130,7 @@ func TestReplaySeed(t *testing.T) {
 	}
 }
 
-// TestRunPlan_Deterministic: without it no failure could be looked at twice.
+// TestRunPlan_Deterministic checks that a failure can be replayed.
 func TestRunPlan_Deterministic(t *testing.T) {
 	count := *runTwice
 	if testing.Short() {

@@ -15,21 +15,20 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// stripeRequest is one that a replica sent to Stripe, as it was seen on the
-// line.
+// stripeRequest is a request that a replica sent to Stripe.
 type stripeRequest struct {
 	sentAt, answeredAt      time.Time
 	replica                 string
 	op, intent              string
 	account, idempotencyKey string
 	amount                  string
-	requestID               string // of Stripe's, also where nobody heard it
+	requestID               string // Stripe's, also of a reply that was lost
 	status                  int
 	replyReceived           bool // the replica got the answer, whole or in pieces
 	fault                   string
 }
 
-// line is a replica's way to Stripe.
+// stripeTransport is a replica's connection to Stripe.
 type stripeTransport struct {
 	world   *world
 	replica *replica

@@ -37,7 +37,7 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// discardLogger drops what go-redis says of connections that are cut here.
+// discardLogger drops what go-redis logs about connections that are cut here.
 type discardLogger struct{}
 
 func (discardLogger) Printf(context.Context, string, ...any) {}
@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// world is Stripe, Redis, some replicas and the people around them, in virtual
+// world is Stripe, Redis, some replicas and the actors around them, in virtual
 // time.
 type world struct {
 	plan       plan
@@ -79,7 +79,7 @@ type world struct {
 	claimOwner      map[string]string // who claimed a hold last
 	breaches        []string          // seen while it ran
 	lostSpans       [][2]time.Time
-	// that stood in Redis before it lost something: somebody may have read them
+	// events that Redis has lost; a receiver may have read them before
 	lostEvents     []event.Envelope
 	redisClocks    []clockPeriod // of Redis' servers, in their order
 	replicaStarts  []time.Time
@@ -180,7 +180,7 @@ func (w *world) epoch() int {
 	return w.redisEpoch
 }
 
-// matchFault tells which of the plan's faults strikes a call, if any.
+// matchFault returns the fault of the plan that affects a call, nil for none.
 func (w *world) matchFault(side string, r *replica, label, key string) *fault {
 	if w.faultsOver.Load() {
 		return nil
@@ -410,7 +410,7 @@ type runResult struct {
 	simulated    time.Duration
 }
 
-// runPlan lets a plan happen.
+// runPlan runs a plan and judges the run.
 func runPlan(t *testing.T, p plan) (o runResult) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -448,8 +448,8 @@ func runPlan(t *testing.T, p plan) (o runResult) {
 	return o
 }
 
-// playPlan lets everything in the plan happen at its time, and then waits until
-// every hold has ended.
+// playPlan starts everything in the plan at its time, and waits until every
+// hold has ended.
 func (w *world) playPlan() {
 	for i := range w.plan.holds {
 		w.spawn(func() { w.playHold(&w.plan.holds[i]) })
@@ -540,7 +540,7 @@ func (w *world) allHoldsSettled() bool {
 	return true
 }
 
-// injectFault makes those faults happen that have a moment.
+// injectFault injects a fault that has a time.
 func (w *world) injectFault(f *fault) {
 	time.Sleep(w.durationUntil(f.from))
 	slot := func() *replica {
@@ -595,11 +595,11 @@ func (w *world) injectFault(f *fault) {
 	}
 }
 
-// finish ends the world and hands it to the judge.
+// finish ends the world and judges it.
 func (w *world) finish(cancel context.CancelFunc) (o runResult) {
 	elapsed := w.elapsed()
 	for deadline := w.elapsed() + 4*w.plan.jobInterval + 5*time.Minute; len(w.liveReplicas()) == 0 && w.elapsed() < deadline; {
-		// who was killed last may not be back yet
+		// the replica killed last may not have restarted yet
 		time.Sleep(time.Second)
 	}
 	rs := w.liveReplicas()
@@ -670,7 +670,7 @@ func (w *world) finish(cancel context.CancelFunc) (o runResult) {
 	return runResult{plan: w.plan, breaches: w.breaches, digest: w.trace.digest(), summary: w.trace.summary(), fullTrace: w.trace.fullText(), faultHits: w.faultHits, requestCount: len(w.apiRequests), simulated: elapsed}
 }
 
-// publishedEvents are the events that stand in Redis.
+// publishedEvents are the events in Redis.
 func (w *world) publishedEvents() (all []event.Envelope) {
 	for part := range w.plan.partitions {
 		entries, _ := w.redis.Stream(fmt.Sprintf("holdd:{%d}:events", part))
