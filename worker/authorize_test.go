@@ -277,7 +277,8 @@ func TestAuthorize_AbandonedIsCanceled(t *testing.T) {
 	}, pollEvery5s)
 }
 
-// Whoever canceled what a guest never finished died before it told anybody.
+// A replica cancels an abandoned authorization and dies before it publishes the
+// event.
 func TestAuthorize_AbandonedEventAfterCrash(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
@@ -568,7 +569,7 @@ func TestAuthorize_SentByOlderVersion(t *testing.T) {
 }
 
 // TestAuthorize_CaptureAfterDeadline: the card is authorized and the time lies
-// beyond: a person is told, and the money isn't forgotten.
+// beyond: the hold requires attention, and the money isn't forgotten.
 func TestAuthorize_CaptureAfterDeadline(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()

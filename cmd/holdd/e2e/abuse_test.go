@@ -43,8 +43,8 @@ func metricValue(tb testing.TB, r *replica, name string, header http.Header) flo
 	return f
 }
 
-// Who has no token, a wrong one, or one that may only read does nothing, and is
-// counted. Stripe needs none.
+// A request without a token, with a wrong one or with one for reading changes
+// nothing and is counted. Stripe's webhooks need no token.
 func TestTokens_EveryEndpoint(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, unlimitedStripeOptions)
@@ -105,8 +105,8 @@ func TestTokens_EveryEndpoint(t *testing.T) {
 	}
 }
 
-// Only what one of the secrets signed lately is taken. All else changes
-// nothing, and is counted.
+// Only a webhook with a recent signature by one of the secrets is accepted. Any
+// other changes nothing and is counted.
 func TestWebhook_InvalidSignature(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, unlimitedStripeOptions)
@@ -172,8 +172,8 @@ func TestWebhook_InvalidSignature(t *testing.T) {
 	}
 }
 
-// Connections that trickle, headers without end and floods: they are cut off,
-// the memory stays small, and everybody else is served meanwhile.
+// holdd cuts off slow connections, endless headers and floods. Its memory stays
+// small, and it serves other clients meanwhile.
 func TestAPI_SlowClientsAndFlood(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, unlimitedStripeOptions)

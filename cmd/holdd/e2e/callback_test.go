@@ -17,7 +17,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// TestCallbacks_SignedEventsAndAlerts looks at what the shipped binary tells a
+// TestCallbacks_SignedEventsAndAlerts checks what the shipped binary sends to a
 // booking system, a chat and a dead man's switch.
 func TestCallbacks_SignedEventsAndAlerts(t *testing.T) {
 	t.Parallel()

@@ -16,7 +16,7 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// newAuthorizeRequest is a guest's booking, to be paid with a card.
+// newAuthorizeRequest is a booking that the cardholder pays with a card.
 func newAuthorizeRequest(card string, at time.Time) hold.AuthorizeRequest {
 	return hold.AuthorizeRequest{PaymentMethod: card, Amount: 12_500, Currency: "eur", Reference: "BK-2071", CaptureAt: formatTime(at), Description: "Two nights",
 		ReceiptEmail: "guest@example.com", Metadata: map[string]string{"room": "12"}}
@@ -33,8 +33,8 @@ func (w *world) countAuthorizations() map[string]int {
 	return n
 }
 
-// A card that works, one whose bank wants the guest, one that is refused and
-// another card after it, each captured at its time.
+// One card works, one needs 3-D Secure, and one is declined and followed by
+// another. Each is captured at its time.
 func TestAuthorize_CardOutcomes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, unlimitedStripeOptions)
@@ -101,8 +101,8 @@ func TestAuthorize_CardOutcomes(t *testing.T) {
 	checkNoErrorsLogged(t, r)
 }
 
-// checkSecretNotStored checks that a client secret stands nowhere in Redis.
-// That it is in no log is checked of every line.
+// checkSecretNotStored checks that Redis does not contain a client secret. Each
+// log line is checked as well, in replica_test.go.
 func (w *world) checkSecretNotStored(secret string) {
 	w.tb.Helper()
 	for key, dump := range w.dumpRedis() {
@@ -112,8 +112,8 @@ func (w *world) checkSecretNotStored(secret string) {
 	}
 }
 
-// What the guest doesn't finish within the hour is canceled and told of.
-// Stripe's clock is an hour behind, but for the last seconds.
+// An authorization that the cardholder does not confirm within the hour is
+// canceled and reported. Stripe's clock is nearly an hour behind.
 func TestAuthorize_AbandonedIsCanceled(t *testing.T) {
 	t.Parallel()
 	o := unlimitedStripeOptions
@@ -154,8 +154,8 @@ func TestAuthorize_AbandonedIsCanceled(t *testing.T) {
 	w.checkSecretNotStored(pending.ClientSecret)
 }
 
-// A double click twenty times over, at a replica that is killed while Stripe is
-// at it, and the callers' retries at another one: one PaymentIntent.
+// Twenty equal requests reach a replica that is killed during its call, and the
+// callers retry at another one. Stripe has one PaymentIntent.
 func TestAuthorize_IdempotentAcrossCrash(t *testing.T) {
 	t.Parallel()
 	for _, after := range []bool{false, true} {

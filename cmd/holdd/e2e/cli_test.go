@@ -11,7 +11,7 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// cliRunner is a person with a command line.
+// cliRunner runs commands of the command line.
 type cliRunner struct {
 	tb  testing.TB
 	bin string

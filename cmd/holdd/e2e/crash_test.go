@@ -13,8 +13,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// slowStripeOptions takes a while for each capture, the effect first, so that
-// whoever is killed leaves calls behind whose answer nobody hears.
+// slowStripeOptions delays the answer to each capture after its effect, so that
+// a killed replica leaves calls without an answer.
 var slowStripeOptions = stripesim.Options{Seed: 5, EndpointRate: -1, OverallRate: -1, ServiceTime: 150 * time.Millisecond}
 
 // shortLeaseDuration is short, so that the tests don't take long. That it is 30
@@ -23,8 +23,8 @@ const shortLeaseDuration = 10 * time.Second
 
 var shortLeaseSettings = append([]string{"HOLDD_LEASE=10s", "HOLDD_CALL_TIMEOUT=4s", "HOLDD_CONCURRENCY=32"}, highBudgetSettings...)
 
-// waitMidDrain waits until each replica has seen some holds to their end and
-// most are still to come.
+// waitMidDrain waits until each replica has settled some holds and most are
+// still open.
 func (w *world) waitMidDrain(all []booking) {
 	w.tb.Helper()
 	storetest.WaitUntil(w.tb, processTimeout, "every replica takes part in the drain", func() bool {
@@ -105,7 +105,7 @@ func TestDrain_ReplicaResumesAfterLeaseExpired(t *testing.T) {
 	t.Error("the sleeper never had anything to lose: this test shows nothing")
 }
 
-// resumeAfterLeaseExpired reports whether the sleeper found claims of its own
+// resumeAfterLeaseExpired reports whether the paused replica found its claims
 // taken over.
 func resumeAfterLeaseExpired(t *testing.T) bool {
 	w := newWorld(t, slowStripeOptions)

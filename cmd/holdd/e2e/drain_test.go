@@ -42,8 +42,7 @@ func TestPerformance(t *testing.T) {
 	t.Run("size", testSize)
 }
 
-// testLateness shows how late a hold is acted on when there is nothing to wait
-// for.
+// testLateness measures the lateness of captures on an idle system.
 func testLateness(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, stripesim.Options{Seed: 2})
@@ -74,8 +73,8 @@ func testLateness(t *testing.T) {
 	}
 }
 
-// testBudget lets more fall due than Stripe lets through in a second, with
-// nothing set: no request is refused, and the nearest deadline goes first.
+// testBudget makes more holds due than Stripe accepts in a second, with default
+// settings. Stripe refuses no request, and the nearest deadline goes first.
 func testBudget(t *testing.T) {
 	t.Parallel()
 	// A sandbox has 25 a second over all, not only for each endpoint. Reads are

@@ -38,8 +38,8 @@ func newInboxEntry(tb testing.TB, req hold.ScheduleRequest) []string {
 	return []string{"hold", string(b)}
 }
 
-// What was written while no daemon ran is taken in by the first one that does.
-// What can't be is kept with the reason.
+// A daemon reads the inbox entries that were written before it started. Invalid
+// entries are recorded with the reason.
 func TestInbox_ReadAfterStart(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, unlimitedStripeOptions)
@@ -75,7 +75,7 @@ func TestInbox_ReadAfterStart(t *testing.T) {
 	if err != nil || len(rejected) != len(bad) {
 		t.Fatalf("%d rejected: %v %v", len(rejected), rejected, err)
 	}
-	// what is wrong by itself is told before what is compared with the schedule
+	// entries that are invalid by themselves are rejected first
 	byCode := map[any]map[string]any{}
 	for _, r := range rejected {
 		byCode[r.Values["code"]] = r.Values
@@ -160,7 +160,7 @@ func TestInbox_TakenOverFromDeadReplica(t *testing.T) {
 	}
 	w.waitForCaptures(other, many, 2*time.Minute)
 	w.checkCaptures(other, all, exactlyOnce)
-	// The replica logs that the other one died. Hundreds of captures at once may
-	// exceed the call timeout on a busy machine.
+	// The replica logs that the other one died. Hundreds of captures at once
+	// may exceed the call timeout on a busy machine.
 	checkNoErrorsLogged(t, other, `"event":"replica.stopped"`, "Stripe unavailable")
 }

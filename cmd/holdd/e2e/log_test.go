@@ -12,8 +12,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// The level of a running daemon is changed for a while, by who may operate, and
-// the log tells by whom. Whatever is logged beside them, each outcome is there.
+// An operator changes the log level of a running daemon for a while, and the
+// log names the operator. Each outcome is logged at any level.
 func TestLogLevel_ChangeAtRunTime(t *testing.T) {
 	t.Parallel()
 	const operate, read = "operate-0123456789abcdef0123456789", "read-0123456789abcdef0123456789"
@@ -51,8 +51,8 @@ func TestLogLevel_ChangeAtRunTime(t *testing.T) {
 	}
 }
 
-// Without a setting the log is JSON, but for people where somebody looks on;
-// the setting has the last word.
+// By default the log is JSON, and text on a terminal. The setting overrides
+// both.
 func TestLogFormat(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, stripesim.Options{Seed: 5})

@@ -11,8 +11,7 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// checkNoneGivenUp looks that no hold was given up: each is captured or still
-// to be.
+// checkNoneGivenUp checks that each hold is captured or still scheduled.
 func (w *world) checkNoneGivenUp(r *replica) {
 	w.tb.Helper()
 	for _, s := range []hold.State{hold.Attention, hold.Canceled, hold.Expired, hold.Paused, hold.Waiting} {
@@ -93,8 +92,8 @@ func TestDrain_KeyRejected(t *testing.T) {
 	}
 }
 
-// newRandomFaults makes one call in so many go wrong, for each intent a few
-// times at the most, so that a test has an end.
+// newRandomFaults makes one call in several fail, a few times per intent at
+// most, so that a test ends.
 func newRandomFaults(seed uint64) func(stripesim.Call) stripesim.Fault {
 	kinds := []stripesim.FaultKind{stripesim.FaultDropRequest, stripesim.FaultDropReply, stripesim.FaultBrokenBody, stripesim.FaultCutBody, stripesim.FaultErrorAfter,
 		stripesim.FaultUnavailable, stripesim.FaultHTML, stripesim.FaultHTMLAfter, stripesim.FaultFailedDependency, stripesim.FaultKeyInUse, stripesim.FaultLockTimeout, stripesim.FaultRateLimited}

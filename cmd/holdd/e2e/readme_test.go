@@ -23,7 +23,7 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// moduleRoot is the folder of the module, where a reader of its README stands.
+// moduleRoot is the root folder of the module.
 const moduleRoot = "../../.."
 
 // Pages whose blocks are run.
@@ -69,8 +69,8 @@ func readSnippets(tb testing.TB, page, section string) (out []readmeSnippet) {
 	return out
 }
 
-// run runs a snippet as it stands, from the folder of the README, with nothing
-// of the test's environment but where programs are.
+// run runs a snippet unchanged in the folder of the README. From the
+// environment of the test it gets only PATH.
 func (s readmeSnippet) run(tb testing.TB, env ...string) string {
 	tb.Helper()
 	var cmd *exec.Cmd
@@ -179,9 +179,9 @@ func (s *stripesimProcess) authorizeHold() string {
 	return in.ID
 }
 
-// TestReadmeFirstHold runs the README's steps from the first hold on as they
-// stand, with the simulator's address in place of Stripe's and the built binary
-// in place of make's.
+// TestReadmeFirstHold runs the README's steps from the first hold on, with the
+// simulator's address instead of Stripe's and the built binary instead of
+// make's.
 func TestReadmeFirstHold(t *testing.T) {
 	t.Parallel()
 	var steps []string
@@ -206,9 +206,9 @@ func TestReadmeFirstHold(t *testing.T) {
 	}
 }
 
-// TestReadmeRequests runs what requests.md shows of each source as it stands,
-// on the built binary, a real Redis, and the simulator as a process: the hold
-// gets there, and is captured at its time.
+// TestReadmeRequests runs the snippets of requests.md for each source, on the
+// built binary, a real Redis, and the simulator as a process. The hold is
+// scheduled, and captured at its time.
 func TestReadmeRequests(t *testing.T) {
 	t.Parallel()
 	blocks := readSnippets(t, requestsPage, "Sources")
@@ -360,7 +360,7 @@ func TestReadme_WebhookEventsHandled(t *testing.T) {
 	}
 }
 
-// postWebhook posts a webhook and returns what is said to it.
+// postWebhook posts a webhook and returns the answer.
 func postWebhook(tb testing.TB, r *replica, body []byte, signature string) (int, string) {
 	tb.Helper()
 	req, err := http.NewRequestWithContext(tb.Context(), http.MethodPost, r.url+api.WebhookPath, bytes.NewReader(body))

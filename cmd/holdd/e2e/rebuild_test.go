@@ -16,8 +16,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// variedRequest is the nth of many holds, of every kind that there is: cards,
-// currencies with and without minor units, accounts, times, amounts, policies.
+// variedRequest is the nth of many holds, of every kind: cards, currencies with
+// and without minor units, accounts, times, amounts, policies.
 func (w *world) variedRequest(i int, metadata map[string]string) (hold.ScheduleRequest, stripesim.Hold) {
 	at := afterNow(time.Duration(10+i%30) * time.Hour)
 	h := stripesim.Hold{Amount: 10_000 + int64(i), Currency: []string{"eur", "jpy", "kwd", "usd", "krw"}[i%5], Metadata: metadata, PaymentMethod: "pm_card_visa"}
@@ -60,7 +60,7 @@ func (w *world) variedRequest(i int, metadata map[string]string) (hold.ScheduleR
 	return req, h
 }
 
-// openHolds is what terms, money and time are of every open hold, by id.
+// openHolds returns terms, amounts and times of every open hold, by id.
 func (w *world) openHolds(r *replica) map[string]string {
 	w.tb.Helper()
 	out := map[string]string{}

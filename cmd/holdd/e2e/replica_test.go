@@ -66,8 +66,7 @@ func startReplica(tb testing.TB, name, bin string, env ...string) *replica {
 	return r
 }
 
-// stopAndCheckLog ends the process if it still runs, and looks at everything
-// that it wrote.
+// stopAndCheckLog ends the process if it still runs, and checks all its output.
 func (r *replica) stopAndCheckLog() {
 	if !r.hasEnded() {
 		r.sendSignal(syscall.SIGKILL)
@@ -122,8 +121,8 @@ func (r *replica) terminate(code int) {
 	}
 }
 
-// readiness is what the replica says of itself; false with a nil map while it
-// doesn't answer.
+// readiness is the answer of /readyz; false with a nil map while the replica
+// does not answer.
 func (r *replica) readiness() (ok bool, checks map[string]api.ReadinessCheck) {
 	a, err := r.client.Readiness(r.tb.Context())
 	if err != nil {

@@ -16,8 +16,8 @@ const (
 	exitUsage  = 2
 )
 
-// A wrong setting is told in a sentence that names it and says where it was
-// set. Nothing starts: Redis is never asked.
+// An invalid setting ends the start with an error that names it and where it
+// was set. Redis gets no command.
 func TestServe_NamesInvalidSetting(t *testing.T) {
 	t.Parallel()
 	bin := binaryPath(t, buildRelease)
@@ -66,8 +66,7 @@ func TestServe_NamesInvalidSetting(t *testing.T) {
 	}
 }
 
-// What only Redis or a file's text can tell is refused at start-up, in a
-// sentence as well.
+// An unsafe Redis or an invalid file ends the start with an error as well.
 func TestServe_RefusesUnsafeStart(t *testing.T) {
 	t.Parallel()
 	bin := binaryPath(t, buildRelease)

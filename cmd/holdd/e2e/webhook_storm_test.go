@@ -14,8 +14,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// diffWithStripe says in which way a hold differs from what Stripe knows of its
-// intent; empty: it doesn't.
+// diffWithStripe returns how a hold differs from its intent at Stripe, empty if
+// it does not.
 func diffWithStripe(st stripesim.IntentState, v hold.View, known bool) string {
 	terms := st.Metadata["holdd_capture_at"] != ""
 	switch {

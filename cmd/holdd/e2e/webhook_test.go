@@ -27,8 +27,8 @@ const signingSecret = "whsec_e2e_of_the_endpoint"
 // its way out.
 var webhookSettings = append([]string{"STRIPE_WEBHOOK_SECRETS=whsec_e2e_the_old_one," + signingSecret}, highBudgetSettings...)
 
-// webhookProxy is where Stripe sends its events: a proxy with a name of its
-// own, as stands before most services. It can lose them.
+// webhookProxy receives Stripe's events under a host name of its own, as a
+// proxy in front of a service does. It can lose them.
 type webhookProxy struct {
 	server             *httptest.Server
 	target             atomic.Pointer[url.URL]
@@ -68,7 +68,7 @@ func newWorldWithWebhooks(tb testing.TB, o stripesim.Options) (*world, *webhookP
 	return w, d
 }
 
-// runStripe lets Stripe do by itself what time brings.
+// runStripe runs the simulator's own actions, such as expiry.
 func (w *world) runStripe() {
 	ctx, stop := w.tb.Context(), make(chan struct{})
 	go func() {
@@ -118,7 +118,7 @@ func (w *world) moneyEffects(id string) string {
 	return strings.Join(out, ", ")
 }
 
-// lastEffectAt is when the last thing happened to the money of an intent.
+// lastEffectAt is the time of the last effect on the money of an intent.
 func (w *world) lastEffectAt(id string) (t time.Time) {
 	for _, e := range w.sim.Ledger() {
 		if e.Intent == id {
@@ -139,8 +139,8 @@ func (w *world) waitForState(r *replica, id string, s hold.State, within time.Du
 	return v
 }
 
-// waitForFirstReconcile waits until a replica's own comparison with Stripe has
-// ended, so that the next one is one that the test asks for.
+// waitForFirstReconcile waits until the reconcile run that a replica starts by
+// itself has ended.
 func (w *world) waitForFirstReconcile(r *replica) {
 	w.tb.Helper()
 	storetest.WaitUntil(w.tb, processTimeout, "the first comparison with Stripe is over", func() bool { return r.log.contains(`"reconcile.finished"`) })
@@ -156,8 +156,7 @@ func (w *world) countRequests(c stripesim.EndpointClass) (n int64) {
 	return n
 }
 
-// checkNoErrorsLogged checks that a replica reported nothing that a person
-// would have to look at.
+// checkNoErrorsLogged checks that a replica logged no errors except some.
 func checkNoErrorsLogged(tb testing.TB, r *replica, but ...string) {
 	tb.Helper()
 	for _, line := range r.log.errorLines() {
@@ -200,8 +199,8 @@ func (l *processLog) countLines(text string) (n int) {
 	return n
 }
 
-// authorizeWithMetadata places one hold of each kind that metadata can tell,
-// due at the same time, and says what is to become of each.
+// authorizeWithMetadata places one hold of each kind that metadata can
+// describe, due at the same time. It returns the expected effects.
 func (w *world) authorizeWithMetadata(at time.Time) map[string]string {
 	paris, err := time.LoadLocation("Europe/Paris")
 	if err != nil {
@@ -251,8 +250,8 @@ func (w *world) checkMetadataEffects(want map[string]string, at time.Time) (late
 	return late
 }
 
-// A PaymentIntent that carries metadata is seen to at its time, and nobody
-// calls holdd.
+// A PaymentIntent with terms in its metadata is captured at its time without a
+// request to holdd.
 func TestMetadata_ScheduledByWebhook(t *testing.T) {
 	t.Parallel()
 	w, d := newWorldWithWebhooks(t, unlimitedStripeOptions)
@@ -278,7 +277,7 @@ func TestMetadata_ScheduledByWebhook(t *testing.T) {
 	storetest.WaitUntil(t, processTimeout, "five holds are shown as captured", func() bool { return len(w.listByState(r, hold.Captured)) == 5 })
 }
 
-// The same once its webhooks were lost: the cron job finds it.
+// If the webhooks are lost, the reconcile job finds the PaymentIntent.
 func TestMetadata_ScheduledByReconcileJob(t *testing.T) {
 	t.Parallel()
 	w, d := newWorldWithWebhooks(t, unlimitedStripeOptions)
@@ -295,7 +294,8 @@ func TestMetadata_ScheduledByReconcileJob(t *testing.T) {
 	t.Logf("%d events were lost; the last act came %s after its time", d.dropped.Load(), late.Round(time.Millisecond))
 }
 
-// And the command finds it. Its dry run tells the same and changes nothing.
+// The reconcile command finds it as well. Its dry run reports the same and
+// changes nothing.
 func TestMetadata_ScheduledByReconcileCommand(t *testing.T) {
 	t.Parallel()
 	w, d := newWorldWithWebhooks(t, unlimitedStripeOptions)
@@ -334,8 +334,8 @@ func TestMetadata_ScheduledByReconcileCommand(t *testing.T) {
 	cli.runCommand(0, args, "8 of them scheduled, 1 rejected")
 }
 
-// What a person captures or cancels in the Dashboard is settled by its webhook,
-// or at the next comparison: never captured again, and no failure.
+// A capture or cancel in the Dashboard settles the hold after its webhook or in
+// the next reconcile run. holdd does not capture again and logs no error.
 func TestDashboard_SettlesHold(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"webhook", "reconcile", "nothing"} {

@@ -123,8 +123,8 @@ func (w *world) authorizeBookings(n int) []booking {
 
 func bookingReference(i int) string { return fmt.Sprintf("BK-%05d", i) }
 
-// scheduleBookings has all bookings captured at the time that each has. What
-// Stripe would tell is sent along, so that it costs no read.
+// scheduleBookings schedules the capture of each booking at its time. The
+// requests declare what a read would show, so holdd needs none.
 func (w *world) scheduleBookings(r *replica, all []booking) {
 	w.tb.Helper()
 	reqs := make([]hold.ScheduleRequest, len(all))
@@ -135,7 +135,7 @@ func (w *world) scheduleBookings(r *replica, all []booking) {
 	w.scheduleAll(r, reqs)
 }
 
-// scheduleBatch sends wishes, and leaves what is answered to the caller.
+// scheduleBatch sends requests and returns the answers.
 func (w *world) scheduleBatch(r *replica, reqs []hold.ScheduleRequest) []api.BatchResult {
 	w.tb.Helper()
 	results, err := r.client.ScheduleBatch(w.tb.Context(), reqs)
@@ -194,7 +194,8 @@ func (w *world) waitForCaptures(r *replica, n int, within time.Duration) {
 	})
 }
 
-// listByState lists what a replica has in one state, nil while it can't tell.
+// listByState lists the holds in one state, nil while the replica has no
+// answer.
 func (w *world) listByState(r *replica, state hold.State) map[string]hold.View {
 	out := map[string]hold.View{}
 	for v, err := range r.client.ListAll(w.tb.Context(), api.ListQuery{State: state, Limit: api.MaxPageSize}) {
@@ -206,7 +207,7 @@ func (w *world) listByState(r *replica, state hold.State) map[string]hold.View {
 	return out
 }
 
-// describeOpenHolds describes what is not final, for a test that failed.
+// describeOpenHolds describes the open holds, for a test that failed.
 func (w *world) describeOpenHolds(r *replica) string {
 	var b strings.Builder
 	n := 0
@@ -240,8 +241,8 @@ const (
 	atMostOnce
 )
 
-// checkCaptures holds the ledger, the holds as r shows them, and the log
-// against what was booked. It returns the captures in their order.
+// checkCaptures compares the ledger, the holds as r shows them, and the log
+// with the bookings. It returns the captures in their order.
 func (w *world) checkCaptures(r *replica, all []booking, want loggedOutcomes) []stripesim.Effect {
 	w.tb.Helper()
 	if n := w.stripe.keylessRequests.Load(); n > 0 {

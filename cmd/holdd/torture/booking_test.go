@@ -55,8 +55,8 @@ const (
 	minRetryDelay   = 150 * time.Millisecond // between tries, at least
 )
 
-// sendRequest carries a wish to a random replica, again and again until
-// somebody tells what became of it.
+// sendRequest sends a request to a random replica, and repeats it until the
+// outcome is known.
 func (w *world) sendRequest(ctx context.Context, rng *rand.Rand, b *booking, x *request, do func(context.Context, *api.Client) error) {
 	b.requests = append(b.requests, x)
 	x.firstTryAt = time.Now()
@@ -275,7 +275,7 @@ func (w *world) runClerk(open, ctx context.Context, label string) {
 	}
 }
 
-// describeBooking tells everything that is known of one hold.
+// describeBooking returns all that is known of one hold.
 func (w *world) describeBooking(b *booking) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "booking %d, %s %s, %d %s\n", b.number, b.id, b.account, b.amount, b.currency)

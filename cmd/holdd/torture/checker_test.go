@@ -17,7 +17,7 @@ type checker struct {
 	countAllowed func(what string)
 }
 
-// mayBeForgotten says whether a granted wish may be among what Redis forgot.
+// mayBeForgotten reports whether Redis may have lost an accepted request.
 func (v *checker) mayBeForgotten(x *request) bool {
 	for _, l := range v.losses {
 		if !x.firstTryAt.After(l.to) && !x.acceptedAt.Before(l.from) {
@@ -167,7 +167,7 @@ func (v *checker) checkReported(b *booking, end *stripesim.Effect, report func(s
 	}
 }
 
-// countLostCancels counts granted wishes that an end shows to be forgotten.
+// countLostCancels counts accepted requests that a hold's end shows to be lost.
 func (v *checker) countLostCancels(b *booking, end *stripesim.Effect) {
 	for _, x := range b.requests {
 		if x.description == "cancel" && !x.acceptedAt.IsZero() && end.Kind == stripesim.EffectCaptured && end.Actor == "api" && v.mayBeForgotten(x) {
