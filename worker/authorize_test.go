@@ -26,7 +26,8 @@ import (
 const callerKey = "click-0001"
 
 func newAuthorizeRequest(d time.Duration) hold.AuthorizeRequest {
-	return hold.AuthorizeRequest{PaymentMethod: "pm_card_visa", Amount: 12_500, Currency: "eur", Reference: "BK-2071", CaptureAt: envtest.In(d),
+	return hold.AuthorizeRequest{PaymentMethod: "pm_card_visa", Amount: 12_500, Currency: "eur",
+		Reference: "BK-2071", CaptureAt: envtest.In(d),
 		Metadata: map[string]string{"room": "12"}}
 }
 
@@ -94,13 +95,16 @@ func TestAuthorize(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if a.Status != hold.AuthorizationDone || !a.Created || a.Hold == nil || a.Hold.State != hold.Scheduled || a.Hold.Amount != 12_500 || !a.Hold.Verified ||
-			a.Hold.ExpiresSource != hold.SourceCharge || a.Hold.Reference != "BK-2071" || a.Hold.Metadata["room"] != "12" || !a.Hold.Mirrored || a.ClientSecret.Reveal() != "" {
+		if a.Status != hold.AuthorizationDone || !a.Created || a.Hold == nil ||
+			a.Hold.State != hold.Scheduled || a.Hold.Amount != 12_500 || !a.Hold.Verified ||
+			a.Hold.ExpiresSource != hold.SourceCharge || a.Hold.Reference != "BK-2071" ||
+			a.Hold.Metadata["room"] != "12" || !a.Hold.Mirrored || a.ClientSecret.Reveal() != "" {
 			t.Errorf("%+v %+v", a, a.Hold)
 		}
 		id := w.mustOneAuthorization()
 		st, _ := w.Sim.Intent(id)
-		if st.Metadata["room"] != "12" || st.Metadata[hold.MetaCaptureAt] == "" || st.Metadata[hold.MetaAuthorization] == "" {
+		if st.Metadata["room"] != "12" || st.Metadata[hold.MetaCaptureAt] == "" ||
+			st.Metadata[hold.MetaAuthorization] == "" {
 			t.Errorf("terms are not in the metadata: %v", st.Metadata)
 		}
 		again, err := r.Authorize(w.Ctx, callerKey, req, "api")
@@ -109,16 +113,19 @@ func TestAuthorize(t *testing.T) {
 		}
 		other := req
 		other.Amount++
-		if _, err := r.Authorize(w.Ctx, callerKey, other, "api"); problemCode(err) != hold.IdempotencyKeyReused {
+		if _, err := r.Authorize(w.Ctx, callerKey, other, "api"); problemCode(
+			err) != hold.IdempotencyKeyReused {
 			t.Errorf("same key, another amount: %v", err)
 		}
-		if _, err := r.Confirm(w.Ctx, id, callerKey, hold.ConfirmRequest{}, "api"); problemCode(err) != hold.IdempotencyKeyReused {
+		if _, err := r.Confirm(w.Ctx, id, callerKey, hold.ConfirmRequest{}, "api"); problemCode(
+			err) != hold.IdempotencyKeyReused {
 			t.Errorf("same key at confirm: %v", err)
 		}
 		w.mustOneAuthorization()
 		w.waitForState(r, id, hold.Captured, 21*time.Minute)
 		w.CheckEffects(id, "captured 12500 by api")
-		if again, err = r.Authorize(w.Ctx, callerKey, req, "api"); err != nil || again.Hold.State != hold.Captured {
+		if again, err = r.Authorize(w.Ctx, callerKey, req, "api"); err != nil ||
+			again.Hold.State != hold.Captured {
 			t.Errorf("after its time has passed: %+v %v", again, err)
 		}
 	})
@@ -131,7 +138,8 @@ func TestAuthorize_ThreeDSecure(t *testing.T) {
 		req.PaymentMethod = "pm_card_threeDSecure2Required"
 		req.ReturnURL = "https://hotel.example/booked"
 		a, err := r.Authorize(w.Ctx, callerKey, req, "api")
-		if err != nil || a.Status != hold.AuthorizationRequiresAction || a.Hold != nil || a.NextAction != "redirect_to_url" || a.RedirectURL.Reveal() == "" {
+		if err != nil || a.Status != hold.AuthorizationRequiresAction || a.Hold != nil ||
+			a.NextAction != "redirect_to_url" || a.RedirectURL.Reveal() == "" {
 			t.Fatalf("%+v %v", a, err)
 		}
 		st, _ := w.Sim.Intent(a.PaymentIntent)
@@ -139,24 +147,29 @@ func TestAuthorize_ThreeDSecure(t *testing.T) {
 			t.Error("no client secret")
 		}
 		again, err := r.Authorize(w.Ctx, callerKey, req, "api")
-		if err != nil || again.ClientSecret.Reveal() != st.ClientSecret || again.PaymentIntent != a.PaymentIntent {
+		if err != nil || again.ClientSecret.Reveal() != st.ClientSecret ||
+			again.PaymentIntent != a.PaymentIntent {
 			t.Errorf("again: %+v %v", again, err)
 		}
-		if c, err := r.Confirm(w.Ctx, a.PaymentIntent, "confirm-01", hold.ConfirmRequest{}, "api"); err != nil || c.Status != hold.AuthorizationRequiresAction {
+		if c, err := r.Confirm(w.Ctx, a.PaymentIntent, "confirm-01", hold.ConfirmRequest{},
+			"api"); err != nil || c.Status != hold.AuthorizationRequiresAction {
 			t.Errorf("confirmed before the guest acted: %+v %v", c, err)
 		}
 		if err := w.Sim.Dashboard().CompleteAction(a.PaymentIntent); err != nil {
 			t.Fatal(err)
 		}
-		if again, err = r.Authorize(w.Ctx, callerKey, req, "api"); err != nil || again.Status != hold.AuthorizationRequiresConfirmation {
+		if again, err = r.Authorize(w.Ctx, callerKey, req, "api"); err != nil ||
+			again.Status != hold.AuthorizationRequiresConfirmation {
 			t.Errorf("after the guest acted: %+v %v", again, err)
 		}
 		c, err := r.Confirm(w.Ctx, a.PaymentIntent, "confirm-01", hold.ConfirmRequest{}, "api")
-		if err != nil || c.Status != hold.AuthorizationDone || !c.Created || c.Hold.State != hold.Scheduled || c.Hold.Reference != "BK-2071" {
+		if err != nil || c.Status != hold.AuthorizationDone || !c.Created ||
+			c.Hold.State != hold.Scheduled || c.Hold.Reference != "BK-2071" {
 			t.Fatalf("%+v %v", c, err)
 		}
 		for i, key := range []string{"confirm-01", "confirm-02"} {
-			if c, err = r.Confirm(w.Ctx, a.PaymentIntent, key, hold.ConfirmRequest{}, "api"); err != nil || c.Created || c.Hold == nil {
+			if c, err = r.Confirm(w.Ctx, a.PaymentIntent, key, hold.ConfirmRequest{},
+				"api"); err != nil || c.Created || c.Hold == nil {
 				t.Errorf("%d: %+v %v", i, c, err)
 			}
 		}
@@ -192,12 +205,16 @@ func TestAuthorize_Declined(t *testing.T) {
 		for i := range 2 {
 			_, err := r.Authorize(w.Ctx, callerKey, req, "api")
 			var p *hold.Problem
-			if !errors.As(err, &p) || p.Code != hold.CardDeclined || p.DeclineCode != "insufficient_funds" || p.Detail != "Your card has insufficient funds." || p.PaymentIntent == "" {
+			if !errors.As(err, &p) || p.Code != hold.CardDeclined ||
+				p.DeclineCode != "insufficient_funds" ||
+				p.Detail != "Your card has insufficient funds." || p.PaymentIntent == "" {
 				t.Fatalf("%d: %#v", i, err)
 			}
 			if i == 1 { // with another card
-				c, err := r.Confirm(w.Ctx, p.PaymentIntent, "confirm-01", hold.ConfirmRequest{PaymentMethod: "pm_card_mastercard"}, "api")
-				if err != nil || c.Status != hold.AuthorizationDone || c.Hold.Reference != "BK-2071" {
+				c, err := r.Confirm(w.Ctx, p.PaymentIntent, "confirm-01",
+					hold.ConfirmRequest{PaymentMethod: "pm_card_mastercard"}, "api")
+				if err != nil || c.Status != hold.AuthorizationDone ||
+					c.Hold.Reference != "BK-2071" {
 					t.Errorf("%+v %v", c, err)
 				}
 			}
@@ -207,11 +224,13 @@ func TestAuthorize_Declined(t *testing.T) {
 		offSession.PaymentMethod, offSession.OffSession, offSession.Customer = "pm_card_authenticationRequired", true, w.createCustomer()
 		_, err := r.Authorize(w.Ctx, "off-session-1", offSession, "api")
 		var p *hold.Problem
-		if !errors.As(err, &p) || p.Code != hold.CardDeclined || p.DeclineCode != "authentication_required" {
+		if !errors.As(err, &p) || p.Code != hold.CardDeclined ||
+			p.DeclineCode != "authentication_required" {
 			t.Errorf("%#v", err)
 		}
 		req.PaymentMethod = "pm_nonesuch"
-		if _, err := r.Authorize(w.Ctx, "no-such-card", req, "api"); problemCode(err) != hold.AuthorizationRefused {
+		if _, err := r.Authorize(w.Ctx, "no-such-card", req, "api"); problemCode(
+			err) != hold.AuthorizationRefused {
 			t.Errorf("%v", err)
 		}
 	})
@@ -220,7 +239,8 @@ func TestAuthorize_Declined(t *testing.T) {
 // createCustomer makes a customer at Stripe.
 func (w *testEnv) createCustomer() string {
 	w.T.Helper()
-	req, _ := http.NewRequestWithContext(w.Ctx, http.MethodPost, "http://stripe.test/v1/customers", nil)
+	req, _ := http.NewRequestWithContext(w.Ctx, http.MethodPost, "http://stripe.test/v1/customers",
+		nil)
 	req.Header.Set("Authorization", "Bearer sk_test_world")
 	res, err := w.Sim.Transport().RoundTrip(req)
 	if err != nil {
@@ -254,24 +274,30 @@ func TestAuthorize_AbandonedIsCanceled(t *testing.T) {
 		if err := w.Sim.Dashboard().CompleteAction(confirmed.PaymentIntent); err != nil {
 			t.Fatal(err)
 		}
-		if c, err := r.Confirm(w.Ctx, confirmed.PaymentIntent, "confirm-02", hold.ConfirmRequest{}, "api"); err != nil || c.Hold == nil {
+		if c, err := r.Confirm(w.Ctx, confirmed.PaymentIntent, "confirm-02", hold.ConfirmRequest{},
+			"api"); err != nil || c.Hold == nil {
 			t.Fatalf("%+v %v", c, err)
 		}
 		time.Sleep(61 * time.Second)
-		if _, err := r.Confirm(w.Ctx, a.PaymentIntent, "confirm-01", hold.ConfirmRequest{PaymentMethod: "pm_card_visa"}, "api"); problemCode(err) != hold.AuthorizationAbandoned {
+		if _, err := r.Confirm(w.Ctx, a.PaymentIntent, "confirm-01",
+			hold.ConfirmRequest{PaymentMethod: "pm_card_visa"}, "api"); problemCode(
+			err) != hold.AuthorizationAbandoned {
 			t.Errorf("confirmed after the hour: %v", err)
 		}
 		time.Sleep(3 * time.Minute)
-		if st, _ := w.Sim.Intent(a.PaymentIntent); st.Status != "canceled" || st.CancellationReason != "abandoned" {
+		if st, _ := w.Sim.Intent(a.PaymentIntent); st.Status != "canceled" ||
+			st.CancellationReason != "abandoned" {
 			t.Errorf("%s %s", st.Status, st.CancellationReason)
 		}
 		if n := w.Logs.FilterMessage("authorization.abandoned").Len(); n != 1 {
 			t.Errorf("reported %d times", n)
 		}
-		if id := w.mustOneAuthorization(); id != confirmed.PaymentIntent || len(w.StripeEffects(id)) != 0 {
+		if id := w.mustOneAuthorization(); id != confirmed.PaymentIntent ||
+			len(w.StripeEffects(id)) != 0 {
 			t.Errorf("%v", w.StripeEffects(id))
 		}
-		if _, err := r.Authorize(w.Ctx, callerKey, req, "api"); problemCode(err) != hold.AuthorizationAbandoned {
+		if _, err := r.Authorize(w.Ctx, callerKey, req, "api"); problemCode(
+			err) != hold.AuthorizationAbandoned {
 			t.Errorf("%v", err)
 		}
 	}, pollEvery5s)
@@ -300,7 +326,8 @@ func TestAuthorize_AbandonedEventAfterCrash(t *testing.T) {
 		}
 		published := 0
 		for _, e := range events {
-			if strings.Contains(string(e.Event), string(event.AuthorizationAbandoned)) && strings.Contains(string(e.Event), a.PaymentIntent) {
+			if strings.Contains(string(e.Event), string(event.AuthorizationAbandoned)) &&
+				strings.Contains(string(e.Event), a.PaymentIntent) {
 				published++
 			}
 		}
@@ -342,8 +369,12 @@ func TestAuthorize_ConcurrentDuplicates(t *testing.T) {
 	})
 }
 
-var faultKinds = []stripesim.FaultKind{stripesim.FaultDropRequest, stripesim.FaultDropReply, stripesim.FaultBrokenBody, stripesim.FaultCutBody, stripesim.FaultErrorBefore, stripesim.FaultErrorAfter,
-	stripesim.FaultUnavailable, stripesim.FaultHTML, stripesim.FaultHTMLAfter, stripesim.FaultRateLimited, stripesim.FaultLockTimeout, stripesim.FaultKeyInUse, stripesim.FaultFailedDependency,
+var faultKinds = []stripesim.FaultKind{stripesim.FaultDropRequest, stripesim.FaultDropReply,
+	stripesim.FaultBrokenBody, stripesim.FaultCutBody, stripesim.FaultErrorBefore,
+	stripesim.FaultErrorAfter,
+	stripesim.FaultUnavailable, stripesim.FaultHTML, stripesim.FaultHTMLAfter,
+	stripesim.FaultRateLimited, stripesim.FaultLockTimeout, stripesim.FaultKeyInUse,
+	stripesim.FaultFailedDependency,
 	stripesim.FaultForbidden, stripesim.FaultNotFound, stripesim.FaultUnauthorized}
 
 // TestAuthorize_CreateFaults: whatever goes wrong with the first one, two, four
@@ -370,7 +401,8 @@ func TestAuthorize_CreateFaults(t *testing.T) {
 						t.Fatalf("%+v %v", a, err)
 					}
 					time.Sleep(3 * time.Minute) // the job has looked after what was left
-					if id := w.mustOneAuthorization(); id != a.PaymentIntent || len(w.StripeEffects(id)) != 0 {
+					if id := w.mustOneAuthorization(); id != a.PaymentIntent ||
+						len(w.StripeEffects(id)) != 0 {
 						t.Errorf("%v", w.StripeEffects(id))
 					}
 				}, pollEvery5s)
@@ -382,7 +414,8 @@ func TestAuthorize_CreateFaults(t *testing.T) {
 // TestConfirmAuthorization_Faults is the same for what follows 3-D Secure.
 func TestConfirmAuthorization_Faults(t *testing.T) {
 	for _, kind := range faultKinds {
-		for _, class := range []stripesim.EndpointClass{stripesim.ClassConfirm, stripesim.ClassRetrieve} {
+		for _, class := range []stripesim.EndpointClass{stripesim.ClassConfirm,
+			stripesim.ClassRetrieve} {
 			t.Run(fmt.Sprint(kind, " ", class), func(t *testing.T) {
 				runTestEnv(t, func(w *testEnv) {
 					r := w.startReplica()
@@ -397,8 +430,10 @@ func TestConfirmAuthorization_Faults(t *testing.T) {
 					}
 					w.addFault(class, 2, kind)
 					a, err := retryUntilKnown(t, func() (hold.AuthorizationResult, error) {
-						a, err := r.Confirm(w.Ctx, first.PaymentIntent, "confirm-01", hold.ConfirmRequest{}, "api")
-						if c := problemCode(err); c == hold.AuthorizationRefused || c == hold.AuthorizationNotFound {
+						a, err := r.Confirm(w.Ctx, first.PaymentIntent, "confirm-01",
+							hold.ConfirmRequest{}, "api")
+						if c := problemCode(err); c == hold.AuthorizationRefused ||
+							c == hold.AuthorizationNotFound {
 							err = health.ErrUnavailable
 						}
 						return a, err
@@ -407,7 +442,8 @@ func TestConfirmAuthorization_Faults(t *testing.T) {
 						t.Fatalf("%+v %v", a, err)
 					}
 					time.Sleep(3 * time.Minute) // the job has looked after what was left
-					if id := w.mustOneAuthorization(); id != a.PaymentIntent || len(w.StripeEffects(id)) != 0 {
+					if id := w.mustOneAuthorization(); id != a.PaymentIntent ||
+						len(w.StripeEffects(id)) != 0 {
 						t.Errorf("%v", w.StripeEffects(id))
 					}
 				}, pollEvery5s)
@@ -419,7 +455,8 @@ func TestConfirmAuthorization_Faults(t *testing.T) {
 // addFault makes the next calls of a class go wrong.
 func (w *testEnv) addFault(class stripesim.EndpointClass, times int, kind stripesim.FaultKind) {
 	w.T.Helper()
-	if _, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: class, Times: times, Fault: stripesim.Fault{Kind: kind}}); err != nil {
+	if _, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: class, Times: times,
+		Fault: stripesim.Fault{Kind: kind}}); err != nil {
 		w.T.Fatal(err)
 	}
 }
@@ -448,7 +485,9 @@ func TestAuthorize_CrashAtEveryStep(t *testing.T) {
 				finished = !r.Killed()
 				second := w.startReplica()
 				if repeats {
-					a, err := retryUntilKnown(t, func() (hold.AuthorizationResult, error) { return second.Authorize(w.Ctx, callerKey, req, "api") })
+					a, err := retryUntilKnown(t, func() (hold.AuthorizationResult, error) {
+						return second.Authorize(w.Ctx, callerKey, req, "api")
+					})
 					if err != nil || a.Hold == nil || a.Hold.State != hold.Scheduled {
 						t.Fatalf("step %d: %+v %v after %v", step, a, err, first.err)
 					}
@@ -459,7 +498,8 @@ func TestAuthorize_CrashAtEveryStep(t *testing.T) {
 					return // it died before the card was asked, and nobody asked again
 				}
 				id := w.mustOneAuthorization()
-				if h := w.mustGet(second, id); h.State != hold.Scheduled || !h.CaptureAt.Equal(h.NextAt) || h.Reference != "BK-2071" {
+				if h := w.mustGet(second, id); h.State != hold.Scheduled ||
+					!h.CaptureAt.Equal(h.NextAt) || h.Reference != "BK-2071" {
 					t.Errorf("step %d, repeats %t: %+v", step, repeats, h)
 				}
 			}, pollEvery5s)
@@ -480,7 +520,8 @@ func TestAuthorize_CrashAtEveryStep(t *testing.T) {
 // TestAuthorize_RedisDataLost: an attempt that Redis has lost meets its own
 // answer at Stripe.
 func TestAuthorize_RedisDataLost(t *testing.T) {
-	for _, kind := range []stripesim.FaultKind{"", stripesim.FaultDropReply, stripesim.FaultErrorAfter, stripesim.FaultErrorBefore} {
+	for _, kind := range []stripesim.FaultKind{"", stripesim.FaultDropReply,
+		stripesim.FaultErrorAfter, stripesim.FaultErrorBefore} {
 		t.Run(string(kind), func(t *testing.T) {
 			runTestEnv(t, func(w *testEnv) {
 				r := w.startReplica()
@@ -492,7 +533,9 @@ func TestAuthorize_RedisDataLost(t *testing.T) {
 				defer cancel()
 				_, _ = r.Authorize(ctx, callerKey, req, "api")
 				w.Redis.FlushAll()
-				a, err := retryUntilKnown(t, func() (hold.AuthorizationResult, error) { return r.Authorize(w.Ctx, callerKey, req, "api") })
+				a, err := retryUntilKnown(t, func() (hold.AuthorizationResult, error) {
+					return r.Authorize(w.Ctx, callerKey, req, "api")
+				})
 				if err != nil || a.Hold == nil || a.Hold.ID != w.mustOneAuthorization() {
 					t.Fatalf("%+v %v", a, err)
 				}
@@ -512,13 +555,15 @@ func TestAuthorize_RedisDataLostAfterPatch(t *testing.T) {
 			t.Fatal(err)
 		}
 		release, none := envtest.In(24*time.Hour), ""
-		if _, _, err := r.Patch(w.Ctx, a.Hold.ID, hold.Patch{CaptureAt: &none, CancelAt: &release}, 0, "api"); err != nil {
+		if _, _, err := r.Patch(w.Ctx, a.Hold.ID, hold.Patch{CaptureAt: &none, CancelAt: &release},
+			0, "api"); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute) // it is mirrored
 		w.Redis.FlushAll()
 		again, err := r.Authorize(w.Ctx, callerKey, req, "api")
-		if err != nil || again.Hold == nil || again.Hold.ID != a.Hold.ID || !again.Hold.CaptureAt.IsZero() || again.Hold.CancelAt.IsZero() {
+		if err != nil || again.Hold == nil || again.Hold.ID != a.Hold.ID ||
+			!again.Hold.CaptureAt.IsZero() || again.Hold.CancelAt.IsZero() {
 			t.Fatalf("%+v %v", again, err)
 		}
 	}, func(w *testEnv, _ *stripesim.Options) { w.opts.Rules.Mirror = true })
@@ -534,7 +579,8 @@ func TestAuthorize_SentByOlderVersion(t *testing.T) {
 			r := w.startReplica()
 			req := newAuthorizeRequest(48 * time.Hour)
 			w.addFault(stripesim.ClassCreate, 10, stripesim.FaultDropRequest)
-			if _, err := r.Authorize(w.Ctx, callerKey, req, "api"); problemCode(err) != hold.OutcomeUnknown {
+			if _, err := r.Authorize(w.Ctx, callerKey, req, "api"); problemCode(
+				err) != hold.OutcomeUnknown {
 				t.Fatal(err)
 			}
 			w.Sim.ClearFaultRules()
@@ -546,17 +592,21 @@ func TestAuthorize_SentByOlderVersion(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			call.Key, call.Description = (&hold.AuthorizationAttempt{ID: id, Generation: 1}).IdempotencyKey(), "worded otherwise"
+			call.Key, call.Description = (&hold.AuthorizationAttempt{ID: id,
+				Generation: 1}).IdempotencyKey(), "worded otherwise"
 			if !arrived {
 				call.PaymentMethod = "pm_card_visa_chargeDeclinedInsufficientFunds"
 			}
-			older, err := gateway.New(gateway.Options{APIKey: envtest.APIKey, BaseURL: "http://stripe.test", Transport: w.Sim.Transport()})
+			older, err := gateway.New(gateway.Options{APIKey: envtest.APIKey,
+				BaseURL: "http://stripe.test", Transport: w.Sim.Transport()})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer older.Close()
 			older.Do(w.Ctx, hold.Call{Op: hold.OpAuthorize, Key: call.Key, Authorize: &call})
-			a, err := retryUntilKnown(t, func() (hold.AuthorizationResult, error) { return r.Authorize(w.Ctx, callerKey, req, "api") })
+			a, err := retryUntilKnown(t, func() (hold.AuthorizationResult, error) {
+				return r.Authorize(w.Ctx, callerKey, req, "api")
+			})
 			if arrived {
 				if err != nil || a.Hold == nil || a.Hold.ID != w.mustOneAuthorization() {
 					t.Fatalf("%+v %v", a, err)
@@ -574,12 +624,14 @@ func TestAuthorize_CaptureAfterDeadline(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
 		a, err := r.Authorize(w.Ctx, callerKey, newAuthorizeRequest(8*24*time.Hour), "api")
-		if err != nil || a.Hold == nil || a.Hold.State != hold.Attention || a.Hold.Reason != hold.CauseAfterDeadline {
+		if err != nil || a.Hold == nil || a.Hold.State != hold.Attention ||
+			a.Hold.Reason != hold.CauseAfterDeadline {
 			t.Fatalf("%+v %v", a.Hold, err)
 		}
 		req := newAuthorizeRequest(20 * 24 * time.Hour)
 		req.ExtendedAuthorization = true
-		if a, err = r.Authorize(w.Ctx, "extended-1", req, "api"); err != nil || a.Hold.State != hold.Scheduled {
+		if a, err = r.Authorize(w.Ctx, "extended-1", req, "api"); err != nil ||
+			a.Hold.State != hold.Scheduled {
 			t.Fatalf("%+v %v", a.Hold, err)
 		}
 	})
@@ -663,17 +715,23 @@ func (s *crashingStore) wrapCall(err *error) func() {
 	}
 }
 
-func (s *crashingStore) BeginAuthorization(ctx context.Context, a hold.AuthorizationAttempt, token string, lease, resumeIn time.Duration) (rec hold.AuthorizationAttempt, b hold.AttemptLookup, now time.Time, err error) {
+func (s *crashingStore) BeginAuthorization(
+	ctx context.Context, a hold.AuthorizationAttempt, token string, lease, resumeIn time.Duration,
+) (rec hold.AuthorizationAttempt, b hold.AttemptLookup, now time.Time, err error) {
 	defer s.wrapCall(&err)()
 	return s.Store.BeginAuthorization(ctx, a, token, lease, resumeIn)
 }
 
-func (s *crashingStore) SaveAuthorization(ctx context.Context, a hold.AuthorizationAttempt, token string, release bool, next time.Time) (ok bool, err error) {
+func (s *crashingStore) SaveAuthorization(
+	ctx context.Context, a hold.AuthorizationAttempt, token string, release bool, next time.Time,
+) (ok bool, err error) {
 	defer s.wrapCall(&err)()
 	return s.Store.SaveAuthorization(ctx, a, token, release, next)
 }
 
-func (s *crashingStore) Commit(ctx context.Context, writes []hold.RecordWrite) (ok []bool, err error) {
+func (s *crashingStore) Commit(
+	ctx context.Context, writes []hold.RecordWrite,
+) (ok []bool, err error) {
 	defer s.wrapCall(&err)()
 	return s.Store.Commit(ctx, writes)
 }

@@ -16,11 +16,13 @@ func TestCapture_AuthorizationExpiredWhileHeld(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
 		id := w.CreateIntent()
-		if _, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture, Fault: stripesim.Fault{Kind: stripesim.FaultErrorBefore, Status: http.StatusBadRequest,
-			Code: "capture_charge_authorization_expired"}}); err != nil {
+		if _, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture,
+			Fault: stripesim.Fault{Kind: stripesim.FaultErrorBefore, Status: http.StatusBadRequest,
+				Code: "capture_charge_authorization_expired"}}); err != nil {
 			t.Fatal(err)
 		}
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(time.Minute)})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
+			CaptureAt: envtest.In(time.Minute)})
 		h := w.waitForState(r, id, hold.Attention, 5*time.Minute)
 		time.Sleep(3 * time.Hour)
 		captures := int64(0)
@@ -29,8 +31,10 @@ func TestCapture_AuthorizationExpiredWhileHeld(t *testing.T) {
 				captures += n
 			}
 		}
-		if told := w.Logs.FilterMessage("hold.attention").Len(); h.Reason != hold.CauseRefused || captures != 2 || told != 1 {
-			t.Errorf("because of %s, %d captures in three hours, told %d times", h.Reason, captures, told)
+		if told := w.Logs.FilterMessage("hold.attention").Len(); h.Reason != hold.CauseRefused ||
+			captures != 2 || told != 1 {
+			t.Errorf("because of %s, %d captures in three hours, told %d times",
+				h.Reason, captures, told)
 		}
 	}, pollEvery5s)
 }

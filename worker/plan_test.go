@@ -17,27 +17,34 @@ import (
 func TestPlan_CountsEachHoldOnce(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
-		schedule := func(req hold.ScheduleRequest, amount int64, currency string, ends time.Duration) {
-			req.PaymentIntent = w.CreateIntent(func(h *stripesim.Hold) { h.Amount, h.Currency = amount, currency })
+		schedule := func(req hold.ScheduleRequest, amount int64,
+			currency string, ends time.Duration) {
+			req.PaymentIntent = w.CreateIntent(func(h *stripesim.Hold) {
+				h.Amount,
+					h.Currency = amount, currency
+			})
 			req.Amount, req.Currency, req.ExpiresAt = amount, currency, envtest.In(ends)
 			w.mustSchedule(r, req)
 		}
 		const far = 6 * 24 * time.Hour
 		// Twenty are due at once and the budget lets one through now and then;
 		// Stripe takes its time for it.
-		if _, err := w.Sim.AddFaultRule(stripesim.FaultRule{Fault: stripesim.Fault{ReplyDelay: 5 * time.Second}}); err != nil {
+		if _, err := w.Sim.AddFaultRule(
+			stripesim.FaultRule{Fault: stripesim.Fault{ReplyDelay: 5 * time.Second}}); err != nil {
 			t.Fatal(err)
 		}
 		for range 20 {
 			schedule(hold.ScheduleRequest{CaptureAt: envtest.In(time.Minute)}, 10_000, "eur", far)
 		}
 		schedule(hold.ScheduleRequest{CaptureAt: envtest.In(3 * time.Hour)}, 20_000, "eur", far)
-		schedule(hold.ScheduleRequest{CaptureAt: envtest.In(3 * time.Hour), CaptureAmount: 500}, 9000, "jpy", far)
+		schedule(hold.ScheduleRequest{CaptureAt: envtest.In(3 * time.Hour), CaptureAmount: 500},
+			9000, "jpy", far)
 		schedule(hold.ScheduleRequest{CancelAt: envtest.In(5 * time.Hour)}, 30_000, "eur", far)
 		schedule(hold.ScheduleRequest{CancelAt: envtest.In(50 * time.Hour)}, 30_000, "eur", far)
 		schedule(hold.ScheduleRequest{}, 40_000, "eur", 11*time.Hour)
 		schedule(hold.ScheduleRequest{OnExpiry: "capture"}, 50_000, "eur", 11*time.Hour)
-		schedule(hold.ScheduleRequest{OnExpiry: "alert", Reference: "ALERT"}, 60_000, "eur", 12*time.Hour)
+		schedule(hold.ScheduleRequest{OnExpiry: "alert", Reference: "ALERT"},
+			60_000, "eur", 12*time.Hour)
 		schedule(hold.ScheduleRequest{}, 70_000, "eur", far)
 		time.Sleep(time.Minute + 3*time.Second)
 		p, err := r.Plan(w.Ctx, 24*time.Hour)
@@ -74,16 +81,20 @@ func TestPlan_CountsEachHoldOnce(t *testing.T) {
 			count        int
 			amount       int64
 			hours        int
-		}{{"capture", "eur", 22, 20*10_000 + 20_000 + 50_000, 3}, {"capture", "jpy", 1, 500, 1}, {"cancel", "eur", 2, 70_000, 2}, {"cancel", "jpy", 0, 0, 0}} {
-			if count, amount, hours := find(want.op, want.currency); count != want.count || amount != want.amount || hours != want.hours {
-				t.Errorf("%s %s: %d holds, %d in %d hours; want %+v", want.op, want.currency, count, amount, hours, want)
+		}{{"capture", "eur", 22, 20*10_000 + 20_000 + 50_000, 3}, {"capture", "jpy", 1, 500, 1},
+			{"cancel", "eur", 2, 70_000, 2}, {"cancel", "jpy", 0, 0, 0}} {
+			if count, amount, hours := find(want.op, want.currency); count != want.count ||
+				amount != want.amount || hours != want.hours {
+				t.Errorf("%s %s: %d holds, %d in %d hours; want %+v", want.op, want.currency,
+					count, amount, hours, want)
 			}
 		}
 		var reasons []string
 		for _, r := range p.AtRisk {
 			reasons = append(reasons, r.Reason)
 		}
-		if got := strings.Join(reasons, "; "); got != "no time is set, and on_expiry releases it; no time is set, and on_expiry only alerts" {
+		if got := strings.Join(reasons,
+			"; "); got != "no time is set, and on_expiry releases it; no time is set, and on_expiry only alerts" {
 			t.Errorf("at risk: %q", got)
 		}
 		if p.Truncated || !p.Until.Equal(p.From.Add(24*time.Hour)) {

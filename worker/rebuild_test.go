@@ -32,7 +32,8 @@ func TestReconcile_RebuildsThousandsOfHolds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer st.Close()
-	g, err := gateway.New(gateway.Options{APIKey: envtest.APIKey, BaseURL: "http://stripe.test", Transport: w.Sim.Transport()})
+	g, err := gateway.New(gateway.Options{APIKey: envtest.APIKey, BaseURL: "http://stripe.test",
+		Transport: w.Sim.Transport()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +71,8 @@ func TestReconcile_RebuildsThousandsOfHolds(t *testing.T) {
 	}
 	began := time.Now()
 	run := waitForRun(first.ID)
-	t.Logf("rebuilt %d holds %s after they were lost", run.Counts[reconcile.FoundScheduled], time.Since(began).Round(time.Millisecond))
+	t.Logf("rebuilt %d holds %s after they were lost", run.Counts[reconcile.FoundScheduled],
+		time.Since(began).Round(time.Millisecond))
 	if run.Counts[reconcile.FoundScheduled] != many || len(run.Counts) != 1 || run.Accounts != 2 {
 		t.Errorf("%+v", run.Counts)
 	}
@@ -79,7 +81,8 @@ func TestReconcile_RebuildsThousandsOfHolds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if run := waitForRun(run.ID); run.ID != again.ID || len(run.Counts) != 0 || run.Compared != many || run.Retrieved != 0 {
+	if run := waitForRun(run.ID); run.ID != again.ID || len(run.Counts) != 0 ||
+		run.Compared != many || run.Retrieved != 0 {
 		t.Errorf("a second run: %+v", run)
 	}
 }

@@ -25,7 +25,9 @@ func disableReconcileCron(w *testEnv, _ *stripesim.Options) {
 }
 
 // reconcileAndWait asks for a comparison and waits for its end.
-func (w *testEnv) reconcileAndWait(r *replica, dryRun bool, accounts ...string) reconcile.Reconciliation {
+func (w *testEnv) reconcileAndWait(
+	r *replica, dryRun bool, accounts ...string,
+) reconcile.Reconciliation {
 	w.T.Helper()
 	run, _, err := r.Reconcile(w.Ctx, dryRun, accounts, "test")
 	if err != nil {
@@ -36,7 +38,8 @@ func (w *testEnv) reconcileAndWait(r *replica, dryRun bool, accounts ...string) 
 
 func (w *testEnv) waitForReconcile(r *replica, id string) reconcile.Reconciliation {
 	w.T.Helper()
-	for end := time.Now().Add(2 * time.Hour); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Hour); time.Now().Before(end); time.Sleep(
+		100 * time.Millisecond) {
 		run, ok, err := r.Reconciliation(w.Ctx, id)
 		if err != nil {
 			w.T.Fatal(err)
@@ -50,7 +53,9 @@ func (w *testEnv) waitForReconcile(r *replica, id string) reconcile.Reconciliati
 	return run
 }
 
-func checkFindingCounts(t *testing.T, run reconcile.Reconciliation, want map[reconcile.FindingKind]int64) {
+func checkFindingCounts(
+	t *testing.T, run reconcile.Reconciliation, want map[reconcile.FindingKind]int64,
+) {
 	t.Helper()
 	if !maps.Equal(run.Counts, want) {
 		t.Errorf("found %v, want %v\n%+v", run.Counts, want, run.Findings)
@@ -74,7 +79,8 @@ func withAccount(account string) func(*stripesim.Hold) {
 func (w *testEnv) redisContents() map[string]string {
 	all := map[string]string{}
 	for _, key := range w.Redis.Keys() {
-		if strings.HasPrefix(key, "holdd:budget:") || key == "holdd:ping" || key == "holdd:replicas" {
+		if strings.HasPrefix(key, "holdd:budget:") || key == "holdd:ping" ||
+			key == "holdd:replicas" {
 			continue
 		}
 		switch w.Redis.Type(key) {
@@ -106,14 +112,18 @@ func TestReconcile_SchedulesFromMetadata(t *testing.T) {
 		r := w.startReplica()
 		time.Sleep(time.Minute)
 		at := time.Now().Add(40 * time.Minute).UTC().Truncate(time.Second)
-		id := w.CreateIntent(withMetadata(hold.MetaCaptureAt, at.Format(time.RFC3339), hold.MetaReference, "BK-7", hold.MetaCaptureAmount, "4200"))
+		id := w.CreateIntent(withMetadata(hold.MetaCaptureAt, at.Format(time.RFC3339),
+			hold.MetaReference, "BK-7", hold.MetaCaptureAmount, "4200"))
 		late := w.CreateIntent(withMetadata(hold.MetaCaptureAt, envtest.In(3*time.Minute)))
-		pausedID := w.CreateIntent(withMetadata(hold.MetaPaused, "true", hold.MetaCancelAt, envtest.In(20*time.Minute)))
+		pausedID := w.CreateIntent(withMetadata(hold.MetaPaused, "true", hold.MetaCancelAt,
+			envtest.In(20*time.Minute)))
 		orphan := w.CreateIntent(withMetadata("order", "17"))
 		invalidID := w.CreateIntent(withMetadata(hold.MetaCaptureAt, "soon"))
 		time.Sleep(16 * time.Minute)
 		h := w.mustGet(r, id)
-		if h.State != hold.Scheduled || !h.CaptureAt.Equal(at) || h.Reference != "BK-7" || h.CaptureAmount != 4200 || h.Amount != 10_000 || !h.Verified || h.History[0].By != "reconcile" {
+		if h.State != hold.Scheduled || !h.CaptureAt.Equal(at) || h.Reference != "BK-7" ||
+			h.CaptureAmount != 4200 || h.Amount != 10_000 || !h.Verified ||
+			h.History[0].By != "reconcile" {
 			t.Errorf("found as %+v", h)
 		}
 		w.waitForState(r, late, hold.Captured, 10*time.Second)
@@ -135,13 +145,16 @@ func TestReconcile_SchedulesFromMetadata(t *testing.T) {
 			t.Errorf("%d lines tell of the bad metadata", n)
 		}
 		line := w.Logs.FilterMessage("metadata.rejected").All()[0].ContextMap()
-		if line["payment_intent"] != invalidID || !strings.Contains(fmt.Sprint(line["reason"]), `"soon" is no time`) {
+		if line["payment_intent"] != invalidID ||
+			!strings.Contains(fmt.Sprint(line["reason"]), `"soon" is no time`) {
 			t.Errorf("%v", line)
 		}
 		if n := w.Logs.FilterMessage("reconcile.orphan").Len(); n != 1 {
 			t.Errorf("%d lines tell of the orphan", n)
 		}
-	}, pollEvery5s, func(w *testEnv, _ *stripesim.Options) { w.opts.Schedules.Capture = "@every 1s" })
+	}, pollEvery5s, func(w *testEnv, _ *stripesim.Options) {
+		w.opts.Schedules.Capture = "@every 1s"
+	})
 }
 
 // What others did is found, what is in order is left alone, and a second look
@@ -154,11 +167,13 @@ func TestReconcile_SettledElsewhere(t *testing.T) {
 		for range 6 {
 			id := w.CreateIntent()
 			ids = append(ids, id)
-			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(60 * time.Hour), Reference: "BK"})
+			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
+				CaptureAt: envtest.In(60 * time.Hour), Reference: "BK"})
 			time.Sleep(time.Second) // the budget lets each be checked
 		}
 		connected := w.CreateIntent(withAccount("acct_00000001"))
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: connected, Account: "acct_00000001", CaptureAt: envtest.In(60 * time.Hour)})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: connected, Account: "acct_00000001",
+			CaptureAt: envtest.In(60 * time.Hour)})
 		time.Sleep(time.Minute)
 		if err := w.Sim.Dashboard().Capture(ids[0], 9_000); err != nil {
 			t.Fatal(err)
@@ -171,24 +186,31 @@ func TestReconcile_SettledElsewhere(t *testing.T) {
 			t.Fatal(err)
 		}
 		// Known to Redis, and not to Stripe any more under this account.
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: "pi_00000000gone", Amount: 100, Currency: "eur", ExpiresAt: envtest.In(50 * time.Hour), CaptureAt: envtest.In(40 * time.Hour)})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: "pi_00000000gone", Amount: 100,
+			Currency: "eur", ExpiresAt: envtest.In(50 * time.Hour),
+			CaptureAt: envtest.In(40 * time.Hour)})
 		time.Sleep(time.Minute)
 		before := w.redisContents()
 		dry := w.reconcileAndWait(r, true)
 		if after := w.redisContents(); !maps.Equal(before, after) {
 			t.Errorf("the dry run changed Redis:\n%v\n%v", before, after)
 		}
-		want := map[reconcile.FindingKind]int64{reconcile.FoundCaptured: 1, reconcile.FoundCanceled: 2, reconcile.FoundChanged: 1, reconcile.FoundAttention: 1}
+		want := map[reconcile.FindingKind]int64{reconcile.FoundCaptured: 1,
+			reconcile.FoundCanceled: 2, reconcile.FoundChanged: 1, reconcile.FoundAttention: 1}
 		checkFindingCounts(t, dry, want)
 		run := w.reconcileAndWait(r, false)
 		checkFindingCounts(t, run, want)
-		if !dry.DryRun || run.DryRun || len(dry.Findings) != 5 || len(run.Findings) != 5 || run.Listed != 7 || run.Compared != 7 || run.Accounts != 2 || run.Retrieved != 1 || run.Percent != 100 {
+		if !dry.DryRun || run.DryRun || len(dry.Findings) != 5 || len(run.Findings) != 5 ||
+			run.Listed != 7 || run.Compared != 7 || run.Accounts != 2 ||
+			run.Retrieved != 1 || run.Percent != 100 {
 			t.Errorf("%+v", run)
 		}
-		if h := w.mustGet(r, ids[0]); h.State != hold.Captured || h.CapturedAmount != 9_000 || h.Reason != hold.CauseElsewhere {
+		if h := w.mustGet(r, ids[0]); h.State != hold.Captured || h.CapturedAmount != 9_000 ||
+			h.Reason != hold.CauseElsewhere {
 			t.Errorf("%s of %d because of %s", h.State, h.CapturedAmount, h.Reason)
 		}
-		if h := w.mustGet(r, "pi_00000000gone"); h.State != hold.Attention || h.Reason != hold.CauseNotFound {
+		if h := w.mustGet(r, "pi_00000000gone"); h.State != hold.Attention ||
+			h.Reason != hold.CauseNotFound {
 			t.Errorf("%s because of %s", h.State, h.Reason)
 		}
 		checkFindingCounts(t, w.reconcileAndWait(r, false), map[reconcile.FindingKind]int64{})
@@ -209,7 +231,8 @@ func TestReconcile_OverdueHolds(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		first := w.startReplica()
 		hour := func(n int) string { return envtest.In(time.Duration(n) * time.Hour) }
-		withinGrace, pastGrace := w.CreateIntent(withMetadata(hold.MetaCaptureAt, hour(30))), w.CreateIntent(withMetadata(hold.MetaCaptureAt, hour(20), hold.MetaReference, "BK-9"))
+		withinGrace, pastGrace := w.CreateIntent(withMetadata(hold.MetaCaptureAt, hour(30))),
+			w.CreateIntent(withMetadata(hold.MetaCaptureAt, hour(20), hold.MetaReference, "BK-9"))
 		release := w.CreateIntent(withMetadata(hold.MetaCancelAt, hour(2)))
 		afterDeadline := w.CreateIntent(withMetadata(hold.MetaCaptureAt, hour(24*20)))
 		first.stopAndWait()
@@ -218,10 +241,12 @@ func TestReconcile_OverdueHolds(t *testing.T) {
 		r := w.startReplica()
 		w.waitForState(r, withinGrace, hold.Captured, 10*time.Second)
 		w.waitForState(r, release, hold.Canceled, 10*time.Second)
-		if h := w.mustGet(r, pastGrace); h.State != hold.Attention || h.Reason != hold.CauseOverdue || h.Reference != "BK-9" || h.CaptureAt.IsZero() {
+		if h := w.mustGet(r, pastGrace); h.State != hold.Attention ||
+			h.Reason != hold.CauseOverdue || h.Reference != "BK-9" || h.CaptureAt.IsZero() {
 			t.Errorf("%+v", h)
 		}
-		if h := w.mustGet(r, afterDeadline); h.State != hold.Attention || h.Reason != hold.CauseAfterDeadline {
+		if h := w.mustGet(r, afterDeadline); h.State != hold.Attention ||
+			h.Reason != hold.CauseAfterDeadline {
 			t.Errorf("%+v", h)
 		}
 		w.CheckEffects(pastGrace)
@@ -250,7 +275,9 @@ func TestReconcile_LeavesBudgetToCaptures(t *testing.T) {
 		for range 100 {
 			id := w.CreateIntent()
 			due = append(due, id)
-			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: envtest.In(100 * time.Hour), CaptureAt: at.Format(time.RFC3339Nano)})
+			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000,
+				Currency: "eur", ExpiresAt: envtest.In(100 * time.Hour),
+				CaptureAt: at.Format(time.RFC3339Nano)})
 		}
 		time.Sleep(58 * time.Second)
 		w.Sim.SetRateLimits(25, 100)
@@ -273,7 +300,9 @@ func TestReconcile_LeavesBudgetToCaptures(t *testing.T) {
 		if n := w.Sim.Stats().RateLimited - before.RateLimited; n != 0 {
 			t.Errorf("%d answers of 429", n)
 		}
-	}, disableReconcileCron, func(w *testEnv, _ *stripesim.Options) { w.opts.Schedules.Verify = "@every 2000h" })
+	}, disableReconcileCron, func(w *testEnv, _ *stripesim.Options) {
+		w.opts.Schedules.Verify = "@every 2000h"
+	})
 }
 
 // Of two replicas whose job comes at the same time one compares. When it dies
@@ -288,13 +317,16 @@ func TestReconcile_TakesOverFromDeadReplica(t *testing.T) {
 		w.Sim.SetRateLimits(-1, -1)
 		var ids []string
 		for i := range 1_000 {
-			ids = append(ids, w.CreateIntent(withMetadata(hold.MetaCaptureAt, envtest.In(48*time.Hour), hold.MetaReference, fmt.Sprint("BK-", i))))
+			ids = append(
+				ids, w.CreateIntent(withMetadata(hold.MetaCaptureAt, envtest.In(48*time.Hour),
+					hold.MetaReference, fmt.Sprint("BK-", i))))
 		}
 		lists.Store(0)
 		listLimit.Store(4) // the fifth page never comes
 		time.Sleep(15*time.Minute + 3*time.Second)
 		run, ok, err := second.Reconciliation(w.Ctx, "")
-		if err != nil || !ok || run.State != reconcile.RunRunning || run.Pages != 4 || run.Counts[reconcile.FoundScheduled] != 400 {
+		if err != nil || !ok || run.State != reconcile.RunRunning || run.Pages != 4 ||
+			run.Counts[reconcile.FoundScheduled] != 400 {
 			t.Fatalf("%v %v %+v", ok, err, run)
 		}
 		if n := w.Logs.FilterMessage("reconcile.started").Len(); n != 2 {
@@ -330,7 +362,8 @@ func TestReconcile_TakesOverFromDeadReplica(t *testing.T) {
 		}
 	}, func(w *testEnv, o *stripesim.Options) {
 		o.FaultFunc = func(c stripesim.Call) stripesim.Fault {
-			if c.Class == stripesim.ClassList && lists.Add(1) > listLimit.Load() && listLimit.Load() > 0 {
+			if c.Class == stripesim.ClassList && lists.Add(1) > listLimit.Load() &&
+				listLimit.Load() > 0 {
 				return stripesim.Fault{RequestDelay: time.Hour}
 			}
 			return stripesim.Fault{}
@@ -347,11 +380,13 @@ func TestReconcile_IgnoresStaleList(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
 		id := w.CreateIntent(func(h *stripesim.Hold) { h.Incremental = true })
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(60 * time.Hour)})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
+			CaptureAt: envtest.In(60 * time.Hour)})
 		fresh := w.CreateIntent(withMetadata(hold.MetaCaptureAt, envtest.In(50*time.Hour)))
 		time.Sleep(time.Minute)
 		// The reply to the list is made, and on its way for five seconds.
-		if _, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassList, Times: 1, Fault: stripesim.Fault{ReplyDelay: 5 * time.Second}}); err != nil {
+		if _, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassList, Times: 1,
+			Fault: stripesim.Fault{ReplyDelay: 5 * time.Second}}); err != nil {
 			t.Fatal(err)
 		}
 		run, _, err := r.Reconcile(w.Ctx, false, nil, "test")
@@ -367,7 +402,8 @@ func TestReconcile_IgnoresStaleList(t *testing.T) {
 			t.Fatal(err)
 		}
 		// other terms, by the API, meanwhile
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: fresh, CancelAt: envtest.In(20 * time.Hour)})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: fresh,
+			CancelAt: envtest.In(20 * time.Hour)})
 		run = w.waitForReconcile(r, run.ID)
 		if h := w.mustGet(r, id); h.Reference != "BK-15" || h.Amount != 10_000 {
 			t.Errorf("%+v", h)
@@ -440,7 +476,8 @@ func newMixedRequests(w *testEnv, n int, unit time.Duration) []hold.ScheduleRequ
 		if i%7 == 0 {
 			account = "acct_00000001"
 		}
-		req := hold.ScheduleRequest{PaymentIntent: w.CreateIntent(withAccount(account)), Account: account}
+		req := hold.ScheduleRequest{PaymentIntent: w.CreateIntent(withAccount(account)),
+			Account: account}
 		at := envtest.In(time.Duration(10+i%30) * unit)
 		switch i % 10 {
 		case 0, 1, 2, 8, 9:
@@ -453,7 +490,8 @@ func newMixedRequests(w *testEnv, n int, unit time.Duration) []hold.ScheduleRequ
 			req.OnExpiry = "capture"
 		case 6:
 			req.CaptureAt, req.OnExpiry = at, "alert"
-			req.Metadata = map[string]string{"room": fmt.Sprint(i), "note": "zimmer für zwei, " + strings.Repeat("n", 300), "more": strings.Repeat("x", 500)}
+			req.Metadata = map[string]string{"room": fmt.Sprint(i), "note": "zimmer für zwei, " +
+				strings.Repeat("n", 300), "more": strings.Repeat("x", 500)}
 		case 7: // neither time nor policy
 		}
 		if i%3 == 0 {
@@ -503,7 +541,8 @@ func (w *testEnv) updateStripeMetadata(id, account string, pairs map[string]stri
 	for k, v := range pairs {
 		form.Set("metadata["+k+"]", v)
 	}
-	req, err := http.NewRequestWithContext(w.Ctx, http.MethodPost, "http://stripe.test/v1/payment_intents/"+id, strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(w.Ctx, http.MethodPost,
+		"http://stripe.test/v1/payment_intents/"+id, strings.NewReader(form.Encode()))
 	if err != nil {
 		w.T.Fatal(err)
 	}
@@ -543,8 +582,10 @@ func (w *testEnv) checkSameHolds(r *replica, before map[string]hold.Hold) {
 
 func diffHolds(previous, current *hold.Hold) string {
 	format := func(h *hold.Hold) string {
-		return fmt.Sprint(h.ID, h.PaymentIntent, h.Account, h.Reference, h.Amount, h.Currency, h.CaptureAt.UnixMilli(), h.CancelAt.UnixMilli(), h.CaptureAmount, h.OnExpiry,
-			h.State, h.NextOp, h.NextAt.UnixMilli(), h.Reason, h.Metadata, h.ExpiresAt.UnixMilli(), h.ExpiresSource, h.Verified, h.Revision)
+		return fmt.Sprint(h.ID, h.PaymentIntent, h.Account, h.Reference, h.Amount, h.Currency,
+			h.CaptureAt.UnixMilli(), h.CancelAt.UnixMilli(), h.CaptureAmount, h.OnExpiry,
+			h.State, h.NextOp, h.NextAt.UnixMilli(), h.Reason, h.Metadata, h.ExpiresAt.UnixMilli(),
+			h.ExpiresSource, h.Verified, h.Revision)
 	}
 	if a, b := format(previous), format(current); a != b {
 		return "was " + a + ", is " + b

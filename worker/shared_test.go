@@ -22,17 +22,25 @@ func TestCapture_PartTakenElsewhere(t *testing.T) {
 		total     int64
 		why       hold.Cause
 	}{
-		{"what is missing", hold.ScheduleRequest{CaptureAmount: 5_000}, 4_000, []string{"captured 4000 by dashboard", "captured 1000 by api", "released 5000 by api"}, 5_000, hold.CauseSchedule},
-		{"what is missing, on the caller's word", hold.ScheduleRequest{CaptureAmount: 5_000, Amount: 10_000, Currency: "eur", ExpiresAt: "+"}, 4_000,
-			[]string{"captured 4000 by dashboard", "captured 1000 by api", "released 5000 by api"}, 5_000, hold.CauseSchedule},
-		{"nothing is missing", hold.ScheduleRequest{CaptureAmount: 5_000}, 6_000, []string{"captured 6000 by dashboard", "released 4000 by api"}, 6_000, hold.CauseElsewhere},
-		{"everything", hold.ScheduleRequest{}, 4_000, []string{"captured 4000 by dashboard", "captured 6000 by api"}, 10_000, hold.CauseSchedule},
+		{"what is missing", hold.ScheduleRequest{CaptureAmount: 5_000}, 4_000,
+			[]string{"captured 4000 by dashboard", "captured 1000 by api", "released 5000 by api"},
+			5_000, hold.CauseSchedule},
+		{"what is missing, on the caller's word", hold.ScheduleRequest{CaptureAmount: 5_000,
+			Amount: 10_000, Currency: "eur", ExpiresAt: "+"}, 4_000,
+			[]string{"captured 4000 by dashboard", "captured 1000 by api", "released 5000 by api"},
+			5_000, hold.CauseSchedule},
+		{"nothing is missing", hold.ScheduleRequest{CaptureAmount: 5_000}, 6_000,
+			[]string{"captured 6000 by dashboard", "released 4000 by api"},
+			6_000, hold.CauseElsewhere},
+		{"everything", hold.ScheduleRequest{}, 4_000, []string{"captured 4000 by dashboard",
+			"captured 6000 by api"}, 10_000, hold.CauseSchedule},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			runTestEnv(t, func(w *testEnv) {
 				r := w.startReplica()
 				id := w.CreateIntent(multicapture)
-				if tt.req.PaymentIntent, tt.req.CaptureAt = id, envtest.In(time.Minute); tt.req.ExpiresAt != "" {
+				if tt.req.PaymentIntent, tt.req.CaptureAt = id,
+					envtest.In(time.Minute); tt.req.ExpiresAt != "" {
 					tt.req.ExpiresAt = envtest.In(7 * 24 * time.Hour)
 				}
 				w.mustSchedule(r, tt.req)
@@ -42,7 +50,8 @@ func TestCapture_PartTakenElsewhere(t *testing.T) {
 				h := w.waitForState(r, id, hold.Captured, 5*time.Minute)
 				w.CheckEffects(id, tt.want...)
 				if h.CapturedAmount != tt.total || h.Reason != tt.why {
-					t.Errorf("%d in all because of %s, want %d, %s", h.CapturedAmount, h.Reason, tt.total, tt.why)
+					t.Errorf("%d in all because of %s, want %d, %s", h.CapturedAmount,
+						h.Reason, tt.total, tt.why)
 				}
 				if tt.req.CaptureAmount > 0 && h.CapturedElsewhere != tt.elsewhere {
 					t.Errorf("%d elsewhere, want %d", h.CapturedElsewhere, tt.elsewhere)
@@ -57,10 +66,13 @@ func TestCapture_SingleCaptureNeedsNoRead(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
 		id := w.CreateIntent()
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(time.Minute), CaptureAmount: 5_000})
-		before := w.Sim.Stats().Calls[stripesim.CallOutcome{Class: stripesim.ClassRetrieve, Status: 200}]
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
+			CaptureAt: envtest.In(time.Minute), CaptureAmount: 5_000})
+		before := w.Sim.Stats().Calls[stripesim.CallOutcome{Class: stripesim.ClassRetrieve,
+			Status: 200}]
 		w.waitForState(r, id, hold.Captured, 5*time.Minute)
-		if n := w.Sim.Stats().Calls[stripesim.CallOutcome{Class: stripesim.ClassRetrieve, Status: 200}] - before; n != 0 {
+		if n := w.Sim.Stats().Calls[stripesim.CallOutcome{Class: stripesim.ClassRetrieve,
+			Status: 200}] - before; n != 0 {
 			t.Errorf("%d reads", n)
 		}
 	}, pollEvery5s)

@@ -86,7 +86,8 @@ func TestExpiring_HoldArrivesInsideAThreshold(t *testing.T) {
 		w.warned(id, "6h0m0s", "1h0m0s")
 
 		timed := w.ending(5 * time.Hour)
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: timed, CaptureAt: envtest.In(3 * time.Hour)})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: timed,
+			CaptureAt: envtest.In(3 * time.Hour)})
 		far := w.ending(100 * time.Hour)
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: far})
 		time.Sleep(10 * time.Second)
@@ -145,11 +146,13 @@ func TestExpiring_DeadlineLearnedAfterTheRequest(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
 		id := w.ending(5 * time.Hour)
-		down, err := w.Sim.AddFaultRule(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
+		down, err := w.Sim.AddFaultRule(
+			stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if h := w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: "alert"}); h.Verified {
+		if h := w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
+			OnExpiry: "alert"}); h.Verified {
 			t.Fatal("the deadline is known")
 		}
 		time.Sleep(2 * time.Second)
@@ -226,7 +229,8 @@ func TestConfirm_ScheduledInsideTheMargin(t *testing.T) {
 				req := hold.ScheduleRequest{PaymentIntent: id, OnExpiry: policy}
 				got := r.Schedule(w.Ctx, []hold.ScheduleRequest{req}, "test")[0]
 				var p *hold.Problem
-				if !errors.As(got.Err, &p) || p.Code != want.code || p.Field != "confirm" || p.Deadline.IsZero() {
+				if !errors.As(got.Err, &p) || p.Code != want.code ||
+					p.Field != "confirm" || p.Deadline.IsZero() {
 					t.Fatalf("%+v", got)
 				}
 				time.Sleep(10 * time.Second)
@@ -248,9 +252,10 @@ func TestConfirm_NotAskedWithoutAnImmediateEffect(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
 		for name, req := range map[string]hold.ScheduleRequest{
-			"only an alert":                  {OnExpiry: "alert"},
-			"its own time before the end":    {CaptureAt: envtest.In(45 * time.Minute)},
-			"a release before the end":       {CancelAt: envtest.In(45 * time.Minute), OnExpiry: "capture"},
+			"only an alert":               {OnExpiry: "alert"},
+			"its own time before the end": {CaptureAt: envtest.In(45 * time.Minute)},
+			"a release before the end": {CancelAt: envtest.In(45 * time.Minute),
+				OnExpiry: "capture"},
 			"a time that the caller set now": {CaptureAt: envtest.In(0)},
 		} {
 			req.PaymentIntent = w.ending(50 * time.Minute)
@@ -266,9 +271,12 @@ func TestConfirm_NotAskedWithoutAnImmediateEffect(t *testing.T) {
 func TestConfirm_EachOfABatchByItself(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
-		near, far, sure := w.ending(50*time.Minute), w.ending(50*time.Hour), w.ending(50*time.Minute)
-		got := r.Schedule(w.Ctx, []hold.ScheduleRequest{{PaymentIntent: near}, {PaymentIntent: far}, {PaymentIntent: sure, Confirm: true}}, "test")
-		if !errors.Is(got[0].Err, &hold.Problem{Code: hold.WouldCancelNow}) || got[1].Err != nil || got[2].Err != nil {
+		near, far, sure := w.ending(50*time.Minute), w.ending(50*time.Hour),
+			w.ending(50*time.Minute)
+		got := r.Schedule(w.Ctx, []hold.ScheduleRequest{{PaymentIntent: near}, {PaymentIntent: far},
+			{PaymentIntent: sure, Confirm: true}}, "test")
+		if !errors.Is(got[0].Err, &hold.Problem{Code: hold.WouldCancelNow}) ||
+			got[1].Err != nil || got[2].Err != nil {
 			t.Errorf("%+v", got)
 		}
 		w.waitForState(r, sure, hold.Canceled, 10*time.Second)
@@ -286,26 +294,32 @@ func TestConfirm_ChangesInsideTheMargin(t *testing.T) {
 		code   hold.Code
 		state  hold.State
 	}{
-		"time cleared": {hold.ScheduleRequest{CaptureAt: "later"}, nil, func(r *replica, w *testEnv, id string, confirm bool) error {
-			_, _, err := r.Patch(w.Ctx, id, hold.Patch{CaptureAt: &none, Confirm: confirm}, 0, "test")
+		"time cleared": {hold.ScheduleRequest{CaptureAt: "later"}, nil, func(r *replica, w *testEnv,
+			id string, confirm bool) error {
+			_, _, err := r.Patch(w.Ctx, id, hold.Patch{CaptureAt: &none, Confirm: confirm}, 0,
+				"test")
 			return err
 		}, hold.WouldCancelNow, hold.Canceled},
-		"policy changed": {hold.ScheduleRequest{OnExpiry: "alert"}, nil, func(r *replica, w *testEnv, id string, confirm bool) error {
-			_, _, err := r.Patch(w.Ctx, id, hold.Patch{OnExpiry: &policy, Confirm: confirm}, 0, "test")
-			return err
-		}, hold.WouldCaptureNow, hold.Captured},
-		"paused": {hold.ScheduleRequest{CaptureAt: "later"}, nil, func(r *replica, w *testEnv, id string, confirm bool) error {
+		"policy changed": {hold.ScheduleRequest{OnExpiry: "alert"}, nil,
+			func(r *replica, w *testEnv, id string, confirm bool) error {
+				_, _, err := r.Patch(w.Ctx, id, hold.Patch{OnExpiry: &policy, Confirm: confirm}, 0,
+					"test")
+				return err
+			}, hold.WouldCaptureNow, hold.Captured},
+		"paused": {hold.ScheduleRequest{CaptureAt: "later"}, nil, func(r *replica, w *testEnv,
+			id string, confirm bool) error {
 			_, _, err := r.Pause(w.Ctx, id, 0, confirm, "test")
 			return err
 		}, hold.WouldCancelNow, hold.Canceled},
-		"resumed": {hold.ScheduleRequest{OnExpiry: "capture"}, func(r *replica, w *testEnv, id string) {
-			if _, _, err := r.Pause(w.Ctx, id, 0, true, "test"); err != nil {
-				w.T.Fatal(err)
-			}
-		}, func(r *replica, w *testEnv, id string, confirm bool) error {
-			_, _, err := r.Resume(w.Ctx, id, 0, confirm, "test")
-			return err
-		}, hold.WouldCaptureNow, hold.Captured},
+		"resumed": {hold.ScheduleRequest{OnExpiry: "capture"},
+			func(r *replica, w *testEnv, id string) {
+				if _, _, err := r.Pause(w.Ctx, id, 0, true, "test"); err != nil {
+					w.T.Fatal(err)
+				}
+			}, func(r *replica, w *testEnv, id string, confirm bool) error {
+				_, _, err := r.Resume(w.Ctx, id, 0, confirm, "test")
+				return err
+			}, hold.WouldCaptureNow, hold.Captured},
 	} {
 		t.Run(name, func(t *testing.T) {
 			runTestEnv(t, func(w *testEnv) {
@@ -345,7 +359,9 @@ func TestConfirm_Inbox(t *testing.T) {
 		w.waitForHold(r, sure, hold.Canceled, 10*time.Second)
 		w.CheckEffects(asked)
 		rejected := w.streamEntries("holdd:inbox:rejected")
-		if len(rejected) != 1 || !strings.Contains(rejected[0], "|code|would_cancel_now|") || !strings.Contains(rejected[0], asked) || !strings.Contains(rejected[0], `send "confirm": true`) {
+		if len(rejected) != 1 || !strings.Contains(rejected[0], "|code|would_cancel_now|") ||
+			!strings.Contains(rejected[0], asked) || !strings.Contains(rejected[0],
+			`send "confirm": true`) {
 			t.Errorf("%q", rejected)
 		}
 	}, enableInbox)
@@ -359,7 +375,8 @@ func TestHandOver_AuthorizedInsideTheMargin(t *testing.T) {
 		req := newAuthorizeRequest(0)
 		req.CaptureAt = ""
 		a, err := r.Authorize(w.Ctx, callerKey, req, "api")
-		if err != nil || a.Hold == nil || a.Hold.State != hold.Attention || a.Hold.Reason != hold.CauseInsideMargin {
+		if err != nil || a.Hold == nil || a.Hold.State != hold.Attention ||
+			a.Hold.Reason != hold.CauseInsideMargin {
 			t.Fatalf("%+v %v", a.Hold, err)
 		}
 		time.Sleep(time.Minute)
@@ -377,7 +394,8 @@ func TestHandOver_FoundInMetadata(t *testing.T) {
 				h.Metadata = map[string]string{hold.MetaWaiting: "true", hold.MetaOnExpiry: policy}
 			})
 			run := w.reconcileAndWait(r, false)
-			if h := w.mustGet(r, id); h.State != hold.Attention || h.Reason != hold.CauseInsideMargin {
+			if h := w.mustGet(r, id); h.State != hold.Attention ||
+				h.Reason != hold.CauseInsideMargin {
 				t.Fatalf("%s %s", h.State, h.Reason)
 			}
 			checkFindingCounts(t, run, map[reconcile.FindingKind]int64{reconcile.FoundAttention: 1})
@@ -397,7 +415,8 @@ func TestHandOver_DeadlineLearnedInsideTheMargin(t *testing.T) {
 		runTestEnv(t, func(w *testEnv) {
 			r := w.startReplica()
 			id := w.ending(50 * time.Minute)
-			down, err := w.Sim.AddFaultRule(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
+			down, err := w.Sim.AddFaultRule(
+				stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
 			if err != nil {
 				t.Fatal(err)
 			}

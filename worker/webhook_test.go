@@ -26,7 +26,8 @@ const signingSecret = "whsec_of_the_world"
 // newWebhookHandler is the webhook's handler in front of a replica.
 func newWebhookHandler(t *testing.T, r *replica, secrets ...string) http.Handler {
 	t.Helper()
-	a, err := api.New(api.Options{Holds: api.HoldService{Scheduler: r, Changer: r, Reader: r, Planner: r, ReadinessChecker: r.Readiness}, Webhook: &api.WebhookOptions{
+	a, err := api.New(api.Options{Holds: api.HoldService{Scheduler: r, Changer: r, Reader: r,
+		Planner: r, ReadinessChecker: r.Readiness}, Webhook: &api.WebhookOptions{
 		VerifyAndParse: func(body []byte, signature string) (hold.StripeEvent, error) {
 			return gateway.ParseEvent(body, signature, secrets, 0)
 		},
@@ -39,7 +40,8 @@ func newWebhookHandler(t *testing.T, r *replica, secrets ...string) http.Handler
 }
 
 func postWebhook(h http.Handler, payload []byte, signature string) (int, string) {
-	req := httptest.NewRequest(http.MethodPost, "http://hooks.example.com/webhooks/stripe", bytes.NewReader(payload))
+	req := httptest.NewRequest(http.MethodPost, "http://hooks.example.com/webhooks/stripe",
+		bytes.NewReader(payload))
 	req.Header.Set("Content-Type", "application/json; charset=utf-8")
 	req.Header.Set("Stripe-Signature", signature)
 	rec := httptest.NewRecorder()
@@ -80,13 +82,16 @@ func (h *webhookEnv) deliverPending(types ...string) {
 func (h *webhookEnv) deliverEvents(events []stripesim.Event) {
 	h.T.Helper()
 	for _, e := range events {
-		if code, body := postWebhook(h.handler, e.Payload, stripesim.Sign(e.Payload, time.Now(), signingSecret)); code != 200 {
+		if code, body := postWebhook(h.handler, e.Payload, stripesim.Sign(e.Payload, time.Now(),
+			signingSecret)); code != 200 {
 			h.T.Fatalf("%s: %d %s", e.Type, code, body)
 		}
 	}
 }
 
-func runWebhookEnv(t *testing.T, f func(h *webhookEnv, r *replica), options ...func(*testEnv, *stripesim.Options)) {
+func runWebhookEnv(
+	t *testing.T, f func(h *webhookEnv, r *replica), options ...func(*testEnv, *stripesim.Options),
+) {
 	h := &webhookEnv{}
 	options = append(options, func(w *testEnv, o *stripesim.Options) {
 		o.OnEvent = func(e stripesim.Event) {
@@ -106,22 +111,27 @@ func runWebhookEnv(t *testing.T, f func(h *webhookEnv, r *replica), options ...f
 func TestWebhook_SchedulesFromMetadata(t *testing.T) {
 	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
 		id := w.CreateIntent(func(h *stripesim.Hold) {
-			h.Metadata = map[string]string{"holdd_capture_at": envtest.In(4 * time.Minute), "holdd_capture_amount": "7000", "holdd_reference": "BK-7", "room": "12"}
+			h.Metadata = map[string]string{"holdd_capture_at": envtest.In(4 * time.Minute),
+				"holdd_capture_amount": "7000", "holdd_reference": "BK-7", "room": "12"}
 		})
 		paused := w.CreateIntent(func(h *stripesim.Hold) {
-			h.Metadata = map[string]string{"holdd_capture_at": envtest.In(2 * time.Minute), "holdd_paused": "true"}
+			h.Metadata = map[string]string{"holdd_capture_at": envtest.In(2 * time.Minute),
+				"holdd_paused": "true"}
 		})
-		other := w.CreateIntent(func(h *stripesim.Hold) { h.Metadata = map[string]string{"room": "12"} })
+		other := w.CreateIntent(
+			func(h *stripesim.Hold) { h.Metadata = map[string]string{"room": "12"} })
 		w.deliverPending()
 		time.Sleep(3 * time.Second)
 		h := w.mustGet(r, id)
-		if h.State != hold.Scheduled || !h.Verified || h.CaptureAmount != 7000 || h.Reference != "BK-7" || !h.Mirrored || h.History[0].By != "stripe" {
+		if h.State != hold.Scheduled || !h.Verified || h.CaptureAmount != 7000 ||
+			h.Reference != "BK-7" || !h.Mirrored || h.History[0].By != "stripe" {
 			t.Fatalf("%+v", h)
 		}
 		if h := w.mustGet(r, paused); h.State != hold.Paused {
 			t.Errorf("%+v", h)
 		}
-		if _, _, err := r.Get(w.Ctx, other); !errors.Is(err, &hold.Problem{Code: hold.HoldNotFound}) {
+		if _, _, err := r.Get(w.Ctx, other); !errors.Is(
+			err, &hold.Problem{Code: hold.HoldNotFound}) {
 			t.Errorf("an intent without terms: %v", err)
 		}
 		time.Sleep(4 * time.Minute)
@@ -135,8 +145,10 @@ func TestWebhook_SchedulesFromMetadata(t *testing.T) {
 func TestWebhook_RejectsInvalidMetadata(t *testing.T) {
 	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
 		for _, m := range []map[string]string{
-			{"holdd_capture_at": "tomorrow"}, {"holdd_capture_at": envtest.In(time.Hour), "holdd_capture_amount": "12,50"},
-			{"holdd_cancel_at": envtest.In(time.Hour), "holdd_on_expiry": "explode"}, {"holdd_capture_at": envtest.In(time.Hour), "holdd_metadata": "["},
+			{"holdd_capture_at": "tomorrow"}, {"holdd_capture_at": envtest.In(time.Hour),
+				"holdd_capture_amount": "12,50"},
+			{"holdd_cancel_at": envtest.In(time.Hour), "holdd_on_expiry": "explode"},
+			{"holdd_capture_at": envtest.In(time.Hour), "holdd_metadata": "["},
 			{"holdd_capture_at": envtest.In(time.Hour), "holdd_capture_amount": "99999"},
 		} {
 			w.CreateIntent(func(h *stripesim.Hold) { h.Metadata = m })
@@ -151,7 +163,8 @@ func TestWebhook_RejectsInvalidMetadata(t *testing.T) {
 			t.Errorf("%v, %v", entries, err)
 		}
 		for _, e := range entries {
-			if got := strings.Join(e.Values, "|"); !strings.Contains(got, "source|stripe|") || !strings.Contains(got, "holdd_") {
+			if got := strings.Join(e.Values, "|"); !strings.Contains(got, "source|stripe|") ||
+				!strings.Contains(got, "holdd_") {
 				t.Errorf("%s", got)
 			}
 		}
@@ -162,14 +175,17 @@ func TestWebhook_SettledElsewhere(t *testing.T) {
 	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
 		ids := []string{w.CreateIntent(), w.CreateIntent(), w.CreateIntent(), w.CreateIntent()}
 		for _, id := range ids[:3] {
-			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(10 * time.Minute)})
+			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
+				CaptureAt: envtest.In(10 * time.Minute)})
 		}
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: ids[3], CaptureAt: envtest.In(time.Minute)})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: ids[3],
+			CaptureAt: envtest.In(time.Minute)})
 		w.Sim.Dashboard().Capture(ids[0], 4_000)
 		w.Sim.Dashboard().Cancel(ids[1], "requested_by_customer")
 		w.deliverPending()
 		h := w.mustGet(r, ids[0])
-		if h.State != hold.Captured || h.Reason != hold.CauseElsewhere || h.CapturedAmount != 4_000 {
+		if h.State != hold.Captured || h.Reason != hold.CauseElsewhere ||
+			h.CapturedAmount != 4_000 {
 			t.Errorf("%+v", h)
 		}
 		if h := w.mustGet(r, ids[1]); h.State != hold.Canceled || h.Reason != hold.CauseElsewhere {
@@ -200,8 +216,10 @@ func TestWebhook_SettledElsewhere(t *testing.T) {
 func TestWebhook_OwnCaptureAfterLostReply(t *testing.T) {
 	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
 		id := w.CreateIntent()
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(time.Minute)})
-		w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture, Times: 1, Fault: stripesim.Fault{Kind: stripesim.FaultDropReply}})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
+			CaptureAt: envtest.In(time.Minute)})
+		w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture, Times: 1,
+			Fault: stripesim.Fault{Kind: stripesim.FaultDropReply}})
 		for range 70 {
 			time.Sleep(time.Second)
 			w.deliverPending()
@@ -228,7 +246,8 @@ func TestWebhook_ReviewPausesAndResumes(t *testing.T) {
 			runWebhookEnv(t, func(w *webhookEnv, r *replica) {
 				id, fraudulent := w.CreateIntent(), w.CreateIntent()
 				for _, id := range []string{id, fraudulent} {
-					w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(2 * time.Minute)})
+					w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
+						CaptureAt: envtest.In(2 * time.Minute)})
 				}
 				w.deliverPending()
 				w.Sim.Dashboard().OpenReview(id)
@@ -236,7 +255,8 @@ func TestWebhook_ReviewPausesAndResumes(t *testing.T) {
 				if name != "backwards" {
 					w.deliverEvents(reorder(w.takeEvents()))
 					for _, id := range []string{id, fraudulent} {
-						if h := w.waitForState(r, id, hold.Paused, 5*time.Second); h.Reason != hold.CauseReview {
+						if h := w.waitForState(r, id, hold.Paused,
+							5*time.Second); h.Reason != hold.CauseReview {
 							t.Fatalf("%+v", h)
 						}
 					}
@@ -266,7 +286,8 @@ func TestWebhook_EventBeforeHold(t *testing.T) {
 		w.Sim.Dashboard().Cancel(id, "")
 		w.deliverPending()
 		time.Sleep(time.Minute)
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: envtest.In(5 * 24 * time.Hour), CaptureAt: envtest.In(48 * time.Hour)})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur",
+			ExpiresAt: envtest.In(5 * 24 * time.Hour), CaptureAt: envtest.In(48 * time.Hour)})
 		h := w.waitForState(r, id, hold.Canceled, 5*time.Second)
 		if h.Reason != hold.CauseElsewhere {
 			t.Errorf("%+v", h)
@@ -286,13 +307,17 @@ func TestWebhook_VerifiesSignature(t *testing.T) {
 			payload   []byte
 			want      int
 		}{
-			"none":           {"", payload, 400},
-			"garbage":        {"t=1,v1=zz", payload, 400},
-			"wrong secret":   {stripesim.Sign(payload, time.Now(), "whsec_other"), payload, 400},
-			"too old":        {stripesim.Sign(payload, time.Now().Add(-301*time.Second), "whsec_new"), payload, 400},
-			"changed body":   {stripesim.Sign(payload, time.Now(), "whsec_new"), append([]byte(" "), payload...), 400},
-			"no event":       {stripesim.Sign([]byte("{}"), time.Now(), "whsec_new"), []byte("{}"), 400},
-			"live":           {signWebhook(asLivemode(payload), "whsec_new"), asLivemode(payload), 400},
+			"none":         {"", payload, 400},
+			"garbage":      {"t=1,v1=zz", payload, 400},
+			"wrong secret": {stripesim.Sign(payload, time.Now(), "whsec_other"), payload, 400},
+			"too old": {stripesim.Sign(payload, time.Now().Add(-301*time.Second),
+				"whsec_new"), payload, 400},
+			"changed body": {stripesim.Sign(payload, time.Now(), "whsec_new"),
+				append([]byte(" "), payload...), 400},
+			"no event": {stripesim.Sign([]byte("{}"), time.Now(), "whsec_new"), []byte("{}"),
+				400},
+			"live": {signWebhook(asLivemode(payload), "whsec_new"),
+				asLivemode(payload), 400},
 			"without secret": {signWebhook(payload, ""), payload, 400},
 		} {
 			if code, body := postWebhook(handler, c.payload, c.signature); code != c.want {
@@ -303,8 +328,10 @@ func TestWebhook_VerifiesSignature(t *testing.T) {
 			t.Fatalf("%s by an event that nobody signed", h.State)
 		}
 		for _, signature := range []string{
-			stripesim.Sign(payload, time.Now(), "whsec_old"), stripesim.Sign(payload, time.Now(), "whsec_new"),
-			stripesim.Sign(payload, time.Now(), "whsec_older", "whsec_old"), stripesim.Sign(payload, time.Now().Add(-290*time.Second), "whsec_new"),
+			stripesim.Sign(payload, time.Now(), "whsec_old"),
+			stripesim.Sign(payload, time.Now(), "whsec_new"),
+			stripesim.Sign(payload, time.Now(), "whsec_older", "whsec_old"),
+			stripesim.Sign(payload, time.Now().Add(-290*time.Second), "whsec_new"),
 		} {
 			if code, body := postWebhook(handler, payload, signature); code != 200 {
 				t.Errorf("%d %s", code, body)
@@ -334,7 +361,8 @@ func TestWebhook_RedisUnavailable(t *testing.T) {
 		w.Redis.SetError("LOADING away")
 		canceled := w.takeEvents("payment_intent.canceled")
 		for _, e := range canceled {
-			if code, body := postWebhook(w.handler, e.Payload, signWebhook(e.Payload, signingSecret)); code != 503 {
+			if code, body := postWebhook(w.handler, e.Payload,
+				signWebhook(e.Payload, signingSecret)); code != 503 {
 				t.Errorf("%d %s", code, body)
 			}
 		}
@@ -365,19 +393,22 @@ func TestWebhook_ShuffledDuplicatedAndDropped(t *testing.T) {
 					ids = append(ids, w.CreateIntent(func(h *stripesim.Hold) {
 						h.Incremental = true
 						if i%3 == 0 {
-							h.Metadata = map[string]string{"holdd_capture_at": envtest.In(15 * time.Minute)}
+							h.Metadata = map[string]string{
+								"holdd_capture_at": envtest.In(15 * time.Minute)}
 						}
 					}))
 				}
 				var reqs []hold.ScheduleRequest
 				for i, id := range ids {
 					if i%3 == 1 {
-						reqs = append(reqs, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(15 * time.Minute)})
+						reqs = append(reqs, hold.ScheduleRequest{PaymentIntent: id,
+							CaptureAt: envtest.In(15 * time.Minute)})
 					}
 				}
 				schedule := func(reqs []hold.ScheduleRequest) {
 					for i, s := range r.Schedule(w.Ctx, reqs, "test") {
-						if s.Err != nil && !errors.Is(s.Err, &hold.Problem{Code: hold.NotCapturable}) {
+						if s.Err != nil &&
+							!errors.Is(s.Err, &hold.Problem{Code: hold.NotCapturable}) {
 							t.Fatalf("%+v: %v", reqs[i], s.Err)
 						}
 					}
@@ -427,7 +458,10 @@ func TestWebhook_ShuffledDuplicatedAndDropped(t *testing.T) {
 						reqs = nil
 						for i, id := range ids {
 							if i%3 == 2 {
-								reqs = append(reqs, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: envtest.In(5 * 24 * time.Hour), CaptureAt: envtest.In(14 * time.Minute)})
+								reqs = append(reqs, hold.ScheduleRequest{PaymentIntent: id,
+									Amount: 10_000, Currency: "eur",
+									ExpiresAt: envtest.In(5 * 24 * time.Hour),
+									CaptureAt: envtest.In(14 * time.Minute)})
 							}
 						}
 						schedule(reqs)
@@ -435,7 +469,8 @@ func TestWebhook_ShuffledDuplicatedAndDropped(t *testing.T) {
 					if i%(storm/100) == 0 {
 						time.Sleep(time.Second) // what was told is looked at in between
 					}
-					code, body := postWebhook(w.handler, e.Payload, signWebhook(e.Payload, signingSecret))
+					code, body := postWebhook(w.handler, e.Payload,
+						signWebhook(e.Payload, signingSecret))
 					if code != 200 {
 						t.Fatalf("%s: %d %s", e.Type, code, body)
 					}
@@ -448,21 +483,26 @@ func TestWebhook_ShuffledDuplicatedAndDropped(t *testing.T) {
 					known := err == nil
 					problem := ""
 					switch {
-					case !known && intent.Status == "requires_capture" && intent.Metadata["holdd_capture_at"] != "" && !dropped[id]:
+					case !known && intent.Status == "requires_capture" &&
+						intent.Metadata["holdd_capture_at"] != "" && !dropped[id]:
 						problem = "not scheduled"
 					case !known:
-					case intent.Status == "succeeded" && (h.State != hold.Captured || h.CapturedAmount != intent.Received),
+					case intent.Status == "succeeded" && (h.State != hold.Captured ||
+						h.CapturedAmount != intent.Received),
 						intent.Status == "canceled" && h.State != hold.Canceled:
 						problem = "not settled"
 					case intent.Status == "requires_capture" && h.State.Final():
 						problem = "settled and held"
-					case intent.Status == "requires_capture" && h.Amount != intent.Capturable && h.State != hold.Attention:
+					case intent.Status == "requires_capture" && h.Amount != intent.Capturable &&
+						h.State != hold.Attention:
 						problem = fmt.Sprint("amount ", h.Amount, " not ", intent.Capturable)
-					case intent.Status == "requires_capture" && intent.Review != "" && h.State == hold.Scheduled:
+					case intent.Status == "requires_capture" && intent.Review != "" &&
+						h.State == hold.Scheduled:
 						problem = "under review and scheduled"
 					}
 					if problem != "" && !dropped[id] {
-						t.Errorf("%s is %s (%d received, review %q): %s, %s %s", id, intent.Status, intent.Received, intent.Review, problem, h.State, h.Reason)
+						t.Errorf("%s is %s (%d received, review %q): %s, %s %s", id, intent.Status,
+							intent.Received, intent.Review, problem, h.State, h.Reason)
 						if mismatches++; mismatches > 5 {
 							t.FailNow()
 						}
@@ -477,12 +517,17 @@ func TestWebhook_ShuffledDuplicatedAndDropped(t *testing.T) {
 						continue
 					}
 					switch {
-					case intent.Status == "succeeded" && h.State != hold.Captured, intent.Status == "canceled" && h.State != hold.Canceled && h.State != hold.Expired,
-						intent.Status == "requires_capture" && h.State.Final(), h.State == hold.Scheduled, h.State == hold.Working:
-						if h.State == hold.Attention && h.Reason == hold.CauseMismatch && intent.Status == "requires_capture" {
+					case intent.Status == "succeeded" && h.State != hold.Captured,
+						intent.Status == "canceled" && h.State != hold.Canceled &&
+							h.State != hold.Expired,
+						intent.Status == "requires_capture" && h.State.Final(),
+						h.State == hold.Scheduled, h.State == hold.Working:
+						if h.State == hold.Attention && h.Reason == hold.CauseMismatch &&
+							intent.Status == "requires_capture" {
 							continue
 						}
-						t.Errorf("in the end %s is %s and its hold %s (%s)", id, intent.Status, h.State, h.Reason)
+						t.Errorf("in the end %s is %s and its hold %s (%s)", id,
+							intent.Status, h.State, h.Reason)
 					}
 				}
 			})

@@ -20,8 +20,10 @@ func TestWorker_CapturesOnTime(t *testing.T) {
 		r := w.startReplica()
 		id := w.CreateIntent()
 		at := time.Now().Add(2*time.Minute + 345*time.Millisecond)
-		h := w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, Reference: "BK-1", CaptureAt: at.Format(time.RFC3339Nano)})
-		if !h.Verified || h.Amount != 10_000 || h.Currency != "eur" || h.ExpiresSource != hold.SourceCharge {
+		h := w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, Reference: "BK-1",
+			CaptureAt: at.Format(time.RFC3339Nano)})
+		if !h.Verified || h.Amount != 10_000 || h.Currency != "eur" ||
+			h.ExpiresSource != hold.SourceCharge {
 			t.Fatalf("scheduled as %+v", h)
 		}
 		time.Sleep(2*time.Minute + 300*time.Millisecond)
@@ -36,8 +38,11 @@ func TestWorker_CapturesOnTime(t *testing.T) {
 			t.Fatalf("%d lines tell of the capture", len(lines))
 		}
 		fields := lines[0].ContextMap()
-		for _, name := range []string{"event", "hold", "payment_intent", "account", "reference", "amount", "currency", "attempt", "idempotency_key", "request_id", "lateness_ms", "cause"} {
-			if v, ok := fields[name]; !ok || name != "account" && name != "lateness_ms" && (v == "" || v == 0) {
+		for _, name := range []string{"event", "hold", "payment_intent", "account", "reference",
+			"amount", "currency", "attempt", "idempotency_key", "request_id",
+			"lateness_ms", "cause"} {
+			if v, ok := fields[name]; !ok || name != "account" &&
+				name != "lateness_ms" && (v == "" || v == 0) {
 				t.Errorf("the outcome's line says %s=%v", name, v)
 			}
 		}
@@ -48,12 +53,17 @@ func TestWorker_CapturesOnTime(t *testing.T) {
 // was.
 func TestWorker_MovesMoneyOnceDespiteFaults(t *testing.T) {
 	for _, fault := range []stripesim.Fault{
-		{Kind: stripesim.FaultDropRequest}, {Kind: stripesim.FaultDropReply}, {Kind: stripesim.FaultBrokenBody}, {Kind: stripesim.FaultCutBody},
-		{Kind: stripesim.FaultErrorBefore}, {Kind: stripesim.FaultErrorAfter}, {Kind: stripesim.FaultUnavailable}, {Kind: stripesim.FaultHTML},
-		{Kind: stripesim.FaultHTMLAfter}, {Kind: stripesim.FaultRateLimited}, {Kind: stripesim.FaultLockTimeout}, {Kind: stripesim.FaultKeyInUse},
-		{Kind: stripesim.FaultFailedDependency}, {Kind: stripesim.FaultForbidden}, {Kind: stripesim.FaultNotFound},
+		{Kind: stripesim.FaultDropRequest}, {Kind: stripesim.FaultDropReply},
+		{Kind: stripesim.FaultBrokenBody}, {Kind: stripesim.FaultCutBody},
+		{Kind: stripesim.FaultErrorBefore}, {Kind: stripesim.FaultErrorAfter},
+		{Kind: stripesim.FaultUnavailable}, {Kind: stripesim.FaultHTML},
+		{Kind: stripesim.FaultHTMLAfter}, {Kind: stripesim.FaultRateLimited},
+		{Kind: stripesim.FaultLockTimeout}, {Kind: stripesim.FaultKeyInUse},
+		{Kind: stripesim.FaultFailedDependency}, {Kind: stripesim.FaultForbidden},
+		{Kind: stripesim.FaultNotFound},
 		{Kind: stripesim.FaultUnauthorized},
-		{RequestDelay: 40 * time.Second}, {ReplyDelay: 40 * time.Second}, {ServiceTime: 40 * time.Second},
+		{RequestDelay: 40 * time.Second}, {ReplyDelay: 40 * time.Second},
+		{ServiceTime: 40 * time.Second},
 	} {
 		for _, times := range []int{1, 4} {
 			name := string(fault.Kind)
@@ -64,13 +74,17 @@ func TestWorker_MovesMoneyOnceDespiteFaults(t *testing.T) {
 				runTestEnv(t, func(w *testEnv) {
 					r := w.startReplica()
 					id, released := w.CreateIntent(), w.CreateIntent()
-					for _, class := range []stripesim.EndpointClass{stripesim.ClassCapture, stripesim.ClassCancel} {
-						if _, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: class, Times: times, Fault: fault}); err != nil {
+					for _, class := range []stripesim.EndpointClass{stripesim.ClassCapture,
+						stripesim.ClassCancel} {
+						if _, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: class,
+							Times: times, Fault: fault}); err != nil {
 							t.Fatal(err)
 						}
 					}
-					w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(time.Minute), CaptureAmount: 7_000})
-					w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: released, CancelAt: envtest.In(time.Minute)})
+					w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
+						CaptureAt: envtest.In(time.Minute), CaptureAmount: 7_000})
+					w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: released,
+						CancelAt: envtest.In(time.Minute)})
 					h := w.waitForState(r, id, hold.Captured, 20*time.Minute)
 					w.waitForState(r, released, hold.Canceled, 20*time.Minute)
 					w.CheckEffects(id, "captured 7000 by api", "released 3000 by api")
@@ -91,15 +105,18 @@ func TestWorker_NeverReusesExpiredKey(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
 		id := w.CreateIntent()
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(time.Minute), CaptureAmount: 4_000})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
+			CaptureAt: envtest.In(time.Minute), CaptureAmount: 4_000})
 		// The reply is lost after the effect, and then nothing gets through for
 		// more than a day: by then Stripe has forgotten the key.
-		if _, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture, Nth: 1, Fault: stripesim.Fault{Kind: stripesim.FaultDropReply}}); err != nil {
+		if _, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture, Nth: 1,
+			Fault: stripesim.Fault{Kind: stripesim.FaultDropReply}}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Minute / 2)
 		time.Sleep(500 * time.Millisecond)
-		out, err := w.Sim.AddFaultRule(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
+		out, err := w.Sim.AddFaultRule(
+			stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,13 +140,18 @@ func TestWorker_SettledElsewhere(t *testing.T) {
 		do   func(w *testEnv, id string) error
 		want hold.State
 	}{
-		{"captured in the Dashboard", func(w *testEnv, id string) error { return w.Sim.Dashboard().Capture(id, 0) }, hold.Captured},
-		{"canceled in the Dashboard", func(w *testEnv, id string) error { return w.Sim.Dashboard().Cancel(id, "abandoned") }, hold.Canceled},
+		{"captured in the Dashboard", func(w *testEnv, id string) error {
+			return w.Sim.Dashboard().Capture(id, 0)
+		}, hold.Captured},
+		{"canceled in the Dashboard", func(w *testEnv, id string) error {
+			return w.Sim.Dashboard().Cancel(id, "abandoned")
+		}, hold.Canceled},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			runTestEnv(t, func(w *testEnv) {
 				r := w.startReplica()
-				for _, req := range []hold.ScheduleRequest{{CaptureAt: envtest.In(time.Minute)}, {CancelAt: envtest.In(time.Minute)}} {
+				for _, req := range []hold.ScheduleRequest{{CaptureAt: envtest.In(time.Minute)},
+					{CancelAt: envtest.In(time.Minute)}} {
 					id := w.CreateIntent()
 					req.PaymentIntent = id
 					w.mustSchedule(r, req)
@@ -191,7 +213,8 @@ func TestWorker_AppliesPolicyAtExpiryMargin(t *testing.T) {
 					}
 				}
 			}, pollEvery30s, func(w *testEnv, _ *stripesim.Options) {
-				w.opts.Rules.Thresholds = []time.Duration{6 * time.Hour, 4 * time.Hour, 2 * time.Hour, time.Hour}
+				w.opts.Rules.Thresholds = []time.Duration{6 * time.Hour, 4 * time.Hour,
+					2 * time.Hour, time.Hour}
 			})
 		})
 	}
@@ -200,14 +223,16 @@ func TestWorker_AppliesPolicyAtExpiryMargin(t *testing.T) {
 // pollEvery30s makes a replica look for due holds every half minute, and for
 // everything else every five minutes, so that days pass quickly.
 func pollEvery30s(w *testEnv, _ *stripesim.Options) {
-	w.opts.Schedules = worker.Schedules{Capture: "@every 30s", Expiry: "@every 30s", Report: "@every 1h", Verify: "@every 5m",
+	w.opts.Schedules = worker.Schedules{Capture: "@every 30s", Expiry: "@every 30s",
+		Report: "@every 1h", Verify: "@every 5m",
 		Refresh: "@every 5m", Inbox: "@every 5m", Mirror: "@every 5m", Resume: "@every 5m"}
 }
 
 // pollEvery5s makes a replica poll every few seconds, for tests of minutes to
 // an hour in which no second matters.
 func pollEvery5s(w *testEnv, _ *stripesim.Options) {
-	w.opts.Schedules = worker.Schedules{Capture: "@every 5s", Expiry: "@every 5s", Report: "@every 1m", Verify: "@every 30s",
+	w.opts.Schedules = worker.Schedules{Capture: "@every 5s", Expiry: "@every 5s",
+		Report: "@every 1m", Verify: "@every 30s",
 		Refresh: "@every 5s", Inbox: "@every 1m", Mirror: "@every 10s"}
 }
 
@@ -215,7 +240,9 @@ func TestSchedule_RejectsTimeAfterDeadline(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
 		id := w.CreateIntent()
-		s := r.Schedule(w.Ctx, []hold.ScheduleRequest{{PaymentIntent: id, CaptureAt: envtest.In(8 * 24 * time.Hour)}}, "test")[0]
+		s := r.Schedule(w.Ctx,
+			[]hold.ScheduleRequest{{PaymentIntent: id, CaptureAt: envtest.In(8 * 24 * time.Hour)}},
+			"test")[0]
 		var p *hold.Problem
 		if !errors.As(s.Err, &p) || p.Code != hold.AfterDeadline || p.Deadline.IsZero() {
 			t.Fatalf("%+v", s.Err)
@@ -233,7 +260,9 @@ func TestWorker_TakesOverAfterCrash(t *testing.T) {
 		for range 40 {
 			id := w.CreateIntent()
 			ids = append(ids, id)
-			w.mustSchedule(a, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: envtest.In(6 * 24 * time.Hour), CaptureAt: envtest.In(time.Minute)})
+			w.mustSchedule(a, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000,
+				Currency: "eur", ExpiresAt: envtest.In(6 * 24 * time.Hour),
+				CaptureAt: envtest.In(time.Minute)})
 		}
 		w.Sim.SetServiceTime(3 * time.Second)
 		time.Sleep(time.Minute + 2*time.Second)
@@ -262,7 +291,9 @@ func TestWorker_KeepsBudgetNearestDeadlineFirst(t *testing.T) {
 		for i := range ids {
 			ids[i] = w.CreateIntent()
 			// Scheduled in the reverse order of their deadlines.
-			w.mustSchedule(a, hold.ScheduleRequest{PaymentIntent: ids[i], Amount: 10_000, Currency: "eur", ExpiresAt: envtest.In(6*24*time.Hour - time.Duration(i)*time.Hour/10), CaptureAt: time.Now().Add(time.Minute).Format(time.RFC3339)})
+			w.mustSchedule(a, hold.ScheduleRequest{PaymentIntent: ids[i], Amount: 10_000,
+				Currency: "eur", ExpiresAt: envtest.In(6*24*time.Hour - time.Duration(
+					i)*time.Hour/10), CaptureAt: time.Now().Add(time.Minute).Format(time.RFC3339)})
 		}
 		began := time.Now().Add(time.Minute)
 		time.Sleep(time.Minute + 30*time.Second)
@@ -296,21 +327,26 @@ func TestWorker_StripeUnavailable(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
 		id := w.CreateIntent()
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(time.Minute)})
-		out, err := w.Sim.AddFaultRule(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
+			CaptureAt: envtest.In(time.Minute)})
+		out, err := w.Sim.AddFaultRule(
+			stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		var others []string
 		for range 20 {
 			other := w.CreateIntent()
-			h := w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: other, CaptureAt: envtest.In(20 * time.Minute)})
+			h := w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: other,
+				CaptureAt: envtest.In(20 * time.Minute)})
 			if h.Verified {
 				t.Fatal("verified while Stripe is away")
 			}
 			others = append(others, other)
 		}
-		missing := w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: "pi_000000000000000000000000", CaptureAt: envtest.In(20 * time.Minute)})
+		missing := w.mustSchedule(
+			r, hold.ScheduleRequest{PaymentIntent: "pi_000000000000000000000000",
+				CaptureAt: envtest.In(20 * time.Minute)})
 		time.Sleep(10 * time.Minute)
 		ready := r.Readiness.Check(w.Ctx)
 		if checkPassed(ready, "stripe") {
@@ -324,7 +360,8 @@ func TestWorker_StripeUnavailable(t *testing.T) {
 				t.Errorf("not checked after Stripe was back: %+v", h)
 			}
 		}
-		if h := w.waitForState(r, missing.ID, hold.Attention, time.Minute); h.Reason != hold.CauseNotFound {
+		if h := w.waitForState(r, missing.ID, hold.Attention,
+			time.Minute); h.Reason != hold.CauseNotFound {
 			t.Errorf("because of %s", h.Reason)
 		}
 		for _, other := range others {
@@ -350,7 +387,8 @@ func TestWorker_RejectedAPIKeyPausesClaims(t *testing.T) {
 		for range 10 {
 			id := w.CreateIntent()
 			ids = append(ids, id)
-			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(time.Minute)})
+			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
+				CaptureAt: envtest.In(time.Minute)})
 		}
 		w.Sim.RevokeKey(envtest.APIKey)
 		time.Sleep(10 * time.Minute)
@@ -375,7 +413,9 @@ func TestWorker_GracefulStop(t *testing.T) {
 		for range 100 {
 			id := w.CreateIntent()
 			ids = append(ids, id)
-			w.mustSchedule(a, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: envtest.In(6 * 24 * time.Hour), CaptureAt: envtest.In(time.Minute)})
+			w.mustSchedule(a, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000,
+				Currency: "eur", ExpiresAt: envtest.In(6 * 24 * time.Hour),
+				CaptureAt: envtest.In(time.Minute)})
 		}
 		w.Sim.SetServiceTime(2 * time.Second)
 		time.Sleep(time.Minute + time.Second)
@@ -417,11 +457,13 @@ func TestWorker_CaptureWindow(t *testing.T) {
 		// The bubble begins at midnight UTC on 2000-01-01; the window opens at
 		// 09:00.
 		inWindow, urgent, requested := w.CreateIntent(), w.CreateIntent(), w.CreateIntent()
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: inWindow, CaptureAt: envtest.In(time.Hour)})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: inWindow,
+			CaptureAt: envtest.In(time.Hour)})
 		if err := w.Sim.SetCaptureBefore(urgent, time.Now().Add(5*time.Hour)); err != nil {
 			t.Fatal(err)
 		}
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: urgent, CaptureAt: envtest.In(2 * time.Hour)})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: urgent,
+			CaptureAt: envtest.In(2 * time.Hour)})
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: requested})
 		if _, _, err := r.Capture(w.Ctx, requested, 0, 0, "test"); err != nil {
 			t.Fatal(err)
@@ -449,7 +491,8 @@ func TestWorker_RequestsUntilClaim(t *testing.T) {
 		if err != nil || h.Revision != 2 {
 			t.Fatal(h.Revision, err)
 		}
-		if _, _, err := r.Patch(w.Ctx, id, hold.Patch{CaptureAt: &later}, 1, "test"); !errors.Is(err, &hold.Problem{Code: hold.RevisionMismatch}) {
+		if _, _, err := r.Patch(w.Ctx, id, hold.Patch{CaptureAt: &later}, 1, "test"); !errors.Is(
+			err, &hold.Problem{Code: hold.RevisionMismatch}) {
 			t.Error(err)
 		}
 		if _, _, err := r.Pause(w.Ctx, id, 0, false, "test"); err != nil {
@@ -461,7 +504,8 @@ func TestWorker_RequestsUntilClaim(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.waitForState(r, id, hold.Captured, 10*time.Second)
-		if _, _, err := r.Cancel(w.Ctx, id, 0, "test"); !errors.Is(err, &hold.Problem{Code: hold.AlreadyCaptured}) {
+		if _, _, err := r.Cancel(w.Ctx, id, 0, "test"); !errors.Is(
+			err, &hold.Problem{Code: hold.AlreadyCaptured}) {
 			t.Error(err)
 		}
 
@@ -469,7 +513,8 @@ func TestWorker_RequestsUntilClaim(t *testing.T) {
 		// reached for hours.
 		id = w.CreateIntent()
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(time.Hour)})
-		out, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCancel, Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
+		out, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCancel,
+			Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -492,7 +537,8 @@ func TestSchedule_RepeatedRequest(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
 		id := w.CreateIntent()
-		req := hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(time.Minute), Reference: "BK-7"}
+		req := hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(time.Minute),
+			Reference: "BK-7"}
 		w.mustSchedule(r, req)
 		other := req
 		other.CaptureAmount = 100
@@ -504,7 +550,8 @@ func TestSchedule_RepeatedRequest(t *testing.T) {
 			t.Errorf("other terms: %v", got[1].Err)
 		}
 		time.Sleep(5 * time.Hour)
-		if s := r.Schedule(w.Ctx, []hold.ScheduleRequest{req}, "test")[0]; s.Err != nil || s.Created || s.Hold.State != hold.Captured {
+		if s := r.Schedule(w.Ctx, []hold.ScheduleRequest{req}, "test")[0]; s.Err != nil ||
+			s.Created || s.Hold.State != hold.Captured {
 			t.Errorf("the same again long after: %+v", s)
 		}
 	}, pollEvery30s)
@@ -514,7 +561,9 @@ func TestListAndPlan_Counts(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
 		for i := range 30 {
-			req := hold.ScheduleRequest{PaymentIntent: w.CreateIntent(), Amount: 10_000, Currency: "eur", ExpiresAt: envtest.In(6 * 24 * time.Hour), Reference: []string{"A-", "B-"}[i%2] + string(rune('a'+i))}
+			req := hold.ScheduleRequest{PaymentIntent: w.CreateIntent(), Amount: 10_000,
+				Currency: "eur", ExpiresAt: envtest.In(6 * 24 * time.Hour),
+				Reference: []string{"A-", "B-"}[i%2] + string(rune('a'+i))}
 			switch i % 3 {
 			case 0:
 				req.CaptureAt = envtest.In(time.Duration(i) * time.Hour)
@@ -547,9 +596,13 @@ func TestListAndPlan_Counts(t *testing.T) {
 			q    query.Query
 			want int
 		}{
-			{query.Query{}, 30}, {query.Query{State: hold.Captured}, 1}, {query.Query{State: hold.Waiting}, 10}, {query.Query{State: hold.Scheduled}, 19},
-			{query.Query{Reference: "A-"}, 15}, {query.Query{Reference: "A-c"}, 1}, {query.Query{Reference: "C"}, 0},
-			{query.Query{ExpiringWithin: 7 * 24 * time.Hour}, 29}, {query.Query{ExpiringWithin: time.Hour}, 0}, {query.Query{Account: "acct_nobodyhere"}, 0},
+			{query.Query{}, 30}, {query.Query{State: hold.Captured}, 1},
+			{query.Query{State: hold.Waiting}, 10}, {query.Query{State: hold.Scheduled}, 19},
+			{query.Query{Reference: "A-"}, 15}, {query.Query{Reference: "A-c"}, 1},
+			{query.Query{Reference: "C"}, 0},
+			{query.Query{ExpiringWithin: 7 * 24 * time.Hour}, 29},
+			{query.Query{ExpiringWithin: time.Hour}, 0},
+			{query.Query{Account: "acct_nobodyhere"}, 0},
 		} {
 			if got := count(tt.q); got != tt.want {
 				t.Errorf("%+v: %d holds, want %d", tt.q, got, tt.want)
@@ -579,7 +632,8 @@ func TestWorker_PurgesSettledHolds(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
 		id := w.CreateIntent()
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(time.Second), Reference: "BK"})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
+			CaptureAt: envtest.In(time.Second), Reference: "BK"})
 		w.waitForState(r, id, hold.Captured, time.Minute)
 		time.Sleep(26 * time.Hour)
 		if _, _, err := r.Get(w.Ctx, id); !errors.Is(err, &hold.Problem{Code: hold.HoldNotFound}) {
@@ -587,7 +641,8 @@ func TestWorker_PurgesSettledHolds(t *testing.T) {
 		}
 		for _, key := range w.Redis.Keys() {
 			switch key {
-			case "holdd:partitions", "holdd:mode", "holdd:{0}:events", "holdd:replicas", "holdd:{reconcile}:run":
+			case "holdd:partitions", "holdd:mode", "holdd:{0}:events", "holdd:replicas",
+				"holdd:{reconcile}:run":
 			default:
 				if !strings.HasPrefix(key, "holdd:budget:") {
 					t.Errorf("%s is left", key)

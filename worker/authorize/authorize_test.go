@@ -19,7 +19,8 @@ const callerKey = "request-0001"
 
 // booking is a request whose hold is captured in two days.
 func booking(edit ...func(*hold.AuthorizeRequest)) hold.AuthorizeRequest {
-	req := hold.AuthorizeRequest{PaymentMethod: "pm_card_visa", Amount: 12_500, Currency: "eur", Reference: "BK-2071",
+	req := hold.AuthorizeRequest{PaymentMethod: "pm_card_visa", Amount: 12_500,
+		Currency: "eur", Reference: "BK-2071",
 		CaptureAt: time.Now().Add(48 * time.Hour).UTC().Format(time.RFC3339Nano)}
 	for _, e := range edit {
 		e(&req)
@@ -44,7 +45,9 @@ func code(err error) hold.Code {
 }
 
 // untilKnown repeats a request for as long as its outcome is unknown.
-func untilKnown(t *testing.T, do func() (hold.AuthorizationResult, error)) (hold.AuthorizationResult, error) {
+func untilKnown(
+	t *testing.T, do func() (hold.AuthorizationResult, error),
+) (hold.AuthorizationResult, error) {
 	t.Helper()
 	for range 60 {
 		result, err := do()
@@ -118,7 +121,8 @@ func (w *world) published(p *process, id string) (n int) {
 		w.T.Fatal(err)
 	}
 	for _, e := range events {
-		if s := string(e.Event); strings.Contains(s, "authorization.abandoned") && strings.Contains(s, id) {
+		if s := string(e.Event); strings.Contains(s, "authorization.abandoned") &&
+			strings.Contains(s, id) {
 			n++
 		}
 	}
@@ -141,7 +145,8 @@ func TestAuthorize_AtOnce(t *testing.T) {
 			t.Errorf("again: %+v %v", again, err)
 		}
 		other := booking(card("pm_card_mastercard"))
-		if _, err := p.Authorize(w.Ctx, callerKey, other, "api"); code(err) != hold.IdempotencyKeyReused {
+		if _, err := p.Authorize(w.Ctx, callerKey, other, "api"); code(
+			err) != hold.IdempotencyKeyReused {
 			t.Errorf("the same key for another card: %v", err)
 		}
 		time.Sleep(75 * time.Minute)
@@ -162,13 +167,15 @@ func TestAuthorize_ThreeDSecure(t *testing.T) {
 		req.ReturnURL = "https://hotel.example/booked"
 		a, err := p.Authorize(w.Ctx, callerKey, req, "api")
 		if err != nil || a.Status != hold.AuthorizationRequiresAction || a.Hold != nil ||
-			a.NextAction != "redirect_to_url" || a.RedirectURL.Reveal() == "" || a.ClientSecret.Reveal() == "" {
+			a.NextAction != "redirect_to_url" || a.RedirectURL.Reveal() == "" ||
+			a.ClientSecret.Reveal() == "" {
 			t.Fatalf("%+v %v", a, err)
 		}
 		confirm := func(key string) (hold.AuthorizationResult, error) {
 			return p.Confirm(w.Ctx, a.PaymentIntent, key, hold.ConfirmRequest{}, "api")
 		}
-		if c, err := confirm("confirm-01"); err != nil || c.Status != hold.AuthorizationRequiresAction {
+		if c, err := confirm("confirm-01"); err != nil ||
+			c.Status != hold.AuthorizationRequiresAction {
 			t.Errorf("confirmed before the cardholder acted: %+v %v", c, err)
 		}
 		if err := w.Sim.Dashboard().CompleteAction(a.PaymentIntent); err != nil {
@@ -180,13 +187,15 @@ func TestAuthorize_ThreeDSecure(t *testing.T) {
 		}
 		for i, key := range []string{"confirm-01", "confirm-01", "confirm-02"} {
 			c, err := confirm(key)
-			if err != nil || c.Status != hold.AuthorizationDone || c.Created != (i == 0) || c.Hold == nil {
+			if err != nil || c.Status != hold.AuthorizationDone ||
+				c.Created != (i == 0) || c.Hold == nil {
 				t.Errorf("%d: %+v %v", i, c, err)
 			}
 		}
 		time.Sleep(65 * time.Minute)
 		w.wantScheduled(p)
-		if strings.Contains(w.Redis.Dump(), "_secret_") || strings.Contains(fmt.Sprint(w.Logs.All()), "_secret_") {
+		if strings.Contains(w.Redis.Dump(), "_secret_") ||
+			strings.Contains(fmt.Sprint(w.Logs.All()), "_secret_") {
 			t.Error("a client secret is in Redis or in the log")
 		}
 	})
@@ -213,7 +222,8 @@ func TestAuthorize_DeclinedThenAnotherCard(t *testing.T) {
 		}
 		w.wantScheduled(p)
 		unknown := booking(card("pm_nonesuch"))
-		if _, err := p.Authorize(w.Ctx, "request-0002", unknown, "api"); code(err) != hold.AuthorizationRefused {
+		if _, err := p.Authorize(w.Ctx, "request-0002", unknown, "api"); code(
+			err) != hold.AuthorizationRefused {
 			t.Errorf("%v", err)
 		}
 	})
@@ -247,9 +257,11 @@ func TestAuthorize_TwentyRequestsAtOnce(t *testing.T) {
 }
 
 var faultKinds = []stripesim.FaultKind{stripesim.FaultDropRequest, stripesim.FaultDropReply,
-	stripesim.FaultBrokenBody, stripesim.FaultCutBody, stripesim.FaultErrorBefore, stripesim.FaultErrorAfter,
+	stripesim.FaultBrokenBody, stripesim.FaultCutBody, stripesim.FaultErrorBefore,
+	stripesim.FaultErrorAfter,
 	stripesim.FaultUnavailable, stripesim.FaultHTML, stripesim.FaultHTMLAfter,
-	stripesim.FaultRateLimited, stripesim.FaultLockTimeout, stripesim.FaultKeyInUse, stripesim.FaultFailedDependency, stripesim.FaultForbidden,
+	stripesim.FaultRateLimited, stripesim.FaultLockTimeout, stripesim.FaultKeyInUse,
+	stripesim.FaultFailedDependency, stripesim.FaultForbidden,
 	stripesim.FaultNotFound, stripesim.FaultUnauthorized}
 
 // TestAuthorize_EveryFault lets the first requests fail in every way: a caller
@@ -286,11 +298,13 @@ func TestAuthorize_EveryFault(t *testing.T) {
 // them.
 func TestConfirm_EveryFault(t *testing.T) {
 	for _, kind := range faultKinds {
-		for _, class := range []stripesim.EndpointClass{stripesim.ClassConfirm, stripesim.ClassRetrieve} {
+		for _, class := range []stripesim.EndpointClass{stripesim.ClassConfirm,
+			stripesim.ClassRetrieve} {
 			t.Run(fmt.Sprint(kind, " ", class), func(t *testing.T) {
 				inWorld(t, func(w *world) {
 					p := w.start(0)
-					first, err := p.Authorize(w.Ctx, callerKey, booking(card("pm_card_threeDSecure2Required")), "api")
+					first, err := p.Authorize(w.Ctx, callerKey,
+						booking(card("pm_card_threeDSecure2Required")), "api")
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -300,8 +314,10 @@ func TestConfirm_EveryFault(t *testing.T) {
 					w.fail(class, 2, kind)
 					a, err := untilKnown(t, func() (hold.AuthorizationResult, error) {
 						p.caller.Probe(w.Ctx)
-						a, err := p.Confirm(w.Ctx, first.PaymentIntent, "confirm-01", hold.ConfirmRequest{}, "api")
-						if c := code(err); c == hold.AuthorizationRefused || c == hold.AuthorizationNotFound {
+						a, err := p.Confirm(w.Ctx, first.PaymentIntent, "confirm-01",
+							hold.ConfirmRequest{}, "api")
+						if c := code(err); c == hold.AuthorizationRefused ||
+							c == hold.AuthorizationNotFound {
 							err = health.ErrUnavailable
 						}
 						return a, err
@@ -359,7 +375,8 @@ func TestAuthorize_CrashAnywhere(t *testing.T) {
 // TestAuthorize_RedisLosesTheAttempt lets Redis forget an attempt, which meets
 // its own answer at Stripe.
 func TestAuthorize_RedisLosesTheAttempt(t *testing.T) {
-	for _, kind := range []stripesim.FaultKind{"", stripesim.FaultDropReply, stripesim.FaultErrorAfter, stripesim.FaultErrorBefore} {
+	for _, kind := range []stripesim.FaultKind{"", stripesim.FaultDropReply,
+		stripesim.FaultErrorAfter, stripesim.FaultErrorBefore} {
 		t.Run(string(kind), func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				p := w.start(0)
@@ -432,7 +449,8 @@ func TestAuthorize_KeyRejected(t *testing.T) {
 		p := w.start(0)
 		w.fail(stripesim.ClassCreate, 1, stripesim.FaultUnauthorized)
 		for range 2 {
-			if _, err := p.Authorize(w.Ctx, callerKey, booking(), "api"); code(err) != "unavailable" {
+			if _, err := p.Authorize(w.Ctx, callerKey, booking(),
+				"api"); code(err) != "unavailable" {
 				t.Error(err)
 			}
 		}
@@ -462,14 +480,16 @@ func TestResumer_CancelsAbandonedIntents(t *testing.T) {
 			t.Errorf("confirmed after its time: %v", err)
 		}
 		time.Sleep(5 * time.Minute)
-		if st, _ := w.Sim.Intent(a.PaymentIntent); st.Status != "canceled" || st.CancellationReason != "abandoned" {
+		if st, _ := w.Sim.Intent(a.PaymentIntent); st.Status != "canceled" ||
+			st.CancellationReason != "abandoned" {
 			t.Errorf("%s %s", st.Status, st.CancellationReason)
 		}
 		logged := w.Logs.FilterMessage("authorization.abandoned").Len()
 		if n := w.published(p, a.PaymentIntent); n != 1 || logged != 1 {
 			t.Errorf("published %d times, logged %d times", n, logged)
 		}
-		if _, err := p.Authorize(w.Ctx, callerKey, req, "api"); code(err) != hold.AuthorizationAbandoned {
+		if _, err := p.Authorize(w.Ctx, callerKey, req, "api"); code(
+			err) != hold.AuthorizationAbandoned {
 			t.Errorf("%v", err)
 		}
 	})
@@ -482,7 +502,8 @@ func TestResumer_CrashAnywhere(t *testing.T) {
 		finished := false
 		inWorld(t, func(w *world) {
 			first := w.start(0)
-			a, err := first.Authorize(w.Ctx, callerKey, booking(card("pm_card_threeDSecure2Required")), "api")
+			a, err := first.Authorize(w.Ctx, callerKey,
+				booking(card("pm_card_threeDSecure2Required")), "api")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -515,7 +536,8 @@ func TestResumer_CrashAnywhere(t *testing.T) {
 func TestResumer_PublishesAfterACrash(t *testing.T) {
 	inWorld(t, func(w *world) {
 		p := w.start(0)
-		a, err := p.Authorize(w.Ctx, callerKey, booking(card("pm_card_threeDSecure2Required")), "api")
+		a, err := p.Authorize(w.Ctx, callerKey, booking(card("pm_card_threeDSecure2Required")),
+			"api")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -537,12 +559,14 @@ func TestResumer_InvalidTerms(t *testing.T) {
 	inWorld(t, func(w *world) {
 		p := w.start(0)
 		w.fail(stripesim.ClassCreate, 9, stripesim.FaultDropReply)
-		if _, err := p.Authorize(w.Ctx, callerKey, booking(), "api"); code(err) != hold.OutcomeUnknown {
+		if _, err := p.Authorize(w.Ctx, callerKey, booking(), "api"); code(
+			err) != hold.OutcomeUnknown {
 			t.Fatal(err)
 		}
 		id := w.authorizedIntent()
 		invalid := map[string]string{hold.MetaCaptureAt: "tomorrow"}
-		if a := p.gateway.Do(w.Ctx, hold.Call{Op: hold.OpUpdate, PaymentIntent: id, Metadata: invalid, Key: "test-invalid"}); a.Kind != hold.AnswerOK {
+		if a := p.gateway.Do(w.Ctx, hold.Call{Op: hold.OpUpdate, PaymentIntent: id,
+			Metadata: invalid, Key: "test-invalid"}); a.Kind != hold.AnswerOK {
 			t.Fatal(a)
 		}
 		time.Sleep(3 * time.Minute)

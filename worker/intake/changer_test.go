@@ -20,13 +20,15 @@ func TestChanger_EachRequest(t *testing.T) {
 				if err != nil {
 					t.Fatalf("%s: %v", name, err)
 				}
-				if got.State != state || got.Revision <= h.Revision || got.Version != w.hold(id).Version {
+				if got.State != state || got.Revision <= h.Revision ||
+					got.Version != w.hold(id).Version {
 					t.Errorf("%s: %+v at %s", name, got, now)
 				}
 				h = got
 			}
 		}
-		check("patch", hold.Scheduled)(c.Patch(w.Ctx, id, hold.Patch{Reference: &reference}, h.Revision, "test"))
+		check("patch", hold.Scheduled)(
+			c.Patch(w.Ctx, id, hold.Patch{Reference: &reference}, h.Revision, "test"))
 		check("pause", hold.Paused)(c.Pause(w.Ctx, id, h.Revision, false, "test"))
 		check("resume", hold.Scheduled)(c.Resume(w.Ctx, id, h.Revision, false, "test"))
 		check("acknowledge", hold.Scheduled)(c.Acknowledge(w.Ctx, id, h.Revision, "test"))
@@ -56,17 +58,21 @@ func TestChanger_Refusals(t *testing.T) {
 	inWorld(t, func(w *world) {
 		id := w.CreateIntent()
 		h := w.schedule(captureIn(time.Hour, id))
-		if _, _, err := w.changer.Pause(w.Ctx, "pi_x", 0, false, "test"); !isProblem(err, hold.InvalidID) {
+		if _, _, err := w.changer.Pause(w.Ctx, "pi_x", 0, false,
+			"test"); !isProblem(err, hold.InvalidID) {
 			t.Errorf("invalid id: %v", err)
 		}
-		if _, _, err := w.changer.Pause(w.Ctx, "pi_unknownunknown", 0, false, "test"); !isProblem(err, hold.HoldNotFound) {
+		if _, _, err := w.changer.Pause(w.Ctx, "pi_unknownunknown", 0, false, "test"); !isProblem(
+			err, hold.HoldNotFound) {
 			t.Errorf("no hold: %v", err)
 		}
-		if _, _, err := w.changer.Pause(w.Ctx, id, h.Revision+1, false, "test"); !isProblem(err, hold.RevisionMismatch) {
+		if _, _, err := w.changer.Pause(w.Ctx, id, h.Revision+1, false, "test"); !isProblem(
+			err, hold.RevisionMismatch) {
 			t.Errorf("another revision: %v", err)
 		}
 		w.Redis.SetError("LOADING")
-		if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "test"); !errors.Is(err, health.ErrUnavailable) {
+		if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "test"); !errors.Is(
+			err, health.ErrUnavailable) {
 			t.Errorf("Redis unavailable: %v", err)
 		}
 		w.Redis.SetError("")
@@ -88,7 +94,8 @@ func TestChanger_Conflict(t *testing.T) {
 			}
 		}
 		w.commits.before = pause
-		if _, _, err := w.changer.Capture(w.Ctx, id, 0, 0, "test"); !isProblem(err, hold.HoldPaused) {
+		if _, _, err := w.changer.Capture(w.Ctx, id, 0, 0,
+			"test"); !isProblem(err, hold.HoldPaused) {
 			t.Errorf("capture of a hold that was paused meanwhile: %v", err)
 		}
 		if _, _, err := w.changer.Resume(w.Ctx, id, 0, false, "test"); err != nil {
@@ -117,13 +124,15 @@ func TestChanger_ConflictsWithoutEnd(t *testing.T) {
 			}
 			r := references[0]
 			references = references[1:]
-			if _, _, err := w.changer.Patch(w.Ctx, id, hold.Patch{Reference: &r}, 0, "other"); err != nil {
+			if _, _, err := w.changer.Patch(w.Ctx, id, hold.Patch{Reference: &r},
+				0, "other"); err != nil {
 				t.Error(err)
 			}
 			w.commits.before = interfere
 		}
 		w.commits.before = interfere
-		if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "test"); !errors.Is(err, health.ErrUnavailable) {
+		if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "test"); !errors.Is(
+			err, health.ErrUnavailable) {
 			t.Errorf("%v", err)
 		}
 		if h := w.hold(id); h.State != hold.Scheduled {
@@ -172,7 +181,8 @@ func TestChanger_LostReply(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "test"); !errors.Is(err, health.ErrUnavailable) {
+			if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "test"); !errors.Is(
+				err, health.ErrUnavailable) {
 				t.Errorf("%v", err)
 			}
 		})
@@ -188,12 +198,14 @@ func TestChanger_Confirm(t *testing.T) {
 			t.Fatal(err)
 		}
 		h := w.schedule(captureIn(40*time.Minute, id))
-		if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "test"); !isProblem(err, hold.WouldCancelNow) {
+		if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "test"); !isProblem(
+			err, hold.WouldCancelNow) {
 			t.Errorf("pause inside the margin: %v", err)
 		}
 		none := ""
 		patch := hold.Patch{CaptureAt: &none}
-		if _, _, err := w.changer.Patch(w.Ctx, id, patch, 0, "test"); !isProblem(err, hold.WouldCancelNow) {
+		if _, _, err := w.changer.Patch(w.Ctx, id, patch, 0, "test"); !isProblem(
+			err, hold.WouldCancelNow) {
 			t.Errorf("patch inside the margin: %v", err)
 		}
 		if got := w.hold(id); got.Version != h.Version {
@@ -201,7 +213,8 @@ func TestChanger_Confirm(t *testing.T) {
 		}
 		patch.Confirm = true
 		h, _, err := w.changer.Patch(w.Ctx, id, patch, 0, "test")
-		if err != nil || h.NextOp != hold.OpCancel || h.Reason != hold.CauseOnExpiry || w.wakes.Load() == 0 {
+		if err != nil || h.NextOp != hold.OpCancel || h.Reason != hold.CauseOnExpiry ||
+			w.wakes.Load() == 0 {
 			t.Errorf("confirmed: %+v, %v", h, err)
 		}
 	})

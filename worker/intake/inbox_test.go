@@ -38,7 +38,8 @@ func (w *world) putRequest(req hold.ScheduleRequest) {
 func TestInbox_SchedulesAndRejects(t *testing.T) {
 	inWorld(t, func(w *world) {
 		id := w.CreateIntent()
-		req := hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(time.Hour), Reference: "BK-1"}
+		req := hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(time.Hour),
+			Reference: "BK-1"}
 		other := req
 		other.Reference = "BK-2"
 		w.putRequest(req)
@@ -56,7 +57,8 @@ func TestInbox_SchedulesAndRejects(t *testing.T) {
 			t.Errorf("not acknowledged: %.300q", left)
 		}
 		want := []string{
-			"inbox invalid_field", "inbox entry_too_large", "inbox entry_without_hold", "inbox hold_exists",
+			"inbox invalid_field", "inbox entry_too_large", "inbox entry_without_hold",
+			"inbox hold_exists",
 		}
 		if !slices.Equal(w.rejected, want) {
 			t.Errorf("rejected %q, want %q", w.rejected, want)
@@ -77,11 +79,13 @@ func TestInbox_RetriesWhatMayWorkLater(t *testing.T) {
 			w.commits.loseReply = 2
 			w.inbox.Run(w.Ctx)
 			if n := len(w.StreamEntries(inboxKey)); n != 1 {
-				t.Fatalf("%d entries left: the acknowledged before its hold is known to be written", n)
+				t.Fatalf("%d entries left: the acknowledged before its hold is known to be written",
+					n)
 			}
 			time.Sleep(31 * time.Second)
 			w.inbox.Run(w.Ctx)
-			if left := w.StreamEntries(inboxKey); len(left) != 0 || w.hold(id) == nil || len(w.rejected) != 0 {
+			if left := w.StreamEntries(inboxKey); len(left) != 0 ||
+				w.hold(id) == nil || len(w.rejected) != 0 {
 				t.Errorf("left %q, rejected %q", left, w.rejected)
 			}
 		})
@@ -89,7 +93,8 @@ func TestInbox_RetriesWhatMayWorkLater(t *testing.T) {
 	t.Run("intent unknown to Stripe", func(t *testing.T) {
 		inWorld(t, func(w *world) {
 			id := w.CreateIntent()
-			notFound := stripesim.FaultRule{Intent: id, Times: 1, Fault: stripesim.Fault{Kind: stripesim.FaultNotFound}}
+			notFound := stripesim.FaultRule{Intent: id, Times: 1,
+				Fault: stripesim.Fault{Kind: stripesim.FaultNotFound}}
 			w.AddFault(notFound)
 			w.putRequest(captureIn(time.Hour, id))
 			w.putRequest(captureIn(time.Hour, "pi_unknownunknown"))
@@ -101,7 +106,8 @@ func TestInbox_RetriesWhatMayWorkLater(t *testing.T) {
 				time.Sleep(31 * time.Second)
 				w.inbox.Run(w.Ctx)
 			}
-			if w.hold(id) == nil || !slices.Equal(w.rejected, []string{"inbox payment_intent_not_found"}) {
+			if w.hold(id) == nil ||
+				!slices.Equal(w.rejected, []string{"inbox payment_intent_not_found"}) {
 				t.Errorf("hold %v, rejected %q", w.hold(id), w.rejected)
 			}
 			if left := w.StreamEntries(inboxKey); len(left) != 0 {

@@ -79,17 +79,21 @@ func TestRefresher_AdoptsTermsInMetadata(t *testing.T) {
 		at := envtest.In(time.Hour)
 		good := w.CreateIntent(withMetadata(map[string]string{
 			"holdd_capture_at": at, "holdd_reference": "BK-7", "room": "12"}))
-		paused := w.CreateIntent(withMetadata(map[string]string{"holdd_cancel_at": at, "holdd_paused": "true"}))
-		bad := w.CreateIntent(withMetadata(map[string]string{"holdd_capture_at": "tomorrow", "room": "12"}))
+		paused := w.CreateIntent(
+			withMetadata(map[string]string{"holdd_cancel_at": at, "holdd_paused": "true"}))
+		bad := w.CreateIntent(
+			withMetadata(map[string]string{"holdd_capture_at": "tomorrow", "room": "12"}))
 		none := w.CreateIntent(withMetadata(map[string]string{"room": "12"}))
-		over := w.CreateIntent(withMetadata(map[string]string{"holdd_capture_at": envtest.In(time.Hour)}))
+		over := w.CreateIntent(
+			withMetadata(map[string]string{"holdd_capture_at": envtest.In(time.Hour)}))
 		w.applyAll()
 		if err := w.Sim.Dashboard().Cancel(over, ""); err != nil {
 			t.Fatal(err)
 		}
 		w.refresh()
 		h := w.hold(good)
-		if h == nil || h.State != hold.Scheduled || h.Reference != "BK-7" || !h.Verified || !h.Mirrored {
+		if h == nil || h.State != hold.Scheduled || h.Reference != "BK-7" ||
+			!h.Verified || !h.Mirrored {
 			t.Fatalf("%+v", h)
 		}
 		if by := h.History[0].By; by != "stripe" {
@@ -139,7 +143,8 @@ func TestRefresher_EventBeforeRequest(t *testing.T) {
 // more, as a hold.
 func TestRefresher_ScheduledMeanwhile(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent(withMetadata(map[string]string{"holdd_capture_at": envtest.In(time.Hour)}))
+		id := w.CreateIntent(
+			withMetadata(map[string]string{"holdd_capture_at": envtest.In(time.Hour)}))
 		w.applyAll()
 		w.schedule(captureIn(2*time.Hour, id))
 		w.refresh()
@@ -216,11 +221,14 @@ func TestRefresher_StripeUnavailable(t *testing.T) {
 
 func TestRefresher_UnseenIntent(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent(withMetadata(map[string]string{"holdd_capture_at": envtest.In(time.Hour)}))
+		id := w.CreateIntent(
+			withMetadata(map[string]string{"holdd_capture_at": envtest.In(time.Hour)}))
 		w.applyAll()
-		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve, Fault: stripesim.Fault{Kind: stripesim.FaultNotFound}})
+		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve,
+			Fault: stripesim.Fault{Kind: stripesim.FaultNotFound}})
 		w.refresh()
-		if !slices.Equal(w.rejected, []string{"stripe payment_intent_not_found"}) || w.hold(id) != nil {
+		if !slices.Equal(w.rejected, []string{"stripe payment_intent_not_found"}) ||
+			w.hold(id) != nil {
 			t.Errorf("rejected %q, hold %+v", w.rejected, w.hold(id))
 		}
 		if pending := w.pendingAfter(time.Minute); len(pending) != 0 {
@@ -235,7 +243,8 @@ func TestRefresher_WaitsForBudget(t *testing.T) {
 	inWorld(t, func(w *world) {
 		var ids []string
 		for range 60 {
-			ids = append(ids, w.CreateIntent(withMetadata(map[string]string{"holdd_capture_at": envtest.In(time.Hour)})))
+			ids = append(
+				ids, w.CreateIntent(withMetadata(map[string]string{"holdd_capture_at": envtest.In(time.Hour)})))
 		}
 		w.applyAll()
 		began := time.Now()
@@ -267,7 +276,8 @@ func TestRefresher_RejectionFails(t *testing.T) {
 
 func TestRefresher_RedisUnavailable(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.CreateIntent(withMetadata(map[string]string{"holdd_capture_at": envtest.In(time.Hour)}))
+		id := w.CreateIntent(
+			withMetadata(map[string]string{"holdd_capture_at": envtest.In(time.Hour)}))
 		w.applyAll()
 		w.Redis.SetError("LOADING")
 		w.refresh()
@@ -283,7 +293,8 @@ func TestRefresher_RedisUnavailable(t *testing.T) {
 		if h := w.hold(id); h == nil || len(h.History) != 1 {
 			t.Errorf("%+v", h)
 		}
-		if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "test"); errors.Is(err, health.ErrUnavailable) {
+		if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "test"); errors.Is(
+			err, health.ErrUnavailable) {
 			t.Error(err)
 		}
 		b, _ := json.Marshal(w.pendingAfter(time.Minute))

@@ -83,15 +83,18 @@ func TestSchedule_Repetition(t *testing.T) {
 
 func TestSchedule_Unverified(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve, Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
-		if h := w.schedule(captureIn(time.Hour, w.CreateIntent())); h.Verified || h.State != hold.Scheduled {
+		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve,
+			Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
+		if h := w.schedule(captureIn(time.Hour, w.CreateIntent())); h.Verified ||
+			h.State != hold.Scheduled {
 			t.Errorf("Stripe unavailable: %+v", h)
 		}
 		w.Sim.ClearFaultRules()
 		before := w.countRetrieves()
 		h := w.schedule(completeRequest(w.CreateIntent()))
 		if h.Verified || w.countRetrieves() != before {
-			t.Errorf("a request that says everything: verified %v, %d reads", h.Verified, w.countRetrieves()-before)
+			t.Errorf("a request that says everything: verified %v, %d reads", h.Verified,
+				w.countRetrieves()-before)
 		}
 	})
 }
@@ -210,11 +213,13 @@ func TestSchedule_Confirm(t *testing.T) {
 			t.Errorf("without a confirmation: %+v", r)
 		}
 		req.Confirm = true
-		if h := w.schedule(req); h.NextOp != hold.OpCapture || h.Reason != hold.CauseOnExpiry || w.wakes.Load() == 0 {
+		if h := w.schedule(req); h.NextOp != hold.OpCapture || h.Reason != hold.CauseOnExpiry ||
+			w.wakes.Load() == 0 {
 			t.Errorf("confirmed: %+v", h)
 		}
 		req.Confirm = false // no term, so a repetition may leave it out
-		if r := w.scheduler.Schedule(w.Ctx, []hold.ScheduleRequest{req}, "test")[0]; r.Err != nil || r.Created {
+		if r := w.scheduler.Schedule(w.Ctx, []hold.ScheduleRequest{req}, "test")[0]; r.Err != nil ||
+			r.Created {
 			t.Errorf("the same again: %+v", r)
 		}
 	})

@@ -26,14 +26,19 @@ func TestApplyStripeEvent_NotOurs(t *testing.T) {
 			{"other mode of a connected account", func(e *hold.StripeEvent) {
 				e.Livemode, e.Account = true, "acct_12345678"
 			}, intake.EventIgnored, ""},
-			{"other type", func(e *hold.StripeEvent) { e.Type = "charge.refunded" }, intake.EventIgnored, ""},
-			{"no intent", func(e *hold.StripeEvent) { e.PaymentIntent = "" }, intake.EventIgnored, ""},
-			{"automatic capture", func(e *hold.StripeEvent) { e.AutomaticCapture = true }, intake.EventIgnored, ""},
+			{"other type", func(e *hold.StripeEvent) { e.Type = "charge.refunded" },
+				intake.EventIgnored, ""},
+			{"no intent", func(e *hold.StripeEvent) { e.PaymentIntent = "" },
+				intake.EventIgnored, ""},
+			{"automatic capture", func(e *hold.StripeEvent) { e.AutomaticCapture = true },
+				intake.EventIgnored, ""},
 			{"charge.updated of an unknown intent", func(e *hold.StripeEvent) {
 				e.Type, e.PaymentIntent = "charge.updated", unknown
 			}, intake.EventIgnored, ""},
-			{"unknown intent", func(e *hold.StripeEvent) { e.PaymentIntent = unknown }, intake.EventQueued, ""},
-			{"other account", func(e *hold.StripeEvent) { e.Account = "acct_12345678" }, intake.EventIgnored, ""},
+			{"unknown intent", func(e *hold.StripeEvent) { e.PaymentIntent = unknown },
+				intake.EventQueued, ""},
+			{"other account", func(e *hold.StripeEvent) { e.Account = "acct_12345678" },
+				intake.EventIgnored, ""},
 		} {
 			e := hold.StripeEvent{Type: "charge.captured", PaymentIntent: id}
 			test.change(&e)
@@ -66,7 +71,8 @@ func TestApplyStripeEvent_Settles(t *testing.T) {
 			t.Errorf("succeeded: %q, %v", result, err)
 		}
 		h := w.hold(captured)
-		if h.State != hold.Captured || h.CapturedAmount != 4_000 || h.Reason != hold.CauseElsewhere {
+		if h.State != hold.Captured || h.CapturedAmount != 4_000 ||
+			h.Reason != hold.CauseElsewhere {
 			t.Errorf("%+v", h)
 		}
 		if result, err := w.apply(succeeded); result != intake.EventIgnored || err != nil {
@@ -124,7 +130,8 @@ func TestApplyStripeEvent_Conflict(t *testing.T) {
 			}
 		}
 		result, err := w.apply(w.takeEvents(id, "payment_intent.canceled")[0])
-		if h := w.hold(id); result != intake.EventSettled || err != nil || h.State != hold.Canceled {
+		if h := w.hold(id); result != intake.EventSettled || err != nil ||
+			h.State != hold.Canceled {
 			t.Errorf("%q, %v: %+v", result, err, h)
 		}
 	})
@@ -141,7 +148,8 @@ func TestApplyStripeEvent_Working(t *testing.T) {
 			t.Fatal(err)
 		}
 		result, err := w.apply(w.takeEvents(id, "payment_intent.canceled")[0])
-		if h := w.hold(id); result != intake.EventQueued || err != nil || h.Version != claimed.Version {
+		if h := w.hold(id); result != intake.EventQueued || err != nil ||
+			h.Version != claimed.Version {
 			t.Errorf("%q, %v: %+v", result, err, h)
 		}
 		w.refresh()

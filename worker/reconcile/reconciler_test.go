@@ -22,7 +22,8 @@ type counts = map[reconcile.FindingKind]int64
 func TestReconcile_FindsTermsOrphansAndInvalidTerms(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
-		terms := w.authorize("", hold.MetaCaptureAt, envtest.In(40*time.Hour), hold.MetaReference, "BK-7")
+		terms := w.authorize("", hold.MetaCaptureAt, envtest.In(40*time.Hour),
+			hold.MetaReference, "BK-7")
 		overdue := w.authorize("", hold.MetaCaptureAt, envtest.In(time.Hour))
 		orphan := w.authorize("", "order", "17")
 		w.authorize("", hold.MetaCaptureAt, "soon")
@@ -38,7 +39,8 @@ func TestReconcile_FindsTermsOrphansAndInvalidTerms(t *testing.T) {
 			t.Errorf("%+v", run)
 		}
 		h := r.hold(terms)
-		if h.State != hold.Scheduled || h.Reference != "BK-7" || !h.Verified || h.History[0].By != "reconcile" {
+		if h.State != hold.Scheduled || h.Reference != "BK-7" || !h.Verified ||
+			h.History[0].By != "reconcile" {
 			t.Errorf("%+v", h)
 		}
 		if h := r.hold(overdue); h.State != hold.Attention || h.Reason != hold.CauseOverdue {
@@ -50,7 +52,8 @@ func TestReconcile_FindsTermsOrphansAndInvalidTerms(t *testing.T) {
 			}
 		}
 
-		w.checkCounts(r.reconcile(false), counts{reconcile.FoundOrphan: 1, reconcile.FoundRejected: 1})
+		w.checkCounts(r.reconcile(false), counts{reconcile.FoundOrphan: 1,
+			reconcile.FoundRejected: 1})
 		for _, kind := range []hold.EventType{event.Orphan, event.MetadataRejected} {
 			if n := w.Logs.FilterMessage(string(kind)).Len(); n != 1 {
 				t.Errorf("%d lines of %s", n, kind)
@@ -69,7 +72,8 @@ func TestReconcile_SettledElsewhere(t *testing.T) {
 		for range 4 {
 			id := w.authorize("acct_00000001")
 			ids = append(ids, id)
-			req := hold.ScheduleRequest{PaymentIntent: id, Account: "acct_00000001", CaptureAt: envtest.In(60 * time.Hour)}
+			req := hold.ScheduleRequest{PaymentIntent: id, Account: "acct_00000001",
+				CaptureAt: envtest.In(60 * time.Hour)}
 			r.place(req, r.retrieve(id, "acct_00000001"))
 		}
 		time.Sleep(time.Minute)
@@ -79,10 +83,12 @@ func TestReconcile_SettledElsewhere(t *testing.T) {
 		if err := w.Sim.Dashboard().Cancel(ids[1], ""); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.Sim.SetCaptureBefore(ids[2], time.Now().Add(5*24*time.Hour).Truncate(time.Second)); err != nil {
+		if err := w.Sim.SetCaptureBefore(ids[2], time.Now().Add(5*24*time.Hour).Truncate(
+			time.Second)); err != nil {
 			t.Fatal(err)
 		}
-		want := counts{reconcile.FoundCaptured: 1, reconcile.FoundCanceled: 1, reconcile.FoundChanged: 1}
+		want := counts{reconcile.FoundCaptured: 1, reconcile.FoundCanceled: 1,
+			reconcile.FoundChanged: 1}
 
 		before := w.dump()
 		dry := r.reconcile(true)
@@ -100,7 +106,8 @@ func TestReconcile_SettledElsewhere(t *testing.T) {
 			t.Errorf("%+v", run)
 		}
 		h := r.hold(ids[0])
-		if h.State != hold.Captured || h.CapturedAmount != 9_000 || h.Reason != hold.CauseElsewhere {
+		if h.State != hold.Captured || h.CapturedAmount != 9_000 ||
+			h.Reason != hold.CauseElsewhere {
 			t.Errorf("%+v", h)
 		}
 		w.checkCounts(r.reconcile(false), counts{})
@@ -110,9 +117,11 @@ func TestReconcile_SettledElsewhere(t *testing.T) {
 func TestReconcile_ReadsUnknownIntentTwice(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
-		gone := r.place(hold.ScheduleRequest{PaymentIntent: "pi_00000000gone", CaptureAt: envtest.In(60 * time.Hour)}, nil)
+		gone := r.place(hold.ScheduleRequest{PaymentIntent: "pi_00000000gone",
+			CaptureAt: envtest.In(60 * time.Hour)}, nil)
 		time.Sleep(time.Minute)
-		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassList, Fault: stripesim.Fault{Kind: stripesim.FaultNotFound}})
+		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassList,
+			Fault: stripesim.Fault{Kind: stripesim.FaultNotFound}})
 		w.checkCounts(r.reconcile(false), counts{reconcile.FoundUnreadable: 1})
 		if n := w.CountCalls(stripesim.ClassRetrieve); n != 0 {
 			t.Errorf("%d reads in an account that cannot be listed", n)
@@ -139,7 +148,8 @@ func TestReconcile_IgnoresASingleNotFound(t *testing.T) {
 		r.place(hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(40 * time.Hour)}, nil)
 		time.Sleep(time.Minute)
 		notFound := stripesim.Fault{Kind: stripesim.FaultNotFound}
-		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve, Intent: id, Times: 1, Fault: notFound})
+		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve, Intent: id,
+			Times: 1, Fault: notFound})
 		run := r.reconcile(false)
 		w.checkCounts(run, counts{reconcile.FoundExpired: 1})
 		if n := w.CountCalls(stripesim.ClassRetrieve); n != 2 || run.Listed != 0 {
@@ -152,7 +162,8 @@ func TestReconcile_IgnoresStaleList(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
 		id := w.authorize("")
-		r.place(hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(60 * time.Hour)}, r.retrieve(id, ""))
+		r.place(hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(60 * time.Hour)},
+			r.retrieve(id, ""))
 		time.Sleep(time.Minute)
 		// The list is made now and arrives five seconds later.
 		late := stripesim.Fault{ReplyDelay: 5 * time.Second}
@@ -162,7 +173,8 @@ func TestReconcile_IgnoresStaleList(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		if err := w.Sim.SetCaptureBefore(id, time.Now().Add(4*24*time.Hour).Truncate(time.Second)); err != nil {
+		if err := w.Sim.SetCaptureBefore(id, time.Now().Add(4*24*time.Hour).Truncate(
+			time.Second)); err != nil {
 			t.Fatal(err)
 		}
 		before := r.hold(id)
@@ -199,9 +211,11 @@ func TestReconcile_IsContinuedByAnotherReplica(t *testing.T) {
 		first, second := w.start(), w.start()
 		w.Sim.SetRateLimits(-1, -1)
 		for i := range 800 {
-			w.authorize("", hold.MetaCaptureAt, envtest.In(48*time.Hour), hold.MetaReference, fmt.Sprint("BK-", i))
+			w.authorize("", hold.MetaCaptureAt, envtest.In(48*time.Hour),
+				hold.MetaReference, fmt.Sprint("BK-", i))
 		}
-		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassList, Nth: 4, Fault: stripesim.Fault{RequestDelay: time.Hour}})
+		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassList, Nth: 4,
+			Fault: stripesim.Fault{RequestDelay: time.Hour}})
 		run, started, err := first.Reconcile(w.Ctx, false, nil, "test")
 		if err != nil || !started {
 			t.Fatal(started, err)
@@ -218,7 +232,8 @@ func TestReconcile_IsContinuedByAnotherReplica(t *testing.T) {
 			time.Sleep(15 * time.Second)
 		}
 		done := second.await(run.ID, reconcile.RunFinished)
-		if done.Pages != 8 || done.Takeovers != 1 || done.Replica != "replica-2" || len(done.Findings) != 500 {
+		if done.Pages != 8 || done.Takeovers != 1 || done.Replica != "replica-2" ||
+			len(done.Findings) != 500 {
 			t.Errorf("%+v", done)
 		}
 		w.checkCounts(done, counts{reconcile.FoundScheduled: 800})
@@ -229,7 +244,8 @@ func TestReconcile_InterruptedByOutage(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
 		id := w.authorize("", hold.MetaCaptureAt, envtest.In(48*time.Hour))
-		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassList, Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
+		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassList,
+			Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
 		run, _, err := r.Reconcile(w.Ctx, false, nil, "test")
 		if err != nil {
 			t.Fatal(err)
@@ -237,7 +253,8 @@ func TestReconcile_InterruptedByOutage(t *testing.T) {
 		began := time.Now()
 		left := r.await(run.ID, reconcile.RunInterrupted)
 		took := time.Since(began)
-		if took < 50*time.Second || took > time.Minute || !strings.Contains(left.Error, "no answer from Stripe") {
+		if took < 50*time.Second || took > time.Minute || !strings.Contains(left.Error,
+			"no answer from Stripe") {
 			t.Errorf("after %s: %+v", took, left)
 		}
 		r.Watch(w.Ctx)
@@ -263,7 +280,8 @@ func TestReconcile_OutsideOfStartAndStop(t *testing.T) {
 		check := func() {
 			t.Helper()
 			for _, dry := range []bool{true, false} {
-				if _, _, err := r.Reconcile(w.Ctx, dry, nil, "test"); !errors.Is(err, health.ErrUnavailable) {
+				if _, _, err := r.Reconcile(w.Ctx, dry, nil, "test"); !errors.Is(
+					err, health.ErrUnavailable) {
 					t.Errorf("dry %v: %v", dry, err)
 				}
 			}
@@ -287,7 +305,8 @@ func TestReconcile_OutsideOfStartAndStop(t *testing.T) {
 func TestStop_InterruptsTheRun(t *testing.T) {
 	inWorld(t, func(w *world) {
 		first, second := w.start(), w.start()
-		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassList, Nth: 1, Fault: stripesim.Fault{RequestDelay: time.Hour}})
+		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassList, Nth: 1,
+			Fault: stripesim.Fault{RequestDelay: time.Hour}})
 		run, _, err := first.Reconcile(w.Ctx, false, nil, "test")
 		if err != nil {
 			t.Fatal(err)
@@ -318,7 +337,8 @@ func TestWatch_RebuildsAfterDataLoss(t *testing.T) {
 		time.Sleep(time.Second)
 		r.Watch(w.Ctx)
 		other.Watch(w.Ctx)
-		if checks := r.ReadinessChecks(); len(checks) != 1 || !checks[0].OK || checks[0].Name != "schedule" {
+		if checks := r.ReadinessChecks(); len(checks) != 1 || !checks[0].OK ||
+			checks[0].Name != "schedule" {
 			t.Errorf("%+v", checks)
 		}
 		run, ok, err := r.Reconciliation(w.Ctx, "")
@@ -357,7 +377,8 @@ func TestRunJob_OneRunPerInterval(t *testing.T) {
 		}
 		time.Sleep(5 * time.Minute)
 		second.RunJob(w.Ctx)
-		if n := w.Logs.FilterMessage("reconcile.finished").FilterField(zap.String("by", "schedule")).Len(); n != 2 {
+		if n := w.Logs.FilterMessage("reconcile.finished").FilterField(
+			zap.String("by", "schedule")).Len(); n != 2 {
 			t.Errorf("%d runs by the schedule", n)
 		}
 	})

@@ -31,13 +31,15 @@ func TestVerifier_ListsManyAndReadsFew(t *testing.T) {
 		r := w.newReplica()
 		w.Sim.SetRateLimits(-1, -1)
 		ids := r.placeUnverified(10)
-		gone := r.place(hold.ScheduleRequest{PaymentIntent: "pi_00000000gone", CaptureAt: envtest.In(20 * time.Hour)}, nil)
+		gone := r.place(hold.ScheduleRequest{PaymentIntent: "pi_00000000gone",
+			CaptureAt: envtest.In(20 * time.Hour)}, nil)
 		v := r.newVerifier()
 		time.Sleep(time.Second)
 		// Of eleven holds the list verifies ten. It does not contain the
 		// eleventh.
 		v.Run(w.Ctx)
-		if lists, reads := w.CountCalls(stripesim.ClassList), w.CountCalls(stripesim.ClassRetrieve); lists != 1 || reads != 1 {
+		if lists, reads := w.CountCalls(stripesim.ClassList),
+			w.CountCalls(stripesim.ClassRetrieve); lists != 1 || reads != 1 {
 			t.Errorf("%d lists, %d reads", lists, reads)
 		}
 		for _, id := range ids {
@@ -51,7 +53,8 @@ func TestVerifier_ListsManyAndReadsFew(t *testing.T) {
 		ids = r.placeUnverified(2)
 		time.Sleep(time.Second)
 		v.Run(w.Ctx)
-		if lists, reads := w.CountCalls(stripesim.ClassList), w.CountCalls(stripesim.ClassRetrieve); lists != 1 || reads != 3 {
+		if lists, reads := w.CountCalls(stripesim.ClassList),
+			w.CountCalls(stripesim.ClassRetrieve); lists != 1 || reads != 3 {
 			t.Errorf("%d lists, %d reads", lists, reads)
 		}
 		for _, id := range ids {

@@ -77,7 +77,9 @@ func (w *world) playHold(h *plannedHold) {
 		w.payByCard(h)
 		return
 	}
-	id, err := w.sim.Authorize(stripesim.Hold{Amount: h.amount, Currency: h.currency, Account: h.account, Metadata: h.intentMetadata(w), Incremental: true, Multicapture: h.multi})
+	id, err := w.sim.Authorize(stripesim.Hold{Amount: h.amount, Currency: h.currency,
+		Account: h.account, Metadata: h.intentMetadata(w),
+		Incremental: true, Multicapture: h.multi})
 	if err != nil {
 		w.breach("world: %v", err)
 		return
@@ -103,11 +105,13 @@ func (w *world) playHold(h *plannedHold) {
 		return
 	}
 	time.Sleep(w.durationUntil(h.scheduledAt))
-	w.performAction(h, id, plannedAction{kind: "schedule", at: h.scheduledAt, loseReply: newRNG(w.plan.seed, "told", fmt.Sprint(h.number)).chance(0.2)})
+	w.performAction(h, id, plannedAction{kind: "schedule", at: h.scheduledAt,
+		loseReply: newRNG(w.plan.seed, "told", fmt.Sprint(h.number)).chance(0.2)})
 }
 
 func (h *plannedHold) scheduleRequest(w *world, id string) hold.ScheduleRequest {
-	req := hold.ScheduleRequest{PaymentIntent: id, Account: h.account, Reference: h.reference, CaptureAmount: h.captureAmount, OnExpiry: h.onExpiry, Confirm: !h.unconfirmed}
+	req := hold.ScheduleRequest{PaymentIntent: id, Account: h.account, Reference: h.reference,
+		CaptureAmount: h.captureAmount, OnExpiry: h.onExpiry, Confirm: !h.unconfirmed}
 	if h.requestedAccount != "" {
 		req.Account = h.requestedAccount
 	}
@@ -124,7 +128,8 @@ func (h *plannedHold) scheduleRequest(w *world, id string) hold.ScheduleRequest 
 		req.Amount, req.Currency = h.amount+h.amountError, h.currency
 	}
 	if h.declaresExpiry() {
-		req.ExpiresAt = formatTime(w.timeAt(h.placedAt + h.authorizationWindow + h.expiryError).Truncate(time.Second))
+		req.ExpiresAt = formatTime(w.timeAt(h.placedAt + h.authorizationWindow +
+			h.expiryError).Truncate(time.Second))
 	}
 	return req
 }
@@ -137,7 +142,8 @@ func (w *world) performAction(h *plannedHold, id string, a plannedAction) {
 	if w.performAtStripe(h, id, a) {
 		return
 	}
-	c := apiRequest{holdNumber: h.number, intentID: id, kind: a.kind, amount: a.amount, confirm: !a.unconfirmed}
+	c := apiRequest{holdNumber: h.number, intentID: id, kind: a.kind, amount: a.amount,
+		confirm: !a.unconfirmed}
 	c.patch.Confirm = c.confirm
 	at := formatTime(w.timeAt(a.newTime))
 	empty := ""
@@ -204,7 +210,8 @@ func (w *world) performAtStripe(h *plannedHold, id string, a plannedAction) bool
 		if before, _ := w.sim.Intent(id); w.timeAt(a.newTime).After(time.Now()) {
 			if err = w.sim.SetCaptureBefore(id, w.timeAt(a.newTime)); err == nil {
 				w.mu.Lock()
-				w.intakeObserved.earlierDeadlines[h.number] = append(w.intakeObserved.earlierDeadlines[h.number], before.CaptureBefore)
+				w.intakeObserved.earlierDeadlines[h.number] = append(
+					w.intakeObserved.earlierDeadlines[h.number], before.CaptureBefore)
 				w.mu.Unlock()
 			}
 		}
@@ -212,9 +219,11 @@ func (w *world) performAtStripe(h *plannedHold, id string, a plannedAction) bool
 		return false
 	}
 	w.trace.add(false, "people: %s %d +%s of %s: %v", a.kind, a.amount, a.newTime, id, err)
-	if err == nil && (strings.HasSuffix(a.kind, "review") || strings.HasSuffix(a.kind, "approve") || strings.HasSuffix(a.kind, "object")) {
+	if err == nil && (strings.HasSuffix(a.kind, "review") || strings.HasSuffix(a.kind, "approve") ||
+		strings.HasSuffix(a.kind, "object")) {
 		w.mu.Lock()
-		w.intakeObserved.reviews[h.number] = append(w.intakeObserved.reviews[h.number], reviewChange{a.kind, time.Now()})
+		w.intakeObserved.reviews[h.number] = append(w.intakeObserved.reviews[h.number],
+			reviewChange{a.kind, time.Now()})
 		w.mu.Unlock()
 	}
 	return true
@@ -231,7 +240,8 @@ func (w *world) sendRequest(r *replica, c *apiRequest, loseReply bool) (retry bo
 	defer cancel()
 	got, err := c.send(ctx, r.parts)
 	w.mu.Lock()
-	c.answeredAt, c.result, c.err, c.replyReceived = time.Now(), got, err, !loseReply && !r.dead.Load() && ctx.Err() == nil
+	c.answeredAt, c.result, c.err, c.replyReceived = time.Now(), got, err, !loseReply &&
+		!r.dead.Load() && ctx.Err() == nil
 	w.mu.Unlock()
 	w.trace.add(false, "%s", c)
 	return c.isOutcomeUnknown()
@@ -286,7 +296,9 @@ func (w *world) handleAttention(round int) {
 			continue
 		}
 		d := newRNG(w.plan.seed, "look", fmt.Sprint(round), fmt.Sprint(n))
-		a := plannedAction{number: round, at: w.elapsed(), kind: pickOne(d, "capture", "cancel", "patch capture_at", "patch cancel_at", ""), newTime: w.elapsed() + d.durationBetween(0, w.plan.expiryMargin)}
+		a := plannedAction{number: round, at: w.elapsed(), kind: pickOne(d, "capture", "cancel",
+			"patch capture_at", "patch cancel_at", ""), newTime: w.elapsed() +
+			d.durationBetween(0, w.plan.expiryMargin)}
 		if a.kind != "" {
 			w.performAction(&w.plan.holds[i], found.ID, a)
 		}

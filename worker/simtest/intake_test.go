@@ -79,7 +79,8 @@ func (c *authorizationRequest) isAccepted() bool { return c.replyReceived && c.e
 func (c *authorizationRequest) isOutcomeUnknown() bool {
 	var p *hold.Problem
 	if c.replyReceived && errors.As(c.err, &p) {
-		return p.Code == hold.OutcomeUnknown || p.Code == hold.InProgress || p.Code == hold.AuthorizationRefused
+		return p.Code == hold.OutcomeUnknown || p.Code == hold.InProgress ||
+			p.Code == hold.AuthorizationRefused
 	}
 	return !c.replyReceived || c.err != nil
 }
@@ -96,7 +97,9 @@ func (p *plannedHold) intentMetadata(w *world) map[string]string {
 		return m
 	}
 	req := p.scheduleRequest(w, "")
-	for k, v := range map[string]string{"holdd_capture_at": req.CaptureAt, "holdd_cancel_at": req.CancelAt, "holdd_on_expiry": req.OnExpiry, "holdd_reference": req.Reference} {
+	for k, v := range map[string]string{"holdd_capture_at": req.CaptureAt,
+		"holdd_cancel_at": req.CancelAt, "holdd_on_expiry": req.OnExpiry,
+		"holdd_reference": req.Reference} {
 		if v != "" {
 			m[k] = v
 		}
@@ -171,15 +174,20 @@ func (w *world) payByCard(h *plannedHold) {
 
 func (w *world) clickPay(h *plannedHold, i int) {
 	req := h.scheduleRequest(w, "")
-	aw := hold.AuthorizeRequest{PaymentMethod: h.card.paymentMethod, Amount: h.amount, Currency: h.currency, Account: h.account, Reference: req.Reference, CaptureAt: req.CaptureAt,
-		CancelAt: req.CancelAt, CaptureAmount: req.CaptureAmount, OnExpiry: req.OnExpiry, Metadata: h.foreignMetadata()}
+	aw := hold.AuthorizeRequest{PaymentMethod: h.card.paymentMethod, Amount: h.amount,
+		Currency: h.currency, Account: h.account, Reference: req.Reference,
+		CaptureAt: req.CaptureAt,
+		CancelAt:  req.CancelAt, CaptureAmount: req.CaptureAmount, OnExpiry: req.OnExpiry,
+		Metadata: h.foreignMetadata()}
 	key := fmt.Sprintf("click-%08d", h.number)
-	c := w.authorizeWithRetry(h, i, key, false, func(ctx context.Context, r *replica) (hold.AuthorizationResult, error) {
+	c := w.authorizeWithRetry(h, i, key, false, func(ctx context.Context, r *replica) (
+		hold.AuthorizationResult, error) {
 		return r.Authorize(ctx, key, aw, "people")
 	})
 	var p *hold.Problem
 	switch {
-	case c.isAccepted() && (c.result.Status == hold.AuthorizationRequiresAction || c.result.Status == hold.AuthorizationRequiresConfirmation):
+	case c.isAccepted() && (c.result.Status == hold.AuthorizationRequiresAction ||
+		c.result.Status == hold.AuthorizationRequiresConfirmation):
 		w.mu.Lock()
 		first := !w.intakeObserved.cardholdersActed[h.number]
 		w.intakeObserved.cardholdersActed[h.number] = true
@@ -200,7 +208,8 @@ func (w *world) clickPay(h *plannedHold, i int) {
 		if h.card.cardholder == "acts" {
 			w.confirmPayment(h, i, c.result.PaymentIntent, "confirm-", "")
 		}
-	case c.replyReceived && errors.As(c.err, &p) && p.Code == hold.CardDeclined && h.card.secondCard != "" && p.PaymentIntent != "":
+	case c.replyReceived && errors.As(c.err, &p) && p.Code == hold.CardDeclined &&
+		h.card.secondCard != "" && p.PaymentIntent != "":
 		w.sleep(h.card.thinkTime)
 		w.confirmPayment(h, i, p.PaymentIntent, "another-", h.card.secondCard)
 	}
@@ -208,8 +217,10 @@ func (w *world) clickPay(h *plannedHold, i int) {
 
 func (w *world) confirmPayment(h *plannedHold, i int, id, verb, card string) {
 	key := fmt.Sprintf("%s%08d", verb, h.number)
-	w.authorizeWithRetry(h, i, key, true, func(ctx context.Context, r *replica) (hold.AuthorizationResult, error) {
-		return r.Confirm(ctx, id, key, hold.ConfirmRequest{Account: h.account, PaymentMethod: card}, "people")
+	w.authorizeWithRetry(h, i, key, true, func(ctx context.Context, r *replica) (
+		hold.AuthorizationResult, error) {
+		return r.Confirm(ctx, id, key, hold.ConfirmRequest{Account: h.account, PaymentMethod: card},
+			"people")
 	})
 }
 
@@ -223,16 +234,21 @@ func (w *world) requestReconcile(i int, a reconcileRequest) {
 	}
 	r := rs[d.IntN(len(rs))]
 	run, started, err := r.Reconcile(w.ctx, a.dryRun, nil, "people")
-	w.trace.add(false, "people: a comparison asked for at %s, dry %v: %v, %v %s", r.name, a.dryRun, run.DryRun, started, errText(err))
+	w.trace.add(false, "people: a comparison asked for at %s, dry %v: %v, %v %s", r.name, a.dryRun,
+		run.DryRun, started, errText(err))
 }
 
 // authorizeWithRetry repeats a request for as long as nobody knows what became
 // of it, up to a point.
-func (w *world) authorizeWithRetry(h *plannedHold, i int, key string, confirm bool, do func(context.Context, *replica) (hold.AuthorizationResult, error)) (c *authorizationRequest) {
+func (w *world) authorizeWithRetry(
+	h *plannedHold, i int, key string, confirm bool, do func(context.Context, *replica) (
+		hold.AuthorizationResult, error),
+) (c *authorizationRequest) {
 	for try := range 8 {
 		d := newRNG(w.plan.seed, "click", key, fmt.Sprint(i), fmt.Sprint(try))
 		w.sleep(d.durationBetween(10*time.Microsecond, 2*time.Millisecond))
-		c = &authorizationRequest{holdNumber: h.number, idempotencyKey: key, confirm: confirm, sentAt: time.Now(), answeredAt: time.Now()}
+		c = &authorizationRequest{holdNumber: h.number, idempotencyKey: key, confirm: confirm,
+			sentAt: time.Now(), answeredAt: time.Now()}
 		if w.isClosing() {
 			return c
 		}
@@ -245,14 +261,16 @@ func (w *world) authorizeWithRetry(h *plannedHold, i int, key string, confirm bo
 			out, err := do(ctx, r)
 			replyLost := try == 0 && d.chance(0.15)
 			w.mu.Lock()
-			c.answeredAt, c.result, c.err, c.replyReceived = time.Now(), out, err, !replyLost && !r.dead.Load() && ctx.Err() == nil
+			c.answeredAt, c.result, c.err, c.replyReceived = time.Now(), out, err, !replyLost &&
+				!r.dead.Load() && ctx.Err() == nil
 			w.mu.Unlock()
 			cancel()
 			outcome := "nothing was heard"
 			if c.replyReceived {
 				outcome = fmt.Sprintf("%s %s %s", out.PaymentIntent, out.Status, errText(err))
 			}
-			w.trace.add(false, "people: click %d %s of H%d at %s -> %s", i+1, key, h.number, r.name, outcome)
+			w.trace.add(false, "people: click %d %s of H%d at %s -> %s", i+1, key,
+				h.number, r.name, outcome)
 			if !c.isOutcomeUnknown() || h.card.noRetry {
 				return c
 			}
@@ -300,7 +318,8 @@ func (w *world) onStripeEvent(e stripesim.Event) {
 // isWebhookSubscribed leaves out what comes with everything and that no
 // endpoint would ask for.
 func (p *plan) isWebhookSubscribed(kind string) bool {
-	return strings.HasPrefix(kind, "payment_intent.") && kind != "payment_intent.created" || kind == "charge.captured" || kind == "charge.expired" || strings.HasPrefix(kind, "review.")
+	return strings.HasPrefix(kind, "payment_intent.") && kind != "payment_intent.created" ||
+		kind == "charge.captured" || kind == "charge.expired" || strings.HasPrefix(kind, "review.")
 }
 
 func (w *world) countFaultHit(kind string) {
@@ -324,7 +343,8 @@ func (w *world) deliverWebhook(e stripesim.Event, copyIndex int, delay time.Dura
 			continue
 		}
 		r := rs[d.IntN(len(rs))]
-		ev, err := gateway.ParseEvent(e.Payload, stripesim.Sign(e.Payload, time.Now(), webhookSecret), []string{"whsec_another", webhookSecret}, 0)
+		ev, err := gateway.ParseEvent(e.Payload, stripesim.Sign(e.Payload, time.Now(),
+			webhookSecret), []string{"whsec_another", webhookSecret}, 0)
 		if err != nil {
 			w.breach("webhooks: %s can't be read: %v", e.Type, err)
 			return
@@ -333,10 +353,12 @@ func (w *world) deliverWebhook(e stripesim.Event, copyIndex int, delay time.Dura
 		result, err := r.Webhooks.ApplyStripeEvent(ctx, ev)
 		ok := err == nil && ctx.Err() == nil && !r.dead.Load()
 		cancel()
-		w.trace.add(false, "Stripe tells %s of %s of %s (%s%d): %s %s", r.name, e.Type, e.Intent, strings.Repeat("again ", copyIndex), try+1, result, errText(err))
+		w.trace.add(false, "Stripe tells %s of %s of %s (%s%d): %s %s", r.name, e.Type, e.Intent,
+			strings.Repeat("again ", copyIndex), try+1, result, errText(err))
 		if ok {
 			w.mu.Lock()
-			w.intakeObserved.webhookDeliveries = append(w.intakeObserved.webhookDeliveries, webhookDelivery{e.Intent, e.Type, result, time.Now()})
+			w.intakeObserved.webhookDeliveries = append(w.intakeObserved.webhookDeliveries,
+				webhookDelivery{e.Intent, e.Type, result, time.Now()})
 			w.mu.Unlock()
 			return
 		}
@@ -375,7 +397,8 @@ func (w *world) intakeSettled() bool {
 		if ok && h.requestedAccount == "" && in.Status == "requires_capture" {
 			return false
 		}
-		if ok && h.card != nil && w.plan.jobInterval >= 30*time.Second && in.Status != "canceled" && in.Status != "succeeded" {
+		if ok && h.card != nil && w.plan.jobInterval >= 30*time.Second && in.Status != "canceled" &&
+			in.Status != "succeeded" {
 			return false
 		}
 	}
@@ -415,7 +438,8 @@ func (e *logRecorder) Write(x zapcore.Entry, fields []zap.Field) error {
 	}
 	e.world.mu.Lock()
 	defer e.world.mu.Unlock()
-	if k := event + " " + id; e.world.intakeObserved.firstLoggedAt[k].IsZero() && !e.replica.dead.Load() {
+	if k := event + " " + id; e.world.intakeObserved.firstLoggedAt[k].IsZero() &&
+		!e.replica.dead.Load() {
 		e.world.intakeObserved.firstLoggedAt[k] = time.Now()
 	}
 	return nil

@@ -19,7 +19,8 @@ import (
 )
 
 var (
-	runMutants    = flag.Bool("mutants", false, "remove one guard of the system after the other and expect a failure")
+	runMutants = flag.Bool("mutants", false,
+		"remove one guard of the system after the other and expect a failure")
 	mutantPattern = flag.String("mutant", "", "only those that match this pattern")
 )
 
@@ -64,7 +65,8 @@ func loadMutants(t *testing.T) (all []mutant) {
 					f, len(at), m.file)
 				continue
 			}
-			m.mutatedSource = m.mutatedSource[:at[0][0]] + strings.TrimSpace(replace) + m.mutatedSource[at[0][1]:]
+			m.mutatedSource = m.mutatedSource[:at[0][0]] + strings.TrimSpace(replace) +
+				m.mutatedSource[at[0][1]:]
 		}
 		all = append(all, m)
 	}
@@ -111,15 +113,18 @@ func TestMutants(t *testing.T) {
 			continue
 		}
 		dir := t.TempDir()
-		changed, overlay, bin := filepath.Join(dir, filepath.Base(m.file)), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "simtest")
+		changed, overlay, bin := filepath.Join(dir, filepath.Base(m.file)),
+			filepath.Join(dir, "overlay.json"), filepath.Join(dir, "simtest")
 		if err := os.WriteFile(changed, []byte(m.mutatedSource), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		text, _ := json.Marshal(map[string]map[string]string{"Replace": {filepath.Join(root, m.file): changed}})
+		text, _ := json.Marshal(map[string]map[string]string{
+			"Replace": {filepath.Join(root, m.file): changed}})
 		if err := os.WriteFile(overlay, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if out, err := exec.Command("go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", bin, ".").CombinedOutput(); err != nil {
+		if out, err := exec.Command("go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", bin,
+			".").CombinedOutput(); err != nil {
 			t.Errorf("%s doesn't compile: %v\n%s", m.name, err, out)
 			continue
 		}
@@ -131,7 +136,8 @@ func TestMutants(t *testing.T) {
 			fmt.Printf("MISSED  %-26s %s (%d seeds)\n", m.name, m.guard, tried)
 			t.Errorf("%s: %s: nothing breaks in %d seeds without it", m.name, m.guard, tried)
 		default:
-			fmt.Printf("caught  %-26s %s: %s (%d tried, %s)\n", m.name, m.guard, failureSummary(string(out)), tried, time.Since(began).Round(time.Second))
+			fmt.Printf("caught  %-26s %s: %s (%d tried, %s)\n", m.name, m.guard,
+				failureSummary(string(out)), tried, time.Since(began).Round(time.Second))
 		}
 	}
 }
@@ -140,17 +146,22 @@ var seedFailsPattern = regexp.MustCompile(`: seed (\d+): `)
 
 // findFailingWorld runs the regression plans, then the seeds, until one fails
 // without the guard and passes with it.
-func findFailingWorld(t *testing.T, bin string, intakeOnly bool) (out []byte, tried int, err error) {
+func findFailingWorld(
+	t *testing.T, bin string, intakeOnly bool,
+) (out []byte, tried int, err error) {
 	// without some guards a world goes on and on
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	out, err = exec.CommandContext(ctx, bin, "-test.run", "^TestRegressions$", "-every", "1").CombinedOutput()
+	out, err = exec.CommandContext(ctx, bin, "-test.run", "^TestRegressions$",
+		"-every", "1").CombinedOutput()
 	cancel()
 	if err != nil {
 		return out, 1, err
 	}
 	for from, end := *firstSeed, *firstSeed+uint64(*seedCount); from < end; {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
-		out, err = exec.CommandContext(ctx, bin, "-test.run", "^TestSeeds$", "-hunt", "-ways="+strconv.FormatBool(intakeOnly), "-seeds", fmt.Sprint(end-from), "-seed", fmt.Sprint(from)).CombinedOutput()
+		out, err = exec.CommandContext(ctx, bin, "-test.run", "^TestSeeds$", "-hunt", "-ways="+
+			strconv.FormatBool(intakeOnly), "-seeds", fmt.Sprint(end-from), "-seed",
+			fmt.Sprint(from)).CombinedOutput()
 		cancel()
 		tried += len(seedBeginsPattern.FindAllString(string(out), -1))
 		m := seedFailsPattern.FindSubmatch(out)

@@ -28,8 +28,10 @@ func (t terms) String() string {
 		}
 		return t.Format("02 15:04:05.000")
 	}
-	return fmt.Sprintf("{scheduled %v, capture_at %s, cancel_at %s, part %d, %s, paused %v, capture asked for %s, cancel asked for %s}",
-		t.scheduled, clock(t.captureAt), clock(t.cancelAt), t.captureAmount, t.onExpiry, t.paused, clock(t.captureRequestedAt), clock(t.cancelRequestedAt))
+	return fmt.Sprintf(
+		"{scheduled %v, capture_at %s, cancel_at %s, part %d, %s, paused %v, capture asked for %s, cancel asked for %s}",
+		t.scheduled, clock(t.captureAt), clock(t.cancelAt), t.captureAmount, t.onExpiry, t.paused,
+		clock(t.captureRequestedAt), clock(t.cancelRequestedAt))
 }
 
 // apply returns the terms after a request was accepted.
@@ -39,7 +41,8 @@ func (t terms) apply(c *apiRequest) terms {
 		if t.scheduled {
 			return t // the same again changes nothing
 		}
-		t = terms{scheduled: true, captureAmount: c.schedule.CaptureAmount, onExpiry: cmp.Or(c.schedule.OnExpiry, "cancel"), paused: c.pausedAtStripe}
+		t = terms{scheduled: true, captureAmount: c.schedule.CaptureAmount,
+			onExpiry: cmp.Or(c.schedule.OnExpiry, "cancel"), paused: c.pausedAtStripe}
 		t.captureAt, t.cancelAt = parseTime(c.schedule.CaptureAt), parseTime(c.schedule.CancelAt)
 	case c.kind == "patch amount":
 		t.captureAmount = *c.patch.CaptureAmount
@@ -102,7 +105,8 @@ func (v *termsHistory) possibleTermsAt(now time.Time) (all []terms) {
 		return v.beforeEmptied.possibleTermsAt(now)
 	}
 	// what was on its way has its effect yet
-	return append(v.beforeEmptied.possibleTermsSinceEmptied(now), v.possibleTermsSinceEmptied(now)...)
+	return append(v.beforeEmptied.possibleTermsSinceEmptied(now),
+		v.possibleTermsSinceEmptied(now)...)
 }
 
 // acceptedRequestsAt are the accepted requests since Redis was last emptied
@@ -130,7 +134,9 @@ func (v *termsHistory) possibleTermsSinceEmptied(now time.Time) (all []terms) {
 		if !c.sentAt.After(now) {
 			// Its place among the others is unknown: where it was asked for,
 			// most likely.
-			i := slices.IndexFunc(list, func(d *apiRequest) bool { return d.sentAt.After(c.sentAt) })
+			i := slices.IndexFunc(list, func(d *apiRequest) bool {
+				return d.sentAt.After(c.sentAt)
+			})
 			if i < 0 {
 				i = len(list)
 			}
@@ -184,6 +190,7 @@ func (t *terms) mayCancel(now, clock, nearest, deadline time.Time, margin time.D
 	}
 	// The policy acts on holds without an action of their own. It never
 	// replaces an action by its opposite.
-	hasOwnAction := !t.captureRequestedAt.IsZero() || !t.captureAt.IsZero() && !t.paused && t.captureAt.Before(nearest)
+	hasOwnAction := !t.captureRequestedAt.IsZero() || !t.captureAt.IsZero() && !t.paused &&
+		t.captureAt.Before(nearest)
 	return t.onExpiry == "cancel" && !hasOwnAction && !clock.Before(deadline.Add(-margin))
 }

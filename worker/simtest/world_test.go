@@ -188,11 +188,14 @@ func (w *world) matchFault(side string, r *replica, label, key string) *fault {
 	now := w.elapsed()
 	for i := range w.plan.faults {
 		f := &w.plan.faults[i]
-		if !strings.HasPrefix(f.kind, side+":") || now < f.from || now >= f.to || f.replicaIndex >= 0 && f.replicaIndex != r.index || f.atCall != "" && f.atCall != label || f.kind == "stripe:revoked" || f.kind == "redis:lose tail" {
+		if !strings.HasPrefix(f.kind, side+":") || now < f.from || now >= f.to ||
+			f.replicaIndex >= 0 && f.replicaIndex != r.index || f.atCall != "" &&
+			f.atCall != label || f.kind == "stripe:revoked" || f.kind == "redis:lose tail" {
 			continue
 		}
 		always := f.kind == "redis:down" || f.kind == "redis:freeze" || f.kind == "stripe:down"
-		if !always && float64(hashSeed(w.plan.seed, "hit", fmt.Sprint(f.number), key)%1024)/1024 >= f.probability {
+		if !always && float64(hashSeed(w.plan.seed, "hit", fmt.Sprint(f.number),
+			key)%1024)/1024 >= f.probability {
 			continue
 		}
 		w.recordFaultHit(f)
@@ -216,7 +219,8 @@ func (w *world) killAtCall(r *replica, label string, after bool) bool {
 	now := w.elapsed()
 	for i := range w.plan.faults {
 		f := &w.plan.faults[i]
-		if f.kind != "kill at" || f.atCall != label || f.afterEffect != after || f.replicaIndex != r.index || now < f.from || now >= f.to {
+		if f.kind != "kill at" || f.atCall != label || f.afterEffect != after ||
+			f.replicaIndex != r.index || now < f.from || now >= f.to {
 			continue
 		}
 		w.mu.Lock()
@@ -246,7 +250,8 @@ func (r *replica) stallTime(key string) time.Duration {
 			}
 			w.recordFaultHit(f)
 			key = r.name + " stall " + key
-			return f.to - now + newRNG(w.plan.seed, key, fmt.Sprint(w.countOccurrence(key))).durationBetween(0, time.Millisecond)
+			return f.to - now + newRNG(w.plan.seed, key,
+				fmt.Sprint(w.countOccurrence(key))).durationBetween(0, time.Millisecond)
 		}
 	}
 	return 0
@@ -280,8 +285,10 @@ func (w *world) startReplica(slot int) {
 	r := &replica{world: w, index: slot, name: name, done: make(chan struct{})}
 	ctx, stop := context.WithCancel(w.ctx)
 	r.stop = stop
-	so := store.Options{URL: "redis://in-process:6379?protocol=2&conn_max_idle_time=-1", Partitions: w.plan.partitions,
-		Rates: store.Rates{Write: w.plan.rateLimit, Read: w.plan.rateLimit, Total: 4 * w.plan.rateLimit},
+	so := store.Options{URL: "redis://in-process:6379?protocol=2&conn_max_idle_time=-1",
+		Partitions: w.plan.partitions,
+		Rates: store.Rates{Write: w.plan.rateLimit, Read: w.plan.rateLimit,
+			Total: 4 * w.plan.rateLimit},
 		Dialer: func(context.Context, string, string) (net.Conn, error) {
 			if r.dead.Load() {
 				return nil, errReplicaDead
@@ -290,7 +297,8 @@ func (w *world) startReplica(slot int) {
 			if err != nil {
 				return nil, err
 			}
-			return &redisConn{world: w, replica: r, inner: inner, reader: bufio.NewReader(inner), closed: make(chan struct{})}, nil
+			return &redisConn{world: w, replica: r, inner: inner, reader: bufio.NewReader(inner),
+				closed: make(chan struct{})}, nil
 		}}
 	var err error
 	for try := 0; ; try++ {
@@ -311,7 +319,8 @@ func (w *world) startReplica(slot int) {
 		}
 		time.Sleep(newRNG(w.plan.seed, "open", name, fmt.Sprint(try)).durationBetween(wait/2, wait))
 	}
-	g, err := gateway.New(gateway.Options{APIKey: "sk_test_world", BaseURL: "http://stripe.test", Transport: &stripeTransport{world: w, replica: r, next: w.sim.Transport()}})
+	g, err := gateway.New(gateway.Options{APIKey: "sk_test_world", BaseURL: "http://stripe.test",
+		Transport: &stripeTransport{world: w, replica: r, next: w.sim.Transport()}})
 	if err != nil {
 		panic(err)
 	}
@@ -321,16 +330,20 @@ func (w *world) startReplica(slot int) {
 	}
 	wo := worker.Options{}
 	if w.plan.intake.enabled {
-		wo.Observer, wo.DecodeRequest = reconcileObserver{world: w, replica: r}, api.ParseScheduleRequest
+		wo.Observer, wo.DecodeRequest = reconcileObserver{world: w, replica: r},
+			api.ParseScheduleRequest
 	}
 	log := zap.New(zapcore.NewTee(cores...))
-	r.Worker, err = wiring.NewWorker(r.store, shortPages{g, w.plan.intake.listPageSize}, worker.Options{
-		Observer:      wo.Observer,
-		DecodeRequest: wo.DecodeRequest,
-		Rules:         hold.Rules{ExpiryMargin: w.plan.expiryMargin, Thresholds: w.plan.alertThresholds, Mirror: w.plan.intake.mirrorInterval > 0},
-		Schedules:     w.plan.schedules(),
-		ReadRate:      w.plan.rateLimit, Concurrency: w.plan.concurrency, Lease: w.plan.lease, Replica: name, Logger: log, CallTimeout: 10 * time.Second,
-	})
+	r.Worker, err = wiring.NewWorker(r.store, shortPages{g, w.plan.intake.listPageSize},
+		worker.Options{
+			Observer:      wo.Observer,
+			DecodeRequest: wo.DecodeRequest,
+			Rules: hold.Rules{ExpiryMargin: w.plan.expiryMargin,
+				Thresholds: w.plan.alertThresholds, Mirror: w.plan.intake.mirrorInterval > 0},
+			Schedules: w.plan.schedules(),
+			ReadRate:  w.plan.rateLimit, Concurrency: w.plan.concurrency, Lease: w.plan.lease,
+			Replica: name, Logger: log, CallTimeout: 10 * time.Second,
+		})
 	if err != nil {
 		panic(err)
 	}
@@ -415,14 +428,21 @@ func runPlan(t *testing.T, p plan) (o runResult) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		w := &world{plan: p, ctx: ctx, startedAt: time.Now(), occurrences: map[string]int{}, faultHits: map[string]int{}, hitsByFault: map[int]int{}, intentIDs: map[int]string{}, claimOwner: map[string]string{}, unsentKeys: map[string]bool{}, redis: miniredis.NewMiniRedis()}
+		w := &world{plan: p, ctx: ctx, startedAt: time.Now(), occurrences: map[string]int{},
+			faultHits: map[string]int{}, hitsByFault: map[int]int{}, intentIDs: map[int]string{},
+			claimOwner: map[string]string{}, unsentKeys: map[string]bool{},
+			redis: miniredis.NewMiniRedis()}
 		w.trace = &trace{startedAt: w.startedAt}
 		w.redisClocks = []clockPeriod{{w.startedAt, p.redisClockAhead}}
 		w.redis.ClockTTL(true)
 		w.redis.Seed(int(p.seed))
 		w.replicas = make([]*replica, p.replicas)
-		w.intakeObserved = intakeObservations{firstLoggedAt: map[string]time.Time{}, cardholdersActed: map[int]bool{}, reviews: map[int][]reviewChange{}, earlierDeadlines: map[int][]time.Time{}}
-		w.sim = stripesim.New(stripesim.Options{OnEvent: w.stripeEventFunc(), Seed: p.seed, EndpointRate: float64(2*p.rateLimit + 2), OverallRate: float64(8*p.rateLimit + 8), ServiceTime: p.serviceTime,
+		w.intakeObserved = intakeObservations{firstLoggedAt: map[string]time.Time{},
+			cardholdersActed: map[int]bool{}, reviews: map[int][]reviewChange{},
+			earlierDeadlines: map[int][]time.Time{}}
+		w.sim = stripesim.New(stripesim.Options{OnEvent: w.stripeEventFunc(), Seed: p.seed,
+			EndpointRate: float64(2*p.rateLimit + 2), OverallRate: float64(8*p.rateLimit + 8),
+			ServiceTime: p.serviceTime,
 			AuthorizationWindow: func(c stripesim.Card) time.Duration {
 				d, _ := time.ParseDuration(c.Metadata["life"])
 				return d
@@ -465,7 +485,8 @@ func (w *world) playPlan() {
 	}
 	for i := range 10 {
 		w.spawn(func() {
-			w.sleep(w.plan.duration*time.Duration(i+1)/8 + newRNG(w.plan.seed, "person", fmt.Sprint(i)).durationBetween(0, time.Second))
+			w.sleep(w.plan.duration*time.Duration(i+1)/8 + newRNG(w.plan.seed, "person",
+				fmt.Sprint(i)).durationBetween(0, time.Second))
 			if !w.isClosing() {
 				w.handleAttention(i)
 			}
@@ -580,7 +601,8 @@ func (w *world) injectFault(f *fault) {
 		time.Sleep(w.durationUntil(f.to))
 		w.mu.Lock()
 		if f.clockStep != 0 {
-			w.redisClocks = append(w.redisClocks, clockPeriod{time.Now(), w.redisClocks[len(w.redisClocks)-1].ahead + f.clockStep})
+			w.redisClocks = append(w.redisClocks,
+				clockPeriod{time.Now(), w.redisClocks[len(w.redisClocks)-1].ahead + f.clockStep})
 			w.faultHits["redis:clock set"]++
 		}
 		w.mu.Unlock()
@@ -598,7 +620,8 @@ func (w *world) injectFault(f *fault) {
 // finish ends the world and judges it.
 func (w *world) finish(cancel context.CancelFunc) (o runResult) {
 	elapsed := w.elapsed()
-	for deadline := w.elapsed() + 4*w.plan.jobInterval + 5*time.Minute; len(w.liveReplicas()) == 0 && w.elapsed() < deadline; {
+	for deadline := w.elapsed() + 4*w.plan.jobInterval + 5*time.Minute; len(
+		w.liveReplicas()) == 0 && w.elapsed() < deadline; {
 		// the replica killed last may not have restarted yet
 		time.Sleep(time.Second)
 	}
@@ -646,7 +669,8 @@ func (w *world) finish(cancel context.CancelFunc) (o runResult) {
 		// A replica that has just come up has not heard of Redis' clock yet:
 		// its first comparison begins by its own.
 		if !slices.ContainsFunc(w.replicaStarts, func(up time.Time) bool {
-			return !r.StartedAt.Before(up.Truncate(time.Millisecond)) && r.StartedAt.Before(up.Add(time.Second))
+			return !r.StartedAt.Before(up.Truncate(time.Millisecond)) &&
+				r.StartedAt.Before(up.Add(time.Second))
 		}) {
 			r.StartedAt = w.fromRedisTime(r.StartedAt)
 		}
@@ -667,7 +691,9 @@ func (w *world) finish(cancel context.CancelFunc) (o runResult) {
 		w.breaches[i] = w.trace.names.Replace(b)
 	}
 	slices.Sort(w.breaches)
-	return runResult{plan: w.plan, breaches: w.breaches, digest: w.trace.digest(), summary: w.trace.summary(), fullTrace: w.trace.fullText(), faultHits: w.faultHits, requestCount: len(w.apiRequests), simulated: elapsed}
+	return runResult{plan: w.plan, breaches: w.breaches, digest: w.trace.digest(),
+		summary: w.trace.summary(), fullTrace: w.trace.fullText(), faultHits: w.faultHits,
+		requestCount: len(w.apiRequests), simulated: elapsed}
 }
 
 // publishedEvents are the events in Redis.
@@ -709,6 +735,8 @@ func (t *logTracer) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	for _, f := range fields {
 		f.AddTo(enc)
 	}
-	t.world.trace.addLine(traceLine{excludedFromDigest: true, text: fmt.Sprintf("%s says %s: %v %v %v %v", t.replica.name, e.Message, enc.Fields["hold"], enc.Fields["cause"], enc.Fields["answer"], enc.Fields["error"])})
+	t.world.trace.addLine(traceLine{excludedFromDigest: true,
+		text: fmt.Sprintf("%s says %s: %v %v %v %v", t.replica.name, e.Message, enc.Fields["hold"],
+			enc.Fields["cause"], enc.Fields["answer"], enc.Fields["error"])})
 	return nil
 }

@@ -64,11 +64,13 @@ func TestCallbacks_SignedEventsAndAlerts(t *testing.T) {
 	w := newWorld(t, stripesim.Options{Seed: 9})
 	rdb := w.redis.Client()
 	defer rdb.Close()
-	r := w.startReplica(binaryPath(t, buildRelease), "HOLDD_CALLBACK_URL="+server.URL+"/events", "HOLDD_CALLBACK_SECRET="+secret, "HOLDD_PING_URL="+server.URL+"/ping",
+	r := w.startReplica(binaryPath(t, buildRelease), "HOLDD_CALLBACK_URL="+server.URL+"/events",
+		"HOLDD_CALLBACK_SECRET="+secret, "HOLDD_PING_URL="+server.URL+"/ping",
 		"HOLDD_NOTIFY_URLS=generic+"+server.URL+"/chat?severity=info")
 	storetest.WaitUntil(t, processTimeout, "the deliverers", func() bool {
 		s, err := r.client.SinkStatuses(t.Context())
-		return err == nil && len(s.Sinks) == 2 && rdb.Exists(t.Context(), "holdd:{0}:sink:callback").Val() == 1
+		return err == nil && len(s.Sinks) == 2 &&
+			rdb.Exists(t.Context(), "holdd:{0}:sink:callback").Val() == 1
 	})
 	all := setDueAt(w.authorizeBookings(20), afterNow(2*time.Second))
 	w.scheduleBookings(r, all)
@@ -90,7 +92,8 @@ func TestCallbacks_SignedEventsAndAlerts(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		return slices.ContainsFunc(chat, func(s string) bool {
-			return strings.HasPrefix(s, "[warning] a wish in the inbox was not taken: ") && strings.Contains(s, "runbook.md#bad_inbox_entry")
+			return strings.HasPrefix(s, "[warning] a wish in the inbox was not taken: ") &&
+				strings.Contains(s, "runbook.md#bad_inbox_entry")
 		})
 	})
 	if d, err := r.client.DeadLetters(t.Context(), "callback", 10); err != nil || d.Total != 0 {
@@ -98,4 +101,5 @@ func TestCallbacks_SignedEventsAndAlerts(t *testing.T) {
 	}
 }
 
-var invalidInboxEntry = &redis.XAddArgs{Stream: "holdd:inbox", Values: []any{"hold", `{"payment_intent":"nonsense"}`}}
+var invalidInboxEntry = &redis.XAddArgs{Stream: "holdd:inbox",
+	Values: []any{"hold", `{"payment_intent":"nonsense"}`}}

@@ -19,9 +19,11 @@ func TestLogLevel_ChangeAtRunTime(t *testing.T) {
 	const operate, read = "operate-0123456789abcdef0123456789", "read-0123456789abcdef0123456789"
 	w := newWorld(t, unlimitedStripeOptions)
 	bin := binaryPath(t, buildRelease)
-	r := w.startReplica(bin, append(highBudgetSettings, "HOLDD_TOKENS_FILE="+writeTempFile(t, "tokens", "desk operate "+operate+"\nboard read "+read+"\n"))...)
+	r := w.startReplica(bin, append(highBudgetSettings, "HOLDD_TOKENS_FILE="+
+		writeTempFile(t, "tokens", "desk operate "+operate+"\nboard read "+read+"\n"))...)
 	cliAs := func(token string) *cliRunner {
-		return &cliRunner{t, bin, []string{"HOLDD_URL=" + r.url, "HOLDD_TOKEN=" + token, "HOLDD_TIME_ZONE=UTC"}}
+		return &cliRunner{t, bin, []string{"HOLDD_URL=" + r.url, "HOLDD_TOKEN=" +
+			token, "HOLDD_TIME_ZONE=UTC"}}
 	}
 	d := cliAs(operate)
 	d.runCommand(0, []string{"log-level"}, "info, as the settings say")
@@ -34,17 +36,23 @@ func TestLogLevel_ChangeAtRunTime(t *testing.T) {
 		t.Error("it was changed by somebody who may not, or did not")
 	}
 
-	d.runCommand(0, []string{"log-level", "debug", "--for", "10m"}, "debug until ", "(in 9 min", "then info again")
-	storetest.WaitUntil(t, processTimeout, "a line of the level debug", func() bool { return r.log.contains(`"level":"debug"`) })
-	if !r.log.contains(`"message":"log level changed","from":"info","to":"debug","by":"desk","until":"`) {
+	d.runCommand(0, []string{"log-level", "debug", "--for", "10m"}, "debug until ",
+		"(in 9 min", "then info again")
+	storetest.WaitUntil(t, processTimeout, "a line of the level debug",
+		func() bool { return r.log.contains(`"level":"debug"`) })
+	if !r.log.contains(
+		`"message":"log level changed","from":"info","to":"debug","by":"desk","until":"`) {
 		t.Errorf("the change left no line:\n%s", r.log.tail(20))
 	}
-	d.runCommand(0, []string{"schedule", w.authorizeBookings(1)[0].id, "--capture-at", "now", "--yes"})
-	storetest.WaitUntil(t, processTimeout, "an outcome among it all", func() bool { return r.log.countOutcomes() == 1 })
+	d.runCommand(0, []string{"schedule", w.authorizeBookings(1)[0].id,
+		"--capture-at", "now", "--yes"})
+	storetest.WaitUntil(t, processTimeout, "an outcome among it all",
+		func() bool { return r.log.countOutcomes() == 1 })
 
 	// What nobody takes back comes back by itself.
 	d.runCommand(0, []string{"log-level", "error", "--for", "200ms"})
-	storetest.WaitUntil(t, processTimeout, "the level is back", func() bool { return r.log.contains(`"from":"error","to":"info","by":"holdd"`) })
+	storetest.WaitUntil(t, processTimeout, "the level is back",
+		func() bool { return r.log.contains(`"from":"error","to":"info","by":"holdd"`) })
 	d.runCommand(0, []string{"log-level", "--json"}, `{"level":"info","setting":"info"}`)
 	if !r.log.contains(`"from":"debug","to":"error","by":"desk"`) {
 		t.Error("who silenced the log is not in it")
@@ -57,10 +65,12 @@ func TestLogFormat(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, stripesim.Options{Seed: 5})
 	bin := binaryPath(t, buildRelease)
-	for form, isJSON := range map[string]bool{"": true, "auto": true, "json": true, "console": false} {
+	for form, isJSON := range map[string]bool{"": true, "auto": true,
+		"json": true, "console": false} {
 		var out bytes.Buffer
 		cmd := exec.Command(bin, "serve")
-		cmd.Env = append([]string{"HOLDD_LISTEN=127.0.0.1:0", "HOLDD_LOG_FORMAT=" + form, "GORACE=atexit_sleep_ms=0"}, w.settings()...)
+		cmd.Env = append([]string{"HOLDD_LISTEN=127.0.0.1:0", "HOLDD_LOG_FORMAT=" + form,
+			"GORACE=atexit_sleep_ms=0"}, w.settings()...)
 		pipe, err := cmd.StderrPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -87,7 +97,8 @@ func TestLogFormat(t *testing.T) {
 			t.Fatalf("%q: %v\n%s", form, err, &out)
 		}
 		for line := range strings.Lines(out.String()) {
-			if json.Valid([]byte(line)) != isJSON || !isJSON && !strings.Contains(line, "\tINFO\t") {
+			if json.Valid([]byte(line)) != isJSON || !isJSON &&
+				!strings.Contains(line, "\tINFO\t") {
 				t.Errorf("%q: %s", form, line)
 			}
 		}

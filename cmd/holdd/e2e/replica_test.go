@@ -155,7 +155,8 @@ type logLine struct {
 }
 
 // requiredOutcomeFields are the fields that each outcome's line has.
-var requiredOutcomeFields = []string{"event", "hold", "payment_intent", "account", "reference", "amount", "currency", "attempt", "idempotency_key",
+var requiredOutcomeFields = []string{"event", "hold", "payment_intent", "account", "reference",
+	"amount", "currency", "attempt", "idempotency_key",
 	"request_id", "lateness_ms", "cause"}
 
 func isOutcome(event string) bool {
@@ -280,11 +281,14 @@ func (l *processLog) tail(n int) string {
 }
 
 // runHoldd runs the binary to its end, with nothing on standard input.
-func runHoldd(tb testing.TB, bin string, env []string, args ...string) (code int, stdout, stderr string) {
+func runHoldd(
+	tb testing.TB, bin string, env []string, args ...string,
+) (code int, stdout, stderr string) {
 	tb.Helper()
 	var out, errs bytes.Buffer
 	cmd := exec.CommandContext(tb.Context(), bin, args...)
-	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = env, tb.TempDir(), &out, &errs, ownProcess()
+	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = env, tb.TempDir(),
+		&out, &errs, ownProcess()
 	if cmd.Env == nil {
 		cmd.Env = []string{}
 	}
