@@ -34,9 +34,9 @@
 // the nanosecond, drawn from the seed and the text of the request. No two
 // requests act at once, and time passes only when all goroutines wait: virtual
 // time alone orders the run. [TestRunPlan_Deterministic] compares every line of
-// two runs. A change of plan_test.go or of a request's text gives other worlds
-// for the same seeds. Worlds that found a bug are therefore kept as plans, in
-// regression_test.go.
+// two runs. A change of plan_draw_test.go or of a request's text gives other
+// worlds for the same seeds. Worlds that found a bug are therefore kept as
+// plans, in regression_test.go.
 //
 // # The judge
 //

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// regressions are worlds in which a promise was broken once, or would be without
-// a guard that random worlds hardly ever need. They are plans instead of seeds,
-// so that a change of plan_test.go does not change them. A failure of TestSeeds
-// prints its shrunk plan in this form.
+// regressions are worlds in which a promise was broken once, or would be
+// without a guard that random worlds hardly ever need. They are plans instead
+// of seeds, so that a change of plan_draw_test.go does not change them. A
+// failure of TestSeeds prints its shrunk plan in this form.
 var regressions = []struct {
 	why  string
 	plan plan
