@@ -98,7 +98,7 @@ func TestReconcileRuns_TakeOver(t *testing.T) {
 	}
 }
 
-func TestDetectDataLoss_ToldToOneReplica(t *testing.T) {
+func TestDetectDataLoss_ReportedToOneReplica(t *testing.T) {
 	r := storetest.Start(t)
 	o := store.Options{URL: r.URL(), Partitions: 3}
 	var stores []*store.Store

@@ -165,7 +165,7 @@ func TestExpiring_DeadlineLearnedAfterTheRequest(t *testing.T) {
 
 // A threshold that the job was late with is told by the new deadline, and one
 // that was told is not told again.
-func TestExpiring_PulledInBeforeTheJobHasTold(t *testing.T) {
+func TestExpiring_DeadlineMovedBeforeWarning(t *testing.T) {
 	skipIfShort(t)
 	for _, late := range []bool{true, false} {
 		runTestEnv(t, func(w *testEnv) {

@@ -146,7 +146,7 @@ func TestAuthorize_RedisLosesTheAttempt(t *testing.T) {
 	}
 }
 
-func TestAuthorize_CallerGoesAway(t *testing.T) {
+func TestAuthorize_CallerDisconnects(t *testing.T) {
 	inWorld(t, func(w *world) {
 		p := w.start(0)
 		w.Sim.SetServiceTime(2 * time.Second)

@@ -223,7 +223,7 @@ func TestMirror_LeavesUrgentCallsAlone(t *testing.T) {
 }
 
 // An account whose budget is used up does not delay the others.
-func TestMirror_GoesOnWithOtherAccounts(t *testing.T) {
+func TestMirror_ContinuesWithOtherAccounts(t *testing.T) {
 	slow, fast := mirrored("pi_00000001", time.Hour), mirrored("pi_00000002", time.Hour)
 	slow.Account = "acct_00000001"
 	w := &mirrorWorld{waits: map[string]time.Duration{"acct_00000001": 2 * time.Second}}
