@@ -100,11 +100,22 @@ func (w *world) playPlan() {
 			}
 		})
 	}
-	last, faultFreeAt := time.Duration(0), time.Duration(0)
-	for _, h := range w.plan.holds {
+	faultFreeAt, last := w.plan.ends()
+	time.Sleep(w.durationUntil(faultFreeAt + 2*time.Second))
+	w.faultsOver.Store(true)
+	w.trace.add(false, "from here on nothing goes wrong")
+	horizon := max(last, w.elapsed()) + 12*w.plan.jobInterval + 40*time.Minute
+	for w.elapsed() < horizon && !(w.allHoldsSettled() && w.intakeSettled()) {
+		time.Sleep(2*w.plan.jobInterval + time.Second)
+	}
+}
+
+// ends returns the time of the last request or fault, and of the last deadline.
+func (p *plan) ends() (faultFreeAt, last time.Duration) {
+	for _, h := range p.holds {
 		faultFreeAt = max(faultFreeAt, h.scheduledAt+h.repeatAfter)
 		last = max(last, h.placedAt+h.authorizationWindow+max(0, h.expiryError))
-		if h.card != nil && w.plan.jobInterval >= 30*time.Second {
+		if h.card != nil && p.jobInterval >= 30*time.Second {
 			last = max(last, h.placedAt+70*time.Minute)
 		}
 		for _, a := range h.actions {
@@ -114,22 +125,16 @@ func (w *world) playPlan() {
 			}
 		}
 	}
-	for _, a := range w.plan.intake.reconcileRequests {
+	for _, a := range p.intake.reconcileRequests {
 		faultFreeAt = max(faultFreeAt, a.at)
 	}
-	for _, l := range w.plan.intake.invalidInboxEntries {
+	for _, l := range p.intake.invalidInboxEntries {
 		faultFreeAt = max(faultFreeAt, l.at)
 	}
-	for _, f := range w.plan.faults {
+	for _, f := range p.faults {
 		faultFreeAt = max(faultFreeAt, f.to+f.restartAfter)
 	}
-	time.Sleep(w.durationUntil(faultFreeAt + 2*time.Second))
-	w.faultsOver.Store(true)
-	w.trace.add(false, "from here on nothing goes wrong")
-	horizon := max(last, w.elapsed()) + 12*w.plan.jobInterval + 40*time.Minute
-	for w.elapsed() < horizon && !(w.allHoldsSettled() && w.intakeSettled()) {
-		time.Sleep(2*w.plan.jobInterval + time.Second)
-	}
+	return faultFreeAt, last
 }
 
 // sleep sleeps, but not beyond the world's end.
@@ -234,35 +239,7 @@ func (w *world) finish(cancel context.CancelFunc) (o runResult) {
 		time.Sleep(time.Second)
 	}
 	rs := w.liveReplicas()
-	final := map[string]*hold.Hold{}
-	if len(rs) == 0 {
-		w.breach("ends: no replica is up at the end")
-	} else {
-		for i := range w.plan.holds {
-			n := w.plan.holds[i].number
-			id := w.intentIDs[n]
-			if id == "" {
-				continue
-			}
-			h, _, err := rs[0].Get(w.ctx, id)
-			for range 100 { // connections from before Redis was another one
-				if !errors.Is(err, health.ErrUnavailable) {
-					break
-				}
-				time.Sleep(time.Second)
-				h, _, err = rs[0].Get(w.ctx, id)
-			}
-			for i := range h.History {
-				h.History[i].At = w.fromRedisTime(h.History[i].At)
-			}
-			switch {
-			case err == nil:
-				final[id] = &h
-			case !errors.Is(err, &hold.Problem{Code: hold.HoldNotFound}):
-				w.breach("ends: H%d can't be read: %v", n, err)
-			}
-		}
-	}
+	final := w.readFinalHolds(rs)
 	for _, r := range rs {
 		r.stopGracefully()
 	}
@@ -272,18 +249,7 @@ func (w *world) finish(cancel context.CancelFunc) (o runResult) {
 	cancel()
 	w.goroutines.Wait()
 	j := &judge{world: w, finalHolds: final}
-	for i := range w.intakeObserved.reconciliations {
-		r := &w.intakeObserved.reconciliations[i]
-		// A replica that has just come up has not heard of Redis' clock yet:
-		// its first comparison begins by its own.
-		if !slices.ContainsFunc(w.replicaStarts, func(up time.Time) bool {
-			return !r.StartedAt.Before(up.Truncate(time.Millisecond)) &&
-				r.StartedAt.Before(up.Add(time.Second))
-		}) {
-			r.StartedAt = w.fromRedisTime(r.StartedAt)
-		}
-		r.FinishedAt = w.fromRedisTime(r.FinishedAt)
-	}
+	w.correctReconcileTimes()
 	j.events = w.publishedEvents()
 	j.judgeRun()
 	w.redis.Close()
@@ -302,6 +268,57 @@ func (w *world) finish(cancel context.CancelFunc) (o runResult) {
 	return runResult{plan: w.plan, breaches: w.breaches, digest: w.trace.digest(),
 		summary: w.trace.summary(), fullTrace: w.trace.fullText(), faultHits: w.faultHits,
 		requestCount: len(w.apiRequests), simulated: elapsed}
+}
+
+// readFinalHolds returns what holdd reports of each hold at the end.
+func (w *world) readFinalHolds(rs []*replica) map[string]*hold.Hold {
+	final := map[string]*hold.Hold{}
+	if len(rs) == 0 {
+		w.breach("ends: no replica is up at the end")
+		return final
+	}
+	for i := range w.plan.holds {
+		n := w.plan.holds[i].number
+		id := w.intentIDs[n]
+		if id == "" {
+			continue
+		}
+		h, _, err := rs[0].Get(w.ctx, id)
+		for range 100 { // connections from before Redis was another one
+			if !errors.Is(err, health.ErrUnavailable) {
+				break
+			}
+			time.Sleep(time.Second)
+			h, _, err = rs[0].Get(w.ctx, id)
+		}
+		for i := range h.History {
+			h.History[i].At = w.fromRedisTime(h.History[i].At)
+		}
+		switch {
+		case err == nil:
+			final[id] = &h
+		case !errors.Is(err, &hold.Problem{Code: hold.HoldNotFound}):
+			w.breach("ends: H%d can't be read: %v", n, err)
+		}
+	}
+	return final
+}
+
+// correctReconcileTimes turns the times of reconcile runs, which are by Redis'
+// clock, into those of the run.
+func (w *world) correctReconcileTimes() {
+	for i := range w.intakeObserved.reconciliations {
+		r := &w.intakeObserved.reconciliations[i]
+		// A replica that has just come up has not heard of Redis' clock yet:
+		// its first comparison begins by its own.
+		if !slices.ContainsFunc(w.replicaStarts, func(up time.Time) bool {
+			return !r.StartedAt.Before(up.Truncate(time.Millisecond)) &&
+				r.StartedAt.Before(up.Add(time.Second))
+		}) {
+			r.StartedAt = w.fromRedisTime(r.StartedAt)
+		}
+		r.FinishedAt = w.fromRedisTime(r.FinishedAt)
+	}
 }
 
 // publishedEvents are the events in Redis.
