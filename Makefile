@@ -1,4 +1,4 @@
-# Everything that this project can do for its developers. `make` alone lists it.
+# Targets for developers. `make` alone lists them.
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -13,35 +13,42 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: ## a first look: Redis, a Stripe simulator, holdd and a demo hotel in one process; Ctrl-C ends it
+run: ## a demo: Redis, the Stripe simulator, holdd and a demo client in one process; Ctrl-C ends it
 	@$(GO) build -o .build/holdd-dev ./cmd/holdd-dev && exec .build/holdd-dev
 
 build: ## the production binary, stripped, at .build/holdd
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN) ./cmd/holdd
 	@ls -l $(BIN) | awk '{printf "%s: %.1f MB\n", $$NF, $$5/1e6}'
 
-soak: ## the simulation with fresh seeds for FOR (5m); a seed that fails is printed with the command that replays it
+soak: ## the simulation with fresh seeds for FOR (5m); prints the command that replays a failing seed
 	$(GO) test ./worker/simtest -run TestSeeds -for $(FOR) -timeout 0 -v
 	$(GO) test ./worker/alert -run TestNotifier_ThirtyDaySimulation -worlds 5 -holds 5000 -timeout 0 -v
 
-mutants: ## take out one guard after the other and see which of SEEDS (400) worlds notices
+mutants: ## remove one guard after the other; one of SEEDS (400) worlds must fail
 	$(GO) test ./worker/simtest -run TestMutants -mutants -seeds $(SEEDS) -timeout 0 -v
 
-# The race detector makes each simulated world four times as dear, and each alert ten times: `make test` runs a few of
-# them with it, `make prove` runs many without it.
+# The race detector makes a simulated world four times as expensive, and an alert ten times. `make
+# test` runs a few worlds with it. `make prove` runs more with it, and many without it.
+RACE := GORACE=atexit_sleep_ms=0 $(GO) test -race -timeout 15m
 test: redis languages ## all tests with the race detector, on a real redis-server
-	GORACE=atexit_sleep_ms=0 $(GO) test -race -timeout 15m ./...
+	$(RACE) ./...
 
-# These packages start no redis-server and build no binary.
+# These packages build no binary, and with -short they start no redis-server.
 FAST = ./cmd/holdd-dev ./cmd/stripesim ./config $$($(GO) list ./worker/... | grep -v /worker/alert)
 test-fast: ## the unit tests, without the race detector and without redis-server
 	$(GO) test -short $(FAST)
 
-# Fuzzing is bounded by a count: a bound in time makes Go's fuzzer fail by itself on a busy machine.
-prove: redis ## the deep runs: 1,000 simulated worlds, 5,000 holds' alerts, each fuzz target 20,000 times
-	$(GO) test ./worker/simtest -run '^(TestSeeds|TestRegressions)$$' -seeds 1000 -timeout 15m
+# Fuzzing is bounded by a count: with a bound in time Go's fuzzer may fail on a busy machine.
+SIMTEST := ./worker/simtest -run
+prove: redis ## the deep runs: 1,000 simulated worlds, 5,000 holds' alerts, 20,000 webhooks, each fuzz target 20,000 times
+	$(GO) test $(SIMTEST) '^TestSeeds$$' -seeds 1000 -timeout 15m
+	$(RACE) $(SIMTEST) '^Test(Seeds|Regressions|RunPlan_Deterministic)$$' \
+	  -seed 31 -seeds 30 -every 1 -twice 24
 	$(GO) test ./worker/alert -run '^TestNotifier_ThirtyDaySimulation$$' -holds 5000 -timeout 15m
 	$(GO) test ./worker/hold -rapid.checks 10000 -timeout 15m
+	$(RACE) ./worker -run '^TestWebhook_ShuffledDuplicatedAndDropped$$' -webhooks 6000
+	$(RACE) ./cmd/holdd/e2e -run '^Test(Reconcile_RebuildsEmptiedRedis|Webhook_StormMatchesStripe)$$' \
+	  -holds 10000 -webhooks 20000
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=20000x
 
 torture: redis ## real processes under real faults for FOR (5m); the short form is part of make test
@@ -55,7 +62,7 @@ fuzz: ## each fuzz target for FUZZTIME (60s, or a count such as 20000x)
 	    echo "fuzz $$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$pkg" </dev/null; \
 	  done; done
 
-# The benchmarks are a module of their own, so that the engines that holdd is compared with are no dependency of it.
+# The benchmarks are a module of their own, so holdd does not depend on the engines that they compare.
 BENCH := .build/bench
 STRIP := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
 bench: redis bench-programs bench-bullmq ## holdd beside asynq, BullMQ and stripe-go alone, with every bar; QUICK=1 is the short form
@@ -86,11 +93,11 @@ check: ## formatting, vet, staticcheck, tidy modules
 	$(GO) mod tidy -diff
 	cd cmd/bench && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && $(GO) mod tidy -diff
 
-# The unit names the place where people install holdd: systemd-analyze wants a program to be there. Tests are never taken from the cache: Go doesn't see
-# that files outside of their module have changed.
+# systemd-analyze needs the program of the unit to exist. These tests are never cached: Go does not
+# notice changes of files outside their module.
 UNIT := .build/unit/holdd.service
 deploy-check: export PATH := $(CURDIR)/.build/tools:$(PATH)
-deploy-check: redis build ## deploy/ as its readers see it: promtool, helm, systemd-analyze, and each example against the binary
+deploy-check: redis build ## check deploy/ with promtool, helm and systemd-analyze, and run each example with the binary
 	@.ci/deploy
 	cd deploy/prometheus && promtool check rules holdd.rules.yaml && promtool test rules holdd.rules.test.yaml
 	helm lint --strict deploy/helm/holdd --set existingSecret=holdd
@@ -102,11 +109,11 @@ deploy-check: redis build ## deploy/ as its readers see it: promtool, helm, syst
 	fi
 	cd deploy/check && $(GO) vet . && $(GO) run $(STATICCHECK) . && $(GO) mod tidy -diff && $(GO) test -count=1 .
 
-redis: ## make sure that a real redis-server is there
+redis: ## install redis-server if it is missing
 	@.ci/redis
 
-languages: ## make sure that what the documentation's snippets need is there
+languages: ## install what the documentation's snippets need
 	@.ci/languages
 
-clean: ## remove what was built
+clean: ## remove the build directory
 	rm -rf .build

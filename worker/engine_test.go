@@ -17,7 +17,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// fakeQueue grants budget and claims as told, and records the claims.
+// fakeQueue grants the configured budget and claims, and records the claims.
 type fakeQueue struct {
 	granted map[string]int // by account; missing: everything
 	wait    time.Duration  // with nothing granted
@@ -30,18 +30,24 @@ func (q *fakeQueue) PromoteDue(context.Context, bool, int) (hold.PromoteResult, 
 	return hold.PromoteResult{}, nil
 }
 
-func (q *fakeQueue) Reserve(_ context.Context, account string, _ hold.Op, n int, _ time.Duration) (hold.Reservation, error) {
+func (q *fakeQueue) Reserve(
+	_ context.Context, account string, _ hold.Op, n int, _ time.Duration,
+) (hold.Reservation, error) {
 	if granted, ok := q.granted[account]; ok {
 		n = min(n, granted)
 	}
 	if n == 0 {
 		return hold.Reservation{Wait: q.wait}, nil
 	}
-	return hold.Reservation{Granted: n, First: 10 * time.Millisecond, Step: 40 * time.Millisecond}, nil
+	return hold.Reservation{Granted: n, First: 10 * time.Millisecond, Step: 40 * time.Millisecond},
+		nil
 }
 
-func (q *fakeQueue) Claim(_ context.Context, lane hold.Lane, n int, lease time.Duration, before time.Time) ([]hold.Claim, time.Time, error) {
-	q.claims = append(q.claims, fmt.Sprintf("%s/%d: %d for %s, bounded %t", lane.Account, lane.Partition, n, lease, !before.IsZero()))
+func (q *fakeQueue) Claim(
+	_ context.Context, lane hold.Lane, n int, lease time.Duration, before time.Time,
+) ([]hold.Claim, time.Time, error) {
+	q.claims = append(q.claims, fmt.Sprintf("%s/%d: %d for %s, bounded %t", lane.Account,
+		lane.Partition, n, lease, !before.IsZero()))
 	return make([]hold.Claim, max(0, n-q.short)), time.Time{}, q.err
 }
 
@@ -52,15 +58,18 @@ func (l stripeLimit) MaxInFlight() int { return int(l) }
 
 func testDispatcher(q Queue, limit int, concurrency int) (*Dispatcher, chan claimedHold) {
 	claims := make(chan claimedHold, 1000)
-	return newDispatcher(q, stripeLimit(limit), &inFlight{concurrency: concurrency}, claims, DispatcherOptions{
-		Concurrency: concurrency, Lease: 30 * time.Second, Clock: &clock.Redis{}, Health: health.NewRedis(zap.NewNop()),
-	}), claims
+	return newDispatcher(q, stripeLimit(limit), &inFlight{concurrency: concurrency},
+		claims, DispatcherOptions{
+			Concurrency: concurrency, Lease: 30 * time.Second, Clock: &clock.Redis{},
+			Health: health.NewRedis(zap.NewNop()),
+		}), claims
 }
 
 func TestDispatcher_ClaimsWithinRoomAndBudget(t *testing.T) {
 	now := time.Now()
 	lane := func(account string, partition, ready int) hold.Lane {
-		return hold.Lane{Account: account, Partition: partition, Op: hold.OpCapture, Ready: ready, NearestDeadline: now}
+		return hold.Lane{Account: account, Partition: partition, Op: hold.OpCapture,
+			Ready: ready, NearestDeadline: now}
 	}
 	for _, tt := range []struct {
 		name    string
@@ -75,34 +84,48 @@ func TestDispatcher_ClaimsWithinRoomAndBudget(t *testing.T) {
 	}{
 		{name: "nothing is ready", limit: -1, lanes: []hold.Lane{lane("a", 0, 0)}},
 		{name: "Stripe unavailable", limit: 0, lanes: []hold.Lane{lane("a", 0, 5)}},
-		{name: "one call tries an unavailable Stripe", limit: 1, lanes: []hold.Lane{lane("a", 0, 5)},
+		{name: "one call tries an unavailable Stripe", limit: 1,
+			lanes:  []hold.Lane{lane("a", 0, 5)},
 			claims: []string{"a/0: 1 for 28s, bounded false"}, claimed: 1},
 		{name: "all lanes fit", limit: -1, lanes: []hold.Lane{lane("a", 0, 5), lane("b", 0, 3)},
-			claims: []string{"a/0: 5 for 28s, bounded false", "b/0: 3 for 28s, bounded false"}, claimed: 8},
+			claims:  []string{"a/0: 5 for 28s, bounded false", "b/0: 3 for 28s, bounded false"},
+			claimed: 8},
 		{name: "room for some", limit: -1, lanes: []hold.Lane{lane("a", 0, 15), lane("b", 0, 30)},
-			claims: []string{"a/0: 15 for 28s, bounded false", "b/0: 5 for 28s, bounded false"}, claimed: 20},
-		{name: "too little room for a round trip", limit: -1, busy: 16, lanes: []hold.Lane{lane("a", 0, 15)},
-			wait: claimRetryInterval},
-		{name: "no budget", limit: -1, queue: fakeQueue{granted: map[string]int{"a": 0}, wait: 30 * time.Millisecond},
+			claims:  []string{"a/0: 15 for 28s, bounded false", "b/0: 5 for 28s, bounded false"},
+			claimed: 20},
+		{name: "too little room for a round trip", limit: -1, busy: 16,
+			lanes: []hold.Lane{lane("a", 0, 15)},
+			wait:  claimRetryInterval},
+		{name: "no budget", limit: -1, queue: fakeQueue{granted: map[string]int{"a": 0},
+			wait: 30 * time.Millisecond},
 			lanes: []hold.Lane{lane("a", 0, 5)}, wait: 30 * time.Millisecond, stale: true},
-		{name: "no budget for one account", limit: -1, queue: fakeQueue{granted: map[string]int{"a": 0}, wait: time.Second},
-			lanes: []hold.Lane{lane("a", 0, 5), lane("b", 0, 3)}, claims: []string{"b/0: 3 for 28s, bounded false"},
+		{name: "no budget for one account", limit: -1,
+			queue:   fakeQueue{granted: map[string]int{"a": 0}, wait: time.Second},
+			lanes:   []hold.Lane{lane("a", 0, 5), lane("b", 0, 3)},
+			claims:  []string{"b/0: 3 for 28s, bounded false"},
 			claimed: 3, wait: time.Second, stale: true},
-		{name: "short budget stops at the next partition's deadline", limit: -1, queue: fakeQueue{granted: map[string]int{"a": 2}},
-			lanes:  []hold.Lane{lane("a", 0, 5), lane("a", 1, 5)},
-			claims: []string{"a/0: 2 for 28s, bounded true", "a/1: 2 for 28s, bounded false"}, claimed: 4, stale: true},
+		{name: "short budget stops at the next partition's deadline", limit: -1,
+			queue:   fakeQueue{granted: map[string]int{"a": 2}},
+			lanes:   []hold.Lane{lane("a", 0, 5), lane("a", 1, 5)},
+			claims:  []string{"a/0: 2 for 28s, bounded true", "a/1: 2 for 28s, bounded false"},
+			claimed: 4, stale: true},
 		{name: "Redis fails", limit: -1, queue: fakeQueue{err: errors.New("refused"), short: 5},
-			lanes: []hold.Lane{lane("a", 0, 5), lane("b", 0, 3)}, claims: []string{"a/0: 5 for 28s, bounded false"}, stale: true},
-		{name: "unreadable records don't stop the others", limit: -1, queue: fakeQueue{err: hold.ErrUnreadableRecord, short: 1},
 			lanes:  []hold.Lane{lane("a", 0, 5), lane("b", 0, 3)},
-			claims: []string{"a/0: 5 for 28s, bounded false", "b/0: 3 for 28s, bounded false"}, claimed: 6},
+			claims: []string{"a/0: 5 for 28s, bounded false"}, stale: true},
+		{name: "unreadable records don't stop the others", limit: -1,
+			queue:   fakeQueue{err: hold.ErrUnreadableRecord, short: 1},
+			lanes:   []hold.Lane{lane("a", 0, 5), lane("b", 0, 3)},
+			claims:  []string{"a/0: 5 for 28s, bounded false", "b/0: 3 for 28s, bounded false"},
+			claimed: 6},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d, out := testDispatcher(&tt.queue, tt.limit, 10)
 			d.flight.awaitingStripe.Add(int64(tt.busy))
 			claimed, wait, stale := d.claimReady(t.Context(), tt.lanes)
-			if claimed != tt.claimed || wait != tt.wait || stale != tt.stale || !slices.Equal(tt.queue.claims, tt.claims) {
-				t.Errorf("claimed %d, wait %s, stale %t, claims %q", claimed, wait, stale, tt.queue.claims)
+			if claimed != tt.claimed || wait != tt.wait || stale != tt.stale ||
+				!slices.Equal(tt.queue.claims, tt.claims) {
+				t.Errorf("claimed %d, wait %s, stale %t, claims %q", claimed,
+					wait, stale, tt.queue.claims)
 			}
 			if len(out) != tt.claimed || int(d.flight.uncommitted.Load()) != tt.claimed ||
 				int(d.flight.awaitingStripe.Load()) != tt.busy+tt.claimed {
@@ -120,7 +143,8 @@ func TestDispatcher_SpacesRequests(t *testing.T) {
 		d.claimReady(t.Context(), []hold.Lane{{Op: hold.OpCancel, Ready: 3}})
 		for _, want := range []time.Duration{10, 50, 90} {
 			c := <-out
-			if got := time.Until(c.sendAt); got != want*time.Millisecond || time.Until(c.leaseEnd) != 28*time.Second ||
+			if got := time.Until(c.sendAt); got != want*time.Millisecond ||
+				time.Until(c.leaseEnd) != 28*time.Second ||
 				c.reserved != hold.OpCancel {
 				t.Errorf("sent in %s, want %d ms: %+v", got, want, c)
 			}
@@ -128,7 +152,8 @@ func TestDispatcher_SpacesRequests(t *testing.T) {
 	})
 }
 
-// fakeCommitter records the sizes of batches. It fails as often as told.
+// fakeCommitter records the sizes of batches. It fails a configured number of
+// times.
 type fakeCommitter struct {
 	failures int
 	taken    time.Duration // by each commit
@@ -151,10 +176,13 @@ func (c *fakeCommitter) Commit(_ context.Context, changes []commit.Change) ([]bo
 
 // runCompleter runs a completer in the background and returns where outcomes go
 // and what its end closes.
-func runCompleter(stopping context.Context, c Committer, f *inFlight) (chan<- outcome, <-chan struct{}) {
+func runCompleter(
+	stopping context.Context, c Committer, f *inFlight,
+) (chan<- outcome, <-chan struct{}) {
 	outcomes, done := make(chan outcome, 1000), make(chan struct{})
 	completer := newCompleter(c, f, outcomes, CompleterOptions{
-		Concurrency: f.concurrency, Health: health.NewRedis(zap.NewNop()), Wake: func() {}, Logger: zap.NewNop(),
+		Concurrency: f.concurrency, Health: health.NewRedis(zap.NewNop()),
+		Wake: func() {}, Logger: zap.NewNop(),
 	})
 	go func() {
 		completer.Run(stopping)
@@ -171,11 +199,15 @@ func TestCompleter_BatchesOutcomes(t *testing.T) {
 		taken    time.Duration // by each commit
 		want     []int
 	}{
-		{name: "no others are about to come", arrive: time.Millisecond, want: []int{1, 1, 1, 1, 1, 1}},
-		{name: "others are about to come", awaiting: 10, arrive: 2 * time.Millisecond, want: []int{3, 3}},
-		{name: "as many as there are workers", awaiting: 10, arrive: time.Millisecond, want: []int{4, 2}},
-		{name: "what arrives during a commit shares the next", arrive: time.Millisecond, taken: 10 * time.Millisecond,
-			want: []int{1, 5}},
+		{name: "no others are about to come", arrive: time.Millisecond,
+			want: []int{1, 1, 1, 1, 1, 1}},
+		{name: "others are about to come", awaiting: 10, arrive: 2 * time.Millisecond,
+			want: []int{3, 3}},
+		{name: "as many as there are workers", awaiting: 10, arrive: time.Millisecond,
+			want: []int{4, 2}},
+		{name: "what arrives during a commit shares the next", arrive: time.Millisecond,
+			taken: 10 * time.Millisecond,
+			want:  []int{1, 5}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -194,7 +226,8 @@ func TestCompleter_BatchesOutcomes(t *testing.T) {
 				close(outcomes)
 				<-done
 				if !slices.Equal(c.batches, tt.want) || f.uncommitted.Load() != 0 {
-					t.Errorf("batches %v, want %v; %d uncommitted", c.batches, tt.want, f.uncommitted.Load())
+					t.Errorf("batches %v, want %v; %d uncommitted", c.batches,
+						tt.want, f.uncommitted.Load())
 				}
 			})
 		})
@@ -212,8 +245,10 @@ func TestCompleter_KeepsOutcomesDuringOutage(t *testing.T) {
 		most    time.Duration
 	}{
 		{name: "running", fails: 1000, want: []int{1}, least: 30 * time.Minute, most: time.Hour},
-		{name: "stopping, short outage", stopped: true, fails: 5, want: []int{1}, least: time.Second, most: 2 * time.Second},
-		{name: "stopping, long outage", stopped: true, fails: 1000, least: commitTimeoutAtStop, most: 2 * commitTimeoutAtStop},
+		{name: "stopping, short outage", stopped: true, fails: 5, want: []int{1},
+			least: time.Second, most: 2 * time.Second},
+		{name: "stopping, long outage", stopped: true, fails: 1000, least: commitTimeoutAtStop,
+			most: 2 * commitTimeoutAtStop},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -228,7 +263,8 @@ func TestCompleter_KeepsOutcomesDuringOutage(t *testing.T) {
 				outcomes <- outcome{}
 				close(outcomes)
 				<-done
-				if took := time.Since(began); !slices.Equal(c.batches, tt.want) || took < tt.least || took > tt.most {
+				if took := time.Since(began); !slices.Equal(c.batches, tt.want) ||
+					took < tt.least || took > tt.most {
 					t.Errorf("batches %v after %s", c.batches, took)
 				}
 			})
@@ -243,7 +279,8 @@ func TestCompleter_Lateness(t *testing.T) {
 		now := time.Now()
 		c := &fakeCommitter{}
 		outcomes, done := runCompleter(t.Context(), c, &inFlight{concurrency: 4})
-		capture := hold.Hold{CaptureAt: now.Add(-time.Minute), NextAt: now.Add(-time.Second), Reason: hold.CauseSchedule}
+		capture := hold.Hold{CaptureAt: now.Add(-time.Minute), NextAt: now.Add(-time.Second),
+			Reason: hold.CauseSchedule}
 		trigger := capture
 		trigger.Reason = hold.CauseTrigger
 		early := hold.Hold{NextAt: now.Add(time.Second)}
@@ -258,7 +295,7 @@ func TestCompleter_Lateness(t *testing.T) {
 	})
 }
 
-// fakeCaller refuses reservations or calls as told, and answers the rest.
+// fakeCaller refuses configured reservations and calls, and answers the rest.
 type fakeCaller struct {
 	reserve, do error
 	answer      hold.Answer
@@ -292,27 +329,36 @@ func TestExecutor_SuspendsClaims(t *testing.T) {
 	}{
 		{name: "stopping", stopped: true, state: hold.Scheduled, again: true},
 		{name: "lease ends", lease: time.Second, state: hold.Scheduled, again: true},
-		{name: "Stripe unavailable", caller: fakeCaller{do: notSent}, state: hold.Scheduled, retry: 5 * time.Second},
-		{name: "captured", caller: fakeCaller{answer: hold.Answer{Kind: hold.AnswerOK, Intent: &hold.Intent{
-			ID: "pi_3PxYzA2eZvKYlo2C", Status: hold.StatusSucceeded, Amount: 100, AmountReceived: 100, Currency: "eur"}}},
+		{name: "Stripe unavailable", caller: fakeCaller{do: notSent}, state: hold.Scheduled,
+			retry: 5 * time.Second},
+		{name: "captured",
+			caller: fakeCaller{answer: hold.Answer{Kind: hold.AnswerOK, Intent: &hold.Intent{
+				ID: "pi_3PxYzA2eZvKYlo2C", Status: hold.StatusSucceeded, Amount: 100,
+				AmountReceived: 100, Currency: "eur"}}},
 			state: hold.Captured, calls: 1},
 		{name: "no budget after a read", read: true, caller: fakeCaller{reserve: notSent,
 			answer: hold.Answer{Kind: hold.AnswerOK, Intent: &hold.Intent{ID: "pi_3PxYzA2eZvKYlo2C",
-				Status: hold.StatusRequiresCapture, Amount: 100, AmountCapturable: 100, Currency: "eur"}}},
+				Status: hold.StatusRequiresCapture, Amount: 100,
+				AmountCapturable: 100, Currency: "eur"}}},
 			state: hold.Scheduled, retry: 5 * time.Second, calls: 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				now := time.Now().UTC()
-				h := hold.Hold{ID: "pi_3PxYzA2eZvKYlo2C", PaymentIntent: "pi_3PxYzA2eZvKYlo2C", State: hold.Working,
-					Amount: 100, Currency: "eur", Verified: true, NextOp: hold.OpCapture, NextAt: now, CaptureAt: now,
-					ExpiresAt: now.Add(time.Hour), Reason: hold.CauseSchedule, ReadFirst: tt.read, Version: 7}
-				claimed := claimedHold{claim: hold.Claim{Hold: h, Since: now}, reserved: hold.OpCapture,
+				h := hold.Hold{ID: "pi_3PxYzA2eZvKYlo2C", PaymentIntent: "pi_3PxYzA2eZvKYlo2C",
+					State:  hold.Working,
+					Amount: 100, Currency: "eur", Verified: true, NextOp: hold.OpCapture,
+					NextAt: now, CaptureAt: now,
+					ExpiresAt: now.Add(time.Hour), Reason: hold.CauseSchedule,
+					ReadFirst: tt.read, Version: 7}
+				claimed := claimedHold{claim: hold.Claim{Hold: h, Since: now},
+					reserved: hold.OpCapture,
 					leaseEnd: now.Add(cmp.Or(tt.lease, time.Minute))}
 				if tt.read {
 					claimed.reserved = hold.OpRead
 				}
-				e := newExecutor(&tt.caller, &inFlight{}, nil, nil, ExecutorOptions{CallTimeout: 10 * time.Second, Clock: &clock.Redis{}})
+				e := newExecutor(&tt.caller, &inFlight{}, nil, nil,
+					ExecutorOptions{CallTimeout: 10 * time.Second, Clock: &clock.Redis{}})
 				stopping, stop := context.WithCancel(t.Context())
 				defer stop()
 				if tt.stopped {
@@ -320,8 +366,10 @@ func TestExecutor_SuspendsClaims(t *testing.T) {
 				}
 				out := e.execute(stopping, t.Context(), claimed, &holdMachine{})
 				after := out.decision.Hold
-				if after.State != tt.state || out.decision.Again != tt.again || len(tt.caller.calls) != tt.calls || out.before.Version != 7 {
-					t.Errorf("%s, again %t, %d calls: %+v", after.State, out.decision.Again, len(tt.caller.calls), after)
+				if after.State != tt.state || out.decision.Again != tt.again ||
+					len(tt.caller.calls) != tt.calls || out.before.Version != 7 {
+					t.Errorf("%s, again %t, %d calls: %+v", after.State, out.decision.Again,
+						len(tt.caller.calls), after)
 				}
 				if got := after.NextAt.Sub(now); !after.State.Final() && got != tt.retry {
 					t.Errorf("goes on in %s, want %s", got, tt.retry)

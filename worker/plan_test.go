@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdd/holdd/store"
 	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/envtest"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/stripesim"
 )
@@ -16,37 +17,44 @@ import (
 func TestPlan_CountsEachHoldOnce(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
-		schedule := func(req hold.ScheduleRequest, amount int64, currency string, ends time.Duration) {
-			req.PaymentIntent = w.createIntent(func(h *stripesim.Hold) { h.Amount, h.Currency = amount, currency })
-			req.Amount, req.Currency, req.ExpiresAt = amount, currency, timeIn(ends)
+		schedule := func(req hold.ScheduleRequest, amount int64,
+			currency string, ends time.Duration) {
+			req.PaymentIntent = w.CreateIntent(func(h *stripesim.Hold) {
+				h.Amount,
+					h.Currency = amount, currency
+			})
+			req.Amount, req.Currency, req.ExpiresAt = amount, currency, envtest.In(ends)
 			w.mustSchedule(r, req)
 		}
 		const far = 6 * 24 * time.Hour
 		// Twenty are due at once and the budget lets one through now and then;
 		// Stripe takes its time for it.
-		if _, err := w.sim.AddFaultRule(stripesim.FaultRule{Fault: stripesim.Fault{ReplyDelay: 5 * time.Second}}); err != nil {
+		if _, err := w.Sim.AddFaultRule(
+			stripesim.FaultRule{Fault: stripesim.Fault{ReplyDelay: 5 * time.Second}}); err != nil {
 			t.Fatal(err)
 		}
 		for range 20 {
-			schedule(hold.ScheduleRequest{CaptureAt: timeIn(time.Minute)}, 10_000, "eur", far)
+			schedule(hold.ScheduleRequest{CaptureAt: envtest.In(time.Minute)}, 10_000, "eur", far)
 		}
-		schedule(hold.ScheduleRequest{CaptureAt: timeIn(3 * time.Hour)}, 20_000, "eur", far)
-		schedule(hold.ScheduleRequest{CaptureAt: timeIn(3 * time.Hour), CaptureAmount: 500}, 9000, "jpy", far)
-		schedule(hold.ScheduleRequest{CancelAt: timeIn(5 * time.Hour)}, 30_000, "eur", far)
-		schedule(hold.ScheduleRequest{CancelAt: timeIn(50 * time.Hour)}, 30_000, "eur", far)
+		schedule(hold.ScheduleRequest{CaptureAt: envtest.In(3 * time.Hour)}, 20_000, "eur", far)
+		schedule(hold.ScheduleRequest{CaptureAt: envtest.In(3 * time.Hour), CaptureAmount: 500},
+			9000, "jpy", far)
+		schedule(hold.ScheduleRequest{CancelAt: envtest.In(5 * time.Hour)}, 30_000, "eur", far)
+		schedule(hold.ScheduleRequest{CancelAt: envtest.In(50 * time.Hour)}, 30_000, "eur", far)
 		schedule(hold.ScheduleRequest{}, 40_000, "eur", 11*time.Hour)
 		schedule(hold.ScheduleRequest{OnExpiry: "capture"}, 50_000, "eur", 11*time.Hour)
-		schedule(hold.ScheduleRequest{OnExpiry: "alert", Reference: "ALERT"}, 60_000, "eur", 12*time.Hour)
+		schedule(hold.ScheduleRequest{OnExpiry: "alert", Reference: "ALERT"},
+			60_000, "eur", 12*time.Hour)
 		schedule(hold.ScheduleRequest{}, 70_000, "eur", far)
 		time.Sleep(time.Minute + 3*time.Second)
-		p, err := r.Plan(w.ctx, 24*time.Hour)
+		p, err := r.Plan(w.Ctx, 24*time.Hour)
 		if err != nil {
 			t.Fatal(err)
 		}
 		// What was captured is gone, what is under work or waits for its turn
 		// is in the first hour.
 		settled := 0
-		for _, e := range w.sim.Ledger() {
+		for _, e := range w.Sim.Ledger() {
 			if e.Kind == stripesim.EffectCaptured {
 				settled++ // Stripe has done it, and its answer is on its way: it is under work
 			}
@@ -73,9 +81,12 @@ func TestPlan_CountsEachHoldOnce(t *testing.T) {
 			count        int
 			amount       int64
 			hours        int
-		}{{"capture", "eur", 22, 20*10_000 + 20_000 + 50_000, 3}, {"capture", "jpy", 1, 500, 1}, {"cancel", "eur", 2, 70_000, 2}, {"cancel", "jpy", 0, 0, 0}} {
-			if count, amount, hours := find(want.op, want.currency); count != want.count || amount != want.amount || hours != want.hours {
-				t.Errorf("%s %s: %d holds, %d in %d hours; want %+v", want.op, want.currency, count, amount, hours, want)
+		}{{"capture", "eur", 22, 20*10_000 + 20_000 + 50_000, 3}, {"capture", "jpy", 1, 500, 1},
+			{"cancel", "eur", 2, 70_000, 2}, {"cancel", "jpy", 0, 0, 0}} {
+			if count, amount, hours := find(want.op, want.currency); count != want.count ||
+				amount != want.amount || hours != want.hours {
+				t.Errorf("%s %s: %d holds, %d in %d hours; want %+v", want.op, want.currency,
+					count, amount, hours, want)
 			}
 		}
 		var reasons []string
@@ -90,6 +101,6 @@ func TestPlan_CountsEachHoldOnce(t *testing.T) {
 		}
 	}, func(w *testEnv, _ *stripesim.Options) {
 		w.store.Rates = store.Rates{Write: 1, Read: 25, Total: 100}
-		w.opts = worker.Options{Rules: w.opts.Rules, Logger: w.log}
+		w.opts = worker.Options{Rules: w.opts.Rules}
 	})
 }

@@ -2,17 +2,13 @@ package worker_test
 
 import (
 	"fmt"
-	"io"
 	"maps"
-	"net/http"
-	"net/url"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/holdd/holdd/store"
+	"github.com/holdd/holdd/worker/envtest"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/reconcile"
 	"github.com/holdd/holdd/worker/stripesim"
@@ -24,32 +20,37 @@ func disableReconcileCron(w *testEnv, _ *stripesim.Options) {
 }
 
 // reconcileAndWait asks for a comparison and waits for its end.
-func (w *testEnv) reconcileAndWait(r *replica, dryRun bool, accounts ...string) reconcile.Reconciliation {
-	w.t.Helper()
-	run, _, err := r.Reconcile(w.ctx, dryRun, accounts, "test")
+func (w *testEnv) reconcileAndWait(
+	r *replica, dryRun bool, accounts ...string,
+) reconcile.Reconciliation {
+	w.T.Helper()
+	run, _, err := r.Reconcile(w.Ctx, dryRun, accounts, "test")
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	return w.waitForReconcile(r, run.ID)
 }
 
 func (w *testEnv) waitForReconcile(r *replica, id string) reconcile.Reconciliation {
-	w.t.Helper()
-	for end := time.Now().Add(2 * time.Hour); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-		run, ok, err := r.Reconciliation(w.ctx, id)
+	w.T.Helper()
+	for end := time.Now().Add(2 * time.Hour); time.Now().Before(end); time.Sleep(
+		100 * time.Millisecond) {
+		run, ok, err := r.Reconciliation(w.Ctx, id)
 		if err != nil {
-			w.t.Fatal(err)
+			w.T.Fatal(err)
 		}
 		if ok && run.State == reconcile.RunFinished {
 			return run
 		}
 	}
-	run, _, _ := r.Reconciliation(w.ctx, "")
-	w.t.Fatalf("the run does not end: %+v", run)
+	run, _, _ := r.Reconciliation(w.Ctx, "")
+	w.T.Fatalf("the run does not end: %+v", run)
 	return run
 }
 
-func checkFindingCounts(t *testing.T, run reconcile.Reconciliation, want map[reconcile.FindingKind]int64) {
+func checkFindingCounts(
+	t *testing.T, run reconcile.Reconciliation, want map[reconcile.FindingKind]int64,
+) {
 	t.Helper()
 	if !maps.Equal(run.Counts, want) {
 		t.Errorf("found %v, want %v\n%+v", run.Counts, want, run.Findings)
@@ -72,26 +73,27 @@ func withAccount(account string) func(*stripesim.Hold) {
 // redisContents is all of Redis but what counts time and budget.
 func (w *testEnv) redisContents() map[string]string {
 	all := map[string]string{}
-	for _, key := range w.redis.Keys() {
-		if strings.HasPrefix(key, "holdd:budget:") || key == "holdd:ping" || key == "holdd:replicas" {
+	for _, key := range w.Redis.Keys() {
+		if strings.HasPrefix(key, "holdd:budget:") || key == "holdd:ping" ||
+			key == "holdd:replicas" {
 			continue
 		}
-		switch w.redis.Type(key) {
+		switch w.Redis.Type(key) {
 		case "string":
-			all[key], _ = w.redis.Get(key)
+			all[key], _ = w.Redis.Get(key)
 		case "hash":
-			fields, _ := w.redis.HKeys(key)
+			fields, _ := w.Redis.HKeys(key)
 			for _, f := range fields {
-				all[key] += f + "=" + w.redis.HGet(key, f) + ";"
+				all[key] += f + "=" + w.Redis.HGet(key, f) + ";"
 			}
 		case "zset":
-			members, _ := w.redis.SortedSet(key)
+			members, _ := w.Redis.SortedSet(key)
 			all[key] = fmt.Sprint(members)
 		case "list":
-			l, _ := w.redis.List(key)
+			l, _ := w.Redis.List(key)
 			all[key] = fmt.Sprint(l)
 		case "stream":
-			s, _ := w.redis.Stream(key)
+			s, _ := w.Redis.Stream(key)
 			all[key] = fmt.Sprint(len(s))
 		}
 	}
@@ -105,14 +107,18 @@ func TestReconcile_SchedulesFromMetadata(t *testing.T) {
 		r := w.startReplica()
 		time.Sleep(time.Minute)
 		at := time.Now().Add(40 * time.Minute).UTC().Truncate(time.Second)
-		id := w.createIntent(withMetadata(hold.MetaCaptureAt, at.Format(time.RFC3339), hold.MetaReference, "BK-7", hold.MetaCaptureAmount, "4200"))
-		late := w.createIntent(withMetadata(hold.MetaCaptureAt, timeIn(3*time.Minute)))
-		pausedID := w.createIntent(withMetadata(hold.MetaPaused, "true", hold.MetaCancelAt, timeIn(20*time.Minute)))
-		orphan := w.createIntent(withMetadata("order", "17"))
-		invalidID := w.createIntent(withMetadata(hold.MetaCaptureAt, "soon"))
+		id := w.CreateIntent(withMetadata(hold.MetaCaptureAt, at.Format(time.RFC3339),
+			hold.MetaReference, "BK-7", hold.MetaCaptureAmount, "4200"))
+		late := w.CreateIntent(withMetadata(hold.MetaCaptureAt, envtest.In(3*time.Minute)))
+		pausedID := w.CreateIntent(withMetadata(hold.MetaPaused, "true", hold.MetaCancelAt,
+			envtest.In(20*time.Minute)))
+		orphan := w.CreateIntent(withMetadata("order", "17"))
+		invalidID := w.CreateIntent(withMetadata(hold.MetaCaptureAt, "soon"))
 		time.Sleep(16 * time.Minute)
 		h := w.mustGet(r, id)
-		if h.State != hold.Scheduled || !h.CaptureAt.Equal(at) || h.Reference != "BK-7" || h.CaptureAmount != 4200 || h.Amount != 10_000 || !h.Verified || h.History[0].By != "reconcile" {
+		if h.State != hold.Scheduled || !h.CaptureAt.Equal(at) || h.Reference != "BK-7" ||
+			h.CaptureAmount != 4200 || h.Amount != 10_000 || !h.Verified ||
+			h.History[0].By != "reconcile" {
 			t.Errorf("found as %+v", h)
 		}
 		w.waitForState(r, late, hold.Captured, 10*time.Second)
@@ -120,80 +126,93 @@ func TestReconcile_SchedulesFromMetadata(t *testing.T) {
 			t.Errorf("paused, and found as %s", h.State)
 		}
 		time.Sleep(22 * time.Minute)
-		w.checkEffects(id)
+		w.CheckEffects(id)
 		h = w.waitForState(r, id, hold.Captured, 4*time.Minute)
 		if d := h.SettledAt.Sub(at); d < 0 || d > time.Second {
 			t.Errorf("captured %s after its time", d)
 		}
-		w.checkEffects(id, "captured 4200 by api", "released 5800 by api")
+		w.CheckEffects(id, "captured 4200 by api", "released 5800 by api")
 		for _, other := range []string{pausedID, orphan, invalidID} {
-			w.checkEffects(other)
+			w.CheckEffects(other)
 		}
 		time.Sleep(time.Hour)
-		if n := w.logs.FilterMessage("metadata.rejected").Len(); n != 1 {
+		if n := w.Logs.FilterMessage("metadata.rejected").Len(); n != 1 {
 			t.Errorf("%d lines tell of the bad metadata", n)
 		}
-		line := w.logs.FilterMessage("metadata.rejected").All()[0].ContextMap()
-		if line["payment_intent"] != invalidID || !strings.Contains(fmt.Sprint(line["reason"]), `invalid time "soon"`) {
+		line := w.Logs.FilterMessage("metadata.rejected").All()[0].ContextMap()
+		if line["payment_intent"] != invalidID ||
+			!strings.Contains(fmt.Sprint(line["reason"]), `invalid time "soon"`) {
 			t.Errorf("%v", line)
 		}
-		if n := w.logs.FilterMessage("reconcile.orphan").Len(); n != 1 {
+		if n := w.Logs.FilterMessage("reconcile.orphan").Len(); n != 1 {
 			t.Errorf("%d lines tell of the orphan", n)
 		}
-	}, pollEvery5s, func(w *testEnv, _ *stripesim.Options) { w.opts.Schedules.Capture = "@every 1s" })
+	}, pollEvery5s, func(w *testEnv, _ *stripesim.Options) {
+		w.opts.Schedules.Capture = "@every 1s"
+	})
 }
 
 // What others did is found, what is in order is left alone, and a second look
 // finds nothing new.
 func TestReconcile_SettledElsewhere(t *testing.T) {
+	skipIfShort(t)
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
 		var ids []string
 		for range 6 {
-			id := w.createIntent()
+			id := w.CreateIntent()
 			ids = append(ids, id)
-			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(60 * time.Hour), Reference: "BK"})
+			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
+				CaptureAt: envtest.In(60 * time.Hour), Reference: "BK"})
 			time.Sleep(time.Second) // the budget lets each be checked
 		}
-		connected := w.createIntent(withAccount("acct_00000001"))
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: connected, Account: "acct_00000001", CaptureAt: timeIn(60 * time.Hour)})
+		connected := w.CreateIntent(withAccount("acct_00000001"))
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: connected, Account: "acct_00000001",
+			CaptureAt: envtest.In(60 * time.Hour)})
 		time.Sleep(time.Minute)
-		if err := w.sim.Dashboard().Capture(ids[0], 9_000); err != nil {
+		if err := w.Sim.Dashboard().Capture(ids[0], 9_000); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.sim.Dashboard().Cancel(ids[1], "requested_by_customer"); err != nil {
+		if err := w.Sim.Dashboard().Cancel(ids[1], "requested_by_customer"); err != nil {
 			t.Fatal(err)
 		}
-		w.sim.SetCaptureBefore(ids[2], time.Now().Add(5*24*time.Hour).Truncate(time.Second))
-		if err := w.sim.Dashboard().Cancel(connected, ""); err != nil {
+		w.Sim.SetCaptureBefore(ids[2], time.Now().Add(5*24*time.Hour).Truncate(time.Second))
+		if err := w.Sim.Dashboard().Cancel(connected, ""); err != nil {
 			t.Fatal(err)
 		}
 		// Known to Redis, and not to Stripe any more under this account.
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: "pi_00000000gone", Amount: 100, Currency: "eur", ExpiresAt: timeIn(50 * time.Hour), CaptureAt: timeIn(40 * time.Hour)})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: "pi_00000000gone", Amount: 100,
+			Currency: "eur", ExpiresAt: envtest.In(50 * time.Hour),
+			CaptureAt: envtest.In(40 * time.Hour)})
 		time.Sleep(time.Minute)
 		before := w.redisContents()
 		dry := w.reconcileAndWait(r, true)
 		if after := w.redisContents(); !maps.Equal(before, after) {
 			t.Errorf("the dry run changed Redis:\n%v\n%v", before, after)
 		}
-		want := map[reconcile.FindingKind]int64{reconcile.FoundCaptured: 1, reconcile.FoundCanceled: 2, reconcile.FoundChanged: 1, reconcile.FoundAttention: 1}
+		want := map[reconcile.FindingKind]int64{reconcile.FoundCaptured: 1,
+			reconcile.FoundCanceled: 2, reconcile.FoundChanged: 1, reconcile.FoundAttention: 1}
 		checkFindingCounts(t, dry, want)
 		run := w.reconcileAndWait(r, false)
 		checkFindingCounts(t, run, want)
-		if !dry.DryRun || run.DryRun || len(dry.Findings) != 5 || len(run.Findings) != 5 || run.Listed != 7 || run.Compared != 7 || run.Accounts != 2 || run.Retrieved != 1 || run.Percent != 100 {
+		if !dry.DryRun || run.DryRun || len(dry.Findings) != 5 || len(run.Findings) != 5 ||
+			run.Listed != 7 || run.Compared != 7 || run.Accounts != 2 ||
+			run.Retrieved != 1 || run.Percent != 100 {
 			t.Errorf("%+v", run)
 		}
-		if h := w.mustGet(r, ids[0]); h.State != hold.Captured || h.CapturedAmount != 9_000 || h.Reason != hold.CauseElsewhere {
+		if h := w.mustGet(r, ids[0]); h.State != hold.Captured || h.CapturedAmount != 9_000 ||
+			h.Reason != hold.CauseElsewhere {
 			t.Errorf("%s of %d because of %s", h.State, h.CapturedAmount, h.Reason)
 		}
-		if h := w.mustGet(r, "pi_00000000gone"); h.State != hold.Attention || h.Reason != hold.CauseNotFound {
+		if h := w.mustGet(r, "pi_00000000gone"); h.State != hold.Attention ||
+			h.Reason != hold.CauseNotFound {
 			t.Errorf("%s because of %s", h.State, h.Reason)
 		}
 		checkFindingCounts(t, w.reconcileAndWait(r, false), map[reconcile.FindingKind]int64{})
 		time.Sleep(61 * time.Hour)
-		w.checkEffects(ids[0], "captured 9000 by dashboard", "released 1000 by dashboard")
-		w.checkEffects(ids[3], "captured 10000 by api")
-		for _, l := range w.logs.FilterMessage("hold.attention").All() {
+		w.CheckEffects(ids[0], "captured 9000 by dashboard", "released 1000 by dashboard")
+		w.CheckEffects(ids[3], "captured 10000 by api")
+		for _, l := range w.Logs.FilterMessage("hold.attention").All() {
 			if l.ContextMap()["hold"] != "pi_00000000gone" {
 				t.Errorf("reported as a failure: %v", l.ContextMap())
 			}
@@ -206,28 +225,31 @@ func TestReconcile_SettledElsewhere(t *testing.T) {
 func TestReconcile_OverdueHolds(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		first := w.startReplica()
-		hour := func(n int) string { return timeIn(time.Duration(n) * time.Hour) }
-		withinGrace, pastGrace := w.createIntent(withMetadata(hold.MetaCaptureAt, hour(30))), w.createIntent(withMetadata(hold.MetaCaptureAt, hour(20), hold.MetaReference, "BK-9"))
-		release := w.createIntent(withMetadata(hold.MetaCancelAt, hour(2)))
-		afterDeadline := w.createIntent(withMetadata(hold.MetaCaptureAt, hour(24*20)))
+		hour := func(n int) string { return envtest.In(time.Duration(n) * time.Hour) }
+		withinGrace, pastGrace := w.CreateIntent(withMetadata(hold.MetaCaptureAt, hour(30))),
+			w.CreateIntent(withMetadata(hold.MetaCaptureAt, hour(20), hold.MetaReference, "BK-9"))
+		release := w.CreateIntent(withMetadata(hold.MetaCancelAt, hour(2)))
+		afterDeadline := w.CreateIntent(withMetadata(hold.MetaCaptureAt, hour(24*20)))
 		first.stopAndWait()
 		time.Sleep(50 * time.Hour)
-		w.redis.FlushAll()
+		w.Redis.FlushAll()
 		r := w.startReplica()
 		w.waitForState(r, withinGrace, hold.Captured, 10*time.Second)
 		w.waitForState(r, release, hold.Canceled, 10*time.Second)
-		if h := w.mustGet(r, pastGrace); h.State != hold.Attention || h.Reason != hold.CauseOverdue || h.Reference != "BK-9" || h.CaptureAt.IsZero() {
+		if h := w.mustGet(r, pastGrace); h.State != hold.Attention ||
+			h.Reason != hold.CauseOverdue || h.Reference != "BK-9" || h.CaptureAt.IsZero() {
 			t.Errorf("%+v", h)
 		}
-		if h := w.mustGet(r, afterDeadline); h.State != hold.Attention || h.Reason != hold.CauseAfterDeadline {
+		if h := w.mustGet(r, afterDeadline); h.State != hold.Attention ||
+			h.Reason != hold.CauseAfterDeadline {
 			t.Errorf("%+v", h)
 		}
-		w.checkEffects(pastGrace)
-		if n := w.logs.FilterMessage("hold.attention").Len(); n != 2 {
+		w.CheckEffects(pastGrace)
+		if n := w.Logs.FilterMessage("hold.attention").Len(); n != 2 {
 			t.Errorf("%d lines of attention", n)
 		}
 		// The person decides.
-		if _, _, err := r.Capture(w.ctx, pastGrace, 0, 0, "desk"); err != nil {
+		if _, _, err := r.Capture(w.Ctx, pastGrace, 0, 0, "desk"); err != nil {
 			t.Fatal(err)
 		}
 		w.waitForState(r, pastGrace, hold.Captured, 10*time.Second)
@@ -239,22 +261,24 @@ func TestReconcile_OverdueHolds(t *testing.T) {
 func TestReconcile_LeavesBudgetToCaptures(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
-		w.sim.SetRateLimits(-1, -1)
+		w.Sim.SetRateLimits(-1, -1)
 		for range 6_000 {
-			w.createIntent(withMetadata("order", "1"))
+			w.CreateIntent(withMetadata("order", "1"))
 		}
 		at := time.Now().Add(time.Minute)
 		var due []string
 		for range 100 {
-			id := w.createIntent()
+			id := w.CreateIntent()
 			due = append(due, id)
-			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: timeIn(100 * time.Hour), CaptureAt: at.Format(time.RFC3339Nano)})
+			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000,
+				Currency: "eur", ExpiresAt: envtest.In(100 * time.Hour),
+				CaptureAt: at.Format(time.RFC3339Nano)})
 		}
 		time.Sleep(58 * time.Second)
-		w.sim.SetRateLimits(25, 100)
-		before := w.sim.Stats()
+		w.Sim.SetRateLimits(25, 100)
+		before := w.Sim.Stats()
 		began := time.Now()
-		run, started, err := r.Reconcile(w.ctx, false, nil, "test")
+		run, started, err := r.Reconcile(w.Ctx, false, nil, "test")
 		if err != nil || !started {
 			t.Fatal(started, err)
 		}
@@ -268,33 +292,39 @@ func TestReconcile_LeavesBudgetToCaptures(t *testing.T) {
 				t.Errorf("captured %s late", late)
 			}
 		}
-		if n := w.sim.Stats().RateLimited - before.RateLimited; n != 0 {
+		if n := w.Sim.Stats().RateLimited - before.RateLimited; n != 0 {
 			t.Errorf("%d answers of 429", n)
 		}
-	}, disableReconcileCron, func(w *testEnv, _ *stripesim.Options) { w.opts.Schedules.Verify = "@every 2000h" })
+	}, disableReconcileCron, func(w *testEnv, _ *stripesim.Options) {
+		w.opts.Schedules.Verify = "@every 2000h"
+	})
 }
 
 // Of two replicas whose job comes at the same time one compares. When it dies
 // in the middle the other goes on where it was.
 func TestReconcile_TakesOverFromDeadReplica(t *testing.T) {
+	skipIfShort(t)
 	var lists atomic.Int64
 	var listLimit atomic.Int64
 	runTestEnv(t, func(w *testEnv) {
 		first := w.startReplica()
 		second := w.startReplica()
-		w.sim.SetRateLimits(-1, -1)
+		w.Sim.SetRateLimits(-1, -1)
 		var ids []string
 		for i := range 1_000 {
-			ids = append(ids, w.createIntent(withMetadata(hold.MetaCaptureAt, timeIn(48*time.Hour), hold.MetaReference, fmt.Sprint("BK-", i))))
+			ids = append(
+				ids, w.CreateIntent(withMetadata(hold.MetaCaptureAt, envtest.In(48*time.Hour),
+					hold.MetaReference, fmt.Sprint("BK-", i))))
 		}
 		lists.Store(0)
 		listLimit.Store(4) // the fifth page never comes
 		time.Sleep(15*time.Minute + 3*time.Second)
-		run, ok, err := second.Reconciliation(w.ctx, "")
-		if err != nil || !ok || run.State != reconcile.RunRunning || run.Pages != 4 || run.Counts[reconcile.FoundScheduled] != 400 {
+		run, ok, err := second.Reconciliation(w.Ctx, "")
+		if err != nil || !ok || run.State != reconcile.RunRunning || run.Pages != 4 ||
+			run.Counts[reconcile.FoundScheduled] != 400 {
 			t.Fatalf("%v %v %+v", ok, err, run)
 		}
-		if n := w.logs.FilterMessage("reconcile.started").Len(); n != 2 {
+		if n := w.Logs.FilterMessage("reconcile.started").Len(); n != 2 {
 			// one at the start, one by the job
 			t.Errorf("%d runs", n)
 		}
@@ -302,7 +332,7 @@ func TestReconcile_TakesOverFromDeadReplica(t *testing.T) {
 		if run.Replica == "replica-2" {
 			holder, other = second, first
 		}
-		holder.kill()
+		holder.Kill()
 		listLimit.Store(1 << 40)
 		done := w.waitForReconcile(other, run.ID)
 		if done.Pages != 10 || done.Takeovers != 1 || done.Replica == run.Replica {
@@ -327,7 +357,8 @@ func TestReconcile_TakesOverFromDeadReplica(t *testing.T) {
 		}
 	}, func(w *testEnv, o *stripesim.Options) {
 		o.FaultFunc = func(c stripesim.Call) stripesim.Fault {
-			if c.Class == stripesim.ClassList && lists.Add(1) > listLimit.Load() && listLimit.Load() > 0 {
+			if c.Class == stripesim.ClassList && lists.Add(1) > listLimit.Load() &&
+				listLimit.Load() > 0 {
 				return stripesim.Fault{RequestDelay: time.Hour}
 			}
 			return stripesim.Fault{}
@@ -343,28 +374,31 @@ func TestReconcile_TakesOverFromDeadReplica(t *testing.T) {
 func TestReconcile_IgnoresStaleList(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
-		id := w.createIntent(func(h *stripesim.Hold) { h.Incremental = true })
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(60 * time.Hour)})
-		fresh := w.createIntent(withMetadata(hold.MetaCaptureAt, timeIn(50*time.Hour)))
+		id := w.CreateIntent(func(h *stripesim.Hold) { h.Incremental = true })
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
+			CaptureAt: envtest.In(60 * time.Hour)})
+		fresh := w.CreateIntent(withMetadata(hold.MetaCaptureAt, envtest.In(50*time.Hour)))
 		time.Sleep(time.Minute)
 		// The reply to the list is made, and on its way for five seconds.
-		if _, err := w.sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassList, Times: 1, Fault: stripesim.Fault{ReplyDelay: 5 * time.Second}}); err != nil {
+		if _, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassList, Times: 1,
+			Fault: stripesim.Fault{ReplyDelay: 5 * time.Second}}); err != nil {
 			t.Fatal(err)
 		}
-		run, _, err := r.Reconcile(w.ctx, false, nil, "test")
+		run, _, err := r.Reconcile(w.Ctx, false, nil, "test")
 		if err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		if err := w.sim.Dashboard().Increment(id, 15_000); err != nil {
+		if err := w.Sim.Dashboard().Increment(id, 15_000); err != nil {
 			t.Fatal(err)
 		}
 		patch := "BK-15"
-		if _, _, err := r.Patch(w.ctx, id, hold.Patch{Reference: &patch}, 0, "test"); err != nil {
+		if _, _, err := r.Patch(w.Ctx, id, hold.Patch{Reference: &patch}, 0, "test"); err != nil {
 			t.Fatal(err)
 		}
 		// other terms, by the API, meanwhile
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: fresh, CancelAt: timeIn(20 * time.Hour)})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: fresh,
+			CancelAt: envtest.In(20 * time.Hour)})
 		run = w.waitForReconcile(r, run.ID)
 		if h := w.mustGet(r, id); h.Reference != "BK-15" || h.Amount != 10_000 {
 			t.Errorf("%+v", h)
@@ -379,172 +413,4 @@ func TestReconcile_IgnoresStaleList(t *testing.T) {
 			t.Errorf("%+v", h)
 		}
 	}, disableReconcileCron)
-}
-
-// A Redis emptied under running replicas is noticed, told of, and rebuilt at
-// once, connected accounts included.
-func TestReconcile_RebuildsAfterDataLoss(t *testing.T) {
-	runTestEnv(t, func(w *testEnv) {
-		r := w.startReplica()
-		w.startReplica()
-		reqs := newMixedRequests(w, 60, time.Minute)
-		before := w.scheduleAndMirror(r, reqs)
-		// two reports, in which each replica hears of the other's connected
-		// account
-		time.Sleep(31 * time.Second)
-		w.redis.FlushAll()
-		time.Sleep(16 * time.Second)
-		if n := w.logs.FilterMessageSnippet("Redis was emptied").Len(); n != 1 {
-			t.Errorf("%d lines say that Redis was emptied", n)
-		}
-		checks := r.Readiness.Check(w.ctx)
-		for _, c := range checks {
-			if !c.OK {
-				t.Errorf("not ready: %+v", c)
-			}
-		}
-		run, ok, err := r.Reconciliation(w.ctx, "")
-		if err != nil || !ok {
-			t.Fatal(ok, err)
-		}
-		w.waitForReconcile(r, run.ID)
-		w.checkSameHolds(r, before)
-		time.Sleep(20 * time.Second)
-		if n := len(r.Readiness.Check(w.ctx)); n != 3 {
-			t.Errorf("%d checks once it is rebuilt", n)
-		}
-		// Each is acted on at its own time, once.
-		time.Sleep(time.Hour)
-		for id, h := range before {
-			if h.State == hold.Scheduled {
-				if got := len(w.stripeEffects(id)); got < 1 || got > 2 {
-					t.Errorf("%s: %v", id, w.stripeEffects(id))
-				}
-			}
-		}
-	}, pollEvery30s, func(w *testEnv, _ *stripesim.Options) {
-		w.opts.Schedules.Report = "@every 15s"
-		w.store.Rates = store.Rates{} // each is checked when it is scheduled
-	})
-}
-
-// newMixedRequests are wishes of every kind, ten to forty units ahead.
-func newMixedRequests(w *testEnv, n int, unit time.Duration) []hold.ScheduleRequest {
-	var reqs []hold.ScheduleRequest
-	w.sim.SetRateLimits(-1, -1)
-	for i := range n {
-		account := ""
-		if i%7 == 0 {
-			account = "acct_00000001"
-		}
-		req := hold.ScheduleRequest{PaymentIntent: w.createIntent(withAccount(account)), Account: account}
-		at := timeIn(time.Duration(10+i%30) * unit)
-		switch i % 10 {
-		case 0, 1, 2, 8, 9:
-			req.CaptureAt = at
-		case 3:
-			req.CancelAt = at
-		case 4:
-			req.CaptureAt, req.CaptureAmount = at, int64(1+i%10_000)
-		case 5:
-			req.OnExpiry = "capture"
-		case 6:
-			req.CaptureAt, req.OnExpiry = at, "alert"
-			req.Metadata = map[string]string{"room": fmt.Sprint(i), "note": "zimmer für zwei, " + strings.Repeat("n", 300), "more": strings.Repeat("x", 500)}
-		case 7: // neither time nor policy
-		}
-		if i%3 == 0 {
-			req.Reference = fmt.Sprint("BK-", i)
-		}
-		reqs = append(reqs, req)
-	}
-	return reqs
-}
-
-// scheduleAndMirror schedules wishes, pauses every tenth, and writes the terms
-// to the intents' metadata.
-func (w *testEnv) scheduleAndMirror(r *replica, reqs []hold.ScheduleRequest) map[string]hold.Hold {
-	w.t.Helper()
-	out := map[string]hold.Hold{}
-	for batch := range slices.Chunk(reqs, 200) {
-		for _, s := range r.Schedule(w.ctx, batch, "test") {
-			if s.Err != nil {
-				w.t.Fatal(s.Err)
-			}
-			out[s.Hold.ID] = s.Hold
-		}
-	}
-	i := 0
-	for _, req := range reqs {
-		h := out[req.PaymentIntent]
-		if i++; i%10 == 9 {
-			var err error
-			if h, _, err = r.Pause(w.ctx, h.ID, 0, false, "test"); err != nil {
-				w.t.Fatal(err)
-			}
-			out[h.ID] = h
-		}
-		pairs, fits := hold.MetadataDiff(&h, nil)
-		if !fits {
-			w.t.Fatalf("the terms of %s don't fit", h.ID)
-		}
-		w.updateStripeMetadata(h.ID, h.Account, pairs)
-	}
-	return out
-}
-
-// updateStripeMetadata writes an intent's metadata at Stripe.
-func (w *testEnv) updateStripeMetadata(id, account string, pairs map[string]string) {
-	w.t.Helper()
-	form := url.Values{}
-	for k, v := range pairs {
-		form.Set("metadata["+k+"]", v)
-	}
-	req, err := http.NewRequestWithContext(w.ctx, http.MethodPost, "http://stripe.test/v1/payment_intents/"+id, strings.NewReader(form.Encode()))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Authorization", "Bearer sk_test_world")
-	if account != "" {
-		req.Header.Set("Stripe-Account", account)
-	}
-	res, err := w.sim.Transport().RoundTrip(req)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		b, _ := io.ReadAll(res.Body)
-		w.t.Fatalf("update: %s %s %v", res.Status, b, pairs)
-	}
-}
-
-// checkSameHolds checks that the schedule is what it was: everything that
-// terms, money and time are.
-func (w *testEnv) checkSameHolds(r *replica, before map[string]hold.Hold) {
-	w.t.Helper()
-	mismatches := 0
-	for id, previous := range before {
-		current := w.mustGet(r, id)
-		if diff := diffHolds(&previous, &current); diff != "" {
-			if mismatches++; mismatches <= 5 {
-				w.t.Errorf("%s: %s", id, diff)
-			}
-		}
-	}
-	if mismatches > 5 {
-		w.t.Errorf("%d of %d holds differ", mismatches, len(before))
-	}
-}
-
-func diffHolds(previous, current *hold.Hold) string {
-	format := func(h *hold.Hold) string {
-		return fmt.Sprint(h.ID, h.PaymentIntent, h.Account, h.Reference, h.Amount, h.Currency, h.CaptureAt.UnixMilli(), h.CancelAt.UnixMilli(), h.CaptureAmount, h.OnExpiry,
-			h.State, h.NextOp, h.NextAt.UnixMilli(), h.Reason, h.Metadata, h.ExpiresAt.UnixMilli(), h.ExpiresSource, h.Verified, h.Revision)
-	}
-	if a, b := format(previous), format(current); a != b {
-		return "was " + a + ", is " + b
-	}
-	return ""
 }

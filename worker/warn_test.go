@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdd/holdd/worker/envtest"
 	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/reconcile"
@@ -16,25 +17,25 @@ import (
 
 // ending places a hold whose authorization ends after d.
 func (w *testEnv) ending(d time.Duration, f ...func(*stripesim.Hold)) string {
-	w.t.Helper()
-	id := w.createIntent(f...)
-	if err := w.sim.SetCaptureBefore(id, time.Now().Add(d)); err != nil {
-		w.t.Fatal(err)
+	w.T.Helper()
+	id := w.CreateIntent(f...)
+	if err := w.Sim.SetCaptureBefore(id, time.Now().Add(d)); err != nil {
+		w.T.Fatal(err)
 	}
 	return id
 }
 
 // events are the published events of a hold, oldest first.
 func (w *testEnv) events(id string) (all []event.Envelope) {
-	w.t.Helper()
-	entries, err := w.redis.Stream("holdd:{0}:events")
+	w.T.Helper()
+	entries, err := w.Redis.Stream("holdd:{0}:events")
 	if err != nil {
 		return nil
 	}
 	for _, e := range entries {
 		var ev event.Envelope
 		if err := json.Unmarshal([]byte(e.Values[1]), &ev); err != nil {
-			w.t.Fatal(err)
+			w.T.Fatal(err)
 		}
 		if ev.Data.Hold.ID == id {
 			all = append(all, ev)
@@ -46,12 +47,12 @@ func (w *testEnv) events(id string) (all []event.Envelope) {
 // warned checks which thresholds hold.expiring was published for, in their
 // order, each under an id of its own.
 func (w *testEnv) warned(id string, want ...string) {
-	w.t.Helper()
+	w.T.Helper()
 	var got []string
 	ids := map[string]bool{}
 	for _, e := range w.events(id) {
 		if ids[e.ID] {
-			w.t.Errorf("event %s (%s) was published twice", e.ID, e.Type)
+			w.T.Errorf("event %s (%s) was published twice", e.ID, e.Type)
 		}
 		ids[e.ID] = true
 		if e.Type == hold.EventExpiring {
@@ -59,11 +60,12 @@ func (w *testEnv) warned(id string, want ...string) {
 		}
 	}
 	if !slices.Equal(got, want) {
-		w.t.Fatalf("%s was warned of at %q, want %q", id, got, want)
+		w.T.Fatalf("%s was warned of at %q, want %q", id, got, want)
 	}
 }
 
 func TestExpiring_HoldArrivesInsideAThreshold(t *testing.T) {
+	skipIfShort(t)
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
 		id := w.ending(5 * time.Hour)
@@ -72,10 +74,10 @@ func TestExpiring_HoldArrivesInsideAThreshold(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		w.warned(id, "6h0m0s")
 		w.mustSchedule(r, req) // the same request again is no news
-		if _, _, err := r.Pause(w.ctx, id, 0, false, "test"); err != nil {
+		if _, _, err := r.Pause(w.Ctx, id, 0, false, "test"); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := r.Resume(w.ctx, id, 0, false, "test"); err != nil {
+		if _, _, err := r.Resume(w.Ctx, id, 0, false, "test"); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
@@ -84,7 +86,8 @@ func TestExpiring_HoldArrivesInsideAThreshold(t *testing.T) {
 		w.warned(id, "6h0m0s", "1h0m0s")
 
 		timed := w.ending(5 * time.Hour)
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: timed, CaptureAt: timeIn(3 * time.Hour)})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: timed,
+			CaptureAt: envtest.In(3 * time.Hour)})
 		far := w.ending(100 * time.Hour)
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: far})
 		time.Sleep(10 * time.Second)
@@ -98,11 +101,11 @@ func TestExpiring_AcknowledgedAtOnceIsNotWarned(t *testing.T) {
 		r := w.startReplica()
 		id := w.ending(30 * time.Hour)
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: "alert"})
-		if _, _, err := r.Acknowledge(w.ctx, id, 0, "test"); err != nil {
+		if _, _, err := r.Acknowledge(w.Ctx, id, 0, "test"); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Minute)
-		if err := w.sim.SetCaptureBefore(id, time.Now().Add(5*time.Hour)); err != nil {
+		if err := w.Sim.SetCaptureBefore(id, time.Now().Add(5*time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 		w.reconcileAndWait(r, false)
@@ -122,7 +125,7 @@ func TestExpiring_DeadlinePulledIn(t *testing.T) {
 		move := func(d time.Duration) {
 			t.Helper()
 			time.Sleep(5 * time.Minute) // a list says nothing of a hold that has just changed
-			if err := w.sim.SetCaptureBefore(id, time.Now().Add(d)); err != nil {
+			if err := w.Sim.SetCaptureBefore(id, time.Now().Add(d)); err != nil {
 				t.Fatal(err)
 			}
 			w.reconcileAndWait(r, false)
@@ -143,16 +146,18 @@ func TestExpiring_DeadlineLearnedAfterTheRequest(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
 		id := w.ending(5 * time.Hour)
-		down, err := w.sim.AddFaultRule(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
+		down, err := w.Sim.AddFaultRule(
+			stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if h := w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: "alert"}); h.Verified {
+		if h := w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
+			OnExpiry: "alert"}); h.Verified {
 			t.Fatal("the deadline is known")
 		}
 		time.Sleep(2 * time.Second)
 		w.warned(id)
-		w.sim.RemoveFaultRule(down)
+		w.Sim.RemoveFaultRule(down)
 		time.Sleep(time.Minute)
 		w.warned(id, "6h0m0s")
 	})
@@ -160,7 +165,8 @@ func TestExpiring_DeadlineLearnedAfterTheRequest(t *testing.T) {
 
 // A threshold that the job was late with is told by the new deadline, and one
 // that was told is not told again.
-func TestExpiring_PulledInBeforeTheJobHasTold(t *testing.T) {
+func TestExpiring_DeadlineMovedBeforeWarning(t *testing.T) {
+	skipIfShort(t)
 	for _, late := range []bool{true, false} {
 		runTestEnv(t, func(w *testEnv) {
 			r := w.startReplica()
@@ -180,7 +186,7 @@ func TestExpiring_PulledInBeforeTheJobHasTold(t *testing.T) {
 			if late {
 				r = w.startReplica()
 			}
-			if err := w.sim.SetCaptureBefore(id, time.Now().Add(5*time.Hour)); err != nil {
+			if err := w.Sim.SetCaptureBefore(id, time.Now().Add(5*time.Hour)); err != nil {
 				t.Fatal(err)
 			}
 			w.reconcileAndWait(r, false)
@@ -221,13 +227,14 @@ func TestConfirm_ScheduledInsideTheMargin(t *testing.T) {
 				r := w.startReplica()
 				id := w.ending(50 * time.Minute)
 				req := hold.ScheduleRequest{PaymentIntent: id, OnExpiry: policy}
-				got := r.Schedule(w.ctx, []hold.ScheduleRequest{req}, "test")[0]
+				got := r.Schedule(w.Ctx, []hold.ScheduleRequest{req}, "test")[0]
 				var p *hold.Problem
-				if !errors.As(got.Err, &p) || p.Code != want.code || p.Field != "confirm" || p.Deadline.IsZero() {
+				if !errors.As(got.Err, &p) || p.Code != want.code ||
+					p.Field != "confirm" || p.Deadline.IsZero() {
 					t.Fatalf("%+v", got)
 				}
 				time.Sleep(10 * time.Second)
-				w.checkEffects(id)
+				w.CheckEffects(id)
 				req.Confirm = true
 				if h := w.mustSchedule(r, req); h.Reason != hold.CauseOnExpiry || h.NextOp == 0 {
 					t.Errorf("the answer says %s, next %s", h.State, h.NextOp)
@@ -235,7 +242,7 @@ func TestConfirm_ScheduledInsideTheMargin(t *testing.T) {
 				req.Confirm = false
 				w.mustSchedule(r, req) // the same request again is accepted, confirmed or not
 				w.waitForState(r, id, want.state, 5*time.Second)
-				w.checkEffects(id, want.effect)
+				w.CheckEffects(id, want.effect)
 			})
 		})
 	}
@@ -245,13 +252,14 @@ func TestConfirm_NotAskedWithoutAnImmediateEffect(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
 		for name, req := range map[string]hold.ScheduleRequest{
-			"only an alert":                  {OnExpiry: "alert"},
-			"its own time before the end":    {CaptureAt: timeIn(45 * time.Minute)},
-			"a release before the end":       {CancelAt: timeIn(45 * time.Minute), OnExpiry: "capture"},
-			"a time that the caller set now": {CaptureAt: timeIn(0)},
+			"only an alert":               {OnExpiry: "alert"},
+			"its own time before the end": {CaptureAt: envtest.In(45 * time.Minute)},
+			"a release before the end": {CancelAt: envtest.In(45 * time.Minute),
+				OnExpiry: "capture"},
+			"a time that the caller set now": {CaptureAt: envtest.In(0)},
 		} {
 			req.PaymentIntent = w.ending(50 * time.Minute)
-			if got := r.Schedule(w.ctx, []hold.ScheduleRequest{req}, "test")[0]; got.Err != nil {
+			if got := r.Schedule(w.Ctx, []hold.ScheduleRequest{req}, "test")[0]; got.Err != nil {
 				t.Errorf("%s: %v", name, got.Err)
 			}
 		}
@@ -263,17 +271,21 @@ func TestConfirm_NotAskedWithoutAnImmediateEffect(t *testing.T) {
 func TestConfirm_EachOfABatchByItself(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
-		near, far, sure := w.ending(50*time.Minute), w.ending(50*time.Hour), w.ending(50*time.Minute)
-		got := r.Schedule(w.ctx, []hold.ScheduleRequest{{PaymentIntent: near}, {PaymentIntent: far}, {PaymentIntent: sure, Confirm: true}}, "test")
-		if !errors.Is(got[0].Err, &hold.Problem{Code: hold.WouldCancelNow}) || got[1].Err != nil || got[2].Err != nil {
+		near, far, sure := w.ending(50*time.Minute), w.ending(50*time.Hour),
+			w.ending(50*time.Minute)
+		got := r.Schedule(w.Ctx, []hold.ScheduleRequest{{PaymentIntent: near}, {PaymentIntent: far},
+			{PaymentIntent: sure, Confirm: true}}, "test")
+		if !errors.Is(got[0].Err, &hold.Problem{Code: hold.WouldCancelNow}) ||
+			got[1].Err != nil || got[2].Err != nil {
 			t.Errorf("%+v", got)
 		}
 		w.waitForState(r, sure, hold.Canceled, 10*time.Second)
-		w.checkEffects(near)
+		w.CheckEffects(near)
 	})
 }
 
 func TestConfirm_ChangesInsideTheMargin(t *testing.T) {
+	skipIfShort(t)
 	none, policy := "", "capture"
 	for name, c := range map[string]struct {
 		req    hold.ScheduleRequest
@@ -282,26 +294,32 @@ func TestConfirm_ChangesInsideTheMargin(t *testing.T) {
 		code   hold.Code
 		state  hold.State
 	}{
-		"time cleared": {hold.ScheduleRequest{CaptureAt: "later"}, nil, func(r *replica, w *testEnv, id string, confirm bool) error {
-			_, _, err := r.Patch(w.ctx, id, hold.Patch{CaptureAt: &none, Confirm: confirm}, 0, "test")
+		"time cleared": {hold.ScheduleRequest{CaptureAt: "later"}, nil, func(r *replica, w *testEnv,
+			id string, confirm bool) error {
+			_, _, err := r.Patch(w.Ctx, id, hold.Patch{CaptureAt: &none, Confirm: confirm}, 0,
+				"test")
 			return err
 		}, hold.WouldCancelNow, hold.Canceled},
-		"policy changed": {hold.ScheduleRequest{OnExpiry: "alert"}, nil, func(r *replica, w *testEnv, id string, confirm bool) error {
-			_, _, err := r.Patch(w.ctx, id, hold.Patch{OnExpiry: &policy, Confirm: confirm}, 0, "test")
-			return err
-		}, hold.WouldCaptureNow, hold.Captured},
-		"paused": {hold.ScheduleRequest{CaptureAt: "later"}, nil, func(r *replica, w *testEnv, id string, confirm bool) error {
-			_, _, err := r.Pause(w.ctx, id, 0, confirm, "test")
+		"policy changed": {hold.ScheduleRequest{OnExpiry: "alert"}, nil,
+			func(r *replica, w *testEnv, id string, confirm bool) error {
+				_, _, err := r.Patch(w.Ctx, id, hold.Patch{OnExpiry: &policy, Confirm: confirm}, 0,
+					"test")
+				return err
+			}, hold.WouldCaptureNow, hold.Captured},
+		"paused": {hold.ScheduleRequest{CaptureAt: "later"}, nil, func(r *replica, w *testEnv,
+			id string, confirm bool) error {
+			_, _, err := r.Pause(w.Ctx, id, 0, confirm, "test")
 			return err
 		}, hold.WouldCancelNow, hold.Canceled},
-		"resumed": {hold.ScheduleRequest{OnExpiry: "capture"}, func(r *replica, w *testEnv, id string) {
-			if _, _, err := r.Pause(w.ctx, id, 0, true, "test"); err != nil {
-				w.t.Fatal(err)
-			}
-		}, func(r *replica, w *testEnv, id string, confirm bool) error {
-			_, _, err := r.Resume(w.ctx, id, 0, confirm, "test")
-			return err
-		}, hold.WouldCaptureNow, hold.Captured},
+		"resumed": {hold.ScheduleRequest{OnExpiry: "capture"},
+			func(r *replica, w *testEnv, id string) {
+				if _, _, err := r.Pause(w.Ctx, id, 0, true, "test"); err != nil {
+					w.T.Fatal(err)
+				}
+			}, func(r *replica, w *testEnv, id string, confirm bool) error {
+				_, _, err := r.Resume(w.Ctx, id, 0, confirm, "test")
+				return err
+			}, hold.WouldCaptureNow, hold.Captured},
 	} {
 		t.Run(name, func(t *testing.T) {
 			runTestEnv(t, func(w *testEnv) {
@@ -310,7 +328,7 @@ func TestConfirm_ChangesInsideTheMargin(t *testing.T) {
 				req := c.req
 				req.PaymentIntent = id
 				if req.CaptureAt != "" {
-					req.CaptureAt = timeIn(50 * time.Minute)
+					req.CaptureAt = envtest.In(50 * time.Minute)
 				}
 				w.mustSchedule(r, req)
 				if c.before != nil {
@@ -321,7 +339,7 @@ func TestConfirm_ChangesInsideTheMargin(t *testing.T) {
 					t.Fatal(err)
 				}
 				time.Sleep(10 * time.Second)
-				w.checkEffects(id)
+				w.CheckEffects(id)
 				if err := c.do(r, w, id, true); err != nil {
 					t.Fatal(err)
 				}
@@ -339,9 +357,11 @@ func TestConfirm_Inbox(t *testing.T) {
 		w.addInboxEntry(`{"payment_intent":"` + asked + `"}`)
 		w.addInboxEntry(`{"payment_intent":"` + sure + `","confirm":true}`)
 		w.waitForHold(r, sure, hold.Canceled, 10*time.Second)
-		w.checkEffects(asked)
+		w.CheckEffects(asked)
 		rejected := w.streamEntries("holdd:inbox:rejected")
-		if len(rejected) != 1 || !strings.Contains(rejected[0], "|code|would_cancel_now|") || !strings.Contains(rejected[0], asked) || !strings.Contains(rejected[0], `send "confirm": true`) {
+		if len(rejected) != 1 || !strings.Contains(rejected[0], "|code|would_cancel_now|") ||
+			!strings.Contains(rejected[0], asked) || !strings.Contains(rejected[0],
+			`send "confirm": true`) {
 			t.Errorf("%q", rejected)
 		}
 	}, enableInbox)
@@ -354,12 +374,13 @@ func TestHandOver_AuthorizedInsideTheMargin(t *testing.T) {
 		r := w.startReplica()
 		req := newAuthorizeRequest(0)
 		req.CaptureAt = ""
-		a, err := r.Authorize(w.ctx, callerKey, req, "api")
-		if err != nil || a.Hold == nil || a.Hold.State != hold.Attention || a.Hold.Reason != hold.CauseInsideMargin {
+		a, err := r.Authorize(w.Ctx, callerKey, req, "api")
+		if err != nil || a.Hold == nil || a.Hold.State != hold.Attention ||
+			a.Hold.Reason != hold.CauseInsideMargin {
 			t.Fatalf("%+v %v", a.Hold, err)
 		}
 		time.Sleep(time.Minute)
-		w.checkEffects(a.PaymentIntent)
+		w.CheckEffects(a.PaymentIntent)
 	}, func(w *testEnv, _ *stripesim.Options) { w.opts.Rules.ExpiryMargin = 8 * 24 * time.Hour })
 }
 
@@ -373,14 +394,15 @@ func TestHandOver_FoundInMetadata(t *testing.T) {
 				h.Metadata = map[string]string{hold.MetaWaiting: "true", hold.MetaOnExpiry: policy}
 			})
 			run := w.reconcileAndWait(r, false)
-			if h := w.mustGet(r, id); h.State != hold.Attention || h.Reason != hold.CauseInsideMargin {
+			if h := w.mustGet(r, id); h.State != hold.Attention ||
+				h.Reason != hold.CauseInsideMargin {
 				t.Fatalf("%s %s", h.State, h.Reason)
 			}
 			checkFindingCounts(t, run, map[reconcile.FindingKind]int64{reconcile.FoundAttention: 1})
 			time.Sleep(10 * time.Minute)
-			w.checkEffects(id)
+			w.CheckEffects(id)
 			w.told(id, hold.EventAttention)
-			if _, _, err := r.Capture(w.ctx, id, 0, 0, "test"); err != nil {
+			if _, _, err := r.Capture(w.Ctx, id, 0, 0, "test"); err != nil {
 				t.Fatal(err)
 			}
 			w.waitForState(r, id, hold.Captured, 5*time.Second)
@@ -393,18 +415,19 @@ func TestHandOver_DeadlineLearnedInsideTheMargin(t *testing.T) {
 		runTestEnv(t, func(w *testEnv) {
 			r := w.startReplica()
 			id := w.ending(50 * time.Minute)
-			down, err := w.sim.AddFaultRule(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
+			down, err := w.Sim.AddFaultRule(
+				stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
 			if err != nil {
 				t.Fatal(err)
 			}
 			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: policy})
-			w.sim.RemoveFaultRule(down)
+			w.Sim.RemoveFaultRule(down)
 			h := w.waitForState(r, id, hold.Attention, time.Minute)
 			if h.Reason != hold.CauseInsideMargin || !h.Verified {
 				t.Fatalf("%s, verified %v", h.Reason, h.Verified)
 			}
 			time.Sleep(10 * time.Minute)
-			w.checkEffects(id)
+			w.CheckEffects(id)
 			w.told(id, hold.EventAttention)
 			w.warned(id, "1h0m0s")
 		})
@@ -413,7 +436,7 @@ func TestHandOver_DeadlineLearnedInsideTheMargin(t *testing.T) {
 
 // told checks that one event of a type was published.
 func (w *testEnv) told(id string, want hold.EventType) {
-	w.t.Helper()
+	w.T.Helper()
 	n := 0
 	for _, e := range w.events(id) {
 		if e.Type == want {
@@ -421,6 +444,6 @@ func (w *testEnv) told(id string, want hold.EventType) {
 		}
 	}
 	if n != 1 {
-		w.t.Errorf("%d events %s, want one", n, want)
+		w.T.Errorf("%d events %s, want one", n, want)
 	}
 }

@@ -2,41 +2,45 @@ package worker_test
 
 import (
 	"errors"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/holdd/holdd/store"
 	"github.com/holdd/holdd/worker"
+	"github.com/holdd/holdd/worker/envtest"
 	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
-	"github.com/holdd/holdd/worker/query"
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
 func TestWorker_CapturesOnTime(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
-		id := w.createIntent()
+		id := w.CreateIntent()
 		at := time.Now().Add(2*time.Minute + 345*time.Millisecond)
-		h := w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, Reference: "BK-1", CaptureAt: at.Format(time.RFC3339Nano)})
-		if !h.Verified || h.Amount != 10_000 || h.Currency != "eur" || h.ExpiresSource != hold.SourceCharge {
+		h := w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, Reference: "BK-1",
+			CaptureAt: at.Format(time.RFC3339Nano)})
+		if !h.Verified || h.Amount != 10_000 || h.Currency != "eur" ||
+			h.ExpiresSource != hold.SourceCharge {
 			t.Fatalf("scheduled as %+v", h)
 		}
 		time.Sleep(2*time.Minute + 300*time.Millisecond)
-		w.checkEffects(id)
+		w.CheckEffects(id)
 		h = w.waitForState(r, id, hold.Captured, time.Second)
 		if late := h.SettledAt.Sub(at); late < 0 || late > 100*time.Millisecond {
 			t.Errorf("settled %s after its time", late)
 		}
-		w.checkEffects(id, "captured 10000 by api")
-		lines := w.logs.FilterMessage("hold.captured").All()
+		w.CheckEffects(id, "captured 10000 by api")
+		lines := w.Logs.FilterMessage("hold.captured").All()
 		if len(lines) != 1 {
 			t.Fatalf("%d lines tell of the capture", len(lines))
 		}
 		fields := lines[0].ContextMap()
-		for _, name := range []string{"event", "hold", "payment_intent", "account", "reference", "amount", "currency", "attempt", "idempotency_key", "request_id", "lateness_ms", "cause"} {
-			if v, ok := fields[name]; !ok || name != "account" && name != "lateness_ms" && (v == "" || v == 0) {
+		for _, name := range []string{"event", "hold", "payment_intent", "account", "reference",
+			"amount", "currency", "attempt", "idempotency_key", "request_id",
+			"lateness_ms", "cause"} {
+			if v, ok := fields[name]; !ok || name != "account" &&
+				name != "lateness_ms" && (v == "" || v == 0) {
 				t.Errorf("the outcome's line says %s=%v", name, v)
 			}
 		}
@@ -47,12 +51,17 @@ func TestWorker_CapturesOnTime(t *testing.T) {
 // was.
 func TestWorker_MovesMoneyOnceDespiteFaults(t *testing.T) {
 	for _, fault := range []stripesim.Fault{
-		{Kind: stripesim.FaultDropRequest}, {Kind: stripesim.FaultDropReply}, {Kind: stripesim.FaultBrokenBody}, {Kind: stripesim.FaultCutBody},
-		{Kind: stripesim.FaultErrorBefore}, {Kind: stripesim.FaultErrorAfter}, {Kind: stripesim.FaultUnavailable}, {Kind: stripesim.FaultHTML},
-		{Kind: stripesim.FaultHTMLAfter}, {Kind: stripesim.FaultRateLimited}, {Kind: stripesim.FaultLockTimeout}, {Kind: stripesim.FaultKeyInUse},
-		{Kind: stripesim.FaultFailedDependency}, {Kind: stripesim.FaultForbidden}, {Kind: stripesim.FaultNotFound},
+		{Kind: stripesim.FaultDropRequest}, {Kind: stripesim.FaultDropReply},
+		{Kind: stripesim.FaultBrokenBody}, {Kind: stripesim.FaultCutBody},
+		{Kind: stripesim.FaultErrorBefore}, {Kind: stripesim.FaultErrorAfter},
+		{Kind: stripesim.FaultUnavailable}, {Kind: stripesim.FaultHTML},
+		{Kind: stripesim.FaultHTMLAfter}, {Kind: stripesim.FaultRateLimited},
+		{Kind: stripesim.FaultLockTimeout}, {Kind: stripesim.FaultKeyInUse},
+		{Kind: stripesim.FaultFailedDependency}, {Kind: stripesim.FaultForbidden},
+		{Kind: stripesim.FaultNotFound},
 		{Kind: stripesim.FaultUnauthorized},
-		{RequestDelay: 40 * time.Second}, {ReplyDelay: 40 * time.Second}, {ServiceTime: 40 * time.Second},
+		{RequestDelay: 40 * time.Second}, {ReplyDelay: 40 * time.Second},
+		{ServiceTime: 40 * time.Second},
 	} {
 		for _, times := range []int{1, 4} {
 			name := string(fault.Kind)
@@ -62,21 +71,25 @@ func TestWorker_MovesMoneyOnceDespiteFaults(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				runTestEnv(t, func(w *testEnv) {
 					r := w.startReplica()
-					id, released := w.createIntent(), w.createIntent()
-					for _, class := range []stripesim.EndpointClass{stripesim.ClassCapture, stripesim.ClassCancel} {
-						if _, err := w.sim.AddFaultRule(stripesim.FaultRule{Class: class, Times: times, Fault: fault}); err != nil {
+					id, released := w.CreateIntent(), w.CreateIntent()
+					for _, class := range []stripesim.EndpointClass{stripesim.ClassCapture,
+						stripesim.ClassCancel} {
+						if _, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: class,
+							Times: times, Fault: fault}); err != nil {
 							t.Fatal(err)
 						}
 					}
-					w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Minute), CaptureAmount: 7_000})
-					w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: released, CancelAt: timeIn(time.Minute)})
+					w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
+						CaptureAt: envtest.In(time.Minute), CaptureAmount: 7_000})
+					w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: released,
+						CancelAt: envtest.In(time.Minute)})
 					h := w.waitForState(r, id, hold.Captured, 20*time.Minute)
 					w.waitForState(r, released, hold.Canceled, 20*time.Minute)
-					w.checkEffects(id, "captured 7000 by api", "released 3000 by api")
+					w.CheckEffects(id, "captured 7000 by api", "released 3000 by api")
 					if h.CapturedAmount != 7_000 || h.Reason != hold.CauseSchedule {
 						t.Errorf("captured %d because of %s", h.CapturedAmount, h.Reason)
 					}
-					if got := w.stripeEffects(released); len(got) != 1 {
+					if got := w.StripeEffects(released); len(got) != 1 {
 						t.Errorf("released by %q", got)
 					}
 				}, pollEvery5s)
@@ -86,18 +99,22 @@ func TestWorker_MovesMoneyOnceDespiteFaults(t *testing.T) {
 }
 
 func TestWorker_NeverReusesExpiredKey(t *testing.T) {
+	skipIfShort(t)
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
-		id := w.createIntent()
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Minute), CaptureAmount: 4_000})
+		id := w.CreateIntent()
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
+			CaptureAt: envtest.In(time.Minute), CaptureAmount: 4_000})
 		// The reply is lost after the effect, and then nothing gets through for
 		// more than a day: by then Stripe has forgotten the key.
-		if _, err := w.sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture, Nth: 1, Fault: stripesim.Fault{Kind: stripesim.FaultDropReply}}); err != nil {
+		if _, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCapture, Nth: 1,
+			Fault: stripesim.Fault{Kind: stripesim.FaultDropReply}}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Minute / 2)
 		time.Sleep(500 * time.Millisecond)
-		out, err := w.sim.AddFaultRule(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
+		out, err := w.Sim.AddFaultRule(
+			stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,13 +122,13 @@ func TestWorker_NeverReusesExpiredKey(t *testing.T) {
 		if h := w.mustGet(r, id); h.State != hold.Working {
 			t.Fatalf("%s while its outcome isn't known", h.State)
 		}
-		_, _, err = r.Cancel(w.ctx, id, 0, "test")
+		_, _, err = r.Cancel(w.Ctx, id, 0, "test")
 		if !errors.Is(err, &hold.Problem{Code: hold.TooLate}) {
 			t.Errorf("a cancel while the outcome isn't known: %v", err)
 		}
-		w.sim.RemoveFaultRule(out)
+		w.Sim.RemoveFaultRule(out)
 		w.waitForState(r, id, hold.Captured, 10*time.Minute)
-		w.checkEffects(id, "captured 4000 by api", "released 6000 by api")
+		w.CheckEffects(id, "captured 4000 by api", "released 6000 by api")
 	}, pollEvery30s)
 }
 
@@ -121,14 +138,19 @@ func TestWorker_SettledElsewhere(t *testing.T) {
 		do   func(w *testEnv, id string) error
 		want hold.State
 	}{
-		{"captured in the Dashboard", func(w *testEnv, id string) error { return w.sim.Dashboard().Capture(id, 0) }, hold.Captured},
-		{"canceled in the Dashboard", func(w *testEnv, id string) error { return w.sim.Dashboard().Cancel(id, "abandoned") }, hold.Canceled},
+		{"captured in the Dashboard", func(w *testEnv, id string) error {
+			return w.Sim.Dashboard().Capture(id, 0)
+		}, hold.Captured},
+		{"canceled in the Dashboard", func(w *testEnv, id string) error {
+			return w.Sim.Dashboard().Cancel(id, "abandoned")
+		}, hold.Canceled},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			runTestEnv(t, func(w *testEnv) {
 				r := w.startReplica()
-				for _, req := range []hold.ScheduleRequest{{CaptureAt: timeIn(time.Minute)}, {CancelAt: timeIn(time.Minute)}} {
-					id := w.createIntent()
+				for _, req := range []hold.ScheduleRequest{{CaptureAt: envtest.In(time.Minute)},
+					{CancelAt: envtest.In(time.Minute)}} {
+					id := w.CreateIntent()
 					req.PaymentIntent = id
 					w.mustSchedule(r, req)
 					if err := tt.do(w, id); err != nil {
@@ -145,6 +167,7 @@ func TestWorker_SettledElsewhere(t *testing.T) {
 }
 
 func TestWorker_AppliesPolicyAtExpiryMargin(t *testing.T) {
+	skipIfShort(t)
 	for _, tt := range []struct {
 		policy string
 		want   hold.State
@@ -159,9 +182,9 @@ func TestWorker_AppliesPolicyAtExpiryMargin(t *testing.T) {
 		t.Run("on_expiry "+tt.policy, func(t *testing.T) {
 			runTestEnv(t, func(w *testEnv) {
 				r := w.startReplica()
-				id := w.createIntent()
+				id := w.CreateIntent()
 				deadline := time.Now().Add(7 * time.Hour)
-				if err := w.sim.SetCaptureBefore(id, deadline); err != nil {
+				if err := w.Sim.SetCaptureBefore(id, deadline); err != nil {
 					t.Fatal(err)
 				}
 				h := w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, OnExpiry: tt.policy})
@@ -173,7 +196,7 @@ func TestWorker_AppliesPolicyAtExpiryMargin(t *testing.T) {
 					t.Errorf("settled %s after %s before the deadline", d, tt.before)
 				}
 				want := map[string]int{"6h0m0s": 1, "4h0m0s": 1, "2h0m0s": 1, "1h0m0s": 1}
-				for _, e := range w.logs.FilterMessage("hold.expiring").All() {
+				for _, e := range w.Logs.FilterMessage("hold.expiring").All() {
 					d, _ := e.ContextMap()["threshold"].(time.Duration)
 					want[d.String()]--
 				}
@@ -188,36 +211,41 @@ func TestWorker_AppliesPolicyAtExpiryMargin(t *testing.T) {
 					}
 				}
 			}, pollEvery30s, func(w *testEnv, _ *stripesim.Options) {
-				w.opts.Rules.Thresholds = []time.Duration{6 * time.Hour, 4 * time.Hour, 2 * time.Hour, time.Hour}
+				w.opts.Rules.Thresholds = []time.Duration{6 * time.Hour, 4 * time.Hour,
+					2 * time.Hour, time.Hour}
 			})
 		})
 	}
 }
 
-// pollEvery30s lets a replica look every half minute, so that days go by
-// quickly.
+// pollEvery30s makes a replica look for due holds every half minute, and for
+// everything else every five minutes, so that days pass quickly.
 func pollEvery30s(w *testEnv, _ *stripesim.Options) {
-	w.opts.Schedules = worker.Schedules{Capture: "@every 30s", Expiry: "@every 30s", Report: "@every 1h", Verify: "@every 5m",
-		Refresh: "@every 30s", Inbox: "@every 30s", Mirror: "@every 30s", Resume: "@every 5m"}
+	w.opts.Schedules = worker.Schedules{Capture: "@every 30s", Expiry: "@every 30s",
+		Report: "@every 1h", Verify: "@every 5m",
+		Refresh: "@every 5m", Inbox: "@every 5m", Mirror: "@every 5m", Resume: "@every 5m"}
 }
 
-// pollEvery5s lets a replica look every few seconds, where minutes or an hour
-// go by and no second of them counts.
+// pollEvery5s makes a replica poll every few seconds, for tests of minutes to
+// an hour in which no second matters.
 func pollEvery5s(w *testEnv, _ *stripesim.Options) {
-	w.opts.Schedules = worker.Schedules{Capture: "@every 5s", Expiry: "@every 5s", Report: "@every 1m", Verify: "@every 30s",
+	w.opts.Schedules = worker.Schedules{Capture: "@every 5s", Expiry: "@every 5s",
+		Report: "@every 1m", Verify: "@every 30s",
 		Refresh: "@every 5s", Inbox: "@every 1m", Mirror: "@every 10s"}
 }
 
 func TestSchedule_RejectsTimeAfterDeadline(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
-		id := w.createIntent()
-		s := r.Schedule(w.ctx, []hold.ScheduleRequest{{PaymentIntent: id, CaptureAt: timeIn(8 * 24 * time.Hour)}}, "test")[0]
+		id := w.CreateIntent()
+		s := r.Schedule(w.Ctx,
+			[]hold.ScheduleRequest{{PaymentIntent: id, CaptureAt: envtest.In(8 * 24 * time.Hour)}},
+			"test")[0]
 		var p *hold.Problem
 		if !errors.As(s.Err, &p) || p.Code != hold.AfterDeadline || p.Deadline.IsZero() {
 			t.Fatalf("%+v", s.Err)
 		}
-		if _, _, err := r.Get(w.ctx, id); !errors.Is(err, &hold.Problem{Code: hold.HoldNotFound}) {
+		if _, _, err := r.Get(w.Ctx, id); !errors.Is(err, &hold.Problem{Code: hold.HoldNotFound}) {
 			t.Errorf("something was kept: %v", err)
 		}
 	})
@@ -228,13 +256,15 @@ func TestWorker_TakesOverAfterCrash(t *testing.T) {
 		a := w.startReplica()
 		var ids []string
 		for range 40 {
-			id := w.createIntent()
+			id := w.CreateIntent()
 			ids = append(ids, id)
-			w.mustSchedule(a, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: timeIn(6 * 24 * time.Hour), CaptureAt: timeIn(time.Minute)})
+			w.mustSchedule(a, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000,
+				Currency: "eur", ExpiresAt: envtest.In(6 * 24 * time.Hour),
+				CaptureAt: envtest.In(time.Minute)})
 		}
-		w.sim.SetServiceTime(3 * time.Second)
+		w.Sim.SetServiceTime(3 * time.Second)
 		time.Sleep(time.Minute + 2*time.Second)
-		a.kill()
+		a.Kill()
 		died := time.Now()
 		b := w.startReplica()
 		for _, id := range ids {
@@ -242,7 +272,7 @@ func TestWorker_TakesOverAfterCrash(t *testing.T) {
 			if since := h.SettledAt.Sub(died); since > 40*time.Second {
 				t.Errorf("%s was captured %s after the crash", id, since)
 			}
-			w.checkEffects(id, "captured 10000 by api")
+			w.CheckEffects(id, "captured 10000 by api")
 		}
 	}, func(w *testEnv, o *stripesim.Options) {
 		w.store.Rates = store.Rates{}
@@ -257,13 +287,15 @@ func TestWorker_KeepsBudgetNearestDeadlineFirst(t *testing.T) {
 		const n = 300
 		ids := make([]string, n)
 		for i := range ids {
-			ids[i] = w.createIntent()
+			ids[i] = w.CreateIntent()
 			// Scheduled in the reverse order of their deadlines.
-			w.mustSchedule(a, hold.ScheduleRequest{PaymentIntent: ids[i], Amount: 10_000, Currency: "eur", ExpiresAt: timeIn(6*24*time.Hour - time.Duration(i)*time.Hour/10), CaptureAt: time.Now().Add(time.Minute).Format(time.RFC3339)})
+			w.mustSchedule(a, hold.ScheduleRequest{PaymentIntent: ids[i], Amount: 10_000,
+				Currency: "eur", ExpiresAt: envtest.In(6*24*time.Hour - time.Duration(
+					i)*time.Hour/10), CaptureAt: time.Now().Add(time.Minute).Format(time.RFC3339)})
 		}
 		began := time.Now().Add(time.Minute)
 		time.Sleep(time.Minute + 30*time.Second)
-		if s := w.sim.Stats(); s.RateLimited > 0 {
+		if s := w.Sim.Stats(); s.RateLimited > 0 {
 			t.Errorf("%d requests were refused for a rate", s.RateLimited)
 		}
 		var order []time.Time
@@ -292,28 +324,33 @@ func TestWorker_KeepsBudgetNearestDeadlineFirst(t *testing.T) {
 func TestWorker_StripeUnavailable(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
-		id := w.createIntent()
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Minute)})
-		out, err := w.sim.AddFaultRule(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
+		id := w.CreateIntent()
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
+			CaptureAt: envtest.In(time.Minute)})
+		out, err := w.Sim.AddFaultRule(
+			stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		var others []string
 		for range 20 {
-			other := w.createIntent()
-			h := w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: other, CaptureAt: timeIn(20 * time.Minute)})
+			other := w.CreateIntent()
+			h := w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: other,
+				CaptureAt: envtest.In(20 * time.Minute)})
 			if h.Verified {
 				t.Fatal("verified while Stripe is away")
 			}
 			others = append(others, other)
 		}
-		missing := w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: "pi_000000000000000000000000", CaptureAt: timeIn(20 * time.Minute)})
+		missing := w.mustSchedule(
+			r, hold.ScheduleRequest{PaymentIntent: "pi_000000000000000000000000",
+				CaptureAt: envtest.In(20 * time.Minute)})
 		time.Sleep(10 * time.Minute)
-		ready := r.Readiness.Check(w.ctx)
+		ready := r.Readiness.Check(w.Ctx)
 		if checkPassed(ready, "stripe") {
 			t.Error("ready while Stripe is away")
 		}
-		w.sim.RemoveFaultRule(out)
+		w.Sim.RemoveFaultRule(out)
 		w.waitForState(r, id, hold.Captured, 2*time.Minute)
 		time.Sleep(10 * time.Second)
 		for _, other := range others {
@@ -321,12 +358,13 @@ func TestWorker_StripeUnavailable(t *testing.T) {
 				t.Errorf("not checked after Stripe was back: %+v", h)
 			}
 		}
-		if h := w.waitForState(r, missing.ID, hold.Attention, time.Minute); h.Reason != hold.CauseNotFound {
+		if h := w.waitForState(r, missing.ID, hold.Attention,
+			time.Minute); h.Reason != hold.CauseNotFound {
 			t.Errorf("because of %s", h.Reason)
 		}
 		for _, other := range others {
 			w.waitForState(r, other, hold.Captured, 20*time.Minute)
-			w.checkEffects(other, "captured 10000 by api")
+			w.CheckEffects(other, "captured 10000 by api")
 		}
 	})
 }
@@ -345,249 +383,23 @@ func TestWorker_RejectedAPIKeyPausesClaims(t *testing.T) {
 		r := w.startReplica()
 		var ids []string
 		for range 10 {
-			id := w.createIntent()
+			id := w.CreateIntent()
 			ids = append(ids, id)
-			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Minute)})
+			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
+				CaptureAt: envtest.In(time.Minute)})
 		}
-		w.sim.RevokeKey("sk_test_world")
+		w.Sim.RevokeKey(envtest.APIKey)
 		time.Sleep(10 * time.Minute)
-		if checkPassed(r.Readiness.Check(w.ctx), "stripe") {
+		if checkPassed(r.Readiness.Check(w.Ctx), "stripe") {
 			t.Error("ready with a key that is rejected")
 		}
-		if calls := w.sim.Stats().Calls; len(calls) == 0 {
+		if calls := w.Sim.Stats().Calls; len(calls) == 0 {
 			t.Error("nothing was asked")
 		}
-		w.sim.RestoreKey("sk_test_world")
+		w.Sim.RestoreKey(envtest.APIKey)
 		for _, id := range ids {
 			w.waitForState(r, id, hold.Captured, 3*time.Minute)
-			w.checkEffects(id, "captured 10000 by api")
+			w.CheckEffects(id, "captured 10000 by api")
 		}
 	})
-}
-
-func TestWorker_GracefulStop(t *testing.T) {
-	runTestEnv(t, func(w *testEnv) {
-		a := w.startReplica()
-		var ids []string
-		for range 100 {
-			id := w.createIntent()
-			ids = append(ids, id)
-			w.mustSchedule(a, hold.ScheduleRequest{PaymentIntent: id, Amount: 10_000, Currency: "eur", ExpiresAt: timeIn(6 * 24 * time.Hour), CaptureAt: timeIn(time.Minute)})
-		}
-		w.sim.SetServiceTime(2 * time.Second)
-		time.Sleep(time.Minute + time.Second)
-		stopped := time.Now()
-		a.stop()
-		<-a.done
-		a.done <- nil
-		if took := time.Since(stopped); took > 3*time.Second {
-			t.Errorf("stopping took %s", took)
-		}
-		w.sim.SetServiceTime(0)
-		b := w.startReplica()
-		captured := 0
-		for _, id := range ids {
-			switch h := w.mustGet(b, id); h.State {
-			case hold.Captured:
-				captured++
-			case hold.Working:
-				t.Errorf("%s was not given back", id)
-			}
-		}
-		if captured != 8 {
-			t.Errorf("%d were finished, want the 8 under way", captured)
-		}
-		for _, id := range ids {
-			w.waitForState(b, id, hold.Captured, 5*time.Second)
-			w.checkEffects(id, "captured 10000 by api")
-		}
-	}, func(w *testEnv, o *stripesim.Options) {
-		w.store.Rates = store.Rates{}
-		w.opts.Concurrency = 8
-		o.EndpointRate, o.OverallRate = -1, -1
-	})
-}
-
-func TestWorker_CaptureWindow(t *testing.T) {
-	runTestEnv(t, func(w *testEnv) {
-		r := w.startReplica()
-		// The bubble begins at midnight UTC on 2000-01-01; the window opens at
-		// 09:00.
-		inWindow, urgent, requested := w.createIntent(), w.createIntent(), w.createIntent()
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: inWindow, CaptureAt: timeIn(time.Hour)})
-		if err := w.sim.SetCaptureBefore(urgent, time.Now().Add(5*time.Hour)); err != nil {
-			t.Fatal(err)
-		}
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: urgent, CaptureAt: timeIn(2 * time.Hour)})
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: requested})
-		if _, _, err := r.Capture(w.ctx, requested, 0, 0, "test"); err != nil {
-			t.Fatal(err)
-		}
-		w.waitForState(r, requested, hold.Captured, 2*time.Second)
-		time.Sleep(3*time.Hour + 30*time.Minute)
-		w.checkEffects(urgent)
-		w.waitForState(r, urgent, hold.Captured, 40*time.Minute)
-		w.checkEffects(inWindow)
-		w.waitForState(r, inWindow, hold.Captured, 6*time.Hour)
-	}, func(w *testEnv, _ *stripesim.Options) {
-		pollEvery30s(w, nil)
-		w.opts.Schedules.Capture = "TZ=UTC */5 9-18 * * *"
-	})
-}
-
-func TestWorker_RequestsUntilClaim(t *testing.T) {
-	runTestEnv(t, func(w *testEnv) {
-		r := w.startReplica()
-		id := w.createIntent()
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Hour)})
-		later := timeIn(3 * time.Hour)
-		h, _, err := r.Patch(w.ctx, id, hold.Patch{CaptureAt: &later}, 1, "test")
-		if err != nil || h.Revision != 2 {
-			t.Fatal(h.Revision, err)
-		}
-		if _, _, err := r.Patch(w.ctx, id, hold.Patch{CaptureAt: &later}, 1, "test"); !errors.Is(err, &hold.Problem{Code: hold.RevisionMismatch}) {
-			t.Error(err)
-		}
-		if _, _, err := r.Pause(w.ctx, id, 0, false, "test"); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(4 * time.Hour)
-		w.checkEffects(id)
-		if _, _, err := r.Resume(w.ctx, id, 0, false, "test"); err != nil {
-			t.Fatal(err)
-		}
-		w.waitForState(r, id, hold.Captured, 10*time.Second)
-		if _, _, err := r.Cancel(w.ctx, id, 0, "test"); !errors.Is(err, &hold.Problem{Code: hold.AlreadyCaptured}) {
-			t.Error(err)
-		}
-
-		// A cancel that is accepted is for good, even if Stripe can't be
-		// reached for hours.
-		id = w.createIntent()
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Hour)})
-		out, err := w.sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCancel, Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, _, err := r.Cancel(w.ctx, id, 0, "test"); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(5 * time.Hour)
-		if _, _, err := r.Capture(w.ctx, id, 0, 0, "test"); err == nil {
-			t.Error("a capture was accepted after a cancel")
-		}
-		w.sim.RemoveFaultRule(out)
-		w.waitForState(r, id, hold.Canceled, 5*time.Minute)
-	}, func(w *testEnv, _ *stripesim.Options) {
-		pollEvery30s(w, nil)
-		w.opts.Schedules.Capture, w.opts.Schedules.Expiry = "@every 5s", "@every 5s"
-	})
-}
-
-func TestSchedule_RepeatedRequest(t *testing.T) {
-	runTestEnv(t, func(w *testEnv) {
-		r := w.startReplica()
-		id := w.createIntent()
-		req := hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Minute), Reference: "BK-7"}
-		w.mustSchedule(r, req)
-		other := req
-		other.CaptureAmount = 100
-		got := r.Schedule(w.ctx, []hold.ScheduleRequest{req, other, req}, "test")
-		if got[0].Err != nil || got[0].Created || got[2].Err != nil || got[2].Created {
-			t.Errorf("the same again: %+v", got)
-		}
-		if !errors.Is(got[1].Err, &hold.Problem{Code: hold.HoldExists}) {
-			t.Errorf("other terms: %v", got[1].Err)
-		}
-		time.Sleep(5 * time.Hour)
-		if s := r.Schedule(w.ctx, []hold.ScheduleRequest{req}, "test")[0]; s.Err != nil || s.Created || s.Hold.State != hold.Captured {
-			t.Errorf("the same again long after: %+v", s)
-		}
-	}, pollEvery30s)
-}
-
-func TestListAndPlan_Counts(t *testing.T) {
-	runTestEnv(t, func(w *testEnv) {
-		r := w.startReplica()
-		for i := range 30 {
-			req := hold.ScheduleRequest{PaymentIntent: w.createIntent(), Amount: 10_000, Currency: "eur", ExpiresAt: timeIn(6 * 24 * time.Hour), Reference: []string{"A-", "B-"}[i%2] + string(rune('a'+i))}
-			switch i % 3 {
-			case 0:
-				req.CaptureAt = timeIn(time.Duration(i) * time.Hour)
-			case 1:
-				req.CancelAt = timeIn(time.Duration(i) * time.Hour)
-			}
-			w.mustSchedule(r, req)
-		}
-		time.Sleep(10 * time.Second)
-		count := func(q query.Query) (n int) {
-			q.Limit = 4
-			seen := map[string]bool{}
-			for {
-				p, err := r.List(w.ctx, q)
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, h := range p.Holds {
-					if seen[h.ID] {
-						t.Fatalf("%s is listed twice", h.ID)
-					}
-					seen[h.ID] = true
-				}
-				if q.Cursor = p.Next; q.Cursor == "" {
-					return len(seen)
-				}
-			}
-		}
-		for _, tt := range []struct {
-			q    query.Query
-			want int
-		}{
-			{query.Query{}, 30}, {query.Query{State: hold.Captured}, 1}, {query.Query{State: hold.Waiting}, 10}, {query.Query{State: hold.Scheduled}, 19},
-			{query.Query{Reference: "A-"}, 15}, {query.Query{Reference: "A-c"}, 1}, {query.Query{Reference: "C"}, 0},
-			{query.Query{ExpiringWithin: 7 * 24 * time.Hour}, 29}, {query.Query{ExpiringWithin: time.Hour}, 0}, {query.Query{Account: "acct_nobodyhere"}, 0},
-		} {
-			if got := count(tt.q); got != tt.want {
-				t.Errorf("%+v: %d holds, want %d", tt.q, got, tt.want)
-			}
-		}
-		p, err := r.Plan(w.ctx, 24*time.Hour)
-		if err != nil {
-			t.Fatal(err)
-		}
-		captures, cancels := 0, 0
-		for _, h := range p.Hours {
-			for _, s := range h.Capture {
-				captures += s.Count
-			}
-			for _, s := range h.Cancel {
-				cancels += s.Count
-			}
-		}
-		if captures != 8 || cancels != 8 {
-			t.Errorf("plan: %d captures and %d cancels", captures, cancels)
-		}
-	})
-}
-
-func TestWorker_PurgesSettledHolds(t *testing.T) {
-	runTestEnv(t, func(w *testEnv) {
-		r := w.startReplica()
-		id := w.createIntent()
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: timeIn(time.Second), Reference: "BK"})
-		w.waitForState(r, id, hold.Captured, time.Minute)
-		time.Sleep(26 * time.Hour)
-		if _, _, err := r.Get(w.ctx, id); !errors.Is(err, &hold.Problem{Code: hold.HoldNotFound}) {
-			t.Error(err)
-		}
-		for _, key := range w.redis.Keys() {
-			switch key {
-			case "holdd:partitions", "holdd:mode", "holdd:{0}:events", "holdd:replicas", "holdd:{reconcile}:run":
-			default:
-				if !strings.HasPrefix(key, "holdd:budget:") {
-					t.Errorf("%s is left", key)
-				}
-			}
-		}
-	}, pollEvery30s, func(w *testEnv, _ *stripesim.Options) { w.opts.Retention = 24 * time.Hour })
 }

@@ -60,7 +60,7 @@ var allowedImports = map[string]struct {
 // forbiddenDependencies are packages that must not be linked into the
 // production binary.
 var forbiddenDependencies = []string{
-	modulePath + "/worker/stripesim", modulePath + "/worker/simtest", modulePath + "/store/storetest", modulePath + "/cmd/holdd-dev",
+	modulePath + "/worker/stripesim", modulePath + "/worker/simtest", modulePath + "/worker/envtest", modulePath + "/store/storetest", modulePath + "/cmd/holdd-dev",
 	"github.com/alicebob/miniredis", "github.com/Shopify/toxiproxy", "github.com/stripe/stripe-mock", "pgregory.net/rapid", "testing", "github.com/rogpeppe",
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/alicebob/miniredis/v2"
+	lua "github.com/yuin/gopher-lua"
 )
 
 // MemoryRedis is a Redis in the test process. It needs no socket and uses the
@@ -17,9 +18,17 @@ type MemoryRedis struct {
 	*miniredis.Miniredis
 }
 
-// StartInProcess starts a Redis in the test process until the test ends.
+// shrinkInterpreter sizes the Lua interpreter for the small scripts of the
+// store. Each script gets a new interpreter, and by default that is most of the
+// cost of a simulation.
+var shrinkInterpreter = sync.OnceFunc(func() {
+	lua.RegistrySize, lua.CallStackSize = 1024, 64
+})
+
+// StartInProcess starts a Redis inside the test process, until the test ends.
 func StartInProcess(tb testing.TB) *MemoryRedis {
 	tb.Helper()
+	shrinkInterpreter()
 	m := &MemoryRedis{miniredis.NewMiniRedis()}
 	m.ClockTTL(true)
 	tb.Cleanup(m.Close)

@@ -171,7 +171,7 @@ func TestAnswered_AlertsWithinTheBoundForAnySequence(t *testing.T) {
 	}
 }
 
-func TestAnswered_ChargeGoneWhileHeld(t *testing.T) {
+func TestApplyAnswer_ChargeExpiredWhileHeld(t *testing.T) {
 	for _, tt := range []struct {
 		kind  hold.AnswerKind
 		cause hold.Cause
@@ -211,7 +211,7 @@ func TestAnswered_ChargeGoneWhileHeld(t *testing.T) {
 	}
 }
 
-func TestAnswered_OutageNeedsNobody(t *testing.T) {
+func TestApplyAnswer_OutageRequiresNoAttention(t *testing.T) {
 	for _, k := range []hold.AnswerKind{hold.AnswerUnreachable, hold.AnswerRateLimited, hold.AnswerUnauthorized} {
 		for name, h := range bounds(t) {
 			t.Run(k.String()+" "+name, func(t *testing.T) {

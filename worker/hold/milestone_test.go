@@ -244,7 +244,7 @@ func TestPassMilestone_EachThresholdOnce(t *testing.T) {
 
 // A change inside the margin lets the policy act, and tells no threshold that
 // was told before.
-func TestMilestone_ThresholdIsToldOnceThoughTheHoldChanges(t *testing.T) {
+func TestPassMilestone_WarnsOncePerThreshold(t *testing.T) {
 	for _, r := range []hold.Rules{testRules, {ExpiryMargin: 12 * time.Hour, Thresholds: testRules.Thresholds}} {
 		h := newHold(t, heldIntent(), withCaptureAt(t0.Add(7*day-time.Second)))
 		inside := h.ExpiresAt.Add(-50 * time.Minute)

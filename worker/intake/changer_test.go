@@ -11,7 +11,7 @@ import (
 
 func TestChanger_EachRequest(t *testing.T) {
 	inWorld(t, func(w *world) {
-		c, id := w.changer, w.authorize()
+		c, id := w.changer, w.CreateIntent()
 		h := w.schedule(captureIn(time.Hour, id))
 		reference := "BK-7"
 		check := func(name string, state hold.State) func(hold.Hold, time.Time, error) {
@@ -20,32 +20,34 @@ func TestChanger_EachRequest(t *testing.T) {
 				if err != nil {
 					t.Fatalf("%s: %v", name, err)
 				}
-				if got.State != state || got.Revision <= h.Revision || got.Version != w.hold(id).Version {
+				if got.State != state || got.Revision <= h.Revision ||
+					got.Version != w.hold(id).Version {
 					t.Errorf("%s: %+v at %s", name, got, now)
 				}
 				h = got
 			}
 		}
-		check("patch", hold.Scheduled)(c.Patch(w.ctx, id, hold.Patch{Reference: &reference}, h.Revision, "test"))
-		check("pause", hold.Paused)(c.Pause(w.ctx, id, h.Revision, false, "test"))
-		check("resume", hold.Scheduled)(c.Resume(w.ctx, id, h.Revision, false, "test"))
-		check("acknowledge", hold.Scheduled)(c.Acknowledge(w.ctx, id, h.Revision, "test"))
+		check("patch", hold.Scheduled)(
+			c.Patch(w.Ctx, id, hold.Patch{Reference: &reference}, h.Revision, "test"))
+		check("pause", hold.Paused)(c.Pause(w.Ctx, id, h.Revision, false, "test"))
+		check("resume", hold.Scheduled)(c.Resume(w.Ctx, id, h.Revision, false, "test"))
+		check("acknowledge", hold.Scheduled)(c.Acknowledge(w.Ctx, id, h.Revision, "test"))
 		if n := w.wakes.Load(); n != 0 {
 			t.Errorf("%d wake-ups before anything is due", n)
 		}
-		check("capture", hold.Scheduled)(c.Capture(w.ctx, id, 4000, h.Revision, "test"))
+		check("capture", hold.Scheduled)(c.Capture(w.Ctx, id, 4000, h.Revision, "test"))
 		if w.wakes.Load() == 0 || h.CaptureAmount != 4000 {
 			t.Errorf("a capture must wake the dispatcher: %+v", h)
 		}
-		check("cancel", hold.Scheduled)(c.Cancel(w.ctx, id, h.Revision, "test"))
+		check("cancel", hold.Scheduled)(c.Cancel(w.Ctx, id, h.Revision, "test"))
 		if h.NextOp != hold.OpCancel {
 			t.Errorf("%+v", h)
 		}
-		if _, _, err := c.Capture(w.ctx, id, 0, 0, "test"); !isProblem(err, hold.CancelAccepted) {
+		if _, _, err := c.Capture(w.Ctx, id, 0, 0, "test"); !isProblem(err, hold.CancelAccepted) {
 			t.Errorf("capture after cancel: %v", err)
 		}
 		before := w.hold(id).Version
-		again, _, err := c.Cancel(w.ctx, id, 0, "test")
+		again, _, err := c.Cancel(w.Ctx, id, 0, "test")
 		if err != nil || again.Version != before || w.hold(id).Version != before {
 			t.Errorf("cancel again: %v, version %d, was %d", err, again.Version, before)
 		}
@@ -54,22 +56,26 @@ func TestChanger_EachRequest(t *testing.T) {
 
 func TestChanger_Refusals(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.authorize()
+		id := w.CreateIntent()
 		h := w.schedule(captureIn(time.Hour, id))
-		if _, _, err := w.changer.Pause(w.ctx, "pi_x", 0, false, "test"); !isProblem(err, hold.InvalidID) {
+		if _, _, err := w.changer.Pause(w.Ctx, "pi_x", 0, false,
+			"test"); !isProblem(err, hold.InvalidID) {
 			t.Errorf("invalid id: %v", err)
 		}
-		if _, _, err := w.changer.Pause(w.ctx, "pi_unknownunknown", 0, false, "test"); !isProblem(err, hold.HoldNotFound) {
+		if _, _, err := w.changer.Pause(w.Ctx, "pi_unknownunknown", 0, false, "test"); !isProblem(
+			err, hold.HoldNotFound) {
 			t.Errorf("no hold: %v", err)
 		}
-		if _, _, err := w.changer.Pause(w.ctx, id, h.Revision+1, false, "test"); !isProblem(err, hold.RevisionMismatch) {
+		if _, _, err := w.changer.Pause(w.Ctx, id, h.Revision+1, false, "test"); !isProblem(
+			err, hold.RevisionMismatch) {
 			t.Errorf("another revision: %v", err)
 		}
-		w.redis.SetError("LOADING")
-		if _, _, err := w.changer.Pause(w.ctx, id, 0, false, "test"); !errors.Is(err, health.ErrUnavailable) {
+		w.Redis.SetError("LOADING")
+		if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "test"); !errors.Is(
+			err, health.ErrUnavailable) {
 			t.Errorf("Redis unavailable: %v", err)
 		}
-		w.redis.SetError("")
+		w.Redis.SetError("")
 		if got := w.hold(id); got.Version != h.Version {
 			t.Errorf("a refused request changed the hold: %+v", got)
 		}
@@ -80,22 +86,23 @@ func TestChanger_Refusals(t *testing.T) {
 // wrote.
 func TestChanger_Conflict(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.authorize()
+		id := w.CreateIntent()
 		h := w.schedule(captureIn(time.Hour, id))
 		pause := func() {
-			if _, _, err := w.changer.Pause(w.ctx, id, 0, false, "other"); err != nil {
+			if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "other"); err != nil {
 				t.Error(err)
 			}
 		}
 		w.commits.before = pause
-		if _, _, err := w.changer.Capture(w.ctx, id, 0, 0, "test"); !isProblem(err, hold.HoldPaused) {
+		if _, _, err := w.changer.Capture(w.Ctx, id, 0, 0,
+			"test"); !isProblem(err, hold.HoldPaused) {
 			t.Errorf("capture of a hold that was paused meanwhile: %v", err)
 		}
-		if _, _, err := w.changer.Resume(w.ctx, id, 0, false, "test"); err != nil {
+		if _, _, err := w.changer.Resume(w.Ctx, id, 0, false, "test"); err != nil {
 			t.Fatal(err)
 		}
 		w.commits.before = pause
-		_, _, err := w.changer.Cancel(w.ctx, id, w.hold(id).Revision, "test")
+		_, _, err := w.changer.Cancel(w.Ctx, id, w.hold(id).Revision, "test")
 		if !isProblem(err, hold.RevisionMismatch) {
 			t.Errorf("a change in between must be seen by a caller who names the revision: %v", err)
 		}
@@ -107,7 +114,7 @@ func TestChanger_Conflict(t *testing.T) {
 
 func TestChanger_ConflictsWithoutEnd(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.authorize()
+		id := w.CreateIntent()
 		w.schedule(captureIn(time.Hour, id))
 		references := []string{"a", "b", "c", "d", "e", "f", "g"}
 		var interfere func()
@@ -117,13 +124,15 @@ func TestChanger_ConflictsWithoutEnd(t *testing.T) {
 			}
 			r := references[0]
 			references = references[1:]
-			if _, _, err := w.changer.Patch(w.ctx, id, hold.Patch{Reference: &r}, 0, "other"); err != nil {
+			if _, _, err := w.changer.Patch(w.Ctx, id, hold.Patch{Reference: &r},
+				0, "other"); err != nil {
 				t.Error(err)
 			}
 			w.commits.before = interfere
 		}
 		w.commits.before = interfere
-		if _, _, err := w.changer.Pause(w.ctx, id, 0, false, "test"); !errors.Is(err, health.ErrUnavailable) {
+		if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "test"); !errors.Is(
+			err, health.ErrUnavailable) {
 			t.Errorf("%v", err)
 		}
 		if h := w.hold(id); h.State != hold.Scheduled {
@@ -136,25 +145,25 @@ func TestChanger_ConflictsWithoutEnd(t *testing.T) {
 func TestChanger_LostReply(t *testing.T) {
 	t.Run("written once more", func(t *testing.T) {
 		inWorld(t, func(w *world) {
-			id := w.authorize()
+			id := w.CreateIntent()
 			w.schedule(captureIn(time.Hour, id))
 			w.commits.loseReply = 1
-			h, _, err := w.changer.Pause(w.ctx, id, 0, false, "test")
+			h, _, err := w.changer.Pause(w.Ctx, id, 0, false, "test")
 			if err != nil || h.State != hold.Paused || h.Version != w.hold(id).Version {
 				t.Errorf("%+v, %v", h, err)
 			}
-			if n := w.logs.FilterMessage(string(hold.EventPaused)).Len(); n != 1 {
+			if n := w.Logs.FilterMessage(string(hold.EventPaused)).Len(); n != 1 {
 				t.Errorf("logged %d times", n)
 			}
 		})
 	})
 	t.Run("claimed meanwhile", func(t *testing.T) {
 		inWorld(t, func(w *world) {
-			id := w.authorize()
+			id := w.CreateIntent()
 			w.schedule(captureIn(time.Hour, id))
 			w.commits.loseReply = 1
 			w.commits.afterLoss = func() { w.claim(id) }
-			h, _, err := w.changer.Capture(w.ctx, id, 0, 0, "test")
+			h, _, err := w.changer.Capture(w.Ctx, id, 0, 0, "test")
 			if err != nil || h.State != hold.Working {
 				t.Errorf("a capture that is being made was refused: %s, %v", h.State, err)
 			}
@@ -162,17 +171,18 @@ func TestChanger_LostReply(t *testing.T) {
 	})
 	t.Run("other terms meanwhile", func(t *testing.T) {
 		inWorld(t, func(w *world) {
-			id := w.authorize()
+			id := w.CreateIntent()
 			w.schedule(captureIn(time.Hour, id))
 			w.commits.loseReply = 1
 			w.commits.afterLoss = func() {
 				reference := "BK-8"
 				patch := hold.Patch{Reference: &reference}
-				if _, _, err := w.changer.Patch(w.ctx, id, patch, 0, "other"); err != nil {
+				if _, _, err := w.changer.Patch(w.Ctx, id, patch, 0, "other"); err != nil {
 					t.Error(err)
 				}
 			}
-			if _, _, err := w.changer.Pause(w.ctx, id, 0, false, "test"); !errors.Is(err, health.ErrUnavailable) {
+			if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "test"); !errors.Is(
+				err, health.ErrUnavailable) {
 				t.Errorf("%v", err)
 			}
 		})
@@ -183,25 +193,28 @@ func TestChanger_LostReply(t *testing.T) {
 // confirmation.
 func TestChanger_Confirm(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.authorize()
-		if err := w.sim.SetCaptureBefore(id, time.Now().Add(50*time.Minute)); err != nil {
+		id := w.CreateIntent()
+		if err := w.Sim.SetCaptureBefore(id, time.Now().Add(50*time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		h := w.schedule(captureIn(40*time.Minute, id))
-		if _, _, err := w.changer.Pause(w.ctx, id, 0, false, "test"); !isProblem(err, hold.WouldCancelNow) {
+		if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "test"); !isProblem(
+			err, hold.WouldCancelNow) {
 			t.Errorf("pause inside the margin: %v", err)
 		}
 		none := ""
 		patch := hold.Patch{CaptureAt: &none}
-		if _, _, err := w.changer.Patch(w.ctx, id, patch, 0, "test"); !isProblem(err, hold.WouldCancelNow) {
+		if _, _, err := w.changer.Patch(w.Ctx, id, patch, 0, "test"); !isProblem(
+			err, hold.WouldCancelNow) {
 			t.Errorf("patch inside the margin: %v", err)
 		}
 		if got := w.hold(id); got.Version != h.Version {
 			t.Errorf("a refused request changed the hold: %+v", got)
 		}
 		patch.Confirm = true
-		h, _, err := w.changer.Patch(w.ctx, id, patch, 0, "test")
-		if err != nil || h.NextOp != hold.OpCancel || h.Reason != hold.CauseOnExpiry || w.wakes.Load() == 0 {
+		h, _, err := w.changer.Patch(w.Ctx, id, patch, 0, "test")
+		if err != nil || h.NextOp != hold.OpCancel || h.Reason != hold.CauseOnExpiry ||
+			w.wakes.Load() == 0 {
 			t.Errorf("confirmed: %+v, %v", h, err)
 		}
 	})

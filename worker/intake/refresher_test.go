@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdd/holdd/worker/envtest"
 	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/stripesim"
@@ -15,11 +16,11 @@ import (
 
 // pendingAfter lets d pass and returns the refreshes that are due then.
 func (w *world) pendingAfter(d time.Duration) []hold.PendingRefresh {
-	w.t.Helper()
+	w.T.Helper()
 	time.Sleep(d)
-	pending, _, err := w.store.PendingRefreshes(w.ctx, 100)
+	pending, _, err := w.store.PendingRefreshes(w.Ctx, 100)
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	return pending
 }
@@ -28,18 +29,18 @@ func (w *world) pendingAfter(d time.Duration) []hold.PendingRefresh {
 // one millisecond, the store dates the later ones ahead.
 func (w *world) refresh() {
 	time.Sleep(time.Second)
-	w.refresher.Run(w.ctx)
+	w.refresher.Run(w.Ctx)
 }
 
 // applyAll applies all events since the last call and fails on an error.
 func (w *world) applyAll() (results []string) {
-	w.t.Helper()
+	w.T.Helper()
 	events := w.events
 	w.events = nil
 	for _, e := range events {
 		result, err := w.apply(e)
 		if err != nil {
-			w.t.Fatalf("%s: %v", e.Type, err)
+			w.T.Fatalf("%s: %v", e.Type, err)
 		}
 		results = append(results, result)
 	}
@@ -48,20 +49,20 @@ func (w *world) applyAll() (results []string) {
 
 func TestRefresher_ReadsEachIntentOnce(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.authorize(func(h *stripesim.Hold) { h.Incremental = true })
+		id := w.CreateIntent(func(h *stripesim.Hold) { h.Incremental = true })
 		w.schedule(captureIn(time.Hour, id))
 		w.events = nil
 		for _, amount := range []int64{11_000, 12_000, 13_000} {
-			if err := w.sim.Dashboard().Increment(id, amount); err != nil {
+			if err := w.Sim.Dashboard().Increment(id, amount); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if results := w.applyAll(); len(results) < 3 {
 			t.Fatalf("%q", results)
 		}
-		before := w.retrieves()
+		before := w.countRetrieves()
 		w.refresh()
-		if n := w.retrieves() - before; n != 1 {
+		if n := w.countRetrieves() - before; n != 1 {
 			t.Errorf("%d reads", n)
 		}
 		if h := w.hold(id); h.Amount != 13_000 {
@@ -75,20 +76,24 @@ func TestRefresher_ReadsEachIntentOnce(t *testing.T) {
 
 func TestRefresher_AdoptsTermsInMetadata(t *testing.T) {
 	inWorld(t, func(w *world) {
-		at := in(time.Hour)
-		good := w.authorize(withMetadata(map[string]string{
+		at := envtest.In(time.Hour)
+		good := w.CreateIntent(withMetadata(map[string]string{
 			"holdd_capture_at": at, "holdd_reference": "BK-7", "room": "12"}))
-		paused := w.authorize(withMetadata(map[string]string{"holdd_cancel_at": at, "holdd_paused": "true"}))
-		bad := w.authorize(withMetadata(map[string]string{"holdd_capture_at": "tomorrow", "room": "12"}))
-		none := w.authorize(withMetadata(map[string]string{"room": "12"}))
-		over := w.authorize(withMetadata(map[string]string{"holdd_capture_at": in(time.Hour)}))
+		paused := w.CreateIntent(
+			withMetadata(map[string]string{"holdd_cancel_at": at, "holdd_paused": "true"}))
+		bad := w.CreateIntent(
+			withMetadata(map[string]string{"holdd_capture_at": "tomorrow", "room": "12"}))
+		none := w.CreateIntent(withMetadata(map[string]string{"room": "12"}))
+		over := w.CreateIntent(
+			withMetadata(map[string]string{"holdd_capture_at": envtest.In(time.Hour)}))
 		w.applyAll()
-		if err := w.sim.Dashboard().Cancel(over, ""); err != nil {
+		if err := w.Sim.Dashboard().Cancel(over, ""); err != nil {
 			t.Fatal(err)
 		}
 		w.refresh()
 		h := w.hold(good)
-		if h == nil || h.State != hold.Scheduled || h.Reference != "BK-7" || !h.Verified || !h.Mirrored {
+		if h == nil || h.State != hold.Scheduled || h.Reference != "BK-7" ||
+			!h.Verified || !h.Mirrored {
 			t.Fatalf("%+v", h)
 		}
 		if by := h.History[0].By; by != "stripe" {
@@ -105,7 +110,7 @@ func TestRefresher_AdoptsTermsInMetadata(t *testing.T) {
 		if !slices.Equal(w.rejected, []string{"stripe invalid_time"}) {
 			t.Errorf("rejected %q", w.rejected)
 		}
-		recorded := w.stream(rejectedKey)
+		recorded := w.StreamEntries(rejectedKey)
 		if len(recorded) != 1 || !strings.Contains(recorded[0], bad) ||
 			!strings.Contains(recorded[0], `{"holdd_capture_at":"tomorrow"}`) {
 			t.Errorf("recorded %q", recorded)
@@ -120,9 +125,9 @@ func TestRefresher_AdoptsTermsInMetadata(t *testing.T) {
 // the request says everything.
 func TestRefresher_EventBeforeRequest(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.authorize()
+		id := w.CreateIntent()
 		w.events = nil
-		if err := w.sim.Dashboard().Capture(id, 0); err != nil {
+		if err := w.Sim.Dashboard().Capture(id, 0); err != nil {
 			t.Fatal(err)
 		}
 		w.applyAll()
@@ -138,7 +143,8 @@ func TestRefresher_EventBeforeRequest(t *testing.T) {
 // more, as a hold.
 func TestRefresher_ScheduledMeanwhile(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.authorize(withMetadata(map[string]string{"holdd_capture_at": in(time.Hour)}))
+		id := w.CreateIntent(
+			withMetadata(map[string]string{"holdd_capture_at": envtest.In(time.Hour)}))
 		w.applyAll()
 		w.schedule(captureIn(2*time.Hour, id))
 		w.refresh()
@@ -154,15 +160,15 @@ func TestRefresher_ScheduledMeanwhile(t *testing.T) {
 // A refresh that loses to another writer stays pending.
 func TestRefresher_Conflict(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.authorize(func(h *stripesim.Hold) { h.Incremental = true })
+		id := w.CreateIntent(func(h *stripesim.Hold) { h.Incremental = true })
 		w.schedule(captureIn(time.Hour, id))
 		w.events = nil
-		if err := w.sim.Dashboard().Increment(id, 12_000); err != nil {
+		if err := w.Sim.Dashboard().Increment(id, 12_000); err != nil {
 			t.Fatal(err)
 		}
 		w.applyAll()
 		w.commits.before = func() {
-			if _, _, err := w.changer.Pause(w.ctx, id, 0, false, "other"); err != nil {
+			if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "other"); err != nil {
 				t.Error(err)
 			}
 		}
@@ -180,14 +186,14 @@ func TestRefresher_Conflict(t *testing.T) {
 
 func TestRefresher_StripeUnavailable(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.authorize()
+		id := w.CreateIntent()
 		w.schedule(captureIn(time.Hour, id))
 		w.events = nil
-		if err := w.sim.Dashboard().OpenReview(id); err != nil {
+		if err := w.Sim.Dashboard().OpenReview(id); err != nil {
 			t.Fatal(err)
 		}
 		w.applyAll()
-		w.fault(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
+		w.AddFault(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
 		for range 10 { // enough to open the breaker
 			w.refresh()
 			time.Sleep(6 * time.Second)
@@ -198,14 +204,14 @@ func TestRefresher_StripeUnavailable(t *testing.T) {
 		if w.caller.Available() {
 			t.Fatal("the breaker did not open")
 		}
-		before := w.retrieves()
+		before := w.countRetrieves()
 		w.refresh()
-		if n := w.retrieves() - before; n != 0 {
+		if n := w.countRetrieves() - before; n != 0 {
 			t.Errorf("%d reads while Stripe is unavailable", n)
 		}
-		w.sim.ClearFaultRules()
+		w.Sim.ClearFaultRules()
 		time.Sleep(10 * time.Second)
-		w.caller.Probe(w.ctx)
+		w.caller.Probe(w.Ctx)
 		w.refresh()
 		if h := w.hold(id); h.State != hold.Paused {
 			t.Errorf("%+v", h)
@@ -215,11 +221,14 @@ func TestRefresher_StripeUnavailable(t *testing.T) {
 
 func TestRefresher_UnseenIntent(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.authorize(withMetadata(map[string]string{"holdd_capture_at": in(time.Hour)}))
+		id := w.CreateIntent(
+			withMetadata(map[string]string{"holdd_capture_at": envtest.In(time.Hour)}))
 		w.applyAll()
-		w.fault(stripesim.FaultRule{Class: stripesim.ClassRetrieve, Fault: stripesim.Fault{Kind: stripesim.FaultNotFound}})
+		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve,
+			Fault: stripesim.Fault{Kind: stripesim.FaultNotFound}})
 		w.refresh()
-		if !slices.Equal(w.rejected, []string{"stripe payment_intent_not_found"}) || w.hold(id) != nil {
+		if !slices.Equal(w.rejected, []string{"stripe payment_intent_not_found"}) ||
+			w.hold(id) != nil {
 			t.Errorf("rejected %q, hold %+v", w.rejected, w.hold(id))
 		}
 		if pending := w.pendingAfter(time.Minute); len(pending) != 0 {
@@ -234,11 +243,12 @@ func TestRefresher_WaitsForBudget(t *testing.T) {
 	inWorld(t, func(w *world) {
 		var ids []string
 		for range 60 {
-			ids = append(ids, w.authorize(withMetadata(map[string]string{"holdd_capture_at": in(time.Hour)})))
+			ids = append(
+				ids, w.CreateIntent(withMetadata(map[string]string{"holdd_capture_at": envtest.In(time.Hour)})))
 		}
 		w.applyAll()
 		began := time.Now()
-		w.refresher.Run(w.ctx)
+		w.refresher.Run(w.Ctx)
 		if took := time.Since(began); took > 6*time.Second {
 			t.Errorf("one tick took %s", took)
 		}
@@ -247,7 +257,7 @@ func TestRefresher_WaitsForBudget(t *testing.T) {
 				t.Fatalf("%s is not scheduled", id)
 			}
 		}
-		if max := w.sim.Stats().MaxPerSecond[stripesim.ClassRetrieve]; max > 40 {
+		if max := w.Sim.Stats().MaxPerSecond[stripesim.ClassRetrieve]; max > 40 {
 			t.Errorf("%d reads in one second", max)
 		}
 	})
@@ -255,9 +265,9 @@ func TestRefresher_WaitsForBudget(t *testing.T) {
 
 func TestRefresher_RejectionFails(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.authorize(withMetadata(map[string]string{"holdd_capture_at": "tomorrow"}))
+		w.CreateIntent(withMetadata(map[string]string{"holdd_capture_at": "tomorrow"}))
 		w.applyAll()
-		w.newRefresher(failingRejector{errors.New("no reply")}).Run(w.ctx)
+		w.newRefresher(failingRejector{errors.New("no reply")}).Run(w.Ctx)
 		if pending := w.pendingAfter(6 * time.Second); len(pending) != 1 {
 			t.Errorf("a rejection that is not recorded must be tried again: %+v", pending)
 		}
@@ -266,12 +276,13 @@ func TestRefresher_RejectionFails(t *testing.T) {
 
 func TestRefresher_RedisUnavailable(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.authorize(withMetadata(map[string]string{"holdd_capture_at": in(time.Hour)}))
+		id := w.CreateIntent(
+			withMetadata(map[string]string{"holdd_capture_at": envtest.In(time.Hour)}))
 		w.applyAll()
-		w.redis.SetError("LOADING")
+		w.Redis.SetError("LOADING")
 		w.refresh()
-		w.redis.SetError("")
-		if n := w.logs.FilterMessageSnippet("Redis unavailable").Len(); n == 0 {
+		w.Redis.SetError("")
+		if n := w.Logs.FilterMessageSnippet("Redis unavailable").Len(); n == 0 {
 			t.Error("not reported")
 		}
 		w.health.ReportSuccess()
@@ -282,7 +293,8 @@ func TestRefresher_RedisUnavailable(t *testing.T) {
 		if h := w.hold(id); h == nil || len(h.History) != 1 {
 			t.Errorf("%+v", h)
 		}
-		if _, _, err := w.changer.Pause(w.ctx, id, 0, false, "test"); errors.Is(err, health.ErrUnavailable) {
+		if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "test"); errors.Is(
+			err, health.ErrUnavailable) {
 			t.Error(err)
 		}
 		b, _ := json.Marshal(w.pendingAfter(time.Minute))

@@ -16,7 +16,9 @@ import (
 
 type failingRejector struct{ err error }
 
-func (r failingRejector) Reject(context.Context, hold.RejectedRequest, string) error { return r.err }
+func (r failingRejector) Reject(context.Context, hold.RejectedRequest, string) error {
+	return r.err
+}
 
 // rejectionSteps records what a rejector does, in order, and fails where it is
 // told to.
@@ -67,7 +69,8 @@ func TestReject_Order(t *testing.T) {
 			r := intake.NewRejector(s, s, intake.RejectorOptions{
 				Health: health.NewRedis(zap.NewNop()), Observer: s, Logger: zap.New(core)})
 			err := r.Reject(t.Context(), req, "acct_12345678")
-			if good := test.failAt == ""; (err == nil) != good || !good && !errors.Is(err, health.ErrUnavailable) {
+			if good := test.failAt == ""; (err == nil) != good || !good &&
+				!errors.Is(err, health.ErrUnavailable) {
 				t.Errorf("error %v", err)
 			}
 			if !slices.Equal(s.steps, test.steps) {
@@ -78,8 +81,9 @@ func TestReject_Order(t *testing.T) {
 				t.Errorf("logged %d times, want %d", logged, want)
 			}
 			if test.failAt == "" {
-				want := event.Rejection{Source: "stripe", ID: "pi_12345678", Account: "acct_12345678",
-					Code: "invalid_time", Field: "capture_at", Reason: "no time"}
+				want := event.Rejection{Source: "stripe", ID: "pi_12345678",
+					Account: "acct_12345678",
+					Code:    "invalid_time", Field: "capture_at", Reason: "no time"}
 				if s.data.Rejection == nil || *s.data.Rejection != want {
 					t.Errorf("published %+v", s.data.Rejection)
 				}

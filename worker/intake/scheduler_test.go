@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdd/holdd/worker/envtest"
 	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/stripesim"
@@ -12,9 +13,9 @@ import (
 
 func TestSchedule_Batch(t *testing.T) {
 	inWorld(t, func(w *world) {
-		first, second := w.authorize(), w.authorize()
-		at := in(time.Hour)
-		results := w.scheduler.Schedule(w.ctx, []hold.ScheduleRequest{
+		first, second := w.CreateIntent(), w.CreateIntent()
+		at := envtest.In(time.Hour)
+		results := w.scheduler.Schedule(w.Ctx, []hold.ScheduleRequest{
 			{PaymentIntent: first, CaptureAt: at},
 			{PaymentIntent: second, CancelAt: at},
 			{PaymentIntent: first, CaptureAt: at},                      // the same again
@@ -43,7 +44,7 @@ func TestSchedule_Batch(t *testing.T) {
 				t.Errorf("version %d, stored %d", got, h.Version)
 			}
 		}
-		if n := w.retrieves(); n != 2 {
+		if n := w.countRetrieves(); n != 2 {
 			t.Errorf("%d intents were read, want each once", n)
 		}
 	})
@@ -52,7 +53,7 @@ func TestSchedule_Batch(t *testing.T) {
 func TestSchedule_UnknownIntent(t *testing.T) {
 	inWorld(t, func(w *world) {
 		req := captureIn(time.Hour, "pi_unknownunknown")
-		for i, r := range w.scheduler.Schedule(w.ctx, []hold.ScheduleRequest{req, req}, "test") {
+		for i, r := range w.scheduler.Schedule(w.Ctx, []hold.ScheduleRequest{req, req}, "test") {
 			if !isProblem(r.Err, hold.IntentNotFound) {
 				t.Errorf("request %d: %+v", i, r)
 			}
@@ -62,18 +63,18 @@ func TestSchedule_UnknownIntent(t *testing.T) {
 
 func TestSchedule_Repetition(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.authorize()
+		id := w.CreateIntent()
 		req := captureIn(time.Minute, id)
 		w.schedule(req)
 		time.Sleep(3 * time.Hour)
 		again := req
 		other := req
 		other.Reference = "BK-1"
-		results := w.scheduler.Schedule(w.ctx, []hold.ScheduleRequest{again}, "test")
+		results := w.scheduler.Schedule(w.Ctx, []hold.ScheduleRequest{again}, "test")
 		if results[0].Err != nil || results[0].Created || results[0].Hold.ID != id {
 			t.Errorf("the same request after its time: %+v", results[0])
 		}
-		results = w.scheduler.Schedule(w.ctx, []hold.ScheduleRequest{other}, "test")
+		results = w.scheduler.Schedule(w.Ctx, []hold.ScheduleRequest{other}, "test")
 		if !isProblem(results[0].Err, hold.InThePast) {
 			t.Errorf("another request whose time has passed: %v", results[0].Err)
 		}
@@ -82,26 +83,29 @@ func TestSchedule_Repetition(t *testing.T) {
 
 func TestSchedule_Unverified(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.fault(stripesim.FaultRule{Class: stripesim.ClassRetrieve, Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
-		if h := w.schedule(captureIn(time.Hour, w.authorize())); h.Verified || h.State != hold.Scheduled {
+		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve,
+			Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
+		if h := w.schedule(captureIn(time.Hour, w.CreateIntent())); h.Verified ||
+			h.State != hold.Scheduled {
 			t.Errorf("Stripe unavailable: %+v", h)
 		}
-		w.sim.ClearFaultRules()
-		before := w.retrieves()
-		h := w.schedule(completeRequest(w.authorize()))
-		if h.Verified || w.retrieves() != before {
-			t.Errorf("a request that says everything: verified %v, %d reads", h.Verified, w.retrieves()-before)
+		w.Sim.ClearFaultRules()
+		before := w.countRetrieves()
+		h := w.schedule(completeRequest(w.CreateIntent()))
+		if h.Verified || w.countRetrieves() != before {
+			t.Errorf("a request that says everything: verified %v, %d reads", h.Verified,
+				w.countRetrieves()-before)
 		}
 	})
 }
 
 func TestSchedule_KeyRejected(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.fault(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultUnauthorized}})
-		w.schedule(captureIn(time.Hour, w.authorize()))
-		before := w.retrieves()
-		w.schedule(captureIn(time.Hour, w.authorize()))
-		if n := w.retrieves() - before; n != 0 {
+		w.AddFault(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultUnauthorized}})
+		w.schedule(captureIn(time.Hour, w.CreateIntent()))
+		before := w.countRetrieves()
+		w.schedule(captureIn(time.Hour, w.CreateIntent()))
+		if n := w.countRetrieves() - before; n != 0 {
 			t.Errorf("%d requests with a rejected key", n)
 		}
 	})
@@ -111,11 +115,11 @@ func TestSchedule_BudgetSpent(t *testing.T) {
 	inWorld(t, func(w *world) {
 		var reqs []hold.ScheduleRequest
 		for range 60 {
-			reqs = append(reqs, captureIn(time.Hour, w.authorize()))
+			reqs = append(reqs, captureIn(time.Hour, w.CreateIntent()))
 		}
 		began := time.Now()
 		verified := 0
-		for i, r := range w.scheduler.Schedule(w.ctx, reqs, "test") {
+		for i, r := range w.scheduler.Schedule(w.Ctx, reqs, "test") {
 			if r.Err != nil {
 				t.Fatalf("request %d: %v", i, r.Err)
 			}
@@ -134,15 +138,15 @@ func TestSchedule_BudgetSpent(t *testing.T) {
 
 func TestSchedule_RedisUnavailable(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.redis.SetError("LOADING")
-		req := captureIn(time.Hour, w.authorize())
-		for i, r := range w.scheduler.Schedule(w.ctx, []hold.ScheduleRequest{req, req}, "test") {
+		w.Redis.SetError("LOADING")
+		req := captureIn(time.Hour, w.CreateIntent())
+		for i, r := range w.scheduler.Schedule(w.Ctx, []hold.ScheduleRequest{req, req}, "test") {
 			if !errors.Is(r.Err, health.ErrUnavailable) {
 				t.Errorf("request %d: %v", i, r.Err)
 			}
 		}
-		w.redis.SetError("")
-		if r := w.scheduler.Schedule(w.ctx, []hold.ScheduleRequest{req}, "test")[0]; !r.Created {
+		w.Redis.SetError("")
+		if r := w.scheduler.Schedule(w.Ctx, []hold.ScheduleRequest{req}, "test")[0]; !r.Created {
 			t.Errorf("after the outage: %+v", r)
 		}
 	})
@@ -151,13 +155,13 @@ func TestSchedule_RedisUnavailable(t *testing.T) {
 func TestSchedule_LostReply(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.commits.loseReply = 1
-		id := w.authorize()
+		id := w.CreateIntent()
 		if h := w.schedule(captureIn(time.Hour, id)); h.Version != w.hold(id).Version {
 			t.Errorf("version %d, stored %d", h.Version, w.hold(id).Version)
 		}
 		w.commits.loseReply = 2
-		reqs := []hold.ScheduleRequest{captureIn(time.Hour, w.authorize())}
-		r := w.scheduler.Schedule(w.ctx, reqs, "test")[0]
+		reqs := []hold.ScheduleRequest{captureIn(time.Hour, w.CreateIntent())}
+		r := w.scheduler.Schedule(w.Ctx, reqs, "test")[0]
 		if !errors.Is(r.Err, health.ErrUnavailable) {
 			t.Errorf("both replies lost: %+v", r)
 		}
@@ -168,12 +172,12 @@ func TestSchedule_LostReply(t *testing.T) {
 // could be compared with.
 func TestSchedule_Conflict(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.authorize()
+		id := w.CreateIntent()
 		ours := captureIn(time.Hour, id)
 		w.commits.before = func() {
-			w.schedule(hold.ScheduleRequest{PaymentIntent: id, CancelAt: in(2 * time.Hour)})
+			w.schedule(hold.ScheduleRequest{PaymentIntent: id, CancelAt: envtest.In(2 * time.Hour)})
 		}
-		for i, r := range w.scheduler.Schedule(w.ctx, []hold.ScheduleRequest{ours, ours}, "test") {
+		for i, r := range w.scheduler.Schedule(w.Ctx, []hold.ScheduleRequest{ours, ours}, "test") {
 			if !isProblem(r.Err, hold.HoldExists) || r.Created {
 				t.Errorf("request %d: created %v, %v", i, r.Created, r.Err)
 			}
@@ -186,11 +190,11 @@ func TestSchedule_Conflict(t *testing.T) {
 
 func TestSchedule_WakesDispatcher(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.schedule(captureIn(time.Hour, w.authorize()))
+		w.schedule(captureIn(time.Hour, w.CreateIntent()))
 		if n := w.wakes.Load(); n != 0 {
 			t.Errorf("%d wake-ups for a hold that is due in an hour", n)
 		}
-		w.schedule(captureIn(-time.Minute, w.authorize()))
+		w.schedule(captureIn(-time.Minute, w.CreateIntent()))
 		if n := w.wakes.Load(); n != 1 {
 			t.Errorf("%d wake-ups for a hold that is due", n)
 		}
@@ -199,21 +203,23 @@ func TestSchedule_WakesDispatcher(t *testing.T) {
 
 func TestSchedule_Confirm(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.authorize()
-		if err := w.sim.SetCaptureBefore(id, time.Now().Add(50*time.Minute)); err != nil {
+		id := w.CreateIntent()
+		if err := w.Sim.SetCaptureBefore(id, time.Now().Add(50*time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		req := hold.ScheduleRequest{PaymentIntent: id, OnExpiry: "capture"}
-		r := w.scheduler.Schedule(w.ctx, []hold.ScheduleRequest{req}, "test")[0]
+		r := w.scheduler.Schedule(w.Ctx, []hold.ScheduleRequest{req}, "test")[0]
 		if !isProblem(r.Err, hold.WouldCaptureNow) || w.hold(id) != nil {
 			t.Errorf("without a confirmation: %+v", r)
 		}
 		req.Confirm = true
-		if h := w.schedule(req); h.NextOp != hold.OpCapture || h.Reason != hold.CauseOnExpiry || w.wakes.Load() == 0 {
+		if h := w.schedule(req); h.NextOp != hold.OpCapture || h.Reason != hold.CauseOnExpiry ||
+			w.wakes.Load() == 0 {
 			t.Errorf("confirmed: %+v", h)
 		}
 		req.Confirm = false // no term, so a repetition may leave it out
-		if r := w.scheduler.Schedule(w.ctx, []hold.ScheduleRequest{req}, "test")[0]; r.Err != nil || r.Created {
+		if r := w.scheduler.Schedule(w.Ctx, []hold.ScheduleRequest{req}, "test")[0]; r.Err != nil ||
+			r.Created {
 			t.Errorf("the same again: %+v", r)
 		}
 	})

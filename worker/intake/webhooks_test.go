@@ -12,7 +12,7 @@ import (
 
 func TestApplyStripeEvent_NotOurs(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.authorize()
+		id := w.CreateIntent()
 		w.schedule(captureIn(time.Hour, id))
 		const unknown = "pi_unknownunknown"
 		for _, test := range []struct {
@@ -26,18 +26,23 @@ func TestApplyStripeEvent_NotOurs(t *testing.T) {
 			{"other mode of a connected account", func(e *hold.StripeEvent) {
 				e.Livemode, e.Account = true, "acct_12345678"
 			}, intake.EventIgnored, ""},
-			{"other type", func(e *hold.StripeEvent) { e.Type = "charge.refunded" }, intake.EventIgnored, ""},
-			{"no intent", func(e *hold.StripeEvent) { e.PaymentIntent = "" }, intake.EventIgnored, ""},
-			{"automatic capture", func(e *hold.StripeEvent) { e.AutomaticCapture = true }, intake.EventIgnored, ""},
+			{"other type", func(e *hold.StripeEvent) { e.Type = "charge.refunded" },
+				intake.EventIgnored, ""},
+			{"no intent", func(e *hold.StripeEvent) { e.PaymentIntent = "" },
+				intake.EventIgnored, ""},
+			{"automatic capture", func(e *hold.StripeEvent) { e.AutomaticCapture = true },
+				intake.EventIgnored, ""},
 			{"charge.updated of an unknown intent", func(e *hold.StripeEvent) {
 				e.Type, e.PaymentIntent = "charge.updated", unknown
 			}, intake.EventIgnored, ""},
-			{"unknown intent", func(e *hold.StripeEvent) { e.PaymentIntent = unknown }, intake.EventQueued, ""},
-			{"other account", func(e *hold.StripeEvent) { e.Account = "acct_12345678" }, intake.EventIgnored, ""},
+			{"unknown intent", func(e *hold.StripeEvent) { e.PaymentIntent = unknown },
+				intake.EventQueued, ""},
+			{"other account", func(e *hold.StripeEvent) { e.Account = "acct_12345678" },
+				intake.EventIgnored, ""},
 		} {
 			e := hold.StripeEvent{Type: "charge.captured", PaymentIntent: id}
 			test.change(&e)
-			result, err := w.webhooks.ApplyStripeEvent(w.ctx, e)
+			result, err := w.webhooks.ApplyStripeEvent(w.Ctx, e)
 			if result != test.result || !hasCode(err, test.code) {
 				t.Errorf("%s: %q, %v; want %q %q", test.name, result, err, test.result, test.code)
 			}
@@ -47,16 +52,16 @@ func TestApplyStripeEvent_NotOurs(t *testing.T) {
 
 func TestApplyStripeEvent_Settles(t *testing.T) {
 	inWorld(t, func(w *world) {
-		captured, canceled := w.authorize(), w.authorize()
+		captured, canceled := w.CreateIntent(), w.CreateIntent()
 		for _, id := range []string{captured, canceled} {
 			w.schedule(captureIn(time.Hour, id))
 		}
 		w.takeEvents("")
-		if err := w.sim.Dashboard().Capture(captured, 4_000); err != nil {
+		if err := w.Sim.Dashboard().Capture(captured, 4_000); err != nil {
 			t.Fatal(err)
 		}
 		succeeded := w.takeEvents(captured, "payment_intent.succeeded")[0]
-		if err := w.sim.Dashboard().Cancel(canceled, ""); err != nil {
+		if err := w.Sim.Dashboard().Cancel(canceled, ""); err != nil {
 			t.Fatal(err)
 		}
 		over := w.takeEvents(canceled, "payment_intent.canceled")[0]
@@ -66,7 +71,8 @@ func TestApplyStripeEvent_Settles(t *testing.T) {
 			t.Errorf("succeeded: %q, %v", result, err)
 		}
 		h := w.hold(captured)
-		if h.State != hold.Captured || h.CapturedAmount != 4_000 || h.Reason != hold.CauseElsewhere {
+		if h.State != hold.Captured || h.CapturedAmount != 4_000 ||
+			h.Reason != hold.CauseElsewhere {
 			t.Errorf("%+v", h)
 		}
 		if result, err := w.apply(succeeded); result != intake.EventIgnored || err != nil {
@@ -84,23 +90,23 @@ func TestApplyStripeEvent_Settles(t *testing.T) {
 // Stripe must send an event again unless what it means is in the store.
 func TestApplyStripeEvent_NotWritten(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.authorize()
+		id := w.CreateIntent()
 		h := w.schedule(captureIn(time.Hour, id))
 		w.takeEvents("")
-		if err := w.sim.Dashboard().Cancel(id, ""); err != nil {
+		if err := w.Sim.Dashboard().Cancel(id, ""); err != nil {
 			t.Fatal(err)
 		}
 		e := w.takeEvents(id, "payment_intent.canceled")[0]
-		w.redis.SetError("LOADING")
+		w.Redis.SetError("LOADING")
 		if result, err := w.apply(e); result != "" || !errors.Is(err, health.ErrUnavailable) {
 			t.Errorf("Redis unavailable: %q, %v", result, err)
 		}
-		w.redis.SetError("")
-		w.commits.before = func() { w.redis.SetError("LOADING") }
+		w.Redis.SetError("")
+		w.commits.before = func() { w.Redis.SetError("LOADING") }
 		if result, err := w.apply(e); result != "" || !errors.Is(err, health.ErrUnavailable) {
 			t.Errorf("Redis unavailable at the commit: %q, %v", result, err)
 		}
-		w.redis.SetError("")
+		w.Redis.SetError("")
 		if got := w.hold(id); got.Version != h.Version {
 			t.Errorf("%+v", got)
 		}
@@ -112,19 +118,20 @@ func TestApplyStripeEvent_NotWritten(t *testing.T) {
 
 func TestApplyStripeEvent_Conflict(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.authorize()
+		id := w.CreateIntent()
 		w.schedule(captureIn(time.Hour, id))
 		w.takeEvents("")
-		if err := w.sim.Dashboard().Cancel(id, ""); err != nil {
+		if err := w.Sim.Dashboard().Cancel(id, ""); err != nil {
 			t.Fatal(err)
 		}
 		w.commits.before = func() {
-			if _, _, err := w.changer.Pause(w.ctx, id, 0, false, "other"); err != nil {
+			if _, _, err := w.changer.Pause(w.Ctx, id, 0, false, "other"); err != nil {
 				t.Error(err)
 			}
 		}
 		result, err := w.apply(w.takeEvents(id, "payment_intent.canceled")[0])
-		if h := w.hold(id); result != intake.EventSettled || err != nil || h.State != hold.Canceled {
+		if h := w.hold(id); result != intake.EventSettled || err != nil ||
+			h.State != hold.Canceled {
 			t.Errorf("%q, %v: %+v", result, err, h)
 		}
 	})
@@ -133,15 +140,16 @@ func TestApplyStripeEvent_Conflict(t *testing.T) {
 // A claimed hold is left to its executor, and read after the claim.
 func TestApplyStripeEvent_Working(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.authorize()
+		id := w.CreateIntent()
 		w.schedule(captureIn(-time.Second, id))
 		claimed := w.claim(id)
 		w.takeEvents("")
-		if err := w.sim.Dashboard().Cancel(id, ""); err != nil {
+		if err := w.Sim.Dashboard().Cancel(id, ""); err != nil {
 			t.Fatal(err)
 		}
 		result, err := w.apply(w.takeEvents(id, "payment_intent.canceled")[0])
-		if h := w.hold(id); result != intake.EventQueued || err != nil || h.Version != claimed.Version {
+		if h := w.hold(id); result != intake.EventQueued || err != nil ||
+			h.Version != claimed.Version {
 			t.Errorf("%q, %v: %+v", result, err, h)
 		}
 		w.refresh()
@@ -156,10 +164,10 @@ func TestApplyStripeEvent_Working(t *testing.T) {
 
 func TestApplyStripeEvent_Review(t *testing.T) {
 	inWorld(t, func(w *world) {
-		id := w.authorize()
+		id := w.CreateIntent()
 		w.schedule(captureIn(time.Hour, id))
 		w.takeEvents("")
-		if err := w.sim.Dashboard().OpenReview(id); err != nil {
+		if err := w.Sim.Dashboard().OpenReview(id); err != nil {
 			t.Fatal(err)
 		}
 		opened := w.takeEvents(id, "review.opened")[0]
@@ -170,7 +178,7 @@ func TestApplyStripeEvent_Review(t *testing.T) {
 		if h := w.hold(id); h.State != hold.Paused || h.Reason != hold.CauseReview {
 			t.Fatalf("%+v", h)
 		}
-		if err := w.sim.Dashboard().CloseReview(id, "approved"); err != nil {
+		if err := w.Sim.Dashboard().CloseReview(id, "approved"); err != nil {
 			t.Fatal(err)
 		}
 		closed := w.takeEvents(id, "review.closed")[0]

@@ -28,7 +28,8 @@ func TestKnownAccounts_Bounds(t *testing.T) {
 		k.Add(fmt.Sprintf("acct_%08d", i))
 		k.Add(fmt.Sprintf("acct_%08d", i))
 	}
-	if got := k.List(); len(got) != maxAccounts || got[0] != "acct_00000000" || got[1] != "acct_00000001" {
+	if got := k.List(); len(got) != maxAccounts || got[0] != "acct_00000000" ||
+		got[1] != "acct_00000001" {
 		t.Errorf("%d accounts, first %q", len(got), got[:2])
 	}
 }
@@ -44,7 +45,8 @@ func TestRun_KeepsABoundedNumberOfFindings(t *testing.T) {
 	}
 	r.addFinding(Finding{Kind: FoundRejected})
 	report := r.snapshot()
-	counted := map[FindingKind]int64{FoundScheduled: maxFindings, FoundOrphan: maxFindings, FoundRejected: 1}
+	counted := map[FindingKind]int64{FoundScheduled: maxFindings, FoundOrphan: maxFindings,
+		FoundRejected: 1}
 	if !maps.Equal(report.Counts, counted) {
 		t.Errorf("counted %v", report.Counts)
 	}
@@ -60,7 +62,9 @@ type fencedStore struct {
 	saves int
 }
 
-func (s *fencedStore) SaveReconcile(context.Context, int64, []byte, [][]byte, time.Duration, bool) (bool, error) {
+func (s *fencedStore) SaveReconcile(
+	context.Context, int64, []byte, [][]byte, time.Duration, bool,
+) (bool, error) {
 	s.saves++
 	return false, nil
 }
@@ -80,7 +84,9 @@ func TestRun_StopsWithAnOutdatedToken(t *testing.T) {
 // countingPublisher counts what is published.
 type countingPublisher struct{ events map[hold.EventType]int }
 
-func (p *countingPublisher) PublishOnce(_ context.Context, t hold.EventType, _ string, _ event.Data) (bool, error) {
+func (p *countingPublisher) PublishOnce(
+	_ context.Context, t hold.EventType, _ string, _ event.Data,
+) (bool, error) {
 	p.events[t]++
 	return true, nil
 }
@@ -89,7 +95,8 @@ func TestFindingReporter_LogsOnceADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zapcore.DebugLevel)
 		p := &countingPublisher{events: map[hold.EventType]int{}}
-		r := &findingReporter{publisher: p, health: health.NewRedis(zap.NewNop()), log: zap.New(core)}
+		r := &findingReporter{publisher: p, health: health.NewRedis(zap.NewNop()),
+			log: zap.New(core)}
 		orphan := Finding{Kind: FoundOrphan, PaymentIntent: "pi_00000001"}
 		if !r.report(t.Context(), orphan) || r.report(t.Context(), orphan) {
 			t.Error("an orphan is not reported once")
@@ -127,7 +134,8 @@ func TestComparison_LogsABoundedNumberOfFindings(t *testing.T) {
 	}
 	c.recordFinding(t.Context(), Finding{Kind: FoundCaptured})
 	counted := c.run.state.Counts[FoundOrphan]
-	if logs.Len() != maxFindingLines || p.events[event.Orphan] != maxFindingLines || counted != maxFindingLines+10 {
+	if logs.Len() != maxFindingLines || p.events[event.Orphan] != maxFindingLines ||
+		counted != maxFindingLines+10 {
 		t.Errorf("%d lines, %v, %v", logs.Len(), p.events, c.run.state.Counts)
 	}
 }

@@ -50,7 +50,8 @@ func (w *mirrorWorld) Do(_ context.Context, call hold.Call) (hold.Answer, error)
 			delete(m, k)
 		}
 	}
-	return hold.Answer{Kind: hold.AnswerOK, Intent: &hold.Intent{ID: call.PaymentIntent, Metadata: maps.Clone(m)}}, nil
+	return hold.Answer{Kind: hold.AnswerOK, Intent: &hold.Intent{ID: call.PaymentIntent,
+		Metadata: maps.Clone(m)}}, nil
 }
 
 func (w *mirrorWorld) Available() bool { return !w.unavailable }
@@ -120,7 +121,8 @@ func inMirrorWorld(t *testing.T, w *mirrorWorld, holds []hold.Hold, check func(t
 // mirrored is a hold that is due in ahead.
 func mirrored(id string, ahead time.Duration) hold.Hold {
 	return hold.Hold{
-		ID: id, PaymentIntent: id, State: hold.Scheduled, NextOp: hold.OpCapture, NextAt: time.Time{}.Add(ahead),
+		ID: id, PaymentIntent: id, State: hold.Scheduled, NextOp: hold.OpCapture,
+		NextAt:    time.Time{}.Add(ahead),
 		Reference: "BK-1", Revision: 1, OnExpiry: hold.PolicyCancel,
 		CaptureAt: time.Date(2026, 12, 1, 11, 0, 0, 0, time.UTC),
 	}
@@ -129,11 +131,13 @@ func mirrored(id string, ahead time.Duration) hold.Hold {
 func TestMirror_WritesTerms(t *testing.T) {
 	w := &mirrorWorld{}
 	inMirrorWorld(t, w, []hold.Hold{mirrored("pi_00000001", time.Hour)}, func(t *testing.T) {
-		want := map[string]string{"room": "12", hold.MetaReference: "BK-1", hold.MetaCaptureAt: "2026-12-01T11:00:00Z"}
+		want := map[string]string{"room": "12", hold.MetaReference: "BK-1",
+			hold.MetaCaptureAt: "2026-12-01T11:00:00Z"}
 		if got := w.metadata["pi_00000001"]; !maps.Equal(got, want) {
 			t.Errorf("%q", got)
 		}
-		if len(w.updates) != 1 || w.updates[0].Key == "" || len(w.committed) != 1 || !w.committed[0].Hold.Mirrored {
+		if len(w.updates) != 1 || w.updates[0].Key == "" || len(w.committed) != 1 ||
+			!w.committed[0].Hold.Mirrored {
 			t.Errorf("%+v\n%+v", w.updates, w.committed)
 		}
 	})
@@ -165,8 +169,9 @@ func TestMirror_RemovesEarlierTerms(t *testing.T) {
 func TestMirror_Answers(t *testing.T) {
 	const written, abandoned, deferred, nothing = "mirrored", "unmirrorable", "deferred", "nothing"
 	want := map[hold.AnswerKind]string{
-		hold.AnswerNotFound: abandoned, hold.AnswerInvalid: abandoned, hold.AnswerIdempotencyError: abandoned,
-		hold.AnswerUnexpectedState: abandoned, hold.AnswerDeclined: abandoned,
+		hold.AnswerNotFound: abandoned, hold.AnswerInvalid: abandoned,
+		hold.AnswerIdempotencyError: abandoned,
+		hold.AnswerUnexpectedState:  abandoned, hold.AnswerDeclined: abandoned,
 		hold.AnswerKeyInUse: nothing,
 	}
 	for _, kind := range hold.AnswerKinds()[1:] {
@@ -201,11 +206,12 @@ func TestMirror_LeavesUrgentCallsAlone(t *testing.T) {
 		"a long wait for the budget":    {waits: map[string]time.Duration{"": 2 * time.Second}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inMirrorWorld(t, w, []hold.Hold{mirrored("pi_00000001", time.Hour)}, func(t *testing.T) {
-				if len(w.updates)+len(w.committed) != 0 {
-					t.Errorf("%+v", w.updates)
-				}
-			})
+			inMirrorWorld(t, w, []hold.Hold{mirrored("pi_00000001", time.Hour)},
+				func(t *testing.T) {
+					if len(w.updates)+len(w.committed) != 0 {
+						t.Errorf("%+v", w.updates)
+					}
+				})
 		})
 	}
 	w := &mirrorWorld{}
@@ -217,7 +223,7 @@ func TestMirror_LeavesUrgentCallsAlone(t *testing.T) {
 }
 
 // An account whose budget is used up does not delay the others.
-func TestMirror_GoesOnWithOtherAccounts(t *testing.T) {
+func TestMirror_ContinuesWithOtherAccounts(t *testing.T) {
 	slow, fast := mirrored("pi_00000001", time.Hour), mirrored("pi_00000002", time.Hour)
 	slow.Account = "acct_00000001"
 	w := &mirrorWorld{waits: map[string]time.Duration{"acct_00000001": 2 * time.Second}}

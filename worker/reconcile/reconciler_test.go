@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdd/holdd/worker/envtest"
 	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
@@ -21,8 +22,9 @@ type counts = map[reconcile.FindingKind]int64
 func TestReconcile_FindsTermsOrphansAndInvalidTerms(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
-		terms := w.authorize("", hold.MetaCaptureAt, in(40*time.Hour), hold.MetaReference, "BK-7")
-		overdue := w.authorize("", hold.MetaCaptureAt, in(time.Hour))
+		terms := w.authorize("", hold.MetaCaptureAt, envtest.In(40*time.Hour),
+			hold.MetaReference, "BK-7")
+		overdue := w.authorize("", hold.MetaCaptureAt, envtest.In(time.Hour))
 		orphan := w.authorize("", "order", "17")
 		w.authorize("", hold.MetaCaptureAt, "soon")
 		time.Sleep(30 * time.Hour)
@@ -37,7 +39,8 @@ func TestReconcile_FindsTermsOrphansAndInvalidTerms(t *testing.T) {
 			t.Errorf("%+v", run)
 		}
 		h := r.hold(terms)
-		if h.State != hold.Scheduled || h.Reference != "BK-7" || !h.Verified || h.History[0].By != "reconcile" {
+		if h.State != hold.Scheduled || h.Reference != "BK-7" || !h.Verified ||
+			h.History[0].By != "reconcile" {
 			t.Errorf("%+v", h)
 		}
 		if h := r.hold(overdue); h.State != hold.Attention || h.Reason != hold.CauseOverdue {
@@ -49,9 +52,10 @@ func TestReconcile_FindsTermsOrphansAndInvalidTerms(t *testing.T) {
 			}
 		}
 
-		w.checkCounts(r.reconcile(false), counts{reconcile.FoundOrphan: 1, reconcile.FoundRejected: 1})
+		w.checkCounts(r.reconcile(false), counts{reconcile.FoundOrphan: 1,
+			reconcile.FoundRejected: 1})
 		for _, kind := range []hold.EventType{event.Orphan, event.MetadataRejected} {
-			if n := w.logs.FilterMessage(string(kind)).Len(); n != 1 {
+			if n := w.Logs.FilterMessage(string(kind)).Len(); n != 1 {
 				t.Errorf("%d lines of %s", n, kind)
 			}
 			if n := w.published(kind); n != 1 {
@@ -68,20 +72,23 @@ func TestReconcile_SettledElsewhere(t *testing.T) {
 		for range 4 {
 			id := w.authorize("acct_00000001")
 			ids = append(ids, id)
-			req := hold.ScheduleRequest{PaymentIntent: id, Account: "acct_00000001", CaptureAt: in(60 * time.Hour)}
+			req := hold.ScheduleRequest{PaymentIntent: id, Account: "acct_00000001",
+				CaptureAt: envtest.In(60 * time.Hour)}
 			r.place(req, r.retrieve(id, "acct_00000001"))
 		}
 		time.Sleep(time.Minute)
-		if err := w.sim.Dashboard().Capture(ids[0], 9_000); err != nil {
+		if err := w.Sim.Dashboard().Capture(ids[0], 9_000); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.sim.Dashboard().Cancel(ids[1], ""); err != nil {
+		if err := w.Sim.Dashboard().Cancel(ids[1], ""); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.sim.SetCaptureBefore(ids[2], time.Now().Add(5*24*time.Hour).Truncate(time.Second)); err != nil {
+		if err := w.Sim.SetCaptureBefore(ids[2], time.Now().Add(5*24*time.Hour).Truncate(
+			time.Second)); err != nil {
 			t.Fatal(err)
 		}
-		want := counts{reconcile.FoundCaptured: 1, reconcile.FoundCanceled: 1, reconcile.FoundChanged: 1}
+		want := counts{reconcile.FoundCaptured: 1, reconcile.FoundCanceled: 1,
+			reconcile.FoundChanged: 1}
 
 		before := w.dump()
 		dry := r.reconcile(true)
@@ -99,7 +106,8 @@ func TestReconcile_SettledElsewhere(t *testing.T) {
 			t.Errorf("%+v", run)
 		}
 		h := r.hold(ids[0])
-		if h.State != hold.Captured || h.CapturedAmount != 9_000 || h.Reason != hold.CauseElsewhere {
+		if h.State != hold.Captured || h.CapturedAmount != 9_000 ||
+			h.Reason != hold.CauseElsewhere {
 			t.Errorf("%+v", h)
 		}
 		w.checkCounts(r.reconcile(false), counts{})
@@ -109,18 +117,20 @@ func TestReconcile_SettledElsewhere(t *testing.T) {
 func TestReconcile_ReadsUnknownIntentTwice(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
-		gone := r.place(hold.ScheduleRequest{PaymentIntent: "pi_00000000gone", CaptureAt: in(60 * time.Hour)}, nil)
+		gone := r.place(hold.ScheduleRequest{PaymentIntent: "pi_00000000gone",
+			CaptureAt: envtest.In(60 * time.Hour)}, nil)
 		time.Sleep(time.Minute)
-		w.addFault(stripesim.FaultRule{Class: stripesim.ClassList, Fault: stripesim.Fault{Kind: stripesim.FaultNotFound}})
+		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassList,
+			Fault: stripesim.Fault{Kind: stripesim.FaultNotFound}})
 		w.checkCounts(r.reconcile(false), counts{reconcile.FoundUnreadable: 1})
-		if n := w.calls(stripesim.ClassRetrieve); n != 0 {
+		if n := w.CountCalls(stripesim.ClassRetrieve); n != 0 {
 			t.Errorf("%d reads in an account that cannot be listed", n)
 		}
-		w.sim.ClearFaultRules()
+		w.Sim.ClearFaultRules()
 
 		run := r.reconcile(false)
 		w.checkCounts(run, counts{reconcile.FoundAttention: 1})
-		if n := w.calls(stripesim.ClassRetrieve); n != 2 || run.Retrieved != 1 {
+		if n := w.CountCalls(stripesim.ClassRetrieve); n != 2 || run.Retrieved != 1 {
 			t.Errorf("%d reads, %d answered", n, run.Retrieved)
 		}
 		if h := r.hold(gone.ID); h.State != hold.Attention || h.Reason != hold.CauseNotFound {
@@ -135,13 +145,14 @@ func TestReconcile_IgnoresASingleNotFound(t *testing.T) {
 		r := w.start()
 		id := w.authorize("")
 		time.Sleep(36 * 24 * time.Hour) // beyond the lists
-		r.place(hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(40 * time.Hour)}, nil)
+		r.place(hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(40 * time.Hour)}, nil)
 		time.Sleep(time.Minute)
 		notFound := stripesim.Fault{Kind: stripesim.FaultNotFound}
-		w.addFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve, Intent: id, Times: 1, Fault: notFound})
+		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassRetrieve, Intent: id,
+			Times: 1, Fault: notFound})
 		run := r.reconcile(false)
 		w.checkCounts(run, counts{reconcile.FoundExpired: 1})
-		if n := w.calls(stripesim.ClassRetrieve); n != 2 || run.Listed != 0 {
+		if n := w.CountCalls(stripesim.ClassRetrieve); n != 2 || run.Listed != 0 {
 			t.Errorf("%d reads, %+v", n, run)
 		}
 	})
@@ -151,17 +162,19 @@ func TestReconcile_IgnoresStaleList(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
 		id := w.authorize("")
-		r.place(hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(60 * time.Hour)}, r.retrieve(id, ""))
+		r.place(hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(60 * time.Hour)},
+			r.retrieve(id, ""))
 		time.Sleep(time.Minute)
 		// The list is made now and arrives five seconds later.
 		late := stripesim.Fault{ReplyDelay: 5 * time.Second}
-		w.addFault(stripesim.FaultRule{Class: stripesim.ClassList, Times: 1, Fault: late})
-		run, _, err := r.Reconcile(w.ctx, false, nil, "test")
+		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassList, Times: 1, Fault: late})
+		run, _, err := r.Reconcile(w.Ctx, false, nil, "test")
 		if err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		if err := w.sim.SetCaptureBefore(id, time.Now().Add(4*24*time.Hour).Truncate(time.Second)); err != nil {
+		if err := w.Sim.SetCaptureBefore(id, time.Now().Add(4*24*time.Hour).Truncate(
+			time.Second)); err != nil {
 			t.Fatal(err)
 		}
 		before := r.hold(id)
@@ -177,17 +190,17 @@ func TestReconcile_IgnoresStaleList(t *testing.T) {
 func TestReconcile_TakesEveryOtherRead(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
-		w.sim.SetRateLimits(-1, -1)
+		w.Sim.SetRateLimits(-1, -1)
 		for range 1_500 {
 			w.authorize("", "order", "1")
 		}
-		w.sim.SetRateLimits(25, 100)
+		w.Sim.SetRateLimits(25, 100)
 		run := r.reconcile(false)
 		took := run.FinishedAt.Sub(run.StartedAt)
 		if run.Pages != 15 || took < 14*80*time.Millisecond || took > 3*time.Second {
 			t.Errorf("%d pages in %s", run.Pages, took)
 		}
-		if n := w.sim.Stats().RateLimited; n != 0 {
+		if n := w.Sim.Stats().RateLimited; n != 0 {
 			t.Errorf("%d answers of 429", n)
 		}
 	})
@@ -196,28 +209,31 @@ func TestReconcile_TakesEveryOtherRead(t *testing.T) {
 func TestReconcile_IsContinuedByAnotherReplica(t *testing.T) {
 	inWorld(t, func(w *world) {
 		first, second := w.start(), w.start()
-		w.sim.SetRateLimits(-1, -1)
+		w.Sim.SetRateLimits(-1, -1)
 		for i := range 800 {
-			w.authorize("", hold.MetaCaptureAt, in(48*time.Hour), hold.MetaReference, fmt.Sprint("BK-", i))
+			w.authorize("", hold.MetaCaptureAt, envtest.In(48*time.Hour),
+				hold.MetaReference, fmt.Sprint("BK-", i))
 		}
-		w.addFault(stripesim.FaultRule{Class: stripesim.ClassList, Nth: 4, Fault: stripesim.Fault{RequestDelay: time.Hour}})
-		run, started, err := first.Reconcile(w.ctx, false, nil, "test")
+		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassList, Nth: 4,
+			Fault: stripesim.Fault{RequestDelay: time.Hour}})
+		run, started, err := first.Reconcile(w.Ctx, false, nil, "test")
 		if err != nil || !started {
 			t.Fatal(started, err)
 		}
 		time.Sleep(3 * time.Second)
-		joined, started, err := second.Reconcile(w.ctx, false, nil, "test")
+		joined, started, err := second.Reconcile(w.Ctx, false, nil, "test")
 		if err != nil || started || joined.ID != run.ID || joined.Pages != 3 {
 			t.Fatalf("%v %v %+v", started, err, joined)
 		}
 		w.checkCounts(joined, counts{reconcile.FoundScheduled: 300})
-		first.kill()
+		first.Kill()
 		for range 6 {
-			second.StartIfNeeded(w.ctx)
+			second.StartIfNeeded(w.Ctx)
 			time.Sleep(15 * time.Second)
 		}
 		done := second.await(run.ID, reconcile.RunFinished)
-		if done.Pages != 8 || done.Takeovers != 1 || done.Replica != "replica-2" || len(done.Findings) != 500 {
+		if done.Pages != 8 || done.Takeovers != 1 || done.Replica != "replica-2" ||
+			len(done.Findings) != 500 {
 			t.Errorf("%+v", done)
 		}
 		w.checkCounts(done, counts{reconcile.FoundScheduled: 800})
@@ -227,27 +243,29 @@ func TestReconcile_IsContinuedByAnotherReplica(t *testing.T) {
 func TestReconcile_InterruptedByOutage(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.start()
-		id := w.authorize("", hold.MetaCaptureAt, in(48*time.Hour))
-		w.addFault(stripesim.FaultRule{Class: stripesim.ClassList, Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
-		run, _, err := r.Reconcile(w.ctx, false, nil, "test")
+		id := w.authorize("", hold.MetaCaptureAt, envtest.In(48*time.Hour))
+		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassList,
+			Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
+		run, _, err := r.Reconcile(w.Ctx, false, nil, "test")
 		if err != nil {
 			t.Fatal(err)
 		}
 		began := time.Now()
 		left := r.await(run.ID, reconcile.RunInterrupted)
 		took := time.Since(began)
-		if took < 50*time.Second || took > time.Minute || !strings.Contains(left.Error, "no answer from Stripe") {
+		if took < 50*time.Second || took > time.Minute || !strings.Contains(left.Error,
+			"no answer from Stripe") {
 			t.Errorf("after %s: %+v", took, left)
 		}
-		r.StartIfNeeded(w.ctx)
-		if n := w.logs.FilterMessage("reconcile.resumed").Len(); n != 0 || r.caller.Available() {
+		r.StartIfNeeded(w.Ctx)
+		if n := w.Logs.FilterMessage("reconcile.resumed").Len(); n != 0 || r.caller.Available() {
 			t.Errorf("continued %d times while Stripe is unavailable", n)
 		}
-		w.sim.ClearFaultRules()
+		w.Sim.ClearFaultRules()
 		time.Sleep(10 * time.Second)
-		r.caller.Probe(w.ctx)
+		r.caller.Probe(w.Ctx)
 		r.retrieve(id, "")
-		r.StartIfNeeded(w.ctx)
+		r.StartIfNeeded(w.Ctx)
 		done := r.await(run.ID, reconcile.RunFinished)
 		if done.Takeovers != 1 || done.Error != "" {
 			t.Errorf("%+v", done)
@@ -262,17 +280,18 @@ func TestReconcile_OutsideOfStartAndStop(t *testing.T) {
 		check := func() {
 			t.Helper()
 			for _, dry := range []bool{true, false} {
-				if _, _, err := r.Reconcile(w.ctx, dry, nil, "test"); !errors.Is(err, health.ErrUnavailable) {
+				if _, _, err := r.Reconcile(w.Ctx, dry, nil, "test"); !errors.Is(
+					err, health.ErrUnavailable) {
 					t.Errorf("dry %v: %v", dry, err)
 				}
 			}
-			if _, ok, err := r.Reconciliation(w.ctx, ""); ok || err != nil {
+			if _, ok, err := r.Reconciliation(w.Ctx, ""); ok || err != nil {
 				t.Error(ok, err)
 			}
 		}
 		check()
 		running := w.start()
-		_, _, err := running.Reconcile(w.ctx, false, []string{"no account"}, "test")
+		_, _, err := running.Reconcile(w.Ctx, false, []string{"no account"}, "test")
 		if !errors.Is(err, &hold.Problem{Code: hold.InvalidID}) {
 			t.Error(err)
 		}
@@ -286,15 +305,16 @@ func TestReconcile_OutsideOfStartAndStop(t *testing.T) {
 func TestStop_InterruptsTheRun(t *testing.T) {
 	inWorld(t, func(w *world) {
 		first, second := w.start(), w.start()
-		w.addFault(stripesim.FaultRule{Class: stripesim.ClassList, Nth: 1, Fault: stripesim.Fault{RequestDelay: time.Hour}})
-		run, _, err := first.Reconcile(w.ctx, false, nil, "test")
+		w.AddFault(stripesim.FaultRule{Class: stripesim.ClassList, Nth: 1,
+			Fault: stripesim.Fault{RequestDelay: time.Hour}})
+		run, _, err := first.Reconcile(w.Ctx, false, nil, "test")
 		if err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
 		first.stop()
 		first.Stop()
-		second.StartIfNeeded(w.ctx)
+		second.StartIfNeeded(w.Ctx)
 		if done := second.await(run.ID, reconcile.RunFinished); done.Takeovers != 1 {
 			t.Errorf("%+v", done)
 		}
@@ -304,23 +324,24 @@ func TestStop_InterruptsTheRun(t *testing.T) {
 func TestWatch_RebuildsAfterDataLoss(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r, other := w.start(), w.start()
-		connected := w.authorize("acct_00000001", hold.MetaCaptureAt, in(48*time.Hour))
+		connected := w.authorize("acct_00000001", hold.MetaCaptureAt, envtest.In(48*time.Hour))
 		other.accounts.Add("acct_00000001")
-		other.StartIfNeeded(w.ctx)
-		first, ok, err := r.Reconciliation(w.ctx, "")
+		other.StartIfNeeded(w.Ctx)
+		first, ok, err := r.Reconciliation(w.Ctx, "")
 		if err != nil || !ok {
 			t.Fatal("a Redis without a run was not compared", err)
 		}
 		r.await(first.ID, reconcile.RunFinished)
-		r.StartIfNeeded(w.ctx)
-		w.redis.FlushAll()
+		r.StartIfNeeded(w.Ctx)
+		w.Redis.FlushAll()
 		time.Sleep(time.Second)
-		r.StartIfNeeded(w.ctx)
-		other.StartIfNeeded(w.ctx)
-		if checks := r.ReadinessChecks(); len(checks) != 1 || !checks[0].OK || checks[0].Name != "schedule" {
+		r.StartIfNeeded(w.Ctx)
+		other.StartIfNeeded(w.Ctx)
+		if checks := r.ReadinessChecks(); len(checks) != 1 || !checks[0].OK ||
+			checks[0].Name != "schedule" {
 			t.Errorf("%+v", checks)
 		}
-		run, ok, err := r.Reconciliation(w.ctx, "")
+		run, ok, err := r.Reconciliation(w.Ctx, "")
 		if err != nil || !ok || run.ID == first.ID {
 			t.Fatalf("%v %v %+v", ok, err, run)
 		}
@@ -332,10 +353,10 @@ func TestWatch_RebuildsAfterDataLoss(t *testing.T) {
 		if n := w.published(event.RedisDataLost); n != 1 {
 			t.Errorf("%d events tell of the data loss", n)
 		}
-		if n := w.logs.FilterMessageSnippet("Redis was emptied").Len(); n != 1 {
+		if n := w.Logs.FilterMessageSnippet("Redis was emptied").Len(); n != 1 {
 			t.Errorf("%d lines tell of the data loss", n)
 		}
-		r.StartIfNeeded(w.ctx)
+		r.StartIfNeeded(w.Ctx)
 		if checks := r.ReadinessChecks(); checks != nil {
 			t.Errorf("%+v", checks)
 		}
@@ -346,17 +367,18 @@ func TestWatch_RebuildsAfterDataLoss(t *testing.T) {
 func TestRunJob_OneRunPerInterval(t *testing.T) {
 	inWorld(t, func(w *world) {
 		first, second := w.start(), w.start()
-		first.RunJob(w.ctx)
-		second.RunJob(w.ctx)
+		first.RunJob(w.Ctx)
+		second.RunJob(w.Ctx)
 		time.Sleep(10 * time.Minute)
-		second.RunJob(w.ctx)
-		started := w.logs.FilterMessage("reconcile.started")
+		second.RunJob(w.Ctx)
+		started := w.Logs.FilterMessage("reconcile.started")
 		if started.Len() != 1 {
 			t.Errorf("%d runs in ten minutes", started.Len())
 		}
 		time.Sleep(5 * time.Minute)
-		second.RunJob(w.ctx)
-		if n := w.logs.FilterMessage("reconcile.finished").FilterField(zap.String("by", "schedule")).Len(); n != 2 {
+		second.RunJob(w.Ctx)
+		if n := w.Logs.FilterMessage("reconcile.finished").FilterField(
+			zap.String("by", "schedule")).Len(); n != 2 {
 			t.Errorf("%d runs by the schedule", n)
 		}
 	})

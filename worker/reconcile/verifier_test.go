@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdd/holdd/worker/envtest"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/reconcile"
 	"github.com/holdd/holdd/worker/stripesim"
@@ -19,7 +20,7 @@ func (r *replica) newVerifier() *reconcile.Verifier {
 func (r *replica) placeUnverified(n int) (ids []string) {
 	for range n {
 		id := r.w.authorize("")
-		r.place(hold.ScheduleRequest{PaymentIntent: id, CaptureAt: in(40 * time.Hour)}, nil)
+		r.place(hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(40 * time.Hour)}, nil)
 		ids = append(ids, id)
 	}
 	return ids
@@ -28,15 +29,17 @@ func (r *replica) placeUnverified(n int) (ids []string) {
 func TestVerifier_ListsManyAndReadsFew(t *testing.T) {
 	inWorld(t, func(w *world) {
 		r := w.newReplica()
-		w.sim.SetRateLimits(-1, -1)
+		w.Sim.SetRateLimits(-1, -1)
 		ids := r.placeUnverified(10)
-		gone := r.place(hold.ScheduleRequest{PaymentIntent: "pi_00000000gone", CaptureAt: in(20 * time.Hour)}, nil)
+		gone := r.place(hold.ScheduleRequest{PaymentIntent: "pi_00000000gone",
+			CaptureAt: envtest.In(20 * time.Hour)}, nil)
 		v := r.newVerifier()
 		time.Sleep(time.Second)
 		// Of eleven holds the list verifies ten. It does not contain the
 		// eleventh.
-		v.Run(w.ctx)
-		if lists, reads := w.calls(stripesim.ClassList), w.calls(stripesim.ClassRetrieve); lists != 1 || reads != 1 {
+		v.Run(w.Ctx)
+		if lists, reads := w.CountCalls(stripesim.ClassList),
+			w.CountCalls(stripesim.ClassRetrieve); lists != 1 || reads != 1 {
 			t.Errorf("%d lists, %d reads", lists, reads)
 		}
 		for _, id := range ids {
@@ -49,8 +52,9 @@ func TestVerifier_ListsManyAndReadsFew(t *testing.T) {
 		}
 		ids = r.placeUnverified(2)
 		time.Sleep(time.Second)
-		v.Run(w.ctx)
-		if lists, reads := w.calls(stripesim.ClassList), w.calls(stripesim.ClassRetrieve); lists != 1 || reads != 3 {
+		v.Run(w.Ctx)
+		if lists, reads := w.CountCalls(stripesim.ClassList),
+			w.CountCalls(stripesim.ClassRetrieve); lists != 1 || reads != 3 {
 			t.Errorf("%d lists, %d reads", lists, reads)
 		}
 		for _, id := range ids {
@@ -68,16 +72,16 @@ func TestVerifier_StaysWithinTheBudget(t *testing.T) {
 		r.placeUnverified(10)
 		time.Sleep(time.Second)
 		v := r.newVerifier()
-		v.Run(w.ctx)
-		if n := w.calls(stripesim.ClassRetrieve); n == 0 || n >= 10 {
+		v.Run(w.Ctx)
+		if n := w.CountCalls(stripesim.ClassRetrieve); n == 0 || n >= 10 {
 			t.Errorf("%d reads in one tick", n)
 		}
 		for range 5 {
 			time.Sleep(5 * time.Second)
-			v.Run(w.ctx)
+			v.Run(w.Ctx)
 		}
-		if n := w.calls(stripesim.ClassRetrieve); n != 10 || w.sim.Stats().RateLimited != 0 {
-			t.Errorf("%d reads, %d answers of 429", n, w.sim.Stats().RateLimited)
+		if n := w.CountCalls(stripesim.ClassRetrieve); n != 10 || w.Sim.Stats().RateLimited != 0 {
+			t.Errorf("%d reads, %d answers of 429", n, w.Sim.Stats().RateLimited)
 		}
 	})
 }
@@ -89,18 +93,18 @@ func TestVerifier_ProbesAnUnavailableStripe(t *testing.T) {
 		r := w.newReplica()
 		r.placeUnverified(1)
 		time.Sleep(time.Second)
-		w.sim.RevokeKey("sk_test_world")
+		w.Sim.RevokeKey(envtest.APIKey)
 		v := r.newVerifier()
-		v.Run(w.ctx)
+		v.Run(w.Ctx)
 		if r.caller.Available() {
 			t.Fatal("the key is not rejected")
 		}
-		reads := w.calls(stripesim.ClassRetrieve)
-		v.Run(w.ctx)
+		reads := w.CountCalls(stripesim.ClassRetrieve)
+		v.Run(w.Ctx)
 		if n := r.wakes.Load(); n != 1 {
 			t.Errorf("%d wake-ups", n)
 		}
-		if n := w.calls(stripesim.ClassRetrieve); n != reads {
+		if n := w.CountCalls(stripesim.ClassRetrieve); n != reads {
 			t.Errorf("%d reads with a rejected key", n-reads)
 		}
 	})

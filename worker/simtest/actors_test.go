@@ -16,8 +16,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// apiRequest is one wish as its sender knows it: what was asked, and what the
-// answer was, if one came.
+// apiRequest is one request as its sender knows it, with the answer if one was
+// received.
 type apiRequest struct {
 	holdNumber         int // of the hold
 	intentID           string
@@ -28,20 +28,21 @@ type apiRequest struct {
 	revision           uint64 // that it must have, 0: any
 	sentAt, answeredAt time.Time
 	replyReceived      bool
-	err                error // heard
+	err                error
 	result             hold.Hold
 	replica            string
 	confirm            bool // that the deadline's policy may act at once
-	pausedAtStripe     bool // of terms that stood at Stripe
-	// a person had been called to the hold, and scheduled it: it is paused no
-	// longer
+	pausedAtStripe     bool // of terms in metadata
+	// attentionCleared: the hold required attention, and this request scheduled
+	// it. It is no longer paused.
 	attentionCleared bool
 }
 
-// isAccepted says that the sender knows that it was.
+// isAccepted reports whether the sender received an answer that it was
+// accepted.
 func (c *apiRequest) isAccepted() bool { return c.replyReceived && c.err == nil }
 
-// isOutcomeUnknown says that the sender doesn't know whether it was.
+// isOutcomeUnknown reports whether the sender does not know the outcome.
 func (c *apiRequest) isOutcomeUnknown() bool {
 	return !c.replyReceived || errors.Is(c.err, health.ErrUnavailable)
 }
@@ -69,14 +70,16 @@ func (c *apiRequest) String() string {
 	return fmt.Sprintf("people: %s %s at %s -> %s", s, c.intentID, c.replica, outcome)
 }
 
-// playHold is a hold's life as far as people make it.
+// playHold places a hold at Stripe and performs the actions of its plan.
 func (w *world) playHold(h *plannedHold) {
 	time.Sleep(w.durationUntil(h.placedAt))
 	if h.intake == "card" {
 		w.payByCard(h)
 		return
 	}
-	id, err := w.sim.Authorize(stripesim.Hold{Amount: h.amount, Currency: h.currency, Account: h.account, Metadata: h.intentMetadata(w), Incremental: true, Multicapture: h.multi})
+	id, err := w.sim.Authorize(stripesim.Hold{Amount: h.amount, Currency: h.currency,
+		Account: h.account, Metadata: h.intentMetadata(w),
+		Incremental: true, Multicapture: h.multi})
 	if err != nil {
 		w.breach("world: %v", err)
 		return
@@ -102,11 +105,13 @@ func (w *world) playHold(h *plannedHold) {
 		return
 	}
 	time.Sleep(w.durationUntil(h.scheduledAt))
-	w.performAction(h, id, plannedAction{kind: "schedule", at: h.scheduledAt, loseReply: newRNG(w.plan.seed, "told", fmt.Sprint(h.number)).chance(0.2)})
+	w.performAction(h, id, plannedAction{kind: "schedule", at: h.scheduledAt,
+		loseReply: newRNG(w.plan.seed, "told", fmt.Sprint(h.number)).chance(0.2)})
 }
 
 func (h *plannedHold) scheduleRequest(w *world, id string) hold.ScheduleRequest {
-	req := hold.ScheduleRequest{PaymentIntent: id, Account: h.account, Reference: h.reference, CaptureAmount: h.captureAmount, OnExpiry: h.onExpiry, Confirm: !h.unconfirmed}
+	req := hold.ScheduleRequest{PaymentIntent: id, Account: h.account, Reference: h.reference,
+		CaptureAmount: h.captureAmount, OnExpiry: h.onExpiry, Confirm: !h.unconfirmed}
 	if h.requestedAccount != "" {
 		req.Account = h.requestedAccount
 	}
@@ -123,20 +128,22 @@ func (h *plannedHold) scheduleRequest(w *world, id string) hold.ScheduleRequest 
 		req.Amount, req.Currency = h.amount+h.amountError, h.currency
 	}
 	if h.declaresExpiry() {
-		req.ExpiresAt = formatTime(w.timeAt(h.placedAt + h.authorizationWindow + h.expiryError).Truncate(time.Second))
+		req.ExpiresAt = formatTime(w.timeAt(h.placedAt + h.authorizationWindow +
+			h.expiryError).Truncate(time.Second))
 	}
 	return req
 }
 
 func formatTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
-// performAction does one thing, and again for as long as its answer is not
-// heard: that is what booking systems do.
+// performAction performs an action, and repeats it while the outcome is
+// unknown, as booking systems do.
 func (w *world) performAction(h *plannedHold, id string, a plannedAction) {
 	if w.performAtStripe(h, id, a) {
 		return
 	}
-	c := apiRequest{holdNumber: h.number, intentID: id, kind: a.kind, amount: a.amount, confirm: !a.unconfirmed}
+	c := apiRequest{holdNumber: h.number, intentID: id, kind: a.kind, amount: a.amount,
+		confirm: !a.unconfirmed}
 	c.patch.Confirm = c.confirm
 	at := formatTime(w.timeAt(a.newTime))
 	empty := ""
@@ -180,8 +187,8 @@ func (w *world) performAction(h *plannedHold, id string, a plannedAction) {
 	}
 }
 
-// performAtStripe does what isn't asked of holdd, and reports whether this was
-// such a thing.
+// performAtStripe performs an action that is not a request to holdd. It reports
+// whether a is one.
 func (w *world) performAtStripe(h *plannedHold, id string, a plannedAction) bool {
 	var err error
 	switch a.kind {
@@ -203,7 +210,8 @@ func (w *world) performAtStripe(h *plannedHold, id string, a plannedAction) bool
 		if before, _ := w.sim.Intent(id); w.timeAt(a.newTime).After(time.Now()) {
 			if err = w.sim.SetCaptureBefore(id, w.timeAt(a.newTime)); err == nil {
 				w.mu.Lock()
-				w.intakeObserved.earlierDeadlines[h.number] = append(w.intakeObserved.earlierDeadlines[h.number], before.CaptureBefore)
+				w.intakeObserved.earlierDeadlines[h.number] = append(
+					w.intakeObserved.earlierDeadlines[h.number], before.CaptureBefore)
 				w.mu.Unlock()
 			}
 		}
@@ -211,16 +219,18 @@ func (w *world) performAtStripe(h *plannedHold, id string, a plannedAction) bool
 		return false
 	}
 	w.trace.add(false, "people: %s %d +%s of %s: %v", a.kind, a.amount, a.newTime, id, err)
-	if err == nil && (strings.HasSuffix(a.kind, "review") || strings.HasSuffix(a.kind, "approve") || strings.HasSuffix(a.kind, "object")) {
+	if err == nil && (strings.HasSuffix(a.kind, "review") || strings.HasSuffix(a.kind, "approve") ||
+		strings.HasSuffix(a.kind, "object")) {
 		w.mu.Lock()
-		w.intakeObserved.reviews[h.number] = append(w.intakeObserved.reviews[h.number], reviewChange{a.kind, time.Now()})
+		w.intakeObserved.reviews[h.number] = append(w.intakeObserved.reviews[h.number],
+			reviewChange{a.kind, time.Now()})
 		w.mu.Unlock()
 	}
 	return true
 }
 
-// sendRequest sends one wish to one replica; again tells that its sender
-// doesn't know what became of it.
+// sendRequest sends one request to one replica. It reports whether the outcome
+// is unknown to the sender.
 func (w *world) sendRequest(r *replica, c *apiRequest, loseReply bool) (retry bool) {
 	c.sentAt, c.replica = time.Now(), r.name
 	w.mu.Lock()
@@ -230,7 +240,8 @@ func (w *world) sendRequest(r *replica, c *apiRequest, loseReply bool) (retry bo
 	defer cancel()
 	got, err := c.send(ctx, r.parts)
 	w.mu.Lock()
-	c.answeredAt, c.result, c.err, c.replyReceived = time.Now(), got, err, !loseReply && !r.dead.Load() && ctx.Err() == nil
+	c.answeredAt, c.result, c.err, c.replyReceived = time.Now(), got, err, !loseReply &&
+		!r.dead.Load() && ctx.Err() == nil
 	w.mu.Unlock()
 	w.trace.add(false, "%s", c)
 	return c.isOutcomeUnknown()
@@ -254,12 +265,13 @@ func (c *apiRequest) send(ctx context.Context, w parts) (h hold.Hold, err error)
 	case c.kind == "acknowledge":
 		h, _, err = w.Acknowledge(ctx, c.intentID, c.revision, "people")
 	default:
-		panic("nobody knows how to " + c.kind)
+		panic("unknown kind of request: " + c.kind)
 	}
 	return h, err
 }
 
-// handleAttention is a person who looks at what waits for a person.
+// handleAttention is the operator, who decides some holds that require
+// attention.
 func (w *world) handleAttention(round int) {
 	rs := w.liveReplicas()
 	if len(rs) == 0 {
@@ -284,26 +296,28 @@ func (w *world) handleAttention(round int) {
 			continue
 		}
 		d := newRNG(w.plan.seed, "look", fmt.Sprint(round), fmt.Sprint(n))
-		a := plannedAction{number: round, at: w.elapsed(), kind: pickOne(d, "capture", "cancel", "patch capture_at", "patch cancel_at", ""), newTime: w.elapsed() + d.durationBetween(0, w.plan.expiryMargin)}
+		a := plannedAction{number: round, at: w.elapsed(), kind: pickOne(d, "capture", "cancel",
+			"patch capture_at", "patch cancel_at", ""), newTime: w.elapsed() +
+			d.durationBetween(0, w.plan.expiryMargin)}
 		if a.kind != "" {
 			w.performAction(&w.plan.holds[i], found.ID, a)
 		}
 	}
 }
 
-// redisKeySnapshot is one of Redis' keys, as it was.
+// redisKeySnapshot is the value of a Redis key at a time.
 type redisKeySnapshot struct {
 	kind  string
 	value string
 	hash  map[string]string
 	zset  map[string]float64
-	// without its groups: what was taken and not answered comes again
+	// without its groups: entries that were not acknowledged are read again
 	stream    []miniredis.StreamEntry
 	list      []string
 	expiresAt time.Time // by Redis' clock, zero for ever
 }
 
-// snapshotRedis is what Redis has on its disk, or its replica in its memory.
+// snapshotRedis returns all keys, as Redis has them on its disk.
 func (w *world) snapshotRedis() map[string]redisKeySnapshot {
 	all, now := map[string]redisKeySnapshot{}, w.syncRedisClock()
 	for _, k := range w.redis.Keys() {

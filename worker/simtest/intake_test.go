@@ -10,21 +10,17 @@ import (
 	"strings"
 	"time"
 
-	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/gateway"
-	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/reconcile"
 	"github.com/holdd/holdd/worker/stripesim"
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 )
 
 // intakeObservations is what a world's ways in leave behind for the judge. The
 // world's mutex guards it.
 type intakeObservations struct {
 	redisEmptiedAt     time.Time              // when Redis lost everything
-	intentsWhenEmptied map[int]intentSnapshot // what stood at Stripe then, by hold
+	intentsWhenEmptied map[int]intentSnapshot // the intents at that time, by hold
 	inboxPosts         []inboxPost
 	webhookDeliveries  []webhookDelivery
 	reconciliations    []reconcile.Reconciliation // finished
@@ -50,7 +46,7 @@ type intentSnapshot struct {
 
 // inboxPost is an entry of the inbox.
 type inboxPost struct {
-	holdNumber int // of the hold, 0: nobody's
+	holdNumber int // of the hold, 0 for an invalid entry
 	at         time.Time
 	entryID    string
 }
@@ -79,7 +75,8 @@ func (c *authorizationRequest) isAccepted() bool { return c.replyReceived && c.e
 func (c *authorizationRequest) isOutcomeUnknown() bool {
 	var p *hold.Problem
 	if c.replyReceived && errors.As(c.err, &p) {
-		return p.Code == hold.OutcomeUnknown || p.Code == hold.InProgress || p.Code == hold.AuthorizationRefused
+		return p.Code == hold.OutcomeUnknown || p.Code == hold.InProgress ||
+			p.Code == hold.AuthorizationRefused
 	}
 	return !c.replyReceived || c.err != nil
 }
@@ -96,7 +93,9 @@ func (p *plannedHold) intentMetadata(w *world) map[string]string {
 		return m
 	}
 	req := p.scheduleRequest(w, "")
-	for k, v := range map[string]string{"holdd_capture_at": req.CaptureAt, "holdd_cancel_at": req.CancelAt, "holdd_on_expiry": req.OnExpiry, "holdd_reference": req.Reference} {
+	for k, v := range map[string]string{"holdd_capture_at": req.CaptureAt,
+		"holdd_cancel_at": req.CancelAt, "holdd_on_expiry": req.OnExpiry,
+		"holdd_reference": req.Reference} {
 		if v != "" {
 			m[k] = v
 		}
@@ -125,7 +124,7 @@ func (w *world) addPending(by int) {
 	w.intakeObserved.pending += by
 }
 
-// postInboxEntry is a booking system that writes to the inbox, whoever lives.
+// postInboxEntry writes an entry to the inbox, even while no replica runs.
 func (w *world) postInboxEntry(n int, at time.Duration, text string) {
 	time.Sleep(w.durationUntil(at))
 	w.syncRedisClock()
@@ -140,7 +139,7 @@ func (w *world) postInboxEntry(n int, at time.Duration, text string) {
 	w.intakeObserved.inboxPosts = append(w.intakeObserved.inboxPosts, inboxPost{n, time.Now(), id})
 }
 
-// inboxPayload is the wish as an entry of the inbox.
+// inboxPayload is the request of a hold as an inbox entry.
 func (p *plannedHold) inboxPayload(w *world, id string) string {
 	b, err := json.Marshal(p.scheduleRequest(w, id))
 	if err != nil {
@@ -149,7 +148,7 @@ func (p *plannedHold) inboxPayload(w *world, id string) string {
 	return string(b)
 }
 
-// payByCard is a guest at the page, who clicks as often as guests do.
+// payByCard is a cardholder on a payment page, who may click several times.
 func (w *world) payByCard(h *plannedHold) {
 	for i, after := range h.card.clickOffsets {
 		w.addPending(1)
@@ -171,15 +170,20 @@ func (w *world) payByCard(h *plannedHold) {
 
 func (w *world) clickPay(h *plannedHold, i int) {
 	req := h.scheduleRequest(w, "")
-	aw := hold.AuthorizeRequest{PaymentMethod: h.card.paymentMethod, Amount: h.amount, Currency: h.currency, Account: h.account, Reference: req.Reference, CaptureAt: req.CaptureAt,
-		CancelAt: req.CancelAt, CaptureAmount: req.CaptureAmount, OnExpiry: req.OnExpiry, Metadata: h.foreignMetadata()}
+	aw := hold.AuthorizeRequest{PaymentMethod: h.card.paymentMethod, Amount: h.amount,
+		Currency: h.currency, Account: h.account, Reference: req.Reference,
+		CaptureAt: req.CaptureAt,
+		CancelAt:  req.CancelAt, CaptureAmount: req.CaptureAmount, OnExpiry: req.OnExpiry,
+		Metadata: h.foreignMetadata()}
 	key := fmt.Sprintf("click-%08d", h.number)
-	c := w.authorizeWithRetry(h, i, key, false, func(ctx context.Context, r *replica) (hold.AuthorizationResult, error) {
+	c := w.authorizeWithRetry(h, i, key, false, func(ctx context.Context, r *replica) (
+		hold.AuthorizationResult, error) {
 		return r.Authorize(ctx, key, aw, "people")
 	})
 	var p *hold.Problem
 	switch {
-	case c.isAccepted() && (c.result.Status == hold.AuthorizationRequiresAction || c.result.Status == hold.AuthorizationRequiresConfirmation):
+	case c.isAccepted() && (c.result.Status == hold.AuthorizationRequiresAction ||
+		c.result.Status == hold.AuthorizationRequiresConfirmation):
 		w.mu.Lock()
 		first := !w.intakeObserved.cardholdersActed[h.number]
 		w.intakeObserved.cardholdersActed[h.number] = true
@@ -200,7 +204,8 @@ func (w *world) clickPay(h *plannedHold, i int) {
 		if h.card.cardholder == "acts" {
 			w.confirmPayment(h, i, c.result.PaymentIntent, "confirm-", "")
 		}
-	case c.replyReceived && errors.As(c.err, &p) && p.Code == hold.CardDeclined && h.card.secondCard != "" && p.PaymentIntent != "":
+	case c.replyReceived && errors.As(c.err, &p) && p.Code == hold.CardDeclined &&
+		h.card.secondCard != "" && p.PaymentIntent != "":
 		w.sleep(h.card.thinkTime)
 		w.confirmPayment(h, i, p.PaymentIntent, "another-", h.card.secondCard)
 	}
@@ -208,12 +213,14 @@ func (w *world) clickPay(h *plannedHold, i int) {
 
 func (w *world) confirmPayment(h *plannedHold, i int, id, verb, card string) {
 	key := fmt.Sprintf("%s%08d", verb, h.number)
-	w.authorizeWithRetry(h, i, key, true, func(ctx context.Context, r *replica) (hold.AuthorizationResult, error) {
-		return r.Confirm(ctx, id, key, hold.ConfirmRequest{Account: h.account, PaymentMethod: card}, "people")
+	w.authorizeWithRetry(h, i, key, true, func(ctx context.Context, r *replica) (
+		hold.AuthorizationResult, error) {
+		return r.Confirm(ctx, id, key, hold.ConfirmRequest{Account: h.account, PaymentMethod: card},
+			"people")
 	})
 }
 
-// requestReconcile is somebody who asks for a comparison, once.
+// requestReconcile requests a reconcile run once.
 func (w *world) requestReconcile(i int, a reconcileRequest) {
 	d := newRNG(w.plan.seed, "asked", fmt.Sprint(i))
 	time.Sleep(w.durationUntil(a.at) + d.durationBetween(10*time.Microsecond, 2*time.Millisecond))
@@ -223,16 +230,21 @@ func (w *world) requestReconcile(i int, a reconcileRequest) {
 	}
 	r := rs[d.IntN(len(rs))]
 	run, started, err := r.Reconcile(w.ctx, a.dryRun, nil, "people")
-	w.trace.add(false, "people: a comparison asked for at %s, dry %v: %v, %v %s", r.name, a.dryRun, run.DryRun, started, errText(err))
+	w.trace.add(false, "people: a comparison asked for at %s, dry %v: %v, %v %s", r.name, a.dryRun,
+		run.DryRun, started, errText(err))
 }
 
 // authorizeWithRetry repeats a request for as long as nobody knows what became
 // of it, up to a point.
-func (w *world) authorizeWithRetry(h *plannedHold, i int, key string, confirm bool, do func(context.Context, *replica) (hold.AuthorizationResult, error)) (c *authorizationRequest) {
+func (w *world) authorizeWithRetry(
+	h *plannedHold, i int, key string, confirm bool, do func(context.Context, *replica) (
+		hold.AuthorizationResult, error),
+) (c *authorizationRequest) {
 	for try := range 8 {
 		d := newRNG(w.plan.seed, "click", key, fmt.Sprint(i), fmt.Sprint(try))
 		w.sleep(d.durationBetween(10*time.Microsecond, 2*time.Millisecond))
-		c = &authorizationRequest{holdNumber: h.number, idempotencyKey: key, confirm: confirm, sentAt: time.Now(), answeredAt: time.Now()}
+		c = &authorizationRequest{holdNumber: h.number, idempotencyKey: key, confirm: confirm,
+			sentAt: time.Now(), answeredAt: time.Now()}
 		if w.isClosing() {
 			return c
 		}
@@ -245,14 +257,16 @@ func (w *world) authorizeWithRetry(h *plannedHold, i int, key string, confirm bo
 			out, err := do(ctx, r)
 			replyLost := try == 0 && d.chance(0.15)
 			w.mu.Lock()
-			c.answeredAt, c.result, c.err, c.replyReceived = time.Now(), out, err, !replyLost && !r.dead.Load() && ctx.Err() == nil
+			c.answeredAt, c.result, c.err, c.replyReceived = time.Now(), out, err, !replyLost &&
+				!r.dead.Load() && ctx.Err() == nil
 			w.mu.Unlock()
 			cancel()
 			outcome := "nothing was heard"
 			if c.replyReceived {
 				outcome = fmt.Sprintf("%s %s %s", out.PaymentIntent, out.Status, errText(err))
 			}
-			w.trace.add(false, "people: click %d %s of H%d at %s -> %s", i+1, key, h.number, r.name, outcome)
+			w.trace.add(false, "people: click %d %s of H%d at %s -> %s", i+1, key,
+				h.number, r.name, outcome)
 			if !c.isOutcomeUnknown() || h.card.noRetry {
 				return c
 			}
@@ -300,7 +314,8 @@ func (w *world) onStripeEvent(e stripesim.Event) {
 // isWebhookSubscribed leaves out what comes with everything and that no
 // endpoint would ask for.
 func (p *plan) isWebhookSubscribed(kind string) bool {
-	return strings.HasPrefix(kind, "payment_intent.") && kind != "payment_intent.created" || kind == "charge.captured" || kind == "charge.expired" || strings.HasPrefix(kind, "review.")
+	return strings.HasPrefix(kind, "payment_intent.") && kind != "payment_intent.created" ||
+		kind == "charge.captured" || kind == "charge.expired" || strings.HasPrefix(kind, "review.")
 }
 
 func (w *world) countFaultHit(kind string) {
@@ -324,7 +339,8 @@ func (w *world) deliverWebhook(e stripesim.Event, copyIndex int, delay time.Dura
 			continue
 		}
 		r := rs[d.IntN(len(rs))]
-		ev, err := gateway.ParseEvent(e.Payload, stripesim.Sign(e.Payload, time.Now(), webhookSecret), []string{"whsec_another", webhookSecret}, 0)
+		ev, err := gateway.ParseEvent(e.Payload, stripesim.Sign(e.Payload, time.Now(),
+			webhookSecret), []string{"whsec_another", webhookSecret}, 0)
 		if err != nil {
 			w.breach("webhooks: %s can't be read: %v", e.Type, err)
 			return
@@ -333,10 +349,12 @@ func (w *world) deliverWebhook(e stripesim.Event, copyIndex int, delay time.Dura
 		result, err := r.Webhooks.ApplyStripeEvent(ctx, ev)
 		ok := err == nil && ctx.Err() == nil && !r.dead.Load()
 		cancel()
-		w.trace.add(false, "Stripe tells %s of %s of %s (%s%d): %s %s", r.name, e.Type, e.Intent, strings.Repeat("again ", copyIndex), try+1, result, errText(err))
+		w.trace.add(false, "Stripe tells %s of %s of %s (%s%d): %s %s", r.name, e.Type, e.Intent,
+			strings.Repeat("again ", copyIndex), try+1, result, errText(err))
 		if ok {
 			w.mu.Lock()
-			w.intakeObserved.webhookDeliveries = append(w.intakeObserved.webhookDeliveries, webhookDelivery{e.Intent, e.Type, result, time.Now()})
+			w.intakeObserved.webhookDeliveries = append(w.intakeObserved.webhookDeliveries,
+				webhookDelivery{e.Intent, e.Type, result, time.Now()})
 			w.mu.Unlock()
 			return
 		}
@@ -375,7 +393,8 @@ func (w *world) intakeSettled() bool {
 		if ok && h.requestedAccount == "" && in.Status == "requires_capture" {
 			return false
 		}
-		if ok && h.card != nil && w.plan.jobInterval >= 30*time.Second && in.Status != "canceled" && in.Status != "succeeded" {
+		if ok && h.card != nil && w.plan.jobInterval >= 30*time.Second && in.Status != "canceled" &&
+			in.Status != "succeeded" {
 			return false
 		}
 	}
@@ -385,78 +404,4 @@ func (w *world) intakeSettled() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.intakeObserved.pending == 0
-}
-
-// logRecorder hear what a replica tells its operator, for the judge.
-type logRecorder struct {
-	world   *world
-	replica *replica
-}
-
-func (e *logRecorder) Enabled(l zapcore.Level) bool      { return l >= zapcore.InfoLevel }
-func (e *logRecorder) With([]zapcore.Field) zapcore.Core { return e }
-func (e *logRecorder) Sync() error                       { return nil }
-func (e *logRecorder) Check(x zapcore.Entry, c *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if e.Enabled(x.Level) {
-		return c.AddCore(x, e)
-	}
-	return c
-}
-
-func (e *logRecorder) Write(x zapcore.Entry, fields []zap.Field) error {
-	event, id := x.Message, ""
-	for _, f := range fields {
-		switch f.Key {
-		case "event":
-			event = f.String
-		case "payment_intent", "id":
-			id = f.String
-		}
-	}
-	e.world.mu.Lock()
-	defer e.world.mu.Unlock()
-	if k := event + " " + id; e.world.intakeObserved.firstLoggedAt[k].IsZero() && !e.replica.dead.Load() {
-		e.world.intakeObserved.firstLoggedAt[k] = time.Now()
-	}
-	return nil
-}
-
-// reconcileObserver sees the comparisons that a replica has finished.
-type reconcileObserver struct {
-	world   *world
-	replica *replica
-}
-
-func (reconcileObserver) ReadinessChecked([]health.Check)                      {}
-func (reconcileObserver) CapacityChecked(event.CapacityRisk)                   {}
-func (reconcileObserver) CallFinished(hold.Op, hold.AnswerKind, time.Duration) {}
-func (reconcileObserver) EventRecorded(*hold.Hold, hold.Event, time.Duration)  {}
-func (reconcileObserver) HoldsCounted(hold.Counts, int, time.Time)             {}
-func (reconcileObserver) RequestRejected(string, hold.Code)                    {}
-func (e reconcileObserver) ReconcileFinished(r reconcile.Reconciliation) {
-	e.world.mu.Lock()
-	defer e.world.mu.Unlock()
-	e.world.intakeObserved.reconciliations = append(e.world.intakeObserved.reconciliations, r)
-}
-
-// inboxRejects are what stands in the stream of rejects, by source and id.
-func (w *world) inboxRejects() map[string]map[string]string {
-	out := map[string]map[string]string{}
-	entries, _ := w.redis.Stream("holdd:inbox:rejected")
-	for _, e := range entries {
-		m := map[string]string{}
-		for i := 0; i+1 < len(e.Values); i += 2 {
-			m[e.Values[i]] = e.Values[i+1]
-		}
-		out[m["source"]+" "+m["id"]] = m
-	}
-	return out
-}
-
-// stripeEventFunc is what the simulator tells its events to.
-func (w *world) stripeEventFunc() func(stripesim.Event) {
-	if !w.plan.intake.enabled {
-		return nil
-	}
-	return w.onStripeEvent
 }

@@ -19,7 +19,8 @@ import (
 )
 
 var (
-	runMutants    = flag.Bool("mutants", false, "take out one guard of the system after the other and see whether the simulation notices")
+	runMutants = flag.Bool("mutants", false,
+		"remove one guard of the system after the other and expect a failure")
 	mutantPattern = flag.String("mutant", "", "only those that match this pattern")
 )
 
@@ -64,15 +65,15 @@ func loadMutants(t *testing.T) (all []mutant) {
 					f, len(at), m.file)
 				continue
 			}
-			m.mutatedSource = m.mutatedSource[:at[0][0]] + strings.TrimSpace(replace) + m.mutatedSource[at[0][1]:]
+			m.mutatedSource = m.mutatedSource[:at[0][0]] + strings.TrimSpace(replace) +
+				m.mutatedSource[at[0][1]:]
 		}
 		all = append(all, m)
 	}
 	return all
 }
 
-// findIgnoringSpace returns where text stands in src, whatever the line breaks
-// and the indentation.
+// findIgnoringSpace returns where src contains text, ignoring white space.
 func findIgnoringSpace(src, text string) (found [][2]int) {
 	var compact strings.Builder
 	var offsets []int // of each byte of compact in src
@@ -95,9 +96,9 @@ func findIgnoringSpace(src, text string) (found [][2]int) {
 
 var seedBeginsPattern = regexp.MustCompile(`seed (\d+) begins`)
 
-// TestMutants shows that the simulation bites: without any single guard of the
-// system, some seed breaks a promise. It takes minutes; without -mutants it
-// only makes sure that each guard is still where its mutant looks for it.
+// TestMutants checks that a run fails without any single guard of the system.
+// It takes minutes. Without -mutants it only checks that the text of each
+// mutant is in the code.
 func TestMutants(t *testing.T) {
 	all := loadMutants(t)
 	if !*runMutants || t.Failed() {
@@ -112,15 +113,18 @@ func TestMutants(t *testing.T) {
 			continue
 		}
 		dir := t.TempDir()
-		changed, overlay, bin := filepath.Join(dir, filepath.Base(m.file)), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "simtest")
+		changed, overlay, bin := filepath.Join(dir, filepath.Base(m.file)),
+			filepath.Join(dir, "overlay.json"), filepath.Join(dir, "simtest")
 		if err := os.WriteFile(changed, []byte(m.mutatedSource), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		text, _ := json.Marshal(map[string]map[string]string{"Replace": {filepath.Join(root, m.file): changed}})
+		text, _ := json.Marshal(map[string]map[string]string{
+			"Replace": {filepath.Join(root, m.file): changed}})
 		if err := os.WriteFile(overlay, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if out, err := exec.Command("go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", bin, ".").CombinedOutput(); err != nil {
+		if out, err := exec.Command("go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", bin,
+			".").CombinedOutput(); err != nil {
 			t.Errorf("%s doesn't compile: %v\n%s", m.name, err, out)
 			continue
 		}
@@ -132,26 +136,32 @@ func TestMutants(t *testing.T) {
 			fmt.Printf("MISSED  %-26s %s (%d seeds)\n", m.name, m.guard, tried)
 			t.Errorf("%s: %s: nothing breaks in %d seeds without it", m.name, m.guard, tried)
 		default:
-			fmt.Printf("caught  %-26s %s: %s (%d tried, %s)\n", m.name, m.guard, failureSummary(string(out)), tried, time.Since(began).Round(time.Second))
+			fmt.Printf("caught  %-26s %s: %s (%d tried, %s)\n", m.name, m.guard,
+				failureSummary(string(out)), tried, time.Since(began).Round(time.Second))
 		}
 	}
 }
 
 var seedFailsPattern = regexp.MustCompile(`: seed (\d+): `)
 
-// findFailingWorld looks for a world that fails without the guard and doesn't
-// with it: first among those that are kept, then among the seeds.
-func findFailingWorld(t *testing.T, bin string, intakeOnly bool) (out []byte, tried int, err error) {
+// findFailingWorld runs the regression plans, then the seeds, until one fails
+// without the guard and passes with it.
+func findFailingWorld(
+	t *testing.T, bin string, intakeOnly bool,
+) (out []byte, tried int, err error) {
 	// without some guards a world goes on and on
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	out, err = exec.CommandContext(ctx, bin, "-test.run", "^TestRegressions$").CombinedOutput()
+	out, err = exec.CommandContext(ctx, bin, "-test.run", "^TestRegressions$",
+		"-every", "1").CombinedOutput()
 	cancel()
 	if err != nil {
 		return out, 1, err
 	}
 	for from, end := *firstSeed, *firstSeed+uint64(*seedCount); from < end; {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
-		out, err = exec.CommandContext(ctx, bin, "-test.run", "^TestSeeds$", "-hunt", "-ways="+strconv.FormatBool(intakeOnly), "-seeds", fmt.Sprint(end-from), "-seed", fmt.Sprint(from)).CombinedOutput()
+		out, err = exec.CommandContext(ctx, bin, "-test.run", "^TestSeeds$", "-hunt", "-ways="+
+			strconv.FormatBool(intakeOnly), "-seeds", fmt.Sprint(end-from), "-seed",
+			fmt.Sprint(from)).CombinedOutput()
 		cancel()
 		tried += len(seedBeginsPattern.FindAllString(string(out), -1))
 		m := seedFailsPattern.FindSubmatch(out)
@@ -167,7 +177,7 @@ func findFailingWorld(t *testing.T, bin string, intakeOnly bool) (out []byte, tr
 	return out, tried, err
 }
 
-// failureSummary is the line that tells what broke.
+// failureSummary is the line that names the breach.
 func failureSummary(out string) string {
 	for l := range strings.Lines(out) {
 		if i := strings.Index(l, ": seed "); i >= 0 {
@@ -176,7 +186,7 @@ func failureSummary(out string) string {
 	}
 	for l := range strings.Lines(out) {
 		if _, b, ok := strings.Cut(l, "BREACH "); ok {
-			return "a kept world: " + strings.TrimSpace(b)
+			return "a regression plan: " + strings.TrimSpace(b)
 		}
 	}
 	for l := range strings.Lines(out) {
@@ -184,5 +194,5 @@ func failureSummary(out string) string {
 			return strings.TrimSpace(l)
 		}
 	}
-	return "its worlds don't end"
+	return "the run does not end"
 }

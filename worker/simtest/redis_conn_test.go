@@ -22,8 +22,8 @@ var (
 
 // redisConn is one connection of a replica to Redis. It takes a whole request,
 // lets time pass, and hands it on: what goes wrong on the way goes wrong here.
-// A request is acted on when it is read for, in the caller's goroutine, so a
-// connection costs nothing while nobody speaks.
+// A request is executed when its reply is read, in the caller's goroutine, so
+// an idle connection needs no goroutine.
 type redisConn struct {
 	world   *world
 	replica *replica
@@ -155,7 +155,8 @@ func (c *redisConn) exchange(req []byte) ([]byte, error) {
 			if epoch == w.epoch() {
 				reply, _ := c.sendCommands(cmds)
 				w.recordClaims(r, label, reply)
-				w.trace.add(false, "%s redis %s %s %s: takes effect after it was given up: %s", r.name, label, digest, ids, summarizeReply(label, reply))
+				w.trace.add(false, "%s redis %s %s %s: takes effect after it was given up: %s",
+					r.name, label, digest, ids, summarizeReply(label, reply))
 			}
 		})
 		time.Sleep(timeoutDelay)
@@ -168,7 +169,8 @@ func (c *redisConn) exchange(req []byte) ([]byte, error) {
 		return nil, errConnectionReset
 	}
 	if kind == "redis:forget scripts" {
-		if _, err := c.sendCommands([][]byte{[]byte("*2\r\n$6\r\nSCRIPT\r\n$5\r\nFLUSH\r\n")}); err != nil {
+		if _, err := c.sendCommands(
+			[][]byte{[]byte("*2\r\n$6\r\nSCRIPT\r\n$5\r\nFLUSH\r\n")}); err != nil {
 			return nil, err
 		}
 	}
@@ -378,7 +380,8 @@ func scriptName(keys []string, args int) string {
 }
 
 // backgroundLabels are requests that a story leaves out.
-var backgroundLabels = map[string]bool{"due": true, "milestones": true, "report": true, "take": true, "other": true, "unverified": true, "read": true, "refresh": true, "mirror": true,
+var backgroundLabels = map[string]bool{"due": true, "milestones": true, "report": true,
+	"take": true, "other": true, "unverified": true, "read": true, "refresh": true, "mirror": true,
 	"expiring": true, "attention": true, "compare": true, "inbox": true}
 
 // randomIDs is what a process draws by itself: tokens of attempts, names of

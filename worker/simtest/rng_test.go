@@ -26,7 +26,7 @@ func hashSeed(seed uint64, parts ...string) uint64 {
 	return x ^ x>>31
 }
 
-// rng are thrown in one goroutine only.
+// rng is a source of random values for one goroutine.
 type rng struct{ *rand.Rand }
 
 func newRNG(seed uint64, parts ...string) rng {

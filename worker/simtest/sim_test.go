@@ -16,15 +16,20 @@ import (
 )
 
 var (
-	seedCount    = flag.Int("seeds", 60, "how many worlds TestSeeds simulates; make prove asks for 1,000")
-	firstSeed    = flag.Uint64("seed", 1, "the first of their seeds")
-	runFor       = flag.Duration("for", 0, "simulate fresh seeds for so long instead")
-	stopAtFirst  = flag.Bool("hunt", false, "stop at the first seed that fails, and don't shrink it")
-	listFailures = flag.Bool("survey", false, "go through all seeds whatever fails, and only list the failures")
-	intakeOnly   = flag.Bool("ways", false, "only worlds in which holds come by other ways than the API")
+	seedCount = flag.Int("seeds", 30,
+		"how many worlds TestSeeds simulates; make prove asks for 1,000")
+	runTwice = flag.Uint64("twice", 8,
+		"how many seeds TestRunPlan_Deterministic runs twice; make prove asks for 24")
+	firstSeed   = flag.Uint64("seed", 1, "the first of their seeds")
+	runFor      = flag.Duration("for", 0, "simulate fresh seeds for this long instead")
+	stopAtFirst = flag.Bool("hunt", false,
+		"stop at the first seed that fails, and don't shrink it")
+	listFailures = flag.Bool("survey", false, "run all seeds and only list the failures")
+	intakeOnly   = flag.Bool("ways", false,
+		"only worlds with holds from sources other than the API")
 )
 
-// totals is what the closing lines tell.
+// totals are the figures that TestSeeds prints at the end.
 type totals struct {
 	startedAt               time.Time
 	mu                      sync.Mutex
@@ -47,7 +52,8 @@ func (y *totals) add(o *runResult) {
 
 func (y *totals) String() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "%d seeds, %d holds, %d wishes, %.1f years simulated in %s; faults survived:", y.worlds, y.holds, y.requests, y.simulated.Hours()/24/365,
+	fmt.Fprintf(&s, "%d seeds, %d holds, %d requests, %.1f years simulated in %s; faults survived:",
+		y.worlds, y.holds, y.requests, y.simulated.Hours()/24/365,
 		time.Since(y.startedAt).Round(time.Second))
 	for _, k := range slices.Sorted(maps.Keys(y.faultHits)) {
 		fmt.Fprintf(&s, "\n  %-24s %d", k, y.faultHits[k])
@@ -55,12 +61,16 @@ func (y *totals) String() string {
 	return s.String()
 }
 
-// TestSeeds lets many small worlds happen and judges each.
+// TestSeeds runs many small worlds and judges each.
 func TestSeeds(t *testing.T) {
 	y := &totals{startedAt: time.Now(), faultHits: map[string]int{}}
 	var next atomic.Uint64
 	next.Store(*firstSeed)
-	last, until := *firstSeed+uint64(*seedCount), time.Time{}
+	count := uint64(*seedCount)
+	if testing.Short() {
+		count = min(count, 12)
+	}
+	last, until := *firstSeed+count, time.Time{}
 	if *runFor > 0 {
 		next.Store(uint64(time.Now().UnixNano()))
 		last, until = 0, time.Now().Add(*runFor)
@@ -97,7 +107,8 @@ func TestSeeds(t *testing.T) {
 					}
 					small, runs := shrinkPlan(t, o)
 					t.Errorf("seed %d breaks a promise; replay it with\n\tSIMTEST_SEED=%d go test -run TestReplaySeed -v ./worker/simtest\n%s\nshrunk in %d runs to\n%s%s\n%s\nfor regression_test.go:\n%s",
-						seed, seed, strings.Join(o.breaches, "\n"), runs, &small.plan, small.summary, strings.Join(small.breaches, "\n"),
+						seed, seed, strings.Join(o.breaches, "\n"), runs, &small.plan,
+						small.summary, strings.Join(small.breaches, "\n"),
 						strings.ReplaceAll(fmt.Sprintf("%#v", small.plan), "simtest.", ""))
 				}
 			})
@@ -106,8 +117,7 @@ func TestSeeds(t *testing.T) {
 	fmt.Println(y)
 }
 
-// TestReplaySeed tells the story of one seed: that of SIMTEST_SEED, or one of a
-// quiet world.
+// TestReplaySeed prints the trace of one seed: SIMTEST_SEED, or 1.
 func TestReplaySeed(t *testing.T) {
 	seed := uint64(1)
 	// read here: go test takes what a package reads as it begins for no reason
@@ -120,15 +130,20 @@ func TestReplaySeed(t *testing.T) {
 		}
 	}
 	o := runPlan(t, drawPlan(seed))
-	t.Logf("seed %d, %s simulated, digest %s\n%s%s", seed, o.simulated, o.digest, &o.plan, o.summary)
+	t.Logf("seed %d, %s simulated, digest %s\n%s%s", seed, o.simulated,
+		o.digest, &o.plan, o.summary)
 	for _, b := range o.breaches {
 		t.Error(b)
 	}
 }
 
-// TestRunPlan_Deterministic: without it no failure could be looked at twice.
+// TestRunPlan_Deterministic checks that a failure can be replayed.
 func TestRunPlan_Deterministic(t *testing.T) {
-	for seed := uint64(1); seed <= 24; seed++ {
+	count := *runTwice
+	if testing.Short() {
+		count = min(count, 3)
+	}
+	for seed := uint64(1); seed <= count; seed++ {
 		a, b := runPlan(t, drawPlan(seed)), runPlan(t, drawPlan(seed))
 		if a.digest == b.digest {
 			continue
@@ -136,7 +151,9 @@ func TestRunPlan_Deterministic(t *testing.T) {
 		x, y := strings.Split(a.fullTrace, "\n"), strings.Split(b.fullTrace, "\n")
 		for i := range x {
 			if i >= len(y) || x[i] != y[i] {
-				t.Errorf("seed %d goes two ways after\n%s\n---\n%s\n---\n%s", seed, strings.Join(x[max(0, i-5):i], "\n"), x[i], strings.Join(y[min(i, len(y)):min(i+1, len(y))], ""))
+				t.Errorf("seed %d goes two ways after\n%s\n---\n%s\n---\n%s", seed,
+					strings.Join(x[max(0, i-5):i], "\n"), x[i],
+					strings.Join(y[min(i, len(y)):min(i+1, len(y))], ""))
 				break
 			}
 		}
@@ -202,7 +219,8 @@ func shrinkPlan(t *testing.T, o runResult) (small runResult, runs int) {
 		}
 	}
 	for _, simpler := range []func(*plan){
-		func(p *plan) { p.partitions = 1 }, func(p *plan) { p.concurrency = 1 }, func(p *plan) { p.serviceTime = 0 },
+		func(p *plan) { p.partitions = 1 }, func(p *plan) { p.concurrency = 1 },
+		func(p *plan) { p.serviceTime = 0 },
 		func(p *plan) { p.redisClockAhead = 0 },
 		func(p *plan) {
 			p.faults = slices.Clone(p.faults)

@@ -15,21 +15,20 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// stripeRequest is one that a replica sent to Stripe, as it was seen on the
-// line.
+// stripeRequest is a request that a replica sent to Stripe.
 type stripeRequest struct {
 	sentAt, answeredAt      time.Time
 	replica                 string
 	op, intent              string
 	account, idempotencyKey string
 	amount                  string
-	requestID               string // of Stripe's, also where nobody heard it
+	requestID               string // Stripe's, also of a reply that was lost
 	status                  int
 	replyReceived           bool // the replica got the answer, whole or in pieces
 	fault                   string
 }
 
-// line is a replica's way to Stripe.
+// stripeTransport is a replica's connection to Stripe.
 type stripeTransport struct {
 	world   *world
 	replica *replica
@@ -43,12 +42,14 @@ func (l *stripeTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		body, _ = io.ReadAll(req.Body)
 		req.Body.Close()
 	}
-	rec := &stripeRequest{replica: r.name, account: req.Header.Get("Stripe-Account"), idempotencyKey: req.Header.Get("Idempotency-Key")}
+	rec := &stripeRequest{replica: r.name, account: req.Header.Get("Stripe-Account"),
+		idempotencyKey: req.Header.Get("Idempotency-Key")}
 	rec.op, rec.intent = parseOperation(req.Method, req.URL.Path)
 	if form, err := url.ParseQuery(string(body)); err == nil {
 		rec.amount = form.Get("amount_to_capture")
 	}
-	key := strings.Join([]string{r.name, req.Method, req.URL.Path, req.URL.RawQuery, rec.account, rec.idempotencyKey, string(body)}, " ")
+	key := strings.Join([]string{r.name, req.Method, req.URL.Path, req.URL.RawQuery, rec.account,
+		rec.idempotencyKey, string(body)}, " ")
 	key += fmt.Sprintf(" %d", w.countOccurrence(key))
 	d := newRNG(w.plan.seed, "stripe", key)
 
@@ -77,7 +78,8 @@ func (l *stripeTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	rec.sentAt = time.Now()
 	w.checkClaimOwner(r, rec)
-	sf := stripesim.Fault{RequestDelay: d.durationBetween(2*time.Millisecond, 180*time.Millisecond), ReplyDelay: d.durationBetween(time.Millisecond, 60*time.Millisecond)}
+	sf := stripesim.Fault{RequestDelay: d.durationBetween(2*time.Millisecond, 180*time.Millisecond),
+		ReplyDelay: d.durationBetween(time.Millisecond, 60*time.Millisecond)}
 	if kind, ok := strings.CutPrefix(rec.fault, "stripe:"); ok {
 		switch kind {
 		case "late":
@@ -91,7 +93,8 @@ func (l *stripeTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 				sf.ReplyDelay = d.durationBetween(7*time.Second, 8*time.Second)
 			}
 		case "refused":
-			sf.Kind, sf.Status, sf.Code = stripesim.FaultErrorBefore, http.StatusBadRequest, "charge_not_capturable_for_now"
+			sf.Kind, sf.Status, sf.Code = stripesim.FaultErrorBefore, http.StatusBadRequest,
+				"charge_not_capturable_for_now"
 		case "unavailable for good":
 			sf.Kind, sf.ShouldRetry = stripesim.FaultUnavailable, "false"
 		default:
@@ -124,7 +127,8 @@ func (l *stripeTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 			rec.requestID, rec.status = resp.Header.Get("Request-Id"), status
 			w.mu.Unlock()
 		}
-		w.trace.add(false, "%s stripe %s %s %s %s: %d %s %v", r.name, rec.op, rec.intent, rec.amount, shortenKey(rec.idempotencyKey), status, rec.fault, errText(err))
+		w.trace.add(false, "%s stripe %s %s %s %s: %d %s %v", r.name, rec.op, rec.intent,
+			rec.amount, shortenKey(rec.idempotencyKey), status, rec.fault, errText(err))
 		done <- reply{resp, err}
 	})
 	select {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// terms are what a hold's people have agreed on with holdd, as far as they can
-// know. They are worked out from the wishes and the answers alone.
+// terms are the terms of a hold as its callers know them. They follow from the
+// requests and the answers alone.
 type terms struct {
 	scheduled          bool
 	captureAt          time.Time
@@ -28,18 +28,21 @@ func (t terms) String() string {
 		}
 		return t.Format("02 15:04:05.000")
 	}
-	return fmt.Sprintf("{scheduled %v, capture_at %s, cancel_at %s, part %d, %s, paused %v, capture asked for %s, cancel asked for %s}",
-		t.scheduled, clock(t.captureAt), clock(t.cancelAt), t.captureAmount, t.onExpiry, t.paused, clock(t.captureRequestedAt), clock(t.cancelRequestedAt))
+	return fmt.Sprintf(
+		"{scheduled %v, capture_at %s, cancel_at %s, part %d, %s, paused %v, capture asked for %s, cancel asked for %s}",
+		t.scheduled, clock(t.captureAt), clock(t.cancelAt), t.captureAmount, t.onExpiry, t.paused,
+		clock(t.captureRequestedAt), clock(t.cancelRequestedAt))
 }
 
-// apply is the terms once a wish is granted.
+// apply returns the terms after a request was accepted.
 func (t terms) apply(c *apiRequest) terms {
 	switch {
 	case schedulingKinds[c.kind]:
 		if t.scheduled {
 			return t // the same again changes nothing
 		}
-		t = terms{scheduled: true, captureAmount: c.schedule.CaptureAmount, onExpiry: cmp.Or(c.schedule.OnExpiry, "cancel"), paused: c.pausedAtStripe}
+		t = terms{scheduled: true, captureAmount: c.schedule.CaptureAmount,
+			onExpiry: cmp.Or(c.schedule.OnExpiry, "cancel"), paused: c.pausedAtStripe}
 		t.captureAt, t.cancelAt = parseTime(c.schedule.CaptureAt), parseTime(c.schedule.CancelAt)
 	case c.kind == "patch amount":
 		t.captureAmount = *c.patch.CaptureAmount
@@ -85,15 +88,15 @@ func parseTime(s string) time.Time {
 
 // termsHistory is how the terms of one hold came about.
 type termsHistory struct {
-	accepted      []*apiRequest // granted, in the order of their revisions
-	indeterminate []*apiRequest // perhaps granted
+	accepted      []*apiRequest // in the order of their revisions
+	indeterminate []*apiRequest // with an unknown outcome
 
 	redisEmptiedAt time.Time     // when Redis lost everything
 	beforeEmptied  *termsHistory // until then
 }
 
-// possibleTermsAt are all the terms that may have held at a moment: what was
-// granted by then for sure, with each choice of what may have been.
+// possibleTermsAt are all terms that may have held at a time: those of the
+// accepted requests, with each choice of the indeterminate ones.
 func (v *termsHistory) possibleTermsAt(now time.Time) (all []terms) {
 	switch {
 	case v.beforeEmptied == nil || now.After(v.redisEmptiedAt.Add(45*time.Second)):
@@ -102,11 +105,12 @@ func (v *termsHistory) possibleTermsAt(now time.Time) (all []terms) {
 		return v.beforeEmptied.possibleTermsAt(now)
 	}
 	// what was on its way has its effect yet
-	return append(v.beforeEmptied.possibleTermsSinceEmptied(now), v.possibleTermsSinceEmptied(now)...)
+	return append(v.beforeEmptied.possibleTermsSinceEmptied(now),
+		v.possibleTermsSinceEmptied(now)...)
 }
 
-// acceptedRequestsAt are the wishes that stood for sure in the life that a
-// moment belongs to.
+// acceptedRequestsAt are the accepted requests since Redis was last emptied
+// before a time.
 func (v *termsHistory) acceptedRequestsAt(at time.Time) []*apiRequest {
 	if v.beforeEmptied != nil && at.Before(v.redisEmptiedAt) {
 		return v.beforeEmptied.accepted
@@ -114,8 +118,8 @@ func (v *termsHistory) acceptedRequestsAt(at time.Time) []*apiRequest {
 	return v.accepted
 }
 
-// possibleTermsSinceEmptied is at, of the life that began when Redis was
-// emptied, or of the only one.
+// possibleTermsSinceEmptied is possibleTermsAt without the requests from before
+// Redis was emptied.
 func (v *termsHistory) possibleTermsSinceEmptied(now time.Time) (all []terms) {
 	var list []*apiRequest
 	var indeterminate []bool
@@ -128,9 +132,11 @@ func (v *termsHistory) possibleTermsSinceEmptied(now time.Time) (all []terms) {
 	}
 	for _, c := range v.indeterminate {
 		if !c.sentAt.After(now) {
-			// Where among the others it happened nobody knows: where it was
-			// asked for, most likely.
-			i := slices.IndexFunc(list, func(d *apiRequest) bool { return d.sentAt.After(c.sentAt) })
+			// Its place among the others is unknown: where it was asked for,
+			// most likely.
+			i := slices.IndexFunc(list, func(d *apiRequest) bool {
+				return d.sentAt.After(c.sentAt)
+			})
 			if i < 0 {
 				i = len(list)
 			}
@@ -154,9 +160,9 @@ func (v *termsHistory) possibleTermsSinceEmptied(now time.Time) (all []terms) {
 	return all
 }
 
-// mayCapture says whether these terms allow a capture at a moment. clock is
-// what Redis' clock shows then, by which times and deadlines are kept; deadline
-// is the nearest by which the policy may act.
+// mayCapture reports whether these terms allow a capture at a time. clock is
+// Redis' clock then, which decides what is due. deadline is the nearest at
+// which the policy may act.
 func (t *terms) mayCapture(now, clock, deadline time.Time, margin time.Duration) bool {
 	switch {
 	case !t.scheduled || !t.cancelRequestedAt.IsZero() && !t.cancelRequestedAt.After(now):
@@ -171,8 +177,8 @@ func (t *terms) mayCapture(now, clock, deadline time.Time, margin time.Duration)
 	return t.onExpiry == "capture" && t.cancelAt.IsZero() && !clock.Before(deadline.Add(-margin))
 }
 
-// mayCancel is the same of a cancel. nearest is the nearest deadline that holdd
-// can have known of.
+// mayCancel is mayCapture for a cancel. nearest is the nearest deadline that
+// holdd can have known.
 func (t *terms) mayCancel(now, clock, nearest, deadline time.Time, margin time.Duration) bool {
 	switch {
 	case !t.scheduled:
@@ -182,8 +188,9 @@ func (t *terms) mayCancel(now, clock, nearest, deadline time.Time, margin time.D
 	case !t.cancelAt.IsZero() && !t.cancelAt.After(clock) && !t.paused:
 		return true
 	}
-	// The policy speaks for holds that would otherwise just sit there: it turns
-	// no wish into its opposite.
-	hasOwnAction := !t.captureRequestedAt.IsZero() || !t.captureAt.IsZero() && !t.paused && t.captureAt.Before(nearest)
+	// The policy acts on holds without an action of their own. It never
+	// replaces an action by its opposite.
+	hasOwnAction := !t.captureRequestedAt.IsZero() || !t.captureAt.IsZero() && !t.paused &&
+		t.captureAt.Before(nearest)
 	return t.onExpiry == "cancel" && !hasOwnAction && !clock.Before(deadline.Add(-margin))
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// trace is what happened, in the order of virtual time. Lines of the very same
+// trace records a run in the order of virtual time. Lines of the very same
 // nanosecond are ordered by their text: two goroutines that do something at
 // once have no order.
 type trace struct {
@@ -24,7 +24,7 @@ type traceLine struct {
 	at                 time.Duration
 	text               string
 	background         bool // left out of the story
-	excludedFromDigest bool // left out of the digest: it is there only when somebody reads
+	excludedFromDigest bool // log lines, which are not part of the digest
 }
 
 func (t *trace) add(background bool, format string, args ...any) {
@@ -50,7 +50,7 @@ func (t *trace) sortedLines() []traceLine {
 	return t.lines
 }
 
-// digest stands for the whole run.
+// digest is a hash of the whole run.
 func (t *trace) digest() string {
 	d := sha256.New()
 	for _, l := range t.sortedLines() {
@@ -61,7 +61,7 @@ func (t *trace) digest() string {
 	return hex.EncodeToString(d.Sum(nil)[:12])
 }
 
-// summary is what a person wants to read of it.
+// summary is the trace without background lines.
 func (t *trace) summary() string {
 	var s strings.Builder
 	for _, l := range t.sortedLines() {
@@ -72,7 +72,7 @@ func (t *trace) summary() string {
 	return s.String()
 }
 
-// fullText is all of it.
+// fullText is the whole trace.
 func (t *trace) fullText() string {
 	var s strings.Builder
 	for _, l := range t.sortedLines() {

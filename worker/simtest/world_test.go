@@ -3,18 +3,14 @@ package simtest
 import (
 	"bufio"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"os"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -24,7 +20,6 @@ import (
 	"github.com/holdd/holdd/worker/authorize"
 	"github.com/holdd/holdd/worker/event"
 	"github.com/holdd/holdd/worker/gateway"
-	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/intake"
 	"github.com/holdd/holdd/worker/query"
@@ -37,7 +32,7 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// discardLogger drops what go-redis says of connections that are cut here.
+// discardLogger drops what go-redis logs about connections that are cut here.
 type discardLogger struct{}
 
 func (discardLogger) Printf(context.Context, string, ...any) {}
@@ -50,7 +45,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// world is Stripe, Redis, some replicas and the people around them, in virtual
+// world is Stripe, Redis, some replicas and the actors around them, in virtual
 // time.
 type world struct {
 	plan       plan
@@ -79,7 +74,7 @@ type world struct {
 	claimOwner      map[string]string // who claimed a hold last
 	breaches        []string          // seen while it ran
 	lostSpans       [][2]time.Time
-	// that stood in Redis before it lost something: somebody may have read them
+	// events that Redis has lost; a receiver may have read them before
 	lostEvents     []event.Envelope
 	redisClocks    []clockPeriod // of Redis' servers, in their order
 	replicaStarts  []time.Time
@@ -180,7 +175,7 @@ func (w *world) epoch() int {
 	return w.redisEpoch
 }
 
-// matchFault tells which of the plan's faults strikes a call, if any.
+// matchFault returns the fault of the plan that affects a call, nil for none.
 func (w *world) matchFault(side string, r *replica, label, key string) *fault {
 	if w.faultsOver.Load() {
 		return nil
@@ -188,11 +183,14 @@ func (w *world) matchFault(side string, r *replica, label, key string) *fault {
 	now := w.elapsed()
 	for i := range w.plan.faults {
 		f := &w.plan.faults[i]
-		if !strings.HasPrefix(f.kind, side+":") || now < f.from || now >= f.to || f.replicaIndex >= 0 && f.replicaIndex != r.index || f.atCall != "" && f.atCall != label || f.kind == "stripe:revoked" || f.kind == "redis:lose tail" {
+		if !strings.HasPrefix(f.kind, side+":") || now < f.from || now >= f.to ||
+			f.replicaIndex >= 0 && f.replicaIndex != r.index || f.atCall != "" &&
+			f.atCall != label || f.kind == "stripe:revoked" || f.kind == "redis:lose tail" {
 			continue
 		}
 		always := f.kind == "redis:down" || f.kind == "redis:freeze" || f.kind == "stripe:down"
-		if !always && float64(hashSeed(w.plan.seed, "hit", fmt.Sprint(f.number), key)%1024)/1024 >= f.probability {
+		if !always && float64(hashSeed(w.plan.seed, "hit", fmt.Sprint(f.number),
+			key)%1024)/1024 >= f.probability {
 			continue
 		}
 		w.recordFaultHit(f)
@@ -216,7 +214,8 @@ func (w *world) killAtCall(r *replica, label string, after bool) bool {
 	now := w.elapsed()
 	for i := range w.plan.faults {
 		f := &w.plan.faults[i]
-		if f.kind != "kill at" || f.atCall != label || f.afterEffect != after || f.replicaIndex != r.index || now < f.from || now >= f.to {
+		if f.kind != "kill at" || f.atCall != label || f.afterEffect != after ||
+			f.replicaIndex != r.index || now < f.from || now >= f.to {
 			continue
 		}
 		w.mu.Lock()
@@ -246,7 +245,8 @@ func (r *replica) stallTime(key string) time.Duration {
 			}
 			w.recordFaultHit(f)
 			key = r.name + " stall " + key
-			return f.to - now + newRNG(w.plan.seed, key, fmt.Sprint(w.countOccurrence(key))).durationBetween(0, time.Millisecond)
+			return f.to - now + newRNG(w.plan.seed, key,
+				fmt.Sprint(w.countOccurrence(key))).durationBetween(0, time.Millisecond)
 		}
 	}
 	return 0
@@ -280,8 +280,10 @@ func (w *world) startReplica(slot int) {
 	r := &replica{world: w, index: slot, name: name, done: make(chan struct{})}
 	ctx, stop := context.WithCancel(w.ctx)
 	r.stop = stop
-	so := store.Options{URL: "redis://in-process:6379?protocol=2&conn_max_idle_time=-1", Partitions: w.plan.partitions,
-		Rates: store.Rates{Write: w.plan.rateLimit, Read: w.plan.rateLimit, Total: 4 * w.plan.rateLimit},
+	so := store.Options{URL: "redis://in-process:6379?protocol=2&conn_max_idle_time=-1",
+		Partitions: w.plan.partitions,
+		Rates: store.Rates{Write: w.plan.rateLimit, Read: w.plan.rateLimit,
+			Total: 4 * w.plan.rateLimit},
 		Dialer: func(context.Context, string, string) (net.Conn, error) {
 			if r.dead.Load() {
 				return nil, errReplicaDead
@@ -290,7 +292,8 @@ func (w *world) startReplica(slot int) {
 			if err != nil {
 				return nil, err
 			}
-			return &redisConn{world: w, replica: r, inner: inner, reader: bufio.NewReader(inner), closed: make(chan struct{})}, nil
+			return &redisConn{world: w, replica: r, inner: inner, reader: bufio.NewReader(inner),
+				closed: make(chan struct{})}, nil
 		}}
 	var err error
 	for try := 0; ; try++ {
@@ -311,7 +314,8 @@ func (w *world) startReplica(slot int) {
 		}
 		time.Sleep(newRNG(w.plan.seed, "open", name, fmt.Sprint(try)).durationBetween(wait/2, wait))
 	}
-	g, err := gateway.New(gateway.Options{APIKey: "sk_test_world", BaseURL: "http://stripe.test", Transport: &stripeTransport{world: w, replica: r, next: w.sim.Transport()}})
+	g, err := gateway.New(gateway.Options{APIKey: "sk_test_world", BaseURL: "http://stripe.test",
+		Transport: &stripeTransport{world: w, replica: r, next: w.sim.Transport()}})
 	if err != nil {
 		panic(err)
 	}
@@ -321,16 +325,20 @@ func (w *world) startReplica(slot int) {
 	}
 	wo := worker.Options{}
 	if w.plan.intake.enabled {
-		wo.Observer, wo.DecodeRequest = reconcileObserver{world: w, replica: r}, api.ParseScheduleRequest
+		wo.Observer, wo.DecodeRequest = reconcileObserver{world: w, replica: r},
+			api.ParseScheduleRequest
 	}
 	log := zap.New(zapcore.NewTee(cores...))
-	r.Worker, err = wiring.NewWorker(r.store, shortPages{g, w.plan.intake.listPageSize}, worker.Options{
-		Observer:      wo.Observer,
-		DecodeRequest: wo.DecodeRequest,
-		Rules:         hold.Rules{ExpiryMargin: w.plan.expiryMargin, Thresholds: w.plan.alertThresholds, Mirror: w.plan.intake.mirrorInterval > 0},
-		Schedules:     w.plan.schedules(),
-		ReadRate:      w.plan.rateLimit, Concurrency: w.plan.concurrency, Lease: w.plan.lease, Replica: name, Logger: log, CallTimeout: 10 * time.Second,
-	})
+	r.Worker, err = wiring.NewWorker(r.store, shortPages{g, w.plan.intake.listPageSize},
+		worker.Options{
+			Observer:      wo.Observer,
+			DecodeRequest: wo.DecodeRequest,
+			Rules: hold.Rules{ExpiryMargin: w.plan.expiryMargin,
+				Thresholds: w.plan.alertThresholds, Mirror: w.plan.intake.mirrorInterval > 0},
+			Schedules: w.plan.schedules(),
+			ReadRate:  w.plan.rateLimit, Concurrency: w.plan.concurrency, Lease: w.plan.lease,
+			Replica: name, Logger: log, CallTimeout: 10 * time.Second,
+		})
 	if err != nil {
 		panic(err)
 	}
@@ -396,319 +404,4 @@ func (w *world) breach(format string, args ...any) {
 	if len(w.breaches) < 100 {
 		w.breaches = append(w.breaches, text)
 	}
-}
-
-// runResult is what a run leaves behind for the judge.
-type runResult struct {
-	plan         plan
-	breaches     []string
-	digest       string
-	summary      string
-	fullTrace    string
-	faultHits    map[string]int
-	requestCount int
-	simulated    time.Duration
-}
-
-// runPlan lets a plan happen.
-func runPlan(t *testing.T, p plan) (o runResult) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(context.Background())
-		defer cancel()
-		w := &world{plan: p, ctx: ctx, startedAt: time.Now(), occurrences: map[string]int{}, faultHits: map[string]int{}, hitsByFault: map[int]int{}, intentIDs: map[int]string{}, claimOwner: map[string]string{}, unsentKeys: map[string]bool{}, redis: miniredis.NewMiniRedis()}
-		w.trace = &trace{startedAt: w.startedAt}
-		w.redisClocks = []clockPeriod{{w.startedAt, p.redisClockAhead}}
-		w.redis.ClockTTL(true)
-		w.redis.Seed(int(p.seed))
-		w.replicas = make([]*replica, p.replicas)
-		w.intakeObserved = intakeObservations{firstLoggedAt: map[string]time.Time{}, cardholdersActed: map[int]bool{}, reviews: map[int][]reviewChange{}, earlierDeadlines: map[int][]time.Time{}}
-		w.sim = stripesim.New(stripesim.Options{OnEvent: w.stripeEventFunc(), Seed: p.seed, EndpointRate: float64(2*p.rateLimit + 2), OverallRate: float64(8*p.rateLimit + 8), ServiceTime: p.serviceTime,
-			AuthorizationWindow: func(c stripesim.Card) time.Duration {
-				d, _ := time.ParseDuration(c.Metadata["life"])
-				return d
-			},
-			FaultFunc: func(stripesim.Call) stripesim.Fault {
-				f := w.nextFault
-				w.faultMu.Unlock()
-				return f
-			}})
-		w.spawn(func() { w.sim.Run(ctx) })
-		if p.redisClockAhead != 0 {
-			w.faultHits["redis:clock apart"] = 1
-		}
-		for slot := range p.replicas {
-			w.spawn(func() {
-				time.Sleep(time.Duration(slot+1) * 137 * time.Millisecond)
-				w.startReplica(slot)
-			})
-		}
-		w.playPlan()
-		o = w.finish(cancel)
-	})
-	return o
-}
-
-// playPlan lets everything in the plan happen at its time, and then waits until
-// every hold has ended.
-func (w *world) playPlan() {
-	for i := range w.plan.holds {
-		w.spawn(func() { w.playHold(&w.plan.holds[i]) })
-	}
-	for i, a := range w.plan.intake.reconcileRequests {
-		w.spawn(func() { w.requestReconcile(i, a) })
-	}
-	for _, l := range w.plan.intake.invalidInboxEntries {
-		w.spawn(func() { w.postInboxEntry(0, l.at, l.payload) })
-	}
-	for i := range w.plan.faults {
-		w.spawn(func() { w.injectFault(&w.plan.faults[i]) })
-	}
-	for i := range 10 {
-		w.spawn(func() {
-			w.sleep(w.plan.duration*time.Duration(i+1)/8 + newRNG(w.plan.seed, "person", fmt.Sprint(i)).durationBetween(0, time.Second))
-			if !w.isClosing() {
-				w.handleAttention(i)
-			}
-		})
-	}
-	last, faultFreeAt := time.Duration(0), time.Duration(0)
-	for _, h := range w.plan.holds {
-		faultFreeAt = max(faultFreeAt, h.scheduledAt+h.repeatAfter)
-		last = max(last, h.placedAt+h.authorizationWindow+max(0, h.expiryError))
-		if h.card != nil && w.plan.jobInterval >= 30*time.Second {
-			last = max(last, h.placedAt+70*time.Minute)
-		}
-		for _, a := range h.actions {
-			faultFreeAt = max(faultFreeAt, a.at)
-			if a.kind == "stripe deadline" {
-				last = max(last, a.newTime)
-			}
-		}
-	}
-	for _, a := range w.plan.intake.reconcileRequests {
-		faultFreeAt = max(faultFreeAt, a.at)
-	}
-	for _, l := range w.plan.intake.invalidInboxEntries {
-		faultFreeAt = max(faultFreeAt, l.at)
-	}
-	for _, f := range w.plan.faults {
-		faultFreeAt = max(faultFreeAt, f.to+f.restartAfter)
-	}
-	time.Sleep(w.durationUntil(faultFreeAt + 2*time.Second))
-	w.faultsOver.Store(true)
-	w.trace.add(false, "from here on nothing goes wrong")
-	horizon := max(last, w.elapsed()) + 12*w.plan.jobInterval + 40*time.Minute
-	for w.elapsed() < horizon && !(w.allHoldsSettled() && w.intakeSettled()) {
-		time.Sleep(2*w.plan.jobInterval + time.Second)
-	}
-}
-
-// sleep sleeps, but not beyond the world's end.
-func (w *world) sleep(d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-w.ctx.Done():
-	}
-}
-
-func (w *world) isClosing() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.closing
-}
-
-// allHoldsSettled says whether Redis knows of no open hold; those that are told
-// to be of the wrong account don't count.
-func (w *world) allHoldsSettled() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for part := range w.plan.partitions {
-		ids, _ := w.redis.ZMembers(fmt.Sprintf("holdd:{%d}:expiring", part))
-		for _, h := range w.plan.holds {
-			if h.requestedAccount == "" && slices.Contains(ids, w.intentIDs[h.number]) {
-				return false
-			}
-		}
-	}
-	for _, c := range w.apiRequests {
-		if c.answeredAt.IsZero() {
-			return false
-		}
-	}
-	return true
-}
-
-// injectFault makes those faults happen that have a moment.
-func (w *world) injectFault(f *fault) {
-	time.Sleep(w.durationUntil(f.from))
-	slot := func() *replica {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return w.replicas[f.replicaIndex]
-	}
-	switch f.kind {
-	case "kill":
-		if r := slot(); r != nil && !r.dead.Load() {
-			w.recordFaultHit(f)
-			w.kill(r, f.restartAfter)
-		}
-	case "stop":
-		if r := slot(); r != nil && !r.dead.Load() && r.ready.Load() {
-			w.recordFaultHit(f)
-			w.trace.add(false, "%s is stopped", r.name)
-			r.stopGracefully()
-			time.Sleep(f.restartAfter)
-			if !r.dead.Load() {
-				w.startReplica(f.replicaIndex)
-			}
-		}
-	case "stripe:revoked":
-		w.recordFaultHit(f)
-		w.trace.add(false, "Stripe rejects the key")
-		w.sim.RevokeKey("sk_test_world")
-		time.Sleep(w.durationUntil(f.to))
-		w.sim.RestoreKey("sk_test_world")
-		w.trace.add(false, "Stripe takes the key again")
-	case "redis:emptied":
-		w.recordFaultHit(f)
-		w.emptyRedis()
-	case "redis:lose tail":
-		w.recordFaultHit(f)
-		before := w.snapshotRedis()
-		time.Sleep(w.durationUntil(f.to))
-		w.mu.Lock()
-		if f.clockStep != 0 {
-			w.redisClocks = append(w.redisClocks, clockPeriod{time.Now(), w.redisClocks[len(w.redisClocks)-1].ahead + f.clockStep})
-			w.faultHits["redis:clock set"]++
-		}
-		w.mu.Unlock()
-		lost := w.publishedEvents()
-		w.restoreRedis(before)
-		w.mu.Lock()
-		w.lostEvents = append(w.lostEvents, lost...)
-		w.redisEpoch++
-		w.lostSpans = append(w.lostSpans, [2]time.Time{w.timeAt(f.from), time.Now()})
-		w.mu.Unlock()
-		w.trace.add(false, "Redis comes back as it was at +%s", f.from.Round(time.Millisecond))
-	}
-}
-
-// finish ends the world and hands it to the judge.
-func (w *world) finish(cancel context.CancelFunc) (o runResult) {
-	elapsed := w.elapsed()
-	for deadline := w.elapsed() + 4*w.plan.jobInterval + 5*time.Minute; len(w.liveReplicas()) == 0 && w.elapsed() < deadline; {
-		// who was killed last may not be back yet
-		time.Sleep(time.Second)
-	}
-	rs := w.liveReplicas()
-	final := map[string]*hold.Hold{}
-	if len(rs) == 0 {
-		w.breach("ends: no replica is up at the end")
-	} else {
-		for i := range w.plan.holds {
-			n := w.plan.holds[i].number
-			id := w.intentIDs[n]
-			if id == "" {
-				continue
-			}
-			h, _, err := rs[0].Get(w.ctx, id)
-			for range 100 { // connections from before Redis was another one
-				if !errors.Is(err, health.ErrUnavailable) {
-					break
-				}
-				time.Sleep(time.Second)
-				h, _, err = rs[0].Get(w.ctx, id)
-			}
-			for i := range h.History {
-				h.History[i].At = w.fromRedisTime(h.History[i].At)
-			}
-			switch {
-			case err == nil:
-				final[id] = &h
-			case !errors.Is(err, &hold.Problem{Code: hold.HoldNotFound}):
-				w.breach("ends: H%d can't be read: %v", n, err)
-			}
-		}
-	}
-	for _, r := range rs {
-		r.stopGracefully()
-	}
-	w.mu.Lock()
-	w.closing = true
-	w.mu.Unlock()
-	cancel()
-	w.goroutines.Wait()
-	j := &judge{world: w, finalHolds: final}
-	for i := range w.intakeObserved.reconciliations {
-		r := &w.intakeObserved.reconciliations[i]
-		// A replica that has just come up has not heard of Redis' clock yet:
-		// its first comparison begins by its own.
-		if !slices.ContainsFunc(w.replicaStarts, func(up time.Time) bool {
-			return !r.StartedAt.Before(up.Truncate(time.Millisecond)) && r.StartedAt.Before(up.Add(time.Second))
-		}) {
-			r.StartedAt = w.fromRedisTime(r.StartedAt)
-		}
-		r.FinishedAt = w.fromRedisTime(r.FinishedAt)
-	}
-	j.events = w.publishedEvents()
-	j.judgeRun()
-	w.redis.Close()
-	time.Sleep(5 * time.Second) // go-redis' own goroutines end within seconds of their pool's end
-	var names []string
-	for n, id := range w.intentIDs {
-		if id != "" {
-			names = append(names, id, fmt.Sprintf("H%d", n))
-		}
-	}
-	w.trace.names = strings.NewReplacer(names...)
-	for i, b := range w.breaches {
-		w.breaches[i] = w.trace.names.Replace(b)
-	}
-	slices.Sort(w.breaches)
-	return runResult{plan: w.plan, breaches: w.breaches, digest: w.trace.digest(), summary: w.trace.summary(), fullTrace: w.trace.fullText(), faultHits: w.faultHits, requestCount: len(w.apiRequests), simulated: elapsed}
-}
-
-// publishedEvents are the events that stand in Redis.
-func (w *world) publishedEvents() (all []event.Envelope) {
-	for part := range w.plan.partitions {
-		entries, _ := w.redis.Stream(fmt.Sprintf("holdd:{%d}:events", part))
-		for _, e := range entries {
-			var ev event.Envelope
-			if err := json.Unmarshal([]byte(e.Values[1]), &ev); err != nil {
-				w.breach("events: %q is no event: %v", e.Values[1], err)
-				continue
-			}
-			ev.Timestamp = w.fromRedisTime(ev.Timestamp)
-			all = append(all, ev)
-		}
-	}
-	return all
-}
-
-// logTracer puts what a replica logs into the story; of no account for the
-// digest, since it is only there when somebody reads.
-type logTracer struct {
-	zapcore.LevelEnabler
-	world   *world
-	replica *replica
-}
-
-func (t *logTracer) Enabled(l zapcore.Level) bool      { return l >= zapcore.InfoLevel }
-func (t *logTracer) With([]zapcore.Field) zapcore.Core { return t }
-func (t *logTracer) Sync() error                       { return nil }
-func (t *logTracer) Check(e zapcore.Entry, c *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if t.Enabled(e.Level) {
-		return c.AddCore(e, t)
-	}
-	return c
-}
-func (t *logTracer) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	enc := zapcore.NewMapObjectEncoder()
-	for _, f := range fields {
-		f.AddTo(enc)
-	}
-	t.world.trace.addLine(traceLine{excludedFromDigest: true, text: fmt.Sprintf("%s says %s: %v %v %v %v", t.replica.name, e.Message, enc.Fields["hold"], enc.Fields["cause"], enc.Fields["answer"], enc.Fields["error"])})
-	return nil
 }

@@ -43,13 +43,14 @@ func metricValue(tb testing.TB, r *replica, name string, header http.Header) flo
 	return f
 }
 
-// Who has no token, a wrong one, or one that may only read does nothing, and is
-// counted. Stripe needs none.
+// A request without a token, with a wrong one or with one for reading changes
+// nothing and is counted. Stripe's webhooks need no token.
 func TestTokens_EveryEndpoint(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, unlimitedStripeOptions)
 	file := writeTempFile(t, "tokens", "board read "+readToken+"\ndesk operate "+operateToken+"\n")
-	r := w.startReplica(binaryPath(t, buildRelease), append(webhookSettings, "HOLDD_TOKENS_FILE="+file, "HOLDD_SCHEDULE_RECONCILE=@every 5h", "HOLDD_SCHEDULE_REPORT=@every 1h")...)
+	r := w.startReplica(binaryPath(t, buildRelease), append(webhookSettings, "HOLDD_TOKENS_FILE="+
+		file, "HOLDD_SCHEDULE_RECONCILE=@every 5h", "HOLDD_SCHEDULE_REPORT=@every 1h")...)
 	w.waitForFirstReconcile(r)
 	pi := w.authorizeHold(stripesim.Hold{Amount: 10_000})
 	with := func(token string) http.Header {
@@ -73,7 +74,8 @@ func TestTokens_EveryEndpoint(t *testing.T) {
 		{"POST", "/v1/holds:batch", `{"holds":[` + req + `]}`, readToken, 403, api.TokenReadOnly},
 		{"POST", "/v1/authorizations", card, "", 401, api.TokenRequired},
 		{"POST", "/v1/authorizations", card, operateToken + "x", 401, api.TokenInvalid},
-		{"POST", "/v1/authorizations", card, operateToken[:len(operateToken)-1], 401, api.TokenInvalid},
+		{"POST", "/v1/authorizations", card, operateToken[:len(operateToken)-1], 401,
+			api.TokenInvalid},
 		{"POST", "/v1/authorizations", card, readToken, 403, api.TokenReadOnly},
 		{"POST", "/v1/authorizations/" + pi + "/confirm", "", readToken, 403, api.TokenReadOnly},
 		{"POST", "/v1/reconcile", "", "", 401, api.TokenRequired},
@@ -81,7 +83,8 @@ func TestTokens_EveryEndpoint(t *testing.T) {
 		{"GET", "/v1/reconcile", "", "", 401, api.TokenRequired},
 		{"GET", "/metrics", "", "", 401, api.TokenRequired},
 	} {
-		checkProblem(t, c.method+" "+c.path+" with "+c.token, sendRaw(t, r, c.method, c.path, with(c.token), []byte(c.body), false), c.status, c.code)
+		checkProblem(t, c.method+" "+c.path+" with "+c.token, sendRaw(t, r, c.method, c.path,
+			with(c.token), []byte(c.body), false), c.status, c.code)
 		refused++
 	}
 	if after := w.dumpRedis(); !maps.Equal(before, after) {
@@ -90,36 +93,45 @@ func TestTokens_EveryEndpoint(t *testing.T) {
 	if n := len(w.countAuthorizations()); n != 1 {
 		t.Errorf("%d cards were authorized, and one by Stripe's own page", n)
 	}
-	if n := metricValue(t, r, "holdd_api_unauthorized_total", with(readToken)); n != float64(refused) {
+	if n := metricValue(t, r, "holdd_api_unauthorized_total", with(readToken)); n != float64(
+		refused) {
 		t.Errorf("%v refusals are counted, and there were %d", n, refused)
 	}
 	if a := sendRaw(t, r, "GET", "/v1/reconcile", with(readToken), nil, false); a.status != 200 {
 		t.Errorf("a look with a token that may read: %d %s", a.status, a.text)
 	}
-	if a := sendRaw(t, r, "POST", "/v1/authorizations", with(operateToken), []byte(card), false); a.status != 201 {
+	if a := sendRaw(t, r, "POST", "/v1/authorizations", with(operateToken), []byte(card),
+		false); a.status != 201 {
 		t.Errorf("a card with a token that may: %d %s", a.status, a.text)
 	}
-	body := fmt.Appendf(nil, `{"id":"evt_1","object":"event","type":"charge.captured","created":1,"livemode":false,"data":{"object":{"object":"charge","payment_intent":%q}}}`, pi)
-	if status, text := postWebhook(t, r, body, stripesim.Sign(body, time.Now(), signingSecret)); status != 200 {
+	body := fmt.Appendf(
+		nil, `{"id":"evt_1","object":"event","type":"charge.captured","created":1,"livemode":false,"data":{"object":{"object":"charge","payment_intent":%q}}}`, pi)
+	if status, text := postWebhook(t, r, body, stripesim.Sign(body, time.Now(),
+		signingSecret)); status != 200 {
 		t.Errorf("an event, without a token: %d %s", status, text)
 	}
 }
 
-// Only what one of the secrets signed lately is taken. All else changes
-// nothing, and is counted.
+// Only a webhook with a recent signature by one of the secrets is accepted. Any
+// other changes nothing and is counted.
 func TestWebhook_InvalidSignature(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, unlimitedStripeOptions)
-	r := w.startReplica(binaryPath(t, buildRelease), append(webhookSettings, "HOLDD_SCHEDULE_RECONCILE=@every 5h", "HOLDD_SCHEDULE_REPORT=@every 1h")...)
+	r := w.startReplica(binaryPath(t, buildRelease),
+		append(webhookSettings, "HOLDD_SCHEDULE_RECONCILE=@every 5h",
+			"HOLDD_SCHEDULE_REPORT=@every 1h")...)
 	w.waitForFirstReconcile(r)
 	pi := w.authorizeHold(stripesim.Hold{Amount: 10_000})
-	w.scheduleAll(r, []hold.ScheduleRequest{{PaymentIntent: pi, CaptureAt: formatTime(afterNow(48 * time.Hour))}})
+	w.scheduleAll(
+		r, []hold.ScheduleRequest{{PaymentIntent: pi, CaptureAt: formatTime(afterNow(48 * time.Hour))}})
 	storetest.WaitUntil(t, processTimeout, "it is met with Stripe, and mirrored", func() bool {
 		v := w.listByState(r, hold.Scheduled)[pi]
 		return v.Verified && v.Mirrored
 	})
-	event := fmt.Appendf(nil, `{"id":"evt_1","object":"event","type":"payment_intent.canceled","created":1,"livemode":false,"data":{"object":{"id":%q,"object":"payment_intent","status":"canceled","amount":10000,"currency":"eur","created":1}}}`, pi)
-	large := append(bytes.TrimSuffix(bytes.Clone(event), []byte("}")), []byte(`,"x":"`+strings.Repeat("x", 1<<20)+`"}`)...)
+	event := fmt.Appendf(
+		nil, `{"id":"evt_1","object":"event","type":"payment_intent.canceled","created":1,"livemode":false,"data":{"object":{"id":%q,"object":"payment_intent","status":"canceled","amount":10000,"currency":"eur","created":1}}}`, pi)
+	large := append(bytes.TrimSuffix(bytes.Clone(event), []byte("}")),
+		[]byte(`,"x":"`+strings.Repeat("x", 1<<20)+`"}`)...)
 	now := time.Now()
 	before := w.dumpRedis()
 	rejected := 0
@@ -131,21 +143,31 @@ func TestWebhook_InvalidSignature(t *testing.T) {
 	}{
 		{"no signature", "", event, 400, "invalid_signature"},
 		{"no signature in the header", "x", event, 400, "invalid_signature"},
-		{"no secret of ours", stripesim.Sign(event, now, "whsec_of_somebody_else"), event, 400, "invalid_signature"},
+		{"no secret of ours", stripesim.Sign(event, now, "whsec_of_somebody_else"), event,
+			400, "invalid_signature"},
 		{"an empty secret", stripesim.Sign(event, now, ""), event, 400, "invalid_signature"},
-		{"both secrets as one", stripesim.Sign(event, now, "whsec_e2e_the_old_one,"+signingSecret), event, 400, "invalid_signature"},
-		{"a signature of ten minutes ago", stripesim.Sign(event, now.Add(-10*time.Minute), signingSecret), event, 400, "invalid_signature"},
-		{"another body", stripesim.Sign(event, now, signingSecret), append(bytes.Clone(event), ' '), 400, "invalid_signature"},
-		{"a time that was changed", strings.Replace(stripesim.Sign(event, now.Add(-10*time.Minute), signingSecret), "t=", fmt.Sprintf("t=%d,t=", now.Unix()), 1), event, 400, "invalid_signature"},
-		{"five thousand bytes of signatures", strings.Repeat(stripesim.Sign(event, now, "whsec_of_somebody_else")+",", 60), event, 400, "invalid_signature"},
-		{"a body over 1 MiB", stripesim.Sign(large, now, signingSecret), large, 413, "body_too_large"},
+		{"both secrets as one", stripesim.Sign(event, now, "whsec_e2e_the_old_one,"+signingSecret),
+			event, 400, "invalid_signature"},
+		{"a signature of ten minutes ago", stripesim.Sign(event, now.Add(-10*time.Minute),
+			signingSecret), event, 400, "invalid_signature"},
+		{"another body", stripesim.Sign(event, now, signingSecret), append(bytes.Clone(event), ' '),
+			400, "invalid_signature"},
+		{"a time that was changed", strings.Replace(stripesim.Sign(event, now.Add(-10*time.Minute),
+			signingSecret), "t=", fmt.Sprintf("t=%d,t=", now.Unix()), 1), event,
+			400, "invalid_signature"},
+		{"five thousand bytes of signatures",
+			strings.Repeat(stripesim.Sign(event, now, "whsec_of_somebody_else")+",", 60), event,
+			400, "invalid_signature"},
+		{"a body over 1 MiB", stripesim.Sign(large, now, signingSecret),
+			large, 413, "body_too_large"},
 	} {
 		h := http.Header{}
 		if c.signature != "" {
 			h.Set("Stripe-Signature", c.signature)
 		}
 		for _, chunked := range []bool{false, true} {
-			checkProblem(t, c.what, sendRaw(t, r, http.MethodPost, api.WebhookPath, h, c.body, chunked), c.status, c.code)
+			checkProblem(t, c.what, sendRaw(t, r, http.MethodPost, api.WebhookPath, h, c.body,
+				chunked), c.status, c.code)
 			if c.status == 400 {
 				rejected++
 			}
@@ -163,7 +185,8 @@ func TestWebhook_InvalidSignature(t *testing.T) {
 	}
 	// Both secrets are good while one is being replaced.
 	for _, secret := range []string{signingSecret, "whsec_e2e_the_old_one"} {
-		if status, text := postWebhook(t, r, event, stripesim.Sign(event, time.Now(), secret)); status != 200 {
+		if status, text := postWebhook(t, r, event, stripesim.Sign(event, time.Now(),
+			secret)); status != 200 {
 			t.Errorf("%d %s", status, text)
 		}
 	}
@@ -172,8 +195,8 @@ func TestWebhook_InvalidSignature(t *testing.T) {
 	}
 }
 
-// Connections that trickle, headers without end and floods: they are cut off,
-// the memory stays small, and everybody else is served meanwhile.
+// holdd cuts off slow connections, endless headers and floods. Its memory stays
+// small, and it serves other clients meanwhile.
 func TestAPI_SlowClientsAndFlood(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, unlimitedStripeOptions)
@@ -214,9 +237,12 @@ func TestAPI_SlowClientsAndFlood(t *testing.T) {
 		what, begins string
 		longest      time.Duration // until one was cut off
 	}{
-		{what: "headers without end", begins: "GET /v1/holds HTTP/1.1\r\nHost: localhost\r\nX-Slow: "},
-		{what: "events", begins: "POST " + api.WebhookPath + " HTTP/1.1\r\nHost: localhost\r\nStripe-Signature: t=1,v1=00\r\nContent-Length: 1000\r\n\r\n{"},
-		{what: "bodies", begins: "POST /v1/holds HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"},
+		{what: "headers without end",
+			begins: "GET /v1/holds HTTP/1.1\r\nHost: localhost\r\nX-Slow: "},
+		{what: "events", begins: "POST " + api.WebhookPath +
+			" HTTP/1.1\r\nHost: localhost\r\nStripe-Signature: t=1,v1=00\r\nContent-Length: 1000\r\n\r\n{"},
+		{what: "bodies",
+			begins: "POST /v1/holds HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"},
 	}
 	// Time is counted in ticks of this process: while the whole machine stands
 	// still, as virtual ones do at times, nobody can be cut off.
@@ -268,7 +294,8 @@ func TestAPI_SlowClientsAndFlood(t *testing.T) {
 	// Headers that are too many bytes.
 	c := dial()
 	_ = c.SetDeadline(time.Now().Add(processTimeout))
-	go fmt.Fprintf(c, "GET /v1/holds HTTP/1.1\r\nHost: localhost\r\nX-Huge: %s\r\n\r\n", strings.Repeat("x", 1<<20))
+	go fmt.Fprintf(c, "GET /v1/holds HTTP/1.1\r\nHost: localhost\r\nX-Huge: %s\r\n\r\n",
+		strings.Repeat("x", 1<<20))
 	res, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil || res.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("a header of 1 MiB: %v %v", res, err)
@@ -276,13 +303,15 @@ func TestAPI_SlowClientsAndFlood(t *testing.T) {
 
 	// A flood of forged events, each with the largest body.
 	junk := bytes.Repeat([]byte("x"), 1<<20)
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 200}, Timeout: time.Minute}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 200},
+		Timeout: time.Minute}
 	defer client.CloseIdleConnections()
 	for range 200 {
 		wg.Go(func() {
 			for range 3 {
 				status, err := postWebhookWith(client, r.url, junk, "t=1,v1=00")
-				if err == nil && status != http.StatusBadRequest && status != http.StatusServiceUnavailable {
+				if err == nil && status != http.StatusBadRequest &&
+					status != http.StatusServiceUnavailable {
 					t.Errorf("a forged event is answered with %d", status)
 				}
 			}

@@ -17,7 +17,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// TestCallbacks_SignedEventsAndAlerts looks at what the shipped binary tells a
+// TestCallbacks_SignedEventsAndAlerts checks what the shipped binary sends to a
 // booking system, a chat and a dead man's switch.
 func TestCallbacks_SignedEventsAndAlerts(t *testing.T) {
 	t.Parallel()
@@ -64,11 +64,13 @@ func TestCallbacks_SignedEventsAndAlerts(t *testing.T) {
 	w := newWorld(t, stripesim.Options{Seed: 9})
 	rdb := w.redis.Client()
 	defer rdb.Close()
-	r := w.startReplica(binaryPath(t, buildRelease), "HOLDD_CALLBACK_URL="+server.URL+"/events", "HOLDD_CALLBACK_SECRET="+secret, "HOLDD_PING_URL="+server.URL+"/ping",
+	r := w.startReplica(binaryPath(t, buildRelease), "HOLDD_CALLBACK_URL="+server.URL+"/events",
+		"HOLDD_CALLBACK_SECRET="+secret, "HOLDD_PING_URL="+server.URL+"/ping",
 		"HOLDD_NOTIFY_URLS=generic+"+server.URL+"/chat?severity=info")
 	storetest.WaitUntil(t, processTimeout, "the deliverers", func() bool {
 		s, err := r.client.SinkStatuses(t.Context())
-		return err == nil && len(s.Sinks) == 2 && rdb.Exists(t.Context(), "holdd:{0}:sink:callback").Val() == 1
+		return err == nil && len(s.Sinks) == 2 &&
+			rdb.Exists(t.Context(), "holdd:{0}:sink:callback").Val() == 1
 	})
 	all := setDueAt(w.authorizeBookings(20), afterNow(2*time.Second))
 	w.scheduleBookings(r, all)
@@ -98,4 +100,5 @@ func TestCallbacks_SignedEventsAndAlerts(t *testing.T) {
 	}
 }
 
-var invalidInboxEntry = &redis.XAddArgs{Stream: "holdd:inbox", Values: []any{"hold", `{"payment_intent":"nonsense"}`}}
+var invalidInboxEntry = &redis.XAddArgs{Stream: "holdd:inbox",
+	Values: []any{"hold", `{"payment_intent":"nonsense"}`}}

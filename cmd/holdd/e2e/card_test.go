@@ -16,9 +16,10 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// newAuthorizeRequest is a guest's booking, to be paid with a card.
+// newAuthorizeRequest is a booking that the cardholder pays with a card.
 func newAuthorizeRequest(card string, at time.Time) hold.AuthorizeRequest {
-	return hold.AuthorizeRequest{PaymentMethod: card, Amount: 12_500, Currency: "eur", Reference: "BK-2071", CaptureAt: formatTime(at), Description: "Two nights",
+	return hold.AuthorizeRequest{PaymentMethod: card, Amount: 12_500, Currency: "eur",
+		Reference: "BK-2071", CaptureAt: formatTime(at), Description: "Two nights",
 		ReceiptEmail: "guest@example.com", Metadata: map[string]string{"room": "12"}}
 }
 
@@ -33,22 +34,26 @@ func (w *world) countAuthorizations() map[string]int {
 	return n
 }
 
-// A card that works, one whose bank wants the guest, one that is refused and
-// another card after it, each captured at its time.
+// One card works, one needs 3-D Secure, and one is declined and followed by
+// another. Each is captured at its time.
 func TestAuthorize_CardOutcomes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, unlimitedStripeOptions)
 	bin := binaryPath(t, buildRace)
-	r, other := w.startReplica(bin, highBudgetSettings...), w.startReplica(bin, highBudgetSettings...)
+	r, other := w.startReplica(bin, highBudgetSettings...),
+		w.startReplica(bin, highBudgetSettings...)
 	ctx := t.Context()
 	at := afterNow(6 * time.Second)
 
 	// At once.
 	a, err := r.client.Authorize(ctx, "click-0001", newAuthorizeRequest("pm_card_visa", at))
-	if err != nil || a.Status != "authorized" || a.Hold == nil || a.Hold.State != "scheduled" || a.Hold.Amount != 12_500 || a.Hold.Reference != "BK-2071" {
+	if err != nil || a.Status != "authorized" || a.Hold == nil || a.Hold.State != "scheduled" ||
+		a.Hold.Amount != 12_500 || a.Hold.Reference != "BK-2071" {
 		t.Fatalf("%+v %v", a, err)
 	}
-	if st, _ := w.sim.Intent(a.ID); st.CaptureMethod != "manual" || st.Status != "requires_capture" || st.Metadata["room"] != "12" || st.Metadata["holdd_capture_at"] == "" {
+	if st, _ := w.sim.Intent(a.ID); st.CaptureMethod != "manual" ||
+		st.Status != "requires_capture" || st.Metadata["room"] != "12" ||
+		st.Metadata["holdd_capture_at"] == "" {
 		t.Errorf("at Stripe: %+v", st)
 	}
 	again, err := other.client.Authorize(ctx, "click-0001", newAuthorizeRequest("pm_card_visa", at))
@@ -58,42 +63,57 @@ func TestAuthorize_CardOutcomes(t *testing.T) {
 
 	// The bank wants the guest: the browser gets the secret, and the other
 	// replica confirms.
-	pending, err := r.client.Authorize(ctx, "click-0002", newAuthorizeRequest("pm_card_threeDSecure2Required", at))
+	pending, err := r.client.Authorize(ctx, "click-0002",
+		newAuthorizeRequest("pm_card_threeDSecure2Required", at))
 	st, _ := w.sim.Intent(pending.ID)
-	if err != nil || pending.Status != "requires_action" || pending.Hold != nil || pending.ClientSecret == "" || pending.ClientSecret != st.ClientSecret || pending.NextAction == nil {
+	if err != nil || pending.Status != "requires_action" || pending.Hold != nil ||
+		pending.ClientSecret == "" || pending.ClientSecret != st.ClientSecret ||
+		pending.NextAction == nil {
 		t.Fatalf("%s %+v %v", pending.Status, pending.NextAction, err)
 	}
-	if early, err := other.client.ConfirmAuthorization(ctx, pending.ID, "confirm-0001", hold.ConfirmRequest{}); err != nil || early.Status != "requires_action" {
+	if early, err := other.client.ConfirmAuthorization(ctx, pending.ID, "confirm-0001",
+		hold.ConfirmRequest{}); err != nil || early.Status != "requires_action" {
 		t.Errorf("confirmed before the guest acted: %s %v", early.Status, err)
 	}
 	if err := w.sim.Dashboard().CompleteAction(pending.ID); err != nil {
 		t.Fatal(err)
 	}
-	done, err := other.client.ConfirmAuthorization(ctx, pending.ID, "confirm-0001", hold.ConfirmRequest{})
-	if err != nil || done.Status != "authorized" || done.Hold == nil || done.Hold.State != "scheduled" {
+	done, err := other.client.ConfirmAuthorization(ctx, pending.ID,
+		"confirm-0001", hold.ConfirmRequest{})
+	if err != nil || done.Status != "authorized" || done.Hold == nil ||
+		done.Hold.State != "scheduled" {
 		t.Fatalf("%+v %v", done, err)
 	}
 
 	// The bank refuses: the guest can be told why, and pays with another card.
 	var p *api.Problem
-	_, err = r.client.Authorize(ctx, "click-0003", newAuthorizeRequest("pm_card_visa_chargeDeclinedInsufficientFunds", at))
-	if !errors.As(err, &p) || p.Status != http.StatusPaymentRequired || p.Code != hold.CardDeclined || p.DeclineCode != "insufficient_funds" || p.Detail != "Your card has insufficient funds." || p.PaymentIntent == "" {
+	_, err = r.client.Authorize(ctx, "click-0003",
+		newAuthorizeRequest("pm_card_visa_chargeDeclinedInsufficientFunds", at))
+	if !errors.As(err, &p) || p.Status != http.StatusPaymentRequired ||
+		p.Code != hold.CardDeclined || p.DeclineCode != "insufficient_funds" ||
+		p.Detail != "Your card has insufficient funds." || p.PaymentIntent == "" {
 		t.Fatalf("%#v", err)
 	}
-	paid, err := other.client.ConfirmAuthorization(ctx, p.PaymentIntent, "confirm-0002", hold.ConfirmRequest{PaymentMethod: "pm_card_mastercard"})
-	if err != nil || paid.Status != "authorized" || paid.ID != p.PaymentIntent || paid.Hold.Reference != "BK-2071" {
+	paid, err := other.client.ConfirmAuthorization(ctx, p.PaymentIntent, "confirm-0002",
+		hold.ConfirmRequest{PaymentMethod: "pm_card_mastercard"})
+	if err != nil || paid.Status != "authorized" || paid.ID != p.PaymentIntent ||
+		paid.Hold.Reference != "BK-2071" {
 		t.Errorf("%+v %v", paid, err)
 	}
-	if _, err := r.client.Authorize(ctx, "click-0003", newAuthorizeRequest("pm_card_mastercard", at)); !errors.As(err, &p) || p.Code != hold.IdempotencyKeyReused {
+	if _, err := r.client.Authorize(ctx, "click-0003", newAuthorizeRequest("pm_card_mastercard",
+		at)); !errors.As(err, &p) || p.Code != hold.IdempotencyKeyReused {
 		t.Errorf("another request with the same key: %v", err)
 	}
 
-	if n := w.countAuthorizations(); len(n) != 3 || n[a.ID] != 1 || n[pending.ID] != 1 || n[paid.ID] != 1 {
+	if n := w.countAuthorizations(); len(n) != 3 || n[a.ID] != 1 ||
+		n[pending.ID] != 1 || n[paid.ID] != 1 {
 		t.Errorf("authorized: %v", n)
 	}
-	storetest.WaitUntil(t, processTimeout, "all are captured", func() bool { return w.countCaptures() == 3 })
+	storetest.WaitUntil(t, processTimeout, "all are captured",
+		func() bool { return w.countCaptures() == 3 })
 	for _, id := range []string{a.ID, pending.ID, paid.ID} {
-		if got := w.moneyEffects(id); got != "captured 12500 by api" || w.lastEffectAt(id).Before(at) {
+		if got := w.moneyEffects(id); got != "captured 12500 by api" ||
+			w.lastEffectAt(id).Before(at) {
 			t.Errorf("%s: %s", id, got)
 		}
 	}
@@ -101,8 +121,8 @@ func TestAuthorize_CardOutcomes(t *testing.T) {
 	checkNoErrorsLogged(t, r)
 }
 
-// checkSecretNotStored checks that a client secret stands nowhere in Redis.
-// That it is in no log is checked of every line.
+// checkSecretNotStored checks that Redis does not contain a client secret. Each
+// log line is checked as well, in replica_test.go.
 func (w *world) checkSecretNotStored(secret string) {
 	w.tb.Helper()
 	for key, dump := range w.dumpRedis() {
@@ -112,8 +132,8 @@ func (w *world) checkSecretNotStored(secret string) {
 	}
 }
 
-// What the guest doesn't finish within the hour is canceled and told of.
-// Stripe's clock is an hour behind, but for the last seconds.
+// An authorization that the cardholder does not confirm within the hour is
+// canceled and reported. Stripe's clock is nearly an hour behind.
 func TestAuthorize_AbandonedIsCanceled(t *testing.T) {
 	t.Parallel()
 	o := unlimitedStripeOptions
@@ -121,7 +141,8 @@ func TestAuthorize_AbandonedIsCanceled(t *testing.T) {
 	w := newWorld(t, o)
 	r := w.startReplica(binaryPath(t, buildRace), highBudgetSettings...)
 	ctx := t.Context()
-	pending, err := r.client.Authorize(ctx, "click-0001", newAuthorizeRequest("pm_card_threeDSecure2Required", afterNow(48*time.Hour)))
+	pending, err := r.client.Authorize(ctx, "click-0001",
+		newAuthorizeRequest("pm_card_threeDSecure2Required", afterNow(48*time.Hour)))
 	if err != nil || pending.Status != "requires_action" {
 		t.Fatalf("%s %v", pending.Status, err)
 	}
@@ -131,7 +152,8 @@ func TestAuthorize_AbandonedIsCanceled(t *testing.T) {
 		t.Fatal(err)
 	}
 	var p *api.Problem
-	if _, err := r.client.ConfirmAuthorization(ctx, pending.ID, "confirm-0001", hold.ConfirmRequest{}); !errors.As(err, &p) || p.Code != hold.AuthorizationAbandoned {
+	if _, err := r.client.ConfirmAuthorization(ctx, pending.ID, "confirm-0001",
+		hold.ConfirmRequest{}); !errors.As(err, &p) || p.Code != hold.AuthorizationAbandoned {
 		t.Errorf("confirmed after the hour: %v", err)
 	}
 	var at time.Time
@@ -144,8 +166,11 @@ func TestAuthorize_AbandonedIsCanceled(t *testing.T) {
 	if age := at.Sub(st.Created); age < hold.AbandonIntentAfter {
 		t.Errorf("canceled at the age of %s", age)
 	}
-	storetest.WaitUntil(t, processTimeout, "it is told of", func() bool { return r.log.countLines(`"event":"authorization.abandoned"`) == 1 })
-	if _, err := r.client.Authorize(ctx, "click-0001", newAuthorizeRequest("pm_card_threeDSecure2Required", afterNow(48*time.Hour))); !errors.As(err, &p) {
+	storetest.WaitUntil(t, processTimeout, "it is told of",
+		func() bool { return r.log.countLines(`"event":"authorization.abandoned"`) == 1 })
+	if _, err := r.client.Authorize(ctx, "click-0001",
+		newAuthorizeRequest("pm_card_threeDSecure2Required", afterNow(48*time.Hour))); !errors.As(
+		err, &p) {
 		t.Errorf("the same again: %v", err)
 	}
 	if n := w.countAuthorizations(); len(n) != 0 {
@@ -154,8 +179,8 @@ func TestAuthorize_AbandonedIsCanceled(t *testing.T) {
 	w.checkSecretNotStored(pending.ClientSecret)
 }
 
-// A double click twenty times over, at a replica that is killed while Stripe is
-// at it, and the callers' retries at another one: one PaymentIntent.
+// Twenty equal requests reach a replica that is killed during its call, and the
+// callers retry at another one. Stripe has one PaymentIntent.
 func TestAuthorize_IdempotentAcrossCrash(t *testing.T) {
 	t.Parallel()
 	for _, after := range []bool{false, true} {
@@ -181,7 +206,8 @@ func TestAuthorize_IdempotentAcrossCrash(t *testing.T) {
 			}
 			w := newWorld(t, o)
 			bin := binaryPath(t, buildRace)
-			victim, other := w.startReplica(bin, shortLeaseSettings...), w.startReplica(bin, shortLeaseSettings...)
+			victim, other := w.startReplica(bin, shortLeaseSettings...),
+				w.startReplica(bin, shortLeaseSettings...)
 			req := newAuthorizeRequest("pm_card_visa", afterNow(48*time.Hour))
 			var wg sync.WaitGroup
 			var mu sync.Mutex
@@ -202,7 +228,9 @@ func TestAuthorize_IdempotentAcrossCrash(t *testing.T) {
 							answers[a.ID+" "+a.Status]++
 							mu.Unlock()
 							return
-						case errors.As(err, &unreachable), errors.As(err, &p) && (p.Code == hold.InProgress || p.Code == hold.OutcomeUnknown || p.Status == 503):
+						case errors.As(err, &unreachable), errors.As(err, &p) &&
+							(p.Code == hold.InProgress || p.Code == hold.OutcomeUnknown ||
+								p.Status == 503):
 							<-time.After(500 * time.Millisecond) // as the API tells its callers to
 						default:
 							t.Errorf("%v", err)
@@ -214,7 +242,8 @@ func TestAuthorize_IdempotentAcrossCrash(t *testing.T) {
 			}
 			<-arrived
 			if after {
-				storetest.WaitUntil(t, processTimeout, "Stripe has taken the card", func() bool { return len(w.countAuthorizations()) == 1 })
+				storetest.WaitUntil(t, processTimeout, "Stripe has taken the card",
+					func() bool { return len(w.countAuthorizations()) == 1 })
 			}
 			victim.sendSignal(syscall.SIGKILL)
 			wg.Wait()
@@ -231,7 +260,8 @@ func TestAuthorize_IdempotentAcrossCrash(t *testing.T) {
 					t.Errorf("%+v", v)
 				}
 			}
-			t.Logf("answered %v; %d answers of Stripe's were of the dead replica's request", answers, w.sim.Stats().Replayed)
+			t.Logf("answered %v; %d answers of Stripe's were of the dead replica's request",
+				answers, w.sim.Stats().Replayed)
 			checkNoErrorsLogged(t, other, `"event":"replica.stopped"`)
 		})
 	}

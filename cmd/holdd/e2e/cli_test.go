@@ -11,7 +11,7 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// cliRunner is a person with a command line.
+// cliRunner runs commands of the command line.
 type cliRunner struct {
 	tb  testing.TB
 	bin string
@@ -24,7 +24,8 @@ func (d *cliRunner) runCommand(code int, args []string, want ...string) (stdout 
 	d.tb.Helper()
 	got, out, errs := runHoldd(d.tb, d.bin, d.env, args...)
 	if got != code {
-		d.tb.Fatalf("holdd %s: exit code %d, and it should be %d\n%s%s", strings.Join(args, " "), got, code, out, errs)
+		d.tb.Fatalf("holdd %s: exit code %d, and it should be %d\n%s%s",
+			strings.Join(args, " "), got, code, out, errs)
 	}
 	for _, s := range want {
 		if !strings.Contains(out+errs, s) {
@@ -37,7 +38,8 @@ func (d *cliRunner) runCommand(code int, args []string, want ...string) (stdout 
 // showHold is a hold as --json shows it.
 func (d *cliRunner) showHold(name string) (v hold.View) {
 	d.tb.Helper()
-	if err := json.Unmarshal([]byte(d.runCommand(0, []string{"show", name, "--json"})), &v); err != nil {
+	if err := json.Unmarshal([]byte(d.runCommand(0, []string{"show", name, "--json"})),
+		&v); err != nil {
 		d.tb.Fatal(err)
 	}
 	return v
@@ -76,17 +78,20 @@ func TestCLI_Commands(t *testing.T) {
 	d.runCommand(0, []string{"schedule", all[1].id, "--cancel-at", "+2d", "--reference", "BK-2"}, "BK-2 100.01 EUR scheduled: cancel")
 	d.runCommand(0, []string{"schedule", all[2].id, "--reference", "BK-3"}, "BK-3 100.02 EUR waiting")
 	d.runCommand(0, []string{"list"}, "BK-1", "BK-2", "BK-3", all[0].id)
-	if n := strings.Count(d.runCommand(0, []string{"list", "--state", "scheduled", "--json"}), "\n"); n != 2 {
+	if n := strings.Count(d.runCommand(0, []string{"list", "--state", "scheduled", "--json"}),
+		"\n"); n != 2 {
 		t.Errorf("%d holds are listed as scheduled, and 2 are", n)
 	}
 	d.runCommand(0, []string{"show", "BK-1"}, "100.00 EUR", "scheduled", "cli")
-	if v := d.showHold("BK-1"); !v.Verified || v.ExpiresAtSource != "capture_before" || !v.ExpiresAt.Equal(all[0].deadline) || v.Livemode {
+	if v := d.showHold("BK-1"); !v.Verified || v.ExpiresAtSource != "capture_before" ||
+		!v.ExpiresAt.Equal(all[0].deadline) || v.Livemode {
 		t.Errorf("the first hold is %+v", v)
 	}
 
 	// Change and pause: nothing moves, not even when the time of a paused hold
 	// comes.
-	d.runCommand(0, []string{"reschedule", "BK-1", "--capture-amount", "7500", "--capture-at", "+24h"}, "75.00 EUR of 100.00 EUR scheduled")
+	d.runCommand(0, []string{"reschedule", "BK-1", "--capture-amount", "7500", "--capture-at",
+		"+24h"}, "75.00 EUR of 100.00 EUR scheduled")
 	d.runCommand(0, []string{"pause", "BK-1"}, "paused")
 	d.runCommand(0, []string{"pause", "BK-2"}, "paused")
 	d.runCommand(5, []string{"pause", "BK-2"}, "already paused")
@@ -99,7 +104,8 @@ func TestCLI_Commands(t *testing.T) {
 	d.runCommand(0, []string{"resume", "BK-1"}, "scheduled: capture")
 	d.runCommand(0, []string{"capture", "BK-1", "--yes"}, "BK-1 75.00 EUR of 100.00 EUR captured")
 	if kinds, taken := moved(all[0]); kinds != "captured released" || taken != 7500 {
-		t.Errorf("the first booking is %q with %d taken, and 7500 should be, and the rest released", kinds, taken)
+		t.Errorf("the first booking is %q with %d taken, and 7500 should be, and the rest released",
+			kinds, taken)
 	}
 	d.runCommand(5, []string{"capture", "BK-1", "--yes"}, "was captured")
 	d.runCommand(0, []string{"cancel", "BK-2", "--yes"}, "BK-2 100.01 EUR canceled")
@@ -114,10 +120,14 @@ func TestCLI_Commands(t *testing.T) {
 
 	// A hold put to a moment from now is captured by the schedule.
 	d.runCommand(0, []string{"schedule", all[3].id, "--capture-at", "+1d", "--reference", "BK-4"})
-	d.runCommand(0, []string{"reschedule", "BK-4", "--capture-at", formatTime(afterNow(time.Second)), "--yes"}, "BK-4")
-	storetest.WaitUntil(t, processTimeout, "it is captured at its time", func() bool { _, taken := moved(all[3]); return taken == all[3].amount })
-	storetest.WaitUntil(t, processTimeout, "holdd knows", func() bool { return len(w.listByState(r, hold.Captured)) == 3 })
-	if v := d.showHold("BK-4"); v.State != "captured" || v.Cause != "schedule" || len(v.History) < 4 {
+	d.runCommand(0, []string{"reschedule", "BK-4", "--capture-at",
+		formatTime(afterNow(time.Second)), "--yes"}, "BK-4")
+	storetest.WaitUntil(t, processTimeout, "it is captured at its time",
+		func() bool { _, taken := moved(all[3]); return taken == all[3].amount })
+	storetest.WaitUntil(t, processTimeout, "holdd knows",
+		func() bool { return len(w.listByState(r, hold.Captured)) == 3 })
+	if v := d.showHold("BK-4"); v.State != "captured" ||
+		v.Cause != "schedule" || len(v.History) < 4 {
 		t.Errorf("the last hold is %+v", v)
 	}
 

@@ -13,18 +13,20 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// slowStripeOptions takes a while for each capture, the effect first, so that
-// whoever is killed leaves calls behind whose answer nobody hears.
-var slowStripeOptions = stripesim.Options{Seed: 5, EndpointRate: -1, OverallRate: -1, ServiceTime: 150 * time.Millisecond}
+// slowStripeOptions delays the answer to each capture after its effect, so that
+// a killed replica leaves calls without an answer.
+var slowStripeOptions = stripesim.Options{Seed: 5, EndpointRate: -1, OverallRate: -1,
+	ServiceTime: 150 * time.Millisecond}
 
 // shortLeaseDuration is short, so that the tests don't take long. That it is 30
 // s if nothing is set is shown by TestConfig_DefaultLease.
 const shortLeaseDuration = 10 * time.Second
 
-var shortLeaseSettings = append([]string{"HOLDD_LEASE=10s", "HOLDD_CALL_TIMEOUT=4s", "HOLDD_CONCURRENCY=32"}, highBudgetSettings...)
+var shortLeaseSettings = append([]string{"HOLDD_LEASE=10s", "HOLDD_CALL_TIMEOUT=4s",
+	"HOLDD_CONCURRENCY=32"}, highBudgetSettings...)
 
-// waitMidDrain waits until each replica has seen some holds to their end and
-// most are still to come.
+// waitMidDrain waits until each replica has settled some holds and most are
+// still open.
 func (w *world) waitMidDrain(all []booking) {
 	w.tb.Helper()
 	storetest.WaitUntil(w.tb, processTimeout, "every replica takes part in the drain", func() bool {
@@ -36,7 +38,8 @@ func (w *world) waitMidDrain(all []booking) {
 		return true
 	})
 	if n := w.countCaptures(); n > len(all)*9/10 {
-		w.tb.Fatalf("%d of %d are captured already: this is not the middle of the drain", n, len(all))
+		w.tb.Fatalf("%d of %d are captured already: this is not the middle of the drain", n,
+			len(all))
 	}
 }
 
@@ -61,7 +64,8 @@ func TestDrain_ReplicaKilled(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, slowStripeOptions)
 	bin := binaryPath(t, buildRace)
-	victim, other := w.startReplica(bin, shortLeaseSettings...), w.startReplica(bin, shortLeaseSettings...)
+	victim, other := w.startReplica(bin, shortLeaseSettings...),
+		w.startReplica(bin, shortLeaseSettings...)
 	all := setDueAt(w.authorizeBookings(1000), afterNow(3*time.Second))
 	w.scheduleBookings(victim, all)
 	w.waitMidDrain(all)
@@ -105,12 +109,13 @@ func TestDrain_ReplicaResumesAfterLeaseExpired(t *testing.T) {
 	t.Error("the sleeper never had anything to lose: this test shows nothing")
 }
 
-// resumeAfterLeaseExpired reports whether the sleeper found claims of its own
+// resumeAfterLeaseExpired reports whether the paused replica found its claims
 // taken over.
 func resumeAfterLeaseExpired(t *testing.T) bool {
 	w := newWorld(t, slowStripeOptions)
 	bin := binaryPath(t, buildRace)
-	sleeper, other := w.startReplica(bin, shortLeaseSettings...), w.startReplica(bin, shortLeaseSettings...)
+	sleeper, other := w.startReplica(bin, shortLeaseSettings...),
+		w.startReplica(bin, shortLeaseSettings...)
 	all := setDueAt(w.authorizeBookings(1000), afterNow(3*time.Second))
 	w.scheduleBookings(other, all)
 	w.waitMidDrain(all)
@@ -118,7 +123,8 @@ func resumeAfterLeaseExpired(t *testing.T) bool {
 	slept := time.Now()
 	sleeper.sendSignal(syscall.SIGSTOP)
 	w.waitForCaptures(other, len(all), time.Minute)
-	storetest.WaitUntil(t, processTimeout, "the lease of the sleeper is over", func() bool { return time.Since(slept) > shortLeaseDuration })
+	storetest.WaitUntil(t, processTimeout, "the lease of the sleeper is over",
+		func() bool { return time.Since(slept) > shortLeaseDuration })
 	loggedBefore := sleeper.log.countOutcomes()
 	sleeper.sendSignal(syscall.SIGCONT)
 
@@ -129,7 +135,8 @@ func resumeAfterLeaseExpired(t *testing.T) bool {
 	w.waitForCaptures(sleeper, len(all)+len(more), time.Minute)
 	w.checkCaptures(sleeper, all, exactlyOnce)
 	w.checkCaptures(sleeper, more, exactlyOnce)
-	t.Logf("%d answers were of captures that the sleeper had sent; awake, it told %d outcomes", w.sim.Stats().Replayed, sleeper.log.countOutcomes()-loggedBefore)
+	t.Logf("%d answers were of captures that the sleeper had sent; awake, it told %d outcomes",
+		w.sim.Stats().Replayed, sleeper.log.countOutcomes()-loggedBefore)
 	return sleeper.log.contains("another replica has taken over this hold")
 }
 
@@ -139,7 +146,8 @@ func TestDrain_GracefulShutdown(t *testing.T) {
 	bin := binaryPath(t, buildRace)
 	// A lease of ten minutes: who had to wait for one would not be done in
 	// time.
-	settings := append([]string{"HOLDD_LEASE=10m", "HOLDD_SHUTDOWN_GRACE=10s", "HOLDD_CONCURRENCY=32"}, highBudgetSettings...)
+	settings := append([]string{"HOLDD_LEASE=10m", "HOLDD_SHUTDOWN_GRACE=10s",
+		"HOLDD_CONCURRENCY=32"}, highBudgetSettings...)
 	first := w.startReplica(bin, settings...)
 	all := setDueAt(w.authorizeBookings(600), afterNow(2*time.Second))
 	w.scheduleBookings(first, all)
@@ -162,7 +170,8 @@ func TestDrain_GracefulShutdown(t *testing.T) {
 	second := w.startReplica(bin, settings...)
 	w.waitForCaptures(second, len(all), time.Minute)
 	w.checkCaptures(second, all, onceByFirstAttempt)
-	t.Logf("stopped after %d captures in %s; no answer of %d was a replay", done, took.Round(time.Millisecond), len(all))
+	t.Logf("stopped after %d captures in %s; no answer of %d was a replay", done,
+		took.Round(time.Millisecond), len(all))
 	if n := w.sim.Stats().Replayed; n != 0 {
 		t.Errorf("%d captures were sent twice", n)
 	}
@@ -172,7 +181,8 @@ func TestDrain_RedisKilled(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, slowStripeOptions, storetest.KillSafeArgs...)
 	bin := binaryPath(t, buildRace)
-	one, two := w.startReplica(bin, shortLeaseSettings...), w.startReplica(bin, shortLeaseSettings...)
+	one, two := w.startReplica(bin, shortLeaseSettings...),
+		w.startReplica(bin, shortLeaseSettings...)
 	all := setDueAt(w.authorizeBookings(1000), afterNow(3*time.Second))
 	w.scheduleBookings(one, all)
 	w.waitMidDrain(all)
@@ -185,13 +195,15 @@ func TestDrain_RedisKilled(t *testing.T) {
 			return !ok && checks["redis"].Name != "" && !checks["redis"].OK
 		})
 	}
-	_, _, err := one.client.Schedule(t.Context(), hold.ScheduleRequest{PaymentIntent: all[0].id, CaptureAt: formatTime(all[0].due)})
+	_, _, err := one.client.Schedule(t.Context(), hold.ScheduleRequest{PaymentIntent: all[0].id,
+		CaptureAt: formatTime(all[0].due)})
 	if !errors.Is(err, &api.Problem{Code: api.Unavailable}) {
 		t.Errorf("without Redis a schedule is answered with %v", err)
 	}
 	w.redis.Restart()
 	for _, r := range w.replicas {
-		storetest.WaitUntil(t, processTimeout, r.name+" is ready again", func() bool { ok, _ := r.readiness(); return ok })
+		storetest.WaitUntil(t, processTimeout, r.name+" is ready again",
+			func() bool { ok, _ := r.readiness(); return ok })
 	}
 	w.waitForCaptures(two, len(all), time.Minute)
 	w.checkCaptures(two, all, exactlyOnce)
@@ -200,7 +212,8 @@ func TestDrain_RedisKilled(t *testing.T) {
 
 func TestConfig_DefaultLease(t *testing.T) {
 	t.Parallel()
-	code, out, errs := runHoldd(t, binaryPath(t, buildRelease), []string{"STRIPE_API_KEY=" + apiKey}, "config", "show")
+	code, out, errs := runHoldd(t, binaryPath(t, buildRelease),
+		[]string{"STRIPE_API_KEY=" + apiKey}, "config", "show")
 	if code != 0 || !strings.Contains(out, "\nlease: 30s ") || strings.Contains(out, apiKey) {
 		t.Errorf("exit code %d, and the settings in effect are\n%s%s", code, out, errs)
 	}

@@ -1,45 +1,35 @@
-// Package e2e holds holdd to its promises from outside, with nothing replaced
-// but Stripe: the binary as it is built for users, real redis-server processes,
-// connections over the loopback interface, signals. It has tests only.
+// Package e2e tests the built binary from outside: real processes, a real
+// redis-server, connections over the loopback interface, signals. Only Stripe
+// is replaced. The package contains only tests.
 //
-// # The model
+// # Model
 //
 // A world is one Redis, one Stripe and the replicas of holdd that share them.
-// Stripe is the project's simulator, which shares no code with what it judges:
-// it runs in the test's process behind a real listener, so that a test can
-// close the door on a replica, take its key away, lose its replies, and read
-// the ledger, in which every effect on money stands with its time and its
-// idempotency key. What a test says of money it says by the ledger, what it
-// says of holds by the API, and what it says of the log by the lines on
-// standard error. Its webhooks go through a proxy that can lose them, under a
-// name that isn't the daemon's, as in front of most services.
+// Stripe is the project's simulator, which shares no code with holdd. It runs
+// in the test process behind a real listener, so a test can refuse connections,
+// revoke the key, lose replies, and read the ledger, which has the time and the
+// idempotency key of every effect on money. A test checks money by the ledger,
+// holds by the API, and logs by the lines on standard error. Webhooks pass
+// through a proxy that can lose them.
 //
-// The README's section on the ways in is read by a test, which runs its blocks
-// as they stand: there Stripe is cmd/stripesim as its users start it. The
-// blocks need curl, openssl, redis-cli, python3 and node; one that is missing
-// fails the test (make languages installs them), for a snippet that isn't run
-// is a guess.
+// One test runs the blocks of the README and of requests.md as they are, with
+// cmd/stripesim as Stripe. They need curl, openssl, redis-cli, python3 and
+// node; the test fails if one is missing (make languages installs them).
 //
-// # What can go wrong
+// # Faults
 //
-// Replicas are ended as machines end them: SIGKILL between any two steps,
-// SIGSTOP for longer than a lease and SIGCONT into a world in which others have
-// done the work, SIGTERM. Redis is killed in the middle of a drain and comes
-// back with the append-only file that it left. The point of the kill isn't
-// chosen: in packages worker and store the same is tried at each step, in
-// virtual time; here it is shown that the parts, put together as they are
-// shipped, behave as they do there. The replicas of these tests are built with
-// the race detector, and every replica fails its test with a race, with a line
-// on standard error that isn't JSON, or with a secret in one.
+// Replicas get SIGKILL at any time, SIGSTOP for longer than a lease followed by
+// SIGCONT, and SIGTERM. Redis is killed during a drain and restarts with its
+// append-only file. The time of a kill is not chosen here: the tests of worker
+// and store try each step, in virtual time. The replicas of these tests are
+// built with the race detector. A replica fails its test with a data race, with
+// a line on standard error that is not JSON, or with a secret in one.
 //
-// # Why it is so
+// # Time
 //
-// A guest's hour can't be shortened by a setting. So Stripe's clock is set
-// behind by nearly that much: what is made now is nearly an hour old to holdd.
-//
-// Nothing waits for a fixed time: a test looks again and again at what can be
-// seen from outside, within a bound. Bounds are wide, because these tests share
-// two cores with others; where a time is a promise (lateness, taking over), it
-// is reckoned from what was written down when it happened, not from when the
-// test came to look. Tests that measure run before those that load the machine.
+// A test polls a state that is visible from outside, within a bound. Bounds are
+// wide, because these tests share two cores with others. Where a time is a
+// promise, such as the lateness of a capture, the test uses the recorded time.
+// The cardholder's hour has no setting, so Stripe's clock is set back by nearly
+// an hour. Tests that measure run before those that load the machine.
 package e2e

@@ -28,7 +28,8 @@ func read(tb testing.TB, name string) string {
 func TestReadme_IsShort(t *testing.T) {
 	text := read(t, readmePage)
 	if len(text) > 10_000 {
-		t.Errorf("the README has %d bytes, want 10,000 at most: move details to deploy/docs", len(text))
+		t.Errorf("the README has %d bytes, want 10,000 at most: move details to deploy/docs",
+			len(text))
 	}
 	for i, line := range strings.Split(text, "\n") {
 		if n := utf8.RuneCountInString(line); n > 120 {

@@ -19,7 +19,8 @@ func TestDrain_CapturesEachHoldOnce(t *testing.T) {
 	w.scheduleBookings(r, all)
 	w.waitForCaptures(r, len(all), time.Minute)
 	captures := w.checkCaptures(r, all, onceByFirstAttempt)
-	t.Logf("1,000 captures, the last %s after they fell due", captures[len(captures)-1].Time.Sub(all[0].due).Round(time.Millisecond))
+	t.Logf("1,000 captures, the last %s after they fell due", captures[len(captures)-1].Time.Sub(
+		all[0].due).Round(time.Millisecond))
 
 	keys := map[string]bool{}
 	for _, e := range captures {
@@ -28,7 +29,9 @@ func TestDrain_CapturesEachHoldOnce(t *testing.T) {
 	if len(keys) != len(all) {
 		t.Errorf("%d different idempotency keys for %d captures", len(keys), len(all))
 	}
-	if st := w.sim.Stats(); st.Replayed != 0 || st.Calls[stripesim.CallOutcome{Class: stripesim.ClassCapture, Status: 200}] != int64(len(all)) {
+	if st := w.sim.Stats(); st.Replayed != 0 ||
+		st.Calls[stripesim.CallOutcome{Class: stripesim.ClassCapture, Status: 200}] != int64(
+			len(all)) {
 		t.Errorf("more was sent than needed: %+v", st)
 	}
 }
@@ -42,8 +45,7 @@ func TestPerformance(t *testing.T) {
 	t.Run("size", testSize)
 }
 
-// testLateness shows how late a hold is acted on when there is nothing to wait
-// for.
+// testLateness measures the lateness of captures on an idle system.
 func testLateness(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, stripesim.Options{Seed: 2})
@@ -68,14 +70,15 @@ func testLateness(t *testing.T) {
 		logged := time.Duration(r.log.outcomesOf(e.Intent)[0].LatenessMS) * time.Millisecond
 		worst = max(worst, logged)
 	}
-	t.Logf("the latest of %d was %s late; the machine stood still for %s", len(all), worst.Round(time.Millisecond), stalls().Round(time.Millisecond))
+	t.Logf("the latest of %d was %s late; the machine stood still for %s", len(all),
+		worst.Round(time.Millisecond), stalls().Round(time.Millisecond))
 	if worst-stalls() >= 1500*time.Millisecond {
 		t.Errorf("%s late without a backlog: it has to be under 1.5 s", worst)
 	}
 }
 
-// testBudget lets more fall due than Stripe lets through in a second, with
-// nothing set: no request is refused, and the nearest deadline goes first.
+// testBudget makes more holds due than Stripe accepts in a second, with default
+// settings. Stripe refuses no request, and the nearest deadline goes first.
 func testBudget(t *testing.T) {
 	t.Parallel()
 	// A sandbox has 25 a second over all, not only for each endpoint. Reads are
@@ -94,7 +97,8 @@ func testBudget(t *testing.T) {
 	reads := w.authorizeBookings(unknown)
 	reqs := make([]hold.ScheduleRequest, unknown)
 	for i, b := range reads {
-		reqs[i] = hold.ScheduleRequest{PaymentIntent: b.id, CaptureAt: formatTime(all[0].due.Add(24 * time.Hour))}
+		reqs[i] = hold.ScheduleRequest{PaymentIntent: b.id,
+			CaptureAt: formatTime(all[0].due.Add(24 * time.Hour))}
 	}
 	w.scheduleAll(r, reqs)
 	w.waitForCaptures(r, len(all), time.Minute)
@@ -104,19 +108,23 @@ func testBudget(t *testing.T) {
 	t.Logf("%d captures in %s; the most in a second: %d of all kinds", len(captures),
 		captures[len(captures)-1].Time.Sub(all[0].due).Round(time.Millisecond), st.MaxOverall)
 	if st.RateLimited != 0 || st.LockTimeouts != 0 {
-		t.Errorf("%d requests were refused for a rate, %d for a lock: %+v", st.RateLimited, st.LockTimeouts, st.Calls)
+		t.Errorf("%d requests were refused for a rate, %d for a lock: %+v", st.RateLimited,
+			st.LockTimeouts, st.Calls)
 	}
 	slices.SortFunc(all, func(a, b booking) int { return a.deadline.Compare(b.deadline) })
 	rank := map[string]int{}
 	for i, b := range all {
 		rank[b.id] = i
 	}
-	slices.SortStableFunc(captures, func(a, b stripesim.Effect) int { return cmp.Compare(a.Seq, b.Seq) })
+	slices.SortStableFunc(captures, func(a, b stripesim.Effect) int {
+		return cmp.Compare(a.Seq, b.Seq)
+	})
 	for i, e := range captures {
 		// What is under way at the same time may arrive in any order; with this
 		// budget that is a handful.
 		if d := i - rank[e.Intent]; d < -5 || d > 5 {
-			t.Errorf("capture %d was of the hold with the %d. nearest deadline", i+1, rank[e.Intent]+1)
+			t.Errorf("capture %d was of the hold with the %d. nearest deadline", i+1,
+				rank[e.Intent]+1)
 		}
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// testIdle looks at what a daemon with a thousand holds that are not due yet
-// costs the machine that it runs on.
+// testIdle measures CPU and memory of a daemon with a thousand holds that are
+// not due.
 func testIdle(t *testing.T) {
 	t.Parallel()
 	if _, err := os.Stat("/proc/self/stat"); err != nil {
@@ -33,12 +33,14 @@ func testIdle(t *testing.T) {
 	const tick = time.Second / 100 // what the kernel counts in, for programs
 	calm := func(d, most time.Duration) (used time.Duration, ok bool) {
 		from, began := cpuTime(t, r.pid()), time.Now()
-		storetest.WaitUntil(t, d+10*time.Second, "time goes by", func() bool { return time.Since(began) >= d })
+		storetest.WaitUntil(t, d+10*time.Second, "time goes by",
+			func() bool { return time.Since(began) >= d })
 		used = cpuTime(t, r.pid()) - from
 		return used, used <= most
 	}
 	rest := func(d time.Duration) {
-		storetest.WaitUntil(t, d+30*time.Second, "the daemon comes to rest", func() bool { _, ok := calm(d, time.Duration(d.Seconds()*5*float64(tick))); return ok })
+		storetest.WaitUntil(t, d+30*time.Second, "the daemon comes to rest",
+			func() bool { _, ok := calm(d, time.Duration(d.Seconds()*5*float64(tick))); return ok })
 	}
 	// They come a few at a time, after the daemon has looked after what its
 	// start left: memory has to be given back after a collection now and then
@@ -52,7 +54,8 @@ func testIdle(t *testing.T) {
 	const span = 10 * time.Second
 	used, _ := calm(span, 0)
 	rss := residentBytes(t, r.pid())
-	t.Logf("idle with 1,000 holds: %.2f %% of one core, %.1f MB resident", 100*used.Seconds()/span.Seconds(), float64(rss)/1e6)
+	t.Logf("idle with 1,000 holds: %.2f %% of one core, %.1f MB resident",
+		100*used.Seconds()/span.Seconds(), float64(rss)/1e6)
 	if used >= span/200 {
 		t.Errorf("%s of CPU in %s: it has to be under 0.5 %%", used, span)
 	}

@@ -36,7 +36,9 @@ type rawResponse struct {
 // sendRaw sends a request as it stands, without a client that could put it
 // right, and reads the answer while the body is still being sent: a body that
 // is refused is not read to its end. chunked leaves the length open.
-func sendRaw(tb testing.TB, r *replica, method, path string, header http.Header, body []byte, chunked bool) rawResponse {
+func sendRaw(
+	tb testing.TB, r *replica, method, path string, header http.Header, body []byte, chunked bool,
+) rawResponse {
 	tb.Helper()
 	addr := strings.TrimPrefix(r.url, "http://")
 	conn, err := net.DialTimeout("tcp", addr, processTimeout)
@@ -76,7 +78,8 @@ func sendRaw(tb testing.TB, r *replica, method, path string, header http.Header,
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20)) // what is cut short fails to be JSON
 	conn.Close()
 	<-sent
-	a := rawResponse{status: resp.StatusCode, contentType: resp.Header.Get("Content-Type"), text: string(text)}
+	a := rawResponse{status: resp.StatusCode, contentType: resp.Header.Get("Content-Type"),
+		text: string(text)}
 	_ = json.Unmarshal(text, &a.problem) // what isn't a problem is seen by its missing code
 	return a
 }
@@ -115,7 +118,8 @@ func TestAPI_InvalidInputChangesNothing(t *testing.T) {
 	w := newWorld(t, unlimitedStripeOptions)
 	// What holdd does by itself must not look like something that wrong input
 	// did.
-	r := w.startReplica(binaryPath(t, buildRelease), append([]string{"HOLDD_MIRROR_TERMS=false"}, highBudgetSettings...)...)
+	r := w.startReplica(binaryPath(t, buildRelease), append([]string{"HOLDD_MIRROR_TERMS=false"},
+		highBudgetSettings...)...)
 	w.waitForFirstReconcile(r)
 	at := afterNow(48 * time.Hour)
 	all := setDueAt(w.authorizeBookings(4), at)
@@ -123,13 +127,17 @@ func TestAPI_InvalidInputChangesNothing(t *testing.T) {
 	id, fresh := all[0].id, all[2].id
 	paid := all[3].id
 	done := setDueAt(all[3:], afterNow(0))
-	w.scheduleAll(r, []hold.ScheduleRequest{{PaymentIntent: paid, Amount: done[0].amount, Currency: "eur", ExpiresAt: formatTime(done[0].deadline), CaptureAt: formatTime(done[0].due)}})
-	storetest.WaitUntil(t, processTimeout, "one is captured", func() bool { return len(w.listByState(r, hold.Captured)) == 1 })
+	w.scheduleAll(r, []hold.ScheduleRequest{{PaymentIntent: paid, Amount: done[0].amount,
+		Currency: "eur", ExpiresAt: formatTime(done[0].deadline),
+		CaptureAt: formatTime(done[0].due)}})
+	storetest.WaitUntil(t, processTimeout, "one is captured",
+		func() bool { return len(w.listByState(r, hold.Captured)) == 1 })
 
 	// wish is a schedule of the intent that is free, with one thing changed.
 	req := func(change string) string {
 		m := map[string]any{}
-		for _, part := range []string{fmt.Sprintf(`{"payment_intent":%q,"capture_at":%q}`, fresh, formatTime(at)), change} {
+		for _, part := range []string{fmt.Sprintf(`{"payment_intent":%q,"capture_at":%q}`, fresh,
+			formatTime(at)), change} {
 			if err := json.Unmarshal([]byte(part), &m); err != nil {
 				t.Fatal(err)
 			}
@@ -140,7 +148,8 @@ func TestAPI_InvalidInputChangesNothing(t *testing.T) {
 		}
 		return string(b)
 	}
-	big := []byte(`{"payment_intent":"` + fresh + `","reference":"` + strings.Repeat("x", 10<<20) + `"}`)
+	big := []byte(`{"payment_intent":"` + fresh + `","reference":"` + strings.Repeat("x", 10<<20) +
+		`"}`)
 	post, patch, get := http.MethodPost, http.MethodPatch, http.MethodGet
 	before := w.dumpRedis()
 	for _, c := range []struct {
@@ -148,8 +157,10 @@ func TestAPI_InvalidInputChangesNothing(t *testing.T) {
 		status                   int
 		code                     hold.Code
 	}{
-		{"a malformed id", post, "/v1/holds", req(`{"payment_intent":"order-17"}`), 422, hold.InvalidID},
-		{"an id with a path in it", post, "/v1/holds", req(`{"payment_intent":"pi_12345678/../../accounts"}`), 422, hold.InvalidID},
+		{"a malformed id", post, "/v1/holds", req(`{"payment_intent":"order-17"}`), 422,
+			hold.InvalidID},
+		{"an id with a path in it", post, "/v1/holds",
+			req(`{"payment_intent":"pi_12345678/../../accounts"}`), 422, hold.InvalidID},
 		{"a malformed account", post, "/v1/holds", req(`{"account":"acme"}`), 422, hold.InvalidID},
 		{"a malformed id in the path", get, "/v1/holds/order-17", "", 422, hold.InvalidID},
 		{"a negative amount", post, "/v1/holds", req(`{"amount":-1,"currency":"eur"}`), 422, hold.InvalidAmount},
@@ -176,53 +187,77 @@ func TestAPI_InvalidInputChangesNothing(t *testing.T) {
 		{"an unknown policy", post, "/v1/holds", req(`{"on_expiry":"keep"}`), 422, hold.InvalidPolicy},
 		{"an unknown field", post, "/v1/holds", req(`{"captureAt":"now"}`), 422, "unknown_field"},
 		{"a field in other letters", post, "/v1/holds", req(`{"Amount":5}`), 422, "unknown_field"},
-		{"a field twice", post, "/v1/holds", `{"payment_intent":"` + fresh + `","payment_intent":"` + id + `"}`, 400, "invalid_json"},
+		{"a field twice", post, "/v1/holds", `{"payment_intent":"` + fresh +
+			`","payment_intent":"` + id + `"}`, 400, "invalid_json"},
 		{"no JSON", post, "/v1/holds", `payment_intent=` + fresh, 400, "invalid_json"},
 		{"half of the JSON", post, "/v1/holds", req(`{}`)[:40], 400, "invalid_json"},
 		{"JSON that is no object", post, "/v1/holds", `["` + fresh + `"]`, 422, "invalid_type"},
 		{"two objects", post, "/v1/holds", req(`{}`) + req(`{}`), 400, "invalid_json"},
 		{"no body", post, "/v1/holds", "", 400, "body_required"},
-		{"a metadata value of 600 characters", post, "/v1/holds", req(`{"metadata":{"k":"` + strings.Repeat("x", 600) + `"}}`), 422, hold.InvalidMetadata},
-		{"an intent that Stripe doesn't know", post, "/v1/holds", req(`{"payment_intent":"pi_3NobodyHasEverSeen00"}`), 404, hold.IntentNotFound},
-		{"other terms for the same hold", post, "/v1/holds", req(fmt.Sprintf(`{"payment_intent":%q,"capture_amount":5}`, id)), 409, hold.HoldExists},
+		{"a metadata value of 600 characters", post, "/v1/holds",
+			req(`{"metadata":{"k":"` + strings.Repeat("x", 600) + `"}}`),
+			422, hold.InvalidMetadata},
+		{"an intent that Stripe doesn't know", post, "/v1/holds",
+			req(`{"payment_intent":"pi_3NobodyHasEverSeen00"}`), 404, hold.IntentNotFound},
+		{"other terms for the same hold", post, "/v1/holds",
+			req(fmt.Sprintf(`{"payment_intent":%q,"capture_amount":5}`, id)), 409, hold.HoldExists},
 		{"an unknown hold", get, "/v1/holds/pi_3NobodyHasEverSeen00", "", 404, hold.HoldNotFound},
-		{"a change of an unknown hold", patch, "/v1/holds/pi_3NobodyHasEverSeen00", `{"reference":"x"}`, 404, hold.HoldNotFound},
-		{"a capture of an unknown hold", post, "/v1/holds/pi_3NobodyHasEverSeen00/capture", "", 404, hold.HoldNotFound},
-		{"a capture of more than there is", post, "/v1/holds/" + id + "/capture", `{"amount":10001}`, 422, hold.AmountTooLarge},
-		{"a capture of less than nothing", post, "/v1/holds/" + id + "/capture", `{"amount":-1}`, 422, hold.InvalidAmount},
-		{"a capture of zero", post, "/v1/holds/" + id + "/capture", `{"amount":0}`, 422, hold.InvalidAmount},
-		{"a capture with a field too many", post, "/v1/holds/" + id + "/capture", `{"amount":1,"final":false}`, 422, "unknown_field"},
+		{"a change of an unknown hold", patch, "/v1/holds/pi_3NobodyHasEverSeen00",
+			`{"reference":"x"}`, 404, hold.HoldNotFound},
+		{"a capture of an unknown hold", post, "/v1/holds/pi_3NobodyHasEverSeen00/capture", "",
+			404, hold.HoldNotFound},
+		{"a capture of more than there is", post, "/v1/holds/" + id + "/capture",
+			`{"amount":10001}`, 422, hold.AmountTooLarge},
+		{"a capture of less than nothing", post, "/v1/holds/" + id + "/capture", `{"amount":-1}`,
+			422, hold.InvalidAmount},
+		{"a capture of zero", post, "/v1/holds/" + id + "/capture", `{"amount":0}`,
+			422, hold.InvalidAmount},
+		{"a capture with a field too many", post, "/v1/holds/" + id + "/capture",
+			`{"amount":1,"final":false}`, 422, "unknown_field"},
 		{"a second capture", post, "/v1/holds/" + paid + "/capture", "", 409, hold.AlreadyCaptured},
-		{"a cancel of what is captured", post, "/v1/holds/" + paid + "/cancel", "", 409, hold.AlreadyCaptured},
-		{"a change of what is captured", patch, "/v1/holds/" + paid, `{"reference":"x"}`, 409, hold.AlreadyCaptured},
-		{"a resume of what isn't paused", post, "/v1/holds/" + id + "/resume", "", 409, hold.NotPaused},
+		{"a cancel of what is captured", post, "/v1/holds/" + paid + "/cancel", "",
+			409, hold.AlreadyCaptured},
+		{"a change of what is captured", patch, "/v1/holds/" + paid, `{"reference":"x"}`,
+			409, hold.AlreadyCaptured},
+		{"a resume of what isn't paused", post, "/v1/holds/" + id + "/resume",
+			"", 409, hold.NotPaused},
 		{"a change of nothing", patch, "/v1/holds/" + id, `{}`, 422, hold.NothingToChange},
 		{"a change to null", patch, "/v1/holds/" + id, `{"capture_at":null}`, 422, "invalid_type"},
-		{"a change to a time after the deadline", patch, "/v1/holds/" + id, fmt.Sprintf(`{"capture_at":%q}`, formatTime(afterNow(8*24*time.Hour))), 422, hold.AfterDeadline},
+		{"a change to a time after the deadline", patch, "/v1/holds/" + id,
+			fmt.Sprintf(`{"capture_at":%q}`, formatTime(afterNow(8*24*time.Hour))),
+			422, hold.AfterDeadline},
 		{"an unknown parameter", get, "/v1/holds?status=open", "", 422, "unknown_parameter"},
 		{"an unknown state", get, "/v1/holds?state=open", "", 422, "invalid_parameter"},
 		{"a cursor that is none", get, "/v1/holds?cursor=zzz", "", 422, "invalid_cursor"},
 		{"an unknown path", get, "/v1/hold", "", 404, "route_not_found"},
-		{"a method that the path doesn't know", http.MethodDelete, "/v1/holds/" + id, "", 405, "method_not_allowed"},
+		{"a method that the path doesn't know", http.MethodDelete, "/v1/holds/" + id, "",
+			405, "method_not_allowed"},
 		{"an empty batch", post, "/v1/holds:batch", `{"holds":[]}`, 422, "invalid_batch"},
 	} {
 		a := sendRaw(t, r, c.method, c.path, http.Header{}, []byte(c.body), false)
 		checkProblem(t, c.what, a, c.status, c.code)
-		if c.code == hold.AfterDeadline && (a.problem.Deadline == nil || !a.problem.Deadline.Equal(all[0].deadline)) {
-			t.Errorf("%s: the deadline told is %v, and it is %v", c.what, a.problem.Deadline, all[0].deadline)
+		if c.code == hold.AfterDeadline && (a.problem.Deadline == nil ||
+			!a.problem.Deadline.Equal(all[0].deadline)) {
+			t.Errorf("%s: the deadline told is %v, and it is %v", c.what,
+				a.problem.Deadline, all[0].deadline)
 		}
 	}
 	for _, chunked := range []bool{false, true} {
-		for _, path := range []string{"/v1/holds", "/v1/holds:batch", "/v1/holds/" + id + "/capture"} {
-			checkProblem(t, "10 MB to "+path, sendRaw(t, r, post, path, http.Header{}, big, chunked), 413, "body_too_large")
+		for _, path := range []string{"/v1/holds", "/v1/holds:batch",
+			"/v1/holds/" + id + "/capture"} {
+			checkProblem(t, "10 MB to "+path, sendRaw(t, r, post, path, http.Header{}, big,
+				chunked), 413, "body_too_large")
 		}
 	}
 	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
-	checkProblem(t, "a form", sendRaw(t, r, post, "/v1/holds", form, []byte("payment_intent="+fresh), false), 415, "unsupported_media_type")
+	checkProblem(t, "a form", sendRaw(t, r, post, "/v1/holds", form,
+		[]byte("payment_intent="+fresh), false), 415, "unsupported_media_type")
 	page := http.Header{"Origin": {"https://evil.example"}, "Sec-Fetch-Site": {"cross-site"}}
-	checkProblem(t, "a web page's request", sendRaw(t, r, post, "/v1/holds/"+id+"/cancel", page, nil, false), 403, "cross_origin_refused")
+	checkProblem(t, "a web page's request", sendRaw(t, r, post, "/v1/holds/"+id+"/cancel", page,
+		nil, false), 403, "cross_origin_refused")
 	stale := http.Header{"If-Match": {`"99"`}}
-	checkProblem(t, "another revision", sendRaw(t, r, post, "/v1/holds/"+id+"/cancel", stale, nil, false), 412, hold.RevisionMismatch)
+	checkProblem(t, "another revision", sendRaw(t, r, post, "/v1/holds/"+id+"/cancel", stale, nil,
+		false), 412, hold.RevisionMismatch)
 
 	if after := w.dumpRedis(); !maps.Equal(before, after) {
 		for k := range after {
@@ -246,7 +281,8 @@ func checkProblem(tb testing.TB, what string, a rawResponse, status int, code ho
 	p := a.problem
 	switch {
 	case a.status != status || p.Code != string(code) || p.Status != status:
-		tb.Errorf("%s: answered with %d %q, and it should be %d %q\n%.300s", what, a.status, p.Code, status, code, a.text)
+		tb.Errorf("%s: answered with %d %q, and it should be %d %q\n%.300s", what, a.status,
+			p.Code, status, code, a.text)
 	case !strings.HasPrefix(a.contentType, "application/problem+json"):
 		tb.Errorf("%s: the problem comes as %q", what, a.contentType)
 	case p.Title == "" || p.Detail == "" || p.Type == "":

@@ -19,9 +19,11 @@ func TestLogLevel_ChangeAtRunTime(t *testing.T) {
 	const operate, read = "operate-0123456789abcdef0123456789", "read-0123456789abcdef0123456789"
 	w := newWorld(t, unlimitedStripeOptions)
 	bin := binaryPath(t, buildRelease)
-	r := w.startReplica(bin, append(highBudgetSettings, "HOLDD_TOKENS_FILE="+writeTempFile(t, "tokens", "desk operate "+operate+"\nboard read "+read+"\n"))...)
+	r := w.startReplica(bin, append(highBudgetSettings, "HOLDD_TOKENS_FILE="+
+		writeTempFile(t, "tokens", "desk operate "+operate+"\nboard read "+read+"\n"))...)
 	cliAs := func(token string) *cliRunner {
-		return &cliRunner{t, bin, []string{"HOLDD_URL=" + r.url, "HOLDD_TOKEN=" + token, "HOLDD_TIME_ZONE=UTC"}}
+		return &cliRunner{t, bin, []string{"HOLDD_URL=" + r.url, "HOLDD_TOKEN=" +
+			token, "HOLDD_TIME_ZONE=UTC"}}
 	}
 	d := cliAs(operate)
 	d.runCommand(0, []string{"log-level"}, "info (the settings say info)")
@@ -37,8 +39,10 @@ func TestLogLevel_ChangeAtRunTime(t *testing.T) {
 	if !r.log.contains(`"message":"log level changed","from":"info","to":"debug","by":"desk"`) {
 		t.Errorf("the change left no line:\n%s", r.log.tail(20))
 	}
-	d.runCommand(0, []string{"schedule", w.authorizeBookings(1)[0].id, "--capture-at", "now", "--yes"})
-	storetest.WaitUntil(t, processTimeout, "an outcome among it all", func() bool { return r.log.countOutcomes() == 1 })
+	d.runCommand(0, []string{"schedule", w.authorizeBookings(1)[0].id,
+		"--capture-at", "now", "--yes"})
+	storetest.WaitUntil(t, processTimeout, "an outcome among it all",
+		func() bool { return r.log.countOutcomes() == 1 })
 
 	d.runCommand(0, []string{"log-level", "error", "--json"}, `{"level":"error","configured":"info"}`)
 	if !r.log.contains(`"from":"debug","to":"error","by":"desk"`) {
@@ -46,16 +50,18 @@ func TestLogLevel_ChangeAtRunTime(t *testing.T) {
 	}
 }
 
-// Without a setting the log is JSON, but for people where somebody looks on;
-// the setting has the last word.
+// By default the log is JSON, and text on a terminal. The setting overrides
+// both.
 func TestLogFormat(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, stripesim.Options{Seed: 5})
 	bin := binaryPath(t, buildRelease)
-	for form, isJSON := range map[string]bool{"": true, "auto": true, "json": true, "console": false} {
+	for form, isJSON := range map[string]bool{"": true, "auto": true,
+		"json": true, "console": false} {
 		var out bytes.Buffer
 		cmd := exec.Command(bin, "serve")
-		cmd.Env = append([]string{"HOLDD_LISTEN=127.0.0.1:0", "HOLDD_LOG_FORMAT=" + form, "GORACE=atexit_sleep_ms=0"}, w.settings()...)
+		cmd.Env = append([]string{"HOLDD_LISTEN=127.0.0.1:0", "HOLDD_LOG_FORMAT=" + form,
+			"GORACE=atexit_sleep_ms=0"}, w.settings()...)
 		pipe, err := cmd.StderrPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -82,7 +88,8 @@ func TestLogFormat(t *testing.T) {
 			t.Fatalf("%q: %v\n%s", form, err, &out)
 		}
 		for line := range strings.Lines(out.String()) {
-			if json.Valid([]byte(line)) != isJSON || !isJSON && !strings.Contains(line, "\tINFO\t") {
+			if json.Valid([]byte(line)) != isJSON || !isJSON &&
+				!strings.Contains(line, "\tINFO\t") {
 				t.Errorf("%q: %s", form, line)
 			}
 		}

@@ -10,6 +10,12 @@ import (
 	"testing"
 )
 
+var (
+	rebuildCount = flag.Int("holds", 2_000,
+		"holds of the Redis that is emptied; make prove asks for 10,000")
+	webhookCount = flag.Int("webhooks", 8_000, "webhooks of the storm; make prove asks for 20,000")
+)
+
 // binaryDir is where the binaries of this run are built; it is gone after it.
 var binaryDir string
 
@@ -38,11 +44,13 @@ var buildRelease = sync.OnceValues(func() (string, error) {
 
 // buildRace is the same with the race detector, for the tests in which the most
 // happens at once.
-var buildRace = sync.OnceValues(func() (string, error) { return buildBinary("holdd-race", nil, "-race") })
+var buildRace = sync.OnceValues(
+	func() (string, error) { return buildBinary("holdd-race", nil, "-race") })
 
 func buildBinary(name string, env []string, flags ...string) (string, error) {
 	path := filepath.Join(binaryDir, name)
-	cmd := exec.Command("go", append(append([]string{"build", "-o", path}, flags...), "github.com/holdd/holdd/cmd/holdd")...)
+	cmd := exec.Command("go", append(append([]string{"build", "-o", path}, flags...),
+		"github.com/holdd/holdd/cmd/holdd")...)
 	cmd.Env = append(os.Environ(), env...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)

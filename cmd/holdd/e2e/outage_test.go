@@ -11,11 +11,11 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// checkNoneGivenUp looks that no hold was given up: each is captured or still
-// to be.
+// checkNoneGivenUp checks that each hold is captured or still scheduled.
 func (w *world) checkNoneGivenUp(r *replica) {
 	w.tb.Helper()
-	for _, s := range []hold.State{hold.Attention, hold.Canceled, hold.Expired, hold.Paused, hold.Waiting} {
+	for _, s := range []hold.State{hold.Attention, hold.Canceled, hold.Expired,
+		hold.Paused, hold.Waiting} {
 		if n := len(w.listByState(r, s)); n > 0 {
 			w.tb.Errorf("%d holds are %s, and all should be captured or go on to be", n, s)
 		}
@@ -39,12 +39,16 @@ func TestDrain_StripeUnavailable(t *testing.T) {
 	// A hold can be scheduled all the same: a booking system must not go down
 	// with Stripe.
 	late := setDueAt(w.authorizeBookings(1), afterNow(time.Second))
-	v, created, err := r.client.Schedule(t.Context(), hold.ScheduleRequest{PaymentIntent: late[0].id, Reference: bookingReference(0), CaptureAt: formatTime(late[0].due)})
+	v, created, err := r.client.Schedule(t.Context(),
+		hold.ScheduleRequest{PaymentIntent: late[0].id, Reference: bookingReference(0),
+			CaptureAt: formatTime(late[0].due)})
 	if err != nil || !created || v.Verified {
-		t.Errorf("while Stripe is away a schedule is answered with %+v, created %v, %v", v, created, err)
+		t.Errorf("while Stripe is away a schedule is answered with %+v, created %v, %v", v, created,
+			err)
 	}
 	// Long enough for some to be tried again and again.
-	storetest.WaitUntil(t, time.Minute, "it is away for a while", func() bool { return time.Since(gone) > 5*time.Second })
+	storetest.WaitUntil(t, time.Minute, "it is away for a while",
+		func() bool { return time.Since(gone) > 5*time.Second })
 	before := w.countCaptures()
 	w.checkNoneGivenUp(r)
 	w.stripe.open()
@@ -54,8 +58,10 @@ func TestDrain_StripeUnavailable(t *testing.T) {
 	w.checkCaptures(r, all, exactlyOnce)
 	w.checkCaptures(r, late, exactlyOnce)
 	w.checkNoneGivenUp(r)
-	storetest.WaitUntil(t, processTimeout, "it is ready again", func() bool { ok, _ := r.readiness(); return ok })
-	t.Logf("away after %d captures for 5 s; all done %s after it went", before, back.Round(time.Millisecond))
+	storetest.WaitUntil(t, processTimeout, "it is ready again",
+		func() bool { ok, _ := r.readiness(); return ok })
+	t.Logf("away after %d captures for 5 s; all done %s after it went", before,
+		back.Round(time.Millisecond))
 }
 
 func TestDrain_KeyRejected(t *testing.T) {
@@ -80,24 +86,30 @@ func TestDrain_KeyRejected(t *testing.T) {
 	w.waitForCaptures(r, len(all), 2*time.Minute)
 	w.checkCaptures(r, all, exactlyOnce)
 	w.checkNoneGivenUp(r)
-	storetest.WaitUntil(t, processTimeout, "it is ready again", func() bool { ok, _ := r.readiness(); return ok })
+	storetest.WaitUntil(t, processTimeout, "it is ready again",
+		func() bool { ok, _ := r.readiness(); return ok })
 	refused := int64(0)
 	for a, n := range w.sim.Stats().Calls {
 		if a.Status == 401 {
 			refused += n
 		}
 	}
-	t.Logf("%d calls met the bad key; all done %s after it was good again", refused, time.Since(restored).Round(time.Millisecond))
+	t.Logf("%d calls met the bad key; all done %s after it was good again", refused,
+		time.Since(restored).Round(time.Millisecond))
 	if refused > 200 {
-		t.Errorf("%d calls were sent with a key that is rejected: claims should have stopped", refused)
+		t.Errorf("%d calls were sent with a key that is rejected: claims should have stopped",
+			refused)
 	}
 }
 
-// newRandomFaults makes one call in so many go wrong, for each intent a few
-// times at the most, so that a test has an end.
+// newRandomFaults makes one call in several fail, a few times per intent at
+// most, so that a test ends.
 func newRandomFaults(seed uint64) func(stripesim.Call) stripesim.Fault {
-	kinds := []stripesim.FaultKind{stripesim.FaultDropRequest, stripesim.FaultDropReply, stripesim.FaultBrokenBody, stripesim.FaultCutBody, stripesim.FaultErrorAfter,
-		stripesim.FaultUnavailable, stripesim.FaultHTML, stripesim.FaultHTMLAfter, stripesim.FaultFailedDependency, stripesim.FaultKeyInUse, stripesim.FaultLockTimeout, stripesim.FaultRateLimited}
+	kinds := []stripesim.FaultKind{stripesim.FaultDropRequest, stripesim.FaultDropReply,
+		stripesim.FaultBrokenBody, stripesim.FaultCutBody, stripesim.FaultErrorAfter,
+		stripesim.FaultUnavailable, stripesim.FaultHTML, stripesim.FaultHTMLAfter,
+		stripesim.FaultFailedDependency, stripesim.FaultKeyInUse, stripesim.FaultLockTimeout,
+		stripesim.FaultRateLimited}
 	var mu sync.Mutex
 	r := rand.New(rand.NewPCG(seed, 7))
 	met := map[string]int{}
@@ -113,13 +125,15 @@ func newRandomFaults(seed uint64) func(stripesim.Call) stripesim.Fault {
 			// that has to wait until no request can be under way.
 			return stripesim.Fault{Kind: stripesim.FaultErrorBefore}
 		}
-		return stripesim.Fault{Kind: kinds[r.IntN(len(kinds))], ReplyDelay: time.Duration(r.IntN(50)) * time.Millisecond}
+		return stripesim.Fault{Kind: kinds[r.IntN(len(kinds))], ReplyDelay: time.Duration(
+			r.IntN(50)) * time.Millisecond}
 	}
 }
 
 func TestDrain_LostRepliesAndErrors(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, stripesim.Options{Seed: 6, EndpointRate: -1, OverallRate: -1, FaultFunc: newRandomFaults(6)})
+	w := newWorld(t, stripesim.Options{Seed: 6, EndpointRate: -1, OverallRate: -1,
+		FaultFunc: newRandomFaults(6)})
 	r := w.startReplica(binaryPath(t, buildRace), shortLeaseSettings...)
 	all := setDueAt(w.authorizeBookings(500), afterNow(2*time.Second))
 	w.scheduleBookings(r, all)
@@ -132,7 +146,8 @@ func TestDrain_LostRepliesAndErrors(t *testing.T) {
 			bad += n
 		}
 	}
-	t.Logf("%d calls for %d holds, %d of them ended badly, %d were answered from a stored key", calls, len(all), bad, w.sim.Stats().Replayed)
+	t.Logf("%d calls for %d holds, %d of them ended badly, %d were answered from a stored key",
+		calls, len(all), bad, w.sim.Stats().Replayed)
 	if bad < 50 {
 		t.Errorf("only %d calls went wrong: this test shows nothing", bad)
 	}

@@ -23,7 +23,7 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-// moduleRoot is the folder of the module, where a reader of its README stands.
+// moduleRoot is the root folder of the module.
 const moduleRoot = "../../.."
 
 // Pages whose blocks are run.
@@ -69,8 +69,8 @@ func readSnippets(tb testing.TB, page, section string) (out []readmeSnippet) {
 	return out
 }
 
-// run runs a snippet as it stands, from the folder of the README, with nothing
-// of the test's environment but where programs are.
+// run runs a snippet unchanged in the folder of the README. From the
+// environment of the test it gets only PATH.
 func (s readmeSnippet) run(tb testing.TB, env ...string) string {
 	tb.Helper()
 	var cmd *exec.Cmd
@@ -87,7 +87,8 @@ func (s readmeSnippet) run(tb testing.TB, env ...string) string {
 		tb.Fatalf("nothing is known of the language %q", s.language)
 	}
 	cmd.Dir, cmd.SysProcAttr, cmd.WaitDelay = moduleRoot, ownProcess(), processTimeout
-	for _, k := range []string{"PATH", "HOME", "GOPATH", "GOMODCACHE", "GOCACHE", "GOFLAGS", "GOPROXY", "GOTOOLCHAIN", "PYENV_ROOT"} {
+	for _, k := range []string{"PATH", "HOME", "GOPATH", "GOMODCACHE", "GOCACHE", "GOFLAGS",
+		"GOPROXY", "GOTOOLCHAIN", "PYENV_ROOT"} {
 		if v, ok := os.LookupEnv(k); ok {
 			cmd.Env = append(cmd.Env, k+"="+v)
 		}
@@ -96,7 +97,8 @@ func (s readmeSnippet) run(tb testing.TB, env ...string) string {
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
-		tb.Fatalf("%s, in %s: %v (make languages installs what is missing)\n%s\n%s%s", s.heading, s.language, err, s.text, out.String(), errs.String())
+		tb.Fatalf("%s, in %s: %v (make languages installs what is missing)\n%s\n%s%s", s.heading,
+			s.language, err, s.text, out.String(), errs.String())
 	}
 	return out.String()
 }
@@ -110,12 +112,15 @@ type stripesimProcess struct {
 func startStripesim(tb testing.TB, flags []string, env ...string) *stripesimProcess {
 	tb.Helper()
 	bin := filepath.Join(tb.TempDir(), "stripesim")
-	if b, err := exec.Command("go", "build", "-o", bin, "github.com/holdd/holdd/cmd/stripesim").CombinedOutput(); err != nil {
+	if b, err := exec.Command("go", "build", "-o", bin,
+		"github.com/holdd/holdd/cmd/stripesim").CombinedOutput(); err != nil {
 		tb.Fatalf("%v\n%s", err, b)
 	}
 	out := &lockedBuffer{}
-	cmd := exec.Command(bin, append([]string{"--listen", "127.0.0.1:0", "--rate", "-1", "--overall-rate", "-1"}, flags...)...)
-	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = append([]string{}, env...), out, out, ownProcess()
+	cmd := exec.Command(bin, append([]string{"--listen", "127.0.0.1:0", "--rate", "-1",
+		"--overall-rate", "-1"}, flags...)...)
+	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = append([]string{}, env...), out, out,
+		ownProcess()
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
@@ -157,7 +162,8 @@ func (s *lockedBuffer) String() string {
 // callControl asks the simulator's control endpoints.
 func (s *stripesimProcess) callControl(method, path, body string, into any) {
 	s.tb.Helper()
-	req, err := http.NewRequestWithContext(s.tb.Context(), method, s.url+path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(s.tb.Context(), method, s.url+path,
+		strings.NewReader(body))
 	if err != nil {
 		s.tb.Fatal(err)
 	}
@@ -167,7 +173,8 @@ func (s *stripesimProcess) callControl(method, path, body string, into any) {
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != http.StatusOK || into != nil && json.Unmarshal(b, into) != nil {
+	if err != nil || res.StatusCode != http.StatusOK || into != nil &&
+		json.Unmarshal(b, into) != nil {
 		s.tb.Fatalf("%s %s: %s %s %v", method, path, res.Status, b, err)
 	}
 }
@@ -175,13 +182,14 @@ func (s *stripesimProcess) callControl(method, path, body string, into any) {
 func (s *stripesimProcess) authorizeHold() string {
 	s.tb.Helper()
 	var in struct{ ID string }
-	s.callControl(http.MethodPost, "/_sim/holds", `{"amount":12000,"currency":"eur","payment_method":"pm_card_visa"}`, &in)
+	s.callControl(http.MethodPost, "/_sim/holds",
+		`{"amount":12000,"currency":"eur","payment_method":"pm_card_visa"}`, &in)
 	return in.ID
 }
 
-// TestReadmeFirstHold runs the README's steps from the first hold on as they
-// stand, with the simulator's address in place of Stripe's and the built binary
-// in place of make's.
+// TestReadmeFirstHold runs the README's steps from the first hold on, with the
+// simulator's address instead of Stripe's and the built binary instead of
+// make's.
 func TestReadmeFirstHold(t *testing.T) {
 	t.Parallel()
 	var steps []string
@@ -198,24 +206,28 @@ func TestReadmeFirstHold(t *testing.T) {
 	r := w.startReplica(binaryPath(t, buildRelease), "STRIPE_API_BASE="+sim.url)
 	dir := t.TempDir()
 	text := strings.NewReplacer("https://api.stripe.com", sim.url, "http://127.0.0.1:8420", r.url,
-		".build/holdd", binaryPath(t, buildRelease), "intent.json", filepath.Join(dir, "intent.json")).
+		".build/holdd", binaryPath(t, buildRelease), "intent.json",
+		filepath.Join(dir, "intent.json")).
 		Replace(strings.Join(steps, "\n"))
-	out := readmeSnippet{"first hold", "sh", text}.run(t, "STRIPE_API_KEY="+apiKey, "HOLDD_URL="+r.url)
+	out := readmeSnippet{"first hold", "sh", text}.run(t, "STRIPE_API_KEY="+
+		apiKey, "HOLDD_URL="+r.url)
 	if !strings.Contains(out, `"state":"scheduled"`) || !strings.Contains(out, "BK-2071") {
 		t.Errorf("the first hold says %q", out)
 	}
 }
 
-// TestReadmeRequests runs what requests.md shows of each source as it stands,
-// on the built binary, a real Redis, and the simulator as a process: the hold
-// gets there, and is captured at its time.
+// TestReadmeRequests runs the snippets of requests.md for each source, on the
+// built binary, a real Redis, and the simulator as a process. The hold is
+// scheduled, and captured at its time.
 func TestReadmeRequests(t *testing.T) {
 	t.Parallel()
 	blocks := readSnippets(t, requestsPage, "Sources")
 	w, d := newWorldWithWebhooks(t, unlimitedStripeOptions) // its Redis; its Stripe stays unused
-	sim := startStripesim(t, []string{"--webhook-url", d.server.URL + api.WebhookPath}, "STRIPESIM_WEBHOOK_SECRETS="+signingSecret)
+	sim := startStripesim(t, []string{"--webhook-url", d.server.URL + api.WebhookPath},
+		"STRIPESIM_WEBHOOK_SECRETS="+signingSecret)
 	secrets := "STRIPE_WEBHOOK_SECRETS=" + signingSecret + ",whsec_e2e_the_old_one"
-	r := w.startReplica(binaryPath(t, buildRelease), append(highBudgetSettings, secrets, "STRIPE_API_BASE="+sim.url, "HOLDD_SCHEDULE_RECONCILE=@every 5h")...)
+	r := w.startReplica(binaryPath(t, buildRelease), append(highBudgetSettings, secrets,
+		"STRIPE_API_BASE="+sim.url, "HOLDD_SCHEDULE_RECONCILE=@every 5h")...)
 	d.forwardTo(r)
 	w.waitForFirstReconcile(r)
 	stop := d.server.Close // events that nobody waits for any more
@@ -230,13 +242,15 @@ func TestReadmeRequests(t *testing.T) {
 	at := time.Now().Add(6 * time.Hour).Truncate(time.Second)
 	zone := time.FixedZone("", 3600)
 	env := func(pi string) []string {
-		return []string{"HOLDD_URL=" + r.url, "REDIS_URL=" + w.redis.URL(), "STRIPE_API_BASE=" + sim.url, "STRIPE_API_KEY=" + apiKey, secrets, "PI=" + pi,
+		return []string{"HOLDD_URL=" + r.url, "REDIS_URL=" + w.redis.URL(), "STRIPE_API_BASE=" +
+			sim.url, "STRIPE_API_KEY=" + apiKey, secrets, "PI=" + pi,
 			"AT=" + at.In(zone).Format(time.RFC3339)}
 	}
 	scheduled := func(pi, by string) {
 		t.Helper()
 		v := w.waitForState(r, pi, hold.Scheduled, processTimeout)
-		if v.Reference != "BK-2071" || v.CaptureAt == nil || !v.CaptureAt.Equal(at) || v.History[0].By != by {
+		if v.Reference != "BK-2071" || v.CaptureAt == nil || !v.CaptureAt.Equal(at) ||
+			v.History[0].By != by {
 			t.Errorf("%+v", v)
 		}
 	}
@@ -265,7 +279,8 @@ func TestReadmeRequests(t *testing.T) {
 			s.run(t, env(pi)...)
 			scheduled(pi, "inbox")
 			due = append(due, pi)
-		case strings.HasPrefix(name, "Stripe metadata") && strings.Contains(s.text, "holdd reconcile"):
+		case strings.HasPrefix(name, "Stripe metadata") &&
+			strings.Contains(s.text, "holdd reconcile"):
 			// all that is changed: where make build has put it
 			s.text = strings.ReplaceAll(s.text, ".build/", bin+"/")
 			s.run(t, env("")...)
@@ -274,7 +289,8 @@ func TestReadmeRequests(t *testing.T) {
 			scheduled(newest(), "stripe")
 			due = append(due, newest())
 		case strings.HasPrefix(name, "Authorizations") && strings.Contains(s.text, "/confirm"):
-			a, err := r.client.Authorize(t.Context(), "readme-three-d-secure", newAuthorizeRequest("pm_card_threeDSecure2Required", at))
+			a, err := r.client.Authorize(t.Context(), "readme-three-d-secure",
+				newAuthorizeRequest("pm_card_threeDSecure2Required", at))
 			if err != nil || a.Status != "requires_action" {
 				t.Fatalf("%s %v", a.Status, err)
 			}
@@ -303,10 +319,12 @@ func TestReadmeRequests(t *testing.T) {
 			t.Errorf("nobody runs the block under %q in %q", s.heading, s.language)
 		}
 	}
-	for name, n := range map[string]int{"curl: sh": 1, "Python: python": 1, "Node: js": 1, "Go: go": 1, "Redis inbox: sh": 1, "Webhooks: sh": 1,
+	for name, n := range map[string]int{"curl: sh": 1, "Python: python": 1, "Node: js": 1,
+		"Go: go": 1, "Redis inbox: sh": 1, "Webhooks: sh": 1,
 		"Stripe metadata: sh": 2, "Authorizations: sh": 2} {
 		if ran[name] != n {
-			t.Errorf("%q was run %d times of %d: requests.md shows no such block", name, ran[name], n)
+			t.Errorf("%q was run %d times of %d: requests.md shows no such block", name, ran[name],
+				n)
 		}
 	}
 	if len(due) != 7 {
@@ -339,11 +357,13 @@ func TestReadme_WebhookEventsHandled(t *testing.T) {
 	w := newWorld(t, unlimitedStripeOptions)
 	r := w.startReplica(binaryPath(t, buildRelease), webhookSettings...)
 	pi := w.authorizeHold(stripesim.Hold{Amount: 10_000})
-	w.scheduleAll(r, []hold.ScheduleRequest{{PaymentIntent: pi, CaptureAt: formatTime(afterNow(time.Hour))}})
+	w.scheduleAll(
+		r, []hold.ScheduleRequest{{PaymentIntent: pi, CaptureAt: formatTime(afterNow(time.Hour))}})
 	objects := map[string]string{
-		"payment_intent": `{"id":"` + pi + `","object":"payment_intent","status":"requires_capture","amount":10000,"amount_capturable":10000,"currency":"eur","created":1}`,
-		"charge":         `{"id":"ch_1","object":"charge","payment_intent":"` + pi + `"}`,
-		"review":         `{"id":"prv_1","object":"review","open":false,"reason":"approved","payment_intent":"` + pi + `"}`,
+		"payment_intent": `{"id":"` + pi +
+			`","object":"payment_intent","status":"requires_capture","amount":10000,"amount_capturable":10000,"currency":"eur","created":1}`,
+		"charge": `{"id":"ch_1","object":"charge","payment_intent":"` + pi + `"}`,
+		"review": `{"id":"prv_1","object":"review","open":false,"reason":"approved","payment_intent":"` + pi + `"}`,
 	}
 	for i, typ := range append(types, "charge.refunded", "invoice.paid") {
 		family, _, _ := strings.Cut(typ, ".")
@@ -351,19 +371,22 @@ func TestReadme_WebhookEventsHandled(t *testing.T) {
 		if object == "" {
 			object = `{}`
 		}
-		body := fmt.Appendf(nil, `{"id":"evt_%d","object":"event","type":%q,"created":1,"livemode":false,"data":{"object":%s}}`, i, typ, object)
+		body := fmt.Appendf(
+			nil, `{"id":"evt_%d","object":"event","type":%q,"created":1,"livemode":false,"data":{"object":%s}}`, i, typ, object)
 		status, text := postWebhook(t, r, body, stripesim.Sign(body, time.Now(), signingSecret))
-		handled := strings.Contains(text, "queued") || strings.Contains(text, "changed") || strings.Contains(text, "settled")
+		handled := strings.Contains(text, "queued") || strings.Contains(text, "changed") ||
+			strings.Contains(text, "settled")
 		if status != http.StatusOK || handled != (i < len(types)) {
 			t.Errorf("%s: %d %s", typ, status, text)
 		}
 	}
 }
 
-// postWebhook posts a webhook and returns what is said to it.
+// postWebhook posts a webhook and returns the answer.
 func postWebhook(tb testing.TB, r *replica, body []byte, signature string) (int, string) {
 	tb.Helper()
-	req, err := http.NewRequestWithContext(tb.Context(), http.MethodPost, r.url+api.WebhookPath, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(tb.Context(), http.MethodPost, r.url+
+		api.WebhookPath, bytes.NewReader(body))
 	if err != nil {
 		tb.Fatal(err)
 	}

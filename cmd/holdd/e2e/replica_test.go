@@ -66,8 +66,7 @@ func startReplica(tb testing.TB, name, bin string, env ...string) *replica {
 	return r
 }
 
-// stopAndCheckLog ends the process if it still runs, and looks at everything
-// that it wrote.
+// stopAndCheckLog ends the process if it still runs, and checks all its output.
 func (r *replica) stopAndCheckLog() {
 	if !r.hasEnded() {
 		r.sendSignal(syscall.SIGKILL)
@@ -122,8 +121,8 @@ func (r *replica) terminate(code int) {
 	}
 }
 
-// readiness is what the replica says of itself; false with a nil map while it
-// doesn't answer.
+// readiness is the answer of /readyz; false with a nil map while the replica
+// does not answer.
 func (r *replica) readiness() (ok bool, checks map[string]api.ReadinessCheck) {
 	a, err := r.client.Readiness(r.tb.Context())
 	if err != nil {
@@ -156,7 +155,8 @@ type logLine struct {
 }
 
 // requiredOutcomeFields are the fields that each outcome's line has.
-var requiredOutcomeFields = []string{"event", "hold", "payment_intent", "account", "reference", "amount", "currency", "attempt", "idempotency_key",
+var requiredOutcomeFields = []string{"event", "hold", "payment_intent", "account", "reference",
+	"amount", "currency", "attempt", "idempotency_key",
 	"request_id", "lateness_ms", "cause"}
 
 func isOutcome(event string) bool {
@@ -281,11 +281,14 @@ func (l *processLog) tail(n int) string {
 }
 
 // runHoldd runs the binary to its end, with nothing on standard input.
-func runHoldd(tb testing.TB, bin string, env []string, args ...string) (code int, stdout, stderr string) {
+func runHoldd(
+	tb testing.TB, bin string, env []string, args ...string,
+) (code int, stdout, stderr string) {
 	tb.Helper()
 	var out, errs bytes.Buffer
 	cmd := exec.CommandContext(tb.Context(), bin, args...)
-	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = env, tb.TempDir(), &out, &errs, ownProcess()
+	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = env, tb.TempDir(),
+		&out, &errs, ownProcess()
 	if cmd.Env == nil {
 		cmd.Env = []string{}
 	}

@@ -16,8 +16,8 @@ const (
 	exitUsage  = 2
 )
 
-// A wrong setting is told in a sentence that names it and says where it was
-// set. Nothing starts: Redis is never asked.
+// An invalid setting ends the start with an error that names it and where it
+// was set. Redis gets no command.
 func TestServe_NamesInvalidSetting(t *testing.T) {
 	t.Parallel()
 	bin := binaryPath(t, buildRelease)
@@ -44,14 +44,17 @@ func TestServe_NamesInvalidSetting(t *testing.T) {
 		{"an unknown line in the file", nil, []string{"--config", unknown}, []string{"concurency: unknown setting", "did you mean concurrency?", "unknown.yaml:2"}},
 		{"a file that can't be read as YAML", nil, []string{"--config", broken}, []string{"broken.yaml"}},
 		{"an unknown flag", nil, []string{"--leese", "30s"}, []string{"--leese"}},
-		{"a choice that isn't there", []string{"HOLDD_LOG_LEVEL=loud"}, nil, []string{"log_level", "loud", "debug, info, warn, error"}},
+		{"a choice that isn't there", []string{"HOLDD_LOG_LEVEL=loud"}, nil,
+			[]string{"log_level", "loud", "debug, info, warn, error"}},
 	} {
 		// If anything were asked of Redis it would not be refused for the
 		// setting.
-		env := append([]string{"STRIPE_API_KEY=" + apiKey, "REDIS_URL=redis://127.0.0.1:1"}, c.env...)
+		env := append([]string{"STRIPE_API_KEY=" + apiKey, "REDIS_URL=redis://127.0.0.1:1"},
+			c.env...)
 		code, out, errs := runHoldd(t, bin, env, append([]string{"serve"}, c.args...)...)
 		if code != exitUsage || out != "" {
-			t.Errorf("%s: exit code %d, standard output %q, and it should be %d and nothing\n%s", c.what, code, out, exitUsage, errs)
+			t.Errorf("%s: exit code %d, standard output %q, and it should be %d and nothing\n%s",
+				c.what, code, out, exitUsage, errs)
 		}
 		for _, name := range c.names {
 			if !strings.Contains(errs, name) {
@@ -66,8 +69,7 @@ func TestServe_NamesInvalidSetting(t *testing.T) {
 	}
 }
 
-// What only Redis or a file's text can tell is refused at start-up, in a
-// sentence as well.
+// An unsafe Redis or an invalid file ends the start with an error as well.
 func TestServe_RefusesUnsafeStart(t *testing.T) {
 	t.Parallel()
 	bin := binaryPath(t, buildRelease)
@@ -83,13 +85,22 @@ func TestServe_RefusesUnsafeStart(t *testing.T) {
 		code  int
 		names []string
 	}{
-		{"a Redis that evicts", []string{"REDIS_URL=" + evicting.URL()}, exitFailed, []string{"maxmemory-policy is allkeys-lru", "noeviction", "allow_unsafe_redis"}},
-		{"a Redis that forgets", []string{"REDIS_URL=" + forgetful.URL()}, exitFailed, []string{"nothing is written to disk", "set appendonly to yes"}},
-		{"a Redis that isn't there", []string{"REDIS_URL=redis://127.0.0.1:1"}, exitFailed, []string{"Redis at redis://127.0.0.1:1 does not answer", "redis_url"}},
-		{"other partitions", []string{"HOLDD_PARTITIONS=8"}, exitUsage, []string{"4 partitions", "set partitions"}},
-		{"the other mode", []string{"HOLDD_PARTITIONS=4", "STRIPE_API_KEY=" + liveKey, "STRIPE_API_BASE="}, exitUsage, []string{"test mode", "live mode", "redis_url", "stripe_api_key"}},
-		{"a Redis address with a bad parameter", []string{"REDIS_URL=" + good.URL() + "/zero"}, exitUsage, []string{"redis_url"}},
-		{"tokens that are none", []string{"HOLDD_PARTITIONS=4", "HOLDD_TOKENS_FILE=" + writeTempFile(t, "tokens", "frontdesk everything abc\n")}, exitUsage, []string{"tokens_file"}},
+		{"a Redis that evicts", []string{"REDIS_URL=" + evicting.URL()}, exitFailed,
+			[]string{"maxmemory-policy is allkeys-lru", "noeviction", "allow_unsafe_redis"}},
+		{"a Redis that forgets", []string{"REDIS_URL=" + forgetful.URL()}, exitFailed,
+			[]string{"nothing is written to disk", "set appendonly to yes"}},
+		{"a Redis that isn't there", []string{"REDIS_URL=redis://127.0.0.1:1"}, exitFailed,
+			[]string{"Redis at redis://127.0.0.1:1 does not answer", "redis_url"}},
+		{"other partitions", []string{"HOLDD_PARTITIONS=8"}, exitUsage,
+			[]string{"4 partitions", "set partitions"}},
+		{"the other mode", []string{"HOLDD_PARTITIONS=4", "STRIPE_API_KEY=" + liveKey,
+			"STRIPE_API_BASE="}, exitUsage, []string{"test mode", "live mode",
+			"redis_url", "stripe_api_key"}},
+		{"a Redis address with a bad parameter", []string{"REDIS_URL=" + good.URL() + "/zero"},
+			exitUsage, []string{"redis_url"}},
+		{"tokens that are none", []string{"HOLDD_PARTITIONS=4", "HOLDD_TOKENS_FILE=" +
+			writeTempFile(t, "tokens", "frontdesk everything abc\n")}, exitUsage,
+			[]string{"tokens_file"}},
 	} {
 		env := append(append(w.settings(), "HOLDD_LISTEN=127.0.0.1:0"), c.env...)
 		code, _, errs := runHoldd(t, bin, env, "serve")
@@ -109,6 +120,7 @@ func TestServe_RefusesUnsafeStart(t *testing.T) {
 	// Told that losing holds is fine, it starts, and says what it thinks of it.
 	w.redis = evicting
 	r := w.startReplica(bin, "HOLDD_ALLOW_UNSAFE_REDIS=true")
-	storetest.WaitUntil(t, time.Second, "the log warns", func() bool { return r.log.contains("maxmemory-policy is allkeys-lru") })
+	storetest.WaitUntil(t, time.Second, "the log warns",
+		func() bool { return r.log.contains("maxmemory-policy is allkeys-lru") })
 	r.terminate(exitOK)
 }

@@ -6,10 +6,9 @@ import (
 	"time"
 )
 
-// measureMachineStalls tells, whenever it is asked, for how long in all this
-// machine has let nothing run since the call. A virtual machine that is moved
-// or shares its cores may stand still for seconds, and every process on it with
-// it: that is no lateness of holdd's.
+// measureMachineStalls returns a function that reports for how long in all this
+// machine ran nothing since the call. A virtual machine that is moved or shares
+// its cores may stop for seconds. That is no lateness of holdd.
 func measureMachineStalls(tb testing.TB) func() time.Duration {
 	tb.Helper()
 	const (

@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -25,10 +24,11 @@ const signingSecret = "whsec_e2e_of_the_endpoint"
 
 // webhookSettings lets a replica take Stripe's events. The first secret is on
 // its way out.
-var webhookSettings = append([]string{"STRIPE_WEBHOOK_SECRETS=whsec_e2e_the_old_one," + signingSecret}, highBudgetSettings...)
+var webhookSettings = append([]string{"STRIPE_WEBHOOK_SECRETS=whsec_e2e_the_old_one," +
+	signingSecret}, highBudgetSettings...)
 
-// webhookProxy is where Stripe sends its events: a proxy with a name of its
-// own, as stands before most services. It can lose them.
+// webhookProxy receives Stripe's events under a host name of its own, as a
+// proxy in front of a service does. It can lose them.
 type webhookProxy struct {
 	server             *httptest.Server
 	target             atomic.Pointer[url.URL]
@@ -47,7 +47,9 @@ func newWorldWithWebhooks(tb testing.TB, o stripesim.Options) (*world, *webhookP
 			r.Out.Host = "hooks.example.com"
 		},
 		// Stripe sends it again
-		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
+			w.WriteHeader(http.StatusBadGateway)
+		},
 	}
 	d.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if d.dropAll.Load() {
@@ -62,13 +64,14 @@ func newWorldWithWebhooks(tb testing.TB, o stripesim.Options) (*world, *webhookP
 		proxy.ServeHTTP(w, r)
 	}))
 	tb.Cleanup(d.server.Close)
-	o.Webhook = stripesim.Webhook{URL: d.server.URL + api.WebhookPath, Secrets: []string{signingSecret}}
+	o.Webhook = stripesim.Webhook{URL: d.server.URL + api.WebhookPath,
+		Secrets: []string{signingSecret}}
 	w := newWorld(tb, o)
 	w.runStripe()
 	return w, d
 }
 
-// runStripe lets Stripe do by itself what time brings.
+// runStripe runs the simulator's own actions, such as expiry.
 func (w *world) runStripe() {
 	ctx, stop := w.tb.Context(), make(chan struct{})
 	go func() {
@@ -111,14 +114,15 @@ func termMetadata(pairs ...string) map[string]string {
 func (w *world) moneyEffects(id string) string {
 	var out []string
 	for _, e := range w.sim.Ledger() {
-		if e.Intent == id && e.Kind != stripesim.EffectAuthorized && e.Kind != stripesim.EffectIncremented {
+		if e.Intent == id && e.Kind != stripesim.EffectAuthorized &&
+			e.Kind != stripesim.EffectIncremented {
 			out = append(out, fmt.Sprintf("%s %d by %s", e.Kind, e.Amount, e.Actor))
 		}
 	}
 	return strings.Join(out, ", ")
 }
 
-// lastEffectAt is when the last thing happened to the money of an intent.
+// lastEffectAt is the time of the last effect on the money of an intent.
 func (w *world) lastEffectAt(id string) (t time.Time) {
 	for _, e := range w.sim.Ledger() {
 		if e.Intent == id {
@@ -129,7 +133,9 @@ func (w *world) lastEffectAt(id string) (t time.Time) {
 }
 
 // waitForState waits until a hold is there, in that state.
-func (w *world) waitForState(r *replica, id string, s hold.State, within time.Duration) (v hold.View) {
+func (w *world) waitForState(
+	r *replica, id string, s hold.State, within time.Duration,
+) (v hold.View) {
 	w.tb.Helper()
 	storetest.WaitUntil(w.tb, within, fmt.Sprintf("%s is %s", id, s), func() bool {
 		var err error
@@ -139,11 +145,12 @@ func (w *world) waitForState(r *replica, id string, s hold.State, within time.Du
 	return v
 }
 
-// waitForFirstReconcile waits until a replica's own comparison with Stripe has
-// ended, so that the next one is one that the test asks for.
+// waitForFirstReconcile waits until the reconcile run that a replica starts by
+// itself has ended.
 func (w *world) waitForFirstReconcile(r *replica) {
 	w.tb.Helper()
-	storetest.WaitUntil(w.tb, processTimeout, "the first comparison with Stripe is over", func() bool { return r.log.contains(`"reconcile.finished"`) })
+	storetest.WaitUntil(w.tb, processTimeout, "the first comparison with Stripe is over",
+		func() bool { return r.log.contains(`"reconcile.finished"`) })
 }
 
 // countRequests is how many requests of a kind Stripe got.
@@ -156,8 +163,7 @@ func (w *world) countRequests(c stripesim.EndpointClass) (n int64) {
 	return n
 }
 
-// checkNoErrorsLogged checks that a replica reported nothing that a person
-// would have to look at.
+// checkNoErrorsLogged checks that a replica logged no errors except some.
 func checkNoErrorsLogged(tb testing.TB, r *replica, but ...string) {
 	tb.Helper()
 	for _, line := range r.log.errorLines() {
@@ -200,8 +206,8 @@ func (l *processLog) countLines(text string) (n int) {
 	return n
 }
 
-// authorizeWithMetadata places one hold of each kind that metadata can tell,
-// due at the same time, and says what is to become of each.
+// authorizeWithMetadata places one hold of each kind that metadata can
+// describe, due at the same time. It returns the expected effects.
 func (w *world) authorizeWithMetadata(at time.Time) map[string]string {
 	paris, err := time.LoadLocation("Europe/Paris")
 	if err != nil {
@@ -209,18 +215,29 @@ func (w *world) authorizeWithMetadata(at time.Time) map[string]string {
 	}
 	when := formatTime(at)
 	return map[string]string{
-		w.authorizeHold(stripesim.Hold{Amount: 10_000, Metadata: termMetadata("capture_at", when, "reference", "BK-1")}):                                                   "captured 10000 by api",
-		w.authorizeHold(stripesim.Hold{Amount: 10_000, Metadata: termMetadata("capture_at", when, "capture_amount", "7000")}):                                              "captured 7000 by api, released 3000 by api",
-		w.authorizeHold(stripesim.Hold{Amount: 900, Currency: "jpy", Metadata: termMetadata("capture_at", when)}):                                                          "captured 900 by api",
-		w.authorizeHold(stripesim.Hold{Amount: 10_000, Metadata: termMetadata("cancel_at", when)}):                                                                         "canceled 10000 by api",
-		w.authorizeHold(stripesim.Hold{Amount: 10_000, Account: "acct_1Connected00001", Metadata: termMetadata("capture_at", when)}):                                       "captured 10000 by api",
-		w.authorizeHold(stripesim.Hold{Amount: 10_000, Metadata: termMetadata("capture_at", at.In(paris).Format("2006-01-02T15:04:05.000"), "time_zone", "Europe/Paris")}): "captured 10000 by api",
-		w.authorizeHold(stripesim.Hold{Amount: 10_000, Metadata: termMetadata("reference", "BK-waits")}):                                                                   "",
+		w.authorizeHold(stripesim.Hold{Amount: 10_000, Metadata: termMetadata("capture_at", when,
+			"reference", "BK-1")}): "captured 10000 by api",
+		w.authorizeHold(stripesim.Hold{Amount: 10_000, Metadata: termMetadata("capture_at", when,
+			"capture_amount", "7000")}): "captured 7000 by api, released 3000 by api",
+		w.authorizeHold(stripesim.Hold{Amount: 900, Currency: "jpy",
+			Metadata: termMetadata("capture_at", when)}): "captured 900 by api",
+		w.authorizeHold(stripesim.Hold{Amount: 10_000, Metadata: termMetadata("cancel_at",
+			when)}): "canceled 10000 by api",
+		w.authorizeHold(stripesim.Hold{Amount: 10_000, Account: "acct_1Connected00001",
+			Metadata: termMetadata("capture_at", when)}): "captured 10000 by api",
+		w.authorizeHold(stripesim.Hold{Amount: 10_000, Metadata: termMetadata("capture_at",
+			at.In(paris).Format("2006-01-02T15:04:05.000"), "time_zone",
+			"Europe/Paris")}): "captured 10000 by api",
+		w.authorizeHold(stripesim.Hold{Amount: 10_000, Metadata: termMetadata("reference",
+			"BK-waits")}): "",
 		// nobody's but its owner's
-		w.authorizeHold(stripesim.Hold{Amount: 10_000, Metadata: map[string]string{"room": "12"}}):                    "",
-		w.authorizeHold(stripesim.Hold{Amount: 10_000, Metadata: termMetadata("capture_at", when, "paused", "true")}): "",
+		w.authorizeHold(stripesim.Hold{Amount: 10_000, Metadata: map[string]string{
+			"room": "12"}}): "",
+		w.authorizeHold(stripesim.Hold{Amount: 10_000, Metadata: termMetadata("capture_at", when,
+			"paused", "true")}): "",
 		// told to a person
-		w.authorizeHold(stripesim.Hold{Amount: 10_000, Metadata: termMetadata("capture_at", "tomorrow")}): "",
+		w.authorizeHold(
+			stripesim.Hold{Amount: 10_000, Metadata: termMetadata("capture_at", "tomorrow")}): "",
 	}
 }
 
@@ -228,14 +245,15 @@ func (w *world) authorizeWithMetadata(at time.Time) map[string]string {
 // at its time and once.
 func (w *world) checkMetadataEffects(want map[string]string, at time.Time) (late time.Duration) {
 	w.tb.Helper()
-	storetest.WaitUntil(w.tb, time.Until(at)+processTimeout, "everything was done that the metadata asks for", func() bool {
-		for id, done := range want {
-			if done != "" && w.moneyEffects(id) == "" {
-				return false
+	storetest.WaitUntil(w.tb, time.Until(at)+processTimeout,
+		"everything was done that the metadata asks for", func() bool {
+			for id, done := range want {
+				if done != "" && w.moneyEffects(id) == "" {
+					return false
+				}
 			}
-		}
-		return true
-	})
+			return true
+		})
 	for id, done := range want {
 		if got := w.moneyEffects(id); got != done {
 			w.tb.Errorf("%s: %q, and it should be %q", id, got, done)
@@ -251,63 +269,76 @@ func (w *world) checkMetadataEffects(want map[string]string, at time.Time) (late
 	return late
 }
 
-// A PaymentIntent that carries metadata is seen to at its time, and nobody
-// calls holdd.
+// A PaymentIntent with terms in its metadata is captured at its time without a
+// request to holdd.
 func TestMetadata_ScheduledByWebhook(t *testing.T) {
 	t.Parallel()
 	w, d := newWorldWithWebhooks(t, unlimitedStripeOptions)
 	// The comparisons with Stripe are far away: what arrives came by webhook.
-	r := w.startReplica(binaryPath(t, buildRace), append(webhookSettings, "HOLDD_SCHEDULE_RECONCILE=@every 5h")...)
+	r := w.startReplica(binaryPath(t, buildRace),
+		append(webhookSettings, "HOLDD_SCHEDULE_RECONCILE=@every 5h")...)
 	w.waitForFirstReconcile(r)
 	d.forwardTo(r)
 	at := afterNow(4 * time.Second)
 	want := w.authorizeWithMetadata(at)
 	late := w.checkMetadataEffects(want, at)
-	t.Logf("%d events were taken; the last act came %s after its time", d.forwarded.Load(), late.Round(time.Millisecond))
-	storetest.WaitUntil(t, processTimeout, "wrong terms are told of", func() bool { return r.log.countLines(`"metadata.rejected"`) == 1 })
+	t.Logf("%d events were taken; the last act came %s after its time", d.forwarded.Load(),
+		late.Round(time.Millisecond))
+	storetest.WaitUntil(t, processTimeout, "wrong terms are told of",
+		func() bool { return r.log.countLines(`"metadata.rejected"`) == 1 })
 	rdb := w.redis.Client()
 	defer rdb.Close()
 	rejected, err := rdb.XRange(t.Context(), "holdd:inbox:rejected", "-", "+").Result()
-	if err != nil || len(rejected) != 1 || rejected[0].Values["source"] != "stripe" || rejected[0].Values["code"] != string(hold.InvalidTime) ||
-		!strings.Contains(fmt.Sprint(rejected[0].Values["hold"]), "tomorrow") || want[fmt.Sprint(rejected[0].Values["id"])] != "" {
+	if err != nil || len(rejected) != 1 || rejected[0].Values["source"] != "stripe" ||
+		rejected[0].Values["code"] != string(hold.InvalidTime) ||
+		!strings.Contains(fmt.Sprint(rejected[0].Values["hold"]), "tomorrow") ||
+		want[fmt.Sprint(rejected[0].Values["id"])] != "" {
 		t.Errorf("rejected: %v %v", rejected, err)
 	}
 	if n := len(r.log.errorLines()); n != 1 {
 		t.Errorf("%d lines of level error, and the wrong terms are one: %v", n, r.log.errorLines())
 	}
-	storetest.WaitUntil(t, processTimeout, "five holds are shown as captured", func() bool { return len(w.listByState(r, hold.Captured)) == 5 })
+	storetest.WaitUntil(t, processTimeout, "five holds are shown as captured",
+		func() bool { return len(w.listByState(r, hold.Captured)) == 5 })
 }
 
-// The same once its webhooks were lost: the cron job finds it.
+// If the webhooks are lost, the reconcile job finds the PaymentIntent.
 func TestMetadata_ScheduledByReconcileJob(t *testing.T) {
 	t.Parallel()
 	w, d := newWorldWithWebhooks(t, unlimitedStripeOptions)
-	r := w.startReplica(binaryPath(t, buildRace), append(webhookSettings, "HOLDD_SCHEDULE_RECONCILE=@every 1s")...)
+	r := w.startReplica(binaryPath(t, buildRace),
+		append(webhookSettings, "HOLDD_SCHEDULE_RECONCILE=@every 1s")...)
 	// A connected account that nothing tells of is met by its first hold.
-	w.scheduleAll(r, []hold.ScheduleRequest{{PaymentIntent: w.authorizeHold(stripesim.Hold{Amount: 5, Account: "acct_1Connected00001"}), Account: "acct_1Connected00001"}})
+	w.scheduleAll(
+		r, []hold.ScheduleRequest{{PaymentIntent: w.authorizeHold(stripesim.Hold{Amount: 5, Account: "acct_1Connected00001"}), Account: "acct_1Connected00001"}})
 	d.dropAll.Store(true)
 	d.forwardTo(r)
 	at := afterNow(10 * time.Second)
 	late := w.checkMetadataEffects(w.authorizeWithMetadata(at), at)
 	if d.forwarded.Load() != 0 || d.dropped.Load() == 0 {
-		t.Errorf("%d events came through and %d were lost: this test shows nothing", d.forwarded.Load(), d.dropped.Load())
+		t.Errorf("%d events came through and %d were lost: this test shows nothing",
+			d.forwarded.Load(), d.dropped.Load())
 	}
-	t.Logf("%d events were lost; the last act came %s after its time", d.dropped.Load(), late.Round(time.Millisecond))
+	t.Logf("%d events were lost; the last act came %s after its time", d.dropped.Load(),
+		late.Round(time.Millisecond))
 }
 
-// And the command finds it. Its dry run tells the same and changes nothing.
+// The reconcile command finds it as well. Its dry run reports the same and
+// changes nothing.
 func TestMetadata_ScheduledByReconcileCommand(t *testing.T) {
 	t.Parallel()
 	w, d := newWorldWithWebhooks(t, unlimitedStripeOptions)
 	bin := binaryPath(t, buildRace)
-	r := w.startReplica(bin, append(webhookSettings, "HOLDD_SCHEDULE_RECONCILE=@every 5h", "HOLDD_SCHEDULE_REPORT=@every 1h")...)
+	r := w.startReplica(bin, append(webhookSettings, "HOLDD_SCHEDULE_RECONCILE=@every 5h",
+		"HOLDD_SCHEDULE_REPORT=@every 1h")...)
 	w.waitForFirstReconcile(r)
 	d.dropAll.Store(true)
 	d.forwardTo(r)
 	at := afterNow(12 * time.Second)
 	want := w.authorizeWithMetadata(at)
 	cli := &cliRunner{t, bin, []string{"HOLDD_URL=" + r.url}}
-	storetest.WaitUntil(t, processTimeout, "the events are lost", func() bool { return d.dropped.Load() >= int64(len(want)) })
+	storetest.WaitUntil(t, processTimeout, "the events are lost",
+		func() bool { return d.dropped.Load() >= int64(len(want)) })
 
 	before := w.dumpRedis()
 	args := []string{"reconcile", "--account", "acct_1Connected00001"}
@@ -324,7 +355,8 @@ func TestMetadata_ScheduledByReconcileCommand(t *testing.T) {
 	}
 	// The intent without terms is too young to be called an orphan: its owner
 	// may be about to schedule it.
-	if run.CountsByKind["scheduled"] != 8 || run.CountsByKind["rejected"] != 1 || len(run.CountsByKind) != 2 || run.Listed != 10 || run.Accounts != 2 || run.DryRun {
+	if run.CountsByKind["scheduled"] != 8 || run.CountsByKind["rejected"] != 1 ||
+		len(run.CountsByKind) != 2 || run.Listed != 10 || run.Accounts != 2 || run.DryRun {
 		t.Errorf("found %+v", run)
 	}
 	if n := strings.Count(dry, "pi_"); n != len(run.Findings) {
@@ -332,87 +364,4 @@ func TestMetadata_ScheduledByReconcileCommand(t *testing.T) {
 	}
 	w.checkMetadataEffects(want, at)
 	cli.runCommand(0, args, "8 of them scheduled, 1 rejected")
-}
-
-// What a person captures or cancels in the Dashboard is settled by its webhook,
-// or at the next comparison: never captured again, and no failure.
-func TestDashboard_SettlesHold(t *testing.T) {
-	t.Parallel()
-	for _, how := range []string{"webhook", "reconcile", "nothing"} {
-		t.Run(how, func(t *testing.T) {
-			t.Parallel()
-			w, d := newWorldWithWebhooks(t, unlimitedStripeOptions)
-			every := "@every 5h"
-			if how == "reconcile" {
-				every = "@every 1s"
-			}
-			r := w.startReplica(binaryPath(t, buildRace), append(webhookSettings, "HOLDD_SCHEDULE_RECONCILE="+every)...)
-			w.waitForFirstReconcile(r)
-			d.forwardTo(r)
-			d.dropAll.Store(how != "webhook")
-			at := afterNow(15 * time.Second)
-			all := setDueAt(w.authorizeBookings(4), at)
-			w.scheduleBookings(r, all)
-			dashboard := w.sim.Dashboard()
-			began := time.Now()
-			for _, err := range []error{dashboard.Capture(all[0].id, 0), dashboard.Capture(all[1].id, 4_000), dashboard.Cancel(all[2].id, "requested_by_customer")} {
-				if err != nil {
-					t.Fatal(err)
-				}
-			}
-			if how != "nothing" {
-				w.waitForState(r, all[0].id, hold.Captured, processTimeout)
-				w.waitForState(r, all[1].id, hold.Captured, processTimeout)
-				w.waitForState(r, all[2].id, hold.Canceled, processTimeout)
-				took := time.Since(began)
-				if time.Now().After(at) {
-					t.Fatalf("settled after %s, when the holds were due: this test shows nothing", took)
-				}
-				t.Logf("settled %s after the Dashboard", took.Round(time.Millisecond))
-			}
-			// The time of all of them comes, and one more is captured by it.
-			storetest.WaitUntil(t, processTimeout, "the last is captured at its time", func() bool { return w.moneyEffects(all[3].id) != "" })
-			v := w.waitForState(r, all[0].id, hold.Captured, processTimeout)
-			part := w.waitForState(r, all[1].id, hold.Captured, processTimeout)
-			gone := w.waitForState(r, all[2].id, hold.Canceled, processTimeout)
-			w.waitForState(r, all[3].id, hold.Captured, processTimeout)
-			if v.Cause != "elsewhere" || v.CapturedAmount != all[0].amount || part.CapturedAmount != 4_000 || gone.Cause != "elsewhere" {
-				t.Errorf("shown as %+v, %+v, %+v", v, part, gone)
-			}
-			for i, want := range []string{"captured 10000 by dashboard", "captured 4000 by dashboard, released 6001 by dashboard", "canceled 10002 by dashboard", "captured 10003 by api"} {
-				if got := w.moneyEffects(all[i].id); got != want {
-					t.Errorf("booking %d: %q, and it should be %q", i, got, want)
-				}
-			}
-			if n := w.countRequests(stripesim.ClassCapture); how != "nothing" && n != 1 {
-				t.Errorf("%d captures were sent, and one was to be", n)
-			}
-			for i, b := range all {
-				logged := r.log.outcomesOf(b.id)
-				if len(logged) != 1 || logged[0].Level != "info" || i < 3 && logged[0].Cause != "elsewhere" {
-					t.Errorf("booking %d: the log says %+v", i, logged)
-				}
-			}
-			if n := len(w.listByState(r, hold.Attention)); n != 0 {
-				t.Errorf("%d holds want a person's attention", n)
-			}
-			checkNoErrorsLogged(t, r)
-		})
-	}
-}
-
-// postWebhookWith posts an event as Stripe does.
-func postWebhookWith(client *http.Client, to string, payload []byte, signature string) (status int, err error) {
-	req, err := http.NewRequest(http.MethodPost, to+api.WebhookPath, bytes.NewReader(payload))
-	if err != nil {
-		return 0, err
-	}
-	req.Header.Set("Content-Type", "application/json; charset=utf-8")
-	req.Header.Set("Stripe-Signature", signature)
-	res, err := client.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	res.Body.Close()
-	return res.StatusCode, nil
 }

@@ -45,13 +45,15 @@ func newWorld(tb testing.TB, o stripesim.Options, args ...string) *world {
 
 // settings are the settings that lead to this world.
 func (w *world) settings() []string {
-	return []string{"STRIPE_API_KEY=" + apiKey, "STRIPE_API_BASE=http://" + w.stripe.addr, "REDIS_URL=" + w.redis.URL()}
+	return []string{"STRIPE_API_KEY=" + apiKey, "STRIPE_API_BASE=http://" + w.stripe.addr,
+		"REDIS_URL=" + w.redis.URL()}
 }
 
 // startReplica adds a replica.
 func (w *world) startReplica(bin string, settings ...string) *replica {
 	w.tb.Helper()
-	r := startReplica(w.tb, fmt.Sprintf("replica %d", len(w.replicas)+1), bin, append(w.settings(), settings...)...)
+	r := startReplica(w.tb, fmt.Sprintf("replica %d", len(w.replicas)+1), bin,
+		append(w.settings(), settings...)...)
 	w.replicas = append(w.replicas, r)
 	return r
 }
@@ -111,7 +113,8 @@ func (w *world) authorizeBookings(n int) []booking {
 	out := make([]booking, n)
 	for i := range out {
 		out[i].amount = int64(10_000 + i)
-		id, err := w.sim.Authorize(stripesim.Hold{Amount: out[i].amount, Currency: "eur", PaymentMethod: "pm_card_visa"})
+		id, err := w.sim.Authorize(stripesim.Hold{Amount: out[i].amount, Currency: "eur",
+			PaymentMethod: "pm_card_visa"})
 		if err != nil {
 			w.tb.Fatal(err)
 		}
@@ -123,19 +126,20 @@ func (w *world) authorizeBookings(n int) []booking {
 
 func bookingReference(i int) string { return fmt.Sprintf("BK-%05d", i) }
 
-// scheduleBookings has all bookings captured at the time that each has. What
-// Stripe would tell is sent along, so that it costs no read.
+// scheduleBookings schedules the capture of each booking at its time. The
+// requests declare what a read would show, so holdd needs none.
 func (w *world) scheduleBookings(r *replica, all []booking) {
 	w.tb.Helper()
 	reqs := make([]hold.ScheduleRequest, len(all))
 	for i, b := range all {
-		reqs[i] = hold.ScheduleRequest{PaymentIntent: b.id, Reference: bookingReference(i), Amount: b.amount, Currency: "eur",
+		reqs[i] = hold.ScheduleRequest{PaymentIntent: b.id, Reference: bookingReference(i),
+			Amount: b.amount, Currency: "eur",
 			ExpiresAt: formatTime(b.deadline), CaptureAt: formatTime(b.due)}
 	}
 	w.scheduleAll(r, reqs)
 }
 
-// scheduleBatch sends wishes, and leaves what is answered to the caller.
+// scheduleBatch sends requests and returns the answers.
 func (w *world) scheduleBatch(r *replica, reqs []hold.ScheduleRequest) []api.BatchResult {
 	w.tb.Helper()
 	results, err := r.client.ScheduleBatch(w.tb.Context(), reqs)
@@ -184,20 +188,25 @@ func (w *world) waitForCaptures(r *replica, n int, within time.Duration) {
 	w.tb.Helper()
 	defer func() {
 		if w.tb.Failed() {
-			w.tb.Logf("%d of %d captured, by what Stripe did; open by what %s says: %s", w.countCaptures(), n, r.name, w.describeOpenHolds(r))
+			w.tb.Logf("%d of %d captured, by what Stripe did; open by what %s says: %s",
+				w.countCaptures(), n, r.name, w.describeOpenHolds(r))
 		}
 	}()
 	until := time.Now().Add(within)
-	storetest.WaitUntil(w.tb, within, fmt.Sprintf("%d captures at Stripe", n), func() bool { return w.countCaptures() >= n })
-	storetest.WaitUntil(w.tb, max(time.Until(until), time.Second), fmt.Sprintf("%d holds shown as captured", n), func() bool {
-		return len(w.listByState(r, hold.Captured)) >= n
-	})
+	storetest.WaitUntil(w.tb, within, fmt.Sprintf("%d captures at Stripe", n),
+		func() bool { return w.countCaptures() >= n })
+	storetest.WaitUntil(w.tb, max(time.Until(until), time.Second),
+		fmt.Sprintf("%d holds shown as captured", n), func() bool {
+			return len(w.listByState(r, hold.Captured)) >= n
+		})
 }
 
-// listByState lists what a replica has in one state, nil while it can't tell.
+// listByState lists the holds in one state, nil while the replica has no
+// answer.
 func (w *world) listByState(r *replica, state hold.State) map[string]hold.View {
 	out := map[string]hold.View{}
-	for v, err := range r.client.ListAll(w.tb.Context(), api.ListQuery{State: state, Limit: api.MaxPageSize}) {
+	for v, err := range r.client.ListAll(w.tb.Context(),
+		api.ListQuery{State: state, Limit: api.MaxPageSize}) {
 		if err != nil {
 			return nil
 		}
@@ -206,7 +215,7 @@ func (w *world) listByState(r *replica, state hold.State) map[string]hold.View {
 	return out
 }
 
-// describeOpenHolds describes what is not final, for a test that failed.
+// describeOpenHolds describes the open holds, for a test that failed.
 func (w *world) describeOpenHolds(r *replica) string {
 	var b strings.Builder
 	n := 0
@@ -219,7 +228,8 @@ func (w *world) describeOpenHolds(r *replica) string {
 				fmt.Fprintf(&b, "\n%s %s, next %s at %v", id, v.State, v.Next, v.NextAt)
 				if h, err := r.client.Get(w.tb.Context(), id); err == nil {
 					for _, e := range h.History {
-						fmt.Fprintf(&b, "\n    %s %s %s %s %s", e.At.Format("15:04:05.000"), e.Kind, e.Op, e.Answer, e.Note)
+						fmt.Fprintf(&b, "\n    %s %s %s %s %s", e.At.Format("15:04:05.000"),
+							e.Kind, e.Op, e.Answer, e.Note)
 					}
 				}
 			}
@@ -240,8 +250,8 @@ const (
 	atMostOnce
 )
 
-// checkCaptures holds the ledger, the holds as r shows them, and the log
-// against what was booked. It returns the captures in their order.
+// checkCaptures compares the ledger, the holds as r shows them, and the log
+// with the bookings. It returns the captures in their order.
 func (w *world) checkCaptures(r *replica, all []booking, want loggedOutcomes) []stripesim.Effect {
 	w.tb.Helper()
 	if n := w.stripe.keylessRequests.Load(); n > 0 {
@@ -261,15 +271,19 @@ func (w *world) checkCaptures(r *replica, all []booking, want loggedOutcomes) []
 	lost := 0
 	for i, b := range all {
 		got := effects[b.id]
-		if len(got) != 1 || got[0].Kind != stripesim.EffectCaptured || got[0].Amount != b.amount || got[0].Currency != "eur" || !got[0].Final || got[0].Actor != "api" || got[0].IdempotencyKey == "" {
-			w.tb.Errorf("booking %d of %d cents: the ledger has %+v, and it should have one capture of all, with a key", i, b.amount, got)
+		if len(got) != 1 || got[0].Kind != stripesim.EffectCaptured || got[0].Amount != b.amount ||
+			got[0].Currency != "eur" || !got[0].Final || got[0].Actor != "api" ||
+			got[0].IdempotencyKey == "" {
+			w.tb.Errorf(
+				"booking %d of %d cents: the ledger has %+v, and it should have one capture of all, with a key", i, b.amount, got)
 			continue
 		}
 		if got[0].Time.Before(b.due) {
 			w.tb.Errorf("booking %d was captured %s early", i, b.due.Sub(got[0].Time))
 		}
 		if v := shown[b.id]; v.CapturedAmount != b.amount {
-			w.tb.Errorf("booking %d: holdd shows it as %q with %d captured, and %d were", i, v.State, v.CapturedAmount, b.amount)
+			w.tb.Errorf("booking %d: holdd shows it as %q with %d captured, and %d were", i,
+				v.State, v.CapturedAmount, b.amount)
 		}
 		var logged []logLine
 		for _, r := range w.replicas {
@@ -279,7 +293,8 @@ func (w *world) checkCaptures(r *replica, all []booking, want loggedOutcomes) []
 		case len(logged) == 0 && want == atMostOnce:
 			lost++
 		case len(logged) != 1:
-			w.tb.Errorf("booking %d has %d lines of its outcome in the log: %+v", i, len(logged), logged)
+			w.tb.Errorf("booking %d has %d lines of its outcome in the log: %+v", i, len(logged),
+				logged)
 		default:
 			w.checkOutcomeLine(i, b, got[0], logged[0], want)
 		}
@@ -288,17 +303,22 @@ func (w *world) checkCaptures(r *replica, all []booking, want loggedOutcomes) []
 		}
 	}
 	if lost > 0 {
-		w.tb.Logf("%d outcomes were written by a replica that was killed before it could log them", lost)
+		w.tb.Logf("%d outcomes were written by a replica that was killed before it could log them",
+			lost)
 	}
 	return captures
 }
 
-func (w *world) checkOutcomeLine(i int, b booking, done stripesim.Effect, e logLine, want loggedOutcomes) {
+func (w *world) checkOutcomeLine(
+	i int, b booking, done stripesim.Effect, e logLine, want loggedOutcomes,
+) {
 	w.tb.Helper()
-	good := e.Event == "hold.captured" && e.Level == "info" && e.Hold == b.id && e.PaymentIntent == b.id && e.Account == "" && e.Reference == bookingReference(i) &&
+	good := e.Event == "hold.captured" && e.Level == "info" && e.Hold == b.id &&
+		e.PaymentIntent == b.id && e.Account == "" && e.Reference == bookingReference(i) &&
 		e.Amount == b.amount && e.Currency == "eur" && e.LatenessMS >= 0 && e.Cause == "schedule"
 	if want == onceByFirstAttempt {
-		good = good && e.Attempt == 1 && e.IdempotencyKey == done.IdempotencyKey && e.RequestID == done.RequestID
+		good = good && e.Attempt == 1 && e.IdempotencyKey == done.IdempotencyKey &&
+			e.RequestID == done.RequestID
 	}
 	if !good {
 		w.tb.Errorf("booking %d: the line %+v does not tell of %+v", i, e, done)

@@ -55,13 +55,17 @@ const (
 	minRetryDelay   = 150 * time.Millisecond // between tries, at least
 )
 
-// sendRequest carries a wish to a random replica, again and again until
-// somebody tells what became of it.
-func (w *world) sendRequest(ctx context.Context, rng *rand.Rand, b *booking, x *request, do func(context.Context, *api.Client) error) {
+// sendRequest sends a request to a random replica, and repeats it until the
+// outcome is known.
+func (w *world) sendRequest(
+	ctx context.Context, rng *rand.Rand, b *booking, x *request,
+	do func(context.Context, *api.Client) error,
+) {
 	b.requests = append(b.requests, x)
 	x.firstTryAt = time.Now()
 	for time.Since(x.firstTryAt) < requestTimeout {
-		if len(x.tries) > 0 && !sleepContext(ctx, randomDuration(rng, minRetryDelay, 4*minRetryDelay)) {
+		if len(x.tries) > 0 &&
+			!sleepContext(ctx, randomDuration(rng, minRetryDelay, 4*minRetryDelay)) {
 			return
 		}
 		r := w.replicas[rng.IntN(len(w.replicas))]
@@ -79,7 +83,8 @@ func (w *world) sendRequest(ctx context.Context, rng *rand.Rand, b *booking, x *
 		if err != nil {
 			answer = err.Error()
 		}
-		x.tries = append(x.tries, fmt.Sprintf("%s..%s by %s: %s", formatClock(x.lastTryAt), formatClock(now), r.name, answer))
+		x.tries = append(x.tries, fmt.Sprintf("%s..%s by %s: %s", formatClock(x.lastTryAt),
+			formatClock(now), r.name, answer))
 		if err == nil {
 			x.acceptedAt, x.lastAnswer = now, "granted"
 			return
@@ -91,7 +96,8 @@ func (w *world) sendRequest(ctx context.Context, rng *rand.Rand, b *booking, x *
 			x.answeredNotFound = p.Code == hold.HoldNotFound
 			if !slices.Contains(expectedRejections, p.Code) {
 				w.mu.Lock()
-				w.unexpectedAnswers = append(w.unexpectedAnswers, fmt.Sprintf("%s of %s: %s", x.description, b.id, x.tries[len(x.tries)-1]))
+				w.unexpectedAnswers = append(w.unexpectedAnswers,
+					fmt.Sprintf("%s of %s: %s", x.description, b.id, x.tries[len(x.tries)-1]))
 				w.mu.Unlock()
 			}
 			if p.Code == hold.TooLate && time.Since(x.firstTryAt) < tooLateRetryFor {
@@ -114,7 +120,8 @@ func (w *world) sendRequest(ctx context.Context, rng *rand.Rand, b *booking, x *
 // expectedRejections are the answers that a booking system may get for what it
 // asks here. Any other would be a fault.
 var expectedRejections = []hold.Code{
-	hold.TooLate, hold.AlreadyCaptured, hold.AlreadyCanceled, hold.AlreadyExpired, hold.CancelAccepted, hold.HoldNotFound, hold.NotCapturable,
+	hold.TooLate, hold.AlreadyCaptured, hold.AlreadyCanceled, hold.AlreadyExpired,
+	hold.CancelAccepted, hold.HoldNotFound, hold.NotCapturable,
 }
 
 var currencies = []string{"eur", "usd", "gbp", "jpy"}
@@ -126,15 +133,18 @@ func (w *world) runBooking(ctx context.Context, rng *rand.Rand, b *booking) {
 	if rng.IntN(5) == 0 {
 		b.account = connectedAccount
 	}
-	id, err := w.sim.Authorize(stripesim.Hold{Amount: b.amount, Currency: b.currency, PaymentMethod: "pm_card_visa", Account: b.account})
+	id, err := w.sim.Authorize(stripesim.Hold{Amount: b.amount, Currency: b.currency,
+		PaymentMethod: "pm_card_visa", Account: b.account})
 	if err != nil {
 		w.t.Errorf("authorize: %v", err)
 		return
 	}
 	b.id = id
 	part := func() int64 { return 100 + rng.Int64N(b.amount-100) }
-	at := time.Now().Add(randomDuration(rng, 300*time.Millisecond, 5*time.Second)).UTC().Truncate(time.Millisecond)
-	terms := hold.ScheduleRequest{PaymentIntent: id, Account: b.account, Reference: fmt.Sprintf("BK-%05d", b.number)}
+	at := time.Now().Add(randomDuration(rng, 300*time.Millisecond, 5*time.Second)).UTC().Truncate(
+		time.Millisecond)
+	terms := hold.ScheduleRequest{PaymentIntent: id, Account: b.account,
+		Reference: fmt.Sprintf("BK-%05d", b.number)}
 	first := &request{notBefore: at}
 	switch n := rng.IntN(100); {
 	case n < 10:
@@ -143,15 +153,18 @@ func (w *world) runBooking(ctx context.Context, rng *rand.Rand, b *booking) {
 		terms.CancelAt, first.effect = formatTime(at), stripesim.EffectCanceled
 		first.description = "schedule to cancel at " + formatClock(at)
 	default:
-		terms.CaptureAt, first.effect, first.amount = formatTime(at), stripesim.EffectCaptured, b.amount
+		terms.CaptureAt, first.effect, first.amount = formatTime(at), stripesim.EffectCaptured,
+			b.amount
 		if rng.IntN(3) == 0 {
 			terms.CaptureAmount = part()
 			first.amount = terms.CaptureAmount
 		}
-		first.description = fmt.Sprintf("schedule to capture %d at %s", first.amount, formatClock(at))
+		first.description = fmt.Sprintf("schedule to capture %d at %s",
+			first.amount, formatClock(at))
 	}
 	if rng.IntN(5) < 2 { // tells all that a read at Stripe would
-		terms.Amount, terms.Currency, terms.ExpiresAt = b.amount, b.currency, formatTime(time.Now().Add(6*24*time.Hour))
+		terms.Amount, terms.Currency, terms.ExpiresAt = b.amount, b.currency,
+			formatTime(time.Now().Add(6*24*time.Hour))
 		first.description += ", complete"
 	}
 	w.sendRequest(ctx, rng, b, first, func(ctx context.Context, c *api.Client) error {
@@ -163,7 +176,8 @@ func (w *world) runBooking(ctx context.Context, rng *rand.Rand, b *booking) {
 	}
 	cancel := func(when time.Time) {
 		sleepUntil(ctx, when)
-		w.sendRequest(ctx, rng, b, &request{description: "cancel", effect: stripesim.EffectCanceled, notBefore: time.Now()}, func(ctx context.Context, c *api.Client) error {
+		w.sendRequest(ctx, rng, b, &request{description: "cancel", effect: stripesim.EffectCanceled,
+			notBefore: time.Now()}, func(ctx context.Context, c *api.Client) error {
 			_, err := c.Cancel(ctx, id, 0)
 			return err
 		})
@@ -178,13 +192,16 @@ func (w *world) runBooking(ctx context.Context, rng *rand.Rand, b *booking) {
 			named = part()
 			amount = named
 		}
-		x := &request{description: fmt.Sprintf("capture %d now", amount), effect: stripesim.EffectCaptured, amount: amount, notBefore: time.Now()}
+		x := &request{description: fmt.Sprintf("capture %d now", amount),
+			effect: stripesim.EffectCaptured, amount: amount, notBefore: time.Now()}
 		w.sendRequest(ctx, rng, b, x, func(ctx context.Context, c *api.Client) error {
 			_, err := c.Capture(ctx, id, named, 0)
 			return err
 		})
 	}
-	near := func(t time.Time, d time.Duration) time.Time { return t.Add(randomDuration(rng, -d, d)) }
+	near := func(t time.Time, d time.Duration) time.Time {
+		return t.Add(randomDuration(rng, -d, d))
+	}
 
 	if first.effect == "" {
 		switch n := rng.IntN(10); {
@@ -229,7 +246,10 @@ func (w *world) runBooking(ctx context.Context, rng *rand.Rand, b *booking) {
 
 // sendChange sends other terms for a hold that was scheduled with first, and
 // returns the time that counts if they are granted.
-func (w *world) sendChange(ctx context.Context, rng *rand.Rand, b *booking, first *request, at time.Time, part func() int64) time.Time {
+func (w *world) sendChange(
+	ctx context.Context, rng *rand.Rand, b *booking, first *request,
+	at time.Time, part func() int64,
+) time.Time {
 	sleepUntil(ctx, at.Add(-randomDuration(rng, 0, 2*time.Second)))
 	x := &request{effect: first.effect, amount: first.amount, notBefore: at}
 	var p hold.Patch
@@ -275,7 +295,7 @@ func (w *world) runClerk(open, ctx context.Context, label string) {
 	}
 }
 
-// describeBooking tells everything that is known of one hold.
+// describeBooking returns all that is known of one hold.
 func (w *world) describeBooking(b *booking) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "booking %d, %s %s, %d %s\n", b.number, b.id, b.account, b.amount, b.currency)
@@ -283,7 +303,8 @@ func (w *world) describeBooking(b *booking) string {
 		fmt.Fprintf(&s, "  asked to %s\n", x.description)
 		tries := x.tries
 		if n := len(tries); n > 12 {
-			tries = append(append(slices.Clone(tries[:6]), fmt.Sprintf("… %d more …", n-12)), tries[n-6:]...)
+			tries = append(append(slices.Clone(tries[:6]), fmt.Sprintf("… %d more …", n-12)),
+				tries[n-6:]...)
 		}
 		for _, t := range tries {
 			fmt.Fprintf(&s, "    %s\n", t)
@@ -293,7 +314,9 @@ func (w *world) describeBooking(b *booking) string {
 		fmt.Fprintf(&s, "  %s %s\n", formatClock(b.dashboardAt), b.dashboardAction)
 	}
 	for _, e := range w.effectsByIntent()[b.id] {
-		fmt.Fprintf(&s, "  ledger: %s %s %d %s by %s key %s request %s final %t\n", formatClock(e.Time), e.Kind, e.Amount, e.Currency, e.Actor, e.IdempotencyKey, e.RequestID, e.Final)
+		fmt.Fprintf(&s, "  ledger: %s %s %d %s by %s key %s request %s final %t\n",
+			formatClock(e.Time), e.Kind, e.Amount, e.Currency, e.Actor,
+			e.IdempotencyKey, e.RequestID, e.Final)
 	}
 	switch {
 	case !b.readAtEnd:
@@ -302,14 +325,18 @@ func (w *world) describeBooking(b *booking) string {
 		fmt.Fprintf(&s, "  holdd knows no such hold\n")
 	default:
 		v := b.finalView
-		fmt.Fprintf(&s, "  holdd says: %s because of %q, next %q, captured %d, revision %d, verified %t\n", v.State, v.Cause, v.Next, v.CapturedAmount, v.Revision, v.Verified)
+		fmt.Fprintf(
+			&s, "  holdd says: %s because of %q, next %q, captured %d, revision %d, verified %t\n",
+			v.State, v.Cause, v.Next, v.CapturedAmount, v.Revision, v.Verified)
 		for _, h := range v.History {
-			fmt.Fprintf(&s, "    %s %s by %s %s %s %s %s %s %s\n", formatClock(h.At), h.Kind, h.By, h.Op, h.Answer, h.Cause, h.RequestID, h.IdempotencyKey, h.Note)
+			fmt.Fprintf(&s, "    %s %s by %s %s %s %s %s %s %s\n", formatClock(h.At), h.Kind, h.By,
+				h.Op, h.Answer, h.Cause, h.RequestID, h.IdempotencyKey, h.Note)
 		}
 	}
 	w.mu.Lock()
 	for _, l := range w.losses {
-		fmt.Fprintf(&s, "  Redis may have lost what was written from %s to %s\n", formatClock(l.from), formatClock(l.to))
+		fmt.Fprintf(&s, "  Redis may have lost what was written from %s to %s\n",
+			formatClock(l.from), formatClock(l.to))
 	}
 	w.mu.Unlock()
 	for _, r := range w.replicas {

@@ -17,7 +17,7 @@ type checker struct {
 	countAllowed func(what string)
 }
 
-// mayBeForgotten says whether a granted wish may be among what Redis forgot.
+// mayBeForgotten reports whether Redis may have lost an accepted request.
 func (v *checker) mayBeForgotten(x *request) bool {
 	for _, l := range v.losses {
 		if !x.firstTryAt.After(l.to) && !x.acceptedAt.Before(l.from) {
@@ -40,7 +40,9 @@ func (v *checker) claimMayBeForgotten(at time.Time, x *request) bool {
 
 // checkBooking returns what is wrong with one hold: nothing, if all is well.
 func (v *checker) checkBooking(b *booking, effects []stripesim.Effect) (wrong []string) {
-	report := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
+	report := func(format string, args ...any) {
+		wrong = append(wrong, fmt.Sprintf(format, args...))
+	}
 	var captured, finals int
 	var end *stripesim.Effect
 	for i := range effects {
@@ -86,7 +88,8 @@ func (v *checker) checkRequested(b *booking, e *stripesim.Effect) string {
 			violation = fmt.Sprintf("captured %d, asked for was %d", e.Amount, x.amount)
 			continue
 		case e.Time.Add(ledgerClockTolerance).Before(x.notBefore):
-			violation = fmt.Sprintf("%s at %s, %s before its time", e.Kind, formatClock(e.Time), x.notBefore.Sub(e.Time))
+			violation = fmt.Sprintf("%s at %s, %s before its time", e.Kind, formatClock(e.Time),
+				x.notBefore.Sub(e.Time))
 			continue
 		}
 		replaced, excused := "", true
@@ -101,10 +104,12 @@ func (v *checker) checkRequested(b *booking, e *stripesim.Effect) string {
 			return ""
 		}
 		crossed = crossed || excused
-		violation = fmt.Sprintf("%s %d at %s, though %q was granted", e.Kind, e.Amount, formatClock(e.Time), replaced)
+		violation = fmt.Sprintf("%s %d at %s, though %q was granted", e.Kind, e.Amount,
+			formatClock(e.Time), replaced)
 	}
 	if crossed {
-		v.countAllowed("requests on the way while Redis forgot their claim, so that another wish was granted")
+		v.countAllowed(
+			"requests on the way while Redis forgot their claim, so that another wish was granted")
 		return ""
 	}
 	return violation
@@ -153,11 +158,14 @@ func (v *checker) checkReported(b *booking, end *stripesim.Effect, report func(s
 		}
 		report("it waits, though there is something to do")
 	case end == nil:
-		report("nothing happened to the money, and holdd says %s (%s)", b.finalView.State, b.finalView.Cause)
+		report("nothing happened to the money, and holdd says %s (%s)",
+			b.finalView.State, b.finalView.Cause)
 	case b.finalView.State == "waiting" && lost && !due:
 		v.countAllowed("outcomes lost with Redis' tail")
-	case end.Kind == stripesim.EffectCaptured && (b.finalView.State != "captured" || b.finalView.CapturedAmount != end.Amount):
-		report("the ledger says captured %d, holdd says %s %d", end.Amount, b.finalView.State, b.finalView.CapturedAmount)
+	case end.Kind == stripesim.EffectCaptured && (b.finalView.State != "captured" ||
+		b.finalView.CapturedAmount != end.Amount):
+		report("the ledger says captured %d, holdd says %s %d", end.Amount, b.finalView.State,
+			b.finalView.CapturedAmount)
 	case end.Kind == stripesim.EffectCanceled && b.finalView.State != "canceled":
 		report("the ledger says canceled, holdd says %s", b.finalView.State)
 	case !b.inFinalList:
@@ -167,10 +175,11 @@ func (v *checker) checkReported(b *booking, end *stripesim.Effect, report func(s
 	}
 }
 
-// countLostCancels counts granted wishes that an end shows to be forgotten.
+// countLostCancels counts accepted requests that a hold's end shows to be lost.
 func (v *checker) countLostCancels(b *booking, end *stripesim.Effect) {
 	for _, x := range b.requests {
-		if x.description == "cancel" && !x.acceptedAt.IsZero() && end.Kind == stripesim.EffectCaptured && end.Actor == "api" && v.mayBeForgotten(x) {
+		if x.description == "cancel" && !x.acceptedAt.IsZero() &&
+			end.Kind == stripesim.EffectCaptured && end.Actor == "api" && v.mayBeForgotten(x) {
 			v.countAllowed("cancels lost with Redis' tail")
 		}
 	}

@@ -39,16 +39,20 @@ var networkFaults = []struct {
 	name string
 	draw func(rng *rand.Rand) string
 }{
-	{"blackholed, requests", fixedToxic(`"timeout","stream":"upstream","attributes":{"timeout":0}`)},
-	{"blackholed, answers", fixedToxic(`"timeout","stream":"downstream","attributes":{"timeout":0}`)},
+	{"blackholed, requests",
+		fixedToxic(`"timeout","stream":"upstream","attributes":{"timeout":0}`)},
+	{"blackholed, answers",
+		fixedToxic(`"timeout","stream":"downstream","attributes":{"timeout":0}`)},
 	{"slowed, requests", latencyToxic("upstream")},
 	{"slowed, answers", latencyToxic("downstream")},
 	{"reset, requests", fixedToxic(`"reset_peer","stream":"upstream","attributes":{"timeout":0}`)},
 	{"reset, answers", fixedToxic(`"reset_peer","stream":"downstream","attributes":{"timeout":0}`)},
 	{"closed after some bytes", func(rng *rand.Rand) string {
-		return fmt.Sprintf(`"limit_data","stream":"downstream","attributes":{"bytes":%d}`, 1+rng.IntN(2000))
+		return fmt.Sprintf(`"limit_data","stream":"downstream","attributes":{"bytes":%d}`,
+			1+rng.IntN(2000))
 	}},
-	{"in small pieces", fixedToxic(`"slicer","stream":"downstream","attributes":{"average_size":40,"size_variation":20,"delay":2000}`)},
+	{"in small pieces",
+		fixedToxic(`"slicer","stream":"downstream","attributes":{"average_size":40,"size_variation":20,"delay":2000}`)},
 	{"at a few KB/s", fixedToxic(`"bandwidth","stream":"downstream","attributes":{"rate":2}`)},
 }
 
@@ -57,7 +61,8 @@ func fixedToxic(s string) func(*rand.Rand) string { return func(*rand.Rand) stri
 func latencyToxic(stream string) func(*rand.Rand) string {
 	return func(rng *rand.Rand) string {
 		ms := 50 + rng.IntN(3000)
-		return fmt.Sprintf(`"latency","stream":%q,"attributes":{"latency":%d,"jitter":%d}`, stream, ms, ms/2)
+		return fmt.Sprintf(`"latency","stream":%q,"attributes":{"latency":%d,"jitter":%d}`, stream,
+			ms, ms/2)
 	}
 }
 
@@ -65,7 +70,8 @@ func latencyToxic(stream string) func(*rand.Rand) string {
 // makes it whole again.
 func (w *world) injectNetworkFault(ctx context.Context, rng *rand.Rand, wires []*faultyProxy) {
 	x := wires[rng.IntN(len(wires))]
-	n, lasts := rng.IntN(len(networkFaults)+2), randomDuration(rng, 300*time.Millisecond, 5*time.Second)
+	n, lasts := rng.IntN(len(networkFaults)+2),
+		randomDuration(rng, 300*time.Millisecond, 5*time.Second)
 	if !x.faultMu.TryLock() {
 		return
 	}
@@ -80,7 +86,8 @@ func (w *world) injectNetworkFault(ctx context.Context, rng *rand.Rand, wires []
 		return
 	}
 	w.increment(x.name + ": " + networkFaults[n].name)
-	if _, err := x.proxy.Toxics.AddToxicJson(strings.NewReader(`{"name":"fault","type":` + networkFaults[n].draw(rng) + `}`)); err != nil {
+	if _, err := x.proxy.Toxics.AddToxicJson(strings.NewReader(`{"name":"fault","type":` +
+		networkFaults[n].draw(rng) + `}`)); err != nil {
 		w.t.Errorf("%s: %v", x.name, err)
 		return
 	}

@@ -140,7 +140,8 @@ func describeSentinels(s *storetest.Sentinel) string {
 		c := w.Client()
 		replicas, err := c.Do(context.Background(), "sentinel", "replicas", "holds").Slice()
 		c.Close()
-		fmt.Fprintf(&out, "  sentinel %d, tilt %v: %v", i+1, strings.Contains(queryRedis(w, "info", "sentinel"), "sentinel_tilt:1"), err)
+		fmt.Fprintf(&out, "  sentinel %d, tilt %v: %v", i+1,
+			strings.Contains(queryRedis(w, "info", "sentinel"), "sentinel_tilt:1"), err)
 		for _, r := range replicas {
 			fields := map[any]any{}
 			switch r := r.(type) {
@@ -151,8 +152,10 @@ func describeSentinels(s *storetest.Sentinel) string {
 					fields[r[k]] = r[k+1]
 				}
 			}
-			fmt.Fprintf(&out, "\n    port %v: flags %v, link down %v ms, INFO %v ms old, last ping answered %v ms ago, priority %v, master %v", fields["port"], fields["flags"],
-				fields["master-link-down-time"], fields["info-refresh"], fields["last-ok-ping-reply"], fields["slave-priority"], fields["master-port"])
+			fmt.Fprintf(&out,
+				"\n    port %v: flags %v, link down %v ms, INFO %v ms old, last ping answered %v ms ago, priority %v, master %v", fields["port"], fields["flags"],
+				fields["master-link-down-time"], fields["info-refresh"],
+				fields["last-ok-ping-reply"], fields["slave-priority"], fields["master-port"])
 		}
 		out.WriteString("\n")
 	}
@@ -165,13 +168,15 @@ func electedMaster(s *storetest.Sentinel, old *storetest.Redis) *storetest.Redis
 	votes := map[string]int{}
 	for _, w := range s.Sentinels {
 		c := w.Client()
-		if addr, err := c.Do(context.Background(), "sentinel", "get-master-addr-by-name", "holds").StringSlice(); err == nil && len(addr) == 2 {
+		if addr, err := c.Do(context.Background(), "sentinel", "get-master-addr-by-name",
+			"holds").StringSlice(); err == nil && len(addr) == 2 {
 			votes[addr[1]]++
 		}
 		c.Close()
 	}
 	for _, r := range s.Servers {
-		if 2*votes[fmt.Sprint(r.Port())] > len(s.Sentinels) && strings.Contains(queryRedis(r, "info", "replication"), "role:master") {
+		if 2*votes[fmt.Sprint(r.Port())] > len(s.Sentinels) &&
+			strings.Contains(queryRedis(r, "info", "replication"), "role:master") {
 			return r
 		}
 	}
@@ -183,7 +188,9 @@ func isInSync(r, master *storetest.Redis) bool {
 	c := r.Client()
 	defer c.Close()
 	info := c.Info(context.Background(), "replication").Val()
-	return strings.Contains(info, "role:slave") && strings.Contains(info, "master_link_status:up") && strings.Contains(info, fmt.Sprintf("master_port:%d\r", master.Port()))
+	return strings.Contains(info, "role:slave") &&
+		strings.Contains(info, "master_link_status:up") &&
+		strings.Contains(info, fmt.Sprintf("master_port:%d\r", master.Port()))
 }
 
 func execRedis(t testing.TB, r *storetest.Redis, args ...any) {
@@ -208,7 +215,8 @@ func startCluster(t testing.TB) *redisCluster {
 	var buses []int
 	for range three.Masters {
 		buses = append(buses, freePort(t))
-		c.nodes = append(c.nodes, storetest.Start(t, "--cluster-enabled", "yes", "--cluster-port", fmt.Sprint(buses[len(buses)-1]), "--cluster-node-timeout", "2000",
+		c.nodes = append(c.nodes, storetest.Start(t, "--cluster-enabled", "yes", "--cluster-port",
+			fmt.Sprint(buses[len(buses)-1]), "--cluster-node-timeout", "2000",
 			"--repl-diskless-sync-delay", "0"))
 	}
 	replicas := c.nodes[3:]
@@ -217,14 +225,17 @@ func startCluster(t testing.TB) *redisCluster {
 	}
 	for i, r := range replicas {
 		id := queryRedis(three.Masters[i], "cluster", "myid")
-		storetest.WaitUntil(t, recoveryTimeout, "the new node knows its master", func() bool { return strings.Contains(queryRedis(r, "cluster", "nodes"), id) })
+		storetest.WaitUntil(t, recoveryTimeout, "the new node knows its master",
+			func() bool { return strings.Contains(queryRedis(r, "cluster", "nodes"), id) })
 		execRedis(t, r, "cluster", "replicate", id)
 	}
 	for i, r := range replicas {
-		storetest.WaitUntil(t, recoveryTimeout, "the new node follows", func() bool { return isInSync(r, three.Masters[i]) })
+		storetest.WaitUntil(t, recoveryTimeout, "the new node follows",
+			func() bool { return isInSync(r, three.Masters[i]) })
 	}
 	for _, n := range c.nodes {
-		storetest.WaitUntil(t, recoveryTimeout, "all nodes know each other", func() bool { return c.isHealthy(n) })
+		storetest.WaitUntil(t, recoveryTimeout, "all nodes know each other",
+			func() bool { return c.isHealthy(n) })
 	}
 	return c
 }
@@ -253,7 +264,8 @@ func queryRedis(r *storetest.Redis, args ...any) string {
 // well.
 func (c *redisCluster) isHealthy(n *storetest.Redis) bool {
 	nodes := queryRedis(n, "cluster", "nodes")
-	return strings.Contains(queryRedis(n, "cluster", "info"), "cluster_state:ok") && !strings.Contains(nodes, "fail") &&
+	return strings.Contains(queryRedis(n, "cluster", "info"), "cluster_state:ok") &&
+		!strings.Contains(nodes, "fail") &&
 		strings.Count(nodes, "master") == 3 && strings.Count(nodes, "slave") == 3
 }
 
@@ -295,12 +307,14 @@ func (c *redisCluster) killMaster(ctx context.Context, w *world, rng *rand.Rand)
 	sleepContext(ctx, randomDuration(rng, 0, 2*time.Second))
 	m.Restart()
 	for _, n := range c.nodes {
-		storetest.WaitUntil(w.t, recoveryTimeout, "the Cluster is whole again", func() bool { return c.isHealthy(n) })
+		storetest.WaitUntil(w.t, recoveryTimeout, "the Cluster is whole again",
+			func() bool { return c.isHealthy(n) })
 	}
 	// A master is killed only when somebody could take its place.
 	storetest.WaitUntil(w.t, recoveryTimeout, "the replicas are in step", func() bool {
 		for _, n := range c.nodes {
-			if info := queryRedis(n, "info", "replication"); strings.Contains(info, "role:slave") && !strings.Contains(info, "master_link_status:up") {
+			if info := queryRedis(n, "info", "replication"); strings.Contains(info, "role:slave") &&
+				!strings.Contains(info, "master_link_status:up") {
 				return false
 			}
 		}

@@ -37,7 +37,8 @@ func (r *replica) supervise(ctx context.Context) {
 	defer close(r.exited)
 	for ctx.Err() == nil {
 		cmd := exec.Command(r.world.bin, "serve")
-		cmd.Env, cmd.Dir, cmd.Stderr, cmd.SysProcAttr, cmd.WaitDelay = r.env, r.world.dir, r, ownProcess(), 5*time.Second
+		cmd.Env, cmd.Dir, cmd.Stderr, cmd.SysProcAttr, cmd.WaitDelay = r.env, r.world.dir, r,
+			ownProcess(), 5*time.Second
 		if err := cmd.Start(); err != nil {
 			r.world.t.Errorf("%s: %v", r.name, err)
 			return
@@ -112,7 +113,8 @@ func (r *replica) Write(p []byte) (int, error) {
 			break
 		}
 		var up struct{ Message, Listen string }
-		if bytes.Contains(line, []byte("holdd is up")) && json.Unmarshal(line, &up) == nil && up.Listen != "" {
+		if bytes.Contains(line, []byte("holdd is up")) && json.Unmarshal(line, &up) == nil &&
+			up.Listen != "" {
 			if c, err := api.NewClient(up.Listen, ""); err == nil {
 				r.client = c
 			}

@@ -22,7 +22,8 @@ import (
 )
 
 var (
-	tortureFor      = flag.Duration("torture.for", 0, "how long the faults last in each scenario; 0: the short form")
+	tortureFor = flag.Duration("torture.for", 0,
+		"how long the faults last in each scenario; 0: the short form")
 	tortureSeed     = flag.Uint64("torture.seed", 0, "seed of the plan of faults; 0 draws one")
 	tortureScenario = flag.String("torture.scenario", "", "run this scenario alone")
 	tortureRace     = flag.Bool("torture.race", false, "build the binary with the race detector")
@@ -99,7 +100,8 @@ func buildBinary(t *testing.T) string {
 	if *tortureRace {
 		args, cgo = []string{"build", "-o", path, "-race"}, "1"
 	}
-	cmd := exec.CommandContext(t.Context(), "go", append(args, "github.com/holdd/holdd/cmd/holdd")...)
+	cmd := exec.CommandContext(t.Context(), "go",
+		append(args, "github.com/holdd/holdd/cmd/holdd")...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
@@ -114,7 +116,9 @@ func (w *world) replicaAndClerkCount() (replicas, clerks int) {
 	return 3, 20
 }
 
-func (w *world) replicaStarter(redis, stripe func(n int) string, settings ...string) func(context.Context) {
+func (w *world) replicaStarter(
+	redis, stripe func(n int) string, settings ...string,
+) func(context.Context) {
 	return func(ctx context.Context) {
 		n, _ := w.replicaAndClerkCount()
 		for i := range n {
@@ -126,13 +130,16 @@ func (w *world) replicaStarter(redis, stripe func(n int) string, settings ...str
 func sameForAll(s string) func(int) string { return func(int) string { return s } }
 
 func (w *world) replicaFaults(minDelay, maxDelay time.Duration) []faultSource {
-	return []faultSource{{"killer", minDelay, maxDelay, w.killReplica}, {"freezer", 3 * time.Second, 15 * time.Second, w.freezeReplica}}
+	return []faultSource{{"killer", minDelay, maxDelay, w.killReplica}, {"freezer", 3 * time.Second,
+		15 * time.Second, w.freezeReplica}}
 }
 
 func setUpStandalone(t testing.TB, w *world) (func(context.Context), []faultSource) {
 	r := storetest.Start(t)
-	return w.replicaStarter(sameForAll(r.URL()), sameForAll(w.stripeURL)), append(w.replicaFaults(2*time.Second, 8*time.Second),
-		faultSource{"redis", 5 * time.Second, 15 * time.Second, func(ctx context.Context, rng *rand.Rand) { w.injectRedisFault(ctx, rng, r) }})
+	return w.replicaStarter(sameForAll(r.URL()), sameForAll(w.stripeURL)),
+		append(w.replicaFaults(2*time.Second, 8*time.Second),
+			faultSource{"redis", 5 * time.Second, 15 * time.Second,
+				func(ctx context.Context, rng *rand.Rand) { w.injectRedisFault(ctx, rng, r) }})
 }
 
 func setUpNetwork(t testing.TB, w *world) (func(context.Context), []faultSource) {
@@ -141,25 +148,32 @@ func setUpNetwork(t testing.TB, w *world) (func(context.Context), []faultSource)
 	var redis, stripe, all []*faultyProxy
 	for range n {
 		redis = append(redis, newFaultyProxy(t, "connection to Redis", r.Addr()))
-		stripe = append(stripe, newFaultyProxy(t, "connection to Stripe", strings.TrimPrefix(w.stripeURL, "http://")))
+		stripe = append(stripe, newFaultyProxy(t, "connection to Stripe",
+			strings.TrimPrefix(w.stripeURL, "http://")))
 	}
 	all = append(append(all, redis...), stripe...)
 	tear := func(ctx context.Context, rng *rand.Rand) { w.injectNetworkFault(ctx, rng, all) }
-	return w.replicaStarter(func(i int) string { return "redis://" + redis[i].addr() }, func(i int) string { return "http://" + stripe[i].addr() }),
-		[]faultSource{{"wires 1", 300 * time.Millisecond, 3 * time.Second, tear}, {"wires 2", 300 * time.Millisecond, 3 * time.Second, tear},
+	return w.replicaStarter(func(i int) string { return "redis://" + redis[i].addr() },
+			func(i int) string { return "http://" + stripe[i].addr() }),
+		[]faultSource{{"wires 1", 300 * time.Millisecond, 3 * time.Second, tear},
+			{"wires 2", 300 * time.Millisecond, 3 * time.Second, tear},
 			{"killer", 5 * time.Second, 15 * time.Second, w.killReplica}}
 }
 
 func setUpSentinel(t testing.TB, w *world) (func(context.Context), []faultSource) {
 	s := storetest.StartSentinel(t)
-	return w.replicaStarter(sameForAll(s.URL()), sameForAll(w.stripeURL)), append(w.replicaFaults(5*time.Second, 15*time.Second),
-		faultSource{"redis", 6 * time.Second, 15 * time.Second, func(ctx context.Context, rng *rand.Rand) { w.killSentinelMaster(ctx, rng, s) }})
+	return w.replicaStarter(sameForAll(s.URL()), sameForAll(w.stripeURL)),
+		append(w.replicaFaults(5*time.Second, 15*time.Second),
+			faultSource{"redis", 6 * time.Second, 15 * time.Second,
+				func(ctx context.Context, rng *rand.Rand) { w.killSentinelMaster(ctx, rng, s) }})
 }
 
 func setUpCluster(t testing.TB, w *world) (func(context.Context), []faultSource) {
 	c := startCluster(t)
-	return w.replicaStarter(sameForAll(c.url), sameForAll(w.stripeURL), "HOLDD_PARTITIONS=8"), append(w.replicaFaults(5*time.Second, 15*time.Second),
-		faultSource{"redis", 6 * time.Second, 15 * time.Second, func(ctx context.Context, rng *rand.Rand) { c.killMaster(ctx, w, rng) }})
+	return w.replicaStarter(sameForAll(c.url), sameForAll(w.stripeURL), "HOLDD_PARTITIONS=8"),
+		append(w.replicaFaults(5*time.Second, 15*time.Second),
+			faultSource{"redis", 6 * time.Second, 15 * time.Second,
+				func(ctx context.Context, rng *rand.Rand) { c.killMaster(ctx, w, rng) }})
 }
 
 // runScenario lets the hotel work while everything breaks, waits until the
@@ -186,7 +200,8 @@ func (w *world) runScenario(start func(context.Context), faults []faultSource) {
 	defer closing()
 	var breaking, working sync.WaitGroup
 	for _, f := range faults {
-		breaking.Go(func() { w.injectRepeatedly(open, f.name, f.minInterval, f.maxInterval, f.inject) })
+		breaking.Go(
+			func() { w.injectRepeatedly(open, f.name, f.minInterval, f.maxInterval, f.inject) })
 	}
 	_, clerks := w.replicaAndClerkCount()
 	for i := range clerks {
@@ -208,7 +223,8 @@ func (w *world) waitUntilSettled(ctx context.Context) {
 	bounded, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
 	for {
-		if busy, err := w.countUnsettled(bounded); err == nil && busy == 0 || !sleepContext(bounded, 200*time.Millisecond) {
+		if busy, err := w.countUnsettled(bounded); err == nil && busy == 0 ||
+			!sleepContext(bounded, 200*time.Millisecond) {
 			return
 		}
 	}
@@ -219,7 +235,8 @@ func (w *world) countUnsettled(ctx context.Context) (n int, err error) {
 	if c == nil {
 		return 0, errors.New("down")
 	}
-	for v, err := range c.ListAll(ctx, api.ListQuery{ExpiringWithin: 80 * 24 * time.Hour, Limit: api.MaxPageSize}) {
+	for v, err := range c.ListAll(ctx, api.ListQuery{ExpiringWithin: 80 * 24 * time.Hour,
+		Limit: api.MaxPageSize}) {
 		if err != nil {
 			return 0, err
 		}
@@ -298,24 +315,28 @@ func (w *world) checkAndReport(settled time.Duration) {
 		}
 	}
 	for _, r := range w.replicas {
-		if crash := r.grepLog(20, "panic:", "fatal error:", "DATA RACE", "goroutine "); len(crash) > 0 {
+		if crash := r.grepLog(20, "panic:", "fatal error:", "DATA RACE",
+			"goroutine "); len(crash) > 0 {
 			t.Errorf("%s crashed:\n%s", r.name, strings.Join(crash, "\n"))
 		}
 		if leaks := r.grepLog(3, apiKey, "_secret_"); len(leaks) > 0 {
 			t.Errorf("%s logged a secret, in %d lines", r.name, len(leaks))
 		}
-		w.addCount("results refused because another replica had taken the hold over", len(r.grepLog(1<<30, "another replica has taken this hold over")))
+		w.addCount("results refused because another replica had taken the hold over",
+			len(r.grepLog(1<<30, "another replica has taken this hold over")))
 	}
 	if t.Failed() {
 		w.saveLogs()
 	}
 	var s strings.Builder
-	fmt.Fprintf(&s, "%s, seed %d: faults for %s, all ended %s after them\n", w.name, w.seed, w.faultDuration, settled.Round(100*time.Millisecond))
+	fmt.Fprintf(&s, "%s, seed %d: faults for %s, all ended %s after them\n", w.name, w.seed,
+		w.faultDuration, settled.Round(100*time.Millisecond))
 	for _, k := range sortedKeys(w.counts) {
 		fmt.Fprintf(&s, "  %6d %s\n", w.counts[k], k)
 	}
 	st := w.sim.Stats()
-	fmt.Fprintf(&s, "  %6d answers replayed by Stripe for a key used before\n  %6d refusals by Stripe for a rate\n  %6d violations", st.Replayed, st.RateLimited, bad)
+	fmt.Fprintf(
+		&s, "  %6d answers replayed by Stripe for a key used before\n  %6d refusals by Stripe for a rate\n  %6d violations", st.Replayed, st.RateLimited, bad)
 	t.Log(s.String())
 }
 
@@ -346,7 +367,8 @@ func (w *world) countOutcomes(b *booking, effects map[string][]stripesim.Effect)
 		own, unknown := false, false
 		for _, h := range b.finalView.History {
 			own = own || h.RequestID == e.RequestID
-			unknown = unknown || h.Answer == hold.AnswerUnknown.String() || h.Answer == hold.AnswerReplayedError.String()
+			unknown = unknown || h.Answer == hold.AnswerUnknown.String() ||
+				h.Answer == hold.AnswerReplayedError.String()
 		}
 		if !own && !unknown && b.finalView.HistoryOmitted == 0 {
 			w.increment("taken over after the money had moved: found out by the key or by reading")

@@ -59,9 +59,11 @@ type lossWindow struct{ from, to time.Time }
 const maxRedisLoss = 2 * time.Second
 
 func newWorld(t testing.TB, name, bin string, seed uint64, lasts time.Duration, short bool) *world {
-	w := &world{t: t, name: name, seed: seed, faultDuration: lasts, short: short, bin: bin, dir: t.TempDir(), counts: map[string]int{}}
+	w := &world{t: t, name: name, seed: seed, faultDuration: lasts, short: short, bin: bin,
+		dir: t.TempDir(), counts: map[string]int{}}
 	stop := make(chan struct{})
-	w.sim = stripesim.New(stripesim.Options{Seed: seed, ConnectedAccounts: []string{connectedAccount}, FaultFunc: w.newStripeFaults(stop)})
+	w.sim = stripesim.New(stripesim.Options{Seed: seed, ConnectedAccounts: []string{
+		connectedAccount}, FaultFunc: w.newStripeFaults(stop)})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +107,8 @@ func (w *world) recordRedisDeath(before, after time.Time) {
 
 // startReplica runs a replica; redis and stripe are where it finds them.
 func (w *world) startReplica(ctx context.Context, redis, stripe string, settings ...string) {
-	r := &replica{world: w, name: fmt.Sprintf("replica-%d", len(w.replicas)+1), exited: make(chan struct{})}
+	r := &replica{world: w, name: fmt.Sprintf("replica-%d", len(w.replicas)+1),
+		exited: make(chan struct{})}
 	r.logPath = filepath.Join(w.dir, r.name+".log")
 	f, err := os.OpenFile(r.logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -113,8 +116,10 @@ func (w *world) startReplica(ctx context.Context, redis, stripe string, settings
 	}
 	r.logFile = f
 	r.env = append([]string{
-		"GORACE=atexit_sleep_ms=0 halt_on_error=1", "STRIPE_API_KEY=" + apiKey, "STRIPE_API_BASE=" + stripe, "REDIS_URL=" + redis, "HOLDD_LISTEN=127.0.0.1:0",
-		"HOLDD_LEASE=" + lease.String(), "HOLDD_CALL_TIMEOUT=" + callTimeout.String(), "HOLDD_SHUTDOWN_GRACE=5s", "HOLDD_LOG_LEVEL=debug", "HOLDD_LOG_FORMAT=json",
+		"GORACE=atexit_sleep_ms=0 halt_on_error=1", "STRIPE_API_KEY=" + apiKey, "STRIPE_API_BASE=" +
+			stripe, "REDIS_URL=" + redis, "HOLDD_LISTEN=127.0.0.1:0",
+		"HOLDD_LEASE=" + lease.String(), "HOLDD_CALL_TIMEOUT=" + callTimeout.String(),
+		"HOLDD_SHUTDOWN_GRACE=5s", "HOLDD_LOG_LEVEL=debug", "HOLDD_LOG_FORMAT=json",
 	}, settings...)
 	w.replicas = append(w.replicas, r)
 	life, stop := context.WithCancel(ctx)
@@ -128,7 +133,10 @@ func (w *world) startReplica(ctx context.Context, redis, stripe string, settings
 
 // injectRepeatedly runs f again and again until the faults end, with pauses
 // between least and most. f leaves things as they were.
-func (w *world) injectRepeatedly(ctx context.Context, label string, minDelay, maxDelay time.Duration, f func(ctx context.Context, rng *rand.Rand)) {
+func (w *world) injectRepeatedly(
+	ctx context.Context, label string, minDelay, maxDelay time.Duration,
+	f func(ctx context.Context, rng *rand.Rand),
+) {
 	rng := w.newRand(label)
 	if w.short { // so that everything comes to pass at least once
 		minDelay, maxDelay = minDelay/3, maxDelay/3
@@ -157,7 +165,8 @@ func (w *world) killReplica(ctx context.Context, rng *rand.Rand) {
 // freezeReplica stops a replica for longer than its lease, so that it wakes up
 // with claims that are no longer its own.
 func (w *world) freezeReplica(ctx context.Context, rng *rand.Rand) {
-	r, d := w.replicas[rng.IntN(len(w.replicas))], lease+randomDuration(rng, 500*time.Millisecond, 3*time.Second)
+	r, d := w.replicas[rng.IntN(len(w.replicas))], lease+
+		randomDuration(rng, 500*time.Millisecond, 3*time.Second)
 	if r.freeze(ctx, d) {
 		w.increment("replica frozen for longer than its lease")
 	}
@@ -169,9 +178,15 @@ var stripeFaults = []struct {
 	name   string
 	draw   func(rng *rand.Rand) stripesim.Fault
 }{
-	{4, "", faultOfKind(stripesim.FaultDropRequest)}, {6, "", faultOfKind(stripesim.FaultDropReply)}, {3, "", faultOfKind(stripesim.FaultBrokenBody)}, {3, "", faultOfKind(stripesim.FaultCutBody)},
-	{3, "", faultOfKind(stripesim.FaultErrorBefore)}, {3, "", faultOfKind(stripesim.FaultErrorAfter)}, {3, "", faultOfKind(stripesim.FaultUnavailable)}, {2, "", faultOfKind(stripesim.FaultHTML)},
-	{3, "", faultOfKind(stripesim.FaultHTMLAfter)}, {1, "", faultOfKind(stripesim.FaultRateLimited)}, {4, "", faultOfKind(stripesim.FaultLockTimeout)}, {3, "", faultOfKind(stripesim.FaultKeyInUse)},
+	{4, "", faultOfKind(stripesim.FaultDropRequest)},
+	{6, "", faultOfKind(stripesim.FaultDropReply)}, {3, "", faultOfKind(stripesim.FaultBrokenBody)},
+	{3, "", faultOfKind(stripesim.FaultCutBody)},
+	{3, "", faultOfKind(stripesim.FaultErrorBefore)},
+	{3, "", faultOfKind(stripesim.FaultErrorAfter)},
+	{3, "", faultOfKind(stripesim.FaultUnavailable)}, {2, "", faultOfKind(stripesim.FaultHTML)},
+	{3, "", faultOfKind(stripesim.FaultHTMLAfter)},
+	{1, "", faultOfKind(stripesim.FaultRateLimited)},
+	{4, "", faultOfKind(stripesim.FaultLockTimeout)}, {3, "", faultOfKind(stripesim.FaultKeyInUse)},
 	{2, "", faultOfKind(stripesim.FaultFailedDependency)},
 	{4, "slow to arrive", func(rng *rand.Rand) stripesim.Fault {
 		return stripesim.Fault{RequestDelay: randomDuration(rng, 0, 2*callTimeout)}
@@ -233,7 +248,8 @@ func (w *world) newStripeFaults(stop <-chan struct{}) func(stripesim.Call) strip
 			fault := f.draw(rng)
 			// After an error that Stripe keeps for its key half a minute must
 			// pass: the short form has no time for that at its end.
-			if w.short && fault.Kind == stripesim.FaultErrorBefore && time.Since(w.faultsBeganAt) > w.faultDuration/3 {
+			if w.short && fault.Kind == stripesim.FaultErrorBefore &&
+				time.Since(w.faultsBeganAt) > w.faultDuration/3 {
 				return stripesim.Fault{}
 			}
 			name := f.name

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// checkClaimOrder looks at Redis right after a claim: nothing that is ready in
-// the same lane may have a nearer deadline than what was claimed.
+// checkClaimOrder checks the rule "nearest first" right after a claim: no hold
+// left in the lane has a nearer deadline than the claimed ones.
 func (w *world) checkClaimOrder(label string, cmds [][]byte, reply []byte) {
 	if label != "claim" {
 		return
@@ -32,7 +32,7 @@ func (w *world) checkClaimOrder(label string, cmds [][]byte, reply []byte) {
 	}
 }
 
-// recordClaims notes whose a hold is.
+// recordClaims records which replica has claimed a hold.
 func (w *world) recordClaims(r *replica, label string, reply []byte) {
 	if label != "claim" {
 		return
@@ -46,18 +46,21 @@ func (w *world) recordClaims(r *replica, label string, reply []byte) {
 	}
 }
 
-// checkClaimOwner: nobody asks for an effect once another has claimed the hold.
+// checkClaimOwner checks the rule "one claim" when a replica sends a request
+// for an effect.
 func (w *world) checkClaimOwner(r *replica, rec *stripeRequest) {
 	w.mu.Lock()
 	owner, lostWrites := w.claimOwner[rec.intent], len(w.lostSpans) > 0
 	w.mu.Unlock()
-	if (rec.op == "capture" || rec.op == "cancel") && !strings.HasPrefix(rec.idempotencyKey, "holdd-abandon-") && owner != r.name && !lostWrites {
-		w.breach("one claim: %s sends %s of %s, which %s has claimed since", r.name, rec.op, rec.intent, owner)
+	if (rec.op == "capture" || rec.op == "cancel") && !strings.HasPrefix(rec.idempotencyKey,
+		"holdd-abandon-") && owner != r.name && !lostWrites {
+		w.breach("one claim: %s sends %s of %s, which %s has claimed since", r.name,
+			rec.op, rec.intent, owner)
 	}
 }
 
-// knownDeadline is the deadline of a hold that holdd must know: its caller told
-// it truly, or Stripe was read.
+// knownDeadline is the deadline of a hold, and whether holdd must know it: its
+// caller declared it correctly, or holdd has read it at Stripe.
 func (w *world) knownDeadline(id string) (time.Time, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -73,7 +76,9 @@ func (w *world) knownDeadline(id string) (time.Time, bool) {
 		if h.declaresExpiry() {
 			return in.CaptureBefore, h.expiryError == 0
 		}
-		read := slices.ContainsFunc(w.apiRequests, func(c *apiRequest) bool { return c.intentID == id && c.isAccepted() && c.result.Verified })
+		read := slices.ContainsFunc(w.apiRequests, func(c *apiRequest) bool {
+			return c.intentID == id && c.isAccepted() && c.result.Verified
+		})
 		return in.CaptureBefore, read && !w.lostRedisWrites(w.startedAt, time.Now())
 	}
 	return time.Time{}, false
