@@ -63,8 +63,8 @@ type StatusStore interface {
 // implements it.
 type StripeStatus interface {
 	StripeHealth
-	// TakeRateLimitedCount returns how many calls Stripe has answered with 429 since
-	// the last TakeRateLimitedCount.
+	// TakeRateLimitedCount returns how many calls Stripe has answered with 429
+	// since the last TakeRateLimitedCount.
 	TakeRateLimitedCount() int64
 }
 
@@ -81,7 +81,8 @@ type EventPublisher interface {
 	) (first bool, err error)
 }
 
-// StatusObserver records every report, for metrics.
+// StatusObserver records every report, for metrics. daemon.workerObserver
+// implements it.
 type StatusObserver interface {
 	HoldsCounted(c hold.Counts, alive int, nearest time.Time)
 	ReadinessChecked(checks []health.Check)

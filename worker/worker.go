@@ -49,11 +49,11 @@ type Stripe struct {
 }
 
 // StripeCalls sends calls. An error is a *[hold.NotSentError]: no request was
-// sent.
+// sent. gateway.Caller implements it.
 type StripeCalls interface {
 	execute.Caller
-	// ReserveAndDo reserves a request, waiting at most maxWait for the budget, and
-	// sends the call.
+	// ReserveAndDo reserves a request, waiting at most maxWait for the budget,
+	// and sends the call.
 	ReserveAndDo(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
 	// DoEach sends calls as the budget allows and calls done with each answer,
 	// concurrently. It returns the positions of the calls that were not sent.
@@ -64,7 +64,7 @@ type StripeCalls interface {
 }
 
 // StripeState reports whether Stripe answers, accepts the key, and limits the
-// rate.
+// rate. gateway.Caller implements it.
 type StripeState interface {
 	StripeStatus
 	CallLimiter
@@ -76,7 +76,7 @@ type StripeState interface {
 }
 
 // Observer records metrics. Its methods must be fast and safe for concurrent
-// use.
+// use. daemon.workerObserver implements it.
 type Observer interface {
 	commit.Observer
 	reconcile.Observer

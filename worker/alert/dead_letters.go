@@ -14,7 +14,8 @@ const (
 	requeuedCheckInterval = 10 * time.Second
 )
 
-// RequeuedStore reads the dead letters that the operator requeued.
+// RequeuedStore reads the dead letters that the operator requeued. store.Outbox
+// implements it.
 type RequeuedStore interface {
 	RequeuedDeadLetters(ctx context.Context, sink string, partition, n int) (
 		[]hold.StreamEvent, error)

@@ -11,7 +11,8 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// SinkStore reads the state of sinks and their dead letters.
+// SinkStore reads the state of sinks and their dead letters. store.Outbox
+// implements it.
 type SinkStore interface {
 	Partitions() int
 	SinkStates(ctx context.Context, sink string) ([][]byte, error)

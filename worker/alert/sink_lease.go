@@ -13,7 +13,7 @@ import (
 const minLeaseLeft = 45 * time.Second
 
 // LeaseStore gives one replica at a time the right to deliver a partition's
-// events to a sink, and saves its progress.
+// events to a sink, and saves its progress. store.Outbox implements it.
 type LeaseStore interface {
 	// AcquireSinkLease returns token 0 if another replica has the lease. state
 	// is nil for a new sink, which begins after the entry start.

@@ -11,6 +11,7 @@ import (
 )
 
 // SystemEventStore publishes system events, once over all replicas.
+// store.Outbox implements it.
 type SystemEventStore interface {
 	event.Store
 	ReportConditions(ctx context.Context, replica string, ttl, quiet time.Duration,

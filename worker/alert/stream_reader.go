@@ -10,7 +10,7 @@ import (
 
 const eventBatchSize = 64
 
-// EventStore reads the streams of events.
+// EventStore reads the streams of events. store.Outbox implements it.
 type EventStore interface {
 	// ReadEvents returns up to n events after an entry. trimmed says that the
 	// entry is no longer in the stream.

@@ -44,8 +44,8 @@ type Options struct {
 
 	Metrics http.Handler // serves /metrics; nil: 404
 	Logger  *zap.Logger  // nil: nothing is logged
-	// LogLevel is the level of Logger, which operators may change. Nil: they may
-	// not.
+	// LogLevel is the level of Logger, which operators may change. Nil: they
+	// may not.
 	LogLevel *zap.AtomicLevel
 
 	MaxBatchBodyBytes int64         // size of a batch; 0: 1 MiB. Other bodies have at most 64 KiB

@@ -11,6 +11,7 @@ import (
 )
 
 // Authorizer authorizes cards. Its errors are like those of [HoldService].
+// authorize.Authorizer implements it.
 type Authorizer interface {
 	Authorize(ctx context.Context, key string, req hold.AuthorizeRequest, by string) (
 		hold.AuthorizationResult, error)

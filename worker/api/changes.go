@@ -14,7 +14,7 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// Changer changes holds.
+// Changer changes holds. intake.Changer implements it.
 type Changer interface {
 	Patch(ctx context.Context, id string, p hold.Patch, revision uint64, by string) (
 		hold.Hold, time.Time, error)

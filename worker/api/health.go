@@ -9,7 +9,8 @@ import (
 	"github.com/holdd/holdd/worker/health"
 )
 
-// ReadinessChecker checks what this replica needs to work.
+// ReadinessChecker checks what this replica needs to work. worker.Readiness
+// implements it.
 type ReadinessChecker interface {
 	Check(ctx context.Context) []health.Check
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/holdd/holdd/worker/query"
 )
 
-// Reader finds and lists holds.
+// Reader finds and lists holds. query.Reader implements it.
 type Reader interface {
 	Get(ctx context.Context, id string) (hold.Hold, time.Time, error)
 	List(ctx context.Context, q query.Query) (query.Page, error)

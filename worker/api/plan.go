@@ -12,7 +12,7 @@ import (
 	"github.com/holdd/holdd/worker/query"
 )
 
-// Planner forecasts what the worker will do.
+// Planner forecasts what the worker will do. query.Planner implements it.
 type Planner interface {
 	Plan(ctx context.Context, next time.Duration) (query.Plan, error)
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/holdd/holdd/worker/intake"
 )
 
-// Scheduler schedules holds.
+// Scheduler schedules holds. intake.Scheduler implements it.
 type Scheduler interface {
 	// Schedule returns one result for each request, in their order.
 	Schedule(ctx context.Context, reqs []hold.ScheduleRequest, by string) []intake.ScheduleResult

@@ -17,7 +17,7 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Store writes records, each whole or not at all.
+// Store writes records, each whole or not at all. store.Store implements it.
 type Store interface {
 	// Commit reports per record whether it is written; false means that another
 	// writer was first. After an error any record may be written. Writing the

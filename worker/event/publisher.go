@@ -8,7 +8,7 @@ import (
 )
 
 // Store publishes an event unless an event with the same subject was published
-// before, by any replica.
+// before, by any replica. store.Outbox implements it.
 type Store interface {
 	PublishOnce(ctx context.Context, subject string, event []byte) (first bool, err error)
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // Budget is the shared rate limits of all replicas, per account and kind of
-// request.
+// request. store.Budget implements it.
 type Budget interface {
 	// Reserve reserves up to n requests to send within ahead from now.
 	Reserve(
@@ -38,7 +38,7 @@ type CallObserver interface {
 	CallFinished(op hold.Op, kind hold.AnswerKind, took time.Duration)
 }
 
-// StoreHealth receives the errors of the budget.
+// StoreHealth receives the errors of the budget. health.Redis implements it.
 type StoreHealth interface {
 	ReportError(ctx context.Context, doing string, err error)
 }

@@ -81,10 +81,10 @@ type methodOptions map[string]struct {
 	CaptureMethod string `json:"capture_method"`
 }
 
-// capturesAutomatically reports whether Stripe captures the intent by itself, so
-// that it never is a hold. The capture method of the intent is a default: each
-// payment method can have its own, and an intent that waits for a capture is a
-// hold whatever its parameters say.
+// capturesAutomatically reports whether Stripe captures the intent by itself,
+// so that it never is a hold. The capture method of the intent is a default:
+// each payment method can have its own, and an intent that waits for a capture
+// is a hold whatever its parameters say.
 func (s *eventObject) capturesAutomatically() bool {
 	if s.CaptureMethod == "" || s.CaptureMethod == "manual" ||
 		hold.Status(s.Status) == hold.StatusRequiresCapture {

@@ -93,8 +93,9 @@ func TestParseEvent_ReadsIntent(t *testing.T) {
 	}
 }
 
-// TestParseEvent_ManualCapturePerMethod shows that an intent whose payment method
-// is captured manually is a hold, whatever the intent's own capture method.
+// TestParseEvent_ManualCapturePerMethod shows that an intent whose payment
+// method is captured manually is a hold, whatever the intent's own capture
+// method.
 func TestParseEvent_ManualCapturePerMethod(t *testing.T) {
 	for _, c := range []struct {
 		status, captureMethod, options string

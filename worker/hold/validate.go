@@ -17,15 +17,16 @@ func checkReference(s string) error {
 	return nil
 }
 
-// Stripe accepts card amounts of up to twelve digits. The currencies listed have
-// a lower limit (Stripe's documentation: minimum and maximum charge amounts).
+// Stripe accepts card amounts of up to twelve digits. The currencies listed
+// have a lower limit (Stripe's documentation: minimum and maximum charge
+// amounts).
 const maxAmount = 999_999_999_999
 
 var maxAmountByCurrency = map[string]int64{"cop": 9_999_999_999, "inr": 999_999_999}
 
 // amountStep returns the number of which Stripe accepts only multiples: three
-// decimals must end in 0, and ISK and UGX are written with two decimals that must
-// be 00.
+// decimals must end in 0, and ISK and UGX are written with two decimals that
+// must be 00.
 func amountStep(currency string) int64 {
 	switch {
 	case slices.Contains(threeDecimal, currency):
@@ -36,8 +37,8 @@ func amountStep(currency string) int64 {
 	return 1
 }
 
-// checkAmount refuses an amount that Stripe would refuse. A currency that is not
-// known yet has the widest limits.
+// checkAmount refuses an amount that Stripe would refuse. A currency that is
+// not known yet has the widest limits.
 func checkAmount(field string, n int64, currency string) error {
 	if n < 0 {
 		return problem(InvalidAmount, field,

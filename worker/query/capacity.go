@@ -24,7 +24,8 @@ const (
 	maxForecastHolds = 20_000
 )
 
-// CapacityStore counts and reads holds for a forecast.
+// CapacityStore counts and reads holds for a forecast. store.Store implements
+// it.
 type CapacityStore interface {
 	AcquireLock(ctx context.Context, what string, d time.Duration) (bool, error)
 	PromoteDue(ctx context.Context, promote bool, limit int) (hold.PromoteResult, error)

@@ -34,7 +34,7 @@ const (
 	setPage = 256
 )
 
-// Store reads holds.
+// Store reads holds. store.Holds implements it.
 type Store interface {
 	Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
 	// ReadPage returns up to n holds of a set that come after a position.

@@ -35,8 +35,8 @@ type UnverifiedStore interface {
 // VerifierCaller sends the verifier's reads to Stripe. gateway.Caller
 // implements it.
 type VerifierCaller interface {
-	// ReserveAndDo reserves a request, waiting at most maxWait for the budget, and
-	// sends the call. An error means that no request was sent.
+	// ReserveAndDo reserves a request, waiting at most maxWait for the budget,
+	// and sends the call. An error means that no request was sent.
 	ReserveAndDo(ctx context.Context, call hold.Call, maxWait time.Duration) (hold.Answer, error)
 	// DoEach sends calls as the budget allows and calls done with each answer,
 	// concurrently. It returns the positions of the calls that were not sent.
