@@ -252,15 +252,15 @@ func durations(to *[]time.Duration, low, high time.Duration) value {
 }
 
 func secret(to *Secret, check func(string) error) value {
-	return single(to, parseSecret(check), Secret.Reveal)
+	return single(to, secretParser(check), Secret.Reveal)
 }
 
 func secrets(to *[]Secret, split func(string) []string, check func(string) error) value {
-	return list(to, split, parseSecret(check), Secret.Reveal)
+	return list(to, split, secretParser(check), Secret.Reveal)
 }
 
 // redisURL is a secret that is shown with its password masked.
 func redisURL(to *Secret) value {
-	return single(to, parseSecret(checkRedisURL),
+	return single(to, secretParser(checkRedisURL),
 		func(s Secret) string { return maskPassword(s.Reveal()) })
 }

@@ -197,7 +197,7 @@ func maskPassword(s string) string {
 	return passwordParamPattern.ReplaceAllString(s, "${1}"+maskedPassword)
 }
 
-func parseSecret(check func(string) error) func(string) (Secret, error) {
+func secretParser(check func(string) error) func(string) (Secret, error) {
 	return func(s string) (Secret, error) {
 		if err := check(s); err != nil {
 			return Secret{}, err

@@ -61,7 +61,7 @@ func (s *Budget) Reserve(
 		s.rates.Total, burstSize(s.rates.Total, otherBurstDivisor),
 		ahead.Microseconds()))
 	reserved := hold.Reservation{
-		Granted: int(r.int()), Wait: r.duration(), First: r.duration(), Step: r.duration(),
+		Requests: int(r.int()), Wait: r.duration(), First: r.duration(), Step: r.duration(),
 	}
 	return reserved, r.err
 }

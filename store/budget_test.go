@@ -41,7 +41,7 @@ func tryReserve(
 	ctx context.Context, s *store.Store, account string, op hold.Op, n int,
 ) (reserved int, wait time.Duration, err error) {
 	r, err := s.Reserve(ctx, account, op, n, 0)
-	return r.Granted, r.Wait, err
+	return r.Requests, r.Wait, err
 }
 
 // reserveFor reserves each kind of request from each store for d, and waits for
@@ -263,16 +263,16 @@ func TestReserve_AheadUsesWholeRate(t *testing.T) {
 					wg.Go(func() {
 						for time.Now().Before(end) {
 							r, err := s.Reserve(t.Context(), "acct_a", hold.OpCapture, 64, ahead)
-							if err != nil || r.Granted == 0 && r.Wait <= 0 || r.Granted > 0 &&
+							if err != nil || r.Requests == 0 && r.Wait <= 0 || r.Requests > 0 &&
 								(r.Wait != 0 || r.First < 0 || r.First > ahead) {
 								t.Errorf("%+v: %v", r, err)
 								return
 							}
 							mu.Lock()
-							if r.Granted == 0 {
+							if r.Requests == 0 {
 								inVain++
 							}
-							for n := range r.Granted {
+							for n := range r.Requests {
 								reserved = append(reserved,
 									reservation{time.Now().Add(r.First + time.Duration(n)*r.Step),
 										1})

@@ -38,8 +38,9 @@
 //
 // The version is the fencing token. A claim raises it, so the worker of an
 // earlier claim cannot commit. The new version is at least the time in
-// milliseconds plus the microseconds. A claim that a failover lost and a later
-// claim therefore differ in version, even if the clock was set back.
+// milliseconds plus a part for the microseconds. A claim that a failover lost
+// and a later claim therefore differ in version, even if the clock was set
+// back.
 //
 // A commit can be repeated: the script finds its record and reports success.
 //

@@ -319,7 +319,7 @@ func setField(h *hold.Hold, f protowire.Number, n uint64, v []byte) {
 	case fieldExpiresSource:
 		h.ExpiresSource = hold.DeadlineSource(n)
 	case fieldOnExpiry:
-		h.OnExpiry = hold.Policy(n)
+		h.OnExpiry = hold.ExpiryPolicy(n)
 	case fieldRevision:
 		h.Revision = n + 1
 	case fieldFlags:

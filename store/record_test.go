@@ -114,7 +114,7 @@ func anyHold() *rapid.Generator[hold.Hold] {
 			CaptureAt: drawTime("capture"), CancelAt: drawTime("cancel"),
 			CaptureAmount: rapid.Int64().Draw(t, "capture amount"), ExpiresAt: drawTime("expires"),
 			ExpiresSource: hold.DeadlineSource(rapid.Byte().Draw(t, "source")),
-			OnExpiry:      hold.Policy(rapid.ByteRange(1, 255).Draw(t, "policy")),
+			OnExpiry:      hold.ExpiryPolicy(rapid.ByteRange(1, 255).Draw(t, "policy")),
 			State:         hold.State(rapid.Byte().Draw(t, "state")),
 			Revision:      rapid.Uint64().Draw(t, "revision"),
 			Verified:      rapid.Bool().Draw(t, "verified"), CreatedAt: drawTime("created"),

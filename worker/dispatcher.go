@@ -276,7 +276,7 @@ func (d *Dispatcher) claimLane(
 		r.failed = true
 		return r
 	}
-	if budget.Granted == 0 {
+	if budget.Requests == 0 {
 		r.budgetWait = budget.Wait
 		return r
 	}
@@ -285,12 +285,12 @@ func (d *Dispatcher) claimLane(
 	// partition may have nearer deadlines: claim only up to the nearest of
 	// these.
 	before := time.Time{}
-	if budget.Granted < want {
+	if budget.Requests < want {
 		before = nearestDeadlineIn(lanes[i+1:], lane)
 	}
 	lease := d.o.Lease - leaseSlack
 	leaseEnd := time.Now().Add(lease)
-	claims, _, err := d.queue.Claim(ctx, lane, budget.Granted, lease, before)
+	claims, _, err := d.queue.Claim(ctx, lane, budget.Requests, lease, before)
 	if err != nil {
 		d.o.Health.ReportError(ctx, "claim holds", err)
 	}
@@ -302,7 +302,7 @@ func (d *Dispatcher) claimLane(
 	}
 	r.claimed, r.partial = len(claims), !before.IsZero()
 	lanes[i].Ready -= len(claims)
-	if len(claims) == 0 || len(claims) < budget.Granted && !r.partial {
+	if len(claims) == 0 || len(claims) < budget.Requests && !r.partial {
 		lanes[i].Ready = 0 // other replicas have claimed the rest
 	}
 	r.failed = err != nil && !errors.Is(err, hold.ErrUnreadableRecord)

@@ -3,9 +3,15 @@
 //
 // # How a hold travels
 //
-//	[Dispatcher]  promotes due holds, reserves budget, claims by nearest deadline
-//	[Executor]    asks the hold for its next call, sends it, applies the answer to the hold
-//	[Completer]   commits outcomes in batches and keeps them while Redis is unavailable
+//	api         schedule.go decodes POST /v1/holds into a hold.ScheduleRequest
+//	intake      Scheduler.Schedule validates it, reads Stripe if the budget allows, makes a Decision
+//	commit      Committer.CommitWithRetry encodes the events, writes, logs, counts, wakes the dispatcher
+//	store       commit.lua writes the record and its events, on the expected version only
+//	worker      [Dispatcher] promotes due holds (promote.lua), reserves budget (reserve.lua) and
+//	            claims by nearest deadline (claim.lua, which makes a hold working)
+//	worker      [Executor] drives a claimed hold: hold.NextCall, gateway.Caller.Do, hold.ApplyAnswer
+//	worker      [Completer] commits outcomes in batches and keeps them while Redis is unavailable
+//	alert       Notifier, started beside the worker, reads the event stream and delivers to each sink
 //
 // The dispatcher sends claims to the executor over a channel, and the executor
 // sends outcomes to the completer over another. A committed decision wakes the
@@ -71,5 +77,5 @@
 // # What it does not do
 //
 // It imports neither Redis, stripe-go nor HTTP. It decides nothing about a
-// hold. Package alert delivers events.
+// hold.
 package worker

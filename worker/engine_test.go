@@ -39,7 +39,7 @@ func (q *fakeQueue) Reserve(
 	if n == 0 {
 		return hold.Reservation{Wait: q.wait}, nil
 	}
-	return hold.Reservation{Granted: n, First: 10 * time.Millisecond, Step: 40 * time.Millisecond},
+	return hold.Reservation{Requests: n, First: 10 * time.Millisecond, Step: 40 * time.Millisecond},
 		nil
 }
 

@@ -100,7 +100,7 @@ func (e *Executor) execute(
 ) outcome {
 	*m = holdMachine{hold: c.claim.Hold}
 	defer func() { *m = holdMachine{} }()
-	m.hold.MarkClaimed(c.claim.Since, c.claim.TakenOver)
+	m.hold.RecordClaim(c.claim.Since, c.claim.TakenOver)
 	if d := time.Until(c.sendAt); d > minSendWait {
 		execute.Sleep(stopping, d)
 	}

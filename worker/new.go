@@ -25,7 +25,7 @@ func New(s Stores, stripe Stripe, o Options) (*Worker, error) {
 	b.publisher = event.NewPublisher(s.Events, b.clock.Now)
 	b.buildStages(w)
 	w.Reader = query.NewReader(s.Holds, b.clock, o.Health)
-	w.Planner = query.NewPlanner(s.Holds, o.Rules, o.Health)
+	w.Planner = query.NewPlanReader(s.Holds, o.Rules, o.Health)
 	refresher, inbox := b.buildIntake(w)
 	resumer := b.buildAuthorize(w)
 	verifier, mirror := b.buildReconcile(w)
@@ -90,7 +90,7 @@ func (b *builder) buildStages(w *Worker) {
 
 // buildIntake builds the scheduler, the changer and the webhooks, and returns
 // the jobs of intake.
-func (b *builder) buildIntake(w *Worker) (*intake.Refresher, *intake.Inbox) {
+func (b *builder) buildIntake(w *Worker) (*intake.Refresher, *intake.InboxConsumer) {
 	s, o := b.stores, b.o
 	w.Scheduler = intake.NewScheduler(s.Holds, b.stripe, b.committer, intake.SchedulerOptions{
 		Rules: o.Rules, Clock: b.clock, Health: o.Health,
@@ -106,7 +106,7 @@ func (b *builder) buildIntake(w *Worker) (*intake.Refresher, *intake.Inbox) {
 	})
 	refresher := intake.NewRefresher(s.Refresh, b.stripe, b.committer, rejector,
 		intake.RefresherOptions{Clock: b.clock, Health: o.Health, Logger: o.Logger})
-	inbox := intake.NewInbox(s.Inbox, w.Scheduler, rejector, intake.InboxOptions{
+	inbox := intake.NewInboxConsumer(s.Inbox, w.Scheduler, rejector, intake.InboxOptions{
 		Replica: o.Replica, Lease: o.Lease, DecodeRequest: o.DecodeRequest,
 		Clock: b.clock, Health: o.Health, Logger: o.Logger,
 	})

@@ -24,7 +24,7 @@ type Readiness struct {
 	redis   Pinger
 	stripe  StripeHealth
 	running func() bool           // whether Worker.Run runs
-	extra   func() []health.Check // [reconcile.Reconciler.ReadinessChecks]
+	extra   func() []health.Check // [reconcile]
 }
 
 // Check returns a check of Redis, one of Stripe and one of the scheduler. A

@@ -94,7 +94,7 @@ type Worker struct {
 	Changer    *intake.Changer
 	Webhooks   *intake.Webhooks
 	Reader     *query.Reader
-	Planner    *query.Planner
+	Planner    *query.PlanReader
 	Authorizer *authorize.Authorizer
 	Reconciler *reconcile.Reconciler
 	Readiness  *Readiness

@@ -55,8 +55,8 @@
 //     without a queue, drains 2.5 to 2.8 times as fast as asynq. Of the 104 µs
 //     that a worker spends on a capture, some 70 % are the HTTP request (`make
 //     profile`).
-//   - Redis CPU, a quarter of asynq's: a third. deploy/docs/redis.md has
-//     the cost of each part.
+//   - Redis CPU, a quarter of asynq's: a third. deploy/docs/redis.md has the
+//     cost of each part.
 //   - Memory, half of asynq's: 417 against 630 bytes at a million. At 100,000
 //     holdd takes more than asynq, because the bounded stream of events (50,000
 //     of some 600 bytes) is 313 of 689 bytes. Two of Redis' sorted sets alone

@@ -38,8 +38,9 @@ func serveCallbacks(out *printer) (url string, stop func(), err error) {
 	return serveHTTP("127.0.0.1:0", &callbackReceiver{hook: hook, out: out})
 }
 
-// ServeHTTP verifies the signature and answers 204. holdd repeats an event until
-// it gets a 2xx answer, so a receiver remembers the ids that it has processed.
+// ServeHTTP verifies the signature and answers 204. holdd repeats an event
+// until it gets a 2xx answer, so a receiver remembers the ids that it has
+// processed.
 func (r *callbackReceiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxCallbackBytes))
 	if err != nil {

@@ -63,7 +63,7 @@ func (m *fakeWorker) Schedule(_ context.Context, reqs []hold.ScheduleRequest, by
 		}
 		c, err := hold.New(d, nil, by, time.Now())
 		if err == nil {
-			c, err = c.Confirm(&hold.Hold{}, d.Confirm, time.Now(), hold.Rules{ExpiryMargin: time.Hour})
+			c, err = c.RequireConfirmation(&hold.Hold{}, d.Confirm, time.Now(), hold.Rules{ExpiryMargin: time.Hour})
 		}
 		if err != nil {
 			out[i].Err = err
@@ -156,7 +156,7 @@ func (m *fakeWorker) changeHold(id string, revision uint64, confirmed bool, do f
 	}
 	c, err := do(h)
 	if err == nil {
-		c, err = c.Confirm(&h, confirmed, now, hold.Rules{ExpiryMargin: time.Hour})
+		c, err = c.RequireConfirmation(&h, confirmed, now, hold.Rules{ExpiryMargin: time.Hour})
 	}
 	if err != nil {
 		return h, now, err
@@ -214,7 +214,7 @@ type parts interface {
 	api.Scheduler
 	api.Changer
 	api.Reader
-	api.Planner
+	api.PlanReader
 	api.ReadinessChecker
 }
 

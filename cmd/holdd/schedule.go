@@ -38,7 +38,7 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 	p := &prompt{out: out}
 	p.addYesFlag(cmd)
 	t.addTo(cmd)
-	addRequestFlags(cmd, &req)
+	addScheduleFlags(cmd, &req)
 	cmd.Flags().StringVarP(&file, "file", "f", "",
 		"schedule many holds: a file of one JSON object a line, or - for standard input")
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
@@ -64,8 +64,8 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 	return cmd
 }
 
-// addRequestFlags adds the flags that describe the authorization.
-func addRequestFlags(cmd *cobra.Command, req *hold.ScheduleRequest) {
+// addScheduleFlags adds the flags that describe the authorization.
+func addScheduleFlags(cmd *cobra.Command, req *hold.ScheduleRequest) {
 	f := cmd.Flags()
 	f.StringVar(&req.Account, "account", "", "connected account (acct_…), if it is not your own")
 	f.Int64Var(&req.Amount, "amount", 0,

@@ -20,14 +20,15 @@
 -- A claim raises the version, so the worker of an earlier claim cannot commit.
 -- The new version is at least the time in milliseconds. If a failover loses the
 -- claim, later writes that raise the version by one do not reach that number.
--- The microseconds are added because a failover may also set the clock back:
--- the hold can then be claimed again in the same millisecond.
+-- A failover may also set the clock back, and the hold can then be claimed again
+-- in the same millisecond. So the version also gets the microseconds within the
+-- millisecond, times 1,000: later claims and writes add less than that.
 --
 -- The script leases a record that this release cannot read, and does not change
 -- it. The caller reports the hold, which returns when the lease ends.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local microseconds = t[2] % 1000 * 1000
+local within_ms = t[2] % 1000 * 1000
 local ids
 if ARGV[4] == '' then
   ids = redis.call('ZRANGE', KEYS[1], 0, ARGV[1] - 1)
@@ -55,7 +56,7 @@ for i, id in ipairs(ids) do
       local claimed_at, taken_over = record_claimed_at(rec), '1'
       if state ~= STATE_WORKING then previous_state, claimed_at, taken_over = state, now48, '0' end
       local version = record_version_number(rec)
-      version = math.max(version + 1, now) + microseconds
+      version = math.max(version + 1, now) + within_ms
       rec = claimed_record(rec, previous_state, version, claimed_at)
       records[#records + 1] = id
       records[#records + 1] = rec

@@ -36,10 +36,10 @@ func (b *backlog) changed() bool {
 	return b.reader.changed || b.parked.changed() || b.dead.changed()
 }
 
-func (b *backlog) markSaved() {
+func (b *backlog) clearUnsaved() {
 	b.reader.changed = false
-	b.parked.markSaved()
-	b.dead.markSaved()
+	b.parked.clearUnsaved()
+	b.dead.clearUnsaved()
 }
 
 // oldest returns when the oldest event that waits happened; rest are the events
@@ -100,12 +100,12 @@ func (b *backlog) groupByHold(batch []hold.StreamEvent) (groups []*messageGroup)
 		}
 		m, ok := b.sink.newMessage(e, b.render)
 		if !ok {
-			b.reader.markDone(e.ID)
+			b.reader.setDone(e.ID)
 			continue
 		}
 		if b.parked.has(m.orderKey) {
 			if b.parked.addEvent(m.orderKey, e.Event) {
-				b.reader.markDone(e.ID)
+				b.reader.setDone(e.ID)
 			}
 			continue
 		}
@@ -120,15 +120,15 @@ func (b *backlog) groupByHold(batch []hold.StreamEvent) (groups []*messageGroup)
 	return groups
 }
 
-// markDelivered records the delivered messages, and reports whether there are
+// recordDelivered records the delivered messages, and reports whether there are
 // any.
-func (b *backlog) markDelivered(groups []*messageGroup) (anyDelivered bool) {
+func (b *backlog) recordDelivered(groups []*messageGroup) (anyDelivered bool) {
 	for _, g := range groups {
 		for _, m := range g.messages[:g.delivered] {
 			anyDelivered = true
 			switch g.source {
 			case fromStream:
-				b.reader.markDone(m.entryID)
+				b.reader.setDone(m.entryID)
 				b.reader.changed = true
 			case fromRequeued:
 				b.dead.finishRequeued(m.entryID)
@@ -146,7 +146,7 @@ func (b *backlog) park(g *messageGroup, now time.Time) {
 	var events []json.RawMessage
 	for _, m := range g.messages[g.delivered:] {
 		events = append(events, m.eventJSON)
-		b.reader.markDone(m.entryID)
+		b.reader.setDone(m.entryID)
 	}
 	b.parked.add(g.orderKey, events)
 	b.deferParked(g, now)
@@ -167,7 +167,7 @@ func (b *backlog) deadLetterExpired(
 ) (n int64) {
 	for _, e := range batch {
 		if !b.reader.isDone(e.ID) && now.Sub(eventTime(e.Event)) > deadLetterAfter {
-			b.reader.markDone(e.ID)
+			b.reader.setDone(e.ID)
 			b.dead.add(e.Event, reason)
 			n++
 		}

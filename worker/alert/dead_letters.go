@@ -37,12 +37,12 @@ type deadLetters struct {
 
 func (d *deadLetters) restore(total int64) {
 	d.total, d.checkedAt = total, time.Time{}
-	d.markSaved()
+	d.clearUnsaved()
 }
 
 func (d *deadLetters) changed() bool { return len(d.given) > 0 || len(d.finished) > 0 }
 
-func (d *deadLetters) markSaved() { d.given, d.finished = nil, nil }
+func (d *deadLetters) clearUnsaved() { d.given, d.finished = nil, nil }
 
 // add gives an event up.
 func (d *deadLetters) add(event []byte, reason string) {

@@ -158,7 +158,7 @@ func (d *deliverer) deliverRound(ctx context.Context) (time.Duration, error) {
 	} else {
 		d.sender.sendInOrder(ctx, groups)
 	}
-	delivered := d.backlog.markDelivered(groups)
+	delivered := d.backlog.recordDelivered(groups)
 	if ctx.Err() != nil {
 		// Requests that were cut off say nothing about the sink.
 		d.backlog.reader.advance(batch)
@@ -182,7 +182,7 @@ func (d *deliverer) readBatch(ctx context.Context) ([]hold.StreamEvent, error) {
 	if lost != 0 {
 		d.reporter.publishEventsLost(ctx, reader.pos.Cursor, lost)
 	}
-	reader.forgetTrimmed(batch)
+	reader.dropTrimmedIDs(batch)
 	return batch, nil
 }
 
@@ -217,7 +217,7 @@ func (d *deliverer) save(ctx context.Context) error {
 		return err
 	}
 	d.healthChanged = false
-	d.backlog.markSaved()
+	d.backlog.clearUnsaved()
 	return nil
 }
 

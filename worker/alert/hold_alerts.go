@@ -113,7 +113,7 @@ const (
 )
 
 // describeHoldEvent returns the alert of an event about a hold.
-func describeHoldEvent(w *alertWriter, e *event.Envelope) (a Alert, ok bool) {
+func describeHoldEvent(w *alertText, e *event.Envelope) (a Alert, ok bool) {
 	i := slices.IndexFunc(holdAlerts, func(r holdAlert) bool { return r.matches(e) })
 	if i < 0 {
 		return a, false
@@ -139,7 +139,7 @@ func (r *holdAlert) matches(e *event.Envelope) bool {
 }
 
 // holdPlaceholders are the placeholders in texts about a hold.
-func (w *alertWriter) holdPlaceholders(e *event.Envelope) *strings.Replacer {
+func (w *alertText) holdPlaceholders(e *event.Envelope) *strings.Replacer {
 	h := &e.Data.Hold
 	return strings.NewReplacer(
 		"{hold}", h.ID,
@@ -221,7 +221,7 @@ func holdDueTime(h *hold.View) time.Time {
 }
 
 // automaticAction is what holdd does with a hold unless the operator acts.
-func (w *alertWriter) automaticAction(h *hold.View) string {
+func (w *alertText) automaticAction(h *hold.View) string {
 	afterDeadline := h.State == "attention" && h.Cause == hold.CauseAfterDeadline.String()
 	switch {
 	case actsBeforeExpiry(h):

@@ -37,7 +37,7 @@ func newParkedHolds(saved map[string][]byte) *parkedHolds {
 			p.holds[key] = &h
 		}
 	}
-	p.markSaved()
+	p.clearUnsaved()
 	return p
 }
 
@@ -47,7 +47,7 @@ func (p *parkedHolds) isFull() bool { return len(p.holds) >= maxParkedHolds }
 
 func (p *parkedHolds) changed() bool { return len(p.park) > 0 || len(p.unpark) > 0 }
 
-func (p *parkedHolds) markSaved() { p.park, p.unpark = map[string][]byte{}, nil }
+func (p *parkedHolds) clearUnsaved() { p.park, p.unpark = map[string][]byte{}, nil }
 
 // add parks events of a hold that has none parked.
 func (p *parkedHolds) add(key string, events []json.RawMessage) {

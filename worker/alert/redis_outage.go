@@ -72,7 +72,7 @@ func (r *redisOutageNotifier) run(ctx context.Context) {
 }
 
 func (r *redisOutageNotifier) newAlert(kind *systemAlert, since time.Time) Alert {
-	w := &alertWriter{options: r.render, now: utcNow()}
+	w := &alertText{options: r.render, now: utcNow()}
 	a := kind.render(w, strings.NewReplacer("{replica}", r.replica,
 		"{since}", w.formatTimeAndLeft(since)))
 	a.ID, a.At = "evt_redis_"+r.replica, since

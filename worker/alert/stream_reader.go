@@ -96,8 +96,8 @@ func (r *streamReader) skipTrimmed(ctx context.Context, failing bool) (lost int6
 	return lost, nil
 }
 
-// forgetTrimmed forgets done entries that are no longer in the stream.
-func (r *streamReader) forgetTrimmed(batch []hold.StreamEvent) {
+// dropTrimmedIDs forgets done entries that are no longer in the stream.
+func (r *streamReader) dropTrimmedIDs(batch []hold.StreamEvent) {
 	inStream := map[string]bool{}
 	for _, e := range batch {
 		inStream[e.ID] = true
@@ -105,7 +105,7 @@ func (r *streamReader) forgetTrimmed(batch []hold.StreamEvent) {
 	maps.DeleteFunc(r.done, func(id string, _ bool) bool { return !inStream[id] })
 }
 
-func (r *streamReader) markDone(entry string) { r.done[entry] = true }
+func (r *streamReader) setDone(entry string) { r.done[entry] = true }
 
 func (r *streamReader) isDone(entry string) bool { return r.done[entry] }
 

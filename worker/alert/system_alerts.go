@@ -170,7 +170,7 @@ func hasIntent(d *event.Data) bool    { return d.Intent != nil }
 func hasCapacity(d *event.Data) bool  { return d.Capacity != nil }
 
 // describeSystemEvent returns the alert of a system event.
-func describeSystemEvent(w *alertWriter, e *event.Envelope) (a Alert, ok bool) {
+func describeSystemEvent(w *alertText, e *event.Envelope) (a Alert, ok bool) {
 	r, ok := systemAlerts[e.Type]
 	if !ok || r.needs != nil && !r.needs(&e.Data) {
 		return a, false
@@ -181,7 +181,7 @@ func describeSystemEvent(w *alertWriter, e *event.Envelope) (a Alert, ok bool) {
 	return r.render(w, w.systemPlaceholders(&e.Data)), true
 }
 
-func (r *systemAlert) render(w *alertWriter, fill *strings.Replacer) Alert {
+func (r *systemAlert) render(w *alertText, fill *strings.Replacer) Alert {
 	if r.details != "" {
 		w.addLine("%s", fill.Replace(r.details))
 	}
@@ -197,7 +197,7 @@ func (r *systemAlert) render(w *alertWriter, fill *strings.Replacer) Alert {
 }
 
 // systemPlaceholders are the placeholders in texts about the daemon.
-func (w *alertWriter) systemPlaceholders(d *event.Data) *strings.Replacer {
+func (w *alertText) systemPlaceholders(d *event.Data) *strings.Replacer {
 	values := []string{
 		"{sink}", sanitizeText(d.Sink, 40),
 		"{detail}", sanitizeText(d.Detail, 200),

@@ -20,7 +20,7 @@ type HoldService struct {
 	Scheduler        Scheduler
 	Changer          Changer
 	Reader           Reader
-	Planner          Planner
+	Planner          PlanReader
 	ReadinessChecker ReadinessChecker
 }
 

@@ -49,7 +49,8 @@
 //   - A hold's history shows the token's name. The names of callers without a
 //     token, such as cli, are reserved.
 //   - Bodies, headers, times, pages and requests in flight are bounded.
-//   - If-Match is compared in the store's script, not here.
+//   - If-Match is compared with the hold's revision by intake.Changer, and the
+//     store writes only on the version that was read.
 //   - The client never retries a change. [UnreachableError] says whether the
 //     outcome is unknown.
 //   - Changing /v1/log-level requires the role operate, and logs who did.

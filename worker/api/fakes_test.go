@@ -25,7 +25,7 @@ type parts interface {
 	api.Scheduler
 	api.Changer
 	api.Reader
-	api.Planner
+	api.PlanReader
 	api.ReadinessChecker
 }
 
@@ -79,7 +79,7 @@ func (m *fakeHolds) scheduleOne(req *hold.ScheduleRequest, by string) intake.Sch
 	}
 	c, err := hold.New(d, m.stripeIntents[d.ID], by, m.now)
 	if err == nil {
-		c, err = c.Confirm(&hold.Hold{}, d.Confirm, m.now, rules)
+		c, err = c.RequireConfirmation(&hold.Hold{}, d.Confirm, m.now, rules)
 	}
 	if err != nil {
 		return intake.ScheduleResult{Err: err}
@@ -125,7 +125,7 @@ func (m *fakeHolds) changeHold(id string, revision uint64, confirmed bool, by st
 	}
 	c, err := f(h)
 	if err == nil {
-		c, err = c.Confirm(&h, confirmed, m.now, rules)
+		c, err = c.RequireConfirmation(&h, confirmed, m.now, rules)
 	}
 	if err != nil {
 		return h, m.now, err

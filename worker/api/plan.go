@@ -12,8 +12,8 @@ import (
 	"github.com/holdd/holdd/worker/query"
 )
 
-// Planner forecasts what the worker will do. query.Planner implements it.
-type Planner interface {
+// PlanReader forecasts what the worker will do. query.Planner implements it.
+type PlanReader interface {
 	Plan(ctx context.Context, next time.Duration) (query.Plan, error)
 }
 
@@ -60,7 +60,7 @@ type planOutput struct {
 // planHandler shows the plan.
 type planHandler struct {
 	responder
-	planner Planner
+	planner PlanReader
 }
 
 func (h *planHandler) register(doc huma.API) {

@@ -103,7 +103,7 @@ func (a *Authorizer) beginAttempt(
 		a.o.Clock.Sync(now)
 		switch {
 		case err != nil && (failed || ctx.Err() != nil):
-			return none(a.o.Health.Unavailable(ctx, "record an authorization attempt", err))
+			return none(a.o.Health.ReportUnavailable(ctx, "record an authorization attempt", err))
 		case err != nil:
 			failed = true // one retry with the same token: the reply may have been lost
 		case lookup == hold.LookupKeyReused:

@@ -19,7 +19,7 @@ const maxPlaceTries = 5
 func readHold(ctx context.Context, o *Options, id string) (*hold.Hold, error) {
 	holds, now, err := o.Holds.Read(ctx, id)
 	if err != nil {
-		return nil, o.Health.Unavailable(ctx, "read a hold", err)
+		return nil, o.Health.ReportUnavailable(ctx, "read a hold", err)
 	}
 	o.Clock.Sync(now)
 	return holds[0], nil
@@ -44,7 +44,7 @@ func placeHold(
 		changes := []commit.Change{{Before: &hold.Hold{}, Decision: d, At: now}}
 		written, err := o.Committer.CommitWithRetry(ctx, changes)
 		if err != nil {
-			return nil, false, o.Health.Unavailable(ctx, "place a hold", err)
+			return nil, false, o.Health.ReportUnavailable(ctx, "place a hold", err)
 		}
 		if written[0] {
 			// The committer may have handed the hold over to the operator.

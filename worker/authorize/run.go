@@ -108,7 +108,7 @@ func (r *attemptRun) driveToEnd(ctx context.Context) {
 	// call under way. doLocalSteps checks calls that need their whole timeout.
 	limits := execute.Limits{MaxCalls: hold.MaxCallsPerAttempt, BudgetWait: budgetWait,
 		LeaseEnd: r.leaseEnd.Add(o.CallTimeout)}
-	_, err := driver.Drive(bounded, bounded, localSteps{r, ctx}, limits)
+	_, err := driver.Drive(bounded, bounded, attemptMachine{r, ctx}, limits)
 	if err == nil {
 		return
 	}
@@ -120,22 +120,22 @@ func (r *attemptRun) driveToEnd(ctx context.Context) {
 	r.doLocalSteps(ctx)
 }
 
-// localSteps is an attemptRun as an [execute.Machine]. It performs the steps
-// that are not calls and passes the calls to the driver. ctx outlives the
+// attemptMachine is an attemptRun as an [execute.Machine]. It performs the
+// steps that are not calls and passes the calls to the driver. ctx outlives the
 // calls, so that their outcome is saved after the lease ends.
-type localSteps struct {
+type attemptMachine struct {
 	*attemptRun
 	ctx context.Context
 }
 
 // Next implements [execute.Machine].
-func (s localSteps) Next(_ context.Context, _ time.Time) (hold.Call, time.Duration, bool) {
+func (s attemptMachine) Next(_ context.Context, _ time.Time) (hold.Call, time.Duration, bool) {
 	step := s.doLocalSteps(s.ctx)
 	return step.Call, step.Wait, step.Kind == hold.StepCall
 }
 
 // Apply implements [execute.Machine].
-func (s localSteps) Apply(_ context.Context, _ hold.Call, a hold.Answer, now time.Time) {
+func (s attemptMachine) Apply(_ context.Context, _ hold.Call, a hold.Answer, now time.Time) {
 	s.machine.Apply(hold.StepResult{Answer: a}, now)
 }
 

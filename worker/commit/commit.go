@@ -86,7 +86,7 @@ func (c *Committer) commit(
 ) (written []bool, err error) {
 	writes := make([]hold.RecordWrite, len(changes))
 	for i := range changes {
-		writes[i] = c.recordWrite(&changes[i])
+		writes[i] = c.prepareWrite(&changes[i])
 	}
 	for range attempts {
 		if written, err = c.store.Commit(ctx, writes); err == nil || ctx.Err() != nil {
@@ -96,7 +96,7 @@ func (c *Committer) commit(
 	if err != nil {
 		return nil, err
 	}
-	c.recordAll(changes, written)
+	c.reportWritten(changes, written)
 	return written, nil
 }
 
@@ -119,7 +119,7 @@ func (c *Committer) PassMilestones(
 			advancing = append(advancing, m.Change)
 			continue
 		}
-		w := c.recordWrite(&m.Change)
+		w := c.prepareWrite(&m.Change)
 		w.Placement.KeepMilestone, w.Placement.KeepOverdueMilestone = false, false
 		w.Placement.NextMilestone = m.Next
 		writes, writing = append(writes, w), append(writing, m.Change)
@@ -129,7 +129,7 @@ func (c *Committer) PassMilestones(
 		if e != nil {
 			err = e
 		} else {
-			advanced += c.recordAll(advancing, ok)
+			advanced += c.reportWritten(advancing, ok)
 		}
 	}
 	if len(writes) > 0 {
@@ -137,7 +137,7 @@ func (c *Committer) PassMilestones(
 		if e != nil {
 			return advanced, e
 		}
-		advanced += c.recordAll(writing, ok)
+		advanced += c.reportWritten(writing, ok)
 	}
 	return advanced, err
 }
@@ -168,7 +168,7 @@ func (c *Committer) DeleteSettled(ctx context.Context, holds []hold.Hold) (delet
 
 // RecordCommitted logs and counts a change that was written although its commit
 // returned an error.
-func (c *Committer) RecordCommitted(change Change) { c.recordAll([]Change{change}, []bool{true}) }
+func (c *Committer) RecordCommitted(change Change) { c.reportWritten([]Change{change}, []bool{true}) }
 
 func (c *Committer) at(ch *Change) time.Time {
 	if ch.At.IsZero() {
@@ -177,9 +177,9 @@ func (c *Committer) at(ch *Change) time.Time {
 	return ch.At
 }
 
-// recordWrite returns the write of a change. It first hands a hold over to the
+// prepareWrite returns the write of a change. It first hands a hold over to the
 // operator, in ch, if on_expiry would act on it without a warning.
-func (c *Committer) recordWrite(ch *Change) hold.RecordWrite {
+func (c *Committer) prepareWrite(ch *Change) hold.RecordWrite {
 	now := c.at(ch)
 	ch.Decision.HandOver(ch.Before, now, c.o.Rules)
 	return hold.RecordWrite{
@@ -189,9 +189,9 @@ func (c *Committer) recordWrite(ch *Change) hold.RecordWrite {
 	}
 }
 
-// recordAll logs and counts the written changes, and wakes the dispatcher if a
-// hold is due soon.
-func (c *Committer) recordAll(changes []Change, written []bool) (n int) {
+// reportWritten logs and counts the written changes, and wakes the dispatcher
+// if a hold is due soon.
+func (c *Committer) reportWritten(changes []Change, written []bool) (n int) {
 	wake := false
 	for i := range changes {
 		if !written[i] {
@@ -219,7 +219,7 @@ func (c *Committer) recordAll(changes []Change, written []bool) (n int) {
 }
 
 func (c *Committer) logEvent(ch *Change, e hold.Event) {
-	ce := c.o.Logger.Check(logLevel(&ch.Decision.Hold, e), string(e.Type))
+	ce := c.o.Logger.Check(eventLogLevel(&ch.Decision.Hold, e), string(e.Type))
 	if ce == nil {
 		return
 	}
@@ -258,7 +258,7 @@ func (c *Committer) logEvent(ch *Change, e hold.Event) {
 	ce.Write(fields...)
 }
 
-func logLevel(h *hold.Hold, e hold.Event) zapcore.Level {
+func eventLogLevel(h *hold.Hold, e hold.Event) zapcore.Level {
 	switch e.Type {
 	case hold.EventCaptured:
 		if h.CaptureAmount > 0 && h.CapturedAmount > h.CaptureAmount {

@@ -94,14 +94,14 @@ func (r *batchRun) sendReserved(
 			r.addUnsent(q.positions...)
 			continue
 		}
-		for _, i := range q.positions[:reserved.Granted] {
+		for _, i := range q.positions[:reserved.Requests] {
 			r.startCall(ctx, i)
 		}
-		if q.positions = q.positions[reserved.Granted:]; len(q.positions) == 0 {
+		if q.positions = q.positions[reserved.Requests:]; len(q.positions) == 0 {
 			continue
 		}
 		rest = append(rest, q)
-		if reserved.Granted == 0 && (wait == 0 || reserved.Wait < wait) {
+		if reserved.Requests == 0 && (wait == 0 || reserved.Wait < wait) {
 			wait = reserved.Wait
 		}
 	}

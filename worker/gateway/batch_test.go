@@ -52,7 +52,7 @@ func (b *tokens) reserve(account string, _ hold.Op, n int) (hold.Reservation, er
 	if granted == 0 {
 		return hold.Reservation{Wait: b.interval - elapsed%b.interval}, nil
 	}
-	return hold.Reservation{Granted: granted}, nil
+	return hold.Reservation{Requests: granted}, nil
 }
 
 func TestDoEach_SendsReservedCalls(t *testing.T) {
@@ -153,7 +153,7 @@ func TestDoEach_StoreDown(t *testing.T) {
 			if account == "a" {
 				return hold.Reservation{}, errStoreDown
 			}
-			return hold.Reservation{Granted: n}, nil
+			return hold.Reservation{Requests: n}, nil
 		}
 		var got collector
 		calls := slices.Concat(readsOf("a", 2), readsOf("b", 2))

@@ -144,7 +144,7 @@ func (c *Caller) Reserve(ctx context.Context, call hold.Call, maxWait time.Durat
 			return &hold.NotSentError{Reason: "the budget is unavailable", RetryAfter: notSentRetry}
 		}
 		wait := r.First
-		if r.Granted == 0 {
+		if r.Requests == 0 {
 			wait = r.Wait
 			if time.Now().Add(wait).After(deadline) {
 				return &hold.NotSentError{
@@ -156,7 +156,7 @@ func (c *Caller) Reserve(ctx context.Context, call hold.Call, maxWait time.Durat
 		if !execute.Sleep(ctx, wait) {
 			return &hold.NotSentError{Reason: "the caller canceled", RetryAfter: notSentRetry}
 		}
-		if r.Granted > 0 {
+		if r.Requests > 0 {
 			return nil
 		}
 	}

@@ -95,7 +95,7 @@ func (b recordingBudget) Reserve(
 	defer b.e.mu.Unlock()
 	b.e.reserved = append(b.e.reserved, reserveCall{account, op, n, ahead})
 	if b.e.reserve == nil {
-		return hold.Reservation{Granted: n}, nil
+		return hold.Reservation{Requests: n}, nil
 	}
 	return b.e.reserve(account, op, n)
 }
@@ -201,14 +201,14 @@ func TestReserveAndDo_WaitsForBudget(t *testing.T) {
 		sentAt       time.Duration // -1: not sent
 		retryAfter   time.Duration
 	}{
-		{"reserved for now", []hold.Reservation{{Granted: 1}}, 0, 0, 0},
-		{"reserved for later", []hold.Reservation{{Granted: 1, First: 150 * ms}}, 0, 150 * ms, 0},
+		{"reserved for now", []hold.Reservation{{Requests: 1}}, 0, 0, 0},
+		{"reserved for later", []hold.Reservation{{Requests: 1, First: 150 * ms}}, 0, 150 * ms, 0},
 		{"used up", []hold.Reservation{{Wait: 700 * ms}}, 0, -1, 700 * ms},
 		{"used up for too long",
 			[]hold.Reservation{{Wait: 3001 * ms}},
 			3 * time.Second, -1, 3001 * ms},
 		{"used up for a while",
-			[]hold.Reservation{{Wait: 2 * time.Second}, {Granted: 1, First: 100 * ms}},
+			[]hold.Reservation{{Wait: 2 * time.Second}, {Requests: 1, First: 100 * ms}},
 			3 * time.Second, 2100 * ms, 0},
 		{"used up again after the wait",
 			[]hold.Reservation{{Wait: 2 * time.Second}, {Wait: 2 * time.Second}},

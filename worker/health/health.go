@@ -61,10 +61,10 @@ func (r *Redis) ReportSuccess() {
 	}
 }
 
-// Unavailable reports err as [Redis.ReportError] does, and returns an error for
-// an API caller. That wraps [ErrUnavailable] and not err, which may contain
-// addresses.
-func (r *Redis) Unavailable(ctx context.Context, operation string, err error) error {
+// ReportUnavailable reports err as [Redis.ReportError] does, and returns an
+// error for an API caller. That wraps [ErrUnavailable] and not err, which may
+// contain addresses.
+func (r *Redis) ReportUnavailable(ctx context.Context, operation string, err error) error {
 	if ctx.Err() == nil {
 		r.ReportError(ctx, operation, err)
 		r.log.Debug("request failed: Redis unavailable", zap.String("operation", operation),

@@ -36,7 +36,7 @@ func decideByKind(h Hold, call Call, a Answer, now time.Time) Decision {
 	switch a.Kind {
 	case AnswerOK:
 		if a.Intent == nil {
-			return markOutcomeUnknown(h, call, now)
+			return keepOutcomeUnknown(h, call, now)
 		}
 		ours := call.Op == h.NextOp
 		if call.Op == OpRead {
@@ -67,9 +67,9 @@ func decideByKind(h Hold, call Call, a Answer, now time.Time) Decision {
 		// Stripe replays this answer for as long as it keeps the key. Only a
 		// read leads on.
 		h.ReadFirst = true
-		return markOutcomeUnknown(h, call, now)
+		return keepOutcomeUnknown(h, call, now)
 	default:
-		return markOutcomeUnknown(h, call, now)
+		return keepOutcomeUnknown(h, call, now)
 	}
 }
 
@@ -130,9 +130,9 @@ func applyRefusal(h Hold, call Call, cause Cause, a Answer, now time.Time) Decis
 	return requireAttention(h, cause, a.historyNote(), now)
 }
 
-// markOutcomeUnknown keeps the hold Working, closed to changes, until Stripe
+// keepOutcomeUnknown keeps the hold Working, closed to changes, until Stripe
 // has been read. A read that failed leaves the outcome as it was.
-func markOutcomeUnknown(h Hold, call Call, now time.Time) Decision {
+func keepOutcomeUnknown(h Hold, call Call, now time.Time) Decision {
 	if call.Op != OpRead {
 		h.Attempt.Unknown = true
 	}

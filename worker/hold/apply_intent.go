@@ -2,9 +2,9 @@ package hold
 
 import "time"
 
-// maxInFlight is how long a request may still take effect after holdd gave it
-// up.
-const maxInFlight = 30 * time.Second
+// lateEffectWindow is how long a request may still take effect after holdd gave
+// it up.
+const lateEffectWindow = 30 * time.Second
 
 // maxRefusals is how often Stripe may refuse for the state of an intent while a
 // read shows the money held. One refusal may be a passing disagreement. After
@@ -49,9 +49,9 @@ func applyReadStillHeld(h Hold, in *Intent, now time.Time) Decision {
 		return scheduleRetry(h, now, 5*time.Second, 5*time.Minute)
 	}
 	last := lastEntry(&h, HistoryAttempt)
-	if h.Attempt.Unknown && now.Sub(last.At) < maxInFlight {
+	if h.Attempt.Unknown && now.Sub(last.At) < lateEffectWindow {
 		// The lost request may still take effect: this read proves nothing.
-		h.ReadFirst, h.NextAt = true, last.At.Add(maxInFlight)
+		h.ReadFirst, h.NextAt = true, last.At.Add(lateEffectWindow)
 		releaseClaim(&h)
 		return Decision{Hold: h}
 	}

@@ -72,7 +72,7 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryChanged, By: by})
 	d := Decision{Hold: h, NewDeadline: timed || again || old.Acknowledged ||
 		h.OnExpiry != old.OnExpiry}
-	d.markTermsChanged()
+	d.recordTermsChanged()
 	d.addEvent(EventChanged, 0)
 	if h.State == Attention && old.State != Attention {
 		d.addEvent(EventAttention, h.Reason)
@@ -155,7 +155,7 @@ func (h Hold) Pause(cause Cause, by string, now time.Time) (Decision, error) {
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryPaused, By: by, Cause: cause})
 	d := Decision{Hold: h, NewDeadline: true}
-	d.markTermsChanged()
+	d.recordTermsChanged()
 	d.addEvent(EventPaused, cause)
 	return d, nil
 }
@@ -174,7 +174,7 @@ func (h Hold) Resume(by string, now time.Time) (Decision, error) {
 	h.Revision++
 	appendHistory(&h, HistoryEntry{At: now, Kind: HistoryResumed, By: by})
 	d := Decision{Hold: h, NewDeadline: true}
-	d.markTermsChanged()
+	d.recordTermsChanged()
 	d.addEvent(EventResumed, 0)
 	return d, nil
 }

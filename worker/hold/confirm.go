@@ -17,10 +17,10 @@ func policyNow(h *Hold, now time.Time, r Rules) Op {
 	return policyAction(h)
 }
 
-// Confirm refuses a request that makes on_expiry act at once, unless the caller
-// confirmed that. before is the hold as it was, the zero Hold if it is new.
-// Errors are *[Problem].
-func (d Decision) Confirm(before *Hold, confirmed bool, now time.Time, r Rules) (Decision, error) {
+// RequireConfirmation refuses a request that makes on_expiry act at once,
+// unless the caller confirmed that. before is the hold as it was, the zero Hold
+// if it is new. Errors are *[Problem].
+func (d Decision) RequireConfirmation(before *Hold, confirmed bool, now time.Time, r Rules) (Decision, error) {
 	now = now.UTC().Truncate(time.Millisecond)
 	op := policyNow(&d.Hold, now, r)
 	if d.Unchanged || op == 0 || op == policyNow(before, now, r) {

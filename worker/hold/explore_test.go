@@ -227,7 +227,7 @@ func (n *exploredState) nextTimes(r hold.Rules) []time.Time {
 
 func initialStates(t testing.TB) []exploredState {
 	var ns []exploredState
-	for _, p := range []hold.Policy{hold.PolicyCancel, hold.PolicyCapture, hold.PolicyAlert} {
+	for _, p := range []hold.ExpiryPolicy{hold.PolicyCancel, hold.PolicyCapture, hold.PolicyAlert} {
 		for _, in := range []*hold.Intent{nil, heldIntent()} {
 			ns = append(ns,
 				exploredState{hold: newHold(t, in, withOnExpiry(p)), now: t0},

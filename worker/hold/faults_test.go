@@ -491,7 +491,7 @@ func TestApplyAnswer_ReadTooSoonAfterLostRequest(t *testing.T) {
 func TestApplyAnswer_RetransmittedRequest(t *testing.T) {
 	h := newHold(t, heldIntent(), withCaptureAt(t0.Add(time.Hour)))
 	h.PreviousState, h.State = h.State, hold.Working
-	h.MarkClaimed(t0.Add(time.Hour), false)
+	h.RecordClaim(t0.Add(time.Hour), false)
 	for _, kind := range []hold.AnswerKind{hold.AnswerLockTimeout, hold.AnswerRateLimited, hold.AnswerUnauthorized, hold.AnswerForbidden} {
 		now := t0.Add(time.Hour)
 		c := h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: kind, Retransmitted: true}, now)

@@ -71,8 +71,10 @@ func newHold(t testing.TB, in *hold.Intent, edit ...func(*hold.Draft)) hold.Hold
 
 func withCaptureAt(at time.Time) func(*hold.Draft) { return func(d *hold.Draft) { d.CaptureAt = at } }
 func withCancelAt(at time.Time) func(*hold.Draft)  { return func(d *hold.Draft) { d.CancelAt = at } }
-func withOnExpiry(p hold.Policy) func(*hold.Draft) { return func(d *hold.Draft) { d.OnExpiry = p } }
-func withCaptureAmount(n int64) func(*hold.Draft)  { return func(d *hold.Draft) { d.CaptureAmount = n } }
+func withOnExpiry(p hold.ExpiryPolicy) func(*hold.Draft) {
+	return func(d *hold.Draft) { d.OnExpiry = p }
+}
+func withCaptureAmount(n int64) func(*hold.Draft) { return func(d *hold.Draft) { d.CaptureAmount = n } }
 func withAmount(n int64, c string) func(*hold.Draft) {
 	return func(d *hold.Draft) { d.Amount, d.Currency = n, c }
 }
@@ -85,7 +87,7 @@ func claimHold(h hold.Hold, now time.Time) hold.Hold {
 		h.PreviousState, h.State = h.State, hold.Working
 	}
 	h.Version++
-	h.MarkClaimed(now, takenOver)
+	h.RecordClaim(now, takenOver)
 	return h
 }
 

@@ -75,25 +75,25 @@ func (o Op) Bucket() Op {
 
 func (o Op) String() string { return enumName(opNames[:], int(o)) }
 
-// Policy is what on_expiry does with a hold that is still open at its deadline
-// minus the expiry margin.
-type Policy uint8
+// ExpiryPolicy is what on_expiry does with a hold that is still open at its
+// deadline minus the expiry margin.
+type ExpiryPolicy uint8
 
 // The policies of on_expiry.
 const (
-	PolicyCancel  Policy = iota + 1 // release the authorization
-	PolicyCapture                   // capture before the authorization ends
-	PolicyAlert                     // only publish a warning
+	PolicyCancel  ExpiryPolicy = iota + 1 // release the authorization
+	PolicyCapture                         // capture before the authorization ends
+	PolicyAlert                           // only publish a warning
 )
 
 var policyNames = [...]string{"", "cancel", "capture", "alert"}
 
-func (p Policy) String() string { return enumName(policyNames[:], int(p)) }
+func (p ExpiryPolicy) String() string { return enumName(policyNames[:], int(p)) }
 
-// ParsePolicy is the inverse of [Policy.String].
-func ParsePolicy(s string) (Policy, bool) {
+// ParseExpiryPolicy is the inverse of [ExpiryPolicy.String].
+func ParseExpiryPolicy(s string) (ExpiryPolicy, bool) {
 	i := parseEnum(policyNames[:], s)
-	return Policy(i), i > 0
+	return ExpiryPolicy(i), i > 0
 }
 
 // DeadlineSource is where a deadline comes from.
@@ -176,7 +176,7 @@ type Hold struct {
 	CaptureAmount  int64     // the total wanted, whoever captures it; 0: everything
 	ExpiresAt      time.Time
 	ExpiresSource  DeadlineSource
-	OnExpiry       Policy
+	OnExpiry       ExpiryPolicy
 	State          State
 	Revision       uint64
 	Metadata       map[string]string

@@ -41,10 +41,10 @@ type effect struct {
 	at   time.Time
 }
 
-// maxInFlight is how long a request may be on its way after its sender gave up.
-// The machine reads back after a lost request only when the same key was
-// answered, or after more time than this.
-const maxInFlight = 3 * time.Second
+// lateEffectWindow is how long a request may be on its way after its sender
+// gave up. The machine reads back after a lost request only when the same key
+// was answered, or after more time than this.
+const lateEffectWindow = 3 * time.Second
 
 func (w *fakeStripe) endIntent(status hold.Status, received int64, reason string) {
 	in := *w.intent
@@ -233,7 +233,7 @@ func (l *lifecycle) claimAndCall() {
 	l.h.Version++
 	l.leasedUntil = l.now.Add(30 * time.Second)
 	h := l.h
-	h.MarkClaimed(l.claimedAt, takenOver)
+	h.RecordClaim(l.claimedAt, takenOver)
 	// What follows from several answers under one claim is written once, in the
 	// end.
 	var c hold.Decision
@@ -283,13 +283,13 @@ func (l *lifecycle) claimAndCall() {
 			a = hold.Answer{Kind: hold.AnswerUnknown}
 		case "late":
 			a = hold.Answer{Kind: hold.AnswerUnknown}
-			l.stripe.lateRequests = append(l.stripe.lateRequests, lateRequest{call, l.now.Add(maxInFlight)})
+			l.stripe.lateRequests = append(l.stripe.lateRequests, lateRequest{call, l.now.Add(lateEffectWindow)})
 		case "reply lost":
 			l.stripe.handleCall(call, l.now, "")
 			a = hold.Answer{Kind: hold.AnswerUnknown}
 		case "twin":
 			a = l.stripe.handleCall(call, l.now, "")
-			l.stripe.lateRequests = append(l.stripe.lateRequests, lateRequest{call, l.now.Add(maxInFlight)})
+			l.stripe.lateRequests = append(l.stripe.lateRequests, lateRequest{call, l.now.Add(lateEffectWindow)})
 		case "404":
 			a = hold.Answer{Kind: hold.AnswerNotFound, HTTPStatus: 404}
 		case "in use":
@@ -389,7 +389,7 @@ func TestHold_RandomLifecycle(t *testing.T) {
 		if l.stripe.multi = rapid.Bool().Draw(rt, "multicapture"); l.stripe.multi {
 			l.stripe.intent.SingleCapture = false
 		}
-		d := &hold.Draft{ID: testIntentID, OnExpiry: rapid.SampledFrom([]hold.Policy{hold.PolicyCancel, hold.PolicyCapture, hold.PolicyAlert}).Draw(rt, "policy")}
+		d := &hold.Draft{ID: testIntentID, OnExpiry: rapid.SampledFrom([]hold.ExpiryPolicy{hold.PolicyCancel, hold.PolicyCapture, hold.PolicyAlert}).Draw(rt, "policy")}
 		switch l.drawChoice("own time", "none", "capture", "release", "near the end") {
 		case "capture":
 			d.CaptureAt = t0.Add(time.Hour)
@@ -479,7 +479,7 @@ func TestHold_RandomLifecycle(t *testing.T) {
 				l.advance(to.Sub(l.now))
 			}
 		}
-		l.advance(maxInFlight)
+		l.advance(lateEffectWindow)
 		in = l.stripe.intent
 		want := hold.Captured
 		if in.Status == hold.StatusCanceled {

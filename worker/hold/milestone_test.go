@@ -26,7 +26,7 @@ func drawDeadlineCase(t *rapid.T) deadlineCase {
 			Thresholds: rapid.SampledFrom(thresholds).Draw(t, "thresholds")},
 		deadline: t0.Add(time.Duration(rapid.IntRange(1, 30*24*60).Draw(t, "minutes to the deadline")) * time.Minute),
 	}
-	d := &hold.Draft{ID: testIntentID, OnExpiry: rapid.SampledFrom([]hold.Policy{hold.PolicyCancel, hold.PolicyCapture, hold.PolicyAlert}).Draw(t, "policy")}
+	d := &hold.Draft{ID: testIntentID, OnExpiry: rapid.SampledFrom([]hold.ExpiryPolicy{hold.PolicyCancel, hold.PolicyCapture, hold.PolicyAlert}).Draw(t, "policy")}
 	c.ownTime = rapid.SampledFrom([]string{"none", "early", "inside", "beyond"}).Draw(t, "own time")
 	switch c.ownTime {
 	case "early":

@@ -39,8 +39,8 @@ func MetadataUpdate(
 	return pairs, key, ok
 }
 
-// MarkMirrored records that the terms were written, or that they cannot be.
-func MarkMirrored(h Hold, written bool) Decision {
+// RecordMirrored records that the terms were written, or that they cannot be.
+func RecordMirrored(h Hold, written bool) Decision {
 	h.Mirrored, h.Unmirrorable = written, !written
 	return Decision{Hold: h}
 }

@@ -97,12 +97,12 @@ func checkIntentMatches(d *Draft, in *Intent) error {
 // setMirroredFrom records whether a new hold's terms are in the intent's
 // metadata: those that were read from there are.
 func (d *Decision) setMirroredFrom(draft *Draft) {
-	d.markTermsChanged()
+	d.recordTermsChanged()
 	d.Hold.Mirrored, d.NewTerms = draft.FromMetadata, !draft.FromMetadata
 }
 
-// markTermsChanged records that the intent's metadata has other terms.
-func (d *Decision) markTermsChanged() {
+// recordTermsChanged records that the intent's metadata has other terms.
+func (d *Decision) recordTermsChanged() {
 	d.Hold.Mirrored, d.Hold.Unmirrorable, d.NewTerms = false, false, true
 }
 

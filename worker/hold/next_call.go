@@ -2,10 +2,10 @@ package hold
 
 import "time"
 
-// MarkClaimed records that a worker has claimed the hold. since is when this
+// RecordClaim records that a worker has claimed the hold. since is when this
 // claim, or the unfinished one before it, began. takenOver says that an earlier
 // claim did not report: the outcome of what it sent is unknown.
-func (h *Hold) MarkClaimed(since time.Time, takenOver bool) {
+func (h *Hold) RecordClaim(since time.Time, takenOver bool) {
 	if h.Attempt.FirstAt.IsZero() {
 		h.Attempt.FirstAt = since
 	}

@@ -70,9 +70,9 @@ type Counts struct {
 }
 
 // Reservation is the number of requests that a budget allows. The first may be
-// sent after First, each further one a Step later. If Granted is 0, Wait is how
-// long to wait before asking again.
+// sent after First, each further one a Step later. If Requests is 0, Wait is
+// how long to wait before asking again.
 type Reservation struct {
-	Granted           int
+	Requests          int
 	Wait, First, Step time.Duration
 }

@@ -43,7 +43,7 @@ type Draft struct {
 	Amount, CaptureAmount        int64
 	ExpiresAt                    time.Time
 	CaptureAt, CancelAt          time.Time
-	OnExpiry                     Policy
+	OnExpiry                     ExpiryPolicy
 	Metadata                     map[string]string
 	// Confirm says that on_expiry may act at once. It is no term, so a repeated
 	// request may omit it.

@@ -551,8 +551,8 @@ func TestEnumNames_RoundTrip(t *testing.T) {
 			t.Errorf("%s: %v %v", s, got, ok)
 		}
 	}
-	for _, p := range []hold.Policy{hold.PolicyCancel, hold.PolicyCapture, hold.PolicyAlert} {
-		if got, ok := hold.ParsePolicy(p.String()); !ok || got != p {
+	for _, p := range []hold.ExpiryPolicy{hold.PolicyCancel, hold.PolicyCapture, hold.PolicyAlert} {
+		if got, ok := hold.ParseExpiryPolicy(p.String()); !ok || got != p {
 			t.Errorf("%s: %v %v", p, got, ok)
 		}
 	}

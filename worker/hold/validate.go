@@ -90,11 +90,11 @@ func checkCaptureAmount(n, authorized int64, currency string) error {
 	return nil
 }
 
-func checkPolicy(s string) (Policy, error) {
+func checkPolicy(s string) (ExpiryPolicy, error) {
 	if s == "" {
 		return PolicyCancel, nil
 	}
-	p, ok := ParsePolicy(s)
+	p, ok := ParseExpiryPolicy(s)
 	if !ok {
 		return 0, problem(InvalidPolicy, "on_expiry",
 			"invalid on_expiry %.40q: want cancel, capture or alert", s)

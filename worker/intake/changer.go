@@ -99,7 +99,7 @@ func (c *Changer) requireConfirmation(confirmed bool, decide decideFunc) decideF
 		if err != nil {
 			return d, err
 		}
-		return d.Confirm(&h, confirmed, now, c.o.Rules)
+		return d.RequireConfirmation(&h, confirmed, now, c.o.Rules)
 	}
 }
 

@@ -54,7 +54,7 @@ type RequestRejector interface {
 	Reject(ctx context.Context, req hold.RejectedRequest, account string) error
 }
 
-// InboxOptions configure an [Inbox].
+// InboxOptions configure an [InboxConsumer].
 type InboxOptions struct {
 	Replica string        // this process, unique among the replicas
 	Lease   time.Duration // an entry that is not acknowledged within it is read again
@@ -66,26 +66,26 @@ type InboxOptions struct {
 	Logger        *zap.Logger
 }
 
-// Inbox is the job that schedules requests from the Redis stream.
-type Inbox struct {
+// InboxConsumer is the job that schedules requests from the Redis stream.
+type InboxConsumer struct {
 	store     InboxStore
 	scheduler RequestScheduler
 	rejector  RequestRejector
 	o         InboxOptions
 }
 
-// NewInbox returns the job. It reads entries from store and passes their
-// requests to scheduler.
-func NewInbox(
+// NewInboxConsumer returns the job. It reads entries from store and passes
+// their requests to scheduler.
+func NewInboxConsumer(
 	store InboxStore, scheduler RequestScheduler, rejector RequestRejector, o InboxOptions,
-) *Inbox {
-	return &Inbox{store: store, scheduler: scheduler, rejector: rejector, o: o}
+) *InboxConsumer {
+	return &InboxConsumer{store: store, scheduler: scheduler, rejector: rejector, o: o}
 }
 
 // Run schedules the requests of all entries in the stream. It acknowledges an
 // entry after its hold or its rejection is written. Any replica reads an
 // undecided entry again after the lease.
-func (b *Inbox) Run(ctx context.Context) {
+func (b *InboxConsumer) Run(ctx context.Context) {
 	if b.o.DecodeRequest == nil {
 		return
 	}
@@ -111,7 +111,7 @@ func (b *Inbox) Run(ctx context.Context) {
 
 // scheduleEntries schedules or rejects the requests of entries. It returns
 // false if some entries were not acknowledged.
-func (b *Inbox) scheduleEntries(
+func (b *InboxConsumer) scheduleEntries(
 	ctx context.Context, entries []hold.InboxEntry, now time.Time,
 ) bool {
 	var reqs []hold.ScheduleRequest
@@ -145,7 +145,7 @@ func (b *Inbox) scheduleEntries(
 
 // finishEntry rejects an entry if err is a problem of its request. It returns
 // false if the entry must be read again.
-func (b *Inbox) finishEntry(
+func (b *InboxConsumer) finishEntry(
 	ctx context.Context, entry *hold.InboxEntry, err error, account string, now time.Time,
 ) bool {
 	var problem *hold.Problem
@@ -163,7 +163,7 @@ func (b *Inbox) finishEntry(
 
 // rejectEntry rejects an entry. It returns false if the rejection could not be
 // recorded.
-func (b *Inbox) rejectEntry(
+func (b *InboxConsumer) rejectEntry(
 	ctx context.Context, entry *hold.InboxEntry, p *hold.Problem, account string,
 ) bool {
 	rejected := hold.RejectedRequest{Source: sourceInbox, ID: entry.ID,
@@ -173,7 +173,7 @@ func (b *Inbox) rejectEntry(
 }
 
 // decodeEntry decodes the request of an entry.
-func (b *Inbox) decodeEntry(
+func (b *InboxConsumer) decodeEntry(
 	entry *hold.InboxEntry,
 ) (req hold.ScheduleRequest, problem *hold.Problem) {
 	switch {

@@ -60,7 +60,7 @@ func readHold(
 ) (*hold.Hold, time.Time, error) {
 	found, now, err := holds.Read(ctx, id)
 	if err != nil {
-		return nil, now, h.Unavailable(ctx, "read a hold", err)
+		return nil, now, h.ReportUnavailable(ctx, "read a hold", err)
 	}
 	return found[0], now, nil
 }
@@ -75,7 +75,7 @@ func commitChange(
 	ok, err := c.CommitWithRetry(ctx, changes)
 	*change = changes[0]
 	if err != nil {
-		return false, h.Unavailable(ctx, "write a hold", err)
+		return false, h.ReportUnavailable(ctx, "write a hold", err)
 	}
 	return ok[0], nil
 }
@@ -86,7 +86,7 @@ func queueRefresh(
 	ctx context.Context, s WebhookStore, h *health.Redis, id, account string, adoptUnknown bool,
 ) error {
 	if err := s.RequestRefresh(ctx, id, account, adoptUnknown); err != nil {
-		return h.Unavailable(ctx, "queue a refresh", err)
+		return h.ReportUnavailable(ctx, "queue a refresh", err)
 	}
 	return nil
 }

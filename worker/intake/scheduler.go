@@ -138,7 +138,7 @@ func (s *Scheduler) scheduleOnce(
 	}
 	existing, now, err := s.holds.Read(ctx, ids...)
 	if err != nil { // an unreadable record may belong to any of these holds
-		err = s.o.Health.Unavailable(ctx, "read holds", err)
+		err = s.o.Health.ReportUnavailable(ctx, "read holds", err)
 		for _, i := range todo {
 			results[i] = ScheduleResult{Err: err}
 		}
@@ -161,7 +161,7 @@ func (s *Scheduler) scheduleOnce(
 		c := &candidates[i]
 		decision, err := decideHold(c, by, now)
 		if err == nil {
-			decision, err = decision.Confirm(&hold.Hold{}, c.draft.Confirm, now, s.o.Rules)
+			decision, err = decision.RequireConfirmation(&hold.Hold{}, c.draft.Confirm, now, s.o.Rules)
 		}
 		if err != nil {
 			results[c.index] = ScheduleResult{Err: err}
@@ -214,7 +214,7 @@ func (s *Scheduler) commitHolds(
 	}
 	written, err := s.committer.CommitWithRetry(ctx, changes)
 	if err != nil {
-		err = s.o.Health.Unavailable(ctx, "write holds", err)
+		err = s.o.Health.ReportUnavailable(ctx, "write holds", err)
 	}
 	for n, i := range indices {
 		switch {

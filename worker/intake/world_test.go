@@ -40,7 +40,7 @@ type world struct {
 	webhooks  *intake.Webhooks
 	refresher *intake.Refresher
 	rejector  *intake.Rejector
-	inbox     *intake.Inbox
+	inbox     *intake.InboxConsumer
 	clock     *clock.Redis
 	health    *health.Redis
 }
@@ -133,8 +133,8 @@ func decodeRequest(text []byte) (req hold.ScheduleRequest, err error) {
 
 func (w *world) newInbox(
 	decode func([]byte) (hold.ScheduleRequest, error), rejector intake.RequestRejector,
-) *intake.Inbox {
-	return intake.NewInbox(w.store, w.scheduler, rejector, intake.InboxOptions{
+) *intake.InboxConsumer {
+	return intake.NewInboxConsumer(w.store, w.scheduler, rejector, intake.InboxOptions{
 		Replica: "replica-1", Lease: 30 * time.Second, DecodeRequest: decode,
 		Clock: w.clock, Health: w.health, Logger: w.Log,
 	})

@@ -38,21 +38,21 @@ type Risk struct {
 	Reason string
 }
 
-// Planner forecasts what the worker will do.
-type Planner struct {
+// PlanReader forecasts what the worker will do.
+type PlanReader struct {
 	store  Store
 	rules  hold.Rules
 	health *health.Redis
 }
 
-// NewPlanner returns a planner that reads store and applies rules.
-func NewPlanner(store Store, rules hold.Rules, h *health.Redis) *Planner {
-	return &Planner{store: store, rules: rules, health: h}
+// NewPlanReader returns a planner that reads store and applies rules.
+func NewPlanReader(store Store, rules hold.Rules, h *health.Redis) *PlanReader {
+	return &PlanReader{store: store, rules: rules, health: h}
 }
 
 // Plan forecasts what the worker will do within next, and which holds may
 // expire within it. Errors wrap [health.ErrUnavailable].
-func (p *Planner) Plan(ctx context.Context, next time.Duration) (Plan, error) {
+func (p *PlanReader) Plan(ctx context.Context, next time.Duration) (Plan, error) {
 	b := planBuilder{planner: p, next: next, hours: map[time.Time]*PlanHour{},
 		seen: map[string]bool{}}
 	// A hold is in one of the first three sets, or is acted on by the policy of
@@ -69,7 +69,7 @@ func (p *Planner) Plan(ctx context.Context, next time.Duration) (Plan, error) {
 
 // planBuilder builds one plan.
 type planBuilder struct {
-	planner *Planner
+	planner *PlanReader
 	next    time.Duration
 	plan    Plan
 	hours   map[time.Time]*PlanHour
@@ -83,7 +83,7 @@ func (b *planBuilder) readSet(ctx context.Context, set hold.SortedSet) error {
 	for examined := 0; ; {
 		found, now, err := b.planner.store.ReadPage(ctx, set, after, setPage)
 		if err != nil {
-			return b.planner.health.Unavailable(ctx, "plan", err)
+			return b.planner.health.ReportUnavailable(ctx, "plan", err)
 		}
 		if b.plan.From.IsZero() {
 			b.plan.From, b.plan.Until = now, now.Add(b.next)

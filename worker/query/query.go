@@ -1,8 +1,8 @@
 // Package query reads the schedule without changing it.
 //
 //   - [Reader] finds one hold, and lists holds page by page.
-//   - [Planner] forecasts hour by hour what the worker will do, and which holds
-//     are at risk.
+//   - [PlanReader] forecasts hour by hour what the worker will do, and which
+//     holds are at risk.
 //   - [Forecaster] forecasts whether the rate that Stripe allows is enough for
 //     the captures that fall due within a day.
 //
@@ -63,7 +63,7 @@ func (r *Reader) Get(ctx context.Context, id string) (hold.Hold, time.Time, erro
 	}
 	holds, now, err := r.store.Read(ctx, id)
 	if err != nil {
-		return hold.Hold{}, now, r.health.Unavailable(ctx, "read a hold", err)
+		return hold.Hold{}, now, r.health.ReportUnavailable(ctx, "read a hold", err)
 	}
 	if holds[0] == nil {
 		return hold.Hold{}, now, &hold.Problem{Code: hold.HoldNotFound,
@@ -110,7 +110,7 @@ func (r *Reader) List(ctx context.Context, q Query) (Page, error) {
 		n := min(limit, maxExamined-examined)
 		found, now, err := r.store.ReadPage(ctx, at.Set, at.Position, n)
 		if err != nil {
-			return Page{}, r.health.Unavailable(ctx, "list holds", err)
+			return Page{}, r.health.ReportUnavailable(ctx, "list holds", err)
 		}
 		r.clock.Sync(now)
 		page.Now = now

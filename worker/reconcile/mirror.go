@@ -139,7 +139,7 @@ func (m *Mirror) mirrorHolds(ctx context.Context, todo []hold.DueHold, end time.
 				m.o.Health.ReportError(ctx, "reserve an update", err)
 				return false
 			}
-			if r.Granted > 0 {
+			if r.Requests > 0 {
 				gate <- struct{}{}
 				wg.Go(func() {
 					defer func() { <-gate }()
@@ -173,12 +173,12 @@ func (m *Mirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool {
 		pairs, key, fits := hold.MetadataUpdate(h, known, due.DueAt)
 		switch {
 		case !fits:
-			return m.markUnmirrorable(ctx, h, hold.Answer{},
+			return m.recordUnmirrorable(ctx, h, hold.Answer{},
 				"more than the 50 pairs that Stripe keeps")
 		case len(pairs) == 0:
-			return m.commitOutcome(ctx, h, hold.MarkMirrored(*h, true))
+			return m.commitOutcome(ctx, h, hold.RecordMirrored(*h, true))
 		case try == 2:
-			return m.markUnmirrorable(ctx, h, hold.Answer{}, "Stripe shows other terms than sent")
+			return m.recordUnmirrorable(ctx, h, hold.Answer{}, "Stripe shows other terms than sent")
 		}
 		update := hold.Call{
 			Op: hold.OpUpdate, PaymentIntent: h.PaymentIntent, Account: h.Account,
@@ -203,7 +203,7 @@ func (m *Mirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool {
 			return false
 		case hold.AnswerNotFound, hold.AnswerInvalid, hold.AnswerIdempotencyError,
 			hold.AnswerUnexpectedState, hold.AnswerDeclined:
-			return m.markUnmirrorable(ctx, h, a, "Stripe refuses the update")
+			return m.recordUnmirrorable(ctx, h, a, "Stripe refuses the update")
 		default:
 			return m.deferMirror(ctx, h, mirrorRetryAfter)
 		}
@@ -215,9 +215,9 @@ func (m *Mirror) deferMirror(ctx context.Context, h *hold.Hold, d time.Duration)
 	return m.commitOutcome(ctx, h, hold.DeferMirror(*h, m.o.Clock.Now().Add(d)))
 }
 
-// markUnmirrorable marks a hold whose terms cannot be mirrored, so that the
+// recordUnmirrorable marks a hold whose terms cannot be mirrored, so that the
 // mirror skips it.
-func (m *Mirror) markUnmirrorable(
+func (m *Mirror) recordUnmirrorable(
 	ctx context.Context, h *hold.Hold, a hold.Answer, reason string,
 ) bool {
 	m.o.Logger.Warn(
@@ -226,7 +226,7 @@ func (m *Mirror) markUnmirrorable(
 		zap.String("account", h.Account), zap.String("reference", h.Reference),
 		zap.String("reason", reason), zap.String("code", a.Code),
 		zap.String("message", a.Message), zap.String("request_id", a.RequestID))
-	return m.commitOutcome(ctx, h, hold.MarkMirrored(*h, false))
+	return m.commitOutcome(ctx, h, hold.RecordMirrored(*h, false))
 }
 
 // commitOutcome writes the outcome. If the hold was changed or claimed

@@ -68,7 +68,7 @@ func (b mirrorBudget) Reserve(
 	if wait := b.waits[account]; wait > 0 {
 		return hold.Reservation{Wait: wait}, nil
 	}
-	return hold.Reservation{Granted: 1}, nil
+	return hold.Reservation{Requests: 1}, nil
 }
 
 type mirrorCaller struct{ *mirrorWorld }

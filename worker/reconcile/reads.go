@@ -69,7 +69,7 @@ func (r *pacedReader) reserveRead(ctx context.Context, account string) error {
 			if err != nil {
 				return fmt.Errorf("reserve a read: %w", err)
 			}
-			if budget.Granted > 0 {
+			if budget.Requests > 0 {
 				return nil
 			}
 			if time.Since(began) > maxBudgetDrought {

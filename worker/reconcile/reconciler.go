@@ -233,7 +233,7 @@ func (r *Reconciler) Reconciliation(
 	}
 	state, findings, held, done, err := r.stores.Runs.ReadReconcile(ctx, maxFindings)
 	if err != nil {
-		return run, false, r.o.Health.Unavailable(ctx, "read the newest run", err)
+		return run, false, r.o.Health.ReportUnavailable(ctx, "read the newest run", err)
 	}
 	var last checkpoint
 	if state == nil || json.Unmarshal(state, &last) != nil {
@@ -304,7 +304,7 @@ func (r *Reconciler) beginRun(
 	}
 	token, found, err := r.stores.Runs.BeginReconcile(ctx, state, runLease, resumeWithin, gap)
 	if err != nil {
-		return nil, r.o.Health.Unavailable(ctx, "begin a comparison with Stripe", err)
+		return nil, r.o.Health.ReportUnavailable(ctx, "begin a comparison with Stripe", err)
 	}
 	if token == 0 {
 		return nil, nil

@@ -87,7 +87,7 @@ type parts struct {
 	*intake.Scheduler
 	*intake.Changer
 	*query.Reader
-	*query.Planner
+	*query.PlanReader
 	*authorize.Authorizer
 	*reconcile.Reconciler
 }

@@ -9,19 +9,19 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// alertWriter writes the title and the text of an alert.
-type alertWriter struct {
+// alertText writes the title and the text of an alert.
+type alertText struct {
 	options RenderOptions
 	now     time.Time
 	lines   []string
 }
 
-func (w *alertWriter) addLine(format string, args ...any) {
+func (w *alertText) addLine(format string, args ...any) {
 	w.lines = append(w.lines, fmt.Sprintf(format, args...))
 }
 
 // addHold adds the lines that say which hold an alert is about.
-func (w *alertWriter) addHold(h *hold.View) {
+func (w *alertText) addHold(h *hold.View) {
 	w.addLine("Hold: %s", h.ID)
 	w.addAccount(h.Account)
 	assumed := ""
@@ -31,14 +31,14 @@ func (w *alertWriter) addHold(h *hold.View) {
 	w.addLine("Expires: %s%s.", w.formatTimeAndLeft(h.ExpiresAt), assumed)
 }
 
-func (w *alertWriter) addAccount(account string) {
+func (w *alertText) addAccount(account string) {
 	if account != "" {
 		w.addLine("Account: %s", account)
 	}
 }
 
 // finish sets the title and the text of a.
-func (w *alertWriter) finish(a *Alert, summary string) {
+func (w *alertText) finish(a *Alert, summary string) {
 	label := a.Severity.String()
 	if a.Resolved {
 		label = "resolved"
@@ -67,7 +67,7 @@ func formatBooking(h *hold.View) string {
 }
 
 // formatTime writes a time in the operator's zone.
-func (w *alertWriter) formatTime(t time.Time) string {
+func (w *alertText) formatTime(t time.Time) string {
 	zone := w.options.Zone
 	if zone == nil {
 		zone = time.UTC
@@ -76,7 +76,7 @@ func (w *alertWriter) formatTime(t time.Time) string {
 }
 
 // formatTimeLeft writes how far away a time is.
-func (w *alertWriter) formatTimeLeft(t time.Time) string {
+func (w *alertText) formatTimeLeft(t time.Time) string {
 	if d := t.Sub(w.now); d < 0 {
 		return formatDuration(-d) + " ago"
 	} else if d < time.Minute {
@@ -86,7 +86,7 @@ func (w *alertWriter) formatTimeLeft(t time.Time) string {
 	}
 }
 
-func (w *alertWriter) formatTimeAndLeft(t time.Time) string {
+func (w *alertText) formatTimeAndLeft(t time.Time) string {
 	if t.IsZero() {
 		return "never"
 	}
