@@ -80,7 +80,7 @@ func (r *callbackReceiver) printEvent(e *event.Envelope) {
 			"; on_expiry is " + h.OnExpiry
 	case hold.EventRetrying:
 		l.color, l.what = yellow, "retrying"
-		l.reason = "no reply from Stripe; holdd repeats the request with the same key"
+		l.reason = "no reply from Stripe; holdd repeats the request"
 	case hold.EventExpired:
 		l.color, l.what, l.reason = red, "expired", "the card network released the amount"
 	case hold.EventAttention:
