@@ -82,7 +82,7 @@ func (o *Options) renderOptions() RenderOptions {
 
 // Notifier delivers events and alerts to the sinks.
 type Notifier struct {
-	*SinkReports
+	*SinkAdmin
 	options     Options
 	sinks       []*sink
 	pinger      *pinger // may be nil
@@ -99,7 +99,7 @@ func New(o Options) (*Notifier, error) {
 		return nil, err
 	}
 	n := &Notifier{options: o, sinks: sinks, redisOutage: newRedisOutageNotifier(&o, sinks),
-		SinkReports: &SinkReports{store: o.Stores.Sinks, sinks: sinks}}
+		SinkAdmin: &SinkAdmin{store: o.Stores.Sinks, sinks: sinks}}
 	if o.PingURL != "" {
 		if n.pinger, err = newPinger(&o); err != nil {
 			return nil, err

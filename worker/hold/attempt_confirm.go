@@ -13,7 +13,7 @@ func applyCheck(m *AuthorizationMachine, r StepResult, now time.Time) {
 		return
 	case a.Kind == AnswerNotFound && m.tries == 0 && !m.unknown,
 		a.Kind == AnswerOK && a.Intent.Metadata[MetaAuthorization] == "":
-		m.endAndDelete(problem(AuthorizationNotFound, "",
+		m.endAndDeleteRecord(problem(AuthorizationNotFound, "",
 			"there is no authorization %s of this holdd: check the id and the account",
 			m.attempt.PaymentIntent))
 		return
@@ -27,7 +27,7 @@ func applyCheck(m *AuthorizationMachine, r StepResult, now time.Time) {
 	case !in.confirmable():
 		m.applyIntent(a, now)
 	case in.ConfirmWindowOver(now):
-		m.endAndDelete(abandonedProblem(in.ID))
+		m.endAndDeleteRecord(abandonedProblem(in.ID))
 	case in.Status == StatusRequiresAction && !otherCard:
 		m.applyIntent(a, now)
 	case in.Status == StatusRequiresPaymentMethod && (!otherCard || m.attempt.ConfirmSent):
@@ -115,7 +115,7 @@ func applyConfirm(m *AuthorizationMachine, r StepResult, now time.Time) {
 		m.endUnanswered(now)
 	case AnswerIdempotencyError:
 		if m.fresh {
-			m.endAndDelete(KeyReusedProblem())
+			m.endAndDeleteRecord(KeyReusedProblem())
 			return
 		}
 		m.unknown = true

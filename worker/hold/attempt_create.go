@@ -77,7 +77,7 @@ func applyCreateAnswer(m *AuthorizationMachine, a Answer, now time.Time) {
 		m.endUnanswered(now)
 	case AnswerIdempotencyError:
 		if m.fresh {
-			m.endAndDelete(KeyReusedProblem())
+			m.endAndDeleteRecord(KeyReusedProblem())
 			return
 		}
 		// The digest says that the caller asks for the same as before. Another

@@ -271,7 +271,7 @@ func (m *AuthorizationMachine) refuse(a Answer) {
 	}
 	p := problem(AuthorizationRefused, "", "Stripe refused the request (%s): %s", code, message)
 	p.PaymentIntent = m.attempt.PaymentIntent
-	m.endAndDelete(p)
+	m.endAndDeleteRecord(p)
 }
 
 // release ends the run with an error and leaves the attempt to a repetition, or
@@ -286,8 +286,8 @@ func (m *AuthorizationMachine) releaseAs(s AttemptState, resumeAt time.Time) {
 	m.attempt.State, m.resumeAt, m.state = s, resumeAt, stateRelease
 }
 
-// endAndDelete ends the run with an error and deletes the record.
-func (m *AuthorizationMachine) endAndDelete(err error) { m.err, m.state = err, stateForget }
+// endAndDeleteRecord ends the run with an error and deletes the record.
+func (m *AuthorizationMachine) endAndDeleteRecord(err error) { m.err, m.state = err, stateForget }
 
 // done ends the run without touching the record.
 func (m *AuthorizationMachine) done(err error) { m.err, m.state = err, stateDone }

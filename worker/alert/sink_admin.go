@@ -21,14 +21,14 @@ type SinkStore interface {
 	RequeueDeadLetters(ctx context.Context, sink string, ids []string) (n int64, err error)
 }
 
-// SinkReports answers the operator's questions about the sinks.
-type SinkReports struct {
+// SinkAdmin answers the operator's questions about the sinks.
+type SinkAdmin struct {
 	store SinkStore
 	sinks []*sink
 }
 
 // SinkStatuses returns the status of each sink over all partitions.
-func (d *SinkReports) SinkStatuses(ctx context.Context) ([]event.SinkStatus, error) {
+func (d *SinkAdmin) SinkStatuses(ctx context.Context) ([]event.SinkStatus, error) {
 	var out []event.SinkStatus
 	for _, s := range d.sinks {
 		states, err := d.store.SinkStates(ctx, s.name)
@@ -64,7 +64,7 @@ func addState(s *event.SinkStatus, p *deliveryState, addressDigest string) {
 
 // DeadLetters returns up to n dead letters of a sink, oldest first in each
 // partition, and how many there are.
-func (d *SinkReports) DeadLetters(
+func (d *SinkAdmin) DeadLetters(
 	ctx context.Context, sink string, n int,
 ) ([]hold.DeadLetter, int64, error) {
 	list, total, err := d.store.DeadLetters(ctx, sink, n)
@@ -76,7 +76,7 @@ func (d *SinkReports) DeadLetters(
 
 // ReplayDeadLetters requeues the dead letters of a sink with these ids, or all.
 // It returns how many.
-func (d *SinkReports) ReplayDeadLetters(
+func (d *SinkAdmin) ReplayDeadLetters(
 	ctx context.Context, sink string, ids []string,
 ) (int64, error) {
 	n, err := d.store.RequeueDeadLetters(ctx, sink, ids)
@@ -87,7 +87,7 @@ func (d *SinkReports) ReplayDeadLetters(
 }
 
 // HasSink reports whether there is a sink of this name.
-func (d *SinkReports) HasSink(name string) bool {
+func (d *SinkAdmin) HasSink(name string) bool {
 	for _, s := range d.sinks {
 		if s.name == name {
 			return true
@@ -97,7 +97,7 @@ func (d *SinkReports) HasSink(name string) bool {
 }
 
 // SinkNames returns the names of the sinks.
-func (d *SinkReports) SinkNames() []string {
+func (d *SinkAdmin) SinkNames() []string {
 	names := make([]string, len(d.sinks))
 	for i, s := range d.sinks {
 		names[i] = s.name
