@@ -205,8 +205,8 @@ func encodeBody(b []byte, h *hold.Hold) []byte {
 	}
 	b = appendNumberField(b, fieldReason, uint64(h.Reason))
 	b = appendNumberField(b, fieldGeneration, uint64(h.Generation-1))
-	b = appendNumberField(b, fieldAttemptCount, uint64(h.Attempt.Count))
-	b = appendNumberField(b, fieldAttemptFirstAt, toMillis(h.Attempt.FirstAt))
+	b = appendNumberField(b, fieldAttemptCount, uint64(h.Sent.Count))
+	b = appendNumberField(b, fieldAttemptFirstAt, toMillis(h.Sent.FirstAt))
 	b = appendNumberField(b, fieldInconclusiveReads, uint64(h.InconclusiveReads))
 	b = appendNumberField(b, fieldRetries, uint64(h.Retries))
 	b = appendNumberField(b, fieldCapturedElsewhere, uint64(h.CapturedElsewhere))
@@ -237,7 +237,7 @@ func appendBytesField(b []byte, f protowire.Number, v []byte) []byte {
 func recordFlags(h *hold.Hold) uint64 {
 	return flagIf(flagVerified, h.Verified) | flagIf(flagAcknowledged, h.Acknowledged) |
 		flagIf(flagCancelWanted, h.CancelWanted) | flagIf(flagReadFirst, h.ReadFirst) |
-		flagIf(flagUnknownOutcome, h.Attempt.Unknown) | flagIf(flagMirrored, h.Mirrored) |
+		flagIf(flagUnknownOutcome, h.Sent.Unknown) | flagIf(flagMirrored, h.Mirrored) |
 		flagIf(flagUnmirrorable, h.Unmirrorable) | flagIf(flagSingleCapture, h.SingleCapture)
 }
 
@@ -339,9 +339,9 @@ func setField(h *hold.Hold, f protowire.Number, n uint64, v []byte) {
 	case fieldGeneration:
 		h.Generation = uint32(n) + 1
 	case fieldAttemptCount:
-		h.Attempt.Count = uint32(n)
+		h.Sent.Count = uint32(n)
 	case fieldAttemptFirstAt:
-		h.Attempt.FirstAt = fromMillis(n)
+		h.Sent.FirstAt = fromMillis(n)
 	case fieldInconclusiveReads:
 		h.InconclusiveReads = uint32(n)
 	case fieldRetries:
@@ -358,7 +358,7 @@ func setField(h *hold.Hold, f protowire.Number, n uint64, v []byte) {
 func setFlags(h *hold.Hold, n uint64) {
 	h.Verified, h.Acknowledged = n&flagVerified != 0, n&flagAcknowledged != 0
 	h.CancelWanted, h.ReadFirst = n&flagCancelWanted != 0, n&flagReadFirst != 0
-	h.Attempt.Unknown = n&flagUnknownOutcome != 0
+	h.Sent.Unknown = n&flagUnknownOutcome != 0
 	h.Mirrored, h.Unmirrorable = n&flagMirrored != 0, n&flagUnmirrorable != 0
 	h.SingleCapture = n&flagSingleCapture != 0
 }

@@ -49,7 +49,7 @@ func fullHold() hold.Hold {
 		true, true
 	h.HistoryDropped, h.NextAt, h.Generation, h.InconclusiveReads, h.Retries, h.Version = 9,
 		day(3), 4, 5, 6, 1<<47+3
-	h.Attempt = hold.Attempt{Count: 2, FirstAt: day(4), Unknown: true}
+	h.Sent = hold.SentRequests{Count: 2, FirstAt: day(4), Unknown: true}
 	h.History = []hold.HistoryEntry{
 		{At: day(0), Kind: hold.HistoryAttempt, By: "token a", Op: hold.OpCancel, Key: "holdd-k",
 			RequestID: "req_1", Answer: hold.AnswerReplayedError,
@@ -84,7 +84,7 @@ func TestRecord_EveryFieldRoundTrips(t *testing.T) {
 			t.Errorf("the full hold leaves out %s", typ.Field(i).Name)
 		}
 	}
-	for _, e := range []reflect.Value{reflect.ValueOf(f.History[0]), reflect.ValueOf(f.Attempt)} {
+	for _, e := range []reflect.Value{reflect.ValueOf(f.History[0]), reflect.ValueOf(f.Sent)} {
 		for i := range e.NumField() {
 			if e.Field(i).IsZero() {
 				t.Errorf("the full hold leaves out %s.%s", e.Type(), e.Type().Field(i).Name)
@@ -128,7 +128,7 @@ func anyHold() *rapid.Generator[hold.Hold] {
 			NextOp:         hold.Op(rapid.Byte().Draw(t, "next")), NextAt: drawTime("next at"),
 			Reason:     hold.Cause(rapid.Byte().Draw(t, "reason")),
 			Generation: number.Draw(t, "generation"),
-			Attempt: hold.Attempt{Count: number.Draw(t, "attempts"), FirstAt: drawTime("first"),
+			Sent: hold.SentRequests{Count: number.Draw(t, "attempts"), FirstAt: drawTime("first"),
 				Unknown: rapid.Bool().Draw(t, "unknown")},
 			ReadFirst:         rapid.Bool().Draw(t, "read first"),
 			InconclusiveReads: number.Draw(t, "misses"),

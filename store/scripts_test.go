@@ -275,8 +275,8 @@ func TestScripts_BeforeAndAfter(t *testing.T) {
 			act: func(e *testStore, _ map[time.Time]string) {
 				claims, _ := e.mustClaim(lane, 1, time.Minute)
 				w := newUpdateWrite(claims[0].Hold)
-				w.Hold.NextAt, w.Hold.Attempt = futureDue,
-					hold.Attempt{Count: 1, FirstAt: claims[0].Since, Unknown: true}
+				w.Hold.NextAt, w.Hold.Sent = futureDue,
+					hold.SentRequests{Count: 1, FirstAt: claims[0].Since, Unknown: true}
 				w.Placement = hold.Placement{DueAt: futureDue, Urgent: true, KeepMilestone: true}
 				e.mustCommit(w)
 			},

@@ -61,8 +61,8 @@ type CallLimiter interface {
 type DispatcherOptions struct {
 	Concurrency int           // calls to Stripe under way at once
 	Lease       time.Duration // other replicas take over a crashed replica's holds within it
-	Clock       *clock.Redis
-	Health      *health.Redis
+	Clock       *clock.RedisClock
+	Health      *health.RedisReporter
 }
 
 // Dispatcher promotes due holds, reserves budget for them, claims them by

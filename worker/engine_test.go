@@ -60,8 +60,8 @@ func testDispatcher(q Queue, limit int, concurrency int) (*Dispatcher, chan clai
 	claims := make(chan claimedHold, 1000)
 	return newDispatcher(q, stripeLimit(limit), &inFlight{concurrency: concurrency},
 		claims, DispatcherOptions{
-			Concurrency: concurrency, Lease: 30 * time.Second, Clock: &clock.Redis{},
-			Health: health.NewRedis(zap.NewNop()),
+			Concurrency: concurrency, Lease: 30 * time.Second, Clock: &clock.RedisClock{},
+			Health: health.NewRedisReporter(zap.NewNop()),
 		}), claims
 }
 
@@ -181,7 +181,7 @@ func runCompleter(
 ) (chan<- outcome, <-chan struct{}) {
 	outcomes, done := make(chan outcome, 1000), make(chan struct{})
 	completer := newCompleter(c, f, outcomes, CompleterOptions{
-		Concurrency: f.concurrency, Health: health.NewRedis(zap.NewNop()),
+		Concurrency: f.concurrency, Health: health.NewRedisReporter(zap.NewNop()),
 		Wake: func() {}, Logger: zap.NewNop(),
 	})
 	go func() {
@@ -358,7 +358,7 @@ func TestExecutor_SuspendsClaims(t *testing.T) {
 					claimed.reserved = hold.OpRead
 				}
 				e := newExecutor(&tt.caller, &inFlight{}, nil, nil,
-					ExecutorOptions{CallTimeout: 10 * time.Second, Clock: &clock.Redis{}})
+					ExecutorOptions{CallTimeout: 10 * time.Second, Clock: &clock.RedisClock{}})
 				stopping, stop := context.WithCancel(t.Context())
 				defer stop()
 				if tt.stopped {

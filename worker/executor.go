@@ -30,7 +30,7 @@ const (
 type ExecutorOptions struct {
 	Concurrency int           // calls to Stripe under way at once
 	CallTimeout time.Duration // of one call
-	Clock       *clock.Redis
+	Clock       *clock.RedisClock
 	Wake        func() // [Dispatcher.Wake], called when more holds may be claimed
 }
 

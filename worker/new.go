@@ -20,7 +20,7 @@ func New(s Stores, stripe Stripe, o Options) (*Worker, error) {
 	w := &Worker{o: o}
 	b := &builder{
 		stores: s, stripe: stripe, o: o, observers: splitObserver(o.Observer),
-		clock: &clock.Redis{}, accounts: &reconcile.KnownAccounts{},
+		clock: &clock.RedisClock{}, accounts: &reconcile.KnownAccounts{},
 	}
 	b.publisher = event.NewPublisher(s.Events, b.clock.Now)
 	b.buildStages(w)
@@ -57,7 +57,7 @@ type builder struct {
 	stripe    Stripe
 	o         Options
 	observers observers
-	clock     *clock.Redis
+	clock     *clock.RedisClock
 	accounts  *reconcile.KnownAccounts
 	committer *commit.Committer
 	publisher *event.Publisher
@@ -90,7 +90,7 @@ func (b *builder) buildStages(w *Worker) {
 
 // buildIntake builds the scheduler, the changer and the webhooks, and returns
 // the jobs of intake.
-func (b *builder) buildIntake(w *Worker) (*intake.Refresher, *intake.InboxConsumer) {
+func (b *builder) buildIntake(w *Worker) (*intake.Refresher, *intake.RequestInboxConsumer) {
 	s, o := b.stores, b.o
 	w.Scheduler = intake.NewScheduler(s.Holds, b.stripe, b.committer, intake.SchedulerOptions{
 		Rules: o.Rules, Clock: b.clock, Health: o.Health,
@@ -106,7 +106,7 @@ func (b *builder) buildIntake(w *Worker) (*intake.Refresher, *intake.InboxConsum
 	})
 	refresher := intake.NewRefresher(s.Refresh, b.stripe, b.committer, rejector,
 		intake.RefresherOptions{Clock: b.clock, Health: o.Health, Logger: o.Logger})
-	inbox := intake.NewInboxConsumer(s.Inbox, w.Scheduler, rejector, intake.InboxOptions{
+	inbox := intake.NewRequestInboxConsumer(s.Inbox, w.Scheduler, rejector, intake.RequestInboxOptions{
 		Replica: o.Replica, Lease: o.Lease, DecodeRequest: o.DecodeRequest,
 		Clock: b.clock, Health: o.Health, Logger: o.Logger,
 	})
@@ -126,7 +126,7 @@ func (b *builder) buildAuthorize(w *Worker) *authorize.Resumer {
 }
 
 // buildReconcile builds the reconciler, and returns the verify and mirror jobs.
-func (b *builder) buildReconcile(w *Worker) (*reconcile.Verifier, *reconcile.Mirror) {
+func (b *builder) buildReconcile(w *Worker) (*reconcile.Verifier, *reconcile.MetadataMirror) {
 	s, o := b.stores, b.o
 	w.Reconciler = reconcile.NewReconciler(s.Reconcile, b.stripe, reconcile.Options{
 		Rules: o.Rules, Replica: o.Replica, Schedule: o.Schedules.Reconcile, ReadRate: o.ReadRate,
@@ -135,7 +135,7 @@ func (b *builder) buildReconcile(w *Worker) (*reconcile.Verifier, *reconcile.Mir
 	})
 	verifier := reconcile.NewVerifier(s.Unverified, b.stripe, b.committer,
 		reconcile.VerifierOptions{Wake: b.wake, Clock: b.clock, Health: o.Health})
-	mirror := reconcile.NewMirror(s.Unmirrored, s.Reconcile.Budget, b.stripe, b.committer,
+	mirror := reconcile.NewMetadataMirror(s.Unmirrored, s.Reconcile.Budget, b.stripe, b.committer,
 		reconcile.MirrorOptions{
 			Enabled: o.Rules.Mirror, WaitedForBudget: w.Dispatcher.WaitedForBudget,
 			Clock: b.clock, Health: o.Health, Logger: o.Logger,

@@ -27,8 +27,8 @@ type Options struct {
 	Livemode  bool
 	Replica   string // this process, unique among the replicas
 	Logger    *zap.Logger
-	Health    *health.Redis // shared with the caller; nil means one of the worker's own
-	Observer  Observer      // may be nil
+	Health    *health.RedisReporter // shared with the caller; nil means one of the worker's own
+	Observer  Observer              // may be nil
 	// DecodeRequest decodes a request of the Redis inbox by the API's rules.
 	// Its errors are *[hold.Problem]. If it is nil, the worker does not read
 	// the inbox.
@@ -50,7 +50,7 @@ func (o Options) WithDefaults() (Options, error) {
 		o.Logger = zap.NewNop()
 	}
 	if o.Health == nil {
-		o.Health = health.NewRedis(o.Logger)
+		o.Health = health.NewRedisReporter(o.Logger)
 	}
 	if o.Replica == "" {
 		return o, errors.New("missing replica: want a name that no other replica has")

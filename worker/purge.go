@@ -26,8 +26,8 @@ type HoldDeleter interface {
 // PurgeOptions configure a [PurgeJob].
 type PurgeOptions struct {
 	Retention time.Duration // of settled holds
-	Clock     *clock.Redis
-	Health    *health.Redis
+	Clock     *clock.RedisClock
+	Health    *health.RedisReporter
 	Logger    *zap.Logger
 }
 

@@ -94,8 +94,8 @@ type StatusObserver interface {
 type StatusOptions struct {
 	Replica  string
 	Schedule string // cron expression of the report job
-	Clock    *clock.Redis
-	Health   *health.Redis
+	Clock    *clock.RedisClock
+	Health   *health.RedisReporter
 	Observer StatusObserver // may be nil
 	Logger   *zap.Logger
 }

@@ -32,7 +32,7 @@ type Stores struct {
 	Events     event.Store
 	Holds      query.Store
 	Capacity   query.CapacityStore
-	Inbox      intake.InboxStore
+	Inbox      intake.RequestInbox
 	Rejections intake.RejectionStore
 	Refresh    intake.RefreshStore
 	Attempts   authorize.AttemptStore

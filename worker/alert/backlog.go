@@ -28,7 +28,7 @@ type backlog struct {
 func (b *backlog) restore(s *deliveryState, parked map[string][]byte) {
 	b.reader.restore(s.streamPosition)
 	b.parked = newParkedHolds(parked)
-	b.dead.restore(s.DeadLetters)
+	b.dead.loadProgress(s.DeadLetters)
 }
 
 // changed reports whether there is progress to save.

@@ -35,7 +35,7 @@ type deadLetters struct {
 	checkedAt time.Time // when requeued ones were last read
 }
 
-func (d *deadLetters) restore(total int64) {
+func (d *deadLetters) loadProgress(total int64) {
 	d.total, d.checkedAt = total, time.Time{}
 	d.clearUnsaved()
 }

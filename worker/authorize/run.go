@@ -69,8 +69,8 @@ type Options struct {
 	Caller    Caller
 	Committer Committer
 	Publisher EventPublisher // used by the Resumer only
-	Clock     *clock.Redis
-	Health    *health.Redis
+	Clock     *clock.RedisClock
+	Health    *health.RedisReporter
 	Logger    *zap.Logger
 
 	Lease       time.Duration // another process may resume a crashed one's attempt after it

@@ -57,7 +57,7 @@ func (w *world) start(dieAt int) *process {
 	p := &process{Process: w.NewProcess(), done: make(chan struct{}), dieAt: dieAt}
 	p.store = p.OpenStore(store.Options{Rates: envtest.Rates})
 	p.gateway = p.NewGateway(p.countStep)
-	redisClock, redisHealth := &clock.Redis{}, health.NewRedis(w.Log)
+	redisClock, redisHealth := &clock.RedisClock{}, health.NewRedisReporter(w.Log)
 	p.caller = gateway.NewCaller(p.gateway, p.store,
 		gateway.CallerOptions{Timeout: callTimeout, Health: redisHealth, Logger: w.Log})
 	o := authorize.Options{

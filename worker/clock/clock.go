@@ -10,19 +10,20 @@ import (
 	"time"
 )
 
-// Redis estimates the clock of Redis. Its zero value is this machine's clock.
-type Redis struct {
+// RedisClock estimates the clock of Redis. Its zero value is this machine's
+// clock.
+type RedisClock struct {
 	offset atomic.Int64 // Redis' time minus this machine's, in nanoseconds
 }
 
 // Now returns Redis' time, in UTC and whole milliseconds.
-func (r *Redis) Now() time.Time {
+func (r *RedisClock) Now() time.Time {
 	return time.Now().Add(time.Duration(r.offset.Load())).UTC().Truncate(time.Millisecond)
 }
 
 // Sync sets the clock to the time in a reply that has just arrived. It ignores
 // a zero time.
-func (r *Redis) Sync(now time.Time) {
+func (r *RedisClock) Sync(now time.Time) {
 	if !now.IsZero() {
 		r.offset.Store(int64(time.Until(now)))
 	}

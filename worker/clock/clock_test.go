@@ -10,7 +10,7 @@ import (
 
 func TestRedis_FollowsLastReply(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var c clock.Redis
+		var c clock.RedisClock
 		if got := c.Now(); !got.Equal(time.Now()) {
 			t.Errorf("before a reply: %s", got)
 		}

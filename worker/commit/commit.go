@@ -104,7 +104,7 @@ func (c *Committer) commit(
 // were written. A decision that does not change the record only moves the
 // milestone, so that a concurrent claim stays valid.
 func (c *Committer) PassMilestones(
-	ctx context.Context, passed []Milestone,
+	ctx context.Context, passed []PassedMilestone,
 ) (advanced int, err error) {
 	var advances []hold.MilestoneAdvance
 	var writes []hold.RecordWrite
@@ -142,8 +142,8 @@ func (c *Committer) PassMilestones(
 	return advanced, err
 }
 
-// Milestone is a passed milestone and the decision that follows.
-type Milestone struct {
+// PassedMilestone is a passed milestone and the decision that follows.
+type PassedMilestone struct {
 	Change
 	DueAt time.Time // when the passed milestone was due
 	Next  time.Time // when the following one is due, zero for none

@@ -64,7 +64,7 @@ func (g *Gateway) confirmIntent(ctx context.Context, c hold.Call) hold.Answer {
 func (g *Gateway) sendCardholderRequest(
 	ctx context.Context, r requestInfo, send func(context.Context) (*stripe.PaymentIntent, error),
 ) hold.Answer {
-	var ch *hold.Cardholder
+	var ch *hold.CardholderAction
 	a := g.sendIntentRequest(ctx, r, func(ctx context.Context) (*stripe.PaymentIntent, error) {
 		pi, err := send(ctx)
 		if err == nil && pi != nil {
@@ -80,8 +80,8 @@ func (g *Gateway) sendCardholderRequest(
 
 // convertCardholder returns the values of a PaymentIntent that its cardholder
 // needs, and the reason why the last payment failed.
-func convertCardholder(s *scrubber, pi *stripe.PaymentIntent) *hold.Cardholder {
-	ch := &hold.Cardholder{ClientSecret: hold.NewSecret(pi.ClientSecret)}
+func convertCardholder(s *scrubber, pi *stripe.PaymentIntent) *hold.CardholderAction {
+	ch := &hold.CardholderAction{ClientSecret: hold.NewSecret(pi.ClientSecret)}
 	if n := pi.NextAction; n != nil {
 		ch.NextAction = identifierOrEmpty(string(n.Type))
 		if n.RedirectToURL != nil {

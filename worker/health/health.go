@@ -23,19 +23,19 @@ var ErrUnavailable = errors.New("temporarily unavailable: send the same again in
 // every poll reads them again.
 const unreadableLogInterval = time.Minute
 
-// Redis tracks whether Redis answers. Make it with [NewRedis].
-type Redis struct {
+// RedisReporter tracks whether Redis answers. Make it with [NewRedisReporter].
+type RedisReporter struct {
 	log          *zap.Logger
 	unavailable  atomic.Bool
 	unreadableAt atomic.Int64 // when unreadable records were last logged, Unix nanoseconds
 }
 
-// NewRedis returns a tracker that logs to log.
-func NewRedis(log *zap.Logger) *Redis { return &Redis{log: log} }
+// NewRedisReporter returns a tracker that logs to log.
+func NewRedisReporter(log *zap.Logger) *RedisReporter { return &RedisReporter{log: log} }
 
 // ReportError records that an operation such as "claim holds" failed. It logs
 // the first error of an outage. Unreadable records are not an outage.
-func (r *Redis) ReportError(ctx context.Context, operation string, err error) {
+func (r *RedisReporter) ReportError(ctx context.Context, operation string, err error) {
 	if ctx.Err() != nil {
 		return
 	}
@@ -55,16 +55,16 @@ func (r *Redis) ReportError(ctx context.Context, operation string, err error) {
 }
 
 // ReportSuccess records that Redis answered, and logs the end of an outage.
-func (r *Redis) ReportSuccess() {
+func (r *RedisReporter) ReportSuccess() {
 	if r.unavailable.CompareAndSwap(true, false) {
 		r.log.Info("Redis available again")
 	}
 }
 
-// ReportUnavailable reports err as [Redis.ReportError] does, and returns an
-// error for an API caller. That wraps [ErrUnavailable] and not err, which may
-// contain addresses.
-func (r *Redis) ReportUnavailable(ctx context.Context, operation string, err error) error {
+// ReportUnavailable reports err as [RedisReporter.ReportError] does, and
+// returns an error for an API caller. That wraps [ErrUnavailable] and not err,
+// which may contain addresses.
+func (r *RedisReporter) ReportUnavailable(ctx context.Context, operation string, err error) error {
 	if ctx.Err() == nil {
 		r.ReportError(ctx, operation, err)
 		r.log.Debug("request failed: Redis unavailable", zap.String("operation", operation),

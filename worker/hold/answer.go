@@ -112,8 +112,8 @@ type Answer struct {
 	// Retransmitted says that the request was sent more than once, so an
 	// earlier try may have had its effect.
 	Retransmitted bool
-	Page          *Page       // of a list
-	Cardholder    *Cardholder // of an authorization, a confirmation or a read
+	Page          *Page             // of a list
+	Cardholder    *CardholderAction // of an authorization, a confirmation or a read
 }
 
 // Page is one page of a list, newest first.
@@ -122,9 +122,9 @@ type Page struct {
 	More    bool // there are older ones
 }
 
-// Cardholder is what only the cardholder's browser may see, and the failure of
-// the last attempt to pay.
-type Cardholder struct {
+// CardholderAction is what only the cardholder's browser may see, and the
+// failure of the last attempt to pay.
+type CardholderAction struct {
 	ClientSecret                Secret
 	NextAction                  string // its type, such as redirect_to_url
 	RedirectURL                 Secret

@@ -239,7 +239,7 @@ func TestApplyAnswer(t *testing.T) {
 				now := due.Add(time.Second)
 				h.Generation, h.InconclusiveReads, h.ReadFirst = tt.was.generation, tt.was.misses, tt.was.readFirst
 				if tt.was.unknown {
-					h.State, h.PreviousState, h.Attempt = stateWorking, stateScheduled, hold.Attempt{Count: 1, FirstAt: now, Unknown: true}
+					h.State, h.PreviousState, h.Sent = stateWorking, stateScheduled, hold.SentRequests{Count: 1, FirstAt: now, Unknown: true}
 				}
 				h = claimHold(h, now)
 				call := h.NextCall(now)
@@ -253,7 +253,7 @@ func TestApplyAnswer(t *testing.T) {
 				}
 				c := h.ApplyAnswer(call, a, now)
 				g := c.Hold
-				got := holdAfter{state: g.State, next: g.NextOp, reason: g.Reason, generation: g.Generation, readFirst: g.ReadFirst, unknown: g.Attempt.Unknown, again: c.Again, wait: tt.want.wait}
+				got := holdAfter{state: g.State, next: g.NextOp, reason: g.Reason, generation: g.Generation, readFirst: g.ReadFirst, unknown: g.Sent.Unknown, again: c.Again, wait: tt.want.wait}
 				if len(c.Events) > 0 {
 					got.event = c.Events[0].Type
 				}
@@ -299,7 +299,7 @@ func TestNextCall_IdempotencyKey(t *testing.T) {
 	// What does not change the effect does not change the key: retries,
 	// take-overs, terms that aren't parameters.
 	for name, e := range map[string]func(*hold.Hold){
-		"retry":     func(h *hold.Hold) { h.Retries, h.Attempt = 7, hold.Attempt{Count: 3, FirstAt: due, Unknown: true} },
+		"retry":     func(h *hold.Hold) { h.Retries, h.Sent = 7, hold.SentRequests{Count: 3, FirstAt: due, Unknown: true} },
 		"metadata":  func(h *hold.Hold) { h.Metadata = map[string]string{"a": "b"} },
 		"reference": func(h *hold.Hold) { h.Reference = "BK-1" },
 		"version":   func(h *hold.Hold) { h.Version, h.Revision = 99, 99 },
@@ -340,18 +340,18 @@ func TestNextCall_ReadsFirstWhenKeyExpired(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		age  time.Duration
-		sent hold.Attempt
+		sent hold.SentRequests
 		want hold.Op
 	}{
-		{"fresh", 23*time.Hour - time.Millisecond, hold.Attempt{Count: 1}, opCapture},
-		{"old", 23 * time.Hour, hold.Attempt{Count: 1}, opRead},
-		{"old and lost", 23 * time.Hour, hold.Attempt{Unknown: true}, opRead},
-		{"old, never used", 100 * time.Hour, hold.Attempt{}, opCapture},
+		{"fresh", 23*time.Hour - time.Millisecond, hold.SentRequests{Count: 1}, opCapture},
+		{"old", 23 * time.Hour, hold.SentRequests{Count: 1}, opRead},
+		{"old and lost", 23 * time.Hour, hold.SentRequests{Unknown: true}, opRead},
+		{"old, never used", 100 * time.Hour, hold.SentRequests{}, opCapture},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := claimHold(newHold(t, heldIntent(), withCaptureAt(due)), due)
 			tt.sent.FirstAt = due
-			h.Attempt = tt.sent
+			h.Sent = tt.sent
 			if got := h.NextCall(due.Add(tt.age)).Op; got != tt.want {
 				t.Errorf("%s, want %s", got, tt.want)
 			}
@@ -407,11 +407,11 @@ func TestReleaseUnsent(t *testing.T) {
 	h := newHold(t, heldIntent(), withCaptureAt(due))
 	c := claimHold(h, due)
 	got := c.ReleaseUnsent()
-	if got.Hold.State != stateScheduled || !got.Again || !got.Hold.Attempt.FirstAt.IsZero() || got.Hold.Attempt.Unknown || got.Hold.NextOp != opCapture {
+	if got.Hold.State != stateScheduled || !got.Again || !got.Hold.Sent.FirstAt.IsZero() || got.Hold.Sent.Unknown || got.Hold.NextOp != opCapture {
 		t.Errorf("%+v", got)
 	}
 	takenOver := claimHold(claimHold(h, due), due.Add(time.Minute)) // taken over
-	if got := takenOver.ReleaseUnsent(); got.Hold.State != stateWorking || !got.Hold.Attempt.Unknown || got.Hold.Attempt.FirstAt != due {
-		t.Errorf("taken over and given back: %s %+v", got.Hold.State, got.Hold.Attempt)
+	if got := takenOver.ReleaseUnsent(); got.Hold.State != stateWorking || !got.Hold.Sent.Unknown || got.Hold.Sent.FirstAt != due {
+		t.Errorf("taken over and given back: %s %+v", got.Hold.State, got.Hold.Sent)
 	}
 }

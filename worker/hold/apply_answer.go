@@ -19,16 +19,16 @@ func (h Hold) ApplyAnswer(call Call, a Answer, now time.Time) Decision {
 
 // recordAttempt counts a request that was sent and adds it to the history.
 func recordAttempt(h *Hold, call Call, a Answer, now time.Time) {
-	h.Attempt.Count++
-	if h.Attempt.FirstAt.IsZero() {
-		h.Attempt.FirstAt = now
+	h.Sent.Count++
+	if h.Sent.FirstAt.IsZero() {
+		h.Sent.FirstAt = now
 	}
 	appendHistory(h, HistoryEntry{At: now, Kind: HistoryAttempt, By: "holdd", Op: call.Op,
 		Key: call.Key, RequestID: a.RequestID, Answer: a.Kind, Note: a.Code})
 	if a.Retransmitted {
 		// The answer belongs to the last try. A lock or a rate limit answers
 		// before Stripe looks at the key, so it says nothing of earlier tries.
-		h.Attempt.Unknown = true
+		h.Sent.Unknown = true
 	}
 }
 
@@ -40,7 +40,7 @@ func decideByKind(h Hold, call Call, a Answer, now time.Time) Decision {
 		}
 		ours := call.Op == h.NextOp
 		if call.Op == OpRead {
-			ours = h.Attempt.Unknown || h.Generation > 1
+			ours = h.Sent.Unknown || h.Generation > 1
 		}
 		return applyClaimedIntent(h, call, a, ours, now)
 	case AnswerUnexpectedState, AnswerChargeGone:
@@ -51,7 +51,7 @@ func decideByKind(h Hold, call Call, a Answer, now time.Time) Decision {
 		return scheduleRetry(h, now, time.Second, 30*time.Second)
 	case AnswerKeyInUse:
 		// Another request with this key is under way: its outcome is unknown.
-		h.Attempt.Unknown = true
+		h.Sent.Unknown = true
 		return scheduleRetry(h, now, time.Second, 30*time.Second)
 	case AnswerUnreachable:
 		return applyUnreachable(h, call, now)
@@ -79,7 +79,7 @@ func decideByKind(h Hold, call Call, a Answer, now time.Time) Decision {
 // generation arrived late.
 func applyUnexpectedState(h Hold, call Call, a Answer, now time.Time) Decision {
 	if call.Op != OpRead {
-		h.Attempt.Unknown = false
+		h.Sent.Unknown = false
 	}
 	if a.Intent != nil && a.Intent.Status != StatusRequiresCapture {
 		return applyClaimedIntent(h, call, a, h.Generation > 1, now)
@@ -94,7 +94,7 @@ func applyUnexpectedState(h Hold, call Call, a Answer, now time.Time) Decision {
 // applyNotFoundAnswer handles a 404. Stripe rarely fails to see an intent for a
 // moment, so the hold requires attention only after the second one.
 func applyNotFoundAnswer(h Hold, a Answer, now time.Time) Decision {
-	if h.Attempt.Unknown {
+	if h.Sent.Unknown {
 		return keepIndeterminate(h, CauseNotFound, a, now)
 	}
 	h.InconclusiveReads++
@@ -109,10 +109,10 @@ func applyNotFoundAnswer(h Hold, a Answer, now time.Time) Decision {
 // has not seen the key.
 func applyUnreachable(h Hold, call Call, now time.Time) Decision {
 	if call.Op != OpRead {
-		h.Attempt.Count--
+		h.Sent.Count--
 	}
-	if h.Attempt.Count == 0 && !h.Attempt.Unknown {
-		h.Attempt.FirstAt = time.Time{}
+	if h.Sent.Count == 0 && !h.Sent.Unknown {
+		h.Sent.FirstAt = time.Time{}
 	}
 	return scheduleRetry(h, now, 2*time.Second, time.Minute)
 }
@@ -120,11 +120,11 @@ func applyUnreachable(h Hold, call Call, now time.Time) Decision {
 // applyRefusal handles an answer that ends an attempt for good. If an earlier
 // request may have had its effect, Stripe is read first.
 func applyRefusal(h Hold, call Call, cause Cause, a Answer, now time.Time) Decision {
-	if h.Attempt.Unknown && call.Op != OpRead && !h.ReadFirst {
+	if h.Sent.Unknown && call.Op != OpRead && !h.ReadFirst {
 		h.ReadFirst = true
 		return Decision{Hold: h, Again: true}
 	}
-	if h.Attempt.Unknown {
+	if h.Sent.Unknown {
 		return keepIndeterminate(h, cause, a, now)
 	}
 	return requireAttention(h, cause, a.historyNote(), now)
@@ -134,7 +134,7 @@ func applyRefusal(h Hold, call Call, cause Cause, a Answer, now time.Time) Decis
 // has been read. A read that failed leaves the outcome as it was.
 func keepOutcomeUnknown(h Hold, call Call, now time.Time) Decision {
 	if call.Op != OpRead {
-		h.Attempt.Unknown = true
+		h.Sent.Unknown = true
 	}
 	return scheduleRetry(h, now, time.Second, time.Minute)
 }

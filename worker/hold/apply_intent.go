@@ -27,13 +27,13 @@ func applyClaimedIntent(h Hold, call Call, a Answer, ours bool, now time.Time) D
 		if call.Op != OpRead {
 			// Accepted, yet still held: Stripe did something else, or has not
 			// done it yet.
-			h.ReadFirst, h.Attempt.Unknown = true, true
+			h.ReadFirst, h.Sent.Unknown = true, true
 			return scheduleRetry(h, now, 5*time.Second, 5*time.Minute)
 		}
 		return applyReadStillHeld(h, in, now)
 	case StatusProcessing:
 		h.ReadFirst = true
-		h.Attempt.Unknown = h.Attempt.Unknown || call.Op != OpRead
+		h.Sent.Unknown = h.Sent.Unknown || call.Op != OpRead
 		return scheduleRetry(h, now, 5*time.Second, 5*time.Minute)
 	default:
 		return requireAttention(h, CauseNotCapturable, "status "+string(in.Status), now)
@@ -49,13 +49,13 @@ func applyReadStillHeld(h Hold, in *Intent, now time.Time) Decision {
 		return scheduleRetry(h, now, 5*time.Second, 5*time.Minute)
 	}
 	last := lastEntry(&h, HistoryAttempt)
-	if h.Attempt.Unknown && now.Sub(last.At) < lateEffectWindow {
+	if h.Sent.Unknown && now.Sub(last.At) < lateEffectWindow {
 		// The lost request may still take effect: this read proves nothing.
 		h.ReadFirst, h.NextAt = true, last.At.Add(lateEffectWindow)
 		releaseClaim(&h)
 		return Decision{Hold: h}
 	}
-	sent := h.Attempt.Count > 0 || h.Attempt.Unknown
+	sent := h.Sent.Count > 0 || h.Sent.Unknown
 	refused := sent && (last.Answer == AnswerUnexpectedState || last.Answer == AnswerChargeGone)
 	if sent {
 		h.Generation++
@@ -64,7 +64,7 @@ func applyReadStillHeld(h Hold, in *Intent, now time.Time) Decision {
 	if refused {
 		h.Refusals++
 	}
-	h.Attempt, h.ReadFirst, h.InconclusiveReads = Attempt{}, false, 0
+	h.Sent, h.ReadFirst, h.InconclusiveReads = SentRequests{}, false, 0
 	d := applyStillHeld(h, in, now)
 	switch {
 	case refused && d.Again && h.Refusals >= maxRefusals:
@@ -108,7 +108,7 @@ func settleAs(h Hold, in *Intent, ours bool, confirmed *Call, now time.Time) Dec
 		h.Amount = in.Amount
 	}
 	h.State, h.SettledAt, h.Reason = state, now, cause
-	h.NextOp, h.NextAt, h.ReadFirst, h.Attempt.Unknown = 0, time.Time{}, false, false
+	h.NextOp, h.NextAt, h.ReadFirst, h.Sent.Unknown = 0, time.Time{}, false, false
 	h.Revision++
 	by := "holdd"
 	if cause == CauseElsewhere || cause == CauseExpired {

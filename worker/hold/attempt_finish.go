@@ -120,9 +120,9 @@ func awaitCardholder(m *AuthorizationMachine, a Answer) {
 }
 
 // cardholderOf returns the cardholder's part of an answer; it may be empty.
-func cardholderOf(a *Answer) Cardholder {
+func cardholderOf(a *Answer) CardholderAction {
 	if a.Cardholder == nil {
-		return Cardholder{}
+		return CardholderAction{}
 	}
 	return *a.Cardholder
 }

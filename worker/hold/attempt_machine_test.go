@@ -145,7 +145,7 @@ func answersOf(op Op, k AnswerKind) (all []namedResult) {
 		a.Kind, a.RequestID = k, "req_1"
 		all = append(all, namedResult{op.String() + " " + name, StepResult{Answer: a}})
 	}
-	cardholder := &Cardholder{NextAction: "redirect_to_url", FailureCode: "declined_before"}
+	cardholder := &CardholderAction{NextAction: "redirect_to_url", FailureCode: "declined_before"}
 	switch {
 	case op == OpList && k == AnswerOK:
 		for _, p := range attemptPages {

@@ -24,7 +24,7 @@ func cancelAccepted(h *Hold, action string) *Problem {
 // readFirstAfterAttention makes sure that Stripe is read before the key of a
 // hold that leaves Attention is used again: Stripe may replay the refusal.
 func readFirstAfterAttention(h *Hold) {
-	if h.State == Attention && (h.Attempt.Count > 0 || h.Attempt.Unknown) {
+	if h.State == Attention && (h.Sent.Count > 0 || h.Sent.Unknown) {
 		h.ReadFirst = true
 	}
 }

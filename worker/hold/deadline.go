@@ -100,7 +100,7 @@ func (h Hold) PassMilestone(due, now time.Time, r Rules) (Decision, time.Time) {
 		return Decision{Hold: h, Unchanged: true}, time.Time{}
 	}
 	reached := func(t time.Time) bool { return !t.Before(due) && !t.After(now) }
-	d := Decision{Hold: h, Unchanged: true, Events: deadlineWarnings(&h, reached, now, r)}
+	d := Decision{Hold: h, Unchanged: true, Events: reachedThresholdEvents(&h, reached, now, r)}
 	next := h.NextMilestone(now, r)
 
 	act, op := policyTime(&h, r), policyAction(&h)
@@ -135,10 +135,10 @@ func (h Hold) PassMilestone(due, now time.Time, r Rules) (Decision, time.Time) {
 	return d, next
 }
 
-// deadlineWarnings returns the events of the thresholds and of the deadline
-// that were reached. Of several thresholds only the nearest to the deadline
-// counts.
-func deadlineWarnings(
+// reachedThresholdEvents returns the events of the thresholds and of the
+// deadline that were reached. Of several thresholds only the nearest to the
+// deadline counts.
+func reachedThresholdEvents(
 	h *Hold, reached func(time.Time) bool, now time.Time, r Rules,
 ) (events []Event) {
 	if !h.Acknowledged && h.ExpiresAt.After(now) {

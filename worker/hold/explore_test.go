@@ -42,7 +42,7 @@ type transition struct {
 func (s *transition) String() string {
 	formatHold := func(h *hold.Hold) string {
 		return fmt.Sprintf("{%s next=%s why=%s prior=%s gen=%d unknown=%v count=%d readFirst=%v cancelWanted=%v verified=%v wants=%d of=%d}",
-			h.State, h.NextOp, h.Reason, h.PreviousState, h.Generation, h.Attempt.Unknown, h.Attempt.Count, h.ReadFirst, h.CancelWanted, h.Verified, h.CaptureAmount, h.Amount)
+			h.State, h.NextOp, h.Reason, h.PreviousState, h.Generation, h.Sent.Unknown, h.Sent.Count, h.ReadFirst, h.CancelWanted, h.Verified, h.CaptureAmount, h.Amount)
 	}
 	return fmt.Sprintf("%s\n  from %s at +%s\n  to   %s now=%v same=%v err=%v", s.name, formatHold(&s.from.hold), s.from.now.Sub(t0), formatHold(&s.decision.Hold), s.decision.Again, s.decision.Unchanged, s.err)
 }
@@ -62,11 +62,11 @@ type decisionFacts struct {
 func (n *exploredState) decisionKey(r hold.Rules) decisionFacts {
 	h := &n.hold
 	clamp := func(v, m uint32) int { return int(min(v, m)) }
-	f := decisionFacts{state: h.State, next: h.NextOp, reason: h.Reason, claimed: n.claimed, unknown: h.Attempt.Unknown, sent: h.Attempt.Count > 0,
+	f := decisionFacts{state: h.State, next: h.NextOp, reason: h.Reason, claimed: n.claimed, unknown: h.Sent.Unknown, sent: h.Sent.Count > 0,
 		readFirst: h.ReadFirst, cancel: h.CancelWanted, verified: h.Verified, hasAmount: h.Amount > 0, hasCaptureAmount: h.CaptureAmount > 0,
 		single: h.SingleCapture, shared: h.CapturedElsewhere > 0, enough: h.CaptureAmount > 0 && h.CapturedElsewhere >= h.CaptureAmount,
 		due: h.NextOp != 0 && !h.NextAt.After(n.now), misses: clamp(h.InconclusiveReads, 2), retries: clamp(h.Retries, 1), refusals: clamp(h.Refusals, 1), generation: clamp(h.Generation, 2), policy: int(h.OnExpiry),
-		keyExpired: !h.Attempt.FirstAt.IsZero() && n.now.Sub(h.Attempt.FirstAt) >= 23*time.Hour}
+		keyExpired: !h.Sent.FirstAt.IsZero() && n.now.Sub(h.Sent.FirstAt) >= 23*time.Hour}
 	if h.State == hold.Working {
 		f.previous = h.PreviousState
 	}
@@ -217,7 +217,7 @@ func (n *exploredState) visitTransitions(r hold.Rules, visit func(*transition)) 
 func (n *exploredState) nextTimes(r hold.Rules) []time.Time {
 	h := &n.hold
 	var ts []time.Time
-	for _, t := range []time.Time{h.NextAt, h.ActionTime(), h.ExpiresAt.Add(-r.ExpiryMargin), h.ExpiresAt.Add(-time.Millisecond), h.ExpiresAt, h.Attempt.FirstAt.Add(23 * time.Hour)} {
+	for _, t := range []time.Time{h.NextAt, h.ActionTime(), h.ExpiresAt.Add(-r.ExpiryMargin), h.ExpiresAt.Add(-time.Millisecond), h.ExpiresAt, h.Sent.FirstAt.Add(23 * time.Hour)} {
 		if t.After(n.now) && t.Before(t0.Add(30*day)) {
 			ts = append(ts, t)
 		}
@@ -302,7 +302,7 @@ var exploreAll = sync.OnceValue(func() *exploration {
 		if !equalHolds(before, n.hold) {
 			x.violations["a hold is never changed in place"] = &transition{from: n, decision: hold.Decision{Hold: before}}
 		}
-		if !n.claimed || n.hold.Attempt.Unknown {
+		if !n.claimed || n.hold.Sent.Unknown {
 			for _, at := range n.nextTimes(testRules) {
 				m := exploredState{hold: n.hold, now: at, claimed: n.claimed}
 				if n.hold.State == hold.Scheduled && n.hold.StateAt(n.now) == hold.Scheduled && n.hold.StateAt(at) == hold.Ready {
@@ -342,7 +342,7 @@ var invariants = map[string]func(s *transition) bool{
 			return false
 		}
 		h := &s.decision.Hold
-		return h.NextOp != 0 || !h.NextAt.IsZero() || h.SettledAt.IsZero() || h.Attempt.Unknown || s.decision.Again || s.decision.Unchanged || len(s.decision.Events) != 1 ||
+		return h.NextOp != 0 || !h.NextAt.IsZero() || h.SettledAt.IsZero() || h.Sent.Unknown || s.decision.Again || s.decision.Unchanged || len(s.decision.Events) != 1 ||
 			s.decision.Events[0].Type != hold.EventType("hold."+h.State.String()) || s.decision.Placement(&s.from.hold, s.from.now, testRules).SettledAt.IsZero()
 	},
 	"the generation moves only when a read shows the money held": func(s *transition) bool {
@@ -354,11 +354,11 @@ var invariants = map[string]func(s *transition) bool{
 	},
 	"the generation moves whenever a request may have left": func(s *transition) bool {
 		return s.answer.Kind == hold.AnswerOK && s.call.Op == hold.OpRead && s.intent != nil && s.intent.Status == hold.StatusRequiresCapture &&
-			(s.from.hold.Attempt.Count > 0 || s.from.hold.Attempt.Unknown) && s.decision.Hold.Generation == s.from.hold.Generation &&
-			!s.decision.Hold.Attempt.Unknown // a read may be too fast to tell
+			(s.from.hold.Sent.Count > 0 || s.from.hold.Sent.Unknown) && s.decision.Hold.Generation == s.from.hold.Generation &&
+			!s.decision.Hold.Sent.Unknown // a read may be too fast to tell
 	},
 	"what is unknown is known only by an intent, or by the key's own final answer": func(s *transition) bool {
-		if s.err != nil || !s.from.hold.Attempt.Unknown || s.decision.Hold.Attempt.Unknown || s.intent != nil {
+		if s.err != nil || !s.from.hold.Sent.Unknown || s.decision.Hold.Sent.Unknown || s.intent != nil {
 			return false
 		}
 		isWrite := s.call.Op == hold.OpCapture || s.call.Op == hold.OpCancel
@@ -371,15 +371,15 @@ var invariants = map[string]func(s *transition) bool{
 		}
 		switch s.answer.Kind {
 		case 0, hold.AnswerUnknown, hold.AnswerReplayedError, hold.AnswerKeyInUse:
-			return !s.decision.Hold.Attempt.Unknown
+			return !s.decision.Hold.Sent.Unknown
 		case hold.AnswerOK:
-			return (s.intent == nil || s.intent.Status == hold.StatusProcessing || s.intent.Status == hold.StatusRequiresCapture) && !s.decision.Hold.Attempt.Unknown
+			return (s.intent == nil || s.intent.Status == hold.StatusProcessing || s.intent.Status == hold.StatusRequiresCapture) && !s.decision.Hold.Sent.Unknown
 		}
 		return false
 	},
 	"what is unknown is Working, or a person's, when the claim ends": func(s *transition) bool {
 		h := &s.decision.Hold
-		return s.from.claimed && !s.claimed && s.err == nil && h.Attempt.Unknown && h.State != hold.Working && h.State != hold.Attention
+		return s.from.claimed && !s.claimed && s.err == nil && h.Sent.Unknown && h.State != hold.Working && h.State != hold.Attention
 	},
 	"Working is closed to wishes": func(s *transition) bool {
 		if !s.isRequest || s.from.hold.State != hold.Working {
@@ -513,12 +513,12 @@ var invariants = map[string]func(s *transition) bool{
 		return s.err == nil && (h.CapturedElsewhere < 0 || h.State == hold.Captured && h.CapturedElsewhere > h.CapturedAmount)
 	},
 	"a key that Stripe may have forgotten is not used": func(s *transition) bool {
-		a := s.from.hold.Attempt
+		a := s.from.hold.Sent
 		return s.call.Key != "" && (a.Count > 0 || a.Unknown) && s.from.now.Sub(a.FirstAt) >= 23*time.Hour
 	},
 	"requests are counted until the generation moves": func(s *transition) bool {
 		previous, is := s.from.hold, s.decision.Hold
-		return s.err == nil && is.Generation == previous.Generation && is.Attempt.Count < previous.Attempt.Count
+		return s.err == nil && is.Generation == previous.Generation && is.Sent.Count < previous.Sent.Count
 	},
 	"what is confirmed stays confirmed": func(s *transition) bool {
 		return s.err == nil && s.from.hold.Verified && !s.decision.Hold.Verified

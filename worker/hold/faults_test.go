@@ -258,8 +258,8 @@ func TestApplyAnswer_AcceptedButNotDone(t *testing.T) {
 			now := t0.Add(time.Hour)
 			h := claimHold(newHold(t, heldIntent(), withCaptureAt(now)), now)
 			c := h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: hold.AnswerOK, HTTPStatus: 200, Intent: newIntent(status)}, now)
-			if !c.Hold.Attempt.Unknown || c.Hold.State != hold.Working {
-				t.Errorf("unknown %v, state %s: the capture was accepted and may still come", c.Hold.Attempt.Unknown, c.Hold.State)
+			if !c.Hold.Sent.Unknown || c.Hold.State != hold.Working {
+				t.Errorf("unknown %v, state %s: the capture was accepted and may still come", c.Hold.Sent.Unknown, c.Hold.State)
 			}
 			_, err := c.Hold.RequestCancel("api", now)
 			wantCode(t, err, hold.TooLate)
@@ -283,7 +283,7 @@ func TestApplyAnswer_UnknownOutcomeNeedsIntent(t *testing.T) {
 				t.Fatalf("a key of a day ago is used again")
 			}
 			c := h.ApplyAnswer(call, hold.Answer{Kind: kind, HTTPStatus: 400}, now)
-			if !c.Hold.Attempt.Unknown {
+			if !c.Hold.Sent.Unknown {
 				t.Error("a read without an intent has made a lost capture known")
 			}
 			if c.Hold.State != hold.Working && c.Hold.State != hold.Attention {
@@ -304,7 +304,7 @@ func TestApplyAnswer_RefusalAfterLostCapture(t *testing.T) {
 			h = claimHold(h, now.Add(time.Minute))
 			c := h.ApplyAnswer(h.NextCall(now.Add(time.Minute)), hold.Answer{Kind: kind, HTTPStatus: 400}, now.Add(time.Minute))
 			h = c.Hold
-			if h.State == hold.Attention && !h.Attempt.Unknown {
+			if h.State == hold.Attention && !h.Sent.Unknown {
 				t.Error("a person is told that nothing happened, which nobody knows")
 			}
 			if h.State != hold.Attention {
@@ -321,7 +321,7 @@ func TestRequestCapture_ReadsFirstAfterTakeover(t *testing.T) {
 	// the first worker died
 	h := claimHold(claimHold(newHold(t, heldIntent(), withCaptureAt(now)), now), now.Add(time.Minute))
 	h = h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: hold.AnswerIdempotencyError}, now).Hold
-	h.Attempt.Count = 0 // as if the answer had come to a request that wasn't counted
+	h.Sent.Count = 0 // as if the answer had come to a request that wasn't counted
 	c, err := h.RequestCapture(0, "api", now)
 	if err != nil {
 		t.Fatal(err)
@@ -464,7 +464,7 @@ func TestApplyAnswer_ReadTooSoonAfterLostRequest(t *testing.T) {
 	// a cancel accepted now, the capture could still come.
 	now := t0.Add(time.Hour)
 	h := claimHold(newHold(t, heldIntent(), withCaptureAt(now)), now)
-	h.Attempt.FirstAt = now.Add(-23 * time.Hour) // an earlier claim did not get through to Stripe
+	h.Sent.FirstAt = now.Add(-23 * time.Hour) // an earlier claim did not get through to Stripe
 	h = h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: hold.AnswerUnknown}, now).Hold
 	now = now.Add(time.Second)
 	h = claimHold(h, now)
@@ -483,8 +483,8 @@ func TestApplyAnswer_ReadTooSoonAfterLostRequest(t *testing.T) {
 	now = now.Add(time.Minute)
 	h = claimHold(c.Hold, now)
 	c = h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: hold.AnswerOK, Intent: heldIntent()}, now)
-	if c.Hold.Attempt.Unknown || c.Hold.Generation != 2 {
-		t.Errorf("unknown %v, generation %d, a minute after the request", c.Hold.Attempt.Unknown, c.Hold.Generation)
+	if c.Hold.Sent.Unknown || c.Hold.Generation != 2 {
+		t.Errorf("unknown %v, generation %d, a minute after the request", c.Hold.Sent.Unknown, c.Hold.Generation)
 	}
 }
 

@@ -6,11 +6,11 @@ import "time"
 // claim, or the unfinished one before it, began. takenOver says that an earlier
 // claim did not report: the outcome of what it sent is unknown.
 func (h *Hold) RecordClaim(since time.Time, takenOver bool) {
-	if h.Attempt.FirstAt.IsZero() {
-		h.Attempt.FirstAt = since
+	if h.Sent.FirstAt.IsZero() {
+		h.Sent.FirstAt = since
 	}
 	if takenOver {
-		h.Attempt.Unknown = true
+		h.Sent.Unknown = true
 	}
 	// Another system may have captured a part since the last read, and a
 	// capture with an amount would come on top of it. A capture of everything
@@ -22,8 +22,8 @@ func (h *Hold) RecordClaim(since time.Time, takenOver bool) {
 
 // ReleaseUnsent ends a claim under which nothing was sent.
 func (h Hold) ReleaseUnsent() Decision {
-	if h.Attempt.Count == 0 && !h.Attempt.Unknown {
-		h.Attempt.FirstAt = time.Time{}
+	if h.Sent.Count == 0 && !h.Sent.Unknown {
+		h.Sent.FirstAt = time.Time{}
 	}
 	releaseClaim(&h)
 	return Decision{Hold: h, Again: true}
@@ -41,7 +41,7 @@ func (d Decision) DeferUntil(at time.Time) Decision {
 // releaseClaim ends a claim without an outcome.
 func releaseClaim(h *Hold) {
 	switch {
-	case h.Attempt.Unknown:
+	case h.Sent.Unknown:
 		h.State = Working
 	case h.NextOp == OpCapture || h.NextOp == OpCancel:
 		h.State = Scheduled
@@ -53,8 +53,8 @@ func releaseClaim(h *Hold) {
 // NextCall returns the request that a claimed hold needs now.
 func (h *Hold) NextCall(now time.Time) Call {
 	c := Call{Op: h.NextOp, PaymentIntent: h.PaymentIntent, Account: h.Account}
-	sent := h.Attempt.Count > 0 || h.Attempt.Unknown
-	stale := sent && now.Sub(h.Attempt.FirstAt) >= keyLifetime
+	sent := h.Sent.Count > 0 || h.Sent.Unknown
+	stale := sent && now.Sub(h.Sent.FirstAt) >= keyLifetime
 	if h.ReadFirst || stale || h.Amount == 0 {
 		c.Op = OpRead
 	}

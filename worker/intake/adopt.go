@@ -17,8 +17,8 @@ type adopter struct {
 	store     WebhookStore
 	committer Committer
 	rejector  RequestRejector
-	clock     *clock.Redis
-	health    *health.Redis
+	clock     *clock.RedisClock
+	health    *health.RedisReporter
 }
 
 // adoptFromMetadata creates the hold of an intent that has terms in its

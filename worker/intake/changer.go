@@ -13,7 +13,7 @@ import (
 // ChangerOptions configure a [Changer].
 type ChangerOptions struct {
 	Rules  hold.Rules
-	Health *health.Redis
+	Health *health.RedisReporter
 }
 
 // Changer accepts requests to change a hold. It is safe for concurrent use.

@@ -2,7 +2,7 @@
 // of them, and commits the decision.
 //
 //	API, CLI       [Scheduler.Schedule] and the methods of [Changer]
-//	Redis inbox    [InboxConsumer], a job: decodes entries and passes them to the scheduler
+//	Redis inbox    [RequestInboxConsumer], a job: decodes entries and passes them to the scheduler
 //	webhooks       [Webhooks.ApplyStripeEvent]: settles or changes a hold, or queues its intent
 //	metadata       [Refresher], a job: reads queued intents, schedules those with terms
 //

@@ -31,8 +31,8 @@ const (
 	EntryUnreadable  hold.Code = "entry_unreadable"
 )
 
-// InboxStore reads the inbox, a Redis stream. store.Store implements it.
-type InboxStore interface {
+// RequestInbox reads the inbox, a Redis stream. store.Store implements it.
+type RequestInbox interface {
 	// ReadInbox returns up to n entries for a replica: new entries, and entries
 	// that were read at least idle ago and not acknowledged. It truncates the
 	// text of an entry to maxBytes.
@@ -54,38 +54,39 @@ type RequestRejector interface {
 	Reject(ctx context.Context, req hold.RejectedRequest, account string) error
 }
 
-// InboxOptions configure an [InboxConsumer].
-type InboxOptions struct {
+// RequestInboxOptions configure an [RequestInboxConsumer].
+type RequestInboxOptions struct {
 	Replica string        // this process, unique among the replicas
 	Lease   time.Duration // an entry that is not acknowledged within it is read again
 	// DecodeRequest decodes a request by the API's rules. Its errors are
 	// *[hold.Problem]. If it is nil, the inbox is not read.
 	DecodeRequest func(text []byte) (hold.ScheduleRequest, error)
-	Clock         *clock.Redis
-	Health        *health.Redis
+	Clock         *clock.RedisClock
+	Health        *health.RedisReporter
 	Logger        *zap.Logger
 }
 
-// InboxConsumer is the job that schedules requests from the Redis stream.
-type InboxConsumer struct {
-	store     InboxStore
+// RequestInboxConsumer is the job that schedules requests from the Redis
+// stream.
+type RequestInboxConsumer struct {
+	store     RequestInbox
 	scheduler RequestScheduler
 	rejector  RequestRejector
-	o         InboxOptions
+	o         RequestInboxOptions
 }
 
-// NewInboxConsumer returns the job. It reads entries from store and passes
-// their requests to scheduler.
-func NewInboxConsumer(
-	store InboxStore, scheduler RequestScheduler, rejector RequestRejector, o InboxOptions,
-) *InboxConsumer {
-	return &InboxConsumer{store: store, scheduler: scheduler, rejector: rejector, o: o}
+// NewRequestInboxConsumer returns the job. It reads entries from store and
+// passes their requests to scheduler.
+func NewRequestInboxConsumer(
+	store RequestInbox, scheduler RequestScheduler, rejector RequestRejector, o RequestInboxOptions,
+) *RequestInboxConsumer {
+	return &RequestInboxConsumer{store: store, scheduler: scheduler, rejector: rejector, o: o}
 }
 
 // Run schedules the requests of all entries in the stream. It acknowledges an
 // entry after its hold or its rejection is written. Any replica reads an
 // undecided entry again after the lease.
-func (b *InboxConsumer) Run(ctx context.Context) {
+func (b *RequestInboxConsumer) Run(ctx context.Context) {
 	if b.o.DecodeRequest == nil {
 		return
 	}
@@ -111,7 +112,7 @@ func (b *InboxConsumer) Run(ctx context.Context) {
 
 // scheduleEntries schedules or rejects the requests of entries. It returns
 // false if some entries were not acknowledged.
-func (b *InboxConsumer) scheduleEntries(
+func (b *RequestInboxConsumer) scheduleEntries(
 	ctx context.Context, entries []hold.InboxEntry, now time.Time,
 ) bool {
 	var reqs []hold.ScheduleRequest
@@ -145,7 +146,7 @@ func (b *InboxConsumer) scheduleEntries(
 
 // finishEntry rejects an entry if err is a problem of its request. It returns
 // false if the entry must be read again.
-func (b *InboxConsumer) finishEntry(
+func (b *RequestInboxConsumer) finishEntry(
 	ctx context.Context, entry *hold.InboxEntry, err error, account string, now time.Time,
 ) bool {
 	var problem *hold.Problem
@@ -163,7 +164,7 @@ func (b *InboxConsumer) finishEntry(
 
 // rejectEntry rejects an entry. It returns false if the rejection could not be
 // recorded.
-func (b *InboxConsumer) rejectEntry(
+func (b *RequestInboxConsumer) rejectEntry(
 	ctx context.Context, entry *hold.InboxEntry, p *hold.Problem, account string,
 ) bool {
 	rejected := hold.RejectedRequest{Source: sourceInbox, ID: entry.ID,
@@ -173,7 +174,7 @@ func (b *InboxConsumer) rejectEntry(
 }
 
 // decodeEntry decodes the request of an entry.
-func (b *InboxConsumer) decodeEntry(
+func (b *RequestInboxConsumer) decodeEntry(
 	entry *hold.InboxEntry,
 ) (req hold.ScheduleRequest, problem *hold.Problem) {
 	switch {

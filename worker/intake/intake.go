@@ -56,7 +56,7 @@ func errConflict(id string) error {
 // readHold returns a hold and Redis' time. A hold that does not exist is nil.
 // An error wraps [health.ErrUnavailable].
 func readHold(
-	ctx context.Context, holds HoldReader, h *health.Redis, id string,
+	ctx context.Context, holds HoldReader, h *health.RedisReporter, id string,
 ) (*hold.Hold, time.Time, error) {
 	found, now, err := holds.Read(ctx, id)
 	if err != nil {
@@ -69,7 +69,7 @@ func readHold(
 // The committer may hand the hold over to the operator; change then has the
 // decision that was written. An error wraps [health.ErrUnavailable].
 func commitChange(
-	ctx context.Context, c Committer, h *health.Redis, change *commit.Change,
+	ctx context.Context, c Committer, h *health.RedisReporter, change *commit.Change,
 ) (written bool, err error) {
 	changes := []commit.Change{*change}
 	ok, err := c.CommitWithRetry(ctx, changes)
@@ -83,7 +83,7 @@ func commitChange(
 // queueRefresh queues an intent for the [Refresher]. An error wraps
 // [health.ErrUnavailable].
 func queueRefresh(
-	ctx context.Context, s WebhookStore, h *health.Redis, id, account string, adoptUnknown bool,
+	ctx context.Context, s WebhookStore, h *health.RedisReporter, id, account string, adoptUnknown bool,
 ) error {
 	if err := s.RequestRefresh(ctx, id, account, adoptUnknown); err != nil {
 		return h.ReportUnavailable(ctx, "queue a refresh", err)

@@ -33,8 +33,8 @@ type RefreshStore interface {
 
 // RefresherOptions configure a [Refresher].
 type RefresherOptions struct {
-	Clock  *clock.Redis
-	Health *health.Redis
+	Clock  *clock.RedisClock
+	Health *health.RedisReporter
 	Logger *zap.Logger
 }
 

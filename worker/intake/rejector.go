@@ -35,7 +35,7 @@ type RejectionObserver interface {
 
 // RejectorOptions configure a [Rejector].
 type RejectorOptions struct {
-	Health   *health.Redis
+	Health   *health.RedisReporter
 	Observer RejectionObserver // may be nil
 	Logger   *zap.Logger
 }

@@ -67,7 +67,7 @@ func TestReject_Order(t *testing.T) {
 			core, logs := observer.New(zap.DebugLevel)
 			s := &rejectionSteps{failAt: test.failAt}
 			r := intake.NewRejector(s, s, intake.RejectorOptions{
-				Health: health.NewRedis(zap.NewNop()), Observer: s, Logger: zap.New(core)})
+				Health: health.NewRedisReporter(zap.NewNop()), Observer: s, Logger: zap.New(core)})
 			err := r.Reject(t.Context(), req, "acct_12345678")
 			if good := test.failAt == ""; (err == nil) != good || !good &&
 				!errors.Is(err, health.ErrUnavailable) {

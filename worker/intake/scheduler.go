@@ -33,8 +33,8 @@ type ScheduleResult struct {
 // SchedulerOptions configure a [Scheduler].
 type SchedulerOptions struct {
 	Rules  hold.Rules
-	Clock  *clock.Redis
-	Health *health.Redis
+	Clock  *clock.RedisClock
+	Health *health.RedisReporter
 }
 
 // Scheduler accepts schedule requests. It is safe for concurrent use.

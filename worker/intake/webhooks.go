@@ -49,8 +49,8 @@ type WebhookStore interface {
 // WebhooksOptions configure [Webhooks].
 type WebhooksOptions struct {
 	Livemode bool
-	Clock    *clock.Redis
-	Health   *health.Redis
+	Clock    *clock.RedisClock
+	Health   *health.RedisReporter
 }
 
 // Webhooks applies Stripe's signed events. It is safe for concurrent use.

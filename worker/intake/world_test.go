@@ -40,9 +40,9 @@ type world struct {
 	webhooks  *intake.Webhooks
 	refresher *intake.Refresher
 	rejector  *intake.Rejector
-	inbox     *intake.InboxConsumer
-	clock     *clock.Redis
-	health    *health.Redis
+	inbox     *intake.RequestInboxConsumer
+	clock     *clock.RedisClock
+	health    *health.RedisReporter
 }
 
 var rules = hold.Rules{ExpiryMargin: time.Hour}
@@ -86,7 +86,7 @@ func TestMain(m *testing.M) { envtest.Main(m) }
 // inWorld runs f in a bubble of virtual time.
 func inWorld(t *testing.T, f func(w *world)) {
 	t.Helper()
-	w := &world{clock: &clock.Redis{}}
+	w := &world{clock: &clock.RedisClock{}}
 	onEvent := func(e stripesim.Event) { w.events = append(w.events, e) }
 	envtest.Run(t, stripesim.Options{Seed: 1, OnEvent: onEvent}, func(e *envtest.Env) {
 		w.Env = e
@@ -100,7 +100,7 @@ func inWorld(t *testing.T, f func(w *world)) {
 
 func (w *world) build(g *gateway.Gateway) {
 	w.T.Helper()
-	w.health = health.NewRedis(w.Log)
+	w.health = health.NewRedisReporter(w.Log)
 	w.commits = &commitStore{Store: w.store}
 	w.caller = gateway.NewCaller(g, w.store, gateway.CallerOptions{
 		Timeout: 10 * time.Second, Health: w.health, Logger: w.Log})
@@ -133,8 +133,8 @@ func decodeRequest(text []byte) (req hold.ScheduleRequest, err error) {
 
 func (w *world) newInbox(
 	decode func([]byte) (hold.ScheduleRequest, error), rejector intake.RequestRejector,
-) *intake.InboxConsumer {
-	return intake.NewInboxConsumer(w.store, w.scheduler, rejector, intake.InboxOptions{
+) *intake.RequestInboxConsumer {
+	return intake.NewRequestInboxConsumer(w.store, w.scheduler, rejector, intake.RequestInboxOptions{
 		Replica: "replica-1", Lease: 30 * time.Second, DecodeRequest: decode,
 		Clock: w.clock, Health: w.health, Logger: w.Log,
 	})

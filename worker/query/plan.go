@@ -42,11 +42,11 @@ type Risk struct {
 type PlanReader struct {
 	store  Store
 	rules  hold.Rules
-	health *health.Redis
+	health *health.RedisReporter
 }
 
 // NewPlanReader returns a planner that reads store and applies rules.
-func NewPlanReader(store Store, rules hold.Rules, h *health.Redis) *PlanReader {
+func NewPlanReader(store Store, rules hold.Rules, h *health.RedisReporter) *PlanReader {
 	return &PlanReader{store: store, rules: rules, health: h}
 }
 
@@ -170,7 +170,7 @@ func atRiskReason(h *hold.Hold, now time.Time) string {
 		return "needs attention: " + h.Reason.String()
 	case h.State == hold.Paused:
 		return "paused"
-	case h.State == hold.Working && h.Attempt.Unknown:
+	case h.State == hold.Working && h.Sent.Unknown:
 		return "the outcome of its last call is unknown"
 	case h.Retries > 0:
 		return "no call to Stripe has succeeded so far"

@@ -46,12 +46,12 @@ type Store interface {
 // Reader finds and lists holds.
 type Reader struct {
 	store  Store
-	clock  *clock.Redis
-	health *health.Redis
+	clock  *clock.RedisClock
+	health *health.RedisReporter
 }
 
 // NewReader returns a reader of store.
-func NewReader(store Store, c *clock.Redis, h *health.Redis) *Reader {
+func NewReader(store Store, c *clock.RedisClock, h *health.RedisReporter) *Reader {
 	return &Reader{store: store, clock: c, health: h}
 }
 

@@ -62,7 +62,7 @@ func inWorld(t *testing.T, f func(w *world)) {
 			w.redis.Close()
 			time.Sleep(5 * time.Second) // goroutines of go-redis end within seconds of their pool
 		}()
-		redisClock, redisHealth := &clock.Redis{}, health.NewRedis(zap.NewNop())
+		redisClock, redisHealth := &clock.RedisClock{}, health.NewRedisReporter(zap.NewNop())
 		w.committer = commit.New(w.store, commit.Options{Rules: rules, DueSoon: time.Second,
 			Now: redisClock.Now, Wake: func() {}, Logger: zap.NewNop()})
 		w.reader = query.NewReader(w.store, redisClock, redisHealth)

@@ -35,7 +35,7 @@ func TestKnownAccounts_Bounds(t *testing.T) {
 }
 
 func TestRun_KeepsABoundedNumberOfFindings(t *testing.T) {
-	r := &run{clock: &clock.Redis{}}
+	r := &run{clock: &clock.RedisClock{}}
 	r.state.initMaps()
 	for range maxFindings {
 		r.addFinding(Finding{Kind: FoundScheduled})
@@ -71,7 +71,7 @@ func (s *fencedStore) SaveReconcile(
 
 func TestRun_StopsWithAnOutdatedToken(t *testing.T) {
 	s := &fencedStore{}
-	r := &run{store: s, clock: &clock.Redis{}, token: 1}
+	r := &run{store: s, clock: &clock.RedisClock{}, token: 1}
 	r.state.initMaps()
 	if err := r.saveProgress(t.Context()); !errors.Is(err, errTokenOutdated) {
 		t.Error(err)
@@ -95,7 +95,7 @@ func TestFindingReporter_LogsOnceADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zapcore.DebugLevel)
 		p := &countingPublisher{events: map[hold.EventType]int{}}
-		r := &findingReporter{publisher: p, health: health.NewRedis(zap.NewNop()),
+		r := &findingReporter{publisher: p, health: health.NewRedisReporter(zap.NewNop()),
 			log: zap.New(core)}
 		orphan := Finding{Kind: FoundOrphan, PaymentIntent: "pi_00000001"}
 		if !r.report(t.Context(), orphan) || r.report(t.Context(), orphan) {
@@ -126,7 +126,7 @@ func TestComparison_LogsABoundedNumberOfFindings(t *testing.T) {
 	core, logs := observer.New(zapcore.DebugLevel)
 	p := &countingPublisher{events: map[hold.EventType]int{}}
 	c := &comparison{run: &run{}, reporter: &findingReporter{
-		publisher: p, health: health.NewRedis(zap.NewNop()), log: zap.New(core),
+		publisher: p, health: health.NewRedisReporter(zap.NewNop()), log: zap.New(core),
 	}}
 	c.run.state.initMaps()
 	for i := range maxFindingLines + 10 {

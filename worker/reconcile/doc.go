@@ -3,8 +3,8 @@
 //   - [Reconciler] compares them both ways: every quarter of an hour, on
 //     request, and after Redis has lost its data.
 //   - [Verifier] reads the intents of holds that were accepted unverified.
-//   - [Mirror] writes the terms of holds to their intents' metadata, from which
-//     a lost schedule is rebuilt.
+//   - [MetadataMirror] writes the terms of holds to their intents' metadata,
+//     from which a lost schedule is rebuilt.
 //
 // # A comparison
 //

@@ -81,7 +81,7 @@ type EventPublisher interface {
 // day.
 type findingReporter struct {
 	publisher EventPublisher
-	health    *health.Redis
+	health    *health.RedisReporter
 	log       *zap.Logger
 
 	mu     sync.Mutex

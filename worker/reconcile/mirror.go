@@ -57,21 +57,21 @@ type MirrorCaller interface {
 	Available() bool
 }
 
-// MirrorOptions configure a [Mirror].
+// MirrorOptions configure a [MetadataMirror].
 type MirrorOptions struct {
 	Enabled bool
 	// WaitedForBudget reports whether due holds have waited for the budget
 	// within the given time. worker.Dispatcher implements it.
 	WaitedForBudget func(within time.Duration) bool
-	Clock           *clock.Redis
-	Health          *health.Redis
+	Clock           *clock.RedisClock
+	Health          *health.RedisReporter
 	Logger          *zap.Logger
 }
 
-// Mirror is the job that writes the terms of holds to their intents' metadata,
-// from which a lost schedule is rebuilt. Updates use at most half the rate, and
-// stop while due holds wait for the budget.
-type Mirror struct {
+// MetadataMirror is the job that writes the terms of holds to their intents'
+// metadata, from which a lost schedule is rebuilt. Updates use at most half the
+// rate, and stop while due holds wait for the budget.
+type MetadataMirror struct {
 	store     UnmirroredStore
 	budget    Budget
 	caller    MirrorCaller
@@ -79,17 +79,17 @@ type Mirror struct {
 	o         MirrorOptions
 }
 
-// NewMirror returns a mirror.
-func NewMirror(
+// NewMetadataMirror returns a mirror.
+func NewMetadataMirror(
 	store UnmirroredStore, budget Budget, caller MirrorCaller, committer DecisionCommitter,
 	o MirrorOptions,
-) *Mirror {
-	return &Mirror{store: store, budget: budget, caller: caller, committer: committer, o: o}
+) *MetadataMirror {
+	return &MetadataMirror{store: store, budget: budget, caller: caller, committer: committer, o: o}
 }
 
 // Run mirrors holds until none is left, mirrorTimeBudget is over, or due holds
 // wait for the budget.
-func (m *Mirror) Run(ctx context.Context) {
+func (m *MetadataMirror) Run(ctx context.Context) {
 	if !m.o.Enabled {
 		return
 	}
@@ -116,13 +116,13 @@ func (m *Mirror) Run(ctx context.Context) {
 
 // mayMirror reports whether Stripe is available and no due hold waits for the
 // budget.
-func (m *Mirror) mayMirror() bool {
+func (m *MetadataMirror) mayMirror() bool {
 	return m.caller.Available() && !m.o.WaitedForBudget(budgetShortPause)
 }
 
 // mirrorHolds mirrors a batch. It returns whether this tick may mirror another
 // one.
-func (m *Mirror) mirrorHolds(ctx context.Context, todo []hold.DueHold, end time.Time) bool {
+func (m *MetadataMirror) mirrorHolds(ctx context.Context, todo []hold.DueHold, end time.Time) bool {
 	var unfinished atomic.Bool
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -166,19 +166,19 @@ func (m *Mirror) mirrorHolds(ctx context.Context, todo []hold.DueHold, end time.
 // reserved. The answer shows the whole metadata, and a second update removes
 // pairs of earlier terms. mirrorHold returns false if the hold stays unmirrored
 // without a deferral: another replica updates it, or Redis failed.
-func (m *Mirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool {
+func (m *MetadataMirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool {
 	h := &due.Hold
 	var known map[string]string
 	for try := 0; ; try++ {
 		pairs, key, fits := hold.MetadataUpdate(h, known, due.DueAt)
 		switch {
 		case !fits:
-			return m.recordUnmirrorable(ctx, h, hold.Answer{},
+			return m.recordTermsUnwritable(ctx, h, hold.Answer{},
 				"more than the 50 pairs that Stripe keeps")
 		case len(pairs) == 0:
 			return m.commitOutcome(ctx, h, hold.RecordMirrored(*h, true))
 		case try == 2:
-			return m.recordUnmirrorable(ctx, h, hold.Answer{}, "Stripe shows other terms than sent")
+			return m.recordTermsUnwritable(ctx, h, hold.Answer{}, "Stripe shows other terms than sent")
 		}
 		update := hold.Call{
 			Op: hold.OpUpdate, PaymentIntent: h.PaymentIntent, Account: h.Account,
@@ -203,7 +203,7 @@ func (m *Mirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool {
 			return false
 		case hold.AnswerNotFound, hold.AnswerInvalid, hold.AnswerIdempotencyError,
 			hold.AnswerUnexpectedState, hold.AnswerDeclined:
-			return m.recordUnmirrorable(ctx, h, a, "Stripe refuses the update")
+			return m.recordTermsUnwritable(ctx, h, a, "Stripe refuses the update")
 		default:
 			return m.deferMirror(ctx, h, mirrorRetryAfter)
 		}
@@ -211,13 +211,13 @@ func (m *Mirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool {
 }
 
 // deferMirror defers the mirroring of a hold by d.
-func (m *Mirror) deferMirror(ctx context.Context, h *hold.Hold, d time.Duration) bool {
+func (m *MetadataMirror) deferMirror(ctx context.Context, h *hold.Hold, d time.Duration) bool {
 	return m.commitOutcome(ctx, h, hold.DeferMirror(*h, m.o.Clock.Now().Add(d)))
 }
 
-// recordUnmirrorable marks a hold whose terms cannot be mirrored, so that the
-// mirror skips it.
-func (m *Mirror) recordUnmirrorable(
+// recordTermsUnwritable marks a hold whose terms cannot be mirrored, so that
+// the mirror skips it.
+func (m *MetadataMirror) recordTermsUnwritable(
 	ctx context.Context, h *hold.Hold, a hold.Answer, reason string,
 ) bool {
 	m.o.Logger.Warn(
@@ -232,7 +232,7 @@ func (m *Mirror) recordUnmirrorable(
 // commitOutcome writes the outcome. If the hold was changed or claimed
 // meanwhile, it writes nothing, and a later tick mirrors the hold again. It
 // returns false if Redis failed.
-func (m *Mirror) commitOutcome(ctx context.Context, h *hold.Hold, d hold.Decision) bool {
+func (m *MetadataMirror) commitOutcome(ctx context.Context, h *hold.Hold, d hold.Decision) bool {
 	if h.NextOp != 0 && h.NextAt.Before(m.o.Clock.Now().Add(dueSoon)) {
 		return true // the hold may be ready by now, and a write would remove it from its lane
 	}

@@ -109,9 +109,9 @@ func inMirrorWorld(t *testing.T, w *mirrorWorld, holds []hold.Hold, check func(t
 				w.metadata[h.PaymentIntent]["holdd_metadata_7"] = "left by earlier terms"
 			}
 		}
-		m := reconcile.NewMirror(w, mirrorBudget{w}, mirrorCaller{w}, w, reconcile.MirrorOptions{
+		m := reconcile.NewMetadataMirror(w, mirrorBudget{w}, mirrorCaller{w}, w, reconcile.MirrorOptions{
 			Enabled: true, WaitedForBudget: func(time.Duration) bool { return w.budgetShort },
-			Clock: &clock.Redis{}, Health: health.NewRedis(zap.NewNop()), Logger: zap.NewNop(),
+			Clock: &clock.RedisClock{}, Health: health.NewRedisReporter(zap.NewNop()), Logger: zap.NewNop(),
 		})
 		m.Run(t.Context())
 		check(t)

@@ -106,8 +106,8 @@ type Options struct {
 	Accounts  *KnownAccounts
 	Committer Committer
 	Publisher EventPublisher
-	Clock     *clock.Redis
-	Health    *health.Redis
+	Clock     *clock.RedisClock
+	Health    *health.RedisReporter
 	Observer  Observer // may be nil
 	Logger    *zap.Logger
 }

@@ -125,7 +125,7 @@ type RunStore interface {
 // is never saved.
 type run struct {
 	store  RunStore
-	clock  *clock.Redis
+	clock  *clock.RedisClock
 	dryRun bool
 	token  int64 // the fencing token of the lock
 	saved  time.Time

@@ -60,8 +60,8 @@ type DecisionCommitter interface {
 // VerifierOptions configure a [Verifier].
 type VerifierOptions struct {
 	Wake   func() // worker.Dispatcher.Wake
-	Clock  *clock.Redis
-	Health *health.Redis
+	Clock  *clock.RedisClock
+	Health *health.RedisReporter
 }
 
 // Verifier is the job that reads the intents of holds that were accepted

@@ -36,8 +36,8 @@ type replica struct {
 	caller    *gateway.Caller
 	committer *commit.Committer
 	accounts  *reconcile.KnownAccounts
-	clock     *clock.Redis
-	health    *health.Redis
+	clock     *clock.RedisClock
+	health    *health.RedisReporter
 	wakes     atomic.Int64
 	stop      context.CancelFunc
 }
@@ -54,7 +54,7 @@ func inWorld(t *testing.T, f func(w *world)) {
 func (w *world) newReplica() *replica {
 	w.T.Helper()
 	r := &replica{Process: w.NewProcess(), w: w, accounts: &reconcile.KnownAccounts{},
-		clock: &clock.Redis{}, health: health.NewRedis(w.Log)}
+		clock: &clock.RedisClock{}, health: health.NewRedisReporter(w.Log)}
 	r.store = r.OpenStore(store.Options{Rates: envtest.Rates})
 	w.OnStop(r.end)
 	r.caller = gateway.NewCaller(r.NewGateway(nil), r.store, gateway.CallerOptions{
