@@ -30,8 +30,9 @@ mutants: ## remove one guard after the other; one of SEEDS (400) worlds must fai
 # The race detector makes a simulated world four times as expensive, and an alert ten times. `make
 # test` runs a few worlds with it. `make prove` runs more with it, and many without it.
 RACE := GORACE=atexit_sleep_ms=0 $(GO) test -race -timeout 15m
+# The package that takes longest begins first, so that the others run beside it.
 test: redis languages ## all tests with the race detector, on a real redis-server
-	$(RACE) ./...
+	$(RACE) ./worker ./...
 
 # These packages build no binary, and with -short they start no redis-server.
 FAST = ./cmd/holdd-dev ./cmd/stripesim ./config $$($(GO) list ./worker/... | grep -v /worker/alert)

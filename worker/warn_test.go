@@ -192,7 +192,9 @@ func TestExpiring_DeadlineMovedBeforeWarning(t *testing.T) {
 			w.reconcileAndWait(r, false)
 			time.Sleep(11 * time.Minute)
 			w.warned(id, "24h0m0s", "6h0m0s")
-		}, func(w *testEnv, _ *stripesim.Options) { w.opts.Schedules.Expiry = "@every 10m" })
+		}, pollEvery30s, func(w *testEnv, _ *stripesim.Options) {
+			w.opts.Schedules.Expiry = "@every 10m"
+		})
 	}
 }
 

@@ -256,5 +256,7 @@ func TestWorker_PurgesSettledHolds(t *testing.T) {
 				}
 			}
 		}
-	}, pollEvery30s, func(w *testEnv, _ *stripesim.Options) { w.opts.Retention = 24 * time.Hour })
+	}, pollEvery5m, func(w *testEnv, _ *stripesim.Options) {
+		w.opts.Retention, w.opts.Schedules.Capture = 24*time.Hour, "@every 30s"
+	})
 }

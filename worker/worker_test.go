@@ -129,7 +129,7 @@ func TestWorker_NeverReusesExpiredKey(t *testing.T) {
 		w.Sim.RemoveFaultRule(out)
 		w.waitForState(r, id, hold.Captured, 10*time.Minute)
 		w.CheckEffects(id, "captured 4000 by api", "released 6000 by api")
-	}, pollEvery30s)
+	}, pollEvery5m)
 }
 
 func TestWorker_SettledElsewhere(t *testing.T) {
@@ -224,6 +224,14 @@ func pollEvery30s(w *testEnv, _ *stripesim.Options) {
 	w.opts.Schedules = worker.Schedules{Capture: "@every 30s", Expiry: "@every 30s",
 		Report: "@every 1h", Verify: "@every 5m",
 		Refresh: "@every 5m", Inbox: "@every 5m", Mirror: "@every 5m", Resume: "@every 5m"}
+}
+
+// pollEvery5m makes a replica poll every few minutes, for tests of days in which
+// no minute matters.
+func pollEvery5m(w *testEnv, _ *stripesim.Options) {
+	w.opts.Schedules = worker.Schedules{Capture: "@every 5m", Expiry: "@every 5m",
+		Report: "@every 1h", Verify: "@every 1h",
+		Refresh: "@every 1h", Inbox: "@every 1h", Mirror: "@every 1h", Resume: "@every 1h"}
 }
 
 // pollEvery5s makes a replica poll every few seconds, for tests of minutes to
