@@ -156,8 +156,11 @@ func (j *judge) checkConfirmRejections(c *judgedHold) {
 // endedUnconfirmed reports whether the policy ended the hold though no request
 // had confirm.
 func (j *judge) endedUnconfirmed(c *judgedHold) bool {
+	if c.intake == "inbox" && !c.unconfirmed {
+		return false // the entry had confirm
+	}
 	for _, k := range c.apiRequests {
-		if k.confirm || k.kind == "inbox" && !c.unconfirmed {
+		if k.confirm {
 			return false
 		}
 	}
