@@ -235,7 +235,7 @@ func (c *Caller) pauseIfRefused(ctx context.Context, call hold.Call, a hold.Answ
 	switch {
 	case call.Op == hold.OpCheck:
 		return
-	case a.Kind == hold.AnswerRateLimited:
+	case a.RateLimited:
 		d = rateLimitPause
 		c.rateLimited.Add(1)
 	case a.Kind == hold.AnswerForbidden:

@@ -127,7 +127,9 @@ func (e *callerEnv) ReportError(_ context.Context, doing string, err error) {
 func (e *callerEnv) answerAlways(kind hold.AnswerKind) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.answer = func(context.Context, hold.Call) hold.Answer { return hold.Answer{Kind: kind} }
+	e.answer = func(context.Context, hold.Call) hold.Answer {
+		return hold.Answer{Kind: kind, RateLimited: kind == hold.AnswerRateLimited}
+	}
 }
 
 // do sends a capture and returns the kind of its answer, 0 if it was not sent.
@@ -309,6 +311,24 @@ func TestCaller_KeyRejectedAndAcceptedAgain(t *testing.T) {
 		if e.logs.FilterMessageSnippet("Stripe rejects the key").Len() != 1 ||
 			e.logs.FilterMessage("Stripe accepts the key again").Len() != 1 {
 			t.Errorf("%+v", e.logs.All())
+		}
+	})
+}
+
+// TestCaller_PausesAccountWhenARetryIsUseless shows that a 429 for a rate slows
+// all replicas even if Stripe-Should-Retry made its answer a replayed error.
+func TestCaller_PausesAccountWhenARetryIsUseless(t *testing.T) {
+	runWithCaller(t, func(t *testing.T, e *callerEnv) {
+		e.answer = func(context.Context, hold.Call) hold.Answer {
+			return hold.Answer{Kind: hold.AnswerReplayedError, RateLimited: true}
+		}
+		call := hold.Call{Op: hold.OpCapture, Account: testAccountID}
+		if _, err := e.Do(t.Context(), call); err != nil {
+			t.Error(err)
+		}
+		if want := []pauseCall{{testAccountID, hold.OpCapture, 2 * time.Second}}; !slices.Equal(
+			e.paused, want) {
+			t.Errorf("%+v, want %+v", e.paused, want)
 		}
 	})
 }

@@ -29,13 +29,16 @@ func (g *Gateway) classifyFailure(t *callTrace, err error, r requestInfo) hold.A
 		a.Kind = hold.AnswerUnknown
 		a.Message = "no answer: " + describeSendError(g.scrubber, err, false)
 	case errors.As(err, &se) && t.status >= 400 && se.Type != "":
-		a.Kind = classifyStripeError(t, se, r.mutation)
+		kind := classifyStripeError(t, se, r.mutation)
+		a.RateLimited = kind == hold.AnswerRateLimited
+		a.Kind = overrideByHeader(t.shouldRetry, kind, r.mutation)
 		a.Code = errorCode(g.scrubber, se)
 		a.Message = g.scrubber.redactMessage(se.Msg)
 		a.Intent = convertIntent(g.scrubber, se.PaymentIntent, r.intentID)
 	case t.status == http.StatusTooManyRequests:
 		// From Stripe's edge or a proxy, which rejected the request.
 		a.Kind, a.Message = hold.AnswerRateLimited, "429 without a Stripe error: body "+t.mediaType
+		a.RateLimited = true
 	default:
 		a.Kind = inconclusiveKind(t, r.mutation)
 		body := t.mediaType + ": " + describeUnreadableBody(t, err)
@@ -57,13 +60,30 @@ func classifyStripeError(t *callTrace, e *stripe.Error, mutation bool) hold.Answ
 	if kind == 0 {
 		kind = kindByType(e.Type)
 	}
-	switch {
-	case kind != 0:
-		return kind
-	case t.shouldRetry == "true": // the outcome is still open despite the status
-		return hold.AnswerUnknown
+	if kind == 0 {
+		kind = hold.AnswerInvalid
 	}
-	return hold.AnswerInvalid
+	return kind
+}
+
+// overrideByHeader applies Stripe-Should-Retry, which overrides the kind of an
+// error. With true a refusal is no outcome: the same request may succeed later.
+// With false the same request never succeeds, so the intent is read before
+// another one is sent. A read may always be repeated.
+func overrideByHeader(shouldRetry string, kind hold.AnswerKind, mutation bool) hold.AnswerKind {
+	switch kind {
+	case hold.AnswerUnexpectedState, hold.AnswerChargeGone, hold.AnswerAmountTooLarge,
+		hold.AnswerNotFound, hold.AnswerIdempotencyError, hold.AnswerDeclined,
+		hold.AnswerUnauthorized, hold.AnswerForbidden, hold.AnswerInvalid:
+		if shouldRetry == "true" {
+			return hold.AnswerUnknown
+		}
+	case hold.AnswerLockTimeout, hold.AnswerRateLimited, hold.AnswerKeyInUse, hold.AnswerUnknown:
+		if shouldRetry == "false" && mutation {
+			return hold.AnswerReplayedError
+		}
+	}
+	return kind
 }
 
 // kindByCode returns the kind of an error code, 0 if the code has none.

@@ -39,10 +39,12 @@
 //	type idempotency_error                                         idempotency_error
 //	type card_error                                                declined
 //	any other 4xx with a Stripe error                              invalid
-//	the same with Stripe-Should-Retry: true                        unknown
 //	4xx without a Stripe error, such as the page of a proxy        unknown
 //
-// The first matching row applies. A code counts with any 4xx, because Stripe
+// The first matching row applies. For an error of Stripe's API the header
+// Stripe-Should-Retry overrides it: true makes each refusal unknown, and false
+// makes key_in_use, lock_timeout, rate_limited and unknown a replayed_error, for
+// a mutation. A code counts with any 4xx, because Stripe
 // documents codes more reliably than their statuses.
 //
 // # Invariants

@@ -109,6 +109,8 @@ type Answer struct {
 	Code       string // Stripe's error code or decline code
 	Message    string // the history keeps MaxNoteBytes of it
 	Replayed   bool   // Stripe sent a stored answer
+	// RateLimited says that Stripe answered 429 for a rate, whatever the kind.
+	RateLimited bool
 	// Retransmitted says that the request was sent more than once, so an
 	// earlier try may have had its effect.
 	Retransmitted bool
