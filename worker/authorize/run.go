@@ -100,7 +100,7 @@ type attemptRun struct {
 // with the lease or with ctx.
 func (r *attemptRun) driveToEnd(ctx context.Context) {
 	o := r.o
-	driver := execute.Driver{Caller: keyChecker{o.Caller}, Now: o.Clock.Now,
+	driver := execute.Driver{Caller: apiKeyCheckingCaller{o.Caller}, Now: o.Clock.Now,
 		CallTimeout: o.CallTimeout}
 	bounded, cancel := context.WithDeadline(ctx, r.leaseEnd)
 	defer cancel()
@@ -197,11 +197,11 @@ func (r *attemptRun) saveAttempt(
 	return nil
 }
 
-// keyChecker sends nothing while Stripe rejects the key.
-type keyChecker struct{ Caller }
+// apiKeyCheckingCaller sends nothing while Stripe rejects the key.
+type apiKeyCheckingCaller struct{ Caller }
 
 // Reserve implements [execute.Caller].
-func (c keyChecker) Reserve(ctx context.Context, call hold.Call, maxWait time.Duration) error {
+func (c apiKeyCheckingCaller) Reserve(ctx context.Context, call hold.Call, maxWait time.Duration) error {
 	if c.KeyRejected() {
 		return &hold.NotSentError{Reason: "Stripe rejects the key"}
 	}

@@ -115,7 +115,7 @@ func (c *Committer) PassMilestones(
 		if m.Decision.Unchanged {
 			advances = append(advances, hold.MilestoneAdvance{
 				ID: m.Before.ID, Version: m.Before.Version, From: m.DueAt, To: m.Next,
-				Events: event.EncodeMilestone(&m.Decision, c.o.Livemode, now)})
+				Events: event.EncodePassedMilestone(&m.Decision, c.o.Livemode, now)})
 			advancing = append(advancing, m.Change)
 			continue
 		}

@@ -111,11 +111,11 @@ func Encode(d *hold.Decision, version uint64, livemode bool, now time.Time) [][]
 		func(i int) string { return prefix + "_" + strconv.Itoa(i+1) })
 }
 
-// EncodeMilestone encodes the events of a milestone that passes without a
+// EncodePassedMilestone encodes the events of a milestone that passes without a
 // change of the record. Their ids contain the deadline and the threshold: a
 // milestone that passes again after a failover has the same ids, unless it
 // leads to another event by then.
-func EncodeMilestone(d *hold.Decision, livemode bool, now time.Time) [][]byte {
+func EncodePassedMilestone(d *hold.Decision, livemode bool, now time.Time) [][]byte {
 	prefix := "d" + base36(d.Hold.ExpiresAt.UnixMilli()) +
 		"v" + strconv.FormatUint(d.Hold.Version, 10)
 	return encodeAll(d, livemode, now, func(i int) string {

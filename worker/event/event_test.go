@@ -95,11 +95,11 @@ func TestEncode_IDs(t *testing.T) {
 		"version 8":        id(event.Encode(&changed, 8, true, now)),
 		"version 9":        id(event.Encode(&changed, 9, true, now)),
 		"version 8, later": id(event.Encode(&changed, 8, true, now.Add(time.Millisecond))),
-		"1 h":              id(event.EncodeMilestone(warning(time.Hour, 0), true, now)),
-		"6 h":              id(event.EncodeMilestone(warning(6*time.Hour, 0), true, now)),
-		"1 h, another cause": id(event.EncodeMilestone(warning(time.Hour, hold.CauseOnExpiry),
+		"1 h":              id(event.EncodePassedMilestone(warning(time.Hour, 0), true, now)),
+		"6 h":              id(event.EncodePassedMilestone(warning(6*time.Hour, 0), true, now)),
+		"1 h, another cause": id(event.EncodePassedMilestone(warning(time.Hour, hold.CauseOnExpiry),
 			true, now)),
-		"1 h, later deadline":  id(event.EncodeMilestone(&later, true, now)),
+		"1 h, later deadline":  id(event.EncodePassedMilestone(&later, true, now)),
 		"system":               decode(t, event.EncodeSystem(event.Orphan, now, event.Data{})).ID,
 		"system, another time": decode(t, event.EncodeSystem(event.Orphan, now, event.Data{})).ID,
 	} {
@@ -108,7 +108,7 @@ func TestEncode_IDs(t *testing.T) {
 		}
 		seen[got] = name
 	}
-	again := id(event.EncodeMilestone(warning(time.Hour, 0), true, now.Add(time.Minute)))
+	again := id(event.EncodePassedMilestone(warning(time.Hour, 0), true, now.Add(time.Minute)))
 	if seen[again] != "1 h" {
 		t.Errorf("a milestone that passes again has another id, %s", again)
 	}

@@ -141,11 +141,11 @@ func (m *AuthorizationMachine) decline(a Answer) {
 // end sets the error that the caller gets.
 func (m *AuthorizationMachine) end(err error) { m.result, m.err = AuthorizationResult{}, err }
 
-func nextPlace(m *AuthorizationMachine, _ time.Time) Step {
+func nextPlaceHold(m *AuthorizationMachine, _ time.Time) Step {
 	return Step{Kind: StepPlaceHold, Intent: m.intent}
 }
 
-func applyPlace(m *AuthorizationMachine, r StepResult, now time.Time) {
+func applyPlaceHold(m *AuthorizationMachine, r StepResult, now time.Time) {
 	if r.Err != nil {
 		m.result = AuthorizationResult{}
 		m.release(r.Err, now)

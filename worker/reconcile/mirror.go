@@ -45,9 +45,9 @@ type UnmirroredStore interface {
 	Unmirrored(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
 }
 
-// MirrorCaller sends metadata updates to Stripe. gateway.Caller implements it.
-// An error of Reserve or Do means that no request was sent.
-type MirrorCaller interface {
+// MetadataMirrorCaller sends metadata updates to Stripe. gateway.Caller
+// implements it. An error of Reserve or Do means that no request was sent.
+type MetadataMirrorCaller interface {
 	// Reserve takes one request from the budget and waits until it may be sent,
 	// at most maxWait.
 	Reserve(ctx context.Context, call hold.Call, maxWait time.Duration) error
@@ -74,14 +74,14 @@ type MirrorOptions struct {
 type MetadataMirror struct {
 	store     UnmirroredStore
 	budget    Budget
-	caller    MirrorCaller
+	caller    MetadataMirrorCaller
 	committer DecisionCommitter
 	o         MirrorOptions
 }
 
 // NewMetadataMirror returns a mirror.
 func NewMetadataMirror(
-	store UnmirroredStore, budget Budget, caller MirrorCaller, committer DecisionCommitter,
+	store UnmirroredStore, budget Budget, caller MetadataMirrorCaller, committer DecisionCommitter,
 	o MirrorOptions,
 ) *MetadataMirror {
 	return &MetadataMirror{store: store, budget: budget, caller: caller, committer: committer, o: o}
