@@ -90,6 +90,10 @@ func applyConfirm(m *AuthorizationMachine, r StepResult, now time.Time) {
 	}
 	m.tries++
 	a := r.Answer
+	if a.RateLimited {
+		m.endUnanswered(now)
+		return
+	}
 	switch a.Kind {
 	case AnswerOK, AnswerReplayedError:
 		if a.Kind == AnswerOK && !a.Replayed {

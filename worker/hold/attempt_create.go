@@ -64,6 +64,10 @@ func applyCreateAnswer(m *AuthorizationMachine, a Answer, now time.Time) {
 	case AnswerDeclined:
 		m.decline(a)
 	case AnswerReplayedError:
+		if a.RateLimited {
+			m.endUnanswered(now)
+			return
+		}
 		// Only a stored answer proves that no twin of this request can have an
 		// effect any more.
 		m.unknown, m.spent = true, a.Replayed

@@ -68,6 +68,7 @@ func TestAuthorizationMachine_Scenarios(t *testing.T) {
 		return StepResult{Answer: a}
 	}
 	replayed := func(a *Answer) { a.Replayed = true }
+	limited := func(a *Answer) { a.RateLimited = true }
 	in := func(s Status, edit ...func(*Intent)) func(*Answer) {
 		return func(a *Answer) { a.Intent = attemptIntentIn(s, edit...) }
 	}
@@ -99,6 +100,9 @@ func TestAuthorizationMachine_Scenarios(t *testing.T) {
 		{"create: 3-D Secure", attemptRecord(), LookupCreated,
 			results(is(StatusRequiresAction)),
 			"authorize-1 release", "requires_action", AttemptAwaitsCardholder},
+		{"confirm: rate limited, a retry is useless", attemptRecord(confirming), LookupCreated,
+			results(unconfirmed, answer(AnswerReplayedError, limited)),
+			"read save confirm-1 release", "unavailable", AttemptBegun},
 		{"create: processing", attemptRecord(), LookupCreated,
 			results(is(StatusProcessing)),
 			"authorize-1 release", "processing", AttemptAwaitsCardholder},
@@ -116,6 +120,9 @@ func TestAuthorizationMachine_Scenarios(t *testing.T) {
 			"authorize-1 release", "unavailable", AttemptBegun},
 		{"create: rate limited", attemptRecord(), LookupCreated,
 			results(answer(AnswerRateLimited)),
+			"authorize-1 release", "unavailable", AttemptBegun},
+		{"create: rate limited, a retry is useless", attemptRecord(), LookupCreated,
+			results(answer(AnswerReplayedError, limited)),
 			"authorize-1 release", "unavailable", AttemptBegun},
 		{"create: never answered", attemptRecord(), LookupCreated,
 			results(lost, lost, lost),
