@@ -233,6 +233,20 @@ var regressions = []struct {
 			action: "capture", dueAt: 30 * time.Minute, multi: true,
 			actions: []plannedAction{
 				{number: 1, at: 5 * time.Minute, kind: "dashboard part", amount: 4000}}})},
+	{"a hold under review, of which another system has captured a part, reaches its margin: its policy releases the rest",
+		plan{seed: 566, duration: 14 * time.Hour, jobInterval: 10 * time.Minute, replicas: 1,
+			concurrency: 1, partitions: 1, expiryMargin: 14 * time.Minute,
+			alertThresholds: []time.Duration{56 * time.Minute, 28 * time.Minute, 14 * time.Minute},
+			rateLimit:       2, lease: 30 * time.Second,
+			intake: intakePlan{enabled: true, webhooks: true},
+			holds: []plannedHold{{number: 5, placedAt: 50 * time.Minute,
+				scheduledAt: 65 * time.Minute, authorizationWindow: 338 * time.Minute,
+				amount: 9974, currency: "eur", action: "capture", dueAt: 340 * time.Minute,
+				captureAmount: 9609, declaresAmount: true, intake: "inbox", multi: true,
+				unconfirmed: true,
+				reference: "BK-5", actions: []plannedAction{
+					{number: 1, at: 285 * time.Minute, kind: "dashboard review"},
+					{number: 2, at: 286 * time.Minute, kind: "dashboard part", amount: 1784}}}}}},
 	{"an increment happens during an older list request: the newer amount stays",
 		incrementDuringListPlan()},
 }

@@ -73,10 +73,11 @@ func (j *judge) permissionFor(c *judgedHold, e *stripesim.Effect) permission {
 				mayCapture && slices.Contains(c.allowedCaptureAmounts(&t, early, late), 0)
 		case stripesim.EffectCanceled:
 			p.allowed = p.allowed || j.mayCancel(c, t, e.Time)
-			if r := j.intakeObserved.reviews[c.number]; len(r) > 0 && r[0].at.Before(e.Time) {
-				t.paused = true // as long as holdd takes the review for open
-				p.allowed = p.allowed || j.mayCancel(c, t, e.Time)
-			}
+		}
+		if r := j.intakeObserved.reviews[c.number]; len(r) > 0 && r[0].at.Before(e.Time) &&
+			e.Kind != stripesim.EffectCaptured {
+			t.paused = true // as long as holdd takes the review for open
+			p.allowed = p.allowed || j.mayCancel(c, t, e.Time)
 		}
 	}
 	if c.lostWrites {
