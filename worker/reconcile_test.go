@@ -135,7 +135,7 @@ func TestReconcile_SchedulesFromMetadata(t *testing.T) {
 		for _, other := range []string{pausedID, orphan, invalidID} {
 			w.CheckEffects(other)
 		}
-		time.Sleep(time.Hour)
+		time.Sleep(16 * time.Minute) // one more run
 		if n := w.Logs.FilterMessage("metadata.rejected").Len(); n != 1 {
 			t.Errorf("%d lines tell of the bad metadata", n)
 		}
@@ -147,9 +147,7 @@ func TestReconcile_SchedulesFromMetadata(t *testing.T) {
 		if n := w.Logs.FilterMessage("reconcile.orphan").Len(); n != 1 {
 			t.Errorf("%d lines tell of the orphan", n)
 		}
-	}, pollEvery5s, func(w *testEnv, _ *stripesim.Options) {
-		w.opts.Schedules.Capture = "@every 1s"
-	})
+	}, pollEvery5s)
 }
 
 // What others did is found, what is in order is left alone, and a second look
@@ -163,12 +161,12 @@ func TestReconcile_SettledElsewhere(t *testing.T) {
 			id := w.CreateIntent()
 			ids = append(ids, id)
 			w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
-				CaptureAt: envtest.In(60 * time.Hour), Reference: "BK"})
+				CaptureAt: envtest.In(6 * time.Hour), Reference: "BK"})
 			time.Sleep(time.Second) // the budget lets each be checked
 		}
 		connected := w.CreateIntent(withAccount("acct_00000001"))
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: connected, Account: "acct_00000001",
-			CaptureAt: envtest.In(60 * time.Hour)})
+			CaptureAt: envtest.In(6 * time.Hour)})
 		time.Sleep(time.Minute)
 		if err := w.Sim.Dashboard().Capture(ids[0], 9_000); err != nil {
 			t.Fatal(err)
@@ -183,7 +181,7 @@ func TestReconcile_SettledElsewhere(t *testing.T) {
 		// Known to Redis, and not to Stripe any more under this account.
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: "pi_00000000gone", Amount: 100,
 			Currency: "eur", ExpiresAt: envtest.In(50 * time.Hour),
-			CaptureAt: envtest.In(40 * time.Hour)})
+			CaptureAt: envtest.In(4 * time.Hour)})
 		time.Sleep(time.Minute)
 		before := w.redisContents()
 		dry := w.reconcileAndWait(r, true)
@@ -209,7 +207,7 @@ func TestReconcile_SettledElsewhere(t *testing.T) {
 			t.Errorf("%s because of %s", h.State, h.Reason)
 		}
 		checkFindingCounts(t, w.reconcileAndWait(r, false), map[reconcile.FindingKind]int64{})
-		time.Sleep(61 * time.Hour)
+		time.Sleep(7 * time.Hour)
 		w.CheckEffects(ids[0], "captured 9000 by dashboard", "released 1000 by dashboard")
 		w.CheckEffects(ids[3], "captured 10000 by api")
 		for _, l := range w.Logs.FilterMessage("hold.attention").All() {
@@ -376,7 +374,7 @@ func TestReconcile_IgnoresStaleList(t *testing.T) {
 		r := w.startReplica()
 		id := w.CreateIntent(func(h *stripesim.Hold) { h.Incremental = true })
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id,
-			CaptureAt: envtest.In(60 * time.Hour)})
+			CaptureAt: envtest.In(6 * time.Hour)})
 		fresh := w.CreateIntent(withMetadata(hold.MetaCaptureAt, envtest.In(50*time.Hour)))
 		time.Sleep(time.Minute)
 		// The reply to the list is made, and on its way for five seconds.

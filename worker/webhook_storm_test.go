@@ -13,7 +13,7 @@ import (
 	"github.com/holdd/holdd/worker/stripesim"
 )
 
-var webhookCount = flag.Int("webhooks", 3_000,
+var webhookCount = flag.Int("webhooks", 1_500,
 	"webhooks of the shuffled storm; make prove asks for 6,000")
 
 // After thousands of webhooks, shuffled, duplicated and partly dropped, every

@@ -92,8 +92,8 @@ func TestWorker_RequestsUntilClaim(t *testing.T) {
 	runTestEnv(t, func(w *testEnv) {
 		r := w.startReplica()
 		id := w.CreateIntent()
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(time.Hour)})
-		later := envtest.In(3 * time.Hour)
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(10 * time.Minute)})
+		later := envtest.In(30 * time.Minute)
 		h, _, err := r.Patch(w.Ctx, id, hold.Patch{CaptureAt: &later}, 1, "test")
 		if err != nil || h.Revision != 2 {
 			t.Fatal(h.Revision, err)
@@ -105,7 +105,7 @@ func TestWorker_RequestsUntilClaim(t *testing.T) {
 		if _, _, err := r.Pause(w.Ctx, id, 0, false, "test"); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(4 * time.Hour)
+		time.Sleep(40 * time.Minute)
 		w.CheckEffects(id)
 		if _, _, err := r.Resume(w.Ctx, id, 0, false, "test"); err != nil {
 			t.Fatal(err)
@@ -119,7 +119,7 @@ func TestWorker_RequestsUntilClaim(t *testing.T) {
 		// A cancel that is accepted is for good, even if Stripe can't be
 		// reached for hours.
 		id = w.CreateIntent()
-		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(time.Hour)})
+		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: id, CaptureAt: envtest.In(10 * time.Minute)})
 		out, err := w.Sim.AddFaultRule(stripesim.FaultRule{Class: stripesim.ClassCancel,
 			Fault: stripesim.Fault{Kind: stripesim.FaultUnavailable}})
 		if err != nil {
@@ -128,7 +128,7 @@ func TestWorker_RequestsUntilClaim(t *testing.T) {
 		if _, _, err := r.Cancel(w.Ctx, id, 0, "test"); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(5 * time.Hour)
+		time.Sleep(2 * time.Hour)
 		if _, _, err := r.Capture(w.Ctx, id, 0, 0, "test"); err == nil {
 			t.Error("a capture was accepted after a cancel")
 		}

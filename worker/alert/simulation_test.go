@@ -97,7 +97,7 @@ func (g *expectedHold) expectedAlerts() (out []string) {
 
 var (
 	worldCount    = flag.Uint64("worlds", 1, "number of worlds in TestNotifier_ThirtyDaySimulation")
-	holdsPerWorld = flag.Int("holds", 300, "holds in each world; make prove uses 5,000")
+	holdsPerWorld = flag.Int("holds", 100, "holds in each world; make prove uses 5,000")
 )
 
 func TestNotifier_ThirtyDaySimulation(t *testing.T) {
