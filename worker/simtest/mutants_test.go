@@ -123,8 +123,8 @@ func TestMutants(t *testing.T) {
 		if err := os.WriteFile(overlay, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if out, err := exec.Command("go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", bin,
-			".").CombinedOutput(); err != nil {
+		if out, err := exec.Command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-overlay",
+			overlay, "-o", bin, ".").CombinedOutput(); err != nil {
 			t.Errorf("%s doesn't compile: %v\n%s", m.name, err, out)
 			continue
 		}
@@ -152,7 +152,7 @@ func findFailingWorld(
 	// without some guards a world goes on and on
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	out, err = exec.CommandContext(ctx, bin, "-test.run", "^TestRegressions$",
-		"-every", "1").CombinedOutput()
+		"-every", "1", "-hunt").CombinedOutput()
 	cancel()
 	if err != nil {
 		return out, 1, err

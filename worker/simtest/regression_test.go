@@ -4,6 +4,7 @@ import (
 	"flag"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -431,11 +432,16 @@ var everyNth = flag.Int("every", 4,
 	"TestRegressions runs every nth plan; make prove asks for all")
 
 func TestRegressions(t *testing.T) {
+	var failed atomic.Bool
 	for i := 0; i < len(regressions); i += *everyNth {
 		k := regressions[i]
 		t.Run(strconv.Itoa(i), func(t *testing.T) {
 			t.Parallel()
+			if *stopAtFirst && failed.Load() {
+				t.Skip("another world has failed")
+			}
 			if o := runPlan(t, k.plan); len(o.breaches) > 0 {
+				failed.Store(true)
 				t.Errorf("%s:\n%s%s\n%s", k.why, &o.plan, o.summary, strings.Join(o.breaches, "\n"))
 			}
 		})

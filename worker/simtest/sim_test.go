@@ -23,7 +23,7 @@ var (
 	firstSeed   = flag.Uint64("seed", 1, "the first of their seeds")
 	runFor      = flag.Duration("for", 0, "simulate fresh seeds for this long instead")
 	stopAtFirst = flag.Bool("hunt", false,
-		"stop at the first seed that fails, and don't shrink it")
+		"stop at the first world that fails, and don't shrink it")
 	listFailures = flag.Bool("survey", false, "run all seeds and only list the failures")
 	intakeOnly   = flag.Bool("ways", false,
 		"only worlds with holds from sources other than the API")
