@@ -32,8 +32,8 @@ const (
 	claimRetryInterval = time.Second
 )
 
-// Queue promotes and claims holds, and reserves budget. store.Store implements
-// it.
+// Queue promotes and claims holds, and reserves budget. store.Queue and
+// store.Budget implement it.
 type Queue interface {
 	// PromoteDue makes holds with expired leases ready, and due holds if
 	// promote is set, up to limit in each partition.

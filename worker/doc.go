@@ -4,20 +4,24 @@
 // # How a hold travels
 //
 //	api         schedule.go decodes POST /v1/holds into a hold.ScheduleRequest
-//	intake      Scheduler.Schedule validates it, reads Stripe if the budget allows, makes a Decision
+//	intake      Scheduler.Schedule validates it, reads Stripe if it lacks amount, currency or
+//	            deadline and the budget allows, and makes a Decision
 //	commit      Committer.CommitWithRetry encodes the events, writes, logs, counts, wakes the dispatcher
 //	store       commit.lua writes the record and its events, on the expected version only
 //	worker      [Dispatcher] promotes due holds (promote.lua), reserves budget (reserve.lua) and
 //	            claims by nearest deadline (claim.lua, which makes a hold working)
-//	worker      [Executor] drives a claimed hold: hold.NextCall, gateway.Caller.Do, hold.ApplyAnswer
-//	worker      [Completer] commits outcomes in batches and keeps them while Redis is unavailable
+//	worker      [Executor] drives a claimed hold with execute.Driver.Drive: hold.NextCall,
+//	            gateway.Caller.Do (which calls gateway.Gateway.Do), hold.ApplyAnswer
+//	worker      [Completer] commits outcomes in batches, with the same Committer, and keeps them
+//	            while Redis is unavailable
 //	alert       Notifier, started beside the worker, reads the event stream and delivers to each sink
 //
 // The dispatcher sends claims to the executor over a channel, and the executor
 // sends outcomes to the completer over another. A committed decision wakes the
 // dispatcher through [Dispatcher.Wake] if its hold is due soon. Each stage is
 // one struct with its own options and a narrow interface to the store. No stage
-// calls an earlier one, and none has a pointer to the [Worker].
+// calls an earlier one, except to wake the dispatcher, and none has a pointer
+// to the [Worker].
 //
 // Package hold decides what happens to a hold, package commit writes each
 // decision, and package gateway sends each call to Stripe. [New] connects the

@@ -17,7 +17,8 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Store writes records, each whole or not at all. store.Store implements it.
+// Store writes records, each whole or not at all. store.Holds implements it, in
+// store/commit.go.
 type Store interface {
 	// Commit reports per record whether it is written; false means that another
 	// writer was first. After an error any record may be written. Writing the
@@ -178,7 +179,8 @@ func (c *Committer) at(ch *Change) time.Time {
 }
 
 // prepareWrite returns the write of a change. It first hands a hold over to the
-// operator, in ch, if on_expiry would act on it without a warning.
+// operator, in ch, if a deadline that was just learned makes on_expiry act on
+// it without a warning.
 func (c *Committer) prepareWrite(ch *Change) hold.RecordWrite {
 	now := c.at(ch)
 	ch.Decision.HandOver(ch.Before, now, c.o.Rules)

@@ -117,7 +117,7 @@ func NewCaller(client Client, budget Budget, o CallerOptions) *Caller {
 	return c
 }
 
-// Do sends a call whose request the caller has reserved.
+// Do sends a call whose request the caller has reserved, through [Gateway.Do].
 func (c *Caller) Do(ctx context.Context, call hold.Call) (hold.Answer, error) {
 	return c.send(ctx, call, c.o.Timeout)
 }

@@ -44,8 +44,9 @@ type Event struct {
 type Decision struct {
 	Hold   Hold
 	Events []Event
-	// Again asks for the next step at once: by the worker that has the claim,
-	// or through the ready queue.
+	// Again asks for the next step at once. The executor goes on with a claim,
+	// [Decision.Placement] makes another hold ready, and the committer wakes
+	// the dispatcher for it.
 	Again bool
 	// NewDeadline asks for the milestones to be computed anew. Otherwise the
 	// next milestone stays.

@@ -57,10 +57,10 @@ type Draft struct {
 	Paused           bool
 }
 
-// NeedsNoRead reports whether the request has everything that a read at Stripe
+// NeedsRead reports whether the request lacks something that a read at Stripe
 // would show.
-func (d *Draft) NeedsNoRead() bool {
-	return d.Amount > 0 && d.Currency != "" && !d.ExpiresAt.IsZero()
+func (d *Draft) NeedsRead() bool {
+	return d.Amount <= 0 || d.Currency == "" || d.ExpiresAt.IsZero()
 }
 
 var (

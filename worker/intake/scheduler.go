@@ -54,8 +54,9 @@ func NewScheduler(
 }
 
 // Schedule decides each request on its own and returns the results in the order
-// of reqs. It retrieves the intents from Stripe as the read budget allows, and
-// accepts the other holds unverified. by is the author in the holds' history.
+// of reqs. It retrieves the intent of a request that lacks amount, currency or
+// expires_at, if the read budget allows, and accepts other holds unverified. by
+// is the author in the holds' history.
 func (s *Scheduler) Schedule(
 	ctx context.Context, reqs []hold.ScheduleRequest, by string,
 ) []ScheduleResult {
@@ -236,7 +237,7 @@ func (s *Scheduler) retrieveIntents(ctx context.Context, candidates []candidate)
 	var calls []hold.Call
 	var of []int
 	for i := range candidates {
-		if d := candidates[i].draft; !d.NeedsNoRead() {
+		if d := candidates[i].draft; d.NeedsRead() {
 			calls = append(calls,
 				hold.Call{Op: hold.OpRead, PaymentIntent: d.ID, Account: d.Account})
 			of = append(of, i)
