@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/holdd/holdd/worker/stripesim"
 )
 
 func drawPlan(seed uint64) plan {
@@ -54,6 +56,9 @@ func drawPlan(seed uint64) plan {
 			f.clockStep = pickOne(d, time.Duration(-1), 1) * d.durationBetween(100*time.Millisecond,
 				min(p.duration/16, maxClockStep)).Truncate(time.Millisecond)
 		}
+	}
+	if d := newRNG(seed, "event version"); d.chance(0.6) {
+		p.eventVersion = pickOne(d, "2025-03-31.basil", stripesim.NewestAPIVersion)
 	}
 	return p
 }

@@ -26,6 +26,7 @@ type plan struct {
 	holds           []plannedHold
 	faults          []fault
 	intake          intakePlan
+	eventVersion    string // in which Stripe renders events; empty: 2023-10-16
 }
 
 // plannedHold is one hold and the actions on it.
