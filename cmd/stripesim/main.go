@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -93,16 +92,16 @@ func parseFlags(args []string, stderr io.Writer) (f flags, o stripesim.Options, 
 		"how long authorizations last; 0: the card networks' windows")
 	fs.DurationVar(&o.ServiceTime, "service-time", 0,
 		"how long a change holds its PaymentIntent's lock")
+	fs.StringVar(&o.APIVersion, "api-version", stripesim.NewestAPIVersion,
+		"API version of calls without Stripe-Version; the default is a new account's")
 	fs.StringVar(&o.Account, "account", "", "the platform's account id; empty: made from the seed")
 	fs.StringVar(&o.Webhook.URL, "webhook-url", "",
 		"URL that receives events; empty: events are at GET /v1/events only")
 	fs.StringVar(&f.secretFile, "webhook-secret-file", "",
 		"file with the webhook secrets, one a line; default: "+webhookSecretsEnv+
 			" in the environment, comma-separated")
-	fs.StringVar(&o.APIVersion, "api-version", stripesim.NewestAPIVersion,
-		"API version of calls without Stripe-Version; the default is a new account's")
-	fs.StringVar(&o.Webhook.APIVersion, "webhook-api-version", "",
-		"API version of events; empty: the account's")
+	fs.StringVar(&o.Webhook.APIVersion, "webhook-api-version", stripesim.APIVersion,
+		"api_version of events")
 	fs.BoolVar(&f.verbose, "verbose", false, "log every call")
 	fs.Usage = func() {
 		fmt.Fprintln(stderr, "stripesim simulates Stripe's API for tests. It moves no money and"+
@@ -129,7 +128,7 @@ func checkOptions(o *stripesim.Options, args []string) error {
 	if o.Speed <= 0 {
 		return usageError(fmt.Sprintf("invalid --speed %v: want more than 0", o.Speed))
 	}
-	for _, version := range []string{o.APIVersion, cmp.Or(o.Webhook.APIVersion, o.APIVersion)} {
+	for _, version := range []string{o.APIVersion, o.Webhook.APIVersion} {
 		if !stripesim.IsAPIVersion(version) {
 			return usageError(fmt.Sprintf("invalid API version %q: want a version such as "+
 				"2023-10-16 or %s", version, stripesim.NewestAPIVersion))

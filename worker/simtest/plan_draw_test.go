@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/holdd/holdd/worker/stripesim"
 )
 
 func drawPlan(seed uint64) plan {
@@ -41,6 +39,7 @@ func drawPlan(seed uint64) plan {
 		p.addConflicts(&p.holds[i])
 	}
 	p.drawLate()
+	p.eventVersion = drawEventVersion(seed)
 	p.drawIntake()
 	for i := range p.holds {
 		p.drawParts(&p.holds[i])
@@ -56,9 +55,6 @@ func drawPlan(seed uint64) plan {
 			f.clockStep = pickOne(d, time.Duration(-1), 1) * d.durationBetween(100*time.Millisecond,
 				min(p.duration/16, maxClockStep)).Truncate(time.Millisecond)
 		}
-	}
-	if d := newRNG(seed, "event version"); d.chance(0.6) {
-		p.eventVersion = pickOne(d, "2025-03-31.basil", stripesim.NewestAPIVersion)
 	}
 	return p
 }

@@ -76,7 +76,6 @@ func (s *apiServer) serve(ctx context.Context, r apiRequest) apiResponse {
 func (s *apiServer) newCall(r apiRequest) *apiCall {
 	seed := s.env.options.Seed
 	c := &apiCall{request: r, class: ClassUnknown,
-		version:   cmp.Or(r.header.Get("Stripe-Version"), s.env.options.APIVersion),
 		accountID: cmp.Or(r.header.Get("Stripe-Account"), s.env.platformAccount),
 		requestID: "req_" + base62(scramble(seed*17+3, s.requestIDCount.Add(1)), 8) +
 			seededToken(seed, 6, "req")}
@@ -87,6 +86,7 @@ func (s *apiServer) newCall(r apiRequest) *apiCall {
 			c.intentID = c.objectID
 		}
 	}
+	c.version = cmp.Or(r.header.Get("Stripe-Version"), s.env.options.APIVersion)
 	if r.method == http.MethodPost {
 		c.idempotencyKey = r.header.Get("Idempotency-Key")
 	}
