@@ -152,6 +152,10 @@ func renderReleaseWithoutRefund(object string, o map[string]any) {
 		delete(o, "invoice")
 		delete(o, "source")
 		o["amount_refunded"], o["refunded"] = json.Number("0"), false
+	case "list":
+		if url, _ := o["url"].(string); strings.HasSuffix(url, "/refunds") {
+			o["data"], o["has_more"] = []any{}, false
+		}
 	case "review":
 		for _, name := range []string{"reason", "closed_reason"} {
 			if o[name] == "refunded" {
