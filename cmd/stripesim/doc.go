@@ -5,6 +5,9 @@
 // sk_test_ or rk_test_. Tests control it under /_sim/: faults, the clock, acts
 // at the Dashboard, the ledger. `stripesim --help` lists the endpoints.
 //
+// Like an account that was created today, it answers in the newest API version
+// unless a call names another with Stripe-Version.
+//
 // A call with a live key is answered 401. The program does not start if its
 // environment or its flags have a live key.
 package main

@@ -73,7 +73,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) erro
 		level = slog.LevelDebug
 	}
 	o.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
-	return serve(ctx, stripesim.New(o), f.listen, stdout, stderr)
+	return serve(ctx, o, f.listen, stdout, stderr)
 }
 
 func parseFlags(args []string, stderr io.Writer) (f flags, o stripesim.Options, err error) {
@@ -92,6 +92,8 @@ func parseFlags(args []string, stderr io.Writer) (f flags, o stripesim.Options, 
 		"how long authorizations last; 0: the card networks' windows")
 	fs.DurationVar(&o.ServiceTime, "service-time", 0,
 		"how long a change holds its PaymentIntent's lock")
+	fs.StringVar(&o.APIVersion, "api-version", stripesim.NewestAPIVersion,
+		"API version of calls without Stripe-Version; the default is a new account's")
 	fs.StringVar(&o.Account, "account", "", "the platform's account id; empty: made from the seed")
 	fs.StringVar(&o.Webhook.URL, "webhook-url", "",
 		"URL that receives events; empty: events are at GET /v1/events only")
@@ -113,14 +115,26 @@ func parseFlags(args []string, stderr io.Writer) (f flags, o stripesim.Options, 
 		}
 		return f, o, usageError(err.Error())
 	}
-	if fs.NArg() > 0 {
-		return f, o, usageError(fmt.Sprintf("unexpected argument %q: want flags only (see --help)",
-			fs.Arg(0)))
+	return f, o, checkOptions(&o, fs.Args())
+}
+
+// checkOptions returns an error if a flag has an invalid value, or if arguments
+// follow the flags.
+func checkOptions(o *stripesim.Options, args []string) error {
+	if len(args) > 0 {
+		return usageError(fmt.Sprintf("unexpected argument %q: want flags only (see --help)",
+			args[0]))
 	}
 	if o.Speed <= 0 {
-		return f, o, usageError(fmt.Sprintf("invalid --speed %v: want more than 0", o.Speed))
+		return usageError(fmt.Sprintf("invalid --speed %v: want more than 0", o.Speed))
 	}
-	return f, o, nil
+	for _, version := range []string{o.APIVersion, o.Webhook.APIVersion} {
+		if !stripesim.IsAPIVersion(version) {
+			return usageError(fmt.Sprintf("invalid API version %q: want a version such as "+
+				"2023-10-16 or %s", version, stripesim.NewestAPIVersion))
+		}
+	}
+	return nil
 }
 
 // readWebhookSecrets returns the secrets in file, or else those in the
@@ -172,10 +186,11 @@ func splitNonEmpty(s, sep string) []string {
 // shutdownTimeout bounds how long calls in flight may delay the shutdown.
 const shutdownTimeout = 5 * time.Second
 
-// serve serves the simulator until ctx ends, and then prints a summary.
+// serve serves a simulator until ctx ends, and then prints a summary.
 func serve(
-	ctx context.Context, sim *stripesim.Sim, address string, stdout, stderr io.Writer,
+	ctx context.Context, o stripesim.Options, address string, stdout, stderr io.Writer,
 ) error {
+	sim := stripesim.New(o)
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return fmt.Errorf("%w; choose another address with --listen", err)
@@ -184,7 +199,7 @@ func serve(
 	fmt.Fprintf(stdout,
 		"stripesim: a SIMULATOR of Stripe (no money moves, livemode is always false)\n"+
 			"stripesim: API http://%s  control http://%s/_sim/  account %s  API version %s\n",
-		l.Addr(), l.Addr(), sim.Account(), stripesim.APIVersion)
+		l.Addr(), l.Addr(), sim.Account(), o.APIVersion)
 
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup

@@ -69,6 +69,11 @@ func TestServe(t *testing.T) {
 		b, _ := io.ReadAll(res.Body)
 		return string(b)
 	}
+	if got := call("POST", "/v1/payment_intents?amount=1000&currency=eur&"+
+		"payment_method_types[]=card", ""); !strings.Contains(
+		got, "payment_method_types_no_longer_supported") {
+		t.Errorf("as a new account: %s", got)
+	}
 	id := regexp.MustCompile(`pi_\w+`).FindString(call("POST", "/_sim/holds", `{"amount":1000}`))
 	if got := call("POST", "/v1/payment_intents/"+id+"/capture", ""); !strings.Contains(
 		got, `"status":"succeeded"`) {
@@ -100,6 +105,8 @@ func TestRun_InvalidUsage(t *testing.T) {
 		{args: []string{"--colour"}, want: "colour"},
 		{args: []string{"now"}, want: `unexpected argument "now"`},
 		{args: []string{"--speed", "0"}, want: "--speed"},
+		{args: []string{"--api-version", "basil"}, want: `"basil"`},
+		{args: []string{"--webhook-api-version", "2025"}, want: `"2025"`},
 		{args: []string{"--webhook-url", "http://127.0.0.1:1/"}, want: webhookSecretsEnv},
 		{args: []string{"--webhook-secret-file", file + "x"}, want: "--webhook-secret-file"},
 	} {

@@ -26,7 +26,8 @@ func eventBody(typ, object string) string {
 // TestParseEvent_AllSimulatorEvents parses every event of the simulator, in
 // several API versions.
 func TestParseEvent_AllSimulatorEvents(t *testing.T) {
-	for _, version := range []string{"2015-10-16", "2023-10-16", "2025-09-30.clover"} {
+	for _, version := range []string{"2015-10-16", "2023-10-16", "2025-09-30.clover",
+		stripesim.NewestAPIVersion} {
 		seen := map[string]int{}
 		onEvent := func(e stripesim.Event) {
 			got, err := parseSignedEvent(string(e.Payload))

@@ -39,6 +39,7 @@ func drawPlan(seed uint64) plan {
 		p.addConflicts(&p.holds[i])
 	}
 	p.drawLate()
+	p.eventVersion = drawEventVersion(seed)
 	p.drawIntake()
 	for i := range p.holds {
 		p.drawParts(&p.holds[i])

@@ -61,6 +61,9 @@ func (p *plan) String() string {
 	if p.redisClockAhead != 0 {
 		fmt.Fprintf(&s, "  Redis' clock is ahead by %s\n", p.redisClockAhead)
 	}
+	if p.eventVersion != "" {
+		fmt.Fprintf(&s, "  events in version %s\n", p.eventVersion)
+	}
 	for _, h := range p.holds {
 		fmt.Fprintf(&s, "  %s\n", h)
 	}

@@ -21,6 +21,7 @@ type plan struct {
 	alertThresholds []time.Duration
 	rateLimit       int // requests of one kind a second and account
 	lease           time.Duration
+	eventVersion    string        // in which Stripe renders events; empty: 2023-10-16
 	serviceTime     time.Duration // how long a change at Stripe holds its intent's lock
 	redisClockAhead time.Duration // Redis' clock, of everybody else's
 	holds           []plannedHold

@@ -55,6 +55,7 @@ func runPlan(t *testing.T, p plan) (o runResult) {
 				d, _ := time.ParseDuration(c.Metadata["life"])
 				return d
 			},
+			Webhook: stripesim.Webhook{APIVersion: p.eventVersion},
 			FaultFunc: func(stripesim.Call) stripesim.Fault {
 				f := w.nextFault
 				w.faultMu.Unlock()

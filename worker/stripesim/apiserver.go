@@ -30,6 +30,7 @@ type apiCall struct {
 	route          *route // nil: no such endpoint
 	objectID       string // named in the path
 	class          EndpointClass
+	version        string // of the API
 	accountID      string
 	intentID       string // named in the path, or empty
 	idempotencyKey string
@@ -85,6 +86,7 @@ func (s *apiServer) newCall(r apiRequest) *apiCall {
 			c.intentID = c.objectID
 		}
 	}
+	c.version = cmp.Or(r.header.Get("Stripe-Version"), s.env.options.APIVersion)
 	if r.method == http.MethodPost {
 		c.idempotencyKey = r.header.Get("Idempotency-Key")
 	}
@@ -108,7 +110,7 @@ func (s *apiServer) newResponseHeader(c *apiCall) http.Header {
 	h.Set("Request-Id", c.requestID)
 	// net/http would send the machine's time.
 	h.Set("Date", s.env.clock.Now().UTC().Format(http.TimeFormat))
-	h.Set("Stripe-Version", cmp.Or(c.request.header.Get("Stripe-Version"), APIVersion))
+	h.Set("Stripe-Version", c.version)
 	if c.accountID != s.env.platformAccount {
 		h.Set("Stripe-Account", c.accountID)
 	}
@@ -165,9 +167,9 @@ func (s *apiServer) logCall(c *apiCall) {
 func (c *apiCall) fail(e *apiError) {
 	c.errorCode = e.code
 	c.response.status = e.status
-	c.response.body = encodeJSON(struct {
+	c.response.body = encodeJSON(renderInVersion(c.version, struct {
 		Error errorJSON `json:"error"`
-	}{e.toJSON(c.requestID)})
+	}{e.toJSON(c.requestID)}))
 	if e.rateLimitReason != "" {
 		c.response.header.Set("Stripe-Rate-Limited-Reason", e.rateLimitReason)
 	}

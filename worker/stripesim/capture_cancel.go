@@ -200,7 +200,7 @@ func (in *intent) cancel(op *operation, reason string) *apiError {
 		in.account.emitEvent(op, "charge.updated", in, in.charge.snapshot())
 	}
 	in.account.emitEvent(op, "payment_intent.canceled", in, in.snapshot())
-	in.closeReview(op, "canceled")
+	in.closeReview(op, "refunded")
 	return nil
 }
 

@@ -201,5 +201,5 @@ func (in *intent) expire(op *operation) {
 	in.recordEffect(op, EffectExpired, released, true)
 	in.account.emitEvent(op, "charge.expired", in, c.snapshot())
 	in.account.emitEvent(op, "payment_intent.canceled", in, in.snapshot())
-	in.closeReview(op, "canceled")
+	in.closeReview(op, "refunded")
 }

@@ -1,6 +1,6 @@
-// Package stripesim is a stateful simulator of Stripe's API at version
-// 2023-10-16: PaymentIntents and the objects that belong to them, for tests of
-// programs that authorize first and capture later.
+// Package stripesim is a stateful simulator of Stripe's API, from version
+// 2023-10-16 to the newest: PaymentIntents and the objects that belong to them,
+// for tests of programs that authorize first and capture later.
 //
 // It imports neither stripe-go nor another package of this module, so that a
 // test notices a mistake that a client and its own server would share. Its

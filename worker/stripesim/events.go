@@ -69,7 +69,7 @@ func (r *review) snapshot() func() any {
 func (e *storedEvent) toJSON(a *account, apiVersion string, webhook bool) *eventJSON {
 	j := &eventJSON{
 		ID: e.id, Object: "event", APIVersion: apiVersion, Created: e.created.Unix(),
-		Data:    eventDataJSON{e.renderObject()},
+		Data:    eventDataJSON{renderInVersion(apiVersion, e.renderObject())},
 		Request: eventRequestJSON{stringOrNil(e.requestID), stringOrNil(e.idempotencyKey)},
 		Type:    e.eventType,
 	}

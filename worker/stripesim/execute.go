@@ -110,6 +110,9 @@ func (a *account) prepare(
 	if x.form, err = c.route.spec.parse(raw); err != nil {
 		return x, nil, err
 	}
+	if err = c.applyVersion(x.form); err != nil {
+		return x, nil, err
+	}
 	if err = checkExpand(c.class, x.form); err != nil {
 		return x, nil, err
 	}
@@ -159,7 +162,8 @@ func (a *account) execute(op *operation, c *apiCall, x execution) {
 	if err != nil {
 		c.fail(err)
 	} else {
-		c.response.status, c.response.body = http.StatusOK, encodeJSON(result)
+		c.response.status = http.StatusOK
+		c.response.body = encodeJSON(renderInVersion(c.version, result))
 	}
 	if err != nil && err.skipsIdempotency {
 		return

@@ -3,6 +3,7 @@ package stripesim
 import (
 	"cmp"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 )
@@ -155,8 +156,10 @@ func newIntent(op *operation, a *account, f *form) (*intent, *apiError) {
 	in := &intent{
 		account: a, amount: f.int("amount"), currency: strings.ToLower(f.get("currency")),
 		status: statusRequiresMethod, created: op.now.Unix(), captureMethod: "automatic",
-		confirmMethod:       cmp.Or(f.get("confirmation_method"), "automatic"),
-		paymentMethodTypes:  f.lists["payment_method_types"],
+		confirmMethod:      cmp.Or(f.get("confirmation_method"), "automatic"),
+		allowedMethodTypes: f.lists["allowed_payment_method_types"],
+		paymentMethodTypes: slices.Concat(f.lists["payment_method_types"],
+			f.lists["allowed_payment_method_types"]), // at most one of them is set
 		description:         f.get("description"),
 		statementDescriptor: f.get("statement_descriptor"),
 		descriptorSuffix:    f.get("statement_descriptor_suffix"),

@@ -19,6 +19,7 @@ type intent struct {
 	currency                string
 	captureMethod           string
 	confirmMethod           string
+	allowedMethodTypes      []string
 	paymentMethodTypes      []string
 	automaticPaymentMethods *automaticPaymentMethodsJSON
 	customer                string
@@ -74,10 +75,12 @@ type redirectJSON struct {
 	URL       string `json:"url"`
 }
 
-// intentJSON is payment_intent as version 2023-10-16 shows it.
+// intentJSON is payment_intent as version 2023-10-16 shows it;
+// renderInVersion changes it for later versions.
 type intentJSON struct {
 	ID                        string                       `json:"id"`
 	Object                    string                       `json:"object"`
+	AllowedPaymentMethodTypes []string                     `json:"allowed_payment_method_types,omitempty"`
 	Amount                    int64                        `json:"amount"`
 	AmountCapturable          int64                        `json:"amount_capturable"`
 	AmountDetails             amountDetailsJSON            `json:"amount_details"`
@@ -170,7 +173,8 @@ func (in *intent) toJSON(expand []string) *intentJSON {
 	j := &intentJSON{
 		ID: in.id, Object: "payment_intent", Amount: in.amount, AmountCapturable: in.capturable,
 		AmountReceived: in.received, ApplicationFeeAmount: in.applicationFee,
-		AutomaticPaymentMethods: in.automaticPaymentMethods, CanceledAt: intOrNil(in.canceledAt),
+		AllowedPaymentMethodTypes: in.allowedMethodTypes,
+		AutomaticPaymentMethods:   in.automaticPaymentMethods, CanceledAt: intOrNil(in.canceledAt),
 		CancellationReason: stringOrNil(in.cancelReason), CaptureMethod: in.captureMethod,
 		ClientSecret: in.secret, ConfirmationMethod: in.confirmMethod, Created: in.created,
 		Currency: in.currency, Customer: idOrNil(in.customer),

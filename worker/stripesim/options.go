@@ -8,9 +8,6 @@ import (
 	"time"
 )
 
-// APIVersion is the version whose shapes the simulator answers with.
-const APIVersion = "2023-10-16"
-
 // Options configure a simulator. The zero value has Stripe's defaults: 25 calls
 // a second for each endpoint and 100 over all, idempotency keys for 24 hours,
 // the card networks' authorization windows.
@@ -25,6 +22,10 @@ type Options struct {
 	// ConnectedAccounts, if not nil, lists the only accounts that a
 	// Stripe-Account header may name. Nil admits any acct_ id.
 	ConnectedAccounts []string
+
+	// APIVersion is the accounts' version of the API, which a call without a
+	// Stripe-Version header has; empty means the constant APIVersion.
+	APIVersion string
 
 	// EndpointRate is the calls a second for each account and endpoint class; 0
 	// means 25, negative means no limit.
@@ -52,7 +53,7 @@ type Options struct {
 	// capture_before; nil means DefaultAuthorizationWindow.
 	AuthorizationWindow func(Card) time.Duration
 	// ExpiryReason is the cancellation_reason of an expired intent; empty means
-	// "automatic" (newer versions say "expired").
+	// "automatic", which versions from 2025-03-31 on render as "expired".
 	ExpiryReason string
 	// AlreadyCapturedCode is the error code for capturing an intent that is
 	// captured; empty means payment_intent_unexpected_state. Stripe also sends
@@ -107,7 +108,8 @@ type Webhook struct {
 	// Secrets sign each delivery, with one v1= for each. There are several
 	// during the rotation of a secret.
 	Secrets []string
-	// APIVersion is the event's api_version; empty means APIVersion.
+	// APIVersion is the version in which events are rendered; empty means the
+	// accounts'.
 	APIVersion string
 	// Attempts bounds the attempts of each delivery; 0 means 6.
 	Attempts int
@@ -188,7 +190,8 @@ func (o Options) withDefaults() Options {
 	o.OvercapturePercent = cmp.Or(o.OvercapturePercent, 15)
 	o.Speed = cmp.Or(o.Speed, 1)
 	o.MaxEvents = cmp.Or(o.MaxEvents, 100_000)
-	o.Webhook.APIVersion = cmp.Or(o.Webhook.APIVersion, APIVersion)
+	o.APIVersion = cmp.Or(o.APIVersion, APIVersion)
+	o.Webhook.APIVersion = cmp.Or(o.Webhook.APIVersion, o.APIVersion)
 	o.Webhook.Attempts = cmp.Or(o.Webhook.Attempts, 6)
 	o.Webhook.Backoff = cmp.Or(o.Webhook.Backoff, time.Second)
 	if o.Webhook.Client == nil {

@@ -84,7 +84,8 @@ var (
 	}
 	createSpec = mergeSpecs(confirmSpec, paramSpec{
 		"amount": integerParam.require(), "currency": stringParam.require(),
-		"application_fee_amount": integerParam, "confirm": booleanParam,
+		"allowed_payment_method_types": listParam,
+		"application_fee_amount":       integerParam, "confirm": booleanParam,
 		"automatic_payment_methods[enabled]":         booleanParam,
 		"automatic_payment_methods[allow_redirects]": enumParam("always", "never"),
 		"confirmation_method":                        enumParam("automatic", "manual"),

@@ -69,9 +69,20 @@ func readSnippets(tb testing.TB, page, section string) (out []readmeSnippet) {
 	return out
 }
 
-// run runs a snippet unchanged in the folder of the README. From the
-// environment of the test it gets only PATH.
+// run runs a snippet, which must succeed, and returns its standard output.
 func (s readmeSnippet) run(tb testing.TB, env ...string) string {
+	tb.Helper()
+	out, errs, err := s.tryRun(tb, env...)
+	if err != nil {
+		tb.Fatalf("%s, in %s: %v (make languages installs what is missing)\n%s\n%s%s", s.heading,
+			s.language, err, s.text, out, errs)
+	}
+	return out
+}
+
+// tryRun runs a snippet unchanged in the folder of the README. From the
+// environment of the test it gets only PATH.
+func (s readmeSnippet) tryRun(tb testing.TB, env ...string) (stdout, stderr string, err error) {
 	tb.Helper()
 	var cmd *exec.Cmd
 	switch s.language {
@@ -96,14 +107,12 @@ func (s readmeSnippet) run(tb testing.TB, env ...string) string {
 	cmd.Env = append(cmd.Env, env...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
-		tb.Fatalf("%s, in %s: %v (make languages installs what is missing)\n%s\n%s%s", s.heading,
-			s.language, err, s.text, out.String(), errs.String())
-	}
-	return out.String()
+	err = cmd.Run()
+	return out.String(), errs.String(), err
 }
 
-// stripesimProcess is cmd/stripesim as its users run it.
+// stripesimProcess is cmd/stripesim as its users run it. Its account is new, so
+// that it has the newest API version.
 type stripesimProcess struct {
 	tb  testing.TB
 	url string
@@ -118,7 +127,8 @@ func startStripesim(tb testing.TB, flags []string, env ...string) *stripesimProc
 	}
 	out := &lockedBuffer{}
 	cmd := exec.Command(bin, append([]string{"--listen", "127.0.0.1:0", "--rate", "-1",
-		"--overall-rate", "-1"}, flags...)...)
+		"--overall-rate", "-1", "--api-version", stripesim.NewestAPIVersion,
+		"--webhook-api-version", stripesim.NewestAPIVersion}, flags...)...)
 	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = append([]string{}, env...), out, out,
 		ownProcess()
 	if err := cmd.Start(); err != nil {
@@ -213,6 +223,28 @@ func TestReadmeFirstHold(t *testing.T) {
 		apiKey, "HOLDD_URL="+r.url)
 	if !strings.Contains(out, `"state":"scheduled"`) || !strings.Contains(out, "BK-2071") {
 		t.Errorf("the first hold says %q", out)
+	}
+	declined := strings.ReplaceAll(text, "pm_card_visa", "pm_card_chargeCustomerFail")
+	out, _, err := readmeSnippet{"first hold", "sh", declined}.tryRun(t, "STRIPE_API_KEY="+apiKey)
+	if err == nil || !strings.Contains(out, "card_declined") || strings.Contains(out, "BK-2071") {
+		t.Errorf("a declined first hold says %q, %v", out, err)
+	}
+}
+
+// TestReadme_CurlsFailOnErrors shows that a refused request ends the snippet
+// with Stripe's or holdd's error.
+func TestReadme_CurlsFailOnErrors(t *testing.T) {
+	curl := regexp.MustCompile(`(?m)^ *curl .*$`)
+	for _, page := range []string{readmePage, requestsPage} {
+		lines := curl.FindAllString(read(t, page), -1)
+		if len(lines) == 0 {
+			t.Errorf("%s has no curl", page)
+		}
+		for _, line := range lines {
+			if !strings.Contains(line, " --fail-with-body ") {
+				t.Errorf("%s: no --fail-with-body: %s", page, line)
+			}
+		}
 	}
 }
 
