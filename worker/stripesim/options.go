@@ -109,6 +109,8 @@ type Webhook struct {
 	Secrets []string
 	// APIVersion is the event's api_version; empty means APIVersion.
 	APIVersion string
+	// Thin sends thin events, which name their object and do not contain it.
+	Thin bool
 	// Attempts bounds the attempts of each delivery; 0 means 6.
 	Attempts int
 	// Backoff is the wait before the second attempt. It doubles for each
