@@ -117,7 +117,9 @@ func checkWebhookEndpoints(s *config.Settings, in *gateway.Inspection) (out []ch
 	}
 	if len(out) == 0 {
 		out = append(out, warningResult(check, "add an endpoint "+webhookPage+
-			" whose URL leads to "+api.WebhookPath+" of holdd",
+			" whose URL leads to "+api.WebhookPath+
+			" of holdd, unless a destination of thin events "+
+			"does, which this check cannot see",
 			"no endpoint of this account ends in %s: holdd learns of changes made elsewhere late, "+
 				"by reconciling", api.WebhookPath))
 	}

@@ -300,6 +300,9 @@ func (w *world) onStripeEvent(e stripesim.Event) {
 		w.countFaultHit("webhook: lost")
 		return
 	}
+	if y.thinEvents && !strings.HasPrefix(e.Type, "review.") {
+		e.Payload = e.ThinPayload()
+	}
 	times := 1
 	if d.chance(y.webhookDuplicateRate) {
 		times = 2
@@ -340,7 +343,8 @@ func (w *world) deliverWebhook(e stripesim.Event, copyIndex int, delay time.Dura
 		}
 		r := rs[d.IntN(len(rs))]
 		ev, err := gateway.ParseEvent(e.Payload, stripesim.Sign(e.Payload, time.Now(),
-			webhookSecret), []string{"whsec_another", webhookSecret}, 0)
+			webhookSecret), gateway.EventOptions{
+			Secrets: []string{"whsec_another", webhookSecret}})
 		if err != nil {
 			w.breach("webhooks: %s can't be read: %v", e.Type, err)
 			return

@@ -118,7 +118,7 @@ func webhookOptions(s *config.Settings, w *intake.Webhooks) *api.WebhookOptions 
 	}
 	return &api.WebhookOptions{
 		VerifyAndParse: func(body []byte, signature string) (hold.StripeEvent, error) {
-			return gateway.ParseEvent(body, signature, secrets, 0)
+			return gateway.ParseEvent(body, signature, gateway.EventOptions{Secrets: secrets})
 		},
 		ApplyEvent: w.ApplyStripeEvent,
 	}
