@@ -134,7 +134,7 @@ func TestParseEvent_OrganizationContext(t *testing.T) {
 func TestParseEvent_ThinSimulatorEvents(t *testing.T) {
 	var seen []string
 	sim := stripesim.New(stripesim.Options{Seed: 3, OnEvent: func(e stripesim.Event) {
-		got, err := parseSignedEvent(string(e.ThinPayload()))
+		got, err := parseSignedEvent(string(e.ThinPayload("")))
 		named := strings.HasPrefix(e.Type, "payment_intent.")
 		if err != nil || got.ID != e.ID || got.Type != e.Type || got.Intent != nil ||
 			got.Account != "acct_connected1" || !got.Created.Equal(e.Created) ||

@@ -93,7 +93,7 @@ func TestApplyStripeEvent_Settles(t *testing.T) {
 func (w *world) applyThin(intent string, types ...string) (results []string) {
 	w.T.Helper()
 	for _, e := range w.takeEvents(intent, types...) {
-		e.Payload = e.ThinPayload()
+		e.Payload = e.ThinPayload("")
 		result, err := w.apply(e)
 		if err != nil {
 			w.T.Fatalf("%s: %v", e.Type, err)

@@ -301,7 +301,7 @@ func (w *world) onStripeEvent(e stripesim.Event) {
 		return
 	}
 	if y.thinEvents && !strings.HasPrefix(e.Type, "review.") {
-		e.Payload = e.ThinPayload()
+		e.Payload = e.ThinPayload(w.stripeContext())
 	}
 	times := 1
 	if d.chance(y.webhookDuplicateRate) {
@@ -344,7 +344,7 @@ func (w *world) deliverWebhook(e stripesim.Event, copyIndex int, delay time.Dura
 		r := rs[d.IntN(len(rs))]
 		ev, err := gateway.ParseEvent(e.Payload, stripesim.Sign(e.Payload, time.Now(),
 			webhookSecret), gateway.EventOptions{
-			Secrets: []string{"whsec_another", webhookSecret}})
+			Secrets: []string{"whsec_another", webhookSecret}, Context: w.stripeContext()})
 		if err != nil {
 			w.breach("webhooks: %s can't be read: %v", e.Type, err)
 			return

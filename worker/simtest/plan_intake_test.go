@@ -64,6 +64,9 @@ func (p *plan) String() string {
 	if p.intake.thinEvents {
 		s.WriteString("  webhooks are thin events\n")
 	}
+	if p.organizationKey {
+		s.WriteString("  the API key is one of an organization\n")
+	}
 	if p.redisClockAhead != 0 {
 		fmt.Fprintf(&s, "  Redis' clock is ahead by %s\n", p.redisClockAhead)
 	}

@@ -248,10 +248,9 @@ var regressions = []struct {
 					{number: 1, at: 285 * time.Minute, kind: "dashboard review"},
 					{number: 2, at: 286 * time.Minute, kind: "dashboard part", amount: 1784}}}}}},
 	{"webhooks are thin events: holdd reads each intent, and adopts the one with terms",
-		quietPlan(5*time.Second, intakePlan{enabled: true, webhooks: true, thinEvents: true},
-			plannedHold{number: 1, placedAt: 5 * time.Second, scheduledAt: 5 * time.Second,
-				authorizationWindow: 38 * time.Minute, amount: 5000, currency: "eur",
-				action: "capture", dueAt: 30 * time.Minute, intake: "metadata"})},
+		thinEventsPlan()},
+	{"an organization's key acts for a connected account, whose path its events have",
+		organizationPlan()},
 	{"an increment happens during an older list request: the newer amount stays",
 		incrementDuringListPlan()},
 }

@@ -29,8 +29,10 @@ type eventReasonJSON struct {
 }
 
 // ThinPayload returns the body of a thin event about the same change. It names
-// the object and does not contain it.
-func (e Event) ThinPayload() []byte {
+// the object and does not contain it. An event for a destination of an
+// organization names its account by a path that begins at own, the platform's
+// account. For the account's own destinations own is empty.
+func (e Event) ThinPayload(own string) []byte {
 	var snapshot struct {
 		Account string `json:"account"`
 		Data    struct {
@@ -44,9 +46,16 @@ func (e Event) ThinPayload() []byte {
 	if err := json.Unmarshal(e.Payload, &snapshot); err != nil {
 		panic(fmt.Sprintf("event %s: %v", e.ID, err)) // the simulator encoded it
 	}
+	accountPath := snapshot.Account
+	switch {
+	case own != "" && accountPath != "":
+		accountPath = own + "/" + accountPath
+	case own != "":
+		accountPath = own
+	}
 	o := snapshot.Data.Object
 	j := thinEventJSON{ID: e.ID, Object: "v2.core.event", Type: "v1." + e.Type,
-		Created: e.Created.UTC().Format(time.RFC3339Nano), Context: snapshot.Account,
+		Created: e.Created.UTC().Format(time.RFC3339Nano), Context: accountPath,
 		RelatedObject: relatedObjectJSON{ID: o.ID, Type: o.Object,
 			URL: "/v1/" + o.Object + "s/" + o.ID}}
 	if snapshot.Request.ID != nil {

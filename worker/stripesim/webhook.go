@@ -132,7 +132,7 @@ func (h *webhooks) attempt(ctx context.Context, p pendingDelivery) (delivered bo
 	w := h.webhook
 	d := Delivery{Event: p.event, Attempt: p.attempt}
 	if w.Thin {
-		d.Event.Payload = p.event.ThinPayload()
+		d.Event.Payload = p.event.ThinPayload("")
 	}
 	d.Signature = h.Sign(d.Event.Payload, time.Now())
 	send := w.Deliver
