@@ -301,6 +301,10 @@ func (w *world) onStripeEvent(e stripesim.Event) {
 		return
 	}
 	if y.thinEvents && !strings.HasPrefix(e.Type, "review.") {
+		if w.plan.organizationKey {
+			foreign := e.ThinPayload("acct_simtestother9")
+			w.spawn(func() { w.deliverForeignEvent(foreign) })
+		}
 		e.Payload = e.ThinPayload(w.stripeContext())
 	}
 	times := 1

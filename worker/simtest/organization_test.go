@@ -4,6 +4,10 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/holdd/holdd/worker/gateway"
+	"github.com/holdd/holdd/worker/intake"
+	"github.com/holdd/holdd/worker/stripesim"
 )
 
 // stripeContext returns the account that an organization's key acts for, or ""
@@ -22,6 +26,25 @@ func (w *world) connectedAccount(h http.Header) string {
 	}
 	_, connected, _ := strings.Cut(h.Get("Stripe-Context"), "/")
 	return connected
+}
+
+// deliverForeignEvent sends a thin event of another account of the organization
+// to a replica, which must ignore it.
+func (w *world) deliverForeignEvent(payload []byte) {
+	rs := w.liveReplicas()
+	if len(rs) == 0 {
+		return
+	}
+	ev, err := gateway.ParseEvent(payload, stripesim.Sign(payload, time.Now(), webhookSecret),
+		gateway.EventOptions{Secrets: []string{webhookSecret}, Context: w.stripeContext()})
+	if err != nil {
+		w.breach("webhooks: an event of another account can't be read: %v", err)
+		return
+	}
+	result, err := rs[0].Webhooks.ApplyStripeEvent(w.ctx, ev)
+	if err != nil || result != intake.EventIgnored {
+		w.breach("webhooks: %s of another account: %s, %v", ev.Type, result, err)
+	}
 }
 
 func thinEventsPlan() plan {
