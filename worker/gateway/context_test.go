@@ -63,36 +63,15 @@ func TestOrganizationKey_SendsContext(t *testing.T) {
 	for account, context := range map[string]string{
 		"": ownAccount, ownAccount: ownAccount, testAccountID: ownAccount + "/" + testAccountID,
 	} {
-		contexts = nil
-		var ids []string
-		for range 2 {
-			id, err := sim.Authorize(stripesim.Hold{Amount: 1000, Currency: "eur",
-				PaymentMethod: "pm_card_visa", Account: account})
-			if err != nil {
-				t.Fatal(err)
-			}
-			ids = append(ids, id)
-		}
-		for _, c := range []hold.Call{
-			{Op: hold.OpCheck},
-			{Op: hold.OpList},
-			{Op: hold.OpRead, PaymentIntent: ids[0]},
-			{Op: hold.OpUpdate, PaymentIntent: ids[0], Key: "u" + account,
-				Metadata: map[string]string{"holdd_reference": "BK-1"}},
-			{Op: hold.OpCapture, PaymentIntent: ids[0], Key: "c" + account},
-			{Op: hold.OpCancel, PaymentIntent: ids[1], Key: "r" + account},
-		} {
-			want := context
-			if c.Op == hold.OpCheck {
-				want = ownAccount
-			} else {
-				c.Account = account
-			}
-			a := g.Do(t.Context(), c)
-			if a.Kind != hold.AnswerOK || contexts[len(contexts)-1] != want {
+		for _, c := range holdCalls(t, sim, account) {
+			if a := g.Do(t.Context(), c); a.Kind != hold.AnswerOK ||
+				contexts[len(contexts)-1] != context {
 				t.Errorf("%s of %q: %+v with context %q", c.Op, account, a, contexts)
 			}
 		}
+	}
+	if a := g.Do(t.Context(), hold.Call{Op: hold.OpCheck}); a.Kind != hold.AnswerOK {
+		t.Errorf("check: %+v", a)
 	}
 	contexts = nil
 	in := g.Inspect(t.Context())
@@ -105,6 +84,32 @@ func TestOrganizationKey_SendsContext(t *testing.T) {
 	if a.Kind != hold.AnswerForbidden {
 		t.Errorf("account that is not connected: %+v", a)
 	}
+}
+
+// holdCalls places two holds of an account and returns the calls on them.
+func holdCalls(t *testing.T, sim *stripesim.Sim, account string) []hold.Call {
+	t.Helper()
+	var ids [2]string
+	for i := range ids {
+		id, err := sim.Authorize(stripesim.Hold{Amount: 1000, Currency: "eur",
+			PaymentMethod: "pm_card_visa", Account: account})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[i] = id
+	}
+	calls := []hold.Call{
+		{Op: hold.OpList},
+		{Op: hold.OpRead, PaymentIntent: ids[0]},
+		{Op: hold.OpUpdate, PaymentIntent: ids[0], Key: "u" + account,
+			Metadata: map[string]string{"holdd_reference": "BK-1"}},
+		{Op: hold.OpCapture, PaymentIntent: ids[0], Key: "c" + account},
+		{Op: hold.OpCancel, PaymentIntent: ids[1], Key: "r" + account},
+	}
+	for i := range calls {
+		calls[i].Account = account
+	}
+	return calls
 }
 
 // TestOrganizationKey_IsRedacted shows that no answer contains a key of an
