@@ -8,7 +8,8 @@ import (
 // combinationRules check settings that depend on each other. Each returns
 // without effect if one of its settings is invalid.
 var combinationRules = []func(*loader, *Settings){
-	requireStripeKey, checkStripeAddress, checkCallTimeout, checkTokens, checkCallback,
+	requireStripeKey, checkStripeContext, checkStripeAddress, checkCallTimeout,
+	checkTokens, checkCallback,
 	warnAboutPasswordFlag, warnAboutThresholds,
 }
 
@@ -33,6 +34,21 @@ func requireStripeKey(l *loader, s *Settings) {
 		l.addProblem("stripe_api_key",
 			"missing: set STRIPE_API_KEY, or set STRIPE_API_KEY_FILE or "+
 				"stripe_api_key_file to a file with the key")
+	}
+}
+
+func checkStripeContext(l *loader, s *Settings) {
+	const key = "stripe_context"
+	switch {
+	case l.anyInvalid(key, "stripe_api_key", "stripe_api_key_file"):
+	case s.IsOrganizationKey() && s.StripeContext == "":
+		l.addProblem(
+			key, "missing: the Stripe key is an organization's (sk_org_…), which acts for "+
+				"one account of the organization: set STRIPE_CONTEXT to the account's id, acct_…")
+	case !s.IsOrganizationKey() && s.StripeContext != "":
+		l.addProblem(
+			key, "only an organization's key (sk_org_…) needs it: remove it, because this "+
+				"Stripe key acts for its own account")
 	}
 }
 

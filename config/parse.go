@@ -208,10 +208,21 @@ func secretParser(check func(string) error) func(string) (Secret, error) {
 
 // stripeKeyPattern accepts no empty key, because the key is sent in a header.
 // Keys have about 110 characters, old ones 32.
-var stripeKeyPattern = regexp.MustCompile(`^(sk|rk)_(test|live)_[A-Za-z0-9_]{3,240}$`)
+var stripeKeyPattern = regexp.MustCompile(
+	`^(sk|rk|sk_org)_(test|live)_[A-Za-z0-9_]{3,240}$`)
+
+var accountIDPattern = regexp.MustCompile(`^acct_[A-Za-z0-9]{8,64}$`)
+
+func parseAccountID(s string) (string, error) {
+	if !accountIDPattern.MatchString(s) {
+		return "", errors.New("invalid account: want one id that starts with acct_")
+	}
+	return s, nil
+}
 
 func checkStripeKey(s string) error {
-	const want = "want a secret key (sk_…) or a restricted key (rk_…) from the Dashboard"
+	const want = "want a secret key (sk_…), a restricted key (rk_…) or an organization's key " +
+		"(sk_org_…) from the Dashboard"
 	switch {
 	case stripeKeyPattern.MatchString(s):
 		return nil

@@ -10,8 +10,9 @@ import (
 // Settings are holdd's settings, as [Load] reads and checks them. fields.go has
 // their defaults and limits.
 type Settings struct {
-	StripeAPIKey         Secret   // sk_… or rk_…, test or live
+	StripeAPIKey         Secret   // sk_…, rk_… or sk_org_…, test or live
 	StripeAPIKeyFile     string   // the file that the key is read from; may be empty
+	StripeContext        string   // account that an organization key acts for
 	StripeAPIBase        string   // without a trailing slash
 	StripeWebhookSecrets []Secret // whsec_…; several during a rotation
 	RedisURL             Secret   // a secret because it may carry a password
@@ -76,7 +77,13 @@ func (s *Settings) Warnings() []string { return slices.Clone(s.warnings) }
 func (s *Settings) Source(key string) string { return s.sources[key].String() }
 
 func isLiveKey(key string) bool {
-	return strings.HasPrefix(key, "sk_live_") || strings.HasPrefix(key, "rk_live_")
+	return strings.HasPrefix(key, "sk_live_") || strings.HasPrefix(key, "rk_live_") ||
+		strings.HasPrefix(key, "sk_org_live_")
+}
+
+// IsOrganizationKey reports whether the Stripe key belongs to an organization.
+func (s *Settings) IsOrganizationKey() bool {
+	return strings.HasPrefix(s.StripeAPIKey.Reveal(), "sk_org_")
 }
 
 func isLoopbackAddress(listen string) bool {

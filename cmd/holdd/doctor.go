@@ -155,7 +155,7 @@ func checkServices(ctx context.Context, s *config.Settings) (out []checkResult) 
 
 func inspectStripe(ctx context.Context, s *config.Settings) (gateway.Inspection, error) {
 	g, err := gateway.New(gateway.Options{APIKey: gateway.APIKey(s.StripeAPIKey.Reveal()),
-		BaseURL: s.StripeAPIBase, Concurrency: 1,
+		Context: s.StripeContext, BaseURL: s.StripeAPIBase, Concurrency: 1,
 		Timeout: min(doctorStripeCallTimeout, s.CallTimeout)})
 	if err != nil {
 		return gateway.Inspection{}, err

@@ -41,19 +41,33 @@ func checkStripe(s *config.Settings, in gateway.Inspection, err error) []checkRe
 		out[0] = warningResult("stripe", "check the network: each capture takes at least as long",
 			"%s took %s to answer", s.StripeAPIBase, took)
 	}
-	kind := "secret"
-	if strings.HasPrefix(s.StripeAPIKey.Reveal(), "rk_") {
-		kind = "restricted"
-	}
+	kind := stripeKeyKind(s)
 	if read.Kind == hold.AnswerUnauthorized {
 		return append(out, errorResult("stripe key", "create a new key in the Dashboard "+
 			"(Developers, API keys) and set STRIPE_API_KEY or STRIPE_API_KEY_FILE",
 			"Stripe rejects this %s key of %s mode: it is revoked, expired or invalid", kind,
 			modeName(s)))
 	}
-	out = append(out, okResult("stripe key", "a %s key of %s mode", kind, modeName(s)))
+	if s.IsOrganizationKey() {
+		out = append(out, okResult("stripe key", "an organization key of %s mode that acts for %s",
+			modeName(s), s.StripeContext))
+	} else {
+		out = append(out, okResult("stripe key", "a %s key of %s mode", kind, modeName(s)))
+	}
 	out = append(out, checkStripePermissions(&in)...)
 	return append(out, checkWebhookEndpoints(s, &in)...)
+}
+
+// stripeKeyKind returns what kind of key the Stripe key is, as in "this secret
+// key".
+func stripeKeyKind(s *config.Settings) string {
+	switch {
+	case s.IsOrganizationKey():
+		return "organization"
+	case strings.HasPrefix(s.StripeAPIKey.Reveal(), "rk_"):
+		return "restricted"
+	}
+	return "secret"
 }
 
 func modeName(s *config.Settings) string {
@@ -117,7 +131,9 @@ func checkWebhookEndpoints(s *config.Settings, in *gateway.Inspection) (out []ch
 	}
 	if len(out) == 0 {
 		out = append(out, warningResult(check, "add an endpoint "+webhookPage+
-			" whose URL leads to "+api.WebhookPath+" of holdd",
+			" whose URL leads to "+api.WebhookPath+
+			" of holdd, unless a destination of thin events "+
+			"does, which this check cannot see",
 			"no endpoint of this account ends in %s: holdd learns of changes made elsewhere late, "+
 				"by reconciling", api.WebhookPath))
 	}

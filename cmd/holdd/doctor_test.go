@@ -24,7 +24,7 @@ const doctorAPIKey = "rk_test_51DoctorTestsOnlyTopSecret"
 //	redis [ARGS…]     starts a redis-server with these arguments, and sets REDIS_URL
 //	redis-do ARGS…    sends it one command, and shows the answer
 //	redis-pause       stops the process: it accepts connections and does not answer
-//	stripe            starts the simulator, and sets STRIPE_API_BASE
+//	stripe            starts the simulator, and sets STRIPE_API_BASE and STRIPE_ACCOUNT
 //	sim revoke        rejects the key
 //	sim allow CLASS…  limits the key to these classes, or to none
 //	sim advance 2m    advances the clock
@@ -43,7 +43,8 @@ func TestDoctorScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exit": expectExit, "redis": startRedis, "redis-do": runRedisCommand, "redis-pause": pauseRedis, "stripe": startStripe, "sim": controlSim,
+			"exit": expectExit, "redis": startRedis, "redis-do": runRedisCommand,
+			"redis-pause": pauseRedis, "stripe": startStripe, "sim": controlSim,
 		},
 	})
 }
@@ -91,6 +92,7 @@ func startStripe(ts *testscript.TestScript, _ bool, _ []string) {
 	server := httptest.NewServer(p.sim.Handler())
 	ts.Defer(server.Close)
 	ts.Setenv("STRIPE_API_BASE", server.URL)
+	ts.Setenv("STRIPE_ACCOUNT", p.sim.Account())
 }
 
 func controlSim(ts *testscript.TestScript, _ bool, args []string) {
@@ -118,7 +120,8 @@ func controlSim(ts *testscript.TestScript, _ bool, args []string) {
 		e.URL, e.Events = rest[0], rest[1:]
 		sim.SetWebhookEndpoints(e)
 	case "drop":
-		_, err := sim.AddFaultRule(stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
+		_, err := sim.AddFaultRule(
+			stripesim.FaultRule{Fault: stripesim.Fault{Kind: stripesim.FaultDropRequest}})
 		ts.Check(err)
 	default:
 		ts.Fatalf("sim does not know %s", what)
@@ -134,15 +137,26 @@ func TestCheckClocks(t *testing.T) {
 		want          [2]checkStatus // none: no such line
 		hint          [2]string      // a part of it
 	}{
-		"all agree":               {at(-time.Millisecond, time.Millisecond), at(-300*time.Millisecond, time.Second), [2]checkStatus{statusOK, statusOK}, [2]string{}},
-		"a little off":            {at(4*time.Second, 5*time.Second), at(0, time.Second), [2]checkStatus{statusOK, statusOK}, [2]string{}},
-		"Redis' is off":           {at(9*time.Second, 10*time.Second), at(0, time.Second), [2]checkStatus{statusWarning, statusOK}, [2]string{"the clock of the Redis server", ""}},
-		"Redis' is far off":       {at(-2*time.Hour, -time.Hour), at(0, time.Second), [2]checkStatus{statusError, statusOK}, [2]string{"the clock of the Redis server", ""}},
-		"this one is off":         {at(time.Hour, time.Hour), at(time.Hour, time.Hour+time.Second), [2]checkStatus{statusError, statusError}, [2]string{"this machine's clock", "this machine's clock"}},
-		"Redis' and this are off": {at(0, time.Millisecond), at(-time.Hour, -59*time.Minute), [2]checkStatus{statusOK, statusError}, [2]string{"", "and that of the Redis server"}},
-		"no Stripe clock":         {at(time.Hour, time.Hour), clockOffset{}, [2]checkStatus{statusError, none}, [2]string{"which of the two is right", ""}},
-		"no Redis clock":          {clockOffset{}, at(time.Hour, time.Hour), [2]checkStatus{none, statusError}, [2]string{"", "this machine's clock"}},
-		"no clocks":               {clockOffset{}, clockOffset{}, [2]checkStatus{}, [2]string{}},
+		"all agree": {at(-time.Millisecond, time.Millisecond),
+			at(-300*time.Millisecond, time.Second), [2]checkStatus{statusOK, statusOK},
+			[2]string{}},
+		"a little off": {at(4*time.Second, 5*time.Second), at(0, time.Second),
+			[2]checkStatus{statusOK, statusOK}, [2]string{}},
+		"Redis' is off": {at(9*time.Second, 10*time.Second), at(0, time.Second),
+			[2]checkStatus{statusWarning, statusOK},
+			[2]string{"the clock of the Redis server", ""}},
+		"Redis' is far off": {at(-2*time.Hour, -time.Hour), at(0, time.Second),
+			[2]checkStatus{statusError, statusOK}, [2]string{"the clock of the Redis server", ""}},
+		"this one is off": {at(time.Hour, time.Hour), at(time.Hour, time.Hour+time.Second),
+			[2]checkStatus{statusError, statusError}, [2]string{"this machine's clock",
+				"this machine's clock"}},
+		"Redis' and this are off": {at(0, time.Millisecond), at(-time.Hour, -59*time.Minute),
+			[2]checkStatus{statusOK, statusError}, [2]string{"", "and that of the Redis server"}},
+		"no Stripe clock": {at(time.Hour, time.Hour), clockOffset{},
+			[2]checkStatus{statusError, none}, [2]string{"which of the two is right", ""}},
+		"no Redis clock": {clockOffset{}, at(time.Hour, time.Hour),
+			[2]checkStatus{none, statusError}, [2]string{"", "this machine's clock"}},
+		"no clocks": {clockOffset{}, clockOffset{}, [2]checkStatus{}, [2]string{}},
 	} {
 		got := map[string]checkResult{}
 		for _, f := range checkClocks(row.redis, row.stripe) {
@@ -150,7 +164,8 @@ func TestCheckClocks(t *testing.T) {
 		}
 		for i, check := range []string{"redis clock", "stripe clock"} {
 			f := got[check]
-			if f.Status != row.want[i] || !strings.Contains(f.Hint, row.hint[i]) || (f.Hint == "") != (row.want[i] <= statusOK) {
+			if f.Status != row.want[i] || !strings.Contains(f.Hint, row.hint[i]) ||
+				(f.Hint == "") != (row.want[i] <= statusOK) {
 				t.Errorf("%s: %s: %+v", name, check, f)
 			}
 		}
@@ -163,10 +178,14 @@ func TestCheckRedisMemory(t *testing.T) {
 		used, limit, machine int64
 		want                 checkStatus
 	}{
-		{0, 0, 0, statusOK}, {10 * mib, 100 * mib, 1000 * mib, statusOK}, {80 * mib, 100 * mib, 1000 * mib, statusWarning}, {95 * mib, 100 * mib, 1000 * mib, statusError},
-		{95 * mib, 0, 1000 * mib, statusOK}, {850 * mib, 0, 1000 * mib, statusWarning}, {10 * mib, 0, 0, statusOK},
+		{0, 0, 0, statusOK}, {10 * mib, 100 * mib, 1000 * mib, statusOK},
+		{80 * mib, 100 * mib, 1000 * mib, statusWarning},
+		{95 * mib, 100 * mib, 1000 * mib, statusError},
+		{95 * mib, 0, 1000 * mib, statusOK}, {850 * mib, 0, 1000 * mib, statusWarning},
+		{10 * mib, 0, 0, statusOK},
 	} {
-		if f := checkRedisMemory(&store.Server{UsedMemory: row.used, MaxMemory: row.limit, MachineMemory: row.machine}); f.Status != row.want {
+		if f := checkRedisMemory(&store.Server{UsedMemory: row.used, MaxMemory: row.limit,
+			MachineMemory: row.machine}); f.Status != row.want {
 			t.Errorf("%+v: %+v", row, f)
 		}
 	}

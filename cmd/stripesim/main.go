@@ -102,6 +102,8 @@ func parseFlags(args []string, stderr io.Writer) (f flags, o stripesim.Options, 
 			" in the environment, comma-separated")
 	fs.StringVar(&o.Webhook.APIVersion, "webhook-api-version", stripesim.APIVersion,
 		"api_version of events")
+	fs.BoolVar(&o.Webhook.Thin, "webhook-thin", false,
+		"send thin events, which name their object and do not contain it")
 	fs.BoolVar(&f.verbose, "verbose", false, "log every call")
 	fs.Usage = func() {
 		fmt.Fprintln(stderr, "stripesim simulates Stripe's API for tests. It moves no money and"+

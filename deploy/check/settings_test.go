@@ -54,7 +54,8 @@ func TestExampleSettings_Load(t *testing.T) {
 		{"[whsec_...]", "[whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw]"}, {`[slack://..., "smtp://...&severity=critical"]`, `[slack://hook:A-B-C@webhook, "smtp://u:p@mail.example/?from=a@b.example&to=c@d.example&severity=critical"]`},
 		{"https://hc-ping.com/...", "https://hc-ping.com/check"},
 		{"/run/secrets/holdd_callback_secret", writeFile(t, filepath.Join(t.TempDir(), "secret"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")},
-		{"/run/secrets/stripe_api_key", writeFile(t, filepath.Join(t.TempDir(), "key"), stripeAPIKey)},
+		{"/run/secrets/stripe_api_key", writeFile(t, filepath.Join(t.TempDir(), "key"), "sk_org_test_DeployCheck")}, // stripe_context needs it
+		{"acct_...", "acct_1Nv0FGQ9RKHgCVdK"},
 		{"/etc/holdd/tokens", writeFile(t, filepath.Join(t.TempDir(), "tokens"), "check read "+operatorToken)},
 	} {
 		if !strings.Contains(full, r[0]) {

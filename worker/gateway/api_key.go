@@ -27,13 +27,14 @@ func (APIKey) MarshalText() ([]byte, error) { return []byte(apiKeyPlaceholder), 
 
 // apiKeyPattern is the form of a key. Stripe's keys have about 110 characters.
 var apiKeyPattern = boundedPattern{
-	regexp.MustCompile(`^(sk|rk)_(test|live)_[A-Za-z0-9_]{3,}$`), 248,
+	regexp.MustCompile(`^(sk|rk|sk_org)_(test|live)_[A-Za-z0-9_]{3,}$`), 248,
 }
 
 // validate returns an error for an invalid key. The error does not quote the
 // key.
 func (k APIKey) validate() error {
-	const want = "want a secret key (sk_test_… or sk_live_…) or a restricted one (rk_…)"
+	const want = "want a secret key (sk_test_… or sk_live_…), a restricted one (rk_…) " +
+		"or one of an organization (sk_org_…)"
 	s := string(k)
 	switch {
 	case apiKeyPattern.matches(s):
@@ -57,5 +58,9 @@ func (k APIKey) validate() error {
 
 // isLive reports whether the key is of live mode.
 func (k APIKey) isLive() bool {
-	return strings.HasPrefix(string(k), "sk_live_") || strings.HasPrefix(string(k), "rk_live_")
+	return strings.HasPrefix(string(k), "sk_live_") ||
+		strings.HasPrefix(string(k), "rk_live_") || strings.HasPrefix(string(k), "sk_org_live_")
 }
+
+// isOrganization reports whether the key belongs to an organization.
+func (k APIKey) isOrganization() bool { return strings.HasPrefix(string(k), "sk_org_") }

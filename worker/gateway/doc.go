@@ -60,6 +60,8 @@
 //     texts in an answer are redacted and truncated.
 //   - ParseEvent reads only a body with a recent and valid signature, and only
 //     fields that are the same in every version of the API.
+//   - With an organization's key, Stripe-Context takes the place of
+//     Stripe-Account, and events of its other accounts are about no intent.
 //   - An error of Caller is a [hold.NotSentError]: nothing was sent. The
 //     breaker opens after five consecutive calls without an answer and then
 //     lets one call through every five seconds. It ignores canceled calls.

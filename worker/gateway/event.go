@@ -47,6 +47,7 @@ type eventJSON struct {
 	Object   string `json:"object"`
 	Type     string `json:"type"`
 	Account  string `json:"account"`
+	Context  string `json:"context"` // since version 2025-04-30
 	Created  int64  `json:"created"`
 	Livemode bool   `json:"livemode"`
 	// Before version 2017-05-25 this is only an id.
@@ -116,34 +117,54 @@ func (r *expandableID) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, (*string)(r))
 }
 
-// ParseEvent verifies and parses a webhook. The body must be unchanged, and
-// signature is the header Stripe-Signature. A tolerance of 0 means
-// [DefaultSignatureTolerance]. The body needs a signature with one of the
-// secrets. An event that is not about a PaymentIntent has an empty
+// EventOptions configure [ParseEvent].
+type EventOptions struct {
+	Secrets   []string      // signing secrets; the body needs a signature with one
+	Tolerance time.Duration // maximum age; 0 means [DefaultSignatureTolerance]
+	// Context is the account of [Options].Context. With it, events of the
+	// organization's other accounts have no PaymentIntent.
+	Context string
+}
+
+// ParseEvent verifies and parses a webhook, which is a snapshot event or a thin
+// one. The body must be unchanged, and signature is the header
+// Stripe-Signature. An event that is not about a PaymentIntent has an empty
 // PaymentIntent. Errors are [ErrInvalidSignature], [ErrSignatureTooOld] and
 // [ErrNotAnEvent].
-func ParseEvent(
-	body []byte, signature string, secrets []string, tolerance time.Duration,
-) (hold.StripeEvent, error) {
-	if tolerance == 0 {
-		tolerance = DefaultSignatureTolerance
+func ParseEvent(body []byte, signature string, o EventOptions) (hold.StripeEvent, error) {
+	if o.Tolerance == 0 {
+		o.Tolerance = DefaultSignatureTolerance
 	}
-	if err := verifySignature(body, signature, secrets, tolerance); err != nil {
+	if err := verifySignature(body, signature, o.Secrets, o.Tolerance); err != nil {
 		return hold.StripeEvent{}, err
 	}
+	var kind struct {
+		Object string `json:"object"`
+	}
+	if json.Unmarshal(body, &kind) != nil {
+		return hold.StripeEvent{}, ErrNotAnEvent
+	}
+	if kind.Object == thinEventObject {
+		return parseThinEvent(body, o.Context)
+	}
+	return parseSnapshotEvent(body, o.Context)
+}
+
+func parseSnapshotEvent(body []byte, ownAccount string) (hold.StripeEvent, error) {
 	var raw eventJSON
 	if json.Unmarshal(body, &raw) != nil || !raw.isValid() {
 		return hold.StripeEvent{}, ErrNotAnEvent
 	}
+	account, known := snapshotEventAccount(raw.Account, raw.Context, ownAccount)
 	e := hold.StripeEvent{
 		ID:             raw.ID,
 		Type:           raw.Type,
-		Account:        raw.Account,
+		Account:        account,
 		Created:        time.Unix(raw.Created, 0).UTC(),
 		Livemode:       raw.Livemode,
 		IdempotencyKey: requestIdempotencyKey(raw.Request),
 	}
-	if !isHoldEventType(raw.Type) {
+	if !known || !isHoldEventType(raw.Type) {
 		return e, nil
 	}
 	var s eventObject

@@ -15,7 +15,8 @@ const webhookSecret = "whsec_test_of_events"
 
 func parseSignedEvent(body string) (hold.StripeEvent, error) {
 	signature := stripesim.Sign([]byte(body), time.Now(), webhookSecret)
-	return gateway.ParseEvent([]byte(body), signature, []string{"", "whsec_new", webhookSecret}, 0)
+	return gateway.ParseEvent([]byte(body), signature,
+		gateway.EventOptions{Secrets: []string{"", "whsec_new", webhookSecret}})
 }
 
 // eventBody returns a minimal event with an object.
@@ -157,12 +158,17 @@ func FuzzParseEvent(f *testing.F) {
 	review := `{"id":"prv_1","object":"review","payment_intent":{"id":"pi_12345678"}}`
 	f.Add([]byte(eventBody("payment_intent.succeeded", intent)), "t=1,v1=00", true)
 	f.Add([]byte(eventBody("review.closed", review)), "t=9223372036854775807,v1=,v0", true)
+	f.Add([]byte(thinEvent("v1.payment_intent.canceled", `"context":"acct_12345678",`,
+		"payment_intent", "pi_12345678")), "t=1,v1=00", true)
+	f.Add([]byte(thinEvent("v2.core.event_destination.ping", "", "event_destination", "ed_1")),
+		"", true)
 	f.Add([]byte(`{`), "", false)
 	f.Fuzz(func(t *testing.T, body []byte, signature string, signed bool) {
 		if signed {
 			signature = stripesim.Sign(body, time.Now(), webhookSecret)
 		}
-		e, err := gateway.ParseEvent(body, signature, []string{webhookSecret}, time.Minute)
+		e, err := gateway.ParseEvent(body, signature,
+			gateway.EventOptions{Secrets: []string{webhookSecret}, Tolerance: time.Minute})
 		known := errors.Is(err, gateway.ErrInvalidSignature) ||
 			errors.Is(err, gateway.ErrSignatureTooOld) ||
 			errors.Is(err, gateway.ErrNotAnEvent)

@@ -41,6 +41,9 @@ const (
 // Options configure a [Gateway]. APIKey is required.
 type Options struct {
 	APIKey APIKey
+	// Context is the account of the organization for which an organization key
+	// acts. It is required for such a key, and invalid for any other.
+	Context string
 	// BaseURL is the URL of the API; empty means [DefaultBaseURL]. A live key
 	// needs https, unless the host is loopback.
 	BaseURL string
@@ -72,6 +75,9 @@ func New(o Options) (*Gateway, error) {
 	if err := o.APIKey.validate(); err != nil {
 		return nil, err
 	}
+	if err := validateContext(o.APIKey, o.Context); err != nil {
+		return nil, err
+	}
 	base, err := parseBaseURL(o.BaseURL, o.APIKey.isLive())
 	switch {
 	case err != nil:
@@ -91,15 +97,20 @@ func New(o Options) (*Gateway, error) {
 		g.pool = newTransport(cmp.Or(o.Concurrency, DefaultConcurrency) + extraConnections)
 		transport = g.pool
 	}
-	g.paymentIntents = paymentintent.Client{B: newBackend(base, transport), Key: string(o.APIKey)}
+	g.paymentIntents = paymentintent.Client{
+		B: newBackend(base, transport, o.Context), Key: string(o.APIKey),
+	}
 	return g, nil
 }
 
-// newBackend returns the client of stripe-go for the API at base. Its retries
-// are off: they ignore the context while they sleep, and holdd records each
-// attempt before it sends it.
-func newBackend(base string, transport http.RoundTripper) stripe.Backend {
+// newBackend returns the client of stripe-go for the API at base. A context is
+// sent with every request. The retries of stripe-go are off: they ignore the
+// context while they sleep, and holdd records each attempt before it sends it.
+func newBackend(base string, transport http.RoundTripper, stripeContext string) stripe.Backend {
 	_, reportsConns := transport.(*http.Transport)
+	if stripeContext != "" {
+		transport = &contextTransport{next: transport, account: stripeContext}
+	}
 	return stripe.GetBackendWithConfig(stripe.APIBackend, &stripe.BackendConfig{
 		URL: stripe.String(base),
 		HTTPClient: &http.Client{

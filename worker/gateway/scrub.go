@@ -19,7 +19,7 @@ var (
 	// value after the word client_secret. It is narrow, because it is also
 	// applied to metadata: an article number such as "SK_1002" is not a key.
 	secretPattern = regexp.MustCompile(`[A-Za-z0-9_]*_secret_[A-Za-z0-9_%-]*` +
-		`|\b(?:sk|rk|pk|ek|uk)_(?:test|live)_[A-Za-z0-9_*.…-]*` +
+		`|\b(?:sk_org|(?:sk|rk|pk|ek|uk)_(?:test|live))_[A-Za-z0-9_*.…-]*` +
 		`|whsec_[A-Za-z0-9+/=_-]*` +
 		`|client_secret["'=:\s%]+[^\s"',;&}]+`)
 	// cardNumberPattern matches numbers as long as a card's, grouped or not. An

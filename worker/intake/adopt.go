@@ -22,11 +22,11 @@ type adopter struct {
 }
 
 // adoptFromMetadata creates the hold of an intent that has terms in its
-// metadata. It rejects invalid terms. It ignores an intent without terms and
-// one that no longer holds money.
+// metadata. It rejects invalid terms. An intent without terms and one that no
+// longer holds money are remembered until they are scheduled.
 func (a *adopter) adoptFromMetadata(ctx context.Context, in *hold.Intent, account string) error {
 	if in.Status != hold.StatusRequiresCapture {
-		return nil
+		return queueRefresh(ctx, a.store, a.health, in.ID, account, false)
 	}
 	existing, now, err := readHold(ctx, a.store, a.health, in.ID)
 	if err != nil {
@@ -36,9 +36,8 @@ func (a *adopter) adoptFromMetadata(ctx context.Context, in *hold.Intent, accoun
 	d, err := hold.Adopt(in, account, sourceStripe, now)
 	var problem *hold.Problem
 	switch {
-	case errors.Is(err, hold.ErrNoTerms):
-		return nil
-	case existing != nil: // another writer scheduled it meanwhile
+	case errors.Is(err, hold.ErrNoTerms), // a thin event does not show the metadata
+		existing != nil: // another writer scheduled it meanwhile
 		return queueRefresh(ctx, a.store, a.health, in.ID, account, false)
 	case errors.As(err, &problem):
 		rejected := hold.RejectedRequest{Source: sourceStripe, ID: in.ID, Code: problem.Code,

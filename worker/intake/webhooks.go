@@ -133,15 +133,16 @@ func (w *Webhooks) mayConcernHold(e *hold.StripeEvent) (bool, error) {
 }
 
 // queueUnknownIntent queues the intent of an event that has no hold. An intent
-// with terms in its metadata is read soon. Any other is remembered until it is
-// scheduled.
+// with terms in its metadata is read soon, and so is an authorized one whose
+// metadata the event does not show, because it is a thin event. Any other is
+// remembered until it is scheduled.
 func (w *Webhooks) queueUnknownIntent(ctx context.Context, e *hold.StripeEvent) (string, error) {
 	if e.Type == "charge.updated" {
 		// Stripe sends one for every payment, and other events report the same
 		// change.
 		return EventIgnored, nil
 	}
-	adopt := false
+	adopt := e.Intent == nil && e.Type == "payment_intent.amount_capturable_updated"
 	if e.Intent != nil && e.Intent.Status == hold.StatusRequiresCapture {
 		// The refresher rejects invalid terms after the read, because the
 		// metadata may have changed since the event.

@@ -2,9 +2,11 @@ package intake_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/holdd/holdd/worker/envtest"
 	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
 	"github.com/holdd/holdd/worker/intake"
@@ -83,6 +85,87 @@ func TestApplyStripeEvent_Settles(t *testing.T) {
 		}
 		if h := w.hold(canceled); h.State != hold.Canceled {
 			t.Errorf("%+v", h)
+		}
+	})
+}
+
+// applyThin applies the thin events of an intent since the last call.
+func (w *world) applyThin(intent string, types ...string) (results []string) {
+	w.T.Helper()
+	for _, e := range w.takeEvents(intent, types...) {
+		e.Payload = e.ThinPayload("")
+		result, err := w.apply(e)
+		if err != nil {
+			w.T.Fatalf("%s: %v", e.Type, err)
+		}
+		results = append(results, result)
+	}
+	return results
+}
+
+func TestApplyStripeEvent_ThinEventNeedsRead(t *testing.T) {
+	inWorld(t, func(w *world) {
+		id := w.CreateIntent()
+		w.schedule(captureIn(time.Hour, id))
+		w.takeEvents("")
+		if err := w.Sim.Dashboard().Capture(id, 4_000); err != nil {
+			t.Fatal(err)
+		}
+		results := w.applyThin(id, "payment_intent.succeeded", "charge.captured")
+		slices.Sort(results)
+		if !slices.Equal(results, []string{intake.EventIgnored, intake.EventQueued}) {
+			t.Errorf("%q", results)
+		}
+		if h := w.hold(id); h.State != hold.Scheduled {
+			t.Errorf("before the read: %+v", h)
+		}
+		w.refresh()
+		if h := w.hold(id); h.State != hold.Captured || h.CapturedAmount != 4_000 {
+			t.Errorf("%+v", h)
+		}
+	})
+}
+
+func TestApplyStripeEvent_ThinEventAdoptsTermsInMetadata(t *testing.T) {
+	inWorld(t, func(w *world) {
+		const authorized = "payment_intent.amount_capturable_updated"
+		id := w.CreateIntent(withMetadata(map[string]string{
+			"holdd_capture_at": envtest.In(time.Hour), "holdd_reference": "BK-7"}))
+		if results := w.applyThin(id, authorized); !slices.Equal(
+			results, []string{intake.EventQueued}) {
+			t.Errorf("%q", results)
+		}
+		before := w.countRetrieves()
+		w.refresh()
+		if h := w.hold(id); h == nil || h.State != hold.Scheduled || h.Reference != "BK-7" {
+			t.Errorf("%+v", h)
+		}
+		if n := w.countRetrieves() - before; n != 1 {
+			t.Errorf("%d reads", n)
+		}
+		// An intent without terms, and one that has ended, are read once and
+		// then remembered until their holds are scheduled.
+		none, over := w.CreateIntent(), w.CreateIntent()
+		events := w.events
+		w.applyThin(none, authorized)
+		w.events = events
+		w.applyThin(over, authorized)
+		if err := w.Sim.Dashboard().Cancel(over, ""); err != nil {
+			t.Fatal(err)
+		}
+		w.refresh()
+		if pending := w.pendingAfter(time.Minute); len(pending) != 0 {
+			t.Errorf("still pending: %+v", pending)
+		}
+		for _, id := range []string{none, over} {
+			if h := w.hold(id); h != nil {
+				t.Errorf("%+v", h)
+			}
+			w.schedule(completeRequest(id))
+			if pending := w.pendingAfter(time.Second); !slices.ContainsFunc(pending,
+				func(p hold.PendingRefresh) bool { return p.Hold.ID == id }) {
+				t.Errorf("%s is not read after it was scheduled", id)
+			}
 		}
 	})
 }

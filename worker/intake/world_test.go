@@ -206,7 +206,8 @@ func (w *world) apply(e stripesim.Event) (string, error) {
 	w.T.Helper()
 	const secret = "whsec_world"
 	signature := stripesim.Sign(e.Payload, time.Now(), secret)
-	parsed, err := gateway.ParseEvent(e.Payload, signature, []string{secret}, 0)
+	parsed, err := gateway.ParseEvent(e.Payload, signature,
+		gateway.EventOptions{Secrets: []string{secret}})
 	if err != nil {
 		w.T.Fatal(err)
 	}

@@ -300,6 +300,13 @@ func (w *world) onStripeEvent(e stripesim.Event) {
 		w.countFaultHit("webhook: lost")
 		return
 	}
+	if y.thinEvents && !strings.HasPrefix(e.Type, "review.") {
+		if w.plan.organizationKey {
+			foreign := e.ThinPayload("acct_simtestother9")
+			w.spawn(func() { w.deliverForeignEvent(foreign) })
+		}
+		e.Payload = e.ThinPayload(w.stripeContext())
+	}
 	times := 1
 	if d.chance(y.webhookDuplicateRate) {
 		times = 2
@@ -340,7 +347,8 @@ func (w *world) deliverWebhook(e stripesim.Event, copyIndex int, delay time.Dura
 		}
 		r := rs[d.IntN(len(rs))]
 		ev, err := gateway.ParseEvent(e.Payload, stripesim.Sign(e.Payload, time.Now(),
-			webhookSecret), []string{"whsec_another", webhookSecret}, 0)
+			webhookSecret), gateway.EventOptions{
+			Secrets: []string{"whsec_another", webhookSecret}, Context: w.stripeContext()})
 		if err != nil {
 			w.breach("webhooks: %s can't be read: %v", e.Type, err)
 			return

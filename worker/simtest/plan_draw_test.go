@@ -56,6 +56,7 @@ func drawPlan(seed uint64) plan {
 				min(p.duration/16, maxClockStep)).Truncate(time.Millisecond)
 		}
 	}
+	p.organizationKey = newRNG(seed, "organization").chance(0.15)
 	return p
 }
 

@@ -24,6 +24,9 @@ type intakePlan struct {
 	// intents of one page of a list, 0: as many as are asked for
 	listPageSize        int
 	invalidInboxEntries []invalidInboxEntry // inbox entries that are rejected
+	// events are thin, except those of reviews, which have an endpoint of their
+	// own
+	thinEvents bool
 }
 
 // reconcileRequest is an operator's request for a reconcile run.
@@ -57,6 +60,12 @@ func (p *plan) String() string {
 	if p.intake.enabled {
 		fmt.Fprintf(
 			&s, "  webhooks %v (%.0f%% lost, %.0f%% doubled, up to %s late), mirror every %s, reconcile every %s, pages of %d\n", p.intake.webhooks, p.intake.webhookLossRate*100, p.intake.webhookDuplicateRate*100, p.intake.maxWebhookDelay, p.intake.mirrorInterval, p.intake.reconcileInterval, p.intake.listPageSize)
+	}
+	if p.intake.thinEvents {
+		s.WriteString("  webhooks are thin events\n")
+	}
+	if p.organizationKey {
+		s.WriteString("  the API key is one of an organization\n")
 	}
 	if p.redisClockAhead != 0 {
 		fmt.Fprintf(&s, "  Redis' clock is ahead by %s\n", p.redisClockAhead)
@@ -152,6 +161,7 @@ func (p *plan) drawIntake() {
 	if d.chance(0.65) {
 		w.reconcileInterval = max(20*time.Second, p.duration/time.Duration(pickOne(d, 5, 10)))
 	}
+	w.thinEvents = w.webhooks && newRNG(p.seed, "thin").chance(0.4)
 	w.listPageSize = pickOne(d, 0, 0, 1, 3)
 	if d.chance(0.2) {
 		for range 1 + d.IntN(3) {

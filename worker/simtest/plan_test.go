@@ -27,6 +27,7 @@ type plan struct {
 	holds           []plannedHold
 	faults          []fault
 	intake          intakePlan
+	organizationKey bool // the API key is one of an organization
 }
 
 // plannedHold is one hold and the actions on it.

@@ -248,6 +248,10 @@ var regressions = []struct {
 				reference:   "BK-5", actions: []plannedAction{
 					{number: 1, at: 285 * time.Minute, kind: "dashboard review"},
 					{number: 2, at: 286 * time.Minute, kind: "dashboard part", amount: 1784}}}}}},
+	{"webhooks are thin events: holdd reads each intent, and adopts the one with terms",
+		thinEventsPlan()},
+	{"an organization's key acts for a connected account, whose path its events have",
+		organizationPlan()},
 	{"an increment happens during an older list request: the newer amount stays",
 		incrementDuringListPlan()},
 }

@@ -42,7 +42,7 @@ func (l *stripeTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		body, _ = io.ReadAll(req.Body)
 		req.Body.Close()
 	}
-	rec := &stripeRequest{replica: r.name, account: req.Header.Get("Stripe-Account"),
+	rec := &stripeRequest{replica: r.name, account: w.connectedAccount(req.Header),
 		idempotencyKey: req.Header.Get("Idempotency-Key")}
 	rec.op, rec.intent = parseOperation(req.Method, req.URL.Path)
 	if form, err := url.ParseQuery(string(body)); err == nil {

@@ -314,8 +314,13 @@ func (w *world) startReplica(slot int) {
 		}
 		time.Sleep(newRNG(w.plan.seed, "open", name, fmt.Sprint(try)).durationBetween(wait/2, wait))
 	}
-	g, err := gateway.New(gateway.Options{APIKey: "sk_test_world", BaseURL: "http://stripe.test",
-		Transport: &stripeTransport{world: w, replica: r, next: w.sim.Transport()}})
+	apiKey := gateway.APIKey("sk_test_world")
+	if w.plan.organizationKey {
+		apiKey = "sk_org_test_world"
+	}
+	g, err := gateway.New(gateway.Options{APIKey: apiKey, Context: w.stripeContext(),
+		BaseURL: "http://stripe.test", Transport: &stripeTransport{world: w, replica: r,
+			next: w.sim.Transport()}})
 	if err != nil {
 		panic(err)
 	}

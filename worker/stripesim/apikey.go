@@ -49,7 +49,7 @@ func (k *apiKeys) RestoreKey(key string) {
 // a simulator.
 func IsLiveKey(key string) bool {
 	key = strings.TrimSpace(key)
-	for _, p := range [...]string{"sk_live_", "rk_live_", "pk_live_"} {
+	for _, p := range [...]string{"sk_live_", "rk_live_", "pk_live_", "sk_org_live_"} {
 		if strings.HasPrefix(key, p) {
 			return true
 		}
@@ -82,7 +82,8 @@ func (k *apiKeys) verify(key string, c EndpointClass, account string) *apiError 
 				"production "+
 				"systems: roll this key now, and point the simulator's clients at a key that "+
 				"starts with sk_test_ or rk_test_.")
-	case !strings.HasPrefix(key, "sk_test_") && !strings.HasPrefix(key, "rk_test_"):
+	case !strings.HasPrefix(key, "sk_test_") && !strings.HasPrefix(key, "rk_test_") &&
+		!isOrganizationKey(key):
 		return deny(401, "", "Invalid API Key provided: "+maskKey(key))
 	}
 	k.mu.RLock()

@@ -76,7 +76,7 @@ func (s *apiServer) serve(ctx context.Context, r apiRequest) apiResponse {
 func (s *apiServer) newCall(r apiRequest) *apiCall {
 	seed := s.env.options.Seed
 	c := &apiCall{request: r, class: ClassUnknown,
-		accountID: cmp.Or(r.header.Get("Stripe-Account"), s.env.platformAccount),
+		accountID: targetAccount(r.header, s.env.platformAccount),
 		requestID: "req_" + base62(scramble(seed*17+3, s.requestIDCount.Add(1)), 8) +
 			seededToken(seed, 6, "req")}
 	number := s.callCount.Add(1)
@@ -131,6 +131,9 @@ func (s *apiServer) authenticate(c *apiCall) *apiError {
 		return forbiddenError(key, c.accountID)
 	}
 	if err := s.keys.verify(key, c.class, c.accountID); err != nil {
+		return err
+	}
+	if err := checkContext(c.request.header, s.env.platformAccount); err != nil {
 		return err
 	}
 	if !s.accounts.isKnown(c.accountID) {

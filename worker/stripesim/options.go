@@ -111,6 +111,8 @@ type Webhook struct {
 	// APIVersion is the version in which events are rendered; empty means the
 	// accounts'.
 	APIVersion string
+	// Thin sends thin events, which name their object and do not contain it.
+	Thin bool
 	// Attempts bounds the attempts of each delivery; 0 means 6.
 	Attempts int
 	// Backoff is the wait before the second attempt. It doubles for each

@@ -130,8 +130,11 @@ func (h *webhooks) popDue(now time.Time) (due []pendingDelivery, next time.Time)
 // After a failure the delivery waits for its next attempt.
 func (h *webhooks) attempt(ctx context.Context, p pendingDelivery) (delivered bool) {
 	w := h.webhook
-	d := Delivery{Event: p.event, Signature: h.Sign(p.event.Payload, time.Now()),
-		Attempt: p.attempt}
+	d := Delivery{Event: p.event, Attempt: p.attempt}
+	if w.Thin {
+		d.Event.Payload = p.event.ThinPayload("")
+	}
+	d.Signature = h.Sign(d.Event.Payload, time.Now())
 	send := w.Deliver
 	if send == nil {
 		send = h.post

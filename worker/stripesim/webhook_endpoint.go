@@ -27,7 +27,7 @@ func (h *webhooks) SetWebhookEndpoints(all ...WebhookEndpoint) {
 // allEndpoints returns the endpoints of the platform's account.
 func (h *webhooks) allEndpoints() []WebhookEndpoint {
 	var all []WebhookEndpoint
-	if w := h.webhook; w.URL != "" {
+	if w := h.webhook; w.URL != "" && !w.Thin { // thin events have no endpoint in /v1
 		all = append(all, WebhookEndpoint{URL: w.URL, APIVersion: w.APIVersion})
 	}
 	if more := h.endpoints.Load(); more != nil {

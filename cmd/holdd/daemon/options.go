@@ -19,7 +19,8 @@ import (
 func gatewayOptions(o *Options) gateway.Options {
 	s := o.Settings
 	return gateway.Options{
-		APIKey: gateway.APIKey(s.StripeAPIKey.Reveal()), BaseURL: s.StripeAPIBase,
+		APIKey: gateway.APIKey(s.StripeAPIKey.Reveal()), Context: s.StripeContext,
+		BaseURL:     s.StripeAPIBase,
 		Concurrency: s.Concurrency, Timeout: s.CallTimeout, Transport: o.Transport,
 	}
 }
@@ -118,7 +119,8 @@ func webhookOptions(s *config.Settings, w *intake.Webhooks) *api.WebhookOptions 
 	}
 	return &api.WebhookOptions{
 		VerifyAndParse: func(body []byte, signature string) (hold.StripeEvent, error) {
-			return gateway.ParseEvent(body, signature, secrets, 0)
+			return gateway.ParseEvent(body, signature,
+				gateway.EventOptions{Secrets: secrets, Context: s.StripeContext})
 		},
 		ApplyEvent: w.ApplyStripeEvent,
 	}
