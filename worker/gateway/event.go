@@ -73,6 +73,7 @@ type eventObject struct {
 	PaymentIntent      expandableID      `json:"payment_intent"` // of a charge or a review
 	Open               bool              `json:"open"`
 	Reason             string            `json:"reason"`
+	Review             expandableID      `json:"review"` // of a PaymentIntent, open or closed
 	ClosedReason       string            `json:"closed_reason"`
 }
 
@@ -150,6 +151,9 @@ func ParseEvent(
 	if json.Unmarshal(raw.Data.Object, &s) != nil || !setEventObject(&e, &s) {
 		return hold.StripeEvent{}, ErrNotAnEvent
 	}
+	if s.Object == "charge" && e.PaymentIntent != "" {
+		e.Authorized = authorizedByCharge(raw.Data.Object, e.PaymentIntent)
+	}
 	return e, nil
 }
 
@@ -224,6 +228,7 @@ func (s *eventObject) intent(livemode bool) *hold.Intent {
 		Created:            time.Unix(s.Created, 0).UTC(),
 		Livemode:           livemode,
 		Metadata:           s.Metadata,
+		Review:             string(s.Review),
 	}
 }
 
