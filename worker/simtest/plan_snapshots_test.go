@@ -10,11 +10,11 @@ func snapshotPlan(change plannedAction, w intakePlan, unread time.Duration) plan
 	for n := range 10 {
 		all = append(all, plannedHold{number: n + 1, placedAt: 5*time.Second +
 			time.Duration(n)*time.Millisecond, scheduledAt: 6*time.Second +
-			time.Duration(n)*time.Millisecond, authorizationWindow: 40 * time.Minute, amount: 5000,
-			currency: "eur", action: "capture", dueAt: 30 * time.Minute, multi: true,
+			time.Duration(n)*time.Millisecond, authorizationWindow: 25 * time.Minute, amount: 5000,
+			currency: "eur", action: "capture", dueAt: 20 * time.Minute, multi: true,
 			actions: []plannedAction{change}})
 	}
-	p := quietPlan(time.Second, w, all...)
+	p := quietPlan(5*time.Second, w, all...)
 	if unread > 0 {
 		return p.withFaults(fault{number: 1, kind: "stripe:dial", atCall: "read",
 			from: 5 * time.Second, to: unread, probability: 1, replicaIndex: -1})
@@ -28,10 +28,10 @@ func mirrorReplicasPlan() plan {
 	var all []plannedHold
 	for n := range 10 {
 		all = append(all, plannedHold{number: n + 1, placedAt: 5 * time.Second,
-			scheduledAt: 6 * time.Second, authorizationWindow: 40 * time.Minute, amount: 5000,
-			currency: "eur", action: "capture", dueAt: 30 * time.Minute})
+			scheduledAt: 6 * time.Second, authorizationWindow: 10 * time.Minute, amount: 5000,
+			currency: "eur", action: "capture", dueAt: 3 * time.Minute})
 	}
-	p := quietPlan(time.Second, intakePlan{enabled: true, mirrorInterval: 2 * time.Second}, all...)
+	p := quietPlan(5*time.Second, intakePlan{enabled: true, mirrorInterval: 5 * time.Second}, all...)
 	p.replicas = 3
 	return p
 }

@@ -98,7 +98,8 @@ func (j *judge) checkNewestAmount(c *judgedHold) {
 		by := j.afterLastFault(d.at).Add(2*j.plan.pollInterval() + 3*time.Minute +
 			j.actionTimeLimit())
 		if by.Before(end) && c.finalHold.Amount != want {
-			j.failHold(c, "holdd reports the amount %d, and Stripe held %d since +%s, as the event of +%s said", c.finalHold.Amount, want, j.since(changed), j.since(d.at))
+			j.failHold(c, "holdd reports the amount %d, Stripe held %d since +%s, and said so at +%s",
+				c.finalHold.Amount, want, j.since(changed), j.since(d.at))
 		}
 	}
 }
