@@ -74,6 +74,7 @@ type eventObject struct {
 	PaymentIntent      expandableID      `json:"payment_intent"` // of a charge or a review
 	Open               bool              `json:"open"`
 	Reason             string            `json:"reason"`
+	Review             expandableID      `json:"review"` // of a PaymentIntent, open or closed
 	ClosedReason       string            `json:"closed_reason"`
 }
 
@@ -171,6 +172,9 @@ func parseSnapshotEvent(body []byte, ownAccount string) (hold.StripeEvent, error
 	if json.Unmarshal(raw.Data.Object, &s) != nil || !setEventObject(&e, &s) {
 		return hold.StripeEvent{}, ErrNotAnEvent
 	}
+	if s.Object == "charge" && e.PaymentIntent != "" {
+		e.Authorized = authorizedByCharge(raw.Data.Object, e.PaymentIntent)
+	}
 	return e, nil
 }
 
@@ -245,6 +249,7 @@ func (s *eventObject) intent(livemode bool) *hold.Intent {
 		Created:            time.Unix(s.Created, 0).UTC(),
 		Livemode:           livemode,
 		Metadata:           s.Metadata,
+		Review:             string(s.Review),
 	}
 }
 

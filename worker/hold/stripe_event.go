@@ -16,6 +16,7 @@ type StripeEvent struct {
 	IdempotencyKey   string  // of the request that caused it; empty if none did
 	PaymentIntent    string  // id; empty if the event is about no intent
 	Intent           *Intent // of payment_intent.* only: the intent at that moment
+	Authorized       *Intent // of charge.* only: what an uncaptured charge shows of the intent
 	AutomaticCapture bool    // Stripe captures the intent at once, so it is no hold
 	Review           *Review // of review.* only
 }
@@ -42,8 +43,9 @@ const (
 // The statuses succeeded and canceled are final at Stripe, so an event that
 // shows one cannot be stale: it settles the hold without a read. With
 // multicapture only the last capture shows succeeded, and its amount is the
-// sum. A closed review is final as well. Everything else may be stale and needs
-// a read. A claimed hold is left to its worker, which reads the same state.
+// sum. A closed review is final as well. A snapshot of an authorization can
+// save a read, see applySnapshot. Everything else may be stale and needs a
+// read. A claimed hold is left to its worker, which reads the same state.
 func (h Hold) ApplyStripeEvent(e *StripeEvent, now time.Time) (Decision, EventAction) {
 	now = now.UTC().Truncate(time.Millisecond)
 	same := Decision{Hold: h, Unchanged: true}
@@ -63,7 +65,7 @@ func (h Hold) ApplyStripeEvent(e *StripeEvent, now time.Time) (Decision, EventAc
 	case e.closesReview():
 		return applyReviewClosed(h, e.Review, now), EventNeedsRead
 	}
-	return same, EventNeedsRead
+	return applySnapshot(h, e, now)
 }
 
 func (e *StripeEvent) closesReview() bool { return e.Review != nil && !e.Review.Open }

@@ -35,10 +35,17 @@
 // # Webhooks
 //
 // A signed event is a hint to read the intent, because events arrive late,
-// twice and out of order. Only final facts are taken from the event itself: the
-// statuses succeeded and canceled, and a closed review. They settle or change
-// the hold at once. For any other event the intent is queued and read a moment
-// later.
+// twice and out of order. Final facts are taken from the event itself: the
+// statuses succeeded and canceled, and a closed review. For any other event the
+// intent is queued and read a moment later, with two exceptions:
+//
+//   - The uncaptured charge of an event of the last five minutes verifies an
+//     unverified hold: amount, currency and capture_before.
+//   - A snapshot that agrees with a verified hold needs no read.
+//
+// A verified hold takes nothing from a snapshot. Its record does not say when
+// Stripe last confirmed it, because a read that changes nothing is not written.
+// So no snapshot is provably newer, and one that differs leads to a read.
 //
 //   - Stripe receives a 2xx answer only after the write. If Redis is
 //     unavailable, Stripe sends the event again, for three days.

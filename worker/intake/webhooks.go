@@ -30,6 +30,7 @@ var handledEvents = map[string]bool{
 	"payment_intent.canceled":                  true,
 	"payment_intent.payment_failed":            true,
 	"payment_intent.requires_action":           true,
+	"charge.succeeded":                         true,
 	"charge.captured":                          true,
 	"charge.expired":                           true,
 	"charge.updated":                           true,
@@ -137,8 +138,8 @@ func (w *Webhooks) mayConcernHold(e *hold.StripeEvent) (bool, error) {
 // metadata the event does not show, because it is a thin event. Any other is
 // remembered until it is scheduled.
 func (w *Webhooks) queueUnknownIntent(ctx context.Context, e *hold.StripeEvent) (string, error) {
-	if e.Type == "charge.updated" {
-		// Stripe sends one for every payment, and other events report the same
+	if e.Type == "charge.updated" || e.Type == "charge.succeeded" {
+		// Stripe sends them for every payment, and other events report the same
 		// change.
 		return EventIgnored, nil
 	}

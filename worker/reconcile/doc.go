@@ -56,11 +56,12 @@
 //
 // # The mirror
 //
-// Updates use at most half the rate. The mirror sends none while due holds wait
-// for the budget, and none for a hold that is due soon. The answer to an update
-// shows the whole metadata; a second update removes pairs of earlier terms. An
-// update whose outcome is unknown may arrive after a later one and restore
-// earlier terms. The mirror does not detect that.
+// One replica at a time writes the terms of a hold, under a lock in Redis that
+// ends after 30 seconds. Updates use at most half the rate. The mirror sends
+// none while due holds wait for the budget, and none for a hold that is due
+// soon. The answer to an update shows the whole metadata; a second update
+// removes pairs of earlier terms. An update whose outcome is unknown may arrive
+// after a later one and restore earlier terms. The mirror does not detect that.
 //
 // # Bounds
 //

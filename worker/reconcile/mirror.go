@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,14 +36,20 @@ const (
 	secondUpdateWait = 3 * time.Second
 	// dueSoon is how long before its action a hold's record is not written.
 	dueSoon = time.Second
+	// mirrorLockTime is how long a replica has the terms of a hold to itself:
+	// longer than two updates take, and than one tick uses the holds that it
+	// has read. Another replica then takes over from one that died.
+	mirrorLockTime = 30 * time.Second
 )
 
-// UnmirroredStore finds holds whose terms are not in their intent's metadata.
-// store.Store implements it.
+// UnmirroredStore finds holds whose terms are not in their intent's metadata,
+// and divides them among the replicas. store.Store implements it.
 type UnmirroredStore interface {
 	// Unmirrored returns up to n unmirrored holds in each partition that are
 	// not deferred.
 	Unmirrored(ctx context.Context, n int) ([]hold.DueHold, time.Time, error)
+	// AcquireLock acquires a lock for d and reports whether this call got it.
+	AcquireLock(ctx context.Context, name string, d time.Duration) (bool, error)
 }
 
 // MetadataMirrorCaller sends metadata updates to Stripe. gateway.Caller
@@ -120,17 +127,34 @@ func (m *MetadataMirror) mayMirror() bool {
 	return m.caller.Available() && !m.o.WaitedForBudget(budgetShortPause)
 }
 
-// mirrorHolds mirrors a batch. It returns whether this tick may mirror another
-// one.
+// lockName names the lock of these terms of a hold, and of this try.
+func lockName(due *hold.DueHold) string {
+	return fmt.Sprintf("mirror:%s:%d:%d", due.Hold.ID, due.Hold.Revision, due.DueAt.UnixMilli())
+}
+
+// mirrorHolds mirrors the holds of a batch whose lock no other replica has. It
+// returns whether this tick may mirror another batch.
 func (m *MetadataMirror) mirrorHolds(ctx context.Context, todo []hold.DueHold, end time.Time) bool {
 	var unfinished atomic.Bool
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	gate := make(chan struct{}, maxConcurrentUpdates)
 	left := map[string]bool{} // accounts left to the next tick
+	started := false
 	for i := range todo {
 		account := todo[i].Hold.Account
-		for !left[account] {
+		if left[account] {
+			continue
+		}
+		if !m.mayMirror() {
+			return false
+		}
+		mine, err := m.store.AcquireLock(ctx, lockName(&todo[i]), mirrorLockTime)
+		if err != nil {
+			m.o.Health.ReportError(ctx, "lock an unmirrored hold", err)
+			return false
+		}
+		for mine && !left[account] {
 			if !m.mayMirror() || ctx.Err() != nil || time.Now().After(end) {
 				return false
 			}
@@ -140,6 +164,7 @@ func (m *MetadataMirror) mirrorHolds(ctx context.Context, todo []hold.DueHold, e
 				return false
 			}
 			if r.Requests > 0 {
+				started = true
 				gate <- struct{}{}
 				wg.Go(func() {
 					defer func() { <-gate }()
@@ -159,7 +184,7 @@ func (m *MetadataMirror) mirrorHolds(ctx context.Context, todo []hold.DueHold, e
 		}
 	}
 	wg.Wait()
-	return len(left) == 0 && !unfinished.Load()
+	return started && len(left) == 0 && !unfinished.Load()
 }
 
 // mirrorHold writes the terms of one hold. Its first update is already
@@ -198,8 +223,8 @@ func (m *MetadataMirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool
 				known = a.Intent.Metadata
 			}
 		case hold.AnswerKeyInUse:
-			// Another replica sends the same update; a deferral would make its
-			// commit fail.
+			// A replica that lost its lock sends the same update; a deferral
+			// would make its commit fail.
 			return false
 		case hold.AnswerNotFound, hold.AnswerInvalid, hold.AnswerIdempotencyError,
 			hold.AnswerUnexpectedState, hold.AnswerDeclined:

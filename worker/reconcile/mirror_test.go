@@ -37,6 +37,10 @@ func (w *mirrorWorld) Unmirrored(context.Context, int) ([]hold.DueHold, time.Tim
 	return w.due, time.Now(), nil
 }
 
+func (w *mirrorWorld) AcquireLock(context.Context, string, time.Duration) (bool, error) {
+	return true, nil
+}
+
 func (w *mirrorWorld) Do(_ context.Context, call hold.Call) (hold.Answer, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

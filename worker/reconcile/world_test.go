@@ -61,7 +61,7 @@ func (w *world) newReplica() *replica {
 		Timeout: 10 * time.Second, Health: r.health, Logger: w.Log,
 	})
 	r.committer = commit.New(r.store, commit.Options{
-		Rules: hold.Rules{ExpiryMargin: time.Hour}, DueSoon: time.Second, Now: r.clock.Now,
+		Rules: hold.Rules{ExpiryMargin: time.Hour, Mirror: true}, DueSoon: time.Second, Now: r.clock.Now,
 		Wake: func() { r.wakes.Add(1) }, RecordAccount: r.accounts.Add, Logger: w.Log,
 	})
 	w.replicas = append(w.replicas, r)

@@ -54,7 +54,7 @@ type inboxPost struct {
 // webhookDelivery is a webhook that was answered with success.
 type webhookDelivery struct {
 	intentID, eventType, result string
-	at                          time.Time
+	at, createdAt               time.Time
 }
 
 // authorizationRequest is one request to authorize, or to confirm.
@@ -322,7 +322,8 @@ func (w *world) onStripeEvent(e stripesim.Event) {
 // endpoint would ask for.
 func (p *plan) isWebhookSubscribed(kind string) bool {
 	return strings.HasPrefix(kind, "payment_intent.") && kind != "payment_intent.created" ||
-		kind == "charge.captured" || kind == "charge.expired" || strings.HasPrefix(kind, "review.")
+		kind == "charge.captured" || kind == "charge.expired" || strings.HasPrefix(kind, "review.") ||
+		p.intake.chargeWebhooks && (kind == "charge.succeeded" || kind == "charge.updated")
 }
 
 func (w *world) countFaultHit(kind string) {
@@ -362,7 +363,7 @@ func (w *world) deliverWebhook(e stripesim.Event, copyIndex int, delay time.Dura
 		if ok {
 			w.mu.Lock()
 			w.intakeObserved.webhookDeliveries = append(w.intakeObserved.webhookDeliveries,
-				webhookDelivery{e.Intent, e.Type, result, time.Now()})
+				webhookDelivery{e.Intent, e.Type, result, time.Now(), e.Created})
 			w.mu.Unlock()
 			return
 		}

@@ -57,6 +57,7 @@ func drawPlan(seed uint64) plan {
 		}
 	}
 	p.organizationKey = newRNG(seed, "organization").chance(0.15)
+	p.intake.chargeWebhooks = p.intake.webhooks && newRNG(seed, "charge webhooks").chance(0.6)
 	return p
 }
 

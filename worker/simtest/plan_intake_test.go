@@ -14,6 +14,7 @@ import (
 type intakePlan struct {
 	enabled              bool
 	webhooks             bool          // Stripe's events are delivered
+	chargeWebhooks       bool          // those of uncaptured charges as well
 	webhookLossRate      float64       // of them, never
 	webhookDuplicateRate float64       // of them, again
 	maxWebhookDelay      time.Duration // at the most, until one is first sent

@@ -254,6 +254,17 @@ var regressions = []struct {
 		organizationPlan()},
 	{"an increment happens during an older list request: the newer amount stays",
 		incrementDuringListPlan()},
+	{"the event of an increment arrives before that of the authorization: the newer amount stays",
+		snapshotPlan(plannedAction{number: 1, at: 65 * time.Second, kind: "dashboard increment",
+			amount: 9000}, intakePlan{maxWebhookDelay: 4 * time.Minute}, 0)},
+	{"Stripe answers no read, and the events of authorizations arrive up to ten minutes late",
+		snapshotPlan(plannedAction{number: 1, at: 65 * time.Second, kind: "dashboard increment",
+			amount: 9000}, intakePlan{maxWebhookDelay: 10 * time.Minute}, 12*time.Minute)},
+	{"Stripe answers no read, another system captures a part, and half of the events are lost",
+		snapshotPlan(plannedAction{number: 1, at: 20 * time.Second, kind: "dashboard part",
+			amount: 2000}, intakePlan{maxWebhookDelay: 2 * time.Minute, webhookLossRate: 0.5},
+			2*time.Minute)},
+	{"three replicas mirror the same terms at once: one of them writes them", mirrorReplicasPlan()},
 }
 
 // quietPlan is a world of one replica and one partition, without faults and
@@ -374,18 +385,6 @@ func reconcileRequestedTwicePlan() plan {
 			from: at, to: at + 10*time.Millisecond, probability: 1, replicaIndex: -1})
 	}
 	return p
-}
-
-func incrementDuringListPlan() plan {
-	p := quietPlan(5*time.Second, intakePlan{enabled: true, webhooks: true,
-		reconcileInterval: time.Minute}, plannedHold{number: 1, placedAt: 5 * time.Second,
-		scheduledAt: 6 * time.Second, authorizationWindow: 30 * time.Minute, amount: 5000,
-		currency: "eur", action: "capture",
-		dueAt: 20 * time.Minute, actions: []plannedAction{{number: 1, at: 61 * time.Second,
-			kind: "dashboard increment", amount: 9000}, {number: 2, at: 66 * time.Second,
-			kind: "patch amount", amount: 8000}}})
-	return p.withFaults(fault{number: 1, kind: "stripe:slow reply", atCall: "list",
-		from: 55 * time.Second, to: 66 * time.Second, probability: 1, replicaIndex: -1})
 }
 
 // redisClockSetBackPlan is a world in which many holds are claimed as they fall

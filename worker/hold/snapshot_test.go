@@ -1,0 +1,83 @@
+package hold_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/holdd/holdd/worker/hold"
+)
+
+// TestApplyStripeEvent_Snapshots lists when the snapshot of an authorization
+// saves the read of the intent.
+func TestApplyStripeEvent_Snapshots(t *testing.T) {
+	now := time.Unix(1764000000, 0).UTC()
+	deadline := now.Add(6 * 24 * time.Hour)
+	verified := newEventHold(t, now)
+	unverified := verified
+	unverified.Verified, unverified.Amount, unverified.Currency = false, 0, ""
+	with := func(h hold.Hold, f func(*hold.Hold)) hold.Hold { f(&h); return h }
+	shown := func(f func(*hold.Intent)) *hold.Intent {
+		in := &hold.Intent{ID: eventIntentID, Status: hold.StatusRequiresCapture, Amount: 500,
+			AmountCapturable: 500, Currency: "eur", Created: now, CaptureBefore: deadline}
+		f(in)
+		return in
+	}
+	same := func(*hold.Intent) {}
+	noDeadline := func(in *hold.Intent) { in.CaptureBefore = time.Time{} }
+	for name, c := range map[string]struct {
+		h    hold.Hold
+		in   *hold.Intent
+		at   time.Time
+		read bool
+	}{
+		"verifies":        {unverified, shown(same), now, false},
+		"a minute old":    {unverified, shown(same), now.Add(-time.Minute), false},
+		"delivered late":  {unverified, shown(same), now.Add(-6 * time.Minute), true},
+		"from the future": {unverified, shown(same), now.Add(6 * time.Minute), true},
+		"no deadline":     {unverified, shown(noDeadline), now, true},
+		"an open review": {unverified,
+			shown(func(in *hold.Intent) { in.Review = "prv_1" }), now, true},
+		"a part captured": {unverified,
+			shown(func(in *hold.Intent) { in.AmountReceived = 100 }), now, true},
+		"another status": {unverified,
+			shown(func(in *hold.Intent) { in.Status = hold.StatusProcessing }), now, true},
+		"the deadline has passed": {unverified,
+			shown(func(in *hold.Intent) { in.CaptureBefore = now }), now, true},
+		"ends before the capture": {unverified,
+			shown(func(in *hold.Intent) { in.CaptureBefore = now.Add(time.Hour) }), now, true},
+		"another amount than stated": {
+			with(unverified, func(h *hold.Hold) { h.Amount, h.Currency = 400, "eur" }),
+			shown(same), now, true},
+		"less than is to be captured": {
+			with(unverified, func(h *hold.Hold) { h.CaptureAmount = 600 }), shown(same), now, true},
+		"agrees": {verified, shown(noDeadline), now.Add(-time.Hour), false},
+		"agrees while paused": {
+			with(verified, func(h *hold.Hold) { h.State = hold.Paused }),
+			shown(noDeadline), now, false},
+		"another amount": {verified,
+			shown(func(in *hold.Intent) { noDeadline(in); in.AmountCapturable = 999 }), now, true},
+		"another currency": {verified,
+			shown(func(in *hold.Intent) { noDeadline(in); in.Currency = "usd" }), now, true},
+		"another deadline": {verified, shown(same), now, true},
+		"a part was captured": {
+			with(verified, func(h *hold.Hold) { h.CapturedElsewhere = 100 }),
+			shown(noDeadline), now, true},
+		"paused by a review": {with(verified, func(h *hold.Hold) {
+			h.State, h.Reason = hold.Paused, hold.CauseReview
+		}), shown(noDeadline), now, true},
+		"requires attention": {with(verified, func(h *hold.Hold) { h.State = hold.Attention }),
+			shown(noDeadline), now, true},
+	} {
+		e := &hold.StripeEvent{PaymentIntent: eventIntentID, Created: c.at, Authorized: c.in}
+		d, action := c.h.ApplyStripeEvent(e, now)
+		if (action == hold.EventNeedsRead) != c.read || action == hold.EventRetryLater {
+			t.Errorf("%s: action %d", name, action)
+		}
+		if written := !d.Unchanged; written != (!c.read && !c.h.Verified) {
+			t.Errorf("%s: written %t, %+v", name, written, d.Hold)
+		} else if written && (!d.Hold.Verified || d.Hold.Amount != 500 || !d.NewDeadline ||
+			!d.Hold.ExpiresAt.Equal(deadline)) {
+			t.Errorf("%s: %+v", name, d.Hold)
+		}
+	}
+}
