@@ -78,7 +78,7 @@ func TestExpiry_OnNextCall(t *testing.T) {
 		assertEqual(t, "canceled_at", a.numberAt("error.payment_intent.canceled_at"), due.Unix())
 		assertEqual(t, "effects", c.formatEffects(id), "authorized 1000, expired 1000!")
 		assertEqual(t, "events", c.eventTypes(id),
-			"payment_intent.created charge.succeeded payment_intent.amount_capturable_updated charge.expired payment_intent.canceled")
+			"payment_intent.created charge.succeeded payment_intent.amount_capturable_updated charge.refunded charge.expired payment_intent.canceled")
 		newest := c.mustSucceed("GET", "/v1/events", "type=charge.expired")
 		assertEqual(t, "event's time", newest.numberAt("data.1.created"), due.Unix())
 		if newest.valueAt("data.1.request.id") != nil {

@@ -161,7 +161,7 @@ func TestResponses_MatchOpenAPISpec(t *testing.T) {
 	ids["redirect"] = c.mustSucceed("POST", "/v1/payment_intents", manualCaptureForm+
 		"pm_card_authenticationRequired&return_url="+queryEscape("https://hotel.example/")).id()
 	ids["automatic"] = c.mustSucceed("POST", "/v1/payment_intents",
-		"amount=5&currency=jpy&automatic_payment_methods[enabled]=true&automatic_payment_methods[allow_redirects]=never&confirm=true&payment_method=pm_card_visa").id()
+		"amount=50&currency=jpy&automatic_payment_methods[enabled]=true&automatic_payment_methods[allow_redirects]=never&confirm=true&payment_method=pm_card_visa").id()
 	ids["part"] = c.authorize(stripesim.Hold{Multicapture: true})
 	c.mustSucceed("POST", intentPath(ids["part"], "capture"),
 		"amount_to_capture=10&final_capture=false")
