@@ -190,7 +190,8 @@ func (in *intent) cancel(op *operation, reason string) *apiError {
 			in, "You cannot cancel this PaymentIntent because it has a status of %s. Only a "+
 				"PaymentIntent with one of the following statuses may be "+
 				"canceled: requires_payment_method, requires_capture, "+
-				"requires_reauthorization, requires_confirmation, requires_action, processing.", in.status)
+				"requires_reauthorization, requires_confirmation, requires_action, processing.",
+			in.status)
 	}
 	released := in.capturable
 	in.capturable, in.released = 0, in.released+released
@@ -214,7 +215,7 @@ func (in *intent) cancel(op *operation, reason string) *apiError {
 		in.refundUncaptured(op, released, "")
 	}
 	in.account.emitEvent(op, "payment_intent.canceled", in, in.snapshot())
-	in.closeReview(op, "canceled")
+	in.closeReview(op, "refunded")
 	return nil
 }
 

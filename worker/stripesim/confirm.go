@@ -84,7 +84,8 @@ func (in *intent) newCharge(op *operation, terminal bool) *charge {
 		maxCapturable: in.amount, paymentMethod: in.paymentMethod,
 		channel: ChannelOnline, metadata: in.metadata, description: in.description,
 		customer: in.customer, receiptEmail: in.receiptEmail,
-		descriptorSuffix: in.descriptorSuffix, threeDSecure: in.actionCompleted && in.paymentMethod.isCard(),
+		descriptorSuffix: in.descriptorSuffix, threeDSecure: in.actionCompleted &&
+			in.paymentMethod.isCard(),
 	}
 	if in.offSession {
 		c.channel = ChannelOffSession
@@ -231,5 +232,5 @@ func (in *intent) expire(op *operation) {
 	in.refundUncaptured(op, released, reasonExpired)
 	in.account.emitEvent(op, "charge.expired", in, c.snapshot())
 	in.account.emitEvent(op, "payment_intent.canceled", in, in.snapshot())
-	in.closeReview(op, "canceled")
+	in.closeReview(op, "refunded")
 }

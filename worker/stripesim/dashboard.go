@@ -13,11 +13,11 @@ type Hold struct {
 	Amount        int64  // minor units
 	Currency      string // empty is eur
 	PaymentMethod string // empty is pm_card_visa
-	// PaymentMethodType is klarna, paypal, affirm, afterpay_clearpay or cashapp;
-	// empty is a card.
+	// PaymentMethodType is klarna, paypal, affirm, afterpay_clearpay or
+	// cashapp; empty is a card.
 	PaymentMethodType string
-	// ManualByType leaves the intent's capture_method automatic, and sets manual
-	// capture for the type of its payment method alone.
+	// ManualByType leaves the intent's capture_method automatic, and sets
+	// manual capture for the type of its payment method alone.
 	ManualByType bool
 	Metadata     map[string]string
 	Description  string
@@ -221,8 +221,8 @@ func (d Dashboard) Increment(id string, amount int64) error {
 }
 
 // CompleteAction passes 3-D Secure, or agrees at the provider of the payment
-// method, as the cardholder does. With confirmation_method=manual the server must
-// confirm again after 3-D Secure.
+// method, as the cardholder does. With confirmation_method=manual the server
+// must confirm again after 3-D Secure.
 func (d Dashboard) CompleteAction(id string) error {
 	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
 		if in.status != statusRequiresAction {

@@ -162,8 +162,9 @@ const (
 
 const day = 24 * time.Hour
 
-// DefaultAuthorizationWindow is Stripe's table of authorization windows. Klarna's
-// ends at midnight UTC at the start of the 28th day after the authorization.
+// DefaultAuthorizationWindow is Stripe's table of authorization windows.
+// Klarna's ends at midnight UTC at the start of the 28th day after the
+// authorization.
 func DefaultAuthorizationWindow(c Card) time.Duration {
 	if r, ok := redirectTypes[c.PaymentMethodType]; ok {
 		if c.PaymentMethodType == "klarna" {
