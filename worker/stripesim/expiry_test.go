@@ -59,6 +59,30 @@ func TestDefaultAuthorizationWindow(t *testing.T) {
 	}
 }
 
+// TestDefaultAuthorizationWindow_ByPaymentMethodType shows when authorizations
+// end that have no capture_before. The clock begins at midnight UTC.
+func TestDefaultAuthorizationWindow_ByPaymentMethodType(t *testing.T) {
+	for methodType, row := range map[string]struct{ authorizedAfter, want time.Duration }{
+		"paypal":            {0, 10 * day},
+		"affirm":            {0, 30 * day},
+		"afterpay_clearpay": {0, 13 * day},
+		"cashapp":           {0, 7 * day},
+		"klarna":            {14 * time.Hour, 27*day + 10*time.Hour},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			time.Sleep(row.authorizedAfter)
+			c := newTestClient(t, unlimitedOptions(1))
+			id := c.authorize(stripesim.Hold{PaymentMethodType: methodType,
+				ManualByType: methodType == "paypal"})
+			assertEqual(t, methodType, time.Until(c.intentState(id).CaptureBefore), row.want)
+			time.Sleep(row.want - time.Second)
+			assertEqual(t, "just before", c.intentState(id).Status, "requires_capture")
+			time.Sleep(time.Second)
+			assertEqual(t, "at the deadline", c.intentState(id).Status, "canceled")
+		})
+	}
+}
+
 func TestExpiry_OnNextCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestClient(t, unlimitedOptions(1))
