@@ -55,6 +55,9 @@ func drawPlan(seed uint64) plan {
 				min(p.duration/16, maxClockStep)).Truncate(time.Millisecond)
 		}
 	}
+	for i := range p.holds {
+		p.drawMethod(&p.holds[i])
+	}
 	return p
 }
 
