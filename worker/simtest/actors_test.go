@@ -79,10 +79,15 @@ func (w *world) playHold(h *plannedHold) {
 	}
 	id, err := w.sim.Authorize(stripesim.Hold{Amount: h.amount, Currency: h.currency,
 		Account: h.account, Metadata: h.intentMetadata(w),
-		Incremental: true, Multicapture: h.multi})
+		Incremental: true, Multicapture: h.multi, PaymentMethodType: h.methodType,
+		ManualByType: h.manualByType})
 	if err != nil {
 		w.breach("world: %v", err)
 		return
+	}
+	end := w.timeAt(h.placedAt + h.authorizationWindow).Truncate(time.Second)
+	if st, _ := w.sim.Intent(id); h.methodType != "" && !st.CaptureBefore.Equal(end) {
+		w.breach("world: %s ends at %s, want %s", h.methodType, st.CaptureBefore, end)
 	}
 	w.mu.Lock()
 	w.intentIDs[h.number] = id

@@ -58,6 +58,9 @@ func drawPlan(seed uint64) plan {
 	}
 	p.organizationKey = newRNG(seed, "organization").chance(0.15)
 	p.intake.chargeWebhooks = p.intake.webhooks && newRNG(seed, "charge webhooks").chance(0.6)
+	for i := range p.holds {
+		p.drawMethod(&p.holds[i])
+	}
 	return p
 }
 

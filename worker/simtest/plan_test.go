@@ -55,7 +55,9 @@ type plannedHold struct {
 	repeatAfter     time.Duration // until the inbox gets the same entry once more
 	invalidMetadata bool          // of metadata: one term is invalid
 	card            *cardPayment
-	multi           bool // another system may capture parts and leave the rest held
+	multi           bool   // another system may capture parts and leave the rest held
+	methodType      string // of the payment method, empty for a card
+	manualByType    bool   // capture_method is manual for this type alone
 
 	unconfirmed bool // its policy may not act at once: whoever schedules it does not confirm that
 }
@@ -137,6 +139,12 @@ func (p plannedHold) String() string {
 	}
 	if p.multi {
 		s.WriteString(", multicapture")
+	}
+	if p.methodType != "" {
+		s.WriteString(", " + p.methodType)
+	}
+	if p.manualByType {
+		s.WriteString(", manual by type")
 	}
 	s.WriteString(p.describeIntake())
 	if p.unconfirmed {

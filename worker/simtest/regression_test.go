@@ -265,6 +265,7 @@ var regressions = []struct {
 			amount: 2000}, intakePlan{maxWebhookDelay: 2 * time.Minute, webhookLossRate: 0.5},
 			2*time.Minute)},
 	{"three replicas mirror the same terms at once: one of them writes them", mirrorReplicasPlan()},
+	{"Klarna's window, which ends at midnight UTC, taken for 28 whole days", klarnaMidnightPlan()},
 }
 
 // quietPlan is a world of one replica and one partition, without faults and

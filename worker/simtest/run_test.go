@@ -52,6 +52,9 @@ func runPlan(t *testing.T, p plan) (o runResult) {
 			EndpointRate: float64(2*p.rateLimit + 2), OverallRate: float64(8*p.rateLimit + 8),
 			ServiceTime: p.serviceTime,
 			AuthorizationWindow: func(c stripesim.Card) time.Duration {
+				if _, ok := methodWindows[c.PaymentMethodType]; ok {
+					return stripesim.DefaultAuthorizationWindow(c)
+				}
 				d, _ := time.ParseDuration(c.Metadata["life"])
 				return d
 			},

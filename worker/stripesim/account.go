@@ -102,6 +102,8 @@ type account struct {
 	intents         map[string]*intent
 	intentOrder     []*intent
 	charges         map[string]*charge
+	refunds         map[string]*refund
+	refundOrder     []*refund
 	customers       map[string]*customer
 	customerOrder   []*customer
 	paymentMethods  map[string]*paymentMethod
@@ -117,6 +119,7 @@ type account struct {
 func newAccount(env *environment, id string) *account {
 	return &account{
 		env: env, id: id, intents: map[string]*intent{}, charges: map[string]*charge{},
+		refunds:        map[string]*refund{},
 		customers:      map[string]*customer{},
 		paymentMethods: map[string]*paymentMethod{}, usedTokens: map[string]bool{},
 		events: eventLog{byID: map[string]*storedEvent{}},

@@ -19,13 +19,8 @@ func captureIntent(op *operation, a *account, id string, f *form) (any, *apiErro
 		finalCapture:   !f.has("final_capture") || f.isTrue("final_capture"),
 		applicationFee: f.optionalInt("application_fee_amount"), form: f}
 	if o.amount != nil {
-		switch n := *o.amount; {
-		case n < 0, n == 0 && !f.isTrue("final_capture"):
-			return nil, validationError("parameter_invalid_integer", "amount_to_capture",
-				"This value must be greater than or equal to 1.")
-		case n > maxAmount:
-			return nil, validationError("amount_too_large", "amount_to_capture",
-				"Amount must be no more than %d", maxAmount)
+		if err := in.checkAmountToCapture(*o.amount, f.isTrue("final_capture")); err != nil {
+			return nil, err
 		}
 	}
 	if err := in.capture(op, o); err != nil {
@@ -35,6 +30,26 @@ func captureIntent(op *operation, a *account, id string, f *form) (any, *apiErro
 		in.descriptorSuffix = f.get("statement_descriptor_suffix")
 	}
 	return in.toJSON(f.lists["expand"]), nil
+}
+
+// checkAmountToCapture checks amount_to_capture by itself. With final, 0
+// releases the rest of an intent that is captured in part.
+func (in *intent) checkAmountToCapture(n int64, final bool) *apiError {
+	var e *apiError
+	switch {
+	case in.status != statusRequiresCapture: // capture says so
+	case n < 0:
+		e = invalidRequestError("", "amount_to_capture", "Invalid non-negative integer")
+	case n == 0 && (!final || in.received == 0):
+		e = invalidRequestError("parameter_invalid_integer", "amount",
+			"This value must be greater than or equal to 1.")
+	default:
+		e = checkWholeUnits(n, in.currency, "amount_to_capture")
+	}
+	if e != nil {
+		e.intent = in
+	}
+	return e
 }
 
 // capture captures held money.
@@ -83,9 +98,6 @@ func (in *intent) capture(op *operation, o captureParams) *apiError {
 func checkCapture(in *intent, amount int64, final bool) (over int64, err *apiError) {
 	c := in.charge
 	switch {
-	case amount == 0 && in.received == 0:
-		return 0, invalidRequestError("parameter_invalid_integer", "amount_to_capture",
-			"Nothing has been captured yet: cancel the PaymentIntent to release all of it.")
 	case !final && !c.multicapture:
 		return 0, invalidRequestError("payment_intent_invalid_parameter", "final_capture",
 			"This PaymentIntent does not support multiple captures: `final_capture` may only be "+
@@ -99,9 +111,10 @@ func checkCapture(in *intent, amount int64, final bool) (over int64, err *apiErr
 	case final && c.overcapture && in.received+amount <= c.maxCapturable:
 		return amount - in.capturable, nil
 	}
-	e := invalidRequestError("amount_too_large", "amount_to_capture",
-		"The amount to capture, %d, is greater than the amount that can be captured, %d.",
-		amount, in.capturable)
+	e := invalidRequestError("amount_too_large", "",
+		"The payment could not be captured because the requested capture amount is greater than "+
+			"the amount you can capture for this charge. Contact us via "+
+			"https://support.stripe.com/contact/ for help.")
 	e.intent = in
 	return 0, e
 }
@@ -111,7 +124,7 @@ func (in *intent) finishCapture(op *operation, amount, over, rest int64) {
 	c := in.charge
 	in.capturable, in.status = 0, statusSucceeded
 	in.released += rest
-	c.isCaptured, c.amountRefunded = true, in.released
+	c.isCaptured = true
 	in.recordSearchSnapshot(op)
 	if over > 0 {
 		in.recordEffect(op, EffectOvercaptured, over, false)
@@ -124,6 +137,7 @@ func (in *intent) finishCapture(op *operation, amount, over, rest int64) {
 	}
 	in.account.emitEvent(op, "charge.captured", in, c.snapshot())
 	in.account.emitEvent(op, "charge.updated", in, c.snapshot())
+	in.refundUncaptured(op, rest, "")
 	in.account.emitEvent(op, "payment_intent.succeeded", in, in.snapshot())
 }
 
@@ -137,6 +151,10 @@ func notCapturableError(in *intent) *apiError {
 				"PaymentIntent with one of the following "+
 				"statuses may be captured: requires_capture.", in.status)
 		e.code = t.expiredCode
+	case in.status == statusSucceeded && (in.released > 0 || !in.isManual()):
+		e = unexpectedStateError(in, "The remaining amount on this PaymentIntent could not be "+
+			"captured because the remainder of the authorized amount has been released.")
+		e.code = t.alreadyCapturedCode
 	case in.status == statusSucceeded:
 		e = unexpectedStateError(
 			in, "This PaymentIntent could not be captured because it has already been captured.")
@@ -171,33 +189,30 @@ func (in *intent) cancel(op *operation, reason string) *apiError {
 		return unexpectedStateError(
 			in, "You cannot cancel this PaymentIntent because it has a status of %s. Only a "+
 				"PaymentIntent with one of the following statuses may be "+
-				"canceled: requires_payment_method, requires_capture, requires_confirmation, "+
-				"requires_action, processing.", in.status)
+				"canceled: requires_payment_method, requires_capture, "+
+				"requires_reauthorization, requires_confirmation, requires_action, processing.",
+			in.status)
 	}
-	held := in.status == statusRequiresCapture
 	released := in.capturable
 	in.capturable, in.released = 0, in.released+released
 	in.nextAction = nil
-	if held {
-		in.charge.amountRefunded = in.released
-	}
 	if in.received > 0 {
 		in.status = statusSucceeded
 		in.charge.isCaptured = true
 		in.recordSearchSnapshot(op)
 		in.recordEffect(op, EffectReleased, released, true)
 		in.account.emitEvent(op, "charge.captured", in, in.charge.snapshot())
+		in.refundUncaptured(op, released, "")
 		in.account.emitEvent(op, "payment_intent.succeeded", in, in.snapshot())
 		return nil
 	}
 	in.status, in.cancelReason, in.canceledAt = statusCanceled, reason, op.now.Unix()
-	if held {
-		in.charge.fullyRefunded = true
-	}
 	in.recordSearchSnapshot(op)
 	in.recordEffect(op, EffectCanceled, released, true) // final even if released is 0
-	if held {
-		in.account.emitEvent(op, "charge.updated", in, in.charge.snapshot())
+	if refundReasons[reason] {
+		in.refundUncaptured(op, released, reason)
+	} else {
+		in.refundUncaptured(op, released, "")
 	}
 	in.account.emitEvent(op, "payment_intent.canceled", in, in.snapshot())
 	in.closeReview(op, "refunded")
@@ -209,7 +224,7 @@ func incrementAuthorization(op *operation, a *account, id string, f *form) (any,
 	if err != nil {
 		return nil, err
 	}
-	if err := checkAmount(f.int("amount"), "amount"); err != nil {
+	if err := in.checkAmount(f.int("amount")); err != nil {
 		return nil, err
 	}
 	metadata, err := mergeMetadata(in.metadata, f)

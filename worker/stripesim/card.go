@@ -128,7 +128,7 @@ type paymentMethod struct {
 	fingerprint     string
 	expMonth        int
 	expYear         int
-	cardPresent     bool
+	methodType      string
 	card            testCard
 	usedOnce        bool // without a customer: it may not be used again
 	setUpOffSession bool // authenticated for off-session use
@@ -146,6 +146,7 @@ type paymentMethodJSON struct {
 	Livemode       bool                   `json:"livemode"`
 	Metadata       map[string]string      `json:"metadata"`
 	Type           string                 `json:"type"`
+	methodDataJSON
 }
 
 type paymentMethodCardJSON struct {
@@ -160,17 +161,26 @@ type paymentMethodCardJSON struct {
 	Wallet      *string     `json:"wallet,omitempty"`
 }
 
+// isCard reports whether it is a card, be it on a page or at a terminal.
+func (m *paymentMethod) isCard() bool {
+	return m.methodType == typeOfCard || m.methodType == typeOfCardPresent
+}
+
 func (m *paymentMethod) toJSON() *paymentMethodJSON {
 	j := &paymentMethodJSON{ID: m.id, Object: "payment_method", Created: m.created,
-		Customer: stringOrNil(m.customer), Metadata: m.metadata, Type: "card"}
+		Customer: stringOrNil(m.customer), Metadata: m.metadata, Type: m.methodType}
 	if j.Metadata == nil {
 		j.Metadata = map[string]string{}
+	}
+	if !m.isCard() {
+		j.set(m.methodType, redirectTypes[m.methodType].method)
+		return j
 	}
 	c := &paymentMethodCardJSON{Brand: m.brand, Country: "US", ExpMonth: m.expMonth,
 		ExpYear: m.expYear, Fingerprint: m.fingerprint,
 		Funding: m.funding, Last4: m.last4}
-	if m.cardPresent {
-		j.Type, j.CardPresent = "card_present", c
+	if m.methodType == typeOfCardPresent {
+		j.CardPresent = c
 		return j
 	}
 	c.Checks = &checksJSON{CVCCheck: "pass"}

@@ -1,5 +1,7 @@
 package stripesim
 
+import "slices"
+
 // charge is one attempt to charge a card.
 type charge struct {
 	id               string
@@ -24,6 +26,7 @@ type charge struct {
 	overcapture      bool
 	threeDSecure     bool
 	review           *review
+	refunds          []*refund
 	metadata         map[string]string
 	description      string
 	customer         string
@@ -133,6 +136,7 @@ type paymentMethodDetailsJSON struct {
 	Card        *cardDetailsJSON        `json:"card,omitempty"`
 	CardPresent *cardPresentDetailsJSON `json:"card_present,omitempty"`
 	Type        string                  `json:"type"`
+	methodDataJSON
 }
 
 // chargeJSON is charge as version 2023-10-16 shows it.
@@ -171,6 +175,7 @@ type chargeJSON struct {
 	ReceiptNumber                 *string                   `json:"receipt_number"`
 	ReceiptURL                    *string                   `json:"receipt_url"`
 	Refunded                      bool                      `json:"refunded"`
+	Refunds                       *listJSON                 `json:"refunds,omitempty"`
 	Review                        *string                   `json:"review"`
 	Shipping                      *string                   `json:"shipping"`
 	Source                        *string                   `json:"source"`
@@ -189,8 +194,8 @@ func availabilityJSON(b bool) *statusJSON {
 	return &statusJSON{"unavailable"}
 }
 
-// toJSON renders the charge. expand is payment_intent or empty.
-func (c *charge) toJSON(expand string) *chargeJSON {
+// toJSON renders the charge.
+func (c *charge) toJSON() *chargeJSON {
 	in := c.intent
 	j := &chargeJSON{
 		ID: c.id, Object: "charge", Amount: c.amount, AmountCaptured: c.amountCaptured,
@@ -215,14 +220,25 @@ func (c *charge) toJSON(expand string) *chargeJSON {
 	if c.review != nil && c.review.open {
 		j.Review = &c.review.id
 	}
-	if expand == "payment_intent" {
-		j.PaymentIntent = in.toJSON(nil)
-	}
 	if c.failed {
 		j.Status, j.Outcome = "failed", declinedOutcomeJSON(c.declineCode)
 	}
 	j.PaymentMethodDetails = c.paymentMethodDetailsJSON()
 	return j
+}
+
+// expand shows the object at path in full.
+func (j *chargeJSON) expand(c *charge, path string) {
+	switch path {
+	case "payment_intent":
+		j.PaymentIntent = c.intent.toJSON(nil)
+	case "refunds":
+		l := &listJSON{Object: "list", Data: []any{}, URL: "/v1/charges/" + c.id + "/refunds"}
+		for _, r := range slices.Backward(c.refunds) {
+			l.Data = append(l.Data, r.toJSON())
+		}
+		j.Refunds = l
+	}
 }
 
 func declinedOutcomeJSON(declineCode string) outcomeJSON {
@@ -234,6 +250,11 @@ func declinedOutcomeJSON(declineCode string) outcomeJSON {
 
 func (c *charge) paymentMethodDetailsJSON() *paymentMethodDetailsJSON {
 	m := c.paymentMethod
+	if !m.isCard() {
+		j := &paymentMethodDetailsJSON{Type: m.methodType}
+		j.set(m.methodType, redirectTypes[m.methodType].details)
+		return j
+	}
 	var authorized, before *int64
 	if !c.failed {
 		authorized = intOrNil(c.amount)

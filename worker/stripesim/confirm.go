@@ -3,7 +3,6 @@ package stripesim
 import (
 	"cmp"
 	"maps"
-	"slices"
 	"time"
 )
 
@@ -15,10 +14,13 @@ func (in *intent) confirm(op *operation, errorOnAction bool) *apiError {
 	in.confirmDeadline, in.nextAction = time.Time{}, nil
 	asks := !terminal && needsThreeDSecure(in)
 	switch {
+	case !in.paymentMethod.isCard() && !in.actionCompleted:
+		in.requireAction(op)
+		return nil
 	case op.declineCode != "":
 		return in.recordDecline(op, "card_declined", op.declineCode)
 	case asks && (in.offSession || errorOnAction):
-		return in.recordDecline(op, "authentication_required", "authentication_required")
+		return in.requireAuthentication(op)
 	case asks:
 		in.requireAction(op)
 		return nil
@@ -32,28 +34,41 @@ func (in *intent) confirm(op *operation, errorOnAction bool) *apiError {
 
 // isTerminal reports whether a card reader takes the payment.
 func (in *intent) isTerminal() bool {
-	return slices.Contains(in.paymentMethodTypes, "card_present")
+	return in.paymentMethod.methodType == typeOfCardPresent
 }
 
 func needsThreeDSecure(in *intent) bool {
 	m := in.paymentMethod
-	return !in.threeDSecurePassed && (m.card.auth == authAlways ||
+	return !in.actionCompleted && (m.card.auth == authAlways ||
 		m.card.auth == authUnlessSetUp && !m.setUpOffSession ||
 		!in.offSession && (in.options.threeDSecure == "any" ||
 			in.options.threeDSecure == "challenge"))
 }
 
-// requireAction lets the intent wait for 3-D Secure.
-func (in *intent) requireAction(op *operation) {
+// newNextAction returns what the cardholder does next: 3-D Secure, or a visit
+// to the provider of the payment method.
+func (in *intent) newNextAction(now time.Time) *nextActionJSON {
 	const url = "https://hooks.stripe.com/3d_secure_2/simulated"
-	in.status = statusRequiresAction
-	in.lastError = nil
-	in.nextAction = &nextActionJSON{Type: "use_stripe_sdk", UseStripeSDK: map[string]any{
-		"type": "three_d_secure_redirect", "stripe_js": url}}
-	if in.returnURL != "" {
-		in.nextAction = &nextActionJSON{Type: "redirect_to_url",
+	const cashApp = "https://payments.stripe.com/cashapp/simulated"
+	switch {
+	case in.paymentMethod.methodType == "cashapp":
+		return &nextActionJSON{Type: "cashapp_handle_redirect_or_display_qr_code",
+			CashApp: &cashAppActionJSON{HostedInstructionsURL: cashApp, MobileAuthURL: cashApp,
+				QRCode: cashAppQRJSON{ExpiresAt: now.Add(time.Hour).Unix(),
+					ImageURLPNG: cashApp + ".png", ImageURLSVG: cashApp + ".svg"}}}
+	case in.returnURL != "":
+		return &nextActionJSON{Type: "redirect_to_url",
 			RedirectToURL: &redirectJSON{ReturnURL: in.returnURL, URL: url}}
 	}
+	return &nextActionJSON{Type: "use_stripe_sdk", UseStripeSDK: map[string]any{
+		"type": "three_d_secure_redirect", "stripe_js": url}}
+}
+
+// requireAction lets the intent wait for the cardholder.
+func (in *intent) requireAction(op *operation) {
+	in.status = statusRequiresAction
+	in.lastError = nil
+	in.nextAction = in.newNextAction(op.now)
 	if in.confirmMethod == "manual" {
 		in.confirmDeadline = op.now.Add(confirmWindow)
 		in.account.scheduleDue(in.confirmDeadline, in)
@@ -69,7 +84,8 @@ func (in *intent) newCharge(op *operation, terminal bool) *charge {
 		maxCapturable: in.amount, paymentMethod: in.paymentMethod,
 		channel: ChannelOnline, metadata: in.metadata, description: in.description,
 		customer: in.customer, receiptEmail: in.receiptEmail,
-		descriptorSuffix: in.descriptorSuffix, threeDSecure: in.threeDSecurePassed,
+		descriptorSuffix: in.descriptorSuffix, threeDSecure: in.actionCompleted &&
+			in.paymentMethod.isCard(),
 	}
 	if in.offSession {
 		c.channel = ChannelOffSession
@@ -88,8 +104,8 @@ func (in *intent) authorize(op *operation, terminal bool) {
 	c := in.newCharge(op, terminal)
 	in.lastError = nil
 	savePaymentMethod(in)
-	in.threeDSecurePassed = false
-	if in.captureMethod != "manual" {
+	in.actionCompleted = false
+	if !in.isManual() {
 		in.status = statusSucceeded
 		in.received = in.amount
 		c.isCaptured, c.amountCaptured = true, in.amount
@@ -100,11 +116,15 @@ func (in *intent) authorize(op *operation, terminal bool) {
 		in.account.emitEvent(op, "payment_intent.succeeded", in, in.snapshot())
 		return
 	}
-	c.applyOptions(in.options, in.account.env.options.OvercapturePercent)
+	if in.paymentMethod.isCard() {
+		c.applyOptions(in.options, in.account.env.options.OvercapturePercent)
+	}
 	in.status = statusRequiresCapture
 	in.capturable = in.amount
-	window := in.account.env.settings.load().authorizationWindow(Card{Brand: in.paymentMethod.brand,
-		Channel: c.channel, Extended: c.extended, Intent: in.id, Metadata: maps.Clone(in.metadata)})
+	window := in.account.env.settings.load().authorizationWindow(Card{
+		PaymentMethodType: in.paymentMethod.methodType, Brand: in.paymentMethod.brand,
+		Channel: c.channel, Extended: c.extended, AuthorizedAt: op.now, Intent: in.id,
+		Metadata: maps.Clone(in.metadata)})
 	in.setCaptureBefore(op.now.Add(window))
 	in.recordSearchSnapshot(op)
 	in.recordEffect(op, EffectAuthorized, in.amount, false)
@@ -116,7 +136,7 @@ func (in *intent) authorize(op *operation, terminal bool) {
 // setup_future_usage says. One that is not attached is used up.
 func savePaymentMethod(in *intent) {
 	m := in.paymentMethod
-	if in.threeDSecurePassed && in.customer != "" && in.futureUsage == "off_session" {
+	if in.actionCompleted && in.customer != "" && in.futureUsage == "off_session" {
 		m.setUpOffSession = true
 	}
 	if m.customer != "" {
@@ -150,19 +170,30 @@ func (in *intent) recordDecline(op *operation, code, decline string) *apiError {
 	c := in.newCharge(op, in.isTerminal())
 	c.failed, c.failureCode, c.declineCode, c.failureMessage = true, code, decline,
 		declineMessage(cmp.Or(decline, code))
-	if code == "authentication_required" {
-		c.failureMessage = "Your card was declined. This transaction requires authentication."
-	}
-	m := in.paymentMethod
-	in.status, in.paymentMethod, in.threeDSecurePassed = statusRequiresMethod, nil, false
-	e := &apiError{status: 402, typ: typeCard, code: code, declineCode: decline,
-		message: c.failureMessage, charge: c.id, paymentMethod: m, intent: in}
-	j := (&apiError{typ: typeCard, code: code, declineCode: decline, message: e.message,
-		charge: c.id, paymentMethod: m}).toJSON("")
-	in.lastError = &j
-	in.recordSearchSnapshot(op)
 	in.account.emitEvent(op, "charge.failed", in, c.snapshot())
+	return in.failConfirmation(op, &apiError{status: 402, typ: typeCard, code: code,
+		declineCode: decline, message: c.failureMessage, charge: c.id})
+}
+
+// requireAuthentication fails a confirmation that would need the cardholder.
+// The bank is not asked, so there is no charge.
+func (in *intent) requireAuthentication(op *operation) *apiError {
+	return in.failConfirmation(op, &apiError{status: 402, typ: typeCard,
+		code: "authentication_required", declineCode: "authentication_required",
+		message: "Your card was declined. This transaction requires authentication."})
+}
+
+// failConfirmation takes back the PaymentMethod and records e as the intent's
+// last error.
+func (in *intent) failConfirmation(op *operation, e *apiError) *apiError {
+	e.paymentMethod = in.paymentMethod
+	j := e.toJSON("")
+	j.PaymentMethodType = in.paymentMethod.methodType
+	in.lastError = &j
+	in.status, in.paymentMethod, in.actionCompleted = statusRequiresMethod, nil, false
+	in.recordSearchSnapshot(op)
 	in.account.emitEvent(op, "payment_intent.payment_failed", in, in.snapshot())
+	e.intent = in
 	return e
 }
 
@@ -173,7 +204,7 @@ func (in *intent) expireConfirmation(op *operation) {
 	if in.status != statusRequiresAction && in.status != statusRequiresConfirmation {
 		return
 	}
-	in.status, in.nextAction, in.paymentMethod, in.threeDSecurePassed = statusRequiresMethod, nil,
+	in.status, in.nextAction, in.paymentMethod, in.actionCompleted = statusRequiresMethod, nil,
 		nil, false
 	in.recordSearchSnapshot(op)
 }
@@ -184,21 +215,21 @@ func (in *intent) expire(op *operation) {
 	in.capturable, in.released = 0, in.released+released
 	in.expired = true
 	c := in.charge
-	c.amountRefunded = in.released
 	if in.received > 0 {
 		in.status = statusSucceeded
 		c.isCaptured = true
 		in.recordSearchSnapshot(op)
 		in.recordEffect(op, EffectExpired, released, true)
+		in.refundUncaptured(op, released, reasonExpired)
 		in.account.emitEvent(op, "charge.expired", in, c.snapshot())
 		in.account.emitEvent(op, "payment_intent.succeeded", in, in.snapshot())
 		return
 	}
 	in.status, in.cancelReason, in.canceledAt = statusCanceled, in.account.env.options.ExpiryReason,
 		op.now.Unix()
-	c.fullyRefunded = true
 	in.recordSearchSnapshot(op)
 	in.recordEffect(op, EffectExpired, released, true)
+	in.refundUncaptured(op, released, reasonExpired)
 	in.account.emitEvent(op, "charge.expired", in, c.snapshot())
 	in.account.emitEvent(op, "payment_intent.canceled", in, in.snapshot())
 	in.closeReview(op, "refunded")

@@ -24,6 +24,8 @@ const ControlHelp = `Control endpoints (JSON in, JSON out; durations as in Go: "
   POST   /_sim/advance     {"by":"24h"}   moves the clock forward, processes what falls due
   POST   /_sim/holds       places an authorization -> {"id":"pi_…"}
            {"amount":10000,"currency":"eur","payment_method":"pm_card_visa","account":"",
+            "payment_method_type":"card|klarna|paypal|affirm|afterpay_clearpay|cashapp",
+            "manual_by_type":false,
             "metadata":{},"kind":"online|off_session|terminal","multicapture":false,
             "incremental":false,"overcapture":false,"extended":false}
   POST   /_sim/dashboard/{id}/{act}   acts as an operator at the Dashboard:
@@ -56,7 +58,7 @@ forbidden not_found decline; none with delays alone.
 
 Classes: payment_intents.{create confirm retrieve update capture cancel
 increment_authorization list search} events.{list retrieve} charges.retrieve
-reviews.retrieve account.retrieve balance.retrieve customers.{create retrieve list}
+refunds.{retrieve list} reviews.retrieve account.retrieve balance.retrieve customers.{create retrieve list}
 payment_methods.{create retrieve attach} webhook_endpoints.list
 `
 
@@ -197,6 +199,8 @@ func (h controlHandler) authorize(r *http.Request) (any, error) {
 	var in struct {
 		Account, Currency, Description, Kind             string
 		PaymentMethod                                    string `json:"payment_method"`
+		PaymentMethodType                                string `json:"payment_method_type"`
+		ManualByType                                     bool   `json:"manual_by_type"`
 		Amount                                           int64
 		Metadata                                         map[string]string
 		Multicapture, Incremental, Overcapture, Extended bool
@@ -212,8 +216,16 @@ func (h controlHandler) authorize(r *http.Request) (any, error) {
 	if !ok {
 		return nil, fmt.Errorf("invalid \"kind\" %q: want online, off_session or terminal", in.Kind)
 	}
+	if in.PaymentMethodType == typeOfCard {
+		in.PaymentMethodType = ""
+	}
+	if _, ok := redirectTypes[in.PaymentMethodType]; in.PaymentMethodType != "" && !ok {
+		return nil, fmt.Errorf("invalid \"payment_method_type\" %q: want one of %s",
+			in.PaymentMethodType, strings.Join(methodTypes, ", "))
+	}
 	id, err := h.sim.Authorize(Hold{Account: in.Account, Amount: in.Amount, Currency: in.Currency,
-		PaymentMethod: in.PaymentMethod, Metadata: in.Metadata,
+		PaymentMethod: in.PaymentMethod, PaymentMethodType: in.PaymentMethodType,
+		ManualByType: in.ManualByType, Metadata: in.Metadata,
 		Description: in.Description, Channel: channel, Multicapture: in.Multicapture,
 		Incremental: in.Incremental, Overcapture: in.Overcapture, Extended: in.Extended})
 	if err != nil {

@@ -110,8 +110,12 @@ func (a *account) resolvePaymentMethod(
 	op *operation, id string, in *intent,
 ) (*paymentMethod, *apiError) {
 	if c, ok := cardByName(id); ok {
-		return a.newPaymentMethod(op, c, in != nil && len(in.paymentMethodTypes) > 0 &&
-			in.paymentMethodTypes[0] == "card_present"), nil
+		methodType := typeOfCard
+		if in != nil && len(in.paymentMethodTypes) > 0 &&
+			in.paymentMethodTypes[0] == typeOfCardPresent {
+			methodType = typeOfCardPresent
+		}
+		return a.newCard(op, c, methodType), nil
 	}
 	m := a.paymentMethods[id]
 	switch {
@@ -136,11 +140,12 @@ func (a *account) resolvePaymentMethod(
 	return m, nil
 }
 
-func (a *account) newPaymentMethod(op *operation, c testCard, present bool) *paymentMethod {
+// newCard makes a PaymentMethod of type card or card_present.
+func (a *account) newCard(op *operation, c testCard, methodType string) *paymentMethod {
 	m := &paymentMethod{
 		id: a.newID("pm_"), created: op.now.Unix(), brand: c.brand, funding: cmp.Or(c.funding,
 			"credit"), last4: c.number[len(c.number)-4:],
-		expMonth: 12, expYear: op.now.Year() + 4, card: c, cardPresent: present,
+		expMonth: 12, expYear: op.now.Year() + 4, card: c, methodType: methodType,
 		fingerprint: seededToken(a.env.options.Seed, 16, "card", c.number),
 	}
 	a.paymentMethods[m.id] = m
@@ -148,15 +153,20 @@ func (a *account) newPaymentMethod(op *operation, c testCard, present bool) *pay
 }
 
 func createPaymentMethod(op *operation, a *account, _ string, f *form) (any, *apiError) {
-	c, err := testCardOf(f)
-	if err != nil {
-		return nil, err
-	}
 	metadata, err := mergeMetadata(nil, f)
 	if err != nil {
 		return nil, err
 	}
-	m := a.newPaymentMethod(op, c, false)
+	if t := f.get("type"); t != typeOfCard {
+		m := a.newRedirectMethod(op, t)
+		m.metadata = metadata
+		return m.toJSON(), nil
+	}
+	c, err := testCardOf(f)
+	if err != nil {
+		return nil, err
+	}
+	m := a.newCard(op, c, typeOfCard)
 	m.metadata = metadata
 	if f.has("card[exp_month]") {
 		m.expMonth = int(f.int("card[exp_month]"))

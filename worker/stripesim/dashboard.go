@@ -13,9 +13,15 @@ type Hold struct {
 	Amount        int64  // minor units
 	Currency      string // empty is eur
 	PaymentMethod string // empty is pm_card_visa
-	Metadata      map[string]string
-	Description   string
-	Channel       PaymentChannel // zero is ChannelOnline
+	// PaymentMethodType is klarna, paypal, affirm, afterpay_clearpay or
+	// cashapp; empty is a card.
+	PaymentMethodType string
+	// ManualByType leaves the intent's capture_method automatic, and sets
+	// manual capture for the type of its payment method alone.
+	ManualByType bool
+	Metadata     map[string]string
+	Description  string
+	Channel      PaymentChannel // zero is ChannelOnline
 
 	Multicapture, Incremental, Overcapture, Extended bool
 }
@@ -28,7 +34,9 @@ func (s *Sim) Authorize(h Hold) (string, error) {
 	var v any
 	var err *apiError
 	s.withAccount(a, actorDashboard, func(op *operation) {
-		v, err = createIntent(op, a, "", h.form())
+		if v, err = createIntent(op, a, "", h.form()); err == nil && h.PaymentMethodType != "" {
+			err = a.intents[v.(*intentJSON).ID].completeAction(op)
+		}
 	})
 	if err != nil {
 		return "", err
@@ -49,6 +57,17 @@ func (h Hold) form() *form {
 		f.scalars["off_session"] = "true"
 	case ChannelTerminal:
 		f.lists["payment_method_types"] = []string{"card_present"}
+	}
+	methodType := f.lists["payment_method_types"][0]
+	if t := h.PaymentMethodType; t != "" {
+		delete(f.scalars, "payment_method")
+		methodType, f.lists["payment_method_types"] = t, []string{t}
+		f.scalars["payment_method_data[type]"] = t
+		f.scalars["return_url"] = "https://example.com/return"
+	}
+	if h.ManualByType {
+		f.scalars["capture_method"] = "automatic_async"
+		f.scalars[captureParam(methodType)] = "manual"
 	}
 	for name, on := range map[string]bool{"multicapture": h.Multicapture,
 		"incremental_authorization": h.Incremental, "overcapture": h.Overcapture,
@@ -165,7 +184,7 @@ func (d Dashboard) Capture(id string, amount int64) error {
 		o := captureParams{finalCapture: true}
 		if amount != 0 {
 			o.amount = &amount
-			if err := checkAmount(amount, "amount_to_capture"); err != nil {
+			if err := in.checkAmountToCapture(amount, true); err != nil {
 				return err
 			}
 		}
@@ -177,7 +196,7 @@ func (d Dashboard) Capture(id string, amount int64) error {
 // captures, if the charge allows more than one.
 func (d Dashboard) CapturePart(id string, amount int64) error {
 	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
-		if err := checkAmount(amount, "amount_to_capture"); err != nil {
+		if err := in.checkAmountToCapture(amount, false); err != nil {
 			return err
 		}
 		return in.capture(op, captureParams{amount: &amount})
@@ -194,15 +213,16 @@ func (d Dashboard) Cancel(id, reason string) error {
 // Increment raises the held amount to amount, in minor units.
 func (d Dashboard) Increment(id string, amount int64) error {
 	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
-		if err := checkAmount(amount, "amount"); err != nil {
+		if err := in.checkAmount(amount); err != nil {
 			return err
 		}
 		return in.increment(op, amount)
 	})
 }
 
-// CompleteAction passes 3-D Secure, as the cardholder does. With
-// confirmation_method=manual the server must confirm again.
+// CompleteAction passes 3-D Secure, or agrees at the provider of the payment
+// method, as the cardholder does. With confirmation_method=manual the server
+// must confirm again after 3-D Secure.
 func (d Dashboard) CompleteAction(id string) error {
 	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
 		if in.status != statusRequiresAction {
@@ -210,17 +230,23 @@ func (d Dashboard) CompleteAction(id string) error {
 				in, "This PaymentIntent has a status of %s; only requires_action can be completed.",
 				in.status)
 		}
-		in.threeDSecurePassed, in.nextAction = true, nil
-		if in.confirmMethod == "manual" {
-			in.status = statusRequiresConfirmation
-			in.recordSearchSnapshot(op)
-			return nil
-		}
-		if err := in.confirm(op, false); err != nil && err.typ != typeCard {
-			return err
-		}
-		return nil
+		return in.completeAction(op)
 	})
+}
+
+// completeAction continues after the cardholder has passed 3-D Secure or has
+// agreed at the provider of the payment method.
+func (in *intent) completeAction(op *operation) *apiError {
+	in.actionCompleted, in.nextAction = true, nil
+	if in.confirmMethod == "manual" && in.paymentMethod.isCard() {
+		in.status = statusRequiresConfirmation
+		in.recordSearchSnapshot(op)
+		return nil
+	}
+	if err := in.confirm(op, false); err != nil && err.typ != typeCard {
+		return err
+	}
+	return nil
 }
 
 // FailAction fails 3-D Secure. If the cardholder leaves, neither CompleteAction
@@ -244,7 +270,7 @@ func (in *intent) failThreeDSecure(op *operation) {
 			"payment_method_data or a new PaymentMethod to attempt to fulfill this PaymentIntent " +
 			"again."}).toJSON("")
 	in.lastError, in.nextAction, in.confirmDeadline = &e, nil, time.Time{}
-	in.status, in.paymentMethod, in.threeDSecurePassed = statusRequiresMethod, nil, false
+	in.status, in.paymentMethod, in.actionCompleted = statusRequiresMethod, nil, false
 	in.recordSearchSnapshot(op)
 	in.account.emitEvent(op, "payment_intent.payment_failed", in, in.snapshot())
 }

@@ -3,9 +3,8 @@
 // for tests of programs that authorize first and capture later.
 //
 // It imports neither stripe-go nor another package of this module, so that a
-// test notices a mistake that a client and its own server would share. Its
-// ledger records every effect on money, in order and with its actor. Tests read
-// the ledger instead of the program under test.
+// test notices a mistake that a client and its own server would share. Tests
+// read its ledger, which has every effect on money in order and with its actor.
 //
 // # Use
 //
@@ -17,9 +16,8 @@
 //	…
 //	sim.Ledger()
 //
-// As a server, [Sim.Handler] serves Stripe's API, [Sim.ControlHandler] the
-// control endpoints, and [Sim.Run] expires authorizations and delivers
-// webhooks. cmd/stripesim combines the three.
+// cmd/stripesim is a server of [Sim.Handler], [Sim.ControlHandler] and
+// [Sim.Run].
 //
 // # Model
 //
@@ -43,7 +41,8 @@
 // An authorization lasts until capture_before (Options.AuthorizationWindow).
 // The next operation on the account after that time expires it, with the events
 // of that time. [Sim.ProcessDue] and Run expire it without a call. A captured
-// part stays captured, and the intent has succeeded.
+// part stays captured, and the intent has succeeded. Klarna, PayPal, Affirm,
+// Afterpay and Cash App have windows too, and no capture_before.
 //
 //	requires_payment_method ─▶ requires_confirmation ─▶ requires_action ─▶ requires_capture
 //	requires_capture ─▶ succeeded (capture) or canceled (cancel, expiry)
@@ -58,22 +57,28 @@
 //
 // Objects, deadlines, keys and events use the simulator's clock: time.Now plus
 // Options.ClockOffset, times Options.Speed, plus what [Sim.Advance] added. Rate
-// limits, locks, delays and webhook retries use time.Now. Ids and client
-// secrets depend on Options.Seed and the order of calls, so that a seeded run
-// can be repeated. Ids of different accounts never collide.
+// limits, locks, delays and webhook retries use time.Now. Ids depend on
+// Options.Seed and the order of calls, so that a seeded run can be repeated.
 //
-// # Where Stripe's behaviour is uncertain
+// # Fidelity
 //
-// The simulator picks one answer, and programs should handle the other as well.
-// A 404 is stored for its key. A cancel after a partial capture releases the
-// rest and leaves the intent succeeded, as expiry does. Each of several
-// captures emits charge.updated, and the last one charge.captured. A released
-// charge shows refunded. [Sim.SetCaptureErrorCodes] chooses the codes for
-// capturing an intent that is captured or expired.
+// testdata/recorded.yaml lists answers of Stripe with their sources; a test
+// replays them. Every answer of the tests matches Stripe's OpenAPI document.
+// Where Stripe's behaviour is uncertain, the simulator picks one answer, and
+// programs should handle the other as well. A 404 is stored for its key. A
+// cancel after a partial capture leaves the intent succeeded, as expiry does.
+// Each of several captures emits charge.updated, and the last one
+// charge.captured. [Sim.SetCaptureErrorCodes] chooses the codes for capturing
+// an intent that is captured or expired.
+//
+// It does not simulate a minimum at capture or by converted amounts, the
+// currencies and countries of payment methods, mandates, PayPal's extension,
+// Japan's 30 days, the status processing, raw cards in payment_method_data,
+// Confirmation Tokens, shipping, balance transactions, disputes, and refunds of
+// captured money.
 //
 // # Protection against a mix-up with Stripe
 //
-// Every object has livemode false. A call with a live key is answered 401 with
-// the advice to roll the key. Bodies, accounts, fault rules, events and pending
-// webhooks are bounded. The ledger is not.
+// Every object has livemode false. A call with a live key is answered 401.
+// Bodies, accounts, fault rules, events and pending webhooks are bounded.
 package stripesim

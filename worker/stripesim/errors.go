@@ -37,16 +37,17 @@ func (e *apiError) Error() string {
 
 // errorJSON is api_errors of Stripe's OpenAPI document.
 type errorJSON struct {
-	Charge        string             `json:"charge,omitempty"`
-	Code          string             `json:"code,omitempty"`
-	DeclineCode   string             `json:"decline_code,omitempty"`
-	DocURL        string             `json:"doc_url,omitempty"`
-	Message       string             `json:"message"`
-	Param         string             `json:"param,omitempty"`
-	PaymentIntent *intentJSON        `json:"payment_intent,omitempty"`
-	PaymentMethod *paymentMethodJSON `json:"payment_method,omitempty"`
-	RequestLogURL string             `json:"request_log_url,omitempty"`
-	Type          string             `json:"type"`
+	Charge            string             `json:"charge,omitempty"`
+	Code              string             `json:"code,omitempty"`
+	DeclineCode       string             `json:"decline_code,omitempty"`
+	DocURL            string             `json:"doc_url,omitempty"`
+	Message           string             `json:"message"`
+	Param             string             `json:"param,omitempty"`
+	PaymentIntent     *intentJSON        `json:"payment_intent,omitempty"`
+	PaymentMethod     *paymentMethodJSON `json:"payment_method,omitempty"`
+	PaymentMethodType string             `json:"payment_method_type,omitempty"`
+	RequestLogURL     string             `json:"request_log_url,omitempty"`
+	Type              string             `json:"type"`
 }
 
 func (e *apiError) toJSON(requestID string) errorJSON {

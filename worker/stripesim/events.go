@@ -58,7 +58,7 @@ func (in *intent) snapshot() func() any {
 func (c *charge) snapshot() func() any {
 	in, ch := *c.intent, *c
 	ch.intent = &in
-	return func() any { return ch.toJSON("") }
+	return func() any { return ch.toJSON() }
 }
 
 func (r *review) snapshot() func() any {

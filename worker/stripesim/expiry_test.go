@@ -59,6 +59,30 @@ func TestDefaultAuthorizationWindow(t *testing.T) {
 	}
 }
 
+// TestDefaultAuthorizationWindow_ByPaymentMethodType shows when authorizations
+// end that have no capture_before. The clock begins at midnight UTC.
+func TestDefaultAuthorizationWindow_ByPaymentMethodType(t *testing.T) {
+	for methodType, row := range map[string]struct{ authorizedAfter, want time.Duration }{
+		"paypal":            {0, 10 * day},
+		"affirm":            {0, 30 * day},
+		"afterpay_clearpay": {0, 13 * day},
+		"cashapp":           {0, 7 * day},
+		"klarna":            {14 * time.Hour, 27*day + 10*time.Hour},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			time.Sleep(row.authorizedAfter)
+			c := newTestClient(t, unlimitedOptions(1))
+			id := c.authorize(stripesim.Hold{PaymentMethodType: methodType,
+				ManualByType: methodType == "paypal"})
+			assertEqual(t, methodType, time.Until(c.intentState(id).CaptureBefore), row.want)
+			time.Sleep(row.want - time.Second)
+			assertEqual(t, "just before", c.intentState(id).Status, "requires_capture")
+			time.Sleep(time.Second)
+			assertEqual(t, "at the deadline", c.intentState(id).Status, "canceled")
+		})
+	}
+}
+
 func TestExpiry_OnNextCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestClient(t, unlimitedOptions(1))
@@ -78,7 +102,7 @@ func TestExpiry_OnNextCall(t *testing.T) {
 		assertEqual(t, "canceled_at", a.numberAt("error.payment_intent.canceled_at"), due.Unix())
 		assertEqual(t, "effects", c.formatEffects(id), "authorized 1000, expired 1000!")
 		assertEqual(t, "events", c.eventTypes(id),
-			"payment_intent.created charge.succeeded payment_intent.amount_capturable_updated charge.expired payment_intent.canceled")
+			"payment_intent.created charge.succeeded payment_intent.amount_capturable_updated charge.refunded charge.expired payment_intent.canceled")
 		newest := c.mustSucceed("GET", "/v1/events", "type=charge.expired")
 		assertEqual(t, "event's time", newest.numberAt("data.1.created"), due.Unix())
 		if newest.valueAt("data.1.request.id") != nil {

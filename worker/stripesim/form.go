@@ -82,15 +82,15 @@ func (spec paramSpec) parse(raw url.Values) (*form, *apiError) {
 	f := &form{scalars: make(map[string]string, len(raw))}
 	// The same wrong call gets the same answer.
 	for _, key := range slices.Sorted(maps.Keys(raw)) {
-		nested, err := spec.parseNested(f, key, raw[key])
-		if err != nil {
-			return nil, err
-		}
-		if nested {
-			continue
-		}
 		p, ok := spec[key]
 		if !ok {
+			nested, err := spec.parseNested(f, key, raw[key])
+			if err != nil {
+				return nil, err
+			}
+			if nested {
+				continue
+			}
 			return nil, validationError("parameter_unknown", key, "Received unknown parameter: %s",
 				key)
 		}

@@ -122,6 +122,9 @@ func (c *testClient) send(r *http.Request) (testResponse, error) {
 	if err := json.Unmarshal(b, &a.body); err != nil {
 		return a, err
 	}
+	for _, v := range openAPIViolations(r, a) {
+		c.t.Errorf("%s %s: %s", r.Method, r.URL.Path, v)
+	}
 	return a, nil
 }
 

@@ -19,7 +19,6 @@ const (
 )
 
 const (
-	maxAmount     = 99_999_999
 	maxCaptures   = 50
 	maxIncrements = 10
 	confirmWindow = time.Hour
@@ -86,18 +85,6 @@ func mergeMetadata(old map[string]string, f *form) (map[string]string, *apiError
 	return out, nil
 }
 
-func checkAmount(n int64, name string) *apiError {
-	if n < 1 {
-		return validationError("parameter_invalid_integer", name,
-			"This value must be greater than or equal to 1.")
-	}
-	if n > maxAmount {
-		return validationError("amount_too_large", name, "Amount must be no more than %d",
-			maxAmount)
-	}
-	return nil
-}
-
 func createIntent(op *operation, a *account, _ string, f *form) (any, *apiError) {
 	if err := checkCreateParams(f); err != nil {
 		return nil, err
@@ -130,9 +117,6 @@ func createIntent(op *operation, a *account, _ string, f *form) (any, *apiError)
 }
 
 func checkCreateParams(f *form) *apiError {
-	if err := checkAmount(f.int("amount"), "amount"); err != nil {
-		return err
-	}
 	if currency := strings.ToLower(f.get("currency")); !isKnownCurrency(currency) {
 		return validationError("", "currency",
 			"Invalid currency: %s. Stripe currently supports these currencies:%s", currency,
@@ -181,7 +165,10 @@ func newIntent(op *operation, a *account, f *form) (*intent, *apiError) {
 	if in.metadata, err = mergeMetadata(nil, f); err != nil {
 		return nil, err
 	}
-	return in, applyParams(op, in, f)
+	if err := applyParams(op, in, f); err != nil {
+		return nil, err
+	}
+	return in, in.checkAmount(in.amount)
 }
 
 // checkConfirmable checks an intent that is created and confirmed in one call.
@@ -198,10 +185,10 @@ func checkConfirmable(in *intent) *apiError {
 
 func checkPaymentMethodTypes(types []string) *apiError {
 	for _, t := range types {
-		if t != "card" && t != "card_present" && t != "link" {
+		if !slices.Contains(methodTypes, t) {
 			return validationError("payment_intent_invalid_parameter", "payment_method_types",
-				"The payment method type \"%s\" is invalid. The simulator knows card, "+
-					"card_present and link.", t)
+				"The payment method type \"%s\" is invalid. The simulator knows %s.", t,
+				strings.Join(methodTypes, ", "))
 		}
 	}
 	return nil
@@ -225,7 +212,10 @@ func applyParams(op *operation, in *intent, f *form) *apiError {
 		}
 		in.paymentMethod = m
 	}
-	return nil
+	if t := f.get("payment_method_data[type]"); t != "" && t != typeOfCard {
+		in.paymentMethod = in.account.newRedirectMethod(op, t)
+	}
+	return in.checkMethodType()
 }
 
 const (
@@ -250,9 +240,7 @@ func applyOptions(in *intent, f *form) {
 			*to = f.get(name)
 		}
 	}
-	if f.get(cardParam+"[capture_method]") == "manual" {
-		in.captureMethod = "manual"
-	}
+	in.applyCaptureMethods(f)
 	if f.isTrue(cardPresentParam + "[request_extended_authorization]") {
 		in.options.extended = "if_available"
 	}
@@ -287,7 +275,7 @@ func checkReturnURL(in *intent) *apiError {
 				"`automatic_payment_methods[allow_redirects]` to `never` when creating Setup "+
 				"Intents and Payment Intents.")
 	}
-	return nil
+	return in.checkRedirect()
 }
 
 func findIntent(a *account, id string) (*intent, *apiError) {
@@ -347,17 +335,14 @@ func checkUpdate(in *intent, f *form) *apiError {
 		for _, name := range []string{"amount", "currency", "customer", "payment_method",
 			"capture_method", "setup_future_usage"} {
 			if f.has(name) {
-				return unexpectedStateError(
+				e := unexpectedStateError(
 					in, "This PaymentIntent's %s could not be updated because it has a status of "+
 						"%s. You may only update the %s of a PaymentIntent "+
 						"with one of the following statuses: requires_payment_method, "+
 						"requires_confirmation, requires_action.", name, in.status, name)
+				e.param = name
+				return e
 			}
-		}
-	}
-	if f.has("amount") {
-		if err := checkAmount(f.int("amount"), "amount"); err != nil {
-			return err
 		}
 	}
 	if currency := strings.ToLower(f.get("currency")); f.has("currency") &&
@@ -366,6 +351,14 @@ func checkUpdate(in *intent, f *form) *apiError {
 	}
 	if c := f.get("customer"); c != "" && in.account.customers[c] == nil {
 		return validationError("resource_missing", "customer", "No such customer: '%s'", c)
+	}
+	if f.has("amount") || f.has("currency") {
+		after := *in
+		after.currency = cmp.Or(strings.ToLower(f.get("currency")), in.currency)
+		if f.has("amount") {
+			after.amount = f.int("amount")
+		}
+		return after.checkAmount(after.amount)
 	}
 	return nil
 }
@@ -400,6 +393,9 @@ func confirmIntent(op *operation, a *account, id string, f *form) (any, *apiErro
 			"missing a payment method. You can either update the PaymentIntent with a payment "+
 			"method and then confirm it again, or confirm it again directly with a payment "+
 			"method or ConfirmationToken.")
+	}
+	if err := in.checkAmount(in.amount); err != nil {
+		return nil, err
 	}
 	if err := checkReturnURL(in); err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ type intent struct {
 	amount                  int64
 	currency                string
 	captureMethod           string
+	captureByType           map[string]string // payment_method_options[x][capture_method]
 	confirmMethod           string
 	allowedMethodTypes      []string
 	paymentMethodTypes      []string
@@ -45,7 +46,7 @@ type intent struct {
 	lastError                      *errorJSON
 	nextAction                     *nextActionJSON
 	offSession                     bool
-	threeDSecurePassed             bool // counts for the next confirmation
+	actionCompleted                bool // the cardholder's; for the next confirmation
 	confirmDeadline                time.Time
 	captureBefore                  time.Time
 	review                         *review
@@ -65,9 +66,22 @@ type automaticPaymentMethodsJSON struct {
 }
 
 type nextActionJSON struct {
-	RedirectToURL *redirectJSON  `json:"redirect_to_url,omitempty"`
-	Type          string         `json:"type"`
-	UseStripeSDK  map[string]any `json:"use_stripe_sdk,omitempty"`
+	CashApp       *cashAppActionJSON `json:"cashapp_handle_redirect_or_display_qr_code,omitempty"`
+	RedirectToURL *redirectJSON      `json:"redirect_to_url,omitempty"`
+	Type          string             `json:"type"`
+	UseStripeSDK  map[string]any     `json:"use_stripe_sdk,omitempty"`
+}
+
+type cashAppActionJSON struct {
+	HostedInstructionsURL string        `json:"hosted_instructions_url"`
+	MobileAuthURL         string        `json:"mobile_auth_url"`
+	QRCode                cashAppQRJSON `json:"qr_code"`
+}
+
+type cashAppQRJSON struct {
+	ExpiresAt   int64  `json:"expires_at"`
+	ImageURLPNG string `json:"image_url_png"`
+	ImageURLSVG string `json:"image_url_svg"`
 }
 
 type redirectJSON struct {
@@ -127,9 +141,11 @@ type amountDetailsJSON struct {
 type paymentMethodOptionsJSON struct {
 	Card        *cardOptionsJSON        `json:"card,omitempty"`
 	CardPresent *cardPresentOptionsJSON `json:"card_present,omitempty"`
+	methodDataJSON
 }
 
 type cardOptionsJSON struct {
+	CaptureMethod                   string  `json:"capture_method,omitempty"`
 	Installments                    *string `json:"installments"`
 	MandateOptions                  *string `json:"mandate_options"`
 	Network                         *string `json:"network"`
@@ -142,8 +158,9 @@ type cardOptionsJSON struct {
 }
 
 type cardPresentOptionsJSON struct {
-	RequestExtendedAuthorization             bool `json:"request_extended_authorization"`
-	RequestIncrementalAuthorizationSupported bool `json:"request_incremental_authorization_support"`
+	CaptureMethod                            string `json:"capture_method,omitempty"`
+	RequestExtendedAuthorization             bool   `json:"request_extended_authorization"`
+	RequestIncrementalAuthorizationSupported bool   `json:"request_incremental_authorization_support"`
 }
 
 func stringOrNil(s string) *string {
@@ -180,7 +197,7 @@ func (in *intent) toJSON(expand []string) *intentJSON {
 		Currency: in.currency, Customer: idOrNil(in.customer),
 		Description: stringOrNil(in.description), LastPaymentError: in.lastError,
 		Metadata: in.metadata, NextAction: in.nextAction, OnBehalfOf: stringOrNil(in.onBehalfOf),
-		PaymentMethodOptions:      in.options.toJSON(in.paymentMethodTypes),
+		PaymentMethodOptions:      in.methodOptionsJSON(),
 		PaymentMethodTypes:        in.paymentMethodTypes,
 		ReceiptEmail:              stringOrNil(in.receiptEmail),
 		SetupFutureUsage:          stringOrNil(in.futureUsage),
@@ -206,10 +223,20 @@ func (in *intent) toJSON(expand []string) *intentJSON {
 	return j
 }
 
-// toJSON renders the options of the given PaymentMethod types.
-func (o cardOptions) toJSON(types []string) (j paymentMethodOptionsJSON) {
-	if slices.Contains(types, "card") {
+// redirectOptionsJSON are the options of a type with a redirect.
+type redirectOptionsJSON struct {
+	CaptureMethod string `json:"capture_method,omitempty"`
+}
+
+// methodOptionsJSON renders the options of the types that the intent allows.
+func (in *intent) methodOptionsJSON() (j paymentMethodOptionsJSON) {
+	o, types := in.options, in.paymentMethodTypes
+	for _, t := range types {
+		j.set(t, redirectOptionsJSON{in.captureByType[t]})
+	}
+	if slices.Contains(types, typeOfCard) {
 		j.Card = &cardOptionsJSON{
+			CaptureMethod:                   in.captureByType[typeOfCard],
 			RequestExtendedAuthorization:    o.extended,
 			RequestIncrementalAuthorization: o.incremental,
 			RequestMulticapture:             o.multicapture, RequestOvercapture: o.overcapture,
@@ -217,8 +244,9 @@ func (o cardOptions) toJSON(types []string) (j paymentMethodOptionsJSON) {
 			SetupFutureUsage:    o.futureUsage,
 		}
 	}
-	if slices.Contains(types, "card_present") {
+	if slices.Contains(types, typeOfCardPresent) {
 		j.CardPresent = &cardPresentOptionsJSON{
+			CaptureMethod:                            in.captureByType[typeOfCardPresent],
 			RequestExtendedAuthorization:             o.extended != "",
 			RequestIncrementalAuthorizationSupported: o.incremental != "",
 		}
@@ -231,9 +259,15 @@ func (j *intentJSON) expand(in *intent, path string) {
 	head, rest, _ := strings.Cut(path, ".")
 	switch head {
 	case "latest_charge":
-		if in.charge != nil {
-			j.LatestCharge = in.charge.toJSON(rest)
+		if in.charge == nil {
+			return
 		}
+		c, ok := j.LatestCharge.(*chargeJSON)
+		if !ok {
+			c = in.charge.toJSON()
+		}
+		c.expand(in.charge, rest)
+		j.LatestCharge = c
 	case "payment_method":
 		if in.paymentMethod != nil {
 			j.PaymentMethod = in.paymentMethod.toJSON()

@@ -30,9 +30,10 @@ func checkExpand(class EndpointClass, f *form) *apiError {
 		case ClassCreate, ClassConfirm, ClassRetrieve, ClassUpdate, ClassCapture, ClassCancel,
 			ClassIncrement, ClassList, ClassSearch:
 			ok = slices.Contains([]string{"latest_charge", "payment_method", "customer", "review",
-				"latest_charge.payment_intent", "latest_charge.balance_transaction"}, name)
+				"latest_charge.payment_intent", "latest_charge.balance_transaction",
+				"latest_charge.refunds"}, name)
 		case ClassChargeRetrieve:
-			ok = name == "payment_intent" || name == "balance_transaction"
+			ok = name == "payment_intent" || name == "balance_transaction" || name == "refunds"
 		case ClassCustomerCreate, ClassCustomerRetrieve, ClassCustomerList:
 			ok = name == "default_source"
 		case ClassPaymentMethodRetrieve, ClassPaymentMethodCreate, ClassPaymentMethodAttach:
@@ -251,9 +252,9 @@ func retrieveCharge(_ *operation, a *account, id string, f *form) (any, *apiErro
 	if c == nil {
 		return nil, notFoundError("charge", "charge", id)
 	}
-	expand := ""
-	if slices.Contains(f.lists["expand"], "payment_intent") {
-		expand = "payment_intent"
+	j := c.toJSON()
+	for _, path := range f.lists["expand"] {
+		j.expand(c, path)
 	}
-	return c.toJSON(expand), nil
+	return j, nil
 }

@@ -228,7 +228,7 @@ func TestListEvents(t *testing.T) {
 			t.Error(err)
 		}
 		assertEqual(t, "events", c.eventTypes(other),
-			"payment_intent.created charge.succeeded payment_intent.amount_capturable_updated review.opened review.closed charge.captured charge.updated payment_intent.succeeded")
+			"payment_intent.created charge.succeeded payment_intent.amount_capturable_updated review.opened review.closed charge.captured charge.updated charge.refunded payment_intent.succeeded")
 		a = c.mustSucceed("GET", "/v1/events", "limit=1")
 		if a.valueAt("data.0.request.id") != nil ||
 			a.valueAt("data.0.request.idempotency_key") != nil {

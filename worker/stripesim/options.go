@@ -139,13 +139,16 @@ type Event struct {
 	Payload []byte // the whole event as JSON
 }
 
-// Card is what an authorization window depends on.
+// Card is what an authorization window depends on, also of a payment method
+// that is no card.
 type Card struct {
-	Brand    string // visa, mastercard, amex, discover, …
-	Channel  PaymentChannel
-	Extended bool // with request_extended_authorization
-	Intent   string
-	Metadata map[string]string
+	PaymentMethodType string // card, card_present, klarna, …
+	Brand             string // of a card: visa, mastercard, amex, discover, …
+	Channel           PaymentChannel
+	Extended          bool // with request_extended_authorization
+	AuthorizedAt      time.Time
+	Intent            string
+	Metadata          map[string]string
 }
 
 // PaymentChannel is how a card was presented.
@@ -163,9 +166,16 @@ const (
 
 const day = 24 * time.Hour
 
-// DefaultAuthorizationWindow is the card networks' table of authorization
-// windows.
+// DefaultAuthorizationWindow is Stripe's table of authorization windows.
+// Klarna's ends at midnight UTC at the start of the 28th day after the
+// authorization.
 func DefaultAuthorizationWindow(c Card) time.Duration {
+	if r, ok := redirectTypes[c.PaymentMethodType]; ok {
+		if c.PaymentMethodType == "klarna" {
+			return c.AuthorizedAt.Add(r.window).UTC().Truncate(day).Sub(c.AuthorizedAt)
+		}
+		return r.window
+	}
 	visa := c.Brand == "visa"
 	switch {
 	case c.Extended && visa:

@@ -23,6 +23,8 @@ const (
 	ClassEventList             EndpointClass = "events.list"
 	ClassEventRetrieve         EndpointClass = "events.retrieve"
 	ClassChargeRetrieve        EndpointClass = "charges.retrieve"
+	ClassRefundRetrieve        EndpointClass = "refunds.retrieve"
+	ClassRefundList            EndpointClass = "refunds.list"
 	ClassReviewRetrieve        EndpointClass = "reviews.retrieve"
 	ClassAccountRetrieve       EndpointClass = "account.retrieve"
 	ClassBalanceRetrieve       EndpointClass = "balance.retrieve"
@@ -56,32 +58,38 @@ var (
 		"created[gte]": integerParam, "created[lt]": integerParam, "created[lte]": integerParam}
 
 	ifAvailableParam = enumParam("if_available", "never")
+	methodTypeParam  = enumParam(slices.DeleteFunc(slices.Clone(methodTypes), func(t string) bool {
+		return t == typeOfCardPresent || t == "link"
+	})...)
 
 	// confirmSpec are the parameters of both create and confirm.
-	confirmSpec = paramSpec{
+	confirmSpec = mergeSpecs(captureMethodSpec(), paramSpec{
 		"capture_method":           enumParam("automatic", "automatic_async", "manual"),
 		"error_on_requires_action": booleanParam, "mandate": stringParam, "mandate_data": anyParam,
 		"off_session":    enumParam("true", "false", "one_off", "recurring", "1", "0"),
 		"payment_method": stringParam, "payment_method_data": anyParam,
-		"payment_method_types": listParam, "radar_options": anyParam, "receipt_email": stringUpTo(
+		"payment_method_data[type]": methodTypeParam,
+		"payment_method_types":      listParam, "radar_options": anyParam,
+		"receipt_email": stringUpTo(
 			512), "return_url": stringParam,
 		"setup_future_usage": enumParam("off_session", "on_session").allowEmpty(),
 		"shipping":           anyParam, "use_stripe_sdk": booleanParam,
-		cardParam + "[capture_method]":                                   enumParam("manual").allowEmpty(),
-		cardParam + "[cvc_token]":                                        stringParam,
-		cardParam + "[network]":                                          stringParam,
-		cardParam + "[moto]":                                             booleanParam,
-		cardParam + "[request_extended_authorization]":                   ifAvailableParam,
-		cardParam + "[request_incremental_authorization]":                ifAvailableParam,
-		cardParam + "[request_multicapture]":                             ifAvailableParam,
-		cardParam + "[request_overcapture]":                              ifAvailableParam,
-		cardParam + "[request_three_d_secure]":                           enumParam("any", "automatic", "challenge"),
-		cardParam + "[require_cvc_recollection]":                         booleanParam,
-		cardParam + "[setup_future_usage]":                               enumParam("none", "off_session", "on_session").allowEmpty(),
+		cardParam + "[cvc_token]":                         stringParam,
+		cardParam + "[network]":                           stringParam,
+		cardParam + "[moto]":                              booleanParam,
+		cardParam + "[request_extended_authorization]":    ifAvailableParam,
+		cardParam + "[request_incremental_authorization]": ifAvailableParam,
+		cardParam + "[request_multicapture]":              ifAvailableParam,
+		cardParam + "[request_overcapture]":               ifAvailableParam,
+		cardParam + "[request_three_d_secure]": enumParam("any",
+			"automatic", "challenge"),
+		cardParam + "[require_cvc_recollection]": booleanParam,
+		cardParam + "[setup_future_usage]": enumParam("none",
+			"off_session", "on_session").allowEmpty(),
 		cardPresentParam + "[request_extended_authorization]":            booleanParam,
 		cardPresentParam + "[request_incremental_authorization_support]": booleanParam,
 		"expand": listParam,
-	}
+	})
 	createSpec = mergeSpecs(confirmSpec, paramSpec{
 		"amount": integerParam.require(), "currency": stringParam.require(),
 		"allowed_payment_method_types": listParam,
@@ -95,7 +103,7 @@ var (
 		"statement_descriptor": stringUpTo(22), "statement_descriptor_suffix": stringUpTo(22),
 		"transfer_data": anyParam, "transfer_group": stringParam,
 	})
-	updateSpec = paramSpec{
+	updateSpec = mergeSpecs(captureMethodSpec(), paramSpec{
 		"amount": integerParam, "currency": stringParam,
 		"application_fee_amount": integerParam.allowEmpty(), "customer": stringParam,
 		"description": stringUpTo(1000),
@@ -110,7 +118,7 @@ var (
 		cardParam + "[request_incremental_authorization]": ifAvailableParam,
 		cardParam + "[request_multicapture]":              ifAvailableParam,
 		cardParam + "[request_overcapture]":               ifAvailableParam,
-	}
+	})
 	captureSpec = paramSpec{
 		"amount_to_capture": integerParam, "application_fee_amount": integerParam,
 		"expand": listParam, "final_capture": booleanParam, "metadata": mapParam,
@@ -140,11 +148,15 @@ var (
 	customerListSpec = mergeSpecs(pageSpec, createdFilterSpec, expandSpec,
 		paramSpec{"email": stringParam})
 	paymentMethodSpec = paramSpec{
-		"type": enumParam("card").require(), "card[number]": stringParam,
+		"type": methodTypeParam.require(), "card[number]": stringParam,
 		"card[exp_month]": integerParam, "card[exp_year]": integerParam, "card[cvc]": stringParam,
 		"card[token]": stringParam, "billing_details": anyParam, "metadata": mapParam,
+		"affirm": anyParam, "afterpay_clearpay": anyParam, "cashapp": anyParam,
+		"klarna": anyParam, "paypal": anyParam,
 		"expand": listParam, "allow_redisplay": stringParam,
 	}
+	refundListSpec = mergeSpecs(pageSpec, createdFilterSpec, expandSpec,
+		paramSpec{"charge": stringParam, "payment_intent": stringParam})
 	webhookEndpointListSpec = mergeSpecs(pageSpec, expandSpec)
 	paymentMethodAttachSpec = paramSpec{"customer": stringParam.require(), "expand": listParam}
 )
@@ -172,6 +184,8 @@ var routes = map[string]*route{
 	"GET events":        {class: ClassEventList, spec: eventListSpec, handler: listEvents},
 	"GET events/{id}":   {class: ClassEventRetrieve, spec: expandSpec, handler: retrieveEvent},
 	"GET charges/{id}":  {class: ClassChargeRetrieve, spec: expandSpec, handler: retrieveCharge},
+	"GET refunds":       {class: ClassRefundList, spec: refundListSpec, handler: listRefunds},
+	"GET refunds/{id}":  {class: ClassRefundRetrieve, spec: expandSpec, handler: retrieveRefund},
 	"GET reviews/{id}":  {class: ClassReviewRetrieve, spec: expandSpec, handler: retrieveReview},
 	"GET account":       {class: ClassAccountRetrieve, spec: expandSpec, handler: retrieveAccount},
 	"GET accounts/{id}": {class: ClassAccountRetrieve, spec: expandSpec, handler: retrieveAccount},

@@ -310,7 +310,7 @@ func TestMetadata_ScheduledByReconcileJob(t *testing.T) {
 		append(webhookSettings, "HOLDD_SCHEDULE_RECONCILE=@every 1s")...)
 	// A connected account that nothing tells of is met by its first hold.
 	w.scheduleAll(
-		r, []hold.ScheduleRequest{{PaymentIntent: w.authorizeHold(stripesim.Hold{Amount: 5, Account: "acct_1Connected00001"}), Account: "acct_1Connected00001"}})
+		r, []hold.ScheduleRequest{{PaymentIntent: w.authorizeHold(stripesim.Hold{Amount: 50, Account: "acct_1Connected00001"}), Account: "acct_1Connected00001"}})
 	d.dropAll.Store(true)
 	d.forwardTo(r)
 	at := afterNow(10 * time.Second)
