@@ -29,7 +29,7 @@
 // these worlds.
 //
 // In worlds of days, some holds are paid with Klarna, PayPal, Affirm, Afterpay
-// or Cash App, whose deadline Stripe does not tell (plan_method_test.go).
+// or Cash App, which have no capture_before (plan_method_test.go).
 //
 // # The same seed gives the same run
 //
