@@ -28,6 +28,9 @@
 // late, twice, out of order or never. Reconcile and the mirror run in a part of
 // these worlds.
 //
+// In worlds of days, some holds are paid with Klarna, PayPal, Affirm, Afterpay
+// or Cash App, which have no capture_before (plan_method_test.go).
+//
 // # The same seed gives the same run
 //
 // Goroutines have no fixed order, so every request has a delay of its own, to

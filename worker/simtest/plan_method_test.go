@@ -29,7 +29,7 @@ func methodWindow(methodType string, placedAt time.Duration) time.Duration {
 
 // drawMethod may let a hold be captured manually for the type of its payment
 // method alone, and, where weeks are cheap, be paid with another method than a
-// card. Stripe tells no deadline of these, so the true one is used.
+// card. Only the true windows apply, because these have no capture_before.
 func (p *plan) drawMethod(h *plannedHold) {
 	if h.intake == "card" {
 		return

@@ -37,7 +37,7 @@ func captureIntent(op *operation, a *account, id string, f *form) (any, *apiErro
 func (in *intent) checkAmountToCapture(n int64, final bool) *apiError {
 	var e *apiError
 	switch {
-	case in.status != statusRequiresCapture: // capture says so
+	case in.status != statusRequiresCapture: // capture refuses it
 	case n < 0:
 		e = invalidRequestError("", "amount_to_capture", "Invalid non-negative integer")
 	case n == 0 && (!final || in.received == 0):

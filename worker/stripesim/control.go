@@ -216,13 +216,6 @@ func (h controlHandler) authorize(r *http.Request) (any, error) {
 	if !ok {
 		return nil, fmt.Errorf("invalid \"kind\" %q: want online, off_session or terminal", in.Kind)
 	}
-	if in.PaymentMethodType == typeOfCard {
-		in.PaymentMethodType = ""
-	}
-	if _, ok := redirectTypes[in.PaymentMethodType]; in.PaymentMethodType != "" && !ok {
-		return nil, fmt.Errorf("invalid \"payment_method_type\" %q: want one of %s",
-			in.PaymentMethodType, strings.Join(methodTypes, ", "))
-	}
 	id, err := h.sim.Authorize(Hold{Account: in.Account, Amount: in.Amount, Currency: in.Currency,
 		PaymentMethod: in.PaymentMethod, PaymentMethodType: in.PaymentMethodType,
 		ManualByType: in.ManualByType, Metadata: in.Metadata,

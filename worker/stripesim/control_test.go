@@ -95,9 +95,15 @@ func TestControlHandler(t *testing.T) {
 	mustControl("POST", "/_sim/prune", `{"key":""}`)
 	assertEqual(t, "429s", mustControl("GET", "/_sim/stats", "").numberAt("rate_limited"), 1)
 	mustControl("GET", "/_sim/intents", "")
+	klarna := hold(`,"payment_method_type":"klarna","manual_by_type":true`)
+	assertEqual(t, "Klarna", c.intentState(klarna).Status, "requires_capture")
+	assertEqual(t, "manual by type", c.intentState(klarna).CaptureMethod, "automatic_async")
+	assertEqual(t, "card", c.intentState(hold(`,"payment_method_type":"card"`)).Status,
+		"requires_capture")
 
 	for path, body := range map[string]string{
-		"/_sim/holds": `{"amount":0}`, "/_sim/advance": `{"by":"-1h"}`,
+		"/_sim/holds": `{"amount":0}`, "/_sim/holds ": `{"amount":1000,"payment_method_type":"x"}`,
+		"/_sim/advance":  `{"by":"-1h"}`,
 		"/_sim/settings": `{"deadline":"soon"}`, "/_sim/faults": `{"kind":"gremlins"}`,
 		"/_sim/keys": `{"key":"sk_` + `live_1","do":"revoke"}`, "/_sim/prune": `{"keys":""}`,
 		d + "pi_none/capture": "", d + id + "/dance": "", "/_sim/faults ": `{`,

@@ -14,7 +14,7 @@ type Hold struct {
 	Currency      string // empty is eur
 	PaymentMethod string // empty is pm_card_visa
 	// PaymentMethodType is klarna, paypal, affirm, afterpay_clearpay or
-	// cashapp; empty is a card.
+	// cashapp; empty and card use PaymentMethod.
 	PaymentMethodType string
 	// ManualByType leaves the intent's capture_method automatic, and sets
 	// manual capture for the type of its payment method alone.
@@ -31,6 +31,9 @@ type Hold struct {
 // intent requires an action.
 func (s *Sim) Authorize(h Hold) (string, error) {
 	a := s.accounts.getOrCreate(cmp.Or(h.Account, s.env.platformAccount))
+	if h.PaymentMethodType == typeOfCard {
+		h.PaymentMethodType = ""
+	}
 	var v any
 	var err *apiError
 	s.withAccount(a, actorDashboard, func(op *operation) {

@@ -10,7 +10,7 @@ import (
 )
 
 func TestCreateIntent_Validation(t *testing.T) {
-	c := newTestClient(t, unlimitedOptions(1))
+	c, longKey := newTestClient(t, unlimitedOptions(1)), strings.Repeat("k", 41)
 	for _, row := range []struct {
 		form, code, param string
 		status            int
@@ -31,8 +31,7 @@ func TestCreateIntent_Validation(t *testing.T) {
 		{"amount=100&currency=eur&capture_method=later", "", "capture_method", 400},
 		{"amount=100&currency=eur&confirm=perhaps", "", "confirm", 400},
 		{"amount=100&currency=eur&customer=cus_none", "resource_missing", "customer", 400},
-		{"amount=100&currency=eur&payment_method=pm_none", "resource_missing", "payment_method",
-			400},
+		{"amount=100&currency=eur&payment_method=pm_none", "resource_missing", "payment_method", 400},
 		{"amount=100&currency=eur&payment_method_types[]=cheque",
 			"payment_intent_invalid_parameter", "payment_method_types", 400},
 		{"amount=100&currency=eur&off_session=true", "", "off_session", 400},
@@ -40,8 +39,7 @@ func TestCreateIntent_Validation(t *testing.T) {
 		// no return_url for redirects
 		{"amount=100&currency=eur&confirm=true&payment_method=pm_card_visa", "", "", 400},
 		{"amount=100&currency=eur&payment_method_types[]=card&automatic_payment_methods[enabled]=true", "", "payment_method_types", 400},
-		{"amount=100&currency=eur&metadata[" + strings.Repeat("k", 41) + "]=v", "", "metadata[" +
-			strings.Repeat("k", 41) + "]", 400},
+		{"amount=100&currency=eur&metadata[" + longKey + "]=v", "", "metadata[" + longKey + "]", 400},
 		{"amount=100&currency=eur&metadata[k]=" + strings.Repeat("v", 501), "", "metadata[k]", 400},
 		{"amount=100&currency=eur&expand[]=everything", "", "expand", 400},
 		{"amount=100&currency=eur&description=" + strings.Repeat("d", 1001),

@@ -12,7 +12,7 @@ const (
 )
 
 // redirectType is a type of payment method whose provider the cardholder
-// visits. Stripe tells no deadline of its authorizations.
+// visits. Its authorizations have no capture_before.
 type redirectType struct {
 	window  time.Duration // Klarna's ends at a midnight: see DefaultAuthorizationWindow
 	details any           // payment_method_details of a charge
