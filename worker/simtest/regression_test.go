@@ -264,6 +264,9 @@ var regressions = []struct {
 		snapshotPlan(plannedAction{number: 1, at: 20 * time.Second, kind: "dashboard part",
 			amount: 2000}, intakePlan{maxWebhookDelay: 2 * time.Minute, webhookLossRate: 0.5},
 			2*time.Minute)},
+	{"the events of authorizations arrive after their holds were read: they lead to no read",
+		snapshotPlan(plannedAction{number: 1, at: 10 * time.Minute, kind: "dashboard increment",
+			amount: 9000}, intakePlan{maxWebhookDelay: time.Minute}, 0)},
 	{"three replicas mirror the same terms at once: one of them writes them", mirrorReplicasPlan()},
 	{"Klarna's window, which ends at midnight UTC, taken for 28 whole days", klarnaMidnightPlan()},
 }
