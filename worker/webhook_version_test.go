@@ -3,6 +3,7 @@ package worker_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,21 +14,25 @@ import (
 )
 
 // TestWebhook_EveryVersionHandledAlike sends every event of one scenario in
-// several renderings, and expects the same results and holds.
+// several renderings, in order and backwards, and expects the same results and
+// holds.
 func TestWebhook_EveryVersionHandledAlike(t *testing.T) {
-	want := strings.Join(applyEventsInVersion(t, stripesim.APIVersion), "\n")
-	for _, typ := range []string{"payment_intent.amount_capturable_updated",
-		"payment_intent.succeeded", "payment_intent.canceled", "payment_intent.payment_failed",
-		"payment_intent.requires_action", "charge.captured", "charge.expired", "charge.updated",
-		"review.opened", "review.closed"} {
-		if !strings.Contains(want, typ) {
-			t.Errorf("the scenario has no %s", typ)
+	for _, backwards := range []bool{false, true} {
+		want := strings.Join(applyEventsInVersion(t, stripesim.APIVersion, backwards), "\n")
+		for _, typ := range []string{"payment_intent.amount_capturable_updated",
+			"payment_intent.succeeded", "payment_intent.canceled",
+			"payment_intent.payment_failed", "payment_intent.requires_action",
+			"charge.captured", "charge.expired", "charge.updated", "review.opened",
+			"review.closed"} {
+			if !strings.Contains(want, typ) {
+				t.Errorf("the scenario has no %s", typ)
+			}
 		}
-	}
-	for _, version := range []string{"2025-02-24.acacia", "2025-03-31.basil",
-		stripesim.NewestAPIVersion} {
-		if got := strings.Join(applyEventsInVersion(t, version), "\n"); got != want {
-			t.Errorf("%s:\n%s\nwant\n%s", version, got, want)
+		for _, version := range []string{"2025-03-31.basil", stripesim.NewestAPIVersion} {
+			got := strings.Join(applyEventsInVersion(t, version, backwards), "\n")
+			if got != want {
+				t.Errorf("%s, backwards %t:\n%s\nwant\n%s", version, backwards, got, want)
+			}
 		}
 	}
 }
@@ -73,7 +78,7 @@ var versionScenario = []struct {
 
 // applyEventsInVersion returns the result of each event of the scenario, in
 // order, and then each hold.
-func applyEventsInVersion(t *testing.T, version string) (out []string) {
+func applyEventsInVersion(t *testing.T, version string, backwards bool) (out []string) {
 	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
 		ids := make([]string, len(versionScenario))
 		for i, s := range versionScenario {
@@ -82,7 +87,7 @@ func applyEventsInVersion(t *testing.T, version string) (out []string) {
 				h.Metadata = map[string]string{"holdd_capture_at": envtest.In(time.Hour)}
 			})
 		}
-		out = w.deliverInVersion(version) // the metadata schedules each hold
+		out = w.deliverInVersion(version, false) // the metadata schedules each hold
 		for i, s := range versionScenario {
 			if err := s.do(w, ids[i]); err != nil {
 				t.Fatal(s.name, err)
@@ -93,7 +98,7 @@ func applyEventsInVersion(t *testing.T, version string) (out []string) {
 			// The first one is declined.
 			_, _ = w.Sim.Authorize(stripesim.Hold{Amount: 500, PaymentMethod: method})
 		}
-		out = append(out, w.deliverInVersion(version)...)
+		out = append(out, w.deliverInVersion(version, backwards)...)
 		for i, s := range versionScenario {
 			h := w.mustGet(r, ids[i])
 			out = append(out, fmt.Sprint(s.name, ": ", h.State, " ", h.Reason, " ", h.Amount, " ",
@@ -106,12 +111,16 @@ func applyEventsInVersion(t *testing.T, version string) (out []string) {
 	return out
 }
 
-// deliverInVersion delivers what has happened, in order, and returns the
-// results. It leaves out charge.refunded, which only older versions send and
-// which must be ignored.
-func (h *webhookEnv) deliverInVersion(version string) (results []string) {
+// deliverInVersion delivers what has happened and returns the results. It
+// leaves out charge.refunded, which only older versions send and which must be
+// ignored.
+func (h *webhookEnv) deliverInVersion(version string, backwards bool) (results []string) {
 	h.T.Helper()
-	for _, e := range h.takeEvents() {
+	events := h.takeEvents()
+	if backwards {
+		slices.Reverse(events)
+	}
+	for _, e := range events {
 		if !strings.Contains(string(e.Payload), `"api_version":"`+version+`"`) {
 			h.T.Fatalf("%s", e.Payload)
 		}
