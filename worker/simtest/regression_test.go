@@ -244,11 +244,30 @@ var regressions = []struct {
 				amount: 9974, currency: "eur", action: "capture", dueAt: 340 * time.Minute,
 				captureAmount: 9609, declaresAmount: true, intake: "inbox", multi: true,
 				unconfirmed: true,
-				reference: "BK-5", actions: []plannedAction{
+				reference:   "BK-5", actions: []plannedAction{
 					{number: 1, at: 285 * time.Minute, kind: "dashboard review"},
 					{number: 2, at: 286 * time.Minute, kind: "dashboard part", amount: 1784}}}}}},
 	{"an increment happens during an older list request: the newer amount stays",
 		incrementDuringListPlan()},
+	{"Stripe captures, answers 400 and says Stripe-Should-Retry: true: that is no refusal",
+		shouldRetryPlan("stripe:refused after, retry")},
+	{"Stripe refuses with Stripe-Should-Retry: true and has captured nothing",
+		shouldRetryPlan("stripe:refused, retry")},
+	{"Stripe answers 409 with Stripe-Should-Retry: false: holdd reads before the next request",
+		shouldRetryPlan("stripe:conflict, no retry")},
+	{"Stripe captures and answers 409 with Stripe-Should-Retry: false: the read shows the capture",
+		shouldRetryPlan("stripe:conflict after, no retry")},
+}
+
+// shouldRetryPlan is a world with one capture whose first answers have a
+// Stripe-Should-Retry that contradicts the status.
+func shouldRetryPlan(kind string) plan {
+	return quietPlan(5*time.Second, intakePlan{},
+		plannedHold{number: 1, placedAt: 5 * time.Second, scheduledAt: 6 * time.Second,
+			authorizationWindow: 30 * time.Minute, amount: 5000, currency: "eur",
+			action: "capture", dueAt: time.Minute},
+	).withFaults(fault{number: 1, kind: kind, atCall: "capture", from: 55 * time.Second,
+		to: 70 * time.Second, probability: 1, replicaIndex: -1})
 }
 
 // quietPlan is a world of one replica and one partition, without faults and
