@@ -54,23 +54,27 @@ const (
 	InboxRejected          Kind = "inbox_rejected"          // a request in the inbox
 	Orphan                 Kind = "orphan"                  // a PaymentIntent without a hold
 	AuthorizationAbandoned Kind = "authorization_abandoned" // by the cardholder
-	StripeUnavailable      Kind = "stripe_unavailable"
-	KeyRejected            Kind = "stripe_key_rejected"
-	StripeRateLimited      Kind = "stripe_rate_limited"
-	CapacityAtRisk         Kind = "capacity_at_risk"  // more is due than the limits allow
-	RedisUnavailable       Kind = "redis_unavailable" // sent by each replica directly
-	RedisDataLost          Kind = "redis_data_lost"
-	ReplicaStopped         Kind = "replica_stopped" // without a sign-off
-	SinkFailing            Kind = "sink_failing"    // or disabled by its receiver
-	EventsLost             Kind = "events_lost"     // trimmed, or dead letters
+	// many runs of an attempt to authorize had no outcome
+	AuthorizationUnresolved Kind = "authorization_unresolved"
+
+	StripeUnavailable Kind = "stripe_unavailable"
+	KeyRejected       Kind = "stripe_key_rejected"
+	StripeRateLimited Kind = "stripe_rate_limited"
+	CapacityAtRisk    Kind = "capacity_at_risk"  // more is due than the limits allow
+	RedisUnavailable  Kind = "redis_unavailable" // sent by each replica directly
+	RedisDataLost     Kind = "redis_data_lost"
+	ReplicaStopped    Kind = "replica_stopped" // without a sign-off
+	SinkFailing       Kind = "sink_failing"    // or disabled by its receiver
+	EventsLost        Kind = "events_lost"     // trimmed, or dead letters
 )
 
 // Kinds lists every kind.
 func Kinds() []Kind {
 	return []Kind{ExpiryNear, ExpiresBeforeDue, DeadlinePassed, CaptureRefused, AttentionRequired,
 		ExpiredUncaptured, OnExpiryPolicy, MetadataRejected, InboxRejected, Orphan,
-		AuthorizationAbandoned, StripeUnavailable, KeyRejected, StripeRateLimited, CapacityAtRisk,
-		RedisUnavailable, RedisDataLost, ReplicaStopped, SinkFailing, EventsLost}
+		AuthorizationAbandoned, AuthorizationUnresolved, StripeUnavailable, KeyRejected,
+		StripeRateLimited, CapacityAtRisk, RedisUnavailable, RedisDataLost, ReplicaStopped,
+		SinkFailing, EventsLost}
 }
 
 // Alert is a message to the operator.

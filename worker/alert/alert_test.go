@@ -81,7 +81,8 @@ func TestFromEvent_FillsPlaceholders(t *testing.T) {
 	system := map[hold.EventType]alert.Kind{
 		event.InboxRejected: alert.InboxRejected, event.MetadataRejected: alert.MetadataRejected,
 		event.Orphan: alert.Orphan, event.AuthorizationAbandoned: alert.AuthorizationAbandoned,
-		event.StripeUnavailable: alert.StripeUnavailable, event.KeyRejected: alert.KeyRejected,
+		event.AuthorizationUnresolved: alert.AuthorizationUnresolved,
+		event.StripeUnavailable:       alert.StripeUnavailable, event.KeyRejected: alert.KeyRejected,
 		event.StripeRateLimited: alert.StripeRateLimited,
 		event.CapacityAtRisk:    alert.CapacityAtRisk,
 		event.ReplicaStopped:    alert.ReplicaStopped, event.RedisDataLost: alert.RedisDataLost,

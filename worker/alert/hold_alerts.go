@@ -66,7 +66,7 @@ var holdAlerts = []holdAlert{
 		eventType: hold.EventAttention, causes: []hold.Cause{hold.CauseNoOutcome},
 		kind: AttentionRequired, severity: atLeastWarning,
 		summary: "has no outcome after many calls to Stripe",
-		next: "holdd keeps trying to {next} it, at most every few minutes; " +
+		next: "holdd continues, at most every few minutes; " +
 			"holdd show {hold} lists Stripe's answers.",
 	},
 	{

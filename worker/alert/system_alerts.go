@@ -52,6 +52,14 @@ var systemAlerts = map[hold.EventType]systemAlert{
 		next:    "holdd does nothing more; no money is held.",
 		action:  "ask the cardholder for a card again.",
 	},
+	event.AuthorizationUnresolved: {
+		kind: AuthorizationUnresolved, severity: Warning, needs: hasIntent,
+		summary: "an authorization has no outcome after {count} tries",
+		details: "Attempt: {detail}. PaymentIntent: {intent}.",
+		next:    "holdd asks Stripe again every few minutes, for three days after the request.",
+		action: "find the payment in the Stripe Dashboard; " +
+			"if it holds money, run holdd schedule or release it there.",
+	},
 	event.StripeUnavailable: {
 		kind: StripeUnavailable, severity: Critical,
 		summary: "Stripe unavailable",
@@ -214,7 +222,7 @@ func (w *alertText) systemPlaceholders(d *event.Data) *strings.Replacer {
 	}
 	if i := d.Intent; i != nil {
 		values = append(values,
-			"{intent}", i.PaymentIntent,
+			"{intent}", cmp.Or(i.PaymentIntent, "-"),
 			"{booking}", cmp.Or(sanitizeText(i.Reference, 80), i.PaymentIntent),
 			"{amount}", hold.FormatAmount(i.Amount, i.Currency))
 	}

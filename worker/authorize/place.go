@@ -3,6 +3,7 @@ package authorize
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/holdd/holdd/worker/commit"
 	"github.com/holdd/holdd/worker/event"
@@ -84,6 +85,27 @@ func publishAbandoned(ctx context.Context, o *Options, in *hold.Intent, account 
 		o.Health.ReportError(ctx, "publish an abandoned authorization", err)
 	}
 	return err
+}
+
+// publishUnresolved publishes that many runs of an attempt had no outcome, once
+// for each number of runs.
+func publishUnresolved(
+	ctx context.Context, o *Options, a *hold.AuthorizationAttempt,
+) error {
+	name, runs := event.AuthorizationUnresolved, int64(a.InconclusiveRuns)
+	data := event.Data{Detail: a.ID, Count: runs,
+		Intent: &event.Intent{PaymentIntent: a.PaymentIntent, Account: a.Account}}
+	first, err := o.Publisher.PublishOnce(ctx, name, a.ID+":"+strconv.FormatInt(runs, 10), data)
+	if err != nil {
+		o.Health.ReportError(ctx, "publish an unresolved authorization", err)
+		return err
+	}
+	if first {
+		o.Logger.Warn(string(name), zap.String("event", string(name)),
+			zap.String("attempt", a.ID), zap.String("payment_intent", a.PaymentIntent),
+			zap.String("account", a.Account), zap.Int64("runs", runs))
+	}
+	return nil
 }
 
 // logCanceled logs that holdd canceled an abandoned intent.

@@ -126,3 +126,32 @@ func TestResumer_InvalidTerms(t *testing.T) {
 		}
 	})
 }
+
+// TestResumer_ManyRunsWithoutAnOutcomeAreAlerted has Stripe never say what
+// became of a request. The runs are alerted once, and then come less often.
+func TestResumer_ManyRunsWithoutAnOutcomeAreAlerted(t *testing.T) {
+	inWorld(t, func(w *world) {
+		p := w.start(0)
+		w.fail(stripesim.ClassCreate, 9, stripesim.FaultDropReply)
+		if _, err := p.Authorize(w.Ctx, callerKey, booking(), "api"); code(
+			err) != hold.OutcomeUnknown {
+			t.Fatal(err)
+		}
+		w.fail(stripesim.ClassList, 1000, stripesim.FaultForbidden)
+		alerts := func() int { return w.Logs.FilterMessage("authorization.unresolved").Len() }
+		time.Sleep(10 * time.Minute)
+		if n := alerts(); n != 0 {
+			t.Errorf("%d alerts after ten minutes", n)
+		}
+		time.Sleep(15 * time.Minute)
+		if n := alerts(); n != 1 {
+			t.Errorf("%d alerts after 25 minutes, want 1", n)
+		}
+		before := w.Sim.Stats().Calls[stripesim.CallOutcome{Class: stripesim.ClassList, Status: 403}]
+		time.Sleep(2 * time.Hour)
+		after := w.Sim.Stats().Calls[stripesim.CallOutcome{Class: stripesim.ClassList, Status: 403}]
+		if n := after - before; n < 4 || n > 9 {
+			t.Errorf("%d calls in two hours after the alert, want one each 15 minutes", n)
+		}
+	})
+}

@@ -177,6 +177,8 @@ func (r *attemptRun) doStep(ctx context.Context, step hold.Step) (result hold.St
 			attempt.Account, attempt.By)
 	case hold.StepPublishAbandoned:
 		result.Err = publishAbandoned(ctx, r.o, in, attempt.Account)
+	case hold.StepPublishUnresolved:
+		result.Err = publishUnresolved(ctx, r.o, &attempt)
 	}
 	return result
 }

@@ -26,6 +26,9 @@ const (
 	MetadataRejected       hold.EventType = "metadata.rejected"       // terms in a PaymentIntent
 	Orphan                 hold.EventType = "reconcile.orphan"        // an intent without a hold
 	AuthorizationAbandoned hold.EventType = "authorization.abandoned" // by the cardholder
+	// many runs of an attempt to authorize had no outcome
+	AuthorizationUnresolved hold.EventType = "authorization.unresolved"
+
 	StripeUnavailable      hold.EventType = "stripe.unavailable"
 	StripeRecovered        hold.EventType = "stripe.recovered"
 	KeyRejected            hold.EventType = "stripe.key_rejected"
@@ -60,14 +63,15 @@ type Data struct {
 	Threshold string `json:"threshold,omitempty"`
 
 	Rejection *Rejection `json:"rejection,omitempty"` // of inbox.rejected, metadata.rejected
-	// of reconcile.orphan, authorization.abandoned
+	// of reconcile.orphan, authorization.abandoned, authorization.unresolved
 	Intent   *Intent       `json:"intent,omitempty"`
 	Capacity *CapacityRisk `json:"capacity,omitempty"` // of capacity.at_risk
 	Replica  string        `json:"replica,omitempty"`  // that reports, or that stopped
 	Alive    []string      `json:"alive,omitempty"`    // of replica.stopped: at most ten that run
 	Sink     string        `json:"sink,omitempty"`     // of sink.*
 	// Count is the number of events of sink.events_lost, where -1 means
-	// unknown, and of sink.dead_letters.
+	// unknown, and of sink.dead_letters; the number of runs of
+	// authorization.unresolved.
 	Count  int64  `json:"count,omitempty"`
 	Detail string `json:"detail,omitempty"`
 }

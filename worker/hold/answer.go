@@ -84,12 +84,6 @@ var answerNames = [...]string{
 
 func (k AnswerKind) String() string { return enumName(answerNames[:], int(k)) }
 
-// isOutage reports whether the answer concerns all holds: Stripe cannot be
-// reached, limits the rate, or rejects the key. Outages have their own alert.
-func (k AnswerKind) isOutage() bool {
-	return k == AnswerUnreachable || k == AnswerRateLimited || k == AnswerUnauthorized
-}
-
 // AnswerKinds lists every kind, in the order of their values.
 func AnswerKinds() []AnswerKind {
 	kinds := make([]AnswerKind, 0, len(answerNames)-1)

@@ -88,7 +88,7 @@ func applyUnexpectedState(h Hold, call Call, a Answer, now time.Time) Decision {
 		h.ReadFirst = true
 		return Decision{Hold: h, Again: true}
 	}
-	return scheduleRetry(h, now, 5*time.Second, 5*time.Minute)
+	return scheduleRetry(h, now, 5*time.Second, maxBackoff)
 }
 
 // applyNotFoundAnswer handles a 404. Stripe rarely fails to see an intent for a
@@ -158,7 +158,7 @@ func keepIndeterminate(h Hold, cause Cause, a Answer, now time.Time) Decision {
 			Cause: cause, Note: a.historyNote()})
 	}
 	h.ReadFirst = true
-	d := scheduleRetry(h, now, 10*time.Second, 5*time.Minute)
+	d := scheduleRetry(h, now, 10*time.Second, maxBackoff)
 	if h.InconclusiveReads == 2 {
 		d.Events = []Event{{Type: EventAttention, Cause: cause}}
 	}
@@ -170,7 +170,7 @@ func keepIndeterminate(h Hold, cause Cause, a Answer, now time.Time) Decision {
 // flood the stream.
 func scheduleRetry(h Hold, now time.Time, base, limit time.Duration) Decision {
 	h.Retries++
-	h.NextAt = now.Add(backoff(h.ID, h.Retries, base, limit))
+	h.NextAt = now.Add(h.retryBackoff(base, limit))
 	releaseClaim(&h)
 	d := Decision{Hold: h}
 	if isPowerOfTwo(h.Retries) {
@@ -201,20 +201,24 @@ func requireAttention(h Hold, cause Cause, note string, now time.Time) Decision 
 const MaxCallsBeforeAlert = 16
 
 // alertOnManyCalls publishes hold.attention at the 16th, 32nd, 64th … call in a
-// row without an outcome. The hold continues as it is, because an unknown
-// outcome is no failure. Calls that an outage explains do not count.
+// row without an outcome, whatever the answers are. Only an outcome, a hold
+// that begins to require attention, or a request ends the row. The hold
+// continues as it is, because an unknown outcome is no failure; from then on it
+// waits up to maxBackoff between two calls.
 func (d Decision) alertOnManyCalls(before *Hold, a Answer, now time.Time) Decision {
 	h := &d.Hold
-	if h.State.Final() || h.State == Attention || h.NextOp != before.NextOp {
+	known := before.PreviousState == Attention // read at its deadline; alerted before
+	if h.State.Final() || h.State == Attention && !known {
 		h.Calls, h.Refusals = 0, 0
 		return d
 	}
-	if a.Kind.isOutage() {
-		return d
+	if h.NextOp != before.NextOp {
+		h.Refusals = 0
 	}
-	h.Calls++
-	alerted := h.InconclusiveReads >= 2 // by keepIndeterminate
-	if h.Calls < MaxCallsBeforeAlert || !isPowerOfTwo(h.Calls) || alerted {
+	h.Calls = before.Calls + 1
+	// keepIndeterminate has published its alert and counts on its own.
+	counted := h.InconclusiveReads > max(1, before.InconclusiveReads)
+	if h.Calls < MaxCallsBeforeAlert || !isPowerOfTwo(h.Calls) || counted || h.State == Attention {
 		return d
 	}
 	note := strconv.FormatUint(uint64(h.Calls), 10) +

@@ -28,13 +28,13 @@ func applyClaimedIntent(h Hold, call Call, a Answer, ours bool, now time.Time) D
 			// Accepted, yet still held: Stripe did something else, or has not
 			// done it yet.
 			h.ReadFirst, h.Sent.Unknown = true, true
-			return scheduleRetry(h, now, 5*time.Second, 5*time.Minute)
+			return scheduleRetry(h, now, 5*time.Second, maxBackoff)
 		}
 		return applyReadStillHeld(h, in, now)
 	case StatusProcessing:
 		h.ReadFirst = true
 		h.Sent.Unknown = h.Sent.Unknown || call.Op != OpRead
-		return scheduleRetry(h, now, 5*time.Second, 5*time.Minute)
+		return scheduleRetry(h, now, 5*time.Second, maxBackoff)
 	default:
 		return requireAttention(h, CauseNotCapturable, "status "+string(in.Status), now)
 	}
@@ -46,7 +46,7 @@ func applyClaimedIntent(h Hold, call Call, a Answer, ours bool, now time.Time) D
 func applyReadStillHeld(h Hold, in *Intent, now time.Time) Decision {
 	if in.AmountCapturable <= 0 {
 		h.ReadFirst = true
-		return scheduleRetry(h, now, 5*time.Second, 5*time.Minute)
+		return scheduleRetry(h, now, 5*time.Second, maxBackoff)
 	}
 	last := lastEntry(&h, HistoryAttempt)
 	if h.Sent.Unknown && now.Sub(last.At) < lateEffectWindow {
@@ -75,11 +75,11 @@ func applyReadStillHeld(h Hold, in *Intent, now time.Time) Decision {
 		note := last.Note + ": refused again, and the intent is " + string(in.Status)
 		return d.FollowedBy(requireAttention(d.Hold, cause, note, now))
 	case refused && d.Again:
-		return d.DeferUntil(now.Add(backoff(h.ID, h.Retries, 5*time.Second, 5*time.Minute)))
+		return d.DeferUntil(now.Add(h.retryBackoff(5*time.Second, maxBackoff)))
 	case sent && d.Again && h.Retries > 1:
 		// More than one request came to nothing: back off instead of a tight
 		// loop.
-		return d.DeferUntil(now.Add(backoff(h.ID, h.Retries, time.Second, time.Minute)))
+		return d.DeferUntil(now.Add(h.retryBackoff(time.Second, time.Minute)))
 	}
 	return d
 }

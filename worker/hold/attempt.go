@@ -41,6 +41,9 @@ type AuthorizationAttempt struct {
 	FailureCode     string       `json:"e,omitempty"` // of a decline
 	FailureMessage  string       `json:"m,omitempty"`
 	By              string       `json:"w,omitempty"`
+	// InconclusiveRuns counts the runs in a row that resumed the attempt and
+	// got an answer of Stripe that does not end it.
+	InconclusiveRuns uint32 `json:"r,omitempty"`
 }
 
 // AttemptLookup is what the store found when an attempt was begun.

@@ -14,6 +14,11 @@ const (
 	// resumeRetryAfter is when an attempt is resumed again that could not be
 	// ended.
 	resumeRetryAfter = time.Minute
+	// MaxRunsBeforeAlert is how many runs in a row may resume an attempt
+	// without an outcome before an alert goes out. It is a power of two.
+	MaxRunsBeforeAlert = 16
+	// resumeRetrySlow is the same after that alert.
+	resumeRetrySlow = 15 * time.Minute
 	// MaxCallsPerAttempt bounds the calls of one run. The searches need the
 	// most.
 	MaxCallsPerAttempt = maxAuthorizeTries*(1+maxSearchPages) + maxSearchPages + 4
@@ -40,7 +45,8 @@ const (
 //   - A replayed answer may be stale, so the intent is read before the machine
 //     decides anything.
 //   - Every run ends within [MaxCallsPerAttempt] calls, and no call follows one
-//     that was not sent.
+//     that was not sent. Runs without an outcome are alerted at
+//     [MaxRunsBeforeAlert].
 //
 // A new state needs a constant below, a row in attemptStates, a function that
 // names its step and one that applies the result. Only the latter changes the
@@ -107,27 +113,28 @@ type CanceledIntent struct {
 type attemptState uint8
 
 const (
-	stateCreate         attemptState = iota + 1 // the answer to the request that creates the intent
-	stateSaveLost                               // a save: Redis had lost the attempt
-	stateSearchForKey                           // a search, before a new key is used
-	stateSaveKey                                // a save of the new key
-	stateSearchRefused                          // a search, after Stripe refused a repetition
-	stateRetrieve                               // the intent, to answer by it
-	stateCheck                                  // the intent, to see whether it can be confirmed
-	stateSaveConfirm                            // a save, before the first request to confirm
-	stateConfirm                                // the answer to the request that confirms it
-	stateSaveConfirmKey                         // a save of a new key
-	statePlace                                  // the hold of the authorized intent
-	stateReadCaptured                           // the hold of an intent that is captured already
-	stateReadFinished                           // the hold of an attempt that had ended
-	stateResumeSearch                           // a search for the intent of an unfinished attempt
-	stateResumeRetrieve                         // the intent of an unfinished attempt
-	stateResumePlace                            // the hold of its authorized intent
-	stateCancel                                 // the cancel of an abandoned intent
-	statePublish                                // the event that an intent was abandoned
-	stateRelease                                // the last save
-	stateForget                                 // the deletion of the record
-	stateDone                                   // nothing
+	stateCreate            attemptState = iota + 1 // the answer to the request that creates the intent
+	stateSaveLost                                  // a save: Redis had lost the attempt
+	stateSearchForKey                              // a search, before a new key is used
+	stateSaveKey                                   // a save of the new key
+	stateSearchRefused                             // a search, after Stripe refused a repetition
+	stateRetrieve                                  // the intent, to answer by it
+	stateCheck                                     // the intent, to see whether it can be confirmed
+	stateSaveConfirm                               // a save, before the first request to confirm
+	stateConfirm                                   // the answer to the request that confirms it
+	stateSaveConfirmKey                            // a save of a new key
+	statePlace                                     // the hold of the authorized intent
+	stateReadCaptured                              // the hold of an intent that is captured already
+	stateReadFinished                              // the hold of an attempt that had ended
+	stateResumeSearch                              // a search for the intent of an unfinished attempt
+	stateResumeRetrieve                            // the intent of an unfinished attempt
+	stateResumePlace                               // the hold of its authorized intent
+	stateCancel                                    // the cancel of an abandoned intent
+	statePublish                                   // the event that an intent was abandoned
+	statePublishUnresolved                         // the event that many runs had no outcome
+	stateRelease                                   // the last save
+	stateForget                                    // the deletion of the record
+	stateDone                                      // nothing
 )
 
 // attemptStates has for each state the step that it needs and the handler of
@@ -155,9 +162,11 @@ var attemptStates = [...]struct {
 	stateResumePlace:    {"resume_place", nextPlaceHold, applyResumePlace},
 	stateCancel:         {"cancel", nextCancel, applyCancel},
 	statePublish:        {"publish", nextPublish, applyPublish},
-	stateRelease:        {"release", nextRelease, applyRelease},
-	stateForget:         {"forget", nextForget, applyRelease},
-	stateDone:           {"done", nextDone, applyDone},
+	statePublishUnresolved: {"publish_unresolved", nextPublishUnresolved,
+		applyPublishUnresolved},
+	stateRelease: {"release", nextRelease, applyRelease},
+	stateForget:  {"forget", nextForget, applyRelease},
+	stateDone:    {"done", nextDone, applyDone},
 }
 
 func (s attemptState) String() string {

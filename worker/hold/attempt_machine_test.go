@@ -178,31 +178,69 @@ type attemptNode struct {
 	shown bool                 // the last call showed the attempt's intent as it is
 }
 
-// facet is all of a node that may decide what follows. The time is the same
-// everywhere.
-func (n *attemptNode) facet() string {
-	m, in, answer := &n.m, "", ""
+// attemptFacet is all of a node that may decide what follows. The time is the
+// same everywhere.
+type attemptFacet struct {
+	state                             attemptState
+	attempt                           AttemptState
+	generation, savedGeneration, runs uint32
+	intent, answerIntent, readIntent  string
+	confirmSent, savedConfirmSent     bool
+	neverLost, keyFresh               bool
+	fresh, unknown, spent, resumes    bool
+	tries                             int
+	search                            search
+	answer                            AnswerKind
+	replayed                          bool
+	err                               string
+	status                            AuthorizationStatus
+	open, shown                       bool
+}
+
+func (n *attemptNode) facet() attemptFacet {
+	m, a := &n.m, &n.m.attempt
+	f := attemptFacet{state: m.state, attempt: a.State, generation: a.Generation, savedGeneration: n.saved.Generation,
+		runs: a.InconclusiveRuns, intent: a.PaymentIntent, confirmSent: a.ConfirmSent, savedConfirmSent: n.saved.ConfirmSent,
+		neverLost: a.IntentNotBefore.IsZero(), keyFresh: a.KeyUsedSince.Equal(attemptNow), fresh: m.fresh, unknown: m.unknown,
+		spent: m.spent, resumes: !m.resumeAt.IsZero(), tries: m.tries, search: m.search, status: m.result.Status, open: n.open, shown: n.shown}
 	switch m.state {
 	case stateSaveLost:
-		answer = fmt.Sprint(m.answer.Kind, m.answer.Replayed, m.answer.Intent != nil)
+		f.answer, f.replayed, f.answerIntent = m.answer.Kind, m.answer.Replayed, "none"
 		if m.answer.Intent != nil {
-			answer += nameOfIntent(m.answer.Intent)
+			f.answerIntent = nameOfIntent(m.answer.Intent)
 		}
 	case statePlace, stateResumePlace, stateReadCaptured, stateCancel, statePublish:
-		in = nameOfIntent(m.intent)
+		f.readIntent = nameOfIntent(m.intent)
 	}
-	code := func(err error) string {
-		var p *Problem
-		if errors.As(err, &p) {
-			return string(p.Code)
-		}
-		return fmt.Sprint(err)
+	if p, ok := m.err.(*Problem); ok {
+		f.err = string(p.Code)
+	} else if m.err != nil {
+		f.err = m.err.Error()
 	}
-	a := m.attempt
-	return fmt.Sprint(m.state, a.State, a.Generation, a.PaymentIntent, a.ConfirmSent, a.IntentNotBefore.IsZero(),
-		a.KeyUsedSince.Equal(attemptNow), m.fresh, m.unknown, m.spent, m.tries, m.search, answer, in,
-		code(m.err), m.result.Status, m.resumeAt.IsZero(), "|", n.saved.Generation,
-		n.saved.ConfirmSent, n.open, n.shown)
+	return f
+}
+
+// attemptPath is the way to a node, the last result first.
+type attemptPath struct {
+	before *attemptPath
+	state  attemptState
+	result string
+}
+
+func (p *attemptPath) String() string {
+	if p == nil {
+		return ""
+	}
+	if p.before == nil {
+		return p.result
+	}
+	return p.before.String() + "\n" + p.state.String() + ": " + p.result
+}
+
+// appliedResult is a result and the state that it was applied in.
+type appliedResult struct {
+	state  attemptState
+	result string
 }
 
 func nameOfIntent(in *Intent) string {
@@ -280,11 +318,14 @@ func attemptStarts() map[string]attemptNode {
 	}
 	for _, s := range []AttemptState{AttemptBegun, AttemptAwaitsCardholder, AttemptDeclined} {
 		for _, known := range []bool{true, false} {
-			a := attemptRecord(inAttemptState(s))
-			if known {
-				named(&a)
+			for _, runs := range []uint32{0, MaxRunsBeforeAlert - 1} {
+				a := attemptRecord(inAttemptState(s))
+				if known {
+					named(&a)
+				}
+				a.InconclusiveRuns = runs
+				starts[fmt.Sprint("resume ", s, known, runs)] = attemptNode{m: *NewResumption(a), saved: a, open: true}
 			}
-			starts[fmt.Sprint("resume ", s, known)] = attemptNode{m: *NewResumption(a), saved: a, open: true}
 		}
 	}
 	return starts
@@ -293,33 +334,33 @@ func attemptStarts() map[string]attemptNode {
 // attemptExplorer goes through everything that can happen to a run.
 type attemptExplorer struct {
 	t       *testing.T
-	longest map[string]int // calls that may follow, by facet; -1 while its successors are explored
+	longest map[attemptFacet]int // calls that may follow, by facet; -1 while its successors are explored
 	states  map[attemptState]bool
-	applied map[string]bool // state and result
+	applied map[appliedResult]bool
 }
 
 // explore returns the most calls that may follow from a node.
-func (e *attemptExplorer) explore(n attemptNode, path []string) int {
+func (e *attemptExplorer) explore(n *attemptNode, path *attemptPath) int {
 	key := n.facet()
 	if calls, seen := e.longest[key]; seen {
 		if calls < 0 {
-			e.t.Fatalf("a run without an end: %s", strings.Join(path, ", "))
+			e.t.Fatalf("a run without an end: %s", path)
 		}
 		return calls
 	}
 	e.longest[key] = -1
 	e.states[n.m.state] = true
 	step := n.m.Next(attemptNow)
-	e.checkStep(&n, step, path)
+	e.checkStep(n, step, path)
 	most := 0
 	for _, r := range resultsOf(step) {
-		e.applied[n.m.state.String()+" "+r.name] = true
+		e.applied[appliedResult{n.m.state, r.name}] = true
 		next := n.apply(step, r.r)
-		nextPath := append(path[:len(path):len(path)], n.m.state.String()+": "+r.name)
-		e.checkApply(&n, &next, step, r.r, nextPath)
-		calls := e.explore(next, nextPath)
+		nextPath := &attemptPath{path, n.m.state, r.name}
+		e.checkApply(n, &next, step, r.r, nextPath)
+		calls := e.explore(&next, nextPath)
 		if r.r.notSent() && step.Kind == StepCall && calls > 0 {
-			e.t.Fatalf("a call after one that was not sent: %s", strings.Join(nextPath, ", "))
+			e.t.Fatalf("a call after one that was not sent: %s", nextPath)
 		}
 		if step.Kind == StepCall && !r.r.notSent() {
 			calls++
@@ -331,11 +372,11 @@ func (e *attemptExplorer) explore(n attemptNode, path []string) int {
 }
 
 // checkStep checks what the machine asks for.
-func (e *attemptExplorer) checkStep(n *attemptNode, step Step, path []string) {
+func (e *attemptExplorer) checkStep(n *attemptNode, step Step, path *attemptPath) {
 	m := &n.m
 	fail := func(format string, args ...any) {
 		e.t.Helper()
-		e.t.Fatalf("%s\n%s\n%s", fmt.Sprintf(format, args...), strings.Join(path, "\n"), n.facet())
+		e.t.Fatalf("%s\n%s\n%+v", fmt.Sprintf(format, args...), path, n.facet())
 	}
 	switch op := step.Call.Op; {
 	case step.Kind == StepCall && (op == OpAuthorize || op == OpConfirm):
@@ -382,7 +423,7 @@ func (e *attemptExplorer) checkResult(n *attemptNode, fail func(string, ...any))
 }
 
 // checkApply checks what follows from a result.
-func (e *attemptExplorer) checkApply(from, to *attemptNode, step Step, r StepResult, path []string) {
+func (e *attemptExplorer) checkApply(from, to *attemptNode, step Step, r StepResult, path *attemptPath) {
 	a := r.Answer
 	if to.m.attempt.Generation != from.m.attempt.Generation {
 		proven := false
@@ -395,21 +436,30 @@ func (e *attemptExplorer) checkApply(from, to *attemptNode, step Step, r StepRes
 			proven = a.Kind == AnswerReplayedError && a.Replayed
 		}
 		if !proven || to.m.attempt.Generation != from.m.attempt.Generation+1 {
-			e.t.Fatalf("a new key without proof: %s", strings.Join(path, "\n"))
+			e.t.Fatalf("a new key without proof: %s", path)
 		}
 	}
+	// A run without an outcome is counted, and the sixteenth is published.
+	runs := to.m.attempt.InconclusiveRuns
+	if resumed := from.m.state == stateResumeSearch || from.m.state == stateResumeRetrieve || from.m.state == stateCancel; resumed && !r.notSent() &&
+		to.m.state == stateRelease && to.m.resumeAt.Equal(attemptNow.Add(resumeRetryAfter)) && runs != from.m.attempt.InconclusiveRuns+1 {
+		e.t.Fatalf("a run without an outcome is not counted: %s", path)
+	}
+	if runs >= MaxRunsBeforeAlert && runs > from.m.attempt.InconclusiveRuns && to.m.state != statePublishUnresolved {
+		e.t.Fatalf("the sixteenth run without an outcome is not published: %s", path)
+	}
 	if a.Replayed && a.Kind == AnswerOK && to.m.result.Status != "" && from.m.result.Status == "" {
-		e.t.Fatalf("a stored answer decides: %s", strings.Join(path, "\n"))
+		e.t.Fatalf("a stored answer decides: %s", path)
 	}
 }
 
 // TestAuthorizationMachine_EveryAnswer goes through every answer in every
 // state, from every beginning.
 func TestAuthorizationMachine_EveryAnswer(t *testing.T) {
-	e := &attemptExplorer{t: t, longest: map[string]int{}, states: map[attemptState]bool{}, applied: map[string]bool{}}
+	e := &attemptExplorer{t: t, longest: map[attemptFacet]int{}, states: map[attemptState]bool{}, applied: map[appliedResult]bool{}}
 	most := 0
 	for name, n := range attemptStarts() {
-		most = max(most, e.explore(n, []string{name}))
+		most = max(most, e.explore(&n, &attemptPath{result: name}))
 	}
 	for s := stateCreate; s <= stateDone; s++ {
 		if !e.states[s] {

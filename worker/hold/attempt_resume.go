@@ -7,15 +7,39 @@ func applyResumeSearch(m *AuthorizationMachine, r StepResult, now time.Time) {
 	case searchFound:
 		m.state = stateResumeRetrieve
 	case searchUnsure:
-		m.resumeLater(now)
+		m.resumeLater(r, now)
 	case searchNone: // the request had no effect
 		m.releaseAs(m.attempt.State, time.Time{})
 	}
 }
 
-// resumeLater ends the run with the attempt as it is.
-func (m *AuthorizationMachine) resumeLater(now time.Time) {
-	m.releaseAs(m.attempt.State, now.Add(resumeRetryAfter))
+// resumeLater ends the run with the attempt as it is. The 16th, 32nd, 64th … run
+// in a row that Stripe answered without an outcome publishes an alert first.
+func (m *AuthorizationMachine) resumeLater(r StepResult, now time.Time) {
+	wait, n := resumeRetryAfter, m.attempt.InconclusiveRuns
+	if !r.notSent() {
+		n++
+	}
+	if n >= MaxRunsBeforeAlert {
+		wait = resumeRetrySlow
+	}
+	alert := n > m.attempt.InconclusiveRuns && n >= MaxRunsBeforeAlert && isPowerOfTwo(n)
+	m.attempt.InconclusiveRuns = n
+	m.releaseAs(m.attempt.State, now.Add(wait))
+	if alert {
+		m.state = statePublishUnresolved
+	}
+}
+
+func nextPublishUnresolved(*AuthorizationMachine, time.Time) Step {
+	return Step{Kind: StepPublishUnresolved}
+}
+
+func applyPublishUnresolved(m *AuthorizationMachine, r StepResult, _ time.Time) {
+	if r.Err != nil {
+		m.attempt.InconclusiveRuns-- // the next run publishes it
+	}
+	m.state = stateRelease
 }
 
 // settle ends the attempt. One that was declined stays declined: another
@@ -31,7 +55,7 @@ func (m *AuthorizationMachine) settle(s AttemptState) {
 // continues.
 func applyResumeRetrieve(m *AuthorizationMachine, r StepResult, now time.Time) {
 	if r.notSent() || r.Answer.Kind != AnswerOK {
-		m.resumeLater(now)
+		m.resumeLater(r, now)
 		return
 	}
 	in := r.Answer.Intent
@@ -50,7 +74,7 @@ func applyResumeRetrieve(m *AuthorizationMachine, r StepResult, now time.Time) {
 		}
 		m.settle(AttemptAbandoned)
 	case StatusProcessing:
-		m.resumeLater(now)
+		m.resumeLater(r, now)
 	default:
 		resumeUnfinished(m, in, now)
 	}
@@ -68,12 +92,13 @@ func resumeUnfinished(m *AuthorizationMachine, in *Intent, now time.Time) {
 	if s == AttemptBegun && !m.attempt.Confirm {
 		s = AttemptAwaitsCardholder
 	}
+	m.attempt.InconclusiveRuns = 0
 	m.releaseAs(s, due)
 }
 
 func applyResumePlace(m *AuthorizationMachine, r StepResult, now time.Time) {
 	if r.Err != nil {
-		m.resumeLater(now)
+		m.resumeLater(r, now)
 		return
 	}
 	m.settle(AttemptAuthorized)
@@ -94,7 +119,7 @@ func applyCancel(m *AuthorizationMachine, r StepResult, now time.Time) {
 			// A new key is safe: a second cancel changes nothing.
 			m.attempt.Generation++
 		}
-		m.resumeLater(now)
+		m.resumeLater(r, now)
 		return
 	}
 	m.canceled = &CanceledIntent{Intent: *m.intent, IdempotencyKey: m.attempt.abandonKey(),
@@ -111,7 +136,7 @@ func nextPublish(m *AuthorizationMachine, _ time.Time) Step {
 func applyPublish(m *AuthorizationMachine, r StepResult, now time.Time) {
 	if r.Err != nil {
 		m.canceled = nil
-		m.resumeLater(now)
+		m.resumeLater(r, now)
 		return
 	}
 	m.settle(AttemptAbandoned)

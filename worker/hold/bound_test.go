@@ -2,6 +2,7 @@ package hold_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,49 +11,55 @@ import (
 	"github.com/holdd/holdd/worker/hold"
 )
 
-// No answer may be met again and again without a person hearing of it.
+// No answer may be met again and again without an alert.
 
 // loop is a hold on which a worker acts whenever it is due.
 type loop struct {
 	h         hold.Hold
 	now       time.Time
 	calls     int // in all
-	counted   int // those since the last alert or new step that no outage explains
+	counted   int // those since the last alert
 	captures  int
 	alerts    int
 	attention bool // the hold came to attention
 }
 
-// outage are the kinds that have an alert of their own.
-func outage(k hold.AnswerKind) bool {
-	return k == hold.AnswerUnreachable || k == hold.AnswerRateLimited || k == hold.AnswerUnauthorized
-}
-
 // over says that holdd does nothing more by itself.
-func (l *loop) over() bool {
-	return l.h.State.Final() || l.h.State == hold.Attention || l.h.NextOp == 0
+func (l *loop) over() bool { return l.h.State.Final() || l.h.State == hold.Attention }
+
+// recordAlerts counts the alerts of a decision.
+func (l *loop) recordAlerts(events []hold.Event) {
+	if hasAlert(events) {
+		l.alerts++
+		l.counted = 0
+	}
 }
 
-// claim plays one claim, whose worker makes at most four calls.
+// claim plays one claim, whose worker makes at most four calls. A hold without
+// a next step gets one at a milestone of its deadline.
 func (l *loop) claim(answer func(hold.Call) hold.Answer) {
+	for range 10 {
+		if l.h.NextOp != 0 {
+			break
+		}
+		l.now = l.h.NextMilestone(l.now, testRules)
+		d, _ := l.h.PassMilestone(l.now, l.now, testRules)
+		l.recordAlerts(d.Events)
+		l.h = d.Hold
+	}
 	l.now = laterOf(l.now, l.h.NextAt)
 	h := claimHold(l.h, l.now)
 	var c hold.Decision
 	for n := range 4 {
-		call, next := h.NextCall(l.now), h.NextOp
+		call := h.NextCall(l.now)
 		a := answer(call)
 		l.calls++
+		l.counted++
 		if call.Op == hold.OpCapture {
 			l.captures++
 		}
-		if !outage(a.Kind) {
-			l.counted++
-		}
 		c = c.FollowedBy(h.ApplyAnswer(call, a, l.now))
 		h = c.Hold
-		if h.NextOp != next {
-			l.counted = 0
-		}
 		if !c.Again {
 			break
 		}
@@ -60,12 +67,7 @@ func (l *loop) claim(answer func(hold.Call) hold.Answer) {
 			c = c.DeferUntil(l.now.Add(time.Second))
 		}
 	}
-	for _, n := range c.Events {
-		if n.Type == hold.EventAttention {
-			l.alerts++
-			l.counted = 0
-		}
-	}
+	l.recordAlerts(c.Events)
 	l.h = c.Hold
 	l.attention = l.attention || l.h.State == hold.Attention
 }
@@ -133,6 +135,51 @@ func status(a hold.Answer) string {
 	return " with " + string(a.Intent.Status)
 }
 
+// quietAnswers are the answers that need not end a hold or hand it over.
+func quietAnswers() (quiet []hold.Answer) {
+	for _, a := range allAnswers {
+		if a.Intent == nil && a.Kind != hold.AnswerIdempotencyError && a.Kind != hold.AnswerDeclined && a.Kind != hold.AnswerInvalid && a.Kind != hold.AnswerAmountTooLarge ||
+			a.Intent != nil && (a.Intent.Status == hold.StatusRequiresCapture || a.Intent.Status == hold.StatusProcessing) {
+			quiet = append(quiet, a)
+		}
+	}
+	return quiet
+}
+
+// TestApplyAnswer_EveryCycleOfThreeAnswersIsAlerted repeats each sequence of
+// one, two and three answers for ever.
+func TestApplyAnswer_EveryCycleOfThreeAnswersIsAlerted(t *testing.T) {
+	answers := slices.DeleteFunc(quietAnswers(), func(a hold.Answer) bool {
+		// of the intents, those that lead on in different ways
+		return a.Intent != nil && (a.Kind != hold.AnswerOK || a.Intent != intentsByName["held"] && a.Intent != intentsByName["longer"] && a.Intent != intentsByName["busy"])
+	})
+	runs := 0
+	for name, start := range bounds(t) {
+		for i := range answers {
+			for k := range answers {
+				for m := range answers {
+					if i > k || i > m {
+						continue // the same cycle from another answer on
+					}
+					cycle := [3]*hold.Answer{&answers[i], &answers[k], &answers[m]}
+					l, n := loop{h: start, now: t0.Add(2 * day)}, 0
+					for range 60 {
+						if l.over() || l.alerts > 0 {
+							break
+						}
+						l.claim(func(hold.Call) hold.Answer { n++; return *cycle[n%3] })
+						if l.counted > hold.MaxCallsBeforeAlert {
+							t.Fatalf("%s, %s %s %s: %d calls, and no alert; %s next %s", name, cycle[1].Kind, cycle[2].Kind, cycle[0].Kind, l.counted, l.h.State, l.h.NextOp)
+						}
+					}
+					runs++
+				}
+			}
+		}
+	}
+	t.Logf("%d runs", runs)
+}
+
 // The same with answers in any order: nobody can find a sequence that goes on
 // in silence.
 func TestAnswered_AlertsWithinTheBoundForAnySequence(t *testing.T) {
@@ -141,14 +188,7 @@ func TestAnswered_AlertsWithinTheBoundForAnySequence(t *testing.T) {
 	for n := range starts {
 		names = append(names, n)
 	}
-	quiet := make([]hold.Answer, 0, len(allAnswers))
-	for _, a := range allAnswers {
-		// those that end a hold, or hand it over, would end each run at once
-		if a.Intent == nil && a.Kind != hold.AnswerIdempotencyError && a.Kind != hold.AnswerDeclined && a.Kind != hold.AnswerInvalid && a.Kind != hold.AnswerAmountTooLarge ||
-			a.Intent != nil && (a.Intent.Status == hold.StatusRequiresCapture || a.Intent.Status == hold.StatusProcessing) {
-			quiet = append(quiet, a)
-		}
-	}
+	quiet := quietAnswers()
 	long := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		l := loop{h: starts[rapid.SampledFrom(names).Draw(rt, "hold")], now: t0.Add(2 * day)}
@@ -211,7 +251,10 @@ func TestApplyAnswer_ChargeExpiredWhileHeld(t *testing.T) {
 	}
 }
 
-func TestApplyAnswer_OutageRequiresNoAttention(t *testing.T) {
+// TestApplyAnswer_OutageIsAlertedAndRetried has one hold meet an outage for a
+// day. A worker claims nothing while all calls fail, so this is an outage of
+// one hold or one endpoint.
+func TestApplyAnswer_OutageIsAlertedAndRetried(t *testing.T) {
 	for _, k := range []hold.AnswerKind{hold.AnswerUnreachable, hold.AnswerRateLimited, hold.AnswerUnauthorized} {
 		for name, h := range bounds(t) {
 			t.Run(k.String()+" "+name, func(t *testing.T) {
@@ -221,7 +264,7 @@ func TestApplyAnswer_OutageRequiresNoAttention(t *testing.T) {
 				for l.now.Before(began.Add(day)) {
 					l.claim(func(hold.Call) hold.Answer { return hold.Answer{Kind: k} })
 				}
-				if l.alerts > 0 || l.attention || l.calls > 24*125 {
+				if l.alerts < 4 || l.alerts > 6 || l.attention || l.calls > 500 {
 					t.Errorf("%d alerts, attention %v, %d calls in a day", l.alerts, l.attention, l.calls)
 				}
 			})

@@ -2,8 +2,12 @@ package hold
 
 import "time"
 
-// expiredRecheckInterval is how often an open hold past its deadline is read.
-const expiredRecheckInterval = 5 * time.Minute
+const (
+	// expiredRecheckInterval is how often an open hold past its deadline is
+	// read, and expiredRecheckSlow how often after [MaxCallsBeforeAlert] reads.
+	expiredRecheckInterval = 5 * time.Minute
+	expiredRecheckSlow     = time.Hour
+)
 
 // workingRecheckInterval is how soon a milestone is checked again when
 // on_expiry is due while a worker has the hold.
@@ -69,7 +73,7 @@ func (h *Hold) Forecast(now time.Time, r Rules) (op Op, at time.Time) {
 
 // NextMilestone returns the first milestone of the deadline after t: a warning
 // threshold, on_expiry, the deadline itself, and after it a read every few
-// minutes while the hold is open.
+// minutes, later every hour, while the hold is open.
 func (h *Hold) NextMilestone(t time.Time, r Rules) time.Time {
 	next := time.Time{}
 	consider := func(c time.Time) {
@@ -84,10 +88,13 @@ func (h *Hold) NextMilestone(t time.Time, r Rules) time.Time {
 	}
 	consider(policyTime(h, r))
 	consider(h.ExpiresAt)
-	if next.IsZero() {
-		next = t.Add(expiredRecheckInterval)
+	switch {
+	case !next.IsZero():
+		return next
+	case h.NextOp == 0 && h.Calls >= MaxCallsBeforeAlert:
+		return t.Add(expiredRecheckSlow)
 	}
-	return next
+	return t.Add(expiredRecheckInterval)
 }
 
 // PassMilestone decides what follows from a milestone that was set for due and
@@ -179,7 +186,7 @@ func startPolicy(h *Hold, op Op, now time.Time) {
 		h.ReadFirst = true // the authorization may last weeks longer
 	}
 	h.State, h.NextOp, h.NextAt, h.Reason, h.Retries = Scheduled, op, now, CauseOnExpiry, 0
-	h.Calls, h.Refusals = 0, 0
+	h.Refusals = 0
 	appendHistory(h, HistoryEntry{At: now, Kind: HistoryTriggered, By: "holdd",
 		Op: op, Cause: CauseOnExpiry})
 }

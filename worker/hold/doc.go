@@ -47,8 +47,9 @@
 //   - A key is used for 23 h. After that, or when Stripe replays an error, the
 //     intent is read before anything else is sent.
 //   - Two refusals while a read shows the money held lead to attention. Any
-//     other run of calls without an outcome is alerted at [MaxCallsBeforeAlert]
-//     calls.
+//     other run of calls without an outcome, whatever the answers are, is
+//     alerted at [MaxCallsBeforeAlert] calls and continues at the longest
+//     back-off.
 //   - An accepted cancel is final (Hold.CancelWanted): nothing captures that
 //     hold.
 //   - on_expiry acts only on holds that nothing else will act on in time. It

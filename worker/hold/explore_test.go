@@ -6,6 +6,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -39,12 +40,18 @@ type transition struct {
 	isRequest bool
 }
 
+func (s *transition) clone() *transition { c := *s; return &c }
+
 func (s *transition) String() string {
 	formatHold := func(h *hold.Hold) string {
 		return fmt.Sprintf("{%s next=%s why=%s prior=%s gen=%d unknown=%v count=%d readFirst=%v cancelWanted=%v verified=%v wants=%d of=%d}",
 			h.State, h.NextOp, h.Reason, h.PreviousState, h.Generation, h.Sent.Unknown, h.Sent.Count, h.ReadFirst, h.CancelWanted, h.Verified, h.CaptureAmount, h.Amount)
 	}
-	return fmt.Sprintf("%s\n  from %s at +%s\n  to   %s now=%v same=%v err=%v", s.name, formatHold(&s.from.hold), s.from.now.Sub(t0), formatHold(&s.decision.Hold), s.decision.Again, s.decision.Unchanged, s.err)
+	name := s.name
+	if s.call.Op != 0 {
+		name += " to " + s.call.Op.String()
+	}
+	return fmt.Sprintf("%s\n  from %s at +%s\n  to   %s now=%v same=%v err=%v", name, formatHold(&s.from.hold), s.from.now.Sub(t0), formatHold(&s.decision.Hold), s.decision.Again, s.decision.Unchanged, s.err)
 }
 
 // decisionFacts is all of a node that may decide what happens next.
@@ -164,12 +171,26 @@ func possibleAnswers() []hold.Answer {
 	return append(all, hold.Answer{}) // no kind at all
 }
 
-var allAnswers = possibleAnswers()
+var (
+	allAnswers  = possibleAnswers()
+	answerNames = func() (names []string) {
+		for _, a := range allAnswers {
+			name := "answer " + a.Kind.String()
+			if a.Intent != nil {
+				name += " with " + string(a.Intent.Status)
+			}
+			names = append(names, name)
+		}
+		return names
+	}()
+)
 
-// visitTransitions tries everything on n.
+// visitTransitions tries everything on n. It uses one transition for all, so
+// visit copies what it keeps.
 func (n *exploredState) visitTransitions(r hold.Rules, visit func(*transition)) {
+	s := &transition{}
 	visitDecision := func(name string, c hold.Decision, err error, edit func(*transition)) {
-		s := &transition{from: *n, name: name, decision: c, err: err, claimed: n.claimed}
+		*s = transition{from: *n, name: name, decision: c, err: err, claimed: n.claimed}
 		if edit != nil {
 			edit(s)
 		}
@@ -198,12 +219,8 @@ func (n *exploredState) visitTransitions(r hold.Rules, visit func(*transition)) 
 	}
 	if n.claimed {
 		call := h.NextCall(now)
-		for _, a := range allAnswers {
-			name := "answer " + a.Kind.String()
-			if a.Intent != nil {
-				name += " with " + string(a.Intent.Status)
-			}
-			visitDecision(name+" to "+call.Op.String(), h.ApplyAnswer(call, a, now), nil, func(s *transition) {
+		for i, a := range allAnswers {
+			visitDecision(answerNames[i], h.ApplyAnswer(call, a, now), nil, func(s *transition) {
 				s.call, s.answer, s.intent = call, a, a.Intent
 				s.claimed = s.decision.Again
 			})
@@ -268,6 +285,14 @@ var exploreAll = sync.OnceValue(func() *exploration {
 			queue = append(queue, n)
 		}
 	}
+	type rule struct {
+		name       string
+		isViolated func(*transition) bool
+	}
+	var rules []rule
+	for name, isViolated := range invariants {
+		rules = append(rules, rule{name, isViolated})
+	}
 	for _, n := range initialStates(&testing.T{}) {
 		push(n)
 	}
@@ -278,11 +303,11 @@ var exploreAll = sync.OnceValue(func() *exploration {
 		before := deepCopy(n.hold)
 		n.visitTransitions(testRules, func(s *transition) {
 			x.transitions++
-			for rule, isViolated := range invariants {
-				if isViolated(s) {
-					x.violationCounts[rule]++
-					if x.violations[rule] == nil {
-						x.violations[rule] = s
+			for i := range rules {
+				if r := &rules[i]; r.isViolated(s) {
+					x.violationCounts[r.name]++
+					if x.violations[r.name] == nil {
+						x.violations[r.name] = s.clone()
 					}
 				}
 			}
@@ -295,7 +320,7 @@ var exploreAll = sync.OnceValue(func() *exploration {
 			}
 			e := stateEdge{from, s.decision.Hold.State}
 			if x.edges[e] == nil {
-				x.edges[e] = s
+				x.edges[e] = s.clone()
 			}
 			push(exploredState{hold: s.decision.Hold, now: s.from.now, claimed: s.claimed})
 		})
@@ -535,10 +560,49 @@ var invariants = map[string]func(s *transition) bool{
 		return h.NextOp != 0 && p.DueAt.IsZero() || h.NextOp == 0 && (!p.DueAt.IsZero() || p.Ready) || s.decision.NewDeadline == p.KeepMilestone || s.decision.NewDeadline && p.NextMilestone.IsZero() || !p.SettledAt.IsZero() ||
 			(h.State == hold.Attention) != p.NeedsAttention
 	},
+	"a call without an outcome is counted": func(s *transition) bool {
+		h := &s.decision.Hold
+		if s.call.Op == 0 || h.State.Final() || h.State == hold.Attention {
+			return false
+		}
+		return h.Calls != s.from.hold.Calls+1
+	},
+	"only an outcome, attention or a request ends the count of calls": func(s *transition) bool {
+		h := &s.decision.Hold
+		return s.err == nil && !s.isRequest && !h.State.Final() && h.State != hold.Attention && h.Calls < s.from.hold.Calls && s.intent == nil
+	},
+	"the sixteenth call in a row has an outcome or an alert": func(s *transition) bool {
+		if s.call.Op == 0 {
+			return false
+		}
+		h := s.from.hold
+		h.Calls = hold.MaxCallsBeforeAlert - 1
+		d := h.ApplyAnswer(s.call, s.answer, s.from.now)
+		alertedBefore := d.Hold.InconclusiveReads > h.InconclusiveReads && d.Hold.InconclusiveReads > 2
+		return !d.Hold.State.Final() && d.Hold.State != hold.Attention && !hasAlert(d.Events) && !alertedBefore
+	},
+	"the second read that says nothing of a lost request is alerted": func(s *transition) bool {
+		h := &s.decision.Hold
+		return s.call.Op != 0 && s.from.hold.InconclusiveReads < 2 && h.InconclusiveReads >= 2 && h.State != hold.Attention && !hasAlert(s.decision.Events)
+	},
+	"only a read that shows the money held lets a hold wait": func(s *transition) bool {
+		h := &s.decision.Hold
+		if s.call.Op == 0 || h.NextOp != 0 || h.State != hold.Waiting && h.State != hold.Paused {
+			return false
+		}
+		return s.call.Op != hold.OpRead || s.answer.Kind != hold.AnswerOK || s.intent == nil || s.intent.Status != hold.StatusRequiresCapture || s.intent.AmountCapturable <= 0
+	},
 	"times have milliseconds": func(s *transition) bool {
 		h := &s.decision.Hold
 		return s.err == nil && (!h.NextAt.Equal(h.NextAt.Truncate(time.Millisecond)) || !h.SettledAt.Equal(h.SettledAt.Truncate(time.Millisecond)))
 	},
+}
+
+// hasAlert reports whether an operator is alerted.
+func hasAlert(events []hold.Event) bool {
+	return slices.ContainsFunc(events, func(e hold.Event) bool {
+		return e.Type == hold.EventAttention || e.Type == hold.EventExpiring
+	})
 }
 
 func TestHold_InvariantsHoldInEveryState(t *testing.T) {

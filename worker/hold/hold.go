@@ -208,7 +208,7 @@ type Hold struct {
 	// Counters of consecutive events.
 	InconclusiveReads uint32 // 404s, or reads that say nothing of an unknown outcome
 	Retries           uint32 // for the back-off
-	Calls             uint32 // calls without an outcome, except those that an outage explains
+	Calls             uint32 // calls without an outcome, whatever the answers were
 	Refusals          uint32 // refusals for the state while a read shows the money held
 
 	// Version is the fencing token. It grows with every write and every claim.

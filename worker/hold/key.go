@@ -40,6 +40,18 @@ func idempotencyKey(h *Hold, c Call) string {
 		strconv.FormatUint(uint64(h.Generation), 10)
 }
 
+// maxBackoff is the longest time between two calls of a hold that is due.
+const maxBackoff = 5 * time.Minute
+
+// retryBackoff returns how long to wait before the hold's next retry. Once many
+// calls were alerted, the limit is maxBackoff.
+func (h *Hold) retryBackoff(base, limit time.Duration) time.Duration {
+	if h.Calls >= MaxCallsBeforeAlert {
+		limit = maxBackoff
+	}
+	return backoff(h.ID, h.Retries, base, limit)
+}
+
 // backoff returns how long to wait before retry n (from 1): base doubled each
 // time up to limit, then shortened by up to half. The jitter depends on the
 // hold and n only: holds that failed together spread, and the same history

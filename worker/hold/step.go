@@ -7,18 +7,19 @@ type StepKind uint8
 
 // The kinds of steps.
 const (
-	StepCall             StepKind = iota + 1 // send Step.Call to Stripe
-	StepSave                                 // save the record and keep the lease
-	StepRelease                              // save the record and end the lease
-	StepForget                               // delete the record
-	StepReadHold                             // read the hold of the record's PaymentIntent
-	StepPlaceHold                            // store the hold of Step.Intent, unless it exists
-	StepPublishAbandoned                     // publish, once, that Step.Intent was abandoned
-	StepDone                                 // nothing: the machine has its result
+	StepCall              StepKind = iota + 1 // send Step.Call to Stripe
+	StepSave                                  // save the record and keep the lease
+	StepRelease                               // save the record and end the lease
+	StepForget                                // delete the record
+	StepReadHold                              // read the hold of the record's PaymentIntent
+	StepPlaceHold                             // store the hold of Step.Intent, unless it exists
+	StepPublishAbandoned                      // publish, once, that Step.Intent was abandoned
+	StepPublishUnresolved                     // publish, once, that many runs had no outcome
+	StepDone                                  // nothing: the machine has its result
 )
 
 var stepNames = [...]string{"", "call", "save", "release", "forget", "read_hold", "place_hold",
-	"publish_abandoned", "done"}
+	"publish_abandoned", "publish_unresolved", "done"}
 
 func (k StepKind) String() string { return enumName(stepNames[:], int(k)) }
 

@@ -52,7 +52,8 @@
 //
 // testdata/mutants has a file for each guard of the system. [TestMutants]
 // checks that each guard is still in the code. With -mutants it removes one
-// after the other and expects that a regression plan or a seed fails.
+// after the other and expects that a regression plan, a seed, or the unit test
+// that the mutant names fails.
 //
 // # Limits
 //

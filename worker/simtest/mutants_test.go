@@ -1,6 +1,7 @@
 package simtest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -28,6 +29,10 @@ var (
 type mutant struct {
 	name, guard, file string
 	mutatedSource     string // the file without the guard
+	// test is the package and the name of the test that fails without the
+	// guard. Empty: a simulated world fails. The simulation has only cards, so
+	// the windows and amounts of other methods and currencies need a test.
+	test string
 }
 
 func loadMutants(t *testing.T) (all []mutant) {
@@ -48,6 +53,9 @@ func loadMutants(t *testing.T) (all []mutant) {
 				m.guard = v
 			case "file":
 				m.file = v
+			case "test":
+				m.test = v
+				checkTestExists(t, f, v)
 			default:
 				t.Fatalf("%s: what is %q?", f, l)
 			}
@@ -73,6 +81,18 @@ func loadMutants(t *testing.T) (all []mutant) {
 	return all
 }
 
+// checkTestExists checks that the test that a mutant names is in its package.
+func checkTestExists(t *testing.T, mutantFile, test string) {
+	pkg, name, _ := strings.Cut(test, " ")
+	files, _ := filepath.Glob(filepath.Join("../..", pkg, "*_test.go"))
+	for _, f := range files {
+		if b, err := os.ReadFile(f); err == nil && strings.Contains(string(b), "func "+name+"(") {
+			return
+		}
+	}
+	t.Errorf("%s: %s has no test %q", mutantFile, pkg, name)
+}
+
 // findIgnoringSpace returns where src contains text, ignoring white space.
 func findIgnoringSpace(src, text string) (found [][2]int) {
 	var compact strings.Builder
@@ -96,9 +116,9 @@ func findIgnoringSpace(src, text string) (found [][2]int) {
 
 var seedBeginsPattern = regexp.MustCompile(`seed (\d+) begins`)
 
-// TestMutants checks that a run fails without any single guard of the system.
-// It takes minutes. Without -mutants it only checks that the text of each
-// mutant is in the code.
+// TestMutants checks that a run, or the test that a mutant names, fails without
+// any single guard of the system. It takes minutes. Without -mutants it only
+// checks that the text of each mutant is in the code.
 func TestMutants(t *testing.T) {
 	all := loadMutants(t)
 	if !*runMutants || t.Failed() {
@@ -123,13 +143,20 @@ func TestMutants(t *testing.T) {
 		if err := os.WriteFile(overlay, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
+		pkg, test, _ := strings.Cut(m.test, " ")
 		if out, err := exec.Command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-overlay",
-			overlay, "-o", bin, ".").CombinedOutput(); err != nil {
+			overlay, "-o", bin, filepath.Join(root, pkgOrSimtest(pkg))).CombinedOutput(); err != nil {
 			t.Errorf("%s doesn't compile: %v\n%s", m.name, err, out)
 			continue
 		}
 		began := time.Now()
-		out, tried, err := findFailingWorld(t, bin, strings.HasPrefix(m.name, "intake-"))
+		var out []byte
+		var tried int
+		if m.test != "" {
+			out, err = runNamedTest(bin, filepath.Join(root, pkg), test)
+		} else {
+			out, tried, err = findFailingWorld(t, bin, strings.HasPrefix(m.name, "intake-"))
+		}
 		os.Remove(bin)
 		switch {
 		case err == nil:
@@ -140,6 +167,19 @@ func TestMutants(t *testing.T) {
 				failureSummary(string(out)), tried, time.Since(began).Round(time.Second))
 		}
 	}
+}
+
+func pkgOrSimtest(pkg string) string { return cmp.Or(pkg, "worker/simtest") }
+
+// runNamedTest runs one test of a package without the guard.
+func runNamedTest(bin, dir, test string) (out []byte, err error) {
+	cmd := exec.Command(bin, "-test.run", "^"+test+"$", "-test.v")
+	cmd.Dir = dir
+	out, err = cmd.CombinedOutput()
+	if err != nil && !strings.Contains(string(out), "--- FAIL: "+test) {
+		return out, nil // it did not run
+	}
+	return out, err
 }
 
 var seedFailsPattern = regexp.MustCompile(`: seed (\d+): `)
@@ -187,6 +227,11 @@ func failureSummary(out string) string {
 	for l := range strings.Lines(out) {
 		if _, b, ok := strings.Cut(l, "BREACH "); ok {
 			return "a regression plan: " + strings.TrimSpace(b)
+		}
+	}
+	for l := range strings.Lines(out) {
+		if name, ok := strings.CutPrefix(l, "--- FAIL: "); ok {
+			return "the test " + strings.Fields(name)[0]
 		}
 	}
 	for l := range strings.Lines(out) {

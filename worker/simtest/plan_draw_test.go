@@ -61,7 +61,28 @@ func drawPlan(seed uint64) plan {
 	for i := range p.holds {
 		p.drawMethod(&p.holds[i])
 	}
+	p.drawShouldRetry()
 	return p
+}
+
+// shouldRetryFaults are answers with the header Stripe-Should-Retry.
+var shouldRetryFaults = []string{"refused, retry", "refused after, retry", "conflict, no retry",
+	"conflict after, no retry"}
+
+// drawShouldRetry lets Stripe answer some due calls with Stripe-Should-Retry
+// and a status that says the opposite.
+func (p *plan) drawShouldRetry() {
+	for i := range p.holds {
+		h := &p.holds[i]
+		d := newRNG(p.seed, "should retry", fmt.Sprint(h.number))
+		if h.action == "none" || !d.chance(0.06) {
+			continue
+		}
+		p.faults = append(p.faults, fault{number: 10_000 + h.number, atCall: h.action,
+			kind: "stripe:" + pickOne(d, shouldRetryFaults...), replicaIndex: -1,
+			probability: pickOne(d, 0.5, 1), from: h.dueAt - time.Second,
+			to: h.dueAt + p.jobInterval + d.durationBetween(time.Second, 20*time.Second)})
+	}
 }
 
 // drawLate lets some holds come when their policy's time is over, and leaves

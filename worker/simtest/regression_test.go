@@ -269,6 +269,25 @@ var regressions = []struct {
 			amount: 9000}, intakePlan{maxWebhookDelay: time.Minute}, 0)},
 	{"three replicas mirror the same terms at once: one of them writes them", mirrorReplicasPlan()},
 	{"Klarna's window, which ends at midnight UTC, taken for 28 whole days", klarnaMidnightPlan()},
+	{"Stripe captures, answers 400 and says Stripe-Should-Retry: true: that is no refusal",
+		shouldRetryPlan("stripe:refused after, retry")},
+	{"Stripe refuses with Stripe-Should-Retry: true and has captured nothing",
+		shouldRetryPlan("stripe:refused, retry")},
+	{"Stripe answers 409 with Stripe-Should-Retry: false: holdd reads before the next request",
+		shouldRetryPlan("stripe:conflict, no retry")},
+	{"Stripe captures and answers 409 with Stripe-Should-Retry: false: the read shows the capture",
+		shouldRetryPlan("stripe:conflict after, no retry")},
+}
+
+// shouldRetryPlan is a world with one capture whose first answers have a
+// Stripe-Should-Retry that contradicts the status.
+func shouldRetryPlan(kind string) plan {
+	return quietPlan(5*time.Second, intakePlan{},
+		plannedHold{number: 1, placedAt: 5 * time.Second, scheduledAt: 6 * time.Second,
+			authorizationWindow: 30 * time.Minute, amount: 5000, currency: "eur",
+			action: "capture", dueAt: time.Minute},
+	).withFaults(fault{number: 1, kind: kind, atCall: "capture", from: 55 * time.Second,
+		to: 70 * time.Second, probability: 1, replicaIndex: -1})
 }
 
 // quietPlan is a world of one replica and one partition, without faults and

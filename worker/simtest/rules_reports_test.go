@@ -110,6 +110,47 @@ func (j *judge) checkHistoryIsTrue(c *judgedHold) {
 	}
 }
 
+// checkShouldRetry: with true a refusal is an unknown outcome. With false holdd
+// reads the intent before it sends another request.
+func (j *judge) checkShouldRetry(c *judgedHold) {
+	if c.finalHold == nil {
+		return
+	}
+	for _, e := range c.finalHold.History {
+		i := slices.IndexFunc(c.stripeRequests, func(r *stripeRequest) bool {
+			return r.requestID == e.RequestID && r.replyReceived && r.op == e.Op.String() &&
+				strings.HasSuffix(r.fault, " retry")
+		})
+		if e.Kind != hold.HistoryAttempt || e.RequestID == "" || i < 0 {
+			continue
+		}
+		r := c.stripeRequests[i]
+		if strings.HasSuffix(r.fault, ", retry") {
+			if e.Answer != hold.AnswerUnknown && e.Answer != hold.AnswerReplayedError {
+				j.failHold(c, "%s: %d with Stripe-Should-Retry: true counts as %s", r.op, r.status,
+					e.Answer)
+			}
+			continue
+		}
+		next := j.nextRequest(c, r.answeredAt)
+		if next != nil && next.op != "read" && next.op != "update" && !j.hadReplicaFault(r) {
+			j.failHold(c, "%s after %d with Stripe-Should-Retry: false, without a read",
+				next.op, r.status)
+		}
+	}
+}
+
+// nextRequest returns the first request of a hold that was sent after t, nil if
+// there is none.
+func (j *judge) nextRequest(c *judgedHold, t time.Time) (next *stripeRequest) {
+	for _, r := range c.stripeRequests {
+		if r.sentAt.After(t) && (next == nil || r.sentAt.Before(next.sentAt)) {
+			next = r
+		}
+	}
+	return next
+}
+
 // checkHistoryIsComplete: an answer that reached a replica which lived on to
 // write it is in the history.
 func (j *judge) checkHistoryIsComplete(c *judgedHold) {

@@ -49,6 +49,8 @@ var rules = []rule{
 		(*judge).checkHistoryIsComplete, nil},
 	{"history", "the history is in the order of time",
 		(*judge).checkHistoryOrder, nil},
+	{"should retry", "Stripe-Should-Retry overrides the status of an answer",
+		(*judge).checkShouldRetry, nil},
 	{"logged", "the log of a replica names what holdd did with the money",
 		(*judge).checkLogged, nil},
 

@@ -95,6 +95,9 @@ func (l *stripeTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		case "refused":
 			sf.Kind, sf.Status, sf.Code = stripesim.FaultErrorBefore, http.StatusBadRequest,
 				"charge_not_capturable_for_now"
+		case "refused, retry", "refused after, retry", "conflict, no retry",
+			"conflict after, no retry":
+			sf = shouldRetryFault(kind, sf)
 		case "unavailable for good":
 			sf.Kind, sf.ShouldRetry = stripesim.FaultUnavailable, "false"
 		default:
@@ -152,6 +155,20 @@ func (l *stripeTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		time.Sleep(r.stallTime(key) + d.durationBetween(time.Microsecond, time.Millisecond))
 		return nil, req.Context().Err()
 	}
+}
+
+// shouldRetryFault is an answer with Stripe-Should-Retry whose status says the
+// opposite of the header. Kinds with "after" come after the effect.
+func shouldRetryFault(kind string, f stripesim.Fault) stripesim.Fault {
+	f.Kind = stripesim.FaultErrorBefore
+	if strings.Contains(kind, " after") {
+		f.Kind = stripesim.FaultErrorAfter
+	}
+	f.Status, f.Code, f.ShouldRetry = http.StatusBadRequest, "something_new", "true"
+	if strings.HasSuffix(kind, "no retry") {
+		f.Status, f.Code, f.ShouldRetry = http.StatusConflict, "", "false"
+	}
+	return f
 }
 
 // maxRequestDelay is how long a request may be under way. That a lost one has

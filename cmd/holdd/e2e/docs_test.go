@@ -83,6 +83,27 @@ func TestGuards_TableIsComplete(t *testing.T) {
 	}
 }
 
+// TestStripeFacts_HaveTests checks that the table of facts of Stripe names
+// tests that exist.
+func TestStripeFacts_HaveTests(t *testing.T) {
+	_, table, _ := strings.Cut(read(t, "deploy/docs/stripe.md"), "\n## Facts and their tests\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	row := regexp.MustCompile("(?m)^\\| [^|]+ \\| \\[([^\\]]+)\\]\\([^)]+\\) \\| `(Test\\w+)` \\|$")
+	rows := row.FindAllStringSubmatch(table, -1)
+	if n := strings.Count(table, "\n| ") - 1; len(rows) < 20 || len(rows) != n {
+		t.Fatalf("%d of %d rows name a package and a test", len(rows), n)
+	}
+	for _, r := range rows {
+		files, _ := filepath.Glob(filepath.Join(moduleRoot, r[1], "*_test.go"))
+		if !slices.ContainsFunc(files, func(f string) bool {
+			b, err := os.ReadFile(f)
+			return err == nil && strings.Contains(string(b), "\nfunc "+r[2]+"(")
+		}) {
+			t.Errorf("%s has no test %s", r[1], r[2])
+		}
+	}
+}
+
 // TestContributing_WalkExists checks that the files and functions that the walk
 // names exist.
 func TestContributing_WalkExists(t *testing.T) {
