@@ -43,6 +43,7 @@ func (o Options) WithDefaults() (Options, error) {
 	setDefault(&o.Grace, 20*time.Second)
 	setDefault(&o.Retention, 90*24*time.Hour)
 	setDefault(&o.Rules.ExpiryMargin, time.Hour)
+	setDefault(&o.Rules.CancellationReason, hold.ReasonRequestedByCustomer)
 	setDefault(&o.Concurrency, 64)
 	setDefault(&o.ReadRate, 25)
 	o.Schedules.setDefaults()

@@ -147,6 +147,8 @@ type Call struct {
 	PaymentIntent string
 	Account       string
 	Amount        int64 // of a capture; 0: everything that is capturable
+	// CancellationReason is sent with a cancel.
+	CancellationReason string
 	// ReleaseRest makes a capture take nothing and release what is left after
 	// earlier captures.
 	ReleaseRest bool

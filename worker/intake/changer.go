@@ -54,12 +54,12 @@ func (c *Changer) Capture(
 }
 
 // Cancel requests a release now. Once it is accepted, holdd never captures the
-// hold.
+// hold. reason is the cancellation reason; empty means the setting.
 func (c *Changer) Cancel(
-	ctx context.Context, id string, revision uint64, by string,
+	ctx context.Context, id, reason string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	return c.changeHold(ctx, id, revision, func(h hold.Hold, now time.Time) (hold.Decision, error) {
-		return h.RequestCancel(by, now)
+		return h.RequestCancel(reason, by, now)
 	})
 }
 

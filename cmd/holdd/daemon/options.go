@@ -50,7 +50,7 @@ func workerOptions(
 	s, rates := o.Settings, stripeRates(o.Settings, livemode)
 	return worker.Options{
 		Rules: hold.Rules{ExpiryMargin: s.ExpiryMargin, Thresholds: s.AlertThresholds,
-			Mirror: s.MirrorTerms},
+			Mirror: s.MirrorTerms, CancellationReason: s.CancellationReason},
 		Schedules: worker.Schedules{Capture: s.ScheduleCapture, Expiry: s.ScheduleExpiry,
 			Report: s.ScheduleReport, Purge: s.SchedulePurge, Reconcile: s.ScheduleReconcile},
 		ReadRate: rates.Read, WriteRate: rates.Write, TotalRate: rates.Total,
