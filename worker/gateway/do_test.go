@@ -327,6 +327,10 @@ func TestDo_ConvertsIntent(t *testing.T) {
 		got.Status != hold.StatusCanceled {
 		t.Errorf("expired: %+v", got)
 	}
+	got = read(intentBody("expired"))
+	if got.Status != hold.StatusCanceled || got.CancellationReason != hold.ReasonExpired {
+		t.Errorf("the status expired: %+v", got)
+	}
 }
 
 func TestDo_ListReadsOnePage(t *testing.T) {

@@ -14,6 +14,13 @@ const (
 	ReasonRequestedByCustomer = "requested_by_customer"
 )
 
+// The cancellation reasons by which Stripe says that the card network ended the
+// authorization. No request can send them.
+const (
+	ReasonAutomatic = "automatic"
+	ReasonExpired   = "expired" // in newer API versions
+)
+
 // CancellationReasons lists the cancellation reasons that Stripe accepts.
 func CancellationReasons() []string {
 	return []string{ReasonAbandoned, ReasonDuplicate, ReasonFraudulent, ReasonRequestedByCustomer}

@@ -22,6 +22,12 @@ func drawCancelReason(seed uint64, holdNumber, action int) string {
 		hold.ReasonFraudulent, hold.ReasonDuplicate, hold.ReasonAbandoned)
 }
 
+// expiryReason is the reason that Stripe gives to an intent that expired: each
+// world has one API version.
+func (p *plan) expiryReason() string {
+	return pickOne(newRNG(p.seed, "expiry reason"), hold.ReasonAutomatic, hold.ReasonExpired)
+}
+
 func (j *judge) checkCancellationReason(c *judgedHold) {
 	if c.intent.Status != "canceled" {
 		return
