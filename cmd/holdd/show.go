@@ -68,6 +68,9 @@ func holdDetails(out *console, v *hold.View, times timeFormatter) []labeledValue
 			add("warnings", "acknowledged")
 		}
 	}
+	for _, w := range v.Warnings {
+		add("warning", sanitize(w.Field+": "+w.Detail))
+	}
 	add("revision", fmt.Sprint(v.Revision))
 	for _, k := range slices.Sorted(maps.Keys(v.Metadata)) {
 		add("metadata", sanitize(k)+" = "+sanitize(v.Metadata[k]))

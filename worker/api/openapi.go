@@ -49,6 +49,7 @@ var schemaNames = map[reflect.Type]string{
 	reflect.TypeFor[hold.View]():             "Hold",
 	reflect.TypeFor[*hold.View]():            "Hold",
 	reflect.TypeFor[hold.HistoryEntryView](): "HistoryEntry",
+	reflect.TypeFor[hold.Warning]():          "Warning",
 	reflect.TypeFor[captureRequest]():        "Capture",
 	reflect.TypeFor[cancelRequest]():         "Cancel",
 	reflect.TypeFor[confirmBody]():           "Confirm",

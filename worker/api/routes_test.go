@@ -122,6 +122,35 @@ func TestHold_PatchAndTriggers(t *testing.T) {
 	}
 }
 
+func TestSchedule_WarnsOfACaptureNearTheDeadline(t *testing.T) {
+	m := newFakeHolds()
+	s, _ := startServer(t, api.Options{Holds: holdsOf(m), Rules: rules})
+	end := m.now.Add(72 * time.Hour)
+	body := func(id string, before time.Duration) string {
+		return `{"payment_intent":"` + id + `","amount":12000,"currency":"eur","expires_at":"` +
+			end.Format(time.RFC3339Nano) + `","capture_at":"` +
+			end.Add(-before).Format(time.RFC3339Nano) + `"}`
+	}
+	const warning = `"warnings":[{"code":"near_deadline","field":"capture_at","detail":"`
+	for _, c := range []struct {
+		method, path, body string
+		warned             bool
+	}{
+		{"POST", "/v1/holds", body(testHoldID, time.Hour), false},
+		{"POST", "/v1/holds", body(testHoldID+"2", 30*time.Minute), true},
+		{"POST", "/v1/holds:batch", `{"holds":[` + body(testHoldID+"3", time.Minute) + `]}`, true},
+		{"PATCH", "/v1/holds/" + testHoldID, `{"capture_at":"` +
+			end.Add(-59*time.Minute).Format(time.RFC3339Nano) + `"}`, true},
+		{"GET", "/v1/holds/" + testHoldID, "", true},
+		{"PATCH", "/v1/holds/" + testHoldID, `{"capture_at":""}`, false},
+	} {
+		a := sendRequest(t, c.method, s.URL+c.path, c.body)
+		if a.status/100 != 2 || strings.Contains(a.body, warning) != c.warned {
+			t.Errorf("%s %s %s: %d %s", c.method, c.path, c.body, a.status, a.body)
+		}
+	}
+}
+
 func TestCancel_Reason(t *testing.T) {
 	m := newFakeHolds()
 	s, _ := startServer(t, api.Options{Holds: holdsOf(m)})

@@ -184,6 +184,7 @@ func (c *Committer) at(ch *Change) time.Time {
 // without a warning, and records the reason that a cancel will send.
 func (c *Committer) prepareWrite(ch *Change) hold.RecordWrite {
 	now := c.at(ch)
+	ch.Decision.AlertTooLateToCapture(ch.Before, now, c.o.Rules)
 	ch.Decision.HandOver(ch.Before, now, c.o.Rules)
 	ch.Decision.RecordCancellationReason(ch.Before, c.o.Rules)
 	return hold.RecordWrite{

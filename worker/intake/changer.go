@@ -37,7 +37,11 @@ func (c *Changer) Patch(
 	ctx context.Context, id string, p hold.Patch, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	decide := func(h hold.Hold, now time.Time) (hold.Decision, error) {
-		return h.ApplyPatch(&p, by, now)
+		d, err := h.ApplyPatch(&p, by, now)
+		if err != nil {
+			return d, err
+		}
+		return d.RequireTimeToCapture(&h, now, c.o.Rules)
 	}
 	return c.changeHold(ctx, id, revision, c.requireConfirmation(p.Confirm, decide))
 }
