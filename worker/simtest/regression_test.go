@@ -249,6 +249,11 @@ var regressions = []struct {
 					{number: 2, at: 286 * time.Minute, kind: "dashboard part", amount: 1784}}}}}},
 	{"an increment happens during an older list request: the newer amount stays",
 		incrementDuringListPlan()},
+	{"terms in metadata capture less than a run of the job before the deadline",
+		quietPlan(30*time.Second, intakePlan{enabled: true, webhooks: true}, plannedHold{number: 1,
+			placedAt: 5 * time.Second, scheduledAt: 5 * time.Second, intake: "metadata",
+			authorizationWindow: 10 * time.Minute, amount: 5000, currency: "eur",
+			action: "capture", dueAt: 595 * time.Second, onExpiry: "cancel"})},
 }
 
 // quietPlan is a world of one replica and one partition, without faults and
