@@ -27,6 +27,8 @@ type Settings struct {
 	Rate         int           // captures and cancels a second, per account
 	RateRead     int           // reads a second, per account
 	ExpiryMargin time.Duration // how long before its deadline a hold's on_expiry acts
+	// CancellationReason is sent to Stripe with a cancel that names no reason.
+	CancellationReason string
 
 	AlertThresholds []time.Duration // before the deadline, longest first, without duplicates
 	NotifyURLs      []Secret        // chat and mail, as the notification library writes them

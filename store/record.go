@@ -101,6 +101,9 @@ const (
 	fieldCapturedElsewhere = 25
 	fieldCalls             = 26
 	fieldRefusals          = 27
+	// an older release may drop it: a cancel then sends abandoned, with its own
+	// key
+	fieldCancellationReason = 40
 )
 
 const (
@@ -211,7 +214,8 @@ func encodeBody(b []byte, h *hold.Hold) []byte {
 	b = appendNumberField(b, fieldRetries, uint64(h.Retries))
 	b = appendNumberField(b, fieldCapturedElsewhere, uint64(h.CapturedElsewhere))
 	b = appendNumberField(b, fieldCalls, uint64(h.Calls))
-	return appendNumberField(b, fieldRefusals, uint64(h.Refusals))
+	b = appendNumberField(b, fieldRefusals, uint64(h.Refusals))
+	return appendTextField(b, fieldCancellationReason, h.CancellationReason)
 }
 
 // appendNumberField appends a field, unless it is zero.
@@ -352,6 +356,8 @@ func setField(h *hold.Hold, f protowire.Number, n uint64, v []byte) {
 		h.Calls = uint32(n)
 	case fieldRefusals:
 		h.Refusals = uint32(n)
+	case fieldCancellationReason:
+		h.CancellationReason = string(v)
 	}
 }
 

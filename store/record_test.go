@@ -45,6 +45,7 @@ func fullHold() hold.Hold {
 	h.CancelAt, h.SettledAt, h.CapturedAmount = day(1), day(2), 38_000
 	h.CapturedElsewhere, h.SingleCapture = 37_000, true
 	h.Calls, h.Refusals = 7, 8
+	h.CancellationReason = "duplicate"
 	h.Acknowledged, h.CancelWanted, h.ReadFirst, h.Mirrored, h.Unmirrorable = true, true, true,
 		true, true
 	h.HistoryDropped, h.NextAt, h.Generation, h.InconclusiveReads, h.Retries, h.Version = 9,
@@ -221,6 +222,7 @@ func TestDecodeRecord_ReadsEncodingOne(t *testing.T) {
 	before := fullHold()
 	before.Mirrored, before.Unmirrorable = false, false
 	before.CapturedElsewhere, before.SingleCapture, before.Calls, before.Refusals = 0, false, 0, 0
+	before.CancellationReason = ""
 	for name, want := range map[string]hold.Hold{"typical": typicalHold(), "full": before} {
 		file := filepath.Join("testdata", "record-v1-"+name+".hex")
 		text, err := os.ReadFile(file)

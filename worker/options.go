@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdd/holdd/worker/health"
 	"github.com/holdd/holdd/worker/hold"
+	"github.com/robfig/cron/v3"
 	"go.uber.org/zap"
 )
 
@@ -43,9 +44,11 @@ func (o Options) WithDefaults() (Options, error) {
 	setDefault(&o.Grace, 20*time.Second)
 	setDefault(&o.Retention, 90*24*time.Hour)
 	setDefault(&o.Rules.ExpiryMargin, time.Hour)
+	setDefault(&o.Rules.CancellationReason, hold.ReasonRequestedByCustomer)
 	setDefault(&o.Concurrency, 64)
 	setDefault(&o.ReadRate, 25)
 	o.Schedules.setDefaults()
+	setDefault(&o.Rules.CaptureInterval, o.Schedules.captureInterval())
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
 	}
@@ -60,6 +63,24 @@ func (o Options) WithDefaults() (Options, error) {
 			o.Lease, o.CallTimeout)
 	}
 	return o, nil
+}
+
+// captureInterval is the time between two runs of the job that acts on due
+// holds. Near the deadline the expiry job acts as well, also outside the window
+// of the capture job.
+func (s *Schedules) captureInterval() time.Duration {
+	return min(intervalOf(s.Capture), intervalOf(s.Expiry))
+}
+
+// intervalOf is the time between two runs of a job. An invalid schedule is
+// reported when the jobs begin.
+func intervalOf(spec string) time.Duration {
+	schedule, err := cron.ParseStandard(spec)
+	if err != nil {
+		return time.Second
+	}
+	first := schedule.Next(time.Unix(0, 0).UTC())
+	return schedule.Next(first).Sub(first)
 }
 
 func (s *Schedules) setDefaults() {

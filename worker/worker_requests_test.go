@@ -111,7 +111,7 @@ func TestWorker_RequestsUntilClaim(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.waitForState(r, id, hold.Captured, 10*time.Second)
-		if _, _, err := r.Cancel(w.Ctx, id, 0, "test"); !errors.Is(
+		if _, _, err := r.Cancel(w.Ctx, id, "", 0, "test"); !errors.Is(
 			err, &hold.Problem{Code: hold.AlreadyCaptured}) {
 			t.Error(err)
 		}
@@ -125,7 +125,7 @@ func TestWorker_RequestsUntilClaim(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := r.Cancel(w.Ctx, id, 0, "test"); err != nil {
+		if _, _, err := r.Cancel(w.Ctx, id, "", 0, "test"); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Hour)

@@ -122,7 +122,7 @@ func TestWorker_NeverReusesExpiredKey(t *testing.T) {
 		if h := w.mustGet(r, id); h.State != hold.Working {
 			t.Fatalf("%s while its outcome isn't known", h.State)
 		}
-		_, _, err = r.Cancel(w.Ctx, id, 0, "test")
+		_, _, err = r.Cancel(w.Ctx, id, "", 0, "test")
 		if !errors.Is(err, &hold.Problem{Code: hold.TooLate}) {
 			t.Errorf("a cancel while the outcome isn't known: %v", err)
 		}
@@ -226,8 +226,8 @@ func pollEvery30s(w *testEnv, _ *stripesim.Options) {
 		Refresh: "@every 5m", Inbox: "@every 5m", Mirror: "@every 5m", Resume: "@every 5m"}
 }
 
-// pollEvery5m makes a replica poll every few minutes, for tests of days in which
-// no minute matters.
+// pollEvery5m makes a replica poll every few minutes, for tests of days in
+// which no minute matters.
 func pollEvery5m(w *testEnv, _ *stripesim.Options) {
 	w.opts.Schedules = worker.Schedules{Capture: "@every 5m", Expiry: "@every 5m",
 		Report: "@every 1h", Verify: "@every 1h",

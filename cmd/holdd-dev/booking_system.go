@@ -136,7 +136,7 @@ func cancelBeforeCheckout(ctx context.Context, b *booking) error {
 		return err
 	}
 	b.print(cyan, "cancel", "the guest cancels the stay")
-	_, err := b.client.Cancel(ctx, b.intent, 0)
+	_, err := b.client.Cancel(ctx, b.intent, "", 0)
 	return err
 }
 

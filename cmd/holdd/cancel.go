@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -11,22 +12,29 @@ import (
 )
 
 func newCancelCommand(out *console, env environment) *cobra.Command {
+	var reason string
 	cmd := &cobra.Command{
 		Use: "cancel HOLD", Short: "Release a hold now",
 		Long: `Release a hold now. Once holdd accepts this, nothing captures the hold any more.
 
 The command shows booking and amount and asks for confirmation. Then it waits for the outcome. Exit
 code 0 means canceled.`,
-		Example: "  holdd cancel BK-2071",
+		Example: `  holdd cancel BK-2071
+  holdd cancel BK-2071 --reason duplicate`,
 	}
 	c := addChangeFlags(cmd, out, env)
 	c.addYesFlag(cmd)
 	c.addWaitFlag(cmd)
+	reasons := hold.CancellationReasons()
+	cmd.Flags().StringVar(&reason, "reason", "", "the reason that Stripe keeps: "+
+		strings.Join(reasons, ", ")+" (default: the setting cancellation_reason)")
+	_ = cmd.RegisterFlagCompletionFunc("reason",
+		cobra.FixedCompletions(reasons, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
 		return c.apply(ctx, client, args[0], holdChange{
 			question: cancelQuestion,
 			request: func(id string, _ bool) (hold.View, error) {
-				return client.Cancel(ctx, id, c.revision)
+				return client.Cancel(ctx, id, reason, c.revision)
 			},
 			outcome: "canceled",
 		})

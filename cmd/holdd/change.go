@@ -117,5 +117,8 @@ func (c *connection) printHold(v *hold.View) error {
 			fmt.Fprintf(w, ": %s", sanitize(n))
 		}
 		fmt.Fprintln(w)
+		for _, warning := range v.Warnings {
+			c.out.printNote("warning: %s: %s", sanitize(warning.Field), sanitize(warning.Detail))
+		}
 	})
 }

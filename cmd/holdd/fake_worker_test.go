@@ -173,8 +173,8 @@ func (m *fakeWorker) Capture(_ context.Context, id string, amount int64, revisio
 	return m.changeHold(id, revision, true, func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(amount, by, time.Now()) })
 }
 
-func (m *fakeWorker) Cancel(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.changeHold(id, revision, true, func(h hold.Hold) (hold.Decision, error) { return h.RequestCancel(by, time.Now()) })
+func (m *fakeWorker) Cancel(_ context.Context, id, reason string, revision uint64, by string) (hold.Hold, time.Time, error) {
+	return m.changeHold(id, revision, true, func(h hold.Hold) (hold.Decision, error) { return h.RequestCancel(reason, by, time.Now()) })
 }
 
 func (m *fakeWorker) Pause(_ context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error) {

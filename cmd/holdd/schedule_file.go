@@ -48,6 +48,7 @@ type fileScheduler struct {
 	alreadyScheduled int
 	failed           int
 	unconfirmed      int           // of failed
+	warned           int           // accepted with a warning
 	failures         []lineFailure // at most maxListedFailures, none with --json
 	worstExitCode    int
 }
@@ -148,6 +149,9 @@ func (s *fileScheduler) sendBatch(ctx context.Context) error {
 	}
 	confirmErr := s.confirmRefused(ctx, results)
 	for i, r := range results {
+		if r.Hold != nil && len(r.Hold.Warnings) > 0 {
+			s.warned++
+		}
 		switch {
 		case r.Problem != nil || r.Hold == nil:
 			if r.Problem == nil {
@@ -266,6 +270,10 @@ func (s *fileScheduler) printSummary(err error) error {
 	if s.unconfirmed > 0 {
 		out.printNote("%d of these would move money at once: add --yes, or \"confirm\": true "+
 			"to their lines", s.unconfirmed)
+	}
+	if s.warned > 0 {
+		out.printNote("warning: %d holds capture within the expiry margin of their deadline: "+
+			"holdd show HOLD has the details", s.warned)
 	}
 	if err != nil {
 		out.printNote("stopped: %d of %d lines have no answer; run the command again, it skips "+

@@ -13,6 +13,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/holdd/holdd/worker/api"
+	"github.com/holdd/holdd/worker/hold"
 )
 
 func TestMain(m *testing.M) {
@@ -55,6 +56,8 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			env.Setenv("in2d", time.Now().Add(48*time.Hour+time.Minute).UTC().Format(time.RFC3339))
+			env.Setenv("in2d30m",
+				time.Now().Add(48*time.Hour+31*time.Minute).UTC().Format(time.RFC3339))
 			env.Setenv("in5d", time.Now().Add(120*time.Hour+time.Minute).UTC().Format(time.RFC3339))
 			return nil
 		},
@@ -71,7 +74,7 @@ func startAPI(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	store := newFakeWorker()
 	store.unavailable = slices.Contains(args, "unavailable")
-	o := api.Options{Holds: holdsOf(store), Reconciler: &fakeReconciler{unavailable: store.unavailable}, Deliveries: newFakeDeliveries(store.unavailable), Livemode: slices.Contains(args, "live"), Version: "test"}
+	o := api.Options{Holds: holdsOf(store), Reconciler: &fakeReconciler{unavailable: store.unavailable}, Deliveries: newFakeDeliveries(store.unavailable), Rules: hold.Rules{ExpiryMargin: time.Hour}, Livemode: slices.Contains(args, "live"), Version: "test"}
 	if slices.Contains(args, "tokens") {
 		tokens, err := api.ParseTokens(strings.NewReader("desk operate " + operateToken + "\nboard read read-0123456789abcdef0123456789\n"))
 		ts.Check(err)

@@ -53,6 +53,9 @@ func holdDetails(out *console, v *hold.View, times timeFormatter) []labeledValue
 	if v.CapturedElsewhere > 0 {
 		add("captured elsewhere", hold.FormatAmount(v.CapturedElsewhere, v.Currency))
 	}
+	if v.CancellationReason != "" {
+		add("cancellation reason", sanitize(v.CancellationReason))
+	}
 	if v.SettledAt != nil {
 		add("settled", times.formatWithRelative(*v.SettledAt))
 	} else {
@@ -64,6 +67,9 @@ func holdDetails(out *console, v *hold.View, times timeFormatter) []labeledValue
 		if v.Acknowledged {
 			add("warnings", "acknowledged")
 		}
+	}
+	for _, w := range v.Warnings {
+		add("warning", sanitize(w.Field+": "+w.Detail))
 	}
 	add("revision", fmt.Sprint(v.Revision))
 	for _, k := range slices.Sorted(maps.Keys(v.Metadata)) {

@@ -90,6 +90,8 @@ func parseFlags(args []string, stderr io.Writer) (f flags, o stripesim.Options, 
 		"offset of the simulator's clock at the start; negative: it is behind")
 	fs.DurationVar(&f.deadline, "deadline", 0,
 		"how long authorizations last; 0: the card networks' windows")
+	fs.StringVar(&o.ExpiryReason, "expiry-reason", "automatic",
+		"cancellation_reason of an expired authorization; newer API versions have expired")
 	fs.DurationVar(&o.ServiceTime, "service-time", 0,
 		"how long a change holds its PaymentIntent's lock")
 	fs.StringVar(&o.APIVersion, "api-version", stripesim.NewestAPIVersion,

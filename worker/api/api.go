@@ -10,6 +10,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"go.uber.org/zap"
+
+	"github.com/holdd/holdd/worker/hold"
 )
 
 // HoldService names the parts of the worker that serve holds. Their errors are
@@ -37,6 +39,8 @@ type Options struct {
 	Webhook  *WebhookOptions
 	Livemode bool   // shown with each hold
 	Version  string // shown in the OpenAPI document and by /healthz
+	// Rules decide which warnings are shown with a hold.
+	Rules hold.Rules
 
 	// Tokens are required from every caller. Nil: only callers on this machine
 	// are admitted, without a token.
@@ -103,7 +107,7 @@ func New(o Options) (*API, error) {
 	}
 	mux := http.NewServeMux()
 	doc := newHumaAPI(mux, o.Version)
-	r := responder{livemode: o.Livemode, log: o.Logger}
+	r := responder{livemode: o.Livemode, rules: o.Rules, log: o.Logger}
 	for _, h := range []handler{
 		&scheduleHandler{r, o.Holds.Scheduler, o.MaxBatchBodyBytes},
 		&readHandler{r, o.Holds.Reader},

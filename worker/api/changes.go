@@ -20,7 +20,8 @@ type Changer interface {
 		hold.Hold, time.Time, error)
 	Capture(ctx context.Context, id string, amount int64, revision uint64, by string) (
 		hold.Hold, time.Time, error)
-	Cancel(ctx context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error)
+	Cancel(ctx context.Context, id, reason string, revision uint64, by string) (
+		hold.Hold, time.Time, error)
 	Pause(ctx context.Context, id string, revision uint64, confirmed bool, by string) (
 		hold.Hold, time.Time, error)
 	Resume(ctx context.Context, id string, revision uint64, confirmed bool, by string) (
@@ -32,6 +33,11 @@ type Changer interface {
 // captureRequest is the body of POST /v1/holds/{id}/capture.
 type captureRequest struct {
 	Amount int64 `json:"amount,omitempty" doc:"Amount to capture, in minor units. The rest is released. Default: the amount of the hold's terms" example:"12500"`
+}
+
+// cancelRequest is the body of POST /v1/holds/{id}/cancel.
+type cancelRequest struct {
+	CancellationReason string `json:"cancellation_reason,omitempty" enum:"abandoned,duplicate,fraudulent,requested_by_customer" doc:"The reason that Stripe keeps. Default: the setting cancellation_reason" example:"duplicate"`
 }
 
 // confirmBody is the body of POST /v1/holds/{id}/pause and resume.
@@ -80,7 +86,8 @@ func (h *changeHandler) register(doc huma.API) {
 				"captures the amount of the hold's terms."},
 		{"cancelHold", "cancel", http.StatusAccepted, h.cancel, "Release the money now",
 			"The worker releases at once. Once the request is accepted, nothing captures the " +
-				"hold any more."},
+				"hold any more. Once a cancel is accepted, another `cancellation_reason` returns " +
+				"409 `cancel_accepted`."},
 		{"pauseHold", "pause", http.StatusOK, h.pause, "Suspend the hold's own time",
 			"It stays suspended until the hold is resumed. The authorization's deadline stays." +
 				confirmDescription},
@@ -158,10 +165,11 @@ func (h *changeHandler) capture(
 func (h *changeHandler) cancel(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
-	if err := requestInfoFrom(ctx).decodeOptionalBody(&struct{}{}); err != nil {
+	var body cancelRequest
+	if err := requestInfoFrom(ctx).decodeOptionalBody(&body); err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}
-	return h.changer.Cancel(ctx, id, revision, by)
+	return h.changer.Cancel(ctx, id, body.CancellationReason, revision, by)
 }
 
 func (h *changeHandler) pause(

@@ -133,10 +133,13 @@ func (c holdsClient) Capture(
 }
 
 // Cancel requests to release the money now. Once it is accepted, nothing
-// captures the hold any more. The worker releases it afterwards.
-func (c holdsClient) Cancel(ctx context.Context, id string, revision uint64) (hold.View, error) {
-	return c.sendForHold(ctx, id, "/cancel",
-		clientRequest{method: http.MethodPost, revision: revision})
+// captures the hold any more. The worker releases it afterwards. reason is the
+// cancellation reason; empty means the setting.
+func (c holdsClient) Cancel(
+	ctx context.Context, id, reason string, revision uint64,
+) (hold.View, error) {
+	return c.sendForHold(ctx, id, "/cancel", clientRequest{method: http.MethodPost,
+		revision: revision, body: cancelRequest{CancellationReason: reason}})
 }
 
 // Pause suspends the hold's own time until it is resumed. Its deadline stays.

@@ -41,7 +41,7 @@ func TestClient_ServerUnreachable(t *testing.T) {
 	url := "http://" + l.Addr().String()
 	l.Close()
 	for _, u := range []string{url, "unix:///nowhere/holdd.sock"} {
-		_, err = newTestClient(t, u, "").Cancel(t.Context(), testHoldID, 0)
+		_, err = newTestClient(t, u, "").Cancel(t.Context(), testHoldID, "", 0)
 		var un *api.UnreachableError
 		if !errors.As(err, &un) || un.OutcomeUnknown || !strings.Contains(err.Error(), "holdd at "+u+" does not answer: is `holdd serve` running?") {
 			t.Errorf("%v", err)

@@ -142,8 +142,8 @@ func (m *fakeHolds) Capture(_ context.Context, id string, amount int64, revision
 	return m.changeHold(id, revision, true, by, func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(amount, by, m.now) })
 }
 
-func (m *fakeHolds) Cancel(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.changeHold(id, revision, true, by, func(h hold.Hold) (hold.Decision, error) { return h.RequestCancel(by, m.now) })
+func (m *fakeHolds) Cancel(_ context.Context, id, reason string, revision uint64, by string) (hold.Hold, time.Time, error) {
+	return m.changeHold(id, revision, true, by, func(h hold.Hold) (hold.Decision, error) { return h.RequestCancel(reason, by, m.now) })
 }
 
 func (m *fakeHolds) Pause(_ context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error) {

@@ -49,7 +49,9 @@ var schemaNames = map[reflect.Type]string{
 	reflect.TypeFor[hold.View]():             "Hold",
 	reflect.TypeFor[*hold.View]():            "Hold",
 	reflect.TypeFor[hold.HistoryEntryView](): "HistoryEntry",
+	reflect.TypeFor[hold.Warning]():          "Warning",
 	reflect.TypeFor[captureRequest]():        "Capture",
+	reflect.TypeFor[cancelRequest]():         "Cancel",
 	reflect.TypeFor[confirmBody]():           "Confirm",
 	reflect.TypeFor[batchRequest]():          "ScheduleRequests",
 	reflect.TypeFor[reconcileRequest]():      "Reconcile",
@@ -58,7 +60,8 @@ var schemaNames = map[reflect.Type]string{
 
 // requestSchemas are the schemas of bodies, which may have no other fields.
 // Responses may gain fields.
-var requestSchemas = []string{"ScheduleRequest", "ScheduleRequests", "Patch", "Capture", "Confirm",
+var requestSchemas = []string{"ScheduleRequest", "ScheduleRequests", "Patch", "Capture", "Cancel",
+	"Confirm",
 	"Reconcile", "Replay", "AuthorizeRequest", "ConfirmRequest"}
 
 func schemaName(t reflect.Type, hint string) string {

@@ -13,6 +13,7 @@ import (
 // responder builds the responses that handlers share.
 type responder struct {
 	livemode bool // shown with each hold
+	rules    hold.Rules
 	log      *zap.Logger
 }
 
@@ -35,7 +36,7 @@ func (r responder) logAndConvertError(ctx context.Context, err error) *Problem {
 
 func (r responder) holdView(h *hold.Hold, now time.Time, history bool) hold.View {
 	v := h.View(now, history)
-	v.Livemode = r.livemode
+	v.Livemode, v.Warnings = r.livemode, h.Warnings(r.rules)
 	return v
 }
 

@@ -99,7 +99,7 @@ func TestHold_PatchAndTriggers(t *testing.T) {
 	if v, err = c.Capture(ctx, testHoldID, 9900, 0); err != nil || v.CaptureAmount != 9900 || v.Next != "capture" || v.State != "ready" {
 		t.Fatalf("capture: %+v %v", v, err)
 	}
-	if v, err = c.Cancel(ctx, testHoldID, 0); err != nil || v.Next != "cancel" {
+	if v, err = c.Cancel(ctx, testHoldID, "", 0); err != nil || v.Next != "cancel" {
 		t.Fatalf("cancel: %+v %v", v, err)
 	}
 	if _, err = c.Capture(ctx, testHoldID, 0, 0); !errors.Is(err, &api.Problem{Code: hold.CancelAccepted}) {
@@ -119,6 +119,59 @@ func TestHold_PatchAndTriggers(t *testing.T) {
 	}
 	if a := sendRequest(t, "POST", s.URL+"/v1/holds/"+testHoldID+"2/cancel", ""); a.status != 202 {
 		t.Errorf("cancel: %d %s", a.status, a.body)
+	}
+}
+
+func TestSchedule_WarnsOfACaptureNearTheDeadline(t *testing.T) {
+	m := newFakeHolds()
+	s, _ := startServer(t, api.Options{Holds: holdsOf(m), Rules: rules})
+	end := m.now.Add(72 * time.Hour)
+	body := func(id string, before time.Duration) string {
+		return `{"payment_intent":"` + id + `","amount":12000,"currency":"eur","expires_at":"` +
+			end.Format(time.RFC3339Nano) + `","capture_at":"` +
+			end.Add(-before).Format(time.RFC3339Nano) + `"}`
+	}
+	const warning = `"warnings":[{"code":"near_deadline","field":"capture_at","detail":"`
+	for _, c := range []struct {
+		method, path, body string
+		warned             bool
+	}{
+		{"POST", "/v1/holds", body(testHoldID, time.Hour), false},
+		{"POST", "/v1/holds", body(testHoldID+"2", 30*time.Minute), true},
+		{"POST", "/v1/holds:batch", `{"holds":[` + body(testHoldID+"3", time.Minute) + `]}`, true},
+		{"PATCH", "/v1/holds/" + testHoldID, `{"capture_at":"` +
+			end.Add(-59*time.Minute).Format(time.RFC3339Nano) + `"}`, true},
+		{"GET", "/v1/holds/" + testHoldID, "", true},
+		{"PATCH", "/v1/holds/" + testHoldID, `{"capture_at":""}`, false},
+	} {
+		a := sendRequest(t, c.method, s.URL+c.path, c.body)
+		if a.status/100 != 2 || strings.Contains(a.body, warning) != c.warned {
+			t.Errorf("%s %s %s: %d %s", c.method, c.path, c.body, a.status, a.body)
+		}
+	}
+}
+
+func TestCancel_Reason(t *testing.T) {
+	m := newFakeHolds()
+	s, _ := startServer(t, api.Options{Holds: holdsOf(m)})
+	m.addHold(t, testHoldID)
+	for _, c := range []struct {
+		body   string
+		status int
+		want   string
+	}{
+		{`{"cancellation_reason":"mood"}`, 422, `want abandoned, duplicate, fraudulent, requested_by_customer`},
+		{`{"cancellation_reason":7}`, 422, `"code":"invalid_type"`},
+		{`{"reason":"duplicate"}`, 422, `"code":"unknown_field"`},
+		{`{"cancellation_reason":"duplicate"}`, 202, `"cancellation_reason":"duplicate"`},
+		{`{"cancellation_reason":"duplicate"}`, 202, `"cancellation_reason":"duplicate"`},
+		{``, 202, `"cancellation_reason":"duplicate"`},
+		{`{"cancellation_reason":"fraudulent"}`, 409, `"code":"cancel_accepted"`},
+	} {
+		a := sendRequest(t, "POST", s.URL+"/v1/holds/"+testHoldID+"/cancel", c.body)
+		if a.status != c.status || !strings.Contains(a.body, c.want) {
+			t.Errorf("%s: %d %s", c.body, a.status, a.body)
+		}
 	}
 }
 

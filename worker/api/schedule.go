@@ -57,7 +57,10 @@ func (s *scheduleHandler) register(doc huma.API) {
 			"A repeated request returns 200 and the hold as it is. Other terms return 409 " +
 			"`hold_exists`. " +
 			"A time after the authorization's deadline returns 422 `after_deadline`, with " +
-			"`deadline`. " +
+			"`deadline`, and so does a `capture_at` so shortly before it that the capture job " +
+			"may run only after it. " +
+			"A `capture_at` within the expiry margin is accepted with the warning " +
+			"`near_deadline` in `warnings`. " +
 			"If the deadline is so near that `on_expiry` would act at once, the request returns " +
 			"422 `would_cancel_now` or `would_capture_now` unless `confirm` is true. " +
 			"If holdd learns such a deadline only later, the hold requires attention and " +

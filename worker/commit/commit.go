@@ -169,7 +169,9 @@ func (c *Committer) DeleteSettled(ctx context.Context, holds []hold.Hold) (delet
 
 // RecordCommitted logs and counts a change that was written although its commit
 // returned an error.
-func (c *Committer) RecordCommitted(change Change) { c.reportWritten([]Change{change}, []bool{true}) }
+func (c *Committer) RecordCommitted(change Change) {
+	c.reportWritten([]Change{change}, []bool{true})
+}
 
 func (c *Committer) at(ch *Change) time.Time {
 	if ch.At.IsZero() {
@@ -178,12 +180,15 @@ func (c *Committer) at(ch *Change) time.Time {
 	return ch.At
 }
 
-// prepareWrite returns the write of a change. It first hands a hold over to the
-// operator, in ch, if a deadline that was just learned makes on_expiry act on
-// it without a warning.
+// prepareWrite returns the write of a change. It first completes the decision,
+// in ch. It alerts if a deadline that was just learned comes too early for the
+// capture, hands the hold over to the operator if that deadline makes on_expiry
+// act without a warning, and records the reason that a cancel will send.
 func (c *Committer) prepareWrite(ch *Change) hold.RecordWrite {
 	now := c.at(ch)
+	ch.Decision.AlertTooLateToCapture(ch.Before, now, c.o.Rules)
 	ch.Decision.HandOver(ch.Before, now, c.o.Rules)
+	ch.Decision.RecordCancellationReason(ch.Before, c.o.Rules)
 	return hold.RecordWrite{
 		Version: ch.Before.Version, Hold: ch.Decision.Hold, PreviousReference: ch.Before.Reference,
 		Placement: ch.Decision.Placement(ch.Before, now, c.o.Rules),

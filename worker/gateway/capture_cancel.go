@@ -34,8 +34,7 @@ func (g *Gateway) captureIntent(ctx context.Context, c hold.Call) hold.Answer {
 
 // cancelIntent cancels an intent, which releases the whole amount.
 func (g *Gateway) cancelIntent(ctx context.Context, c hold.Call) hold.Answer {
-	reason := string(stripe.PaymentIntentCancellationReasonAbandoned)
-	p := &stripe.PaymentIntentCancelParams{CancellationReason: &reason}
+	p := &stripe.PaymentIntentCancelParams{CancellationReason: &c.CancellationReason}
 	params := func(ctx context.Context) stripe.ParamsContainer {
 		p.Params = requestParams(ctx, c.Account, c.Key)
 		return p

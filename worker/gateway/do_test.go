@@ -72,8 +72,12 @@ func TestDo_RequestParametersAreStable(t *testing.T) {
 			Amount: 1250, Key: "k-2",
 		}, "POST " + path + "/capture key=k-2 account=" + testAccountID +
 			" amount_to_capture=1250"},
-		{"cancel", hold.Call{Op: hold.OpCancel, PaymentIntent: testIntentID, Key: "k-3"},
+		{"cancel", hold.Call{Op: hold.OpCancel, PaymentIntent: testIntentID, Key: "k-3",
+			CancellationReason: hold.ReasonAbandoned},
 			"POST " + path + "/cancel key=k-3 account= cancellation_reason=abandoned"},
+		{"cancel for the customer", hold.Call{Op: hold.OpCancel, PaymentIntent: testIntentID,
+			Key: "k-3", CancellationReason: hold.ReasonRequestedByCustomer},
+			"POST " + path + "/cancel key=k-3 account= cancellation_reason=requested_by_customer"},
 		{"read", hold.Call{Op: hold.OpRead, PaymentIntent: testIntentID, Account: testAccountID},
 			"GET " + path + " key= account=" + testAccountID + " " + expand},
 		{"read ignores key and amount",
@@ -168,8 +172,14 @@ func TestDo_RejectsInvalidCalls(t *testing.T) {
 		"no op":               {},
 		"unknown op":          with(func(c *hold.Call) { c.Op = 99 }),
 		"capture without key": with(func(c *hold.Call) { c.Key = "" }),
-		"cancel without key":  with(func(c *hold.Call) { c.Op, c.Key = hold.OpCancel, "" }),
-		"key too long":        with(func(c *hold.Call) { c.Key = strings.Repeat("k", 256) }),
+		"cancel without key": with(func(c *hold.Call) {
+			c.Op, c.Key, c.CancellationReason = hold.OpCancel, "", hold.ReasonAbandoned
+		}),
+		"cancel without reason": with(func(c *hold.Call) { c.Op = hold.OpCancel }),
+		"cancel for a mood": with(func(c *hold.Call) {
+			c.Op, c.CancellationReason = hold.OpCancel, "mood"
+		}),
+		"key too long": with(func(c *hold.Call) { c.Key = strings.Repeat("k", 256) }),
 		"key with a line break": with(
 			func(c *hold.Call) { c.Key = "a\r\nStripe-Account: acct_1" }),
 		"key with a space":       with(func(c *hold.Call) { c.Key = " k" }),
@@ -316,6 +326,10 @@ func TestDo_ConvertsIntent(t *testing.T) {
 	if got.CancellationReason != "expired" || !got.Livemode || got.AmountReceived != 400 ||
 		got.Status != hold.StatusCanceled {
 		t.Errorf("expired: %+v", got)
+	}
+	got = read(intentBody("expired"))
+	if got.Status != hold.StatusCanceled || got.CancellationReason != hold.ReasonExpired {
+		t.Errorf("the status expired: %+v", got)
 	}
 }
 

@@ -238,14 +238,15 @@ func (s *eventObject) isValidIntent() bool {
 
 // intent converts the object, which must be a PaymentIntent.
 func (s *eventObject) intent(livemode bool) *hold.Intent {
+	status, reason := statusAndReason(s.Status, s.CancellationReason)
 	return &hold.Intent{
 		ID:                 s.ID,
-		Status:             hold.Status(s.Status),
+		Status:             status,
 		Amount:             s.Amount,
 		AmountCapturable:   s.AmountCapturable,
 		AmountReceived:     s.AmountReceived,
 		Currency:           s.Currency,
-		CancellationReason: identifierOrEmpty(s.CancellationReason),
+		CancellationReason: reason,
 		Created:            time.Unix(s.Created, 0).UTC(),
 		Livemode:           livemode,
 		Metadata:           s.Metadata,

@@ -88,6 +88,12 @@ func TestParseEvent_ReadsIntent(t *testing.T) {
 		e.Intent.Status != hold.StatusSucceeded || e.AutomaticCapture {
 		t.Errorf("%+v %+v %v", e, e.Intent, err)
 	}
+	e, err = parseSignedEvent(eventBody("payment_intent.canceled", `{"object":"payment_intent",
+		"id":"pi_12345678","status":"expired","currency":"eur","created":1764000000}`))
+	if err != nil || e.Intent.Status != hold.StatusCanceled ||
+		e.Intent.CancellationReason != hold.ReasonExpired {
+		t.Errorf("the status expired: %+v %v", e.Intent, err)
+	}
 	charge := `{"object":"charge","payment_intent":{"id":"pi_12345678"}}`
 	e, err = parseSignedEvent(eventBody("charge.captured", charge))
 	if err != nil || e.PaymentIntent != "pi_12345678" {

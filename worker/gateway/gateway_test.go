@@ -20,8 +20,9 @@ const (
 // callsByOp has one call on a hold for each operation.
 var callsByOp = map[hold.Op]hold.Call{
 	hold.OpCapture: {Op: hold.OpCapture, PaymentIntent: testIntentID, Key: "holdd-capture-1"},
-	hold.OpCancel:  {Op: hold.OpCancel, PaymentIntent: testIntentID, Key: "holdd-cancel-1"},
-	hold.OpRead:    {Op: hold.OpRead, PaymentIntent: testIntentID},
+	hold.OpCancel: {Op: hold.OpCancel, PaymentIntent: testIntentID, Key: "holdd-cancel-1",
+		CancellationReason: hold.ReasonAbandoned},
+	hold.OpRead: {Op: hold.OpRead, PaymentIntent: testIntentID},
 }
 
 // roundTripFunc is a transport in the same process.

@@ -19,16 +19,16 @@ func convertIntent(s *scrubber, pi *stripe.PaymentIntent, id string) *hold.Inten
 		return nil
 	}
 	in := &hold.Intent{
-		ID:                 pi.ID,
-		Status:             hold.Status(pi.Status),
-		Amount:             pi.Amount,
-		AmountCapturable:   pi.AmountCapturable,
-		AmountReceived:     pi.AmountReceived,
-		Currency:           string(pi.Currency),
-		CancellationReason: identifierOrEmpty(string(pi.CancellationReason)),
-		Created:            time.Unix(pi.Created, 0).UTC(),
-		Livemode:           pi.Livemode,
+		ID:               pi.ID,
+		Amount:           pi.Amount,
+		AmountCapturable: pi.AmountCapturable,
+		AmountReceived:   pi.AmountReceived,
+		Currency:         string(pi.Currency),
+		Created:          time.Unix(pi.Created, 0).UTC(),
+		Livemode:         pi.Livemode,
 	}
+	in.Status, in.CancellationReason = statusAndReason(string(pi.Status),
+		string(pi.CancellationReason))
 	if len(pi.Metadata) > 0 {
 		in.Metadata = make(map[string]string, len(pi.Metadata))
 		for k, v := range pi.Metadata {
@@ -59,6 +59,19 @@ func convertIntent(s *scrubber, pi *stripe.PaymentIntent, id string) *hold.Inten
 		in.PaymentMethodType = identifierOrEmpty(pi.PaymentMethodTypes[0])
 	}
 	return in
+}
+
+// statusExpired is a status that an API version may use for an authorization
+// that the card network ended. Other versions use canceled with a reason.
+const statusExpired = "expired"
+
+// statusAndReason returns an intent's status and cancellation reason as every
+// API version means them.
+func statusAndReason(status, reason string) (hold.Status, string) {
+	if status == statusExpired {
+		return hold.StatusCanceled, hold.ReasonExpired
+	}
+	return hold.Status(status), identifierOrEmpty(reason)
 }
 
 // isValidIntent reports whether a decoded body is a PaymentIntent with all

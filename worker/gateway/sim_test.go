@@ -95,7 +95,8 @@ func TestSim_Capture(t *testing.T) {
 		if in == nil || in.Status != hold.StatusSucceeded || in.AmountReceived != 10000 {
 			t.Errorf("another key: %+v", in)
 		}
-		w.checkDo(hold.Call{Op: hold.OpCancel, PaymentIntent: id, Key: "late"},
+		w.checkDo(hold.Call{Op: hold.OpCancel, PaymentIntent: id, Key: "late",
+			CancellationReason: hold.ReasonAbandoned},
 			hold.AnswerUnexpectedState)
 		if n := w.countEffects(id, stripesim.EffectCaptured); n != 1 {
 			t.Errorf("%d captures", n)
@@ -152,7 +153,8 @@ func TestSim_Capture(t *testing.T) {
 func TestSim_Cancel(t *testing.T) {
 	runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 		id := w.createHold(stripesim.Hold{})
-		in := w.checkDo(hold.Call{Op: hold.OpCancel, PaymentIntent: id, Key: "cancel"},
+		in := w.checkDo(hold.Call{Op: hold.OpCancel, PaymentIntent: id, Key: "cancel",
+			CancellationReason: hold.ReasonAbandoned},
 			hold.AnswerOK).Intent
 		if in.Status != hold.StatusCanceled || in.CancellationReason != "abandoned" {
 			t.Errorf("cancel: %+v", in)
@@ -180,7 +182,8 @@ func TestSim_LostReply(t *testing.T) {
 				id := w.createHold(stripesim.Hold{})
 				w.addFault(stripesim.FaultRule{Intent: id, Nth: 1,
 					Fault: stripesim.Fault{Kind: kind}})
-				c := hold.Call{Op: op, PaymentIntent: id, Key: "k"}
+				c := hold.Call{Op: op, PaymentIntent: id, Key: "k",
+					CancellationReason: hold.ReasonAbandoned}
 				w.checkDo(c, hold.AnswerUnknown)
 				if a := w.checkDo(c, hold.AnswerOK); !a.Replayed {
 					t.Errorf("%s, %s: %+v", kind, op, a)

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -33,7 +34,15 @@ func validateCall(c *hold.Call) string {
 		}
 		return validateMutation(c)
 	case hold.OpCancel:
-		return validateMutation(c)
+		reasons := hold.CancellationReasons()
+		if reason := validateMutation(c); reason != "" {
+			return reason
+		}
+		if !slices.Contains(reasons, c.CancellationReason) {
+			return fmt.Sprintf("invalid cancellation reason %.40q: want one of %s",
+				c.CancellationReason, strings.Join(reasons, ", "))
+		}
+		return ""
 	case hold.OpRead:
 		return validateTarget(c)
 	case hold.OpAuthorize:

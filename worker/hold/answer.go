@@ -37,9 +37,10 @@ type Intent struct {
 }
 
 // expiredByNetwork reports whether the card network ended a canceled intent.
-// Newer API versions say "expired" where older ones say "automatic".
+// Newer API versions have [ReasonExpired] where older ones have
+// [ReasonAutomatic].
 func (in *Intent) expiredByNetwork() bool {
-	return in.CancellationReason == "automatic" || in.CancellationReason == "expired"
+	return in.CancellationReason == ReasonAutomatic || in.CancellationReason == ReasonExpired
 }
 
 // holds reports whether amount is what the intent holds: the whole authorized
@@ -141,6 +142,8 @@ type Call struct {
 	PaymentIntent string
 	Account       string
 	Amount        int64 // of a capture; 0: everything that is capturable
+	// CancellationReason is sent with a cancel.
+	CancellationReason string
 	// ReleaseRest makes a capture take nothing and release what is left after
 	// earlier captures.
 	ReleaseRest bool

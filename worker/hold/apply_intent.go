@@ -1,6 +1,9 @@
 package hold
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // lateEffectWindow is how long a request may still take effect after holdd gave
 // it up.
@@ -90,6 +93,8 @@ func applyReadStillHeld(h Hold, in *Intent, now time.Time) Decision {
 // is none: that capture took exactly what it named.
 func settleAs(h Hold, in *Intent, ours bool, confirmed *Call, now time.Time) Decision {
 	state, cause, event, note := Captured, h.Reason, EventCaptured, ""
+	wanted := h.CancellationReason
+	h.CancellationReason = ""
 	switch {
 	case in.Status == StatusSucceeded:
 		cause, note = recordCapture(&h, in, ours, confirmed)
@@ -100,6 +105,7 @@ func settleAs(h Hold, in *Intent, ours bool, confirmed *Call, now time.Time) Dec
 		if !ours || h.NextOp != OpCancel {
 			cause = CauseElsewhere
 		}
+		h.CancellationReason = cmp.Or(in.CancellationReason, wanted)
 	}
 	if in.Currency != "" {
 		h.Currency = in.Currency

@@ -66,7 +66,7 @@ func applyResumeRetrieve(m *AuthorizationMachine, r StepResult, now time.Time) {
 	case StatusSucceeded:
 		m.settle(AttemptAuthorized)
 	case StatusCanceled:
-		if in.CancellationReason == "abandoned" {
+		if in.CancellationReason == ReasonAbandoned {
 			// A process of holdd may have canceled it and died before it
 			// published.
 			m.state = statePublish
@@ -109,7 +109,7 @@ func applyResumePlace(m *AuthorizationMachine, r StepResult, now time.Time) {
 func nextCancel(m *AuthorizationMachine, _ time.Time) Step {
 	return Step{Kind: StepCall, NeedsCallTimeout: true, Call: Call{Op: OpCancel,
 		PaymentIntent: m.attempt.PaymentIntent, Account: m.attempt.Account,
-		Key: m.attempt.abandonKey()}}
+		CancellationReason: ReasonAbandoned, Key: m.attempt.abandonKey()}}
 }
 
 func applyCancel(m *AuthorizationMachine, r StepResult, now time.Time) {

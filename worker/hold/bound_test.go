@@ -88,7 +88,7 @@ func bounds(t *testing.T) map[string]hold.Hold {
 		"not verified":            newHold(t, nil, withCaptureAt(due), withAmount(amount, "eur")),
 		"nothing known":           newHold(t, nil, withCaptureAt(due)),
 		"cancel":                  newHold(t, heldIntent(), withCancelAt(due)),
-		"cancel asked for":        mustAccept(t)(newHold(t, heldIntent()).RequestCancel("api", due)),
+		"cancel asked for":        mustAccept(t)(newHold(t, heldIntent()).RequestCancel("", "api", due)),
 		"capture asked for":       mustAccept(t)(newHold(t, heldIntent()).RequestCapture(0, "api", due)),
 		"policy":                  policy.Hold,
 		"taken over":              taken,
@@ -237,7 +237,7 @@ func TestApplyAnswer_ChargeExpiredWhileHeld(t *testing.T) {
 					t.Errorf("the second try came after %v", took)
 				}
 				// A person may have it tried again, and hears of it again.
-				l.h = mustAccept(t)(l.h.RequestCancel("api", l.now))
+				l.h = mustAccept(t)(l.h.RequestCancel("", "api", l.now))
 				for range 20 {
 					if !l.over() {
 						l.claim(answer)

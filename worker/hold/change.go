@@ -113,15 +113,26 @@ func (h Hold) RequestCapture(amount int64, by string, now time.Time) (Decision, 
 }
 
 // RequestCancel schedules a cancel now. Once it is accepted, nothing captures
-// the hold. Errors are *[Problem].
-func (h Hold) RequestCancel(by string, now time.Time) (Decision, error) {
+// the hold. An empty reason means the one recorded before, or else the setting.
+// Errors are *[Problem].
+func (h Hold) RequestCancel(reason, by string, now time.Time) (Decision, error) {
+	if err := checkCancellationReason(reason); err != nil {
+		return Decision{}, err
+	}
 	if err := checkChangeable(&h); err != nil {
 		return Decision{}, err
 	}
 	if h.CancelWanted && h.State == Scheduled {
+		if before := h.cancellationReasonToSend(); reason != "" && reason != before {
+			return Decision{}, problem(CancelAccepted, "cancellation_reason",
+				"cannot cancel hold %s as %s: a cancel was accepted as %s", h.ID, reason, before)
+		}
 		return Decision{Hold: h, Unchanged: true}, nil
 	}
 	h.CancelWanted = true
+	if reason != "" {
+		h.CancellationReason = reason
+	}
 	return scheduleNow(h, OpCancel, by, now), nil
 }
 

@@ -10,6 +10,11 @@ type Rules struct {
 	ExpiryMargin time.Duration   // how long before its deadline a hold's on_expiry acts
 	Thresholds   []time.Duration // how long before its deadline a hold is warned of
 	Mirror       bool            // terms are written to the intent's metadata
+	// CaptureInterval is the time between two runs of the job that captures due
+	// holds.
+	CaptureInterval time.Duration
+	// CancellationReason is the reason of a cancel that names none.
+	CancellationReason string
 }
 
 // EventType names an event about a hold.

@@ -146,7 +146,7 @@ func possibleRequests(h hold.Hold, now time.Time) map[string]func() (hold.Decisi
 		"patch reference":       patch(&hold.Patch{Reference: ptr(fmt.Sprint("BK-", h.Revision))}),
 		"capture":               func() (hold.Decision, error) { return h.RequestCapture(0, "api", now) },
 		"capture 500":           func() (hold.Decision, error) { return h.RequestCapture(500, "api", now) },
-		"cancel":                func() (hold.Decision, error) { return h.RequestCancel("api", now) },
+		"cancel":                func() (hold.Decision, error) { return h.RequestCancel("", "api", now) },
 		"pause":                 func() (hold.Decision, error) { return h.Pause(hold.CauseReview, "api", now) },
 		"resume":                func() (hold.Decision, error) { return h.Resume("api", now) },
 		"acknowledge":           func() (hold.Decision, error) { return h.Acknowledge("api", now) },

@@ -25,7 +25,7 @@ func refusedHold(t *testing.T, h hold.Hold, now time.Time) hold.Hold {
 
 func TestApplyPatch_KeepsAcceptedCancel(t *testing.T) {
 	at := t0.Add(2 * day)
-	h := mustAccept(t)(newHold(t, heldIntent(), withCaptureAt(at)).RequestCancel("api", t0))
+	h := mustAccept(t)(newHold(t, heldIntent(), withCaptureAt(at)).RequestCancel("", "api", t0))
 	h = refusedHold(t, h, t0)
 	c, err := h.ApplyPatch(&hold.Patch{CaptureAt: ptr(formatTime(at)), Metadata: map[string]string{"room": "12"}}, "api", t0)
 	if err == nil && c.Hold.NextOp == hold.OpCapture {
@@ -48,8 +48,8 @@ func TestPassMilestone_KeepsRequestedAction(t *testing.T) {
 		wish  func(hold.Hold, time.Time) (hold.Decision, error)
 		wantO hold.Op
 	}{
-		{"cancel, with a time to capture", newHold(t, heldIntent(), withCaptureAt(end.Add(-time.Minute))), func(h hold.Hold, at time.Time) (hold.Decision, error) { return h.RequestCancel("api", at) }, hold.OpCancel},
-		{"cancel, with no time", newHold(t, heldIntent()), func(h hold.Hold, at time.Time) (hold.Decision, error) { return h.RequestCancel("api", at) }, hold.OpCancel},
+		{"cancel, with a time to capture", newHold(t, heldIntent(), withCaptureAt(end.Add(-time.Minute))), func(h hold.Hold, at time.Time) (hold.Decision, error) { return h.RequestCancel("", "api", at) }, hold.OpCancel},
+		{"cancel, with no time", newHold(t, heldIntent()), func(h hold.Hold, at time.Time) (hold.Decision, error) { return h.RequestCancel("", "api", at) }, hold.OpCancel},
 		{"capture, with no time", newHold(t, heldIntent()), func(h hold.Hold, at time.Time) (hold.Decision, error) { return h.RequestCapture(0, "api", at) }, hold.OpCapture},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -261,7 +261,7 @@ func TestApplyAnswer_AcceptedButNotDone(t *testing.T) {
 			if !c.Hold.Sent.Unknown || c.Hold.State != hold.Working {
 				t.Errorf("unknown %v, state %s: the capture was accepted and may still come", c.Hold.Sent.Unknown, c.Hold.State)
 			}
-			_, err := c.Hold.RequestCancel("api", now)
+			_, err := c.Hold.RequestCancel("", "api", now)
 			wantCode(t, err, hold.TooLate)
 		})
 	}
@@ -387,7 +387,7 @@ func TestApplyIntent_AttentionEventOnce(t *testing.T) {
 
 func TestApplyIntent_MismatchKeepsAcceptedCancel(t *testing.T) {
 	in := heldIntent(func(in *hold.Intent) { in.AmountCapturable = 41000 })
-	h := mustAccept(t)(newHold(t, nil, withAmount(amount, "eur"), withCaptureAt(t0.Add(day))).RequestCancel("api", t0))
+	h := mustAccept(t)(newHold(t, nil, withAmount(amount, "eur"), withCaptureAt(t0.Add(day))).RequestCancel("", "api", t0))
 	if c := h.ApplyIntent(in, t0); c.Hold.NextOp != hold.OpCancel {
 		t.Errorf("seen in passing: state %s, next %s; letting go needs no amount", c.Hold.State, c.Hold.NextOp)
 	}
@@ -476,7 +476,7 @@ func TestApplyAnswer_ReadTooSoonAfterLostRequest(t *testing.T) {
 	if c.Again {
 		c = c.DeferUntil(now.Add(time.Second)) // no budget
 	}
-	_, err := c.Hold.RequestCancel("api", now)
+	_, err := c.Hold.RequestCancel("", "api", now)
 	wantCode(t, err, hold.TooLate)
 
 	// A minute later the read tells.
@@ -498,7 +498,7 @@ func TestApplyAnswer_RetransmittedRequest(t *testing.T) {
 		if c.Hold.State != hold.Working {
 			t.Errorf("%s: the hold is %s and open to changes", kind, c.Hold.State)
 		}
-		if _, err := c.Hold.RequestCancel("api", now); err == nil {
+		if _, err := c.Hold.RequestCancel("", "api", now); err == nil {
 			t.Errorf("%s: a cancel was accepted", kind)
 		}
 		if c := h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: kind}, now); c.Hold.State != hold.Scheduled {

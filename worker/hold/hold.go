@@ -186,6 +186,9 @@ type Hold struct {
 	CapturedAmount int64 // by holdd and other systems
 	// CapturedElsewhere is what other systems captured, as far as is known.
 	CapturedElsewhere int64
+	// CancellationReason is the reason that a cancel sends. Of a canceled hold
+	// it is the reason that Stripe has.
+	CancellationReason string
 	// SingleCapture says that the charge can be captured only once. Without it
 	// another system may capture a part at any time, so a capture that names an
 	// amount begins with a read.

@@ -35,6 +35,11 @@ func idempotencyKey(h *Hold, c Call) string {
 	}
 	binary.BigEndian.PutUint64(n[:], amount)
 	d.Write(n[:])
+	// The key of the reason abandoned stays that of releases that send no
+	// other.
+	if c.CancellationReason != ReasonAbandoned {
+		d.Write([]byte(c.CancellationReason))
+	}
 	sum := d.Sum(nil)
 	return keyPrefix + h.ID + "-" + c.Op.String() + "-" + hex.EncodeToString(sum[:8]) + "-" +
 		strconv.FormatUint(uint64(h.Generation), 10)

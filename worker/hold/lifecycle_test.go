@@ -353,7 +353,7 @@ func (l *lifecycle) makeRandomRequest() {
 	case "capture part":
 		c, err = l.h.RequestCapture(500, "api", l.now)
 	case "cancel":
-		c, err = l.h.RequestCancel("api", l.now)
+		c, err = l.h.RequestCancel("", "api", l.now)
 	case "pause":
 		c, err = l.h.Pause(0, "api", l.now)
 	case "resume":
@@ -542,7 +542,7 @@ func TestApplyAnswer_NotFoundAfterLostRequest(t *testing.T) {
 					attentionEvents++
 				}
 			}
-			_, err := h.RequestCancel("api", now)
+			_, err := h.RequestCancel("", "api", now)
 			wantCode(t, err, hold.TooLate)
 		}
 		if attentionEvents != 1 {
@@ -569,7 +569,7 @@ func TestApplyAnswer_NotFoundAfterLostRequest(t *testing.T) {
 		if d := now.Sub(due); d < 10*time.Hour || d > 2*day {
 			t.Errorf("handed over after %s, want about a day", d)
 		}
-		h = mustAccept(t)(h.RequestCancel("api", now))
+		h = mustAccept(t)(h.RequestCancel("", "api", now))
 		h = claimHold(h, now)
 		if call := h.NextCall(now); call.Op != hold.OpRead {
 			t.Errorf("first %s, want a read", call.Op)

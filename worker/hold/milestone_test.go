@@ -59,7 +59,7 @@ func drawDeadlineCase(t *rapid.T) deadlineCase {
 	case "ends too early":
 		c.h.State, c.h.NextOp, c.h.NextAt, c.h.Reason = hold.Attention, 0, time.Time{}, hold.CauseAfterDeadline
 	case "cancel wanted":
-		p, err := c.h.RequestCancel("api", t0)
+		p, err := c.h.RequestCancel("", "api", t0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -66,6 +66,7 @@ func (h *Hold) NextCall(now time.Time) Call {
 		c.Amount, c.ReleaseRest = captureAmount(h)
 		c.Key = idempotencyKey(h, c)
 	case OpCancel:
+		c.CancellationReason = h.cancellationReasonToSend()
 		c.Key = idempotencyKey(h, c)
 	}
 	return c

@@ -55,7 +55,7 @@ func TestRequests_ByState(t *testing.T) {
 			row{hold.Waiting: "amount_too_large", hold.Paused: "hold_paused", hold.Scheduled: "amount_too_large", hold.Attention: "amount_too_large"}},
 		{"capture less than nothing", func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(-1, "api", now) },
 			row{hold.Waiting: "invalid_amount", hold.Paused: "hold_paused", hold.Scheduled: "invalid_amount", hold.Attention: "invalid_amount"}},
-		{"cancel", func(h hold.Hold) (hold.Decision, error) { return h.RequestCancel("api", now) },
+		{"cancel", func(h hold.Hold) (hold.Decision, error) { return h.RequestCancel("", "api", now) },
 			row{hold.Waiting: "scheduled", hold.Paused: "scheduled", hold.Scheduled: "scheduled", hold.Attention: "scheduled"}},
 		{"pause", func(h hold.Hold) (hold.Decision, error) { return h.Pause(hold.CauseReview, "api", now) },
 			row{hold.Waiting: "paused", hold.Paused: "already_paused", hold.Scheduled: "paused", hold.Attention: "too_late"}},
@@ -219,7 +219,7 @@ func TestHistoryIncludes_AcceptedRequest(t *testing.T) {
 	due := t0.Add(day)
 	original := newHold(t, heldIntent(), withCaptureAt(due))
 	patched := mustAccept(t)(original.ApplyPatch(&hold.Patch{CaptureAmount: ptr(int64(700))}, "api", due))
-	canceling := mustAccept(t)(original.RequestCancel("api", due))
+	canceling := mustAccept(t)(original.RequestCancel("", "api", due))
 	claimAndAnswer := func(h hold.Hold, in *hold.Intent) hold.Hold {
 		h = claimHold(h, due)
 		return h.ApplyAnswer(h.NextCall(due), hold.Answer{Kind: hold.AnswerOK, Intent: in}, due).Hold
@@ -239,7 +239,7 @@ func TestHistoryIncludes_AcceptedRequest(t *testing.T) {
 		{"claimed before it", claimHold(original, due), patched, false, false},
 		{"another wish was faster", mustAccept(t)(original.Pause(0, "api", due)), patched, false, false},
 		{"another time", mustAccept(t)(original.ApplyPatch(&hold.Patch{CaptureAmount: ptr(int64(700))}, "api", due.Add(time.Millisecond))), patched, false, true},
-		{"another caller", mustAccept(t)(original.RequestCancel("desk", due)), canceling, false, true},
+		{"another caller", mustAccept(t)(original.RequestCancel("", "desk", due)), canceling, false, true},
 		{"another amount in the same millisecond", mustAccept(t)(original.ApplyPatch(&hold.Patch{CaptureAmount: ptr(int64(800))}, "api", due)), patched, true, false},
 	} {
 		if follows, terms := hold.HistoryIncludes(&tt.now, &tt.wanted), hold.HaveSameTerms(&tt.now, &tt.wanted); follows != tt.follows || terms != tt.terms {
@@ -254,7 +254,7 @@ func TestRequests_RepeatedIsUnchanged(t *testing.T) {
 		"capture":      func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(0, "api", now) },
 		"capture part": func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(500, "api", now) },
 		"capture all":  func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(amount, "api", now) },
-		"cancel":       func(h hold.Hold) (hold.Decision, error) { return h.RequestCancel("api", now) },
+		"cancel":       func(h hold.Hold) (hold.Decision, error) { return h.RequestCancel("", "api", now) },
 		"acknowledge":  func(h hold.Hold) (hold.Decision, error) { return h.Acknowledge("api", now) },
 		"patch": func(h hold.Hold) (hold.Decision, error) {
 			return h.ApplyPatch(&hold.Patch{CaptureAt: ptr(formatTime(t0.Add(3 * day))), CaptureAmount: ptr(int64(7)), Metadata: map[string]string{"k": "v"}}, "api", now)
@@ -277,7 +277,7 @@ func TestRequests_AfterAcceptedCancel(t *testing.T) {
 		if paused {
 			h = mustAccept(t)(h.Pause(0, "api", now))
 		}
-		h = mustAccept(t)(h.RequestCancel("api", now))
+		h = mustAccept(t)(h.RequestCancel("", "api", now))
 		for name, err := range map[string]error{
 			"capture":        errOf(h.RequestCapture(0, "api", now)),
 			"pause":          errOf(h.Pause(0, "api", now)),

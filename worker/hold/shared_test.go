@@ -208,7 +208,7 @@ func TestObserved_PartialCaptureElsewhere(t *testing.T) {
 }
 
 func TestCanceling_AfterPartialCaptureElsewhere(t *testing.T) {
-	h := claimHold(mustAccept(t)(newHold(t, shared(4_000)).RequestCancel("api", t0)), t0)
+	h := claimHold(mustAccept(t)(newHold(t, shared(4_000)).RequestCancel("", "api", t0)), t0)
 	call := h.NextCall(t0)
 	if call.Op != hold.OpCancel {
 		t.Fatalf("call %s", call.Op)

@@ -32,6 +32,10 @@ type View struct {
 	Metadata          map[string]string  `json:"metadata,omitempty"`
 	History           []HistoryEntryView `json:"history,omitempty" doc:"Only in the response for a single hold"`
 	HistoryOmitted    uint32             `json:"history_omitted,omitempty" doc:"How many entries after the first were dropped"`
+
+	Warnings []Warning `json:"warnings,omitempty" doc:"What to know about the terms of an open hold. Only in responses of the API"`
+
+	CancellationReason string `json:"cancellation_reason,omitempty" doc:"The reason that the next cancel sends to Stripe. Of a canceled hold: the reason that Stripe has"`
 }
 
 // HistoryEntryView is one entry of a hold's history.
@@ -65,6 +69,9 @@ func (h *Hold) View(now time.Time, history bool) View {
 	}
 	if h.Reason != 0 {
 		v.Cause = h.Reason.String()
+	}
+	if v.CancellationReason = h.CancellationReason; h.NextOp == OpCancel {
+		v.CancellationReason = h.cancellationReasonToSend()
 	}
 	if history {
 		v.HistoryOmitted = h.HistoryDropped

@@ -37,7 +37,11 @@ func (c *Changer) Patch(
 	ctx context.Context, id string, p hold.Patch, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	decide := func(h hold.Hold, now time.Time) (hold.Decision, error) {
-		return h.ApplyPatch(&p, by, now)
+		d, err := h.ApplyPatch(&p, by, now)
+		if err != nil {
+			return d, err
+		}
+		return d.RequireTimeToCapture(&h, now, c.o.Rules)
 	}
 	return c.changeHold(ctx, id, revision, c.requireConfirmation(p.Confirm, decide))
 }
@@ -54,12 +58,12 @@ func (c *Changer) Capture(
 }
 
 // Cancel requests a release now. Once it is accepted, holdd never captures the
-// hold.
+// hold. reason is the cancellation reason; empty means the setting.
 func (c *Changer) Cancel(
-	ctx context.Context, id string, revision uint64, by string,
+	ctx context.Context, id, reason string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	return c.changeHold(ctx, id, revision, func(h hold.Hold, now time.Time) (hold.Decision, error) {
-		return h.RequestCancel(by, now)
+		return h.RequestCancel(reason, by, now)
 	})
 }
 

@@ -39,7 +39,7 @@ func TestChanger_EachRequest(t *testing.T) {
 		if w.wakes.Load() == 0 || h.CaptureAmount != 4000 {
 			t.Errorf("a capture must wake the dispatcher: %+v", h)
 		}
-		check("cancel", hold.Scheduled)(c.Cancel(w.Ctx, id, h.Revision, "test"))
+		check("cancel", hold.Scheduled)(c.Cancel(w.Ctx, id, "", h.Revision, "test"))
 		if h.NextOp != hold.OpCancel {
 			t.Errorf("%+v", h)
 		}
@@ -47,7 +47,7 @@ func TestChanger_EachRequest(t *testing.T) {
 			t.Errorf("capture after cancel: %v", err)
 		}
 		before := w.hold(id).Version
-		again, _, err := c.Cancel(w.Ctx, id, 0, "test")
+		again, _, err := c.Cancel(w.Ctx, id, "", 0, "test")
 		if err != nil || again.Version != before || w.hold(id).Version != before {
 			t.Errorf("cancel again: %v, version %d, was %d", err, again.Version, before)
 		}
@@ -102,7 +102,7 @@ func TestChanger_Conflict(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.commits.before = pause
-		_, _, err := w.changer.Cancel(w.Ctx, id, w.hold(id).Revision, "test")
+		_, _, err := w.changer.Cancel(w.Ctx, id, "", w.hold(id).Revision, "test")
 		if !isProblem(err, hold.RevisionMismatch) {
 			t.Errorf("a change in between must be seen by a caller who names the revision: %v", err)
 		}

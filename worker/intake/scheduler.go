@@ -162,6 +162,9 @@ func (s *Scheduler) scheduleOnce(
 		c := &candidates[i]
 		decision, err := decideHold(c, by, now)
 		if err == nil {
+			decision, err = decision.RequireTimeToCapture(&hold.Hold{}, now, s.o.Rules)
+		}
+		if err == nil {
 			decision, err = decision.RequireConfirmation(&hold.Hold{}, c.draft.Confirm, now, s.o.Rules)
 		}
 		if err != nil {

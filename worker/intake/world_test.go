@@ -45,7 +45,7 @@ type world struct {
 	health    *health.RedisReporter
 }
 
-var rules = hold.Rules{ExpiryMargin: time.Hour}
+var rules = hold.Rules{ExpiryMargin: time.Hour, CaptureInterval: time.Second}
 
 // commitStore is the store with writers in between and replies that are lost.
 type commitStore struct {

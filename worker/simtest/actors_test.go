@@ -25,6 +25,7 @@ type apiRequest struct {
 	schedule           hold.ScheduleRequest
 	patch              hold.Patch
 	amount             int64
+	reason             string // of a cancel; empty means the setting
 	revision           uint64 // that it must have, 0: any
 	sentAt, answeredAt time.Time
 	replyReceived      bool
@@ -58,6 +59,9 @@ func (c *apiRequest) String() string {
 	s := c.kind
 	if c.amount > 0 {
 		s += fmt.Sprint(" ", c.amount)
+	}
+	if c.reason != "" {
+		s += " as " + c.reason
 	}
 	for _, p := range []*string{c.patch.CaptureAt, c.patch.CancelAt, c.patch.OnExpiry} {
 		if p != nil {
@@ -168,6 +172,8 @@ func (w *world) performAction(h *plannedHold, id string, a plannedAction) {
 		c.patch.CaptureAmount = &a.amount
 	case "patch policy":
 		c.patch.OnExpiry = &a.newPolicy
+	case "cancel":
+		c.reason = drawCancelReason(w.plan.seed, h.number, a.number)
 	}
 	seedKey := fmt.Sprintf("%d %s %d %s", h.number, a.kind, a.number, a.at)
 	for try := range 6 {
@@ -262,7 +268,7 @@ func (c *apiRequest) send(ctx context.Context, w parts) (h hold.Hold, err error)
 	case c.kind == "capture" || c.kind == "capture part":
 		h, _, err = w.Capture(ctx, c.intentID, c.amount, c.revision, "people")
 	case c.kind == "cancel":
-		h, _, err = w.Cancel(ctx, c.intentID, c.revision, "people")
+		h, _, err = w.Cancel(ctx, c.intentID, c.reason, c.revision, "people")
 	case c.kind == "pause":
 		h, _, err = w.Pause(ctx, c.intentID, c.revision, c.confirm, "people")
 	case c.kind == "resume":

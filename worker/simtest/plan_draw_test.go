@@ -62,6 +62,7 @@ func drawPlan(seed uint64) plan {
 		p.drawMethod(&p.holds[i])
 	}
 	p.drawShouldRetry()
+	p.drawNearDeadline()
 	return p
 }
 

@@ -277,6 +277,11 @@ var regressions = []struct {
 		shouldRetryPlan("stripe:conflict, no retry")},
 	{"Stripe captures and answers 409 with Stripe-Should-Retry: false: the read shows the capture",
 		shouldRetryPlan("stripe:conflict after, no retry")},
+	{"terms in metadata capture less than a run of the job before the deadline",
+		quietPlan(30*time.Second, intakePlan{enabled: true, webhooks: true}, plannedHold{number: 1,
+			placedAt: 5 * time.Second, scheduledAt: 5 * time.Second, intake: "metadata",
+			authorizationWindow: 10 * time.Minute, amount: 5000, currency: "eur",
+			action: "capture", dueAt: 595 * time.Second, onExpiry: "cancel"})},
 }
 
 // shouldRetryPlan is a world with one capture whose first answers have a

@@ -93,7 +93,8 @@ func (j *judge) permissionFor(c *judgedHold, e *stripesim.Effect) permission {
 }
 
 func (j *judge) mayCancel(c *judgedHold, t terms, at time.Time) bool {
-	return t.mayCancel(at, j.redisTimeAt(at), c.earliestDeadline,
+	// A capture so late requires attention, and then the policy may act.
+	return t.mayCancel(at, j.redisTimeAt(at), c.earliestDeadline.Add(-j.plan.jobInterval),
 		c.policyDeadline, j.plan.expiryMargin)
 }
 

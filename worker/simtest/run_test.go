@@ -50,7 +50,7 @@ func runPlan(t *testing.T, p plan) (o runResult) {
 			earlierDeadlines: map[int][]time.Time{}}
 		w.sim = stripesim.New(stripesim.Options{OnEvent: w.stripeEventFunc(), Seed: p.seed,
 			EndpointRate: float64(2*p.rateLimit + 2), OverallRate: float64(8*p.rateLimit + 8),
-			ServiceTime: p.serviceTime,
+			ServiceTime: p.serviceTime, ExpiryReason: p.expiryReason(),
 			AuthorizationWindow: func(c stripesim.Card) time.Duration {
 				if _, ok := methodWindows[c.PaymentMethodType]; ok {
 					return stripesim.DefaultAuthorizationWindow(c)

@@ -19,6 +19,7 @@ type terms struct {
 	paused             bool
 	captureRequestedAt time.Time // asked for, zero if not
 	cancelRequestedAt  time.Time
+	cancelReason       string // that a cancel request named
 }
 
 func (t terms) String() string {
@@ -72,7 +73,7 @@ func (t terms) apply(c *apiRequest) terms {
 			t.captureAmount = c.amount
 		}
 	case c.kind == "cancel":
-		t.cancelRequestedAt = c.sentAt
+		t.cancelRequestedAt, t.cancelReason = c.sentAt, cmp.Or(c.reason, t.cancelReason)
 	case c.kind == "pause":
 		t.paused, t.captureRequestedAt = true, time.Time{}
 	case c.kind == "resume":

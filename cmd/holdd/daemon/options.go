@@ -45,13 +45,17 @@ func stripeRates(s *config.Settings, livemode bool) store.Rates {
 	return store.Rates{Write: s.Rate, Read: s.RateRead, Total: total}
 }
 
+func rules(s *config.Settings) hold.Rules {
+	return hold.Rules{ExpiryMargin: s.ExpiryMargin, Thresholds: s.AlertThresholds,
+		Mirror: s.MirrorTerms, CancellationReason: s.CancellationReason}
+}
+
 func workerOptions(
 	o *Options, replica string, livemode bool, observer workerObserver,
 ) worker.Options {
 	s, rates := o.Settings, stripeRates(o.Settings, livemode)
 	return worker.Options{
-		Rules: hold.Rules{ExpiryMargin: s.ExpiryMargin, Thresholds: s.AlertThresholds,
-			Mirror: s.MirrorTerms},
+		Rules: rules(s),
 		Schedules: worker.Schedules{Capture: s.ScheduleCapture, Expiry: s.ScheduleExpiry,
 			Report: s.ScheduleReport, Purge: s.SchedulePurge, Reconcile: s.ScheduleReconcile},
 		ReadRate: rates.Read, WriteRate: rates.Write, TotalRate: rates.Total,
@@ -103,6 +107,7 @@ func apiOptions(
 			Planner: w.Planner, ReadinessChecker: w.Readiness},
 		Reconciler: w.Reconciler, Authorizer: w.Authorizer, Deliveries: notifier,
 		Webhook: webhookOptions(o.Settings, w.Webhooks), Livemode: livemode, Version: o.Version,
+		Rules:  rules(o.Settings),
 		Tokens: tokens, Metrics: m.handler(), Logger: o.Logger, LogLevel: o.Level,
 	}
 }

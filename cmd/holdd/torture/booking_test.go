@@ -178,7 +178,7 @@ func (w *world) runBooking(ctx context.Context, rng *rand.Rand, b *booking) {
 		sleepUntil(ctx, when)
 		w.sendRequest(ctx, rng, b, &request{description: "cancel", effect: stripesim.EffectCanceled,
 			notBefore: time.Now()}, func(ctx context.Context, c *api.Client) error {
-			_, err := c.Cancel(ctx, id, 0)
+			_, err := c.Cancel(ctx, id, "", 0)
 			return err
 		})
 	}
