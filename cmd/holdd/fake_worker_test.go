@@ -169,8 +169,8 @@ func (m *fakeWorker) Patch(_ context.Context, id string, p hold.Patch, revision 
 	return m.changeHold(id, revision, p.Confirm, func(h hold.Hold) (hold.Decision, error) { return h.ApplyPatch(&p, by, time.Now()) })
 }
 
-func (m *fakeWorker) Capture(_ context.Context, id string, amount int64, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.changeHold(id, revision, true, func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(amount, by, time.Now()) })
+func (m *fakeWorker) Capture(_ context.Context, id string, req hold.CaptureRequest, revision uint64, by string) (hold.Hold, time.Time, error) {
+	return m.changeHold(id, revision, true, func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(req, by, time.Now()) })
 }
 
 func (m *fakeWorker) Cancel(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {

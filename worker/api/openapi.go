@@ -49,7 +49,7 @@ var schemaNames = map[reflect.Type]string{
 	reflect.TypeFor[hold.View]():             "Hold",
 	reflect.TypeFor[*hold.View]():            "Hold",
 	reflect.TypeFor[hold.HistoryEntryView](): "HistoryEntry",
-	reflect.TypeFor[captureRequest]():        "Capture",
+	reflect.TypeFor[hold.CaptureRequest]():   "Capture",
 	reflect.TypeFor[confirmBody]():           "Confirm",
 	reflect.TypeFor[batchRequest]():          "ScheduleRequests",
 	reflect.TypeFor[reconcileRequest]():      "Reconcile",

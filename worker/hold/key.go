@@ -35,6 +35,9 @@ func idempotencyKey(h *Hold, c Call) string {
 	}
 	binary.BigEndian.PutUint64(n[:], amount)
 	d.Write(n[:])
+	if !c.CaptureParams.Empty() {
+		d.Write(c.CaptureParams.digest())
+	}
 	sum := d.Sum(nil)
 	return keyPrefix + h.ID + "-" + c.Op.String() + "-" + hex.EncodeToString(sum[:8]) + "-" +
 		strconv.FormatUint(uint64(h.Generation), 10)

@@ -255,7 +255,7 @@ func (c *apiRequest) send(ctx context.Context, w parts) (h hold.Hold, err error)
 	case strings.HasPrefix(c.kind, "patch"), c.kind == "clear":
 		h, _, err = w.Patch(ctx, c.intentID, c.patch, c.revision, "people")
 	case c.kind == "capture" || c.kind == "capture part":
-		h, _, err = w.Capture(ctx, c.intentID, c.amount, c.revision, "people")
+		h, _, err = w.Capture(ctx, c.intentID, hold.CaptureRequest{Amount: c.amount}, c.revision, "people")
 	case c.kind == "cancel":
 		h, _, err = w.Cancel(ctx, c.intentID, c.revision, "people")
 	case c.kind == "pause":
