@@ -111,7 +111,8 @@ func (w *world) playHold(h *plannedHold) {
 
 func (h *plannedHold) scheduleRequest(w *world, id string) hold.ScheduleRequest {
 	req := hold.ScheduleRequest{PaymentIntent: id, Account: h.account, Reference: h.reference,
-		CaptureAmount: h.captureAmount, OnExpiry: h.onExpiry, Confirm: !h.unconfirmed}
+		CaptureAmount: h.captureAmount, OnExpiry: h.onExpiry, Confirm: !h.unconfirmed,
+		CaptureParams: h.captureParams}
 	if h.requestedAccount != "" {
 		req.Account = h.requestedAccount
 	}
@@ -161,6 +162,8 @@ func (w *world) performAction(h *plannedHold, id string, a plannedAction) {
 		c.patch.CaptureAt, c.patch.CancelAt = &empty, &empty
 	case "patch amount":
 		c.patch.CaptureAmount = &a.amount
+	case "patch fee":
+		c.patch.ApplicationFeeAmount = &a.amount
 	case "patch policy":
 		c.patch.OnExpiry = &a.newPolicy
 	}
@@ -299,6 +302,10 @@ func (w *world) handleAttention(round int) {
 		a := plannedAction{number: round, at: w.elapsed(), kind: pickOne(d, "capture", "cancel",
 			"patch capture_at", "patch cancel_at", ""), newTime: w.elapsed() +
 			d.durationBetween(0, w.plan.expiryMargin)}
+		if found.Reason == hold.CauseFeeTooLarge && newRNG(w.plan.seed, "look at the fee",
+			fmt.Sprint(round), fmt.Sprint(n)).chance(0.5) {
+			a = plannedAction{number: round, at: w.elapsed(), kind: "patch fee", amount: 1}
+		}
 		if a.kind != "" {
 			w.performAction(&w.plan.holds[i], found.ID, a)
 		}

@@ -55,6 +55,7 @@ func drawPlan(seed uint64) plan {
 				min(p.duration/16, maxClockStep)).Truncate(time.Millisecond)
 		}
 	}
+	p.drawCaptureParams()
 	return p
 }
 

@@ -249,6 +249,9 @@ var regressions = []struct {
 					{number: 2, at: 286 * time.Minute, kind: "dashboard part", amount: 1784}}}}}},
 	{"an increment happens during an older list request: the newer amount stays",
 		incrementDuringListPlan()},
+	{"a fee meets a part that another system captured, and a change between two attempts",
+		captureParamsPlan()},
+	{"Redis is emptied, and the capture still has its fee", mirroredCaptureParamsPlan()},
 }
 
 // quietPlan is a world of one replica and one partition, without faults and
