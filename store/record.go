@@ -3,8 +3,6 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/holdd/holdd/worker/hold"
@@ -16,8 +14,14 @@ import (
 // the header from headerFields.
 //
 // A change of the header raises encodingVersion, and decodeRecord must still
-// read the old encoding.
-const encodingVersion = 1
+// read the old encoding. A record with capture parameters has a version of its
+// own: a release that does not know them must not write the record, because it
+// would drop them and capture without a fee. It leaves such a record alone.
+const (
+	encodingVersion       = 1
+	captureParamsEncoding = 2
+	lastEncoding          = captureParamsEncoding
+)
 
 // Offsets in the header, in bytes. Numbers are big endian, times are Unix
 // milliseconds.
@@ -52,7 +56,8 @@ var headerFields = []struct {
 // bytes from 1.
 func recordConstants() []luaConstant {
 	out := []luaConstant{
-		{"ENCODING_VERSION", encodingVersion},
+		{"FIRST_ENCODING", encodingVersion},
+		{"LAST_ENCODING", lastEncoding},
 		{"HEADER_SIZE", headerSize},
 		{"STATE_WORKING", int(hold.Working)},
 		{"STATE_FIRST_FINAL", int(hold.Captured)},
@@ -72,7 +77,8 @@ func recordConstants() []luaConstant {
 // Field numbers of the body, which is in protobuf's wire format. A release
 // skips unknown fields, and a missing field is zero, so a release can read the
 // records of earlier and later releases. When it writes the record, it drops
-// the fields that it skipped: holdd must work without a new field.
+// the fields that it skipped: holdd must work without a new field, or a record
+// with the field has a later encoding.
 const (
 	fieldIntent            = 1
 	fieldReference         = 2
@@ -101,6 +107,10 @@ const (
 	fieldCapturedElsewhere = 25
 	fieldCalls             = 26
 	fieldRefusals          = 27
+	fieldApplicationFee    = 28
+	fieldTransferAmount    = 29
+	fieldDescriptorSuffix  = 30
+	fieldCaptureMetadata   = 31
 	// an older release may drop it: a cancel then sends abandoned, with its own
 	// key
 	fieldCancellationReason = 40
@@ -165,6 +175,9 @@ func encodeHeader(b []byte, h *hold.Hold) []byte {
 	b = append(b, make([]byte, headerSize)...)
 	header := b[start:]
 	header[encodingOffset] = encodingVersion
+	if !h.CaptureParams.Empty() {
+		header[encodingOffset] = captureParamsEncoding
+	}
 	header[stateOffset] = byte(h.State)
 	header[previousStateOffset] = byte(h.PreviousState)
 	header[nextOpOffset] = byte(h.NextOp)
@@ -189,10 +202,7 @@ func encodeBody(b []byte, h *hold.Hold) []byte {
 		b = appendNumberField(b, fieldOnExpiry, uint64(h.OnExpiry))
 	}
 	b = appendNumberField(b, fieldRevision, h.Revision-1)
-	for _, k := range slices.Sorted(maps.Keys(h.Metadata)) {
-		pair := protowire.AppendString(protowire.AppendString(nil, k), h.Metadata[k])
-		b = appendBytesField(b, fieldMetadata, pair)
-	}
+	b = appendPairs(b, fieldMetadata, h.Metadata)
 	b = appendNumberField(b, fieldFlags, recordFlags(h))
 	b = appendNumberField(b, fieldCreatedAt, toMillis(h.CreatedAt))
 	b = appendNumberField(b, fieldSettledAt, toMillis(h.SettledAt))
@@ -215,7 +225,8 @@ func encodeBody(b []byte, h *hold.Hold) []byte {
 	b = appendNumberField(b, fieldCapturedElsewhere, uint64(h.CapturedElsewhere))
 	b = appendNumberField(b, fieldCalls, uint64(h.Calls))
 	b = appendNumberField(b, fieldRefusals, uint64(h.Refusals))
-	return appendTextField(b, fieldCancellationReason, h.CancellationReason)
+	b = appendTextField(b, fieldCancellationReason, h.CancellationReason)
+	return appendCaptureParams(b, &h.CaptureParams)
 }
 
 // appendNumberField appends a field, unless it is zero.
@@ -256,8 +267,8 @@ func flagIf(flag uint64, set bool) uint64 {
 // time at which its claim began.
 func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) {
 	b := []byte(rec)
-	if len(b) < headerSize || b[encodingOffset] != encodingVersion ||
-		len(b) < headerSize+int(b[accountSizeOffset]) {
+	if len(b) < headerSize || b[encodingOffset] < encodingVersion ||
+		b[encodingOffset] > lastEncoding || len(b) < headerSize+int(b[accountSizeOffset]) {
 		return h, claimedAt, fmt.Errorf("hold %s: %w", id, hold.ErrUnreadableRecord)
 	}
 	body := headerSize + int(b[accountSizeOffset])
@@ -279,7 +290,9 @@ func decodeRecord(id, rec string) (h hold.Hold, claimedAt time.Time, err error) 
 	err = forEachField(b[body:], func(f protowire.Number, n uint64, v []byte) error {
 		switch f {
 		case fieldMetadata:
-			return decodeMetadata(&h, v)
+			return decodePair(&h.Metadata, v)
+		case fieldCaptureMetadata:
+			return decodePair(&h.CaptureParams.CaptureMetadata, v)
 		case fieldHistory:
 			e, err := decodeHistoryEntry(v, last)
 			if err != nil {
@@ -358,6 +371,8 @@ func setField(h *hold.Hold, f protowire.Number, n uint64, v []byte) {
 		h.Refusals = uint32(n)
 	case fieldCancellationReason:
 		h.CancellationReason = string(v)
+	default:
+		setCaptureParam(&h.CaptureParams, f, n, v)
 	}
 }
 
@@ -367,22 +382,6 @@ func setFlags(h *hold.Hold, n uint64) {
 	h.Sent.Unknown = n&flagUnknownOutcome != 0
 	h.Mirrored, h.Unmirrorable = n&flagMirrored != 0, n&flagUnmirrorable != 0
 	h.SingleCapture = n&flagSingleCapture != 0
-}
-
-func decodeMetadata(h *hold.Hold, pair []byte) error {
-	key, size := protowire.ConsumeString(pair)
-	if size < 0 {
-		return hold.ErrUnreadableRecord
-	}
-	value, size := protowire.ConsumeString(pair[size:])
-	if size < 0 {
-		return hold.ErrUnreadableRecord
-	}
-	if h.Metadata == nil {
-		h.Metadata = map[string]string{}
-	}
-	h.Metadata[key] = value
-	return nil
 }
 
 // forEachField calls f for each field of a body, with n for a number and v for

@@ -46,6 +46,9 @@ func fullHold() hold.Hold {
 	h.CapturedElsewhere, h.SingleCapture = 37_000, true
 	h.Calls, h.Refusals = 7, 8
 	h.CancellationReason = "duplicate"
+	h.CaptureParams = hold.CaptureParams{ApplicationFeeAmount: 900,
+		TransferData: hold.TransferData{Amount: 800}, StatementDescriptorSuffix: "BK-2071",
+		CaptureMetadata: map[string]string{"room": "41ü", "k": "v"}}
 	h.Acknowledged, h.CancelWanted, h.ReadFirst, h.Mirrored, h.Unmirrorable = true, true, true,
 		true, true
 	h.HistoryDropped, h.NextAt, h.Generation, h.InconclusiveReads, h.Retries, h.Version = 9,
@@ -143,6 +146,15 @@ func anyHold() *rapid.Generator[hold.Hold] {
 		if len(h.Metadata) == 0 {
 			h.Metadata = nil
 		}
+		if rapid.Bool().Draw(t, "capture params") {
+			h.CaptureParams = hold.CaptureParams{
+				ApplicationFeeAmount:      rapid.Int64().Draw(t, "fee"),
+				TransferData:              hold.TransferData{Amount: rapid.Int64().Draw(t, "transfer")},
+				StatementDescriptorSuffix: text.Draw(t, "suffix"),
+				CaptureMetadata: rapid.MapOfN(text, text, 1, hold.MaxMetadataPairs).Draw(t,
+					"capture metadata"),
+			}
+		}
 		for range rapid.IntRange(0, hold.MaxHistory).Draw(t, "lines") {
 			h.History = append(h.History, hold.HistoryEntry{
 				At: drawTime("at"), Kind: hold.HistoryKind(rapid.Byte().Draw(t, "kind")),
@@ -223,6 +235,7 @@ func TestDecodeRecord_ReadsEncodingOne(t *testing.T) {
 	before.Mirrored, before.Unmirrorable = false, false
 	before.CapturedElsewhere, before.SingleCapture, before.Calls, before.Refusals = 0, false, 0, 0
 	before.CancellationReason = ""
+	before.CaptureParams = hold.CaptureParams{}
 	for name, want := range map[string]hold.Hold{"typical": typicalHold(), "full": before} {
 		file := filepath.Join("testdata", "record-v1-"+name+".hex")
 		text, err := os.ReadFile(file)
@@ -239,6 +252,31 @@ func TestDecodeRecord_ReadsEncodingOne(t *testing.T) {
 		}
 		if now := encodeRecord(nil, &want); encodingVersion == 1 && string(now) != string(rec) {
 			t.Errorf("%s: encoding 1 has changed to\n%x", file, now)
+		}
+	}
+}
+
+// A release that does not know capture parameters reads encoding 1 only. It
+// would drop them when it writes the record, and capture without a fee.
+func TestRecord_CaptureParamsHaveTheirOwnEncoding(t *testing.T) {
+	t.Parallel()
+	for name, p := range map[string]hold.CaptureParams{
+		"fee":      {ApplicationFeeAmount: 1},
+		"transfer": {TransferData: hold.TransferData{Amount: 1}},
+		"suffix":   {StatementDescriptorSuffix: "a"},
+		"metadata": {CaptureMetadata: map[string]string{"a": "b"}},
+	} {
+		h := typicalHold()
+		plain := encodeRecord(nil, &h)
+		h.CaptureParams = p
+		rec := encodeRecord(nil, &h)
+		if plain[encodingOffset] != 1 || rec[encodingOffset] != 2 {
+			t.Errorf("%s: encoding %d without and %d with it", name, plain[encodingOffset],
+				rec[encodingOffset])
+		}
+		got, _, err := decodeRecord(h.ID, string(rec))
+		if err != nil || !reflect.DeepEqual(got, h) {
+			t.Errorf("%s: %v, %+v", name, err, got)
 		}
 	}
 }

@@ -247,7 +247,7 @@ func TestReconcile_OverdueHolds(t *testing.T) {
 			t.Errorf("%d lines of attention", n)
 		}
 		// The person decides.
-		if _, _, err := r.Capture(w.Ctx, pastGrace, 0, 0, "desk"); err != nil {
+		if _, _, err := r.Capture(w.Ctx, pastGrace, hold.CaptureRequest{}, 0, "desk"); err != nil {
 			t.Fatal(err)
 		}
 		w.waitForState(r, pastGrace, hold.Captured, 10*time.Second)

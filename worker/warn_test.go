@@ -404,7 +404,7 @@ func TestHandOver_FoundInMetadata(t *testing.T) {
 			time.Sleep(10 * time.Minute)
 			w.CheckEffects(id)
 			w.told(id, hold.EventAttention)
-			if _, _, err := r.Capture(w.Ctx, id, 0, 0, "test"); err != nil {
+			if _, _, err := r.Capture(w.Ctx, id, hold.CaptureRequest{}, 0, "test"); err != nil {
 				t.Fatal(err)
 			}
 			w.waitForState(r, id, hold.Captured, 5*time.Second)

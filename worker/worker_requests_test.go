@@ -72,7 +72,7 @@ func TestWorker_CaptureWindow(t *testing.T) {
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: urgent,
 			CaptureAt: envtest.In(2 * time.Hour)})
 		w.mustSchedule(r, hold.ScheduleRequest{PaymentIntent: requested})
-		if _, _, err := r.Capture(w.Ctx, requested, 0, 0, "test"); err != nil {
+		if _, _, err := r.Capture(w.Ctx, requested, hold.CaptureRequest{}, 0, "test"); err != nil {
 			t.Fatal(err)
 		}
 		w.waitForState(r, requested, hold.Captured, 2*time.Second)
@@ -129,7 +129,7 @@ func TestWorker_RequestsUntilClaim(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Hour)
-		if _, _, err := r.Capture(w.Ctx, id, 0, 0, "test"); err == nil {
+		if _, _, err := r.Capture(w.Ctx, id, hold.CaptureRequest{}, 0, "test"); err == nil {
 			t.Error("a capture was accepted after a cancel")
 		}
 		w.Sim.RemoveFaultRule(out)

@@ -111,7 +111,7 @@ func captureInPart(ctx context.Context, b *booking) error {
 	}
 	part := b.amount / 5
 	b.print(cyan, "capture", "the minibar cost "+hold.FormatAmount(part, currency))
-	_, err := b.client.Capture(ctx, b.intent, part, 0)
+	_, err := b.client.Capture(ctx, b.intent, hold.CaptureRequest{Amount: part}, 0)
 	return err
 }
 

@@ -12,9 +12,11 @@ import (
 
 func newCaptureCommand(out *console, env environment) *cobra.Command {
 	var amount int64
+	var params captureParamFlags
 	cmd := &cobra.Command{
 		Use: "capture HOLD", Short: "Capture a hold now",
-		Long: `Capture a hold now: the amount of its terms, or --amount.
+		Long: `Capture a hold now: the amount of its terms, or --amount. Flags that are not given keep
+the hold's terms.
 
 The command shows booking and amount and asks for confirmation. Then it waits for the outcome. Exit
 code 0 means captured.`,
@@ -26,17 +28,24 @@ code 0 means captured.`,
 	c.addWaitFlag(cmd)
 	cmd.Flags().Int64Var(&amount, "amount", 0,
 		"capture only this much, in minor units: 1250 is 12.50 (default: the amount of the terms)")
+	params.addTo(cmd)
 	cmd.RunE = c.withClient(func(ctx context.Context, client *api.Client, args []string) error {
 		if cmd.Flags().Changed("amount") && amount <= 0 {
 			return usageErrorf("leave --amount out to capture the amount of the terms",
 				"invalid --amount %d: want minor units above zero, such as 1250 for 12.50", amount)
 		}
+		patch, err := params.patch(cmd.Flags().Changed)
+		if err != nil {
+			return err
+		}
+		req := hold.CaptureRequest{Amount: amount, CaptureParamsPatch: patch}
 		return c.apply(ctx, client, args[0], holdChange{
 			question: func(v *hold.View) ([]labeledValue, string) {
-				return captureQuestion(v, amount)
+				details, question := captureQuestion(v, amount)
+				return append(details, describeNewFee(&patch, v.Currency)...), question
 			},
 			request: func(id string, _ bool) (hold.View, error) {
-				return client.Capture(ctx, id, amount, c.revision)
+				return client.Capture(ctx, id, req, c.revision)
 			},
 			outcome: "captured",
 		})

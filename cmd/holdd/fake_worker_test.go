@@ -69,7 +69,7 @@ func (m *fakeWorker) Schedule(_ context.Context, reqs []hold.ScheduleRequest, by
 			out[i].Err = err
 			continue
 		}
-		c.Hold.Verified = d.NeedsNoRead()
+		c.Hold.Verified = !d.NeedsRead()
 		m.holds[d.ID] = c.Hold
 		out[i] = intake.ScheduleResult{Hold: c.Hold, Created: true}
 	}
@@ -169,8 +169,8 @@ func (m *fakeWorker) Patch(_ context.Context, id string, p hold.Patch, revision 
 	return m.changeHold(id, revision, p.Confirm, func(h hold.Hold) (hold.Decision, error) { return h.ApplyPatch(&p, by, time.Now()) })
 }
 
-func (m *fakeWorker) Capture(_ context.Context, id string, amount int64, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.changeHold(id, revision, true, func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(amount, by, time.Now()) })
+func (m *fakeWorker) Capture(_ context.Context, id string, req hold.CaptureRequest, revision uint64, by string) (hold.Hold, time.Time, error) {
+	return m.changeHold(id, revision, true, func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(req, by, time.Now()) })
 }
 
 func (m *fakeWorker) Cancel(_ context.Context, id, reason string, revision uint64, by string) (hold.Hold, time.Time, error) {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -123,9 +125,27 @@ func holdSummary(v *hold.View, c timeFormatter) []labeledValue {
 	if v.CaptureAmount > 0 {
 		f = append(f, labeledValue{"to capture", hold.FormatAmount(v.CaptureAmount, v.Currency)})
 	}
+	f = append(f, captureParamLines(v)...)
 	if v.SettledAt == nil {
 		f = append(f, labeledValue{"expires", c.formatWithRelative(v.ExpiresAt) +
 			deadlineSourceSuffix(v.ExpiresAtSource)})
+	}
+	return f
+}
+
+// captureParamLines describes what the capture sends beside its amount.
+func captureParamLines(v *hold.View) (f []labeledValue) {
+	if n := v.ApplicationFeeAmount; n > 0 {
+		f = append(f, labeledValue{"fee", hold.FormatAmount(n, v.Currency)})
+	}
+	if n := v.TransferData.Amount; n > 0 {
+		f = append(f, labeledValue{"transfer", hold.FormatAmount(n, v.Currency)})
+	}
+	if s := v.StatementDescriptorSuffix; s != "" {
+		f = append(f, labeledValue{"statement", sanitize(s)})
+	}
+	for _, k := range slices.Sorted(maps.Keys(v.CaptureMetadata)) {
+		f = append(f, labeledValue{"at capture", sanitize(k + "=" + v.CaptureMetadata[k])})
 	}
 	return f
 }

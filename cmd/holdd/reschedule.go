@@ -74,10 +74,13 @@ func newPatch(given func(flag string) bool, t *termFlags, timeZone string) (hold
 	if p.Metadata, err = t.metadataMap(); err != nil {
 		return p, err
 	}
+	if p.CaptureParamsPatch, err = t.captureParams.patch(given); err != nil {
+		return p, err
+	}
 	if p.CaptureAt == nil && p.CancelAt == nil && p.CaptureAmount == nil && p.OnExpiry == nil &&
-		p.Reference == nil && p.Metadata == nil {
+		p.Reference == nil && p.Metadata == nil && p.CaptureParamsPatch.Empty() {
 		return p, usageErrorf("give --capture-at, --cancel-at, --capture-amount, --on-expiry, "+
-			"--reference or --metadata", "nothing to change")
+			"--reference, --metadata or a parameter of the capture", "nothing to change")
 	}
 	return p, nil
 }

@@ -52,13 +52,10 @@ its on_expiry is cancel or capture. The command then asks for confirmation.`,
 		if err := t.resolveTimes(now); err != nil {
 			return err
 		}
-		var err error
-		if req.Metadata, err = t.metadataMap(); err != nil {
+		if err := t.setTerms(&req); err != nil {
 			return err
 		}
-		req.PaymentIntent, req.Reference, req.TimeZone = args[0], t.reference, c.timeZoneName()
-		req.CaptureAt, req.CancelAt = t.captureAt, t.cancelAt
-		req.CaptureAmount, req.OnExpiry = t.captureAmount, t.onExpiry
+		req.PaymentIntent, req.TimeZone = args[0], c.timeZoneName()
 		return scheduleOne(ctx, c, p, client, &req)
 	})
 	return cmd
@@ -84,7 +81,9 @@ func checkScheduleArgs(given func(flag string) bool, file string, args []string)
 		return errors.New("give a PaymentIntent or --file, not both")
 	}
 	for _, name := range []string{"capture-at", "cancel-at", "capture-amount", "on-expiry",
-		"reference", "metadata", "account", "amount", "currency", "expires-at"} {
+		"reference", "metadata", "account", "amount", "currency", "expires-at",
+		"application-fee-amount", "transfer-data-amount", "statement-descriptor-suffix",
+		"capture-metadata"} {
 		if given(name) {
 			return fmt.Errorf("cannot combine --%s with --file: set it in the lines of the file",
 				name)

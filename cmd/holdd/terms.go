@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/holdd/holdd/worker/hold"
 )
 
 // termFlags is the flags for a hold's terms, common to schedule and reschedule.
@@ -13,6 +15,7 @@ type termFlags struct {
 	captureAmount       int64
 	onExpiry, reference string
 	metadata            []string
+	captureParams       captureParamFlags
 }
 
 func (t *termFlags) addTo(cmd *cobra.Command) {
@@ -26,6 +29,7 @@ func (t *termFlags) addTo(cmd *cobra.Command) {
 		"what to do with a hold still open near its deadline: cancel, capture or alert")
 	f.StringVar(&t.reference, "reference", "", "your booking")
 	f.StringArrayVar(&t.metadata, "metadata", nil, "key=value; may be repeated")
+	t.captureParams.addTo(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("on-expiry",
 		cobra.FixedCompletions([]cobra.Completion{"cancel", "capture", "alert"},
 			cobra.ShellCompDirectiveNoFileComp))
@@ -40,18 +44,34 @@ func (t *termFlags) resolveTimes(now time.Time) (err error) {
 	return err
 }
 
+// setTerms sets the terms of a new hold.
+func (t *termFlags) setTerms(req *hold.ScheduleRequest) (err error) {
+	if req.Metadata, err = t.metadataMap(); err != nil {
+		return err
+	}
+	req.Reference, req.OnExpiry, req.CaptureAmount = t.reference, t.onExpiry, t.captureAmount
+	req.CaptureAt, req.CancelAt = t.captureAt, t.cancelAt
+	req.CaptureParams, err = t.captureParams.params()
+	return err
+}
+
 func (t *termFlags) metadataMap() (map[string]string, error) {
-	if len(t.metadata) == 0 {
+	return parsePairs("metadata", t.metadata)
+}
+
+// parsePairs parses the values of a flag that takes key=value.
+func parsePairs(flag string, pairs []string) (map[string]string, error) {
+	if len(pairs) == 0 {
 		return nil, nil
 	}
 	m := map[string]string{}
-	for _, kv := range t.metadata {
+	for _, kv := range pairs {
 		k, v, ok := strings.Cut(kv, "=")
 		if !ok || k == "" {
-			return nil, usageErrorf("", "invalid --metadata %.60q: want key=value", kv)
+			return nil, usageErrorf("", "invalid --%s %.60q: want key=value", flag, kv)
 		}
 		if _, twice := m[k]; twice {
-			return nil, usageErrorf("", "invalid --metadata: key %.60q is given twice", k)
+			return nil, usageErrorf("", "invalid --%s: key %.60q is given twice", flag, k)
 		}
 		m[k] = v
 	}

@@ -18,7 +18,7 @@ import (
 type Changer interface {
 	Patch(ctx context.Context, id string, p hold.Patch, revision uint64, by string) (
 		hold.Hold, time.Time, error)
-	Capture(ctx context.Context, id string, amount int64, revision uint64, by string) (
+	Capture(ctx context.Context, id string, req hold.CaptureRequest, revision uint64, by string) (
 		hold.Hold, time.Time, error)
 	Cancel(ctx context.Context, id, reason string, revision uint64, by string) (
 		hold.Hold, time.Time, error)
@@ -28,11 +28,6 @@ type Changer interface {
 		hold.Hold, time.Time, error)
 	Acknowledge(ctx context.Context, id string, revision uint64, by string) (
 		hold.Hold, time.Time, error)
-}
-
-// captureRequest is the body of POST /v1/holds/{id}/capture.
-type captureRequest struct {
-	Amount int64 `json:"amount,omitempty" doc:"Amount to capture, in minor units. The rest is released. Default: the amount of the hold's terms" example:"12500"`
 }
 
 // cancelRequest is the body of POST /v1/holds/{id}/cancel.
@@ -83,7 +78,7 @@ func (h *changeHandler) register(doc huma.API) {
 	}{
 		{"captureHold", "capture", http.StatusAccepted, h.capture, "Capture the money now",
 			"The worker captures at once. The hold's state shows the outcome. Without a body it " +
-				"captures the amount of the hold's terms."},
+				"captures the amount of the hold's terms. The other fields replace terms of the hold."},
 		{"cancelHold", "cancel", http.StatusAccepted, h.cancel, "Release the money now",
 			"The worker releases at once. Once the request is accepted, nothing captures the " +
 				"hold any more. Once a cancel is accepted, another `cancellation_reason` returns " +
@@ -139,20 +134,20 @@ func (h *changeHandler) patch(
 func (h *changeHandler) capture(
 	ctx context.Context, id string, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
-	var amount int64
+	var req hold.CaptureRequest
 	err := requestInfoFrom(ctx).readJSONBody(maxSingleBodyBytes, false,
 		func(b []byte) (err error) {
-			amount, err = decodeCapture(b)
+			req, err = decodeCapture(b)
 			return err
 		})
-	if err == nil && amount < 0 {
+	if err == nil && req.Amount < 0 {
 		err = newProblem(hold.InvalidAmount, "amount", fmt.Sprintf(
-			"invalid amount %d: want minor units above 0, such as 1250 for 12.50", amount))
+			"invalid amount %d: want minor units above 0, such as 1250 for 12.50", req.Amount))
 	}
 	if err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}
-	captured, now, err := h.changer.Capture(ctx, id, amount, revision, by)
+	captured, now, err := h.changer.Capture(ctx, id, req, revision, by)
 	var p *hold.Problem
 	if errors.As(err, &p) && p.Field == "capture_amount" {
 		q := *p

@@ -126,10 +126,10 @@ func (c holdsClient) Patch(
 // hold's terms. The worker captures it afterwards: the hold's state shows the
 // outcome.
 func (c holdsClient) Capture(
-	ctx context.Context, id string, amount int64, revision uint64,
+	ctx context.Context, id string, req hold.CaptureRequest, revision uint64,
 ) (hold.View, error) {
 	return c.sendForHold(ctx, id, "/capture", clientRequest{method: http.MethodPost,
-		revision: revision, body: captureRequest{Amount: amount}})
+		revision: revision, body: req})
 }
 
 // Cancel requests to release the money now. Once it is accepted, nothing

@@ -54,7 +54,7 @@ func TestClient_ResponseLost(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) }))
 	defer s.Close()
 	c := newTestClient(t, s.URL, operateToken)
-	_, err := c.Capture(t.Context(), testHoldID, 0, 0)
+	_, err := c.Capture(t.Context(), testHoldID, hold.CaptureRequest{}, 0)
 	var un *api.UnreachableError
 	if !errors.As(err, &un) || !un.OutcomeUnknown || !strings.Contains(err.Error(), "outcome unknown") || strings.Contains(err.Error(), operateToken) {
 		t.Errorf("%v", err)
@@ -64,7 +64,7 @@ func TestClient_ResponseLost(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err = c.Capture(ctx, testHoldID, 0, 0); !errors.As(err, &un) || un.OutcomeUnknown || !errors.Is(err, context.Canceled) {
+	if _, err = c.Capture(ctx, testHoldID, hold.CaptureRequest{}, 0); !errors.As(err, &un) || un.OutcomeUnknown || !errors.Is(err, context.Canceled) {
 		t.Errorf("ended before it left: %v", err)
 	}
 }

@@ -67,9 +67,11 @@ func jsonProblem(err error) *Problem {
 
 // wantedType says what a field takes, if not a string.
 var wantedType = map[string]string{
-	"confirm":  "true or false",
-	"metadata": "an object of strings",
-	"holds":    "an array of holds",
+	"confirm":          "true or false",
+	"metadata":         "an object of strings",
+	"capture_metadata": "an object of strings",
+	"transfer_data":    "an object with an amount",
+	"holds":            "an array of holds",
 }
 
 func wrongTypeProblem(err *json.SemanticError) *Problem {
@@ -149,40 +151,44 @@ func decodePatch(body []byte, p *hold.Patch) error {
 	if field, found := findNullField(body); found {
 		return newProblem(InvalidType, field,
 			"invalid null: leave the field out to keep its value, "+
-				`or send "" (0 for capture_amount) to clear it`)
+				`or send "" (0 for an amount) to clear it`)
 	}
 	if p.CaptureAt == nil && p.CancelAt == nil && p.CaptureAmount == nil && p.OnExpiry == nil &&
-		p.Reference == nil && len(p.Metadata) == 0 {
+		p.Reference == nil && len(p.Metadata) == 0 && p.CaptureParamsPatch.Empty() {
 		return newProblem(hold.NothingToChange, "", "no term to change: send at least one of "+
-			"capture_at, cancel_at, capture_amount, on_expiry, reference, metadata")
+			"capture_at, cancel_at, capture_amount, on_expiry, reference, metadata, "+
+			"application_fee_amount, transfer_data, statement_descriptor_suffix, capture_metadata")
 	}
 	return nil
 }
 
-// decodeCapture returns the amount to capture; 0 means the amount of the hold's
+// decodeCapture decodes a capture; amount 0 means the amount of the hold's
 // terms. It rejects an explicit 0 or null: a caller that computed one does not
 // mean the whole amount.
-func decodeCapture(body []byte) (int64, error) {
+func decodeCapture(body []byte) (req hold.CaptureRequest, err error) {
 	if body == nil {
-		return 0, nil
+		return req, nil
 	}
 	var b struct {
 		Amount *int64 `json:"amount"`
+		hold.CaptureParamsPatch
 	}
 	if err := decodeStrict(body, &b); err != nil {
-		return 0, err
+		return req, err
 	}
-	if field, found := findNullField(body); found || b.Amount != nil && *b.Amount == 0 {
-		if field == "" {
-			field = "amount"
-		}
-		return 0, newProblem(hold.InvalidAmount, field,
+	switch field, found := findNullField(body); {
+	case found && field != "amount":
+		return req, newProblem(InvalidType, field,
+			"invalid null: leave the field out to keep the hold's term")
+	case found || b.Amount != nil && *b.Amount == 0:
+		return req, newProblem(hold.InvalidAmount, "amount",
 			"invalid amount 0 or null: leave it out to capture the amount of the hold's terms")
 	}
-	if b.Amount == nil {
-		return 0, nil
+	req.CaptureParamsPatch = b.CaptureParamsPatch
+	if b.Amount != nil {
+		req.Amount = *b.Amount
 	}
-	return *b.Amount, nil
+	return req, nil
 }
 
 // batchDecoder decodes the body of POST /v1/holds:batch.

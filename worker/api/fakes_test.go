@@ -138,8 +138,8 @@ func (m *fakeHolds) Patch(_ context.Context, id string, p hold.Patch, revision u
 	return m.changeHold(id, revision, p.Confirm, by, func(h hold.Hold) (hold.Decision, error) { return h.ApplyPatch(&p, by, m.now) })
 }
 
-func (m *fakeHolds) Capture(_ context.Context, id string, amount int64, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.changeHold(id, revision, true, by, func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(amount, by, m.now) })
+func (m *fakeHolds) Capture(_ context.Context, id string, req hold.CaptureRequest, revision uint64, by string) (hold.Hold, time.Time, error) {
+	return m.changeHold(id, revision, true, by, func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(req, by, m.now) })
 }
 
 func (m *fakeHolds) Cancel(_ context.Context, id, reason string, revision uint64, by string) (hold.Hold, time.Time, error) {

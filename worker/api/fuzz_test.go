@@ -68,7 +68,7 @@ func FuzzChangeHold(f *testing.F) {
 		f.Fatal(err)
 	}
 	for _, s := range []string{
-		`{"capture_at":"2026-12-01T11:00","time_zone":"Europe/Paris"}`, `{"cancel_at":""}`, `{"capture_amount":1}`, `{"capture_amount":-1}`, `{"capture_amount":null}`, `{"amount":100}`,
+		`{"capture_at":"2026-12-01T11:00","time_zone":"Europe/Paris"}`, `{"cancel_at":""}`, `{"capture_amount":1}`, `{"capture_amount":-1}`, `{"application_fee_amount":5,"transfer_data":{"amount":4},"statement_descriptor_suffix":"BK-1","capture_metadata":{"a":"b"}}`, `{"capture_amount":null}`, `{"amount":100}`,
 		`{"reference":"x","metadata":{"a":""},"on_expiry":"alert"}`, `{"on_expiry":1}`, `{}`, ``, `null`, `{"amount":1e2}`, "{\"reference\":\"\xff\"}",
 	} {
 		for _, verb := range []string{"", "capture", "reconcile"} {

@@ -50,7 +50,7 @@ var schemaNames = map[reflect.Type]string{
 	reflect.TypeFor[*hold.View]():            "Hold",
 	reflect.TypeFor[hold.HistoryEntryView](): "HistoryEntry",
 	reflect.TypeFor[hold.Warning]():          "Warning",
-	reflect.TypeFor[captureRequest]():        "Capture",
+	reflect.TypeFor[hold.CaptureRequest]():   "Capture",
 	reflect.TypeFor[cancelRequest]():         "Cancel",
 	reflect.TypeFor[confirmBody]():           "Confirm",
 	reflect.TypeFor[batchRequest]():          "ScheduleRequests",

@@ -84,7 +84,7 @@ func TestHold_PatchAndTriggers(t *testing.T) {
 	if _, err = c.Pause(ctx, testHoldID, 0, false); !errors.Is(err, &api.Problem{Code: hold.AlreadyPaused}) {
 		t.Fatalf("pause again: %v", err)
 	}
-	if _, err = c.Capture(ctx, testHoldID, 0, 0); !errors.Is(err, &api.Problem{Code: hold.HoldPaused}) {
+	if _, err = c.Capture(ctx, testHoldID, hold.CaptureRequest{}, 0); !errors.Is(err, &api.Problem{Code: hold.HoldPaused}) {
 		t.Fatalf("capture of a paused one: %v", err)
 	}
 	if v, err = c.Resume(ctx, testHoldID, 0, false); err != nil || v.State != "scheduled" {
@@ -96,13 +96,13 @@ func TestHold_PatchAndTriggers(t *testing.T) {
 	if v, err = c.Acknowledge(ctx, testHoldID, 0); err != nil || !v.Acknowledged {
 		t.Fatalf("acknowledge: %v %v", v.Acknowledged, err)
 	}
-	if v, err = c.Capture(ctx, testHoldID, 9900, 0); err != nil || v.CaptureAmount != 9900 || v.Next != "capture" || v.State != "ready" {
+	if v, err = c.Capture(ctx, testHoldID, hold.CaptureRequest{Amount: 9900}, 0); err != nil || v.CaptureAmount != 9900 || v.Next != "capture" || v.State != "ready" {
 		t.Fatalf("capture: %+v %v", v, err)
 	}
 	if v, err = c.Cancel(ctx, testHoldID, "", 0); err != nil || v.Next != "cancel" {
 		t.Fatalf("cancel: %+v %v", v, err)
 	}
-	if _, err = c.Capture(ctx, testHoldID, 0, 0); !errors.Is(err, &api.Problem{Code: hold.CancelAccepted}) {
+	if _, err = c.Capture(ctx, testHoldID, hold.CaptureRequest{}, 0); !errors.Is(err, &api.Problem{Code: hold.CancelAccepted}) {
 		t.Fatalf("capture after a cancel: %v", err)
 	}
 	if v, err = c.Get(ctx, testHoldID); err != nil || len(v.History) != 7 {

@@ -25,11 +25,27 @@ func (g *Gateway) captureIntent(ctx context.Context, c hold.Call) hold.Answer {
 	case c.Amount != 0:
 		p.AmountToCapture = &c.Amount
 	}
+	setCaptureParams(p, c.CaptureParams)
 	params := func(ctx context.Context) stripe.ParamsContainer {
 		p.Params = requestParams(ctx, c.Account, c.Key)
 		return p
 	}
 	return g.sendCaptureOrCancel(ctx, c, "capture", params)
+}
+
+// setCaptureParams sets the parameters beside the amount. Each attempt under a
+// key sends the same.
+func setCaptureParams(p *stripe.PaymentIntentCaptureParams, from hold.CaptureParams) {
+	if from.ApplicationFeeAmount > 0 {
+		p.ApplicationFeeAmount = &from.ApplicationFeeAmount
+	}
+	if from.TransferData.Amount > 0 {
+		p.TransferData = &stripe.PaymentIntentTransferDataParams{Amount: &from.TransferData.Amount}
+	}
+	if from.StatementDescriptorSuffix != "" {
+		p.StatementDescriptorSuffix = &from.StatementDescriptorSuffix
+	}
+	p.Metadata = from.CaptureMetadata
 }
 
 // cancelIntent cancels an intent, which releases the whole amount.

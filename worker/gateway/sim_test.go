@@ -150,6 +150,35 @@ func TestSim_Capture(t *testing.T) {
 	})
 }
 
+var allCaptureParams = hold.CaptureParams{ApplicationFeeAmount: 900,
+	TransferData: hold.TransferData{Amount: 800}, StatementDescriptorSuffix: "BK-2071",
+	CaptureMetadata: map[string]string{"room": "41", "guests": "2"}}
+
+// A retry with the same key sends the same parameters, and Stripe replays the
+// capture.
+func TestSim_CaptureParams(t *testing.T) {
+	o := stripesim.Options{ConnectedAccounts: []string{testAccountID}}
+	runInSim(t, o, func(t *testing.T, w *simEnv) {
+		id := w.createHold(stripesim.Hold{Amount: 10000, Currency: "eur",
+			PaymentMethod: "pm_card_visa", Account: testAccountID})
+		c := hold.Call{Op: hold.OpCapture, PaymentIntent: id, Account: testAccountID, Amount: 2500,
+			CaptureParams: allCaptureParams, Key: "k"}
+		w.checkDo(c, hold.AnswerOK)
+		if a := w.checkDo(c, hold.AnswerOK); !a.Replayed {
+			t.Errorf("again: %+v", a)
+		}
+		want := stripesim.CaptureDetails{ApplicationFeeAmount: 900, TransferAmount: 800,
+			DescriptorSuffix: "BK-2071", Metadata: `{"guests":"2","room":"41"}`}
+		for _, e := range w.sim.Ledger() {
+			if e.Kind == stripesim.EffectCaptured && e.CaptureDetails != want {
+				t.Errorf("captured with %+v", e.CaptureDetails)
+			}
+		}
+		c.CaptureParams.ApplicationFeeAmount++
+		w.checkDo(c, hold.AnswerIdempotencyError)
+	})
+}
+
 func TestSim_Cancel(t *testing.T) {
 	runInSim(t, stripesim.Options{}, func(t *testing.T, w *simEnv) {
 		id := w.createHold(stripesim.Hold{})

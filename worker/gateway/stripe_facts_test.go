@@ -53,11 +53,13 @@ func TestParseEvent_SeveralV1Signatures(t *testing.T) {
 		`{"id":"pi_12345678","object":"payment_intent","currency":"eur","created":1,"status":"succeeded"}`))
 	signature := stripesim.Sign(body, time.Now(), "whsec_old", "whsec_new")
 	for _, secret := range []string{"whsec_old", "whsec_new"} {
-		if _, err := gateway.ParseEvent(body, signature, []string{secret}, 0); err != nil {
+		if _, err := gateway.ParseEvent(body, signature,
+			gateway.EventOptions{Secrets: []string{secret}}); err != nil {
 			t.Errorf("%s: %v", secret, err)
 		}
 	}
-	if _, err := gateway.ParseEvent(body, signature, []string{"whsec_other"}, 0); err == nil {
+	if _, err := gateway.ParseEvent(body, signature,
+		gateway.EventOptions{Secrets: []string{"whsec_other"}}); err == nil {
 		t.Error("a foreign secret is accepted")
 	}
 }

@@ -68,9 +68,12 @@ func TestDo_RequestsAcceptedByStripeMock(t *testing.T) {
 	}
 	part := connected(callsByOp[hold.OpCapture])
 	part.Amount = 1250
+	divided := part
+	divided.CaptureParams = allCaptureParams
 	for name, call := range map[string]hold.Call{
 		"capture all":            callsByOp[hold.OpCapture],
 		"capture part":           part,
+		"capture with a fee":     divided,
 		"cancel":                 callsByOp[hold.OpCancel],
 		"cancel, account":        connected(callsByOp[hold.OpCancel]),
 		"read":                   callsByOp[hold.OpRead],

@@ -32,7 +32,10 @@ func validateCall(c *hold.Call) string {
 		if c.ReleaseRest && c.Amount != 0 {
 			return "invalid capture amount: a capture that releases the rest has none"
 		}
-		return validateMutation(c)
+		if reason := validateMutation(c); reason != "" {
+			return reason
+		}
+		return validateMetadata(c.CaptureParams.CaptureMetadata)
 	case hold.OpCancel:
 		reasons := hold.CancellationReasons()
 		if reason := validateMutation(c); reason != "" {

@@ -146,12 +146,13 @@ type Call struct {
 	CancellationReason string
 	// ReleaseRest makes a capture take nothing and release what is left after
 	// earlier captures.
-	ReleaseRest bool
-	Key         string            // idempotency key; empty for a read
-	Metadata    map[string]string // of an update: pairs to set; an empty value removes one
-	Authorize   *AuthorizeCall    // of an authorization or confirmation
-	After       string            // of a list: the last PaymentIntent of the page before
-	Limit       int               // of a list
+	ReleaseRest   bool
+	CaptureParams CaptureParams     // of a capture
+	Key           string            // idempotency key; empty for a read
+	Metadata      map[string]string // of an update: pairs to set; an empty value removes one
+	Authorize     *AuthorizeCall    // of an authorization or confirmation
+	After         string            // of a list: the last PaymentIntent of the page before
+	Limit         int               // of a list
 }
 
 // NotSentError says that a call was not sent, so it had no effect.

@@ -191,14 +191,12 @@ func applyStillHeld(h Hold, in *Intent, now time.Time) Decision {
 	recordObservedChange(&h, &old, &d, now)
 
 	late := checkBeforeDeadline(&h) != nil && h.ActionTime().After(now)
-	tooLarge := h.CaptureAmount > authorizedTotal(&h)
+	excess, note := exceedsHeld(&h)
 	inAttention := h.State == Attention || h.State == Working && h.PreviousState == Attention
 	switch {
-	case tooLarge && inAttention: // already published
-	case tooLarge && !releases:
-		note := "wanted " + FormatAmount(h.CaptureAmount, h.Currency) + ", holds " +
-			FormatAmount(authorizedTotal(&h), h.Currency)
-		return d.FollowedBy(requireAttention(h, CauseAmountTooLarge, note, now))
+	case excess != 0 && inAttention: // already published
+	case excess != 0 && !releases:
+		return d.FollowedBy(requireAttention(h, excess, note, now))
 	case late && !old.Verified && h.Reason == CauseSchedule:
 		return d.FollowedBy(requireAttention(h, CauseAfterDeadline, endsAtNote(&h), now))
 	case late && moved:
@@ -208,6 +206,20 @@ func applyStillHeld(h Hold, in *Intent, now time.Time) Decision {
 	d.Again = resumeAfterRead(&h, now)
 	d.Hold = h
 	return d
+}
+
+// exceedsHeld returns the cause for attention if the terms ask for more than
+// Stripe holds: the amount to capture, or a fee or a transfer above what a
+// capture would take. 0 if they do not.
+func exceedsHeld(h *Hold) (cause Cause, note string) {
+	if h.CaptureAmount > authorizedTotal(h) {
+		return CauseAmountTooLarge, "wanted " + FormatAmount(h.CaptureAmount, h.Currency) +
+			", holds " + FormatAmount(authorizedTotal(h), h.Currency)
+	}
+	if err := checkHoldCaptureParams(h); err != nil {
+		return CauseFeeTooLarge, err.Error()
+	}
+	return 0, ""
 }
 
 // differsFromCaller reports whether the intent contradicts the amount or the

@@ -89,7 +89,7 @@ func bounds(t *testing.T) map[string]hold.Hold {
 		"nothing known":           newHold(t, nil, withCaptureAt(due)),
 		"cancel":                  newHold(t, heldIntent(), withCancelAt(due)),
 		"cancel asked for":        mustAccept(t)(newHold(t, heldIntent()).RequestCancel("", "api", due)),
-		"capture asked for":       mustAccept(t)(newHold(t, heldIntent()).RequestCapture(0, "api", due)),
+		"capture asked for":       mustAccept(t)(newHold(t, heldIntent()).RequestCapture(hold.CaptureRequest{}, "api", due)),
 		"policy":                  policy.Hold,
 		"taken over":              taken,
 		"read at the deadline":    over,

@@ -42,7 +42,7 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 	timeSent := p.CaptureAt != nil || p.CancelAt != nil
 	timed := !h.ActionTime().Equal(old.ActionTime()) ||
 		h.CaptureAt.IsZero() != old.CaptureAt.IsZero()
-	money := timed || h.CaptureAmount != old.CaptureAmount
+	money := timed || !capturesSame(&h, &old)
 	if old.CancelWanted && (money || timeSent) {
 		return Decision{}, cancelAccepted(&h, "reschedule")
 	}
@@ -85,7 +85,7 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 
 // RequestCapture schedules a capture now. Amount 0 means the amount of the
 // terms. Errors are *[Problem].
-func (h Hold) RequestCapture(amount int64, by string, now time.Time) (Decision, error) {
+func (h Hold) RequestCapture(req CaptureRequest, by string, now time.Time) (Decision, error) {
 	if err := checkChangeable(&h); err != nil {
 		return Decision{}, err
 	}
@@ -95,21 +95,30 @@ func (h Hold) RequestCapture(amount int64, by string, now time.Time) (Decision, 
 	if h.State == Paused {
 		return Decision{}, problem(HoldPaused, "", "hold %s is paused: resume it first", h.ID)
 	}
-	want := amount
-	if want == 0 {
-		want = h.CaptureAmount
+	old := h
+	if req.Amount != 0 {
+		h.CaptureAmount = req.Amount
 	}
-	if err := checkCaptureAmount(want, authorizedTotal(&h), h.Currency); err != nil {
+	if err := checkCaptureAmount(h.CaptureAmount, authorizedTotal(&h), h.Currency); err != nil {
+		return Decision{}, err
+	}
+	var err error
+	if h.CaptureParams, err = req.CaptureParamsPatch.applyTo(h.CaptureParams); err != nil {
+		return Decision{}, err
+	}
+	if err := checkHoldCaptureParams(&h); err != nil {
 		return Decision{}, err
 	}
 	if h.NextOp == OpCapture && h.Reason == CauseTrigger && h.State == Scheduled &&
-		(amount == 0 || amount == h.CaptureAmount) {
+		capturesSame(&h, &old) {
 		return Decision{Hold: h, Unchanged: true}, nil // requested before, not yet claimed
 	}
-	if amount > 0 {
-		h.CaptureAmount = amount
-	}
 	return scheduleNow(h, OpCapture, by, now), nil
+}
+
+// capturesSame reports whether a capture of both states of a hold is the same.
+func capturesSame(h, other *Hold) bool {
+	return h.CaptureAmount == other.CaptureAmount && h.CaptureParams.Equal(&other.CaptureParams)
 }
 
 // RequestCancel schedules a cancel now. Once it is accepted, nothing captures

@@ -1,6 +1,7 @@
 package hold_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -61,7 +62,7 @@ type decisionFacts struct {
 	reason                                                                        hold.Cause
 	claimed, unknown, sent, readFirst, cancel                                     bool
 	verified, hasAmount, hasCaptureAmount, due, keyExpired, ownDue                bool
-	single, shared, enough                                                        bool
+	single, shared, enough, fee                                                   bool
 	ownKind, deadlinePhase, misses, retries, generation, ownAfterDeadline, policy int
 	refusals                                                                      int
 }
@@ -72,6 +73,7 @@ func (n *exploredState) decisionKey(r hold.Rules) decisionFacts {
 	f := decisionFacts{state: h.State, next: h.NextOp, reason: h.Reason, claimed: n.claimed, unknown: h.Sent.Unknown, sent: h.Sent.Count > 0,
 		readFirst: h.ReadFirst, cancel: h.CancelWanted, verified: h.Verified, hasAmount: h.Amount > 0, hasCaptureAmount: h.CaptureAmount > 0,
 		single: h.SingleCapture, shared: h.CapturedElsewhere > 0, enough: h.CaptureAmount > 0 && h.CapturedElsewhere >= h.CaptureAmount,
+		fee: h.CaptureParams.ApplicationFeeAmount > 0,
 		due: h.NextOp != 0 && !h.NextAt.After(n.now), misses: clamp(h.InconclusiveReads, 2), retries: clamp(h.Retries, 1), refusals: clamp(h.Refusals, 1), generation: clamp(h.Generation, 2), policy: int(h.OnExpiry),
 		keyExpired: !h.Sent.FirstAt.IsZero() && n.now.Sub(h.Sent.FirstAt) >= 23*time.Hour}
 	if h.State == hold.Working {
@@ -144,8 +146,8 @@ func possibleRequests(h hold.Hold, now time.Time) map[string]func() (hold.Decisi
 		"patch capture_amount":  patch(&hold.Patch{CaptureAmount: ptr(int64(500))}),
 		"patch on_expiry":       patch(&hold.Patch{OnExpiry: ptr("capture")}),
 		"patch reference":       patch(&hold.Patch{Reference: ptr(fmt.Sprint("BK-", h.Revision))}),
-		"capture":               func() (hold.Decision, error) { return h.RequestCapture(0, "api", now) },
-		"capture 500":           func() (hold.Decision, error) { return h.RequestCapture(500, "api", now) },
+		"capture":               func() (hold.Decision, error) { return h.RequestCapture(hold.CaptureRequest{}, "api", now) },
+		"capture 500":           func() (hold.Decision, error) { return h.RequestCapture(hold.CaptureRequest{Amount: 500}, "api", now) },
 		"cancel":                func() (hold.Decision, error) { return h.RequestCancel("", "api", now) },
 		"pause":                 func() (hold.Decision, error) { return h.Pause(hold.CauseReview, "api", now) },
 		"resume":                func() (hold.Decision, error) { return h.Resume("api", now) },
@@ -252,6 +254,11 @@ func initialStates(t testing.TB) []exploredState {
 				exploredState{hold: newHold(t, in, withOnExpiry(p), withCancelAt(t0.Add(2*day))), now: t0})
 		}
 		ns = append(ns, exploredState{hold: newHold(t, nil, withOnExpiry(p), withCaptureAt(t0.Add(2*day)), withAmount(amount, "eur"), withCaptureAmount(500)), now: t0})
+	}
+	for _, in := range []*hold.Intent{nil, heldIntent(multi)} {
+		ns = append(ns,
+			exploredState{hold: newHold(t, in, withCaptureAt(t0.Add(2*day)), withFee(400)), now: t0},
+			exploredState{hold: newHold(t, in, withCaptureAt(t0.Add(2*day)), withCaptureAmount(500), withFee(400)), now: t0})
 	}
 	return ns
 }
@@ -536,6 +543,20 @@ var invariants = map[string]func(s *transition) bool{
 	"what another system took is never more than what was taken": func(s *transition) bool {
 		h := &s.decision.Hold
 		return s.err == nil && (h.CapturedElsewhere < 0 || h.State == hold.Captured && h.CapturedElsewhere > h.CapturedAmount)
+	},
+	"no capture sends a fee above the amount that it takes": func(s *transition) bool {
+		h := &s.from.hold
+		takes := cmp.Or(s.call.Amount, h.Amount)
+		if s.call.ReleaseRest {
+			takes = 0
+		}
+		named := s.call.Amount > 0 || s.call.ReleaseRest || h.SingleCapture
+		fee := s.call.CaptureParams.ApplicationFeeAmount
+		return s.call.Op == hold.OpCapture && (fee != h.CaptureParams.ApplicationFeeAmount || fee > takes || fee > 0 && !named)
+	},
+	"a fee is sent only after a read under the same claim, where others may capture as well": func(s *transition) bool {
+		h := &s.decision.Hold
+		return s.name == "claimed" && h.CaptureParams.ApplicationFeeAmount > 0 && !h.SingleCapture && h.NextCall(s.from.now).Op == hold.OpCapture
 	},
 	"a key that Stripe may have forgotten is not used": func(s *transition) bool {
 		a := s.from.hold.Sent

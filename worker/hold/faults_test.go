@@ -50,7 +50,9 @@ func TestPassMilestone_KeepsRequestedAction(t *testing.T) {
 	}{
 		{"cancel, with a time to capture", newHold(t, heldIntent(), withCaptureAt(end.Add(-time.Minute))), func(h hold.Hold, at time.Time) (hold.Decision, error) { return h.RequestCancel("", "api", at) }, hold.OpCancel},
 		{"cancel, with no time", newHold(t, heldIntent()), func(h hold.Hold, at time.Time) (hold.Decision, error) { return h.RequestCancel("", "api", at) }, hold.OpCancel},
-		{"capture, with no time", newHold(t, heldIntent()), func(h hold.Hold, at time.Time) (hold.Decision, error) { return h.RequestCapture(0, "api", at) }, hold.OpCapture},
+		{"capture, with no time", newHold(t, heldIntent()), func(h hold.Hold, at time.Time) (hold.Decision, error) {
+			return h.RequestCapture(hold.CaptureRequest{}, "api", at)
+		}, hold.OpCapture},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := mustAccept(t)(tt.wish(tt.h, end.Add(-2*time.Second)))
@@ -322,7 +324,7 @@ func TestRequestCapture_ReadsFirstAfterTakeover(t *testing.T) {
 	h := claimHold(claimHold(newHold(t, heldIntent(), withCaptureAt(now)), now), now.Add(time.Minute))
 	h = h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: hold.AnswerIdempotencyError}, now).Hold
 	h.Sent.Count = 0 // as if the answer had come to a request that wasn't counted
-	c, err := h.RequestCapture(0, "api", now)
+	c, err := h.RequestCapture(hold.CaptureRequest{}, "api", now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -433,7 +435,7 @@ func TestHistoryNote_TruncatedToValidUTF8(t *testing.T) {
 
 func TestRequestCapture_TruncatesToMilliseconds(t *testing.T) {
 	now := t0.Add(1234567 * time.Nanosecond)
-	h := mustAccept(t)(newHold(t, heldIntent()).RequestCapture(0, "api", now))
+	h := mustAccept(t)(newHold(t, heldIntent()).RequestCapture(hold.CaptureRequest{}, "api", now))
 	if !h.NextAt.Equal(h.NextAt.Truncate(time.Millisecond)) {
 		t.Errorf("next at %v", h.NextAt)
 	}

@@ -75,6 +75,9 @@ func withOnExpiry(p hold.ExpiryPolicy) func(*hold.Draft) {
 	return func(d *hold.Draft) { d.OnExpiry = p }
 }
 func withCaptureAmount(n int64) func(*hold.Draft) { return func(d *hold.Draft) { d.CaptureAmount = n } }
+func withFee(n int64) func(*hold.Draft) {
+	return func(d *hold.Draft) { d.CaptureParams.ApplicationFeeAmount = n }
+}
 func withAmount(n int64, c string) func(*hold.Draft) {
 	return func(d *hold.Draft) { d.Amount, d.Currency = n, c }
 }

@@ -133,13 +133,14 @@ const (
 	CauseOverdue       // found so long after its time that an operator decides
 	CauseInsideMargin  // the deadline became known after the time of on_expiry
 	CauseNoOutcome     // many calls in a row without an outcome
+	CauseFeeTooLarge   // a fee or a transfer above the amount that a capture would take
 )
 
 var causeNames = [...]string{
 	"", "schedule", "trigger", "on_expiry", "elsewhere", "expired", "amount_too_large", "not_found",
 	"refused",
 	"key_conflict", "not_capturable", "mismatch", "review", "after_deadline", "overdue",
-	"inside_margin", "no_outcome",
+	"inside_margin", "no_outcome", "fee_too_large",
 }
 
 func (c Cause) String() string { return enumName(causeNames[:], int(c)) }
@@ -174,6 +175,7 @@ type Hold struct {
 	CaptureAt      time.Time
 	CancelAt       time.Time // at most one of the two is set
 	CaptureAmount  int64     // the total wanted, whoever captures it; 0: everything
+	CaptureParams  CaptureParams
 	ExpiresAt      time.Time
 	ExpiresSource  DeadlineSource
 	OnExpiry       ExpiryPolicy

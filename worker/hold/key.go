@@ -40,6 +40,9 @@ func idempotencyKey(h *Hold, c Call) string {
 	if c.CancellationReason != ReasonAbandoned {
 		d.Write([]byte(c.CancellationReason))
 	}
+	if !c.CaptureParams.Empty() {
+		d.Write(c.CaptureParams.digest())
+	}
 	sum := d.Sum(nil)
 	return keyPrefix + h.ID + "-" + c.Op.String() + "-" + hex.EncodeToString(sum[:8]) + "-" +
 		strconv.FormatUint(uint64(h.Generation), 10)

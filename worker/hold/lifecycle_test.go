@@ -349,9 +349,9 @@ func (l *lifecycle) makeRandomRequest() {
 	request := l.drawChoice("wish", "capture", "capture part", "cancel", "pause", "resume", "time", "same time", "release", "clear", "policy", "metadata")
 	switch request {
 	case "capture":
-		c, err = l.h.RequestCapture(0, "api", l.now)
+		c, err = l.h.RequestCapture(hold.CaptureRequest{}, "api", l.now)
 	case "capture part":
-		c, err = l.h.RequestCapture(500, "api", l.now)
+		c, err = l.h.RequestCapture(hold.CaptureRequest{Amount: 500}, "api", l.now)
 	case "cancel":
 		c, err = l.h.RequestCancel("", "api", l.now)
 	case "pause":

@@ -23,6 +23,11 @@ const (
 	// holdd_metadata, holdd_metadata_2, …
 	MetaMetadata = "holdd_metadata"
 
+	MetaApplicationFee   = "holdd_application_fee_amount"
+	MetaTransferAmount   = "holdd_transfer_data_amount"
+	MetaDescriptorSuffix = "holdd_statement_descriptor_suffix"
+	MetaCaptureMetadata  = "holdd_capture_metadata" // in pieces as well
+
 	// MetaAuthorization names the attempt that created the intent, so that
 	// holdd finds the intent when the answer was lost. It is no term.
 	MetaAuthorization = "holdd_authorization"
@@ -45,40 +50,89 @@ func RequestFromMetadata(
 		CancelAt: m[MetaCancelAt], TimeZone: m[MetaTimeZone],
 		OnExpiry: m[MetaOnExpiry], Reference: m[MetaReference],
 	}
-	amount := m[MetaCaptureAmount]
+	req.StatementDescriptorSuffix = m[MetaDescriptorSuffix]
+	amount, fee, transfer := m[MetaCaptureAmount], m[MetaApplicationFee], m[MetaTransferAmount]
 	if req.CaptureAt == "" && req.CancelAt == "" && m[MetaWaiting] == "" && m[MetaPaused] == "" &&
-		amount == "" && req.OnExpiry == "" && req.Reference == "" {
+		amount == "" && req.OnExpiry == "" && req.Reference == "" && fee == "" && transfer == "" &&
+		req.StatementDescriptorSuffix == "" && m[MetaCaptureMetadata] == "" {
 		return req, false, false, nil
 	}
-	if amount != "" {
-		req.CaptureAmount, err = strconv.ParseInt(amount, 10, 64)
-		if err != nil || req.CaptureAmount <= 0 {
-			return req, false, true, problem(InvalidAmount, MetaCaptureAmount,
-				"invalid amount %.40q: want minor units, such as 1250 for 12.50", amount)
+	for _, a := range []struct {
+		key string
+		n   *int64
+	}{
+		{MetaCaptureAmount, &req.CaptureAmount},
+		{MetaApplicationFee, &req.ApplicationFeeAmount},
+		{MetaTransferAmount, &req.TransferData.Amount},
+	} {
+		if *a.n, err = parseMetadataAmount(a.key, m[a.key]); err != nil {
+			return req, false, true, err
 		}
 	}
-	var pairs strings.Builder
-	for i := 1; ; i++ {
-		piece, there := m[metadataPieceKey(i)]
-		if !there {
-			break
-		}
-		pairs.WriteString(piece)
+	if req.Metadata, err = joinPieces(m, MetaMetadata); err != nil {
+		return req, false, true, err
 	}
-	if pairs.Len() > 0 {
-		if err := json.Unmarshal([]byte(pairs.String()), &req.Metadata); err != nil {
-			return req, false, true, problem(InvalidMetadata, MetaMetadata,
-				"invalid metadata: want a JSON object of strings")
-		}
+	if req.CaptureMetadata, err = joinPieces(m, MetaCaptureMetadata); err != nil {
+		return req, false, true, err
 	}
 	return req, m[MetaPaused] == "true", true, nil
 }
 
-func metadataPieceKey(i int) string {
-	if i == 1 {
-		return MetaMetadata
+func parseMetadataAmount(key, s string) (int64, error) {
+	if s == "" {
+		return 0, nil
 	}
-	return MetaMetadata + "_" + strconv.Itoa(i)
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n <= 0 {
+		return 0, problem(InvalidAmount, key,
+			"invalid amount %.40q: want minor units, such as 1250 for 12.50", s)
+	}
+	return n, nil
+}
+
+// joinPieces decodes the pairs that [splitPieces] has written under key.
+func joinPieces(m map[string]string, key string) (pairs map[string]string, err error) {
+	var text strings.Builder
+	for i := 1; ; i++ {
+		piece, there := m[metadataPieceKey(key, i)]
+		if !there {
+			break
+		}
+		text.WriteString(piece)
+	}
+	if text.Len() == 0 {
+		return nil, nil
+	}
+	if err := json.Unmarshal([]byte(text.String()), &pairs); err != nil {
+		return nil, problem(InvalidMetadata, key, "invalid metadata: want a JSON object of strings")
+	}
+	return pairs, nil
+}
+
+// splitPieces adds pairs to m as JSON, in pieces that each fit a value.
+func splitPieces(m map[string]string, key string, pairs map[string]string) error {
+	if len(pairs) == 0 {
+		return nil
+	}
+	b, err := json.Marshal(pairs) // sorted by key
+	if err != nil {
+		return err
+	}
+	rest := string(b)
+	for i := 1; rest != ""; i++ {
+		// a limit in bytes holds whether Stripe counts bytes or characters
+		piece := truncateUTF8(rest, stripeMetadataValue)
+		m[metadataPieceKey(key, i)] = piece
+		rest = rest[len(piece):]
+	}
+	return nil
+}
+
+func metadataPieceKey(key string, i int) string {
+	if i == 1 {
+		return key
+	}
+	return key + "_" + strconv.Itoa(i)
 }
 
 // MetadataDiff returns the pairs to write so that an intent's metadata has the
@@ -105,6 +159,11 @@ func MetadataDiff(h *Hold, in map[string]string) (pairs map[string]string, ok bo
 	for k, v := range want {
 		pairs[k] = v
 	}
+	for k := range h.CaptureParams.CaptureMetadata { // the capture needs room for its pairs
+		if _, there := in[k]; !there {
+			total++
+		}
+	}
 	return pairs, total <= stripeMetadataKeys
 }
 
@@ -116,15 +175,18 @@ func termPairs(h *Hold) (map[string]string, error) {
 			want[k] = v
 		}
 	}
+	amount := func(k string, n int64) {
+		if n > 0 {
+			want[k] = strconv.FormatInt(n, 10)
+		}
+	}
 	if !h.CaptureAt.IsZero() {
 		set(MetaCaptureAt, h.CaptureAt.UTC().Format(time.RFC3339Nano))
 	}
 	if !h.CancelAt.IsZero() {
 		set(MetaCancelAt, h.CancelAt.UTC().Format(time.RFC3339Nano))
 	}
-	if h.CaptureAmount > 0 {
-		set(MetaCaptureAmount, strconv.FormatInt(h.CaptureAmount, 10))
-	}
+	amount(MetaCaptureAmount, h.CaptureAmount)
 	if h.OnExpiry != PolicyCancel {
 		set(MetaOnExpiry, h.OnExpiry.String())
 	}
@@ -135,18 +197,11 @@ func termPairs(h *Hold) (map[string]string, error) {
 	if h.ActionTime().IsZero() {
 		set(MetaWaiting, "true")
 	}
-	if len(h.Metadata) > 0 {
-		b, err := json.Marshal(h.Metadata) // sorted by key
-		if err != nil {
-			return nil, err
-		}
-		rest := string(b)
-		for i := 1; rest != ""; i++ {
-			// a limit in bytes holds whether Stripe counts bytes or characters
-			piece := truncateUTF8(rest, stripeMetadataValue)
-			set(metadataPieceKey(i), piece)
-			rest = rest[len(piece):]
-		}
+	amount(MetaApplicationFee, h.CaptureParams.ApplicationFeeAmount)
+	amount(MetaTransferAmount, h.CaptureParams.TransferData.Amount)
+	set(MetaDescriptorSuffix, h.CaptureParams.StatementDescriptorSuffix)
+	if err := splitPieces(want, MetaMetadata, h.Metadata); err != nil {
+		return nil, err
 	}
-	return want, nil
+	return want, splitPieces(want, MetaCaptureMetadata, h.CaptureParams.CaptureMetadata)
 }

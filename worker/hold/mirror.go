@@ -12,7 +12,8 @@ import (
 // termKeys are the keys that a mirror may have written, except the further
 // pieces of the metadata.
 var termKeys = []string{MetaCaptureAt, MetaCancelAt, MetaTimeZone, MetaCaptureAmount, MetaOnExpiry,
-	MetaReference, MetaPaused, MetaWaiting, MetaMetadata}
+	MetaReference, MetaPaused, MetaWaiting, MetaMetadata, MetaApplicationFee, MetaTransferAmount,
+	MetaDescriptorSuffix, MetaCaptureMetadata}
 
 // MetadataUpdate returns the pairs to write to the intent's metadata and the
 // idempotency key of that request. in is the metadata as read from Stripe, nil

@@ -20,6 +20,10 @@ func New(d *Draft, in *Intent, by string, now time.Time) (Decision, error) {
 	if err := checkCaptureAmount(h.CaptureAmount, authorizedTotal(&h), h.Currency); err != nil {
 		return Decision{}, err
 	}
+	tooLarge := checkHoldCaptureParams(&h)
+	if tooLarge != nil && !d.FromMetadata {
+		return Decision{}, tooLarge
+	}
 	// An assumed deadline is no reason to refuse a request, only to warn.
 	late, known := checkBeforeDeadline(&h), in != nil || h.ExpiresSource == SourceCaller
 	if late != nil && known && !d.FromMetadata {
@@ -41,26 +45,40 @@ func New(d *Draft, in *Intent, by string, now time.Time) (Decision, error) {
 		// A release after the deadline does no harm; a capture is lost.
 		created.addExpiresBeforeDue(now)
 	}
-	var next Decision
-	var err error
-	switch {
-	case d.Paused:
-		next, err = h.Pause(0, by, now)
-	case late != nil && known:
-		next = requireAttention(h, CauseAfterDeadline, endsAtNote(&h), now)
-	case d.TooLateToCapture:
-		next = requireAttention(h, CauseOverdue,
-			"was to be captured at "+h.CaptureAt.Format(time.RFC3339), now)
-	default:
-		created.setMirroredFrom(d)
-		return created, nil
+	if !known {
+		late = nil
 	}
+	next, follows, err := afterCreation(h, d, tooLarge, late, by, now)
 	if err != nil {
 		return Decision{}, err
+	}
+	if !follows {
+		created.setMirroredFrom(d)
+		return created, nil
 	}
 	next.Events, next.NewDeadline = append(created.Events, next.Events...), true
 	next.setMirroredFrom(d)
 	return next, nil
+}
+
+// afterCreation returns what follows at once for a hold with recovered terms:
+// it is paused, or its terms cannot act. tooLarge and late say why.
+func afterCreation(
+	h Hold, d *Draft, tooLarge, late error, by string, now time.Time,
+) (next Decision, follows bool, err error) {
+	switch {
+	case tooLarge != nil:
+		return requireAttention(h, CauseFeeTooLarge, tooLarge.Error(), now), true, nil
+	case d.Paused:
+		next, err = h.Pause(0, by, now)
+		return next, true, err
+	case late != nil:
+		return requireAttention(h, CauseAfterDeadline, endsAtNote(&h), now), true, nil
+	case d.TooLateToCapture:
+		return requireAttention(h, CauseOverdue,
+			"was to be captured at "+h.CaptureAt.Format(time.RFC3339), now), true, nil
+	}
+	return Decision{}, false, nil
 }
 
 func holdFromDraft(d *Draft, now time.Time) Hold {
@@ -69,7 +87,8 @@ func holdFromDraft(d *Draft, now time.Time) Hold {
 		Amount: d.Amount, Currency: d.Currency, CaptureAmount: d.CaptureAmount,
 		CaptureAt: d.CaptureAt, CancelAt: d.CancelAt,
 		ExpiresAt: d.ExpiresAt, ExpiresSource: SourceCaller, OnExpiry: d.OnExpiry,
-		Metadata: d.Metadata, Revision: 1, Generation: 1, CreatedAt: now,
+		Metadata: d.Metadata, CaptureParams: d.CaptureParams,
+		Revision: 1, Generation: 1, CreatedAt: now,
 	}
 	if h.ExpiresAt.IsZero() {
 		h.ExpiresAt, h.ExpiresSource = now.Add(assumedWindow), SourceAssumed
@@ -121,14 +140,16 @@ func (h *Hold) SameTerms(d *Draft) bool {
 		(d.Amount == h.Amount || d.Amount == authorizedTotal(h)) && d.Currency == h.Currency
 	return sameAmount && d.ID == h.ID && d.Account == h.Account && d.Reference == h.Reference &&
 		d.CaptureAt.Equal(h.CaptureAt) && d.CancelAt.Equal(h.CancelAt) &&
-		d.CaptureAmount == h.CaptureAmount && d.OnExpiry == h.OnExpiry
+		d.CaptureAmount == h.CaptureAmount && d.OnExpiry == h.OnExpiry &&
+		d.CaptureParams.Equal(&h.CaptureParams)
 }
 
 // HaveSameTerms reports whether two states of one hold have the same terms.
 func HaveSameTerms(h, other *Hold) bool {
 	return h.SameTerms(&Draft{ID: other.ID, Account: other.Account, Reference: other.Reference,
 		CaptureAt: other.CaptureAt, CancelAt: other.CancelAt,
-		CaptureAmount: other.CaptureAmount, OnExpiry: other.OnExpiry, Metadata: other.Metadata})
+		CaptureAmount: other.CaptureAmount, OnExpiry: other.OnExpiry, Metadata: other.Metadata,
+		CaptureParams: other.CaptureParams})
 }
 
 // HistoryIncludes reports whether h descends from wanted: its history has

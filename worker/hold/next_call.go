@@ -13,9 +13,11 @@ func (h *Hold) RecordClaim(since time.Time, takenOver bool) {
 		h.Sent.Unknown = true
 	}
 	// Another system may have captured a part since the last read, and a
-	// capture with an amount would come on top of it. A capture of everything
-	// needs no read: it takes only what is left.
-	if h.NextOp == OpCapture && h.CaptureAmount > 0 && !h.SingleCapture {
+	// capture with an amount would come on top of it, or a fee exceed what is
+	// left. Any other capture of everything needs no read: it takes only what
+	// is left.
+	needsAmount := h.CaptureAmount > 0 || h.CaptureParams.dividesAmount()
+	if h.NextOp == OpCapture && needsAmount && !h.SingleCapture {
 		h.ReadFirst = true
 	}
 }
@@ -64,6 +66,7 @@ func (h *Hold) NextCall(now time.Time) Call {
 	switch c.Op {
 	case OpCapture:
 		c.Amount, c.ReleaseRest = captureAmount(h)
+		c.CaptureParams = h.CaptureParams
 		c.Key = idempotencyKey(h, c)
 	case OpCancel:
 		c.CancellationReason = h.cancellationReasonToSend()
@@ -75,15 +78,17 @@ func (h *Hold) NextCall(now time.Time) Call {
 // captureAmount returns the amount that a capture names: what is missing from
 // the total wanted; 0, which means everything, if Stripe has confirmed the
 // amount; otherwise the amount that the caller stated, so that the cardholder
-// never pays more than the caller knew of. releaseRest says that another system
-// has reached the total already, so nothing more may be captured.
+// never pays more than the caller knew of. A fee or a transfer belongs to a
+// known amount, so the capture names it where another system may take a part.
+// releaseRest says that another system has reached the total already, so
+// nothing more may be captured.
 func captureAmount(h *Hold) (n int64, releaseRest bool) {
 	switch {
 	case h.CaptureAmount > 0 && h.CaptureAmount <= h.CapturedElsewhere:
 		return 0, true
 	case h.CaptureAmount > 0:
 		return h.CaptureAmount - h.CapturedElsewhere, false
-	case h.Verified:
+	case h.Verified && (h.SingleCapture || !h.CaptureParams.dividesAmount()):
 		return 0, false
 	default:
 		return h.Amount, false

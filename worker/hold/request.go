@@ -1,6 +1,7 @@
 package hold
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -34,6 +35,7 @@ type ScheduleRequest struct {
 	OnExpiry      string            `json:"on_expiry,omitempty" doc:"What to do with a hold that is still open near its deadline: cancel (default), capture or alert"`
 	Metadata      map[string]string `json:"metadata,omitempty" doc:"Up to 20 pairs of your own"`
 	Confirm       bool              `json:"confirm,omitempty" doc:"Accept the request even if on_expiry then captures or releases the money at once"`
+	CaptureParams
 }
 
 // Draft is a validated request. It is not compared with Stripe yet.
@@ -45,6 +47,7 @@ type Draft struct {
 	CaptureAt, CancelAt          time.Time
 	OnExpiry                     ExpiryPolicy
 	Metadata                     map[string]string
+	CaptureParams                CaptureParams
 	// Confirm says that on_expiry may act at once. It is no term, so a repeated
 	// request may omit it.
 	Confirm bool
@@ -122,8 +125,7 @@ func (req *ScheduleRequest) Validate(now time.Time) (*Draft, error) {
 // authorization does not have yet.
 func (req *ScheduleRequest) validateTerms(now time.Time) (*Draft, error) {
 	d := &Draft{ID: req.PaymentIntent, Account: req.Account, Reference: req.Reference,
-		Amount:        req.Amount,
-		CaptureAmount: req.CaptureAmount, Confirm: req.Confirm}
+		Amount: req.Amount, CaptureAmount: req.CaptureAmount, Confirm: req.Confirm}
 	if err := CheckAccountID(req.Account); err != nil {
 		return nil, err
 	}
@@ -146,6 +148,9 @@ func (req *ScheduleRequest) validateTerms(now time.Time) (*Draft, error) {
 		return nil, err
 	}
 	var err error
+	if d.CaptureParams, err = req.validateCaptureParams(); err != nil {
+		return nil, err
+	}
 	if d.Metadata, err = checkMetadata(req.Metadata); err != nil {
 		return nil, err
 	}
@@ -167,6 +172,22 @@ func (req *ScheduleRequest) validateTerms(now time.Time) (*Draft, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// validateCaptureParams compares a fee and a transfer with the amount to
+// capture, if the request names one.
+func (req *ScheduleRequest) validateCaptureParams() (CaptureParams, error) {
+	p := req.CaptureParams
+	if p.CaptureMetadata = maps.Clone(p.CaptureMetadata); len(p.CaptureMetadata) == 0 {
+		p.CaptureMetadata = nil
+	}
+	if err := checkCaptureParams(&p); err != nil {
+		return p, err
+	}
+	if captured := cmp.Or(req.CaptureAmount, req.Amount); captured > 0 {
+		return p, checkWithinCapture(&p, captured)
+	}
+	return p, nil
 }
 
 func parseExpiresAt(s, zone string, now time.Time) (time.Time, error) {
@@ -232,6 +253,7 @@ type Patch struct {
 	Reference     *string           `json:"reference,omitempty"`
 	Metadata      map[string]string `json:"metadata,omitempty" doc:"Pairs to set; an empty value removes a pair"`
 	Confirm       bool              `json:"confirm,omitempty" doc:"Accept the request even if on_expiry then captures or releases the money at once"`
+	CaptureParamsPatch
 }
 
 // applyTo applies the patch to h's terms and validates the result. It does not
@@ -244,6 +266,13 @@ func (p *Patch) applyTo(h *Hold, now time.Time) error {
 		h.CaptureAmount = *p.CaptureAmount
 	}
 	if err := checkCaptureAmount(h.CaptureAmount, authorizedTotal(h), h.Currency); err != nil {
+		return err
+	}
+	var err error
+	if h.CaptureParams, err = p.CaptureParamsPatch.applyTo(h.CaptureParams); err != nil {
+		return err
+	}
+	if err := checkHoldCaptureParams(h); err != nil {
 		return err
 	}
 	if p.OnExpiry != nil {
@@ -260,18 +289,7 @@ func (p *Patch) applyTo(h *Hold, now time.Time) error {
 		h.Reference = *p.Reference
 	}
 	if len(p.Metadata) > 0 {
-		merged := maps.Clone(h.Metadata)
-		if merged == nil {
-			merged = map[string]string{}
-		}
-		for k, v := range p.Metadata {
-			if v == "" {
-				delete(merged, k)
-			} else {
-				merged[k] = v
-			}
-		}
-		checked, err := checkMetadata(merged)
+		checked, err := checkMetadata(mergePairs(h.Metadata, p.Metadata))
 		if err != nil {
 			return err
 		}

@@ -49,11 +49,15 @@ func TestRequests_ByState(t *testing.T) {
 		do   func(h hold.Hold) (hold.Decision, error)
 		want row // working and the final states always refuse
 	}{
-		{"capture", func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(0, "api", now) },
+		{"capture", func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(hold.CaptureRequest{}, "api", now) },
 			row{hold.Waiting: "scheduled", hold.Paused: "hold_paused", hold.Scheduled: "scheduled", hold.Attention: "scheduled"}},
-		{"capture too much", func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(amount+1, "api", now) },
+		{"capture too much", func(h hold.Hold) (hold.Decision, error) {
+			return h.RequestCapture(hold.CaptureRequest{Amount: amount + 1}, "api", now)
+		},
 			row{hold.Waiting: "amount_too_large", hold.Paused: "hold_paused", hold.Scheduled: "amount_too_large", hold.Attention: "amount_too_large"}},
-		{"capture less than nothing", func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(-1, "api", now) },
+		{"capture less than nothing", func(h hold.Hold) (hold.Decision, error) {
+			return h.RequestCapture(hold.CaptureRequest{Amount: -1}, "api", now)
+		},
 			row{hold.Waiting: "invalid_amount", hold.Paused: "hold_paused", hold.Scheduled: "invalid_amount", hold.Attention: "invalid_amount"}},
 		{"cancel", func(h hold.Hold) (hold.Decision, error) { return h.RequestCancel("", "api", now) },
 			row{hold.Waiting: "scheduled", hold.Paused: "scheduled", hold.Scheduled: "scheduled", hold.Attention: "scheduled"}},
@@ -251,11 +255,15 @@ func TestHistoryIncludes_AcceptedRequest(t *testing.T) {
 func TestRequests_RepeatedIsUnchanged(t *testing.T) {
 	now := t0.Add(time.Hour)
 	for name, do := range map[string]func(h hold.Hold) (hold.Decision, error){
-		"capture":      func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(0, "api", now) },
-		"capture part": func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(500, "api", now) },
-		"capture all":  func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(amount, "api", now) },
-		"cancel":       func(h hold.Hold) (hold.Decision, error) { return h.RequestCancel("", "api", now) },
-		"acknowledge":  func(h hold.Hold) (hold.Decision, error) { return h.Acknowledge("api", now) },
+		"capture": func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(hold.CaptureRequest{}, "api", now) },
+		"capture part": func(h hold.Hold) (hold.Decision, error) {
+			return h.RequestCapture(hold.CaptureRequest{Amount: 500}, "api", now)
+		},
+		"capture all": func(h hold.Hold) (hold.Decision, error) {
+			return h.RequestCapture(hold.CaptureRequest{Amount: amount}, "api", now)
+		},
+		"cancel":      func(h hold.Hold) (hold.Decision, error) { return h.RequestCancel("", "api", now) },
+		"acknowledge": func(h hold.Hold) (hold.Decision, error) { return h.Acknowledge("api", now) },
 		"patch": func(h hold.Hold) (hold.Decision, error) {
 			return h.ApplyPatch(&hold.Patch{CaptureAt: ptr(formatTime(t0.Add(3 * day))), CaptureAmount: ptr(int64(7)), Metadata: map[string]string{"k": "v"}}, "api", now)
 		},
@@ -279,7 +287,7 @@ func TestRequests_AfterAcceptedCancel(t *testing.T) {
 		}
 		h = mustAccept(t)(h.RequestCancel("", "api", now))
 		for name, err := range map[string]error{
-			"capture":        errOf(h.RequestCapture(0, "api", now)),
+			"capture":        errOf(h.RequestCapture(hold.CaptureRequest{}, "api", now)),
 			"pause":          errOf(h.Pause(0, "api", now)),
 			"time":           errOf(h.ApplyPatch(&hold.Patch{CaptureAt: ptr(formatTime(t0.Add(3 * day)))}, "api", now)),
 			"same time":      errOf(h.ApplyPatch(&hold.Patch{CaptureAt: ptr(formatTime(t0.Add(2 * day))), Reference: ptr("x")}, "api", now)),
@@ -524,9 +532,9 @@ func TestRequestCapture_AmountTooLarge(t *testing.T) {
 	if h.State != hold.Attention || h.Reason != hold.CauseAmountTooLarge {
 		t.Fatalf("%s by %s", h.State, h.Reason)
 	}
-	_, err := h.RequestCapture(0, "api", t0)
+	_, err := h.RequestCapture(hold.CaptureRequest{}, "api", t0)
 	wantCode(t, err, hold.AmountTooLarge)
-	c, err := h.RequestCapture(100, "api", t0)
+	c, err := h.RequestCapture(hold.CaptureRequest{Amount: 100}, "api", t0)
 	wantCode(t, err, "")
 	if c.Hold.CaptureAmount != 100 {
 		t.Errorf("captures %d", c.Hold.CaptureAmount)

@@ -188,10 +188,10 @@ func TestObserved_PartialCaptureElsewhere(t *testing.T) {
 	}
 	// All that was authorized can still be wanted, whoever has taken a part of
 	// it; and the schedule request may be repeated.
-	if _, err := h.RequestCapture(amount, "api", t0); err != nil {
+	if _, err := h.RequestCapture(hold.CaptureRequest{Amount: amount}, "api", t0); err != nil {
 		t.Error(err)
 	}
-	_, err := h.RequestCapture(amount+1, "api", t0)
+	_, err := h.RequestCapture(hold.CaptureRequest{Amount: amount + 1}, "api", t0)
 	wantCode(t, err, hold.AmountTooLarge)
 	d := &hold.Draft{ID: testIntentID, OnExpiry: hold.PolicyCancel, CaptureAt: t0.Add(day), CaptureAmount: 5_000, Amount: amount, Currency: "eur"}
 	if !h.SameTerms(d) {

@@ -107,7 +107,7 @@ func TestState_Requests(t *testing.T) {
 			{"patch", func() (hold.Decision, error) {
 				return h.ApplyPatch(&hold.Patch{Reference: ptr("BK-1")}, "api", t0)
 			}},
-			{"capture", func() (hold.Decision, error) { return h.RequestCapture(0, "api", t0) }},
+			{"capture", func() (hold.Decision, error) { return h.RequestCapture(hold.CaptureRequest{}, "api", t0) }},
 			{"cancel", func() (hold.Decision, error) { return h.RequestCancel("", "api", t0) }},
 			{"pause", func() (hold.Decision, error) { return h.Pause(0, "api", t0) }},
 			{"resume", func() (hold.Decision, error) { return h.Resume("api", t0) }},

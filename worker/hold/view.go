@@ -4,15 +4,16 @@ import "time"
 
 // View is a hold as the API, events and the command line show it.
 type View struct {
-	ID                string             `json:"id" doc:"The PaymentIntent that first placed the hold"`
-	PaymentIntent     string             `json:"payment_intent" doc:"The PaymentIntent that holds the money now"`
-	Account           string             `json:"account,omitempty"`
-	Reference         string             `json:"reference,omitempty"`
-	Amount            int64              `json:"amount,omitempty" doc:"Authorized and not captured yet, in minor units; absent while it is not known"`
-	Currency          string             `json:"currency,omitempty"`
-	CaptureAt         *time.Time         `json:"capture_at,omitempty"`
-	CancelAt          *time.Time         `json:"cancel_at,omitempty"`
-	CaptureAmount     int64              `json:"capture_amount,omitempty" doc:"The total to capture, by any system. Absent: everything"`
+	ID            string     `json:"id" doc:"The PaymentIntent that first placed the hold"`
+	PaymentIntent string     `json:"payment_intent" doc:"The PaymentIntent that holds the money now"`
+	Account       string     `json:"account,omitempty"`
+	Reference     string     `json:"reference,omitempty"`
+	Amount        int64      `json:"amount,omitempty" doc:"Authorized and not captured yet, in minor units; absent while it is not known"`
+	Currency      string     `json:"currency,omitempty"`
+	CaptureAt     *time.Time `json:"capture_at,omitempty"`
+	CancelAt      *time.Time `json:"cancel_at,omitempty"`
+	CaptureAmount int64      `json:"capture_amount,omitempty" doc:"The total to capture, by any system. Absent: everything"`
+	CaptureParams
 	CapturedAmount    int64              `json:"captured_amount,omitempty" doc:"The captured amount"`
 	CapturedElsewhere int64              `json:"captured_elsewhere,omitempty" doc:"The part that other systems captured, as far as is known"`
 	ExpiresAt         time.Time          `json:"expires_at" doc:"When the authorization ends"`
@@ -57,6 +58,7 @@ func (h *Hold) View(now time.Time, history bool) View {
 		ID: h.ID, PaymentIntent: h.PaymentIntent, Account: h.Account, Reference: h.Reference,
 		Amount: h.Amount, Currency: h.Currency, CaptureAt: optionalTime(h.CaptureAt),
 		CancelAt: optionalTime(h.CancelAt), CaptureAmount: h.CaptureAmount,
+		CaptureParams:  h.CaptureParams,
 		CapturedAmount: h.CapturedAmount, CapturedElsewhere: h.CapturedElsewhere,
 		ExpiresAt: h.ExpiresAt.UTC(), ExpiresAtSource: h.ExpiresSource.String(),
 		OnExpiry: h.OnExpiry.String(),

@@ -50,10 +50,10 @@ func (c *Changer) Patch(
 // hold's state shows when it is captured. Amount 0 means the amount in the
 // terms.
 func (c *Changer) Capture(
-	ctx context.Context, id string, amount int64, revision uint64, by string,
+	ctx context.Context, id string, req hold.CaptureRequest, revision uint64, by string,
 ) (hold.Hold, time.Time, error) {
 	return c.changeHold(ctx, id, revision, func(h hold.Hold, now time.Time) (hold.Decision, error) {
-		return h.RequestCapture(amount, by, now)
+		return h.RequestCapture(req, by, now)
 	})
 }
 

@@ -35,7 +35,7 @@ func TestChanger_EachRequest(t *testing.T) {
 		if n := w.wakes.Load(); n != 0 {
 			t.Errorf("%d wake-ups before anything is due", n)
 		}
-		check("capture", hold.Scheduled)(c.Capture(w.Ctx, id, 4000, h.Revision, "test"))
+		check("capture", hold.Scheduled)(c.Capture(w.Ctx, id, hold.CaptureRequest{Amount: 4000}, h.Revision, "test"))
 		if w.wakes.Load() == 0 || h.CaptureAmount != 4000 {
 			t.Errorf("a capture must wake the dispatcher: %+v", h)
 		}
@@ -43,7 +43,7 @@ func TestChanger_EachRequest(t *testing.T) {
 		if h.NextOp != hold.OpCancel {
 			t.Errorf("%+v", h)
 		}
-		if _, _, err := c.Capture(w.Ctx, id, 0, 0, "test"); !isProblem(err, hold.CancelAccepted) {
+		if _, _, err := c.Capture(w.Ctx, id, hold.CaptureRequest{}, 0, "test"); !isProblem(err, hold.CancelAccepted) {
 			t.Errorf("capture after cancel: %v", err)
 		}
 		before := w.hold(id).Version
@@ -94,7 +94,7 @@ func TestChanger_Conflict(t *testing.T) {
 			}
 		}
 		w.commits.before = pause
-		if _, _, err := w.changer.Capture(w.Ctx, id, 0, 0,
+		if _, _, err := w.changer.Capture(w.Ctx, id, hold.CaptureRequest{}, 0,
 			"test"); !isProblem(err, hold.HoldPaused) {
 			t.Errorf("capture of a hold that was paused meanwhile: %v", err)
 		}
@@ -163,7 +163,7 @@ func TestChanger_LostReply(t *testing.T) {
 			w.schedule(captureIn(time.Hour, id))
 			w.commits.loseReply = 1
 			w.commits.afterLoss = func() { w.claim(id) }
-			h, _, err := w.changer.Capture(w.Ctx, id, 0, 0, "test")
+			h, _, err := w.changer.Capture(w.Ctx, id, hold.CaptureRequest{}, 0, "test")
 			if err != nil || h.State != hold.Working {
 				t.Errorf("a capture that is being made was refused: %s, %v", h.State, err)
 			}

@@ -120,7 +120,8 @@ func (w *world) playHold(h *plannedHold) {
 
 func (h *plannedHold) scheduleRequest(w *world, id string) hold.ScheduleRequest {
 	req := hold.ScheduleRequest{PaymentIntent: id, Account: h.account, Reference: h.reference,
-		CaptureAmount: h.captureAmount, OnExpiry: h.onExpiry, Confirm: !h.unconfirmed}
+		CaptureAmount: h.captureAmount, OnExpiry: h.onExpiry, Confirm: !h.unconfirmed,
+		CaptureParams: h.captureParams}
 	if h.requestedAccount != "" {
 		req.Account = h.requestedAccount
 	}
@@ -170,6 +171,8 @@ func (w *world) performAction(h *plannedHold, id string, a plannedAction) {
 		c.patch.CaptureAt, c.patch.CancelAt = &empty, &empty
 	case "patch amount":
 		c.patch.CaptureAmount = &a.amount
+	case "patch fee":
+		c.patch.ApplicationFeeAmount = &a.amount
 	case "patch policy":
 		c.patch.OnExpiry = &a.newPolicy
 	case "cancel":
@@ -266,7 +269,7 @@ func (c *apiRequest) send(ctx context.Context, w parts) (h hold.Hold, err error)
 	case strings.HasPrefix(c.kind, "patch"), c.kind == "clear":
 		h, _, err = w.Patch(ctx, c.intentID, c.patch, c.revision, "people")
 	case c.kind == "capture" || c.kind == "capture part":
-		h, _, err = w.Capture(ctx, c.intentID, c.amount, c.revision, "people")
+		h, _, err = w.Capture(ctx, c.intentID, hold.CaptureRequest{Amount: c.amount}, c.revision, "people")
 	case c.kind == "cancel":
 		h, _, err = w.Cancel(ctx, c.intentID, c.reason, c.revision, "people")
 	case c.kind == "pause":
@@ -310,6 +313,10 @@ func (w *world) handleAttention(round int) {
 		a := plannedAction{number: round, at: w.elapsed(), kind: pickOne(d, "capture", "cancel",
 			"patch capture_at", "patch cancel_at", ""), newTime: w.elapsed() +
 			d.durationBetween(0, w.plan.expiryMargin)}
+		if found.Reason == hold.CauseFeeTooLarge && newRNG(w.plan.seed, "look at the fee",
+			fmt.Sprint(round), fmt.Sprint(n)).chance(0.5) {
+			a = plannedAction{number: round, at: w.elapsed(), kind: "patch fee", amount: 1}
+		}
 		if a.kind != "" {
 			w.performAction(&w.plan.holds[i], found.ID, a)
 		}

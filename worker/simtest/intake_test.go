@@ -103,6 +103,7 @@ func (p *plannedHold) intentMetadata(w *world) map[string]string {
 	if req.CaptureAmount > 0 {
 		m["holdd_capture_amount"] = fmt.Sprint(req.CaptureAmount)
 	}
+	maps.Copy(m, captureParamsMetadata(&req.CaptureParams))
 	if p.action == "none" {
 		m["holdd_waiting"] = "true"
 	}

@@ -153,10 +153,16 @@ func (c *judgedHold) allowedCaptureAmounts(t *terms, early, at time.Time) (all [
 		return []int64{c.amount + c.amountError} // never more than the caller stated
 	}
 	held := c.heldAmountAt(at)
-	if c.declaresAmount {
-		return []int64{c.amount, c.amount + c.amountError, held}
+	if t.largestPart() > 0 && c.multi { // it names the amount that was read
+		if c.lostWrites {
+			early = c.authorizedAt
+		}
+		all = c.amountsHeldBetween(early, at)
 	}
-	return []int64{held}
+	if c.declaresAmount {
+		all = append(all, c.amount, c.amount+c.amountError)
+	}
+	return append(all, held)
 }
 
 // hadEffectBy reports whether the hold had ended at Stripe by a time.
@@ -348,7 +354,8 @@ func (s intentSnapshot) asAPIRequest(c *judgedHold, at time.Time) *apiRequest {
 	return &apiRequest{holdNumber: c.number, intentID: c.intentID, kind: "stood", sentAt: at,
 		answeredAt: at, pausedAtStripe: m["holdd_paused"] == "true",
 		schedule: hold.ScheduleRequest{CaptureAt: m["holdd_capture_at"],
-			CancelAt: m["holdd_cancel_at"], CaptureAmount: part, OnExpiry: m["holdd_on_expiry"]}}
+			CancelAt: m["holdd_cancel_at"], CaptureAmount: part, OnExpiry: m["holdd_on_expiry"],
+			CaptureParams: captureParamsOf(m)}}
 }
 
 // schedulingKinds are the kinds of requests that create a hold.

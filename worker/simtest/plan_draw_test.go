@@ -63,6 +63,7 @@ func drawPlan(seed uint64) plan {
 	}
 	p.drawShouldRetry()
 	p.drawNearDeadline()
+	p.drawCaptureParams()
 	return p
 }
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/holdd/holdd/worker/hold"
 )
 
 // plan is all that is going to happen from outside in one simulated world. It
@@ -43,6 +45,7 @@ type plannedHold struct {
 	action              string // capture, cancel or none
 	dueAt               time.Duration
 	captureAmount       int64
+	captureParams       hold.CaptureParams
 	onExpiry            string
 	declaresAmount      bool
 	omitsExpiry         bool          // only the amount is declared, where nothing is false of it
@@ -131,6 +134,9 @@ func (p plannedHold) String() string {
 	}
 	if p.captureAmount > 0 {
 		fmt.Fprintf(&s, " (%d)", p.captureAmount)
+	}
+	if !p.captureParams.Empty() {
+		fmt.Fprintf(&s, " with %+v", p.captureParams)
 	}
 	fmt.Fprintf(&s, ", on_expiry %s", p.onExpiry)
 	if p.declaresAmount {

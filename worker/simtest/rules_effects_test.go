@@ -54,6 +54,7 @@ type permission struct {
 	terms   []terms
 	allowed bool
 	amounts []int64 // that a capture may have
+	details []stripesim.CaptureDetails
 }
 
 func (j *judge) permissionFor(c *judgedHold, e *stripesim.Effect) permission {
@@ -66,6 +67,7 @@ func (j *judge) permissionFor(c *judgedHold, e *stripesim.Effect) permission {
 		case stripesim.EffectCaptured:
 			if mayCapture {
 				p.allowed = true
+				p.details = append(p.details, t.params)
 				p.amounts = append(p.amounts, c.allowedCaptureAmounts(&t, early, late)...)
 			}
 		case stripesim.EffectReleased: // of a hold of which another system has captured a part
@@ -86,6 +88,7 @@ func (j *judge) permissionFor(c *judgedHold, e *stripesim.Effect) permission {
 		for _, k := range slices.Concat(c.termsHistory.accepted, c.termsHistory.indeterminate) {
 			for _, t := range c.termsHistory.possibleTermsAt(k.answeredAt) {
 				p.amounts = append(p.amounts, c.allowedCaptureAmounts(&t, early, late)...)
+				p.details = append(p.details, t.params)
 			}
 		}
 	}

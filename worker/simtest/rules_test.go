@@ -43,6 +43,13 @@ var rules = []rule{
 	{"one claim", "only the replica that claimed a hold last sends requests for an effect",
 		nil, nil},
 
+	{"capture parameters", "a capture sends exactly the parameters that were agreed on",
+		(*judge).checkCaptureParams, nil},
+	{"capture parameters", "no capture is asked for with a fee or a transfer above its amount",
+		(*judge).checkFeeWithinCapture, nil},
+	{"capture parameters", "each capture under one key is the same request",
+		(*judge).checkSameParamsUnderKey, nil},
+
 	{"reported state", "holdd reports the state and the captured amount that Stripe has",
 		(*judge).checkReportedState, nil},
 	{"cancellation reason", "a cancel has the reason that was requested, or else the setting's",

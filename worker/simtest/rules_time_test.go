@@ -34,10 +34,10 @@ func (j *judge) lastAgreement(c *judgedHold) (last *apiRequest, t terms, due tim
 
 func (j *judge) checkActedInTime(c *judgedHold) {
 	last, t, due, ok := j.lastAgreement(c)
-	if !ok || due.IsZero() || last.result.State == hold.Attention ||
-		t.captureAmount > c.heldAmountAt(due)+c.partsAt(due) {
+	if !ok || due.IsZero() || last.result.State == hold.Attention {
 		return
 	}
+	asked := due
 	due = laterTime(due, last.answeredAt)
 	if len(j.intakeObserved.reviews[c.number]) > 0 {
 		approvedAt := j.reviewApprovalSeenAt(c)
@@ -55,7 +55,7 @@ func (j *judge) checkActedInTime(c *judgedHold) {
 		}
 	}
 	if by.After(j.fromRedisTime(c.earliestDeadline.Add(-j.plan.expiryMargin))) ||
-		by.After(j.timeAt(j.elapsed())) {
+		by.After(j.timeAt(j.elapsed())) || c.exceedsHeld(&t, asked, by) {
 		return
 	}
 	if !c.hadEffectBy(by) {
@@ -92,7 +92,7 @@ func (j *judge) checkActedBeforeExpiry(c *judgedHold) {
 		time.Duration(len(j.plan.holds))*(j.plan.serviceTime+
 			time.Second/time.Duration(j.plan.rateLimit))
 	switch {
-	case !c.intent.Expired, t.captureAmount > c.heldAmountAt(due)+c.partsAt(due),
+	case !c.intent.Expired, c.exceedsHeld(&t, due, end),
 		len(j.intakeObserved.reviews[c.number]) > 0,
 		len(j.intakeObserved.earlierDeadlines[c.number]) > 0:
 	case end.Before(due.Add(room)), !j.isFaultFree(due, end), end.After(j.timeAt(j.elapsed())):

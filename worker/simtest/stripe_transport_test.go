@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -22,6 +23,8 @@ type stripeRequest struct {
 	op, intent              string
 	account, idempotencyKey string
 	amount                  string
+	largestPart             int64 // of fee and transfer
+	body                    string
 	requestID               string // Stripe's, also of a reply that was lost
 	status                  int
 	replyReceived           bool // the replica got the answer, whole or in pieces
@@ -46,7 +49,11 @@ func (l *stripeTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		idempotencyKey: req.Header.Get("Idempotency-Key")}
 	rec.op, rec.intent = parseOperation(req.Method, req.URL.Path)
 	if form, err := url.ParseQuery(string(body)); err == nil {
-		rec.amount = form.Get("amount_to_capture")
+		rec.amount, rec.body = form.Get("amount_to_capture"), form.Encode()
+		for _, name := range []string{"application_fee_amount", "transfer_data[amount]"} {
+			n, _ := strconv.ParseInt(form.Get(name), 10, 64)
+			rec.largestPart = max(rec.largestPart, n)
+		}
 	}
 	key := strings.Join([]string{r.name, req.Method, req.URL.Path, req.URL.RawQuery, rec.account,
 		rec.idempotencyKey, string(body)}, " ")

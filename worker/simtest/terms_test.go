@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/holdd/holdd/worker/stripesim"
 )
 
 // terms are the terms of a hold as its callers know them. They follow from the
@@ -15,6 +17,7 @@ type terms struct {
 	captureAt          time.Time
 	cancelAt           time.Time
 	captureAmount      int64
+	params             stripesim.CaptureDetails
 	onExpiry           string
 	paused             bool
 	captureRequestedAt time.Time // asked for, zero if not
@@ -30,8 +33,9 @@ func (t terms) String() string {
 		return t.Format("02 15:04:05.000")
 	}
 	return fmt.Sprintf(
-		"{scheduled %v, capture_at %s, cancel_at %s, part %d, %s, paused %v, capture asked for %s, cancel asked for %s}",
-		t.scheduled, clock(t.captureAt), clock(t.cancelAt), t.captureAmount, t.onExpiry, t.paused,
+		"{scheduled %v, capture_at %s, cancel_at %s, part %d, %+v, %s, paused %v, capture asked for %s, cancel asked for %s}",
+		t.scheduled, clock(t.captureAt), clock(t.cancelAt), t.captureAmount, t.params, t.onExpiry,
+		t.paused,
 		clock(t.captureRequestedAt), clock(t.cancelRequestedAt))
 }
 
@@ -43,10 +47,13 @@ func (t terms) apply(c *apiRequest) terms {
 			return t // the same again changes nothing
 		}
 		t = terms{scheduled: true, captureAmount: c.schedule.CaptureAmount,
+			params:   captureDetails(&c.schedule.CaptureParams),
 			onExpiry: cmp.Or(c.schedule.OnExpiry, "cancel"), paused: c.pausedAtStripe}
 		t.captureAt, t.cancelAt = parseTime(c.schedule.CaptureAt), parseTime(c.schedule.CancelAt)
 	case c.kind == "patch amount":
 		t.captureAmount = *c.patch.CaptureAmount
+	case c.kind == "patch fee":
+		t.params.ApplicationFeeAmount = *c.patch.ApplicationFeeAmount
 	case c.kind == "patch policy":
 		t.onExpiry = *c.patch.OnExpiry
 	case strings.HasPrefix(c.kind, "patch"), c.kind == "clear":

@@ -1,13 +1,15 @@
 package stripesim
 
-import "net/http"
+import (
+	"net/http"
+	"strings"
+)
 
 // captureParams are the parameters of a capture.
 type captureParams struct {
-	amount         *int64 // nil: all that is capturable
-	finalCapture   bool
-	applicationFee *int64
-	form           *form // has the metadata; may be nil
+	amount       *int64 // nil: all that is capturable
+	finalCapture bool
+	form         *form // has the other parameters; may be nil
 }
 
 func captureIntent(op *operation, a *account, id string, f *form) (any, *apiError) {
@@ -16,8 +18,7 @@ func captureIntent(op *operation, a *account, id string, f *form) (any, *apiErro
 		return nil, err
 	}
 	o := captureParams{amount: f.optionalInt("amount_to_capture"),
-		finalCapture:   !f.has("final_capture") || f.isTrue("final_capture"),
-		applicationFee: f.optionalInt("application_fee_amount"), form: f}
+		finalCapture: !f.has("final_capture") || f.isTrue("final_capture"), form: f}
 	if o.amount != nil {
 		if err := in.checkAmountToCapture(*o.amount, f.isTrue("final_capture")); err != nil {
 			return nil, err
@@ -25,9 +26,6 @@ func captureIntent(op *operation, a *account, id string, f *form) (any, *apiErro
 	}
 	if err := in.capture(op, o); err != nil {
 		return nil, err
-	}
-	if f.has("statement_descriptor_suffix") {
-		in.descriptorSuffix = f.get("statement_descriptor_suffix")
 	}
 	return in.toJSON(f.lists["expand"]), nil
 }
@@ -66,14 +64,9 @@ func (in *intent) capture(op *operation, o captureParams) *apiError {
 		return err
 	}
 	if o.form != nil {
-		metadata, err := mergeMetadata(in.metadata, o.form)
-		if err != nil {
+		if err := in.applyCaptureForm(op, amount, o.form); err != nil {
 			return err
 		}
-		in.metadata = metadata
-	}
-	if o.applicationFee != nil {
-		in.applicationFee = o.applicationFee
 	}
 	if amount > 0 {
 		in.captures++
@@ -91,6 +84,46 @@ func (in *intent) capture(op *operation, o captureParams) *apiError {
 	}
 	in.finishCapture(op, amount, over, rest)
 	return nil
+}
+
+// applyCaptureForm applies the parameters beside the amount to the intent, and
+// keeps them for the ledger.
+func (in *intent) applyCaptureForm(op *operation, amount int64, f *form) *apiError {
+	for _, name := range []string{"application_fee_amount", "transfer_data[amount]"} {
+		if n := f.int(name); n < 0 || n > amount {
+			return invalidRequestError("parameter_invalid_integer", name,
+				"The %s, %d, must be between 0 and the amount to capture, %d.", name, n, amount)
+		}
+	}
+	suffix := f.get("statement_descriptor_suffix")
+	if suffix != "" && !isDescriptor(suffix) {
+		return invalidRequestError("invalid_characters", "statement_descriptor_suffix",
+			"The statement descriptor suffix must contain at least one letter and none of the "+
+				"characters < > \\ ' \" *.")
+	}
+	metadata, err := mergeMetadata(in.metadata, f)
+	if err != nil {
+		return err
+	}
+	in.metadata = metadata
+	if f.has("application_fee_amount") {
+		in.applicationFee = f.optionalInt("application_fee_amount")
+	}
+	if suffix != "" {
+		in.descriptorSuffix, in.charge.descriptorSuffix = suffix, suffix
+	}
+	op.capture = CaptureDetails{ApplicationFeeAmount: f.int("application_fee_amount"),
+		TransferAmount: f.int("transfer_data[amount]"), DescriptorSuffix: suffix}
+	if len(f.metadata) > 0 {
+		op.capture.Metadata = strings.TrimSpace(string(encodeJSON(f.metadata)))
+	}
+	return nil
+}
+
+// isDescriptor reports whether s may be part of a statement descriptor.
+func isDescriptor(s string) bool {
+	isLetter := func(r rune) bool { return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' }
+	return strings.ContainsFunc(s, isLetter) && !strings.ContainsAny(s, `<>\'"*`)
 }
 
 // checkCapture checks the amount of a capture. over is the amount by which it

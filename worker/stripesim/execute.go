@@ -21,6 +21,7 @@ type operation struct {
 	requestID      string
 	now            time.Time // by the simulator's clock
 	declineCode    string    // with which the bank is to decline; may be empty
+	capture        CaptureDetails
 	events         []Event
 }
 

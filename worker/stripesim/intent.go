@@ -50,6 +50,7 @@ func (in *intent) recordEffect(op *operation, kind EffectKind, amount int64, fin
 		Time: op.now, Account: in.account.id, Intent: in.id, Kind: kind,
 		Amount: amount, Currency: in.currency,
 		Final: final, Actor: op.actor, IdempotencyKey: op.idempotencyKey, RequestID: op.requestID,
+		CaptureDetails: op.capture,
 	})
 }
 

@@ -215,6 +215,38 @@ func TestCaptureIntent(t *testing.T) {
 	}
 }
 
+func TestCaptureIntent_ParamsBesideTheAmount(t *testing.T) {
+	for _, row := range []struct{ form, code string }{
+		{"amount_to_capture=700&application_fee_amount=701", "parameter_invalid_integer"},
+		{"application_fee_amount=1001", "parameter_invalid_integer"},
+		{"application_fee_amount=-1", "parameter_invalid_integer"},
+		{"amount_to_capture=700&transfer_data[amount]=701", "parameter_invalid_integer"},
+		{"transfer_data[destination]=acct_1", "parameter_unknown"},
+		{"statement_descriptor_suffix=2071", "invalid_characters"},
+		{"statement_descriptor_suffix=BK*2071", "invalid_characters"},
+	} {
+		c := newTestClient(t, unlimitedOptions(1))
+		id := c.authorize(stripesim.Hold{})
+		c.mustFail(400, row.code, "POST", intentPath(id, "capture"), row.form)
+		assertEqual(t, row.form, c.formatEffects(id), "authorized 1000")
+	}
+	c := newTestClient(t, unlimitedOptions(1))
+	id := c.authorize(stripesim.Hold{Metadata: map[string]string{"a": "1"}})
+	in := c.mustSucceed("POST", intentPath(id, "capture"), "amount_to_capture=700&"+
+		"application_fee_amount=700&transfer_data[amount]=600&statement_descriptor_suffix=BK-1&"+
+		"metadata[room]=41")
+	assertEqual(t, "fee", in.numberAt("application_fee_amount"), 700)
+	assertEqual(t, "suffix", in.stringAt("statement_descriptor_suffix"), "BK-1")
+	assertEqual(t, "metadata", in.stringAt("metadata.room")+in.stringAt("metadata.a"), "411")
+	for _, e := range c.sim.Ledger() {
+		if e.Kind == stripesim.EffectCaptured {
+			assertEqual(t, "ledger", e.CaptureDetails, stripesim.CaptureDetails{
+				ApplicationFeeAmount: 700, TransferAmount: 600, DescriptorSuffix: "BK-1",
+				Metadata: `{"room":"41"}`})
+		}
+	}
+}
+
 func TestCaptureIntent_MaxCaptures(t *testing.T) {
 	c := newTestClient(t, unlimitedOptions(1))
 	id := c.authorize(stripesim.Hold{Multicapture: true})

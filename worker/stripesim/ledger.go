@@ -38,6 +38,16 @@ type Effect struct {
 	Actor          string `json:"by"` // api, dashboard or automatic
 	IdempotencyKey string `json:"idempotency_key,omitempty"`
 	RequestID      string `json:"request_id,omitempty"`
+	// of the call that captured
+	CaptureDetails
+}
+
+// CaptureDetails are the parameters of a capture beside its amount.
+type CaptureDetails struct {
+	ApplicationFeeAmount int64  `json:"application_fee_amount,omitempty"` // minor units
+	TransferAmount       int64  `json:"transfer_data_amount,omitempty"`   // minor units
+	DescriptorSuffix     string `json:"statement_descriptor_suffix,omitempty"`
+	Metadata             string `json:"capture_metadata,omitempty"` // a JSON object
 }
 
 // ledger is every effect on money, in order.

@@ -123,7 +123,7 @@ var (
 		"amount_to_capture": integerParam, "application_fee_amount": integerParam,
 		"expand": listParam, "final_capture": booleanParam, "metadata": mapParam,
 		"statement_descriptor": stringUpTo(22), "statement_descriptor_suffix": stringUpTo(22),
-		"transfer_data": anyParam,
+		"transfer_data[amount]": integerParam,
 	}
 	cancelSpec = paramSpec{"cancellation_reason": enumParam("abandoned", "duplicate",
 		"fraudulent", "requested_by_customer"), "expand": listParam}

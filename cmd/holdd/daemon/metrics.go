@@ -119,7 +119,8 @@ func (m *metrics) initSeries() {
 		hold.EventExpiring: {0, hold.CauseExpired, hold.CauseOnExpiry, hold.CauseAfterDeadline},
 		hold.EventAttention: {hold.CauseAmountTooLarge, hold.CauseNotFound, hold.CauseRefused,
 			hold.CauseKeyConflict, hold.CauseNotCapturable,
-			hold.CauseMismatch, hold.CauseReview, hold.CauseInsideMargin, hold.CauseNoOutcome},
+			hold.CauseMismatch, hold.CauseReview, hold.CauseInsideMargin, hold.CauseNoOutcome,
+			hold.CauseFeeTooLarge},
 	} {
 		for _, cause := range causes {
 			m.holdEvents.WithLabelValues(string(event), causeLabel(cause))

@@ -195,7 +195,7 @@ func (w *world) runBooking(ctx context.Context, rng *rand.Rand, b *booking) {
 		x := &request{description: fmt.Sprintf("capture %d now", amount),
 			effect: stripesim.EffectCaptured, amount: amount, notBefore: time.Now()}
 		w.sendRequest(ctx, rng, b, x, func(ctx context.Context, c *api.Client) error {
-			_, err := c.Capture(ctx, id, named, 0)
+			_, err := c.Capture(ctx, id, hold.CaptureRequest{Amount: named}, 0)
 			return err
 		})
 	}

@@ -45,7 +45,9 @@ end
 
 -- is_readable reports whether this release can read the header of a record.
 local function is_readable(rec)
-  return #rec >= HEADER_SIZE and byte(rec, ENCODING_AT) == ENCODING_VERSION
+  if #rec < HEADER_SIZE then return false end
+  local encoding = byte(rec, ENCODING_AT)
+  return encoding >= FIRST_ENCODING and encoding <= LAST_ENCODING
     and #rec >= HEADER_SIZE + byte(rec, ACCOUNT_SIZE_AT)
 end
 

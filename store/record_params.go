@@ -1,0 +1,54 @@
+package store
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/holdd/holdd/worker/hold"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+func appendCaptureParams(b []byte, p *hold.CaptureParams) []byte {
+	b = appendNumberField(b, fieldApplicationFee, uint64(p.ApplicationFeeAmount))
+	b = appendNumberField(b, fieldTransferAmount, uint64(p.TransferData.Amount))
+	b = appendTextField(b, fieldDescriptorSuffix, p.StatementDescriptorSuffix)
+	return appendPairs(b, fieldCaptureMetadata, p.CaptureMetadata)
+}
+
+// appendPairs appends a field for each pair, sorted by key.
+func appendPairs(b []byte, f protowire.Number, pairs map[string]string) []byte {
+	for _, k := range slices.Sorted(maps.Keys(pairs)) {
+		pair := protowire.AppendString(protowire.AppendString(nil, k), pairs[k])
+		b = appendBytesField(b, f, pair)
+	}
+	return b
+}
+
+// setCaptureParam sets a parameter that has a single value.
+func setCaptureParam(p *hold.CaptureParams, f protowire.Number, n uint64, v []byte) {
+	switch f {
+	case fieldApplicationFee:
+		p.ApplicationFeeAmount = int64(n)
+	case fieldTransferAmount:
+		p.TransferData.Amount = int64(n)
+	case fieldDescriptorSuffix:
+		p.StatementDescriptorSuffix = string(v)
+	}
+}
+
+// decodePair adds a pair to m.
+func decodePair(m *map[string]string, pair []byte) error {
+	key, size := protowire.ConsumeString(pair)
+	if size < 0 {
+		return hold.ErrUnreadableRecord
+	}
+	value, size := protowire.ConsumeString(pair[size:])
+	if size < 0 {
+		return hold.ErrUnreadableRecord
+	}
+	if *m == nil {
+		*m = map[string]string{}
+	}
+	(*m)[key] = value
+	return nil
+}
