@@ -14,8 +14,7 @@ import (
 )
 
 // TestWebhook_EveryVersionHandledAlike sends every event of one scenario in
-// several renderings, in order and backwards, and expects the same results and
-// holds.
+// several renderings, in order and backwards, and expects the same holds.
 func TestWebhook_EveryVersionHandledAlike(t *testing.T) {
 	for _, backwards := range []bool{false, true} {
 		want := strings.Join(applyEventsInVersion(t, stripesim.APIVersion, backwards), "\n")
@@ -76,8 +75,8 @@ var versionScenario = []struct {
 	}, hold.Canceled},
 }
 
-// applyEventsInVersion returns the result of each event of the scenario, in
-// order, and then each hold.
+// applyEventsInVersion returns the type of each event of the scenario, and then
+// each hold.
 func applyEventsInVersion(t *testing.T, version string, backwards bool) (out []string) {
 	runWebhookEnv(t, func(w *webhookEnv, r *replica) {
 		ids := make([]string, len(versionScenario))
@@ -102,7 +101,7 @@ func applyEventsInVersion(t *testing.T, version string, backwards bool) (out []s
 		for i, s := range versionScenario {
 			h := w.mustGet(r, ids[i])
 			out = append(out, fmt.Sprint(s.name, ": ", h.State, " ", h.Reason, " ", h.Amount, " ",
-				h.CapturedAmount, " ", h.CapturedElsewhere, " ", h.ExpiresAt, " ", len(h.History)))
+				h.CapturedAmount, " ", h.CapturedElsewhere, " ", h.ExpiresAt))
 			if h.State != s.state {
 				t.Errorf("%s, %s: %s, want %s", version, s.name, h.State, s.state)
 			}
@@ -111,10 +110,10 @@ func applyEventsInVersion(t *testing.T, version string, backwards bool) (out []s
 	return out
 }
 
-// deliverInVersion delivers what has happened and returns the results. It
-// leaves out charge.refunded, which only older versions send and which must be
-// ignored.
-func (h *webhookEnv) deliverInVersion(version string, backwards bool) (results []string) {
+// deliverInVersion delivers what has happened and returns the types of events.
+// It leaves out charge.refunded, which only older versions send and which must
+// be ignored.
+func (h *webhookEnv) deliverInVersion(version string, backwards bool) (types []string) {
 	h.T.Helper()
 	events := h.takeEvents()
 	if backwards {
@@ -127,13 +126,12 @@ func (h *webhookEnv) deliverInVersion(version string, backwards bool) (results [
 		code, body := postWebhook(h.handler, e.Payload,
 			stripesim.Sign(e.Payload, time.Now(), signingSecret))
 		time.Sleep(5 * time.Second) // for the read that the event asks for
-		result := fmt.Sprint(e.Type, " ", code, " ", body)
 		switch {
+		case code != 200 || e.Type == "charge.refunded" && !strings.Contains(body, "ignored"):
+			h.T.Errorf("%s: %d %s", e.Type, code, body)
 		case e.Type != "charge.refunded":
-			results = append(results, result)
-		case !strings.Contains(body, "ignored"):
-			h.T.Error(result)
+			types = append(types, e.Type)
 		}
 	}
-	return results
+	return types
 }
