@@ -244,7 +244,7 @@ var regressions = []struct {
 				amount: 9974, currency: "eur", action: "capture", dueAt: 340 * time.Minute,
 				captureAmount: 9609, declaresAmount: true, intake: "inbox", multi: true,
 				unconfirmed: true,
-				reference: "BK-5", actions: []plannedAction{
+				reference:   "BK-5", actions: []plannedAction{
 					{number: 1, at: 285 * time.Minute, kind: "dashboard review"},
 					{number: 2, at: 286 * time.Minute, kind: "dashboard part", amount: 1784}}}}}},
 	{"an increment happens during an older list request: the newer amount stays",
