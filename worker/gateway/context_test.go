@@ -104,7 +104,8 @@ func holdCalls(t *testing.T, sim *stripesim.Sim, account string) []hold.Call {
 		{Op: hold.OpUpdate, PaymentIntent: ids[0], Key: "u" + account,
 			Metadata: map[string]string{"holdd_reference": "BK-1"}},
 		{Op: hold.OpCapture, PaymentIntent: ids[0], Key: "c" + account},
-		{Op: hold.OpCancel, PaymentIntent: ids[1], Key: "r" + account},
+		{Op: hold.OpCancel, PaymentIntent: ids[1], Key: "r" + account,
+			CancellationReason: hold.ReasonDuplicate},
 	}
 	for i := range calls {
 		calls[i].Account = account

@@ -49,7 +49,8 @@ func TestGateway_SendsItsVersionToNewAccount(t *testing.T) {
 			Metadata: map[string]string{"a": "b"}},
 		{Op: hold.OpRead, PaymentIntent: first},
 		{Op: hold.OpCapture, PaymentIntent: first, Amount: 400, Key: "k6"},
-		{Op: hold.OpCancel, PaymentIntent: second, Key: "k7"},
+		{Op: hold.OpCancel, PaymentIntent: second, Key: "k7",
+			CancellationReason: hold.ReasonDuplicate},
 		{Op: hold.OpList}, {Op: hold.OpCheck},
 	} {
 		do(c, hold.AnswerOK)
