@@ -32,6 +32,9 @@ func (g *Gateway) classifyFailure(t *callTrace, err error, r requestInfo) hold.A
 		kind := classifyStripeError(t, se, r.mutation)
 		a.RateLimited = kind == hold.AnswerRateLimited
 		a.Kind = overrideByHeader(t.shouldRetry, kind, r.mutation)
+		if a.Kind == hold.AnswerUnknown && t.replayed && r.mutation {
+			a.Kind = hold.AnswerReplayedError // the same key only repeats it
+		}
 		a.Code = errorCode(g.scrubber, se)
 		a.Message = g.scrubber.redactMessage(se.Msg)
 		a.Intent = convertIntent(g.scrubber, se.PaymentIntent, r.intentID)

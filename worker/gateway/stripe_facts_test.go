@@ -37,6 +37,16 @@ func TestDo_ShouldRetryOverridesStatus(t *testing.T) {
 	}
 }
 
+// The same key would only repeat the stored answer.
+func TestDo_ReplayedUnknownIsReplayedError(t *testing.T) {
+	for _, headers := range [][]string{{}, {"Stripe-Should-Retry: true"}} {
+		g := gatewayOn(t, invalidRequest(409, "", append(headers, "Idempotent-Replayed: true")...))
+		if a := g.Do(t.Context(), callsByOp[hold.OpCapture]); a.Kind != hold.AnswerReplayedError {
+			t.Errorf("409 replayed, %q: %s", headers, a.Kind)
+		}
+	}
+}
+
 func TestDo_LockTimeoutIsNoRateLimit(t *testing.T) {
 	for code, want := range map[string]hold.AnswerKind{"lock_timeout": hold.AnswerLockTimeout,
 		"rate_limit": hold.AnswerRateLimited, "": hold.AnswerRateLimited} {
