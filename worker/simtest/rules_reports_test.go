@@ -2,6 +2,7 @@ package simtest
 
 import (
 	"cmp"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -119,7 +120,8 @@ func (j *judge) checkShouldRetry(c *judgedHold) {
 	for _, e := range c.finalHold.History {
 		i := slices.IndexFunc(c.stripeRequests, func(r *stripeRequest) bool {
 			return r.requestID == e.RequestID && r.replyReceived && r.op == e.Op.String() &&
-				strings.HasSuffix(r.fault, " retry")
+				strings.HasSuffix(r.fault, " retry") &&
+				r.status != http.StatusUnauthorized // another fault at the same time
 		})
 		if e.Kind != hold.HistoryAttempt || e.RequestID == "" || i < 0 {
 			continue

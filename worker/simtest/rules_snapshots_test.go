@@ -14,7 +14,8 @@ const amountCapturableUpdated = "payment_intent.amount_capturable_updated"
 // checkAgreeingEvents judges the events of an authorization that was read when
 // its hold was scheduled, until anything else happens to the hold.
 func (j *judge) checkAgreeingEvents(c *judgedHold) {
-	if !j.judgesIntake(c) || c.intake != "" || len(c.termsHistory.accepted) == 0 ||
+	if j.plan.intake.thinEvents || // which say nothing
+		!j.judgesIntake(c) || c.intake != "" || len(c.termsHistory.accepted) == 0 ||
 		c.termsHistory.beforeEmptied != nil || len(j.intakeObserved.reviews[c.number]) > 0 ||
 		len(j.intakeObserved.earlierDeadlines[c.number]) > 0 {
 		return
