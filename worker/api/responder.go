@@ -36,7 +36,7 @@ func (r responder) logAndConvertError(ctx context.Context, err error) *Problem {
 
 func (r responder) holdView(h *hold.Hold, now time.Time, history bool) hold.View {
 	v := h.View(now, history)
-	v.Livemode, v.Warnings = r.livemode, h.Warnings(r.rules)
+	v.Livemode, v.Warnings = r.livemode, hold.NearDeadlineWarnings(h, r.rules)
 	return v
 }
 

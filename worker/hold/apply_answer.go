@@ -170,7 +170,7 @@ func keepIndeterminate(h Hold, cause Cause, a Answer, now time.Time) Decision {
 // flood the stream.
 func scheduleRetry(h Hold, now time.Time, base, limit time.Duration) Decision {
 	h.Retries++
-	h.NextAt = now.Add(h.retryBackoff(base, limit))
+	h.NextAt = now.Add(retryBackoff(&h, base, limit))
 	releaseClaim(&h)
 	d := Decision{Hold: h}
 	if isPowerOfTwo(h.Retries) {

@@ -78,11 +78,11 @@ func applyReadStillHeld(h Hold, in *Intent, now time.Time) Decision {
 		note := last.Note + ": refused again, and the intent is " + string(in.Status)
 		return d.FollowedBy(requireAttention(d.Hold, cause, note, now))
 	case refused && d.Again:
-		return d.DeferUntil(now.Add(h.retryBackoff(5*time.Second, maxBackoff)))
+		return d.DeferUntil(now.Add(retryBackoff(&h, 5*time.Second, maxBackoff)))
 	case sent && d.Again && h.Retries > 1:
 		// More than one request came to nothing: back off instead of a tight
 		// loop.
-		return d.DeferUntil(now.Add(h.retryBackoff(time.Second, time.Minute)))
+		return d.DeferUntil(now.Add(retryBackoff(&h, time.Second, time.Minute)))
 	}
 	return d
 }

@@ -39,7 +39,7 @@ func checkCancellationReason(s string) error {
 
 // cancellationReasonToSend returns the reason that a cancel sends. A record
 // without one is of a release that always sent abandoned.
-func (h *Hold) cancellationReasonToSend() string {
+func cancellationReasonToSend(h *Hold) string {
 	return cmp.Or(h.CancellationReason, ReasonAbandoned)
 }
 

@@ -14,10 +14,10 @@ type Warning struct {
 	Deadline time.Time `json:"deadline" doc:"When the authorization ends"`
 }
 
-// Warnings returns what the caller should know about the terms of an open hold
+// NearDeadlineWarnings returns what the caller should know about the terms of an open hold
 // whose deadline is known.
-func (h *Hold) Warnings(r Rules) []Warning {
-	if h.State.Final() || h.CaptureAt.IsZero() || h.CancelWanted || !h.knowsDeadline() ||
+func NearDeadlineWarnings(h *Hold, r Rules) []Warning {
+	if h.State.Final() || h.CaptureAt.IsZero() || h.CancelWanted || !knowsDeadline(h) ||
 		!h.CaptureAt.After(h.ExpiresAt.Add(-r.ExpiryMargin)) {
 		return nil
 	}
@@ -29,12 +29,12 @@ func (h *Hold) Warnings(r Rules) []Warning {
 }
 
 // knowsDeadline reports whether the deadline is Stripe's or the caller's.
-func (h *Hold) knowsDeadline() bool { return h.Verified || h.ExpiresSource == SourceCaller }
+func knowsDeadline(h *Hold) bool { return h.Verified || h.ExpiresSource == SourceCaller }
 
 // capturesTooLate reports whether the deadline is known and the capture job may
 // run only after it: a capture at the hold's own time would lapse.
 func capturesTooLate(h *Hold, r Rules) bool {
-	return !h.CaptureAt.IsZero() && h.knowsDeadline() &&
+	return !h.CaptureAt.IsZero() && knowsDeadline(h) &&
 		h.CaptureAt.After(h.ExpiresAt.Add(-r.CaptureInterval))
 }
 

@@ -55,7 +55,7 @@ func TestCaptureAt_NearTheDeadline(t *testing.T) {
 				}
 				continue
 			}
-			warnings := d.Hold.Warnings(timeRules)
+			warnings := hold.NearDeadlineWarnings(&d.Hold, timeRules)
 			if (len(warnings) == 1) != tt.warn {
 				t.Errorf("%s, %s: warnings %+v", name, request, warnings)
 			}
@@ -131,7 +131,7 @@ func TestCaptureAt_TooLateByALearnedDeadline(t *testing.T) {
 		}
 	}
 	unverified := newHold(t, nil, withCaptureAt(late))
-	if w := unverified.Warnings(hold.Rules{ExpiryMargin: 30 * day}); w != nil {
+	if w := hold.NearDeadlineWarnings(&unverified, hold.Rules{ExpiryMargin: 30 * day}); w != nil {
 		t.Errorf("a warning by an assumed deadline: %v", w)
 	}
 }

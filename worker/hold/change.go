@@ -132,7 +132,7 @@ func (h Hold) RequestCancel(reason, by string, now time.Time) (Decision, error) 
 		return Decision{}, err
 	}
 	if h.CancelWanted && h.State == Scheduled {
-		if before := h.cancellationReasonToSend(); reason != "" && reason != before {
+		if before := cancellationReasonToSend(&h); reason != "" && reason != before {
 			return Decision{}, problem(CancelAccepted, "cancellation_reason",
 				"cannot cancel hold %s as %s: a cancel was accepted as %s", h.ID, reason, before)
 		}

@@ -53,7 +53,7 @@ const maxBackoff = 5 * time.Minute
 
 // retryBackoff returns how long to wait before the hold's next retry. Once many
 // calls were alerted, the limit is maxBackoff.
-func (h *Hold) retryBackoff(base, limit time.Duration) time.Duration {
+func retryBackoff(h *Hold, base, limit time.Duration) time.Duration {
 	if h.Calls >= MaxCallsBeforeAlert {
 		limit = maxBackoff
 	}

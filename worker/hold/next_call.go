@@ -69,7 +69,7 @@ func (h *Hold) NextCall(now time.Time) Call {
 		c.CaptureParams = h.CaptureParams
 		c.Key = idempotencyKey(h, c)
 	case OpCancel:
-		c.CancellationReason = h.cancellationReasonToSend()
+		c.CancellationReason = cancellationReasonToSend(h)
 		c.Key = idempotencyKey(h, c)
 	}
 	return c

@@ -73,7 +73,7 @@ func (h *Hold) View(now time.Time, history bool) View {
 		v.Cause = h.Reason.String()
 	}
 	if v.CancellationReason = h.CancellationReason; h.NextOp == OpCancel {
-		v.CancellationReason = h.cancellationReasonToSend()
+		v.CancellationReason = cancellationReasonToSend(h)
 	}
 	if history {
 		v.HistoryOmitted = h.HistoryDropped
