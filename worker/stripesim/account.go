@@ -180,9 +180,9 @@ func (a *account) processDue(op *operation) {
 		in := item.intent
 		switch {
 		case in.status == statusRequiresCapture && item.at.Equal(in.captureBefore):
-			in.expire(expiry)
+			expireIntent(in, expiry)
 		case !in.confirmDeadline.IsZero() && item.at.Equal(in.confirmDeadline):
-			in.expireConfirmation(expiry)
+			expireConfirmation(in, expiry)
 		}
 		op.events = append(op.events, expiry.events...)
 	}

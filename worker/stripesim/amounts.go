@@ -50,9 +50,9 @@ func formatAmount(n int64, currency string) string {
 	return currencySymbols[currency] + whole + " " + currency
 }
 
-// maxAmount returns the largest amount of the intent. Its payment method
+// maxCapturableAmount returns the largest amount of the intent. Its payment method
 // decides, or the types that it allows while it has none.
-func (in *intent) maxAmount() int64 {
+func maxCapturableAmount(in *intent) int64 {
 	digits := 8
 	switch m := in.paymentMethod; {
 	case m != nil && !m.isCard(), m == nil && !allowsCards(in.paymentMethodTypes):
@@ -69,7 +69,7 @@ func (in *intent) maxAmount() int64 {
 }
 
 // checkAmount checks an amount to authorize.
-func (in *intent) checkAmount(n int64) *apiError {
+func checkAmount(in *intent, n int64) *apiError {
 	if n < 1 {
 		return validationError("parameter_invalid_integer", "amount",
 			"The amount must be greater than or equal to the minimum charge amount allowed for "+
@@ -82,7 +82,7 @@ func (in *intent) checkAmount(n int64) *apiError {
 		return validationError("amount_too_small", "amount", "Amount must be at least %s",
 			formatAmount(least, in.currency))
 	}
-	if most := in.maxAmount(); n > most {
+	if most := maxCapturableAmount(in); n > most {
 		return validationError("amount_too_large", "amount", "Amount must be no more than %s",
 			formatAmount(most, in.currency))
 	}

@@ -20,19 +20,19 @@ func captureIntent(op *operation, a *account, id string, f *form) (any, *apiErro
 	o := captureParams{amount: f.optionalInt("amount_to_capture"),
 		finalCapture: !f.has("final_capture") || f.isTrue("final_capture"), form: f}
 	if o.amount != nil {
-		if err := in.checkAmountToCapture(*o.amount, f.isTrue("final_capture")); err != nil {
+		if err := checkAmountToCapture(in, *o.amount, f.isTrue("final_capture")); err != nil {
 			return nil, err
 		}
 	}
-	if err := in.capture(op, o); err != nil {
+	if err := capture(in, op, o); err != nil {
 		return nil, err
 	}
-	return in.toJSON(f.lists["expand"]), nil
+	return newIntentJSON(in, f.lists["expand"]), nil
 }
 
 // checkAmountToCapture checks amount_to_capture by itself. With final, 0
 // releases the rest of an intent that is captured in part.
-func (in *intent) checkAmountToCapture(n int64, final bool) *apiError {
+func checkAmountToCapture(in *intent, n int64, final bool) *apiError {
 	var e *apiError
 	switch {
 	case in.status != statusRequiresCapture: // capture refuses it
@@ -51,7 +51,7 @@ func (in *intent) checkAmountToCapture(n int64, final bool) *apiError {
 }
 
 // capture captures held money.
-func (in *intent) capture(op *operation, o captureParams) *apiError {
+func capture(in *intent, op *operation, o captureParams) *apiError {
 	if in.status != statusRequiresCapture {
 		return notCapturableError(in)
 	}
@@ -64,7 +64,7 @@ func (in *intent) capture(op *operation, o captureParams) *apiError {
 		return err
 	}
 	if o.form != nil {
-		if err := in.applyCaptureForm(op, amount, o.form); err != nil {
+		if err := applyCaptureForm(in, op, amount, o.form); err != nil {
 			return err
 		}
 	}
@@ -76,19 +76,19 @@ func (in *intent) capture(op *operation, o captureParams) *apiError {
 	in.charge.amountCaptured = in.received
 	in.capturable = rest
 	if !o.finalCapture && rest > 0 {
-		in.recordSearchSnapshot(op)
-		in.recordEffect(op, EffectCaptured, amount, false)
+		recordSearchSnapshot(in, op)
+		recordEffect(in, op, EffectCaptured, amount, false)
 		in.account.emitEvent(op, "charge.updated", in, in.charge.snapshot())
-		in.account.emitEvent(op, "payment_intent.amount_capturable_updated", in, in.snapshot())
+		in.account.emitEvent(op, "payment_intent.amount_capturable_updated", in, snapshotIntent(in))
 		return nil
 	}
-	in.finishCapture(op, amount, over, rest)
+	finishCapture(in, op, amount, over, rest)
 	return nil
 }
 
 // applyCaptureForm applies the parameters beside the amount to the intent, and
 // keeps them for the ledger.
-func (in *intent) applyCaptureForm(op *operation, amount int64, f *form) *apiError {
+func applyCaptureForm(in *intent, op *operation, amount int64, f *form) *apiError {
 	for _, name := range []string{"application_fee_amount", "transfer_data[amount]"} {
 		if n := f.int(name); n < 0 || n > amount {
 			return invalidRequestError("parameter_invalid_integer", name,
@@ -153,25 +153,25 @@ func checkCapture(in *intent, amount int64, final bool) (over int64, err *apiErr
 }
 
 // finishCapture ends an intent with its last capture, and releases the rest.
-func (in *intent) finishCapture(op *operation, amount, over, rest int64) {
+func finishCapture(in *intent, op *operation, amount, over, rest int64) {
 	c := in.charge
 	in.capturable, in.status = 0, statusSucceeded
 	in.released += rest
 	c.isCaptured = true
-	in.recordSearchSnapshot(op)
+	recordSearchSnapshot(in, op)
 	if over > 0 {
-		in.recordEffect(op, EffectOvercaptured, over, false)
+		recordEffect(in, op, EffectOvercaptured, over, false)
 	}
 	if amount > 0 {
-		in.recordEffect(op, EffectCaptured, amount, true)
+		recordEffect(in, op, EffectCaptured, amount, true)
 	}
 	if rest > 0 || amount == 0 {
-		in.recordEffect(op, EffectReleased, rest, amount == 0)
+		recordEffect(in, op, EffectReleased, rest, amount == 0)
 	}
 	in.account.emitEvent(op, "charge.captured", in, c.snapshot())
 	in.account.emitEvent(op, "charge.updated", in, c.snapshot())
-	in.refundUncaptured(op, rest, "")
-	in.account.emitEvent(op, "payment_intent.succeeded", in, in.snapshot())
+	refundUncaptured(in, op, rest, "")
+	in.account.emitEvent(op, "payment_intent.succeeded", in, snapshotIntent(in))
 }
 
 func notCapturableError(in *intent) *apiError {
@@ -184,7 +184,7 @@ func notCapturableError(in *intent) *apiError {
 				"PaymentIntent with one of the following "+
 				"statuses may be captured: requires_capture.", in.status)
 		e.code = t.expiredCode
-	case in.status == statusSucceeded && (in.released > 0 || !in.isManual()):
+	case in.status == statusSucceeded && (in.released > 0 || !isManual(in)):
 		e = unexpectedStateError(in, "The remaining amount on this PaymentIntent could not be "+
 			"captured because the remainder of the authorized amount has been released.")
 		e.code = t.alreadyCapturedCode
@@ -209,14 +209,14 @@ func cancelIntent(op *operation, a *account, id string, f *form) (any, *apiError
 	if err != nil {
 		return nil, err
 	}
-	if err := in.cancel(op, f.get("cancellation_reason")); err != nil {
+	if err := cancel(in, op, f.get("cancellation_reason")); err != nil {
 		return nil, err
 	}
-	return in.toJSON(f.lists["expand"]), nil
+	return newIntentJSON(in, f.lists["expand"]), nil
 }
 
 // cancel releases held money. After a partial capture the intent has succeeded.
-func (in *intent) cancel(op *operation, reason string) *apiError {
+func cancel(in *intent, op *operation, reason string) *apiError {
 	switch in.status {
 	case statusCanceled, statusSucceeded:
 		return unexpectedStateError(
@@ -232,23 +232,23 @@ func (in *intent) cancel(op *operation, reason string) *apiError {
 	if in.received > 0 {
 		in.status = statusSucceeded
 		in.charge.isCaptured = true
-		in.recordSearchSnapshot(op)
-		in.recordEffect(op, EffectReleased, released, true)
+		recordSearchSnapshot(in, op)
+		recordEffect(in, op, EffectReleased, released, true)
 		in.account.emitEvent(op, "charge.captured", in, in.charge.snapshot())
-		in.refundUncaptured(op, released, "")
-		in.account.emitEvent(op, "payment_intent.succeeded", in, in.snapshot())
+		refundUncaptured(in, op, released, "")
+		in.account.emitEvent(op, "payment_intent.succeeded", in, snapshotIntent(in))
 		return nil
 	}
 	in.status, in.cancelReason, in.canceledAt = statusCanceled, reason, op.now.Unix()
-	in.recordSearchSnapshot(op)
-	in.recordEffect(op, EffectCanceled, released, true) // final even if released is 0
+	recordSearchSnapshot(in, op)
+	recordEffect(in, op, EffectCanceled, released, true) // final even if released is 0
 	if refundReasons[reason] {
-		in.refundUncaptured(op, released, reason)
+		refundUncaptured(in, op, released, reason)
 	} else {
-		in.refundUncaptured(op, released, "")
+		refundUncaptured(in, op, released, "")
 	}
-	in.account.emitEvent(op, "payment_intent.canceled", in, in.snapshot())
-	in.closeReview(op, "refunded")
+	in.account.emitEvent(op, "payment_intent.canceled", in, snapshotIntent(in))
+	closeReview(in, op, "refunded")
 	return nil
 }
 
@@ -257,26 +257,26 @@ func incrementAuthorization(op *operation, a *account, id string, f *form) (any,
 	if err != nil {
 		return nil, err
 	}
-	if err := in.checkAmount(f.int("amount")); err != nil {
+	if err := checkAmount(in, f.int("amount")); err != nil {
 		return nil, err
 	}
 	metadata, err := mergeMetadata(in.metadata, f)
 	if err != nil {
 		return nil, err
 	}
-	if err := in.increment(op, f.int("amount")); err != nil {
+	if err := increment(in, op, f.int("amount")); err != nil {
 		return nil, err
 	}
 	in.metadata = metadata
 	if f.has("description") {
 		in.description = f.get("description")
 	}
-	return in.toJSON(f.lists["expand"]), nil
+	return newIntentJSON(in, f.lists["expand"]), nil
 }
 
 // increment raises the held amount to amount. After a decline the held amount
 // is the old one.
-func (in *intent) increment(op *operation, amount int64) *apiError {
+func increment(in *intent, op *operation, amount int64) *apiError {
 	if err := checkIncrement(in, amount); err != nil {
 		return err
 	}
@@ -286,7 +286,7 @@ func (in *intent) increment(op *operation, amount int64) *apiError {
 		e := &apiError{status: http.StatusPaymentRequired, typ: typeCard, code: "card_declined",
 			declineCode: op.declineCode, message: declineMessage(op.declineCode),
 			charge: c.id, intent: in}
-		in.account.emitEvent(op, "payment_intent.payment_failed", in, in.snapshot())
+		in.account.emitEvent(op, "payment_intent.payment_failed", in, snapshotIntent(in))
 		return e
 	}
 	more := amount - in.amount
@@ -295,10 +295,10 @@ func (in *intent) increment(op *operation, amount int64) *apiError {
 	if c.overcapture {
 		c.maxCapturable = amount + amount*in.account.env.options.OvercapturePercent/100
 	}
-	in.recordSearchSnapshot(op)
-	in.recordEffect(op, EffectIncremented, more, false)
+	recordSearchSnapshot(in, op)
+	recordEffect(in, op, EffectIncremented, more, false)
 	in.account.emitEvent(op, "charge.updated", in, c.snapshot())
-	in.account.emitEvent(op, "payment_intent.amount_capturable_updated", in, in.snapshot())
+	in.account.emitEvent(op, "payment_intent.amount_capturable_updated", in, snapshotIntent(in))
 	return nil
 }
 

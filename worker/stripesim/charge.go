@@ -231,7 +231,7 @@ func (c *charge) toJSON() *chargeJSON {
 func (j *chargeJSON) expand(c *charge, path string) {
 	switch path {
 	case "payment_intent":
-		j.PaymentIntent = c.intent.toJSON(nil)
+		j.PaymentIntent = newIntentJSON(c.intent, nil)
 	case "refunds":
 		l := &listJSON{Object: "list", Data: []any{}, URL: "/v1/charges/" + c.id + "/refunds"}
 		for _, r := range slices.Backward(c.refunds) {

@@ -8,32 +8,32 @@ import (
 
 // confirm asks the bank. Afterwards the intent is authorized, captured,
 // declined, or waits for 3-D Secure.
-func (in *intent) confirm(op *operation, errorOnAction bool) *apiError {
+func confirm(in *intent, op *operation, errorOnAction bool) *apiError {
 	card := in.paymentMethod.card
-	terminal := in.isTerminal()
+	terminal := isTerminal(in)
 	in.confirmDeadline, in.nextAction = time.Time{}, nil
 	asks := !terminal && needsThreeDSecure(in)
 	switch {
 	case !in.paymentMethod.isCard() && !in.actionCompleted:
-		in.requireAction(op)
+		requireAction(in, op)
 		return nil
 	case op.declineCode != "":
-		return in.recordDecline(op, "card_declined", op.declineCode)
+		return recordDecline(in, op, "card_declined", op.declineCode)
 	case asks && (in.offSession || errorOnAction):
-		return in.requireAuthentication(op)
+		return requireAuthentication(in, op)
 	case asks:
-		in.requireAction(op)
+		requireAction(in, op)
 		return nil
 	case card.declineCode != "":
-		return in.recordDecline(op, cmp.Or(card.errorCode, "card_declined"),
+		return recordDecline(in, op, cmp.Or(card.errorCode, "card_declined"),
 			card.declineCode)
 	}
-	in.authorize(op, terminal)
+	authorize(in, op, terminal)
 	return nil
 }
 
 // isTerminal reports whether a card reader takes the payment.
-func (in *intent) isTerminal() bool {
+func isTerminal(in *intent) bool {
 	return in.paymentMethod.methodType == typeOfCardPresent
 }
 
@@ -47,7 +47,7 @@ func needsThreeDSecure(in *intent) bool {
 
 // newNextAction returns what the cardholder does next: 3-D Secure, or a visit
 // to the provider of the payment method.
-func (in *intent) newNextAction(now time.Time) *nextActionJSON {
+func newNextAction(in *intent, now time.Time) *nextActionJSON {
 	const url = "https://hooks.stripe.com/3d_secure_2/simulated"
 	const cashApp = "https://payments.stripe.com/cashapp/simulated"
 	switch {
@@ -65,20 +65,20 @@ func (in *intent) newNextAction(now time.Time) *nextActionJSON {
 }
 
 // requireAction lets the intent wait for the cardholder.
-func (in *intent) requireAction(op *operation) {
+func requireAction(in *intent, op *operation) {
 	in.status = statusRequiresAction
 	in.lastError = nil
-	in.nextAction = in.newNextAction(op.now)
+	in.nextAction = newNextAction(in, op.now)
 	if in.confirmMethod == "manual" {
 		in.confirmDeadline = op.now.Add(confirmWindow)
 		in.account.scheduleDue(in.confirmDeadline, in)
 	}
-	in.recordSearchSnapshot(op)
-	in.account.emitEvent(op, "payment_intent.requires_action", in, in.snapshot())
+	recordSearchSnapshot(in, op)
+	in.account.emitEvent(op, "payment_intent.requires_action", in, snapshotIntent(in))
 }
 
 // newCharge makes the charge of a confirmation.
-func (in *intent) newCharge(op *operation, terminal bool) *charge {
+func newCharge(in *intent, op *operation, terminal bool) *charge {
 	c := &charge{
 		id: in.account.newID("ch_"), intent: in, created: op.now.Unix(), amount: in.amount,
 		maxCapturable: in.amount, paymentMethod: in.paymentMethod,
@@ -100,20 +100,20 @@ func (in *intent) newCharge(op *operation, terminal bool) *charge {
 
 // authorize records that the bank authorized the amount. Without manual capture
 // the amount is captured at once.
-func (in *intent) authorize(op *operation, terminal bool) {
-	c := in.newCharge(op, terminal)
+func authorize(in *intent, op *operation, terminal bool) {
+	c := newCharge(in, op, terminal)
 	in.lastError = nil
 	savePaymentMethod(in)
 	in.actionCompleted = false
-	if !in.isManual() {
+	if !isManual(in) {
 		in.status = statusSucceeded
 		in.received = in.amount
 		c.isCaptured, c.amountCaptured = true, in.amount
-		in.recordSearchSnapshot(op)
-		in.recordEffect(op, EffectAuthorized, in.amount, false)
-		in.recordEffect(op, EffectCaptured, in.amount, true)
+		recordSearchSnapshot(in, op)
+		recordEffect(in, op, EffectAuthorized, in.amount, false)
+		recordEffect(in, op, EffectCaptured, in.amount, true)
 		in.account.emitEvent(op, "charge.succeeded", in, c.snapshot())
-		in.account.emitEvent(op, "payment_intent.succeeded", in, in.snapshot())
+		in.account.emitEvent(op, "payment_intent.succeeded", in, snapshotIntent(in))
 		return
 	}
 	if in.paymentMethod.isCard() {
@@ -125,11 +125,11 @@ func (in *intent) authorize(op *operation, terminal bool) {
 		PaymentMethodType: in.paymentMethod.methodType, Brand: in.paymentMethod.brand,
 		Channel: c.channel, Extended: c.extended, AuthorizedAt: op.now, Intent: in.id,
 		Metadata: maps.Clone(in.metadata)})
-	in.setCaptureBefore(op.now.Add(window))
-	in.recordSearchSnapshot(op)
-	in.recordEffect(op, EffectAuthorized, in.amount, false)
+	setCaptureBefore(in, op.now.Add(window))
+	recordSearchSnapshot(in, op)
+	recordEffect(in, op, EffectAuthorized, in.amount, false)
 	in.account.emitEvent(op, "charge.succeeded", in, c.snapshot())
-	in.account.emitEvent(op, "payment_intent.amount_capturable_updated", in, in.snapshot())
+	in.account.emitEvent(op, "payment_intent.amount_capturable_updated", in, snapshotIntent(in))
 }
 
 // savePaymentMethod attaches the PaymentMethod to the customer as
@@ -158,7 +158,7 @@ func (c *charge) applyOptions(o cardOptions, overcapturePercent int64) {
 	}
 }
 
-func (in *intent) setCaptureBefore(t time.Time) {
+func setCaptureBefore(in *intent, t time.Time) {
 	// The charge shows whole seconds.
 	in.captureBefore = time.Unix(t.Unix(), 0).In(t.Location())
 	in.charge.captureBefore = t.Unix()
@@ -166,51 +166,51 @@ func (in *intent) setCaptureBefore(t time.Time) {
 }
 
 // recordDecline records that the bank declined the charge.
-func (in *intent) recordDecline(op *operation, code, decline string) *apiError {
-	c := in.newCharge(op, in.isTerminal())
+func recordDecline(in *intent, op *operation, code, decline string) *apiError {
+	c := newCharge(in, op, isTerminal(in))
 	c.failed, c.failureCode, c.declineCode, c.failureMessage = true, code, decline,
 		declineMessage(cmp.Or(decline, code))
 	in.account.emitEvent(op, "charge.failed", in, c.snapshot())
-	return in.failConfirmation(op, &apiError{status: 402, typ: typeCard, code: code,
+	return failConfirmation(in, op, &apiError{status: 402, typ: typeCard, code: code,
 		declineCode: decline, message: c.failureMessage, charge: c.id})
 }
 
 // requireAuthentication fails a confirmation that would need the cardholder.
 // The bank is not asked, so there is no charge.
-func (in *intent) requireAuthentication(op *operation) *apiError {
-	return in.failConfirmation(op, &apiError{status: 402, typ: typeCard,
+func requireAuthentication(in *intent, op *operation) *apiError {
+	return failConfirmation(in, op, &apiError{status: 402, typ: typeCard,
 		code: "authentication_required", declineCode: "authentication_required",
 		message: "Your card was declined. This transaction requires authentication."})
 }
 
 // failConfirmation takes back the PaymentMethod and records e as the intent's
 // last error.
-func (in *intent) failConfirmation(op *operation, e *apiError) *apiError {
+func failConfirmation(in *intent, op *operation, e *apiError) *apiError {
 	e.paymentMethod = in.paymentMethod
 	j := e.toJSON("")
 	j.PaymentMethodType = in.paymentMethod.methodType
 	in.lastError = &j
 	in.status, in.paymentMethod, in.actionCompleted = statusRequiresMethod, nil, false
-	in.recordSearchSnapshot(op)
-	in.account.emitEvent(op, "payment_intent.payment_failed", in, in.snapshot())
+	recordSearchSnapshot(in, op)
+	in.account.emitEvent(op, "payment_intent.payment_failed", in, snapshotIntent(in))
 	e.intent = in
 	return e
 }
 
 // expireConfirmation takes back the PaymentMethod of an intent that the server
 // did not confirm in time.
-func (in *intent) expireConfirmation(op *operation) {
+func expireConfirmation(in *intent, op *operation) {
 	in.confirmDeadline = time.Time{}
 	if in.status != statusRequiresAction && in.status != statusRequiresConfirmation {
 		return
 	}
 	in.status, in.nextAction, in.paymentMethod, in.actionCompleted = statusRequiresMethod, nil,
 		nil, false
-	in.recordSearchSnapshot(op)
+	recordSearchSnapshot(in, op)
 }
 
-// expire releases held money at capture_before, as the card network does.
-func (in *intent) expire(op *operation) {
+// expireIntent releases held money at capture_before, as the card network does.
+func expireIntent(in *intent, op *operation) {
 	released := in.capturable
 	in.capturable, in.released = 0, in.released+released
 	in.expired = true
@@ -218,19 +218,19 @@ func (in *intent) expire(op *operation) {
 	if in.received > 0 {
 		in.status = statusSucceeded
 		c.isCaptured = true
-		in.recordSearchSnapshot(op)
-		in.recordEffect(op, EffectExpired, released, true)
-		in.refundUncaptured(op, released, reasonExpired)
+		recordSearchSnapshot(in, op)
+		recordEffect(in, op, EffectExpired, released, true)
+		refundUncaptured(in, op, released, reasonExpired)
 		in.account.emitEvent(op, "charge.expired", in, c.snapshot())
-		in.account.emitEvent(op, "payment_intent.succeeded", in, in.snapshot())
+		in.account.emitEvent(op, "payment_intent.succeeded", in, snapshotIntent(in))
 		return
 	}
 	in.status, in.cancelReason, in.canceledAt = statusCanceled, in.account.env.options.ExpiryReason,
 		op.now.Unix()
-	in.recordSearchSnapshot(op)
-	in.recordEffect(op, EffectExpired, released, true)
-	in.refundUncaptured(op, released, reasonExpired)
+	recordSearchSnapshot(in, op)
+	recordEffect(in, op, EffectExpired, released, true)
+	refundUncaptured(in, op, released, reasonExpired)
 	in.account.emitEvent(op, "charge.expired", in, c.snapshot())
-	in.account.emitEvent(op, "payment_intent.canceled", in, in.snapshot())
-	in.closeReview(op, "refunded")
+	in.account.emitEvent(op, "payment_intent.canceled", in, snapshotIntent(in))
+	closeReview(in, op, "refunded")
 }

@@ -38,7 +38,7 @@ func (s *Sim) Authorize(h Hold) (string, error) {
 	var err *apiError
 	s.withAccount(a, actorDashboard, func(op *operation) {
 		if v, err = createIntent(op, a, "", h.form()); err == nil && h.PaymentMethodType != "" {
-			err = a.intents[v.(*intentJSON).ID].completeAction(op)
+			err = completeAction(a.intents[v.(*intentJSON).ID], op)
 		}
 	})
 	if err != nil {
@@ -187,11 +187,11 @@ func (d Dashboard) Capture(id string, amount int64) error {
 		o := captureParams{finalCapture: true}
 		if amount != 0 {
 			o.amount = &amount
-			if err := in.checkAmountToCapture(amount, true); err != nil {
+			if err := checkAmountToCapture(in, amount, true); err != nil {
 				return err
 			}
 		}
-		return in.capture(op, o)
+		return capture(in, op, o)
 	})
 }
 
@@ -199,27 +199,27 @@ func (d Dashboard) Capture(id string, amount int64) error {
 // captures, if the charge allows more than one.
 func (d Dashboard) CapturePart(id string, amount int64) error {
 	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
-		if err := in.checkAmountToCapture(amount, false); err != nil {
+		if err := checkAmountToCapture(in, amount, false); err != nil {
 			return err
 		}
-		return in.capture(op, captureParams{amount: &amount})
+		return capture(in, op, captureParams{amount: &amount})
 	})
 }
 
 // Cancel cancels the intent. An empty reason is none.
 func (d Dashboard) Cancel(id, reason string) error {
 	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
-		return in.cancel(op, reason)
+		return cancel(in, op, reason)
 	})
 }
 
 // Increment raises the held amount to amount, in minor units.
 func (d Dashboard) Increment(id string, amount int64) error {
 	return d.changeUnlocked(id, func(op *operation, in *intent) *apiError {
-		if err := in.checkAmount(amount); err != nil {
+		if err := checkAmount(in, amount); err != nil {
 			return err
 		}
-		return in.increment(op, amount)
+		return increment(in, op, amount)
 	})
 }
 
@@ -233,20 +233,20 @@ func (d Dashboard) CompleteAction(id string) error {
 				in, "This PaymentIntent has a status of %s; only requires_action can be completed.",
 				in.status)
 		}
-		return in.completeAction(op)
+		return completeAction(in, op)
 	})
 }
 
 // completeAction continues after the cardholder has passed 3-D Secure or has
 // agreed at the provider of the payment method.
-func (in *intent) completeAction(op *operation) *apiError {
+func completeAction(in *intent, op *operation) *apiError {
 	in.actionCompleted, in.nextAction = true, nil
 	if in.confirmMethod == "manual" && in.paymentMethod.isCard() {
 		in.status = statusRequiresConfirmation
-		in.recordSearchSnapshot(op)
+		recordSearchSnapshot(in, op)
 		return nil
 	}
-	if err := in.confirm(op, false); err != nil && err.typ != typeCard {
+	if err := confirm(in, op, false); err != nil && err.typ != typeCard {
 		return err
 	}
 	return nil
@@ -261,12 +261,12 @@ func (d Dashboard) FailAction(id string) error {
 				in, "This PaymentIntent has a status of %s; only requires_action can fail.",
 				in.status)
 		}
-		in.failThreeDSecure(op)
+		failThreeDSecure(in, op)
 		return nil
 	})
 }
 
-func (in *intent) failThreeDSecure(op *operation) {
+func failThreeDSecure(in *intent, op *operation) {
 	e := (&apiError{typ: typeInvalidRequest, code: "payment_intent_authentication_failure",
 		paymentMethod: in.paymentMethod,
 		message: "The provided PaymentMethod has failed authentication. You can provide " +
@@ -274,8 +274,8 @@ func (in *intent) failThreeDSecure(op *operation) {
 			"again."}).toJSON("")
 	in.lastError, in.nextAction, in.confirmDeadline = &e, nil, time.Time{}
 	in.status, in.paymentMethod, in.actionCompleted = statusRequiresMethod, nil, false
-	in.recordSearchSnapshot(op)
-	in.account.emitEvent(op, "payment_intent.payment_failed", in, in.snapshot())
+	recordSearchSnapshot(in, op)
+	in.account.emitEvent(op, "payment_intent.payment_failed", in, snapshotIntent(in))
 }
 
 // OpenReview puts the payment under review, as a Radar rule does.
@@ -308,12 +308,12 @@ func (d Dashboard) CloseReview(id, reason string) error {
 		if in.review == nil || !in.review.open {
 			return unexpectedStateError(in, "This PaymentIntent is not under review.")
 		}
-		in.closeReview(op, reason)
+		closeReview(in, op, reason)
 		return nil
 	})
 }
 
-func (in *intent) closeReview(op *operation, reason string) {
+func closeReview(in *intent, op *operation, reason string) {
 	if in.review == nil || !in.review.open {
 		return
 	}
@@ -334,7 +334,7 @@ func (s *Sim) SetCaptureBefore(id string, t time.Time) error {
 				in, "This PaymentIntent has a status of %s; only requires_capture has a deadline.",
 				in.status)
 		}
-		in.setCaptureBefore(t)
+		setCaptureBefore(in, t)
 		return nil
 	})
 }

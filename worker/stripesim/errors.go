@@ -65,7 +65,7 @@ func (e *apiError) toJSON(requestID string) errorJSON {
 		j.PaymentMethod = e.paymentMethod.toJSON()
 	}
 	if e.intent != nil {
-		j.PaymentIntent = e.intent.toJSON(nil)
+		j.PaymentIntent = newIntentJSON(e.intent, nil)
 	}
 	return j
 }

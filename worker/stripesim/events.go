@@ -49,9 +49,9 @@ type eventRequestJSON struct {
 	IdempotencyKey *string `json:"idempotency_key"`
 }
 
-func (in *intent) snapshot() func() any {
+func snapshotIntent(in *intent) func() any {
 	c := *in
-	return func() any { return c.toJSON(nil) }
+	return func() any { return newIntentJSON(&c, nil) }
 }
 
 // snapshot copies the intent too, because parts of a charge come from it.

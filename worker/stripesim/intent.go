@@ -45,7 +45,7 @@ func (l *updateLimiter) allow(now time.Time, limit int) bool {
 
 // recordEffect adds an effect to the ledger. At most one effect of an intent is
 // final.
-func (in *intent) recordEffect(op *operation, kind EffectKind, amount int64, final bool) {
+func recordEffect(in *intent, op *operation, kind EffectKind, amount int64, final bool) {
 	in.account.env.ledger.add(Effect{
 		Time: op.now, Account: in.account.id, Intent: in.id, Kind: kind,
 		Amount: amount, Currency: in.currency,
@@ -56,7 +56,7 @@ func (in *intent) recordEffect(op *operation, kind EffectKind, amount int64, fin
 
 // recordSearchSnapshot lets search find the intent as it is now, after the
 // search lag.
-func (in *intent) recordSearchSnapshot(op *operation) {
+func recordSearchSnapshot(in *intent, op *operation) {
 	in.history.record(searchSnapshot{op.now, in.status, in.metadata})
 }
 
@@ -107,14 +107,14 @@ func createIntent(op *operation, a *account, _ string, f *form) (any, *apiError)
 	if in.paymentMethod != nil {
 		in.status = statusRequiresConfirmation
 	}
-	in.recordSearchSnapshot(op)
-	a.emitEvent(op, "payment_intent.created", in, in.snapshot())
+	recordSearchSnapshot(in, op)
+	a.emitEvent(op, "payment_intent.created", in, snapshotIntent(in))
 	if f.isTrue("confirm") {
-		if err := in.confirm(op, f.isTrue("error_on_requires_action")); err != nil {
+		if err := confirm(in, op, f.isTrue("error_on_requires_action")); err != nil {
 			return nil, err
 		}
 	}
-	return in.toJSON(f.lists["expand"]), nil
+	return newIntentJSON(in, f.lists["expand"]), nil
 }
 
 func checkCreateParams(f *form) *apiError {
@@ -169,7 +169,7 @@ func newIntent(op *operation, a *account, f *form) (*intent, *apiError) {
 	if err := applyParams(op, in, f); err != nil {
 		return nil, err
 	}
-	return in, in.checkAmount(in.amount)
+	return in, checkAmount(in, in.amount)
 }
 
 // checkConfirmable checks an intent that is created and confirmed in one call.
@@ -216,7 +216,7 @@ func applyParams(op *operation, in *intent, f *form) *apiError {
 	if t := f.get("payment_method_data[type]"); t != "" && t != typeOfCard {
 		in.paymentMethod = in.account.newRedirectMethod(op, t)
 	}
-	return in.checkMethodType()
+	return checkMethodType(in)
 }
 
 const (
@@ -241,7 +241,7 @@ func applyOptions(in *intent, f *form) {
 			*to = f.get(name)
 		}
 	}
-	in.applyCaptureMethods(f)
+	applyCaptureMethods(in, f)
 	if f.isTrue(cardPresentParam + "[request_extended_authorization]") {
 		in.options.extended = "if_available"
 	}
@@ -276,7 +276,7 @@ func checkReturnURL(in *intent) *apiError {
 				"`automatic_payment_methods[allow_redirects]` to `never` when creating Setup "+
 				"Intents and Payment Intents.")
 	}
-	return in.checkRedirect()
+	return checkRedirect(in)
 }
 
 func findIntent(a *account, id string) (*intent, *apiError) {
@@ -291,7 +291,7 @@ func retrieveIntent(_ *operation, a *account, id string, f *form) (any, *apiErro
 	if err != nil {
 		return nil, err
 	}
-	return in.toJSON(f.lists["expand"]), nil
+	return newIntentJSON(in, f.lists["expand"]), nil
 }
 
 func updateIntent(op *operation, a *account, id string, f *form) (any, *apiError) {
@@ -324,8 +324,8 @@ func updateIntent(op *operation, a *account, id string, f *form) (any, *apiError
 	if in.status == statusRequiresMethod && in.paymentMethod != nil && f.has("payment_method") {
 		in.status = statusRequiresConfirmation
 	}
-	in.recordSearchSnapshot(op)
-	return in.toJSON(f.lists["expand"]), nil
+	recordSearchSnapshot(in, op)
+	return newIntentJSON(in, f.lists["expand"]), nil
 }
 
 // checkUpdate checks the parameters of an update before any is applied.
@@ -359,7 +359,7 @@ func checkUpdate(in *intent, f *form) *apiError {
 		if f.has("amount") {
 			after.amount = f.int("amount")
 		}
-		return after.checkAmount(after.amount)
+		return checkAmount(&after, after.amount)
 	}
 	return nil
 }
@@ -395,14 +395,14 @@ func confirmIntent(op *operation, a *account, id string, f *form) (any, *apiErro
 			"method and then confirm it again, or confirm it again directly with a payment "+
 			"method or ConfirmationToken.")
 	}
-	if err := in.checkAmount(in.amount); err != nil {
+	if err := checkAmount(in, in.amount); err != nil {
 		return nil, err
 	}
 	if err := checkReturnURL(in); err != nil {
 		return nil, err
 	}
-	if err := in.confirm(op, f.isTrue("error_on_requires_action")); err != nil {
+	if err := confirm(in, op, f.isTrue("error_on_requires_action")); err != nil {
 		return nil, err
 	}
-	return in.toJSON(f.lists["expand"]), nil
+	return newIntentJSON(in, f.lists["expand"]), nil
 }

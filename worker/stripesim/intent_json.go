@@ -184,9 +184,9 @@ func idOrNil(s string) any {
 	return s
 }
 
-// toJSON renders the intent. expand names the objects to show in full instead
+// newIntentJSON renders the intent. expand names the objects to show in full instead
 // of by id.
-func (in *intent) toJSON(expand []string) *intentJSON {
+func newIntentJSON(in *intent, expand []string) *intentJSON {
 	j := &intentJSON{
 		ID: in.id, Object: "payment_intent", Amount: in.amount, AmountCapturable: in.capturable,
 		AmountReceived: in.received, ApplicationFeeAmount: in.applicationFee,
@@ -197,7 +197,7 @@ func (in *intent) toJSON(expand []string) *intentJSON {
 		Currency: in.currency, Customer: idOrNil(in.customer),
 		Description: stringOrNil(in.description), LastPaymentError: in.lastError,
 		Metadata: in.metadata, NextAction: in.nextAction, OnBehalfOf: stringOrNil(in.onBehalfOf),
-		PaymentMethodOptions:      in.methodOptionsJSON(),
+		PaymentMethodOptions:      methodOptionsJSON(in),
 		PaymentMethodTypes:        in.paymentMethodTypes,
 		ReceiptEmail:              stringOrNil(in.receiptEmail),
 		SetupFutureUsage:          stringOrNil(in.futureUsage),
@@ -229,7 +229,7 @@ type redirectOptionsJSON struct {
 }
 
 // methodOptionsJSON renders the options of the types that the intent allows.
-func (in *intent) methodOptionsJSON() (j paymentMethodOptionsJSON) {
+func methodOptionsJSON(in *intent) (j paymentMethodOptionsJSON) {
 	o, types := in.options, in.paymentMethodTypes
 	for _, t := range types {
 		j.set(t, redirectOptionsJSON{in.captureByType[t]})

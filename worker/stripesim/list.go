@@ -179,7 +179,7 @@ func listIntents(_ *operation, a *account, _ string, f *form) (any, *apiError) {
 		URL: "/v1/payment_intents"}
 	expand := f.expandPaths()
 	for _, i := range at {
-		l.Data = append(l.Data, a.intentOrder[i].toJSON(expand))
+		l.Data = append(l.Data, newIntentJSON(a.intentOrder[i], expand))
 	}
 	return l, nil
 }

@@ -78,7 +78,7 @@ func (a *account) newRedirectMethod(op *operation, methodType string) *paymentMe
 }
 
 // checkMethodType checks that the intent allows the type of its payment method.
-func (in *intent) checkMethodType() *apiError {
+func checkMethodType(in *intent) *apiError {
 	m := in.paymentMethod
 	switch {
 	case m == nil || slices.Contains(in.paymentMethodTypes, m.methodType):
@@ -97,7 +97,7 @@ func (in *intent) checkMethodType() *apiError {
 
 // checkRedirect checks that the cardholder can visit the provider and come
 // back.
-func (in *intent) checkRedirect() *apiError {
+func checkRedirect(in *intent) *apiError {
 	switch m := in.paymentMethod; {
 	case m == nil || m.isCard():
 		return nil
@@ -113,7 +113,7 @@ func (in *intent) checkRedirect() *apiError {
 
 // isManual reports whether Stripe waits for a capture. The payment method's own
 // capture method overrides the intent's.
-func (in *intent) isManual() bool {
+func isManual(in *intent) bool {
 	if in.captureMethod == "manual" {
 		return true
 	}
@@ -129,7 +129,7 @@ func captureParam(methodType string) string {
 }
 
 // applyCaptureMethods applies payment_method_options[x][capture_method].
-func (in *intent) applyCaptureMethods(f *form) {
+func applyCaptureMethods(in *intent, f *form) {
 	for _, t := range methodTypes {
 		if name := captureParam(t); f.has(name) {
 			byType := map[string]string{}

@@ -45,7 +45,7 @@ var refundReasons = map[string]bool{"duplicate": true, "fraudulent": true,
 	"requested_by_customer": true}
 
 // refundUncaptured records the refund of money that is not captured.
-func (in *intent) refundUncaptured(op *operation, amount int64, reason string) {
+func refundUncaptured(in *intent, op *operation, amount int64, reason string) {
 	if amount == 0 {
 		return
 	}

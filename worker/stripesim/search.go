@@ -213,7 +213,7 @@ func searchIntents(op *operation, a *account, _ string, f *form) (any, *apiError
 			out.NextPage = &token
 			break
 		}
-		out.Data = append(out.Data, in.toJSON(expand))
+		out.Data = append(out.Data, newIntentJSON(in, expand))
 	}
 	return out, nil
 }
