@@ -332,12 +332,13 @@ func TestExecutor_SuspendsClaims(t *testing.T) {
 		{name: "Stripe unavailable", caller: fakeCaller{do: notSent}, state: hold.Scheduled,
 			retry: 5 * time.Second},
 		{name: "captured",
-			caller: fakeCaller{answer: hold.Answer{Kind: hold.AnswerOK, Intent: &hold.Intent{
+			caller: fakeCaller{answer: hold.Answer{Kind: hold.AnswerOK, Intent: &hold.PaymentIntent{
 				ID: "pi_3PxYzA2eZvKYlo2C", Status: hold.StatusSucceeded, Amount: 100,
 				AmountReceived: 100, Currency: "eur"}}},
 			state: hold.Captured, calls: 1},
 		{name: "no budget after a read", read: true, caller: fakeCaller{reserve: notSent,
-			answer: hold.Answer{Kind: hold.AnswerOK, Intent: &hold.Intent{ID: "pi_3PxYzA2eZvKYlo2C",
+			answer: hold.Answer{Kind: hold.AnswerOK, Intent: &hold.PaymentIntent{
+				ID:     "pi_3PxYzA2eZvKYlo2C",
 				Status: hold.StatusRequiresCapture, Amount: 100,
 				AmountCapturable: 100, Currency: "eur"}}},
 			state: hold.Scheduled, retry: 5 * time.Second, calls: 1},

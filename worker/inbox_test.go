@@ -195,7 +195,7 @@ func TestMirror_WritesTermsToMetadata(t *testing.T) {
 		termsAtStripe := func(id string) (hold.ScheduleRequest, bool) {
 			st, _ := w.Sim.Intent(id)
 			req, paused, ok, err := hold.RequestFromMetadata(
-				&hold.Intent{ID: id, Metadata: st.Metadata}, "")
+				&hold.PaymentIntent{ID: id, Metadata: st.Metadata}, "")
 			if !ok || err != nil {
 				t.Fatalf("%v %v %q %v", ok, err, st.Metadata, w.Logs.FilterMessageSnippet(
 					"can't be written").All())

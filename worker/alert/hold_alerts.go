@@ -114,7 +114,7 @@ const (
 
 // describeHoldEvent returns the alert of an event about a hold.
 func describeHoldEvent(w *alertText, e *event.Envelope) (a Alert, ok bool) {
-	i := slices.IndexFunc(holdAlerts, func(r holdAlert) bool { return r.matches(e) })
+	i := slices.IndexFunc(holdAlerts, func(r holdAlert) bool { return r.matchesEvent(e) })
 	if i < 0 {
 		return a, false
 	}
@@ -131,7 +131,7 @@ func describeHoldEvent(w *alertText, e *event.Envelope) (a Alert, ok bool) {
 	return a, true
 }
 
-func (r *holdAlert) matches(e *event.Envelope) bool {
+func (r *holdAlert) matchesEvent(e *event.Envelope) bool {
 	return r.eventType == e.Type && (r.only == nil || r.only(e)) &&
 		(len(r.causes) == 0 || slices.ContainsFunc(r.causes, func(c hold.Cause) bool {
 			return c.String() == e.Data.Cause

@@ -38,10 +38,10 @@ type fakeHolds struct {
 	mu            sync.Mutex
 	now           time.Time
 	holds         map[string]hold.Hold
-	stripeIntents map[string]*hold.Intent // what Stripe would say; absent: it isn't asked
-	err           error                   // what everything answers
-	lastBy        string                  // of the last change
-	blockGet      chan struct{}           // Get waits for it
+	stripeIntents map[string]*hold.PaymentIntent // what Stripe would say; absent: it isn't asked
+	err           error                          // what everything answers
+	lastBy        string                         // of the last change
+	blockGet      chan struct{}                  // Get waits for it
 	checks        []health.Check
 	lastQuery     query.Query
 	lastPlanAhead time.Duration
@@ -50,10 +50,13 @@ type fakeHolds struct {
 var rules = hold.Rules{ExpiryMargin: time.Hour}
 
 func newFakeHolds() *fakeHolds {
-	return &fakeHolds{now: time.Now().UTC().Truncate(time.Millisecond), holds: map[string]hold.Hold{}, stripeIntents: map[string]*hold.Intent{}}
+	return &fakeHolds{now: time.Now().UTC().Truncate(time.Millisecond),
+		holds: map[string]hold.Hold{}, stripeIntents: map[string]*hold.PaymentIntent{}}
 }
 
-func (m *fakeHolds) Schedule(_ context.Context, reqs []hold.ScheduleRequest, by string) []intake.ScheduleResult {
+func (m *fakeHolds) Schedule(
+	_ context.Context, reqs []hold.ScheduleRequest, by string,
+) []intake.ScheduleResult {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	out := make([]intake.ScheduleResult, len(reqs))
@@ -73,7 +76,8 @@ func (m *fakeHolds) scheduleOne(req *hold.ScheduleRequest, by string) intake.Sch
 	}
 	if h, ok := m.holds[d.ID]; ok {
 		if !h.SameTerms(d) {
-			return intake.ScheduleResult{Err: &hold.Problem{Code: hold.HoldExists, Detail: "hold " + d.ID + " is scheduled with other terms: change it instead"}}
+			return intake.ScheduleResult{Err: &hold.Problem{Code: hold.HoldExists, Detail: "hold " +
+				d.ID + " is scheduled with other terms: change it instead"}}
 		}
 		return intake.ScheduleResult{Hold: h}
 	}
@@ -111,12 +115,15 @@ func (m *fakeHolds) findHold(id string, revision uint64) (hold.Hold, error) {
 		return h, &hold.Problem{Code: hold.HoldNotFound, Detail: "there is no hold " + id}
 	}
 	if revision != 0 && revision != h.Revision {
-		return h, &hold.Problem{Code: hold.RevisionMismatch, Detail: "hold " + id + " has changed: read it again"}
+		return h, &hold.Problem{Code: hold.RevisionMismatch, Detail: "hold " + id +
+			" has changed: read it again"}
 	}
 	return h, nil
 }
 
-func (m *fakeHolds) changeHold(id string, revision uint64, confirmed bool, by string, f func(hold.Hold) (hold.Decision, error)) (hold.Hold, time.Time, error) {
+func (m *fakeHolds) changeHold(
+	id string, revision uint64, confirmed bool, by string, f func(hold.Hold) (hold.Decision, error),
+) (hold.Hold, time.Time, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	h, err := m.findHold(id, revision)
@@ -134,28 +141,52 @@ func (m *fakeHolds) changeHold(id string, revision uint64, confirmed bool, by st
 	return c.Hold, m.now, nil
 }
 
-func (m *fakeHolds) Patch(_ context.Context, id string, p hold.Patch, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.changeHold(id, revision, p.Confirm, by, func(h hold.Hold) (hold.Decision, error) { return h.ApplyPatch(&p, by, m.now) })
+func (m *fakeHolds) Patch(
+	_ context.Context, id string, p hold.Patch, revision uint64, by string,
+) (hold.Hold, time.Time, error) {
+	return m.changeHold(id, revision, p.Confirm, by, func(h hold.Hold) (hold.Decision, error) {
+		return h.ApplyPatch(&p, by, m.now)
+	})
 }
 
-func (m *fakeHolds) Capture(_ context.Context, id string, req hold.CaptureRequest, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.changeHold(id, revision, true, by, func(h hold.Hold) (hold.Decision, error) { return h.RequestCapture(req, by, m.now) })
+func (m *fakeHolds) Capture(
+	_ context.Context, id string, req hold.CaptureRequest, revision uint64, by string,
+) (hold.Hold, time.Time, error) {
+	return m.changeHold(id, revision, true, by, func(h hold.Hold) (hold.Decision, error) {
+		return h.RequestCapture(req, by, m.now)
+	})
 }
 
-func (m *fakeHolds) Cancel(_ context.Context, id, reason string, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.changeHold(id, revision, true, by, func(h hold.Hold) (hold.Decision, error) { return h.RequestCancel(reason, by, m.now) })
+func (m *fakeHolds) Cancel(
+	_ context.Context, id, reason string, revision uint64, by string,
+) (hold.Hold, time.Time, error) {
+	return m.changeHold(id, revision, true, by, func(h hold.Hold) (hold.Decision, error) {
+		return h.RequestCancel(reason, by, m.now)
+	})
 }
 
-func (m *fakeHolds) Pause(_ context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error) {
-	return m.changeHold(id, revision, confirmed, by, func(h hold.Hold) (hold.Decision, error) { return h.Pause(hold.CauseTrigger, by, m.now) })
+func (m *fakeHolds) Pause(
+	_ context.Context, id string, revision uint64, confirmed bool, by string,
+) (hold.Hold, time.Time, error) {
+	return m.changeHold(id, revision, confirmed, by, func(h hold.Hold) (hold.Decision, error) {
+		return h.Pause(hold.CauseTrigger, by, m.now)
+	})
 }
 
-func (m *fakeHolds) Resume(_ context.Context, id string, revision uint64, confirmed bool, by string) (hold.Hold, time.Time, error) {
-	return m.changeHold(id, revision, confirmed, by, func(h hold.Hold) (hold.Decision, error) { return h.Resume(by, m.now) })
+func (m *fakeHolds) Resume(
+	_ context.Context, id string, revision uint64, confirmed bool, by string,
+) (hold.Hold, time.Time, error) {
+	return m.changeHold(id, revision, confirmed, by, func(h hold.Hold) (hold.Decision, error) {
+		return h.Resume(by, m.now)
+	})
 }
 
-func (m *fakeHolds) Acknowledge(_ context.Context, id string, revision uint64, by string) (hold.Hold, time.Time, error) {
-	return m.changeHold(id, revision, true, by, func(h hold.Hold) (hold.Decision, error) { return h.Acknowledge(by, m.now) })
+func (m *fakeHolds) Acknowledge(
+	_ context.Context, id string, revision uint64, by string,
+) (hold.Hold, time.Time, error) {
+	return m.changeHold(id, revision, true, by, func(h hold.Hold) (hold.Decision, error) {
+		return h.Acknowledge(by, m.now)
+	})
 }
 
 func (m *fakeHolds) List(_ context.Context, q query.Query) (query.Page, error) {
@@ -166,11 +197,14 @@ func (m *fakeHolds) List(_ context.Context, q query.Query) (query.Page, error) {
 		return query.Page{}, m.err
 	}
 	page := query.Page{Now: m.now}
-	all := slices.SortedFunc(maps.Values(m.holds), func(a, b hold.Hold) int { return cmp.Compare(a.ID, b.ID) })
+	all := slices.SortedFunc(maps.Values(m.holds), func(a, b hold.Hold) int {
+		return cmp.Compare(a.ID, b.ID)
+	})
 	for _, h := range all {
 		switch {
 		case h.ID <= q.Cursor:
-		case q.State != 0 && h.StateAt(m.now) != q.State, !strings.HasPrefix(h.Reference, q.Reference), q.Account != "" && h.Account != q.Account:
+		case q.State != 0 && h.StateAt(m.now) != q.State, !strings.HasPrefix(h.Reference,
+			q.Reference), q.Account != "" && h.Account != q.Account:
 		case q.ExpiringWithin != 0 && h.ExpiresAt.After(m.now.Add(q.ExpiringWithin)):
 		case len(page.Holds) == q.Limit:
 			page.Next = page.Holds[len(page.Holds)-1].ID
@@ -188,7 +222,8 @@ func (m *fakeHolds) Plan(_ context.Context, next time.Duration) (query.Plan, err
 	m.lastPlanAhead = next
 	p := query.Plan{From: m.now, Until: m.now.Add(next)}
 	for _, h := range m.holds {
-		p.Hours = append(p.Hours, query.PlanHour{Start: h.NextAt.Truncate(time.Hour), Capture: []hold.Sum{{Currency: h.Currency, Count: 1, Amount: h.Amount}}})
+		p.Hours = append(p.Hours, query.PlanHour{Start: h.NextAt.Truncate(time.Hour),
+			Capture: []hold.Sum{{Currency: h.Currency, Count: 1, Amount: h.Amount}}})
 		p.AtRisk = append(p.AtRisk, query.Risk{Hold: h, Reason: "ends before its capture time"})
 	}
 	return p, m.err
@@ -199,7 +234,8 @@ func (m *fakeHolds) Check(context.Context) []health.Check { return m.checks }
 // addHold schedules a hold for an hour from now.
 func (m *fakeHolds) addHold(t testing.TB, id string) hold.Hold {
 	t.Helper()
-	s := m.scheduleOne(&hold.ScheduleRequest{PaymentIntent: id, Amount: 12500, Currency: "eur", Reference: "BK-1", CaptureAt: m.now.Add(time.Hour).Format(time.RFC3339),
+	s := m.scheduleOne(&hold.ScheduleRequest{PaymentIntent: id, Amount: 12500, Currency: "eur",
+		Reference: "BK-1", CaptureAt: m.now.Add(time.Hour).Format(time.RFC3339),
 		ExpiresAt: m.now.Add(72 * time.Hour).Format(time.RFC3339)}, "test")
 	if s.Err != nil {
 		t.Fatal(s.Err)

@@ -77,7 +77,7 @@ func (a *Authorizer) Confirm(
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}
-	r, lookup, begun, err := a.beginAttempt(ctx, hold.NewConfirmAttempt(id, intent, &req, by))
+	r, lookup, begun, err := a.beginAttempt(ctx, hold.NewConfirmationAttempt(id, intent, &req, by))
 	if err != nil {
 		return hold.AuthorizationResult{}, err
 	}

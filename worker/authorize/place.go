@@ -29,7 +29,7 @@ func readHold(ctx context.Context, o *Options, id string) (*hold.Hold, error) {
 // placeHold creates the hold of an authorized intent by the terms in its
 // metadata, or returns the existing one.
 func placeHold(
-	ctx context.Context, o *Options, in *hold.Intent, account, by string,
+	ctx context.Context, o *Options, in *hold.PaymentIntent, account, by string,
 ) (h *hold.Hold, created bool, err error) {
 	draft := draftFromMetadata(o, in, account)
 	for range maxPlaceTries {
@@ -60,7 +60,7 @@ func placeHold(
 // draftFromMetadata returns the terms in an intent's metadata. If they are
 // invalid, it returns terms without a time: the hold waits for the operator,
 // and on_expiry releases the money.
-func draftFromMetadata(o *Options, in *hold.Intent, account string) *hold.Draft {
+func draftFromMetadata(o *Options, in *hold.PaymentIntent, account string) *hold.Draft {
 	req, paused, _, err := hold.RequestFromMetadata(in, account)
 	if err == nil {
 		var draft *hold.Draft
@@ -76,7 +76,9 @@ func draftFromMetadata(o *Options, in *hold.Intent, account string) *hold.Draft 
 
 // publishAbandoned publishes an abandoned authorization, once over all
 // replicas.
-func publishAbandoned(ctx context.Context, o *Options, in *hold.Intent, account string) error {
+func publishAbandoned(
+	ctx context.Context, o *Options, in *hold.PaymentIntent, account string,
+) error {
 	data := event.Data{Cause: string(in.Status), Intent: &event.Intent{PaymentIntent: in.ID,
 		Account: account, Reference: in.Metadata[hold.MetaReference],
 		Amount: in.Amount, Currency: in.Currency}}

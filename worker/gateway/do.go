@@ -63,7 +63,7 @@ type requestInfo struct {
 func (g *Gateway) sendIntentRequest(
 	ctx context.Context, r requestInfo, send func(context.Context) (*stripe.PaymentIntent, error),
 ) hold.Answer {
-	var in *hold.Intent
+	var in *hold.PaymentIntent
 	a := g.sendAndClassify(ctx, r, func(ctx context.Context) (bool, error) {
 		pi, err := send(ctx)
 		if err == nil {

@@ -276,7 +276,7 @@ func TestDo_ReturnsCardholder(t *testing.T) {
 }
 
 func TestDo_ConvertsIntent(t *testing.T) {
-	read := func(s string) *hold.Intent {
+	read := func(s string) *hold.PaymentIntent {
 		t.Helper()
 		a := gatewayOn(t, respondWith(200, s)).Do(t.Context(), callsByOp[hold.OpRead])
 		if a.Intent == nil {
@@ -284,7 +284,7 @@ func TestDo_ConvertsIntent(t *testing.T) {
 		}
 		return a.Intent
 	}
-	want := hold.Intent{
+	want := hold.PaymentIntent{
 		ID: testIntentID, Status: hold.StatusRequiresCapture,
 		Amount: 10000, AmountCapturable: 10000, Currency: "eur",
 		Created: time.Unix(1764000000, 0).UTC(), CaptureBefore: time.Unix(1764604800, 0).UTC(),

@@ -237,9 +237,9 @@ func (s *eventObject) isValidIntent() bool {
 }
 
 // intent converts the object, which must be a PaymentIntent.
-func (s *eventObject) intent(livemode bool) *hold.Intent {
+func (s *eventObject) intent(livemode bool) *hold.PaymentIntent {
 	status, reason := statusAndReason(s.Status, s.CancellationReason)
-	return &hold.Intent{
+	return &hold.PaymentIntent{
 		ID:                 s.ID,
 		Status:             status,
 		Amount:             s.Amount,

@@ -12,7 +12,7 @@ import (
 // an authorization of which nothing was captured or released. It returns nil
 // for any other charge, and for one that this version of stripe-go cannot
 // decode.
-func authorizedByCharge(object json.RawMessage, intentID string) *hold.Intent {
+func authorizedByCharge(object json.RawMessage, intentID string) *hold.PaymentIntent {
 	var c stripe.Charge
 	if json.Unmarshal(object, &c) != nil || c.Status != stripe.ChargeStatusSucceeded ||
 		c.Captured || c.Refunded || c.AmountCaptured != 0 || c.AmountRefunded != 0 ||

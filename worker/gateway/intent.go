@@ -14,11 +14,11 @@ var reviewIDPattern = boundedPattern{regexp.MustCompile(`^prv_[A-Za-z0-9]+$`), 6
 // convertIntent converts a PaymentIntent. It returns nil if pi is not a valid
 // PaymentIntent or has another id than id; an empty id accepts any. stripe-go
 // decodes {}, null and "pi_…" without an error.
-func convertIntent(s *scrubber, pi *stripe.PaymentIntent, id string) *hold.Intent {
+func convertIntent(s *scrubber, pi *stripe.PaymentIntent, id string) *hold.PaymentIntent {
 	if pi == nil || id != "" && pi.ID != id || !isValidIntent(pi) {
 		return nil
 	}
-	in := &hold.Intent{
+	in := &hold.PaymentIntent{
 		ID:               pi.ID,
 		Amount:           pi.Amount,
 		AmountCapturable: pi.AmountCapturable,

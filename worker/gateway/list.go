@@ -54,7 +54,7 @@ func (g *Gateway) sendList(
 		if l.Data == nil || len(l.Data) > maxPageSize || l.HasMore && len(l.Data) == 0 {
 			return false, nil // has_more on an empty page would never end
 		}
-		page = hold.Page{Intents: make([]hold.Intent, 0, len(l.Data)), More: l.HasMore}
+		page = hold.Page{Intents: make([]hold.PaymentIntent, 0, len(l.Data)), More: l.HasMore}
 		for _, pi := range l.Data {
 			in := convertIntent(g.scrubber, pi, "")
 			if in == nil {

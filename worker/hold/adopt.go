@@ -12,7 +12,7 @@ var ErrNoTerms = errors.New("no terms in the PaymentIntent's metadata")
 // DraftFromMetadata validates the terms in an intent's metadata, as
 // [ScheduleRequest.ValidateRecovered] does. The error is [ErrNoTerms] if there
 // are none, and a *[Problem] if one of them is invalid.
-func DraftFromMetadata(in *Intent, account string, now time.Time) (*Draft, error) {
+func DraftFromMetadata(in *PaymentIntent, account string, now time.Time) (*Draft, error) {
 	req, paused, found, err := RequestFromMetadata(in, account)
 	if !found {
 		return nil, ErrNoTerms
@@ -26,7 +26,7 @@ func DraftFromMetadata(in *Intent, account string, now time.Time) (*Draft, error
 // Adopt makes a hold of an intent by the terms in its metadata. by is the
 // source of the history entry. Errors are those of [DraftFromMetadata] and
 // [New].
-func Adopt(in *Intent, account, by string, now time.Time) (Decision, error) {
+func Adopt(in *PaymentIntent, account, by string, now time.Time) (Decision, error) {
 	draft, err := DraftFromMetadata(in, account, now)
 	if err != nil {
 		return Decision{}, err

@@ -15,9 +15,9 @@ const (
 	StatusSucceeded             Status = "succeeded"
 )
 
-// Intent is a PaymentIntent as Stripe described it at one moment. Amounts are
-// in minor units.
-type Intent struct {
+// PaymentIntent is a PaymentIntent as Stripe described it at one moment.
+// Amounts are in minor units.
+type PaymentIntent struct {
 	ID               string
 	Status           Status
 	Amount           int64
@@ -39,13 +39,13 @@ type Intent struct {
 // expiredByNetwork reports whether the card network ended a canceled intent.
 // Newer API versions have [ReasonExpired] where older ones have
 // [ReasonAutomatic].
-func (in *Intent) expiredByNetwork() bool {
+func (in *PaymentIntent) expiredByNetwork() bool {
 	return in.CancellationReason == ReasonAutomatic || in.CancellationReason == ReasonExpired
 }
 
 // holds reports whether amount is what the intent holds: the whole authorized
 // amount, or what is left of it.
-func (in *Intent) holds(amount int64) bool {
+func (in *PaymentIntent) holds(amount int64) bool {
 	return amount == in.AmountCapturable || amount == in.AmountCapturable+in.AmountReceived
 }
 
@@ -98,7 +98,7 @@ func AnswerKinds() []AnswerKind {
 // the cardholder, which are of type [Secret] and never print.
 type Answer struct {
 	Kind       AnswerKind
-	Intent     *Intent // nil if the body, or the error's body, had none
+	Intent     *PaymentIntent // nil if the body, or the error's body, had none
 	RequestID  string
 	HTTPStatus int    // 0 when there was no reply
 	Code       string // Stripe's error code or decline code
@@ -115,7 +115,7 @@ type Answer struct {
 
 // Page is one page of a list, newest first.
 type Page struct {
-	Intents []Intent
+	Intents []PaymentIntent
 	More    bool // there are older ones
 }
 

@@ -46,7 +46,7 @@ func applyClaimedIntent(h Hold, call Call, a Answer, ours bool, now time.Time) D
 // applyReadStillHeld handles a read that shows the money held. It proves that
 // no request of this generation had an effect, so the next one may use a new
 // key.
-func applyReadStillHeld(h Hold, in *Intent, now time.Time) Decision {
+func applyReadStillHeld(h Hold, in *PaymentIntent, now time.Time) Decision {
 	if in.AmountCapturable <= 0 {
 		h.ReadFirst = true
 		return scheduleRetry(h, now, 5*time.Second, maxBackoff)
@@ -91,7 +91,7 @@ func applyReadStillHeld(h Hold, in *Intent, now time.Time) Decision {
 // own if ours is true and the effect is the one requested, and another system
 // otherwise. confirmed is the capture that this answer belongs to, nil if there
 // is none: that capture took exactly what it named.
-func settleAs(h Hold, in *Intent, ours bool, confirmed *Call, now time.Time) Decision {
+func settleAs(h Hold, in *PaymentIntent, ours bool, confirmed *Call, now time.Time) Decision {
 	state, cause, event, note := Captured, h.Reason, EventCaptured, ""
 	wanted := h.CancellationReason
 	h.CancellationReason = ""
@@ -128,7 +128,9 @@ func settleAs(h Hold, in *Intent, ours bool, confirmed *Call, now time.Time) Dec
 
 // recordCapture splits the captured amount between holdd and another system,
 // and returns the cause and the history's note.
-func recordCapture(h *Hold, in *Intent, ours bool, confirmed *Call) (cause Cause, note string) {
+func recordCapture(
+	h *Hold, in *PaymentIntent, ours bool, confirmed *Call,
+) (cause Cause, note string) {
 	want, _ := captureAmount(h)
 	own := in.AmountReceived - h.CapturedElsewhere
 	if confirmed != nil && (want > 0 || confirmed.ReleaseRest) {
@@ -148,7 +150,7 @@ func recordCapture(h *Hold, in *Intent, ours bool, confirmed *Call) (cause Cause
 
 // elsewhereNote describes a capture that is not known to be holdd's. want is
 // the amount that a request of holdd's named, if ours says that there was one.
-func elsewhereNote(h *Hold, ours bool, want int64, in *Intent) string {
+func elsewhereNote(h *Hold, ours bool, want int64, in *PaymentIntent) string {
 	note := FormatAmount(in.AmountReceived, in.Currency) + " captured by another system"
 	if ours && h.NextOp == OpCapture && want > 0 && in.AmountReceived >= h.CapturedElsewhere+want {
 		note += "; a request of holdd's for " + FormatAmount(want, in.Currency) +
@@ -165,7 +167,7 @@ func sharedNote(h *Hold) string {
 
 // applyStillHeld updates a hold whose money Stripe still holds with the amount
 // and the deadline of the intent.
-func applyStillHeld(h Hold, in *Intent, now time.Time) Decision {
+func applyStillHeld(h Hold, in *PaymentIntent, now time.Time) Decision {
 	old := h
 	if truth := h; h.Reason == CauseOnExpiry {
 		// on_expiry is early if the authorization lasts longer than was known.
@@ -224,7 +226,7 @@ func exceedsHeld(h *Hold) (cause Cause, note string) {
 
 // differsFromCaller reports whether the intent contradicts the amount or the
 // currency that the caller stated.
-func differsFromCaller(h *Hold, in *Intent) bool {
+func differsFromCaller(h *Hold, in *PaymentIntent) bool {
 	return h.Amount != 0 && !in.holds(h.Amount) || h.Currency != "" && h.Currency != in.Currency
 }
 
@@ -269,10 +271,10 @@ func resumeAfterRead(h *Hold, now time.Time) (again bool) {
 	return false
 }
 
-// ApplyIntent updates an unclaimed hold with the intent as Stripe has it, as
-// seen by verification, reconciliation or a refresh. A claimed hold is left to
-// its worker, which reads the same intent.
-func (h Hold) ApplyIntent(in *Intent, now time.Time) Decision {
+// ApplyPaymentIntent updates an unclaimed hold with the intent as Stripe has
+// it, as seen by verification, reconciliation or a refresh. A claimed hold is
+// left to its worker, which reads the same intent.
+func (h Hold) ApplyPaymentIntent(in *PaymentIntent, now time.Time) Decision {
 	now = now.UTC().Truncate(time.Millisecond)
 	if h.State.Final() || h.State == Working {
 		return Decision{Hold: h, Unchanged: true}

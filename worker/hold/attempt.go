@@ -70,7 +70,7 @@ const (
 )
 
 // ConfirmWindowOver reports whether it is too late to confirm the intent.
-func (in *Intent) ConfirmWindowOver(now time.Time) bool {
+func (in *PaymentIntent) ConfirmWindowOver(now time.Time) bool {
 	return !now.Before(in.Created.Add(ConfirmWindow))
 }
 
@@ -125,8 +125,11 @@ func NewAuthorizeAttempt(id string, req *AuthorizeRequest, by string) Authorizat
 		Account: req.Account, Generation: 1, By: by}
 }
 
-// NewConfirmAttempt returns the record of an attempt that confirms an intent.
-func NewConfirmAttempt(id, intent string, req *ConfirmRequest, by string) AuthorizationAttempt {
+// NewConfirmationAttempt returns the record of an attempt that confirms an
+// intent.
+func NewConfirmationAttempt(
+	id, intent string, req *ConfirmRequest, by string,
+) AuthorizationAttempt {
 	return AuthorizationAttempt{ID: id, Digest: req.Digest(intent), State: AttemptBegun,
 		Confirm: true, Account: req.Account, PaymentIntent: intent, Generation: 1, By: by}
 }

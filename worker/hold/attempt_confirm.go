@@ -45,7 +45,7 @@ func applyCheck(m *AuthorizationMachine, r StepResult, now time.Time) {
 
 // confirmable reports whether the intent waits for a confirmation, with its own
 // card or another.
-func (in *Intent) confirmable() bool {
+func (in *PaymentIntent) confirmable() bool {
 	return in.Status == StatusRequiresConfirmation || in.Status == StatusRequiresAction ||
 		in.Status == StatusRequiresPaymentMethod
 }
@@ -56,13 +56,13 @@ func retryCheck(m *AuthorizationMachine, now time.Time) {
 	m.notBefore, m.state = now.Add(authorizeRetryPause), stateCheck
 }
 
-func nextSaveConfirm(m *AuthorizationMachine, now time.Time) Step {
+func recordConfirmationStep(m *AuthorizationMachine, now time.Time) Step {
 	step := nextSave(m, now)
 	step.NeedsCallTimeout = true
 	return step
 }
 
-func applySaveConfirm(m *AuthorizationMachine, r StepResult, now time.Time) {
+func applyConfirmationRecorded(m *AuthorizationMachine, r StepResult, now time.Time) {
 	switch {
 	case r.TooLate: // nothing was saved, and nothing will be sent
 		m.attempt.ConfirmSent = false

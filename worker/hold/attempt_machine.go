@@ -63,10 +63,11 @@ type AuthorizationMachine struct {
 	tries     int       // requests to create or to confirm in this run
 	notBefore time.Time // no call is sent earlier
 
-	search   search
-	answer   Answer    // an answer that is applied once the record is saved or the search is over
-	intent   *Intent   // the attempt's intent as it was last read
-	resumeAt time.Time // when to resume the attempt after its release
+	search search
+	// an answer that is applied once the record is saved or the search is over
+	answer   Answer
+	intent   *PaymentIntent // the attempt's intent as it was last read
+	resumeAt time.Time      // when to resume the attempt after its release
 
 	result   AuthorizationResult
 	err      error
@@ -103,7 +104,7 @@ const (
 
 // CanceledIntent is an abandoned intent that was canceled, for the log.
 type CanceledIntent struct {
-	Intent         Intent // as it was before
+	Intent         PaymentIntent // as it was before
 	IdempotencyKey string
 	RequestID      string
 	Declined       bool // the attempt was answered with a decline before
@@ -113,28 +114,30 @@ type CanceledIntent struct {
 type attemptState uint8
 
 const (
-	stateCreate            attemptState = iota + 1 // the answer to the request that creates the intent
-	stateSaveLost                                  // a save: Redis had lost the attempt
-	stateSearchForKey                              // a search, before a new key is used
-	stateSaveKey                                   // a save of the new key
-	stateSearchRefused                             // a search, after Stripe refused a repetition
-	stateRetrieve                                  // the intent, to answer by it
-	stateCheck                                     // the intent, to see whether it can be confirmed
-	stateSaveConfirm                               // a save, before the first request to confirm
-	stateConfirm                                   // the answer to the request that confirms it
-	stateSaveConfirmKey                            // a save of a new key
-	statePlace                                     // the hold of the authorized intent
-	stateReadCaptured                              // the hold of an intent that is captured already
-	stateReadFinished                              // the hold of an attempt that had ended
-	stateResumeSearch                              // a search for the intent of an unfinished attempt
-	stateResumeRetrieve                            // the intent of an unfinished attempt
-	stateResumePlace                               // the hold of its authorized intent
-	stateCancel                                    // the cancel of an abandoned intent
-	statePublish                                   // the event that an intent was abandoned
-	statePublishUnresolved                         // the event that many runs had no outcome
-	stateRelease                                   // the last save
-	stateForget                                    // the deletion of the record
-	stateDone                                      // nothing
+	// the answer to the request that creates the intent
+	stateCreate         attemptState = iota + 1
+	stateSaveLost                    // a save: Redis had lost the attempt
+	stateSearchForKey                // a search, before a new key is used
+	stateSaveKey                     // a save of the new key
+	stateSearchRefused               // a search, after Stripe refused a repetition
+	stateRetrieve                    // the intent, to answer by it
+	stateCheck                       // the intent, to see whether it can be confirmed
+	stateSaveConfirm                 // a save, before the first request to confirm
+	stateConfirm                     // the answer to the request that confirms it
+	stateSaveConfirmKey              // a save of a new key
+	statePlace                       // the hold of the authorized intent
+	stateReadCaptured                // the hold of an intent that is captured already
+	stateReadFinished                // the hold of an attempt that had ended
+	// a search for the intent of an unfinished attempt
+	stateResumeSearch
+	stateResumeRetrieve    // the intent of an unfinished attempt
+	stateResumePlace       // the hold of its authorized intent
+	stateCancel            // the cancel of an abandoned intent
+	statePublish           // the event that an intent was abandoned
+	statePublishUnresolved // the event that many runs had no outcome
+	stateRelease           // the last save
+	stateForget            // the deletion of the record
+	stateDone              // nothing
 )
 
 // attemptStates has for each state the step that it needs and the handler of
@@ -151,7 +154,7 @@ var attemptStates = [...]struct {
 	stateSearchRefused:  {"search_refused", nextSearch, applySearchRefused},
 	stateRetrieve:       {"retrieve", nextRetrieve, applyRetrieve},
 	stateCheck:          {"check", nextRetrieve, applyCheck},
-	stateSaveConfirm:    {"save_confirm", nextSaveConfirm, applySaveConfirm},
+	stateSaveConfirm:    {"save_confirm", recordConfirmationStep, applyConfirmationRecorded},
 	stateConfirm:        {"confirm", nextConfirm, applyConfirm},
 	stateSaveConfirmKey: {"save_confirm_key", nextSave, applySaveConfirmKey},
 	statePlace:          {"place", nextPlaceHold, applyPlaceHold},

@@ -39,8 +39,9 @@ func inAttemptState(s AttemptState) func(*AuthorizationAttempt) {
 	return func(a *AuthorizationAttempt) { a.State = s }
 }
 
-func attemptIntentIn(s Status, edit ...func(*Intent)) *Intent {
-	in := &Intent{ID: attemptIntent, Status: s, Amount: 100, Currency: "eur", Created: attemptNow.Add(-time.Minute),
+func attemptIntentIn(s Status, edit ...func(*PaymentIntent)) *PaymentIntent {
+	in := &PaymentIntent{ID: attemptIntent, Status: s, Amount: 100, Currency: "eur",
+		Created:  attemptNow.Add(-time.Minute),
 		Metadata: map[string]string{MetaAuthorization: attemptID}}
 	for _, e := range edit {
 		e(in)
@@ -48,25 +49,26 @@ func attemptIntentIn(s Status, edit ...func(*Intent)) *Intent {
 	return in
 }
 
-func foreign(in *Intent)    { in.Metadata = map[string]string{MetaAuthorization: "another"} }
-func unmarked(in *Intent)   { in.Metadata = nil }
-func windowOver(in *Intent) { in.Created = attemptNow.Add(-ConfirmWindow) }
-func overdue(in *Intent)    { in.Created = attemptNow.Add(-AbandonIntentAfter) }
-func abandoned(in *Intent)  { in.CancellationReason = "abandoned" }
-func longAgo(in *Intent)    { in.Created, in.Metadata = attemptNow.Add(-72*time.Hour), nil }
+func foreign(in *PaymentIntent)    { in.Metadata = map[string]string{MetaAuthorization: "another"} }
+func unmarked(in *PaymentIntent)   { in.Metadata = nil }
+func windowOver(in *PaymentIntent) { in.Created = attemptNow.Add(-ConfirmWindow) }
+func overdue(in *PaymentIntent)    { in.Created = attemptNow.Add(-AbandonIntentAfter) }
+func abandoned(in *PaymentIntent)  { in.CancellationReason = "abandoned" }
+func longAgo(in *PaymentIntent)    { in.Created, in.Metadata = attemptNow.Add(-72*time.Hour), nil }
 
-var attemptStatuses = []Status{StatusRequiresPaymentMethod, StatusRequiresConfirmation, StatusRequiresAction,
+var attemptStatuses = []Status{StatusRequiresPaymentMethod, StatusRequiresConfirmation,
+	StatusRequiresAction,
 	StatusProcessing, StatusRequiresCapture, StatusCanceled, StatusSucceeded, "new_at_stripe"}
 
 // attemptIntents are all that Stripe may say of an intent, by name.
 var attemptIntents = func() (all []struct {
 	name string
-	in   *Intent
+	in   *PaymentIntent
 }) {
-	add := func(name string, in *Intent) {
+	add := func(name string, in *PaymentIntent) {
 		all = append(all, struct {
 			name string
-			in   *Intent
+			in   *PaymentIntent
 		}{name, in})
 	}
 	for _, s := range attemptStatuses {
@@ -99,8 +101,9 @@ var attemptPages = []struct {
 	{"empty", &Page{}, true},
 	{"last", &Page{Intents: pageOfOthers.Intents}, true},
 	{"more", pageOfOthers, false},
-	{"older", &Page{More: true, Intents: []Intent{*attemptIntentIn(StatusSucceeded, longAgo)}}, true},
-	{"found", &Page{More: true, Intents: []Intent{*attemptIntentIn(StatusRequiresCapture)}}, false},
+	{"older", &Page{More: true, Intents: []PaymentIntent{*attemptIntentIn(StatusSucceeded, longAgo)}}, true},
+	{"found", &Page{More: true, Intents: []PaymentIntent{*attemptIntentIn(StatusRequiresCapture)}},
+		false},
 }
 
 var (
@@ -111,7 +114,9 @@ var (
 
 // resultsOf are all that may come of a step.
 func resultsOf(step Step) (all []namedResult) {
-	add := func(name string, r StepResult) { all = append(all, namedResult{step.Kind.String() + " " + name, r}) }
+	add := func(name string, r StepResult) {
+		all = append(all, namedResult{step.Kind.String() + " " + name, r})
+	}
 	if step.NeedsCallTimeout || step.Kind == StepCall {
 		add("too late", StepResult{TooLate: true})
 	}
@@ -199,10 +204,14 @@ type attemptFacet struct {
 
 func (n *attemptNode) facet() attemptFacet {
 	m, a := &n.m, &n.m.attempt
-	f := attemptFacet{state: m.state, attempt: a.State, generation: a.Generation, savedGeneration: n.saved.Generation,
-		runs: a.InconclusiveRuns, intent: a.PaymentIntent, confirmSent: a.ConfirmSent, savedConfirmSent: n.saved.ConfirmSent,
-		neverLost: a.IntentNotBefore.IsZero(), keyFresh: a.KeyUsedSince.Equal(attemptNow), fresh: m.fresh, unknown: m.unknown,
-		spent: m.spent, resumes: !m.resumeAt.IsZero(), tries: m.tries, search: m.search, status: m.result.Status, open: n.open, shown: n.shown}
+	f := attemptFacet{state: m.state, attempt: a.State, generation: a.Generation,
+		savedGeneration: n.saved.Generation,
+		runs:            a.InconclusiveRuns, intent: a.PaymentIntent, confirmSent: a.ConfirmSent,
+		savedConfirmSent: n.saved.ConfirmSent,
+		neverLost:        a.IntentNotBefore.IsZero(), keyFresh: a.KeyUsedSince.Equal(attemptNow),
+		fresh: m.fresh, unknown: m.unknown,
+		spent: m.spent, resumes: !m.resumeAt.IsZero(), tries: m.tries, search: m.search,
+		status: m.result.Status, open: n.open, shown: n.shown}
 	switch m.state {
 	case stateSaveLost:
 		f.answer, f.replayed, f.answerIntent = m.answer.Kind, m.answer.Replayed, "none"
@@ -243,7 +252,7 @@ type appliedResult struct {
 	result string
 }
 
-func nameOfIntent(in *Intent) string {
+func nameOfIntent(in *PaymentIntent) string {
 	for _, i := range attemptIntents {
 		if in == i.in {
 			return i.name
@@ -278,7 +287,8 @@ func (n *attemptNode) judge(op Op, a Answer) {
 	case op == OpRead:
 	case a.Kind == AnswerDeclined || a.Kind == AnswerIdempotencyError && n.m.fresh:
 		n.open = false // this key has its final answer
-	case a.Kind == AnswerOK, a.Kind == AnswerUnknown, a.Kind == AnswerKeyInUse, a.Kind == AnswerLockTimeout,
+	case a.Kind == AnswerOK, a.Kind == AnswerUnknown, a.Kind == AnswerKeyInUse,
+		a.Kind == AnswerLockTimeout,
 		a.Kind == AnswerReplayedError, a.Kind == AnswerIdempotencyError:
 		n.open = true
 	}
@@ -297,7 +307,8 @@ func provesNone(page *Page) bool {
 func attemptStarts() map[string]attemptNode {
 	starts := map[string]attemptNode{}
 	add := func(name string, a AuthorizationAttempt, lookup AttemptLookup) {
-		call := AuthorizeCall{Amount: 100, Currency: "eur", PaymentMethod: "pm_1", Account: a.Account}
+		call := AuthorizeCall{Amount: 100, Currency: "eur",
+			PaymentMethod: "pm_1", Account: a.Account}
 		if strings.Contains(name, "same card") {
 			call.PaymentMethod = ""
 		}
@@ -324,7 +335,8 @@ func attemptStarts() map[string]attemptNode {
 					named(&a)
 				}
 				a.InconclusiveRuns = runs
-				starts[fmt.Sprint("resume ", s, known, runs)] = attemptNode{m: *NewResumption(a), saved: a, open: true}
+				starts[fmt.Sprint("resume ", s, known, runs)] = attemptNode{
+					m: *NewResumption(a), saved: a, open: true}
 			}
 		}
 	}
@@ -333,8 +345,9 @@ func attemptStarts() map[string]attemptNode {
 
 // attemptExplorer goes through everything that can happen to a run.
 type attemptExplorer struct {
-	t       *testing.T
-	longest map[attemptFacet]int // calls that may follow, by facet; -1 while its successors are explored
+	t *testing.T
+	// calls that may follow, by facet; -1 while its successors are explored
+	longest map[attemptFacet]int
 	states  map[attemptState]bool
 	applied map[appliedResult]bool
 }
@@ -380,7 +393,8 @@ func (e *attemptExplorer) checkStep(n *attemptNode, step Step, path *attemptPath
 	}
 	switch op := step.Call.Op; {
 	case step.Kind == StepCall && (op == OpAuthorize || op == OpConfirm):
-		if key := m.attempt.IdempotencyKey(); step.Call.Key != key || step.Call.Authorize.Key != key ||
+		if key := m.attempt.IdempotencyKey(); step.Call.Key != key ||
+			step.Call.Authorize.Key != key ||
 			!step.NeedsCallTimeout {
 			fail("%+v", step)
 		}
@@ -407,7 +421,8 @@ func (e *attemptExplorer) checkResult(n *attemptNode, fail func(string, ...any))
 	var notSent *NotSentError
 	resuming := result.Status == "" && err == nil
 	switch {
-	case errors.Is(err, errTest), errors.As(err, &notSent), errors.Is(err, &Problem{Code: OutcomeUnknown}):
+	case errors.Is(err, errTest), errors.As(err, &notSent),
+		errors.Is(err, &Problem{Code: OutcomeUnknown}):
 	case n.open && !resuming:
 		fail("the outcome is unknown, and the caller gets %+v, %v", result, err)
 	case errors.As(err, &p):
@@ -423,7 +438,9 @@ func (e *attemptExplorer) checkResult(n *attemptNode, fail func(string, ...any))
 }
 
 // checkApply checks what follows from a result.
-func (e *attemptExplorer) checkApply(from, to *attemptNode, step Step, r StepResult, path *attemptPath) {
+func (e *attemptExplorer) checkApply(
+	from, to *attemptNode, step Step, r StepResult, path *attemptPath,
+) {
 	a := r.Answer
 	if to.m.attempt.Generation != from.m.attempt.Generation {
 		proven := false
@@ -441,11 +458,14 @@ func (e *attemptExplorer) checkApply(from, to *attemptNode, step Step, r StepRes
 	}
 	// A run without an outcome is counted, and the sixteenth is published.
 	runs := to.m.attempt.InconclusiveRuns
-	if resumed := from.m.state == stateResumeSearch || from.m.state == stateResumeRetrieve || from.m.state == stateCancel; resumed && !r.notSent() &&
-		to.m.state == stateRelease && to.m.resumeAt.Equal(attemptNow.Add(resumeRetryAfter)) && runs != from.m.attempt.InconclusiveRuns+1 {
+	if resumed := from.m.state == stateResumeSearch || from.m.state == stateResumeRetrieve ||
+		from.m.state == stateCancel; resumed && !r.notSent() &&
+		to.m.state == stateRelease && to.m.resumeAt.Equal(attemptNow.Add(resumeRetryAfter)) &&
+		runs != from.m.attempt.InconclusiveRuns+1 {
 		e.t.Fatalf("a run without an outcome is not counted: %s", path)
 	}
-	if runs >= MaxRunsBeforeAlert && runs > from.m.attempt.InconclusiveRuns && to.m.state != statePublishUnresolved {
+	if runs >= MaxRunsBeforeAlert && runs > from.m.attempt.InconclusiveRuns &&
+		to.m.state != statePublishUnresolved {
 		e.t.Fatalf("the sixteenth run without an outcome is not published: %s", path)
 	}
 	if a.Replayed && a.Kind == AnswerOK && to.m.result.Status != "" && from.m.result.Status == "" {
@@ -456,7 +476,8 @@ func (e *attemptExplorer) checkApply(from, to *attemptNode, step Step, r StepRes
 // TestAuthorizationMachine_EveryAnswer goes through every answer in every
 // state, from every beginning.
 func TestAuthorizationMachine_EveryAnswer(t *testing.T) {
-	e := &attemptExplorer{t: t, longest: map[attemptFacet]int{}, states: map[attemptState]bool{}, applied: map[appliedResult]bool{}}
+	e := &attemptExplorer{t: t, longest: map[attemptFacet]int{}, states: map[attemptState]bool{},
+		applied: map[appliedResult]bool{}}
 	most := 0
 	for name, n := range attemptStarts() {
 		most = max(most, e.explore(&n, &attemptPath{result: name}))
@@ -469,7 +490,8 @@ func TestAuthorizationMachine_EveryAnswer(t *testing.T) {
 	if most > MaxCallsPerAttempt {
 		t.Errorf("a run may need %d calls, more than %d", most, MaxCallsPerAttempt)
 	}
-	t.Logf("%d states of a run, %d results in their states, at most %d calls", len(e.longest), len(e.applied), most)
+	t.Logf("%d states of a run, %d results in their states, at most %d calls",
+		len(e.longest), len(e.applied), most)
 }
 
 // TestAuthorizationMachine_EveryStateHasARow names a state that was added and

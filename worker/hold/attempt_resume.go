@@ -13,8 +13,9 @@ func applyResumeSearch(m *AuthorizationMachine, r StepResult, now time.Time) {
 	}
 }
 
-// resumeLater ends the run with the attempt as it is. The 16th, 32nd, 64th … run
-// in a row that Stripe answered without an outcome publishes an alert first.
+// resumeLater ends the run with the attempt as it is. The 16th, 32nd, 64th …
+// run in a row that Stripe answered without an outcome publishes an alert
+// first.
 func (m *AuthorizationMachine) resumeLater(r StepResult, now time.Time) {
 	wait, n := resumeRetryAfter, m.attempt.InconclusiveRuns
 	if !r.notSent() {
@@ -82,7 +83,7 @@ func applyResumeRetrieve(m *AuthorizationMachine, r StepResult, now time.Time) {
 
 // resumeUnfinished waits for the cardholder until the intent counts as
 // abandoned, and cancels it then.
-func resumeUnfinished(m *AuthorizationMachine, in *Intent, now time.Time) {
+func resumeUnfinished(m *AuthorizationMachine, in *PaymentIntent, now time.Time) {
 	due := in.Created.Add(AbandonIntentAfter)
 	if !now.Before(due) {
 		m.state = stateCancel

@@ -69,13 +69,15 @@ func TestAuthorizationMachine_Scenarios(t *testing.T) {
 	}
 	replayed := func(a *Answer) { a.Replayed = true }
 	limited := func(a *Answer) { a.RateLimited = true }
-	in := func(s Status, edit ...func(*Intent)) func(*Answer) {
+	in := func(s Status, edit ...func(*PaymentIntent)) func(*Answer) {
 		return func(a *Answer) { a.Intent = attemptIntentIn(s, edit...) }
 	}
 	page := func(p Page) StepResult { return answer(AnswerOK, func(a *Answer) { a.Page = &p }) }
-	found := page(Page{Intents: []Intent{*attemptIntentIn(StatusRequiresCapture)}})
+	found := page(Page{Intents: []PaymentIntent{*attemptIntentIn(StatusRequiresCapture)}})
 	none := page(Page{})
-	is := func(s Status, edit ...func(*Intent)) StepResult { return answer(AnswerOK, in(s, edit...)) }
+	is := func(s Status, edit ...func(*PaymentIntent)) StepResult {
+		return answer(AnswerOK, in(s, edit...))
+	}
 	authorized := is(StatusRequiresCapture)
 	unconfirmed := is(StatusRequiresConfirmation)
 	placed := StepResult{Hold: attemptHold, Created: true}
@@ -128,14 +130,18 @@ func TestAuthorizationMachine_Scenarios(t *testing.T) {
 			results(lost, lost, lost),
 			"authorize-1 authorize-1 authorize-1 release", "outcome_unknown", AttemptBegun},
 		{"create: never reached", attemptRecord(), LookupCreated,
-			results(answer(AnswerUnreachable), answer(AnswerUnreachable), answer(AnswerUnreachable)),
+			results(answer(AnswerUnreachable), answer(AnswerUnreachable),
+				answer(AnswerUnreachable)),
 			"authorize-1 authorize-1 authorize-1 release", "unavailable", AttemptBegun},
 		{"create: first answer lost", attemptRecord(), LookupCreated,
-			results(lost, answer(AnswerOK, replayed, in(StatusRequiresCapture)), authorized, placed),
-			"authorize-1 authorize-1 save read place_hold release", "authorized, created", AttemptAuthorized},
+			results(lost, answer(AnswerOK, replayed, in(StatusRequiresCapture)), authorized,
+				placed),
+			"authorize-1 authorize-1 save read place_hold release",
+			"authorized, created", AttemptAuthorized},
 		{"create: spent key, no intent", attemptRecord(), LookupResumed,
 			results(storedError, none, authorized, placed),
-			"authorize-1 list save authorize-2 place_hold release", "authorized, created", AttemptAuthorized},
+			"authorize-1 list save authorize-2 place_hold release",
+			"authorized, created", AttemptAuthorized},
 		{"create: spent key, intent found", attemptRecord(), LookupResumed,
 			results(storedError, found, authorized, placed),
 			"authorize-1 list read place_hold release", "authorized, created", AttemptAuthorized},
@@ -150,7 +156,8 @@ func TestAuthorizationMachine_Scenarios(t *testing.T) {
 			"authorize-1 list read place_hold release", "authorized, created", AttemptAuthorized},
 		{"create: other parameters by another version", attemptRecord(), LookupResumed,
 			results(answer(AnswerIdempotencyError), none, authorized, placed),
-			"authorize-1 list save authorize-2 place_hold release", "authorized, created", AttemptAuthorized},
+			"authorize-1 list save authorize-2 place_hold release",
+			"authorized, created", AttemptAuthorized},
 		{"create: another attempt's intent", attemptRecord(), LookupCreated,
 			results(is(StatusRequiresCapture, foreign)),
 			"authorize-1 release", "outcome_unknown", AttemptBegun},
@@ -175,17 +182,21 @@ func TestAuthorizationMachine_Scenarios(t *testing.T) {
 			"read forget", "authorization_abandoned", AttemptBegun},
 		{"confirm: answer lost", attemptRecord(confirming), LookupCreated,
 			results(unconfirmed, lost, authorized, placed),
-			"read save confirm-1 read place_hold release", "authorized, created", AttemptAuthorized},
+			"read save confirm-1 read place_hold release",
+			"authorized, created", AttemptAuthorized},
 		{"confirm: stored error", attemptRecord(confirming), LookupCreated,
 			results(unconfirmed, storedError, unconfirmed, authorized, placed),
-			"read save confirm-1 save read confirm-2 place_hold release", "authorized, created", AttemptAuthorized},
+			"read save confirm-1 save read confirm-2 place_hold release",
+			"authorized, created", AttemptAuthorized},
 		{"confirm: declined before", attemptRecord(confirming, confirmSent), LookupResumed,
 			results(is(StatusRequiresPaymentMethod)),
 			"read release", "card_declined", AttemptDeclined},
 
-		{"finished: hold there", attemptRecord(named, inAttemptState(AttemptAuthorized)), LookupFinished,
+		{"finished: hold there", attemptRecord(named, inAttemptState(AttemptAuthorized)),
+			LookupFinished,
 			results(StepResult{Hold: attemptHold}), "read_hold", "authorized", AttemptAuthorized},
-		{"finished: hold lost", attemptRecord(named, inAttemptState(AttemptAuthorized)), LookupFinished,
+		{"finished: hold lost", attemptRecord(named, inAttemptState(AttemptAuthorized)),
+			LookupFinished,
 			results(StepResult{}, authorized, placed),
 			"read_hold read place_hold release", "authorized, created", AttemptAuthorized},
 		{"finished: declined", attemptRecord(inAttemptState(AttemptDeclined)), LookupFinished,
@@ -205,7 +216,8 @@ func TestAuthorizationMachine_Scenarios(t *testing.T) {
 		{"resume: abandoned", attemptRecord(named), 0,
 			results(is(StatusRequiresAction, overdue), is(StatusCanceled), StepResult{}),
 			"read cancel-1 publish_abandoned release", "", AttemptAbandoned},
-		{"resume: abandoned after a decline", attemptRecord(named, inAttemptState(AttemptDeclined)), 0,
+		{"resume: abandoned after a decline", attemptRecord(named, inAttemptState(AttemptDeclined)),
+			0,
 			results(is(StatusRequiresPaymentMethod, overdue), is(StatusCanceled), StepResult{}),
 			"read cancel-1 publish_abandoned release", "", AttemptDeclined},
 		{"resume: canceled, maybe not published", attemptRecord(named), 0,
@@ -233,10 +245,12 @@ func TestAuthorizationMachine_Scenarios(t *testing.T) {
 // first request to confirm is not begun: a repetition would otherwise take the
 // old decline for its own.
 func TestAuthorizationMachine_ConfirmTooLate(t *testing.T) {
-	m := NewAuthorization(attemptRecord(confirming), LookupCreated, AuthorizeCall{PaymentMethod: "pm_1"}, attemptNow)
+	m := NewAuthorization(attemptRecord(confirming), LookupCreated,
+		AuthorizeCall{PaymentMethod: "pm_1"}, attemptNow)
 	declined := Answer{Kind: AnswerOK, Intent: attemptIntentIn(StatusRequiresPaymentMethod)}
 	m.Apply(StepResult{Answer: declined}, attemptNow)
-	if step := m.Next(attemptNow); step.Kind != StepSave || !step.NeedsCallTimeout || !m.Attempt().ConfirmSent {
+	if step := m.Next(attemptNow); step.Kind != StepSave || !step.NeedsCallTimeout ||
+		!m.Attempt().ConfirmSent {
 		t.Fatalf("%+v", step)
 	}
 	m.Apply(StepResult{TooLate: true}, attemptNow)

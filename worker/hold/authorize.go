@@ -267,7 +267,7 @@ func isSingleLine(s string) bool {
 // NewAuthorized makes the hold of an intent that holdd authorized, with the
 // terms in its metadata. Terms that cannot act in time lead to attention, never
 // to a refusal, because the money is held already.
-func NewAuthorized(d *Draft, in *Intent, by string, now time.Time) (Decision, error) {
+func NewAuthorized(d *Draft, in *PaymentIntent, by string, now time.Time) (Decision, error) {
 	draft := *d
 	draft.ID, draft.Amount, draft.Currency, draft.FromMetadata = in.ID, 0, "", true
 	return New(&draft, in, by, now)

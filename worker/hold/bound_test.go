@@ -75,35 +75,43 @@ func (l *loop) claim(answer func(hold.Call) hold.Answer) {
 // bounds are holds on which something is due.
 func bounds(t *testing.T) map[string]hold.Hold {
 	due := t0.Add(2 * day)
-	policy, _ := newHold(t, heldIntent()).PassMilestone(t0.Add(7*day-time.Hour), t0.Add(7*day-time.Hour), testRules)
+	policy, _ := newHold(t, heldIntent()).PassMilestone(t0.Add(7*day-time.Hour),
+		t0.Add(7*day-time.Hour), testRules)
 	over := newHold(t, heldIntent())
 	over.NextOp, over.NextAt = hold.OpRead, t0.Add(7*day)
 	taken := newHold(t, heldIntent(), withCaptureAt(due))
 	taken.State, taken.PreviousState, taken.NextAt = hold.Working, hold.Scheduled, due
 	return map[string]hold.Hold{
-		"capture":                 newHold(t, heldIntent(), withCaptureAt(due)),
-		"capture of a part":       newHold(t, heldIntent(), withCaptureAt(due), withCaptureAmount(500)),
-		"capture of a shared one": newHold(t, shared(200), withCaptureAt(due), withCaptureAmount(500)),
-		"release of the rest":     newHold(t, shared(600), withCaptureAt(due), withCaptureAmount(500)),
-		"not verified":            newHold(t, nil, withCaptureAt(due), withAmount(amount, "eur")),
-		"nothing known":           newHold(t, nil, withCaptureAt(due)),
-		"cancel":                  newHold(t, heldIntent(), withCancelAt(due)),
-		"cancel asked for":        mustAccept(t)(newHold(t, heldIntent()).RequestCancel("", "api", due)),
-		"capture asked for":       mustAccept(t)(newHold(t, heldIntent()).RequestCapture(hold.CaptureRequest{}, "api", due)),
-		"policy":                  policy.Hold,
-		"taken over":              taken,
-		"read at the deadline":    over,
+		"capture": newHold(t, heldIntent(), withCaptureAt(due)),
+		"capture of a part": newHold(t, heldIntent(), withCaptureAt(due),
+			withCaptureAmount(500)),
+		"capture of a shared one": newHold(t, shared(200), withCaptureAt(due),
+			withCaptureAmount(500)),
+		"release of the rest": newHold(t, shared(600), withCaptureAt(due),
+			withCaptureAmount(500)),
+		"not verified":  newHold(t, nil, withCaptureAt(due), withAmount(amount, "eur")),
+		"nothing known": newHold(t, nil, withCaptureAt(due)),
+		"cancel":        newHold(t, heldIntent(), withCancelAt(due)),
+		"cancel asked for": mustAccept(t)(
+			newHold(t, heldIntent()).RequestCancel("", "api", due)),
+		"capture asked for": mustAccept(t)(newHold(t, heldIntent()).RequestCapture(
+			hold.CaptureRequest{}, "api", due)),
+		"policy":               policy.Hold,
+		"taken over":           taken,
+		"read at the deadline": over,
 	}
 }
 
 func TestAnswered_AlertsWithinTheBound(t *testing.T) {
 	reads := append([]hold.Answer{}, allAnswers...)
-	reads = append(reads, hold.Answer{Kind: hold.AnswerOK, Intent: heldIntent(func(in *hold.Intent) { in.AmountCapturable = 0 })})
+	reads = append(reads, hold.Answer{Kind: hold.AnswerOK,
+		Intent: heldIntent(func(in *hold.PaymentIntent) { in.AmountCapturable = 0 })})
 	for name, start := range bounds(t) {
 		t.Run(name, func(t *testing.T) {
 			for _, written := range allAnswers {
 				for _, read := range reads {
-					what := fmt.Sprintf("%s%s, reads %s%s", written.Kind, status(written), read.Kind, status(read))
+					what := fmt.Sprintf("%s%s, reads %s%s", written.Kind, status(written),
+						read.Kind, status(read))
 					l := loop{h: start, now: t0.Add(2 * day)}
 					for range 40 {
 						if l.over() || l.alerts > 0 {
@@ -116,7 +124,8 @@ func TestAnswered_AlertsWithinTheBound(t *testing.T) {
 							return written
 						})
 						if l.counted > hold.MaxCallsBeforeAlert {
-							t.Fatalf("%s: %d calls, and no alert; %s next %s", what, l.counted, l.h.State, l.h.NextOp)
+							t.Fatalf("%s: %d calls, and no alert; %s next %s", what,
+								l.counted, l.h.State, l.h.NextOp)
 						}
 					}
 					if l.attention && l.alerts == 0 {
@@ -138,8 +147,11 @@ func status(a hold.Answer) string {
 // quietAnswers are the answers that need not end a hold or hand it over.
 func quietAnswers() (quiet []hold.Answer) {
 	for _, a := range allAnswers {
-		if a.Intent == nil && a.Kind != hold.AnswerIdempotencyError && a.Kind != hold.AnswerDeclined && a.Kind != hold.AnswerInvalid && a.Kind != hold.AnswerAmountTooLarge ||
-			a.Intent != nil && (a.Intent.Status == hold.StatusRequiresCapture || a.Intent.Status == hold.StatusProcessing) {
+		if a.Intent == nil && a.Kind != hold.AnswerIdempotencyError &&
+			a.Kind != hold.AnswerDeclined && a.Kind != hold.AnswerInvalid &&
+			a.Kind != hold.AnswerAmountTooLarge ||
+			a.Intent != nil && (a.Intent.Status == hold.StatusRequiresCapture ||
+				a.Intent.Status == hold.StatusProcessing) {
 			quiet = append(quiet, a)
 		}
 	}
@@ -151,7 +163,8 @@ func quietAnswers() (quiet []hold.Answer) {
 func TestApplyAnswer_EveryCycleOfThreeAnswersIsAlerted(t *testing.T) {
 	answers := slices.DeleteFunc(quietAnswers(), func(a hold.Answer) bool {
 		// of the intents, those that lead on in different ways
-		return a.Intent != nil && (a.Kind != hold.AnswerOK || a.Intent != intentsByName["held"] && a.Intent != intentsByName["longer"] && a.Intent != intentsByName["busy"])
+		return a.Intent != nil && (a.Kind != hold.AnswerOK || a.Intent != intentsByName["held"] &&
+			a.Intent != intentsByName["longer"] && a.Intent != intentsByName["busy"])
 	})
 	runs := 0
 	for name, start := range bounds(t) {
@@ -169,7 +182,9 @@ func TestApplyAnswer_EveryCycleOfThreeAnswersIsAlerted(t *testing.T) {
 						}
 						l.claim(func(hold.Call) hold.Answer { n++; return *cycle[n%3] })
 						if l.counted > hold.MaxCallsBeforeAlert {
-							t.Fatalf("%s, %s %s %s: %d calls, and no alert; %s next %s", name, cycle[1].Kind, cycle[2].Kind, cycle[0].Kind, l.counted, l.h.State, l.h.NextOp)
+							t.Fatalf("%s, %s %s %s: %d calls, and no alert; %s next %s", name,
+								cycle[1].Kind, cycle[2].Kind, cycle[0].Kind,
+								l.counted, l.h.State, l.h.NextOp)
 						}
 					}
 					runs++
@@ -197,7 +212,9 @@ func TestAnswered_AlertsWithinTheBoundForAnySequence(t *testing.T) {
 			if l.over() || l.alerts > 0 {
 				break
 			}
-			l.claim(func(c hold.Call) hold.Answer { return rapid.SampledFrom(pool).Draw(rt, c.Op.String()) })
+			l.claim(func(c hold.Call) hold.Answer {
+				return rapid.SampledFrom(pool).Draw(rt, c.Op.String())
+			})
 			if l.counted > hold.MaxCallsBeforeAlert {
 				rt.Fatalf("%d calls, and no alert; %s next %s", l.counted, l.h.State, l.h.NextOp)
 			}
@@ -215,22 +232,27 @@ func TestApplyAnswer_ChargeExpiredWhileHeld(t *testing.T) {
 	for _, tt := range []struct {
 		kind  hold.AnswerKind
 		cause hold.Cause
-	}{{hold.AnswerChargeGone, hold.CauseRefused}, {hold.AnswerUnexpectedState, hold.CauseNotCapturable}} {
-		for name, h := range map[string]hold.Hold{"capture": newHold(t, heldIntent(), withCaptureAt(t0.Add(day))), "cancel": newHold(t, heldIntent(), withCancelAt(t0.Add(day)))} {
+	}{{hold.AnswerChargeGone, hold.CauseRefused}, {hold.AnswerUnexpectedState,
+		hold.CauseNotCapturable}} {
+		for name, h := range map[string]hold.Hold{"capture": newHold(t, heldIntent(),
+			withCaptureAt(t0.Add(day))), "cancel": newHold(t, heldIntent(),
+			withCancelAt(t0.Add(day)))} {
 			t.Run(name+" "+tt.kind.String(), func(t *testing.T) {
 				l := loop{h: h, now: t0.Add(day)}
 				answer := func(c hold.Call) hold.Answer {
 					if c.Op == hold.OpRead {
 						return hold.Answer{Kind: hold.AnswerOK, Intent: heldIntent()}
 					}
-					return hold.Answer{Kind: tt.kind, HTTPStatus: 400, Code: "capture_charge_authorization_expired"}
+					return hold.Answer{Kind: tt.kind, HTTPStatus: 400,
+						Code: "capture_charge_authorization_expired"}
 				}
 				for range 20 {
 					if !l.over() {
 						l.claim(answer)
 					}
 				}
-				if l.h.State != hold.Attention || l.h.Reason != tt.cause || l.alerts != 1 || l.calls != 4 {
+				if l.h.State != hold.Attention || l.h.Reason != tt.cause ||
+					l.alerts != 1 || l.calls != 4 {
 					t.Errorf("%s because of %s, %d alerts after %d calls; want attention because of %s, one alert, 4 calls", l.h.State, l.h.Reason, l.alerts, l.calls, tt.cause)
 				}
 				if took := l.now.Sub(t0.Add(day)); took < 2*time.Second || took > 10*time.Second {
@@ -244,7 +266,8 @@ func TestApplyAnswer_ChargeExpiredWhileHeld(t *testing.T) {
 					}
 				}
 				if l.h.State != hold.Attention || l.alerts != 2 || l.calls != 8 {
-					t.Errorf("tried again: %s, %d alerts after %d calls", l.h.State, l.alerts, l.calls)
+					t.Errorf("tried again: %s, %d alerts after %d calls",
+						l.h.State, l.alerts, l.calls)
 				}
 			})
 		}
@@ -255,7 +278,8 @@ func TestApplyAnswer_ChargeExpiredWhileHeld(t *testing.T) {
 // day. A worker claims nothing while all calls fail, so this is an outage of
 // one hold or one endpoint.
 func TestApplyAnswer_OutageIsAlertedAndRetried(t *testing.T) {
-	for _, k := range []hold.AnswerKind{hold.AnswerUnreachable, hold.AnswerRateLimited, hold.AnswerUnauthorized} {
+	for _, k := range []hold.AnswerKind{hold.AnswerUnreachable, hold.AnswerRateLimited,
+		hold.AnswerUnauthorized} {
 		for name, h := range bounds(t) {
 			t.Run(k.String()+" "+name, func(t *testing.T) {
 				l := loop{h: h, now: t0.Add(2 * day)}
@@ -265,14 +289,16 @@ func TestApplyAnswer_OutageIsAlertedAndRetried(t *testing.T) {
 					l.claim(func(hold.Call) hold.Answer { return hold.Answer{Kind: k} })
 				}
 				if l.alerts < 4 || l.alerts > 6 || l.attention || l.calls > 500 {
-					t.Errorf("%d alerts, attention %v, %d calls in a day", l.alerts, l.attention, l.calls)
+					t.Errorf("%d alerts, attention %v, %d calls in a day",
+						l.alerts, l.attention, l.calls)
 				}
 			})
 		}
 	}
 	// An outage of captures alone, whose outcome is unknown or read back as
 	// nothing, is told and goes on: once it is over the hold is captured.
-	for name, read := range map[string]hold.Answer{"reads fail as well": {Kind: hold.AnswerUnknown}, "reads work": {Kind: hold.AnswerOK, Intent: heldIntent()}} {
+	for name, read := range map[string]hold.Answer{"reads fail as well": {Kind: hold.AnswerUnknown},
+		"reads work": {Kind: hold.AnswerOK, Intent: heldIntent()}} {
 		t.Run(name, func(t *testing.T) {
 			l := loop{h: newHold(t, heldIntent(), withCaptureAt(t0.Add(day))), now: t0.Add(day)}
 			for l.now.Before(t0.Add(2 * day)) {

@@ -110,7 +110,7 @@ func TestHold_KeepsTheReasonThatStripeHas(t *testing.T) {
 	planned := recorded(hold.Decision{Hold: newHold(t, heldIntent(), withCancelAt(t0.Add(day)))},
 		hold.Hold{})
 	for name, tt := range map[string]struct {
-		in   *hold.Intent
+		in   *hold.PaymentIntent
 		want string
 	}{
 		"canceled elsewhere":        {canceledIntent("fraudulent"), "fraudulent"},
@@ -118,7 +118,7 @@ func TestHold_KeepsTheReasonThatStripeHas(t *testing.T) {
 		"expired":                   {canceledIntent("automatic"), ""},
 		"captured":                  {capturedIntent(amount), ""},
 	} {
-		if h := planned.ApplyIntent(tt.in, t0).Hold; h.CancellationReason != tt.want {
+		if h := planned.ApplyPaymentIntent(tt.in, t0).Hold; h.CancellationReason != tt.want {
 			t.Errorf("%s: %q, want %q", name, h.CancellationReason, tt.want)
 		}
 	}

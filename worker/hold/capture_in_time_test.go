@@ -12,7 +12,7 @@ var timeRules = hold.Rules{ExpiryMargin: time.Hour, CaptureInterval: time.Second
 
 func TestCaptureAt_NearTheDeadline(t *testing.T) {
 	end := t0.Add(5 * day)
-	in := heldIntent(func(in *hold.Intent) { in.CaptureBefore = end })
+	in := heldIntent(func(in *hold.PaymentIntent) { in.CaptureBefore = end })
 	for name, tt := range map[string]struct {
 		at   time.Time
 		code hold.Code // of the refusal
@@ -71,7 +71,7 @@ func TestCaptureAt_NearTheDeadline(t *testing.T) {
 
 func TestCaptureAt_NowIsAcceptedUntilTheDeadline(t *testing.T) {
 	end := t0.Add(500 * time.Millisecond)
-	in := heldIntent(func(in *hold.Intent) { in.CaptureBefore = end })
+	in := heldIntent(func(in *hold.PaymentIntent) { in.CaptureBefore = end })
 	d, err := hold.New(&hold.Draft{ID: testIntentID, OnExpiry: hold.PolicyAlert, CaptureAt: t0}, in,
 		"api", t0)
 	if err == nil {
@@ -82,7 +82,7 @@ func TestCaptureAt_NowIsAcceptedUntilTheDeadline(t *testing.T) {
 
 func TestCaptureAt_UnchangedByAPatchStays(t *testing.T) {
 	end := t0.Add(5 * day)
-	h := newHold(t, heldIntent(func(in *hold.Intent) { in.CaptureBefore = end }),
+	h := newHold(t, heldIntent(func(in *hold.PaymentIntent) { in.CaptureBefore = end }),
 		withCaptureAt(end.Add(-time.Millisecond)))
 	d, err := h.ApplyPatch(&hold.Patch{Reference: ptr("BK-9")}, "api", t0)
 	if err == nil {
@@ -93,7 +93,7 @@ func TestCaptureAt_UnchangedByAPatchStays(t *testing.T) {
 
 func TestCaptureAt_TooLateByALearnedDeadline(t *testing.T) {
 	end := t0.Add(5 * day)
-	in := heldIntent(func(in *hold.Intent) { in.CaptureBefore = end })
+	in := heldIntent(func(in *hold.PaymentIntent) { in.CaptureBefore = end })
 	late, early := end.Add(-time.Millisecond), end.Add(-time.Second)
 	recovered := func(at time.Time) hold.Decision {
 		d, err := hold.New(&hold.Draft{ID: testIntentID, OnExpiry: hold.PolicyCancel, CaptureAt: at,
@@ -109,13 +109,13 @@ func TestCaptureAt_TooLateByALearnedDeadline(t *testing.T) {
 		want   hold.State
 	}{
 		"unverified, verified now": {newHold(t, nil, withCaptureAt(late)),
-			newHold(t, nil, withCaptureAt(late)).ApplyIntent(in, t0), hold.Attention},
+			newHold(t, nil, withCaptureAt(late)).ApplyPaymentIntent(in, t0), hold.Attention},
 		"unverified, in time": {newHold(t, nil, withCaptureAt(early)),
-			newHold(t, nil, withCaptureAt(early)).ApplyIntent(in, t0), hold.Scheduled},
+			newHold(t, nil, withCaptureAt(early)).ApplyPaymentIntent(in, t0), hold.Scheduled},
 		"metadata":          {hold.Hold{}, recovered(late), hold.Attention},
 		"metadata, in time": {hold.Hold{}, recovered(early), hold.Scheduled},
 		"verified before": {newHold(t, in, withCaptureAt(late)),
-			newHold(t, in, withCaptureAt(late)).ApplyIntent(in, t0), hold.Scheduled},
+			newHold(t, in, withCaptureAt(late)).ApplyPaymentIntent(in, t0), hold.Scheduled},
 	} {
 		tt.d.AlertTooLateToCapture(&tt.before, t0, timeRules)
 		if tt.d.Hold.State != tt.want {

@@ -82,7 +82,7 @@ func TestCaptureParams_Validated(t *testing.T) {
 // The fee is compared with the amount of the capture as soon as it is known.
 func TestCaptureParams_FeeAboveCaptureRefused(t *testing.T) {
 	at := withCaptureAt(t0.Add(day))
-	refuse := func(in *hold.Intent, edit ...func(*hold.Draft)) func() error {
+	refuse := func(in *hold.PaymentIntent, edit ...func(*hold.Draft)) func() error {
 		return func() error {
 			d := &hold.Draft{ID: testIntentID, OnExpiry: hold.PolicyCancel}
 			for _, e := range append(edit, at) {
@@ -129,7 +129,7 @@ func TestCaptureParams_FeeAboveWhatIsLeftRequiresAttention(t *testing.T) {
 	due := t0.Add(day)
 	h := newHold(t, heldIntent(multi), withCaptureAt(due), withFee(400))
 	taken := shared(amount - 399)
-	seen := h.ApplyIntent(taken, t0).Hold
+	seen := h.ApplyPaymentIntent(taken, t0).Hold
 	c := claimHold(h, due)
 	if got := c.NextCall(due).Op; got != opRead {
 		t.Fatalf("first %s, want a read", got)
@@ -168,7 +168,7 @@ func TestNextCall_CaptureParams(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name string
-		in   *hold.Intent
+		in   *hold.PaymentIntent
 		want int64
 	}{
 		{"captured once: everything", heldIntent(), 0},
@@ -275,7 +275,7 @@ func TestMetadata_CaptureParamsSurvive(t *testing.T) {
 	if !fits {
 		t.Fatal("the terms do not fit")
 	}
-	in := heldIntent(func(in *hold.Intent) { in.Metadata = pairs })
+	in := heldIntent(func(in *hold.PaymentIntent) { in.Metadata = pairs })
 	draft, err := hold.DraftFromMetadata(in, "", t0)
 	if err != nil || !reflect.DeepEqual(draft.CaptureParams, p) {
 		t.Errorf("%v, %+v", err, draft)

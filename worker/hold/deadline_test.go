@@ -9,14 +9,14 @@ import (
 
 // intentWithoutCaptureBefore is an authorization whose charge has no
 // capture_before.
-func intentWithoutCaptureBefore(method string, created time.Time) *hold.Intent {
-	return heldIntent(func(in *hold.Intent) {
+func intentWithoutCaptureBefore(method string, created time.Time) *hold.PaymentIntent {
+	return heldIntent(func(in *hold.PaymentIntent) {
 		in.CaptureBefore, in.PaymentMethodType, in.Created = time.Time{}, method, created
 	})
 }
 
 // newHoldAt is a new hold that has no time of its own and was scheduled at now.
-func newHoldAt(t *testing.T, in *hold.Intent, now time.Time) hold.Hold {
+func newHoldAt(t *testing.T, in *hold.PaymentIntent, now time.Time) hold.Hold {
 	t.Helper()
 	c, err := hold.New(&hold.Draft{ID: testIntentID, OnExpiry: hold.PolicyCancel}, in, "api", now)
 	if err != nil {
@@ -42,13 +42,16 @@ func TestAssumedDeadline_ByMethod(t *testing.T) {
 		t.Run(tt.fact, func(t *testing.T) {
 			h := newHoldAt(t, intentWithoutCaptureBefore(tt.method, t0), t0)
 			if got := h.ExpiresAt.Sub(t0); got != tt.want || h.ExpiresSource != hold.SourceAssumed {
-				t.Errorf("ends %v after creation (%s), want %v (assumed)", got, h.ExpiresSource, tt.want)
+				t.Errorf("ends %v after creation (%s), want %v (assumed)", got,
+					h.ExpiresSource, tt.want)
 			}
 			end := t0.Add(tt.want)
-			if h := newHoldAt(t, intentWithoutCaptureBefore(tt.method, t0), end.Add(-time.Millisecond)); !h.ExpiresAt.Equal(end) {
+			if h := newHoldAt(t, intentWithoutCaptureBefore(tt.method, t0),
+				end.Add(-time.Millisecond)); !h.ExpiresAt.Equal(end) {
 				t.Errorf("a millisecond before: ends at %v, want %v", h.ExpiresAt, end)
 			}
-			if h := newHoldAt(t, intentWithoutCaptureBefore(tt.method, t0), end); !h.ExpiresAt.Equal(end.Add(day)) {
+			if h := newHoldAt(t, intentWithoutCaptureBefore(tt.method, t0),
+				end); !h.ExpiresAt.Equal(end.Add(day)) {
 				t.Errorf("still held at the deadline: ends at %v, want a day later", h.ExpiresAt)
 			}
 		})
@@ -72,7 +75,8 @@ func TestAssumedDeadline_KlarnaEndsAtMidnightUTC(t *testing.T) {
 		{"created on a leap day", "2028-02-29T12:00:00Z", "2028-03-28T00:00:00Z"},
 		{"February without a leap day", "2026-02-02T12:00:00Z", "2026-03-02T00:00:00Z"},
 		{"over the end of a year", "2026-12-15T12:00:00Z", "2027-01-12T00:00:00Z"},
-		{"the day of UTC, ahead of local time", "2026-11-20T23:30:00-05:00", "2026-12-19T00:00:00Z"},
+		{"the day of UTC, ahead of local time", "2026-11-20T23:30:00-05:00",
+			"2026-12-19T00:00:00Z"},
 		{"the day of UTC, behind local time", "2026-11-21T00:30:00+01:00", "2026-12-18T00:00:00Z"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -81,14 +85,17 @@ func TestAssumedDeadline_KlarnaEndsAtMidnightUTC(t *testing.T) {
 			for _, now := range []time.Time{created, want.Add(-time.Millisecond)} {
 				h := newHoldAt(t, in, now)
 				if !h.ExpiresAt.Equal(want) || h.ExpiresSource != hold.SourceAssumed {
-					t.Errorf("scheduled at %v: ends at %v (%s), want %v (assumed)", now, h.ExpiresAt, h.ExpiresSource, want)
+					t.Errorf("scheduled at %v: ends at %v (%s), want %v (assumed)", now,
+						h.ExpiresAt, h.ExpiresSource, want)
 				}
 			}
 			// Were the end of the 28th day meant, the next midnight would be
 			// the deadline.
-			for _, now := range []time.Time{want, want.Add(9 * time.Hour), want.Add(day - time.Millisecond)} {
+			for _, now := range []time.Time{want, want.Add(9 * time.Hour),
+				want.Add(day - time.Millisecond)} {
 				if h := newHoldAt(t, in, now); !h.ExpiresAt.Equal(want.Add(day)) {
-					t.Errorf("still held at %v: ends at %v, want %v", now, h.ExpiresAt, want.Add(day))
+					t.Errorf("still held at %v: ends at %v, want %v", now,
+						h.ExpiresAt, want.Add(day))
 				}
 			}
 		})
@@ -96,13 +103,15 @@ func TestAssumedDeadline_KlarnaEndsAtMidnightUTC(t *testing.T) {
 }
 
 func TestSchedule_KlarnaCaptureBeforeMidnight(t *testing.T) {
-	in, midnight := intentWithoutCaptureBefore("klarna", t0), time.Date(2026, 12, 18, 0, 0, 0, 0, time.UTC)
+	in, midnight := intentWithoutCaptureBefore("klarna", t0),
+		time.Date(2026, 12, 18, 0, 0, 0, 0, time.UTC)
 	for at, code := range map[time.Time]hold.Code{
 		midnight.Add(-time.Millisecond): "",
 		midnight:                        hold.AfterDeadline,
 		t0.Add(28*day - time.Second):    hold.AfterDeadline,
 	} {
-		_, err := hold.New(&hold.Draft{ID: testIntentID, OnExpiry: hold.PolicyCancel, CaptureAt: at}, in, "api", t0)
+		_, err := hold.New(&hold.Draft{ID: testIntentID, OnExpiry: hold.PolicyCancel,
+			CaptureAt: at}, in, "api", t0)
 		wantCode(t, err, code)
 	}
 }
@@ -111,10 +120,12 @@ func TestSchedule_KlarnaCaptureBeforeMidnight(t *testing.T) {
 // capture_before.
 func TestDeadline_CaptureBeforeOverridesMethod(t *testing.T) {
 	for _, method := range []string{"card", "card_present"} {
-		for _, lasts := range []time.Duration{day, 4*day + 18*time.Hour, 29*day + 18*time.Hour, 30 * day} {
+		for _, lasts := range []time.Duration{day, 4*day + 18*time.Hour, 29*day +
+			18*time.Hour, 30 * day} {
 			in := intentWithoutCaptureBefore(method, t0)
 			in.CaptureBefore = t0.Add(lasts)
-			if h := newHoldAt(t, in, t0); !h.ExpiresAt.Equal(in.CaptureBefore) || h.ExpiresSource != hold.SourceCharge {
+			if h := newHoldAt(t, in, t0); !h.ExpiresAt.Equal(in.CaptureBefore) ||
+				h.ExpiresSource != hold.SourceCharge {
 				t.Errorf("%s for %v: ends at %v (%s)", method, lasts, h.ExpiresAt, h.ExpiresSource)
 			}
 		}
@@ -135,10 +146,11 @@ func TestApplyIntent_AssumedDeadlineMovesOnlyEarlier(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			h := newHoldAt(t, intentWithoutCaptureBefore("klarna", t0), t0)
 			h.ExpiresAt = tt.stored
-			c := h.ApplyIntent(intentWithoutCaptureBefore(tt.method, t0), t0.Add(day))
+			c := h.ApplyPaymentIntent(intentWithoutCaptureBefore(tt.method, t0), t0.Add(day))
 			moved := !tt.stored.Equal(tt.want)
 			if !c.Hold.ExpiresAt.Equal(tt.want) || c.NewDeadline != moved || c.Unchanged == moved {
-				t.Errorf("ends at %v, new deadline %v, same %v; want %v", c.Hold.ExpiresAt, c.NewDeadline, c.Unchanged, tt.want)
+				t.Errorf("ends at %v, new deadline %v, same %v; want %v", c.Hold.ExpiresAt,
+					c.NewDeadline, c.Unchanged, tt.want)
 			}
 		})
 	}

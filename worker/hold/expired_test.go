@@ -9,21 +9,23 @@ import (
 func TestExpired_HasEitherReason(t *testing.T) {
 	end := t0.Add(7 * day)
 	scheduled := newHold(t, heldIntent(), withCaptureAt(t0.Add(day)))
-	for name, settle := range map[string]func(*hold.Intent) hold.Decision{
-		"read": func(in *hold.Intent) hold.Decision { return scheduled.ApplyIntent(in, end) },
-		"webhook": func(in *hold.Intent) hold.Decision {
+	for name, settle := range map[string]func(*hold.PaymentIntent) hold.Decision{
+		"read": func(in *hold.PaymentIntent) hold.Decision {
+			return scheduled.ApplyPaymentIntent(in, end)
+		},
+		"webhook": func(in *hold.PaymentIntent) hold.Decision {
 			d, _ := scheduled.ApplyStripeEvent(&hold.StripeEvent{PaymentIntent: testIntentID,
 				Intent: in}, end)
 			return d
 		},
-		"capture refused": func(in *hold.Intent) hold.Decision {
+		"capture refused": func(in *hold.PaymentIntent) hold.Decision {
 			h := claimHold(scheduled, t0.Add(day))
 			return h.ApplyAnswer(h.NextCall(t0.Add(day)),
 				hold.Answer{Kind: hold.AnswerUnexpectedState, Intent: in}, end)
 		},
 	} {
 		for _, tt := range []struct {
-			in    *hold.Intent
+			in    *hold.PaymentIntent
 			state hold.State
 			event hold.EventType
 		}{

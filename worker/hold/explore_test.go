@@ -34,7 +34,7 @@ type transition struct {
 	name      string
 	call      hold.Call   // of an answer
 	answer    hold.Answer // of an answer
-	intent    *hold.Intent
+	intent    *hold.PaymentIntent
 	decision  hold.Decision
 	err       error
 	claimed   bool
@@ -45,14 +45,18 @@ func (s *transition) clone() *transition { c := *s; return &c }
 
 func (s *transition) String() string {
 	formatHold := func(h *hold.Hold) string {
-		return fmt.Sprintf("{%s next=%s why=%s prior=%s gen=%d unknown=%v count=%d readFirst=%v cancelWanted=%v verified=%v wants=%d of=%d}",
-			h.State, h.NextOp, h.Reason, h.PreviousState, h.Generation, h.Sent.Unknown, h.Sent.Count, h.ReadFirst, h.CancelWanted, h.Verified, h.CaptureAmount, h.Amount)
+		return fmt.Sprintf(
+			"{%s next=%s why=%s prior=%s gen=%d unknown=%v count=%d readFirst=%v cancelWanted=%v verified=%v wants=%d of=%d}",
+			h.State, h.NextOp, h.Reason, h.PreviousState, h.Generation, h.Sent.Unknown,
+			h.Sent.Count, h.ReadFirst, h.CancelWanted, h.Verified, h.CaptureAmount, h.Amount)
 	}
 	name := s.name
 	if s.call.Op != 0 {
 		name += " to " + s.call.Op.String()
 	}
-	return fmt.Sprintf("%s\n  from %s at +%s\n  to   %s now=%v same=%v err=%v", name, formatHold(&s.from.hold), s.from.now.Sub(t0), formatHold(&s.decision.Hold), s.decision.Again, s.decision.Unchanged, s.err)
+	return fmt.Sprintf("%s\n  from %s at +%s\n  to   %s now=%v same=%v err=%v", name,
+		formatHold(&s.from.hold), s.from.now.Sub(t0), formatHold(&s.decision.Hold),
+		s.decision.Again, s.decision.Unchanged, s.err)
 }
 
 // decisionFacts is all of a node that may decide what happens next.
@@ -70,11 +74,16 @@ type decisionFacts struct {
 func (n *exploredState) decisionKey(r hold.Rules) decisionFacts {
 	h := &n.hold
 	clamp := func(v, m uint32) int { return int(min(v, m)) }
-	f := decisionFacts{state: h.State, next: h.NextOp, reason: h.Reason, claimed: n.claimed, unknown: h.Sent.Unknown, sent: h.Sent.Count > 0,
-		readFirst: h.ReadFirst, cancel: h.CancelWanted, verified: h.Verified, hasAmount: h.Amount > 0, hasCaptureAmount: h.CaptureAmount > 0,
-		single: h.SingleCapture, shared: h.CapturedElsewhere > 0, enough: h.CaptureAmount > 0 && h.CapturedElsewhere >= h.CaptureAmount,
+	f := decisionFacts{state: h.State, next: h.NextOp, reason: h.Reason, claimed: n.claimed,
+		unknown: h.Sent.Unknown, sent: h.Sent.Count > 0,
+		readFirst: h.ReadFirst, cancel: h.CancelWanted, verified: h.Verified,
+		hasAmount: h.Amount > 0, hasCaptureAmount: h.CaptureAmount > 0,
+		single: h.SingleCapture, shared: h.CapturedElsewhere > 0, enough: h.CaptureAmount > 0 &&
+			h.CapturedElsewhere >= h.CaptureAmount,
 		fee: h.CaptureParams.ApplicationFeeAmount > 0,
-		due: h.NextOp != 0 && !h.NextAt.After(n.now), misses: clamp(h.InconclusiveReads, 2), retries: clamp(h.Retries, 1), refusals: clamp(h.Refusals, 1), generation: clamp(h.Generation, 2), policy: int(h.OnExpiry),
+		due: h.NextOp != 0 && !h.NextAt.After(n.now), misses: clamp(h.InconclusiveReads, 2),
+		retries: clamp(h.Retries, 1), refusals: clamp(h.Refusals, 1),
+		generation: clamp(h.Generation, 2), policy: int(h.OnExpiry),
 		keyExpired: !h.Sent.FirstAt.IsZero() && n.now.Sub(h.Sent.FirstAt) >= 23*time.Hour}
 	if h.State == hold.Working {
 		f.previous = h.PreviousState
@@ -108,14 +117,16 @@ func (n *exploredState) decisionKey(r hold.Rules) decisionFacts {
 }
 
 var (
-	intentsByName = map[string]*hold.Intent{
-		"held":      heldIntent(),
-		"multi":     heldIntent(multi),
-		"shared":    shared(200),
-		"enough":    shared(500),
-		"less":      heldIntent(func(in *hold.Intent) { in.AmountCapturable = 100 }),
-		"nearer":    heldIntent(func(in *hold.Intent) { in.CaptureBefore = t0.Add(day) }),
-		"longer":    heldIntent(func(in *hold.Intent) { in.CaptureBefore = t0.Add(20 * day) }),
+	intentsByName = map[string]*hold.PaymentIntent{
+		"held":   heldIntent(),
+		"multi":  heldIntent(multi),
+		"shared": shared(200),
+		"enough": shared(500),
+		"less":   heldIntent(func(in *hold.PaymentIntent) { in.AmountCapturable = 100 }),
+		"nearer": heldIntent(func(in *hold.PaymentIntent) { in.CaptureBefore = t0.Add(day) }),
+		"longer": heldIntent(func(in *hold.PaymentIntent) {
+			in.CaptureBefore = t0.Add(20 * day)
+		}),
 		"captured":  capturedIntent(amount),
 		"part":      capturedIntent(500),
 		"canceled":  canceledIntent("requested_by_customer"),
@@ -126,7 +137,9 @@ var (
 		"method":    newIntent(hold.StatusRequiresPaymentMethod),
 		"confirm":   newIntent(hold.StatusRequiresConfirmation),
 	}
-	intentNames = []string{"held", "multi", "shared", "enough", "less", "nearer", "longer", "captured", "part", "canceled", "automatic", "expired", "busy", "action", "method", "confirm"}
+	intentNames = []string{"held", "multi", "shared", "enough", "less", "nearer", "longer",
+		"captured", "part", "canceled", "automatic", "expired", "busy",
+		"action", "method", "confirm"}
 )
 
 // possibleRequests are all that people can ask of a hold.
@@ -139,19 +152,30 @@ func possibleRequests(h hold.Hold, now time.Time) map[string]func() (hold.Decisi
 		sameCaptureAt = now.Add(2 * time.Hour)
 	}
 	return map[string]func() (hold.Decision, error){
-		"patch capture_at":      patch(&hold.Patch{CaptureAt: ptr(formatTime(now.Add(30 * time.Minute)))}),
-		"patch same capture_at": patch(&hold.Patch{CaptureAt: ptr(formatTime(sameCaptureAt)), Metadata: map[string]string{"n": fmt.Sprint(h.Revision)}}),
-		"patch cancel_at":       patch(&hold.Patch{CancelAt: ptr(formatTime(now.Add(40 * time.Minute)))}),
-		"patch clear":           patch(&hold.Patch{CaptureAt: ptr(""), CancelAt: ptr("")}),
-		"patch capture_amount":  patch(&hold.Patch{CaptureAmount: ptr(int64(500))}),
-		"patch on_expiry":       patch(&hold.Patch{OnExpiry: ptr("capture")}),
-		"patch reference":       patch(&hold.Patch{Reference: ptr(fmt.Sprint("BK-", h.Revision))}),
-		"capture":               func() (hold.Decision, error) { return h.RequestCapture(hold.CaptureRequest{}, "api", now) },
-		"capture 500":           func() (hold.Decision, error) { return h.RequestCapture(hold.CaptureRequest{Amount: 500}, "api", now) },
-		"cancel":                func() (hold.Decision, error) { return h.RequestCancel("", "api", now) },
-		"pause":                 func() (hold.Decision, error) { return h.Pause(hold.CauseReview, "api", now) },
-		"resume":                func() (hold.Decision, error) { return h.Resume("api", now) },
-		"acknowledge":           func() (hold.Decision, error) { return h.Acknowledge("api", now) },
+		"patch capture_at": patch(
+			&hold.Patch{CaptureAt: ptr(formatTime(now.Add(30 * time.Minute)))}),
+		"patch same capture_at": patch(&hold.Patch{CaptureAt: ptr(formatTime(sameCaptureAt)),
+			Metadata: map[string]string{"n": fmt.Sprint(h.Revision)}}),
+		"patch cancel_at": patch(
+			&hold.Patch{CancelAt: ptr(formatTime(now.Add(40 * time.Minute)))}),
+		"patch clear":          patch(&hold.Patch{CaptureAt: ptr(""), CancelAt: ptr("")}),
+		"patch capture_amount": patch(&hold.Patch{CaptureAmount: ptr(int64(500))}),
+		"patch on_expiry":      patch(&hold.Patch{OnExpiry: ptr("capture")}),
+		"patch reference":      patch(&hold.Patch{Reference: ptr(fmt.Sprint("BK-", h.Revision))}),
+		"capture": func() (hold.Decision, error) {
+			return h.RequestCapture(hold.CaptureRequest{}, "api", now)
+		},
+		"capture 500": func() (hold.Decision, error) {
+			return h.RequestCapture(hold.CaptureRequest{Amount: 500}, "api", now)
+		},
+		"cancel": func() (hold.Decision, error) {
+			return h.RequestCancel("", "api", now)
+		},
+		"pause": func() (hold.Decision, error) {
+			return h.Pause(hold.CauseReview, "api", now)
+		},
+		"resume":      func() (hold.Decision, error) { return h.Resume("api", now) },
+		"acknowledge": func() (hold.Decision, error) { return h.Acknowledge("api", now) },
 	}
 }
 
@@ -204,11 +228,14 @@ func (n *exploredState) visitTransitions(r hold.Rules, visit func(*transition)) 
 		visitDecision(name, c, err, func(s *transition) { s.isRequest = true })
 	}
 	for _, name := range intentNames {
-		visitDecision("observed "+name, h.ApplyIntent(intentsByName[name], now), nil, func(s *transition) { s.intent = intentsByName[name] })
+		visitDecision("observed "+name, h.ApplyPaymentIntent(intentsByName[name], now), nil,
+			func(s *transition) { s.intent = intentsByName[name] })
 	}
 	visitDecision("not found", h.ApplyNotFound(now), nil, nil)
 	if !h.State.Final() {
-		for _, due := range []time.Time{h.ExpiresAt.Add(-24 * time.Hour), h.ExpiresAt.Add(-r.ExpiryMargin), h.ActionTime(), h.ExpiresAt, h.ExpiresAt.Add(5 * time.Minute)} {
+		for _, due := range []time.Time{h.ExpiresAt.Add(-24 * time.Hour),
+			h.ExpiresAt.Add(-r.ExpiryMargin), h.ActionTime(), h.ExpiresAt,
+			h.ExpiresAt.Add(5 * time.Minute)} {
 			if !due.IsZero() && !due.After(now) {
 				c, _ := h.PassMilestone(due, now, r)
 				visitDecision("milestone at -"+h.ExpiresAt.Sub(due).String(), c, nil, nil)
@@ -217,7 +244,8 @@ func (n *exploredState) visitTransitions(r hold.Rules, visit func(*transition)) 
 	}
 	if !h.State.Final() && h.NextOp != 0 && (n.claimed || !h.NextAt.After(now)) {
 		// A claim, or the take-over of one whose lease ran out.
-		visitDecision("claimed", hold.Decision{Hold: claimHold(h, now)}, nil, func(s *transition) { s.claimed = true })
+		visitDecision("claimed", hold.Decision{Hold: claimHold(h, now)}, nil,
+			func(s *transition) { s.claimed = true })
 	}
 	if n.claimed {
 		call := h.NextCall(now)
@@ -228,7 +256,8 @@ func (n *exploredState) visitTransitions(r hold.Rules, visit func(*transition)) 
 			})
 		}
 		visitDecision("unsent", h.ReleaseUnsent(), nil, func(s *transition) { s.claimed = false })
-		visitDecision("parked", hold.Decision{Hold: h, Again: true}.DeferUntil(now.Add(time.Second)), nil, func(s *transition) { s.claimed = false })
+		visitDecision("parked", hold.Decision{Hold: h, Again: true}.DeferUntil(
+			now.Add(time.Second)), nil, func(s *transition) { s.claimed = false })
 	}
 }
 
@@ -236,7 +265,8 @@ func (n *exploredState) visitTransitions(r hold.Rules, visit func(*transition)) 
 func (n *exploredState) nextTimes(r hold.Rules) []time.Time {
 	h := &n.hold
 	var ts []time.Time
-	for _, t := range []time.Time{h.NextAt, h.ActionTime(), h.ExpiresAt.Add(-r.ExpiryMargin), h.ExpiresAt.Add(-time.Millisecond), h.ExpiresAt, h.Sent.FirstAt.Add(23 * time.Hour)} {
+	for _, t := range []time.Time{h.NextAt, h.ActionTime(), h.ExpiresAt.Add(-r.ExpiryMargin),
+		h.ExpiresAt.Add(-time.Millisecond), h.ExpiresAt, h.Sent.FirstAt.Add(23 * time.Hour)} {
 		if t.After(n.now) && t.Before(t0.Add(30*day)) {
 			ts = append(ts, t)
 		}
@@ -247,18 +277,24 @@ func (n *exploredState) nextTimes(r hold.Rules) []time.Time {
 func initialStates(t testing.TB) []exploredState {
 	var ns []exploredState
 	for _, p := range []hold.ExpiryPolicy{hold.PolicyCancel, hold.PolicyCapture, hold.PolicyAlert} {
-		for _, in := range []*hold.Intent{nil, heldIntent()} {
+		for _, in := range []*hold.PaymentIntent{nil, heldIntent()} {
 			ns = append(ns,
 				exploredState{hold: newHold(t, in, withOnExpiry(p)), now: t0},
-				exploredState{hold: newHold(t, in, withOnExpiry(p), withCaptureAt(t0.Add(2*day))), now: t0},
-				exploredState{hold: newHold(t, in, withOnExpiry(p), withCancelAt(t0.Add(2*day))), now: t0})
+				exploredState{hold: newHold(t, in, withOnExpiry(p), withCaptureAt(t0.Add(2*day))),
+					now: t0},
+				exploredState{hold: newHold(t, in, withOnExpiry(p), withCancelAt(t0.Add(2*day))),
+					now: t0})
 		}
-		ns = append(ns, exploredState{hold: newHold(t, nil, withOnExpiry(p), withCaptureAt(t0.Add(2*day)), withAmount(amount, "eur"), withCaptureAmount(500)), now: t0})
+		ns = append(
+			ns, exploredState{hold: newHold(t, nil, withOnExpiry(p), withCaptureAt(t0.Add(2*day)),
+				withAmount(amount, "eur"), withCaptureAmount(500)), now: t0})
 	}
-	for _, in := range []*hold.Intent{nil, heldIntent(multi)} {
+	for _, in := range []*hold.PaymentIntent{nil, heldIntent(multi)} {
 		ns = append(ns,
-			exploredState{hold: newHold(t, in, withCaptureAt(t0.Add(2*day)), withFee(400)), now: t0},
-			exploredState{hold: newHold(t, in, withCaptureAt(t0.Add(2*day)), withCaptureAmount(500), withFee(400)), now: t0})
+			exploredState{hold: newHold(t, in, withCaptureAt(t0.Add(2*day)), withFee(400)),
+				now: t0},
+			exploredState{hold: newHold(t, in, withCaptureAt(t0.Add(2*day)), withCaptureAmount(500),
+				withFee(400)), now: t0})
 	}
 	return ns
 }
@@ -279,7 +315,8 @@ const maxExploredStates = 10_000
 
 // exploreAll runs once for all tests that want to know what can happen.
 var exploreAll = sync.OnceValue(func() *exploration {
-	x := &exploration{edges: map[stateEdge]*transition{}, violations: map[string]*transition{}, violationCounts: map[string]int{}, complete: true}
+	x := &exploration{edges: map[stateEdge]*transition{}, violations: map[string]*transition{},
+		violationCounts: map[string]int{}, complete: true}
 	seen := map[decisionFacts]bool{}
 	var queue []exploredState
 	push := func(n exploredState) {
@@ -332,13 +369,16 @@ var exploreAll = sync.OnceValue(func() *exploration {
 			push(exploredState{hold: s.decision.Hold, now: s.from.now, claimed: s.claimed})
 		})
 		if !equalHolds(before, n.hold) {
-			x.violations["a hold is never changed in place"] = &transition{from: n, decision: hold.Decision{Hold: before}}
+			x.violations["a hold is never changed in place"] = &transition{from: n,
+				decision: hold.Decision{Hold: before}}
 		}
 		if !n.claimed || n.hold.Sent.Unknown {
 			for _, at := range n.nextTimes(testRules) {
 				m := exploredState{hold: n.hold, now: at, claimed: n.claimed}
-				if n.hold.State == hold.Scheduled && n.hold.StateAt(n.now) == hold.Scheduled && n.hold.StateAt(at) == hold.Ready {
-					x.edges[stateEdge{hold.Scheduled, hold.Ready}] = &transition{from: n, name: "time passes"}
+				if n.hold.State == hold.Scheduled && n.hold.StateAt(n.now) == hold.Scheduled &&
+					n.hold.StateAt(at) == hold.Ready {
+					x.edges[stateEdge{hold.Scheduled, hold.Ready}] = &transition{
+						from: n, name: "time passes"}
 				}
 				push(m)
 			}
@@ -359,42 +399,57 @@ var invariants = map[string]func(s *transition) bool{
 		}
 		switch s.decision.Hold.State {
 		case hold.Captured:
-			return s.intent.Status != hold.StatusSucceeded || s.decision.Hold.CapturedAmount != s.intent.AmountReceived
+			return s.intent.Status != hold.StatusSucceeded ||
+				s.decision.Hold.CapturedAmount != s.intent.AmountReceived
 		case hold.Canceled:
-			return s.intent.Status != hold.StatusCanceled || s.intent.CancellationReason == "automatic" || s.intent.CancellationReason == "expired"
+			return s.intent.Status != hold.StatusCanceled ||
+				s.intent.CancellationReason == "automatic" ||
+				s.intent.CancellationReason == "expired"
 		default:
-			return s.intent.Status != hold.StatusCanceled || s.intent.CancellationReason != "automatic" && s.intent.CancellationReason != "expired"
+			return s.intent.Status != hold.StatusCanceled ||
+				s.intent.CancellationReason != "automatic" &&
+					s.intent.CancellationReason != "expired"
 		}
 	},
 	"what is final stays": func(s *transition) bool {
-		return s.from.hold.State.Final() && s.err == nil && !(s.decision.Unchanged && reflect.DeepEqual(s.decision.Hold, s.from.hold))
+		return s.from.hold.State.Final() && s.err == nil &&
+			!(s.decision.Unchanged && reflect.DeepEqual(s.decision.Hold, s.from.hold))
 	},
 	"the end is told once and leaves nothing to do": func(s *transition) bool {
 		if s.err != nil || !s.decision.Hold.State.Final() || s.from.hold.State.Final() {
 			return false
 		}
 		h := &s.decision.Hold
-		return h.NextOp != 0 || !h.NextAt.IsZero() || h.SettledAt.IsZero() || h.Sent.Unknown || s.decision.Again || s.decision.Unchanged || len(s.decision.Events) != 1 ||
-			s.decision.Events[0].Type != hold.EventType("hold."+h.State.String()) || s.decision.Placement(&s.from.hold, s.from.now, testRules).SettledAt.IsZero()
+		return h.NextOp != 0 || !h.NextAt.IsZero() || h.SettledAt.IsZero() || h.Sent.Unknown ||
+			s.decision.Again || s.decision.Unchanged || len(s.decision.Events) != 1 ||
+			s.decision.Events[0].Type != hold.EventType("hold."+h.State.String()) ||
+			s.decision.Placement(&s.from.hold, s.from.now, testRules).SettledAt.IsZero()
 	},
 	"the generation moves only when a read shows the money held": func(s *transition) bool {
 		if s.err != nil || s.decision.Hold.Generation == s.from.hold.Generation {
 			return false
 		}
-		return s.decision.Hold.Generation != s.from.hold.Generation+1 || s.answer.Kind != hold.AnswerOK || s.call.Op != hold.OpRead ||
-			s.intent == nil || s.intent.Status != hold.StatusRequiresCapture || s.intent.AmountCapturable <= 0
+		return s.decision.Hold.Generation != s.from.hold.Generation+1 ||
+			s.answer.Kind != hold.AnswerOK || s.call.Op != hold.OpRead ||
+			s.intent == nil || s.intent.Status != hold.StatusRequiresCapture ||
+			s.intent.AmountCapturable <= 0
 	},
 	"the generation moves whenever a request may have left": func(s *transition) bool {
-		return s.answer.Kind == hold.AnswerOK && s.call.Op == hold.OpRead && s.intent != nil && s.intent.Status == hold.StatusRequiresCapture &&
-			(s.from.hold.Sent.Count > 0 || s.from.hold.Sent.Unknown) && s.decision.Hold.Generation == s.from.hold.Generation &&
+		return s.answer.Kind == hold.AnswerOK && s.call.Op == hold.OpRead && s.intent != nil &&
+			s.intent.Status == hold.StatusRequiresCapture &&
+			(s.from.hold.Sent.Count > 0 || s.from.hold.Sent.Unknown) &&
+			s.decision.Hold.Generation == s.from.hold.Generation &&
 			!s.decision.Hold.Sent.Unknown // a read may be too fast to tell
 	},
-	"what is unknown is known only by an intent, or by the key's own final answer": func(s *transition) bool {
-		if s.err != nil || !s.from.hold.Sent.Unknown || s.decision.Hold.Sent.Unknown || s.intent != nil {
+	"what is unknown is known only by an intent, or by the key's own final answer": func(
+		s *transition) bool {
+		if s.err != nil || !s.from.hold.Sent.Unknown || s.decision.Hold.Sent.Unknown ||
+			s.intent != nil {
 			return false
 		}
 		isWrite := s.call.Op == hold.OpCapture || s.call.Op == hold.OpCancel
-		return !isWrite || s.answer.Kind != hold.AnswerUnexpectedState && s.answer.Kind != hold.AnswerChargeGone
+		return !isWrite || s.answer.Kind != hold.AnswerUnexpectedState &&
+			s.answer.Kind != hold.AnswerChargeGone
 	},
 	"a lost reply makes the outcome unknown": func(s *transition) bool {
 		isWrite := s.call.Op == hold.OpCapture || s.call.Op == hold.OpCancel
@@ -405,13 +460,15 @@ var invariants = map[string]func(s *transition) bool{
 		case 0, hold.AnswerUnknown, hold.AnswerReplayedError, hold.AnswerKeyInUse:
 			return !s.decision.Hold.Sent.Unknown
 		case hold.AnswerOK:
-			return (s.intent == nil || s.intent.Status == hold.StatusProcessing || s.intent.Status == hold.StatusRequiresCapture) && !s.decision.Hold.Sent.Unknown
+			return (s.intent == nil || s.intent.Status == hold.StatusProcessing ||
+				s.intent.Status == hold.StatusRequiresCapture) && !s.decision.Hold.Sent.Unknown
 		}
 		return false
 	},
 	"what is unknown is Working, or a person's, when the claim ends": func(s *transition) bool {
 		h := &s.decision.Hold
-		return s.from.claimed && !s.claimed && s.err == nil && h.Sent.Unknown && h.State != hold.Working && h.State != hold.Attention
+		return s.from.claimed && !s.claimed && s.err == nil && h.Sent.Unknown &&
+			h.State != hold.Working && h.State != hold.Attention
 	},
 	"Working is closed to wishes": func(s *transition) bool {
 		if !s.isRequest || s.from.hold.State != hold.Working {
@@ -427,18 +484,22 @@ var invariants = map[string]func(s *transition) bool{
 		if s.err != nil || !h.CancelWanted || h.State.Final() {
 			return false
 		}
-		return h.NextOp == hold.OpCapture || h.NextCall(s.from.now).Op == hold.OpCapture || h.NextCall(s.from.now.Add(day)).Op == hold.OpCapture
+		return h.NextOp == hold.OpCapture || h.NextCall(s.from.now).Op == hold.OpCapture ||
+			h.NextCall(s.from.now.Add(day)).Op == hold.OpCapture
 	},
 	"an accepted cancel is not forgotten": func(s *transition) bool {
 		h := &s.decision.Hold
 		if s.err != nil || !h.CancelWanted || h.State.Final() || h.State == hold.Attention {
 			return false
 		}
-		return h.State != hold.Scheduled && h.State != hold.Working || h.NextOp != hold.OpCancel && (h.NextOp != hold.OpRead || h.PreviousState != hold.Attention)
+		return h.State != hold.Scheduled && h.State != hold.Working || h.NextOp != hold.OpCancel &&
+			(h.NextOp != hold.OpRead || h.PreviousState != hold.Attention)
 	},
 	"what was triggered is not forgotten": func(s *transition) bool {
 		previous, h := &s.from.hold, &s.decision.Hold
-		if s.err != nil || previous.Reason != hold.CauseTrigger || previous.NextOp != hold.OpCapture && previous.NextOp != hold.OpCancel || h.State.Final() || h.State == hold.Attention {
+		if s.err != nil || previous.Reason != hold.CauseTrigger ||
+			previous.NextOp != hold.OpCapture && previous.NextOp != hold.OpCancel ||
+			h.State.Final() || h.State == hold.Attention {
 			return false
 		}
 		if s.isRequest {
@@ -457,7 +518,8 @@ var invariants = map[string]func(s *transition) bool{
 		return !h.NextAt.After(s.from.now) && !h.NextAt.Equal(h.ActionTime())
 	},
 	"Now means that there is something to do": func(s *transition) bool {
-		return s.decision.Again && (s.decision.Hold.NextOp == 0 || s.decision.Hold.State.Final() || s.decision.Unchanged)
+		return s.decision.Again && (s.decision.Hold.NextOp == 0 || s.decision.Hold.State.Final() ||
+			s.decision.Unchanged)
 	},
 	"state and next step agree": func(s *transition) bool {
 		h := &s.decision.Hold
@@ -476,42 +538,51 @@ var invariants = map[string]func(s *transition) bool{
 	},
 	"Attention comes with a notice and a cause, and is a person's": func(s *transition) bool {
 		h := &s.decision.Hold
-		if s.err != nil || h.State != hold.Attention || s.from.hold.State == hold.Attention || s.from.hold.State == hold.Working && s.from.hold.PreviousState == hold.Attention {
+		if s.err != nil || h.State != hold.Attention || s.from.hold.State == hold.Attention ||
+			s.from.hold.State == hold.Working && s.from.hold.PreviousState == hold.Attention {
 			return false
 		}
 		events := s.decision.Events
 		if s.isRequest && len(events) > 0 && events[0].Type == hold.EventChanged {
 			events = events[1:]
 		}
-		return h.NextOp != 0 || h.Reason == 0 || len(events) != 1 || events[0].Type != hold.EventAttention || s.decision.Again || !s.decision.Placement(&s.from.hold, s.from.now, testRules).NeedsAttention
+		return h.NextOp != 0 || h.Reason == 0 || len(events) != 1 ||
+			events[0].Type != hold.EventAttention || s.decision.Again ||
+			!s.decision.Placement(&s.from.hold, s.from.now, testRules).NeedsAttention
 	},
 	"the revision never falls": func(s *transition) bool {
 		return s.err == nil && s.decision.Hold.Revision < s.from.hold.Revision
 	},
 	"a granted wish grows the revision": func(s *transition) bool {
-		return s.isRequest && s.err == nil && !s.decision.Unchanged && s.decision.Hold.Revision == s.from.hold.Revision
+		return s.isRequest && s.err == nil && !s.decision.Unchanged &&
+			s.decision.Hold.Revision == s.from.hold.Revision
 	},
 	"a refused wish is a *Problem with a code, and no change": func(s *transition) bool {
 		if s.err == nil {
 			return false
 		}
 		var p *hold.Problem
-		return !errors.As(s.err, &p) || p.Code == "" || !reflect.DeepEqual(s.decision, hold.Decision{})
+		return !errors.As(s.err, &p) || p.Code == "" ||
+			!reflect.DeepEqual(s.decision, hold.Decision{})
 	},
 	"Same is the same": func(s *transition) bool {
-		return s.err == nil && s.decision.Unchanged && !reflect.DeepEqual(s.decision.Hold, s.from.hold)
+		return s.err == nil && s.decision.Unchanged &&
+			!reflect.DeepEqual(s.decision.Hold, s.from.hold)
 	},
 	"history is bounded and keeps its first line": func(s *transition) bool {
 		previous, h := &s.from.hold, &s.decision.Hold
-		return s.err == nil && (len(h.History) > hold.MaxHistory || len(h.History) == 0 || h.History[0] != previous.History[0] ||
-			len(h.History)+int(h.HistoryDropped) < len(previous.History)+int(previous.HistoryDropped))
+		return s.err == nil && (len(h.History) > hold.MaxHistory || len(h.History) == 0 ||
+			h.History[0] != previous.History[0] ||
+			len(h.History)+int(h.HistoryDropped) < len(previous.History)+
+				int(previous.HistoryDropped))
 	},
 	"every request is in the history with its key": func(s *transition) bool {
 		if s.call.Op != hold.OpCapture && s.call.Op != hold.OpCancel {
 			return false
 		}
 		for _, e := range s.decision.Hold.History {
-			if e.Kind == hold.HistoryAttempt && e.Key == s.call.Key && e.Answer == s.answer.Kind && e.Op == s.call.Op {
+			if e.Kind == hold.HistoryAttempt && e.Key == s.call.Key && e.Answer == s.answer.Kind &&
+				e.Op == s.call.Op {
 				return false
 			}
 		}
@@ -521,7 +592,12 @@ var invariants = map[string]func(s *transition) bool{
 		h := &s.from.hold
 		switch s.call.Op {
 		case hold.OpCapture:
-			if h.CaptureAmount > 0 && s.call.Amount != max(0, h.CaptureAmount-h.CapturedElsewhere) || s.call.ReleaseRest != (h.CaptureAmount > 0 && h.CaptureAmount <= h.CapturedElsewhere) || h.CaptureAmount == 0 && !h.Verified && s.call.Amount != h.Amount || s.call.Amount > h.Amount || s.call.Amount < 0 {
+			if h.CaptureAmount > 0 &&
+				s.call.Amount != max(0, h.CaptureAmount-h.CapturedElsewhere) ||
+				s.call.ReleaseRest != (h.CaptureAmount > 0 &&
+					h.CaptureAmount <= h.CapturedElsewhere) || h.CaptureAmount == 0 &&
+				!h.Verified && s.call.Amount != h.Amount || s.call.Amount > h.Amount ||
+				s.call.Amount < 0 {
 				return true
 			}
 			fallthrough
@@ -534,15 +610,18 @@ var invariants = map[string]func(s *transition) bool{
 	},
 	"an amount is captured only after a read under the same claim, where others may capture as well": func(s *transition) bool {
 		h := &s.decision.Hold
-		return s.name == "claimed" && h.CaptureAmount > 0 && !h.SingleCapture && h.NextCall(s.from.now).Op == hold.OpCapture
+		return s.name == "claimed" && h.CaptureAmount > 0 && !h.SingleCapture &&
+			h.NextCall(s.from.now).Op == hold.OpCapture
 	},
 	"no request takes more than what is missing from the total wanted": func(s *transition) bool {
 		h := &s.from.hold
-		return s.call.Op == hold.OpCapture && h.CaptureAmount > 0 && s.call.Amount > 0 && s.call.Amount+h.CapturedElsewhere > h.CaptureAmount
+		return s.call.Op == hold.OpCapture && h.CaptureAmount > 0 && s.call.Amount > 0 &&
+			s.call.Amount+h.CapturedElsewhere > h.CaptureAmount
 	},
 	"what another system took is never more than what was taken": func(s *transition) bool {
 		h := &s.decision.Hold
-		return s.err == nil && (h.CapturedElsewhere < 0 || h.State == hold.Captured && h.CapturedElsewhere > h.CapturedAmount)
+		return s.err == nil && (h.CapturedElsewhere < 0 || h.State == hold.Captured &&
+			h.CapturedElsewhere > h.CapturedAmount)
 	},
 	"no capture sends a fee above the amount that it takes": func(s *transition) bool {
 		h := &s.from.hold
@@ -552,25 +631,31 @@ var invariants = map[string]func(s *transition) bool{
 		}
 		named := s.call.Amount > 0 || s.call.ReleaseRest || h.SingleCapture
 		fee := s.call.CaptureParams.ApplicationFeeAmount
-		return s.call.Op == hold.OpCapture && (fee != h.CaptureParams.ApplicationFeeAmount || fee > takes || fee > 0 && !named)
+		return s.call.Op == hold.OpCapture && (fee != h.CaptureParams.ApplicationFeeAmount ||
+			fee > takes || fee > 0 && !named)
 	},
-	"a fee is sent only after a read under the same claim, where others may capture as well": func(s *transition) bool {
+	"a fee is sent only after a read under the same claim, where others may capture as well": func(
+		s *transition) bool {
 		h := &s.decision.Hold
-		return s.name == "claimed" && h.CaptureParams.ApplicationFeeAmount > 0 && !h.SingleCapture && h.NextCall(s.from.now).Op == hold.OpCapture
+		return s.name == "claimed" && h.CaptureParams.ApplicationFeeAmount > 0 &&
+			!h.SingleCapture && h.NextCall(s.from.now).Op == hold.OpCapture
 	},
 	"a key that Stripe may have forgotten is not used": func(s *transition) bool {
 		a := s.from.hold.Sent
-		return s.call.Key != "" && (a.Count > 0 || a.Unknown) && s.from.now.Sub(a.FirstAt) >= 23*time.Hour
+		return s.call.Key != "" && (a.Count > 0 || a.Unknown) &&
+			s.from.now.Sub(a.FirstAt) >= 23*time.Hour
 	},
 	"requests are counted until the generation moves": func(s *transition) bool {
 		previous, is := s.from.hold, s.decision.Hold
-		return s.err == nil && is.Generation == previous.Generation && is.Sent.Count < previous.Sent.Count
+		return s.err == nil && is.Generation == previous.Generation &&
+			is.Sent.Count < previous.Sent.Count
 	},
 	"what is confirmed stays confirmed": func(s *transition) bool {
 		return s.err == nil && s.from.hold.Verified && !s.decision.Hold.Verified
 	},
 	"money is said to be taken only when it was": func(s *transition) bool {
-		return s.err == nil && s.decision.Hold.CapturedAmount != 0 && s.decision.Hold.State != hold.Captured
+		return s.err == nil && s.decision.Hold.CapturedAmount != 0 &&
+			s.decision.Hold.State != hold.Captured
 	},
 	"an open hold is in the store's indexes": func(s *transition) bool {
 		if s.err != nil || s.decision.Unchanged || s.decision.Hold.State.Final() || s.claimed {
@@ -578,7 +663,9 @@ var invariants = map[string]func(s *transition) bool{
 		}
 		p := s.decision.Placement(&s.from.hold, s.from.now, testRules)
 		h := &s.decision.Hold
-		return h.NextOp != 0 && p.DueAt.IsZero() || h.NextOp == 0 && (!p.DueAt.IsZero() || p.Ready) || s.decision.NewDeadline == p.KeepMilestone || s.decision.NewDeadline && p.NextMilestone.IsZero() || !p.SettledAt.IsZero() ||
+		return h.NextOp != 0 && p.DueAt.IsZero() || h.NextOp == 0 &&
+			(!p.DueAt.IsZero() || p.Ready) || s.decision.NewDeadline == p.KeepMilestone ||
+			s.decision.NewDeadline && p.NextMilestone.IsZero() || !p.SettledAt.IsZero() ||
 			(h.State == hold.Attention) != p.NeedsAttention
 	},
 	"a call without an outcome is counted": func(s *transition) bool {
@@ -590,7 +677,8 @@ var invariants = map[string]func(s *transition) bool{
 	},
 	"only an outcome, attention or a request ends the count of calls": func(s *transition) bool {
 		h := &s.decision.Hold
-		return s.err == nil && !s.isRequest && !h.State.Final() && h.State != hold.Attention && h.Calls < s.from.hold.Calls && s.intent == nil
+		return s.err == nil && !s.isRequest && !h.State.Final() && h.State != hold.Attention &&
+			h.Calls < s.from.hold.Calls && s.intent == nil
 	},
 	"the sixteenth call in a row has an outcome or an alert": func(s *transition) bool {
 		if s.call.Op == 0 {
@@ -599,23 +687,28 @@ var invariants = map[string]func(s *transition) bool{
 		h := s.from.hold
 		h.Calls = hold.MaxCallsBeforeAlert - 1
 		d := h.ApplyAnswer(s.call, s.answer, s.from.now)
-		alertedBefore := d.Hold.InconclusiveReads > h.InconclusiveReads && d.Hold.InconclusiveReads > 2
-		return !d.Hold.State.Final() && d.Hold.State != hold.Attention && !hasAlert(d.Events) && !alertedBefore
+		alertedBefore := d.Hold.InconclusiveReads > h.InconclusiveReads &&
+			d.Hold.InconclusiveReads > 2
+		return !d.Hold.State.Final() && d.Hold.State != hold.Attention &&
+			!hasAlert(d.Events) && !alertedBefore
 	},
 	"the second read that says nothing of a lost request is alerted": func(s *transition) bool {
 		h := &s.decision.Hold
-		return s.call.Op != 0 && s.from.hold.InconclusiveReads < 2 && h.InconclusiveReads >= 2 && h.State != hold.Attention && !hasAlert(s.decision.Events)
+		return s.call.Op != 0 && s.from.hold.InconclusiveReads < 2 && h.InconclusiveReads >= 2 &&
+			h.State != hold.Attention && !hasAlert(s.decision.Events)
 	},
 	"only a read that shows the money held lets a hold wait": func(s *transition) bool {
 		h := &s.decision.Hold
 		if s.call.Op == 0 || h.NextOp != 0 || h.State != hold.Waiting && h.State != hold.Paused {
 			return false
 		}
-		return s.call.Op != hold.OpRead || s.answer.Kind != hold.AnswerOK || s.intent == nil || s.intent.Status != hold.StatusRequiresCapture || s.intent.AmountCapturable <= 0
+		return s.call.Op != hold.OpRead || s.answer.Kind != hold.AnswerOK || s.intent == nil ||
+			s.intent.Status != hold.StatusRequiresCapture || s.intent.AmountCapturable <= 0
 	},
 	"times have milliseconds": func(s *transition) bool {
 		h := &s.decision.Hold
-		return s.err == nil && (!h.NextAt.Equal(h.NextAt.Truncate(time.Millisecond)) || !h.SettledAt.Equal(h.SettledAt.Truncate(time.Millisecond)))
+		return s.err == nil && (!h.NextAt.Equal(h.NextAt.Truncate(time.Millisecond)) ||
+			!h.SettledAt.Equal(h.SettledAt.Truncate(time.Millisecond)))
 	},
 }
 
@@ -678,7 +771,8 @@ func TestDoc_StateDiagramMatchesTransitions(t *testing.T) {
 	}
 	for _, from := range hold.States() {
 		for _, to := range hold.States() {
-			if s := x.edges[stateEdge{from, to}]; s != nil && from != to && doc[stateEdge{from, to}] == "" {
+			if s := x.edges[stateEdge{from, to}]; s != nil && from != to &&
+				doc[stateEdge{from, to}] == "" {
 				t.Errorf("happens, and isn't drawn: %s -> %s, by %s", from, to, s.name)
 			}
 		}

@@ -16,7 +16,8 @@ import (
 func refusedHold(t *testing.T, h hold.Hold, now time.Time) hold.Hold {
 	t.Helper()
 	h = claimHold(h, now)
-	c := h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: hold.AnswerInvalid, HTTPStatus: 400, Code: "nope"}, now)
+	c := h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: hold.AnswerInvalid,
+		HTTPStatus: 400, Code: "nope"}, now)
 	if c.Hold.State != hold.Attention {
 		t.Fatalf("state %s, want attention", c.Hold.State)
 	}
@@ -27,7 +28,8 @@ func TestApplyPatch_KeepsAcceptedCancel(t *testing.T) {
 	at := t0.Add(2 * day)
 	h := mustAccept(t)(newHold(t, heldIntent(), withCaptureAt(at)).RequestCancel("", "api", t0))
 	h = refusedHold(t, h, t0)
-	c, err := h.ApplyPatch(&hold.Patch{CaptureAt: ptr(formatTime(at)), Metadata: map[string]string{"room": "12"}}, "api", t0)
+	c, err := h.ApplyPatch(&hold.Patch{CaptureAt: ptr(formatTime(at)), Metadata: map[string]string{
+		"room": "12"}}, "api", t0)
 	if err == nil && c.Hold.NextOp == hold.OpCapture {
 		t.Error("a cancel was accepted, and the hold is going to be captured")
 	}
@@ -48,11 +50,19 @@ func TestPassMilestone_KeepsRequestedAction(t *testing.T) {
 		wish  func(hold.Hold, time.Time) (hold.Decision, error)
 		wantO hold.Op
 	}{
-		{"cancel, with a time to capture", newHold(t, heldIntent(), withCaptureAt(end.Add(-time.Minute))), func(h hold.Hold, at time.Time) (hold.Decision, error) { return h.RequestCancel("", "api", at) }, hold.OpCancel},
-		{"cancel, with no time", newHold(t, heldIntent()), func(h hold.Hold, at time.Time) (hold.Decision, error) { return h.RequestCancel("", "api", at) }, hold.OpCancel},
-		{"capture, with no time", newHold(t, heldIntent()), func(h hold.Hold, at time.Time) (hold.Decision, error) {
-			return h.RequestCapture(hold.CaptureRequest{}, "api", at)
-		}, hold.OpCapture},
+		{"cancel, with a time to capture",
+			newHold(t, heldIntent(), withCaptureAt(end.Add(-time.Minute))),
+			func(h hold.Hold, at time.Time) (hold.Decision, error) {
+				return h.RequestCancel("", "api", at)
+			}, hold.OpCancel},
+		{"cancel, with no time", newHold(t, heldIntent()), func(h hold.Hold, at time.Time) (
+			hold.Decision, error) {
+			return h.RequestCancel("", "api", at)
+		}, hold.OpCancel},
+		{"capture, with no time", newHold(t, heldIntent()),
+			func(h hold.Hold, at time.Time) (hold.Decision, error) {
+				return h.RequestCapture(hold.CaptureRequest{}, "api", at)
+			}, hold.OpCapture},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := mustAccept(t)(tt.wish(tt.h, end.Add(-2*time.Second)))
@@ -61,7 +71,8 @@ func TestPassMilestone_KeepsRequestedAction(t *testing.T) {
 			// Stripe is out of reach; the back-off goes beyond the deadline.
 			for h.NextAt.Before(end) {
 				now = now.Add(100 * time.Millisecond)
-				h = h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: hold.AnswerRateLimited, HTTPStatus: 429}, now).Hold
+				h = h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: hold.AnswerRateLimited,
+					HTTPStatus: 429}, now).Hold
 				h = claimHold(h, now)
 			}
 			h = h.ReleaseUnsent().Hold
@@ -78,7 +89,10 @@ func TestPassMilestone_KeepsRequestedAction(t *testing.T) {
 				h = claimHold(h, now)
 				call := h.NextCall(now)
 				if call.Op == hold.OpRead {
-					h = h.ApplyAnswer(call, hold.Answer{Kind: hold.AnswerOK, Intent: heldIntent(func(in *hold.Intent) { in.CaptureBefore = actualEnd })}, now).Hold
+					h = h.ApplyAnswer(call, hold.Answer{Kind: hold.AnswerOK,
+						Intent: heldIntent(func(in *hold.PaymentIntent) {
+							in.CaptureBefore = actualEnd
+						})}, now).Hold
 					continue
 				}
 				if call.Op != tt.wantO {
@@ -105,7 +119,10 @@ func TestPassMilestone_PausedHoldIsNeverCaptured(t *testing.T) {
 	c, _ = h.PassMilestone(end, now, testRules)
 	h = claimHold(c.Hold, now)
 	if call := h.NextCall(now); call.Op == hold.OpRead {
-		h = h.ApplyAnswer(call, hold.Answer{Kind: hold.AnswerOK, Intent: heldIntent(func(in *hold.Intent) { in.CaptureBefore = end.Add(time.Hour) })}, now).Hold
+		h = h.ApplyAnswer(call, hold.Answer{Kind: hold.AnswerOK,
+			Intent: heldIntent(func(in *hold.PaymentIntent) {
+				in.CaptureBefore = end.Add(time.Hour)
+			})}, now).Hold
 	}
 	if op := h.NextCall(now).Op; op == hold.OpCapture {
 		t.Error("somebody said no, and the hold is captured")
@@ -154,12 +171,20 @@ func TestPolicy_DeadlineLearnedInsideMargin(t *testing.T) {
 		}
 		return c
 	}
-	newInMargin := mustDecide(hold.New(&hold.Draft{ID: testIntentID, OnExpiry: hold.PolicyCapture}, heldIntent(), "api", inMargin))
-	cleared := mustDecide(newHold(t, heldIntent(), withCaptureAt(end.Add(-time.Minute)), withOnExpiry(hold.PolicyCapture)).ApplyPatch(&hold.Patch{CaptureAt: ptr("")}, "api", inMargin))
-	changed := mustDecide(newHold(t, heldIntent(), withOnExpiry(hold.PolicyAlert)).ApplyPatch(&hold.Patch{OnExpiry: &policy}, "api", inMargin))
-	paused := mustDecide(newHold(t, heldIntent(), withCaptureAt(end.Add(-time.Minute))).Pause(0, "api", inMargin))
+	newInMargin := mustDecide(hold.New(&hold.Draft{ID: testIntentID, OnExpiry: hold.PolicyCapture},
+		heldIntent(), "api", inMargin))
+	cleared := mustDecide(newHold(t, heldIntent(), withCaptureAt(end.Add(-time.Minute)),
+		withOnExpiry(hold.PolicyCapture)).ApplyPatch(&hold.Patch{CaptureAt: ptr("")}, "api",
+		inMargin))
+	changed := mustDecide(newHold(t, heldIntent(), withOnExpiry(hold.PolicyAlert)).ApplyPatch(
+		&hold.Patch{OnExpiry: &policy}, "api", inMargin))
+	paused := mustDecide(newHold(t, heldIntent(), withCaptureAt(end.Add(-time.Minute))).Pause(
+		0, "api", inMargin))
 	resumed := mustDecide(paused.Hold.Resume("api", inMargin))
-	nearer := newHold(t, nil, withOnExpiry(hold.PolicyCapture)).ApplyIntent(heldIntent(func(in *hold.Intent) { in.CaptureBefore = t0.Add(4*day + 18*time.Hour) }), t0.Add(4*day+17*time.Hour+30*time.Minute))
+	nearer := newHold(t, nil, withOnExpiry(hold.PolicyCapture)).ApplyPaymentIntent(
+		heldIntent(func(in *hold.PaymentIntent) {
+			in.CaptureBefore = t0.Add(4*day + 18*time.Hour)
+		}), t0.Add(4*day+17*time.Hour+30*time.Minute))
 	for _, tt := range []struct {
 		name string
 		c    hold.Decision
@@ -167,7 +192,8 @@ func TestPolicy_DeadlineLearnedInsideMargin(t *testing.T) {
 		want hold.Op
 	}{
 		{"scheduled inside the margin", newInMargin, inMargin, hold.OpCapture},
-		{"truth nearer than assumed", nearer, t0.Add(4*day + 17*time.Hour + 30*time.Minute), hold.OpCapture},
+		{"truth nearer than assumed", nearer, t0.Add(4*day + 17*time.Hour + 30*time.Minute),
+			hold.OpCapture},
 		{"time cleared inside the margin", cleared, inMargin, hold.OpCapture},
 		{"policy changed inside the margin", changed, inMargin, hold.OpCapture},
 		{"paused inside the margin", paused, inMargin, hold.OpCancel},
@@ -187,12 +213,13 @@ func TestPolicy_DeadlineLearnedInsideMargin(t *testing.T) {
 func TestApplyAnswer_ContradictionsBackOff(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		read *hold.Intent
+		read *hold.PaymentIntent
 		kind hold.AnswerKind
 	}{
 		{"capture refused by state, yet held", heldIntent(), hold.AnswerUnexpectedState},
 		{"charge gone, yet held", heldIntent(), hold.AnswerChargeGone},
-		{"held, with nothing to capture", heldIntent(func(in *hold.Intent) { in.AmountCapturable = 0 }), hold.AnswerOK},
+		{"held, with nothing to capture",
+			heldIntent(func(in *hold.PaymentIntent) { in.AmountCapturable = 0 }), hold.AnswerOK},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := newHold(t, nil, withCaptureAt(t0.Add(time.Hour)))
@@ -259,9 +286,11 @@ func TestApplyAnswer_AcceptedButNotDone(t *testing.T) {
 		t.Run(string(status), func(t *testing.T) {
 			now := t0.Add(time.Hour)
 			h := claimHold(newHold(t, heldIntent(), withCaptureAt(now)), now)
-			c := h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: hold.AnswerOK, HTTPStatus: 200, Intent: newIntent(status)}, now)
+			c := h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: hold.AnswerOK, HTTPStatus: 200,
+				Intent: newIntent(status)}, now)
 			if !c.Hold.Sent.Unknown || c.Hold.State != hold.Working {
-				t.Errorf("unknown %v, state %s: the capture was accepted and may still come", c.Hold.Sent.Unknown, c.Hold.State)
+				t.Errorf("unknown %v, state %s: the capture was accepted and may still come",
+					c.Hold.Sent.Unknown, c.Hold.State)
 			}
 			_, err := c.Hold.RequestCancel("", "api", now)
 			wantCode(t, err, hold.TooLate)
@@ -298,13 +327,15 @@ func TestApplyAnswer_UnknownOutcomeNeedsIntent(t *testing.T) {
 func TestApplyAnswer_RefusalAfterLostCapture(t *testing.T) {
 	// Parameters are judged before the key is looked up, so such a refusal says
 	// nothing about the request before it.
-	for _, kind := range []hold.AnswerKind{hold.AnswerInvalid, hold.AnswerDeclined, hold.AnswerAmountTooLarge} {
+	for _, kind := range []hold.AnswerKind{hold.AnswerInvalid, hold.AnswerDeclined,
+		hold.AnswerAmountTooLarge} {
 		t.Run(kind.String(), func(t *testing.T) {
 			now := t0.Add(time.Hour)
 			h := claimHold(newHold(t, heldIntent(), withCaptureAt(now)), now)
 			h = h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: hold.AnswerUnknown}, now).Hold
 			h = claimHold(h, now.Add(time.Minute))
-			c := h.ApplyAnswer(h.NextCall(now.Add(time.Minute)), hold.Answer{Kind: kind, HTTPStatus: 400}, now.Add(time.Minute))
+			c := h.ApplyAnswer(h.NextCall(now.Add(time.Minute)),
+				hold.Answer{Kind: kind, HTTPStatus: 400}, now.Add(time.Minute))
 			h = c.Hold
 			if h.State == hold.Attention && !h.Sent.Unknown {
 				t.Error("a person is told that nothing happened, which nobody knows")
@@ -321,7 +352,8 @@ func TestApplyAnswer_RefusalAfterLostCapture(t *testing.T) {
 func TestRequestCapture_ReadsFirstAfterTakeover(t *testing.T) {
 	now := t0.Add(time.Hour)
 	// the first worker died
-	h := claimHold(claimHold(newHold(t, heldIntent(), withCaptureAt(now)), now), now.Add(time.Minute))
+	h := claimHold(claimHold(newHold(t, heldIntent(), withCaptureAt(now)), now),
+		now.Add(time.Minute))
 	h = h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: hold.AnswerIdempotencyError}, now).Hold
 	h.Sent.Count = 0 // as if the answer had come to a request that wasn't counted
 	c, err := h.RequestCapture(hold.CaptureRequest{}, "api", now)
@@ -336,43 +368,51 @@ func TestRequestCapture_ReadsFirstAfterTakeover(t *testing.T) {
 
 func TestApplyPatch_SameTimeInAttention(t *testing.T) {
 	at := t0.Add(2 * day)
-	h := newHold(t, nil, withCaptureAt(at), withAmount(amount, "eur")).ApplyIntent(heldIntent(func(in *hold.Intent) { in.AmountCapturable = 41000 }), t0).Hold
+	h := newHold(t, nil, withCaptureAt(at), withAmount(amount, "eur")).ApplyPaymentIntent(
+		heldIntent(func(in *hold.PaymentIntent) { in.AmountCapturable = 41000 }), t0).Hold
 	if h.State != hold.Attention {
 		t.Fatalf("state %s", h.State)
 	}
 	c, err := h.ApplyPatch(&hold.Patch{CaptureAt: ptr(formatTime(at))}, "api", t0)
 	wantCode(t, err, "")
 	if c.Unchanged || c.Hold.State != hold.Scheduled || c.Hold.NextOp != hold.OpCapture {
-		t.Errorf("same %v, state %s, next %s: a person confirmed the time, and nothing will happen", c.Unchanged, c.Hold.State, c.Hold.NextOp)
+		t.Errorf("same %v, state %s, next %s: a person confirmed the time, and nothing will happen",
+			c.Unchanged, c.Hold.State, c.Hold.NextOp)
 	}
 }
 
 func TestApplyIntent_AssumedDeadlineIsStable(t *testing.T) {
-	in := heldIntent(func(in *hold.Intent) { in.CaptureBefore, in.Created = time.Time{}, t0.Add(-10*day) })
+	in := heldIntent(func(in *hold.PaymentIntent) {
+		in.CaptureBefore, in.Created = time.Time{},
+			t0.Add(-10*day)
+	})
 	h := newHold(t, in)
 	first, rev := h.ExpiresAt, h.Revision
 	for i := 1; i <= 40; i++ { // reconcile looks every quarter of an hour
-		h = h.ApplyIntent(in, t0.Add(time.Duration(i)*15*time.Minute)).Hold
+		h = h.ApplyPaymentIntent(in, t0.Add(time.Duration(i)*15*time.Minute)).Hold
 	}
 	if !h.ExpiresAt.Equal(first) || h.Revision != rev {
-		t.Errorf("after ten hours of looking the deadline has moved by %v, revision by %d", h.ExpiresAt.Sub(first), h.Revision-rev)
+		t.Errorf("after ten hours of looking the deadline has moved by %v, revision by %d",
+			h.ExpiresAt.Sub(first), h.Revision-rev)
 	}
 }
 
 func TestApplyIntent_AttentionEventOnce(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		in   *hold.Intent
+		in   *hold.PaymentIntent
 	}{
-		{"holds too little", heldIntent(func(in *hold.Intent) { in.AmountCapturable = 100 })},
+		{"holds too little",
+			heldIntent(func(in *hold.PaymentIntent) { in.AmountCapturable = 100 })},
 		{"in no state to be captured", newIntent(hold.StatusRequiresAction)},
-		{"ends too early", heldIntent(func(in *hold.Intent) { in.CaptureBefore = t0.Add(day) })},
+		{"ends too early",
+			heldIntent(func(in *hold.PaymentIntent) { in.CaptureBefore = t0.Add(day) })},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := newHold(t, nil, withCaptureAt(t0.Add(2*day)), withCaptureAmount(2000))
 			attentionEvents := 0
 			for i := range 10 {
-				c := h.ApplyIntent(tt.in, t0.Add(time.Duration(i)*time.Minute))
+				c := h.ApplyPaymentIntent(tt.in, t0.Add(time.Duration(i)*time.Minute))
 				h = c.Hold
 				for _, n := range c.Events {
 					if n.Type == hold.EventAttention {
@@ -388,14 +428,17 @@ func TestApplyIntent_AttentionEventOnce(t *testing.T) {
 }
 
 func TestApplyIntent_MismatchKeepsAcceptedCancel(t *testing.T) {
-	in := heldIntent(func(in *hold.Intent) { in.AmountCapturable = 41000 })
-	h := mustAccept(t)(newHold(t, nil, withAmount(amount, "eur"), withCaptureAt(t0.Add(day))).RequestCancel("", "api", t0))
-	if c := h.ApplyIntent(in, t0); c.Hold.NextOp != hold.OpCancel {
-		t.Errorf("seen in passing: state %s, next %s; letting go needs no amount", c.Hold.State, c.Hold.NextOp)
+	in := heldIntent(func(in *hold.PaymentIntent) { in.AmountCapturable = 41000 })
+	h := mustAccept(t)(newHold(t, nil, withAmount(amount, "eur"),
+		withCaptureAt(t0.Add(day))).RequestCancel("", "api", t0))
+	if c := h.ApplyPaymentIntent(in, t0); c.Hold.NextOp != hold.OpCancel {
+		t.Errorf("seen in passing: state %s, next %s; letting go needs no amount",
+			c.Hold.State, c.Hold.NextOp)
 	}
 	h = claimHold(h, t0)
 	h.ReadFirst = true
-	if c := h.ApplyAnswer(h.NextCall(t0), hold.Answer{Kind: hold.AnswerOK, Intent: in}, t0); c.Hold.NextOp != hold.OpCancel {
+	if c := h.ApplyAnswer(h.NextCall(t0), hold.Answer{Kind: hold.AnswerOK, Intent: in},
+		t0); c.Hold.NextOp != hold.OpCancel {
 		t.Errorf("under a claim: state %s, next %s", c.Hold.State, c.Hold.NextOp)
 	}
 }
@@ -404,7 +447,8 @@ func TestPolicy_NeverCapturesHoldToRelease(t *testing.T) {
 	// The deadline turned out to be nearer than the time at which the caller
 	// lets go.
 	h := newHold(t, heldIntent(), withCancelAt(t0.Add(6*day)), withOnExpiry(hold.PolicyCapture))
-	h = h.ApplyIntent(heldIntent(func(in *hold.Intent) { in.CaptureBefore = t0.Add(5 * day) }), t0).Hold
+	h = h.ApplyPaymentIntent(
+		heldIntent(func(in *hold.PaymentIntent) { in.CaptureBefore = t0.Add(5 * day) }), t0).Hold
 	policyAt := h.ExpiresAt.Add(-time.Hour)
 	if c, _ := h.PassMilestone(policyAt, policyAt, testRules); c.Hold.NextOp == hold.OpCapture {
 		t.Error("the caller wants it released, the policy captures it")
@@ -412,11 +456,14 @@ func TestPolicy_NeverCapturesHoldToRelease(t *testing.T) {
 }
 
 func TestCheckID_NeverEchoesSecrets(t *testing.T) {
-	for _, s := range []string{"pi_3PxYzA2eZvKYlo2C1gQmT0aB_secret_Zm9vYmFyYmF6", "sk_live_51Habcdefghijklmnop", "rk_test_51Habcdefghijklmnop"} {
-		for name, err := range map[string]error{"id": hold.CheckPaymentIntentID(s), "account": hold.CheckAccountID(s)} {
+	for _, s := range []string{"pi_3PxYzA2eZvKYlo2C1gQmT0aB_secret_Zm9vYmFyYmF6",
+		"sk_live_51Habcdefghijklmnop", "rk_test_51Habcdefghijklmnop"} {
+		for name, err := range map[string]error{"id": hold.CheckPaymentIntentID(s),
+			"account": hold.CheckAccountID(s)} {
 			if err == nil {
 				t.Errorf("%s: accepted", name)
-			} else if strings.Contains(err.Error(), "secret_Zm9v") || strings.Contains(err.Error(), "51Habcdef") {
+			} else if strings.Contains(err.Error(), "secret_Zm9v") ||
+				strings.Contains(err.Error(), "51Habcdef") {
 				t.Errorf("%s: the error carries a secret", name)
 			}
 		}
@@ -426,7 +473,8 @@ func TestCheckID_NeverEchoesSecrets(t *testing.T) {
 func TestHistoryNote_TruncatedToValidUTF8(t *testing.T) {
 	now := t0.Add(time.Hour)
 	h := claimHold(newHold(t, heldIntent(), withCaptureAt(now)), now)
-	h = h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: hold.AnswerInvalid, Message: "x" + strings.Repeat("é", hold.MaxNoteBytes)}, now).Hold
+	h = h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: hold.AnswerInvalid, Message: "x" +
+		strings.Repeat("é", hold.MaxNoteBytes)}, now).Hold
 	note := h.History[len(h.History)-1].Note
 	if !utf8.ValidString(note) || len(note) > hold.MaxNoteBytes {
 		t.Errorf("%d bytes, valid %v", len(note), utf8.ValidString(note))
@@ -445,14 +493,16 @@ func TestApplyAnswer_CapturedUnderEarlierKey(t *testing.T) {
 	now := t0.Add(time.Hour)
 	for _, tt := range []struct {
 		name string
-		with *hold.Intent
+		with *hold.PaymentIntent
 	}{{"told in the error", capturedIntent(amount)}, {"told by a read", nil}} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := claimHold(newHold(t, heldIntent(), withCaptureAt(now)), now)
 			h.Generation = 2 // a request of the first is still on its way
-			c := h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: hold.AnswerUnexpectedState, Intent: tt.with}, now)
+			c := h.ApplyAnswer(h.NextCall(now),
+				hold.Answer{Kind: hold.AnswerUnexpectedState, Intent: tt.with}, now)
 			if c.Again {
-				c = c.Hold.ApplyAnswer(c.Hold.NextCall(now), hold.Answer{Kind: hold.AnswerOK, Intent: capturedIntent(amount)}, now)
+				c = c.Hold.ApplyAnswer(c.Hold.NextCall(now), hold.Answer{Kind: hold.AnswerOK,
+					Intent: capturedIntent(amount)}, now)
 			}
 			if c.Hold.State != hold.Captured || c.Hold.Reason != hold.CauseSchedule {
 				t.Errorf("%s by %s, want captured by schedule", c.Hold.State, c.Hold.Reason)
@@ -486,7 +536,8 @@ func TestApplyAnswer_ReadTooSoonAfterLostRequest(t *testing.T) {
 	h = claimHold(c.Hold, now)
 	c = h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: hold.AnswerOK, Intent: heldIntent()}, now)
 	if c.Hold.Sent.Unknown || c.Hold.Generation != 2 {
-		t.Errorf("unknown %v, generation %d, a minute after the request", c.Hold.Sent.Unknown, c.Hold.Generation)
+		t.Errorf("unknown %v, generation %d, a minute after the request",
+			c.Hold.Sent.Unknown, c.Hold.Generation)
 	}
 }
 
@@ -494,7 +545,8 @@ func TestApplyAnswer_RetransmittedRequest(t *testing.T) {
 	h := newHold(t, heldIntent(), withCaptureAt(t0.Add(time.Hour)))
 	h.PreviousState, h.State = h.State, hold.Working
 	h.RecordClaim(t0.Add(time.Hour), false)
-	for _, kind := range []hold.AnswerKind{hold.AnswerLockTimeout, hold.AnswerRateLimited, hold.AnswerUnauthorized, hold.AnswerForbidden} {
+	for _, kind := range []hold.AnswerKind{hold.AnswerLockTimeout, hold.AnswerRateLimited,
+		hold.AnswerUnauthorized, hold.AnswerForbidden} {
 		now := t0.Add(time.Hour)
 		c := h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: kind, Retransmitted: true}, now)
 		if c.Hold.State != hold.Working {
@@ -503,7 +555,8 @@ func TestApplyAnswer_RetransmittedRequest(t *testing.T) {
 		if _, err := c.Hold.RequestCancel("", "api", now); err == nil {
 			t.Errorf("%s: a cancel was accepted", kind)
 		}
-		if c := h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: kind}, now); c.Hold.State != hold.Scheduled {
+		if c := h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: kind},
+			now); c.Hold.State != hold.Scheduled {
 			t.Errorf("%s, sent once: %s", kind, c.Hold.State)
 		}
 	}

@@ -17,7 +17,8 @@ func checkIsProblem(t *testing.T, err error) {
 		t.Fatalf("%T %v: want a *Problem with a code and a sentence", err, err)
 	}
 	if !utf8.ValidString(p.Error()) || len(p.Error()) > 1000 {
-		t.Fatalf("%d bytes, valid text %v: %q", len(p.Error()), utf8.ValidString(p.Error()), p.Error())
+		t.Fatalf("%d bytes, valid text %v: %q", len(p.Error()), utf8.ValidString(p.Error()),
+			p.Error())
 	}
 }
 
@@ -41,15 +42,17 @@ func FuzzScheduleRequest(f *testing.F) {
 			checkIsProblem(t, err)
 			return
 		}
-		for _, in := range []*hold.Intent{nil, heldIntent()} {
+		for _, in := range []*hold.PaymentIntent{nil, heldIntent()} {
 			c, err := hold.New(d, in, "api", t0)
 			if err != nil {
 				checkIsProblem(t, err)
 				continue
 			}
 			h := c.Hold
-			if h.State != hold.Waiting && h.State != hold.Scheduled || h.Amount < 0 || h.CaptureAmount < 0 || h.Amount > 0 && h.CaptureAmount > h.Amount ||
-				!h.CaptureAt.IsZero() && !h.CancelAt.IsZero() || h.ExpiresAt.IsZero() || h.OnExpiry == 0 {
+			if h.State != hold.Waiting && h.State != hold.Scheduled || h.Amount < 0 ||
+				h.CaptureAmount < 0 || h.Amount > 0 && h.CaptureAmount > h.Amount ||
+				!h.CaptureAt.IsZero() && !h.CancelAt.IsZero() ||
+				h.ExpiresAt.IsZero() || h.OnExpiry == 0 {
 				t.Fatalf("%+v", h)
 			}
 			if !h.SameTerms(d) {
@@ -58,7 +61,9 @@ func FuzzScheduleRequest(f *testing.F) {
 			if p := c.Placement(&hold.Hold{}, t0, testRules); p.NextMilestone.IsZero() {
 				t.Fatal("no milestone ahead")
 			}
-			p := hold.Patch{CaptureAt: &w.CancelAt, CancelAt: &w.CaptureAt, TimeZone: w.TimeZone, CaptureAmount: &w.Amount, OnExpiry: &w.Reference, Reference: &w.OnExpiry, Metadata: w.Metadata}
+			p := hold.Patch{CaptureAt: &w.CancelAt, CancelAt: &w.CaptureAt, TimeZone: w.TimeZone,
+				CaptureAmount: &w.Amount, OnExpiry: &w.Reference,
+				Reference: &w.OnExpiry, Metadata: w.Metadata}
 			if _, err := h.ApplyPatch(&p, "api", t0); err != nil {
 				checkIsProblem(t, err)
 			}

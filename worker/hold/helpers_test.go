@@ -17,13 +17,15 @@ const (
 
 var (
 	t0        = time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)
-	testRules = hold.Rules{ExpiryMargin: time.Hour, Thresholds: []time.Duration{72 * time.Hour, 24 * time.Hour, 6 * time.Hour, time.Hour}}
+	testRules = hold.Rules{ExpiryMargin: time.Hour, Thresholds: []time.Duration{72 * time.Hour,
+		24 * time.Hour, 6 * time.Hour, time.Hour}}
 )
 
 // newIntent is what Stripe says of an intent made at t0, whose authorization
 // ends after seven days.
-func newIntent(status hold.Status, edit ...func(*hold.Intent)) *hold.Intent {
-	in := &hold.Intent{ID: testIntentID, Status: status, Amount: amount, Currency: "eur", Created: t0, CaptureBefore: t0.Add(7 * day), PaymentMethodType: "card", SingleCapture: true}
+func newIntent(status hold.Status, edit ...func(*hold.PaymentIntent)) *hold.PaymentIntent {
+	in := &hold.PaymentIntent{ID: testIntentID, Status: status, Amount: amount, Currency: "eur",
+		Created: t0, CaptureBefore: t0.Add(7 * day), PaymentMethodType: "card", SingleCapture: true}
 	switch status {
 	case hold.StatusRequiresCapture:
 		in.AmountCapturable = amount
@@ -36,27 +38,31 @@ func newIntent(status hold.Status, edit ...func(*hold.Intent)) *hold.Intent {
 	return in
 }
 
-func heldIntent(edit ...func(*hold.Intent)) *hold.Intent {
+func heldIntent(edit ...func(*hold.PaymentIntent)) *hold.PaymentIntent {
 	return newIntent(hold.StatusRequiresCapture, edit...)
 }
 
 // shared is an intent of which another system has taken n and left the rest.
-func shared(n int64) *hold.Intent {
-	return heldIntent(func(in *hold.Intent) { in.AmountCapturable, in.AmountReceived, in.SingleCapture = amount-n, n, false })
+func shared(n int64) *hold.PaymentIntent {
+	return heldIntent(func(in *hold.PaymentIntent) {
+		in.AmountCapturable, in.AmountReceived, in.SingleCapture = amount-n, n, false
+	})
 }
 
 // multi is one of which it has taken nothing, and may.
-func multi(in *hold.Intent) { in.SingleCapture = false }
+func multi(in *hold.PaymentIntent) { in.SingleCapture = false }
 
-func capturedIntent(n int64) *hold.Intent {
-	return newIntent(hold.StatusSucceeded, func(in *hold.Intent) { in.AmountReceived = n })
+func capturedIntent(n int64) *hold.PaymentIntent {
+	return newIntent(hold.StatusSucceeded, func(in *hold.PaymentIntent) { in.AmountReceived = n })
 }
-func canceledIntent(reason string) *hold.Intent {
-	return newIntent(hold.StatusCanceled, func(in *hold.Intent) { in.CancellationReason = reason })
+func canceledIntent(reason string) *hold.PaymentIntent {
+	return newIntent(hold.StatusCanceled, func(in *hold.PaymentIntent) {
+		in.CancellationReason = reason
+	})
 }
 
 // newHold is a new hold, verified unless in is nil.
-func newHold(t testing.TB, in *hold.Intent, edit ...func(*hold.Draft)) hold.Hold {
+func newHold(t testing.TB, in *hold.PaymentIntent, edit ...func(*hold.Draft)) hold.Hold {
 	t.Helper()
 	d := &hold.Draft{ID: testIntentID, OnExpiry: hold.PolicyCancel}
 	for _, e := range edit {
@@ -69,12 +75,18 @@ func newHold(t testing.TB, in *hold.Intent, edit ...func(*hold.Draft)) hold.Hold
 	return c.Hold
 }
 
-func withCaptureAt(at time.Time) func(*hold.Draft) { return func(d *hold.Draft) { d.CaptureAt = at } }
-func withCancelAt(at time.Time) func(*hold.Draft)  { return func(d *hold.Draft) { d.CancelAt = at } }
+func withCaptureAt(at time.Time) func(*hold.Draft) {
+	return func(d *hold.Draft) { d.CaptureAt = at }
+}
+func withCancelAt(at time.Time) func(*hold.Draft) {
+	return func(d *hold.Draft) { d.CancelAt = at }
+}
 func withOnExpiry(p hold.ExpiryPolicy) func(*hold.Draft) {
 	return func(d *hold.Draft) { d.OnExpiry = p }
 }
-func withCaptureAmount(n int64) func(*hold.Draft) { return func(d *hold.Draft) { d.CaptureAmount = n } }
+func withCaptureAmount(n int64) func(*hold.Draft) {
+	return func(d *hold.Draft) { d.CaptureAmount = n }
+}
 func withFee(n int64) func(*hold.Draft) {
 	return func(d *hold.Draft) { d.CaptureParams.ApplicationFeeAmount = n }
 }
@@ -138,7 +150,8 @@ func deepCopy(h hold.Hold) hold.Hold {
 		h.Metadata = m
 	}
 	if h.History != nil {
-		h.History = append(make([]hold.HistoryEntry, 0, cap(h.History)), h.History[:cap(h.History)]...)[:len(h.History)]
+		h.History = append(make([]hold.HistoryEntry, 0, cap(h.History)),
+			h.History[:cap(h.History)]...)[:len(h.History)]
 	}
 	return h
 }

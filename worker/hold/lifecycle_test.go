@@ -16,7 +16,7 @@ import (
 
 // fakeStripe is Stripe's side: one intent, and the keys that it remembers.
 type fakeStripe struct {
-	intent         *hold.Intent
+	intent         *hold.PaymentIntent
 	answersByKey   map[string]storedAnswer
 	lateRequests   []lateRequest // requests whose senders have given up on them, still on their way
 	endedElsewhere bool          // somebody else ended it
@@ -48,7 +48,8 @@ const lateEffectWindow = 3 * time.Second
 
 func (w *fakeStripe) endIntent(status hold.Status, received int64, reason string) {
 	in := *w.intent
-	in.Status, in.AmountCapturable, in.AmountReceived, in.CancellationReason = status, 0, received, reason
+	in.Status, in.AmountCapturable, in.AmountReceived, in.CancellationReason = status, 0, received,
+		reason
 	w.intent = &in
 }
 
@@ -70,7 +71,7 @@ func (w *fakeStripe) take(n int64) {
 	w.taken += n
 }
 
-func (w *fakeStripe) currentIntent() *hold.Intent { in := *w.intent; return &in }
+func (w *fakeStripe) currentIntent() *hold.PaymentIntent { in := *w.intent; return &in }
 
 // handleCall executes a call that has arrived. fault is what goes wrong on
 // Stripe's side.
@@ -110,7 +111,8 @@ func (w *fakeStripe) handleCall(c hold.Call, now time.Time, fault string) hold.A
 	a := hold.Answer{Kind: hold.AnswerUnknown, HTTPStatus: 500}
 	if fault != "500 before" {
 		if w.intent.Status != hold.StatusRequiresCapture {
-			a = hold.Answer{Kind: hold.AnswerUnexpectedState, HTTPStatus: 400, Intent: w.currentIntent()}
+			a = hold.Answer{Kind: hold.AnswerUnexpectedState, HTTPStatus: 400,
+				Intent: w.currentIntent()}
 			if fault == "bare" {
 				a.Intent = nil
 			}
@@ -121,7 +123,8 @@ func (w *fakeStripe) handleCall(c hold.Call, now time.Time, fault string) hold.A
 					n = w.intent.AmountCapturable
 				}
 				if n > w.intent.AmountCapturable {
-					a = hold.Answer{Kind: hold.AnswerAmountTooLarge, HTTPStatus: 400, Code: "amount_too_large"}
+					a = hold.Answer{Kind: hold.AnswerAmountTooLarge, HTTPStatus: 400,
+						Code: "amount_too_large"}
 					w.answersByKey[c.Key] = storedAnswer{c, now, a}
 					return a
 				}
@@ -175,7 +178,8 @@ func (l *lifecycle) commit(c hold.Decision) {
 	}
 	l.h = c.Hold
 	if end := l.h.ExpiresAt; !l.h.State.Final() && end.After(l.now) && l.milestone.After(end) {
-		l.fatalf("its deadline is at +%v, and nobody looks at it before +%v", end.Sub(t0), l.milestone.Sub(t0))
+		l.fatalf("its deadline is at +%v, and nobody looks at it before +%v",
+			end.Sub(t0), l.milestone.Sub(t0))
 	}
 	if l.h.CancelWanted && l.cancelAcceptedAt.IsZero() {
 		l.cancelAcceptedAt = l.now
@@ -203,12 +207,17 @@ func (l *lifecycle) checkEffects() {
 	if len(l.stripe.effects) > 1 {
 		l.fatalf("money moved %d times: %+v", len(l.stripe.effects), l.stripe.effects)
 	}
-	if len(l.stripe.effects) > 0 && l.stripe.effects[0].call.Op == hold.OpCapture && l.h.CaptureAmount > 0 && l.stripe.intent.AmountReceived > max(l.h.CaptureAmount, l.stripe.taken) {
-		l.fatalf("%d captured in all, %d of it by another system, wanted are %d", l.stripe.intent.AmountReceived, l.stripe.taken, l.h.CaptureAmount)
+	if len(l.stripe.effects) > 0 && l.stripe.effects[0].call.Op == hold.OpCapture &&
+		l.h.CaptureAmount > 0 && l.stripe.intent.AmountReceived > max(
+		l.h.CaptureAmount, l.stripe.taken) {
+		l.fatalf("%d captured in all, %d of it by another system, wanted are %d",
+			l.stripe.intent.AmountReceived, l.stripe.taken, l.h.CaptureAmount)
 	}
 	for _, e := range l.stripe.effects {
-		if e.call.Op == hold.OpCapture && !l.cancelAcceptedAt.IsZero() && e.at.After(l.cancelAcceptedAt) {
-			l.fatalf("captured at +%v by %s, after a cancel was accepted at +%v", e.at.Sub(t0), e.call.Key, l.cancelAcceptedAt.Sub(t0))
+		if e.call.Op == hold.OpCapture && !l.cancelAcceptedAt.IsZero() &&
+			e.at.After(l.cancelAcceptedAt) {
+			l.fatalf("captured at +%v by %s, after a cancel was accepted at +%v", e.at.Sub(t0),
+				e.call.Key, l.cancelAcceptedAt.Sub(t0))
 		}
 	}
 }
@@ -243,7 +252,9 @@ func (l *lifecycle) claimAndCall() {
 		if l.h.CancelWanted && call.Op == hold.OpCapture {
 			l.fatalf("a capture is about to be sent, and a cancel was accepted")
 		}
-		if policyAt := l.stripe.intent.CaptureBefore.Add(-testRules.ExpiryMargin); h.Reason == hold.CauseOnExpiry && call.Op != hold.OpRead && l.now.Before(policyAt) {
+		if policyAt := l.stripe.intent.CaptureBefore.Add(
+			-testRules.ExpiryMargin); h.Reason == hold.CauseOnExpiry && call.Op != hold.OpRead &&
+			l.now.Before(policyAt) {
 			l.fatalf("the policy acts at +%v, and is due at +%v", l.now.Sub(t0), policyAt.Sub(t0))
 		}
 		if call.Op == hold.OpCapture {
@@ -252,12 +263,15 @@ func (l *lifecycle) claimAndCall() {
 				want = h.Amount
 			}
 			if call.Amount != want || call.ReleaseRest != (h.CaptureAmount > 0 && want == 0) {
-				l.fatalf("captures %d (release %v), want %d, taken by another system %d", call.Amount, call.ReleaseRest, want, l.stripe.taken)
+				l.fatalf("captures %d (release %v), want %d, taken by another system %d",
+					call.Amount, call.ReleaseRest, want, l.stripe.taken)
 			}
 		}
 		fault := ""
 		if l.injectFaults {
-			fault = l.drawChoice("fault", "", "", "", "", "unsent", "die", "die after", "unreachable", "never arrives", "late", "reply lost", "twin", "lock", "rate", "unauthorized", "500 before", "500 after", "bare", "404", "in use")
+			fault = l.drawChoice("fault", "", "", "", "", "unsent", "die", "die after",
+				"unreachable", "never arrives", "late", "reply lost", "twin", "lock", "rate",
+				"unauthorized", "500 before", "500 after", "bare", "404", "in use")
 		}
 		var a hold.Answer
 		switch fault {
@@ -283,13 +297,15 @@ func (l *lifecycle) claimAndCall() {
 			a = hold.Answer{Kind: hold.AnswerUnknown}
 		case "late":
 			a = hold.Answer{Kind: hold.AnswerUnknown}
-			l.stripe.lateRequests = append(l.stripe.lateRequests, lateRequest{call, l.now.Add(lateEffectWindow)})
+			l.stripe.lateRequests = append(l.stripe.lateRequests,
+				lateRequest{call, l.now.Add(lateEffectWindow)})
 		case "reply lost":
 			l.stripe.handleCall(call, l.now, "")
 			a = hold.Answer{Kind: hold.AnswerUnknown}
 		case "twin":
 			a = l.stripe.handleCall(call, l.now, "")
-			l.stripe.lateRequests = append(l.stripe.lateRequests, lateRequest{call, l.now.Add(lateEffectWindow)})
+			l.stripe.lateRequests = append(l.stripe.lateRequests,
+				lateRequest{call, l.now.Add(lateEffectWindow)})
 		case "404":
 			a = hold.Answer{Kind: hold.AnswerNotFound, HTTPStatus: 404}
 		case "in use":
@@ -336,7 +352,8 @@ func (l *lifecycle) passMilestones() {
 		c, next := l.h.PassMilestone(l.milestone, l.now, testRules)
 		l.commit(c)
 		if !c.Hold.State.Final() && !next.After(l.now) {
-			l.fatalf("the next milestone of an open hold lies behind: +%v at +%v", next.Sub(t0), l.now.Sub(t0))
+			l.fatalf("the next milestone of an open hold lies behind: +%v at +%v",
+				next.Sub(t0), l.now.Sub(t0))
 		}
 		l.milestone = next
 	}
@@ -346,7 +363,8 @@ func (l *lifecycle) makeRandomRequest() {
 	previous := l.h
 	var c hold.Decision
 	var err error
-	request := l.drawChoice("wish", "capture", "capture part", "cancel", "pause", "resume", "time", "same time", "release", "clear", "policy", "metadata")
+	request := l.drawChoice("wish", "capture", "capture part", "cancel", "pause", "resume", "time",
+		"same time", "release", "clear", "policy", "metadata")
 	switch request {
 	case "capture":
 		c, err = l.h.RequestCapture(hold.CaptureRequest{}, "api", l.now)
@@ -359,17 +377,21 @@ func (l *lifecycle) makeRandomRequest() {
 	case "resume":
 		c, err = l.h.Resume("api", l.now)
 	case "time":
-		c, err = l.h.ApplyPatch(&hold.Patch{CaptureAt: ptr(formatTime(l.now.Add(time.Hour)))}, "api", l.now)
+		c, err = l.h.ApplyPatch(&hold.Patch{CaptureAt: ptr(formatTime(l.now.Add(time.Hour)))},
+			"api", l.now)
 	case "same time":
-		c, err = l.h.ApplyPatch(&hold.Patch{CaptureAt: ptr(formatTime(l.h.CaptureAt)), Metadata: map[string]string{"a": l.now.String()}}, "api", l.now)
+		c, err = l.h.ApplyPatch(&hold.Patch{CaptureAt: ptr(formatTime(l.h.CaptureAt)),
+			Metadata: map[string]string{"a": l.now.String()}}, "api", l.now)
 	case "release":
-		c, err = l.h.ApplyPatch(&hold.Patch{CancelAt: ptr(formatTime(l.now.Add(time.Hour)))}, "api", l.now)
+		c, err = l.h.ApplyPatch(&hold.Patch{CancelAt: ptr(formatTime(l.now.Add(time.Hour)))}, "api",
+			l.now)
 	case "clear":
 		c, err = l.h.ApplyPatch(&hold.Patch{CaptureAt: ptr(""), CancelAt: ptr("")}, "api", l.now)
 	case "policy":
 		c, err = l.h.ApplyPatch(&hold.Patch{OnExpiry: ptr("capture")}, "api", l.now)
 	case "metadata":
-		c, err = l.h.ApplyPatch(&hold.Patch{Metadata: map[string]string{"b": l.now.String()}}, "api", l.now)
+		c, err = l.h.ApplyPatch(&hold.Patch{Metadata: map[string]string{"b": l.now.String()}},
+			"api", l.now)
 	}
 	if previous.State == hold.Working && err == nil {
 		l.fatalf("%s was granted while the outcome isn't known", request)
@@ -384,12 +406,18 @@ func TestHold_RandomLifecycle(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		l := &lifecycle{t: rt, now: t0, injectFaults: true}
 		// who hasn't asked Stripe assumes a week
-		validity := rapid.SampledFrom([]time.Duration{7 * day, 7 * day, 5 * day, 3 * day, 9 * day}).Draw(rt, "lasts")
-		l.stripe = fakeStripe{intent: heldIntent(func(in *hold.Intent) { in.CaptureBefore = t0.Add(validity) }), answersByKey: map[string]storedAnswer{}}
+		validity := rapid.SampledFrom([]time.Duration{7 * day, 7 * day, 5 * day, 3 * day,
+			9 * day}).Draw(rt, "lasts")
+		l.stripe = fakeStripe{
+			intent: heldIntent(func(in *hold.PaymentIntent) {
+				in.CaptureBefore = t0.Add(validity)
+			}), answersByKey: map[string]storedAnswer{}}
 		if l.stripe.multi = rapid.Bool().Draw(rt, "multicapture"); l.stripe.multi {
 			l.stripe.intent.SingleCapture = false
 		}
-		d := &hold.Draft{ID: testIntentID, OnExpiry: rapid.SampledFrom([]hold.ExpiryPolicy{hold.PolicyCancel, hold.PolicyCapture, hold.PolicyAlert}).Draw(rt, "policy")}
+		d := &hold.Draft{ID: testIntentID, OnExpiry: rapid.SampledFrom(
+			[]hold.ExpiryPolicy{hold.PolicyCancel, hold.PolicyCapture, hold.PolicyAlert}).Draw(
+			rt, "policy")}
 		switch l.drawChoice("own time", "none", "capture", "release", "near the end") {
 		case "capture":
 			d.CaptureAt = t0.Add(time.Hour)
@@ -401,7 +429,7 @@ func TestHold_RandomLifecycle(t *testing.T) {
 		if l.drawChoice("part", "all", "part") == "part" {
 			d.CaptureAmount = 500
 		}
-		var in *hold.Intent
+		var in *hold.PaymentIntent
 		switch l.drawChoice("checked", "at once", "later", "later, told") {
 		case "at once":
 			in = l.stripe.currentIntent()
@@ -415,11 +443,15 @@ func TestHold_RandomLifecycle(t *testing.T) {
 		l.commit(c)
 
 		for range rapid.IntRange(5, 60).Draw(rt, "steps") {
-			switch l.drawChoice("step", "work", "work", "work", "work", "wait", "wait", "wait", "wish", "wish", "expiry", "look", "elsewhere", "part elsewhere", "to the act", "next") {
+			switch l.drawChoice("step", "work", "work", "work", "work", "wait", "wait", "wait",
+				"wish", "wish", "expiry", "look", "elsewhere", "part elsewhere", "to the act",
+				"next") {
 			case "work":
 				l.claimAndCall()
 			case "wait":
-				l.advance(rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second, 5 * time.Second, 31 * time.Second, 10 * time.Minute, time.Hour, 12 * time.Hour, 23 * time.Hour, 25 * time.Hour}).Draw(rt, "how long"))
+				l.advance(rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second,
+					5 * time.Second, 31 * time.Second, 10 * time.Minute, time.Hour, 12 * time.Hour,
+					23 * time.Hour, 25 * time.Hour}).Draw(rt, "how long"))
 			case "next":
 				if l.h.NextAt.After(l.now) {
 					l.advance(l.h.NextAt.Sub(l.now))
@@ -435,18 +467,22 @@ func TestHold_RandomLifecycle(t *testing.T) {
 				l.passMilestones()
 			case "look":
 				if l.leasedUntil.IsZero() {
-					if l.now.Before(l.stripe.intent.CaptureBefore) || l.stripe.intent.Status != hold.StatusRequiresCapture {
-						l.commit(l.h.ApplyIntent(l.stripe.currentIntent(), l.now))
+					if l.now.Before(l.stripe.intent.CaptureBefore) ||
+						l.stripe.intent.Status != hold.StatusRequiresCapture {
+						l.commit(l.h.ApplyPaymentIntent(l.stripe.currentIntent(), l.now))
 					}
 				}
 			case "part elsewhere":
 				// Between claims: what is taken while a capture is on its way
 				// nobody can know of.
-				if l.stripe.multi && l.leasedUntil.IsZero() && len(l.stripe.lateRequests) == 0 && l.stripe.intent.Status == hold.StatusRequiresCapture {
-					l.stripe.take(min(rapid.Int64Range(1, 400).Draw(rt, "part"), l.stripe.intent.AmountCapturable-1))
+				if l.stripe.multi && l.leasedUntil.IsZero() && len(l.stripe.lateRequests) == 0 &&
+					l.stripe.intent.Status == hold.StatusRequiresCapture {
+					l.stripe.take(min(rapid.Int64Range(1, 400).Draw(rt, "part"),
+						l.stripe.intent.AmountCapturable-1))
 				}
 			case "elsewhere":
-				if rapid.IntRange(0, 9).Draw(rt, "rarely") == 0 && l.stripe.intent.Status == hold.StatusRequiresCapture {
+				if rapid.IntRange(0, 9).Draw(rt, "rarely") == 0 &&
+					l.stripe.intent.Status == hold.StatusRequiresCapture {
 					l.stripe.endedElsewhere = true
 					if l.drawChoice("dashboard", "capture", "cancel") == "capture" {
 						l.stripe.endIntent(hold.StatusSucceeded, amount, "")
@@ -461,7 +497,8 @@ func TestHold_RandomLifecycle(t *testing.T) {
 		l.injectFaults = false
 		for i := 0; !l.h.State.Final(); i++ {
 			if i > 2000 {
-				rt.Fatalf("no end: %s next %s at +%v, now +%v; Stripe says %s", l.h.State, l.h.NextOp, l.h.NextAt.Sub(t0), l.now.Sub(t0), l.stripe.intent.Status)
+				rt.Fatalf("no end: %s next %s at +%v, now +%v; Stripe says %s", l.h.State,
+					l.h.NextOp, l.h.NextAt.Sub(t0), l.now.Sub(t0), l.stripe.intent.Status)
 			}
 			l.claimAndCall()
 			l.passMilestones()
@@ -489,14 +526,18 @@ func TestHold_RandomLifecycle(t *testing.T) {
 			}
 		}
 		if l.h.State != want || l.h.CapturedAmount != in.AmountReceived {
-			rt.Fatalf("the hold says %s, %d; Stripe says %s, %d", l.h.State, l.h.CapturedAmount, in.Status, in.AmountReceived)
+			rt.Fatalf("the hold says %s, %d; Stripe says %s, %d", l.h.State, l.h.CapturedAmount,
+				in.Status, in.AmountReceived)
 		}
 		// What was taken before a capture of everything, which needs no read,
 		// may not be known; nor what a worker read that died, nor whether the
 		// missing amount was taken by a late twin.
 		known := l.h.CaptureAmount > 0 && !l.died && l.h.Generation == 1
-		if e := l.h.CapturedElsewhere; len(l.stripe.effects) > 0 && l.h.Reason != hold.CauseElsewhere && (e > l.stripe.taken || known && e != l.stripe.taken) {
-			rt.Fatalf("the hold says that another system took %d, it took %d", l.h.CapturedElsewhere, l.stripe.taken)
+		if e := l.h.CapturedElsewhere; len(l.stripe.effects) > 0 &&
+			l.h.Reason != hold.CauseElsewhere &&
+			(e > l.stripe.taken || known && e != l.stripe.taken) {
+			rt.Fatalf("the hold says that another system took %d, it took %d",
+				l.h.CapturedElsewhere, l.stripe.taken)
 		}
 		if l.stripe.taken > 0 && len(l.stripe.effects) > 0 {
 			completed++
@@ -524,7 +565,8 @@ func TestApplyAnswer_NotFoundAfterLostRequest(t *testing.T) {
 		h, now = claimHold(newHold(t, heldIntent(), withCaptureAt(due)), due), due
 		return h.ApplyAnswer(h.NextCall(now), hold.Answer{Kind: hold.AnswerUnknown}, now).Hold, now
 	}
-	notFound := hold.Answer{Kind: hold.AnswerNotFound, HTTPStatus: 404, Code: "resource_missing", Message: "No such payment_intent"}
+	notFound := hold.Answer{Kind: hold.AnswerNotFound, HTTPStatus: 404, Code: "resource_missing",
+		Message: "No such payment_intent"}
 	claimAndAnswer := func(h hold.Hold, a hold.Answer) (hold.Decision, time.Time) {
 		now := h.NextAt
 		h = claimHold(h, now)
@@ -552,7 +594,8 @@ func TestApplyAnswer_NotFoundAfterLostRequest(t *testing.T) {
 		if h := c.Hold; h.State != hold.Captured || h.Reason != hold.CauseSchedule {
 			t.Errorf("%s by %s, want captured by its schedule", h.State, h.Reason)
 		}
-		if c, _ := claimAndAnswer(h, hold.Answer{Kind: hold.AnswerOK, Intent: heldIntent()}); c.Hold.Generation != 2 || c.Hold.NextOp != hold.OpCapture {
+		if c, _ := claimAndAnswer(h, hold.Answer{Kind: hold.AnswerOK,
+			Intent: heldIntent()}); c.Hold.Generation != 2 || c.Hold.NextOp != hold.OpCapture {
 			t.Errorf("still held: %+v, want another try under another key", c.Hold)
 		}
 	})

@@ -42,7 +42,7 @@ const (
 // RequestFromMetadata reads the terms in an intent's metadata. ok is false if
 // there are none: holdd must not touch that intent. Errors are *[Problem].
 func RequestFromMetadata(
-	in *Intent, account string,
+	in *PaymentIntent, account string,
 ) (req ScheduleRequest, paused, ok bool, err error) {
 	m := in.Metadata
 	req = ScheduleRequest{

@@ -20,13 +20,19 @@ type deadlineCase struct {
 }
 
 func drawDeadlineCase(t *rapid.T) deadlineCase {
-	thresholds := [][]time.Duration{nil, {72 * time.Hour, 24 * time.Hour, 6 * time.Hour, time.Hour}, {30 * time.Minute}, {10 * time.Minute, 48 * time.Hour}}
+	thresholds := [][]time.Duration{nil, {72 * time.Hour, 24 * time.Hour, 6 * time.Hour, time.Hour},
+		{30 * time.Minute}, {10 * time.Minute, 48 * time.Hour}}
 	c := deadlineCase{
-		rules: hold.Rules{ExpiryMargin: rapid.SampledFrom([]time.Duration{0, time.Minute, time.Hour, 12 * time.Hour}).Draw(t, "margin"),
+		rules: hold.Rules{ExpiryMargin: rapid.SampledFrom([]time.Duration{0, time.Minute, time.Hour,
+			12 * time.Hour}).Draw(t, "margin"),
 			Thresholds: rapid.SampledFrom(thresholds).Draw(t, "thresholds")},
-		deadline: t0.Add(time.Duration(rapid.IntRange(1, 30*24*60).Draw(t, "minutes to the deadline")) * time.Minute),
+		deadline: t0.Add(
+			time.Duration(rapid.IntRange(1, 30*24*60).Draw(
+				t, "minutes to the deadline")) * time.Minute),
 	}
-	d := &hold.Draft{ID: testIntentID, OnExpiry: rapid.SampledFrom([]hold.ExpiryPolicy{hold.PolicyCancel, hold.PolicyCapture, hold.PolicyAlert}).Draw(t, "policy")}
+	d := &hold.Draft{ID: testIntentID, OnExpiry: rapid.SampledFrom(
+		[]hold.ExpiryPolicy{hold.PolicyCancel, hold.PolicyCapture, hold.PolicyAlert}).Draw(
+		t, "policy")}
 	c.ownTime = rapid.SampledFrom([]string{"none", "early", "inside", "beyond"}).Draw(t, "own time")
 	switch c.ownTime {
 	case "early":
@@ -36,9 +42,9 @@ func drawDeadlineCase(t *rapid.T) deadlineCase {
 	case "beyond":
 		d.CaptureAt = c.deadline.Add(10 * day)
 	}
-	var in *hold.Intent
+	var in *hold.PaymentIntent
 	if c.ownTime != "beyond" {
-		in = heldIntent(func(in *hold.Intent) { in.CaptureBefore = c.deadline })
+		in = heldIntent(func(in *hold.PaymentIntent) { in.CaptureBefore = c.deadline })
 	}
 	created, err := hold.New(d, in, "api", t0)
 	if err != nil {
@@ -46,7 +52,8 @@ func drawDeadlineCase(t *rapid.T) deadlineCase {
 	}
 	c.h = created.Hold
 	c.h.ExpiresAt = c.deadline
-	c.condition = rapid.SampledFrom([]string{"as it is", "paused", "attention", "ends too early", "cancel wanted"}).Draw(t, "state")
+	c.condition = rapid.SampledFrom([]string{"as it is", "paused", "attention", "ends too early",
+		"cancel wanted"}).Draw(t, "state")
 	switch c.condition {
 	case "paused":
 		p, err := c.h.Pause(0, "api", t0)
@@ -57,7 +64,8 @@ func drawDeadlineCase(t *rapid.T) deadlineCase {
 	case "attention":
 		c.h = c.h.ApplyNotFound(t0).Hold
 	case "ends too early":
-		c.h.State, c.h.NextOp, c.h.NextAt, c.h.Reason = hold.Attention, 0, time.Time{}, hold.CauseAfterDeadline
+		c.h.State, c.h.NextOp, c.h.NextAt, c.h.Reason = hold.Attention, 0,
+			time.Time{}, hold.CauseAfterDeadline
 	case "cancel wanted":
 		p, err := c.h.RequestCancel("", "api", t0)
 		if err != nil {
@@ -99,7 +107,9 @@ func TestPassMilestone_RandomDeadlines(t *testing.T) {
 		policyAt := c.deadline.Add(-r.ExpiryMargin)
 		ackAt := t0.Add(40 * day)
 		if rapid.Bool().Draw(rt, "acknowledged") {
-			ackAt = t0.Add(time.Duration(rapid.IntRange(0, int(c.deadline.Sub(t0)/time.Minute)).Draw(rt, "acknowledged after")) * time.Minute)
+			ackAt = t0.Add(
+				time.Duration(rapid.IntRange(0, int(c.deadline.Sub(t0)/time.Minute)).Draw(
+					rt, "acknowledged after")) * time.Minute)
 		}
 		now, acked := t0, false
 		var thresholds []time.Duration
@@ -110,7 +120,8 @@ func TestPassMilestone_RandomDeadlines(t *testing.T) {
 			}
 		}
 		if arrived > 0 && due.After(t0) {
-			rt.Fatalf("it arrives inside the threshold %v, and is looked at only at -%v", arrived, c.deadline.Sub(due))
+			rt.Fatalf("it arrives inside the threshold %v, and is looked at only at -%v",
+				arrived, c.deadline.Sub(due))
 		}
 		var deadlineEvents, policyEvents int
 		var op hold.Op
@@ -135,7 +146,8 @@ func TestPassMilestone_RandomDeadlines(t *testing.T) {
 			}
 			now = laterOf(now, due)
 			// The job is on time, or late.
-			now = now.Add(rapid.SampledFrom([]time.Duration{0, 0, 0, 300 * time.Millisecond, time.Minute, 3 * time.Hour, 30 * time.Hour}).Draw(rt, "late by"))
+			now = now.Add(rapid.SampledFrom([]time.Duration{0, 0, 0, 300 * time.Millisecond,
+				time.Minute, 3 * time.Hour, 30 * time.Hour}).Draw(rt, "late by"))
 			if now.Before(c.deadline) && !now.Before(policyAt) {
 				inMargin = true
 			}
@@ -172,7 +184,8 @@ func TestPassMilestone_RandomDeadlines(t *testing.T) {
 				if !ch.Again || ch.Hold.NextOp == 0 || ch.Hold.NextAt.After(now) {
 					rt.Fatalf("changed to %s next %s, not now", ch.Hold.State, ch.Hold.NextOp)
 				}
-				if previous.NextOp != 0 && previous.NextOp != hold.OpRead && ch.Hold.NextOp != previous.NextOp && c.ownTime != "beyond" {
+				if previous.NextOp != 0 && previous.NextOp != hold.OpRead &&
+					ch.Hold.NextOp != previous.NextOp && c.ownTime != "beyond" {
 					rt.Fatalf("a wish to %s was turned into %s", previous.NextOp, ch.Hold.NextOp)
 				}
 				if ch.Hold.Reason == hold.CauseOnExpiry && previous.Reason != hold.CauseOnExpiry {
@@ -207,7 +220,8 @@ func TestPassMilestone_RandomDeadlines(t *testing.T) {
 			rt.Fatalf("told %d times that the deadline has passed", deadlineEvents)
 		}
 		// Beyond the deadline somebody looks, unless it is being acted on.
-		acting := op != 0 || c.condition == "cancel wanted" || c.condition == "as it is" && (c.ownTime == "early" || c.ownTime == "inside")
+		acting := op != 0 || c.condition == "cancel wanted" || c.condition == "as it is" &&
+			(c.ownTime == "early" || c.ownTime == "inside")
 		if !acting && reads == 0 {
 			rt.Fatalf("%s, and after the deadline nobody looks", h.State)
 		}
@@ -245,7 +259,8 @@ func TestPassMilestone_EachThresholdOnce(t *testing.T) {
 // A change inside the margin lets the policy act, and tells no threshold that
 // was told before.
 func TestPassMilestone_WarnsOncePerThreshold(t *testing.T) {
-	for _, r := range []hold.Rules{testRules, {ExpiryMargin: 12 * time.Hour, Thresholds: testRules.Thresholds}} {
+	for _, r := range []hold.Rules{testRules, {ExpiryMargin: 12 * time.Hour,
+		Thresholds: testRules.Thresholds}} {
 		h := newHold(t, heldIntent(), withCaptureAt(t0.Add(7*day-time.Second)))
 		inside := h.ExpiresAt.Add(-50 * time.Minute)
 		c, err := h.Pause(0, "api", inside)
@@ -258,7 +273,8 @@ func TestPassMilestone_WarnsOncePerThreshold(t *testing.T) {
 		}
 		told, _ := c.Hold.PassMilestone(due, inside, r)
 		if told.Hold.NextOp != hold.OpCancel || len(told.Events) != 0 {
-			t.Errorf("margin %s: next %s, notices %v", r.ExpiryMargin, told.Hold.NextOp, told.Events)
+			t.Errorf("margin %s: next %s, notices %v", r.ExpiryMargin,
+				told.Hold.NextOp, told.Events)
 		}
 	}
 }

@@ -8,7 +8,7 @@ import (
 // New makes a hold of a draft. in is the intent as Stripe has it, or nil if it
 // could not be read: the hold is then accepted as the caller described it and
 // verified later. Errors are *[Problem].
-func New(d *Draft, in *Intent, by string, now time.Time) (Decision, error) {
+func New(d *Draft, in *PaymentIntent, by string, now time.Time) (Decision, error) {
 	now = now.UTC().Truncate(time.Millisecond)
 	h := holdFromDraft(d, now)
 	if in != nil {
@@ -97,7 +97,7 @@ func holdFromDraft(d *Draft, now time.Time) Hold {
 }
 
 // checkIntentMatches compares what the caller stated with the intent.
-func checkIntentMatches(d *Draft, in *Intent) error {
+func checkIntentMatches(d *Draft, in *PaymentIntent) error {
 	if in.Status != StatusRequiresCapture {
 		return problem(NotCapturable, "payment_intent",
 			"%s is %s at Stripe: want a PaymentIntent that is requires_capture", d.ID, in.Status)
@@ -152,9 +152,9 @@ func HaveSameTerms(h, other *Hold) bool {
 		CaptureParams: other.CaptureParams})
 }
 
-// HistoryIncludes reports whether h descends from wanted: its history has
-// wanted's newest entry.
-func HistoryIncludes(h, wanted *Hold) bool {
+// DescendsFrom reports whether h descends from wanted: its history has wanted's
+// newest entry.
+func DescendsFrom(h, wanted *Hold) bool {
 	if len(wanted.History) == 0 || h.Revision < wanted.Revision {
 		return false
 	}

@@ -13,14 +13,17 @@ import (
 
 // capturable is a hold whose capture is due now, with a total wanted; 0:
 // everything.
-func capturable(t *testing.T, in *hold.Intent, total int64, edit ...func(*hold.Draft)) hold.Hold {
+func capturable(
+	t *testing.T, in *hold.PaymentIntent, total int64, edit ...func(*hold.Draft),
+) hold.Hold {
 	t.Helper()
-	return claimHold(newHold(t, in, append(edit, withCaptureAt(t0), withCaptureAmount(total))...), t0)
+	return claimHold(newHold(t, in, append(edit, withCaptureAt(t0), withCaptureAmount(total))...),
+		t0)
 }
 
 // answered lets the hold read, if it wants to, and returns the call that
 // follows.
-func answered(t *testing.T, h hold.Hold, in *hold.Intent) (hold.Hold, hold.Call) {
+func answered(t *testing.T, h hold.Hold, in *hold.PaymentIntent) (hold.Hold, hold.Call) {
 	t.Helper()
 	call := h.NextCall(t0)
 	if call.Op != hold.OpRead {
@@ -28,7 +31,8 @@ func answered(t *testing.T, h hold.Hold, in *hold.Intent) (hold.Hold, hold.Call)
 	}
 	c := h.ApplyAnswer(call, hold.Answer{Kind: hold.AnswerOK, Intent: in}, t0)
 	if !c.Again {
-		t.Fatalf("after the read: state %s because of %s, next %s", c.Hold.State, c.Hold.Reason, c.Hold.NextOp)
+		t.Fatalf("after the read: state %s because of %s, next %s", c.Hold.State,
+			c.Hold.Reason, c.Hold.NextOp)
 	}
 	return c.Hold, c.Hold.NextCall(t0)
 }
@@ -36,19 +40,22 @@ func answered(t *testing.T, h hold.Hold, in *hold.Intent) (hold.Hold, hold.Call)
 func TestCall_CapturesWhatIsMissing(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
-		known   *hold.Intent // when it was scheduled; nil: not read
+		known   *hold.PaymentIntent // when it was scheduled; nil: not read
 		edit    []func(*hold.Draft)
-		then    *hold.Intent // when it is due
+		then    *hold.PaymentIntent // when it is due
 		total   int64
 		amount  int64
 		release bool
 	}{
 		{"nothing taken yet", heldIntent(multi), nil, heldIntent(multi), 5_000, 5_000, false},
 		{"known when scheduled", shared(4_000), nil, shared(4_000), 5_000, 1_000, false},
-		{"taken since it was scheduled", heldIntent(multi), nil, shared(4_000), 5_000, 1_000, false},
-		{"more taken since it was scheduled", shared(1_000), nil, shared(4_000), 5_000, 1_000, false},
+		{"taken since it was scheduled", heldIntent(multi), nil, shared(4_000), 5_000, 1_000,
+			false},
+		{"more taken since it was scheduled", shared(1_000), nil, shared(4_000), 5_000, 1_000,
+			false},
 		{"not verified, nothing said", nil, nil, shared(4_000), 5_000, 1_000, false},
-		{"not verified, the amount authorized said", nil, []func(*hold.Draft){withAmount(amount, "eur")}, shared(4_000), 5_000, 1_000, false},
+		{"not verified, the amount authorized said", nil,
+			[]func(*hold.Draft){withAmount(amount, "eur")}, shared(4_000), 5_000, 1_000, false},
 		{"more wanted than is left", shared(40_000), nil, shared(40_000), 41_000, 1_000, false},
 		{"the total is reached", heldIntent(multi), nil, shared(5_000), 5_000, 0, true},
 		{"the total is exceeded", heldIntent(multi), nil, shared(6_000), 5_000, 0, true},
@@ -56,8 +63,10 @@ func TestCall_CapturesWhatIsMissing(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, call := answered(t, capturable(t, tt.known, tt.total, tt.edit...), tt.then)
-			if call.Op != hold.OpCapture || call.Amount != tt.amount || call.ReleaseRest != tt.release {
-				t.Errorf("%s of %d, release %v; want a capture of %d, release %v", call.Op, call.Amount, call.ReleaseRest, tt.amount, tt.release)
+			if call.Op != hold.OpCapture || call.Amount != tt.amount ||
+				call.ReleaseRest != tt.release {
+				t.Errorf("%s of %d, release %v; want a capture of %d, release %v", call.Op,
+					call.Amount, call.ReleaseRest, tt.amount, tt.release)
 			}
 		})
 	}
@@ -66,7 +75,7 @@ func TestCall_CapturesWhatIsMissing(t *testing.T) {
 func TestCall_ReadsBeforeAnAmountIsCaptured(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
-		in    *hold.Intent
+		in    *hold.PaymentIntent
 		total int64
 		edit  []func(*hold.Draft)
 		want  hold.Op
@@ -74,9 +83,11 @@ func TestCall_ReadsBeforeAnAmountIsCaptured(t *testing.T) {
 		{"captured once only", heldIntent(), 5_000, nil, hold.OpCapture},
 		{"captured once only, everything", heldIntent(), 0, nil, hold.OpCapture},
 		{"multicapture", heldIntent(multi), 5_000, nil, hold.OpRead},
-		{"multicapture, everything: takes only what is left", heldIntent(multi), 0, nil, hold.OpCapture},
+		{"multicapture, everything: takes only what is left", heldIntent(multi),
+			0, nil, hold.OpCapture},
 		{"not verified", nil, 5_000, []func(*hold.Draft){withAmount(amount, "eur")}, hold.OpRead},
-		{"not verified, everything: names all that was said to be held", nil, 0, []func(*hold.Draft){withAmount(amount, "eur")}, hold.OpCapture},
+		{"not verified, everything: names all that was said to be held", nil, 0,
+			[]func(*hold.Draft){withAmount(amount, "eur")}, hold.OpCapture},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := capturable(t, tt.in, tt.total, tt.edit...)
@@ -105,7 +116,8 @@ func TestCall_ReadsBeforeAnAmountIsCaptured(t *testing.T) {
 
 func TestKeys_NameTheAmountSent(t *testing.T) {
 	seen := map[string]string{}
-	for name, in := range map[string]*hold.Intent{"nothing taken": heldIntent(multi), "4,000 taken": shared(4_000), "total reached": shared(5_000)} {
+	for name, in := range map[string]*hold.PaymentIntent{"nothing taken": heldIntent(multi),
+		"4,000 taken": shared(4_000), "total reached": shared(5_000)} {
 		_, call := answered(t, capturable(t, heldIntent(multi), 5_000), in)
 		if was := seen[call.Key]; was != "" {
 			t.Errorf("%s and %s share the key %s", name, was, call.Key)
@@ -120,28 +132,40 @@ func TestKeys_NameTheAmountSent(t *testing.T) {
 }
 
 func TestSettle_SaysWhoTookWhat(t *testing.T) {
-	ok := func(in *hold.Intent) hold.Answer { return hold.Answer{Kind: hold.AnswerOK, Intent: in} }
+	ok := func(in *hold.PaymentIntent) hold.Answer {
+		return hold.Answer{Kind: hold.AnswerOK, Intent: in}
+	}
 	lost := hold.Answer{Kind: hold.AnswerUnknown}
 	for _, tt := range []struct {
 		name      string
-		read      *hold.Intent
+		read      *hold.PaymentIntent
 		total     int64
 		answer    hold.Answer
-		readBack  *hold.Intent // after an answer that was lost
+		readBack  *hold.PaymentIntent // after an answer that was lost
 		elsewhere int64
 		why       hold.Cause
 		note      string
 	}{
-		{"all by holdd", heldIntent(multi), 5_000, ok(capturedIntent(5_000)), nil, 0, causeSchedule, ""},
-		{"the missing part by holdd", shared(4_000), 5_000, ok(capturedIntent(5_000)), nil, 4_000, causeSchedule, "10.00 EUR captured by holdd, 40.00 EUR by another system"},
-		{"nothing by holdd", shared(5_000), 5_000, ok(capturedIntent(5_000)), nil, 5_000, causeElsewhere, "50.00 EUR captured by another system"},
-		{"the rest by holdd, everything wanted", shared(4_000), 0, ok(capturedIntent(amount)), nil, 4_000, causeSchedule, "380.00 EUR captured by holdd, 40.00 EUR by another system"},
-		{"a part was taken between read and capture", shared(1_000), 5_000, ok(capturedIntent(7_000)), nil, 3_000, causeSchedule, "40.00 EUR captured by holdd, 30.00 EUR by another system"},
-		{"the reply is lost, the total is there", shared(4_000), 5_000, lost, capturedIntent(5_000), 4_000, causeSchedule, "10.00 EUR captured by holdd, 40.00 EUR by another system"},
-		{"the reply is lost, nothing more was taken", shared(4_000), 5_000, lost, capturedIntent(4_000), 4_000, causeElsewhere, "40.00 EUR captured by another system"},
-		{"the reply is lost, more was taken", shared(4_000), 5_000, lost, capturedIntent(9_000), 9_000, causeElsewhere,
+		{"all by holdd", heldIntent(multi), 5_000, ok(capturedIntent(5_000)),
+			nil, 0, causeSchedule, ""},
+		{"the missing part by holdd", shared(4_000), 5_000, ok(capturedIntent(5_000)), nil, 4_000,
+			causeSchedule, "10.00 EUR captured by holdd, 40.00 EUR by another system"},
+		{"nothing by holdd", shared(5_000), 5_000, ok(capturedIntent(5_000)), nil, 5_000,
+			causeElsewhere, "50.00 EUR captured by another system"},
+		{"the rest by holdd, everything wanted", shared(4_000), 0, ok(capturedIntent(amount)), nil,
+			4_000, causeSchedule, "380.00 EUR captured by holdd, 40.00 EUR by another system"},
+		{"a part was taken between read and capture", shared(1_000), 5_000,
+			ok(capturedIntent(7_000)), nil, 3_000, causeSchedule,
+			"40.00 EUR captured by holdd, 30.00 EUR by another system"},
+		{"the reply is lost, the total is there", shared(4_000), 5_000, lost, capturedIntent(5_000),
+			4_000, causeSchedule, "10.00 EUR captured by holdd, 40.00 EUR by another system"},
+		{"the reply is lost, nothing more was taken", shared(4_000), 5_000, lost,
+			capturedIntent(4_000), 4_000, causeElsewhere, "40.00 EUR captured by another system"},
+		{"the reply is lost, more was taken", shared(4_000), 5_000, lost,
+			capturedIntent(9_000), 9_000, causeElsewhere,
 			"90.00 EUR captured by another system; a request of holdd's for 10.00 EUR may be part of it"},
-		{"nothing more was taken, everything wanted", shared(4_000), 0, lost, capturedIntent(4_000), 4_000, causeElsewhere, "40.00 EUR captured by another system"},
+		{"nothing more was taken, everything wanted", shared(4_000), 0, lost, capturedIntent(4_000),
+			4_000, causeElsewhere, "40.00 EUR captured by another system"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			known := heldIntent(multi)
@@ -159,13 +183,17 @@ func TestSettle_SaysWhoTookWhat(t *testing.T) {
 			if received == nil {
 				received = tt.answer.Intent
 			}
-			if h.State != hold.Captured || h.CapturedAmount != received.AmountReceived || h.CapturedElsewhere != tt.elsewhere || h.Reason != tt.why {
-				t.Errorf("%s because of %s, %d in all, %d elsewhere; want %d, %d, %s", h.State, h.Reason, h.CapturedAmount, h.CapturedElsewhere, received.AmountReceived, tt.elsewhere, tt.why)
+			if h.State != hold.Captured || h.CapturedAmount != received.AmountReceived ||
+				h.CapturedElsewhere != tt.elsewhere || h.Reason != tt.why {
+				t.Errorf("%s because of %s, %d in all, %d elsewhere; want %d, %d, %s", h.State,
+					h.Reason, h.CapturedAmount, h.CapturedElsewhere,
+					received.AmountReceived, tt.elsewhere, tt.why)
 			}
 			if last := h.History[len(h.History)-1]; last.Note != tt.note {
 				t.Errorf("the history says %q, want %q", last.Note, tt.note)
 			}
-			if v := h.View(t0, false); v.CapturedAmount != received.AmountReceived || v.CapturedElsewhere != tt.elsewhere {
+			if v := h.View(t0, false); v.CapturedAmount != received.AmountReceived ||
+				v.CapturedElsewhere != tt.elsewhere {
 				t.Errorf("shown as %d, %d elsewhere", v.CapturedAmount, v.CapturedElsewhere)
 			}
 		})
@@ -174,16 +202,19 @@ func TestSettle_SaysWhoTookWhat(t *testing.T) {
 
 func TestObserved_PartialCaptureElsewhere(t *testing.T) {
 	h := newHold(t, heldIntent(multi), withCaptureAt(t0.Add(day)), withCaptureAmount(5_000))
-	c := h.ApplyIntent(shared(4_000), t0)
+	c := h.ApplyPaymentIntent(shared(4_000), t0)
 	h = c.Hold
 	last := h.History[len(h.History)-1]
-	if h.State != hold.Scheduled || h.Amount != amount-4_000 || h.CapturedElsewhere != 4_000 || last.Cause != causeElsewhere || !strings.HasPrefix(last.Note, "40.00 EUR captured by another system, 380.00 EUR left") {
+	if h.State != hold.Scheduled || h.Amount != amount-4_000 || h.CapturedElsewhere != 4_000 ||
+		last.Cause != causeElsewhere || !strings.HasPrefix(last.Note,
+		"40.00 EUR captured by another system, 380.00 EUR left") {
 		t.Errorf("%s, %d held, %d elsewhere, %+v", h.State, h.Amount, h.CapturedElsewhere, last)
 	}
-	if len(c.Events) != 1 || c.Events[0].Type != hold.EventChanged || c.Events[0].Cause != causeElsewhere {
+	if len(c.Events) != 1 || c.Events[0].Type != hold.EventChanged ||
+		c.Events[0].Cause != causeElsewhere {
 		t.Errorf("notices %+v", c.Events)
 	}
-	if again := h.ApplyIntent(shared(4_000), t0); !again.Unchanged {
+	if again := h.ApplyPaymentIntent(shared(4_000), t0); !again.Unchanged {
 		t.Error("the same once more is a change")
 	}
 	// All that was authorized can still be wanted, whoever has taken a part of
@@ -193,7 +224,8 @@ func TestObserved_PartialCaptureElsewhere(t *testing.T) {
 	}
 	_, err := h.RequestCapture(hold.CaptureRequest{Amount: amount + 1}, "api", t0)
 	wantCode(t, err, hold.AmountTooLarge)
-	d := &hold.Draft{ID: testIntentID, OnExpiry: hold.PolicyCancel, CaptureAt: t0.Add(day), CaptureAmount: 5_000, Amount: amount, Currency: "eur"}
+	d := &hold.Draft{ID: testIntentID, OnExpiry: hold.PolicyCancel, CaptureAt: t0.Add(day),
+		CaptureAmount: 5_000, Amount: amount, Currency: "eur"}
 	if !h.SameTerms(d) {
 		t.Error("the schedule request with the amount authorized is another one now")
 	}
@@ -213,7 +245,8 @@ func TestCanceling_AfterPartialCaptureElsewhere(t *testing.T) {
 	if call.Op != hold.OpCancel {
 		t.Fatalf("call %s", call.Op)
 	}
-	h = h.ApplyAnswer(call, hold.Answer{Kind: hold.AnswerOK, Intent: capturedIntent(4_000)}, t0).Hold
+	h = h.ApplyAnswer(call, hold.Answer{Kind: hold.AnswerOK, Intent: capturedIntent(4_000)},
+		t0).Hold
 	if h.State != hold.Captured || h.Reason != causeElsewhere || h.CapturedElsewhere != 4_000 {
 		t.Errorf("%s because of %s, %d elsewhere", h.State, h.Reason, h.CapturedElsewhere)
 	}

@@ -30,7 +30,7 @@ func applySnapshot(h Hold, e *StripeEvent, now time.Time) (Decision, EventAction
 	case h.Verified || !in.CaptureBefore.After(now) || now.Sub(e.Created).Abs() > maxSnapshotAge:
 		return same, EventNeedsRead
 	}
-	d := h.ApplyIntent(in, now)
+	d := h.ApplyPaymentIntent(in, now)
 	if d.Hold.State != h.State || len(d.Events) > 0 {
 		return same, EventNeedsRead
 	}
@@ -38,7 +38,7 @@ func applySnapshot(h Hold, e *StripeEvent, now time.Time) (Decision, EventAction
 }
 
 // snapshot returns what the event shows of its intent, nil if that is nothing.
-func (e *StripeEvent) snapshot() *Intent {
+func (e *StripeEvent) snapshot() *PaymentIntent {
 	if e.Authorized != nil {
 		return e.Authorized
 	}
@@ -47,7 +47,7 @@ func (e *StripeEvent) snapshot() *Intent {
 
 // isUntouched reports whether the intent holds the whole authorization: there
 // is no review, and no system has captured a part.
-func (in *Intent) isUntouched() bool {
+func (in *PaymentIntent) isUntouched() bool {
 	return in.Status == StatusRequiresCapture && in.AmountCapturable > 0 &&
 		in.AmountReceived == 0 && in.Review == ""
 }
@@ -61,7 +61,7 @@ func acceptsSnapshot(h *Hold) bool {
 
 // agreesWith reports whether the record says the same as the intent. An intent
 // without a deadline says nothing about it.
-func agreesWith(h *Hold, in *Intent) bool {
+func agreesWith(h *Hold, in *PaymentIntent) bool {
 	return h.Amount == in.AmountCapturable && h.CapturedElsewhere == in.AmountReceived &&
 		h.Currency == in.Currency && (in.CaptureBefore.IsZero() ||
 		h.ExpiresSource == SourceCharge && h.ExpiresAt.Equal(in.CaptureBefore))

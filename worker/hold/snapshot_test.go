@@ -16,17 +16,18 @@ func TestApplyStripeEvent_Snapshots(t *testing.T) {
 	unverified := verified
 	unverified.Verified, unverified.Amount, unverified.Currency = false, 0, ""
 	with := func(h hold.Hold, f func(*hold.Hold)) hold.Hold { f(&h); return h }
-	shown := func(f func(*hold.Intent)) *hold.Intent {
-		in := &hold.Intent{ID: eventIntentID, Status: hold.StatusRequiresCapture, Amount: 500,
+	shown := func(f func(*hold.PaymentIntent)) *hold.PaymentIntent {
+		in := &hold.PaymentIntent{ID: eventIntentID, Status: hold.StatusRequiresCapture,
+			Amount:           500,
 			AmountCapturable: 500, Currency: "eur", Created: now, CaptureBefore: deadline}
 		f(in)
 		return in
 	}
-	same := func(*hold.Intent) {}
-	noDeadline := func(in *hold.Intent) { in.CaptureBefore = time.Time{} }
+	same := func(*hold.PaymentIntent) {}
+	noDeadline := func(in *hold.PaymentIntent) { in.CaptureBefore = time.Time{} }
 	for name, c := range map[string]struct {
 		h    hold.Hold
-		in   *hold.Intent
+		in   *hold.PaymentIntent
 		at   time.Time
 		read bool
 	}{
@@ -36,15 +37,16 @@ func TestApplyStripeEvent_Snapshots(t *testing.T) {
 		"from the future": {unverified, shown(same), now.Add(6 * time.Minute), true},
 		"no deadline":     {unverified, shown(noDeadline), now, true},
 		"an open review": {unverified,
-			shown(func(in *hold.Intent) { in.Review = "prv_1" }), now, true},
+			shown(func(in *hold.PaymentIntent) { in.Review = "prv_1" }), now, true},
 		"a part captured": {unverified,
-			shown(func(in *hold.Intent) { in.AmountReceived = 100 }), now, true},
+			shown(func(in *hold.PaymentIntent) { in.AmountReceived = 100 }), now, true},
 		"another status": {unverified,
-			shown(func(in *hold.Intent) { in.Status = hold.StatusProcessing }), now, true},
+			shown(func(in *hold.PaymentIntent) { in.Status = hold.StatusProcessing }), now, true},
 		"the deadline has passed": {unverified,
-			shown(func(in *hold.Intent) { in.CaptureBefore = now }), now, true},
+			shown(func(in *hold.PaymentIntent) { in.CaptureBefore = now }), now, true},
 		"ends before the capture": {unverified,
-			shown(func(in *hold.Intent) { in.CaptureBefore = now.Add(time.Hour) }), now, true},
+			shown(func(in *hold.PaymentIntent) { in.CaptureBefore = now.Add(time.Hour) }), now,
+			true},
 		"another amount than stated": {
 			with(unverified, func(h *hold.Hold) { h.Amount, h.Currency = 400, "eur" }),
 			shown(same), now, true},
@@ -55,9 +57,10 @@ func TestApplyStripeEvent_Snapshots(t *testing.T) {
 			with(verified, func(h *hold.Hold) { h.State = hold.Paused }),
 			shown(noDeadline), now, false},
 		"another amount": {verified,
-			shown(func(in *hold.Intent) { noDeadline(in); in.AmountCapturable = 999 }), now, true},
+			shown(func(in *hold.PaymentIntent) { noDeadline(in); in.AmountCapturable = 999 }), now,
+			true},
 		"another currency": {verified,
-			shown(func(in *hold.Intent) { noDeadline(in); in.Currency = "usd" }), now, true},
+			shown(func(in *hold.PaymentIntent) { noDeadline(in); in.Currency = "usd" }), now, true},
 		"another deadline": {verified, shown(same), now, true},
 		"a part was captured": {
 			with(verified, func(h *hold.Hold) { h.CapturedElsewhere = 100 }),

@@ -32,8 +32,8 @@ type Step struct {
 	// one call: its effect, or that of the next call, must not come after the
 	// lease.
 	NeedsCallTimeout bool
-	Intent           *Intent   // of StepPlaceHold and StepPublishAbandoned
-	ResumeAt         time.Time // of a save: when to resume the attempt, zero for never
+	Intent           *PaymentIntent // of StepPlaceHold and StepPublishAbandoned
+	ResumeAt         time.Time      // of a save: when to resume the attempt, zero for never
 }
 
 // StepResult is the result of a step.

@@ -8,15 +8,16 @@ import (
 // StripeEvent is an event from a signed Stripe webhook. It describes one
 // moment. It may arrive twice, late, or after a later event.
 type StripeEvent struct {
-	ID               string
-	Type             string // such as payment_intent.succeeded
-	Account          string // connected account; empty for the platform's own
-	Created          time.Time
-	Livemode         bool
-	IdempotencyKey   string  // of the request that caused it; empty if none did
-	PaymentIntent    string  // id; empty if the event is about no intent
-	Intent           *Intent // of payment_intent.* only: the intent at that moment
-	Authorized       *Intent // of charge.* only: what an uncaptured charge shows of the intent
+	ID             string
+	Type           string // such as payment_intent.succeeded
+	Account        string // connected account; empty for the platform's own
+	Created        time.Time
+	Livemode       bool
+	IdempotencyKey string         // of the request that caused it; empty if none did
+	PaymentIntent  string         // id; empty if the event is about no intent
+	Intent         *PaymentIntent // of payment_intent.* only: the intent at that moment
+	// of charge.* only: what an uncaptured charge shows of the intent
+	Authorized       *PaymentIntent
 	AutomaticCapture bool    // Stripe captures the intent at once, so it is no hold
 	Review           *Review // of review.* only
 }
@@ -111,7 +112,7 @@ const reviewCloseTimeout = time.Hour
 
 // pauseForReview pauses a hold whose intent was read and has an open review.
 // Each review pauses it once.
-func (d Decision) pauseForReview(in *Intent, now time.Time) Decision {
+func (d Decision) pauseForReview(in *PaymentIntent, now time.Time) Decision {
 	h := d.Hold
 	switch {
 	case in.Review != "":

@@ -53,7 +53,7 @@ func TestExpiry_AutomaticAndExpiredCancellations(t *testing.T) {
 	for reason, want := range map[string]hold.State{"automatic": hold.Expired,
 		"expired": hold.Expired, "abandoned": hold.Canceled, "": hold.Canceled} {
 		h := newHold(t, heldIntent(), withCaptureAt(t0.Add(day)))
-		if got := h.ApplyIntent(canceledIntent(reason), t0).Hold.State; got != want {
+		if got := h.ApplyPaymentIntent(canceledIntent(reason), t0).Hold.State; got != want {
 			t.Errorf("reason %q: %s, want %s", reason, got, want)
 		}
 	}

@@ -23,7 +23,7 @@ const assumedWindow = 7 * day
 
 // windowEnd returns when the window of the intent's payment method ends. It
 // counts from the intent's creation, because the charge is never older.
-func windowEnd(in *Intent) time.Time {
+func windowEnd(in *PaymentIntent) time.Time {
 	w, ok := windows[in.PaymentMethodType]
 	if !ok {
 		w = assumedWindow
@@ -44,7 +44,7 @@ func alignEnd(method string, end time.Time) time.Time {
 
 // assumedDeadline returns the deadline of an authorization whose charge has no
 // capture_before.
-func assumedDeadline(in *Intent, now time.Time) time.Time {
+func assumedDeadline(in *PaymentIntent, now time.Time) time.Time {
 	if end := windowEnd(in); end.After(now) {
 		return end
 	}
@@ -55,7 +55,7 @@ func assumedDeadline(in *Intent, now time.Time) time.Time {
 
 // adoptIntent sets amount, currency and deadline from an intent that still
 // holds money.
-func adoptIntent(h *Hold, in *Intent, now time.Time) {
+func adoptIntent(h *Hold, in *PaymentIntent, now time.Time) {
 	// A verified deadline is not assumed anew: it would move away with each
 	// read.
 	known := h.Verified

@@ -24,7 +24,9 @@ type adopter struct {
 // adoptFromMetadata creates the hold of an intent that has terms in its
 // metadata. It rejects invalid terms. An intent without terms and one that no
 // longer holds money are remembered until they are scheduled.
-func (a *adopter) adoptFromMetadata(ctx context.Context, in *hold.Intent, account string) error {
+func (a *adopter) adoptFromMetadata(
+	ctx context.Context, in *hold.PaymentIntent, account string,
+) error {
 	if in.Status != hold.StatusRequiresCapture {
 		return queueRefresh(ctx, a.store, a.health, in.ID, account, false)
 	}
@@ -56,7 +58,7 @@ func (a *adopter) adoptFromMetadata(ctx context.Context, in *hold.Intent, accoun
 
 // holddMetadataJSON returns an intent's metadata pairs with the prefix holdd_,
 // as JSON.
-func holddMetadataJSON(in *hold.Intent) string {
+func holddMetadataJSON(in *hold.PaymentIntent) string {
 	pairs := map[string]string{}
 	for k, v := range in.Metadata {
 		if strings.HasPrefix(k, "holdd_") {

@@ -120,7 +120,7 @@ func (c *Changer) changeHold(
 		if err != nil {
 			return h, now, err
 		}
-		if tried != nil && hold.HistoryIncludes(&h, &tried.Decision.Hold) {
+		if tried != nil && hold.DescendsFrom(&h, &tried.Decision.Hold) {
 			// The terms differ: another request changed the hold again, or left
 			// the same entry in the same millisecond.
 			if !hold.HaveSameTerms(&h, &tried.Decision.Hold) {

@@ -120,7 +120,8 @@ func (r *Refresher) refreshIntent(ctx context.Context, p hold.PendingRefresh, a 
 	case a.Kind == hold.AnswerOK && a.Intent != nil && p.AdoptUnknown:
 		err = r.adopter.adoptFromMetadata(ctx, a.Intent, p.Hold.Account)
 	case a.Kind == hold.AnswerOK && a.Intent != nil:
-		err = r.commitReadDecision(ctx, &p.Hold, p.Hold.ApplyIntent(a.Intent, r.o.Clock.Now()))
+		err = r.commitReadDecision(ctx, &p.Hold, p.Hold.ApplyPaymentIntent(
+			a.Intent, r.o.Clock.Now()))
 	case a.Kind == hold.AnswerNotFound && p.AdoptUnknown:
 		err = r.rejectUnknownIntent(ctx, &p.Hold)
 	case a.Kind == hold.AnswerNotFound:

@@ -133,7 +133,7 @@ func pause(h hold.Hold, now time.Time) hold.Decision {
 
 // cancelElsewhere settles a hold as if it had been canceled in the Dashboard.
 func cancelElsewhere(h hold.Hold, now time.Time) hold.Decision {
-	return h.ApplyIntent(&hold.Intent{ID: h.ID, Status: hold.StatusCanceled,
+	return h.ApplyPaymentIntent(&hold.PaymentIntent{ID: h.ID, Status: hold.StatusCanceled,
 		Currency: h.Currency}, now)
 }
 

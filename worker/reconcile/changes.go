@@ -20,7 +20,7 @@ type proposedChange struct {
 // adoptIntent decides about an intent that holds money and has no hold. ok is
 // false if it changes nothing.
 func (c *comparison) adoptIntent(
-	ctx context.Context, account string, in *hold.Intent, now time.Time,
+	ctx context.Context, account string, in *hold.PaymentIntent, now time.Time,
 ) (ch proposedChange, ok bool) {
 	f := Finding{
 		PaymentIntent: in.ID, Account: account, Amount: in.AmountCapturable, Currency: in.Currency,
@@ -53,9 +53,9 @@ func (c *comparison) adoptIntent(
 // applyIntent updates a hold to the state of its intent at Stripe. ok is false
 // if it changes nothing.
 func (c *comparison) applyIntent(
-	h *hold.Hold, in *hold.Intent, now time.Time,
+	h *hold.Hold, in *hold.PaymentIntent, now time.Time,
 ) (ch proposedChange, ok bool) {
-	d := h.ApplyIntent(in, now)
+	d := h.ApplyPaymentIntent(in, now)
 	if d.Unchanged {
 		return proposedChange{}, false
 	}

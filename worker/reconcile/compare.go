@@ -191,7 +191,8 @@ func (c *comparison) eachOpenHold(
 ) error {
 	after := hold.Position{}
 	for range maxOpenHoldsPages {
-		page, now, err := c.stores.Schedule.ReadPage(ctx, hold.SetExpiring, after, openHoldsPageSize)
+		page, now, err := c.stores.Schedule.ReadPage(ctx, hold.SetExpiring,
+			after, openHoldsPageSize)
 		if err != nil {
 			return fmt.Errorf("read the schedule: %w", err)
 		}
@@ -287,7 +288,7 @@ func (c *comparison) listPage(
 // comparePage compares one page of a list with the schedule. A hold that
 // changed after requestedAt may be newer than the list.
 func (c *comparison) comparePage(
-	ctx context.Context, account string, page []hold.Intent, requestedAt time.Time,
+	ctx context.Context, account string, page []hold.PaymentIntent, requestedAt time.Time,
 ) error {
 	if len(page) == 0 {
 		return nil

@@ -54,7 +54,7 @@ func (w *mirrorWorld) Do(_ context.Context, call hold.Call) (hold.Answer, error)
 			delete(m, k)
 		}
 	}
-	return hold.Answer{Kind: hold.AnswerOK, Intent: &hold.Intent{ID: call.PaymentIntent,
+	return hold.Answer{Kind: hold.AnswerOK, Intent: &hold.PaymentIntent{ID: call.PaymentIntent,
 		Metadata: maps.Clone(m)}}, nil
 }
 
@@ -113,10 +113,12 @@ func inMirrorWorld(t *testing.T, w *mirrorWorld, holds []hold.Hold, check func(t
 				w.metadata[h.PaymentIntent]["holdd_metadata_7"] = "left by earlier terms"
 			}
 		}
-		m := reconcile.NewMetadataMirror(w, mirrorBudget{w}, mirrorCaller{w}, w, reconcile.MirrorOptions{
-			Enabled: true, WaitedForBudget: func(time.Duration) bool { return w.budgetShort },
-			Clock: &clock.RedisClock{}, Health: health.NewRedisReporter(zap.NewNop()), Logger: zap.NewNop(),
-		})
+		m := reconcile.NewMetadataMirror(w, mirrorBudget{w}, mirrorCaller{w}, w,
+			reconcile.MirrorOptions{
+				Enabled: true, WaitedForBudget: func(time.Duration) bool { return w.budgetShort },
+				Clock: &clock.RedisClock{}, Health: health.NewRedisReporter(zap.NewNop()),
+				Logger: zap.NewNop(),
+			})
 		m.Run(t.Context())
 		check(t)
 	})

@@ -178,7 +178,7 @@ func TestReconcile_IgnoresStaleList(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := r.hold(id)
-		r.mustCommit(&before, before.ApplyIntent(r.retrieve(id, ""), r.clock.Now()))
+		r.mustCommit(&before, before.ApplyPaymentIntent(r.retrieve(id, ""), r.clock.Now()))
 		deadline := r.hold(id).ExpiresAt
 		w.checkCounts(r.await(run.ID, reconcile.RunFinished), counts{})
 		if h := r.hold(id); !h.ExpiresAt.Equal(deadline) || deadline.Equal(before.ExpiresAt) {

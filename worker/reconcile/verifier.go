@@ -138,7 +138,7 @@ func (v *Verifier) verifyByList(
 			if h := wanted[in.ID]; h != nil {
 				matches++
 				delete(wanted, in.ID)
-				v.commitDecision(ctx, h, h.ApplyIntent(in, v.o.Clock.Now()))
+				v.commitDecision(ctx, h, h.ApplyPaymentIntent(in, v.o.Clock.Now()))
 			}
 		}
 		list.After = a.Page.Intents[len(a.Page.Intents)-1].ID
@@ -166,7 +166,7 @@ func (v *Verifier) verifyOneByOne(ctx context.Context, holds []hold.Hold) {
 		h := &holds[i]
 		switch {
 		case a.Kind == hold.AnswerOK && a.Intent != nil:
-			v.commitDecision(ctx, h, h.ApplyIntent(a.Intent, v.o.Clock.Now()))
+			v.commitDecision(ctx, h, h.ApplyPaymentIntent(a.Intent, v.o.Clock.Now()))
 		case a.Kind == hold.AnswerNotFound:
 			v.commitDecision(ctx, h, h.ApplyNotFound(v.o.Clock.Now()))
 		}

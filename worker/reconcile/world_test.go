@@ -61,7 +61,8 @@ func (w *world) newReplica() *replica {
 		Timeout: 10 * time.Second, Health: r.health, Logger: w.Log,
 	})
 	r.committer = commit.New(r.store, commit.Options{
-		Rules: hold.Rules{ExpiryMargin: time.Hour, Mirror: true}, DueSoon: time.Second, Now: r.clock.Now,
+		Rules:   hold.Rules{ExpiryMargin: time.Hour, Mirror: true},
+		DueSoon: time.Second, Now: r.clock.Now,
 		Wake: func() { r.wakes.Add(1) }, RecordAccount: r.accounts.Add, Logger: w.Log,
 	})
 	w.replicas = append(w.replicas, r)
@@ -105,7 +106,7 @@ func (w *world) authorize(account string, pairs ...string) string {
 }
 
 // place schedules a hold. It is verified if in is not nil.
-func (r *replica) place(req hold.ScheduleRequest, in *hold.Intent) hold.Hold {
+func (r *replica) place(req hold.ScheduleRequest, in *hold.PaymentIntent) hold.Hold {
 	r.w.T.Helper()
 	draft, err := req.Validate(r.clock.Now())
 	if err != nil {
@@ -128,7 +129,7 @@ func (r *replica) mustCommit(before *hold.Hold, d hold.Decision) {
 }
 
 // retrieve reads an intent at Stripe.
-func (r *replica) retrieve(id, account string) *hold.Intent {
+func (r *replica) retrieve(id, account string) *hold.PaymentIntent {
 	r.w.T.Helper()
 	a, err := r.caller.ReserveAndDo(r.w.Ctx, hold.Call{Op: hold.OpRead, PaymentIntent: id,
 		Account: account}, time.Minute)
