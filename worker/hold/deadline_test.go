@@ -132,7 +132,7 @@ func TestDeadline_CaptureBeforeOverridesMethod(t *testing.T) {
 	}
 }
 
-func TestApplyIntent_AssumedDeadlineMovesOnlyEarlier(t *testing.T) {
+func TestApplyPaymentIntent_AssumedDeadlineMovesOnlyEarlier(t *testing.T) {
 	midnight := time.Date(2026, 12, 18, 0, 0, 0, 0, time.UTC)
 	for _, tt := range []struct {
 		name, method string

@@ -381,7 +381,7 @@ func TestApplyPatch_SameTimeInAttention(t *testing.T) {
 	}
 }
 
-func TestApplyIntent_AssumedDeadlineIsStable(t *testing.T) {
+func TestApplyPaymentIntent_AssumedDeadlineIsStable(t *testing.T) {
 	in := heldIntent(func(in *hold.PaymentIntent) {
 		in.CaptureBefore, in.Created = time.Time{},
 			t0.Add(-10*day)
@@ -397,7 +397,7 @@ func TestApplyIntent_AssumedDeadlineIsStable(t *testing.T) {
 	}
 }
 
-func TestApplyIntent_AttentionEventOnce(t *testing.T) {
+func TestApplyPaymentIntent_AttentionEventOnce(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		in   *hold.PaymentIntent
@@ -427,7 +427,7 @@ func TestApplyIntent_AttentionEventOnce(t *testing.T) {
 	}
 }
 
-func TestApplyIntent_MismatchKeepsAcceptedCancel(t *testing.T) {
+func TestApplyPaymentIntent_MismatchKeepsAcceptedCancel(t *testing.T) {
 	in := heldIntent(func(in *hold.PaymentIntent) { in.AmountCapturable = 41000 })
 	h := mustAccept(t)(newHold(t, nil, withAmount(amount, "eur"),
 		withCaptureAt(t0.Add(day))).RequestCancel("", "api", t0))

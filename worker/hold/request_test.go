@@ -271,7 +271,7 @@ func TestPolicy_WaitsForLaterDeadline(t *testing.T) {
 
 // Whoever is not told that a wish was granted finds it in the hold's history,
 // whatever became of the hold, and no other's wish for it.
-func TestHistoryIncludes_AcceptedRequest(t *testing.T) {
+func TestDescendsFrom_AcceptedRequest(t *testing.T) {
 	due := t0.Add(day)
 	original := newHold(t, heldIntent(), withCaptureAt(due))
 	patched := mustAccept(t)(original.ApplyPatch(&hold.Patch{CaptureAmount: ptr(int64(700))}, "api",
