@@ -14,8 +14,8 @@ type Warning struct {
 	Deadline time.Time `json:"deadline" doc:"When the authorization ends"`
 }
 
-// NearDeadlineWarnings returns what the caller should know about the terms of an open hold
-// whose deadline is known.
+// NearDeadlineWarnings returns what the caller should know about the terms of
+// an open hold whose deadline is known.
 func NearDeadlineWarnings(h *Hold, r Rules) []Warning {
 	if h.State.Final() || h.CaptureAt.IsZero() || h.CancelWanted || !knowsDeadline(h) ||
 		!h.CaptureAt.After(h.ExpiresAt.Add(-r.ExpiryMargin)) {
