@@ -3,6 +3,7 @@ package stripesim_test
 import (
 	"context"
 	"encoding/json"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,11 +14,14 @@ import (
 // TestWebhook_ThinEvents delivers thin events, which are not in /v1.
 func TestWebhook_ThinEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		var got []stripesim.Delivery
 		o := unlimitedOptions(1)
 		o.Webhook = stripesim.Webhook{URL: "http://127.0.0.1:1/hook", Thin: true,
 			Secrets: []string{"whsec_1"}, Attempts: 1,
 			Deliver: func(_ context.Context, d stripesim.Delivery) error {
+				mu.Lock()
+				defer mu.Unlock()
 				got = append(got, d)
 				return nil
 			}}
@@ -28,12 +32,16 @@ func TestWebhook_ThinEvents(t *testing.T) {
 		id := c.authorize(stripesim.Hold{Account: "acct_other"})
 		time.Sleep(time.Second)
 		synctest.Wait()
+		mu.Lock()
 		got = nil
+		mu.Unlock()
 		c.mustSucceed("POST", intentPath(id, "capture"), "", "Stripe-Account", "acct_other",
 			"Idempotency-Key", "k1")
 		time.Sleep(time.Second)
 		synctest.Wait()
 		types := map[string]string{}
+		mu.Lock()
+		defer mu.Unlock()
 		for _, d := range got {
 			var e testResponse
 			if err := json.Unmarshal(d.Event.Payload, &e.body); err != nil {

@@ -36,18 +36,18 @@ func TestLogLevel_ChangeAtRunTime(t *testing.T) {
 
 	d.runCommand(0, []string{"log-level", "debug"}, "debug (the settings say info)")
 	storetest.WaitUntil(t, processTimeout, "a line of the level debug", func() bool { return r.log.contains(`"level":"debug"`) })
-	if !r.log.contains(`"message":"log level changed","from":"info","to":"debug","by":"desk"`) {
-		t.Errorf("the change left no line:\n%s", r.log.tail(20))
-	}
+	storetest.WaitUntil(t, processTimeout, "the line of the change", func() bool {
+		return r.log.contains(`"message":"log level changed","from":"info","to":"debug","by":"desk"`)
+	})
 	d.runCommand(0, []string{"schedule", w.authorizeBookings(1)[0].id,
 		"--capture-at", "now", "--yes"})
 	storetest.WaitUntil(t, processTimeout, "an outcome among it all",
 		func() bool { return r.log.countOutcomes() == 1 })
 
 	d.runCommand(0, []string{"log-level", "error", "--json"}, `{"level":"error","configured":"info"}`)
-	if !r.log.contains(`"from":"debug","to":"error","by":"desk"`) {
-		t.Error("who silenced the log is not in it")
-	}
+	storetest.WaitUntil(t, processTimeout, "the line that says who silenced the log", func() bool {
+		return r.log.contains(`"from":"debug","to":"error","by":"desk"`)
+	})
 }
 
 // By default the log is JSON, and text on a terminal. The setting overrides
