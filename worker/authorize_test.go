@@ -328,7 +328,7 @@ func TestAuthorize_AbandonedEventAfterCrash(t *testing.T) {
 		if published != 1 {
 			t.Errorf("told %d times", published)
 		}
-	}, pollEvery5s)
+	}, pollEvery30s)
 }
 
 func TestAuthorize_ConcurrentDuplicates(t *testing.T) {

@@ -36,5 +36,5 @@ func TestCapture_AuthorizationExpiredWhileHeld(t *testing.T) {
 			t.Errorf("because of %s, %d captures in three hours, told %d times",
 				h.Reason, captures, told)
 		}
-	}, pollEvery5s)
+	}, pollEvery30s)
 }

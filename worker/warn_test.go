@@ -93,7 +93,9 @@ func TestExpiring_HoldArrivesInsideAThreshold(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		w.warned(timed, "6h0m0s") // as at any threshold, whatever its own time
 		w.warned(far)
-	}, pollEvery5s)
+	}, pollEvery30s, func(w *testEnv, _ *stripesim.Options) {
+		w.opts.Schedules.Expiry = "@every 5s"
+	})
 }
 
 func TestExpiring_AcknowledgedAtOnceIsNotWarned(t *testing.T) {
