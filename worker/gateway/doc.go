@@ -44,8 +44,9 @@
 // The first matching row applies. For an error of Stripe's API the header
 // Stripe-Should-Retry overrides it: true makes each refusal unknown, and false
 // makes key_in_use, lock_timeout, rate_limited and unknown a replayed_error, for
-// a mutation. So does Idempotent-Replayed: true for unknown. A code counts with any 4xx, because Stripe
-// documents codes more reliably than their statuses.
+// a mutation. Idempotent-Replayed: true makes unknown a replayed_error too. A
+// code counts with any 4xx, because Stripe documents codes more reliably than
+// their statuses.
 //
 // # Invariants
 //

@@ -56,13 +56,13 @@ func retryCheck(m *AuthorizationMachine, now time.Time) {
 	m.notBefore, m.state = now.Add(authorizeRetryPause), stateCheck
 }
 
-func recordConfirmationStep(m *AuthorizationMachine, now time.Time) Step {
+func nextSaveBeforeConfirm(m *AuthorizationMachine, now time.Time) Step {
 	step := nextSave(m, now)
 	step.NeedsCallTimeout = true
 	return step
 }
 
-func applyConfirmationRecorded(m *AuthorizationMachine, r StepResult, now time.Time) {
+func applySaveBeforeConfirm(m *AuthorizationMachine, r StepResult, now time.Time) {
 	switch {
 	case r.TooLate: // nothing was saved, and nothing will be sent
 		m.attempt.ConfirmSent = false

@@ -154,7 +154,7 @@ var attemptStates = [...]struct {
 	stateSearchRefused:  {"search_refused", nextSearch, applySearchRefused},
 	stateRetrieve:       {"retrieve", nextRetrieve, applyRetrieve},
 	stateCheck:          {"check", nextRetrieve, applyCheck},
-	stateSaveConfirm:    {"save_confirm", recordConfirmationStep, applyConfirmationRecorded},
+	stateSaveConfirm:    {"save_confirm", nextSaveBeforeConfirm, applySaveBeforeConfirm},
 	stateConfirm:        {"confirm", nextConfirm, applyConfirm},
 	stateSaveConfirmKey: {"save_confirm_key", nextSave, applySaveConfirmKey},
 	statePlace:          {"place", nextPlaceHold, applyPlaceHold},

@@ -54,9 +54,9 @@ func (p *CaptureParams) Equal(other *CaptureParams) bool {
 // Empty reports whether a capture sends nothing beside its amount.
 func (p *CaptureParams) Empty() bool { return p.Equal(&CaptureParams{}) }
 
-// dividesAmount reports whether the parameters name a part of the captured
+// hasFeeOrTransfer reports whether the parameters name a part of the captured
 // amount, which may not exceed it.
-func (p *CaptureParams) dividesAmount() bool {
+func (p *CaptureParams) hasFeeOrTransfer() bool {
 	return p.ApplicationFeeAmount > 0 || p.TransferData.Amount > 0
 }
 

@@ -42,7 +42,7 @@ func (h Hold) ApplyPatch(p *Patch, by string, now time.Time) (Decision, error) {
 	timeSent := p.CaptureAt != nil || p.CancelAt != nil
 	timed := !h.ActionTime().Equal(old.ActionTime()) ||
 		h.CaptureAt.IsZero() != old.CaptureAt.IsZero()
-	money := timed || !capturesSame(&h, &old)
+	money := timed || !haveSameCapture(&h, &old)
 	if old.CancelWanted && (money || timeSent) {
 		return Decision{}, cancelAccepted(&h, "reschedule")
 	}
@@ -110,14 +110,14 @@ func (h Hold) RequestCapture(req CaptureRequest, by string, now time.Time) (Deci
 		return Decision{}, err
 	}
 	if h.NextOp == OpCapture && h.Reason == CauseTrigger && h.State == Scheduled &&
-		capturesSame(&h, &old) {
+		haveSameCapture(&h, &old) {
 		return Decision{Hold: h, Unchanged: true}, nil // requested before, not yet claimed
 	}
 	return scheduleNow(h, OpCapture, by, now), nil
 }
 
-// capturesSame reports whether a capture of both states of a hold is the same.
-func capturesSame(h, other *Hold) bool {
+// haveSameCapture reports whether a capture of both states of a hold is the same.
+func haveSameCapture(h, other *Hold) bool {
 	return h.CaptureAmount == other.CaptureAmount && h.CaptureParams.Equal(&other.CaptureParams)
 }
 

@@ -16,7 +16,7 @@ func (h *Hold) RecordClaim(since time.Time, takenOver bool) {
 	// capture with an amount would come on top of it, or a fee exceed what is
 	// left. Any other capture of everything needs no read: it takes only what
 	// is left.
-	needsAmount := h.CaptureAmount > 0 || h.CaptureParams.dividesAmount()
+	needsAmount := h.CaptureAmount > 0 || h.CaptureParams.hasFeeOrTransfer()
 	if h.NextOp == OpCapture && needsAmount && !h.SingleCapture {
 		h.ReadFirst = true
 	}
@@ -88,7 +88,7 @@ func captureAmount(h *Hold) (n int64, releaseRest bool) {
 		return 0, true
 	case h.CaptureAmount > 0:
 		return h.CaptureAmount - h.CapturedElsewhere, false
-	case h.Verified && (h.SingleCapture || !h.CaptureParams.dividesAmount()):
+	case h.Verified && (h.SingleCapture || !h.CaptureParams.hasFeeOrTransfer()):
 		return 0, false
 	default:
 		return h.Amount, false

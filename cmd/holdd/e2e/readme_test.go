@@ -392,8 +392,9 @@ func TestReadme_WebhookEventsHandled(t *testing.T) {
 	w.scheduleAll(
 		r, []hold.ScheduleRequest{{PaymentIntent: pi, CaptureAt: formatTime(afterNow(time.Hour))}})
 	objects := map[string]string{
-		"payment_intent": `{"id":"` + pi +
-			`","object":"payment_intent","status":"requires_capture","amount":10000,"amount_capturable":9000,"currency":"eur","created":1}`, // differs, so it is read
+		// the amount differs from the hold's, so the intent is read
+		"payment_intent": `{"id":"` + pi + `","object":"payment_intent","status":"requires_capture",` +
+			`"amount":10000,"amount_capturable":9000,"currency":"eur","created":1}`,
 		"charge": `{"id":"ch_1","object":"charge","payment_intent":"` + pi + `"}`,
 		"review": `{"id":"prv_1","object":"review","open":false,"reason":"approved","payment_intent":"` + pi + `"}`,
 	}
@@ -406,8 +407,9 @@ func TestReadme_WebhookEventsHandled(t *testing.T) {
 		body := fmt.Appendf(
 			nil, `{"id":"evt_%d","object":"event","type":%q,"created":1,"livemode":false,"data":{"object":%s}}`, i, typ, object)
 		if family == "v1" {
-			body = fmt.Appendf(nil, `{"id":"evt_%d","object":"v2.core.event","type":%q,"created":"2026-01-01T00:00:00Z",`+
-				`"livemode":false,"related_object":{"id":%q,"type":"payment_intent"}}`, i, typ, pi)
+			body = fmt.Appendf(nil, `{"id":"evt_%d","object":"v2.core.event","type":%q,`+
+				`"created":"2026-01-01T00:00:00Z","livemode":false,`+
+				`"related_object":{"id":%q,"type":"payment_intent"}}`, i, typ, pi)
 		}
 		status, text := postWebhook(t, r, body, stripesim.Sign(body, time.Now(), signingSecret))
 		handled := strings.Contains(text, "queued") || strings.Contains(text, "changed") ||

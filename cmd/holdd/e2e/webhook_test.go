@@ -309,8 +309,9 @@ func TestMetadata_ScheduledByReconcileJob(t *testing.T) {
 	r := w.startReplica(binaryPath(t, buildRace),
 		append(webhookSettings, "HOLDD_SCHEDULE_RECONCILE=@every 1s")...)
 	// A connected account that nothing tells of is met by its first hold.
-	w.scheduleAll(
-		r, []hold.ScheduleRequest{{PaymentIntent: w.authorizeHold(stripesim.Hold{Amount: 50, Account: "acct_1Connected00001"}), Account: "acct_1Connected00001"}})
+	const connected = "acct_1Connected00001"
+	w.scheduleAll(r, []hold.ScheduleRequest{{Account: connected,
+		PaymentIntent: w.authorizeHold(stripesim.Hold{Amount: 50, Account: connected})}})
 	d.dropAll.Store(true)
 	d.forwardTo(r)
 	at := afterNow(10 * time.Second)
