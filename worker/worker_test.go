@@ -148,10 +148,14 @@ func TestWorker_SettledElsewhere(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			runTestEnv(t, func(w *testEnv) {
 				r := w.startReplica()
-				for _, req := range []hold.ScheduleRequest{{CaptureAt: envtest.In(time.Minute)},
-					{CancelAt: envtest.In(time.Minute)}} {
+				for _, releases := range []bool{false, true} {
 					id := w.CreateIntent()
-					req.PaymentIntent = id
+					req := hold.ScheduleRequest{PaymentIntent: id}
+					if at := envtest.In(time.Minute); releases {
+						req.CancelAt = at
+					} else {
+						req.CaptureAt = at
+					}
 					w.mustSchedule(r, req)
 					if err := tt.do(w, id); err != nil {
 						t.Fatal(err)
