@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/holdd/holdd/worker/hold"
@@ -37,33 +38,45 @@ const (
 
 func burstSize(rate, divisor int) int { return max(1, rate/divisor) }
 
-// Reserve reserves up to n requests of one kind to send within ahead from now,
-// each at its own time. If it reserves none, the reservation has the time until
-// the next try.
+// Reserve reserves requests for every want, each request at its own time, in
+// one round trip to each server. A reservation of none has the time until the
+// next try. With an error, it returns the reservations that succeeded.
 func (s *Budget) Reserve(
-	ctx context.Context, account string, op hold.Op, n int, ahead time.Duration,
-) (hold.Reservation, error) {
-	if n <= 0 {
-		return hold.Reservation{}, nil
+	ctx context.Context, wants ...hold.BudgetRequest,
+) ([]hold.Reservation, error) {
+	calls := make([]scriptCall, len(wants))
+	for i, w := range wants {
+		rate, divisor := s.rates.Write, writeBurstDivisor
+		switch {
+		case w.Op == hold.OpRead:
+			rate, divisor = s.rates.Read, otherBurstDivisor
+		case w.Op == hold.OpUpdate && rate > 0:
+			// Updates leave room in the total for the other kinds: no caller waits
+			// for an update.
+			rate, divisor = max(1, rate/2), otherBurstDivisor
+		}
+		k := newBudgetKeys(w.Account, w.Op)
+		calls[i] = scriptCall{
+			keys: []string{k.pause, k.kind, k.all},
+			args: []any{
+				max(0, w.Requests), rate, burstSize(rate, divisor),
+				s.rates.Total, burstSize(s.rates.Total, otherBurstDivisor),
+				w.Ahead.Microseconds(),
+			},
+		}
 	}
-	rate, divisor := s.rates.Write, writeBurstDivisor
-	switch {
-	case op == hold.OpRead:
-		rate, divisor = s.rates.Read, otherBurstDivisor
-	case op == hold.OpUpdate && rate > 0:
-		// Updates leave room in the total for the other kinds: no caller waits
-		// for an update.
-		rate, divisor = max(1, rate/2), otherBurstDivisor
+	reserved := make([]hold.Reservation, len(wants))
+	var failed error
+	for i, cmd := range s.conn.runScript(ctx, reserveScript, calls) {
+		r := newReply(cmd)
+		got := hold.Reservation{
+			Requests: int(r.int()), Wait: r.duration(), First: r.duration(), Step: r.duration(),
+		}
+		if failed = errors.Join(failed, r.err); r.err == nil {
+			reserved[i] = got
+		}
 	}
-	k := newBudgetKeys(account, op)
-	r := newReply(s.conn.runScriptOnce(ctx, reserveScript, []string{k.pause, k.kind, k.all},
-		n, rate, burstSize(rate, divisor),
-		s.rates.Total, burstSize(s.rates.Total, otherBurstDivisor),
-		ahead.Microseconds()))
-	reserved := hold.Reservation{
-		Requests: int(r.int()), Wait: r.duration(), First: r.duration(), Step: r.duration(),
-	}
-	return reserved, r.err
+	return reserved, failed
 }
 
 // PauseAccount pauses requests of one kind on all replicas for d, after Stripe

@@ -40,8 +40,8 @@ func maxPerSecond(reserved []reservation) int {
 func tryReserve(
 	ctx context.Context, s *store.Store, account string, op hold.Op, n int,
 ) (reserved int, wait time.Duration, err error) {
-	r, err := s.Reserve(ctx, account, op, n, 0)
-	return r.Requests, r.Wait, err
+	r, err := s.Reserve(ctx, hold.BudgetRequest{Account: account, Op: op, Requests: n})
+	return r[0].Requests, r[0].Wait, err
 }
 
 // reserveFor reserves each kind of request from each store for d, and waits for
@@ -262,7 +262,9 @@ func TestReserve_AheadUsesWholeRate(t *testing.T) {
 				for i, s := range openThreeStores(t, b) {
 					wg.Go(func() {
 						for time.Now().Before(end) {
-							r, err := s.Reserve(t.Context(), "acct_a", hold.OpCapture, 64, ahead)
+							got, err := s.Reserve(t.Context(), hold.BudgetRequest{
+								Account: "acct_a", Op: hold.OpCapture, Requests: 64, Ahead: ahead})
+							r := got[0]
 							if err != nil || r.Requests == 0 && r.Wait <= 0 || r.Requests > 0 &&
 								(r.Wait != 0 || r.First < 0 || r.First > ahead) {
 								t.Errorf("%+v: %v", r, err)

@@ -38,10 +38,8 @@ type Queue interface {
 	// PromoteDue makes holds with expired leases ready, and due holds if
 	// promote is set, up to limit in each partition.
 	PromoteDue(ctx context.Context, promote bool, limit int) (hold.PromoteResult, error)
-	// Reserve reserves up to n requests that may be sent within ahead from now.
-	Reserve(
-		ctx context.Context, account string, op hold.Op, n int, ahead time.Duration,
-	) (hold.Reservation, error)
+	// Reserve reserves requests for every want, in one round trip.
+	Reserve(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.Reservation, error)
 	// Claim leases up to n holds of a lane, nearest deadline first. If before
 	// is set, it skips holds whose deadline is later.
 	Claim(
@@ -270,12 +268,15 @@ func (d *Dispatcher) claimLane(
 	if want <= 0 {
 		return r
 	}
-	budget, err := d.queue.Reserve(ctx, lane.Account, lane.Op, want, reserveAhead)
+	reserved, err := d.queue.Reserve(ctx, hold.BudgetRequest{
+		Account: lane.Account, Op: lane.Op, Requests: want, Ahead: reserveAhead,
+	})
 	if err != nil {
 		d.o.Health.ReportError(ctx, "reserve requests", err)
 		r.failed = true
 		return r
 	}
+	budget := reserved[0]
 	if budget.Requests == 0 {
 		r.budgetWait = budget.Wait
 		return r

@@ -31,16 +31,22 @@ func (q *fakeQueue) PromoteDue(context.Context, bool, int) (hold.PromoteResult, 
 }
 
 func (q *fakeQueue) Reserve(
-	_ context.Context, account string, _ hold.Op, n int, _ time.Duration,
-) (hold.Reservation, error) {
-	if granted, ok := q.granted[account]; ok {
-		n = min(n, granted)
+	_ context.Context, wants ...hold.BudgetRequest,
+) ([]hold.Reservation, error) {
+	reserved := make([]hold.Reservation, len(wants))
+	for i, w := range wants {
+		n := w.Requests
+		if granted, ok := q.granted[w.Account]; ok {
+			n = min(n, granted)
+		}
+		reserved[i] = hold.Reservation{
+			Requests: n, First: 10 * time.Millisecond, Step: 40 * time.Millisecond,
+		}
+		if n == 0 {
+			reserved[i] = hold.Reservation{Wait: q.wait}
+		}
 	}
-	if n == 0 {
-		return hold.Reservation{Wait: q.wait}, nil
-	}
-	return hold.Reservation{Requests: n, First: 10 * time.Millisecond, Step: 40 * time.Millisecond},
-		nil
+	return reserved, nil
 }
 
 func (q *fakeQueue) Claim(

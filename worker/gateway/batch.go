@@ -87,22 +87,29 @@ type batchRun struct {
 func (r *batchRun) sendReserved(
 	ctx context.Context, queues []*budgetQueue,
 ) (rest []*budgetQueue, wait time.Duration) {
-	for _, q := range queues {
-		reserved, err := r.caller.budget.Reserve(ctx, q.account, q.op, len(q.positions), 0)
+	wants := make([]hold.BudgetRequest, len(queues))
+	for n, q := range queues {
+		wants[n] = hold.BudgetRequest{Account: q.account, Op: q.op, Requests: len(q.positions)}
+	}
+	reserved, err := r.caller.budget.Reserve(ctx, wants...)
+	if err != nil {
+		r.caller.o.Health.ReportError(ctx, "reserve requests", err)
+	}
+	for n, q := range queues {
+		allowed := reserved[n].Requests
+		for _, i := range q.positions[:allowed] {
+			r.startCall(ctx, i)
+		}
+		if q.positions = q.positions[allowed:]; len(q.positions) == 0 {
+			continue
+		}
 		if err != nil {
-			r.caller.o.Health.ReportError(ctx, "reserve requests", err)
 			r.addUnsent(q.positions...)
 			continue
 		}
-		for _, i := range q.positions[:reserved.Requests] {
-			r.startCall(ctx, i)
-		}
-		if q.positions = q.positions[reserved.Requests:]; len(q.positions) == 0 {
-			continue
-		}
 		rest = append(rest, q)
-		if reserved.Requests == 0 && (wait == 0 || reserved.Wait < wait) {
-			wait = reserved.Wait
+		if allowed == 0 && (wait == 0 || reserved[n].Wait < wait) {
+			wait = reserved[n].Wait
 		}
 	}
 	return rest, wait

@@ -17,10 +17,8 @@ import (
 // Budget is the shared rate limits of all replicas, per account and kind of
 // request. store.Budget implements it.
 type Budget interface {
-	// Reserve reserves up to n requests to send within ahead from now.
-	Reserve(
-		ctx context.Context, account string, op hold.Op, n int, ahead time.Duration,
-	) (hold.Reservation, error)
+	// Reserve reserves requests for every want, in one round trip.
+	Reserve(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.Reservation, error)
 	// PauseAccount pauses one kind of request of an account on all replicas for
 	// d.
 	PauseAccount(ctx context.Context, account string, op hold.Op, d time.Duration) error
@@ -138,11 +136,14 @@ func (c *Caller) ReserveAndDo(
 func (c *Caller) Reserve(ctx context.Context, call hold.Call, maxWait time.Duration) error {
 	deadline := time.Now().Add(maxWait)
 	for {
-		r, err := c.budget.Reserve(ctx, call.Account, call.Op.Bucket(), 1, ReserveAhead)
+		reserved, err := c.budget.Reserve(ctx, hold.BudgetRequest{
+			Account: call.Account, Op: call.Op.Bucket(), Requests: 1, Ahead: ReserveAhead,
+		})
 		if err != nil {
 			c.o.Health.ReportError(ctx, "reserve a request", err)
 			return &hold.NotSentError{Reason: "the budget is unavailable", RetryAfter: notSentRetry}
 		}
+		r := reserved[0]
 		wait := r.First
 		if r.Requests == 0 {
 			wait = r.Wait

@@ -89,15 +89,24 @@ func (c recordingClient) Do(ctx context.Context, call hold.Call) hold.Answer {
 type recordingBudget struct{ e *callerEnv }
 
 func (b recordingBudget) Reserve(
-	_ context.Context, account string, op hold.Op, n int, ahead time.Duration,
-) (hold.Reservation, error) {
+	_ context.Context, wants ...hold.BudgetRequest,
+) ([]hold.Reservation, error) {
 	b.e.mu.Lock()
 	defer b.e.mu.Unlock()
-	b.e.reserved = append(b.e.reserved, reserveCall{account, op, n, ahead})
-	if b.e.reserve == nil {
-		return hold.Reservation{Requests: n}, nil
+	reserved := make([]hold.Reservation, len(wants))
+	var failed error
+	for i, w := range wants {
+		b.e.reserved = append(b.e.reserved, reserveCall{w.Account, w.Op, w.Requests, w.Ahead})
+		if b.e.reserve == nil {
+			reserved[i].Requests = w.Requests
+			continue
+		}
+		r, err := b.e.reserve(w.Account, w.Op, w.Requests)
+		if failed = errors.Join(failed, err); err == nil {
+			reserved[i] = r
+		}
 	}
-	return b.e.reserve(account, op, n)
+	return reserved, failed
 }
 
 func (b recordingBudget) PauseAccount(

@@ -69,6 +69,14 @@ type Counts struct {
 	Open, Scheduled, Ready, Working, Attention, Settled, Unverified int64
 }
 
+// BudgetRequest asks a budget for requests of one account and kind.
+type BudgetRequest struct {
+	Account  string
+	Op       Op            // its [Op.Bucket]
+	Requests int           // at most
+	Ahead    time.Duration // how far ahead of their sending they may be reserved
+}
+
 // Reservation is the number of requests that a budget allows. The first may be
 // sent after First, each further one a Step later. If Requests is 0, Wait is
 // how long to wait before asking again.

@@ -158,12 +158,13 @@ func (m *MetadataMirror) mirrorHolds(ctx context.Context, todo []hold.DueHold, e
 			if !m.mayMirror() || ctx.Err() != nil || time.Now().After(end) {
 				return false
 			}
-			r, err := m.budget.Reserve(ctx, account, hold.OpUpdate, 1, 0)
+			reserved, err := m.budget.Reserve(ctx,
+				hold.BudgetRequest{Account: account, Op: hold.OpUpdate, Requests: 1})
 			if err != nil {
 				m.o.Health.ReportError(ctx, "reserve an update", err)
 				return false
 			}
-			if r.Requests > 0 {
+			if reserved[0].Requests > 0 {
 				started = true
 				gate <- struct{}{}
 				wg.Go(func() {
@@ -174,11 +175,12 @@ func (m *MetadataMirror) mirrorHolds(ctx context.Context, todo []hold.DueHold, e
 				})
 				break
 			}
-			if r.Wait > maxMirrorWait {
+			wait := reserved[0].Wait
+			if wait > maxMirrorWait {
 				left[account] = true
 				break
 			}
-			if !execute.Sleep(ctx, r.Wait) {
+			if !execute.Sleep(ctx, wait) {
 				return false
 			}
 		}

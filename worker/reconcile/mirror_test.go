@@ -64,15 +64,17 @@ func (w *mirrorWorld) Available() bool { return !w.unavailable }
 type mirrorBudget struct{ *mirrorWorld }
 
 func (b mirrorBudget) Reserve(
-	_ context.Context, account string, op hold.Op, n int, _ time.Duration,
-) (hold.Reservation, error) {
-	if op != hold.OpUpdate || n != 1 {
-		return hold.Reservation{}, errors.New("no single update")
+	_ context.Context, wants ...hold.BudgetRequest,
+) ([]hold.Reservation, error) {
+	reserved := make([]hold.Reservation, len(wants))
+	if len(wants) != 1 || wants[0].Op != hold.OpUpdate || wants[0].Requests != 1 {
+		return reserved, errors.New("no single update")
 	}
-	if wait := b.waits[account]; wait > 0 {
-		return hold.Reservation{Wait: wait}, nil
+	reserved[0].Requests = 1
+	if wait := b.waits[wants[0].Account]; wait > 0 {
+		reserved[0] = hold.Reservation{Wait: wait}
 	}
-	return hold.Reservation{Requests: 1}, nil
+	return reserved, nil
 }
 
 type mirrorCaller struct{ *mirrorWorld }

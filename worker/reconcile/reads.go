@@ -65,18 +65,19 @@ func (r *pacedReader) reserveRead(ctx context.Context, account string) error {
 		}
 		wait := r.pace.reserveNext()
 		if wait <= 0 {
-			budget, err := r.budget.Reserve(ctx, account, hold.OpRead, 1, 0)
+			reserved, err := r.budget.Reserve(ctx,
+				hold.BudgetRequest{Account: account, Op: hold.OpRead, Requests: 1})
 			if err != nil {
 				return fmt.Errorf("reserve a read: %w", err)
 			}
-			if budget.Requests > 0 {
+			if reserved[0].Requests > 0 {
 				return nil
 			}
 			if time.Since(began) > maxBudgetDrought {
 				return fmt.Errorf("%w: the budget allowed no read for %s",
 					errNoAnswer, maxBudgetDrought)
 			}
-			wait = min(max(budget.Wait, minBudgetWait), maxBudgetWait)
+			wait = min(max(reserved[0].Wait, minBudgetWait), maxBudgetWait)
 		}
 		if err := sleep(ctx, wait); err != nil {
 			return err

@@ -62,10 +62,8 @@ type AccountStore interface {
 // Budget is the shared budget of all replicas, per account and kind of request.
 // store.Store implements it.
 type Budget interface {
-	// Reserve reserves up to n requests that may be sent within ahead from now.
-	Reserve(
-		ctx context.Context, account string, op hold.Op, n int, ahead time.Duration,
-	) (hold.Reservation, error)
+	// Reserve reserves requests for every want, in one round trip.
+	Reserve(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.Reservation, error)
 }
 
 // Caller sends calls to Stripe whose request is reserved. gateway.Caller
