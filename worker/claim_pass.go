@@ -86,19 +86,17 @@ func (d *Dispatcher) reserve(
 	return err == nil
 }
 
-// deferLanes makes the lanes without budget wait, and reports whether there are
-// any.
+// deferLanes makes the lanes without budget wait, and reports whether any do.
 func (d *Dispatcher) deferLanes(groups []*laneGroup) (deferred bool) {
 	now := time.Now()
 	for _, g := range groups {
 		if g.reserved.Requests > 0 || g.reserved.Wait <= 0 {
 			continue
 		}
-		d.waiting.add(g, now.Add(g.reserved.Wait))
+		deferred = d.waiting.add(g, now.Add(g.reserved.Wait)) || deferred
 		for _, lane := range g.lanes {
 			lane.Ready = 0
 		}
-		deferred = true
 	}
 	return deferred
 }

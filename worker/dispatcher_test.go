@@ -228,16 +228,23 @@ func TestDispatcher_LaneWithoutBudgetWaits(t *testing.T) {
 	})
 }
 
-// The memory of lanes without budget is bounded.
+// The memory of lanes without budget is bounded. A lane that does not fit is
+// not asked for again at once.
 func TestDispatcher_BoundsWaitingLanes(t *testing.T) {
-	var w waitingLanes
-	for i := range maxWaitingLanes + 10 {
-		lane := testLane(fmt.Sprintf("acct_%d", i), 0, 1)
-		w.add(groupLanes([]hold.Lane{lane})[0], time.Now())
-	}
-	if n := len(w.list()); n != maxWaitingLanes {
-		t.Errorf("%d lanes wait, want %d", n, maxWaitingLanes)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		q := &fakeQueue{granted: map[string]int{"a": 0}, wait: time.Second}
+		d, _ := testDispatcher(q, -1, 10)
+		for i := range maxWaitingLanes + 10 {
+			lane := testLane(fmt.Sprintf("acct_%d", i), 0, 1)
+			d.waiting.add(groupLanes([]hold.Lane{lane})[0], time.Now().Add(time.Second))
+		}
+		r := d.claimReady(t.Context(), &hold.PromoteResult{
+			Lanes: []hold.Lane{testLane("a", 0, 1)}, MoreLanes: true,
+		})
+		if n := len(d.waiting.list()); n != maxWaitingLanes || r.again || r.wait != time.Second {
+			t.Errorf("%d lanes wait, want %d; %+v", n, maxWaitingLanes, r)
+		}
+	})
 }
 
 func TestDivide(t *testing.T) {

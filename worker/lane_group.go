@@ -188,11 +188,11 @@ type waitingBudget struct {
 	lanes []hold.Lane
 }
 
-// add makes the lanes of a group wait until a time. If too many lanes wait, it
-// forgets these, and the next poll may list them.
-func (w *waitingLanes) add(g *laneGroup, until time.Time) {
+// add makes the lanes of a group wait until a time. If too many lanes wait
+// already, it returns false, and the next poll may list these again.
+func (w *waitingLanes) add(g *laneGroup, until time.Time) bool {
 	if w.lanes+len(g.lanes) > maxWaitingLanes {
-		return
+		return false
 	}
 	if w.budgets == nil {
 		w.budgets = map[budgetKey]*waitingBudget{}
@@ -207,6 +207,7 @@ func (w *waitingLanes) add(g *laneGroup, until time.Time) {
 		b.lanes = append(b.lanes, *lane)
 	}
 	w.lanes += len(g.lanes)
+	return true
 }
 
 // absorb removes from lanes those whose budget is waiting already.
