@@ -3,6 +3,7 @@ package store_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -169,4 +170,31 @@ func TestPromoteDue_SkipsLanes(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A Redis that does not have a script yet gets its source once, however many
+// calls the pipeline has.
+func TestReserve_SendsSourceOnce(t *testing.T) {
+	t.Parallel()
+	e := startRedis(t, store.Options{Rates: store.Rates{Write: 5}})
+	e.rdb.ScriptFlush(t.Context())
+	e.rdb.ConfigResetStat(t.Context())
+	wants := make([]hold.BudgetRequest, 100)
+	for i := range wants {
+		wants[i] = hold.BudgetRequest{Account: fmt.Sprintf("acct_%d", i), Op: hold.OpCapture,
+			Requests: 1}
+	}
+	reserved, err := e.store.Reserve(t.Context(), wants...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range reserved {
+		if r.Requests != 1 {
+			t.Errorf("account %d: %+v", i, r)
+		}
+	}
+	stats := e.rdb.Info(t.Context(), "commandstats").Val()
+	if !strings.Contains(stats, "cmdstat_eval:calls=1,") {
+		t.Errorf("the source was not sent once:\n%s", stats)
+	}
 }
