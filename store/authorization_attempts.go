@@ -30,7 +30,7 @@ const attemptTTL = 72 * time.Hour
 // attempt is due for a check after checkIn.
 func (s *AuthorizationAttempts) BeginAuthorization(
 	ctx context.Context, a hold.AuthorizationAttempt, token string, lease, checkIn time.Duration,
-) (hold.AuthorizationAttempt, hold.AttemptLookup, time.Time, error) {
+) (hold.AuthorizationAttempt, hold.LookupResult, time.Time, error) {
 	record := ""
 	if a.State != 0 {
 		b, err := json.Marshal(a)
@@ -44,7 +44,7 @@ func (s *AuthorizationAttempts) BeginAuthorization(
 		a.ID, a.Digest, token, lease.Milliseconds(), attemptTTL.Milliseconds(),
 		checkIn.Milliseconds(), record, flagArg(a.Digest == "")))
 	now := r.time()
-	lookup, stored, begunAt := hold.AttemptLookup(r.int()), r.str(), r.time()
+	lookup, stored, begunAt := hold.LookupResult(r.int()), r.str(), r.time()
 	if r.err != nil {
 		return a, 0, now, r.err
 	}

@@ -129,7 +129,7 @@ func (e *testStore) callOutboxMethods() {
 	did("lock", err)
 	_, err = e.store.DueHistogram(ctx, time.Now(), time.Hour, 2)
 	did("due histogram", err)
-	_, err = e.store.ReadLanePage(ctx, hold.Lane{Op: hold.OpCapture}, hold.Position{}, 10)
+	_, err = e.store.ReadLanePage(ctx, hold.RateLimitLane{Op: hold.OpCapture}, hold.Position{}, 10)
 	did("page of a lane", err)
 	token, _, _, _, err := e.store.AcquireSinkLease(ctx, "callback", 0, "one", time.Minute)
 	did("begin", err)
@@ -138,7 +138,7 @@ func (e *testStore) callOutboxMethods() {
 	_, _, err = e.store.StreamLength(ctx, 0)
 	did("stream", err)
 	ok, err := e.store.SaveSinkProgress(ctx, "callback", 0, token,
-		hold.SinkProgress{State: []byte("{}"),
+		hold.SinkWrite{State: []byte("{}"),
 			Park:        map[string][]byte{"pi_a": []byte("{}")},
 			DeadLetters: []hold.DeadLetter{{Event: []byte("{}"), Reason: "HTTP 500"}}}, time.Minute)
 	did("save", err)
@@ -160,7 +160,7 @@ func (e *testStore) callOutboxMethods() {
 		e.Fatalf("%d were requeued, %d wait", n, len(again))
 	}
 	_, err = e.store.SaveSinkProgress(ctx, "callback", 0, token,
-		hold.SinkProgress{State: []byte("{}"),
+		hold.SinkWrite{State: []byte("{}"),
 			Unpark: []string{"pi_a"}, Requeued: []string{again[0].ID}}, 0)
 	did("save", err)
 	_, err = e.store.SinkStates(ctx, "callback")

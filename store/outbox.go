@@ -166,7 +166,7 @@ func (s *Outbox) AcquireSinkLease(
 // has the lease and the caller must stop.
 func (s *Outbox) SaveSinkProgress(
 	ctx context.Context, sink string, partition int, token int64,
-	p hold.SinkProgress, lease time.Duration,
+	p hold.SinkWrite, lease time.Duration,
 ) (ok bool, err error) {
 	args := []any{token, lease.Milliseconds(), p.State, sinkTTL.Milliseconds(), maxDeadLetters}
 	args = append(args, len(p.Park))

@@ -35,7 +35,7 @@ func TestAcquireSinkLease_OneDeliverer(t *testing.T) {
 		if err != nil || token == 0 {
 			t.Fatal("another sink is held as well:", token, err)
 		}
-		p := hold.SinkProgress{State: []byte("s1"), Park: map[string][]byte{"pi_1": []byte("a"),
+		p := hold.SinkWrite{State: []byte("s1"), Park: map[string][]byte{"pi_1": []byte("a"),
 			"pi_2": []byte("b")}, DeadLetters: []hold.DeadLetter{{Event: []byte("e1"),
 			Reason: "HTTP 500"}, {Event: []byte("e2"), Reason: "HTTP 500"}}}
 		ok, err := e.store.SaveSinkProgress(ctx, "callback", 0, first, p, 50*time.Millisecond)
@@ -52,12 +52,12 @@ func TestAcquireSinkLease_OneDeliverer(t *testing.T) {
 			string(parked["pi_2"]) != "b" {
 			t.Fatal(second, first, string(state), parked, err)
 		}
-		late := hold.SinkProgress{State: []byte("late"), Unpark: []string{"pi_1"}}
+		late := hold.SinkWrite{State: []byte("late"), Unpark: []string{"pi_1"}}
 		ok, err = e.store.SaveSinkProgress(ctx, "callback", 0, first, late, time.Minute)
 		if err != nil || ok {
 			t.Fatal("who lost the lease wrote:", ok, err)
 		}
-		last := hold.SinkProgress{State: []byte("s2"), Unpark: []string{"pi_1"}}
+		last := hold.SinkWrite{State: []byte("s2"), Unpark: []string{"pi_1"}}
 		ok, err = e.store.SaveSinkProgress(ctx, "callback", 0, second, last, 0)
 		if err != nil || !ok {
 			t.Fatal(ok, err)

@@ -48,7 +48,7 @@ func (s *Holds) ReadPage(
 
 // ReadLanePage is [Holds.ReadPage] for one lane, nearest deadline first.
 func (s *Queue) ReadLanePage(
-	ctx context.Context, lane hold.Lane, after hold.Position, n int,
+	ctx context.Context, lane hold.RateLimitLane, after hold.Position, n int,
 ) ([]hold.ListedHold, error) {
 	q := pageQuery{after: after, n: clampBatchSize(n)}
 	k := &s.conn.partitions[lane.Partition]

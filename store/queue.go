@@ -46,7 +46,7 @@ func (s *Queue) PromoteDue(
 	for p, cmd := range s.conn.runScript(ctx, promoteScript, calls) {
 		failed = errors.Join(failed, addPromoted(&result, p, newReply(cmd)))
 	}
-	slices.SortStableFunc(result.Lanes, func(a, b hold.Lane) int {
+	slices.SortStableFunc(result.Lanes, func(a, b hold.RateLimitLane) int {
 		return a.NearestDeadline.Compare(b.NearestDeadline)
 	})
 	return result, failed
@@ -66,7 +66,7 @@ func addPromoted(result *hold.PromoteResult, partition int, r *reply) error {
 	result.More = r.flag() || result.More
 	for r.hasMore() {
 		op, account, ok := parseLane(r.str())
-		lane := hold.Lane{
+		lane := hold.RateLimitLane{
 			Partition:       partition,
 			Account:         account,
 			Op:              op,
@@ -85,7 +85,7 @@ func addPromoted(result *hold.PromoteResult, partition int, r *reply) error {
 // time at which the leases begin. Claims that it returns with an error are
 // valid.
 func (s *Queue) Claim(
-	ctx context.Context, lane hold.Lane, n int, lease time.Duration, before time.Time,
+	ctx context.Context, lane hold.RateLimitLane, n int, lease time.Duration, before time.Time,
 ) ([]hold.Claim, time.Time, error) {
 	if n <= 0 {
 		return nil, time.Time{}, nil
@@ -193,7 +193,7 @@ func appendAdvanceArgs(args []any, id, version string, from, to time.Time, event
 // milestone only if the milestone and the version of its hold are the ones that
 // the caller read; otherwise moved[i] is false.
 func (s *Queue) AdvanceMilestones(
-	ctx context.Context, advances []hold.MilestoneAdvance,
+	ctx context.Context, advances []hold.MilestoneWrite,
 ) (moved []bool, err error) {
 	batches := s.conn.splitByPartition(len(advances), func(i int) string { return advances[i].ID })
 	calls := make([]scriptCall, len(batches))

@@ -69,7 +69,7 @@ func readContents(
 func populate(t *testing.T, s *store.Store, n int) {
 	t.Helper()
 	d := rand.New(rand.NewPCG(1, 2))
-	var writes []hold.RecordWrite
+	var writes []hold.HoldWrite
 	for i := range n {
 		id := fmt.Sprintf("pi_%06d", i)
 		w := newScheduledWrite(id, farFuture.Add(time.Duration(d.IntN(1000))*time.Second),

@@ -358,7 +358,7 @@ func (s *crashingStore) wrapCall(err *error) func() {
 
 func (s *crashingStore) BeginAuthorization(
 	ctx context.Context, a hold.AuthorizationAttempt, token string, lease, resumeIn time.Duration,
-) (rec hold.AuthorizationAttempt, b hold.AttemptLookup, now time.Time, err error) {
+) (rec hold.AuthorizationAttempt, b hold.LookupResult, now time.Time, err error) {
 	defer s.wrapCall(&err)()
 	return s.Store.BeginAuthorization(ctx, a, token, lease, resumeIn)
 }
@@ -371,7 +371,7 @@ func (s *crashingStore) SaveAuthorization(
 }
 
 func (s *crashingStore) Commit(
-	ctx context.Context, writes []hold.RecordWrite,
+	ctx context.Context, writes []hold.HoldWrite,
 ) (ok []bool, err error) {
 	defer s.wrapCall(&err)()
 	return s.Store.Commit(ctx, writes)

@@ -39,11 +39,11 @@ type Queue interface {
 	// promote is set, up to limit in each partition.
 	PromoteDue(ctx context.Context, promote bool, limit int) (hold.PromoteResult, error)
 	// Reserve reserves requests for every want, in one round trip.
-	Reserve(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.Reservation, error)
+	Reserve(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.BudgetReservation, error)
 	// Claim leases up to n holds of a lane, nearest deadline first. If before
 	// is set, it skips holds whose deadline is later.
 	Claim(
-		ctx context.Context, lane hold.Lane, n int, lease time.Duration, before time.Time,
+		ctx context.Context, lane hold.RateLimitLane, n int, lease time.Duration, before time.Time,
 	) ([]hold.Claim, time.Time, error)
 }
 
@@ -191,7 +191,7 @@ func (d *Dispatcher) promoteDue(ctx context.Context, promote bool, due *hold.Pro
 }
 
 // countReady counts the unclaimed holds of the lanes.
-func countReady(lanes []hold.Lane) (n int) {
+func countReady(lanes []hold.RateLimitLane) (n int) {
 	for i := range lanes {
 		n += lanes[i].Ready
 	}
@@ -216,7 +216,7 @@ func (d *Dispatcher) waitForWake(ctx context.Context, t time.Duration) bool {
 // again; 0 means not to. It updates the lanes' counts, so that the next call
 // can use the same lanes unless they are stale.
 func (d *Dispatcher) claimReady(
-	ctx context.Context, lanes []hold.Lane,
+	ctx context.Context, lanes []hold.RateLimitLane,
 ) (claimed int, wait time.Duration, stale bool) {
 	if countReady(lanes) == 0 {
 		return 0, 0, false
@@ -261,7 +261,7 @@ type laneClaimResult struct {
 
 // claimLane claims up to room holds of lanes[i].
 func (d *Dispatcher) claimLane(
-	ctx context.Context, lanes []hold.Lane, i, room int,
+	ctx context.Context, lanes []hold.RateLimitLane, i, room int,
 ) (r laneClaimResult) {
 	lane := lanes[i]
 	want := min(room, lane.Ready)
@@ -312,7 +312,7 @@ func (d *Dispatcher) claimLane(
 
 // nearestDeadlineIn returns the nearest deadline of the same lane in another
 // partition, zero if there is none.
-func nearestDeadlineIn(others []hold.Lane, lane hold.Lane) time.Time {
+func nearestDeadlineIn(others []hold.RateLimitLane, lane hold.RateLimitLane) time.Time {
 	for i := range others {
 		if others[i].Account == lane.Account && others[i].Op == lane.Op {
 			return others[i].NearestDeadline

@@ -32,25 +32,25 @@ func (q *fakeQueue) PromoteDue(context.Context, bool, int) (hold.PromoteResult, 
 
 func (q *fakeQueue) Reserve(
 	_ context.Context, wants ...hold.BudgetRequest,
-) ([]hold.Reservation, error) {
-	reserved := make([]hold.Reservation, len(wants))
+) ([]hold.BudgetReservation, error) {
+	reserved := make([]hold.BudgetReservation, len(wants))
 	for i, w := range wants {
 		n := w.Requests
 		if granted, ok := q.granted[w.Account]; ok {
 			n = min(n, granted)
 		}
-		reserved[i] = hold.Reservation{
+		reserved[i] = hold.BudgetReservation{
 			Requests: n, First: 10 * time.Millisecond, Step: 40 * time.Millisecond,
 		}
 		if n == 0 {
-			reserved[i] = hold.Reservation{Wait: q.wait}
+			reserved[i] = hold.BudgetReservation{Wait: q.wait}
 		}
 	}
 	return reserved, nil
 }
 
 func (q *fakeQueue) Claim(
-	_ context.Context, lane hold.Lane, n int, lease time.Duration, before time.Time,
+	_ context.Context, lane hold.RateLimitLane, n int, lease time.Duration, before time.Time,
 ) ([]hold.Claim, time.Time, error) {
 	q.claims = append(q.claims, fmt.Sprintf("%s/%d: %d for %s, bounded %t", lane.Account,
 		lane.Partition, n, lease, !before.IsZero()))
@@ -73,8 +73,8 @@ func testDispatcher(q Queue, limit int, concurrency int) (*Dispatcher, chan clai
 
 func TestDispatcher_ClaimsWithinRoomAndBudget(t *testing.T) {
 	now := time.Now()
-	lane := func(account string, partition, ready int) hold.Lane {
-		return hold.Lane{Account: account, Partition: partition, Op: hold.OpCapture,
+	lane := func(account string, partition, ready int) hold.RateLimitLane {
+		return hold.RateLimitLane{Account: account, Partition: partition, Op: hold.OpCapture,
 			Ready: ready, NearestDeadline: now}
 	}
 	for _, tt := range []struct {
@@ -82,45 +82,45 @@ func TestDispatcher_ClaimsWithinRoomAndBudget(t *testing.T) {
 		queue   fakeQueue
 		limit   int
 		busy    int // claims that await Stripe already
-		lanes   []hold.Lane
+		lanes   []hold.RateLimitLane
 		claims  []string
 		claimed int
 		wait    time.Duration
 		stale   bool
 	}{
-		{name: "nothing is ready", limit: -1, lanes: []hold.Lane{lane("a", 0, 0)}},
-		{name: "Stripe unavailable", limit: 0, lanes: []hold.Lane{lane("a", 0, 5)}},
+		{name: "nothing is ready", limit: -1, lanes: []hold.RateLimitLane{lane("a", 0, 0)}},
+		{name: "Stripe unavailable", limit: 0, lanes: []hold.RateLimitLane{lane("a", 0, 5)}},
 		{name: "one call tries an unavailable Stripe", limit: 1,
-			lanes:  []hold.Lane{lane("a", 0, 5)},
+			lanes:  []hold.RateLimitLane{lane("a", 0, 5)},
 			claims: []string{"a/0: 1 for 28s, bounded false"}, claimed: 1},
-		{name: "all lanes fit", limit: -1, lanes: []hold.Lane{lane("a", 0, 5), lane("b", 0, 3)},
+		{name: "all lanes fit", limit: -1, lanes: []hold.RateLimitLane{lane("a", 0, 5), lane("b", 0, 3)},
 			claims:  []string{"a/0: 5 for 28s, bounded false", "b/0: 3 for 28s, bounded false"},
 			claimed: 8},
-		{name: "room for some", limit: -1, lanes: []hold.Lane{lane("a", 0, 15), lane("b", 0, 30)},
+		{name: "room for some", limit: -1, lanes: []hold.RateLimitLane{lane("a", 0, 15), lane("b", 0, 30)},
 			claims:  []string{"a/0: 15 for 28s, bounded false", "b/0: 5 for 28s, bounded false"},
 			claimed: 20},
 		{name: "too little room for a round trip", limit: -1, busy: 16,
-			lanes: []hold.Lane{lane("a", 0, 15)},
+			lanes: []hold.RateLimitLane{lane("a", 0, 15)},
 			wait:  claimRetryInterval},
 		{name: "no budget", limit: -1, queue: fakeQueue{granted: map[string]int{"a": 0},
 			wait: 30 * time.Millisecond},
-			lanes: []hold.Lane{lane("a", 0, 5)}, wait: 30 * time.Millisecond, stale: true},
+			lanes: []hold.RateLimitLane{lane("a", 0, 5)}, wait: 30 * time.Millisecond, stale: true},
 		{name: "no budget for one account", limit: -1,
 			queue:   fakeQueue{granted: map[string]int{"a": 0}, wait: time.Second},
-			lanes:   []hold.Lane{lane("a", 0, 5), lane("b", 0, 3)},
+			lanes:   []hold.RateLimitLane{lane("a", 0, 5), lane("b", 0, 3)},
 			claims:  []string{"b/0: 3 for 28s, bounded false"},
 			claimed: 3, wait: time.Second, stale: true},
 		{name: "short budget stops at the next partition's deadline", limit: -1,
 			queue:   fakeQueue{granted: map[string]int{"a": 2}},
-			lanes:   []hold.Lane{lane("a", 0, 5), lane("a", 1, 5)},
+			lanes:   []hold.RateLimitLane{lane("a", 0, 5), lane("a", 1, 5)},
 			claims:  []string{"a/0: 2 for 28s, bounded true", "a/1: 2 for 28s, bounded false"},
 			claimed: 4, stale: true},
 		{name: "Redis fails", limit: -1, queue: fakeQueue{err: errors.New("refused"), short: 5},
-			lanes:  []hold.Lane{lane("a", 0, 5), lane("b", 0, 3)},
+			lanes:  []hold.RateLimitLane{lane("a", 0, 5), lane("b", 0, 3)},
 			claims: []string{"a/0: 5 for 28s, bounded false"}, stale: true},
 		{name: "unreadable records don't stop the others", limit: -1,
 			queue:   fakeQueue{err: hold.ErrUnreadableRecord, short: 1},
-			lanes:   []hold.Lane{lane("a", 0, 5), lane("b", 0, 3)},
+			lanes:   []hold.RateLimitLane{lane("a", 0, 5), lane("b", 0, 3)},
 			claims:  []string{"a/0: 5 for 28s, bounded false", "b/0: 3 for 28s, bounded false"},
 			claimed: 6},
 	} {
@@ -146,7 +146,7 @@ func TestDispatcher_ClaimsWithinRoomAndBudget(t *testing.T) {
 func TestDispatcher_SpacesRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, out := testDispatcher(&fakeQueue{}, -1, 10)
-		d.claimReady(t.Context(), []hold.Lane{{Op: hold.OpCancel, Ready: 3}})
+		d.claimReady(t.Context(), []hold.RateLimitLane{{Op: hold.OpCancel, Ready: 3}})
 		for _, want := range []time.Duration{10, 50, 90} {
 			c := <-out
 			if got := time.Until(c.sendAt); got != want*time.Millisecond ||

@@ -100,7 +100,7 @@ func (e *Executor) execute(
 ) outcome {
 	*m = holdMachine{hold: c.claim.Hold}
 	defer func() { *m = holdMachine{} }()
-	m.hold.RecordClaim(c.claim.Since, c.claim.TakenOver)
+	m.hold.BeginClaim(c.claim.Since, c.claim.TakenOver)
 	if d := time.Until(c.sendAt); d > minSendWait {
 		execute.Sleep(stopping, d)
 	}
@@ -163,6 +163,6 @@ func (m *holdMachine) suspend(wait time.Duration, now time.Time) {
 		m.decision = m.hold.ReleaseUnsent()
 	}
 	if sent || wait > 0 {
-		m.decision = m.decision.DeferUntil(now.Add(wait))
+		m.decision = m.decision.ReleaseClaimUntil(now.Add(wait))
 	}
 }

@@ -166,7 +166,11 @@ func settleAll(ctx context.Context, st *store.Store, n int) error {
 }
 
 // settleLane settles the ready holds of a lane, and returns how many.
-func settleLane(ctx context.Context, st *store.Store, lane hold.Lane) (settled int64, err error) {
+func settleLane(
+	ctx context.Context,
+	st *store.Store,
+	lane hold.RateLimitLane,
+) (settled int64, err error) {
 	for {
 		claims, _, err := st.Claim(ctx, lane, scaleBatch, time.Minute, time.Time{})
 		if err != nil || len(claims) == 0 {

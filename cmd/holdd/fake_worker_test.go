@@ -56,14 +56,14 @@ func (m *fakeWorker) Schedule(_ context.Context, reqs []hold.ScheduleRequest, by
 			continue
 		}
 		if old, ok := m.holds[d.ID]; ok {
-			if out[i].Hold = old; !old.SameTerms(d) {
+			if out[i].Hold = old; !old.HasTermsOf(d) {
 				out[i] = intake.ScheduleResult{Err: &hold.Problem{Code: hold.HoldExists, Detail: "hold " + d.ID + " is scheduled with other terms"}}
 			}
 			continue
 		}
 		c, err := hold.New(d, nil, by, time.Now())
 		if err == nil {
-			c, err = c.RequireConfirmation(&hold.Hold{}, d.Confirm, time.Now(), hold.Rules{ExpiryMargin: time.Hour})
+			c, err = c.RefuseUnconfirmed(&hold.Hold{}, d.Confirm, time.Now(), hold.Rules{ExpiryMargin: time.Hour})
 		}
 		if err != nil {
 			out[i].Err = err
@@ -156,7 +156,7 @@ func (m *fakeWorker) changeHold(id string, revision uint64, confirmed bool, do f
 	}
 	c, err := do(h)
 	if err == nil {
-		c, err = c.RequireConfirmation(&h, confirmed, now, hold.Rules{ExpiryMargin: time.Hour})
+		c, err = c.RefuseUnconfirmed(&h, confirmed, now, hold.Rules{ExpiryMargin: time.Hour})
 	}
 	if err != nil {
 		return h, now, err

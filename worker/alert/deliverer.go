@@ -222,9 +222,9 @@ func (d *deliverer) save(ctx context.Context) error {
 }
 
 // progress returns what to save.
-func (d *deliverer) progress() (p hold.SinkProgress, err error) {
+func (d *deliverer) progress() (p hold.SinkWrite, err error) {
 	b := d.backlog
-	p = hold.SinkProgress{Park: b.parked.park, Unpark: b.parked.unpark, DeadLetters: b.dead.given,
+	p = hold.SinkWrite{Park: b.parked.park, Unpark: b.parked.unpark, DeadLetters: b.dead.given,
 		Requeued: b.dead.finished}
 	p.State, err = json.Marshal(d.state())
 	return p, err

@@ -75,7 +75,7 @@ func (m *fakeHolds) scheduleOne(req *hold.ScheduleRequest, by string) intake.Sch
 		return intake.ScheduleResult{Err: err}
 	}
 	if h, ok := m.holds[d.ID]; ok {
-		if !h.SameTerms(d) {
+		if !h.HasTermsOf(d) {
 			return intake.ScheduleResult{Err: &hold.Problem{Code: hold.HoldExists, Detail: "hold " +
 				d.ID + " is scheduled with other terms: change it instead"}}
 		}
@@ -83,7 +83,7 @@ func (m *fakeHolds) scheduleOne(req *hold.ScheduleRequest, by string) intake.Sch
 	}
 	c, err := hold.New(d, m.stripeIntents[d.ID], by, m.now)
 	if err == nil {
-		c, err = c.RequireConfirmation(&hold.Hold{}, d.Confirm, m.now, rules)
+		c, err = c.RefuseUnconfirmed(&hold.Hold{}, d.Confirm, m.now, rules)
 	}
 	if err != nil {
 		return intake.ScheduleResult{Err: err}
@@ -132,7 +132,7 @@ func (m *fakeHolds) changeHold(
 	}
 	c, err := f(h)
 	if err == nil {
-		c, err = c.RequireConfirmation(&h, confirmed, m.now, rules)
+		c, err = c.RefuseUnconfirmed(&h, confirmed, m.now, rules)
 	}
 	if err != nil {
 		return h, m.now, err

@@ -56,9 +56,9 @@ func (r *Resumer) resumeAttempt(ctx context.Context, id string) {
 		return
 	}
 	attempt.ID = id
-	run.machine = hold.NewResumption(attempt)
+	run.machine = hold.NewResumptionMachine(attempt)
 	run.driveToEnd(ctx)
-	if c := run.machine.Canceled(); c != nil {
+	if c := run.machine.CanceledIntent(); c != nil {
 		logCanceled(&r.o, c, attempt.Account)
 	}
 }

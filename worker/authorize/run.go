@@ -22,7 +22,7 @@ type AttemptStore interface {
 	BeginAuthorization(
 		ctx context.Context, a hold.AuthorizationAttempt, token string,
 		lease, resumeAfter time.Duration,
-	) (hold.AuthorizationAttempt, hold.AttemptLookup, time.Time, error)
+	) (hold.AuthorizationAttempt, hold.LookupResult, time.Time, error)
 	// SaveAuthorization saves an attempt unless another token has its lease.
 	// With release, it ends the lease. resumeAt is when the Resumer resumes the
 	// attempt; zero means never.
@@ -163,7 +163,7 @@ func (r *attemptRun) doLocalSteps(ctx context.Context) hold.Step {
 func (r *attemptRun) doStep(ctx context.Context, step hold.Step) (result hold.StepResult) {
 	attempt, in := r.machine.Attempt(), step.Intent
 	switch step.Kind {
-	case hold.StepSave, hold.StepRelease:
+	case hold.StepSave, hold.StepReleaseLease:
 		result.Err = r.saveAttempt(ctx, attempt, step)
 	case hold.StepForget:
 		result.Err = r.o.Attempts.ForgetAuthorization(ctx, attempt, r.token)
@@ -187,7 +187,7 @@ func (r *attemptRun) doStep(ctx context.Context, step hold.Step) (result hold.St
 func (r *attemptRun) saveAttempt(
 	ctx context.Context, attempt hold.AuthorizationAttempt, step hold.Step,
 ) error {
-	release := step.Kind == hold.StepRelease
+	release := step.Kind == hold.StepReleaseLease
 	saved, err := r.o.Attempts.SaveAuthorization(ctx, attempt, r.token, release, step.ResumeAt)
 	if err != nil {
 		r.o.Health.ReportError(ctx, "save an authorization attempt", err)
@@ -203,7 +203,11 @@ func (r *attemptRun) saveAttempt(
 type apiKeyCheckingCaller struct{ Caller }
 
 // Reserve implements [execute.Caller].
-func (c apiKeyCheckingCaller) Reserve(ctx context.Context, call hold.Call, maxWait time.Duration) error {
+func (c apiKeyCheckingCaller) Reserve(
+	ctx context.Context,
+	call hold.Call,
+	maxWait time.Duration,
+) error {
 	if c.KeyRejected() {
 		return &hold.NotSentError{Reason: "Stripe rejects the key"}
 	}

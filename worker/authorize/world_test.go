@@ -125,7 +125,7 @@ func (s storeOf) around(err *error) func() {
 func (s storeOf) BeginAuthorization(
 	ctx context.Context, a hold.AuthorizationAttempt, token string, lease,
 	resumeAfter time.Duration,
-) (found hold.AuthorizationAttempt, l hold.AttemptLookup, now time.Time, err error) {
+) (found hold.AuthorizationAttempt, l hold.LookupResult, now time.Time, err error) {
 	defer s.around(&err)()
 	return s.Store.BeginAuthorization(ctx, a, token, lease, resumeAfter)
 }
@@ -138,7 +138,7 @@ func (s storeOf) SaveAuthorization(
 	return s.Store.SaveAuthorization(ctx, a, token, release, resumeAt)
 }
 
-func (s storeOf) Commit(ctx context.Context, writes []hold.RecordWrite) (ok []bool, err error) {
+func (s storeOf) Commit(ctx context.Context, writes []hold.HoldWrite) (ok []bool, err error) {
 	defer s.around(&err)()
 	return s.Store.Commit(ctx, writes)
 }

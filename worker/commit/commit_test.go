@@ -35,7 +35,7 @@ type memoryStore struct {
 
 var errTimeout = errors.New("i/o timeout")
 
-func (s *memoryStore) Commit(_ context.Context, writes []hold.RecordWrite) ([]bool, error) {
+func (s *memoryStore) Commit(_ context.Context, writes []hold.HoldWrite) ([]bool, error) {
 	s.calls++
 	if s.calls <= s.failCalls {
 		return nil, errTimeout
@@ -62,7 +62,7 @@ func (s *memoryStore) Commit(_ context.Context, writes []hold.RecordWrite) ([]bo
 }
 
 func (s *memoryStore) AdvanceMilestones(
-	_ context.Context, advances []hold.MilestoneAdvance,
+	_ context.Context, advances []hold.MilestoneWrite,
 ) ([]bool, error) {
 	s.calls++
 	if s.calls <= s.failCalls {

@@ -18,7 +18,7 @@ import (
 // request. store.Budget implements it.
 type Budget interface {
 	// Reserve reserves requests for every want, in one round trip.
-	Reserve(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.Reservation, error)
+	Reserve(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.BudgetReservation, error)
 	// PauseAccount pauses one kind of request of an account on all replicas for
 	// d.
 	PauseAccount(ctx context.Context, account string, op hold.Op, d time.Duration) error

@@ -27,7 +27,7 @@ type callerEnv struct {
 	// answer answers a call, and reserve a request for budget. Without them
 	// every call is OK and every request is reserved.
 	answer  func(ctx context.Context, c hold.Call) hold.Answer
-	reserve func(account string, op hold.Op, n int) (hold.Reservation, error)
+	reserve func(account string, op hold.Op, n int) (hold.BudgetReservation, error)
 
 	mu       sync.Mutex
 	sent     []hold.Call
@@ -90,10 +90,10 @@ type recordingBudget struct{ e *callerEnv }
 
 func (b recordingBudget) Reserve(
 	_ context.Context, wants ...hold.BudgetRequest,
-) ([]hold.Reservation, error) {
+) ([]hold.BudgetReservation, error) {
 	b.e.mu.Lock()
 	defer b.e.mu.Unlock()
-	reserved := make([]hold.Reservation, len(wants))
+	reserved := make([]hold.BudgetReservation, len(wants))
 	var failed error
 	for i, w := range wants {
 		b.e.reserved = append(b.e.reserved, reserveCall{w.Account, w.Op, w.Requests, w.Ahead})
@@ -207,27 +207,27 @@ func TestReserveAndDo_WaitsForBudget(t *testing.T) {
 	const ms = time.Millisecond
 	for _, tt := range []struct {
 		name         string
-		reservations []hold.Reservation
+		reservations []hold.BudgetReservation
 		maxWait      time.Duration
 		sentAt       time.Duration // -1: not sent
 		retryAfter   time.Duration
 	}{
-		{"reserved for now", []hold.Reservation{{Requests: 1}}, 0, 0, 0},
-		{"reserved for later", []hold.Reservation{{Requests: 1, First: 150 * ms}}, 0, 150 * ms, 0},
-		{"used up", []hold.Reservation{{Wait: 700 * ms}}, 0, -1, 700 * ms},
+		{"reserved for now", []hold.BudgetReservation{{Requests: 1}}, 0, 0, 0},
+		{"reserved for later", []hold.BudgetReservation{{Requests: 1, First: 150 * ms}}, 0, 150 * ms, 0},
+		{"used up", []hold.BudgetReservation{{Wait: 700 * ms}}, 0, -1, 700 * ms},
 		{"used up for too long",
-			[]hold.Reservation{{Wait: 3001 * ms}},
+			[]hold.BudgetReservation{{Wait: 3001 * ms}},
 			3 * time.Second, -1, 3001 * ms},
 		{"used up for a while",
-			[]hold.Reservation{{Wait: 2 * time.Second}, {Requests: 1, First: 100 * ms}},
+			[]hold.BudgetReservation{{Wait: 2 * time.Second}, {Requests: 1, First: 100 * ms}},
 			3 * time.Second, 2100 * ms, 0},
 		{"used up again after the wait",
-			[]hold.Reservation{{Wait: 2 * time.Second}, {Wait: 2 * time.Second}},
+			[]hold.BudgetReservation{{Wait: 2 * time.Second}, {Wait: 2 * time.Second}},
 			3 * time.Second, -1, 2 * time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			runWithCaller(t, func(t *testing.T, e *callerEnv) {
-				e.reserve = func(string, hold.Op, int) (hold.Reservation, error) {
+				e.reserve = func(string, hold.Op, int) (hold.BudgetReservation, error) {
 					return tt.reservations[len(e.reserved)-1], nil
 				}
 				call := hold.Call{Op: hold.OpList, Account: testAccountID}
@@ -255,8 +255,8 @@ func TestReserveAndDo_WaitsForBudget(t *testing.T) {
 func TestReserveAndDo_NotSent(t *testing.T) {
 	t.Run("store down", func(t *testing.T) {
 		runWithCaller(t, func(t *testing.T, e *callerEnv) {
-			e.reserve = func(string, hold.Op, int) (hold.Reservation, error) {
-				return hold.Reservation{}, errStoreDown
+			e.reserve = func(string, hold.Op, int) (hold.BudgetReservation, error) {
+				return hold.BudgetReservation{}, errStoreDown
 			}
 			_, err := e.ReserveAndDo(t.Context(), hold.Call{Op: hold.OpRead}, time.Minute)
 			checkNotSent(t, err, time.Second)
@@ -267,8 +267,8 @@ func TestReserveAndDo_NotSent(t *testing.T) {
 	})
 	t.Run("caller cancels while it waits", func(t *testing.T) {
 		runWithCaller(t, func(t *testing.T, e *callerEnv) {
-			e.reserve = func(string, hold.Op, int) (hold.Reservation, error) {
-				return hold.Reservation{Wait: 30 * time.Second}, nil
+			e.reserve = func(string, hold.Op, int) (hold.BudgetReservation, error) {
+				return hold.BudgetReservation{Wait: 30 * time.Second}, nil
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()

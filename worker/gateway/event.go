@@ -89,7 +89,7 @@ type methodOptions map[string]struct {
 // is a hold whatever its parameters say.
 func (s *eventObject) capturesAutomatically() bool {
 	if s.CaptureMethod == "" || s.CaptureMethod == "manual" ||
-		hold.Status(s.Status) == hold.StatusRequiresCapture {
+		hold.PaymentIntentStatus(s.Status) == hold.StatusRequiresCapture {
 		return false
 	}
 	for _, o := range s.MethodOptions {

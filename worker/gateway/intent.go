@@ -67,11 +67,11 @@ const statusExpired = "expired"
 
 // statusAndReason returns an intent's status and cancellation reason as every
 // API version means them.
-func statusAndReason(status, reason string) (hold.Status, string) {
+func statusAndReason(status, reason string) (hold.PaymentIntentStatus, string) {
 	if status == statusExpired {
 		return hold.StatusCanceled, hold.ReasonExpired
 	}
-	return hold.Status(status), identifierOrEmpty(reason)
+	return hold.PaymentIntentStatus(status), identifierOrEmpty(reason)
 }
 
 // isValidIntent reports whether a decoded body is a PaymentIntent with all

@@ -10,8 +10,8 @@ import (
 var ErrUnreadableRecord = errors.New(
 	"unreadable record: written by another program or by a newer holdd")
 
-// RecordWrite is one hold's change. The store writes all of it or nothing.
-type RecordWrite struct {
+// HoldWrite is one hold's change. The store writes all of it or nothing.
+type HoldWrite struct {
 	// Version is the version on which the decision was made; 0 means that the
 	// hold must not exist yet. The new version is one more.
 	Version   uint64
@@ -30,8 +30,8 @@ type Claim struct {
 	TakenOver bool      // an earlier claim ended without a report
 }
 
-// Lane is the set of ready holds that share one of Stripe's rate limits.
-type Lane struct {
+// RateLimitLane is the set of ready holds that share one of Stripe's rate limits.
+type RateLimitLane struct {
 	Partition       int
 	Account         string
 	Op              Op
@@ -41,12 +41,12 @@ type Lane struct {
 
 // PromoteResult is the result of promoting due holds.
 type PromoteResult struct {
-	Now           time.Time // Redis' time
-	PromotedHolds int       // holds that became ready
-	ExpiredLeases int       // leases that ended without a report
-	NextDueAt     time.Time // when the next hold is due, zero if none is scheduled
-	More          bool      // the limit was reached and more holds are due
-	Lanes         []Lane    // nearest deadline first
+	Now           time.Time       // Redis' time
+	PromotedHolds int             // holds that became ready
+	ExpiredLeases int             // leases that ended without a report
+	NextDueAt     time.Time       // when the next hold is due, zero if none is scheduled
+	More          bool            // the limit was reached and more holds are due
+	Lanes         []RateLimitLane // nearest deadline first
 }
 
 // DueHold is a hold whose next milestone is due.
@@ -55,9 +55,9 @@ type DueHold struct {
 	DueAt time.Time // when the milestone was due
 }
 
-// MilestoneAdvance moves a hold's milestone without changing its record. It
+// MilestoneWrite moves a hold's milestone without changing its record. It
 // applies only if milestone and version are still those that were read.
-type MilestoneAdvance struct {
+type MilestoneWrite struct {
 	ID       string
 	Version  uint64 // of the record that was read, 0 if there was none
 	From, To time.Time
@@ -77,10 +77,10 @@ type BudgetRequest struct {
 	Ahead    time.Duration // how far ahead of their sending they may be reserved
 }
 
-// Reservation is the number of requests that a budget allows. The first may be
-// sent after First, each further one a Step later. If Requests is 0, Wait is
-// how long to wait before asking again.
-type Reservation struct {
+// BudgetReservation is the number of requests that a budget allows. The first
+// may be sent after First, each further one a Step later. If Requests is 0,
+// Wait is how long to wait before asking again.
+type BudgetReservation struct {
 	Requests          int
 	Wait, First, Step time.Duration
 }

@@ -35,7 +35,7 @@ func (a *adopter) adoptFromMetadata(
 		return err
 	}
 	a.clock.Sync(now)
-	d, err := hold.Adopt(in, account, sourceStripe, now)
+	d, err := hold.NewFromMetadata(in, account, sourceStripe, now)
 	var problem *hold.Problem
 	switch {
 	case errors.Is(err, hold.ErrNoTerms), // a thin event does not show the metadata

@@ -41,7 +41,7 @@ func (c *Changer) Patch(
 		if err != nil {
 			return d, err
 		}
-		return d.RequireTimeToCapture(&h, now, c.o.Rules)
+		return d.RefuseTooLateToCapture(&h, now, c.o.Rules)
 	}
 	return c.changeHold(ctx, id, revision, c.requireConfirmation(p.Confirm, decide))
 }
@@ -103,7 +103,7 @@ func (c *Changer) requireConfirmation(confirmed bool, decide decideFunc) decideF
 		if err != nil {
 			return d, err
 		}
-		return d.RequireConfirmation(&h, confirmed, now, c.o.Rules)
+		return d.RefuseUnconfirmed(&h, confirmed, now, c.o.Rules)
 	}
 }
 

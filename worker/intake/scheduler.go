@@ -122,7 +122,7 @@ func (s *Scheduler) answerDuplicate(
 // candidate is a validated request for an intent that has no hold yet.
 type candidate struct {
 	index  int // of its result
-	draft  *hold.Draft
+	draft  *hold.ValidRequest
 	answer hold.Answer // to the retrieve of the intent; zero if none was sent
 }
 
@@ -162,10 +162,15 @@ func (s *Scheduler) scheduleOnce(
 		c := &candidates[i]
 		decision, err := decideHold(c, by, now)
 		if err == nil {
-			decision, err = decision.RequireTimeToCapture(&hold.Hold{}, now, s.o.Rules)
+			decision, err = decision.RefuseTooLateToCapture(&hold.Hold{}, now, s.o.Rules)
 		}
 		if err == nil {
-			decision, err = decision.RequireConfirmation(&hold.Hold{}, c.draft.Confirm, now, s.o.Rules)
+			decision, err = decision.RefuseUnconfirmed(
+				&hold.Hold{},
+				c.draft.Confirm,
+				now,
+				s.o.Rules,
+			)
 		}
 		if err != nil {
 			results[c.index] = ScheduleResult{Err: err}
@@ -181,7 +186,7 @@ func (s *Scheduler) scheduleOnce(
 // hold yet, the result otherwise.
 func checkRequest(
 	req *hold.ScheduleRequest, existing *hold.Hold, now time.Time,
-) (*hold.Draft, ScheduleResult) {
+) (*hold.ValidRequest, ScheduleResult) {
 	draft, err := req.Validate(now)
 	switch {
 	case err != nil && existing != nil && errors.Is(err, &hold.Problem{Code: hold.InThePast}):
@@ -256,8 +261,8 @@ func (s *Scheduler) retrieveIntents(ctx context.Context, candidates []candidate)
 }
 
 // compareTerms answers a request for an intent that has a hold.
-func compareTerms(draft *hold.Draft, h *hold.Hold) ScheduleResult {
-	if h.SameTerms(draft) {
+func compareTerms(draft *hold.ValidRequest, h *hold.Hold) ScheduleResult {
+	if h.HasTermsOf(draft) {
 		return ScheduleResult{Hold: *h}
 	}
 	return ScheduleResult{Hold: *h, Err: &hold.Problem{Code: hold.HoldExists,
@@ -270,7 +275,7 @@ func compareTerms(draft *hold.Draft, h *hold.Hold) ScheduleResult {
 // accepted if it was valid when h was created and has the terms of h.
 func compareRepetition(req *hold.ScheduleRequest, h *hold.Hold, past error) ScheduleResult {
 	draft, err := req.Validate(h.CreatedAt)
-	if err != nil || !h.SameTerms(draft) {
+	if err != nil || !h.HasTermsOf(draft) {
 		return ScheduleResult{Err: past}
 	}
 	return ScheduleResult{Hold: *h}

@@ -91,9 +91,9 @@ func (w *Webhooks) ApplyStripeEvent(
 		}
 		d, action := h.ApplyStripeEvent(&e, now)
 		switch action {
-		case hold.EventRetryLater:
+		case hold.StripeEventRetryLater:
 			return "", fmt.Errorf("hold %s is being worked on: %w", h.ID, health.ErrUnavailable)
-		case hold.EventNeedsRead:
+		case hold.StripeEventNeedsRead:
 			// Queued before the commit, so that a refresh follows if the commit
 			// fails.
 			if err := queueRefresh(ctx, w.store, w.o.Health, h.ID, h.Account, false); err != nil {

@@ -57,7 +57,7 @@ type commitStore struct {
 
 var errLostReply = errors.New("connection reset by peer")
 
-func (s *commitStore) Commit(ctx context.Context, writes []hold.RecordWrite) ([]bool, error) {
+func (s *commitStore) Commit(ctx context.Context, writes []hold.HoldWrite) ([]bool, error) {
 	run(&s.before)
 	ok, err := s.Store.Commit(ctx, writes)
 	if s.loseReply > 0 {

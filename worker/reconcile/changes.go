@@ -25,7 +25,7 @@ func (c *comparison) adoptIntent(
 	f := Finding{
 		PaymentIntent: in.ID, Account: account, Amount: in.AmountCapturable, Currency: in.Currency,
 	}
-	d, err := hold.Adopt(in, account, "reconcile", now)
+	d, err := hold.NewFromMetadata(in, account, "reconcile", now)
 	switch {
 	case errors.Is(err, hold.ErrNoTerms):
 		if now.Sub(in.Created) > orphanAge {
@@ -41,7 +41,7 @@ func (c *comparison) adoptIntent(
 	}
 	// The committer does the same. It is done here for the finding, also in a
 	// dry run.
-	d.HandOver(&hold.Hold{}, now, c.o.Rules)
+	d.RequireAttentionIfPolicyDue(&hold.Hold{}, now, c.o.Rules)
 	h := &d.Hold
 	f.Kind, f.Reference, f.Detail = FoundScheduled, h.Reference, describeNextAction(h)
 	if h.State == hold.Attention {
@@ -59,7 +59,7 @@ func (c *comparison) applyIntent(
 	if d.Unchanged {
 		return proposedChange{}, false
 	}
-	d.HandOver(h, now, c.o.Rules)
+	d.RequireAttentionIfPolicyDue(h, now, c.o.Rules)
 	after := &d.Hold
 	f := Finding{PaymentIntent: h.PaymentIntent, Account: h.Account, Reference: h.Reference,
 		Amount: after.Amount, Currency: after.Currency}

@@ -249,7 +249,7 @@ func (c *comparison) compareAccount(ctx context.Context, account string) error {
 // one.
 func (c *comparison) listPage(
 	ctx context.Context, account string,
-) (page *hold.Page, requestedAt time.Time, err error) {
+) (page *hold.IntentPage, requestedAt time.Time, err error) {
 	for unanswered := 1; ; unanswered++ {
 		if err := c.reader.reserveRead(ctx, account); err != nil {
 			return nil, requestedAt, err

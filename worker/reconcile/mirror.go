@@ -203,9 +203,14 @@ func (m *MetadataMirror) mirrorHold(ctx context.Context, due *hold.DueHold) bool
 			return m.recordTermsUnwritable(ctx, h, hold.Answer{},
 				"more than the 50 pairs that Stripe keeps")
 		case len(pairs) == 0:
-			return m.commitOutcome(ctx, h, hold.RecordMirrored(*h, true))
+			return m.commitOutcome(ctx, h, hold.RecordMirrorResult(*h, true))
 		case try == 2:
-			return m.recordTermsUnwritable(ctx, h, hold.Answer{}, "Stripe shows other terms than sent")
+			return m.recordTermsUnwritable(
+				ctx,
+				h,
+				hold.Answer{},
+				"Stripe shows other terms than sent",
+			)
 		}
 		update := hold.Call{
 			Op: hold.OpUpdate, PaymentIntent: h.PaymentIntent, Account: h.Account,
@@ -253,7 +258,7 @@ func (m *MetadataMirror) recordTermsUnwritable(
 		zap.String("account", h.Account), zap.String("reference", h.Reference),
 		zap.String("reason", reason), zap.String("code", a.Code),
 		zap.String("message", a.Message), zap.String("request_id", a.RequestID))
-	return m.commitOutcome(ctx, h, hold.RecordMirrored(*h, false))
+	return m.commitOutcome(ctx, h, hold.RecordMirrorResult(*h, false))
 }
 
 // commitOutcome writes the outcome. If the hold was changed or claimed

@@ -65,14 +65,14 @@ type mirrorBudget struct{ *mirrorWorld }
 
 func (b mirrorBudget) Reserve(
 	_ context.Context, wants ...hold.BudgetRequest,
-) ([]hold.Reservation, error) {
-	reserved := make([]hold.Reservation, len(wants))
+) ([]hold.BudgetReservation, error) {
+	reserved := make([]hold.BudgetReservation, len(wants))
 	if len(wants) != 1 || wants[0].Op != hold.OpUpdate || wants[0].Requests != 1 {
 		return reserved, errors.New("no single update")
 	}
 	reserved[0].Requests = 1
 	if wait := b.waits[wants[0].Account]; wait > 0 {
-		reserved[0] = hold.Reservation{Wait: wait}
+		reserved[0] = hold.BudgetReservation{Wait: wait}
 	}
 	return reserved, nil
 }

@@ -63,7 +63,7 @@ type AccountStore interface {
 // store.Store implements it.
 type Budget interface {
 	// Reserve reserves requests for every want, in one round trip.
-	Reserve(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.Reservation, error)
+	Reserve(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.BudgetReservation, error)
 }
 
 // Caller sends calls to Stripe whose request is reserved. gateway.Caller
