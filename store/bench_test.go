@@ -59,7 +59,7 @@ func hundredReadyHolds(round int) []hold.HoldWrite {
 
 func (e *testStore) deleteHolds(ids ...string) {
 	e.Helper()
-	holds, _, err := e.store.Read(e.Context(), ids...)
+	holds, _, err := e.store.ReadHolds(e.Context(), ids...)
 	if err != nil {
 		e.Fatal(err)
 	}

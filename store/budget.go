@@ -67,10 +67,10 @@ func (s *Budget) Reserve(
 	}
 	reserved := make([]hold.BudgetReservation, len(wants))
 	var failed error
-	for i, cmd := range s.conn.runScript(ctx, reserveScript, calls) {
+	for i, cmd := range s.conn.callScriptBatch(ctx, reserveScript, calls) {
 		r := newReply(cmd)
 		got := hold.BudgetReservation{
-			Requests: int(r.int()), Wait: r.duration(), First: r.duration(), Step: r.duration(),
+			Requests: int(r.int()), Wait: r.micros(), First: r.micros(), Step: r.micros(),
 		}
 		if failed = errors.Join(failed, r.err); r.err == nil {
 			reserved[i] = got
@@ -79,14 +79,14 @@ func (s *Budget) Reserve(
 	return reserved, failed
 }
 
-// PauseAccount pauses requests of one kind on all replicas for d, after Stripe
+// PauseRequests pauses requests of one kind on all replicas for d, after Stripe
 // rejected one for its rate or its permission.
-func (s *Budget) PauseAccount(
+func (s *Budget) PauseRequests(
 	ctx context.Context, account string, op hold.Op, d time.Duration,
 ) error {
 	if d < time.Millisecond {
 		return nil
 	}
 	keys := []string{newBudgetKeys(account, op).pause}
-	return s.conn.runScriptOnce(ctx, pauseScript, keys, d.Milliseconds()).Err()
+	return s.conn.callScript(ctx, pauseScript, keys, d.Milliseconds()).Err()
 }

@@ -101,7 +101,7 @@ func (s *Holds) Commit(ctx context.Context, writes []hold.HoldWrite) (ok []bool,
 		calls[n] = scriptCall{keys: keys, args: args}
 	}
 	ok = make([]bool, len(writes))
-	for n, cmd := range s.conn.runScript(ctx, commitScript, calls) {
+	for n, cmd := range s.conn.callScriptBatch(ctx, commitScript, calls) {
 		r := newReply(cmd)
 		for _, i := range batches[n].indexes {
 			ok[i] = r.int() == 1
@@ -121,7 +121,7 @@ func appendWriteArgs(args []any, w *hold.HoldWrite) []any {
 	a[writeDeadline] = scoreArg(h.ExpiresAt)
 	if !w.Drop {
 		h.Version = w.Version + 1
-		a[writeRecord] = string(encodeRecord(make([]byte, 0, 256), &h))
+		a[writeRecord] = string(appendRecord(make([]byte, 0, 256), &h))
 		setPlacementArgs(&a, w)
 	}
 	setReferenceArgs(&a, w)

@@ -68,7 +68,7 @@ func TestRedis_PausedCallsTimeOut(t *testing.T) {
 	}
 	r.Resume()
 	storetest.WaitUntil(t, 10*time.Second, "it answers again",
-		func() bool { return s.Ping(t.Context()) == nil })
+		func() bool { return s.CheckWritable(t.Context()) == nil })
 	e.mustCommit(w)
 	if ev := e.publishedEvents(1); len(ev) != 1 {
 		t.Errorf("events: %v", ev)

@@ -130,7 +130,7 @@ func (e *testStore) mustCommit(writes ...hold.HoldWrite) {
 
 func (e *testStore) mustRead(id string) *hold.Hold {
 	e.Helper()
-	h, _, err := e.store.Read(e.Context(), id)
+	h, _, err := e.store.ReadHolds(e.Context(), id)
 	if err != nil {
 		e.Fatal(err)
 	}
@@ -392,11 +392,11 @@ func callReaders(e *testStore) {
 			e.Error(err)
 		}
 	}
-	holds, _, err := e.store.Read(ctx, "pi_b", "pi_none", "pi_a")
+	holds, _, err := e.store.ReadHolds(ctx, "pi_b", "pi_none", "pi_a")
 	if err != nil || holds[0].ID != "pi_b" || holds[1] != nil || holds[2].ID != "pi_a" {
 		e.Errorf("read: %v, %v", holds, err)
 	}
-	if _, now, err := e.store.Read(ctx); err != nil || now.IsZero() {
+	if _, now, err := e.store.ReadHolds(ctx); err != nil || now.IsZero() {
 		e.Errorf("Read without ids: time %v, %v", now, err)
 	}
 	if c, err := e.store.CountHolds(ctx); err != nil || c != (hold.Counts{Open: 2, Scheduled: 1}) {

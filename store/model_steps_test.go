@@ -261,7 +261,7 @@ func (m *storeModel) checkState(t *rapid.T) {
 		names = append(names, id)
 	}
 	names = append(names, "pi_never")
-	holds, _, err := m.store.Read(m.Context(), names...)
+	holds, _, err := m.store.ReadHolds(m.Context(), names...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -77,7 +77,7 @@ func TestAcquireSinkLease_OneDeliverer(t *testing.T) {
 		if n, err := e.store.RequeueDeadLetters(ctx, "callback", ids); err != nil || n != 1 {
 			t.Fatal(n, err)
 		}
-		again, err := e.store.RequeuedDeadLetters(ctx, "callback", 0, 10)
+		again, err := e.store.ReadRequeued(ctx, "callback", 0, 10)
 		if err != nil || len(again) != 1 || string(again[0].Event) != "e1" {
 			t.Fatal(again, err)
 		}
@@ -91,7 +91,7 @@ func TestAcquireSinkLease_OneDeliverer(t *testing.T) {
 }
 
 // ReadEvents reports whether the last entry of the reader is still in the
-// stream. StreamLength counts all events that were ever added.
+// stream. StreamCounts counts all events that were ever added.
 func TestReadEvents_ReportsGap(t *testing.T) {
 	e := startRedis(t, store.Options{MaxEvents: 100})
 	ctx := t.Context()
@@ -118,7 +118,7 @@ func TestReadEvents_ReportsGap(t *testing.T) {
 	if _, gap, err := e.store.ReadEvents(ctx, 0, at, 2); err != nil || !gap {
 		t.Fatal("what was trimmed isn't noticed:", gap, err)
 	}
-	length, added, err := e.store.StreamLength(ctx, 0)
+	length, added, err := e.store.StreamCounts(ctx, 0)
 	if err != nil || added != 1004 || length >= 400 {
 		t.Fatal(length, added, err)
 	}

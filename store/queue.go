@@ -43,8 +43,8 @@ func (s *Queue) PromoteDue(
 	}
 	var result hold.PromoteResult
 	var failed error
-	for p, cmd := range s.conn.runScript(ctx, promoteScript, calls) {
-		failed = errors.Join(failed, addPromoted(&result, p, newReply(cmd)))
+	for p, cmd := range s.conn.callScriptBatch(ctx, promoteScript, calls) {
+		failed = errors.Join(failed, addPromoteReply(&result, p, newReply(cmd)))
 	}
 	slices.SortStableFunc(result.Lanes, func(a, b hold.RateLimitLane) int {
 		return a.NearestDeadline.Compare(b.NearestDeadline)
@@ -52,8 +52,8 @@ func (s *Queue) PromoteDue(
 	return result, failed
 }
 
-// addPromoted adds the reply of a partition to result.
-func addPromoted(result *hold.PromoteResult, partition int, r *reply) error {
+// addPromoteReply adds the reply of a partition to result.
+func addPromoteReply(result *hold.PromoteResult, partition int, r *reply) error {
 	if now := r.time(); !now.IsZero() {
 		result.Now = now
 	}
@@ -65,7 +65,7 @@ func addPromoted(result *hold.PromoteResult, partition int, r *reply) error {
 	}
 	result.More = r.flag() || result.More
 	for r.hasMore() {
-		op, account, ok := parseLane(r.str())
+		op, account, ok := parseLaneName(r.str())
 		lane := hold.RateLimitLane{
 			Partition:       partition,
 			Account:         account,
@@ -92,7 +92,7 @@ func (s *Queue) Claim(
 	}
 	k, name := &s.conn.partitions[lane.Partition], laneName(lane.Op, lane.Account)
 	keys := []string{k.lane(name), k.leased, k.holds, k.lanes}
-	r := newReply(s.conn.runScriptOnce(ctx, claimScript, keys,
+	r := newReply(s.conn.callScript(ctx, claimScript, keys,
 		clampBatchSize(n), lease.Milliseconds(), name, scoreArg(before)))
 	now := r.time()
 	var claims []hold.Claim
@@ -115,14 +115,14 @@ func (s *Queue) Claim(
 // DueMilestones returns up to n holds per partition whose next deadline
 // milestone is due.
 func (s *Queue) DueMilestones(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
-	return s.conn.readDue(ctx, func(k *partitionKeys) string { return k.expiring }, n, "")
+	return s.conn.readByScore(ctx, func(k *partitionKeys) string { return k.expiring }, n, "")
 }
 
 // Unverified returns up to n holds per partition that must be checked against
 // Stripe, most urgent first.
 func (s *Queue) Unverified(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
 	unverified := func(k *partitionKeys) string { return k.unverified }
-	found, now, err := s.conn.readDue(ctx, unverified, n, "+inf")
+	found, now, err := s.conn.readByScore(ctx, unverified, n, "+inf")
 	sortByDueTime(found)
 	return found, now, err
 }
@@ -131,10 +131,10 @@ func (s *Queue) Unverified(ctx context.Context, n int) ([]hold.DueHold, time.Tim
 // their intents.
 func (s *Queue) Unmirrored(ctx context.Context, n int) ([]hold.DueHold, time.Time, error) {
 	mirror := func(k *partitionKeys) string { return k.mirror }
-	if found, err := s.conn.hasMembers(ctx, mirror); err != nil || !found {
+	if found, err := s.conn.hasAnyMembers(ctx, mirror); err != nil || !found {
 		return nil, time.Time{}, err
 	}
-	found, now, err := s.conn.readDue(ctx, mirror, n, "")
+	found, now, err := s.conn.readByScore(ctx, mirror, n, "")
 	sortByDueTime(found)
 	return found, now, err
 }
@@ -150,7 +150,7 @@ func (s *Queue) SettledBefore(
 ) ([]hold.DueHold, error) {
 	settled := func(k *partitionKeys) string { return k.settled }
 	highest := strconv.FormatInt(before.UnixMilli(), 10)
-	found, _, err := s.conn.readDue(ctx, settled, n, highest)
+	found, _, err := s.conn.readByScore(ctx, settled, n, highest)
 	return found, err
 }
 
@@ -207,7 +207,7 @@ func (s *Queue) AdvanceMilestones(
 		calls[n] = scriptCall{keys: []string{k.expiring, k.events, k.holds}, args: args}
 	}
 	moved = make([]bool, len(advances))
-	for n, cmd := range s.conn.runScript(ctx, advanceScript, calls) {
+	for n, cmd := range s.conn.callScriptBatch(ctx, advanceScript, calls) {
 		r := newReply(cmd)
 		for _, i := range batches[n].indexes {
 			moved[i] = r.int() == 1

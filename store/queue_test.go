@@ -309,7 +309,7 @@ func TestUnreadableRecord_HidesNoOtherHold(t *testing.T) {
 				if seen != 1 {
 					t.Errorf("%d settled holds were listed of 1", seen)
 				}
-				holds, _, err := e.store.Read(ctx, "pi_a", "pi_0", "pi_b")
+				holds, _, err := e.store.ReadHolds(ctx, "pi_a", "pi_0", "pi_b")
 				if len(holds) != 3 || holds[0] == nil || holds[2] == nil || holds[1] != nil {
 					t.Errorf("read: %v, %v", holds, err)
 				}

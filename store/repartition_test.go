@@ -140,7 +140,7 @@ func TestRepartition_MovesEveryHold(t *testing.T) {
 			t.Fatal(err)
 		}
 		ids := []string{"pi_000000", "pi_000001", "pi_002999"}
-		holds, _, err := s.Read(t.Context(), ids...)
+		holds, _, err := s.ReadHolds(t.Context(), ids...)
 		if err != nil || holds[0] == nil || holds[1] == nil || holds[2] == nil {
 			t.Fatalf("%v %v", holds, err)
 		}

@@ -356,11 +356,11 @@ func (s *crashingStore) wrapCall(err *error) func() {
 	}
 }
 
-func (s *crashingStore) BeginAuthorization(
+func (s *crashingStore) BeginOrResumeAuthorization(
 	ctx context.Context, a hold.AuthorizationAttempt, token string, lease, resumeIn time.Duration,
 ) (rec hold.AuthorizationAttempt, b hold.LookupResult, now time.Time, err error) {
 	defer s.wrapCall(&err)()
-	return s.Store.BeginAuthorization(ctx, a, token, lease, resumeIn)
+	return s.Store.BeginOrResumeAuthorization(ctx, a, token, lease, resumeIn)
 }
 
 func (s *crashingStore) SaveAuthorization(

@@ -85,7 +85,7 @@ type EventPublisher interface {
 // implements it.
 type StatusObserver interface {
 	HoldsCounted(c hold.Counts, alive int, nearest time.Time)
-	ReadinessChecked(checks []health.Check)
+	ReadinessChecked(checks []health.CheckResult)
 	// CapacityChecked records a forecast. Its Holds is 0 if no hold is at risk.
 	CapacityChecked(c event.CapacityRisk)
 }

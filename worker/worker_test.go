@@ -381,7 +381,7 @@ func TestWorker_StripeUnavailable(t *testing.T) {
 	})
 }
 
-func checkPassed(checks []health.Check, name string) bool {
+func checkPassed(checks []health.CheckResult, name string) bool {
 	for _, c := range checks {
 		if c.Name == name {
 			return c.OK

@@ -273,7 +273,7 @@ func (r *scaleRun) dropHolds(ctx context.Context, claims []hold.Claim) error {
 	for i := range claims {
 		ids[i] = claims[i].Hold.ID
 	}
-	holds, _, err := r.store.Read(ctx, ids...)
+	holds, _, err := r.store.ReadHolds(ctx, ids...)
 	if err != nil {
 		return err
 	}

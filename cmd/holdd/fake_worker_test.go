@@ -205,8 +205,8 @@ func (m *fakeWorker) Plan(_ context.Context, next time.Duration) (query.Plan, er
 	return p, nil
 }
 
-func (m *fakeWorker) Check(context.Context) []health.Check {
-	return []health.Check{{Name: "redis", OK: true}}
+func (m *fakeWorker) Check(context.Context) []health.CheckResult {
+	return []health.CheckResult{{Name: "redis", OK: true}}
 }
 
 // parts is the interfaces of the API's hold service.

@@ -40,14 +40,14 @@ type sinkLease struct {
 	until time.Time // by this machine's clock, counted from before the request
 }
 
-// savedDelivery is what an earlier holder of the lease saved.
-type savedDelivery struct {
+// savedProgress is what an earlier holder of the lease saved.
+type savedProgress struct {
 	state  []byte // nil for a new sink
 	start  string // where a new sink begins
 	parked map[string][]byte
 }
 
-func (l *sinkLease) acquire(ctx context.Context) (saved savedDelivery, err error) {
+func (l *sinkLease) acquire(ctx context.Context) (saved savedProgress, err error) {
 	asked := time.Now()
 	l.token, saved.state, saved.start, saved.parked, err = l.store.AcquireSinkLease(ctx,
 		l.sink, l.partition, l.replica, l.duration)
@@ -73,7 +73,7 @@ func (l *sinkLease) save(ctx context.Context, p hold.SinkWrite) error {
 }
 
 // release writes p and ends the lease.
-func (l *sinkLease) release(ctx context.Context, p hold.SinkWrite) error {
+func (l *sinkLease) saveAndRelease(ctx context.Context, p hold.SinkWrite) error {
 	return l.saveFor(ctx, p, 0)
 }
 

@@ -254,7 +254,7 @@ func (readinessObserver) HoldsCounted(hold.Counts, int, time.Time)             {
 func (readinessObserver) ReconcileFinished(reconcile.Reconciliation)           {}
 func (readinessObserver) RequestRejected(string, hold.Code)                    {}
 func (readinessObserver) CapacityChecked(event.CapacityRisk)                   {}
-func (r readinessObserver) ReadinessChecked(checks []health.Check) {
+func (r readinessObserver) ReadinessChecked(checks []health.CheckResult) {
 	r.notifier.ReadinessChecked(checks)
 }
 

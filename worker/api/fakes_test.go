@@ -42,7 +42,7 @@ type fakeHolds struct {
 	err           error                          // what everything answers
 	lastBy        string                         // of the last change
 	blockGet      chan struct{}                  // Get waits for it
-	checks        []health.Check
+	checks        []health.CheckResult
 	lastQuery     query.Query
 	lastPlanAhead time.Duration
 }
@@ -229,7 +229,7 @@ func (m *fakeHolds) Plan(_ context.Context, next time.Duration) (query.Plan, err
 	return p, m.err
 }
 
-func (m *fakeHolds) Check(context.Context) []health.Check { return m.checks }
+func (m *fakeHolds) Check(context.Context) []health.CheckResult { return m.checks }
 
 // addHold schedules a hold for an hour from now.
 func (m *fakeHolds) addHold(t testing.TB, id string) hold.Hold {

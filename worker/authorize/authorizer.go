@@ -106,8 +106,8 @@ func (a *Authorizer) beginAttempt(
 	failed := false
 	for wait := minBeginWait; ; wait = min(2*wait, maxBeginWait) {
 		r.leaseEnd = time.Now().Add(a.o.Lease - leaseSlack)
-		begun, lookup, now, err := a.o.Attempts.BeginAuthorization(ctx, attempt, r.token, a.o.Lease,
-			hold.ResumeAttemptAfter)
+		begun, lookup, now, err := a.o.Attempts.BeginOrResumeAuthorization(
+			ctx, attempt, r.token, a.o.Lease, hold.ResumeAttemptAfter)
 		a.o.Clock.Sync(now)
 		switch {
 		case err != nil && (failed || ctx.Err() != nil):

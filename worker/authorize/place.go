@@ -18,7 +18,7 @@ const maxPlaceTries = 5
 
 // readHold returns a hold, or nil if it does not exist.
 func readHold(ctx context.Context, o *Options, id string) (*hold.Hold, error) {
-	holds, now, err := o.Holds.Read(ctx, id)
+	holds, now, err := o.Holds.ReadHolds(ctx, id)
 	if err != nil {
 		return nil, o.Health.ReportUnavailable(ctx, "read a hold", err)
 	}

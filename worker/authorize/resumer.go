@@ -21,7 +21,7 @@ func NewResumer(o Options) *Resumer { return &Resumer{o: o} }
 
 // Run resumes the attempts that are due.
 func (r *Resumer) Run(ctx context.Context) {
-	ids, now, err := r.o.Attempts.DueAuthorizations(ctx, maxResumedPerRun)
+	ids, now, err := r.o.Attempts.DueAuthorizationIDs(ctx, maxResumedPerRun)
 	if err != nil {
 		r.o.Health.ReportError(ctx, "list due authorization attempts", err)
 		return
@@ -40,7 +40,7 @@ func (r *Resumer) resumeAttempt(ctx context.Context, id string) {
 	run := &attemptRun{o: &r.o, token: rand.Text(),
 		leaseEnd: time.Now().Add(r.o.Lease - leaseSlack)}
 	unknown := hold.AuthorizationAttempt{ID: id}
-	attempt, lookup, now, err := r.o.Attempts.BeginAuthorization(
+	attempt, lookup, now, err := r.o.Attempts.BeginOrResumeAuthorization(
 		ctx, unknown, run.token, r.o.Lease, hold.ResumeAttemptAfter)
 	r.o.Clock.Sync(now)
 	switch {

@@ -16,10 +16,10 @@ import (
 
 // AttemptStore keeps the records of attempts. store.Store implements it.
 type AttemptStore interface {
-	// BeginAuthorization records an attempt, or resumes the recorded one, under
-	// a lease. An attempt without a state is only resumed. token identifies the
-	// owner of the lease.
-	BeginAuthorization(
+	// BeginOrResumeAuthorization records an attempt, or resumes the recorded
+	// one, under a lease. An attempt without a state is only resumed. token
+	// identifies the owner of the lease.
+	BeginOrResumeAuthorization(
 		ctx context.Context, a hold.AuthorizationAttempt, token string,
 		lease, resumeAfter time.Duration,
 	) (hold.AuthorizationAttempt, hold.LookupResult, time.Time, error)
@@ -33,14 +33,14 @@ type AttemptStore interface {
 	// ForgetAuthorization deletes an attempt unless another token has its
 	// lease.
 	ForgetAuthorization(ctx context.Context, a hold.AuthorizationAttempt, token string) error
-	// DueAuthorizations returns the ids of up to n attempts to resume now.
-	DueAuthorizations(ctx context.Context, n int) (ids []string, now time.Time, err error)
+	// DueAuthorizationIDs returns the ids of up to n attempts to resume now.
+	DueAuthorizationIDs(ctx context.Context, n int) (ids []string, now time.Time, err error)
 }
 
 // HoldReader reads holds; a hold that does not exist is nil. store.Store
 // implements it.
 type HoldReader interface {
-	Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
+	ReadHolds(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
 }
 
 // Caller sends calls to Stripe. gateway.Caller implements it.

@@ -122,12 +122,12 @@ func (s storeOf) around(err *error) func() {
 	}
 }
 
-func (s storeOf) BeginAuthorization(
+func (s storeOf) BeginOrResumeAuthorization(
 	ctx context.Context, a hold.AuthorizationAttempt, token string, lease,
 	resumeAfter time.Duration,
 ) (found hold.AuthorizationAttempt, l hold.LookupResult, now time.Time, err error) {
 	defer s.around(&err)()
-	return s.Store.BeginAuthorization(ctx, a, token, lease, resumeAfter)
+	return s.Store.BeginOrResumeAuthorization(ctx, a, token, lease, resumeAfter)
 }
 
 func (s storeOf) SaveAuthorization(

@@ -19,9 +19,9 @@ import (
 type Budget interface {
 	// Reserve reserves requests for every want, in one round trip.
 	Reserve(ctx context.Context, wants ...hold.BudgetRequest) ([]hold.BudgetReservation, error)
-	// PauseAccount pauses one kind of request of an account on all replicas for
+	// PauseRequests pauses one kind of request of an account on all replicas for
 	// d.
-	PauseAccount(ctx context.Context, account string, op hold.Op, d time.Duration) error
+	PauseRequests(ctx context.Context, account string, op hold.Op, d time.Duration) error
 }
 
 // Client sends one request to Stripe. [Gateway] implements it.
@@ -251,7 +251,7 @@ func (c *Caller) pauseIfRefused(ctx context.Context, call hold.Call, a hold.Answ
 	default:
 		return
 	}
-	if err := c.budget.PauseAccount(ctx, call.Account, call.Op.Bucket(), d); err != nil {
+	if err := c.budget.PauseRequests(ctx, call.Account, call.Op.Bucket(), d); err != nil {
 		c.o.Health.ReportError(ctx, "pause an account", err)
 	}
 }

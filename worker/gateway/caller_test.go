@@ -109,7 +109,7 @@ func (b recordingBudget) Reserve(
 	return reserved, failed
 }
 
-func (b recordingBudget) PauseAccount(
+func (b recordingBudget) PauseRequests(
 	_ context.Context, account string, op hold.Op, d time.Duration,
 ) error {
 	b.e.mu.Lock()

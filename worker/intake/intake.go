@@ -15,7 +15,7 @@ import (
 type HoldReader interface {
 	// Read returns the holds in the order of ids and Redis' time. A hold that
 	// does not exist is nil.
-	Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
+	ReadHolds(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
 }
 
 // Committer writes decisions. [commit.Committer] implements it.
@@ -58,7 +58,7 @@ func errConflict(id string) error {
 func readHold(
 	ctx context.Context, holds HoldReader, h *health.RedisReporter, id string,
 ) (*hold.Hold, time.Time, error) {
-	found, now, err := holds.Read(ctx, id)
+	found, now, err := holds.ReadHolds(ctx, id)
 	if err != nil {
 		return nil, now, h.ReportUnavailable(ctx, "read a hold", err)
 	}
@@ -83,7 +83,11 @@ func commitChange(
 // queueRefresh queues an intent for the [Refresher]. An error wraps
 // [health.ErrUnavailable].
 func queueRefresh(
-	ctx context.Context, s WebhookStore, h *health.RedisReporter, id, account string, adoptUnknown bool,
+	ctx context.Context,
+	s WebhookStore,
+	h *health.RedisReporter,
+	id, account string,
+	adoptUnknown bool,
 ) error {
 	if err := s.RequestRefresh(ctx, id, account, adoptUnknown); err != nil {
 		return h.ReportUnavailable(ctx, "queue a refresh", err)

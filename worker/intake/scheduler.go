@@ -137,7 +137,7 @@ func (s *Scheduler) scheduleOnce(
 	for n, i := range todo {
 		ids[n] = reqs[i].PaymentIntent
 	}
-	existing, now, err := s.holds.Read(ctx, ids...)
+	existing, now, err := s.holds.ReadHolds(ctx, ids...)
 	if err != nil { // an unreadable record may belong to any of these holds
 		err = s.o.Health.ReportUnavailable(ctx, "read holds", err)
 		for _, i := range todo {

@@ -172,7 +172,7 @@ func (w *world) schedule(req hold.ScheduleRequest) hold.Hold {
 // hold returns the stored hold, nil if there is none.
 func (w *world) hold(id string) *hold.Hold {
 	w.T.Helper()
-	found, _, err := w.store.Read(w.Ctx, id)
+	found, _, err := w.store.ReadHolds(w.Ctx, id)
 	if err != nil {
 		w.T.Fatal(err)
 	}

@@ -36,7 +36,7 @@ const (
 
 // Store reads holds. store.Holds implements it.
 type Store interface {
-	Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
+	ReadHolds(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
 	// ReadPage returns up to n holds of a set that come after a position.
 	ReadPage(
 		ctx context.Context, set hold.SortedSet, after hold.Position, n int,
@@ -61,7 +61,7 @@ func (r *Reader) Get(ctx context.Context, id string) (hold.Hold, time.Time, erro
 	if err := hold.CheckPaymentIntentID(id); err != nil {
 		return hold.Hold{}, time.Time{}, err
 	}
-	holds, now, err := r.store.Read(ctx, id)
+	holds, now, err := r.store.ReadHolds(ctx, id)
 	if err != nil {
 		return hold.Hold{}, now, r.health.ReportUnavailable(ctx, "read a hold", err)
 	}

@@ -62,7 +62,7 @@ type fencedStore struct {
 	saves int
 }
 
-func (s *fencedStore) SaveReconcile(
+func (s *fencedStore) SaveReconcileRun(
 	context.Context, int64, []byte, [][]byte, time.Duration, bool,
 ) (bool, error) {
 	s.saves++

@@ -342,7 +342,7 @@ func (c *comparison) comparePage(
 func (c *comparison) readHolds(
 	ctx context.Context, ids []string,
 ) (holds []*hold.Hold, unreadable map[int]bool, err error) {
-	holds, now, err := c.stores.Schedule.Read(ctx, ids...)
+	holds, now, err := c.stores.Schedule.ReadHolds(ctx, ids...)
 	if err == nil {
 		c.o.Clock.Sync(now)
 		return holds, nil, nil
@@ -356,7 +356,7 @@ func (c *comparison) readHolds(
 		if h != nil {
 			continue
 		}
-		_, _, err := c.stores.Schedule.Read(ctx, ids[i])
+		_, _, err := c.stores.Schedule.ReadHolds(ctx, ids[i])
 		switch {
 		case errors.Is(err, hold.ErrUnreadableRecord):
 			unreadable[i] = true

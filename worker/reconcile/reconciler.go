@@ -40,7 +40,7 @@ var (
 type ScheduleStore interface {
 	// Read returns the holds in the order of ids. A hold that does not exist is
 	// nil.
-	Read(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
+	ReadHolds(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
 	// ReadPage returns up to n holds of a sorted set after a position.
 	ReadPage(
 		ctx context.Context, set hold.SortedSet, after hold.Position, n int,
@@ -229,7 +229,7 @@ func (r *Reconciler) Reconciliation(
 			return run, true, nil
 		}
 	}
-	state, findings, held, done, err := r.stores.Runs.ReadReconcile(ctx, maxFindings)
+	state, findings, held, done, err := r.stores.Runs.ReadReconcileRun(ctx, maxFindings)
 	if err != nil {
 		return run, false, r.o.Health.ReportUnavailable(ctx, "read the newest run", err)
 	}
@@ -300,7 +300,7 @@ func (r *Reconciler) beginRun(
 	if err != nil {
 		return nil, fmt.Errorf("encode the run: %w", err)
 	}
-	token, found, err := r.stores.Runs.BeginReconcile(ctx, state, runLease, resumeWithin, gap)
+	token, found, err := r.stores.Runs.BeginReconcileRun(ctx, state, runLease, resumeWithin, gap)
 	if err != nil {
 		return nil, r.o.Health.ReportUnavailable(ctx, "begin a comparison with Stripe", err)
 	}
@@ -360,7 +360,7 @@ func (r *Reconciler) StartIfNeeded(ctx context.Context) {
 	for _, a := range all {
 		r.o.Accounts.Add(a) // any replica may compare after a data loss
 	}
-	state, _, held, done, err := r.stores.Runs.ReadReconcile(ctx, 0)
+	state, _, held, done, err := r.stores.Runs.ReadReconcileRun(ctx, 0)
 	switch {
 	case err != nil:
 		r.o.Health.ReportError(ctx, "read the newest run", err)
@@ -407,12 +407,12 @@ func (r *Reconciler) clearDataLoss(state []byte) {
 
 // ReadinessChecks returns a check named schedule while the schedule is rebuilt
 // after a data loss.
-func (r *Reconciler) ReadinessChecks() []health.Check {
+func (r *Reconciler) ReadinessChecks() []health.CheckResult {
 	at := r.dataLostAt.Load()
 	if at == 0 {
 		return nil
 	}
-	return []health.Check{{Name: "schedule", OK: true, Detail: "Redis was found emptied at " +
+	return []health.CheckResult{{Name: "schedule", OK: true, Detail: "Redis was found emptied at " +
 		time.UnixMilli(at).UTC().Format(time.RFC3339) +
 		": the schedule is being rebuilt from Stripe; " +
 		"run holdd reconcile for the findings, and find out why Redis lost its data"}}

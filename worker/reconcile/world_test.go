@@ -142,7 +142,7 @@ func (r *replica) retrieve(id, account string) *hold.PaymentIntent {
 // hold returns a hold as it is stored, or one without a state.
 func (r *replica) hold(id string) hold.Hold {
 	r.w.T.Helper()
-	holds, _, err := r.store.Read(r.w.Ctx, id)
+	holds, _, err := r.store.ReadHolds(r.w.Ctx, id)
 	if err != nil {
 		r.w.T.Fatal(err)
 	}

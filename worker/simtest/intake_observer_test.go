@@ -53,7 +53,7 @@ type reconcileObserver struct {
 	replica *replica
 }
 
-func (reconcileObserver) ReadinessChecked([]health.Check)                      {}
+func (reconcileObserver) ReadinessChecked([]health.CheckResult)                {}
 func (reconcileObserver) CapacityChecked(event.CapacityRisk)                   {}
 func (reconcileObserver) CallFinished(hold.Op, hold.AnswerKind, time.Duration) {}
 func (reconcileObserver) EventRecorded(*hold.Hold, hold.Event, time.Duration)  {}

@@ -46,7 +46,7 @@ var atRiskHorizons = []struct {
 
 // readinessChecker checks whether this replica can work.
 type readinessChecker interface {
-	Check(ctx context.Context) []health.Check
+	Check(ctx context.Context) []health.CheckResult
 }
 
 // planner lists the holds at risk.

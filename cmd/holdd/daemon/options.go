@@ -72,7 +72,7 @@ type workerObserver struct {
 	notifier *alert.Notifier
 }
 
-func (w workerObserver) ReadinessChecked(checks []health.Check) {
+func (w workerObserver) ReadinessChecked(checks []health.CheckResult) {
 	w.notifier.ReadinessChecked(checks)
 }
 
