@@ -43,8 +43,8 @@ func TestAuthorize_CreateFaults(t *testing.T) {
 					}
 					time.Sleep(3 * time.Minute) // the job has looked after what was left
 					if id := w.mustOneAuthorization(); id != a.PaymentIntent ||
-						len(w.StripeEffects(id)) != 0 {
-						t.Errorf("%v", w.StripeEffects(id))
+						len(w.IntentEffects(id)) != 0 {
+						t.Errorf("%v", w.IntentEffects(id))
 					}
 				}, pollEvery5s)
 			})
@@ -84,8 +84,8 @@ func TestConfirmAuthorization_Faults(t *testing.T) {
 					}
 					time.Sleep(3 * time.Minute) // the job has looked after what was left
 					if id := w.mustOneAuthorization(); id != a.PaymentIntent ||
-						len(w.StripeEffects(id)) != 0 {
-						t.Errorf("%v", w.StripeEffects(id))
+						len(w.IntentEffects(id)) != 0 {
+						t.Errorf("%v", w.IntentEffects(id))
 					}
 				}, pollEvery5s)
 			})
@@ -123,7 +123,7 @@ func TestAuthorize_CrashAtEveryStep(t *testing.T) {
 					done <- result{a, err}
 				}()
 				first := <-done
-				finished = !r.Killed()
+				finished = !r.IsKilled()
 				second := w.startReplica()
 				if repeats {
 					a, err := retryUntilKnown(t, func() (hold.AuthorizationResult, error) {

@@ -62,7 +62,7 @@ func (j *DeadlineJob) Run(ctx context.Context) {
 		if len(found) == 0 {
 			return
 		}
-		j.o.Clock.Sync(now)
+		j.o.Clock.AdjustTo(now)
 		if j.passMilestones(ctx, found, now) == 0 || len(found) < jobBatchSize {
 			return
 		}

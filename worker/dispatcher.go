@@ -186,7 +186,7 @@ func (d *Dispatcher) promoteDue(ctx context.Context, promote bool, due *hold.Pro
 	} else {
 		d.o.Health.ReportSuccess()
 	}
-	d.o.Clock.Sync(due.Now)
+	d.o.Clock.AdjustTo(due.Now)
 	return true
 }
 

@@ -84,10 +84,11 @@ type EventPublisher interface {
 // StatusObserver records every report, for metrics. daemon.workerObserver
 // implements it.
 type StatusObserver interface {
-	HoldsCounted(c hold.Counts, alive int, nearest time.Time)
+	StatusReported(c hold.Counts, alive int, nearest time.Time)
 	ReadinessChecked(checks []health.CheckResult)
-	// CapacityChecked records a forecast. Its Holds is 0 if no hold is at risk.
-	CapacityChecked(c event.CapacityRisk)
+	// CapacityRiskComputed records a forecast. Its Holds is 0 if no hold is at
+	// risk.
+	CapacityRiskComputed(c event.CapacityRisk)
 }
 
 // StatusOptions configure a [StatusJob].
@@ -164,7 +165,7 @@ func (j *StatusJob) countHolds(ctx context.Context, alive int) error {
 		zap.Int64("settled", counts.Settled), zap.Int64("unverified", counts.Unverified),
 		zap.Int("replicas", alive), zap.Time("nearest_deadline", nearest))
 	if j.o.Observer != nil {
-		j.o.Observer.HoldsCounted(counts, alive, nearest)
+		j.o.Observer.StatusReported(counts, alive, nearest)
 	}
 	return nil
 }
@@ -188,7 +189,7 @@ func (j *StatusJob) reportConditions(ctx context.Context, ttl time.Duration) boo
 	} else if checked {
 		list = append(list, j.newCapacityCondition(&risk))
 		if j.o.Observer != nil {
-			j.o.Observer.CapacityChecked(risk)
+			j.o.Observer.CapacityRiskComputed(risk)
 		}
 	}
 	changes, err := j.store.ReportConditions(ctx, j.o.Replica, ttl, conditionClearAfter, list)

@@ -25,12 +25,12 @@ type parts interface {
 	api.Scheduler
 	api.Changer
 	api.Reader
-	api.PlanReader
+	api.Planner
 	api.ReadinessChecker
 }
 
-func holdsOf(p parts) api.HoldService {
-	return api.HoldService{Scheduler: p, Changer: p, Reader: p, Planner: p, ReadinessChecker: p}
+func holdsOf(p parts) api.HoldServices {
+	return api.HoldServices{Scheduler: p, Changer: p, Reader: p, Planner: p, ReadinessChecker: p}
 }
 
 // fakeHolds keeps holds in memory. Package hold makes every decision.

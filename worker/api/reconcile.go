@@ -13,7 +13,7 @@ import (
 )
 
 // Reconciler compares the schedule with Stripe. Its errors are like those of
-// [HoldService]. reconcile.Reconciler implements it.
+// [HoldServices]. reconcile.Reconciler implements it.
 type Reconciler interface {
 	// Reconcile starts a run in the background, or joins the one in progress.
 	Reconcile(ctx context.Context, dryRun bool, accounts []string, by string) (

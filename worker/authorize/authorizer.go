@@ -108,7 +108,7 @@ func (a *Authorizer) beginAttempt(
 		r.leaseEnd = time.Now().Add(a.o.Lease - leaseSlack)
 		begun, lookup, now, err := a.o.Attempts.BeginOrResumeAuthorization(
 			ctx, attempt, r.token, a.o.Lease, hold.ResumeAttemptAfter)
-		a.o.Clock.Sync(now)
+		a.o.Clock.AdjustTo(now)
 		switch {
 		case err != nil && (failed || ctx.Err() != nil):
 			return none(a.o.Health.ReportUnavailable(ctx, "record an authorization attempt", err))

@@ -22,7 +22,7 @@ func readHold(ctx context.Context, o *Options, id string) (*hold.Hold, error) {
 	if err != nil {
 		return nil, o.Health.ReportUnavailable(ctx, "read a hold", err)
 	}
-	o.Clock.Sync(now)
+	o.Clock.AdjustTo(now)
 	return holds[0], nil
 }
 

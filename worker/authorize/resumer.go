@@ -26,7 +26,7 @@ func (r *Resumer) Run(ctx context.Context) {
 		r.o.Health.ReportError(ctx, "list due authorization attempts", err)
 		return
 	}
-	r.o.Clock.Sync(now)
+	r.o.Clock.AdjustTo(now)
 	for _, id := range ids {
 		if ctx.Err() != nil || r.o.Caller.KeyRejected() {
 			return
@@ -42,7 +42,7 @@ func (r *Resumer) resumeAttempt(ctx context.Context, id string) {
 	unknown := hold.AuthorizationAttempt{ID: id}
 	attempt, lookup, now, err := r.o.Attempts.BeginOrResumeAuthorization(
 		ctx, unknown, run.token, r.o.Lease, hold.ResumeAttemptAfter)
-	r.o.Clock.Sync(now)
+	r.o.Clock.AdjustTo(now)
 	switch {
 	case err != nil:
 		r.o.Health.ReportError(ctx, "resume an authorization attempt", err)

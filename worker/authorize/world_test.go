@@ -116,7 +116,7 @@ type storeOf struct {
 func (s storeOf) around(err *error) func() {
 	s.p.countStep()
 	return func() {
-		if s.p.countStep(); s.p.Killed() {
+		if s.p.countStep(); s.p.IsKilled() {
 			*err = envtest.ErrKilled
 		}
 	}

@@ -23,7 +23,7 @@ func (r *RedisClock) Now() time.Time {
 
 // Sync sets the clock to the time in a reply that has just arrived. It ignores
 // a zero time.
-func (r *RedisClock) Sync(now time.Time) {
+func (r *RedisClock) AdjustTo(now time.Time) {
 	if !now.IsZero() {
 		r.offset.Store(int64(time.Until(now)))
 	}

@@ -72,7 +72,7 @@ func (p *Process) Kill() {
 }
 
 // Killed reports whether the process was killed.
-func (p *Process) Killed() bool { return p.killed.Load() }
+func (p *Process) IsKilled() bool { return p.killed.Load() }
 
 func (p *Process) dialRedis(context.Context, string, string) (net.Conn, error) {
 	if p.killed.Load() {
@@ -95,11 +95,11 @@ type stripeTransport struct {
 }
 
 func (t *stripeTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if !t.proceed() {
+	if !t.aliveAfterIO() {
 		return nil, ErrKilled
 	}
 	res, err := t.next.RoundTrip(req)
-	if !t.proceed() {
+	if !t.aliveAfterIO() {
 		if err == nil {
 			res.Body.Close()
 		}
@@ -109,7 +109,7 @@ func (t *stripeTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // proceed reports whether the process is alive after onIO.
-func (t *stripeTransport) proceed() bool {
+func (t *stripeTransport) aliveAfterIO() bool {
 	if t.onIO != nil {
 		t.onIO()
 	}

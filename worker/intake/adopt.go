@@ -34,7 +34,7 @@ func (a *adopter) adoptFromMetadata(
 	if err != nil {
 		return err
 	}
-	a.clock.Sync(now)
+	a.clock.AdjustTo(now)
 	d, err := hold.NewFromMetadata(in, account, sourceStripe, now)
 	var problem *hold.Problem
 	switch {

@@ -100,7 +100,7 @@ func (b *RequestInboxConsumer) Run(ctx context.Context) {
 			b.o.Health.ReportError(ctx, "read the inbox", err)
 			return
 		}
-		b.o.Clock.Sync(now)
+		b.o.Clock.AdjustTo(now)
 		if len(entries) == 0 {
 			return
 		}

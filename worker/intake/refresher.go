@@ -75,7 +75,7 @@ func (r *Refresher) Run(ctx context.Context) {
 		if err != nil { // other partitions may have answered
 			r.o.Health.ReportError(ctx, "read pending refreshes", err)
 		}
-		r.o.Clock.Sync(now)
+		r.o.Clock.AdjustTo(now)
 		if len(pending) == 0 || !r.refreshIntents(ctx, pending, end) {
 			return
 		}

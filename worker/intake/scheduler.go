@@ -145,7 +145,7 @@ func (s *Scheduler) scheduleOnce(
 		}
 		return nil
 	}
-	s.o.Clock.Sync(now)
+	s.o.Clock.AdjustTo(now)
 	var candidates []candidate
 	for n, i := range todo {
 		draft, result := checkRequest(&reqs[i], existing[n], now)

@@ -85,7 +85,7 @@ func (w *Webhooks) ApplyStripeEvent(
 		if err != nil {
 			return "", err
 		}
-		w.o.Clock.Sync(now)
+		w.o.Clock.AdjustTo(now)
 		if h == nil {
 			return w.queueUnknownIntent(ctx, &e)
 		}

@@ -112,7 +112,7 @@ func (r *Reader) List(ctx context.Context, q Query) (Page, error) {
 		if err != nil {
 			return Page{}, r.health.ReportUnavailable(ctx, "list holds", err)
 		}
-		r.clock.Sync(now)
+		r.clock.AdjustTo(now)
 		page.Now = now
 		endOfSet := len(found) < n
 		for i := range found {

@@ -196,7 +196,7 @@ func (c *comparison) eachOpenHold(
 		if err != nil {
 			return fmt.Errorf("read the schedule: %w", err)
 		}
-		c.o.Clock.Sync(now)
+		c.o.Clock.AdjustTo(now)
 		if err := visit(page); err != nil {
 			return err
 		}
@@ -344,7 +344,7 @@ func (c *comparison) readHolds(
 ) (holds []*hold.Hold, unreadable map[int]bool, err error) {
 	holds, now, err := c.stores.Schedule.ReadHolds(ctx, ids...)
 	if err == nil {
-		c.o.Clock.Sync(now)
+		c.o.Clock.AdjustTo(now)
 		return holds, nil, nil
 	}
 	if !errors.Is(err, hold.ErrUnreadableRecord) {

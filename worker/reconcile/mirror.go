@@ -105,7 +105,7 @@ func (m *MetadataMirror) Run(ctx context.Context) {
 		if err != nil {
 			m.o.Health.ReportError(ctx, "read unmirrored holds", err)
 		}
-		m.o.Clock.Sync(now)
+		m.o.Clock.AdjustTo(now)
 		var todo []hold.DueHold
 		for _, due := range found {
 			h := &due.Hold

@@ -95,7 +95,7 @@ func (v *Verifier) Run(ctx context.Context) {
 	if err != nil {
 		v.o.Health.ReportError(ctx, "read unverified holds", err)
 	}
-	v.o.Clock.Sync(now)
+	v.o.Clock.AdjustTo(now)
 	byAccount := map[string][]hold.Hold{}
 	var accounts []string
 	for _, due := range found[:min(len(found), verifyBatch)] {

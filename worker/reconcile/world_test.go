@@ -97,7 +97,7 @@ func (r *replica) end() {
 // authorize places a hold of 100.00 EUR at Stripe, with pairs of metadata.
 func (w *world) authorize(account string, pairs ...string) string {
 	w.T.Helper()
-	return w.CreateIntent(func(h *stripesim.Hold) {
+	return w.AuthorizeIntent(func(h *stripesim.Hold) {
 		h.Account, h.Metadata = account, map[string]string{}
 		for i := 0; i < len(pairs); i += 2 {
 			h.Metadata[pairs[i]] = pairs[i+1]
