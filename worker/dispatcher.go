@@ -141,7 +141,7 @@ func (d *Dispatcher) claimUntilIdle(ctx context.Context) {
 		promote := due.More || time.Now().UnixNano() < d.promoteUntil.Load()
 		if countReady(due.Lanes) == 0 || due.More || time.Since(polledAt) >= pollInterval {
 			polledAt = time.Now()
-			if !d.promoteDue(ctx, promote, &due) {
+			if !d.poll(ctx, promote, &due) {
 				return
 			}
 		}
@@ -174,9 +174,9 @@ func (d *Dispatcher) limitToNextDue(wait time.Duration, nextDueAt time.Time) tim
 	return max(next, time.Millisecond)
 }
 
-// promoteDue polls the store: it promotes holds and reads the lanes of ready
+// poll polls the store: it promotes holds and reads the lanes of ready
 // holds into due. It returns false if Redis failed and returned no lanes.
-func (d *Dispatcher) promoteDue(ctx context.Context, promote bool, due *hold.PromoteResult) bool {
+func (d *Dispatcher) poll(ctx context.Context, promote bool, due *hold.PromoteResult) bool {
 	var err error
 	if *due, err = d.queue.PromoteDue(ctx, promote, promoteLimit); err != nil {
 		d.o.Health.ReportError(ctx, "poll the schedule", err)
@@ -287,7 +287,7 @@ func (d *Dispatcher) claimLane(
 	// these.
 	before := time.Time{}
 	if budget.Requests < want {
-		before = nearestDeadlineIn(lanes[i+1:], lane)
+		before = sameLaneDeadline(lanes[i+1:], lane)
 	}
 	lease := d.o.Lease - leaseSlack
 	leaseEnd := time.Now().Add(lease)
@@ -310,9 +310,9 @@ func (d *Dispatcher) claimLane(
 	return r
 }
 
-// nearestDeadlineIn returns the nearest deadline of the same lane in another
+// sameLaneDeadline returns the nearest deadline of the same lane in another
 // partition, zero if there is none.
-func nearestDeadlineIn(others []hold.RateLimitLane, lane hold.RateLimitLane) time.Time {
+func sameLaneDeadline(others []hold.RateLimitLane, lane hold.RateLimitLane) time.Time {
 	for i := range others {
 		if others[i].Account == lane.Account && others[i].Op == lane.Op {
 			return others[i].NearestDeadline

@@ -109,7 +109,7 @@ func (e *Executor) execute(
 		BudgetWait: maxBudgetWait, Reserved: c.reserved,
 	})
 	if err != nil {
-		m.suspend(deferralAfter(err), e.o.Clock.Now())
+		m.releaseOrDefer(deferralAfter(err), e.o.Clock.Now())
 	}
 	return outcome{before: c.claim.Hold, decision: m.decision, call: m.call, answer: m.answer,
 		at: m.at}
@@ -156,7 +156,7 @@ func (m *holdMachine) Apply(_ context.Context, call hold.Call, a hold.Answer, no
 
 // suspend ends the claim before the hold is done and defers the hold by wait.
 // If no call was sent, the hold is released unchanged.
-func (m *holdMachine) suspend(wait time.Duration, now time.Time) {
+func (m *holdMachine) releaseOrDefer(wait time.Duration, now time.Time) {
 	m.at = now
 	sent := m.call.Op != 0
 	if !sent {

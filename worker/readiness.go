@@ -11,9 +11,9 @@ type Pinger interface {
 	CheckWritable(ctx context.Context) error
 }
 
-// StripeHealth reports whether Stripe answers and accepts the key.
+// StripeHealthReader reports whether Stripe answers and accepts the key.
 // gateway.Caller implements it.
-type StripeHealth interface {
+type StripeHealthReader interface {
 	KeyRejected() bool
 	BreakerOpen() bool
 }
@@ -22,7 +22,7 @@ type StripeHealth interface {
 // checks.
 type Readiness struct {
 	redis   Pinger
-	stripe  StripeHealth
+	stripe  StripeHealthReader
 	running func() bool                 // whether Worker.Run runs
 	extra   func() []health.CheckResult // [reconcile]
 }

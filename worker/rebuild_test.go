@@ -83,7 +83,7 @@ func TestReconcile_RebuildsThousandsOfHolds(t *testing.T) {
 		t.Errorf("%+v", run.Counts)
 	}
 	w.checkSameHolds(r, before)
-	again, _, err := wk.Reconciler.Reconcile(t.Context(), false, nil, "test")
+	again, _, err := wk.Reconciler.StartRun(t.Context(), false, nil, "test")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ func (w *testEnv) reconcileAndWait(
 	r *replica, dryRun bool, accounts ...string,
 ) reconcile.Reconciliation {
 	w.T.Helper()
-	run, _, err := r.Reconcile(w.Ctx, dryRun, accounts, "test")
+	run, _, err := r.StartRun(w.Ctx, dryRun, accounts, "test")
 	if err != nil {
 		w.T.Fatal(err)
 	}
@@ -276,7 +276,7 @@ func TestReconcile_LeavesBudgetToCaptures(t *testing.T) {
 		w.Sim.SetRateLimits(25, 100)
 		before := w.Sim.Stats()
 		began := time.Now()
-		run, started, err := r.Reconcile(w.Ctx, false, nil, "test")
+		run, started, err := r.StartRun(w.Ctx, false, nil, "test")
 		if err != nil || !started {
 			t.Fatal(started, err)
 		}
@@ -382,7 +382,7 @@ func TestReconcile_IgnoresStaleList(t *testing.T) {
 			Fault: stripesim.Fault{ReplyDelay: 5 * time.Second}}); err != nil {
 			t.Fatal(err)
 		}
-		run, _, err := r.Reconcile(w.Ctx, false, nil, "test")
+		run, _, err := r.StartRun(w.Ctx, false, nil, "test")
 		if err != nil {
 			t.Fatal(err)
 		}

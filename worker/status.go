@@ -59,10 +59,10 @@ type StatusStore interface {
 	) ([]hold.ConditionChange, error)
 }
 
-// StripeStatus reports Stripe's state to the report job. gateway.Caller
+// StripeStatusReader reports Stripe's state to the report job. gateway.Caller
 // implements it.
-type StripeStatus interface {
-	StripeHealth
+type StripeStatusReader interface {
+	StripeHealthReader
 	// TakeRateLimitedCount returns how many calls Stripe has answered with 429
 	// since the last TakeRateLimitedCount.
 	TakeRateLimitedCount() int64
@@ -107,7 +107,7 @@ type StatusOptions struct {
 // replicas.
 type StatusJob struct {
 	store     StatusStore
-	stripe    StripeStatus
+	stripe    StripeStatusReader
 	capacity  CapacityForecaster
 	publisher EventPublisher
 	readiness *Readiness
@@ -128,7 +128,7 @@ func (j *StatusJob) Run(ctx context.Context) bool {
 		j.o.Health.ReportError(ctx, "send the heartbeat", err)
 		return false
 	}
-	if err := j.countHolds(ctx, len(alive)); err != nil {
+	if err := j.reportHoldCounts(ctx, len(alive)); err != nil {
 		j.o.Health.ReportError(ctx, "count holds", err)
 		return false
 	}
@@ -148,7 +148,7 @@ func (j *StatusJob) heartbeatTTL() time.Duration {
 	return max(minHeartbeatTTL, 3*s.Next(next).Sub(next))
 }
 
-func (j *StatusJob) countHolds(ctx context.Context, alive int) error {
+func (j *StatusJob) reportHoldCounts(ctx context.Context, alive int) error {
 	counts, err := j.store.CountHolds(ctx)
 	if err != nil {
 		return err

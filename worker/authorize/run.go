@@ -100,7 +100,7 @@ type attemptRun struct {
 // with the lease or with ctx.
 func (r *attemptRun) driveToEnd(ctx context.Context) {
 	o := r.o
-	driver := execute.Driver{Caller: apiKeyCheckingCaller{o.Caller}, Now: o.Clock.Now,
+	driver := execute.Driver{Caller: keyRejectedGuard{o.Caller}, Now: o.Clock.Now,
 		CallTimeout: o.CallTimeout}
 	bounded, cancel := context.WithDeadline(ctx, r.leaseEnd)
 	defer cancel()
@@ -199,11 +199,11 @@ func (r *attemptRun) saveAttempt(
 	return nil
 }
 
-// apiKeyCheckingCaller sends nothing while Stripe rejects the key.
-type apiKeyCheckingCaller struct{ Caller }
+// keyRejectedGuard sends nothing while Stripe rejects the key.
+type keyRejectedGuard struct{ Caller }
 
 // Reserve implements [execute.Caller].
-func (c apiKeyCheckingCaller) Reserve(
+func (c keyRejectedGuard) WaitForBudget(
 	ctx context.Context,
 	call hold.Call,
 	maxWait time.Duration,
@@ -211,5 +211,5 @@ func (c apiKeyCheckingCaller) Reserve(
 	if c.KeyRejected() {
 		return &hold.NotSentError{Reason: "Stripe rejects the key"}
 	}
-	return c.Caller.Reserve(ctx, call, maxWait)
+	return c.Caller.WaitForBudget(ctx, call, maxWait)
 }

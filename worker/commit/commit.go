@@ -97,7 +97,7 @@ func (c *Committer) commit(
 	if err != nil {
 		return nil, err
 	}
-	c.reportWritten(changes, written)
+	c.notifyWritten(changes, written)
 	return written, nil
 }
 
@@ -105,7 +105,7 @@ func (c *Committer) commit(
 // were written. A decision that does not change the record only moves the
 // milestone, so that a concurrent claim stays valid.
 func (c *Committer) PassMilestones(
-	ctx context.Context, passed []PassedMilestone,
+	ctx context.Context, passed []MilestoneChange,
 ) (advanced int, err error) {
 	var advances []hold.MilestoneWrite
 	var writes []hold.HoldWrite
@@ -130,7 +130,7 @@ func (c *Committer) PassMilestones(
 		if e != nil {
 			err = e
 		} else {
-			advanced += c.reportWritten(advancing, ok)
+			advanced += c.notifyWritten(advancing, ok)
 		}
 	}
 	if len(writes) > 0 {
@@ -138,13 +138,13 @@ func (c *Committer) PassMilestones(
 		if e != nil {
 			return advanced, e
 		}
-		advanced += c.reportWritten(writing, ok)
+		advanced += c.notifyWritten(writing, ok)
 	}
 	return advanced, err
 }
 
-// PassedMilestone is a passed milestone and the decision that follows.
-type PassedMilestone struct {
+// MilestoneChange is a passed milestone and the decision that follows.
+type MilestoneChange struct {
 	Change
 	DueAt time.Time // when the passed milestone was due
 	Next  time.Time // when the following one is due, zero for none
@@ -170,7 +170,7 @@ func (c *Committer) DeleteSettled(ctx context.Context, holds []hold.Hold) (delet
 // RecordCommitted logs and counts a change that was written although its commit
 // returned an error.
 func (c *Committer) RecordCommitted(change Change) {
-	c.reportWritten([]Change{change}, []bool{true})
+	c.notifyWritten([]Change{change}, []bool{true})
 }
 
 func (c *Committer) at(ch *Change) time.Time {
@@ -196,9 +196,9 @@ func (c *Committer) prepareWrite(ch *Change) hold.HoldWrite {
 	}
 }
 
-// reportWritten logs and counts the written changes, and wakes the dispatcher
+// notifyWritten logs and counts the written changes, and wakes the dispatcher
 // if a hold is due soon.
-func (c *Committer) reportWritten(changes []Change, written []bool) (n int) {
+func (c *Committer) notifyWritten(changes []Change, written []bool) (n int) {
 	wake := false
 	for i := range changes {
 		if !written[i] {

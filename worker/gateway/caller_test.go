@@ -231,7 +231,7 @@ func TestReserveAndDo_WaitsForBudget(t *testing.T) {
 					return tt.reservations[len(e.reserved)-1], nil
 				}
 				call := hold.Call{Op: hold.OpList, Account: testAccountID}
-				_, err := e.ReserveAndDo(t.Context(), call, tt.maxWait)
+				_, err := e.WaitAndDo(t.Context(), call, tt.maxWait)
 				checkNotSent(t, err, tt.retryAfter)
 				if want := tt.sentAt >= 0; (err == nil) != want || (len(e.sent) == 1) != want {
 					t.Fatalf("%v, sent %v", err, e.sent)
@@ -258,7 +258,7 @@ func TestReserveAndDo_NotSent(t *testing.T) {
 			e.reserve = func(string, hold.Op, int) (hold.BudgetReservation, error) {
 				return hold.BudgetReservation{}, errStoreDown
 			}
-			_, err := e.ReserveAndDo(t.Context(), hold.Call{Op: hold.OpRead}, time.Minute)
+			_, err := e.WaitAndDo(t.Context(), hold.Call{Op: hold.OpRead}, time.Minute)
 			checkNotSent(t, err, time.Second)
 			if err == nil || len(e.sent) != 0 || len(e.reported) != 1 {
 				t.Errorf("%v, sent %v, reported %q", err, e.sent, e.reported)
@@ -272,7 +272,7 @@ func TestReserveAndDo_NotSent(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			_, err := e.ReserveAndDo(ctx, hold.Call{Op: hold.OpRead}, time.Minute)
+			_, err := e.WaitAndDo(ctx, hold.Call{Op: hold.OpRead}, time.Minute)
 			checkNotSent(t, err, time.Second)
 			if err == nil || len(e.sent) != 0 || time.Since(e.start) != time.Second {
 				t.Errorf("%v after %s, sent %v", err, time.Since(e.start), e.sent)
@@ -305,17 +305,17 @@ func TestCaller_KeyRejectedAndAcceptedAgain(t *testing.T) {
 		for range 10 {
 			e.do(t)
 		}
-		if !e.KeyRejected() || e.Available() || e.BreakerOpen() || e.MaxInFlight() != 0 {
+		if !e.KeyRejected() || e.IsAvailable() || e.BreakerOpen() || e.MaxInFlight() != 0 {
 			t.Errorf("rejected %t, available %t, open %t, %d in flight",
-				e.KeyRejected(), e.Available(), e.BreakerOpen(), e.MaxInFlight())
+				e.KeyRejected(), e.IsAvailable(), e.BreakerOpen(), e.MaxInFlight())
 		}
 		e.answerAlways(hold.AnswerUnknown) // says nothing about the key
 		if e.do(t); !e.KeyRejected() {
 			t.Error("accepted without an answer")
 		}
 		e.answerAlways(hold.AnswerForbidden)
-		if e.do(t); e.KeyRejected() || !e.Available() || e.MaxInFlight() != -1 {
-			t.Errorf("rejected %t after an answer, available %t", e.KeyRejected(), e.Available())
+		if e.do(t); e.KeyRejected() || !e.IsAvailable() || e.MaxInFlight() != -1 {
+			t.Errorf("rejected %t after an answer, available %t", e.KeyRejected(), e.IsAvailable())
 		}
 		if e.logs.FilterMessageSnippet("Stripe rejects the key").Len() != 1 ||
 			e.logs.FilterMessage("Stripe accepts the key again").Len() != 1 {
@@ -412,8 +412,8 @@ func TestProbe(t *testing.T) {
 			}
 			e.answerAlways(hold.AnswerOK)
 			time.Sleep(5*time.Second + 1)
-			if !e.Probe(t.Context()) || !e.Available() || probes(e) != 7 {
-				t.Errorf("available %t after %d probes", e.Available(), probes(e))
+			if !e.Probe(t.Context()) || !e.IsAvailable() || probes(e) != 7 {
+				t.Errorf("available %t after %d probes", e.IsAvailable(), probes(e))
 			}
 		})
 	})
@@ -429,7 +429,7 @@ func TestProbe(t *testing.T) {
 				t.Errorf("%d probes in a minute, want one every 30 seconds", probes(e))
 			}
 			e.answerAlways(hold.AnswerOK)
-			if !e.Probe(t.Context()) || !e.Available() {
+			if !e.Probe(t.Context()) || !e.IsAvailable() {
 				t.Error("unavailable although Stripe accepts the key")
 			}
 		})

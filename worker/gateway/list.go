@@ -43,7 +43,7 @@ func (g *Gateway) sendList(
 	ctx context.Context, p *stripe.PaymentIntentListParams,
 ) (page hold.IntentPage, a hold.Answer) {
 	p.Single = true // otherwise the iterator requests more pages, beyond the budget
-	r := requestInfo{maxBody: maxListBodyBytes}
+	r := classifyOptions{maxBody: maxListBodyBytes}
 	a = g.sendAndClassify(ctx, r, func(ctx context.Context) (bool, error) {
 		p.Context = ctx
 		it := g.paymentIntents.List(p)

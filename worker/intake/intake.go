@@ -38,7 +38,7 @@ type StripeCaller interface {
 		done func(i int, a hold.Answer),
 	) (unsent []int)
 	// Available reports whether Stripe answers and accepts the key.
-	Available() bool
+	IsAvailable() bool
 	// KeyRejected reports whether Stripe rejects the key.
 	KeyRejected() bool
 }
@@ -47,9 +47,9 @@ type StripeCaller interface {
 // writer changed the hold first.
 const maxConflictRetries = 5
 
-// errConflict returns the error of a request that still conflicts with other
+// conflictError returns the error of a request that still conflicts with other
 // writers after maxConflictRetries.
-func errConflict(id string) error {
+func conflictError(id string) error {
 	return fmt.Errorf("concurrent changes to hold %s: %w", id, health.ErrUnavailable)
 }
 

@@ -197,11 +197,11 @@ func TestRefresher_StripeUnavailable(t *testing.T) {
 		for range 10 { // enough to open the breaker
 			w.refresh()
 			time.Sleep(6 * time.Second)
-			if !w.caller.Available() {
+			if !w.caller.IsAvailable() {
 				break
 			}
 		}
-		if w.caller.Available() {
+		if w.caller.IsAvailable() {
 			t.Fatal("the breaker did not open")
 		}
 		before := w.countRetrieves()

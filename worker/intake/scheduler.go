@@ -78,7 +78,7 @@ func (s *Scheduler) Schedule(
 		}
 		if round >= len(reqs)+maxConflictRetries {
 			for _, i := range todo {
-				results[i] = ScheduleResult{Err: errConflict(reqs[i].PaymentIntent)}
+				results[i] = ScheduleResult{Err: conflictError(reqs[i].PaymentIntent)}
 			}
 			break
 		}
@@ -116,7 +116,7 @@ func (s *Scheduler) answerDuplicate(
 	if earlier.Err != nil || earlier.Hold.ID == "" {
 		return ScheduleResult{}, false
 	}
-	return compareTerms(draft, &earlier.Hold), true
+	return answerExisting(draft, &earlier.Hold), true
 }
 
 // candidate is a validated request for an intent that has no hold yet.
@@ -148,7 +148,7 @@ func (s *Scheduler) scheduleOnce(
 	s.o.Clock.AdjustTo(now)
 	var candidates []candidate
 	for n, i := range todo {
-		draft, result := checkRequest(&reqs[i], existing[n], now)
+		draft, result := draftOrResult(&reqs[i], existing[n], now)
 		if draft == nil {
 			results[i] = result
 			continue
@@ -182,20 +182,20 @@ func (s *Scheduler) scheduleOnce(
 	return s.commitHolds(ctx, changes, indices, results)
 }
 
-// checkRequest validates a request. It returns the draft if the intent has no
+// draftOrResult validates a request. It returns the draft if the intent has no
 // hold yet, the result otherwise.
-func checkRequest(
+func draftOrResult(
 	req *hold.ScheduleRequest, existing *hold.Hold, now time.Time,
 ) (*hold.ValidRequest, ScheduleResult) {
 	draft, err := req.Validate(now)
 	switch {
 	case err != nil && existing != nil && errors.Is(err, &hold.Problem{Code: hold.InThePast}):
 		// The request may repeat an accepted one after its times have passed.
-		return nil, compareRepetition(req, existing, err)
+		return nil, answerExistingInThePast(req, existing, err)
 	case err != nil:
 		return nil, ScheduleResult{Err: err}
 	case existing != nil:
-		return nil, compareTerms(draft, existing)
+		return nil, answerExisting(draft, existing)
 	}
 	return draft, ScheduleResult{}
 }
@@ -260,8 +260,8 @@ func (s *Scheduler) retrieveIntents(ctx context.Context, candidates []candidate)
 	})
 }
 
-// compareTerms answers a request for an intent that has a hold.
-func compareTerms(draft *hold.ValidRequest, h *hold.Hold) ScheduleResult {
+// answerExisting answers a request for an intent that has a hold.
+func answerExisting(draft *hold.ValidRequest, h *hold.Hold) ScheduleResult {
 	if h.HasTermsOf(draft) {
 		return ScheduleResult{Hold: *h}
 	}
@@ -271,9 +271,10 @@ func compareTerms(draft *hold.ValidRequest, h *hold.Hold) ScheduleResult {
 			"change it with PATCH /v1/holds/%s", h.ID, h.ID)}}
 }
 
-// compareRepetition answers a request whose times have passed. The request is
-// accepted if it was valid when h was created and has the terms of h.
-func compareRepetition(req *hold.ScheduleRequest, h *hold.Hold, past error) ScheduleResult {
+// answerExistingInThePast answers a request whose times have passed. The
+// request is accepted if it was valid when h was created and has the terms of
+// h.
+func answerExistingInThePast(req *hold.ScheduleRequest, h *hold.Hold, past error) ScheduleResult {
 	draft, err := req.Validate(h.CreatedAt)
 	if err != nil || !h.HasTermsOf(draft) {
 		return ScheduleResult{Err: past}

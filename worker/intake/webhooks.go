@@ -115,7 +115,7 @@ func (w *Webhooks) ApplyStripeEvent(
 			return EventChanged, nil
 		}
 	}
-	return "", errConflict(e.PaymentIntent)
+	return "", conflictError(e.PaymentIntent)
 }
 
 // mayConcernHold reports whether an event can concern a hold. It returns an

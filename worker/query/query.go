@@ -1,7 +1,7 @@
 // Package query reads the schedule without changing it.
 //
 //   - [Reader] finds one hold, and lists holds page by page.
-//   - [PlanReader] forecasts hour by hour what the worker will do, and which
+//   - [Planner] forecasts hour by hour what the worker will do, and which
 //     holds are at risk.
 //   - [Forecaster] forecasts whether the rate that Stripe allows is enough for
 //     the captures that fall due within a day.

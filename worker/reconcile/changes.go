@@ -17,9 +17,9 @@ type proposedChange struct {
 	finding  Finding // its kind is empty if there is nothing to report
 }
 
-// adoptIntent decides about an intent that holds money and has no hold. ok is
+// proposeAdoption decides about an intent that holds money and has no hold. ok is
 // false if it changes nothing.
-func (c *comparison) adoptIntent(
+func (c *comparison) proposeAdoption(
 	ctx context.Context, account string, in *hold.PaymentIntent, now time.Time,
 ) (ch proposedChange, ok bool) {
 	f := Finding{
@@ -50,9 +50,9 @@ func (c *comparison) adoptIntent(
 	return proposedChange{decision: d, finding: f}, true
 }
 
-// applyIntent updates a hold to the state of its intent at Stripe. ok is false
+// proposeUpdate updates a hold to the state of its intent at Stripe. ok is false
 // if it changes nothing.
-func (c *comparison) applyIntent(
+func (c *comparison) proposeUpdate(
 	h *hold.Hold, in *hold.PaymentIntent, now time.Time,
 ) (ch proposedChange, ok bool) {
 	d := h.ApplyPaymentIntent(in, now)
@@ -87,9 +87,9 @@ func (c *comparison) applyIntent(
 	return proposedChange{before: *h, decision: d, finding: f}, true
 }
 
-// applyNotFound makes a hold require attention because Stripe does not find its
+// proposeNotFound makes a hold require attention because Stripe does not find its
 // intent. ok is false if it changes nothing.
-func applyNotFound(h *hold.Hold, now time.Time) (ch proposedChange, ok bool) {
+func proposeNotFound(h *hold.Hold, now time.Time) (ch proposedChange, ok bool) {
 	d := h.ApplyNotFound(now)
 	if d.Unchanged {
 		return proposedChange{}, false

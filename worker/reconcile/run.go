@@ -28,7 +28,7 @@ var errTokenOutdated = errors.New("another replica continues the run, or Redis h
 // RunState is the state of a run.
 type RunState string
 
-// States of a run. [Reconciler.StartIfNeeded] of any replica continues an
+// States of a run. [Reconciler.StartRunIfNeeded] of any replica continues an
 // interrupted run.
 const (
 	RunRunning     RunState = "running"
@@ -87,9 +87,9 @@ func (s *checkpoint) initMaps() {
 	}
 }
 
-// estimatePercent sets Percent. The lists count for nine tenths of a run.
+// updatePercent sets Percent. The lists count for nine tenths of a run.
 // ofAccount is the listed part of the current account, 0 to 1.
-func (s *checkpoint) estimatePercent(ofAccount float64) {
+func (s *checkpoint) updatePercent(ofAccount float64) {
 	if len(s.AccountOrder) > 0 {
 		done := float64(s.AccountIndex) + min(max(ofAccount, 0), 1)
 		s.Percent = int(90 * done / float64(len(s.AccountOrder)))

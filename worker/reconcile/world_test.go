@@ -66,7 +66,7 @@ func (w *world) newReplica() *replica {
 		Wake: func() { r.wakes.Add(1) }, RecordAccount: r.accounts.Add, Logger: w.Log,
 	})
 	w.replicas = append(w.replicas, r)
-	stores := reconcile.Stores{Runs: r.store, Schedule: r.store, Accounts: r.store, Budget: r.store}
+	stores := reconcile.Stores{Runs: r.store, Holds: r.store, Accounts: r.store, Budget: r.store}
 	r.Reconciler = reconcile.NewReconciler(stores, r.caller, reconcile.Options{
 		Replica: fmt.Sprint("replica-", len(w.replicas)), Schedule: "@every 15m", ReadRate: 25,
 		Accounts: r.accounts, Committer: r.committer,
@@ -82,14 +82,14 @@ func (w *world) start() *replica {
 	r := w.newReplica()
 	ctx, stop := context.WithCancel(w.Ctx)
 	r.stop = stop
-	r.Start(ctx)
+	r.AllowRuns(ctx)
 	return r
 }
 
 func (r *replica) end() {
 	if r.stop != nil {
 		r.stop()
-		r.Stop()
+		r.StopRuns()
 	}
 	r.store.Close()
 }
@@ -131,7 +131,7 @@ func (r *replica) mustCommit(before *hold.Hold, d hold.Decision) {
 // retrieve reads an intent at Stripe.
 func (r *replica) retrieve(id, account string) *hold.PaymentIntent {
 	r.w.T.Helper()
-	a, err := r.caller.ReserveAndDo(r.w.Ctx, hold.Call{Op: hold.OpRead, PaymentIntent: id,
+	a, err := r.caller.WaitAndDo(r.w.Ctx, hold.Call{Op: hold.OpRead, PaymentIntent: id,
 		Account: account}, time.Minute)
 	if err != nil || a.Kind != hold.AnswerOK {
 		r.w.T.Fatal(a, err)
@@ -155,7 +155,7 @@ func (r *replica) hold(id string) hold.Hold {
 // reconcile makes one run and waits for its end.
 func (r *replica) reconcile(dry bool, accounts ...string) reconcile.Reconciliation {
 	r.w.T.Helper()
-	run, started, err := r.Reconcile(r.w.Ctx, dry, accounts, "test")
+	run, started, err := r.StartRun(r.w.Ctx, dry, accounts, "test")
 	if err != nil || !started {
 		r.w.T.Fatal(started, err)
 	}

@@ -87,7 +87,7 @@ type parts struct {
 	*intake.Scheduler
 	*intake.Changer
 	*query.Reader
-	*query.PlanReader
+	*query.Planner
 	*authorize.Authorizer
 	*reconcile.Reconciler
 }
