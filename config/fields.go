@@ -31,7 +31,7 @@ func (f *field) envName() string {
 
 func (f *field) isBool() bool { return f.defaultText == "true" || f.defaultText == "false" }
 
-// value reads and writes one value of the settings.
+// codec reads and writes one value of the settings.
 type codec struct {
 	split  func(string) []string // splits the text of a list; nil for a single value
 	parse  func(texts []string) error

@@ -13,7 +13,7 @@ type Holds struct{ conn *conn }
 
 var readScript = newScript("read")
 
-// Read returns the holds with these ids, nil for a hold that does not exist,
+// ReadHolds returns the holds with these ids, nil for a hold that does not exist,
 // and the time of Redis. With [hold.ErrUnreadableRecord], it also returns the
 // readable holds.
 func (s *Holds) ReadHolds(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error) {

@@ -172,8 +172,8 @@ func (s *Store) DetectDataLoss(ctx context.Context) (lost bool, err error) {
 	return lost, nil
 }
 
-// Ping returns an error if Redis does not accept writes, as when it is down,
-// full, read-only or cannot write to its disk.
+// CheckWritable returns an error if Redis does not accept writes, as when it is
+// down, full, read-only or cannot write to its disk.
 func (s *Store) CheckWritable(ctx context.Context) error {
 	if err := s.conn.client.Set(ctx, keyPing, 1, time.Minute).Err(); err != nil {
 		return fmt.Errorf("cannot write to Redis: %w", err)

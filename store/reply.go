@@ -101,5 +101,5 @@ func (r *reply) optionalTime() time.Time {
 	return time.UnixMilli(r.scoreToInt(s)).UTC()
 }
 
-// duration returns the next item, in microseconds, as a duration.
+// micros returns the next item, in microseconds, as a duration.
 func (r *reply) micros() time.Duration { return time.Duration(r.int()) * time.Microsecond }

@@ -154,8 +154,8 @@ func (m *holdMachine) Apply(_ context.Context, call hold.Call, a hold.Answer, no
 	m.hold = m.decision.Hold
 }
 
-// suspend ends the claim before the hold is done and defers the hold by wait.
-// If no call was sent, the hold is released unchanged.
+// releaseOrDefer ends the claim before the hold is done and defers the hold by
+// wait. If no call was sent, the hold is released unchanged.
 func (m *holdMachine) releaseOrDefer(wait time.Duration, now time.Time) {
 	m.at = now
 	sent := m.call.Op != 0

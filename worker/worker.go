@@ -68,7 +68,7 @@ type StripeCaller interface {
 type StripeMonitor interface {
 	StripeStatusReader
 	CallLimiter
-	// Available reports whether Stripe answers and accepts the key.
+	// IsAvailable reports whether Stripe answers and accepts the key.
 	IsAvailable() bool
 	// Probe sends a harmless read if Stripe is unavailable. It reports whether
 	// it sent one.

@@ -19,7 +19,7 @@ const (
 	maxTokenFileBytes = 4096
 )
 
-// connection is the flags of the commands that call a running holdd.
+// connectionFlags is the flags of the commands that call a running holdd.
 type connectionFlags struct {
 	out *console
 	env envVars

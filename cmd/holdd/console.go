@@ -123,7 +123,7 @@ func colorize(on bool, color, s string) string {
 	return "\x1b[" + color + "m" + s + "\x1b[0m"
 }
 
-// color colours text for standard output.
+// colorizeStdout colours text for standard output.
 func (c *console) colorizeStdout(
 	color, s string,
 ) string {

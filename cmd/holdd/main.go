@@ -36,7 +36,7 @@ func Run(
 	return reportError(ctx, out, err)
 }
 
-// environment is a list of "KEY=value".
+// envVars is a list of "KEY=value".
 type envVars []string
 
 // get returns the value of a variable. The last one counts, as with exec.

@@ -37,7 +37,7 @@ func (w *alertText) addAccount(account string) {
 	}
 }
 
-// finish sets the title and the text of a.
+// setTitleAndText sets the title and the text of a.
 func (w *alertText) setTitleAndText(a *Alert, summary string) {
 	label := a.Severity.String()
 	if a.Resolved {

@@ -31,7 +31,7 @@ func (b *backlog) restore(s *deliveryState, parked map[string][]byte) {
 	b.dead.restore(s.DeadLetters)
 }
 
-// changed reports whether there is progress to save.
+// hasUnsaved reports whether there is progress to save.
 func (b *backlog) hasUnsaved() bool {
 	return b.reader.unsaved || b.parked.hasUnsaved() || b.dead.hasUnsaved()
 }

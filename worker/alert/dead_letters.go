@@ -58,7 +58,7 @@ func (d *deadLetters) add(event []byte, reason string) {
 // finishRequeued removes a requeued entry.
 func (d *deadLetters) finishRequeued(entry string) { d.finished = append(d.finished, entry) }
 
-// requeued returns the dead letters to send again, every
+// pollRequeued returns the dead letters to send again, every
 // [requeuedCheckInterval].
 func (d *deadLetters) pollRequeued(ctx context.Context, now time.Time) ([]hold.StreamEvent, error) {
 	if now.Sub(d.checkedAt) < requeuedCheckInterval {

@@ -85,7 +85,7 @@ func (s *sender) sendDigests(ctx context.Context, groups []*messageGroup) {
 	flush()
 }
 
-// send makes one attempt.
+// sendOnce makes one attempt.
 func (s *sender) sendOnce(messages []message) deliveryOutcome {
 	ctx, cancel := context.WithTimeout(s.ctx, sendTimeout)
 	defer cancel()

@@ -72,7 +72,7 @@ func (l *sinkLease) save(ctx context.Context, p hold.SinkWrite) error {
 	return l.saveFor(ctx, p, l.duration)
 }
 
-// release writes p and ends the lease.
+// saveAndRelease writes p and ends the lease.
 func (l *sinkLease) saveAndRelease(ctx context.Context, p hold.SinkWrite) error {
 	return l.saveFor(ctx, p, 0)
 }

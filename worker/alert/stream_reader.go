@@ -27,7 +27,8 @@ type streamPosition struct {
 	// dead letter. DoneAhead are entries after it of which the same is true.
 	Cursor    string   `json:"cursor"`
 	DoneAhead []string `json:"done_ahead,omitempty"`
-	// Position counts the events of the stream up to the cursor; -1 is unknown.
+	// EntriesRead counts the events of the stream up to the cursor; -1 is
+	// unknown.
 	EntriesRead int64 `json:"position"`
 	EventsLost  int64 `json:"events_lost,omitempty"` // trimmed before they were read
 }

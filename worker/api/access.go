@@ -23,7 +23,7 @@ func newAccessControl(t *Tokens) *accessControl {
 	return &accessControl{tokens: t, crossOrigin: http.NewCrossOriginProtection()}
 }
 
-// check rejects a request, or records its caller in c.
+// authenticate rejects a request, or records its caller in c.
 func (a *accessControl) authenticate(r *http.Request, c *requestInfo) *Problem {
 	c.by = "api"
 	if r.Header.Get(clientNameHeader) == "cli" {

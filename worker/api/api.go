@@ -95,7 +95,7 @@ type API struct {
 	log            *zap.Logger
 }
 
-// handler serves the routes of one concern.
+// routeGroup serves the routes of one concern.
 type routeGroup interface {
 	register(doc huma.API)
 }

@@ -15,7 +15,7 @@ import (
 // Reconciler compares the schedule with Stripe. Its errors are like those of
 // [HoldServices]. reconcile.Reconciler implements it.
 type Reconciler interface {
-	// Reconcile starts a run in the background, or joins the one in progress.
+	// StartRun starts a run in the background, or joins the one in progress.
 	StartRun(ctx context.Context, dryRun bool, accounts []string, by string) (
 		run reconcile.Reconciliation, started bool, err error)
 	// Reconciliation returns a run by its id; an empty id means the newest.

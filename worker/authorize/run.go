@@ -202,7 +202,7 @@ func (r *attemptRun) saveAttempt(
 // keyRejectedGuard sends nothing while Stripe rejects the key.
 type keyRejectedGuard struct{ Caller }
 
-// Reserve implements [execute.Caller].
+// WaitForBudget implements [execute.Caller].
 func (c keyRejectedGuard) WaitForBudget(
 	ctx context.Context,
 	call hold.Call,

@@ -71,7 +71,7 @@ func (p *Process) Kill() {
 	p.conns = nil
 }
 
-// Killed reports whether the process was killed.
+// IsKilled reports whether the process was killed.
 func (p *Process) IsKilled() bool { return p.killed.Load() }
 
 func (p *Process) dialRedis(context.Context, string, string) (net.Conn, error) {
@@ -108,7 +108,7 @@ func (t *stripeTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-// proceed reports whether the process is alive after onIO.
+// aliveAfterIO reports whether the process is alive after onIO.
 func (t *stripeTransport) aliveAfterIO() bool {
 	if t.onIO != nil {
 		t.onIO()

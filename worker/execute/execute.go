@@ -32,8 +32,8 @@ type Machine interface {
 // Caller sends calls to Stripe. gateway.Caller implements it. An error of
 // either method is a *[hold.NotSentError]: no request was sent.
 type Caller interface {
-	// Reserve takes one request from the budget and waits until it may be sent,
-	// at most maxWait.
+	// WaitForBudget takes one request from the budget and waits until it may be
+	// sent, at most maxWait.
 	WaitForBudget(ctx context.Context, call hold.Call, maxWait time.Duration) error
 	// Do sends a call whose request is reserved.
 	Do(ctx context.Context, call hold.Call) (hold.Answer, error)

@@ -131,8 +131,8 @@ func (c *Caller) WaitAndDo(
 	return c.send(ctx, call, c.o.Timeout)
 }
 
-// Reserve reserves one request and waits until it may be sent. It returns an
-// error if the budget allows none within maxWait.
+// WaitForBudget reserves one request and waits until it may be sent. It returns
+// an error if the budget allows none within maxWait.
 func (c *Caller) WaitForBudget(ctx context.Context, call hold.Call, maxWait time.Duration) error {
 	deadline := time.Now().Add(maxWait)
 	for {
@@ -256,7 +256,7 @@ func (c *Caller) pauseIfRefused(ctx context.Context, call hold.Call, a hold.Answ
 	}
 }
 
-// Available reports whether Stripe answers and accepts the key.
+// IsAvailable reports whether Stripe answers and accepts the key.
 func (c *Caller) IsAvailable() bool { return !c.KeyRejected() && !c.BreakerOpen() }
 
 // KeyRejected reports whether Stripe rejects the key.

@@ -43,8 +43,8 @@ func (in *PaymentIntent) expiredByNetwork() bool {
 	return in.CancellationReason == ReasonAutomatic || in.CancellationReason == ReasonExpired
 }
 
-// holds reports whether amount is what the intent holds: the whole authorized
-// amount, or what is left of it.
+// holdsAmount reports whether amount is what the intent holds: the whole
+// authorized amount, or what is left of it.
 func (in *PaymentIntent) holdsAmount(amount int64) bool {
 	return amount == in.AmountCapturable || amount == in.AmountCapturable+in.AmountReceived
 }

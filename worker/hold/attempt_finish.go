@@ -127,7 +127,7 @@ func cardholderOf(a *Answer) CardholderAction {
 	return *a.Cardholder
 }
 
-// decline ends the run because the bank declined.
+// endDeclined ends the run because the bank declined.
 func (m *AuthorizationMachine) endDeclined(a Answer) {
 	resumeAt := time.Time{}
 	if a.Intent != nil {
@@ -138,7 +138,7 @@ func (m *AuthorizationMachine) endDeclined(a Answer) {
 	m.endAs(AttemptDeclined, resumeAt)
 }
 
-// end sets the error that the caller gets.
+// setError sets the error that the caller gets.
 func (m *AuthorizationMachine) setError(err error) { m.result, m.err = AuthorizationResult{}, err }
 
 func nextPlaceHold(m *AuthorizationMachine, _ time.Time) Step {

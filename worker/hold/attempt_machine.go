@@ -239,7 +239,8 @@ func (m *AuthorizationMachine) Result() (AuthorizationResult, error) { return m.
 // was none.
 func (m *AuthorizationMachine) MismatchedAnswer() *Answer { return m.foreign }
 
-// Canceled is the abandoned intent that this run canceled, nil if it did not.
+// CanceledIntent is the abandoned intent that this run canceled, nil if it did
+// not.
 func (m *AuthorizationMachine) CanceledIntent() *CanceledIntent { return m.canceled }
 
 // errNotAsked is the answer where no request was sent, or surely none had an
@@ -275,8 +276,8 @@ func (m *AuthorizationMachine) endUnknown(now time.Time) {
 	)
 }
 
-// refuse ends the run because Stripe refused the request. Nothing happened, so
-// the record is deleted: if the key is spent, Stripe says so next time.
+// endRefused ends the run because Stripe refused the request. Nothing happened,
+// so the record is deleted: if the key is spent, Stripe says so next time.
 func (m *AuthorizationMachine) endRefused(a Answer) {
 	code, message := a.Code, a.Message
 	if code == "" {
@@ -290,8 +291,8 @@ func (m *AuthorizationMachine) endRefused(a Answer) {
 	m.endAndDeleteRecord(p)
 }
 
-// release ends the run with an error and leaves the attempt to a repetition, or
-// to the job that resumes it.
+// endWithError ends the run with an error and leaves the attempt to a
+// repetition, or to the job that resumes it.
 func (m *AuthorizationMachine) endWithError(err error, now time.Time) {
 	m.err, m.resumeAt, m.state = err, now.Add(ResumeAttemptAfter), stateReleaseLease
 }
@@ -305,7 +306,7 @@ func (m *AuthorizationMachine) endAs(s AttemptState, resumeAt time.Time) {
 // endAndDeleteRecord ends the run with an error and deletes the record.
 func (m *AuthorizationMachine) endAndDeleteRecord(err error) { m.err, m.state = err, stateForget }
 
-// done ends the run without touching the record.
+// endWithoutSaving ends the run without touching the record.
 func (m *AuthorizationMachine) endWithoutSaving(err error) { m.err, m.state = err, stateDone }
 
 // nextSave saves the record before something is done that it has to tell of.

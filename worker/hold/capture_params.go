@@ -60,7 +60,7 @@ func (p *CaptureParams) hasFeeOrTransfer() bool {
 	return p.ApplicationFeeAmount > 0 || p.TransferData.Amount > 0
 }
 
-// digest returns the parameters as text for the idempotency key. Equal
+// canonicalJSON returns the parameters as text for the idempotency key. Equal
 // parameters have equal texts.
 func (p *CaptureParams) canonicalJSON() []byte {
 	b, err := json.Marshal(p) // sorts the metadata by key

@@ -4,7 +4,7 @@ import "time"
 
 const day = 24 * time.Hour
 
-// windows is how long an authorization lasts if its charge has no
+// authorizationWindows is how long an authorization lasts if its charge has no
 // capture_before. Japan's 30 days and extended authorizations are not listed,
 // because only capture_before shows them.
 var authorizationWindows = map[string]time.Duration{

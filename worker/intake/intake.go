@@ -13,8 +13,8 @@ import (
 
 // HoldReader reads holds. store.Store implements it.
 type HoldReader interface {
-	// Read returns the holds in the order of ids and Redis' time. A hold that
-	// does not exist is nil.
+	// ReadHolds returns the holds in the order of ids and Redis' time. A hold
+	// that does not exist is nil.
 	ReadHolds(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
 }
 
@@ -37,7 +37,7 @@ type StripeCaller interface {
 		ctx context.Context, calls []hold.Call, b execute.BatchOptions,
 		done func(i int, a hold.Answer),
 	) (unsent []int)
-	// Available reports whether Stripe answers and accepts the key.
+	// IsAvailable reports whether Stripe answers and accepts the key.
 	IsAvailable() bool
 	// KeyRejected reports whether Stripe rejects the key.
 	KeyRejected() bool

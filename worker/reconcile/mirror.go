@@ -55,12 +55,12 @@ type UnmirroredStore interface {
 // MetadataMirrorCaller sends metadata updates to Stripe. gateway.Caller
 // implements it. An error of Reserve or Do means that no request was sent.
 type MetadataMirrorCaller interface {
-	// Reserve takes one request from the budget and waits until it may be sent,
-	// at most maxWait.
+	// WaitForBudget takes one request from the budget and waits until it may be
+	// sent, at most maxWait.
 	WaitForBudget(ctx context.Context, call hold.Call, maxWait time.Duration) error
 	// Do sends a call whose request is reserved.
 	Do(ctx context.Context, call hold.Call) (hold.Answer, error)
-	// Available reports whether Stripe answers and accepts the key.
+	// IsAvailable reports whether Stripe answers and accepts the key.
 	IsAvailable() bool
 }
 

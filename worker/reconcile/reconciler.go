@@ -38,8 +38,8 @@ var (
 
 // HoldReader reads holds. store.Store implements it.
 type HoldReader interface {
-	// Read returns the holds in the order of ids. A hold that does not exist is
-	// nil.
+	// ReadHolds returns the holds in the order of ids. A hold that does not
+	// exist is nil.
 	ReadHolds(ctx context.Context, ids ...string) ([]*hold.Hold, time.Time, error)
 	// ReadPage returns up to n holds of a sorted set after a position.
 	ReadPage(
@@ -71,7 +71,7 @@ type Budget interface {
 type Caller interface {
 	// Do returns a *[hold.NotSentError] if no request was sent.
 	Do(ctx context.Context, call hold.Call) (hold.Answer, error)
-	// Available reports whether Stripe answers and accepts the key.
+	// IsAvailable reports whether Stripe answers and accepts the key.
 	IsAvailable() bool
 }
 
@@ -141,7 +141,7 @@ func NewReconciler(s Stores, caller Caller, o Options) *Reconciler {
 	}
 }
 
-// Start allows comparisons. They are interrupted when ctx ends.
+// AllowRuns allows comparisons. They are interrupted when ctx ends.
 func (r *Reconciler) AllowRuns(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -149,7 +149,7 @@ func (r *Reconciler) AllowRuns(ctx context.Context) {
 	r.stopped = ctx.Done()
 }
 
-// Stop disallows comparisons and waits for the one under way. The context of
+// StopRuns disallows comparisons and waits for the one under way. The context of
 // [Reconciler.AllowRuns] must have ended.
 func (r *Reconciler) StopRuns() {
 	r.mu.Lock()
@@ -185,7 +185,7 @@ func (r *Reconciler) canStartLocked() bool {
 	}
 }
 
-// Reconcile starts a run in the background, or returns the run under way;
+// StartRun starts a run in the background, or returns the run under way;
 // started is true if it started one. accounts are added to the [KnownAccounts];
 // a run under way may not compare them. A dry run changes nothing. Only this
 // replica knows it, and other runs may start beside it. Errors are

@@ -44,7 +44,7 @@ type VerifierCaller interface {
 		ctx context.Context, calls []hold.Call, b execute.BatchOptions,
 		done func(i int, a hold.Answer),
 	) (unsent []int)
-	// Available reports whether Stripe answers and accepts the key.
+	// IsAvailable reports whether Stripe answers and accepts the key.
 	IsAvailable() bool
 	// Probe sends a harmless read if Stripe is unavailable. It reports whether
 	// it sent one.

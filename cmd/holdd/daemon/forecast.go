@@ -67,8 +67,8 @@ var (
 		"currency")
 )
 
-// forecast reports readiness and holds at risk. It leaves out what it cannot
-// read, because an old number would look like good news.
+// healthCollector reports readiness and holds at risk. It leaves out what it
+// cannot read, because an old number would look like good news.
 type healthCollector struct {
 	readiness readinessChecker
 	planner   planner
